@@ -1,0 +1,186 @@
+"""The configuration of one accelerator: what a user may choose, checked, with presets."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from weft.hw.spec.pe import PE_KINDS, PeKind
+
+__all__ = ["PRESETS", "Config", "ceil_pow2", "parse_config"]
+
+
+def ceil_pow2(value: int) -> int:
+    """The smallest power of two that is ``value`` or more."""
+    return 1 << max(0, value - 1).bit_length()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One accelerator's parameters. Derive variants with :func:`dataclasses.replace`.
+
+    Raises
+    ------
+    ValueError
+        If a field is out of range; the message names the field, what is allowed and what came.
+    """
+
+    rows: int = 8
+    """Rows of the tile: reduction elements a beat takes, 1 to 64."""
+    cols: int = 8
+    """Columns of the tile: output channels side by side, 1 to 64."""
+    pe: str = "mac"
+    """Kind of processing element, a key of :data:`weft.hw.spec.pe.PE_KINDS`."""
+    lanes: int = 4
+    """Output channels requantized per cycle, 1 to ``cols``."""
+    scratchpad_bytes: int = 16384
+    """Activation memory, bytes; a multiple of ``banks``, at most 1 MiB."""
+    weight_bytes: int = 65536
+    """Weight store, bytes; a multiple of ``weight_word_bytes``, at most 4 MiB."""
+    positions: int = 256
+    """Output positions that one half of the accumulator memory holds, a power of two from 16 to 4096."""
+    descriptors: int = 32
+    """Layer descriptors that the program memory holds, 1 to 255."""
+    frame_bytes: int = 1024
+    """Largest payload of a link frame, bytes, a power of two from 128 to 4096."""
+    clock_hz: int = 100_000_000
+    """Clock, hertz, 1 MHz to 1 GHz. Sets the UART's divisor; nothing else depends on it."""
+    baud: int = 1_000_000
+    """UART rate, bits per second; at least 8 clock cycles a bit."""
+    multipliers: int | None = None
+    """PEs that may use the FPGA's multipliers; the others are built from logic. ``None``: all of them."""
+
+    def __post_init__(self) -> None:
+        self._int("rows", 1, 64)
+        self._int("cols", 1, 64)
+        if self.pe not in PE_KINDS:
+            raise ValueError(f"pe must be one of {', '.join(PE_KINDS)}, not {self.pe!r}")
+        self._int("lanes", 1, self.cols, "cols")
+        self._int("scratchpad_bytes", self.banks * 16, 1 << 20)
+        self._multiple("scratchpad_bytes", self.banks, "banks")
+        self._int("weight_bytes", self.weight_word_bytes * 16, 1 << 22)
+        self._multiple("weight_bytes", self.weight_word_bytes, "weight_word_bytes")
+        self._int("positions", 16, 4096)
+        self._power_of_two("positions")
+        self._int("descriptors", 1, 255)
+        self._int("frame_bytes", 128, 4096)
+        self._power_of_two("frame_bytes")
+        self._int("clock_hz", 1_000_000, 1_000_000_000)
+        self._int("baud", 300, self.clock_hz // 8, "clock_hz / 8")
+        if self.multipliers is not None:
+            self._int("multipliers", 0, self.rows * self.cols, "rows × cols")
+
+    def _int(self, name: str, low: int, high: int, why: str = "") -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise ValueError(
+                f"{name} must be a whole number from {low} to {high}{f' ({why})' if why else ''}, not {value!r}"
+            )
+
+    def _multiple(self, name: str, of: int, why: str) -> None:
+        if getattr(self, name) % of:
+            raise ValueError(f"{name} must be a multiple of {of} ({why}), not {getattr(self, name)!r}")
+
+    def _power_of_two(self, name: str) -> None:
+        value = getattr(self, name)
+        if value != ceil_pow2(value):
+            raise ValueError(f"{name} must be a power of two, not {value!r}")
+
+    @property
+    def pe_kind(self) -> PeKind:
+        """What the array, the memories and the compiler know of the processing element."""
+        return PE_KINDS[self.pe]
+
+    @property
+    def group(self) -> int:
+        """Reduction elements that one PE covers per beat."""
+        return self.pe_kind.group
+
+    @property
+    def beat_bytes(self) -> int:
+        """Activations that one beat takes: ``rows × group``."""
+        return self.rows * self.group
+
+    @property
+    def banks(self) -> int:
+        """Byte-wide banks of the scratchpad, a power of two."""
+        return ceil_pow2(max(self.beat_bytes, self.lanes))
+
+    @property
+    def weight_word_bytes(self) -> int:
+        """Bytes that a weight word takes in the host's address space: ``cols`` rounded up to a power of two."""
+        return ceil_pow2(self.cols)
+
+    @property
+    def weight_words(self) -> int:
+        """Depth of the weight store; each word holds one int8 weight per column."""
+        return self.weight_bytes // self.weight_word_bytes
+
+    @property
+    def drain_groups(self) -> int:
+        """Cycles in which one position's ``cols`` sums pass the post-processing lanes."""
+        return -(-self.cols // self.lanes)
+
+    @property
+    def layout(self) -> dict[str, int]:
+        """The fields that shape a compiled model. A device refuses a model whose values differ."""
+        names = (
+            "rows", "cols", "group", "scratchpad_bytes", "weight_bytes", "positions", "descriptors", "frame_bytes",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON-ready values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Config:
+        """The inverse of :meth:`to_dict`; an unknown field is a ``ValueError``."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        for name in fields:
+            if name not in known:
+                raise ValueError(f"{name!r} is no field of a configuration; there are {', '.join(sorted(known))}")
+        return cls(**fields)
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits that name this configuration."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+PRESETS: dict[str, Config] = {
+    "tiny": Config(
+        rows=4, cols=4, lanes=2, scratchpad_bytes=8192, weight_bytes=16384, positions=64, descriptors=32,
+    ),
+    "small": Config(
+        rows=8, cols=8, lanes=4, scratchpad_bytes=16384, weight_bytes=65536, positions=256, descriptors=32,
+    ),
+    "large": Config(
+        rows=16, cols=16, lanes=4, scratchpad_bytes=65536, weight_bytes=278528, positions=512, descriptors=42,
+        multipliers=140,
+    ),
+}  # fmt: skip
+"""Named configurations. ``large`` is sized to one ECP5-85F: 208 block RAMs of 2 KiB, 156 multipliers."""
+
+
+def parse_config(text: str) -> Config:
+    """The configuration that ``PRESET[,field=value…]`` names, as ``small,rows=8,cols=16``.
+
+    Raises
+    ------
+    ValueError
+        If the preset or a field is unknown, or a value is out of range.
+    """
+    preset, *settings = text.split(",")
+    if preset not in PRESETS:
+        raise ValueError(f"{preset!r} is no preset; there are {', '.join(PRESETS)}")
+    fields = PRESETS[preset].to_dict()
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise ValueError(f"{setting!r} is not of the form field=value")
+        fields[name] = int(value) if value.lstrip("-").isdigit() else None if value == "none" else value
+    return Config.from_dict(fields)

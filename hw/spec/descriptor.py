@@ -1,0 +1,185 @@
+"""Layer descriptors: the program of the device, one fixed-size record of 32-bit words a layer.
+
+A layer is one pass over the tile: for every block of output positions, for every group of ``cols`` output channels, for every
+slice of the reduction (kernel row, kernel column, chunk of bytes), for every position of the block, one beat. Each memory
+access of that loop is an affine nest of counters (:class:`Dim`); kernel, stride, dilation, padding, pooling, fully
+connected are settings of the nests.
+
+A descriptor has three sections, each read by one unit of the gateware: weights, activations, output.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+__all__ = [
+    "ACTIVATION_DIMS", "DESCRIPTOR_WORDS", "OUTPUT_DIMS", "PARAMETER_BYTES", "SECTIONS", "ActivationStream",
+    "Descriptor", "Dim", "OutputStream", "Rounding", "WeightStream", "steps",
+]  # fmt: skip
+
+ACTIVATION_DIMS = ("block", "channels", "kernel_y", "kernel_x", "chunk", "y", "x", "window_y", "window_x")
+"""Counters of the activation stream, outermost first. Those up to ``chunk`` select a tile of weights, the others a position."""
+OUTPUT_DIMS = ("block", "channels", "y", "x")
+"""Counters of the output stream, outermost first."""
+PARAMETER_BYTES = 9
+"""Bytes of one output channel's parameters: bias (int32), multiplier (int32), shift (int8), each little-endian.
+
+They stand in the weight store before the weights of their group of channels, as ``PARAMETER_BYTES`` words: word ``i`` holds
+byte ``i`` of every column's parameters.
+"""
+
+
+class Rounding:
+    """How a requantized product is rounded."""
+
+    DOUBLE = 0
+    """TensorFlow Lite's default: the high half of the doubled product, ties toward +∞; then a shift, ties away from zero."""
+    SINGLE = 1
+    """One rounding of the whole product, ties toward +∞."""
+
+
+@dataclass(frozen=True)
+class Dim:
+    """One counter of a nest: it takes ``count`` values, 1 to 65535, and each adds ``strides`` to the coordinates."""
+
+    count: int = 1
+    strides: tuple[int, ...] = (0, 0, 0)
+
+
+def steps(dims: list[Dim]) -> list[tuple[int, ...]]:
+    """What the coordinates change by when each counter advances and all inner ones return to zero. Outermost first."""
+    result = []
+    for index, dim in enumerate(dims):
+        inner = dims[index + 1 :]
+        result.append(
+            tuple(
+                stride - sum((other.count - 1) * other.strides[axis] for other in inner)
+                for axis, stride in enumerate(dim.strides)
+            )
+        )
+    return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightStream:
+    """Which words of the weight store go to the tile: for each block, all groups' words once more, in order."""
+
+    base: int
+    """Word address of the first group's parameters."""
+    blocks: int
+    """Blocks of output positions, 1 to 65535."""
+    groups: int
+    """Groups of ``cols`` output channels, 1 to 65535."""
+    words: int
+    """Weight words of a group, after its parameters: slices of the reduction × ``rows``."""
+
+    LAYOUT = struct.Struct("<IHHI")
+    """base; blocks, groups; words."""
+
+    def encode(self) -> bytes:
+        """The section's words."""
+        return self.LAYOUT.pack(self.base, self.blocks, self.groups, self.words)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivationStream:
+    """Which bytes of the scratchpad each beat takes, and where padding stands instead.
+
+    A beat is ``beat_bytes`` consecutive bytes at ``address``. Byte ``lane`` of it is padding unless
+    ``0 ≤ row < height`` and ``0 ≤ x + lane < width``: ``row`` counts lines of the input, ``x`` bytes within a line.
+    """
+
+    address: int
+    """Of the first beat; may be negative where padding comes first."""
+    row: int
+    x: int
+    height: int
+    """Lines of the input, 1 to 32767."""
+    width: int
+    """Bytes of a line."""
+    padding: int
+    """int8 value of padding: the input's zero point, or the least value for max pooling."""
+    dims: tuple[Dim, ...]
+    """One for each of :data:`ACTIVATION_DIMS`, with strides of (row, x, address)."""
+
+    HEAD = struct.Struct("<ihHiIbxxx")
+    """address; row, height; x; width; padding."""
+    DIM = struct.Struct("<Hhii")
+    """count, step of row; step of x; step of address."""
+
+    def encode(self) -> bytes:
+        """The section's words."""
+        head = self.HEAD.pack(self.address, self.row, self.height, self.x, self.width, self.padding)
+        deltas = steps(list(self.dims))
+        return head + b"".join(
+            self.DIM.pack(dim.count, *step) for dim, step in zip(self.dims, deltas, strict=True)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputStream:
+    """Where the results go, and what becomes of the sums on their way.
+
+    For every position, the device requantizes ``cols`` channels ``lanes`` at a time; channels past ``channels`` are dropped.
+    With ``taps`` above 1 the largest of ``taps`` consecutive positions' results is written in place of each (max pooling).
+    """
+
+    address: int
+    """Of the first block's first result."""
+    channels: int
+    """Output channels of the layer, 1 to 65535."""
+    taps: int
+    """Positions pooled into one result, 1 to 65535."""
+    zero_point: int
+    low: int
+    """Least result, int8."""
+    high: int
+    """Largest result, int8."""
+    rounding: int
+    """:class:`Rounding`."""
+    dims: tuple[Dim, ...]
+    """One for each of :data:`OUTPUT_DIMS`, with strides of (address,)."""
+
+    HEAD = struct.Struct("<iHHbbbB")
+    """address; channels, taps; zero point, low, high, rounding."""
+    DIM = struct.Struct("<Hxxi")
+    """count; step of address."""
+
+    def encode(self) -> bytes:
+        """The section's words."""
+        head = self.HEAD.pack(
+            self.address, self.channels, self.taps, self.zero_point, self.low, self.high, self.rounding
+        )
+        return head + b"".join(
+            self.DIM.pack(dim.count, *step) for dim, step in zip(self.dims, steps(list(self.dims)), strict=True)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descriptor:
+    """One layer, as the sequencer reads it."""
+
+    weights: WeightStream
+    activations: ActivationStream
+    output: OutputStream
+
+    def encode(self) -> bytes:
+        """The record: :data:`DESCRIPTOR_WORDS` little-endian 32-bit words."""
+        sections = self.weights.encode() + self.activations.encode() + self.output.encode()
+        return sections.ljust(4 * DESCRIPTOR_WORDS, b"\0")
+
+
+def _words(*parts: int) -> int:
+    return sum(parts) // 4
+
+
+SECTIONS: dict[str, int] = {
+    "weights": _words(WeightStream.LAYOUT.size),
+    "activations": _words(ActivationStream.HEAD.size, len(ACTIVATION_DIMS) * ActivationStream.DIM.size),
+    "output": _words(OutputStream.HEAD.size, len(OUTPUT_DIMS) * OutputStream.DIM.size),
+}
+"""Words of each section, in their order in the descriptor."""
+
+DESCRIPTOR_WORDS = 48
+"""Words of a descriptor, the rest being zero."""

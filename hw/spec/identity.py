@@ -1,0 +1,46 @@
+"""What a device says of itself: JSON text in a read-only memory."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from weft.hw.spec.config import Config
+
+__all__ = ["IDENTITY_BYTES", "Identity"]
+
+IDENTITY_BYTES = 1024
+"""Size of the identity memory; the text is padded with spaces."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A device's identity: its configuration and the name of its build."""
+
+    config: Config
+    build: str
+    """Names what the device was built from: the digest of the configuration, or a bitstream build's hash."""
+
+    FORMAT = 1
+    """Version of the wire format and the descriptors."""
+
+    def encode(self) -> bytes:
+        """The memory's contents, :data:`IDENTITY_BYTES` long."""
+        text = json.dumps(
+            {"weft": self.FORMAT, "build": self.build, "config": self.config.to_dict()}, separators=(",", ":")
+        ).encode()
+        if len(text) > IDENTITY_BYTES:
+            raise ValueError(f"the identity takes {len(text)} bytes; at most {IDENTITY_BYTES} fit")
+        return text.ljust(IDENTITY_BYTES)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Identity:
+        """The identity in the memory's contents; ``ValueError`` if it is none, or of another format."""
+        try:
+            fields = json.loads(data)
+            version, build, config = fields["weft"], fields["build"], fields["config"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError("the device's identity is not Weft's") from error
+        if version != cls.FORMAT:
+            raise ValueError(f"the device speaks format {version}, this driver format {cls.FORMAT}")
+        return cls(Config.from_dict(config), build)

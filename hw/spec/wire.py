@@ -1,0 +1,159 @@
+"""The link: frames of bytes between host and device, and the operations they carry.
+
+A frame on the wire is ``FLAG, stuffed(header, payload, crc), FLAG``, after the octet-stuffed framing of RFC 1662: inside
+a frame FLAG and ESCAPE are sent as ESCAPE and the byte XOR ``ESCAPE_XOR``. One FLAG may end a frame and begin the next.
+The CRC is CRC-32 (ISO HDLC, as :func:`zlib.crc32`) of header and payload, little-endian. All fields are little-endian.
+
+The host sends HELLO or REQUEST; the device answers each with one RESPONSE of the same sequence number. A frame that is
+damaged, or whose length is not what its header says, or that comes while both receive buffers are full is dropped
+silently; the host retransmits after a time-out. A REQUEST with the sequence number of the last one executed is
+not executed again: the device repeats its response. So every operation happens exactly once.
+HELLO aborts a running program, is always executed, and begins a session at its sequence number.
+
+The payload of HELLO and REQUEST is a sequence of operations, each an 8-byte header; a WRITE's data follows its header.
+The response's payload is the data of all READs in order, then one byte of :class:`Status`. At an operation that fails the
+device stops, and the status says why.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from enum import IntEnum
+
+__all__ = ["ESCAPE", "ESCAPE_XOR", "FLAG", "Frame", "FrameType", "Op", "OpHeader", "Space", "Status", "Stuffing"]
+
+FLAG = 0x7E
+ESCAPE = 0x7D
+ESCAPE_XOR = 0x20
+
+
+class FrameType(IntEnum):
+    """First byte of a frame's header."""
+
+    HELLO = 1
+    REQUEST = 2
+    RESPONSE = 3
+
+
+class Op(IntEnum):
+    """First byte of an operation's header."""
+
+    WRITE = 1
+    """Writes ``length`` bytes, which follow, to ``space`` from ``address``."""
+    READ = 2
+    """Reads ``length`` bytes of ``space`` from ``address`` into the response."""
+    RUN = 3
+    """Starts ``length`` descriptors of the program from number ``address``; does not wait for them."""
+    WAIT = 4
+    """Waits until no descriptor runs."""
+
+
+class Space(IntEnum):
+    """Memories that WRITE and READ address, each by bytes from 0."""
+
+    IDENTITY = 0
+    """Read only: the device's identity, see :mod:`weft.hw.spec.identity`."""
+    COUNTERS = 1
+    """Read only: one record of :class:`weft.hw.spec.counters.Counters` per descriptor of the last RUN."""
+    SCRATCHPAD = 2
+    """Activations; tensors are dense, in NHWC order."""
+    WEIGHTS = 3
+    """Weight words, each ``Config.weight_word_bytes`` apart; the first ``cols`` bytes of a word are stored."""
+    PROGRAM = 4
+    """Descriptors of 32-bit words, see :mod:`weft.hw.spec.descriptor`. Written in whole words."""
+
+
+class Status(IntEnum):
+    """Last byte of a response."""
+
+    OK = 0
+    BAD_OP = 1
+    """Unknown operation, or an operation cut short by the frame's end."""
+    BAD_SPACE = 2
+    """Unknown memory, or WRITE to one that is read only."""
+    OVERFLOW = 3
+    """The data of the READs is more than a frame holds."""
+    ABORTED = 4
+    """A HELLO arrived while the request was waiting."""
+    BUSY = 5
+    """RUN while a program runs."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame before stuffing. ``seq`` is 0 to 255; the payload holds at most ``Config.frame_bytes`` bytes."""
+
+    type: FrameType
+    seq: int
+    payload: bytes = b""
+
+    HEADER = struct.Struct("<BBH")
+    """Type, sequence number, length of the payload."""
+    CRC_BYTES = 4
+
+    def encode(self) -> bytes:
+        """The frame as it goes on the wire, flags included."""
+        body = self.HEADER.pack(self.type, self.seq, len(self.payload)) + self.payload
+        body += zlib.crc32(body).to_bytes(self.CRC_BYTES, "little")
+        return bytes([FLAG]) + Stuffing.stuff(body) + bytes([FLAG])
+
+    @classmethod
+    def decode(cls, body: bytes) -> Frame | None:
+        """The frame in an unstuffed body, or ``None`` if it is damaged."""
+        end = len(body) - cls.CRC_BYTES
+        if end < cls.HEADER.size or zlib.crc32(body[:end]) != int.from_bytes(body[end:], "little"):
+            return None
+        kind, seq, length = cls.HEADER.unpack_from(body)
+        if length != end - cls.HEADER.size or kind not in set(FrameType):
+            return None
+        return cls(FrameType(kind), seq, body[cls.HEADER.size : end])
+
+
+class Stuffing:
+    """Octet stuffing of RFC 1662, both ways; :meth:`feed` takes bytes as they come and gives the frames' bodies."""
+
+    def __init__(self) -> None:
+        self._body = bytearray()
+        self._escaped = False
+
+    @staticmethod
+    def stuff(body: bytes) -> bytes:
+        """``body`` with every FLAG and ESCAPE escaped."""
+        for byte in (ESCAPE, FLAG):
+            body = body.replace(bytes([byte]), bytes([ESCAPE, byte ^ ESCAPE_XOR]))
+        return body
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The unstuffed bodies of the frames that ``data`` completes; empty ones are left out."""
+        bodies = []
+        for byte in data:
+            if byte == FLAG:
+                if self._body and not self._escaped:
+                    bodies.append(bytes(self._body))
+                self._body.clear()
+                self._escaped = False
+            elif byte == ESCAPE and not self._escaped:
+                self._escaped = True
+            else:
+                self._body.append(byte ^ ESCAPE_XOR if self._escaped else byte)
+                self._escaped = False
+        return bodies
+
+
+@dataclass(frozen=True)
+class OpHeader:
+    """An operation's header. ``space`` matters to WRITE and READ only."""
+
+    op: Op
+    space: int = 0
+    length: int = 0
+    address: int = 0
+
+    LAYOUT = struct.Struct("<BBHI")
+    """op, space, length, address."""
+
+    def encode(self) -> bytes:
+        """The header's eight bytes."""
+        return self.LAYOUT.pack(self.op, self.space, self.length, self.address)
