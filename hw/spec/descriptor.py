@@ -25,8 +25,9 @@ OUTPUT_DIMS = ("block", "channels", "y", "x")
 PARAMETER_BYTES = 9
 """Bytes of one output channel's parameters: bias (int32), multiplier (int32), shift (int8), each little-endian.
 
-They stand in the weight store before the weights of their group of channels, as ``PARAMETER_BYTES`` words: word ``i`` holds
-byte ``i`` of every column's parameters.
+They stand in the weight store after the weights of their group of channels, as ``PARAMETER_BYTES`` words: word ``i`` holds
+byte ``i`` of every column's parameters. After, because they are wanted last: a group's weights never wait for the channels
+of the group before it to be drained.
 """
 
 
@@ -66,13 +67,13 @@ class WeightStream:
     """Which words of the weight store go to the tile: for each block, all groups' words once more, in order."""
 
     base: int
-    """Word address of the first group's parameters."""
+    """Word address of the first group's weights."""
     blocks: int
     """Blocks of output positions, 1 to 65535."""
     groups: int
     """Groups of ``cols`` output channels, 1 to 65535."""
     words: int
-    """Weight words of a group, after its parameters: slices of the reduction × ``rows``."""
+    """Weight words of a group, before its parameters: slices of the reduction × ``rows``."""
 
     LAYOUT = struct.Struct("<IHHI")
     """base; blocks, groups; words."""

@@ -1,0 +1,255 @@
+"""The activation unit: which bytes each beat of the tile takes."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, ShapeLike, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from weft.hw.fetch import Fetch
+from weft.hw.nest import COUNT_BITS, Nest
+from weft.hw.spec.descriptor import ACTIVATION_DIMS, SECTIONS
+
+__all__ = ["ActivationUnit", "Padding", "beat_shape"]
+
+CHUNK = ACTIVATION_DIMS.index("chunk")
+"""The innermost counter that selects a tile of weights: those within walk over positions."""
+CHANNELS = ACTIVATION_DIMS.index("channels")
+"""The innermost counter that selects a half of the accumulators."""
+DIM_WORDS = 3
+
+
+def beat_shape(lanes: int, position_bits: int) -> data.StructLayout:
+    """A beat as the unit sends it: the tile's, and whether it is the descriptor's last."""
+    tag = data.StructLayout({"address": position_bits, "first": 1, "last": 1})
+    return data.StructLayout(
+        {"data": data.ArrayLayout(signed(8), lanes), "swap": 1, "tag": tag, "final": 1}
+    )
+
+
+class Padding(wiring.Component):
+    """Replaces the bytes of a beat that lie outside the input by the padding value.
+
+    Byte ``lane`` stays if ``0 ≤ row < height`` and ``0 ≤ x + lane < width``. One beat per cycle, no back-pressure. The answer is out
+    one cycle after ``data``, which comes ``latency`` cycles after ``row`` and ``x``.
+
+    Parameters
+    ----------
+    lanes : int
+        Bytes of a beat.
+    bits : int
+        Width of ``x``.
+    latency : int
+        Cycles from the coordinates to ``data``, 3 or more.
+
+    Members
+    -------
+    row, x : In
+        Coordinates of a beat.
+    height, width, value : In
+        Of the layer's input; steady while beats are under way.
+    data : In
+        The bytes of the scratchpad.
+    o : Out
+        The beat.
+    """
+
+    def __init__(self, *, lanes: int, bits: int, latency: int):
+        if latency < 3:
+            raise ValueError(f"latency must be 3 or more, not {latency!r}")
+        self.lanes, self.bits, self.latency = lanes, bits, latency
+        beat = data.ArrayLayout(signed(8), lanes)
+        super().__init__(
+            {
+                "row": In(signed(16)),
+                "x": In(signed(bits)),
+                "height": In(16),
+                "width": In(bits - 1),
+                "value": In(signed(8)),
+                "data": In(beat),
+                "o": Out(beat),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        # Lanes from `low` to `high` - 1 are inside. Both are clamped to a few bits before any lane compares.
+        from_left, from_right, inside = Signal(signed(self.bits + 1)), Signal(signed(self.bits + 1)), Signal()
+        low, high = Signal(range(self.lanes + 1)), Signal(range(self.lanes + 1))
+        mask = Signal(self.lanes)
+
+        def clamp(value: Signal) -> Mux:
+            return Mux(value < 0, 0, Mux(value > self.lanes, self.lanes, value))
+
+        m.d.sync += [
+            from_left.eq(-self.x),
+            from_right.eq(self.width - self.x),
+            inside.eq(self.row.as_unsigned() < self.height),
+            low.eq(clamp(from_left)),
+            high.eq(Mux(inside, clamp(from_right), 0)),
+        ]
+        for lane in range(self.lanes):
+            m.d.sync += mask[lane].eq((low <= lane) & (lane < high))
+        for _ in range(self.latency - 3):
+            mask, before = Signal.like(mask), mask
+            m.d.sync += mask.eq(before)
+        for lane in range(self.lanes):
+            m.d.sync += self.o[lane].eq(Mux(mask[lane], self.data[lane], self.value))
+        return m
+
+
+class ActivationUnit(wiring.Component):
+    """Streams a descriptor's beats: im2col on the fly, straight from the scratchpad.
+
+    Takes the words of the descriptor's activation section, waits for ``go``, then gives one beat per cycle, as long as the tile
+    takes them and the half of the accumulators that they go to is free. The first beat is out
+    ``5 + 1 + read_latency`` cycles after ``go``.
+
+    Parameters
+    ----------
+    lanes : int
+        Bytes of a beat.
+    address_bits : int
+        Of the scratchpad's byte address.
+    position_bits : int
+        Of an accumulator's position.
+    read_latency : int
+        Of the scratchpad, cycles.
+
+    Members
+    -------
+    load : In(stream)
+        The section's words in order; taken while the unit is idle.
+    go : In(1)
+        Starts a loaded descriptor.
+    release : In(1)
+        A half of the accumulators has been drained.
+    address : Out, data : In
+        To and from the scratchpad.
+    reading : Out(1)
+        ``address`` is in use this cycle.
+    o : Out(stream)
+        Beats, see :func:`beat_shape`.
+    starved : Out(1)
+        The next beat waits for a free half of the accumulators.
+    """
+
+    def __init__(self, *, lanes: int, address_bits: int, position_bits: int, read_latency: int):
+        self.lanes, self.address_bits, self.position_bits = lanes, address_bits, position_bits
+        self.read_latency = read_latency
+        super().__init__(
+            {
+                "load": In(stream.Signature(32)),
+                "go": In(1),
+                "release": In(1),
+                "address": Out(address_bits),
+                "data": In(data.ArrayLayout(signed(8), lanes)),
+                "reading": Out(1),
+                "o": Out(stream.Signature(beat_shape(lanes, position_bits))),
+                "starved": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        bits = self.address_bits + 2
+        m.submodules.nest = nest = Nest(
+            dims=len(ACTIVATION_DIMS), coordinates={"row": 16, "x": bits, "address": self.address_bits}
+        )
+        tag = beat_shape(0, self.position_bits)
+        m.submodules.padding = padding = Padding(lanes=self.lanes, bits=bits, latency=self.read_latency)
+        m.submodules.fetch = fetch = Fetch(
+            address=self.address_bits, data_shape=padding.o.shape(), tag=tag, latency=self.read_latency + 1
+        )
+        # The words of the next descriptor come in when the beats of this one are out: they share the registers.
+        self._load(m, nest, padding, idle=fetch.empty)
+
+        # A half of the accumulators is taken with its first beat and comes back with `release`.
+        free = Signal(range(3), init=2)
+        item = nest.o.payload
+        opens, fired = Signal(), Signal()
+        m.d.comb += [
+            opens.eq(item.enter <= CHANNELS),
+            self.starved.eq(nest.o.valid & opens & (free == 0)),
+            fetch.i.valid.eq(nest.o.valid & ~self.starved),
+            nest.o.ready.eq(fetch.i.ready & ~self.starved),
+            fired.eq(fetch.reading),
+            self.reading.eq(fetch.reading),
+        ]
+        m.d.sync += free.eq(free + self.release - (fired & opens))
+
+        position, reducing = Signal(self.position_bits), Signal()
+        swap = Signal()
+        request = fetch.i.payload
+        m.d.comb += [
+            swap.eq(item.enter <= CHUNK),
+            request.address.eq(item.at.address),
+            request.tag.swap.eq(swap),
+            request.tag.tag.address.eq(Mux(swap, 0, position)),
+            request.tag.tag.first.eq(opens | (~swap & ~reducing)),
+            request.tag.tag.last.eq(item.leave <= CHANNELS),
+            request.tag.final.eq(item.last),
+            self.address.eq(fetch.address),
+            padding.row.eq(item.at.row),
+            padding.x.eq(item.at.x),
+            padding.data.eq(self.data),
+            fetch.data.eq(padding.o),
+        ]
+        with m.If(fired):
+            m.d.sync += [position.eq(request.tag.tag.address + 1), reducing.eq(~request.tag.tag.first)]
+
+        answer = fetch.o.payload
+        m.d.comb += [
+            self.o.valid.eq(fetch.o.valid),
+            fetch.o.ready.eq(self.o.ready),
+            self.o.payload.data.eq(answer.data),
+            self.o.payload.swap.eq(answer.tag.swap),
+            self.o.payload.tag.eq(answer.tag.tag),
+            self.o.payload.final.eq(answer.tag.final),
+        ]
+        return m
+
+    def _load(self, m: Module, nest: Nest, padding: Padding, *, idle: Signal) -> None:
+        """Takes the section's words apart: the head into registers, each counter's words into the nest."""
+        words = SECTIONS["activations"]
+        index, part, loaded = Signal(range(words + 1)), Signal(range(DIM_WORDS)), Signal()
+        dim, count, row = Signal(range(len(ACTIVATION_DIMS))), Signal(COUNT_BITS), Signal(16)
+        x = Signal.like(nest.origin.x)
+        word = self.load.payload
+        setting = nest.dim.payload
+        m.d.comb += [
+            self.load.ready.eq(~loaded & ~nest.busy & idle),
+            setting.index.eq(dim),
+            setting.count.eq(count),
+            setting.steps.row.eq(row),
+            setting.steps.x.eq(x),
+            setting.steps.address.eq(word),
+            nest.start.eq(self.go & loaded),
+        ]
+        with m.If(self.load.valid & self.load.ready):
+            m.d.sync += index.eq(index + 1)
+            with m.Switch(index):
+                with m.Case(0):
+                    m.d.sync += nest.origin.address.eq(word)
+                with m.Case(1):
+                    m.d.sync += [nest.origin.row.eq(word[:16]), padding.height.eq(word[16:])]
+                with m.Case(2):
+                    m.d.sync += nest.origin.x.eq(word)
+                with m.Case(3):
+                    m.d.sync += padding.width.eq(word)
+                with m.Case(4):
+                    m.d.sync += [padding.value.eq(word), part.eq(0), dim.eq(0)]
+                with m.Default():
+                    m.d.sync += part.eq(part + 1)
+                    with m.Switch(part):
+                        with m.Case(0):
+                            m.d.sync += [count.eq(word[:COUNT_BITS]), row.eq(word[COUNT_BITS:])]
+                        with m.Case(1):
+                            m.d.sync += x.eq(word)
+                        with m.Case(2):
+                            m.d.comb += nest.dim.valid.eq(1)
+                            m.d.sync += [part.eq(0), dim.eq(dim + 1)]
+            with m.If(index == words - 1):
+                m.d.sync += [loaded.eq(1), index.eq(0)]
+        with m.If(nest.start):
+            m.d.sync += loaded.eq(0)

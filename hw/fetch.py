@@ -1,0 +1,91 @@
+"""Reading a memory of fixed latency as a stream."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import ShapeLike
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import In, Out
+
+from weft.hw.spec.config import ceil_pow2
+
+__all__ = ["Fetch"]
+
+
+class Fetch(wiring.Component):
+    """Turns a memory port that answers after ``latency`` cycles into streams of requests and answers.
+
+    Answers wait in a FIFO in which every request has its place from the start, so that the memory is never stalled. One request
+    per cycle, full back-pressure; latency ``latency + 1`` cycles.
+
+    Parameters
+    ----------
+    address : shape
+        Of the memory's address.
+    data : shape
+        Of its answer.
+    tag : shape
+        Of what goes with a request and comes back with its answer.
+    latency : int
+        Cycles from ``address`` to ``data``, 1 or more.
+
+    Members
+    -------
+    i : In(stream)
+        Requests: ``address``, ``tag``.
+    address : Out
+        To the memory: that of ``i``, in the cycle in which it is accepted.
+    reading : Out(1)
+        ``address`` is in use this cycle.
+    data : In
+        From the memory, ``latency`` cycles later.
+    o : Out(stream)
+        Answers, in the order of ``i``: ``data``, ``tag``.
+    empty : Out(1)
+        No request is under way.
+    """
+
+    def __init__(self, *, address: ShapeLike, data_shape: ShapeLike, tag: ShapeLike, latency: int):
+        if latency < 1:
+            raise ValueError(f"latency must be 1 or more, not {latency!r}")
+        self.latency = latency
+        self.depth = ceil_pow2(latency + 4)
+        super().__init__(
+            {
+                "i": In(stream.Signature(data.StructLayout({"address": address, "tag": tag}))),
+                "address": Out(address),
+                "reading": Out(1),
+                "data": In(data_shape),
+                "o": Out(stream.Signature(data.StructLayout({"data": data_shape, "tag": tag}))),
+                "empty": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.fifo = fifo = SyncFIFO(width=len(Cat(self.o.payload)), depth=self.depth)
+
+        # `used` counts requests from acceptance to the answer's departure.
+        used, room = Signal(range(self.depth + 1)), Signal(init=1)
+        following = Signal.like(used)
+        fired, taken = self.i.valid & self.i.ready, self.o.valid & self.o.ready
+        m.d.comb += [following.eq(used + fired - taken), self.i.ready.eq(room), self.empty.eq(used == 0)]
+        m.d.sync += [used.eq(following), room.eq(following != self.depth)]
+
+        valid, tag = fired, self.i.payload.tag
+        for stage in range(self.latency):
+            valid, here = Signal(name=f"valid_{stage}"), valid
+            m.d.sync += valid.eq(here)
+            tag, before = Signal(self.i.payload.tag.shape(), name=f"tag_{stage}"), tag
+            m.d.sync += tag.eq(before)
+        m.d.comb += [
+            self.address.eq(self.i.payload.address),
+            self.reading.eq(fired),
+            fifo.w_en.eq(valid),
+            fifo.w_data.eq(Cat(self.data, tag)),
+            self.o.valid.eq(fifo.r_rdy),
+            Cat(self.o.payload).eq(fifo.r_data),
+            fifo.r_en.eq(taken),
+        ]
+        return m

@@ -1,0 +1,130 @@
+"""Affine nests of counters: the address generator of every stream."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Module, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+__all__ = ["Nest"]
+
+COUNT_BITS = 16
+
+
+class Nest(wiring.Component):
+    """Walks a nest of counters, innermost fastest, and adds up affine coordinates on the way.
+
+    Coordinates start at ``origin`` and change by the step of the counter that advances (see
+    :func:`weft.hw.spec.descriptor.steps`), modulo their width. One item per cycle, full back-pressure; the first comes 3 cycles
+    after ``start``.
+
+    Parameters
+    ----------
+    dims : int
+        Counters of the nest, 1 or more; 0 is the outermost.
+    coordinates : dict of str to int
+        Name and width in bits of each coordinate, all signed.
+
+    Members
+    -------
+    dim : In(stream), always ready
+        Sets counter ``index``: ``count`` values (1 or more) and its ``steps``. Only while the nest is idle. Settings stay.
+    origin : In
+        The coordinates of the first item; to be held until the nest is done.
+    start : In(1)
+        Begins a walk. Only while the nest is idle.
+    busy : Out(1)
+        From the cycle after ``start`` until the last item is taken.
+    o : Out(stream)
+        ``at``: the coordinates; ``enter``: the counter whose advance led here, 0 for the first item; ``leave``: the counter that
+        advances next, 0 for the ``last``.
+    """
+
+    def __init__(self, *, dims: int, coordinates: dict[str, int]):
+        if dims < 1:
+            raise ValueError(f"dims must be 1 or more, not {dims!r}")
+        if not coordinates:
+            raise ValueError("coordinates must name at least one coordinate")
+        self.dims = dims
+        index = ceil_log2(max(dims, 2))
+        self.point = data.StructLayout({name: signed(width) for name, width in coordinates.items()})
+        super().__init__(
+            {
+                "dim": In(
+                    stream.Signature(
+                        data.StructLayout({"index": index, "count": COUNT_BITS, "steps": self.point}), always_ready=True
+                    )
+                ),
+                "origin": In(self.point),
+                "start": In(1),
+                "busy": Out(1),
+                "o": Out(
+                    stream.Signature(
+                        data.StructLayout({"at": self.point, "enter": index, "leave": index, "last": 1})
+                    )
+                ),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        setting = self.dim.payload
+        m.submodules.steps = steps = Memory(shape=self.point, depth=1 << len(setting.index), init=[])
+        write, read = steps.write_port(), steps.read_port(domain="comb")
+        m.d.comb += [write.addr.eq(setting.index), write.data.eq(setting.steps), write.en.eq(self.dim.valid)]
+
+        enable = Signal()
+        m.d.comb += enable.eq(~self.o.valid | self.o.ready)
+
+        # Counters run down and say one cycle ahead whether they are at zero, so that a step is a choice between flags.
+        running, first = Signal(), Signal()
+        enter, leave, last = Signal.like(setting.index), Signal.like(setting.index), Signal()
+        limits = [Signal(COUNT_BITS, name=f"limit_{d}") for d in range(self.dims)]
+        counts = [Signal(COUNT_BITS, name=f"count_{d}") for d in range(self.dims)]
+        more = Signal(self.dims)
+        m.d.comb += last.eq(~more.any())
+        for d in range(self.dims):
+            with m.If(more[d]):
+                m.d.comb += leave.eq(d)
+        with m.If(enable & running):
+            for d in range(self.dims):
+                with m.If(~more[d:].any()):
+                    m.d.sync += [counts[d].eq(limits[d]), more[d].eq(limits[d].any())]
+                with m.Elif(~more[d + 1 :].any()):
+                    m.d.sync += [counts[d].eq(counts[d] - 1), more[d].eq(counts[d] != 1)]
+            m.d.sync += [enter.eq(leave), first.eq(0), running.eq(~last)]
+        with m.If(self.start):
+            m.d.sync += [running.eq(1), first.eq(1), enter.eq(0)]
+        with m.If(self.dim.valid):
+            m.d.sync += [
+                Array(limits)[setting.index].eq(setting.count - 1),
+                Array(counts)[setting.index].eq(setting.count - 1),
+                more.bit_select(setting.index, 1).eq(setting.count != 1),
+            ]
+
+        stage = Signal(data.StructLayout({"valid": 1, "first": 1, "enter": enter.shape(), "leave": leave.shape(), "last": 1}))
+        step = Signal(self.point)
+        m.d.comb += [read.addr.eq(enter), self.busy.eq(running | stage.valid | self.o.valid)]
+        with m.If(enable):
+            m.d.sync += [
+                stage.valid.eq(running),
+                stage.first.eq(first),
+                stage.enter.eq(enter),
+                stage.leave.eq(leave),
+                stage.last.eq(last),
+                step.eq(read.data),
+                self.o.valid.eq(stage.valid),
+                self.o.payload.enter.eq(stage.enter),
+                self.o.payload.leave.eq(stage.leave),
+                self.o.payload.last.eq(stage.last),
+            ]
+            with m.If(stage.valid):
+                for name in self.point.members:
+                    here = self.o.payload.at[name]
+                    with m.If(stage.first):
+                        m.d.sync += here.eq(self.origin[name])
+                    with m.Else():
+                        m.d.sync += here.eq(here + step[name])
+        return m

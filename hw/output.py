@@ -1,0 +1,217 @@
+"""The output unit: drains the accumulators through the post-processing lanes into the scratchpad."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Module, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from weft.hw.nest import Nest
+from weft.hw.spec.descriptor import OUTPUT_DIMS, SECTIONS
+
+__all__ = ["OutputUnit"]
+
+CHANNELS = OUTPUT_DIMS.index("channels")
+
+
+class OutputUnit(wiring.Component):
+    """Walks over a descriptor's results: position, ``lanes`` channels at a time, tap.
+
+    Takes the words of the descriptor's output section and starts at once. Waits at each group of channels for its half of the
+    accumulators and for its parameters; then sends one item to post-processing per cycle, ``sum_latency + 1`` cycles after
+    reading the sums. Nothing holds it back on the way.
+
+    Parameters
+    ----------
+    cols, lanes : int
+        Of the configuration.
+    position_bits, address_bits : int
+        Widths of an accumulator's position and of the scratchpad's byte address.
+    sum_latency : int
+        Of the accumulators, cycles from ``position`` to ``sums``.
+    channel : StructLayout
+        One channel's parameters.
+
+    Members
+    -------
+    load : In(stream)
+        The section's words in order; taken while the unit is idle.
+    loaded : Out(1)
+        Pulses when the last word is taken.
+    full : In(1)
+        The next half of the accumulators is complete.
+    release : Out(1)
+        Pulses when all of that half has been read.
+    position : Out, sums : In
+        To and from the accumulators.
+    parameters_full : In(1), take : Out(1), channels : In
+        Of :class:`weft.hw.weights.ChannelParameters`.
+    settings : Out
+        Of :class:`weft.hw.post.PostProcess`, steady while values are in flight.
+    o : Out(stream), always ready
+        To post-processing. The tag has the result's byte ``address``, the ``mask`` of lanes that hold channels, and ``final``.
+    done : In(1)
+        The result tagged ``final`` has been written: the unit is idle from the next cycle.
+    """
+
+    def __init__(
+        self,
+        *,
+        cols: int,
+        lanes: int,
+        position_bits: int,
+        address_bits: int,
+        sum_latency: int,
+        channel: data.StructLayout,
+        settings: data.StructLayout,
+    ):
+        self.cols, self.lanes = cols, lanes
+        self.position_bits, self.address_bits, self.sum_latency = position_bits, address_bits, sum_latency
+        self.channel, self.settings_shape = channel, settings
+        self.tag = self.tag_shape(lanes=lanes, address_bits=address_bits)
+        super().__init__(
+            {
+                "load": In(stream.Signature(32)),
+                "loaded": Out(1),
+                "full": In(1),
+                "release": Out(1),
+                "position": Out(position_bits),
+                "sums": In(data.ArrayLayout(signed(32), cols)),
+                "parameters_full": In(1),
+                "take": Out(1),
+                "channels": In(data.ArrayLayout(channel, cols)),
+                "settings": Out(settings),
+                "o": Out(
+                    stream.Signature(
+                        data.StructLayout(
+                            {
+                                "sums": data.ArrayLayout(signed(32), lanes),
+                                "channels": data.ArrayLayout(channel, lanes),
+                                "first": 1,
+                                "last": 1,
+                                "tag": self.tag,
+                            }
+                        ),
+                        always_ready=True,
+                    )
+                ),
+                "done": In(1),
+            }
+        )
+
+    @staticmethod
+    def tag_shape(*, lanes: int, address_bits: int) -> data.StructLayout:
+        """What goes with a result through post-processing."""
+        return data.StructLayout({"address": address_bits, "mask": lanes, "final": 1})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.nest = nest = Nest(dims=len(OUTPUT_DIMS), coordinates={"address": self.address_bits})
+        channels, taps = Signal(16), Signal(16)
+        self._load(m, nest, channels, taps)
+        item = nest.o.payload
+
+        # `group_left` counts the channels from this group of columns on, `left` from this group of lanes on.
+        opened, opening = Signal(), Signal(self.sum_latency)
+        group_left, left, offset = Signal(16), Signal(16), Signal(range(self.cols + self.lanes))
+        window, position, tap = Signal(self.position_bits), Signal(self.position_bits), Signal(16)
+        lane_group = Signal(range(max(2, -(-self.cols // self.lanes))))
+        open_now, last_tap, last_lanes, advance = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            open_now.eq(nest.o.valid & ~opened & self.full & self.parameters_full & ~opening.any()),
+            last_tap.eq(tap == 1),
+            last_lanes.eq((left <= self.lanes) | (offset >= self.cols - self.lanes)),
+            advance.eq(opened & nest.o.valid),
+            nest.o.ready.eq(opened & last_tap & last_lanes),
+            self.position.eq(position),
+        ]
+        # The parameters change over behind the last sums of the group before, which may still be on their way.
+        m.d.sync += opening.eq((opening << 1) | open_now)
+        m.d.comb += self.take.eq(opening[-1])
+        with m.If(self.loaded):
+            m.d.sync += group_left.eq(channels)
+        with m.If(open_now):
+            m.d.sync += [opened.eq(1), left.eq(group_left), position.eq(0), window.eq(0), offset.eq(0), lane_group.eq(0)]
+            m.d.sync += tap.eq(taps)
+        with m.If(advance):
+            m.d.sync += [position.eq(position + 1), tap.eq(tap - 1)]
+            with m.If(last_tap):
+                m.d.sync += [position.eq(window), tap.eq(taps)]
+                m.d.sync += [left.eq(left - self.lanes), offset.eq(offset + self.lanes), lane_group.eq(lane_group + 1)]
+                with m.If(last_lanes):
+                    m.d.sync += [position.eq(position + 1), window.eq(position + 1)]
+                    m.d.sync += [left.eq(group_left), offset.eq(0), lane_group.eq(0)]
+                    with m.If(item.leave <= CHANNELS):
+                        m.d.comb += self.release.eq(1)
+                        m.d.sync += opened.eq(0)
+                        m.d.sync += group_left.eq(group_left - self.cols)
+                        with m.If(item.leave != CHANNELS):
+                            m.d.sync += group_left.eq(channels)
+
+        control = Signal(
+            data.StructLayout({"valid": 1, "first": 1, "last": 1, "lane_group": lane_group.shape(), "tag": self.tag})
+        )
+        m.d.comb += [
+            control.valid.eq(advance),
+            control.first.eq(tap == taps),
+            control.last.eq(last_tap),
+            control.lane_group.eq(lane_group),
+            control.tag.address.eq(item.at.address + offset),
+            control.tag.final.eq(item.last & last_lanes),
+        ]
+        for lane in range(self.lanes):
+            m.d.comb += control.tag.mask[lane].eq((left > lane) & (offset < self.cols - lane))
+        self._select(m, control)
+        return m
+
+    def _select(self, m: Module, control: data.View) -> None:
+        """Joins the control of an item with its sums and picks its lanes' columns."""
+        for stage in range(self.sum_latency):
+            control, before = Signal(control.shape(), name=f"control_{stage}"), control
+            m.d.sync += control.eq(before)
+        groups = range(0, self.cols, self.lanes)
+        o = self.o.payload
+        m.d.sync += [
+            self.o.valid.eq(control.valid),
+            o.first.eq(control.first),
+            o.last.eq(control.last),
+            o.tag.eq(control.tag),
+        ]
+        for lane in range(self.lanes):
+            columns = [min(first + lane, self.cols - 1) for first in groups]
+            m.d.sync += [
+                o.sums[lane].eq(Array(self.sums[c] for c in columns)[control.lane_group]),
+                o.channels[lane].eq(Array(self.channels[c].as_value() for c in columns)[control.lane_group]),
+            ]
+
+    def _load(self, m: Module, nest: Nest, channels: Signal, taps: Signal) -> None:
+        """Takes the section's words apart: the head into registers, each counter's words into the nest."""
+        words = SECTIONS["output"]
+        index, running, count = Signal(range(words)), Signal(), Signal(16)
+        word = self.load.payload
+        m.d.comb += [
+            self.load.ready.eq(~running),
+            nest.dim.payload.index.eq((index - 4) >> 1),
+            nest.dim.payload.count.eq(count),
+            nest.dim.payload.steps.address.eq(word),
+            nest.start.eq(self.loaded),
+        ]
+        with m.If(self.done):
+            m.d.sync += running.eq(0)
+        with m.If(self.load.valid & self.load.ready):
+            m.d.sync += index.eq(index + 1)
+            with m.Switch(index):
+                with m.Case(0):
+                    m.d.sync += nest.origin.address.eq(word)
+                with m.Case(1):
+                    m.d.sync += [channels.eq(word[:16]), taps.eq(word[16:])]
+                with m.Case(2):
+                    m.d.sync += self.settings.eq(word)
+                with m.Default():
+                    with m.If(index[0]):
+                        m.d.sync += count.eq(word)
+                    with m.Else():
+                        m.d.comb += nest.dim.valid.eq(1)
+            with m.If(index == words - 1):
+                m.d.comb += self.loaded.eq(1)
+                m.d.sync += [running.eq(1), index.eq(0)]

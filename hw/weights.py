@@ -1,0 +1,163 @@
+"""The weight unit: which words of the weight store go to the tile and to the channels' parameters."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from weft.hw.fetch import Fetch
+from weft.hw.spec.descriptor import PARAMETER_BYTES, SECTIONS
+
+__all__ = ["ChannelParameters", "WeightUnit"]
+
+
+class ChannelParameters(wiring.Component):
+    """Holds the parameters of the group of channels that is being drained, and takes in those of the next.
+
+    Parameters
+    ----------
+    cols : int
+        Channels of a group.
+    channel : StructLayout
+        One channel's parameters, :data:`PARAMETER_BYTES` bytes, first byte lowest.
+
+    Members
+    -------
+    i : In(stream)
+        :data:`PARAMETER_BYTES` words a group, word ``i`` holding byte ``i`` of each column; taken while there is no next group.
+    full : Out(1)
+        The next group is complete.
+    take : In(1)
+        Makes the next group the current one. Only while ``full``.
+    o : Out
+        The current group, from the cycle after ``take``.
+    """
+
+    def __init__(self, *, cols: int, channel: data.StructLayout):
+        if channel.size > 8 * PARAMETER_BYTES:
+            raise ValueError(f"channel must have at most {8 * PARAMETER_BYTES} bits, not {channel.size}")
+        self.cols, self.channel = cols, channel
+        super().__init__(
+            {
+                "i": In(stream.Signature(data.ArrayLayout(8, cols))),
+                "full": Out(1),
+                "take": In(1),
+                "o": Out(data.ArrayLayout(channel, cols)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        words = Signal(range(PARAMETER_BYTES + 1))
+        following = [Signal(8 * PARAMETER_BYTES, name=f"following_{c}") for c in range(self.cols)]
+        m.d.comb += [self.full.eq(words == PARAMETER_BYTES), self.i.ready.eq(~self.full)]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += words.eq(words + 1)
+            for c in range(self.cols):
+                m.d.sync += following[c].eq(Cat(following[c][8:], self.i.payload[c]))
+        with m.If(self.take):
+            m.d.sync += words.eq(0)
+            for c in range(self.cols):
+                m.d.sync += self.o[c].eq(following[c])
+        return m
+
+
+class WeightUnit(wiring.Component):
+    """Streams a descriptor's words of the weight store: for each group of channels its weights, then its parameters.
+
+    One word per cycle, as they are taken. A descriptor begins as soon as its section is loaded, which prefetches the first tile
+    of weights of a layer while the layer before it still computes.
+
+    Parameters
+    ----------
+    cols : int
+        Bytes of a word.
+    address_bits : int
+        Of the weight store's word address.
+    read_latency : int
+        Of the weight store, cycles.
+
+    Members
+    -------
+    load : In(stream)
+        The words of the descriptor's weight section in order; taken while no request is left to make.
+    address : Out, data : In
+        To and from the weight store.
+    reading : Out(1)
+        ``address`` is in use this cycle.
+    weights : Out(stream)
+        To the tile.
+    parameters : Out(stream)
+        To :class:`ChannelParameters`.
+    """
+
+    def __init__(self, *, cols: int, address_bits: int, read_latency: int):
+        self.cols, self.address_bits, self.read_latency = cols, address_bits, read_latency
+        super().__init__(
+            {
+                "load": In(stream.Signature(32)),
+                "address": Out(address_bits),
+                "data": In(data.ArrayLayout(8, cols)),
+                "reading": Out(1),
+                "weights": Out(stream.Signature(data.ArrayLayout(signed(8), cols))),
+                "parameters": Out(stream.Signature(data.ArrayLayout(8, cols))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.fetch = fetch = Fetch(
+            address=self.address_bits,
+            data_shape=self.data.shape(),
+            tag=data.StructLayout({"parameter": 1}),
+            latency=self.read_latency,
+        )
+        base, address = Signal(self.address_bits), Signal(self.address_bits)
+        blocks, groups, groups_left = Signal(16), Signal(16), Signal(16)
+        words, left, parameter = Signal(self.address_bits + 1), Signal(self.address_bits + 1), Signal()
+        running, index = Signal(), Signal(range(SECTIONS["weights"]))
+
+        word = self.load.payload
+        m.d.comb += self.load.ready.eq(~running)
+        with m.If(self.load.valid & self.load.ready):
+            m.d.sync += index.eq(index + 1)
+            with m.Switch(index):
+                with m.Case(0):
+                    m.d.sync += [base.eq(word), address.eq(word)]
+                with m.Case(1):
+                    m.d.sync += [blocks.eq(word[:16]), groups.eq(word[16:]), groups_left.eq(word[16:])]
+                with m.Default():
+                    m.d.sync += [words.eq(word), left.eq(word), parameter.eq(0), running.eq(1), index.eq(0)]
+
+        m.d.comb += [
+            fetch.i.valid.eq(running),
+            fetch.i.payload.address.eq(address),
+            fetch.i.payload.tag.parameter.eq(parameter),
+            self.reading.eq(fetch.reading),
+        ]
+        with m.If(self.reading):
+            m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
+            with m.If(left == 1):
+                m.d.sync += [parameter.eq(~parameter), left.eq(PARAMETER_BYTES)]
+                with m.If(parameter):
+                    m.d.sync += [left.eq(words), groups_left.eq(groups_left - 1)]
+                    with m.If(groups_left == 1):
+                        m.d.sync += [groups_left.eq(groups), address.eq(base), blocks.eq(blocks - 1)]
+                        with m.If(blocks == 1):
+                            m.d.sync += running.eq(0)
+
+        answer = fetch.o.payload
+        m.d.comb += [
+            self.address.eq(fetch.address),
+            fetch.data.eq(self.data),
+            self.weights.payload.eq(answer.data),
+            self.parameters.payload.eq(answer.data),
+            self.weights.valid.eq(fetch.o.valid & ~answer.tag.parameter),
+            self.parameters.valid.eq(fetch.o.valid & answer.tag.parameter),
+        ]
+        with m.If(answer.tag.parameter):
+            m.d.comb += fetch.o.ready.eq(self.parameters.ready)
+        with m.Else():
+            m.d.comb += fetch.o.ready.eq(self.weights.ready)
+        return m
