@@ -1,7 +1,7 @@
 """The golden model: what the accelerator computes, in NumPy integers, written from the definitions.
 
-Activations are int8 arrays [N, H, W, C] or [N, C], weights int8, sums int32. A sum that leaves 32 bits wraps, as the hardware's
-adders do; everything before the wrap is computed in 64 bits, where no layer that fits in memory overflows.
+Activations are int8 arrays [N, H, W, C] or [N, C], weights int8, sums int32. A sum that leaves 32 bits wraps, as the
+hardware's adders do; what comes before the wrap is computed in 64 bits, where no layer that fits in memory overflows.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ Padding = tuple[tuple[int, int], tuple[int, int]]
 def quantize_multiplier(scale: float) -> tuple[int, int]:
     """The multiplier and shift of a real scale: ``scale ≈ multiplier · 2^(shift − 31)``.
 
-    As TensorFlow Lite's ``QuantizeMultiplier``: the multiplier is 0 or 2^30 to 2^31 − 1, rounded half up; a scale that would
-    need a shift below −31 becomes (0, 0).
+    As TensorFlow Lite's ``QuantizeMultiplier``: the multiplier is 0 or 2^30 to 2^31 − 1, rounded half up; a scale that
+    would need a shift below −31 becomes (0, 0).
 
     Raises
     ------
@@ -63,8 +63,9 @@ def requantize(
     multiplier, shift
         0 to 2^31 − 1 and −31 to 30; scalars or [C].
     rounding
-        :attr:`Rounding.DOUBLE`: gemmlowp's saturating rounding doubling high multiplication (ties toward +∞), then rounding
-        division by a power of two (ties away from zero). A positive shift is applied first and wraps to 32 bits.
+        :attr:`Rounding.DOUBLE`: gemmlowp's saturating rounding doubling high multiplication (ties toward +∞), then
+        rounding division by a power of two (ties away from zero). A positive shift is applied first, and wraps to 32
+        bits.
         :attr:`Rounding.SINGLE`: one rounding of the 64-bit product, ties toward +∞; nothing wraps.
     zero_point, low, high
         int8 values; ``low ≤ high``. The zero point is added without overflow.
@@ -92,7 +93,7 @@ def conv2d(
     zero_point: int = 0,
     groups: int = 1,
 ) -> Int32Array:
-    """The sums of a convolution: ``bias[o] + Σ weights[o, i, j, c] · (x[n, y·sy + i·dy, x·sx + j·dx, c] − zero_point)``.
+    """The sums of a convolution: ``bias[o] + Σ w[o, i, j, c] · (a[n, y·sy + i·dy, x·sx + j·dx, c] − zero_point)``.
 
     Parameters
     ----------
@@ -105,8 +106,8 @@ def conv2d(
     padding
         Lines and columns of ``pad_value`` around ``x``: ((top, bottom), (left, right)).
     pad_value
-        What stands in the padding. With ``pad_value == zero_point`` it adds nothing; with a ``zero_point`` of 0 the result
-        is the raw sums that the hardware has.
+        What stands in the padding. With ``pad_value == zero_point`` it adds nothing; with a ``zero_point`` of 0 the
+        result is the raw sums that the hardware has.
     groups
         Channels are split into so many consecutive parts, each convolved apart; C for a depthwise convolution.
 
@@ -128,7 +129,7 @@ def conv2d(
 
 
 def fully_connected(x: Int8Array, weights: Int8Array, bias: ArrayLike, *, zero_point: int = 0) -> Int32Array:
-    """The sums of a fully connected layer: ``bias[o] + Σ weights[o, i] · (x[n, i] − zero_point)``; [N, I], [O, I] → [N, O]."""
+    """The sums of a matrix product: ``bias[o] + Σ w[o, i] · (a[n, i] − zero_point)``; [N, I], [O, I] → [N, O]."""
     sums = (x.astype(np.int64) - zero_point) @ weights.astype(np.int64).T
     return _wrap(sums + np.asarray(bias, np.int64))
 
@@ -142,7 +143,7 @@ def max_pool2d(
     low: int = -128,
     high: int = 127,
 ) -> Int8Array:
-    """The largest value of each window, clamped to ``low`` to ``high``; padding never wins. [N, H, W, C] → [N, OH, OW, C]."""
+    """The largest of each window, clamped to ``low`` to ``high``; padding never wins. [N, H, W, C] → [N, OH, OW, C]."""
     windows = _windows(x, size, stride=stride, padding=padding, dilation=(1, 1), pad_value=-128)
     return np.clip(windows.max(axis=(4, 5)), low, high).astype(np.int8)
 

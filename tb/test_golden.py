@@ -173,10 +173,9 @@ def test_fully_connected_is_its_definition():
     rng = np.random.default_rng(3)
     x, weights = rng.integers(-128, 128, (3, 40), np.int8), rng.integers(-128, 128, (5, 40), np.int8)
     bias = np.array([0, 1, INT_MAX, INT_MIN, -9], np.int32)
-    expected = [
-        [wrap(int(b) + sum(int(w) * (int(a) + 11) for w, a in zip(ws, row, strict=True))) for ws, b in zip(weights, bias, strict=True)]
-        for row in x
-    ]  # fmt: skip
+    expected = np.zeros((3, 5), np.int64)
+    for n, o in np.ndindex(3, 5):
+        expected[n, o] = wrap(int(bias[o]) + sum(int(weights[o, i]) * (int(x[n, i]) + 11) for i in range(40)))
     np.testing.assert_array_equal(golden.fully_connected(x, weights, bias, zero_point=-11), expected)
 
 

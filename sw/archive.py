@@ -1,0 +1,86 @@
+"""Files of NumPy arrays and JSON, without pickle: how graphs, networks and compiled models are stored.
+
+A document is nested dictionaries with string keys, lists, tuples, numbers, strings, booleans, ``None`` and arrays. Its
+arrays stand beside a JSON text that refers to them, all in one ``.npz``, whose entries carry CRC-32 checks. A tuple
+comes back as a list.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ArchiveError", "flatten", "load", "restore", "save"]
+
+_TEXT = "document"
+_REFERENCE = "$array"
+
+
+class ArchiveError(ValueError):
+    """A file is not what it should be, or is damaged."""
+
+
+def flatten(document: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """The document as arrays by name, ready for :func:`numpy.savez`; JSON refers to the others by theirs."""
+    arrays: dict[str, NDArray[Any]] = {}
+
+    def refer(value: Any) -> dict[str, str]:
+        if not isinstance(value, np.ndarray):
+            raise TypeError(f"a document cannot hold a {type(value).__name__}")
+        name = f"array{len(arrays)}"
+        arrays[name] = value
+        return {_REFERENCE: name}
+
+    text = json.dumps(document, default=refer)
+    return {_TEXT: np.array(text), **arrays}
+
+
+def restore(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """The inverse of :func:`flatten`; a ``KeyError`` or ``ValueError`` if the arrays hold no document."""
+
+    def resolve(value: dict[str, Any]) -> Any:
+        return arrays[value[_REFERENCE]] if _REFERENCE in value else value
+
+    document = json.loads(str(arrays[_TEXT]), object_hook=resolve)
+    if not isinstance(document, dict):
+        raise ValueError("the document is no dictionary")
+    return document
+
+
+def save(path: str | os.PathLike[str], document: Mapping[str, Any], *, format: str) -> None:
+    """Writes a document; ``format`` names what it is and its version, as ``"weft.graph/1"``."""
+    with open(path, "wb") as file:
+        np.savez_compressed(file, **flatten({"format": format, **document}))  # type: ignore[arg-type]
+
+
+def load(path: str | os.PathLike[str], *, format: str) -> dict[str, Any]:
+    """Reads a document that :func:`save` wrote.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ArchiveError
+        If it is no archive, damaged, or of another format.
+    """
+    with open(path, "rb") as file:
+        data = io.BytesIO(file.read())
+    try:
+        # NumPy reads no further than it must, so it does not see every wrong check sum.
+        if zipfile.ZipFile(data).testzip() is not None:
+            raise ValueError("wrong check sum")
+        data.seek(0)
+        with np.load(data, allow_pickle=False) as archive:
+            document = restore({name: archive[name] for name in archive.files})
+    except Exception as error:  # The parsers raise all manner of errors for damaged bytes.
+        raise ArchiveError(f"{path} is damaged or not a file of Weft; write it anew") from error
+    if document.pop("format", None) != format:
+        raise ArchiveError(f"{path} holds no {format}; it was written by another version or is something else")
+    return document
