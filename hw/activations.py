@@ -8,14 +8,10 @@ from amaranth.lib.wiring import In, Out
 
 from weft.hw.fetch import Fetch
 from weft.hw.nest import COUNT_BITS, Nest
-from weft.hw.spec.descriptor import ACTIVATION_DIMS, SECTIONS
+from weft.hw.spec.descriptor import ACTIVATION_DIMS, CHANNELS_DIM, CHUNK_DIM, SECTIONS
 
 __all__ = ["ActivationUnit", "Padding", "beat_shape"]
 
-CHUNK = ACTIVATION_DIMS.index("chunk")
-"""The innermost counter that selects a tile of weights: those within walk over positions."""
-CHANNELS = ACTIVATION_DIMS.index("channels")
-"""The innermost counter that selects a half of the accumulators."""
 DIM_WORDS = 3
 
 
@@ -169,7 +165,7 @@ class ActivationUnit(wiring.Component):
         item = nest.o.payload
         opens, fired = Signal(), Signal()
         m.d.comb += [
-            opens.eq(item.enter <= CHANNELS),
+            opens.eq(item.enter <= CHANNELS_DIM),
             self.starved.eq(nest.o.valid & opens & (free == 0)),
             fetch.i.valid.eq(nest.o.valid & ~self.starved),
             nest.o.ready.eq(fetch.i.ready & ~self.starved),
@@ -182,12 +178,12 @@ class ActivationUnit(wiring.Component):
         swap = Signal()
         request = fetch.i.payload
         m.d.comb += [
-            swap.eq(item.enter <= CHUNK),
+            swap.eq(item.enter <= CHUNK_DIM),
             request.address.eq(item.at.address),
             request.tag.swap.eq(swap),
             request.tag.tag.address.eq(Mux(swap, 0, position)),
             request.tag.tag.first.eq(opens | (~swap & ~reducing)),
-            request.tag.tag.last.eq(item.leave <= CHANNELS),
+            request.tag.tag.last.eq(item.leave <= CHANNELS_DIM),
             request.tag.final.eq(item.last),
             self.address.eq(fetch.address),
             padding.row.eq(item.at.row),

@@ -7,11 +7,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from weft.hw.nest import Nest
-from weft.hw.spec.descriptor import OUTPUT_DIMS, SECTIONS
+from weft.hw.spec.descriptor import CHANNELS_DIM, OUTPUT_DIMS, SECTIONS
 
 __all__ = ["OutputUnit"]
-
-CHANNELS = OUTPUT_DIMS.index("channels")
 
 
 class OutputUnit(wiring.Component):
@@ -141,11 +139,11 @@ class OutputUnit(wiring.Component):
                 with m.If(last_lanes):
                     m.d.sync += [position.eq(position + 1), window.eq(position + 1)]
                     m.d.sync += [left.eq(group_left), offset.eq(0), lane_group.eq(0)]
-                    with m.If(item.leave <= CHANNELS):
+                    with m.If(item.leave <= CHANNELS_DIM):
                         m.d.comb += self.release.eq(1)
                         m.d.sync += opened.eq(0)
                         m.d.sync += group_left.eq(group_left - self.cols)
-                        with m.If(item.leave != CHANNELS):
+                        with m.If(item.leave != CHANNELS_DIM):
                             m.d.sync += group_left.eq(channels)
 
         control = Signal(

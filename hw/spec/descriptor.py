@@ -14,12 +14,16 @@ import struct
 from dataclasses import dataclass
 
 __all__ = [
-    "ACTIVATION_DIMS", "DESCRIPTOR_WORDS", "OUTPUT_DIMS", "PARAMETER_BYTES", "SECTIONS", "ActivationStream",
+    "ACTIVATION_DIMS", "CHANNELS_DIM", "CHUNK_DIM", "DESCRIPTOR_WORDS", "OUTPUT_DIMS", "PARAMETER_BYTES", "SECTIONS", "ActivationStream",
     "Descriptor", "Dim", "OutputStream", "Rounding", "WeightStream", "steps",
 ]  # fmt: skip
 
 ACTIVATION_DIMS = ("block", "channels", "kernel_y", "kernel_x", "chunk", "y", "x", "window_y", "window_x")
 """Counters of the activation stream, outermost first. Those up to ``chunk`` select a tile of weights, the others a position."""
+CHUNK_DIM = ACTIVATION_DIMS.index("chunk")
+"""The innermost counter that selects a tile of weights: those within walk over positions."""
+CHANNELS_DIM = ACTIVATION_DIMS.index("channels")
+"""The innermost counter that selects a half of the accumulators, in both streams."""
 OUTPUT_DIMS = ("block", "channels", "y", "x")
 """Counters of the output stream, outermost first."""
 PARAMETER_BYTES = 9

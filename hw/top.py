@@ -1,0 +1,69 @@
+"""The complete accelerator: engine and link."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect
+
+from weft.hw.engine import Engine
+from weft.hw.link.endpoint import Endpoint
+from weft.hw.link.uart import UART
+from weft.hw.spec.config import Config
+
+__all__ = ["LINKS", "Accelerator"]
+
+LINKS = ("uart", "bytes")
+
+
+class Accelerator(wiring.Component):
+    """The complete accelerator, with a serial port or a stream of bytes to the host.
+
+    Parameters
+    ----------
+    config : Config
+        What to build.
+    link : str
+        ``uart``: 8N1 at ``config.baud``; ``bytes``: streams, for simulation and for designs with a link of their own.
+    build : str
+        Name of the build that the device reports; empty for the configuration's digest.
+
+    Members
+    -------
+    rx : In(stream) of bytes, always ready
+        From the host. With ``link="bytes"``.
+    tx : Out(stream) of bytes
+        To the host. With ``link="bytes"``.
+    uart_rx : In(1), uart_tx : Out(1)
+        Serial port, high when idle. With ``link="uart"``.
+    busy : Out(1)
+        A program runs.
+    """
+
+    def __init__(self, config: Config, *, link: str = "uart", build: str = ""):
+        if link not in LINKS:
+            raise ValueError(f"link must be one of {', '.join(LINKS)}, not {link!r}")
+        self.config, self.link, self.build = config, link, build
+        ports = {
+            "uart": {"uart_rx": In(1), "uart_tx": Out(1)},
+            "bytes": {"rx": In(stream.Signature(8, always_ready=True)), "tx": Out(stream.Signature(8))},
+        }
+        super().__init__({**ports[link], "busy": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.endpoint = endpoint = Endpoint(self.config, build=self.build)
+        m.submodules.engine = engine = Engine(config=self.config)
+        connect(m, endpoint.request, engine.request)
+        connect(m, engine.response, endpoint.response)
+        connect(m, endpoint.run, engine.run)
+        m.d.comb += [endpoint.busy.eq(engine.busy), engine.abort.eq(endpoint.abort), self.busy.eq(engine.busy)]
+        if self.link == "uart":
+            m.submodules.uart = uart = UART(clock_hz=self.config.clock_hz, baud=self.config.baud)
+            connect(m, uart.o, endpoint.rx)
+            connect(m, endpoint.tx, uart.i)
+            m.d.comb += [uart.rx.eq(self.uart_rx), self.uart_tx.eq(uart.tx)]
+        else:
+            connect(m, wiring.flipped(self.rx), endpoint.rx)
+            connect(m, endpoint.tx, wiring.flipped(self.tx))
+        return m

@@ -1,0 +1,92 @@
+"""The cycle model: how long a program takes, from its descriptors alone.
+
+Follows the handshakes between the units at the grain of a tile of weights: when its words arrive, when it is switched to, when its
+beats are taken, when a half of the accumulators fills and drains. Equal to the device's own counters within 1 %.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from weft.hw.spec.config import Config
+from weft.hw.spec.counters import Counters
+from weft.hw.spec.descriptor import CHUNK_DIM, PARAMETER_BYTES, SECTIONS, Descriptor
+from weft.hw.spec.timing import Timing
+
+__all__ = ["predict"]
+
+
+def predict(descriptors: Sequence[Descriptor], config: Config) -> list[Counters]:
+    """The counters of each descriptor of a run; ``link`` is zero."""
+    model = _Model(config)
+    return [model.descriptor(descriptor) for descriptor in descriptors]
+
+
+class _Model:
+    """The state of the units between descriptors; all times are cycles since RUN."""
+
+    def __init__(self, config: Config):
+        self.config = config
+        self.timing = Timing(config)
+        self.done = 0
+        self.output_loaded = self.timing.first_word
+        self.last_beat = 0
+        self.words_done = 0
+        self.shadow_free = 0
+        self.parameters_free = 0
+
+    def descriptor(self, d: Descriptor) -> Counters:
+        """Advances by one descriptor and says where its cycles went."""
+        t, config = self.timing, self.config
+        begin = self.done
+        counts = [dim.count for dim in d.activations.dims]
+        blocks, groups = counts[:2]
+        tiles, beats = prod(counts[2 : CHUNK_DIM + 1]), prod(counts[CHUNK_DIM + 1 :])
+
+        # The sequencer hands over the sections in order, each when its unit is free.
+        weights_loaded = max(self.output_loaded + t.spare_words, self.words_done) + SECTIONS["weights"]
+        activations_loaded = max(weights_loaded, self.last_beat + 1) + SECTIONS["activations"]
+        self.output_loaded = max(activations_loaded, self.done + 1) + SECTIONS["output"]
+        word = weights_loaded + t.weight_latency
+        ready = self.output_loaded + t.activation_latency
+
+        starved = waiting = 0
+        released = [0, 0]
+        drained = self.output_loaded
+        half = 0
+        for _ in range(blocks):
+            left = d.output.channels
+            for _ in range(groups):
+                free = released[half] + t.release_to_beat
+                starved += max(0, free - ready)
+                ready = max(ready, free)
+                for _ in range(tiles):
+                    word = max(word, self.shadow_free) + config.rows
+                    waiting += max(0, word - ready)
+                    ready = max(ready, word)
+                    self.shadow_free = ready
+                    ready += beats * config.pe_kind.cycles
+                self.last_beat = ready - 1
+                word = max(word, self.parameters_free) + PARAMETER_BYTES
+                opened = max(self.last_beat + t.beat_to_full, word + t.parameters_to_full, drained + t.reopen)
+                self.parameters_free = opened + t.open_to_free
+                lanes = -(-min(left, config.cols) // config.lanes)
+                drained = opened + beats * lanes
+                released[half] = drained
+                half ^= 1
+                left -= config.cols
+        self.words_done = max(weights_loaded, word - t.prefetched_words)
+        self.done = drained + t.drain_to_done
+        cycles = self.done - begin
+        busy = blocks * groups * tiles * beats
+        output = self.done - self.last_beat - 1
+        return Counters(
+            cycles=cycles,
+            busy=busy,
+            weights=waiting,
+            activations=cycles - busy - waiting - starved - output,
+            accumulators=starved,
+            output=output,
+            link=0,
+        )

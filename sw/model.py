@@ -1,0 +1,144 @@
+"""Compiled models: what the host sends to a device, and the graph that it was made from."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weft import archive
+from weft.errors import ModelFileError
+from weft.graph import Graph, GraphError
+from weft.hw.spec.config import Config
+from weft.hw.spec.counters import Counters
+
+__all__ = ["Layer", "Model", "Part", "Segment"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Consecutive descriptors of a segment that belong to one layer."""
+
+    segment: int
+    first: int
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One operator on the device."""
+
+    name: str
+    op: str
+    """The operator's kind, as ``Conv2D``."""
+    output: str
+    """Name of its output tensor."""
+    macs: int
+    """Multiply-accumulates of one inference."""
+    parts: tuple[Part, ...]
+    predicted: Counters
+    """What the cycle model expects of one inference."""
+    memory_bytes: int
+    """Scratchpad that live tensors take while it runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """What is on the device at one time: a model of one segment is resident, others are streamed segment by segment."""
+
+    program: NDArray[np.uint8]
+    """Descriptors, to the program memory's address 0."""
+    weights: NDArray[np.int8]
+    """[words, cols], to the weight store's word 0."""
+    count: int
+    """Descriptors."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A compiled model. Tied to the layout it was compiled for, not to a device's kind of PE or its clock."""
+
+    graph: Graph
+    config: Config
+    """The configuration it was compiled for; a device must have the same :attr:`~weft.hw.spec.config.Config.layout`."""
+    segments: tuple[Segment, ...]
+    layers: tuple[Layer, ...]
+    addresses: Mapping[str, int]
+    """Byte address of each tensor in the scratchpad."""
+    scratchpad_bytes: int
+    """Scratchpad that the model needs."""
+
+    FORMAT = "weft.model/1"
+
+    @property
+    def resident(self) -> bool:
+        """Weights and program stay on the device; an inference sends only its input."""
+        return len(self.segments) == 1
+
+    @property
+    def weight_words(self) -> int:
+        """Words of all segments' weights and channel parameters."""
+        return sum(len(segment.weights) for segment in self.segments)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one inference."""
+        return sum(layer.macs for layer in self.layers)
+
+    def size(self, tensor: str) -> int:
+        """Bytes of one item of a tensor."""
+        return math.prod(self.graph.tensors[tensor].shape[1:])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes a ``.weft`` file."""
+        document = {
+            "graph": self.graph.to_document(),
+            "config": self.config.to_dict(),
+            "segments": [{field.name: getattr(s, field.name) for field in fields(s)} for s in self.segments],
+            "layers": [asdict(layer) for layer in self.layers],
+            "addresses": dict(self.addresses),
+            "scratchpad_bytes": self.scratchpad_bytes,
+        }
+        archive.save(path, document, format=self.FORMAT)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Model:
+        """Reads a ``.weft`` file.
+
+        Raises
+        ------
+        ModelFileError
+            If it is damaged, or something else.
+        """
+        try:
+            return cls._from_document(archive.load(path, format=cls.FORMAT))
+        except OSError as error:
+            raise ModelFileError(f"cannot read {path}: {error.strerror or error}") from error
+        except (archive.ArchiveError, GraphError, KeyError, TypeError, ValueError) as error:
+            raise ModelFileError(f"{path} is no compiled model, or damaged ({error}); compile it anew") from error
+
+    @classmethod
+    def _from_document(cls, document: Mapping[str, Any]) -> Model:
+        layers = tuple(
+            Layer(
+                **{
+                    **layer,
+                    "parts": tuple(Part(**part) for part in layer["parts"]),
+                    "predicted": Counters(**layer["predicted"]),
+                }
+            )
+            for layer in document["layers"]
+        )
+        return cls(
+            graph=Graph.from_document(document["graph"]),
+            config=Config.from_dict(document["config"]),
+            segments=tuple(Segment(**segment) for segment in document["segments"]),
+            layers=layers,
+            addresses=document["addresses"],
+            scratchpad_bytes=document["scratchpad_bytes"],
+        )
