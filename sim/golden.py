@@ -7,6 +7,7 @@ hardware's adders do; what comes before the wrap is computed in 64 bits, where n
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -14,12 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from weft.hw.spec.descriptor import Rounding
 
-__all__ = ["conv2d", "fully_connected", "max_pool2d", "quantize_multiplier", "requantize"]
+__all__ = ["conv2d", "fully_connected", "max_pool2d", "quantize_multiplier", "requantize", "windows"]
 
 Int8Array = NDArray[np.int8]
 Int32Array = NDArray[np.int32]
 Int64Array = NDArray[np.int64]
 Padding = tuple[tuple[int, int], tuple[int, int]]
+Value = TypeVar("Value", bound=np.generic)
 
 
 def quantize_multiplier(scale: float) -> tuple[int, int]:
@@ -116,15 +118,15 @@ def conv2d(
     Sums [N, OH, OW, O], OH being ``(H + top + bottom − dy·(kernel height − 1) − 1) // sy + 1``.
     """
     outputs, height, width, depth = weights.shape
-    windows = _windows(x, (height, width), stride=stride, padding=padding, dilation=dilation, pad_value=pad_value)
-    images, rows, columns, channels = windows.shape[:4]
+    patches = windows(x, (height, width), stride=stride, padding=padding, dilation=dilation, pad_value=pad_value)
+    images, rows, columns, channels = patches.shape[:4]
     if channels != groups * depth or outputs % groups:
         raise ValueError(f"weights {weights.shape} in {groups} groups do not fit {channels} channels of x")
     positions = images * rows * columns
-    pixels = windows.reshape(positions, groups, depth, height * width).transpose(1, 0, 3, 2)
-    patches = pixels.reshape(groups, positions, -1).astype(np.int64) - zero_point
+    pixels = patches.reshape(positions, groups, depth, height * width).transpose(1, 0, 3, 2)
+    matrix = pixels.reshape(groups, positions, height * width * depth).astype(np.int64) - zero_point
     kernels = weights.reshape(groups, outputs // groups, -1).astype(np.int64).transpose(0, 2, 1)
-    sums = (patches @ kernels).transpose(1, 0, 2).reshape(images, rows, columns, outputs)
+    sums = (matrix @ kernels).transpose(1, 0, 2).reshape(images, rows, columns, outputs)
     return _wrap(sums + np.asarray(bias, np.int64))
 
 
@@ -144,20 +146,20 @@ def max_pool2d(
     high: int = 127,
 ) -> Int8Array:
     """The largest of each window, clamped to ``low`` to ``high``; padding never wins. [N, H, W, C] → [N, OH, OW, C]."""
-    windows = _windows(x, size, stride=stride, padding=padding, dilation=(1, 1), pad_value=-128)
-    return np.clip(windows.max(axis=(4, 5)), low, high).astype(np.int8)
+    values = windows(x, size, stride=stride, padding=padding, dilation=(1, 1), pad_value=-128)
+    return np.clip(values.max(axis=(4, 5)), low, high).astype(np.int8)
 
 
-def _windows(
-    x: Int8Array,
+def windows(
+    x: NDArray[Value],
     size: tuple[int, int],
     *,
     stride: tuple[int, int],
     padding: Padding,
     dilation: tuple[int, int],
-    pad_value: int,
-) -> Int8Array:
-    """The window under each output position: [N, H, W, C] → [N, OH, OW, C, window height, window width]."""
+    pad_value: float,
+) -> NDArray[Value]:
+    """The window under each output position: [N, H, W, C] → [N, OH, OW, C, window height, window width]. Any dtype."""
     padded = np.pad(x, ((0, 0), *padding, (0, 0)), constant_values=pad_value)
     (height, width), (sy, sx), (dy, dx) = size, stride, dilation
     span = (dy * (height - 1) + 1, dx * (width - 1) + 1)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ArchiveError", "flatten", "load", "restore", "save"]
+__all__ = ["ArchiveError", "flatten", "load", "restore", "save", "tuples"]
 
 _TEXT = "document"
 _REFERENCE = "$array"
@@ -52,6 +52,13 @@ def restore(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ValueError("the document is no dictionary")
     return document
+
+
+def tuples(value: Any) -> Any:
+    """A copy of a document in which every list is a tuple."""
+    if isinstance(value, dict):
+        return {key: tuples(item) for key, item in value.items()}
+    return tuple(tuples(item) for item in value) if isinstance(value, list | tuple) else value
 
 
 def save(path: str | os.PathLike[str], document: Mapping[str, Any], *, format: str) -> None:

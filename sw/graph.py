@@ -76,11 +76,9 @@ class Graph:
     def from_document(cls, document: Mapping[str, Any]) -> Graph:
         """The inverse of :meth:`to_document`; :class:`GraphError` if the document describes no graph."""
         try:
-            tensors = [Tensor(**_tuples(fields)) for fields in document["tensors"]]
-            ops = [
-                OPS[fields["op"]](**_tuples({k: v for k, v in fields.items() if k != "op"}))
-                for fields in document["ops"]
-            ]
+            records = archive.tuples(document)
+            tensors = [Tensor(**fields) for fields in records["tensors"]]
+            ops = [OPS[fields.pop("op")](**fields) for fields in records["ops"]]
             return cls(
                 name=document["name"], tensors={tensor.name: tensor for tensor in tensors}, ops=ops,
                 inputs=document["inputs"], outputs=document["outputs"],
@@ -100,13 +98,6 @@ class Graph:
 
 def _fields(record: Any) -> dict[str, Any]:
     return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
-
-
-def _tuples(value: Any) -> Any:
-    """The value with every list made a tuple."""
-    if isinstance(value, dict):
-        return {key: _tuples(item) for key, item in value.items()}
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 def run(graph: Graph, inputs: Mapping[str, Int8Array] | Int8Array, *, layers: bool = False) -> dict[str, Int8Array]:

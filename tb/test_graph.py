@@ -73,6 +73,7 @@ def test_run_is_the_golden_model_layer_by_layer():
     np.testing.assert_array_equal(results["logits"], logits)
     assert list(run(graph, images)) == ["logits"]
     assert len(np.unique(logits)) > 10
+    assert run(graph, random_images(0))["logits"].shape == (0, 10)
 
 
 def test_macs():
