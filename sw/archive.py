@@ -80,7 +80,7 @@ def load(path: str | os.PathLike[str], *, format: str) -> dict[str, Any]:
     with open(path, "rb") as file:
         data = io.BytesIO(file.read())
     try:
-        # NumPy reads no further than it must, so it does not see every wrong check sum.
+        # NumPy stops where an array ends, which may be before its check sum is compared.
         if zipfile.ZipFile(data).testzip() is not None:
             raise ValueError("wrong check sum")
         data.seek(0)

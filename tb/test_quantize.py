@@ -159,18 +159,20 @@ def test_weight_scales():
 
 
 def test_worked_case():
-    """2·a − b + 0.5 with a, b of −1..1, symmetric: every number by hand."""
-    net = dense([[2, -1]], [0.5])
-    g = quantize(net, np.float32([[1, -1], [-1, 1]]), scheme="symmetric")
+    """Two channels, symmetric, every number by hand; the halves are ties."""
+    net = dense([[127, 64.5, -62.5, 0.5], [254, 1, 3, 0]], [-4.5, 11])
+    g = quantize(net, np.float32([[127] * 4, [-127] * 4]), scheme="symmetric")
     (op,) = g.ops
-    assert (g.tensors["input"].scale, g.tensors["input"].zero_point) == (1 / 127, 0)
-    assert (g.tensors["f"].scale, g.tensors["f"].zero_point) == (3.5 / 127, 0)
-    np.testing.assert_array_equal(op.weights, [[127, -64]])  # -63.5, to even
-    np.testing.assert_array_equal(op.bias, [4032])  # 0.5 · 127 · 63.5 = 4032.25
-    scale = op.multiplier[0] * 2.0 ** (int(op.shift[0]) - 31)
-    assert scale == pytest.approx((1 / 127) * (2 / 127) / (3.5 / 127), rel=1e-9)
+    x, y = g.tensors["input"], g.tensors["f"]
+    assert (x.scale, x.zero_point, y.zero_point) == (1.0, 0, 0)
+    assert y.scale == pytest.approx((254 * 127 + 4 * 127 + 11) / 127)
+    np.testing.assert_array_equal(op.weights, [[127, 64, -62, 0], [127, 0, 2, 0]])
+    np.testing.assert_array_equal(op.bias, [-4, 6])
+    scales = op.multiplier * 2.0 ** (op.shift.astype(float) - 31)
+    np.testing.assert_allclose(scales, np.array([1, 2]) / y.scale, rtol=1e-9)
     assert (op.low, op.high) == (-127, 127)
-    np.testing.assert_array_equal(run(g, np.int8([[127, -127], [0, 0], [-127, 127]]))["f"], [[127], [18], [-91]])
+    inputs = np.int8([[0, 0, 0, 0], [127, 0, 0, 0], [0, 127, -127, 127], [-127, 127, 127, -127]])
+    np.testing.assert_array_equal(run(g, inputs)["f"], [[0, 0], [62, 125], [62, -2], [-62, -123]])
 
 
 def test_relu_is_the_clamp():
