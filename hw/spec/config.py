@@ -29,7 +29,7 @@ class Config:
     """
 
     rows: int = 8
-    """Rows of the tile: reduction elements a beat takes, 1 to 64."""
+    """Rows of the tile: reduction elements a beat takes, 4 to 64."""
     cols: int = 8
     """Columns of the tile: output channels side by side, 1 to 64."""
     pe: str = "mac"
@@ -54,7 +54,7 @@ class Config:
     """PEs that may use the FPGA's multipliers; the others are built from logic. ``None``: all of them."""
 
     def __post_init__(self) -> None:
-        self._int("rows", 1, 64)
+        self._int("rows", 4, 64, "the accumulators need 4 cycles between two tiles of weights")
         self._int("cols", 1, 64)
         if self.pe not in PE_KINDS:
             raise ValueError(f"pe must be one of {', '.join(PE_KINDS)}, not {self.pe!r}")

@@ -20,6 +20,6 @@ class PeKind:
 
 
 PE_KINDS: dict[str, PeKind] = {
-    "mac": PeKind(group=1, cycles=1, latency=4),
+    "mac": PeKind(group=1, cycles=1, latency=5),
 }
 """Every kind of processing element, by the name that :attr:`weft.hw.spec.config.Config.pe` takes."""

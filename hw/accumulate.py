@@ -1,0 +1,138 @@
+"""Accumulators: sums over the tiles of a reduction, in two halves of memory."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from weft.hw.tile import tag_shape
+
+__all__ = ["Accumulators"]
+
+
+class Accumulators(wiring.Component):
+    """Adds up partial sums by position, all 32 bits, in one half of the memory while the other is read.
+
+    One row of partial sums per cycle, never held back: whoever sends a beat sees to it that a half is free. Column ``c`` works ``c``
+    cycles after column 0, as the tile's sums come. The same position may come again ``REVISIT`` = 4 cycles later or after.
+    A half is ``full`` ``cols + 4`` cycles after its ``last`` beat. Sums wrap at 32 bits.
+
+    Parameters
+    ----------
+    cols : int
+        Columns of the tile.
+    positions : int
+        Positions of a half, 2 or more.
+    sum_bits : int
+        Width of a partial sum, at most 32.
+
+    Members
+    -------
+    i : In(stream), always ready
+        As the tile's ``o``. ``tag.first``: the sum begins with this beat; ``tag.last``: the half is complete with it, and the next
+        beat goes to the other.
+    full : Out(1)
+        The half that is read is complete.
+    release : In(1)
+        Done with it: from the next cycle on the other one is read. Only while ``full``.
+    r_address : In, sums : Out
+        A position of the half that is read; its sums ``LATENCY`` = 4 cycles later, all columns at once.
+    """
+
+    REVISIT = 4
+    LATENCY = 4
+
+    def __init__(self, *, cols: int, positions: int, sum_bits: int):
+        if cols < 1:
+            raise ValueError(f"cols must be 1 or more, not {cols!r}")
+        if positions < 2:
+            raise ValueError(f"positions must be 2 or more, not {positions!r}")
+        if not 1 <= sum_bits <= 32:
+            raise ValueError(f"sum_bits must be 1 to 32, not {sum_bits!r}")
+        self.cols, self.positions = cols, positions
+        address = ceil_log2(positions)
+        super().__init__(
+            {
+                "i": In(
+                    stream.Signature(
+                        data.StructLayout(
+                            {"sums": data.ArrayLayout(signed(sum_bits), cols), "tag": tag_shape(address)}
+                        ),
+                        always_ready=True,
+                    )
+                ),
+                "full": Out(1),
+                "release": In(1),
+                "r_address": In(address),
+                "sums": Out(data.ArrayLayout(signed(32), cols)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        tag = self.i.payload.tag
+        writing, reading = Signal(), Signal()
+        complete = Signal()
+        m.d.comb += complete.eq(self.i.valid & tag.last)
+        m.d.sync += [writing.eq(writing ^ complete), reading.eq(reading ^ self.release)]
+
+        # The last column's last sum is in memory when the pulse arrives.
+        for stage in range(self.cols + self.REVISIT - 1):
+            complete, before = Signal(name=f"complete_{stage}"), complete
+            m.d.sync += complete.eq(before)
+        halves = Signal(range(3))
+        m.d.sync += halves.eq(halves + complete - self.release)
+        m.d.comb += self.full.eq(halves != 0)
+
+        control = Signal(data.StructLayout({"valid": 1, "half": 1, "first": 1, "address": len(tag.address)}))
+        m.d.comb += [
+            control.valid.eq(self.i.valid),
+            control.half.eq(writing),
+            control.first.eq(tag.first),
+            control.address.eq(tag.address),
+        ]
+        request = Signal(data.StructLayout({"address": len(self.r_address), "half": 1}))
+        m.d.sync += [request.address.eq(self.r_address), request.half.eq(reading)]
+        for column in range(self.cols):
+            self._column(m, column, control, request)
+            control, before = Signal(control.shape(), name=f"control_{column}"), control
+            m.d.sync += control.eq(before)
+        return m
+
+    def _column(self, m: Module, column: int, control: data.View, request: data.View) -> None:
+        """One column: read and add in one half, read in the other."""
+        shape, name = control.shape(), f"column_{column}"
+        stages, sums = [control], [self.i.payload.sums[column]]
+        for stage in range(3):
+            stages.append(Signal(shape, name=f"{name}_control_{stage}"))
+            m.d.sync += stages[-1].eq(stages[-2])
+        for stage in range(2):
+            sums.append(Signal(signed(len(sums[0])), name=f"{name}_sum_{stage}"))
+            m.d.sync += sums[-1].eq(sums[-2])
+        outputs = []
+        total = Signal(signed(32), name=f"{name}_total")
+        for half in range(2):
+            memory = Memory(shape=signed(32), depth=self.positions, init=[])
+            m.submodules[f"{name}_half_{half}"] = memory
+            read, write = memory.read_port(), memory.write_port()
+            output = Signal(signed(32), name=f"{name}_output_{half}")
+            m.d.comb += [
+                read.addr.eq(Mux(control.half == half, control.address, request.address)),
+                read.en.eq(1),
+                write.addr.eq(stages[3].address),
+                write.data.eq(total),
+                write.en.eq(stages[3].valid & (stages[3].half == half)),
+            ]
+            m.d.sync += output.eq(read.data)
+            outputs.append(output)
+        before = Mux(stages[2].half, outputs[1], outputs[0])
+        m.d.sync += total.eq(Mux(stages[2].first, 0, before) + sums[2])
+
+        half = request.half
+        for stage in range(2):
+            half, earlier = Signal(name=f"{name}_half_{stage}"), half
+            m.d.sync += half.eq(earlier)
+        m.d.sync += self.sums[column].eq(Mux(half, outputs[1], outputs[0]))

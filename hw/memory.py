@@ -1,0 +1,186 @@
+"""On-chip memories of fixed latency."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+__all__ = ["BlockMemory", "Scratchpad"]
+
+BLOCK_DEPTH = 2048
+"""Bytes of one lane in a block RAM (2048×9 on ECP5)."""
+
+
+class BlockMemory(wiring.Component):
+    """A memory of words of ``lanes`` bytes, from block RAMs whose outputs are registered before any logic.
+
+    One read and one write per cycle. A read of the word that is written in the same cycle gives the old contents. Past the end,
+    reads give anything and writes do nothing.
+
+    Parameters
+    ----------
+    lanes : int
+        Bytes of a word, 1 or more.
+    depth : int
+        Words, 1 or more.
+
+    Members
+    -------
+    r_address : In, r_data : Out
+        A read: data ``LATENCY`` = 3 cycles after the address.
+    w_address, w_data : In, w_enable : In(lanes)
+        A write of the enabled bytes; a read from the next cycle on sees it.
+    """
+
+    LATENCY = 3
+    """Block RAM, its output register, and the register behind the choice of a block."""
+
+    def __init__(self, *, lanes: int, depth: int):
+        for name, value in (("lanes", lanes), ("depth", depth)):
+            if value < 1:
+                raise ValueError(f"{name} must be 1 or more, not {value!r}")
+        self.lanes, self.depth = lanes, depth
+        word = data.ArrayLayout(8, lanes)
+        address = max(1, ceil_log2(depth))
+        super().__init__(
+            {
+                "r_address": In(address),
+                "r_data": Out(word),
+                "w_address": In(address),
+                "w_data": In(word),
+                "w_enable": In(lanes),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        offset_bits = min(len(self.r_address), ceil_log2(BLOCK_DEPTH))
+        block = self.r_address[offset_bits:]
+        outputs = []
+        for index, start in enumerate(range(0, self.depth, BLOCK_DEPTH)):
+            memory = Memory(shape=8 * self.lanes, depth=min(BLOCK_DEPTH, self.depth - start), init=[])
+            m.submodules[f"block_{index}"] = memory
+            write, read = memory.write_port(granularity=8), memory.read_port()
+            chosen = self.w_address[offset_bits:] == index
+            output = Signal(8 * self.lanes, name=f"output_{index}")
+            m.d.comb += [
+                read.addr.eq(self.r_address[:offset_bits]),
+                read.en.eq(1),
+                write.addr.eq(self.w_address[:offset_bits]),
+                write.data.eq(self.w_data),
+                write.en.eq(Mux(chosen, self.w_enable, 0)),
+            ]
+            m.d.sync += output.eq(read.data)
+            outputs.append(output)
+        for stage in range(self.LATENCY - 1):
+            block, before = Signal(len(block), name=f"block_{stage}"), block
+            m.d.sync += block.eq(before)
+        m.d.sync += self.r_data.as_value().eq(Array(outputs)[block])
+        return m
+
+
+class Scratchpad(wiring.Component):
+    """The activation memory: any ``banks`` consecutive bytes are read and any written in one cycle, wherever they begin.
+
+    Each bank is a memory of bytes with an address of its own; byte ``a`` stands in bank ``a % banks``. Reads and writes rotate bytes
+    to and from their banks in pipelined steps. One read and one write per cycle. Past the end, reads give anything and
+    writes do nothing.
+
+    Parameters
+    ----------
+    banks : int
+        Bytes of an access, a power of two, 2 or more.
+    depth : int
+        Bytes of a bank.
+
+    Members
+    -------
+    r_address : In, r_data : Out
+        A read: lane ``k`` has byte ``r_address + k``, ``read_latency`` cycles after the address.
+    w_address, w_data : In, w_enable : In(banks)
+        A write: lane ``k`` goes to byte ``w_address + k`` if enabled. A read from ``write_latency`` cycles later on sees it.
+    """
+
+    def __init__(self, *, banks: int, depth: int):
+        if banks < 2 or banks & (banks - 1):
+            raise ValueError(f"banks must be a power of two of 2 or more, not {banks!r}")
+        if depth < 1:
+            raise ValueError(f"depth must be 1 or more, not {depth!r}")
+        self.banks, self.depth = banks, depth
+        self.select = ceil_log2(banks)
+        # Rotations by up to 3 places a cycle: a 4:1 multiplexer per bit.
+        self.steps = -(-self.select // 2)
+        self.write_latency = self.steps
+        self.read_latency = 1 + BlockMemory.LATENCY + self.steps
+        line = data.ArrayLayout(8, banks)
+        address = ceil_log2(banks * depth)
+        super().__init__(
+            {
+                "r_address": In(address),
+                "r_data": Out(line),
+                "w_address": In(address),
+                "w_data": In(line),
+                "w_enable": In(banks),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        banks = []
+        for index in range(self.banks):
+            m.submodules[f"bank_{index}"] = bank = BlockMemory(lanes=1, depth=self.depth)
+            banks.append(bank)
+
+        def bank_addresses(address: Signal, *, name: str) -> list[Signal]:
+            """Registered: a bank before the first byte's holds it in its next row."""
+            row, start = address[self.select :], address[: self.select]
+            addresses = []
+            for index, bank in enumerate(banks):
+                here = Signal(len(bank.r_address), name=f"{name}_{index}")
+                m.d.sync += here.eq(row + (start > index))
+                addresses.append(here)
+            return addresses
+
+        def delayed(value: Signal, cycles: int, *, name: str) -> Signal:
+            for stage in range(cycles):
+                value, before = Signal(len(value), name=f"{name}_{stage}"), value
+                m.d.sync += value.eq(before)
+            return value
+
+        # Reading: lane k is in bank (start + k) % banks, so the line is rotated down by the start.
+        for bank, address in zip(banks, bank_addresses(self.r_address, name="r"), strict=True):
+            m.d.comb += bank.r_address.eq(address)
+        start = delayed(self.r_address[: self.select], 1 + BlockMemory.LATENCY, name="r_start")
+        line = self._rotated(m, [bank.r_data[0] for bank in banks], start, down=True, name="r_line")
+        m.d.comb += Cat(self.r_data).eq(Cat(line))
+
+        # Writing: the mask goes with its byte.
+        start = self.w_address[: self.select]
+        items = [Cat(self.w_data[lane], self.w_enable[lane]) for lane in range(self.banks)]
+        line = self._rotated(m, items, start, down=False, name="w_line")
+        addresses = bank_addresses(self.w_address, name="w")
+        for index, (bank, item) in enumerate(zip(banks, line, strict=True)):
+            address = delayed(addresses[index], self.steps - 1, name=f"w_address_{index}")
+            m.d.comb += [bank.w_address.eq(address), bank.w_data[0].eq(item[:8]), bank.w_enable.eq(item[8])]
+        return m
+
+    def _rotated(self, m: Module, line: list, start: Signal, *, down: bool, name: str) -> list:
+        """``line`` rotated by ``start`` places, one register per two bits of it."""
+        for step in range(self.steps):
+            places, rest = start[:2], start[2:]
+            unit = 1 << (2 * step)
+            rotated = []
+            for index in range(self.banks):
+                sources = [
+                    line[(index + (1 if down else -1) * place * unit) % self.banks] for place in range(1 << len(places))
+                ]
+                item = Signal(len(line[0]), name=f"{name}_{step}_{index}")
+                m.d.sync += item.eq(Array(sources)[places])
+                rotated.append(item)
+            line = rotated
+            start = Signal(len(rest), name=f"{name}_start_{step}")
+            m.d.sync += start.eq(rest)
+        return line

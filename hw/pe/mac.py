@@ -1,0 +1,48 @@
+"""The parallel multiply-accumulator."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+
+from weft.hw.multiply import LogicMultiply, Multiply
+from weft.hw.pe.contract import PeSignature
+from weft.hw.spec.pe import PE_KINDS
+
+__all__ = ["Mac"]
+
+
+class Mac(wiring.Component):
+    """One int8 product per cycle, added to the partial sum. Contract: :class:`~weft.hw.pe.contract.PeSignature`.
+
+    Latency 5 cycles: four registers of the product, one of the sum.
+
+    Parameters
+    ----------
+    sum_bits : int
+        Width of a partial sum.
+    multiplier : bool
+        Use a hardware multiplier; else the product is made of adders.
+    """
+
+    def __init__(self, *, sum_bits: int, multiplier: bool = True):
+        self.multiplier = multiplier
+        super().__init__(PeSignature(group=PE_KINDS["mac"].group, sum_bits=sum_bits))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.multiply = multiply = Multiply(a_bits=8, b_bits=8) if self.multiplier else LogicMultiply()
+        following = Signal.like(self.weight_i)
+        for name in ("activation", "swap", "weight", "capture"):
+            m.d.sync += getattr(self, f"{name}_o").eq(getattr(self, f"{name}_i"))
+        with m.If(self.capture_i):
+            m.d.sync += following.eq(self.weight_i)
+        m.d.comb += [multiply.a.eq(self.activation_i[0]), multiply.b.eq(following), multiply.load.eq(self.swap_i)]
+
+        # One register between a hardware multiplier and the adder, far apart on the chip as they may be.
+        product = multiply.product
+        for stage in range(multiply.LATENCY, PE_KINDS["mac"].latency - 1):
+            product, before = Signal.like(product, name=f"product_{stage}"), product
+            m.d.sync += product.eq(before)
+        m.d.sync += self.sum_o.eq(self.sum_i + product)
+        return m

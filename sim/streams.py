@@ -1,0 +1,122 @@
+"""What a descriptor's streams carry, from the definition of its nests: the golden model of the address generators."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weft.hw.spec.descriptor import (
+    CHANNELS_DIM,
+    CHUNK_DIM,
+    PARAMETER_BYTES,
+    ActivationStream,
+    Dim,
+    OutputStream,
+    WeightStream,
+)
+
+__all__ = ["Beat", "Item", "beats", "items", "walk", "words"]
+
+
+def walk(dims: Sequence[Dim], origin: Sequence[int]) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The counters' values and the coordinates of every item of a nest, in order."""
+    for values in itertools.product(*(range(dim.count) for dim in dims)):
+        yield values, tuple(
+            start + sum(value * dim.strides[axis] for value, dim in zip(values, dims, strict=True))
+            for axis, start in enumerate(origin)
+        )
+
+
+@dataclass(frozen=True)
+class Beat:
+    """One beat of the tile."""
+
+    data: list[int]
+    swap: bool
+    address: int
+    """Position in the half of the accumulators."""
+    first: bool
+    """The sum begins with this beat."""
+    last: bool
+    """The half is complete with this beat."""
+    final: bool
+    """The descriptor is complete with this beat."""
+
+
+def beats(stream: ActivationStream, scratchpad: NDArray[np.int8], lanes: int) -> list[Beat]:
+    """All beats of a descriptor; addresses wrap at the scratchpad's size."""
+    result = []
+    everything = list(walk(stream.dims, (stream.row, stream.x, stream.address)))
+    counts = [dim.count for dim in stream.dims]
+    positions = int(np.prod(counts[CHUNK_DIM + 1 :]))
+    half = positions * int(np.prod(counts[CHANNELS_DIM + 1 : CHUNK_DIM + 1]))
+    for index, (values, (row, x, address)) in enumerate(everything):
+        lane = np.arange(lanes)
+        inside = (0 <= row < stream.height) & (0 <= x + lane) & (x + lane < stream.width)
+        data = np.where(inside, scratchpad[(address + lane) % len(scratchpad)], stream.padding)
+        result.append(
+            Beat(
+                data=[int(value) for value in data],
+                swap=index % positions == 0,
+                address=index % positions,
+                first=not any(values[CHANNELS_DIM + 1 : CHUNK_DIM + 1]),
+                last=index % half == half - 1,
+                final=index == len(everything) - 1,
+            )
+        )
+    return result
+
+
+def words(stream: WeightStream) -> list[tuple[int, bool]]:
+    """All words of a descriptor: address, and whether it holds parameters."""
+    group = stream.words + PARAMETER_BYTES
+    once = [
+        (stream.base + index, index % group >= stream.words) for index in range(stream.groups * group)
+    ]
+    return once * stream.blocks
+
+
+@dataclass(frozen=True)
+class Item:
+    """One cycle of the post-processing lanes."""
+
+    half: int
+    """Counts the halves of the accumulators that are drained."""
+    position: int
+    channel: int
+    """First of the lanes' columns."""
+    first: bool
+    last: bool
+    address: int
+    mask: int
+    """Bit per lane: it holds a channel."""
+    final: bool
+
+
+def items(stream: OutputStream, *, cols: int, lanes: int) -> list[Item]:
+    """All items of a descriptor."""
+    result: list[Item] = []
+    half, position, before = -1, 0, None
+    for values, (address,) in walk(stream.dims, (stream.address,)):
+        if values[: CHANNELS_DIM + 1] != before:
+            before, half, position = values[: CHANNELS_DIM + 1], half + 1, 0
+        channels = min(cols, stream.channels - values[CHANNELS_DIM] * cols)
+        for channel in range(0, channels, lanes):
+            mask = (1 << min(lanes, channels - channel)) - 1
+            for tap in range(stream.taps):
+                result.append(
+                    Item(
+                        half=half, position=position + tap, channel=channel, first=tap == 0, last=tap == stream.taps - 1,
+                        address=address + channel, mask=mask, final=False,
+                    )
+                )  # fmt: skip
+        position += stream.taps
+    taps = stream.taps
+    return [
+        *result[:-taps],
+        *(Item(**{**item.__dict__, "final": True}) for item in result[-taps:]),
+    ]

@@ -1,0 +1,114 @@
+"""Random and corner graphs for the benches of the whole accelerator."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from weft.graph import Conv2D, FullyConnected, Graph, MaxPool2D, Reshape, Tensor
+from weft.hw.spec.descriptor import Rounding
+from weft.sim.golden import quantize_multiplier
+
+Pads = tuple[tuple[int, int], tuple[int, int]]
+NONE: Pads = ((0, 0), (0, 0))
+
+
+class Builder:
+    """A graph, layer by layer, with random weights whose results use the whole range of int8."""
+
+    def __init__(self, shape: tuple[int, ...], rng: np.random.Generator, *, name: str = "random"):
+        self.rng, self.name = rng, name
+        self.ops: list = []
+        self.tensors = {"x": Tensor(name="x", shape=(1, *shape), scale=0.05, zero_point=int(rng.integers(-128, 128)))}
+        self.last = self.tensors["x"]
+
+    def _output(self, shape: tuple[int, ...], *, same: bool = False) -> Tensor:
+        scale, zero_point = (self.last.scale, self.last.zero_point) if same else (0.05, int(self.rng.integers(-128, 128)))
+        tensor = Tensor(name=f"t{len(self.ops)}", shape=(1, *shape), scale=scale, zero_point=zero_point)
+        self.tensors[tensor.name] = tensor
+        return tensor
+
+    def _weighted(self, shape: tuple[int, ...]) -> dict:
+        rng, outputs = self.rng, shape[0]
+        depth = int(np.prod(shape[1:]))
+        weights = rng.integers(-128 if rng.random() < 0.2 else -127, 128, shape).astype(np.int8)
+        scales = [quantize_multiplier(float(s) / (74 * np.sqrt(depth))) for s in rng.uniform(0.3, 1.5, outputs)]
+        low, high = sorted(int(v) for v in rng.integers(-128, 128, 2)) if rng.random() < 0.2 else (-128, 127)
+        return {
+            "weights": weights,
+            "bias": rng.integers(-(2**13), 2**13, outputs).astype(np.int32),
+            "multiplier": np.array([m for m, _ in scales], np.int32),
+            "shift": np.array([s for _, s in scales], np.int8),
+            "low": low,
+            "high": high,
+            "rounding": int(rng.choice([Rounding.DOUBLE, Rounding.SINGLE])),
+        }
+
+    def _add(self, kind, output: Tensor, **fields) -> Builder:
+        self.ops.append(kind(name=f"op{len(self.ops)}", input=self.last.name, output=output.name, **fields))
+        self.last = output
+        return self
+
+    def conv2d(
+        self, outputs: int, kernel: tuple[int, int], *, stride=(1, 1), padding: Pads = NONE, dilation=(1, 1), **fields
+    ) -> Builder:
+        """Adds a convolution; ``fields`` replace its random ones."""
+        _, height, width, channels = self.last.shape
+        sizes = [
+            (size + sum(pads) - d * (k - 1) - 1) // s + 1
+            for size, pads, d, k, s in zip((height, width), padding, dilation, kernel, stride, strict=True)
+        ]
+        made = {**self._weighted((outputs, *kernel, channels)), **fields}
+        return self._add(Conv2D, self._output((*sizes, outputs)), stride=stride, padding=padding, dilation=dilation, **made)
+
+    def max_pool2d(self, size: tuple[int, int], *, stride=None, padding: Pads = NONE) -> Builder:
+        """Adds a max pooling layer."""
+        stride = stride or size
+        _, height, width, channels = self.last.shape
+        sizes = [
+            (length + sum(pads) - k) // s + 1
+            for length, pads, k, s in zip((height, width), padding, size, stride, strict=True)
+        ]
+        return self._add(MaxPool2D, self._output((*sizes, channels), same=True), size=size, stride=stride, padding=padding)
+
+    def flatten(self) -> Builder:
+        """Adds a reshape to one dimension."""
+        return self._add(Reshape, self._output((int(np.prod(self.last.shape[1:])),), same=True))
+
+    def fully_connected(self, outputs: int, **fields) -> Builder:
+        """Adds a fully connected layer; ``fields`` replace its random ones."""
+        made = {**self._weighted((outputs, self.last.shape[1])), **fields}
+        return self._add(FullyConnected, self._output((outputs,)), **made)
+
+    def graph(self) -> Graph:
+        """What was built."""
+        return Graph(name=self.name, tensors=self.tensors, ops=self.ops, inputs=["x"], outputs=[self.last.name])
+
+
+def random_graph(rng: np.random.Generator) -> Graph:
+    """One to four layers of random shapes, kernels, strides, paddings and dilations."""
+    builder = Builder((int(rng.integers(1, 12)), int(rng.integers(1, 12)), int(rng.integers(1, 20))), rng)
+    for _ in range(int(rng.integers(1, 4))):
+        _, height, width, _ = builder.last.shape
+        kernel = int(rng.integers(1, min(height, 4) + 1)), int(rng.integers(1, min(width, 5) + 1))
+        if rng.random() < 0.3:
+            pads = tuple(tuple(int(v) for v in rng.integers(0, k, 2)) for k in kernel)
+            stride = int(rng.integers(1, 4)), int(rng.integers(1, 4))
+            builder.max_pool2d(kernel, stride=stride, padding=pads)
+            continue
+        pads = tuple(tuple(int(v) for v in rng.integers(0, 4, 2)) for _ in range(2))
+        dilation = tuple(
+            int(rng.integers(1, 3)) if (2 * (k - 1) + 1) <= size + sum(p) else 1
+            for k, size, p in zip(kernel, (height, width), pads, strict=True)
+        )
+        builder.conv2d(
+            int(rng.integers(1, 24)), kernel, stride=(int(rng.integers(1, 4)), int(rng.integers(1, 4))), padding=pads,
+            dilation=dilation,
+        )  # fmt: skip
+    if rng.random() < 0.5:
+        builder.flatten().fully_connected(int(rng.integers(1, 30)))
+    return builder.graph()
+
+
+def random_input(graph: Graph, rng: np.random.Generator, count: int = 1) -> np.ndarray:
+    """A batch for a graph's only input."""
+    return rng.integers(-128, 128, (count, *graph.tensors[graph.inputs[0]].shape[1:])).astype(np.int8)

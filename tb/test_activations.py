@@ -1,0 +1,141 @@
+"""The activation unit: beats equal those of the descriptor's definition; padding; halves of the accumulators."""
+
+import random
+import struct
+
+import cocotb
+import numpy as np
+import pytest
+from cocotb.triggers import RisingEdge
+from harness import parameters, receive, reset, run, send
+from weft.hw.activations import ActivationUnit, Padding
+from weft.hw.spec.descriptor import ActivationStream, Dim
+from weft.sim.streams import beats
+
+ADDRESS_BITS, POSITION_BITS, READ_LATENCY = 11, 8, 6
+
+
+def unit(lanes):
+    return ActivationUnit(
+        lanes=lanes, address_bits=ADDRESS_BITS, position_bits=POSITION_BITS, read_latency=READ_LATENCY
+    )
+
+
+def convolution(*, height, columns, channels, kernel, stride, padding, lanes, blocks=1, groups=1, base=0):
+    """The stream of a plain convolution, whose kernel rows are runs of bytes."""
+    line, run_bytes = columns * channels, kernel * channels
+    rows = (height + 2 * padding - kernel) // stride + 1
+    out = (columns + 2 * padding - kernel) // stride + 1
+    part = rows // blocks
+
+    def at(row, x):
+        return row, x, row * line + x
+
+    start = at(-padding, -padding * channels)
+    return ActivationStream(
+        address=base + start[2], row=start[0], x=start[1], height=height, width=line, padding=random.randint(-128, 127),
+        dims=(
+            Dim(blocks, at(part * stride, 0)), Dim(groups, at(0, 0)), Dim(kernel, at(1, 0)), Dim(1, at(0, 0)),
+            Dim(-(-run_bytes // lanes), at(0, lanes)), Dim(part, at(stride, 0)), Dim(out, at(0, stride * channels)),
+            Dim(1, at(0, 0)), Dim(1, at(0, 0)),
+        ),
+    )  # fmt: skip
+
+
+def pooling(*, height, columns, channels, size, lanes):
+    """The stream of a max pooling layer: taps are the innermost counters."""
+    line = columns * channels
+
+    def at(row, x):
+        return row, x, row * line + x
+
+    return ActivationStream(
+        address=5, row=0, x=0, height=height, width=line, padding=-128,
+        dims=(
+            Dim(1, at(0, 0)), Dim(-(-channels // lanes), at(0, lanes)), Dim(1, at(0, 0)), Dim(1, at(0, 0)), Dim(1, at(0, 0)),
+            Dim(height // size, at(size, 0)), Dim(columns // size, at(0, size * channels)),
+            Dim(size, at(1, 0)), Dim(size, at(0, channels)),
+        ),
+    )  # fmt: skip
+
+
+def streams(lanes):
+    """Corners first: one beat, padding on all sides, a chunk that hangs over, several blocks and groups, pooling."""
+    yield convolution(height=1, columns=1, channels=1, kernel=1, stride=1, padding=0, lanes=lanes)
+    yield convolution(height=3, columns=3, channels=2, kernel=3, stride=1, padding=2, lanes=lanes)
+    yield convolution(height=4, columns=5, channels=lanes, kernel=3, stride=1, padding=1, lanes=lanes, blocks=2, groups=3)
+    yield convolution(height=6, columns=6, channels=lanes + 1, kernel=2, stride=2, padding=0, lanes=lanes, base=700)
+    yield pooling(height=4, columns=6, channels=lanes + 2, size=2, lanes=lanes)
+    for _ in range(4):
+        yield convolution(
+            height=random.randint(4, 7), columns=random.randint(4, 7), channels=random.randint(1, 9),
+            kernel=random.randint(1, 4), stride=random.randint(1, 3), padding=random.randint(0, 2), lanes=lanes,
+            base=random.randrange(1500),
+        )  # fmt: skip
+
+
+async def scratchpad(dut, contents, lanes):
+    """A memory of the unit's latency: the harness's register counts as one cycle."""
+    shape = unit(lanes).data.shape()
+    pending = [0] * (READ_LATENCY - 1)
+    while True:
+        await RisingEdge(dut.clk)
+        pending.append(int(dut.address.value))
+        address = pending.pop(0)
+        data = [int(contents[(address + lane) % len(contents)]) for lane in range(lanes)]
+        dut.data.value = shape.const(data).as_bits()
+
+
+async def releases(dut, delay):
+    """Plays the output unit: each half that is complete comes back after a while."""
+    while True:
+        await RisingEdge(dut.clk)
+        dut.release.value = 0
+        if dut.o__valid.value == 1 and dut.o__ready.value == 1 and int(dut.o__payload.value) >> last_bit(dut) & 1:
+            cocotb.start_soon(release_later(dut, delay))
+
+
+def last_bit(dut):
+    return len(dut.o__payload) - 2
+
+
+async def release_later(dut, delay):
+    for _ in range(delay):
+        await RisingEdge(dut.clk)
+    dut.release.value = 1
+
+
+@cocotb.test()
+@cocotb.parametrize(("pause", [0.0, 0.5]), ("delay", [1, 40]))
+async def matches_definition(dut, pause, delay):
+    lanes = parameters()["lanes"]
+    component = unit(lanes)
+    contents = np.random.default_rng(cocotb.RANDOM_SEED).integers(-128, 128, 1 << ADDRESS_BITS).astype(np.int8)
+    dut.go.value = 0
+    dut.release.value = 0
+    await reset(dut)
+    cocotb.start_soon(scratchpad(dut, contents, lanes))
+    cocotb.start_soon(releases(dut, delay))
+    for stream in streams(lanes):
+        section = stream.encode()
+        await send(dut, "load", struct.unpack(f"<{len(section) // 4}I", section), pause=pause)
+        dut.go.value = 1
+        await RisingEdge(dut.clk)
+        dut.go.value = 0
+        expected = beats(stream, contents, lanes)
+        actual = await receive(dut, "o", len(expected), layout=component.o.payload.shape(), pause=pause)
+        for index, (want, got) in enumerate(zip(expected, actual, strict=True)):
+            tag = got["tag"]
+            assert (got["data"], got["swap"], tag["address"], tag["first"], tag["last"], got["final"]) == (
+                want.data, want.swap, want.address, want.first, want.last, want.final,
+            ), f"beat {index} of {stream}"  # fmt: skip
+
+
+@pytest.mark.parametrize("lanes", [4, 6, 16])
+def test_activation_unit(lanes):
+    run(unit(lanes), __file__, lanes=lanes)
+
+
+def test_rejects():
+    with pytest.raises(ValueError, match="latency must be 3 or more, not 2"):
+        Padding(lanes=4, bits=12, latency=2)

@@ -1,0 +1,113 @@
+"""The weight unit and the channels' parameters."""
+
+import random
+import struct
+
+import cocotb
+import pytest
+from amaranth.hdl import signed
+from amaranth.lib import data
+from cocotb.triggers import ClockCycles, RisingEdge
+from harness import parameters, receive, reset, run, send
+from weft.hw.spec.descriptor import PARAMETER_BYTES, WeightStream
+from weft.hw.weights import ChannelParameters, WeightUnit
+from weft.sim.streams import words
+
+LATENCY, ADDRESS_BITS = 3, 12
+CHANNEL = data.StructLayout({"bias": signed(32), "multiplier": 32, "shift": signed(8)})
+
+
+def unit(cols):
+    return WeightUnit(cols=cols, address_bits=ADDRESS_BITS, read_latency=LATENCY)
+
+
+def word(address, cols):
+    """What the memory of the bench holds."""
+    return [(address * 7 + column * 31 + (address >> 8)) & 0xFF for column in range(cols)]
+
+
+async def memory(dut, cols):
+    shape = data.ArrayLayout(8, cols)
+    pending = [0] * (LATENCY - 1)
+    while True:
+        await RisingEdge(dut.clk)
+        pending.append(int(dut.address.value))
+        dut.data.value = shape.const(word(pending.pop(0), cols)).as_bits()
+
+
+@cocotb.test()
+@cocotb.parametrize(pause=[0.0, 0.6])
+async def streams_in_order(dut, pause):
+    cols = parameters().get("cols")
+    if "weights__valid" not in dir(dut):
+        return
+    component = unit(cols)
+    streams = [WeightStream(base=0, blocks=1, groups=1, words=1), WeightStream(base=4000, blocks=3, groups=2, words=5)]
+    streams += [
+        WeightStream(
+            base=random.randrange(3000), blocks=random.randint(1, 3), groups=random.randint(1, 4), words=random.randint(1, 40)
+        )
+        for _ in range(6)
+    ]
+    await reset(dut)
+    cocotb.start_soon(memory(dut, cols))
+    section = b"".join(stream.encode() for stream in streams)
+    cocotb.start_soon(send(dut, "load", struct.unpack(f"<{len(section) // 4}I", section), pause=pause))
+    expected = [entry for stream in streams for entry in words(stream)]
+    sides = {
+        name: cocotb.start_soon(
+            receive(
+                dut, name, sum(parameter == flag for _, parameter in expected),
+                layout=data.ArrayLayout(8, cols), pause=pause,
+            )
+        )
+        for name, flag in [("weights", False), ("parameters", True)]
+    }  # fmt: skip
+    for name, flag in [("weights", False), ("parameters", True)]:
+        assert await sides[name] == [word(address, cols) for address, parameter in expected if parameter == flag]
+    assert len(component.weights.payload.as_value()) == 8 * cols
+
+
+@cocotb.test()
+@cocotb.parametrize(pause=[0.0, 0.5])
+async def holds_two_groups(dut, pause):
+    cols = parameters()["cols"]
+    if "take" not in dir(dut):
+        return
+    groups = [
+        [(random.randint(-(2**31), 2**31 - 1), random.randrange(2**31), random.randint(-31, 30)) for _ in range(cols)]
+        for _ in range(8)
+    ]
+    groups[0] = [(-(2**31), 0, -31), (2**31 - 1, 2**31 - 1, 30), (0, 1 << 30, 0)][:cols] + groups[0][3:]
+    stream = []
+    for group in groups:
+        columns = [struct.pack("<iIb", *channel) for channel in group]
+        stream += [[column[byte] for column in columns] for byte in range(PARAMETER_BYTES)]
+    dut.take.value = 0
+    await reset(dut)
+    cocotb.start_soon(send(dut, "i", stream, layout=data.ArrayLayout(8, cols), pause=pause))
+    shape = data.ArrayLayout(CHANNEL, cols)
+    for group in groups:
+        while not dut.full.value:
+            await RisingEdge(dut.clk)
+        dut.take.value = 1
+        await RisingEdge(dut.clk)
+        dut.take.value = 0
+        await ClockCycles(dut.clk, 2)
+        channels = shape.from_bits(int(dut.o.value))
+        assert [(c.bias, c.multiplier, c.shift) for c in channels] == group
+
+
+@pytest.mark.parametrize("cols", [1, 6, 16])
+def test_weight_unit(cols):
+    run(unit(cols), __file__, cols=cols)
+
+
+@pytest.mark.parametrize("cols", [1, 6])
+def test_channel_parameters(cols):
+    run(ChannelParameters(cols=cols, channel=CHANNEL), __file__, cols=cols)
+
+
+def test_rejects():
+    with pytest.raises(ValueError, match="channel must have at most 72 bits, not 73"):
+        ChannelParameters(cols=4, channel=data.StructLayout({"bias": 73}))
