@@ -36,7 +36,7 @@ class Accumulators(wiring.Component):
         beat goes to the other.
     full : Out(1)
         The half that is read is complete.
-    release : In(1)
+    drained : In(1)
         Done with it: from the next cycle on the other one is read. Only while ``full``.
     r_address : In, sums : Out
         A position of the half that is read; its sums ``LATENCY`` = 4 cycles later, all columns at once.
@@ -65,7 +65,7 @@ class Accumulators(wiring.Component):
                     )
                 ),
                 "full": Out(1),
-                "release": In(1),
+                "drained": In(1),
                 "r_address": In(address),
                 "sums": Out(data.ArrayLayout(signed(32), cols)),
             }
@@ -77,14 +77,14 @@ class Accumulators(wiring.Component):
         writing, reading = Signal(), Signal()
         complete = Signal()
         m.d.comb += complete.eq(self.i.valid & tag.last)
-        m.d.sync += [writing.eq(writing ^ complete), reading.eq(reading ^ self.release)]
+        m.d.sync += [writing.eq(writing ^ complete), reading.eq(reading ^ self.drained)]
 
         # The last column's last sum is in memory when the pulse arrives.
         for stage in range(self.cols + self.REVISIT - 1):
             complete, before = Signal(name=f"complete_{stage}"), complete
             m.d.sync += complete.eq(before)
         halves = Signal(range(3))
-        m.d.sync += halves.eq(halves + complete - self.release)
+        m.d.sync += halves.eq(halves + complete - self.drained)
         m.d.comb += self.full.eq(halves != 0)
 
         control = Signal(data.StructLayout({"valid": 1, "half": 1, "first": 1, "address": len(tag.address)}))

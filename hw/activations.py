@@ -118,7 +118,7 @@ class ActivationUnit(wiring.Component):
         The section's words in order; taken while the unit is idle.
     go : In(1)
         Starts a loaded descriptor.
-    release : In(1)
+    drained : In(1)
         A half of the accumulators has been drained.
     address : Out, data : In
         To and from the scratchpad.
@@ -137,7 +137,7 @@ class ActivationUnit(wiring.Component):
             {
                 "load": In(stream.Signature(32)),
                 "go": In(1),
-                "release": In(1),
+                "drained": In(1),
                 "address": Out(address_bits),
                 "data": In(data.ArrayLayout(signed(8), lanes)),
                 "reading": Out(1),
@@ -160,7 +160,7 @@ class ActivationUnit(wiring.Component):
         # The words of the next descriptor come in when the beats of this one are out: they share the registers.
         self._load(m, nest, padding, idle=fetch.empty)
 
-        # A half of the accumulators is taken with its first beat and comes back with `release`.
+        # A half of the accumulators is taken with its first beat and comes back with `drained`.
         free = Signal(range(3), init=2)
         item = nest.o.payload
         opens, fired = Signal(), Signal()
@@ -172,7 +172,7 @@ class ActivationUnit(wiring.Component):
             fired.eq(fetch.reading),
             self.reading.eq(fetch.reading),
         ]
-        m.d.sync += free.eq(free + self.release - (fired & opens))
+        m.d.sync += free.eq(free + self.drained - (fired & opens))
 
         position, reducing = Signal(self.position_bits), Signal()
         swap = Signal()

@@ -125,14 +125,14 @@ class Engine(wiring.Component):
             tile.i.payload.swap.eq(beat.swap),
             tile.i.payload.tag.eq(beat.tag),
             activations.o.ready.eq(tile.i.ready),
-            activations.release.eq(output.release),
+            activations.drained.eq(output.drained),
         ]
         connect(m, tile.o, accumulators.i)
 
         # Accumulators through post-processing to the scratchpad.
         m.d.comb += [
             output.full.eq(accumulators.full),
-            accumulators.release.eq(output.release),
+            accumulators.drained.eq(output.drained),
             accumulators.r_address.eq(output.position),
             output.sums.eq(accumulators.sums),
             post.settings.eq(output.settings),

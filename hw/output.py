@@ -38,7 +38,7 @@ class OutputUnit(wiring.Component):
         Pulses when the last word is taken.
     full : In(1)
         The next half of the accumulators is complete.
-    release : Out(1)
+    drained : Out(1)
         Pulses when all of that half has been read.
     position : Out, sums : In
         To and from the accumulators.
@@ -72,7 +72,7 @@ class OutputUnit(wiring.Component):
                 "load": In(stream.Signature(32)),
                 "loaded": Out(1),
                 "full": In(1),
-                "release": Out(1),
+                "drained": Out(1),
                 "position": Out(position_bits),
                 "sums": In(data.ArrayLayout(signed(32), cols)),
                 "parameters_full": In(1),
@@ -140,7 +140,7 @@ class OutputUnit(wiring.Component):
                     m.d.sync += [position.eq(position + 1), window.eq(position + 1)]
                     m.d.sync += [left.eq(group_left), offset.eq(0), lane_group.eq(0)]
                     with m.If(item.leave <= CHANNELS_DIM):
-                        m.d.comb += self.release.eq(1)
+                        m.d.comb += self.drained.eq(1)
                         m.d.sync += opened.eq(0)
                         m.d.sync += group_left.eq(group_left - self.cols)
                         with m.If(item.leave != CHANNELS_DIM):

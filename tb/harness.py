@@ -83,7 +83,7 @@ def run(component: wiring.Component, bench: str, *, tests: list[str] | None = No
         try:
             results = runner.test(
                 hdl_toplevel=TOP, hdl_toplevel_lang="verilog", test_module=path.stem, build_dir=folder, test_dir=work,
-                results_xml=str(Path(work) / "results.xml"), seed=seed, testcase=tests, log_file=log,
+                results_xml=str(Path(work) / "results.xml"), seed=seed, test_filter="|".join(tests) if tests else None, log_file=log,
                 extra_env={
                     PARAMETERS_VARIABLE: json.dumps(parameters),
                     INPUTS_VARIABLE: json.dumps(_inputs(text)),

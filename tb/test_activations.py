@@ -90,7 +90,7 @@ async def releases(dut, delay):
     """Plays the output unit: each half that is complete comes back after a while."""
     while True:
         await RisingEdge(dut.clk)
-        dut.release.value = 0
+        dut.drained.value = 0
         if dut.o__valid.value == 1 and dut.o__ready.value == 1 and int(dut.o__payload.value) >> last_bit(dut) & 1:
             cocotb.start_soon(release_later(dut, delay))
 
@@ -102,7 +102,7 @@ def last_bit(dut):
 async def release_later(dut, delay):
     for _ in range(delay):
         await RisingEdge(dut.clk)
-    dut.release.value = 1
+    dut.drained.value = 1
 
 
 @cocotb.test()
@@ -112,7 +112,7 @@ async def matches_definition(dut, pause, delay):
     component = unit(lanes)
     contents = np.random.default_rng(cocotb.RANDOM_SEED).integers(-128, 128, 1 << ADDRESS_BITS).astype(np.int8)
     dut.go.value = 0
-    dut.release.value = 0
+    dut.drained.value = 0
     await reset(dut)
     cocotb.start_soon(scratchpad(dut, contents, lanes))
     cocotb.start_soon(releases(dut, delay))

@@ -73,7 +73,7 @@ class Surroundings:
             dut.sums.value = shape.const([self.sum(half, position, c) for c in range(self.cols)]).as_bits()
             self.half_wait = max(0, self.half_wait - 1)
             self.group_wait = max(0, self.group_wait - 1)
-            if dut.release.value:
+            if dut.drained.value:
                 assert dut.full.value, "released a half that was not complete"
                 self.half, self.half_wait = self.half + 1, self.delay
             if dut.take.value:

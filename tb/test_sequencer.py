@@ -3,9 +3,8 @@
 import random
 
 import cocotb
-import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
-from harness import parameters, receive, reset, run, send
+from harness import receive, reset, run, send
 from weft.hw.sequencer import CauseCounters, Sequencer
 from weft.hw.spec.counters import Counters
 from weft.hw.spec.descriptor import DESCRIPTOR_WORDS, SECTIONS
@@ -26,8 +25,6 @@ async def memory(dut):
 @cocotb.test()
 @cocotb.parametrize(pause=[0.0, 0.5])
 async def hands_out_sections(dut, pause):
-    if not parameters()["sequencer"]:
-        return
     layout = Sequencer(descriptors=DESCRIPTORS, read_latency=LATENCY).run.payload.shape()
     dut.done.value = 0
     await reset(dut)
@@ -66,8 +63,6 @@ def cause(state, drained):
 
 @cocotb.test()
 async def counts_by_cause(dut):
-    if parameters()["sequencer"]:
-        return
     for name in BEHAVIOUR:
         getattr(dut, name).value = 0
     dut.finished__valid.value = 0
@@ -114,7 +109,9 @@ async def counts_by_cause(dut):
         assert link == pause or place == 0
 
 
-@pytest.mark.parametrize("sequencer", [True, False])
-def test_sequencer(sequencer):
-    component = Sequencer(descriptors=DESCRIPTORS, read_latency=LATENCY) if sequencer else CauseCounters(descriptors=DESCRIPTORS)
-    run(component, __file__, sequencer=sequencer)
+def test_sequencer():
+    run(Sequencer(descriptors=DESCRIPTORS, read_latency=LATENCY), __file__, tests=["hands_out_sections"])
+
+
+def test_cause_counters():
+    run(CauseCounters(descriptors=DESCRIPTORS), __file__, tests=["counts_by_cause"])
