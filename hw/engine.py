@@ -13,6 +13,7 @@ from weft.hw.host import HOST_REQUEST, HostPort, MemoryPort
 from weft.hw.memory import BlockMemory, Scratchpad
 from weft.hw.output import OutputUnit
 from weft.hw.post import PostProcess
+from weft.hw.requantize import CHANNEL, SETTINGS
 from weft.hw.sequencer import CauseCounters, Sequencer
 from weft.hw.spec.config import Config
 from weft.hw.spec.counters import Counters
@@ -74,7 +75,7 @@ class Engine(wiring.Component):
         )
         accumulators = Accumulators(cols=config.cols, positions=config.positions, sum_bits=tile.sum_bits)
         post = PostProcess(lanes=config.lanes, tag=OutputUnit.tag_shape(lanes=config.lanes, address_bits=address_bits))
-        parameters = ChannelParameters(cols=config.cols, channel=post.channel)
+        parameters = ChannelParameters(cols=config.cols, channel=CHANNEL)
         sequencer = Sequencer(descriptors=config.descriptors, read_latency=program.LATENCY)
         weights = WeightUnit(
             cols=config.cols, address_bits=len(weight_store.r_address), read_latency=weight_store.LATENCY
@@ -91,8 +92,8 @@ class Engine(wiring.Component):
             position_bits=position_bits,
             address_bits=address_bits,
             sum_latency=accumulators.LATENCY,
-            channel=post.channel,
-            settings=post.settings.shape(),
+            channel=CHANNEL,
+            settings=SETTINGS,
         )
         causes = CauseCounters(descriptors=config.descriptors)
         abort = Signal()

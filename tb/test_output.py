@@ -10,11 +10,10 @@ from amaranth.lib import data
 from cocotb.triggers import RisingEdge
 from harness import parameters, reset, run, send
 from weft.hw.output import OutputUnit
+from weft.hw.requantize import CHANNEL, SETTINGS
 from weft.hw.spec.descriptor import Dim, OutputStream
 from weft.sim.streams import items
 
-CHANNEL = data.StructLayout({"bias": signed(32), "multiplier": 32, "shift": signed(8)})
-SETTINGS = data.StructLayout({"zero_point": signed(8), "low": signed(8), "high": signed(8), "rounding": 1})
 LATENCY, POSITION_BITS, ADDRESS_BITS = 3, 6, 14
 
 

@@ -9,12 +9,12 @@ from amaranth.hdl import signed
 from amaranth.lib import data
 from cocotb.triggers import ClockCycles, RisingEdge
 from harness import parameters, receive, reset, run, send
+from weft.hw.requantize import CHANNEL
 from weft.hw.spec.descriptor import PARAMETER_BYTES, WeightStream
 from weft.hw.weights import ChannelParameters, WeightUnit
 from weft.sim.streams import words
 
 LATENCY, ADDRESS_BITS = 3, 12
-CHANNEL = data.StructLayout({"bias": signed(32), "multiplier": 32, "shift": signed(8)})
 
 
 def unit(cols):

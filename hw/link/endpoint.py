@@ -1,0 +1,221 @@
+"""The device's end of the link: executes the operations of frames, each frame exactly once."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out, connect
+
+from weft.hw.fetch import Fetch
+from weft.hw.host import HOST_REQUEST
+from weft.hw.link.answer import Answer
+from weft.hw.link.framing import Framer
+from weft.hw.link.receiver import LENGTH_BITS, Receiver
+from weft.hw.spec.config import Config
+from weft.hw.spec.identity import IDENTITY_BYTES, Identity
+from weft.hw.spec.wire import FrameType, Op, OpHeader, Space, Status
+
+__all__ = ["Endpoint"]
+
+OP_HEADER = data.StructLayout({"op": 8, "space": 8, "length": 16, "address": 32})
+WRITABLE = (Space.SCRATCHPAD, Space.WEIGHTS, Space.PROGRAM)
+NO_DATA = data.StructLayout({})
+
+
+class Endpoint(wiring.Component):
+    """Answers the host's frames as :mod:`weft.hw.spec.wire` has it.
+
+    WRITE takes a byte per cycle, READ gives one per cycle, as far as the memories do. Latency from a frame's closing FLAG to
+    the answer's first: about 20 cycles and one per byte of the payload, besides what the operations wait for.
+
+    Parameters
+    ----------
+    config : Config
+        What the device is; goes into its identity.
+    build : str
+        Name of the build; empty for the configuration's digest.
+
+    Members
+    -------
+    rx : In(stream), always ready
+        Bytes from the line.
+    tx : Out(stream)
+        Bytes to the line.
+    request : Out(stream)
+        Bytes to write to and read from the memories, see :data:`weft.hw.host.HOST_REQUEST`.
+    response : In(stream), always ready
+        The bytes read, in order.
+    run : Out(stream)
+        ``first`` descriptor and ``count``.
+    busy : In(1)
+        A program runs; from the cycle after ``run`` is taken.
+    abort : Out(1)
+        Pulses when a session begins: no program may run any longer.
+    """
+
+    def __init__(self, config: Config, *, build: str = ""):
+        self.config = config
+        self.identity = Identity(config, build or config.digest).encode()
+        super().__init__(
+            {
+                "rx": In(stream.Signature(8, always_ready=True)),
+                "tx": Out(stream.Signature(8)),
+                "request": Out(stream.Signature(HOST_REQUEST)),
+                "response": In(stream.Signature(8, always_ready=True)),
+                "run": Out(stream.Signature(data.StructLayout({"first": 8, "count": 8}))),
+                "busy": In(1),
+                "abort": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        frame_bytes = self.config.frame_bytes
+        m.submodules.receiver = receiver = Receiver(frame_bytes=frame_bytes)
+        m.submodules.framer = framer = Framer()
+        connect(m, wiring.flipped(self.rx), receiver.i)
+        connect(m, framer.o, wiring.flipped(self.tx))
+        m.submodules.payload = payload = Fetch(
+            address=len(receiver.address), data_shape=8, tag=NO_DATA, latency=receiver.LATENCY
+        )
+        m.d.comb += [receiver.address.eq(payload.address), payload.data.eq(receiver.data)]
+
+        # `offset` counts the payload's bytes that were asked for, `left` those that are still to be executed.
+        offset, left = Signal(LENGTH_BITS), Signal(LENGTH_BITS)
+        m.d.comb += [payload.i.valid.eq(offset != 0), payload.i.payload.address.eq(receiver.length - offset)]
+        with m.If(payload.i.valid & payload.i.ready):
+            m.d.sync += offset.eq(offset - 1)
+        byte_taken = payload.o.valid & payload.o.ready
+        m.d.sync += left.eq(left - byte_taken)
+
+        seq, session, status = Signal(8), Signal(), Signal(Status)
+        m.submodules.answer = answer = Answer(frame_bytes=frame_bytes)
+        connect(m, answer.o, framer.i)
+        m.d.comb += [answer.seq.eq(seq), answer.status.eq(status)]
+        with m.FSM():
+            with m.State("idle"):
+                repeated = session & (receiver.type == FrameType.REQUEST) & (receiver.seq == seq)
+                known = (receiver.type == FrameType.REQUEST) | (receiver.type == FrameType.HELLO)
+                with m.If(receiver.valid):
+                    with m.If(~known):
+                        m.d.comb += receiver.done.eq(1)
+                    with m.Elif(repeated):
+                        m.next = "answer"
+                    with m.Else():
+                        m.d.comb += self.abort.eq(receiver.type == FrameType.HELLO)
+                        m.d.sync += [offset.eq(receiver.length), left.eq(receiver.length)]
+                        m.d.comb += answer.clear.eq(1)
+                        m.d.sync += [seq.eq(receiver.seq), session.eq(1), status.eq(Status.OK)]
+                        m.next = "header"
+            self._execute(m, receiver, payload, answer, left=left, status=status)
+            with m.State("skip"):
+                # Nothing more of this frame is executed.
+                m.d.comb += payload.o.ready.eq(1)
+                with m.If(left == 0):
+                    m.next = "answer"
+            with m.State("answer"):
+                m.d.comb += answer.start.eq(1)
+                m.next = "answering"
+            with m.State("answering"):
+                with m.If(answer.done):
+                    m.d.comb += receiver.done.eq(1)
+                    m.next = "idle"
+        return m
+
+    def _execute(
+        self, m: Module, receiver: Receiver, payload: Fetch, answer: Answer, *, left: Signal, status: Signal
+    ) -> None:
+        """The states that execute operations, from ``header`` on; they end in ``answer`` or ``skip``."""
+        op, index, count = Signal(OP_HEADER), Signal(range(OpHeader.LAYOUT.size)), Signal(LENGTH_BITS)
+        waiting, identity = Signal(LENGTH_BITS), Signal()
+        request = self.request.payload
+        byte = payload.o.payload.data
+        m.d.comb += [
+            request.space.eq(op.space),
+            request.address.eq(op.address),
+            request.data.eq(byte),
+            self.run.payload.first.eq(op.address),
+            self.run.payload.count.eq(op.length),
+        ]
+
+        def fail(reason: Status) -> None:
+            m.d.sync += status.eq(reason)
+            m.next = "skip"
+
+        with m.State("header"):
+            m.d.comb += payload.o.ready.eq(1)
+            with m.If(left == 0):
+                # A cut header is no operation.
+                with m.If(index != 0):
+                    m.d.sync += status.eq(Status.BAD_OP)
+                m.d.sync += index.eq(0)
+                m.next = "answer"
+            with m.Elif(payload.o.valid):
+                m.d.sync += [op.eq(Cat(op.as_value()[8:], byte)), index.eq(index + 1)]
+                with m.If(index == OpHeader.LAYOUT.size - 1):
+                    m.d.sync += index.eq(0)
+                    m.next = "begin"
+        with m.State("begin"):
+            m.d.sync += [count.eq(op.length), waiting.eq(op.length)]
+            known = Cat(op.space == space for space in Space).any()
+            writable = Cat(op.space == space for space in WRITABLE).any()
+            with m.Switch(op.op):
+                with m.Case(Op.WRITE):
+                    m.next = "write"
+                    with m.If(~writable):
+                        fail(Status.BAD_SPACE)
+                    with m.If(op.length > left):
+                        fail(Status.BAD_OP)
+                with m.Case(Op.READ):
+                    m.next = "read"
+                    with m.If(~known):
+                        fail(Status.BAD_SPACE)
+                    with m.If(op.length + answer.count > self.config.frame_bytes - 1):
+                        fail(Status.OVERFLOW)
+                with m.Case(Op.RUN):
+                    m.next = "run"
+                    with m.If(self.busy):
+                        fail(Status.BUSY)
+                with m.Case(Op.WAIT):
+                    m.next = "wait"
+                with m.Default():
+                    fail(Status.BAD_OP)
+        with m.State("write"):
+            m.d.comb += [request.write.eq(1), self.request.valid.eq(payload.o.valid & (count != 0))]
+            m.d.comb += payload.o.ready.eq(self.request.ready & (count != 0))
+            with m.If(self.request.valid & self.request.ready):
+                m.d.sync += [count.eq(count - 1), op.address.eq(op.address + 1)]
+            with m.If(count == 0):
+                m.next = "header"
+        with m.State("read"):
+            own = op.space == Space.IDENTITY
+            m.d.comb += [self.request.valid.eq((count != 0) & ~own), identity.eq((count != 0) & own)]
+            with m.If((self.request.valid & self.request.ready) | identity):
+                m.d.sync += [count.eq(count - 1), op.address.eq(op.address + 1)]
+            with m.If(answer.i.valid):
+                m.d.sync += waiting.eq(waiting - 1)
+            with m.If(waiting == 0):
+                m.next = "header"
+        self._identity(m, answer, address=op.address, valid=identity)
+        with m.State("run"):
+            m.d.comb += self.run.valid.eq(self.run.payload.count != 0)
+            with m.If(self.run.ready | ~self.run.valid):
+                m.next = "header"
+        with m.State("wait"):
+            with m.If(~self.busy):
+                m.next = "header"
+            with m.Elif(receiver.next_valid & (receiver.next_type == FrameType.HELLO)):
+                fail(Status.ABORTED)
+
+    def _identity(self, m: Module, answer: Answer, *, address: Signal, valid: Signal) -> None:
+        """Adds the bytes read to the answer, be they the identity's or the memories'."""
+        m.submodules.identity = memory = Memory(shape=8, depth=IDENTITY_BYTES, init=list(self.identity))
+        read = memory.read_port()
+        found, byte, found_late = Signal(), Signal(8), Signal()
+        m.d.comb += [read.addr.eq(address), read.en.eq(1)]
+        m.d.sync += [found.eq(valid), found_late.eq(found), byte.eq(read.data)]
+        m.d.comb += [
+            answer.i.valid.eq(found_late | self.response.valid),
+            answer.i.payload.eq(Mux(found_late, byte, self.response.payload)),
+        ]

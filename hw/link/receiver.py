@@ -1,0 +1,110 @@
+"""Received frames, in two slots: one is executed while the next comes in."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out, connect
+from amaranth.utils import ceil_log2
+
+from weft.hw.link.framing import Deframer
+from weft.hw.spec.wire import Frame
+
+__all__ = ["Receiver"]
+
+HEADER = Frame.HEADER.size
+OVERHEAD = HEADER + Frame.CRC_BYTES
+LENGTH_BITS = 16
+
+
+class Receiver(wiring.Component):
+    """Keeps whole, undamaged frames of at most ``frame_bytes`` until they are released; drops all others silently.
+
+    Takes a byte per cycle. A frame that begins while both slots hold one is dropped.
+
+    Members
+    -------
+    i : In(stream), always ready
+        Bytes from the line.
+    valid : Out(1)
+        There is a frame.
+    type, seq, length : Out
+        Of the oldest frame.
+    next_valid, next_type : Out
+        Of the frame behind it.
+    address : In, data : Out
+        Reads its payload; data ``LATENCY`` = 2 cycles after the address.
+    done : In(1)
+        Done with the oldest frame.
+    """
+
+    LATENCY = 2
+
+    def __init__(self, *, frame_bytes: int):
+        self.frame_bytes = frame_bytes
+        super().__init__(
+            {
+                "i": In(stream.Signature(8, always_ready=True)),
+                "valid": Out(1),
+                "type": Out(8),
+                "seq": Out(8),
+                "length": Out(LENGTH_BITS),
+                "next_valid": Out(1),
+                "next_type": Out(8),
+                "address": In(ceil_log2(frame_bytes)),
+                "data": Out(8),
+                "done": In(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.deframer = deframer = Deframer()
+        connect(m, wiring.flipped(self.i), deframer.i)
+        m.submodules.memory = memory = Memory(shape=8, depth=2 * self.frame_bytes, init=[])
+        write, read = memory.write_port(), memory.read_port()
+        header = data.StructLayout({"type": 8, "seq": 8, "length": LENGTH_BITS})
+        headers = Signal(data.ArrayLayout(header, 2))
+        used, oldest, filling = Signal(range(3)), Signal(), Signal()
+
+        # `count` is the bytes of the frame so far, up to one that no frame has.
+        most = self.frame_bytes + OVERHEAD + 1
+        count, dropped, index = Signal(range(most + 1)), Signal(), Signal(range(most + 1))
+        byte, arriving, commit = deframer.o.payload, headers[filling], Signal()
+        drop = Mux(count == 0, used == 2, dropped)
+        m.d.comb += [
+            index.eq(count - HEADER),
+            write.addr.eq(Cat(index[: len(self.address)], filling)),
+            write.data.eq(byte.data),
+            commit.eq(
+                deframer.o.valid & byte.end & byte.good & ~dropped & (count >= OVERHEAD) & (count != most)
+                & (arriving.length == count - OVERHEAD)
+            ),
+        ]  # fmt: skip
+        with m.If(deframer.o.valid):
+            with m.If(byte.end):
+                m.d.sync += [count.eq(0), dropped.eq(0), filling.eq(filling ^ commit)]
+            with m.Else():
+                m.d.sync += dropped.eq(drop)
+                with m.If(count != most):
+                    m.d.sync += count.eq(count + 1)
+                with m.If(~drop):
+                    with m.If(count < HEADER):
+                        m.d.sync += arriving.eq(Cat(arriving.as_value()[8:], byte.data))
+                    with m.Elif(index < self.frame_bytes):
+                        m.d.comb += write.en.eq(1)
+        m.d.sync += [used.eq(used + commit - self.done), oldest.eq(oldest ^ self.done)]
+
+        m.d.comb += [
+            self.valid.eq(used != 0),
+            self.type.eq(headers[oldest].type),
+            self.seq.eq(headers[oldest].seq),
+            self.length.eq(headers[oldest].length),
+            self.next_valid.eq(used == 2),
+            self.next_type.eq(headers[~oldest].type),
+            read.addr.eq(Cat(self.address, oldest)),
+            read.en.eq(1),
+        ]
+        m.d.sync += self.data.eq(read.data)
+        return m

@@ -1,0 +1,151 @@
+"""Exact requantization: a 32-bit sum becomes an int8 result."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Mux, ShapeLike, Signal, Value, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from weft.hw.multiply import Multiply
+from weft.hw.spec.descriptor import Rounding
+
+__all__ = ["CHANNEL", "SETTINGS", "Requantize"]
+
+CHANNEL = data.StructLayout({"bias": signed(32), "multiplier": unsigned(32), "shift": signed(8)})
+"""One output channel's parameters: multiplier 0 to 2^31 − 1, shift −31 to 30; its scale is multiplier · 2^(shift − 31)."""
+
+SETTINGS = data.StructLayout({"zero_point": signed(8), "low": signed(8), "high": signed(8), "rounding": 1})
+"""A layer's settings; ``rounding`` is of :class:`weft.hw.spec.descriptor.Rounding`."""
+
+
+class Requantize(wiring.Component):
+    """``clamp(round((sum + bias) · multiplier · 2^(shift − 31)) + zero_point, low, high)``.
+
+    One value per cycle, latency ``LATENCY`` = 15 cycles, no back-pressure. Rounding as in TensorFlow Lite: DOUBLE is gemmlowp's
+    saturating rounding doubling high multiplication and rounding division by a power of two; SINGLE rounds once. Model:
+    :func:`weft.sim.golden.requantize`.
+
+    With p the product, the first rounding is ``(p + 2^30) >> 31``, ties toward +∞; it is left out in SINGLE mode when a right shift by n
+    follows. That shift adds half and, in DOUBLE mode, takes 1 from a negative value first, so that ties go away from zero. A left
+    shift wraps in DOUBLE mode, as TensorFlow Lite's int32 does, and saturates in SINGLE mode, whose 64-bit result is then clamped anyway.
+
+    Members
+    -------
+    settings : In
+        Steady while values are in flight.
+    i : In
+        A sum, signed 32 bits.
+    channel : In
+        Its channel's parameters.
+    o : Out
+        The int8 result.
+    """
+
+    LATENCY = 9 + Multiply.LATENCY + 3
+
+    def __init__(self) -> None:
+        super().__init__({"settings": In(SETTINGS), "i": In(signed(32)), "channel": In(CHANNEL), "o": Out(signed(8))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        single = self.settings.rounding == Rounding.SINGLE
+        stages = _Stages(m)
+        shift = self.channel.shift
+        left = stages.then(Mux(shift > 0, shift[:5], 0), unsigned(5))
+        right = stages.then(Mux(shift < 0, (-shift)[:5], 0), unsigned(5))
+        factor = stages.then(self.channel.multiplier[:31], unsigned(31))
+        value = stages.then(self.i + self.channel.bias, signed(32))
+
+        # Left, by eights and then by ones.
+        value, left, right, factor = (
+            stages.then(_left(value, Cat(Const(0, 3), left[3:]), 24, saturate=single), signed(32)),
+            stages.then(left[:3], unsigned(3)),
+            stages.then(right, unsigned(5)),
+            stages.then(factor, unsigned(31)),
+        )
+        value, right, factor = (
+            stages.then(_left(value, left, 7, saturate=single), signed(32)),
+            stages.then(right, unsigned(5)),
+            stages.then(factor, unsigned(31)),
+        )
+
+        product = self._multiply(m, stages, value, factor)
+        right = stages.delay(right, Multiply.LATENCY + 3)
+        # The product's high part, with the first rounding.
+        nudge = product[30] & ~(single & (right != 0))
+        value, right = stages.then(product[31:].as_signed() + nudge, signed(33)), stages.then(right, unsigned(5))
+
+        # Right, by eights and then by ones. `half` is the highest bit shifted out, `rest` tells whether any below it is set.
+        fraction = (Cat(Const(0, 24), value).as_signed() >> Cat(Const(0, 3), right[3:])).as_unsigned()
+        value, half, rest, right = (
+            stages.then(fraction[24:].as_signed(), signed(33)),
+            stages.then(fraction[23], unsigned(1)),
+            stages.then(fraction[:23].any(), unsigned(1)),
+            stages.then(right[:3], unsigned(3)),
+        )
+        fraction = (Cat(Const(0, 7), half, value).as_signed() >> right).as_unsigned()
+        value, half, rest = (
+            stages.then(fraction[8:].as_signed(), signed(33)),
+            stages.then(fraction[7], unsigned(1)),
+            stages.then(rest | fraction[:7].any(), unsigned(1)),
+        )
+
+        # What leaves 10 bits is out of range whatever the zero point is; so the last adder is short.
+        small = Mux(value > 511, 511, Mux(value < -512, -512, value))
+        up = half & (single | ~value[-1] | rest)
+        value, offset = stages.then(small, signed(10)), stages.then(self.settings.zero_point + up, signed(9))
+        value = stages.then(value + offset, signed(11))
+        below, above = self.settings.low, self.settings.high
+        value = stages.then(Mux(value < below, below, Mux(value > above, above, value)), signed(8))
+        m.d.comb += self.o.eq(value)
+        return m
+
+    def _multiply(self, m: Module, stages: _Stages, value: Signal, factor: Signal) -> Value:
+        """The 63-bit product, from four of 17 bits, ``Multiply.LATENCY + 3`` cycles later."""
+        halves = [(value[16:].as_signed(), value[:16]), (factor[16:], factor[:16])]
+        products = []
+        for a in halves[0]:
+            for b in halves[1]:
+                multiply = Multiply(a_bits=17, b_bits=17)
+                m.submodules += multiply
+                m.d.comb += [multiply.a.eq(a), multiply.b.eq(b), multiply.load.eq(1)]
+                products.append(multiply.product)
+        high, middle, middle_too, low = products
+        middle, high, low = (
+            stages.then(middle + middle_too, signed(35)),
+            stages.then(high, signed(32)),
+            stages.then(low, unsigned(32)),
+        )
+        middle, high, low = (
+            stages.then(middle + low[16:], signed(35)),
+            stages.then(high, signed(32)),
+            stages.then(low[:16], unsigned(16)),
+        )
+        high, low = stages.then(high + (middle >> 16), signed(32)), stages.then(Cat(low, middle[:16]), unsigned(32))
+        return Cat(low, high)
+
+
+class _Stages:
+    """Registers, made in passing."""
+
+    def __init__(self, m: Module):
+        self.m = m
+
+    def then(self, value: Value, shape: ShapeLike) -> Signal:
+        """``value``, a cycle later."""
+        register = Signal(shape)
+        self.m.d.sync += register.eq(value)
+        return register
+
+    def delay(self, value: Signal, cycles: int) -> Signal:
+        """``value``, ``cycles`` later."""
+        for _ in range(cycles):
+            value = self.then(value, value.shape())
+        return value
+
+
+def _left(value: Signal, places: Value, most: int, *, saturate: Value) -> Value:
+    """``value << places``, of which the low 32 bits are kept, or the nearest that 32 bits hold. ``places`` is at most ``most``."""
+    wide = (value << places)[: 32 + most]
+    fits = wide[31:].all() | ~wide[31:].any()
+    return Mux(saturate & ~fits, Cat((~value[-1]).replicate(31), value[-1]), wide[:32]).as_signed()

@@ -1,0 +1,72 @@
+"""Requantization, bit for bit, at its corners and everywhere."""
+
+import random
+
+import cocotb
+import numpy as np
+from cocotb.triggers import ClockCycles, RisingEdge
+from harness import reset, run
+from weft.hw.requantize import CHANNEL, SETTINGS, Requantize
+from weft.hw.spec.descriptor import Rounding
+from weft.sim import golden
+
+LOW, HIGH = -(2**31), 2**31 - 1
+
+
+def corners():
+    """(sum, bias, multiplier, shift): ends of every range, ties of every shift, powers of two."""
+    for acc in (LOW, LOW + 1, -1, 0, 1, HIGH):
+        for multiplier in (0, 1, 2**30, 2**30 + 1, HIGH):
+            for shift in (-31, -30, -8, -1, 0, 1, 7, 8, 30):
+                yield acc, 0, multiplier, shift
+    for shift in range(-31, 1):
+        for value in (-5, -3, -2, -1, 1, 2, 3, 5):
+            # multiplier 2^30 halves: the result is value + 1/2 exactly.
+            yield (2 * value + 1) << min(-shift, 24), 0, 2**30, shift
+            yield ((2 * value + 1) << min(-shift, 24)) + random.choice([-1, 1]), 0, 2**30, shift
+    for bias in (-(2**30), 2**30, LOW, HIGH):
+        yield HIGH, bias, 2**30, -24
+        yield LOW, bias, 2**31 - 5, -28
+
+
+def cases(count):
+    """Corners, then random values whose results are mostly in range, then anything."""
+    yield from corners()
+    for _ in range(count):
+        shift = random.randint(-31, 3)
+        reach = min(HIGH, 300 << max(0, -shift))
+        yield random.randint(-reach, reach), random.randint(-100, 100), random.randint(2**30, HIGH), shift
+    for _ in range(count):
+        yield random.randint(LOW, HIGH), random.randint(LOW, HIGH), random.randint(0, HIGH), random.randint(-31, 30)
+
+
+@cocotb.test()
+@cocotb.parametrize(rounding=[Rounding.DOUBLE, Rounding.SINGLE])
+async def matches_golden(dut, rounding):
+    await reset(dut)
+    for zero_point, low, high in [(0, -128, 127), (-128, -128, 127), (127, -128, 127), (5, -7, 100), (-3, 4, 4)]:
+        values = list(cases(4000))
+        setting = {"zero_point": zero_point, "low": low, "high": high, "rounding": rounding}
+        dut.settings.value = SETTINGS.const(setting).as_bits()
+        results = []
+        for index in range(len(values) + Requantize.LATENCY):
+            if index < len(values):
+                acc, bias, multiplier, shift = values[index]
+                dut.i.value = acc & 0xFFFFFFFF
+                # As CHANNEL lays it out, at the speed of plain integers.
+                dut.channel.value = (bias & 0xFFFFFFFF) | multiplier << 32 | (shift & 0xFF) << 64
+            await RisingEdge(dut.clk)
+            if index >= Requantize.LATENCY:
+                results.append(dut.o.value.to_signed())
+        acc, bias, multiplier, shift = (np.array(column, np.int64) for column in zip(*values, strict=True))
+        expected = golden.requantize(
+            acc + bias, multiplier, shift, rounding=rounding, zero_point=zero_point, low=low, high=high
+        )
+        wrong = np.flatnonzero(np.array(results) != expected)
+        assert not len(wrong), f"{values[wrong[0]]}: {results[wrong[0]]}, not {expected[wrong[0]]} ({len(wrong)} wrong)"
+    await ClockCycles(dut.clk, 1)
+
+
+def test_requantize():
+    assert CHANNEL["multiplier"].offset == 32 and CHANNEL["shift"].offset == 64
+    run(Requantize(), __file__)
