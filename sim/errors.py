@@ -1,0 +1,7 @@
+"""What can go wrong with a simulation."""
+
+__all__ = ["SimulationError"]
+
+
+class SimulationError(Exception):
+    """A simulated device cannot be built or used; the message says why and what to do."""

@@ -1,0 +1,101 @@
+// A Verilated accelerator as a library: bytes in, bytes out, the loop over cycles on this side.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "Vweft.h"
+#include "verilated.h"
+#if VM_TRACE
+#include "verilated_fst_c.h"
+#endif
+
+// Verilator spells a double underscore of a port ___05F.
+
+namespace {
+
+constexpr uint8_t FLAG = WEFT_FLAG;
+
+struct Device {
+    VerilatedContext context;
+    Vweft top{&context};
+    uint64_t cycles = 0;
+#if VM_TRACE
+    VerilatedFstC trace;
+#endif
+
+    void half(bool clock) {
+        top.clk = clock;
+        top.eval();
+#if VM_TRACE
+        if (trace.isOpen()) trace.dump(2 * cycles + (clock ? 0 : 1));
+#endif
+    }
+
+    // One rising edge; what was driven before is what the registers see.
+    void tick() {
+        half(true);
+        half(false);
+        ++cycles;
+    }
+};
+
+}  // namespace
+
+extern "C" {
+
+// `trace` is a file's name, or null.
+void *weft_open(const char *trace) {
+    auto device = std::make_unique<Device>();
+#if VM_TRACE
+    if (trace) {
+        device->context.traceEverOn(true);
+        device->top.trace(&device->trace, 99);
+        device->trace.open(trace);
+        if (!device->trace.isOpen()) return nullptr;
+    }
+#endif
+    device->top.rx___05Fvalid = 0;
+    device->top.tx___05Fready = 1;
+    device->top.rst = 1;
+    device->half(false);
+    for (int cycle = 0; cycle < 4; ++cycle) device->tick();
+    device->top.rst = 0;
+    return device.release();
+}
+
+void weft_close(void *handle) {
+    auto *device = static_cast<Device *>(handle);
+    device->top.final();
+#if VM_TRACE
+    device->trace.close();
+#endif
+    delete device;
+}
+
+uint64_t weft_cycles(void *handle) { return static_cast<Device *>(handle)->cycles; }
+
+// Sends `size` bytes, one a cycle, and collects what comes back until a frame is complete behind the last of them (a FLAG that
+// follows another byte), the buffer is full, or `max_cycles` have passed. Returns the number of bytes that came.
+size_t weft_exchange(void *handle, const uint8_t *in, size_t size, uint8_t *out, size_t capacity, uint64_t max_cycles) {
+    auto *device = static_cast<Device *>(handle);
+    Vweft &top = device->top;
+    size_t sent = 0, received = 0;
+    bool inside = false;
+    for (uint64_t cycle = 0; cycle < max_cycles; ++cycle) {
+        top.rx___05Fvalid = sent < size;
+        if (sent < size) top.rx___05Fpayload = in[sent++];
+        const bool arrives = top.tx___05Fvalid;
+        const uint8_t byte = top.tx___05Fpayload;
+        device->tick();
+        if (!arrives) continue;
+        out[received++] = byte;
+        const bool complete = byte == FLAG && inside;
+        inside = byte != FLAG;
+        if ((complete && sent == size) || received == capacity) break;
+    }
+    top.rx___05Fvalid = 0;
+    return received;
+}
+
+}  // extern "C"

