@@ -1,0 +1,31 @@
+"""What can go wrong on the host, one class per layer. Each message says what happened and what to do next."""
+
+__all__ = ["CompileError", "ConfigMismatch", "DeviceError", "InputError", "LinkError", "ModelFileError", "WeftError"]
+
+
+class WeftError(Exception):
+    """Any error of Weft's host side."""
+
+
+class CompileError(WeftError):
+    """A network cannot be compiled for a configuration."""
+
+
+class ModelFileError(WeftError):
+    """A file is no compiled model, or is damaged."""
+
+
+class InputError(WeftError, ValueError):
+    """An input does not have the shape or type that the model takes."""
+
+
+class DeviceError(WeftError):
+    """A device cannot be opened, or refused a request."""
+
+
+class ConfigMismatch(DeviceError):
+    """A model was compiled for a device of another layout."""
+
+
+class LinkError(WeftError):
+    """A device did not answer, or not so that it could be understood."""
