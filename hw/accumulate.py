@@ -119,8 +119,9 @@ class Accumulators(wiring.Component):
             m.submodules[f"{name}_half_{half}"] = memory
             read, write = memory.read_port(), memory.write_port()
             output = Signal(signed(32), name=f"{name}_output_{half}")
+            # The writer may point at the half that is still read, but sends no beat to it before it is free.
             m.d.comb += [
-                read.addr.eq(Mux(control.half == half, control.address, request.address)),
+                read.addr.eq(Mux(control.valid & (control.half == half), control.address, request.address)),
                 read.en.eq(1),
                 write.addr.eq(stages[3].address),
                 write.data.eq(total),
