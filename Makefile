@@ -1,0 +1,28 @@
+# Everything sets itself up: a virtual environment in .venv, from PyPI.
+
+PYTHON ?= python3
+RUN := .venv/bin/python
+TESTS ?= tb
+
+.PHONY: demo test lint test-fpga clean
+
+demo: .venv/demo
+	@$(RUN) -m weft.cli demo
+
+test: .venv/test
+	@$(RUN) -m pytest -n 2 --dist worksteal $(TESTS)
+
+lint: .venv/dev
+	@$(RUN) -m ruff check .
+	@$(RUN) -m mypy
+
+test-fpga: .venv/test
+	@$(RUN) -m pytest -m fpga $(TESTS)
+
+# An environment has the extra that its stamp is named after; a change of pyproject.toml renews it.
+.venv/%: pyproject.toml setup_environment.py
+	@$(PYTHON) setup_environment.py $*
+	@touch $@
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache
