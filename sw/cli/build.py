@@ -1,0 +1,58 @@
+"""``weft verilog`` and ``weft compile``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from weft.cli.output import console, load_array, replacing
+from weft.compiler import compile as compile_model
+from weft.errors import WeftError
+from weft.hw.spec.config import parse_config
+
+__all__ = ["compile", "verilog"]
+
+
+def verilog(
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+    preset: Annotated[str, typer.Option(help="PRESET[,field=value…], as small,rows=8,cols=16.")] = "small",
+    part: Annotated[str, typer.Option(help="accelerator (with a serial port), accelerator-bytes, tile, …")] = "accelerator",
+) -> None:
+    """Writes the accelerator, or a part of it, as Verilog."""
+    config = parse_config(preset)
+    try:
+        from weft.hw import export
+    except ImportError as error:
+        raise WeftError(f"writing Verilog needs Amaranth ({error}); run: pip install 'weft[sim]'") from error
+    if part not in export.PARTS:
+        raise WeftError(f"{part!r} is no part; there are {', '.join(export.PARTS)}")
+    with console.status(f"generating {part} of {preset} …"):
+        name = "weft" if part.startswith("accelerator") else f"weft_{part.replace('-', '_')}"
+        header = f"Weft {part}, generated from {preset} (configuration {config.digest}).\nApache-2.0."
+        text = export.verilog(export.PARTS[part](config), name=name, header=header)
+    with replacing(output) as file:
+        file.write(text)
+    console.print(f"{output}: module {name}, {text.count(chr(10)):,} lines; its ports are described at the top")
+
+
+def compile(
+    source: Annotated[Path, typer.Argument(help="A quantized graph or a float network (.npz).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Compiled model (.weft).")],
+    config: Annotated[str, typer.Option(help="What to compile for: PRESET[,field=value…].")] = "small",
+    calibration: Annotated[
+        Path | None, typer.Option(help="For a float network: a batch of its inputs (.npy).")
+    ] = None,
+) -> None:
+    """Compiles a network for a configuration."""
+    batch = None if calibration is None else load_array(calibration)
+    with console.status(f"compiling {source} …"):
+        model = compile_model(source, config, calibration=batch)
+        with replacing(output, "wb") as file:
+            model.save(file.name if isinstance(file.name, str) else output)
+    where = "resident" if model.resident else f"streamed in {len(model.segments)} segments"
+    cycles = sum(layer.predicted.cycles for layer in model.layers)
+    console.print(
+        f"{output}: {len(model.layers)} layers, {model.macs:,} MACs, {where}, about {cycles:,} cycles an inference"
+    )

@@ -1,0 +1,84 @@
+"""``weft demo``: handwritten digits, classified by the hardware."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from weft.cli.output import console, layer_table, opened, profile_document, progress, write_json
+from weft.compiler import compile
+from weft.errors import WeftError
+from weft.graph import run as run_golden
+
+__all__ = ["demo"]
+
+SHOWN = 8
+SHADES = " ░▒▓█"
+
+
+def demo(
+    device: Annotated[str, typer.Option("--device", "-d", help="Device to run on.")] = "sim:small",
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=497, help="Digits to classify.")] = 100,
+    json: Annotated[Path | None, typer.Option("--json", help="Write what the run took.")] = None,
+    trace: Annotated[Path | None, typer.Option("--trace", help="Write a waveform (.fst); simulations only.")] = None,
+) -> None:
+    """Classifies handwritten digits by a small CNN, and compares each result with the golden model."""
+    try:
+        from weft.digits import load_data, load_network
+
+        train_x, _, test_x, test_y = load_data()
+    except ImportError as error:
+        raise WeftError(f"the demonstration needs scikit-learn's digits ({error}); run: pip install 'weft[demo]'") from error
+    images, labels = test_x[:count], test_y[:count]
+    with opened(device, trace=trace) as opened_device:
+        model = compile(load_network(), opened_device.config, calibration=train_x)
+        loaded = opened_device.load(model)
+        name = model.graph.inputs[0]
+        x = model.graph.tensors[name].quantize(images)
+        simulation = getattr(opened_device.link.transport, "device", None)
+        cycles = simulation.cycles if simulation else 0
+        begin = time.perf_counter()
+        with progress(f"classifying on {device}", count) as report:
+            logits = loaded.run(x, progress=report)
+        seconds = time.perf_counter() - begin
+        simulated = (simulation.cycles - cycles) if simulation else 0
+        # The first digits once more, layer by layer.
+        _, layers = loaded.run(x[:SHOWN], layers=True)
+        loaded.run(x[:1])
+        profile = loaded.profile
+        assert profile is not None
+        golden = run_golden(model.graph, x, layers=True)
+        equal = bool(np.array_equal(logits, golden[model.graph.outputs[0]])) and all(
+            np.array_equal(values, golden[tensor][: len(values)]) for tensor, values in layers.items()
+        )
+        accuracy = float(np.mean(logits.argmax(axis=1) == labels))
+        document = profile_document(model, opened_device, device, profile, equal)
+    _draw(images[:SHOWN], logits[:SHOWN].argmax(axis=1), labels[:SHOWN])
+    console.print(f"\n{count} digits that the network was not trained on, on {device}:")
+    console.print(f"  accuracy        {accuracy:.1%}")
+    console.print(f"  golden model    {'every result equal, bit for bit' if equal else 'DIFFERENT'}")
+    console.print(f"  cycles          {profile.cycles:,} an image, {profile.link_bytes:,} bytes over the link")
+    if simulated:
+        console.print(f"  simulation      {simulated / seconds:,.0f} cycles a second, {count / seconds:.0f} images a second")
+    console.print()
+    console.print(layer_table(profile))
+    if json is not None:
+        write_json(json, {**document, "accuracy": accuracy, "inferences": count})
+    if not equal:
+        raise WeftError("the device's results differ from the golden model's")
+
+
+def _draw(images: NDArray[np.float32], answers: NDArray[np.integer], labels: NDArray[np.integer]) -> None:
+    """Digits side by side, as many as the terminal is wide, with the device's answers."""
+    fit = max(1, min(len(images), (console.width + 2) // 18))
+    shades = np.array(list(SHADES))
+    levels = np.clip(images[..., 0] / max(float(images.max()), 1e-9) * (len(SHADES) - 0.01), 0, len(SHADES) - 1).astype(int)
+    for row in range(levels.shape[1]):
+        console.print("  ".join("".join(np.repeat(shades[image[row]], 2)) for image in levels[:fit]), markup=False)
+    captions = (f"{answer}" + ("" if answer == label else f" (is {label})") for answer, label in zip(answers, labels, strict=True))
+    console.print("  ".join(f"{caption:^16}" for caption, _ in zip(captions, range(fit), strict=False)), markup=False)

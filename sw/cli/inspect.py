@@ -1,0 +1,52 @@
+"""``weft info`` and ``weft doctor``."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from weft.cli.output import console
+from weft.model import Model
+from weft.sim.tools import TOOLS
+
+__all__ = ["doctor", "info"]
+
+
+def info(model_file: Annotated[Path, typer.Argument(metavar="MODEL", help="Compiled model (.weft).")]) -> None:
+    """Says what a compiled model holds and needs."""
+    model = Model.load(model_file)
+    config = model.config
+    console.print(f"{model.graph.name}: {len(model.layers)} layers, {model.macs:,} MACs")
+    layout = ", ".join(f"{name} {value}" for name, value in config.layout.items())
+    console.print(f"compiled for {layout}")
+    where = "resident" if model.resident else f"streamed in {len(model.segments)} segments"
+    console.print(
+        f"weights {model.weight_words * config.weight_word_bytes:,} of {config.weight_bytes:,} bytes, {where}; "
+        f"scratchpad {model.scratchpad_bytes:,} of {config.scratchpad_bytes:,} bytes"
+    )
+    table = Table(box=None, pad_edge=False)
+    for heading in ("layer", "op", "output", "MACs", "descriptors", "predicted cycles", "scratchpad"):
+        table.add_column(heading, justify="left" if heading in ("layer", "op", "output") else "right")
+    for layer in model.layers:
+        shape = "×".join(map(str, model.graph.tensors[layer.output].shape[1:]))
+        table.add_row(
+            layer.name, layer.op, f"{layer.output} {shape}", f"{layer.macs:,}", str(sum(p.count for p in layer.parts)),
+            f"{layer.predicted.cycles:,}", f"{layer.memory_bytes:,}",
+        )  # fmt: skip
+    console.print(table)
+
+
+def doctor() -> None:
+    """Says which tools are found, and how to install those that are missing."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("tool", "version", "for", "install with"):
+        table.add_column(heading)
+    console.print(f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
+    for tool in TOOLS:
+        version = tool.version()
+        table.add_row(tool.name, version or "missing", tool.purpose, "" if version else tool.install)
+    console.print(table)

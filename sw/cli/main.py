@@ -1,0 +1,68 @@
+"""The application: its commands, and how errors reach the user."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from weft.cli import build, demo, inspect, run
+from weft.errors import WeftError
+from weft.graph import GraphError
+from weft.network import NetworkError
+from weft.sim.errors import SimulationError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="weft", help="DNN inference accelerators from Python.", no_args_is_help=True, add_completion=False,
+    pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
+app.command("demo")(demo.demo)
+app.command("verilog")(build.verilog)
+app.command("compile")(build.compile)
+app.command("run")(run.run)
+app.command("info")(inspect.info)
+app.command("doctor")(inspect.doctor)
+app.command("serve")(run.serve)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"weft {version('weft')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is being done.")] = False,
+) -> None:
+    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="weft: %(message)s")
+
+
+def main() -> None:
+    """Runs the command line. Errors are one line; WEFT_DEBUG=1 shows where they come from."""
+    try:
+        app(standalone_mode=True)
+    except (WeftError, SimulationError, GraphError, NetworkError, ValueError, OSError) as error:
+        _fail(error)
+    except MemoryError as error:
+        _fail(error, "out of memory; use a smaller model or configuration")
+    except KeyboardInterrupt:
+        print("weft: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        _fail(error, f"internal error: {type(error).__name__}: {error}; please report it, with the output of WEFT_DEBUG=1")
+
+
+def _fail(error: BaseException, message: str = "") -> None:
+    if os.environ.get("WEFT_DEBUG"):
+        raise error
+    text = " ".join((message or str(error)).split())
+    print(f"weft: error: {text}", file=sys.stderr)
+    sys.exit(1)

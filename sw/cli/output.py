@@ -1,0 +1,134 @@
+"""What commands have in common: tables, progress, files."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from weft.device import Device, Profile
+from weft.device import open as open_device
+from weft.errors import InputError
+from weft.model import Model
+
+__all__ = ["console", "layer_table", "load_array", "opened", "profile_document", "progress", "write_json"]
+
+console = Console(highlight=False)
+
+
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Any]:
+    """A bar on a terminal, nothing elsewhere; gives a function to call with (done, total)."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda done, _total: bar.update(task, completed=done)
+
+
+@contextmanager
+def opened(name: str, *, trace: Path | None = None) -> Iterator[Device]:
+    """A device; building a simulation for the first time takes a while, and says so."""
+    with console.status(f"opening {name} (a simulation is built once per configuration) …"):
+        device = open_device(name, trace=trace)
+    with device:
+        yield device
+
+
+def load_array(path: Path) -> NDArray[Any]:
+    """A NumPy array from a file."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, EOFError) as error:
+        raise InputError(f"{path} is no NumPy file (.npy); write it with numpy.save") from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path} holds several arrays; write the input alone with numpy.save")
+    return array
+
+
+@contextmanager
+def replacing(path: Path, mode: str = "w") -> Iterator[Any]:
+    """A file that takes its place only when it is complete."""
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    try:
+        with os.fdopen(handle, mode) as file:
+            yield file
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Writes a document for programs to read."""
+    with replacing(path) as file:
+        json.dump(document, file, indent=2)
+        file.write("\n")
+
+
+def profile_document(model: Model, device: Device, name: str, profile: Profile, equal: bool | None) -> dict[str, Any]:
+    """What a run took, as JSON."""
+    layers = []
+    for layer in profile.layers:
+        counters = asdict(layer.counters)
+        cycles, busy = counters.pop("cycles"), counters.pop("busy")
+        layers.append(
+            {
+                "name": layer.layer.name,
+                "op": layer.layer.op,
+                "macs": layer.layer.macs,
+                "cycles": cycles,
+                "predicted_cycles": layer.layer.predicted.cycles,
+                "busy": busy,
+                "utilization": layer.utilization,
+                "stalls": counters,
+            }
+        )
+    return {
+        "model": model.graph.name,
+        "device": name,
+        "build": device.identity.build,
+        "config": device.config.to_dict(),
+        "layers": layers,
+        "cycles": profile.cycles,
+        "utilization": profile.utilization,
+        "inferences": profile.inferences,
+        "link_bytes": profile.link_bytes,
+        "equal_to_golden": equal,
+    }
+
+
+def layer_table(profile: Profile) -> Table:
+    """The layers of a run, for people."""
+    table = Table(title=None, box=None, pad_edge=False)
+    table.add_column("layer")
+    table.add_column("op")
+    for heading in ("MACs", "cycles", "utilization", "weights", "activations", "accumulators", "output"):
+        table.add_column(heading, justify="right")
+    for layer in profile.layers:
+        c = layer.counters
+        table.add_row(
+            layer.layer.name, layer.layer.op, f"{layer.layer.macs:,}", f"{c.cycles:,}", f"{layer.utilization:.0%}",
+            *(f"{value:,}" for value in (c.weights, c.activations, c.accumulators, c.output)),
+        )  # fmt: skip
+    macs = sum(layer.layer.macs for layer in profile.layers)
+    table.add_row("total", "", f"{macs:,}", f"{profile.cycles:,}", f"{profile.utilization:.0%}", style="bold")
+    return table

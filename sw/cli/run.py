@@ -1,0 +1,84 @@
+"""``weft run`` and ``weft serve``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from weft.cli.output import (
+    console,
+    layer_table,
+    load_array,
+    opened,
+    profile_document,
+    progress,
+    replacing,
+    write_json,
+)
+from weft.errors import WeftError
+from weft.graph import run as run_golden
+from weft.hw.spec.config import parse_config
+from weft.model import Model
+
+__all__ = ["run", "serve"]
+
+DEVICE = "sim:PRESET[,field=value…], serial:/dev/ttyUSB0[?baud=…] or tcp:HOST:PORT."
+
+
+def run(
+    model_file: Annotated[Path, typer.Argument(metavar="MODEL", help="Compiled model (.weft).")],
+    input: Annotated[Path, typer.Option("--input", "-i", help="Batch of inputs (.npy): int8, or real values to quantize.")],
+    device: Annotated[str, typer.Option("--device", "-d", help=DEVICE)] = "sim:small",
+    check: Annotated[bool, typer.Option("--check", help="Compare every layer with the golden model.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the outputs (.npy).")] = None,
+    layers: Annotated[Path | None, typer.Option("--layers", help="Write every layer's integers (.npz).")] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Write what the run took.")] = None,
+    trace: Annotated[Path | None, typer.Option("--trace", help="Write a waveform (.fst); simulations only.")] = None,
+) -> None:
+    """Runs a model on a device."""
+    model = Model.load(model_file)
+    x = load_array(input)
+    if np.issubdtype(x.dtype, np.floating) and len(model.graph.inputs) == 1:
+        x = model.graph.tensors[model.graph.inputs[0]].quantize(x)
+    with opened(device, trace=trace) as opened_device:
+        loaded = opened_device.load(model)
+        with progress("running", len(x)) as report:
+            every = bool(check or layers)
+            results = loaded.run(x, layers=True, progress=report) if every else loaded.run(x, progress=report)
+        y, tensors = results if every else (results, {})
+        equal = None
+        if check:
+            golden = run_golden(model.graph, x, layers=True)
+            differ = [name for name in tensors if not np.array_equal(tensors[name], golden[name])]
+            equal = not differ
+        assert loaded.profile is not None
+        document = profile_document(model, opened_device, device, loaded.profile, equal)
+    if output is not None:
+        with replacing(output, "wb") as file:
+            np.save(file, y)
+    if layers is not None:
+        with replacing(layers, "wb") as file:
+            np.savez(file, **tensors)
+    if json is not None:
+        write_json(json, document)
+    console.print(layer_table(loaded.profile))
+    console.print(f"{loaded.profile.inferences} inferences, {loaded.profile.link_bytes:,} bytes over the link")
+    if check:
+        if differ:
+            raise WeftError(f"{len(differ)} of {len(tensors)} tensors differ from the golden model, the first {differ[0]!r}")
+        console.print(f"all {len(tensors)} tensors equal the golden model")
+
+
+def serve(
+    config: Annotated[str, typer.Argument(help="PRESET[,field=value…].")] = "small",
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="TCP port.")] = 7355,
+) -> None:
+    """Offers a simulated device on a TCP port, as if it were a board."""
+    from weft.serve import serve as serve_forever
+
+    console.print(f"serving {config}; connect with --device tcp:{host}:{port} or serial:socket://{host}:{port}")
+    serve_forever(parse_config(config), host=host, port=port)
