@@ -1,0 +1,156 @@
+"""The whole accelerator, over its link: random layers and corner cases, every tensor equal to the golden model's."""
+
+import os
+import random
+
+import numpy as np
+import pytest
+from graphs import Builder, random_graph, random_input
+
+import weft
+from weft.graph import run as golden
+from weft.hw.spec.config import parse_config
+from weft.hw.spec.descriptor import Rounding
+
+SEED = int(os.environ.get("WEFT_SEED") or random.randrange(1, 2**31))
+CONFIGS = ["tiny", "tiny,rows=6,cols=5,lanes=3,positions=32"]
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def device(request):
+    with weft.open(f"sim:{request.param}") as opened:
+        yield opened
+
+
+def check(device, graph, x):
+    """Runs a graph layer by layer and in one go; both must equal the golden model."""
+    model = weft.compile(graph, device.config)
+    loaded = device.load(model)
+    expected = golden(graph, x, layers=True)
+    y, tensors = loaded.run(x, layers=True)
+    for name, values in tensors.items():
+        np.testing.assert_array_equal(values, expected[name], err_msg=f"{name} of {graph.name}")
+    np.testing.assert_array_equal(loaded.run(x), y)
+    return loaded
+
+
+def corners(rng):
+    """Graphs at the edges of what a descriptor can say."""
+    yield Builder((1, 1, 1), rng, name="one").conv2d(1, (1, 1))
+    yield Builder((5, 5, 3), rng, name="padding all round").conv2d(4, (3, 3), padding=((2, 2), (2, 2)))
+    yield Builder((5, 6, 3), rng, name="padding after").conv2d(5, (3, 3), stride=(2, 2), padding=((0, 1), (0, 1)))
+    yield Builder((9, 9, 2), rng, name="dilation").conv2d(7, (3, 3), dilation=(2, 3), padding=((2, 2), (3, 3)))
+    yield Builder((1, 40, 3), rng, name="one line wider than a block").conv2d(3, (1, 5), padding=((0, 0), (2, 2)))
+    yield Builder((40, 1, 3), rng, name="one column").conv2d(3, (5, 1))
+    yield Builder((6, 6, 9), rng, name="pool with overlap").max_pool2d((3, 3), stride=(2, 2), padding=((1, 1), (1, 1)))
+    yield Builder((7, 5, 4), rng, name="pool of everything").max_pool2d((7, 4))
+    full = {"weights": np.full((3, 1, 1, 64), -128, np.int8), "bias": np.array([2**30, -(2**30), 2**31 - 1], np.int32)}
+    for rounding in (Rounding.DOUBLE, Rounding.SINGLE):
+        yield Builder((2, 2, 64), rng, name="bias of 2^30").conv2d(
+            3, (1, 1), **full, multiplier=np.full(3, 2**30, np.int32), shift=np.array([-22, -23, -24], np.int8),
+            rounding=rounding,
+        )  # fmt: skip
+    half = {"multiplier": np.full(9, 2**30, np.int32), "shift": np.full(9, -4, np.int8)}
+    for rounding in (Rounding.DOUBLE, Rounding.SINGLE):
+        yield Builder((4, 4, 5), rng, name="ties").conv2d(9, (1, 1), **half, rounding=rounding)
+    yield Builder((4, 4, 8), rng, name="layers").conv2d(12, (3, 3), padding=((1, 1), (1, 1))).max_pool2d((2, 2)).flatten().fully_connected(10)
+
+
+def test_corners(device):
+    rng = np.random.default_rng(1)
+    for builder in corners(rng):
+        graph = builder.graph()
+        check(device, graph, random_input(graph, rng, 2))
+
+
+@pytest.mark.parametrize("case", range(12))
+def test_random(device, case):
+    print(f"repeat with WEFT_SEED={SEED}")
+    rng = np.random.default_rng([SEED, case])
+    graph = random_graph(rng)
+    check(device, graph, random_input(graph, rng))
+
+
+def test_deep_accumulation():
+    """4,608 products a sum, as deep as a 3×3 convolution over 512 channels, at the largest magnitudes."""
+    rng = np.random.default_rng(2)
+    with weft.open("sim:tiny,weight_bytes=65536") as device:
+        weights = np.full((4, 4608), -128, np.int8)
+        weights[1], weights[2, ::2] = 127, 127
+        builder = Builder((4608,), rng).fully_connected(
+            4, weights=weights, bias=np.array([2**30, -(2**30), 0, -1], np.int32), multiplier=np.full(4, 2**30 + 7, np.int32),
+            shift=np.full(4, -22, np.int8), low=-128, high=127,
+        )  # fmt: skip
+        graph = builder.graph()
+        x = np.concatenate([np.full((1, 4608), -128, np.int8), random_input(graph, rng, 2)])
+        check(device, graph, x)
+
+
+def test_streamed_equals_resident():
+    """A model that exceeds the weight store and the program memory is streamed, with the same results."""
+    rng = np.random.default_rng(3)
+    graph = (
+        Builder((6, 6, 8), rng).conv2d(24, (3, 3)).conv2d(16, (3, 3), padding=((1, 1), (1, 1))).flatten().fully_connected(40).graph()
+    )
+    with weft.open("sim:tiny,weight_bytes=4096,descriptors=4") as device:
+        loaded = check(device, graph, random_input(graph, rng, 2))
+        assert not loaded.model.resident
+        assert any(len(layer.parts) > 1 for layer in loaded.model.layers)
+
+
+def test_repeats_of_two_models():
+    """Every inference of two models in turn equals the first, without a reset between."""
+    rng = np.random.default_rng(4)
+    graphs = [Builder((5, 5, 4), rng, name=n).conv2d(6, (3, 3)).flatten().fully_connected(5).graph() for n in "ab"]
+    inputs = [random_input(graph, rng, 3) for graph in graphs]
+    with weft.open("sim:tiny") as device:
+        models = [device.load(weft.compile(graph, device.config)) for graph in graphs]
+        expected = [golden(graph, x)[graph.outputs[0]] for graph, x in zip(graphs, inputs, strict=True)]
+        for repeat in range(100):
+            which = repeat % 2
+            np.testing.assert_array_equal(models[which].run(inputs[which]), expected[which], err_msg=f"inference {repeat}")
+
+
+def test_cycle_model(device):
+    """Predicted cycles equal the device's counters within 1 %, layer by layer, and the causes add up."""
+    rng = np.random.default_rng([5, device.config.rows])
+    for _ in range(12):
+        graph = random_graph(rng)
+        loaded = device.load(weft.compile(graph, device.config))
+        loaded.run(random_input(graph, rng))
+        for layer in loaded.profile.layers:
+            c, p = layer.counters, layer.layer.predicted
+            assert c.cycles == c.busy + c.weights + c.activations + c.accumulators + c.output
+            assert c.busy == p.busy
+        # The first layer's wait for its descriptors is the model's only guess at a run's beginning.
+        counted = sum(layer.counters.cycles for layer in loaded.profile.layers)
+        predicted = sum(layer.layer.predicted.cycles for layer in loaded.profile.layers)
+        assert abs(predicted - counted) <= max(2, 0.01 * counted), (
+            f"{[(layer.layer.name, layer.counters, layer.layer.predicted) for layer in loaded.profile.layers]}"
+        )
+
+
+def test_rejects_another_layout(device):
+    rng = np.random.default_rng(6)
+    graph = Builder((3, 3, 2), rng).conv2d(2, (1, 1)).graph()
+    model = weft.compile(graph, parse_config("small"))
+    with pytest.raises(weft.ConfigMismatch, match=r"rows is \d+ here, 8 in the model"):
+        device.load(model)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.zeros((1, 3, 3, 2), np.float32), "must be int8, not float32; quantize it"),
+        (np.zeros((1, 3, 2, 2), np.int8), r"must have shape \[N, 3, 3, 2\]"),
+        (np.zeros((3, 3, 2), np.int8), r"must have shape \[N, 3, 3, 2\]"),
+        (np.zeros((0, 3, 3, 2), np.int8), "N of 1 or more"),
+        ({"y": 1}, "the model's inputs are x; y came"),
+    ],
+)
+def test_rejects_input(device, x, message):
+    rng = np.random.default_rng(7)
+    graph = Builder((3, 3, 2), rng).conv2d(2, (1, 1)).graph()
+    loaded = device.load(weft.compile(graph, device.config))
+    with pytest.raises(weft.InputError, match=message):
+        loaded.run(x)
