@@ -59,7 +59,7 @@ class _Model:
             left = d.output.channels
             for _ in range(groups):
                 free = released[half] + t.release_to_beat
-                starved += max(0, free - ready)
+                starved += max(0, free - t.release_to_beat + t.release_to_free - ready)
                 ready = max(ready, free)
                 for _ in range(tiles):
                     word = max(word, self.shadow_free) + config.rows

@@ -23,6 +23,7 @@ from weft.sim.cycles import predict
 
 __all__ = ["compile"]
 
+NOTHING = Counters(0, 0, 0, 0, 0, 0, 0)
 Source = Graph | Network | str | os.PathLike[str]
 
 
@@ -56,7 +57,6 @@ def compile(source: Source, config: Config | str = "small", *, calibration: Arra
         kernel = lower.kernel_of(op, x, y, config)
         passes = _fastest(op, kernel, config, memory.addresses[x.name], memory.addresses[y.name])
         parts = [builder.add(op, piece) for piece in passes]
-        descriptors = [d for piece in passes for d in piece.descriptors]
         layers.append(
             Layer(
                 name=op.name,
@@ -64,17 +64,23 @@ def compile(source: Source, config: Config | str = "small", *, calibration: Arra
                 output=op.output,
                 macs=op.macs({name: dataclasses.replace(t, shape=(1, *t.shape[1:])) for name, t in graph.tensors.items()}),
                 parts=_joined(parts),
-                predicted=_total(predict(descriptors, config)),
+                predicted=NOTHING,
                 memory_bytes=memory.used[op.name],
             )
         )
     if not layers:
         raise CompileError(f"graph {graph.name!r} has no operator that the device computes")
+    predictions = builder.predictions()
     return Model(
         graph=graph,
         config=config,
         segments=tuple(builder.segments()),
-        layers=tuple(layers),
+        layers=tuple(
+            dataclasses.replace(
+                layer, predicted=_total([c for p in layer.parts for c in predictions[p.segment][p.first : p.first + p.count]])
+            )
+            for layer in layers
+        ),
         addresses=dict(memory.addresses),
         scratchpad_bytes=memory.peak,
     )
@@ -119,7 +125,7 @@ def _fastest(op: Op, kernel: lower.Kernel, config: Config, source: int, target: 
 
 
 def _total(counters: Sequence[Counters]) -> Counters:
-    return sum(counters[1:], counters[0])
+    return sum(counters, NOTHING)
 
 
 def _joined(parts: Sequence[Part]) -> tuple[Part, ...]:
@@ -161,6 +167,10 @@ class _Builder:
         self._weights[-1].append(piece.weights)
         self._descriptors[-1].extend(piece.placed(words))
         return Part(segment=len(self._descriptors) - 1, first=first, count=len(piece.descriptors))
+
+    def predictions(self) -> list[list[Counters]]:
+        """What the cycle model expects of each segment's descriptors, run in order."""
+        return [predict(descriptors, self.config) for descriptors in self._descriptors]
 
     def segments(self) -> list[Segment]:
         """The segments, ready to be sent."""

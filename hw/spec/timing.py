@@ -11,25 +11,30 @@ class Timing:
     """What passes between one unit's event and another's, for one configuration."""
 
     def __init__(self, config: Config):
-        self.first_word = 6
+        steps = -(-(config.banks - 1).bit_length() // 2)
+        self.scratchpad_read = 4 + steps
+        """Of the scratchpad: from an address to its bytes."""
+        self.first_word = 3
         """From RUN to the first descriptor word's arrival at the units."""
         self.spare_words = 2
         """Words of a descriptor after its last section."""
         self.weight_latency = 6
         """From the weight section's last word to the first weight word at the tile."""
-        self.activation_latency = 14
+        self.activation_latency = 4 + self.scratchpad_read
         """From the output section's last word to the first beat at the tile."""
-        self.release_to_beat = 12
-        """From a half of the accumulators being released to the first beat for it at the tile."""
+        self.release_to_beat = 4 + self.scratchpad_read
+        """From the last sum of a half read to the first beat for it at the tile."""
+        self.release_to_free = 2
+        """From the last sum of a half read to the activation unit's knowing that it is free."""
         self.beat_to_full = config.rows + config.cols + 8
         """From a half's last beat to the output unit's opening it."""
-        self.parameters_to_full = 2
+        self.parameters_to_full = 0
         """From a group's last parameter word to the output unit's opening its half."""
-        self.reopen = 2
+        self.reopen = 1
         """From a half's last sum read to the opening of the next."""
-        self.open_to_free = 4
+        self.open_to_free = 6
         """From a half's opening to room for the next group's parameters."""
-        self.drain_to_done = 20
+        self.drain_to_done = 23
         """From the last sum read to the last result written."""
         self.prefetched_words = 8
         """Words under way between weight store and tile."""
