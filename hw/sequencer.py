@@ -167,7 +167,7 @@ class CauseCounters(wiring.Component):
         snapshot = [Signal(32, name=f"snapshot_{i}") for i in range(RECORD_WORDS)]
         columns = [*counts.values()] + [None] * (RECORD_WORDS - len(counts))
         for name, count in counts.items():
-            here = ~seen.busy if name == "link" else seen.busy & (cause[name] if name in cause else 1)
+            here = ~seen.busy if name == "link" else seen.busy & (cause.get(name, 1))
             m.d.sync += count.eq(Mux(seen.finished, 0, count) + here)
         left, record = Signal(range(RECORD_WORDS + 1)), Signal(8)
         with m.If(seen.finished):

@@ -108,7 +108,7 @@ class Tile(wiring.Component):
 
     def _array(self, m: Module) -> list[list[wiring.Component]]:
         """The PEs, each wired to its neighbours."""
-        pes = []
+        pes: list[list[wiring.Component]] = []
         for row in range(self.rows):
             line: list[wiring.Component] = []
             for column in range(self.cols):

@@ -56,7 +56,7 @@ def beats(stream: ActivationStream, scratchpad: NDArray[np.int8], lanes: int) ->
     half = positions * int(np.prod(counts[CHANNELS_DIM + 1 : CHUNK_DIM + 1]))
     for index, (values, (row, x, address)) in enumerate(everything):
         lane = np.arange(lanes)
-        inside = (0 <= row < stream.height) & (0 <= x + lane) & (x + lane < stream.width)
+        inside = (0 <= row < stream.height) & (x + lane >= 0) & (x + lane < stream.width)
         data = np.where(inside, scratchpad[(address + lane) % len(scratchpad)], stream.padding)
         result.append(
             Beat(

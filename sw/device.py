@@ -185,10 +185,8 @@ class LoadedModel:
         counters: list[Counters] = []
         for item in range(count):
             sent = [write(Space.SCRATCHPAD, self.model.addresses[n], values[item].tobytes()) for n, values in inputs.items()]
-            if layers:
-                counters = self._item_by_layer(sent, item, results)
-            else:
-                counters = self._item(sent, item, results, profiled=item == count - 1)
+            last = item == count - 1
+            counters = self._item_by_layer(sent, item, results) if layers else self._item(sent, item, results, profiled=last)
             if progress is not None:
                 progress(item + 1, count)
         pes = self.device.config.rows * self.device.config.cols * self.device.config.group

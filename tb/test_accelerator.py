@@ -5,9 +5,9 @@ import random
 
 import numpy as np
 import pytest
-from graphs import Builder, random_graph, random_input
 
 import weft
+from graphs import Builder, random_graph, random_input
 from weft.graph import run as golden
 from weft.hw.spec.config import parse_config
 from weft.hw.spec.descriptor import Rounding
@@ -53,7 +53,8 @@ def corners(rng):
     half = {"multiplier": np.full(9, 2**30, np.int32), "shift": np.full(9, -4, np.int8)}
     for rounding in (Rounding.DOUBLE, Rounding.SINGLE):
         yield Builder((4, 4, 5), rng, name="ties").conv2d(9, (1, 1), **half, rounding=rounding)
-    yield Builder((4, 4, 8), rng, name="layers").conv2d(12, (3, 3), padding=((1, 1), (1, 1))).max_pool2d((2, 2)).flatten().fully_connected(10)
+    layers = Builder((4, 4, 8), rng, name="layers").conv2d(12, (3, 3), padding=((1, 1), (1, 1)))
+    yield layers.max_pool2d((2, 2)).flatten().fully_connected(10)
 
 
 def test_corners(device):

@@ -3,9 +3,10 @@
 import cocotb
 import numpy as np
 import pytest
-from amaranth.lib import data
 from amaranth.hdl import signed
+from amaranth.lib import data
 from cocotb.triggers import RisingEdge
+
 from harness import parameters, reset, run
 from weft.hw.accumulate import Accumulators
 
@@ -59,7 +60,7 @@ async def matches_sums(dut, slow):
                     free[0] += 1
 
     cocotb.start_soon(read())
-    for half in range(8):
+    for _half in range(8):
         while free[0] == 0:
             await tile.cycle()
         free[0] -= 1
@@ -79,7 +80,7 @@ async def matches_sums(dut, slow):
                     await tile.cycle()
             for _ in range(component.REVISIT - used):
                 await tile.cycle()
-    while filled or not free[0] == 2:
+    while filled or free[0] != 2:
         await tile.cycle()
 
 

@@ -7,6 +7,7 @@ import cocotb
 import numpy as np
 import pytest
 from cocotb.triggers import RisingEdge
+
 from harness import parameters, receive, reset, run, send
 from weft.hw.activations import ActivationUnit, Padding
 from weft.hw.spec.descriptor import ActivationStream, Dim

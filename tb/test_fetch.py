@@ -5,6 +5,7 @@ import random
 import cocotb
 import pytest
 from cocotb.triggers import RisingEdge
+
 from harness import parameters, receive, reset, run, send
 from weft.hw.fetch import Fetch
 

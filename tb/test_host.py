@@ -4,6 +4,7 @@ import random
 
 import cocotb
 from cocotb.triggers import RisingEdge
+
 from harness import receive, reset, run, send
 from weft.hw.host import HOST_REQUEST, HostPort
 from weft.hw.spec.wire import Space
@@ -35,8 +36,8 @@ async def memory(dut, space, pause, written):
 async def routes_bytes(dut, pause):
     written, writes, reads, requests = [], [], [], []
     for _ in range(400):
-        space, address, value = random.choice(list(LATENCIES)), random.choice([0, 2**24 - 1, random.randrange(2**24)]), random.randrange(256)
-        write = random.random() < 0.5
+        space, address = random.choice(list(LATENCIES)), random.choice([0, 2**24 - 1, random.randrange(2**24)])
+        value, write = random.randrange(256), random.random() < 0.5
         requests.append({"space": space, "address": address, "write": write, "data": value})
         (writes if write else reads).append((space, address, value))
     # A space that no memory has is taken and forgotten.

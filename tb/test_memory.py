@@ -6,6 +6,7 @@ import cocotb
 import pytest
 from amaranth.lib import data
 from cocotb.triggers import RisingEdge
+
 from harness import parameters, reset, run
 from weft.hw.memory import BlockMemory, Scratchpad
 

@@ -4,6 +4,7 @@ import random
 
 import cocotb
 import pytest
+
 from harness import parameters, receive, reset, run, send
 from weft.hw.nest import Nest
 from weft.hw.spec.descriptor import Dim, steps

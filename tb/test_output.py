@@ -8,6 +8,7 @@ import pytest
 from amaranth.hdl import signed
 from amaranth.lib import data
 from cocotb.triggers import RisingEdge
+
 from harness import parameters, reset, run, send
 from weft.hw.output import OutputUnit
 from weft.hw.requantize import CHANNEL, SETTINGS

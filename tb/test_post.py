@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from amaranth.lib import data
 from cocotb.triggers import RisingEdge
+
 from harness import parameters, plain, receive, reset, run, send
 from weft.hw.post import PostProcess
 from weft.hw.requantize import SETTINGS

@@ -5,6 +5,7 @@ import random
 import cocotb
 import numpy as np
 from cocotb.triggers import ClockCycles, RisingEdge
+
 from harness import reset, run
 from weft.hw.requantize import CHANNEL, SETTINGS, Requantize
 from weft.hw.spec.descriptor import Rounding

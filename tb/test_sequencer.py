@@ -4,6 +4,7 @@ import random
 
 import cocotb
 from cocotb.triggers import ClockCycles, RisingEdge
+
 from harness import receive, reset, run, send
 from weft.hw.sequencer import CauseCounters, Sequencer
 from weft.hw.spec.counters import Counters

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 from cocotb.utils import get_sim_time
+
 from harness import parameters, reset, run, send
 from weft.hw.multiply import LogicMultiply, Multiply
 from weft.hw.tile import Tile

@@ -5,9 +5,9 @@ import struct
 
 import cocotb
 import pytest
-from amaranth.hdl import signed
 from amaranth.lib import data
 from cocotb.triggers import ClockCycles, RisingEdge
+
 from harness import parameters, receive, reset, run, send
 from weft.hw.requantize import CHANNEL
 from weft.hw.spec.descriptor import PARAMETER_BYTES, WeightStream

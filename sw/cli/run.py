@@ -46,9 +46,7 @@ def run(
     with opened(device, trace=trace) as opened_device:
         loaded = opened_device.load(model)
         with progress("running", len(x)) as report:
-            every = bool(check or layers)
-            results = loaded.run(x, layers=True, progress=report) if every else loaded.run(x, progress=report)
-        y, tensors = results if every else (results, {})
+            y, tensors = loaded.run(x, layers=True, progress=report) if check or layers else (loaded.run(x, progress=report), {})
         equal = None
         if check:
             golden = run_golden(model.graph, x, layers=True)
