@@ -12,10 +12,13 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from weft.files import replacing
 
 __all__ = ["ArchiveError", "flatten", "load", "restore", "save", "tuples"]
 
@@ -63,7 +66,7 @@ def tuples(value: Any) -> Any:
 
 def save(path: str | os.PathLike[str], document: Mapping[str, Any], *, format: str) -> None:
     """Writes a document; ``format`` names what it is and its version, as ``"weft.graph/1"``."""
-    with open(path, "wb") as file:
+    with replacing(Path(path), "wb") as file:
         np.savez_compressed(file, **flatten({"format": format, **document}))  # type: ignore[arg-type]
 
 

@@ -7,9 +7,9 @@ import threading
 
 import numpy as np
 import pytest
-from graphs import Builder, random_input
 
 import weft
+from graphs import Builder, random_input
 from weft.device import Device
 from weft.hw.spec.wire import FLAG, Frame, FrameType, Op, OpHeader, Space, Status, Stuffing
 from weft.link import TRIES, Link, read, run, wait, write

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from weft.cli.output import console, load_array, replacing
+from weft.cli.output import console, load_array
 from weft.compiler import compile as compile_model
 from weft.errors import WeftError
+from weft.files import replacing
 from weft.hw.spec.config import parse_config
 
 __all__ = ["compile", "verilog"]
@@ -49,8 +50,7 @@ def compile(
     batch = None if calibration is None else load_array(calibration)
     with console.status(f"compiling {source} …"):
         model = compile_model(source, config, calibration=batch)
-        with replacing(output, "wb") as file:
-            model.save(file.name if isinstance(file.name, str) else output)
+        model.save(output)
     where = "resident" if model.resident else f"streamed in {len(model.segments)} segments"
     cycles = sum(layer.predicted.cycles for layer in model.layers)
     console.print(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -20,6 +19,7 @@ from rich.table import Table
 from weft.device import Device, Profile
 from weft.device import open as open_device
 from weft.errors import InputError
+from weft.files import replacing
 from weft.model import Model
 
 __all__ = ["console", "layer_table", "load_array", "opened", "profile_document", "progress", "write_json"]
@@ -51,30 +51,11 @@ def load_array(path: Path) -> NDArray[Any]:
         array = np.load(path, allow_pickle=False)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is no NumPy file (.npy); write it with numpy.save") from error
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path} holds several arrays; write the input alone with numpy.save")
     return array
-
-
-@contextmanager
-def replacing(path: Path, mode: str = "w") -> Iterator[Any]:
-    """A file that takes its place only when it is complete."""
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
-    try:
-        with os.fdopen(handle, mode) as file:
-            yield file
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
@@ -121,7 +102,7 @@ def layer_table(profile: Profile) -> Table:
     table = Table(title=None, box=None, pad_edge=False)
     table.add_column("layer")
     table.add_column("op")
-    for heading in ("MACs", "cycles", "utilization", "weights", "activations", "accumulators", "output"):
+    for heading in ("MACs", "cycles", "used", "weights", "activ.", "accum.", "output"):
         table.add_column(heading, justify="right")
     for layer in profile.layers:
         c = layer.counters

@@ -15,10 +15,10 @@ from weft.cli.output import (
     opened,
     profile_document,
     progress,
-    replacing,
     write_json,
 )
 from weft.errors import WeftError
+from weft.files import replacing
 from weft.graph import run as run_golden
 from weft.hw.spec.config import parse_config
 from weft.model import Model

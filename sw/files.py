@@ -1,0 +1,33 @@
+"""Writing files so that nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from weft.errors import WeftError
+
+__all__ = ["replacing"]
+
+
+@contextmanager
+def replacing(path: Path, mode: str = "w") -> Iterator[Any]:
+    """A file that takes its place only when it is complete."""
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise WeftError(f"cannot write {path}: {error.strerror or error}") from error
+    try:
+        with os.fdopen(handle, mode) as file:
+            yield file
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
