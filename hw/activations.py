@@ -99,7 +99,7 @@ class ActivationUnit(wiring.Component):
 
     Takes the words of the descriptor's activation section, waits for ``go``, then gives one beat per cycle, as long as the tile
     takes them and the half of the accumulators that they go to is free. The first beat is out
-    ``5 + 1 + read_latency`` cycles after ``go``.
+    ``7 + read_latency`` cycles after ``go``.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ class ActivationUnit(wiring.Component):
             dims=len(ACTIVATION_DIMS), coordinates={"row": 16, "x": bits, "address": self.address_bits}
         )
         tag = beat_shape(0, self.position_bits)
-        m.submodules.padding = padding = Padding(lanes=self.lanes, bits=bits, latency=self.read_latency)
+        m.submodules.padding = padding = Padding(lanes=self.lanes, bits=bits, latency=1 + self.read_latency)
         m.submodules.fetch = fetch = Fetch(
             address=self.address_bits, data_shape=padding.o.shape(), tag=tag, latency=self.read_latency + 1
         )
@@ -169,7 +169,7 @@ class ActivationUnit(wiring.Component):
             self.starved.eq(nest.o.valid & opens & (free == 0)),
             fetch.i.valid.eq(nest.o.valid & ~self.starved),
             nest.o.ready.eq(fetch.i.ready & ~self.starved),
-            fired.eq(fetch.reading),
+            fired.eq(fetch.i.valid & fetch.i.ready),
             self.reading.eq(fetch.reading),
         ]
         m.d.sync += free.eq(free + self.drained - (fired & opens))

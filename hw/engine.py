@@ -148,7 +148,7 @@ class Engine(wiring.Component):
             causes.busy.eq(sequencer.busy),
             causes.valid.eq(activations.o.valid),
             causes.ready.eq(tile.i.ready),
-            causes.final.eq(beat.final),
+            causes.ending.eq(beat.final),
             causes.starved.eq(activations.starved),
         ]
 

@@ -16,7 +16,7 @@ class Fetch(wiring.Component):
     """Turns a memory port that answers after ``latency`` cycles into streams of requests and answers.
 
     Answers wait in a FIFO in which every request has its place from the start, so that the memory is never stalled. One request
-    per cycle, full back-pressure; latency ``latency + 1`` cycles.
+    per cycle, full back-pressure; latency ``latency + 2`` cycles.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Fetch(wiring.Component):
     i : In(stream)
         Requests: ``address``, ``tag``.
     address : Out
-        To the memory: that of ``i``, in the cycle in which it is accepted.
+        To the memory: that of ``i``, in the cycle after it is accepted, so that no back-pressure reaches the memory's port.
     reading : Out(1)
         ``address`` is in use this cycle.
     data : In
@@ -49,7 +49,7 @@ class Fetch(wiring.Component):
         if latency < 1:
             raise ValueError(f"latency must be 1 or more, not {latency!r}")
         self.latency = latency
-        self.depth = ceil_pow2(latency + 4)
+        self.depth = ceil_pow2(latency + 5)
         super().__init__(
             {
                 "i": In(stream.Signature(data.StructLayout({"address": address, "tag": tag}))),
@@ -72,15 +72,14 @@ class Fetch(wiring.Component):
         m.d.comb += [following.eq(used + fired - taken), self.i.ready.eq(room), self.empty.eq(used == 0)]
         m.d.sync += [used.eq(following), room.eq(following != self.depth)]
 
+        m.d.sync += [self.reading.eq(fired), self.address.eq(self.i.payload.address)]
         valid, tag = fired, self.i.payload.tag
-        for stage in range(self.latency):
+        for stage in range(1 + self.latency):
             valid, here = Signal(name=f"valid_{stage}"), valid
             m.d.sync += valid.eq(here)
             tag, before = Signal(self.i.payload.tag.shape(), name=f"tag_{stage}"), tag
             m.d.sync += tag.eq(before)
         m.d.comb += [
-            self.address.eq(self.i.payload.address),
-            self.reading.eq(fired),
             fifo.w_en.eq(valid),
             fifo.w_data.eq(Cat(self.data, tag)),
             self.o.valid.eq(fifo.r_rdy),

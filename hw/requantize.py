@@ -12,7 +12,10 @@ from weft.hw.spec.descriptor import Rounding
 __all__ = ["CHANNEL", "SETTINGS", "Requantize"]
 
 CHANNEL = data.StructLayout({"bias": signed(32), "multiplier": unsigned(32), "shift": signed(8)})
-"""One output channel's parameters: multiplier 0 to 2^31 − 1, shift −31 to 30; its scale is multiplier · 2^(shift − 31)."""
+"""One output channel's parameters: multiplier 0 to 2^31 − 1, shift −31 to 30; its scale is multiplier · 2^(shift − 31).
+
+With a positive shift the multiplier is 0 or at least 2^30, as all that make them from a scale keep it.
+"""
 
 SETTINGS = data.StructLayout({"zero_point": signed(8), "low": signed(8), "high": signed(8), "rounding": 1})
 """A layer's settings; ``rounding`` is of :class:`weft.hw.spec.descriptor.Rounding`."""

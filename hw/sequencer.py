@@ -71,6 +71,7 @@ class Sequencer(wiring.Component):
         unit_of = [index for index, words in enumerate(SECTIONS.values()) for _ in range(words)]
         unit_of += [len(SECTIONS)] * (DESCRIPTOR_WORDS - len(unit_of))
 
+        assert DESCRIPTOR_WORDS == 32 + 16  # The product is a sum: a multiplier would be one that the tile lacks.
         address, word, to_fetch = Signal(len(self.address)), Signal(range(DESCRIPTOR_WORDS)), Signal(8)
         to_finish, place = Signal(8), Signal(8)
         run = self.run.payload
@@ -87,7 +88,7 @@ class Sequencer(wiring.Component):
             self.finished.payload.eq(place),
         ]
         with m.If(self.run.valid & self.run.ready):
-            m.d.sync += [address.eq(run.first * DESCRIPTOR_WORDS), word.eq(0), place.eq(0)]
+            m.d.sync += [address.eq((run.first << 5) + (run.first << 4)), word.eq(0), place.eq(0)]
             m.d.sync += [to_fetch.eq(run.count), to_finish.eq(run.count)]
         with m.If(fetch.i.valid & fetch.i.ready):
             m.d.sync += [address.eq(address + 1), word.eq(word + 1)]
@@ -108,14 +109,14 @@ class Sequencer(wiring.Component):
 class CauseCounters(wiring.Component):
     """Gives each cycle of a program to one cause, and writes a record per descriptor.
 
-    A record (:class:`weft.hw.spec.counters.Counters`) is written one word a cycle, beginning two cycles after ``finished``.
+    A record (:class:`weft.hw.spec.counters.Counters`) is written one word a cycle, beginning three cycles after ``finished``.
 
     Members
     -------
     busy : In(1)
         A program runs.
-    valid, ready, final : In(1)
-        Of the beats at the tile; ``final``: the descriptor's last.
+    valid, ready, ending : In(1)
+        Of the beats at the tile; ``ending``: the descriptor's last.
     starved : In(1)
         The activation unit waits for accumulators.
     finished : In(stream), always ready
@@ -131,7 +132,7 @@ class CauseCounters(wiring.Component):
                 "busy": In(1),
                 "valid": In(1),
                 "ready": In(1),
-                "final": In(1),
+                "ending": In(1),
                 "starved": In(1),
                 "finished": In(stream.Signature(8, always_ready=True)),
                 "address": Out(ceil_log2(descriptors * RECORD_WORDS)),
@@ -143,11 +144,11 @@ class CauseCounters(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         # One cycle late, all of it, so that the tile's handshake ends in these registers.
-        seen = Signal(data.StructLayout({name: 1 for name in ("busy", "valid", "ready", "final", "starved", "finished")}))
-        place, drained = Signal(8), Signal()
-        for name in ("busy", "valid", "ready", "final", "starved"):
+        seen = Signal(data.StructLayout({name: 1 for name in ("busy", "valid", "ready", "ending", "starved", "finished")}))
+        place, drained, ended = Signal(8), Signal(), Signal()
+        for name in ("busy", "valid", "ready", "ending", "starved"):
             m.d.sync += seen[name].eq(getattr(self, name))
-        m.d.sync += [seen.finished.eq(self.finished.valid), place.eq(self.finished.payload)]
+        m.d.sync += [seen.finished.eq(self.finished.valid), place.eq(Mux(self.finished.valid, self.finished.payload, place))]
 
         counts = {name: Signal(32, name=name) for name in ("cycles", *CAUSES, "link")}
         cause = {name: Signal(name=f"is_{name}") for name in CAUSES}
@@ -159,18 +160,20 @@ class CauseCounters(wiring.Component):
             cause["accumulators"].eq(~seen.valid & ~drained & seen.starved),
             cause["activations"].eq(~seen.valid & ~drained & ~seen.starved),
         ]
-        with m.If(taken & seen.final):
+        with m.If(taken & seen.ending):
             m.d.sync += drained.eq(1)
         with m.If(seen.finished):
             m.d.sync += drained.eq(0)
+        # The descriptor's last cycle has been counted.
+        m.d.sync += ended.eq(seen.finished)
 
         snapshot = [Signal(32, name=f"snapshot_{i}") for i in range(RECORD_WORDS)]
         columns = [*counts.values()] + [None] * (RECORD_WORDS - len(counts))
         for name, count in counts.items():
             here = ~seen.busy if name == "link" else seen.busy & (cause.get(name, 1))
-            m.d.sync += count.eq(Mux(seen.finished, 0, count) + here)
+            m.d.sync += count.eq(Mux(ended, 0, count) + here)
         left, record = Signal(range(RECORD_WORDS + 1)), Signal(8)
-        with m.If(seen.finished):
+        with m.If(ended):
             m.d.sync += [left.eq(RECORD_WORDS), record.eq(place)]
             m.d.sync += [word.eq(0 if count is None else count) for word, count in zip(snapshot, columns, strict=True)]
         with m.Elif(left != 0):

@@ -136,7 +136,7 @@ class WeightUnit(wiring.Component):
             fetch.i.payload.tag.parameter.eq(parameter),
             self.reading.eq(fetch.reading),
         ]
-        with m.If(self.reading):
+        with m.If(fetch.i.valid & fetch.i.ready):
             m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
             with m.If(left == 1):
                 m.d.sync += [parameter.eq(~parameter), left.eq(PARAMETER_BYTES)]

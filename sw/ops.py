@@ -197,6 +197,8 @@ class _Weighted(Op):
             require(len(array) == outputs, self, f"{field} must have {outputs} output channels, not {len(array)}")
         require(self.weights.size > 0, self, f"weights must not be empty; their shape is {self.weights.shape}")
         require(bool((self.multiplier >= 0).all()), self, "every multiplier must be 0 or more")
+        normal = (self.shift <= 0) | (self.multiplier == 0) | (self.multiplier >= 1 << 30)
+        require(bool(normal.all()), self, "with a positive shift, a multiplier must be 0 or at least 2^30")
         require(bool(((self.shift >= -31) & (self.shift <= 30)).all()), self, "every shift must lie within -31 to 30")
         self._check_clamp(self.low, self.high)
         require(

@@ -26,6 +26,8 @@ from amaranth.lib import enum as amaranth_enum
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "weft" / "benches"
 SEED_VARIABLE, PARAMETERS_VARIABLE, INPUTS_VARIABLE = "WEFT_SEED", "WEFT_BENCH_PARAMETERS", "WEFT_BENCH_INPUTS"
 TOP = "top"
+PATIENCE_MS = 20
+"""Simulated time after which a bench hangs: two million cycles."""
 RUNTIME = [f"verilated{part}.o" for part in ("", "_dpi", "_vpi", "_threads")]
 
 
@@ -57,12 +59,13 @@ def run(component: wiring.Component, bench: str, *, tests: list[str] | None = No
 
     text = to_verilog(component)
     runner = _runner()
-    key = hashlib.sha256(f"{sys.version}\n{_versions()}\n{text}".encode()).hexdigest()[:24]
+    key = hashlib.sha256(f"{sys.prefix}\n{_versions()}\n{text}".encode()).hexdigest()[:24]
     folder = CACHE / key
     CACHE.mkdir(parents=True, exist_ok=True)
     with FileLock(CACHE / f"{key}.lock"):
         if not (folder / "done").exists():
-            folder.mkdir(exist_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
             source = folder / f"{TOP}.v"
             source.write_text(text)
             _share_runtime(folder, take=True)
@@ -83,7 +86,8 @@ def run(component: wiring.Component, bench: str, *, tests: list[str] | None = No
         try:
             results = runner.test(
                 hdl_toplevel=TOP, hdl_toplevel_lang="verilog", test_module=path.stem, build_dir=folder, test_dir=work,
-                results_xml=str(Path(work) / "results.xml"), seed=seed, test_filter="|".join(tests) if tests else None, log_file=log,
+                results_xml=str(Path(work) / "results.xml"), seed=seed, log_file=log,
+                test_filter=rf"\.({'|'.join(tests)})(/|$)" if tests else None,
                 extra_env={
                     PARAMETERS_VARIABLE: json.dumps(parameters),
                     INPUTS_VARIABLE: json.dumps(_inputs(text)),
@@ -155,10 +159,15 @@ async def reset(dut: Any) -> None:
     """Starts the clock, sets every input to 0, and resets the component."""
     import cocotb
     from cocotb.clock import Clock
-    from cocotb.triggers import ClockCycles
+    from cocotb.triggers import ClockCycles, Timer
+
+    async def watchdog() -> None:
+        await Timer(PATIENCE_MS, "ms")
+        raise AssertionError(f"the bench still waits after {PATIENCE_MS} ms")
 
     for name in json.loads(os.environ[INPUTS_VARIABLE]):
         getattr(dut, name).value = 0
+    cocotb.start_soon(watchdog())
     cocotb.start_soon(Clock(dut.clk, 10, unit="ns").start())
     dut.rst.value = 1
     await ClockCycles(dut.clk, 3)

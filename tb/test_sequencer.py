@@ -11,7 +11,7 @@ from weft.hw.spec.counters import Counters
 from weft.hw.spec.descriptor import DESCRIPTOR_WORDS, SECTIONS
 
 LATENCY, DESCRIPTORS = 3, 8
-BEHAVIOUR = ("busy", "valid", "ready", "final", "starved")
+BEHAVIOUR = ("busy", "valid", "ready", "ending", "starved")
 
 
 async def memory(dut):
@@ -77,14 +77,8 @@ async def counts_by_cause(dut):
 
     await reset(dut)
     cocotb.start_soon(watch())
-    idle = None
     for place in range(DESCRIPTORS):
         counts, drained = dict.fromkeys(Counters.__dataclass_fields__, 0), False
-        if idle is None:
-            # The first record's wait for the host began at the reset.
-            for name in BEHAVIOUR:
-                getattr(dut, name).value = 0
-            idle = True
         length = random.randint(12, 60)
         for cycle in range(length):
             state = {name: random.random() < 0.5 for name in BEHAVIOUR}
@@ -96,9 +90,10 @@ async def counts_by_cause(dut):
             await RisingEdge(dut.clk)
             counts["cycles"] += 1
             counts[cause(state, drained)] += 1
-            drained |= state["valid"] and state["ready"] and state["final"]
+            drained |= state["valid"] and state["ready"] and state["ending"]
         pause = 20
-        dut.busy.value = 0
+        for name in BEHAVIOUR:
+            getattr(dut, name).value = 0
         dut.finished__valid.value = 0
         await ClockCycles(dut.clk, pause)
         words = [records[place * 8 + word] for word in range(8)]
