@@ -39,7 +39,7 @@ class Engine(wiring.Component):
         ``first`` descriptor and ``count``.
     busy : Out(1)
         A program runs.
-    abort : In(1)
+    halt : In(1)
         Stops the program at once. Memories keep what they hold.
     """
 
@@ -51,7 +51,7 @@ class Engine(wiring.Component):
                 "response": Out(stream.Signature(8, always_ready=True)),
                 "run": In(stream.Signature(data.StructLayout({"first": 8, "count": 8}))),
                 "busy": Out(1),
-                "abort": In(1),
+                "halt": In(1),
             }
         )
 
@@ -96,10 +96,10 @@ class Engine(wiring.Component):
             settings=SETTINGS,
         )
         causes = CauseCounters(descriptors=config.descriptors)
-        abort = Signal()
-        m.d.sync += abort.eq(self.abort)
+        halt = Signal()
+        m.d.sync += halt.eq(self.halt)
         for unit in (sequencer, weights, activations, output, tile, accumulators, post, parameters, causes):
-            m.submodules[type(unit).__name__.lower()] = ResetInserter(abort)(unit)
+            m.submodules[type(unit).__name__.lower()] = ResetInserter(halt)(unit)
 
         # The sequencer and its units.
         connect(m, wiring.flipped(self.run), sequencer.run)

@@ -77,8 +77,9 @@ class Fetch(wiring.Component):
         for stage in range(1 + self.latency):
             valid, here = Signal(name=f"valid_{stage}"), valid
             m.d.sync += valid.eq(here)
-            tag, before = Signal(self.i.payload.tag.shape(), name=f"tag_{stage}"), tag
-            m.d.sync += tag.eq(before)
+            if len(Cat(tag)):
+                tag, before = Signal(self.i.payload.tag.shape(), name=f"tag_{stage}"), tag
+                m.d.sync += tag.eq(before)
         m.d.comb += [
             fifo.w_en.eq(valid),
             fifo.w_data.eq(Cat(self.data, tag)),

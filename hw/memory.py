@@ -75,10 +75,11 @@ class BlockMemory(wiring.Component):
             ]
             m.d.sync += output.eq(read.data)
             outputs.append(output)
-        for stage in range(self.LATENCY - 1):
-            block, before = Signal(len(block), name=f"block_{stage}"), block
-            m.d.sync += block.eq(before)
-        m.d.sync += self.r_data.as_value().eq(Array(outputs)[block])
+        if len(outputs) > 1:
+            for stage in range(self.LATENCY - 1):
+                block, before = Signal(len(block), name=f"block_{stage}"), block
+                m.d.sync += block.eq(before)
+        m.d.sync += self.r_data.as_value().eq(Array(outputs)[block] if len(outputs) > 1 else outputs[0])
         return m
 
 
@@ -140,7 +141,7 @@ class Scratchpad(wiring.Component):
             addresses = []
             for index, bank in enumerate(banks):
                 here = Signal(len(bank.r_address), name=f"{name}_{index}")
-                m.d.sync += here.eq(row + (start > index))
+                m.d.sync += here.eq(row + (start > index if index < self.banks - 1 else 0))
                 addresses.append(here)
             return addresses
 
@@ -181,6 +182,7 @@ class Scratchpad(wiring.Component):
                 m.d.sync += item.eq(Array(sources)[places])
                 rotated.append(item)
             line = rotated
-            start = Signal(len(rest), name=f"{name}_start_{step}")
-            m.d.sync += start.eq(rest)
+            if len(rest):
+                start = Signal(len(rest), name=f"{name}_start_{step}")
+                m.d.sync += start.eq(rest)
         return line

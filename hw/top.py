@@ -57,7 +57,7 @@ class Accelerator(wiring.Component):
         connect(m, endpoint.request, engine.request)
         connect(m, engine.response, endpoint.response)
         connect(m, endpoint.run, engine.run)
-        m.d.comb += [endpoint.busy.eq(engine.busy), engine.abort.eq(endpoint.abort), self.busy.eq(engine.busy)]
+        m.d.comb += [endpoint.busy.eq(engine.busy), engine.halt.eq(endpoint.halt), self.busy.eq(engine.busy)]
         if self.link == "uart":
             m.submodules.uart = uart = UART(clock_hz=self.config.clock_hz, baud=self.config.baud)
             connect(m, uart.o, endpoint.rx)

@@ -50,7 +50,7 @@ class Endpoint(wiring.Component):
         ``first`` descriptor and ``count``.
     busy : In(1)
         A program runs; from the cycle after ``run`` is taken.
-    abort : Out(1)
+    halt : Out(1)
         Pulses when a session begins: no program may run any longer.
     """
 
@@ -65,7 +65,7 @@ class Endpoint(wiring.Component):
                 "response": In(stream.Signature(8, always_ready=True)),
                 "run": Out(stream.Signature(data.StructLayout({"first": 8, "count": 8}))),
                 "busy": In(1),
-                "abort": Out(1),
+                "halt": Out(1),
             }
         )
 
@@ -103,7 +103,7 @@ class Endpoint(wiring.Component):
                     with m.Elif(repeated):
                         m.next = "answer"
                     with m.Else():
-                        m.d.comb += self.abort.eq(receiver.type == FrameType.HELLO)
+                        m.d.comb += self.halt.eq(receiver.type == FrameType.HELLO)
                         m.d.sync += [offset.eq(receiver.length), left.eq(receiver.length)]
                         m.d.comb += answer.clear.eq(1)
                         m.d.sync += [seq.eq(receiver.seq), session.eq(1), status.eq(Status.OK)]

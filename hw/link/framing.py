@@ -40,7 +40,7 @@ class Deframer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.crc = crc = _crc()
+        m.submodules.checksum = crc = _crc()
         escaped, inside, given_up = Signal(), Signal(), Signal()
         byte, o = self.i.payload, self.o.payload
         m.d.comb += [crc.data.eq(o.data), crc.valid.eq(self.o.valid & ~o.end), crc.start.eq(self.o.valid & o.end)]
@@ -86,7 +86,7 @@ class Framer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.crc = crc = _crc()
+        m.submodules.checksum = crc = _crc()
         checksum, left, escaped = Signal(32), Signal(range(Frame.CRC_BYTES + 1)), Signal()
         byte, special, sent = Signal(8), Signal(), Signal()
         m.d.comb += [
