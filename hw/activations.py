@@ -150,7 +150,9 @@ class ActivationUnit(wiring.Component):
         m = Module()
         bits = self.address_bits + 2
         m.submodules.nest = nest = Nest(
-            dims=len(ACTIVATION_DIMS), coordinates={"row": 16, "x": bits, "address": self.address_bits}
+            dims=len(ACTIVATION_DIMS),
+            coordinates={"row": 16, "x": bits, "address": self.address_bits},
+            entries={"opens": CHANNELS_DIM, "swap": CHUNK_DIM},
         )
         tag = beat_shape(0, self.position_bits)
         m.submodules.padding = padding = Padding(lanes=self.lanes, bits=bits, latency=1 + self.read_latency)
@@ -161,24 +163,24 @@ class ActivationUnit(wiring.Component):
         self._load(m, nest, padding, idle=fetch.empty)
 
         # A half of the accumulators is taken with its first beat and comes back with `drained`.
-        free = Signal(range(3), init=2)
+        free, none_free = Signal(range(3), init=2), Signal()
+        following = Signal.like(free)
         item = nest.o.payload
-        opens, fired = Signal(), Signal()
+        opens, fired = item.entry.opens, Signal()
         m.d.comb += [
-            opens.eq(item.enter <= CHANNELS_DIM),
-            self.starved.eq(nest.o.valid & opens & (free == 0)),
+            following.eq(free + self.drained - (fired & opens)),
+            self.starved.eq(nest.o.valid & opens & none_free),
             fetch.i.valid.eq(nest.o.valid & ~self.starved),
             nest.o.ready.eq(fetch.i.ready & ~self.starved),
             fired.eq(fetch.i.valid & fetch.i.ready),
             self.reading.eq(fetch.reading),
         ]
-        m.d.sync += free.eq(free + self.drained - (fired & opens))
+        m.d.sync += [free.eq(following), none_free.eq(following == 0)]
 
         position, reducing = Signal(self.position_bits), Signal()
-        swap = Signal()
+        swap = item.entry.swap
         request = fetch.i.payload
         m.d.comb += [
-            swap.eq(item.enter <= CHUNK_DIM),
             request.address.eq(item.at.address),
             request.tag.swap.eq(swap),
             request.tag.tag.address.eq(Mux(swap, 0, position)),

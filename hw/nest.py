@@ -26,6 +26,9 @@ class Nest(wiring.Component):
         Counters of the nest, 1 or more; 0 is the outermost.
     coordinates : dict of str to int
         Name and width in bits of each coordinate, all signed.
+    entries : dict of str to int
+        Bits of an item's ``entry``: whether one of the counters 0 to that one led here. Registered, for decisions that hold the
+        nest back.
 
     Members
     -------
@@ -42,13 +45,14 @@ class Nest(wiring.Component):
         advances next, 0 for the ``last``.
     """
 
-    def __init__(self, *, dims: int, coordinates: dict[str, int]):
+    def __init__(self, *, dims: int, coordinates: dict[str, int], entries: dict[str, int] | None = None):
         if dims < 1:
             raise ValueError(f"dims must be 1 or more, not {dims!r}")
         if not coordinates:
             raise ValueError("coordinates must name at least one coordinate")
-        self.dims = dims
+        self.dims, self.entries = dims, entries or {}
         index = ceil_log2(max(dims, 2))
+        self.entry = data.StructLayout(dict.fromkeys(self.entries, 1))
         self.point = data.StructLayout({name: signed(width) for name, width in coordinates.items()})
         super().__init__(
             {
@@ -62,7 +66,9 @@ class Nest(wiring.Component):
                 "busy": Out(1),
                 "o": Out(
                     stream.Signature(
-                        data.StructLayout({"at": self.point, "enter": index, "leave": index, "last": 1})
+                        data.StructLayout(
+                            {"at": self.point, "enter": index, "leave": index, "last": 1, "entry": self.entry}
+                        )
                     )
                 ),
             }
@@ -120,6 +126,8 @@ class Nest(wiring.Component):
                 self.o.payload.leave.eq(stage.leave),
                 self.o.payload.last.eq(stage.last),
             ]
+            for name, level in self.entries.items():
+                m.d.sync += self.o.payload.entry[name].eq(stage.enter <= level)
             with m.If(stage.valid):
                 for name in self.point.members:
                     here = self.o.payload.at[name]

@@ -27,7 +27,7 @@ __all__ = ["VerilatedDevice", "build"]
 log = logging.getLogger(__name__)
 
 NATIVE = Path(__file__).parent / "native"
-LIBRARY = "device.so"
+LIBRARY, CHECKSUM = "device.so", "device.so.sha256"
 BUFFER_BYTES = 1 << 16
 COMPILE = "-O2 -fPIC"
 VERILATE = [
@@ -57,7 +57,12 @@ class VerilatedDevice:
     """
 
     def __init__(self, config: Config, *, trace: Path | None = None):
-        library = _load(config, trace=trace is not None)
+        if trace is not None:
+            try:
+                trace.write_bytes(b"")
+            except OSError as error:
+                raise SimulationError(f"cannot write the waveform {trace}: {error.strerror}; name a file that can be written") from error
+        library = ctypes.CDLL(str(build(config, trace=trace is not None)))
         library.weft_open.restype = ctypes.c_void_p
         library.weft_open.argtypes = [ctypes.c_char_p]
         library.weft_close.argtypes = [ctypes.c_void_p]
@@ -70,8 +75,6 @@ class VerilatedDevice:
         self._library = library
         self._buffer = ctypes.create_string_buffer(BUFFER_BYTES)
         self._handle = library.weft_open(str(trace).encode() if trace is not None else None)
-        if not self._handle:
-            raise SimulationError(f"cannot write the waveform {trace}; name a file in a folder that exists")
 
     @property
     def cycles(self) -> int:
@@ -108,22 +111,11 @@ class VerilatedDevice:
         return int(self._handle)
 
 
-def _load(config: Config, *, trace: bool) -> ctypes.CDLL:
-    """The library, built anew if what the cache holds cannot be loaded."""
-    path = build(config, trace=trace)
-    try:
-        return ctypes.CDLL(str(path))
-    except OSError as error:
-        log.warning("the cached simulation %s is damaged (%s); building it anew", path, error)
-        shutil.rmtree(path.parent, ignore_errors=True)
-        return ctypes.CDLL(str(build(config, trace=trace)))
-
-
 def build(config: Config, *, trace: bool = False) -> Path:
     """The library of a configuration, from the cache or built now; safe under several processes at once.
 
     A build happens in a folder of its own, which gets its name in the cache by one renaming at the end: a build that is
-    interrupted or killed leaves nothing behind that would be taken for a library.
+    interrupted or killed leaves nothing behind that would be taken for a library. One that was damaged later is built anew.
     """
     cache = user_cache_path("weft") / "sim"
     cache.mkdir(parents=True, exist_ok=True)
@@ -131,17 +123,27 @@ def build(config: Config, *, trace: bool = False) -> Path:
     key = _key(config, trace=trace)
     folder = cache / key
     library = folder / LIBRARY
-    if library.exists():
+    if _intact(library):
         return library
     with FileLock(cache / f"{key}.lock"):
-        if not library.exists():
+        if not _intact(library):
             with tempfile.TemporaryDirectory(dir=cache, prefix="building-") as work:
                 _compile(config, Path(work), trace=trace)
                 (finished := Path(work) / "finished").mkdir()
                 shutil.copy(Path(work) / LIBRARY, finished / LIBRARY)
+                (finished / CHECKSUM).write_text(_checksum(finished / LIBRARY))
                 shutil.rmtree(folder, ignore_errors=True)
                 finished.rename(folder)
     return library
+
+
+def _intact(library: Path) -> bool:
+    checksum = library.parent / CHECKSUM
+    return checksum.exists() and library.exists() and checksum.read_text() == _checksum(library)
+
+
+def _checksum(library: Path) -> str:
+    return hashlib.sha256(library.read_bytes()).hexdigest()
 
 
 def _key(config: Config, *, trace: bool) -> str:

@@ -22,13 +22,14 @@ struct Device {
     uint64_t cycles = 0;
 #if VM_TRACE
     VerilatedFstC trace;
+    uint64_t time = 0;
 #endif
 
     void half(bool clock) {
         top.clk = clock;
         top.eval();
 #if VM_TRACE
-        if (trace.isOpen()) trace.dump(2 * cycles + (clock ? 0 : 1));
+        if (trace.isOpen()) trace.dump(time++);
 #endif
     }
 
@@ -52,7 +53,6 @@ void *weft_open(const char *trace) {
         device->context.traceEverOn(true);
         device->top.trace(&device->trace, 99);
         device->trace.open(trace);
-        if (!device->trace.isOpen()) return nullptr;
     }
 #endif
     device->top.rx___05Fvalid = 0;

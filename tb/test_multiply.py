@@ -1,0 +1,87 @@
+"""Multipliers and the MAC: every product, and what stays while nothing is loaded."""
+
+import random
+
+import cocotb
+import pytest
+from cocotb.triggers import RisingEdge
+
+from harness import parameters, reset, run
+from weft.hw.multiply import LogicMultiply, Multiply
+from weft.hw.pe.mac import Mac
+from weft.hw.spec.pe import PE_KINDS
+
+
+def signed(value, bits):
+    return value - (value >> (bits - 1) << bits)
+
+
+@cocotb.test()
+async def products(dut):
+    """Corners of both factors first; ``b`` changes only where it is loaded."""
+    p = parameters()
+    a_low, b_low = -(1 << (p["a_bits"] - 1)), -(1 << (p["b_bits"] - 1))
+    corners = [(a, b, 1) for a in (a_low, -1, 0, 1, -a_low - 1) for b in (b_low, -1, 0, 1, -b_low - 1)]
+    steps = corners + [
+        (random.randint(a_low, -a_low - 1), random.randint(b_low, -b_low - 1), random.random() < 0.5) for _ in range(2000)
+    ]
+    await reset(dut)
+    expected, held = [], 0
+    for a, b, load in [*steps, *[(0, 0, 0)] * p["latency"]]:
+        dut.a.value, dut.b.value, dut.load.value = a & ((1 << p["a_bits"]) - 1), b & ((1 << p["b_bits"]) - 1), int(load)
+        held = b if load else held
+        expected.append(a * held)
+        await RisingEdge(dut.clk)
+        if len(expected) > p["latency"]:
+            index = len(expected) - 1 - p["latency"]
+            assert dut.product.value.to_signed() == expected[index], f"step {index}: {steps[index]}"
+
+
+@cocotb.test()
+async def accumulates(dut):
+    """The contract of :class:`PeSignature`, seen from outside: hops of one cycle, the sum ``latency`` cycles after its beat."""
+    latency, bits = PE_KINDS["mac"].latency, parameters()["sum_bits"]
+    await reset(dut)
+    following = current = 0
+    totals, hops = {}, {}
+    for cycle in range(2000):
+        beat = {
+            "activation": random.choice([-128, -1, 0, 127, random.randint(-128, 127)]),
+            "weight": random.choice([-128, -1, 0, 127, random.randint(-128, 127)]),
+            "swap": int(random.random() < 0.3), "capture": int(random.random() < 0.3),
+        }  # fmt: skip
+        addend = random.choice([-(1 << (bits - 1)), 0, (1 << (bits - 1)) - 1, random.getrandbits(bits - 2)])
+        for name, value in beat.items():
+            getattr(dut, f"{name}_i").value = value & (0xFF if name in ("activation", "weight") else 1)
+        dut.sum_i.value = addend & ((1 << bits) - 1)
+        current = following if beat["swap"] else current
+        following = beat["weight"] if beat["capture"] else following
+        totals[cycle + latency] = beat["activation"] * current
+        totals[cycle + 1] = totals.get(cycle + 1, 0) + addend
+        hops[cycle + 1] = beat
+        await RisingEdge(dut.clk)
+        if cycle > latency:
+            assert dut.sum_o.value.to_signed() == signed(totals[cycle] & ((1 << bits) - 1), bits)
+            for name, value in hops[cycle].items():
+                port = getattr(dut, f"{name}_o").value
+                assert (port.to_signed() if name in ("activation", "weight") else int(port)) == value
+
+
+@pytest.mark.parametrize(("a_bits", "b_bits"), [(8, 8), (17, 17), (18, 5), (2, 2)])
+def test_multiply(a_bits, b_bits):
+    run(Multiply(a_bits=a_bits, b_bits=b_bits), __file__, tests=["products"], a_bits=a_bits, b_bits=b_bits, latency=Multiply.LATENCY)
+
+
+def test_logic_multiply():
+    run(LogicMultiply(), __file__, tests=["products"], a_bits=8, b_bits=8, latency=LogicMultiply.LATENCY)
+
+
+@pytest.mark.parametrize("multiplier", [True, False])
+def test_mac(multiplier):
+    run(Mac(sum_bits=20, multiplier=multiplier), __file__, tests=["accumulates"], sum_bits=20)
+
+
+@pytest.mark.parametrize("bits", [0, 19])
+def test_rejects(bits):
+    with pytest.raises(ValueError, match=f"b_bits must be 1 to 18, not {bits}"):
+        Multiply(a_bits=8, b_bits=bits)
