@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, ShapeLike, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from weft.hw.spec.config import ceil_pow2
@@ -15,8 +15,9 @@ __all__ = ["Fetch"]
 class Fetch(wiring.Component):
     """Turns a memory port that answers after ``latency`` cycles into streams of requests and answers.
 
-    Answers wait in a FIFO in which every request has its place from the start, so that the memory is never stalled. One request
-    per cycle, full back-pressure; latency ``latency + 2`` cycles.
+    Answers wait in a FIFO in which every request has its place from the start, so that the memory is never stalled; its output
+    is registered. One request
+    per cycle, full back-pressure; latency ``latency + 3`` cycles.
 
     Parameters
     ----------
@@ -49,7 +50,7 @@ class Fetch(wiring.Component):
         if latency < 1:
             raise ValueError(f"latency must be 1 or more, not {latency!r}")
         self.latency = latency
-        self.depth = ceil_pow2(latency + 5)
+        self.depth = ceil_pow2(latency + 6)
         super().__init__(
             {
                 "i": In(stream.Signature(data.StructLayout({"address": address, "tag": tag}))),
@@ -63,7 +64,7 @@ class Fetch(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.fifo = fifo = SyncFIFO(width=len(Cat(self.o.payload)), depth=self.depth)
+        m.submodules.fifo = fifo = SyncFIFOBuffered(width=len(Cat(self.o.payload)), depth=self.depth)
 
         # `used` counts requests from acceptance to the answer's departure.
         used, room = Signal(range(self.depth + 1)), Signal(init=1)

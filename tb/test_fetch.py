@@ -53,7 +53,7 @@ async def one_a_cycle(dut):
     dut.i__valid.value = 1
     dut.o__ready.value = 1
     taken = 0
-    for _ in range(200 + latency + 2):
+    for _ in range(200 + latency + 3):
         await RisingEdge(dut.clk)
         taken += int(dut.o__valid.value)
     assert taken >= 199

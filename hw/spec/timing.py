@@ -14,15 +14,15 @@ class Timing:
         steps = -(-(config.banks - 1).bit_length() // 2)
         self.scratchpad_read = 4 + steps
         """Of the scratchpad: from an address to its bytes."""
-        self.first_word = 4
+        self.first_word = 5
         """From RUN to the first descriptor word's arrival at the units."""
         self.spare_words = 2
         """Words of a descriptor after its last section."""
-        self.weight_latency = 7
+        self.weight_latency = 8
         """From the weight section's last word to the first weight word at the tile."""
-        self.activation_latency = 5 + self.scratchpad_read
+        self.activation_latency = 6 + self.scratchpad_read
         """From the output section's last word to the first beat at the tile."""
-        self.release_to_beat = 5 + self.scratchpad_read
+        self.release_to_beat = 6 + self.scratchpad_read
         """From the last sum of a half read to the first beat for it at the tile."""
         self.release_to_free = 2
         """From the last sum of a half read to the activation unit's knowing that it is free."""
@@ -36,5 +36,5 @@ class Timing:
         """From a half's opening to room for the next group's parameters."""
         self.drain_to_done = 23
         """From the last sum read to the last result written."""
-        self.prefetched_words = 9
+        self.prefetched_words = 10
         """Words under way between weight store and tile."""
