@@ -43,7 +43,6 @@ def with_cocotb(name: str) -> float:
     """Cycles per second of a cocotb loop, of the same Verilog, compiled with optimization too."""
     sys.path.insert(0, str(Path(__file__).parent.parent / "tb"))
     from harness import _runner
-
     from weft.hw.export import verilog
     from weft.hw.top import Accelerator
     from weft.sim.verilated import VERILATE
@@ -54,7 +53,8 @@ def with_cocotb(name: str) -> float:
         source.write_text(verilog(Accelerator(parse_config(name), link="bytes"), name="weft"))
         flags = VERILATE[VERILATE.index("-O3") :]
         runner.build(
-            sources=[source], hdl_toplevel="weft", build_dir=work, build_args=[*flags, "--output-split", "0", "-MAKEFLAGS", "VM_PARALLEL_BUILDS=0 OPT_FAST=-O2"],
+            sources=[source], hdl_toplevel="weft", build_dir=work,
+            build_args=[*flags, "--output-split", "0", "-MAKEFLAGS", "VM_PARALLEL_BUILDS=0 OPT_FAST=-O2"],
             log_file=Path(work) / "build.log",
         )  # fmt: skip
         result = Path(work) / "result.json"
