@@ -77,8 +77,10 @@ def main(extra: str) -> None:
             except OSError as error:
                 sys.exit(f"setup: cannot fetch pip ({error}); check the network, or run: apt-get install python3-venv")
             subprocess.run([PYTHON, wheel / "pip", "install", "--quiet", "--disable-pip-version-check", wheel], check=True)
-        if subprocess.run([PYTHON, "-m", "pip", *install]).returncode:
-            sys.exit("setup: pip failed; its message stands above")
+        # Of pip's and its helpers' remarks only those on a failure matter.
+        result = subprocess.run([PYTHON, "-m", "pip", *install], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if result.returncode:
+            sys.exit(f"{result.stdout}\nsetup: pip failed; its message stands above")
 
 
 if __name__ == "__main__":
