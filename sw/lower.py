@@ -332,6 +332,6 @@ def passes(
 
 def block_rows(kernel: Kernel, config: Config) -> list[int]:
     """Sensible numbers of rows in a block, largest first: those that leave no rest, and the most that fit."""
-    results = config.positions // kernel.pool
+    results = max(1, config.positions // kernel.pool)
     most = max(1, min(kernel.out[0], results // min(kernel.out[1], results)))
     return [most, *(rows for rows in range(most - 1, 0, -1) if math.ceil(kernel.out[0] / rows) * rows == kernel.out[0])]
