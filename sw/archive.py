@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from weft.files import replacing
 
-__all__ = ["ArchiveError", "flatten", "load", "restore", "save", "tuples"]
+__all__ = ["ArchiveError", "flatten", "load", "restore", "save", "save_arrays", "tuples"]
 
 _TEXT = "document"
 _REFERENCE = "$array"
@@ -68,6 +68,14 @@ def save(path: str | os.PathLike[str], document: Mapping[str, Any], *, format: s
     """Writes a document; ``format`` names what it is and its version, as ``"weft.graph/1"``."""
     with replacing(Path(path), "wb") as file:
         np.savez_compressed(file, **flatten({"format": format, **document}))  # type: ignore[arg-type]
+
+
+def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Writes an ``.npz`` of arrays by any name, also those that :func:`numpy.savez` takes for its own parameters."""
+    with replacing(Path(path), "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
 def load(path: str | os.PathLike[str], *, format: str) -> dict[str, Any]:

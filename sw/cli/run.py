@@ -8,6 +8,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from weft.archive import save_arrays
 from weft.cli.output import (
     console,
     layer_table,
@@ -58,8 +59,7 @@ def run(
         with replacing(output, "wb") as file:
             np.save(file, y)
     if layers is not None:
-        with replacing(layers, "wb") as file:
-            np.savez(file, **tensors)
+        save_arrays(layers, tensors)
     if json is not None:
         write_json(json, document)
     console.print(layer_table(loaded.profile))
