@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from weft.hw.fetch import Fetch
 from weft.hw.nest import COUNT_BITS, Nest
 from weft.hw.spec.descriptor import ACTIVATION_DIMS, CHANNELS_DIM, CHUNK_DIM, SECTIONS
+from weft.hw.spec.pe import BEAT_SETTING_BITS
 
 __all__ = ["ActivationUnit", "Padding", "beat_shape"]
 
@@ -19,7 +20,7 @@ def beat_shape(lanes: int, position_bits: int) -> data.StructLayout:
     """A beat as the unit sends it: the tile's, and whether it is the descriptor's last."""
     tag = data.StructLayout({"address": position_bits, "first": 1, "last": 1})
     return data.StructLayout(
-        {"data": data.ArrayLayout(signed(8), lanes), "swap": 1, "tag": tag, "final": 1}
+        {"data": data.ArrayLayout(signed(8), lanes), "swap": 1, "settings": BEAT_SETTING_BITS, "tag": tag, "final": 1}
     )
 
 
@@ -154,13 +155,16 @@ class ActivationUnit(wiring.Component):
             coordinates={"row": 16, "x": bits, "address": self.address_bits},
             entries={"opens": CHANNELS_DIM, "swap": CHUNK_DIM},
         )
-        tag = beat_shape(0, self.position_bits)
+        # What goes with a request and comes back with its bytes. The settings hold until the last beat is taken.
+        beat = beat_shape(self.lanes, self.position_bits).members
+        tag = data.StructLayout({name: beat[name] for name in ("swap", "tag", "final")})
         m.submodules.padding = padding = Padding(lanes=self.lanes, bits=bits, latency=1 + self.read_latency)
         m.submodules.fetch = fetch = Fetch(
             address=self.address_bits, data_shape=padding.o.shape(), tag=tag, latency=self.read_latency + 1
         )
         # The words of the next descriptor come in when the beats of this one are out: they share the registers.
-        self._load(m, nest, padding, idle=fetch.empty)
+        settings = Signal(BEAT_SETTING_BITS)
+        self._load(m, nest, padding, settings, idle=fetch.empty)
 
         # A half of the accumulators is taken with its first beat and comes back with `drained`.
         free, none_free = Signal(range(3), init=2), Signal()
@@ -202,12 +206,13 @@ class ActivationUnit(wiring.Component):
             fetch.o.ready.eq(self.o.ready),
             self.o.payload.data.eq(answer.data),
             self.o.payload.swap.eq(answer.tag.swap),
+            self.o.payload.settings.eq(settings),
             self.o.payload.tag.eq(answer.tag.tag),
             self.o.payload.final.eq(answer.tag.final),
         ]
         return m
 
-    def _load(self, m: Module, nest: Nest, padding: Padding, *, idle: Signal) -> None:
+    def _load(self, m: Module, nest: Nest, padding: Padding, settings: Signal, *, idle: Signal) -> None:
         """Takes the section's words apart: the head into registers, each counter's words into the nest."""
         words = SECTIONS["activations"]
         index, part, loaded = Signal(range(words + 1)), Signal(range(DIM_WORDS)), Signal()
@@ -236,7 +241,7 @@ class ActivationUnit(wiring.Component):
                 with m.Case(3):
                     m.d.sync += padding.width.eq(word)
                 with m.Case(4):
-                    m.d.sync += [padding.value.eq(word), part.eq(0), dim.eq(0)]
+                    m.d.sync += [padding.value.eq(word[:8]), settings.eq(word[8:]), part.eq(0), dim.eq(0)]
                 with m.Default():
                     m.d.sync += part.eq(part + 1)
                     with m.Switch(part):

@@ -18,6 +18,7 @@ from weft.hw.sequencer import CauseCounters, Sequencer
 from weft.hw.spec.config import Config
 from weft.hw.spec.counters import Counters
 from weft.hw.spec.descriptor import DESCRIPTOR_WORDS
+from weft.hw.spec.pe import WEIGHT_SETTING_BITS
 from weft.hw.spec.wire import Space
 from weft.hw.tile import Tile
 from weft.hw.weights import ChannelParameters, WeightUnit
@@ -78,7 +79,7 @@ class Engine(wiring.Component):
         parameters = ChannelParameters(cols=config.cols, channel=CHANNEL)
         sequencer = Sequencer(descriptors=config.descriptors, read_latency=program.LATENCY)
         weights = WeightUnit(
-            cols=config.cols, address_bits=len(weight_store.r_address), read_latency=weight_store.LATENCY
+            cols=config.cols, address_bits=len(weight_store.r_address), read_latency=weight_store.LATENCY, setting_bits=WEIGHT_SETTING_BITS
         )
         activations = ActivationUnit(
             lanes=config.beat_bytes,
@@ -124,6 +125,7 @@ class Engine(wiring.Component):
             tile.i.valid.eq(activations.o.valid),
             tile.i.payload.data.eq(beat.data),
             tile.i.payload.swap.eq(beat.swap),
+            tile.i.payload.settings.eq(beat.settings),
             tile.i.payload.tag.eq(beat.tag),
             activations.o.ready.eq(tile.i.ready),
             activations.drained.eq(output.drained),
@@ -146,9 +148,9 @@ class Engine(wiring.Component):
         connect(m, sequencer.finished, causes.finished)
         m.d.comb += [
             causes.busy.eq(sequencer.busy),
-            causes.valid.eq(activations.o.valid),
-            causes.ready.eq(tile.i.ready),
-            causes.ending.eq(beat.final),
+            causes.computing.eq(tile.busy),
+            causes.waiting.eq(tile.waiting),
+            causes.ending.eq(activations.o.valid & tile.i.ready & beat.final),
             causes.starved.eq(activations.starved),
         ]
 

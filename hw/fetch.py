@@ -50,7 +50,7 @@ class Fetch(wiring.Component):
         if latency < 1:
             raise ValueError(f"latency must be 1 or more, not {latency!r}")
         self.latency = latency
-        self.depth = ceil_pow2(latency + 6)
+        self.depth = ceil_pow2(latency + 7)
         super().__init__(
             {
                 "i": In(stream.Signature(data.StructLayout({"address": address, "tag": tag}))),
@@ -66,11 +66,12 @@ class Fetch(wiring.Component):
         m = Module()
         m.submodules.fifo = fifo = SyncFIFOBuffered(width=len(Cat(self.o.payload)), depth=self.depth)
 
-        # `used` counts requests from acceptance to the answer's departure.
+        # `used` counts requests from acceptance to the cycle after the answer's departure: the consumer's handshake ends in a register.
         used, room = Signal(range(self.depth + 1)), Signal(init=1)
         following = Signal.like(used)
-        fired, taken = self.i.valid & self.i.ready, self.o.valid & self.o.ready
-        m.d.comb += [following.eq(used + fired - taken), self.i.ready.eq(room), self.empty.eq(used == 0)]
+        fired, taken, returned = self.i.valid & self.i.ready, self.o.valid & self.o.ready, Signal()
+        m.d.sync += returned.eq(taken)
+        m.d.comb += [following.eq(used + fired - returned), self.i.ready.eq(room), self.empty.eq(used == 0)]
         m.d.sync += [used.eq(following), room.eq(following != self.depth)]
 
         m.d.sync += [self.reading.eq(fired), self.address.eq(self.i.payload.address)]

@@ -115,8 +115,10 @@ class CauseCounters(wiring.Component):
     -------
     busy : In(1)
         A program runs.
-    valid, ready, ending : In(1)
-        Of the beats at the tile; ``ending``: the descriptor's last.
+    computing, waiting : In(1)
+        Of the tile: it computes; a beat waits for its weights.
+    ending : In(1)
+        The tile takes the descriptor's last beat.
     starved : In(1)
         The activation unit waits for accumulators.
     finished : In(stream), always ready
@@ -130,8 +132,8 @@ class CauseCounters(wiring.Component):
         super().__init__(
             {
                 "busy": In(1),
-                "valid": In(1),
-                "ready": In(1),
+                "computing": In(1),
+                "waiting": In(1),
                 "ending": In(1),
                 "starved": In(1),
                 "finished": In(stream.Signature(8, always_ready=True)),
@@ -144,23 +146,23 @@ class CauseCounters(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         # One cycle late, all of it, so that the tile's handshake ends in these registers.
-        seen = Signal(data.StructLayout({name: 1 for name in ("busy", "valid", "ready", "ending", "starved", "finished")}))
+        seen = Signal(data.StructLayout({name: 1 for name in ("busy", "computing", "waiting", "ending", "starved", "finished")}))
         place, drained, ended = Signal(8), Signal(), Signal()
-        for name in ("busy", "valid", "ready", "ending", "starved"):
+        for name in ("busy", "computing", "waiting", "ending", "starved"):
             m.d.sync += seen[name].eq(getattr(self, name))
         m.d.sync += [seen.finished.eq(self.finished.valid), place.eq(Mux(self.finished.valid, self.finished.payload, place))]
 
         counts = {name: Signal(32, name=name) for name in ("cycles", *CAUSES, "link")}
         cause = {name: Signal(name=f"is_{name}") for name in CAUSES}
-        taken = seen.valid & seen.ready
+        idle = ~seen.computing & ~seen.waiting
         m.d.comb += [
-            cause["busy"].eq(taken),
-            cause["weights"].eq(seen.valid & ~seen.ready),
-            cause["output"].eq(~seen.valid & drained),
-            cause["accumulators"].eq(~seen.valid & ~drained & seen.starved),
-            cause["activations"].eq(~seen.valid & ~drained & ~seen.starved),
+            cause["busy"].eq(seen.computing),
+            cause["weights"].eq(~seen.computing & seen.waiting),
+            cause["output"].eq(idle & drained),
+            cause["accumulators"].eq(idle & ~drained & seen.starved),
+            cause["activations"].eq(idle & ~drained & ~seen.starved),
         ]
-        with m.If(taken & seen.ending):
+        with m.If(seen.ending):
             m.d.sync += drained.eq(1)
         with m.If(seen.finished):
             m.d.sync += drained.eq(0)

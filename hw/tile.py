@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import ceil_log2
 
 from weft.hw.pe import create
+from weft.hw.pe.contract import beat_shape
 from weft.hw.spec.pe import PE_KINDS
 
 __all__ = ["Tile", "tag_shape"]
@@ -21,13 +22,14 @@ def tag_shape(position_bits: int) -> data.StructLayout:
 class Tile(wiring.Component):
     """Multiplies vectors of activations by a matrix of weights that stays in place while the next one comes in.
 
-    One beat per cycle. Column 0's sum of a beat is out ``latency`` = ``rows + PE latency`` cycles after the beat is taken, column
-    ``c``'s ``c`` cycles later. A matrix takes ``rows`` cycles to come in, during which the one before computes: matrices of ``rows``
-    beats or more leave no bubble, those of fewer take ``rows`` cycles each. Model: ``beat @ weights``.
+    A beat takes the kind's cycles (:attr:`weft.hw.spec.pe.Pace.beat_cycles`, one for the MAC). Column 0's sum of a beat is out ``latency``
+    cycles after its last cycle, column ``c``'s ``c`` cycles later. A matrix takes ``rows`` times the kind's row cycles to come in,
+    during which the one before computes: matrices of beats that take that long leave no bubble. Model: ``beat @ weights``.
 
-    How it works: words of weights flow down the columns, one row per cycle, and are captured in the row that they are for;
-    activations flow to the right. Rows and columns are skewed by a cycle each, so that ``capture``, ``swap`` and activations are one
-    diagonal wave, and what follows in the next cycle never overtakes it.
+    How it works: weights flow down the columns, one row per cycle, and are captured in the row that they are for; activations flow to
+    the right. Rows and columns are skewed by a cycle each, so that ``capture``, ``swap`` and activations are one diagonal wave, and
+    what follows in the next cycle never overtakes it. What is special about a kind of PE stands at the edges
+    (:class:`~weft.hw.pe.contract.PeArray`): how a beat becomes waves, words become weights, and partial sums become sums.
 
     Parameters
     ----------
@@ -43,12 +45,17 @@ class Tile(wiring.Component):
     Members
     -------
     weights : In(stream)
-        Words of ``cols`` int8; ``rows`` of them a matrix, row 0 first. Taken while the next matrix is incomplete, and together
-        with a beat that swaps.
+        ``word``: ``cols`` int8; ``rows × group`` of them a matrix, row 0 first; ``settings`` of the layer. Taken while the next matrix is
+        incomplete, and together with a beat that swaps.
     i : In(stream)
-        Beats: ``data``, ``rows × group`` int8; ``swap``: this beat is the first with the next matrix, for which it waits; ``tag``.
+        Beats: ``data``, ``rows × group`` int8; ``swap``: this beat is the first with the next matrix, for which it waits;
+        ``settings`` of the layer; ``tag``.
     o : Out(stream), always ready
         ``sums`` and ``tag``; valid and tag are column 0's.
+    busy : Out(1)
+        The PEs take something this cycle.
+    waiting : Out(1)
+        A beat waits for its weights.
     """
 
     def __init__(self, *, rows: int, cols: int, pe: str = "mac", position_bits: int, multipliers: int | None = None):
@@ -59,52 +66,74 @@ class Tile(wiring.Component):
             raise ValueError(f"pe must be one of {', '.join(PE_KINDS)}, not {pe!r}")
         if multipliers is not None and not 0 <= multipliers <= rows * cols:
             raise ValueError(f"multipliers must be 0 to {rows * cols} (rows × cols), not {multipliers!r}")
-        self.rows, self.cols, self.pe, self.kind = rows, cols, pe, PE_KINDS[pe]
-        self.multipliers = rows * cols if multipliers is None else multipliers
+        self.rows, self.cols, self.kind = rows, cols, PE_KINDS[pe]
         self.sum_bits = 16 + ceil_log2(rows * self.kind.group)
-        self.latency = rows + self.kind.latency
+        self.latency = rows + self.kind.latency + self.kind.foot
+        self.array = create(
+            pe, rows=rows, cols=cols, sum_bits=self.sum_bits, multipliers=rows * cols if multipliers is None else multipliers
+        )
+        self.feeder, self.loader = self.array.feeder(), self.array.loader()
         tag = tag_shape(position_bits)
-        beat = data.ArrayLayout(signed(8), rows * self.kind.group)
         sums = data.ArrayLayout(signed(self.sum_bits), cols)
         super().__init__(
             {
-                "weights": In(stream.Signature(data.ArrayLayout(signed(8), cols))),
-                "i": In(stream.Signature(data.StructLayout({"data": beat, "swap": 1, "tag": tag}))),
+                "weights": In(stream.Signature(self.loader.i.payload.shape())),
+                "i": In(stream.Signature(data.StructLayout({**beat_shape(rows * self.kind.group).members, "tag": tag}))),
                 "o": Out(stream.Signature(data.StructLayout({"sums": sums, "tag": tag}), always_ready=True)),
+                "busy": Out(1),
+                "waiting": Out(1),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # Words of the next matrix so far. A swap makes room in the same cycle.
+        m.submodules.feeder, m.submodules.loader = feeder, loader = self.feeder, self.loader
+        connect(m, wiring.flipped(self.weights), loader.i)
+        beat = feeder.i.payload
+        m.d.comb += [feeder.i.valid.eq(self.i.valid), self.i.ready.eq(feeder.i.ready)]
+        m.d.comb += [beat[name].eq(self.i.payload[name]) for name in beat.shape().members]
+
+        # Rows of the next matrix so far. A swap makes room in the same cycle.
         count, full = Signal(range(self.rows + 1)), Signal()
-        beat, swap, word = Signal(), Signal(), Signal()
+        taken, swap, slot = Signal(), Signal(), Signal()
+        wave = feeder.o.payload
         m.d.comb += [
-            self.i.ready.eq(full | ~self.i.payload.swap),
-            beat.eq(self.i.valid & self.i.ready),
-            swap.eq(beat & self.i.payload.swap),
-            self.weights.ready.eq(~full | swap),
-            word.eq(self.weights.valid & self.weights.ready),
+            feeder.o.ready.eq(full | ~wave.swap),
+            taken.eq(feeder.o.valid & feeder.o.ready),
+            swap.eq(taken & wave.swap),
+            loader.o.ready.eq(~full | swap),
+            slot.eq(loader.o.valid & loader.o.ready),
+            self.busy.eq(taken),
+            self.waiting.eq(feeder.o.valid & ~feeder.o.ready),
         ]
         index, following = Signal.like(count), Signal.like(count)
         with m.If(~swap):
             m.d.comb += index.eq(count)
-        m.d.comb += following.eq(index + word)
+        m.d.comb += following.eq(index + (slot & loader.o.payload.last))
         m.d.sync += [count.eq(following), full.eq(following == self.rows)]
 
         pes = self._array(m)
-        self._edges(m, pes, beat=beat, swap=swap, capture=[word & (index == row) for row in range(self.rows)])
+        self._edges(m, pes, swap=swap, capture=[slot & (index == row) for row in range(self.rows)])
+        self._feet(m, pes, first=wave.first)
 
-        valid, tag = beat, self.i.payload.tag
+        tag = self._tag(m)
+        valid = taken & wave.last
         for stage in range(self.latency):
             valid, before = Signal(name=f"valid_{stage}"), valid
             m.d.sync += valid.eq(before)
             tag, arriving = Signal(tag.shape(), name=f"tag_{stage}"), tag
             m.d.sync += tag.eq(arriving)
         m.d.comb += [self.o.valid.eq(valid), self.o.payload.tag.eq(tag)]
-        for column, pe in enumerate(pes[-1]):
-            m.d.comb += self.o.payload.sums[column].eq(pe.sum_o)
         return m
+
+    def _tag(self, m: Module) -> data.View:
+        """The tag of the beat whose waves are taken."""
+        if not self.kind.feed:
+            return self.i.payload.tag
+        tag = Signal(self.i.payload.tag.shape(), name="tag")
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += tag.eq(self.i.payload.tag)
+        return tag
 
     def _array(self, m: Module) -> list[list[wiring.Component]]:
         """The PEs, each wired to its neighbours."""
@@ -112,9 +141,7 @@ class Tile(wiring.Component):
         for row in range(self.rows):
             line: list[wiring.Component] = []
             for column in range(self.cols):
-                multiplier = column * self.rows + row < self.multipliers
-                pe = create(self.pe, sum_bits=self.sum_bits, multiplier=multiplier)
-                m.submodules[f"pe_{row}_{column}"] = pe
+                m.submodules[f"pe_{row}_{column}"] = pe = self.array.pe(row, column)
                 for name in ("activation", "swap", "capture") if column else ():
                     m.d.comb += getattr(pe, f"{name}_i").eq(getattr(line[-1], f"{name}_o"))
                 for name in ("weight", "sum") if row else ():
@@ -123,25 +150,40 @@ class Tile(wiring.Component):
             pes.append(line)
         return pes
 
-    def _edges(
-        self, m: Module, pes: list[list[wiring.Component]], *, beat: Signal, swap: Signal, capture: list
-    ) -> None:
+    def _edges(self, m: Module, pes: list[list[wiring.Component]], *, swap: Signal, capture: list) -> None:
         """Skews what enters: row ``r`` and column ``c`` by 1 + their number of cycles."""
-        group = self.kind.group
+        slot = self.loader.o.payload
         for row, line in enumerate(pes):
-            shape = data.StructLayout({"activation": line[0].activation_i.shape(), "swap": 1, "capture": 1})
+            shape = data.StructLayout({"activation": line[0].activation_i.shape(), "swap": 1, "capture": line[0].capture_i.shape()})
             wave = Signal(shape, name=f"wave_{row}")
-            for index in range(group):
-                m.d.comb += wave.activation[index].eq(self.i.payload.data[row * group + index])
-            m.d.comb += [wave.swap.eq(swap), wave.capture.eq(capture[row])]
+            m.d.comb += [
+                wave.activation.eq(self.feeder.o.payload.activations[row]),
+                wave.swap.eq(swap),
+                wave.capture.valid.eq(capture[row]),
+                wave.capture.slot.eq(slot.slot),
+            ]
             for stage in range(row + 1):
                 wave, before = Signal(shape, name=f"wave_{row}_{stage}"), wave
                 m.d.sync += wave.eq(before)
             for name in shape.members:
                 m.d.comb += getattr(line[0], f"{name}_i").eq(wave[name])
         for column, pe in enumerate(pes[0]):
-            weight = self.weights.payload[column]
+            weight = slot.weights[column]
             for stage in range(column + 1):
-                weight, above = Signal(signed(8), name=f"weight_{column}_{stage}"), weight
+                weight, above = Signal(pe.weight_i.shape(), name=f"weight_{column}_{stage}"), weight
                 m.d.sync += weight.eq(above)
             m.d.comb += pe.weight_i.eq(weight)
+
+    def _feet(self, m: Module, pes: list[list[wiring.Component]], *, first: Signal) -> None:
+        """What stands below each column, and is told when a beat begins there."""
+        if not self.kind.foot:
+            m.d.comb += [self.o.payload.sums[column].eq(pe.sum_o) for column, pe in enumerate(pes[-1])]
+            return
+        for stage in range(self.rows + self.kind.latency):
+            first, before = Signal(name=f"first_{stage}"), first
+            m.d.sync += first.eq(before)
+        for column, pe in enumerate(pes[-1]):
+            m.submodules[f"foot_{column}"] = foot = self.array.foot()
+            m.d.comb += [foot.i.eq(pe.sum_o), foot.first.eq(first), self.o.payload.sums[column].eq(foot.o)]
+            first, before = Signal(name=f"first_of_{column + 1}"), first
+            m.d.sync += first.eq(before)

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from weft.hw.fetch import Fetch
 from weft.hw.spec.descriptor import PARAMETER_BYTES, SECTIONS
+from weft.hw.spec.pe import WEIGHT_SETTING_BITS
 
 __all__ = ["ChannelParameters", "WeightUnit"]
 
@@ -77,6 +78,8 @@ class WeightUnit(wiring.Component):
         Of the weight store's word address.
     read_latency : int
         Of the weight store, cycles.
+    setting_bits : int
+        Of the layer's settings, those that the tile takes.
 
     Members
     -------
@@ -87,12 +90,13 @@ class WeightUnit(wiring.Component):
     reading : Out(1)
         ``address`` is in use this cycle.
     weights : Out(stream)
-        To the tile.
+        To the tile: a ``word``, and the ``settings`` of its layer.
     parameters : Out(stream)
         To :class:`ChannelParameters`.
     """
 
-    def __init__(self, *, cols: int, address_bits: int, read_latency: int):
+    def __init__(self, *, cols: int, address_bits: int, read_latency: int, setting_bits: int = 0):
+        self.setting_bits = setting_bits
         self.cols, self.address_bits, self.read_latency = cols, address_bits, read_latency
         super().__init__(
             {
@@ -100,7 +104,9 @@ class WeightUnit(wiring.Component):
                 "address": Out(address_bits),
                 "data": In(data.ArrayLayout(8, cols)),
                 "reading": Out(1),
-                "weights": Out(stream.Signature(data.ArrayLayout(signed(8), cols))),
+                "weights": Out(
+                    stream.Signature(data.StructLayout({"word": data.ArrayLayout(signed(8), cols), "settings": WEIGHT_SETTING_BITS}))
+                ),
                 "parameters": Out(stream.Signature(data.ArrayLayout(8, cols))),
             }
         )
@@ -110,12 +116,13 @@ class WeightUnit(wiring.Component):
         m.submodules.fetch = fetch = Fetch(
             address=self.address_bits,
             data_shape=self.data.shape(),
-            tag=data.StructLayout({"parameter": 1}),
+            tag=data.StructLayout({"parameter": 1, "settings": self.setting_bits}),
             latency=self.read_latency,
         )
         base, address = Signal(self.address_bits), Signal(self.address_bits)
         blocks, groups, groups_left = Signal(16), Signal(16), Signal(16)
         words, left, parameter = Signal(self.address_bits + 1), Signal(self.address_bits + 1), Signal()
+        settings = Signal(self.setting_bits)
         running, index = Signal(), Signal(range(SECTIONS["weights"]))
 
         word = self.load.payload
@@ -127,6 +134,8 @@ class WeightUnit(wiring.Component):
                     m.d.sync += [base.eq(word), address.eq(word)]
                 with m.Case(1):
                     m.d.sync += [blocks.eq(word[:16]), groups.eq(word[16:]), groups_left.eq(word[16:])]
+                with m.Case(2):
+                    m.d.sync += settings.eq(word)
                 with m.Default():
                     m.d.sync += [words.eq(word), left.eq(word), parameter.eq(0), running.eq(1), index.eq(0)]
 
@@ -134,6 +143,7 @@ class WeightUnit(wiring.Component):
             fetch.i.valid.eq(running),
             fetch.i.payload.address.eq(address),
             fetch.i.payload.tag.parameter.eq(parameter),
+            fetch.i.payload.tag.settings.eq(settings),
             self.reading.eq(fetch.reading),
         ]
         with m.If(fetch.i.valid & fetch.i.ready):
@@ -151,7 +161,8 @@ class WeightUnit(wiring.Component):
         m.d.comb += [
             self.address.eq(fetch.address),
             fetch.data.eq(self.data),
-            self.weights.payload.eq(answer.data),
+            self.weights.payload.word.eq(answer.data),
+            self.weights.payload.settings.eq(answer.tag.settings),
             self.parameters.payload.eq(answer.data),
             self.weights.valid.eq(fetch.o.valid & ~answer.tag.parameter),
             self.parameters.valid.eq(fetch.o.valid & answer.tag.parameter),

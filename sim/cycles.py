@@ -12,6 +12,7 @@ from math import prod
 from weft.hw.spec.config import Config
 from weft.hw.spec.counters import Counters
 from weft.hw.spec.descriptor import CHUNK_DIM, PARAMETER_BYTES, SECTIONS, Descriptor
+from weft.hw.spec.pe import Settings
 from weft.hw.spec.timing import Timing
 
 __all__ = ["predict"]
@@ -41,12 +42,15 @@ class _Model:
         t, config = self.timing, self.config
         begin = self.done
         counts = [dim.count for dim in d.activations.dims]
+        kind = config.pe_kind
+        settings = Settings(beats=d.activations.settings, weights=d.weights.settings)
+        beat_cycles, load_cycles = kind.beat_cycles(settings), config.rows * kind.row_cycles(settings)
         blocks, groups = counts[:2]
         tiles, beats = prod(counts[2 : CHUNK_DIM + 1]), prod(counts[CHUNK_DIM + 1 :])
 
         # The sequencer hands over the sections in order, each when its unit is free.
         weights_loaded = max(self.output_loaded + t.spare_words, self.words_done) + SECTIONS["weights"]
-        activations_loaded = max(weights_loaded, self.last_beat + 1) + SECTIONS["activations"]
+        activations_loaded = max(weights_loaded, self.last_beat + 2) + SECTIONS["activations"]
         self.output_loaded = max(activations_loaded, self.done + 1) + SECTIONS["output"]
         word = weights_loaded + t.weight_latency
         ready = self.output_loaded + t.activation_latency
@@ -62,11 +66,11 @@ class _Model:
                 starved += max(0, free - t.release_to_beat + t.release_to_free - ready)
                 ready = max(ready, free)
                 for _ in range(tiles):
-                    word = max(word, self.shadow_free) + config.rows
+                    word = max(word, self.shadow_free) + load_cycles
                     waiting += max(0, word - ready)
                     ready = max(ready, word)
                     self.shadow_free = ready
-                    ready += beats * config.pe_kind.cycles
+                    ready += beats * beat_cycles
                 self.last_beat = ready - 1
                 word = max(word, self.parameters_free) + PARAMETER_BYTES
                 opened = max(self.last_beat + t.beat_to_full, word + t.parameters_to_full, drained + t.reopen)
@@ -79,7 +83,7 @@ class _Model:
         self.words_done = max(weights_loaded, word - t.prefetched_words)
         self.done = drained + t.drain_to_done
         cycles = self.done - begin
-        busy = blocks * groups * tiles * beats
+        busy = blocks * groups * tiles * beats * beat_cycles
         output = self.done - self.last_beat - 1
         return Counters(
             cycles=cycles,

@@ -22,6 +22,9 @@ from weft.hw.spec.descriptor import (
     Rounding,
     WeightStream,
 )
+from weft.hw.spec.pe import Precision
+
+FULL = Precision()
 
 __all__ = ["SUPPORTED", "Kernel", "Pass", "kernel_of", "passes"]
 
@@ -63,6 +66,7 @@ class Kernel:
     low: int
     high: int
     rounding: int
+    precision: Precision = FULL
 
     @property
     def pool(self) -> int:
@@ -228,6 +232,7 @@ def _descriptor(
     first_column, columns = x
     line, out_line = kernel.width, kernel.out[1] * kernel.channels
     chunks = -(-kernel.run // config.beat_bytes)
+    settings = config.pe_kind.settings(kernel.precision)
 
     def at(row: int, byte: int) -> tuple[int, int, int]:
         return row, byte, row * line + byte
@@ -243,6 +248,7 @@ def _descriptor(
         height=kernel.height,
         width=kernel.width,
         padding=kernel.padding,
+        settings=settings.beats,
         dims=(
             Dim(blocks, at(rows * kernel.stride[0], 0)),
             Dim(group_count, at(0, kernel.group_stride)),
@@ -269,9 +275,9 @@ def _descriptor(
             Dim(columns, (kernel.channels,)),
         ),
     )
-    words = kernel.reduction[0].count * kernel.reduction[1].count * chunks * config.rows
+    words = kernel.reduction[0].count * kernel.reduction[1].count * chunks * config.beat_bytes
     return Descriptor(
-        weights=WeightStream(base=0, blocks=blocks, groups=group_count, words=words),
+        weights=WeightStream(base=0, blocks=blocks, groups=group_count, words=words, settings=settings.weights),
         activations=activations,
         output=output,
     )

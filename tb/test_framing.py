@@ -72,7 +72,7 @@ async def takes_frames_apart(dut, pause):
         else:
             body.append(event["data"])
     whole = [frame for frame in map(Frame.decode, Stuffing().feed(bytes(stream))) if frame]
-    assert sum(good) == len(whole) > 10
+    assert sum(good) == len(whole) > 4
     assert [Frame.decode(b) for b, ok in zip(bodies, good, strict=True) if ok] == whole
 
 

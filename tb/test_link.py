@@ -149,7 +149,7 @@ class SimulationTransportOf:
         """The simulation stays."""
 
 
-@pytest.mark.parametrize("rate", [1e-4, 1e-3])
+@pytest.mark.parametrize("rate", [1e-4, 3e-4])
 def test_noise(simulation, rate):
     """With damage on the line every result is right all the same."""
     print(f"repeat with WEFT_SEED={SEED}")

@@ -1,5 +1,6 @@
 """Multipliers and the MAC: every product, and what stays while nothing is loaded."""
 
+import itertools
 import random
 
 import cocotb
@@ -38,6 +39,21 @@ async def products(dut):
 
 
 @cocotb.test()
+async def all_products(dut):
+    """Every pair of int8 values."""
+    latency, pairs = parameters()["latency"], list(itertools.product(range(-128, 128), repeat=2))
+    await reset(dut)
+    dut.load.value = 1
+    for index in range(len(pairs) + latency):
+        if index < len(pairs):
+            dut.a.value, dut.b.value = pairs[index][0] & 0xFF, pairs[index][1] & 0xFF
+        await RisingEdge(dut.clk)
+        if index >= latency:
+            a, b = pairs[index - latency]
+            assert dut.product.value.to_signed() == a * b
+
+
+@cocotb.test()
 async def accumulates(dut):
     """The contract of :class:`PeSignature`, seen from outside: hops of one cycle, the sum ``latency`` cycles after its beat."""
     latency, bits = PE_KINDS["mac"].latency, parameters()["sum_bits"]
@@ -67,13 +83,14 @@ async def accumulates(dut):
                 assert (port.to_signed() if name in ("activation", "weight") else int(port)) == value
 
 
-@pytest.mark.parametrize(("a_bits", "b_bits"), [(8, 8), (17, 17), (18, 5), (2, 2)])
+@pytest.mark.parametrize(("a_bits", "b_bits"), [(17, 17), (18, 5), (2, 2)])
 def test_multiply(a_bits, b_bits):
     run(Multiply(a_bits=a_bits, b_bits=b_bits), __file__, tests=["products"], a_bits=a_bits, b_bits=b_bits, latency=Multiply.LATENCY)
 
 
-def test_logic_multiply():
-    run(LogicMultiply(), __file__, tests=["products"], a_bits=8, b_bits=8, latency=LogicMultiply.LATENCY)
+@pytest.mark.parametrize("component", [Multiply(a_bits=8, b_bits=8), LogicMultiply()], ids=["multiplier", "logic"])
+def test_int8(component):
+    run(component, __file__, tests=["products", "all_products"], a_bits=8, b_bits=8, latency=component.LATENCY)
 
 
 @pytest.mark.parametrize("multiplier", [True, False])

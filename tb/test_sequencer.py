@@ -11,7 +11,7 @@ from weft.hw.spec.counters import Counters
 from weft.hw.spec.descriptor import DESCRIPTOR_WORDS, SECTIONS
 
 LATENCY, DESCRIPTORS = 3, 8
-BEHAVIOUR = ("busy", "valid", "ready", "ending", "starved")
+BEHAVIOUR = ("busy", "computing", "waiting", "ending", "starved")
 
 
 async def memory(dut):
@@ -55,8 +55,10 @@ async def hands_out_sections(dut, pause):
 
 def cause(state, drained):
     """The definition: what a cycle of a running program counts as."""
-    if state["valid"]:
-        return "busy" if state["ready"] else "weights"
+    if state["computing"]:
+        return "busy"
+    if state["waiting"]:
+        return "weights"
     if drained:
         return "output"
     return "accumulators" if state["starved"] else "activations"
@@ -90,7 +92,7 @@ async def counts_by_cause(dut):
             await RisingEdge(dut.clk)
             counts["cycles"] += 1
             counts[cause(state, drained)] += 1
-            drained |= state["valid"] and state["ready"] and state["ending"]
+            drained |= state["ending"]
         pause = 20
         for name in BEHAVIOUR:
             getattr(dut, name).value = 0

@@ -5,31 +5,34 @@ import itertools
 import cocotb
 import numpy as np
 import pytest
-from cocotb.triggers import ClockCycles, RisingEdge
+from cocotb.triggers import RisingEdge
 from cocotb.utils import get_sim_time
 
 from harness import parameters, reset, run, send
-from weft.hw.multiply import LogicMultiply, Multiply
+from weft.hw.spec.pe import Precision
 from weft.hw.tile import Tile
 
 POSITION_BITS = 6
+FULL = Precision()
+BUSY = []
 
 
 def tile():
     p = parameters()
-    return Tile(rows=p["rows"], cols=p["cols"], position_bits=POSITION_BITS, multipliers=p["multipliers"])
+    return Tile(rows=p["rows"], cols=p["cols"], pe=p["pe"], position_bits=POSITION_BITS, multipliers=p["multipliers"])
 
 
-def problem(rng, component, lengths):
+def problem(rng, component, lengths, precision=FULL):
     """Matrices of weights and the beats of each: corners first."""
+    low, high = -(1 << (precision.activation_bits - 1)), (1 << (precision.activation_bits - 1)) - 1
     depth = component.rows * component.kind.group
     for index, length in enumerate(lengths):
         weights = rng.integers(-128, 128, (depth, component.cols))
-        x = rng.integers(-128, 128, (length, depth))
+        x = rng.integers(low, high + 1, (length, depth))
         if index == 0:
-            weights[:], x[:] = -128, -128
+            weights[:], x[:] = -128, low
         elif index == 1:
-            weights[:], x[:] = 127, -128
+            weights[:], x[:] = 127, low
         yield weights, x
 
 
@@ -50,26 +53,42 @@ async def results(dut, component, count):
     return np.array(sums).T, tags
 
 
-async def multiply(dut, component, work, *, give=0.0, load=0.0):
-    """Runs a list of (weights, beats); checks sums and tags; gives the cycles from the first beat to the last."""
+async def multiply(dut, component, work, *, precision=FULL, give=0.0, load=0.0):
+    """Runs a list of (weights, beats); checks sums and tags; gives the cycles from the first computing one to the last."""
+    settings = component.kind.settings(precision)
     beats = [
         {
-            "data": [int(v) for v in row], "swap": index == 0,
+            "data": [int(v) for v in row], "swap": index == 0, "settings": settings.beats,
             "tag": {"address": (place := next(counter)) % 2**POSITION_BITS, "first": place % 3 == 0, "last": place % 5 == 0},
         }
         for counter in [itertools.count()] for _, x in work for index, row in enumerate(x)
     ]  # fmt: skip
-    words = [[int(v) for v in row] for weights, _ in work for row in weights]
+    words = [{"word": [int(v) for v in row], "settings": settings.weights} for weights, _ in work for row in weights]
     cocotb.start_soon(send(dut, "weights", words, layout=component.weights.payload.shape(), pause=load))
     collected = cocotb.start_soon(results(dut, component, len(beats)))
-    begin = get_sim_time("ns")
+    busy = cocotb.start_soon(busy_cycles(dut))
     await send(dut, "i", beats, layout=component.i.payload.shape(), pause=give)
-    taken = (get_sim_time("ns") - begin) / 10
     sums, tags = await collected
     np.testing.assert_array_equal(sums, np.concatenate([x @ weights for weights, x in work]))
     for beat, tag in zip(beats, tags, strict=True):
         assert (tag.address, tag["first"], tag["last"]) == (beat["tag"]["address"], beat["tag"]["first"], beat["tag"]["last"])
-    return taken
+    busy.cancel()
+    return BUSY[-1] - BUSY[0] + 1
+
+
+async def busy_cycles(dut):
+    """Notes the cycles in which the PEs compute."""
+    BUSY.clear()
+    while True:
+        await RisingEdge(dut.clk)
+        if dut.busy.value:
+            BUSY.append(round(get_sim_time("ns") / 10))
+
+
+def precisions(component):
+    """Those that make a difference to the kind of PE."""
+    found = {component.kind.settings(p): p for p in [FULL, *(Precision(activation_bits=bits) for bits in (1, 4, 5))]}
+    return list(found.values())
 
 
 @cocotb.test()
@@ -77,53 +96,34 @@ async def multiply(dut, component, work, *, give=0.0, load=0.0):
 async def matches_matrix_product(dut, give, load):
     component, rng = tile(), np.random.default_rng(cocotb.RANDOM_SEED)
     await reset(dut)
-    lengths = [1, 1, 2, component.rows, component.rows + 3, 1, *rng.integers(1, 2 * component.rows + 2, 12)]
-    await multiply(dut, component, list(problem(rng, component, lengths)), give=give, load=load)
+    for precision in precisions(component):
+        lengths = [1, 1, 2, component.rows, component.rows + 3, 1, *rng.integers(1, 2 * component.rows + 2, 12)]
+        work = list(problem(rng, component, lengths, precision))
+        await multiply(dut, component, work, precision=precision, give=give, load=load)
 
 
 @cocotb.test()
 async def leaves_no_bubble(dut):
     component, rng = tile(), np.random.default_rng(cocotb.RANDOM_SEED)
     await reset(dut)
-    # The first matrix must come in; then every matrix takes its beats, or `rows` cycles if those are more.
-    for length in (1, component.rows, component.rows + 2):
-        work = list(problem(rng, component, [length] * 8))
-        taken = await multiply(dut, component, work)
-        first_load = component.rows
-        assert taken == first_load + 7 * max(length, component.rows) + length
+    # Each matrix takes its beats, or the time of the next one's load if that is more.
+    for precision in precisions(component):
+        settings = component.kind.settings(precision)
+        beat, load = component.kind.beat_cycles(settings), component.rows * component.kind.row_cycles(settings)
+        for length in (1, component.rows, component.rows + 2):
+            work = list(problem(rng, component, [length] * 8, precision))
+            taken = await multiply(dut, component, work, precision=precision)
+            assert taken == 7 * max(length * beat, load) + length * beat
 
 
-@pytest.mark.parametrize(("rows", "cols", "multipliers"), [(1, 1, None), (3, 5, 7), (8, 4, 32), (16, 2, 0)])
-def test_tile(rows, cols, multipliers):
-    component = Tile(rows=rows, cols=cols, position_bits=POSITION_BITS, multipliers=multipliers)
-    run(component, __file__, tests=["matches_matrix_product", "leaves_no_bubble"],
-        rows=rows, cols=cols, multipliers=multipliers)  # fmt: skip
-
-
-@cocotb.test()
-async def all_products(dut):
-    latency = parameters()["latency"]
-    await reset(dut)
-    dut.load.value = 1
-    pairs = list(itertools.product(range(-128, 128), repeat=2))
-    for index in range(len(pairs) + latency):
-        if index < len(pairs):
-            dut.a.value, dut.b.value = pairs[index][0] & 0xFF, pairs[index][1] & 0xFF
-        await RisingEdge(dut.clk)
-        if index >= latency:
-            a, b = pairs[index - latency]
-            assert dut.product.value.to_signed() == a * b
-    # A factor that is not loaded stays.
-    dut.load.value = 0
-    dut.b.value = 5
-    dut.a.value = 3
-    await ClockCycles(dut.clk, latency + 1)
-    assert dut.product.value.to_signed() == 3 * 127
-
-
-@pytest.mark.parametrize("component", [Multiply(a_bits=8, b_bits=8), LogicMultiply()], ids=["multiplier", "logic"])
-def test_multiply(component):
-    run(component, __file__, tests=["all_products"], latency=component.LATENCY)
+@pytest.mark.parametrize(
+    ("pe", "rows", "cols", "multipliers"),
+    [("mac", 1, 1, None), ("mac", 3, 5, 7), ("mac", 8, 4, 32), ("mac", 16, 2, 0), ("bitserial", 1, 1, None), ("bitserial", 5, 3, None),
+     ("bitserial", 16, 2, None)],
+)  # fmt: skip
+def test_tile(pe, rows, cols, multipliers):
+    component = Tile(rows=rows, cols=cols, pe=pe, position_bits=POSITION_BITS, multipliers=multipliers)
+    run(component, __file__, pe=pe, rows=rows, cols=cols, multipliers=multipliers)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_multiply(component):
     [
         ({"rows": 0}, "rows must be 1 or more, not 0"),
         ({"cols": 0}, "cols must be 1 or more, not 0"),
-        ({"pe": "abacus"}, "pe must be one of mac, not 'abacus'"),
+        ({"pe": "abacus"}, "pe must be one of mac, bitserial, not 'abacus'"),
         ({"multipliers": 7}, "multipliers must be 0 to 6 (rows × cols), not 7"),
     ],
 )
@@ -139,8 +139,3 @@ def test_rejects(settings, message):
     with pytest.raises(ValueError) as error:
         Tile(**{"rows": 2, "cols": 3, "position_bits": 4, **settings})
     assert str(error.value) == message
-
-
-def test_multiply_rejects():
-    with pytest.raises(ValueError, match="a_bits must be 1 to 18, not 19"):
-        Multiply(a_bits=19, b_bits=8)

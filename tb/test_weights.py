@@ -16,9 +16,11 @@ from weft.sim.streams import words
 
 LATENCY, ADDRESS_BITS = 3, 12
 
+SETTING_BITS = 16
+
 
 def unit(cols):
-    return WeightUnit(cols=cols, address_bits=ADDRESS_BITS, read_latency=LATENCY)
+    return WeightUnit(cols=cols, address_bits=ADDRESS_BITS, read_latency=LATENCY, setting_bits=SETTING_BITS)
 
 
 def word(address, cols):
@@ -43,7 +45,8 @@ async def streams_in_order(dut, pause):
     streams = [WeightStream(base=0, blocks=1, groups=1, words=1), WeightStream(base=4000, blocks=3, groups=2, words=5)]
     streams += [
         WeightStream(
-            base=random.randrange(3000), blocks=random.randint(1, 3), groups=random.randint(1, 4), words=random.randint(1, 40)
+            base=random.randrange(3000), blocks=random.randint(1, 3), groups=random.randint(1, 4), words=random.randint(1, 40),
+            settings=random.randrange(1 << SETTING_BITS),
         )
         for _ in range(6)
     ]
@@ -51,19 +54,22 @@ async def streams_in_order(dut, pause):
     cocotb.start_soon(memory(dut, cols))
     section = b"".join(stream.encode() for stream in streams)
     cocotb.start_soon(send(dut, "load", struct.unpack(f"<{len(section) // 4}I", section), pause=pause))
-    expected = [entry for stream in streams for entry in words(stream)]
+    expected = [(*entry, stream.settings) for stream in streams for entry in words(stream)]
     sides = {
         name: cocotb.start_soon(
             receive(
-                dut, name, sum(parameter == flag for _, parameter in expected),
-                layout=data.ArrayLayout(8, cols), pause=pause,
+                dut, name, sum(parameter == flag for _, parameter, _ in expected),
+                layout=getattr(component, name).payload.shape(), pause=pause,
             )
         )
         for name, flag in [("weights", False), ("parameters", True)]
     }  # fmt: skip
-    for name, flag in [("weights", False), ("parameters", True)]:
-        assert await sides[name] == [word(address, cols) for address, parameter in expected if parameter == flag]
-    assert len(component.weights.payload.as_value()) == 8 * cols
+    assert await sides["parameters"] == [word(address, cols) for address, parameter, _ in expected if parameter]
+    got = await sides["weights"]
+    shape = data.ArrayLayout(8, cols)
+    for item, (address, settings) in zip(got, [(a, s) for a, parameter, s in expected if not parameter], strict=True):
+        assert [value & 0xFF for value in item["word"]] == word(address, cols) and item["settings"] == settings
+    assert len(component.weights.payload.word.as_value()) == shape.size
 
 
 @cocotb.test()

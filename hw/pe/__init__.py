@@ -1,25 +1,25 @@
 """Processing elements, behind one contract.
 
-A PE holds one weight (a group of them, where :attr:`~weft.hw.spec.pe.PeKind.group` is above 1) and adds its product with each
-activation to the partial sum that comes from the PE above. The array knows a PE by its numbers in
-:data:`weft.hw.spec.pe.PE_KINDS` and by :class:`~weft.hw.pe.contract.PeSignature`. To add a kind: a module here with a
-component of that signature, its line in :data:`KINDS` and in ``PE_KINDS``, and its test.
+A PE holds weights (of a group of reduction elements, where :attr:`~weft.hw.spec.pe.PeKind.group` is above 1) and adds its product with
+each activation to the partial sum that comes from the PE above. The tile knows a kind by its numbers in
+:data:`weft.hw.spec.pe.PE_KINDS` and by its :class:`~weft.hw.pe.contract.PeArray`. To add a kind: a module here with an ``Array`` of that
+class, its line in :data:`KINDS` and in ``PE_KINDS``, and its test.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
 
-from amaranth.lib import wiring
+from weft.hw.pe.contract import PeArray
+from weft.hw.spec.pe import PE_KINDS
 
 __all__ = ["KINDS", "create"]
 
-KINDS = {"mac": "weft.hw.pe.mac.Mac"}
-"""Where the component of each kind is."""
+KINDS = {"mac": "weft.hw.pe.mac", "bitserial": "weft.hw.pe.bitserial"}
+"""The module of each kind."""
 
 
-def create(kind: str, **parameters: Any) -> wiring.Component:
-    """A PE of a kind; ``parameters`` are those of :class:`~weft.hw.pe.contract.PeSignature` and ``multiplier``."""
-    module, _, name = KINDS[kind].rpartition(".")
-    return getattr(import_module(module), name)(**parameters)
+def create(kind: str, *, rows: int, cols: int, sum_bits: int, multipliers: int) -> PeArray:
+    """The array of a kind."""
+    array: type[PeArray] = import_module(KINDS[kind]).Array
+    return array(PE_KINDS[kind], rows=rows, cols=cols, sum_bits=sum_bits, multipliers=multipliers)

@@ -1,46 +1,162 @@
-"""The contract between a PE and the array."""
+"""The contract between PEs and the array, and what a kind has around its PEs."""
 
 from __future__ import annotations
 
-from amaranth.hdl import signed
-from amaranth.lib import data, wiring
+from amaranth.hdl import Module, ShapeLike, signed
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["PeSignature"]
+from weft.hw.spec.pe import BEAT_SETTING_BITS, WEIGHT_SETTING_BITS, PeKind
+
+__all__ = ["Feeder", "Loader", "PeArray", "PeSignature", "beat_shape", "slot_shape", "wave_shape"]
+
+INT8 = signed(8)
 
 
 class PeSignature(wiring.Signature):
     """Ports of every PE, seen from inside it.
 
-    Everything hops on to the neighbour in one cycle: activations, ``swap`` and ``capture`` to the right, weights down. A beat at the
+    Everything hops on to the neighbour in one cycle: activations, ``swap`` and ``capture`` to the right, weights down. What is at the
     PE's inputs in cycle ``t`` meets the partial sum at ``sum_i`` in cycle ``t + latency - 1``, and their total is at ``sum_o`` in
     cycle ``t + latency``.
 
     Parameters
     ----------
-    group : int
-        Activations of a beat.
+    activation : shape
+        Of what a PE takes of the activations each cycle.
+    weight : shape
+        Of what it takes of the weights each cycle.
+    slots : int
+        Captures that one PE's weights take at most.
     sum_bits : int
         Width of a partial sum.
 
     Members
     -------
     activation_i : In, activation_o : Out
-        ``group`` int8 values.
+        Part of a beat.
     swap_i : In(1), swap_o : Out(1)
-        With an activation: from it on, the captured weight is the current one.
+        With an activation: from it on, the captured weights are the current ones.
     weight_i : In, weight_o : Out
-        int8, on its way down.
-    capture_i : In(1), capture_o : Out(1)
-        The weight at ``weight_i`` is this PE's next one.
+        On its way down.
+    capture_i : In, capture_o : Out
+        ``valid``: what is at ``weight_i`` is ``slot`` of this PE's next weights. With a ``swap`` it belongs to those after the swap's.
     sum_i : In, sum_o : Out
         Partial sum.
     """
 
-    def __init__(self, *, group: int, sum_bits: int):
-        activation = data.ArrayLayout(signed(8), group)
-        members = {"activation": activation, "swap": 1, "weight": signed(8), "capture": 1, "sum": signed(sum_bits)}
+    def __init__(self, *, activation: ShapeLike, weight: ShapeLike, slots: int = 1, sum_bits: int):
+        capture = data.StructLayout({"valid": 1, "slot": range(slots)})
+        members = {"activation": activation, "swap": 1, "weight": weight, "capture": capture, "sum": signed(sum_bits)}
         super().__init__(
             {f"{name}_i": In(shape) for name, shape in members.items()}
             | {f"{name}_o": Out(shape) for name, shape in members.items()}
         )
+
+
+def beat_shape(elements: int) -> data.StructLayout:
+    """What a feeder takes: ``elements`` int8 values, whether weights are swapped with them, the layer's settings."""
+    return data.StructLayout({"data": data.ArrayLayout(signed(8), elements), "swap": 1, "settings": BEAT_SETTING_BITS})
+
+
+def wave_shape(activation: ShapeLike, rows: int) -> data.StructLayout:
+    """What a feeder gives each cycle: activations for every row; ``first`` and ``last`` of their beat; ``swap`` with the first."""
+    return data.StructLayout({"activations": data.ArrayLayout(activation, rows), "swap": 1, "first": 1, "last": 1})
+
+
+def slot_shape(weight: ShapeLike, cols: int, slots: int) -> data.StructLayout:
+    """What a loader gives each cycle: a part of the weights of every column's PE in a row, its number, and whether it is the last."""
+    return data.StructLayout({"weights": data.ArrayLayout(weight, cols), "slot": range(slots), "last": 1})
+
+
+class Feeder(wiring.Component):
+    """At the array's left edge: beats become waves of what the PEs take. This one passes a beat of one element a row on as it is.
+
+    Members
+    -------
+    i : In(stream)
+        Beats, see :func:`beat_shape`.
+    o : Out(stream)
+        Waves, see :func:`wave_shape`; those of a beat follow each other, and ``settings`` of the beat hold until its last is taken.
+    """
+
+    def __init__(self, *, rows: int, group: int = 1, activation: ShapeLike = INT8):
+        self.rows = rows
+        super().__init__(
+            {"i": In(stream.Signature(beat_shape(rows * group))), "o": Out(stream.Signature(wave_shape(activation, rows)))}
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        wave = self.o.payload
+        m.d.comb += [
+            self.o.valid.eq(self.i.valid),
+            self.i.ready.eq(self.o.ready),
+            wave.activations.eq(self.i.payload.data),
+            wave.swap.eq(self.i.payload.swap),
+            wave.first.eq(1),
+            wave.last.eq(1),
+        ]
+        return m
+
+
+class Loader(wiring.Component):
+    """At the array's upper edge: words of weights become what the PEs capture. This one passes them on as they are.
+
+    Members
+    -------
+    i : In(stream)
+        ``word``: ``cols`` int8 weights; ``settings`` of the layer.
+    o : Out(stream)
+        Slots, see :func:`slot_shape`.
+    """
+
+    def __init__(self, *, cols: int, weight: ShapeLike = INT8, slots: int = 1):
+        self.cols = cols
+        word = data.StructLayout({"word": data.ArrayLayout(signed(8), cols), "settings": WEIGHT_SETTING_BITS})
+        super().__init__({"i": In(stream.Signature(word)), "o": Out(stream.Signature(slot_shape(weight, cols, slots)))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += [
+            self.o.valid.eq(self.i.valid),
+            self.i.ready.eq(self.o.ready),
+            *(self.o.payload.weights[column].eq(self.i.payload.word[column]) for column in range(self.cols)),
+            self.o.payload.last.eq(1),
+        ]
+        return m
+
+
+class PeArray:
+    """What a kind of PE makes of an array: its PEs and what stands at the edges. A kind overrides what differs from the plain MAC's.
+
+    Parameters
+    ----------
+    kind : PeKind
+        The kind's numbers.
+    rows, cols : int
+        Of PEs.
+    sum_bits : int
+        Width of the sums below the array.
+    multipliers : int
+        PEs that may use hardware multipliers.
+    """
+
+    def __init__(self, kind: PeKind, *, rows: int, cols: int, sum_bits: int, multipliers: int):
+        self.kind, self.rows, self.cols, self.sum_bits, self.multipliers = kind, rows, cols, sum_bits, multipliers
+
+    def pe(self, row: int, column: int) -> wiring.Component:
+        """The PE at a place, with a :class:`PeSignature`."""
+        raise NotImplementedError
+
+    def feeder(self) -> wiring.Component:
+        """Makes waves of beats, as :class:`Feeder`."""
+        return Feeder(rows=self.rows)
+
+    def loader(self) -> wiring.Component:
+        """Makes slots of words, as :class:`Loader`."""
+        return Loader(cols=self.cols)
+
+    def foot(self) -> wiring.Component | None:
+        """Below each column, ``kind.foot`` cycles: ``i`` partial sums with ``first`` of their beat; ``o`` their total so far."""
+        return None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import wiring
 
 from weft.hw.multiply import LogicMultiply, Multiply
-from weft.hw.pe.contract import PeSignature
+from weft.hw.pe.contract import PeArray, PeSignature
 from weft.hw.spec.pe import PE_KINDS
 
-__all__ = ["Mac"]
+__all__ = ["Array", "Mac"]
 
 
 class Mac(wiring.Component):
@@ -27,7 +27,7 @@ class Mac(wiring.Component):
 
     def __init__(self, *, sum_bits: int, multiplier: bool = True):
         self.multiplier = multiplier
-        super().__init__(PeSignature(group=PE_KINDS["mac"].group, sum_bits=sum_bits))
+        super().__init__(PeSignature(activation=signed(8), weight=signed(8), sum_bits=sum_bits))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -35,9 +35,9 @@ class Mac(wiring.Component):
         following = Signal.like(self.weight_i)
         for name in ("activation", "swap", "weight", "capture"):
             m.d.sync += getattr(self, f"{name}_o").eq(getattr(self, f"{name}_i"))
-        with m.If(self.capture_i):
+        with m.If(self.capture_i.valid):
             m.d.sync += following.eq(self.weight_i)
-        m.d.comb += [multiply.a.eq(self.activation_i[0]), multiply.b.eq(following), multiply.load.eq(self.swap_i)]
+        m.d.comb += [multiply.a.eq(self.activation_i), multiply.b.eq(following), multiply.load.eq(self.swap_i)]
 
         # One register between a hardware multiplier and the adder, far apart on the chip as they may be.
         product = multiply.product
@@ -46,3 +46,10 @@ class Mac(wiring.Component):
             m.d.sync += product.eq(before)
         m.d.sync += self.sum_o.eq(self.sum_i + product)
         return m
+
+
+class Array(PeArray):
+    """Whole columns have hardware multipliers, as far as those reach."""
+
+    def pe(self, row: int, column: int) -> Mac:
+        return Mac(sum_bits=self.sum_bits, multiplier=column * self.rows + row < self.multipliers)

@@ -79,12 +79,15 @@ class WeightStream:
     words: int
     """Weight words of a group, before its parameters: slices of the reduction × ``rows``."""
 
-    LAYOUT = struct.Struct("<IHHI")
-    """base; blocks, groups; words."""
+    settings: int = 0
+    """:attr:`weft.hw.spec.pe.Settings.weights`."""
+
+    LAYOUT = struct.Struct("<IHHII")
+    """base; blocks, groups; settings; words."""
 
     def encode(self) -> bytes:
         """The section's words."""
-        return self.LAYOUT.pack(self.base, self.blocks, self.groups, self.words)
+        return self.LAYOUT.pack(self.base, self.blocks, self.groups, self.settings, self.words)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,14 +111,17 @@ class ActivationStream:
     dims: tuple[Dim, ...]
     """One for each of :data:`ACTIVATION_DIMS`, with strides of (row, x, address)."""
 
-    HEAD = struct.Struct("<ihHiIbxxx")
-    """address; row, height; x; width; padding."""
+    settings: int = 0
+    """:attr:`weft.hw.spec.pe.Settings.beats`."""
+
+    HEAD = struct.Struct("<ihHiII")
+    """address; row, height; x; width; padding and settings."""
     DIM = struct.Struct("<Hhii")
     """count, step of row; step of x; step of address."""
 
     def encode(self) -> bytes:
         """The section's words."""
-        head = self.HEAD.pack(self.address, self.row, self.height, self.x, self.width, self.padding)
+        head = self.HEAD.pack(self.address, self.row, self.height, self.x, self.width, self.padding & 0xFF | self.settings << 8)
         deltas = steps(list(self.dims))
         return head + b"".join(
             self.DIM.pack(dim.count, *step) for dim, step in zip(self.dims, deltas, strict=True)

@@ -11,22 +11,23 @@ class Timing:
     """What passes between one unit's event and another's, for one configuration."""
 
     def __init__(self, config: Config):
+        kind = config.pe_kind
         steps = -(-(config.banks - 1).bit_length() // 2)
         self.scratchpad_read = 4 + steps
         """Of the scratchpad: from an address to its bytes."""
         self.first_word = 5
         """From RUN to the first descriptor word's arrival at the units."""
-        self.spare_words = 2
+        self.spare_words = 1
         """Words of a descriptor after its last section."""
         self.weight_latency = 8
         """From the weight section's last word to the first weight word at the tile."""
-        self.activation_latency = 6 + self.scratchpad_read
+        self.activation_latency = 6 + kind.feed + self.scratchpad_read
         """From the output section's last word to the first beat at the tile."""
-        self.release_to_beat = 6 + self.scratchpad_read
+        self.release_to_beat = 6 + kind.feed + self.scratchpad_read
         """From the last sum of a half read to the first beat for it at the tile."""
         self.release_to_free = 2
         """From the last sum of a half read to the activation unit's knowing that it is free."""
-        self.beat_to_full = config.rows + config.cols + 8
+        self.beat_to_full = config.rows + kind.latency + kind.foot + config.cols + 3
         """From a half's last beat to the output unit's opening it."""
         self.parameters_to_full = 0
         """From a group's last parameter word to the output unit's opening its half."""
