@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -105,7 +105,9 @@ class ActivationUnit(wiring.Component):
     Parameters
     ----------
     lanes : int
-        Bytes of a beat.
+        Bytes of a line of the scratchpad that are used.
+    group : int
+        Lines of a beat, which come one per cycle.
     address_bits : int
         Of the scratchpad's byte address.
     position_bits : int
@@ -131,7 +133,8 @@ class ActivationUnit(wiring.Component):
         The next beat waits for a free half of the accumulators.
     """
 
-    def __init__(self, *, lanes: int, address_bits: int, position_bits: int, read_latency: int):
+    def __init__(self, *, lanes: int, group: int = 1, address_bits: int, position_bits: int, read_latency: int):
+        self.group = group
         self.lanes, self.address_bits, self.position_bits = lanes, address_bits, position_bits
         self.read_latency = read_latency
         super().__init__(
@@ -142,7 +145,7 @@ class ActivationUnit(wiring.Component):
                 "address": Out(address_bits),
                 "data": In(data.ArrayLayout(signed(8), lanes)),
                 "reading": Out(1),
-                "o": Out(stream.Signature(beat_shape(lanes, position_bits))),
+                "o": Out(stream.Signature(beat_shape(lanes * group, position_bits))),
                 "starved": Out(1),
             }
         )
@@ -171,11 +174,12 @@ class ActivationUnit(wiring.Component):
         following = Signal.like(free)
         item = nest.o.payload
         opens, fired = item.entry.opens, Signal()
+        line = self._lines(m, fired)
         m.d.comb += [
-            following.eq(free + self.drained - (fired & opens)),
-            self.starved.eq(nest.o.valid & opens & none_free),
+            following.eq(free + self.drained - (fired & opens & line.first)),
+            self.starved.eq(nest.o.valid & opens & line.first & none_free),
             fetch.i.valid.eq(nest.o.valid & ~self.starved),
-            nest.o.ready.eq(fetch.i.ready & ~self.starved),
+            nest.o.ready.eq(fetch.i.ready & ~self.starved & line.last),
             fired.eq(fetch.i.valid & fetch.i.ready),
             self.reading.eq(fetch.reading),
         ]
@@ -185,7 +189,7 @@ class ActivationUnit(wiring.Component):
         swap = item.entry.swap
         request = fetch.i.payload
         m.d.comb += [
-            request.address.eq(item.at.address),
+            request.address.eq(item.at.address + line.offset),
             request.tag.swap.eq(swap),
             request.tag.tag.address.eq(Mux(swap, 0, position)),
             request.tag.tag.first.eq(opens | (~swap & ~reducing)),
@@ -193,24 +197,53 @@ class ActivationUnit(wiring.Component):
             request.tag.final.eq(item.last),
             self.address.eq(fetch.address),
             padding.row.eq(item.at.row),
-            padding.x.eq(item.at.x),
+            padding.x.eq(item.at.x + line.offset),
             padding.data.eq(self.data),
             fetch.data.eq(padding.o),
         ]
-        with m.If(fired):
+        with m.If(fired & line.last):
             m.d.sync += [position.eq(request.tag.tag.address + 1), reducing.eq(~request.tag.tag.first)]
 
         answer = fetch.o.payload
         m.d.comb += [
-            self.o.valid.eq(fetch.o.valid),
-            fetch.o.ready.eq(self.o.ready),
-            self.o.payload.data.eq(answer.data),
             self.o.payload.swap.eq(answer.tag.swap),
             self.o.payload.settings.eq(settings),
             self.o.payload.tag.eq(answer.tag.tag),
             self.o.payload.final.eq(answer.tag.final),
         ]
+        self._join(m, fetch)
         return m
+
+    def _lines(self, m: Module, fired: Signal) -> data.View:
+        """Which line of its beat is asked for, and how many bytes lie before it."""
+        line = Signal(data.StructLayout({"first": 1, "last": 1, "offset": range(self.lanes * self.group)}), init={"first": 1})
+        if self.group == 1:
+            return data.StructLayout({"first": 1, "last": 1, "offset": 1}).const({"first": 1, "last": 1, "offset": 0})
+        index = Signal(range(self.group))
+        with m.If(fired):
+            m.d.sync += [
+                index.eq(Mux(line.last, 0, index + 1)),
+                line.first.eq(line.last),
+                line.last.eq(index == self.group - 2),
+                line.offset.eq(Mux(line.last, 0, line.offset + self.lanes)),
+            ]
+        return line
+
+    def _join(self, m: Module, fetch: Fetch) -> None:
+        """A beat is complete with its last line; those before it wait here."""
+        index = Signal(range(self.group))
+        before = Signal(8 * self.lanes * (self.group - 1))
+        last = index == self.group - 1
+        m.d.comb += [
+            self.o.valid.eq(fetch.o.valid & last),
+            fetch.o.ready.eq(self.o.ready | ~last),
+            self.o.payload.data.as_value().eq(Cat(before, fetch.o.payload.data)),
+        ]
+        if self.group > 1:
+            with m.If(fetch.o.valid & fetch.o.ready):
+                m.d.sync += index.eq(Mux(last, 0, index + 1))
+                with m.If(~last):
+                    m.d.sync += before.eq(Cat(before, fetch.o.payload.data)[8 * self.lanes :])
 
     def _load(self, m: Module, nest: Nest, padding: Padding, settings: Signal, *, idle: Signal) -> None:
         """Takes the section's words apart: the head into registers, each counter's words into the nest."""

@@ -82,7 +82,8 @@ class Engine(wiring.Component):
             cols=config.cols, address_bits=len(weight_store.r_address), read_latency=weight_store.LATENCY, setting_bits=WEIGHT_SETTING_BITS
         )
         activations = ActivationUnit(
-            lanes=config.beat_bytes,
+            lanes=config.rows,
+            group=config.group,
             address_bits=address_bits,
             position_bits=position_bits,
             read_latency=scratchpad.read_latency,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from amaranth.back import verilog as backend
-from amaranth.hdl import Signal, ValueCastable
-from amaranth.lib import wiring
+from amaranth.hdl import Shape, Signal, ValueCastable
+from amaranth.lib import data, wiring
 from amaranth.utils import ceil_log2
 
 from weft.hw.spec.config import Config
@@ -66,6 +67,12 @@ def _scratchpad(config: Config) -> wiring.Component:
     return Scratchpad(banks=config.banks, depth=config.scratchpad_bytes // config.banks)
 
 
+def _multiplier(config: Config, *, widths: tuple[int, int] = (8, 8)) -> wiring.Component:
+    from weft.hw.serial import BitSerialMultiplier
+
+    return BitSerialMultiplier(a_bits=widths[0], b_bits=widths[1])
+
+
 def _uart(config: Config) -> wiring.Component:
     from weft.hw.link.uart import UART
 
@@ -78,7 +85,7 @@ def _endpoint(config: Config) -> wiring.Component:
     return Endpoint(config)
 
 
-PARTS: dict[str, Callable[[Config], wiring.Component]] = {
+PARTS: dict[str, Callable[..., wiring.Component]] = {
     "accelerator": _accelerator,
     "accelerator-bytes": _accelerator_bytes,
     "engine": _engine,
@@ -87,8 +94,9 @@ PARTS: dict[str, Callable[[Config], wiring.Component]] = {
     "scratchpad": _scratchpad,
     "endpoint": _endpoint,
     "uart": _uart,
+    "bitserial-multiplier": _multiplier,
 }
-"""What can be exported, by name."""
+"""What can be exported, by name: called with a configuration; ``bitserial-multiplier`` takes the ``widths`` of its factors too."""
 
 
 def ports(component: wiring.Component) -> list[Signal]:
@@ -129,11 +137,27 @@ def _documentation(component: wiring.Component, name: str) -> Iterator[str]:
     yield from (f"  {line}" for line in members.splitlines())
     yield ""
     yield "Ports, all synchronous to the rising edge of clk; rst is synchronous and active high:"
-    rows = [("in", 1, "clk"), ("in", 1, "rst")]
+    rows: list[tuple[str, int, str, Any]] = [("in", 1, "clk", None), ("in", 1, "rst", None)]
     for path, member, value in component.signature.flatten(component):
         plain = value.as_value() if isinstance(value, ValueCastable) else value
         if isinstance(plain, Signal):
-            rows.append(("in" if member.flow == wiring.In else "out", len(plain), "__".join(map(str, path))))
-    for direction, width, port in rows:
+            rows.append(("in" if member.flow == wiring.In else "out", len(plain), "__".join(map(str, path)), value))
+    for direction, width, port, value in rows:
         size = f"[{width - 1}:0]" if width > 1 else ""
         yield f"  {direction:4}{size:10}{re.sub(r'[^A-Za-z0-9_]', '_', port)}"
+        if isinstance(value, data.View):
+            yield from (f"      {line}" for line in _fields(value.shape()))
+
+
+def _fields(layout: Any, offset: int = 0, prefix: str = "") -> Iterator[str]:
+    """Where the fields of a word stand."""
+    if isinstance(layout, data.ArrayLayout):
+        width = Shape.cast(layout.elem_shape).width
+        yield f"{prefix}[0 to {layout.length - 1}]: {width} bits each, from bit {offset} on"
+        return
+    for name, field in layout:
+        shape, low = field.shape, offset + field.offset
+        if isinstance(shape, data.Layout):
+            yield from _fields(shape, low, f"{prefix}{name}" if isinstance(shape, data.ArrayLayout) else f"{prefix}{name}.")
+        elif field.width:
+            yield f"{prefix}{name}: bit {low}" if field.width == 1 else f"{prefix}{name}: bits {low + field.width - 1} to {low}"

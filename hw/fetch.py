@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, ShapeLike, Signal
+from amaranth.hdl import Cat, Module, ShapeLike, Signal, Value
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import In, Out, connect
 
+from weft.hw.slice import RegisterSlice
 from weft.hw.spec.config import ceil_pow2
 
 __all__ = ["Fetch"]
@@ -15,8 +16,8 @@ __all__ = ["Fetch"]
 class Fetch(wiring.Component):
     """Turns a memory port that answers after ``latency`` cycles into streams of requests and answers.
 
-    Answers wait in a FIFO in which every request has its place from the start, so that the memory is never stalled; its output
-    is registered. One request
+    Answers wait in a FIFO in which every request has its place from the start, so that the memory is never stalled; a
+    register slice follows it. One request
     per cycle, full back-pressure; latency ``latency + 3`` cycles.
 
     Parameters
@@ -64,7 +65,8 @@ class Fetch(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.fifo = fifo = SyncFIFOBuffered(width=len(Cat(self.o.payload)), depth=self.depth)
+        m.submodules.fifo = fifo = SyncFIFO(width=len(Cat(self.o.payload)), depth=self.depth)
+        m.submodules.output = output = RegisterSlice(self.o.payload.shape())
 
         # `used` counts requests from acceptance to the cycle after the answer's departure: the consumer's handshake ends in a register.
         used, room = Signal(range(self.depth + 1)), Signal(init=1)
@@ -85,8 +87,9 @@ class Fetch(wiring.Component):
         m.d.comb += [
             fifo.w_en.eq(valid),
             fifo.w_data.eq(Cat(self.data, tag)),
-            self.o.valid.eq(fifo.r_rdy),
-            Cat(self.o.payload).eq(fifo.r_data),
-            fifo.r_en.eq(taken),
+            output.i.valid.eq(fifo.r_rdy),
+            Value.cast(output.i.payload).eq(fifo.r_data),
+            fifo.r_en.eq(output.i.ready),
         ]
+        connect(m, output.o, wiring.flipped(self.o))
         return m

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Signal, signed
+from amaranth.hdl import Array, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -89,18 +89,20 @@ class Nest(wiring.Component):
         enter, leave, last = Signal.like(setting.index), Signal.like(setting.index), Signal()
         limits = [Signal(COUNT_BITS, name=f"limit_{d}") for d in range(self.dims)]
         counts = [Signal(COUNT_BITS, name=f"count_{d}") for d in range(self.dims)]
-        more = Signal(self.dims)
+        more, many = Signal(self.dims), Signal(self.dims)
         m.d.comb += last.eq(~more.any())
         for d in range(self.dims):
             with m.If(more[d]):
                 m.d.comb += leave.eq(d)
         with m.If(enable & running):
-            for d in range(self.dims):
-                with m.If(~more[d:].any()):
-                    m.d.sync += [counts[d].eq(limits[d]), more[d].eq(limits[d].any())]
-                with m.Elif(~more[d + 1 :].any()):
-                    m.d.sync += [counts[d].eq(counts[d] - 1), more[d].eq(counts[d] != 1)]
             m.d.sync += [enter.eq(leave), first.eq(0), running.eq(~last)]
+        for d in range(self.dims):
+            # A counter moves when all within it are at zero: on, or back to its limit.
+            with m.If(enable & running & ~more[d + 1 :].any()):
+                m.d.sync += [
+                    counts[d].eq(Mux(more[d], counts[d] - 1, limits[d])),
+                    more[d].eq(Mux(more[d], counts[d] != 1, many[d])),
+                ]
         with m.If(self.start):
             m.d.sync += [running.eq(1), first.eq(1), enter.eq(0)]
         with m.If(self.dim.valid):
@@ -108,6 +110,7 @@ class Nest(wiring.Component):
                 Array(limits)[setting.index].eq(setting.count - 1),
                 Array(counts)[setting.index].eq(setting.count - 1),
                 more.bit_select(setting.index, 1).eq(setting.count != 1),
+                many.bit_select(setting.index, 1).eq(setting.count != 1),
             ]
 
         stage = Signal(data.StructLayout({"valid": 1, "first": 1, "enter": enter.shape(), "leave": leave.shape(), "last": 1}))

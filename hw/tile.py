@@ -69,16 +69,15 @@ class Tile(wiring.Component):
         self.rows, self.cols, self.kind = rows, cols, PE_KINDS[pe]
         self.sum_bits = 16 + ceil_log2(rows * self.kind.group)
         self.latency = rows + self.kind.latency + self.kind.foot
-        self.array = create(
-            pe, rows=rows, cols=cols, sum_bits=self.sum_bits, multipliers=rows * cols if multipliers is None else multipliers
-        )
-        self.feeder, self.loader = self.array.feeder(), self.array.loader()
         tag = tag_shape(position_bits)
+        multipliers = rows * cols if multipliers is None else multipliers
+        self.array = create(pe, rows=rows, cols=cols, sum_bits=self.sum_bits, multipliers=multipliers, tag=tag)
+        self.feeder, self.loader = self.array.feeder(), self.array.loader()
         sums = data.ArrayLayout(signed(self.sum_bits), cols)
         super().__init__(
             {
                 "weights": In(stream.Signature(self.loader.i.payload.shape())),
-                "i": In(stream.Signature(data.StructLayout({**beat_shape(rows * self.kind.group).members, "tag": tag}))),
+                "i": In(stream.Signature(beat_shape(rows * self.kind.group, tag))),
                 "o": Out(stream.Signature(data.StructLayout({"sums": sums, "tag": tag}), always_ready=True)),
                 "busy": Out(1),
                 "waiting": Out(1),
@@ -89,9 +88,7 @@ class Tile(wiring.Component):
         m = Module()
         m.submodules.feeder, m.submodules.loader = feeder, loader = self.feeder, self.loader
         connect(m, wiring.flipped(self.weights), loader.i)
-        beat = feeder.i.payload
-        m.d.comb += [feeder.i.valid.eq(self.i.valid), self.i.ready.eq(feeder.i.ready)]
-        m.d.comb += [beat[name].eq(self.i.payload[name]) for name in beat.shape().members]
+        connect(m, wiring.flipped(self.i), feeder.i)
 
         # Rows of the next matrix so far. A swap makes room in the same cycle.
         count, full = Signal(range(self.rows + 1)), Signal()
@@ -116,8 +113,7 @@ class Tile(wiring.Component):
         self._edges(m, pes, swap=swap, capture=[slot & (index == row) for row in range(self.rows)])
         self._feet(m, pes, first=wave.first)
 
-        tag = self._tag(m)
-        valid = taken & wave.last
+        valid, tag = taken & wave.last, wave.tag
         for stage in range(self.latency):
             valid, before = Signal(name=f"valid_{stage}"), valid
             m.d.sync += valid.eq(before)
@@ -125,15 +121,6 @@ class Tile(wiring.Component):
             m.d.sync += tag.eq(arriving)
         m.d.comb += [self.o.valid.eq(valid), self.o.payload.tag.eq(tag)]
         return m
-
-    def _tag(self, m: Module) -> data.View:
-        """The tag of the beat whose waves are taken."""
-        if not self.kind.feed:
-            return self.i.payload.tag
-        tag = Signal(self.i.payload.tag.shape(), name="tag")
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += tag.eq(self.i.payload.tag)
-        return tag
 
     def _array(self, m: Module) -> list[list[wiring.Component]]:
         """The PEs, each wired to its neighbours."""

@@ -52,13 +52,13 @@ class ChannelParameters(wiring.Component):
         m = Module()
         words = Signal(range(PARAMETER_BYTES + 1))
         following = [Signal(8 * PARAMETER_BYTES, name=f"following_{c}") for c in range(self.cols)]
-        m.d.comb += [self.full.eq(words == PARAMETER_BYTES), self.i.ready.eq(~self.full)]
+        m.d.comb += self.i.ready.eq(~self.full)
         with m.If(self.i.valid & self.i.ready):
-            m.d.sync += words.eq(words + 1)
+            m.d.sync += [words.eq(words + 1), self.full.eq(words == PARAMETER_BYTES - 1)]
             for c in range(self.cols):
                 m.d.sync += following[c].eq(Cat(following[c][8:], self.i.payload[c]))
         with m.If(self.take):
-            m.d.sync += words.eq(0)
+            m.d.sync += [words.eq(0), self.full.eq(0)]
             for c in range(self.cols):
                 m.d.sync += self.o[c].eq(following[c])
         return m

@@ -70,7 +70,7 @@ class _Model:
                     waiting += max(0, word - ready)
                     ready = max(ready, word)
                     self.shadow_free = ready
-                    ready += beats * beat_cycles
+                    ready += beats * max(beat_cycles, config.group)
                 self.last_beat = ready - 1
                 word = max(word, self.parameters_free) + PARAMETER_BYTES
                 opened = max(self.last_beat + t.beat_to_full, word + t.parameters_to_full, drained + t.reopen)

@@ -184,18 +184,27 @@ def _compile(config: Config, work: Path, *, trace: bool) -> None:
     flags = [*VERILATE, *(["--trace-fst", "--trace-structs"] if trace else [])]
     _call([str(verilator), *flags, "-CFLAGS", f"{COMPILE} -I{NATIVE}", "-Mdir", str(work), "weft.v"], work)
     log.info("compiling the simulation")
-    jobs = str(os.cpu_count() or 1)
-    libraries = ["libVweft.a", "libverilated.a"]
-    _call(
-        ["make", "-j", jobs, "-f", "Vweft.mk", "CFG_CXXFLAGS_PCH_I=-include", f"OPT_FAST={COMPILE}", *libraries], work
-    )
+    make = ["make", "-j", str(os.cpu_count() or 1), "-f", "Vweft.mk", "CFG_CXXFLAGS_PCH_I=-include", f"OPT_FAST={COMPILE}"]
+    runtime = _runtime(make, work, trace=trace)
+    _call([*make, "libVweft.a"], work)
     include = verilator.parent.parent / "include"
     _call(
         ["g++", *COMPILE.split(), "-std=c++20", "-shared", f"-DWEFT_FLAG={FLAG}", f"-DVM_TRACE={int(trace)}", "-I.", f"-I{NATIVE}",
-         f"-I{include}", f"-I{include}/vltstd", "-o", LIBRARY, str(NATIVE / "device.cpp"), *libraries, "-pthread",
+         f"-I{include}", f"-I{include}/vltstd", "-o", LIBRARY, str(NATIVE / "device.cpp"), "libVweft.a", str(runtime), "-pthread",
          *(["-l:libz.so.1", "-l:liblz4.so.1"] if trace else [])],
         work,
     )  # fmt: skip
+
+
+def _runtime(make: list[str], work: Path, *, trace: bool) -> Path:
+    """Verilator's runtime, most of a small build's work: the same for all configurations."""
+    key = hashlib.sha256(repr((COMPILE, trace, _versions(), [path.read_bytes() for path in sorted(NATIVE.glob("*.h"))])).encode())
+    library = work.parent / f"runtime-{key.hexdigest()[:32]}.a"
+    with FileLock(f"{library}.lock"):
+        if not library.exists():
+            _call([*make, "libverilated.a"], work)
+            (work / "libverilated.a").replace(library)
+    return library
 
 
 def _call(command: list[str], work: Path) -> None:

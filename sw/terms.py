@@ -6,59 +6,15 @@ largest terms of each group of weights, and of each activation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import IntEnum
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["DIGITS", "Budget", "Encoding", "decode", "encode", "keep", "term_count"]
+from weft.hw.spec.pe import Encoding
+
+__all__ = ["DIGITS", "decode", "encode", "keep", "term_count"]
 
 DIGITS = 9
 """Digits of a number: exponents 0 to 8, for magnitudes up to 255."""
-
-
-class Encoding(IntEnum):
-    """How a magnitude becomes terms; a negative number's terms are those of its magnitude, negated."""
-
-    HESE = 0
-    """The authors' encoding, in parallel from neighbouring bits: a run of ones becomes 2^(top + 1) − 2^bottom, a lone one stays."""
-    NAF = 1
-    """Non-adjacent form: the fewest terms that there can be."""
-    BINARY = 2
-    """The magnitude's bits. For comparison; the hardware has the other two."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Budget:
-    """How many terms a layer keeps.
-
-    Raises
-    ------
-    ValueError
-        If a field is out of range.
-    """
-
-    group: int = 8
-    """g: weights of consecutive input channels that share a budget, 1 to 16."""
-    weight_terms: int = 32
-    """k: terms that a group of weights keeps, 1 or more."""
-    data_terms: int = 4
-    """s: terms that an activation keeps, 1 to 8."""
-    encoding: Encoding = Encoding.NAF
-
-    def __post_init__(self) -> None:
-        for name, most in (("group", 16), ("weight_terms", 256), ("data_terms", 8)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-                raise ValueError(f"{name} must be a whole number from 1 to {most}, not {value!r}")
-        if self.encoding not in set(Encoding):
-            raise ValueError(f"encoding must be one of {', '.join(e.name for e in Encoding)}, not {self.encoding!r}")
-
-    @property
-    def pairs(self) -> int:
-        """Term pairs that a group's product takes at most: k · s."""
-        return self.weight_terms * self.data_terms
 
 
 def encode(values: ArrayLike, encoding: Encoding) -> NDArray[np.int8]:

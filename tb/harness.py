@@ -14,6 +14,7 @@ import random
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,8 @@ from amaranth.lib import enum as amaranth_enum
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "weft" / "benches"
 SEED_VARIABLE, PARAMETERS_VARIABLE, INPUTS_VARIABLE = "WEFT_SEED", "WEFT_BENCH_PARAMETERS", "WEFT_BENCH_INPUTS"
 TOP = "top"
-PATIENCE_MS = 20
-"""Simulated time after which a bench hangs: two million cycles."""
+PATIENCE_MS = 5
+"""Simulated time after which a bench hangs: half a million cycles."""
 RUNTIME = [f"verilated{part}.o" for part in ("", "_dpi", "_vpi", "_threads")]
 
 
@@ -59,7 +60,7 @@ def run(component: wiring.Component, bench: str, *, tests: list[str] | None = No
 
     text = to_verilog(component)
     runner = _runner()
-    key = hashlib.sha256(f"{sys.prefix}\n{_versions()}\n{text}".encode()).hexdigest()[:24]
+    key = hashlib.sha256(f"{sys.prefix}\n{_versions()}\n{Path(__file__).read_text()}\n{text}".encode()).hexdigest()[:24]
     folder = CACHE / key
     CACHE.mkdir(parents=True, exist_ok=True)
     with FileLock(CACHE / f"{key}.lock"):
@@ -68,11 +69,15 @@ def run(component: wiring.Component, bench: str, *, tests: list[str] | None = No
             folder.mkdir()
             source = folder / f"{TOP}.v"
             source.write_text(text)
+            # Only the ports are seen from outside: the rest is free to be optimized.
+            visible = folder / "ports.vlt"
+            lines = [f'public_flat_rw -module "{TOP}" -var "{name}"' for name in _ports(text)]
+            visible.write_text("\n".join(["`verilator_config", *lines, ""]))
             _share_runtime(folder, take=True)
             runner.build(
                 sources=[source], hdl_toplevel=TOP, build_dir=folder, always=True,
                 # Benches are short: the compiler's time counts, not the simulation's. One file, so no precompiled header.
-                build_args=["-Wno-fatal", "-Wno-lint", "-O1", "--x-assign", "unique", "--x-initial", "unique",
+                build_args=[str(visible), "--no-public-flat-rw", "-Wno-fatal", "-Wno-lint", "-O1", "--x-assign", "unique", "--x-initial", "unique",
                             "--output-split", "0", "-MAKEFLAGS", "VM_PARALLEL_BUILDS=0 OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0"],
                 log_file=folder / "build.log",
             )  # fmt: skip
@@ -90,7 +95,7 @@ def run(component: wiring.Component, bench: str, *, tests: list[str] | None = No
                 test_filter=rf"\.({'|'.join(tests)})(/|$)" if tests else None,
                 extra_env={
                     PARAMETERS_VARIABLE: json.dumps(parameters),
-                    INPUTS_VARIABLE: json.dumps(_inputs(text)),
+                    INPUTS_VARIABLE: json.dumps([name for name in _ports(text, "input") if name not in ("clk", "rst")]),
                     "PYTHONPATH": os.pathsep.join([str(path.parent), *sys.path]),
                     "COCOTB_REWRITE_ASSERTION_FILES": str(path),
                 },
@@ -110,17 +115,20 @@ def _share_runtime(folder: Path, *, take: bool) -> None:
         for name in RUNTIME:
             if (source / name).exists():
                 shutil.copy(source / name, partial / name)
+                # Newer than the makefile that is about to be written, on which they depend.
+                later = time.time() + 3600
+                os.utime(partial / name, (later, later))
         if not take:
             with contextlib.suppress(OSError):
                 partial.rename(kept)
 
 
-def _inputs(text: str) -> list[str]:
-    """The top module's inputs but clock and reset."""
+def _ports(text: str, *directions: str) -> list[str]:
+    """The top module's ports."""
     body = text[text.index(f"module {TOP}(") :]
     body = body[: body.index("endmodule")]
-    names = [line.split()[-1].rstrip(";") for line in body.splitlines() if line.strip().startswith("input ")]
-    return [name for name in names if name not in ("clk", "rst")]
+    starts = tuple(f"{direction} " for direction in directions or ("input", "output"))
+    return [line.split()[-1].rstrip(";") for line in body.splitlines() if line.strip().startswith(starts)]
 
 
 def _check(results: Path) -> None:

@@ -13,7 +13,7 @@ from weft.hw.spec.config import parse_config
 from weft.hw.spec.descriptor import Rounding
 
 SEED = int(os.environ.get("WEFT_SEED") or random.randrange(1, 2**31))
-CONFIGS = ["tiny", "tiny,rows=6,cols=5,lanes=3,positions=32"]
+CONFIGS = ["tiny", "tiny,rows=6,cols=5,lanes=3,positions=32", "tiny,pe=bitserial", "tiny,pe=term,weight_bytes=32768"]
 
 
 @pytest.fixture(scope="module", params=CONFIGS)

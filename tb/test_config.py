@@ -14,7 +14,7 @@ from weft.hw.spec.identity import Identity
         ({"rows": 65}, "rows must be a whole number from 4 to 64"),
         ({"rows": 8.0}, "not 8.0"),
         ({"cols": 0}, "cols must be a whole number from 1 to 64, not 0"),
-        ({"pe": "abacus"}, "pe must be one of mac, bitserial, not 'abacus'"),
+        ({"pe": "abacus"}, "pe must be one of mac, bitserial, term, not 'abacus'"),
         ({"lanes": 9}, "lanes must be a whole number from 1 to 8 (cols), not 9"),
         ({"scratchpad_bytes": 16385}, "scratchpad_bytes must be a multiple of 8 (banks), not 16385"),
         ({"scratchpad_bytes": 1 << 21}, "scratchpad_bytes must be a whole number from 128 to 1048576"),

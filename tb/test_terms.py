@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from weft.terms import DIGITS, Budget, Encoding, decode, encode, keep, term_count
+from weft.hw.spec.pe import Encoding, TermBudget
+from weft.terms import DIGITS, decode, encode, keep, term_count
 
 EVERY = np.arange(-255, 256)
 
@@ -88,7 +89,7 @@ def test_ties_go_to_the_lowest_index():
 )
 def test_rejects(fields, message):
     with pytest.raises(ValueError, match=message):
-        Budget(**fields)
+        TermBudget(**fields)
 
 
 def test_rejects_large_numbers():

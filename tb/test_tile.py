@@ -9,8 +9,9 @@ from cocotb.triggers import RisingEdge
 from cocotb.utils import get_sim_time
 
 from harness import parameters, reset, run, send
-from weft.hw.spec.pe import Precision
+from weft.hw.spec.pe import Encoding, Precision, TermBudget
 from weft.hw.tile import Tile
+from weft.terms import keep
 
 POSITION_BITS = 6
 FULL = Precision()
@@ -43,8 +44,10 @@ async def results(dut, component, count):
     shape = component.o.payload.shape()
     while len(sums[-1]) < count:
         await RisingEdge(dut.clk)
-        payload = shape.from_bits(int(dut.o__payload.value))
         valid = [int(dut.o__valid.value), *valid[:-1]]
+        if not any(valid):
+            continue
+        payload = shape.from_bits(int(dut.o__payload.value))
         if valid[0]:
             tags.append(payload.tag)
         for column in range(component.cols):
@@ -69,7 +72,7 @@ async def multiply(dut, component, work, *, precision=FULL, give=0.0, load=0.0):
     busy = cocotb.start_soon(busy_cycles(dut))
     await send(dut, "i", beats, layout=component.i.payload.shape(), pause=give)
     sums, tags = await collected
-    np.testing.assert_array_equal(sums, np.concatenate([x @ weights for weights, x in work]))
+    np.testing.assert_array_equal(sums, np.concatenate([product(component, x, weights, precision) for weights, x in work]))
     for beat, tag in zip(beats, tags, strict=True):
         assert (tag.address, tag["first"], tag["last"]) == (beat["tag"]["address"], beat["tag"]["first"], beat["tag"]["last"])
     busy.cancel()
@@ -87,8 +90,24 @@ async def busy_cycles(dut):
 
 def precisions(component):
     """Those that make a difference to the kind of PE."""
-    found = {component.kind.settings(p): p for p in [FULL, *(Precision(activation_bits=bits) for bits in (1, 4, 5))]}
-    return list(found.values())
+    budgets = [
+        TermBudget(group=8, weight_terms=4, data_terms=1, encoding=Encoding.HESE),
+        TermBudget(group=8, weight_terms=12, data_terms=2, encoding=Encoding.NAF),
+        TermBudget(group=4, weight_terms=5, data_terms=3, encoding=Encoding.HESE),
+        TermBudget(group=2, weight_terms=8, data_terms=5, encoding=Encoding.HESE),
+        TermBudget(group=1, weight_terms=1, data_terms=1, encoding=Encoding.NAF),
+    ]
+    everything = [FULL, *(Precision(activation_bits=bits) for bits in (1, 4, 5)), *(Precision(terms=budget) for budget in budgets)]
+    return list({component.kind.settings(p): p for p in everything}.values())
+
+
+def product(component, x, weights, precision):
+    """What the tile computes: the plain product, of what terms a term PE keeps."""
+    if component.kind.group > 1:
+        budget = precision.terms
+        weights = keep(weights.T, group=budget.group, terms=budget.weight_terms, encoding=budget.encoding).T
+        x = keep(x[..., None], group=1, terms=budget.data_terms, encoding=budget.encoding)[..., 0]
+    return x @ weights
 
 
 @cocotb.test()
@@ -119,7 +138,7 @@ async def leaves_no_bubble(dut):
 @pytest.mark.parametrize(
     ("pe", "rows", "cols", "multipliers"),
     [("mac", 1, 1, None), ("mac", 3, 5, 7), ("mac", 8, 4, 32), ("mac", 16, 2, 0), ("bitserial", 1, 1, None), ("bitserial", 5, 3, None),
-     ("bitserial", 16, 2, None)],
+     ("bitserial", 16, 2, None), ("term", 1, 1, None), ("term", 5, 3, None)],
 )  # fmt: skip
 def test_tile(pe, rows, cols, multipliers):
     component = Tile(rows=rows, cols=cols, pe=pe, position_bits=POSITION_BITS, multipliers=multipliers)
@@ -131,7 +150,7 @@ def test_tile(pe, rows, cols, multipliers):
     [
         ({"rows": 0}, "rows must be 1 or more, not 0"),
         ({"cols": 0}, "cols must be 1 or more, not 0"),
-        ({"pe": "abacus"}, "pe must be one of mac, bitserial, not 'abacus'"),
+        ({"pe": "abacus"}, "pe must be one of mac, bitserial, term, not 'abacus'"),
         ({"multipliers": 7}, "multipliers must be 0 to 6 (rows × cols), not 7"),
     ],
 )

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from amaranth.lib import data
+
 from weft.hw.pe.contract import PeArray
 from weft.hw.spec.pe import PE_KINDS
 
 __all__ = ["KINDS", "create"]
 
-KINDS = {"mac": "weft.hw.pe.mac", "bitserial": "weft.hw.pe.bitserial"}
+KINDS = {"mac": "weft.hw.pe.mac", "bitserial": "weft.hw.pe.bitserial", "term": "weft.hw.pe.term"}
 """The module of each kind."""
 
 
-def create(kind: str, *, rows: int, cols: int, sum_bits: int, multipliers: int) -> PeArray:
+def create(kind: str, *, rows: int, cols: int, sum_bits: int, multipliers: int, tag: data.Layout) -> PeArray:
     """The array of a kind."""
     array: type[PeArray] = import_module(KINDS[kind]).Array
-    return array(PE_KINDS[kind], rows=rows, cols=cols, sum_bits=sum_bits, multipliers=multipliers)
+    return array(PE_KINDS[kind], rows=rows, cols=cols, sum_bits=sum_bits, multipliers=multipliers, tag=tag)

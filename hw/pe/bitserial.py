@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amaranth.hdl import Array as Choice
 from amaranth.hdl import Module, Mux, Signal, signed
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -44,8 +44,8 @@ class BitSerial(wiring.Component):
 class PlaneFeeder(Feeder):
     """Beats become bit planes, the sign's first; the beats' setting is the number of bits, 1 to 8."""
 
-    def __init__(self, *, rows: int):
-        super().__init__(rows=rows, activation=1)
+    def __init__(self, *, rows: int, tag: data.Layout):
+        super().__init__(rows=rows, activation=1, tag=tag)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -58,6 +58,7 @@ class PlaneFeeder(Feeder):
             wave.first.eq(first),
             wave.last.eq(left == 1),
             wave.swap.eq(beat.swap & first),
+            wave.tag.eq(beat.tag),
             ready.eq((left == 0) | (wave.last & self.o.ready)),
             self.i.ready.eq(ready),
             *(wave.activations[row].eq(Choice(beat.data[row])[(left - 1)[:3]]) for row in range(self.rows)),
@@ -93,7 +94,7 @@ class Array(PeArray):
         return BitSerial(sum_bits=self.partial_bits)
 
     def feeder(self) -> PlaneFeeder:
-        return PlaneFeeder(rows=self.rows)
+        return PlaneFeeder(rows=self.rows, tag=self.tag)
 
     def foot(self) -> Horner:
         return Horner(partial_bits=self.partial_bits, sum_bits=self.sum_bits)

@@ -54,14 +54,15 @@ class PeSignature(wiring.Signature):
         )
 
 
-def beat_shape(elements: int) -> data.StructLayout:
-    """What a feeder takes: ``elements`` int8 values, whether weights are swapped with them, the layer's settings."""
-    return data.StructLayout({"data": data.ArrayLayout(signed(8), elements), "swap": 1, "settings": BEAT_SETTING_BITS})
+def beat_shape(elements: int, tag: data.Layout) -> data.StructLayout:
+    """What a feeder takes: ``elements`` int8 values, whether weights are swapped with them, the layer's settings, a tag."""
+    values = data.ArrayLayout(signed(8), elements)
+    return data.StructLayout({"data": values, "swap": 1, "settings": BEAT_SETTING_BITS, "tag": tag})
 
 
-def wave_shape(activation: ShapeLike, rows: int) -> data.StructLayout:
-    """What a feeder gives each cycle: activations for every row; ``first`` and ``last`` of their beat; ``swap`` with the first."""
-    return data.StructLayout({"activations": data.ArrayLayout(activation, rows), "swap": 1, "first": 1, "last": 1})
+def wave_shape(activation: ShapeLike, rows: int, tag: data.Layout) -> data.StructLayout:
+    """What a feeder gives each cycle: activations for every row; ``first`` and ``last`` of their beat; ``swap`` with the first; its tag."""
+    return data.StructLayout({"activations": data.ArrayLayout(activation, rows), "swap": 1, "first": 1, "last": 1, "tag": tag})
 
 
 def slot_shape(weight: ShapeLike, cols: int, slots: int) -> data.StructLayout:
@@ -77,13 +78,16 @@ class Feeder(wiring.Component):
     i : In(stream)
         Beats, see :func:`beat_shape`.
     o : Out(stream)
-        Waves, see :func:`wave_shape`; those of a beat follow each other, and ``settings`` of the beat hold until its last is taken.
+        Waves, see :func:`wave_shape`; once the first of a beat is taken, the others follow each other.
     """
 
-    def __init__(self, *, rows: int, group: int = 1, activation: ShapeLike = INT8):
+    def __init__(self, *, rows: int, tag: data.Layout, group: int = 1, activation: ShapeLike = INT8):
         self.rows = rows
         super().__init__(
-            {"i": In(stream.Signature(beat_shape(rows * group))), "o": Out(stream.Signature(wave_shape(activation, rows)))}
+            {
+                "i": In(stream.Signature(beat_shape(rows * group, tag))),
+                "o": Out(stream.Signature(wave_shape(activation, rows, tag))),
+            }
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -96,6 +100,7 @@ class Feeder(wiring.Component):
             wave.swap.eq(self.i.payload.swap),
             wave.first.eq(1),
             wave.last.eq(1),
+            wave.tag.eq(self.i.payload.tag),
         ]
         return m
 
@@ -140,9 +145,12 @@ class PeArray:
         Width of the sums below the array.
     multipliers : int
         PEs that may use hardware multipliers.
+    tag : Layout
+        What goes with a beat.
     """
 
-    def __init__(self, kind: PeKind, *, rows: int, cols: int, sum_bits: int, multipliers: int):
+    def __init__(self, kind: PeKind, *, rows: int, cols: int, sum_bits: int, multipliers: int, tag: data.Layout):
+        self.tag = tag
         self.kind, self.rows, self.cols, self.sum_bits, self.multipliers = kind, rows, cols, sum_bits, multipliers
 
     def pe(self, row: int, column: int) -> wiring.Component:
@@ -151,7 +159,7 @@ class PeArray:
 
     def feeder(self) -> wiring.Component:
         """Makes waves of beats, as :class:`Feeder`."""
-        return Feeder(rows=self.rows)
+        return Feeder(rows=self.rows, tag=self.tag)
 
     def loader(self) -> wiring.Component:
         """Makes slots of words, as :class:`Loader`."""

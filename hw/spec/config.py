@@ -107,7 +107,7 @@ class Config:
     @property
     def banks(self) -> int:
         """Byte-wide banks of the scratchpad, a power of two."""
-        return ceil_pow2(max(self.beat_bytes, self.lanes))
+        return ceil_pow2(max(self.rows, self.lanes))
 
     @property
     def weight_word_bytes(self) -> int:

@@ -4,13 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
 
-__all__ = ["BEAT_SETTING_BITS", "PE_KINDS", "WEIGHT_SETTING_BITS", "PeKind", "Precision", "Settings"]
+__all__ = [
+    "BEAT_SETTING_BITS", "PE_KINDS", "TERM_BEATS", "TERM_GROUP", "TERM_SLOTS", "TERM_WEIGHTS", "WEIGHT_SETTING_BITS", "Encoding", "PeKind",
+    "Precision", "Settings", "TermBudget", "TermFields",
+]  # fmt: skip
 
 BEAT_SETTING_BITS = 24
 """Of a layer's settings that go with its beats."""
 WEIGHT_SETTING_BITS = 16
 """Of a layer's settings that go with its weights."""
+
+
+class Encoding(IntEnum):
+    """How a magnitude becomes terms ±2^e; a negative number's terms are those of its magnitude, negated."""
+
+    HESE = 0
+    """From neighbouring bits, in parallel: a run of ones becomes 2^(top + 1) − 2^bottom, a lone one stays."""
+    NAF = 1
+    """Non-adjacent form: the fewest terms that there can be."""
+    BINARY = 2
+    """The magnitude's bits. For comparison; the hardware has the other two."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TermBudget:
+    """How many terms a layer keeps.
+
+    Raises
+    ------
+    ValueError
+        If a field is out of range.
+    """
+
+    group: int = 8
+    """g: weights of consecutive input channels that share a budget, 1 to 16."""
+    weight_terms: int = 32
+    """k: terms that a group of weights keeps, 1 to 256."""
+    data_terms: int = 4
+    """s: terms that an activation keeps, 1 to 8."""
+    encoding: Encoding = Encoding.NAF
+
+    def __post_init__(self) -> None:
+        for name, most in (("group", 16), ("weight_terms", 256), ("data_terms", 8)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+                raise ValueError(f"{name} must be a whole number from 1 to {most}, not {value!r}")
+        if self.encoding not in set(Encoding):
+            raise ValueError(f"encoding must be one of {', '.join(e.name for e in Encoding)}, not {self.encoding!r}")
+
+    @property
+    def pairs(self) -> int:
+        """Term pairs that a group's product takes at most: k · s."""
+        return self.weight_terms * self.data_terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +66,8 @@ class Precision:
 
     activation_bits: int = 8
     """Activations lie within −2^(bits − 1) to 2^(bits − 1) − 1; 1 to 8."""
+    terms: TermBudget = TermBudget()
+    """The default keeps every term."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.activation_bits <= 8:
@@ -55,6 +104,41 @@ class PeKind:
     """Cycles in which one row of the tile takes its weights."""
 
 
+TermFields = dict[str, tuple[int, int]]
+"""Fields of settings: lowest bit and width."""
+
+TERM_GROUP = 8
+"""Weights that one term MAC holds."""
+TERM_SLOTS = 32
+"""Weight terms that one term MAC holds at most: all of them, in non-adjacent form."""
+TERM_BEATS: TermFields = {"slots": (0, 6), "terms": (8, 4), "naf": (12, 1)}
+"""Weight terms of a PE; terms of an activation; whether those are in non-adjacent form."""
+TERM_WEIGHTS: TermFields = {"terms": (0, 6), "log2_group": (6, 2), "naf": (8, 1)}
+"""Terms of a group; log2 of its weights; whether those are in non-adjacent form."""
+
+
+def _term_settings(precision: Precision) -> Settings:
+    budget = precision.terms
+    if budget.group not in (1, 2, 4, 8):
+        raise ValueError(f"a term PE takes groups of 1, 2, 4 or 8 weights, not {budget.group}")
+    if budget.encoding not in (Encoding.HESE, Encoding.NAF):
+        raise ValueError(f"a term PE encodes in HESE or NAF, not in {budget.encoding.name}")
+    slots = budget.weight_terms * (TERM_GROUP // budget.group)
+    if slots > TERM_SLOTS:
+        most = TERM_SLOTS * budget.group // TERM_GROUP
+        raise ValueError(f"a term PE holds at most {most} terms of a group of {budget.group} weights, not {budget.weight_terms}")
+    naf = int(budget.encoding == Encoding.NAF)
+    return Settings(
+        beats=slots | budget.data_terms << 8 | naf << 12,
+        weights=budget.weight_terms | (budget.group.bit_length() - 1) << 6 | naf << 8,
+    )
+
+
+def _term_row_cycles(settings: Settings) -> int:
+    """Each group takes three cycles besides its terms, a row one more; or as long as its words take to come in."""
+    return max(TERM_GROUP, 1 + (TERM_GROUP >> (settings.weights >> 6 & 3)) * ((settings.weights & 63) + 3))
+
+
 PE_KINDS: dict[str, PeKind] = {
     "mac": PeKind(latency=5),
     "bitserial": PeKind(
@@ -63,6 +147,15 @@ PE_KINDS: dict[str, PeKind] = {
         foot=1,
         settings=lambda precision: Settings(beats=precision.activation_bits),
         beat_cycles=lambda settings: settings.beats,
+    ),
+    "term": PeKind(
+        group=TERM_GROUP,
+        latency=3,
+        feed=2,
+        foot=1,
+        settings=_term_settings,
+        beat_cycles=lambda settings: (settings.beats & 63) * (settings.beats >> 8 & 15),
+        row_cycles=_term_row_cycles,
     ),
 }
 """Every kind of processing element, by the name that :attr:`weft.hw.spec.config.Config.pe` takes."""

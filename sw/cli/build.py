@@ -20,6 +20,7 @@ def verilog(
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
     preset: Annotated[str, typer.Option(help="PRESET[,field=value…], as small,rows=8,cols=16.")] = "small",
     part: Annotated[str, typer.Option(help="accelerator (with a serial port), accelerator-bytes, tile, …")] = "accelerator",
+    widths: Annotated[str | None, typer.Option(help="Of part bitserial-multiplier: bits of its factors, as 8x8 or 12x4.")] = None,
 ) -> None:
     """Writes the accelerator, or a part of it, as Verilog."""
     config = parse_config(preset)
@@ -29,10 +30,18 @@ def verilog(
         raise WeftError(f"writing Verilog needs Amaranth ({error}); run: pip install 'weft[sim]'") from error
     if part not in export.PARTS:
         raise WeftError(f"{part!r} is no part; there are {', '.join(export.PARTS)}")
+    options = {}
+    if widths is not None:
+        if part != "bitserial-multiplier":
+            raise WeftError("--widths belongs to --part bitserial-multiplier; leave it out, or choose that part")
+        a, cross, b = widths.partition("x")
+        if not (cross and a.isdigit() and b.isdigit()):
+            raise WeftError(f"--widths {widths!r} is not of the form AxB, as 8x8")
+        options["widths"] = int(a), int(b)
     with console.status(f"generating {part} of {preset} …"):
         name = "weft" if part.startswith("accelerator") else f"weft_{part.replace('-', '_')}"
         header = f"Weft {part}, generated from {preset} (configuration {config.digest}).\nApache-2.0."
-        text = export.verilog(export.PARTS[part](config), name=name, header=header)
+        text = export.verilog(export.PARTS[part](config, **options), name=name, header=header)
     with replacing(output) as file:
         file.write(text)
     console.print(f"{output}: module {name}, {text.count(chr(10)):,} lines; its ports are described at the top")

@@ -1,0 +1,348 @@
+"""The term MAC: products of numbers as sums of signed powers of two, as many as a layer's budget allows."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array as Choice
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from weft.hw.pe.contract import Feeder, Loader, PeArray, PeSignature
+from weft.hw.spec.pe import TERM_BEATS, TERM_GROUP, TERM_SLOTS, TERM_WEIGHTS, TermFields
+
+__all__ = ["Array", "TermEncoder", "TermFeeder", "TermLoader", "TermMac", "Total"]
+
+EXPONENTS = 8
+"""Of an int8's terms: 0 to 7."""
+TERM = data.StructLayout({"valid": 1, "negative": 1, "exponent": 3})
+WEIGHT_TERM = data.StructLayout({"valid": 1, "negative": 1, "exponent": 3, "index": ceil_log2(TERM_GROUP)})
+ACTIVATION = data.StructLayout({"terms": data.ArrayLayout(TERM, TERM_GROUP), "slot": range(TERM_SLOTS)})
+
+
+def _fields(layout: TermFields, settings: Value) -> dict[str, Value]:
+    """Settings taken apart."""
+    return {name: settings[low : low + width] for name, (low, width) in layout.items()}
+
+
+class TermEncoder(wiring.Component):
+    """The signed digits of an int8: ``i = Σ (positive[e] − negative[e])·2^e``. Combinational.
+
+    Members
+    -------
+    i : In
+        The number.
+    naf : In(1)
+        Non-adjacent form; else HESE. Definition: :func:`weft.terms.encode`.
+    positive, negative : Out
+        A bit per power of two.
+    """
+
+    def __init__(self) -> None:
+        digits = {"positive": Out(EXPONENTS), "negative": Out(EXPONENTS)}
+        super().__init__({"i": In(signed(8)), "naf": In(1), **digits})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        magnitude, tripled = Signal(8), Signal(10)
+        m.d.comb += [magnitude.eq(Mux(self.i[-1], -self.i, self.i)), tripled.eq(magnitude + (magnitude << 1))]
+        bits = Cat(Const(0, 2), magnitude, Const(0, 2))
+        for e in range(EXPONENTS):
+            lower, below, here, above = bits[e : e + 4]
+            high = Mux(self.naf, tripled[e + 1] & ~above, (~above & here & ~below) | (~here & below & lower))
+            low = Mux(self.naf, above & ~tripled[e + 1], above & here & ~below)
+            m.d.comb += [
+                self.positive[e].eq(Mux(self.i[-1], low, high)),
+                self.negative[e].eq(Mux(self.i[-1], high, low)),
+            ]
+        return m
+
+
+class TermMac(wiring.Component):
+    """Adds the product of one weight term and one activation term to the partial sum. Contract: :class:`~weft.hw.pe.contract.PeSignature`.
+
+    Latency 3 cycles: the weight term from its memory, the term of the activation that it belongs to, the sum. A product of two terms is one
+    bit, so that a PE needs neither a shifter nor an accumulator: the sums of a beat's cycles are added up at the array's foot
+    (:class:`Total`).
+
+    Parameters
+    ----------
+    sum_bits : int
+        Width of a partial sum: 16 + log2(rows).
+    """
+
+    def __init__(self, *, sum_bits: int):
+        super().__init__(PeSignature(activation=ACTIVATION, weight=WEIGHT_TERM, slots=TERM_SLOTS, sum_bits=sum_bits))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for name in ("activation", "swap", "weight", "capture"):
+            m.d.sync += getattr(self, f"{name}_o").eq(getattr(self, f"{name}_i"))
+        # One half of the memory has the current weights, the other takes in the next ones.
+        m.submodules.weights = memory = Memory(shape=WEIGHT_TERM, depth=2 * TERM_SLOTS, init=[], attrs={"ram_style": "distributed"})
+        write, read = memory.write_port(), memory.read_port(domain="comb")
+        before, half = Signal(), Signal()
+        weight = Signal(WEIGHT_TERM)
+        m.d.comb += [
+            half.eq(before ^ self.swap_i),
+            read.addr.eq(Cat(self.activation_i.slot, half)),
+            write.addr.eq(Cat(self.capture_i.slot, ~half)),
+            write.data.eq(self.weight_i),
+            write.en.eq(self.capture_i.valid),
+        ]
+        m.d.sync += [before.eq(half), weight.eq(read.data)]
+
+        # `exponent` 15 is no term.
+        term, exponent, negative = Signal(TERM), Signal(4), Signal()
+        m.d.comb += term.eq(Choice(self.activation_o.terms[index].as_value() for index in range(TERM_GROUP))[weight.index])
+        m.d.sync += [
+            exponent.eq(Mux(weight.valid & term.valid, weight.exponent + term.exponent, 15)),
+            negative.eq(weight.valid & term.valid & (weight.negative ^ term.negative)),
+        ]
+        power = Signal(2 * EXPONENTS - 1)
+        m.d.comb += [power[e].eq(exponent == e) for e in range(len(power))]
+        m.d.sync += self.sum_o.eq(self.sum_i + (power ^ negative.replicate(len(self.sum_o))).as_signed() + negative)
+        return m
+
+
+class TermFeeder(Feeder):
+    """Beats become slices of terms: each activation's largest in the first, its next in the second; each slice for every weight term.
+
+    Settings: :data:`weft.hw.spec.pe.TERM_BEATS`. The next beat is encoded while the last slice of this one is used.
+    """
+
+    def __init__(self, *, rows: int, tag: data.Layout):
+        super().__init__(rows=rows, group=TERM_GROUP, activation=ACTIVATION, tag=tag)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        count = self.rows * TERM_GROUP
+        settings = _fields(TERM_BEATS, self.i.payload.settings)
+        # What is left of a beat's digits, and how many slices are to be taken of them.
+        held = Signal(data.StructLayout({"slots": 6, "swap": 1, "first": 1, "tag": self.i.payload.tag.shape()}))
+        positive = [Signal(EXPONENTS, name=f"positive_{index}") for index in range(count)]
+        negative = [Signal(EXPONENTS, name=f"negative_{index}") for index in range(count)]
+        slices, slot, left = Signal(4), Signal(range(TERM_SLOTS)), Signal(6)
+        wave = self.o.payload
+        terms = Signal(data.ArrayLayout(TERM, count))
+        last_slice, advance, take = Signal(), Signal(), Signal()
+        m.d.comb += [
+            self.o.valid.eq(left != 0),
+            advance.eq((left == 0) | ((left == 1) & self.o.ready)),
+            take.eq(advance & (slices != 0)),
+            self.i.ready.eq((slices == 0) | (take & (slices == 1))),
+            wave.last.eq(last_slice & (left == 1)),
+            *(wave.activations[row].slot.eq(slot) for row in range(self.rows)),
+            *(wave.activations[index // TERM_GROUP].terms[index % TERM_GROUP].eq(terms[index]) for index in range(count)),
+        ]
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += [left.eq(left - 1), slot.eq(slot + 1), wave.first.eq(0), wave.swap.eq(0)]
+        with m.If(take):
+            m.d.sync += [
+                left.eq(held.slots), slot.eq(0), slices.eq(slices - 1), last_slice.eq(slices == 1),
+                wave.first.eq(held.first), wave.swap.eq(held.first & held.swap), held.first.eq(0), wave.tag.eq(held.tag),
+            ]  # fmt: skip
+        for index in range(count):
+            largest = Signal(EXPONENTS, name=f"largest_{index}")
+            digits = positive[index] | negative[index]
+            m.d.comb += largest.eq(_highest(digits))
+            with m.If(take):
+                m.d.sync += [
+                    terms[index].valid.eq(digits.any()),
+                    terms[index].negative.eq((negative[index] & largest).any()),
+                    terms[index].exponent.eq(_number(largest)),
+                    positive[index].eq(positive[index] & ~largest),
+                    negative[index].eq(negative[index] & ~largest),
+                ]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [
+                slices.eq(settings["terms"]), held.slots.eq(settings["slots"]), held.first.eq(1),
+                held.swap.eq(self.i.payload.swap), held.tag.eq(self.i.payload.tag),
+            ]  # fmt: skip
+        for index in range(count):
+            m.submodules[f"encoder_{index}"] = encoder = TermEncoder()
+            m.d.comb += [encoder.i.eq(self.i.payload.data[index]), encoder.naf.eq(settings["naf"])]
+            with m.If(self.i.valid & self.i.ready):
+                m.d.sync += [positive[index].eq(encoder.positive), negative[index].eq(encoder.negative)]
+        return m
+
+
+class Selector(wiring.Component):
+    """The terms of a group of weights, largest first, of equal ones the lowest index first: one per ``step``.
+
+    Members
+    -------
+    load : In(1), words : In
+        Takes a PE's weights in and encodes them, ``naf`` or HESE.
+    begin : In(1), mask : In
+        Begins with the weights whose bits are set. The first term is out 3 cycles later.
+    step : In(1)
+        Goes on to the next term.
+    o : Out
+        The term; invalid when there are no more.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "load": In(1),
+                "words": In(data.ArrayLayout(signed(8), TERM_GROUP)),
+                "naf": In(1),
+                "begin": In(1),
+                "mask": In(TERM_GROUP),
+                "step": In(1),
+                "o": Out(WEIGHT_TERM),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        # Per exponent: which weights have a term there, and which a negative one.
+        rows = [Signal(data.StructLayout({"any": TERM_GROUP, "negative": TERM_GROUP}), name=f"row_{e}") for e in range(EXPONENTS)]
+        for index in range(TERM_GROUP):
+            m.submodules[f"encoder_{index}"] = encoder = TermEncoder()
+            m.d.comb += [encoder.i.eq(self.words[index]), encoder.naf.eq(self.naf)]
+            with m.If(self.load):
+                for e, row in enumerate(rows):
+                    m.d.sync += [
+                        row.any[index].eq(encoder.positive[e] | encoder.negative[e]),
+                        row.negative[index].eq(encoder.negative[e]),
+                    ]
+        # Rows with terms that are still to come; the next such row; the row whose terms are given now.
+        row_shape = data.StructLayout({"exponent": 3, **rows[0].shape().members})
+        waiting, following, current = Signal(EXPONENTS), Signal(row_shape), Signal(row_shape)
+        chosen, lowest, fetch = Signal(EXPONENTS), Signal(TERM_GROUP), Signal()
+        begun, fill = Signal(), Signal()
+        m.d.comb += [chosen.eq(_highest(waiting)), lowest.eq(current.any & -current.any), fetch.eq(begun | fill)]
+        m.d.sync += [begun.eq(self.begin), fill.eq(begun)]
+        with m.If(self.begin):
+            m.d.sync += [waiting[e].eq((row.any & self.mask).any()) for e, row in enumerate(rows)]
+            m.d.sync += current.any.eq(0)
+        with m.If(self.step):
+            m.d.sync += current.any.eq(current.any & ~lowest)
+            m.d.comb += fetch.eq((current.any & ~lowest) == 0)
+        with m.If(fetch):
+            m.d.sync += [current.eq(following), waiting.eq(waiting & ~chosen), following.exponent.eq(_number(chosen))]
+            for name in ("any", "negative"):
+                words = [Mux(chosen[e], row[name], 0) for e, row in enumerate(rows)]
+                total: Value = Const(0, TERM_GROUP)
+                for word in words:
+                    total = total | word
+                m.d.sync += following[name].eq(total & self.mask)
+        m.d.comb += [
+            self.o.valid.eq(current.any.any()),
+            self.o.negative.eq((current.negative & lowest).any()),
+            self.o.exponent.eq(current.exponent),
+            self.o.index.eq(_number(lowest)),
+        ]
+        return m
+
+
+class TermLoader(Loader):
+    """Words become the largest terms of each group. Settings: :data:`weft.hw.spec.pe.TERM_WEIGHTS`.
+
+    A group takes ``terms + 3`` cycles; the words of the next PE come in meanwhile.
+    """
+
+    def __init__(self, *, cols: int):
+        super().__init__(cols=cols, weight=WEIGHT_TERM, slots=TERM_SLOTS)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        index, full = Signal(range(TERM_GROUP)), Signal()
+        arriving = Signal(self.i.payload.settings.shape())
+        words = [Signal(data.ArrayLayout(signed(8), TERM_GROUP), name=f"words_{column}") for column in range(self.cols)]
+        load, begin, step = Signal(), Signal(), Signal()
+        m.d.comb += self.i.ready.eq(~full | load)
+        with m.If(load):
+            m.d.sync += full.eq(0)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [index.eq(index + 1), arriving.eq(self.i.payload.settings), full.eq(index == TERM_GROUP - 1)]
+            for column, held in enumerate(words):
+                m.d.sync += held.as_value().eq(Cat(held.as_value()[8:], self.i.payload.word[column]))
+
+        settings = Signal(self.i.payload.settings.shape())
+        fields = _fields(TERM_WEIGHTS, settings)
+        mask, slot, left, fill = Signal(TERM_GROUP), Signal(range(TERM_SLOTS)), Signal(6), Signal(2)
+        size = Signal(TERM_GROUP)
+        m.d.comb += size.eq((1 << (1 << _fields(TERM_WEIGHTS, arriving)["log2_group"])) - 1)
+        with m.FSM():
+            with m.State("idle"):
+                with m.If(full):
+                    m.d.comb += load.eq(1)
+                    m.d.sync += [settings.eq(arriving), mask.eq(size), slot.eq(0)]
+                    m.next = "begin"
+            with m.State("begin"):
+                m.d.comb += begin.eq(1)
+                m.d.sync += [fill.eq(2), left.eq(fields["terms"])]
+                m.next = "fill"
+            with m.State("fill"):
+                m.d.sync += fill.eq(fill - 1)
+                with m.If(fill == 1):
+                    m.next = "give"
+            with m.State("give"):
+                m.d.comb += [self.o.valid.eq(1), step.eq(self.o.ready)]
+                m.d.comb += self.o.payload.last.eq((left == 1) & mask[-1])
+                with m.If(self.o.ready):
+                    m.d.sync += [left.eq(left - 1), slot.eq(slot + 1)]
+                    with m.If(left == 1):
+                        m.next = "begin"
+                        for log2_group in range(ceil_log2(TERM_GROUP) + 1):
+                            with m.If(fields["log2_group"] == log2_group):
+                                m.d.sync += mask.eq(mask << (1 << log2_group))
+                        with m.If(mask[-1]):
+                            m.next = "idle"
+        m.d.comb += self.o.payload.slot.eq(slot)
+        for column, held in enumerate(words):
+            m.submodules[f"selector_{column}"] = selector = Selector()
+            m.d.comb += [
+                selector.words.eq(held), selector.naf.eq(_fields(TERM_WEIGHTS, arriving)["naf"]), selector.load.eq(load),
+                selector.begin.eq(begin), selector.mask.eq(mask), selector.step.eq(step),
+                self.o.payload.weights[column].eq(selector.o),
+            ]  # fmt: skip
+        return m
+
+
+class Total(wiring.Component):
+    """Adds up the cycles of a beat: ``o = first ? i : o + i``, a cycle later."""
+
+    def __init__(self, *, partial_bits: int, sum_bits: int):
+        super().__init__({"i": In(signed(partial_bits)), "first": In(1), "o": Out(signed(sum_bits))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.sync += self.o.eq(Mux(self.first, 0, self.o) + self.i)
+        return m
+
+
+class Array(PeArray):
+    """Encoders at both edges, one-bit products in between, totals below."""
+
+    @property
+    def partial_bits(self) -> int:
+        """Of one cycle's sum."""
+        return 16 + ceil_log2(self.rows)
+
+    def pe(self, row: int, column: int) -> TermMac:
+        return TermMac(sum_bits=self.partial_bits)
+
+    def feeder(self) -> TermFeeder:
+        return TermFeeder(rows=self.rows, tag=self.tag)
+
+    def loader(self) -> TermLoader:
+        return TermLoader(cols=self.cols)
+
+    def foot(self) -> Total:
+        return Total(partial_bits=self.partial_bits, sum_bits=self.sum_bits)
+
+
+def _highest(bits: Value) -> Value:
+    """The highest bit that is set, alone."""
+    return Cat(bit & ~bits[place + 1 :].any() if place + 1 < len(bits) else bit for place, bit in enumerate(bits))
+
+
+def _number(one_hot: Value) -> Value:
+    """The place of the only bit that is set; 0 if none is."""
+    width = ceil_log2(len(one_hot))
+    return Cat(Cat(one_hot[place] for place in range(len(one_hot)) if place >> bit & 1).any() for bit in range(width))
