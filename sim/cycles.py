@@ -66,14 +66,16 @@ class _Model:
                 starved += max(0, free - t.release_to_beat + t.release_to_free - ready)
                 ready = max(ready, free)
                 for _ in range(tiles):
-                    word = max(word, self.shadow_free) + load_cycles
+                    word = max(word, self.shadow_free - kind.lead) + load_cycles
                     waiting += max(0, word - ready)
                     ready = max(ready, word)
                     self.shadow_free = ready
                     ready += beats * max(beat_cycles, config.group)
                 self.last_beat = ready - 1
-                word = max(word, self.parameters_free) + PARAMETER_BYTES
-                opened = max(self.last_beat + t.beat_to_full, word + t.parameters_to_full, drained + t.reopen)
+                # A loader that is slower than its words has the last row's in advance.
+                arrived = max(word - kind.row_cycles(settings) + 1, self.parameters_free) + PARAMETER_BYTES
+                word = max(word, arrived + kind.restart)
+                opened = max(self.last_beat + t.beat_to_full, arrived + t.parameters_to_full, drained + t.reopen)
                 self.parameters_free = opened + t.open_to_free
                 lanes = -(-min(left, config.cols) // config.lanes)
                 drained = opened + beats * lanes

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -77,8 +78,9 @@ def run(component: wiring.Component, bench: str, *, tests: list[str] | None = No
             runner.build(
                 sources=[source], hdl_toplevel=TOP, build_dir=folder, always=True,
                 # Benches are short: the compiler's time counts, not the simulation's. One file, so no precompiled header.
-                build_args=[str(visible), "--no-public-flat-rw", "-Wno-fatal", "-Wno-lint", "-O1", "--x-assign", "unique", "--x-initial", "unique",
-                            "--output-split", "0", "-MAKEFLAGS", "VM_PARALLEL_BUILDS=0 OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0"],
+                build_args=[str(visible), "--no-public-flat-rw", "-Wno-fatal", "-Wno-lint", "-O1",
+                            "--x-assign", "unique", "--x-initial", "unique", "--output-split", "0",
+                            "-MAKEFLAGS", "VM_PARALLEL_BUILDS=0 OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0"],
                 log_file=folder / "build.log",
             )  # fmt: skip
             _share_runtime(folder, take=False)
@@ -127,8 +129,8 @@ def _ports(text: str, *directions: str) -> list[str]:
     """The top module's ports."""
     body = text[text.index(f"module {TOP}(") :]
     body = body[: body.index("endmodule")]
-    starts = tuple(f"{direction} " for direction in directions or ("input", "output"))
-    return [line.split()[-1].rstrip(";") for line in body.splitlines() if line.strip().startswith(starts)]
+    kinds = "|".join(directions or ("input", "output"))
+    return re.findall(rf"^\s*(?:{kinds})\s+(?:\[[^]]*\]\s+)?\\?(\S+?)\s*;", body, re.MULTILINE)
 
 
 def _check(results: Path) -> None:

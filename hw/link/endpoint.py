@@ -93,21 +93,28 @@ class Endpoint(wiring.Component):
         m.submodules.answer = answer = Answer(frame_bytes=frame_bytes)
         connect(m, answer.o, framer.i)
         m.d.comb += [answer.seq.eq(seq), answer.status.eq(status)]
+        # What the oldest frame is; a frame is decided on the cycle after it is seen.
+        hello, request, repeated = Signal(), Signal(), Signal()
+        m.d.sync += [
+            hello.eq(receiver.type == FrameType.HELLO),
+            request.eq(receiver.type == FrameType.REQUEST),
+            repeated.eq(session & (receiver.type == FrameType.REQUEST) & (receiver.seq == seq)),
+        ]
         with m.FSM():
             with m.State("idle"):
-                repeated = session & (receiver.type == FrameType.REQUEST) & (receiver.seq == seq)
-                known = (receiver.type == FrameType.REQUEST) | (receiver.type == FrameType.HELLO)
                 with m.If(receiver.valid):
-                    with m.If(~known):
-                        m.d.comb += receiver.done.eq(1)
-                    with m.Elif(repeated):
-                        m.next = "answer"
-                    with m.Else():
-                        m.d.comb += self.halt.eq(receiver.type == FrameType.HELLO)
-                        m.d.sync += [offset.eq(receiver.length), left.eq(receiver.length)]
-                        m.d.comb += answer.clear.eq(1)
-                        m.d.sync += [seq.eq(receiver.seq), session.eq(1), status.eq(Status.OK)]
-                        m.next = "header"
+                    m.next = "decide"
+            with m.State("decide"):
+                with m.If(~hello & ~request):
+                    m.d.comb += receiver.done.eq(1)
+                    m.next = "idle"
+                with m.Elif(repeated):
+                    m.next = "answer"
+                with m.Else():
+                    m.d.comb += [self.halt.eq(hello), answer.clear.eq(1)]
+                    m.d.sync += [offset.eq(receiver.length), left.eq(receiver.length)]
+                    m.d.sync += [seq.eq(receiver.seq), session.eq(1), status.eq(Status.OK)]
+                    m.next = "header"
             self._execute(m, receiver, payload, answer, left=left, status=status)
             with m.State("skip"):
                 # Nothing more of this frame is executed.

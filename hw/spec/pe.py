@@ -94,6 +94,12 @@ class PeKind:
     """Cycles from an activation at the PE's input to the partial sum that holds its product at the PE's output."""
     feed: int = 0
     """Cycles from a beat's arrival to its first wave."""
+    load: int = 0
+    """Cycles from the first word of a matrix to the time from which its rows take their cycles."""
+    lead: int = 0
+    """Cycles of a row's load that are spent before there is room for it."""
+    restart: int = 0
+    """Cycles from the end of a pause in the words to the time from which a row takes its cycles."""
     foot: int = 0
     """Cycles that the array's foot adds to a sum."""
     settings: Callable[[Precision], Settings] = lambda precision: Settings()
@@ -152,6 +158,9 @@ PE_KINDS: dict[str, PeKind] = {
         group=TERM_GROUP,
         latency=3,
         feed=2,
+        load=6,
+        lead=4,
+        restart=8,
         foot=1,
         settings=_term_settings,
         beat_cycles=lambda settings: (settings.beats & 63) * (settings.beats >> 8 & 15),
