@@ -7,7 +7,7 @@ hardware's adders do; what comes before the wrap is computed in 64 bits, where n
 from __future__ import annotations
 
 import math
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -18,6 +18,7 @@ from weft.hw.spec.descriptor import Rounding
 __all__ = ["conv2d", "fully_connected", "max_pool2d", "quantize_multiplier", "requantize", "windows"]
 
 Int8Array = NDArray[np.int8]
+Integers = NDArray[np.integer[Any]]
 Int32Array = NDArray[np.int32]
 Int64Array = NDArray[np.int64]
 Padding = tuple[tuple[int, int], tuple[int, int]]
@@ -84,8 +85,8 @@ def requantize(
 
 
 def conv2d(
-    x: Int8Array,
-    weights: Int8Array,
+    x: Integers,
+    weights: Integers,
     bias: ArrayLike,
     *,
     stride: tuple[int, int] = (1, 1),
@@ -130,7 +131,7 @@ def conv2d(
     return _wrap(sums + np.asarray(bias, np.int64))
 
 
-def fully_connected(x: Int8Array, weights: Int8Array, bias: ArrayLike, *, zero_point: int = 0) -> Int32Array:
+def fully_connected(x: Integers, weights: Integers, bias: ArrayLike, *, zero_point: int = 0) -> Int32Array:
     """The sums of a matrix product: ``bias[o] + Σ w[o, i] · (a[n, i] − zero_point)``; [N, I], [O, I] → [N, O]."""
     sums = (x.astype(np.int64) - zero_point) @ weights.astype(np.int64).T
     return _wrap(sums + np.asarray(bias, np.int64))

@@ -15,11 +15,10 @@ from weft.graph import Graph, Op, Reshape
 from weft.hw.spec.config import Config, parse_config
 from weft.hw.spec.counters import Counters
 from weft.hw.spec.descriptor import Descriptor
-from weft.hw.spec.pe import Precision
 from weft.model import Layer, Model, Part, Segment
 from weft.network import Network
 from weft.plan import plan
-from weft.precision import bits_for, value_ranges
+from weft.precision import precision, value_ranges
 from weft.quantize import quantize
 from weft.sim.cycles import predict
 
@@ -57,9 +56,7 @@ def compile(source: Source, config: Config | str = "small", *, calibration: Arra
             continue
         x, y = graph.tensors[op.inputs[0]], graph.tensors[op.output]
         kernel = lower.kernel_of(op, x, y, config)
-        # Padding is an activation too.
-        low, high = (pick(bound, kernel.padding) for pick, bound in zip((min, max), ranges[x.name], strict=True))
-        kernel = dataclasses.replace(kernel, precision=Precision(activation_bits=bits_for(low, high)))
+        kernel = dataclasses.replace(kernel, precision=precision(op, kernel, ranges[x.name], config))
         passes = _fastest(op, kernel, config, memory.addresses[x.name], memory.addresses[y.name])
         parts = [builder.add(op, piece) for piece in passes]
         layers.append(

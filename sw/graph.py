@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from weft import archive
+from weft.hw.spec.pe import Encoding, TermBudget
 from weft.ops import OPS, Conv2D, FullyConnected, GraphError, Int8Array, MaxPool2D, Op, Reshape, Tensor, require
 
 __all__ = ["Conv2D", "FullyConnected", "Graph", "GraphError", "MaxPool2D", "Op", "Reshape", "Tensor", "run"]
@@ -78,7 +79,7 @@ class Graph:
         try:
             records = archive.tuples(document)
             tensors = [Tensor(**fields) for fields in records["tensors"]]
-            ops = [OPS[fields.pop("op")](**fields) for fields in records["ops"]]
+            ops = [_op(fields) for fields in records["ops"]]
             return cls(
                 name=document["name"], tensors={tensor.name: tensor for tensor in tensors}, ops=ops,
                 inputs=document["inputs"], outputs=document["outputs"],
@@ -97,7 +98,16 @@ class Graph:
 
 
 def _fields(record: Any) -> dict[str, Any]:
-    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+    fields = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+    if fields.get("terms") is not None:
+        fields["terms"] = dataclasses.asdict(fields["terms"])
+    return fields
+
+
+def _op(fields: dict[str, Any]) -> Op:
+    if fields.get("terms") is not None:
+        fields["terms"] = TermBudget(**{**fields["terms"], "encoding": Encoding(fields["terms"]["encoding"])})
+    return OPS[fields.pop("op")](**fields)
 
 
 def run(graph: Graph, inputs: Mapping[str, Int8Array] | Int8Array, *, layers: bool = False) -> dict[str, Int8Array]:

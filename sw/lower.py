@@ -98,7 +98,7 @@ def _parameters(bias: NDArray[np.int64], multiplier: NDArray[np.int32], shift: N
 
 def _fold(op: Conv2D | FullyConnected, zero_point: int) -> NDArray[np.uint8]:
     """The parameters with the input's zero point in the bias: ``Σ w·(a − z) = Σ w·a − z·Σ w``."""
-    total = op.weights.astype(np.int64).reshape(len(op.weights), -1).sum(axis=1)
+    total = op.kept_weights.reshape(len(op.weights), -1).sum(axis=1)
     return _parameters(op.bias - zero_point * total, op.multiplier, op.shift)
 
 
@@ -109,8 +109,8 @@ def _conv2d(op: Conv2D, x: Tensor, y: Tensor, config: Config) -> Kernel:
     weights = op.weights
     reduction = (Dim(kernel_y, (op.dilation[0], 0)), Dim(kernel_x, (0, op.dilation[1] * channels)))
     run = channels
-    if op.dilation[1] == 1:
-        # Neighbouring pixels are neighbouring bytes: a kernel row is one run.
+    if op.dilation[1] == 1 and (op.terms is None or channels % op.terms.group == 0):
+        # Neighbouring pixels are neighbouring bytes: a kernel row is one run. A group of weights does not reach over a pixel's end.
         run = kernel_x * channels
         weights = weights.reshape(outputs, kernel_y, 1, run)
         reduction = (reduction[0], Dim(1, (0, 0)))
@@ -138,7 +138,7 @@ def _conv2d(op: Conv2D, x: Tensor, y: Tensor, config: Config) -> Kernel:
 def _fully_connected(op: FullyConnected, x: Tensor, y: Tensor, config: Config) -> Kernel:
     as_conv = Conv2D(
         name=op.name, input=op.input, output=op.output, weights=op.weights[:, None, None, :], bias=op.bias,
-        multiplier=op.multiplier, shift=op.shift, low=op.low, high=op.high, rounding=op.rounding,
+        multiplier=op.multiplier, shift=op.shift, low=op.low, high=op.high, rounding=op.rounding, terms=op.terms,
     )  # fmt: skip
     image = dataclasses.replace(x, shape=(1, 1, 1, x.shape[-1]))
     return _conv2d(as_conv, image, dataclasses.replace(y, shape=(1, 1, 1, y.shape[-1])), config)

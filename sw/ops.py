@@ -16,7 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from weft import terms
 from weft.hw.spec.descriptor import Rounding
+from weft.hw.spec.pe import TermBudget
 from weft.sim import golden
 
 __all__ = [
@@ -185,6 +187,18 @@ class _Weighted(Op):
     low: int = -128
     high: int = 127
     rounding: int = Rounding.DOUBLE
+    terms: TermBudget | None = None
+    """Terms that weights and activations keep: ``Σ w'·(a' − zero point)``, w' and a' being what :func:`weft.terms.keep` leaves of w
+    in groups of input channels at one kernel position, and of a. ``None``: everything is exact."""
+
+    @property
+    def kept_weights(self) -> NDArray[np.int64]:
+        """The weights as they count."""
+        return self.weights.astype(np.int64) if self.terms is None else terms.kept_weights(self.weights, self.terms)
+
+    def _kept(self, x: NDArray[np.generic]) -> NDArray[np.int64]:
+        """Activations as they count."""
+        return x.astype(np.int64) if self.terms is None else terms.kept_data(x, self.terms)
 
     def _check_parameters(self, dimensions: int) -> None:
         for field, dtype in [("weights", np.int8), ("bias", np.int32), ("multiplier", np.int32), ("shift", np.int8)]:
@@ -201,6 +215,9 @@ class _Weighted(Op):
         require(bool(normal.all()), self, "with a positive shift, a multiplier must be 0 or at least 2^30")
         require(bool(((self.shift >= -31) & (self.shift <= 30)).all()), self, "every shift must lie within -31 to 30")
         self._check_clamp(self.low, self.high)
+        require(
+            self.terms is None or isinstance(self.terms, TermBudget), self, f"terms must be a TermBudget or None, not {self.terms!r}"
+        )
         require(
             self.rounding in (Rounding.DOUBLE, Rounding.SINGLE),
             self, f"rounding must be Rounding.DOUBLE or Rounding.SINGLE, not {self.rounding!r}",
@@ -240,8 +257,8 @@ class Conv2D(_Weighted):
     def execute(self, tensors: Tensors, values: Values) -> Int8Array:
         zero_point = tensors[self.input].zero_point
         acc = golden.conv2d(
-            values[self.input], self.weights, self.bias, stride=self.stride, padding=self.padding,
-            dilation=self.dilation, pad_value=zero_point, zero_point=zero_point,
+            self._kept(values[self.input]), self.kept_weights, self.bias, stride=self.stride, padding=self.padding,
+            dilation=self.dilation, pad_value=int(self._kept(np.array(zero_point))), zero_point=zero_point,
         )  # fmt: skip
         return self._requantize(acc, tensors[self.output])
 
@@ -266,7 +283,7 @@ class FullyConnected(_Weighted):
 
     def execute(self, tensors: Tensors, values: Values) -> Int8Array:
         zero_point = tensors[self.input].zero_point
-        acc = golden.fully_connected(values[self.input], self.weights, self.bias, zero_point=zero_point)
+        acc = golden.fully_connected(self._kept(values[self.input]), self.kept_weights, self.bias, zero_point=zero_point)
         return self._requantize(acc, tensors[self.output])
 
     def macs(self, tensors: Tensors) -> int:

@@ -2,9 +2,53 @@
 
 from __future__ import annotations
 
-from weft.graph import Graph, MaxPool2D, Reshape
+import numpy as np
 
-__all__ = ["bits_for", "value_ranges"]
+from weft.errors import CompileError
+from weft.graph import Graph, MaxPool2D, Op, Reshape
+from weft.hw.spec.config import Config
+from weft.hw.spec.pe import TERM_GROUP, Encoding, Precision, TermBudget
+from weft.lower import Kernel
+from weft.terms import term_count
+
+__all__ = ["bits_for", "precision", "value_ranges"]
+
+
+def precision(op: Op, kernel: Kernel, values: tuple[int, int], config: Config) -> Precision:
+    """How precisely a device computes a layer: as its budget says, else no more than is exact.
+
+    Parameters
+    ----------
+    values
+        Least and largest value of the layer's input.
+
+    Raises
+    ------
+    CompileError
+        If the layer has a budget that the device's PEs do not know of or cannot keep.
+    """
+    # Padding is an activation too.
+    low, high = min(values[0], kernel.padding), max(values[1], kernel.padding)
+    budget = getattr(op, "terms", None)
+    if budget is not None and not config.pe_kind.budgets:
+        raise CompileError(
+            f"{op}: it keeps {budget.weight_terms} terms of a group, which pe={config.pe} cannot; use pe=term, or set its terms to None"
+        )
+    result = Precision(activation_bits=bits_for(low, high), terms=budget or _every_term(kernel, (low, high)))
+    try:
+        config.pe_kind.settings(result)
+    except ValueError as error:
+        raise CompileError(f"{op}: {error}") from error
+    return result
+
+
+def _every_term(kernel: Kernel, values: tuple[int, int]) -> TermBudget:
+    """The smallest budget that is exact: as many terms as the fullest group of weights and the fullest activation have."""
+    counts = term_count(kernel.weights, Encoding.NAF)
+    padded = np.pad(counts, [(0, 0)] * (counts.ndim - 1) + [(0, -counts.shape[-1] % TERM_GROUP)])
+    fullest = int(padded.reshape(-1, TERM_GROUP).sum(axis=1).max())
+    data = int(term_count(np.arange(values[0], values[1] + 1), Encoding.NAF).max())
+    return TermBudget(group=TERM_GROUP, weight_terms=max(1, fullest), data_terms=max(1, data), encoding=Encoding.NAF)
 
 
 def value_ranges(graph: Graph) -> dict[str, tuple[int, int]]:

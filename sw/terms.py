@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from weft.hw.spec.pe import Encoding
+from weft.hw.spec.pe import Encoding, TermBudget
 
-__all__ = ["DIGITS", "decode", "encode", "keep", "term_count"]
+__all__ = ["DIGITS", "decode", "encode", "keep", "kept_data", "kept_weights", "term_count"]
 
 DIGITS = 9
 """Digits of a number: exponents 0 to 8, for magnitudes up to 255."""
@@ -69,6 +69,16 @@ def keep(values: ArrayLike, *, group: int, terms: int, encoding: Encoding) -> ND
     flat = order.reshape(*order.shape[:-2], -1)
     chosen = np.where(np.cumsum(flat != 0, axis=-1) <= terms, flat, 0).reshape(order.shape)
     return decode(chosen.swapaxes(-1, -2)[..., ::-1]).reshape(padded.shape)[..., :count]
+
+
+def kept_weights(weights: ArrayLike, budget: TermBudget) -> NDArray[np.int64]:
+    """A layer's weights [O, …, I] with the terms that its budget leaves them."""
+    return keep(weights, group=budget.group, terms=budget.weight_terms, encoding=budget.encoding)
+
+
+def kept_data(values: ArrayLike, budget: TermBudget) -> NDArray[np.int64]:
+    """Activations with the terms that a budget leaves them."""
+    return keep(np.asarray(values)[..., None], group=1, terms=budget.data_terms, encoding=budget.encoding)[..., 0]
 
 
 def term_count(values: ArrayLike, encoding: Encoding) -> NDArray[np.int64]:

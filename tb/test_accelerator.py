@@ -1,5 +1,6 @@
 """The whole accelerator, over its link: random layers and corner cases, every tensor equal to the golden model's."""
 
+import dataclasses
 import os
 import random
 
@@ -11,6 +12,7 @@ from graphs import Builder, random_graph, random_input
 from weft.graph import run as golden
 from weft.hw.spec.config import parse_config
 from weft.hw.spec.descriptor import Rounding
+from weft.hw.spec.pe import Encoding, TermBudget
 
 SEED = int(os.environ.get("WEFT_SEED") or random.randrange(1, 2**31))
 CONFIGS = ["tiny", "tiny,rows=6,cols=5,lanes=3,positions=32", "tiny,pe=bitserial", "tiny,pe=term,weight_bytes=32768"]
@@ -150,3 +152,37 @@ def test_rejects_input(device, x, message):
     loaded = device.load(weft.compile(graph, device.config))
     with pytest.raises(weft.InputError, match=message):
         loaded.run(x)
+
+
+def with_terms(graph, budget):
+    """The graph with a budget in every layer that has weights."""
+    ops = [dataclasses.replace(op, terms=budget) if hasattr(op, "terms") else op for op in graph.ops]
+    return dataclasses.replace(graph, ops=ops)
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [
+        TermBudget(group=8, weight_terms=12, data_terms=2, encoding=Encoding.HESE),
+        TermBudget(group=4, weight_terms=3, data_terms=3, encoding=Encoding.NAF),
+        TermBudget(group=1, weight_terms=2, data_terms=1, encoding=Encoding.HESE),
+        TermBudget(group=8, weight_terms=1, data_terms=1, encoding=Encoding.NAF),
+    ],
+    ids=lambda budget: f"g{budget.group}k{budget.weight_terms}s{budget.data_terms}",
+)
+def test_term_budgets(device, budget):
+    """Reduced precision equals the golden model's, takes fewer cycles, and full precision is back with the next run."""
+    rng = np.random.default_rng(9)
+    # Channels that groups divide and others: groups do not reach over a pixel's end.
+    graph = Builder((6, 6, 8), rng).conv2d(5, (3, 3), padding=((1, 1), (1, 1))).conv2d(4, (2, 2)).flatten().fully_connected(7).graph()
+    x = random_input(graph, rng, 2)
+    reduced = with_terms(graph, budget)
+    if not device.config.pe_kind.budgets:
+        with pytest.raises(weft.CompileError, match="use pe=term"):
+            weft.compile(reduced, device.config)
+        return
+    full = check(device, graph, x)
+    cycles = check(device, reduced, x).profile.cycles
+    assert not np.array_equal(golden(graph, x)[graph.outputs[0]], golden(reduced, x)[graph.outputs[0]])
+    assert cycles < full.profile.cycles
+    check(device, graph, x)

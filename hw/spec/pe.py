@@ -102,6 +102,8 @@ class PeKind:
     """Cycles from the end of a pause in the words to the time from which a row takes its cycles."""
     foot: int = 0
     """Cycles that the array's foot adds to a sum."""
+    budgets: bool = False
+    """It keeps as many terms as :attr:`Precision.terms` says."""
     settings: Callable[[Precision], Settings] = lambda precision: Settings()
     """A layer's precision as settings."""
     beat_cycles: Callable[[Settings], int] = lambda settings: 1
@@ -156,6 +158,7 @@ PE_KINDS: dict[str, PeKind] = {
     ),
     "term": PeKind(
         group=TERM_GROUP,
+        budgets=True,
         latency=3,
         feed=2,
         load=6,
