@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from weft.cli import build, demo, inspect, run
+from weft.cli import build, demo, inspect, run, tune
 from weft.errors import WeftError
 from weft.graph import GraphError
 from weft.network import NetworkError
@@ -26,6 +26,7 @@ app.command("demo")(demo.demo)
 app.command("verilog")(build.verilog)
 app.command("compile")(build.compile)
 app.command("run")(run.run)
+app.command("tune")(tune.tune)
 app.command("info")(inspect.info)
 app.command("doctor")(inspect.doctor)
 app.command("serve")(run.serve)
