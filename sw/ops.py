@@ -24,6 +24,7 @@ from weft.sim import golden
 __all__ = [
     "OPS",
     "Conv2D",
+    "Weighted",
     "FullyConnected",
     "GraphError",
     "Int8Array",
@@ -174,7 +175,7 @@ def _window_shape(op: Op, shape: Shape, size: tuple[int, int], stride: tuple[int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Weighted(Op):
+class Weighted(Op):
     """What layers with weights share: per output channel a bias and a scale, and a clamp."""
 
     weights: Int8Array
@@ -231,7 +232,7 @@ class _Weighted(Op):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Conv2D(_Weighted):
+class Conv2D(Weighted):
     """A convolution, ``weights`` being int8 [O, kernel height, kernel width, I]; see :func:`weft.sim.golden.conv2d`."""
 
     stride: tuple[int, int] = (1, 1)
@@ -267,7 +268,7 @@ class Conv2D(_Weighted):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FullyConnected(_Weighted):
+class FullyConnected(Weighted):
     """A matrix product, ``weights`` being int8 [O, I] and the input (N, I)."""
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from weft.graph import Graph, run
 from weft.hw.spec.pe import Encoding, TermBudget
+from weft.ops import Weighted
 
 __all__ = ["CANDIDATES", "Tuning", "term_pairs", "tune", "with_terms"]
 
@@ -46,7 +47,9 @@ class Tuning:
 
 def with_terms(graph: Graph, budgets: dict[str, TermBudget | None]) -> Graph:
     """The graph with other budgets, by the operators' names."""
-    ops = [dataclasses.replace(op, terms=budgets[op.name]) if op.name in budgets else op for op in graph.ops]  # type: ignore[call-arg]
+    ops = [
+        dataclasses.replace(op, terms=budgets[op.name]) if isinstance(op, Weighted) and op.name in budgets else op for op in graph.ops
+    ]
     return dataclasses.replace(graph, ops=ops)
 
 
@@ -54,14 +57,13 @@ def term_pairs(graph: Graph) -> int:
     """Term pairs of one inference: k · s for each group of weights and each result, 64 a product where there is no budget."""
     total = 0
     for op in graph.ops:
-        weights = getattr(op, "weights", None)
-        if weights is None:
+        if not isinstance(op, Weighted):
             continue
-        budget, macs = op.terms, op.macs(graph.tensors)  # type: ignore[attr-defined]
+        budget, macs = op.terms, op.macs(graph.tensors)
         if budget is None:
             total += macs * BITS * BITS
         else:
-            channels = weights.shape[-1]
+            channels = op.weights.shape[-1]
             total += macs // channels * -(-channels // budget.group) * budget.pairs
     return total
 
@@ -82,7 +84,7 @@ def tune(
         Is told (layers done, layers).
     """
     truth = np.asarray(labels)
-    layers = sorted((op for op in graph.ops if hasattr(op, "terms")), key=lambda op: -op.macs(graph.tensors))
+    layers = sorted((op for op in graph.ops if isinstance(op, Weighted)), key=lambda op: -op.macs(graph.tensors))
     plain = with_terms(graph, {op.name: None for op in layers})
 
     def accuracy(candidate: Graph) -> float:
