@@ -100,7 +100,7 @@ class ActivationUnit(wiring.Component):
 
     Takes the words of the descriptor's activation section, waits for ``go``, then gives one beat per cycle, as long as the tile
     takes them and the half of the accumulators that they go to is free. The first beat is out
-    ``8 + read_latency`` cycles after ``go``.
+    ``7 + group + read_latency`` cycles after ``go``.
 
     Parameters
     ----------
@@ -216,10 +216,10 @@ class ActivationUnit(wiring.Component):
 
     def _lines(self, m: Module, fired: Signal) -> data.View:
         """Which line of its beat is asked for, and how many bytes lie before it."""
-        line = Signal(data.StructLayout({"first": 1, "last": 1, "offset": range(self.lanes * self.group)}), init={"first": 1})
+        layout = data.StructLayout({"first": 1, "last": 1, "offset": range(max(2, self.lanes * self.group))})
         if self.group == 1:
-            return data.StructLayout({"first": 1, "last": 1, "offset": 1}).const({"first": 1, "last": 1, "offset": 0})
-        index = Signal(range(self.group))
+            return layout.const({"first": 1, "last": 1, "offset": 0})
+        line, index = Signal(layout, init={"first": 1}), Signal(range(self.group))
         with m.If(fired):
             m.d.sync += [
                 index.eq(Mux(line.last, 0, index + 1)),

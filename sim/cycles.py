@@ -1,7 +1,8 @@
 """The cycle model: how long a program takes, from its descriptors alone.
 
 Follows the handshakes between the units at the grain of a tile of weights: when its words arrive, when it is switched to, when its
-beats are taken, when a half of the accumulators fills and drains. Equal to the device's own counters within 1 %.
+beats are taken, when a half of the accumulators fills and drains. Equal to the device's own counters within 1 %, short layers within 2 cycles,
+or within 6 with PEs that load weights more slowly than words come.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class _Model:
         activations_loaded = max(weights_loaded, self.last_beat + 2) + SECTIONS["activations"]
         self.output_loaded = max(activations_loaded, self.done + 1) + SECTIONS["output"]
         word = weights_loaded + t.weight_latency
-        ready = self.output_loaded + t.activation_latency
+        ready = fetched = self.output_loaded + t.activation_latency
 
         starved = waiting = 0
         released = [0, 0]
@@ -63,14 +64,17 @@ class _Model:
             left = d.output.channels
             for _ in range(groups):
                 free = released[half] + t.release_to_beat
-                starved += max(0, free - t.release_to_beat + t.release_to_free - ready)
-                ready = max(ready, free)
+                starved += max(0, free - t.release_to_beat + t.release_to_free - max(ready, fetched))
+                fetched = max(fetched, free)
                 for _ in range(tiles):
                     word = max(word, self.shadow_free - kind.lead) + load_cycles
-                    waiting += max(0, word - ready)
-                    ready = max(ready, word)
-                    self.shadow_free = ready
-                    ready += beats * max(beat_cycles, config.group)
+                    first = max(ready, fetched)
+                    waiting += max(0, word - first)
+                    self.shadow_free = first = max(first, word)
+                    # Lines that came while the array waited let the first beats follow each other faster than lines come.
+                    fetched = max(fetched, first - t.waiting_lines)
+                    last = max(first + (beats - 1) * beat_cycles, fetched + (beats - 1) * config.group)
+                    ready, fetched = last + beat_cycles, fetched + beats * config.group
                 self.last_beat = ready - 1
                 # A loader that is slower than its words has the last row's in advance.
                 arrived = max(word - kind.row_cycles(settings) + 1, self.parameters_free) + PARAMETER_BYTES
@@ -82,7 +86,7 @@ class _Model:
                 released[half] = drained
                 half ^= 1
                 left -= config.cols
-        self.words_done = max(weights_loaded, word - t.prefetched_words)
+        self.words_done = max(weights_loaded, word - kind.load - t.prefetched_words)
         self.done = drained + t.drain_to_done
         cycles = self.done - begin
         busy = blocks * groups * tiles * beats * beat_cycles

@@ -115,7 +115,8 @@ def test_repeats_of_two_models():
 
 
 def test_cycle_model(device):
-    """Predicted cycles equal the device's counters within 1 %, layer by layer, and the causes add up."""
+    """Predicted cycles equal the device's counters within 1 % or a few cycles, layer by layer, and the causes add up."""
+    few = 2 if device.config.group == 1 else 6
     rng = np.random.default_rng([5, device.config.rows])
     for _ in range(12):
         graph = random_graph(rng)
@@ -125,7 +126,7 @@ def test_cycle_model(device):
             c, p = layer.counters, layer.layer.predicted
             assert c.cycles == c.busy + c.weights + c.activations + c.accumulators + c.output
             assert c.busy == p.busy
-            assert abs(p.cycles - c.cycles) <= max(2, 0.01 * c.cycles), f"{layer.layer.op}: {c}, predicted {p}"
+            assert abs(p.cycles - c.cycles) <= max(few, 0.01 * c.cycles), f"{layer.layer.op}: {c}, predicted {p}"
 
 
 def test_rejects_another_layout(device):
@@ -186,3 +187,14 @@ def test_term_budgets(device, budget):
     assert not np.array_equal(golden(graph, x)[graph.outputs[0]], golden(reduced, x)[graph.outputs[0]])
     assert cycles < full.profile.cycles
     check(device, graph, x)
+
+
+@pytest.mark.parametrize(("compiled_for", "runs_on"), [("tiny", "tiny,pe=bitserial"), ("tiny,pe=bitserial", "tiny")])
+def test_model_runs_on_other_elements(compiled_for, runs_on):
+    """A compiled model is tied to what shapes its layout, not to the kind of PE."""
+    rng = np.random.default_rng(11)
+    graph = Builder((5, 5, 4), rng).conv2d(6, (3, 3), low=-8, high=7).max_pool2d((2, 2)).flatten().fully_connected(5).graph()
+    x = random_input(graph, rng, 2)
+    model = weft.compile(graph, parse_config(compiled_for))
+    with weft.open(f"sim:{runs_on}") as other:
+        np.testing.assert_array_equal(other.load(model).run(x), golden(graph, x)[graph.outputs[0]])

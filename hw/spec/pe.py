@@ -104,8 +104,8 @@ class PeKind:
     """Cycles that the array's foot adds to a sum."""
     budgets: bool = False
     """It keeps as many terms as :attr:`Precision.terms` says."""
-    settings: Callable[[Precision], Settings] = lambda precision: Settings()
-    """A layer's precision as settings."""
+    settings: Callable[[Precision], Settings] = lambda precision: Settings(beats=precision.activation_bits)
+    """A layer's precision as settings. Kinds of the same group take the same ones, so that a compiled model runs on each of them."""
     beat_cycles: Callable[[Settings], int] = lambda settings: 1
     """Cycles per beat."""
     row_cycles: Callable[[Settings], int] = lambda settings: 1
@@ -153,7 +153,6 @@ PE_KINDS: dict[str, PeKind] = {
         latency=2,
         feed=1,
         foot=1,
-        settings=lambda precision: Settings(beats=precision.activation_bits),
         beat_cycles=lambda settings: settings.beats,
     ),
     "term": PeKind(

@@ -37,5 +37,7 @@ class Timing:
         """From a half's opening to room for the next group's parameters."""
         self.drain_to_done = 23
         """From the last sum read to the last result written."""
+        self.waiting_lines = 8
+        """Lines of activations that wait for the tile at most."""
         self.prefetched_words = 10
         """Words under way between weight store and tile."""
