@@ -72,7 +72,8 @@ class Engine(wiring.Component):
         )
 
         tile = Tile(
-            rows=config.rows, cols=config.cols, pe=config.pe, position_bits=position_bits, multipliers=config.multipliers
+            rows=config.rows, cols=config.cols, pe=config.pe, position_bits=position_bits, weight_bits=config.weight_bits,
+            multipliers=config.multipliers,
         )
         accumulators = Accumulators(cols=config.cols, positions=config.positions, sum_bits=tile.sum_bits)
         post = PostProcess(lanes=config.lanes, tag=OutputUnit.tag_shape(lanes=config.lanes, address_bits=address_bits))

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, ClockSignal, Const, Instance, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Member, Out
 from amaranth.utils import ceil_log2
 
 __all__ = ["BlockMemory", "Scratchpad"]
 
 BLOCK_DEPTH = 2048
 """Bytes of one lane in a block RAM (2048×9 on ECP5)."""
+ECP5_BITS = 18432
+"""Of a block RAM, every ninth of which no byte has."""
 
 
 class BlockMemory(wiring.Component):
     """A memory of words of ``lanes`` bytes, from block RAMs whose outputs are registered before any logic.
 
-    One read and one write per cycle. A read of the word that is written in the same cycle gives the old contents. Past the end,
+    One read and one write per cycle. A read of the word that is written in the same cycle gives anything. Past the end,
     reads give anything and writes do nothing.
 
     Parameters
@@ -43,17 +45,7 @@ class BlockMemory(wiring.Component):
             if value < 1:
                 raise ValueError(f"{name} must be 1 or more, not {value!r}")
         self.lanes, self.depth = lanes, depth
-        word = data.ArrayLayout(8, lanes)
-        address = max(1, ceil_log2(depth))
-        super().__init__(
-            {
-                "r_address": In(address),
-                "r_data": Out(word),
-                "w_address": In(address),
-                "w_data": In(word),
-                "w_enable": In(lanes),
-            }
-        )
+        super().__init__(_word_ports(lanes, depth))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -61,26 +53,94 @@ class BlockMemory(wiring.Component):
         block = self.r_address[offset_bits:]
         outputs = []
         for index, start in enumerate(range(0, self.depth, BLOCK_DEPTH)):
-            memory = Memory(shape=8 * self.lanes, depth=min(BLOCK_DEPTH, self.depth - start), init=[])
+            memory = _Block(lanes=self.lanes, depth=min(BLOCK_DEPTH, self.depth - start))
             m.submodules[f"block_{index}"] = memory
-            write, read = memory.write_port(granularity=8), memory.read_port()
             chosen = self.w_address[offset_bits:] == index
-            output = Signal(8 * self.lanes, name=f"output_{index}")
             m.d.comb += [
-                read.addr.eq(self.r_address[:offset_bits]),
-                read.en.eq(1),
-                write.addr.eq(self.w_address[:offset_bits]),
-                write.data.eq(self.w_data),
-                write.en.eq(Mux(chosen, self.w_enable, 0)),
+                memory.r_address.eq(self.r_address[:offset_bits]),
+                memory.w_address.eq(self.w_address[:offset_bits]),
+                memory.w_data.eq(self.w_data),
+                memory.w_enable.eq(Mux(chosen, self.w_enable, 0)),
             ]
-            m.d.sync += output.eq(read.data)
-            outputs.append(output)
+            outputs.append(memory.r_data.as_value())
         if len(outputs) > 1:
             for stage in range(self.LATENCY - 1):
                 block, before = Signal(len(block), name=f"block_{stage}"), block
                 m.d.sync += block.eq(before)
         m.d.sync += self.r_data.as_value().eq(Array(outputs)[block] if len(outputs) > 1 else outputs[0])
         return m
+
+
+def _word_ports(lanes: int, depth: int) -> dict[str, Member]:
+    """Of a memory of words."""
+    word, address = data.ArrayLayout(8, lanes), max(1, ceil_log2(depth))
+    return {
+        "r_address": In(address), "r_data": Out(word), "w_address": In(address), "w_data": In(word), "w_enable": In(lanes),
+    }  # fmt: skip
+
+
+class _Block(wiring.Component):
+    """Part of a :class:`BlockMemory` that no address bit chooses; latency 2 cycles.
+
+    Where the platform's ``weft_technology`` is ``ecp5`` it is made of DP16KD, because Yosys leaves their output registers unused; unless
+    they would be wider than two bytes: those, and all elsewhere, are inferred.
+    """
+
+    def __init__(self, *, lanes: int, depth: int):
+        self.lanes, self.depth = lanes, depth
+        super().__init__(_word_ports(lanes, depth))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        if getattr(platform, "weft_technology", None) == "ecp5" and self.depth > ECP5_BITS // 36:
+            # 2048 bytes, or 1024 pairs of them.
+            together = 1 if self.depth > ECP5_BITS // 18 else 2
+            for lane in range(0, self.lanes, together):
+                m.submodules[f"ram_{lane}"] = self._ecp5(lane, together)
+            return m
+        m.submodules.memory = memory = Memory(shape=8 * self.lanes, depth=self.depth, init=[])
+        write, read = memory.write_port(granularity=8), memory.read_port()
+        m.d.comb += [
+            read.addr.eq(self.r_address),
+            read.en.eq(1),
+            write.addr.eq(self.w_address),
+            write.data.eq(self.w_data),
+            write.en.eq(self.w_enable),
+        ]
+        m.d.sync += self.r_data.as_value().eq(read.data)
+        return m
+
+    def _ecp5(self, first: int, together: int) -> Instance:
+        """The block RAM of ``together`` lanes: port A writes, port B reads."""
+        unused = Signal(18)
+        lanes = range(first, min(self.lanes, first + together))
+        enable = Cat(self.w_enable[lane] for lane in lanes)
+        # The lowest address bits are below a word of 9 or 18 bits; of those of a wide word, two enable its bytes.
+        low = 3 if together == 1 else 4
+        a = Cat(Const(0, low) if together == 1 else Cat(enable, Const(0, low - len(enable))), self.w_address)
+        b = Cat(Const(0, low), self.r_address)
+        data_in = Cat(Cat(self.w_data[lane], Const(0, 1)) for lane in lanes)
+        pins: dict[str, object] = {}
+        for bit in range(14):
+            pins |= {f"i_ADA{bit}": a[bit] if bit < len(a) else Const(0), f"i_ADB{bit}": b[bit] if bit < len(b) else Const(0)}
+        for bit in range(18):
+            place, lane = bit % 9, first + bit // 9
+            used = place < 8 and lane in lanes
+            pins |= {
+                f"i_DIA{bit}": data_in[bit] if bit < len(data_in) else Const(0), f"i_DIB{bit}": Const(0),
+                f"o_DOB{bit}": self.r_data[lane][place] if used else unused[bit],
+            }  # fmt: skip
+        for port in "AB":
+            pins |= {f"i_CLK{port}": ClockSignal(), f"i_CE{port}": Const(1), f"i_OCE{port}": Const(1), f"i_RST{port}": Const(0)}
+            pins |= {f"i_CS{port}{bit}": Const(0) for bit in range(3)}
+        width = 9 * together
+        return Instance(
+            "DP16KD", **pins,
+            i_WEA=enable.any(), i_WEB=Const(0),
+            p_DATA_WIDTH_A=width, p_DATA_WIDTH_B=width, p_REGMODE_A="NOREG", p_REGMODE_B="OUTREG",
+            p_RESETMODE="SYNC", p_ASYNC_RESET_RELEASE="SYNC", p_CSDECODE_A="0b000", p_CSDECODE_B="0b000",
+            p_CLKAMUX="CLKA", p_CLKBMUX="CLKB", p_WRITEMODE_A="NORMAL", p_WRITEMODE_B="NORMAL", p_GSR="DISABLED",
+        )  # fmt: skip
 
 
 class Scratchpad(wiring.Component):

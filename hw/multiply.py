@@ -82,10 +82,15 @@ class Multiply(wiring.Component):
 
 
 class LogicMultiply(wiring.Component):
-    """``a · b`` of 8 bits each, signed, from adders: for PEs past the hardware multipliers of a part.
+    """``a · b``, ``a`` of 8 bits, signed, from adders: for PEs past the hardware multipliers of a part.
 
     One product per cycle, latency ``LATENCY`` = 4 cycles: inputs, sums of two, of four and of eight partial products. ``b`` is taken
     in while ``load`` is high and stays.
+
+    Parameters
+    ----------
+    b_bits : int
+        Width of ``b``.
 
     Members
     -------
@@ -94,14 +99,14 @@ class LogicMultiply(wiring.Component):
     load : In(1)
         Takes ``b`` in.
     product : Out
-        16 bits wide.
+        ``8 + b_bits`` wide.
     """
 
     LATENCY = 4
 
-    def __init__(self) -> None:
+    def __init__(self, *, b_bits: int = 8) -> None:
         super().__init__(
-            {"a": In(signed(8)), "b": In(signed(8)), "load": In(1), "product": Out(signed(16))}
+            {"a": In(signed(8)), "b": In(signed(b_bits)), "load": In(1), "product": Out(signed(8 + b_bits))}
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -114,10 +119,10 @@ class LogicMultiply(wiring.Component):
         for low in range(0, 8, 2):
             one, two = Mux(a[low], b, 0), Mux(a[low + 1], b << 1, 0)
             # The highest bit of a signed number counts negative.
-            pair = Signal(signed(11), name=f"pair_{low}")
+            pair = Signal(signed(len(b) + 3), name=f"pair_{low}")
             m.d.sync += pair.eq(one + two if low < 6 else one - two)
             pairs.append(pair)
-        low_half, high_half = Signal(signed(13)), Signal(signed(13))
+        low_half, high_half = Signal(signed(len(b) + 5)), Signal(signed(len(b) + 5))
         m.d.sync += [
             low_half.eq(pairs[0] + (pairs[1] << 2)),
             high_half.eq(pairs[2] + (pairs[3] << 2)),

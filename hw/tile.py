@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Module, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import ceil_log2
@@ -22,9 +22,9 @@ def tag_shape(position_bits: int) -> data.StructLayout:
 class Tile(wiring.Component):
     """Multiplies vectors of activations by a matrix of weights that stays in place while the next one comes in.
 
-    A beat takes the kind's cycles (:attr:`weft.hw.spec.pe.Pace.beat_cycles`, one for the MAC). Column 0's sum of a beat is out ``latency``
-    cycles after its last cycle, column ``c``'s ``c`` cycles later. A matrix takes ``rows`` times the kind's row cycles to come in,
-    during which the one before computes: matrices of beats that take that long leave no bubble. Model: ``beat @ weights``.
+    A beat takes the kind's cycles (:attr:`weft.hw.spec.pe.PeKind.beat_cycles`, one for the MAC). Column 0's sum of a beat is out
+    ``latency`` cycles after its last cycle, column ``c``'s ``c`` cycles later. A matrix takes ``rows`` times the kind's row cycles
+    to come in, during which the one before computes: matrices of beats that take that long leave no bubble. Model: ``beat @ weights``.
 
     How it works: weights flow down the columns, one row per cycle, and are captured in the row that they are for; activations flow to
     the right. Rows and columns are skewed by a cycle each, so that ``capture``, ``swap`` and activations are one diagonal wave, and
@@ -39,6 +39,8 @@ class Tile(wiring.Component):
         Kind of PE.
     position_bits : int
         Width of the tag's address.
+    weight_bits : int
+        Width of the weights: 8, or 2 to 8 if the kind has narrow ones. The weights given have that range.
     multipliers : int or None
         PEs that may use hardware multipliers, by whole columns as far as they reach; None for all.
 
@@ -58,20 +60,26 @@ class Tile(wiring.Component):
         A beat waits for its weights.
     """
 
-    def __init__(self, *, rows: int, cols: int, pe: str = "mac", position_bits: int, multipliers: int | None = None):
+    def __init__(
+        self, *, rows: int, cols: int, pe: str = "mac", position_bits: int, weight_bits: int = 8, multipliers: int | None = None
+    ):
         for name, value in (("rows", rows), ("cols", cols), ("position_bits", position_bits)):
             if value < 1:
                 raise ValueError(f"{name} must be 1 or more, not {value!r}")
         if pe not in PE_KINDS:
             raise ValueError(f"pe must be one of {', '.join(PE_KINDS)}, not {pe!r}")
+        if not (PE_KINDS[pe].narrow and 2 <= weight_bits <= 8 or weight_bits == 8):
+            raise ValueError(f"weight_bits must be {'2 to 8' if PE_KINDS[pe].narrow else f'8 with pe={pe}'}, not {weight_bits!r}")
         if multipliers is not None and not 0 <= multipliers <= rows * cols:
             raise ValueError(f"multipliers must be 0 to {rows * cols} (rows × cols), not {multipliers!r}")
         self.rows, self.cols, self.kind = rows, cols, PE_KINDS[pe]
-        self.sum_bits = 16 + ceil_log2(rows * self.kind.group)
+        self.sum_bits = 8 + weight_bits + ceil_log2(rows * self.kind.group)
         self.latency = rows + self.kind.latency + self.kind.foot
         tag = tag_shape(position_bits)
         multipliers = rows * cols if multipliers is None else multipliers
-        self.array = create(pe, rows=rows, cols=cols, sum_bits=self.sum_bits, multipliers=multipliers, tag=tag)
+        self.array = create(
+            pe, rows=rows, cols=cols, weight_bits=weight_bits, sum_bits=self.sum_bits, multipliers=multipliers, tag=tag
+        )
         self.feeder, self.loader = self.array.feeder(), self.array.loader()
         sums = data.ArrayLayout(signed(self.sum_bits), cols)
         super().__init__(
@@ -111,7 +119,7 @@ class Tile(wiring.Component):
 
         pes = self._array(m)
         self._edges(m, pes, swap=swap, capture=[slot & (index == row) for row in range(self.rows)])
-        self._feet(m, pes, first=wave.first)
+        self._feet(m, pes, first=taken & wave.first)
 
         valid, tag = taken & wave.last, wave.tag
         for stage in range(self.latency):
@@ -161,7 +169,7 @@ class Tile(wiring.Component):
                 m.d.sync += weight.eq(above)
             m.d.comb += pe.weight_i.eq(weight)
 
-    def _feet(self, m: Module, pes: list[list[wiring.Component]], *, first: Signal) -> None:
+    def _feet(self, m: Module, pes: list[list[wiring.Component]], *, first: Value) -> None:
         """What stands below each column, and is told when a beat begins there."""
         if not self.kind.foot:
             m.d.comb += [self.o.payload.sums[column].eq(pe.sum_o) for column, pe in enumerate(pes[-1])]

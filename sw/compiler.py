@@ -47,7 +47,7 @@ def compile(source: Source, config: Config | str = "small", *, calibration: Arra
     """
     if isinstance(config, str):
         config = parse_config(config)
-    graph = _graph(source, calibration)
+    graph = _graph(source, calibration, config)
     memory = plan(graph, config)
     builder, ranges = _Builder(config), value_ranges(graph)
     layers = []
@@ -88,14 +88,14 @@ def compile(source: Source, config: Config | str = "small", *, calibration: Arra
     )
 
 
-def _graph(source: Source, calibration: ArrayLike | None) -> Graph:
+def _graph(source: Source, calibration: ArrayLike | None, config: Config) -> Graph:
     if isinstance(source, (str, os.PathLike)):
         source = _load(source)
     if isinstance(source, Graph):
         return source
     if calibration is None:
         raise CompileError("a float network is quantized first: give a calibration batch of its inputs")
-    return quantize(source, np.asarray(calibration))
+    return quantize(source, np.asarray(calibration), weight_bits=config.weight_bits)
 
 
 def _load(path: str | os.PathLike[str]) -> Graph | Network:

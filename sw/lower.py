@@ -189,13 +189,21 @@ def kernel_of(op: Op, x: Tensor, y: Tensor, config: Config) -> Kernel:
     Raises
     ------
     CompileError
-        If the device has no such operator.
+        If the device has no such operator, or the weights exceed those of its PEs.
     """
     lower = SUPPORTED.get(type(op))
     if lower is None:
         names = ", ".join(kind.__name__ for kind in SUPPORTED)
         raise CompileError(f"{op}: the device has no such operator; it has {names}, and Reshape costs nothing")
-    return lower(op, x, y, config)
+    kernel = lower(op, x, y, config)
+    most = 1 << (config.weight_bits - 1)
+    low, high = int(kernel.weights.min()), int(kernel.weights.max())
+    if low < -most or high >= most:
+        raise CompileError(
+            f"{op}: its weights reach from {low} to {high}, but the configuration holds weights of {config.weight_bits} bits, "
+            f"{-most} to {most - 1}; quantize with weight_bits={config.weight_bits}, or raise the configuration's"
+        )
+    return kernel
 
 
 def _words(kernel: Kernel, config: Config) -> NDArray[np.int8]:

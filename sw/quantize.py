@@ -35,15 +35,17 @@ def activation_scale(low: float, high: float, *, scheme: str, step: float = 0.0)
     return scale, int(np.clip(np.rint(-128 - low / scale), -128, 127))
 
 
-def weight_scales(weights: NDArray[np.float32], bias: NDArray[np.float32], input_scale: float) -> NDArray[np.float64]:
-    """The scale of each output channel's weights: codes of −127 to 127, symmetric.
+def weight_scales(
+    weights: NDArray[np.float32], bias: NDArray[np.float32], input_scale: float, *, most: int = 127
+) -> NDArray[np.float64]:
+    """The scale of each output channel's weights: codes of −``most`` to ``most``, symmetric.
 
     It is raised where the bias, in steps of input scale times weight scale, would need more than 30 bits: a channel
     without weights then carries a bias of ±2^30, as in TensorFlow Lite's own models. A channel without weights and bias
     takes the largest of the others' scales.
     """
     largest = np.abs(weights).reshape(len(weights), -1).max(axis=1).astype(np.float64)
-    scales = np.maximum(largest / 127, np.abs(bias.astype(np.float64)) / (input_scale * _LARGEST_BIAS))
+    scales = np.maximum(largest / most, np.abs(bias.astype(np.float64)) / (input_scale * _LARGEST_BIAS))
     return np.where(scales > 0, scales, scales.max() or 1.0)
 
 
@@ -53,6 +55,7 @@ class _Builder:
 
     scheme: str
     rounding: int
+    weight_bits: int
     trace: dict[str, NDArray[np.float32]]
     tensors: list[Tensor] = field(default_factory=list)
     ops: list[graph.Op] = field(default_factory=list)
@@ -81,8 +84,8 @@ class _Builder:
 
     def weighted(self, layer: network.Conv2D | network.FullyConnected, relu: network.Relu | None) -> None:
         """Adds a convolution or fully connected layer, with the ReLU after it."""
-        x = self.tensors[-1]
-        scales = weight_scales(layer.weights, layer.bias, x.scale)
+        x, most = self.tensors[-1], (1 << (self.weight_bits - 1)) - 1
+        scales = weight_scales(layer.weights, layer.bias, x.scale, most=most)
         per_channel = scales.reshape(-1, *[1] * (layer.weights.ndim - 1))
         # With steps of at least two of the finest sums', no sum is ever shifted left, where it could overflow.
         y = self.tensor((relu or layer).name, step=2 * x.scale * float(scales.max()))
@@ -90,7 +93,7 @@ class _Builder:
         low, high = self.clamp(y, relu)
         fields: dict[str, Any] = {
             "name": layer.name, "input": x.name, "output": y.name,
-            "weights": np.clip(np.rint(layer.weights / per_channel), -127, 127).astype(np.int8),
+            "weights": np.clip(np.rint(layer.weights / per_channel), -most, most).astype(np.int8),
             "bias": np.rint(layer.bias / (x.scale * scales)).astype(np.int32),
             "multiplier": np.array([multiplier for multiplier, _ in scalings], np.int32),
             "shift": np.array([shift for _, shift in scalings], np.int8),
@@ -118,9 +121,9 @@ class _Builder:
 
 
 def quantize(
-    model: Network, calibration: ArrayLike, *, scheme: str = "asymmetric", rounding: int = Rounding.DOUBLE
+    model: Network, calibration: ArrayLike, *, scheme: str = "asymmetric", rounding: int = Rounding.DOUBLE, weight_bits: int = 8
 ) -> Graph:
-    """The network with int8 activations and weights.
+    """The network with int8 activations, and weights of as many bits or fewer.
 
     Batch normalization is folded into the layer before it, and ReLU fused into the clamp of its result. Activations
     take the range that they have on the calibration data, weights one symmetric scale per output channel, biases int32
@@ -135,16 +138,20 @@ def quantize(
         One of :data:`SCHEMES`.
     rounding
         Of the requantization, :class:`~weft.hw.spec.descriptor.Rounding`.
+    weight_bits
+        Of the weights, 2 to 8.
 
     Raises
     ------
     ValueError
-        If the scheme is unknown, or the calibration data is empty or makes values that are not finite.
+        If the scheme is unknown, weight_bits is out of range, or the calibration data is empty or makes values that are not finite.
     NetworkError
         If the network has a layer where it can be neither folded nor fused.
     """
     if scheme not in SCHEMES:
         raise ValueError(f"scheme must be {' or '.join(SCHEMES)}, not {scheme!r}")
+    if not 2 <= weight_bits <= 8:
+        raise ValueError(f"weight_bits must be 2 to 8, not {weight_bits!r}")
     if not np.size(calibration):
         raise ValueError("calibration must hold one item or more, not none")
     folded = model.fold()
@@ -154,7 +161,7 @@ def quantize(
             raise ValueError(
                 f"calibration makes values in {name!r} that are not finite; remove NaN and infinity from it"
             )
-    builder = _Builder(scheme, rounding, trace)
+    builder = _Builder(scheme, rounding, weight_bits, trace)
     builder.tensor("input")
     layers = list(folded.layers)
     while layers:

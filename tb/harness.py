@@ -28,22 +28,35 @@ from amaranth.lib import enum as amaranth_enum
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "weft" / "benches"
 SEED_VARIABLE, PARAMETERS_VARIABLE, INPUTS_VARIABLE = "WEFT_SEED", "WEFT_BENCH_PARAMETERS", "WEFT_BENCH_INPUTS"
 TOP = "top"
+CELLS = Path(__file__).parent / "cells"
 PATIENCE_MS = 5
 """Simulated time after which a bench hangs: half a million cycles."""
 RUNTIME = [f"verilated{part}.o" for part in ("", "_dpi", "_vpi", "_threads")]
 
 
-def to_verilog(component: wiring.Component) -> str:
-    """The component as Verilog; ports that are constant are left out."""
+class Technology:
+    """What a component asks a platform for, see :mod:`weft.hw.multiply`."""
+
+    def __init__(self, name: str):
+        self.weft_technology = name
+
+
+def to_verilog(component: wiring.Component, technology: str | None = None) -> str:
+    """The component as Verilog; ports that are constant are left out. With a technology, its primitives' behaviour is added."""
     ports = []
     for _, _, value in component.signature.flatten(component):
         plain = value.as_value() if isinstance(value, ValueCastable) else value
         if isinstance(plain, Signal):
             ports.append(plain)
-    return verilog.convert(component, name=TOP, ports=ports, emit_src=False)
+    if technology is None:
+        return verilog.convert(component, name=TOP, ports=ports, emit_src=False)
+    text = verilog.convert(component, name=TOP, ports=ports, emit_src=False, platform=Technology(technology))
+    return text + (CELLS / f"{technology}.v").read_text()
 
 
-def run(component: wiring.Component, bench: str, *, tests: list[str] | None = None, **parameters: Any) -> None:
+def run(
+    component: wiring.Component, bench: str, *, tests: list[str] | None = None, technology: str | None = None, **parameters: Any
+) -> None:
     """Runs the cocotb tests in the file ``bench`` on a component; fails if any of them does.
 
     Parameters
@@ -54,12 +67,14 @@ def run(component: wiring.Component, bench: str, *, tests: list[str] | None = No
         ``__file__``.
     tests
         Only those, by name.
+    technology
+        Simulate what the component is on this one, made of its primitives.
     parameters
         JSON values that :func:`parameters` gives the bench.
     """
     from filelock import FileLock
 
-    text = to_verilog(component)
+    text = to_verilog(component, technology)
     runner = _runner()
     key = hashlib.sha256(f"{sys.prefix}\n{_versions()}\n{Path(__file__).read_text()}\n{text}".encode()).hexdigest()[:24]
     folder = CACHE / key

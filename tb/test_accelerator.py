@@ -9,13 +9,17 @@ import pytest
 
 import weft
 from graphs import Builder, random_graph, random_input
+from weft.digits import load_network
 from weft.graph import run as golden
 from weft.hw.spec.config import parse_config
 from weft.hw.spec.descriptor import Rounding
 from weft.hw.spec.pe import Encoding, TermBudget
+from weft.ops import Weighted
 
 SEED = int(os.environ.get("WEFT_SEED") or random.randrange(1, 2**31))
-CONFIGS = ["tiny", "tiny,rows=6,cols=5,lanes=3,positions=32", "tiny,pe=bitserial", "tiny,pe=term,weight_bytes=32768"]
+CONFIGS = [
+    "tiny", "tiny,rows=6,cols=5,lanes=3,positions=32", "tiny,pe=bitserial", "tiny,pe=interleaved", "tiny,pe=term,weight_bytes=32768",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=CONFIGS)
@@ -189,7 +193,7 @@ def test_term_budgets(device, budget):
     check(device, graph, x)
 
 
-@pytest.mark.parametrize(("compiled_for", "runs_on"), [("tiny", "tiny,pe=bitserial"), ("tiny,pe=bitserial", "tiny")])
+@pytest.mark.parametrize(("compiled_for", "runs_on"), [("tiny", "tiny,pe=balanced"), ("tiny,pe=bitserial", "tiny")])
 def test_model_runs_on_other_elements(compiled_for, runs_on):
     """A compiled model is tied to what shapes its layout, not to the kind of PE."""
     rng = np.random.default_rng(11)
@@ -198,3 +202,20 @@ def test_model_runs_on_other_elements(compiled_for, runs_on):
     model = weft.compile(graph, parse_config(compiled_for))
     with weft.open(f"sim:{runs_on}") as other:
         np.testing.assert_array_equal(other.load(model).run(x), golden(graph, x)[graph.outputs[0]])
+
+
+def test_narrow_weights():
+    """A float network gets weights as wide as the device's PEs hold, and a graph with wider ones is refused."""
+    rng = np.random.default_rng(12)
+    name = "tiny,pe=bitserial,weight_bits=3"
+    config, network = parse_config(name), load_network()
+    x = rng.random((2, *network.input_shape), np.float32)
+    model = weft.compile(network, config, calibration=x)
+    weights = np.concatenate([op.weights.ravel() for op in model.graph.ops if isinstance(op, Weighted)])
+    assert (weights.min(), weights.max()) == (-3, 3)
+    with weft.open(f"sim:{name}") as device:
+        check(device, model.graph, model.graph.tensors["input"].quantize(x))
+    wide = Builder((3, 3, 4), rng).conv2d(2, (1, 1), weights=np.full((2, 1, 1, 4), -5, np.int8)).graph()
+    message = "its weights reach from -5 to -5, but the configuration holds weights of 3 bits, -4 to 3; quantize with weight_bits=3"
+    with pytest.raises(weft.CompileError, match=message):
+        weft.compile(wide, config)

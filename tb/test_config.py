@@ -14,7 +14,12 @@ from weft.hw.spec.identity import Identity
         ({"rows": 65}, "rows must be a whole number from 4 to 64"),
         ({"rows": 8.0}, "not 8.0"),
         ({"cols": 0}, "cols must be a whole number from 1 to 64, not 0"),
-        ({"pe": "abacus"}, "pe must be one of mac, bitserial, term, not 'abacus'"),
+        ({"pe": "abacus"}, "pe must be one of mac, bitserial, balanced, interleaved, term, not 'abacus'"),
+        ({"weight_bits": 1}, "weight_bits must be a whole number from 2 to 8, not 1"),
+        (
+            {"pe": "term", "weight_bits": 7},
+            "weight_bits must be a whole number from 8 to 8 (pe=term keeps terms of them instead), not 7",
+        ),
         ({"lanes": 9}, "lanes must be a whole number from 1 to 8 (cols), not 9"),
         ({"scratchpad_bytes": 16385}, "scratchpad_bytes must be a multiple of 8 (banks), not 16385"),
         ({"scratchpad_bytes": 1 << 21}, "scratchpad_bytes must be a whole number from 128 to 1048576"),

@@ -83,9 +83,12 @@ async def accumulates(dut):
                 assert (port.to_signed() if name in ("activation", "weight") else int(port)) == value
 
 
-@pytest.mark.parametrize(("a_bits", "b_bits"), [(17, 17), (18, 5), (2, 2)])
-def test_multiply(a_bits, b_bits):
-    run(Multiply(a_bits=a_bits, b_bits=b_bits), __file__, tests=["products"], a_bits=a_bits, b_bits=b_bits, latency=Multiply.LATENCY)
+@pytest.mark.parametrize(
+    ("a_bits", "b_bits", "technology"), [(17, 17, None), (18, 5, None), (2, 2, None), (18, 18, "ecp5"), (8, 8, "ecp5")]
+)
+def test_multiply(a_bits, b_bits, technology):
+    multiply = Multiply(a_bits=a_bits, b_bits=b_bits)
+    run(multiply, __file__, tests=["products"], technology=technology, a_bits=a_bits, b_bits=b_bits, latency=Multiply.LATENCY)
 
 
 @pytest.mark.parametrize("component", [Multiply(a_bits=8, b_bits=8), LogicMultiply()], ids=["multiplier", "logic"])

@@ -20,20 +20,21 @@ BUSY = []
 
 def tile():
     p = parameters()
-    return Tile(rows=p["rows"], cols=p["cols"], pe=p["pe"], position_bits=POSITION_BITS, multipliers=p["multipliers"])
+    return Tile(position_bits=POSITION_BITS, **p)
 
 
 def problem(rng, component, lengths, precision=FULL):
     """Matrices of weights and the beats of each: corners first."""
     low, high = -(1 << (precision.activation_bits - 1)), (1 << (precision.activation_bits - 1)) - 1
+    least = -(1 << (parameters()["weight_bits"] - 1))
     depth = component.rows * component.kind.group
     for index, length in enumerate(lengths):
-        weights = rng.integers(-128, 128, (depth, component.cols))
+        weights = rng.integers(least, -least, (depth, component.cols))
         x = rng.integers(low, high + 1, (length, depth))
         if index == 0:
-            weights[:], x[:] = -128, low
+            weights[:], x[:] = least, low
         elif index == 1:
-            weights[:], x[:] = 127, low
+            weights[:], x[:] = -least - 1, low
         yield weights, x
 
 
@@ -136,13 +137,18 @@ async def leaves_no_bubble(dut):
 
 
 @pytest.mark.parametrize(
-    ("pe", "rows", "cols", "multipliers"),
-    [("mac", 1, 1, None), ("mac", 3, 5, 7), ("mac", 8, 4, 32), ("mac", 16, 2, 0), ("bitserial", 1, 1, None), ("bitserial", 5, 3, None),
-     ("bitserial", 16, 2, None), ("term", 1, 1, None), ("term", 5, 3, None)],
+    ("pe", "rows", "cols", "weight_bits", "multipliers"),
+    [
+        ("mac", 1, 1, 8, None), ("mac", 3, 5, 8, 7), ("mac", 8, 4, 8, 32), ("mac", 16, 2, 8, 0), ("mac", 4, 3, 5, 6),
+        ("bitserial", 1, 1, 8, None), ("bitserial", 5, 3, 8, None), ("bitserial", 16, 2, 8, None), ("bitserial", 4, 2, 2, None),
+        ("balanced", 1, 1, 8, None), ("balanced", 5, 3, 8, None), ("balanced", 4, 2, 3, None),
+        ("interleaved", 1, 1, 8, None), ("interleaved", 5, 3, 8, None), ("interleaved", 4, 2, 4, None),
+        ("term", 1, 1, 8, None), ("term", 5, 3, 8, None),
+    ],
 )  # fmt: skip
-def test_tile(pe, rows, cols, multipliers):
-    component = Tile(rows=rows, cols=cols, pe=pe, position_bits=POSITION_BITS, multipliers=multipliers)
-    run(component, __file__, pe=pe, rows=rows, cols=cols, multipliers=multipliers)
+def test_tile(pe, rows, cols, weight_bits, multipliers):
+    settings = {"pe": pe, "rows": rows, "cols": cols, "weight_bits": weight_bits, "multipliers": multipliers}
+    run(Tile(position_bits=POSITION_BITS, **settings), __file__, **settings)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +156,9 @@ def test_tile(pe, rows, cols, multipliers):
     [
         ({"rows": 0}, "rows must be 1 or more, not 0"),
         ({"cols": 0}, "cols must be 1 or more, not 0"),
-        ({"pe": "abacus"}, "pe must be one of mac, bitserial, term, not 'abacus'"),
+        ({"pe": "abacus"}, "pe must be one of mac, bitserial, balanced, interleaved, term, not 'abacus'"),
+        ({"weight_bits": 1}, "weight_bits must be 2 to 8, not 1"),
+        ({"pe": "term", "weight_bits": 4}, "weight_bits must be 8 with pe=term, not 4"),
         ({"multipliers": 7}, "multipliers must be 0 to 6 (rows × cols), not 7"),
     ],
 )

@@ -12,6 +12,7 @@ from weft.hw.host import HOST_REQUEST
 from weft.hw.link.answer import Answer
 from weft.hw.link.framing import Framer
 from weft.hw.link.receiver import LENGTH_BITS, Receiver
+from weft.hw.slice import RegisterSlice
 from weft.hw.spec.config import Config
 from weft.hw.spec.identity import IDENTITY_BYTES, Identity
 from weft.hw.spec.wire import FrameType, Op, OpHeader, Space, Status
@@ -91,11 +92,15 @@ class Endpoint(wiring.Component):
 
         seq, session, status = Signal(8), Signal(), Signal(Status)
         m.submodules.answer = answer = Answer(frame_bytes=frame_bytes)
-        connect(m, answer.o, framer.i)
+        # The line's handshake ends here.
+        m.submodules.sending = sending = RegisterSlice(framer.i.payload.shape())
+        connect(m, answer.o, sending.i)
+        connect(m, sending.o, framer.i)
         m.d.comb += [answer.seq.eq(seq), answer.status.eq(status)]
         # What the oldest frame is; a frame is decided on the cycle after it is seen.
-        hello, request, repeated = Signal(), Signal(), Signal()
+        hello, request, repeated, answered = Signal(), Signal(), Signal(), Signal()
         m.d.sync += [
+            answered.eq(answer.done),
             hello.eq(receiver.type == FrameType.HELLO),
             request.eq(receiver.type == FrameType.REQUEST),
             repeated.eq(session & (receiver.type == FrameType.REQUEST) & (receiver.seq == seq)),
@@ -125,7 +130,7 @@ class Endpoint(wiring.Component):
                 m.d.comb += answer.start.eq(1)
                 m.next = "answering"
             with m.State("answering"):
-                with m.If(answer.done):
+                with m.If(answered):
                     m.d.comb += receiver.done.eq(1)
                     m.next = "idle"
         return m

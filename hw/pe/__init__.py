@@ -17,11 +17,19 @@ from weft.hw.spec.pe import PE_KINDS
 
 __all__ = ["KINDS", "create"]
 
-KINDS = {"mac": "weft.hw.pe.mac", "bitserial": "weft.hw.pe.bitserial", "term": "weft.hw.pe.term"}
+KINDS = {
+    "mac": "weft.hw.pe.mac",
+    "bitserial": "weft.hw.pe.bitserial",
+    "balanced": "weft.hw.pe.serial",
+    "interleaved": "weft.hw.pe.serial",
+    "term": "weft.hw.pe.term",
+}
 """The module of each kind."""
 
 
-def create(kind: str, *, rows: int, cols: int, sum_bits: int, multipliers: int, tag: data.Layout) -> PeArray:
+def create(kind: str, *, rows: int, cols: int, weight_bits: int, sum_bits: int, multipliers: int, tag: data.Layout) -> PeArray:
     """The array of a kind."""
     array: type[PeArray] = import_module(KINDS[kind]).Array
-    return array(PE_KINDS[kind], rows=rows, cols=cols, sum_bits=sum_bits, multipliers=multipliers, tag=tag)
+    return array(
+        PE_KINDS[kind], rows=rows, cols=cols, weight_bits=weight_bits, sum_bits=sum_bits, multipliers=multipliers, tag=tag
+    )

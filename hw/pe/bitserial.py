@@ -21,12 +21,14 @@ class BitSerial(wiring.Component):
 
     Parameters
     ----------
+    weight_bits : int
+        Width of the weight.
     sum_bits : int
-        Width of a partial sum: 8 + log2(rows).
+        Width of a partial sum: that and log2(rows).
     """
 
-    def __init__(self, *, sum_bits: int):
-        super().__init__(PeSignature(activation=1, weight=signed(8), sum_bits=sum_bits))
+    def __init__(self, *, weight_bits: int = 8, sum_bits: int):
+        super().__init__(PeSignature(activation=1, weight=signed(weight_bits), sum_bits=sum_bits))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -88,10 +90,10 @@ class Array(PeArray):
     @property
     def partial_bits(self) -> int:
         """Of a plane's sum."""
-        return 8 + ceil_log2(self.rows)
+        return self.weight_bits + ceil_log2(self.rows)
 
     def pe(self, row: int, column: int) -> BitSerial:
-        return BitSerial(sum_bits=self.partial_bits)
+        return BitSerial(weight_bits=self.weight_bits, sum_bits=self.partial_bits)
 
     def feeder(self) -> PlaneFeeder:
         return PlaneFeeder(rows=self.rows, tag=self.tag)

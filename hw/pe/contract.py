@@ -106,7 +106,8 @@ class Feeder(wiring.Component):
 
 
 class Loader(wiring.Component):
-    """At the array's upper edge: words of weights become what the PEs capture. This one passes them on as they are.
+    """At the array's upper edge: words of weights become what the PEs capture. This one passes them on as they are, the bits that
+    the PEs hold.
 
     Members
     -------
@@ -141,6 +142,8 @@ class PeArray:
         The kind's numbers.
     rows, cols : int
         Of PEs.
+    weight_bits : int
+        Width of the weights.
     sum_bits : int
         Width of the sums below the array.
     multipliers : int
@@ -149,9 +152,11 @@ class PeArray:
         What goes with a beat.
     """
 
-    def __init__(self, kind: PeKind, *, rows: int, cols: int, sum_bits: int, multipliers: int, tag: data.Layout):
-        self.tag = tag
-        self.kind, self.rows, self.cols, self.sum_bits, self.multipliers = kind, rows, cols, sum_bits, multipliers
+    def __init__(
+        self, kind: PeKind, *, rows: int, cols: int, weight_bits: int, sum_bits: int, multipliers: int, tag: data.Layout
+    ):
+        self.kind, self.rows, self.cols, self.tag = kind, rows, cols, tag
+        self.weight_bits, self.sum_bits, self.multipliers = weight_bits, sum_bits, multipliers
 
     def pe(self, row: int, column: int) -> wiring.Component:
         """The PE at a place, with a :class:`PeSignature`."""
@@ -163,7 +168,7 @@ class PeArray:
 
     def loader(self) -> wiring.Component:
         """Makes slots of words, as :class:`Loader`."""
-        return Loader(cols=self.cols)
+        return Loader(cols=self.cols, weight=signed(self.weight_bits))
 
     def foot(self) -> wiring.Component | None:
         """Below each column, ``kind.foot`` cycles: ``i`` partial sums with ``first`` of their beat; ``o`` their total so far."""

@@ -19,19 +19,22 @@ class Mac(wiring.Component):
 
     Parameters
     ----------
+    weight_bits : int
+        Width of the weight, 2 to 8.
     sum_bits : int
         Width of a partial sum.
     multiplier : bool
         Use a hardware multiplier; else the product is made of adders.
     """
 
-    def __init__(self, *, sum_bits: int, multiplier: bool = True):
+    def __init__(self, *, weight_bits: int = 8, sum_bits: int, multiplier: bool = True):
         self.multiplier = multiplier
-        super().__init__(PeSignature(activation=signed(8), weight=signed(8), sum_bits=sum_bits))
+        super().__init__(PeSignature(activation=signed(8), weight=signed(weight_bits), sum_bits=sum_bits))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.multiply = multiply = Multiply(a_bits=8, b_bits=8) if self.multiplier else LogicMultiply()
+        bits = len(self.weight_i)
+        m.submodules.multiply = multiply = Multiply(a_bits=8, b_bits=bits) if self.multiplier else LogicMultiply(b_bits=bits)
         following = Signal.like(self.weight_i)
         for name in ("activation", "swap", "weight", "capture"):
             m.d.sync += getattr(self, f"{name}_o").eq(getattr(self, f"{name}_i"))
@@ -52,4 +55,4 @@ class Array(PeArray):
     """Whole columns have hardware multipliers, as far as those reach."""
 
     def pe(self, row: int, column: int) -> Mac:
-        return Mac(sum_bits=self.sum_bits, multiplier=column * self.rows + row < self.multipliers)
+        return Mac(weight_bits=self.weight_bits, sum_bits=self.sum_bits, multiplier=column * self.rows + row < self.multipliers)

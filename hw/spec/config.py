@@ -34,6 +34,8 @@ class Config:
     """Columns of the tile: output channels side by side, 1 to 64."""
     pe: str = "mac"
     """Kind of processing element, a key of :data:`weft.hw.spec.pe.PE_KINDS`."""
+    weight_bits: int = 8
+    """Width of the weights that a PE holds, 2 to 8: fewer make it smaller. The weight store has a byte for each all the same."""
     lanes: int = 4
     """Output channels requantized per cycle, 1 to ``cols``."""
     scratchpad_bytes: int = 16384
@@ -58,6 +60,10 @@ class Config:
         self._int("cols", 1, 64)
         if self.pe not in PE_KINDS:
             raise ValueError(f"pe must be one of {', '.join(PE_KINDS)}, not {self.pe!r}")
+        if self.pe_kind.narrow:
+            self._int("weight_bits", 2, 8)
+        else:
+            self._int("weight_bits", 8, 8, f"pe={self.pe} keeps terms of them instead")
         self._int("lanes", 1, self.cols, "cols")
         self._int("scratchpad_bytes", self.banks * 16, 1 << 20)
         self._multiple("scratchpad_bytes", self.banks, "banks")
@@ -128,7 +134,7 @@ class Config:
     def layout(self) -> dict[str, int]:
         """The fields that shape a compiled model. A device refuses a model whose values differ."""
         names = (
-            "rows", "cols", "group", "scratchpad_bytes", "weight_bytes", "positions", "descriptors", "frame_bytes",
+            "rows", "cols", "group", "weight_bits", "scratchpad_bytes", "weight_bytes", "positions", "descriptors", "frame_bytes",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 __all__ = [
-    "BEAT_SETTING_BITS", "PE_KINDS", "TERM_BEATS", "TERM_GROUP", "TERM_SLOTS", "TERM_WEIGHTS", "WEIGHT_SETTING_BITS", "Encoding", "PeKind",
-    "Precision", "Settings", "TermBudget", "TermFields",
+    "BEAT_SETTING_BITS", "PE_KINDS", "SERIAL_BITS", "TERM_BEATS", "TERM_GROUP", "TERM_SLOTS", "TERM_WEIGHTS", "WEIGHT_SETTING_BITS",
+    "Encoding", "PeKind", "Precision", "Settings", "TermBudget", "TermFields",
 ]  # fmt: skip
 
 BEAT_SETTING_BITS = 24
@@ -110,6 +110,8 @@ class PeKind:
     """Cycles per beat."""
     row_cycles: Callable[[Settings], int] = lambda settings: 1
     """Cycles in which one row of the tile takes its weights."""
+    narrow: bool = True
+    """Its weights may have fewer than 8 bits."""
 
 
 TermFields = dict[str, tuple[int, int]]
@@ -123,6 +125,10 @@ TERM_BEATS: TermFields = {"slots": (0, 6), "terms": (8, 4), "naf": (12, 1)}
 """Weight terms of a PE; terms of an activation; whether those are in non-adjacent form."""
 TERM_WEIGHTS: TermFields = {"terms": (0, 6), "log2_group": (6, 2), "naf": (8, 1)}
 """Terms of a group; log2 of its weights; whether those are in non-adjacent form."""
+
+
+SERIAL_BITS = 32
+"""Of a partial sum in the fully serial PEs; a beat of 8 bits leaves room for the streams of three more."""
 
 
 def _term_settings(precision: Precision) -> Settings:
@@ -155,7 +161,10 @@ PE_KINDS: dict[str, PeKind] = {
         foot=1,
         beat_cycles=lambda settings: settings.beats,
     ),
+    "balanced": PeKind(latency=2, feed=1, foot=1, beat_cycles=lambda settings: SERIAL_BITS),
+    "interleaved": PeKind(latency=2, feed=1, foot=1 + SERIAL_BITS - 8, beat_cycles=lambda settings: 8),
     "term": PeKind(
+        narrow=False,
         group=TERM_GROUP,
         budgets=True,
         latency=3,
