@@ -15,6 +15,7 @@ from weft.hw.output import OutputUnit
 from weft.hw.post import PostProcess
 from weft.hw.requantize import CHANNEL, SETTINGS
 from weft.hw.sequencer import CauseCounters, Sequencer
+from weft.hw.slice import RegisterSlice
 from weft.hw.spec.config import Config
 from weft.hw.spec.counters import Counters
 from weft.hw.spec.descriptor import DESCRIPTOR_WORDS
@@ -165,7 +166,9 @@ class Engine(wiring.Component):
                 Space.PROGRAM: program.LATENCY,
             }
         )
-        connect(m, wiring.flipped(self.request), host.i)
+        m.submodules.requests = requests = RegisterSlice(HOST_REQUEST)
+        connect(m, wiring.flipped(self.request), requests.i)
+        connect(m, requests.o, host.i)
         connect(m, host.o, wiring.flipped(self.response))
         _share_words(m, host.weights, weight_store, weights)
         _share_words(m, host.program, program, sequencer)
@@ -200,7 +203,10 @@ class Engine(wiring.Component):
 
 
 def _share_words(m: Module, port: MemoryPort, memory: BlockMemory, unit: Sequencer | WeightUnit | None) -> None:
-    """Gives the host's byte port a memory of words: writing always, unless it is read only; reading while ``unit`` does not."""
+    """Gives the host's byte port a memory of words: writing always, unless it is read only; reading while ``unit`` does not.
+
+    A write takes a cycle more than the port has it: it is far to the block RAMs.
+    """
     lane_bits = ceil_log2(memory.lanes)
     lane, word = port.address[:lane_bits], port.address[lane_bits:]
     if unit is None:
@@ -209,6 +215,8 @@ def _share_words(m: Module, port: MemoryPort, memory: BlockMemory, unit: Sequenc
         m.d.comb += [
             port.ready.eq(port.write_enable | ~unit.reading),
             memory.r_address.eq(Mux(unit.reading, unit.address, word)),
+        ]
+        m.d.sync += [
             memory.w_address.eq(word),
             memory.w_data.as_value().eq(port.write.replicate(memory.lanes)),
             memory.w_enable.eq(port.write_enable << lane),

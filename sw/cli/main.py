@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from weft.cli import build, demo, inspect, run, tune
+from weft.cli import build, compare, demo, inspect, run, tune
 from weft.errors import WeftError
 from weft.graph import GraphError
 from weft.network import NetworkError
@@ -27,6 +27,7 @@ app.command("verilog")(build.verilog)
 app.command("compile")(build.compile)
 app.command("run")(run.run)
 app.command("tune")(tune.tune)
+app.command("compare-pe")(compare.compare_pe)
 app.command("info")(inspect.info)
 app.command("doctor")(inspect.doctor)
 app.command("serve")(run.serve)

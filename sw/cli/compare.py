@@ -1,0 +1,114 @@
+"""``weft compare-pe``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from weft.cli.output import console, write_json
+from weft.errors import InputError, WeftError
+from weft.files import replacing
+
+__all__ = ["compare_pe"]
+
+LARGEST = 64
+
+
+def compare_pe(
+    array: Annotated[str, typer.Option(help="Rows and columns of the arrays of equal size.")] = "4x4",
+    luts: Annotated[int, typer.Option(help="LUTs of the arrays of equal area.", min=100)] = 6000,
+    part: Annotated[list[str] | None, typer.Option(help="Parts to place on; all if left out.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Where to write the numbers, for programs.")] = None,
+    markdown: Annotated[Path | None, typer.Option("--markdown", help="Where to write the tables, for documents.")] = None,
+) -> None:
+    """Synthesizes, places and simulates tiles of every kind of processing element, on the digits' network.
+
+    Takes about half an hour the first time; results are kept.
+    """
+    from weft.compare import accuracies, measure
+    from weft.fpga.parts import PARTS
+
+    parts = part or list(PARTS)
+    for name in parts:
+        if name not in PARTS:
+            raise InputError(f"--part must be one of {', '.join(PARTS)}, not {name!r}")
+    rows, cols = _array(array)
+    graph, x, labels = _digits()
+    with console.status("") as status:
+        found = []
+        for one in measure(graph, x, parts, rows=rows, cols=cols, luts=luts, progress=status.update):
+            found.append(one)
+            console.print(f"{one.part}: {one.pe} {one.rows}×{one.cols}: {one.luts} LUTs, {one.clock_mhz} MHz, {one.cycles:,} cycles")
+        status.update("term budgets")
+        budgets = list(accuracies(graph, x, labels, rows=rows, cols=cols))
+    tables = []
+    for name in parts:
+        tables.append((f"{PARTS[name].title}", *_measurements([one for one in found if one.part == name])))
+    tables.append((f"Term budgets, {rows}×{cols} term MACs, {len(labels)} digits", *_accuracies(budgets)))
+    for title, headings, lines in tables:
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        for index, heading in enumerate(headings):
+            table.add_column(heading, justify="right" if index else "left")
+        for line in lines:
+            table.add_row(*line)
+        console.print()
+        console.print(table)
+    if markdown:
+        with replacing(markdown) as file:
+            file.write("\n".join(_markdown(*table) for table in tables))
+    if json_file:
+        document = [dataclasses.asdict(one) | {"per_thousand_luts": one.per_thousand_luts} for one in found]
+        write_json(json_file, {"tiles": document, "budgets": [dataclasses.asdict(one) for one in budgets]})
+
+
+def _array(text: str) -> tuple[int, int]:
+    sizes = text.split("x")
+    if len(sizes) != 2 or not all(size.isdigit() and 4 <= int(size) <= LARGEST for size in sizes):
+        raise InputError(f"--array must be two numbers from 4 to {LARGEST}, as 4x4, not {text!r}")
+    return int(sizes[0]), int(sizes[1])
+
+
+def _digits():  # type: ignore[no-untyped-def]
+    try:
+        from weft.digits import load_data, load_network
+
+        train, _, images, labels = load_data()
+    except ImportError as error:
+        raise WeftError(f"the comparison needs scikit-learn's digits ({error}); run: pip install 'weft[demo]'") from error
+    from weft.quantize import quantize
+
+    graph = quantize(load_network(), train)
+    return graph, graph.tensors[graph.inputs[0]].quantize(images), labels
+
+
+def _measurements(found):  # type: ignore[no-untyped-def]
+    headings = ["PE", "array", "LUTs", "registers", "multipliers", "MHz", "cycles", "inferences/s", "per 1000 LUTs"]
+    lines = [
+        [
+            one.pe, f"{one.rows}×{one.cols}", f"{one.luts:,}", f"{one.registers:,}", f"{one.multipliers}", f"{one.clock_mhz:.0f}",
+            f"{one.cycles:,}" + ("" if one.simulated else " ¹"), f"{one.inferences_per_second:,.0f}", f"{one.per_thousand_luts:,.0f}",
+        ]
+        for one in found
+    ]  # fmt: skip
+    return headings, lines
+
+
+def _accuracies(found):  # type: ignore[no-untyped-def]
+    baseline = max(one.pairs for one in found)
+    headings = ["budget", "accuracy", "term pairs", "fewer", "cycles"]
+    lines = []
+    for one in found:
+        budget = one.budget
+        name = "exact" if budget is None else f"g={budget.group} k={budget.weight_terms} s={budget.data_terms}"
+        fewer = "" if budget is None else f"{baseline / one.pairs:.1f}×"
+        lines.append([name, f"{one.accuracy:.1%}", f"{one.pairs:,}", fewer, f"{one.cycles:,}"])
+    return headings, lines
+
+
+def _markdown(title: str, headings: list[str], lines: list[list[str]]) -> str:
+    rows = [headings, ["---", *["---:"] * (len(headings) - 1)], *lines]
+    return "\n".join([f"{title}:", "", *(f"| {' | '.join(row)} |" for row in rows), ""])

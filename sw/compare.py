@@ -1,0 +1,179 @@
+"""The kinds of processing elements side by side: what a tile of each costs on an FPGA, and how fast it classifies digits."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weft.compiler import compile
+from weft.device import open as open_device
+from weft.errors import CompileError
+from weft.graph import Graph, run
+from weft.hw.spec.config import PRESETS, Config
+from weft.hw.spec.pe import PE_KINDS, Encoding, TermBudget
+from weft.tune import term_pairs, with_terms
+
+__all__ = ["BUDGETS", "Accuracy", "Measurement", "accuracies", "measure"]
+
+POSITION_BITS = 6
+BUDGETS = (
+    None,
+    *(
+        TermBudget(group=8, weight_terms=k, data_terms=s, encoding=Encoding.NAF)
+        for k, s in ((24, 4), (16, 3), (12, 3), (8, 3), (8, 2), (4, 2))
+    ),
+)
+"""Term budgets to compare; ``None`` is the smallest exact one, as the compiler finds it per layer."""
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One tile on one part."""
+
+    part: str
+    pe: str
+    """The kind; ``mac-logic`` for MACs without hardware multipliers."""
+    rows: int
+    cols: int
+    luts: int
+    """Of the tile alone, as Yosys counts, like registers and multipliers."""
+    registers: int
+    multipliers: int
+    clock_mhz: float
+    """Of the tile between registers, placed and routed."""
+    cycles: int
+    """Of the whole accelerator for one digit, link excluded."""
+    simulated: bool
+    """The cycles are the simulated device's counters, not the cycle model's prediction."""
+
+    @property
+    def inferences_per_second(self) -> float:
+        """At that clock."""
+        return self.clock_mhz * 1e6 / self.cycles
+
+    @property
+    def per_thousand_luts(self) -> float:
+        """Inferences per second for each 1000 LUTs of the tile."""
+        return 1000 * self.inferences_per_second / self.luts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """What a term budget keeps and saves."""
+
+    budget: TermBudget | None
+    accuracy: float
+    """Share of the test digits."""
+    pairs: int
+    """Term pairs of one inference; for the exact budget, the plain product's 64 a multiplication."""
+    cycles: int
+    """Of the simulated device, for one digit."""
+
+
+def measure(
+    graph: Graph, x: NDArray[np.int8], parts: list[str], *, rows: int, cols: int, luts: int, progress: Progress
+) -> Iterator[Measurement]:
+    """Each kind with an array of ``rows × cols``, then each with as many columns as ``luts`` LUTs hold.
+
+    The first run of each builds, places and routes; it takes minutes. Everything is kept in the cache.
+    """
+    for part in parts:
+        for pe, multipliers in _variants(part):
+            progress(f"{part}: {pe} {rows}×{cols}")
+            config = _config(pe, rows, cols, multipliers)
+            first = _measured(graph, x, part, pe, config, simulate=True)
+            yield first
+            most = _fill(part, config, first, luts)
+            progress(f"{part}: {pe} {rows}×{most}")
+            yield _measured(graph, x, part, pe, _config(pe, rows, most, multipliers), simulate=False)
+
+
+def accuracies(graph: Graph, x: NDArray[np.int8], labels: NDArray[np.int64], *, rows: int, cols: int) -> Iterator[Accuracy]:
+    """Each budget of :data:`BUDGETS` on the simulated device with term PEs."""
+    config = _config("term", rows, cols, None)
+    with open_device(_device(config)) as device:
+        for budget in BUDGETS:
+            reduced = with_terms(graph, {op.name: budget for op in graph.ops})
+            answers = run(reduced, x)[graph.outputs[0]].argmax(axis=1)
+            loaded = device.load(compile(reduced, config))
+            loaded.run(x[:1])
+            yield Accuracy(
+                budget=budget,
+                accuracy=float((answers == labels).mean()),
+                pairs=term_pairs(reduced),
+                cycles=loaded.profile.cycles,
+            )
+
+
+def _variants(part: str) -> list[tuple[str, int | None]]:
+    from weft.fpga.parts import PARTS
+
+    multiplied: list[tuple[str, int | None]] = [("mac", None)] if PARTS[part].capacity["multipliers"] else []
+    return [*multiplied, ("mac-logic", 0), *((pe, None) for pe in PE_KINDS if pe != "mac")]
+
+
+def _config(pe: str, rows: int, cols: int, multipliers: int | None) -> Config:
+    """A small accelerator that holds the digits' network, whatever the array."""
+    return dataclasses.replace(
+        PRESETS["tiny"], rows=rows, cols=cols, lanes=min(4, cols), pe=pe.partition("-")[0], multipliers=multipliers,
+        weight_bytes=1 << 17, positions=64,
+    )  # fmt: skip
+
+
+def _device(config: Config) -> str:
+    fields = {name: value for name, value in config.to_dict().items() if value != getattr(PRESETS["tiny"], name)}
+    return "sim:" + ",".join(["tiny", *(f"{name}={value}" for name, value in fields.items())])
+
+
+def _measured(graph: Graph, x: NDArray[np.int8], part: str, pe: str, config: Config, *, simulate: bool) -> Measurement:
+    from weft.fpga.flow import place, synthesize
+    from weft.fpga.parts import PARTS
+    from weft.fpga.probe import Probe
+
+    _, cells = synthesize(_tile(config), PARTS[part])
+    report = place(Probe(_tile(config)), PARTS[part], target_mhz=200.0)
+    model = compile(graph, config)
+    if simulate:
+        with open_device(_device(config)) as device:
+            loaded = device.load(model)
+            loaded.run(x[:1])
+            cycles = loaded.profile.cycles
+    else:
+        cycles = sum(layer.predicted.cycles for layer in model.layers)
+    return Measurement(
+        part=part, pe=pe, rows=config.rows, cols=config.cols, luts=cells.luts, registers=cells.registers, multipliers=cells.multipliers,
+        clock_mhz=report.clock_mhz, cycles=cycles, simulated=simulate,
+    )  # fmt: skip
+
+
+def _tile(config: Config):  # type: ignore[no-untyped-def]
+    from weft.hw.export import PARTS
+
+    return PARTS["tile"](config)
+
+
+def _fill(part: str, config: Config, measured: Measurement, luts: int) -> int:
+    """The most columns that the LUTs hold."""
+    from weft.fpga.flow import synthesize
+    from weft.fpga.parts import PARTS
+
+    cols = max(1, min(64, math.floor(luts / measured.luts * measured.cols)))
+    multipliers = PARTS[part].capacity["multipliers"]
+    if measured.multipliers:
+        cols = min(cols, multipliers // config.rows)
+
+    def fits(cols: int) -> bool:
+        return synthesize(_tile(_config(config.pe, config.rows, cols, config.multipliers)), PARTS[part])[1].luts <= luts
+
+    while cols > 1 and not fits(cols):
+        cols -= 1
+    if cols == 1 and not fits(1):
+        raise CompileError(f"not even one column of {measured.pe} fits {luts} LUTs; raise --luts")
+    return cols
