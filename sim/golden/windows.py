@@ -57,18 +57,27 @@ def conv2d(
     images, rows, columns, channels = patches.shape[:4]
     if channels != groups * depth or outputs % groups:
         raise ValueError(f"weights {weights.shape} in {groups} groups do not fit {channels} channels of x")
-    positions = images * rows * columns
-    pixels = patches.reshape(positions, groups, depth, height * width).transpose(1, 0, 3, 2)
-    matrix = pixels.reshape(groups, positions, height * width * depth).astype(np.int64) - zero_point
-    kernels = weights.reshape(groups, outputs // groups, -1).astype(np.int64).transpose(0, 2, 1)
-    sums = (matrix @ kernels).transpose(1, 0, 2).reshape(images, rows, columns, outputs)
-    return wrap(sums + np.asarray(bias, np.int64))
+    kernels = weights.reshape(groups, outputs // groups, height, width, depth)
+    sums = np.zeros((images, rows, columns, groups, outputs // groups))
+    for i, j in np.ndindex(height, width):
+        values = patches[..., i, j].reshape(images, rows, columns, groups, depth)
+        sums += _product(values - np.int64(zero_point), kernels[:, :, i, j])
+    return wrap(sums.reshape(images, rows, columns, outputs) + np.asarray(bias, np.int64))
+
+
+def _product(values: Integers, kernels: Integers) -> NDArray[np.float64]:
+    """[..., G, I] by [G, O, I] → [..., G, O] in float64, which is exact: no sum of products of 9 bits comes near 2^53."""
+    if kernels.shape[-1] == 1:
+        return values.astype(np.float64) * kernels[..., 0].astype(np.float64)
+    if len(kernels) == 1:
+        return values.astype(np.float64) @ kernels[0].astype(np.float64).T
+    return (values.astype(np.float64)[..., None, :] @ kernels.astype(np.float64).transpose(0, 2, 1))[..., 0, :]
 
 
 def fully_connected(x: Integers, weights: Integers, bias: ArrayLike, *, zero_point: int = 0) -> Int32Array:
-    """The sums of a matrix product: ``bias[o] + Σ w[o, i] · (a[n, i] − zero_point)``; [N, I], [O, I] → [N, O]."""
-    sums = (x.astype(np.int64) - zero_point) @ weights.astype(np.int64).T
-    return wrap(sums + np.asarray(bias, np.int64))
+    """The sums of a matrix product: ``bias[o] + Σ w[o, i] · (a[n, i] − zero_point)``; [N, …, I], [O, I] → [N, …, O]."""
+    sums = _product((x.astype(np.int64) - zero_point)[..., None, :], weights[None])
+    return wrap(sums[..., 0, :] + np.asarray(bias, np.int64))
 
 
 def max_pool2d(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from weft.hw.spec.descriptor import Rounding
-from weft.ops.base import Binary, Int8Array, Shape, Tensors, Unary, Values, require
+from weft.ops.base import Binary, Int8Array, Shape, Tensors, Unary, Values, is_int, require
 from weft.sim import golden
 
 __all__ = ["Add", "Arithmetic", "Multiply", "Requantize", "Subtract", "Table"]
@@ -65,6 +65,9 @@ class Multiply(Arithmetic):
 class Requantize(Unary):
     """The same real values in the output's numbers, clamped: ReLU and its kin, and changes of scale."""
 
+    multiplier: int
+    """With ``shift`` as :func:`weft.sim.golden.quantize_multiplier` makes them."""
+    shift: int
     low: int = -128
     high: int = 127
     rounding: int = Rounding.DOUBLE
@@ -73,18 +76,15 @@ class Requantize(Unary):
         self._check_clamp(self.low, self.high)
         self._check_rounding(self.rounding)
 
+        good = is_int(self.multiplier, 0, 2**31 - 1) and is_int(self.shift, -31, 30)
+        require(good, self, f"multiplier and shift must lie within 0 to 2^31 - 1 and -31 to 30, not {self.multiplier!r}, {self.shift!r}")
+
     def infer(self, tensors: Tensors) -> Shape:
-        self.scaling(tensors)
         return tensors[self.input].shape
 
-    def scaling(self, tensors: Tensors) -> tuple[int, int]:
-        """Multiplier and shift."""
-        return self._scaling(tensors[self.input].scale / tensors[self.output].scale)
-
     def execute(self, tensors: Tensors, values: Values) -> Int8Array:
-        multiplier, shift = self.scaling(tensors)
         return golden.requantize(
-            values[self.input].astype(np.int64) - tensors[self.input].zero_point, multiplier, shift, rounding=self.rounding,
+            values[self.input].astype(np.int64) - tensors[self.input].zero_point, self.multiplier, self.shift, rounding=self.rounding,
             zero_point=tensors[self.output].zero_point, low=self.low, high=self.high,
         )  # fmt: skip
 
