@@ -17,7 +17,7 @@ from weft.graph import Graph, GraphError
 from weft.hw.spec.config import Config
 from weft.hw.spec.counters import Counters
 
-__all__ = ["Layer", "Model", "Part", "Segment"]
+__all__ = ["Layer", "Model", "Part", "Segment", "Step"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +60,24 @@ class Segment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Step:
+    """A stretch of an inference: one operator on the host, or consecutive layers on the device."""
+
+    host: str = ""
+    """Name of the host's operator; of the device's layers none."""
+    reason: str = ""
+    """Why the host runs it, if it is not the host's by its nature."""
+    first: int = 0
+    """The device's layers: from this one on,"""
+    count: int = 0
+    """so many."""
+    writes: tuple[str, ...] = ()
+    """Tensors that the host has and sends before."""
+    reads: tuple[str, ...] = ()
+    """Tensors that the host reads back after."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Model:
     """A compiled model. Tied to the layout it was compiled for, not to a device's kind of PE or its clock."""
 
@@ -68,17 +86,25 @@ class Model:
     """The configuration it was compiled for; a device must have the same :attr:`~weft.hw.spec.config.Config.layout`."""
     segments: tuple[Segment, ...]
     layers: tuple[Layer, ...]
+    """Those on the device."""
+    steps: tuple[Step, ...]
+    """All of it, in order."""
     addresses: Mapping[str, int]
-    """Byte address of each tensor in the scratchpad."""
+    """Byte address of each tensor that stands in the scratchpad."""
     scratchpad_bytes: int
     """Scratchpad that the model needs."""
 
-    FORMAT = "weft.model/1"
+    FORMAT = "weft.model/2"
 
     @property
     def resident(self) -> bool:
         """Weights and program stay on the device; an inference sends only its input."""
-        return len(self.segments) == 1
+        return len(self.segments) <= 1
+
+    @property
+    def fallbacks(self) -> dict[str, str]:
+        """Operators that run on the host because the device lacks them, each with the reason."""
+        return {step.host: step.reason for step in self.steps if step.reason}
 
     @property
     def weight_words(self) -> int:
@@ -101,6 +127,7 @@ class Model:
             "config": self.config.to_dict(),
             "segments": [{field.name: getattr(s, field.name) for field in fields(s)} for s in self.segments],
             "layers": [asdict(layer) for layer in self.layers],
+            "steps": [asdict(step) for step in self.steps],
             "addresses": dict(self.addresses),
             "scratchpad_bytes": self.scratchpad_bytes,
         }
@@ -139,6 +166,7 @@ class Model:
             config=Config.from_dict(document["config"]),
             segments=tuple(Segment(**segment) for segment in document["segments"]),
             layers=layers,
+            steps=tuple(Step(**archive.tuples(step)) for step in document["steps"]),
             addresses=document["addresses"],
             scratchpad_bytes=document["scratchpad_bytes"],
         )

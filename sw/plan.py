@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from weft.errors import CompileError
-from weft.graph import Graph, Reshape
+from weft.graph import Graph
+from weft.ops import Reshape
 from weft.hw.spec.config import Config
 
 __all__ = ["Plan", "plan"]
@@ -18,7 +19,7 @@ class Plan:
     """Byte addresses of tensors, and what they take."""
 
     addresses: Mapping[str, int]
-    """Byte address of each tensor; tensors that a Reshape joins share theirs."""
+    """Byte address of each tensor that an operator on the device touches; tensors that a Reshape joins share theirs."""
     used: Mapping[str, int]
     """Bytes that live tensors take while each operator runs, by its name."""
     peak: int
@@ -33,8 +34,13 @@ class _Buffer:
     address: int = 0
 
 
-def plan(graph: Graph, config: Config) -> Plan:
-    """Places every tensor of a graph; the largest first, each at the lowest address that is free all its life.
+def plan(graph: Graph, config: Config, device: Container[str] | None = None) -> Plan:
+    """Places every tensor that the device touches; the largest first, each at the lowest address that is free all its life.
+
+    Parameters
+    ----------
+    device
+        Names of the operators that run on the device; ``None``: all of them.
 
     Raises
     ------
@@ -43,6 +49,7 @@ def plan(graph: Graph, config: Config) -> Plan:
     """
     owner: dict[str, str] = {}
     buffers: dict[str, _Buffer] = {}
+    touched: set[str] = set()
 
     def touch(name: str, step: int) -> None:
         key = owner.setdefault(name, name)
@@ -58,9 +65,12 @@ def plan(graph: Graph, config: Config) -> Plan:
         if isinstance(op, Reshape):
             owner[op.output] = owner[op.input]
         touch(op.output, step)
+        if not isinstance(op, Reshape) and (device is None or op.name in device):
+            touched.update(owner[name] for name in (*op.inputs, op.output))
     for name in graph.outputs:
         touch(name, len(graph.ops))
 
+    buffers = {name: buffer for name, buffer in buffers.items() if name in touched}
     placed: list[_Buffer] = []
     for buffer in sorted(buffers.values(), key=lambda buffer: (-buffer.size, buffer.first)):
         alive = [other for other in placed if other.first <= buffer.last and buffer.first <= other.last]
@@ -74,11 +84,11 @@ def plan(graph: Graph, config: Config) -> Plan:
         op.name: sum(buffer.size for buffer in placed if buffer.first <= step <= buffer.last)
         for step, op in enumerate(graph.ops)
     }
-    peak = max(buffer.address + buffer.size for buffer in placed)
+    peak = max((buffer.address + buffer.size for buffer in placed), default=0)
     if peak > config.scratchpad_bytes:
         worst = max(used, key=lambda name: used[name], default="input")
         raise CompileError(
             f"graph {graph.name!r} needs {peak} bytes of scratchpad, {peak - config.scratchpad_bytes} more than there are "
             f"(most in {worst!r}); raise scratchpad_bytes to {-(-peak // config.banks) * config.banks} or more"
         )
-    return Plan(addresses={name: buffers[key].address for name, key in owner.items()}, used=used, peak=peak)
+    return Plan(addresses={name: buffers[key].address for name, key in owner.items() if key in buffers}, used=used, peak=peak)

@@ -68,14 +68,14 @@ def test_says_what_does_not_fit(build, message):
 def test_names_the_weight_store():
     graph = Builder((1, 1, 900), np.random.default_rng(2)).conv2d(4, (1, 1)).graph()
     with pytest.raises(CompileError, match=r"weight") as error:
-        weft.compile(graph, CONFIG)
+        weft.compile(graph, CONFIG, strict=True)
     assert "weight_bytes" in str(error.value) and "more" in str(error.value)
 
 
 def test_names_the_accumulators():
     graph = Builder((20, 10, 1), np.random.default_rng(2)).max_pool2d((10, 10)).graph()
     with pytest.raises(CompileError, match="positions"):
-        weft.compile(graph, CONFIG)
+        weft.compile(graph, CONFIG, strict=True)
 
 
 @pytest.mark.parametrize("name", PRESETS)
