@@ -10,8 +10,8 @@ import numpy as np
 from weft.graph import Reshape
 from weft.hw.spec.counters import Counters
 from weft.hw.spec.wire import Space
-from weft.link import Link, Operation, read, write
-from weft.model import Layer, Model, Part, Step
+from weft.link import Operation, read, write
+from weft.model import Model, Part, Step
 from weft.ops import Array
 
 __all__ = ["Inference"]
@@ -21,8 +21,6 @@ NOTHING = Counters(0, 0, 0, 0, 0, 0, 0)
 
 class Runner(Protocol):
     """What an inference needs of a device."""
-
-    link: Link
 
     def run(self, model: Model, part: Part, before: Sequence[Operation], after: Sequence[Operation]) -> bytes:
         """Runs descriptors, with operations before and after; the bytes that ``after`` reads."""
@@ -36,8 +34,8 @@ class Inference:
         self.ops = {op.name: op for op in model.graph.ops}
         self.values: dict[str, Array] = {}
         """What the host has of the item, [1, …]."""
-        self.records: dict[int, dict[int, Counters]] = {}
-        """Counters of each segment's descriptors."""
+        self.counters: dict[str, Counters] = {}
+        """Of each layer, by its name."""
 
     def run(self, inputs: Mapping[str, Array], *, layers: bool, profiled: bool) -> tuple[dict[str, Array], list[Counters]]:
         """One item.
@@ -56,47 +54,63 @@ class Inference:
         The outputs, and what else the host came to have; with ``layers`` all tensors. The counters of each of the model's layers, if
         asked for.
         """
-        self.values, self.records = dict(inputs), {}
+        self.values, self.counters = dict(inputs), {}
         for step in self.model.steps:
             if step.host:
                 op = self.ops[step.host]
                 self.values[op.output] = op.execute(self.model.graph.tensors, self.values)
+            elif step.tiles:
+                self._tiled(step, profiled=profiled)
             else:
                 self._stretch(step, layers=layers, profiled=profiled)
         if layers:
             for op in self.model.graph.ops:
                 if isinstance(op, Reshape) and op.output not in self.values:
                     self.values[op.output] = op.execute(self.model.graph.tensors, self.values)
-        counters = [self._counters(layer) for layer in self.model.layers] if profiled else []
-        return self.values, counters
+        return self.values, [self.counters[layer.name] for layer in self.model.layers] if profiled else []
 
     def _stretch(self, step: Step, *, layers: bool, profiled: bool) -> None:
         before = [write(Space.SCRATCHPAD, self.model.addresses[name], self.values[name].tobytes()) for name in step.writes]
         every = self.model.layers[step.first : step.first + step.count]
-        groups = [[layer] for layer in every] if layers else [every] if every else []
+        groups = [[layer] for layer in every] if layers else [every]
         for index, group in enumerate(groups):
-            last = index == len(groups) - 1
             reads = [group[-1].output] if layers else []
-            reads += [name for name in step.reads if last and name not in reads]
-            self._layers(group, before, reads, profiled=profiled)
+            reads += [name for name in step.reads if index == len(groups) - 1 and name not in reads]
+            parts = _runs([part for layer in group for part in layer.parts])
+            records, data = self._run(parts, before, [self._read(name) for name in reads], profiled=profiled)
             before = []
-        if not groups:
-            self._keep(step.reads, self.device.link.transaction([*before, *map(self._read, step.reads)]))
+            self._keep(reads, data)
+            for layer in group if profiled else ():
+                own = [records[part.segment, part.first + place] for part in layer.parts for place in range(part.count)]
+                self.counters[layer.name] = sum(own, NOTHING)
 
-    def _layers(self, layers: Sequence[Layer], before: Sequence[Operation], reads: Sequence[str], *, profiled: bool) -> None:
-        """Runs layers, segment by segment, and reads tensors after the last."""
-        parts = _runs([part for layer in layers for part in layer.parts])
+    def _tiled(self, step: Step, *, profiled: bool) -> None:
+        layer = self.model.layers[step.first]
+        source = self.values[self.ops[layer.name].inputs[0]].tobytes()
+        result, total = bytearray(self.model.size(layer.output)), NOTHING
+        for tile in step.tiles:
+            first, size = tile.source
+            start, count = tile.target
+            send = write(Space.SCRATCHPAD, 0, source[first : first + size])
+            records, data = self._run(_runs(tile.parts), [send], [read(Space.SCRATCHPAD, tile.address, count)], profiled=profiled)
+            result[start : start + count] = data
+            total = sum(records.values(), total)
+        self.counters[layer.name] = total
+        self._keep([layer.output], bytes(result))
+
+    def _run(
+        self, parts: Sequence[Part], before: Sequence[Operation], after: Sequence[Operation], *, profiled: bool
+    ) -> tuple[dict[tuple[int, int], Counters], bytes]:
+        """Runs parts of segments in order; counters by segment and descriptor, and what is read after the last."""
+        records: dict[tuple[int, int], Counters] = {}
+        data = b""
         for index, part in enumerate(parts):
             size = part.count * Counters.LAYOUT.size if profiled else 0
-            after = [read(Space.COUNTERS, 0, size)] if size else []
-            if index == len(parts) - 1:
-                after += map(self._read, reads)
-            answer = self.device.run(self.model, part, before, after)
-            before = []
-            if profiled:
-                self.records.setdefault(part.segment, {}).update(enumerate(_decode(answer[:size]), part.first))
-            if index == len(parts) - 1:
-                self._keep(reads, answer[size:])
+            reads = [read(Space.COUNTERS, 0, size)] if size else []
+            answer = self.device.run(self.model, part, before if index == 0 else (), [*reads, *(after if index == len(parts) - 1 else ())])
+            records |= {(part.segment, part.first + place): counters for place, counters in enumerate(_decode(answer[:size]))}
+            data = answer[size:]
+        return records, data
 
     def _read(self, name: str) -> Operation:
         return read(Space.SCRATCHPAD, self.model.addresses[name], self.model.size(name))
@@ -106,10 +120,6 @@ class Inference:
             size = self.model.size(name)
             self.values[name] = np.frombuffer(data[:size], np.int8).reshape(1, *self.model.graph.tensors[name].shape[1:])
             data = data[size:]
-
-    def _counters(self, layer: Layer) -> Counters:
-        records = [self.records[part.segment][part.first + index] for part in layer.parts for index in range(part.count)]
-        return sum(records, NOTHING)
 
 
 def _runs(parts: Sequence[Part]) -> list[Part]:

@@ -209,10 +209,8 @@ def _group_words(kernel: Kernel, config: Config) -> int:
     return kernel.reduction[0].count * kernel.reduction[1].count * chunks * config.beat_bytes + PARAMETER_BYTES
 
 
-def passes(
-    op: Op, kernel: Kernel, config: Config, *, source: int, target: int, rows: int, words: int
-) -> list[Pass]:
-    """The operator's passes over the tile.
+def passes(kernel: Kernel, config: Config, *, source: int, target: int, rows: int, words: int) -> list[Pass]:
+    """A kernel's passes over the tile.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ from weft.graph import Graph, GraphError
 from weft.hw.spec.config import Config
 from weft.hw.spec.counters import Counters
 
-__all__ = ["Layer", "Model", "Part", "Segment", "Step"]
+__all__ = ["Layer", "Model", "Part", "Segment", "Step", "Tile"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +60,19 @@ class Segment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tile:
+    """Some rows of a layer whose tensors do not fit the scratchpad: sent, computed and read back by themselves."""
+
+    source: tuple[int, int]
+    """First byte of the input, and how many; they go to address 0."""
+    address: int
+    """Where the results stand."""
+    target: tuple[int, int]
+    """First byte of the output, and how many."""
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Step:
     """A stretch of an inference: one operator on the host, or consecutive layers on the device."""
 
@@ -75,6 +88,8 @@ class Step:
     """Tensors that the host has and sends before."""
     reads: tuple[str, ...] = ()
     """Tensors that the host reads back after."""
+    tiles: tuple[Tile, ...] = ()
+    """The one layer's, if it is computed row by row; the host then has its input and output."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +115,11 @@ class Model:
     def resident(self) -> bool:
         """Weights and program stay on the device; an inference sends only its input."""
         return len(self.segments) <= 1
+
+    @property
+    def tiled(self) -> int:
+        """Layers that are computed row by row because their tensors do not fit the scratchpad."""
+        return sum(bool(step.tiles) for step in self.steps)
 
     @property
     def fallbacks(self) -> dict[str, str]:
@@ -166,7 +186,12 @@ class Model:
             config=Config.from_dict(document["config"]),
             segments=tuple(Segment(**segment) for segment in document["segments"]),
             layers=layers,
-            steps=tuple(Step(**archive.tuples(step)) for step in document["steps"]),
+            steps=tuple(_step(archive.tuples(step)) for step in document["steps"]),
             addresses=document["addresses"],
             scratchpad_bytes=document["scratchpad_bytes"],
         )
+
+
+def _step(fields: dict[str, Any]) -> Step:
+    tiles = tuple(Tile(**{**tile, "parts": tuple(Part(**part) for part in tile["parts"])}) for tile in fields["tiles"])
+    return Step(**{**fields, "tiles": tiles})

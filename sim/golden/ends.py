@@ -20,10 +20,8 @@ def quantize(x: ArrayLike, numbers: Numbers, *, rounding: int = Rounding.DOUBLE)
     """Real numbers as integers, divided in float32: halves away from zero (TensorFlow Lite), or to even with single rounding."""
     with np.errstate(over="ignore"):
         real = np.asarray(x, np.float32) / np.float32(numbers[0])
-    if rounding == Rounding.SINGLE:
-        codes = np.rint(real)
-    else:
-        codes = np.copysign(np.floor(np.abs(real.astype(np.float64)) + 0.5), real)
+    away = np.copysign(np.floor(np.abs(real.astype(np.float64)) + 0.5), real)
+    codes = np.rint(real) if rounding == Rounding.SINGLE else away
     if np.isnan(codes).any():
         raise ValueError("the values to quantize contain NaN")
     return np.clip(codes.astype(np.float64) + numbers[1], -128, 127).astype(np.int8)

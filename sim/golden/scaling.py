@@ -10,7 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from weft.hw.spec.descriptor import Rounding
 
-__all__ = ["Int8Array", "Int32Array", "Int64Array", "divide_by_power", "high_multiply", "quantize_multiplier", "requantize", "rescale", "wrap"]
+__all__ = [
+    "Int8Array", "Int32Array", "Int64Array", "divide_by_power", "high_multiply", "quantize_multiplier", "requantize", "rescale", "wrap",
+]  # fmt: skip
 
 Int8Array = NDArray[np.int8]
 Int32Array = NDArray[np.int32]

@@ -31,7 +31,7 @@ DEVICE = "sim:PRESET[,field=value…], serial:/dev/ttyUSB0[?baud=…] or tcp:HOS
 
 def run(
     model_file: Annotated[Path, typer.Argument(metavar="MODEL", help="Compiled model (.weft).")],
-    input: Annotated[Path, typer.Option("--input", "-i", help="Batch of inputs (.npy), or of several by name (.npz): integers, or real values.")],
+    input: Annotated[Path, typer.Option("--input", "-i", help="Batch of inputs (.npy; several by name: .npz): integers or real values.")],
     device: Annotated[str, typer.Option("--device", "-d", help=DEVICE)] = "sim:small",
     check: Annotated[bool, typer.Option("--check", help="Compare every layer with the golden model.")] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the outputs (.npy; several: .npz).")] = None,

@@ -10,8 +10,8 @@ import numpy as np
 import tflite
 
 from weft.frontends.tflite import Importer
-from weft.frontends.tflite_fold import FOLDING
 from weft.frontends.tflite_file import RawOperator, RawTensor
+from weft.frontends.tflite_fold import FOLDING
 from weft.ops import (
     Add,
     ArgMax,
@@ -110,7 +110,7 @@ def weights_of(m: Importer, operator: RawOperator, axis: int, rank: int) -> tupl
 
 
 def _narrow(weights: Array) -> Array:
-    return weights.astype(np.int8 if weights.size and -128 <= weights.min() and weights.max() <= 127 else np.int16)
+    return weights.astype(np.int8 if weights.size and weights.min() >= -128 and weights.max() <= 127 else np.int16)
 
 
 def parameters(m: Importer, operator: RawOperator, raw: RawTensor, outputs: int, activation: int, *, single: bool) -> dict[str, Any]:
