@@ -4,93 +4,79 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+import warnings
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from weft import lower
-from weft.errors import CompileError
-from weft.graph import Graph, Op, Reshape
+from weft.assemble import Assembler
+from weft.errors import CompileError, WeftWarning
+from weft.graph import Graph, Reshape
 from weft.hw.spec.config import Config, parse_config
-from weft.hw.spec.counters import Counters
-from weft.hw.spec.descriptor import Descriptor
-from weft.model import Layer, Model, Part, Segment
+from weft.kernel import Kernel
+from weft.model import Model
 from weft.network import Network
-from weft.plan import plan
+from weft.plan import Plan, plan
 from weft.precision import precision, value_ranges
 from weft.quantize import quantize
-from weft.sim.cycles import predict
+from weft.schedule import Schedule, schedule
+from weft.sources import load
+from weft.tiles import Stripe, stripes
 
 __all__ = ["compile"]
 
-NOTHING = Counters(0, 0, 0, 0, 0, 0, 0)
 Source = Graph | Network | str | os.PathLike[str]
 
 
-def compile(source: Source, config: Config | str = "small", *, calibration: ArrayLike | None = None) -> Model:
+def compile(
+    source: Source, config: Config | str = "small", *, calibration: ArrayLike | None = None, strict: bool = False
+) -> Model:
     """Compiles a network for a configuration.
 
     Parameters
     ----------
     source
-        A quantized :class:`~weft.graph.Graph`, a float :class:`~weft.network.Network`, or the path of a file of either.
+        A quantized :class:`~weft.graph.Graph`, a float :class:`~weft.network.Network`, or the path of a file: of either, or
+        a quantized model of TensorFlow Lite.
     config
         The device's configuration, or what names it: ``"small,rows=8,cols=16"``.
     calibration
         For a float network: a batch of inputs [N, …], from which the ranges of its activations are taken.
+    strict
+        Refuse what the device lacks, in place of running it on the host with a :class:`~weft.errors.WeftWarning`.
 
     Raises
     ------
     CompileError
-        If the device has no such operator, or a layer does not fit its memories.
+        With ``strict``, if the device lacks an operator, or one does not fit its memories.
+    GraphError
+        If a model's file is damaged, not quantized, or has an operator that is not known here.
     """
     if isinstance(config, str):
         config = parse_config(config)
     graph = _graph(source, calibration, config)
-    memory = plan(graph, config)
-    builder, ranges = _Builder(config), value_ranges(graph)
-    layers = []
-    for op in graph.ops:
-        if isinstance(op, Reshape):
-            continue
-        x, y = graph.tensors[op.inputs[0]], graph.tensors[op.output]
-        kernel = lower.kernel_of(op, x, y, config)
-        kernel = dataclasses.replace(kernel, precision=precision(op, kernel, ranges[x.name], config))
-        passes = _fastest(op, kernel, config, memory.addresses[x.name], memory.addresses[y.name])
-        parts = [builder.add(op, piece) for piece in passes]
-        layers.append(
-            Layer(
-                name=op.name,
-                op=type(op).__name__,
-                output=op.output,
-                macs=op.macs({name: dataclasses.replace(t, shape=(1, *t.shape[1:])) for name, t in graph.tensors.items()}),
-                parts=_joined(parts),
-                predicted=NOTHING,
-                memory_bytes=memory.used[op.name],
-            )
-        )
-    if not layers:
-        raise CompileError(f"graph {graph.name!r} has no operator that the device computes")
-    predictions = builder.predictions()
-    return Model(
-        graph=graph,
-        config=config,
-        segments=tuple(builder.segments()),
-        layers=tuple(
-            dataclasses.replace(
-                layer, predicted=_total([c for p in layer.parts for c in predictions[p.segment][p.first : p.first + p.count]])
-            )
-            for layer in layers
-        ),
-        addresses=dict(memory.addresses),
-        scratchpad_bytes=memory.peak,
-    )
+    kernels, reasons = _placed(graph, config)
+    order, memory, cuts = _scheduled(graph, config, kernels, reasons)
+    if reasons and strict:
+        raise CompileError(f"{next(iter(reasons.values()))}; compile without strict to run it on the host")
+    for name, reason in reasons.items():
+        warnings.warn(f"layer {name!r} runs on the host: {reason}", WeftWarning, stacklevel=2)
+    assembler = Assembler(graph, config, memory)
+    for turn in order.turns:
+        for op in (graph.ops[place] for place in turn.ops):
+            if op.name in cuts:
+                assembler.tiled(op, cuts[op.name])
+            elif turn.host:
+                assembler.host(op, reasons.get(op.name, ""))
+        if not turn.host:
+            assembler.stretch(turn, kernels)
+    return assembler.model()
 
 
 def _graph(source: Source, calibration: ArrayLike | None, config: Config) -> Graph:
     if isinstance(source, (str, os.PathLike)):
-        source = _load(source)
+        source = load(source)
     if isinstance(source, Graph):
         return source
     if calibration is None:
@@ -98,89 +84,46 @@ def _graph(source: Source, calibration: ArrayLike | None, config: Config) -> Gra
     return quantize(source, np.asarray(calibration), weight_bits=config.weight_bits)
 
 
-def _load(path: str | os.PathLike[str]) -> Graph | Network:
-    from weft.archive import ArchiveError
-
-    reasons = []
-    for kind in (Graph, Network):
+def _placed(graph: Graph, config: Config) -> tuple[dict[str, tuple[Kernel, ...]], dict[str, str]]:
+    """The kernels of each operator that runs on the device; and why each of the others does not that is none of the host's."""
+    kernels: dict[str, tuple[Kernel, ...]] = {}
+    reasons: dict[str, str] = {}
+    ranges = value_ranges(graph)
+    for op in graph.ops:
+        if op.HOST or isinstance(op, Reshape):
+            continue
+        inputs, output = [graph.tensors[name] for name in op.inputs], graph.tensors[op.output]
         try:
-            return kind.load(path)
-        except ArchiveError as error:
-            reasons.append(str(error))
-        except OSError as error:
-            raise CompileError(f"cannot read {path}: {error.strerror or error}") from error
-    raise CompileError(reasons[0])
-
-
-def _fastest(op: Op, kernel: lower.Kernel, config: Config, source: int, target: int) -> list[lower.Pass]:
-    """The passes with the number of rows in a block that the cycle model likes best."""
-    best: tuple[int, list[lower.Pass]] | None = None
-    for rows in lower.block_rows(kernel, config):
-        passes = lower.passes(
-            op, kernel, config, source=source, target=target, rows=rows, words=config.weight_words
+            made = lower.kernels_of(op, inputs, output, config)
+            for kernel in made:
+                lower.check(op, kernel, config)
+        except CompileError as error:
+            reasons[op.name] = str(error)
+            continue
+        kernels[op.name] = tuple(
+            dataclasses.replace(kernel, precision=precision(op, kernel, ranges[op.inputs[kernel.source]], config)) for kernel in made
         )
-        cycles = _total(predict([d for piece in passes for d in piece.descriptors], config)).cycles
-        if best is None or cycles < best[0]:
-            best = cycles, passes
-    assert best is not None
-    return best[1]
+    return kernels, reasons
 
 
-def _total(counters: Sequence[Counters]) -> Counters:
-    return sum(counters, NOTHING)
-
-
-def _joined(parts: Sequence[Part]) -> tuple[Part, ...]:
-    """Parts with neighbours of the same segment made one."""
-    joined: list[Part] = []
-    for part in parts:
-        if joined and joined[-1].segment == part.segment:
-            joined[-1] = dataclasses.replace(joined[-1], count=joined[-1].count + part.count)
-        else:
-            joined.append(part)
-    return tuple(joined)
-
-
-class _Builder:
-    """Packs passes into segments, each of which fits the weight store and the program memory."""
-
-    def __init__(self, config: Config):
-        self.config = config
-        self._weights: list[list[np.ndarray]] = [[]]
-        self._descriptors: list[list[Descriptor]] = [[]]
-
-    def add(self, op: Op, piece: lower.Pass) -> Part:
-        """Places a pass in the last segment, or begins a new one."""
-        if len(piece.descriptors) > self.config.descriptors:
-            over = len(piece.descriptors) - self.config.descriptors
-            raise CompileError(
-                f"{op} takes {len(piece.descriptors)} descriptors, {over} more than the program memory's "
-                f"{self.config.descriptors}; raise descriptors or positions"
-            )
-        words = sum(len(weights) for weights in self._weights[-1])
-        if (
-            words + len(piece.weights) > self.config.weight_words
-            or len(self._descriptors[-1]) + len(piece.descriptors) > self.config.descriptors
-        ):
-            self._weights.append([])
-            self._descriptors.append([])
-            words = 0
-        first = len(self._descriptors[-1])
-        self._weights[-1].append(piece.weights)
-        self._descriptors[-1].extend(piece.placed(words))
-        return Part(segment=len(self._descriptors) - 1, first=first, count=len(piece.descriptors))
-
-    def predictions(self) -> list[list[Counters]]:
-        """What the cycle model expects of each segment's descriptors, run in order."""
-        return [predict(descriptors, self.config) for descriptors in self._descriptors]
-
-    def segments(self) -> list[Segment]:
-        """The segments, ready to be sent."""
-        return [
-            Segment(
-                program=np.frombuffer(b"".join(d.encode() for d in descriptors), np.uint8),
-                weights=np.concatenate(weights),
-                count=len(descriptors),
-            )
-            for weights, descriptors in zip(self._weights, self._descriptors, strict=True)
-        ]
+def _scheduled(
+    graph: Graph, config: Config, kernels: dict[str, tuple[Kernel, ...]], reasons: dict[str, str]
+) -> tuple[Schedule, Plan, dict[str, list[Stripe]]]:
+    """An order of turns whose tensors fit the scratchpad. What cannot fit is computed in stripes, or moves to the host."""
+    cuts: dict[str, list[Stripe]] = {}
+    spill = False
+    while True:
+        whole = [name for name in kernels if name not in cuts]
+        order = schedule(graph, whole, spill=spill)
+        memory = plan(graph, order)
+        if memory.peak <= config.scratchpad_bytes:
+            return order, memory, cuts
+        if not spill:
+            spill = True
+            continue
+        worst = max(whole, key=lambda name: memory.used[name])
+        try:
+            cuts[worst] = stripes(next(op for op in graph.ops if op.name == worst), kernels[worst], config)
+        except CompileError as error:
+            reasons[worst] = str(error)
+            del kernels[worst]

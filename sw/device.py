@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from weft.errors import ConfigMismatch, InputError
-from weft.graph import Reshape
+from weft.errors import ConfigMismatch, InputError, WeftWarning
 from weft.hw.spec.config import Config
 from weft.hw.spec.counters import Counters
 from weft.hw.spec.identity import Identity
 from weft.hw.spec.wire import Space
-from weft.link import Link, Operation, read, run, wait, write
+from weft.inference import Inference
+from weft.link import Link, Operation, wait, write
+from weft.link import run as start
 from weft.model import Layer, Model, Part
+from weft.ops import Array
 from weft.transport import open_transport
 
 __all__ = ["Device", "LayerProfile", "LoadedModel", "Profile", "open"]
 
-Int8Array = NDArray[np.int8]
 Progress = Callable[[int, int], None]
 """Called with the number of inferences done and their total."""
 
@@ -85,7 +87,8 @@ class Device:
         return self.identity.config
 
     def load(self, model: Model) -> LoadedModel:
-        """Makes a model ready to run; a resident one is sent now.
+        """Makes a model ready to run; a resident one is sent now. A :class:`~weft.errors.WeftWarning` names each layer that the
+        device lacks and the host runs.
 
         Raises
         ------
@@ -98,9 +101,11 @@ class Device:
             raise ConfigMismatch(
                 f"the model was compiled for another device: {'; '.join(differ)}; compile it for this configuration"
             )
+        for name, reason in model.fallbacks.items():
+            warnings.warn(f"layer {name!r} runs on the host: {reason}", WeftWarning, stacklevel=2)
         loaded = LoadedModel(self, model)
-        if model.resident:
-            self._place(model, 0)
+        if model.resident and model.segments:
+            self.place(model, 0)
         return loaded
 
     def close(self) -> None:
@@ -115,7 +120,7 @@ class Device:
     ) -> None:
         self.close()
 
-    def _place(self, model: Model, segment: int) -> None:
+    def place(self, model: Model, segment: int) -> None:
         """Sends a segment's weights and program, unless the device has them."""
         if self._resident is not None and self._resident[0] is model and self._resident[1] == segment:
             return
@@ -128,13 +133,13 @@ class Device:
         )
         self._resident = (model, segment)
 
-    def _run(self, model: Model, part: Part, before: list[Operation], after: list[Operation]) -> bytes:
+    def run(self, model: Model, part: Part, before: Sequence[Operation], after: Sequence[Operation]) -> bytes:
         """Runs descriptors, with operations before and after; the bytes that ``after`` reads."""
         cycles = sum(layer.predicted.cycles for layer in model.layers)
         try:
-            self._place(model, part.segment)
+            self.place(model, part.segment)
             return self.link.transaction(
-                [*before, run(part.first, part.count), wait(), *after],
+                [*before, start(part.first, part.count), wait(), *after],
                 busy_seconds=4 * cycles / self.config.clock_hz,
             )
         except BaseException:
@@ -154,23 +159,24 @@ class LoadedModel:
     @overload
     def run(self, x: ArrayLike, *, layers: Literal[False] = ..., progress: Progress | None = ...) -> Any: ...
     @overload
-    def run(self, x: ArrayLike, *, layers: Literal[True], progress: Progress | None = ...) -> tuple[Any, dict[str, Int8Array]]: ...
+    def run(self, x: ArrayLike, *, layers: Literal[True], progress: Progress | None = ...) -> tuple[Any, dict[str, Array]]: ...
     def run(self, x: Any, *, layers: bool = False, progress: Progress | None = None) -> Any:
         """Runs a batch, item by item.
 
         Parameters
         ----------
         x
-            int8 [N, …], or for a model of several inputs a dictionary of those by name.
+            [N, …] in the model's own layout and type (int8, uint8 or float32), or for a model of several inputs a dictionary of
+            those by name. A tensor of uint8 may also be given as int8, smaller by 128.
         layers
-            Also give every layer's result, read back from the device after the layer.
+            Also give every tensor, each layer's result read back from the device after the layer.
         progress
             Called after each item.
 
         Returns
         -------
-        int8 [N, …], or a dictionary of those for a model of several outputs. With ``layers`` a pair of that and a dictionary of
-        all tensors by name.
+        [N, …] as the model's own file has it, or a dictionary of those for a model of several outputs. With ``layers`` a pair of that
+        and a dictionary of all tensors by name.
 
         Raises
         ------
@@ -178,114 +184,52 @@ class LoadedModel:
             If ``x`` has another shape or type.
         """
         inputs = self._inputs(x)
-        count = len(next(iter(inputs.values())))
-        names = [layer.output for layer in self.model.layers] if layers else list(self.model.graph.outputs)
-        results = {name: np.empty((count, self.model.size(name)), np.int8) for name in names}
+        graph, count = self.model.graph, len(next(iter(inputs.values())))
+        inference = Inference(self.device, self.model)
         link_bytes = self.device.link.bytes
+        items: list[dict[str, Array]] = []
         counters: list[Counters] = []
         for item in range(count):
-            sent = [write(Space.SCRATCHPAD, self.model.addresses[n], values[item].tobytes()) for n, values in inputs.items()]
-            last = item == count - 1
-            counters = self._item_by_layer(sent, item, results) if layers else self._item(sent, item, results, profiled=last)
+            own = {name: values[item : item + 1] for name, values in inputs.items()}
+            # The last item says what one takes.
+            values, counters = inference.run(own, layers=layers, profiled=layers or item == count - 1)
+            items.append(values if layers else {name: values[name] for name in graph.outputs})
             if progress is not None:
                 progress(item + 1, count)
         pes = self.device.config.rows * self.device.config.cols * self.device.config.group
         self.profile = Profile(
             layers=tuple(
                 LayerProfile(layer=layer, counters=c, pes=pes)
-                for layer, c in zip(self.model.layers, counters, strict=False)
+                for layer, c in zip(self.model.layers, counters, strict=True)
             ),
             inferences=count,
             link_bytes=self.device.link.bytes - link_bytes,
         )
-        tensors = self._tensors(inputs, results)
-        outputs = {name: tensors[name] for name in self.model.graph.outputs}
+        tensors = {name: graph.tensors[name].to_own(np.concatenate([values[name] for values in items])) for name in items[0]}
+        outputs = {name: tensors[name] for name in graph.outputs}
         result = next(iter(outputs.values())) if len(outputs) == 1 else outputs
         return (result, tensors) if layers else result
 
-    def _inputs(self, x: Any) -> dict[str, Int8Array]:
+    def _inputs(self, x: Any) -> dict[str, Array]:
         names = list(self.model.graph.inputs)
         given = dict(x) if isinstance(x, Mapping) else {names[0]: x}
         if set(given) != set(names):
             raise InputError(f"the model's inputs are {', '.join(names)}; {', '.join(map(str, given))} came")
         inputs = {}
         for name in names:
-            values, shape = np.asarray(given[name]), self.model.graph.tensors[name].shape[1:]
-            if values.dtype != np.int8:
-                raise InputError(
-                    f"input {name!r} must be int8, not {values.dtype}; quantize it: model.graph.tensors[{name!r}].quantize(x)"
-                )
+            tensor, values = self.model.graph.tensors[name], np.asarray(given[name])
+            allowed = ("uint8", "int8") if tensor.unsigned else (tensor.dtype,)
+            if values.dtype not in allowed:
+                advice = f"; quantize it: model.graph.tensors[{name!r}].quantize(x)" if tensor.dtype == "int8" else ""
+                raise InputError(f"input {name!r} must be {' or '.join(allowed)}, not {values.dtype}{advice}")
+            shape = tensor.own_shape[1:]
             if values.ndim != len(shape) + 1 or values.shape[1:] != shape or len(values) == 0:
                 wanted = ", ".join(["N", *map(str, shape)])
                 raise InputError(f"input {name!r} must have shape [{wanted}] with N of 1 or more, not {list(values.shape)}")
-            inputs[name] = values
+            inputs[name] = tensor.from_own(values)
         if len({len(values) for values in inputs.values()}) != 1:
             raise InputError("all inputs must have the same number of items")
         return inputs
-
-    def _item(
-        self, sent: list[Operation], item: int, results: dict[str, Int8Array], *, profiled: bool
-    ) -> list[Counters]:
-        """One inference, segment by segment."""
-        records: dict[int, bytes] = {}
-        for index, segment in enumerate(self.model.segments):
-            last = index == len(self.model.segments) - 1
-            outputs = list(results) if last else []
-            size = segment.count * Counters.LAYOUT.size if profiled else 0
-            after = [read(Space.SCRATCHPAD, self.model.addresses[name], self.model.size(name)) for name in outputs]
-            if size:
-                after.append(read(Space.COUNTERS, 0, size))
-            part = Part(segment=index, first=0, count=segment.count)
-            answer = self.device._run(self.model, part, sent if index == 0 else [], after)
-            for name in outputs:
-                results[name][item] = np.frombuffer(answer, np.int8, self.model.size(name))
-                answer = answer[self.model.size(name) :]
-            records[index] = answer
-        if not profiled:
-            return []
-        return [
-            _sum(_records(records[p.segment])[p.first : p.first + p.count] for p in layer.parts)
-            for layer in self.model.layers
-        ]
-
-    def _item_by_layer(
-        self, sent: list[Operation], item: int, results: dict[str, Int8Array]
-    ) -> list[Counters]:
-        """One inference, stopping after each layer to read its result."""
-        counters = []
-        for layer in self.model.layers:
-            records = []
-            for index, part in enumerate(layer.parts):
-                after = [read(Space.COUNTERS, 0, part.count * Counters.LAYOUT.size)]
-                if index == len(layer.parts) - 1:
-                    after.append(read(Space.SCRATCHPAD, self.model.addresses[layer.output], self.model.size(layer.output)))
-                answer = self.device._run(self.model, part, sent, after)
-                sent = []
-                size = part.count * Counters.LAYOUT.size
-                records.append(_records(answer[:size]))
-                if answer[size:]:
-                    results[layer.output][item] = np.frombuffer(answer[size:], np.int8)
-            counters.append(_sum(records))
-        return counters
-
-    def _tensors(self, inputs: dict[str, Int8Array], results: dict[str, Int8Array]) -> dict[str, Int8Array]:
-        """Results in their shapes, with the tensors that only rename or reshape them."""
-        graph = self.model.graph
-        flat = {**inputs, **results}
-        for op in graph.ops:
-            if isinstance(op, Reshape) and op.input in flat:
-                flat.setdefault(op.output, flat[op.input])
-        return {name: values.reshape(len(values), *graph.tensors[name].shape[1:]) for name, values in flat.items()}
-
-
-def _records(data: bytes) -> list[Counters]:
-    size = Counters.LAYOUT.size
-    return [Counters.decode(data[start : start + size]) for start in range(0, len(data), size)]
-
-
-def _sum(groups: Any) -> Counters:
-    flat = [counters for group in groups for counters in group]
-    return sum(flat[1:], flat[0])
 
 
 def open(name: str = "sim:small", *, trace: Path | str | None = None) -> Device:

@@ -1,6 +1,6 @@
 """What can go wrong on the host, one class per layer. Each message says what happened and what to do next."""
 
-__all__ = ["CompileError", "ConfigMismatch", "DeviceError", "InputError", "LinkError", "ModelFileError", "WeftError"]
+__all__ = ["CompileError", "ConfigMismatch", "DeviceError", "InputError", "LinkError", "ModelFileError", "WeftError", "WeftWarning"]
 
 
 class WeftError(Exception):
@@ -29,3 +29,7 @@ class ConfigMismatch(DeviceError):
 
 class LinkError(WeftError):
     """A device did not answer, or not so that it could be understood."""
+
+
+class WeftWarning(UserWarning):
+    """A model runs, but not as one would wish: part of it on the host."""

@@ -1,16 +1,17 @@
-"""The quantized graph: int8 tensors and operators, as every front end makes it and the compiler takes it."""
+"""The quantized graph: tensors and operators, as every front end makes it and the compiler takes it."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from weft import archive
 from weft.hw.spec.pe import Encoding, TermBudget
-from weft.ops import OPS, Conv2D, FullyConnected, GraphError, Int8Array, MaxPool2D, Op, Reshape, Tensor, require
+from weft.ops import OPS, Array, Conv2D, FullyConnected, GraphError, MaxPool2D, Op, Own, Reshape, Tensor, require
 
 __all__ = ["Conv2D", "FullyConnected", "Graph", "GraphError", "MaxPool2D", "Op", "Reshape", "Tensor", "run"]
 
@@ -40,11 +41,8 @@ class Graph:
             require(key == tensor.name, tensor, f"it stands under the name {key!r}; use its own")
         for name in self.inputs:
             require(name in self.tensors, who, f"its input {name!r} is no tensor; add it to tensors")
-        names = [op.name for op in self.ops]
-        for name in names:
-            require(
-                names.count(name) == 1, who, f"{names.count(name)} operators are named {name!r}; name each differently"
-            )
+        for name, count in Counter(op.name for op in self.ops).items():
+            require(count == 1, who, f"{count} operators are named {name!r}; name each differently")
         made = set(self.inputs)
         for op in self.ops:
             for name in (*op.inputs, op.output):
@@ -53,6 +51,7 @@ class Graph:
                 require(name in made, op, f"its input {name!r} is not made yet; put the operator that makes it before")
             require(op.output not in made, op, f"its output {op.output!r} is made already; give it a tensor of its own")
             made.add(op.output)
+            op.check_types(self.tensors)
             shape, output = op.infer(self.tensors), self.tensors[op.output]
             require(shape == output.shape, op, f"its result is {shape}, but {output} is {output.shape}")
         for name in self.outputs:
@@ -78,7 +77,7 @@ class Graph:
         """The inverse of :meth:`to_document`; :class:`GraphError` if the document describes no graph."""
         try:
             records = archive.tuples(document)
-            tensors = [Tensor(**fields) for fields in records["tensors"]]
+            tensors = [_tensor(fields) for fields in records["tensors"]]
             ops = [_op(fields) for fields in records["ops"]]
             return cls(
                 name=document["name"], tensors={tensor.name: tensor for tensor in tensors}, ops=ops,
@@ -99,9 +98,14 @@ class Graph:
 
 def _fields(record: Any) -> dict[str, Any]:
     fields = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
-    if fields.get("terms") is not None:
-        fields["terms"] = dataclasses.asdict(fields["terms"])
+    for name in ("terms", "own"):
+        if fields.get(name) is not None:
+            fields[name] = dataclasses.asdict(fields[name])
     return fields
+
+
+def _tensor(fields: dict[str, Any]) -> Tensor:
+    return Tensor(**{**fields, "own": None if fields.get("own") is None else Own(**fields["own"])})
 
 
 def _op(fields: dict[str, Any]) -> Op:
@@ -110,31 +114,31 @@ def _op(fields: dict[str, Any]) -> Op:
     return OPS[fields.pop("op")](**fields)
 
 
-def run(graph: Graph, inputs: Mapping[str, Int8Array] | Int8Array, *, layers: bool = False) -> dict[str, Int8Array]:
+def run(graph: Graph, inputs: Mapping[str, Array] | Array, *, layers: bool = False) -> dict[str, Array]:
     """The graph's outputs by the golden model, bit for bit what the device computes.
 
     Parameters
     ----------
     inputs
-        int8 arrays by name, or the array itself if there is one input; any number of items along the first axis.
+        int8 arrays (float32 for a real input) by name, or the array itself if there is one input; any number of items along the first axis.
     layers
         Return every tensor, inputs included, in place of the outputs only.
 
     Raises
     ------
     GraphError
-        If an input is missing, unknown, not int8, or of another shape.
+        If an input is missing, unknown, or of another type or shape.
     """
     given = dict(inputs) if isinstance(inputs, Mapping) else {graph.inputs[0]: inputs}
     require(
         set(given) == set(graph.inputs), f"graph {graph.name!r}", f"give inputs {list(graph.inputs)}, not {list(given)}"
     )
     for name, value in given.items():
-        shape = graph.tensors[name].shape[1:]
+        shape, dtype = graph.tensors[name].shape[1:], graph.tensors[name].dtype
         require(
-            value.dtype == "int8" and value.shape[1:] == shape,
+            value.dtype == dtype and value.shape[1:] == shape,
             graph.tensors[name],
-            f"give int8 values of shape (N, {', '.join(map(str, shape))}), not {value.dtype} of {value.shape}",
+            f"give {dtype} values of shape (N, {', '.join(map(str, shape))}), not {value.dtype} of {value.shape}",
         )
     values = given
     for op in graph.ops:

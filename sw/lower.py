@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from weft import copies, layers
 from weft.errors import CompileError
-from weft.graph import Conv2D, FullyConnected, MaxPool2D, Op, Tensor
 from weft.hw.spec.config import Config
 from weft.hw.spec.descriptor import (
     PARAMETER_BYTES,
@@ -19,59 +19,26 @@ from weft.hw.spec.descriptor import (
     Descriptor,
     Dim,
     OutputStream,
-    Rounding,
     WeightStream,
 )
-from weft.hw.spec.pe import Precision
+from weft.kernel import Kernel
+from weft.ops import (
+    AveragePool2D,
+    Concatenate,
+    Conv2D,
+    DepthwiseConv2D,
+    FullyConnected,
+    MaxPool2D,
+    Mean,
+    Op,
+    Pad,
+    Requantize,
+    Resize,
+    Slice,
+    Tensor,
+)
 
-FULL = Precision()
-
-__all__ = ["SUPPORTED", "Kernel", "Pass", "kernel_of", "passes"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Kernel:
-    """What every supported operator is to the hardware: a convolution over lines of bytes, its results pooled by ``taps``.
-
-    Coordinates are (row, x): lines of the input, and bytes within a line.
-    """
-
-    height: int
-    """Lines of the input."""
-    width: int
-    """Bytes of a line."""
-    out: tuple[int, int]
-    """Rows and columns of results."""
-    channels: int
-    """Output channels."""
-    origin: tuple[int, int]
-    """Coordinates of the first byte of the first window; negative in padding."""
-    stride: tuple[int, int]
-    """What the coordinates change by from result to result, down and right."""
-    taps: tuple[Dim, Dim]
-    """Positions that are pooled into one result, with strides of (row, x)."""
-    reduction: tuple[Dim, Dim]
-    """Kernel rows and columns, with strides of (row, x)."""
-    run: int
-    """Consecutive bytes that each step of the reduction takes."""
-    group_stride: int
-    """What ``x`` changes by from one group of output channels to the next."""
-    padding: int
-    """int8 value."""
-    weights: NDArray[np.int8]
-    """[channels, kernel rows, kernel columns, run]."""
-    parameters: NDArray[np.uint8]
-    """[channels, PARAMETER_BYTES]."""
-    zero_point: int
-    low: int
-    high: int
-    rounding: int
-    precision: Precision = FULL
-
-    @property
-    def pool(self) -> int:
-        """Positions that are pooled into one result."""
-        return self.taps[0].count * self.taps[1].count
+__all__ = ["SUPPORTED", "Kernel", "Pass", "block_rows", "check", "kernels_of", "passes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,101 +57,32 @@ class Pass:
             for d in self.descriptors
         )
 
-
-def _parameters(bias: NDArray[np.int64], multiplier: NDArray[np.int32], shift: NDArray[np.int8]) -> NDArray[np.uint8]:
-    columns = (bias.astype("<i8").astype("<i4"), multiplier.astype("<i4"), shift.astype("i1"))
-    return np.hstack([column.view(np.uint8).reshape(len(column), -1) for column in columns])
-
-
-def _fold(op: Conv2D | FullyConnected, zero_point: int) -> NDArray[np.uint8]:
-    """The parameters with the input's zero point in the bias: ``Σ w·(a − z) = Σ w·a − z·Σ w``."""
-    total = op.kept_weights.reshape(len(op.weights), -1).sum(axis=1)
-    return _parameters(op.bias - zero_point * total, op.multiplier, op.shift)
+    def part(self, start: int, stop: int) -> Pass:
+        """Some of the descriptors, with all weights."""
+        return dataclasses.replace(self, descriptors=self.descriptors[start:stop])
 
 
-def _conv2d(op: Conv2D, x: Tensor, y: Tensor, config: Config) -> Kernel:
-    _, height, columns, channels = x.shape
-    outputs, kernel_y, kernel_x, _ = op.weights.shape
-    (top, _), (left, _) = op.padding
-    weights = op.weights
-    reduction = (Dim(kernel_y, (op.dilation[0], 0)), Dim(kernel_x, (0, op.dilation[1] * channels)))
-    run = channels
-    if op.dilation[1] == 1 and (op.terms is None or channels % op.terms.group == 0):
-        # Neighbouring pixels are neighbouring bytes: a kernel row is one run. A group of weights does not reach over a pixel's end.
-        run = kernel_x * channels
-        weights = weights.reshape(outputs, kernel_y, 1, run)
-        reduction = (reduction[0], Dim(1, (0, 0)))
-    return Kernel(
-        height=height,
-        width=columns * channels,
-        out=(y.shape[1], y.shape[2]),
-        channels=outputs,
-        origin=(-top, -left * channels),
-        stride=(op.stride[0], op.stride[1] * channels),
-        taps=(Dim(1, (0, 0)), Dim(1, (0, 0))),
-        reduction=reduction,
-        run=run,
-        group_stride=0,
-        padding=x.zero_point,
-        weights=weights,
-        parameters=_fold(op, x.zero_point),
-        zero_point=y.zero_point,
-        low=op.low,
-        high=op.high,
-        rounding=op.rounding,
-    )
-
-
-def _fully_connected(op: FullyConnected, x: Tensor, y: Tensor, config: Config) -> Kernel:
-    as_conv = Conv2D(
-        name=op.name, input=op.input, output=op.output, weights=op.weights[:, None, None, :], bias=op.bias,
-        multiplier=op.multiplier, shift=op.shift, low=op.low, high=op.high, rounding=op.rounding, terms=op.terms,
-    )  # fmt: skip
-    image = dataclasses.replace(x, shape=(1, 1, 1, x.shape[-1]))
-    return _conv2d(as_conv, image, dataclasses.replace(y, shape=(1, 1, 1, y.shape[-1])), config)
-
-
-def _max_pool2d(op: MaxPool2D, x: Tensor, y: Tensor, config: Config) -> Kernel:
-    """Every channel passes the tile unchanged, one position a tap, and the largest tap is kept on the way out."""
-    _, height, columns, channels = x.shape
-    (top, _), (left, _) = op.padding
-    run = min(config.cols, channels)
-    identity = np.zeros((channels, 1, 1, run), np.int8)
-    identity[np.arange(channels), 0, 0, np.arange(channels) % config.cols] = 1
-    zeros = np.zeros(channels, np.int64)
-    # A scale of exactly 1: multiplier 2^30, shift 1.
-    parameters = _parameters(zeros, np.full(channels, 1 << 30, np.int32), np.ones(channels, np.int8))
-    return Kernel(
-        height=height,
-        width=columns * channels,
-        out=(y.shape[1], y.shape[2]),
-        channels=channels,
-        origin=(-top, -left * channels),
-        stride=(op.stride[0], op.stride[1] * channels),
-        taps=(Dim(op.size[0], (1, 0)), Dim(op.size[1], (0, channels))),
-        reduction=(Dim(1, (0, 0)), Dim(1, (0, 0))),
-        run=run,
-        group_stride=config.cols,
-        padding=-128,
-        weights=identity,
-        parameters=parameters,
-        zero_point=0,
-        low=op.low,
-        high=op.high,
-        rounding=Rounding.DOUBLE,
-    )
-
-
-SUPPORTED: dict[type[Op], Callable[..., Kernel]] = {
-    Conv2D: _conv2d,
-    FullyConnected: _fully_connected,
-    MaxPool2D: _max_pool2d,
+SUPPORTED: dict[type[Op], Callable[..., Kernel | Iterator[Kernel]]] = {
+    AveragePool2D: copies.average_pool2d,
+    Concatenate: copies.concatenate,
+    Conv2D: layers.conv2d,
+    DepthwiseConv2D: layers.depthwise_conv2d,
+    FullyConnected: layers.fully_connected,
+    MaxPool2D: copies.max_pool2d,
+    Mean: copies.mean,
+    Pad: copies.pad,
+    Requantize: copies.requantize,
+    Resize: copies.resize,
+    Slice: copies.slice_,
 }
-"""The operators that the device computes, each with what it becomes."""
+"""The operators that the device computes, each with what it becomes: one kernel, or several.
+
+Called with the operator, the tensors of its inputs and output, and the configuration; a :class:`CompileError` says why the device cannot.
+"""
 
 
-def kernel_of(op: Op, x: Tensor, y: Tensor, config: Config) -> Kernel:
-    """The operator as a convolution over lines of bytes.
+def kernels_of(op: Op, inputs: Sequence[Tensor], output: Tensor, config: Config) -> tuple[Kernel, ...]:
+    """The operator as convolutions over lines of bytes.
 
     Raises
     ------
@@ -195,15 +93,16 @@ def kernel_of(op: Op, x: Tensor, y: Tensor, config: Config) -> Kernel:
     if lower is None:
         names = ", ".join(kind.__name__ for kind in SUPPORTED)
         raise CompileError(f"{op}: the device has no such operator; it has {names}, and Reshape costs nothing")
-    kernel = lower(op, x, y, config)
+    made = lower(op, *inputs, output, config)
+    kernels = (made,) if isinstance(made, Kernel) else tuple(made)
     most = 1 << (config.weight_bits - 1)
-    low, high = int(kernel.weights.min()), int(kernel.weights.max())
+    low, high = min(int(kernel.weights.min()) for kernel in kernels), max(int(kernel.weights.max()) for kernel in kernels)
     if low < -most or high >= most:
         raise CompileError(
             f"{op}: its weights reach from {low} to {high}, but the configuration holds weights of {config.weight_bits} bits, "
             f"{-most} to {most - 1}; quantize with weight_bits={config.weight_bits}, or raise the configuration's"
         )
-    return kernel
+    return kernels
 
 
 def _words(kernel: Kernel, config: Config) -> NDArray[np.int8]:
@@ -238,7 +137,7 @@ def _descriptor(
     first_group, group_count = groups
     first_row, rows, blocks = y
     first_column, columns = x
-    line, out_line = kernel.width, kernel.out[1] * kernel.channels
+    line, (out_line, out_step) = kernel.width, kernel.steps
     chunks = -(-kernel.run // config.beat_bytes)
     settings = config.pe_kind.settings(kernel.precision)
 
@@ -269,7 +168,7 @@ def _descriptor(
     )
     channel = first_group * config.cols
     output = OutputStream(
-        address=target + first_row * out_line + first_column * kernel.channels + channel,
+        address=target + kernel.target + first_row * out_line + first_column * out_step + channel,
         channels=min(kernel.channels - channel, group_count * config.cols),
         taps=kernel.pool,
         zero_point=kernel.zero_point,
@@ -280,7 +179,7 @@ def _descriptor(
             Dim(blocks, (rows * out_line,)),
             Dim(group_count, (config.cols,)),
             Dim(rows, (out_line,)),
-            Dim(columns, (kernel.channels,)),
+            Dim(columns, (out_step,)),
         ),
     )
     words = kernel.reduction[0].count * kernel.reduction[1].count * chunks * config.beat_bytes
@@ -291,10 +190,35 @@ def _descriptor(
     )
 
 
-def passes(
-    op: Op, kernel: Kernel, config: Config, *, source: int, target: int, rows: int, words: int
-) -> list[Pass]:
-    """The operator's passes over the tile.
+def check(op: Op, kernel: Kernel, config: Config) -> None:
+    """:class:`CompileError` unless one group's weights and one result's window fit the memories."""
+    words = _group_words(kernel, config)
+    if words > config.weight_words:
+        over = (words - config.weight_words) * config.weight_word_bytes
+        raise CompileError(
+            f"{op}: {config.cols} of its channels take {words * config.weight_word_bytes} bytes of weights, {over} more "
+            f"than the weight store's {config.weight_bytes}; raise weight_bytes, or make the kernel smaller"
+        )
+    if kernel.pool > config.positions:
+        raise CompileError(
+            f"{op}: its window has {kernel.pool} taps, {kernel.pool - config.positions} more than the accumulators' "
+            f"{config.positions} positions; raise positions, or pool in two steps"
+        )
+    counts = {"lines": kernel.height, "columns of results": kernel.out[1], "channels": kernel.channels, "bytes in a line": kernel.width}
+    for what, count in counts.items():
+        most = 32767 if what == "lines" else 65535 if what != "bytes in a line" else 2**31 - 1
+        if count > most:
+            raise CompileError(f"{op}: it has {count} {what}, more than the {most} that a descriptor can say")
+
+
+def _group_words(kernel: Kernel, config: Config) -> int:
+    """Words of one group of channels: weights and parameters."""
+    chunks = -(-kernel.run // config.beat_bytes)
+    return kernel.reduction[0].count * kernel.reduction[1].count * chunks * config.beat_bytes + PARAMETER_BYTES
+
+
+def passes(kernel: Kernel, config: Config, *, source: int, target: int, rows: int, words: int) -> list[Pass]:
+    """A kernel's passes over the tile.
 
     Parameters
     ----------
@@ -305,24 +229,10 @@ def passes(
     words : int
         Weight words that a pass may have: the weight store's depth.
 
-    Raises
-    ------
-    CompileError
-        If one group's weights, or one result's window, exceed a memory.
+    The kernel must have passed :func:`check`.
     """
     store = _words(kernel, config)
     groups, words_each = store.shape[:2]
-    if words_each > words:
-        over = (words_each - words) * config.weight_word_bytes
-        raise CompileError(
-            f"{op}: {config.cols} of its channels take {words_each * config.weight_word_bytes} bytes of weights, {over} more "
-            f"than the weight store's {config.weight_bytes}; raise weight_bytes, or make the kernel smaller"
-        )
-    if kernel.pool > config.positions:
-        raise CompileError(
-            f"{op}: its window has {kernel.pool} taps, {kernel.pool - config.positions} more than the accumulators' "
-            f"{config.positions} positions; raise positions, or pool in two steps"
-        )
     together = min(groups, words // words_each)
     results = config.positions // kernel.pool
     result = []

@@ -17,7 +17,7 @@ from weft.graph import Graph, GraphError
 from weft.hw.spec.config import Config
 from weft.hw.spec.counters import Counters
 
-__all__ = ["Layer", "Model", "Part", "Segment"]
+__all__ = ["Layer", "Model", "Part", "Segment", "Step", "Tile"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +60,39 @@ class Segment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tile:
+    """Some rows of a layer whose tensors do not fit the scratchpad: sent, computed and read back by themselves."""
+
+    source: tuple[int, int]
+    """First byte of the input, and how many; they go to address 0."""
+    address: int
+    """Where the results stand."""
+    target: tuple[int, int]
+    """First byte of the output, and how many."""
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A stretch of an inference: one operator on the host, or consecutive layers on the device."""
+
+    host: str = ""
+    """Name of the host's operator; of the device's layers none."""
+    reason: str = ""
+    """Why the host runs it, if it is not the host's by its nature."""
+    first: int = 0
+    """The device's layers: from this one on,"""
+    count: int = 0
+    """so many."""
+    writes: tuple[str, ...] = ()
+    """Tensors that the host has and sends before."""
+    reads: tuple[str, ...] = ()
+    """Tensors that the host reads back after."""
+    tiles: tuple[Tile, ...] = ()
+    """The one layer's, if it is computed row by row; the host then has its input and output."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Model:
     """A compiled model. Tied to the layout it was compiled for, not to a device's kind of PE or its clock."""
 
@@ -68,17 +101,30 @@ class Model:
     """The configuration it was compiled for; a device must have the same :attr:`~weft.hw.spec.config.Config.layout`."""
     segments: tuple[Segment, ...]
     layers: tuple[Layer, ...]
+    """Those on the device."""
+    steps: tuple[Step, ...]
+    """All of it, in order."""
     addresses: Mapping[str, int]
-    """Byte address of each tensor in the scratchpad."""
+    """Byte address of each tensor that stands in the scratchpad."""
     scratchpad_bytes: int
     """Scratchpad that the model needs."""
 
-    FORMAT = "weft.model/1"
+    FORMAT = "weft.model/2"
 
     @property
     def resident(self) -> bool:
         """Weights and program stay on the device; an inference sends only its input."""
-        return len(self.segments) == 1
+        return len(self.segments) <= 1
+
+    @property
+    def tiled(self) -> int:
+        """Layers that are computed row by row because their tensors do not fit the scratchpad."""
+        return sum(bool(step.tiles) for step in self.steps)
+
+    @property
+    def fallbacks(self) -> dict[str, str]:
+        """Operators that run on the host because the device lacks them, each with the reason."""
+        return {step.host: step.reason for step in self.steps if step.reason}
 
     @property
     def weight_words(self) -> int:
@@ -101,6 +147,7 @@ class Model:
             "config": self.config.to_dict(),
             "segments": [{field.name: getattr(s, field.name) for field in fields(s)} for s in self.segments],
             "layers": [asdict(layer) for layer in self.layers],
+            "steps": [asdict(step) for step in self.steps],
             "addresses": dict(self.addresses),
             "scratchpad_bytes": self.scratchpad_bytes,
         }
@@ -139,6 +186,12 @@ class Model:
             config=Config.from_dict(document["config"]),
             segments=tuple(Segment(**segment) for segment in document["segments"]),
             layers=layers,
+            steps=tuple(_step(archive.tuples(step)) for step in document["steps"]),
             addresses=document["addresses"],
             scratchpad_bytes=document["scratchpad_bytes"],
         )
+
+
+def _step(fields: dict[str, Any]) -> Step:
+    tiles = tuple(Tile(**{**tile, "parts": tuple(Part(**part) for part in tile["parts"])}) for tile in fields["tiles"])
+    return Step(**{**fields, "tiles": tiles})

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from weft.errors import CompileError
-from weft.graph import Graph, Reshape
-from weft.hw.spec.config import Config
+from weft.graph import Graph
+from weft.ops import Reshape
+from weft.schedule import Schedule, schedule
 
 __all__ = ["Plan", "plan"]
 
@@ -18,7 +18,7 @@ class Plan:
     """Byte addresses of tensors, and what they take."""
 
     addresses: Mapping[str, int]
-    """Byte address of each tensor; tensors that a Reshape joins share theirs."""
+    """Byte address of each tensor that stands in the scratchpad; tensors that a Reshape joins share theirs."""
     used: Mapping[str, int]
     """Bytes that live tensors take while each operator runs, by its name."""
     peak: int
@@ -28,57 +28,64 @@ class Plan:
 @dataclass
 class _Buffer:
     size: int
-    first: int
-    last: int
+    lives: list[tuple[int, int]] = field(default_factory=list)
+    """Places of the operators between which it is needed, both included."""
     address: int = 0
 
+    def meets(self, other: _Buffer) -> bool:
+        """Whether both are needed at one time."""
+        return any(first <= end and begin <= last for first, last in self.lives for begin, end in other.lives)
 
-def plan(graph: Graph, config: Config) -> Plan:
-    """Places every tensor of a graph; the largest first, each at the lowest address that is free all its life.
+    def alive(self, step: int) -> bool:
+        """Whether it is needed while an operator runs."""
+        return any(first <= step <= last for first, last in self.lives)
 
-    Raises
-    ------
-    CompileError
-        If the scratchpad is too small.
+
+def plan(graph: Graph, order: Schedule | None = None) -> Plan:
+    """Places every tensor that the device touches; the largest first, each at the lowest address that is free all its life.
+
+    Parameters
+    ----------
+    order
+        Who does what; ``None``: the device everything.
     """
-    owner: dict[str, str] = {}
-    buffers: dict[str, _Buffer] = {}
-
-    def touch(name: str, step: int) -> None:
-        key = owner.setdefault(name, name)
-        size = math.prod(graph.tensors[name].shape[1:])
-        buffer = buffers.setdefault(key, _Buffer(size, step, step))
-        buffer.first, buffer.last = min(buffer.first, step), max(buffer.last, step)
-
-    for name in graph.inputs:
-        touch(name, -1)
-    for step, op in enumerate(graph.ops):
-        for name in op.inputs:
-            touch(name, step)
-        if isinstance(op, Reshape):
-            owner[op.output] = owner[op.input]
-        touch(op.output, step)
-    for name in graph.outputs:
-        touch(name, len(graph.ops))
-
+    if order is None:
+        order = schedule(graph, [op.name for op in graph.ops if not isinstance(op, Reshape)])
+    buffers = _buffers(graph, order)
     placed: list[_Buffer] = []
-    for buffer in sorted(buffers.values(), key=lambda buffer: (-buffer.size, buffer.first)):
-        alive = [other for other in placed if other.first <= buffer.last and buffer.first <= other.last]
+    for buffer in sorted(buffers.values(), key=lambda buffer: (-buffer.size, buffer.lives[0])):
+        alive = [other for other in placed if other.meets(buffer)]
         for other in sorted(alive, key=lambda other: other.address):
             if buffer.address + buffer.size <= other.address:
                 break
             buffer.address = max(buffer.address, other.address + other.size)
         placed.append(buffer)
+    used = {op.name: sum(buffer.size for buffer in placed if buffer.alive(step)) for step, op in enumerate(graph.ops)}
+    return Plan(
+        addresses={name: buffers[key].address for name, key in order.owner.items() if key in buffers},
+        used=used,
+        peak=max((buffer.address + buffer.size for buffer in placed), default=0),
+    )
 
-    used = {
-        op.name: sum(buffer.size for buffer in placed if buffer.first <= step <= buffer.last)
-        for step, op in enumerate(graph.ops)
-    }
-    peak = max(buffer.address + buffer.size for buffer in placed)
-    if peak > config.scratchpad_bytes:
-        worst = max(used, key=lambda name: used[name], default="input")
-        raise CompileError(
-            f"graph {graph.name!r} needs {peak} bytes of scratchpad, {peak - config.scratchpad_bytes} more than there are "
-            f"(most in {worst!r}); raise scratchpad_bytes to {-(-peak // config.banks) * config.banks} or more"
-        )
-    return Plan(addresses={name: buffers[key].address for name, key in owner.items()}, used=used, peak=peak)
+
+def _buffers(graph: Graph, order: Schedule) -> dict[str, _Buffer]:
+    buffers: dict[str, _Buffer] = {}
+    for turn in order.turns:
+        if turn.host:
+            continue
+        # When each group is first and last needed in this turn.
+        touched: dict[str, list[int]] = {}
+        for name in turn.writes:
+            touched.setdefault(order.owner[name], []).append(turn.ops[0])
+        for place in turn.ops:
+            for name in (*graph.ops[place].inputs, graph.ops[place].output):
+                touched.setdefault(order.owner[name], []).append(place)
+        for name in turn.reads:
+            touched.setdefault(order.owner[name], []).append(turn.ops[-1])
+        for key, places in touched.items():
+            buffer = buffers.setdefault(key, _Buffer(math.prod(graph.tensors[key].shape[1:])))
+            buffer.lives.append((min(places), max(places)))
+    if not order.spill:
+        for buffer in buffers.values():
+            buffer.lives = [(buffer.lives[0][0], buffer.lives[-1][1])]
+    return buffers

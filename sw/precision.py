@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from weft.errors import CompileError
-from weft.graph import Graph, MaxPool2D, Op, Reshape
+from weft.graph import Graph, Op
 from weft.hw.spec.config import Config
 from weft.hw.spec.pe import TERM_GROUP, Encoding, Precision, TermBudget
-from weft.lower import Kernel
+from weft.kernel import Kernel
+from weft.ops import Concatenate, Constant, Pad, Pool2D, Reshape, Resize, Slice, Table, Transpose
 from weft.terms import term_count
 
 __all__ = ["bits_for", "precision", "value_ranges"]
@@ -52,18 +53,27 @@ def _every_term(kernel: Kernel, values: tuple[int, int]) -> TermBudget:
 
 
 def value_ranges(graph: Graph) -> dict[str, tuple[int, int]]:
-    """Least and largest int8 value that each tensor can hold, from the clamps of the operators that make them."""
+    """Least and largest int8 value that each tensor can hold, from what the operators that make them do."""
     ranges = dict.fromkeys(graph.inputs, (-128, 127))
     for op in graph.ops:
-        before = ranges[op.inputs[0]]
-        if isinstance(op, Reshape):
-            ranges[op.output] = before
-        else:
-            low, high = getattr(op, "low", -128), getattr(op, "high", 127)
-            if isinstance(op, MaxPool2D):
-                low, high = min(max(low, before[0]), high), max(min(high, before[1]), low)
-            ranges[op.output] = low, high
+        ranges[op.output] = _result_range(op, [ranges[name] for name in op.inputs])
     return ranges
+
+
+def _result_range(op: Op, inputs: list[tuple[int, int]]) -> tuple[int, int]:
+    if isinstance(op, Constant) and op.values.dtype == np.int8:
+        return int(op.values.min()), int(op.values.max())
+    if isinstance(op, Table):
+        reached = op.table[inputs[0][0] + 128 : inputs[0][1] + 129]
+        return int(reached.min()), int(reached.max())
+    if isinstance(op, Concatenate | Pad | Reshape | Resize | Slice | Transpose):
+        lows, highs = zip(*inputs, *([(op.value, op.value)] if isinstance(op, Pad) else []), strict=True)
+        return min(lows), max(highs)
+    low, high = getattr(op, "low", -128), getattr(op, "high", 127)
+    if isinstance(op, Pool2D):
+        before = inputs[0]
+        return min(max(low, before[0]), high), max(min(high, before[1]), low)
+    return low, high
 
 
 def bits_for(low: int, high: int) -> int:

@@ -105,6 +105,18 @@ def test_streamed_equals_resident():
         assert any(len(layer.parts) > 1 for layer in loaded.model.layers)
 
 
+def test_rows_at_a_time():
+    """A model whose tensors exceed the scratchpad goes through it row by row, with the same results."""
+    rng = np.random.default_rng(13)
+    graph = (
+        Builder((12, 9, 6), rng).conv2d(20, (3, 2), padding=((1, 1), (0, 1))).max_pool2d((3, 2), stride=(2, 1), padding=((1, 1), (0, 1)))
+        .conv2d(9, (3, 3), dilation=(2, 1), stride=(2, 2), padding=((2, 2), (1, 1))).flatten().fully_connected(40).graph()
+    )  # fmt: skip
+    with weft.open("sim:tiny,scratchpad_bytes=1024,weight_bytes=8192") as device:
+        loaded = check(device, graph, random_input(graph, rng, 2))
+        assert 1 < loaded.model.tiled < len(loaded.model.layers) and not loaded.model.fallbacks
+
+
 def test_repeats_of_two_models():
     """Every inference of two models in turn equals the first, without a reset between."""
     rng = np.random.default_rng(4)
@@ -218,4 +230,4 @@ def test_narrow_weights():
     wide = Builder((3, 3, 4), rng).conv2d(2, (1, 1), weights=np.full((2, 1, 1, 4), -5, np.int8)).graph()
     message = "its weights reach from -5 to -5, but the configuration holds weights of 3 bits, -4 to 3; quantize with weight_bits=3"
     with pytest.raises(weft.CompileError, match=message):
-        weft.compile(wide, config)
+        weft.compile(wide, config, strict=True)

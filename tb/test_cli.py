@@ -28,6 +28,7 @@ def files(tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp("cli"), np.random.default_rng(1)
     graph = Builder((5, 5, 3), rng, name="example").conv2d(6, (3, 3)).max_pool2d((2, 2)).flatten().fully_connected(4).graph()
     graph.save(folder / "example.npz")
+    Builder((1, 1, 9000), rng).max_pool2d((1, 1)).graph().save(folder / "wide.npz")
     np.save(folder / "x.npy", rng.integers(-128, 128, (3, 5, 5, 3)).astype(np.int8))
     np.save(folder / "real.npy", rng.normal(size=(2, 5, 5, 3)))
     np.save(folder / "wrong.npy", np.zeros((1, 4, 4, 3), np.int8))
@@ -93,7 +94,7 @@ def test_help_and_version():
         (["compile", "{}/none.npz", "-o", "{}/x.weft"], "cannot read"),
         (["compile", "{}/foreign.weft", "-o", "{}/x.weft"], "damaged or not a file of Weft"),
         (["compile", "{}/example.npz", "-o", "{}/x.weft", "--config", "tiny,rows=99"], "rows must be a whole number from 4 to 64"),
-        (["compile", "{}/example.npz", "-o", "{}/x.weft", "--config", "tiny,scratchpad_bytes=64"], "bytes of scratchpad"),
+        (["compile", "{}/wide.npz", "-o", "{}/x.weft", "--config", "tiny", "--strict"], "bytes of scratchpad"),
         (["run", "{}/none.weft", "-i", "{}/x.npy"], "cannot read"),
         (["run", "{}/foreign.weft", "-i", "{}/x.npy"], "no compiled model, or damaged"),
         (["run", "{}/damaged.weft", "-i", "{}/x.npy"], "no compiled model, or damaged"),

@@ -48,20 +48,23 @@ def verilog(
 
 
 def compile(
-    source: Annotated[Path, typer.Argument(help="A quantized graph or a float network (.npz).")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Compiled model (.weft).")],
+    source: Annotated[Path, typer.Argument(help="A quantized model (.tflite) or graph, or a float network (.npz).")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Compiled model; by default SOURCE with .weft.")] = None,
     config: Annotated[str, typer.Option(help="What to compile for: PRESET[,field=value…].")] = "small",
     calibration: Annotated[
         Path | None, typer.Option(help="For a float network: a batch of its inputs (.npy).")
     ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse what the device lacks, in place of running it on the host.")] = False,
 ) -> None:
     """Compiles a network for a configuration."""
+    output = source.with_suffix(".weft") if output is None else output
     batch = None if calibration is None else load_array(calibration)
     with console.status(f"compiling {source} …"):
-        model = compile_model(source, config, calibration=batch)
+        model = compile_model(source, config, calibration=batch, strict=strict)
         model.save(output)
     where = "resident" if model.resident else f"streamed in {len(model.segments)} segments"
     cycles = sum(layer.predicted.cycles for layer in model.layers)
+    host = f", {len(model.fallbacks)} on the host for want of the device" if model.fallbacks else ""
     console.print(
-        f"{output}: {len(model.layers)} layers, {model.macs:,} MACs, {where}, about {cycles:,} cycles an inference"
+        f"{output}: {len(model.layers)} layers{host}, {model.macs:,} MACs, {where}, about {cycles:,} cycles an inference"
     )

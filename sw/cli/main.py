@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
 from weft.cli import build, compare, demo, inspect, run, tune
-from weft.errors import WeftError
+from weft.errors import WeftError, WeftWarning
 from weft.graph import GraphError
 from weft.network import NetworkError
 from weft.sim.errors import SimulationError
@@ -48,7 +49,9 @@ def _options(
 
 
 def main() -> None:
-    """Runs the command line. Errors are one line; WEFT_DEBUG=1 shows where they come from."""
+    """Runs the command line. Errors and warnings are one line each; WEFT_DEBUG=1 shows where errors come from."""
+    warnings.showwarning = _warn
+    warnings.simplefilter("always", WeftWarning)
     try:
         app(standalone_mode=True)
     except (WeftError, SimulationError, GraphError, NetworkError, ValueError, OSError) as error:
@@ -60,6 +63,10 @@ def main() -> None:
         sys.exit(130)
     except Exception as error:
         _fail(error, f"internal error: {type(error).__name__}: {error}; please report it, with the output of WEFT_DEBUG=1")
+
+
+def _warn(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"weft: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _fail(error: BaseException, message: str = "") -> None:

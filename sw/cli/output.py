@@ -20,9 +20,10 @@ from weft.device import Device, Profile
 from weft.device import open as open_device
 from weft.errors import InputError
 from weft.files import replacing
+from weft.graph import Graph
 from weft.model import Model
 
-__all__ = ["console", "layer_table", "load_array", "opened", "profile_document", "progress", "write_json"]
+__all__ = ["console", "layer_table", "load_array", "load_inputs", "opened", "profile_document", "progress", "write_json"]
 
 console = Console(highlight=False)
 
@@ -47,15 +48,40 @@ def opened(name: str, *, trace: Path | None = None) -> Iterator[Device]:
 
 def load_array(path: Path) -> NDArray[Any]:
     """A NumPy array from a file."""
+    array = _load(path)
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path} holds several arrays; write the input alone with numpy.save")
+    return array
+
+
+def load_inputs(path: Path, graph: Graph) -> dict[str, NDArray[Any]]:
+    """A graph's inputs from a file: one array, or several by name. Real values become integers where those are wanted."""
+    loaded = _load(path)
+    if isinstance(loaded, np.ndarray):
+        if len(graph.inputs) > 1:
+            raise InputError(f"the model has {len(graph.inputs)} inputs; write {', '.join(graph.inputs)} by these names with numpy.savez")
+        loaded = {graph.inputs[0]: loaded}
+    result = {}
+    for name, values in loaded.items():
+        tensor = graph.tensors.get(name)
+        if tensor is not None and np.issubdtype(values.dtype, np.floating):
+            if tensor.dtype == "int8":
+                codes = tensor.quantize(values).astype(np.int16) + (128 if tensor.unsigned else 0)
+                values = codes.astype(np.uint8 if tensor.unsigned else np.int8)
+            else:
+                values = values.astype(tensor.dtype)
+        result[name] = values
+    return result
+
+
+def _load(path: Path) -> Any:
     try:
-        array = np.load(path, allow_pickle=False)
+        loaded = np.load(path, allow_pickle=False)
+        return loaded if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is no NumPy file (.npy); write it with numpy.save") from error
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{path} holds several arrays; write the input alone with numpy.save")
-    return array
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from weft.archive import save_arrays
 from weft.cli.output import (
     console,
     layer_table,
-    load_array,
+    load_inputs,
     opened,
     profile_document,
     progress,
@@ -31,31 +31,32 @@ DEVICE = "sim:PRESET[,field=value…], serial:/dev/ttyUSB0[?baud=…] or tcp:HOS
 
 def run(
     model_file: Annotated[Path, typer.Argument(metavar="MODEL", help="Compiled model (.weft).")],
-    input: Annotated[Path, typer.Option("--input", "-i", help="Batch of inputs (.npy): int8, or real values to quantize.")],
+    input: Annotated[Path, typer.Option("--input", "-i", help="Batch of inputs (.npy; several by name: .npz): integers or real values.")],
     device: Annotated[str, typer.Option("--device", "-d", help=DEVICE)] = "sim:small",
     check: Annotated[bool, typer.Option("--check", help="Compare every layer with the golden model.")] = False,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the outputs (.npy).")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the outputs (.npy; several: .npz).")] = None,
     layers: Annotated[Path | None, typer.Option("--layers", help="Write every layer's integers (.npz).")] = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write what the run took.")] = None,
     trace: Annotated[Path | None, typer.Option("--trace", help="Write a waveform (.fst); simulations only.")] = None,
 ) -> None:
     """Runs a model on a device."""
     model = Model.load(model_file)
-    x = load_array(input)
-    if np.issubdtype(x.dtype, np.floating) and len(model.graph.inputs) == 1:
-        x = model.graph.tensors[model.graph.inputs[0]].quantize(x)
+    x = load_inputs(input, model.graph)
     with opened(device, trace=trace) as opened_device:
         loaded = opened_device.load(model)
-        with progress("running", len(x)) as report:
+        with progress("running", len(next(iter(x.values())))) as report:
             y, tensors = loaded.run(x, layers=True, progress=report) if check or layers else (loaded.run(x, progress=report), {})
         equal = None
         if check:
-            golden = run_golden(model.graph, x, layers=True)
-            differ = [name for name in tensors if not np.array_equal(tensors[name], golden[name])]
+            graph = model.graph
+            golden = run_golden(graph, {name: graph.tensors[name].from_own(values) for name, values in x.items()}, layers=True)
+            differ = [name for name in tensors if not np.array_equal(graph.tensors[name].from_own(tensors[name]), golden[name])]
             equal = not differ
         assert loaded.profile is not None
         document = profile_document(model, opened_device, device, loaded.profile, equal)
-    if output is not None:
+    if output is not None and isinstance(y, dict):
+        save_arrays(output, y)
+    elif output is not None:
         with replacing(output, "wb") as file:
             np.save(file, y)
     if layers is not None:

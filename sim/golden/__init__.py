@@ -1,0 +1,26 @@
+"""The golden model: what the accelerator and the host compute, in NumPy integers, written from the definitions.
+
+Activations are int8 arrays [N, H, W, C] or [N, C], weights int8, sums int32. A sum that leaves 32 bits wraps, as the
+hardware's adders do; what comes before the wrap is computed in 64 bits, where no layer that fits in memory overflows.
+"""
+
+from weft.sim.golden.elementwise import (
+    add,
+    clamped_table,
+    concatenation_table,
+    hard_swish_table,
+    leaky_relu_table,
+    logistic_table,
+    look_up,
+    multiply,
+    tanh_table,
+)
+from weft.sim.golden.ends import dequantize, log_softmax, quantize, softmax
+from weft.sim.golden.scaling import quantize_multiplier, requantize, rescale
+from weft.sim.golden.windows import average_pool2d, conv2d, fully_connected, max_pool2d, mean, mean_multiplier, nearest, windows
+
+__all__ = [
+    "add", "average_pool2d", "clamped_table", "concatenation_table", "conv2d", "dequantize", "fully_connected", "hard_swish_table",
+    "leaky_relu_table", "log_softmax", "logistic_table", "look_up", "max_pool2d", "mean", "mean_multiplier", "multiply", "nearest",
+    "quantize", "quantize_multiplier", "requantize", "rescale", "softmax", "tanh_table", "windows",
+]  # fmt: skip

@@ -1,0 +1,163 @@
+"""Golden elementwise operators: sums and products of tensors, and functions of one value as tables of 256 results.
+
+A table's entry ``i`` is the result for the value ``i − 128``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weft.hw.spec.descriptor import Rounding
+from weft.sim.golden import fixed
+from weft.sim.golden.scaling import Int8Array, Int64Array, divide_by_power, high_multiply, quantize_multiplier, requantize, rescale
+
+__all__ = [
+    "Numbers", "add", "clamped_table", "concatenation_table", "hard_swish_table", "input_radius", "leaky_relu_table", "logistic_table",
+    "look_up", "multiply", "tanh_table",
+]  # fmt: skip
+
+Numbers = tuple[float, int]
+"""Scale and zero point of a tensor."""
+CODES = np.arange(-128, 128)
+"""Every int8 value."""
+ADD_SHIFT = 20
+"""Bits by which the terms of a sum are raised before they are scaled."""
+
+
+def _saturated(values: NDArray[np.floating] | Int64Array, low: int = -128, high: int = 127) -> Int8Array:
+    return np.clip(values, low, high).astype(np.int8)
+
+
+def add(
+    a: Int8Array, b: Int8Array, numbers_a: Numbers, numbers_b: Numbers, numbers: Numbers, *, sign: int = 1, low: int = -128,
+    high: int = 127, rounding: int = Rounding.DOUBLE,
+) -> Int8Array:  # fmt: skip
+    """``a + sign · b`` as real numbers, in the codes of ``numbers``; shapes broadcast.
+
+    Double rounding is TensorFlow Lite's: both are raised by 20 bits, scaled to twice the larger scale, summed, scaled to the
+    output. Single rounding is onnxruntime's: in float32, ties to even.
+    """
+    (scale_a, zero_a), (scale_b, zero_b), (scale, zero) = numbers_a, numbers_b, numbers
+    if rounding == Rounding.SINGLE:
+        ratio_a, ratio_b = np.float32(scale_a) / np.float32(scale), np.float32(sign) * (np.float32(scale_b) / np.float32(scale))
+        offset = np.float32(zero) - (ratio_a * np.float32(zero_a) + ratio_b * np.float32(zero_b))
+        return _saturated(np.rint(_fused(b, ratio_b, _fused(a, ratio_a, offset))), low, high)
+    twice = 2 * max(scale_a, scale_b)
+    terms = [
+        rescale((value.astype(np.int64) - point) << ADD_SHIFT, *quantize_multiplier(own / twice))
+        for value, own, point in ((a, scale_a, zero_a), (b, scale_b, zero_b))
+    ]
+    multiplier, shift = quantize_multiplier(twice / ((1 << ADD_SHIFT) * scale))
+    return requantize(terms[0] + sign * terms[1], multiplier, shift, zero_point=zero, low=low, high=high)
+
+
+def _fused(x: Int8Array, factor: np.float32, offset: NDArray[np.float32] | np.float32) -> NDArray[np.float32]:
+    """x · factor + offset in float32, rounded once: a product of 8 by 24 bits is exact in float64."""
+    return (x.astype(np.float64) * np.float64(factor) + np.asarray(offset, np.float64)).astype(np.float32)
+
+
+def multiply(
+    a: Int8Array, b: Int8Array, numbers_a: Numbers, numbers_b: Numbers, numbers: Numbers, *, low: int = -128, high: int = 127,
+    rounding: int = Rounding.DOUBLE,
+) -> Int8Array:  # fmt: skip
+    """``a · b`` as real numbers, in the codes of ``numbers``; shapes broadcast. Roundings as those of :func:`add`."""
+    (scale_a, zero_a), (scale_b, zero_b), (scale, zero) = numbers_a, numbers_b, numbers
+    product = (a.astype(np.int64) - zero_a) * (b.astype(np.int64) - zero_b)
+    if rounding == Rounding.SINGLE:
+        factor = np.float32(scale_a) * np.float32(scale_b) / np.float32(scale)
+        return _saturated(np.rint(product.astype(np.float32) * factor) + zero, low, high)
+    multiplier, shift = quantize_multiplier(scale_a * scale_b / scale)
+    return requantize(product, multiplier, shift, zero_point=zero, low=low, high=high)
+
+
+def look_up(x: Int8Array, table: Int8Array) -> Int8Array:
+    """Each value's entry in a table of 256."""
+    return table[x.astype(np.int64) + 128]
+
+
+def clamped_table(low: int, high: int) -> Int8Array:
+    """min(max(x, low), high)."""
+    return _saturated(CODES, low, high)
+
+
+def leaky_relu_table(numbers: Numbers, output: Numbers, alpha: float, *, rounding: int = Rounding.DOUBLE) -> Int8Array:
+    """x where x ≥ 0, else alpha · x. Ratios of scales are those of float32, as in the interpreters."""
+    (scale, zero), (output_scale, output_zero) = numbers, output
+    single, values = np.float32(scale), CODES - zero
+    if rounding == Rounding.SINGLE:
+        real = single * values.astype(np.float32)
+        real = np.where(real >= 0, real, np.float32(alpha) * real)
+        return _saturated(np.rint(real / np.float32(output_scale)) + output_zero)
+    one = quantize_multiplier(float(single / np.float32(output_scale)))
+    other = quantize_multiplier(float(single * np.float32(alpha) / np.float32(output_scale)))
+    scaled = np.where(values >= 0, rescale(values, *one), rescale(values, *other))
+    return _saturated(scaled + output_zero)
+
+
+def input_radius(integer_bits: int, shift: int) -> int:
+    """The largest input whose scaled value a fixed-point number of ``integer_bits`` holds."""
+    return math.floor(((1 << integer_bits) - 1) * 2.0 ** (31 - integer_bits - shift))
+
+
+def _squashed(numbers: Numbers, function: str, output_bits: int, output_zero: int) -> Int8Array:
+    """A function of fixed-point numbers with 4 integer bits; beyond those it has its limits."""
+    scale, zero = numbers
+    mantissa, shift = math.frexp(scale * 2.0**27)
+    radius, values = input_radius(4, shift), CODES - zero
+    inner = np.clip(values, 1 - radius, radius - 1) if radius > 0 else np.zeros_like(values)
+    multiplier = math.floor(mantissa * 2**31 + 0.5)
+    scaled = rescale(inner, min(multiplier, 2**31 - 1), min(shift, 30))
+    result = divide_by_power(getattr(fixed, function)(scaled, 4), 31 - output_bits) + output_zero
+    return _saturated(np.where(values <= -radius, -128, np.where(values >= radius, 127, result)))
+
+
+def logistic_table(numbers: Numbers, output: Numbers = (1 / 256, -128), *, rounding: int = Rounding.DOUBLE) -> Int8Array:
+    """1 / (1 + exp(−x)): fixed-point with an output of (1/256, −128), or by single rounding that of real numbers."""
+    if rounding == Rounding.SINGLE:
+        real = (np.float32(numbers[0]) * (CODES - numbers[1]).astype(np.float32)).astype(np.float64)
+        sigmoid = (1 / (1 + np.exp(-real))).astype(np.float32)
+        return _saturated(np.rint(sigmoid / np.float32(output[0])) + output[1])
+    return _squashed(numbers, "logistic", 8, -128)
+
+
+def tanh_table(numbers: Numbers) -> Int8Array:
+    """tanh x, fixed-point; the output has a scale of 1/128 and a zero point of 0."""
+    return _squashed(numbers, "tanh", 7, 0)
+
+
+def concatenation_table(numbers: Numbers, output: Numbers) -> Int8Array:
+    """Values in other numbers, in float32, halves away from zero: as TensorFlow Lite joins uint8 tensors of several scales."""
+    scale = np.float32(numbers[0]) * (np.float32(1) / np.float32(output[0]))
+    # The interpreter's codes are 0 to 255.
+    bias = -np.float32(numbers[1] + 128) * scale
+    real = (CODES + 128).astype(np.float32) * scale + bias
+    return _saturated(np.copysign(np.floor(np.abs(real) + np.float32(0.5)), real) + output[1])
+
+
+def hard_swish_table(numbers: Numbers, output: Numbers) -> Int8Array:
+    """x · min(max(x + 3, 0), 6) / 6 in TensorFlow Lite's 16-bit fixed-point numbers."""
+    hires = np.float32(np.float32(numbers[0]) * np.float32(1 / 128))
+    factor, exponent = _multiplier16(float(hires) / float(np.float32(output[0])))
+    relu_factor, relu_exponent = _multiplier16(float(hires) / float(np.float32(3 / 32768)))
+    values = (CODES - numbers[1]) << 7
+    scaled = _high_multiply16(values, factor)
+    gate = np.clip(values << max(relu_exponent - 1, 0), -32768, 32767)
+    gate = _high_multiply16(gate, relu_factor)
+    gate = np.clip(gate << (relu_exponent > 0), -32768, 32767)
+    gate = (divide_by_power(gate, max(-relu_exponent, 0)) + 32768) >> 1
+    product = gate * scaled
+    truncated = np.sign(product) * (np.abs(product) >> 15)
+    return _saturated(divide_by_power(truncated, max(-exponent, 0)) + output[1])
+
+
+def _multiplier16(scale: float) -> tuple[int, int]:
+    multiplier, shift = quantize_multiplier(scale)
+    return min((multiplier + 0x8000) >> 16, 0x7FFF), shift
+
+
+def _high_multiply16(a: Int64Array, b: int) -> Int64Array:
+    """(a·b) / 2^15 rounded to nearest, in 16 bits; as :func:`weft.sim.golden.scaling.high_multiply` has it in 32."""
+    return high_multiply(a << 16, b)

@@ -1,0 +1,100 @@
+"""Scaling of integers by real factors, bit for bit as the reference interpreters round."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from weft.hw.spec.descriptor import Rounding
+
+__all__ = [
+    "Int8Array", "Int32Array", "Int64Array", "divide_by_power", "high_multiply", "quantize_multiplier", "requantize", "rescale", "wrap",
+]  # fmt: skip
+
+Int8Array = NDArray[np.int8]
+Int32Array = NDArray[np.int32]
+Int64Array = NDArray[np.int64]
+
+
+def quantize_multiplier(scale: float) -> tuple[int, int]:
+    """The multiplier and shift of a real scale: ``scale ≈ multiplier · 2^(shift − 31)``.
+
+    As TensorFlow Lite's ``QuantizeMultiplier``: the multiplier is 0 or 2^30 to 2^31 − 1, rounded half up; a scale that
+    would need a shift below −31 becomes (0, 0).
+
+    Raises
+    ------
+    ValueError
+        If ``scale`` is negative, not finite, or too large for a shift of 30.
+    """
+    if not (math.isfinite(scale) and scale >= 0):
+        raise ValueError(f"scale must be finite and 0 or more, not {scale!r}")
+    mantissa, shift = math.frexp(scale)
+    multiplier = math.floor(mantissa * 2**31 + 0.5)
+    if multiplier == 2**31:
+        multiplier, shift = 2**30, shift + 1
+    if shift > 30:
+        raise ValueError(f"scale must be below 2^30, not {scale!r}")
+    return (0, 0) if multiplier == 0 or shift < -31 else (multiplier, shift)
+
+
+def requantize(
+    acc: ArrayLike,
+    multiplier: ArrayLike,
+    shift: ArrayLike,
+    *,
+    rounding: int = Rounding.DOUBLE,
+    zero_point: int = 0,
+    low: int = -128,
+    high: int = 127,
+) -> Int8Array:
+    """``clamp(round(acc · multiplier · 2^(shift − 31)) + zero_point, low, high)``, the rounding being bit-exact.
+
+    Parameters
+    ----------
+    acc
+        Sums, wrapped to 32 bits, [..., C].
+    multiplier, shift
+        0 to 2^31 − 1 and −31 to 30; scalars or [C].
+    rounding
+        :attr:`Rounding.DOUBLE`: gemmlowp's saturating rounding doubling high multiplication (ties toward +∞), then
+        rounding division by a power of two (ties away from zero). A positive shift is applied first, and wraps to 32
+        bits.
+        :attr:`Rounding.SINGLE`: one rounding of the 64-bit product, ties toward +∞; nothing wraps.
+    zero_point, low, high
+        int8 values; ``low ≤ high``. The zero point is added without overflow.
+    """
+    scaled = rescale(wrap(np.asarray(acc)), multiplier, shift, rounding=rounding)
+    return np.clip(scaled + zero_point, low, high).astype(np.int8)
+
+
+def rescale(values: ArrayLike, multiplier: ArrayLike, shift: ArrayLike, *, rounding: int = Rounding.DOUBLE) -> Int64Array:
+    """``round(values · multiplier · 2^(shift − 31))`` of 32-bit values, rounded as :func:`requantize` says."""
+    sums, factor, left = (np.asarray(array, np.int64) for array in (values, multiplier, shift))
+    if rounding == Rounding.DOUBLE:
+        return divide_by_power(high_multiply(wrap(sums << np.maximum(left, 0)), factor), np.maximum(-left, 0))
+    if rounding == Rounding.SINGLE:
+        return (sums * factor + (np.int64(1) << (30 - left))) >> (31 - left)
+    raise ValueError(f"rounding must be Rounding.DOUBLE or Rounding.SINGLE, not {rounding!r}")
+
+
+def wrap(values: NDArray[np.integer[Any]]) -> Int32Array:
+    """The low 32 bits, as signed numbers."""
+    return values.astype(np.int64).astype(np.int32)
+
+
+def high_multiply(a: ArrayLike, b: ArrayLike) -> Int64Array:
+    """SRDHM: (a·b + nudge) / 2^31, truncated toward zero, for factors that are not both −2^31, where it would saturate."""
+    product = np.asarray(a, np.int64) * np.asarray(b, np.int64)
+    nudged = product + np.where(product >= 0, 1 << 30, 1 - (1 << 30))
+    return np.sign(nudged) * (np.abs(nudged) >> 31)
+
+
+def divide_by_power(x: ArrayLike, exponent: ArrayLike) -> Int64Array:
+    """RDBPOT: x / 2^exponent, rounded to nearest, ties away from zero."""
+    values, exponent = np.asarray(x, np.int64), np.asarray(exponent, np.int64)
+    mask = (np.int64(1) << exponent) - 1
+    return (values >> exponent) + ((values & mask) > (mask >> 1) + (values < 0))

@@ -1,0 +1,166 @@
+"""Golden layers over windows and positions: convolution, matrix product, pooling, mean, resizing."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import ArrayLike, NDArray
+
+from weft.hw.spec.descriptor import Rounding
+from weft.sim.golden.scaling import Int8Array, Int32Array, requantize, wrap
+
+__all__ = ["average_pool2d", "conv2d", "fully_connected", "max_pool2d", "mean", "mean_multiplier", "nearest", "windows"]
+
+Integers = NDArray[np.integer[Any]]
+Padding = tuple[tuple[int, int], tuple[int, int]]
+Value = TypeVar("Value", bound=np.generic)
+
+
+def conv2d(
+    x: Integers,
+    weights: Integers,
+    bias: ArrayLike,
+    *,
+    stride: tuple[int, int] = (1, 1),
+    padding: Padding = ((0, 0), (0, 0)),
+    dilation: tuple[int, int] = (1, 1),
+    pad_value: int,
+    zero_point: int = 0,
+    groups: int = 1,
+) -> Int32Array:
+    """The sums of a convolution: ``bias[o] + Σ w[o, i, j, c] · (a[n, y·sy + i·dy, x·sx + j·dx, c] − zero_point)``.
+
+    Parameters
+    ----------
+    x
+        Activations [N, H, W, C].
+    weights
+        [O, kernel height, kernel width, C / groups].
+    bias
+        [O].
+    padding
+        Lines and columns of ``pad_value`` around ``x``: ((top, bottom), (left, right)).
+    pad_value
+        What stands in the padding. With ``pad_value == zero_point`` it adds nothing; with a ``zero_point`` of 0 the
+        result is the raw sums that the hardware has.
+    groups
+        Channels are split into so many consecutive parts, each convolved apart; C for a depthwise convolution.
+
+    Returns
+    -------
+    Sums [N, OH, OW, O], OH being ``(H + top + bottom − dy·(kernel height − 1) − 1) // sy + 1``.
+    """
+    outputs, height, width, depth = weights.shape
+    patches = windows(x, (height, width), stride=stride, padding=padding, dilation=dilation, pad_value=pad_value)
+    images, rows, columns, channels = patches.shape[:4]
+    if channels != groups * depth or outputs % groups:
+        raise ValueError(f"weights {weights.shape} in {groups} groups do not fit {channels} channels of x")
+    kernels = weights.reshape(groups, outputs // groups, height, width, depth)
+    sums = np.zeros((images, rows, columns, groups, outputs // groups))
+    for i, j in np.ndindex(height, width):
+        values = patches[..., i, j].reshape(images, rows, columns, groups, depth)
+        sums += _product(values - np.int64(zero_point), kernels[:, :, i, j])
+    return wrap(sums.reshape(images, rows, columns, outputs) + np.asarray(bias, np.int64))
+
+
+def _product(values: Integers, kernels: Integers) -> NDArray[np.float64]:
+    """[..., G, I] by [G, O, I] → [..., G, O] in float64, which is exact: no sum of products of 9 bits comes near 2^53."""
+    if kernels.shape[-1] == 1:
+        return values.astype(np.float64) * kernels[..., 0].astype(np.float64)
+    if len(kernels) == 1:
+        return values.astype(np.float64) @ kernels[0].astype(np.float64).T
+    return (values.astype(np.float64)[..., None, :] @ kernels.astype(np.float64).transpose(0, 2, 1))[..., 0, :]
+
+
+def fully_connected(x: Integers, weights: Integers, bias: ArrayLike, *, zero_point: int = 0) -> Int32Array:
+    """The sums of a matrix product: ``bias[o] + Σ w[o, i] · (a[n, i] − zero_point)``; [N, …, I], [O, I] → [N, …, O]."""
+    sums = _product((x.astype(np.int64) - zero_point)[..., None, :], weights[None])
+    return wrap(sums[..., 0, :] + np.asarray(bias, np.int64))
+
+
+def max_pool2d(
+    x: Int8Array,
+    *,
+    size: tuple[int, int],
+    stride: tuple[int, int],
+    padding: Padding = ((0, 0), (0, 0)),
+    low: int = -128,
+    high: int = 127,
+) -> Int8Array:
+    """The largest of each window, clamped to ``low`` to ``high``; padding never wins. [N, H, W, C] → [N, OH, OW, C]."""
+    values = windows(x, size, stride=stride, padding=padding, dilation=(1, 1), pad_value=-128)
+    return np.clip(values.max(axis=(4, 5)), low, high).astype(np.int8)
+
+
+def average_pool2d(
+    x: Int8Array,
+    *,
+    size: tuple[int, int],
+    stride: tuple[int, int],
+    padding: Padding = ((0, 0), (0, 0)),
+    low: int = -128,
+    high: int = 127,
+    ties_up: bool = False,
+) -> Int8Array:
+    """The mean of what each window has of the image, halves rounded away from zero or up. [N, H, W, C] → [N, OH, OW, C]."""
+    shape = {"size": size, "stride": stride, "padding": padding, "dilation": (1, 1), "pad_value": 0}
+    sums = windows(x.astype(np.int64), **shape).sum(axis=(4, 5))
+    counts = windows(np.ones((1, *x.shape[1:3], 1), np.int64), **shape).sum(axis=(4, 5))
+    away = np.sign(sums) * ((np.abs(sums) + counts // 2) // counts)
+    means = (sums + counts // 2) // counts if ties_up else away
+    return np.clip(means, low, high).astype(np.int8)
+
+
+def mean_multiplier(multiplier: int, shift: int, count: int) -> tuple[int, int]:
+    """Multiplier and shift of a mean of ``count`` values, from those of its scale: ``count`` is divided into the multiplier.
+
+    As TensorFlow Lite does it: multiplied by the largest power of two that is ``count`` or less, then divided, rounding down.
+    """
+    left = min(count.bit_length() - 1, 32, 31 + shift)
+    return (multiplier << left) // count, shift - left
+
+
+def mean(
+    x: Int8Array,
+    axes: tuple[int, ...],
+    multiplier: int,
+    shift: int,
+    *,
+    zero_point: int,
+    output_zero_point: int,
+    rounding: int = Rounding.DOUBLE,
+) -> Int8Array:
+    """The requantized sum over ``axes``, which stay with a length of 1; ``zero_point`` is the input's.
+
+    With the multiplier and shift of :func:`mean_multiplier` it is the mean.
+    """
+    sums = (x.astype(np.int64) - zero_point).sum(axis=axes, keepdims=True)
+    return requantize(sums, multiplier, shift, rounding=rounding, zero_point=output_zero_point)
+
+
+def nearest(size: int, output_size: int, *, align_corners: bool = False, half_pixel_centers: bool = False) -> NDArray[np.int64]:
+    """For each of ``output_size`` positions the one of ``size`` that nearest-neighbour resizing takes, in float32."""
+    aligned = align_corners and output_size > 1
+    scale = np.float32(size - 1) / np.float32(output_size - 1) if aligned else np.float32(size) / np.float32(output_size)
+    places = (np.arange(output_size, dtype=np.float32) + np.float32(0.5 if half_pixel_centers else 0)) * scale
+    # Halves away from zero; places are 0 or more.
+    chosen = np.floor(places + np.float32(0.5)) if align_corners else np.floor(places)
+    return np.clip(chosen.astype(np.int64), 0, size - 1)
+
+
+def windows(
+    x: NDArray[Value],
+    size: tuple[int, int],
+    *,
+    stride: tuple[int, int],
+    padding: Padding,
+    dilation: tuple[int, int],
+    pad_value: float,
+) -> NDArray[Value]:
+    """The window under each output position: [N, H, W, C] → [N, OH, OW, C, window height, window width]. Any dtype."""
+    padded = np.pad(x, ((0, 0), *padding, (0, 0)), constant_values=pad_value)
+    (height, width), (sy, sx), (dy, dx) = size, stride, dilation
+    span = (dy * (height - 1) + 1, dx * (width - 1) + 1)
+    return sliding_window_view(padded, span, axis=(1, 2))[:, ::sy, ::sx, :, ::dy, ::dx]

@@ -1,0 +1,159 @@
+"""Assembling a model: programs and weights packed into segments, and the steps of an inference over them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from weft import lower
+from weft.graph import Graph, Op
+from weft.hw.spec.config import Config
+from weft.hw.spec.counters import Counters
+from weft.hw.spec.descriptor import Descriptor
+from weft.kernel import Kernel
+from weft.model import Layer, Model, Part, Segment, Step, Tile
+from weft.plan import Plan
+from weft.schedule import Turn
+from weft.sim.cycles import predict
+from weft.tiles import Stripe, room
+
+__all__ = ["Assembler"]
+
+NOTHING = Counters(0, 0, 0, 0, 0, 0, 0)
+
+
+class Assembler:
+    """A model in the making; its steps are appended in order."""
+
+    def __init__(self, graph: Graph, config: Config, memory: Plan):
+        self.graph, self.config, self.memory = graph, config, memory
+        self.peak = memory.peak
+        self.layers: list[Layer] = []
+        self.steps: list[Step] = []
+        self._packer = _Packer(config)
+
+    def host(self, op: Op, reason: str) -> None:
+        """Appends an operator of the host."""
+        self.steps.append(Step(host=op.name, reason=reason))
+
+    def stretch(self, turn: Turn, kernels: Mapping[str, Sequence[Kernel]]) -> None:
+        """Appends layers of the device."""
+        first = len(self.layers)
+        for op in (self.graph.ops[place] for place in turn.ops):
+            target = self.memory.addresses[op.output]
+            parts = [
+                part
+                for kernel in kernels[op.name]
+                for part in self._parts(kernel, self.memory.addresses[op.inputs[kernel.source]], target)
+            ]
+            self._layer(op, parts, self.memory.used[op.name])
+        self.steps.append(Step(first=first, count=len(turn.ops), writes=turn.writes, reads=turn.reads))
+
+    def tiled(self, op: Op, cut: Sequence[Stripe]) -> None:
+        """Appends a layer that is computed row by row. Stripes that differ only in their place share their program."""
+        base, used = max(stripe.source[1] for stripe in cut), room(iter(cut))
+        known: dict[tuple[object, ...], tuple[Part, ...]] = {}
+        tiles = []
+        for stripe in cut:
+            kernel = stripe.kernel
+            key = (kernel.height, kernel.out, kernel.origin)
+            if key not in known:
+                known[key] = tuple(self._parts(kernel, 0, base))
+            tiles.append(Tile(source=stripe.source, address=base, target=stripe.target, parts=known[key]))
+        self.peak = max(self.peak, used)
+        self._layer(op, [part for tile in tiles for part in tile.parts], used)
+        self.steps.append(Step(first=len(self.layers) - 1, count=1, tiles=tuple(tiles)))
+
+    def model(self) -> Model:
+        """What was assembled."""
+        predictions = self._packer.predictions()
+        return Model(
+            graph=self.graph,
+            config=self.config,
+            segments=tuple(self._packer.segments()),
+            layers=tuple(
+                dataclasses.replace(
+                    layer, predicted=_total([c for p in layer.parts for c in predictions[p.segment][p.first : p.first + p.count]])
+                )
+                for layer in self.layers
+            ),
+            steps=tuple(self.steps),
+            addresses=dict(self.memory.addresses),
+            scratchpad_bytes=self.peak,
+        )
+
+    def _layer(self, op: Op, parts: Sequence[Part], used: int) -> None:
+        one = {
+            name: dataclasses.replace(self.graph.tensors[name], shape=(1, *self.graph.tensors[name].shape[1:]))
+            for name in (*op.inputs, op.output)
+        }
+        self.layers.append(
+            Layer(
+                name=op.name, op=type(op).__name__, output=op.output, macs=op.macs(one), parts=tuple(parts), predicted=NOTHING,
+                memory_bytes=used,
+            )
+        )  # fmt: skip
+
+    def _parts(self, kernel: Kernel, source: int, target: int) -> list[Part]:
+        return [part for piece in self._fastest(kernel, source, target) for part in self._packer.add(piece)]
+
+    def _fastest(self, kernel: Kernel, source: int, target: int) -> list[lower.Pass]:
+        """The passes with the number of rows in a block that the cycle model likes best."""
+        best: tuple[int, list[lower.Pass]] | None = None
+        for rows in lower.block_rows(kernel, self.config):
+            passes = lower.passes(kernel, self.config, source=source, target=target, rows=rows, words=self.config.weight_words)
+            cycles = _total(predict([d for piece in passes for d in piece.descriptors], self.config)).cycles
+            if best is None or cycles < best[0]:
+                best = cycles, passes
+        assert best is not None
+        return best[1]
+
+
+def _total(counters: Sequence[Counters]) -> Counters:
+    return sum(counters, NOTHING)
+
+
+class _Packer:
+    """Packs passes into segments, each of which fits the weight store and the program memory."""
+
+    def __init__(self, config: Config):
+        self.config = config
+        self._weights: list[list[np.ndarray]] = []
+        self._descriptors: list[list[Descriptor]] = []
+
+    def add(self, piece: lower.Pass) -> list[Part]:
+        """Places a pass in the last segment, or begins a new one; one of many descriptors is placed in pieces."""
+        most = self.config.descriptors
+        if len(piece.descriptors) > most:
+            starts = range(0, len(piece.descriptors), most)
+            return [part for start in starts for part in self.add(piece.part(start, start + most))]
+        words = sum(len(weights) for weights in self._weights[-1]) if self._weights else 0
+        if (
+            not self._weights
+            or words + len(piece.weights) > self.config.weight_words
+            or len(self._descriptors[-1]) + len(piece.descriptors) > most
+        ):
+            self._weights.append([])
+            self._descriptors.append([])
+            words = 0
+        first = len(self._descriptors[-1])
+        self._weights[-1].append(piece.weights)
+        self._descriptors[-1].extend(piece.placed(words))
+        return [Part(segment=len(self._descriptors) - 1, first=first, count=len(piece.descriptors))]
+
+    def predictions(self) -> list[list[Counters]]:
+        """What the cycle model expects of each segment's descriptors, run in order."""
+        return [predict(descriptors, self.config) for descriptors in self._descriptors]
+
+    def segments(self) -> list[Segment]:
+        """The segments, ready to be sent."""
+        return [
+            Segment(
+                program=np.frombuffer(b"".join(d.encode() for d in descriptors), np.uint8),
+                weights=np.concatenate(weights),
+                count=len(descriptors),
+            )
+            for weights, descriptors in zip(self._weights, self._descriptors, strict=True)
+        ]

@@ -1,0 +1,98 @@
+"""Layers with weights as kernels."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weft.errors import CompileError
+from weft.hw.spec.config import Config
+from weft.hw.spec.descriptor import Dim
+from weft.kernel import ONCE, Kernel, diagonal, parameters
+from weft.ops import Conv2D, DepthwiseConv2D, FullyConnected, Tensor, Weighted
+
+__all__ = ["conv2d", "depthwise_conv2d", "fully_connected"]
+
+
+def _bias(op: Weighted, zero_point: int) -> NDArray[np.int64]:
+    """The bias with the input's zero point in it: ``Σ w·(a − z) = Σ w·a − z·Σ w``."""
+    return op.bias - zero_point * op.kept_weights.reshape(len(op.weights), -1).sum(axis=1)
+
+
+def _bytes(weights: NDArray[np.int8] | NDArray[np.int16]) -> list[NDArray[np.int8]]:
+    """Weights as sums of int8 ones: themselves, unless they are int16."""
+    parts, rest = [], weights.astype(np.int16)
+    while not parts or rest.any():
+        parts.append(np.clip(rest, -128, 127).astype(np.int8))
+        rest = rest - parts[-1]
+    return parts
+
+
+def conv2d(op: Conv2D, x: Tensor, y: Tensor, config: Config) -> Kernel:
+    """A convolution: a kernel row is one run of bytes, because neighbouring pixels are neighbours in memory."""
+    _, height, columns, channels = x.shape
+    outputs, kernel_y, kernel_x, _ = op.weights.shape
+    (top, _), (left, _) = op.padding
+    parts = _bytes(op.weights)
+    # A group of weights does not reach over a pixel's end.
+    if kernel_x == 1 or op.dilation[1] == 1 and (op.terms is None or channels % op.terms.group == 0):
+        run = kernel_x * channels
+        # Wide weights pass in parts, over the same bytes once more.
+        weights = np.stack([part.reshape(outputs, kernel_y, run) for part in parts], axis=2)
+        inner = Dim(len(parts), (0, 0))
+    else:
+        if len(parts) > 1:
+            raise CompileError(f"{op}: weights beyond -128 to 127 with a dilation have no kernel")
+        run, weights, inner = channels, parts[0], Dim(kernel_x, (0, op.dilation[1] * channels))
+    return Kernel(
+        height=height,
+        width=columns * channels,
+        out=(y.shape[1], y.shape[2]),
+        channels=outputs,
+        origin=(-top, -left * channels),
+        stride=(op.stride[0], op.stride[1] * channels),
+        taps=ONCE,
+        reduction=(Dim(kernel_y, (op.dilation[0], 0)), inner),
+        run=run,
+        group_stride=0,
+        padding=x.zero_point,
+        weights=weights,
+        parameters=parameters(_bias(op, x.zero_point), op.multiplier, op.shift),
+        zero_point=y.zero_point,
+        low=op.low,
+        high=op.high,
+        rounding=op.rounding,
+    )
+
+
+def _fields(op: Weighted) -> dict[str, object]:
+    return {field.name: getattr(op, field.name) for field in dataclasses.fields(op)}
+
+
+def fully_connected(op: FullyConnected, x: Tensor, y: Tensor, config: Config) -> Kernel:
+    """A 1×1 convolution over the positions that come before the last axis."""
+    as_conv = Conv2D(**{**_fields(op), "weights": op.weights[:, None, None, :]})  # type: ignore[arg-type]
+    x, y = (dataclasses.replace(tensor, shape=(1, 1, int(np.prod(tensor.shape[1:-1])), tensor.shape[-1])) for tensor in (x, y))
+    return conv2d(as_conv, x, y, config)
+
+
+def depthwise_conv2d(op: DepthwiseConv2D, x: Tensor, y: Tensor, config: Config) -> Kernel:
+    """The tile's diagonal; or, where that takes no more beats, a convolution whose other weights are zero."""
+    _, height, columns, channels = x.shape
+    outputs, kernel_y, kernel_x, _ = op.weights.shape
+    each = outputs // channels
+    fits = config.cols % each == 0 or outputs <= config.cols
+    merged = -(-kernel_x * channels // config.beat_bytes) if op.dilation[1] == 1 and op.terms is None else kernel_x
+    if op.weights.dtype == np.int16 or not fits or merged <= kernel_x and channels <= config.beat_bytes:
+        dense = np.zeros((outputs, kernel_y, kernel_x, channels), op.weights.dtype)
+        numbers = np.arange(outputs)
+        dense[numbers, :, :, numbers // each] = op.weights[..., 0]
+        return conv2d(Conv2D(**{**_fields(op), "weights": dense}), x, y, config)  # type: ignore[arg-type]
+    (top, _), (left, _) = op.padding
+    return diagonal(
+        op.weights[..., 0], (height, columns, channels), (y.shape[1], y.shape[2]), config, outputs=each, stride=op.stride,
+        dilation=op.dilation, origin=(-top, -left, 0), padding=x.zero_point, bias=_bias(op, x.zero_point), multiplier=op.multiplier,
+        shift=op.shift, zero_point=y.zero_point, low=op.low, high=op.high, rounding=op.rounding,
+    )  # fmt: skip

@@ -1,0 +1,50 @@
+"""What can be compiled, by what its file holds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from weft.archive import ArchiveError
+from weft.errors import CompileError
+from weft.frontends import tflite
+from weft.graph import Graph
+from weft.network import Network
+
+__all__ = ["load"]
+
+LARGEST = 1 << 30
+"""Bytes of a file."""
+
+
+def load(path: str | os.PathLike[str]) -> Graph | Network:
+    """A quantized graph or a float network from a file of Weft's, or a graph from one of TensorFlow Lite's.
+
+    Raises
+    ------
+    CompileError
+        If the file cannot be read, is damaged, or is none of these.
+    GraphError
+        If a model's file is damaged, not quantized, or has an operator that is not known here.
+    """
+    try:
+        size = os.path.getsize(path)
+        with open(path, "rb") as file:
+            head = file.read(8)
+        if size > LARGEST:
+            raise CompileError(f"{path} has {size:,} bytes, more than {LARGEST:,}; no device holds such a model")
+        if tflite.is_tflite(head) or Path(path).suffix == ".tflite":
+            return tflite.load(path)
+        return _load_own(path)
+    except OSError as error:
+        raise CompileError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _load_own(path: str | os.PathLike[str]) -> Graph | Network:
+    reasons = []
+    for kind in (Graph, Network):
+        try:
+            return kind.load(path)
+        except ArchiveError as error:
+            reasons.append(str(error))
+    raise CompileError(reasons[0])
