@@ -33,7 +33,8 @@ class Tile(wiring.Component):
     (:class:`~weft.hw.pe.contract.PeArray`): how a beat becomes waves, words become weights, and partial sums become sums.
 
     Kinds that have sliding windows do more with the same multipliers: with ``slide``, byte ``c`` of a beat enters column ``c`` at the
-    top, and each row holds it back for one such beat, so that a column is a filter over the beats (:class:`weft.hw.spec.descriptor.Sliding`).
+    top, and each row holds it back for one such beat, so that a column is a filter over the beats
+    (:class:`weft.hw.spec.descriptor.Sliding`).
 
     Parameters
     ----------
@@ -54,8 +55,8 @@ class Tile(wiring.Component):
         ``word``: ``cols`` int8; ``rows × group`` of them a matrix, row 0 first; ``settings`` of the layer. Taken while the next matrix is
         incomplete, and together with a beat that swaps.
     i : In(stream)
-        Beats: ``data``, ``rows × group`` int8; ``slide``: they go to the columns; ``swap``: this beat is the first with the next matrix, for which it waits;
-        ``settings`` of the layer; ``tag``.
+        Beats: ``data``, ``rows × group`` int8; ``slide``: they go to the columns; ``swap``: this beat is the first with the next
+        matrix, for which it waits; ``settings`` of the layer; ``tag``.
     o : Out(stream), always ready
         ``sums`` and ``tag`` of beats with ``keep``; valid and tag are column 0's.
     busy : Out(1)

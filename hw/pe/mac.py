@@ -45,7 +45,11 @@ class Mac(wiring.Component):
         held = Signal.like(self.sample_i)
         with m.If(self.slide_i):
             m.d.sync += [held.eq(self.sample_i), self.sample_o.eq(held)]
-        m.d.comb += [multiply.a.eq(Mux(self.slide_i, self.sample_i, self.activation_i)), multiply.b.eq(following), multiply.load.eq(self.swap_i)]
+        m.d.comb += [
+            multiply.a.eq(Mux(self.slide_i, self.sample_i, self.activation_i)),
+            multiply.b.eq(following),
+            multiply.load.eq(self.swap_i),
+        ]
 
         # One register between a hardware multiplier and the adder, far apart on the chip as they may be.
         product = multiply.product

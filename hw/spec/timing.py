@@ -16,7 +16,7 @@ class Timing:
         steps = -(-(config.banks - 1).bit_length() // 2)
         self.scratchpad_read = 4 + steps
         """Of the scratchpad: from an address to its bytes."""
-        self.first_word = 5
+        self.first_word = 7
         """From RUN to the first descriptor word's arrival at the units."""
         self.spare_words = DESCRIPTOR_WORDS - sum(SECTIONS.values())
         """Words of a descriptor after its last section."""
