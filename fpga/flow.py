@@ -121,7 +121,7 @@ def place(component: wiring.Component, part: Part, *, seed: int = 1, target_mhz:
             _call(
                 f"nextpnr-{part.router}",
                 [*part.arguments, "--json", "weft.json", "--freq", str(target_mhz), "--seed", str(seed), "--timing-allow-fail",
-                 "--report", "report.json", "--detailed-timing-report", "-q", *options],
+                 "--router", "router2", "--report", "report.json", "-q", *options],
                 Path(work),
             )  # fmt: skip
             (Path(work) / "report.json").replace(report)

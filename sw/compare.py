@@ -138,7 +138,7 @@ def _measured(graph: Graph, x: NDArray[np.int8], part: str, pe: str, config: Con
     from weft.fpga.probe import Probe
 
     _, cells = synthesize(_tile(config), PARTS[part])
-    report = place(Probe(_tile(config)), PARTS[part], target_mhz=200.0)
+    report = place(Probe(_tile(config)), PARTS[part], target_mhz=150.0)
     model = compile(graph, config)
     if simulate:
         with open_device(_device(config)) as device:
