@@ -70,7 +70,7 @@ class RawOperator:
         """The options, read as of a kind of the schema."""
         require(self.table is not None, self, "its options are missing; convert the model anew")
         result = kind()
-        result.Init(self.table.Bytes, self.table.Pos)  # type: ignore[attr-defined]
+        result.Init(self.table.Bytes, self.table.Pos)
         return result
 
 
