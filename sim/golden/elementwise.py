@@ -6,6 +6,7 @@ A table's entry ``i`` is the result for the value ``i − 128``.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from weft.sim.golden.scaling import Int8Array, Int64Array, divide_by_power, high
 
 __all__ = [
     "Numbers", "add", "clamped_table", "concatenation_table", "hard_swish_table", "input_radius", "leaky_relu_table", "logistic_table",
-    "look_up", "multiply", "tanh_table",
+    "look_up", "multiply", "real_table", "sigmoid", "tanh_table",
 ]  # fmt: skip
 
 Numbers = tuple[float, int]
@@ -83,14 +84,21 @@ def clamped_table(low: int, high: int) -> Int8Array:
     return _saturated(CODES, low, high)
 
 
-def leaky_relu_table(numbers: Numbers, output: Numbers, alpha: float, *, rounding: int = Rounding.DOUBLE) -> Int8Array:
+def real_table(numbers: Numbers, output: Numbers, function: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> Int8Array:
+    """A function of float32 numbers, as onnxruntime makes tables: results divided in float32, ties to even."""
+    real = np.float32(numbers[0]) * (CODES - numbers[1]).astype(np.float32)
+    return _saturated(np.rint(function(real).astype(np.float32) / np.float32(output[0])) + output[1])
+
+
+def sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 / (1 + exp(−x)) of real numbers."""
+    return (1 / (1 + np.exp(-x.astype(np.float64)))).astype(np.float32)
+
+
+def leaky_relu_table(numbers: Numbers, output: Numbers, alpha: float) -> Int8Array:
     """x where x ≥ 0, else alpha · x. Ratios of scales are those of float32, as in the interpreters."""
     (scale, zero), (output_scale, output_zero) = numbers, output
     single, values = np.float32(scale), CODES - zero
-    if rounding == Rounding.SINGLE:
-        real = single * values.astype(np.float32)
-        real = np.where(real >= 0, real, np.float32(alpha) * real)
-        return _saturated(np.rint(real / np.float32(output_scale)) + output_zero)
     one = quantize_multiplier(float(single / np.float32(output_scale)))
     other = quantize_multiplier(float(single * np.float32(alpha) / np.float32(output_scale)))
     scaled = np.where(values >= 0, rescale(values, *one), rescale(values, *other))
@@ -114,12 +122,8 @@ def _squashed(numbers: Numbers, function: str, output_bits: int, output_zero: in
     return _saturated(np.where(values <= -radius, -128, np.where(values >= radius, 127, result)))
 
 
-def logistic_table(numbers: Numbers, output: Numbers = (1 / 256, -128), *, rounding: int = Rounding.DOUBLE) -> Int8Array:
-    """1 / (1 + exp(−x)): fixed-point with an output of (1/256, −128), or by single rounding that of real numbers."""
-    if rounding == Rounding.SINGLE:
-        real = (np.float32(numbers[0]) * (CODES - numbers[1]).astype(np.float32)).astype(np.float64)
-        sigmoid = (1 / (1 + np.exp(-real))).astype(np.float32)
-        return _saturated(np.rint(sigmoid / np.float32(output[0])) + output[1])
+def logistic_table(numbers: Numbers) -> Int8Array:
+    """1 / (1 + exp(−x)), fixed-point; the output has a scale of 1/256 and a zero point of −128."""
     return _squashed(numbers, "logistic", 8, -128)
 
 
