@@ -96,11 +96,10 @@ def sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def leaky_relu_table(numbers: Numbers, output: Numbers, alpha: float) -> Int8Array:
-    """x where x ≥ 0, else alpha · x. Ratios of scales are those of float32, as in the interpreters."""
+    """x where x ≥ 0, else alpha · x."""
     (scale, zero), (output_scale, output_zero) = numbers, output
-    single, values = np.float32(scale), CODES - zero
-    one = quantize_multiplier(float(single / np.float32(output_scale)))
-    other = quantize_multiplier(float(single * np.float32(alpha) / np.float32(output_scale)))
+    values = CODES - zero
+    one, other = quantize_multiplier(scale / output_scale), quantize_multiplier(scale * alpha / output_scale)
     scaled = np.where(values >= 0, rescale(values, *one), rescale(values, *other))
     return _saturated(scaled + output_zero)
 
