@@ -34,18 +34,18 @@ def _saturated(values: NDArray[np.floating] | Int64Array, low: int = -128, high:
 
 def add(
     a: Int8Array, b: Int8Array, numbers_a: Numbers, numbers_b: Numbers, numbers: Numbers, *, sign: int = 1, low: int = -128,
-    high: int = 127, rounding: int = Rounding.DOUBLE,
+    high: int = 127, rounding: int = Rounding.DOUBLE, base: int = 0,
 ) -> Int8Array:  # fmt: skip
     """``a + sign · b`` as real numbers, in the codes of ``numbers``; shapes broadcast.
 
     Double rounding is TensorFlow Lite's: both are raised by 20 bits, scaled to twice the larger scale, summed, scaled to the
-    output. Single rounding is onnxruntime's: in float32, ties to even.
+    output. Single rounding is onnxruntime's: in float32, ties to even, on codes that are larger by ``base``.
     """
     (scale_a, zero_a), (scale_b, zero_b), (scale, zero) = numbers_a, numbers_b, numbers
     if rounding == Rounding.SINGLE:
         ratio_a, ratio_b = np.float32(scale_a) / np.float32(scale), np.float32(sign) * (np.float32(scale_b) / np.float32(scale))
-        offset = np.float32(zero) - (ratio_a * np.float32(zero_a) + ratio_b * np.float32(zero_b))
-        return _saturated(np.rint(_fused(b, ratio_b, _fused(a, ratio_a, offset))), low, high)
+        offset = np.float32(zero + base) - (ratio_a * np.float32(zero_a + base) + ratio_b * np.float32(zero_b + base))
+        return _saturated(np.rint(_fused(b, base, ratio_b, _fused(a, base, ratio_a, offset))) - base, low, high)
     twice = 2 * max(scale_a, scale_b)
     terms = [
         rescale((value.astype(np.int64) - point) << ADD_SHIFT, *quantize_multiplier(own / twice))
@@ -55,21 +55,21 @@ def add(
     return requantize(terms[0] + sign * terms[1], multiplier, shift, zero_point=zero, low=low, high=high)
 
 
-def _fused(x: Int8Array, factor: np.float32, offset: NDArray[np.float32] | np.float32) -> NDArray[np.float32]:
-    """x · factor + offset in float32, rounded once: a product of 8 by 24 bits is exact in float64."""
-    return (x.astype(np.float64) * np.float64(factor) + np.asarray(offset, np.float64)).astype(np.float32)
+def _fused(x: Int8Array, base: int, factor: np.float32, offset: NDArray[np.float32] | np.float32) -> NDArray[np.float32]:
+    """(x + base) · factor + offset in float32, rounded once: a product of 8 by 24 bits is exact in float64."""
+    return ((x.astype(np.float64) + base) * np.float64(factor) + np.asarray(offset, np.float64)).astype(np.float32)
 
 
 def multiply(
     a: Int8Array, b: Int8Array, numbers_a: Numbers, numbers_b: Numbers, numbers: Numbers, *, low: int = -128, high: int = 127,
-    rounding: int = Rounding.DOUBLE,
+    rounding: int = Rounding.DOUBLE, base: int = 0,
 ) -> Int8Array:  # fmt: skip
     """``a · b`` as real numbers, in the codes of ``numbers``; shapes broadcast. Roundings as those of :func:`add`."""
     (scale_a, zero_a), (scale_b, zero_b), (scale, zero) = numbers_a, numbers_b, numbers
     product = (a.astype(np.int64) - zero_a) * (b.astype(np.int64) - zero_b)
     if rounding == Rounding.SINGLE:
         factor = np.float32(scale_a) * np.float32(scale_b) / np.float32(scale)
-        return _saturated(np.rint(product.astype(np.float32) * factor) + zero, low, high)
+        return _saturated(np.rint(product.astype(np.float32) * factor + np.float32(zero + base)) - base, low, high)
     multiplier, shift = quantize_multiplier(scale_a * scale_b / scale)
     return requantize(product, multiplier, shift, zero_point=zero, low=low, high=high)
 
