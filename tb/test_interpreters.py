@@ -111,7 +111,9 @@ def test_every_pair_of_operands(kind, options, a, b, y, activation, interpreter)
 
 @pytest.mark.parametrize("interpreter", [micro, litert])
 @pytest.mark.parametrize("kind", ["AVERAGE_POOL_2D", "MAX_POOL_2D"])
-@pytest.mark.parametrize(("size", "stride", "padding"), [((2, 2), (2, 2), 1), ((3, 3), (2, 1), 0), ((7, 5), (1, 1), 1), ((3, 2), (1, 2), 0)])
+@pytest.mark.parametrize(
+    ("size", "stride", "padding"), [((2, 2), (2, 2), 1), ((3, 3), (2, 1), 0), ((7, 5), (1, 1), 1), ((3, 2), (1, 2), 0)]
+)
 def test_pools(kind, size, stride, padding, interpreter):
     rng = np.random.default_rng(2)
     x = rng.integers(-128, 128, (1, 9, 8, 6)).astype(np.int8)
@@ -158,7 +160,9 @@ LAYERS = [
     ("FULLY_CONNECTED", {"options": "FullyConnectedOptions"}),
     ("CONV_2D", {"options": "Conv2DOptions", "StrideH": 1, "StrideW": 1, "DilationHFactor": 1, "DilationWFactor": 1}),
     ("CONV_2D", {"options": "Conv2DOptions", "StrideH": 1, "StrideW": 1, "DilationHFactor": 2, "DilationWFactor": 2}),
-    ("DEPTHWISE_CONV_2D", {"options": "DepthwiseConv2DOptions", "StrideH": 1, "StrideW": 1, "DilationHFactor": 1, "DilationWFactor": 1, "DepthMultiplier": 2}),
+    ("DEPTHWISE_CONV_2D", {
+        "options": "DepthwiseConv2DOptions", "StrideH": 1, "StrideW": 1, "DilationHFactor": 1, "DilationWFactor": 1, "DepthMultiplier": 2,
+    }),
 ]  # fmt: skip
 
 
@@ -180,7 +184,8 @@ def test_unsigned_average_pool(size, stride):
     x = np.random.default_rng(2).integers(0, 256, (1, 9, 8, 6)).astype(np.uint8)
     out = [-(-n // s) for n, s in zip((9, 8), stride, strict=True)]
     options = {"Padding": 0, "StrideH": stride[0], "StrideW": stride[1], "FilterHeight": size[0], "FilterWidth": size[1]}
-    compare(*unary("AVERAGE_POOL_2D", (0.1, 4), (0.1, 4), "Pool2DOptions", shape=x.shape, out=(1, *out, 6), data=x, type="UINT8", **options), litert)
+    numbers, shapes = ((0.1, 4), (0.1, 4)), {"shape": x.shape, "out": (1, *out, 6)}
+    compare(*unary("AVERAGE_POOL_2D", *numbers, "Pool2DOptions", **shapes, data=x, type="UINT8", **options), litert)
 
 
 def test_unsigned_concatenation():

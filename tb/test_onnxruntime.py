@@ -65,7 +65,11 @@ def test_every_pair_of_operands(name, a, b, y, kind):
 @pytest.mark.parametrize("x", [(0.05, 3), (0.1, -128), (2.0**-5, 0), (0.7, 127)])
 @pytest.mark.parametrize(
     ("name", "y", "attributes"),
-    [("QLinearLeakyRelu", (0.04, -20), {"alpha": 0.1}), ("QLinearLeakyRelu", (0.02, 100), {"alpha": 0.3}), ("QLinearSigmoid", (1 / 256, -128), {})],
+    [
+        ("QLinearLeakyRelu", (0.04, -20), {"alpha": 0.1}),
+        ("QLinearLeakyRelu", (0.02, 100), {"alpha": 0.3}),
+        ("QLinearSigmoid", (1 / 256, -128), {}),
+    ],
 )
 def test_functions_of_one_value(name, x, y, attributes, kind):
     node = helper.make_node(name, ["x", "x_s", "x_z", "y_s", "y_z"], ["y"], domain=MICROSOFT, **attributes)
@@ -113,8 +117,8 @@ def test_convolution(groups, pads, strides, kind, seed):
     rng = np.random.default_rng(seed)
     names = ["x", "x_s", "x_z", "w", "w_s", "w_z", "y_s", "y_z", "b"]
     constants = numbers("x", 0.037, 3, kind) | numbers("y", 0.061, -8, kind)
-    constants |= {"w": rng.integers(-127, 128, (8, 4 // groups, 3, 3)).astype(np.int8), "w_s": rng.uniform(0.001, 0.01, 8).astype(np.float32)}
-    constants |= {"w_z": np.zeros(8, np.int8), "b": rng.integers(-2000, 2000, 8).astype(np.int32)}
+    constants |= {"w": rng.integers(-127, 128, (8, 4 // groups, 3, 3)).astype(np.int8), "w_z": np.zeros(8, np.int8)}
+    constants |= {"w_s": rng.uniform(0.001, 0.01, 8).astype(np.float32), "b": rng.integers(-2000, 2000, 8).astype(np.int32)}
     out = [(size + pads[a] + pads[a + 2] - 3) // s + 1 for a, (size, s) in enumerate(zip((9, 8), strides, strict=True))]
     node = helper.make_node("QLinearConv", names, ["y"], group=groups, pads=pads, strides=strides, kernel_shape=[3, 3])
     data = model([node], [("x", kind, (1, 4, 9, 8))], ("y", kind, (1, 8, *out)), constants)

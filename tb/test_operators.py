@@ -137,7 +137,8 @@ def test_moves(device):
 
 
 def test_moves_of_the_host(device):
-    chain = Chain((6, 5, 7), np.random.default_rng(6)).conv2d(3, (1, 1)).then(Resize, 7, 9, 3).then(Pad, 7, 9, 5, padding=((0, 0), (0, 0), (1, 1)), value=0)
+    chain = Chain((6, 5, 7), np.random.default_rng(6)).conv2d(3, (1, 1)).then(Resize, 7, 9, 3)
+    chain.then(Pad, 7, 9, 5, padding=((0, 0), (0, 0), (1, 1)), value=0)
     check(device, chain.conv2d(4, (2, 2)).graph(), fallbacks=["op1", "op2"])
 
 
@@ -149,7 +150,7 @@ def test_concatenate(device, axis):
     root = chain.last
     numbers = {"scale": 0.05, "zero_point": 3}
     sources = []
-    for place in range(3):
+    for _ in range(3):
         chain.last = root
         chain.conv2d(6, (1, 1))
         chain.tensors[chain.last.name] = chain.last = Tensor(name=chain.last.name, shape=chain.last.shape, **numbers)
@@ -223,7 +224,8 @@ def test_real_ends(device):
 
 def test_all_on_the_host(device):
     """A model without anything for the device still gives its answer."""
-    chain = Chain((8,), np.random.default_rng(11)).then(Table, 8, table=np.arange(-128, 128).astype(np.int8)[::-1].copy(), function="mirror")
+    table = np.arange(-128, 128).astype(np.int8)[::-1].copy()
+    chain = Chain((8,), np.random.default_rng(11)).then(Table, 8, table=table, function="mirror")
     check(device, chain.graph(), fallbacks=["op0"])
 
 

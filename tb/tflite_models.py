@@ -45,10 +45,8 @@ class ModelBuilder:
             _offsets(b, tflite.SubGraphStartOperatorsVector, ops),
         ]  # fmt: skip
         tflite.SubGraphStart(b)
-        for add, vector in zip(
-            (tflite.SubGraphAddTensors, tflite.SubGraphAddInputs, tflite.SubGraphAddOutputs, tflite.SubGraphAddOperators), vectors, strict=True
-        ):
-            add(b, vector)
+        for field, vector in zip(("Tensors", "Inputs", "Outputs", "Operators"), vectors, strict=True):
+            getattr(tflite, f"SubGraphAdd{field}")(b, vector)
         graphs = _offsets(b, tflite.ModelStartSubgraphsVector, [tflite.SubGraphEnd(b)])
         code_vector = _offsets(b, tflite.ModelStartOperatorCodesVector, code_tables)
         buffer_vector = _offsets(b, tflite.ModelStartBuffersVector, buffers)
@@ -70,8 +68,8 @@ class ModelBuilder:
     def _tensor(self, b, tensor, buffer):
         shape, name, quantization = _ints(b, tensor["shape"]), b.CreateString(tensor["name"]), None
         if tensor["scale"] is not None:
-            scales = b.CreateNumpyVector(np.atleast_1d(np.asarray(tensor["scale"], np.float32)))
-            points = b.CreateNumpyVector(np.broadcast_to(np.asarray(tensor["zero_point"], np.int64), np.atleast_1d(tensor["scale"]).shape).copy())
+            values = np.atleast_1d(np.asarray(tensor["scale"], np.float32))
+            scales, points = b.CreateNumpyVector(values), b.CreateNumpyVector(np.full(values.shape, tensor["zero_point"], np.int64))
             tflite.QuantizationParametersStart(b)
             tflite.QuantizationParametersAddScale(b, scales)
             tflite.QuantizationParametersAddZeroPoint(b, points)

@@ -21,7 +21,7 @@ from weft.hw.spec.descriptor import Rounding
 from weft.ops import Array, Dequantize, GraphError, Op, Own, Quantize, Requantize, Reshape, Tensor, Transpose, require
 from weft.sim import golden
 
-__all__ = ["Codes", "Importer", "Numbers", "Pending", "load"]
+__all__ = ["Codes", "Importer", "Numbers", "Pending", "Real", "Value", "channels_first", "clamp", "load", "numbers_of", "scaling"]
 
 IMAGE = (0, 3, 1, 2)
 """Axes of (N, H, W, C) in the order of (N, C, H, W)."""
@@ -219,8 +219,8 @@ class Importer:
         require(output not in self.tensors, node, f"its output {output!r} is made twice; export the model anew")
         if not shape:
             # A stand-in, for operators that ask their output for its numbers.
-            known = {**self.tensors, output: Tensor(name=output, shape=(1,), scale=numbers.scale, zero_point=numbers.zero_point, dtype=dtype)}
-            shape = op.infer(known)
+            stand_in = Tensor(name=output, shape=(1,), scale=numbers.scale, zero_point=numbers.zero_point, dtype=dtype)
+            shape = op.infer({**self.tensors, output: stand_in})
         tensor = self.put(output, shape, numbers, own(shape), dtype=dtype)
         self.ops.append(op)
         return tensor
@@ -278,6 +278,11 @@ class Importer:
             name = f"{x.name}.plain" if place == len(steps) - 1 else f"{x.name}.plain{place}"
             x = self.add(kind, node, name, numbers, shape=shape, dtype=x.dtype, input=x.name, **fields)
         return x
+
+
+def channels_first(shape: tuple[int, ...]) -> Own | None:
+    """The file's layout of an image of a shape here; of other tensors it is the same."""
+    return Own(shape, IMAGE, tuple(shape[axis] for axis in IMAGE)) if len(shape) == 4 else None
 
 
 def numbers_of(x: Tensor) -> Numbers:

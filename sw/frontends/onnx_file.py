@@ -81,16 +81,21 @@ def read(data: bytes) -> OnnxModel:
         raise GraphError(f"file: it is no ONNX model, or damaged ({error}); export or download it anew") from error
     graph = model.graph
     require(len(graph.node) > 0, "file", "it is no ONNX model, or holds no operator; export or download it anew")
-    constants = {tensor.name: _array(onnx, tensor) for tensor in graph.initializer}
+    constants = {_text(tensor.name): _array(onnx, tensor) for tensor in graph.initializer}
     inputs = {}
     for value in graph.input:
-        if value.name not in constants:
-            inputs[value.name] = _described(onnx, value)
+        if _text(value.name) not in constants:
+            inputs[_text(value.name)] = _described(onnx, value)
     nodes = [_node(onnx, index, node) for index, node in enumerate(graph.node)]
     return OnnxModel(
         name=graph.name, nodes=_sorted(nodes, {*constants, *inputs, ""}), constants=constants, inputs=inputs,
-        outputs=tuple(value.name for value in graph.output),
+        outputs=tuple(_text(value.name) for value in graph.output),
     )  # fmt: skip
+
+
+def _text(name: str | bytes) -> str:
+    """A name, which the parser gives as bytes if it is not UTF-8."""
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else name
 
 
 def _described(onnx: Any, value: Any) -> tuple[str, tuple[int, ...]]:
@@ -117,22 +122,23 @@ def _array(onnx: Any, tensor: Any) -> Array:
 
 
 def _node(onnx: Any, index: int, node: Any) -> Node:
-    domain = "" if node.domain in ("", "ai.onnx") else f"{node.domain}."
-    name = node.name or f"{node.op_type}_{index}"
+    domain = "" if node.domain in ("", "ai.onnx") else f"{_text(node.domain)}."
+    kind = f"{domain}{_text(node.op_type)}"
+    name = _text(node.name) or f"{kind}_{index}"
     attributes = {}
     for attribute in node.attribute:
-        who = f"operator {name!r} ({domain}{node.op_type})"
+        who = f"operator {name!r} ({kind})"
         if attribute.type == onnx.AttributeProto.TENSOR:
-            attributes[attribute.name] = _array(onnx, attribute.t)
+            attributes[_text(attribute.name)] = _array(onnx, attribute.t)
         elif attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
             raise GraphError(f"{who}: graphs within operators are not supported; export the model without control flow")
         else:
             try:
-                attributes[attribute.name] = onnx.helper.get_attribute_value(attribute)
+                attributes[_text(attribute.name)] = onnx.helper.get_attribute_value(attribute)
             except ValueError as error:
                 raise GraphError(f"{who}: its attribute {attribute.name!r} is damaged ({error})") from error
     return Node(
-        kind=f"{domain}{node.op_type}", name=name, inputs=tuple(node.input), outputs=tuple(node.output), attributes=attributes
+        kind=kind, name=name, inputs=tuple(map(_text, node.input)), outputs=tuple(map(_text, node.output)), attributes=attributes
     )
 
 

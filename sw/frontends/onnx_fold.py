@@ -11,7 +11,10 @@ from weft.frontends.onnx import Importer, Pending, Real
 from weft.frontends.onnx_file import Node
 from weft.ops import Array, GraphError, Tensor, require
 
-__all__ = ["compute", "fold"]
+__all__ = ["Handler", "compute", "fold", "registers"]
+
+Handler = Callable[[Importer, Node], None]
+"""What makes one operator of a file."""
 
 MOST = 65536
 """Values of a constant that is worth computing here: it is a shape."""
@@ -56,7 +59,8 @@ def fold(m: Importer, node: Node) -> bool:
     if node.kind == "Shape":
         value = m.value(node)
         value = value.tensor if isinstance(value, Real) else value
-        require(not isinstance(value, Pending), node, f"the shape of {node.inputs[0]!r} is not known here; export the model with fixed shapes")
+        known = not isinstance(value, Pending)
+        require(known, node, f"the shape of {node.inputs[0]!r} is not known here; export the model with fixed shapes")
         shape = value.own_shape if isinstance(value, Tensor) else np.shape(value)  # type: ignore[arg-type]
         m.values[node.outputs[0]] = np.array(shape, np.int64)
         return True
@@ -76,3 +80,20 @@ def fold(m: Importer, node: Node) -> bool:
 def compute(m: Importer, node: Node) -> None:
     """An operator that is known of constants alone."""
     require(fold(m, node), node, f"{node.kind} is supported of constants alone; export the model without it, or split it off")
+
+
+def registers(table: dict[str, Handler]) -> Callable[..., Callable[[Handler], Handler]]:
+    """A decorator that enters functions in a table, by the kinds of operators they are for; of constants alone those are computed."""
+
+    def handles(*kinds: str) -> Callable[[Handler], Handler]:
+        def register(function: Handler) -> Handler:
+            def handle(m: Importer, node: Node) -> None:
+                if not fold(m, node):
+                    function(m, node)
+
+            table.update(dict.fromkeys(kinds, handle))
+            return function
+
+        return register
+
+    return handles

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from weft.frontends.onnx import IMAGE, Importer, Numbers, Pending, numbers_of
+from weft.frontends.onnx import Importer, Numbers, Pending, channels_first, numbers_of
 from weft.frontends.onnx_file import Node
-from weft.frontends.onnx_fold import fold
+from weft.frontends.onnx_fold import Handler, fold
+from weft.frontends.onnx_layers import window
 from weft.ops import MaxPool2D, Own, Pad, Reshape, Resize, Slice, Tensor, require
 from weft.sim import golden
 
@@ -20,7 +21,7 @@ Apply = Callable[[Tensor, str], Tensor]
 """Makes the result of a tensor, under a name."""
 Move = Callable[[Importer, Node], Apply]
 
-MOVES: dict[str, Callable[[Importer, Node], None]] = {}
+MOVES: dict[str, Handler] = {}
 
 
 def moves(*kinds: str) -> Callable[[Move], Move]:
@@ -62,20 +63,13 @@ def move(m: Importer, node: Node, apply: Apply, place: int = 0) -> None:
     m.values[output] = Pending(make, numbers_of(x))
 
 
-def channels_first(shape: tuple[int, ...]) -> Own | None:
-    """The file's layout of an image."""
-    return Own(shape, IMAGE, tuple(shape[axis] for axis in IMAGE))
-
-
 @moves("MaxPool")
 def max_pool(m: Importer, node: Node) -> Apply:
     """The largest of each window."""
-    from weft.frontends.onnx_ops import _window
-
     def apply(x: Tensor, name: str) -> Tensor:
         x = m.image(node, x)
         size = node.get("kernel_shape", ())
-        fields = _window(node, x, size)
+        fields = window(node, x, size)
         require(fields.pop("dilation") == (1, 1), node, "dilations of a pool are not supported")
         return m.add(MaxPool2D, node, name, numbers_of(x), channels_first, input=x.name, size=size, **fields)
 
@@ -201,6 +195,11 @@ def _resized(m: Importer, node: Node, shape: tuple[int, ...]) -> tuple[int, ...]
     return sizes
 
 
+ROUNDED: dict[str, Callable[[Any], Any]] = {
+    "floor": np.floor, "ceil": np.ceil, "round_prefer_floor": lambda v: np.ceil(v - 0.5), "round_prefer_ceil": lambda v: np.floor(v + 0.5),
+}  # fmt: skip
+
+
 def _nearest(node: Node, lengths: list[tuple[int, int]]) -> dict[str, bool]:
     """Which kind of nearest neighbour gives the positions that the attributes ask for."""
     kind = node.get("coordinate_transformation_mode", "asymmetric" if node.kind == "Upsample" else "half_pixel")
@@ -212,9 +211,8 @@ def _nearest(node: Node, lengths: list[tuple[int, int]]) -> dict[str, bool]:
             real = places * (size - 1) / max(length - 1, 1)
         else:
             real = places / scale if kind == "asymmetric" else (places + 0.5) / scale - 0.5
-        rounded = {"floor": np.floor, "ceil": np.ceil, "round_prefer_floor": lambda v: np.ceil(v - 0.5), "round_prefer_ceil": lambda v: np.floor(v + 0.5)}
-        require(rounding in rounded, node, f"its nearest_mode {rounding!r} is not supported")
-        wanted.append(np.clip(rounded[rounding](real).astype(np.int64), 0, size - 1))
+        require(rounding in ROUNDED, node, f"its nearest_mode {rounding!r} is not supported")
+        wanted.append(np.clip(ROUNDED[rounding](real).astype(np.int64), 0, size - 1))
     options: list[dict[str, bool]] = [{}, {"half_pixel_centers": True}, {"align_corners": True}]
     for flags in options:
         made = [golden.nearest(size, length, **flags) for size, length in lengths]
@@ -242,7 +240,8 @@ def slice_(m: Importer, node: Node) -> Apply:
         starts, ends = ([int(value) for value in m.constant(node, place).reshape(-1)] for place in (1, 2))
         axes = [int(axis) for axis in m.constant(node, 3, np.arange(len(starts))).reshape(-1)]
         steps = [int(step) for step in m.constant(node, 4, np.ones(len(starts), np.int64)).reshape(-1)]
-        good = len(starts) == len(ends) == len(axes) == len(steps) and all(-rank <= axis < rank for axis in axes) and min(steps, default=1) > 0
+        good = len(starts) == len(ends) == len(axes) == len(steps) and min(steps, default=1) > 0
+        good = good and all(-rank <= axis < rank for axis in axes)
         require(good, node, f"its starts, ends, axes and steps do not fit {x.own_shape}, forwards")
         ranges = [(0, size, 1) for size in x.own_shape]
         for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
