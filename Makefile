@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 TESTS ?= tb
 
-.PHONY: demo test lint test-fpga clean
+.PHONY: demo test lint test-models test-fpga clean
 
 demo: .venv/demo
 	@$(RUN) -m weft.cli demo
@@ -17,6 +17,9 @@ lint: .venv/dev
 	@# Types are seen in a plain install only: the package's folders are not where its names say.
 	@rm -rf build && $(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --target build/types .
 	@cd build/types && ../../$(RUN) -m mypy --config-file ../../pyproject.toml -p weft
+
+test-models: .venv/test
+	@$(RUN) -m pytest -m "models or not models and not fpga" $(TESTS)/test_models.py
 
 test-fpga: .venv/test
 	@$(RUN) -m pytest -m fpga $(TESTS)

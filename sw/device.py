@@ -26,6 +26,7 @@ from weft.transport import open_transport
 
 __all__ = ["Device", "LayerProfile", "LoadedModel", "Profile", "open"]
 
+Inputs = ArrayLike | Mapping[str, Array]
 Progress = Callable[[int, int], None]
 """Called with the number of inferences done and their total."""
 
@@ -157,9 +158,9 @@ class LoadedModel:
         """Of the last :meth:`run`."""
 
     @overload
-    def run(self, x: ArrayLike, *, layers: Literal[False] = ..., progress: Progress | None = ...) -> Any: ...
+    def run(self, x: Inputs, *, layers: Literal[False] = ..., progress: Progress | None = ...) -> Any: ...
     @overload
-    def run(self, x: ArrayLike, *, layers: Literal[True], progress: Progress | None = ...) -> tuple[Any, dict[str, Array]]: ...
+    def run(self, x: Inputs, *, layers: Literal[True], progress: Progress | None = ...) -> tuple[Any, dict[str, Array]]: ...
     def run(self, x: Any, *, layers: bool = False, progress: Progress | None = None) -> Any:
         """Runs a batch, item by item.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from weft.archive import ArchiveError
 from weft.errors import CompileError
-from weft.frontends import tflite
+from weft.frontends import onnx, tflite
 from weft.graph import Graph
 from weft.network import Network
 
@@ -18,7 +18,7 @@ LARGEST = 1 << 30
 
 
 def load(path: str | os.PathLike[str]) -> Graph | Network:
-    """A quantized graph or a float network from a file of Weft's, or a graph from one of TensorFlow Lite's.
+    """A quantized graph or a float network from a file of Weft's, or a graph from one of TensorFlow Lite's or an ONNX one.
 
     Raises
     ------
@@ -35,6 +35,10 @@ def load(path: str | os.PathLike[str]) -> Graph | Network:
             raise CompileError(f"{path} has {size:,} bytes, more than {LARGEST:,}; no device holds such a model")
         if tflite.is_tflite(head) or Path(path).suffix == ".tflite":
             return tflite.load(path)
+        if head[:2] == b"PK":
+            return _load_own(path)
+        if Path(path).suffix == ".onnx":
+            return onnx.load(path)
         return _load_own(path)
     except OSError as error:
         raise CompileError(f"cannot read {path}: {error.strerror or error}") from error
