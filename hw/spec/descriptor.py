@@ -215,6 +215,13 @@ class Descriptor:
     activations: ActivationStream
     output: OutputStream
 
+    @staticmethod
+    def slides(program: bytes) -> bool:
+        """Whether any of the records has sliding windows."""
+        place = 4 * SECTIONS["weights"] + ActivationStream.HEAD.size
+        size = 4 * DESCRIPTOR_WORDS
+        return any(any(program[start + place : start + place + Sliding.LAYOUT.size]) for start in range(0, len(program), size))
+
     def encode(self) -> bytes:
         """The record: :data:`DESCRIPTOR_WORDS` little-endian 32-bit words."""
         sections = self.weights.encode() + self.activations.encode() + self.output.encode()
