@@ -21,7 +21,7 @@ from weft.plan import Plan, plan
 from weft.precision import precision, value_ranges
 from weft.quantize import quantize
 from weft.schedule import Schedule, schedule
-from weft.sources import load
+from weft.sources import load, quantized
 from weft.tiles import Stripe, stripes
 
 __all__ = ["compile"]
@@ -38,11 +38,11 @@ def compile(
     ----------
     source
         A quantized :class:`~weft.graph.Graph`, a float :class:`~weft.network.Network`, or the path of a file: of either, or
-        a quantized model of TensorFlow Lite.
+        a quantized model of TensorFlow Lite or ONNX.
     config
         The device's configuration, or what names it: ``"small,rows=8,cols=16"``.
     calibration
-        For a float network: a batch of inputs [N, …], from which the ranges of its activations are taken.
+        For a float network or float ONNX model: a batch of inputs [N, …], from which the ranges of its activations are taken.
     strict
         Refuse what the device lacks, in place of running it on the host with a :class:`~weft.errors.WeftWarning`.
 
@@ -76,7 +76,7 @@ def compile(
 
 def _graph(source: Source, calibration: ArrayLike | None) -> Graph:
     if isinstance(source, (str, os.PathLike)):
-        source = load(source)
+        source = load(source) if calibration is None else quantized(source, calibration)
     if isinstance(source, Graph):
         return source
     if calibration is None:

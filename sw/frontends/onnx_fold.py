@@ -64,10 +64,10 @@ def fold(m: Importer, node: Node) -> bool:
         shape = value.own_shape if isinstance(value, Tensor) else np.shape(value)  # type: ignore[arg-type]
         m.values[node.outputs[0]] = np.array(shape, np.int64)
         return True
-    given = [m.values.get(name) for name in node.inputs if name]
-    if node.kind not in FOLDING or not given or not all(isinstance(value, np.ndarray) for value in given):
+    given = [value for name in node.inputs if isinstance(value := m.values.get(name), np.ndarray)]
+    if node.kind not in FOLDING or not given or len(given) < sum(map(bool, node.inputs)):
         return False
-    require(all(np.size(value) <= MOST for value in given), node, "its constants are larger than a shape could be")
+    require(all(value.size <= MOST for value in given), node, "its constants are larger than a shape could be")
     try:
         with np.errstate(all="ignore"):
             m.values[node.outputs[0]] = result = np.asarray(FOLDING[node.kind](node, *given))
