@@ -23,7 +23,8 @@ WEIGHTED = {"Conv": 0, "Gemm": 1, "MatMul": 1}
 FUSING = {*WEIGHTED, "Add", "Mul", "Sub"}
 """Operators whose result a ReLU behind them clamps."""
 MOVING = {
-    "Dropout", "Flatten", "Identity", "MaxPool", "Pad", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze", "Upsample",
+    "Dropout", "Flatten", "Identity", "MaxPool", "Pad", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
+    "Upsample",
 }  # fmt: skip
 """Operators whose result has the numbers of their input."""
 
@@ -160,9 +161,8 @@ class _Quantizer:
                 yield self._coded(made, place, f"{node.output[0]}.operand{place}", codes, np.array([scale], np.float32), 0, zero_point)
 
     def _coded(self, made: Any, place: int, name: str, codes: Array, scales: Array, axis: int, zero_point: int = 0) -> Any:
-        zeros = np.full(len(scales), zero_point, codes.dtype)
-        if len(scales) == 1:
-            scales, zeros = scales.reshape(()), zeros.reshape(())
+        shape = () if len(scales) == 1 else (len(scales),)
+        scales, zeros = scales.reshape(shape), np.full(shape, zero_point, codes.dtype)
         self.constants |= {f"{name}.codes": codes, f"{name}.scale": scales, f"{name}.zero": zeros}
         made.input[place] = name
         sources = [f"{name}.codes", f"{name}.scale", f"{name}.zero"]
@@ -177,9 +177,8 @@ class _Quantizer:
                 kept.append(node)
                 continue
             who, before = f"operator {node.name!r} (BatchNormalization)", makers.get(node.input[0])
-            good = before is not None and before.op_type == "Conv" and all(name in self.constants for name in (*node.input[1:], *before.input[1:]))
-            require(good, who, "it can be folded only into a Conv right before it")
-            assert before is not None
+            if before is None or before.op_type != "Conv" or any(n not in self.constants for n in (*node.input[1:], *before.input[1:])):
+                raise GraphError(f"{who}: it can be folded only into a Conv right before it")
             epsilon = next((attribute.f for attribute in node.attribute if attribute.name == "epsilon"), 1e-5)
             gamma, beta, mean, variance = (self.constants[name].astype(np.float32) for name in node.input[1:5])
             factor = gamma / np.sqrt(variance + np.float32(epsilon))
@@ -206,7 +205,7 @@ class _Quantizer:
                 results = evaluator.run(None, {entry: item[None]}, intermediate=True)
             except (ValueError, TypeError, RuntimeError, IndexError, KeyError, NotImplementedError, AttributeError) as error:
                 raise GraphError(f"calibration: the model does not run on it ({error}); give inputs in its layout") from error
-            for name, values in results.items():
+            for name, values in dict(results).items():
                 if name in self.constants or not isinstance(values, np.ndarray) or values.dtype != np.float32 or not values.size:
                     continue
                 low, high = float(values.min()), float(values.max())
