@@ -59,7 +59,8 @@ def compile(
     kernels, reasons = _placed(graph, config)
     order, memory, cuts = _scheduled(graph, config, kernels, reasons)
     if reasons and strict:
-        raise CompileError(f"{next(iter(reasons.values()))}; compile without strict to run it on the host")
+        first = next(op for op in graph.ops if op.name in reasons)
+        raise CompileError(f"{first}: {reasons[first.name]}; compile without strict to run it on the host")
     for name, reason in reasons.items():
         warnings.warn(f"layer {name!r} runs on the host: {reason}", WeftWarning, stacklevel=2)
     assembler = Assembler(graph, config, memory)
@@ -98,7 +99,7 @@ def _placed(graph: Graph, config: Config) -> tuple[dict[str, tuple[Kernel, ...]]
             for kernel in made:
                 lower.check(op, kernel, config)
         except CompileError as error:
-            reasons[op.name] = str(error)
+            reasons[op.name] = str(error).removeprefix(f"{op}: ")
             continue
         kernels[op.name] = tuple(
             dataclasses.replace(kernel, precision=precision(op, kernel, ranges[op.inputs[kernel.source]], config)) for kernel in made
@@ -121,9 +122,9 @@ def _scheduled(
         if not spill:
             spill = True
             continue
-        worst = max(whole, key=lambda name: memory.used[name])
+        worst = max((op for op in graph.ops if op.name in whole), key=lambda op: memory.used[op.name])
         try:
-            cuts[worst] = stripes(next(op for op in graph.ops if op.name == worst), kernels[worst], config)
+            cuts[worst.name] = stripes(worst, kernels[worst.name], config)
         except CompileError as error:
-            reasons[worst] = str(error)
-            del kernels[worst]
+            reasons[worst.name] = str(error).removeprefix(f"{worst}: ")
+            del kernels[worst.name]
