@@ -91,8 +91,7 @@ def kernels_of(op: Op, inputs: Sequence[Tensor], output: Tensor, config: Config)
     """
     lower = SUPPORTED.get(type(op))
     if lower is None:
-        names = ", ".join(kind.__name__ for kind in SUPPORTED)
-        raise CompileError(f"{op}: the device has no such operator; it has {names}, and Reshape costs nothing")
+        raise CompileError(f"{op}: the device has no such operator")
     made = lower(op, *inputs, output, config)
     kernels = (made,) if isinstance(made, Kernel) else tuple(made)
     most = 1 << (config.weight_bits - 1)

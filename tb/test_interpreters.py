@@ -242,3 +242,52 @@ def test_arg_max():
     values = np.random.default_rng(7).integers(-128, 127, (1, 300)).astype(np.int8)
     values[0, [40, 90]] = 127
     compare(b.build([x], [y]), [values])
+
+
+def test_shapes_that_a_model_computes():
+    """SHAPE, STRIDED_SLICE and PACK fold away; the batch is more than 1."""
+    rng = np.random.default_rng(8)
+    b = ModelBuilder()
+    x, y = b.tensor((3, 4, 5, 2), scale=0.1, zero_point=4), b.tensor((3, 7), scale=0.3, zero_point=-9)
+    shape, batch, wanted = b.tensor((4,), "INT32"), b.tensor((), "INT32"), b.tensor((2,), "INT32")
+    flat = b.tensor((3, 40), scale=0.1, zero_point=4)
+    weights = b.constant(rng.integers(-127, 128, (7, 40)), "INT8", scale=0.01)
+    begin, end, step, rest = b.constant([0]), b.constant([1]), b.constant([1]), b.constant(40)
+    b.op("SHAPE", [x], [shape], "ShapeOptions", OutType=2)
+    b.op("STRIDED_SLICE", [shape, begin, end, step], [batch], "StridedSliceOptions", ShrinkAxisMask=1)
+    b.op("PACK", [batch, rest], [wanted], "PackOptions", ValuesCount=2)
+    b.op("RESHAPE", [x, wanted], [flat])
+    b.op("FULLY_CONNECTED", [flat, weights], [y], "FullyConnectedOptions", FusedActivationFunction=3)
+    data = b.build([x], [y])
+    assert [type(op).__name__ for op in tflite.load(data).ops] == ["Reshape", "FullyConnected"]
+    compare(data, [rng.integers(-128, 128, (3, 4, 5, 2)).astype(np.int8)])
+
+
+@pytest.mark.parametrize("kind", ["SPLIT", "SPLIT_V", "UNPACK"])
+def test_pieces(kind):
+    """Several outputs; the second is compared."""
+    x = np.random.default_rng(9).integers(-128, 128, (1, 4, 6, 3)).astype(np.int8)
+    b = ModelBuilder()
+    given = b.tensor(x.shape, scale=0.1, zero_point=4)
+    shapes = {"SPLIT": [(1, 4, 3, 3)] * 2, "SPLIT_V": [(1, 4, 2, 3), (1, 4, 4, 3)], "UNPACK": [(1, 6, 3)] * 4}[kind]
+    pieces = [b.tensor(shape, scale=0.1, zero_point=4) for shape in shapes]
+    if kind == "SPLIT":
+        b.op(kind, [b.constant(2), given], pieces, "SplitOptions", NumSplits=2)
+    elif kind == "SPLIT_V":
+        b.op(kind, [given, b.constant([2, 4]), b.constant(2)], pieces, "SplitVOptions", NumSplits=2)
+    else:
+        b.op(kind, [given], pieces, "UnpackOptions", Num=4, Axis=1)
+    compare(b.build([given], [pieces[1]]), [x])
+
+
+def test_layers_over_sequences():
+    """A matrix product over the last of three axes, and a broadcast constant."""
+    rng = np.random.default_rng(10)
+    b = ModelBuilder()
+    x, y = b.tensor((1, 6, 8), scale=0.1, zero_point=4), b.tensor((1, 6, 5), scale=0.3, zero_point=-9)
+    weights = b.constant(rng.integers(-127, 128, (5, 8)), "INT8", scale=0.01)
+    factor = b.constant(rng.integers(-128, 128, 5), "INT8", scale=0.02, zero_point=3)
+    z = b.tensor((1, 6, 5), scale=0.3, zero_point=0)
+    b.op("FULLY_CONNECTED", [x, weights], [y], "FullyConnectedOptions", KeepNumDims=True)
+    b.op("MUL", [y, factor], [z], "MulOptions")
+    compare(b.build([x], [z]), [rng.integers(-128, 128, (1, 6, 8)).astype(np.int8)])

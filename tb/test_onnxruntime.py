@@ -110,6 +110,24 @@ def test_global_average_pool(y, kind):
     compare(data, {"x": codes(rng.integers(0, 256, (1, 40, 7, 5)), kind)})
 
 
+def test_transposed_weights():
+    """Weights that a QDQ model transposes before their product, and channels last at its ends."""
+    rng = np.random.default_rng(4)
+    constants = numbers("x", 0.037, 3, "i") | numbers("y", 0.9, -8, "i")
+    constants |= {"w": rng.integers(-127, 128, (6, 24)).astype(np.int8), "w_s": rng.uniform(0.01, 0.02, 6).astype(np.float32)}
+    constants |= {"w_z": np.zeros(6, np.int8), "shape": np.array([0, -1])}
+    make = helper.make_node
+    nodes = [
+        make("QuantizeLinear", ["x", "x_s", "x_z"], ["xq"]), make("DequantizeLinear", ["xq", "x_s", "x_z"], ["xd"]),
+        make("Transpose", ["xd"], ["t"], perm=[0, 2, 3, 1]), make("Reshape", ["t", "shape"], ["f"]),
+        make("QuantizeLinear", ["f", "x_s", "x_z"], ["fq"]), make("DequantizeLinear", ["fq", "x_s", "x_z"], ["fd"]),
+        make("DequantizeLinear", ["w", "w_s", "w_z"], ["wd"], axis=0), make("Transpose", ["wd"], ["wt"], perm=[1, 0]),
+        make("MatMul", ["fd", "wt"], ["m"]), make("QuantizeLinear", ["m", "y_s", "y_z"], ["y"]),
+    ]  # fmt: skip
+    data = model(nodes, [("x", "f", (1, 2, 3, 4))], ("y", "i", (1, 6)), constants)
+    compare(data, {"x": rng.normal(size=(1, 2, 3, 4)).astype(np.float32) * 2}, most=1)
+
+
 @pytest.mark.parametrize("kind", ["u", "i"])
 @pytest.mark.parametrize(("groups", "pads", "strides"), [(1, [1, 1, 1, 1], [1, 1]), (4, [0, 0, 1, 1], [2, 2]), (2, [2, 0, 1, 3], [1, 2])])
 @pytest.mark.parametrize("seed", range(3))

@@ -268,7 +268,8 @@ class Importer:
             return x
         if f"{x.name}.plain" in self.tensors:
             return self.tensors[f"{x.name}.plain"]
-        numbers, steps = numbers_of(x), []
+        numbers = numbers_of(x)
+        steps: list[tuple[type[Op], tuple[int, ...], dict[str, Any]]] = []
         kept = [axis for axis in own.axes if own.inner[axis] > 1]
         if kept != sorted(kept):
             steps.append((Reshape, own.inner, {}))

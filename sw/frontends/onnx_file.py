@@ -94,8 +94,9 @@ def read(data: bytes) -> OnnxModel:
 
 
 def _text(name: str | bytes) -> str:
-    """A name, which the parser gives as bytes if it is not UTF-8."""
-    return name.decode("utf-8", "replace") if isinstance(name, bytes) else name
+    """A name as one line; the parser gives it as bytes if it is not UTF-8."""
+    text = name.decode("utf-8", "replace") if isinstance(name, bytes) else name
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _described(onnx: Any, value: Any) -> tuple[str, tuple[int, ...]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from weft.frontends.onnx import Importer, Pending, Real
+from weft.frontends.onnx import Codes, Importer, Pending, Real, Value
 from weft.frontends.onnx_file import Node
 from weft.ops import Array, GraphError, Tensor, require
 
@@ -16,8 +16,10 @@ __all__ = ["Handler", "compute", "fold", "registers"]
 Handler = Callable[[Importer, Node], None]
 """What makes one operator of a file."""
 
-MOST = 65536
-"""Values of a constant that is worth computing here: it is a shape."""
+MOST = 4096
+"""Values of a constant that others are computed with element by element: it is a shape."""
+MOVING = ("Cast", "Concat", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
+"""Operators whose result is no larger than what they are given."""
 
 
 def _axes(node: Node, given: tuple[Array, ...]) -> tuple[int, ...]:
@@ -57,24 +59,42 @@ def fold(m: Importer, node: Node) -> bool:
         m.values[node.outputs[0]] = np.asarray(values[0])
         return True
     if node.kind == "Shape":
-        value = m.value(node)
-        value = value.tensor if isinstance(value, Real) else value
+        read = m.value(node)
+        value = read.tensor if isinstance(read, Real) else read
         known = not isinstance(value, Pending)
         require(known, node, f"the shape of {node.inputs[0]!r} is not known here; export the model with fixed shapes")
         shape = value.own_shape if isinstance(value, Tensor) else np.shape(value)  # type: ignore[arg-type]
         m.values[node.outputs[0]] = np.array(shape, np.int64)
         return True
-    given = [m.values.get(name) for name in node.inputs if name]
-    if node.kind not in FOLDING or not given or not all(isinstance(value, np.ndarray) for value in given):
+    if node.inputs and isinstance(m.values.get(node.inputs[0]), Codes) and node.kind in MOVING:
+        m.values[node.outputs[0]] = _moved(node, m.value(node), m)
+        return True
+    given = [array for name in node.inputs if isinstance(array := m.values.get(name), np.ndarray)]
+    if node.kind not in FOLDING or not given or len(given) < sum(map(bool, node.inputs)):
         return False
-    require(all(np.size(value) <= MOST for value in given), node, "its constants are larger than a shape could be")
+    small = node.kind in MOVING or all(array.size <= MOST for array in given)
+    require(small, node, "its constants are larger than a shape could be")
     try:
         with np.errstate(all="ignore"):
-            m.values[node.outputs[0]] = result = np.asarray(FOLDING[node.kind](node, *given))
+            m.values[node.outputs[0]] = np.asarray(FOLDING[node.kind](node, *given))
     except (ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError) as error:
         raise GraphError(f"{node}: it cannot be computed from its constants ({error}); export the model anew") from error
-    require(result.size <= MOST, node, "its constant result is larger than a shape could be")
     return True
+
+
+def _moved(node: Node, codes: Value, m: Importer) -> Codes:
+    """Constant codes in another shape, or with their axes in another order."""
+    assert isinstance(codes, Codes)
+    if node.kind == "Transpose":
+        axes = node.get("perm", tuple(reversed(range(codes.values.ndim))))
+        require(sorted(axes) == list(range(codes.values.ndim)), node, f"its perm {axes} is no order of {codes.values.ndim} axes")
+        return Codes(codes.values.transpose(axes), codes.scales, codes.zero_points, axes.index(codes.axis % codes.values.ndim))
+    require(len(codes.scales) == 1, node, "it moves constant codes with several scales, which is not supported")
+    others = [m.constant(node, place) for place in range(1, len(node.inputs))]
+    try:
+        return Codes(np.asarray(FOLDING[node.kind](node, codes.values, *others)), codes.scales, codes.zero_points, 0)
+    except (ValueError, TypeError, IndexError, OverflowError) as error:
+        raise GraphError(f"{node}: it cannot be computed from its constants ({error}); export the model anew") from error
 
 
 def compute(m: Importer, node: Node) -> None:

@@ -200,7 +200,7 @@ ROUNDED: dict[str, Callable[[Any], Any]] = {
 }  # fmt: skip
 
 
-def _nearest(node: Node, lengths: list[tuple[int, int]]) -> dict[str, bool]:
+def _nearest(node: Node, lengths: list[tuple[int, int]]) -> dict[str, Any]:
     """Which kind of nearest neighbour gives the positions that the attributes ask for."""
     kind = node.get("coordinate_transformation_mode", "asymmetric" if node.kind == "Upsample" else "half_pixel")
     rounding = node.get("nearest_mode", "floor" if node.kind == "Upsample" else "round_prefer_floor")

@@ -101,6 +101,11 @@ class RawModel:
     outputs: tuple[int, ...]
 
 
+def _text(name: bytes | None) -> str:
+    """A name as one line."""
+    return "".join(char if char.isprintable() else "?" for char in (name or b"").decode("utf-8", "replace"))
+
+
 def read(data: bytes) -> RawModel:
     """The first subgraph of a file.
 
@@ -157,7 +162,7 @@ class _Reader:
         if quantization is not None:
             scales = tuple(float(quantization.Scale(i)) for i in range(self._count(quantization.ScaleLength())))
             zero_points = tuple(int(quantization.ZeroPoint(i)) for i in range(self._count(quantization.ZeroPointLength())))
-        label = (tensor.Name() or b"").decode("utf-8", "replace")
+        label = _text(tensor.Name())
         who = f"tensor 't{index}'" + (f" ({label})" if label else "")
         require(tensor.Sparsity() is None, who, "it is sparse; convert the model without sparsity")
         return RawTensor(
@@ -184,7 +189,7 @@ class _Reader:
         kind = KINDS.get(number, f"kind {number}")
         who = f"operator {index} ({kind})"
         return RawOperator(
-            index=index, kind=kind, custom=(code.CustomCode() or b"").decode("utf-8", "replace"),
+            index=index, kind=kind, custom=_text(code.CustomCode()),
             inputs=self._indexes(who, operator.InputsLength(), operator.Inputs, count, -1),
             outputs=self._indexes(who, operator.OutputsLength(), operator.Outputs, count),
             table=operator.BuiltinOptions(),
