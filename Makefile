@@ -4,13 +4,17 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 TESTS ?= tb
 
-.PHONY: demo test lint test-models test-fpga clean
+.PHONY: demo test prove lint test-models test-fpga clean
 
 demo: .venv/demo
 	@$(RUN) -m weft.cli demo
 
 test: .venv/test
 	@$(RUN) -m pytest -n 2 --dist worksteal $(TESTS)
+
+# All proofs; a quick part of them runs in `make test`.
+prove: .venv/prove
+	@$(RUN) -m pytest -n 2 --dist worksteal -m "not fpga" tb/formal
 
 lint: .venv/dev
 	@$(RUN) -m ruff check .
