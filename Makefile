@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 TESTS ?= tb
 
-.PHONY: demo test lint test-fpga clean
+.PHONY: demo test prove lint test-models test-fpga clean
 
 demo: .venv/demo
 	@$(RUN) -m weft.cli demo
@@ -12,11 +12,18 @@ demo: .venv/demo
 test: .venv/test
 	@$(RUN) -m pytest -n 2 --dist worksteal $(TESTS)
 
+# All proofs; a quick part of them runs in `make test`.
+prove: .venv/prove
+	@$(RUN) -m pytest -n 2 --dist worksteal -m "not fpga" tb/formal
+
 lint: .venv/dev
 	@$(RUN) -m ruff check .
 	@# Types are seen in a plain install only: the package's folders are not where its names say.
 	@rm -rf build && $(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --target build/types .
 	@cd build/types && ../../$(RUN) -m mypy --config-file ../../pyproject.toml -p weft
+
+test-models: .venv/test
+	@$(RUN) -m pytest -m "models or not models and not fpga" $(TESTS)/test_models.py
 
 test-fpga: .venv/test
 	@$(RUN) -m pytest -m fpga $(TESTS)

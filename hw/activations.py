@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from weft.hw.fetch import Fetch
 from weft.hw.nest import COUNT_BITS, Nest
-from weft.hw.spec.descriptor import ACTIVATION_DIMS, CHANNELS_DIM, CHUNK_DIM, SECTIONS
+from weft.hw.spec.descriptor import ACTIVATION_DIMS, CHANNELS_DIM, CHUNK_DIM, SECTIONS, X_DIM, Y_DIM
 from weft.hw.spec.pe import BEAT_SETTING_BITS
 
 __all__ = ["ActivationUnit", "Padding", "beat_shape"]
 
 DIM_WORDS = 3
+SLIDING = data.StructLayout({"first_y": 8, "first_x": 8, "step_y": 8, "step_x": 8})
+"""As :attr:`weft.hw.spec.descriptor.Sliding.LAYOUT` has it."""
 
 
 def beat_shape(lanes: int, position_bits: int) -> data.StructLayout:
     """A beat as the unit sends it: the tile's, and whether it is the descriptor's last."""
-    tag = data.StructLayout({"address": position_bits, "first": 1, "last": 1})
-    return data.StructLayout(
-        {"data": data.ArrayLayout(signed(8), lanes), "swap": 1, "settings": BEAT_SETTING_BITS, "tag": tag, "final": 1}
-    )
+    tag = data.StructLayout({"address": position_bits, "first": 1, "last": 1, "keep": 1})
+    values = data.ArrayLayout(signed(8), lanes)
+    return data.StructLayout({"data": values, "swap": 1, "slide": 1, "settings": BEAT_SETTING_BITS, "tag": tag, "final": 1})
 
 
 class Padding(wiring.Component):
@@ -166,8 +167,8 @@ class ActivationUnit(wiring.Component):
             address=self.address_bits, data_shape=padding.o.shape(), tag=tag, latency=self.read_latency + 1
         )
         # The words of the next descriptor come in when the beats of this one are out: they share the registers.
-        settings = Signal(BEAT_SETTING_BITS)
-        self._load(m, nest, padding, settings, idle=fetch.empty)
+        settings, sliding = Signal(BEAT_SETTING_BITS), Signal(SLIDING)
+        self._load(m, nest, padding, settings, sliding, idle=fetch.empty)
 
         # A half of the accumulators is taken with its first beat and comes back with `drained`.
         free, none_free = Signal(range(3), init=2), Signal()
@@ -187,6 +188,7 @@ class ActivationUnit(wiring.Component):
 
         position, reducing = Signal(self.position_bits), Signal()
         swap = item.entry.swap
+        keep = self._kept(m, item, sliding, advance=fired & line.last)
         request = fetch.i.payload
         m.d.comb += [
             request.address.eq(item.at.address + line.offset),
@@ -194,6 +196,7 @@ class ActivationUnit(wiring.Component):
             request.tag.tag.address.eq(Mux(swap, 0, position)),
             request.tag.tag.first.eq(opens | (~swap & ~reducing)),
             request.tag.tag.last.eq(item.leave <= CHANNELS_DIM),
+            request.tag.tag.keep.eq(keep),
             request.tag.final.eq(item.last),
             self.address.eq(fetch.address),
             padding.row.eq(item.at.row),
@@ -202,12 +205,13 @@ class ActivationUnit(wiring.Component):
             fetch.data.eq(padding.o),
         ]
         with m.If(fired & line.last):
-            m.d.sync += [position.eq(request.tag.tag.address + 1), reducing.eq(~request.tag.tag.first)]
+            m.d.sync += [position.eq(request.tag.tag.address + keep), reducing.eq(~request.tag.tag.first)]
 
         answer = fetch.o.payload
         m.d.comb += [
             self.o.payload.swap.eq(answer.tag.swap),
             self.o.payload.settings.eq(settings),
+            self.o.payload.slide.eq(sliding.step_y != 0),
             self.o.payload.tag.eq(answer.tag.tag),
             self.o.payload.final.eq(answer.tag.final),
         ]
@@ -245,7 +249,25 @@ class ActivationUnit(wiring.Component):
                 with m.If(~last):
                     m.d.sync += before.eq(Cat(before, fetch.o.payload.data)[8 * self.lanes :])
 
-    def _load(self, m: Module, nest: Nest, padding: Padding, settings: Signal, *, idle: Signal) -> None:
+    def _kept(self, m: Module, item: data.View, sliding: data.View, *, advance: Signal) -> Value:
+        """Whether an item's sum counts: each of the two counters counts down to the next value that does."""
+        left = {}
+        for name, dim in (("y", Y_DIM), ("x", X_DIM)):
+            first, step = sliding[f"first_{name}"], sliding[f"step_{name}"]
+            before, left[name] = Signal(8, name=f"left_{name}_before"), Signal(8, name=f"left_{name}")
+            with m.If(item.enter < dim):
+                m.d.comb += left[name].eq(first)
+            with m.Elif(item.enter == dim):
+                m.d.comb += left[name].eq(Mux(before == 0, step, before) - 1)
+            with m.Else():
+                m.d.comb += left[name].eq(before)
+            with m.If(advance):
+                m.d.sync += before.eq(left[name])
+        return (sliding.step_y == 0) | ((left["y"] == 0) & (left["x"] == 0))
+
+    def _load(
+        self, m: Module, nest: Nest, padding: Padding, settings: Signal, sliding: data.View, *, idle: Signal
+    ) -> None:
         """Takes the section's words apart: the head into registers, each counter's words into the nest."""
         words = SECTIONS["activations"]
         index, part, loaded = Signal(range(words + 1)), Signal(range(DIM_WORDS)), Signal()
@@ -274,7 +296,9 @@ class ActivationUnit(wiring.Component):
                 with m.Case(3):
                     m.d.sync += padding.width.eq(word)
                 with m.Case(4):
-                    m.d.sync += [padding.value.eq(word[:8]), settings.eq(word[8:]), part.eq(0), dim.eq(0)]
+                    m.d.sync += [padding.value.eq(word[:8]), settings.eq(word[8:])]
+                with m.Case(5):
+                    m.d.sync += [sliding.eq(word), part.eq(0), dim.eq(0)]
                 with m.Default():
                     m.d.sync += part.eq(part + 1)
                     with m.Switch(part):

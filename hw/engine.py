@@ -128,6 +128,7 @@ class Engine(wiring.Component):
             tile.i.valid.eq(activations.o.valid),
             tile.i.payload.data.eq(beat.data),
             tile.i.payload.swap.eq(beat.swap),
+            tile.i.payload.slide.eq(beat.slide),
             tile.i.payload.settings.eq(beat.settings),
             tile.i.payload.tag.eq(beat.tag),
             activations.o.ready.eq(tile.i.ready),

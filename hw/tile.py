@@ -15,8 +15,9 @@ __all__ = ["Tile", "tag_shape"]
 
 
 def tag_shape(position_bits: int) -> data.StructLayout:
-    """What goes with a beat: its ``address`` in a half of the accumulators, ``first`` and ``last`` as they take it."""
-    return data.StructLayout({"address": position_bits, "first": 1, "last": 1})
+    """What goes with a beat: its ``address`` in a half of the accumulators, ``first`` and ``last`` as they take it, and whether
+    the tile is to ``keep`` its sum."""
+    return data.StructLayout({"address": position_bits, "first": 1, "last": 1, "keep": 1})
 
 
 class Tile(wiring.Component):
@@ -30,6 +31,10 @@ class Tile(wiring.Component):
     the right. Rows and columns are skewed by a cycle each, so that ``capture``, ``swap`` and activations are one diagonal wave, and
     what follows in the next cycle never overtakes it. What is special about a kind of PE stands at the edges
     (:class:`~weft.hw.pe.contract.PeArray`): how a beat becomes waves, words become weights, and partial sums become sums.
+
+    Kinds that have sliding windows do more with the same multipliers: with ``slide``, byte ``c`` of a beat enters column ``c`` at the
+    top, and each row holds it back for one such beat, so that a column is a filter over the beats
+    (:class:`weft.hw.spec.descriptor.Sliding`).
 
     Parameters
     ----------
@@ -50,10 +55,10 @@ class Tile(wiring.Component):
         ``word``: ``cols`` int8; ``rows × group`` of them a matrix, row 0 first; ``settings`` of the layer. Taken while the next matrix is
         incomplete, and together with a beat that swaps.
     i : In(stream)
-        Beats: ``data``, ``rows × group`` int8; ``swap``: this beat is the first with the next matrix, for which it waits;
-        ``settings`` of the layer; ``tag``.
+        Beats: ``data``, ``rows × group`` int8; ``slide``: they go to the columns; ``swap``: this beat is the first with the next
+        matrix, for which it waits; ``settings`` of the layer; ``tag``.
     o : Out(stream), always ready
-        ``sums`` and ``tag``; valid and tag are column 0's.
+        ``sums`` and ``tag`` of beats with ``keep``; valid and tag are column 0's.
     busy : Out(1)
         The PEs take something this cycle.
     waiting : Out(1)
@@ -118,10 +123,10 @@ class Tile(wiring.Component):
         m.d.sync += [count.eq(following), full.eq(following == self.rows)]
 
         pes = self._array(m)
-        self._edges(m, pes, swap=swap, capture=[slot & (index == row) for row in range(self.rows)])
+        self._edges(m, pes, taken=taken, swap=swap, capture=[slot & (index == row) for row in range(self.rows)])
         self._feet(m, pes, first=taken & wave.first)
 
-        valid, tag = taken & wave.last, wave.tag
+        valid, tag = taken & wave.last & wave.tag.keep, wave.tag
         for stage in range(self.latency):
             valid, before = Signal(name=f"valid_{stage}"), valid
             m.d.sync += valid.eq(before)
@@ -137,20 +142,25 @@ class Tile(wiring.Component):
             line: list[wiring.Component] = []
             for column in range(self.cols):
                 m.submodules[f"pe_{row}_{column}"] = pe = self.array.pe(row, column)
-                for name in ("activation", "swap", "capture") if column else ():
+                right = ("activation", "swap", "capture", "slide") if self.kind.sliding else ("activation", "swap", "capture")
+                down = ("weight", "sum", "sample") if self.kind.sliding else ("weight", "sum")
+                for name in right if column else ():
                     m.d.comb += getattr(pe, f"{name}_i").eq(getattr(line[-1], f"{name}_o"))
-                for name in ("weight", "sum") if row else ():
+                for name in down if row else ():
                     m.d.comb += getattr(pe, f"{name}_i").eq(getattr(pes[-1][column], f"{name}_o"))
                 line.append(pe)
             pes.append(line)
         return pes
 
-    def _edges(self, m: Module, pes: list[list[wiring.Component]], *, swap: Signal, capture: list) -> None:
+    def _edges(self, m: Module, pes: list[list[wiring.Component]], *, taken: Signal, swap: Signal, capture: list) -> None:
         """Skews what enters: row ``r`` and column ``c`` by 1 + their number of cycles."""
         slot = self.loader.o.payload
         for row, line in enumerate(pes):
-            shape = data.StructLayout({"activation": line[0].activation_i.shape(), "swap": 1, "capture": line[0].capture_i.shape()})
+            members = {"activation": line[0].activation_i.shape(), "swap": 1, "capture": line[0].capture_i.shape()}
+            shape = data.StructLayout(members | ({"slide": 1} if self.kind.sliding else {}))
             wave = Signal(shape, name=f"wave_{row}")
+            if self.kind.sliding:
+                m.d.comb += wave.slide.eq(taken & self.feeder.o.payload.slide)
             m.d.comb += [
                 wave.activation.eq(self.feeder.o.payload.activations[row]),
                 wave.swap.eq(swap),
@@ -163,11 +173,15 @@ class Tile(wiring.Component):
             for name in shape.members:
                 m.d.comb += getattr(line[0], f"{name}_i").eq(wave[name])
         for column, pe in enumerate(pes[0]):
-            weight = slot.weights[column]
-            for stage in range(column + 1):
-                weight, above = Signal(pe.weight_i.shape(), name=f"weight_{column}_{stage}"), weight
-                m.d.sync += weight.eq(above)
-            m.d.comb += pe.weight_i.eq(weight)
+            entering = {"weight": slot.weights[column]}
+            if self.kind.sliding and column < self.rows:
+                entering["sample"] = self.feeder.o.payload.activations[column]
+            for name, value in entering.items():
+                port = getattr(pe, f"{name}_i")
+                for stage in range(column + 1):
+                    value, above = Signal(port.shape(), name=f"{name}_{column}_{stage}"), value
+                    m.d.sync += value.eq(above)
+                m.d.comb += port.eq(value)
 
     def _feet(self, m: Module, pes: list[list[wiring.Component]], *, first: Value) -> None:
         """What stands below each column, and is told when a beat begins there."""

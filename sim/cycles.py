@@ -48,6 +48,7 @@ class _Model:
         beat_cycles, load_cycles = kind.beat_cycles(settings), config.rows * kind.row_cycles(settings)
         blocks, groups = counts[:2]
         tiles, beats = prod(counts[2 : CHUNK_DIM + 1]), prod(counts[CHUNK_DIM + 1 :])
+        positions = d.activations.positions
 
         # The sequencer hands over the sections in order, each when its unit is free.
         weights_loaded = max(self.output_loaded + t.spare_words, self.words_done) + SECTIONS["weights"]
@@ -82,7 +83,7 @@ class _Model:
                 opened = max(self.last_beat + t.beat_to_full, arrived + t.parameters_to_full, drained + t.reopen)
                 self.parameters_free = opened + t.open_to_free
                 lanes = -(-min(left, config.cols) // config.lanes)
-                drained = opened + beats * lanes
+                drained = opened + positions * lanes
                 released[half] = drained
                 half ^= 1
                 left -= config.cols

@@ -13,6 +13,8 @@ from weft.hw.spec.descriptor import (
     CHANNELS_DIM,
     CHUNK_DIM,
     PARAMETER_BYTES,
+    X_DIM,
+    Y_DIM,
     ActivationStream,
     Dim,
     OutputStream,
@@ -45,6 +47,10 @@ class Beat:
     """The half is complete with this beat."""
     final: bool
     """The descriptor is complete with this beat."""
+    slide: bool
+    """The bytes go to the columns."""
+    keep: bool
+    """The sum counts."""
 
 
 def beats(stream: ActivationStream, scratchpad: NDArray[np.int8], lanes: int) -> list[Beat]:
@@ -54,7 +60,10 @@ def beats(stream: ActivationStream, scratchpad: NDArray[np.int8], lanes: int) ->
     counts = [dim.count for dim in stream.dims]
     positions = int(np.prod(counts[CHUNK_DIM + 1 :]))
     half = positions * int(np.prod(counts[CHANNELS_DIM + 1 : CHUNK_DIM + 1]))
+    position = 0
     for index, (values, (row, x, address)) in enumerate(everything):
+        position = 0 if index % positions == 0 else position
+        keep = stream.sliding is None or stream.sliding.keeps(values[Y_DIM], values[X_DIM])
         lane = np.arange(lanes)
         inside = (0 <= row < stream.height) & (x + lane >= 0) & (x + lane < stream.width)
         data = np.where(inside, scratchpad[(address + lane) % len(scratchpad)], stream.padding)
@@ -62,12 +71,15 @@ def beats(stream: ActivationStream, scratchpad: NDArray[np.int8], lanes: int) ->
             Beat(
                 data=[int(value) for value in data],
                 swap=index % positions == 0,
-                address=index % positions,
+                address=position,
                 first=not any(values[CHANNELS_DIM + 1 : CHUNK_DIM + 1]),
                 last=index % half == half - 1,
                 final=index == len(everything) - 1,
+                slide=stream.sliding is not None,
+                keep=keep,
             )
         )
+        position += keep
     return result
 
 

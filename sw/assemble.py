@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from weft import lower
+from weft import lower, sliding
 from weft.graph import Graph, Op
 from weft.hw.spec.config import Config
 from weft.hw.spec.counters import Counters
@@ -100,15 +100,22 @@ class Assembler:
         return [part for piece in self._fastest(kernel, source, target) for part in self._packer.add(piece)]
 
     def _fastest(self, kernel: Kernel, source: int, target: int) -> list[lower.Pass]:
-        """The passes with the number of rows in a block that the cycle model likes best."""
+        """The passes that the cycle model likes best: by the number of rows in a block, or by the way of a sliding window."""
         best: tuple[int, list[lower.Pass]] | None = None
-        for rows in lower.block_rows(kernel, self.config):
-            passes = lower.passes(kernel, self.config, source=source, target=target, rows=rows, words=self.config.weight_words)
+        for passes in self._ways(kernel, source, target):
             cycles = _total(predict([d for piece in passes for d in piece.descriptors], self.config)).cycles
             if best is None or cycles < best[0]:
                 best = cycles, passes
         assert best is not None
         return best[1]
+
+    def _ways(self, kernel: Kernel, source: int, target: int) -> Iterator[list[lower.Pass]]:
+        config, places = self.config, {"source": source, "target": target, "words": self.config.weight_words}
+        for rows in lower.block_rows(kernel, config):
+            yield lower.passes(kernel, config, rows=rows, **places)
+        for walk in sliding.walks(kernel, config) if sliding.fits(kernel, config) else ():
+            if passes := lower.sliding_passes(kernel, config, walk, **places):
+                yield passes
 
 
 def _total(counters: Sequence[Counters]) -> Counters:

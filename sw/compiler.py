@@ -21,7 +21,7 @@ from weft.plan import Plan, plan
 from weft.precision import precision, value_ranges
 from weft.quantize import quantize
 from weft.schedule import Schedule, schedule
-from weft.sources import load
+from weft.sources import load, quantized
 from weft.tiles import Stripe, stripes
 
 __all__ = ["compile"]
@@ -38,11 +38,11 @@ def compile(
     ----------
     source
         A quantized :class:`~weft.graph.Graph`, a float :class:`~weft.network.Network`, or the path of a file: of either, or
-        a quantized model of TensorFlow Lite.
+        a quantized model of TensorFlow Lite or ONNX.
     config
         The device's configuration, or what names it: ``"small,rows=8,cols=16"``.
     calibration
-        For a float network: a batch of inputs [N, …], from which the ranges of its activations are taken.
+        For a float network or float ONNX model: a batch of inputs [N, …], from which the ranges of its activations are taken.
     strict
         Refuse what the device lacks, in place of running it on the host with a :class:`~weft.errors.WeftWarning`.
 
@@ -59,7 +59,8 @@ def compile(
     kernels, reasons = _placed(graph, config)
     order, memory, cuts = _scheduled(graph, config, kernels, reasons)
     if reasons and strict:
-        raise CompileError(f"{next(iter(reasons.values()))}; compile without strict to run it on the host")
+        first = next(op for op in graph.ops if op.name in reasons)
+        raise CompileError(f"{first}: {reasons[first.name]}; compile without strict to run it on the host")
     for name, reason in reasons.items():
         warnings.warn(f"layer {name!r} runs on the host: {reason}", WeftWarning, stacklevel=2)
     assembler = Assembler(graph, config, memory)
@@ -76,7 +77,7 @@ def compile(
 
 def _graph(source: Source, calibration: ArrayLike | None, config: Config) -> Graph:
     if isinstance(source, (str, os.PathLike)):
-        source = load(source)
+        source = load(source) if calibration is None else quantized(source, calibration)
     if isinstance(source, Graph):
         return source
     if calibration is None:
@@ -98,7 +99,7 @@ def _placed(graph: Graph, config: Config) -> tuple[dict[str, tuple[Kernel, ...]]
             for kernel in made:
                 lower.check(op, kernel, config)
         except CompileError as error:
-            reasons[op.name] = str(error)
+            reasons[op.name] = str(error).removeprefix(f"{op}: ")
             continue
         kernels[op.name] = tuple(
             dataclasses.replace(kernel, precision=precision(op, kernel, ranges[op.inputs[kernel.source]], config)) for kernel in made
@@ -121,9 +122,9 @@ def _scheduled(
         if not spill:
             spill = True
             continue
-        worst = max(whole, key=lambda name: memory.used[name])
+        worst = max((op for op in graph.ops if op.name in whole), key=lambda op: memory.used[op.name])
         try:
-            cuts[worst] = stripes(next(op for op in graph.ops if op.name == worst), kernels[worst], config)
+            cuts[worst.name] = stripes(worst, kernels[worst.name], config)
         except CompileError as error:
-            reasons[worst] = str(error)
-            del kernels[worst]
+            reasons[worst.name] = str(error).removeprefix(f"{worst}: ")
+            del kernels[worst.name]

@@ -55,14 +55,16 @@ def average_pool2d(op: AveragePool2D, x: Tensor, y: Tensor, config: Config) -> K
     count, channels = math.prod(op.size), x.shape[3]
     rounding = Rounding.SINGLE if op.ties_up else Rounding.DOUBLE
     multiplier, shift = golden.quantize_multiplier(1 / (AVERAGE_WEIGHT * count))
+    # A step too small to matter but for ties, which it takes up whatever the multiplier's own rounding did.
+    bias = int(op.ties_up)
     # Whether they are equal is a matter of the window's size alone: every sum there can be is tried.
     sums = np.arange(-128 * count, 127 * count + 1) if count <= MOST_AVERAGED else np.zeros(0, np.int64)
     means = (sums + count // 2) // count if op.ties_up else np.sign(sums) * ((np.abs(sums) + count // 2) // count)
-    if not sums.size or not np.array_equal(golden.requantize(sums * AVERAGE_WEIGHT, multiplier, shift, rounding=rounding), means):
+    if not sums.size or not np.array_equal(golden.requantize(sums * AVERAGE_WEIGHT + bias, multiplier, shift, rounding=rounding), means):
         raise CompileError(f"{op}: a mean of {count} values is not proven to be exact on the device")
     return diagonal(
         _ones(channels, op.size, AVERAGE_WEIGHT), _image(x), (y.shape[1], y.shape[2]), config, stride=op.stride,
-        multiplier=multiplier, shift=shift, low=op.low, high=op.high, rounding=rounding,
+        bias=bias, multiplier=multiplier, shift=shift, low=op.low, high=op.high, rounding=rounding,
     )  # fmt: skip
 
 

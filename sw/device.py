@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from weft.errors import ConfigMismatch, InputError, WeftWarning
 from weft.hw.spec.config import Config
 from weft.hw.spec.counters import Counters
+from weft.hw.spec.descriptor import Descriptor
 from weft.hw.spec.identity import Identity
 from weft.hw.spec.wire import Space
 from weft.inference import Inference
@@ -26,6 +27,7 @@ from weft.transport import open_transport
 
 __all__ = ["Device", "LayerProfile", "LoadedModel", "Profile", "open"]
 
+Inputs = ArrayLike | Mapping[str, Array]
 Progress = Callable[[int, int], None]
 """Called with the number of inferences done and their total."""
 
@@ -97,6 +99,8 @@ class Device:
         """
         theirs, ours = model.config.layout, self.config.layout
         differ = [f"{name} is {ours[name]} here, {theirs[name]} in the model" for name in ours if ours[name] != theirs[name]]
+        if not self.config.pe_kind.sliding and any(Descriptor.slides(segment.program.tobytes()) for segment in model.segments):
+            differ.append(f"pe is {self.config.pe} here, which has no sliding windows, {model.config.pe} in the model")
         if differ:
             raise ConfigMismatch(
                 f"the model was compiled for another device: {'; '.join(differ)}; compile it for this configuration"
@@ -157,9 +161,9 @@ class LoadedModel:
         """Of the last :meth:`run`."""
 
     @overload
-    def run(self, x: ArrayLike, *, layers: Literal[False] = ..., progress: Progress | None = ...) -> Any: ...
+    def run(self, x: Inputs, *, layers: Literal[False] = ..., progress: Progress | None = ...) -> Any: ...
     @overload
-    def run(self, x: ArrayLike, *, layers: Literal[True], progress: Progress | None = ...) -> tuple[Any, dict[str, Array]]: ...
+    def run(self, x: Inputs, *, layers: Literal[True], progress: Progress | None = ...) -> tuple[Any, dict[str, Array]]: ...
     def run(self, x: Any, *, layers: bool = False, progress: Progress | None = None) -> Any:
         """Runs a batch, item by item.
 

@@ -62,6 +62,10 @@ class Kernel:
     spread: tuple[int, int] | None = None
     """Bytes from result to result, down and right; ``None``: the results are the output, one behind the other."""
     precision: Precision = FULL
+    filters: NDArray[np.int8] | None = None
+    """[channels, kernel rows, kernel columns], if each output channel takes that of the same number alone, without dilation."""
+    depth: int = 1
+    """Bytes of a pixel, where there are ``filters``."""
 
     @property
     def steps(self) -> tuple[int, int]:
@@ -124,4 +128,6 @@ def diagonal(
         low=low,
         high=high,
         rounding=rounding,
+        filters=weights if outputs == 1 and taps == ONCE and dilation == (1, 1) else None,
+        depth=depth,
     )

@@ -23,7 +23,8 @@ def _bias(op: Weighted, zero_point: int) -> NDArray[np.int64]:
 
 def _bytes(weights: NDArray[np.int8] | NDArray[np.int16]) -> list[NDArray[np.int8]]:
     """Weights as sums of int8 ones: themselves, unless they are int16."""
-    parts, rest = [], weights.astype(np.int16)
+    parts: list[NDArray[np.int8]] = []
+    rest = weights.astype(np.int16)
     while not parts or rest.any():
         parts.append(np.clip(rest, -128, 127).astype(np.int8))
         rest = rest - parts[-1]
@@ -89,10 +90,13 @@ def depthwise_conv2d(op: DepthwiseConv2D, x: Tensor, y: Tensor, config: Config) 
         dense = np.zeros((outputs, kernel_y, kernel_x, channels), op.weights.dtype)
         numbers = np.arange(outputs)
         dense[numbers, :, :, numbers // each] = op.weights[..., 0]
-        return conv2d(Conv2D(**{**_fields(op), "weights": dense}), x, y, config)  # type: ignore[arg-type]
+        kernel = conv2d(Conv2D(**{**_fields(op), "weights": dense}), x, y, config)  # type: ignore[arg-type]
+        if each > 1 or op.dilation != (1, 1) or op.weights.dtype == np.int16:
+            return kernel
+        return dataclasses.replace(kernel, filters=op.weights[..., 0], depth=channels)
     (top, _), (left, _) = op.padding
     return diagonal(
-        op.weights[..., 0], (height, columns, channels), (y.shape[1], y.shape[2]), config, outputs=each, stride=op.stride,
+        _bytes(op.weights)[0][..., 0], (height, columns, channels), (y.shape[1], y.shape[2]), config, outputs=each, stride=op.stride,
         dilation=op.dilation, origin=(-top, -left, 0), padding=x.zero_point, bias=_bias(op, x.zero_point), multiplier=op.multiplier,
         shift=op.shift, zero_point=y.zero_point, low=op.low, high=op.high, rounding=op.rounding,
     )  # fmt: skip

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from weft import copies, layers
+from weft import copies, layers, sliding
 from weft.errors import CompileError
 from weft.hw.spec.config import Config
 from weft.hw.spec.descriptor import (
@@ -38,7 +38,7 @@ from weft.ops import (
     Tensor,
 )
 
-__all__ = ["SUPPORTED", "Kernel", "Pass", "block_rows", "check", "kernels_of", "passes"]
+__all__ = ["SUPPORTED", "Kernel", "Pass", "block_rows", "check", "kernels_of", "passes", "sliding_passes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +91,7 @@ def kernels_of(op: Op, inputs: Sequence[Tensor], output: Tensor, config: Config)
     """
     lower = SUPPORTED.get(type(op))
     if lower is None:
-        names = ", ".join(kind.__name__ for kind in SUPPORTED)
-        raise CompileError(f"{op}: the device has no such operator; it has {names}, and Reshape costs nothing")
+        raise CompileError(f"{op}: the device has no such operator")
     made = lower(op, *inputs, output, config)
     kernels = (made,) if isinstance(made, Kernel) else tuple(made)
     most = 1 << (config.weight_bits - 1)
@@ -251,6 +250,22 @@ def passes(kernel: Kernel, config: Config, *, source: int, target: int, rows: in
                         )  # fmt: skip
             weights = store[chosen[0] : chosen[0] + size].reshape(size * words_each, config.cols)
             result.append(Pass(weights=weights, descriptors=tuple(descriptors)))
+    return result
+
+
+def sliding_passes(kernel: Kernel, config: Config, walk: sliding.Walk, *, source: int, target: int, words: int) -> list[Pass]:
+    """As :func:`passes`, of a kernel whose window slides; none if a group's weights do not fit."""
+    store = sliding.words(kernel, config, walk)
+    groups, words_each = store.shape[:2]
+    if words_each > words:
+        return []
+    result = []
+    for first, size, count in _split(groups, min(groups, words // words_each)):
+        for part in range(count):
+            start = first + part * size
+            made = sliding.descriptors(kernel, config, walk, source=source, target=target, groups=(start, size))
+            weights = store[start : start + size].reshape(size * words_each, config.cols)
+            result.append(Pass(weights=weights, descriptors=tuple(made)))
     return result
 
 

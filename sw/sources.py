@@ -5,20 +5,24 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from weft.archive import ArchiveError
 from weft.errors import CompileError
-from weft.frontends import tflite
+from weft.frontends import onnx, onnx_float, tflite
 from weft.graph import Graph
 from weft.network import Network
+from weft.quantize import quantize
 
-__all__ = ["load"]
+__all__ = ["load", "quantized"]
 
 LARGEST = 1 << 30
 """Bytes of a file."""
 
 
 def load(path: str | os.PathLike[str]) -> Graph | Network:
-    """A quantized graph or a float network from a file of Weft's, or a graph from one of TensorFlow Lite's.
+    """A quantized graph or a float network from a file of Weft's, or a graph from one of TensorFlow Lite's or an ONNX one.
 
     Raises
     ------
@@ -35,9 +39,27 @@ def load(path: str | os.PathLike[str]) -> Graph | Network:
             raise CompileError(f"{path} has {size:,} bytes, more than {LARGEST:,}; no device holds such a model")
         if tflite.is_tflite(head) or Path(path).suffix == ".tflite":
             return tflite.load(path)
+        if head[:2] == b"PK":
+            return _load_own(path)
+        if Path(path).suffix == ".onnx":
+            return onnx.load(path)
         return _load_own(path)
     except OSError as error:
         raise CompileError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def quantized(path: str | os.PathLike[str], calibration: ArrayLike) -> Graph:
+    """A float network or float ONNX model from a file, quantized by a batch of its inputs; a quantized graph as it is.
+
+    Raises what :func:`load` does, and ``ValueError`` for calibration data that does not fit.
+    """
+    if Path(path).suffix == ".onnx":
+        try:
+            return onnx_float.quantize(path, calibration)
+        except OSError as error:
+            raise CompileError(f"cannot read {path}: {error.strerror or error}") from error
+    source = load(path)
+    return source if isinstance(source, Graph) else quantize(source, np.asarray(calibration))
 
 
 def _load_own(path: str | os.PathLike[str]) -> Graph | Network:

@@ -6,6 +6,7 @@ import numpy as np
 
 from weft.graph import Conv2D, FullyConnected, Graph, MaxPool2D, Reshape, Tensor
 from weft.hw.spec.descriptor import Rounding
+from weft.ops import DepthwiseConv2D
 from weft.sim.golden import quantize_multiplier
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
@@ -59,6 +60,15 @@ class Builder:
         ]
         made = {**self._weighted((outputs, *kernel, channels)), **fields}
         return self._add(Conv2D, self._output((*sizes, outputs)), stride=stride, padding=padding, dilation=dilation, **made)
+
+    def depthwise_conv2d(self, kernel: tuple[int, int], *, stride=(1, 1), padding: Pads = NONE, each: int = 1) -> Builder:
+        """Adds a depthwise convolution with ``each`` results from every channel."""
+        _, height, width, channels = self.last.shape
+        sizes = [
+            (size + sum(pads) - k) // s + 1 for size, pads, k, s in zip((height, width), padding, kernel, stride, strict=True)
+        ]
+        made = self._weighted((channels * each, *kernel, 1))
+        return self._add(DepthwiseConv2D, self._output((*sizes, channels * each)), stride=stride, padding=padding, **made)
 
     def max_pool2d(self, size: tuple[int, int], *, stride=None, padding: Pads = NONE) -> Builder:
         """Adds a max pooling layer."""

@@ -12,7 +12,7 @@ from graphs import Builder, random_graph, random_input
 from weft.digits import load_network
 from weft.graph import run as golden
 from weft.hw.spec.config import parse_config
-from weft.hw.spec.descriptor import Rounding
+from weft.hw.spec.descriptor import Descriptor, Rounding
 from weft.hw.spec.pe import Encoding, TermBudget
 from weft.ops import Weighted
 
@@ -214,6 +214,45 @@ def test_model_runs_on_other_elements(compiled_for, runs_on):
     model = weft.compile(graph, parse_config(compiled_for))
     with weft.open(f"sim:{runs_on}") as other:
         np.testing.assert_array_equal(other.load(model).run(x), golden(graph, x)[graph.outputs[0]])
+
+
+def depthwise(rng):
+    """Graphs of a depthwise layer: corners first."""
+    yield Builder((1, 1, 1), rng).depthwise_conv2d((1, 1))
+    yield Builder((8, 7, 5), rng).depthwise_conv2d((3, 3), padding=((1, 1), (1, 1)))
+    yield Builder((7, 8, 9), rng).depthwise_conv2d((3, 3), padding=((0, 1), (0, 1)), stride=(2, 2))
+    yield Builder((9, 9, 4), rng).depthwise_conv2d((3, 3), padding=((1, 1), (1, 1)), each=2)
+    yield Builder((40, 3, 4), rng).depthwise_conv2d((1, 3))
+    yield Builder((3, 40, 4), rng).depthwise_conv2d((3, 1))
+    for _ in range(12):
+        height, width = (int(n) for n in rng.integers(3, 14, 2))
+        kernel = int(rng.integers(1, min(height, 5) + 1)), int(rng.integers(1, min(width, 5) + 1))
+        pads = tuple(tuple(int(v) for v in rng.integers(0, k, 2)) for k in kernel)
+        stride = int(rng.integers(1, 4)), int(rng.integers(1, 4))
+        yield Builder((height, width, int(rng.integers(1, 20))), rng).depthwise_conv2d(kernel, stride=stride, padding=pads)
+
+
+def test_depthwise(device):
+    """Where columns are filters, windows slide; cycles as predicted there too."""
+    print(f"WEFT_SEED={SEED}")
+    rng, slid = np.random.default_rng([SEED, device.config.rows]), 0
+    for builder in depthwise(rng):
+        graph = builder.graph()
+        loaded = check(device, graph, random_input(graph, rng, 2))
+        slid += any(Descriptor.slides(segment.program.tobytes()) for segment in loaded.model.segments)
+        for layer in loaded.profile.layers:
+            predicted, cycles = layer.layer.predicted.cycles, layer.counters.cycles
+            assert abs(predicted - cycles) <= max(6, 0.01 * cycles)
+    assert slid > 0 or not device.config.pe_kind.sliding
+
+
+def test_sliding_windows_need_elements_that_have_them():
+    rng = np.random.default_rng(13)
+    graph = Builder((8, 8, 8), rng).depthwise_conv2d((3, 3)).graph()
+    model = weft.compile(graph, "tiny")
+    with weft.open("sim:tiny,pe=bitserial") as device:
+        with pytest.raises(weft.ConfigMismatch, match="pe is bitserial here, which has no sliding windows, mac in the model"):
+            device.load(model)
 
 
 def test_narrow_weights():

@@ -10,7 +10,7 @@ from cocotb.triggers import RisingEdge
 
 from harness import parameters, receive, reset, run, send
 from weft.hw.activations import ActivationUnit, Padding
-from weft.hw.spec.descriptor import ActivationStream, Dim
+from weft.hw.spec.descriptor import ActivationStream, Dim, Sliding
 from weft.sim.streams import beats
 
 ADDRESS_BITS, POSITION_BITS, READ_LATENCY = 11, 8, 6
@@ -60,6 +60,28 @@ def pooling(*, height, columns, channels, size, lanes):
     )  # fmt: skip
 
 
+def sliding(*, height, columns, channels, kernel, stride, padding, lanes, upright):
+    """The stream of a depthwise convolution: a window slides along lines, or down columns."""
+    line, full, runs = columns * channels, height + 2 * padding, (columns + 2 * padding, height + 2 * padding)
+    most = [(size - kernel) // stride * stride + kernel for size in runs]
+    along, across = (most[1], most[0]) if upright else (most[0], most[1])
+
+    def at(row, x):
+        return row, x, row * line + x
+
+    outer, inner = (at(1, 0), at(0, channels)) if upright else (at(0, channels), at(1, 0))
+    start = at(-padding, -padding * channels)
+    assert full >= kernel
+    return ActivationStream(
+        address=40 + start[2], row=start[0], x=start[1], height=height, width=line, padding=7,
+        sliding=Sliding(first_y=kernel - 1, first_x=kernel - 1, step_y=stride, step_x=stride),
+        dims=(
+            Dim(1, at(0, 0)), Dim(-(-channels // lanes), at(0, lanes)), Dim(1, at(0, 0)), Dim(2, at(0, 0)), Dim(1, at(0, 0)),
+            Dim(along, outer), Dim(across, inner), Dim(1, at(0, 0)), Dim(1, at(0, 0)),
+        ),
+    )  # fmt: skip
+
+
 def streams(lanes):
     """Corners first: one beat, padding on all sides, a chunk that hangs over, several blocks and groups, pooling."""
     yield convolution(height=1, columns=1, channels=1, kernel=1, stride=1, padding=0, lanes=lanes)
@@ -67,6 +89,10 @@ def streams(lanes):
     yield convolution(height=4, columns=5, channels=lanes, kernel=3, stride=1, padding=1, lanes=lanes, blocks=2, groups=3)
     yield convolution(height=6, columns=6, channels=lanes + 1, kernel=2, stride=2, padding=0, lanes=lanes, base=700)
     yield pooling(height=4, columns=6, channels=lanes + 2, size=2, lanes=lanes)
+    for upright in (False, True):
+        yield sliding(height=5, columns=4, channels=lanes + 1, kernel=3, stride=1, padding=1, lanes=lanes, upright=upright)
+        yield sliding(height=6, columns=7, channels=lanes, kernel=2, stride=2, padding=0, lanes=lanes, upright=upright)
+    yield sliding(height=1, columns=1, channels=1, kernel=1, stride=3, padding=0, lanes=lanes, upright=False)
     for _ in range(4):
         yield convolution(
             height=random.randint(4, 7), columns=random.randint(4, 7), channels=random.randint(1, 9),
@@ -97,7 +123,7 @@ async def releases(dut, delay):
 
 
 def last_bit(dut):
-    return len(dut.o__payload) - 2
+    return len(dut.o__payload) - 3
 
 
 async def release_later(dut, delay):
@@ -127,8 +153,9 @@ async def matches_definition(dut, pause, delay):
         actual = await receive(dut, "o", len(expected), layout=component.o.payload.shape(), pause=pause)
         for index, (want, got) in enumerate(zip(expected, actual, strict=True)):
             tag = got["tag"]
-            assert (got["data"], got["swap"], tag["address"], tag["first"], tag["last"], got["final"]) == (
-                want.data, want.swap, want.address, want.first, want.last, want.final,
+            found = (got["data"], got["swap"], got["slide"], tag["address"], tag["first"], tag["last"], tag["keep"], got["final"])
+            assert found == (
+                want.data, want.swap, want.slide, want.address, want.first, want.last, want.keep, want.final,
             ), f"beat {index} of {stream}"  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import pytest
 
 import weft
 from graphs import Builder
+from tflite_models import ModelBuilder
 
 CONFIG = "tiny"
 
@@ -62,6 +63,41 @@ def test_run_writes_everything(files):
 def test_run_quantizes_real_input(files):
     result = cli("run", files / "example.weft", "--input", files / "real.npy", "--device", f"sim:{CONFIG}", "--check")
     assert result.returncode == 0, result.stderr
+
+
+def tflite_model():
+    """A convolution, a sum with its input and a softmax, as a TensorFlow Lite file."""
+    b, rng = ModelBuilder(), np.random.default_rng(3)
+    x = b.tensor((1, 5, 5, 3), scale=0.05, zero_point=-4, name="image")
+    w = b.constant(rng.integers(-127, 128, (3, 3, 3, 3)), "INT8", scale=[0.01, 0.02, 0.03])
+    c, s, p = (b.tensor(shape, scale=scale, zero_point=z) for shape, scale, z in (
+        ((1, 5, 5, 3), 0.2, 7), ((1, 5, 5, 3), 0.3, -1), ((1, 5, 5, 3), 1 / 256, -128),
+    ))  # fmt: skip
+    b.op("CONV_2D", [x, w], [c], "Conv2DOptions", StrideH=1, StrideW=1, DilationHFactor=1, DilationWFactor=1)
+    b.op("ADD", [x, c], [s], "AddOptions")
+    b.op("SOFTMAX", [s], [p], "SoftmaxOptions", Beta=1.0)
+    return b.build([x], [p])
+
+
+def test_tflite_model(files):
+    """From a model's file to its layers' integers, by the file's own names; what the device lacks is a warning, or an error."""
+    (files / "net.tflite").write_bytes(tflite_model())
+    result = cli("compile", files / "net.tflite", "--config", CONFIG)
+    assert result.returncode == 0, result.stderr
+    warning = "weft: warning: layer 'add_1' runs on the host: the device has no such operator"
+    assert result.stderr.strip() == warning
+    result = cli(
+        "run", files / "net.weft", "-i", files / "x.npy", "-d", f"sim:{CONFIG}", "--check", "--layers", files / "l.npz",
+        "-o", files / "y.npy",
+    )  # fmt: skip
+    assert result.returncode == 0 and result.stderr.strip() == warning, result.stderr
+    layers = np.load(files / "l.npz")
+    assert {"t0", "t2", "t3", "t4"} <= set(layers.files)
+    np.testing.assert_array_equal(layers["t4"], np.load(files / "y.npy"))
+    text = cli("info", files / "net.weft").stdout
+    assert "Add 'add_1': the device has no such operator" in text and "Softmax 'softmax_2'" in text
+    result = cli("compile", files / "net.tflite", "--config", CONFIG, "--strict")
+    assert result.returncode == 1 and "Add 'add_1': the device has no such operator; compile without strict" in result.stderr
 
 
 def test_info_and_doctor(files):

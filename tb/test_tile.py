@@ -9,7 +9,7 @@ from cocotb.triggers import RisingEdge
 from cocotb.utils import get_sim_time
 
 from harness import parameters, reset, run, send
-from weft.hw.spec.pe import Encoding, Precision, TermBudget
+from weft.hw.spec.pe import PE_KINDS, Encoding, Precision, TermBudget
 from weft.hw.tile import Tile
 from weft.terms import keep
 
@@ -63,7 +63,7 @@ async def multiply(dut, component, work, *, precision=FULL, give=0.0, load=0.0):
     beats = [
         {
             "data": [int(v) for v in row], "swap": index == 0, "settings": settings.beats,
-            "tag": {"address": (place := next(counter)) % 2**POSITION_BITS, "first": place % 3 == 0, "last": place % 5 == 0},
+            "tag": {"address": (place := next(counter)) % 2**POSITION_BITS, "first": place % 3 == 0, "last": place % 5 == 0, "keep": 1},
         }
         for counter in [itertools.count()] for _, x in work for index, row in enumerate(x)
     ]  # fmt: skip
@@ -136,6 +136,37 @@ async def leaves_no_bubble(dut):
             assert taken == 7 * max(length * beat, load) + length * beat
 
 
+@cocotb.test()
+@cocotb.parametrize(("give", [0.0, 0.4]), ("load", [0.0, 0.4]))
+async def slides(dut, give, load):
+    """Columns as filters over the beats, in turn with plain products; sums that are not kept do not appear."""
+    component, rng = tile(), np.random.default_rng(cocotb.RANDOM_SEED)
+    await reset(dut)
+    history = np.zeros((component.rows, component.cols), np.int64)
+    words, beats, expected = [], [], []
+    for index, length in enumerate([1, 1, component.rows, 2 * component.rows, *rng.integers(1, 3 * component.rows, 12)]):
+        weights, x = next(iter(problem(rng, component, [length]))) if index < 4 else (
+            rng.integers(-128, 128, (component.rows, component.cols)), rng.integers(-128, 128, (length, component.rows)))  # fmt: skip
+        slide = bool(index % 3 != 1)
+        words += [{"word": [int(v) for v in row], "settings": 0} for row in weights]
+        for place, row in enumerate(x):
+            keep = bool(rng.random() < 0.7)
+            beats.append({"data": [int(v) for v in row], "swap": place == 0, "slide": slide, "settings": 8, "tag": {"keep": keep}})
+            sums = row @ weights
+            if slide:
+                samples = np.zeros(component.cols, np.int64)
+                samples[: component.rows] = row[: component.cols]
+                history = np.vstack([samples, history[:-1]])
+                sums = (history * weights).sum(axis=0)
+            if keep:
+                expected.append(sums)
+    cocotb.start_soon(send(dut, "weights", words, layout=component.weights.payload.shape(), pause=load))
+    collected = cocotb.start_soon(results(dut, component, len(expected)))
+    await send(dut, "i", beats, layout=component.i.payload.shape(), pause=give)
+    sums, _ = await collected
+    np.testing.assert_array_equal(sums, np.array(expected))
+
+
 @pytest.mark.parametrize(
     ("pe", "rows", "cols", "weight_bits", "multipliers"),
     [
@@ -148,7 +179,8 @@ async def leaves_no_bubble(dut):
 )  # fmt: skip
 def test_tile(pe, rows, cols, weight_bits, multipliers):
     settings = {"pe": pe, "rows": rows, "cols": cols, "weight_bits": weight_bits, "multipliers": multipliers}
-    run(Tile(position_bits=POSITION_BITS, **settings), __file__, **settings)
+    tests = ["matches_matrix_product", "leaves_no_bubble", *(["slides"] if PE_KINDS[pe].sliding and weight_bits == 8 else [])]
+    run(Tile(position_bits=POSITION_BITS, **settings), __file__, tests=tests, **settings)
 
 
 @pytest.mark.parametrize(

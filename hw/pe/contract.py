@@ -30,11 +30,17 @@ class PeSignature(wiring.Signature):
         Captures that one PE's weights take at most.
     sum_bits : int
         Width of a partial sum.
+    sample : shape or None
+        Of what a kind that has sliding windows takes from above.
 
     Members
     -------
     activation_i : In, activation_o : Out
         Part of a beat.
+    slide_i : In(1), slide_o : Out(1)
+        With an activation, which does not count then: the PE takes its sample instead. Only with ``sample``.
+    sample_i : In, sample_o : Out
+        With a beat that slides, a sample; to the PE below goes, with the same beat, the one that came with such a beat before.
     swap_i : In(1), swap_o : Out(1)
         With an activation: from it on, the captured weights are the current ones.
     weight_i : In, weight_o : Out
@@ -45,9 +51,13 @@ class PeSignature(wiring.Signature):
         Partial sum.
     """
 
-    def __init__(self, *, activation: ShapeLike, weight: ShapeLike, slots: int = 1, sum_bits: int):
+    def __init__(
+        self, *, activation: ShapeLike, weight: ShapeLike, slots: int = 1, sum_bits: int, sample: ShapeLike | None = None
+    ):
         capture = data.StructLayout({"valid": 1, "slot": range(slots)})
         members = {"activation": activation, "swap": 1, "weight": weight, "capture": capture, "sum": signed(sum_bits)}
+        if sample is not None:
+            members |= {"slide": 1, "sample": sample}
         super().__init__(
             {f"{name}_i": In(shape) for name, shape in members.items()}
             | {f"{name}_o": Out(shape) for name, shape in members.items()}
@@ -55,14 +65,17 @@ class PeSignature(wiring.Signature):
 
 
 def beat_shape(elements: int, tag: data.Layout) -> data.StructLayout:
-    """What a feeder takes: ``elements`` int8 values, whether weights are swapped with them, the layer's settings, a tag."""
+    """What a feeder takes: ``elements`` int8 values, whether weights are swapped with them, whether they go to the columns, the
+    layer's settings, a tag."""
     values = data.ArrayLayout(signed(8), elements)
-    return data.StructLayout({"data": values, "swap": 1, "settings": BEAT_SETTING_BITS, "tag": tag})
+    return data.StructLayout({"data": values, "swap": 1, "slide": 1, "settings": BEAT_SETTING_BITS, "tag": tag})
 
 
 def wave_shape(activation: ShapeLike, rows: int, tag: data.Layout) -> data.StructLayout:
-    """What a feeder gives each cycle: activations for every row; ``first`` and ``last`` of their beat; ``swap`` with the first; its tag."""
-    return data.StructLayout({"activations": data.ArrayLayout(activation, rows), "swap": 1, "first": 1, "last": 1, "tag": tag})
+    """What a feeder gives each cycle: activations for every row; ``first`` and ``last`` of their beat; ``swap`` with the first; whether
+    they go to the columns; its tag."""
+    activations = data.ArrayLayout(activation, rows)
+    return data.StructLayout({"activations": activations, "swap": 1, "slide": 1, "first": 1, "last": 1, "tag": tag})
 
 
 def slot_shape(weight: ShapeLike, cols: int, slots: int) -> data.StructLayout:
@@ -98,6 +111,7 @@ class Feeder(wiring.Component):
             self.i.ready.eq(self.o.ready),
             wave.activations.eq(self.i.payload.data),
             wave.swap.eq(self.i.payload.swap),
+            wave.slide.eq(self.i.payload.slide),
             wave.first.eq(1),
             wave.last.eq(1),
             wave.tag.eq(self.i.payload.tag),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 
 from weft.hw.multiply import LogicMultiply, Multiply
@@ -13,7 +13,9 @@ __all__ = ["Array", "Mac"]
 
 
 class Mac(wiring.Component):
-    """One int8 product per cycle, added to the partial sum. Contract: :class:`~weft.hw.pe.contract.PeSignature`.
+    """One int8 product per cycle, of an activation or a sample, added to the partial sum.
+
+    Contract: :class:`~weft.hw.pe.contract.PeSignature`.
 
     Latency 5 cycles: four registers of the product, one of the sum.
 
@@ -29,18 +31,25 @@ class Mac(wiring.Component):
 
     def __init__(self, *, weight_bits: int = 8, sum_bits: int, multiplier: bool = True):
         self.multiplier = multiplier
-        super().__init__(PeSignature(activation=signed(8), weight=signed(weight_bits), sum_bits=sum_bits))
+        super().__init__(PeSignature(activation=signed(8), weight=signed(weight_bits), sum_bits=sum_bits, sample=signed(8)))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         bits = len(self.weight_i)
         m.submodules.multiply = multiply = Multiply(a_bits=8, b_bits=bits) if self.multiplier else LogicMultiply(b_bits=bits)
         following = Signal.like(self.weight_i)
-        for name in ("activation", "swap", "weight", "capture"):
+        for name in ("activation", "slide", "swap", "weight", "capture"):
             m.d.sync += getattr(self, f"{name}_o").eq(getattr(self, f"{name}_i"))
         with m.If(self.capture_i.valid):
             m.d.sync += following.eq(self.weight_i)
-        m.d.comb += [multiply.a.eq(self.activation_i), multiply.b.eq(following), multiply.load.eq(self.swap_i)]
+        held = Signal.like(self.sample_i)
+        with m.If(self.slide_i):
+            m.d.sync += [held.eq(self.sample_i), self.sample_o.eq(held)]
+        m.d.comb += [
+            multiply.a.eq(Mux(self.slide_i, self.sample_i, self.activation_i)),
+            multiply.b.eq(following),
+            multiply.load.eq(self.swap_i),
+        ]
 
         # One register between a hardware multiplier and the adder, far apart on the chip as they may be.
         product = multiply.product

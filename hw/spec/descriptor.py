@@ -10,18 +10,20 @@ A descriptor has three sections, each read by one unit of the gateware: weights,
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 
 __all__ = [
     "ACTIVATION_DIMS", "CHANNELS_DIM", "CHUNK_DIM", "DESCRIPTOR_WORDS", "OUTPUT_DIMS", "PARAMETER_BYTES", "SECTIONS", "ActivationStream",
-    "Descriptor", "Dim", "OutputStream", "Rounding", "WeightStream", "steps",
+    "Descriptor", "Dim", "OutputStream", "Rounding", "Sliding", "WeightStream", "X_DIM", "Y_DIM", "steps",
 ]  # fmt: skip
 
 ACTIVATION_DIMS = ("block", "channels", "kernel_y", "kernel_x", "chunk", "y", "x", "window_y", "window_x")
 """Counters of the activation stream, outermost first. Those up to ``chunk`` select a tile of weights, the others a position."""
 CHUNK_DIM = ACTIVATION_DIMS.index("chunk")
 """The innermost counter that selects a tile of weights: those within walk over positions."""
+Y_DIM, X_DIM = ACTIVATION_DIMS.index("y"), ACTIVATION_DIMS.index("x")
 CHANNELS_DIM = ACTIVATION_DIMS.index("channels")
 """The innermost counter that selects a half of the accumulators, in both streams."""
 OUTPUT_DIMS = ("block", "channels", "y", "x")
@@ -91,6 +93,32 @@ class WeightStream:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sliding:
+    """Each column is a filter over the beats: a beat's sum in column ``c`` is Σ_r weight(r, c) · byte ``c`` of the beat ``r`` beats before.
+
+    So a window slides over what the counters ``y`` and ``x`` walk over, and every beat completes one. A sum counts where, from its
+    own ``first`` value on, each of the two counters is a multiple of ``step`` beyond it; the others are dropped, and take no position.
+    """
+
+    first_y: int
+    """0 to 255, like ``first_x``."""
+    first_x: int
+    step_y: int = 1
+    """1 to 255, like ``step_x``."""
+    step_x: int = 1
+
+    LAYOUT = struct.Struct("<BBBB")
+    """first y, first x, step y, step x: zero where nothing slides."""
+
+    def keeps(self, y: int, x: int) -> bool:
+        """Whether the sum of a beat counts, by the values of the two counters."""
+        return all(
+            value >= first and (value - first) % step == 0
+            for value, first, step in ((y, self.first_y, self.step_y), (x, self.first_x, self.step_x))
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ActivationStream:
     """Which bytes of the scratchpad each beat takes, and where padding stands instead.
 
@@ -113,6 +141,17 @@ class ActivationStream:
 
     settings: int = 0
     """:attr:`weft.hw.spec.pe.Settings.beats`."""
+    sliding: Sliding | None = None
+    """The bytes of a beat go to the columns, where windows slide over them; the last beat's sum counts. ``None``: they go to the rows."""
+
+    @property
+    def positions(self) -> int:
+        """Sums of a half that count."""
+        y, x, *window = (dim.count for dim in self.dims[Y_DIM:])
+        if self.sliding is None:
+            return y * x * math.prod(window)
+        s = self.sliding
+        return ((y - 1 - s.first_y) // s.step_y + 1) * ((x - 1 - s.first_x) // s.step_x + 1)
 
     HEAD = struct.Struct("<ihHiII")
     """address; row, height; x; width; padding and settings."""
@@ -122,7 +161,8 @@ class ActivationStream:
     def encode(self) -> bytes:
         """The section's words."""
         head = self.HEAD.pack(self.address, self.row, self.height, self.x, self.width, self.padding & 0xFF | self.settings << 8)
-        deltas = steps(list(self.dims))
+        s, deltas = self.sliding, steps(list(self.dims))
+        head += Sliding.LAYOUT.pack(s.first_y, s.first_x, s.step_y, s.step_x) if s else bytes(Sliding.LAYOUT.size)
         return head + b"".join(
             self.DIM.pack(dim.count, *step) for dim, step in zip(self.dims, deltas, strict=True)
         )
@@ -175,6 +215,13 @@ class Descriptor:
     activations: ActivationStream
     output: OutputStream
 
+    @staticmethod
+    def slides(program: bytes) -> bool:
+        """Whether any of the records has sliding windows."""
+        place = 4 * SECTIONS["weights"] + ActivationStream.HEAD.size
+        size = 4 * DESCRIPTOR_WORDS
+        return any(any(program[start + place : start + place + Sliding.LAYOUT.size]) for start in range(0, len(program), size))
+
     def encode(self) -> bytes:
         """The record: :data:`DESCRIPTOR_WORDS` little-endian 32-bit words."""
         sections = self.weights.encode() + self.activations.encode() + self.output.encode()
@@ -187,7 +234,7 @@ def _words(*parts: int) -> int:
 
 SECTIONS: dict[str, int] = {
     "weights": _words(WeightStream.LAYOUT.size),
-    "activations": _words(ActivationStream.HEAD.size, len(ACTIVATION_DIMS) * ActivationStream.DIM.size),
+    "activations": _words(ActivationStream.HEAD.size, Sliding.LAYOUT.size, len(ACTIVATION_DIMS) * ActivationStream.DIM.size),
     "output": _words(OutputStream.HEAD.size, len(OUTPUT_DIMS) * OutputStream.DIM.size),
 }
 """Words of each section, in their order in the descriptor."""

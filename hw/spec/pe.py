@@ -110,6 +110,8 @@ class PeKind:
     """Cycles per beat."""
     row_cycles: Callable[[Settings], int] = lambda settings: 1
     """Cycles in which one row of the tile takes its weights."""
+    sliding: bool = False
+    """Its columns can be filters over the beats, see :class:`weft.hw.spec.descriptor.Sliding`."""
     narrow: bool = True
     """Its weights may have fewer than 8 bits."""
 
@@ -154,7 +156,7 @@ def _term_row_cycles(settings: Settings) -> int:
 
 
 PE_KINDS: dict[str, PeKind] = {
-    "mac": PeKind(latency=5),
+    "mac": PeKind(latency=5, sliding=True),
     "bitserial": PeKind(
         latency=2,
         feed=1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from weft.hw.spec.config import Config
+from weft.hw.spec.descriptor import DESCRIPTOR_WORDS, SECTIONS
 
 __all__ = ["Timing"]
 
@@ -15,9 +16,9 @@ class Timing:
         steps = -(-(config.banks - 1).bit_length() // 2)
         self.scratchpad_read = 4 + steps
         """Of the scratchpad: from an address to its bytes."""
-        self.first_word = 5
+        self.first_word = 7
         """From RUN to the first descriptor word's arrival at the units."""
-        self.spare_words = 1
+        self.spare_words = DESCRIPTOR_WORDS - sum(SECTIONS.values())
         """Words of a descriptor after its last section."""
         self.weight_latency = 8 + kind.load
         """From the weight section's last word to the first weight word at the tile."""

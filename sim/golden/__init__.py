@@ -13,14 +13,16 @@ from weft.sim.golden.elementwise import (
     logistic_table,
     look_up,
     multiply,
+    real_table,
+    sigmoid,
     tanh_table,
 )
-from weft.sim.golden.ends import dequantize, log_softmax, quantize, softmax
+from weft.sim.golden.ends import dequantize, log_softmax, quantize, real_softmax, softmax
 from weft.sim.golden.scaling import quantize_multiplier, requantize, rescale
 from weft.sim.golden.windows import average_pool2d, conv2d, fully_connected, max_pool2d, mean, mean_multiplier, nearest, windows
 
 __all__ = [
     "add", "average_pool2d", "clamped_table", "concatenation_table", "conv2d", "dequantize", "fully_connected", "hard_swish_table",
     "leaky_relu_table", "log_softmax", "logistic_table", "look_up", "max_pool2d", "mean", "mean_multiplier", "multiply", "nearest",
-    "quantize", "quantize_multiplier", "requantize", "rescale", "softmax", "tanh_table", "windows",
+    "quantize", "quantize_multiplier", "real_softmax", "real_table", "requantize", "rescale", "sigmoid", "softmax", "tanh_table", "windows",
 ]  # fmt: skip

@@ -6,6 +6,7 @@ A table's entry ``i`` is the result for the value ``i − 128``.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from weft.sim.golden.scaling import Int8Array, Int64Array, divide_by_power, high
 
 __all__ = [
     "Numbers", "add", "clamped_table", "concatenation_table", "hard_swish_table", "input_radius", "leaky_relu_table", "logistic_table",
-    "look_up", "multiply", "tanh_table",
+    "look_up", "multiply", "real_table", "sigmoid", "tanh_table",
 ]  # fmt: skip
 
 Numbers = tuple[float, int]
@@ -33,18 +34,18 @@ def _saturated(values: NDArray[np.floating] | Int64Array, low: int = -128, high:
 
 def add(
     a: Int8Array, b: Int8Array, numbers_a: Numbers, numbers_b: Numbers, numbers: Numbers, *, sign: int = 1, low: int = -128,
-    high: int = 127, rounding: int = Rounding.DOUBLE,
+    high: int = 127, rounding: int = Rounding.DOUBLE, base: int = 0,
 ) -> Int8Array:  # fmt: skip
     """``a + sign · b`` as real numbers, in the codes of ``numbers``; shapes broadcast.
 
     Double rounding is TensorFlow Lite's: both are raised by 20 bits, scaled to twice the larger scale, summed, scaled to the
-    output. Single rounding is onnxruntime's: in float32, ties to even.
+    output. Single rounding is onnxruntime's: in float32, ties to even, on codes that are larger by ``base``.
     """
     (scale_a, zero_a), (scale_b, zero_b), (scale, zero) = numbers_a, numbers_b, numbers
     if rounding == Rounding.SINGLE:
         ratio_a, ratio_b = np.float32(scale_a) / np.float32(scale), np.float32(sign) * (np.float32(scale_b) / np.float32(scale))
-        offset = np.float32(zero) - (ratio_a * np.float32(zero_a) + ratio_b * np.float32(zero_b))
-        return _saturated(np.rint(_fused(b, ratio_b, _fused(a, ratio_a, offset))), low, high)
+        offset = np.float32(zero + base) - (ratio_a * np.float32(zero_a + base) + ratio_b * np.float32(zero_b + base))
+        return _saturated(np.rint(_fused(b, base, ratio_b, _fused(a, base, ratio_a, offset))) - base, low, high)
     twice = 2 * max(scale_a, scale_b)
     terms = [
         rescale((value.astype(np.int64) - point) << ADD_SHIFT, *quantize_multiplier(own / twice))
@@ -54,21 +55,21 @@ def add(
     return requantize(terms[0] + sign * terms[1], multiplier, shift, zero_point=zero, low=low, high=high)
 
 
-def _fused(x: Int8Array, factor: np.float32, offset: NDArray[np.float32] | np.float32) -> NDArray[np.float32]:
-    """x · factor + offset in float32, rounded once: a product of 8 by 24 bits is exact in float64."""
-    return (x.astype(np.float64) * np.float64(factor) + np.asarray(offset, np.float64)).astype(np.float32)
+def _fused(x: Int8Array, base: int, factor: np.float32, offset: NDArray[np.float32] | np.float32) -> NDArray[np.float32]:
+    """(x + base) · factor + offset in float32, rounded once: a product of 8 by 24 bits is exact in float64."""
+    return ((x.astype(np.float64) + base) * np.float64(factor) + np.asarray(offset, np.float64)).astype(np.float32)
 
 
 def multiply(
     a: Int8Array, b: Int8Array, numbers_a: Numbers, numbers_b: Numbers, numbers: Numbers, *, low: int = -128, high: int = 127,
-    rounding: int = Rounding.DOUBLE,
+    rounding: int = Rounding.DOUBLE, base: int = 0,
 ) -> Int8Array:  # fmt: skip
     """``a · b`` as real numbers, in the codes of ``numbers``; shapes broadcast. Roundings as those of :func:`add`."""
     (scale_a, zero_a), (scale_b, zero_b), (scale, zero) = numbers_a, numbers_b, numbers
     product = (a.astype(np.int64) - zero_a) * (b.astype(np.int64) - zero_b)
     if rounding == Rounding.SINGLE:
         factor = np.float32(scale_a) * np.float32(scale_b) / np.float32(scale)
-        return _saturated(np.rint(product.astype(np.float32) * factor) + zero, low, high)
+        return _saturated(np.rint(product.astype(np.float32) * factor + np.float32(zero + base)) - base, low, high)
     multiplier, shift = quantize_multiplier(scale_a * scale_b / scale)
     return requantize(product, multiplier, shift, zero_point=zero, low=low, high=high)
 
@@ -83,16 +84,22 @@ def clamped_table(low: int, high: int) -> Int8Array:
     return _saturated(CODES, low, high)
 
 
-def leaky_relu_table(numbers: Numbers, output: Numbers, alpha: float, *, rounding: int = Rounding.DOUBLE) -> Int8Array:
-    """x where x ≥ 0, else alpha · x. Ratios of scales are those of float32, as in the interpreters."""
+def real_table(numbers: Numbers, output: Numbers, function: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> Int8Array:
+    """A function of float32 numbers, as onnxruntime makes tables: results divided in float32, ties to even."""
+    real = np.float32(numbers[0]) * (CODES - numbers[1]).astype(np.float32)
+    return _saturated(np.rint(function(real).astype(np.float32) / np.float32(output[0])) + output[1])
+
+
+def sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 / (1 + exp(−x)) of real numbers."""
+    return (1 / (1 + np.exp(-x.astype(np.float64)))).astype(np.float32)
+
+
+def leaky_relu_table(numbers: Numbers, output: Numbers, alpha: float) -> Int8Array:
+    """x where x ≥ 0, else alpha · x."""
     (scale, zero), (output_scale, output_zero) = numbers, output
-    single, values = np.float32(scale), CODES - zero
-    if rounding == Rounding.SINGLE:
-        real = single * values.astype(np.float32)
-        real = np.where(real >= 0, real, np.float32(alpha) * real)
-        return _saturated(np.rint(real / np.float32(output_scale)) + output_zero)
-    one = quantize_multiplier(float(single / np.float32(output_scale)))
-    other = quantize_multiplier(float(single * np.float32(alpha) / np.float32(output_scale)))
+    values = CODES - zero
+    one, other = quantize_multiplier(scale / output_scale), quantize_multiplier(scale * alpha / output_scale)
     scaled = np.where(values >= 0, rescale(values, *one), rescale(values, *other))
     return _saturated(scaled + output_zero)
 
@@ -114,12 +121,8 @@ def _squashed(numbers: Numbers, function: str, output_bits: int, output_zero: in
     return _saturated(np.where(values <= -radius, -128, np.where(values >= radius, 127, result)))
 
 
-def logistic_table(numbers: Numbers, output: Numbers = (1 / 256, -128), *, rounding: int = Rounding.DOUBLE) -> Int8Array:
-    """1 / (1 + exp(−x)): fixed-point with an output of (1/256, −128), or by single rounding that of real numbers."""
-    if rounding == Rounding.SINGLE:
-        real = (np.float32(numbers[0]) * (CODES - numbers[1]).astype(np.float32)).astype(np.float64)
-        sigmoid = (1 / (1 + np.exp(-real))).astype(np.float32)
-        return _saturated(np.rint(sigmoid / np.float32(output[0])) + output[1])
+def logistic_table(numbers: Numbers) -> Int8Array:
+    """1 / (1 + exp(−x)), fixed-point; the output has a scale of 1/256 and a zero point of −128."""
     return _squashed(numbers, "logistic", 8, -128)
 
 

@@ -10,7 +10,7 @@ from weft.sim.golden import fixed
 from weft.sim.golden.elementwise import Numbers, input_radius
 from weft.sim.golden.scaling import Int8Array, Int64Array, divide_by_power, high_multiply, quantize_multiplier, rescale
 
-__all__ = ["dequantize", "log_softmax", "quantize", "softmax"]
+__all__ = ["dequantize", "log_softmax", "quantize", "real_softmax", "softmax"]
 
 DIFFERENCE_BITS, SUM_BITS = 5, 12
 """Integer bits of a difference from the row's maximum, and of the sum of exponentials."""
@@ -52,6 +52,20 @@ def softmax(x: Int8Array, scale: float) -> Int8Array:
     reciprocal = fixed.one_over_one_plus((total << zeros) - (1 << 31))
     shares = divide_by_power(high_multiply(exponential, reciprocal), SUM_BITS - zeros + 31 - 8) - 128
     return np.where(counts, np.clip(shares, -128, 127), -128).astype(np.int8)
+
+
+def real_softmax(x: Int8Array, scale: float, output: Numbers, *, unsigned: bool) -> Int8Array:
+    """softmax over the last axis as onnxruntime has it: a table of exponentials below the row's maximum, divided in integers."""
+    length = x.shape[-1]
+    unit = min(float((1 << 32) - 1) / length, float(0x7FFFFF))
+    table = np.floor(np.exp(np.arange(-255, 1) * float(np.float32(scale))) * unit + 0.5).astype(np.int64)
+    values = x.astype(np.int64)
+    exponential = table[values - values.max(axis=-1, keepdims=True) + 255]
+    total = exponential.sum(axis=-1, keepdims=True)
+    steps = int(np.floor(np.float32(1) / np.float32(output[0])))
+    zero_point = output[1] + (128 if unsigned else 0)
+    shares = (exponential * steps + (total >> 1)) // total + zero_point - (128 if unsigned else 0)
+    return np.clip(shares, -128, 127).astype(np.int8)
 
 
 def log_softmax(x: Int8Array, scale: float) -> Int8Array:

@@ -62,7 +62,7 @@ def conv2d(
     for i, j in np.ndindex(height, width):
         values = patches[..., i, j].reshape(images, rows, columns, groups, depth)
         sums += _product(values - np.int64(zero_point), kernels[:, :, i, j])
-    return wrap(sums.reshape(images, rows, columns, outputs) + np.asarray(bias, np.int64))
+    return wrap(sums.reshape(images, rows, columns, outputs).astype(np.int64) + np.asarray(bias, np.int64))
 
 
 def _product(values: Integers, kernels: Integers) -> NDArray[np.float64]:
@@ -77,7 +77,7 @@ def _product(values: Integers, kernels: Integers) -> NDArray[np.float64]:
 def fully_connected(x: Integers, weights: Integers, bias: ArrayLike, *, zero_point: int = 0) -> Int32Array:
     """The sums of a matrix product: ``bias[o] + Σ w[o, i] · (a[n, i] − zero_point)``; [N, …, I], [O, I] → [N, …, O]."""
     sums = _product((x.astype(np.int64) - zero_point)[..., None, :], weights[None])
-    return wrap(sums[..., 0, :] + np.asarray(bias, np.int64))
+    return wrap(sums[..., 0, :].astype(np.int64) + np.asarray(bias, np.int64))
 
 
 def max_pool2d(
@@ -105,9 +105,10 @@ def average_pool2d(
     ties_up: bool = False,
 ) -> Int8Array:
     """The mean of what each window has of the image, halves rounded away from zero or up. [N, H, W, C] → [N, OH, OW, C]."""
-    shape = {"size": size, "stride": stride, "padding": padding, "dilation": (1, 1), "pad_value": 0}
-    sums = windows(x.astype(np.int64), **shape).sum(axis=(4, 5))
-    counts = windows(np.ones((1, *x.shape[1:3], 1), np.int64), **shape).sum(axis=(4, 5))
+    sums, counts = (
+        windows(values.astype(np.int64), size, stride=stride, padding=padding, dilation=(1, 1), pad_value=0).sum(axis=(4, 5))
+        for values in (x, np.ones((1, *x.shape[1:3], 1)))
+    )
     away = np.sign(sums) * ((np.abs(sums) + counts // 2) // counts)
     means = (sums + counts // 2) // counts if ties_up else away
     return np.clip(means, low, high).astype(np.int8)

@@ -48,11 +48,11 @@ def verilog(
 
 
 def compile(
-    source: Annotated[Path, typer.Argument(help="A quantized model (.tflite) or graph, or a float network (.npz).")],
+    source: Annotated[Path, typer.Argument(help="A quantized model (.tflite, .onnx) or graph; or a float one (.onnx, .npz).")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Compiled model; by default SOURCE with .weft.")] = None,
     config: Annotated[str, typer.Option(help="What to compile for: PRESET[,field=value…].")] = "small",
     calibration: Annotated[
-        Path | None, typer.Option(help="For a float network: a batch of its inputs (.npy).")
+        Path | None, typer.Option(help="For a float model: a batch of its inputs (.npy).")
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse what the device lacks, in place of running it on the host.")] = False,
 ) -> None:

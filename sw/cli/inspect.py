@@ -24,6 +24,8 @@ def info(model_file: Annotated[Path, typer.Argument(metavar="MODEL", help="Compi
     layout = ", ".join(f"{name} {value}" for name, value in config.layout.items())
     console.print(f"compiled for {layout}")
     where = "resident" if model.resident else f"streamed in {len(model.segments)} segments"
+    if model.tiled:
+        where += f", {model.tiled} layers row by row"
     console.print(
         f"weights {model.weight_words * config.weight_word_bytes:,} of {config.weight_bytes:,} bytes, {where}; "
         f"scratchpad {model.scratchpad_bytes:,} of {config.scratchpad_bytes:,} bytes"
@@ -38,6 +40,12 @@ def info(model_file: Annotated[Path, typer.Argument(metavar="MODEL", help="Compi
             f"{layer.predicted.cycles:,}", f"{layer.memory_bytes:,}",
         )  # fmt: skip
     console.print(table)
+    host = [step for step in model.steps if step.host]
+    if host:
+        kinds = {op.name: type(op).__name__ for op in model.graph.ops}
+        console.print("on the host:")
+        for step in host:
+            console.print(f"  {kinds[step.host]} {step.host!r}{step.reason and f': {step.reason}'}", markup=False)
 
 
 def doctor() -> None:

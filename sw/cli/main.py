@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from weft.cli import build, compare, demo, inspect, run, tune
+from weft.cli import build, compare, demo, inspect, quantize, run, tune
 from weft.errors import WeftError, WeftWarning
 from weft.graph import GraphError
 from weft.network import NetworkError
@@ -26,6 +26,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("verilog")(build.verilog)
 app.command("compile")(build.compile)
+app.command("quantize")(quantize.quantize)
 app.command("run")(run.run)
 app.command("tune")(tune.tune)
 app.command("compare-pe")(compare.compare_pe)

@@ -1,0 +1,1 @@
+"""Front ends: what other projects' model files become."""

@@ -23,6 +23,8 @@ __all__ = ["Importer", "is_tflite", "load"]
 
 QUANTIZED = {"INT8": 0, "UINT8": 128}
 """Types of codes, and what is subtracted from them."""
+LARGEST_SHAPE = 4096
+"""Values of a constant that is computed with here."""
 PLAIN = {"FLOAT32": "float32", "INT32": "int32", "INT64": "int32"}
 
 
@@ -103,11 +105,12 @@ class Importer:
         if not all(index in self.constants for index in operator.inputs if index >= 0):
             return False
         arguments = [self.constants[index] if index >= 0 else None for index in operator.inputs]
+        small = all(argument is None or argument.size <= LARGEST_SHAPE for argument in arguments)
+        require(small, operator, "its constants are larger than a shape could be")
         try:
             self.constants[output] = np.asarray(folding[operator.kind](operator, *arguments))
         except (ValueError, TypeError, IndexError, ZeroDivisionError, OverflowError) as error:
             raise GraphError(f"{operator}: it cannot be computed from its constants ({error}); convert the model anew") from error
-        require(self.constants[output].size <= 65536, operator, "its constant result is larger than a shape could be")
         return True
 
     def raw(self, operator: RawOperator, place: int) -> RawTensor:

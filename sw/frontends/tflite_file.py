@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import tflite
@@ -17,7 +17,8 @@ __all__ = ["IDENTIFIER", "RawModel", "RawOperator", "RawTensor", "read"]
 IDENTIFIER = b"TFL3"
 """Of a file, in its bytes 4 to 7."""
 
-Item = TypeVar("Item")
+DAMAGED = (struct.error, IndexError, TypeError, ValueError, AttributeError, OverflowError, MemoryError)
+"""What the parser raises for bytes that are no file."""
 
 
 def _names(enumeration: type) -> dict[int, str]:
@@ -66,12 +67,28 @@ class RawOperator:
     def __str__(self) -> str:
         return f"operator {self.index} ({self.custom or self.kind})"
 
-    def options(self, kind: type[Item]) -> Item:
+    def options(self, kind: Callable[[], Any]) -> Any:
         """The options, read as of a kind of the schema."""
         require(self.table is not None, self, "its options are missing; convert the model anew")
         result = kind()
-        result.Init(self.table.Bytes, self.table.Pos)  # type: ignore[attr-defined]
-        return result
+        result.Init(self.table.Bytes, self.table.Pos)
+        return _Options(self, result)
+
+
+class _Options:
+    """A table of the schema, whose fields say which operator is damaged if they are."""
+
+    def __init__(self, operator: RawOperator, table: Any):
+        self._operator, self._table = operator, table
+
+    def __getattr__(self, name: str) -> Callable[[], Any]:
+        def value() -> Any:
+            try:
+                return getattr(self._table, name)()
+            except DAMAGED as error:
+                raise GraphError(f"{self._operator}: its options are damaged ({error}); convert or download the model anew") from error
+
+        return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +99,11 @@ class RawModel:
     operators: Sequence[RawOperator]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+
+
+def _text(name: bytes | None) -> str:
+    """A name as one line."""
+    return "".join(char if char.isprintable() else "?" for char in (name or b"").decode("utf-8", "replace"))
 
 
 def read(data: bytes) -> RawModel:
@@ -97,7 +119,7 @@ def read(data: bytes) -> RawModel:
         return _Reader(data).model()
     except GraphError:
         raise
-    except (struct.error, IndexError, TypeError, ValueError, AttributeError, OverflowError, UnicodeDecodeError) as error:
+    except DAMAGED as error:
         raise GraphError(f"file: it is damaged ({type(error).__name__}: {error}); convert or download the model anew") from error
 
 
@@ -140,7 +162,7 @@ class _Reader:
         if quantization is not None:
             scales = tuple(float(quantization.Scale(i)) for i in range(self._count(quantization.ScaleLength())))
             zero_points = tuple(int(quantization.ZeroPoint(i)) for i in range(self._count(quantization.ZeroPointLength())))
-        label = (tensor.Name() or b"").decode("utf-8", "replace")
+        label = _text(tensor.Name())
         who = f"tensor 't{index}'" + (f" ({label})" if label else "")
         require(tensor.Sparsity() is None, who, "it is sparse; convert the model without sparsity")
         return RawTensor(
@@ -167,7 +189,7 @@ class _Reader:
         kind = KINDS.get(number, f"kind {number}")
         who = f"operator {index} ({kind})"
         return RawOperator(
-            index=index, kind=kind, custom=(code.CustomCode() or b"").decode("utf-8", "replace"),
+            index=index, kind=kind, custom=_text(code.CustomCode()),
             inputs=self._indexes(who, operator.InputsLength(), operator.Inputs, count, -1),
             outputs=self._indexes(who, operator.OutputsLength(), operator.Outputs, count),
             table=operator.BuiltinOptions(),

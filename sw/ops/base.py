@@ -102,7 +102,7 @@ class Tensor:
         )
 
     def __str__(self) -> str:
-        return f"tensor {self.name!r}"
+        return f"tensor {self.name!r}" + (f" ({self.label})" if self.label else "")
 
     @property
     def numbers(self) -> tuple[float, int]:

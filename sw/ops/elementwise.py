@@ -31,6 +31,10 @@ class Arithmetic(Binary):
         self._scaling(max(a.scale, b.scale, a.scale * b.scale) / y.scale)
         return super().infer(tensors)
 
+    def _base(self, tensors: Tensors) -> int:
+        """What the model's own codes have more than those here: real numbers are rounded where those stand."""
+        return 128 if tensors[self.output].unsigned else 0
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Add(Arithmetic):
@@ -41,7 +45,10 @@ class Add(Arithmetic):
 
     def _sum(self, tensors: Tensors, values: Values, sign: int) -> Int8Array:
         numbers = (tensors[name].numbers for name in (*self.inputs, self.output))
-        return golden.add(values[self.a], values[self.b], *numbers, sign=sign, low=self.low, high=self.high, rounding=self.rounding)
+        return golden.add(
+            values[self.a], values[self.b], *numbers, sign=sign, low=self.low, high=self.high, rounding=self.rounding,
+            base=self._base(tensors),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,7 +65,9 @@ class Multiply(Arithmetic):
 
     def execute(self, tensors: Tensors, values: Values) -> Int8Array:
         numbers = (tensors[name].numbers for name in (*self.inputs, self.output))
-        return golden.multiply(values[self.a], values[self.b], *numbers, low=self.low, high=self.high, rounding=self.rounding)
+        return golden.multiply(
+            values[self.a], values[self.b], *numbers, low=self.low, high=self.high, rounding=self.rounding, base=self._base(tensors)
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -57,20 +57,27 @@ class Softmax(Unary):
     """softmax of ``beta · x`` over the last axis; see :func:`weft.sim.golden.softmax`."""
 
     beta: float = 1.0
+    rounding: int = Rounding.DOUBLE
+    """Single: onnxruntime's, see :func:`weft.sim.golden.real_softmax`."""
 
     HOST = True
     NUMBERS = (1 / 256, -128)
-    """Of every result."""
+    """Of every result of double rounding."""
 
     def __post_init__(self) -> None:
         require(np.isfinite(self.beta) and self.beta > 0, self, f"beta must be a finite number above 0, not {self.beta!r}")
 
     def infer(self, tensors: Tensors) -> Shape:
         x, y = tensors[self.input], tensors[self.output]
+        if self.rounding == Rounding.SINGLE:
+            return x.shape
         require(y.numbers == self.NUMBERS, self, f"{y} must have the scale and zero point {self.NUMBERS}, not {y.numbers}")
         return x.shape
 
     def execute(self, tensors: Tensors, values: Values) -> Array:
+        x, y = tensors[self.input], tensors[self.output]
+        if self.rounding == Rounding.SINGLE:
+            return golden.real_softmax(values[self.input], x.scale * self.beta, y.numbers, unsigned=x.unsigned)
         return golden.softmax(values[self.input], tensors[self.input].scale * self.beta)
 
 

@@ -1,0 +1,25 @@
+"""``weft quantize``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from weft.cli.output import console, load_array
+from weft.sources import quantized
+
+__all__ = ["quantize"]
+
+
+def quantize(
+    source: Annotated[Path, typer.Argument(help="A float model (.onnx) or network (.npz).")],
+    calibration: Annotated[Path, typer.Option("--calibration", "-c", help="A batch of its inputs (.npy).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The quantized graph, for weft compile.")],
+) -> None:
+    """Quantizes a float model to int8 by calibration data."""
+    with console.status(f"quantizing {source} …"):
+        graph = quantized(source, load_array(calibration))
+        graph.save(output)
+    console.print(f"{output}: {len(graph.ops)} operators, {sum(graph.macs.values()):,} MACs")

@@ -1,0 +1,145 @@
+"""Depthwise layers as windows that slide over the columns: every channel its own filter, all rows of the tile at work.
+
+The beats walk over the input, ``across`` lines or columns at a time, back and forth within them, then one step on: so the window's other
+values are those of the last beats, and the rows of the tile hold the weights of a beat each. See :class:`~weft.hw.spec.descriptor.Sliding`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weft.hw.spec.config import Config
+from weft.hw.spec.descriptor import PARAMETER_BYTES, ActivationStream, Descriptor, Dim, OutputStream, Sliding, WeightStream
+from weft.kernel import Kernel
+
+__all__ = ["Walk", "descriptors", "fits", "walks", "words"]
+
+
+@dataclass(frozen=True)
+class Walk:
+    """A way over the input. Axes 0 and 1 are rows and columns; ``outer`` is the one of the long steps, the other is walked within them."""
+
+    outer: int
+    results: int
+    """Along the inner axis, in each block."""
+    part: int
+    """Steps of the kernel along the outer axis that the tile holds at a time."""
+
+    def across(self, kernel: Kernel) -> int:
+        """Positions of the input along the inner axis, in each block."""
+        size, stride = _sizes(kernel)[1 - self.outer], _strides(kernel)[1 - self.outer]
+        return (self.results - 1) * stride + size
+
+    def parts(self, kernel: Kernel) -> int:
+        """Parts of the kernel."""
+        return -(-_sizes(kernel)[self.outer] // self.part)
+
+
+def _sizes(kernel: Kernel) -> tuple[int, int]:
+    assert kernel.filters is not None
+    return kernel.filters.shape[1], kernel.filters.shape[2]
+
+
+def _strides(kernel: Kernel) -> tuple[int, int]:
+    return kernel.stride[0], kernel.stride[1] // kernel.depth
+
+
+def fits(kernel: Kernel, config: Config) -> bool:
+    """Whether the kernel's channels are filters of their own, and the device has sliding windows for all columns."""
+    return kernel.filters is not None and config.pe_kind.sliding and config.cols <= config.rows
+
+
+def walks(kernel: Kernel, config: Config) -> Iterator[Walk]:
+    """The ways whose windows the rows of the tile hold."""
+    for outer in (0, 1):
+        size, within = _sizes(kernel)[outer], _sizes(kernel)[1 - outer]
+        for part in range(1, size + 1):
+            for results in range(1, kernel.out[1 - outer] + 1):
+                walk = Walk(outer, results, part)
+                if (part - 1) * walk.across(kernel) + within > config.rows or results > config.positions:
+                    break
+                yield walk
+
+
+def words(kernel: Kernel, config: Config, walk: Walk) -> NDArray[np.int8]:
+    """The weight store's words: [groups of channels, words of a group, cols]."""
+    assert kernel.filters is not None
+    filters = kernel.filters if walk.outer == 0 else kernel.filters.transpose(0, 2, 1)
+    channels, size, within = filters.shape
+    groups, parts, across = -(-channels // config.cols), walk.parts(kernel), walk.across(kernel)
+    rows = np.zeros((groups * config.cols, parts, config.rows), np.int8)
+    for step in range(size):
+        part, place = divmod(step, walk.part)
+        for position in range(within):
+            # The beat that completes a window is the last of it, which row 0 has; row r has the r-th before it.
+            rows[:channels, part, (walk.part - 1 - place) * across + within - 1 - position] = filters[:, step, position]
+    weights = rows.reshape(groups, config.cols, -1).transpose(0, 2, 1)
+    parameters = np.zeros((groups * config.cols, PARAMETER_BYTES), np.uint8)
+    parameters[:channels] = kernel.parameters
+    return np.concatenate([weights, parameters.view(np.int8).reshape(groups, config.cols, -1).transpose(0, 2, 1)], axis=1)
+
+
+def descriptors(
+    kernel: Kernel, config: Config, walk: Walk, *, source: int, target: int, groups: tuple[int, int]
+) -> Iterator[Descriptor]:
+    """Descriptors for ``groups`` = (first, count) of channels; the last block along the inner axis may compute results once more."""
+    inner, total = 1 - walk.outer, kernel.out[walk.outer]
+    most = max(1, config.positions // walk.results)
+    for begin in range(0, total, most):
+        long = (begin, min(most, total - begin))
+        full, rest = divmod(kernel.out[inner], walk.results)
+        yield _descriptor(kernel, config, walk, source, target, groups, long, (0, full))
+        if rest:
+            yield _descriptor(kernel, config, walk, source, target, groups, long, (kernel.out[inner] - walk.results, 1))
+
+
+def _descriptor(
+    kernel: Kernel, config: Config, walk: Walk, source: int, target: int, groups: tuple[int, int],
+    long: tuple[int, int], blocks: tuple[int, int],
+) -> Descriptor:  # fmt: skip
+    """One descriptor: ``long`` = (first result along the outer axis, count), ``blocks`` = (first along the inner one, blocks)."""
+    outer, inner = walk.outer, 1 - walk.outer
+    strides, sizes, across = _strides(kernel), _sizes(kernel), walk.across(kernel)
+    settings = config.pe_kind.settings(kernel.precision)
+
+    def at(axis: int, count: int, byte: int = 0) -> tuple[int, int, int]:
+        """``count`` lines or pixels on, and ``byte`` bytes."""
+        row, x = (count, byte) if axis == 0 else (0, count * kernel.depth + byte)
+        return row, x, row * kernel.width + x
+
+    (first, count), (corner, repeats) = long, blocks
+    offset = [0, 0]
+    offset[outer], offset[inner] = first * strides[outer], corner * strides[inner]
+    row, x = kernel.origin[0] + offset[0], kernel.origin[1] + offset[1] * kernel.depth + groups[0] * config.cols
+    activations = ActivationStream(
+        address=source + row * kernel.width + x, row=row, x=x, height=kernel.height, width=kernel.width, padding=kernel.padding,
+        settings=settings.beats,
+        sliding=Sliding(first_y=walk.part - 1, first_x=sizes[inner] - 1, step_y=strides[outer], step_x=strides[inner]),
+        dims=(
+            Dim(repeats, at(inner, walk.results * strides[inner])),
+            Dim(groups[1], at(1, 0, config.cols)),
+            Dim(1, at(0, 0)),
+            Dim(walk.parts(kernel), at(outer, walk.part)),
+            Dim(1, at(0, 0)),
+            Dim((count - 1) * strides[outer] + walk.part, at(outer, 1)),
+            Dim(across, at(inner, 1)),
+            Dim(1, at(0, 0)),
+            Dim(1, at(0, 0)),
+        ),
+    )  # fmt: skip
+    steps, channel = kernel.steps, groups[0] * config.cols
+    output = OutputStream(
+        address=target + kernel.target + first * steps[outer] + corner * steps[inner] + channel,
+        channels=min(kernel.channels - channel, groups[1] * config.cols), taps=1, zero_point=kernel.zero_point,
+        low=kernel.low, high=kernel.high, rounding=kernel.rounding,
+        dims=(
+            Dim(repeats, (walk.results * steps[inner],)), Dim(groups[1], (config.cols,)),
+            Dim(count, (steps[outer],)), Dim(walk.results, (steps[inner],)),
+        ),
+    )  # fmt: skip
+    weights = WeightStream(base=0, blocks=repeats, groups=groups[1], words=walk.parts(kernel) * config.rows, settings=settings.weights)
+    return Descriptor(weights=weights, activations=activations, output=output)

@@ -1,0 +1,135 @@
+"""The link: its streams keep their contract, whatever comes, and a response's bytes are sent as they were collected."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from types import SimpleNamespace
+from unittest.mock import patch
+
+import pytest
+from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Signal
+
+from prove import Order, any_const, contract, free, prove, stand_in
+from weft.hw.fetch import Fetch
+from weft.hw.link.answer import Answer
+from weft.hw.link.endpoint import Endpoint
+from weft.hw.link.framing import Deframer, Framer
+from weft.hw.link.receiver import Receiver
+from weft.hw.link.uart import BITS, UART
+from weft.hw.spec.config import PRESETS
+from weft.hw.spec.wire import Frame
+
+FRAME_BYTES = 4
+
+
+def framer(m: Module) -> None:
+    """Bytes to the line stay until they are taken."""
+    m.submodules.dut = dut = Framer()
+    free(m, dut)
+    contract(m, dut.o)
+
+
+def answer(m: Module, *, data: bool) -> None:
+    """A body is four bytes of header, the response's, and the status, which alone is ``last`` and ``done``.
+
+    ``data``: the response's bytes are those that were collected.
+    """
+    m.submodules.dut = dut = Answer(frame_bytes=FRAME_BYTES)
+    free(m, dut)
+    contract(m, dut.o)
+    sending, sent, byte = Signal(), Signal(range(FRAME_BYTES + 6)), dut.o.payload
+    # The endpoint sends when a response is complete, and begins no other meanwhile.
+    state = Cat(dut.seq, dut.status)
+    steady = Signal.like(state)
+    m.d.sync += steady.eq(state)
+    with m.If(dut.start):
+        m.d.comb += Assume(~sending & ~dut.clear & ~dut.i.valid)
+        m.d.sync += [sending.eq(1), sent.eq(0)]
+    with m.If(sending):
+        m.d.comb += Assume(~dut.clear & ~dut.i.valid & (state == steady))
+    with m.If(dut.o.valid):
+        m.d.comb += Assert(sending & (byte.last == (sent == Frame.HEADER.size + dut.count)))
+        m.d.comb += Assert(~byte.last | (byte.data == dut.status))
+    m.d.comb += Assert(dut.count < FRAME_BYTES)
+    m.d.comb += Assert(dut.done == (dut.o.valid & dut.o.ready & byte.last))
+    with m.If(dut.o.valid & dut.o.ready):
+        m.d.sync += [sent.eq(sent + 1), sending.eq(~byte.last)]
+    m.d.comb += Cover(dut.done & (dut.count == 2))
+    if data:
+        number, collected = any_const(m, range(FRAME_BYTES), "number"), Signal(8)
+        with m.If(dut.i.valid & (dut.count == number) & ~dut.clear):
+            m.d.sync += collected.eq(dut.i.payload)
+        with m.If(dut.o.valid & (sent == Frame.HEADER.size + number) & (number < dut.count)):
+            m.d.comb += Assert(byte.data == collected)
+
+
+def receiver(m: Module) -> None:
+    """A frame that is there stays, and its header stays the same, until it is released."""
+    m.submodules.dut = dut = Receiver(frame_bytes=FRAME_BYTES)
+    free(m, dut)
+    m.d.comb += Assume(~dut.done | dut.valid)
+    contract(m, SimpleNamespace(valid=dut.valid, ready=dut.done, payload=Cat(dut.type, dut.seq, dut.length)), name="frame")
+
+
+def endpoint(m: Module) -> None:
+    """Bytes to the line, requests to memories and runs stay until they are taken."""
+    m.submodules.dut = dut = Endpoint(PRESETS["tiny"])
+    free(m, dut)
+    for port in (dut.tx, dut.request, dut.run):
+        contract(m, port)
+    # Memories answer what they were asked, any number of cycles later.
+    read, under_way = Signal(), Signal(range(4))
+    m.d.comb += [
+        read.eq(dut.request.valid & dut.request.ready & ~dut.request.payload.write),
+        Assume((under_way != 3) | ~dut.request.ready),
+        Assume((under_way != 0) | ~dut.response.valid),
+    ]
+    m.d.sync += under_way.eq(under_way + read - dut.response.valid)
+
+
+def uart(m: Module) -> None:
+    """A byte sent is received, and nothing else; from the start to the end of the first byte, at an eighth of the clock."""
+    m.submodules.dut = dut = UART(clock_hz=8, baud=1)
+    free(m, dut)
+    m.d.comb += dut.rx.eq(dut.tx)
+    order = Order(m, dut.i, dut.o, capacity=2)
+    m.d.comb += Cover(order.found)
+
+
+def test_framer():
+    prove(framer)
+
+
+def test_answer():
+    with patch("weft.hw.link.answer.Fetch", stand_in(Fetch)):
+        prove(lambda m: answer(m, data=False))
+
+
+@pytest.mark.prove
+def test_answer_bytes():
+    """From the start to the end of a response of three bytes that waits for a few cycles."""
+    prove(lambda m: answer(m, data=True), depth=24, cover=16)
+
+
+def test_receiver():
+    """Whatever the deframer says: that spares the proof the CRC."""
+    with patch("weft.hw.link.receiver.Deframer", stand_in(Deframer)):
+        prove(receiver)
+
+
+def test_endpoint():
+    """Whatever the receiver says. Lengths have 3 bits, since a proof by bits cannot count to 65,535."""
+    with ExitStack() as stack:
+        for name, value in (
+            ("endpoint.Receiver", stand_in(Receiver)),
+            ("endpoint.Fetch", stand_in(Fetch)),
+            ("answer.Fetch", stand_in(Fetch)),
+            ("endpoint.LENGTH_BITS", 3),
+        ):
+            stack.enter_context(patch(f"weft.hw.link.{name}", value))
+        prove(endpoint)
+
+
+@pytest.mark.prove
+def test_uart():
+    prove(uart, depth=8 * BITS + 16, cover=8 * BITS + 16)

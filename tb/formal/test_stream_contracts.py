@@ -1,0 +1,106 @@
+"""Components that pass items on: what is offered stays until it is taken, and nothing is lost, repeated or made up."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+from amaranth.hdl import Assert, Assume, Cover, Module, Signal
+from amaranth.lib import data
+
+from prove import Order, contract, free, prove
+from weft.hw.fetch import Fetch
+from weft.hw.pe.bitserial import PlaneFeeder
+from weft.hw.pe.contract import Feeder, Loader
+from weft.hw.slice import RegisterSlice
+from weft.hw.tile import Tile
+
+TAG = data.StructLayout({"tag": 1})
+
+
+def register_slice(m: Module) -> None:
+    """Items come out in order, a cycle later."""
+    m.submodules.dut = dut = RegisterSlice(8)
+    free(m, dut)
+    contract(m, dut.o)
+    order = Order(m, dut.i, dut.o, capacity=2, latency=1)
+    m.d.comb += Cover(order.found)
+
+
+def fetch(m: Module) -> None:
+    """Answers come in the order of their requests, ``latency + 3`` cycles later. The memory answers with the address, of one bit.
+
+    A wider one is moved in the same way; the memory's latency is a number of registers.
+    """
+    m.submodules.dut = dut = Fetch(address=1, data_shape=1, tag=data.StructLayout({}), latency=1)
+    free(m, dut)
+    answer = Signal()
+    m.d.sync += answer.eq(dut.address)
+    m.d.comb += dut.data.eq(answer)
+    contract(m, dut.o)
+    order = Order(m, dut.i, dut.o, capacity=dut.depth, latency=dut.latency + 3)
+    m.d.comb += Cover(order.found)
+
+
+def feeder(m: Module) -> None:
+    """Wires."""
+    m.submodules.dut = dut = Feeder(rows=2, tag=TAG)
+    free(m, dut)
+    contract(m, dut.o)
+    beat, wave = dut.i.payload, dut.o.payload
+    m.d.comb += Assert((dut.o.valid == dut.i.valid) & (dut.i.ready == dut.o.ready))
+    m.d.comb += Assert((wave.activations == beat.data) & (wave.swap == beat.swap) & (wave.tag == beat.tag))
+    m.d.comb += Assert(wave.first & wave.last)
+
+
+def loader(m: Module) -> None:
+    """Wires."""
+    m.submodules.dut = dut = Loader(cols=2)
+    free(m, dut)
+    contract(m, dut.o)
+    m.d.comb += Assert((dut.o.valid == dut.i.valid) & (dut.i.ready == dut.o.ready))
+    m.d.comb += Assert((dut.o.payload.weights == dut.i.payload.word) & dut.o.payload.last)
+
+
+def plane_feeder(m: Module) -> None:
+    """A beat becomes as many waves as it has bits, the highest first, and the next one follows without a pause."""
+    m.submodules.dut = dut = PlaneFeeder(rows=2, tag=TAG)
+    free(m, dut)
+    contract(m, dut.o)
+    bits, wave = dut.i.payload.settings[:4], dut.o.payload
+    m.d.comb += Assume((bits >= 1) & (bits <= 8))
+    beat, left, first = Signal(dut.i.payload.shape()), Signal(range(9)), Signal()
+    m.d.comb += Assert(dut.o.valid == (left != 0))
+    m.d.comb += Assert(dut.i.ready == ((left == 0) | (dut.o.ready & (left == 1))))
+    with m.If(dut.o.valid):
+        for row, value in enumerate(beat.data):
+            m.d.comb += Assert(wave.activations[row] == (value.as_unsigned() << 1).bit_select(left, 1))
+        m.d.comb += Assert((wave.first == first) & (wave.last == (left == 1)))
+        m.d.comb += Assert((wave.swap == (first & beat.swap)) & (wave.tag == beat.tag))
+        with m.If(dut.o.ready):
+            m.d.sync += [left.eq(left - 1), first.eq(0)]
+    with m.If(dut.i.valid & dut.i.ready):
+        m.d.sync += [beat.eq(dut.i.payload), left.eq(bits), first.eq(1)]
+    m.d.comb += Cover((left == 1) & (beat.settings[:4] == 8) & dut.i.valid & dut.i.ready)
+
+
+def tile(m: Module, *, pe: str) -> None:
+    """Each beat's tag comes out once, in order, however weights and beats come. Of the bit-serial kind: beats of one and two bits."""
+    m.submodules.dut = dut = Tile(rows=1, cols=1, pe=pe, position_bits=1)
+    free(m, dut)
+    if pe == "bitserial":
+        bits = dut.i.payload.settings[:4]
+        m.d.comb += Assume((bits >= 1) & (bits <= 2))
+    order = Order(m, dut.i, dut.o, capacity=dut.latency + 2, expected=dut.i.payload.tag, actual=dut.o.payload.tag)
+    m.d.comb += Cover(order.found)
+
+
+@pytest.mark.parametrize("build, cycles", [(register_slice, 5), (feeder, 0), (loader, 0), (plane_feeder, 12)])
+def test_stream(build, cycles):
+    prove(build, cover=cycles)
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("build, cycles", [(fetch, 10), (partial(tile, pe="mac"), 20), (partial(tile, pe="bitserial"), 20)])
+def test_slow_stream(build, cycles):
+    prove(build, cover=cycles)
