@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weft.compiler import compile
+from weft.device import Device
 from weft.device import open as open_device
 from weft.errors import CompileError
 from weft.graph import Graph, run
 from weft.hw.spec.config import PRESETS, Config
 from weft.hw.spec.pe import PE_KINDS, Encoding, TermBudget
+from weft.model import Model
 from weft.tune import term_pairs, with_terms
 
 __all__ = ["BUDGETS", "Accuracy", "Measurement", "accuracies", "measure"]
@@ -102,13 +104,12 @@ def accuracies(graph: Graph, x: NDArray[np.int8], labels: NDArray[np.int64], *, 
         for budget in BUDGETS:
             reduced = with_terms(graph, {op.name: budget for op in graph.ops})
             answers = run(reduced, x)[graph.outputs[0]].argmax(axis=1)
-            loaded = device.load(compile(reduced, config))
-            loaded.run(x[:1])
+            cycles = _simulated(device, compile(reduced, config), x)
             yield Accuracy(
                 budget=budget,
                 accuracy=float((answers == labels).mean()),
                 pairs=term_pairs(reduced),
-                cycles=loaded.profile.cycles,
+                cycles=cycles,
             )
 
 
@@ -142,15 +143,21 @@ def _measured(graph: Graph, x: NDArray[np.int8], part: str, pe: str, config: Con
     model = compile(graph, config)
     if simulate:
         with open_device(_device(config)) as device:
-            loaded = device.load(model)
-            loaded.run(x[:1])
-            cycles = loaded.profile.cycles
+            cycles = _simulated(device, model, x)
     else:
         cycles = sum(layer.predicted.cycles for layer in model.layers)
     return Measurement(
         part=part, pe=pe, rows=config.rows, cols=config.cols, luts=cells.luts, registers=cells.registers, multipliers=cells.multipliers,
         clock_mhz=report.clock_mhz, cycles=cycles, simulated=simulate,
     )  # fmt: skip
+
+
+def _simulated(device: Device, model: Model, x: NDArray[np.int8]) -> int:
+    """Cycles of the first item, by the device's counters."""
+    loaded = device.load(model)
+    loaded.run(x[:1])
+    assert loaded.profile is not None
+    return loaded.profile.cycles
 
 
 def _tile(config: Config):  # type: ignore[no-untyped-def]

@@ -93,7 +93,7 @@ def depthwise_conv2d(op: DepthwiseConv2D, x: Tensor, y: Tensor, config: Config) 
         kernel = conv2d(Conv2D(**{**_fields(op), "weights": dense}), x, y, config)  # type: ignore[arg-type]
         if each > 1 or op.dilation != (1, 1) or op.weights.dtype == np.int16:
             return kernel
-        return dataclasses.replace(kernel, filters=op.weights[..., 0], depth=channels)
+        return dataclasses.replace(kernel, filters=_bytes(op.weights)[0][..., 0], depth=channels)
     (top, _), (left, _) = op.padding
     return diagonal(
         _bytes(op.weights)[0][..., 0], (height, columns, channels), (y.shape[1], y.shape[2]), config, outputs=each, stride=op.stride,
