@@ -14,7 +14,7 @@ MAX_WIDTH = 16
 class BitSerialMultiplier(wiring.Component):
     """``a · b`` by shifting and adding, one bit of ``b`` per cycle, least significant first.
 
-    Latency ``b_bits`` cycles; one product every ``b_bits + 1`` cycles. One adder of ``a_bits + 2`` bits; the low half of the product
+    Latency ``b_bits + 1`` cycles, and one product in as many. One adder of ``a_bits + 2`` bits; the low half of the product
     moves into the register that ``b`` moves out of.
 
     Parameters

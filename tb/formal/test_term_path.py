@@ -108,11 +108,14 @@ def term_feeder(m: Module, *, digits: bool) -> None:
     free(m, dut)
     contract(m, dut.o)
     terms, slots, naf = fields(TERM_BEATS, dut.i.payload.settings, "terms", "slots", "naf")
-    m.d.comb += Assume((terms >= 1) & (terms <= 8) & (slots >= 1) & (slots <= TERM_SLOTS))
+    most_terms, most_slots = (8, TERM_SLOTS) if digits else (3, 3)
+    m.d.comb += Assume((terms >= 1) & (terms <= most_terms) & (slots >= 1) & (slots <= most_slots))
     wave = dut.o.payload
     ends = SimpleNamespace(valid=dut.o.valid & wave.last, ready=dut.o.ready)
     meta = Cat(terms, slots, dut.i.payload.swap, dut.i.payload.tag)
     order = Order(m, dut.i, ends, capacity=2, expected=meta, compare=False)
+    if digits:
+        m.d.comb += Assume(dut.i.valid & dut.o.ready)
     digit = Digit(m)
     loads = digit.load(m, Array(dut.i.payload.data[k] for k in range(TERM_GROUP))[digit.index], naf)
     slice_, slot = Signal(4), Signal(6)
@@ -145,7 +148,9 @@ def term_loader(m: Module, *, digits: bool) -> None:
     slot = dut.o.payload
     settings = dut.i.payload.settings
     terms, log2_group, naf = fields(TERM_WEIGHTS, settings, "terms", "log2_group", "naf")
-    m.d.comb += Assume((terms >= 1) & (((terms << 3) >> log2_group) <= TERM_SLOTS))
+    m.d.comb += Assume((terms >= 1) & (((terms << 3) >> log2_group) <= (TERM_SLOTS if digits else 8)))
+    if digits:
+        m.d.comb += Assume(dut.i.valid & dut.o.ready)
     before, number = Signal.like(settings), Signal(3)
     digit, there, negative = Digit(m), Signal(), Signal()
     with m.If(dut.i.valid & dut.i.ready):
