@@ -205,7 +205,7 @@ def test_term_budgets(device, budget):
     check(device, graph, x)
 
 
-@pytest.mark.parametrize(("compiled_for", "runs_on"), [("tiny", "tiny,pe=balanced"), ("tiny,pe=bitserial", "tiny")])
+@pytest.mark.parametrize(("compiled_for", "runs_on"), [("tiny", "tiny,pe=interleaved"), ("tiny,pe=bitserial", "tiny")])
 def test_model_runs_on_other_elements(compiled_for, runs_on):
     """A compiled model is tied to what shapes its layout, not to the kind of PE."""
     rng = np.random.default_rng(11)
@@ -258,7 +258,7 @@ def test_sliding_windows_need_elements_that_have_them():
 def test_narrow_weights():
     """A float network gets weights as wide as the device's PEs hold, and a graph with wider ones is refused."""
     rng = np.random.default_rng(12)
-    name = "tiny,pe=bitserial,weight_bits=3"
+    name = "tiny,pe=balanced,weight_bits=3"
     config, network = parse_config(name), load_network()
     x = rng.random((2, *network.input_shape), np.float32)
     model = weft.compile(network, config, calibration=x)
