@@ -24,9 +24,13 @@ def main() -> None:
         for path in map(Path, paths):
             model = weft.compile(path, config)
             source = model.graph.tensors[model.graph.inputs[0]]
-            x = source.from_own(np.random.default_rng(0).integers(-128, 128, (1, *source.shape[1:])).astype(np.int8))
+            random = np.random.default_rng(0)
+            if source.dtype == "float32":
+                x = random.normal(size=(1, *source.shape[1:])).astype(np.float32)
+            else:
+                x = random.integers(-128, 128, (1, *source.shape[1:])).astype(np.int8)
             loaded = device.load(model)
-            _, layers = loaded.run(x, layers=True)
+            _, layers = loaded.run(source.to_own(x), layers=True)
             expected = run(model.graph, x, layers=True)
             equal = all(np.array_equal(value, model.graph.tensors[name].to_own(expected[name])) for name, value in layers.items())
             profile = loaded.profile
