@@ -250,20 +250,24 @@ class ActivationUnit(wiring.Component):
                     m.d.sync += before.eq(Cat(before, fetch.o.payload.data)[8 * self.lanes :])
 
     def _kept(self, m: Module, item: data.View, sliding: data.View, *, advance: Signal) -> Value:
-        """Whether an item's sum counts: each of the two counters counts down to the next value that does."""
-        left = {}
+        """Whether an item's sum counts: each of the two counters counts down to the next value that does, and knows in advance when."""
+        keeps = []
         for name, dim in (("y", Y_DIM), ("x", X_DIM)):
             first, step = sliding[f"first_{name}"], sliding[f"step_{name}"]
-            before, left[name] = Signal(8, name=f"left_{name}_before"), Signal(8, name=f"left_{name}")
+            # What is left if the counter stays, and if it goes on.
+            left, stay, on = Signal(8, name=f"left_{name}"), Signal(8, name=f"stay_{name}"), Signal(8, name=f"on_{name}")
+            keep, stay_keep, on_keep = Signal(name=f"keep_{name}"), Signal(name=f"stay_keep_{name}"), Signal(name=f"on_keep_{name}")
             with m.If(item.enter < dim):
-                m.d.comb += left[name].eq(first)
+                m.d.comb += [left.eq(first), keep.eq(first == 0)]
             with m.Elif(item.enter == dim):
-                m.d.comb += left[name].eq(Mux(before == 0, step, before) - 1)
+                m.d.comb += [left.eq(on), keep.eq(on_keep)]
             with m.Else():
-                m.d.comb += left[name].eq(before)
+                m.d.comb += [left.eq(stay), keep.eq(stay_keep)]
             with m.If(advance):
-                m.d.sync += before.eq(left[name])
-        return (sliding.step_y == 0) | ((left["y"] == 0) & (left["x"] == 0))
+                m.d.sync += [stay.eq(left), stay_keep.eq(keep)]
+                m.d.sync += [on.eq(Mux(keep, step, left) - 1), on_keep.eq(Mux(keep, step == 1, left == 1))]
+            keeps.append(keep)
+        return (sliding.step_y == 0) | (keeps[0] & keeps[1])
 
     def _load(
         self, m: Module, nest: Nest, padding: Padding, settings: Signal, sliding: data.View, *, idle: Signal
