@@ -1,4 +1,4 @@
-"""Terms: the encoder, the selector of a group's largest terms, the PE."""
+"""Terms on their way to the PEs: the encoder, and what gives a number's or a group's largest terms first."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import partial
 from types import SimpleNamespace
 
 import pytest
-from amaranth.hdl import Array, Assert, Assume, Cat, Cover, Module, Signal, Value
+from amaranth.hdl import Array, Assert, Assume, Cat, Cover, Module, Mux, Signal, Value
 from amaranth.lib import data
 
 from prove import Order, any_const, any_seq, contract, free, prove
@@ -48,14 +48,15 @@ class Digit:
         self.there, self.negative, self.given = Signal(name="there"), Signal(name="negative"), Signal(name="given")
         m.submodules.reference = self.encoder = TermEncoder()
 
-    def load(self, m: Module, number: Value, naf: Value) -> list:
-        """Statements that take the digit from a number."""
+    def of(self, m: Module, number: Value, naf: Value) -> tuple[Value, Value]:
+        """Whether the digit is there, and negative, in a number."""
         m.d.comb += [self.encoder.i.eq(number), self.encoder.naf.eq(naf)]
-        place = self.exponent
-        return [
-            self.there.eq((self.encoder.positive | self.encoder.negative).bit_select(place, 1)),
-            self.negative.eq(self.encoder.negative.bit_select(place, 1)),
-        ]
+        negative = self.encoder.negative.bit_select(self.exponent, 1)
+        return self.encoder.positive.bit_select(self.exponent, 1) | negative, negative
+
+    def take(self, there: Value, negative: Value) -> list[object]:
+        """Statements that begin to follow it."""
+        return [self.there.eq(there), self.negative.eq(negative), self.given.eq(0)]
 
     def check(self, m: Module, term: Value, index: Value, *, taken: Value, group: Value | bool = True) -> None:
         """``term`` is given now, ``index`` being the number that it is of; ``group``: the digit's number is among those that give now."""
@@ -87,7 +88,7 @@ def selector(m: Module) -> None:
         Assume((age == 0) | (dut.mask == mask)),
     ]
     with m.If(dut.load):
-        m.d.sync += [loaded.eq(1), *digit.load(m, Array(dut.words[k] for k in range(TERM_GROUP))[digit.index], dut.naf)]
+        m.d.sync += [loaded.eq(1), *digit.take(*digit.of(m, Array(dut.words)[digit.index], dut.naf))]
     with m.If(dut.begin):
         m.d.sync += [age.eq(1), digit.given.eq(0)]
     with m.Elif((age == 1) | (age == 2) | ((age == 3) & end)):
@@ -103,11 +104,15 @@ def fields(layout: TermFields, settings: Value, *names: str) -> list[Value]:
 
 
 def term_feeder(m: Module, *, digits: bool) -> None:
-    """A beat's waves: for each of its slices every slot; with ``digits`` also an activation's largest terms, one a slice."""
+    """A beat's waves: for each of its slices every slot, with the marks that belong there.
+
+    ``digits``: an activation's largest terms, one a slice. For that, beats come and waves go without a pause: the rest is proven with them.
+    """
     m.submodules.dut = dut = TermFeeder(rows=1, tag=TAG)
     free(m, dut)
     contract(m, dut.o)
     terms, slots, naf = fields(TERM_BEATS, dut.i.payload.settings, "terms", "slots", "naf")
+    # Counters of many bits are beyond a proof for all time.
     most_terms, most_slots = (8, TERM_SLOTS) if digits else (3, 3)
     m.d.comb += Assume((terms >= 1) & (terms <= most_terms) & (slots >= 1) & (slots <= most_slots))
     wave = dut.o.payload
@@ -117,10 +122,10 @@ def term_feeder(m: Module, *, digits: bool) -> None:
     if digits:
         m.d.comb += Assume(dut.i.valid & dut.o.ready)
     digit = Digit(m)
-    loads = digit.load(m, Array(dut.i.payload.data[k] for k in range(TERM_GROUP))[digit.index], naf)
+    found = digit.of(m, Array(dut.i.payload.data)[digit.index], naf)
     slice_, slot = Signal(4), Signal(6)
     with m.If(order.starts):
-        m.d.sync += [*loads, digit.given.eq(0)]
+        m.d.sync += digit.take(*found)
     item_terms, item_slots, item_swap, item_tag = order.item[:4], order.item[4:10], order.item[10], order.item[11:]
     with m.If(dut.o.valid & order.here):
         first = (slice_ == 0) & (slot == 0)
@@ -141,7 +146,7 @@ def term_feeder(m: Module, *, digits: bool) -> None:
 
 
 def term_loader(m: Module, *, digits: bool) -> None:
-    """A row's slots, of each group as many as it has terms; with ``digits`` also that they are its largest."""
+    """A row's slots, of each group as many as its budget. ``digits``: they are its largest terms; without a pause, as for the feeder."""
     m.submodules.dut = dut = TermLoader(cols=1)
     free(m, dut)
     contract(m, dut.o)
@@ -151,21 +156,18 @@ def term_loader(m: Module, *, digits: bool) -> None:
     m.d.comb += Assume((terms >= 1) & (((terms << 3) >> log2_group) <= (TERM_SLOTS if digits else 8)))
     if digits:
         m.d.comb += Assume(dut.i.valid & dut.o.ready)
-    before, number = Signal.like(settings), Signal(3)
-    digit, there, negative = Digit(m), Signal(), Signal()
+    # A row is eight words; the digit is in one of them.
+    before, number, held = Signal.like(settings), Signal(range(TERM_GROUP)), Signal(2)
+    digit = Digit(m)
+    found = Mux(number == digit.index, Cat(digit.of(m, dut.i.payload.word[0], naf)), held)
     with m.If(dut.i.valid & dut.i.ready):
-        m.d.sync += [number.eq(number + 1), before.eq(settings)]
+        m.d.sync += [number.eq(number + 1), before.eq(settings), held.eq(found)]
         m.d.comb += Assume((number == 0) | (settings == before))
-        loads = digit.load(m, dut.i.payload.word[0], naf)
-        with m.If(number == digit.index):
-            m.d.sync += [there.eq(loads[0].rhs), negative.eq(loads[1].rhs)]
-    whole = SimpleNamespace(valid=dut.i.valid & (number == 7), ready=dut.i.ready)
+    whole = SimpleNamespace(valid=dut.i.valid & (number == TERM_GROUP - 1), ready=dut.i.ready)
     ends = SimpleNamespace(valid=dut.o.valid & slot.last, ready=dut.o.ready)
     order = Order(m, whole, ends, capacity=2, expected=Cat(terms, log2_group), compare=False)
     with m.If(order.starts):
-        m.d.sync += [digit.there.eq(there), digit.negative.eq(negative), digit.given.eq(0)]
-        with m.If(digit.index == 7):
-            m.d.sync += loads
+        m.d.sync += digit.take(*found)
     item_terms, item_log2 = order.item[:6], order.item[6:]
     count, place, group = Signal(6), Signal(6), Signal(4)
     with m.If(dut.o.valid & order.here):
@@ -187,11 +189,12 @@ def test_selector():
 
 @pytest.mark.prove
 @pytest.mark.parametrize("build", [term_feeder, term_loader])
-def test_term_edges(build):
+def test_schedule(build):
     prove(partial(build, digits=False), cover=24)
 
 
 @pytest.mark.prove
 @pytest.mark.parametrize("build, cycles", [(term_feeder, 14), (term_loader, 24)])
-def test_terms_at_the_edges(build, cycles):
+def test_contents(build, cycles):
+    """Of the first beat, up to eight slices; of the first row, up to ten slots."""
     prove(partial(build, digits=True), depth=cycles, cover=cycles)
