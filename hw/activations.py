@@ -101,7 +101,7 @@ class ActivationUnit(wiring.Component):
 
     Takes the words of the descriptor's activation section, waits for ``go``, then gives one beat per cycle, as long as the tile
     takes them and the half of the accumulators that they go to is free. The first beat is out
-    ``7 + group + read_latency`` cycles after ``go``.
+    ``8 + group + read_latency`` cycles after ``go``.
 
     Parameters
     ----------
@@ -171,20 +171,20 @@ class ActivationUnit(wiring.Component):
         self._load(m, nest, padding, settings, sliding, idle=fetch.empty)
 
         # A half of the accumulators is taken with its first beat and comes back with `drained`.
-        free, none_free = Signal(range(3), init=2), Signal()
+        free, none_free, returned = Signal(range(3), init=2), Signal(), Signal()
         following = Signal.like(free)
         item = nest.o.payload
         opens, fired = item.entry.opens, Signal()
         line = self._lines(m, fired)
         m.d.comb += [
-            following.eq(free + self.drained - (fired & opens & line.first)),
+            following.eq(free + returned - (fired & opens & line.first)),
             self.starved.eq(nest.o.valid & opens & line.first & none_free),
             fetch.i.valid.eq(nest.o.valid & ~self.starved),
             nest.o.ready.eq(fetch.i.ready & ~self.starved & line.last),
             fired.eq(fetch.i.valid & fetch.i.ready),
             self.reading.eq(fetch.reading),
         ]
-        m.d.sync += [free.eq(following), none_free.eq(following == 0)]
+        m.d.sync += [returned.eq(self.drained), free.eq(following), none_free.eq(following == 0)]
 
         position, reducing = Signal(self.position_bits), Signal()
         swap = item.entry.swap

@@ -8,6 +8,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from weft.hw.slice import RegisterSlice
+
 __all__ = ["Nest"]
 
 COUNT_BITS = 16
@@ -17,7 +19,7 @@ class Nest(wiring.Component):
     """Walks a nest of counters, innermost fastest, and adds up affine coordinates on the way.
 
     Coordinates start at ``origin`` and change by the step of the counter that advances (see
-    :func:`weft.hw.spec.descriptor.steps`), modulo their width. One item per cycle, full back-pressure; the first comes 3 cycles
+    :func:`weft.hw.spec.descriptor.steps`), modulo their width. One item per cycle, full back-pressure; the first comes 4 cycles
     after ``start``.
 
     Parameters
@@ -57,19 +59,13 @@ class Nest(wiring.Component):
         super().__init__(
             {
                 "dim": In(
-                    stream.Signature(
-                        data.StructLayout({"index": index, "count": COUNT_BITS, "steps": self.point}), always_ready=True
-                    )
+                    stream.Signature(data.StructLayout({"index": index, "count": COUNT_BITS, "steps": self.point}), always_ready=True)
                 ),
                 "origin": In(self.point),
                 "start": In(1),
                 "busy": Out(1),
                 "o": Out(
-                    stream.Signature(
-                        data.StructLayout(
-                            {"at": self.point, "enter": index, "leave": index, "last": 1, "entry": self.entry}
-                        )
-                    )
+                    stream.Signature(data.StructLayout({"at": self.point, "enter": index, "leave": index, "last": 1, "entry": self.entry}))
                 ),
             }
         )
@@ -81,9 +77,38 @@ class Nest(wiring.Component):
         write, read = steps.write_port(), steps.read_port(domain="comb")
         m.d.comb += [write.addr.eq(setting.index), write.data.eq(setting.steps), write.en.eq(self.dim.valid)]
 
-        enable = Signal()
-        m.d.comb += enable.eq(~self.o.valid | self.o.ready)
+        moves, running = self._counters(m)
+        stage, valid, step, enable = Signal(moves.o.payload.shape()), Signal(), Signal(self.point), Signal()
+        m.d.comb += [
+            enable.eq(~self.o.valid | self.o.ready),
+            moves.o.ready.eq(enable),
+            read.addr.eq(moves.o.payload.enter),
+            self.busy.eq(running | moves.o.valid | valid | self.o.valid),
+        ]
+        with m.If(enable):
+            m.d.sync += [
+                valid.eq(moves.o.valid),
+                stage.eq(moves.o.payload),
+                step.eq(read.data),
+                self.o.valid.eq(valid),
+                self.o.payload.enter.eq(stage.enter),
+                self.o.payload.leave.eq(stage.leave),
+                self.o.payload.last.eq(stage.last),
+            ]
+            for name, level in self.entries.items():
+                m.d.sync += self.o.payload.entry[name].eq(stage.enter <= level)
+            with m.If(valid):
+                for name in self.point.members:
+                    here = self.o.payload.at[name]
+                    with m.If(stage.first):
+                        m.d.sync += here.eq(self.origin[name])
+                    with m.Else():
+                        m.d.sync += here.eq(here + step[name])
+        return m
 
+    def _counters(self, m: Module) -> tuple[RegisterSlice, Signal]:
+        """The counters' moves, and whether there are more. They go at their own pace: whether an item is taken comes too late for them."""
+        setting = self.dim.payload
         # Counters run down and say one cycle ahead whether they are at zero, so that a step is a choice between flags.
         running, first = Signal(), Signal()
         enter, leave, last = Signal.like(setting.index), Signal.like(setting.index), Signal()
@@ -94,11 +119,23 @@ class Nest(wiring.Component):
         for d in range(self.dims):
             with m.If(more[d]):
                 m.d.comb += leave.eq(d)
-        with m.If(enable & running):
+        m.submodules.moves = moves = RegisterSlice(
+            data.StructLayout({"first": 1, "enter": enter.shape(), "leave": leave.shape(), "last": 1})
+        )
+        go, move = Signal(), moves.i.payload
+        m.d.comb += [
+            moves.i.valid.eq(running),
+            go.eq(running & moves.i.ready),
+            move.first.eq(first),
+            move.enter.eq(enter),
+            move.leave.eq(leave),
+            move.last.eq(last),
+        ]
+        with m.If(go):
             m.d.sync += [enter.eq(leave), first.eq(0), running.eq(~last)]
         for d in range(self.dims):
             # A counter moves when all within it are at zero: on, or back to its limit.
-            with m.If(enable & running & ~more[d + 1 :].any()):
+            with m.If(go & ~more[d + 1 :].any()):
                 m.d.sync += [
                     counts[d].eq(Mux(more[d], counts[d] - 1, limits[d])),
                     more[d].eq(Mux(more[d], counts[d] != 1, many[d])),
@@ -112,30 +149,4 @@ class Nest(wiring.Component):
                 more.bit_select(setting.index, 1).eq(setting.count != 1),
                 many.bit_select(setting.index, 1).eq(setting.count != 1),
             ]
-
-        stage = Signal(data.StructLayout({"valid": 1, "first": 1, "enter": enter.shape(), "leave": leave.shape(), "last": 1}))
-        step = Signal(self.point)
-        m.d.comb += [read.addr.eq(enter), self.busy.eq(running | stage.valid | self.o.valid)]
-        with m.If(enable):
-            m.d.sync += [
-                stage.valid.eq(running),
-                stage.first.eq(first),
-                stage.enter.eq(enter),
-                stage.leave.eq(leave),
-                stage.last.eq(last),
-                step.eq(read.data),
-                self.o.valid.eq(stage.valid),
-                self.o.payload.enter.eq(stage.enter),
-                self.o.payload.leave.eq(stage.leave),
-                self.o.payload.last.eq(stage.last),
-            ]
-            for name, level in self.entries.items():
-                m.d.sync += self.o.payload.entry[name].eq(stage.enter <= level)
-            with m.If(stage.valid):
-                for name in self.point.members:
-                    here = self.o.payload.at[name]
-                    with m.If(stage.first):
-                        m.d.sync += here.eq(self.origin[name])
-                    with m.Else():
-                        m.d.sync += here.eq(here + step[name])
-        return m
+        return moves, running

@@ -114,11 +114,13 @@ class OutputUnit(wiring.Component):
         group_left, left, offset = Signal(16), Signal(16), Signal(range(self.cols + self.lanes))
         window, position, tap = Signal(self.position_bits), Signal(self.position_bits), Signal(16)
         lane_group = Signal(range(max(2, -(-self.cols // self.lanes))))
-        open_now, last_tap, last_lanes, advance = Signal(), Signal(), Signal(), Signal()
+        open_now, advance = Signal(), Signal()
+        # Known a cycle ahead: they hold the nest back.
+        last_tap, last_lanes, one_tap, one_lane_group = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             open_now.eq(nest.o.valid & ~opened & self.full & self.parameters_full & ~opening.any()),
-            last_tap.eq(tap == 1),
-            last_lanes.eq((left <= self.lanes) | (offset >= self.cols - self.lanes)),
+            one_tap.eq(taps == 1),
+            one_lane_group.eq((group_left <= self.lanes) | (self.cols <= self.lanes)),
             advance.eq(opened & nest.o.valid),
             nest.o.ready.eq(opened & last_tap & last_lanes),
             self.position.eq(position),
@@ -130,15 +132,16 @@ class OutputUnit(wiring.Component):
             m.d.sync += group_left.eq(channels)
         with m.If(open_now):
             m.d.sync += [opened.eq(1), left.eq(group_left), position.eq(0), window.eq(0), offset.eq(0), lane_group.eq(0)]
-            m.d.sync += tap.eq(taps)
+            m.d.sync += [tap.eq(taps), last_tap.eq(one_tap), last_lanes.eq(one_lane_group)]
         with m.If(advance):
-            m.d.sync += [position.eq(position + 1), tap.eq(tap - 1)]
+            m.d.sync += [position.eq(position + 1), tap.eq(tap - 1), last_tap.eq(tap == 2)]
             with m.If(last_tap):
-                m.d.sync += [position.eq(window), tap.eq(taps)]
+                m.d.sync += [position.eq(window), tap.eq(taps), last_tap.eq(one_tap)]
                 m.d.sync += [left.eq(left - self.lanes), offset.eq(offset + self.lanes), lane_group.eq(lane_group + 1)]
+                m.d.sync += last_lanes.eq((left <= 2 * self.lanes) | (offset >= self.cols - 2 * self.lanes))
                 with m.If(last_lanes):
                     m.d.sync += [position.eq(position + 1), window.eq(position + 1)]
-                    m.d.sync += [left.eq(group_left), offset.eq(0), lane_group.eq(0)]
+                    m.d.sync += [left.eq(group_left), offset.eq(0), lane_group.eq(0), last_lanes.eq(one_lane_group)]
                     with m.If(item.leave <= CHANNELS_DIM):
                         m.d.comb += self.drained.eq(1)
                         m.d.sync += opened.eq(0)

@@ -22,11 +22,11 @@ class Timing:
         """Words of a descriptor after its last section."""
         self.weight_latency = 8 + kind.load
         """From the weight section's last word to the first weight word at the tile."""
-        self.activation_latency = 5 + config.group + kind.feed + self.scratchpad_read
+        self.activation_latency = 6 + config.group + kind.feed + self.scratchpad_read
         """From the output section's last word to the first beat at the tile."""
-        self.release_to_beat = 5 + config.group + kind.feed + self.scratchpad_read
+        self.release_to_beat = 6 + config.group + kind.feed + self.scratchpad_read
         """From the last sum of a half read to the first beat for it at the tile."""
-        self.release_to_free = 2
+        self.release_to_free = 3
         """From the last sum of a half read to the activation unit's knowing that it is free."""
         self.beat_to_full = config.rows + kind.latency + kind.foot + config.cols + 3
         """From a half's last beat to the output unit's opening it."""
