@@ -8,6 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from weft.hw.delay import delayed
 from weft.hw.tile import tag_shape
 
 __all__ = ["Accumulators"]
@@ -58,9 +59,7 @@ class Accumulators(wiring.Component):
             {
                 "i": In(
                     stream.Signature(
-                        data.StructLayout(
-                            {"sums": data.ArrayLayout(signed(sum_bits), cols), "tag": tag_shape(address)}
-                        ),
+                        data.StructLayout({"sums": data.ArrayLayout(signed(sum_bits), cols), "tag": tag_shape(address)}),
                         always_ready=True,
                     )
                 ),
@@ -80,9 +79,7 @@ class Accumulators(wiring.Component):
         m.d.sync += [writing.eq(writing ^ complete), reading.eq(reading ^ self.drained)]
 
         # The last column's last sum is in memory when the pulse arrives.
-        for stage in range(self.cols + self.REVISIT - 1):
-            complete, before = Signal(name=f"complete_{stage}"), complete
-            m.d.sync += complete.eq(before)
+        complete = delayed(m, complete, self.cols + self.REVISIT - 1, name="complete", reset=True)
         halves = Signal(range(3))
         m.d.sync += halves.eq(halves + complete - self.drained)
         m.d.comb += self.full.eq(halves != 0)
@@ -98,42 +95,34 @@ class Accumulators(wiring.Component):
         m.d.sync += [request.address.eq(self.r_address), request.half.eq(reading)]
         for column in range(self.cols):
             self._column(m, column, control, request)
-            control, before = Signal(control.shape(), name=f"control_{column}"), control
-            m.d.sync += control.eq(before)
+            control = delayed(m, control, name=f"control_{column}", reset=True)
         return m
 
     def _column(self, m: Module, column: int, control: data.View, request: data.View) -> None:
         """One column: read and add in one half, read in the other."""
-        shape, name = control.shape(), f"column_{column}"
-        stages, sums = [control], [self.i.payload.sums[column]]
-        for stage in range(3):
-            stages.append(Signal(shape, name=f"{name}_control_{stage}"))
-            m.d.sync += stages[-1].eq(stages[-2])
-        for stage in range(2):
-            sums.append(Signal(signed(len(sums[0])), name=f"{name}_sum_{stage}"))
-            m.d.sync += sums[-1].eq(sums[-2])
+        name = f"column_{column}"
+        adding = delayed(m, control, 2, name=f"{name}_adding", reset=True)
+        writing = delayed(m, adding, name=f"{name}_writing", reset=True)
+        arrived = delayed(m, self.i.payload.sums[column], 2, name=f"{name}_arrived")
         outputs = []
-        total = Signal(signed(32), name=f"{name}_total")
+        total = Signal(signed(32), name=f"{name}_total", reset_less=True)
         for half in range(2):
             memory = Memory(shape=signed(32), depth=self.positions, init=[])
             m.submodules[f"{name}_half_{half}"] = memory
             read, write = memory.read_port(), memory.write_port()
-            output = Signal(signed(32), name=f"{name}_output_{half}")
+            output = Signal(signed(32), name=f"{name}_output_{half}", reset_less=True)
             # The writer may point at the half that is still read, but sends no beat to it before it is free.
             m.d.comb += [
                 read.addr.eq(Mux(control.valid & (control.half == half), control.address, request.address)),
                 read.en.eq(1),
-                write.addr.eq(stages[3].address),
+                write.addr.eq(writing.address),
                 write.data.eq(total),
-                write.en.eq(stages[3].valid & (stages[3].half == half)),
+                write.en.eq(writing.valid & (writing.half == half)),
             ]
             m.d.sync += output.eq(read.data)
             outputs.append(output)
-        before = Mux(stages[2].half, outputs[1], outputs[0])
-        m.d.sync += total.eq(Mux(stages[2].first, 0, before) + sums[2])
+        before = Mux(adding.half, outputs[1], outputs[0])
+        m.d.sync += total.eq(Mux(adding.first, 0, before) + arrived)
 
-        half = request.half
-        for stage in range(2):
-            half, earlier = Signal(name=f"{name}_half_{stage}"), half
-            m.d.sync += half.eq(earlier)
-        m.d.sync += self.sums[column].eq(Mux(half, outputs[1], outputs[0]))
+        half = delayed(m, request.half, 2, name=f"{name}_half")
+        m.d.comb += self.sums[column].eq(delayed(m, Mux(half, outputs[1], outputs[0]), name=f"{name}_sums"))

@@ -6,6 +6,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from weft.hw.delay import delayed
 from weft.hw.fetch import Fetch
 from weft.hw.nest import COUNT_BITS, Nest
 from weft.hw.spec.descriptor import ACTIVATION_DIMS, CHANNELS_DIM, CHUNK_DIM, SECTIONS, X_DIM, Y_DIM
@@ -88,11 +89,9 @@ class Padding(wiring.Component):
         ]
         for lane in range(self.lanes):
             m.d.sync += mask[lane].eq((low <= lane) & (lane < high))
-        for _ in range(self.latency - 3):
-            mask, before = Signal.like(mask), mask
-            m.d.sync += mask.eq(before)
+        mask = delayed(m, mask, self.latency - 3, name="mask")
         for lane in range(self.lanes):
-            m.d.sync += self.o[lane].eq(Mux(mask[lane], self.data[lane], self.value))
+            m.d.comb += self.o[lane].eq(delayed(m, Mux(mask[lane], self.data[lane], self.value), name=f"lane_{lane}"))
         return m
 
 
@@ -163,9 +162,7 @@ class ActivationUnit(wiring.Component):
         beat = beat_shape(self.lanes, self.position_bits).members
         tag = data.StructLayout({name: beat[name] for name in ("swap", "tag", "final")})
         m.submodules.padding = padding = Padding(lanes=self.lanes, bits=bits, latency=1 + self.read_latency)
-        m.submodules.fetch = fetch = Fetch(
-            address=self.address_bits, data_shape=padding.o.shape(), tag=tag, latency=self.read_latency + 1
-        )
+        m.submodules.fetch = fetch = Fetch(address=self.address_bits, data_shape=padding.o.shape(), tag=tag, latency=self.read_latency + 1)
         # The words of the next descriptor come in when the beats of this one are out: they share the registers.
         settings, sliding = Signal(BEAT_SETTING_BITS), Signal(SLIDING)
         self._load(m, nest, padding, settings, sliding, idle=fetch.empty)
@@ -269,9 +266,7 @@ class ActivationUnit(wiring.Component):
             keeps.append(keep)
         return (sliding.step_y == 0) | (keeps[0] & keeps[1])
 
-    def _load(
-        self, m: Module, nest: Nest, padding: Padding, settings: Signal, sliding: data.View, *, idle: Signal
-    ) -> None:
+    def _load(self, m: Module, nest: Nest, padding: Padding, settings: Signal, sliding: data.View, *, idle: Signal) -> None:
         """Takes the section's words apart: the head into registers, each counter's words into the nest."""
         words = SECTIONS["activations"]
         index, part, loaded = Signal(range(words + 1)), Signal(range(DIM_WORDS)), Signal()

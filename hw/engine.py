@@ -9,6 +9,7 @@ from amaranth.utils import ceil_log2
 
 from weft.hw.accumulate import Accumulators
 from weft.hw.activations import ActivationUnit
+from weft.hw.delay import delayed
 from weft.hw.host import HOST_REQUEST, HostPort, MemoryPort
 from weft.hw.memory import BlockMemory, Scratchpad
 from weft.hw.output import OutputUnit
@@ -63,17 +64,17 @@ class Engine(wiring.Component):
         address_bits = ceil_log2(config.scratchpad_bytes)
         position_bits = ceil_log2(config.positions)
 
-        m.submodules.scratchpad = scratchpad = Scratchpad(
-            banks=config.banks, depth=config.scratchpad_bytes // config.banks
-        )
+        m.submodules.scratchpad = scratchpad = Scratchpad(banks=config.banks, depth=config.scratchpad_bytes // config.banks)
         m.submodules.weight_store = weight_store = BlockMemory(lanes=config.cols, depth=config.weight_words)
         m.submodules.program = program = BlockMemory(lanes=4, depth=config.descriptors * DESCRIPTOR_WORDS)
-        m.submodules.records = records = BlockMemory(
-            lanes=4, depth=config.descriptors * Counters.LAYOUT.size // 4
-        )
+        m.submodules.records = records = BlockMemory(lanes=4, depth=config.descriptors * Counters.LAYOUT.size // 4)
 
         tile = Tile(
-            rows=config.rows, cols=config.cols, pe=config.pe, position_bits=position_bits, weight_bits=config.weight_bits,
+            rows=config.rows,
+            cols=config.cols,
+            pe=config.pe,
+            position_bits=position_bits,
+            weight_bits=config.weight_bits,
             multipliers=config.multipliers,
         )
         accumulators = Accumulators(cols=config.cols, positions=config.positions, sum_bits=tile.sum_bits)
@@ -222,7 +223,5 @@ def _share_words(m: Module, port: MemoryPort, memory: BlockMemory, unit: Sequenc
             memory.w_data.as_value().eq(port.write.replicate(memory.lanes)),
             memory.w_enable.eq(port.write_enable << lane),
         ]
-    for _ in range(memory.LATENCY):
-        lane, before = Signal(lane_bits), lane
-        m.d.sync += lane.eq(before)
+    lane = delayed(m, lane, memory.LATENCY, name="lane")
     m.d.comb += port.read.eq(Array(memory.r_data[index] for index in range(memory.lanes))[lane])

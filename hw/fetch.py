@@ -7,6 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out, connect
 
+from weft.hw.delay import delayed
 from weft.hw.slice import RegisterSlice
 from weft.hw.spec.config import ceil_pow2
 
@@ -77,13 +78,8 @@ class Fetch(wiring.Component):
         m.d.sync += [used.eq(following), room.eq(following != self.depth)]
 
         m.d.sync += [self.reading.eq(fired), self.address.eq(self.i.payload.address)]
-        valid, tag = fired, self.i.payload.tag
-        for stage in range(1 + self.latency):
-            valid, here = Signal(name=f"valid_{stage}"), valid
-            m.d.sync += valid.eq(here)
-            if len(Cat(tag)):
-                tag, before = Signal(self.i.payload.tag.shape(), name=f"tag_{stage}"), tag
-                m.d.sync += tag.eq(before)
+        valid = delayed(m, fired, 1 + self.latency, name="valid", reset=True)
+        tag = delayed(m, self.i.payload.tag, 1 + self.latency, name="tag")
         m.d.comb += [
             fifo.w_en.eq(valid),
             fifo.w_data.eq(Cat(self.data, tag)),

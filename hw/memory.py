@@ -8,6 +8,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Member, Out
 from amaranth.utils import ceil_log2
 
+from weft.hw.delay import delayed
+
 __all__ = ["BlockMemory", "Scratchpad"]
 
 BLOCK_DEPTH = 2048
@@ -55,19 +57,18 @@ class BlockMemory(wiring.Component):
         for index, start in enumerate(range(0, self.depth, BLOCK_DEPTH)):
             memory = _Block(lanes=self.lanes, depth=min(BLOCK_DEPTH, self.depth - start))
             m.submodules[f"block_{index}"] = memory
-            chosen = self.w_address[offset_bits:] == index
+            here = self.w_address[offset_bits:] == index
             m.d.comb += [
                 memory.r_address.eq(self.r_address[:offset_bits]),
                 memory.w_address.eq(self.w_address[:offset_bits]),
                 memory.w_data.eq(self.w_data),
-                memory.w_enable.eq(Mux(chosen, self.w_enable, 0)),
+                memory.w_enable.eq(Mux(here, self.w_enable, 0)),
             ]
             outputs.append(memory.r_data.as_value())
         if len(outputs) > 1:
-            for stage in range(self.LATENCY - 1):
-                block, before = Signal(len(block), name=f"block_{stage}"), block
-                m.d.sync += block.eq(before)
-        m.d.sync += self.r_data.as_value().eq(Array(outputs)[block] if len(outputs) > 1 else outputs[0])
+            block = delayed(m, block, self.LATENCY - 1, name="block")
+        chosen = Array(outputs)[block] if len(outputs) > 1 else outputs[0]
+        m.d.comb += self.r_data.as_value().eq(delayed(m, chosen, name="chosen"))
         return m
 
 
@@ -107,7 +108,7 @@ class _Block(wiring.Component):
             write.data.eq(self.w_data),
             write.en.eq(self.w_enable),
         ]
-        m.d.sync += self.r_data.as_value().eq(read.data)
+        m.d.comb += self.r_data.as_value().eq(delayed(m, read.data, name="output"))
         return m
 
     def _ecp5(self, first: int, together: int) -> Instance:
@@ -200,21 +201,14 @@ class Scratchpad(wiring.Component):
             row, start = address[self.select :], address[: self.select]
             addresses = []
             for index, bank in enumerate(banks):
-                here = Signal(len(bank.r_address), name=f"{name}_{index}")
-                m.d.sync += here.eq(row + (start > index if index < self.banks - 1 else 0))
-                addresses.append(here)
+                here = (row + (start > index if index < self.banks - 1 else 0))[: len(bank.r_address)]
+                addresses.append(delayed(m, here, name=f"{name}_{index}"))
             return addresses
-
-        def delayed(value: Signal, cycles: int, *, name: str) -> Signal:
-            for stage in range(cycles):
-                value, before = Signal(len(value), name=f"{name}_{stage}"), value
-                m.d.sync += value.eq(before)
-            return value
 
         # Reading: lane k is in bank (start + k) % banks, so the line is rotated down by the start.
         for bank, address in zip(banks, bank_addresses(self.r_address, name="r"), strict=True):
             m.d.comb += bank.r_address.eq(address)
-        start = delayed(self.r_address[: self.select], 1 + BlockMemory.LATENCY, name="r_start")
+        start = delayed(m, self.r_address[: self.select], 1 + BlockMemory.LATENCY, name="r_start")
         line = self._rotated(m, [bank.r_data[0] for bank in banks], start, down=True, name="r_line")
         m.d.comb += Cat(self.r_data).eq(Cat(line))
 
@@ -224,7 +218,7 @@ class Scratchpad(wiring.Component):
         line = self._rotated(m, items, start, down=False, name="w_line")
         addresses = bank_addresses(self.w_address, name="w")
         for index, (bank, item) in enumerate(zip(banks, line, strict=True)):
-            address = delayed(addresses[index], self.steps - 1, name=f"w_address_{index}")
+            address = delayed(m, addresses[index], self.steps - 1, name=f"w_address_{index}")
             m.d.comb += [bank.w_address.eq(address), bank.w_data[0].eq(item[:8]), bank.w_enable.eq(item[8])]
         return m
 
@@ -235,14 +229,9 @@ class Scratchpad(wiring.Component):
             unit = 1 << (2 * step)
             rotated = []
             for index in range(self.banks):
-                sources = [
-                    line[(index + (1 if down else -1) * place * unit) % self.banks] for place in range(1 << len(places))
-                ]
-                item = Signal(len(line[0]), name=f"{name}_{step}_{index}")
-                m.d.sync += item.eq(Array(sources)[places])
-                rotated.append(item)
+                sources = [line[(index + (1 if down else -1) * place * unit) % self.banks] for place in range(1 << len(places))]
+                rotated.append(delayed(m, Array(sources)[places], name=f"{name}_{step}_{index}"))
             line = rotated
             if len(rest):
-                start = Signal(len(rest), name=f"{name}_start_{step}")
-                m.d.sync += start.eq(rest)
+                start = delayed(m, rest, name=f"{name}_start_{step}")
         return line

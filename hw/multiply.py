@@ -105,9 +105,7 @@ class LogicMultiply(wiring.Component):
     LATENCY = 4
 
     def __init__(self, *, b_bits: int = 8) -> None:
-        super().__init__(
-            {"a": In(signed(8)), "b": In(signed(b_bits)), "load": In(1), "product": Out(signed(8 + b_bits))}
-        )
+        super().__init__({"a": In(signed(8)), "b": In(signed(b_bits)), "load": In(1), "product": Out(signed(8 + b_bits))})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -6,6 +6,7 @@ from amaranth.hdl import Array, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from weft.hw.delay import delayed
 from weft.hw.nest import Nest
 from weft.hw.spec.descriptor import CHANNELS_DIM, OUTPUT_DIMS, SECTIONS
 
@@ -149,9 +150,7 @@ class OutputUnit(wiring.Component):
                         with m.If(item.leave != CHANNELS_DIM):
                             m.d.sync += group_left.eq(channels)
 
-        control = Signal(
-            data.StructLayout({"valid": 1, "first": 1, "last": 1, "lane_group": lane_group.shape(), "tag": self.tag})
-        )
+        control = Signal(data.StructLayout({"valid": 1, "first": 1, "last": 1, "lane_group": lane_group.shape(), "tag": self.tag}))
         m.d.comb += [
             control.valid.eq(advance),
             control.first.eq(tap == taps),
@@ -167,9 +166,7 @@ class OutputUnit(wiring.Component):
 
     def _select(self, m: Module, control: data.View) -> None:
         """Joins the control of an item with its sums and picks its lanes' columns."""
-        for stage in range(self.sum_latency):
-            control, before = Signal(control.shape(), name=f"control_{stage}"), control
-            m.d.sync += control.eq(before)
+        control = delayed(m, control, self.sum_latency, name="control", reset=True)
         groups = range(0, self.cols, self.lanes)
         o = self.o.payload
         m.d.sync += [
@@ -180,9 +177,11 @@ class OutputUnit(wiring.Component):
         ]
         for lane in range(self.lanes):
             columns = [min(first + lane, self.cols - 1) for first in groups]
-            m.d.sync += [
-                o.sums[lane].eq(Array(self.sums[c] for c in columns)[control.lane_group]),
-                o.channels[lane].eq(Array(self.channels[c].as_value() for c in columns)[control.lane_group]),
+            picked = Array(self.sums[c] for c in columns)[control.lane_group]
+            channel = Array(self.channels[c].as_value() for c in columns)[control.lane_group]
+            m.d.comb += [
+                o.sums[lane].eq(delayed(m, picked, name=f"sum_{lane}")),
+                o.channels[lane].eq(delayed(m, channel, name=f"channel_{lane}")),
             ]
 
     def _load(self, m: Module, nest: Nest, channels: Signal, taps: Signal) -> None:

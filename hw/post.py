@@ -6,6 +6,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from weft.hw.delay import delayed
 from weft.hw.requantize import CHANNEL, SETTINGS, Requantize
 
 __all__ = ["PostProcess"]
@@ -67,9 +68,7 @@ class PostProcess(wiring.Component):
             control.last.eq(beat.last),
             control.tag.eq(beat.tag),
         ]
-        for stage in range(Requantize.LATENCY):
-            control, before = Signal(control.shape(), name=f"control_{stage}"), control
-            m.d.sync += control.eq(before)
+        control = delayed(m, control, Requantize.LATENCY, name="control", reset=True)
         m.d.sync += [self.o.valid.eq(control.valid & control.last), self.o.payload.tag.eq(control.tag)]
         for lane in range(self.lanes):
             m.submodules[f"lane_{lane}"] = requantize = Requantize()
@@ -80,7 +79,5 @@ class PostProcess(wiring.Component):
             ]
             largest = self.o.payload.data[lane]
             with m.If(control.valid):
-                m.d.sync += largest.eq(
-                    Mux(control.first | (requantize.o > largest), requantize.o, largest)
-                )
+                m.d.sync += largest.eq(Mux(control.first | (requantize.o > largest), requantize.o, largest))
         return m

@@ -6,6 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, ShapeLike, Signal, Value, sign
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from weft.hw.delay import delayed
 from weft.hw.multiply import Multiply
 from weft.hw.spec.descriptor import Rounding
 
@@ -136,15 +137,13 @@ class _Stages:
 
     def then(self, value: Value, shape: ShapeLike) -> Signal:
         """``value``, a cycle later."""
-        register = Signal(shape)
+        register = Signal(shape, reset_less=True)
         self.m.d.sync += register.eq(value)
         return register
 
     def delay(self, value: Signal, cycles: int) -> Signal:
         """``value``, ``cycles`` later."""
-        for _ in range(cycles):
-            value = self.then(value, value.shape())
-        return value
+        return delayed(self.m, value, cycles, name="delayed")
 
 
 def _left(value: Signal, places: Value, most: int, *, saturate: Value) -> Value:

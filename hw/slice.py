@@ -25,13 +25,13 @@ class RegisterSlice(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         # An item that arrives while the output is stalled waits in `spare`.
-        spare, full = Signal(self.shape), Signal()
+        spare, output, full = Signal(self.shape, reset_less=True), Signal(self.shape, reset_less=True), Signal()
         arrives, free = self.i.valid & self.i.ready, ~self.o.valid | self.o.ready
-        m.d.comb += self.i.ready.eq(~full)
+        m.d.comb += [self.i.ready.eq(~full), self.o.payload.eq(output)]
         with m.If(~full):
             m.d.sync += spare.eq(self.i.payload)
         with m.If(free):
-            m.d.sync += [self.o.payload.eq(Mux(full, spare, self.i.payload)), self.o.valid.eq(full | self.i.valid), full.eq(0)]
+            m.d.sync += [output.eq(Mux(full, spare, self.i.payload)), self.o.valid.eq(full | self.i.valid), full.eq(0)]
         with m.Elif(arrives):
             m.d.sync += full.eq(1)
         return m

@@ -7,6 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import ceil_log2
 
+from weft.hw.delay import delayed
 from weft.hw.pe import create
 from weft.hw.pe.contract import beat_shape
 from weft.hw.spec.pe import PE_KINDS
@@ -65,9 +66,7 @@ class Tile(wiring.Component):
         A beat waits for its weights.
     """
 
-    def __init__(
-        self, *, rows: int, cols: int, pe: str = "mac", position_bits: int, weight_bits: int = 8, multipliers: int | None = None
-    ):
+    def __init__(self, *, rows: int, cols: int, pe: str = "mac", position_bits: int, weight_bits: int = 8, multipliers: int | None = None):
         for name, value in (("rows", rows), ("cols", cols), ("position_bits", position_bits)):
             if value < 1:
                 raise ValueError(f"{name} must be 1 or more, not {value!r}")
@@ -82,9 +81,7 @@ class Tile(wiring.Component):
         self.latency = rows + self.kind.latency + self.kind.foot
         tag = tag_shape(position_bits)
         multipliers = rows * cols if multipliers is None else multipliers
-        self.array = create(
-            pe, rows=rows, cols=cols, weight_bits=weight_bits, sum_bits=self.sum_bits, multipliers=multipliers, tag=tag
-        )
+        self.array = create(pe, rows=rows, cols=cols, weight_bits=weight_bits, sum_bits=self.sum_bits, multipliers=multipliers, tag=tag)
         self.feeder, self.loader = self.array.feeder(), self.array.loader()
         sums = data.ArrayLayout(signed(self.sum_bits), cols)
         super().__init__(
@@ -126,13 +123,11 @@ class Tile(wiring.Component):
         self._edges(m, pes, taken=taken, swap=swap, capture=[slot & (index == row) for row in range(self.rows)])
         self._feet(m, pes, first=taken & wave.first)
 
-        valid, tag = taken & wave.last & wave.tag.keep, wave.tag
-        for stage in range(self.latency):
-            valid, before = Signal(name=f"valid_{stage}"), valid
-            m.d.sync += valid.eq(before)
-            tag, arriving = Signal(tag.shape(), name=f"tag_{stage}"), tag
-            m.d.sync += tag.eq(arriving)
-        m.d.comb += [self.o.valid.eq(valid), self.o.payload.tag.eq(tag)]
+        valid = taken & wave.last & wave.tag.keep
+        m.d.comb += [
+            self.o.valid.eq(delayed(m, valid, self.latency, name="valid", reset=True)),
+            self.o.payload.tag.eq(delayed(m, wave.tag, self.latency, name="tag")),
+        ]
         return m
 
     def _array(self, m: Module) -> list[list[wiring.Component]]:
@@ -167,9 +162,7 @@ class Tile(wiring.Component):
                 wave.capture.valid.eq(capture[row]),
                 wave.capture.slot.eq(slot.slot),
             ]
-            for stage in range(row + 1):
-                wave, before = Signal(shape, name=f"wave_{row}_{stage}"), wave
-                m.d.sync += wave.eq(before)
+            wave = delayed(m, wave, row + 1, name=f"wave_{row}")
             for name in shape.members:
                 m.d.comb += getattr(line[0], f"{name}_i").eq(wave[name])
         for column, pe in enumerate(pes[0]):
@@ -177,22 +170,15 @@ class Tile(wiring.Component):
             if self.kind.sliding and column < self.rows:
                 entering["sample"] = self.feeder.o.payload.activations[column]
             for name, value in entering.items():
-                port = getattr(pe, f"{name}_i")
-                for stage in range(column + 1):
-                    value, above = Signal(port.shape(), name=f"{name}_{column}_{stage}"), value
-                    m.d.sync += value.eq(above)
-                m.d.comb += port.eq(value)
+                m.d.comb += getattr(pe, f"{name}_i").eq(delayed(m, value, column + 1, name=f"{name}_{column}"))
 
     def _feet(self, m: Module, pes: list[list[wiring.Component]], *, first: Value) -> None:
         """What stands below each column, and is told when a beat begins there."""
         if not self.kind.foot:
             m.d.comb += [self.o.payload.sums[column].eq(pe.sum_o) for column, pe in enumerate(pes[-1])]
             return
-        for stage in range(self.rows + self.kind.latency):
-            first, before = Signal(name=f"first_{stage}"), first
-            m.d.sync += first.eq(before)
+        first = delayed(m, first, self.rows + self.kind.latency, name="first")
         for column, pe in enumerate(pes[-1]):
             m.submodules[f"foot_{column}"] = foot = self.array.foot()
             m.d.comb += [foot.i.eq(pe.sum_o), foot.first.eq(first), self.o.payload.sums[column].eq(foot.o)]
-            first, before = Signal(name=f"first_of_{column + 1}"), first
-            m.d.sync += first.eq(before)
+            first = delayed(m, first, name=f"first_of_{column + 1}")

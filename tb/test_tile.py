@@ -142,7 +142,7 @@ async def slides(dut, give, load):
     """Columns as filters over the beats, in turn with plain products; sums that are not kept do not appear."""
     component, rng = tile(), np.random.default_rng(cocotb.RANDOM_SEED)
     await reset(dut)
-    history = np.zeros((component.rows, component.cols), np.int64)
+    history, slid = np.zeros((component.rows, component.cols), np.int64), 0
     words, beats, expected = [], [], []
     for index, length in enumerate([1, 1, component.rows, 2 * component.rows, *rng.integers(1, 3 * component.rows, 12)]):
         weights, x = next(iter(problem(rng, component, [length]))) if index < 4 else (
@@ -150,7 +150,9 @@ async def slides(dut, give, load):
         slide = bool(index % 3 != 1)
         words += [{"word": [int(v) for v in row], "settings": 0} for row in weights]
         for place, row in enumerate(x):
-            keep = bool(rng.random() < 0.7)
+            # What the columns hold before they are filled may be anything.
+            slid += slide
+            keep = bool(rng.random() < 0.7) and not (slide and slid < component.rows)
             beats.append({"data": [int(v) for v in row], "swap": place == 0, "slide": slide, "settings": 8, "tag": {"keep": keep}})
             sums = row @ weights
             if slide:

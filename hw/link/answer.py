@@ -65,9 +65,7 @@ class Answer(wiring.Component):
         m.submodules.memory = memory = Memory(shape=8, depth=self.frame_bytes, init=[])
         write, read = memory.write_port(), memory.read_port()
         address = ceil_log2(self.frame_bytes)
-        m.submodules.fetch = fetch = Fetch(
-            address=address, data_shape=8, tag=data.StructLayout({}), latency=READ_LATENCY
-        )
+        m.submodules.fetch = fetch = Fetch(address=address, data_shape=8, tag=data.StructLayout({}), latency=READ_LATENCY)
         stored = Signal(8)
         m.d.comb += [
             write.addr.eq(self.count),

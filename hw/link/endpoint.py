@@ -77,9 +77,7 @@ class Endpoint(wiring.Component):
         m.submodules.framer = framer = Framer()
         connect(m, wiring.flipped(self.rx), receiver.i)
         connect(m, framer.o, wiring.flipped(self.tx))
-        m.submodules.payload = payload = Fetch(
-            address=len(receiver.address), data_shape=8, tag=NO_DATA, latency=receiver.LATENCY
-        )
+        m.submodules.payload = payload = Fetch(address=len(receiver.address), data_shape=8, tag=NO_DATA, latency=receiver.LATENCY)
         m.d.comb += [receiver.address.eq(payload.address), payload.data.eq(receiver.data)]
 
         # `offset` counts the payload's bytes that were asked for, `left` those that are still to be executed.
@@ -135,9 +133,7 @@ class Endpoint(wiring.Component):
                     m.next = "idle"
         return m
 
-    def _execute(
-        self, m: Module, receiver: Receiver, payload: Fetch, answer: Answer, *, left: Signal, status: Signal
-    ) -> None:
+    def _execute(self, m: Module, receiver: Receiver, payload: Fetch, answer: Answer, *, left: Signal, status: Signal) -> None:
         """The states that execute operations, from ``header`` on; they end in ``answer`` or ``skip``."""
         op, index, count = Signal(OP_HEADER), Signal(range(OpHeader.LAYOUT.size)), Signal(LENGTH_BITS)
         waiting, identity = Signal(LENGTH_BITS), Signal()

@@ -30,6 +30,4 @@ KINDS = {
 def create(kind: str, *, rows: int, cols: int, weight_bits: int, sum_bits: int, multipliers: int, tag: data.Layout) -> PeArray:
     """The array of a kind."""
     array: type[PeArray] = import_module(KINDS[kind]).Array
-    return array(
-        PE_KINDS[kind], rows=rows, cols=cols, weight_bits=weight_bits, sum_bits=sum_bits, multipliers=multipliers, tag=tag
-    )
+    return array(PE_KINDS[kind], rows=rows, cols=cols, weight_bits=weight_bits, sum_bits=sum_bits, multipliers=multipliers, tag=tag)

@@ -8,7 +8,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from weft.hw.pe.contract import Feeder, PeArray, PeSignature
+from weft.hw.pe.contract import Feeder, PeArray, PeSignature, pass_on
 
 __all__ = ["Array", "BitSerial", "Horner", "PlaneFeeder"]
 
@@ -33,8 +33,7 @@ class BitSerial(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         following, weight, bit = Signal.like(self.weight_i), Signal.like(self.weight_i), Signal()
-        for name in ("activation", "swap", "weight", "capture"):
-            m.d.sync += getattr(self, f"{name}_o").eq(getattr(self, f"{name}_i"))
+        pass_on(m, self, "activation", "swap", "weight", "capture")
         with m.If(self.swap_i):
             m.d.sync += weight.eq(following)
         with m.If(self.capture_i.valid):

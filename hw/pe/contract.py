@@ -6,9 +6,10 @@ from amaranth.hdl import Module, ShapeLike, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from weft.hw.delay import delayed
 from weft.hw.spec.pe import BEAT_SETTING_BITS, WEIGHT_SETTING_BITS, PeKind
 
-__all__ = ["Feeder", "Loader", "PeArray", "PeSignature", "beat_shape", "slot_shape", "wave_shape"]
+__all__ = ["Feeder", "Loader", "PeArray", "PeSignature", "beat_shape", "pass_on", "slot_shape", "wave_shape"]
 
 INT8 = signed(8)
 
@@ -51,17 +52,20 @@ class PeSignature(wiring.Signature):
         Partial sum.
     """
 
-    def __init__(
-        self, *, activation: ShapeLike, weight: ShapeLike, slots: int = 1, sum_bits: int, sample: ShapeLike | None = None
-    ):
+    def __init__(self, *, activation: ShapeLike, weight: ShapeLike, slots: int = 1, sum_bits: int, sample: ShapeLike | None = None):
         capture = data.StructLayout({"valid": 1, "slot": range(slots)})
         members = {"activation": activation, "swap": 1, "weight": weight, "capture": capture, "sum": signed(sum_bits)}
         if sample is not None:
             members |= {"slide": 1, "sample": sample}
         super().__init__(
-            {f"{name}_i": In(shape) for name, shape in members.items()}
-            | {f"{name}_o": Out(shape) for name, shape in members.items()}
+            {f"{name}_i": In(shape) for name, shape in members.items()} | {f"{name}_o": Out(shape) for name, shape in members.items()}
         )
+
+
+def pass_on(m: Module, pe: wiring.Component, *names: str) -> None:
+    """Registers on a PE's way to its neighbours. What is in them counts for nothing until a beat comes, so that no reset reaches them."""
+    for name in names:
+        m.d.comb += getattr(pe, f"{name}_o").eq(delayed(m, getattr(pe, f"{name}_i"), name=name))
 
 
 def beat_shape(elements: int, tag: data.Layout) -> data.StructLayout:
@@ -166,9 +170,7 @@ class PeArray:
         What goes with a beat.
     """
 
-    def __init__(
-        self, kind: PeKind, *, rows: int, cols: int, weight_bits: int, sum_bits: int, multipliers: int, tag: data.Layout
-    ):
+    def __init__(self, kind: PeKind, *, rows: int, cols: int, weight_bits: int, sum_bits: int, multipliers: int, tag: data.Layout):
         self.kind, self.rows, self.cols, self.tag = kind, rows, cols, tag
         self.weight_bits, self.sum_bits, self.multipliers = weight_bits, sum_bits, multipliers
 

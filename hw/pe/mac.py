@@ -5,8 +5,9 @@ from __future__ import annotations
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 
+from weft.hw.delay import delayed
 from weft.hw.multiply import LogicMultiply, Multiply
-from weft.hw.pe.contract import PeArray, PeSignature
+from weft.hw.pe.contract import PeArray, PeSignature, pass_on
 from weft.hw.spec.pe import PE_KINDS
 
 __all__ = ["Array", "Mac"]
@@ -37,26 +38,23 @@ class Mac(wiring.Component):
         m = Module()
         bits = len(self.weight_i)
         m.submodules.multiply = multiply = Multiply(a_bits=8, b_bits=bits) if self.multiplier else LogicMultiply(b_bits=bits)
-        following = Signal.like(self.weight_i)
-        for name in ("activation", "slide", "swap", "weight", "capture"):
-            m.d.sync += getattr(self, f"{name}_o").eq(getattr(self, f"{name}_i"))
+        pass_on(m, self, "activation", "slide", "swap", "weight", "capture")
+        following = Signal.like(self.weight_i, reset_less=True)
         with m.If(self.capture_i.valid):
             m.d.sync += following.eq(self.weight_i)
-        held = Signal.like(self.sample_i)
+        held, below = Signal.like(self.sample_i, reset_less=True), Signal.like(self.sample_i, reset_less=True)
         with m.If(self.slide_i):
-            m.d.sync += [held.eq(self.sample_i), self.sample_o.eq(held)]
+            m.d.sync += [held.eq(self.sample_i), below.eq(held)]
         m.d.comb += [
+            self.sample_o.eq(below),
             multiply.a.eq(Mux(self.slide_i, self.sample_i, self.activation_i)),
             multiply.b.eq(following),
             multiply.load.eq(self.swap_i),
         ]
 
         # One register between a hardware multiplier and the adder, far apart on the chip as they may be.
-        product = multiply.product
-        for stage in range(multiply.LATENCY, PE_KINDS["mac"].latency - 1):
-            product, before = Signal.like(product, name=f"product_{stage}"), product
-            m.d.sync += product.eq(before)
-        m.d.sync += self.sum_o.eq(self.sum_i + product)
+        product = delayed(m, multiply.product, PE_KINDS["mac"].latency - 1 - multiply.LATENCY, name="product")
+        m.d.comb += self.sum_o.eq(delayed(m, self.sum_i + product, name="sum"))
         return m
 
 

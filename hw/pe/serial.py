@@ -13,7 +13,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from weft.hw.pe.contract import Feeder, PeArray, PeSignature
+from weft.hw.pe.contract import Feeder, PeArray, PeSignature, pass_on
 from weft.hw.spec.pe import SERIAL_BITS, Settings
 
 __all__ = ["Array", "Balanced", "Collector", "Interleaved", "SerialFeeder", "activation_shape", "weight_shape"]
@@ -51,8 +51,7 @@ class _Serial(wiring.Component):
         """A cycle after its arrival: the activation, the product's next bit, and what remains of the product above it."""
         following, weight = Signal(self.weight_i.shape()), Signal(self.weight_i.shape())
         here = Signal(self.activation_i.shape())
-        for name in ("activation", "swap", "weight", "capture"):
-            m.d.sync += getattr(self, f"{name}_o").eq(getattr(self, f"{name}_i"))
+        pass_on(m, self, "activation", "swap", "weight", "capture")
         with m.If(self.swap_i):
             m.d.sync += weight.eq(following)
         with m.If(self.capture_i.valid):

@@ -9,7 +9,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from weft.hw.pe.contract import Feeder, Loader, PeArray, PeSignature
+from weft.hw.pe.contract import Feeder, Loader, PeArray, PeSignature, pass_on
 from weft.hw.spec.pe import TERM_BEATS, TERM_GROUP, TERM_SLOTS, TERM_WEIGHTS, TermFields
 
 __all__ = ["Array", "TermEncoder", "TermFeeder", "TermLoader", "TermMac", "Total"]
@@ -77,8 +77,7 @@ class TermMac(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        for name in ("activation", "swap", "weight", "capture"):
-            m.d.sync += getattr(self, f"{name}_o").eq(getattr(self, f"{name}_i"))
+        pass_on(m, self, "activation", "swap", "weight", "capture")
         # One half of the memory has the current weights, the other takes in the next ones.
         m.submodules.weights = memory = Memory(shape=WEIGHT_TERM, depth=2 * TERM_SLOTS, init=[], attrs={"ram_style": "distributed"})
         write, read = memory.write_port(), memory.read_port(domain="comb")

@@ -82,9 +82,7 @@ class Config:
     def _int(self, name: str, low: int, high: int, why: str = "") -> None:
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise ValueError(
-                f"{name} must be a whole number from {low} to {high}{f' ({why})' if why else ''}, not {value!r}"
-            )
+            raise ValueError(f"{name} must be a whole number from {low} to {high}{f' ({why})' if why else ''}, not {value!r}")
 
     def _multiple(self, name: str, of: int, why: str) -> None:
         if getattr(self, name) % of:

@@ -60,10 +60,7 @@ def steps(dims: list[Dim]) -> list[tuple[int, ...]]:
     for index, dim in enumerate(dims):
         inner = dims[index + 1 :]
         result.append(
-            tuple(
-                stride - sum((other.count - 1) * other.strides[axis] for other in inner)
-                for axis, stride in enumerate(dim.strides)
-            )
+            tuple(stride - sum((other.count - 1) * other.strides[axis] for other in inner) for axis, stride in enumerate(dim.strides))
         )
     return result
 
@@ -163,9 +160,7 @@ class ActivationStream:
         head = self.HEAD.pack(self.address, self.row, self.height, self.x, self.width, self.padding & 0xFF | self.settings << 8)
         s, deltas = self.sliding, steps(list(self.dims))
         head += Sliding.LAYOUT.pack(s.first_y, s.first_x, s.step_y, s.step_x) if s else bytes(Sliding.LAYOUT.size)
-        return head + b"".join(
-            self.DIM.pack(dim.count, *step) for dim, step in zip(self.dims, deltas, strict=True)
-        )
+        return head + b"".join(self.DIM.pack(dim.count, *step) for dim, step in zip(self.dims, deltas, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,12 +194,8 @@ class OutputStream:
 
     def encode(self) -> bytes:
         """The section's words."""
-        head = self.HEAD.pack(
-            self.address, self.channels, self.taps, self.zero_point, self.low, self.high, self.rounding
-        )
-        return head + b"".join(
-            self.DIM.pack(dim.count, *step) for dim, step in zip(self.dims, steps(list(self.dims)), strict=True)
-        )
+        head = self.HEAD.pack(self.address, self.channels, self.taps, self.zero_point, self.low, self.high, self.rounding)
+        return head + b"".join(self.DIM.pack(dim.count, *step) for dim, step in zip(self.dims, steps(list(self.dims)), strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,9 +26,7 @@ class Identity:
 
     def encode(self) -> bytes:
         """The memory's contents, :data:`IDENTITY_BYTES` long."""
-        text = json.dumps(
-            {"weft": self.FORMAT, "build": self.build, "config": self.config.to_dict()}, separators=(",", ":")
-        ).encode()
+        text = json.dumps({"weft": self.FORMAT, "build": self.build, "config": self.config.to_dict()}, separators=(",", ":")).encode()
         if len(text) > IDENTITY_BYTES:
             raise ValueError(f"the identity takes {len(text)} bytes; at most {IDENTITY_BYTES} fit")
         return text.ljust(IDENTITY_BYTES)
