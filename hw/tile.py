@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal, Value, signed
+from amaranth.hdl import Module, Shape, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import ceil_log2
@@ -49,14 +49,17 @@ class Tile(wiring.Component):
         Width of the weights: 8, or 2 to 8 if the kind has narrow ones. The weights given have that range.
     multipliers : int or None
         PEs that may use hardware multipliers, by whole columns as far as they reach; None for all.
+    combine : int
+        Activations side by side in a row, 1 to 16, of which each PE takes one: column combining, of kinds of one element a PE.
 
     Members
     -------
     weights : In(stream)
-        ``word``: ``cols`` int8; ``rows × group`` of them a matrix, row 0 first; ``settings`` of the layer. Taken while the next matrix is
+        ``word``: ``cols`` int8; ``rows × group`` of them a matrix, row 0 first, with ``combine`` above 1 each after a word of which
+        activation of the row each column takes, from 0; ``settings`` of the layer. Taken while the next matrix is
         incomplete, and together with a beat that swaps.
     i : In(stream)
-        Beats: ``data``, ``rows × group`` int8; ``slide``: they go to the columns; ``swap``: this beat is the first with the next
+        Beats: ``data``, ``rows × combine × group`` int8; ``slide``: they go to the columns; ``swap``: this beat is the first with the next
         matrix, for which it waits; ``settings`` of the layer; ``tag``.
     o : Out(stream), always ready
         ``sums`` and ``tag`` of beats with ``keep``; valid and tag are column 0's.
@@ -66,7 +69,10 @@ class Tile(wiring.Component):
         A beat waits for its weights.
     """
 
-    def __init__(self, *, rows: int, cols: int, pe: str = "mac", position_bits: int, weight_bits: int = 8, multipliers: int | None = None):
+    def __init__(
+        self, *, rows: int, cols: int, pe: str = "mac", position_bits: int, weight_bits: int = 8, multipliers: int | None = None,
+        combine: int = 1,
+    ):  # fmt: skip
         for name, value in (("rows", rows), ("cols", cols), ("position_bits", position_bits)):
             if value < 1:
                 raise ValueError(f"{name} must be 1 or more, not {value!r}")
@@ -76,18 +82,24 @@ class Tile(wiring.Component):
             raise ValueError(f"weight_bits must be {'2 to 8' if PE_KINDS[pe].narrow else f'8 with pe={pe}'}, not {weight_bits!r}")
         if multipliers is not None and not 0 <= multipliers <= rows * cols:
             raise ValueError(f"multipliers must be 0 to {rows * cols} (rows × cols), not {multipliers!r}")
-        self.rows, self.cols, self.kind = rows, cols, PE_KINDS[pe]
+        if not 1 <= combine <= 16:
+            raise ValueError(f"combine must be 1 to 16, not {combine!r}")
+        if combine > 1 and PE_KINDS[pe].group > 1:
+            raise ValueError(f"combine must be 1 with pe={pe}, whose PEs take several activations already, not {combine!r}")
+        self.rows, self.cols, self.kind, self.combine = rows, cols, PE_KINDS[pe], combine
         self.sum_bits = 8 + weight_bits + ceil_log2(rows * self.kind.group)
         self.latency = rows + self.kind.latency + self.kind.foot
         tag = tag_shape(position_bits)
         multipliers = rows * cols if multipliers is None else multipliers
-        self.array = create(pe, rows=rows, cols=cols, weight_bits=weight_bits, sum_bits=self.sum_bits, multipliers=multipliers, tag=tag)
+        self.array = create(
+            pe, rows=rows, cols=cols, weight_bits=weight_bits, sum_bits=self.sum_bits, multipliers=multipliers, combine=combine, tag=tag
+        )
         self.feeder, self.loader = self.array.feeder(), self.array.loader()
         sums = data.ArrayLayout(signed(self.sum_bits), cols)
         super().__init__(
             {
                 "weights": In(stream.Signature(self.loader.i.payload.shape())),
-                "i": In(stream.Signature(beat_shape(rows * self.kind.group, tag))),
+                "i": In(stream.Signature(beat_shape(rows * combine * self.kind.group, tag))),
                 "o": Out(stream.Signature(data.StructLayout({"sums": sums, "tag": tag}), always_ready=True)),
                 "busy": Out(1),
                 "waiting": Out(1),
@@ -149,7 +161,7 @@ class Tile(wiring.Component):
 
     def _edges(self, m: Module, pes: list[list[wiring.Component]], *, taken: Signal, swap: Signal, capture: list) -> None:
         """Skews what enters: row ``r`` and column ``c`` by 1 + their number of cycles."""
-        slot = self.loader.o.payload
+        slot, activations = self.loader.o.payload, self.feeder.o.payload.activations.as_value()
         for row, line in enumerate(pes):
             members = {"activation": line[0].activation_i.shape(), "swap": 1, "capture": line[0].capture_i.shape()}
             shape = data.StructLayout(members | ({"slide": 1} if self.kind.sliding else {}))
@@ -157,7 +169,7 @@ class Tile(wiring.Component):
             if self.kind.sliding:
                 m.d.comb += wave.slide.eq(taken & self.feeder.o.payload.slide)
             m.d.comb += [
-                wave.activation.eq(self.feeder.o.payload.activations[row]),
+                wave.activation.eq(activations.word_select(row, Shape.cast(members["activation"]).width)),
                 wave.swap.eq(swap),
                 wave.capture.valid.eq(capture[row]),
                 wave.capture.slot.eq(slot.slot),
@@ -167,7 +179,7 @@ class Tile(wiring.Component):
                 m.d.comb += getattr(line[0], f"{name}_i").eq(wave[name])
         for column, pe in enumerate(pes[0]):
             entering = {"weight": slot.weights[column]}
-            if self.kind.sliding and column < self.rows:
+            if self.kind.sliding and column < self.rows * self.combine:
                 entering["sample"] = self.feeder.o.payload.activations[column]
             for name, value in entering.items():
                 m.d.comb += getattr(pe, f"{name}_i").eq(delayed(m, value, column + 1, name=f"{name}_{column}"))

@@ -28,14 +28,27 @@ def problem(rng, component, lengths, precision=FULL):
     low, high = -(1 << (precision.activation_bits - 1)), (1 << (precision.activation_bits - 1)) - 1
     least = -(1 << (parameters()["weight_bits"] - 1))
     depth = component.rows * component.kind.group
+    wide = depth * component.combine
     for index, length in enumerate(lengths):
         weights = rng.integers(least, -least, (depth, component.cols))
-        x = rng.integers(low, high + 1, (length, depth))
+        x = rng.integers(low, high + 1, (length, wide))
         if index == 0:
             weights[:], x[:] = least, low
         elif index == 1:
             weights[:], x[:] = -least - 1, low
         yield weights, x
+
+
+def selects(component, weights):
+    """Which of a row's activations each weight belongs to: any, but known from the weights."""
+    return (weights.astype(np.int64) * 7 + np.arange(weights.size).reshape(weights.shape)) % component.combine
+
+
+def loaded(component, weights):
+    """A matrix as it comes in: with combined columns, each row after its selects."""
+    if component.combine == 1:
+        return weights
+    return np.stack([selects(component, weights), weights], axis=1).reshape(-1, component.cols)
 
 
 async def results(dut, component, count):
@@ -67,7 +80,7 @@ async def multiply(dut, component, work, *, precision=FULL, give=0.0, load=0.0):
         }
         for counter in [itertools.count()] for _, x in work for index, row in enumerate(x)
     ]  # fmt: skip
-    words = [{"word": [int(v) for v in row], "settings": settings.weights} for weights, _ in work for row in weights]
+    words = [{"word": [int(v) for v in row], "settings": settings.weights} for weights, _ in work for row in loaded(component, weights)]
     cocotb.start_soon(send(dut, "weights", words, layout=component.weights.payload.shape(), pause=load))
     collected = cocotb.start_soon(results(dut, component, len(beats)))
     busy = cocotb.start_soon(busy_cycles(dut))
@@ -108,7 +121,11 @@ def product(component, x, weights, precision):
         budget = precision.terms
         weights = keep(weights.T, group=budget.group, terms=budget.weight_terms, encoding=budget.encoding).T
         x = keep(x[..., None], group=1, terms=budget.data_terms, encoding=budget.encoding)[..., 0]
-    return x @ weights
+    if component.combine == 1:
+        return x @ weights
+    side_by_side = x.reshape(len(x), component.rows, component.combine)
+    taken = np.take_along_axis(side_by_side[..., None], selects(component, weights)[None, :, None, :], axis=2)[:, :, 0]
+    return (taken * weights).sum(axis=1)
 
 
 @cocotb.test()
@@ -129,7 +146,8 @@ async def leaves_no_bubble(dut):
     # Each matrix takes its beats, or the time of the next one's load if that is more.
     for precision in precisions(component):
         settings = component.kind.settings(precision)
-        beat, load = component.kind.beat_cycles(settings), component.rows * component.kind.row_cycles(settings)
+        words = component.rows * (1 if component.combine == 1 else 2)
+        beat, load = component.kind.beat_cycles(settings), words * component.kind.row_cycles(settings)
         for length in (1, component.rows, component.rows + 2):
             work = list(problem(rng, component, [length] * 8, precision))
             taken = await multiply(dut, component, work, precision=precision)
@@ -185,6 +203,12 @@ def test_tile(pe, rows, cols, weight_bits, multipliers):
     run(Tile(position_bits=POSITION_BITS, **settings), __file__, tests=tests, **settings)
 
 
+@pytest.mark.parametrize(("pe", "combine"), [("mac", 2), ("mac", 16), ("bitserial", 4), ("balanced", 3), ("interleaved", 8)])
+def test_combined_columns(pe, combine):
+    settings = {"pe": pe, "rows": 3, "cols": 4, "weight_bits": 8, "combine": combine}
+    run(Tile(position_bits=POSITION_BITS, **settings), __file__, tests=["matches_matrix_product", "leaves_no_bubble"], **settings)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -194,6 +218,8 @@ def test_tile(pe, rows, cols, weight_bits, multipliers):
         ({"weight_bits": 1}, "weight_bits must be 2 to 8, not 1"),
         ({"pe": "term", "weight_bits": 4}, "weight_bits must be 8 with pe=term, not 4"),
         ({"multipliers": 7}, "multipliers must be 0 to 6 (rows × cols), not 7"),
+        ({"combine": 17}, "combine must be 1 to 16, not 17"),
+        ({"combine": 2, "pe": "term"}, "combine must be 1 with pe=term, whose PEs take several activations already, not 2"),
     ],
 )
 def test_rejects(settings, message):

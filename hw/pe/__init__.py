@@ -9,9 +9,11 @@ class, its line in :data:`KINDS` and in ``PE_KINDS``, and its test.
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 from amaranth.lib import data
 
+from weft.hw.pe.combine import Combined
 from weft.hw.pe.contract import PeArray
 from weft.hw.spec.pe import PE_KINDS
 
@@ -27,7 +29,12 @@ KINDS = {
 """The module of each kind."""
 
 
-def create(kind: str, *, rows: int, cols: int, weight_bits: int, sum_bits: int, multipliers: int, tag: data.Layout) -> PeArray:
+def create(
+    kind: str, *, rows: int, cols: int, weight_bits: int, sum_bits: int, multipliers: int, combine: int, tag: data.Layout
+) -> PeArray:
     """The array of a kind."""
     array: type[PeArray] = import_module(KINDS[kind]).Array
-    return array(PE_KINDS[kind], rows=rows, cols=cols, weight_bits=weight_bits, sum_bits=sum_bits, multipliers=multipliers, tag=tag)
+    numbers: dict[str, Any] = {
+        "rows": rows, "cols": cols, "weight_bits": weight_bits, "sum_bits": sum_bits, "multipliers": multipliers, "tag": tag,
+    }  # fmt: skip
+    return array(PE_KINDS[kind], **numbers) if combine == 1 else Combined(array, PE_KINDS[kind], inputs=combine, **numbers)

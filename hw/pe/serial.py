@@ -7,26 +7,19 @@ counts negative, so that activations have a sign.
 
 from __future__ import annotations
 
-from amaranth.hdl import Array as Choice
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
 from weft.hw.pe.contract import Feeder, PeArray, PeSignature, pass_on
 from weft.hw.spec.pe import SERIAL_BITS, Settings
 
-__all__ = ["Array", "Balanced", "Collector", "Interleaved", "SerialFeeder", "activation_shape", "weight_shape"]
+__all__ = ["Array", "Balanced", "Collector", "Interleaved", "SerialFeeder", "activation_shape"]
 
 
-def activation_shape(*, streams: int = 1, inputs: int = 1) -> data.StructLayout:
-    """A bit of each of ``inputs`` activations; whether it is the first, the last of its beat; the beat's stream, one-hot, 0 in a pause."""
-    return data.StructLayout({"bits": inputs, "first": 1, "last": 1, "stream": streams})
-
-
-def weight_shape(*, weight_bits: int = 8, inputs: int = 1) -> data.StructLayout:
-    """A weight and which of the inputs it belongs to."""
-    return data.StructLayout({"value": signed(weight_bits), "select": ceil_log2(inputs)})
+def activation_shape(*, streams: int = 1) -> data.StructLayout:
+    """A bit of an activation; whether it is the first, the last of its beat; the beat's stream, one-hot, 0 in a pause."""
+    return data.StructLayout({"bit": 1, "first": 1, "last": 1, "stream": streams})
 
 
 class _Serial(wiring.Component):
@@ -38,14 +31,11 @@ class _Serial(wiring.Component):
         Width of the weights.
     streams : int
         Partial sums that are under way.
-    inputs : int
-        Activations that come side by side, of which the PE takes the one that stands beside its weight: a multiplexed input.
     """
 
-    def __init__(self, *, weight_bits: int, streams: int, inputs: int):
-        self.streams, self.inputs = streams, inputs
-        activation, weight = activation_shape(streams=streams, inputs=inputs), weight_shape(weight_bits=weight_bits, inputs=inputs)
-        super().__init__(PeSignature(activation=activation, weight=weight, sum_bits=streams))
+    def __init__(self, *, weight_bits: int, streams: int):
+        self.streams = streams
+        super().__init__(PeSignature(activation=activation_shape(streams=streams), weight=signed(weight_bits), sum_bits=streams))
 
     def _multiply(self, m: Module) -> tuple[data.View, Value, Value]:
         """A cycle after its arrival: the activation, the product's next bit, and what remains of the product above it."""
@@ -58,12 +48,11 @@ class _Serial(wiring.Component):
             m.d.sync += following.eq(self.weight_i)
         m.d.sync += here.eq(self.activation_i)
 
-        bit = Choice(here.bits)[weight.select] if self.inputs > 1 else here.bits[0]
-        rest = Signal(signed(len(weight.value) + 1))
+        rest = Signal(signed(len(weight) + 1))
         product = Signal(signed(len(rest) + 1))
         # Past the width of the sum, a sign needs no care.
-        value = Mux(here.last, -weight.value, weight.value) if self.streams > 1 else weight.value
-        addend = Mux(bit, value, 0)
+        value = Mux(here.last, -weight, weight) if self.streams > 1 else weight
+        addend = Mux(here.bit, value, 0)
         m.d.comb += product.eq(Mux(here.first, 0, rest) + addend)
         m.d.sync += rest.eq(product >> 1)
         return here, product[0], product >> 1
@@ -75,8 +64,8 @@ class Balanced(_Serial):
     Contract: :class:`~weft.hw.pe.contract.PeSignature`; a partial sum is a bit per cycle.
     """
 
-    def __init__(self, *, weight_bits: int = 8, inputs: int = 1):
-        super().__init__(weight_bits=weight_bits, streams=1, inputs=inputs)
+    def __init__(self, *, weight_bits: int = 8):
+        super().__init__(weight_bits=weight_bits, streams=1)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -92,8 +81,8 @@ class Interleaved(_Serial):
     Contract: :class:`~weft.hw.pe.contract.PeSignature`; a partial sum is a bit per cycle, one for each stream.
     """
 
-    def __init__(self, *, weight_bits: int = 8, streams: int = 4, inputs: int = 1):
-        super().__init__(weight_bits=weight_bits, streams=streams, inputs=inputs)
+    def __init__(self, *, weight_bits: int = 8, streams: int = 4):
+        super().__init__(weight_bits=weight_bits, streams=streams)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -145,7 +134,7 @@ class SerialFeeder(Feeder):
         for row in range(self.rows):
             here = wave.activations[row]
             m.d.comb += [
-                here.bits.eq(beat.data[row][0]), here.first.eq(first), here.last.eq(wave.last),
+                here.bit.eq(beat.data[row][0]), here.first.eq(first), here.last.eq(wave.last),
                 here.stream.eq(Mux(self.o.valid, stream, 0)),
             ]  # fmt: skip
         with m.If(self.o.valid & self.o.ready):
