@@ -85,6 +85,12 @@ def _endpoint(config: Config) -> wiring.Component:
     return Endpoint(config)
 
 
+def _term_encoder(config: Config) -> wiring.Component:
+    from weft.hw.pe.term import TermEncoder
+
+    return TermEncoder()
+
+
 PARTS: dict[str, Callable[..., wiring.Component]] = {
     "accelerator": _accelerator,
     "accelerator-bytes": _accelerator_bytes,
@@ -95,6 +101,7 @@ PARTS: dict[str, Callable[..., wiring.Component]] = {
     "endpoint": _endpoint,
     "uart": _uart,
     "bitserial-multiplier": _multiplier,
+    "term-encoder": _term_encoder,
 }
 """What can be exported, by name: called with a configuration; ``bitserial-multiplier`` takes the ``widths`` of its factors too."""
 

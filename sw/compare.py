@@ -51,9 +51,7 @@ class Measurement:
     clock_mhz: float
     """Of the tile between registers, placed and routed."""
     cycles: int
-    """Of the whole accelerator for one digit, link excluded."""
-    simulated: bool
-    """The cycles are the simulated device's counters, not the cycle model's prediction."""
+    """Of the whole accelerator for one digit, link excluded, by the simulated device's counters."""
 
     @property
     def inferences_per_second(self) -> float:
@@ -90,11 +88,11 @@ def measure(
         for pe, multipliers in _variants(part):
             progress(f"{part}: {pe} {rows}×{cols}")
             config = _config(pe, rows, cols, multipliers)
-            first = _measured(graph, x, part, pe, config, simulate=True)
+            first = _measured(graph, x, part, pe, config)
             yield first
             most = _fill(part, config, first, luts)
             progress(f"{part}: {pe} {rows}×{most}")
-            yield _measured(graph, x, part, pe, _config(pe, rows, most, multipliers), simulate=False)
+            yield _measured(graph, x, part, pe, _config(pe, rows, most, multipliers))
 
 
 def accuracies(graph: Graph, x: NDArray[np.int8], labels: NDArray[np.int64], *, rows: int, cols: int) -> Iterator[Accuracy]:
@@ -133,7 +131,7 @@ def _device(config: Config) -> str:
     return "sim:" + ",".join(["tiny", *(f"{name}={value}" for name, value in fields.items())])
 
 
-def _measured(graph: Graph, x: NDArray[np.int8], part: str, pe: str, config: Config, *, simulate: bool) -> Measurement:
+def _measured(graph: Graph, x: NDArray[np.int8], part: str, pe: str, config: Config) -> Measurement:
     from weft.fpga.flow import place, synthesize
     from weft.fpga.parts import PARTS
     from weft.fpga.probe import Probe
@@ -141,14 +139,11 @@ def _measured(graph: Graph, x: NDArray[np.int8], part: str, pe: str, config: Con
     _, cells = synthesize(_tile(config), PARTS[part])
     report = place(Probe(_tile(config)), PARTS[part], target_mhz=150.0)
     model = compile(graph, config)
-    if simulate:
-        with open_device(_device(config)) as device:
-            cycles = _simulated(device, model, x)
-    else:
-        cycles = sum(layer.predicted.cycles for layer in model.layers)
+    with open_device(_device(config)) as device:
+        cycles = _simulated(device, model, x)
     return Measurement(
         part=part, pe=pe, rows=config.rows, cols=config.cols, luts=cells.luts, registers=cells.registers, multipliers=cells.multipliers,
-        clock_mhz=report.clock_mhz, cycles=cycles, simulated=simulate,
+        clock_mhz=report.clock_mhz, cycles=cycles,
     )  # fmt: skip
 
 

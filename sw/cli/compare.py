@@ -22,8 +22,8 @@ def compare_pe(
     array: Annotated[str, typer.Option(help="Rows and columns of the arrays of equal size.")] = "4x4",
     luts: Annotated[int, typer.Option(help="LUTs of the arrays of equal area.", min=100)] = 2500,
     part: Annotated[list[str] | None, typer.Option(help="Parts to place on; all if left out.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Where to write the numbers, for programs.")] = None,
-    markdown: Annotated[Path | None, typer.Option("--markdown", help="Where to write the tables, for documents.")] = None,
+    json_file: Annotated[Path, typer.Option("--json", help="Where to write the numbers, for programs.")] = Path("compare-pe.json"),
+    markdown: Annotated[Path, typer.Option("--markdown", help="Where to write the tables, for documents.")] = Path("compare-pe.md"),
 ) -> None:
     """Synthesizes, places and simulates tiles of every kind of processing element, on the digits' network.
 
@@ -57,12 +57,11 @@ def compare_pe(
             table.add_row(*line)
         console.print()
         console.print(table)
-    if markdown:
-        with replacing(markdown) as file:
-            file.write("\n".join(_markdown(*table) for table in tables))
-    if json_file:
-        document = [dataclasses.asdict(one) | {"per_thousand_luts": one.per_thousand_luts} for one in found]
-        write_json(json_file, {"tiles": document, "budgets": [dataclasses.asdict(one) for one in budgets]})
+    with replacing(markdown) as file:
+        file.write("\n".join(_markdown(*table) for table in tables))
+    document = [dataclasses.asdict(one) | {"per_thousand_luts": one.per_thousand_luts} for one in found]
+    write_json(json_file, {"tiles": document, "budgets": [dataclasses.asdict(one) for one in budgets]})
+    console.print(f"\nSaved as {markdown} and {json_file}.")
 
 
 def _array(text: str) -> tuple[int, int]:
@@ -90,7 +89,7 @@ def _measurements(found):  # type: ignore[no-untyped-def]
     lines = [
         [
             one.pe, f"{one.rows}×{one.cols}", f"{one.luts:,}", f"{one.registers:,}", f"{one.multipliers}", f"{one.clock_mhz:.0f}",
-            f"{one.cycles:,}" + ("" if one.simulated else " ¹"), f"{one.inferences_per_second:,.0f}", f"{one.per_thousand_luts:,.0f}",
+            f"{one.cycles:,}", f"{one.inferences_per_second:,.0f}", f"{one.per_thousand_luts:,.0f}",
         ]
         for one in found
     ]  # fmt: skip
