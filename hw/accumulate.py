@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from weft.hw.delay import delayed
+from weft.hw.lookup import ENTRY, pair_shape
+from weft.hw.spec.descriptor import TABLE_ENTRIES
 from weft.hw.tile import tag_shape
 
 __all__ = ["Accumulators"]
@@ -21,6 +23,9 @@ class Accumulators(wiring.Component):
     cycles after column 0, as the tile's sums come. The same position may come again ``REVISIT`` = 4 cycles later or after.
     A half is ``full`` ``cols + 4`` cycles after its ``last`` beat. Sums wrap at 32 bits.
 
+    With ``tables`` the memories of the two halves can hold one table each instead, the same in every column. Only while nothing else
+    is in them: beats make them sums again.
+
     Parameters
     ----------
     cols : int
@@ -29,6 +34,8 @@ class Accumulators(wiring.Component):
         Positions of a half, 2 or more.
     sum_bits : int
         Width of a partial sum, at most 32.
+    tables : bool
+        The halves hold tables, too.
 
     Members
     -------
@@ -41,20 +48,28 @@ class Accumulators(wiring.Component):
         Done with it: from the next cycle on the other one is read. Only while ``full``.
     r_address : In, sums : Out
         A position of the half that is read; its sums ``LATENCY`` = 4 cycles later, all columns at once.
+    write : In
+        Entries of the tables, for all columns; only with ``tables``, like the following.
+    look_up : In(1), pair : In, seconds : Out
+        In place of ``r_address``: bytes whose entries are looked up, those of table 0 to be ``sums`` and those of table 1 ``seconds``.
     """
 
     REVISIT = 4
     LATENCY = 4
 
-    def __init__(self, *, cols: int, positions: int, sum_bits: int):
+    def __init__(self, *, cols: int, positions: int, sum_bits: int, tables: bool = False):
         if cols < 1:
             raise ValueError(f"cols must be 1 or more, not {cols!r}")
         if positions < 2:
             raise ValueError(f"positions must be 2 or more, not {positions!r}")
         if not 1 <= sum_bits <= 32:
             raise ValueError(f"sum_bits must be 1 to 32, not {sum_bits!r}")
-        self.cols, self.positions = cols, positions
+        if tables and positions < TABLE_ENTRIES:
+            raise ValueError(f"positions must be {TABLE_ENTRIES} or more with tables, not {positions!r}")
+        self.cols, self.positions, self.tables = cols, positions, tables
         address = ceil_log2(positions)
+        sums = data.ArrayLayout(signed(32), cols)
+        looking = {"write": In(ENTRY), "look_up": In(1), "pair": In(pair_shape(cols)), "seconds": Out(sums)}
         super().__init__(
             {
                 "i": In(
@@ -66,7 +81,8 @@ class Accumulators(wiring.Component):
                 "full": Out(1),
                 "drained": In(1),
                 "r_address": In(address),
-                "sums": Out(data.ArrayLayout(signed(32), cols)),
+                "sums": Out(sums),
+                **(looking if tables else {}),
             }
         )
 
@@ -91,14 +107,14 @@ class Accumulators(wiring.Component):
             control.first.eq(tag.first),
             control.address.eq(tag.address),
         ]
-        request = Signal(data.StructLayout({"address": len(self.r_address), "half": 1}))
-        m.d.sync += [request.address.eq(self.r_address), request.half.eq(reading)]
+        half = Signal()
+        m.d.sync += half.eq(reading & ~self.look_up if self.tables else reading)
         for column in range(self.cols):
-            self._column(m, column, control, request)
+            self._column(m, column, control, half)
             control = delayed(m, control, name=f"control_{column}", reset=True)
         return m
 
-    def _column(self, m: Module, column: int, control: data.View, request: data.View) -> None:
+    def _column(self, m: Module, column: int, control: data.View, reading: Signal) -> None:
         """One column: read and add in one half, read in the other."""
         name = f"column_{column}"
         adding = delayed(m, control, 2, name=f"{name}_adding", reset=True)
@@ -111,18 +127,22 @@ class Accumulators(wiring.Component):
             m.submodules[f"{name}_half_{half}"] = memory
             read, write = memory.read_port(), memory.write_port()
             output = Signal(signed(32), name=f"{name}_output_{half}", reset_less=True)
+            wanted = Mux(self.look_up, self.pair[half][column], self.r_address) if self.tables else self.r_address
+            entry = self.write.enable[half] if self.tables else Const(0)
             # The writer may point at the half that is still read, but sends no beat to it before it is free.
             m.d.comb += [
-                read.addr.eq(Mux(control.valid & (control.half == half), control.address, request.address)),
+                read.addr.eq(Mux(control.valid & (control.half == half), control.address, delayed(m, wanted, name=f"{name}_wanted_{half}"))),
                 read.en.eq(1),
-                write.addr.eq(writing.address),
-                write.data.eq(total),
-                write.en.eq(writing.valid & (writing.half == half)),
+                write.addr.eq(Mux(entry, self.write.index, writing.address) if self.tables else writing.address),
+                write.data.eq(Mux(entry, self.write.entries[half], total) if self.tables else total),
+                write.en.eq(entry | (writing.valid & (writing.half == half))),
             ]
             m.d.sync += output.eq(read.data)
             outputs.append(output)
         before = Mux(adding.half, outputs[1], outputs[0])
         m.d.sync += total.eq(Mux(adding.first, 0, before) + arrived)
 
-        half = delayed(m, request.half, 2, name=f"{name}_half")
+        half = delayed(m, reading, 2, name=f"{name}_half")
         m.d.comb += self.sums[column].eq(delayed(m, Mux(half, outputs[1], outputs[0]), name=f"{name}_sums"))
+        if self.tables:
+            m.d.comb += self.seconds[column].eq(delayed(m, outputs[1], name=f"{name}_second"))

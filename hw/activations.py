@@ -20,10 +20,11 @@ SLIDING = data.StructLayout({"first_y": 8, "first_x": 8, "step_y": 8, "step_x": 
 
 
 def beat_shape(lanes: int, position_bits: int) -> data.StructLayout:
-    """A beat as the unit sends it: the tile's, and whether it is the descriptor's last."""
+    """A beat as the unit sends it: the tile's, or one of ``pairs`` that are looked up; and whether it is the descriptor's last."""
     tag = data.StructLayout({"address": position_bits, "first": 1, "last": 1, "keep": 1})
     values = data.ArrayLayout(signed(8), lanes)
-    return data.StructLayout({"data": values, "swap": 1, "slide": 1, "settings": BEAT_SETTING_BITS, "tag": tag, "final": 1})
+    modes = {"slide": 1, "pairs": 1, "settings": BEAT_SETTING_BITS}
+    return data.StructLayout({"data": values, "swap": 1, **modes, "tag": tag, "final": 1})
 
 
 class Padding(wiring.Component):
@@ -164,14 +165,14 @@ class ActivationUnit(wiring.Component):
         m.submodules.padding = padding = Padding(lanes=self.lanes, bits=bits, latency=1 + self.read_latency)
         m.submodules.fetch = fetch = Fetch(address=self.address_bits, data_shape=padding.o.shape(), tag=tag, latency=self.read_latency + 1)
         # The words of the next descriptor come in when the beats of this one are out: they share the registers.
-        settings, sliding = Signal(BEAT_SETTING_BITS), Signal(SLIDING)
-        self._load(m, nest, padding, settings, sliding, idle=fetch.empty)
+        settings, sliding, pairs = Signal(BEAT_SETTING_BITS), Signal(SLIDING), Signal()
+        self._load(m, nest, padding, settings, sliding, pairs, idle=fetch.empty)
 
-        # A half of the accumulators is taken with its first beat and comes back with `drained`.
+        # A half of the accumulators is taken with its first beat and comes back with `drained`. Pairs take none.
         free, none_free, returned = Signal(range(3), init=2), Signal(), Signal()
         following = Signal.like(free)
         item = nest.o.payload
-        opens, fired = item.entry.opens, Signal()
+        opens, fired = item.entry.opens & ~pairs, Signal()
         line = self._lines(m, fired)
         m.d.comb += [
             following.eq(free + returned - (fired & opens & line.first)),
@@ -209,6 +210,7 @@ class ActivationUnit(wiring.Component):
             self.o.payload.swap.eq(answer.tag.swap),
             self.o.payload.settings.eq(settings),
             self.o.payload.slide.eq(sliding.step_y != 0),
+            self.o.payload.pairs.eq(pairs),
             self.o.payload.tag.eq(answer.tag.tag),
             self.o.payload.final.eq(answer.tag.final),
         ]
@@ -266,7 +268,7 @@ class ActivationUnit(wiring.Component):
             keeps.append(keep)
         return (sliding.step_y == 0) | (keeps[0] & keeps[1])
 
-    def _load(self, m: Module, nest: Nest, padding: Padding, settings: Signal, sliding: data.View, *, idle: Signal) -> None:
+    def _load(self, m: Module, nest: Nest, padding: Padding, settings: Signal, sliding: data.View, pairs: Signal, *, idle: Signal) -> None:
         """Takes the section's words apart: the head into registers, each counter's words into the nest."""
         words = SECTIONS["activations"]
         index, part, loaded = Signal(range(words + 1)), Signal(range(DIM_WORDS)), Signal()
@@ -295,7 +297,7 @@ class ActivationUnit(wiring.Component):
                 with m.Case(3):
                     m.d.sync += padding.width.eq(word)
                 with m.Case(4):
-                    m.d.sync += [padding.value.eq(word[:8]), settings.eq(word[8:])]
+                    m.d.sync += [padding.value.eq(word[:8]), settings.eq(word[8:]), pairs.eq(word[31])]
                 with m.Case(5):
                     m.d.sync += [sliding.eq(word), part.eq(0), dim.eq(0)]
                 with m.Default():

@@ -11,6 +11,7 @@ from weft.hw.accumulate import Accumulators
 from weft.hw.activations import ActivationUnit
 from weft.hw.delay import delayed
 from weft.hw.host import HOST_REQUEST, HostPort, MemoryPort
+from weft.hw.lookup import LookUp
 from weft.hw.memory import BlockMemory, Scratchpad
 from weft.hw.output import OutputUnit
 from weft.hw.post import PostProcess
@@ -60,136 +61,115 @@ class Engine(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        config = self.config
-        address_bits = ceil_log2(config.scratchpad_bytes)
-        position_bits = ceil_log2(config.positions)
-
-        m.submodules.scratchpad = scratchpad = Scratchpad(banks=config.banks, depth=config.scratchpad_bytes // config.banks)
-        m.submodules.weight_store = weight_store = BlockMemory(lanes=config.cols, depth=config.weight_words)
-        m.submodules.program = program = BlockMemory(lanes=4, depth=config.descriptors * DESCRIPTOR_WORDS)
-        m.submodules.records = records = BlockMemory(lanes=4, depth=config.descriptors * Counters.LAYOUT.size // 4)
-
-        tile = Tile(
-            rows=config.rows,
-            cols=config.cols,
-            pe=config.pe,
-            position_bits=position_bits,
-            weight_bits=config.weight_bits,
-            multipliers=config.multipliers,
-        )
-        accumulators = Accumulators(cols=config.cols, positions=config.positions, sum_bits=tile.sum_bits)
-        post = PostProcess(lanes=config.lanes, tag=OutputUnit.tag_shape(lanes=config.lanes, address_bits=address_bits))
-        parameters = ChannelParameters(cols=config.cols, channel=CHANNEL)
-        sequencer = Sequencer(descriptors=config.descriptors, read_latency=program.LATENCY)
-        weights = WeightUnit(
-            cols=config.cols, address_bits=len(weight_store.r_address), read_latency=weight_store.LATENCY, setting_bits=WEIGHT_SETTING_BITS
-        )
-        activations = ActivationUnit(
-            lanes=config.rows,
-            group=config.group,
-            address_bits=address_bits,
-            position_bits=position_bits,
-            read_latency=scratchpad.read_latency,
-        )
-        output = OutputUnit(
-            cols=config.cols,
-            lanes=config.lanes,
-            position_bits=position_bits,
-            address_bits=address_bits,
-            sum_latency=accumulators.LATENCY,
-            channel=CHANNEL,
-            settings=SETTINGS,
-        )
-        causes = CauseCounters(descriptors=config.descriptors)
+        units = _Units(self.config)
         halt = Signal()
         m.d.sync += halt.eq(self.halt)
-        for unit in (sequencer, weights, activations, output, tile, accumulators, post, parameters, causes):
-            m.submodules[type(unit).__name__.lower()] = ResetInserter(halt)(unit)
+        for name, unit in vars(units).items():
+            m.submodules[name] = unit if name in _MEMORIES else ResetInserter(halt)(unit)
+        self._control(m, units)
+        self._compute(m, units)
+        if self.config.tables:
+            self._look_up(m, units)
+        self._memories(m, units)
+        return m
 
-        # The sequencer and its units.
-        connect(m, wiring.flipped(self.run), sequencer.run)
-        m.d.comb += self.busy.eq(sequencer.busy)
-        connect(m, sequencer.weights, weights.load)
-        connect(m, sequencer.activations, activations.load)
-        connect(m, sequencer.output, output.load)
-        m.d.sync += activations.go.eq(output.loaded)
-
-        # Weights and channels' parameters.
-        connect(m, weights.weights, tile.weights)
-        connect(m, weights.parameters, parameters.i)
+    def _control(self, m: Module, u: _Units) -> None:
+        """The sequencer and its units; the counters."""
+        connect(m, wiring.flipped(self.run), u.sequencer.run)
+        connect(m, u.sequencer.weights, u.weights.load)
+        connect(m, u.sequencer.activations, u.activations.load)
+        connect(m, u.sequencer.output, u.output.load)
+        m.d.sync += u.activations.go.eq(u.output.loaded)
+        connect(m, u.sequencer.finished, u.causes.finished)
+        beats = u.activations.o
         m.d.comb += [
-            parameters.take.eq(output.take),
-            output.parameters_full.eq(parameters.full),
-            output.channels.eq(parameters.o),
+            self.busy.eq(u.sequencer.busy),
+            u.sequencer.done.eq(u.output.done),
+            u.causes.busy.eq(u.sequencer.busy),
+            u.causes.computing.eq(u.tile.busy),
+            u.causes.waiting.eq(u.tile.waiting),
+            u.causes.ending.eq(beats.valid & beats.ready & beats.payload.final),
+            u.causes.starved.eq(u.activations.starved),
         ]
 
-        # Activations through the tile to the accumulators.
-        beat = activations.o.payload
+    def _compute(self, m: Module, u: _Units) -> None:
+        """Weights and activations to the tile, sums to the accumulators, and through post-processing to the scratchpad."""
+        connect(m, u.weights.weights, u.tile.weights)
+        connect(m, u.weights.parameters, u.parameters.i)
+        connect(m, u.tile.o, u.accumulators.i)
+        connect(m, u.output.o, u.post.i)
+        beat, result = u.activations.o.payload, u.post.o.payload
         m.d.comb += [
-            tile.i.valid.eq(activations.o.valid),
-            tile.i.payload.data.eq(beat.data),
-            tile.i.payload.swap.eq(beat.swap),
-            tile.i.payload.slide.eq(beat.slide),
-            tile.i.payload.settings.eq(beat.settings),
-            tile.i.payload.tag.eq(beat.tag),
-            activations.o.ready.eq(tile.i.ready),
-            activations.drained.eq(output.drained),
-        ]
-        connect(m, tile.o, accumulators.i)
-
-        # Accumulators through post-processing to the scratchpad.
-        m.d.comb += [
-            output.full.eq(accumulators.full),
-            accumulators.drained.eq(output.drained),
-            accumulators.r_address.eq(output.position),
-            output.sums.eq(accumulators.sums),
-            post.settings.eq(output.settings),
-        ]
-        connect(m, output.o, post.i)
-        result = post.o.payload
-        m.d.comb += output.done.eq(post.o.valid & result.tag.final)
-        m.d.comb += sequencer.done.eq(output.done)
-
-        connect(m, sequencer.finished, causes.finished)
-        m.d.comb += [
-            causes.busy.eq(sequencer.busy),
-            causes.computing.eq(tile.busy),
-            causes.waiting.eq(tile.waiting),
-            causes.ending.eq(activations.o.valid & tile.i.ready & beat.final),
-            causes.starved.eq(activations.starved),
+            u.parameters.take.eq(u.output.take),
+            u.output.parameters_full.eq(u.parameters.full),
+            u.output.channels.eq(u.parameters.o),
+            u.tile.i.valid.eq(u.activations.o.valid & ~beat.pairs),
+            *(getattr(u.tile.i.payload, name).eq(getattr(beat, name)) for name in ("data", "swap", "slide", "settings", "tag")),
+            u.activations.o.ready.eq(u.tile.i.ready),
+            u.activations.drained.eq(u.output.drained),
+            u.output.full.eq(u.accumulators.full),
+            u.accumulators.drained.eq(u.output.drained),
+            u.accumulators.r_address.eq(u.output.position),
+            u.output.sums.eq(u.accumulators.sums),
+            u.post.settings.eq(u.output.settings),
+            u.output.done.eq(u.post.o.valid & result.tag.final),
         ]
 
-        # The host's port, which waits for the units.
+    def _look_up(self, m: Module, u: _Units) -> None:
+        """Tables to the accumulators' memories, and pairs of lines past the tile."""
+        connect(m, u.weights.tables, u.look_up.words)
+        beats, lines = u.activations.o, u.look_up.i
+        m.d.comb += [
+            lines.payload.eq(beats.payload.data),
+            lines.valid.eq(beats.valid & beats.payload.pairs),
+            u.look_up.open.eq(u.output.look_up),
+            u.accumulators.write.eq(u.look_up.write),
+            u.accumulators.look_up.eq(u.output.look_up),
+            u.accumulators.pair.eq(u.look_up.o.payload),
+            u.output.seconds.eq(u.accumulators.seconds),
+            u.output.tables_full.eq(u.look_up.full),
+            u.output.pair.eq(u.look_up.o.valid),
+            u.look_up.o.ready.eq(u.output.pair_taken),
+        ]
+        with m.If(beats.payload.pairs):
+            m.d.comb += [
+                beats.ready.eq(lines.ready),
+                u.causes.computing.eq(lines.valid & lines.ready),
+                u.causes.waiting.eq(lines.valid & ~lines.ready & ~u.look_up.full),
+            ]
+
+    def _memories(self, m: Module, u: _Units) -> None:
+        """The memories' other sides: the units, and the host's port, which waits for them."""
         m.submodules.host = host = HostPort(
             latencies={
-                Space.COUNTERS: records.LATENCY,
-                Space.SCRATCHPAD: scratchpad.read_latency,
-                Space.WEIGHTS: weight_store.LATENCY,
-                Space.PROGRAM: program.LATENCY,
+                Space.COUNTERS: u.records.LATENCY,
+                Space.SCRATCHPAD: u.scratchpad.read_latency,
+                Space.WEIGHTS: u.weight_store.LATENCY,
+                Space.PROGRAM: u.program.LATENCY,
             }
         )
         m.submodules.requests = requests = RegisterSlice(HOST_REQUEST)
         connect(m, wiring.flipped(self.request), requests.i)
         connect(m, requests.o, host.i)
         connect(m, host.o, wiring.flipped(self.response))
-        _share_words(m, host.weights, weight_store, weights)
-        _share_words(m, host.program, program, sequencer)
-        _share_words(m, host.counters, records, None)
+        _share_words(m, host.weights, u.weight_store, u.weights)
+        _share_words(m, host.program, u.program, u.sequencer)
+        _share_words(m, host.counters, u.records, None)
         m.d.comb += [
-            sequencer.data.eq(program.r_data.as_value()),
-            weights.data.eq(weight_store.r_data),
-            records.w_address.eq(causes.address),
-            records.w_data.as_value().eq(causes.data),
-            records.w_enable.eq(causes.enable.replicate(4)),
+            u.sequencer.data.eq(u.program.r_data.as_value()),
+            u.weights.data.eq(u.weight_store.r_data),
+            u.records.w_address.eq(u.causes.address),
+            u.records.w_data.as_value().eq(u.causes.data),
+            u.records.w_enable.eq(u.causes.enable.replicate(4)),
         ]
-        port = host.scratchpad
+        port, scratchpad, result = host.scratchpad, u.scratchpad, u.post.o.payload
         m.d.comb += [
-            scratchpad.r_address.eq(Mux(activations.reading, activations.address, port.address)),
-            activations.data.as_value().eq(scratchpad.r_data.as_value()),
+            scratchpad.r_address.eq(Mux(u.activations.reading, u.activations.address, port.address)),
+            u.activations.data.as_value().eq(scratchpad.r_data.as_value()),
             port.read.eq(scratchpad.r_data[0]),
-            port.ready.eq(Mux(port.write_enable, ~post.o.valid, ~activations.reading)),
+            port.ready.eq(Mux(port.write_enable, ~u.post.o.valid, ~u.activations.reading)),
         ]
-        with m.If(post.o.valid):
+        with m.If(u.post.o.valid):
             m.d.comb += [
                 scratchpad.w_address.eq(result.tag.address),
                 scratchpad.w_data.as_value().eq(result.data.as_value()),
@@ -201,7 +181,43 @@ class Engine(wiring.Component):
                 scratchpad.w_data[0].eq(port.write),
                 scratchpad.w_enable.eq(port.write_enable),
             ]
-        return m
+
+
+_MEMORIES = ("scratchpad", "weight_store", "program", "records")
+
+
+class _Units:
+    """What an engine is made of, for a configuration."""
+
+    def __init__(self, config: Config):
+        address_bits, position_bits = ceil_log2(config.scratchpad_bytes), ceil_log2(config.positions)
+        self.scratchpad = Scratchpad(banks=config.banks, depth=config.scratchpad_bytes // config.banks)
+        self.weight_store = BlockMemory(lanes=config.cols, depth=config.weight_words)
+        self.program = BlockMemory(lanes=4, depth=config.descriptors * DESCRIPTOR_WORDS)
+        self.records = BlockMemory(lanes=4, depth=config.descriptors * Counters.LAYOUT.size // 4)
+        self.sequencer = Sequencer(descriptors=config.descriptors, read_latency=self.program.LATENCY)
+        self.weights = WeightUnit(
+            cols=config.cols, address_bits=len(self.weight_store.r_address), read_latency=self.weight_store.LATENCY,
+            setting_bits=WEIGHT_SETTING_BITS,
+        )  # fmt: skip
+        self.parameters = ChannelParameters(cols=config.cols, channel=CHANNEL)
+        self.activations = ActivationUnit(
+            lanes=config.rows, group=config.group, address_bits=address_bits, position_bits=position_bits,
+            read_latency=self.scratchpad.read_latency,
+        )  # fmt: skip
+        self.tile = Tile(
+            rows=config.rows, cols=config.cols, pe=config.pe, position_bits=position_bits, weight_bits=config.weight_bits,
+            multipliers=config.multipliers,
+        )  # fmt: skip
+        self.accumulators = Accumulators(cols=config.cols, positions=config.positions, sum_bits=self.tile.sum_bits, tables=config.tables)
+        self.output = OutputUnit(
+            cols=config.cols, lanes=config.lanes, position_bits=position_bits, address_bits=address_bits,
+            sum_latency=self.accumulators.LATENCY, channel=CHANNEL, settings=SETTINGS, tables=config.tables,
+        )  # fmt: skip
+        self.post = PostProcess(lanes=config.lanes, tag=OutputUnit.tag_shape(lanes=config.lanes, address_bits=address_bits))
+        self.causes = CauseCounters(descriptors=config.descriptors)
+        if config.tables:
+            self.look_up = LookUp(cols=config.cols, beat_bytes=config.beat_bytes)
 
 
 def _share_words(m: Module, port: MemoryPort, memory: BlockMemory, unit: Sequencer | WeightUnit | None) -> None:

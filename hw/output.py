@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Signal, signed
+from amaranth.hdl import Array, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from weft.hw.delay import delayed
+from weft.hw.lookup import Combiner
 from weft.hw.nest import Nest
+from weft.hw.spec import descriptor
 from weft.hw.spec.descriptor import CHANNELS_DIM, OUTPUT_DIMS, SECTIONS
 
 __all__ = ["OutputUnit"]
@@ -17,8 +19,11 @@ class OutputUnit(wiring.Component):
     """Walks over a descriptor's results: position, ``lanes`` channels at a time, tap.
 
     Takes the words of the descriptor's output section and starts at once. Waits at each group of channels for its half of the
-    accumulators and for its parameters; then sends one item to post-processing per cycle, ``sum_latency + 1`` cycles after
+    accumulators and for its parameters; then sends one item to post-processing per cycle, ``latency`` cycles after
     reading the sums. Nothing holds it back on the way.
+
+    With ``tables`` a descriptor may look up pairs of bytes instead (:class:`weft.hw.spec.descriptor.Combine`): it waits for the tables, and
+    for a pair at each position.
 
     Parameters
     ----------
@@ -30,6 +35,8 @@ class OutputUnit(wiring.Component):
         Of the accumulators, cycles from ``position`` to ``sums``.
     channel : StructLayout
         One channel's parameters.
+    tables : bool
+        The accumulators' memories hold tables, too.
 
     Members
     -------
@@ -40,9 +47,17 @@ class OutputUnit(wiring.Component):
     full : In(1)
         The next half of the accumulators is complete.
     drained : Out(1)
-        Pulses when all of that half has been read.
+        Pulses when all of that half has been read; not of tables.
     position : Out, sums : In
         To and from the accumulators.
+    look_up : Out(1)
+        From ``loaded`` to ``done`` of a descriptor that looks up, the tables are its own; only with ``tables``, like the following.
+    tables_full : In(1)
+        They are complete.
+    pair : In(1), pair_taken : Out(1)
+        There is a pair; it is not needed any more.
+    seconds : In
+        From the accumulators, beside ``sums``.
     parameters_full : In(1), take : Out(1), channels : In
         Of :class:`weft.hw.weights.ChannelParameters`.
     settings : Out
@@ -63,10 +78,14 @@ class OutputUnit(wiring.Component):
         sum_latency: int,
         channel: data.StructLayout,
         settings: data.StructLayout,
+        tables: bool = False,
     ):
         self.cols, self.lanes = cols, lanes
         self.position_bits, self.address_bits, self.sum_latency = position_bits, address_bits, sum_latency
-        self.channel, self.settings_shape = channel, settings
+        self.channel, self.settings_shape, self.tables = channel, settings, tables
+        self.latency = sum_latency + 1 + (Combiner.LATENCY if tables else 0)
+        sums = data.ArrayLayout(signed(32), cols)
+        looking = {"look_up": Out(1), "tables_full": In(1), "pair": In(1), "pair_taken": Out(1), "seconds": In(sums)}
         self.tag = self.tag_shape(lanes=lanes, address_bits=address_bits)
         super().__init__(
             {
@@ -75,7 +94,8 @@ class OutputUnit(wiring.Component):
                 "full": In(1),
                 "drained": Out(1),
                 "position": Out(position_bits),
-                "sums": In(data.ArrayLayout(signed(32), cols)),
+                "sums": In(sums),
+                **(looking if tables else {}),
                 "parameters_full": In(1),
                 "take": Out(1),
                 "channels": In(data.ArrayLayout(channel, cols)),
@@ -111,21 +131,26 @@ class OutputUnit(wiring.Component):
         item = nest.o.payload
 
         # `group_left` counts the channels from this group of columns on, `left` from this group of lanes on.
-        opened, opening = Signal(), Signal(self.sum_latency)
+        opened, opening = Signal(), Signal(self.latency - 1)
         group_left, left, offset = Signal(16), Signal(16), Signal(range(self.cols + self.lanes))
         window, position, tap = Signal(self.position_bits), Signal(self.position_bits), Signal(16)
         lane_group = Signal(range(max(2, -(-self.cols // self.lanes))))
         open_now, advance = Signal(), Signal()
         # Known a cycle ahead: they hold the nest back.
         last_tap, last_lanes, one_tap, one_lane_group = Signal(), Signal(), Signal(), Signal()
+        full, there, sums = self.full, Const(1), Const(1)
+        if self.tables:
+            full, there, sums = Mux(self.look_up, self.tables_full, self.full), ~self.look_up | self.pair, ~self.look_up
         m.d.comb += [
-            open_now.eq(nest.o.valid & ~opened & self.full & self.parameters_full & ~opening.any()),
+            open_now.eq(nest.o.valid & ~opened & full & self.parameters_full & ~opening.any()),
             one_tap.eq(taps == 1),
             one_lane_group.eq((group_left <= self.lanes) | (self.cols <= self.lanes)),
-            advance.eq(opened & nest.o.valid),
-            nest.o.ready.eq(opened & last_tap & last_lanes),
+            advance.eq(opened & nest.o.valid & there),
+            nest.o.ready.eq(opened & last_tap & last_lanes & there),
             self.position.eq(position),
         ]
+        if self.tables:
+            m.d.comb += self.pair_taken.eq(advance & last_lanes)
         # The parameters change over behind the last sums of the group before, which may still be on their way.
         m.d.sync += opening.eq((opening << 1) | open_now)
         m.d.comb += self.take.eq(opening[-1])
@@ -144,7 +169,7 @@ class OutputUnit(wiring.Component):
                     m.d.sync += [position.eq(position + 1), window.eq(position + 1)]
                     m.d.sync += [left.eq(group_left), offset.eq(0), lane_group.eq(0), last_lanes.eq(one_lane_group)]
                     with m.If(item.leave <= CHANNELS_DIM):
-                        m.d.comb += self.drained.eq(1)
+                        m.d.comb += self.drained.eq(sums)
                         m.d.sync += opened.eq(0)
                         m.d.sync += group_left.eq(group_left - self.cols)
                         with m.If(item.leave != CHANNELS_DIM):
@@ -167,22 +192,21 @@ class OutputUnit(wiring.Component):
     def _select(self, m: Module, control: data.View) -> None:
         """Joins the control of an item with its sums and picks its lanes' columns."""
         control = delayed(m, control, self.sum_latency, name="control", reset=True)
+        late = delayed(m, control, self.latency - 1 - self.sum_latency, name="late", reset=True)
+        after = delayed(m, late, name="after", reset=True)
         groups = range(0, self.cols, self.lanes)
         o = self.o.payload
-        m.d.sync += [
-            self.o.valid.eq(control.valid),
-            o.first.eq(control.first),
-            o.last.eq(control.last),
-            o.tag.eq(control.tag),
-        ]
+        m.d.comb += [self.o.valid.eq(after.valid), o.first.eq(after.first), o.last.eq(after.last), o.tag.eq(after.tag)]
         for lane in range(self.lanes):
             columns = [min(first + lane, self.cols - 1) for first in groups]
-            picked = Array(self.sums[c] for c in columns)[control.lane_group]
-            channel = Array(self.channels[c].as_value() for c in columns)[control.lane_group]
-            m.d.comb += [
-                o.sums[lane].eq(delayed(m, picked, name=f"sum_{lane}")),
-                o.channels[lane].eq(delayed(m, channel, name=f"channel_{lane}")),
-            ]
+            sums = delayed(m, Array(self.sums[c] for c in columns)[control.lane_group], name=f"sum_{lane}")
+            if self.tables:
+                seconds = delayed(m, Array(self.seconds[c] for c in columns)[control.lane_group], name=f"second_{lane}")
+                m.submodules[f"combiner_{lane}"] = combiner = Combiner()
+                m.d.comb += [combiner.combine.eq(self.settings.combine), combiner.a.eq(sums), combiner.b.eq(seconds)]
+                sums = combiner.o
+            channel = Array(self.channels[c].as_value() for c in columns)[late.lane_group]
+            m.d.comb += [o.sums[lane].eq(sums), o.channels[lane].eq(delayed(m, channel, name=f"channel_{lane}"))]
 
     def _load(self, m: Module, nest: Nest, channels: Signal, taps: Signal) -> None:
         """Takes the section's words apart: the head into registers, each counter's words into the nest."""
@@ -196,6 +220,8 @@ class OutputUnit(wiring.Component):
             nest.dim.payload.steps.address.eq(word),
             nest.start.eq(self.loaded),
         ]
+        if self.tables:
+            m.d.comb += self.look_up.eq(running & (self.settings.combine != descriptor.Combine.NONE))
         with m.If(self.done):
             m.d.sync += running.eq(0)
         with m.If(self.load.valid & self.load.ready):

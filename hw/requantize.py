@@ -18,8 +18,9 @@ CHANNEL = data.StructLayout({"bias": signed(32), "multiplier": unsigned(32), "sh
 With a positive shift the multiplier is 0 or at least 2^30, as all that make them from a scale keep it.
 """
 
-SETTINGS = data.StructLayout({"zero_point": signed(8), "low": signed(8), "high": signed(8), "rounding": 1})
-"""A layer's settings; ``rounding`` is of :class:`weft.hw.spec.descriptor.Rounding`."""
+SETTINGS = data.StructLayout({"zero_point": signed(8), "low": signed(8), "high": signed(8), "rounding": 1, "combine": 2})
+"""A layer's settings; ``rounding`` is of :class:`weft.hw.spec.descriptor.Rounding`, ``combine`` of
+:class:`~weft.hw.spec.descriptor.Combine`: that happens before."""
 
 
 class Requantize(wiring.Component):

@@ -91,6 +91,8 @@ class WeightUnit(wiring.Component):
         ``address`` is in use this cycle.
     weights : Out(stream)
         To the tile: a ``word``, and the ``settings`` of its layer.
+    tables : Out(stream)
+        Words that are tables, in place of the tile's.
     parameters : Out(stream)
         To :class:`ChannelParameters`.
     """
@@ -107,6 +109,7 @@ class WeightUnit(wiring.Component):
                 "weights": Out(
                     stream.Signature(data.StructLayout({"word": data.ArrayLayout(signed(8), cols), "settings": WEIGHT_SETTING_BITS}))
                 ),
+                "tables": Out(stream.Signature(data.ArrayLayout(signed(8), cols))),
                 "parameters": Out(stream.Signature(data.ArrayLayout(8, cols))),
             }
         )
@@ -116,13 +119,13 @@ class WeightUnit(wiring.Component):
         m.submodules.fetch = fetch = Fetch(
             address=self.address_bits,
             data_shape=self.data.shape(),
-            tag=data.StructLayout({"parameter": 1, "settings": self.setting_bits}),
+            tag=data.StructLayout({"parameter": 1, "tables": 1, "settings": self.setting_bits}),
             latency=self.read_latency,
         )
         base, address = Signal(self.address_bits), Signal(self.address_bits)
         blocks, groups, groups_left = Signal(16), Signal(16), Signal(16)
         words, left, parameter = Signal(self.address_bits + 1), Signal(self.address_bits + 1), Signal()
-        settings = Signal(self.setting_bits)
+        settings, tables = Signal(self.setting_bits), Signal()
         running, index = Signal(), Signal(range(SECTIONS["weights"]))
 
         word = self.load.payload
@@ -135,7 +138,7 @@ class WeightUnit(wiring.Component):
                 with m.Case(1):
                     m.d.sync += [blocks.eq(word[:16]), groups.eq(word[16:]), groups_left.eq(word[16:])]
                 with m.Case(2):
-                    m.d.sync += settings.eq(word)
+                    m.d.sync += [settings.eq(word), tables.eq(word[31])]
                 with m.Default():
                     m.d.sync += [words.eq(word), left.eq(word), parameter.eq(0), running.eq(1), index.eq(0)]
 
@@ -144,6 +147,7 @@ class WeightUnit(wiring.Component):
             fetch.i.payload.address.eq(address),
             fetch.i.payload.tag.parameter.eq(parameter),
             fetch.i.payload.tag.settings.eq(settings),
+            fetch.i.payload.tag.tables.eq(tables),
             self.reading.eq(fetch.reading),
         ]
         with m.If(fetch.i.valid & fetch.i.ready):
@@ -164,11 +168,15 @@ class WeightUnit(wiring.Component):
             self.weights.payload.word.eq(answer.data),
             self.weights.payload.settings.eq(answer.tag.settings),
             self.parameters.payload.eq(answer.data),
-            self.weights.valid.eq(fetch.o.valid & ~answer.tag.parameter),
+            self.weights.valid.eq(fetch.o.valid & ~answer.tag.parameter & ~answer.tag.tables),
+            self.tables.payload.eq(answer.data),
+            self.tables.valid.eq(fetch.o.valid & ~answer.tag.parameter & answer.tag.tables),
             self.parameters.valid.eq(fetch.o.valid & answer.tag.parameter),
         ]
         with m.If(answer.tag.parameter):
             m.d.comb += fetch.o.ready.eq(self.parameters.ready)
+        with m.Elif(answer.tag.tables):
+            m.d.comb += fetch.o.ready.eq(self.tables.ready)
         with m.Else():
             m.d.comb += fetch.o.ready.eq(self.weights.ready)
         return m

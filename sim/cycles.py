@@ -12,7 +12,7 @@ from math import prod
 
 from weft.hw.spec.config import Config
 from weft.hw.spec.counters import Counters
-from weft.hw.spec.descriptor import CHUNK_DIM, PARAMETER_BYTES, SECTIONS, Descriptor
+from weft.hw.spec.descriptor import CHUNK_DIM, PARAMETER_BYTES, SECTIONS, Combine, Descriptor
 from weft.hw.spec.pe import Settings
 from weft.hw.spec.timing import Timing
 
@@ -40,6 +40,42 @@ class _Model:
 
     def descriptor(self, d: Descriptor) -> Counters:
         """Advances by one descriptor and says where its cycles went."""
+        return self._tiles(d) if d.output.combine == Combine.NONE else self._look_up(d)
+
+    def _look_up(self, d: Descriptor) -> Counters:
+        """Tables come in, then pairs of lines, or results as fast as lanes make them."""
+        t, config, begin = self.timing, self.config, self.done
+        weights_loaded = self._load()
+        tables_full = max(self.output_loaded, weights_loaded + t.weight_store_latency) + t.output_to_table + d.weights.words
+        arrived = max(tables_full, self.parameters_free) + PARAMETER_BYTES
+        opened = arrived + t.parameters_to_full
+        self.parameters_free = opened + t.open_to_free
+        lines, lanes = d.activations.positions, -(-d.output.channels // config.lanes)
+        pairs = lines // 2
+        period = max(2 * config.group, lanes)
+        drained = opened + (pairs - 1) * period + lanes
+        # Three lines are taken without tables, and wait.
+        first = self.output_loaded + t.activation_latency + t.line_to_pair
+        waiting = max(0, tables_full - (first + 3 * config.group)) if lines > 3 else 0
+        self.last_beat = max(drained - lanes - (period if pairs > 1 else 0), first + lines * config.group)
+        self.words_done = max(weights_loaded, arrived - t.prefetched_words)
+        self.done = drained + t.drain_to_done
+        cycles, output = self.done - begin, self.done - self.last_beat - 1
+        busy = lines
+        return Counters(
+            cycles=cycles, busy=busy, weights=waiting, activations=cycles - busy - waiting - output, accumulators=0, output=output, link=0
+        )
+
+    def _load(self) -> int:
+        """The sequencer hands over the sections in order, each when its unit is free; when the weights' are there."""
+        t = self.timing
+        weights_loaded = max(self.output_loaded + t.spare_words, self.words_done) + SECTIONS["weights"]
+        activations_loaded = max(weights_loaded, self.last_beat + 2) + SECTIONS["activations"]
+        self.output_loaded = max(activations_loaded, self.done + 1) + SECTIONS["output"]
+        return weights_loaded
+
+    def _tiles(self, d: Descriptor) -> Counters:
+        """Tiles of weights, and the beats that they multiply."""
         t, config = self.timing, self.config
         begin = self.done
         counts = [dim.count for dim in d.activations.dims]
@@ -50,10 +86,7 @@ class _Model:
         tiles, beats = prod(counts[2 : CHUNK_DIM + 1]), prod(counts[CHUNK_DIM + 1 :])
         positions = d.activations.positions
 
-        # The sequencer hands over the sections in order, each when its unit is free.
-        weights_loaded = max(self.output_loaded + t.spare_words, self.words_done) + SECTIONS["weights"]
-        activations_loaded = max(weights_loaded, self.last_beat + 2) + SECTIONS["activations"]
-        self.output_loaded = max(activations_loaded, self.done + 1) + SECTIONS["output"]
+        weights_loaded = self._load()
         word = weights_loaded + t.weight_latency
         ready = fetched = self.output_loaded + t.activation_latency
 

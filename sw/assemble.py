@@ -13,6 +13,7 @@ from weft.hw.spec.config import Config
 from weft.hw.spec.counters import Counters
 from weft.hw.spec.descriptor import Descriptor
 from weft.kernel import Kernel
+from weft.lookup import LookUp
 from weft.model import Layer, Model, Part, Segment, Step, Tile
 from weft.plan import Plan
 from weft.schedule import Turn
@@ -38,17 +39,17 @@ class Assembler:
         """Appends an operator of the host."""
         self.steps.append(Step(host=op.name, reason=reason))
 
-    def stretch(self, turn: Turn, kernels: Mapping[str, Sequence[Kernel]]) -> None:
+    def stretch(self, turn: Turn, kernels: Mapping[str, lower.Lowered]) -> None:
         """Appends layers of the device."""
         first = len(self.layers)
         for op in (self.graph.ops[place] for place in turn.ops):
-            target = self.memory.addresses[op.output]
-            parts = [
-                part
-                for kernel in kernels[op.name]
-                for part in self._parts(kernel, self.memory.addresses[op.inputs[kernel.source]], target)
-            ]
-            self._layer(op, parts, self.memory.used[op.name])
+            sources, target = [self.memory.addresses[name] for name in op.inputs], self.memory.addresses[op.output]
+            made = kernels[op.name]
+            if isinstance(made, LookUp):
+                passes = lower.look_up_passes(made, self.config, sources=sources, target=target)
+            else:
+                passes = [piece for kernel in made for piece in self._fastest(kernel, sources[kernel.source], target)]
+            self._layer(op, self._placed(passes), self.memory.used[op.name])
         self.steps.append(Step(first=first, count=len(turn.ops), writes=turn.writes, reads=turn.reads))
 
     def tiled(self, op: Op, cut: Sequence[Stripe]) -> None:
@@ -60,7 +61,7 @@ class Assembler:
             kernel = stripe.kernel
             key = (kernel.height, kernel.out, kernel.origin)
             if key not in known:
-                known[key] = tuple(self._parts(kernel, 0, base))
+                known[key] = tuple(self._placed(self._fastest(kernel, 0, base)))
             tiles.append(Tile(source=stripe.source, address=base, target=stripe.target, parts=known[key]))
         self.peak = max(self.peak, used)
         self._layer(op, [part for tile in tiles for part in tile.parts], used)
@@ -96,8 +97,8 @@ class Assembler:
             )
         )  # fmt: skip
 
-    def _parts(self, kernel: Kernel, source: int, target: int) -> list[Part]:
-        return [part for piece in self._fastest(kernel, source, target) for part in self._packer.add(piece)]
+    def _placed(self, passes: Sequence[lower.Pass]) -> list[Part]:
+        return [part for piece in passes for part in self._packer.add(piece)]
 
     def _fastest(self, kernel: Kernel, source: int, target: int) -> list[lower.Pass]:
         """The passes that the cycle model likes best: by the number of rows in a block, or by the way of a sliding window."""

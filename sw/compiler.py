@@ -14,7 +14,6 @@ from weft.assemble import Assembler
 from weft.errors import CompileError, WeftWarning
 from weft.graph import Graph, Reshape
 from weft.hw.spec.config import Config, parse_config
-from weft.kernel import Kernel
 from weft.model import Model
 from weft.network import Network
 from weft.plan import Plan, plan
@@ -85,9 +84,9 @@ def _graph(source: Source, calibration: ArrayLike | None, config: Config) -> Gra
     return quantize(source, np.asarray(calibration), weight_bits=config.weight_bits)
 
 
-def _placed(graph: Graph, config: Config) -> tuple[dict[str, tuple[Kernel, ...]], dict[str, str]]:
+def _placed(graph: Graph, config: Config) -> tuple[dict[str, lower.Lowered], dict[str, str]]:
     """The kernels of each operator that runs on the device; and why each of the others does not that is none of the host's."""
-    kernels: dict[str, tuple[Kernel, ...]] = {}
+    kernels: dict[str, lower.Lowered] = {}
     reasons: dict[str, str] = {}
     ranges = value_ranges(graph)
     for op in graph.ops:
@@ -96,19 +95,21 @@ def _placed(graph: Graph, config: Config) -> tuple[dict[str, tuple[Kernel, ...]]
         inputs, output = [graph.tensors[name] for name in op.inputs], graph.tensors[op.output]
         try:
             made = lower.kernels_of(op, inputs, output, config)
-            for kernel in made:
+            for kernel in made if isinstance(made, tuple) else ():
                 lower.check(op, kernel, config)
         except CompileError as error:
             reasons[op.name] = str(error).removeprefix(f"{op}: ")
             continue
-        kernels[op.name] = tuple(
-            dataclasses.replace(kernel, precision=precision(op, kernel, ranges[op.inputs[kernel.source]], config)) for kernel in made
-        )
+        if isinstance(made, tuple):
+            made = tuple(
+                dataclasses.replace(kernel, precision=precision(op, kernel, ranges[op.inputs[kernel.source]], config)) for kernel in made
+            )
+        kernels[op.name] = made
     return kernels, reasons
 
 
 def _scheduled(
-    graph: Graph, config: Config, kernels: dict[str, tuple[Kernel, ...]], reasons: dict[str, str]
+    graph: Graph, config: Config, kernels: dict[str, lower.Lowered], reasons: dict[str, str]
 ) -> tuple[Schedule, Plan, dict[str, list[Stripe]]]:
     """An order of turns whose tensors fit the scratchpad. What cannot fit is computed in stripes, or moves to the host."""
     cuts: dict[str, list[Stripe]] = {}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from weft import copies, layers, sliding
+from weft import copies, layers, lookup, sliding
 from weft.errors import CompileError
 from weft.hw.spec.config import Config
 from weft.hw.spec.descriptor import (
@@ -23,6 +23,7 @@ from weft.hw.spec.descriptor import (
 )
 from weft.kernel import Kernel
 from weft.ops import (
+    Add,
     AveragePool2D,
     Concatenate,
     Conv2D,
@@ -30,15 +31,18 @@ from weft.ops import (
     FullyConnected,
     MaxPool2D,
     Mean,
+    Multiply,
     Op,
     Pad,
     Requantize,
     Resize,
     Slice,
+    Subtract,
+    Table,
     Tensor,
 )
 
-__all__ = ["SUPPORTED", "Kernel", "Pass", "block_rows", "check", "kernels_of", "passes", "sliding_passes"]
+__all__ = ["SUPPORTED", "Kernel", "Lowered", "Pass", "block_rows", "check", "kernels_of", "look_up_passes", "passes", "sliding_passes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +66,11 @@ class Pass:
         return dataclasses.replace(self, descriptors=self.descriptors[start:stop])
 
 
-SUPPORTED: dict[type[Op], Callable[..., Kernel | Iterator[Kernel]]] = {
+Lowered = tuple[Kernel, ...] | lookup.LookUp
+"""What an operator becomes."""
+
+SUPPORTED: dict[type[Op], Callable[..., Kernel | lookup.LookUp | Iterator[Kernel]]] = {
+    Add: lookup.add,
     AveragePool2D: copies.average_pool2d,
     Concatenate: copies.concatenate,
     Conv2D: layers.conv2d,
@@ -70,19 +78,22 @@ SUPPORTED: dict[type[Op], Callable[..., Kernel | Iterator[Kernel]]] = {
     FullyConnected: layers.fully_connected,
     MaxPool2D: copies.max_pool2d,
     Mean: copies.mean,
+    Multiply: lookup.multiply,
     Pad: copies.pad,
     Requantize: copies.requantize,
     Resize: copies.resize,
     Slice: copies.slice_,
+    Subtract: lookup.add,
+    Table: lookup.table,
 }
-"""The operators that the device computes, each with what it becomes: one kernel, or several.
+"""The operators that the device computes, each with what it becomes: one kernel, or several, or tables.
 
 Called with the operator, the tensors of its inputs and output, and the configuration; a :class:`CompileError` says why the device cannot.
 """
 
 
-def kernels_of(op: Op, inputs: Sequence[Tensor], output: Tensor, config: Config) -> tuple[Kernel, ...]:
-    """The operator as convolutions over lines of bytes.
+def kernels_of(op: Op, inputs: Sequence[Tensor], output: Tensor, config: Config) -> Lowered:
+    """The operator as convolutions over lines of bytes, or as tables.
 
     Raises
     ------
@@ -93,6 +104,8 @@ def kernels_of(op: Op, inputs: Sequence[Tensor], output: Tensor, config: Config)
     if lower is None:
         raise CompileError(f"{op}: the device has no such operator")
     made = lower(op, *inputs, output, config)
+    if isinstance(made, lookup.LookUp):
+        return made
     kernels = (made,) if isinstance(made, Kernel) else tuple(made)
     most = 1 << (config.weight_bits - 1)
     low, high = min(int(kernel.weights.min()) for kernel in kernels), max(int(kernel.weights.max()) for kernel in kernels)
@@ -267,6 +280,12 @@ def sliding_passes(kernel: Kernel, config: Config, walk: sliding.Walk, *, source
             weights = store[start : start + size].reshape(size * words_each, config.cols)
             result.append(Pass(weights=weights, descriptors=tuple(made)))
     return result
+
+
+def look_up_passes(made: lookup.LookUp, config: Config, *, sources: Sequence[int], target: int) -> list[Pass]:
+    """As :func:`passes`, of tables; ``sources`` are the addresses of the operator's inputs."""
+    one, other = (sources[index] for index in made.sources)
+    return [Pass(weights=made.words(config), descriptors=(made.descriptor(config, sources=(one, other), target=target),))]
 
 
 def block_rows(kernel: Kernel, config: Config) -> list[int]:

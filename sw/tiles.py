@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from weft.errors import CompileError
 from weft.hw.spec.config import Config
 from weft.kernel import Kernel
+from weft.lookup import LookUp
+from weft.lower import Lowered
 from weft.ops import Op
 
 __all__ = ["Stripe", "stripes"]
@@ -26,7 +28,7 @@ class Stripe:
     """First byte of the output, and how many."""
 
 
-def stripes(op: Op, kernels: tuple[Kernel, ...], config: Config) -> list[Stripe]:
+def stripes(op: Op, kernels: Lowered, config: Config) -> list[Stripe]:
     """A layer as stripes that fit the scratchpad, in order.
 
     Raises
@@ -34,7 +36,7 @@ def stripes(op: Op, kernels: tuple[Kernel, ...], config: Config) -> list[Stripe]
     CompileError
         If one row does not fit, or the layer is more than one kernel over one tensor.
     """
-    if len(kernels) > 1 or len(op.inputs) > 1:
+    if isinstance(kernels, LookUp) or len(kernels) > 1 or len(op.inputs) > 1:
         raise CompileError(f"{op}: its tensors do not fit the scratchpad, and it cannot be cut in stripes; raise scratchpad_bytes")
     kernel = kernels[0]
     # Sizes grow with the number of rows: the largest that fits, by bisection.

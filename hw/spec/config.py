@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from weft.hw.spec.descriptor import TABLE_ENTRIES
 from weft.hw.spec.pe import PE_KINDS, PeKind
 
 __all__ = ["PRESETS", "Config", "ceil_pow2", "parse_config"]
@@ -122,6 +123,11 @@ class Config:
     def weight_words(self) -> int:
         """Depth of the weight store; each word holds one int8 weight per column."""
         return self.weight_bytes // self.weight_word_bytes
+
+    @property
+    def tables(self) -> bool:
+        """Whether the accumulators' memories can hold tables, for tensors that are combined element by element."""
+        return self.positions >= TABLE_ENTRIES and self.cols >= 4
 
     @property
     def drain_groups(self) -> int:

@@ -5,6 +5,9 @@ slice of the reduction (kernel row, kernel column, chunk of bytes), for every po
 access of that loop is an affine nest of counters (:class:`Dim`); kernel, stride, dilation, padding, pooling, fully
 connected are settings of the nests.
 
+Where tensors are combined element by element (:class:`Combine`), the loop is over pairs of lines instead: two tables stand in the halves
+of the accumulators' memories, the bytes of a pair are looked up there, and what is found goes the way of a sum.
+
 A descriptor has three sections, each read by one unit of the gateware: weights, activations, output.
 """
 
@@ -16,7 +19,8 @@ from dataclasses import dataclass
 
 __all__ = [
     "ACTIVATION_DIMS", "CHANNELS_DIM", "CHUNK_DIM", "DESCRIPTOR_WORDS", "OUTPUT_DIMS", "PARAMETER_BYTES", "SECTIONS", "ActivationStream",
-    "Descriptor", "Dim", "OutputStream", "Rounding", "Sliding", "WeightStream", "X_DIM", "Y_DIM", "steps",
+    "Combine", "Descriptor", "Dim", "OutputStream", "Rounding", "Sliding", "TABLE_ENTRIES", "WeightStream", "X_DIM", "Y_DIM", "steps",
+    "table_words",
 ]  # fmt: skip
 
 ACTIVATION_DIMS = ("block", "channels", "kernel_y", "kernel_x", "chunk", "y", "x", "window_y", "window_x")
@@ -35,6 +39,25 @@ They stand in the weight store after the weights of their group of channels, as 
 byte ``i`` of every column's parameters. After, because they are wanted last: a group's weights never wait for the channels
 of the group before it to be drained.
 """
+
+
+TABLE_ENTRIES = 256
+"""Of a table, one for each byte taken as unsigned, int32."""
+
+
+def table_words(cols: int) -> int:
+    """Weight words that bring both tables: in each an entry of both, or where ``cols`` is less than 8 one entry, table after table."""
+    return TABLE_ENTRIES if cols >= 8 else 2 * TABLE_ENTRIES
+
+
+class Combine:
+    """What becomes of the two entries that a pair of bytes finds in its tables."""
+
+    NONE = 0
+    """There are no tables; sums of products are the result."""
+    ADD = 1
+    MULTIPLY = 2
+    """Entries of at most 10 bits."""
 
 
 class Rounding:
@@ -80,13 +103,15 @@ class WeightStream:
 
     settings: int = 0
     """:attr:`weft.hw.spec.pe.Settings.weights`."""
+    tables: bool = False
+    """They are tables, not weights."""
 
     LAYOUT = struct.Struct("<IHHII")
-    """base; blocks, groups; settings; words."""
+    """base; blocks, groups; settings, the highest bit being ``tables``; words."""
 
     def encode(self) -> bytes:
         """The section's words."""
-        return self.LAYOUT.pack(self.base, self.blocks, self.groups, self.settings, self.words)
+        return self.LAYOUT.pack(self.base, self.blocks, self.groups, self.settings | self.tables << 31, self.words)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +163,8 @@ class ActivationStream:
 
     settings: int = 0
     """:attr:`weft.hw.spec.pe.Settings.beats`."""
+    pairs: bool = False
+    """Beats come in pairs, whose bytes are looked up in the two tables."""
     sliding: Sliding | None = None
     """The bytes of a beat go to the columns, where windows slide over them; the last beat's sum counts. ``None``: they go to the rows."""
 
@@ -151,13 +178,14 @@ class ActivationStream:
         return ((y - 1 - s.first_y) // s.step_y + 1) * ((x - 1 - s.first_x) // s.step_x + 1)
 
     HEAD = struct.Struct("<ihHiII")
-    """address; row, height; x; width; padding and settings."""
+    """address; row, height; x; width; padding, settings, and ``pairs`` as the highest bit."""
     DIM = struct.Struct("<Hhii")
     """count, step of row; step of x; step of address."""
 
     def encode(self) -> bytes:
         """The section's words."""
-        head = self.HEAD.pack(self.address, self.row, self.height, self.x, self.width, self.padding & 0xFF | self.settings << 8)
+        modes = self.padding & 0xFF | self.settings << 8 | self.pairs << 31
+        head = self.HEAD.pack(self.address, self.row, self.height, self.x, self.width, modes)
         s, deltas = self.sliding, steps(list(self.dims))
         head += Sliding.LAYOUT.pack(s.first_y, s.first_x, s.step_y, s.step_x) if s else bytes(Sliding.LAYOUT.size)
         return head + b"".join(self.DIM.pack(dim.count, *step) for dim, step in zip(self.dims, deltas, strict=True))
@@ -186,15 +214,18 @@ class OutputStream:
     """:class:`Rounding`."""
     dims: tuple[Dim, ...]
     """One for each of :data:`OUTPUT_DIMS`, with strides of (address,)."""
+    combine: int = Combine.NONE
+    """:class:`Combine`."""
 
     HEAD = struct.Struct("<iHHbbbB")
-    """address; channels, taps; zero point, low, high, rounding."""
+    """address; channels, taps; zero point, low, high, rounding with ``combine`` above its bit."""
     DIM = struct.Struct("<Hxxi")
     """count; step of address."""
 
     def encode(self) -> bytes:
         """The section's words."""
-        head = self.HEAD.pack(self.address, self.channels, self.taps, self.zero_point, self.low, self.high, self.rounding)
+        modes = self.rounding | self.combine << 1
+        head = self.HEAD.pack(self.address, self.channels, self.taps, self.zero_point, self.low, self.high, modes)
         return head + b"".join(self.DIM.pack(dim.count, *step) for dim, step in zip(self.dims, steps(list(self.dims)), strict=True))
 
 

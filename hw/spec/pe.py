@@ -11,7 +11,7 @@ __all__ = [
     "Encoding", "PeKind", "Precision", "Settings", "TermBudget", "TermFields",
 ]  # fmt: skip
 
-BEAT_SETTING_BITS = 24
+BEAT_SETTING_BITS = 23
 """Of a layer's settings that go with its beats."""
 WEIGHT_SETTING_BITS = 16
 """Of a layer's settings that go with its weights."""

@@ -22,6 +22,12 @@ class Timing:
         """Words of a descriptor after its last section."""
         self.weight_latency = 8 + kind.load
         """From the weight section's last word to the first weight word at the tile."""
+        self.weight_store_latency = 8
+        """From the weight section's last word to the first weight word."""
+        self.output_to_table = 2
+        """From the output section's last word to the first entry of a table."""
+        self.line_to_pair = 0
+        """From a beat at the tile to its being taken as a line."""
         self.activation_latency = 6 + config.group + kind.feed + self.scratchpad_read
         """From the output section's last word to the first beat at the tile."""
         self.release_to_beat = 6 + config.group + kind.feed + self.scratchpad_read
@@ -36,7 +42,7 @@ class Timing:
         """From a half's last sum read to the opening of the next."""
         self.open_to_free = 6
         """From a half's opening to room for the next group's parameters."""
-        self.drain_to_done = 23
+        self.drain_to_done = 23 + (3 if config.tables else 0)
         """From the last sum read to the last result written."""
         self.waiting_lines = 8
         """Lines of activations that wait for the tile at most."""

@@ -5,6 +5,7 @@ hardware's adders do; what comes before the wrap is computed in 64 bits, where n
 """
 
 from weft.sim.golden.elementwise import (
+    ADD_SHIFT,
     add,
     clamped_table,
     concatenation_table,
@@ -22,7 +23,8 @@ from weft.sim.golden.scaling import quantize_multiplier, requantize, rescale
 from weft.sim.golden.windows import average_pool2d, conv2d, fully_connected, max_pool2d, mean, mean_multiplier, nearest, windows
 
 __all__ = [
-    "add", "average_pool2d", "clamped_table", "concatenation_table", "conv2d", "dequantize", "fully_connected", "hard_swish_table",
-    "leaky_relu_table", "log_softmax", "logistic_table", "look_up", "max_pool2d", "mean", "mean_multiplier", "multiply", "nearest",
-    "quantize", "quantize_multiplier", "real_softmax", "real_table", "requantize", "rescale", "sigmoid", "softmax", "tanh_table", "windows",
+    "ADD_SHIFT", "add", "average_pool2d", "clamped_table", "concatenation_table", "conv2d", "dequantize", "fully_connected",
+    "hard_swish_table", "leaky_relu_table", "log_softmax", "logistic_table", "look_up", "max_pool2d", "mean", "mean_multiplier",
+    "multiply", "nearest", "quantize", "quantize_multiplier", "real_softmax", "real_table", "requantize", "rescale", "sigmoid",
+    "softmax", "tanh_table", "windows",
 ]  # fmt: skip
