@@ -52,16 +52,16 @@ class _Model:
         self.parameters_free = opened + t.open_to_free
         lines, lanes = d.activations.positions, -(-d.output.channels // config.lanes)
         pairs = lines // 2
-        period = max(2 * config.group, lanes)
-        drained = opened + (pairs - 1) * period + lanes
+        # All but the last line of the second pair are there when the first one is used.
+        drained = opened + max(pairs * lanes, (pairs - 2) * 2 * config.group + 1 + lanes) - 1
         # Three lines are taken without tables, and wait.
-        first = self.output_loaded + t.activation_latency + t.line_to_pair
+        first = self.output_loaded + t.line_latency
         waiting = max(0, tables_full - (first + 3 * config.group)) if lines > 3 else 0
-        self.last_beat = max(drained - lanes - (period if pairs > 1 else 0), first + lines * config.group)
+        last_line = drained + 1 - lanes if lines > 3 else first + (lines - 1) * config.group
+        self.last_beat = last_line + (lines > 3)
         self.words_done = max(weights_loaded, arrived - t.prefetched_words)
         self.done = drained + t.drain_to_done
-        cycles, output = self.done - begin, self.done - self.last_beat - 1
-        busy = lines
+        cycles, busy, output = self.done - begin, lines, self.done - last_line - 1
         return Counters(
             cycles=cycles, busy=busy, weights=waiting, activations=cycles - busy - waiting - output, accumulators=0, output=output, link=0
         )

@@ -24,10 +24,10 @@ class Timing:
         """From the weight section's last word to the first weight word at the tile."""
         self.weight_store_latency = 8
         """From the weight section's last word to the first weight word."""
-        self.output_to_table = 2
-        """From the output section's last word to the first entry of a table."""
-        self.line_to_pair = 0
-        """From a beat at the tile to its being taken as a line."""
+        self.output_to_table = -1
+        """From the output section's last word to the first of a table's words."""
+        self.line_latency = 6 + config.group + self.scratchpad_read
+        """From the output section's last word to the first line of a pair."""
         self.activation_latency = 6 + config.group + kind.feed + self.scratchpad_read
         """From the output section's last word to the first beat at the tile."""
         self.release_to_beat = 6 + config.group + kind.feed + self.scratchpad_read
