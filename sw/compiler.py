@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,7 +13,7 @@ from numpy.typing import ArrayLike
 from weft import lower
 from weft.assemble import Assembler
 from weft.errors import CompileError, WeftWarning
-from weft.graph import Graph, Reshape
+from weft.graph import Graph, Op, Reshape
 from weft.hw.spec.config import Config, parse_config
 from weft.model import Model
 from weft.network import Network
@@ -92,20 +93,22 @@ def _placed(graph: Graph, config: Config) -> tuple[dict[str, lower.Lowered], dic
     for op in graph.ops:
         if op.HOST or isinstance(op, Reshape):
             continue
-        inputs, output = [graph.tensors[name] for name in op.inputs], graph.tensors[op.output]
         try:
-            made = lower.kernels_of(op, inputs, output, config)
-            for kernel in made if isinstance(made, tuple) else ():
-                lower.check(op, kernel, config)
+            made = lower.kernels_of(op, graph.tensors, config)
         except CompileError as error:
             reasons[op.name] = str(error).removeprefix(f"{op}: ")
             continue
-        if isinstance(made, tuple):
-            made = tuple(
-                dataclasses.replace(kernel, precision=precision(op, kernel, ranges[op.inputs[kernel.source]], config)) for kernel in made
-            )
-        kernels[op.name] = made
+        kernels[op.name] = _precise(op, made, ranges, config)
     return kernels, reasons
+
+
+def _precise(op: Op, made: lower.Lowered, ranges: Mapping[str, tuple[int, int]], config: Config) -> lower.Lowered:
+    """Kernels with the precision that they are computed in."""
+    if not isinstance(made, tuple):
+        return made
+    return tuple(
+        dataclasses.replace(kernel, precision=precision(op, kernel, ranges[op.inputs[kernel.source]], config)) for kernel in made
+    )
 
 
 def _scheduled(
@@ -125,7 +128,8 @@ def _scheduled(
             continue
         worst = max((op for op in graph.ops if op.name in whole), key=lambda op: memory.used[op.name])
         try:
-            cuts[worst.name] = stripes(worst, kernels[worst.name], config)
+            made = lower.kernels_of(worst, graph.tensors, config, cut=True)
+            cuts[worst.name] = stripes(worst, _precise(worst, made, value_ranges(graph), config), config)
         except CompileError as error:
             reasons[worst.name] = str(error).removeprefix(f"{worst}: ")
             del kernels[worst.name]

@@ -55,6 +55,8 @@ class Kernel:
     low: int
     high: int
     rounding: int
+    flat: bool = False
+    """All lines are one: past a line's end comes the next one, and padding only before the first and after the last."""
     source: int = 0
     """Which of the operator's inputs it reads."""
     target: int = 0

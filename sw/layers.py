@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,7 @@ from weft.hw.spec.descriptor import Dim
 from weft.kernel import ONCE, Kernel, diagonal, parameters
 from weft.ops import Conv2D, DepthwiseConv2D, FullyConnected, Tensor, Weighted
 
-__all__ = ["conv2d", "depthwise_conv2d", "fully_connected"]
+__all__ = ["conv2d", "depthwise_conv2d", "fully_connected", "lines"]
 
 
 def _bias(op: Weighted, zero_point: int) -> NDArray[np.int64]:
@@ -31,8 +33,47 @@ def _bytes(weights: NDArray[np.int8] | NDArray[np.int16]) -> list[NDArray[np.int
     return parts
 
 
-def conv2d(op: Conv2D, x: Tensor, y: Tensor, config: Config) -> Kernel:
-    """A convolution: a kernel row is one run of bytes, because neighbouring pixels are neighbours in memory."""
+def conv2d(op: Conv2D, x: Tensor, y: Tensor, config: Config) -> Kernel | Iterator[Kernel]:
+    """A convolution; over an image so narrow that a beat reaches from one line into the next, several kernel rows a beat."""
+    _, kernel_y, kernel_x, channels = op.weights.shape
+    pitch = x.shape[2] * channels * op.dilation[0]
+    together = min(kernel_y, (config.beat_bytes - kernel_x * channels) // pitch + 1)
+    if together < 2 or kernel_x > x.shape[2] or op.dilation[1] > 1 or op.terms is not None or op.weights.dtype != np.int8:
+        return lines(op, x, y, config)
+    return _narrow(op, x, y, config, together)
+
+
+def _narrow(op: Conv2D, x: Tensor, y: Tensor, config: Config, together: int) -> Iterator[Kernel]:
+    """Columns of results by which of the kernel's columns lie within the image; the others' weights are zero, whatever is read there."""
+    outputs, kernel_y, kernel_x, channels = op.weights.shape
+    _, height, columns, _ = x.shape
+    pitch, steps = columns * channels * op.dilation[0], -(-kernel_y // together)
+    starts = np.arange(y.shape[2]) * op.stride[1] - op.padding[1][0]
+    inside = [tuple(0 <= start + k < columns for k in range(kernel_x)) for start in starts]
+    first = 0
+    for within, same in itertools.groupby(inside):
+        count = len(list(same))
+        part = dataclasses.replace(op, weights=op.weights * np.array(within, np.int8)[:, None])
+        rows = np.zeros((outputs, steps * together, pitch), np.int8)
+        rows[:, :kernel_y, : kernel_x * channels] = part.weights.reshape(outputs, kernel_y, -1)
+        run = (together - 1) * pitch + kernel_x * channels
+        plain = lines(part, x, y, config)
+        yield dataclasses.replace(
+            plain,
+            flat=True,
+            out=(y.shape[1], count),
+            origin=(plain.origin[0], int(starts[first]) * channels),
+            reduction=(Dim(steps, (together * op.dilation[0], 0)), Dim(1, (0, 0))),
+            run=run,
+            weights=rows.reshape(outputs, steps, 1, -1)[..., :run],
+            target=first * outputs,
+            spread=plain.steps,
+        )
+        first += count
+
+
+def lines(op: Conv2D, x: Tensor, y: Tensor, config: Config) -> Kernel:
+    """A kernel row is one run of bytes, because neighbouring pixels are neighbours in memory."""
     _, height, columns, channels = x.shape
     outputs, kernel_y, kernel_x, _ = op.weights.shape
     (top, _), (left, _) = op.padding
@@ -76,7 +117,7 @@ def fully_connected(op: FullyConnected, x: Tensor, y: Tensor, config: Config) ->
     """A 1×1 convolution over the positions that come before the last axis."""
     as_conv = Conv2D(**{**_fields(op), "weights": op.weights[:, None, None, :]})  # type: ignore[arg-type]
     x, y = (dataclasses.replace(tensor, shape=(1, 1, int(np.prod(tensor.shape[1:-1])), tensor.shape[-1])) for tensor in (x, y))
-    return conv2d(as_conv, x, y, config)
+    return lines(as_conv, x, y, config)
 
 
 def depthwise_conv2d(op: DepthwiseConv2D, x: Tensor, y: Tensor, config: Config) -> Kernel:
@@ -90,7 +131,7 @@ def depthwise_conv2d(op: DepthwiseConv2D, x: Tensor, y: Tensor, config: Config) 
         dense = np.zeros((outputs, kernel_y, kernel_x, channels), op.weights.dtype)
         numbers = np.arange(outputs)
         dense[numbers, :, :, numbers // each] = op.weights[..., 0]
-        kernel = conv2d(Conv2D(**{**_fields(op), "weights": dense}), x, y, config)  # type: ignore[arg-type]
+        kernel = lines(Conv2D(**{**_fields(op), "weights": dense}), x, y, config)  # type: ignore[arg-type]
         if each > 1 or op.dilation != (1, 1) or op.weights.dtype == np.int16:
             return kernel
         return dataclasses.replace(kernel, filters=_bytes(op.weights)[0][..., 0], depth=channels)

@@ -162,8 +162,6 @@ def _checked(op: Add | Multiply | Table, made: LookUp, config: Config) -> LookUp
     """``made``, if the device can do that."""
     if not config.tables:
         raise CompileError(f"{op}: it is looked up in tables, which take positions={TABLE_ENTRIES} and cols=4 or more")
-    if not -31 <= made.shift <= 30:
-        raise CompileError(f"{op}: its scale is too {'small' if made.shift < 0 else 'large'} for the device")
     if made.walk(config)[1][0] > MOST_COUNT:
         raise CompileError(f"{op}: its {made.size} elements are more than a descriptor can say")
     return made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +42,7 @@ from weft.ops import (
     Tensor,
 )
 
-__all__ = ["SUPPORTED", "Kernel", "Lowered", "Pass", "block_rows", "check", "kernels_of", "look_up_passes", "passes", "sliding_passes"]
+__all__ = ["SUPPORTED", "Kernel", "Lowered", "Pass", "block_rows", "kernels_of", "look_up_passes", "passes", "sliding_passes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,18 +92,19 @@ Called with the operator, the tensors of its inputs and output, and the configur
 """
 
 
-def kernels_of(op: Op, inputs: Sequence[Tensor], output: Tensor, config: Config) -> Lowered:
-    """The operator as convolutions over lines of bytes, or as tables.
+def kernels_of(op: Op, tensors: Mapping[str, Tensor], config: Config, *, cut: bool = False) -> Lowered:
+    """The operator as convolutions over lines of bytes, or as tables; to ``cut`` it in stripes, as one convolution if it is one.
 
     Raises
     ------
     CompileError
-        If the device has no such operator, or the weights exceed those of its PEs.
+        If the device has no such operator, its weights exceed those of the PEs, or it does not fit the memories.
     """
     lower = SUPPORTED.get(type(op))
     if lower is None:
         raise CompileError(f"{op}: the device has no such operator")
-    made = lower(op, *inputs, output, config)
+    lower = layers.lines if cut and isinstance(op, Conv2D) else lower
+    made = lower(op, *(tensors[name] for name in op.inputs), tensors[op.output], config)
     if isinstance(made, lookup.LookUp):
         return made
     kernels = (made,) if isinstance(made, Kernel) else tuple(made)
@@ -114,6 +115,8 @@ def kernels_of(op: Op, inputs: Sequence[Tensor], output: Tensor, config: Config)
             f"{op}: its weights reach from {low} to {high}, but the configuration holds weights of {config.weight_bits} bits, "
             f"{-most} to {most - 1}; quantize with weight_bits={config.weight_bits}, or raise the configuration's"
         )
+    for kernel in kernels:
+        _check(op, kernel, config)
     return kernels
 
 
@@ -154,7 +157,8 @@ def _descriptor(
     settings = config.pe_kind.settings(kernel.precision)
 
     def at(row: int, byte: int) -> tuple[int, int, int]:
-        return row, byte, row * line + byte
+        place = row * line + byte
+        return (0, place, place) if kernel.flat else (row, byte, place)
 
     start = at(
         kernel.origin[0] + first_row * kernel.stride[0],
@@ -164,8 +168,8 @@ def _descriptor(
         address=source + start[2],
         row=start[0],
         x=start[1],
-        height=kernel.height,
-        width=kernel.width,
+        height=1 if kernel.flat else kernel.height,
+        width=kernel.height * kernel.width if kernel.flat else kernel.width,
         padding=kernel.padding,
         settings=settings.beats,
         dims=(
@@ -202,7 +206,7 @@ def _descriptor(
     )
 
 
-def check(op: Op, kernel: Kernel, config: Config) -> None:
+def _check(op: Op, kernel: Kernel, config: Config) -> None:
     """:class:`CompileError` unless one group's weights and one result's window fit the memories."""
     words = _group_words(kernel, config)
     if words > config.weight_words:
@@ -241,7 +245,7 @@ def passes(kernel: Kernel, config: Config, *, source: int, target: int, rows: in
     words : int
         Weight words that a pass may have: the weight store's depth.
 
-    The kernel must have passed :func:`check`.
+    The kernel must come from :func:`kernels_of`.
     """
     store = _words(kernel, config)
     groups, words_each = store.shape[:2]

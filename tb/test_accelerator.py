@@ -48,6 +48,9 @@ def corners(rng):
     yield Builder((9, 9, 2), rng, name="dilation").conv2d(7, (3, 3), dilation=(2, 3), padding=((2, 2), (3, 3)))
     yield Builder((1, 40, 3), rng, name="one line wider than a block").conv2d(3, (1, 5), padding=((0, 0), (2, 2)))
     yield Builder((40, 1, 3), rng, name="one column").conv2d(3, (5, 1))
+    yield Builder((12, 2, 1), rng, name="narrow").conv2d(5, (5, 2), stride=(2, 1), padding=((2, 1), (1, 0)))
+    yield Builder((9, 1, 1), rng, name="one byte a line").conv2d(6, (7, 1), padding=((3, 3), (0, 0)))
+    yield Builder((8, 3, 1), rng, name="narrow, wider kernel").conv2d(7, (4, 2), dilation=(2, 1), padding=((3, 3), (1, 1)))
     yield Builder((6, 6, 9), rng, name="pool with overlap").max_pool2d((3, 3), stride=(2, 2), padding=((1, 1), (1, 1)))
     yield Builder((7, 5, 4), rng, name="pool of everything").max_pool2d((7, 4))
     full = {"weights": np.full((3, 1, 1, 64), -128, np.int8), "bias": np.array([2**30, -(2**30), 2**31 - 1], np.int32)}
