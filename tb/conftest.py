@@ -1,0 +1,6 @@
+"""What holds for all tests."""
+
+import os
+
+# Tests build many simulations and run each for a short time.
+os.environ.setdefault("WEFT_CXXFLAGS", "-O0")
