@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from weft.hw.fetch import Fetch
-from weft.hw.spec.descriptor import PARAMETER_BYTES, SECTIONS
+from weft.hw.spec.descriptor import BIAS_BYTES, PARAMETER_BYTES, SECTIONS
 from weft.hw.spec.pe import WEIGHT_SETTING_BITS
 
-__all__ = ["ChannelParameters", "WeightUnit"]
+__all__ = ["ChannelParameters", "WeightUnit", "parameter_word"]
+
+
+def parameter_word(cols: int) -> data.StructLayout:
+    """A byte of each column's parameters, and whether it is the last of its group."""
+    return data.StructLayout({"word": data.ArrayLayout(8, cols), "last": 1})
 
 
 class ChannelParameters(wiring.Component):
@@ -26,7 +31,8 @@ class ChannelParameters(wiring.Component):
     Members
     -------
     i : In(stream)
-        :data:`PARAMETER_BYTES` words a group, word ``i`` holding byte ``i`` of each column; taken while there is no next group.
+        Words of a group, word ``i`` holding byte ``i`` of each column: :data:`PARAMETER_BYTES` of them, or :data:`BIAS_BYTES` if the scales
+        of the group before hold; the last is marked. Taken while there is no next group.
     full : Out(1)
         The next group is complete.
     take : In(1)
@@ -41,7 +47,7 @@ class ChannelParameters(wiring.Component):
         self.cols, self.channel = cols, channel
         super().__init__(
             {
-                "i": In(stream.Signature(data.ArrayLayout(8, cols))),
+                "i": In(stream.Signature(parameter_word(cols))),
                 "full": Out(1),
                 "take": In(1),
                 "o": Out(data.ArrayLayout(channel, cols)),
@@ -51,16 +57,19 @@ class ChannelParameters(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         words = Signal(range(PARAMETER_BYTES + 1))
-        following = [Signal(8 * PARAMETER_BYTES, name=f"following_{c}") for c in range(self.cols)]
+        biases = [Signal(8 * BIAS_BYTES, name=f"bias_{c}") for c in range(self.cols)]
+        scales = [Signal(8 * (PARAMETER_BYTES - BIAS_BYTES), name=f"scale_{c}") for c in range(self.cols)]
         m.d.comb += self.i.ready.eq(~self.full)
         with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [words.eq(words + 1), self.full.eq(words == PARAMETER_BYTES - 1)]
-            for c in range(self.cols):
-                m.d.sync += following[c].eq(Cat(following[c][8:], self.i.payload[c]))
+            m.d.sync += [words.eq(words + 1), self.full.eq(self.i.payload.last)]
+            for bias, scale, byte in zip(biases, scales, self.i.payload.word, strict=True):
+                with m.If(words < BIAS_BYTES):
+                    m.d.sync += bias.eq(Cat(bias[8:], byte))
+                with m.Else():
+                    m.d.sync += scale.eq(Cat(scale[8:], byte))
         with m.If(self.take):
             m.d.sync += [words.eq(0), self.full.eq(0)]
-            for c in range(self.cols):
-                m.d.sync += self.o[c].eq(following[c])
+            m.d.sync += [channel.eq(Cat(bias, scale)) for channel, bias, scale in zip(self.o, biases, scales, strict=True)]
         return m
 
 
@@ -110,7 +119,7 @@ class WeightUnit(wiring.Component):
                     stream.Signature(data.StructLayout({"word": data.ArrayLayout(signed(8), cols), "settings": WEIGHT_SETTING_BITS}))
                 ),
                 "tables": Out(stream.Signature(data.ArrayLayout(signed(8), cols))),
-                "parameters": Out(stream.Signature(data.ArrayLayout(8, cols))),
+                "parameters": Out(stream.Signature(parameter_word(cols))),
             }
         )
 
@@ -119,13 +128,13 @@ class WeightUnit(wiring.Component):
         m.submodules.fetch = fetch = Fetch(
             address=self.address_bits,
             data_shape=self.data.shape(),
-            tag=data.StructLayout({"parameter": 1, "tables": 1, "settings": self.setting_bits}),
+            tag=data.StructLayout({"parameter": 1, "last": 1, "tables": 1, "settings": self.setting_bits}),
             latency=self.read_latency,
         )
         base, address = Signal(self.address_bits), Signal(self.address_bits)
         blocks, groups, groups_left = Signal(16), Signal(16), Signal(16)
         words, left, parameter = Signal(self.address_bits + 1), Signal(self.address_bits + 1), Signal()
-        settings, tables = Signal(self.setting_bits), Signal()
+        settings, tables, one_scale, later = Signal(self.setting_bits), Signal(), Signal(), Signal()
         running, index = Signal(), Signal(range(SECTIONS["weights"]))
 
         word = self.load.payload
@@ -138,14 +147,15 @@ class WeightUnit(wiring.Component):
                 with m.Case(1):
                     m.d.sync += [blocks.eq(word[:16]), groups.eq(word[16:]), groups_left.eq(word[16:])]
                 with m.Case(2):
-                    m.d.sync += [settings.eq(word), tables.eq(word[31])]
+                    m.d.sync += [settings.eq(word), one_scale.eq(word[30]), tables.eq(word[31])]
                 with m.Default():
-                    m.d.sync += [words.eq(word), left.eq(word), parameter.eq(0), running.eq(1), index.eq(0)]
+                    m.d.sync += [words.eq(word), left.eq(word), parameter.eq(0), later.eq(0), running.eq(1), index.eq(0)]
 
         m.d.comb += [
             fetch.i.valid.eq(running),
             fetch.i.payload.address.eq(address),
             fetch.i.payload.tag.parameter.eq(parameter),
+            fetch.i.payload.tag.last.eq(left == 1),
             fetch.i.payload.tag.settings.eq(settings),
             fetch.i.payload.tag.tables.eq(tables),
             self.reading.eq(fetch.reading),
@@ -153,9 +163,9 @@ class WeightUnit(wiring.Component):
         with m.If(fetch.i.valid & fetch.i.ready):
             m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
             with m.If(left == 1):
-                m.d.sync += [parameter.eq(~parameter), left.eq(PARAMETER_BYTES)]
+                m.d.sync += [parameter.eq(~parameter), left.eq(Mux(one_scale & later, BIAS_BYTES, PARAMETER_BYTES))]
                 with m.If(parameter):
-                    m.d.sync += [left.eq(words), groups_left.eq(groups_left - 1)]
+                    m.d.sync += [left.eq(words), groups_left.eq(groups_left - 1), later.eq(groups_left != 1)]
                     with m.If(groups_left == 1):
                         m.d.sync += [groups_left.eq(groups), address.eq(base), blocks.eq(blocks - 1)]
                         with m.If(blocks == 1):
@@ -167,7 +177,8 @@ class WeightUnit(wiring.Component):
             fetch.data.eq(self.data),
             self.weights.payload.word.eq(answer.data),
             self.weights.payload.settings.eq(answer.tag.settings),
-            self.parameters.payload.eq(answer.data),
+            self.parameters.payload.word.eq(answer.data),
+            self.parameters.payload.last.eq(answer.tag.last),
             self.weights.valid.eq(fetch.o.valid & ~answer.tag.parameter & ~answer.tag.tables),
             self.tables.payload.eq(answer.data),
             self.tables.valid.eq(fetch.o.valid & ~answer.tag.parameter & answer.tag.tables),

@@ -96,7 +96,7 @@ class _Model:
         half = 0
         for _ in range(blocks):
             left = d.output.channels
-            for _ in range(groups):
+            for group in range(groups):
                 free = released[half] + t.release_to_beat
                 starved += max(0, free - t.release_to_beat + t.release_to_free - max(ready, fetched))
                 fetched = max(fetched, free)
@@ -111,7 +111,7 @@ class _Model:
                     ready, fetched = last + beat_cycles, fetched + beats * config.group
                 self.last_beat = ready - 1
                 # A loader that is slower than its words has the last row's in advance.
-                arrived = max(word - kind.row_cycles(settings) + 1, self.parameters_free) + PARAMETER_BYTES
+                arrived = max(word - kind.row_cycles(settings) + 1, self.parameters_free) + d.weights.parameters(group)
                 word = max(word, arrived + kind.restart)
                 opened = max(self.last_beat + t.beat_to_full, arrived + t.parameters_to_full, drained + t.reopen)
                 self.parameters_free = opened + t.open_to_free

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from weft.hw.spec.descriptor import (
     CHANNELS_DIM,
     CHUNK_DIM,
-    PARAMETER_BYTES,
     X_DIM,
     Y_DIM,
     ActivationStream,
@@ -27,9 +26,11 @@ __all__ = ["Beat", "Item", "beats", "items", "walk", "words"]
 def walk(dims: Sequence[Dim], origin: Sequence[int]) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
     """The counters' values and the coordinates of every item of a nest, in order."""
     for values in itertools.product(*(range(dim.count) for dim in dims)):
-        yield values, tuple(
-            start + sum(value * dim.strides[axis] for value, dim in zip(values, dims, strict=True))
-            for axis, start in enumerate(origin)
+        yield (
+            values,
+            tuple(
+                start + sum(value * dim.strides[axis] for value, dim in zip(values, dims, strict=True)) for axis, start in enumerate(origin)
+            ),
         )
 
 
@@ -85,11 +86,8 @@ def beats(stream: ActivationStream, scratchpad: NDArray[np.int8], lanes: int) ->
 
 def words(stream: WeightStream) -> list[tuple[int, bool]]:
     """All words of a descriptor: address, and whether it holds parameters."""
-    group = stream.words + PARAMETER_BYTES
-    once = [
-        (stream.base + index, index % group >= stream.words) for index in range(stream.groups * group)
-    ]
-    return once * stream.blocks
+    flags = [parameter for group in range(stream.groups) for parameter in [False] * stream.words + [True] * stream.parameters(group)]
+    return [(stream.base + index, parameter) for index, parameter in enumerate(flags)] * stream.blocks
 
 
 @dataclass(frozen=True)

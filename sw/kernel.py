@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from weft.hw.spec.config import Config
-from weft.hw.spec.descriptor import Dim, Rounding
+from weft.hw.spec.descriptor import BIAS_BYTES, PARAMETER_BYTES, Dim, Rounding
 from weft.hw.spec.pe import Precision
 
-__all__ = ["ONCE", "Kernel", "diagonal", "parameters"]
+__all__ = ["ONCE", "Kernel", "diagonal", "parameter_words", "parameters"]
 
 FULL = Precision()
 ONCE = (Dim(1, (0, 0)), Dim(1, (0, 0)))
@@ -84,6 +84,17 @@ def parameters(bias: ArrayLike, multiplier: ArrayLike, shift: ArrayLike) -> NDAr
     """Channels' parameters as the weight store has them, [channels, PARAMETER_BYTES]; the bias wraps to 32 bits."""
     columns = (np.asarray(bias).astype("<i8").astype("<i4"), np.asarray(multiplier).astype("<i4"), np.asarray(shift).astype("i1"))
     return np.hstack([column.view(np.uint8).reshape(len(column), -1) for column in columns])
+
+
+def parameter_words(kernel: Kernel, config: Config) -> NDArray[np.int8]:
+    """The words of all groups' parameters: [groups, PARAMETER_BYTES, cols]. Columns without a channel have the first group's scales."""
+    groups = -(-kernel.channels // config.cols)
+    words = np.zeros((groups * config.cols, PARAMETER_BYTES), np.uint8)
+    words[: kernel.channels] = kernel.parameters
+    if groups > 1:
+        missing = np.arange(kernel.channels, len(words))
+        words[missing, BIAS_BYTES:] = words[missing % config.cols, BIAS_BYTES:]
+    return words.view(np.int8).reshape(groups, config.cols, -1).transpose(0, 2, 1)
 
 
 def diagonal(

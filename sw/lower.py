@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from weft import copies, layers, lookup, sliding
 from weft.errors import CompileError
 from weft.hw.spec.config import Config
 from weft.hw.spec.descriptor import (
+    BIAS_BYTES,
     PARAMETER_BYTES,
     ActivationStream,
     Descriptor,
@@ -21,7 +22,7 @@ from weft.hw.spec.descriptor import (
     OutputStream,
     WeightStream,
 )
-from weft.kernel import Kernel
+from weft.kernel import Kernel, parameter_words
 from weft.ops import (
     Add,
     AveragePool2D,
@@ -128,11 +129,7 @@ def _words(kernel: Kernel, config: Config) -> NDArray[np.int8]:
     padded = np.zeros((groups * config.cols, rows, columns, chunks * config.beat_bytes), np.int8)
     padded[: kernel.channels, :, :, : kernel.run] = kernel.weights
     weights = padded.reshape(groups, config.cols, -1).transpose(0, 2, 1)
-    parameters = np.zeros((groups * config.cols, PARAMETER_BYTES), np.uint8)
-    parameters[: kernel.channels] = kernel.parameters
-    return np.concatenate(
-        [weights, parameters.view(np.int8).reshape(groups, config.cols, -1).transpose(0, 2, 1)], axis=1
-    )
+    return np.concatenate([weights, parameter_words(kernel, config)], axis=1)
 
 
 def _split(length: int, most: int) -> Iterator[tuple[int, int, int]]:
@@ -265,8 +262,7 @@ def passes(kernel: Kernel, config: Config, *, source: int, target: int, rows: in
                                 x=(column + piece * columns, columns),
                             )
                         )  # fmt: skip
-            weights = store[chosen[0] : chosen[0] + size].reshape(size * words_each, config.cols)
-            result.append(Pass(weights=weights, descriptors=tuple(descriptors)))
+            result.append(_pass(store[chosen[0] : chosen[0] + size], descriptors))
     return result
 
 
@@ -281,9 +277,19 @@ def sliding_passes(kernel: Kernel, config: Config, walk: sliding.Walk, *, source
         for part in range(count):
             start = first + part * size
             made = sliding.descriptors(kernel, config, walk, source=source, target=target, groups=(start, size))
-            weights = store[start : start + size].reshape(size * words_each, config.cols)
-            result.append(Pass(weights=weights, descriptors=tuple(made)))
+            result.append(_pass(store[start : start + size], made))
     return result
+
+
+def _pass(groups: NDArray[np.int8], descriptors: Iterable[Descriptor]) -> Pass:
+    """Groups of weight words, [groups, words, cols], with the descriptors that consume all of them. Scales that repeat are left out."""
+    scales = groups[:, BIAS_BYTES - PARAMETER_BYTES :]
+    one_scale = len(groups) > 1 and bool((scales == scales[0]).all())
+    kept = [group[: BIAS_BYTES - PARAMETER_BYTES] if one_scale and index else group for index, group in enumerate(groups)]
+    return Pass(
+        weights=np.concatenate(kept),
+        descriptors=tuple(dataclasses.replace(d, weights=dataclasses.replace(d.weights, one_scale=one_scale)) for d in descriptors),
+    )
 
 
 def look_up_passes(made: lookup.LookUp, config: Config, *, sources: Sequence[int], target: int) -> list[Pass]:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weft.hw.spec.config import Config
-from weft.hw.spec.descriptor import PARAMETER_BYTES, ActivationStream, Descriptor, Dim, OutputStream, Sliding, WeightStream
-from weft.kernel import Kernel
+from weft.hw.spec.descriptor import ActivationStream, Descriptor, Dim, OutputStream, Sliding, WeightStream
+from weft.kernel import Kernel, parameter_words
 
 __all__ = ["Walk", "descriptors", "fits", "walks", "words"]
 
@@ -78,9 +78,7 @@ def words(kernel: Kernel, config: Config, walk: Walk) -> NDArray[np.int8]:
             # The beat that completes a window is the last of it, which row 0 has; row r has the r-th before it.
             rows[:channels, part, (walk.part - 1 - place) * across + within - 1 - position] = filters[:, step, position]
     weights = rows.reshape(groups, config.cols, -1).transpose(0, 2, 1)
-    parameters = np.zeros((groups * config.cols, PARAMETER_BYTES), np.uint8)
-    parameters[:channels] = kernel.parameters
-    return np.concatenate([weights, parameters.view(np.int8).reshape(groups, config.cols, -1).transpose(0, 2, 1)], axis=1)
+    return np.concatenate([weights, parameter_words(kernel, config)], axis=1)
 
 
 def descriptors(

@@ -10,8 +10,8 @@ from cocotb.triggers import ClockCycles, RisingEdge
 
 from harness import parameters, receive, reset, run, send
 from weft.hw.requantize import CHANNEL
-from weft.hw.spec.descriptor import PARAMETER_BYTES, WeightStream
-from weft.hw.weights import ChannelParameters, WeightUnit
+from weft.hw.spec.descriptor import BIAS_BYTES, PARAMETER_BYTES, WeightStream
+from weft.hw.weights import ChannelParameters, WeightUnit, parameter_word
 from weft.sim.streams import words
 
 LATENCY, ADDRESS_BITS = 3, 12
@@ -45,8 +45,12 @@ async def streams_in_order(dut, pause):
     streams = [WeightStream(base=0, blocks=1, groups=1, words=1), WeightStream(base=4000, blocks=3, groups=2, words=5)]
     streams += [
         WeightStream(
-            base=random.randrange(3000), blocks=random.randint(1, 3), groups=random.randint(1, 4), words=random.randint(1, 40),
+            base=random.randrange(3000),
+            blocks=random.randint(1, 3),
+            groups=random.randint(1, 4),
+            words=random.randint(1, 40),
             settings=random.randrange(1 << SETTING_BITS),
+            one_scale=random.random() < 0.5,
         )
         for _ in range(6)
     ]
@@ -64,7 +68,12 @@ async def streams_in_order(dut, pause):
         )
         for name, flag in [("weights", False), ("parameters", True)]
     }  # fmt: skip
-    assert await sides["parameters"] == [word(address, cols) for address, parameter, _ in expected if parameter]
+    flags = [parameter for _, parameter, _ in expected] + [False]
+    assert await sides["parameters"] == [
+        {"word": word(address, cols), "last": int(not flags[place + 1])}
+        for place, (address, parameter, _) in enumerate(expected)
+        if parameter
+    ]
     got = await sides["weights"]
     shape = data.ArrayLayout(8, cols)
     for item, (address, settings) in zip(got, [(a, s) for a, parameter, s in expected if not parameter], strict=True):
@@ -77,17 +86,20 @@ async def streams_in_order(dut, pause):
 async def holds_two_groups(dut, pause):
     cols = parameters()["cols"]
     groups = [
-        [(random.randint(-(2**31), 2**31 - 1), random.randrange(2**31), random.randint(-31, 30)) for _ in range(cols)]
-        for _ in range(8)
+        [(random.randint(-(2**31), 2**31 - 1), random.randrange(2**31), random.randint(-31, 30)) for _ in range(cols)] for _ in range(8)
     ]
     groups[0] = [(-(2**31), 0, -31), (2**31 - 1, 2**31 - 1, 30), (0, 1 << 30, 0)][:cols] + groups[0][3:]
     stream = []
-    for group in groups:
+    for index, group in enumerate(groups):
+        # Some have the scales of the group before.
+        bytes_ = PARAMETER_BYTES if index in (0, 1, 4) else BIAS_BYTES
+        if bytes_ == BIAS_BYTES:
+            group[:] = [(bias, *scale) for (bias, *_), (_, *scale) in zip(group, groups[index - 1], strict=True)]
         columns = [struct.pack("<iIb", *channel) for channel in group]
-        stream += [[column[byte] for column in columns] for byte in range(PARAMETER_BYTES)]
+        stream += [{"word": [column[byte] for column in columns], "last": byte == bytes_ - 1} for byte in range(bytes_)]
     dut.take.value = 0
     await reset(dut)
-    cocotb.start_soon(send(dut, "i", stream, layout=data.ArrayLayout(8, cols), pause=pause))
+    cocotb.start_soon(send(dut, "i", stream, layout=parameter_word(cols), pause=pause))
     shape = data.ArrayLayout(CHANNEL, cols)
     for group in groups:
         while not dut.full.value:

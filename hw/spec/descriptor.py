@@ -18,7 +18,7 @@ import struct
 from dataclasses import dataclass
 
 __all__ = [
-    "ACTIVATION_DIMS", "CHANNELS_DIM", "CHUNK_DIM", "DESCRIPTOR_WORDS", "OUTPUT_DIMS", "PARAMETER_BYTES", "SECTIONS", "ActivationStream",
+    "ACTIVATION_DIMS", "BIAS_BYTES", "CHANNELS_DIM", "CHUNK_DIM", "DESCRIPTOR_WORDS", "OUTPUT_DIMS", "PARAMETER_BYTES", "SECTIONS", "ActivationStream",
     "Combine", "Descriptor", "Dim", "OutputStream", "Rounding", "Sliding", "TABLE_ENTRIES", "WeightStream", "X_DIM", "Y_DIM", "steps",
     "table_words",
 ]  # fmt: skip
@@ -37,8 +37,10 @@ PARAMETER_BYTES = 9
 
 They stand in the weight store after the weights of their group of channels, as ``PARAMETER_BYTES`` words: word ``i`` holds
 byte ``i`` of every column's parameters. After, because they are wanted last: a group's weights never wait for the channels
-of the group before it to be drained.
+of the group before it to be drained. Where all groups have the same scales, those after a block's first bring their biases alone.
 """
+BIAS_BYTES = 4
+"""Of :data:`PARAMETER_BYTES` the first ones; the others are the scale."""
 
 
 TABLE_ENTRIES = 256
@@ -105,13 +107,19 @@ class WeightStream:
     """:attr:`weft.hw.spec.pe.Settings.weights`."""
     tables: bool = False
     """They are tables, not weights."""
+    one_scale: bool = False
+    """All groups have the same scales."""
+
+    def parameters(self, group: int) -> int:
+        """Parameter words of a group, counted within its block."""
+        return BIAS_BYTES if self.one_scale and group else PARAMETER_BYTES
 
     LAYOUT = struct.Struct("<IHHII")
-    """base; blocks, groups; settings, the highest bit being ``tables``; words."""
+    """base; blocks, groups; settings, the highest bit being ``tables``, the one below ``one_scale``; words."""
 
     def encode(self) -> bytes:
         """The section's words."""
-        return self.LAYOUT.pack(self.base, self.blocks, self.groups, self.settings | self.tables << 31, self.words)
+        return self.LAYOUT.pack(self.base, self.blocks, self.groups, self.settings | self.one_scale << 30 | self.tables << 31, self.words)
 
 
 @dataclass(frozen=True, kw_only=True)
