@@ -129,9 +129,10 @@ class Accumulators(wiring.Component):
             output = Signal(signed(32), name=f"{name}_output_{half}", reset_less=True)
             wanted = Mux(self.look_up, self.pair[half][column], self.r_address) if self.tables else self.r_address
             entry = self.write.enable[half] if self.tables else Const(0)
+            address = delayed(m, wanted, name=f"{name}_wanted_{half}")
             # The writer may point at the half that is still read, but sends no beat to it before it is free.
             m.d.comb += [
-                read.addr.eq(Mux(control.valid & (control.half == half), control.address, delayed(m, wanted, name=f"{name}_wanted_{half}"))),
+                read.addr.eq(Mux(control.valid & (control.half == half), control.address, address)),
                 read.en.eq(1),
                 write.addr.eq(Mux(entry, self.write.index, writing.address) if self.tables else writing.address),
                 write.data.eq(Mux(entry, self.write.entries[half], total) if self.tables else total),

@@ -170,7 +170,7 @@ PRESETS: dict[str, Config] = {
     ),
     "large": Config(
         rows=16, cols=16, lanes=8, scratchpad_bytes=65536, weight_bytes=278528, positions=512, descriptors=42,
-        multipliers=124,
+        multipliers=116,
     ),
 }  # fmt: skip
 """Named configurations. ``large`` is sized to one ECP5-85F: 208 block RAMs of 2 KiB, 156 multipliers."""

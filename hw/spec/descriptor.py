@@ -18,9 +18,9 @@ import struct
 from dataclasses import dataclass
 
 __all__ = [
-    "ACTIVATION_DIMS", "BIAS_BYTES", "CHANNELS_DIM", "CHUNK_DIM", "DESCRIPTOR_WORDS", "OUTPUT_DIMS", "PARAMETER_BYTES", "SECTIONS", "ActivationStream",
-    "Combine", "Descriptor", "Dim", "OutputStream", "Rounding", "Sliding", "TABLE_ENTRIES", "WeightStream", "X_DIM", "Y_DIM", "steps",
-    "table_words",
+    "ACTIVATION_DIMS", "BIAS_BYTES", "CHANNELS_DIM", "CHUNK_DIM", "DESCRIPTOR_WORDS", "OUTPUT_DIMS", "PARAMETER_BYTES", "SECTIONS",
+    "TABLE_ENTRIES", "X_DIM", "Y_DIM", "ActivationStream", "Combine", "Descriptor", "Dim", "OutputStream", "Rounding", "Sliding",
+    "WeightStream", "steps", "table_words",
 ]  # fmt: skip
 
 ACTIVATION_DIMS = ("block", "channels", "kernel_y", "kernel_x", "chunk", "y", "x", "window_y", "window_x")
