@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -34,13 +35,41 @@ def _bytes(weights: NDArray[np.int8] | NDArray[np.int16]) -> list[NDArray[np.int
 
 
 def conv2d(op: Conv2D, x: Tensor, y: Tensor, config: Config) -> Kernel | Iterator[Kernel]:
-    """A convolution; over an image so narrow that a beat reaches from one line into the next, several kernel rows a beat."""
-    _, kernel_y, kernel_x, channels = op.weights.shape
+    """A convolution. Over an image so narrow that a beat reaches from one line into the next, several kernel rows a beat; with few output
+    channels, several pixels a beat, if that takes fewer."""
+    outputs, kernel_y, kernel_x, channels = op.weights.shape
+    plain = op.terms is None and op.weights.dtype == np.int8 and (kernel_x == 1 or op.dilation[1] == 1)
+    if not plain:
+        return lines(op, x, y, config)
     pitch = x.shape[2] * channels * op.dilation[0]
     together = min(kernel_y, (config.beat_bytes - kernel_x * channels) // pitch + 1)
-    if together < 2 or kernel_x > x.shape[2] or op.dilation[1] > 1 or op.terms is not None or op.weights.dtype != np.int8:
-        return lines(op, x, y, config)
-    return _narrow(op, x, y, config, together)
+    if together > 1 and kernel_x <= x.shape[2]:
+        return _narrow(op, x, y, config, together)
+
+    def beats(pixels: int) -> float:
+        """For a kernel row, per pixel."""
+        return math.ceil((kernel_x + (pixels - 1) * op.stride[1]) * channels / config.beat_bytes) / pixels
+
+    side_by_side = [pixels for pixels in range(1, config.cols // outputs + 1) if y.shape[2] % pixels == 0]
+    return _side_by_side(op, x, y, config, min(side_by_side, key=beats, default=1))
+
+
+def _side_by_side(op: Conv2D, x: Tensor, y: Tensor, config: Config, pixels: int) -> Kernel:
+    """Several neighbouring results at once, each in columns of its own: a kernel as wide as all their windows."""
+    outputs, kernel_y, kernel_x, channels = op.weights.shape
+    plain, shift = lines(op, x, y, config), op.stride[1] * channels
+    weights = np.zeros((pixels, outputs, kernel_y, 1, plain.run + (pixels - 1) * shift), np.int8)
+    for pixel in range(pixels):
+        weights[pixel, ..., pixel * shift : pixel * shift + plain.run] = plain.weights
+    return dataclasses.replace(
+        plain,
+        out=(plain.out[0], plain.out[1] // pixels),
+        channels=pixels * outputs,
+        stride=(plain.stride[0], pixels * shift),
+        run=weights.shape[-1],
+        weights=weights.reshape(pixels * outputs, kernel_y, 1, -1),
+        parameters=np.tile(plain.parameters, (pixels, 1)),
+    )
 
 
 def _narrow(op: Conv2D, x: Tensor, y: Tensor, config: Config, together: int) -> Iterator[Kernel]:

@@ -51,6 +51,8 @@ def corners(rng):
     yield Builder((12, 2, 1), rng, name="narrow").conv2d(5, (5, 2), stride=(2, 1), padding=((2, 1), (1, 0)))
     yield Builder((9, 1, 1), rng, name="one byte a line").conv2d(6, (7, 1), padding=((3, 3), (0, 0)))
     yield Builder((8, 3, 1), rng, name="narrow, wider kernel").conv2d(7, (4, 2), dilation=(2, 1), padding=((3, 3), (1, 1)))
+    yield Builder((7, 8, 3), rng, name="pixels side by side").conv2d(2, (3, 2), stride=(2, 1), padding=((1, 1), (1, 0)))
+    yield Builder((5, 12, 2), rng, name="strided pixels side by side").conv2d(1, (2, 3), stride=(1, 3), padding=((0, 0), (1, 2)))
     yield Builder((6, 6, 9), rng, name="pool with overlap").max_pool2d((3, 3), stride=(2, 2), padding=((1, 1), (1, 1)))
     yield Builder((7, 5, 4), rng, name="pool of everything").max_pool2d((7, 4))
     full = {"weights": np.full((3, 1, 1, 64), -128, np.int8), "bias": np.array([2**30, -(2**30), 2**31 - 1], np.int32)}
