@@ -25,6 +25,7 @@ __all__ = ["FpgaError", "Report", "Resources", "place", "synthesize"]
 log = logging.getLogger(__name__)
 
 LOG = "yosys.log"
+PLACE_LOG = "nextpnr.log"
 
 
 class FpgaError(WeftError):
@@ -116,12 +117,13 @@ def place(component: wiring.Component, part: Part, *, seed: int = 1, target_mhz:
     folder = _folder(f"{netlist.parent.name} {part.arguments} {seed} {target_mhz} {options}", f"yowasp-nextpnr-{part.router}")
     report = folder / "report.json"
     if not report.exists():
+        log.info("placing and routing, from minutes to an hour; nextpnr tells how far it is in %s", folder / PLACE_LOG)
         with tempfile.TemporaryDirectory() as work:
             (Path(work) / "weft.json").write_bytes(netlist.read_bytes())
             _call(
                 f"nextpnr-{part.router}",
                 [*part.arguments, "--json", "weft.json", "--freq", str(target_mhz), "--seed", str(seed), "--timing-allow-fail",
-                 "--router", "router2", "--report", "report.json", "-q", *options],
+                 "--router", "router2", "--report", "report.json", "-q", "-l", str(folder / PLACE_LOG), *options],
                 Path(work),
             )  # fmt: skip
             (Path(work) / "report.json").replace(report)
