@@ -44,9 +44,7 @@ class Assembler:
         for op in (self.graph.ops[place] for place in turn.ops):
             target = self.memory.addresses[op.output]
             parts = [
-                part
-                for kernel in kernels[op.name]
-                for part in self._parts(kernel, self.memory.addresses[op.inputs[kernel.source]], target)
+                part for kernel in kernels[op.name] for part in self._parts(kernel, self.memory.addresses[op.inputs[kernel.source]], target)
             ]
             self._layer(op, parts, self.memory.used[op.name])
         self.steps.append(Step(first=first, count=len(turn.ops), writes=turn.writes, reads=turn.reads))

@@ -29,9 +29,7 @@ __all__ = ["compile"]
 Source = Graph | Network | str | os.PathLike[str]
 
 
-def compile(
-    source: Source, config: Config | str = "small", *, calibration: ArrayLike | None = None, strict: bool = False
-) -> Model:
+def compile(source: Source, config: Config | str = "small", *, calibration: ArrayLike | None = None, strict: bool = False) -> Model:
     """Compiles a network for a configuration.
 
     Parameters

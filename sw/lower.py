@@ -52,10 +52,7 @@ class Pass:
 
     def placed(self, base: int) -> tuple[Descriptor, ...]:
         """The descriptors with their weights standing from word ``base`` on."""
-        return tuple(
-            dataclasses.replace(d, weights=dataclasses.replace(d.weights, base=d.weights.base + base))
-            for d in self.descriptors
-        )
+        return tuple(dataclasses.replace(d, weights=dataclasses.replace(d.weights, base=d.weights.base + base)) for d in self.descriptors)
 
     def part(self, start: int, stop: int) -> Pass:
         """Some of the descriptors, with all weights."""
@@ -114,9 +111,7 @@ def _words(kernel: Kernel, config: Config) -> NDArray[np.int8]:
     weights = padded.reshape(groups, config.cols, -1).transpose(0, 2, 1)
     parameters = np.zeros((groups * config.cols, PARAMETER_BYTES), np.uint8)
     parameters[: kernel.channels] = kernel.parameters
-    return np.concatenate(
-        [weights, parameters.view(np.int8).reshape(groups, config.cols, -1).transpose(0, 2, 1)], axis=1
-    )
+    return np.concatenate([weights, parameters.view(np.int8).reshape(groups, config.cols, -1).transpose(0, 2, 1)], axis=1)
 
 
 def _split(length: int, most: int) -> Iterator[tuple[int, int, int]]:
