@@ -48,20 +48,20 @@ class Measurement:
     """Of the tile alone, as Yosys counts, like registers and multipliers."""
     registers: int
     multipliers: int
-    clock_mhz: float
-    """Of the tile between registers, placed and routed."""
+    clock_mhz: float | None
+    """Of the tile between registers, placed and routed; ``None`` if the part does not hold it."""
     cycles: int
     """Of the whole accelerator for one digit, link excluded, by the simulated device's counters."""
 
     @property
-    def inferences_per_second(self) -> float:
+    def inferences_per_second(self) -> float | None:
         """At that clock."""
-        return self.clock_mhz * 1e6 / self.cycles
+        return None if self.clock_mhz is None else self.clock_mhz * 1e6 / self.cycles
 
     @property
-    def per_thousand_luts(self) -> float:
+    def per_thousand_luts(self) -> float | None:
         """Inferences per second for each 1000 LUTs of the tile."""
-        return 1000 * self.inferences_per_second / self.luts
+        return None if self.inferences_per_second is None else 1000 * self.inferences_per_second / self.luts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,13 +137,14 @@ def _measured(graph: Graph, x: NDArray[np.int8], part: str, pe: str, config: Con
     from weft.fpga.probe import Probe
 
     _, cells = synthesize(_tile(config), PARTS[part])
-    report = place(Probe(_tile(config)), PARTS[part], target_mhz=150.0)
+    fits = cells.luts <= PARTS[part].capacity["luts"]
+    clock = place(Probe(_tile(config)), PARTS[part], target_mhz=150.0).clock_mhz if fits else None
     model = compile(graph, config)
     with open_device(_device(config)) as device:
         cycles = _simulated(device, model, x)
     return Measurement(
         part=part, pe=pe, rows=config.rows, cols=config.cols, luts=cells.luts, registers=cells.registers, multipliers=cells.multipliers,
-        clock_mhz=report.clock_mhz, cycles=cycles,
+        clock_mhz=clock, cycles=cycles,
     )  # fmt: skip
 
 

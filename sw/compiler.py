@@ -29,9 +29,7 @@ __all__ = ["compile"]
 Source = Graph | Network | str | os.PathLike[str]
 
 
-def compile(
-    source: Source, config: Config | str = "small", *, calibration: ArrayLike | None = None, strict: bool = False
-) -> Model:
+def compile(source: Source, config: Config | str = "small", *, calibration: ArrayLike | None = None, strict: bool = False) -> Model:
     """Compiles a network for a configuration.
 
     Parameters
@@ -106,9 +104,7 @@ def _precise(op: Op, made: lower.Lowered, ranges: Mapping[str, tuple[int, int]],
     """Kernels with the precision that they are computed in."""
     if not isinstance(made, tuple):
         return made
-    return tuple(
-        dataclasses.replace(kernel, precision=precision(op, kernel, ranges[op.inputs[kernel.source]], config)) for kernel in made
-    )
+    return tuple(dataclasses.replace(kernel, precision=precision(op, kernel, ranges[op.inputs[kernel.source]], config)) for kernel in made)
 
 
 def _scheduled(

@@ -102,9 +102,7 @@ class Device:
         if not self.config.pe_kind.sliding and any(Descriptor.slides(segment.program.tobytes()) for segment in model.segments):
             differ.append(f"pe is {self.config.pe} here, which has no sliding windows, {model.config.pe} in the model")
         if differ:
-            raise ConfigMismatch(
-                f"the model was compiled for another device: {'; '.join(differ)}; compile it for this configuration"
-            )
+            raise ConfigMismatch(f"the model was compiled for another device: {'; '.join(differ)}; compile it for this configuration")
         for name, reason in model.fallbacks.items():
             warnings.warn(f"layer {name!r} runs on the host: {reason}", WeftWarning, stacklevel=2)
         loaded = LoadedModel(self, model)
@@ -119,9 +117,7 @@ class Device:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
     def place(self, model: Model, segment: int) -> None:
@@ -132,9 +128,7 @@ class Device:
         data = model.segments[segment]
         words = np.zeros((len(data.weights), self.config.weight_word_bytes), np.int8)
         words[:, : self.config.cols] = data.weights
-        self.link.transaction(
-            [write(Space.WEIGHTS, 0, words.tobytes()), write(Space.PROGRAM, 0, data.program.tobytes())]
-        )
+        self.link.transaction([write(Space.WEIGHTS, 0, words.tobytes()), write(Space.PROGRAM, 0, data.program.tobytes())])
         self._resident = (model, segment)
 
     def run(self, model: Model, part: Part, before: Sequence[Operation], after: Sequence[Operation]) -> bytes:
@@ -202,10 +196,7 @@ class LoadedModel:
                 progress(item + 1, count)
         pes = self.device.config.rows * self.device.config.cols * self.device.config.group
         self.profile = Profile(
-            layers=tuple(
-                LayerProfile(layer=layer, counters=c, pes=pes)
-                for layer, c in zip(self.model.layers, counters, strict=True)
-            ),
+            layers=tuple(LayerProfile(layer=layer, counters=c, pes=pes) for layer, c in zip(self.model.layers, counters, strict=True)),
             inferences=count,
             link_bytes=self.device.link.bytes - link_bytes,
         )

@@ -130,9 +130,7 @@ def run(graph: Graph, inputs: Mapping[str, Array] | Array, *, layers: bool = Fal
         If an input is missing, unknown, or of another type or shape.
     """
     given = dict(inputs) if isinstance(inputs, Mapping) else {graph.inputs[0]: inputs}
-    require(
-        set(given) == set(graph.inputs), f"graph {graph.name!r}", f"give inputs {list(graph.inputs)}, not {list(given)}"
-    )
+    require(set(given) == set(graph.inputs), f"graph {graph.name!r}", f"give inputs {list(graph.inputs)}, not {list(given)}")
     for name, value in given.items():
         shape, dtype = graph.tensors[name].shape[1:], graph.tensors[name].dtype
         require(

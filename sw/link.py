@@ -101,9 +101,7 @@ class Link:
         -------
         What all reads gave, in order.
         """
-        return b"".join(
-            self._send(FrameType.REQUEST, payload, busy_seconds) for payload in _frames(operations, self._frame_bytes)
-        )
+        return b"".join(self._send(FrameType.REQUEST, payload, busy_seconds) for payload in _frames(operations, self._frame_bytes))
 
     def close(self) -> None:
         """Ends the connection."""

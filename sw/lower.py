@@ -57,10 +57,7 @@ class Pass:
 
     def placed(self, base: int) -> tuple[Descriptor, ...]:
         """The descriptors with their weights standing from word ``base`` on."""
-        return tuple(
-            dataclasses.replace(d, weights=dataclasses.replace(d.weights, base=d.weights.base + base))
-            for d in self.descriptors
-        )
+        return tuple(dataclasses.replace(d, weights=dataclasses.replace(d.weights, base=d.weights.base + base)) for d in self.descriptors)
 
     def part(self, start: int, stop: int) -> Pass:
         """Some of the descriptors, with all weights."""

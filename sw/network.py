@@ -149,15 +149,11 @@ class FullyConnected(Layer):
     def forward(self, x: Floats) -> Floats:
         self._check_channels(self.bias, len(self.weights))
         if x.ndim != 2 or x.shape[1] != self.weights.shape[1]:
-            raise NetworkError(
-                f"{self}: its input must be (N, {self.weights.shape[1]}), not {x.shape}; is a Flatten missing?"
-            )
+            raise NetworkError(f"{self}: its input must be (N, {self.weights.shape[1]}), not {x.shape}; is a Flatten missing?")
         return x @ self.weights.T + self.bias
 
 
-LAYERS: dict[str, type[Layer]] = {
-    layer.__name__: layer for layer in (Conv2D, BatchNorm, Relu, MaxPool2D, Flatten, FullyConnected)
-}
+LAYERS: dict[str, type[Layer]] = {layer.__name__: layer for layer in (Conv2D, BatchNorm, Relu, MaxPool2D, Flatten, FullyConnected)}
 """Every kind of layer, by the name that files have for it."""
 
 
@@ -181,9 +177,7 @@ class Network:
     def __post_init__(self) -> None:
         names = [layer.name for layer in self.layers]
         if len(set(names)) < len(names) or "input" in names or not names:
-            raise NetworkError(
-                f"network {self.name!r}: its layers need names, each different and none 'input', not {names}"
-            )
+            raise NetworkError(f"network {self.name!r}: its layers need names, each different and none 'input', not {names}")
         self.trace(np.zeros((1, *self.input_shape), np.float32))
 
     def trace(self, x: ArrayLike) -> dict[str, Floats]:
@@ -218,8 +212,7 @@ class Network:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the network to an ``.npz`` file."""
         layers = [
-            {"layer": type(layer).__name__}
-            | {field.name: getattr(layer, field.name) for field in dataclasses.fields(layer)}
+            {"layer": type(layer).__name__} | {field.name: getattr(layer, field.name) for field in dataclasses.fields(layer)}
             for layer in self.layers
         ]
         document = {"name": self.name, "input_shape": self.input_shape, "layers": layers}

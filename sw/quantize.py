@@ -35,9 +35,7 @@ def activation_scale(low: float, high: float, *, scheme: str, step: float = 0.0)
     return scale, int(np.clip(np.rint(-128 - low / scale), -128, 127))
 
 
-def weight_scales(
-    weights: NDArray[np.float32], bias: NDArray[np.float32], input_scale: float, *, most: int = 127
-) -> NDArray[np.float64]:
+def weight_scales(weights: NDArray[np.float32], bias: NDArray[np.float32], input_scale: float, *, most: int = 127) -> NDArray[np.float64]:
     """The scale of each output channel's weights: codes of −``most`` to ``most``, symmetric.
 
     It is raised where the bias, in steps of input scale times weight scale, would need more than 30 bits: a channel
@@ -158,9 +156,7 @@ def quantize(
     trace = folded.trace(calibration)
     for name, values in trace.items():
         if not np.isfinite(values).all():
-            raise ValueError(
-                f"calibration makes values in {name!r} that are not finite; remove NaN and infinity from it"
-            )
+            raise ValueError(f"calibration makes values in {name!r} that are not finite; remove NaN and infinity from it")
     builder = _Builder(scheme, rounding, weight_bits, trace)
     builder.tensor("input")
     layers = list(folded.layers)
@@ -176,10 +172,6 @@ def quantize(
         elif isinstance(layer, network.Flatten):
             builder.flatten(layer)
         else:
-            raise NetworkError(
-                f"{layer}: it can be fused only into a Conv2D, FullyConnected or MaxPool2D right before it"
-            )
+            raise NetworkError(f"{layer}: it can be fused only into a Conv2D, FullyConnected or MaxPool2D right before it")
     tensors = {tensor.name: tensor for tensor in builder.tensors}
-    return Graph(
-        name=model.name, tensors=tensors, ops=builder.ops, inputs=["input"], outputs=[builder.tensors[-1].name]
-    )
+    return Graph(name=model.name, tensors=tensors, ops=builder.ops, inputs=["input"], outputs=[builder.tensors[-1].name])

@@ -81,9 +81,7 @@ def words(kernel: Kernel, config: Config, walk: Walk) -> NDArray[np.int8]:
     return np.concatenate([weights, parameter_words(kernel, config)], axis=1)
 
 
-def descriptors(
-    kernel: Kernel, config: Config, walk: Walk, *, source: int, target: int, groups: tuple[int, int]
-) -> Iterator[Descriptor]:
+def descriptors(kernel: Kernel, config: Config, walk: Walk, *, source: int, target: int, groups: tuple[int, int]) -> Iterator[Descriptor]:
     """Descriptors for ``groups`` = (first, count) of channels; the last block along the inner axis may compute results once more."""
     inner, total = 1 - walk.outer, kernel.out[walk.outer]
     most = max(1, config.positions // walk.results)

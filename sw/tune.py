@@ -47,9 +47,7 @@ class Tuning:
 
 def with_terms(graph: Graph, budgets: dict[str, TermBudget | None]) -> Graph:
     """The graph with other budgets, by the operators' names."""
-    ops = [
-        dataclasses.replace(op, terms=budgets[op.name]) if isinstance(op, Weighted) and op.name in budgets else op for op in graph.ops
-    ]
+    ops = [dataclasses.replace(op, terms=budgets[op.name]) if isinstance(op, Weighted) and op.name in budgets else op for op in graph.ops]
     return dataclasses.replace(graph, ops=ops)
 
 

@@ -51,9 +51,7 @@ def compile(
     source: Annotated[Path, typer.Argument(help="A quantized model (.tflite, .onnx) or graph; or a float one (.onnx, .npz).")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Compiled model; by default SOURCE with .weft.")] = None,
     config: Annotated[str, typer.Option(help="What to compile for: PRESET[,field=value…].")] = "small",
-    calibration: Annotated[
-        Path | None, typer.Option(help="For a float model: a batch of its inputs (.npy).")
-    ] = None,
+    calibration: Annotated[Path | None, typer.Option(help="For a float model: a batch of its inputs (.npy).")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse what the device lacks, in place of running it on the host.")] = False,
 ) -> None:
     """Compiles a network for a configuration."""
@@ -65,6 +63,4 @@ def compile(
     where = "resident" if model.resident else f"streamed in {len(model.segments)} segments"
     cycles = sum(layer.predicted.cycles for layer in model.layers)
     host = f", {len(model.fallbacks)} on the host for want of the device" if model.fallbacks else ""
-    console.print(
-        f"{output}: {len(model.layers)} layers{host}, {model.macs:,} MACs, {where}, about {cycles:,} cycles an inference"
-    )
+    console.print(f"{output}: {len(model.layers)} layers{host}, {model.macs:,} MACs, {where}, about {cycles:,} cycles an inference")

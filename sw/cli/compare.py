@@ -20,7 +20,7 @@ LARGEST = 64
 
 def compare_pe(
     array: Annotated[str, typer.Option(help="Rows and columns of the arrays of equal size.")] = "4x4",
-    luts: Annotated[int, typer.Option(help="LUTs of the arrays of equal area.", min=100)] = 2500,
+    luts: Annotated[int, typer.Option(help="LUTs of the arrays of equal area.", min=100)] = 6000,
     part: Annotated[list[str] | None, typer.Option(help="Parts to place on; all if left out.")] = None,
     json_file: Annotated[Path, typer.Option("--json", help="Where to write the numbers, for programs.")] = Path("compare-pe.json"),
     markdown: Annotated[Path, typer.Option("--markdown", help="Where to write the tables, for documents.")] = Path("compare-pe.md"),
@@ -42,7 +42,8 @@ def compare_pe(
         found = []
         for one in measure(graph, x, parts, rows=rows, cols=cols, luts=luts, progress=status.update):
             found.append(one)
-            console.print(f"{one.part}: {one.pe} {one.rows}×{one.cols}: {one.luts} LUTs, {one.clock_mhz} MHz, {one.cycles:,} cycles")
+            clock = "does not fit" if one.clock_mhz is None else f"{one.clock_mhz} MHz"
+            console.print(f"{one.part}: {one.pe} {one.rows}×{one.cols}: {one.luts} LUTs, {clock}, {one.cycles:,} cycles")
         status.update("term budgets")
         budgets = list(accuracies(graph, x, labels, rows=rows, cols=cols))
     tables = []
@@ -88,12 +89,16 @@ def _measurements(found):  # type: ignore[no-untyped-def]
     headings = ["PE", "array", "LUTs", "registers", "multipliers", "MHz", "cycles", "inferences/s", "per 1000 LUTs"]
     lines = [
         [
-            one.pe, f"{one.rows}×{one.cols}", f"{one.luts:,}", f"{one.registers:,}", f"{one.multipliers}", f"{one.clock_mhz:.0f}",
-            f"{one.cycles:,}", f"{one.inferences_per_second:,.0f}", f"{one.per_thousand_luts:,.0f}",
+            one.pe, f"{one.rows}×{one.cols}", f"{one.luts:,}", f"{one.registers:,}", f"{one.multipliers}", _number(one.clock_mhz),
+            f"{one.cycles:,}", _number(one.inferences_per_second), _number(one.per_thousand_luts),
         ]
         for one in found
     ]  # fmt: skip
     return headings, lines
+
+
+def _number(value: float | None) -> str:
+    return "does not fit" if value is None else f"{value:,.0f}"
 
 
 def _accuracies(found):  # type: ignore[no-untyped-def]

@@ -149,9 +149,7 @@ class Importer:
         assert isinstance(value, Tensor)
         return value.name
 
-    def add_tensor(
-        self, name: str, own_shape: tuple[int, ...], numbers: Numbers, *, dtype: str = "int8", image: bool = False
-    ) -> Tensor:
+    def add_tensor(self, name: str, own_shape: tuple[int, ...], numbers: Numbers, *, dtype: str = "int8", image: bool = False) -> Tensor:
         """A new tensor of the model; an ``image`` of 4 axes is (N, C, H, W) there."""
         require(name not in self.tensors, f"tensor {name!r}", "it is made twice; export the model anew")
         shape, own = own_shape, None

@@ -138,9 +138,7 @@ def _node(onnx: Any, index: int, node: Any) -> Node:
                 attributes[_text(attribute.name)] = onnx.helper.get_attribute_value(attribute)
             except ValueError as error:
                 raise GraphError(f"{who}: its attribute {attribute.name!r} is damaged ({error})") from error
-    return Node(
-        kind=kind, name=name, inputs=tuple(map(_text, node.input)), outputs=tuple(map(_text, node.output)), attributes=attributes
-    )
+    return Node(kind=kind, name=name, inputs=tuple(map(_text, node.input)), outputs=tuple(map(_text, node.output)), attributes=attributes)
 
 
 def _sorted(nodes: list[Node], known: set[str]) -> tuple[Node, ...]:

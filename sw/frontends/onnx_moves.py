@@ -66,6 +66,7 @@ def move(m: Importer, node: Node, apply: Apply, place: int = 0) -> None:
 @moves("MaxPool")
 def max_pool(m: Importer, node: Node) -> Apply:
     """The largest of each window."""
+
     def apply(x: Tensor, name: str) -> Tensor:
         x = m.image(node, x)
         size = node.get("kernel_shape", ())

@@ -141,9 +141,7 @@ def clip(m: Importer, node: Node) -> None:
         return
     x = m.codes(node)
     numbers = numbers_of(x)
-    m.values[node.outputs[0]] = Pending(
-        lambda name, numbers, limits: m.requantized(node, x, name, numbers, limits), numbers, limits
-    )
+    m.values[node.outputs[0]] = Pending(lambda name, numbers, limits: m.requantized(node, x, name, numbers, limits), numbers, limits)
 
 
 @handles("com.microsoft.QLinearGlobalAveragePool", "GlobalAveragePool")

@@ -97,9 +97,7 @@ class Tensor:
             is_int(self.zero_point, -128, 127),
             self, f"zero_point must be a whole number from -128 to 127, not {self.zero_point!r}",
         )  # fmt: skip
-        require(
-            self.dtype in ("int8", "float32", "int32"), self, f"dtype must be int8, not {self.dtype!r}; quantize the model to int8"
-        )
+        require(self.dtype in ("int8", "float32", "int32"), self, f"dtype must be int8, not {self.dtype!r}; quantize the model to int8")
 
     def __str__(self) -> str:
         return f"tensor {self.name!r}" + (f" ({self.label})" if self.label else "")
@@ -266,8 +264,7 @@ class Binary(Op):
 def window_shape(op: Op, shape: Shape, size: tuple[int, int], stride: tuple[int, int], padding: Padding) -> Shape:
     """Rows and columns of output positions of a window of ``size`` over an image."""
     counts = tuple(
-        (length + sum(pads) - extent) // step + 1
-        for length, pads, extent, step in zip(shape[1:3], padding, size, stride, strict=True)
+        (length + sum(pads) - extent) // step + 1 for length, pads, extent, step in zip(shape[1:3], padding, size, stride, strict=True)
     )
     require(min(counts) >= 1, op, f"a window of {size} exceeds its padded input of {shape}; check kernel and padding")
     return counts

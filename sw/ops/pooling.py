@@ -45,9 +45,7 @@ class MaxPool2D(Pool2D):
     """The largest value of each window; padding never wins."""
 
     def execute(self, tensors: Tensors, values: Values) -> Int8Array:
-        return golden.max_pool2d(
-            values[self.input], size=self.size, stride=self.stride, padding=self.padding, low=self.low, high=self.high
-        )
+        return golden.max_pool2d(values[self.input], size=self.size, stride=self.stride, padding=self.padding, low=self.low, high=self.high)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

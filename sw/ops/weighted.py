@@ -63,9 +63,7 @@ class Weighted(Unary):
         require(bool(normal.all()), self, "with a positive shift, a multiplier must be 0 or at least 2^30")
         require(bool(((self.shift >= -31) & (self.shift <= 30)).all()), self, "every shift must lie within -31 to 30")
         self._check_clamp(self.low, self.high)
-        require(
-            self.terms is None or isinstance(self.terms, TermBudget), self, f"terms must be a TermBudget or None, not {self.terms!r}"
-        )
+        require(self.terms is None or isinstance(self.terms, TermBudget), self, f"terms must be a TermBudget or None, not {self.terms!r}")
         self._check_rounding(self.rounding)
 
     def _requantize(self, acc: NDArray[np.int32], output: Tensor) -> Int8Array:
