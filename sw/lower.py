@@ -101,7 +101,8 @@ def kernels_of(op: Op, tensors: Mapping[str, Tensor], config: Config, *, cut: bo
     lower = SUPPORTED.get(type(op))
     if lower is None:
         raise CompileError(f"{op}: the device has no such operator")
-    lower = layers.lines if cut and isinstance(op, Conv2D) else lower
+    if cut and isinstance(op, Conv2D):
+        lower = layers.lines
     made = lower(op, *(tensors[name] for name in op.inputs), tensors[op.output], config)
     if isinstance(made, lookup.LookUp):
         return made

@@ -5,6 +5,8 @@ Around the PEs of any kind: what is multiplexed is what a PE takes of an activat
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Array, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -12,7 +14,7 @@ from amaranth.utils import ceil_log2
 
 from weft.hw.delay import delayed
 from weft.hw.pe.contract import PeArray, slot_shape
-from weft.hw.spec.pe import WEIGHT_SETTING_BITS
+from weft.hw.spec.pe import WEIGHT_SETTING_BITS, PeKind
 
 __all__ = ["Combined", "MultiplexedInput"]
 
@@ -85,11 +87,11 @@ class CombinedLoader(wiring.Component):
 class Combined(PeArray):
     """An array of a kind, every row of which takes ``inputs`` activations."""
 
-    def __init__(self, array: type[PeArray], *args: object, rows: int, inputs: int, **kwargs: object):
-        super().__init__(*args, rows=rows, **kwargs)
+    def __init__(self, array: type[PeArray], kind: PeKind, *, rows: int, inputs: int, **numbers: Any):
+        super().__init__(kind, rows=rows, **numbers)
         self.inputs = inputs
-        self.single = array(*args, rows=rows, **kwargs)
-        self.side_by_side = array(*args, rows=rows * inputs, **kwargs)
+        self.single = array(kind, rows=rows, **numbers)
+        self.side_by_side = array(kind, rows=rows * inputs, **numbers)
 
     def pe(self, row: int, column: int) -> MultiplexedInput:
         return MultiplexedInput(self.single.pe(row, column), inputs=self.inputs)
