@@ -67,7 +67,9 @@ class Pass:
 Lowered = tuple[Kernel, ...] | lookup.LookUp
 """What an operator becomes."""
 
-SUPPORTED: dict[type[Op], Callable[..., Kernel | lookup.LookUp | Iterator[Kernel]]] = {
+Lower = Callable[..., Kernel | lookup.LookUp | Iterator[Kernel]]
+
+SUPPORTED: dict[type[Op], Lower] = {
     Add: lookup.add,
     AveragePool2D: copies.average_pool2d,
     Concatenate: copies.concatenate,
@@ -98,11 +100,9 @@ def kernels_of(op: Op, tensors: Mapping[str, Tensor], config: Config, *, cut: bo
     CompileError
         If the device has no such operator, its weights exceed those of the PEs, or it does not fit the memories.
     """
-    lower = SUPPORTED.get(type(op))
+    lower: Lower | None = layers.lines if cut and isinstance(op, Conv2D) else SUPPORTED.get(type(op))
     if lower is None:
         raise CompileError(f"{op}: the device has no such operator")
-    if cut and isinstance(op, Conv2D):
-        lower = layers.lines
     made = lower(op, *(tensors[name] for name in op.inputs), tensors[op.output], config)
     if isinstance(made, lookup.LookUp):
         return made
