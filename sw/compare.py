@@ -23,6 +23,8 @@ from weft.tune import term_pairs, with_terms
 __all__ = ["BUDGETS", "Accuracy", "Measurement", "accuracies", "measure"]
 
 POSITION_BITS = 6
+TARGET_MHZ = 300.0
+"""More than any tile reaches: nextpnr rests when it has what it was asked for."""
 BUDGETS = (
     None,
     *(
@@ -138,7 +140,7 @@ def _measured(graph: Graph, x: NDArray[np.int8], part: str, pe: str, config: Con
 
     _, cells = synthesize(_tile(config), PARTS[part])
     fits = cells.luts <= PARTS[part].capacity["luts"]
-    clock = place(Probe(_tile(config)), PARTS[part], target_mhz=150.0).clock_mhz if fits else None
+    clock = place(Probe(_tile(config)), PARTS[part], target_mhz=TARGET_MHZ).clock_mhz if fits else None
     model = compile(graph, config)
     with open_device(_device(config)) as device:
         cycles = _simulated(device, model, x)
