@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -29,7 +30,7 @@ WIDTH, LINE = 3.8, 0.24
 LABEL, CHARACTER = 16, 0.075
 """Characters of a layer's name, and inches of one inside a drawing."""
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "svg.hashsalt": "weft", "text.parse_math": False, "font.size": 9, "axes.spines.top": False,
     "axes.spines.right": False, "axes.axisbelow": True, "axes.grid": True, "grid.color": COLOURS["faint"], "grid.linewidth": 0.6,
     "axes.edgecolor": COLOURS["faint"], "axes.facecolor": "none", "figure.facecolor": "none", "legend.frameon": False,
