@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ from weft.hw.spec.counters import Counters
 from weft.hw.spec.descriptor import Descriptor
 from weft.kernel import Kernel
 from weft.lookup import LookUp
-from weft.model import Layer, Model, Part, Segment, Step, Tile
+from weft.model import Layer, Model, Part, Segment, Step, Tile, Traffic
 from weft.plan import Plan
 from weft.schedule import Turn
 from weft.sim.cycles import predict
@@ -69,19 +70,22 @@ class Assembler:
 
     def model(self) -> Model:
         """What was assembled."""
-        predictions = self._packer.predictions()
+        predictions, traffic = self._packer.predictions(), self._packer.traffic()
         return Model(
             graph=self.graph,
             config=self.config,
             segments=tuple(self._packer.segments()),
             layers=tuple(
                 dataclasses.replace(
-                    layer, predicted=_total([c for p in layer.parts for c in predictions[p.segment][p.first : p.first + p.count]])
+                    layer,
+                    predicted=_total([c for p in layer.parts for c in predictions[p.segment][p.first : p.first + p.count]]),
+                    traffic=sum((t for p in layer.parts for t in traffic[p.segment][p.first : p.first + p.count]), Traffic()),
                 )
                 for layer in self.layers
             ),
             steps=tuple(self.steps),
             addresses=dict(self.memory.addresses),
+            lives=dict(self.memory.lives),
             scratchpad_bytes=self.peak,
         )
 
@@ -93,7 +97,7 @@ class Assembler:
         self.layers.append(
             Layer(
                 name=op.name, op=type(op).__name__, output=op.output, macs=op.macs(one), parts=tuple(parts), predicted=NOTHING,
-                memory_bytes=used,
+                traffic=Traffic(), memory_bytes=used,
             )
         )  # fmt: skip
 
@@ -121,6 +125,17 @@ class Assembler:
 
 def _total(counters: Sequence[Counters]) -> Counters:
     return sum(counters, NOTHING)
+
+
+def _traffic(descriptor: Descriptor, config: Config) -> Traffic:
+    weights, activations = descriptor.weights, descriptor.activations
+    beats = math.prod(dim.count for dim in activations.dims)
+    words = sum(weights.words + weights.parameters(group) for group in range(weights.groups))
+    return Traffic(
+        beats=beats,
+        weight_bytes=weights.blocks * words * config.cols,
+        activation_bytes=beats * (config.cols if activations.sliding else config.beat_bytes),
+    )
 
 
 class _Packer:
@@ -154,6 +169,10 @@ class _Packer:
     def predictions(self) -> list[list[Counters]]:
         """What the cycle model expects of each segment's descriptors, run in order."""
         return [predict(descriptors, self.config) for descriptors in self._descriptors]
+
+    def traffic(self) -> list[list[Traffic]]:
+        """What each segment's descriptors send to the tile."""
+        return [[_traffic(d, self.config) for d in descriptors] for descriptors in self._descriptors]
 
     def segments(self) -> list[Segment]:
         """The segments, ready to be sent."""

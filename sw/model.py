@@ -17,7 +17,7 @@ from weft.graph import Graph, GraphError
 from weft.hw.spec.config import Config
 from weft.hw.spec.counters import Counters
 
-__all__ = ["Layer", "Model", "Part", "Segment", "Step", "Tile"]
+__all__ = ["Layer", "Model", "Part", "Segment", "Step", "Tile", "Traffic"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,20 @@ class Part:
     segment: int
     first: int
     count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """What goes to the tile in one inference."""
+
+    beats: int = 0
+    weight_bytes: int = 0
+    """Weights and channel parameters, as often as they are sent."""
+    activation_bytes: int = 0
+    """Bytes that the beats take, padding included."""
+
+    def __add__(self, other: Traffic) -> Traffic:
+        return Traffic(**{field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +57,7 @@ class Layer:
     parts: tuple[Part, ...]
     predicted: Counters
     """What the cycle model expects of one inference."""
+    traffic: Traffic
     memory_bytes: int
     """Scratchpad that live tensors take while it runs."""
 
@@ -106,10 +121,12 @@ class Model:
     """All of it, in order."""
     addresses: Mapping[str, int]
     """Byte address of each tensor that stands in the scratchpad."""
+    lives: Mapping[str, tuple[tuple[int, int], ...]]
+    """When each of them is needed, as :attr:`weft.plan.Plan.lives` has it."""
     scratchpad_bytes: int
     """Scratchpad that the model needs."""
 
-    FORMAT = "weft.model/2"
+    FORMAT = "weft.model/3"
 
     @property
     def resident(self) -> bool:
@@ -149,6 +166,7 @@ class Model:
             "layers": [asdict(layer) for layer in self.layers],
             "steps": [asdict(step) for step in self.steps],
             "addresses": dict(self.addresses),
+            "lives": dict(self.lives),
             "scratchpad_bytes": self.scratchpad_bytes,
         }
         archive.save(path, document, format=self.FORMAT)
@@ -177,6 +195,7 @@ class Model:
                     **layer,
                     "parts": tuple(Part(**part) for part in layer["parts"]),
                     "predicted": Counters(**layer["predicted"]),
+                    "traffic": Traffic(**layer["traffic"]),
                 }
             )
             for layer in document["layers"]
@@ -188,6 +207,7 @@ class Model:
             layers=layers,
             steps=tuple(_step(archive.tuples(step)) for step in document["steps"]),
             addresses=document["addresses"],
+            lives=archive.tuples(document["lives"]),
             scratchpad_bytes=document["scratchpad_bytes"],
         )
 

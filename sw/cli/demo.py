@@ -10,10 +10,11 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from weft.cli.output import console, layer_table, opened, profile_document, progress, write_json
+from weft.cli.output import console, layer_table, opened, progress, write_json
 from weft.compiler import compile
 from weft.errors import WeftError
 from weft.graph import run as run_golden
+from weft.record import RunRecord
 
 __all__ = ["demo"]
 
@@ -57,7 +58,7 @@ def demo(
             np.array_equal(values, golden[tensor][: len(values)]) for tensor, values in layers.items()
         )
         accuracy = float(np.mean(logits.argmax(axis=1) == labels))
-        document = profile_document(model, opened_device, device, profile, equal)
+        record = RunRecord.of(model, opened_device, device, profile, equal)
     _draw(images[:SHOWN], logits[:SHOWN].argmax(axis=1), labels[:SHOWN])
     console.print(f"\n{count} digits that the network was not trained on, on {device}:")
     console.print(f"  accuracy        {accuracy:.1%}")
@@ -66,9 +67,9 @@ def demo(
     if simulated:
         console.print(f"  simulation      {simulated / seconds:,.0f} cycles a second, {count / seconds:.0f} images a second")
     console.print()
-    console.print(layer_table(profile))
+    console.print(layer_table(record))
     if json is not None:
-        write_json(json, {**document, "accuracy": accuracy, "inferences": count})
+        write_json(json, {**record.document(), "accuracy": accuracy, "inferences": count})
     if not equal:
         raise WeftError("the device's results differ from the golden model's")
 

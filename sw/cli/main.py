@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from weft.cli import build, compare, demo, inspect, quantize, run, tune
+from weft.cli import build, compare, demo, inspect, quantize, report, run, tune
 from weft.errors import WeftError, WeftWarning
 from weft.graph import GraphError
 from weft.network import NetworkError
@@ -28,6 +28,7 @@ app.command("verilog")(build.verilog)
 app.command("compile")(build.compile)
 app.command("quantize")(quantize.quantize)
 app.command("run")(run.run)
+app.command("report")(report.report)
 app.command("tune")(tune.tune)
 app.command("compare-pe")(compare.compare_pe)
 app.command("info")(inspect.info)

@@ -6,7 +6,6 @@ import json
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from weft.device import Device, Profile
+from weft.device import Device
 from weft.device import open as open_device
 from weft.errors import InputError
 from weft.files import replacing
 from weft.graph import Graph
-from weft.model import Model
+from weft.record import RunRecord
 
-__all__ = ["console", "layer_table", "load_array", "load_inputs", "opened", "profile_document", "progress", "write_json"]
+__all__ = ["console", "layer_table", "load_array", "load_inputs", "opened", "progress", "write_json"]
 
 console = Console(highlight=False)
 
@@ -91,51 +90,17 @@ def write_json(path: Path, document: dict[str, Any]) -> None:
         file.write("\n")
 
 
-def profile_document(model: Model, device: Device, name: str, profile: Profile, equal: bool | None) -> dict[str, Any]:
-    """What a run took, as JSON."""
-    layers = []
-    for layer in profile.layers:
-        counters = asdict(layer.counters)
-        cycles, busy = counters.pop("cycles"), counters.pop("busy")
-        layers.append(
-            {
-                "name": layer.layer.name,
-                "op": layer.layer.op,
-                "macs": layer.layer.macs,
-                "cycles": cycles,
-                "predicted_cycles": layer.layer.predicted.cycles,
-                "busy": busy,
-                "utilization": layer.utilization,
-                "stalls": counters,
-            }
-        )
-    return {
-        "model": model.graph.name,
-        "device": name,
-        "build": device.identity.build,
-        "config": device.config.to_dict(),
-        "layers": layers,
-        "cycles": profile.cycles,
-        "utilization": profile.utilization,
-        "inferences": profile.inferences,
-        "link_bytes": profile.link_bytes,
-        "equal_to_golden": equal,
-    }
-
-
-def layer_table(profile: Profile) -> Table:
+def layer_table(run: RunRecord) -> Table:
     """The layers of a run, for people."""
     table = Table(title=None, box=None, pad_edge=False)
     table.add_column("layer")
     table.add_column("op")
     for heading in ("MACs", "cycles", "used", "weights", "activ.", "accum.", "output"):
         table.add_column(heading, justify="right")
-    for layer in profile.layers:
-        c = layer.counters
+    for layer in run.layers:
         table.add_row(
-            layer.layer.name, layer.layer.op, f"{layer.layer.macs:,}", f"{c.cycles:,}", f"{layer.utilization:.0%}",
-            *(f"{value:,}" for value in (c.weights, c.activations, c.accumulators, c.output)),
+            layer.name, layer.op, f"{layer.macs:,}", f"{layer.cycles:,}", f"{layer.utilization:.0%}",
+            *(f"{layer.stalls[cause]:,}" for cause in ("weights", "activations", "accumulators", "output")),
         )  # fmt: skip
-    macs = sum(layer.layer.macs for layer in profile.layers)
-    table.add_row("total", "", f"{macs:,}", f"{profile.cycles:,}", f"{profile.utilization:.0%}", style="bold")
+    table.add_row("total", "", f"{run.macs:,}", f"{run.cycles:,}", f"{run.utilization:.0%}", style="bold")
     return table

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from weft.archive import save_arrays
-from weft.cli.output import (
-    console,
-    layer_table,
-    load_inputs,
-    opened,
-    profile_document,
-    progress,
-    write_json,
-)
+from weft.cli.output import console, layer_table, load_inputs, opened, progress, write_json
 from weft.errors import WeftError
 from weft.files import replacing
 from weft.graph import run as run_golden
 from weft.hw.spec.config import parse_config
 from weft.model import Model
+from weft.record import RunRecord
 
-__all__ = ["run", "serve"]
+__all__ = ["DEVICE", "INPUT", "measured", "run", "serve"]
 
 DEVICE = "sim:PRESET[,field=value…], serial:/dev/ttyUSB0[?baud=…] or tcp:HOST:PORT."
+INPUT = "Batch of inputs (.npy; several by name: .npz): integers or real values."
 
 
 def run(
     model_file: Annotated[Path, typer.Argument(metavar="MODEL", help="Compiled model (.weft).")],
-    input: Annotated[Path, typer.Option("--input", "-i", help="Batch of inputs (.npy; several by name: .npz): integers or real values.")],
+    input: Annotated[Path, typer.Option("--input", "-i", help=INPUT)],
     device: Annotated[str, typer.Option("--device", "-d", help=DEVICE)] = "sim:small",
     check: Annotated[bool, typer.Option("--check", help="Compare every layer with the golden model.")] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the outputs (.npy; several: .npz).")] = None,
@@ -42,18 +38,12 @@ def run(
     """Runs a model on a device."""
     model = Model.load(model_file)
     x = load_inputs(input, model.graph)
-    with opened(device, trace=trace) as opened_device:
-        loaded = opened_device.load(model)
-        with progress("running", len(next(iter(x.values())))) as report:
-            y, tensors = loaded.run(x, layers=True, progress=report) if check or layers else (loaded.run(x, progress=report), {})
-        equal = None
-        if check:
-            graph = model.graph
-            golden = run_golden(graph, {name: graph.tensors[name].from_own(values) for name, values in x.items()}, layers=True)
-            differ = [name for name in tensors if not np.array_equal(graph.tensors[name].from_own(tensors[name]), golden[name])]
-            equal = not differ
-        assert loaded.profile is not None
-        document = profile_document(model, opened_device, device, loaded.profile, equal)
+    y, tensors, record = measured(model, x, device, trace=trace, layers=check or layers is not None)
+    if check:
+        graph = model.graph
+        golden = run_golden(graph, {name: graph.tensors[name].from_own(values) for name, values in x.items()}, layers=True)
+        differ = [name for name in tensors if not np.array_equal(graph.tensors[name].from_own(tensors[name]), golden[name])]
+        record = replace(record, equal_to_golden=not differ)
     if output is not None and isinstance(y, dict):
         save_arrays(output, y)
     elif output is not None:
@@ -62,13 +52,25 @@ def run(
     if layers is not None:
         save_arrays(layers, tensors)
     if json is not None:
-        write_json(json, document)
-    console.print(layer_table(loaded.profile))
-    console.print(f"{loaded.profile.inferences} inferences, {loaded.profile.link_bytes:,} bytes over the link")
+        write_json(json, record.document())
+    console.print(layer_table(record))
+    console.print(f"{record.inferences} inferences, {record.link_bytes:,} bytes over the link")
     if check:
         if differ:
             raise WeftError(f"{len(differ)} of {len(tensors)} tensors differ from the golden model, the first {differ[0]!r}")
         console.print(f"all {len(tensors)} tensors equal the golden model")
+
+
+def measured(
+    model: Model, x: dict[str, NDArray[Any]], device: str, *, trace: Path | None = None, layers: bool = False
+) -> tuple[Any, dict[str, NDArray[Any]], RunRecord]:
+    """Runs a model on the device of a name: its outputs, with ``layers`` all its tensors, and what it took."""
+    with opened(device, trace=trace) as opened_device:
+        loaded = opened_device.load(model)
+        with progress("running", len(next(iter(x.values())))) as report:
+            y, tensors = loaded.run(x, layers=True, progress=report) if layers else (loaded.run(x, progress=report), {})
+        assert loaded.profile is not None
+        return y, tensors, RunRecord.of(model, opened_device, device, loaded.profile)
 
 
 def serve(

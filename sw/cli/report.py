@@ -1,0 +1,43 @@
+"""``weft report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from weft.cli.output import console, layer_table, load_inputs
+from weft.cli.run import DEVICE, INPUT, measured
+from weft.errors import InputError, WeftError
+from weft.files import replacing
+from weft.model import Model
+from weft.record import RunRecord
+
+__all__ = ["report"]
+
+
+def report(
+    source: Annotated[Path, typer.Argument(metavar="MODEL|RUN.json", help="Compiled model (.weft) to run; or what weft run --json wrote.")],
+    input: Annotated[Path | None, typer.Option("--input", "-i", help=INPUT)] = None,
+    device: Annotated[str, typer.Option("--device", "-d", help=DEVICE)] = "sim:small",
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("report.html"),
+) -> None:
+    """Shows what a run took, layer by layer, as a page of HTML."""
+    try:
+        from weft.report import page
+    except ImportError as error:
+        raise WeftError(f"reports need Jinja and Matplotlib ({error}); run: pip install 'weft[report]'") from error
+    if source.suffix == ".json":
+        if input is not None:
+            raise InputError(f"{source} is of a run that is over; leave --input out, or give a compiled model")
+        record = RunRecord.load(source)
+    else:
+        model = Model.load(source)
+        if input is None:
+            raise InputError("a model is run on inputs; give them with --input X.npy")
+        _, _, record = measured(model, load_inputs(input, model.graph), device)
+    with replacing(output, "wb") as file:
+        file.write(page(record).encode())
+    console.print(layer_table(record))
+    console.print(f"{output}: {record.model} on {record.device}", markup=False)

@@ -1,0 +1,96 @@
+"""Where a layer's cycles went, and what kept it from the array's peak."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from weft.hw.spec.config import Config
+from weft.record import LayerRecord
+
+__all__ = ["CAUSES", "ENOUGH", "Limit", "causes", "limit"]
+
+ENOUGH = 0.6
+"""Utilization from which on a layer is well used."""
+WORTH_NAMING = 0.15
+"""Share of a layer's cycles from which on a second cause is named."""
+
+CAUSES = {
+    "useful": "useful",
+    "moves": "no MACs",
+    "rows": "rows unused",
+    "columns": "columns unused",
+    "element": "PE's own pace",
+    "weights": "weights",
+    "activations": "activations",
+    "accumulators": "accumulators",
+    "output": "output",
+}
+"""Titles of all that cycles go to: work, what the layer's shape leaves unused of it, and the stalls of the device's counters."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What kept a layer from the array's peak."""
+
+    title: str
+    text: str
+
+
+def causes(layer: LayerRecord, config: Config) -> dict[str, int]:
+    """A layer's cycles by cause, as :data:`CAUSES` has them; they add up to all of them."""
+    rows = max(0, int(layer.beats * _columns(layer, config)) - layer.ideal_cycles) if layer.macs else 0
+    return {
+        "useful": layer.ideal_cycles,
+        "moves": 0 if layer.macs else layer.busy,
+        "rows": rows,
+        "columns": layer.beats - rows - layer.ideal_cycles if layer.macs else 0,
+        "element": layer.busy - layer.beats if layer.macs else 0,
+        **{name: layer.stalls[name] for name in ("weights", "activations", "accumulators", "output")},
+    }
+
+
+def limit(layer: LayerRecord, config: Config) -> Limit | None:
+    """What a layer met that is below :data:`ENOUGH`; ``None`` for the others."""
+    if layer.utilization >= ENOUGH:
+        return None
+    lost = causes(layer, config)
+    del lost["useful"]
+    if layer.macs:
+        del lost["moves"]
+    first, second = sorted(lost, key=lambda name: (name == "moves", lost[name]), reverse=True)[:2]
+    ends = lost["activations"] + lost["output"]
+    if first in ("activations", "output") and ends > layer.busy:
+        text = f"the pipeline takes {ends:,} cycles to fill and to empty, more than the {layer.busy:,} of its work"
+        return Limit("short layer", _share(text, ends, layer))
+    text = _share(_TEXTS[first](layer, config), lost[first], layer)
+    if lost[second] > WORTH_NAMING * layer.cycles:
+        text += "; then " + _share(_TEXTS[second](layer, config), lost[second], layer)
+    return Limit(CAUSES[first], text)
+
+
+def _columns(layer: LayerRecord, config: Config) -> float:
+    """Share of the columns that have an output channel."""
+    channels = layer.shape[-1]
+    return channels / (-(-channels // config.cols) * config.cols)
+
+
+def _rows_at_work(layer: LayerRecord, config: Config) -> float:
+    return config.rows * layer.ideal_cycles / (layer.beats * _columns(layer, config))
+
+
+def _share(text: str, cycles: int, layer: LayerRecord) -> str:
+    return f"{text} ({cycles / layer.cycles:.0%} of its cycles)"
+
+
+_TEXTS = {
+    "moves": lambda layer, config: "nothing is multiplied, its beats compare, combine or move values",
+    "rows": lambda layer, config: f"its shape keeps {_rows_at_work(layer, config):.1f} of the {config.rows} rows at work",
+    "columns": lambda layer, config: (
+        f"its {layer.shape[-1]} channels keep {config.cols * _columns(layer, config):.1f} of the {config.cols} columns at work"
+    ),
+    "element": lambda layer, config: f"a PE of the kind {config.pe} takes {layer.busy / layer.beats:.1f} cycles a beat",
+    "weights": lambda layer, config: f"beats waited for weights, {layer.weight_bytes:,} bytes that come {config.cols} a cycle",
+    "activations": lambda layer, config: "no beat had arrived yet, descriptors and pipeline being filled",
+    "accumulators": lambda layer, config: f"both halves of the accumulators were full, {config.lanes} lanes drain them",
+    "output": lambda layer, config: f"the last results were on their way to the scratchpad, through {config.lanes} lanes",
+}
