@@ -9,6 +9,7 @@ import weft
 from graphs import Builder
 from weft.errors import CompileError
 from weft.hw.accumulate import Accumulators
+from weft.hw.lookup import Combiner
 from weft.hw.memory import Scratchpad
 from weft.hw.output import OutputUnit
 from weft.hw.post import PostProcess
@@ -93,4 +94,4 @@ def test_latencies_are_the_gateware_s(name):
     assert timing.scratchpad_read == scratchpad.read_latency
     # The tile, the skew of its columns, and the accumulators' four cycles.
     assert timing.beat_to_full == tile.latency + config.cols - 1 + 4
-    assert timing.drain_to_done == Accumulators.LATENCY + post.latency + 3
+    assert timing.drain_to_done == Accumulators.LATENCY + post.latency + 3 + (Combiner.LATENCY if config.tables else 0)
