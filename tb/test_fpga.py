@@ -13,7 +13,7 @@ ECP5 = PARTS["ecp5-85f"]
 @pytest.mark.fpga
 @pytest.mark.parametrize(("name", "multipliers", "block_rams"), [("tiny", 24, 28), ("small", 84, 64)])
 def test_ecp5_finds_multipliers_and_block_rams(name, multipliers, block_rams):
-    """A PE each, four in every requantizing lane, one where products of tensors are made; what is built of LUTs in their place would be seen here."""
+    """A PE each, four in every requantizing lane, one more for products of tensors; LUTs in their place would be seen here."""
     _, cells = synthesize(Accelerator(parse_config(name)), ECP5)
     assert (cells.multipliers, cells.block_rams) == (multipliers, block_rams)
 
