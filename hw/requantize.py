@@ -61,18 +61,18 @@ class Requantize(wiring.Component):
         factor = stages.then(self.channel.multiplier[:31], unsigned(31))
         value = stages.then(self.i + self.channel.bias, signed(32))
 
-        # Left, by eights and then by ones.
-        value, left, right, factor = (
-            stages.then(_left(value, Cat(Const(0, 3), left[3:]), 24, saturate=single), signed(32)),
-            stages.then(left[:3], unsigned(3)),
-            stages.then(right, unsigned(5)),
-            stages.then(factor, unsigned(31)),
-        )
-        value, right, factor = (
-            stages.then(_left(value, left, 7, saturate=single), signed(32)),
-            stages.then(right, unsigned(5)),
-            stages.then(factor, unsigned(31)),
-        )
+        # Left, by eights and then by ones; each is brought into range when it is used.
+        for low, most in ((3, 24), (0, 7)):
+            places = Cat(Const(0, low), left[low:])
+            lost = Cat((places > place) & (value[30 - place] ^ value[31]) for place in range(most)).any()
+            shifted = stages.then((value << places)[:32], signed(32))
+            over, negative = stages.then(single & lost, unsigned(1)), stages.then(value[31], unsigned(1))
+            value = Mux(over, Cat((~negative).replicate(31), negative).as_signed(), shifted)
+            left, right, factor = (
+                stages.then(left[:low], unsigned(low)),
+                stages.then(right, unsigned(5)),
+                stages.then(factor, unsigned(31)),
+            )
 
         product = self._multiply(m, stages, value, factor)
         right = stages.delay(right, Multiply.LATENCY + 3)
@@ -105,7 +105,7 @@ class Requantize(wiring.Component):
         m.d.comb += self.o.eq(value)
         return m
 
-    def _multiply(self, m: Module, stages: _Stages, value: Signal, factor: Signal) -> Value:
+    def _multiply(self, m: Module, stages: _Stages, value: Value, factor: Signal) -> Value:
         """The 63-bit product, from four of 17 bits, ``Multiply.LATENCY + 3`` cycles later."""
         halves = [(value[16:].as_signed(), value[:16]), (factor[16:], factor[:16])]
         products = []
@@ -145,10 +145,3 @@ class _Stages:
     def delay(self, value: Signal, cycles: int) -> Signal:
         """``value``, ``cycles`` later."""
         return delayed(self.m, value, cycles, name="delayed")
-
-
-def _left(value: Signal, places: Value, most: int, *, saturate: Value) -> Value:
-    """``value << places``, of which the low 32 bits are kept, or the nearest that 32 bits hold. ``places`` is at most ``most``."""
-    wide = (value << places)[: 32 + most]
-    fits = wide[31:].all() | ~wide[31:].any()
-    return Mux(saturate & ~fits, Cat((~value[-1]).replicate(31), value[-1]), wide[:32]).as_signed()

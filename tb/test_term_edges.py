@@ -21,6 +21,7 @@ BUDGETS = [
     TermBudget(group=8, weight_terms=9, data_terms=2, encoding=Encoding.NAF),
     TermBudget(group=4, weight_terms=5, data_terms=3, encoding=Encoding.HESE),
     TermBudget(group=1, weight_terms=1, data_terms=4, encoding=Encoding.NAF),
+    TermBudget(group=8, weight_terms=1, data_terms=3, encoding=Encoding.HESE),
 ]
 
 
@@ -40,9 +41,9 @@ async def encodes_every_number(dut):
         for value in range(-128, 128):
             dut.i.value, dut.naf.value = value & 0xFF, int(encoding == Encoding.NAF)
             await Timer(1, "ns")
-            positive, negative = int(dut.positive.value), int(dut.negative.value)
-            digits = [(positive >> e & 1) - (negative >> e & 1) for e in range(8)]
-            assert digits == encode([value], encoding)[0][:8].tolist() and not positive & negative, value
+            there, negative = int(dut.digits.value), int(dut.negative.value)
+            digits = [(there >> e & 1) * (1 - 2 * (negative >> e & 1)) for e in range(8)]
+            assert digits == encode([value], encoding)[0][:8].tolist(), value
 
 
 def test_encoder():

@@ -27,7 +27,7 @@ def _fields(layout: TermFields, settings: Value) -> dict[str, Value]:
 
 
 class TermEncoder(wiring.Component):
-    """The signed digits of an int8: ``i = Σ (positive[e] − negative[e])·2^e``. Combinational.
+    """The signed digits of an int8: ``i = Σ ±2^e`` over the bits ``e`` of ``digits``. Combinational.
 
     Members
     -------
@@ -35,26 +35,28 @@ class TermEncoder(wiring.Component):
         The number.
     naf : In(1)
         Non-adjacent form; else HESE. Definition: :func:`weft.terms.encode`.
-    positive, negative : Out
+    digits : Out
         A bit per power of two.
+    negative : Out
+        Those that count negative; of no meaning where there is no digit.
     """
 
     def __init__(self) -> None:
-        digits = {"positive": Out(EXPONENTS), "negative": Out(EXPONENTS)}
-        super().__init__({"i": In(signed(8)), "naf": In(1), **digits})
+        super().__init__({"i": In(signed(8)), "naf": In(1), "digits": Out(EXPONENTS), "negative": Out(EXPONENTS)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         magnitude, tripled = Signal(8), Signal(10)
-        m.d.comb += [magnitude.eq(Mux(self.i[-1], -self.i, self.i)), tripled.eq(magnitude + (magnitude << 1))]
+        m.d.comb += [
+            magnitude.eq((self.i ^ self.i[-1].replicate(8)) + self.i[-1]),
+            tripled.eq(magnitude + (magnitude << 1)),
+        ]
         bits = Cat(Const(0, 2), magnitude, Const(0, 2))
         for e in range(EXPONENTS):
             lower, below, here, above = bits[e : e + 4]
-            high = Mux(self.naf, tripled[e + 1] & ~above, (~above & here & ~below) | (~here & below & lower))
-            low = Mux(self.naf, above & ~tripled[e + 1], above & here & ~below)
             m.d.comb += [
-                self.positive[e].eq(Mux(self.i[-1], low, high)),
-                self.negative[e].eq(Mux(self.i[-1], high, low)),
+                self.digits[e].eq(Mux(self.naf, tripled[e + 1] ^ above, Mux(here, ~below, below & lower))),
+                self.negative[e].eq((above & (self.naf | here)) ^ self.i[-1]),
             ]
         return m
 
@@ -101,14 +103,17 @@ class TermMac(wiring.Component):
         ]
         power = Signal(2 * EXPONENTS - 1)
         m.d.comb += [power[e].eq(exponent == e) for e in range(len(power))]
-        m.d.sync += self.sum_o.eq(self.sum_i + (power ^ negative.replicate(len(self.sum_o))).as_signed() + negative)
+        # Negated and added at once: the complement, and a one that is carried in.
+        addend = power ^ negative.replicate(len(self.sum_o))
+        m.d.sync += self.sum_o.eq((Cat(Const(1, 1), self.sum_i) + Cat(negative, addend))[1:])
         return m
 
 
 class TermFeeder(Feeder):
     """Beats become slices of terms: each activation's largest in the first, its next in the second; each slice for every weight term.
 
-    Settings: :data:`weft.hw.spec.pe.TERM_BEATS`. The next beat is encoded while the last slice of this one is used.
+    Settings: :data:`weft.hw.spec.pe.TERM_BEATS`. The next slice is taken, and the next beat encoded, while this one is used. A slice takes
+    2 cycles at least: with a single weight term, waves without terms lie between a beat's slices.
     """
 
     def __init__(self, *, rows: int, tag: data.Layout):
@@ -118,53 +123,57 @@ class TermFeeder(Feeder):
         m = Module()
         count = self.rows * TERM_GROUP
         settings = _fields(TERM_BEATS, self.i.payload.settings)
-        # What is left of a beat's digits, and how many slices are to be taken of them.
-        held = Signal(data.StructLayout({"slots": 6, "swap": 1, "first": 1, "tag": self.i.payload.tag.shape()}))
-        positive = [Signal(EXPONENTS, name=f"positive_{index}") for index in range(count)]
-        negative = [Signal(EXPONENTS, name=f"negative_{index}") for index in range(count)]
-        slices, slot, left = Signal(4), Signal(range(TERM_SLOTS)), Signal(6)
-        wave = self.o.payload
-        terms = Signal(data.ArrayLayout(TERM, count))
-        last_slice, advance, take = Signal(), Signal(), Signal()
+        # What is left of a beat's digits, and of how many slices; the slice that comes next; the one that is given now.
+        marks = data.StructLayout({"slots": 6, "swap": 1, "first": 1, "last": 1, "tag": self.i.payload.tag.shape()})
+        held, following = Signal(marks), Signal(marks)
+        slices, ready, left = Signal(4), Signal(), Signal(6)
+        last_slice, take, move, slot = Signal(), Signal(), Signal(), Signal(range(TERM_SLOTS))
+        wave, given = self.o.payload, self.o.valid & self.o.ready
         m.d.comb += [
             self.o.valid.eq(left != 0),
-            advance.eq((left == 0) | ((left == 1) & self.o.ready)),
-            take.eq(advance & (slices != 0)),
+            take.eq(~ready & (slices != 0)),
+            move.eq((left == 0) | ((left == 1) & self.o.ready)),
             self.i.ready.eq((slices == 0) | (take & (slices == 1))),
             wave.last.eq(last_slice & (left == 1)),
             *(wave.activations[row].slot.eq(slot) for row in range(self.rows)),
-            *(wave.activations[index // TERM_GROUP].terms[index % TERM_GROUP].eq(terms[index]) for index in range(count)),
         ]
-        with m.If(self.o.valid & self.o.ready):
+        with m.If(given):
             m.d.sync += [left.eq(left - 1), slot.eq(slot + 1), wave.first.eq(0), wave.swap.eq(0)]
         with m.If(take):
+            m.d.sync += [following.eq(held), following.last.eq(slices == 1), ready.eq(1), slices.eq(slices - 1)]
+            m.d.sync += [held.first.eq(0), held.swap.eq(0)]
+        with m.If(move & ready):
             m.d.sync += [
-                left.eq(held.slots), slot.eq(0), slices.eq(slices - 1), last_slice.eq(slices == 1),
-                wave.first.eq(held.first), wave.swap.eq(held.first & held.swap), held.first.eq(0), wave.tag.eq(held.tag),
+                ready.eq(0), left.eq(following.slots), slot.eq(0), last_slice.eq(following.last),
+                wave.first.eq(following.first), wave.swap.eq(following.swap), wave.tag.eq(following.tag),
             ]  # fmt: skip
-        for index in range(count):
-            largest = Signal(EXPONENTS, name=f"largest_{index}")
-            digits = positive[index] | negative[index]
-            m.d.comb += largest.eq(_highest(digits))
-            with m.If(take):
-                m.d.sync += [
-                    terms[index].valid.eq(digits.any()),
-                    terms[index].negative.eq((negative[index] & largest).any()),
-                    terms[index].exponent.eq(_number(largest)),
-                    positive[index].eq(positive[index] & ~largest),
-                    negative[index].eq(negative[index] & ~largest),
-                ]
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [
                 slices.eq(settings["terms"]), held.slots.eq(settings["slots"]), held.first.eq(1),
                 held.swap.eq(self.i.payload.swap), held.tag.eq(self.i.payload.tag),
             ]  # fmt: skip
         for index in range(count):
-            m.submodules[f"encoder_{index}"] = encoder = TermEncoder()
-            m.d.comb += [encoder.i.eq(self.i.payload.data[index]), encoder.naf.eq(settings["naf"])]
-            with m.If(self.i.valid & self.i.ready):
-                m.d.sync += [positive[index].eq(encoder.positive), negative[index].eq(encoder.negative)]
+            term = wave.activations[index // TERM_GROUP].terms[index % TERM_GROUP]
+            self._element(m, index, term, naf=settings["naf"], take=take, move=move, ready=ready)
         return m
+
+    def _element(self, m: Module, index: int, given: data.View, *, naf: Value, take: Value, move: Value, ready: Value) -> None:
+        """One activation: its digits; the largest of them, ``following``; and the one that is ``given``, none while nothing follows."""
+        m.submodules[f"encoder_{index}"] = encoder = TermEncoder()
+        digits, negative = Signal(EXPONENTS, name=f"digits_{index}"), Signal(EXPONENTS, name=f"negative_{index}")
+        largest, following = Signal(EXPONENTS, name=f"largest_{index}"), Signal(TERM, name=f"following_{index}")
+        m.d.comb += [encoder.i.eq(self.i.payload.data[index]), encoder.naf.eq(naf), largest.eq(_highest(digits))]
+        with m.If(take):
+            m.d.sync += [
+                following.valid.eq(digits.any()),
+                following.negative.eq((negative & largest).any()),
+                following.exponent.eq(_number(largest)),
+                digits.eq(digits & ~largest),
+            ]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [digits.eq(encoder.digits), negative.eq(encoder.negative)]
+        with m.If(move):
+            m.d.sync += [given.eq(following), given.valid.eq(following.valid & ready)]
 
 
 class Selector(wiring.Component):
@@ -172,8 +181,8 @@ class Selector(wiring.Component):
 
     Members
     -------
-    load : In(1), words : In
-        Takes a PE's weights in and encodes them, ``naf`` or HESE.
+    load : In(1), digits, negative : In
+        Takes the digits of a PE's weights in, as :class:`TermEncoder` gives them.
     begin : In(1), mask : In
         Begins with the weights whose bits are set. The first term is out 3 cycles later.
     step : In(1)
@@ -186,8 +195,8 @@ class Selector(wiring.Component):
         super().__init__(
             {
                 "load": In(1),
-                "words": In(data.ArrayLayout(signed(8), TERM_GROUP)),
-                "naf": In(1),
+                "digits": In(data.ArrayLayout(EXPONENTS, TERM_GROUP)),
+                "negative": In(data.ArrayLayout(EXPONENTS, TERM_GROUP)),
                 "begin": In(1),
                 "mask": In(TERM_GROUP),
                 "step": In(1),
@@ -199,15 +208,10 @@ class Selector(wiring.Component):
         m = Module()
         # Per exponent: which weights have a term there, and which a negative one.
         rows = [Signal(data.StructLayout({"any": TERM_GROUP, "negative": TERM_GROUP}), name=f"row_{e}") for e in range(EXPONENTS)]
-        for index in range(TERM_GROUP):
-            m.submodules[f"encoder_{index}"] = encoder = TermEncoder()
-            m.d.comb += [encoder.i.eq(self.words[index]), encoder.naf.eq(self.naf)]
-            with m.If(self.load):
-                for e, row in enumerate(rows):
-                    m.d.sync += [
-                        row.any[index].eq(encoder.positive[e] | encoder.negative[e]),
-                        row.negative[index].eq(encoder.negative[e]),
-                    ]
+        with m.If(self.load):
+            for e, row in enumerate(rows):
+                for index in range(TERM_GROUP):
+                    m.d.sync += [row.any[index].eq(self.digits[index][e]), row.negative[index].eq(self.negative[index][e])]
         # Rows with terms that are still to come; the next such row; the row whose terms are given now.
         row_shape = data.StructLayout({"exponent": 3, **rows[0].shape().members})
         waiting, following, current = Signal(EXPONENTS), Signal(row_shape), Signal(row_shape)
@@ -251,15 +255,12 @@ class TermLoader(Loader):
         m = Module()
         index, full = Signal(range(TERM_GROUP)), Signal()
         arriving = Signal(self.i.payload.settings.shape())
-        words = [Signal(data.ArrayLayout(signed(8), TERM_GROUP), name=f"words_{column}") for column in range(self.cols)]
         load, begin, step = Signal(), Signal(), Signal()
         m.d.comb += self.i.ready.eq(~full | load)
         with m.If(load):
             m.d.sync += full.eq(0)
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [index.eq(index + 1), arriving.eq(self.i.payload.settings), full.eq(index == TERM_GROUP - 1)]
-            for column, held in enumerate(words):
-                m.d.sync += held.as_value().eq(Cat(held.as_value()[8:], self.i.payload.word[column]))
 
         settings = Signal(self.i.payload.settings.shape())
         fields = _fields(TERM_WEIGHTS, settings)
@@ -293,11 +294,19 @@ class TermLoader(Loader):
                         with m.If(mask[-1]):
                             m.next = "idle"
         m.d.comb += self.o.payload.slot.eq(slot)
-        for column, held in enumerate(words):
+        naf = _fields(TERM_WEIGHTS, self.i.payload.settings)["naf"]
+        for column in range(self.cols):
+            m.submodules[f"encoder_{column}"] = encoder = TermEncoder()
             m.submodules[f"selector_{column}"] = selector = Selector()
+            m.d.comb += [encoder.i.eq(self.i.payload.word[column]), encoder.naf.eq(naf)]
+            # The words come one by one, the last one at the top.
+            for name in ("digits", "negative"):
+                held = Signal(data.ArrayLayout(EXPONENTS, TERM_GROUP), name=f"{name}_{column}")
+                m.d.comb += getattr(selector, name).eq(held)
+                with m.If(self.i.valid & self.i.ready):
+                    m.d.sync += held.as_value().eq(Cat(held.as_value()[EXPONENTS:], getattr(encoder, name)))
             m.d.comb += [
-                selector.words.eq(held), selector.naf.eq(_fields(TERM_WEIGHTS, arriving)["naf"]), selector.load.eq(load),
-                selector.begin.eq(begin), selector.mask.eq(mask), selector.step.eq(step),
+                selector.load.eq(load), selector.begin.eq(begin), selector.mask.eq(mask), selector.step.eq(step),
                 self.o.payload.weights[column].eq(selector.o),
             ]  # fmt: skip
         return m

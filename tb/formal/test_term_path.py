@@ -20,9 +20,8 @@ def encoder(m: Module) -> None:
     """The digits make up the number; NAF's have no neighbours, and no other signed digits of that number are fewer."""
     m.submodules.dut = dut = TermEncoder()
     free(m, dut)
-    m.d.comb += Assert((dut.positive & dut.negative) == 0)
-    m.d.comb += Assert(dut.positive - dut.negative == dut.i)
-    digits = dut.positive | dut.negative
+    digits = dut.digits
+    m.d.comb += Assert((digits & ~dut.negative) - (digits & dut.negative) == dut.i)
     plus, minus = any_const(m, EXPONENTS + 1, "plus"), any_const(m, EXPONENTS + 1, "minus")
     with m.If(dut.naf):
         m.d.comb += Assert((digits & (digits << 1)) == 0)
@@ -51,8 +50,7 @@ class Digit:
     def of(self, m: Module, number: Value, naf: Value) -> tuple[Value, Value]:
         """Whether the digit is there, and negative, in a number."""
         m.d.comb += [self.encoder.i.eq(number), self.encoder.naf.eq(naf)]
-        negative = self.encoder.negative.bit_select(self.exponent, 1)
-        return self.encoder.positive.bit_select(self.exponent, 1) | negative, negative
+        return self.encoder.digits.bit_select(self.exponent, 1), self.encoder.negative.bit_select(self.exponent, 1)
 
     def take(self, there: Value, negative: Value) -> list[object]:
         """Statements that begin to follow it."""
@@ -88,7 +86,8 @@ def selector(m: Module) -> None:
         Assume((age == 0) | (dut.mask == mask)),
     ]
     with m.If(dut.load):
-        m.d.sync += [loaded.eq(1), *digit.take(*digit.of(m, Array(dut.words)[digit.index], dut.naf))]
+        digits, negative = (Array(word)[digit.index].bit_select(digit.exponent, 1) for word in (dut.digits, dut.negative))
+        m.d.sync += [loaded.eq(1), *digit.take(digits, negative)]
     with m.If(dut.begin):
         m.d.sync += [age.eq(1), digit.given.eq(0)]
     with m.Elif((age == 1) | (age == 2) | ((age == 3) & end)):
