@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Array, ClockDomain, ClockSignal, DomainRenamer, Module, Mux, ResetSignal, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import ceil_log2
@@ -62,10 +62,13 @@ class Engine(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         units = _Units(self.config)
-        halt = Signal()
-        m.d.sync += halt.eq(self.halt)
+        # The units' reset is a register of their own: whatever it is made of, it goes a long way to many.
+        m.domains.units = domain = ClockDomain(local=True)
+        reset = Signal(init=1, reset_less=True)
+        m.d.sync += reset.eq(self.halt | ResetSignal())
+        m.d.comb += [domain.clk.eq(ClockSignal()), domain.rst.eq(reset)]
         for name, unit in vars(units).items():
-            m.submodules[name] = unit if name in _MEMORIES else ResetInserter(halt)(unit)
+            m.submodules[name] = unit if name in _MEMORIES else DomainRenamer("units")(unit)
         self._control(m, units)
         self._compute(m, units)
         if self.config.tables:

@@ -105,7 +105,7 @@ class LookUp(wiring.Component):
 
 
 class Combiner(wiring.Component):
-    """What :class:`weft.hw.spec.descriptor.Combine` says of two entries. One per cycle, latency ``LATENCY`` = 3 cycles.
+    """What :class:`weft.hw.spec.descriptor.Combine` says of two entries. One per cycle, latency ``LATENCY`` = 4 cycles.
 
     Members
     -------
@@ -117,7 +117,7 @@ class Combiner(wiring.Component):
         ``a``, ``a + b`` or ``a · b``.
     """
 
-    LATENCY = Multiply.LATENCY
+    LATENCY = Multiply.LATENCY + 1
 
     def __init__(self) -> None:
         super().__init__({"combine": In(2), "a": In(signed(32)), "b": In(signed(32)), "o": Out(signed(32))})
@@ -130,8 +130,7 @@ class Combiner(wiring.Component):
         m.d.comb += [
             multiply.a.eq(self.a),
             multiply.b.eq(self.b),
-            multiply.load.eq(1),
             total.eq(self.a + Mux(adds, self.b, 0)),
-            self.o.eq(Mux(multiplies, multiply.product, delayed(m, total, self.LATENCY, name="total"))),
         ]
+        m.d.sync += self.o.eq(Mux(multiplies, multiply.product, delayed(m, total, Multiply.LATENCY, name="total")))
         return m

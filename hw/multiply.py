@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import ClockSignal, Const, Instance, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["LogicMultiply", "Multiply"]
+from weft.hw.delay import delayed
+
+__all__ = ["LogicMultiply", "Multiply", "PartialProducts"]
 
 ECP5_WIDTH = 18
 
@@ -14,9 +16,9 @@ ECP5_WIDTH = 18
 class Multiply(wiring.Component):
     """``a · b``, signed, in one hardware multiplier with all of its registers.
 
-    One product per cycle, latency ``LATENCY`` = 3 cycles: input, pipeline and output registers. ``b`` is taken in while ``load`` is
-    high and stays. Where the platform's ``weft_technology`` is ``ecp5`` it is a MULT18X18D, because Yosys packs no registers into
-    one; elsewhere it is a plain product between registers.
+    One product per cycle, latency ``LATENCY`` = 3 cycles: input, pipeline and output registers. Where the platform's
+    ``weft_technology`` is ``ecp5`` it is a MULT18X18D, because Yosys packs no registers into one; elsewhere it is a plain product
+    between registers.
 
     Parameters
     ----------
@@ -27,8 +29,6 @@ class Multiply(wiring.Component):
     -------
     a, b : In
         Factors.
-    load : In(1)
-        Takes ``b`` in.
     product : Out
         ``a_bits + b_bits`` wide.
     """
@@ -44,7 +44,6 @@ class Multiply(wiring.Component):
             {
                 "a": In(signed(a_bits)),
                 "b": In(signed(b_bits)),
-                "load": In(1),
                 "product": Out(signed(a_bits + b_bits)),
             }
         )
@@ -55,9 +54,7 @@ class Multiply(wiring.Component):
         m = Module()
         a, b = Signal.like(self.a), Signal.like(self.b)
         pipeline = Signal.like(self.product)
-        m.d.sync += [a.eq(self.a), pipeline.eq(a * b), self.product.eq(pipeline)]
-        with m.If(self.load):
-            m.d.sync += b.eq(self.b)
+        m.d.sync += [a.eq(self.a), b.eq(self.b), pipeline.eq(a * b), self.product.eq(pipeline)]
         return m
 
     def _ecp5(self) -> Module:
@@ -66,8 +63,8 @@ class Multiply(wiring.Component):
         m.d.comb += [a.eq(self.a), b.eq(self.b), self.product.eq(p)]
         registers = {
             f"p_REG_{name}_{pin}": value
-            for name, enable in (("INPUTA", "CE0"), ("INPUTB", "CE1"), ("PIPELINE", "CE0"), ("OUTPUT", "CE0"))
-            for pin, value in (("CLK", "CLK0"), ("CE", enable), ("RST", "RST0"))
+            for name in ("INPUTA", "INPUTB", "PIPELINE", "OUTPUT")
+            for pin, value in (("CLK", "CLK0"), ("CE", "CE0"), ("RST", "RST0"))
         }
         pins = {f"i_A{bit}": a[bit] for bit in range(ECP5_WIDTH)}
         pins |= {f"i_B{bit}": b[bit] for bit in range(ECP5_WIDTH)}
@@ -75,7 +72,7 @@ class Multiply(wiring.Component):
         m.submodules.mult = Instance(
             "MULT18X18D", **registers, **pins,
             p_SOURCEB_MODE="B_INPUT", p_RESETMODE="SYNC", p_GSR="DISABLED",
-            i_CLK0=ClockSignal(), i_CE0=Const(1), i_CE1=self.load, i_RST0=Const(0),
+            i_CLK0=ClockSignal(), i_CE0=Const(1), i_RST0=Const(0),
             i_SIGNEDA=Const(1), i_SIGNEDB=Const(1), i_SOURCEA=Const(0), i_SOURCEB=Const(0),
         )  # fmt: skip
         return m
@@ -84,8 +81,7 @@ class Multiply(wiring.Component):
 class LogicMultiply(wiring.Component):
     """``a · b``, ``a`` of 8 bits, signed, from adders: for PEs past the hardware multipliers of a part.
 
-    One product per cycle, latency ``LATENCY`` = 4 cycles: inputs, sums of two, of four and of eight partial products. ``b`` is taken
-    in while ``load`` is high and stays.
+    One product per cycle, latency ``LATENCY`` = 4 cycles: inputs, sums of two, of four and of eight partial products.
 
     Parameters
     ----------
@@ -96,8 +92,6 @@ class LogicMultiply(wiring.Component):
     -------
     a, b : In
         Factors.
-    load : In(1)
-        Takes ``b`` in.
     product : Out
         ``8 + b_bits`` wide.
     """
@@ -105,21 +99,18 @@ class LogicMultiply(wiring.Component):
     LATENCY = 4
 
     def __init__(self, *, b_bits: int = 8) -> None:
-        super().__init__({"a": In(signed(8)), "b": In(signed(b_bits)), "load": In(1), "product": Out(signed(8 + b_bits))})
+        super().__init__({"a": In(signed(8)), "b": In(signed(b_bits)), "product": Out(signed(8 + b_bits))})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         a, b = Signal.like(self.a), Signal.like(self.b)
-        m.d.sync += a.eq(self.a)
-        with m.If(self.load):
-            m.d.sync += b.eq(self.b)
+        m.d.sync += [a.eq(self.a), b.eq(self.b)]
         pairs = []
         for low in range(0, 8, 2):
-            one, two = Mux(a[low], b, 0), Mux(a[low + 1], b << 1, 0)
             # The highest bit of a signed number counts negative.
-            pair = Signal(signed(len(b) + 3), name=f"pair_{low}")
-            m.d.sync += pair.eq(one + two if low < 6 else one - two)
-            pairs.append(pair)
+            m.submodules[f"pair_{low}"] = pair = PartialProducts(b_bits=len(b), subtract=low == 6)
+            m.d.comb += [pair.b.eq(b), pair.digits.eq(a[low : low + 2])]
+            pairs.append(delayed(m, pair.o, name=f"pair_{low}"))
         low_half, high_half = Signal(signed(len(b) + 5)), Signal(signed(len(b) + 5))
         m.d.sync += [
             low_half.eq(pairs[0] + (pairs[1] << 2)),
@@ -127,3 +118,64 @@ class LogicMultiply(wiring.Component):
             self.product.eq(low_half + (high_half << 4)),
         ]
         return m
+
+
+class PartialProducts(wiring.Component):
+    """``b·digits[0] + 2·b·digits[1]``, or with ``subtract`` the difference. Combinational.
+
+    An ECP5's carry cell has two gates before its adder, which synthesis leaves unused: there the cells are placed by hand, one a bit.
+
+    Parameters
+    ----------
+    b_bits : int
+        Width of ``b``.
+    subtract : bool
+        Whether the second term counts negative.
+
+    Members
+    -------
+    b : In
+        Signed.
+    digits : In(2)
+        Two bits of the other factor.
+    o : Out
+        ``b_bits + 2`` wide, signed.
+    """
+
+    def __init__(self, *, b_bits: int, subtract: bool):
+        self.subtract = subtract
+        super().__init__({"b": In(signed(b_bits)), "digits": In(2), "o": Out(signed(b_bits + 2))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        if getattr(platform, "weft_technology", None) == "ecp5":
+            self._ecp5(m)
+        else:
+            one, two = Mux(self.digits[0], self.b, 0), Mux(self.digits[1], self.b << 1, 0)
+            m.d.comb += self.o.eq(one - two if self.subtract else one + two)
+        return m
+
+    def _ecp5(self, m: Module) -> None:
+        """A carry cell's LUT says whether its two gated bits differ; where they do not, its carry is that of inputs A and B."""
+        wide, zero = len(self.o), Const(0, 1)
+        bits = [self.b[min(place, len(self.b) - 1)] for place in range(wide)]
+        first = [(bit, self.digits[0]) for bit in bits]
+        second = [(zero, zero), *((bit, self.digits[1]) for bit in bits[:-1])]
+        # What is subtracted is inverted, and a one carried in: by a cell of its own, in place of bit 0, where nothing is subtracted.
+        init = 0x8777 if self.subtract else 0x7888
+        cells = [(init, (*b, *a) if self.subtract else (*a, *b)) for a, b in zip(first, second, strict=True)]
+        sums = Signal(wide + wide % 2)
+        lowest = sums[0]
+        if self.subtract:
+            cells[0] = (0x000F, (zero, zero, Const(1, 1), zero))
+            lowest = self.b[0] & self.digits[0]
+        m.d.comb += self.o.eq(Cat(lowest, sums[1:wide]))
+        cells += [(0, (zero,) * 4)] * (wide % 2)
+        carry: Value = zero
+        for place in range(0, len(cells), 2):
+            carry, before = Signal(name=f"carry_{place}"), carry
+            pins = {f"i_{pin}{half}": value for half in (0, 1) for pin, value in zip("ABCD", cells[place + half][1], strict=True)}
+            m.submodules[f"sum_{place}"] = Instance(
+                "CCU2C", **pins, p_INIT0=Const(cells[place][0], 16), p_INIT1=Const(cells[place + 1][0], 16),
+                p_INJECT1_0="NO", p_INJECT1_1="NO", i_CIN=before, o_S0=sums[place], o_S1=sums[place + 1], o_COUT=carry,
+            )  # fmt: skip

@@ -26,7 +26,7 @@ SETTINGS = data.StructLayout({"zero_point": signed(8), "low": signed(8), "high":
 class Requantize(wiring.Component):
     """``clamp(round((sum + bias) · multiplier · 2^(shift − 31)) + zero_point, low, high)``.
 
-    One value per cycle, latency ``LATENCY`` = 15 cycles, no back-pressure. Rounding as in TensorFlow Lite: DOUBLE is gemmlowp's
+    One value per cycle, latency ``LATENCY`` = 17 cycles, no back-pressure. Rounding as in TensorFlow Lite: DOUBLE is gemmlowp's
     saturating rounding doubling high multiplication and rounding division by a power of two; SINGLE rounds once. Model:
     :func:`weft.sim.golden.requantize`.
 
@@ -46,7 +46,7 @@ class Requantize(wiring.Component):
         The int8 result.
     """
 
-    LATENCY = 9 + Multiply.LATENCY + 3
+    LATENCY = 10 + Multiply.LATENCY + 4
 
     def __init__(self) -> None:
         super().__init__({"settings": In(SETTINGS), "i": In(signed(32)), "channel": In(CHANNEL), "o": Out(signed(8))})
@@ -74,8 +74,14 @@ class Requantize(wiring.Component):
                 stages.then(factor, unsigned(31)),
             )
 
+        # Multipliers are far apart on the chip: nothing but the way lies before them.
+        value, right, factor = (
+            stages.then(value, signed(32)),
+            stages.then(right, unsigned(5)),
+            stages.then(factor, unsigned(31)),
+        )
         product = self._multiply(m, stages, value, factor)
-        right = stages.delay(right, Multiply.LATENCY + 3)
+        right = stages.delay(right, Multiply.LATENCY + 4)
         # The product's high part, with the first rounding.
         nudge = product[30] & ~(single & (right != 0))
         value, right = stages.then(product[31:].as_signed() + nudge, signed(33)), stages.then(right, unsigned(5))
@@ -105,16 +111,16 @@ class Requantize(wiring.Component):
         m.d.comb += self.o.eq(value)
         return m
 
-    def _multiply(self, m: Module, stages: _Stages, value: Value, factor: Signal) -> Value:
-        """The 63-bit product, from four of 17 bits, ``Multiply.LATENCY + 3`` cycles later."""
+    def _multiply(self, m: Module, stages: _Stages, value: Signal, factor: Signal) -> Value:
+        """The 63-bit product, from four of 17 bits, ``Multiply.LATENCY + 4`` cycles later."""
         halves = [(value[16:].as_signed(), value[:16]), (factor[16:], factor[:16])]
         products = []
         for a in halves[0]:
             for b in halves[1]:
                 multiply = Multiply(a_bits=17, b_bits=17)
                 m.submodules += multiply
-                m.d.comb += [multiply.a.eq(a), multiply.b.eq(b), multiply.load.eq(1)]
-                products.append(multiply.product)
+                m.d.comb += [multiply.a.eq(a), multiply.b.eq(b)]
+                products.append(stages.then(multiply.product, signed(34)))
         high, middle, middle_too, low = products
         middle, high, low = (
             stages.then(middle + middle_too, signed(35)),

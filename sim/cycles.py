@@ -123,7 +123,7 @@ class _Model:
         self.words_done = max(weights_loaded, word - kind.load - t.prefetched_words)
         self.done = drained + t.drain_to_done
         cycles = self.done - begin
-        busy = blocks * groups * tiles * beats * beat_cycles
+        busy = blocks * groups * tiles * beats * (kind.waves or kind.beat_cycles)(settings)
         output = self.done - self.last_beat - 1
         return Counters(
             cycles=cycles,

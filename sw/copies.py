@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator
 
@@ -48,24 +49,46 @@ def max_pool2d(op: MaxPool2D, x: Tensor, y: Tensor, config: Config) -> Kernel:
     )  # fmt: skip
 
 
-def average_pool2d(op: AveragePool2D, x: Tensor, y: Tensor, config: Config) -> Kernel:
-    """A depthwise convolution with equal weights, if the requantization divides every sum as the definition does."""
-    if any(any(pads) for pads in op.padding):
-        raise CompileError(f"{op}: its windows at the border hold fewer values than the others, which has no kernel")
-    count, channels = math.prod(op.size), x.shape[3]
+def average_pool2d(op: AveragePool2D, x: Tensor, y: Tensor, config: Config) -> Iterator[Kernel]:
+    """Depthwise convolutions with equal weights, one for the results whose windows hold equally much of the image."""
+    rounding = Rounding.SINGLE if op.ties_up else Rounding.DOUBLE
+    (top, _), (left, _) = op.padding
+    channels, strides = x.shape[3], (op.stride[0], op.stride[1])
+    for first_row, rows, high in _equal_windows(op, 0, x.shape[1], y.shape[1]):
+        for first_column, columns, wide in _equal_windows(op, 1, x.shape[2], y.shape[2]):
+            multiplier, shift = _division(op, high * wide)
+            origin = (first_row * strides[0] - top, first_column * strides[1] - left, 0)
+            # A step too small to matter but for ties, which it takes up whatever the multiplier's own rounding did.
+            averaged = diagonal(
+                _ones(channels, op.size, AVERAGE_WEIGHT), _image(x), (rows, columns), config, stride=strides, origin=origin,
+                bias=int(op.ties_up), multiplier=multiplier, shift=shift, low=op.low, high=op.high, rounding=rounding,
+            )  # fmt: skip
+            line = y.shape[2] * channels
+            whole = (rows, columns) == y.shape[1:3]
+            yield averaged if whole else _moved(averaged, target=first_row * line + first_column * channels, spread=(line, channels))
+
+
+def _equal_windows(op: AveragePool2D, axis: int, size: int, results: int) -> Iterator[tuple[int, int, int]]:
+    """Runs of results along an axis of ``size`` whose windows hold equally many of its positions: first result, results, positions."""
+    starts = np.arange(results) * op.stride[axis] - op.padding[axis][0]
+    first = 0
+    for held, same in itertools.groupby(np.minimum(starts + op.size[axis], size) - np.maximum(starts, 0)):
+        count = len(list(same))
+        yield first, count, int(held)
+        first += count
+
+
+def _division(op: AveragePool2D, count: int) -> tuple[int, int]:
+    """Multiplier and shift that divide every sum of ``count`` int8 values as the definition does."""
     rounding = Rounding.SINGLE if op.ties_up else Rounding.DOUBLE
     multiplier, shift = golden.quantize_multiplier(1 / (AVERAGE_WEIGHT * count))
-    # A step too small to matter but for ties, which it takes up whatever the multiplier's own rounding did.
-    bias = int(op.ties_up)
     # Whether they are equal is a matter of the window's size alone: every sum there can be is tried.
     sums = np.arange(-128 * count, 127 * count + 1) if count <= MOST_AVERAGED else np.zeros(0, np.int64)
     means = (sums + count // 2) // count if op.ties_up else np.sign(sums) * ((np.abs(sums) + count // 2) // count)
-    if not sums.size or not np.array_equal(golden.requantize(sums * AVERAGE_WEIGHT + bias, multiplier, shift, rounding=rounding), means):
+    scaled = golden.requantize(sums * AVERAGE_WEIGHT + int(op.ties_up), multiplier, shift, rounding=rounding)
+    if not sums.size or not np.array_equal(scaled, means):
         raise CompileError(f"{op}: a mean of {count} values is not proven to be exact on the device")
-    return diagonal(
-        _ones(channels, op.size, AVERAGE_WEIGHT), _image(x), (y.shape[1], y.shape[2]), config, stride=op.stride,
-        bias=bias, multiplier=multiplier, shift=shift, low=op.low, high=op.high, rounding=rounding,
-    )  # fmt: skip
+    return multiplier, shift
 
 
 def mean(op: Mean, x: Tensor, y: Tensor, config: Config) -> Kernel:

@@ -18,7 +18,7 @@ class Mac(wiring.Component):
 
     Contract: :class:`~weft.hw.pe.contract.PeSignature`.
 
-    Latency 5 cycles: four registers of the product, one of the sum.
+    Latency 6 cycles: one of the factors, chosen here and far from their multiplier, four registers of the product, one of the sum.
 
     Parameters
     ----------
@@ -42,18 +42,20 @@ class Mac(wiring.Component):
         following = Signal.like(self.weight_i, reset_less=True)
         with m.If(self.capture_i.valid):
             m.d.sync += following.eq(self.weight_i)
+        current = Signal.like(following, reset_less=True)
+        with m.If(self.swap_i):
+            m.d.sync += current.eq(following)
         held, below = Signal.like(self.sample_i, reset_less=True), Signal.like(self.sample_i, reset_less=True)
         with m.If(self.slide_i):
             m.d.sync += [held.eq(self.sample_i), below.eq(held)]
         m.d.comb += [
             self.sample_o.eq(below),
-            multiply.a.eq(Mux(self.slide_i, self.sample_i, self.activation_i)),
-            multiply.b.eq(following),
-            multiply.load.eq(self.swap_i),
+            multiply.a.eq(delayed(m, Mux(self.slide_i, self.sample_i, self.activation_i), name="chosen")),
+            multiply.b.eq(current),
         ]
 
-        # One register between a hardware multiplier and the adder, far apart on the chip as they may be.
-        product = delayed(m, multiply.product, PE_KINDS["mac"].latency - 1 - multiply.LATENCY, name="product")
+        # One register between a hardware multiplier and the adder, too.
+        product = delayed(m, multiply.product, PE_KINDS["mac"].latency - 2 - multiply.LATENCY, name="product")
         m.d.comb += self.sum_o.eq(delayed(m, self.sum_i + product, name="sum"))
         return m
 

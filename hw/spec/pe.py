@@ -107,7 +107,9 @@ class PeKind:
     settings: Callable[[Precision], Settings] = lambda precision: Settings(beats=precision.activation_bits)
     """A layer's precision as settings. Kinds of the same group take the same ones, so that a compiled model runs on each of them."""
     beat_cycles: Callable[[Settings], int] = lambda settings: 1
-    """Cycles per beat."""
+    """Cycles from a beat to the next."""
+    waves: Callable[[Settings], int] | None = None
+    """Those in which the PEs compute, if not all of them."""
     row_cycles: Callable[[Settings], int] = lambda settings: 1
     """Cycles in which one row of the tile takes its weights."""
     sliding: bool = False
@@ -156,7 +158,7 @@ def _term_row_cycles(settings: Settings) -> int:
 
 
 PE_KINDS: dict[str, PeKind] = {
-    "mac": PeKind(latency=5, sliding=True),
+    "mac": PeKind(latency=6, sliding=True),
     "bitserial": PeKind(
         latency=2,
         feed=1,
@@ -177,6 +179,7 @@ PE_KINDS: dict[str, PeKind] = {
         foot=1,
         settings=_term_settings,
         beat_cycles=lambda settings: max(2, settings.beats & 63) * (settings.beats >> 8 & 15),
+        waves=lambda settings: (settings.beats & 63) * (settings.beats >> 8 & 15),
         row_cycles=_term_row_cycles,
     ),
 }

@@ -42,7 +42,7 @@ class Timing:
         """From a half's last sum read to the opening of the next."""
         self.open_to_free = 6
         """From a half's opening to room for the next group's parameters."""
-        self.drain_to_done = 23 + (3 if config.tables else 0)
+        self.drain_to_done = 25 + (4 if config.tables else 0)
         """From the last sum read to the last result written."""
         self.waiting_lines = 8
         """Lines of activations that wait for the tile at most."""

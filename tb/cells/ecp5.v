@@ -46,22 +46,35 @@ module MULT18X18D #(
 ) (
     input A0, A1, A2, A3, A4, A5, A6, A7, A8, A9, A10, A11, A12, A13, A14, A15, A16, A17,
     input B0, B1, B2, B3, B4, B5, B6, B7, B8, B9, B10, B11, B12, B13, B14, B15, B16, B17,
-    input CLK0, CE0, CE1, RST0, SIGNEDA, SIGNEDB, SOURCEA, SOURCEB,
+    input CLK0, CE0, RST0, SIGNEDA, SIGNEDB, SOURCEA, SOURCEB,
     output P0, P1, P2, P3, P4, P5, P6, P7, P8, P9, P10, P11, P12, P13, P14, P15, P16, P17,
     output P18, P19, P20, P21, P22, P23, P24, P25, P26, P27, P28, P29, P30, P31, P32, P33, P34, P35
 );
     reg signed [17:0] a, b;
     reg signed [35:0] pipeline, out;
     always @(posedge CLK0) begin
-        if (REG_INPUTA_CE == "CE1" ? CE1 : CE0)
-            a <= {A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2, A1, A0};
-        if (REG_INPUTB_CE == "CE1" ? CE1 : CE0)
-            b <= {B17, B16, B15, B14, B13, B12, B11, B10, B9, B8, B7, B6, B5, B4, B3, B2, B1, B0};
         if (CE0) begin
+            a <= {A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2, A1, A0};
+            b <= {B17, B16, B15, B14, B13, B12, B11, B10, B9, B8, B7, B6, B5, B4, B3, B2, B1, B0};
             pipeline <= a * b;
             out <= pipeline;
         end
     end
     assign {P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24, P23, P22, P21, P20, P19, P18, P17, P16, P15, P14, P13, P12,
             P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0} = out;
+endmodule
+
+module CCU2C #(
+    parameter INIT0 = 16'h0000, INIT1 = 16'h0000, INJECT1_0 = "YES", INJECT1_1 = "YES"
+) (
+    input CIN, A0, B0, C0, D0, A1, B1, C1, D1,
+    output S0, S1, COUT
+);
+    // Where a bit is not passed on, its carry is what the quarter of the table says that has neither C nor D.
+    wire [15:0] table0 = INIT0, table1 = INIT1;
+    wire pass0 = table0[{D0, C0, B0, A0}], pass1 = table1[{D1, C1, B1, A1}];
+    wire carry = pass0 ? CIN : table0[{2'b00, B0, A0}];
+    assign S0 = pass0 ^ CIN;
+    assign S1 = pass1 ^ carry;
+    assign COUT = pass1 ? carry : table1[{2'b00, B1, A1}];
 endmodule

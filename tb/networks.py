@@ -1,0 +1,81 @@
+"""Networks whose model files are not at hand, layer by layer as published, with random weights: their shapes are what a compiler meets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from graphs import Builder
+from weft.graph import Graph
+from weft.ops import Add, AveragePool2D
+
+__all__ = ["NETWORKS", "mobilenet_v2", "visual_wake_words"]
+
+
+def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """TensorFlow's padding that makes the result ``size / stride``, rounded up."""
+    total = max(0, (-(-size // stride) - 1) * stride + kernel - size)
+    return total // 2, total - total // 2
+
+
+class _MobileNet(Builder):
+    """Square images; every convolution is padded as above."""
+
+    @property
+    def size(self) -> int:
+        return self.last.shape[1]
+
+    def full(self, outputs: int, stride: int) -> _MobileNet:
+        self.conv2d(outputs, (3, 3), stride=(stride, stride), padding=(_same(self.size, 3, stride),) * 2)
+        return self
+
+    def depthwise(self, stride: int) -> _MobileNet:
+        self.depthwise_conv2d((3, 3), stride=(stride, stride), padding=(_same(self.size, 3, stride),) * 2)
+        return self
+
+    def pointwise(self, outputs: int) -> _MobileNet:
+        self.conv2d(outputs, (1, 1))
+        return self
+
+    def bottleneck(self, outputs: int, *, expand: int, stride: int) -> None:
+        """MobileNetV2's inverted residual."""
+        before = self.last
+        if expand > 1:
+            self.pointwise(expand * before.shape[3])
+        self.depthwise(stride).pointwise(outputs)
+        if self.last.shape == before.shape:
+            after, output = self.last, self._output(before.shape[1:])
+            self.ops.append(Add(name=f"op{len(self.ops)}", a=before.name, b=after.name, output=output.name))
+            self.last = output
+
+    def classes(self, count: int) -> Graph:
+        """The mean over the image, and a fully connected layer."""
+        size, channels = self.size, self.last.shape[3]
+        self._add(AveragePool2D, self._output((1, 1, channels), same=True), size=(size, size), stride=(size, size))
+        return self.flatten().fully_connected(count).graph()
+
+
+def visual_wake_words(seed: int = 0) -> Graph:
+    """MLPerf Tiny's: MobileNetV1 (arXiv:1704.04861) of width 0.25 at 96×96×3, two classes."""
+    net = _MobileNet((96, 96, 3), np.random.default_rng(seed), name="visual_wake_words")
+    net.full(8, 2)
+    blocks = [(16, 1), (32, 2), (32, 1), (64, 2), (64, 1), (128, 2), *[(128, 1)] * 5, (256, 2), (256, 1)]
+    for outputs, stride in blocks:
+        net.depthwise(stride).pointwise(outputs)
+    return net.classes(2)
+
+
+def mobilenet_v2(seed: int = 0) -> Graph:
+    """MobileNetV2 (arXiv:1801.04381) of width 0.35 at 160×160×3 without the last, widest convolution."""
+    net = _MobileNet((160, 160, 3), np.random.default_rng(seed), name="mobilenet_v2")
+    net.full(16, 2).bottleneck(8, expand=1, stride=1)
+    stages = [(6, 8, 2, 2), (6, 16, 3, 2), (6, 24, 4, 2), (6, 32, 3, 1), (6, 56, 3, 2), (6, 112, 1, 1)]
+    for expand, outputs, count, first in stages:
+        for index in range(count):
+            net.bottleneck(outputs, expand=expand, stride=first if index == 0 else 1)
+    return net.classes(1000)
+
+
+NETWORKS: dict[str, Callable[[], Graph]] = {"visual_wake_words": visual_wake_words, "mobilenet_v2": mobilenet_v2}
+"""By name."""
