@@ -131,8 +131,11 @@ def _traffic(descriptor: Descriptor, config: Config) -> Traffic:
     weights, activations = descriptor.weights, descriptor.activations
     beats = math.prod(dim.count for dim in activations.dims)
     words = sum(weights.words + weights.parameters(group) for group in range(weights.groups))
+    # All groups have equally many beats; the last may lack columns. Pairs that are looked up pass the columns by.
+    channels = min(descriptor.output.channels, weights.groups * config.cols)
     return Traffic(
         beats=beats,
+        columns=0 if weights.tables else beats * channels // weights.groups,
         weight_bytes=weights.blocks * words * config.cols,
         activation_bytes=beats * (config.cols if activations.sliding else config.beat_bytes),
     )

@@ -34,6 +34,8 @@ class Traffic:
     """What goes to the tile in one inference."""
 
     beats: int = 0
+    columns: int = 0
+    """Columns with an output channel, summed over the beats."""
     weight_bytes: int = 0
     """Weights and channel parameters, as often as they are sent."""
     activation_bytes: int = 0
@@ -126,7 +128,7 @@ class Model:
     scratchpad_bytes: int
     """Scratchpad that the model needs."""
 
-    FORMAT = "weft.model/3"
+    FORMAT = "weft.model/4"
 
     @property
     def resident(self) -> bool:

@@ -32,6 +32,8 @@ class LayerRecord:
     busy: int
     """Cycles in which the tile took a beat."""
     beats: int
+    columns: int
+    """Columns of the tile that have an output channel, summed over the beats."""
     utilization: float
     """Multiply-accumulates ÷ (cycles × PEs)."""
     stalls: dict[str, int]
@@ -92,7 +94,7 @@ class RunRecord:
     equal_to_golden: bool | None
     """``None``: not compared."""
 
-    FORMAT = "weft.run/1"
+    FORMAT = "weft.run/2"
 
     @classmethod
     def of(cls, model: Model, device: Device, name: str, profile: Profile, equal: bool | None = None) -> RunRecord:

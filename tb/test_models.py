@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 import weft
+from graphs import random_input
+from networks import NETWORKS
 from weft.graph import Graph, run
 from weft.sources import load
 
@@ -98,3 +100,34 @@ def test_every_model_on_a_small_device(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_model_on_a_large_device(name):
     assert on_device(name, "large").model.tiled == 0
+
+
+CYCLES = {
+    "tflite/ic_resnet8.tflite": 58_000, "tflite/kws_dscnn.tflite": 20_000, "tflite/ad_autoencoder.tflite": 18_500, "visual_wake_words": 55_000,
+}  # fmt: skip
+"""What an inference on a large device may take at most."""
+
+
+@pytest.mark.parametrize("name", CYCLES)
+def test_predicted_cycles(name):
+    """The MLPerf Tiny models stay on a large device, and take the cycles that they should; the device's own are in the tests of it."""
+    graph = NETWORKS[name]() if name in NETWORKS else recorded(name)[0]
+    model = weft.compile(graph, "large")
+    assert model.resident and not model.tiled
+    assert sum(layer.predicted.cycles for layer in model.layers) <= CYCLES[name]
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("name", NETWORKS)
+def test_network_on_a_large_device(name):
+    """Every layer equals the golden model's, and the device's counters are those predicted."""
+    graph = NETWORKS[name]()
+    x = random_input(graph, np.random.default_rng(0))
+    loaded = device("large").load(weft.compile(graph, "large", strict=True))
+    expected = run(graph, x, layers=True)
+    _, actual = loaded.run(x, layers=True)
+    for tensor, values in actual.items():
+        np.testing.assert_array_equal(values, expected[tensor], err_msg=tensor)
+    loaded.run(x)
+    for layer in loaded.profile.layers:
+        assert abs(layer.counters.cycles - layer.layer.predicted.cycles) <= max(2, 0.01 * layer.counters.cycles), layer.layer.name

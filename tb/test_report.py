@@ -94,7 +94,7 @@ def test_record(folder, name):
     for layer in run.layers:
         assert layer.busy == layer.beats and sum(causes(layer, config).values()) == layer.cycles
         assert layer.activation_bytes == layer.beats * config.rows
-        assert layer.macs <= layer.beats * config.rows * config.cols
+        assert layer.macs <= layer.columns * config.rows <= layer.beats * config.rows * config.cols
         assert layer.weight_bytes + layer.activation_bytes <= layer.cycles * (config.rows + config.cols)
     text = page(run)
     low = [layer for layer in run.layers if layer.utilization < ENOUGH]
@@ -108,7 +108,7 @@ def layer_record(macs=0, channels=4, beats=100, wait=None, **stalls):
     cycles = busy + sum(stalls.values())
     return LayerRecord(
         name="a", op="Conv2D", shape=[5, 5, channels], macs=macs, cycles=cycles, ideal_cycles=-(-macs // 16), predicted_cycles=cycles,
-        busy=busy, beats=beats, utilization=macs / cycles / 16, stalls=stalls, weight_bytes=64, activation_bytes=4 * beats,
+        busy=busy, beats=beats, columns=beats * channels // -(-channels // 4), utilization=macs / cycles / 16, stalls=stalls, weight_bytes=64, activation_bytes=4 * beats,
     )  # fmt: skip
 
 
@@ -156,14 +156,14 @@ def test_empty_run(folder):
         (["{}/none.json"], "cannot read"),
         (["{}/example.weft"], "give them with --input"),
         (["{}/example.json", "-i", "{}/example.npy"], "leave --input out"),
-        (["{}/other.json"], "holds no weft.run/1, or is damaged"),
-        (["{}/cut.json"], "holds no weft.run/1, or is damaged"),
+        (["{}/other.json"], "holds no weft.run/2, or is damaged"),
+        (["{}/cut.json"], "holds no weft.run/2, or is damaged"),
         (["{}/example.npy", "-i", "{}/example.npy"], "no compiled model, or damaged"),
         (["{}/example.weft", "-i", "{}/example.npy", "-d", "sim:tiny,positions=32"], "compiled for another device: positions"),
     ],
 )
 def test_errors_are_one_line(folder, given, message):
-    (folder / "other.json").write_text('{"format": "weft.run/1", "layers": [{}]}')
+    (folder / "other.json").write_text('{"format": "weft.run/2", "layers": [{}]}')
     (folder / "cut.json").write_bytes((folder / "example.json").read_bytes()[:300])
     result = cli("report", *(argument.format(folder) for argument in given), "-o", folder / "none.html")
     lines = result.stderr.strip().splitlines()

@@ -70,8 +70,7 @@ def limit(layer: LayerRecord, config: Config) -> Limit | None:
 
 def _columns(layer: LayerRecord, config: Config) -> float:
     """Share of the columns that have an output channel."""
-    channels = layer.shape[-1]
-    return channels / (-(-channels // config.cols) * config.cols)
+    return layer.columns / (layer.beats * config.cols)
 
 
 def _rows_at_work(layer: LayerRecord, config: Config) -> float:
@@ -86,7 +85,7 @@ _TEXTS = {
     "moves": lambda layer, config: "nothing is multiplied, its beats compare, combine or move values",
     "rows": lambda layer, config: f"its shape keeps {_rows_at_work(layer, config):.1f} of the {config.rows} rows at work",
     "columns": lambda layer, config: (
-        f"its {layer.shape[-1]} channels keep {config.cols * _columns(layer, config):.1f} of the {config.cols} columns at work"
+        f"its {layer.shape[-1]} channels keep {layer.columns / layer.beats:.1f} of the {config.cols} columns at work"
     ),
     "element": lambda layer, config: f"a PE of the kind {config.pe} takes {layer.busy / layer.beats:.1f} cycles a beat",
     "weights": lambda layer, config: f"beats waited for weights, {layer.weight_bytes:,} bytes that come {config.cols} a cycle",
