@@ -278,13 +278,13 @@ class ActivationUnit(wiring.Component):
         setting = nest.dim.payload
         m.d.comb += [
             self.load.ready.eq(~loaded & ~nest.busy & idle),
-            setting.index.eq(dim),
             setting.count.eq(count),
             setting.steps.row.eq(row),
             setting.steps.x.eq(x),
-            setting.steps.address.eq(word),
             nest.start.eq(self.go & loaded),
         ]
+        # A counter is set a cycle after its last word, when its other words are still held.
+        m.d.sync += [nest.dim.valid.eq(0), setting.index.eq(dim), setting.steps.address.eq(word)]
         with m.If(self.load.valid & self.load.ready):
             m.d.sync += index.eq(index + 1)
             with m.Switch(index):
@@ -308,8 +308,7 @@ class ActivationUnit(wiring.Component):
                         with m.Case(1):
                             m.d.sync += x.eq(word)
                         with m.Case(2):
-                            m.d.comb += nest.dim.valid.eq(1)
-                            m.d.sync += [part.eq(0), dim.eq(dim + 1)]
+                            m.d.sync += [nest.dim.valid.eq(1), part.eq(0), dim.eq(dim + 1)]
             with m.If(index == words - 1):
                 m.d.sync += [loaded.eq(1), index.eq(0)]
         with m.If(nest.start):

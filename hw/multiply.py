@@ -79,9 +79,10 @@ class Multiply(wiring.Component):
 
 
 class LogicMultiply(wiring.Component):
-    """``a · b``, ``a`` of 8 bits, signed, from adders: for PEs past the hardware multipliers of a part.
+    """``a · b``, ``a`` of 8 bits, signed, from adders, for PEs past the hardware multipliers of a part: as ``low + 16·high``.
 
-    One product per cycle, latency ``LATENCY`` = 4 cycles: inputs, sums of two, of four and of eight partial products.
+    One product per cycle, latency ``LATENCY`` = 1 cycle: sums of four partial products each. Who takes both adds them, to something else
+    at once.
 
     Parameters
     ----------
@@ -92,31 +93,26 @@ class LogicMultiply(wiring.Component):
     -------
     a, b : In
         Factors.
-    product : Out
-        ``8 + b_bits`` wide.
+    low, high : Out
+        ``b_bits + 5`` wide, signed.
     """
 
-    LATENCY = 4
+    LATENCY = 1
 
     def __init__(self, *, b_bits: int = 8) -> None:
-        super().__init__({"a": In(signed(8)), "b": In(signed(b_bits)), "product": Out(signed(8 + b_bits))})
+        half = signed(b_bits + 5)
+        super().__init__({"a": In(signed(8)), "b": In(signed(b_bits)), "low": Out(half), "high": Out(half)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        a, b = Signal.like(self.a), Signal.like(self.b)
-        m.d.sync += [a.eq(self.a), b.eq(self.b)]
         pairs = []
         for low in range(0, 8, 2):
             # The highest bit of a signed number counts negative.
-            m.submodules[f"pair_{low}"] = pair = PartialProducts(b_bits=len(b), subtract=low == 6)
-            m.d.comb += [pair.b.eq(b), pair.digits.eq(a[low : low + 2])]
-            pairs.append(delayed(m, pair.o, name=f"pair_{low}"))
-        low_half, high_half = Signal(signed(len(b) + 5)), Signal(signed(len(b) + 5))
-        m.d.sync += [
-            low_half.eq(pairs[0] + (pairs[1] << 2)),
-            high_half.eq(pairs[2] + (pairs[3] << 2)),
-            self.product.eq(low_half + (high_half << 4)),
-        ]
+            m.submodules[f"pair_{low}"] = pair = PartialProducts(b_bits=len(self.b), subtract=low == 6)
+            m.d.comb += [pair.b.eq(self.b), pair.digits.eq(self.a[low : low + 2])]
+            pairs.append(pair.o)
+        for half, one, two in ((self.low, pairs[0], pairs[1]), (self.high, pairs[2], pairs[3])):
+            m.d.comb += half.eq(delayed(m, one + (two << 2), name="half"))
         return m
 
 

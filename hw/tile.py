@@ -48,7 +48,7 @@ class Tile(wiring.Component):
     weight_bits : int
         Width of the weights: 8, or 2 to 8 if the kind has narrow ones. The weights given have that range.
     multipliers : int or None
-        PEs that may use hardware multipliers, by whole columns as far as they reach; None for all.
+        PEs that may use hardware multipliers: whole columns, as far as they reach; None for all.
     combine : int
         Activations side by side in a row, 1 to 16, of which each PE takes one: column combining, of kinds of one element a PE.
 
@@ -187,7 +187,9 @@ class Tile(wiring.Component):
     def _feet(self, m: Module, pes: list[list[wiring.Component]], *, first: Value) -> None:
         """What stands below each column, and is told when a beat begins there."""
         if not self.kind.foot:
-            m.d.comb += [self.o.payload.sums[column].eq(pe.sum_o) for column, pe in enumerate(pes[-1])]
+            for column, pe in enumerate(pes[-1]):
+                late = self.kind.latency - self.array.latency(column)
+                m.d.comb += self.o.payload.sums[column].eq(delayed(m, pe.sum_o, late, name=f"sum_{column}"))
             return
         first = delayed(m, first, self.rows + self.kind.latency, name="first")
         for column, pe in enumerate(pes[-1]):

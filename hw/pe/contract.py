@@ -165,7 +165,7 @@ class PeArray:
     sum_bits : int
         Width of the sums below the array.
     multipliers : int
-        PEs that may use hardware multipliers.
+        PEs that may use hardware multipliers: whole columns.
     tag : Layout
         What goes with a beat.
     """
@@ -177,6 +177,10 @@ class PeArray:
     def pe(self, row: int, column: int) -> wiring.Component:
         """The PE at a place, with a :class:`PeSignature`."""
         raise NotImplementedError
+
+    def latency(self, column: int) -> int:
+        """Of a column's PEs: ``kind.latency``, or less."""
+        return self.kind.latency
 
     def feeder(self) -> wiring.Component:
         """Makes waves of beats, as :class:`Feeder`."""

@@ -8,7 +8,6 @@ from amaranth.lib import wiring
 from weft.hw.delay import delayed
 from weft.hw.multiply import LogicMultiply, Multiply
 from weft.hw.pe.contract import PeArray, PeSignature, pass_on
-from weft.hw.spec.pe import PE_KINDS
 
 __all__ = ["Array", "Mac"]
 
@@ -18,7 +17,9 @@ class Mac(wiring.Component):
 
     Contract: :class:`~weft.hw.pe.contract.PeSignature`.
 
-    Latency 6 cycles: one of the factors, chosen here and far from their multiplier, four registers of the product, one of the sum.
+    With a hardware multiplier the latency is 6 cycles: a register of the factors, which are far from it on the chip, as much as it lies far
+    from the adder; its own three; a register of the product; the sum. Else it is 3: what passes on to the neighbours, halves of the product,
+    the sum.
 
     Parameters
     ----------
@@ -30,33 +31,37 @@ class Mac(wiring.Component):
         Use a hardware multiplier; else the product is made of adders.
     """
 
+    LATENCY = {True: 6, False: 3}
+    """By ``multiplier``."""
+
     def __init__(self, *, weight_bits: int = 8, sum_bits: int, multiplier: bool = True):
         self.multiplier = multiplier
         super().__init__(PeSignature(activation=signed(8), weight=signed(weight_bits), sum_bits=sum_bits, sample=signed(8)))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        bits = len(self.weight_i)
-        m.submodules.multiply = multiply = Multiply(a_bits=8, b_bits=bits) if self.multiplier else LogicMultiply(b_bits=bits)
         pass_on(m, self, "activation", "slide", "swap", "weight", "capture")
-        following = Signal.like(self.weight_i, reset_less=True)
+        following, current = (Signal.like(self.weight_i, name=name, reset_less=True) for name in ("following", "current"))
         with m.If(self.capture_i.valid):
             m.d.sync += following.eq(self.weight_i)
-        current = Signal.like(following, reset_less=True)
         with m.If(self.swap_i):
             m.d.sync += current.eq(following)
         held, below = Signal.like(self.sample_i, reset_less=True), Signal.like(self.sample_i, reset_less=True)
         with m.If(self.slide_i):
             m.d.sync += [held.eq(self.sample_i), below.eq(held)]
-        m.d.comb += [
-            self.sample_o.eq(below),
-            multiply.a.eq(delayed(m, Mux(self.slide_i, self.sample_i, self.activation_i), name="chosen")),
-            multiply.b.eq(current),
-        ]
-
-        # One register between a hardware multiplier and the adder, too.
-        product = delayed(m, multiply.product, PE_KINDS["mac"].latency - 2 - multiply.LATENCY, name="product")
-        m.d.comb += self.sum_o.eq(delayed(m, self.sum_i + product, name="sum"))
+        m.d.comb += self.sample_o.eq(below)
+        bits = len(self.weight_i)
+        if self.multiplier:
+            m.submodules.multiply = multiply = Multiply(a_bits=8, b_bits=bits)
+            m.d.comb += multiply.a.eq(delayed(m, Mux(self.slide_i, self.sample_i, self.activation_i), name="chosen"))
+            product = delayed(m, multiply.product, name="product")
+        else:
+            m.submodules.multiply = multiply = LogicMultiply(b_bits=bits)
+            m.d.comb += multiply.a.eq(Mux(self.slide_o, held, self.activation_o))
+            # Kept as it is, for synthesis makes of three terms at once more than two adders.
+            product = Signal(signed(8 + bits), attrs={"keep": 1})
+            m.d.comb += product.eq(multiply.low + (multiply.high << 4))
+        m.d.comb += [multiply.b.eq(current), self.sum_o.eq(delayed(m, self.sum_i + product, name="sum"))]
         return m
 
 
@@ -64,4 +69,10 @@ class Array(PeArray):
     """Whole columns have hardware multipliers, as far as those reach."""
 
     def pe(self, row: int, column: int) -> Mac:
-        return Mac(weight_bits=self.weight_bits, sum_bits=self.sum_bits, multiplier=column * self.rows + row < self.multipliers)
+        return Mac(weight_bits=self.weight_bits, sum_bits=self.sum_bits, multiplier=self._multiplies(column))
+
+    def latency(self, column: int) -> int:
+        return Mac.LATENCY[self._multiplies(column)]
+
+    def _multiplies(self, column: int) -> bool:
+        return (column + 1) * self.rows <= self.multipliers

@@ -54,7 +54,7 @@ class Config:
     baud: int = 1_000_000
     """UART rate, bits per second; at least 8 clock cycles a bit."""
     multipliers: int | None = None
-    """PEs that may use the FPGA's multipliers; the others are built from logic. ``None``: all of them."""
+    """PEs that may use the FPGA's multipliers, whole columns; the others are built from logic. ``None``: all of them."""
 
     def __post_init__(self) -> None:
         self._int("rows", 4, 64, "the accumulators need 4 cycles between two tiles of weights")
@@ -170,7 +170,7 @@ PRESETS: dict[str, Config] = {
     ),
     "large": Config(
         rows=16, cols=16, lanes=16, scratchpad_bytes=65536, weight_bytes=278528, positions=512, descriptors=42,
-        multipliers=76,
+        multipliers=64,
     ),
 }  # fmt: skip
 """Named configurations. ``large`` is sized to one ECP5-85F: 208 block RAMs of 2 KiB, 156 multipliers."""
