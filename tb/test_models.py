@@ -103,8 +103,11 @@ def test_every_model_on_a_large_device(name):
 
 
 CYCLES = {
-    "tflite/ic_resnet8.tflite": 58_000, "tflite/kws_dscnn.tflite": 20_000, "tflite/ad_autoencoder.tflite": 18_500, "visual_wake_words": 55_000,
-}  # fmt: skip
+    "tflite/ic_resnet8.tflite": 58_000,
+    "tflite/kws_dscnn.tflite": 20_000,
+    "tflite/ad_autoencoder.tflite": 18_500,
+    "visual_wake_words": 55_000,
+}
 """What an inference on a large device may take at most."""
 
 

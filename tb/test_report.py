@@ -108,7 +108,8 @@ def layer_record(macs=0, channels=4, beats=100, wait=None, **stalls):
     cycles = busy + sum(stalls.values())
     return LayerRecord(
         name="a", op="Conv2D", shape=[5, 5, channels], macs=macs, cycles=cycles, ideal_cycles=-(-macs // 16), predicted_cycles=cycles,
-        busy=busy, beats=beats, columns=beats * channels // -(-channels // 4), utilization=macs / cycles / 16, stalls=stalls, weight_bytes=64, activation_bytes=4 * beats,
+        busy=busy, beats=beats, columns=beats * channels // -(-channels // 4), utilization=macs / cycles / 16, stalls=stalls,
+        weight_bytes=64, activation_bytes=4 * beats,
     )  # fmt: skip
 
 

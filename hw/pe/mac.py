@@ -17,9 +17,8 @@ class Mac(wiring.Component):
 
     Contract: :class:`~weft.hw.pe.contract.PeSignature`.
 
-    With a hardware multiplier the latency is 6 cycles: a register of the factors, which are far from it on the chip, as much as it lies far
-    from the adder; its own three; a register of the product; the sum. Else it is 3: what passes on to the neighbours, halves of the product,
-    the sum.
+    With a hardware multiplier the latency is 6 cycles: a register of the factors, its own three, one of the product, as it is far from the
+    rest on the chip, and the sum. Else it is 3: what passes on to the neighbours, halves of the product, the sum.
 
     Parameters
     ----------
