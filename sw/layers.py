@@ -149,7 +149,7 @@ def fully_connected(op: FullyConnected, x: Tensor, y: Tensor, config: Config) ->
     return lines(as_conv, x, y, config)
 
 
-def depthwise_conv2d(op: DepthwiseConv2D, x: Tensor, y: Tensor, config: Config) -> Kernel:
+def depthwise_conv2d(op: DepthwiseConv2D, x: Tensor, y: Tensor, config: Config) -> Kernel | Iterator[Kernel]:
     """The tile's diagonal; or, where that takes no more beats, a convolution whose other weights are zero."""
     _, height, columns, channels = x.shape
     outputs, kernel_y, kernel_x, _ = op.weights.shape
@@ -160,10 +160,10 @@ def depthwise_conv2d(op: DepthwiseConv2D, x: Tensor, y: Tensor, config: Config) 
         dense = np.zeros((outputs, kernel_y, kernel_x, channels), op.weights.dtype)
         numbers = np.arange(outputs)
         dense[numbers, :, :, numbers // each] = op.weights[..., 0]
-        kernel = lines(Conv2D(**{**_fields(op), "weights": dense}), x, y, config)  # type: ignore[arg-type]
+        as_conv = Conv2D(**{**_fields(op), "weights": dense})  # type: ignore[arg-type]
         if each > 1 or op.dilation != (1, 1) or op.weights.dtype == np.int16:
-            return kernel
-        return dataclasses.replace(kernel, filters=_bytes(op.weights)[0][..., 0], depth=channels)
+            return conv2d(as_conv, x, y, config)
+        return dataclasses.replace(lines(as_conv, x, y, config), filters=_bytes(op.weights)[0][..., 0], depth=channels)
     (top, _), (left, _) = op.padding
     return diagonal(
         _bytes(op.weights)[0][..., 0], (height, columns, channels), (y.shape[1], y.shape[2]), config, outputs=each, stride=op.stride,
