@@ -55,14 +55,20 @@ class Assembler:
 
     def tiled(self, op: Op, cut: Sequence[Stripe]) -> None:
         """Appends a layer that is computed row by row. Stripes that differ only in their place share their program."""
-        base, used = max(stripe.source[1] for stripe in cut), room(iter(cut))
+        inputs = len(op.inputs)
+        base, used = inputs * max(stripe.source[1] for stripe in cut), room(cut, inputs)
         known: dict[tuple[object, ...], tuple[Part, ...]] = {}
         tiles = []
         for stripe in cut:
-            kernel = stripe.kernel
-            key = (kernel.height, kernel.out, kernel.origin)
+            made = stripe.made
+            key = (made.size,) if isinstance(made, LookUp) else (made.height, made.out, made.origin)
             if key not in known:
-                known[key] = tuple(self._placed(self._fastest(kernel, 0, base)))
+                if isinstance(made, LookUp):
+                    sources = [index * made.size for index in range(inputs)]
+                    passes = lower.look_up_passes(made, self.config, sources=sources, target=base)
+                else:
+                    passes = self._fastest(made, 0, base)
+                known[key] = tuple(self._placed(passes))
             tiles.append(Tile(source=stripe.source, address=base, target=stripe.target, parts=known[key]))
         self.peak = max(self.peak, used)
         self._layer(op, [part for tile in tiles for part in tile.parts], used)

@@ -86,13 +86,13 @@ class Inference:
 
     def _tiled(self, step: Step, *, profiled: bool) -> None:
         layer = self.model.layers[step.first]
-        source = self.values[self.ops[layer.name].inputs[0]].tobytes()
+        sources = [self.values[name].tobytes() for name in self.ops[layer.name].inputs]
         result, total = bytearray(self.model.size(layer.output)), NOTHING
         for tile in step.tiles:
             first, size = tile.source
             start, count = tile.target
-            send = write(Space.SCRATCHPAD, 0, source[first : first + size])
-            records, data = self._run(_runs(tile.parts), [send], [read(Space.SCRATCHPAD, tile.address, count)], profiled=profiled)
+            send = [write(Space.SCRATCHPAD, place * size, source[first : first + size]) for place, source in enumerate(sources)]
+            records, data = self._run(_runs(tile.parts), send, [read(Space.SCRATCHPAD, tile.address, count)], profiled=profiled)
             result[start : start + count] = data
             total = sum(records.values(), total)
         self.counters[layer.name] = total

@@ -81,7 +81,7 @@ class Tile:
     """Some rows of a layer whose tensors do not fit the scratchpad: sent, computed and read back by themselves."""
 
     source: tuple[int, int]
-    """First byte of the input, and how many; they go to address 0."""
+    """First byte of each input, and how many; they go to address 0 on, one input behind the other."""
     address: int
     """Where the results stand."""
     target: tuple[int, int]

@@ -171,8 +171,8 @@ def _memory(model: Model) -> tuple[list[StepRecord], list[TensorRecord]]:
             layer = model.layers[step.first]
             at = operators.index(layer.name)
             source, target = max(tile.source[1] for tile in step.tiles), max(tile.target[1] for tile in step.tiles)
-            name = model.graph.ops[number[layer.name]].inputs[0]
-            tensors.append(TensorRecord(name=f"rows of {name}", address=0, bytes=source, first=at, last=at))
+            for index, name in enumerate(model.graph.ops[number[layer.name]].inputs):
+                tensors.append(TensorRecord(name=f"rows of {name}", address=index * source, bytes=source, first=at, last=at))
             tensors.append(TensorRecord(name=f"rows of {layer.output}", address=step.tiles[0].address, bytes=target, first=at, last=at))
     steps = [
         StepRecord(

@@ -1,9 +1,9 @@
-"""Layers whose tensors do not fit the scratchpad: row by row, as many rows at a time as fit."""
+"""Layers whose tensors do not fit the scratchpad: row by row, as many rows, or elements, at a time as fit."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from weft.errors import CompileError
@@ -18,12 +18,12 @@ __all__ = ["Stripe", "stripes"]
 
 @dataclass(frozen=True, kw_only=True)
 class Stripe:
-    """Some rows of results, and the lines of the input that they are made of. The input's stand at address 0 of the scratchpad."""
+    """Some rows of results, and what they are made of, from address 0 of the scratchpad on, one input behind the other."""
 
-    kernel: Kernel
+    made: Kernel | LookUp
     """Of these rows alone, over these lines alone."""
     source: tuple[int, int]
-    """First byte of the input, and how many."""
+    """First byte of each input, and how many."""
     target: tuple[int, int]
     """First byte of the output, and how many."""
 
@@ -36,7 +36,11 @@ def stripes(op: Op, kernels: Lowered, config: Config) -> list[Stripe]:
     CompileError
         If one row does not fit, or the layer is more than one kernel over one tensor.
     """
-    if isinstance(kernels, LookUp) or len(kernels) > 1 or len(op.inputs) > 1:
+    if isinstance(kernels, LookUp):
+        line, inputs = kernels.walk(config)[0], len(op.inputs)
+        most = config.scratchpad_bytes // (inputs + 1) // line * line
+        return [_elements(kernels, first, min(most, kernels.size - first)) for first in range(0, kernels.size, most)]
+    if len(kernels) > 1 or len(op.inputs) > 1:
         raise CompileError(f"{op}: its tensors do not fit the scratchpad, and it cannot be cut in stripes; raise scratchpad_bytes")
     kernel = kernels[0]
     # Sizes grow with the number of rows: the largest that fits, by bisection.
@@ -56,10 +60,14 @@ def stripes(op: Op, kernels: Lowered, config: Config) -> list[Stripe]:
     return list(_cut(kernel, low))
 
 
-def room(cut: Iterator[Stripe]) -> int:
-    """Bytes of scratchpad that stripes take: the largest input, and behind it the largest output."""
+def room(cut: Iterable[Stripe], inputs: int = 1) -> int:
+    """Bytes of scratchpad that stripes take: the largest of the inputs, and behind them the largest output."""
     sizes = [(stripe.source[1], stripe.target[1]) for stripe in cut]
-    return max(source for source, _ in sizes) + max(target for _, target in sizes)
+    return inputs * max(source for source, _ in sizes) + max(target for _, target in sizes)
+
+
+def _elements(made: LookUp, first: int, count: int) -> Stripe:
+    return Stripe(made=dataclasses.replace(made, size=count), source=(first, count), target=(first, count))
 
 
 def _cut(kernel: Kernel, rows: int) -> Iterator[Stripe]:
@@ -75,4 +83,4 @@ def _cut(kernel: Kernel, rows: int) -> Iterator[Stripe]:
         part = dataclasses.replace(
             kernel, height=end - begin, out=(count, kernel.out[1]), origin=(top - begin, kernel.origin[1]), spread=kernel.steps
         )
-        yield Stripe(kernel=part, source=(begin * kernel.width, (end - begin) * kernel.width), target=(first * step, count * step))
+        yield Stripe(made=part, source=(begin * kernel.width, (end - begin) * kernel.width), target=(first * step, count * step))

@@ -255,6 +255,19 @@ def test_host_amid_rows_at_a_time():
         check(device, residual(Add, np.random.default_rng(8)).graph(), fallbacks=["joint"])
 
 
+def test_elements_at_a_time():
+    """Sums, products and tables of tensors that do not fit the scratchpad."""
+    rng = np.random.default_rng(17)
+    chain = Chain((9, 8, 7), rng).then(Table, 9, 8, 7, table=rng.integers(-128, 128, 256).astype(np.int8), function="random")
+    with weft.open("sim:tiny,positions=256,scratchpad_bytes=512") as device:
+        graphs = [elementwise(kind, (9, 8, 7), (0.02, 0.03, 0.01), (3, -7, 11)) for kind in (Add, Multiply)]
+        for graph in (*graphs, chain.graph()):
+            x = {name: random_input_of((2, 9, 8, 7)) for name in graph.inputs}
+            loaded = device.load(weft.compile(graph, device.config, strict=True))
+            assert loaded.model.tiled == 1
+            np.testing.assert_array_equal(loaded.run(x), run(graph, x)[graph.outputs[0]])
+
+
 def test_tables_and_constants(device):
     rng = np.random.default_rng(9)
     chain = Chain((5, 4, 3), rng).conv2d(6, (2, 2))
