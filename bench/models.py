@@ -1,6 +1,10 @@
-"""What public models take on a simulated device, every layer compared with the golden model: a Markdown table.
+"""What models take on a simulated device, every layer compared with a reference: a Markdown table.
 
     python bench/models.py CONFIG MODEL…
+
+A model is a file, or the name of a network of `tb/networks.py`. Where `MODEL.golden.npz` stands beside a file, with what the reference
+interpreter gave for each of its tensors (``t<index>`` of TensorFlow Lite, ``q:<name>`` of ONNX) and its ``input``, that is the reference;
+else the golden model is.
 """
 
 from __future__ import annotations
@@ -10,39 +14,66 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 import weft
-from weft.graph import run
+from weft.graph import Graph, run
+from weft.sources import load
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tb"))
+
+from networks import NETWORKS
+
+Arrays = dict[str, NDArray]
+
+
+def recorded(path: Path) -> tuple[NDArray, Arrays] | None:
+    """An input and what the reference interpreter gave for it, in the file's own types."""
+    beside = path.with_suffix(".golden.npz")
+    if not beside.exists():
+        return None
+    with np.load(beside, allow_pickle=False) as data:
+        keys = [key for key in data.files if key.startswith("q:") or key[0] == "t" and key[1:].isdigit()]
+        return data["input"][:1], {key.removeprefix("q:"): data[key][:1] for key in keys}
+
+
+def computed(graph: Graph) -> tuple[NDArray, Arrays]:
+    """A random input and the golden model's tensors."""
+    source, random = graph.tensors[graph.inputs[0]], np.random.default_rng(0)
+    shape = (1, *source.shape[1:])
+    x = random.normal(size=shape).astype(np.float32) if source.dtype == "float32" else random.integers(-128, 128, shape).astype(np.int8)
+    return source.to_own(x), {name: graph.tensors[name].to_own(value) for name, value in run(graph, x, layers=True).items()}
 
 
 def main() -> None:
-    config, *paths = sys.argv[1:]
-    print("| model | layers | MACs | cycles | utilization | |")
-    print("|---|---:|---:|---:|---:|---|")
+    config, *names = sys.argv[1:]
+    print("| model | layers | MACs | cycles | utilization | equal to | |")
+    print("|---|---:|---:|---:|---:|---|---|")
     warnings.simplefilter("ignore", weft.WeftWarning)
+    different = False
     with weft.open(f"sim:{config}") as device:
-        for path in map(Path, paths):
-            model = weft.compile(path, config)
-            source = model.graph.tensors[model.graph.inputs[0]]
-            random = np.random.default_rng(0)
-            if source.dtype == "float32":
-                x = random.normal(size=(1, *source.shape[1:])).astype(np.float32)
-            else:
-                x = random.integers(-128, 128, (1, *source.shape[1:])).astype(np.int8)
-            loaded = device.load(model)
-            _, layers = loaded.run(source.to_own(x), layers=True)
-            expected = run(model.graph, x, layers=True)
-            equal = all(np.array_equal(value, model.graph.tensors[name].to_own(expected[name])) for name, value in layers.items())
-            profile = loaded.profile
+        for name in names:
+            path = Path(name)
+            graph = NETWORKS[name]() if name in NETWORKS else load(path)
+            assert isinstance(graph, Graph), f"{name} is no quantized model"
+            found = None if name in NETWORKS else recorded(path)
+            x, expected = found or computed(graph)
+            reference = "golden model" if found is None else "onnxruntime" if path.suffix == ".onnx" else "tflite-micro"
+            loaded = device.load(weft.compile(graph, config))
+            _, layers = loaded.run(x, layers=True)
+            equal = [key for key, value in expected.items() if np.array_equal(layers[key].reshape(value.shape), value)]
+            different |= len(equal) < len(expected)
+            profile, model = loaded.profile, loaded.model
             assert profile is not None
-            macs = sum(layer.layer.macs for layer in profile.layers)
-            notes = [] if equal else ["**not equal**"]
-            notes += [f"{len(model.fallbacks)} on the host"] if model.fallbacks else []
+            notes = [f"{len(model.fallbacks)} on the host"] if model.fallbacks else []
             notes += [] if model.resident else ["streamed"]
+            notes += [f"{model.tiled} in pieces"] if model.tiled else []
             print(
-                f"| {path.name} | {len(profile.layers)} | {macs:,} | {profile.cycles:,} | {profile.utilization:.0%} | {', '.join(notes)} |",
+                f"| {path.stem} | {len(profile.layers)} | {model.macs:,} | {profile.cycles:,} | {profile.utilization:.0%} "
+                f"| {reference}: {len(equal)} of {len(expected)} tensors | {', '.join(notes)} |",
                 flush=True,
             )
+    sys.exit(different)
 
 
 if __name__ == "__main__":
