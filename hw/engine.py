@@ -205,12 +205,12 @@ class _Units:
         )  # fmt: skip
         self.parameters = ChannelParameters(cols=config.cols, channel=CHANNEL)
         self.activations = ActivationUnit(
-            lanes=config.rows, group=config.group, address_bits=address_bits, position_bits=position_bits,
+            lanes=config.rows * config.combine, group=config.group, address_bits=address_bits, position_bits=position_bits,
             read_latency=self.scratchpad.read_latency,
         )  # fmt: skip
         self.tile = Tile(
             rows=config.rows, cols=config.cols, pe=config.pe, position_bits=position_bits, weight_bits=config.weight_bits,
-            multipliers=config.multipliers,
+            multipliers=config.multipliers, combine=config.combine,
         )  # fmt: skip
         self.accumulators = Accumulators(cols=config.cols, positions=config.positions, sum_bits=self.tile.sum_bits, tables=config.tables)
         self.output = OutputUnit(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Shape, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import ceil_log2
@@ -10,7 +10,7 @@ from amaranth.utils import ceil_log2
 from weft.hw.delay import delayed
 from weft.hw.pe import create
 from weft.hw.pe.contract import beat_shape
-from weft.hw.spec.pe import PE_KINDS
+from weft.hw.spec.pe import PE_KINDS, window
 
 __all__ = ["Tile", "tag_shape"]
 
@@ -50,14 +50,15 @@ class Tile(wiring.Component):
     multipliers : int or None
         PEs that may use hardware multipliers: whole columns, as far as they reach; None for all.
     combine : int
-        Activations side by side in a row, 1 to 16, of which each PE takes one: column combining, of kinds of one element a PE.
+        Activations side by side in a row, 1 to 16, of which each PE takes one: column combining, of kinds of one element a PE. Which
+        those of a row are says :func:`weft.hw.spec.pe.window`.
 
     Members
     -------
     weights : In(stream)
-        ``word``: ``cols`` int8; ``rows × group`` of them a matrix, row 0 first, with ``combine`` above 1 each after a word of which
-        activation of the row each column takes, from 0; ``settings`` of the layer. Taken while the next matrix is
-        incomplete, and together with a beat that swaps.
+        ``word``: ``cols`` int8; ``rows × group`` of them a matrix, row 0 first; ``settings`` of the layer. With ``combine`` above 1, and
+        :data:`~weft.hw.spec.pe.SELECTS_BIT` in the settings, some of them after a word that says which of the rows' activations each column
+        takes (:func:`~weft.hw.spec.pe.select_bits`); without that bit they take the first. Taken while the next matrix is incomplete, and together with a beat that swaps.
     i : In(stream)
         Beats: ``data``, ``rows × combine × group`` int8; ``slide``: they go to the columns; ``swap``: this beat is the first with the next
         matrix, for which it waits; ``settings`` of the layer; ``tag``.
@@ -161,7 +162,7 @@ class Tile(wiring.Component):
 
     def _edges(self, m: Module, pes: list[list[wiring.Component]], *, taken: Signal, swap: Signal, capture: list) -> None:
         """Skews what enters: row ``r`` and column ``c`` by 1 + their number of cycles."""
-        slot, activations = self.loader.o.payload, self.feeder.o.payload.activations.as_value()
+        slot, activations = self.loader.o.payload, self.feeder.o.payload.activations
         for row, line in enumerate(pes):
             members = {"activation": line[0].activation_i.shape(), "swap": 1, "capture": line[0].capture_i.shape()}
             shape = data.StructLayout(members | ({"slide": 1} if self.kind.sliding else {}))
@@ -169,7 +170,7 @@ class Tile(wiring.Component):
             if self.kind.sliding:
                 m.d.comb += wave.slide.eq(taken & self.feeder.o.payload.slide)
             m.d.comb += [
-                wave.activation.eq(activations.word_select(row, Shape.cast(members["activation"]).width)),
+                Value.cast(wave.activation).eq(Cat(activations[place] for place in window(row, rows=self.rows, combine=self.combine))),
                 wave.swap.eq(swap),
                 wave.capture.valid.eq(capture[row]),
                 wave.capture.slot.eq(slot.slot),

@@ -13,7 +13,7 @@ from math import prod
 from weft.hw.spec.config import Config
 from weft.hw.spec.counters import Counters
 from weft.hw.spec.descriptor import CHUNK_DIM, PARAMETER_BYTES, SECTIONS, Combine, Descriptor
-from weft.hw.spec.pe import Settings
+from weft.hw.spec.pe import SELECTS_BIT, Settings
 from weft.hw.spec.timing import Timing
 
 __all__ = ["predict"]
@@ -81,7 +81,10 @@ class _Model:
         counts = [dim.count for dim in d.activations.dims]
         kind = config.pe_kind
         settings = Settings(beats=d.activations.settings, weights=d.weights.settings)
-        beat_cycles, load_cycles = kind.beat_cycles(settings), config.rows * kind.row_cycles(settings)
+        # Selects come in between weights; a tile's first ones before there is room for its weights.
+        selects = config.select_words if settings.weights >> SELECTS_BIT & 1 else 0
+        beat_cycles, load_cycles = kind.beat_cycles(settings), config.rows * kind.row_cycles(settings) + selects
+        lead = kind.lead + (selects > 0)
         blocks, groups = counts[:2]
         tiles, beats = prod(counts[2 : CHUNK_DIM + 1]), prod(counts[CHUNK_DIM + 1 :])
         positions = d.activations.positions
@@ -101,7 +104,7 @@ class _Model:
                 starved += max(0, free - t.release_to_beat + t.release_to_free - max(ready, fetched))
                 fetched = max(fetched, free)
                 for _ in range(tiles):
-                    word = max(word, self.shadow_free - kind.lead) + load_cycles
+                    word = max(word, self.shadow_free - lead) + load_cycles
                     first = max(ready, fetched)
                     waiting += max(0, word - first)
                     self.shadow_free = first = max(first, word)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from weft import lower, sliding
+from weft.combine import Packer
 from weft.graph import Graph, Op
 from weft.hw.spec.config import Config
 from weft.hw.spec.counters import Counters
-from weft.hw.spec.descriptor import Descriptor
+from weft.hw.spec.descriptor import PARAMETER_BYTES, Descriptor
 from weft.kernel import Kernel
 from weft.lookup import LookUp
-from weft.model import Layer, Model, Part, Segment, Step, Tile, Traffic
+from weft.model import Combining, Layer, Model, Part, Segment, Step, Tile, Traffic
 from weft.plan import Plan
 from weft.schedule import Turn
 from weft.sim.cycles import predict
@@ -23,14 +25,26 @@ from weft.tiles import Stripe, room
 
 __all__ = ["Assembler"]
 
+
+@dataclass(frozen=True, kw_only=True)
+class _Way:
+    """A kernel's passes over the tile, and what the cycle model expects of them."""
+
+    kernel: Kernel
+    passes: list[lower.Pass]
+    cycles: int
+    combining: Combining = Combining()
+
+
 NOTHING = Counters(0, 0, 0, 0, 0, 0, 0)
 
 
 class Assembler:
     """A model in the making; its steps are appended in order."""
 
-    def __init__(self, graph: Graph, config: Config, memory: Plan):
+    def __init__(self, graph: Graph, config: Config, memory: Plan, *, combine: bool = True):
         self.graph, self.config, self.memory = graph, config, memory
+        self.packer = Packer(config) if combine and config.combine > 1 else None
         self.peak = memory.peak
         self.layers: list[Layer] = []
         self.steps: list[Step] = []
@@ -45,12 +59,14 @@ class Assembler:
         first = len(self.layers)
         for op in (self.graph.ops[place] for place in turn.ops):
             sources, target = [self.memory.addresses[name] for name in op.inputs], self.memory.addresses[op.output]
-            made = kernels[op.name]
+            made, combining = kernels[op.name], Combining()
             if isinstance(made, LookUp):
                 passes = lower.look_up_passes(made, self.config, sources=sources, target=target)
             else:
-                passes = [piece for kernel in made for piece in self._fastest(kernel, sources[kernel.source], target)]
-            self._layer(op, self._placed(passes), self.memory.used[op.name])
+                ways = [self._fastest(kernel, sources[kernel.source], target) for kernel in made]
+                passes = [piece for way in ways for piece in way.passes]
+                combining = sum((way.combining for way in ways), combining)
+            self._layer(op, self._placed(passes), self.memory.used[op.name], combining)
         self.steps.append(Step(first=first, count=len(turn.ops), writes=turn.writes, reads=turn.reads))
 
     def tiled(self, op: Op, cut: Sequence[Stripe]) -> None:
@@ -58,7 +74,7 @@ class Assembler:
         inputs = len(op.inputs)
         base, used = inputs * max(stripe.source[1] for stripe in cut), room(cut, inputs)
         known: dict[tuple[object, ...], tuple[Part, ...]] = {}
-        tiles = []
+        tiles, combining = [], Combining()
         for stripe in cut:
             made = stripe.made
             key = (made.size,) if isinstance(made, LookUp) else (made.height, made.out, made.origin)
@@ -67,11 +83,12 @@ class Assembler:
                     sources = [index * made.size for index in range(inputs)]
                     passes = lower.look_up_passes(made, self.config, sources=sources, target=base)
                 else:
-                    passes = self._fastest(made, 0, base)
+                    way = self._fastest(made, 0, base)
+                    passes, combining = way.passes, combining + way.combining
                 known[key] = tuple(self._placed(passes))
             tiles.append(Tile(source=stripe.source, address=base, target=stripe.target, parts=known[key]))
         self.peak = max(self.peak, used)
-        self._layer(op, [part for tile in tiles for part in tile.parts], used)
+        self._layer(op, [part for tile in tiles for part in tile.parts], used, combining)
         self.steps.append(Step(first=len(self.layers) - 1, count=1, tiles=tuple(tiles)))
 
     def model(self) -> Model:
@@ -95,7 +112,7 @@ class Assembler:
             scratchpad_bytes=self.peak,
         )
 
-    def _layer(self, op: Op, parts: Sequence[Part], used: int) -> None:
+    def _layer(self, op: Op, parts: Sequence[Part], used: int, combining: Combining) -> None:
         one = {
             name: dataclasses.replace(self.graph.tensors[name], shape=(1, *self.graph.tensors[name].shape[1:]))
             for name in (*op.inputs, op.output)
@@ -103,30 +120,56 @@ class Assembler:
         self.layers.append(
             Layer(
                 name=op.name, op=type(op).__name__, output=op.output, macs=op.macs(one), parts=tuple(parts), predicted=NOTHING,
-                traffic=Traffic(), memory_bytes=used,
+                traffic=Traffic(), memory_bytes=used, combining=combining,
             )
         )  # fmt: skip
 
     def _placed(self, passes: Sequence[lower.Pass]) -> list[Part]:
         return [part for piece in passes for part in self._packer.add(piece)]
 
-    def _fastest(self, kernel: Kernel, source: int, target: int) -> list[lower.Pass]:
-        """The passes that the cycle model likes best: by the number of rows in a block, or by the way of a sliding window."""
-        best: tuple[int, list[lower.Pass]] | None = None
-        for passes in self._ways(kernel, source, target):
-            cycles = _total(predict([d for piece in passes for d in piece.descriptors], self.config)).cycles
-            if best is None or cycles < best[0]:
-                best = cycles, passes
-        assert best is not None
-        return best[1]
+    def _fastest(self, kernel: Kernel, source: int, target: int) -> _Way:
+        """What the cycle model likes best: by the number of rows in a block, by the way of a sliding window, by tiles with selects."""
+        plain = min(self._ways(kernel, source, target), key=lambda way: way.cycles)
+        if self.packer is None:
+            return plain
+        packed = [way for one in self.packer.packed(kernel) for way in self._blocks(one, source, target)]
+        best = min(packed, key=lambda way: way.cycles, default=None)
+        if best is None:
+            reason = self.packer.why_not(kernel)
+        elif best.cycles < plain.cycles:
+            return dataclasses.replace(best, combining=self._combining(best.kernel, kernel, plain, ""))
+        else:
+            tiles, dense = best.kernel.tiles(self.config), kernel.tiles(self.config)
+            reason = f"in {tiles} tiles instead of {dense} it takes {best.cycles:,} cycles, and {plain.cycles:,} as it is"
+        return dataclasses.replace(plain, combining=self._combining(kernel, kernel, plain, reason))
 
-    def _ways(self, kernel: Kernel, source: int, target: int) -> Iterator[list[lower.Pass]]:
-        config, places = self.config, {"source": source, "target": target, "words": self.config.weight_words}
-        for rows in lower.block_rows(kernel, config):
-            yield lower.passes(kernel, config, rows=rows, **places)
+    def _combining(self, made: Kernel, kernel: Kernel, plain: _Way, reason: str) -> Combining:
+        config, tiles = self.config, made.tiles(self.config)
+        groups = -(-made.channels // config.cols)
+        return Combining(
+            tiles=tiles, dense_tiles=kernel.tiles(config), nonzeros=made.nonzeros, dense_cycles=plain.cycles, reason=reason,
+            cells=tiles // groups * config.tile_depth * made.channels,
+        )  # fmt: skip
+
+    def _ways(self, kernel: Kernel, source: int, target: int) -> Iterator[_Way]:
+        """Without selects."""
+        config = self.config
+        yield from self._blocks(kernel, source, target)
         for walk in sliding.walks(kernel, config) if sliding.fits(kernel, config) else ():
-            if passes := lower.sliding_passes(kernel, config, walk, **places):
-                yield passes
+            if passes := lower.sliding_passes(kernel, config, walk, source=source, target=target, words=config.weight_words):
+                yield self._way(kernel, passes)
+
+    def _blocks(self, kernel: Kernel, source: int, target: int) -> Iterator[_Way]:
+        """By the number of rows in a block; none if a group's weights do not fit."""
+        config = self.config
+        if kernel.group_words(config) + PARAMETER_BYTES > config.weight_words:
+            return
+        for rows in lower.block_rows(kernel, config):
+            yield self._way(kernel, lower.passes(kernel, config, source=source, target=target, rows=rows, words=config.weight_words))
+
+    def _way(self, kernel: Kernel, passes: list[lower.Pass]) -> _Way:
+        cycles = _total(predict([d for piece in passes for d in piece.descriptors], self.config)).cycles
+        return _Way(kernel=kernel, passes=passes, cycles=cycles)
 
 
 def _total(counters: Sequence[Counters]) -> Counters:

@@ -26,10 +26,14 @@ from weft.tiles import Stripe, stripes
 
 __all__ = ["compile"]
 
+COMBINE = ("auto", "off")
 Source = Graph | Network | str | os.PathLike[str]
 
 
-def compile(source: Source, config: Config | str = "small", *, calibration: ArrayLike | None = None, strict: bool = False) -> Model:
+def compile(
+    source: Source, config: Config | str = "small", *, calibration: ArrayLike | None = None, strict: bool = False,
+    combine: str = "auto",
+) -> Model:
     """Compiles a network for a configuration.
 
     Parameters
@@ -44,6 +48,10 @@ def compile(source: Source, config: Config | str = "small", *, calibration: Arra
     strict
         Refuse what the device lacks, in place of running it on the host with a :class:`~weft.errors.WeftWarning`.
 
+    combine
+        ``"auto"``: on a device that combines columns, layers are packed in fewer tiles where that takes fewer cycles
+        (:attr:`weft.model.Layer.combining`); ``"off"``: none is.
+
     Raises
     ------
     CompileError
@@ -51,6 +59,8 @@ def compile(source: Source, config: Config | str = "small", *, calibration: Arra
     GraphError
         If a model's file is damaged, not quantized, or has an operator that is not known here.
     """
+    if combine not in COMBINE:
+        raise CompileError(f"combine must be {' or '.join(COMBINE)}, not {combine!r}")
     if isinstance(config, str):
         config = parse_config(config)
     graph = _graph(source, calibration, config)
@@ -61,7 +71,7 @@ def compile(source: Source, config: Config | str = "small", *, calibration: Arra
         raise CompileError(f"{first}: {reasons[first.name]}; compile without strict to run it on the host")
     for name, reason in reasons.items():
         warnings.warn(f"layer {name!r} runs on the host: {reason}", WeftWarning, stacklevel=2)
-    assembler = Assembler(graph, config, memory)
+    assembler = Assembler(graph, config, memory, combine=combine == "auto")
     for turn in order.turns:
         for op in (graph.ops[place] for place in turn.ops):
             if op.name in cuts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from weft.hw.spec.config import Config
 from weft.hw.spec.descriptor import BIAS_BYTES, PARAMETER_BYTES, Dim, Rounding
 from weft.hw.spec.pe import Precision
+from weft.packing import Packing, Windows
 
 __all__ = ["ONCE", "Kernel", "diagonal", "parameter_words", "parameters"]
 
@@ -68,11 +70,31 @@ class Kernel:
     """[channels, kernel rows, kernel columns], if each output channel takes that of the same number alone, without dilation."""
     depth: int = 1
     """Bytes of a pixel, where there are ``filters``."""
+    packing: Packing | None = None
+    """Its weights in tiles with selects, in place of a tile for each ``tile_depth`` bytes of a run."""
 
     @property
     def steps(self) -> tuple[int, int]:
         """Bytes from result to result in the output, down and right."""
         return self.spread or (self.out[1] * self.channels, self.channels)
+
+    @property
+    def nonzeros(self) -> int:
+        """Weights that are not zero."""
+        return int(np.count_nonzero(self.weights))
+
+    def windows(self, config: Config) -> Windows:
+        """Where the tiles of each step of the reduction stand."""
+        return self.packing.windows if self.packing else Windows(1, -(-self.run // config.tile_depth), config.tile_depth)
+
+    def tiles(self, config: Config) -> int:
+        """Tiles of weights, of all groups of channels."""
+        return -(-self.channels // config.cols) * math.prod(dim.count for dim in self.reduction) * self.windows(config).tiles
+
+    def group_words(self, config: Config) -> int:
+        """Words of one group's weights, with selects where there are any, without the channels' parameters."""
+        words = config.tile_depth + (config.select_words if self.packing else 0)
+        return math.prod(dim.count for dim in self.reduction) * self.windows(config).tiles * words
 
     @property
     def pool(self) -> int:

@@ -42,13 +42,13 @@ def conv2d(op: Conv2D, x: Tensor, y: Tensor, config: Config) -> Kernel | Iterato
     if not plain:
         return lines(op, x, y, config)
     pitch = x.shape[2] * channels * op.dilation[0]
-    together = min(kernel_y, (config.beat_bytes - kernel_x * channels) // pitch + 1)
+    together = min(kernel_y, (config.tile_depth - kernel_x * channels) // pitch + 1)
     if together > 1 and kernel_x <= x.shape[2]:
         return _narrow(op, x, y, config, together)
 
     def beats(pixels: int) -> float:
         """For a kernel row, per pixel."""
-        return math.ceil((kernel_x + (pixels - 1) * op.stride[1]) * channels / config.beat_bytes) / pixels
+        return math.ceil((kernel_x + (pixels - 1) * op.stride[1]) * channels / config.tile_depth) / pixels
 
     side_by_side = [pixels for pixels in range(1, config.cols // outputs + 1) if y.shape[2] % pixels == 0]
     return _side_by_side(op, x, y, config, min(side_by_side, key=beats, default=1))
@@ -155,8 +155,8 @@ def depthwise_conv2d(op: DepthwiseConv2D, x: Tensor, y: Tensor, config: Config) 
     outputs, kernel_y, kernel_x, _ = op.weights.shape
     each = outputs // channels
     fits = config.cols % each == 0 or outputs <= config.cols
-    merged = -(-kernel_x * channels // config.beat_bytes) if op.dilation[1] == 1 and op.terms is None else kernel_x
-    if op.weights.dtype == np.int16 or not fits or merged <= kernel_x and channels <= config.beat_bytes:
+    merged = -(-kernel_x * channels // config.tile_depth) if op.dilation[1] == 1 and op.terms is None else kernel_x
+    if op.weights.dtype == np.int16 or not fits or merged <= kernel_x and channels <= config.tile_depth:
         dense = np.zeros((outputs, kernel_y, kernel_x, channels), op.weights.dtype)
         numbers = np.arange(outputs)
         dense[numbers, :, :, numbers // each] = op.weights[..., 0]

@@ -22,6 +22,7 @@ from weft.hw.spec.descriptor import (
     OutputStream,
     WeightStream,
 )
+from weft.hw.spec.pe import SELECTS_BIT
 from weft.kernel import Kernel, parameter_words
 from weft.ops import (
     Add,
@@ -121,11 +122,14 @@ def kernels_of(op: Op, tensors: Mapping[str, Tensor], config: Config, *, cut: bo
 
 def _words(kernel: Kernel, config: Config) -> NDArray[np.int8]:
     """The weight store's words, group after group of channels: [groups, words of a group, cols]."""
-    chunks = -(-kernel.run // config.beat_bytes)
     groups = -(-kernel.channels // config.cols)
-    rows, columns = kernel.weights.shape[1:3]
-    padded = np.zeros((groups * config.cols, rows, columns, chunks * config.beat_bytes), np.int8)
-    padded[: kernel.channels, :, :, : kernel.run] = kernel.weights
+    padded = np.zeros((groups * config.cols, kernel.group_words(config)), np.int8)
+    if kernel.packing is None:
+        rows, columns = kernel.weights.shape[1:3]
+        runs = padded.reshape(len(padded), rows, columns, -1)
+        runs[: kernel.channels, :, :, : kernel.run] = kernel.weights
+    else:
+        padded[: kernel.channels] = kernel.packing.words(config).reshape(kernel.channels, -1)
     weights = padded.reshape(groups, config.cols, -1).transpose(0, 2, 1)
     return np.concatenate([weights, parameter_words(kernel, config)], axis=1)
 
@@ -148,7 +152,9 @@ def _descriptor(
     first_row, rows, blocks = y
     first_column, columns = x
     line, (out_line, out_step) = kernel.width, kernel.steps
-    chunks = -(-kernel.run // config.beat_bytes)
+    windows, (kernel_y, kernel_x) = kernel.windows(config), kernel.reduction
+    if windows.passes > 1:
+        kernel_x = Dim(windows.passes, (0, 0))
     settings = config.pe_kind.settings(kernel.precision)
 
     def at(row: int, byte: int) -> tuple[int, int, int]:
@@ -170,8 +176,8 @@ def _descriptor(
         dims=(
             Dim(blocks, at(rows * kernel.stride[0], 0)),
             Dim(group_count, at(0, kernel.group_stride)),
-            *(Dim(dim.count, at(*dim.strides)) for dim in kernel.reduction),
-            Dim(chunks, at(0, config.beat_bytes)),
+            *(Dim(dim.count, at(*dim.strides)) for dim in (kernel_y, kernel_x)),
+            Dim(windows.count, at(0, windows.stride)),
             Dim(rows, at(kernel.stride[0], 0)),
             Dim(columns, at(0, kernel.stride[1])),
             *(Dim(dim.count, at(*dim.strides)) for dim in kernel.taps),
@@ -193,9 +199,11 @@ def _descriptor(
             Dim(columns, (out_step,)),
         ),
     )
-    words = kernel.reduction[0].count * kernel.reduction[1].count * chunks * config.beat_bytes
+    selects = 1 << SELECTS_BIT if kernel.packing else 0
     return Descriptor(
-        weights=WeightStream(base=0, blocks=blocks, groups=group_count, words=words, settings=settings.weights),
+        weights=WeightStream(
+            base=0, blocks=blocks, groups=group_count, words=kernel.group_words(config), settings=settings.weights | selects
+        ),
         activations=activations,
         output=output,
     )
@@ -224,8 +232,7 @@ def _check(op: Op, kernel: Kernel, config: Config) -> None:
 
 def _group_words(kernel: Kernel, config: Config) -> int:
     """Words of one group of channels: weights and parameters."""
-    chunks = -(-kernel.run // config.beat_bytes)
-    return kernel.reduction[0].count * kernel.reduction[1].count * chunks * config.beat_bytes + PARAMETER_BYTES
+    return kernel.group_words(config) + PARAMETER_BYTES
 
 
 def passes(kernel: Kernel, config: Config, *, source: int, target: int, rows: int, words: int) -> list[Pass]:

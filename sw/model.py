@@ -17,7 +17,7 @@ from weft.graph import Graph, GraphError
 from weft.hw.spec.config import Config
 from weft.hw.spec.counters import Counters
 
-__all__ = ["Layer", "Model", "Part", "Segment", "Step", "Tile", "Traffic"]
+__all__ = ["Combining", "Layer", "Model", "Part", "Segment", "Step", "Tile", "Traffic"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,33 @@ class Traffic:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Combining:
+    """What became of a layer's columns on a device that combines them; all zero for layers that do not multiply by tiles of weights."""
+
+    tiles: int = 0
+    """Tiles of weights, all groups of channels together."""
+    dense_tiles: int = 0
+    """Without selects."""
+    nonzeros: int = 0
+    """Weights that are not zero."""
+    cells: int = 0
+    """PEs of all tiles, in columns that have a channel."""
+    dense_cycles: int = 0
+    """What the cycle model expects without selects, of the layer by itself."""
+    reason: str = ""
+    """Why it is not packed, or not all of it."""
+
+    def __add__(self, other: Combining) -> Combining:
+        numbers = {field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self) if field.name != "reason"}
+        return Combining(**numbers, reason=self.reason or other.reason)
+
+    @property
+    def density(self) -> float:
+        """Share of the cells that hold a weight that is not zero."""
+        return self.nonzeros / self.cells if self.cells else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Layer:
     """One operator on the device."""
 
@@ -62,6 +89,7 @@ class Layer:
     traffic: Traffic
     memory_bytes: int
     """Scratchpad that live tensors take while it runs."""
+    combining: Combining = Combining()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +226,7 @@ class Model:
                     "parts": tuple(Part(**part) for part in layer["parts"]),
                     "predicted": Counters(**layer["predicted"]),
                     "traffic": Traffic(**layer["traffic"]),
+                    "combining": Combining(**layer["combining"]),
                 }
             )
             for layer in document["layers"]

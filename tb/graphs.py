@@ -16,8 +16,8 @@ NONE: Pads = ((0, 0), (0, 0))
 class Builder:
     """A graph, layer by layer, with random weights whose results use the whole range of int8."""
 
-    def __init__(self, shape: tuple[int, ...], rng: np.random.Generator, *, name: str = "random"):
-        self.rng, self.name = rng, name
+    def __init__(self, shape: tuple[int, ...], rng: np.random.Generator, *, name: str = "random", density: float = 1.0):
+        self.rng, self.name, self.density = rng, name, density
         self.ops: list = []
         self.tensors = {"x": Tensor(name="x", shape=(1, *shape), scale=0.05, zero_point=int(rng.integers(-128, 128)))}
         self.last = self.tensors["x"]
@@ -32,6 +32,8 @@ class Builder:
         rng, outputs = self.rng, shape[0]
         depth = int(np.prod(shape[1:]))
         weights = rng.integers(-128 if rng.random() < 0.2 else -127, 128, shape).astype(np.int8)
+        if self.density < 1:
+            weights[rng.random(shape) >= self.density] = 0
         scales = [quantize_multiplier(float(s) / (74 * np.sqrt(depth))) for s in rng.uniform(0.3, 1.5, outputs)]
         low, high = sorted(int(v) for v in rng.integers(-128, 128, 2)) if rng.random() < 0.2 else (-128, 127)
         return {
@@ -96,7 +98,8 @@ class Builder:
 
 def random_graph(rng: np.random.Generator) -> Graph:
     """One to four layers of random shapes, kernels, strides, paddings and dilations."""
-    builder = Builder((int(rng.integers(1, 12)), int(rng.integers(1, 12)), int(rng.integers(1, 20))), rng)
+    density = float(rng.choice([1.0, 1.0, 0.3, 0.1]))
+    builder = Builder((int(rng.integers(1, 12)), int(rng.integers(1, 12)), int(rng.integers(1, 20))), rng, density=density)
     for _ in range(int(rng.integers(1, 4))):
         _, height, width, _ = builder.last.shape
         kernel = int(rng.integers(1, min(height, 4) + 1)), int(rng.integers(1, min(width, 5) + 1))

@@ -9,7 +9,7 @@ from cocotb.triggers import RisingEdge
 from cocotb.utils import get_sim_time
 
 from harness import parameters, reset, run, send
-from weft.hw.spec.pe import PE_KINDS, Encoding, Precision, TermBudget
+from weft.hw.spec.pe import PE_KINDS, SELECTS_BIT, Encoding, Precision, TermBudget, select_bits, window
 from weft.hw.tile import Tile
 from weft.terms import keep
 
@@ -41,15 +41,20 @@ def problem(rng, component, lengths, precision=FULL):
 
 
 def selects(component, weights):
-    """Which of a row's activations each weight belongs to: any, but known from the weights."""
-    return (weights.astype(np.int64) * 7 + np.arange(weights.size).reshape(weights.shape)) % component.combine
+    """Which of a row's activations each weight belongs to: any, but known from the weights; of a matrix without selects the first."""
+    chosen = (weights.astype(np.int64) * 7 + np.arange(weights.size).reshape(weights.shape)) % component.combine
+    return chosen if weights.flat[0] % 3 else np.zeros_like(chosen)
 
 
-def loaded(component, weights):
-    """A matrix as it comes in: with combined columns, each row after its selects."""
-    if component.combine == 1:
-        return weights
-    return np.stack([selects(component, weights), weights], axis=1).reshape(-1, component.cols)
+def loaded(component, weights, settings):
+    """A matrix as it comes in, with its settings: with combined columns, rows after their selects if it has any."""
+    rows = list(weights)
+    if component.combine > 1 and weights.flat[0] % 3:
+        bits, chosen, rows, settings = select_bits(component.combine), selects(component, weights), [], settings | 1 << SELECTS_BIT
+        for first in range(0, component.rows, 8 // bits):
+            some = slice(first, first + 8 // bits)
+            rows += [sum(select << bits * place for place, select in enumerate(chosen[some])).astype(np.int8), *weights[some]]
+    return [{"word": [int(v) for v in row], "settings": settings} for row in rows]
 
 
 async def results(dut, component, count):
@@ -81,7 +86,7 @@ async def multiply(dut, component, work, *, precision=FULL, give=0.0, load=0.0):
         }
         for counter in [itertools.count()] for _, x in work for index, row in enumerate(x)
     ]  # fmt: skip
-    words = [{"word": [int(v) for v in row], "settings": settings.weights} for weights, _ in work for row in loaded(component, weights)]
+    words = [word for weights, _ in work for word in loaded(component, weights, settings.weights)]
     cocotb.start_soon(send(dut, "weights", words, layout=component.weights.payload.shape(), pause=load))
     collected = cocotb.start_soon(results(dut, component, len(beats)))
     busy = cocotb.start_soon(busy_cycles(dut))
@@ -125,7 +130,7 @@ def product(component, x, weights, precision):
         x = keep(x[..., None], group=1, terms=budget.data_terms, encoding=budget.encoding)[..., 0]
     if component.combine == 1:
         return x @ weights
-    side_by_side = x.reshape(len(x), component.rows, component.combine)
+    side_by_side = x[:, [window(row, rows=component.rows, combine=component.combine) for row in range(component.rows)]]
     taken = np.take_along_axis(side_by_side[..., None], selects(component, weights)[None, :, None, :], axis=2)[:, :, 0]
     return (taken * weights).sum(axis=1)
 
@@ -150,10 +155,14 @@ async def leaves_no_bubble(dut):
         if precision.terms == SINGLE_TERM:
             continue  # Every second cycle of its beats is a pause.
         settings = component.kind.settings(precision)
-        words = component.rows * (1 if component.combine == 1 else 2)
-        beat, load = component.kind.beat_cycles(settings), words * component.kind.row_cycles(settings)
-        for length in (1, component.rows, component.rows + 2):
+        beat = component.kind.beat_cycles(settings)
+        for length, selecting in itertools.product((1, component.rows, component.rows + 2), (False, True)):
             work = list(problem(rng, component, [length] * 8, precision))
+            for weights, _ in work if component.combine > 1 else ():
+                weights.flat[0] = int(selecting)
+            load = component.rows * component.kind.row_cycles(settings)
+            if selecting and component.combine > 1:
+                load += -(-component.rows // (8 // select_bits(component.combine)))
             taken = await multiply(dut, component, work, precision=precision)
             assert taken == 7 * max(length * beat, load) + length * beat
 

@@ -14,7 +14,7 @@ from amaranth.utils import ceil_log2
 
 from weft.hw.delay import delayed
 from weft.hw.pe.contract import PeArray, slot_shape
-from weft.hw.spec.pe import WEIGHT_SETTING_BITS, PeKind
+from weft.hw.spec.pe import SELECTS_BIT, WEIGHT_SETTING_BITS, PeKind
 
 __all__ = ["Combined", "MultiplexedInput"]
 
@@ -63,24 +63,48 @@ class MultiplexedInput(wiring.Component):
 
 
 class CombinedLoader(wiring.Component):
-    """Joins each word of weights with the word of selects that comes before it. Contract: :class:`~weft.hw.pe.contract.Loader`."""
+    """Joins words of weights with the selects that come before them, if the settings say that there are any; else selects are 0.
 
-    def __init__(self, *, cols: int, weight: data.StructLayout):
-        self.cols = cols
+    Contract: :class:`~weft.hw.pe.contract.Loader`. A matrix begins with a word of selects, of as many rows as a byte holds; when those have
+    come, the next follows. A word of selects is taken in advance.
+
+    Parameters
+    ----------
+    rows, cols : int
+        Of a matrix.
+    weight : StructLayout
+        ``value`` and ``select``.
+    """
+
+    def __init__(self, *, rows: int, cols: int, weight: data.StructLayout):
+        self.rows, self.cols, self.select_bits = rows, cols, weight["select"].width
         word = data.StructLayout({"word": data.ArrayLayout(signed(8), cols), "settings": WEIGHT_SETTING_BITS})
         super().__init__({"i": In(stream.Signature(word)), "o": Out(stream.Signature(slot_shape(weight, cols, 1)))})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        here = Signal()
-        selects = [Signal.like(weight.select, reset_less=True) for weight in self.o.payload.weights]
-        m.d.comb += [self.o.valid.eq(self.i.valid & here), self.i.ready.eq(self.o.ready | ~here), self.o.payload.last.eq(1)]
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += here.eq(~here)
+        together = 8 // self.select_bits
+        row, here, given, waits = Signal(range(self.rows)), Signal(range(together + 1)), Signal(), Signal()
+        selects = [Signal(8, name=f"selects_{column}", reset_less=True) for column in range(self.cols)]
+        m.d.comb += [
+            given.eq(self.i.payload.settings[SELECTS_BIT]),
+            waits.eq(given & (here == 0)),
+            self.o.valid.eq(self.i.valid & ~waits),
+            self.i.ready.eq(self.o.ready | waits),
+            self.o.payload.last.eq(1),
+        ]
+        with m.If(self.i.valid & waits):
+            m.d.sync += here.eq(together)
+        with m.Elif(self.o.valid & self.o.ready & given):
+            m.d.sync += [row.eq(row + 1), here.eq(here - 1)]
+            with m.If(row == self.rows - 1):
+                m.d.sync += [row.eq(0), here.eq(0)]
         for weight, select, byte in zip(self.o.payload.weights, selects, self.i.payload.word, strict=True):
-            m.d.comb += [weight.value.eq(byte), weight.select.eq(select)]
-            with m.If(~here):
+            m.d.comb += [weight.value.eq(byte), weight.select.eq(Mux(given, select, 0))]
+            with m.If(self.i.valid & waits):
                 m.d.sync += select.eq(byte)
+            with m.Elif(self.o.valid & self.o.ready):
+                m.d.sync += select.eq(select >> self.select_bits)
         return m
 
 
@@ -101,7 +125,7 @@ class Combined(PeArray):
 
     def loader(self) -> CombinedLoader:
         weight = data.StructLayout({"value": signed(self.weight_bits), "select": ceil_log2(self.inputs)})
-        return CombinedLoader(cols=self.cols, weight=weight)
+        return CombinedLoader(rows=self.rows, cols=self.cols, weight=weight)
 
     def foot(self) -> wiring.Component | None:
         return self.single.foot()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from weft.hw.spec.descriptor import TABLE_ENTRIES
-from weft.hw.spec.pe import PE_KINDS, PeKind
+from weft.hw.spec.pe import PE_KINDS, PeKind, select_bits
 
 __all__ = ["PRESETS", "Config", "ceil_pow2", "parse_config"]
 
@@ -55,6 +55,8 @@ class Config:
     """UART rate, bits per second; at least 8 clock cycles a bit."""
     multipliers: int | None = None
     """PEs that may use the FPGA's multipliers, whole columns; the others are built from logic. ``None``: all of them."""
+    combine: int = 1
+    """Column combining: activations side by side in a row, 1 to 16, of which each PE takes one. More than 1 with PEs of one element only."""
 
     def __post_init__(self) -> None:
         self._int("rows", 4, 64, "the accumulators need 4 cycles between two tiles of weights")
@@ -65,6 +67,9 @@ class Config:
             self._int("weight_bits", 2, 8)
         else:
             self._int("weight_bits", 8, 8, f"pe={self.pe} keeps terms of them instead")
+        if self.group > 1:
+            self._int("combine", 1, 1, f"a PE with pe={self.pe} takes {self.group} activations already")
+        self._int("combine", 1, 16)
         self._int("lanes", 1, self.cols, "cols")
         self._int("scratchpad_bytes", self.banks * 16, 1 << 20)
         self._multiple("scratchpad_bytes", self.banks, "banks")
@@ -106,13 +111,28 @@ class Config:
 
     @property
     def beat_bytes(self) -> int:
-        """Activations that one beat takes: ``rows × group``."""
+        """Activations that one beat brings: ``rows × group × combine``."""
+        return self.tile_depth * self.combine
+
+    @property
+    def tile_depth(self) -> int:
+        """Reduction elements that one tile of weights has: ``rows × group``."""
         return self.rows * self.group
+
+    @property
+    def selects(self) -> int:
+        """Rows whose selects stand in one word."""
+        return 8 // select_bits(self.combine) if self.combine > 1 else 0
+
+    @property
+    def select_words(self) -> int:
+        """Words of selects that a tile of weights has, if it has any."""
+        return -(-self.rows // self.selects) if self.combine > 1 else 0
 
     @property
     def banks(self) -> int:
         """Byte-wide banks of the scratchpad, a power of two."""
-        return ceil_pow2(max(self.rows, self.lanes))
+        return ceil_pow2(max(self.rows * self.combine, self.lanes))
 
     @property
     def weight_word_bytes(self) -> int:
@@ -138,13 +158,17 @@ class Config:
     def layout(self) -> dict[str, int]:
         """The fields that shape a compiled model. A device refuses a model whose values differ."""
         names = (
-            "rows", "cols", "group", "weight_bits", "scratchpad_bytes", "weight_bytes", "positions", "descriptors", "frame_bytes",
+            "rows", "cols", "group", "combine", "weight_bits", "scratchpad_bytes", "weight_bytes", "positions", "descriptors",
+            "frame_bytes",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON-ready values."""
-        return dataclasses.asdict(self)
+        """The fields as JSON-ready values; without ``combine`` where nothing is, so that such a device says of itself what it always did."""
+        fields = dataclasses.asdict(self)
+        if self.combine == 1:
+            del fields["combine"]
+        return fields
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Config:

@@ -7,14 +7,32 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 __all__ = [
-    "BEAT_SETTING_BITS", "PE_KINDS", "SERIAL_BITS", "TERM_BEATS", "TERM_GROUP", "TERM_SLOTS", "TERM_WEIGHTS", "WEIGHT_SETTING_BITS",
-    "Encoding", "PeKind", "Precision", "Settings", "TermBudget", "TermFields",
+    "BEAT_SETTING_BITS", "PE_KINDS", "SELECTS_BIT", "SERIAL_BITS", "TERM_BEATS", "TERM_GROUP", "TERM_SLOTS", "TERM_WEIGHTS",
+    "WEIGHT_SETTING_BITS", "Encoding", "PeKind", "Precision", "Settings", "TermBudget", "TermFields", "select_bits",
+    "window",
 ]  # fmt: skip
 
 BEAT_SETTING_BITS = 23
 """Of a layer's settings that go with its beats."""
 WEIGHT_SETTING_BITS = 16
 """Of a layer's settings that go with its weights."""
+SELECTS_BIT = WEIGHT_SETTING_BITS - 1
+"""Of a layer's settings that go with its weights: words of weights come behind a word of their selects, see :func:`select_bits`."""
+
+
+def window(row: int, *, rows: int, combine: int) -> list[int]:
+    """The bytes of a beat that a row of the tile chooses from where columns are combined, by their selects.
+
+    Select 0 of all rows is the beat's beginning, as a tile without selects has it. Each further select's bytes stand 1, 3, 6, … rows down:
+    bytes a multiple of ``rows`` apart, as the pixels of a kernel row often are, meet different rows, and bytes that share a row in one
+    window do not in the next.
+    """
+    return [select * rows + (row - select * (select + 1) // 2) % rows for select in range(combine)]
+
+
+def select_bits(combine: int) -> int:
+    """Width of a select; a word of selects has those of ``8 // select_bits`` rows in each byte, the first row's lowest."""
+    return (combine - 1).bit_length()
 
 
 class Encoding(IntEnum):
