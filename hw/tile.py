@@ -57,8 +57,9 @@ class Tile(wiring.Component):
     -------
     weights : In(stream)
         ``word``: ``cols`` int8; ``rows × group`` of them a matrix, row 0 first; ``settings`` of the layer. With ``combine`` above 1, and
-        :data:`~weft.hw.spec.pe.SELECTS_BIT` in the settings, some of them after a word that says which of the rows' activations each column
-        takes (:func:`~weft.hw.spec.pe.select_bits`); without that bit they take the first. Taken while the next matrix is incomplete, and together with a beat that swaps.
+        :data:`~weft.hw.spec.pe.SELECTS_BIT` in the settings, some of them after a word that says which of the rows' activations each
+        column takes (:func:`~weft.hw.spec.pe.select_bits`); without that bit they take the first. Taken while the next matrix is
+        incomplete, and together with a beat that swaps.
     i : In(stream)
         Beats: ``data``, ``rows × combine × group`` int8; ``slide``: they go to the columns; ``swap``: this beat is the first with the next
         matrix, for which it waits; ``settings`` of the layer; ``tag``.

@@ -18,6 +18,7 @@ from weft.hw.spec.descriptor import PARAMETER_BYTES, Descriptor
 from weft.kernel import Kernel
 from weft.lookup import LookUp
 from weft.model import Combining, Layer, Model, Part, Segment, Step, Tile, Traffic
+from weft.ops import Weighted
 from weft.plan import Plan
 from weft.schedule import Turn
 from weft.sim.cycles import predict
@@ -113,6 +114,8 @@ class Assembler:
         )
 
     def _layer(self, op: Op, parts: Sequence[Part], used: int, combining: Combining) -> None:
+        if not isinstance(op, Weighted):
+            combining = dataclasses.replace(combining, reason="")
         one = {
             name: dataclasses.replace(self.graph.tensors[name], shape=(1, *self.graph.tensors[name].shape[1:]))
             for name in (*op.inputs, op.output)

@@ -156,7 +156,7 @@ class Model:
     scratchpad_bytes: int
     """Scratchpad that the model needs."""
 
-    FORMAT = "weft.model/4"
+    FORMAT = "weft.model/5"
 
     @property
     def resident(self) -> bool:
@@ -172,6 +172,11 @@ class Model:
     def fallbacks(self) -> dict[str, str]:
         """Operators that run on the host because the device lacks them, each with the reason."""
         return {step.host: step.reason for step in self.steps if step.reason}
+
+    @property
+    def combining(self) -> Combining:
+        """All layers' combined columns together."""
+        return sum((layer.combining for layer in self.layers), Combining())
 
     @property
     def weight_words(self) -> int:

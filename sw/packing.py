@@ -1,9 +1,9 @@
 """Packing a sparse kernel into few tiles of weights, for arrays in which every PE chooses among several activations of its row.
 
-A tile with selects sees ``beat_bytes`` consecutive bytes of a kernel row, its window; each of its PEs multiplies one byte of those that its
-row may choose from (:func:`weft.hw.spec.pe.window`). So a filter's weights are placed one by one: a byte goes to any tile whose window has
-it, in the one row that sees it there, if that cell is free. Filters do not meet, since each has a column of its own. The fewest tiles in which
-every filter finds room are a bipartite matching for each filter; nothing is pruned, nothing is rounded.
+A tile with selects sees ``beat_bytes`` consecutive bytes of a kernel row, its window; each of its PEs multiplies one byte of those that
+its row may choose from (:func:`weft.hw.spec.pe.window`). So a filter's weights are placed one by one: a byte goes to any tile whose window
+has it, in the one row that sees it there, if that cell is free. Filters do not meet, since each has a column of its own. Whether every
+filter finds room in so many tiles is a bipartite matching for each of them; nothing is pruned, nothing is rounded.
 
 Windows stand regularly, as the device's counters have it: ``passes`` times over the same bytes, ``count`` times a ``stride`` further on.
 """
@@ -87,7 +87,9 @@ class Packing:
         return result[:, :run].reshape(channels, kernel_rows, run)
 
 
-def place(wanted: NDArray[np.bool_], cells: NDArray[np.int64], count: int, *, partly: NDArray[np.int64] | None = None) -> NDArray[np.int64] | None:
+def place(
+    wanted: NDArray[np.bool_], cells: NDArray[np.int64], count: int, *, partly: NDArray[np.int64] | None = None
+) -> NDArray[np.int64] | None:
     """A cell for every byte that each filter wants, no two in one.
 
     First come, first served, for all filters at once; then those left over move others, one alternating path each (Kuhn).

@@ -42,6 +42,14 @@ class LayerRecord:
     """Weights and channel parameters that went to the tile."""
     activation_bytes: int
     """Activations that went to the tile, padding included."""
+    tiles: int = 0
+    """Tiles of weights."""
+    dense_tiles: int = 0
+    """Without combined columns."""
+    density: float = 0.0
+    """Share of the tiles' cells that hold a weight that is not zero."""
+    dense_cycles: int = 0
+    """What the cycle model expects without combined columns; 0 where the device has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +156,8 @@ def _layers(model: Model, profile: Profile) -> list[LayerRecord]:
                 name=layer.name, op=layer.op, shape=list(model.graph.tensors[layer.output].shape[1:]), macs=layer.macs,
                 cycles=counters.pop("cycles"), ideal_cycles=-(-layer.macs // one.pes), predicted_cycles=layer.predicted.cycles,
                 busy=counters.pop("busy"), utilization=one.utilization, stalls=counters, **asdict(layer.traffic),
+                tiles=layer.combining.tiles, dense_tiles=layer.combining.dense_tiles, density=layer.combining.density,
+                dense_cycles=layer.combining.dense_cycles,
             )
         )  # fmt: skip
     return records

@@ -56,7 +56,7 @@ class Config:
     multipliers: int | None = None
     """PEs that may use the FPGA's multipliers, whole columns; the others are built from logic. ``None``: all of them."""
     combine: int = 1
-    """Column combining: activations side by side in a row, 1 to 16, of which each PE takes one. More than 1 with PEs of one element only."""
+    """Column combining: activations side by side in a row, 1 to 16, of which each PE takes one. 1 with PEs of several elements."""
 
     def __post_init__(self) -> None:
         self._int("rows", 4, 64, "the accumulators need 4 cycles between two tiles of weights")
@@ -164,7 +164,7 @@ class Config:
         return {name: getattr(self, name) for name in names}
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON-ready values; without ``combine`` where nothing is, so that such a device says of itself what it always did."""
+        """The fields as JSON-ready values; without a ``combine`` of 1, so that such a device says of itself what it always did."""
         fields = dataclasses.asdict(self)
         if self.combine == 1:
             del fields["combine"]

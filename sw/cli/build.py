@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from weft.compiler import compile as compile_model
 from weft.errors import WeftError
 from weft.files import replacing
 from weft.hw.spec.config import parse_config
+from weft.model import Model
 
 __all__ = ["compile", "verilog"]
 
@@ -53,14 +55,32 @@ def compile(
     config: Annotated[str, typer.Option(help="What to compile for: PRESET[,field=value…].")] = "small",
     calibration: Annotated[Path | None, typer.Option(help="For a float model: a batch of its inputs (.npy).")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse what the device lacks, in place of running it on the host.")] = False,
+    combine: Annotated[str, typer.Option(help="Pack sparse layers where that pays, with combine=2 to 16: auto or off.")] = "auto",
 ) -> None:
     """Compiles a network for a configuration."""
     output = source.with_suffix(".weft") if output is None else output
     batch = None if calibration is None else load_array(calibration)
     with console.status(f"compiling {source} …"):
-        model = compile_model(source, config, calibration=batch, strict=strict)
+        model = compile_model(source, config, calibration=batch, strict=strict, combine=combine)
         model.save(output)
     where = "resident" if model.resident else f"streamed in {len(model.segments)} segments"
     cycles = sum(layer.predicted.cycles for layer in model.layers)
     host = f", {len(model.fallbacks)} on the host for want of the device" if model.fallbacks else ""
     console.print(f"{output}: {len(model.layers)} layers{host}, {model.macs:,} MACs, {where}, about {cycles:,} cycles an inference")
+    if model.config.combine > 1 and combine == "auto":
+        with console.status("compiling without combined columns, to compare …"), warnings.catch_warnings(action="ignore"):
+            dense = compile_model(model.graph, config, combine="off")
+        _say_combined(model, cycles, sum(layer.predicted.cycles for layer in dense.layers))
+
+
+def _say_combined(model: Model, cycles: int, plain: int) -> None:
+    """What combined columns gain, layer by layer, and why others do not."""
+    total = model.combining
+    console.print(f"columns combined: {total.tiles:,} tiles of weights and {cycles:,} cycles, {total.dense_tiles:,} and {plain:,} without")
+    for layer in model.layers:
+        one = layer.combining
+        if one.tiles < one.dense_tiles:
+            share = f"{one.density:.0%} of their cells used"
+            console.print(f"  {layer.name}: {one.tiles:,} tiles instead of {one.dense_tiles:,}, {share}", markup=False)
+        elif one.reason:
+            console.print(f"  {layer.name}: as it is; {one.reason}", markup=False)

@@ -30,6 +30,9 @@ def info(model_file: Annotated[Path, typer.Argument(metavar="MODEL", help="Compi
         f"weights {model.weight_words * config.weight_word_bytes:,} of {config.weight_bytes:,} bytes, {where}; "
         f"scratchpad {model.scratchpad_bytes:,} of {config.scratchpad_bytes:,} bytes"
     )
+    if config.combine > 1:
+        one = model.combining
+        console.print(f"columns combined: {one.tiles:,} tiles of weights, {one.dense_tiles:,} without; {one.density:.0%} of cells used")
     table = Table(box=None, pad_edge=False)
     for heading in ("layer", "op", "output", "MACs", "descriptors", "predicted cycles", "scratchpad"):
         table.add_column(heading, justify="left" if heading in ("layer", "op", "output") else "right")

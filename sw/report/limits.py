@@ -38,12 +38,14 @@ class Limit:
 
 def causes(layer: LayerRecord, config: Config) -> dict[str, int]:
     """A layer's cycles by cause, as :data:`CAUSES` has them; they add up to all of them."""
-    rows = max(0, int(layer.beats * _columns(layer, config)) - layer.ideal_cycles) if layer.macs else 0
+    # Where columns are combined, the zeros that are left out are work that takes no time.
+    useful = min(layer.ideal_cycles, layer.beats)
+    rows = max(0, int(layer.beats * _columns(layer, config)) - useful) if layer.macs else 0
     return {
-        "useful": layer.ideal_cycles,
+        "useful": useful,
         "moves": 0 if layer.macs else layer.busy,
         "rows": rows,
-        "columns": layer.beats - rows - layer.ideal_cycles if layer.macs else 0,
+        "columns": layer.beats - rows - useful if layer.macs else 0,
         "element": layer.busy - layer.beats if layer.macs else 0,
         **{name: layer.stalls[name] for name in ("weights", "activations", "accumulators", "output")},
     }
