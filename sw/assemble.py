@@ -43,9 +43,10 @@ NOTHING = Counters(0, 0, 0, 0, 0, 0, 0)
 class Assembler:
     """A model in the making; its steps are appended in order."""
 
-    def __init__(self, graph: Graph, config: Config, memory: Plan, *, combine: bool = True):
+    def __init__(self, graph: Graph, config: Config, memory: Plan, *, combine: bool = True, notes: Mapping[str, str] | None = None):
         self.graph, self.config, self.memory = graph, config, memory
         self.packer = Packer(config) if combine and config.combine > 1 else None
+        self.notes = notes or {}
         self.peak = memory.peak
         self.layers: list[Layer] = []
         self.steps: list[Step] = []
@@ -116,6 +117,7 @@ class Assembler:
     def _layer(self, op: Op, parts: Sequence[Part], used: int, combining: Combining) -> None:
         if not isinstance(op, Weighted):
             combining = dataclasses.replace(combining, reason="")
+        combining = dataclasses.replace(combining, order=self.notes.get(op.name, ""))
         one = {
             name: dataclasses.replace(self.graph.tensors[name], shape=(1, *self.graph.tensors[name].shape[1:]))
             for name in (*op.inputs, op.output)

@@ -17,6 +17,7 @@ from weft.graph import Graph, Op, Reshape
 from weft.hw.spec.config import Config, parse_config
 from weft.model import Model
 from weft.network import Network
+from weft.permute import permuted
 from weft.plan import Plan, plan
 from weft.precision import precision, value_ranges
 from weft.quantize import quantize
@@ -50,7 +51,7 @@ def compile(
 
     combine
         ``"auto"``: on a device that combines columns, layers are packed in fewer tiles where that takes fewer cycles
-        (:attr:`weft.model.Layer.combining`); ``"off"``: none is.
+        (:attr:`weft.model.Layer.combining`), channels between layers being put in another order where that helps; ``"off"``: none is.
 
     Raises
     ------
@@ -64,6 +65,9 @@ def compile(
     if isinstance(config, str):
         config = parse_config(config)
     graph = _graph(source, calibration, config)
+    notes: dict[str, str] = {}
+    if combine == "auto" and config.combine > 1:
+        graph, notes = permuted(graph, config)
     kernels, reasons = _placed(graph, config)
     order, memory, cuts = _scheduled(graph, config, kernels, reasons)
     if reasons and strict:
@@ -71,7 +75,7 @@ def compile(
         raise CompileError(f"{first}: {reasons[first.name]}; compile without strict to run it on the host")
     for name, reason in reasons.items():
         warnings.warn(f"layer {name!r} runs on the host: {reason}", WeftWarning, stacklevel=2)
-    assembler = Assembler(graph, config, memory, combine=combine == "auto")
+    assembler = Assembler(graph, config, memory, combine=combine == "auto", notes=notes)
     for turn in order.turns:
         for op in (graph.ops[place] for place in turn.ops):
             if op.name in cuts:

@@ -61,10 +61,12 @@ class Combining:
     """What the cycle model expects without selects, of the layer by itself."""
     reason: str = ""
     """Why it is not packed, or not all of it."""
+    order: str = ""
+    """Of a sparse layer, what became of its input's channels."""
 
     def __add__(self, other: Combining) -> Combining:
-        numbers = {field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self) if field.name != "reason"}
-        return Combining(**numbers, reason=self.reason or other.reason)
+        numbers = {field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self) if field.type == "int"}
+        return Combining(**numbers, reason=self.reason or other.reason, order=self.order or other.order)
 
     @property
     def density(self) -> float:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from weft.hw.spec.config import Config
 from weft.hw.spec.pe import select_bits, window
 
-__all__ = ["Packing", "Windows", "keep", "pack", "pack_into", "place"]
+__all__ = ["Packing", "Windows", "arrangements", "keep", "pack", "pack_into", "place"]
 
 UNPLACED = -1
 LONG = 1024
@@ -127,7 +127,7 @@ def place(
                 open_[here] = False
         if partly is not None:
             # What is kept first is never given up for what comes later, so that it moves now.
-            for one in np.flatnonzero(open_):
+            for one in np.flatnonzero(open_ & (taken == UNPLACED).any(axis=1)):
                 _move(int(byte[one]), cells, taken[one], result[one])
     if partly is not None:
         return result

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 import weft
-from graphs import Builder
+from graphs import Builder, random_input
 from weft import columns
+from weft.graph import run
 from weft.hw.spec.config import parse_config
 from weft.packing import Windows, keep, pack, pack_into
+from weft.permute import permuted
 
 
 def sparse(rng, shape, density, *, spread=0.0):
@@ -142,3 +144,19 @@ def test_compiler_says_what_it_did():
     assert dense.reason.startswith("100% of its weights") or dense.reason.startswith("99% of its weights")
     with pytest.raises(weft.CompileError, match="combine must be auto or off, not 'on'"):
         weft.compile(graph, "small", combine="on")
+
+
+def test_channels_are_permuted_where_they_may():
+    """Two of four weights behind a layer take half the tiles; results stay what they are, through pools, sums and flattening."""
+    rng = np.random.default_rng(8)
+    second, third = structured(rng, 24, 64).reshape(24, 1, 1, 64), structured(rng, 10, 4 * 4 * 24)
+    builder = Builder((8, 8, 8), rng).conv2d(64, (3, 3), padding=((1, 1), (1, 1))).depthwise_conv2d((3, 3), padding=((1, 1), (1, 1)))
+    graph = builder.conv2d(24, (1, 1), weights=second).max_pool2d((2, 2)).flatten().fully_connected(10, weights=third).graph()
+    made, notes = permuted(graph, parse_config("small,combine=4"))
+    assert notes["op2"] == "its input's channels are permuted" and not np.array_equal(made.ops[0].weights, graph.ops[0].weights)
+    x = random_input(graph, rng, 3)
+    np.testing.assert_array_equal(run(made, x)[graph.outputs[0]], run(graph, x)[graph.outputs[0]])
+    combining = {layer.name: layer.combining for layer in weft.compile(graph, "small,combine=4").layers}
+    assert (combining["op2"].tiles, combining["op2"].dense_tiles) == (12, 24) and combining["op2"].density == 1
+    lone = Builder((4, 4, 64), rng).conv2d(24, (1, 1), weights=second).graph()
+    assert permuted(lone, parse_config("small,combine=4"))[1] == {"op0": "its input's channels stay in order: it is the model's input"}

@@ -80,7 +80,7 @@ def _say_combined(model: Model, cycles: int, plain: int) -> None:
     for layer in model.layers:
         one = layer.combining
         if one.tiles < one.dense_tiles:
-            share = f"{one.density:.0%} of their cells used"
-            console.print(f"  {layer.name}: {one.tiles:,} tiles instead of {one.dense_tiles:,}, {share}", markup=False)
+            share, order = f"{one.density:.0%} of their cells used", f"; {one.order}" if one.order else ""
+            console.print(f"  {layer.name}: {one.tiles:,} tiles instead of {one.dense_tiles:,}, {share}{order}", markup=False)
         elif one.reason:
             console.print(f"  {layer.name}: as it is; {one.reason}", markup=False)

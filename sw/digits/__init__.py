@@ -9,18 +9,20 @@ from numpy.typing import NDArray
 
 from weft.network import Network
 
-__all__ = ["NETWORK_FILE", "load_data", "load_network"]
+__all__ = ["COMBINED_FILE", "NETWORK_FILE", "load_data", "load_network"]
 
 NETWORK_FILE = Path(__file__).with_name("digits.npz")
 """The trained float network."""
+COMBINED_FILE = Path(__file__).with_name("combined.npz")
+"""The one that :mod:`weft.digits.combined` trains, for tiles with selects."""
 
 Images = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 
-def load_network() -> Network:
-    """The trained float network: (N, 8, 8, 1) of 0 to 1 in, (N, 10) logits out."""
-    return Network.load(NETWORK_FILE)
+def load_network(*, combined: bool = False) -> Network:
+    """The trained float network: (N, 8, 8, 1) of 0 to 1 in, (N, 10) logits out; ``combined``: that for tiles with selects."""
+    return Network.load(COMBINED_FILE if combined else NETWORK_FILE)
 
 
 def load_data() -> tuple[Images, Labels, Images, Labels]:

@@ -8,6 +8,7 @@ near float32's resolution: a relative change of 1e-13 in every pixel moves no we
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch.nn import functional
 from weft.digits import NETWORK_FILE, load_data
 from weft.network import BatchNorm, Conv2D, Flatten, FullyConnected, MaxPool2D, Network, Relu
 
-__all__ = ["train"]
+__all__ = ["Digits", "Training", "export", "train"]
 
 SEED = 0
 EPOCHS = 40
@@ -56,7 +57,8 @@ def _shifted(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return padded[torch.arange(len(images)).view(-1, 1, 1), 0, rows, columns].unsqueeze(1)
 
 
-def _export(model: Digits) -> Network:
+def export(model: nn.Module, *, name: str = "digits") -> Network:
+    """The network without PyTorch."""
     arrays = {name: value.numpy().astype(np.float32) for name, value in model.state_dict().items()}
 
     def conv(name: str) -> Conv2D:
@@ -68,7 +70,7 @@ def _export(model: Digits) -> Network:
         return BatchNorm(name=name, **{field: arrays[f"{name}.{source}"] for field, source in fields.items()})
 
     return Network(
-        name="digits",
+        name=name,
         input_shape=(8, 8, 1),
         layers=[
             conv("conv1"),
@@ -84,27 +86,40 @@ def _export(model: Digits) -> Network:
     )
 
 
+class Training:
+    """The training images, and how networks learn them; deterministic from its making on."""
+
+    def __init__(self, *, seed: int = SEED):
+        torch.set_num_threads(1)
+        torch.use_deterministic_algorithms(True)
+        torch.manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(seed)
+        train_x, train_y, _, _ = load_data()
+        self.images = torch.tensor(train_x, dtype=torch.float64).permute(0, 3, 1, 2)
+        self.labels = torch.tensor(train_y)
+
+    def fit(self, model: nn.Module, epochs: int, *, track: Callable[[Iterable[int], str], Iterable[int]] = lambda items, _: items) -> None:
+        """Trains a model in place; ``track`` shows how far it is."""
+        images, labels, generator = self.images, self.labels, self.generator
+        model.train()
+        optimizer = torch.optim.AdamW(model.parameters(), weight_decay=WEIGHT_DECAY)
+        steps = epochs * (len(images) // BATCH)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
+        for _ in track(range(epochs), "epochs"):
+            moved = _shifted(images, generator)
+            for batch in torch.randperm(len(images), generator=generator).view(-1, BATCH):
+                optimizer.zero_grad()
+                functional.cross_entropy(model(moved[batch]), labels[batch], label_smoothing=LABEL_SMOOTHING).backward()
+                optimizer.step()
+                schedule.step()
+
+
 def train(*, epochs: int = EPOCHS) -> Network:
     """Trains on the training images and returns the network."""
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    torch.manual_seed(SEED)
-    generator = torch.Generator().manual_seed(SEED)
-    train_x, train_y, _, _ = load_data()
-    images = torch.tensor(train_x, dtype=torch.float64).permute(0, 3, 1, 2)
-    labels = torch.tensor(train_y)
+    training = Training()
     model = Digits().double()
-    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=WEIGHT_DECAY)
-    steps = epochs * (len(images) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
-    for _ in range(epochs):
-        moved = _shifted(images, generator)
-        for batch in torch.randperm(len(images), generator=generator).view(-1, BATCH):
-            optimizer.zero_grad()
-            functional.cross_entropy(model(moved[batch]), labels[batch], label_smoothing=LABEL_SMOOTHING).backward()
-            optimizer.step()
-            schedule.step()
-    return _export(model)
+    training.fit(model, epochs)
+    return export(model)
 
 
 def main() -> None:
