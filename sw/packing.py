@@ -223,15 +223,15 @@ def pack(weights: NDArray[np.int8], config: Config, *, passes: bool = True) -> P
     dense = -(-run // config.rows)
     most = int((weights != 0).sum(axis=-1).max(initial=0))
     low, high, best = max(1, -(-most // config.rows), -(-run // config.beat_bytes)), dense, None
-    # The fewest, by bisection from below: the first steps are taken where random weights of that density end up.
-    guess = min(high - 1, low + (high - low) // 4)
+    # What was pruned for tiles fits the fewest at once; others end up nearer to them than to the most.
+    guess = low
     while low < high:
         made = _pack_in(weights, guess, config, passes)
         if made is not None:
             best, high = made, guess
         else:
             low = guess + 1
-        guess = (low + high) // 2
+        guess = (3 * low + high) // 4
     return best
 
 

@@ -22,8 +22,10 @@ __all__ = ["CONFIG", "train"]
 
 CONFIG = "small,combine=8"
 """Whose tiles the network fits."""
-LAST_EPOCHS = 3 * EPOCHS
-"""Of the last round, after ten shorter ones."""
+FEWER = 6
+"""Times fewer tiles a layer goes into."""
+LAST_EPOCHS = 6 * EPOCHS
+"""Of the last round, after shorter ones."""
 
 
 def train(*, checkpoint: Path | None = None, rounds: int = ROUNDS, epochs: int = EPOCHS // 2, show: bool = False) -> Network:
@@ -37,7 +39,7 @@ def train(*, checkpoint: Path | None = None, rounds: int = ROUNDS, epochs: int =
         # Each round begins from a seed of its own, so that one that goes on from a checkpoint is the same.
         Training(seed=number + 1).fit(model, LAST_EPOCHS if number == rounds - 1 else epochs, track=track)
 
-    combine_jointly(model, fit, parse_config(CONFIG), rounds=rounds, checkpoint=checkpoint, show=show)
+    combine_jointly(model, fit, parse_config(CONFIG), rounds=rounds, fewer=FEWER, checkpoint=checkpoint, show=show)
     return export(model, name="digits-combined")
 
 
