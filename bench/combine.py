@@ -1,0 +1,69 @@
+"""What combined columns cost and gain, as Markdown tables: LUTs of a tile by the activations that a PE chooses from; the digits, dense and
+combined, by the device's counters.
+
+    python bench/combine.py [luts] [digits]
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+import numpy as np
+
+import weft
+from weft.digits import load_data, load_network
+from weft.fpga.flow import synthesize
+from weft.fpga.parts import PARTS
+from weft.graph import run
+from weft.hw import export
+from weft.hw.spec.config import parse_config
+
+CHOICES = (1, 2, 4, 8, 16)
+TILE = "tiny,scratchpad_bytes=16384"
+DEVICES = (("dense", "small"), ("dense", "small,combine=8"), ("combined", "small,combine=8"))
+
+
+def luts() -> None:
+    """Of an LFE5U-85F, synthesized."""
+    print("| PE | combine | LUTs a PE | registers a PE | scratchpad LUTs | its block RAMs |")
+    print("|---|---|---|---|---|---|")
+    for pe in ("mac", "bitserial", "interleaved"):
+        for combine in CHOICES:
+            config = dataclasses.replace(parse_config(TILE), pe=pe, combine=combine)
+            tile, scratchpad = (synthesize(export.PARTS[part](config), PARTS["ecp5-85f"])[1] for part in ("tile", "scratchpad"))
+            pes = config.rows * config.cols
+            print(
+                f"| {pe} | {combine} | {tile.luts / pes:.0f} | {tile.registers / pes:.0f} | {scratchpad.luts} | {scratchpad.block_rams} |",
+                flush=True,
+            )
+
+
+def digits() -> None:
+    """The device's own cycles; accuracy of 497 images in int8, by the golden model, which the device equals."""
+    train_x, _, test_x, test_y = load_data()
+    print("| network | device | tiles | cells used | cycles | accuracy |")
+    print("|---|---|---|---|---|---|")
+    for name, device_name in DEVICES:
+        network = load_network(combined=name == "combined")
+        with weft.open(f"sim:{device_name}") as device:
+            model = weft.compile(network, device.config, calibration=train_x)
+            x = model.graph.tensors["input"].quantize(test_x)
+            expected = run(model.graph, x)["logits"]
+            loaded = device.load(model)
+            np.testing.assert_array_equal(loaded.run(x[:4]), expected[:4])
+            cycles = loaded.profile.cycles
+        layers = [layer.combining for layer in model.layers if layer.macs and layer.combining.tiles]
+        tiles = sum(one.tiles for one in layers)
+        used = sum(one.nonzeros for one in layers) / max(1, sum(one.cells for one in layers))
+        accuracy = np.mean(expected.argmax(axis=1) == test_y)
+        print(f"| {name} | `{device_name}` | {tiles or '–'} | {used:.0%} | {cycles:,} | {accuracy:.2%} |", flush=True)
+
+
+def main() -> None:
+    for name in sys.argv[1:] or ["luts", "digits"]:
+        {"luts": luts, "digits": digits}[name]()
+
+
+if __name__ == "__main__":
+    main()
