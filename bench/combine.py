@@ -13,30 +13,33 @@ import numpy as np
 
 import weft
 from weft.digits import load_data, load_network
-from weft.fpga.flow import synthesize
+from weft.fpga.flow import Resources, synthesize
 from weft.fpga.parts import PARTS
 from weft.graph import run
 from weft.hw import export
-from weft.hw.spec.config import parse_config
+from weft.hw.spec.config import Config, parse_config
 
-CHOICES = (1, 2, 4, 8, 16)
+CHOICES = (1, 2, 4, 8)
+KINDS = ("mac", "bitserial")
 TILE = "tiny,scratchpad_bytes=16384"
 DEVICES = (("dense", "small"), ("dense", "small,combine=8"), ("combined", "small,combine=8"))
 
 
 def luts() -> None:
     """Of an LFE5U-85F, synthesized."""
-    print("| PE | combine | LUTs a PE | registers a PE | scratchpad LUTs | its block RAMs |")
-    print("|---|---|---|---|---|---|")
-    for pe in ("mac", "bitserial", "interleaved"):
-        for combine in CHOICES:
-            config = dataclasses.replace(parse_config(TILE), pe=pe, combine=combine)
-            tile, scratchpad = (synthesize(export.PARTS[part](config), PARTS["ecp5-85f"])[1] for part in ("tile", "scratchpad"))
-            pes = config.rows * config.cols
-            print(
-                f"| {pe} | {combine} | {tile.luts / pes:.0f} | {tile.registers / pes:.0f} | {scratchpad.luts} | {scratchpad.block_rams} |",
-                flush=True,
-            )
+    print(f"| combine | {' | '.join(f'{pe}: LUTs, registers a PE' for pe in KINDS)} | whole accelerator with `mac`: LUTs, registers, block RAMs |")
+    print("|---|" + "---|" * (len(KINDS) + 1))
+    for combine in CHOICES:
+        config = dataclasses.replace(parse_config(TILE), combine=combine)
+        pes = config.rows * config.cols
+        made = [_cells("tile", dataclasses.replace(config, pe=pe)) for pe in KINDS]
+        cells = [f"{one.luts / pes:.0f}, {one.registers / pes:.0f}" for one in made]
+        whole = _cells("accelerator", config)
+        print(f"| {combine} | {' | '.join(cells)} | {whole.luts:,}, {whole.registers:,}, {whole.block_rams} |", flush=True)
+
+
+def _cells(part: str, config: Config) -> Resources:
+    return synthesize(export.PARTS[part](config), PARTS["ecp5-85f"])[1]
 
 
 def digits() -> None:
