@@ -27,7 +27,8 @@ DEVICES = (("dense", "small"), ("dense", "small,combine=8"), ("combined", "small
 
 def luts() -> None:
     """Of an LFE5U-85F, synthesized."""
-    print(f"| combine | {' | '.join(f'{pe}: LUTs, registers a PE' for pe in KINDS)} | whole accelerator with `mac`: LUTs, registers, block RAMs |")
+    heads = " | ".join(f"`{pe}`: LUTs, registers a PE" for pe in KINDS)
+    print(f"| combine | {heads} | accelerator with `mac`: LUTs, registers, block RAMs |")
     print("|---|" + "---|" * (len(KINDS) + 1))
     for combine in CHOICES:
         config = dataclasses.replace(parse_config(TILE), combine=combine)
