@@ -22,7 +22,7 @@ from weft.hw.spec.config import Config, parse_config
 CHOICES = (1, 2, 4, 8)
 KINDS = ("mac", "bitserial")
 TILE = "tiny,scratchpad_bytes=16384"
-DEVICES = (("dense", "small"), ("dense", "small,combine=8"), ("combined", "small,combine=8"))
+DEVICES = (("combined", "small,combine=8"), ("dense", "small,combine=8"), ("dense", "small"))
 
 
 def luts() -> None:
