@@ -49,7 +49,7 @@ EACH_CHANNEL = (Add, AveragePool2D, MaxPool2D, Multiply, Requantize, Resize, Sub
 def permuted(graph: Graph, config: Config) -> tuple[Graph, dict[str, str]]:
     """The graph with channels in a better order; and of each sparse layer, by its name, what became of its input's channels.
 
-    Inputs and outputs are the same; tensors between have their channels in another order.
+    Inputs and outputs are the same; tensors between have their channels in another order, which they say.
     """
     tied = _Tied(graph)
     orders: dict[str, Order] = {}
@@ -69,7 +69,11 @@ def permuted(graph: Graph, config: Config) -> tuple[Graph, dict[str, str]]:
             orders[key] = order
             notes |= {op.name: "its input's channels are permuted" for op in ops}
     made = [_reordered(op, orders.get(tied.of(op.output)), orders.get(tied.of(op.inputs[0])) if op.inputs else None) for op in graph.ops]
-    return dataclasses.replace(graph, ops=made), notes
+    tensors = {
+        name: dataclasses.replace(tensor, order=tuple(orders[key].tolist())) if (key := tied.of(name)) in orders else tensor
+        for name, tensor in graph.tensors.items()
+    }
+    return dataclasses.replace(graph, tensors=tensors, ops=made), notes
 
 
 class _Tied:

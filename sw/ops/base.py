@@ -81,6 +81,8 @@ class Tensor:
     """The model's own codes are uint8, larger by 128."""
     own: Own | None = None
     """The model's own layout, if it is another."""
+    order: tuple[int, ...] | None = None
+    """The model's own number of each channel, if they are in another order here; the last axis may have them several times."""
 
     def __post_init__(self) -> None:
         require(bool(self.name), "tensor", "give it a name")
@@ -125,6 +127,8 @@ class Tensor:
 
     def to_own(self, values: Array) -> Array:
         """Values of any number of items as the model's own file has them: its layout and type."""
+        if self.order is not None:
+            values = self._ordered(values, np.argsort(self.order))
         moved = values if self.own is None else self.own.to(values)
         return (moved.astype(np.int16) + 128).astype(np.uint8) if self.unsigned else moved
 
@@ -132,7 +136,12 @@ class Tensor:
         """The inverse of :meth:`to_own`; int8 codes of an unsigned tensor stay what they are."""
         if self.unsigned and values.dtype == np.uint8:
             values = (values.astype(np.int16) - 128).astype(np.int8)
-        return values if self.own is None else self.own.back(values, self.shape)
+        values = values if self.own is None else self.own.back(values, self.shape)
+        return values if self.order is None else self._ordered(values, np.asarray(self.order))
+
+    @staticmethod
+    def _ordered(values: Array, order: NDArray[np.int64]) -> Array:
+        return values.reshape(len(values), -1, len(order))[..., order].reshape(values.shape)
 
 
 Tensors = Mapping[str, Tensor]
