@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = ["PARTS", "Part"]
 
@@ -14,6 +14,8 @@ class Part:
     title: str
     technology: str
     """What components ask a platform for: see :mod:`weft.hw.multiply`."""
+    family: str
+    """Its vendor's PLL and bitstream: see :mod:`weft.fpga.pll` and :mod:`weft.fpga.build`."""
     synthesis: str
     """Yosys's command, without its top module and output."""
     router: str
@@ -28,37 +30,58 @@ class Part:
     """Per resource, how many there are."""
 
 
+_ECP5_85F = Part(
+    title="LFE5U-85F, speed grade 6",
+    technology="ecp5",
+    family="ecp5",
+    synthesis="synth_ecp5",
+    router="ecp5",
+    arguments=("--85k", "--package", "CABGA381", "--speed", "6", "--lpf-allow-unconstrained"),
+    cells={
+        "luts": {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4},
+        "registers": {"TRELLIS_FF": 1},
+        "multipliers": {"MULT18X18D": 1},
+        "block_rams": {"DP16KD": 1, "PDPW16KD": 1},
+    },
+    used={"luts": "TRELLIS_COMB", "registers": "TRELLIS_FF", "multipliers": "MULT18X18D", "block_rams": "DP16KD"},
+    capacity={"luts": 83640, "registers": 83640, "multipliers": 156, "block_rams": 208},
+)
+_HX8K = Part(
+    title="iCE40 HX8K",
+    technology="ice40",
+    family="ice40",
+    synthesis="synth_ice40",
+    router="ice40",
+    arguments=("--hx8k", "--package", "ct256", "--pcf-allow-unconstrained"),
+    cells={
+        "luts": {"SB_LUT4": 1},
+        "registers": {f"SB_DFF{kind}": 1 for kind in ("", "E", "SR", "SS", "ESR", "ESS", "R", "S", "ER", "ES")},
+        "multipliers": {},
+        "block_rams": {"SB_RAM40_4K": 1},
+    },
+    # A logic cell is a LUT with its register.
+    used={"luts": "ICESTORM_LC", "block_rams": "ICESTORM_RAM"},
+    capacity={"luts": 7680, "registers": 7680, "multipliers": 0, "block_rams": 32},
+)
+
 PARTS: dict[str, Part] = {
-    "ecp5-85f": Part(
-        title="LFE5U-85F, speed grade 6",
-        technology="ecp5",
-        synthesis="synth_ecp5",
-        router="ecp5",
-        arguments=("--85k", "--package", "CABGA381", "--speed", "6", "--lpf-allow-unconstrained"),
-        cells={
-            "luts": {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4},
-            "registers": {"TRELLIS_FF": 1},
-            "multipliers": {"MULT18X18D": 1},
-            "block_rams": {"DP16KD": 1, "PDPW16KD": 1},
-        },
-        used={"luts": "TRELLIS_COMB", "registers": "TRELLIS_FF", "multipliers": "MULT18X18D", "block_rams": "DP16KD"},
-        capacity={"luts": 83640, "registers": 83640, "multipliers": 156, "block_rams": 208},
+    "ecp5-85f": _ECP5_85F,
+    "ecp5-um-45f": replace(
+        _ECP5_85F,
+        title="LFE5UM-45F, speed grade 8",
+        arguments=("--um-45k", "--package", "CABGA381", "--speed", "8", "--lpf-allow-unconstrained"),
+        capacity={"luts": 43848, "registers": 43848, "multipliers": 72, "block_rams": 108},
     ),
-    "ice40-hx8k": Part(
-        title="iCE40 HX8K",
-        technology="ice40",
-        synthesis="synth_ice40",
-        router="ice40",
-        arguments=("--hx8k", "--package", "ct256", "--pcf-allow-unconstrained"),
-        cells={
-            "luts": {"SB_LUT4": 1},
-            "registers": {f"SB_DFF{kind}": 1 for kind in ("", "E", "SR", "SS", "ESR", "ESS", "R", "S", "ER", "ES")},
-            "multipliers": {},
-            "block_rams": {"SB_RAM40_4K": 1},
-        },
-        # A logic cell is a LUT with its register.
-        used={"luts": "ICESTORM_LC", "block_rams": "ICESTORM_RAM"},
-        capacity={"luts": 7680, "registers": 7680, "multipliers": 0, "block_rams": 32},
+    "ice40-hx8k": _HX8K,
+    "ice40-up5k": replace(
+        _HX8K,
+        title="iCE40 UP5K",
+        technology="up5k",
+        synthesis="synth_ice40 -device u -dsp",
+        arguments=("--up5k", "--package", "sg48", "--pcf-allow-unconstrained"),
+        cells={**_HX8K.cells, "multipliers": {"SB_MAC16": 1}, "wide_rams": {"SB_SPRAM256KA": 1}},
+        used={**_HX8K.used, "multipliers": "ICESTORM_DSP", "wide_rams": "ICESTORM_SPRAM"},
+        capacity={"luts": 5280, "registers": 5280, "multipliers": 8, "block_rams": 30, "wide_rams": 4},
     ),
 }
 """Every part, by name."""

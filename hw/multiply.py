@@ -71,7 +71,7 @@ class Multiply(wiring.Component):
         pins |= {f"o_P{bit}": p[bit] for bit in range(2 * ECP5_WIDTH)}
         m.submodules.mult = Instance(
             "MULT18X18D", **registers, **pins,
-            p_SOURCEB_MODE="B_INPUT", p_RESETMODE="SYNC", p_GSR="DISABLED",
+            p_SOURCEB_MODE="B_SHIFT", p_RESETMODE="SYNC", p_GSR="DISABLED",
             i_CLK0=ClockSignal(), i_CE0=Const(1), i_RST0=Const(0),
             i_SIGNEDA=Const(1), i_SIGNEDB=Const(1), i_SOURCEA=Const(0), i_SOURCEB=Const(0),
         )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from weft.errors import ConfigMismatch, InputError, WeftWarning
+from weft.errors import ConfigMismatch, InputError, LinkError, WeftWarning
 from weft.hw.spec.config import Config
 from weft.hw.spec.counters import Counters
 from weft.hw.spec.descriptor import Descriptor
@@ -23,7 +23,7 @@ from weft.link import Link, Operation, wait, write
 from weft.link import run as start
 from weft.model import Layer, Model, Part
 from weft.ops import Array
-from weft.transport import open_transport
+from weft.transport import alternatives, open_transport
 
 __all__ = ["Device", "LayerProfile", "LoadedModel", "Profile", "open"]
 
@@ -233,7 +233,8 @@ def open(name: str = "sim:small", *, trace: Path | str | None = None) -> Device:
     Parameters
     ----------
     name
-        ``sim:PRESET[,field=value…]``, ``serial:/dev/ttyUSB0[?baud=…]`` or ``tcp:HOST:PORT``.
+        ``sim:PRESET[,field=value…]``, ``serial:/dev/ttyUSB0[?baud=…]`` or ``tcp:HOST:PORT``. Without a rate, those of the boards'
+        default configurations are tried.
     trace
         File for a waveform (FST); simulations only.
 
@@ -244,9 +245,13 @@ def open(name: str = "sim:small", *, trace: Path | str | None = None) -> Device:
     LinkError
         If it does not answer.
     """
-    transport = open_transport(name, trace=trace)
-    try:
-        return Device(Link(transport))
-    except BaseException:
-        transport.close()
-        raise
+    names = alternatives(name)
+    for each in names:
+        transport = open_transport(each, trace=trace)
+        try:
+            return Device(Link(transport))
+        except BaseException as error:
+            transport.close()
+            if not isinstance(error, LinkError) or each == names[-1]:
+                raise
+    raise AssertionError("the last name was tried")

@@ -12,9 +12,11 @@ from weft.hw.spec.config import Config, parse_config
 if TYPE_CHECKING:
     import serial
 
-__all__ = ["SerialTransport", "SimulationTransport", "Transport", "open_transport"]
+__all__ = ["SerialTransport", "SimulationTransport", "Transport", "alternatives", "open_transport"]
 
 DEFAULT_BAUD = Config().baud
+RATES = (DEFAULT_BAUD, 3_000_000, 2_000_000)
+"""Of boards' default configurations; tried in turn where no rate is named."""
 FORMS = "sim:PRESET[,field=value…], serial:/dev/ttyUSB0[?baud=…] or tcp:HOST:PORT"
 
 
@@ -92,6 +94,12 @@ class SerialTransport:
     def close(self) -> None:
         """See :class:`Transport`."""
         self._port.close()
+
+
+def alternatives(name: str) -> list[str]:
+    """The names to try for a device: a serial port without a rate may have any of :data:`RATES`."""
+    kind, _, rest = name.partition(":")
+    return [f"{name}?baud={rate}" for rate in RATES] if kind == "serial" and rest and "?" not in rest and "://" not in rest else [name]
 
 
 def open_transport(name: str, *, trace: Path | str | None = None) -> Transport:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from weft.cli import build, compare, demo, inspect, quantize, report, run, tune
+from weft.cli import build, compare, demo, fpga, inspect, quantize, report, run, tune
 from weft.errors import WeftError, WeftWarning
 from weft.graph import GraphError
 from weft.network import NetworkError
@@ -31,6 +31,9 @@ app.command("run")(run.run)
 app.command("report")(report.report)
 app.command("tune")(tune.tune)
 app.command("compare-pe")(compare.compare_pe)
+app.command("boards")(fpga.boards)
+app.command("build")(fpga.build)
+app.command("flash")(fpga.flash)
 app.command("info")(inspect.info)
 app.command("doctor")(inspect.doctor)
 app.command("serve")(run.serve)

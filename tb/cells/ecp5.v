@@ -1,40 +1,72 @@
-// Behaviour of ECP5 primitives as far as the gateware uses them, written from Lattice's descriptions (FPGA-TN-02204 for memories,
-// FPGA-TN-02205 for multipliers): one clock, every register used, synchronous, no resets.
+// Behaviour of ECP5 primitives as far as gateware and Yosys use them, written from Lattice's descriptions (FPGA-TN-02204 for memories,
+// FPGA-TN-02205 for multipliers): one clock, every register of a multiplier used, synchronous, no resets.
 
 module DP16KD #(
     parameter DATA_WIDTH_A = 18, DATA_WIDTH_B = 18, REGMODE_A = "NOREG", REGMODE_B = "NOREG", RESETMODE = "SYNC",
     parameter ASYNC_RESET_RELEASE = "SYNC", CSDECODE_A = "0b000", CSDECODE_B = "0b000", CLKAMUX = "CLKA", CLKBMUX = "CLKB",
-    parameter WRITEMODE_A = "NORMAL", WRITEMODE_B = "NORMAL", GSR = "DISABLED"
+    parameter WRITEMODE_A = "NORMAL", WRITEMODE_B = "NORMAL", GSR = "DISABLED",
+    parameter [319:0] INITVAL_00 = 0, INITVAL_01 = 0, INITVAL_02 = 0, INITVAL_03 = 0, INITVAL_04 = 0, INITVAL_05 = 0, INITVAL_06 = 0, INITVAL_07 = 0,
+    parameter [319:0] INITVAL_08 = 0, INITVAL_09 = 0, INITVAL_0A = 0, INITVAL_0B = 0, INITVAL_0C = 0, INITVAL_0D = 0, INITVAL_0E = 0, INITVAL_0F = 0,
+    parameter [319:0] INITVAL_10 = 0, INITVAL_11 = 0, INITVAL_12 = 0, INITVAL_13 = 0, INITVAL_14 = 0, INITVAL_15 = 0, INITVAL_16 = 0, INITVAL_17 = 0,
+    parameter [319:0] INITVAL_18 = 0, INITVAL_19 = 0, INITVAL_1A = 0, INITVAL_1B = 0, INITVAL_1C = 0, INITVAL_1D = 0, INITVAL_1E = 0, INITVAL_1F = 0,
+    parameter [319:0] INITVAL_20 = 0, INITVAL_21 = 0, INITVAL_22 = 0, INITVAL_23 = 0, INITVAL_24 = 0, INITVAL_25 = 0, INITVAL_26 = 0, INITVAL_27 = 0,
+    parameter [319:0] INITVAL_28 = 0, INITVAL_29 = 0, INITVAL_2A = 0, INITVAL_2B = 0, INITVAL_2C = 0, INITVAL_2D = 0, INITVAL_2E = 0, INITVAL_2F = 0,
+    parameter [319:0] INITVAL_30 = 0, INITVAL_31 = 0, INITVAL_32 = 0, INITVAL_33 = 0, INITVAL_34 = 0, INITVAL_35 = 0, INITVAL_36 = 0, INITVAL_37 = 0,
+    parameter [319:0] INITVAL_38 = 0, INITVAL_39 = 0, INITVAL_3A = 0, INITVAL_3B = 0, INITVAL_3C = 0, INITVAL_3D = 0, INITVAL_3E = 0, INITVAL_3F = 0
 ) (
     input ADA0, ADA1, ADA2, ADA3, ADA4, ADA5, ADA6, ADA7, ADA8, ADA9, ADA10, ADA11, ADA12, ADA13,
     input ADB0, ADB1, ADB2, ADB3, ADB4, ADB5, ADB6, ADB7, ADB8, ADB9, ADB10, ADB11, ADB12, ADB13,
     input DIA0, DIA1, DIA2, DIA3, DIA4, DIA5, DIA6, DIA7, DIA8, DIA9, DIA10, DIA11, DIA12, DIA13, DIA14, DIA15, DIA16, DIA17,
     input DIB0, DIB1, DIB2, DIB3, DIB4, DIB5, DIB6, DIB7, DIB8, DIB9, DIB10, DIB11, DIB12, DIB13, DIB14, DIB15, DIB16, DIB17,
     input CLKA, CEA, OCEA, RSTA, WEA, CSA0, CSA1, CSA2, CLKB, CEB, OCEB, RSTB, WEB, CSB0, CSB1, CSB2,
+    output DOA0, DOA1, DOA2, DOA3, DOA4, DOA5, DOA6, DOA7, DOA8, DOA9, DOA10, DOA11, DOA12, DOA13, DOA14, DOA15, DOA16, DOA17,
     output DOB0, DOB1, DOB2, DOB3, DOB4, DOB5, DOB6, DOB7, DOB8, DOB9, DOB10, DOB11, DOB12, DOB13, DOB14, DOB15, DOB16, DOB17
 );
-    // Nine bits a place: half a word of 18.
+    // Nine bits a place: half a word of 18, a quarter of one of 36. Both ports read, port A alone writes.
     reg [8:0] memory [0:2047];
     wire [13:0] a = {ADA13, ADA12, ADA11, ADA10, ADA9, ADA8, ADA7, ADA6, ADA5, ADA4, ADA3, ADA2, ADA1, ADA0};
     wire [13:0] b = {ADB13, ADB12, ADB11, ADB10, ADB9, ADB8, ADB7, ADB6, ADB5, ADB4, ADB3, ADB2, ADB1, ADB0};
-    wire [8:0] low = {DIA8, DIA7, DIA6, DIA5, DIA4, DIA3, DIA2, DIA1, DIA0};
-    wire [8:0] high = {DIA17, DIA16, DIA15, DIA14, DIA13, DIA12, DIA11, DIA10, DIA9};
-    reg [17:0] read, out;
+    wire [35:0] in = {DIB17, DIB16, DIB15, DIB14, DIB13, DIB12, DIB11, DIB10, DIB9, DIB8, DIB7, DIB6, DIB5, DIB4, DIB3, DIB2, DIB1, DIB0,
+        DIA17, DIA16, DIA15, DIA14, DIA13, DIA12, DIA11, DIA10, DIA9, DIA8, DIA7, DIA6, DIA5, DIA4, DIA3, DIA2, DIA1, DIA0};
+    reg [35:0] read, out;
+    reg [17:0] read_a;
+    // Half a word of 18 bits has ten bits of initial contents.
+    wire [64*320-1:0] initial_contents = {
+        INITVAL_3F, INITVAL_3E, INITVAL_3D, INITVAL_3C, INITVAL_3B, INITVAL_3A, INITVAL_39, INITVAL_38,
+        INITVAL_37, INITVAL_36, INITVAL_35, INITVAL_34, INITVAL_33, INITVAL_32, INITVAL_31, INITVAL_30,
+        INITVAL_2F, INITVAL_2E, INITVAL_2D, INITVAL_2C, INITVAL_2B, INITVAL_2A, INITVAL_29, INITVAL_28,
+        INITVAL_27, INITVAL_26, INITVAL_25, INITVAL_24, INITVAL_23, INITVAL_22, INITVAL_21, INITVAL_20,
+        INITVAL_1F, INITVAL_1E, INITVAL_1D, INITVAL_1C, INITVAL_1B, INITVAL_1A, INITVAL_19, INITVAL_18,
+        INITVAL_17, INITVAL_16, INITVAL_15, INITVAL_14, INITVAL_13, INITVAL_12, INITVAL_11, INITVAL_10,
+        INITVAL_0F, INITVAL_0E, INITVAL_0D, INITVAL_0C, INITVAL_0B, INITVAL_0A, INITVAL_09, INITVAL_08,
+        INITVAL_07, INITVAL_06, INITVAL_05, INITVAL_04, INITVAL_03, INITVAL_02, INITVAL_01, INITVAL_00};
+    integer place, byte;
+    initial for (place = 0; place < 2048; place = place + 1) memory[place] = initial_contents[10*place +: 9];
+    always @(posedge CLKA)
+        if (CEA & {CSA2, CSA1, CSA0} == 0)
+            read_a <= DATA_WIDTH_A == 9 ? {9'b0, memory[a[13:3]]} : {memory[{a[13:4], 1'b1}], memory[{a[13:4], 1'b0}]};
     always @(posedge CLKA)
         if (CEA & WEA & {CSA2, CSA1, CSA0} == 0) begin
-            if (DATA_WIDTH_A == 9) memory[a[13:3]] <= low;
-            else begin
-                if (ADA0) memory[{a[13:4], 1'b0}] <= low;
-                if (ADA1) memory[{a[13:4], 1'b1}] <= high;
-            end
+            if (DATA_WIDTH_A == 9) memory[a[13:3]] <= in[8:0];
+            for (byte = 0; byte < DATA_WIDTH_A / 9; byte = byte + 1)
+                if (DATA_WIDTH_A > 9 && a[byte]) memory[(DATA_WIDTH_A == 18 ? {a[13:4], 1'b0} : {a[13:5], 2'b0}) + byte] <= in[9*byte +: 9];
         end
     always @(posedge CLKB) begin
         if (CEB & {CSB2, CSB1, CSB0} == 0)
-            read <= DATA_WIDTH_B == 9 ? {9'b0, memory[b[13:3]]} : {memory[{b[13:4], 1'b1}], memory[{b[13:4], 1'b0}]};
+            case (DATA_WIDTH_B)
+                9: read <= memory[b[13:3]];
+                18: read <= {memory[{b[13:4], 1'b1}], memory[{b[13:4], 1'b0}]};
+                default:
+                    read <= {memory[{b[13:5], 2'd3}], memory[{b[13:5], 2'd2}], memory[{b[13:5], 2'd1}], memory[{b[13:5], 2'd0}]};
+            endcase
         if (OCEB) out <= read;
     end
-    assign {DOB17, DOB16, DOB15, DOB14, DOB13, DOB12, DOB11, DOB10, DOB9, DOB8, DOB7, DOB6, DOB5, DOB4, DOB3, DOB2, DOB1, DOB0} =
-        REGMODE_B == "OUTREG" ? out : read;
+    wire [35:0] word = REGMODE_B == "OUTREG" ? out : read;
+    // Of a word with more bits than a port, port A's pins have the lower ones.
+    wire [17:0] lower = DATA_WIDTH_B == 36 ? word[17:0] : read_a;
+    wire [17:0] upper = DATA_WIDTH_B == 36 ? word[35:18] : word[17:0];
+    assign {DOB17, DOB16, DOB15, DOB14, DOB13, DOB12, DOB11, DOB10, DOB9, DOB8, DOB7, DOB6, DOB5, DOB4, DOB3, DOB2, DOB1, DOB0} = upper;
+    assign {DOA17, DOA16, DOA15, DOA14, DOA13, DOA12, DOA11, DOA10, DOA9, DOA8, DOA7, DOA6, DOA5, DOA4, DOA3, DOA2, DOA1, DOA0} = lower;
 endmodule
 
 module MULT18X18D #(

@@ -1,0 +1,18 @@
+"""The boards that Weft knows: one small file each."""
+
+from __future__ import annotations
+
+from weft.fpga.board import Board
+from weft.fpga.boards import ecpix5_85f, ice40_hx8k, icebreaker, orangecrab_85f, ulx3s_85f, versa_ecp5
+
+__all__ = ["BOARDS"]
+
+BOARDS: dict[str, Board] = {
+    "ulx3s-85f": ulx3s_85f.BOARD,
+    "orangecrab-85f": orangecrab_85f.BOARD,
+    "ecpix5-85f": ecpix5_85f.BOARD,
+    "versa-ecp5": versa_ecp5.BOARD,
+    "icebreaker": icebreaker.BOARD,
+    "ice40-hx8k": ice40_hx8k.BOARD,
+}
+"""Every board, by the name that ``weft build --board`` takes."""

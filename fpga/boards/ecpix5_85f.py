@@ -1,0 +1,23 @@
+"""LambdaConcept ECPIX-5 with an LFE5UM5G-85F."""
+
+from dataclasses import replace
+
+from weft.fpga.board import FTDI_HIGH_SPEED, Board
+from weft.fpga.parts import PARTS
+
+BOARD = Board(
+    title="LambdaConcept ECPIX-5, LFE5UM5G-85F",
+    platform="amaranth_boards.ecpix5:ECPIX585Platform",
+    part=replace(
+        PARTS["ecp5-85f"], title="LFE5UM5G-85F, speed grade 8",
+        arguments=("--um5g-85k", "--package", "CABGA554", "--speed", "8", "--lpf-allow-unconstrained"),
+    ),
+    config="small,clock_hz=80000000,baud=3000000",
+    clock="clk100",
+    clock_hz=100_000_000,
+    bridge=FTDI_HIGH_SPEED,
+    leds=(("rgb_led", 0), ("rgb_led", 1)),
+    loader=("openFPGALoader", "--board", "ecpix5"),
+    loader_flash=("openFPGALoader", "--board", "ecpix5", "--write-flash"),
+    products="a MULT18X18D each, LUTs past the last",
+)  # fmt: skip

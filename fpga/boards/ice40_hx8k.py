@@ -1,0 +1,17 @@
+"""Lattice's iCE40-HX8K breakout board."""
+
+from weft.fpga.board import FTDI_HIGH_SPEED, Board
+from weft.fpga.parts import PARTS
+
+BOARD = Board(
+    title="Lattice iCE40-HX8K breakout board",
+    platform="amaranth_boards.ice40_hx8k_b_evn:ICE40HX8KBEVNPlatform",
+    part=PARTS["ice40-hx8k"],
+    config="tiny,pe=bitserial,clock_hz=50000000,baud=3000000",
+    clock="clk12",
+    clock_hz=12_000_000,
+    bridge=FTDI_HIGH_SPEED,
+    loader=("openFPGALoader", "--board", "ice40_generic"),
+    loader_flash=("openFPGALoader", "--board", "ice40_generic"),
+    products="bit by bit: there are no multipliers",
+)

@@ -1,0 +1,18 @@
+"""1BitSquared iCEBreaker with an iCE40UP5K."""
+
+from weft.fpga.board import FTDI_HIGH_SPEED, Board
+from weft.fpga.parts import PARTS
+
+BOARD = Board(
+    title="1BitSquared iCEBreaker, iCE40UP5K",
+    platform="amaranth_boards.icebreaker:ICEBreakerPlatform",
+    part=PARTS["ice40-up5k"],
+    config="tiny,clock_hz=20000000,baud=2000000",
+    clock="clk12",
+    clock_hz=12_000_000,
+    bridge=FTDI_HIGH_SPEED,
+    pad=True,
+    loader=("openFPGALoader", "--board", "ice40_generic"),
+    loader_flash=("openFPGALoader", "--board", "ice40_generic"),
+    products="an SB_MAC16 each",
+)

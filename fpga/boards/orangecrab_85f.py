@@ -1,0 +1,24 @@
+"""OrangeCrab r0.2 with an LFE5U-85F. It has no serial port: one is made of the pins 0 (receive) and 1 (transmit)."""
+
+from dataclasses import replace
+
+from weft.fpga.board import ANY_ADAPTER, Board
+from weft.fpga.parts import PARTS
+
+BOARD = Board(
+    title="OrangeCrab r0.2, LFE5U-85F",
+    platform="amaranth_boards.orangecrab_r0_2:OrangeCrabR0_2_85FPlatform",
+    part=replace(
+        PARTS["ecp5-85f"], title="LFE5U-85F, speed grade 8",
+        arguments=("--85k", "--package", "CSFBGA285", "--speed", "8", "--lpf-allow-unconstrained"),
+    ),
+    config="small,clock_hz=80000000,baud=1000000",
+    clock="clk",
+    clock_hz=48_000_000,
+    bridge=ANY_ADAPTER,
+    serial_pins=("0", "1"),
+    leds=(("rgb_led", 0),),
+    loader=("openFPGALoader", "--board", "orangeCrab"),
+    loader_flash=("openFPGALoader", "--board", "orangeCrab"),
+    products="a MULT18X18D each, LUTs past the last",
+)  # fmt: skip

@@ -1,0 +1,17 @@
+"""Radiona ULX3S with an LFE5U-85F."""
+
+from weft.fpga.board import FTDI_FULL_SPEED, Board
+from weft.fpga.parts import PARTS
+
+BOARD = Board(
+    title="Radiona ULX3S, LFE5U-85F",
+    platform="amaranth_boards.ulx3s:ULX3S_85F_Platform",
+    part=PARTS["ecp5-85f"],
+    config="small,clock_hz=80000000,baud=3000000",
+    clock="clk25",
+    clock_hz=25_000_000,
+    bridge=FTDI_FULL_SPEED,
+    loader=("openFPGALoader", "--board", "ulx3s"),
+    loader_flash=("openFPGALoader", "--board", "ulx3s", "--write-flash"),
+    products="a MULT18X18D each, LUTs past the last",
+)

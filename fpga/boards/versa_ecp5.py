@@ -1,0 +1,17 @@
+"""Lattice ECP5 Versa with an LFE5UM-45F."""
+
+from weft.fpga.board import FTDI_HIGH_SPEED, Board
+from weft.fpga.parts import PARTS
+
+BOARD = Board(
+    title="Lattice ECP5 Versa, LFE5UM-45F",
+    platform="amaranth_boards.versa_ecp5:VersaECP5Platform",
+    part=PARTS["ecp5-um-45f"],
+    config="tiny,clock_hz=80000000,baud=3000000",
+    clock="clk100",
+    clock_hz=100_000_000,
+    bridge=FTDI_HIGH_SPEED,
+    loader=("openFPGALoader", "--cable", "ft2232"),
+    loader_flash=("openFPGALoader", "--cable", "ft2232", "--write-flash"),
+    products="a MULT18X18D each, LUTs past the last",
+)

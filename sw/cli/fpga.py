@@ -1,0 +1,154 @@
+"""``weft boards``, ``weft build`` and ``weft flash``."""
+
+from __future__ import annotations
+
+import json as json_module
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from weft.cli.output import console
+from weft.errors import InputError, WeftError
+from weft.files import replacing
+from weft.hw.spec.config import Config, parse_config
+
+if TYPE_CHECKING:
+    from weft.fpga.board import Board
+    from weft.fpga.build import Build, Recipe
+
+__all__ = ["boards", "build", "flash"]
+
+BOARD = "Board, as weft boards lists them."
+
+
+def boards() -> None:
+    """Lists the boards, with what each is built with by default."""
+    boards, _ = _modules()
+    table = Table(box=None, pad_edge=False)
+    for heading in ("board", "part", "LUTs", "DSPs", "block RAMs", "default configuration", "clock", "serial port"):
+        table.add_column(heading, justify="right" if heading in ("LUTs", "DSPs", "block RAMs", "clock") else "left")
+    for name, board in boards.items():
+        config, capacity = board.default, board.part.capacity
+        table.add_row(
+            name, board.part.title, *(f"{capacity[resource]:,}" for resource in ("luts", "multipliers", "block_rams")),
+            board.config.split(",")[0], f"{config.clock_hz / 1e6:g} MHz", f"{config.baud / 1e6:g} Mbaud, {board.bridge.title}",
+        )  # fmt: skip
+    console.print(table)
+
+
+def build(
+    board: Annotated[str | None, typer.Option("--board", "-b", help=BOARD)] = None,
+    config: Annotated[str | None, typer.Option(help="PRESET[,field=value…]; by default the board's own.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Without suffix; by default the board's name.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Placements to try; the best is kept.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Placements at a time.")] = 1,
+    again: Annotated[Path | None, typer.Option("--again", help="Record of a build (.json) to repeat.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write a page with the floorplan.")] = None,
+) -> None:
+    """Writes a bitstream for a board, and beside it the record of its making (.json)."""
+    known, builder = _modules()
+    if (board is None) == (again is None):
+        raise InputError("name a board with --board, or a build's record with --again")
+    if again is not None:
+        recipe = _recorded(again)
+    else:
+        place = builder.board_of(board)
+        asked = parse_config(config) if config is not None else parse_config(place.config)
+        if config is not None:
+            asked = _completed(asked, config, place)
+        recipe = builder.Recipe(board=board, config=place.fitted(asked), seeds=tuple(range(1, seeds + 1)))
+        error = recipe.config.clock_hz / asked.clock_hz - 1
+        console.print(f"clock {recipe.config.clock_hz / 1e6:g} MHz from the PLL, {error:+.2%} of what was asked")
+        console.print(f"serial port {recipe.config.baud:,} baud, {place.baud_error(recipe.config):+.2%} of the bridge's")
+    with console.status(f"building for {recipe.board} …") as status:
+        result = builder.build(recipe, jobs=jobs, tell=lambda step: status.update(f"{step} …"))
+    files = result.save(output or Path(recipe.board))
+    if html is not None:
+        _write_page(html, result)
+    _print(result)
+    console.print(f"{files[0]}: {len(result.bitstream):,} bytes, build {recipe.identity}; its record is {files[1]}", markup=False)
+
+
+def flash(
+    board: Annotated[str, typer.Option("--board", "-b", help=BOARD)],
+    bitstream: Annotated[Path | None, typer.Argument(help="By default what weft build --board wrote here.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Write to the memory that the board starts from.")] = False,
+) -> None:
+    """Loads a bitstream into a board."""
+    _, builder = _modules()
+    from weft.fpga.flash import flash as load
+
+    place = builder.board_of(board)
+    path = bitstream or Path(board + builder.SUFFIX[place.part.family])
+    with console.status(f"loading {path} …"):
+        load(place, board, path, keep=keep)
+    rate = place.default.baud
+    console.print(f"{path} is loaded; run a model with: weft run MODEL.weft --input X.npy --device serial:/dev/ttyUSB0  ({rate:,} baud)")
+
+
+def _modules() -> tuple[dict[str, Board], object]:
+    """Boards and builder, which need no Amaranth before they generate."""
+    from weft.fpga import build as builder
+    from weft.fpga.boards import BOARDS
+
+    return BOARDS, builder
+
+
+def _completed(asked: Config, text: str, board: Board) -> Config:
+    """The configuration with the board's clock and rate where the text names none."""
+    default = board.default
+    given = {setting.partition("=")[0] for setting in text.split(",")[1:]}
+    fields = {name: getattr(default, name) for name in ("clock_hz", "baud") if name not in given}
+    return replace(asked, **fields)
+
+
+def _recorded(path: Path) -> Recipe:
+    from weft.fpga.build import Recipe
+
+    try:
+        recipe = Recipe.load(json_module.loads(path.read_text())["recipe"])
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is no record of a build; weft build writes one beside the bitstream") from error
+    here = Recipe(board=recipe.board, config=recipe.config, seeds=recipe.seeds)
+    versions = [(name, here.tools.get(name), there) for name, there in recipe.tools.items()]
+    differ = [f"{name} is {ours} here, {theirs} there" for name, ours, theirs in versions if ours != theirs]
+    if here.gateware != recipe.gateware:
+        differ.append("the gateware's sources are others")
+    if differ:
+        raise WeftError(f"{path} cannot be repeated: {'; '.join(differ)}; install what it was made with")
+    return recipe
+
+
+def _write_page(path: Path, result: Build) -> None:
+    try:
+        from weft.fpga.page import page
+    except ImportError as error:
+        raise WeftError(f"pages need Jinja and Matplotlib ({error}); run: pip install 'weft[report]'") from error
+    with replacing(path, "wb") as file:
+        file.write(page(result).encode())
+
+
+def _print(result: Build) -> None:
+    """Cells per module and of the part, clock and critical path."""
+    from weft.fpga.build import MARGIN
+
+    resources, capacity = result.report.resources, result.board.part.capacity
+    table = Table(box=None, pad_edge=False)
+    table.add_column("module")
+    for name in capacity:
+        table.add_column(name.replace("_", " "), justify="right")
+    for module, cells in result.usage.modules(result.board.part).items():
+        table.add_row(module, *(f"{getattr(cells, name):,}" for name in capacity))
+    table.add_row("total", *(f"{getattr(resources, name):,} of {most:,}" for name, most in capacity.items()), style="bold")
+    console.print(table)
+    report = result.report
+    console.print(f"{report.clock_mhz} MHz reached with seed {report.seed}, {result.margin:+.0%} over {result.clock_mhz:g} MHz")
+    if result.margin < MARGIN:
+        console.print(f"less than the {MARGIN:.0%} that the timing analysis' optimism asks for; try --seeds 4, or a lower clock_hz")
+    for step in result.report.path:
+        console.print(f"  {step}", markup=False)
