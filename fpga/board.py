@@ -41,10 +41,15 @@ class Board:
     """Where its pins are written down: ``module:class`` in amaranth-boards."""
     part: Part
     config: str
-    """What it is built with unless told otherwise, ``PRESET[,field=value…]``. The clock leaves a margin of 15 % or more."""
+    """What it is built with unless told otherwise, ``PRESET[,field=value…]``; empty if none fits."""
+    run_hz: int
+    """The clock of that, which leaves a margin of 15 % or more."""
+    baud: int
+    """The rate of the serial port."""
     clock: str
     """Resource of the oscillator."""
     clock_hz: int
+    """Its frequency."""
     bridge: Bridge
     uart: tuple[str, int] = ("uart", 0)
     """Resource of the serial port to the host."""
@@ -61,10 +66,21 @@ class Board:
     products: str
     """What makes products on this part."""
 
-    @property
-    def default(self) -> Config:
-        """The default configuration, with the clock that the PLL makes."""
-        return self.fitted(parse_config(self.config))
+    def parse(self, text: str = "") -> Config:
+        """The configuration that ``PRESET[,field=value…]`` names, with the board's clock and rate where the text has none; by default the
+        board's own.
+
+        Raises
+        ------
+        ValueError
+            If the board has none of its own, or the text names none.
+        """
+        if not (text or self.config):
+            raise ValueError(f"no configuration fits {self.part.title} yet; name one with --config to see what is missing")
+        config = parse_config(text or self.config)
+        given = {setting.partition("=")[0] for setting in text.split(",")[1:]}
+        own = {"clock_hz": self.run_hz, "baud": self.baud}
+        return replace(config, **{name: value for name, value in own.items() if name not in given})
 
     def pll(self, config: Config) -> Pll:
         """The PLL's settings for a configuration's clock; ``ValueError`` if there are none."""

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from weft.files import replacing
 from weft.fpga.board import Board
@@ -22,6 +22,9 @@ from weft.fpga.flow import PLACE_LOG, FpgaError, Report, Resources, cached, call
 from weft.fpga.usage import Cell, Usage, placed_cells
 from weft.hw.spec.config import Config
 
+if TYPE_CHECKING:
+    from amaranth.lib import wiring
+
 __all__ = ["MARGIN", "Build", "Recipe", "board_of", "build"]
 
 log = logging.getLogger(__name__)
@@ -29,7 +32,7 @@ log = logging.getLogger(__name__)
 MARGIN = 0.15
 """nextpnr takes a multiplier whose registers are all used for quicker than it is; a clock should leave this much of what it promises."""
 
-SUFFIX = {"ecp5": ".bit", "ice40": ".bin", "gowin": ".fs"}
+SUFFIX = {"ecp5": ".bit", "ice40": ".bin"}
 """Of a family's bitstreams."""
 
 REDUCE = {
@@ -169,7 +172,9 @@ def build(recipe: Recipe, *, jobs: int = 1, tell: Callable[[str], None] = log.in
     board = board_of(recipe.board)
     part = board.part
     tell(f"synthesizing for {part.title}")
-    text, constraints = design(board, recipe.config, recipe.identity)
+    from weft.fpga.top import System
+
+    text, constraints = design(board, recipe.config, System(recipe.config, build=recipe.identity))
     file, cells = netlist(text, part)
     _fits(board, recipe.config, cells)
 
@@ -195,17 +200,17 @@ def build(recipe: Recipe, *, jobs: int = 1, tell: Callable[[str], None] = log.in
     )  # fmt: skip
 
 
-def design(board: Board, config: Config, identity: str) -> tuple[str, str]:
-    """The board's design in Yosys's RTLIL, and the constraints of its pins."""
+def design(board: Board, config: Config, system: wiring.Component) -> tuple[str, str]:
+    """A board's design in Yosys's RTLIL, and the constraints of its pins."""
     try:
         platform = board.create()
     except ImportError as error:
         raise FpgaError(f"boards' pins come from amaranth-boards ({error}); run: pip install 'weft[fpga]'") from error
     from weft.fpga.top import BoardTop
 
-    plan = platform.prepare(BoardTop(board, config, build=identity), name="weft", emit_src=False)
+    plan = platform.prepare(BoardTop(board, config, system), name="weft", emit_src=False)
     files = {name: text if isinstance(text, str) else text.decode() for name, text in plan.files.items()}
-    constraints = next(text for name, text in files.items() if name.endswith((".lpf", ".pcf", ".cst")))
+    constraints = next(text for name, text in files.items() if name.endswith((".lpf", ".pcf")))
     # The one clock of the design is the PLL's; the placer hears of it, with its margin, from us.
     kept = [line for line in constraints.splitlines() if not re.match("FREQUENCY|set_frequency|#", line.strip())]
     return files["weft.il"], "\n".join(kept) + "\n"

@@ -57,15 +57,16 @@ class System(wiring.Component):
 
 
 class BoardTop(Elaboratable):
-    """All that is in the FPGA of a board: :class:`System`, its clock from the PLL, reset until that has locked, and the pins."""
+    """All that is in the FPGA of a board: a :class:`System` or what has its ports, the clock from the PLL, reset until that has
+    locked, and the pins."""
 
-    def __init__(self, board: Board, config: Config, *, build: str = ""):
-        self.board, self.config, self.build = board, config, build
+    def __init__(self, board: Board, config: Config, system: wiring.Component):
+        self.board, self.config, self.system = board, config, system
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         self._clock(m, platform)
-        m.submodules.system = system = System(self.config, build=self.build)
+        m.submodules.system = system = self.system
         serial = platform.request(*self.board.uart, dir={"rx": "-", "tx": "-"} | self._other_lines(platform))
         m.submodules.rx, m.submodules.tx = rx, tx = io.Buffer("i", serial.rx), io.Buffer("o", serial.tx)
         m.d.comb += [system.uart_rx.eq(rx.i), tx.o.eq(system.uart_tx)]
@@ -90,7 +91,7 @@ class BoardTop(Elaboratable):
         else:
             m.submodules.oscillator = buffer = io.Buffer("i", pin)
             source = buffer.i
-        make = {"ecp5": _ecp5, "ice40": _ice40, "gowin": _gowin}[self.board.part.family]
+        make = {"ecp5": _ecp5, "ice40": _ice40}[self.board.part.family]
         m.submodules.pll = make(self.board, self.board.pll(self.config), source, ClockSignal(), locked)
         m.submodules.reset = ResetSynchronizer(~locked)
 
@@ -116,15 +117,4 @@ def _ice40(board: Board, pll: Pll, source: Any, output: Any, locked: Signal) -> 
         f"SB_PLL40_{'PAD' if board.pad else 'CORE'}", p_FEEDBACK_PATH="SIMPLE", p_PLLOUT_SELECT="GENCLK", **settings,
         **{"io_PACKAGEPIN" if board.pad else "i_REFERENCECLK": source},
         i_RESETB=1, i_BYPASS=0, o_PLLOUTGLOBAL=output, o_LOCK=locked,
-    )  # fmt: skip
-
-
-def _gowin(board: Board, pll: Pll, source: Any, output: Any, locked: Signal) -> Instance:
-    settings = {f"p_{name}": value for name, value in pll.settings.items()}
-    return Instance(
-        "rPLL", p_FCLKIN=f"{pll.input_hz / 1e6:g}", p_DEVICE="GW1NR-9C", **settings, p_DYN_IDIV_SEL="false",
-        p_DYN_FBDIV_SEL="false", p_DYN_ODIV_SEL="false", p_DYN_SDIV_SEL=2, p_PSDA_SEL="0000", p_DYN_DA_EN="false",
-        p_DUTYDA_SEL="1000", p_CLKFB_SEL="internal", p_CLKOUT_BYPASS="false", p_CLKOUTP_BYPASS="false", p_CLKOUTD_BYPASS="false",
-        i_CLKIN=source, i_CLKFB=0, i_RESET=0, i_RESET_P=0, i_FBDSEL=0, i_IDSEL=0, i_ODSEL=0, i_PSDA=0, i_DUTYDA=0, i_FDLY=0,
-        o_CLKOUT=output, o_LOCK=locked,
     )  # fmt: skip

@@ -40,6 +40,12 @@ def _accelerator_bytes(config: Config) -> wiring.Component:
     return Accelerator(config, link="bytes")
 
 
+def _accelerator_axi(config: Config) -> wiring.Component:
+    from weft.hw.axi import AxiAccelerator
+
+    return AxiAccelerator(config)
+
+
 def _engine(config: Config) -> wiring.Component:
     from weft.hw.engine import Engine
 
@@ -94,6 +100,7 @@ def _term_encoder(config: Config) -> wiring.Component:
 PARTS: dict[str, Callable[..., wiring.Component]] = {
     "accelerator": _accelerator,
     "accelerator-bytes": _accelerator_bytes,
+    "accelerator-axi": _accelerator_axi,
     "engine": _engine,
     "tile": _tile,
     "requantize": _requantize,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +12,6 @@ from rich.table import Table
 from weft.cli.output import console
 from weft.errors import InputError, WeftError
 from weft.files import replacing
-from weft.hw.spec.config import Config, parse_config
 
 if TYPE_CHECKING:
     from weft.fpga.board import Board
@@ -31,10 +29,10 @@ def boards() -> None:
     for heading in ("board", "part", "LUTs", "DSPs", "block RAMs", "default configuration", "clock", "serial port"):
         table.add_column(heading, justify="right" if heading in ("LUTs", "DSPs", "block RAMs", "clock") else "left")
     for name, board in boards.items():
-        config, capacity = board.default, board.part.capacity
+        capacity = board.part.capacity
         table.add_row(
             name, board.part.title, *(f"{capacity[resource]:,}" for resource in ("luts", "multipliers", "block_rams")),
-            board.config.split(",")[0], f"{config.clock_hz / 1e6:g} MHz", f"{config.baud / 1e6:g} Mbaud, {board.bridge.title}",
+            board.config or "none fits yet", f"{board.run_hz / 1e6:g} MHz", f"{board.baud / 1e6:g} Mbaud, {board.bridge.title}",
         )  # fmt: skip
     console.print(table)
 
@@ -56,9 +54,7 @@ def build(
         recipe = _recorded(again)
     else:
         place = builder.board_of(board)
-        asked = parse_config(config) if config is not None else parse_config(place.config)
-        if config is not None:
-            asked = _completed(asked, config, place)
+        asked = place.parse(config or "")
         recipe = builder.Recipe(board=board, config=place.fitted(asked), seeds=tuple(range(1, seeds + 1)))
         error = recipe.config.clock_hz / asked.clock_hz - 1
         console.print(f"clock {recipe.config.clock_hz / 1e6:g} MHz from the PLL, {error:+.2%} of what was asked")
@@ -85,8 +81,7 @@ def flash(
     path = bitstream or Path(board + builder.SUFFIX[place.part.family])
     with console.status(f"loading {path} …"):
         load(place, board, path, keep=keep)
-    rate = place.default.baud
-    console.print(f"{path} is loaded; run a model with: weft run MODEL.weft --input X.npy --device serial:/dev/ttyUSB0  ({rate:,} baud)")
+    console.print(f"{path} is loaded; run a model with: weft run MODEL.weft --input X.npy --device serial:/dev/ttyUSB0", markup=False)
 
 
 def _modules() -> tuple[dict[str, Board], object]:
@@ -95,14 +90,6 @@ def _modules() -> tuple[dict[str, Board], object]:
     from weft.fpga.boards import BOARDS
 
     return BOARDS, builder
-
-
-def _completed(asked: Config, text: str, board: Board) -> Config:
-    """The configuration with the board's clock and rate where the text names none."""
-    default = board.default
-    given = {setting.partition("=")[0] for setting in text.split(",")[1:]}
-    fields = {name: getattr(default, name) for name in ("clock_hz", "baud") if name not in given}
-    return replace(asked, **fields)
 
 
 def _recorded(path: Path) -> Recipe:
@@ -125,10 +112,8 @@ def _recorded(path: Path) -> Recipe:
 
 
 def _write_page(path: Path, result: Build) -> None:
-    try:
-        from weft.fpga.page import page
-    except ImportError as error:
-        raise WeftError(f"pages need Jinja and Matplotlib ({error}); run: pip install 'weft[report]'") from error
+    from weft.fpga.page import page
+
     with replacing(path, "wb") as file:
         file.write(page(result).encode())
 

@@ -1,0 +1,153 @@
+"""The accelerator for other designs: AXI4-Stream for data, AXI4-Lite for control, in place of the link."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+
+from weft.hw.engine import Engine
+from weft.hw.spec.axi import MAGIC, Register
+from weft.hw.spec.config import Config
+from weft.hw.spec.identity import Identity
+
+__all__ = ["AxiAccelerator"]
+
+ANSWERS = 32
+"""Bytes that are under way from the memories or wait for the stream: more than the memories' latency."""
+
+
+class AxiAccelerator(wiring.Component):
+    """The engine behind AXI: bytes to and from its memories as AXI4-Stream, what to do with them as AXI4-Lite registers.
+
+    A program is run so: write SPACE and ADDRESS, stream the bytes in; the same for inputs; write RUN; wait until STATUS is 0; write
+    SPACE and ADDRESS of the result, then READ, and take the bytes from the other stream. Registers are those of
+    :class:`weft.hw.spec.axi.Register`. A byte a cycle each way while the memories are free. Writes to the streams wait while a READ
+    is under way. Registers answer each access after two cycles, always with OKAY; a register that is not there reads as 0.
+
+    Parameters
+    ----------
+    config : Config
+        What to build.
+    build : str
+        Hexadecimal name of the build, at most 16 digits; empty for the configuration's digest.
+
+    Members
+    -------
+    s_axis_*
+        AXI4-Stream of bytes into the memory of SPACE from ADDRESS on, which counts up. ``tlast`` is not looked at.
+    m_axis_*
+        AXI4-Stream of the bytes read; ``tlast`` with the last of a READ.
+    s_axil_*
+        AXI4-Lite, 32 bits, addresses of 8 bits. Write strobes are taken to be all set.
+    busy : Out(1)
+        A program runs.
+    """
+
+    def __init__(self, config: Config, *, build: str = ""):
+        self.config = config
+        self.build = int(build or config.digest, 16)
+        if self.build >> 64:
+            raise ValueError(f"build must be at most 16 hexadecimal digits, not {build!r}")
+        super().__init__(
+            {
+                "s_axis_tdata": In(8), "s_axis_tvalid": In(1), "s_axis_tready": Out(1), "s_axis_tlast": In(1),
+                "m_axis_tdata": Out(8), "m_axis_tvalid": Out(1), "m_axis_tready": In(1), "m_axis_tlast": Out(1),
+                "s_axil_awaddr": In(8), "s_axil_awprot": In(3), "s_axil_awvalid": In(1), "s_axil_awready": Out(1),
+                "s_axil_wdata": In(32), "s_axil_wstrb": In(4), "s_axil_wvalid": In(1), "s_axil_wready": Out(1),
+                "s_axil_bresp": Out(2), "s_axil_bvalid": Out(1), "s_axil_bready": In(1),
+                "s_axil_araddr": In(8), "s_axil_arprot": In(3), "s_axil_arvalid": In(1), "s_axil_arready": Out(1),
+                "s_axil_rdata": Out(32), "s_axil_rresp": Out(2), "s_axil_rvalid": Out(1), "s_axil_rready": In(1),
+                "busy": Out(1),
+            }
+        )  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.engine = engine = Engine(config=self.config)
+        space, address, left = Signal(3), Signal(24), Signal(24)
+        running = Signal()
+        """RUN was written, and the engine has not taken it."""
+        m.d.comb += self.busy.eq(engine.busy | running)
+        self._data(m, engine, space, address, left)
+        written, register = self._writes(m)
+        self._reads(m, {
+            Register.MAGIC: MAGIC, Register.FORMAT: Identity.FORMAT, Register.BUILD_LOW: self.build & 0xFFFFFFFF,
+            Register.BUILD_HIGH: self.build >> 32, Register.SPACE: space, Register.ADDRESS: address,
+            Register.STATUS: Cat(self.busy, left != 0),
+        })  # fmt: skip
+
+        value, run = self.s_axil_wdata, engine.run.payload
+        with m.If(written):
+            with m.Switch(register):
+                with m.Case(Register.SPACE):
+                    m.d.sync += space.eq(value)
+                with m.Case(Register.ADDRESS):
+                    m.d.sync += address.eq(value)
+                with m.Case(Register.READ):
+                    m.d.sync += left.eq(value)
+                with m.Case(Register.RUN):
+                    m.d.sync += [Cat(run.first, run.count).eq(value), running.eq(value[8:16] != 0)]
+                with m.Case(Register.HALT):
+                    m.d.sync += [engine.halt.eq(1), running.eq(0), left.eq(0)]
+        with m.If(engine.halt):
+            m.d.sync += engine.halt.eq(0)
+        m.d.comb += engine.run.valid.eq(running)
+        with m.If(running & engine.run.ready):
+            m.d.sync += running.eq(0)
+        return m
+
+    def _data(self, m: Module, engine: Engine, space: Signal, address: Signal, left: Signal) -> None:
+        """The streams: a request for each byte, answers through a queue that has room for all that are under way."""
+        m.submodules.answers = answers = SyncFIFOBuffered(width=8, depth=ANSWERS)
+        m.submodules.lasts = lasts = SyncFIFOBuffered(width=1, depth=ANSWERS)
+        request, reading = engine.request.payload, Signal()
+        # What was asked for and not yet taken; each has its place among the lasts from the start.
+        m.d.comb += [
+            reading.eq(left != 0),
+            engine.request.valid.eq((reading & lasts.w_rdy) | (~reading & self.s_axis_tvalid)),
+            request.space.eq(space),
+            request.address.eq(address),
+            request.write.eq(~reading),
+            request.data.eq(self.s_axis_tdata),
+            self.s_axis_tready.eq(~reading & engine.request.ready),
+            lasts.w_en.eq(reading & engine.request.ready),
+            lasts.w_data.eq(left == 1),
+            answers.w_en.eq(engine.response.valid),
+            answers.w_data.eq(engine.response.payload),
+            self.m_axis_tvalid.eq(answers.r_rdy & lasts.r_rdy),
+            self.m_axis_tdata.eq(answers.r_data),
+            self.m_axis_tlast.eq(lasts.r_data),
+            answers.r_en.eq(self.m_axis_tvalid & self.m_axis_tready),
+            lasts.r_en.eq(self.m_axis_tvalid & self.m_axis_tready),
+        ]
+        with m.If(engine.request.valid & engine.request.ready):
+            m.d.sync += [address.eq(address + 1), left.eq(left - reading)]
+
+    def _writes(self, m: Module) -> tuple[Signal, Signal]:
+        """AXI4-Lite's writing half: whether a register is written this cycle, and which."""
+        written, register = Signal(), Signal(8)
+        m.d.comb += [
+            written.eq(self.s_axil_awvalid & self.s_axil_wvalid & ~self.s_axil_bvalid),
+            self.s_axil_awready.eq(written),
+            self.s_axil_wready.eq(written),
+            register.eq(self.s_axil_awaddr),
+        ]
+        with m.If(self.s_axil_bready):
+            m.d.sync += self.s_axil_bvalid.eq(0)
+        with m.If(written):
+            m.d.sync += self.s_axil_bvalid.eq(1)
+        return written, register
+
+    def _reads(self, m: Module, values: dict) -> None:
+        """AXI4-Lite's reading half."""
+        m.d.comb += self.s_axil_arready.eq(~self.s_axil_rvalid)
+        with m.If(self.s_axil_rready):
+            m.d.sync += self.s_axil_rvalid.eq(0)
+        with m.If(self.s_axil_arvalid & self.s_axil_arready):
+            m.d.sync += [self.s_axil_rvalid.eq(1), self.s_axil_rdata.eq(0)]
+            with m.Switch(self.s_axil_araddr):
+                for register, value in values.items():
+                    with m.Case(register):
+                        m.d.sync += self.s_axil_rdata.eq(value)

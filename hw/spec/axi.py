@@ -1,0 +1,35 @@
+"""The registers of the accelerator behind AXI."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+__all__ = ["MAGIC", "Register"]
+
+MAGIC = int.from_bytes(b"WEFT", "big")
+"""What the first register reads as."""
+
+
+class Register(IntEnum):
+    """Byte addresses of 32-bit registers."""
+
+    MAGIC = 0x00
+    """Read only: :data:`MAGIC`."""
+    FORMAT = 0x04
+    """Read only: version of the descriptors, as in :class:`weft.hw.spec.identity.Identity`."""
+    BUILD_LOW = 0x08
+    """Read only: lower half of the build's name, by default the configuration's digest."""
+    BUILD_HIGH = 0x0C
+    """Read only: upper half."""
+    SPACE = 0x10
+    """Memory that the streams are for, of :class:`weft.hw.spec.wire.Space` but its identity."""
+    ADDRESS = 0x14
+    """Byte address in it; counts up with each byte of a stream."""
+    READ = 0x18
+    """Write only: as many bytes are read and streamed out. Written while STATUS says that none is under way."""
+    RUN = 0x1C
+    """Write only: bits 0 to 7 the first descriptor, 8 to 15 their number. Written while no program runs."""
+    STATUS = 0x20
+    """Read only: bit 0 while a program runs, bit 1 while a READ is under way."""
+    HALT = 0x24
+    """Write only: stops the program, and the READ, at once."""
