@@ -98,7 +98,7 @@ class Board:
         error = self.baud_error(config)
         if abs(error) > 0.01:
             raise ValueError(
-                f"baud cannot be {config.baud}: the bridge ({self.bridge.title}) is off by {-error:+.1%} there; choose "
+                f"baud cannot be {config.baud}: the bridge ({self.bridge.title}) is off by {1 / (1 + error) - 1:+.1%} there; choose "
                 f"{self.bridge.base_hz} divided by a whole number"
             )
         return config

@@ -278,7 +278,8 @@ def _pack(board: Board, folder: Path) -> bytes:
 
 def _names(path: tuple[str, ...]) -> list[str]:
     """The cells of a path by the design's own names, each once."""
-    found = [re.sub(r"\$.*|_(TRELLIS_FF|SB_DFF\w*|LUT4|SB_LUT4|CCU2C).*", "", step.split("→")[0].split()[-1]) for step in path]
+    cells = [step.split()[-3] for step in path] + [step.split()[-1] for step in path[-1:]]
+    found = [re.sub(r"\$.*|_(TRELLIS_FF|SB_DFF\w*|LUT4|SB_LUT4|CCU2C).*", "", cell) for cell in cells]
     return [name for index, name in enumerate(found) if name and name not in found[:index]]
 
 

@@ -18,7 +18,7 @@ SECONDS = 600
 """The slowest memories take a few minutes to be written."""
 
 REASONS = (
-    (r"error while loading shared libraries: (\S+)", "openFPGALoader needs {0}; run: apt-get install libusb-1.0-0 libftdi1-2"),
+    (r"error while loading shared libraries: ([^:\s]+)", "openFPGALoader needs {0}; run: apt-get install libusb-1.0-0 libftdi1-2"),
     (
         r"(?i)permission|LIBUSB_ERROR_ACCESS|usb_open\(\) failed|unable to claim",
         "there is no right to use the board's USB port; install openFPGALoader's udev rules",

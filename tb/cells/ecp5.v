@@ -40,7 +40,7 @@ module DP16KD #(
         INITVAL_17, INITVAL_16, INITVAL_15, INITVAL_14, INITVAL_13, INITVAL_12, INITVAL_11, INITVAL_10,
         INITVAL_0F, INITVAL_0E, INITVAL_0D, INITVAL_0C, INITVAL_0B, INITVAL_0A, INITVAL_09, INITVAL_08,
         INITVAL_07, INITVAL_06, INITVAL_05, INITVAL_04, INITVAL_03, INITVAL_02, INITVAL_01, INITVAL_00};
-    integer place, byte;
+    integer place, index;
     initial for (place = 0; place < 2048; place = place + 1) memory[place] = initial_contents[10*place +: 9];
     always @(posedge CLKA)
         if (CEA & {CSA2, CSA1, CSA0} == 0)
@@ -48,8 +48,8 @@ module DP16KD #(
     always @(posedge CLKA)
         if (CEA & WEA & {CSA2, CSA1, CSA0} == 0) begin
             if (DATA_WIDTH_A == 9) memory[a[13:3]] <= in[8:0];
-            for (byte = 0; byte < DATA_WIDTH_A / 9; byte = byte + 1)
-                if (DATA_WIDTH_A > 9 && a[byte]) memory[(DATA_WIDTH_A == 18 ? {a[13:4], 1'b0} : {a[13:5], 2'b0}) + byte] <= in[9*byte +: 9];
+            for (index = 0; index < DATA_WIDTH_A / 9; index = index + 1)
+                if (DATA_WIDTH_A > 9 && a[index]) memory[(DATA_WIDTH_A == 18 ? {a[13:4], 1'b0} : {a[13:5], 2'b0}) + index] <= in[9*index +: 9];
         end
     always @(posedge CLKB) begin
         if (CEB & {CSB2, CSB1, CSB0} == 0)
