@@ -25,7 +25,7 @@ from weft.hw.spec.config import Config
 if TYPE_CHECKING:
     from amaranth.lib import wiring
 
-__all__ = ["MARGIN", "Build", "Recipe", "board_of", "build"]
+__all__ = ["MARGIN", "SUFFIX", "Build", "Recipe", "board_of", "build", "design", "pack", "route"]
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +179,7 @@ def build(recipe: Recipe, *, jobs: int = 1, tell: Callable[[str], None] = log.in
     _fits(board, recipe.config, cells)
 
     def attempt(seed: int) -> tuple[Path, Report]:
-        found = _route(board, recipe, file, cells, constraints, seed)
+        found = route(board, recipe, file, cells, constraints, seed)
         tell(f"seed {seed}: {found[1].clock_mhz} MHz of {recipe.config.clock_hz / 1e6:g}")
         return found
 
@@ -196,7 +196,7 @@ def build(recipe: Recipe, *, jobs: int = 1, tell: Callable[[str], None] = log.in
     tell("packing")
     return Build(
         recipe=recipe, report=best, clocks={report.seed: report.clock_mhz for _, report in attempts},
-        usage=Usage(tuple(Cell(*cell) for cell in json.loads((folder / "placed.json").read_text()))), bitstream=_pack(board, folder),
+        usage=Usage(tuple(Cell(*cell) for cell in json.loads((folder / "placed.json").read_text()))), bitstream=pack(board, folder),
     )  # fmt: skip
 
 
@@ -227,7 +227,7 @@ def _fits(board: Board, config: Config, cells: Resources) -> None:
             )
 
 
-def _route(board: Board, recipe: Recipe, file: Path, cells: Resources, constraints: str, seed: int) -> tuple[Path, Report]:
+def route(board: Board, recipe: Recipe, file: Path, cells: Resources, constraints: str, seed: int) -> tuple[Path, Report]:
     """Places and routes with one seed; the folder of what came, and its report."""
     part = board.part
     pins, outputs = FAMILIES[part.family]
@@ -265,7 +265,8 @@ FAMILIES = {"ecp5": ("--lpf", "--textcfg"), "ice40": ("--pcf", "--asc")}
 """Options of nextpnr: for the constraints, and for what is packed."""
 
 
-def _pack(board: Board, folder: Path) -> bytes:
+def pack(board: Board, folder: Path) -> bytes:
+    """The bitstream of a routed design."""
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         (work / "routed").write_bytes((folder / "routed").read_bytes())

@@ -14,6 +14,7 @@ from weft.hw.spec.identity import Identity
 
 __all__ = ["AxiAccelerator"]
 
+OKAY = 0
 ANSWERS = 32
 """Bytes that are under way from the memories or wait for the stream: more than the memories' latency."""
 
@@ -133,6 +134,7 @@ class AxiAccelerator(wiring.Component):
             self.s_axil_awready.eq(written),
             self.s_axil_wready.eq(written),
             register.eq(self.s_axil_awaddr),
+            self.s_axil_bresp.eq(OKAY),
         ]
         with m.If(self.s_axil_bready):
             m.d.sync += self.s_axil_bvalid.eq(0)
@@ -142,7 +144,7 @@ class AxiAccelerator(wiring.Component):
 
     def _reads(self, m: Module, values: dict) -> None:
         """AXI4-Lite's reading half."""
-        m.d.comb += self.s_axil_arready.eq(~self.s_axil_rvalid)
+        m.d.comb += [self.s_axil_arready.eq(~self.s_axil_rvalid), self.s_axil_rresp.eq(OKAY)]
         with m.If(self.s_axil_rready):
             m.d.sync += self.s_axil_rvalid.eq(0)
         with m.If(self.s_axil_arvalid & self.s_axil_arready):

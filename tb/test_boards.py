@@ -164,8 +164,8 @@ def test_clock_that_is_not_reached(monkeypatch):
     steps = ("1.0 ns clk-to-q engine.nest.count_TRELLIS_FF_Q → engine.nest.last_LUT4_Z", "2 ns routing engine.nest.last_LUT4_Z → engine.x")
     report = Report(resources=empty, clock_mhz=70.0, path=steps, seed=1)
     monkeypatch.setattr(builder, "netlist", lambda text, part: (Path("x/weft.json"), empty))
-    monkeypatch.setattr(builder, "_route", lambda *arguments: (Path(), report))
-    message = "reaches 70.0 MHz of the 100 asked; choose a lower clock_hz or more seeds; the critical path: engine.nest.last · engine.x"
+    monkeypatch.setattr(builder, "route", lambda *arguments: (Path(), report))
+    message = "reaches 70.0 MHz of the 100 asked; choose a lower clock_hz or more seeds; the critical path: engine.nest.count · "
     with pytest.raises(FpgaError, match=message):
         builder.build(Recipe(board="ulx3s-85f", config=TINY))
 

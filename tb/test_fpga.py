@@ -1,9 +1,16 @@
 """Synthesis, placement and routing: multipliers and block RAMs are found as such, and the clock is met."""
 
 import pytest
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
-from weft.fpga.flow import FpgaError, place, synthesize
+from weft.fpga.boards import BOARDS
+from weft.fpga.build import Recipe, build, design, pack, route
+from weft.fpga.flow import FpgaError, netlist, place, synthesize
 from weft.fpga.parts import PARTS
+from weft.fpga.top import System
+from weft.hw.link.uart import UART
 from weft.hw.spec.config import parse_config
 from weft.hw.top import Accelerator
 
@@ -30,3 +37,58 @@ def test_what_does_not_fit_is_named():
     config = parse_config("tiny,weight_bytes=4194304")
     with pytest.raises(FpgaError, match=r"the design takes \d+ block rams, but LFE5U-85F, speed grade 6 has 208; choose a smaller one"):
         place(Accelerator(config), ECP5)
+
+
+@pytest.mark.fpga
+@pytest.mark.parametrize("name", [name for name, board in BOARDS.items() if board.config])
+def test_boards_find_multipliers_and_block_rams(name):
+    """Of each board's default configuration."""
+    board = BOARDS[name]
+    config = board.fitted(board.parse())
+    text, _ = design(board, config, System(config))
+    _, cells = netlist(text, board.part)
+    assert (cells.multipliers, cells.block_rams) == {"tiny": (24, 28), "small": (84, 64)}[board.config]
+
+
+@pytest.mark.fpga
+def test_ecp5_bitstream():
+    """Clock met with margin; the same recipe makes the same bits."""
+    board = BOARDS["ulx3s-85f"]
+    recipe = Recipe(board="ulx3s-85f", config=board.fitted(board.parse("tiny")))
+    first = build(recipe)
+    assert first.margin >= 0.15, first.report.path
+    # Preamble of a bitstream for ECP5.
+    assert b"\xff\xff\xbd\xb3" in first.bitstream[:200]
+    tile = first.usage.modules(board.part)["engine.tile"]
+    assert tile.multipliers == 16
+    assert first.bitstream == build(recipe).bitstream
+
+
+class Echo(wiring.Component):
+    """What comes from the serial port goes back: a system that fits any board."""
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({"uart_rx": In(1, init=1), "uart_tx": Out(1, init=1), "heartbeat": Out(1), "busy": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.uart = uart = UART(clock_hz=self.config.clock_hz, baud=self.config.baud)
+        m.d.comb += [uart.i.payload.eq(uart.o.payload), uart.i.valid.eq(uart.o.valid)]
+        count = Signal(24)
+        m.d.sync += count.eq(count + 1)
+        m.d.comb += [uart.rx.eq(self.uart_rx), self.uart_tx.eq(uart.tx), self.heartbeat.eq(count[-1]), self.busy.eq(~uart.tx)]
+        return m
+
+
+@pytest.mark.fpga
+@pytest.mark.parametrize("name", ["icebreaker", "ice40-hx8k", "orangecrab-85f", "ecpix5-85f", "versa-ecp5"])
+def test_clock_and_pins(name):
+    """PLL, reset, serial port and lights of a board, as far as a bitstream."""
+    board = BOARDS[name]
+    config = board.fitted(board.parse("tiny"))
+    text, constraints = design(board, config, Echo(config))
+    file, cells = netlist(text, board.part)
+    folder, report = route(board, Recipe(board=name, config=config), file, cells, constraints, 1)
+    assert report.clock_mhz >= 1.15 * config.clock_hz / 1e6
+    assert len(pack(board, folder)) > 30_000

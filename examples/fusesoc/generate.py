@@ -1,0 +1,31 @@
+"""FuseSoC's generator: writes the Verilog that its parameters name, and the core that has it.
+
+FuseSoC calls it with a YAML file. JSON is YAML, so that what it writes needs no library; what it reads is PyYAML's, which FuseSoC brings.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+
+def main() -> None:
+    request = yaml.safe_load(Path(sys.argv[1]).read_text())
+    parameters = {"preset": "small", "part": "accelerator-axi", **request.get("parameters", {})}
+    options = [f"--{name}={value}" for name, value in parameters.items()]
+    subprocess.run([sys.executable, "-m", "weft.cli", "verilog", "--output", "weft.v", *options], check=True)
+    core = {
+        "name": request["vlnv"],
+        "filesets": {"rtl": {"files": [{"weft.v": {"file_type": "verilogSource"}}]}},
+        "targets": {"default": {"filesets": ["rtl"]}},
+    }
+    name = request["vlnv"].replace(":", "_")
+    Path(f"{name}.core").write_text("CAPI=2:\n" + json.dumps(core, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
