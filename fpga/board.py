@@ -79,7 +79,7 @@ class Board:
             raise ValueError(f"no configuration fits {self.part.title} yet; name one with --config to see what is missing")
         config = parse_config(text or self.config)
         given = {setting.partition("=")[0] for setting in text.split(",")[1:]}
-        own = {"clock_hz": self.run_hz, "baud": self.baud}
+        own: dict[str, Any] = {"clock_hz": self.run_hz, "baud": self.baud}
         return replace(config, **{name: value for name, value in own.items() if name not in given})
 
     def pll(self, config: Config) -> Pll:

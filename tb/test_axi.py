@@ -97,7 +97,7 @@ async def runs_a_network(dut, pause):
 
 
 def test_axi():
-    run(AxiAccelerator(CONFIG), __file__, optimize=True)
+    run(AxiAccelerator(CONFIG), __file__)
 
 
 def test_rejects():

@@ -75,7 +75,7 @@ async def bears_spikes_and_breaks(dut):
 
 
 def test_board():
-    run(System(CONFIG, build=BUILD), __file__, optimize=True, build=BUILD)
+    run(System(CONFIG, build=BUILD), __file__, build=BUILD)
 
 
 @pytest.mark.fpga

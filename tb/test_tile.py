@@ -8,7 +8,9 @@ import pytest
 from cocotb.triggers import RisingEdge
 from cocotb.utils import get_sim_time
 
-from harness import parameters, reset, run, send
+from harness import parameters, reset, run, run_netlist, send
+from weft.fpga.flow import synthesize
+from weft.fpga.parts import PARTS
 from weft.hw.spec.pe import PE_KINDS, SELECTS_BIT, Encoding, Precision, TermBudget, select_bits, window
 from weft.hw.tile import Tile
 from weft.terms import keep
@@ -214,6 +216,15 @@ def test_tile(pe, rows, cols, weight_bits, multipliers):
     settings = {"pe": pe, "rows": rows, "cols": cols, "weight_bits": weight_bits, "multipliers": multipliers}
     tests = ["matches_matrix_product", "leaves_no_bubble", *(["slides"] if PE_KINDS[pe].sliding and weight_bits == 8 else [])]
     run(Tile(position_bits=POSITION_BITS, **settings), __file__, tests=tests, **settings)
+
+
+@pytest.mark.fpga
+def test_netlist():
+    """What Yosys made of a tile for ECP5, half its columns of multipliers and half of LUTs, from the vendor's cells."""
+    settings = {"pe": "mac", "rows": 4, "cols": 4, "weight_bits": 8, "multipliers": 8}
+    netlist, cells = synthesize(Tile(position_bits=POSITION_BITS, **settings), PARTS["ecp5-85f"])
+    assert cells.multipliers == 8
+    run_netlist(netlist, __file__, tests=["matches_matrix_product", "leaves_no_bubble", "slides"], **settings)
 
 
 @pytest.mark.parametrize(("pe", "combine"), [("mac", 2), ("mac", 16), ("bitserial", 4), ("balanced", 3), ("interleaved", 8)])
