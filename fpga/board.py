@@ -43,7 +43,7 @@ class Board:
     config: str
     """What it is built with unless told otherwise, ``PRESET[,field=value…]``; empty if none fits."""
     run_hz: int
-    """The clock of that, which leaves a margin of 15 % or more."""
+    """The clock of that; a build says what margin it leaves."""
     baud: int
     """The rate of the serial port."""
     clock: str

@@ -13,12 +13,15 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from amaranth.lib import wiring
 from platformdirs import user_cache_path
 
 from weft.errors import WeftError
 from weft.fpga.parts import Part
+
+if TYPE_CHECKING:
+    from amaranth.lib import wiring
 
 __all__ = [
     "LOG", "PLACE_LOG", "TOP", "FpgaError", "Report", "Resources", "cached", "call", "netlist", "parse_report", "place", "synthesize",

@@ -30,7 +30,7 @@ module DP16KD #(
         DIA17, DIA16, DIA15, DIA14, DIA13, DIA12, DIA11, DIA10, DIA9, DIA8, DIA7, DIA6, DIA5, DIA4, DIA3, DIA2, DIA1, DIA0};
     reg [35:0] read, out;
     reg [17:0] read_a;
-    // Half a word of 18 bits has ten bits of initial contents.
+    // Of initial contents, a word of 18 bits has twenty.
     wire [64*320-1:0] initial_contents = {
         INITVAL_3F, INITVAL_3E, INITVAL_3D, INITVAL_3C, INITVAL_3B, INITVAL_3A, INITVAL_39, INITVAL_38,
         INITVAL_37, INITVAL_36, INITVAL_35, INITVAL_34, INITVAL_33, INITVAL_32, INITVAL_31, INITVAL_30,
@@ -41,7 +41,7 @@ module DP16KD #(
         INITVAL_0F, INITVAL_0E, INITVAL_0D, INITVAL_0C, INITVAL_0B, INITVAL_0A, INITVAL_09, INITVAL_08,
         INITVAL_07, INITVAL_06, INITVAL_05, INITVAL_04, INITVAL_03, INITVAL_02, INITVAL_01, INITVAL_00};
     integer place, index;
-    initial for (place = 0; place < 2048; place = place + 1) memory[place] = initial_contents[10*place +: 9];
+    initial for (place = 0; place < 2048; place = place + 1) memory[place] = initial_contents[20*(place/2) + 9*(place%2) +: 9];
     always @(posedge CLKA)
         if (CEA & {CSA2, CSA1, CSA0} == 0)
             read_a <= DATA_WIDTH_A == 9 ? {9'b0, memory[a[13:3]]} : {memory[{a[13:4], 1'b1}], memory[{a[13:4], 1'b0}]};
