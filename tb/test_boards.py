@@ -209,10 +209,18 @@ def test_flash(built, loader, tmp_path):
         flash(BOARDS["ulx3s-85f"], "ulx3s-85f", tmp_path / "other.bit")
 
 
+def test_loader_that_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "crab.bit").write_bytes(b"")
+    with pytest.raises(FpgaError, match="dfu-util is not installed; run: apt-get install dfu-util"):
+        flash(BOARDS["orangecrab-85f"], "orangecrab-85f", tmp_path / "crab.bit")
+
+
 @pytest.mark.parametrize(("text", "message"), [
     ("unable to open ftdi device: -3 (device not found)", "no Radiona ULX3S, LFE5U-85F is attached; check cable and power"),
     ("Error: IDCODE 0x41111043 mismatch", "what is attached is not Radiona ULX3S, LFE5U-85F: Error: IDCODE 0x41111043 mismatch"),
     ("x: error while loading shared libraries: libftdi1.so.2: cannot open", "openFPGALoader needs libftdi1.so.2; run: apt-get install"),
+    ("No DFU capable USB device available", "no Radiona ULX3S, LFE5U-85F is attached"),
     ("usb_open() failed", "there is no right to use the board's USB port"),
     ("something else", "openFPGALoader failed: something else"),
 ])  # fmt: skip

@@ -20,7 +20,8 @@ BOARD = Board(
     bridge=ANY_ADAPTER,
     serial_pins=("0", "1"),
     leds=(("rgb_led", 0),),
-    loader=("openFPGALoader", "--board", "orangeCrab"),
-    loader_flash=("openFPGALoader", "--board", "orangeCrab"),
+    # Its bootloader writes to the memory that it starts from; hold the button while it gets power.
+    loader=("dfu-util", "-a", "0", "-D"),
+    loader_flash=("dfu-util", "-a", "0", "-D"),
     products="a MULT18X18D each, LUTs past the last",
 )  # fmt: skip
