@@ -176,7 +176,7 @@ def build(recipe: Recipe, *, jobs: int = 1, tell: Callable[[str], None] = log.in
 
     text, constraints = design(board, recipe.config, System(recipe.config, build=recipe.identity))
     file, cells = netlist(text, part)
-    _fits(board, recipe.config, cells)
+    _fits(board, cells)
 
     def attempt(seed: int) -> tuple[Path, Report]:
         found = route(board, recipe, file, cells, constraints, seed)
@@ -216,8 +216,7 @@ def design(board: Board, config: Config, system: wiring.Component) -> tuple[str,
     return files["weft.il"], "\n".join(kept) + "\n"
 
 
-def _fits(board: Board, config: Config, cells: Resources) -> None:
-    """Registers need no check of their own: each has its LUT."""
+def _fits(board: Board, cells: Resources) -> None:
     for name, most in board.part.capacity.items():
         used = getattr(cells, name)
         if used > most:
@@ -280,7 +279,7 @@ def pack(board: Board, folder: Path) -> bytes:
 def _names(path: tuple[str, ...]) -> list[str]:
     """The cells of a path by the design's own names, each once."""
     cells = [step.split()[-3] for step in path] + [step.split()[-1] for step in path[-1:]]
-    found = [re.sub(r"\$.*|_(TRELLIS_FF|SB_DFF\w*|LUT4|SB_LUT4|CCU2C).*", "", cell) for cell in cells]
+    found = [re.sub(r"^system\.(accelerator\.)?|\$.*|_(TRELLIS_FF|SB_DFF\w*|LUT4|SB_LUT4|CCU2C).*", "", cell) for cell in cells]
     return [name for index, name in enumerate(found) if name and name not in found[:index]]
 
 
