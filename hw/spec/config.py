@@ -193,8 +193,8 @@ PRESETS: dict[str, Config] = {
         rows=8, cols=8, lanes=4, scratchpad_bytes=16384, weight_bytes=65536, positions=256, descriptors=32,
     ),
     "large": Config(
-        rows=16, cols=16, lanes=16, scratchpad_bytes=65536, weight_bytes=278528, positions=256, descriptors=42,
-        multipliers=0,
+        rows=16, cols=16, lanes=16, scratchpad_bytes=65536, weight_bytes=278528, positions=512, descriptors=42,
+        multipliers=64,
     ),
 }  # fmt: skip
 """Named configurations. ``large`` is sized to one ECP5-85F: 208 block RAMs of 2 KiB, 156 multipliers."""
