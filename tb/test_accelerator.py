@@ -33,8 +33,7 @@ def check(device, graph, x):
     """Runs a graph layer by layer and in one go; both must equal the golden model."""
     model = weft.compile(graph, device.config)
     loaded = device.load(model)
-    # Between layers, channels may be in another order.
-    expected = golden(model.graph, x, layers=True) | golden(graph, x)
+    expected = golden(graph, x, layers=True)
     y, tensors = loaded.run(x, layers=True)
     for name, values in tensors.items():
         np.testing.assert_array_equal(values, expected[name], err_msg=f"{name} of {graph.name}")
@@ -139,7 +138,7 @@ def test_repeats_of_two_models():
 
 def test_cycle_model(device):
     """Predicted cycles equal the device's counters within 1 % or a few cycles, layer by layer, and the causes add up."""
-    few = 2 if device.config.group == 1 else 6
+    few = 2 if device.config.group == 1 else 10
     rng = np.random.default_rng([5, device.config.rows])
     for _ in range(12):
         graph = random_graph(rng)

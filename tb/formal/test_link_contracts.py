@@ -96,6 +96,7 @@ def uart(m: Module) -> None:
     m.d.comb += Cover(order.found)
 
 
+@pytest.mark.prove
 def test_framer():
     prove(framer)
 
