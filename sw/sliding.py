@@ -28,11 +28,13 @@ class Walk:
     """Along the inner axis, in each block."""
     part: int
     """Steps of the kernel along the outer axis that the tile holds at a time."""
+    wraps: bool = False
+    """The padding behind a line is that before the next one, too; a line of padding comes before the first."""
 
     def across(self, kernel: Kernel) -> int:
         """Positions of the input along the inner axis, in each block."""
         size, stride = _sizes(kernel)[1 - self.outer], _strides(kernel)[1 - self.outer]
-        return (self.results - 1) * stride + size
+        return (self.results - 1) * stride + size - (_before(kernel, 1 - self.outer) if self.wraps else 0)
 
     def parts(self, kernel: Kernel) -> int:
         """Parts of the kernel."""
@@ -48,6 +50,18 @@ def _strides(kernel: Kernel) -> tuple[int, int]:
     return kernel.stride[0], kernel.stride[1] // kernel.depth
 
 
+def _before(kernel: Kernel, axis: int) -> int:
+    """Positions of padding before the first one of the input."""
+    return -kernel.origin[0] if axis == 0 else -kernel.origin[1] // kernel.depth
+
+
+def _wraps(kernel: Kernel, axis: int) -> bool:
+    """Whether there is as much padding behind the input's positions as before."""
+    before, inputs = _before(kernel, axis), (kernel.height, kernel.width // kernel.depth)[axis]
+    behind = (kernel.out[axis] - 1) * _strides(kernel)[axis] + _sizes(kernel)[axis] - before - inputs
+    return 0 < before <= min(behind, _sizes(kernel)[axis] - 1)
+
+
 def fits(kernel: Kernel, config: Config) -> bool:
     """Whether the kernel's channels are filters of their own, and the device has sliding windows for all columns."""
     return kernel.filters is not None and config.pe_kind.sliding and config.cols <= config.beat_bytes
@@ -56,13 +70,20 @@ def fits(kernel: Kernel, config: Config) -> bool:
 def walks(kernel: Kernel, config: Config) -> Iterator[Walk]:
     """The ways whose windows the rows of the tile hold."""
     for outer in (0, 1):
-        size, within = _sizes(kernel)[outer], _sizes(kernel)[1 - outer]
-        for part in range(1, size + 1):
+        for part in range(1, _sizes(kernel)[outer] + 1):
             for results in range(1, kernel.out[1 - outer] + 1):
                 walk = Walk(outer, results, part)
-                if (part - 1) * walk.across(kernel) + within > config.rows or results > config.positions:
+                if not _held(walk, kernel, config):
                     break
                 yield walk
+            whole = Walk(outer, kernel.out[1 - outer], part, wraps=True)
+            if _wraps(kernel, 1 - outer) and _held(whole, kernel, config):
+                yield whole
+
+
+def _held(walk: Walk, kernel: Kernel, config: Config) -> bool:
+    within = _sizes(kernel)[1 - walk.outer]
+    return (walk.part - 1) * walk.across(kernel) + within <= config.rows and walk.results <= config.positions
 
 
 def words(kernel: Kernel, config: Config, walk: Walk) -> NDArray[np.int8]:
@@ -110,18 +131,21 @@ def _descriptor(
     (first, count), (corner, repeats) = long, blocks
     offset = [0, 0]
     offset[outer], offset[inner] = first * strides[outer], corner * strides[inner]
+    before = _before(kernel, inner) if walk.wraps else 0
+    offset[outer] -= walk.wraps
+    offset[inner] += before
     row, x = kernel.origin[0] + offset[0], kernel.origin[1] + offset[1] * kernel.depth + groups[0] * config.cols
     activations = ActivationStream(
         address=source + row * kernel.width + x, row=row, x=x, height=kernel.height, width=kernel.width, padding=kernel.padding,
         settings=settings.beats,
-        sliding=Sliding(first_y=walk.part - 1, first_x=sizes[inner] - 1, step_y=strides[outer], step_x=strides[inner]),
+        sliding=Sliding(first_y=walk.part - 1 + walk.wraps, first_x=sizes[inner] - 1 - before, step_y=strides[outer], step_x=strides[inner]),
         dims=(
             Dim(repeats, at(inner, walk.results * strides[inner])),
             Dim(groups[1], at(1, 0, config.cols)),
             Dim(1, at(0, 0)),
             Dim(walk.parts(kernel), at(outer, walk.part)),
             Dim(1, at(0, 0)),
-            Dim((count - 1) * strides[outer] + walk.part, at(outer, 1)),
+            Dim((count - 1) * strides[outer] + walk.part + walk.wraps, at(outer, 1)),
             Dim(across, at(inner, 1)),
             Dim(1, at(0, 0)),
             Dim(1, at(0, 0)),

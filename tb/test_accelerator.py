@@ -228,6 +228,10 @@ def depthwise(rng):
     yield Builder((8, 7, 5), rng).depthwise_conv2d((3, 3), padding=((1, 1), (1, 1)))
     yield Builder((7, 8, 9), rng).depthwise_conv2d((3, 3), padding=((0, 1), (0, 1)), stride=(2, 2))
     yield Builder((9, 9, 4), rng).depthwise_conv2d((3, 3), padding=((1, 1), (1, 1)), each=2)
+    # Narrow ones, whose lines share their padding.
+    yield Builder((9, 2, 7), rng).depthwise_conv2d((3, 3), padding=((1, 1), (1, 1)))
+    yield Builder((2, 9, 5), rng).depthwise_conv2d((3, 3), padding=((1, 1), (1, 1)))
+    yield Builder((7, 1, 6), rng).depthwise_conv2d((2, 3), padding=((0, 1), (1, 2)), stride=(2, 1))
     yield Builder((40, 3, 4), rng).depthwise_conv2d((1, 3))
     yield Builder((3, 40, 4), rng).depthwise_conv2d((3, 1))
     for _ in range(12):
