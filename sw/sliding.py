@@ -138,7 +138,9 @@ def _descriptor(
     activations = ActivationStream(
         address=source + row * kernel.width + x, row=row, x=x, height=kernel.height, width=kernel.width, padding=kernel.padding,
         settings=settings.beats,
-        sliding=Sliding(first_y=walk.part - 1 + walk.wraps, first_x=sizes[inner] - 1 - before, step_y=strides[outer], step_x=strides[inner]),
+        sliding=Sliding(
+            first_y=walk.part - 1 + walk.wraps, first_x=sizes[inner] - 1 - before, step_y=strides[outer], step_x=strides[inner]
+        ),
         dims=(
             Dim(repeats, at(inner, walk.results * strides[inner])),
             Dim(groups[1], at(1, 0, config.cols)),
