@@ -23,7 +23,7 @@ lint: .venv/dev
 	@cd build/types && ../../$(RUN) -m mypy --config-file ../../pyproject.toml -p weft
 
 test-models: .venv/test
-	@$(RUN) -m pytest -m "models or not models and not fpga" $(TESTS)/test_models.py
+	@WEFT_CXXFLAGS=-O2 $(RUN) -m pytest -m "models or not models and not fpga" $(TESTS)/test_models.py
 
 test-fpga: .venv/test
 	@$(RUN) -m pytest -m fpga $(TESTS)
