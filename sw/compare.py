@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from weft.compiler import compile
 from weft.device import Device
 from weft.device import open as open_device
-from weft.errors import CompileError
 from weft.graph import Graph, run
 from weft.hw.spec.config import PRESETS, Config
 from weft.hw.spec.pe import PE_KINDS, Encoding, TermBudget
@@ -82,7 +81,7 @@ class Accuracy:
 def measure(
     graph: Graph, x: NDArray[np.int8], parts: list[str], *, rows: int, cols: int, luts: int, progress: Progress
 ) -> Iterator[Measurement]:
-    """Each kind with an array of ``rows × cols``, then each with as many columns as ``luts`` LUTs hold.
+    """Each kind with an array of ``rows × cols``, then with as many columns as ``luts`` LUTs hold, if they hold one.
 
     The first run of each builds, places and routes; it takes minutes. Everything is kept in the cache.
     """
@@ -92,9 +91,9 @@ def measure(
             config = _config(pe, rows, cols, multipliers)
             first = _measured(graph, x, part, pe, config)
             yield first
-            most = _fill(part, config, first, luts)
-            progress(f"{part}: {pe} {rows}×{most}")
-            yield _measured(graph, x, part, pe, _config(pe, rows, most, multipliers))
+            if most := _fill(part, config, first, luts):
+                progress(f"{part}: {pe} {rows}×{most}")
+                yield _measured(graph, x, part, pe, _config(pe, rows, most, multipliers))
 
 
 def accuracies(graph: Graph, x: NDArray[np.int8], labels: NDArray[np.int64], *, rows: int, cols: int) -> Iterator[Accuracy]:
@@ -165,7 +164,7 @@ def _tile(config: Config):  # type: ignore[no-untyped-def]
 
 
 def _fill(part: str, config: Config, measured: Measurement, luts: int) -> int:
-    """The most columns that the LUTs hold."""
+    """The most columns that the LUTs hold; 0 if they hold none."""
     from weft.fpga.flow import synthesize
     from weft.fpga.parts import PARTS
 
@@ -177,8 +176,6 @@ def _fill(part: str, config: Config, measured: Measurement, luts: int) -> int:
     def fits(cols: int) -> bool:
         return synthesize(_tile(_config(config.pe, config.rows, cols, config.multipliers)), PARTS[part])[1].luts <= luts
 
-    while cols > 1 and not fits(cols):
+    while cols and not fits(cols):
         cols -= 1
-    if cols == 1 and not fits(1):
-        raise CompileError(f"not even one column of {measured.pe} fits {luts} LUTs; raise --luts")
     return cols

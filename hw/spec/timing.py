@@ -40,9 +40,10 @@ class Timing:
         """From a group's last parameter word to the output unit's opening its half."""
         self.reopen = 1
         """From a half's last sum read to the opening of the next."""
-        self.open_to_free = 6
+        combiner = 4 if config.tables else 0
+        self.open_to_free = 6 + combiner
         """From a half's opening to room for the next group's parameters."""
-        self.drain_to_done = 25 + (4 if config.tables else 0)
+        self.drain_to_done = 25 + combiner
         """From the last sum read to the last result written."""
         self.waiting_lines = 8
         """Lines of activations that wait for the tile at most."""
