@@ -2,7 +2,7 @@
 
 Follows the handshakes between the units at the grain of a tile of weights: when its words arrive, when it is switched to, when its
 beats are taken, when a half of the accumulators fills and drains. Equal to the device's own counters within 1 %; short layers within
-2 cycles, or within 10 with PEs that load weights more slowly than words come.
+2 cycles, or within 15 with PEs that load weights more slowly than words come.
 """
 
 from __future__ import annotations
