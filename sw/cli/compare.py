@@ -16,12 +16,14 @@ from weft.files import replacing
 __all__ = ["compare_pe"]
 
 LARGEST = 64
+COMPARED = ("ecp5-85f", "ice40-hx8k")
+"""Parts with and without hardware multipliers."""
 
 
 def compare_pe(
     array: Annotated[str, typer.Option(help="Rows and columns of the arrays of equal size.")] = "4x4",
     luts: Annotated[int, typer.Option(help="LUTs of the arrays of equal area.", min=100)] = 3000,
-    part: Annotated[list[str] | None, typer.Option(help="Parts to place on; all if left out.")] = None,
+    part: Annotated[list[str] | None, typer.Option(help="Parts to place on; an ECP5 and an iCE40 if left out.")] = None,
     json_file: Annotated[Path, typer.Option("--json", help="Where to write the numbers, for programs.")] = Path("compare-pe.json"),
     markdown: Annotated[Path, typer.Option("--markdown", help="Where to write the tables, for documents.")] = Path("compare-pe.md"),
 ) -> None:
@@ -32,7 +34,7 @@ def compare_pe(
     from weft.compare import accuracies, measure
     from weft.fpga.parts import PARTS
 
-    parts = part or list(PARTS)
+    parts = part or list(COMPARED)
     for name in parts:
         if name not in PARTS:
             raise InputError(f"--part must be one of {', '.join(PARTS)}, not {name!r}")
