@@ -2,7 +2,7 @@
 
 Follows the handshakes between the units at the grain of a tile of weights: when its words arrive, when it is switched to, when its
 beats are taken, when a half of the accumulators fills and drains. Equal to the device's own counters within 1 %; short layers within
-2 cycles, or within 15 with PEs that load weights more slowly than words come.
+2 cycles, or within 6 with PEs that load weights more slowly than words come.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class _Model:
                 self.last_beat = ready - 1
                 # A loader that is slower than its words has the last row's in advance.
                 arrived = max(word - kind.row_cycles(settings) + 1, self.parameters_free) + d.weights.parameters(group)
-                word = max(word, arrived + kind.restart)
+                word = max(word, arrived + kind.restart - kind.row_slack(settings))
                 opened = max(self.last_beat + t.beat_to_full, arrived + t.parameters_to_full, drained + t.reopen)
                 self.parameters_free = opened + t.open_to_free
                 lanes = -(-min(left, config.cols) // config.lanes)

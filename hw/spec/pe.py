@@ -130,6 +130,8 @@ class PeKind:
     """Those in which the PEs compute, if not all of them."""
     row_cycles: Callable[[Settings], int] = lambda settings: 1
     """Cycles in which one row of the tile takes its weights."""
+    row_slack: Callable[[Settings], int] = lambda settings: 0
+    """Of those, the ones in which the row is done and the next one's words have yet to come."""
     sliding: bool = False
     """Its columns can be filters over the beats, see :class:`weft.hw.spec.descriptor.Sliding`."""
     narrow: bool = True
@@ -171,8 +173,8 @@ def _term_settings(precision: Precision) -> Settings:
 
 
 def _term_row_cycles(settings: Settings) -> int:
-    """Each group takes three cycles besides its terms, a row one more; or as long as its words take to come in."""
-    return max(TERM_GROUP, 1 + (TERM_GROUP >> (settings.weights >> 6 & 3)) * ((settings.weights & 63) + 3))
+    """Each group takes three cycles besides its terms, a row one more."""
+    return 1 + (TERM_GROUP >> (settings.weights >> 6 & 3)) * ((settings.weights & 63) + 3)
 
 
 PE_KINDS: dict[str, PeKind] = {
@@ -198,7 +200,8 @@ PE_KINDS: dict[str, PeKind] = {
         settings=_term_settings,
         beat_cycles=lambda settings: max(2, settings.beats & 63) * (settings.beats >> 8 & 15),
         waves=lambda settings: (settings.beats & 63) * (settings.beats >> 8 & 15),
-        row_cycles=_term_row_cycles,
+        row_cycles=lambda settings: max(TERM_GROUP, _term_row_cycles(settings)),
+        row_slack=lambda settings: max(0, TERM_GROUP - _term_row_cycles(settings)),
     ),
 }
 """Every kind of processing element, by the name that :attr:`weft.hw.spec.config.Config.pe` takes."""
