@@ -1,13 +1,14 @@
 """What combined columns cost and gain, as Markdown tables: LUTs of a tile by the activations that a PE chooses from; the digits, dense and
-combined, by the device's counters.
+combined, by the device's counters; the time that packing takes.
 
-    python bench/combine.py [luts] [digits]
+    python bench/combine.py [luts] [digits] [packing]
 """
 
 from __future__ import annotations
 
 import dataclasses
 import sys
+import time
 
 import numpy as np
 
@@ -18,9 +19,10 @@ from weft.fpga.parts import PARTS
 from weft.graph import run
 from weft.hw import export
 from weft.hw.spec.config import Config, parse_config
+from weft.packing import pack
 
 CHOICES = (1, 2, 4, 8)
-KINDS = ("mac", "bitserial")
+KINDS = ("mac", "bitserial", "term")
 TILE = "tiny,scratchpad_bytes=16384"
 DEVICES = (("combined", "small,combine=8"), ("dense", "small,combine=8"), ("dense", "small"))
 
@@ -64,9 +66,28 @@ def digits() -> None:
         print(f"| {name} | `{device_name}` | {tiles or '–'} | {used:.0%} | {cycles:,} | {accuracy:.2%} |", flush=True)
 
 
+def packing() -> None:
+    """Filter matrices of 512 filters, on one core."""
+    print("| weights | device | not zero | tiles | cells used | seconds |")
+    print("|---|---|---|---|---|---|")
+    rng = np.random.default_rng(1)
+    for device in ("large,combine=8", "large,combine=16"):
+        config = parse_config(device)
+        for density in (0.05, 0.12, 0.25):
+            shape = (512, 1, 4608)
+            weights = (rng.integers(1, 128, shape) * (rng.random(shape) < density)).astype(np.int8)
+            begin = time.perf_counter()
+            made = pack(weights, config)
+            seconds = time.perf_counter() - begin
+            dense = -(-shape[-1] // config.tile_depth)
+            tiles = made.windows.tiles if made else dense
+            used = np.count_nonzero(weights) / (tiles * config.tile_depth * shape[0])
+            print(f"| 512 × 4,608 | `{device}` | {density:.0%} | {tiles} of {dense} | {used:.0%} | {seconds:.1f} |", flush=True)
+
+
 def main() -> None:
-    for name in sys.argv[1:] or ["luts", "digits"]:
-        {"luts": luts, "digits": digits}[name]()
+    for name in sys.argv[1:] or ["luts", "digits", "packing"]:
+        {"luts": luts, "digits": digits, "packing": packing}[name]()
 
 
 if __name__ == "__main__":

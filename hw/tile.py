@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal, Value, signed
+from amaranth.hdl import Module, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import ceil_log2
@@ -10,7 +10,7 @@ from amaranth.utils import ceil_log2
 from weft.hw.delay import delayed
 from weft.hw.pe import create
 from weft.hw.pe.contract import beat_shape
-from weft.hw.spec.pe import PE_KINDS, window
+from weft.hw.spec.pe import PE_KINDS
 
 __all__ = ["Tile", "tag_shape"]
 
@@ -48,10 +48,10 @@ class Tile(wiring.Component):
     weight_bits : int
         Width of the weights: 8, or 2 to 8 if the kind has narrow ones. The weights given have that range.
     multipliers : int or None
-        PEs that may use hardware multipliers: whole columns, as far as they reach; None for all.
+        PEs that may use hardware multipliers: whole rows, as far as they reach; None for all.
     combine : int
-        Activations side by side in a row, 1 to 16, of which each PE takes one: column combining, of kinds of one element a PE. Which
-        those of a row are says :func:`weft.hw.spec.pe.window`.
+        Activations side by side, 1 to 16, of which each weight takes one: column combining. Which those of a weight's row are says
+        :func:`weft.hw.spec.pe.window`.
 
     Members
     -------
@@ -86,8 +86,6 @@ class Tile(wiring.Component):
             raise ValueError(f"multipliers must be 0 to {rows * cols} (rows × cols), not {multipliers!r}")
         if not 1 <= combine <= 16:
             raise ValueError(f"combine must be 1 to 16, not {combine!r}")
-        if combine > 1 and PE_KINDS[pe].group > 1:
-            raise ValueError(f"combine must be 1 with pe={pe}, whose PEs take several activations already, not {combine!r}")
         self.rows, self.cols, self.kind, self.combine = rows, cols, PE_KINDS[pe], combine
         self.sum_bits = 8 + weight_bits + ceil_log2(rows * self.kind.group)
         self.latency = rows + self.kind.latency + self.kind.foot
@@ -156,13 +154,15 @@ class Tile(wiring.Component):
                 for name in right if column else ():
                     m.d.comb += getattr(pe, f"{name}_i").eq(getattr(line[-1], f"{name}_o"))
                 for name in down if row else ():
-                    m.d.comb += getattr(pe, f"{name}_i").eq(getattr(pes[-1][column], f"{name}_o"))
+                    value = getattr(pes[-1][column], f"{name}_o")
+                    late = 0 if name == "sum" else self._late(row) - self._late(row - 1)
+                    m.d.comb += getattr(pe, f"{name}_i").eq(delayed(m, value, late, name=f"{name}_{row}_{column}"))
                 line.append(pe)
             pes.append(line)
         return pes
 
     def _edges(self, m: Module, pes: list[list[wiring.Component]], *, taken: Signal, swap: Signal, capture: list) -> None:
-        """Skews what enters: row ``r`` and column ``c`` by 1 + their number of cycles."""
+        """Skews what enters: row ``r`` and column ``c`` by 1 + their number of cycles, and rows that are quicker by what they are."""
         slot, activations = self.loader.o.payload, self.feeder.o.payload.activations
         for row, line in enumerate(pes):
             members = {"activation": line[0].activation_i.shape(), "swap": 1, "capture": line[0].capture_i.shape()}
@@ -171,12 +171,12 @@ class Tile(wiring.Component):
             if self.kind.sliding:
                 m.d.comb += wave.slide.eq(taken & self.feeder.o.payload.slide)
             m.d.comb += [
-                Value.cast(wave.activation).eq(Cat(activations[place] for place in window(row, rows=self.rows, combine=self.combine))),
+                Value.cast(wave.activation).eq(self.array.seen(activations, row)),
                 wave.swap.eq(swap),
                 wave.capture.valid.eq(capture[row]),
                 wave.capture.slot.eq(slot.slot),
             ]
-            wave = delayed(m, wave, row + 1, name=f"wave_{row}")
+            wave = delayed(m, wave, row + 1 + self._late(row), name=f"wave_{row}")
             for name in shape.members:
                 m.d.comb += getattr(line[0], f"{name}_i").eq(wave[name])
         for column, pe in enumerate(pes[0]):
@@ -184,14 +184,17 @@ class Tile(wiring.Component):
             if self.kind.sliding and column < self.rows * self.combine:
                 entering["sample"] = self.feeder.o.payload.activations[column]
             for name, value in entering.items():
-                m.d.comb += getattr(pe, f"{name}_i").eq(delayed(m, value, column + 1, name=f"{name}_{column}"))
+                m.d.comb += getattr(pe, f"{name}_i").eq(delayed(m, value, column + 1 + self._late(0), name=f"{name}_{column}"))
+
+    def _late(self, row: int) -> int:
+        """Cycles by which a row works later than one of the kind's full latency would, for its sums to come when those would."""
+        return self.kind.latency - self.array.latency(row)
 
     def _feet(self, m: Module, pes: list[list[wiring.Component]], *, first: Value) -> None:
         """What stands below each column, and is told when a beat begins there."""
         if not self.kind.foot:
             for column, pe in enumerate(pes[-1]):
-                late = self.kind.latency - self.array.latency(column)
-                m.d.comb += self.o.payload.sums[column].eq(delayed(m, pe.sum_o, late, name=f"sum_{column}"))
+                m.d.comb += self.o.payload.sums[column].eq(pe.sum_o)
             return
         first = delayed(m, first, self.rows + self.kind.latency, name="first")
         for column, pe in enumerate(pes[-1]):

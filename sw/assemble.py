@@ -65,7 +65,7 @@ class Assembler:
             if isinstance(made, LookUp):
                 passes = lower.look_up_passes(made, self.config, sources=sources, target=target)
             else:
-                ways = [self._fastest(kernel, sources[kernel.source], target) for kernel in made]
+                ways = [self._fastest(op, kernel, sources[kernel.source], target) for kernel in made]
                 passes = [piece for way in ways for piece in way.passes]
                 combining = sum((way.combining for way in ways), combining)
             self._layer(op, self._placed(passes), self.memory.used[op.name], combining)
@@ -85,7 +85,7 @@ class Assembler:
                     sources = [index * made.size for index in range(inputs)]
                     passes = lower.look_up_passes(made, self.config, sources=sources, target=base)
                 else:
-                    way = self._fastest(made, 0, base)
+                    way = self._fastest(op, made, 0, base)
                     passes, combining = way.passes, combining + way.combining
                 known[key] = tuple(self._placed(passes))
             tiles.append(Tile(source=stripe.source, address=base, target=stripe.target, parts=known[key]))
@@ -132,14 +132,17 @@ class Assembler:
     def _placed(self, passes: Sequence[lower.Pass]) -> list[Part]:
         return [part for piece in passes for part in self._packer.add(piece)]
 
-    def _fastest(self, kernel: Kernel, source: int, target: int) -> _Way:
+    def _fastest(self, op: Op, kernel: Kernel, source: int, target: int) -> _Way:
         """What the cycle model likes best: by the number of rows in a block, by the way of a sliding window, by tiles with selects."""
         plain = min(self._ways(kernel, source, target), key=lambda way: way.cycles)
         if self.packer is None:
             return plain
-        packed = [way for one in self.packer.packed(kernel) for way in self._blocks(one, source, target)]
+        budget = getattr(op, "terms", None)
+        packed = [] if budget else [way for one in self.packer.packed(kernel) for way in self._blocks(one, source, target)]
         best = min(packed, key=lambda way: way.cycles, default=None)
-        if best is None:
+        if budget:
+            reason = "its term budget is that of neighbouring weights, which packing would part"
+        elif best is None:
             reason = self.packer.why_not(kernel)
         elif best.cycles < plain.cycles:
             return dataclasses.replace(best, combining=self._combining(best.kernel, kernel, plain, ""))

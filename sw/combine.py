@@ -11,6 +11,7 @@ from weft.hw.spec.config import Config
 from weft.hw.spec.descriptor import Dim
 from weft.kernel import Kernel
 from weft.packing import Packing, pack
+from weft.precision import fullest_group
 
 __all__ = ["Packer"]
 
@@ -30,7 +31,7 @@ class Packer:
         if key not in self._known:
             # The kernel is kept as well, so that no other array has its identity.
             self._known[key] = kernel, list(self._tried(kernel))
-        same = ("reduction", "run", "group_stride", "weights", "packing")
+        same = ("reduction", "run", "group_stride", "weights", "packing", "precision")
         made = self._known[key][1]
         return [dataclasses.replace(kernel, **{name: getattr(one, name) for name in same}) for one in made]
 
@@ -39,7 +40,9 @@ class Packer:
         for one in (kernel,) if merged is None else (kernel, merged):
             packing = self._pack(one)
             if packing is not None and one.reduction[0].count * packing.windows.tiles < kernel.tiles(self.config):
-                yield dataclasses.replace(one, packing=packing)
+                # Full groups of weights have more terms than groups with zeros.
+                terms = dataclasses.replace(one.precision.terms, weight_terms=fullest_group(packing.weights))
+                yield dataclasses.replace(one, packing=packing, precision=dataclasses.replace(one.precision, terms=terms))
 
     def _pack(self, kernel: Kernel) -> Packing | None:
         steps = kernel.weights.reshape(kernel.channels, -1, kernel.run)

@@ -122,7 +122,7 @@ def combine_jointly(
 
 
 def _windows(one: Matrix, config: Config, fewer: int, share: float) -> Windows:
-    dense = -(-one.run // config.rows)
+    dense = -(-one.run // config.tile_depth)
     final = max(-(-dense // fewer), -(-one.run // config.beat_bytes))
     tiles = max(final, round(dense * (final / dense) ** share))
     return next(arrangements(one.run, tiles, config))

@@ -1,9 +1,9 @@
 """Packing a sparse kernel into few tiles of weights, for arrays in which every PE chooses among several activations of its row.
 
-A tile with selects sees ``beat_bytes`` consecutive bytes of a kernel row, its window; each of its PEs multiplies one byte of those that
-its row may choose from (:func:`weft.hw.spec.pe.window`). So a filter's weights are placed one by one: a byte goes to any tile whose window
-has it, in the one row that sees it there, if that cell is free. Filters do not meet, since each has a column of its own. Whether every
-filter finds room in so many tiles is a bipartite matching for each of them; nothing is pruned, nothing is rounded.
+A tile with selects sees ``beat_bytes`` consecutive bytes of a kernel row, its window; each of its weights multiplies one byte of those
+that its row may choose from (:func:`weft.hw.spec.pe.window`). So a filter's weights are placed one by one: a byte goes to any tile whose
+window has it, in the one row that sees it there, if that cell is free. Filters do not meet, since each has a column of its own. Whether
+every filter finds room in so many tiles is a bipartite matching for each of them; nothing is pruned, nothing is rounded.
 
 Windows stand regularly, as the device's counters have it: ``passes`` times over the same bytes, ``count`` times a ``stride`` further on.
 """
@@ -43,7 +43,7 @@ class Windows:
 
     def places(self, run: int, config: Config) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The cells, tile · rows + row, that each byte may go to, and the selects there: [run, choices], −1 where there is none."""
-        rows, combine = config.rows, config.combine
+        rows, combine = config.tile_depth, config.combine
         seen = np.array([window(row, rows=rows, combine=combine) for row in range(rows)])
         row_of, select_of = np.zeros(rows * combine, np.int64), np.zeros(rows * combine, np.int64)
         row_of[seen], select_of[seen] = np.arange(rows)[:, None], np.arange(combine)
@@ -70,7 +70,7 @@ class Packing:
     def words(self, config: Config) -> NDArray[np.int8]:
         """As the weight store has them, [channels, kernel rows, tiles, words]: before the weights of some rows a byte of their selects."""
         together, bits, pieces = config.selects, select_bits(config.combine), []
-        for first in range(0, config.rows, together):
+        for first in range(0, config.tile_depth, together):
             rows = slice(first, first + together)
             selects = self.selects[..., rows].astype(np.int64)
             byte = (selects << bits * np.arange(selects.shape[-1])).sum(axis=-1, keepdims=True)
@@ -169,7 +169,7 @@ def pack_into(weights: NDArray[np.int8], windows: Windows, config: Config) -> Pa
     channels, kernel_rows, run = weights.shape
     matrix = weights.reshape(-1, run)
     cells, selects = windows.places(run, config)
-    count = windows.tiles * config.rows
+    count = windows.tiles * config.tile_depth
     if int((matrix != 0).sum(axis=1).max(initial=0)) > count:
         return None
     placed = place(matrix != 0, cells, count)
@@ -180,7 +180,7 @@ def pack_into(weights: NDArray[np.int8], windows: Windows, config: Config) -> Pa
     choice = (cells[byte] == cell[:, None]).argmax(axis=1)
     made, chosen = np.zeros((len(matrix), count), np.int8), np.zeros((len(matrix), count), np.int8)
     made[filters, cell], chosen[filters, cell] = matrix[filters, byte], selects[byte, choice]
-    shape = (channels, kernel_rows, windows.tiles, config.rows)
+    shape = (channels, kernel_rows, windows.tiles, config.tile_depth)
     return Packing(windows=windows, weights=made.reshape(shape), selects=chosen.reshape(shape))
 
 
@@ -188,7 +188,7 @@ def keep(values: NDArray[np.floating], windows: Windows, config: Config) -> NDAr
     """Which values [filters, run] to keep so that they fit: of each filter those of the largest magnitudes that find room together."""
     cells, _ = windows.places(values.shape[1], config)
     order = np.argsort(-np.abs(values), axis=1, kind="stable")
-    placed = place(values != 0, cells, windows.tiles * config.rows, partly=order)
+    placed = place(values != 0, cells, windows.tiles * config.tile_depth, partly=order)
     assert placed is not None
     return placed != UNPLACED
 
@@ -206,7 +206,7 @@ def arrangements(run: int, tiles: int, config: Config, *, passes: bool = True) -
         least = max(0 if repeated > 1 else 1, -(-(run - wide) // (count - 1)))
         most = min(wide, (run - 1) // (count - 1))
         even = -(-run // count)
-        steps = (even, config.rows, least, most, config.rows - 1)
+        steps = (even, config.tile_depth, least, most, config.tile_depth - 1)
         good = list(dict.fromkeys(step for step in steps if least <= step <= most))
         yield from (Windows(repeated, count, stride) for stride in (good[:1] if run > LONG else good))
 
@@ -220,9 +220,9 @@ def pack(weights: NDArray[np.int8], config: Config, *, passes: bool = True) -> P
         Tiles may pass over the same bytes again.
     """
     run = weights.shape[-1]
-    dense = -(-run // config.rows)
+    dense = -(-run // config.tile_depth)
     most = int((weights != 0).sum(axis=-1).max(initial=0))
-    low, high, best = max(1, -(-most // config.rows), -(-run // config.beat_bytes)), dense, None
+    low, high, best = max(1, -(-most // config.tile_depth), -(-run // config.beat_bytes)), dense, None
     # What was pruned for tiles fits the fewest at once; others end up nearer to them than to the most.
     guess = low
     while low < high:

@@ -122,7 +122,7 @@ class _Tied:
 
 def _best_order(graph: Graph, ops: list[Conv2D | FullyConnected], channels: int, config: Config) -> Order | None:
     """The order in which layers take the fewest tiles, each as often as it has results; ``None``: the one that is."""
-    if channels <= config.rows:
+    if channels <= config.tile_depth:
         return None
     wide = [op.weights.reshape(len(op.weights), -1, channels) for op in ops]
     matrix = np.concatenate([weights.reshape(-1, channels) for weights in wide])
@@ -137,10 +137,10 @@ def _best_order(graph: Graph, ops: list[Conv2D | FullyConnected], channels: int,
             rows = (weights if order is None else weights[..., order]).reshape(len(weights), steps, -1)
             packing = pack(np.ascontiguousarray(rows), config) if rows.dtype == np.int8 else None
             positions = math.prod(graph.tensors[op.output].shape[1:-1])
-            total += positions * steps * (packing.windows.tiles if packing else -(-rows.shape[-1] // config.rows))
+            total += positions * steps * (packing.windows.tiles if packing else -(-rows.shape[-1] // config.tile_depth))
         return total
 
-    orders = [arrange(matrix, groups, rows=config.rows, combine=config.combine) for groups in tried]
+    orders = [arrange(matrix, groups, rows=config.tile_depth, combine=config.combine) for groups in tried]
     best = min(orders, key=tiles)
     return best if tiles(best) < tiles(None) else None
 

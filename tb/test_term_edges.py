@@ -109,7 +109,7 @@ async def feeds_largest_terms(dut, pause):
                 for row in range(ROWS):
                     assert wave["activations"][row]["slot"] == number % slots
                     # A slice stays for all the slots.
-                    for index, term in enumerate(wave["activations"][row]["terms"]) if number % slots == 0 else ():
+                    for index, (term,) in enumerate(wave["activations"][row]["terms"]) if number % slots == 0 else ():
                         if term["valid"]:
                             fed[row, index] += (-1 if term["negative"] else 1) << term["exponent"]
             expected = keep(beat[:, None], group=1, terms=budget.data_terms, encoding=budget.encoding)[:, 0]

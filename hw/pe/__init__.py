@@ -35,6 +35,8 @@ def create(
     """The array of a kind."""
     array: type[PeArray] = import_module(KINDS[kind]).Array
     numbers: dict[str, Any] = {
-        "rows": rows, "cols": cols, "weight_bits": weight_bits, "sum_bits": sum_bits, "multipliers": multipliers, "tag": tag,
+        "rows": rows, "cols": cols, "weight_bits": weight_bits, "sum_bits": sum_bits, "multipliers": multipliers, "inputs": combine,
+        "tag": tag,
     }  # fmt: skip
-    return array(PE_KINDS[kind], **numbers) if combine == 1 else Combined(array, PE_KINDS[kind], inputs=combine, **numbers)
+    of_kind = PE_KINDS[kind]
+    return Combined(array, of_kind, **numbers) if combine > 1 and of_kind.group == 1 else array(of_kind, **numbers)

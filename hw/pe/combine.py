@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from weft.hw.delay import delayed
+from weft.hw.mux import kept_mux
 from weft.hw.pe.contract import PeArray, slot_shape
 from weft.hw.spec.pe import SELECTS_BIT, WEIGHT_SETTING_BITS, PeKind
 
@@ -44,7 +45,7 @@ class MultiplexedInput(wiring.Component):
         m = Module()
         m.submodules.pe = pe = self.pe
         following, current = Signal.like(self.weight_i.select, reset_less=True), Signal.like(self.weight_i.select, reset_less=True)
-        select = Mux(self.swap_i, following, current)
+        select = kept_mux(m, platform, self.swap_i, following, current, name="select")
         m.d.sync += current.eq(select)
         with m.If(self.capture_i.valid):
             m.d.sync += following.eq(self.weight_i.select)
@@ -112,13 +113,15 @@ class Combined(PeArray):
     """An array of a kind, every row of which takes ``inputs`` activations."""
 
     def __init__(self, array: type[PeArray], kind: PeKind, *, rows: int, inputs: int, **numbers: Any):
-        super().__init__(kind, rows=rows, **numbers)
-        self.inputs = inputs
+        super().__init__(kind, rows=rows, inputs=inputs, **numbers)
         self.single = array(kind, rows=rows, **numbers)
         self.side_by_side = array(kind, rows=rows * inputs, **numbers)
 
     def pe(self, row: int, column: int) -> MultiplexedInput:
         return MultiplexedInput(self.single.pe(row, column), inputs=self.inputs)
+
+    def latency(self, row: int) -> int:
+        return self.single.latency(row)
 
     def feeder(self) -> wiring.Component:
         return self.side_by_side.feeder()

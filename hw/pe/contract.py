@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, ShapeLike, signed
+from amaranth.hdl import Cat, Module, ShapeLike, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from weft.hw.delay import delayed
-from weft.hw.spec.pe import BEAT_SETTING_BITS, WEIGHT_SETTING_BITS, PeKind
+from weft.hw.spec.pe import BEAT_SETTING_BITS, WEIGHT_SETTING_BITS, PeKind, window
 
 __all__ = ["Feeder", "Loader", "PeArray", "PeSignature", "beat_shape", "pass_on", "slot_shape", "wave_shape"]
 
@@ -165,26 +165,35 @@ class PeArray:
     sum_bits : int
         Width of the sums below the array.
     multipliers : int
-        PEs that may use hardware multipliers: whole columns.
+        PEs that may use hardware multipliers: whole rows, the upper ones.
+    inputs : int
+        Activations side by side that a PE's weights choose from, see :func:`weft.hw.spec.pe.window`. A kind of one element a PE leaves that
+        to :class:`~weft.hw.pe.combine.Combined`.
     tag : Layout
         What goes with a beat.
     """
 
-    def __init__(self, kind: PeKind, *, rows: int, cols: int, weight_bits: int, sum_bits: int, multipliers: int, tag: data.Layout):
-        self.kind, self.rows, self.cols, self.tag = kind, rows, cols, tag
+    def __init__(
+        self, kind: PeKind, *, rows: int, cols: int, weight_bits: int, sum_bits: int, multipliers: int, inputs: int = 1, tag: data.Layout
+    ):
+        self.kind, self.rows, self.cols, self.inputs, self.tag = kind, rows, cols, inputs, tag
         self.weight_bits, self.sum_bits, self.multipliers = weight_bits, sum_bits, multipliers
 
     def pe(self, row: int, column: int) -> wiring.Component:
         """The PE at a place, with a :class:`PeSignature`."""
         raise NotImplementedError
 
-    def latency(self, column: int) -> int:
-        """Of a column's PEs: ``kind.latency``, or less."""
+    def latency(self, row: int) -> int:
+        """Of a row's PEs: ``kind.latency`` or less, and none more than of the row above."""
         return self.kind.latency
 
     def feeder(self) -> wiring.Component:
         """Makes waves of beats, as :class:`Feeder`."""
         return Feeder(rows=self.rows, tag=self.tag)
+
+    def seen(self, activations: data.View, row: int) -> Value:
+        """What the PEs of a row take of a wave."""
+        return Cat(activations[place] for place in window(row, rows=self.rows, combine=self.inputs))
 
     def loader(self) -> wiring.Component:
         """Makes slots of words, as :class:`Loader`."""

@@ -7,6 +7,7 @@ from amaranth.lib import wiring
 
 from weft.hw.delay import delayed
 from weft.hw.multiply import LogicMultiply, Multiply
+from weft.hw.mux import kept_mux
 from weft.hw.pe.contract import PeArray, PeSignature, pass_on
 
 __all__ = ["Array", "Mac"]
@@ -52,7 +53,8 @@ class Mac(wiring.Component):
         bits = len(self.weight_i)
         if self.multiplier:
             m.submodules.multiply = multiply = Multiply(a_bits=8, b_bits=bits)
-            m.d.comb += multiply.a.eq(delayed(m, Mux(self.slide_i, self.sample_i, self.activation_i), name="chosen"))
+            chosen = kept_mux(m, platform, self.slide_i, self.sample_i, self.activation_i, name="chosen")
+            m.d.comb += multiply.a.eq(delayed(m, chosen, name="factor"))
             product = delayed(m, multiply.product, name="product")
         else:
             m.submodules.multiply = multiply = LogicMultiply(b_bits=bits)
@@ -65,13 +67,13 @@ class Mac(wiring.Component):
 
 
 class Array(PeArray):
-    """Whole columns have hardware multipliers, as far as those reach."""
+    """The upper rows have hardware multipliers, as far as those reach."""
 
     def pe(self, row: int, column: int) -> Mac:
-        return Mac(weight_bits=self.weight_bits, sum_bits=self.sum_bits, multiplier=self._multiplies(column))
+        return Mac(weight_bits=self.weight_bits, sum_bits=self.sum_bits, multiplier=self._multiplies(row))
 
-    def latency(self, column: int) -> int:
-        return Mac.LATENCY[self._multiplies(column)]
+    def latency(self, row: int) -> int:
+        return Mac.LATENCY[self._multiplies(row)]
 
-    def _multiplies(self, column: int) -> bool:
-        return (column + 1) * self.rows <= self.multipliers
+    def _multiplies(self, row: int) -> bool:
+        return (row + 1) * self.cols <= self.multipliers

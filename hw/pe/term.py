@@ -6,11 +6,12 @@ from amaranth.hdl import Array as Choice
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import ceil_log2
 
+from weft.hw.pe.combine import CombinedLoader
 from weft.hw.pe.contract import Feeder, Loader, PeArray, PeSignature, pass_on
-from weft.hw.spec.pe import TERM_BEATS, TERM_GROUP, TERM_SLOTS, TERM_WEIGHTS, TermFields
+from weft.hw.spec.pe import TERM_BEATS, TERM_GROUP, TERM_SLOTS, TERM_WEIGHTS, TermFields, window
 
 __all__ = ["Array", "TermEncoder", "TermFeeder", "TermLoader", "TermMac", "Total"]
 
@@ -18,7 +19,16 @@ EXPONENTS = 8
 """Of an int8's terms: 0 to 7."""
 TERM = data.StructLayout({"valid": 1, "negative": 1, "exponent": 3})
 WEIGHT_TERM = data.StructLayout({"valid": 1, "negative": 1, "exponent": 3, "index": ceil_log2(TERM_GROUP)})
-ACTIVATION = data.StructLayout({"terms": data.ArrayLayout(TERM, TERM_GROUP), "slot": range(TERM_SLOTS)})
+
+
+def activation_shape(inputs: int = 1) -> data.StructLayout:
+    """What a PE sees of the activations: a term of each, ``inputs`` for each weight; the number of the weight term."""
+    return data.StructLayout({"terms": data.ArrayLayout(data.ArrayLayout(TERM, inputs), TERM_GROUP), "slot": range(TERM_SLOTS)})
+
+
+def slot_weight_shape(inputs: int = 1) -> data.StructLayout:
+    """A weight term, and which of its activations it belongs to."""
+    return data.StructLayout({**WEIGHT_TERM.members, **({"select": ceil_log2(inputs)} if inputs > 1 else {})})
 
 
 def _fields(layout: TermFields, settings: Value) -> dict[str, Value]:
@@ -72,19 +82,22 @@ class TermMac(wiring.Component):
     ----------
     sum_bits : int
         Width of a partial sum: 16 + log2(rows).
+    inputs : int
+        Activations that each weight chooses from.
     """
 
-    def __init__(self, *, sum_bits: int):
-        super().__init__(PeSignature(activation=ACTIVATION, weight=WEIGHT_TERM, slots=TERM_SLOTS, sum_bits=sum_bits))
+    def __init__(self, *, sum_bits: int, inputs: int = 1):
+        self.inputs, self.weight = inputs, slot_weight_shape(inputs)
+        super().__init__(PeSignature(activation=activation_shape(inputs), weight=self.weight, slots=TERM_SLOTS, sum_bits=sum_bits))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         pass_on(m, self, "activation", "swap", "weight", "capture")
         # One half of the memory has the current weights, the other takes in the next ones.
-        m.submodules.weights = memory = Memory(shape=WEIGHT_TERM, depth=2 * TERM_SLOTS, init=[], attrs={"ram_style": "distributed"})
+        m.submodules.weights = memory = Memory(shape=self.weight, depth=2 * TERM_SLOTS, init=[], attrs={"ram_style": "distributed"})
         write, read = memory.write_port(), memory.read_port(domain="comb")
         before, half = Signal(), Signal()
-        weight = Signal(WEIGHT_TERM)
+        weight = Signal(self.weight)
         m.d.comb += [
             half.eq(before ^ self.swap_i),
             read.addr.eq(Cat(self.activation_i.slot, half)),
@@ -96,7 +109,9 @@ class TermMac(wiring.Component):
 
         # `exponent` 15 is no term.
         term, exponent, negative = Signal(TERM), Signal(4), Signal()
-        m.d.comb += term.eq(Choice(self.activation_o.terms[index].as_value() for index in range(TERM_GROUP))[weight.index])
+        seen = [[terms[place].as_value() for place in range(self.inputs)] for terms in self.activation_o.terms]
+        chosen = [Choice(terms)[weight.select] if self.inputs > 1 else terms[0] for terms in seen]
+        m.d.comb += term.eq(Choice(chosen)[weight.index])
         m.d.sync += [
             exponent.eq(Mux(weight.valid & term.valid, weight.exponent + term.exponent, 15)),
             negative.eq(weight.valid & term.valid & (weight.negative ^ term.negative)),
@@ -117,7 +132,7 @@ class TermFeeder(Feeder):
     """
 
     def __init__(self, *, rows: int, tag: data.Layout):
-        super().__init__(rows=rows, group=TERM_GROUP, activation=ACTIVATION, tag=tag)
+        super().__init__(rows=rows, group=TERM_GROUP, activation=activation_shape(), tag=tag)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -153,7 +168,7 @@ class TermFeeder(Feeder):
                 held.swap.eq(self.i.payload.swap), held.tag.eq(self.i.payload.tag),
             ]  # fmt: skip
         for index in range(count):
-            term = wave.activations[index // TERM_GROUP].terms[index % TERM_GROUP]
+            term = wave.activations[index // TERM_GROUP].terms[index % TERM_GROUP][0]
             self._element(m, index, term, naf=settings["naf"], take=take, move=move, ready=ready)
         return m
 
@@ -246,20 +261,29 @@ class TermLoader(Loader):
     """Words become the largest terms of each group. Settings: :data:`weft.hw.spec.pe.TERM_WEIGHTS`.
 
     A group takes ``terms + 3`` cycles; the words of the next PE come in meanwhile.
+
+    Parameters
+    ----------
+    rows : int
+        Of PEs, which counts with selects.
+    inputs : int
+        Activations that each weight chooses from; above 1 selects may come before some words, see
+        :class:`~weft.hw.pe.combine.CombinedLoader`.
     """
 
-    def __init__(self, *, cols: int):
-        super().__init__(cols=cols, weight=WEIGHT_TERM, slots=TERM_SLOTS)
+    def __init__(self, *, cols: int, rows: int = 1, inputs: int = 1):
+        self.rows, self.inputs = rows, inputs
+        super().__init__(cols=cols, weight=slot_weight_shape(inputs), slots=TERM_SLOTS)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         index, full = Signal(range(TERM_GROUP)), Signal()
         arriving = Signal(self.i.payload.settings.shape())
-        load, begin, step = Signal(), Signal(), Signal()
-        m.d.comb += self.i.ready.eq(~full | load)
+        load, begin, step, taken = Signal(), Signal(), Signal(), Signal()
+        words = self._words(m, ready=~full | load, taken=taken)
         with m.If(load):
             m.d.sync += full.eq(0)
-        with m.If(self.i.valid & self.i.ready):
+        with m.If(taken):
             m.d.sync += [index.eq(index + 1), arriving.eq(self.i.payload.settings), full.eq(index == TERM_GROUP - 1)]
 
         settings = Signal(self.i.payload.settings.shape())
@@ -298,18 +322,40 @@ class TermLoader(Loader):
         for column in range(self.cols):
             m.submodules[f"encoder_{column}"] = encoder = TermEncoder()
             m.submodules[f"selector_{column}"] = selector = Selector()
-            m.d.comb += [encoder.i.eq(self.i.payload.word[column]), encoder.naf.eq(naf)]
+            m.d.comb += [encoder.i.eq(words[column].value), encoder.naf.eq(naf)]
             # The words come one by one, the last one at the top.
             for name in ("digits", "negative"):
                 held = Signal(data.ArrayLayout(EXPONENTS, TERM_GROUP), name=f"{name}_{column}")
                 m.d.comb += getattr(selector, name).eq(held)
-                with m.If(self.i.valid & self.i.ready):
+                with m.If(taken):
                     m.d.sync += held.as_value().eq(Cat(held.as_value()[EXPONENTS:], getattr(encoder, name)))
+            weight = self.o.payload.weights[column]
             m.d.comb += [
                 selector.load.eq(load), selector.begin.eq(begin), selector.mask.eq(mask), selector.step.eq(step),
-                self.o.payload.weights[column].eq(selector.o),
+                *(weight[name].eq(selector.o[name]) for name in WEIGHT_TERM.members),
             ]  # fmt: skip
+            if self.inputs > 1:
+                shape = data.ArrayLayout(ceil_log2(self.inputs), TERM_GROUP)
+                held, current = Signal(shape, name=f"selects_{column}"), Signal(shape, name=f"current_selects_{column}")
+                with m.If(taken):
+                    m.d.sync += held.as_value().eq(Cat(held.as_value(), words[column].select)[len(words[column].select) :])
+                with m.If(load):
+                    m.d.sync += current.eq(held)
+                m.d.comb += weight.select.eq(current[selector.o.index])
         return m
+
+    def _words(self, m: Module, *, ready: Value, taken: Signal) -> list[data.View]:
+        """The columns' weights with their selects, one of each when ``taken``, which ``ready`` allows."""
+        shape = data.StructLayout({"value": signed(8), "select": ceil_log2(self.inputs)})
+        if self.inputs > 1:
+            m.submodules.combined = combined = CombinedLoader(rows=self.rows * TERM_GROUP, cols=self.cols, weight=shape)
+            connect(m, wiring.flipped(self.i), combined.i)
+            m.d.comb += [combined.o.ready.eq(ready), taken.eq(combined.o.valid & ready)]
+            return list(combined.o.payload.weights)
+        m.d.comb += [self.i.ready.eq(ready), taken.eq(self.i.valid & ready)]
+        words = [Signal(shape, name=f"word_{column}") for column in range(self.cols)]
+        m.d.comb += [word.value.eq(byte) for word, byte in zip(words, self.i.payload.word, strict=True)]
+        return words
 
 
 class Total(wiring.Component):
@@ -325,7 +371,8 @@ class Total(wiring.Component):
 
 
 class Array(PeArray):
-    """Encoders at both edges, one-bit products in between, totals below."""
+    """Encoders at both edges, one-bit products in between, totals below. A PE chooses the activation of each of its terms anyway; where
+    columns are combined, among more."""
 
     @property
     def partial_bits(self) -> int:
@@ -333,13 +380,19 @@ class Array(PeArray):
         return 16 + ceil_log2(self.rows)
 
     def pe(self, row: int, column: int) -> TermMac:
-        return TermMac(sum_bits=self.partial_bits)
+        return TermMac(sum_bits=self.partial_bits, inputs=self.inputs)
 
     def feeder(self) -> TermFeeder:
-        return TermFeeder(rows=self.rows, tag=self.tag)
+        return TermFeeder(rows=self.rows * self.inputs, tag=self.tag)
 
     def loader(self) -> TermLoader:
-        return TermLoader(cols=self.cols)
+        return TermLoader(cols=self.cols, rows=self.rows, inputs=self.inputs)
+
+    def seen(self, activations: data.View, row: int) -> Value:
+        flat = [terms.as_value() for line in activations for (terms,) in line.terms]
+        rows = range(row * TERM_GROUP, (row + 1) * TERM_GROUP)
+        terms = [flat[place] for one in rows for place in window(one, rows=self.rows * TERM_GROUP, combine=self.inputs)]
+        return Cat(terms, activations[0].slot)
 
     def foot(self) -> Total:
         return Total(partial_bits=self.partial_bits, sum_bits=self.sum_bits)

@@ -54,9 +54,9 @@ class Config:
     baud: int = 1_000_000
     """UART rate, bits per second; at least 8 clock cycles a bit."""
     multipliers: int | None = None
-    """PEs that may use the FPGA's multipliers, whole columns; the others are built from logic. ``None``: all of them."""
+    """PEs that may use the FPGA's multipliers, whole rows; the others are built from logic. ``None``: all of them."""
     combine: int = 1
-    """Column combining: activations side by side in a row, 1 to 16, of which each PE takes one. 1 with PEs of several elements."""
+    """Column combining: activations side by side in a row, 1 to 16, of which each weight takes one."""
 
     def __post_init__(self) -> None:
         self._int("rows", 4, 64, "the accumulators need 4 cycles between two tiles of weights")
@@ -67,8 +67,6 @@ class Config:
             self._int("weight_bits", 2, 8)
         else:
             self._int("weight_bits", 8, 8, f"pe={self.pe} keeps terms of them instead")
-        if self.group > 1:
-            self._int("combine", 1, 1, f"a PE with pe={self.pe} takes {self.group} activations already")
         self._int("combine", 1, 16)
         self._int("lanes", 1, self.cols, "cols")
         self._int("scratchpad_bytes", self.banks * 16, 1 << 20)
@@ -121,13 +119,13 @@ class Config:
 
     @property
     def selects(self) -> int:
-        """Rows whose selects stand in one word."""
+        """Rows of weights whose selects stand in one word."""
         return 8 // select_bits(self.combine) if self.combine > 1 else 0
 
     @property
     def select_words(self) -> int:
         """Words of selects that a tile of weights has, if it has any."""
-        return -(-self.rows // self.selects) if self.combine > 1 else 0
+        return -(-self.tile_depth // self.selects) if self.combine > 1 else 0
 
     @property
     def banks(self) -> int:

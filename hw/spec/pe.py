@@ -21,7 +21,8 @@ SELECTS_BIT = WEIGHT_SETTING_BITS - 1
 
 
 def window(row: int, *, rows: int, combine: int) -> list[int]:
-    """The bytes of a beat that a row of the tile chooses from where columns are combined, by their selects.
+    """The bytes of a beat that a row of weights chooses from where columns are combined, by their selects. A tile has ``rows`` of
+    them: rows of PEs, times their elements.
 
     Select 0 of all rows is the beat's beginning, as a tile without selects has it. Each further select's bytes stand 1, 3, 6, … rows down:
     bytes a multiple of ``rows`` apart, as the pixels of a kernel row often are, meet different rows, and bytes that share a row in one
@@ -129,9 +130,7 @@ class PeKind:
     waves: Callable[[Settings], int] | None = None
     """Those in which the PEs compute, if not all of them."""
     row_cycles: Callable[[Settings], int] = lambda settings: 1
-    """Cycles in which one row of the tile takes its weights."""
-    row_slack: Callable[[Settings], int] = lambda settings: 0
-    """Of those, the ones in which the row is done and the next one's words have yet to come."""
+    """Cycles in which one row of the tile takes its weights, if their words come no more slowly."""
     sliding: bool = False
     """Its columns can be filters over the beats, see :class:`weft.hw.spec.descriptor.Sliding`."""
     narrow: bool = True
@@ -200,8 +199,7 @@ PE_KINDS: dict[str, PeKind] = {
         settings=_term_settings,
         beat_cycles=lambda settings: max(2, settings.beats & 63) * (settings.beats >> 8 & 15),
         waves=lambda settings: (settings.beats & 63) * (settings.beats >> 8 & 15),
-        row_cycles=lambda settings: max(TERM_GROUP, _term_row_cycles(settings)),
-        row_slack=lambda settings: max(0, TERM_GROUP - _term_row_cycles(settings)),
+        row_cycles=_term_row_cycles,
     ),
 }
 """Every kind of processing element, by the name that :attr:`weft.hw.spec.config.Config.pe` takes."""

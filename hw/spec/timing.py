@@ -43,7 +43,7 @@ class Timing:
         combiner = 4 if config.tables else 0
         self.open_to_free = 6 + combiner
         """From a half's opening to room for the next group's parameters."""
-        self.drain_to_done = 25 + combiner
+        self.drain_to_done = 22 + combiner
         """From the last sum read to the last result written."""
         self.waiting_lines = 8
         """Lines of activations that wait for the tile at most."""

@@ -61,9 +61,9 @@ def requantize(
         0 to 2^31 − 1 and −31 to 30; scalars or [C].
     rounding
         :attr:`Rounding.DOUBLE`: gemmlowp's saturating rounding doubling high multiplication (ties toward +∞), then
-        rounding division by a power of two (ties away from zero). A positive shift is applied first, and wraps to 32
-        bits.
-        :attr:`Rounding.SINGLE`: one rounding of the 64-bit product, ties toward +∞; nothing wraps.
+        rounding division by a power of two (ties away from zero). TensorFlow Lite applies a positive shift before both; what
+        that overflows in its int32 is undefined there, and does not overflow here.
+        :attr:`Rounding.SINGLE`: one rounding of the 64-bit product, ties toward +∞.
     zero_point, low, high
         int8 values; ``low ≤ high``. The zero point is added without overflow.
     """
@@ -74,11 +74,13 @@ def requantize(
 def rescale(values: ArrayLike, multiplier: ArrayLike, shift: ArrayLike, *, rounding: int = Rounding.DOUBLE) -> Int64Array:
     """``round(values · multiplier · 2^(shift − 31))`` of 32-bit values, rounded as :func:`requantize` says."""
     sums, factor, left = (np.asarray(array, np.int64) for array in (values, multiplier, shift))
-    if rounding == Rounding.DOUBLE:
-        return divide_by_power(high_multiply(wrap(sums << np.maximum(left, 0)), factor), np.maximum(-left, 0))
+    if rounding not in (Rounding.DOUBLE, Rounding.SINGLE):
+        raise ValueError(f"rounding must be Rounding.DOUBLE or Rounding.SINGLE, not {rounding!r}")
+    # A left shift leaves nothing for a second rounding.
+    once = (sums * factor + (np.int64(1) << (30 - left))) >> (31 - left)
     if rounding == Rounding.SINGLE:
-        return (sums * factor + (np.int64(1) << (30 - left))) >> (31 - left)
-    raise ValueError(f"rounding must be Rounding.DOUBLE or Rounding.SINGLE, not {rounding!r}")
+        return once
+    return np.where(left >= 0, once, divide_by_power(high_multiply(sums, factor), np.maximum(-left, 0)))
 
 
 def wrap(values: NDArray[np.integer[Any]]) -> Int32Array:

@@ -110,3 +110,13 @@ module CCU2C #(
     assign S1 = pass1 ^ carry;
     assign COUT = pass1 ? carry : table1[{2'b00, B1, A1}];
 endmodule
+
+module LUT4 #(
+    parameter INIT = 16'h0000
+) (
+    input A, B, C, D,
+    output Z
+);
+    wire [15:0] table0 = INIT;
+    assign Z = table0[{D, C, B, A}];
+endmodule

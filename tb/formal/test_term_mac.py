@@ -26,11 +26,11 @@ def term_mac(m: Module) -> None:
         m.d.sync += following.eq(current)
     with m.If(dut.capture_i.valid & (dut.capture_i.slot == slot)):
         m.d.sync += following.eq(dut.weight_i)
-    term = Signal.like(dut.activation_i.terms[0])
+    term = Signal.like(dut.activation_i.terms[0][0])
     with m.Switch(weight.index):
         for index in range(TERM_GROUP):
             with m.Case(index):
-                m.d.comb += term.eq(dut.activation_i.terms[index])
+                m.d.comb += term.eq(dut.activation_i.terms[index][0])
     used, product = Signal(), Signal(signed(16))
     m.d.comb += used.eq(dut.activation_i.slot == slot)
     with m.If(weight.valid & term.valid):

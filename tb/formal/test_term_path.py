@@ -133,7 +133,7 @@ def term_feeder(m: Module, *, digits: bool) -> None:
         m.d.comb += Assert(wave.swap == (first & item_swap))
         m.d.comb += Assert(wave.last == ((slot == item_slots - 1) & (slice_ == item_terms - 1)))
         m.d.comb += Assert(wave.tag.as_value() == item_tag)
-        term = Signal(wave.activations[0].terms[0].shape())
+        term = Signal(wave.activations[0].terms[0][0].shape())
         m.d.comb += term.eq(Array(wave.activations[0].terms[k].as_value() for k in range(TERM_GROUP))[digit.index])
         if digits:
             digit.check(m, term, digit.index, taken=dut.o.ready & (slot == item_slots - 1))

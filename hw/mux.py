@@ -1,0 +1,23 @@
+"""A multiplexer that synthesis keeps."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Const, Instance, Module, Mux, Signal, Value
+
+__all__ = ["kept_mux"]
+
+
+def kept_mux(m: Module, platform: object, select: Value, one: Value, other: Value, *, name: str) -> Signal:
+    """``one`` with ``select``, else ``other``, of the same shape.
+
+    On an ECP5 it is a LUT a bit, placed by hand: synthesis would merge it with multiplexers before it, which it copies then.
+    """
+    o = Signal(one.shape(), name=name)
+    if getattr(platform, "weft_technology", None) == "ecp5":
+        for bit in range(len(o)):
+            m.submodules[f"{name}_{bit}"] = Instance(
+                "LUT4", p_INIT=Const(0xACAC, 16), i_A=one[bit], i_B=other[bit], i_C=select, i_D=Const(0), o_Z=o[bit]
+            )
+    else:
+        m.d.comb += o.eq(Mux(select, one, other))
+    return o
