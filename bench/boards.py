@@ -15,7 +15,7 @@ import weft
 from weft.digits import load_data, load_network
 from weft.fpga.boards import BOARDS
 from weft.fpga.build import Recipe, board_of, build
-from weft.fpga.flow import FpgaError
+from weft.fpga.tools import FpgaError
 from weft.hw.spec.config import Config
 
 

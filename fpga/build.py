@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 from weft.files import replacing
 from weft.fpga.board import Board
 from weft.fpga.boards import BOARDS
-from weft.fpga.flow import PLACE_LOG, FpgaError, Report, Resources, cached, call, netlist, parse_report, version_of
+from weft.fpga.floorplan import planned, with_sites
+from weft.fpga.flow import PLACE_LOG, ROUTER, Report, Resources, netlist, parse_report
+from weft.fpga.tools import FpgaError, cached, call, version_of
 from weft.fpga.usage import Cell, Usage, placed_cells
 from weft.hw.spec.config import Config
 
@@ -230,20 +232,20 @@ def route(board: Board, recipe: Recipe, file: Path, cells: Resources, constraint
     """Places and routes with one seed; the folder of what came, and its report."""
     part = board.part
     pins, outputs = FAMILIES[part.family]
-    folder = cached(
-        f"board {file.parent.name} {part.arguments} {constraints} {seed} {recipe.target_mhz} {outputs}", f"yowasp-nextpnr-{part.router}"
-    )
+    router, chosen = (ROUTER, planned(file, part, cells)) if part.family == "ecp5" else ((), {})
+    key = f"board {file.parent.name} {part.arguments} {constraints} {seed} {recipe.target_mhz} {outputs} {router} {chosen}"
+    folder = cached(key, f"yowasp-nextpnr-{part.router}")
     if not (folder / "report.json").exists():
         with tempfile.TemporaryDirectory(dir=folder) as name:
             work = Path(name)
-            (work / "weft.json").write_bytes(file.read_bytes())
+            (work / "weft.json").write_bytes(with_sites(file.read_bytes(), chosen))
             (work / "pins").write_text(constraints)
             try:
                 call(
                     f"nextpnr-{part.router}",
                     [*part.arguments, "--json", "weft.json", pins, "pins", "--freq", str(recipe.target_mhz), "--seed", str(seed),
                      "--timing-allow-fail", "--report", "report.json", "--write", "placed.json", outputs, "routed",
-                     "-q", "-l", PLACE_LOG],
+                     *router, "-q", "-l", PLACE_LOG],
                     work,
                 )  # fmt: skip
             except FpgaError as error:
@@ -288,7 +290,7 @@ def _gateware() -> str:
     """Of everything that describes hardware."""
     package = Path(__file__).parent.parent
     sources = [*(package / "hw").rglob("*.py"), *(package / "fpga" / "boards").glob("*.py")]
-    sources += [package / "fpga" / f"{name}.py" for name in ("board", "parts", "pll", "top")]
+    sources += [package / "fpga" / f"{name}.py" for name in ("board", "floorplan", "parts", "pll", "top")]
     digest = hashlib.sha256()
     for path in sorted(sources):
         digest.update(f"{path.relative_to(package)}\n".encode() + path.read_bytes())

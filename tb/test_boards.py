@@ -15,8 +15,9 @@ from weft.fpga.board import FTDI_FULL_SPEED, FTDI_HIGH_SPEED
 from weft.fpga.boards import BOARDS
 from weft.fpga.build import Build, Recipe, design
 from weft.fpga.flash import flash
-from weft.fpga.flow import FpgaError, Report, Resources
+from weft.fpga.flow import Report, Resources
 from weft.fpga.pll import ecp5, ice40
+from weft.fpga.tools import FpgaError
 from weft.fpga.top import System
 from weft.fpga.usage import Cell, Usage, placed_cells
 from weft.hw.spec.config import PRESETS

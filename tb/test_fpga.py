@@ -7,8 +7,9 @@ from amaranth.lib.wiring import In, Out
 
 from weft.fpga.boards import BOARDS
 from weft.fpga.build import Recipe, build, design, pack, route
-from weft.fpga.flow import FpgaError, netlist, place, synthesize
+from weft.fpga.flow import netlist, place, synthesize
 from weft.fpga.parts import PARTS
+from weft.fpga.tools import FpgaError
 from weft.fpga.top import System
 from weft.hw.link.uart import UART
 from weft.hw.spec.config import parse_config

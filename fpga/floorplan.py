@@ -1,0 +1,134 @@
+"""Where multipliers and block RAMs go, in designs that take nearly all of a part's.
+
+A part has these in a few rows. nextpnr finds sites for them last, which scatters them where hardly any are free: the wires of ``large``
+became twice as long as they need be, and no way was found for them all. Here they are placed first, as the array is: column by column
+over the width of the part, from the weights above to the activations below. Everything else follows.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from weft.fpga.parts import Part
+from weft.fpga.tools import cached, call
+
+if TYPE_CHECKING:
+    from weft.fpga.flow import Resources
+
+__all__ = ["planned", "sites", "top_of", "with_sites"]
+
+FULL = 0.8
+"""Share of a part's multipliers or block RAMs from which on they are placed here."""
+FLOORS = (
+    r"weight_store\.block_(?P<row>\d+).*?ram_(?P<column>\d+)",
+    r"tile\.pe_(?P<row>\d+)_(?P<column>\d+)",
+    r"accumulators\.column_(?P<column>\d+)_half_(?P<row>\d+)",
+    r"output\.combiner_(?P<column>\d+)",
+    r"post\.lane_(?P<column>\d+)",
+    r"scratchpad\.bank_(?P<column>\d+)",
+)
+"""What lies above what, by the names of modules; what has no name here lies below."""
+CELLS = ("MULT18X18D", "DP16KD")
+
+
+class Site(NamedTuple):
+    """A place for one cell."""
+
+    y: int
+    x: int
+    name: str
+
+
+class _Block(NamedTuple):
+    """One cell in the order in which sites are given out, row by row."""
+
+    floor: int
+    row: int
+    column: float
+    """0 to 1 over the width of the part."""
+    cell: str
+
+
+def planned(netlist: Path, part: Part, cells: Resources) -> dict[str, str]:
+    """Sites for multipliers and block RAMs, by the cell's name; none if nextpnr does as well.
+
+    Parameters
+    ----------
+    netlist
+        As Yosys writes it in JSON.
+    cells
+        What it takes.
+    """
+    used = max(getattr(cells, name) / part.capacity[name] if part.capacity[name] else 0 for name in ("multipliers", "block_rams"))
+    if part.family != "ecp5" or used < FULL:
+        return {}
+    top = top_of(json.loads(netlist.read_text()))
+    result: dict[str, str] = {}
+    for kind, free in sites(part).items():
+        blocks = _blocks([name for name, cell in top["cells"].items() if cell["type"] == kind])
+        rows = defaultdict(list)
+        for site in sorted(free):
+            rows[site.y].append(site)
+        # All rows of the part get their share.
+        for left, row in zip(range(len(rows), 0, -1), rows.values(), strict=True):
+            count = -(-len(blocks) // left)
+            here, blocks = sorted(blocks[:count], key=lambda block: (block.column, block)), blocks[count:]
+            result |= {block.cell: row[place * len(row) // count].name for place, block in enumerate(here)}
+    return result
+
+
+def _blocks(names: list[str]) -> list[_Block]:
+    """In order."""
+    found = []
+    for name in names:
+        floor, match = next(((floor, match) for floor, text in enumerate(FLOORS) if (match := re.search(text, name))), (len(FLOORS), None))
+        row, column = (int(match.groupdict().get(key, 0)) for key in ("row", "column")) if match else (0, 0)
+        found.append((floor, row, column, name))
+    widths = {floor: 1 + max(column for at, _, column, _ in found if at == floor) for floor, *_ in found}
+    return sorted(_Block(floor, row, (column + 0.5) / widths[floor], name) for floor, row, column, name in found)
+
+
+def sites(part: Part) -> dict[str, list[Site]]:
+    """Every place for a multiplier or a block RAM, asked of nextpnr with a design that takes them all."""
+    counts = dict(zip(CELLS, (part.capacity["multipliers"], part.capacity["block_rams"]), strict=True))
+    pins = {"MULT18X18D": ".CLK0(clock), .A0(clock)", "DP16KD": ".CLKA(clock), .CLKB(clock)"}
+    lines = [f"(* keep *) {kind} {kind}_{place} ({pins[kind]});" for kind, count in counts.items() for place in range(count)]
+    text = "\n".join(["module weft(input clock);", *lines, "endmodule\n"])
+    folder = cached(f"sites {part.arguments}\n{text}", f"yowasp-nextpnr-{part.router}")
+    if not (folder / "sites.json").exists():
+        with tempfile.TemporaryDirectory() as name:
+            work = Path(name)
+            (work / "sites.v").write_text(text)
+            call("yosys", ["-q", "-p", f"read_verilog sites.v; {part.synthesis} -top weft -json sites.json"], work)
+            call(f"nextpnr-{part.router}", [*part.arguments, "--json", "sites.json", "--no-route", "--write", "placed.json", "-q"], work)
+            cells = top_of(json.loads((work / "placed.json").read_text()))["cells"].values()
+            found = [(cell["type"], cell["attributes"]["NEXTPNR_BEL"]) for cell in cells if cell["type"] in CELLS]
+            (work / "found.json").write_text(json.dumps(found))
+            (work / "found.json").replace(folder / "sites.json")
+    result: dict[str, list[Site]] = defaultdict(list)
+    for kind, name in json.loads((folder / "sites.json").read_text()):
+        x, y = re.match(r"X(\d+)/Y(\d+)/", name).groups()
+        result[kind].append(Site(int(y), int(x), name))
+    return result
+
+
+def top_of(document: dict[str, Any]) -> dict[str, Any]:
+    """The top module of a netlist in JSON; nextpnr's own have no other."""
+    modules = document["modules"].values()
+    return next((module for module in modules if int(str(module["attributes"].get("top", 0)), 2)), next(iter(modules)))
+
+
+def with_sites(netlist: bytes, chosen: dict[str, str]) -> bytes:
+    """A netlist whose cells are to lie at the chosen sites."""
+    if not chosen:
+        return netlist
+    document = json.loads(netlist)
+    cells = top_of(document)["cells"]
+    for name, site in chosen.items():
+        cells[name].setdefault("attributes", {})["BEL"] = site
+    return json.dumps(document).encode()

@@ -1,0 +1,58 @@
+"""The tools for FPGAs, from PyPI, and the cache of what they made."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import logging
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from weft.errors import WeftError
+
+__all__ = ["LOG", "FpgaError", "cached", "call", "version_of"]
+
+log = logging.getLogger(__name__)
+
+LOG = "yosys.log"
+
+
+class FpgaError(WeftError):
+    """An FPGA tool is missing or failed; the message says which and why."""
+
+
+def version_of(package: str) -> str:
+    """A tool's version; :class:`FpgaError` if it is missing."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise FpgaError(f"{package} is not installed; run: pip install 'weft[fpga]'") from error
+
+
+def cached(text: str, package: str) -> Path:
+    """The folder in the cache for what a tool makes of ``text``."""
+    version = version_of(package)
+    key = hashlib.sha256(f"{version}\n{text}".encode()).hexdigest()[:32]
+    folder = user_cache_path("weft") / "fpga" / key
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def call(tool: str, arguments: Sequence[str], work: Path, package: str = "") -> None:
+    """Runs a tool of a YoWASP package, by default of the package of its own name, in a folder."""
+    log.info("running %s", tool)
+    name = tool.replace("-", "_")
+    module = (package or f"yowasp-{tool}").replace("-", "_")
+    code = f"import sys, {module} as tool; sys.exit(tool.run_{name}(sys.argv[1:]))"
+    result = subprocess.run([sys.executable, "-c", code, *arguments], cwd=work, capture_output=True, text=True)
+    if result.returncode:
+        # What Yosys prints after its first call of ABC is lost; its log has it.
+        printed = (work / LOG).read_text() if (work / LOG).exists() and tool == "yosys" else result.stdout + result.stderr
+        printed_lines = [line.strip() for line in printed.splitlines() if line.strip()]
+        lines = [line for line in printed_lines if re.search("ERROR|rror:", line)] or printed_lines[-1:]
+        raise FpgaError(f"{tool} failed: {lines[0] if lines else 'no message'}")
