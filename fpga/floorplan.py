@@ -25,7 +25,7 @@ __all__ = ["planned", "sites", "top_of", "with_sites"]
 FULL = 0.8
 """Share of a part's multipliers or block RAMs from which on they are placed here."""
 FLOORS = (
-    r"weight_store\.block_(?P<row>\d+).*?ram_(?P<column>\d+)",
+    r"weight_store\.(?:lanes_(?P<first>\d+)\.)?block_(?P<row>\d+).*?ram_(?P<column>\d+)",
     r"tile\.pe_(?P<row>\d+)_(?P<column>\d+)",
     r"accumulators\.column_(?P<column>\d+)_half_(?P<row>\d+)",
     r"output\.combiner_(?P<column>\d+)",
@@ -87,8 +87,8 @@ def _blocks(names: list[str]) -> list[_Block]:
     found = []
     for name in names:
         floor, match = next(((floor, match) for floor, text in enumerate(FLOORS) if (match := re.search(text, name))), (len(FLOORS), None))
-        row, column = (int(match.groupdict().get(key, 0)) for key in ("row", "column")) if match else (0, 0)
-        found.append((floor, row, column, name))
+        row, first, column = (int(match.groupdict().get(key) or 0) if match else 0 for key in ("row", "first", "column"))
+        found.append((floor, row, first + column, name))
     widths = {floor: 1 + max(column for at, _, column, _ in found if at == floor) for floor, *_ in found}
     return sorted(_Block(floor, row, (column + 0.5) / widths[floor], name) for floor, row, column, name in found)
 

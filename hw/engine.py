@@ -145,10 +145,10 @@ class Engine(wiring.Component):
         """The memories' other sides: the units, and the host's port, which waits for them."""
         m.submodules.host = host = HostPort(
             latencies={
-                Space.COUNTERS: u.records.LATENCY,
+                Space.COUNTERS: u.records.latency,
                 Space.SCRATCHPAD: u.scratchpad.read_latency,
-                Space.WEIGHTS: u.weight_store.LATENCY,
-                Space.PROGRAM: u.program.LATENCY,
+                Space.WEIGHTS: u.weight_store.latency,
+                Space.PROGRAM: u.program.latency,
             }
         )
         m.submodules.requests = requests = RegisterSlice(HOST_REQUEST)
@@ -198,9 +198,9 @@ class _Units:
         self.weight_store = BlockMemory(lanes=config.cols, depth=config.weight_words)
         self.program = BlockMemory(lanes=4, depth=config.descriptors * DESCRIPTOR_WORDS)
         self.records = BlockMemory(lanes=4, depth=config.descriptors * Counters.LAYOUT.size // 4)
-        self.sequencer = Sequencer(descriptors=config.descriptors, read_latency=self.program.LATENCY)
+        self.sequencer = Sequencer(descriptors=config.descriptors, read_latency=self.program.latency)
         self.weights = WeightUnit(
-            cols=config.cols, address_bits=len(self.weight_store.r_address), read_latency=self.weight_store.LATENCY,
+            cols=config.cols, address_bits=len(self.weight_store.r_address), read_latency=self.weight_store.latency,
             setting_bits=WEIGHT_SETTING_BITS,
         )  # fmt: skip
         self.parameters = ChannelParameters(cols=config.cols, channel=CHANNEL)
@@ -242,5 +242,5 @@ def _share_words(m: Module, port: MemoryPort, memory: BlockMemory, unit: Sequenc
             memory.w_data.as_value().eq(port.write.replicate(memory.lanes)),
             memory.w_enable.eq(port.write_enable << lane),
         ]
-    lane = delayed(m, lane, memory.LATENCY, name="lane")
+    lane = delayed(m, lane, memory.latency, name="lane")
     m.d.comb += port.read.eq(Array(memory.r_data[index] for index in range(memory.lanes))[lane])

@@ -14,6 +14,8 @@ __all__ = ["BlockMemory", "Scratchpad"]
 
 BLOCK_DEPTH = 2048
 """Bytes of one lane in a block RAM (2048×9 on ECP5)."""
+TOGETHER = 4
+"""Lanes that an address reaches in one cycle: the block RAMs of a wide memory lie all over the chip."""
 ECP5_BITS = 18432
 """Of a block RAM, every ninth of which no byte has."""
 
@@ -22,7 +24,8 @@ class BlockMemory(wiring.Component):
     """A memory of words of ``lanes`` bytes, from block RAMs whose outputs are registered before any logic.
 
     One read and one write per cycle. A read of the word that is written in the same cycle gives anything. Past the end,
-    reads give anything and writes do nothing.
+    reads give anything and writes do nothing. With more than four lanes, reads and writes come to the first four in the cycle after they
+    are asked for, and to each further four a cycle later.
 
     Parameters
     ----------
@@ -34,23 +37,48 @@ class BlockMemory(wiring.Component):
     Members
     -------
     r_address : In, r_data : Out
-        A read: data ``LATENCY`` = 3 cycles after the address.
+        A read: data ``latency`` cycles after the address: 3, or with more than four lanes 3 + lanes ÷ 4, rounded up.
     w_address, w_data : In, w_enable : In(lanes)
         A write of the enabled bytes; a read from the next cycle on sees it.
     """
 
     LATENCY = 3
-    """Block RAM, its output register, and the register behind the choice of a block."""
+    """Block RAM, its output register, and the register behind the choice of a block; of up to four lanes."""
 
     def __init__(self, *, lanes: int, depth: int):
         for name, value in (("lanes", lanes), ("depth", depth)):
             if value < 1:
                 raise ValueError(f"{name} must be 1 or more, not {value!r}")
         self.lanes, self.depth = lanes, depth
+        groups = -(-lanes // TOGETHER)
+        self.latency = self.LATENCY + (groups if groups > 1 else 0)
         super().__init__(_word_ports(lanes, depth))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        if self.lanes <= TOGETHER:
+            self._choose(m)
+            return m
+        read, write, enable = self.r_address, Cat(self.w_address, self.w_data), self.w_enable
+        for first in range(0, self.lanes, TOGETHER):
+            lanes = slice(first, min(first + TOGETHER, self.lanes))
+            m.submodules[f"lanes_{first}"] = group = BlockMemory(lanes=lanes.stop - first, depth=self.depth)
+            read = delayed(m, read, name=f"read_{first}")
+            write, enable = delayed(m, write, name=f"write_{first}"), delayed(m, enable, name=f"enable_{first}")
+            address, words = write[: len(self.w_address)], write[len(self.w_address) :]
+            m.d.comb += [
+                group.r_address.eq(read),
+                group.w_address.eq(address),
+                group.w_data.eq(words[8 * lanes.start : 8 * lanes.stop]),
+                group.w_enable.eq(enable[lanes]),
+            ]
+            late = self.latency - self.LATENCY - 1 - first // TOGETHER
+            for lane in range(lanes.start, lanes.stop):
+                m.d.comb += self.r_data[lane].eq(delayed(m, group.r_data[lane - first], late, name=f"lane_{lane}"))
+        return m
+
+    def _choose(self, m: Module) -> None:
+        """Blocks of which address bits choose one."""
         offset_bits = min(len(self.r_address), ceil_log2(BLOCK_DEPTH))
         block = self.r_address[offset_bits:]
         outputs = []
@@ -69,7 +97,6 @@ class BlockMemory(wiring.Component):
             block = delayed(m, block, self.LATENCY - 1, name="block")
         chosen = Array(outputs)[block] if len(outputs) > 1 else outputs[0]
         m.d.comb += self.r_data.as_value().eq(delayed(m, chosen, name="chosen"))
-        return m
 
 
 def _word_ports(lanes: int, depth: int) -> dict[str, Member]:
@@ -176,7 +203,7 @@ class Scratchpad(wiring.Component):
         # Rotations by up to 3 places a cycle: a 4:1 multiplexer per bit.
         self.steps = -(-self.select // 2)
         self.write_latency = self.steps
-        self.read_latency = 1 + BlockMemory.LATENCY + self.steps
+        self.read_latency = 2 + BlockMemory.LATENCY + self.steps
         line = data.ArrayLayout(8, banks)
         address = ceil_log2(banks * depth)
         super().__init__(
@@ -205,18 +232,20 @@ class Scratchpad(wiring.Component):
                 addresses.append(delayed(m, here, name=f"{name}_{index}"))
             return addresses
 
+        # Banks lie all over the chip: the way to them begins at a register.
         # Reading: lane k is in bank (start + k) % banks, so the line is rotated down by the start.
-        for bank, address in zip(banks, bank_addresses(self.r_address, name="r"), strict=True):
+        read = delayed(m, self.r_address, name="read")
+        for bank, address in zip(banks, bank_addresses(read, name="r"), strict=True):
             m.d.comb += bank.r_address.eq(address)
-        start = delayed(m, self.r_address[: self.select], 1 + BlockMemory.LATENCY, name="r_start")
+        start = delayed(m, read[: self.select], 1 + BlockMemory.LATENCY, name="r_start")
         line = self._rotated(m, [bank.r_data[0] for bank in banks], start, down=True, name="r_line")
         m.d.comb += Cat(self.r_data).eq(Cat(line))
 
         # Writing: the mask goes with its byte.
-        start = self.w_address[: self.select]
-        items = [Cat(self.w_data[lane], self.w_enable[lane]) for lane in range(self.banks)]
-        line = self._rotated(m, items, start, down=False, name="w_line")
-        addresses = bank_addresses(self.w_address, name="w")
+        write = delayed(m, self.w_address, name="write")
+        items = [delayed(m, Cat(self.w_data[lane], self.w_enable[lane]), name=f"item_{lane}") for lane in range(self.banks)]
+        line = self._rotated(m, items, write[: self.select], down=False, name="w_line")
+        addresses = bank_addresses(write, name="w")
         for index, (bank, item) in enumerate(zip(banks, line, strict=True)):
             address = delayed(m, addresses[index], self.steps - 1, name=f"w_address_{index}")
             m.d.comb += [bank.w_address.eq(address), bank.w_data[0].eq(item[:8]), bank.w_enable.eq(item[8])]

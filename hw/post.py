@@ -28,7 +28,7 @@ class PostProcess(wiring.Component):
     Members
     -------
     settings : In
-        Of the layer, steady while values are in flight.
+        Of the layer, steady while values are in flight; from a cycle before the first for every four lanes.
     i : In(stream), always ready
         ``sums`` and ``channels`` per lane; ``first``, ``last``, ``tag``.
     o : Out(stream), always ready
@@ -70,10 +70,13 @@ class PostProcess(wiring.Component):
         ]
         control = delayed(m, control, Requantize.LATENCY, name="control", reset=True)
         m.d.sync += [self.o.valid.eq(control.valid & control.last), self.o.payload.tag.eq(control.tag)]
+        settings = self.settings
         for lane in range(self.lanes):
+            # Lanes lie all over the chip. Settings are there long before values.
+            settings = delayed(m, settings, name=f"settings_{lane}") if lane % 4 == 0 else settings
             m.submodules[f"lane_{lane}"] = requantize = Requantize()
             m.d.comb += [
-                requantize.settings.eq(self.settings),
+                requantize.settings.eq(settings),
                 requantize.i.eq(beat.sums[lane]),
                 requantize.channel.eq(beat.channels[lane]),
             ]

@@ -14,7 +14,7 @@ from weft.hw.memory import BlockMemory, Scratchpad
 @cocotb.test()
 async def words_match_model(dut):
     lanes, depth = parameters()["lanes"], parameters()["depth"]
-    shape = data.ArrayLayout(8, lanes)
+    shape, latency = data.ArrayLayout(8, lanes), BlockMemory(lanes=lanes, depth=depth).latency
     await reset(dut)
     model: dict[int, list[int]] = {}
     addresses = [0, depth - 1, depth // 2, min(depth - 1, 2047), min(depth - 1, 2048)]
@@ -31,8 +31,8 @@ async def words_match_model(dut):
         # A word that is written in this cycle may be old or new, or anything.
         reads.append(list(model[read]) if read in model and read != address else None)
         await RisingEdge(dut.clk)
-        if cycle >= BlockMemory.LATENCY:
-            want = reads[cycle - BlockMemory.LATENCY]
+        if cycle >= latency:
+            want = reads[cycle - latency]
             got = [int(byte) for byte in shape.from_bits(int(dut.r_data.value))]
             assert want is None or got == want, f"cycle {cycle}"
         model[address] = [new if enable >> i & 1 else old for i, (new, old) in enumerate(zip(word, model.get(address, word), strict=True))]
@@ -74,12 +74,12 @@ async def bytes_match_model(dut):
             assert [int(byte) for byte in shape.from_bits(int(dut.r_data.value))] == reads[cycle - component.read_latency]
 
 
-@pytest.mark.parametrize(("lanes", "depth"), [(1, 1), (3, 5), (4, 2048), (2, 2049), (2, 5000)])
+@pytest.mark.parametrize(("lanes", "depth"), [(1, 1), (3, 5), (4, 2048), (2, 2049), (2, 5000), (10, 2049)])
 def test_block_memory(lanes, depth):
     run(BlockMemory(lanes=lanes, depth=depth), __file__, tests=["words_match_model"], lanes=lanes, depth=depth)
 
 
-@pytest.mark.parametrize(("lanes", "depth"), [(1, 2048), (3, 1024), (2, 1025), (4, 5000), (3, 2600)])
+@pytest.mark.parametrize(("lanes", "depth"), [(1, 2048), (3, 1024), (2, 1025), (4, 5000), (6, 2600)])
 def test_block_memory_on_ecp5(lanes, depth):
     memory = BlockMemory(lanes=lanes, depth=depth)
     run(memory, __file__, tests=["words_match_model"], technology="ecp5", lanes=lanes, depth=depth)

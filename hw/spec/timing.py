@@ -14,15 +14,16 @@ class Timing:
     def __init__(self, config: Config):
         kind = config.pe_kind
         steps = -(-(config.banks - 1).bit_length() // 2)
-        self.scratchpad_read = 4 + steps
+        spread = -(-config.cols // 4) if config.cols > 4 else 0
+        self.scratchpad_read = 5 + steps
         """Of the scratchpad: from an address to its bytes."""
         self.first_word = 7
         """From RUN to the first descriptor word's arrival at the units."""
         self.spare_words = DESCRIPTOR_WORDS - sum(SECTIONS.values())
         """Words of a descriptor after its last section."""
-        self.weight_latency = 8 + kind.load
+        self.weight_latency = 8 + spread + kind.load
         """From the weight section's last word to the first weight word at the tile."""
-        self.weight_store_latency = 8
+        self.weight_store_latency = 8 + spread
         """From the weight section's last word to the first weight word."""
         self.output_to_table = -1
         """From the output section's last word to the first of a table's words."""
@@ -47,5 +48,5 @@ class Timing:
         """From the last sum read to the last result written."""
         self.waiting_lines = 8
         """Lines of activations that wait for the tile at most."""
-        self.prefetched_words = 10
+        self.prefetched_words = 10 + spread
         """Words under way between weight store and tile."""
