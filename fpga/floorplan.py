@@ -112,8 +112,8 @@ def sites(part: Part) -> dict[str, list[Site]]:
             (work / "found.json").replace(folder / "sites.json")
     result: dict[str, list[Site]] = defaultdict(list)
     for kind, name in json.loads((folder / "sites.json").read_text()):
-        x, y = re.match(r"X(\d+)/Y(\d+)/", name).groups()
-        result[kind].append(Site(int(y), int(x), name))
+        x, y, _ = name.split("/")
+        result[kind].append(Site(int(y[1:]), int(x[1:]), name))
     return result
 
 
