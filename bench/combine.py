@@ -61,9 +61,10 @@ def digits() -> None:
             cycles = loaded.profile.cycles
         layers = [layer.combining for layer in model.layers if layer.macs and layer.combining.tiles]
         tiles = sum(one.tiles for one in layers)
-        used = sum(one.nonzeros for one in layers) / max(1, sum(one.cells for one in layers))
+        cells = sum(one.cells for one in layers)
+        used = f"{sum(one.nonzeros for one in layers) / cells:.0%}" if cells else "–"
         accuracy = np.mean(expected.argmax(axis=1) == test_y)
-        print(f"| {name} | `{device_name}` | {tiles or '–'} | {used:.0%} | {cycles:,} | {accuracy:.2%} |", flush=True)
+        print(f"| {name} | `{device_name}` | {tiles or '–'} | {used} | {cycles:,} | {accuracy:.2%} |", flush=True)
 
 
 def packing() -> None:

@@ -138,7 +138,7 @@ def _measured(graph: Graph, x: NDArray[np.int8], part: str, pe: str, config: Con
     from weft.fpga.probe import Probe
 
     _, cells = synthesize(_tile(config), PARTS[part])
-    fits = cells.luts <= PARTS[part].capacity["luts"]
+    fits = _cells(part, cells.luts, cells.registers) <= PARTS[part].capacity["luts"]
     clock = place(Probe(_tile(config)), PARTS[part], target_mhz=TARGET_MHZ).clock_mhz if fits else None
     model = compile(graph, config)
     with open_device(_device(config)) as device:
@@ -163,18 +163,26 @@ def _tile(config: Config):  # type: ignore[no-untyped-def]
     return PARTS["tile"](config)
 
 
+def _cells(part: str, luts: int, registers: int) -> int:
+    """LUTs; where a logic cell is one with its register, those cells at best."""
+    from weft.fpga.parts import PARTS
+
+    return luts if "registers" in PARTS[part].used else max(luts, registers)
+
+
 def _fill(part: str, config: Config, measured: Measurement, luts: int) -> int:
-    """The most columns that the LUTs hold; 0 if they hold none."""
+    """The most columns that so many LUTs, or logic cells, hold; 0 if they hold none."""
     from weft.fpga.flow import synthesize
     from weft.fpga.parts import PARTS
 
-    cols = max(1, min(64, math.floor(luts / measured.luts * measured.cols)))
+    cols = max(1, min(64, math.floor(luts / _cells(part, measured.luts, measured.registers) * measured.cols)))
     multipliers = PARTS[part].capacity["multipliers"]
     if measured.multipliers:
         cols = min(cols, multipliers // config.rows)
 
     def fits(cols: int) -> bool:
-        return synthesize(_tile(_config(config.pe, config.rows, cols, config.multipliers)), PARTS[part])[1].luts <= luts
+        made = synthesize(_tile(_config(config.pe, config.rows, cols, config.multipliers)), PARTS[part])[1]
+        return _cells(part, made.luts, made.registers) <= luts
 
     while cols and not fits(cols):
         cols -= 1
