@@ -54,7 +54,8 @@ def draw(run: RunRecord) -> list[Chart]:
     if not run.layers:
         return []
     config = Config.from_dict(run.config)
-    width = f"{config.rows} + {config.cols} bytes a cycle"
+    width = f"{config.rows * config.combine} + {config.cols} bytes a cycle"
+    zeros = " Combined columns leave out zeros, which are MACs all the same." if config.combine > 1 else ""
     with matplotlib.rc_context(STYLE):
         return [
             Chart("cycles", "Cycles", "Of one inference; ideal are those with every PE at work in every cycle.", clock_cycles(run)),
@@ -65,7 +66,7 @@ def draw(run: RunRecord) -> list[Chart]:
             ),
             Chart(
                 "roofline", "Roofline",
-                f"Layers by number. The roofs are the array's peak, and {width}: what scratchpad and weight store give together.",
+                f"Layers by number. The roofs are the array's peak, and {width}: what scratchpad and weight store give together.{zeros}",
                 roofline(run, config),
             ),
             Chart("memory", "Scratchpad in use", "Bytes, step by step; the line is the scratchpad's size.", memory_used(run, config)),
@@ -157,7 +158,7 @@ def roofline(run: RunRecord, config: Config) -> str:
     """MACs a cycle against MACs a byte that goes to the tile; layers by number, those that are close together in one label."""
     figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
     axes = figure.subplots()
-    peak, width = config.rows * config.cols * config.group, config.rows + config.cols
+    peak, width = config.rows * config.cols * config.group, config.rows * config.combine + config.cols
     points = {number: _intensity(layer) for number, layer in enumerate(run.layers, 1) if layer.macs and layer.cycles}
     every = [x for x, _ in points.values()] + [peak / width]
     low, high = min(every) / 2, max(every) * 4
@@ -172,7 +173,7 @@ def roofline(run: RunRecord, config: Config) -> str:
         x, y = max(points[number][0] for number in numbers), min(points[number][1] for number in numbers)
         axes.annotate(", ".join(map(str, numbers)), (x, y), (4, -3), textcoords="offset points", va="top", fontsize=8)
     floor = min([y for _, y in points.values()] + [peak / 4]) / 3
-    axes.set(xlim=(low, high), ylim=(floor, peak * 2), xlabel="MACs a byte", ylabel="MACs a cycle")
+    axes.set(xlim=(low, high), ylim=(floor, 2 * max([peak, *(y for _, y in points.values())])), xlabel="MACs a byte", ylabel="MACs a cycle")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.set_minor_formatter(NullFormatter())
