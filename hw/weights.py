@@ -57,9 +57,10 @@ class ChannelParameters(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         words = Signal(range(PARAMETER_BYTES + 1))
-        biases = [Signal(8 * BIAS_BYTES, name=f"bias_{c}") for c in range(self.cols)]
-        scales = [Signal(8 * (PARAMETER_BYTES - BIAS_BYTES), name=f"scale_{c}") for c in range(self.cols)]
-        m.d.comb += self.i.ready.eq(~self.full)
+        biases = [Signal(8 * BIAS_BYTES, name=f"bias_{c}", reset_less=True) for c in range(self.cols)]
+        scales = [Signal(8 * (PARAMETER_BYTES - BIAS_BYTES), name=f"scale_{c}", reset_less=True) for c in range(self.cols)]
+        current = Signal.like(self.o, reset_less=True)
+        m.d.comb += [self.i.ready.eq(~self.full), self.o.eq(current)]
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [words.eq(words + 1), self.full.eq(self.i.payload.last)]
             for bias, scale, byte in zip(biases, scales, self.i.payload.word, strict=True):
@@ -69,7 +70,7 @@ class ChannelParameters(wiring.Component):
                     m.d.sync += scale.eq(Cat(scale[8:], byte))
         with m.If(self.take):
             m.d.sync += [words.eq(0), self.full.eq(0)]
-            m.d.sync += [channel.eq(Cat(bias, scale)) for channel, bias, scale in zip(self.o, biases, scales, strict=True)]
+            m.d.sync += [channel.eq(Cat(bias, scale)) for channel, bias, scale in zip(current, biases, scales, strict=True)]
         return m
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import wiring
 
 from weft.hw.delay import delayed
@@ -19,7 +19,7 @@ class Mac(wiring.Component):
     Contract: :class:`~weft.hw.pe.contract.PeSignature`.
 
     With a hardware multiplier the latency is 6 cycles: a register of the factors, its own three, one of the product, as it is far from the
-    rest on the chip, and the sum. Else it is 3: what passes on to the neighbours, halves of the product, the sum.
+    rest on the chip, and the sum. Else it is 3: a register of the factors, halves of the product, the sum.
 
     Parameters
     ----------
@@ -51,18 +51,17 @@ class Mac(wiring.Component):
             m.d.sync += [held.eq(self.sample_i), below.eq(held)]
         m.d.comb += self.sample_o.eq(below)
         bits = len(self.weight_i)
+        chosen = kept_mux(m, platform, self.slide_i, self.sample_i, self.activation_i, name="chosen")
+        factor = delayed(m, chosen, name="factor")
         if self.multiplier:
             m.submodules.multiply = multiply = Multiply(a_bits=8, b_bits=bits)
-            chosen = kept_mux(m, platform, self.slide_i, self.sample_i, self.activation_i, name="chosen")
-            m.d.comb += multiply.a.eq(delayed(m, chosen, name="factor"))
             product = delayed(m, multiply.product, name="product")
         else:
             m.submodules.multiply = multiply = LogicMultiply(b_bits=bits)
-            m.d.comb += multiply.a.eq(Mux(self.slide_o, held, self.activation_o))
             # Kept as it is, for synthesis makes of three terms at once more than two adders.
             product = Signal(signed(8 + bits), attrs={"keep": 1})
             m.d.comb += product.eq(multiply.low + (multiply.high << 4))
-        m.d.comb += [multiply.b.eq(current), self.sum_o.eq(delayed(m, self.sum_i + product, name="sum"))]
+        m.d.comb += [multiply.a.eq(factor), multiply.b.eq(current), self.sum_o.eq(delayed(m, self.sum_i + product, name="sum"))]
         return m
 
 
