@@ -9,9 +9,8 @@ TESTS ?= tb
 demo: .venv/demo
 	@$(RUN) -m weft.cli demo
 
-# Simulations that are built in half the time; most run for a moment only.
 test: .venv/test
-	@WEFT_CXXFLAGS=-O0 $(RUN) -m pytest -n 2 --dist worksteal --durations=10 $(TESTS)
+	@$(RUN) -m pytest -n 2 --dist worksteal --durations=10 $(TESTS)
 
 # All proofs; a quick part of them runs in `make test`.
 prove: .venv/prove

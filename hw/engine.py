@@ -172,12 +172,10 @@ class Engine(wiring.Component):
             port.read.eq(scratchpad.r_data[0]),
             port.ready.eq(Mux(port.write_enable, ~u.post.o.valid, ~u.activations.reading)),
         ]
+        # What is not enabled may be anything: but one lane, results come straight.
+        m.d.comb += scratchpad.w_data.as_value().eq(result.data.as_value())
         with m.If(u.post.o.valid):
-            m.d.comb += [
-                scratchpad.w_address.eq(result.tag.address),
-                scratchpad.w_data.as_value().eq(result.data.as_value()),
-                scratchpad.w_enable.eq(result.tag.mask),
-            ]
+            m.d.comb += [scratchpad.w_address.eq(result.tag.address), scratchpad.w_enable.eq(result.tag.mask)]
         with m.Else():
             m.d.comb += [
                 scratchpad.w_address.eq(port.address),

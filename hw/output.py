@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -199,13 +199,13 @@ class OutputUnit(wiring.Component):
         m.d.comb += [self.o.valid.eq(after.valid), o.first.eq(after.first), o.last.eq(after.last), o.tag.eq(after.tag)]
         for lane in range(self.lanes):
             columns = [min(first + lane, self.cols - 1) for first in groups]
-            sums = delayed(m, Array(self.sums[c] for c in columns)[control.lane_group], name=f"sum_{lane}")
+            sums = delayed(m, _one_of([self.sums[c] for c in columns], control.lane_group), name=f"sum_{lane}")
             if self.tables:
-                seconds = delayed(m, Array(self.seconds[c] for c in columns)[control.lane_group], name=f"second_{lane}")
+                seconds = delayed(m, _one_of([self.seconds[c] for c in columns], control.lane_group), name=f"second_{lane}")
                 m.submodules[f"combiner_{lane}"] = combiner = Combiner()
                 m.d.comb += [combiner.combine.eq(self.settings.combine), combiner.a.eq(sums), combiner.b.eq(seconds)]
                 sums = combiner.o
-            channel = Array(self.channels[c].as_value() for c in columns)[late.lane_group]
+            channel = _one_of([self.channels[c].as_value() for c in columns], late.lane_group)
             m.d.comb += [o.sums[lane].eq(sums), o.channels[lane].eq(delayed(m, channel, name=f"channel_{lane}"))]
 
     def _load(self, m: Module, nest: Nest, channels: Signal, taps: Signal) -> None:
@@ -241,3 +241,8 @@ class OutputUnit(wiring.Component):
             with m.If(index == words - 1):
                 m.d.comb += self.loaded.eq(1)
                 m.d.sync += [running.eq(1), index.eq(0)]
+
+
+def _one_of(values: list[Value], index: Value) -> Value:
+    """The value with this index; of a single one, that, whatever the index."""
+    return Array(values)[index] if len(values) > 1 else values[0]

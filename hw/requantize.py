@@ -121,7 +121,7 @@ class Requantize(wiring.Component):
 
         chosen = stages.then(Array(window[n : n + 1 + SMALL] for n in range(8))[bit], unsigned(1 + SMALL))
         more = Cat((byte <= n) & some for n, some in above.items()).any()
-        more |= Cat((bit <= n) & (window[SMALL + n] ^ negative) for n in range(8)).any()
+        more |= Cat((bit <= n) & (window[SMALL + n] ^ negative) for n in range(7)).any() | (window[SMALL + 7] ^ negative)
         # The lowest window with two roundings has nothing but its half from 31 on.
         rest = Cat((byte >= n) & some for n, some in below.items()).any() | byte[2] & Cat((bit > n) & window[n] for n in range(7)).any()
         more, rest, negative = (stages.then(flag, unsigned(1)) for flag in (more, rest, negative))

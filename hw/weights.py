@@ -6,6 +6,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from weft.hw.delay import delayed
 from weft.hw.fetch import Fetch
 from weft.hw.spec.descriptor import BIAS_BYTES, PARAMETER_BYTES, SECTIONS
 from weft.hw.spec.pe import WEIGHT_SETTING_BITS
@@ -36,7 +37,7 @@ class ChannelParameters(wiring.Component):
     full : Out(1)
         The next group is complete.
     take : In(1)
-        Makes the next group the current one. Only while ``full``.
+        Makes the next group the current one. Only while ``full``, and a cycle after that became so at the earliest.
     o : Out
         The current group, from the cycle after ``take``.
     """
@@ -61,13 +62,18 @@ class ChannelParameters(wiring.Component):
         scales = [Signal(8 * (PARAMETER_BYTES - BIAS_BYTES), name=f"scale_{c}", reset_less=True) for c in range(self.cols)]
         current = Signal.like(self.o, reset_less=True)
         m.d.comb += [self.i.ready.eq(~self.full), self.o.eq(current)]
+        to_bias, to_scale = Signal(), Signal()
+        m.d.sync += [to_bias.eq(0), to_scale.eq(0)]
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [words.eq(words + 1), self.full.eq(self.i.payload.last)]
-            for bias, scale, byte in zip(biases, scales, self.i.payload.word, strict=True):
-                with m.If(words < BIAS_BYTES):
-                    m.d.sync += bias.eq(Cat(bias[8:], byte))
-                with m.Else():
-                    m.d.sync += scale.eq(Cat(scale[8:], byte))
+            m.d.sync += [to_bias.eq(words < BIAS_BYTES), to_scale.eq(words >= BIAS_BYTES)]
+        # A cycle later, as columns lie all over the chip.
+        for bias, scale, byte in zip(biases, scales, self.i.payload.word, strict=True):
+            late = delayed(m, byte, name=f"{bias.name}_byte")
+            with m.If(to_bias):
+                m.d.sync += bias.eq(Cat(bias[8:], late))
+            with m.If(to_scale):
+                m.d.sync += scale.eq(Cat(scale[8:], late))
         with m.If(self.take):
             m.d.sync += [words.eq(0), self.full.eq(0)]
             m.d.sync += [channel.eq(Cat(bias, scale)) for channel, bias, scale in zip(current, biases, scales, strict=True)]
