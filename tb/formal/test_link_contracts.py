@@ -101,6 +101,7 @@ def test_framer():
     prove(framer)
 
 
+@pytest.mark.prove
 def test_answer():
     with patch("weft.hw.link.answer.Fetch", stand_in(Fetch)):
         prove(lambda m: answer(m, data=False))
