@@ -232,7 +232,7 @@ def route(board: Board, recipe: Recipe, file: Path, cells: Resources, constraint
     """Places and routes with one seed; the folder of what came, and its report."""
     part = board.part
     pins, outputs = FAMILIES[part.family]
-    router, chosen = (ROUTER, planned(file, part, cells)) if part.family == "ecp5" else ((), {})
+    router, chosen = ROUTER if part.family == "ecp5" else (), planned(file, part, cells)
     key = f"board {file.parent.name} {part.arguments} {constraints} {seed} {recipe.target_mhz} {outputs} {router} {chosen}"
     folder = cached(key, f"yowasp-nextpnr-{part.router}")
     if not (folder / "report.json").exists():

@@ -92,7 +92,7 @@ def _endpoint(config: Config) -> wiring.Component:
 
 
 def _term_encoder(config: Config) -> wiring.Component:
-    from weft.hw.pe.term import TermEncoder
+    from weft.hw.pe.term_edges import TermEncoder
 
     return TermEncoder()
 

@@ -85,6 +85,7 @@ class _Model:
         selects = config.select_words if settings.weights >> SELECTS_BIT & 1 else 0
         beat_cycles, row_cycles = kind.beat_cycles(settings), kind.row_cycles(settings)
         load_cycles = max(config.tile_depth + selects, config.rows * row_cycles)
+        row = load_cycles // config.rows
         lead = kind.lead + (selects > 0)
         blocks, groups = counts[:2]
         tiles, beats = prod(counts[2 : CHUNK_DIM + 1]), prod(counts[CHUNK_DIM + 1 :])
@@ -115,8 +116,8 @@ class _Model:
                     ready, fetched = last + beat_cycles, fetched + beats * config.group
                 self.last_beat = ready - 1
                 # A loader that is slower than its words has the last row's in advance.
-                arrived = max(word - load_cycles // config.rows + 1, self.parameters_free) + d.weights.parameters(group)
-                word = max(word, arrived + kind.restart - (load_cycles // config.rows - row_cycles))
+                arrived = max(word - row + 1, self.parameters_free) + d.weights.parameters(group)
+                word = max(word, arrived + kind.restart - (row - row_cycles))
                 opened = max(self.last_beat + t.beat_to_full, arrived + t.parameters_to_full, drained + t.reopen)
                 self.parameters_free = opened + t.open_to_free
                 lanes = -(-min(left, config.cols) // config.lanes)

@@ -9,6 +9,7 @@ import numpy as np
 
 from weft.hw.spec.config import Config
 from weft.hw.spec.descriptor import Dim
+from weft.hw.spec.pe import Precision
 from weft.kernel import Kernel
 from weft.packing import Packing, pack
 from weft.precision import fullest_group
@@ -31,18 +32,16 @@ class Packer:
         if key not in self._known:
             # The kernel is kept as well, so that no other array has its identity.
             self._known[key] = kernel, list(self._tried(kernel))
-        same = ("reduction", "run", "group_stride", "weights", "packing", "precision")
-        made = self._known[key][1]
-        return [dataclasses.replace(kernel, **{name: getattr(one, name) for name in same}) for one in made]
+        same = ("reduction", "run", "group_stride", "weights", "packing")
+        made = [dataclasses.replace(kernel, **{name: getattr(one, name) for name in same}) for one in self._known[key][1]]
+        return [dataclasses.replace(one, precision=_precision(one)) for one in made]
 
     def _tried(self, kernel: Kernel) -> Iterator[Kernel]:
         merged = _merged(kernel, self.config)
         for one in (kernel,) if merged is None else (kernel, merged):
             packing = self._pack(one)
             if packing is not None and one.reduction[0].count * packing.windows.tiles < kernel.tiles(self.config):
-                # Full groups of weights have more terms than groups with zeros.
-                terms = dataclasses.replace(one.precision.terms, weight_terms=fullest_group(packing.weights))
-                yield dataclasses.replace(one, packing=packing, precision=dataclasses.replace(one.precision, terms=terms))
+                yield dataclasses.replace(one, packing=packing)
 
     def _pack(self, kernel: Kernel) -> Packing | None:
         steps = kernel.weights.reshape(kernel.channels, -1, kernel.run)
@@ -52,6 +51,13 @@ class Packer:
         """Why a kernel has no fewer tiles with selects."""
         tiles, share = kernel.tiles(self.config), kernel.nonzeros / kernel.weights.size
         return f"{share:.0%} of its weights are not zero, which takes all {tiles} tiles"
+
+
+def _precision(kernel: Kernel) -> Precision:
+    """A packed kernel's own, with every term of its weights: full groups have more than groups with zeros."""
+    assert kernel.packing is not None
+    terms = dataclasses.replace(kernel.precision.terms, weight_terms=fullest_group(kernel.packing.weights))
+    return dataclasses.replace(kernel.precision, terms=terms)
 
 
 def _merged(kernel: Kernel, config: Config) -> Kernel | None:

@@ -10,7 +10,7 @@ from graphs import Builder
 from weft.errors import CompileError
 from weft.hw.accumulate import Accumulators
 from weft.hw.lookup import Combiner
-from weft.hw.memory import Scratchpad
+from weft.hw.memory import BlockMemory, Scratchpad
 from weft.hw.output import OutputUnit
 from weft.hw.post import PostProcess
 from weft.hw.spec.config import PRESETS, Config
@@ -91,7 +91,11 @@ def test_latencies_are_the_gateware_s(name):
     scratchpad = Scratchpad(banks=config.banks, depth=config.scratchpad_bytes // config.banks)
     tile = Tile(rows=config.rows, cols=config.cols, pe=config.pe, position_bits=position_bits)
     post = PostProcess(lanes=config.lanes, tag=OutputUnit.tag_shape(lanes=config.lanes, address_bits=8))
+    store = BlockMemory(lanes=config.cols, depth=config.weight_words)
     assert timing.scratchpad_read == scratchpad.read_latency
+    # A request, the weight store, a FIFO, a register slice.
+    assert timing.weight_store_latency == store.latency + 5
+    assert timing.weight_latency == timing.weight_store_latency + config.pe_kind.load
     # The tile, the skew of its columns, and the accumulators' four cycles.
     assert timing.beat_to_full == tile.latency + config.cols - 1 + 4
     assert timing.drain_to_done == Accumulators.LATENCY + post.latency + 3 + (Combiner.LATENCY if config.tables else 0)

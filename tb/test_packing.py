@@ -1,5 +1,6 @@
 """Column combining: what is packed equals what it was packed from, in how many tiles, and the paper's own case."""
 
+import dataclasses
 
 import numpy as np
 import pytest
@@ -7,10 +8,14 @@ import pytest
 import weft
 from graphs import Builder, random_input
 from weft import columns
+from weft.combine import Packer
 from weft.graph import run
 from weft.hw.spec.config import parse_config
+from weft.hw.spec.pe import Encoding, Precision, TermBudget
+from weft.lower import kernels_of
 from weft.packing import Windows, keep, pack, pack_into
 from weft.permute import permuted
+from weft.terms import term_count
 
 
 def sparse(rng, shape, density, *, spread=0.0):
@@ -118,6 +123,20 @@ def test_large_matrix():
     matrix = sparse(np.random.default_rng(6), (512, 4608), 0.16)
     assert columns.group_columns(matrix) == columns.group_columns(matrix)
     assert pack(matrix.reshape(512, 3, 1536), parse_config("large,combine=8")).windows.tiles < 96
+
+
+def test_precision_is_each_kernel_s_own():
+    """What is known of a matrix is kept; how precisely it is multiplied is another matter. Packed groups keep every term."""
+    config, rng = parse_config("tiny,pe=term,combine=4"), np.random.default_rng(8)
+    graph = Builder((4, 4, 256), rng, density=0.05).conv2d(4, (1, 1)).graph()
+    (op,) = graph.ops
+    (kernel,) = kernels_of(op, graph.tensors, config)
+    packer, made = Packer(config), []
+    for bits in (8, 4):
+        made += packer.packed(dataclasses.replace(kernel, precision=Precision(activation_bits=bits, terms=TermBudget(weight_terms=1))))
+    assert [one.precision.activation_bits for one in made] == [8, 4]
+    counts = term_count(made[0].packing.weights, Encoding.NAF).reshape(-1, 8).sum(axis=1)
+    assert made[0].precision.terms.weight_terms == made[1].precision.terms.weight_terms == counts.max() > 1
 
 
 def test_compiler_says_what_it_did():

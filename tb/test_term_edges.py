@@ -7,7 +7,7 @@ from amaranth.lib import data
 from cocotb.triggers import Timer
 
 from harness import receive, reset, run, send
-from weft.hw.pe.term import TermEncoder, TermFeeder, TermLoader
+from weft.hw.pe.term_edges import TermEncoder, TermFeeder, TermLoader
 from weft.hw.spec.pe import PE_KINDS, TERM_GROUP, Encoding, Precision, TermBudget
 from weft.terms import encode, keep
 

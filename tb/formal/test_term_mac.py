@@ -8,7 +8,8 @@ import pytest
 from amaranth.hdl import Assert, Assume, Const, Cover, Module, Mux, Signal, Value, signed
 
 from prove import any_const, free, prove
-from weft.hw.pe.term import WEIGHT_TERM, TermMac
+from weft.hw.pe.term import TermMac
+from weft.hw.pe.term_edges import WEIGHT_TERM
 from weft.hw.spec.pe import TERM_BEATS, TERM_GROUP, TERM_WEIGHTS
 from weft.hw.tile import Tile
 

@@ -10,7 +10,7 @@ from amaranth.hdl import Array, Assert, Assume, Cat, Cover, Module, Mux, Signal,
 from amaranth.lib import data
 
 from prove import Order, any_const, any_seq, contract, free, prove
-from weft.hw.pe.term import EXPONENTS, Selector, TermEncoder, TermFeeder, TermLoader
+from weft.hw.pe.term_edges import EXPONENTS, Selector, TermEncoder, TermFeeder, TermLoader
 from weft.hw.spec.pe import TERM_BEATS, TERM_GROUP, TERM_SLOTS, TERM_WEIGHTS, TermFields
 
 TAG = data.StructLayout({"tag": 1})
