@@ -1,5 +1,5 @@
 """What combined columns cost and gain, as Markdown tables: LUTs of a tile by the activations that a PE chooses from; the digits, dense and
-combined, by the device's counters; the time that packing takes.
+combined, by the device's counters, and LUTs of the device; the time that packing takes.
 
     python bench/combine.py [luts] [digits] [packing]
 """
@@ -48,8 +48,8 @@ def _cells(part: str, config: Config) -> Resources:
 def digits() -> None:
     """The device's own cycles; accuracy of 497 images in int8, by the golden model, which the device equals."""
     train_x, _, test_x, test_y = load_data()
-    print("| network | device | tiles | cells used | cycles | accuracy |")
-    print("|---|---|---|---|---|---|")
+    print("| network | device | tiles | cells used | cycles | accuracy | LUTs, registers of the device |")
+    print("|---|---|---|---|---|---|---|")
     for name, device_name in DEVICES:
         network = load_network(combined=name == "combined")
         with weft.open(f"sim:{device_name}") as device:
@@ -64,7 +64,9 @@ def digits() -> None:
         cells = sum(one.cells for one in layers)
         used = f"{sum(one.nonzeros for one in layers) / cells:.0%}" if cells else "–"
         accuracy = np.mean(expected.argmax(axis=1) == test_y)
-        print(f"| {name} | `{device_name}` | {tiles or '–'} | {used} | {cycles:,} | {accuracy:.2%} |", flush=True)
+        area = _cells("accelerator", device.config)
+        sizes = f"{area.luts:,}, {area.registers:,}"
+        print(f"| {name} | `{device_name}` | {tiles or '–'} | {used} | {cycles:,} | {accuracy:.2%} | {sizes} |", flush=True)
 
 
 def packing() -> None:

@@ -163,7 +163,7 @@ def _descriptor(
 
     start = at(
         kernel.origin[0] + first_row * kernel.stride[0],
-        kernel.origin[1] + first_column * kernel.stride[1] + first_group * kernel.group_stride,
+        kernel.origin[1] + first_column * kernel.stride[1] + first_group * kernel.group_stride - windows.lead,
     )
     activations = ActivationStream(
         address=source + start[2],

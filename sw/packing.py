@@ -6,6 +6,7 @@ window has it, in the one row that sees it there, if that cell is free. Filters 
 every filter finds room in so many tiles is a bipartite matching for each of them; nothing is pruned, nothing is rounded.
 
 Windows stand regularly, as the device's counters have it: ``passes`` times over the same bytes, ``count`` times a ``stride`` further on.
+The first may begin before the run, by ``lead`` bytes, so that a run's first bytes are seen by as many windows as those in its middle.
 """
 
 from __future__ import annotations
@@ -19,42 +20,49 @@ from numpy.typing import NDArray
 from weft.hw.spec.config import Config
 from weft.hw.spec.pe import select_bits, window
 
-__all__ = ["Packing", "Windows", "arrangements", "keep", "pack", "pack_into", "place"]
+__all__ = ["Packing", "Windows", "arrangements", "keep", "pack", "pack_into"]
 
 UNPLACED = -1
-LONG = 1024
-"""Bytes of a run from which on one arrangement of so many windows is tried, not several."""
-HOPELESS = 1 / 16
+HOPELESS = 1 / 32
 """Share of a matrix's weights that first come, first served leaves over, from which on none is moved any more."""
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Where the tiles of a kernel row stand. Tile ``p · count + k`` begins at byte ``k · stride``."""
+    """Where the tiles of a kernel row stand. Tile ``p · count + k`` begins at byte ``k · stride − lead``."""
 
     passes: int
     count: int
     stride: int
+    lead: int = 0
 
     @property
     def tiles(self) -> int:
         """Tiles of weights for each kernel row."""
         return self.passes * self.count
 
-    def places(self, run: int, config: Config) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The cells, tile · rows + row, that each byte may go to, and the selects there: [run, choices], −1 where there is none."""
-        rows, combine = config.tile_depth, config.combine
-        seen = np.array([window(row, rows=rows, combine=combine) for row in range(rows)])
-        row_of, select_of = np.zeros(rows * combine, np.int64), np.zeros(rows * combine, np.int64)
-        row_of[seen], select_of[seen] = np.arange(rows)[:, None], np.arange(combine)
-        tiles = np.arange(self.tiles)
-        lane = np.arange(run)[:, None] - tiles % self.count * self.stride
-        inside = (lane >= 0) & (lane < rows * combine)
-        lane = np.where(inside, lane, 0)
-        cells = np.where(inside, tiles * rows + row_of[lane], UNPLACED)
-        # Those that a byte has come first, earlier tiles before later ones: what is to the left has no further chance.
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """The byte that each tile begins at."""
+        return np.arange(self.tiles) % self.count * self.stride - self.lead
+
+    def cells(self, run: int, config: Config) -> NDArray[np.int64]:
+        """The cells, tile · rows + row, that each byte may go to: [run, choices], −1 where there is none."""
+        rows = config.tile_depth
+        row_of = np.empty(config.beat_bytes, np.int64)
+        row_of[_seen(config)] = np.arange(rows)[:, None]
+        lane = np.arange(run)[:, None] - self.starts
+        inside = (lane >= 0) & (lane < config.beat_bytes)
+        cells = np.where(inside, np.arange(self.tiles) * rows + row_of[np.where(inside, lane, 0)], UNPLACED)
+        # Those that a byte has come first.
         order = np.argsort(~inside, axis=1, kind="stable")[:, : max(1, int(inside.sum(axis=1).max(initial=0)))]
-        return np.take_along_axis(cells, order, 1), np.take_along_axis(np.where(inside, select_of[lane], 0), order, 1)
+        return np.take_along_axis(cells, order, 1)
+
+
+def _seen(config: Config) -> NDArray[np.int64]:
+    """The bytes of a window that each row chooses from: [rows, combine], rising in each."""
+    rows = config.tile_depth
+    return np.array([window(row, rows=rows, combine=config.combine) for row in range(rows)])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,61 +88,40 @@ class Packing:
     def unpacked(self, run: int, config: Config) -> NDArray[np.int64]:
         """The weights that the tiles multiply with: [channels, kernel rows, run]."""
         channels, kernel_rows, tiles, rows = self.weights.shape
-        seen = np.array([window(row, rows=rows, combine=config.combine) for row in range(rows)])
-        lanes = seen[np.arange(rows), self.selects] + (np.arange(tiles) % self.windows.count * self.windows.stride)[:, None]
-        result = np.zeros((channels * kernel_rows, max(run, int(lanes.max()) + 1)), np.int64)
-        np.add.at(result, (np.arange(len(result))[:, None], lanes.reshape(len(result), -1)), self.weights.reshape(len(result), -1))
-        return result[:, :run].reshape(channels, kernel_rows, run)
+        windows = self.windows
+        lanes = _seen(config)[np.arange(rows), self.selects] + windows.starts[:, None] + windows.lead
+        lanes = lanes.reshape(channels * kernel_rows, tiles * rows)
+        result = np.zeros((len(lanes), max(windows.lead + run, int(lanes.max()) + 1)), np.int64)
+        np.add.at(result, (np.arange(len(result))[:, None], lanes), self.weights.reshape(lanes.shape))
+        return result[:, windows.lead :][:, :run].reshape(channels, kernel_rows, run)
 
 
-def place(
-    wanted: NDArray[np.bool_], cells: NDArray[np.int64], count: int, *, partly: NDArray[np.int64] | None = None
-) -> NDArray[np.int64] | None:
-    """A cell for every byte that each filter wants, no two in one.
+def _place(wanted: NDArray[np.bool_], windows: Windows, config: Config) -> NDArray[np.int64] | None:
+    """A cell for every byte that each filter wants, [filters, run], no two in one: [filters, run] with −1 for bytes not wanted; ``None``
+    if a byte finds no cell.
 
-    First come, first served, for all filters at once; then those left over move others, one alternating path each (Kuhn).
-
-    Parameters
-    ----------
-    wanted
-        [filters, run].
-    cells
-        [run, choices], as :meth:`Windows.places` gives them.
-    count
-        Cells of a filter.
-    partly
-        [filters, run]: bytes of each filter, those first that are to be kept first. Bytes for which there is no room are then left out;
-        by the matroid that matchings are, what is kept is the best that can be.
-
-    Returns
-    -------
-    [filters, run], −1 for bytes without a cell; ``None`` if a byte finds none.
+    Window by window, all filters at once, each cell takes that byte of its filter which the fewest later windows see: the first. Then
+    those left over move others, one alternating path each (Kuhn).
     """
-    filters, run = wanted.shape
-    taken = np.full((filters, count), UNPLACED, np.int64)
+    (filters, run), rows = wanted.shape, config.tile_depth
+    taken = np.full((filters, windows.tiles * rows), UNPLACED, np.int64)
     result = np.full((filters, run), UNPLACED, np.int64)
-    everyone = np.arange(filters)
-    for step in range(run):
-        byte = np.full(filters, step) if partly is None else partly[:, step]
-        open_ = wanted[everyone, byte]
-        for choice in range(cells.shape[1]):
-            cell = cells[byte, choice]
-            here = np.flatnonzero(open_ & (cell >= 0))
-            here = here[taken[here, cell[here]] == UNPLACED]
-            if here.size:
-                taken[here, cell[here]] = byte[here]
-                result[here, byte[here]] = cell[here]
-                open_[here] = False
-        if partly is not None:
-            # What is kept first is never given up for what comes later, so that it moves now.
-            for one in np.flatnonzero(open_ & (taken == UNPLACED).any(axis=1)):
-                _move(int(byte[one]), cells, taken[one], result[one])
-    if partly is not None:
-        return result
-    left = np.argwhere(wanted & (result == UNPLACED))
-    if len(left) > HOPELESS * wanted.sum():
+    margin = config.beat_bytes
+    left = np.zeros((filters, margin + run + margin), bool)
+    left[:, margin : margin + run] = wanted
+    seen = _seen(config)
+    for tile in np.argsort(windows.starts, kind="stable").tolist():
+        bytes_ = seen + int(windows.starts[tile])
+        waiting = left[:, np.clip(bytes_, -margin, run) + margin]
+        one, row = np.nonzero(waiting.any(axis=2))
+        byte = bytes_[row, waiting[one, row].argmax(axis=1)]
+        left[one, byte + margin] = False
+        taken[one, tile * rows + row], result[one, byte] = byte, tile * rows + row
+    over = np.argwhere(left[:, margin : margin + run])
+    if len(over) > HOPELESS * wanted.sum():
         return None
-    for one, byte in left:
+    cells = windows.cells(run, config)
+    for one, byte in over:
         if not _move(int(byte), cells, taken[one], result[one]):
             return None
     return result
@@ -168,35 +155,46 @@ def pack_into(weights: NDArray[np.int8], windows: Windows, config: Config) -> Pa
     """Weights [channels, kernel rows, run] in given windows; ``None`` if they do not fit."""
     channels, kernel_rows, run = weights.shape
     matrix = weights.reshape(-1, run)
-    cells, selects = windows.places(run, config)
     count = windows.tiles * config.tile_depth
     if int((matrix != 0).sum(axis=1).max(initial=0)) > count:
         return None
-    placed = place(matrix != 0, cells, count)
+    placed = _place(matrix != 0, windows, config)
     if placed is None:
         return None
     filters, byte = np.nonzero(placed != UNPLACED)
     cell = placed[filters, byte]
-    choice = (cells[byte] == cell[:, None]).argmax(axis=1)
     made, chosen = np.zeros((len(matrix), count), np.int8), np.zeros((len(matrix), count), np.int8)
-    made[filters, cell], chosen[filters, cell] = matrix[filters, byte], selects[byte, choice]
+    made[filters, cell] = matrix[filters, byte]
+    chosen[filters, cell] = (byte - windows.starts[cell // config.tile_depth]) // config.tile_depth
     shape = (channels, kernel_rows, windows.tiles, config.tile_depth)
     return Packing(windows=windows, weights=made.reshape(shape), selects=chosen.reshape(shape))
 
 
 def keep(values: NDArray[np.floating], windows: Windows, config: Config) -> NDArray[np.bool_]:
-    """Which values [filters, run] to keep so that they fit: of each filter those of the largest magnitudes that find room together."""
-    cells, _ = windows.places(values.shape[1], config)
-    order = np.argsort(-np.abs(values), axis=1, kind="stable")
-    placed = place(values != 0, cells, windows.tiles * config.tile_depth, partly=order)
-    assert placed is not None
-    return placed != UNPLACED
+    """Which values [filters, run] to keep so that they fit: of each filter those of the largest magnitudes that find room together.
+
+    The largest come first, and never give up for what comes later; by the matroid that matchings are, what is kept is the best that can be.
+    """
+    filters, run = values.shape
+    cells = windows.cells(run, config)
+    taken = np.full((filters, windows.tiles * config.tile_depth), UNPLACED, np.int64)
+    result = np.full((filters, run), UNPLACED, np.int64)
+    everyone = np.arange(filters)
+    for byte in np.argsort(-np.abs(values), axis=1, kind="stable").T:
+        open_ = values[everyone, byte] != 0
+        for cell in cells[byte].T:
+            here = np.flatnonzero(open_ & (cell >= 0))
+            here = here[taken[here, cell[here]] == UNPLACED]
+            taken[here, cell[here]], result[here, byte[here]] = byte[here], cell[here]
+            open_[here] = False
+        for one in np.flatnonzero(open_ & (taken == UNPLACED).any(axis=1)):
+            _move(int(byte[one]), cells, taken[one], result[one])
+    return result != UNPLACED
 
 
 def arrangements(run: int, tiles: int, config: Config, *, passes: bool = True) -> Iterator[Windows]:
     """Ways in which so many windows see all bytes of a run: the plainest first."""
     wide = config.beat_bytes
-    passes = passes and (run <= LONG or tiles <= config.combine)
     for repeated in (number for number in range(1, tiles + 1) if tiles % number == 0 and (passes or number == 1)):
         count = tiles // repeated
         if count == 1:
@@ -205,10 +203,12 @@ def arrangements(run: int, tiles: int, config: Config, *, passes: bool = True) -
             continue
         least = max(0 if repeated > 1 else 1, -(-(run - wide) // (count - 1)))
         most = min(wide, (run - 1) // (count - 1))
-        even = -(-run // count)
-        steps = (even, config.tile_depth, least, most, config.tile_depth - 1)
-        good = list(dict.fromkeys(step for step in steps if least <= step <= most))
-        yield from (Windows(repeated, count, stride) for stride in (good[:1] if run > LONG else good))
+        steps = (-(-run // count), config.tile_depth, least, most, config.tile_depth - 1)
+        yield from (Windows(repeated, count, stride) for stride in dict.fromkeys(steps) if least <= stride <= most)
+        # As many windows over the first and the last byte as over any other.
+        stride = -(-(run + wide) // (count + 1))
+        if stride < wide:
+            yield Windows(repeated, count, stride, wide - stride)
 
 
 def pack(weights: NDArray[np.int8], config: Config, *, passes: bool = True) -> Packing | None:

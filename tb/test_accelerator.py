@@ -9,11 +9,13 @@ import pytest
 
 import weft
 from graphs import Builder, random_graph, random_input
+from weft.combine import Packer
 from weft.digits import load_network
 from weft.graph import run as golden
 from weft.hw.spec.config import parse_config
 from weft.hw.spec.descriptor import Descriptor, Rounding
 from weft.hw.spec.pe import Encoding, TermBudget
+from weft.lower import kernels_of
 from weft.ops import Weighted
 
 SEED = int(os.environ.get("WEFT_SEED") or random.randrange(1, 2**31))
@@ -98,6 +100,19 @@ def test_deep_accumulation():
         graph = builder.graph()
         x = np.concatenate([np.full((1, 4608), -128, np.int8), random_input(graph, rng, 2)])
         check(device, graph, x)
+
+
+def test_windows_before_the_run():
+    """Tiles of a sparse layer that begin before its input's first byte, and in padding."""
+    rng = np.random.default_rng(3)
+    with weft.open("sim:tiny,combine=4") as device:
+        for graph in (
+            Builder((300,), rng, density=0.03).fully_connected(9).graph(),
+            Builder((5, 4, 64), rng, density=0.03).conv2d(6, (3, 3), padding=((1, 1), (1, 1))).graph(),
+        ):
+            check(device, graph, random_input(graph, rng, 2))
+            (kernel,) = Packer(device.config).packed(kernels_of(graph.ops[0], graph.tensors, device.config)[0])
+            assert kernel.packing.windows.lead > 0
 
 
 def test_streamed_equals_resident():
