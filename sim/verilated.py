@@ -186,6 +186,9 @@ def _compile(config: Config, work: Path, *, trace: bool) -> None:
     _call([str(verilator), *flags, "-CFLAGS", f"{COMPILE} -I{NATIVE}", "-Mdir", str(work), "weft.v"], work)
     log.info("compiling the simulation")
     make = ["make", "-j", str(os.cpu_count() or 1), "-f", "Vweft.mk", "CFG_CXXFLAGS_PCH_I=-include", f"OPT_FAST={COMPILE}"]
+    if "-O0" in COMPILE:
+        # Most of the work is headers then, which one file has once.
+        make.append("VM_PARALLEL_BUILDS=0")
     runtime = _runtime(make, work, trace=trace)
     _call([*make, "libVweft.a"], work)
     include = verilator.parent.parent / "include"

@@ -22,7 +22,7 @@ COMPARED = ("ecp5-85f", "ice40-hx8k")
 
 def compare_pe(
     array: Annotated[str, typer.Option(help="Rows and columns of the arrays of equal size.")] = "4x4",
-    luts: Annotated[int, typer.Option(help="LUTs of the arrays of equal area.", min=100)] = 3000,
+    luts: Annotated[int, typer.Option(help="LUTs of the arrays of equal area.", min=100)] = 6500,
     part: Annotated[list[str] | None, typer.Option(help="Parts to place on; an ECP5 and an iCE40 if left out.")] = None,
     json_file: Annotated[Path, typer.Option("--json", help="Where to write the numbers, for programs.")] = Path("compare-pe.json"),
     markdown: Annotated[Path, typer.Option("--markdown", help="Where to write the tables, for documents.")] = Path("compare-pe.md"),
