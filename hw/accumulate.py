@@ -8,7 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from weft.hw.delay import delayed
+from weft.hw.delay import TOGETHER, copied, delayed, delayed_item
 from weft.hw.lookup import ENTRY, pair_shape
 from weft.hw.spec.descriptor import TABLE_ENTRIES
 from weft.hw.tile import tag_shape
@@ -49,7 +49,7 @@ class Accumulators(wiring.Component):
     r_address : In, sums : Out
         A position of the half that is read; its sums ``LATENCY`` = 4 cycles later, all columns at once.
     write : In
-        Entries of the tables, for all columns; only with ``tables``, like the following.
+        Entries of the tables, for all columns, to be written a cycle later; only with ``tables``, like the following.
     look_up : In(1), pair : In, seconds : Out
         In place of ``r_address``: bytes whose entries are looked up, those of table 0 to be ``sums`` and those of table 1 ``seconds``.
     """
@@ -107,18 +107,21 @@ class Accumulators(wiring.Component):
             control.first.eq(tag.first),
             control.address.eq(tag.address),
         ]
-        half = Signal()
+        half, copies = Signal(), -(-self.cols // TOGETHER)
         m.d.sync += half.eq(reading & ~self.look_up if self.tables else reading)
+        halves = copied(m, platform, delayed(m, half, name="half"), copies, name="half")
+        writes = copied(m, platform, self.write.as_value(), copies, name="write") if self.tables else [None] * copies
         for column in range(self.cols):
-            self._column(m, column, control, half)
-            control = delayed(m, control, name=f"control_{column}", reset=True)
+            write = None if writes[0] is None else data.View(ENTRY, writes[column // TOGETHER])
+            self._column(m, column, control, halves[column // TOGETHER], write)
+            control = delayed_item(m, control, name=f"control_{column}")
         return m
 
-    def _column(self, m: Module, column: int, control: data.View, reading: Signal) -> None:
+    def _column(self, m: Module, column: int, control: data.View, reading: Signal, table: data.View | None) -> None:
         """One column: read and add in one half, read in the other."""
         name = f"column_{column}"
-        adding = delayed(m, control, 2, name=f"{name}_adding", reset=True)
-        writing = delayed(m, adding, name=f"{name}_writing", reset=True)
+        adding = delayed_item(m, control, 2, name=f"{name}_adding")
+        writing = delayed_item(m, adding, name=f"{name}_writing")
         arrived = delayed(m, self.i.payload.sums[column], 2, name=f"{name}_arrived")
         outputs = []
         total = Signal(signed(32), name=f"{name}_total", reset_less=True)
@@ -128,14 +131,14 @@ class Accumulators(wiring.Component):
             read, write = memory.read_port(), memory.write_port()
             output = Signal(signed(32), name=f"{name}_output_{half}", reset_less=True)
             wanted = Mux(self.look_up, self.pair[half][column], self.r_address) if self.tables else self.r_address
-            entry = self.write.enable[half] if self.tables else Const(0)
+            entry = Const(0) if table is None else table.enable[half]
             address = delayed(m, wanted, name=f"{name}_wanted_{half}")
             # The writer may point at the half that is still read, but sends no beat to it before it is free.
             m.d.comb += [
                 read.addr.eq(Mux(control.valid & (control.half == half), control.address, address)),
                 read.en.eq(1),
-                write.addr.eq(Mux(entry, self.write.index, writing.address) if self.tables else writing.address),
-                write.data.eq(Mux(entry, self.write.entries[half], total) if self.tables else total),
+                write.addr.eq(writing.address if table is None else Mux(entry, table.index, writing.address)),
+                write.data.eq(total if table is None else Mux(entry, table.entries[half], total)),
                 write.en.eq(entry | (writing.valid & (writing.half == half))),
             ]
             m.d.sync += output.eq(read.data)
@@ -143,7 +146,6 @@ class Accumulators(wiring.Component):
         before = Mux(adding.half, outputs[1], outputs[0])
         m.d.sync += total.eq(Mux(adding.first, 0, before) + arrived)
 
-        half = delayed(m, reading, 2, name=f"{name}_half")
-        m.d.comb += self.sums[column].eq(delayed(m, Mux(half, outputs[1], outputs[0]), name=f"{name}_sums"))
+        m.d.comb += self.sums[column].eq(delayed(m, Mux(reading, outputs[1], outputs[0]), name=f"{name}_sums"))
         if self.tables:
             m.d.comb += self.seconds[column].eq(delayed(m, outputs[1], name=f"{name}_second"))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal, Value, ValueCastable, ValueLike
+from amaranth.hdl import ClockSignal, Const, Instance, Module, Signal, Value, ValueCastable, ValueLike
+from amaranth.lib import data
 
-__all__ = ["delayed"]
+__all__ = ["TOGETHER", "copied", "delayed", "delayed_item"]
+
+TOGETHER = 4
+"""Columns, lanes of a memory or of post-processing that one register reaches: they lie all over the chip."""
 
 
 def delayed(m: Module, value: ValueLike, cycles: int = 1, *, name: str, reset: bool = False) -> Signal:
@@ -17,3 +21,31 @@ def delayed(m: Module, value: ValueLike, cycles: int = 1, *, name: str, reset: b
         value, before = Signal(value.shape(), name=f"{name}_{stage}", reset_less=not reset), value
         m.d.sync += value.eq(before)
     return value
+
+
+def delayed_item(m: Module, item: data.View, cycles: int = 1, *, name: str) -> data.View:
+    """As :func:`delayed`, of a structure of which a reset clears ``valid`` alone."""
+    result = Signal(item.shape(), name=name)
+    m.d.comb += [
+        result.eq(delayed(m, item, cycles, name=name)),
+        result.valid.eq(delayed(m, item.valid, cycles, name=f"{name}_valid", reset=True)),
+    ]
+    return result
+
+
+def copied(m: Module, platform: object, value: Value, copies: int, *, name: str) -> list[Signal]:
+    """``value``, a cycle later, in several registers: each has a part of the chip to reach.
+
+    On an ECP5 they are placed by hand, since synthesis would make one of them. ``value`` must be its reset's value during a reset.
+    """
+    result = [Signal(value.shape(), name=f"{name}_{copy}", reset_less=True) for copy in range(copies)]
+    if getattr(platform, "weft_technology", None) != "ecp5" or copies == 1:
+        m.d.sync += [copy.eq(value) for copy in result]
+        return result
+    for copy in result:
+        for bit in range(len(copy)):
+            m.submodules[f"{copy.name}_{bit}"] = Instance(
+                "TRELLIS_FF", p_GSR="DISABLED", p_CEMUX="1", p_CLKMUX="CLK", p_LSRMUX="LSR", p_SRMODE="LSR_OVER_CE", p_REGSET="RESET",
+                i_CLK=ClockSignal(), i_LSR=Const(0), i_CE=Const(1), i_DI=value[bit], o_Q=copy[bit],
+            )  # fmt: skip
+    return result

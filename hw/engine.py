@@ -17,7 +17,6 @@ from weft.hw.output import OutputUnit
 from weft.hw.post import PostProcess
 from weft.hw.requantize import CHANNEL, SETTINGS
 from weft.hw.sequencer import CauseCounters, Sequencer
-from weft.hw.slice import RegisterSlice
 from weft.hw.spec.config import Config
 from weft.hw.spec.counters import Counters
 from weft.hw.spec.descriptor import DESCRIPTOR_WORDS
@@ -151,9 +150,7 @@ class Engine(wiring.Component):
                 Space.PROGRAM: u.program.latency,
             }
         )
-        m.submodules.requests = requests = RegisterSlice(HOST_REQUEST)
-        connect(m, wiring.flipped(self.request), requests.i)
-        connect(m, requests.o, host.i)
+        connect(m, wiring.flipped(self.request), host.i)
         connect(m, host.o, wiring.flipped(self.response))
         _share_words(m, host.weights, u.weight_store, u.weights)
         _share_words(m, host.program, u.program, u.sequencer)
@@ -170,7 +167,8 @@ class Engine(wiring.Component):
             scratchpad.r_address.eq(Mux(u.activations.reading, u.activations.address, port.address)),
             u.activations.data.as_value().eq(scratchpad.r_data.as_value()),
             port.read.eq(scratchpad.r_data[0]),
-            port.ready.eq(Mux(port.write_enable, ~u.post.o.valid, ~u.activations.reading)),
+            port.write_ready.eq(~u.post.o.valid),
+            port.read_ready.eq(~u.activations.reading),
         ]
         # What is not enabled may be anything: but one lane, results come straight.
         m.d.comb += scratchpad.w_data.as_value().eq(result.data.as_value())
@@ -228,17 +226,18 @@ def _share_words(m: Module, port: MemoryPort, memory: BlockMemory, unit: Sequenc
     """
     lane_bits = ceil_log2(memory.lanes)
     lane, word = port.address[:lane_bits], port.address[lane_bits:]
+    m.d.comb += port.write_ready.eq(1)
     if unit is None:
-        m.d.comb += [port.ready.eq(1), memory.r_address.eq(word)]
+        m.d.comb += [port.read_ready.eq(1), memory.r_address.eq(word)]
     else:
         m.d.comb += [
-            port.ready.eq(port.write_enable | ~unit.reading),
+            port.read_ready.eq(~unit.reading),
             memory.r_address.eq(Mux(unit.reading, unit.address, word)),
         ]
-        m.d.sync += [
-            memory.w_address.eq(word),
-            memory.w_data.as_value().eq(port.write.replicate(memory.lanes)),
-            memory.w_enable.eq(port.write_enable << lane),
+        m.d.comb += [
+            memory.w_address.eq(delayed(m, word, name="w_address")),
+            memory.w_data.as_value().eq(delayed(m, port.write, name="w_data").replicate(memory.lanes)),
         ]
+        m.d.sync += memory.w_enable.eq(port.write_enable << lane)
     lane = delayed(m, lane, memory.latency, name="lane")
     m.d.comb += port.read.eq(Array(memory.r_data[index] for index in range(memory.lanes))[lane])

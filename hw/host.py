@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Const, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from weft.hw.slice import RegisterSlice
 from weft.hw.spec.wire import Space
 
 __all__ = ["HOST_REQUEST", "HostPort", "MemoryPort"]
@@ -15,7 +16,10 @@ HOST_REQUEST = data.StructLayout({"space": 3, "address": 24, "write": 1, "data":
 
 
 class MemoryPort(wiring.Signature):
-    """A byte-wide port to one memory: ``request`` with ``ready``; data ``latency`` cycles after a read is taken."""
+    """A byte-wide port to one memory, which takes a write while ``write_ready``, a read while ``read_ready``.
+
+    The byte that is read comes ``latency`` cycles later.
+    """
 
     def __init__(self) -> None:
         super().__init__(
@@ -24,7 +28,8 @@ class MemoryPort(wiring.Signature):
                 "write": Out(8),
                 "write_enable": Out(1),
                 "read_enable": Out(1),
-                "ready": In(1),
+                "write_ready": In(1),
+                "read_ready": In(1),
                 "read": In(8),
             }
         )
@@ -33,7 +38,8 @@ class MemoryPort(wiring.Signature):
 class HostPort(wiring.Component):
     """Takes the host's requests to the memories' byte ports, and brings the answers back in order.
 
-    One request per cycle while the memories are free. A read's answer comes after the longest of the memories' latencies.
+    One request per cycle while the memories are free; requests pass a register slice. A read's answer comes after the longest of the
+    memories' latencies.
 
     Parameters
     ----------
@@ -62,27 +68,36 @@ class HostPort(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        request = self.i.payload
+        # Which memory it is, is known in a register, for requests are held back by all of them. The last bit: none.
+        m.submodules.slice = pending = RegisterSlice(data.StructLayout({"request": HOST_REQUEST, "chosen": len(self.latencies) + 1}))
+        here = Cat(self.i.payload.space == space for space in self.latencies)
+        m.d.comb += [
+            pending.i.valid.eq(self.i.valid),
+            self.i.ready.eq(pending.i.ready),
+            pending.i.payload.request.eq(self.i.payload),
+            pending.i.payload.chosen.eq(Cat(here, ~here.any())),
+        ]
+        request, chosen = pending.o.payload.request, pending.o.payload.chosen
         latency = max(self.latencies.values())
         # A token per stage says which memory answers; quick memories' bytes wait for the slowest.
         token = Signal(data.StructLayout({"valid": 1, "space": 3}))
-        m.d.comb += token.space.eq(request.space)
         byte: Value = Const(0, 8)
-        with m.Switch(request.space):
-            for space in self.latencies:
-                with m.Case(space.value):
-                    port = getattr(self, space.name.lower())
-                    m.d.comb += [
-                        self.i.ready.eq(port.ready),
-                        port.write_enable.eq(self.i.valid & request.write),
-                        port.read_enable.eq(self.i.valid & ~request.write),
-                        token.valid.eq(self.i.valid & ~request.write & port.ready),
-                    ]
-            with m.Default():
-                m.d.comb += self.i.ready.eq(1)
-        for space in self.latencies:
+        ready: Value = chosen[-1]
+        for place, space in enumerate(self.latencies):
             port = getattr(self, space.name.lower())
-            m.d.comb += [port.address.eq(request.address), port.write.eq(request.data)]
+            asked = pending.o.valid & chosen[place]
+            m.d.comb += [
+                port.address.eq(request.address),
+                port.write.eq(request.data),
+                port.write_enable.eq(asked & request.write),
+                port.read_enable.eq(asked & ~request.write),
+            ]
+            ready = ready | (chosen[place] & Mux(request.write, port.write_ready, port.read_ready))
+        m.d.comb += [
+            pending.o.ready.eq(ready),
+            token.space.eq(request.space),
+            token.valid.eq(pending.o.valid & ready & ~request.write & ~chosen[-1]),
+        ]
         for stage in range(latency + 1):
             byte, waiting = Signal(8, name=f"byte_{stage}"), byte
             m.d.sync += byte.eq(waiting)

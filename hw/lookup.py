@@ -26,8 +26,9 @@ def pair_shape(cols: int) -> data.ArrayLayout:
 class LookUp(wiring.Component):
     """Brings tables to the accumulators, and gathers pairs of lines.
 
-    A word of weights becomes entries in the cycle after it is taken, one word per cycle (:func:`weft.hw.spec.descriptor.table_words`).
-    A pair is out in the cycle after its second line is taken; one line per cycle, while pairs are taken at that pace.
+    A word of weights becomes entries as it is taken, one word per cycle (:func:`weft.hw.spec.descriptor.table_words`).
+    A pair is out in the cycle after its second line is taken, and gone in the cycle after it is used; one line per cycle, while pairs
+    are used at that pace.
 
     Parameters
     ----------
@@ -80,27 +81,32 @@ class LookUp(wiring.Component):
             entry.entries[0].eq(word[:32]),
             entry.entries[1].eq(word[32:64] if both else word[:32]),
             entry.enable.eq(Mux(taken, 3 if both else Cat(~count[-1], count[-1]), 0)),
-            self.write.eq(delayed(m, entry, name="entry")),
+            self.write.eq(entry),
         ]
         with m.If(~self.open):
             m.d.sync += [count.eq(0), self.full.eq(0)]
         with m.Elif(taken):
             m.d.sync += [count.eq(count + 1), self.full.eq(count == words - 1)]
 
-        # A pair that is used does not keep the next one's first line out.
+        # Lines are taken in whether they are there or not: what enables so many registers comes from registers.
         line = Cat(self.i.payload[column if column < self.beat_bytes else 0] for column in range(self.cols))
-        first, here = Signal(len(line)), Signal()
-        pair, valid = Signal(self.o.payload.shape(), reset_less=True), Signal()
-        free = ~valid | self.o.ready
-        m.d.comb += [self.i.ready.eq(~here | free), self.o.valid.eq(valid), self.o.payload.eq(pair)]
+        first, here = Signal(len(line), reset_less=True), Signal()
+        pair, valid, used, free = Signal(self.o.payload.shape(), reset_less=True), Signal(), Signal(), Signal()
+        m.d.comb += [
+            free.eq(~valid | used),
+            self.i.ready.eq(~here | free),
+            self.o.valid.eq(valid & ~used),
+            self.o.payload.eq(pair),
+        ]
+        m.d.sync += used.eq(self.o.valid & self.o.ready)
+        with m.If(~here):
+            m.d.sync += first.eq(line)
+        with m.Elif(free):
+            m.d.sync += pair.as_value().eq(Cat(first, line))
         with m.If(free):
-            m.d.sync += valid.eq(0)
+            m.d.sync += valid.eq(self.i.valid & here)
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += here.eq(~here)
-            with m.If(here):
-                m.d.sync += [valid.eq(1), pair.as_value().eq(Cat(first, line))]
-            with m.Else():
-                m.d.sync += first.eq(line)
         return m
 
 
@@ -125,12 +131,13 @@ class Combiner(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.multiply = multiply = Multiply(a_bits=FACTOR_BITS, b_bits=FACTOR_BITS)
-        adds, multiplies = self.combine == descriptor.Combine.ADD, self.combine == descriptor.Combine.MULTIPLY
-        total = Signal(signed(32))
+        adds, multiplies = (self.combine & bit != 0 for bit in (descriptor.Combine.ADD, descriptor.Combine.MULTIPLY))
+        total, result = Signal(signed(32)), Signal(signed(32), reset_less=True)
         m.d.comb += [
             multiply.a.eq(self.a),
             multiply.b.eq(self.b),
             total.eq(self.a + Mux(adds, self.b, 0)),
+            self.o.eq(result),
         ]
-        m.d.sync += self.o.eq(Mux(multiplies, multiply.product, delayed(m, total, Multiply.LATENCY, name="total")))
+        m.d.sync += result.eq(Mux(multiplies, multiply.product, delayed(m, total, Multiply.LATENCY, name="total")))
         return m

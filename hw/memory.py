@@ -8,14 +8,12 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Member, Out
 from amaranth.utils import ceil_log2
 
-from weft.hw.delay import delayed
+from weft.hw.delay import TOGETHER, delayed
 
 __all__ = ["BlockMemory", "Scratchpad"]
 
 BLOCK_DEPTH = 2048
 """Bytes of one lane in a block RAM (2048×9 on ECP5)."""
-TOGETHER = 4
-"""Lanes that an address reaches in one cycle: the block RAMs of a wide memory lie all over the chip."""
 ECP5_BITS = 18432
 """Of a block RAM, every ninth of which no byte has."""
 

@@ -6,7 +6,7 @@ from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from weft.hw.delay import delayed
+from weft.hw.delay import TOGETHER, delayed, delayed_item
 from weft.hw.lookup import Combiner
 from weft.hw.nest import Nest
 from weft.hw.spec import descriptor
@@ -153,7 +153,7 @@ class OutputUnit(wiring.Component):
             m.d.comb += self.pair_taken.eq(advance & last_lanes)
         # The parameters change over behind the last sums of the group before, which may still be on their way.
         m.d.sync += opening.eq((opening << 1) | open_now)
-        m.d.comb += self.take.eq(opening[-1])
+        m.d.comb += self.take.eq(opening[-2])
         with m.If(self.loaded):
             m.d.sync += group_left.eq(channels)
         with m.If(open_now):
@@ -191,19 +191,21 @@ class OutputUnit(wiring.Component):
 
     def _select(self, m: Module, control: data.View) -> None:
         """Joins the control of an item with its sums and picks its lanes' columns."""
-        control = delayed(m, control, self.sum_latency, name="control", reset=True)
-        late = delayed(m, control, self.latency - 1 - self.sum_latency, name="late", reset=True)
-        after = delayed(m, late, name="after", reset=True)
+        control = delayed_item(m, control, self.sum_latency, name="control")
+        late = delayed_item(m, control, self.latency - 1 - self.sum_latency, name="late")
+        after = delayed_item(m, late, name="after")
         groups = range(0, self.cols, self.lanes)
-        o = self.o.payload
+        o, combine = self.o.payload, self.settings.combine if self.tables else None
         m.d.comb += [self.o.valid.eq(after.valid), o.first.eq(after.first), o.last.eq(after.last), o.tag.eq(after.tag)]
         for lane in range(self.lanes):
             columns = [min(first + lane, self.cols - 1) for first in groups]
             sums = delayed(m, _one_of([self.sums[c] for c in columns], control.lane_group), name=f"sum_{lane}")
             if self.tables:
                 seconds = delayed(m, _one_of([self.seconds[c] for c in columns], control.lane_group), name=f"second_{lane}")
+                # Settings are there long before values.
+                combine = delayed(m, combine, name=f"combine_{lane}") if lane % TOGETHER == 0 else combine
                 m.submodules[f"combiner_{lane}"] = combiner = Combiner()
-                m.d.comb += [combiner.combine.eq(self.settings.combine), combiner.a.eq(sums), combiner.b.eq(seconds)]
+                m.d.comb += [combiner.combine.eq(combine), combiner.a.eq(sums), combiner.b.eq(seconds)]
                 sums = combiner.o
             channel = _one_of([self.channels[c].as_value() for c in columns], late.lane_group)
             m.d.comb += [o.sums[lane].eq(sums), o.channels[lane].eq(delayed(m, channel, name=f"channel_{lane}"))]

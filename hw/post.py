@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from weft.hw.delay import delayed
+from weft.hw.delay import TOGETHER, delayed, delayed_item
 from weft.hw.requantize import CHANNEL, SETTINGS, Requantize
 
 __all__ = ["PostProcess"]
@@ -68,12 +68,13 @@ class PostProcess(wiring.Component):
             control.last.eq(beat.last),
             control.tag.eq(beat.tag),
         ]
-        control = delayed(m, control, Requantize.LATENCY, name="control", reset=True)
-        m.d.sync += [self.o.valid.eq(control.valid & control.last), self.o.payload.tag.eq(control.tag)]
+        control = delayed_item(m, control, Requantize.LATENCY, name="control")
+        m.d.comb += self.o.payload.tag.eq(delayed(m, control.tag, name="tag"))
+        m.d.sync += self.o.valid.eq(control.valid & control.last)
         settings = self.settings
         for lane in range(self.lanes):
             # Lanes lie all over the chip. Settings are there long before values.
-            settings = delayed(m, settings, name=f"settings_{lane}") if lane % 4 == 0 else settings
+            settings = delayed(m, settings, name=f"settings_{lane}") if lane % TOGETHER == 0 else settings
             m.submodules[f"lane_{lane}"] = requantize = Requantize()
             m.d.comb += [
                 requantize.settings.eq(settings),

@@ -169,7 +169,7 @@ class CauseCounters(wiring.Component):
         # The descriptor's last cycle has been counted.
         m.d.sync += ended.eq(seen.finished)
 
-        snapshot = [Signal(32, name=f"snapshot_{i}") for i in range(RECORD_WORDS)]
+        snapshot = [Signal(32, name=f"snapshot_{i}", reset_less=True) for i in range(RECORD_WORDS)]
         columns = [*counts.values()] + [None] * (RECORD_WORDS - len(counts))
         for name, count in counts.items():
             here = ~seen.busy if name == "link" else seen.busy & (cause.get(name, 1))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect
 
-from weft.hw.delay import delayed
+from weft.hw.delay import TOGETHER, copied, delayed
 from weft.hw.fetch import Fetch
+from weft.hw.slice import RegisterSlice
 from weft.hw.spec.descriptor import BIAS_BYTES, PARAMETER_BYTES, SECTIONS
 from weft.hw.spec.pe import WEIGHT_SETTING_BITS
 
@@ -37,9 +38,9 @@ class ChannelParameters(wiring.Component):
     full : Out(1)
         The next group is complete.
     take : In(1)
-        Makes the next group the current one. Only while ``full``, and a cycle after that became so at the earliest.
+        Makes the next group the current one, a cycle later. Only while ``full``, and no second time.
     o : Out
-        The current group, from the cycle after ``take``.
+        The current group, from the second cycle after ``take``.
     """
 
     def __init__(self, *, cols: int, channel: data.StructLayout):
@@ -62,21 +63,26 @@ class ChannelParameters(wiring.Component):
         scales = [Signal(8 * (PARAMETER_BYTES - BIAS_BYTES), name=f"scale_{c}", reset_less=True) for c in range(self.cols)]
         current = Signal.like(self.o, reset_less=True)
         m.d.comb += [self.i.ready.eq(~self.full), self.o.eq(current)]
-        to_bias, to_scale = Signal(), Signal()
-        m.d.sync += [to_bias.eq(0), to_scale.eq(0)]
-        with m.If(self.i.valid & self.i.ready):
+        taken, take = Signal(), Signal()
+        m.d.comb += taken.eq(self.i.valid & self.i.ready)
+        m.d.sync += take.eq(self.take)
+        with m.If(taken):
             m.d.sync += [words.eq(words + 1), self.full.eq(self.i.payload.last)]
-            m.d.sync += [to_bias.eq(words < BIAS_BYTES), to_scale.eq(words >= BIAS_BYTES)]
-        # A cycle later, as columns lie all over the chip.
-        for bias, scale, byte in zip(biases, scales, self.i.payload.word, strict=True):
-            late = delayed(m, byte, name=f"{bias.name}_byte")
-            with m.If(to_bias):
-                m.d.sync += bias.eq(Cat(bias[8:], late))
-            with m.If(to_scale):
-                m.d.sync += scale.eq(Cat(scale[8:], late))
-        with m.If(self.take):
+        with m.If(take):
             m.d.sync += [words.eq(0), self.full.eq(0)]
-            m.d.sync += [channel.eq(Cat(bias, scale)) for channel, bias, scale in zip(current, biases, scales, strict=True)]
+        # All a cycle later, from registers of their own.
+        copies = -(-self.cols // TOGETHER)
+        to_bias = copied(m, platform, taken & (words < BIAS_BYTES), copies, name="to_bias")
+        to_scale = copied(m, platform, taken & (words >= BIAS_BYTES), copies, name="to_scale")
+        takes = copied(m, platform, self.take, copies, name="take")
+        for column, (bias, scale, byte) in enumerate(zip(biases, scales, self.i.payload.word, strict=True)):
+            late, copy = delayed(m, byte, name=f"{bias.name}_byte"), column // TOGETHER
+            with m.If(to_bias[copy]):
+                m.d.sync += bias.eq(Cat(bias[8:], late))
+            with m.If(to_scale[copy]):
+                m.d.sync += scale.eq(Cat(scale[8:], late))
+            with m.If(takes[copy]):
+                m.d.sync += current[column].eq(Cat(bias, scale))
         return m
 
 
@@ -138,6 +144,12 @@ class WeightUnit(wiring.Component):
             tag=data.StructLayout({"parameter": 1, "last": 1, "tables": 1, "settings": self.setting_bits}),
             latency=self.read_latency,
         )
+        self._request(m, fetch)
+        self._give(m, fetch)
+        return m
+
+    def _request(self, m: Module, fetch: Fetch) -> None:
+        """Walks over a descriptor's words."""
         base, address = Signal(self.address_bits), Signal(self.address_bits)
         blocks, groups, groups_left = Signal(16), Signal(16), Signal(16)
         words, left, parameter = Signal(self.address_bits + 1), Signal(self.address_bits + 1), Signal()
@@ -178,15 +190,19 @@ class WeightUnit(wiring.Component):
                         with m.If(blocks == 1):
                             m.d.sync += running.eq(0)
 
+    def _give(self, m: Module, fetch: Fetch) -> None:
+        """Words to where they belong. What holds them back ends in registers: it goes to all columns' bytes."""
+        m.submodules.slice = to_tile = RegisterSlice(self.weights.payload.shape())
+        connect(m, to_tile.o, wiring.flipped(self.weights))
         answer = fetch.o.payload
         m.d.comb += [
             self.address.eq(fetch.address),
             fetch.data.eq(self.data),
-            self.weights.payload.word.eq(answer.data),
-            self.weights.payload.settings.eq(answer.tag.settings),
+            to_tile.i.payload.word.eq(answer.data),
+            to_tile.i.payload.settings.eq(answer.tag.settings),
             self.parameters.payload.word.eq(answer.data),
             self.parameters.payload.last.eq(answer.tag.last),
-            self.weights.valid.eq(fetch.o.valid & ~answer.tag.parameter & ~answer.tag.tables),
+            to_tile.i.valid.eq(fetch.o.valid & ~answer.tag.parameter & ~answer.tag.tables),
             self.tables.payload.eq(answer.data),
             self.tables.valid.eq(fetch.o.valid & ~answer.tag.parameter & answer.tag.tables),
             self.parameters.valid.eq(fetch.o.valid & answer.tag.parameter),
@@ -196,5 +212,4 @@ class WeightUnit(wiring.Component):
         with m.Elif(answer.tag.tables):
             m.d.comb += fetch.o.ready.eq(self.tables.ready)
         with m.Else():
-            m.d.comb += fetch.o.ready.eq(self.weights.ready)
-        return m
+            m.d.comb += fetch.o.ready.eq(to_tile.i.ready)

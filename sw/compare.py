@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from weft.compiler import compile
 from weft.device import Device
 from weft.device import open as open_device
+from weft.fpga.tools import FpgaError
 from weft.graph import Graph, run
 from weft.hw.spec.config import PRESETS, Config
 from weft.hw.spec.pe import PE_KINDS, Encoding, TermBudget
@@ -91,9 +92,15 @@ def measure(
             config = _config(pe, rows, cols, multipliers)
             first = _measured(graph, x, part, pe, config)
             yield first
-            if most := _fill(part, config, first, luts):
+            for most in range(_fill(part, config, first, luts), 0, -1):
                 progress(f"{part}: {pe} {rows}×{most}")
-                yield _measured(graph, x, part, pe, _config(pe, rows, most, multipliers))
+                try:
+                    yield _measured(graph, x, part, pe, _config(pe, rows, most, multipliers))
+                    break
+                except FpgaError as error:
+                    # Yosys's mapper breaks off at a few designs.
+                    if "Assert" not in str(error):
+                        raise
 
 
 def accuracies(graph: Graph, x: NDArray[np.int8], labels: NDArray[np.int64], *, rows: int, cols: int) -> Iterator[Accuracy]:

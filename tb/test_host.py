@@ -19,15 +19,16 @@ def contents(space, address):
 async def memory(dut, space, pause, written):
     """Answers reads after the space's latency, and is not always ready."""
     prefix = space.name.lower()
-    pin = {name: getattr(dut, f"{prefix}__{name}") for name in ("address", "write", "write_enable", "read_enable", "ready", "read")}
+    names = ("address", "write", "write_enable", "read_enable", "write_ready", "read_ready", "read")
+    pin = {name: getattr(dut, f"{prefix}__{name}") for name in names}
     pending = [0] * (LATENCIES[space] - 1)
     while True:
-        pin["ready"].value = random.random() >= pause
+        pin["write_ready"].value, pin["read_ready"].value = random.random() >= pause, random.random() >= pause
         await RisingEdge(dut.clk)
         address = int(pin["address"].value)
         pending.append(address)
         pin["read"].value = contents(space, pending.pop(0))
-        if pin["write_enable"].value and pin["ready"].value:
+        if pin["write_enable"].value and pin["write_ready"].value:
             written.append((space, address, int(pin["write"].value)))
 
 

@@ -117,9 +117,10 @@ def test_weight_unit(cols):
     run(unit(cols), __file__, tests=["streams_in_order"], cols=cols)
 
 
-@pytest.mark.parametrize("cols", [1, 6])
-def test_channel_parameters(cols):
-    run(ChannelParameters(cols=cols, channel=CHANNEL), __file__, tests=["holds_two_groups"], cols=cols)
+@pytest.mark.parametrize(("cols", "technology"), [(1, None), (6, None), (6, "ecp5")])
+def test_channel_parameters(cols, technology):
+    """On an ECP5 with copies of registers that are placed by hand."""
+    run(ChannelParameters(cols=cols, channel=CHANNEL), __file__, tests=["holds_two_groups"], technology=technology, cols=cols)
 
 
 def test_rejects():

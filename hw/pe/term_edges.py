@@ -266,30 +266,33 @@ class TermLoader(Loader):
                             m.next = "idle"
         m.d.comb += self.o.payload.slot.eq(slot)
         naf = _fields(TERM_WEIGHTS, self.i.payload.settings)["naf"]
-        for column in range(self.cols):
-            m.submodules[f"encoder_{column}"] = encoder = TermEncoder()
-            m.submodules[f"selector_{column}"] = selector = Selector()
-            m.d.comb += [encoder.i.eq(words[column].value), encoder.naf.eq(naf)]
-            # The words come one by one, the last one at the top.
-            for name in ("digits", "negative"):
-                held = Signal(data.ArrayLayout(EXPONENTS, TERM_GROUP), name=f"{name}_{column}")
-                m.d.comb += getattr(selector, name).eq(held)
-                with m.If(taken):
-                    m.d.sync += held.as_value().eq(Cat(held.as_value()[EXPONENTS:], getattr(encoder, name)))
-            weight = self.o.payload.weights[column]
-            m.d.comb += [
-                selector.load.eq(load), selector.begin.eq(begin), selector.mask.eq(mask), selector.step.eq(step),
-                *(weight[name].eq(selector.o[name]) for name in WEIGHT_TERM.members),
-            ]  # fmt: skip
-            if self.inputs > 1:
-                shape = data.ArrayLayout(ceil_log2(self.inputs), TERM_GROUP)
-                held, current = Signal(shape, name=f"selects_{column}"), Signal(shape, name=f"current_selects_{column}")
-                with m.If(taken):
-                    m.d.sync += held.as_value().eq(Cat(held.as_value(), words[column].select)[len(words[column].select) :])
-                with m.If(load):
-                    m.d.sync += current.eq(held)
-                m.d.comb += weight.select.eq(current[selector.o.index])
+        for column, word in enumerate(words):
+            selector = self._column(m, column, word, naf=naf, taken=taken, load=load)
+            m.d.comb += [selector.begin.eq(begin), selector.mask.eq(mask), selector.step.eq(step)]
         return m
+
+    def _column(self, m: Module, column: int, word: data.View, *, naf: Value, taken: Signal, load: Signal) -> Selector:
+        """A column's encoder, what it has encoded of a PE's weights, and their selector, whose terms are given."""
+        m.submodules[f"encoder_{column}"] = encoder = TermEncoder()
+        m.submodules[f"selector_{column}"] = selector = Selector()
+        m.d.comb += [encoder.i.eq(word.value), encoder.naf.eq(naf), selector.load.eq(load)]
+        # The words come one by one, the last one at the top.
+        for name in ("digits", "negative"):
+            held = Signal(data.ArrayLayout(EXPONENTS, TERM_GROUP), name=f"{name}_{column}")
+            m.d.comb += getattr(selector, name).eq(held)
+            with m.If(taken):
+                m.d.sync += held.as_value().eq(Cat(held.as_value()[EXPONENTS:], getattr(encoder, name)))
+        weight = self.o.payload.weights[column]
+        m.d.comb += [weight[name].eq(selector.o[name]) for name in WEIGHT_TERM.members]
+        if self.inputs > 1:
+            shape = data.ArrayLayout(ceil_log2(self.inputs), TERM_GROUP)
+            held, current = Signal(shape, name=f"selects_{column}"), Signal(shape, name=f"current_selects_{column}")
+            with m.If(taken):
+                m.d.sync += held.as_value().eq(Cat(held.as_value(), word.select)[len(word.select) :])
+            with m.If(load):
+                m.d.sync += current.eq(held)
+            m.d.comb += weight.select.eq(current[selector.o.index])
+        return selector
 
     def _words(self, m: Module, *, ready: Value, taken: Signal) -> list[data.View]:
         """The columns' weights with their selects, one of each when ``taken``, which ``ready`` allows."""

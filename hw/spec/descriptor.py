@@ -53,7 +53,7 @@ def table_words(cols: int) -> int:
 
 
 class Combine:
-    """What becomes of the two entries that a pair of bytes finds in its tables."""
+    """What becomes of the two entries that a pair of bytes finds in its tables: a bit each."""
 
     NONE = 0
     """There are no tables; sums of products are the result."""

@@ -120,3 +120,12 @@ module LUT4 #(
     wire [15:0] table0 = INIT;
     assign Z = table0[{D, C, B, A}];
 endmodule
+
+module TRELLIS_FF #(
+    parameter GSR = "DISABLED", CEMUX = "1", CLKMUX = "CLK", LSRMUX = "LSR", SRMODE = "LSR_OVER_CE", REGSET = "RESET"
+) (
+    input CLK, LSR, CE, DI,
+    output reg Q
+);
+    always @(posedge CLK) Q <= LSR ? 1'b0 : DI;
+endmodule

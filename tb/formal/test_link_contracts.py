@@ -113,6 +113,7 @@ def test_answer_bytes():
     prove(lambda m: answer(m, data=True), depth=24, cover=16)
 
 
+@pytest.mark.prove
 def test_receiver():
     """Whatever the deframer says: that spares the proof the CRC."""
     with patch("weft.hw.link.receiver.Deframer", stand_in(Deframer)):
