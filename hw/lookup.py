@@ -27,8 +27,7 @@ class LookUp(wiring.Component):
     """Brings tables to the accumulators, and gathers pairs of lines.
 
     A word of weights becomes entries as it is taken, one word per cycle (:func:`weft.hw.spec.descriptor.table_words`).
-    A pair is out in the cycle after its second line is taken, and gone in the cycle after it is used; one line per cycle, while pairs
-    are used at that pace.
+    A pair is out in the cycle after its second line is taken; one line per cycle, while pairs are taken at that pace.
 
     Parameters
     ----------
@@ -88,25 +87,25 @@ class LookUp(wiring.Component):
         with m.Elif(taken):
             m.d.sync += [count.eq(count + 1), self.full.eq(count == words - 1)]
 
-        # Lines are taken in whether they are there or not: what enables so many registers comes from registers.
+        # Two pairs in turn. What enables so many registers comes from registers; lines are taken in whether they are there or not.
         line = Cat(self.i.payload[column if column < self.beat_bytes else 0] for column in range(self.cols))
-        first, here = Signal(len(line), reset_less=True), Signal()
-        pair, valid, used, free = Signal(self.o.payload.shape(), reset_less=True), Signal(), Signal(), Signal()
+        pairs = [Signal(self.o.payload.shape(), name=f"pair_{place}", reset_less=True) for place in range(2)]
+        valid, writing, reading, second = Signal(2), Signal(), Signal(), Signal()
         m.d.comb += [
-            free.eq(~valid | used),
-            self.i.ready.eq(~here | free),
-            self.o.valid.eq(valid & ~used),
-            self.o.payload.eq(pair),
+            self.i.ready.eq(~valid.bit_select(writing, 1)),
+            self.o.valid.eq(valid.bit_select(reading, 1)),
+            self.o.payload.eq(Mux(reading, pairs[1].as_value(), pairs[0].as_value())),
         ]
-        m.d.sync += used.eq(self.o.valid & self.o.ready)
-        with m.If(~here):
-            m.d.sync += first.eq(line)
-        with m.Elif(free):
-            m.d.sync += pair.as_value().eq(Cat(first, line))
-        with m.If(free):
-            m.d.sync += valid.eq(self.i.valid & here)
+        for place, pair in enumerate(pairs):
+            for half in range(2):
+                with m.If((writing == place) & (second == half) & ~valid[place]):
+                    m.d.sync += pair[half].as_value().eq(line)
         with m.If(self.i.valid & self.i.ready):
-            m.d.sync += here.eq(~here)
+            m.d.sync += second.eq(~second)
+            with m.If(second):
+                m.d.sync += [valid.bit_select(writing, 1).eq(1), writing.eq(~writing)]
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += [valid.bit_select(reading, 1).eq(0), reading.eq(~reading)]
         return m
 
 

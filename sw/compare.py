@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -92,15 +93,24 @@ def measure(
             config = _config(pe, rows, cols, multipliers)
             first = _measured(graph, x, part, pe, config)
             yield first
-            for most in range(_fill(part, config, first, luts), 0, -1):
-                progress(f"{part}: {pe} {rows}×{most}")
-                try:
-                    yield _measured(graph, x, part, pe, _config(pe, rows, most, multipliers))
-                    break
-                except FpgaError as error:
-                    # Yosys's mapper breaks off at a few designs.
-                    if "Assert" not in str(error):
-                        raise
+            yield from _largest(graph, x, part, first, config, luts, progress)
+
+
+def _largest(
+    graph: Graph, x: NDArray[np.int8], part: str, first: Measurement, config: Config, luts: int, progress: Progress
+) -> Iterator[Measurement]:
+    """The tile with the most columns that so many LUTs hold, if it is not the first; none if they hold none."""
+    most = _fill(part, config, first, luts)
+    while most > 0 and most != first.cols:
+        progress(f"{part}: {first.pe} {config.rows}×{most}")
+        try:
+            yield _measured(graph, x, part, first.pe, dataclasses.replace(config, cols=most, lanes=min(4, most)))
+            return
+        except FpgaError as error:
+            # Yosys's mapper breaks off at a few designs; the frame around a tile may be more than is left of a small part.
+            if not re.search("Assert|Failed to expand region", str(error)):
+                raise
+            most -= max(1, most // 8)
 
 
 def accuracies(graph: Graph, x: NDArray[np.int8], labels: NDArray[np.int64], *, rows: int, cols: int) -> Iterator[Accuracy]:
