@@ -36,7 +36,7 @@ def delayed_item(m: Module, item: data.View, cycles: int = 1, *, name: str) -> d
 def copied(m: Module, platform: object, value: Value, copies: int, *, name: str) -> list[Signal]:
     """``value``, a cycle later, in several registers: each has a part of the chip to reach.
 
-    On an ECP5 they are placed by hand, since synthesis would make one of them. ``value`` must be its reset's value during a reset.
+    On an ECP5 they are placed by hand, since synthesis would make one of them. No reset clears them: ``value`` must be harmless during one.
     """
     result = [Signal(value.shape(), name=f"{name}_{copy}", reset_less=True) for copy in range(copies)]
     if getattr(platform, "weft_technology", None) != "ecp5" or copies == 1:

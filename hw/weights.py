@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.lib.wiring import In, Out
 
 from weft.hw.delay import TOGETHER, copied, delayed
 from weft.hw.fetch import Fetch
-from weft.hw.slice import RegisterSlice
 from weft.hw.spec.descriptor import BIAS_BYTES, PARAMETER_BYTES, SECTIONS
 from weft.hw.spec.pe import WEIGHT_SETTING_BITS
 
@@ -191,18 +190,16 @@ class WeightUnit(wiring.Component):
                             m.d.sync += running.eq(0)
 
     def _give(self, m: Module, fetch: Fetch) -> None:
-        """Words to where they belong. What holds them back ends in registers: it goes to all columns' bytes."""
-        m.submodules.slice = to_tile = RegisterSlice(self.weights.payload.shape())
-        connect(m, to_tile.o, wiring.flipped(self.weights))
+        """Words to where they belong."""
         answer = fetch.o.payload
         m.d.comb += [
             self.address.eq(fetch.address),
             fetch.data.eq(self.data),
-            to_tile.i.payload.word.eq(answer.data),
-            to_tile.i.payload.settings.eq(answer.tag.settings),
+            self.weights.payload.word.eq(answer.data),
+            self.weights.payload.settings.eq(answer.tag.settings),
             self.parameters.payload.word.eq(answer.data),
             self.parameters.payload.last.eq(answer.tag.last),
-            to_tile.i.valid.eq(fetch.o.valid & ~answer.tag.parameter & ~answer.tag.tables),
+            self.weights.valid.eq(fetch.o.valid & ~answer.tag.parameter & ~answer.tag.tables),
             self.tables.payload.eq(answer.data),
             self.tables.valid.eq(fetch.o.valid & ~answer.tag.parameter & answer.tag.tables),
             self.parameters.valid.eq(fetch.o.valid & answer.tag.parameter),
@@ -212,4 +209,4 @@ class WeightUnit(wiring.Component):
         with m.Elif(answer.tag.tables):
             m.d.comb += fetch.o.ready.eq(self.tables.ready)
         with m.Else():
-            m.d.comb += fetch.o.ready.eq(to_tile.i.ready)
+            m.d.comb += fetch.o.ready.eq(self.weights.ready)

@@ -116,8 +116,8 @@ class _Model:
                     ready, fetched = last + beat_cycles, fetched + beats * config.group
                 self.last_beat = ready - 1
                 # A loader that is slower than its words has the last row's in advance.
-                arrived = max(word - t.tile_slice - row + 1, self.parameters_free) + d.weights.parameters(group)
-                word = max(word, arrived + t.tile_slice + kind.restart - (row - row_cycles))
+                arrived = max(word - row + 1, self.parameters_free) + d.weights.parameters(group)
+                word = max(word, arrived + kind.restart - (row - row_cycles))
                 opened = max(self.last_beat + t.beat_to_full, arrived + t.parameters_to_full, drained + t.reopen)
                 self.parameters_free = opened + t.open_to_free
                 lanes = -(-min(left, config.cols) // config.lanes)

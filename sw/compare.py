@@ -104,7 +104,7 @@ def _largest(
     while most > 0 and most != first.cols:
         progress(f"{part}: {first.pe} {config.rows}×{most}")
         try:
-            yield _measured(graph, x, part, first.pe, dataclasses.replace(config, cols=most, lanes=min(4, most)))
+            yield _measured(graph, x, part, first.pe, _config(first.pe, config.rows, most, config.multipliers))
             return
         except FpgaError as error:
             # Yosys's mapper breaks off at a few designs; the frame around a tile may be more than is left of a small part.

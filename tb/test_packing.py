@@ -36,16 +36,18 @@ def structured(rng, filters, width):
 @pytest.mark.parametrize("density", [0.02, 0.1, 0.3])
 def test_packed_equals_unpacked(config, density):
     """Of pointwise layers, kernel rows and long runs; tiles with selects are fewer, and no cell is used twice."""
-    config, rng = parse_config(config), np.random.default_rng(1)
+    config, rng, packed = parse_config(config), np.random.default_rng(1), 0
     for shape in [(16, 1, 64), (24, 3, 96), (7, 2, 33), (5, 1, 500), (3, 1, 1)]:
         weights = sparse(rng, shape, density)
         packing = pack(weights, config)
         if packing is None:
             continue
+        packed += 1
         assert packing.windows.tiles < -(-shape[-1] // config.tile_depth)
         assert np.count_nonzero(packing.weights) == np.count_nonzero(weights)
         np.testing.assert_array_equal(packing.unpacked(shape[-1], config), weights)
-    assert density > 0.1 or packing is None or packing.windows.tiles
+    # Few weights leave room in every one of these devices.
+    assert packed or density > 0.1
 
 
 def test_words_hold_selects_of_several_rows():

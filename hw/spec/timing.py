@@ -21,9 +21,7 @@ class Timing:
         """From RUN to the first descriptor word's arrival at the units."""
         self.spare_words = DESCRIPTOR_WORDS - sum(SECTIONS.values())
         """Words of a descriptor after its last section."""
-        self.tile_slice = 1
-        """Of a word of weights, which passes a register slice more than parameters do."""
-        self.weight_latency = 8 + spread + self.tile_slice + kind.load
+        self.weight_latency = 8 + spread + kind.load
         """From the weight section's last word to the first weight word at the tile."""
         self.weight_store_latency = 8 + spread
         """From the weight section's last word to the first weight word."""
@@ -50,5 +48,5 @@ class Timing:
         """From the last sum read to the last result written."""
         self.waiting_lines = 8
         """Lines of activations that wait for the tile at most."""
-        self.prefetched_words = 12 + spread
+        self.prefetched_words = 10 + spread
         """Words under way between weight store and tile."""
