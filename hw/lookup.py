@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect
 
 from weft.hw.delay import delayed
 from weft.hw.multiply import Multiply
+from weft.hw.slice import RegisterSlice
 from weft.hw.spec import descriptor
 from weft.hw.spec.descriptor import TABLE_ENTRIES, table_words
 
@@ -87,25 +88,20 @@ class LookUp(wiring.Component):
         with m.Elif(taken):
             m.d.sync += [count.eq(count + 1), self.full.eq(count == words - 1)]
 
-        # Two pairs in turn. What enables so many registers comes from registers; lines are taken in whether they are there or not.
+        # A pair is what was taken before with what is taken now.
         line = Cat(self.i.payload[column if column < self.beat_bytes else 0] for column in range(self.cols))
-        pairs = [Signal(self.o.payload.shape(), name=f"pair_{place}", reset_less=True) for place in range(2)]
-        valid, writing, reading, second = Signal(2), Signal(), Signal(), Signal()
+        m.submodules.pairs = pairs = RegisterSlice(self.o.payload.shape())
+        first, second = Signal.like(line, reset_less=True), Signal()
         m.d.comb += [
-            self.i.ready.eq(~valid.bit_select(writing, 1)),
-            self.o.valid.eq(valid.bit_select(reading, 1)),
-            self.o.payload.eq(Mux(reading, pairs[1].as_value(), pairs[0].as_value())),
+            self.i.ready.eq(pairs.i.ready),
+            pairs.i.valid.eq(self.i.valid & second),
+            pairs.i.payload.as_value().eq(Cat(first, line)),
         ]
-        for place, pair in enumerate(pairs):
-            for half in range(2):
-                with m.If((writing == place) & (second == half) & ~valid[place]):
-                    m.d.sync += pair[half].as_value().eq(line)
+        connect(m, pairs.o, wiring.flipped(self.o))
+        with m.If(~second):
+            m.d.sync += first.eq(line)
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += second.eq(~second)
-            with m.If(second):
-                m.d.sync += [valid.bit_select(writing, 1).eq(1), writing.eq(~writing)]
-        with m.If(self.o.valid & self.o.ready):
-            m.d.sync += [valid.bit_select(reading, 1).eq(0), reading.eq(~reading)]
         return m
 
 

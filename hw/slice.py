@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, ShapeLike, Signal
+from amaranth.hdl import Module, Mux, ShapeLike, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,10 +12,13 @@ __all__ = ["RegisterSlice"]
 class RegisterSlice(wiring.Component):
     """Passes a stream on through registers: payload and valid forwards, ready backwards. One item per cycle, latency 1 cycle.
 
+    Two places take items in turn, whether there is one or not. What enables a place and what chooses one are registers, so that
+    ``o.ready`` reaches four registers, however wide the payload is.
+
     Members
     -------
     i : In(stream), o : Out(stream)
-        The stream. ``i.ready`` and ``o.valid`` are registers.
+        The stream. ``i.ready`` and ``o.valid`` are registers, ``o.payload`` one of two.
     """
 
     def __init__(self, shape: ShapeLike):
@@ -24,14 +27,19 @@ class RegisterSlice(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # An item that arrives while the output is stalled waits in `spare`.
-        spare, output, full = Signal(self.shape, reset_less=True), Signal(self.shape, reset_less=True), Signal()
-        arrives, free = self.i.valid & self.i.ready, ~self.o.valid | self.o.ready
-        m.d.comb += [self.i.ready.eq(~full), self.o.payload.eq(output)]
-        with m.If(~full):
-            m.d.sync += spare.eq(self.i.payload)
-        with m.If(free):
-            m.d.sync += [output.eq(Mux(full, spare, self.i.payload)), self.o.valid.eq(full | self.i.valid), full.eq(0)]
-        with m.Elif(arrives):
-            m.d.sync += full.eq(1)
+        places = [Signal(self.shape, name=f"place_{place}", reset_less=True) for place in range(2)]
+        writing, reading, full = Signal(), Signal(), Signal()
+        arrives, leaves = self.i.valid & self.i.ready, self.o.valid & self.o.ready
+        m.d.comb += [
+            self.i.ready.eq(~full),
+            Value.cast(self.o.payload).eq(Mux(reading, *(Value.cast(place) for place in reversed(places)))),
+        ]
+        for place, content in enumerate(places):
+            with m.If(~full & (writing == place)):
+                m.d.sync += content.eq(self.i.payload)
+        m.d.sync += [writing.eq(writing ^ arrives), reading.eq(reading ^ leaves)]
+        with m.If(arrives & ~leaves):
+            m.d.sync += [full.eq(self.o.valid), self.o.valid.eq(1)]
+        with m.Elif(leaves & ~arrives):
+            m.d.sync += [full.eq(0), self.o.valid.eq(full)]
         return m
