@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -109,12 +109,12 @@ class Nest(wiring.Component):
     def _counters(self, m: Module) -> tuple[RegisterSlice, Signal]:
         """The counters' moves, and whether there are more. They go at their own pace: whether an item is taken comes too late for them."""
         setting = self.dim.payload
-        # Counters run down and say one cycle ahead whether they are at zero, so that a step is a choice between flags.
+        # Counters run down past zero: their signs say which have more to come, so that a step is a choice between flags.
         running, first = Signal(), Signal()
         enter, leave, last = Signal.like(setting.index), Signal.like(setting.index), Signal()
-        limits = [Signal(COUNT_BITS, name=f"limit_{d}") for d in range(self.dims)]
-        counts = [Signal(COUNT_BITS, name=f"count_{d}") for d in range(self.dims)]
-        more, many = Signal(self.dims), Signal(self.dims)
+        limits = [Signal(signed(COUNT_BITS + 1), name=f"limit_{d}", reset_less=True) for d in range(self.dims)]
+        counts = [Signal(signed(COUNT_BITS + 1), name=f"count_{d}", reset_less=True) for d in range(self.dims)]
+        more = Cat(count >= 0 for count in counts)
         m.d.comb += last.eq(~more.any())
         for d in range(self.dims):
             with m.If(more[d]):
@@ -134,19 +134,14 @@ class Nest(wiring.Component):
         with m.If(go):
             m.d.sync += [enter.eq(leave), first.eq(0), running.eq(~last)]
         for d in range(self.dims):
-            # A counter moves when all within it are at zero: on, or back to its limit.
+            # A counter moves when none within it has more: on, or back to its limit.
             with m.If(go & ~more[d + 1 :].any()):
-                m.d.sync += [
-                    counts[d].eq(Mux(more[d], counts[d] - 1, limits[d])),
-                    more[d].eq(Mux(more[d], counts[d] != 1, many[d])),
-                ]
+                m.d.sync += counts[d].eq(Mux(more[d], counts[d] - 1, limits[d]))
         with m.If(self.start):
             m.d.sync += [running.eq(1), first.eq(1), enter.eq(0)]
         with m.If(self.dim.valid):
             m.d.sync += [
-                Array(limits)[setting.index].eq(setting.count - 1),
-                Array(counts)[setting.index].eq(setting.count - 1),
-                more.bit_select(setting.index, 1).eq(setting.count != 1),
-                many.bit_select(setting.index, 1).eq(setting.count != 1),
+                Array(limits)[setting.index].eq(setting.count - 2),
+                Array(counts)[setting.index].eq(setting.count - 2),
             ]
         return moves, running

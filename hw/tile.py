@@ -132,7 +132,7 @@ class Tile(wiring.Component):
         m.d.sync += [count.eq(following), full.eq(following == self.rows)]
 
         pes = self._array(m)
-        self._edges(m, pes, taken=taken, swap=swap, capture=[slot & (index == row) for row in range(self.rows)])
+        self._edges(m, pes, taken=taken, swap=swap, slot=slot, index=index)
         self._feet(m, pes, first=taken & wave.first)
 
         valid = taken & wave.last & wave.tag.keep
@@ -161,30 +161,28 @@ class Tile(wiring.Component):
             pes.append(line)
         return pes
 
-    def _edges(self, m: Module, pes: list[list[wiring.Component]], *, taken: Signal, swap: Signal, capture: list) -> None:
+    def _edges(self, m: Module, pes: list[list[wiring.Component]], *, taken: Signal, swap: Signal, slot: Signal, index: Signal) -> None:
         """Skews what enters: row ``r`` and column ``c`` by 1 + their number of cycles, and rows that are quicker by what they are."""
-        slot, activations = self.loader.o.payload, self.feeder.o.payload.activations
+        part, wave = self.loader.o.payload, self.feeder.o.payload
+        # It is known late whether a slot is taken: which row it is for is found a cycle later.
+        taken_slot = Signal(data.StructLayout({"valid": 1, "row": index.shape(), "slot": part.slot.shape()}))
+        m.d.comb += [taken_slot.valid.eq(slot), taken_slot.row.eq(index), taken_slot.slot.eq(part.slot)]
+        taken_slot = delayed(m, taken_slot, name="taken_slot")
         for row, line in enumerate(pes):
-            members = {"activation": line[0].activation_i.shape(), "swap": 1, "capture": line[0].capture_i.shape()}
-            shape = data.StructLayout(members | ({"slide": 1} if self.kind.sliding else {}))
-            wave = Signal(shape, name=f"wave_{row}")
+            capture = Signal(line[0].capture_i.shape(), name=f"capture_{row}")
+            m.d.comb += [capture.valid.eq(taken_slot.valid & (taken_slot.row == row)), capture.slot.eq(taken_slot.slot)]
+            entering = {"activation": self.array.seen(wave.activations, row), "swap": swap}
             if self.kind.sliding:
-                m.d.comb += wave.slide.eq(taken & self.feeder.o.payload.slide)
-            m.d.comb += [
-                Value.cast(wave.activation).eq(self.array.seen(activations, row)),
-                wave.swap.eq(swap),
-                wave.capture.valid.eq(capture[row]),
-                wave.capture.slot.eq(slot.slot),
-            ]
-            wave = delayed(m, wave, row + 1 + self._late(row), name=f"wave_{row}")
-            for name in shape.members:
-                m.d.comb += getattr(line[0], f"{name}_i").eq(wave[name])
-        for column, pe in enumerate(pes[0]):
-            entering = {"weight": slot.weights[column]}
-            if self.kind.sliding and column < self.rows * self.combine:
-                entering["sample"] = self.feeder.o.payload.activations[column]
+                entering["slide"] = taken & wave.slide
             for name, value in entering.items():
-                m.d.comb += getattr(pe, f"{name}_i").eq(delayed(m, value, column + 1 + self._late(0), name=f"{name}_{column}"))
+                m.d.comb += getattr(line[0], f"{name}_i").eq(delayed(m, value, row + 1 + self._late(row), name=f"{name}_{row}"))
+            m.d.comb += line[0].capture_i.eq(delayed(m, capture, row + self._late(row), name=f"capture_{row}"))
+        for column, pe in enumerate(pes[0]):
+            entering = {"weight": part.weights[column]}
+            if self.kind.sliding and column < self.rows * self.combine:
+                entering["sample"] = wave.activations[column]
+            for name, value in entering.items():
+                m.d.comb += getattr(pe, f"{name}_i").eq(delayed(m, value, column + 1 + self._late(0), name=f"{name}_of_{column}"))
 
     def _late(self, row: int) -> int:
         """Cycles by which a row works later than one of the kind's full latency would, for its sums to come when those would."""
