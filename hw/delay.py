@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import ClockSignal, Const, Instance, Module, Signal, Value, ValueCastable, ValueLike
+from amaranth.hdl import ClockDomain, ClockSignal, Const, Instance, Module, Signal, Value, ValueCastable, ValueLike
 from amaranth.lib import data
 
-__all__ = ["TOGETHER", "copied", "delayed", "delayed_item"]
+__all__ = ["TOGETHER", "copied", "delayed", "delayed_item", "reset_domain"]
 
 TOGETHER = 4
 """Columns, lanes of a memory or of post-processing that one register reaches: they lie all over the chip."""
@@ -49,3 +49,12 @@ def copied(m: Module, platform: object, value: Value, copies: int, *, name: str)
                 i_CLK=ClockSignal(), i_LSR=Const(0), i_CE=Const(1), i_DI=value[bit], o_Q=copy[bit],
             )  # fmt: skip
     return result
+
+
+def reset_domain(m: Module, name: str, reset: ValueLike) -> None:
+    """A local domain with the clock of ``sync`` and ``reset``, a cycle later: whatever that is made of, it goes a long way to many."""
+    domain = ClockDomain(name, local=True)
+    m.domains += domain
+    late = Signal(name=f"{name}_reset", init=1, reset_less=True)
+    m.d.sync += late.eq(reset)
+    m.d.comb += [domain.clk.eq(ClockSignal()), domain.rst.eq(late)]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, ClockDomain, ClockSignal, DomainRenamer, Module, Mux, ResetSignal, Signal
+from amaranth.hdl import Array, DomainRenamer, Module, Mux, ResetSignal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import ceil_log2
 
 from weft.hw.accumulate import Accumulators
 from weft.hw.activations import ActivationUnit
-from weft.hw.delay import delayed
+from weft.hw.delay import delayed, reset_domain
 from weft.hw.host import HOST_REQUEST, HostPort, MemoryPort
 from weft.hw.lookup import LookUp
 from weft.hw.memory import BlockMemory, Scratchpad
@@ -61,11 +61,7 @@ class Engine(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         units = _Units(self.config)
-        # The units' reset is a register of their own: whatever it is made of, it goes a long way to many.
-        m.domains.units = domain = ClockDomain(local=True)
-        reset = Signal(init=1, reset_less=True)
-        m.d.sync += reset.eq(self.halt | ResetSignal())
-        m.d.comb += [domain.clk.eq(ClockSignal()), domain.rst.eq(reset)]
+        reset_domain(m, "units", self.halt | ResetSignal())
         for name, unit in vars(units).items():
             m.submodules[name] = unit if name in _MEMORIES else DomainRenamer("units")(unit)
         self._control(m, units)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module
+from amaranth.hdl import DomainRenamer, Module, ResetSignal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
+from weft.hw.delay import reset_domain
 from weft.hw.engine import Engine
 from weft.hw.link.endpoint import Endpoint
 from weft.hw.link.uart import UART
@@ -52,14 +53,17 @@ class Accelerator(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.endpoint = endpoint = Endpoint(self.config, build=self.build)
+        reset_domain(m, "link", ResetSignal())
+        endpoint = Endpoint(self.config, build=self.build)
+        m.submodules.endpoint = DomainRenamer("link")(endpoint)
         m.submodules.engine = engine = Engine(config=self.config)
         connect(m, endpoint.request, engine.request)
         connect(m, engine.response, endpoint.response)
         connect(m, endpoint.run, engine.run)
         m.d.comb += [endpoint.busy.eq(engine.busy), engine.halt.eq(endpoint.halt), self.busy.eq(engine.busy)]
         if self.link == "uart":
-            m.submodules.uart = uart = UART(clock_hz=self.config.clock_hz, baud=self.config.baud)
+            uart = UART(clock_hz=self.config.clock_hz, baud=self.config.baud)
+            m.submodules.uart = DomainRenamer("link")(uart)
             connect(m, uart.o, endpoint.rx)
             connect(m, endpoint.tx, uart.i)
             m.d.comb += [uart.rx.eq(self.uart_rx), self.uart_tx.eq(uart.tx)]
