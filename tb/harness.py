@@ -13,6 +13,7 @@ import os
 import random
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +27,8 @@ from amaranth.hdl import Signal, ValueCastable
 from amaranth.lib import data, wiring
 from amaranth.lib import enum as amaranth_enum
 
+from weft.files import replacing
+
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "weft" / "benches"
 SEED_VARIABLE, PARAMETERS_VARIABLE, INPUTS_VARIABLE = "WEFT_SEED", "WEFT_BENCH_PARAMETERS", "WEFT_BENCH_INPUTS"
 TOP = "top"
@@ -33,6 +36,8 @@ CELLS = Path(__file__).parent / "cells"
 PATIENCE_MS = 5
 """Simulated time after which a bench hangs: half a million cycles."""
 RUNTIME = [f"verilated{part}.o" for part in ("", "_dpi", "_vpi", "_threads")]
+HEADER = "".join(f"#include <{name}>\n" for name in ("libgen.h", "stdio.h", "memory", "string", "verilated.h", "verilated_vpi.h"))
+"""What the C++ of every build begins with. Read anew for each it would be three quarters of the compiler's work."""
 
 
 class Technology:
@@ -111,14 +116,16 @@ def _run(text: str, bench: str, tests: list[str] | None, parameters: dict[str, A
             lines = [f'public_flat_rw -module "{TOP}" -var "{name}"' for name in _ports(text)]
             visible.write_text("\n".join(["`verilator_config", *lines, ""]))
             _share_runtime(folder, take=True)
-            # Benches are short: the compiler's time counts, not the simulation's. One file, so no precompiled header.
+            header = _header()
+            # Benches are short: the compiler's time counts, not the simulation's.
             with mock.patch.dict(os.environ, MAKEFLAGS="VM_PARALLEL_BUILDS=0 OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0"):
                 runner.build(
                     sources=[source], hdl_toplevel=TOP, build_dir=folder, always=True,
                     build_args=[str(visible), "--no-public-flat-rw", "-Wno-fatal", "-Wno-lint", "-O1",
-                                "--x-assign", "unique", "--x-initial", "unique", "--output-split", "0"],
+                                "--x-assign", "unique", "--x-initial", "unique", "--output-split", "0", "-CFLAGS", f"-include {header}"],
                     log_file=folder / "build.log",
                 )  # fmt: skip
+            _precompile(header, folder / "build.log")
             _share_runtime(folder, take=False)
             (folder / "done").touch()
     seed = int(os.environ.get(SEED_VARIABLE) or random.randrange(1, 2**31))
@@ -142,6 +149,27 @@ def _run(text: str, bench: str, tests: list[str] | None, parameters: dict[str, A
         except (SystemExit, AssertionError) as error:
             print(log.read_text()[-20000:] if log.exists() else "the simulation wrote no log")
             raise AssertionError(f"the bench failed; repeat with {SEED_VARIABLE}={seed} pytest {bench}") from error
+
+
+def _header() -> Path:
+    """The file of :data:`HEADER`."""
+    path = CACHE / f"header-{hashlib.sha256(f'{sys.prefix} {_versions()} {HEADER}'.encode()).hexdigest()[:16]}" / "runtime.h"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            file.write(HEADER)
+    return path
+
+
+def _precompile(header: Path, log: Path) -> None:
+    """Compiles the header as the first build compiled what includes it; the compiler takes that for the others."""
+    compiled = header.with_name(f"{header.name}.gch")
+    found = re.search(rf"^(\S+ .*) -include {re.escape(str(header))} ", log.read_text(), re.MULTILINE)
+    if found and not compiled.exists():
+        partial = compiled.with_name(f"{os.getpid()}.gch")
+        flags = [flag for flag in found[1].split() if flag != "-MMD"]
+        subprocess.run([*flags, "-x", "c++-header", str(header), "-o", str(partial)], cwd=log.parent, check=True)
+        partial.replace(compiled)
 
 
 def _share_runtime(folder: Path, *, take: bool) -> None:

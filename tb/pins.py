@@ -27,7 +27,8 @@ class PinTransport:
     spike_ns
         Longest of the spikes that disturb one bit in ten; 0 for a clean line.
     disturb
-        Share of the exchanges before which the line is broken or wild for a while, and of those with damage in their middle.
+        Share of the exchanges before which the line is broken or wild for a while, and of those with damage in their middle. Unless it
+        is 0, the first has such.
     """
 
     bits_per_second = float("inf")
@@ -35,6 +36,7 @@ class PinTransport:
     def __init__(self, rx, tx, *, bit_ns: float, spike_ns: float = 0.0, disturb: float = 0.0):
         self.rx, self.tx, self.bit_ns, self.spike_ns, self.disturb = rx, tx, bit_ns, spike_ns, disturb
         self.received = bytearray()
+        self.first = disturb > 0
         self.exchange = resume(self._exchange)
         rx.value = 1
         cocotb.start_soon(self._listen())
@@ -48,7 +50,8 @@ class PinTransport:
     async def _exchange(self, data: bytes, *, timeout: float) -> bytes:
         if data and random.random() < self.disturb:
             await self._disturbance()
-        damaged = random.randrange(len(data)) if data and random.random() < self.disturb else None
+        damaged = random.randrange(len(data)) if data and (self.first or random.random() < self.disturb) else None
+        self.first = self.first and not data
         for index, byte in enumerate(data):
             if index == damaged:
                 await self._disturbance()

@@ -121,7 +121,7 @@ def test_streamed_equals_resident():
     graph = (
         Builder((6, 6, 8), rng).conv2d(24, (3, 3)).conv2d(16, (3, 3), padding=((1, 1), (1, 1))).flatten().fully_connected(40).graph()
     )
-    with weft.open("sim:tiny,weight_bytes=4096,descriptors=4") as device:
+    with weft.open("sim:tiny,scratchpad_bytes=1024,weight_bytes=4096,descriptors=4") as device:
         loaded = check(device, graph, random_input(graph, rng, 2))
         assert not loaded.model.resident
         assert any(len(layer.parts) > 1 for layer in loaded.model.layers)
@@ -134,7 +134,7 @@ def test_rows_at_a_time():
         Builder((12, 9, 6), rng).conv2d(20, (3, 2), padding=((1, 1), (0, 1))).max_pool2d((3, 2), stride=(2, 1), padding=((1, 1), (0, 1)))
         .conv2d(9, (3, 3), dilation=(2, 1), stride=(2, 2), padding=((2, 2), (1, 1))).flatten().fully_connected(40).graph()
     )  # fmt: skip
-    with weft.open("sim:tiny,scratchpad_bytes=1024,weight_bytes=8192") as device:
+    with weft.open("sim:tiny,scratchpad_bytes=1024,weight_bytes=4096,descriptors=4") as device:
         loaded = check(device, graph, random_input(graph, rng, 2))
         assert 1 < loaded.model.tiled < len(loaded.model.layers) and not loaded.model.fallbacks
 

@@ -139,7 +139,7 @@ def test_help_and_version():
         (["run", "{}/example.weft", "-i", "{}/foreign.weft"], "no NumPy file"),
         (["run", "{}/example.weft", "-i", "{}/wrong.npy", "-d", "sim:tiny"], "must have shape [N, 5, 5, 3]"),
         (["run", "{}/example.weft", "-i", "{}/x.npy", "-d", "usb:3"], "names no device"),
-        (["run", "{}/example.weft", "-i", "{}/x.npy", "-d", "sim:tiny,positions=32"], "compiled for another device: positions"),
+        (["run", "{}/example.weft", "-i", "{}/x.npy", "-d", "sim:tiny,combine=4"], "compiled for another device: combine"),
         (["run", "{}/example.weft", "-i", "{}/x.npy", "-d", "tcp:127.0.0.1:1"], "cannot open"),
         (["info", "{}/damaged.weft"], "no compiled model, or damaged"),
         (["info", "{}/cut.weft"], "no compiled model, or damaged"),

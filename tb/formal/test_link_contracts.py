@@ -120,6 +120,7 @@ def test_receiver():
         prove(receiver)
 
 
+@pytest.mark.prove
 def test_endpoint():
     """Whatever the receiver says. Lengths have 3 bits, since a proof by bits cannot count to 65,535."""
     with ExitStack() as stack:
