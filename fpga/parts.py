@@ -63,6 +63,23 @@ _HX8K = Part(
     used={"luts": "ICESTORM_LC", "block_rams": "ICESTORM_RAM"},
     capacity={"luts": 7680, "registers": 7680, "multipliers": 0, "block_rams": 32},
 )
+_GW1NR_9C = Part(
+    title="GW1NR-9C",
+    technology="gowin",
+    family="gowin",
+    synthesis="synth_gowin",
+    router="himbaechel-gowin",
+    arguments=("--device", "GW1NR-LV9QN88PC6/I5", "--vopt", "family=GW1N-9C"),
+    cells={
+        # What a RAM of 16 words takes, nextpnr counts by itself.
+        "luts": {f"LUT{inputs}": 1 for inputs in (1, 2, 3, 4)} | {"ALU": 1, "RAM16SDP4": 4},
+        "registers": {f"DFF{kind}": 1 for kind in ("", "E", "S", "SE", "R", "RE", "P", "PE", "C", "CE")},
+        "multipliers": {"MULT18X18": 1, "MULT9X9": 1},
+        "block_rams": {f"{kind}{width}": 1 for kind in ("SP", "SDP", "DP") for width in ("", "B", "X9", "X9B")},
+    },
+    used={"registers": "DFF", "block_rams": "BSRAM"},
+    capacity={"luts": 8640, "registers": 6480, "multipliers": 20, "block_rams": 26},
+)
 
 PARTS: dict[str, Part] = {
     "ecp5-85f": _ECP5_85F,
@@ -83,5 +100,6 @@ PARTS: dict[str, Part] = {
         used={**_HX8K.used, "multipliers": "ICESTORM_DSP", "wide_rams": "ICESTORM_SPRAM"},
         capacity={"luts": 5280, "registers": 5280, "multipliers": 8, "block_rams": 30, "wide_rams": 4},
     ),
+    "gw1nr-9c": _GW1NR_9C,
 }
 """Every part, by name."""

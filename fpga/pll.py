@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["PLLS", "Pll", "ecp5", "ice40"]
+__all__ = ["PLLS", "Pll", "ecp5", "gowin", "ice40"]
 
 MHZ = 1_000_000
 
@@ -82,7 +82,32 @@ def ice40(input_hz: int, asked_hz: int) -> Pll:
     return _nearest("SB_PLL40", settings(), input_hz, asked_hz)
 
 
-PLLS = {"ecp5": ecp5, "ice40": ice40}
+def gowin(input_hz: int, asked_hz: int) -> Pll:
+    """rPLL, fed back by itself. Limits of Gowin's DS117 for a GW1NR-9 of grade C6: phase detector 3 to 400 MHz, oscillator 400 to
+    1200 MHz, output 3.125 to 600 MHz.
+
+    Raises
+    ------
+    ValueError
+        If no setting gives a frequency near the one asked.
+    """
+
+    def settings() -> Iterator[tuple[float, dict[str, int]]]:
+        for divide in range(64):
+            detector = input_hz / (divide + 1)
+            if not 3 * MHZ <= detector <= 400 * MHZ:
+                continue
+            for multiply in range(64):
+                output = detector * (multiply + 1)
+                # The slowest oscillator that serves takes the least power.
+                post = next((post for post in (2, 4, 8, *range(16, 129, 16)) if output * post > 400 * MHZ), None)
+                if 3.125 * MHZ <= output <= 600 * MHZ and post and output * post < 1200 * MHZ:
+                    yield output, {"IDIV_SEL": divide, "FBDIV_SEL": multiply, "ODIV_SEL": post}
+
+    return _nearest("rPLL", settings(), input_hz, asked_hz)
+
+
+PLLS = {"ecp5": ecp5, "gowin": gowin, "ice40": ice40}
 """By the family of a part."""
 
 

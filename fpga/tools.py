@@ -44,12 +44,13 @@ def cached(text: str, package: str) -> Path:
 
 
 def call(tool: str, arguments: Sequence[str], work: Path, package: str = "") -> None:
-    """Runs a tool of a YoWASP package, by default of the package of its own name, in a folder."""
+    """Runs a tool in a folder: of a YoWASP package, by default that of its own name, or a module of another package."""
     log.info("running %s", tool)
     name = tool.replace("-", "_")
     module = (package or f"yowasp-{tool}").replace("-", "_")
     code = f"import sys, {module} as tool; sys.exit(tool.run_{name}(sys.argv[1:]))"
-    result = subprocess.run([sys.executable, "-c", code, *arguments], cwd=work, capture_output=True, text=True)
+    command = ["-c", code] if module.startswith("yowasp") else ["-m", f"{module}.{name}"]
+    result = subprocess.run([sys.executable, *command, *arguments], cwd=work, capture_output=True, text=True)
     if result.returncode:
         # What Yosys prints after its first call of ABC is lost; its log has it.
         printed = (work / LOG).read_text() if (work / LOG).exists() and tool == "yosys" else result.stdout + result.stderr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Instance, Module, Signal
+from amaranth.hdl import ClockDomain, ClockSignal, Const, Elaboratable, Instance, Module, Signal
 from amaranth.lib import io, wiring
 from amaranth.lib.cdc import ResetSynchronizer
 from amaranth.lib.wiring import In, Out
@@ -91,7 +91,7 @@ class BoardTop(Elaboratable):
         else:
             m.submodules.oscillator = buffer = io.Buffer("i", pin)
             source = buffer.i
-        make = {"ecp5": _ecp5, "ice40": _ice40}[self.board.part.family]
+        make = {"ecp5": _ecp5, "gowin": _gowin, "ice40": _ice40}[self.board.part.family]
         m.submodules.pll = make(self.board, self.board.pll(self.config), source, ClockSignal(), locked)
         m.submodules.reset = ResetSynchronizer(~locked)
 
@@ -108,6 +108,15 @@ def _ecp5(board: Board, pll: Pll, source: Any, output: Any, locked: Signal) -> I
         i_CLKI=source, i_CLKFB=output, i_RST=0, i_STDBY=0, i_ENCLKOP=0, i_PHASESEL0=0, i_PHASESEL1=0, i_PHASEDIR=1,
         i_PHASESTEP=1, i_PHASELOADREG=1, i_PLLWAKESYNC=0,
         o_CLKOP=output, o_LOCK=locked,
+    )  # fmt: skip
+
+
+def _gowin(board: Board, pll: Pll, source: Any, output: Any, locked: Signal) -> Instance:
+    unused = {"RESET": 1, "RESET_P": 1, "CLKFB": 1, "FBDSEL": 6, "IDSEL": 6, "ODSEL": 6, "PSDA": 4, "DUTYDA": 4, "FDLY": 4}
+    return Instance(
+        "rPLL", p_FCLKIN=f"{pll.input_hz / 1e6:g}", p_DEVICE="GW1NR-9C", **{f"p_{name}": value for name, value in pll.settings.items()},
+        **{f"i_{name}": Const(0, width) for name, width in unused.items()},
+        i_CLKIN=source, o_CLKOUT=output, o_LOCK=locked,
     )  # fmt: skip
 
 

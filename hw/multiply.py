@@ -10,15 +10,16 @@ from weft.hw.delay import delayed
 
 __all__ = ["LogicMultiply", "Multiply", "PartialProducts"]
 
-ECP5_WIDTH = 18
+WIDTH = 18
+"""Of a hardware multiplier's factors, at most."""
 
 
 class Multiply(wiring.Component):
     """``a · b``, signed, in one hardware multiplier with all of its registers.
 
     One product per cycle, latency ``LATENCY`` = 3 cycles: input, pipeline and output registers. Where the platform's
-    ``weft_technology`` is ``ecp5`` it is a MULT18X18D, because Yosys packs no registers into one; elsewhere it is a plain product
-    between registers.
+    ``weft_technology`` is ``ecp5`` it is a MULT18X18D, where it is ``gowin`` a MULT18X18, or half of one, a MULT9X9, because Yosys packs
+    no registers into these; elsewhere it is a plain product between registers.
 
     Parameters
     ----------
@@ -37,8 +38,8 @@ class Multiply(wiring.Component):
 
     def __init__(self, *, a_bits: int, b_bits: int):
         for name, value in (("a_bits", a_bits), ("b_bits", b_bits)):
-            if not 1 <= value <= ECP5_WIDTH:
-                raise ValueError(f"{name} must be 1 to {ECP5_WIDTH}, not {value!r}")
+            if not 1 <= value <= WIDTH:
+                raise ValueError(f"{name} must be 1 to {WIDTH}, not {value!r}")
         self.a_bits, self.b_bits = a_bits, b_bits
         super().__init__(
             {
@@ -49,8 +50,9 @@ class Multiply(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        if getattr(platform, "weft_technology", None) == "ecp5":
-            return self._ecp5()
+        primitive = {"ecp5": self._ecp5, "gowin": self._gowin}.get(getattr(platform, "weft_technology", ""))
+        if primitive:
+            return primitive()
         m = Module()
         a, b = Signal.like(self.a), Signal.like(self.b)
         pipeline = Signal.like(self.product)
@@ -59,21 +61,34 @@ class Multiply(wiring.Component):
 
     def _ecp5(self) -> Module:
         m = Module()
-        a, b, p = Signal(signed(ECP5_WIDTH)), Signal(signed(ECP5_WIDTH)), Signal(2 * ECP5_WIDTH)
+        a, b, p = Signal(signed(WIDTH)), Signal(signed(WIDTH)), Signal(2 * WIDTH)
         m.d.comb += [a.eq(self.a), b.eq(self.b), self.product.eq(p)]
         registers = {
             f"p_REG_{name}_{pin}": value
             for name in ("INPUTA", "INPUTB", "PIPELINE", "OUTPUT")
             for pin, value in (("CLK", "CLK0"), ("CE", "CE0"), ("RST", "RST0"))
         }
-        pins = {f"i_A{bit}": a[bit] for bit in range(ECP5_WIDTH)}
-        pins |= {f"i_B{bit}": b[bit] for bit in range(ECP5_WIDTH)}
-        pins |= {f"o_P{bit}": p[bit] for bit in range(2 * ECP5_WIDTH)}
+        pins = {f"i_A{bit}": a[bit] for bit in range(WIDTH)}
+        pins |= {f"i_B{bit}": b[bit] for bit in range(WIDTH)}
+        pins |= {f"o_P{bit}": p[bit] for bit in range(2 * WIDTH)}
         m.submodules.mult = Instance(
             "MULT18X18D", **registers, **pins,
             p_SOURCEB_MODE="B_SHIFT", p_RESETMODE="SYNC", p_GSR="DISABLED",
             i_CLK0=ClockSignal(), i_CE0=Const(1), i_RST0=Const(0),
             i_SIGNEDA=Const(1), i_SIGNEDB=Const(1), i_SOURCEA=Const(0), i_SOURCEB=Const(0),
+        )  # fmt: skip
+        return m
+
+    def _gowin(self) -> Module:
+        m = Module()
+        width = 9 if max(self.a_bits, self.b_bits) <= 9 else WIDTH
+        a, b, p = Signal(signed(width)), Signal(signed(width)), Signal(2 * width)
+        m.d.comb += [a.eq(self.a), b.eq(self.b), self.product.eq(p)]
+        registers = {f"p_{name}": Const(1, 1) for name in ("AREG", "BREG", "PIPE_REG", "OUT_REG")}
+        m.submodules.mult = Instance(
+            f"MULT{width}X{width}", **registers, p_MULT_RESET_MODE="SYNC",
+            i_CLK=ClockSignal(), i_CE=Const(1), i_RESET=Const(0), i_A=a, i_B=b, i_SIA=Const(0, width), i_SIB=Const(0, width),
+            i_ASIGN=Const(1), i_BSIGN=Const(1), i_ASEL=Const(0), i_BSEL=Const(0), o_DOUT=p,
         )  # fmt: skip
         return m
 

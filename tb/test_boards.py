@@ -3,7 +3,10 @@
 import json
 import os
 import random
+import re
 import stat
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +19,7 @@ from weft.fpga.boards import BOARDS
 from weft.fpga.build import Build, Recipe, design
 from weft.fpga.flash import flash
 from weft.fpga.flow import Report, Resources
-from weft.fpga.pll import ecp5, ice40
+from weft.fpga.pll import ecp5, gowin, ice40
 from weft.fpga.tools import FpgaError
 from weft.fpga.top import System
 from weft.fpga.usage import Cell, Usage, placed_cells
@@ -34,6 +37,15 @@ def test_ice40_pll_is_what_icepll_finds():
     assert pll.settings == {"DIVR": 0, "DIVF": 52, "DIVQ": 5, "FILTER_RANGE": 1}
     assert pll.output_hz == 19_875_000
     assert pll.error == pytest.approx(-0.00625)
+
+
+@pytest.mark.parametrize("asked_mhz", [4, 27, 33, 40.5, 54, 100, 333])
+def test_gowin_pll_is_what_gowin_pll_finds(asked_mhz):
+    pytest.importorskip("apycula", reason="needs apycula; pip install 'weft[fpga]'")
+    command = [sys.executable, "-m", "apycula.gowin_pll", "-i", "27", "-o", str(asked_mhz)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = {name: int(value) for name, value in re.findall(r"\.(\w+_SEL)\((\d+)\)", printed)}
+    assert gowin(27 * MHZ, int(asked_mhz * MHZ)).settings == found
 
 
 @pytest.mark.parametrize("input_mhz", [12, 25, 30, 48, 100])
@@ -72,8 +84,8 @@ def test_design(name):
     assert config.baud in RATES
     assert abs(board.baud_error(config)) < 0.001
     text, constraints = design(board, config, System(config, build="abc"))
-    assert "EHXPLLL" in text if board.part.family == "ecp5" else "SB_PLL40" in text
-    assert len([line for line in constraints.splitlines() if line.startswith(("LOCATE", "set_io"))]) == 3 + len(board.leds)
+    assert board.pll(config).cell in text
+    assert len(re.findall(r"^\s*(?:LOCATE|set_io|IO_LOC) ", constraints, re.MULTILINE)) == 3 + len(board.leds)
     assert "requency" not in constraints
     assert board.parse(f"tiny,clock_hz={40 * MHZ}").clock_hz == 40 * MHZ
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weft.fpga.board import Board
-from weft.fpga.boards import ecpix5_85f, ice40_hx8k, icebreaker, orangecrab_85f, ulx3s_85f, versa_ecp5
+from weft.fpga.boards import ecpix5_85f, ice40_hx8k, icebreaker, orangecrab_85f, tang_nano_9k, ulx3s_85f, versa_ecp5
 
 __all__ = ["BOARDS"]
 
@@ -14,5 +14,6 @@ BOARDS: dict[str, Board] = {
     "versa-ecp5": versa_ecp5.BOARD,
     "icebreaker": icebreaker.BOARD,
     "ice40-hx8k": ice40_hx8k.BOARD,
+    "tang-nano-9k": tang_nano_9k.BOARD,
 }
 """Every board, by the name that ``weft build --board`` takes."""

@@ -1,0 +1,19 @@
+"""Sipeed Tang Nano 9K with a Gowin GW1NR-9C."""
+
+from weft.fpga.board import BL702, Board
+from weft.fpga.parts import PARTS
+
+BOARD = Board(
+    title="Sipeed Tang Nano 9K, GW1NR-9C",
+    platform="amaranth_boards.tang_nano_9k:TangNano9kPlatform",
+    part=PARTS["gw1nr-9c"],
+    config="",
+    run_hz=40_500_000,
+    baud=1_000_000,
+    clock="clk27",
+    clock_hz=27_000_000,
+    bridge=BL702,
+    loader=("openFPGALoader", "--board", "tangnano9k"),
+    loader_flash=("openFPGALoader", "--board", "tangnano9k", "--write-flash"),
+    products="a MULT9X9 each",
+)
