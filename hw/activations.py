@@ -157,7 +157,7 @@ class ActivationUnit(wiring.Component):
         m.submodules.nest = nest = Nest(
             dims=len(ACTIVATION_DIMS),
             coordinates={"row": 16, "x": bits, "address": self.address_bits},
-            entries={"opens": CHANNELS_DIM, "swap": CHUNK_DIM},
+            entries={"opens": CHANNELS_DIM, "swap": CHUNK_DIM, "y": Y_DIM, "x": X_DIM},
         )
         # What goes with a request and comes back with its bytes. The settings hold until the last beat is taken.
         beat = beat_shape(self.lanes, self.position_bits).members
@@ -251,14 +251,15 @@ class ActivationUnit(wiring.Component):
     def _kept(self, m: Module, item: data.View, sliding: data.View, *, advance: Signal) -> Value:
         """Whether an item's sum counts: each of the two counters counts down to the next value that does, and knows in advance when."""
         keeps = []
-        for name, dim in (("y", Y_DIM), ("x", X_DIM)):
+        entry = item.entry
+        for name, outer, here in (("y", entry.swap, entry.y), ("x", entry.y, entry.x)):
             first, step = sliding[f"first_{name}"], sliding[f"step_{name}"]
             # What is left if the counter stays, and if it goes on.
             left, stay, on = Signal(8, name=f"left_{name}"), Signal(8, name=f"stay_{name}"), Signal(8, name=f"on_{name}")
             keep, stay_keep, on_keep = Signal(name=f"keep_{name}"), Signal(name=f"stay_keep_{name}"), Signal(name=f"on_keep_{name}")
-            with m.If(item.enter < dim):
+            with m.If(outer):
                 m.d.comb += [left.eq(first), keep.eq(first == 0)]
-            with m.Elif(item.enter == dim):
+            with m.Elif(here):
                 m.d.comb += [left.eq(on), keep.eq(on_keep)]
             with m.Else():
                 m.d.comb += [left.eq(stay), keep.eq(stay_keep)]

@@ -28,9 +28,9 @@ class Nest(wiring.Component):
         Counters of the nest, 1 or more; 0 is the outermost.
     coordinates : dict of str to int
         Name and width in bits of each coordinate, all signed.
-    entries : dict of str to int
-        Bits of an item's ``entry``: whether one of the counters 0 to that one led here. Registered, for decisions that hold the
-        nest back.
+    entries, exits : dict of str to int
+        Bits of an item's ``entry`` and ``exit``: whether one of the counters 0 to that one led here, or advances next. Registered, for
+        decisions that hold the nest back.
 
     Members
     -------
@@ -47,14 +47,17 @@ class Nest(wiring.Component):
         advances next, 0 for the ``last``.
     """
 
-    def __init__(self, *, dims: int, coordinates: dict[str, int], entries: dict[str, int] | None = None):
+    def __init__(
+        self, *, dims: int, coordinates: dict[str, int], entries: dict[str, int] | None = None, exits: dict[str, int] | None = None
+    ):
         if dims < 1:
             raise ValueError(f"dims must be 1 or more, not {dims!r}")
         if not coordinates:
             raise ValueError("coordinates must name at least one coordinate")
-        self.dims, self.entries = dims, entries or {}
+        self.dims, self.entries, self.exits = dims, entries or {}, exits or {}
         index = ceil_log2(max(dims, 2))
-        self.entry = data.StructLayout(dict.fromkeys(self.entries, 1))
+        item = {"enter": index, "leave": index, "last": 1}
+        item |= {"entry": data.StructLayout(dict.fromkeys(self.entries, 1)), "exit": data.StructLayout(dict.fromkeys(self.exits, 1))}
         self.point = data.StructLayout({name: signed(width) for name, width in coordinates.items()})
         super().__init__(
             {
@@ -64,9 +67,7 @@ class Nest(wiring.Component):
                 "origin": In(self.point),
                 "start": In(1),
                 "busy": Out(1),
-                "o": Out(
-                    stream.Signature(data.StructLayout({"at": self.point, "enter": index, "leave": index, "last": 1, "entry": self.entry}))
-                ),
+                "o": Out(stream.Signature(data.StructLayout({"at": self.point, **item}))),
             }
         )
 
@@ -97,6 +98,8 @@ class Nest(wiring.Component):
             ]
             for name, level in self.entries.items():
                 m.d.sync += self.o.payload.entry[name].eq(stage.enter <= level)
+            for name, level in self.exits.items():
+                m.d.sync += self.o.payload.exit[name].eq(stage.leave <= level)
             with m.If(valid):
                 for name in self.point.members:
                     here = self.o.payload.at[name]

@@ -125,7 +125,9 @@ class OutputUnit(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.nest = nest = Nest(dims=len(OUTPUT_DIMS), coordinates={"address": self.address_bits})
+        m.submodules.nest = nest = Nest(
+            dims=len(OUTPUT_DIMS), coordinates={"address": self.address_bits}, exits={"group": CHANNELS_DIM, "block": CHANNELS_DIM - 1}
+        )
         channels, taps = Signal(16), Signal(16)
         self._load(m, nest, channels, taps)
         item = nest.o.payload
@@ -168,11 +170,11 @@ class OutputUnit(wiring.Component):
                 with m.If(last_lanes):
                     m.d.sync += [position.eq(position + 1), window.eq(position + 1)]
                     m.d.sync += [left.eq(group_left), offset.eq(0), lane_group.eq(0), last_lanes.eq(one_lane_group)]
-                    with m.If(item.leave <= CHANNELS_DIM):
+                    with m.If(item.exit.group):
                         m.d.comb += self.drained.eq(sums)
                         m.d.sync += opened.eq(0)
                         m.d.sync += group_left.eq(group_left - self.cols)
-                        with m.If(item.leave != CHANNELS_DIM):
+                        with m.If(item.exit.block):
                             m.d.sync += group_left.eq(channels)
 
         control = Signal(data.StructLayout({"valid": 1, "first": 1, "last": 1, "lane_group": lane_group.shape(), "tag": self.tag}))
@@ -222,10 +224,9 @@ class OutputUnit(wiring.Component):
             nest.dim.payload.steps.address.eq(word),
             nest.start.eq(self.loaded),
         ]
-        if self.tables:
-            m.d.comb += self.look_up.eq(running & (self.settings.combine != descriptor.Combine.NONE))
+        looks_up = self.look_up if self.tables else Signal()
         with m.If(self.done):
-            m.d.sync += running.eq(0)
+            m.d.sync += [running.eq(0), looks_up.eq(0)]
         with m.If(self.load.valid & self.load.ready):
             m.d.sync += index.eq(index + 1)
             with m.Switch(index):
@@ -242,7 +243,7 @@ class OutputUnit(wiring.Component):
                         m.d.comb += nest.dim.valid.eq(1)
             with m.If(index == words - 1):
                 m.d.comb += self.loaded.eq(1)
-                m.d.sync += [running.eq(1), index.eq(0)]
+                m.d.sync += [running.eq(1), index.eq(0), looks_up.eq(self.settings.combine != descriptor.Combine.NONE)]
 
 
 def _one_of(values: list[Value], index: Value) -> Value:

@@ -13,7 +13,7 @@ class RegisterSlice(wiring.Component):
     """Passes a stream on through registers: payload and valid forwards, ready backwards. One item per cycle, latency 1 cycle.
 
     Two places take items in turn, whether there is one or not. What enables a place and what chooses one are registers, so that
-    ``o.ready`` reaches four registers, however wide the payload is.
+    ``o.ready`` reaches six registers, however wide the payload is.
 
     Members
     -------
@@ -28,18 +28,20 @@ class RegisterSlice(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         places = [Signal(self.shape, name=f"place_{place}", reset_less=True) for place in range(2)]
-        writing, reading, full = Signal(), Signal(), Signal()
+        # The place that takes the next item in, a bit each; none while both are taken.
+        open_places, writing, reading, full = Signal(2, init=1), Signal(), Signal(), Signal()
+        will_write, will_be_full = Signal(), Signal()
         arrives, leaves = self.i.valid & self.i.ready, self.o.valid & self.o.ready
         m.d.comb += [
             self.i.ready.eq(~full),
             Value.cast(self.o.payload).eq(Mux(reading, *(Value.cast(place) for place in reversed(places)))),
+            will_write.eq(writing ^ arrives),
+            will_be_full.eq(Mux(arrives, self.o.valid & ~leaves, full & ~leaves)),
         ]
         for place, content in enumerate(places):
-            with m.If(~full & (writing == place)):
+            with m.If(open_places[place]):
                 m.d.sync += content.eq(self.i.payload)
-        m.d.sync += [writing.eq(writing ^ arrives), reading.eq(reading ^ leaves)]
-        with m.If(arrives & ~leaves):
-            m.d.sync += [full.eq(self.o.valid), self.o.valid.eq(1)]
-        with m.Elif(leaves & ~arrives):
-            m.d.sync += [full.eq(0), self.o.valid.eq(full)]
+            m.d.sync += open_places[place].eq(~will_be_full & (will_write == place))
+        m.d.sync += [writing.eq(will_write), reading.eq(reading ^ leaves), full.eq(will_be_full)]
+        m.d.sync += self.o.valid.eq(arrives | full | (self.o.valid & ~leaves))
         return m

@@ -13,6 +13,11 @@ from weft.sim.streams import walk
 COORDINATES = {"x": 18, "y": 12}
 
 
+def make(dims):
+    levels = {"outer": 0, "any": dims - 1}
+    return Nest(dims=dims, coordinates=COORDINATES, entries=levels, exits=levels)
+
+
 def nests(dims):
     """Corners, then random nests: counters and origin."""
     yield [Dim(1, (5, 5))] * dims, (0, 0)
@@ -31,7 +36,7 @@ def nests(dims):
 @cocotb.parametrize(pause=[0.0, 0.5])
 async def matches_definition(dut, pause):
     dims = parameters()["dims"]
-    nest = Nest(dims=dims, coordinates=COORDINATES)
+    nest = make(dims)
     await reset(dut)
     for counters, origin in nests(dims):
         await send(
@@ -55,6 +60,8 @@ async def matches_definition(dut, pause):
             changes.append(next(d for d in range(dims) if before[d] != after[d]))
         assert [item["enter"] for item in items] == changes
         assert [item["leave"] for item in items] == [*changes[1:], 0]
+        for what, flags in (("enter", "entry"), ("leave", "exit")):
+            assert all(item[flags] == {"outer": item[what] == 0, "any": 1} for item in items)
         assert [item["last"] for item in items] == [0] * (len(items) - 1) + [1]
         await cocotb.triggers.ClockCycles(dut.clk, 2)
         assert dut.busy.value == 0
@@ -62,7 +69,7 @@ async def matches_definition(dut, pause):
 
 @pytest.mark.parametrize("dims", [1, 3, 9])
 def test_nest(dims):
-    run(Nest(dims=dims, coordinates=COORDINATES), __file__, dims=dims)
+    run(make(dims), __file__, dims=dims)
 
 
 def test_rejects():
