@@ -104,13 +104,16 @@ def _largest(
     while most > 0 and most != first.cols:
         progress(f"{part}: {first.pe} {config.rows}×{most}")
         try:
-            yield _measured(graph, x, part, first.pe, _config(first.pe, config.rows, most, config.multipliers))
-            return
+            measured = _measured(graph, x, part, first.pe, _config(first.pe, config.rows, most, config.multipliers))
         except FpgaError as error:
-            # Yosys's mapper breaks off at a few designs; the frame around a tile may be more than is left of a small part.
-            if not re.search("Assert|Failed to expand region", str(error)):
+            # Yosys's mapper breaks off at a few designs.
+            if "Assert" not in str(error):
                 raise
-            most -= max(1, most // 8)
+        else:
+            if measured.clock_mhz is not None:
+                yield measured
+                return
+        most -= max(1, most // 8)
 
 
 def accuracies(graph: Graph, x: NDArray[np.int8], labels: NDArray[np.int64], *, rows: int, cols: int) -> Iterator[Accuracy]:
@@ -150,13 +153,12 @@ def _device(config: Config) -> str:
 
 
 def _measured(graph: Graph, x: NDArray[np.int8], part: str, pe: str, config: Config) -> Measurement:
-    from weft.fpga.flow import place, synthesize
+    from weft.fpga.flow import synthesize
     from weft.fpga.parts import PARTS
-    from weft.fpga.probe import Probe
 
     _, cells = synthesize(_tile(config), PARTS[part])
     fits = _cells(part, cells.luts, cells.registers) <= PARTS[part].capacity["luts"]
-    clock = place(Probe(_tile(config)), PARTS[part], target_mhz=TARGET_MHZ).clock_mhz if fits else None
+    clock = _clock(part, config) if fits else None
     model = compile(graph, config)
     with open_device(_device(config)) as device:
         cycles = _simulated(device, model, x)
@@ -164,6 +166,20 @@ def _measured(graph: Graph, x: NDArray[np.int8], part: str, pe: str, config: Con
         part=part, pe=pe, rows=config.rows, cols=config.cols, luts=cells.luts, registers=cells.registers, multipliers=cells.multipliers,
         clock_mhz=clock, cycles=cycles,
     )  # fmt: skip
+
+
+def _clock(part: str, config: Config) -> float | None:
+    """Of a tile between registers; none if these are more than the part has beside it."""
+    from weft.fpga.flow import place
+    from weft.fpga.parts import PARTS
+    from weft.fpga.probe import Probe
+
+    try:
+        return place(Probe(_tile(config)), PARTS[part], target_mhz=TARGET_MHZ).clock_mhz
+    except FpgaError as error:
+        if re.search("Failed to expand region|but .* has [0-9]+; choose", str(error)):
+            return None
+        raise
 
 
 def _simulated(device: Device, model: Model, x: NDArray[np.int8]) -> int:

@@ -16,14 +16,14 @@ FIRST = Measurement(part="ecp5-85f", pe="mac", rows=4, cols=4, luts=500, registe
 @pytest.fixture
 def tools(monkeypatch):
     """Tools that hold ``most`` columns, and give up at the numbers of columns in ``failing``."""
-    given = {"most": 16, "failing": (), "message": "yosys failed: ERROR: Assert `x' failed"}
+    given = {"most": 16, "failing": (), "too large": (), "message": "yosys failed: ERROR: Assert `x' failed"}
     tried = []
 
     def measured(graph, x, part, pe, config):
         tried.append(config.cols)
         if config.cols in given["failing"]:
             raise FpgaError(given["message"])
-        return dataclasses.replace(FIRST, pe=pe, cols=config.cols)
+        return dataclasses.replace(FIRST, pe=pe, cols=config.cols, clock_mhz=None if config.cols in given["too large"] else 125.0)
 
     monkeypatch.setattr(compare, "_measured", measured)
     monkeypatch.setattr(compare, "_fill", lambda part, config, first, luts: given["most"])
@@ -41,7 +41,7 @@ def test_equal_size_then_equal_area(tools):
 
 
 def test_fewer_columns_where_a_tool_gives_up(tools):
-    tools[0]["failing"] = (16, 14)
+    tools[0].update({"failing": (16,), "too large": (14,)})
     assert measured() == [4, 13] and tools[1] == [4, 16, 14, 13]
 
 

@@ -39,7 +39,9 @@ class TermMac(wiring.Component):
         m = Module()
         pass_on(m, self, "activation", "swap", "weight", "capture")
         # One half of the memory has the current weights, the other takes in the next ones.
-        m.submodules.weights = memory = Memory(shape=self.weight, depth=2 * TERM_SLOTS, init=[], attrs={"ram_style": "distributed"})
+        # An iCE40 has no memories made of LUTs: registers, then.
+        style = {} if getattr(platform, "weft_technology", None) in ("ice40", "up5k") else {"ram_style": "distributed"}
+        m.submodules.weights = memory = Memory(shape=self.weight, depth=2 * TERM_SLOTS, init=[], attrs=style)
         write, read = memory.write_port(), memory.read_port(domain="comb")
         before, half = Signal(), Signal()
         weight = Signal(self.weight)
