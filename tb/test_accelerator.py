@@ -90,7 +90,7 @@ def test_random(device, case):
 def test_deep_accumulation():
     """4,608 products a sum, as deep as a 3×3 convolution over 512 channels, at the largest magnitudes."""
     rng = np.random.default_rng(2)
-    with weft.open("sim:tiny,weight_bytes=65536") as device:
+    with weft.open("sim:small") as device:
         weights = np.full((4, 4608), -128, np.int8)
         weights[1], weights[2, ::2] = 127, 127
         builder = Builder((4608,), rng).fully_connected(
@@ -286,7 +286,7 @@ def test_narrow_weights():
     rng = np.random.default_rng(12)
     name = "tiny,pe=balanced,weight_bits=3"
     config, network = parse_config(name), load_network()
-    x = rng.random((2, *network.input_shape), np.float32)
+    x = rng.random((1, *network.input_shape), np.float32)
     model = weft.compile(network, config, calibration=x)
     weights = np.concatenate([op.weights.ravel() for op in model.graph.ops if isinstance(op, Weighted)])
     assert (weights.min(), weights.max()) == (-3, 3)

@@ -160,7 +160,7 @@ def test_empty_run(folder):
         (["{}/other.json"], "holds no weft.run/2, or is damaged"),
         (["{}/cut.json"], "holds no weft.run/2, or is damaged"),
         (["{}/example.npy", "-i", "{}/example.npy"], "no compiled model, or damaged"),
-        (["{}/example.weft", "-i", "{}/example.npy", "-d", "sim:tiny,positions=32"], "compiled for another device: positions"),
+        (["{}/example.weft", "-i", "{}/example.npy", "-d", "sim:tiny,combine=4"], "compiled for another device: combine"),
     ],
 )
 def test_errors_are_one_line(folder, given, message):
