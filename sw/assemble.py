@@ -17,7 +17,7 @@ from weft.hw.spec.counters import Counters
 from weft.hw.spec.descriptor import PARAMETER_BYTES, Descriptor
 from weft.kernel import Kernel
 from weft.lookup import LookUp
-from weft.model import Combining, Layer, Model, Part, Segment, Step, Tile, Traffic
+from weft.model import Combining, Layer, Model, Part, Segment, Step, Tile, Traffic, runs
 from weft.ops import Weighted
 from weft.plan import Plan
 from weft.schedule import Turn
@@ -95,7 +95,7 @@ class Assembler:
 
     def model(self) -> Model:
         """What was assembled."""
-        predictions, traffic = self._packer.predictions(), self._packer.traffic()
+        predictions, traffic = self._predictions(), self._packer.traffic()
         return Model(
             graph=self.graph,
             config=self.config,
@@ -103,7 +103,7 @@ class Assembler:
             layers=tuple(
                 dataclasses.replace(
                     layer,
-                    predicted=_total([c for p in layer.parts for c in predictions[p.segment][p.first : p.first + p.count]]),
+                    predicted=_total([predictions[p.segment, p.first + place] for p in layer.parts for place in range(p.count)]),
                     traffic=sum((t for p in layer.parts for t in traffic[p.segment][p.first : p.first + p.count]), Traffic()),
                 )
                 for layer in self.layers
@@ -113,6 +113,17 @@ class Assembler:
             lives=dict(self.memory.lives),
             scratchpad_bytes=self.peak,
         )
+
+    def _predictions(self) -> dict[tuple[int, int], Counters]:
+        """By segment and descriptor, what the cycle model expects: it begins anew with every run."""
+        found: dict[tuple[int, int], Counters] = {}
+        for step in self.steps:
+            layers = self.layers[step.first : step.first + step.count]
+            for parts in [tile.parts for tile in step.tiles] or [[part for layer in layers for part in layer.parts]]:
+                for run in runs(parts):
+                    expected = predict(self._packer.descriptors(run), self.config)
+                    found |= {(run.segment, run.first + place): counters for place, counters in enumerate(expected)}
+        return found
 
     def _layer(self, op: Op, parts: Sequence[Part], used: int, combining: Combining) -> None:
         if not isinstance(op, Weighted):
@@ -226,9 +237,9 @@ class _Packer:
         self._descriptors[-1].extend(piece.placed(words))
         return [Part(segment=len(self._descriptors) - 1, first=first, count=len(piece.descriptors))]
 
-    def predictions(self) -> list[list[Counters]]:
-        """What the cycle model expects of each segment's descriptors, run in order."""
-        return [predict(descriptors, self.config) for descriptors in self._descriptors]
+    def descriptors(self, part: Part) -> list[Descriptor]:
+        """Those of a part of a segment."""
+        return self._descriptors[part.segment][part.first : part.first + part.count]
 
     def traffic(self) -> list[list[Traffic]]:
         """What each segment's descriptors send to the tile."""

@@ -11,7 +11,7 @@ from weft.graph import Reshape
 from weft.hw.spec.counters import Counters
 from weft.hw.spec.wire import Space
 from weft.link import Operation, read, write
-from weft.model import Model, Part, Step
+from weft.model import Model, Part, Step, runs
 from weft.ops import Array
 
 __all__ = ["Inference"]
@@ -76,7 +76,7 @@ class Inference:
         for index, group in enumerate(groups):
             reads = [group[-1].output] if layers else []
             reads += [name for name in step.reads if index == len(groups) - 1 and name not in reads]
-            parts = _runs([part for layer in group for part in layer.parts])
+            parts = runs([part for layer in group for part in layer.parts])
             records, data = self._run(parts, before, [self._read(name) for name in reads], profiled=profiled)
             before = []
             self._keep(reads, data)
@@ -92,7 +92,7 @@ class Inference:
             first, size = tile.source
             start, count = tile.target
             send = [write(Space.SCRATCHPAD, place * size, source[first : first + size]) for place, source in enumerate(sources)]
-            records, data = self._run(_runs(tile.parts), send, [read(Space.SCRATCHPAD, tile.address, count)], profiled=profiled)
+            records, data = self._run(runs(tile.parts), send, [read(Space.SCRATCHPAD, tile.address, count)], profiled=profiled)
             result[start : start + count] = data
             total = sum(records.values(), total)
         self.counters[layer.name] = total
@@ -120,17 +120,6 @@ class Inference:
             size = self.model.size(name)
             self.values[name] = np.frombuffer(data[:size], np.int8).reshape(1, *self.model.graph.tensors[name].shape[1:])
             data = data[size:]
-
-
-def _runs(parts: Sequence[Part]) -> list[Part]:
-    """Parts with those that follow each other in a segment made one."""
-    runs: list[Part] = []
-    for part in parts:
-        if runs and (runs[-1].segment, runs[-1].first + runs[-1].count) == (part.segment, part.first):
-            runs[-1] = Part(segment=part.segment, first=runs[-1].first, count=runs[-1].count + part.count)
-        else:
-            runs.append(part)
-    return runs
 
 
 def _decode(data: bytes) -> list[Counters]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -17,7 +17,7 @@ from weft.graph import Graph, GraphError
 from weft.hw.spec.config import Config
 from weft.hw.spec.counters import Counters
 
-__all__ = ["Combining", "Layer", "Model", "Part", "Segment", "Step", "Tile", "Traffic"]
+__all__ = ["Combining", "Layer", "Model", "Part", "Segment", "Step", "Tile", "Traffic", "runs"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,17 @@ class Part:
     segment: int
     first: int
     count: int
+
+
+def runs(parts: Sequence[Part]) -> list[Part]:
+    """Parts with those that follow each other in a segment made one, which the device runs without a pause."""
+    made: list[Part] = []
+    for part in parts:
+        if made and (made[-1].segment, made[-1].first + made[-1].count) == (part.segment, part.first):
+            made[-1] = Part(segment=part.segment, first=made[-1].first, count=made[-1].count + part.count)
+        else:
+            made.append(part)
+    return made
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -137,6 +137,8 @@ def test_rows_at_a_time():
     with weft.open("sim:tiny,scratchpad_bytes=1024,weight_bytes=4096,descriptors=4") as device:
         loaded = check(device, graph, random_input(graph, rng, 2))
         assert 1 < loaded.model.tiled < len(loaded.model.layers) and not loaded.model.fallbacks
+        for layer in loaded.profile.layers:
+            assert abs(layer.counters.cycles - layer.layer.predicted.cycles) <= 2 * len(layer.layer.parts), layer.layer.name
 
 
 def test_repeats_of_two_models():
