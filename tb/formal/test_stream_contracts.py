@@ -85,9 +85,11 @@ def plane_feeder(m: Module) -> None:
 
 
 def tile(m: Module, *, pe: str) -> None:
-    """Each beat's tag comes out once, in order, however weights and beats come. Of the bit-serial kind: beats of one and two bits."""
+    """The tag of each beat whose sum is kept comes out once, in order, however weights and beats come. Of the bit-serial kind: beats of
+    one and two bits."""
     m.submodules.dut = dut = Tile(rows=1, cols=1, pe=pe, position_bits=1)
     free(m, dut)
+    m.d.comb += Assume(dut.i.payload.tag.keep)
     if pe == "bitserial":
         bits = dut.i.payload.settings[:4]
         m.d.comb += Assume((bits >= 1) & (bits <= 2))
