@@ -83,6 +83,7 @@ def dot_product(m: Module, *, elements: int, bits: int, terms: int) -> None:
         dut.i.valid.eq(~sent),
         *(dut.i.payload.data[index].eq(at(index, values)) for index in range(TERM_GROUP)),
         dut.i.payload.swap.eq(1),
+        dut.i.payload.tag.keep.eq(1),
         dut.i.payload.settings.eq(settings(TERM_BEATS, slots=elements * terms, terms=terms, naf=naf)),
     ]
     m.d.sync += [number.eq(number + (dut.weights.valid & dut.weights.ready)), sent.eq(sent | dut.i.ready)]
