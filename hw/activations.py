@@ -165,7 +165,8 @@ class ActivationUnit(wiring.Component):
         m.submodules.padding = padding = Padding(lanes=self.lanes, bits=bits, latency=1 + self.read_latency)
         m.submodules.fetch = fetch = Fetch(address=self.address_bits, data_shape=padding.o.shape(), tag=tag, latency=self.read_latency + 1)
         # The words of the next descriptor come in when the beats of this one are out: they share the registers.
-        settings, sliding, pairs = Signal(BEAT_SETTING_BITS), Signal(SLIDING), Signal()
+        settings, sliding, slides, pairs = Signal(BEAT_SETTING_BITS), Signal(SLIDING), Signal(), Signal()
+        m.d.sync += slides.eq(sliding.step_y != 0)
         self._load(m, nest, padding, settings, sliding, pairs, idle=fetch.empty)
 
         # A half of the accumulators is taken with its first beat and comes back with `drained`. Pairs take none.
@@ -186,7 +187,7 @@ class ActivationUnit(wiring.Component):
 
         position, reducing = Signal(self.position_bits), Signal()
         swap = item.entry.swap
-        keep = self._kept(m, item, sliding, advance=fired & line.last)
+        keep = ~slides | self._kept(m, item, sliding, advance=fired & line.last)
         request = fetch.i.payload
         m.d.comb += [
             request.address.eq(item.at.address + line.offset),
@@ -209,7 +210,7 @@ class ActivationUnit(wiring.Component):
         m.d.comb += [
             self.o.payload.swap.eq(answer.tag.swap),
             self.o.payload.settings.eq(settings),
-            self.o.payload.slide.eq(sliding.step_y != 0),
+            self.o.payload.slide.eq(slides),
             self.o.payload.pairs.eq(pairs),
             self.o.payload.tag.eq(answer.tag.tag),
             self.o.payload.final.eq(answer.tag.final),
@@ -249,7 +250,8 @@ class ActivationUnit(wiring.Component):
                     m.d.sync += before.eq(Cat(before, fetch.o.payload.data)[8 * self.lanes :])
 
     def _kept(self, m: Module, item: data.View, sliding: data.View, *, advance: Signal) -> Value:
-        """Whether an item's sum counts: each of the two counters counts down to the next value that does, and knows in advance when."""
+        """Where windows slide, whether an item's sum counts: each of the two counters counts down to the next value that does, and knows in
+        advance when."""
         keeps = []
         entry = item.entry
         for name, outer, here in (("y", entry.swap, entry.y), ("x", entry.y, entry.x)):
@@ -267,7 +269,7 @@ class ActivationUnit(wiring.Component):
                 m.d.sync += [stay.eq(left), stay_keep.eq(keep)]
                 m.d.sync += [on.eq(Mux(keep, step, left) - 1), on_keep.eq(Mux(keep, step == 1, left == 1))]
             keeps.append(keep)
-        return (sliding.step_y == 0) | (keeps[0] & keeps[1])
+        return keeps[0] & keeps[1]
 
     def _load(self, m: Module, nest: Nest, padding: Padding, settings: Signal, sliding: data.View, pairs: Signal, *, idle: Signal) -> None:
         """Takes the section's words apart: the head into registers, each counter's words into the nest."""

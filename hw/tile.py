@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal, Value, signed
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import ceil_log2
@@ -112,9 +112,9 @@ class Tile(wiring.Component):
         connect(m, wiring.flipped(self.weights), loader.i)
         connect(m, wiring.flipped(self.i), feeder.i)
 
-        # Rows of the next matrix so far. A swap makes room in the same cycle.
-        count, full = Signal(range(self.rows + 1)), Signal()
-        taken, swap, slot = Signal(), Signal(), Signal()
+        # The next matrix's row that comes in, a bit each; the last bit: it is complete. A swap makes room in the same cycle.
+        at, row = Signal(self.rows + 1, init=1), Signal(self.rows + 1)
+        taken, swap, slot, full = Signal(), Signal(), Signal(), at[-1]
         wave = feeder.o.payload
         m.d.comb += [
             feeder.o.ready.eq(full | ~wave.swap),
@@ -125,14 +125,11 @@ class Tile(wiring.Component):
             self.busy.eq(taken),
             self.waiting.eq(feeder.o.valid & ~feeder.o.ready),
         ]
-        index, following = Signal.like(count), Signal.like(count)
-        with m.If(~swap):
-            m.d.comb += index.eq(count)
-        m.d.comb += following.eq(index + (slot & loader.o.payload.last))
-        m.d.sync += [count.eq(following), full.eq(following == self.rows)]
+        m.d.comb += row.eq(Mux(swap, 1, at))
+        m.d.sync += at.eq(Mux(slot & loader.o.payload.last, row << 1, row))
 
         pes = self._array(m)
-        self._edges(m, pes, taken=taken, swap=swap, slot=slot, index=index)
+        self._edges(m, pes, taken=taken, swap=swap, captured=row[:-1] & slot.replicate(self.rows))
         self._feet(m, pes, first=taken & wave.first)
 
         valid = taken & wave.last & wave.tag.keep
@@ -161,22 +158,17 @@ class Tile(wiring.Component):
             pes.append(line)
         return pes
 
-    def _edges(self, m: Module, pes: list[list[wiring.Component]], *, taken: Signal, swap: Signal, slot: Signal, index: Signal) -> None:
+    def _edges(self, m: Module, pes: list[list[wiring.Component]], *, taken: Signal, swap: Signal, captured: Value) -> None:
         """Skews what enters: row ``r`` and column ``c`` by 1 + their number of cycles, and rows that are quicker by what they are."""
         part, wave = self.loader.o.payload, self.feeder.o.payload
-        # It is known late whether a slot is taken: which row it is for is found a cycle later.
-        taken_slot = Signal(data.StructLayout({"valid": 1, "row": index.shape(), "slot": part.slot.shape()}))
-        m.d.comb += [taken_slot.valid.eq(slot), taken_slot.row.eq(index), taken_slot.slot.eq(part.slot)]
-        taken_slot = delayed(m, taken_slot, name="taken_slot")
         for row, line in enumerate(pes):
             capture = Signal(line[0].capture_i.shape(), name=f"capture_{row}")
-            m.d.comb += [capture.valid.eq(taken_slot.valid & (taken_slot.row == row)), capture.slot.eq(taken_slot.slot)]
-            entering = {"activation": self.array.seen(wave.activations, row), "swap": swap}
+            m.d.comb += [capture.valid.eq(captured[row]), capture.slot.eq(part.slot)]
+            entering = {"activation": self.array.seen(wave.activations, row), "swap": swap, "capture": capture}
             if self.kind.sliding:
                 entering["slide"] = taken & wave.slide
             for name, value in entering.items():
                 m.d.comb += getattr(line[0], f"{name}_i").eq(delayed(m, value, row + 1 + self._late(row), name=f"{name}_{row}"))
-            m.d.comb += line[0].capture_i.eq(delayed(m, capture, row + self._late(row), name=f"capture_{row}"))
         for column, pe in enumerate(pes[0]):
             entering = {"weight": part.weights[column]}
             if self.kind.sliding and column < self.rows * self.combine:

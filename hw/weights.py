@@ -140,7 +140,7 @@ class WeightUnit(wiring.Component):
         m.submodules.fetch = fetch = Fetch(
             address=self.address_bits,
             data_shape=self.data.shape(),
-            tag=data.StructLayout({"parameter": 1, "last": 1, "tables": 1, "settings": self.setting_bits}),
+            tag=data.StructLayout({"weight": 1, "parameter": 1, "table": 1, "last": 1, "settings": self.setting_bits}),
             latency=self.read_latency,
         )
         self._request(m, fetch)
@@ -172,10 +172,11 @@ class WeightUnit(wiring.Component):
         m.d.comb += [
             fetch.i.valid.eq(running),
             fetch.i.payload.address.eq(address),
+            fetch.i.payload.tag.weight.eq(~parameter & ~tables),
             fetch.i.payload.tag.parameter.eq(parameter),
+            fetch.i.payload.tag.table.eq(~parameter & tables),
             fetch.i.payload.tag.last.eq(left == 1),
             fetch.i.payload.tag.settings.eq(settings),
-            fetch.i.payload.tag.tables.eq(tables),
             self.reading.eq(fetch.reading),
         ]
         with m.If(fetch.i.valid & fetch.i.ready):
@@ -199,14 +200,10 @@ class WeightUnit(wiring.Component):
             self.weights.payload.settings.eq(answer.tag.settings),
             self.parameters.payload.word.eq(answer.data),
             self.parameters.payload.last.eq(answer.tag.last),
-            self.weights.valid.eq(fetch.o.valid & ~answer.tag.parameter & ~answer.tag.tables),
+            self.weights.valid.eq(fetch.o.valid & answer.tag.weight),
             self.tables.payload.eq(answer.data),
-            self.tables.valid.eq(fetch.o.valid & ~answer.tag.parameter & answer.tag.tables),
+            self.tables.valid.eq(fetch.o.valid & answer.tag.table),
             self.parameters.valid.eq(fetch.o.valid & answer.tag.parameter),
         ]
-        with m.If(answer.tag.parameter):
-            m.d.comb += fetch.o.ready.eq(self.parameters.ready)
-        with m.Elif(answer.tag.tables):
-            m.d.comb += fetch.o.ready.eq(self.tables.ready)
-        with m.Else():
-            m.d.comb += fetch.o.ready.eq(self.weights.ready)
+        takers = {"weight": self.weights, "parameter": self.parameters, "table": self.tables}
+        m.d.comb += fetch.o.ready.eq(Cat(answer.tag[name] & taker.ready for name, taker in takers.items()).any())
