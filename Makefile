@@ -12,9 +12,10 @@ demo: .venv/demo
 test: .venv/test
 	@$(RUN) -m pytest -n 2 --dist worksteal --durations=10 $(TESTS)
 
-# All proofs; a quick part of them runs in `make test`.
-prove: .venv/prove
+# All proofs, and the longest of the other tests; a quick part of them runs in `make test`.
+prove: .venv/test
 	@$(RUN) -m pytest -n 2 --dist worksteal -m "not fpga" tb/formal
+	@$(RUN) -m pytest -n 2 --dist worksteal -m prove $(TESTS)/test_accelerator.py
 
 lint: .venv/dev
 	@$(RUN) -m ruff check .

@@ -97,7 +97,7 @@ def test_int8(component):
     run(component, __file__, tests=["products", "all_products"], a_bits=8, b_bits=8, latency=component.LATENCY)
 
 
-@pytest.mark.parametrize("b_bits", [8, 5, 2])
+@pytest.mark.parametrize("b_bits", [8, 5])
 def test_logic_of_carry_cells(b_bits):
     """As it is built where the technology's cells are placed by hand."""
     component = LogicMultiply(b_bits=b_bits)

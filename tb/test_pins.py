@@ -48,7 +48,7 @@ def infer(transport, graph, x):
 
 def network():
     rng = np.random.default_rng(random.randrange(2**31))
-    graph = Builder((5, 5, 3), rng).conv2d(6, (3, 3), padding=((1, 1), (1, 1))).flatten().fully_connected(5).graph()
+    graph = Builder((4, 3, 2), rng).conv2d(5, (2, 2), padding=((1, 0), (0, 1))).flatten().fully_connected(3).graph()
     return graph, random_input(graph, rng)
 
 

@@ -12,9 +12,9 @@ from prove import Order, any_const, contract, free, prove
 from weft.hw.serial import BitSerialMultiplier
 
 
-def items(m: Module) -> None:
+def items(m: Module, *, a_bits: int, b_bits: int) -> None:
     """Each pair of factors gives one product, ``b_bits + 1`` cycles later, which stays until it is taken."""
-    m.submodules.dut = dut = BitSerialMultiplier(a_bits=8, b_bits=8)
+    m.submodules.dut = dut = BitSerialMultiplier(a_bits=a_bits, b_bits=b_bits)
     free(m, dut)
     contract(m, dut.o)
     order = Order(m, dut.i, dut.o, capacity=1, latency=dut.b_bits + 1, compare=False)
@@ -40,8 +40,9 @@ def product(m: Module, *, bits: int) -> None:
         m.d.comb += Cover(item.signed)
 
 
-def test_items():
-    prove(items, cover=11)
+@pytest.mark.parametrize(("a_bits", "b_bits"), [(2, 4), pytest.param(8, 8, marks=pytest.mark.prove)])
+def test_items(a_bits, b_bits):
+    prove(partial(items, a_bits=a_bits, b_bits=b_bits), cover=b_bits + 3)
 
 
 @pytest.mark.parametrize("bits", [4, pytest.param(8, marks=pytest.mark.prove)])
