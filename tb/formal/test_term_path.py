@@ -117,7 +117,7 @@ def term_feeder(m: Module, *, digits: bool) -> None:
     wave = dut.o.payload
     ends = SimpleNamespace(valid=dut.o.valid & wave.last, ready=dut.o.ready)
     meta = Cat(terms, slots, dut.i.payload.swap, dut.i.payload.tag)
-    order = Order(m, dut.i, ends, capacity=2, expected=meta, compare=False)
+    order = Order(m, dut.i, ends, capacity=3, expected=meta, compare=False)
     if digits:
         m.d.comb += Assume(dut.i.valid & dut.o.ready)
     digit = Digit(m)
