@@ -119,7 +119,7 @@ class Assembler:
         found: dict[tuple[int, int], Counters] = {}
         for step in self.steps:
             layers = self.layers[step.first : step.first + step.count]
-            for parts in [tile.parts for tile in step.tiles] or [[part for layer in layers for part in layer.parts]]:
+            for parts in [tile.parts for tile in step.tiles] or [tuple(part for layer in layers for part in layer.parts)]:
                 for run in runs(parts):
                     expected = predict(self._packer.descriptors(run), self.config)
                     found |= {(run.segment, run.first + place): counters for place, counters in enumerate(expected)}

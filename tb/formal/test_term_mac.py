@@ -93,6 +93,6 @@ def dot_product(m: Module, *, elements: int, bits: int, terms: int) -> None:
 
 
 @pytest.mark.prove
-@pytest.mark.parametrize("elements, bits, terms, cycles", [(1, 8, 5, 56), (2, 4, 2, 40)])
+@pytest.mark.parametrize("elements, bits, terms, cycles", [(1, 6, 4, 47), (2, 4, 2, 40)])
 def test_dot_product(elements, bits, terms, cycles):
     prove(partial(dot_product, elements=elements, bits=bits, terms=terms), depth=cycles, cover=cycles)
