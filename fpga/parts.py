@@ -28,6 +28,8 @@ class Part:
     """Per resource, its name in nextpnr's report."""
     capacity: dict[str, int]
     """Per resource, how many there are."""
+    chip: str = ""
+    """Its name to what packs its bitstreams, where that asks for one."""
 
 
 _ECP5_85F = Part(
@@ -63,13 +65,14 @@ _HX8K = Part(
     used={"luts": "ICESTORM_LC", "block_rams": "ICESTORM_RAM"},
     capacity={"luts": 7680, "registers": 7680, "multipliers": 0, "block_rams": 32},
 )
+_GOWIN_CHIP = "GW1N-9C"
 _GW1NR_9C = Part(
     title="GW1NR-9C",
     technology="gowin",
     family="gowin",
     synthesis="synth_gowin",
     router="himbaechel-gowin",
-    arguments=("--device", "GW1NR-LV9QN88PC6/I5", "--vopt", "family=GW1N-9C"),
+    arguments=("--device", "GW1NR-LV9QN88PC6/I5", "--vopt", f"family={_GOWIN_CHIP}"),
     cells={
         # What a RAM of 16 words takes, nextpnr counts by itself.
         "luts": {f"LUT{inputs}": 1 for inputs in (1, 2, 3, 4)} | {"ALU": 1, "RAM16SDP4": 4},
@@ -79,6 +82,7 @@ _GW1NR_9C = Part(
     },
     used={"registers": "DFF", "block_rams": "BSRAM"},
     capacity={"luts": 8640, "registers": 6480, "multipliers": 20, "block_rams": 26},
+    chip=_GOWIN_CHIP,
 )
 
 PARTS: dict[str, Part] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 __all__ = ["PLLS", "Pll", "ecp5", "gowin", "ice40"]
@@ -38,19 +38,12 @@ def ecp5(input_hz: int, asked_hz: int) -> Pll:
         If no setting gives a frequency near the one asked.
     """
 
-    def settings() -> Iterator[tuple[float, dict[str, int]]]:
-        for divide in range(1, 129):
-            detector = input_hz / divide
-            if not 3.125 * MHZ <= detector <= 400 * MHZ:
-                continue
-            for multiply in range(1, 81):
-                output = detector * multiply
-                # The slowest oscillator that serves takes the least power.
-                post = -(-400 * MHZ // output)
-                if 3.125 * MHZ <= output <= 400 * MHZ and post <= 128 and output * post <= 800 * MHZ:
-                    yield output, {"CLKI_DIV": divide, "CLKFB_DIV": multiply, "CLKOP_DIV": int(post)}
-
-    return _nearest("EHXPLLL", settings(), input_hz, asked_hz)
+    found = _fed_back(
+        input_hz, divides=range(1, 129), multiplies=range(1, 81), posts=range(1, 129), detector_mhz=(3.125, 400), oscillator_mhz=(400, 800),
+        output_mhz=(3.125, 400),
+    )  # fmt: skip
+    settings = ((output, {"CLKI_DIV": divide, "CLKFB_DIV": multiply, "CLKOP_DIV": post}) for output, divide, multiply, post in found)
+    return _nearest("EHXPLLL", settings, input_hz, asked_hz)
 
 
 def ice40(input_hz: int, asked_hz: int) -> Pll:
@@ -92,23 +85,33 @@ def gowin(input_hz: int, asked_hz: int) -> Pll:
         If no setting gives a frequency near the one asked.
     """
 
-    def settings() -> Iterator[tuple[float, dict[str, int]]]:
-        for divide in range(64):
-            detector = input_hz / (divide + 1)
-            if not 3 * MHZ <= detector <= 400 * MHZ:
-                continue
-            for multiply in range(64):
-                output = detector * (multiply + 1)
-                # The slowest oscillator that serves takes the least power.
-                post = next((post for post in (2, 4, 8, *range(16, 129, 16)) if output * post > 400 * MHZ), None)
-                if 3.125 * MHZ <= output <= 600 * MHZ and post and output * post < 1200 * MHZ:
-                    yield output, {"IDIV_SEL": divide, "FBDIV_SEL": multiply, "ODIV_SEL": post}
-
-    return _nearest("rPLL", settings(), input_hz, asked_hz)
+    found = _fed_back(
+        input_hz, divides=range(1, 65), multiplies=range(1, 65), posts=(2, 4, 8, *range(16, 129, 16)), detector_mhz=(3, 400),
+        oscillator_mhz=(400, 1200), output_mhz=(3.125, 600),
+    )  # fmt: skip
+    settings = ((output, {"IDIV_SEL": divide - 1, "FBDIV_SEL": multiply - 1, "ODIV_SEL": post}) for output, divide, multiply, post in found)
+    return _nearest("rPLL", settings, input_hz, asked_hz)
 
 
 PLLS = {"ecp5": ecp5, "gowin": gowin, "ice40": ice40}
 """By the family of a part."""
+
+
+def _fed_back(
+    input_hz: int, *, divides: Sequence[int], multiplies: Sequence[int], posts: Sequence[int], detector_mhz: tuple[float, float],
+    oscillator_mhz: tuple[float, float], output_mhz: tuple[float, float],
+) -> Iterator[tuple[float, int, int, int]]:
+    """Of a PLL that compares its input, divided, with its output, divided by ``multiply``: the output, and its three dividers. Of the
+    last ones the smallest that keeps the oscillator within its limits, since the slowest takes the least power."""
+    for divide in divides:
+        detector = input_hz / divide
+        if not detector_mhz[0] * MHZ <= detector <= detector_mhz[1] * MHZ:
+            continue
+        for multiply in multiplies:
+            output = detector * multiply
+            post = next((post for post in posts if oscillator_mhz[0] * MHZ <= output * post), None)
+            if post and output * post <= oscillator_mhz[1] * MHZ and output_mhz[0] * MHZ <= output <= output_mhz[1] * MHZ:
+                yield output, divide, multiply, post
 
 
 def _nearest(cell: str, found: Iterator[tuple[float, dict[str, int]]], input_hz: int, asked_hz: int) -> Pll:

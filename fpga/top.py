@@ -114,7 +114,7 @@ def _ecp5(board: Board, pll: Pll, source: Any, output: Any, locked: Signal) -> I
 def _gowin(board: Board, pll: Pll, source: Any, output: Any, locked: Signal) -> Instance:
     unused = {"RESET": 1, "RESET_P": 1, "CLKFB": 1, "FBDSEL": 6, "IDSEL": 6, "ODSEL": 6, "PSDA": 4, "DUTYDA": 4, "FDLY": 4}
     return Instance(
-        "rPLL", p_FCLKIN=f"{pll.input_hz / 1e6:g}", p_DEVICE="GW1NR-9C", **{f"p_{name}": value for name, value in pll.settings.items()},
+        "rPLL", p_FCLKIN=f"{pll.input_hz / 1e6:g}", **{f"p_{name}": value for name, value in pll.settings.items()},
         **{f"i_{name}": Const(0, width) for name, width in unused.items()},
         i_CLKIN=source, o_CLKOUT=output, o_LOCK=locked,
     )  # fmt: skip

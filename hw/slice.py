@@ -13,7 +13,7 @@ class RegisterSlice(wiring.Component):
     """Passes a stream on through registers: payload and valid forwards, ready backwards. One item per cycle, latency 1 cycle.
 
     Two places take items in turn, whether there is one or not. What enables a place and what chooses one are registers, so that
-    ``o.ready`` reaches six registers, however wide the payload is.
+    ``o.ready`` reaches five registers, however wide the payload is.
 
     Members
     -------

@@ -159,7 +159,7 @@ async def matches_definition(dut, pause, delay):
             ), f"beat {index} of {stream}"  # fmt: skip
 
 
-@pytest.mark.parametrize("lanes", [6, 16])
+@pytest.mark.parametrize("lanes", [6, 16, pytest.param(4, marks=pytest.mark.prove)])
 def test_activation_unit(lanes):
     run(unit(lanes), __file__, lanes=lanes)
 

@@ -9,6 +9,7 @@ from weft import compare
 from weft.cli.compare import _measurements
 from weft.compare import Measurement
 from weft.fpga.tools import FpgaError
+from weft.hw.spec.config import PRESETS
 
 FIRST = Measurement(part="ecp5-85f", pe="mac", rows=4, cols=4, luts=500, registers=400, multipliers=0, clock_mhz=125.0, cycles=1000)
 
@@ -49,6 +50,21 @@ def test_fewer_columns_where_a_tool_gives_up(tools):
 def test_the_same_tile_is_measured_once(tools, most):
     tools[0]["most"] = most
     assert measured() == [4]
+
+
+@pytest.mark.parametrize("message", [
+    "nextpnr-ice40 failed: ERROR: Failed to expand region (0, 0) |_> (33, 33) of 7949 ICESTORM_LCs",
+    "the design takes 7949 luts, but iCE40 HX8K has 7680; choose a smaller one",
+])  # fmt: skip
+def test_no_clock_where_the_frame_is_too_large(monkeypatch, message):
+    def place(*arguments, **options):
+        raise FpgaError(message)
+
+    monkeypatch.setattr("weft.fpga.flow.place", place)
+    assert compare._clock("ice40-hx8k", PRESETS["tiny"]) is None
+    message = "yosys failed: ERROR: Assert"
+    with pytest.raises(FpgaError, match="Assert"):
+        compare._clock("ice40-hx8k", PRESETS["tiny"])
 
 
 def test_other_errors_are_shown(tools):

@@ -59,7 +59,7 @@ async def one_a_cycle(dut):
     assert taken >= 199
 
 
-@pytest.mark.parametrize("latency", [1, 7])
+@pytest.mark.parametrize("latency", [1, 7, pytest.param(3, marks=pytest.mark.prove)])
 def test_fetch(latency):
     run(fetch(latency), __file__, latency=latency)
 

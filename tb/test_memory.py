@@ -74,18 +74,23 @@ async def bytes_match_model(dut):
             assert [int(byte) for byte in shape.from_bits(int(dut.r_data.value))] == reads[cycle - component.read_latency]
 
 
-@pytest.mark.parametrize(("lanes", "depth"), [(1, 1), (3, 5), (2, 5000), (10, 2049)])
+@pytest.mark.parametrize(("lanes", "depth"), [
+    (1, 1), (3, 5), (2, 5000), (10, 2049), pytest.param(4, 2048, marks=pytest.mark.prove), pytest.param(2, 2049, marks=pytest.mark.prove),
+])  # fmt: skip
 def test_block_memory(lanes, depth):
     run(BlockMemory(lanes=lanes, depth=depth), __file__, tests=["words_match_model"], lanes=lanes, depth=depth)
 
 
-@pytest.mark.parametrize(("lanes", "depth"), [(1, 2048), (3, 1024), (2, 1025), (6, 4500)])
+@pytest.mark.parametrize(("lanes", "depth"), [
+    (1, 2048), (3, 1024), (2, 1025), (6, 4500),
+    pytest.param(4, 5000, marks=pytest.mark.prove), pytest.param(6, 2600, marks=pytest.mark.prove),
+])  # fmt: skip
 def test_block_memory_on_ecp5(lanes, depth):
     memory = BlockMemory(lanes=lanes, depth=depth)
     run(memory, __file__, tests=["words_match_model"], technology="ecp5", lanes=lanes, depth=depth)
 
 
-@pytest.mark.parametrize(("banks", "depth"), [(2, 8), (8, 20), (16, 32)])
+@pytest.mark.parametrize(("banks", "depth"), [(2, 8), (8, 20), (16, 32), pytest.param(4, 16, marks=pytest.mark.prove)])
 def test_scratchpad(banks, depth):
     run(Scratchpad(banks=banks, depth=depth), __file__, tests=["bytes_match_model"], banks=banks, depth=depth)
 

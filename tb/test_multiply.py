@@ -85,7 +85,8 @@ async def accumulates(dut):
 
 @pytest.mark.parametrize(
     ("a_bits", "b_bits", "technology"),
-    [(17, 17, None), (18, 5, None), (18, 18, "ecp5"), (8, 8, "ecp5"), (18, 17, "gowin"), (9, 8, "gowin")],
+    [(17, 17, None), (18, 5, None), (18, 18, "ecp5"), (8, 8, "ecp5"), (18, 17, "gowin"), (9, 8, "gowin"),
+     pytest.param(2, 2, None, marks=pytest.mark.prove)],
 )
 def test_multiply(a_bits, b_bits, technology):
     multiply = Multiply(a_bits=a_bits, b_bits=b_bits)
@@ -97,7 +98,7 @@ def test_int8(component):
     run(component, __file__, tests=["products", "all_products"], a_bits=8, b_bits=8, latency=component.LATENCY)
 
 
-@pytest.mark.parametrize("b_bits", [8, 5])
+@pytest.mark.parametrize("b_bits", [8, 5, pytest.param(2, marks=pytest.mark.prove)])
 def test_logic_of_carry_cells(b_bits):
     """As it is built where the technology's cells are placed by hand."""
     component = LogicMultiply(b_bits=b_bits)

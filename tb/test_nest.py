@@ -67,7 +67,7 @@ async def matches_definition(dut, pause):
         assert dut.busy.value == 0
 
 
-@pytest.mark.parametrize("dims", [1, 9])
+@pytest.mark.parametrize("dims", [1, 9, pytest.param(3, marks=pytest.mark.prove)])
 def test_nest(dims):
     run(make(dims), __file__, dims=dims)
 

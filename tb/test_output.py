@@ -124,6 +124,6 @@ async def matches_definition(dut, delay):
         assert dut.load__ready.value
 
 
-@pytest.mark.parametrize(("cols", "lanes"), [(1, 1), (6, 4), (16, 4)])
+@pytest.mark.parametrize(("cols", "lanes"), [(1, 1), (6, 4), (16, 4), pytest.param(4, 2, marks=pytest.mark.prove)])
 def test_output_unit(cols, lanes):
     run(unit(cols, lanes), __file__, cols=cols, lanes=lanes)

@@ -33,7 +33,7 @@ async def multiplies(dut, pause, signed):
         assert product == expected % (sizes[0] * sizes[1]), f"{a} · {b}"
 
 
-@pytest.mark.parametrize(("a_bits", "b_bits"), [(1, 1), (5, 3), (1, 16), (16, 16)])
+@pytest.mark.parametrize(("a_bits", "b_bits"), [(1, 1), (5, 3), (1, 16), (16, 16), pytest.param(8, 8, marks=pytest.mark.prove)])
 def test_multiplier(a_bits, b_bits):
     run(BitSerialMultiplier(a_bits=a_bits, b_bits=b_bits), __file__, a_bits=a_bits, b_bits=b_bits)
 

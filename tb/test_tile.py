@@ -209,9 +209,10 @@ async def slides(dut, give, load):
     [
         ("mac", 1, 1, 8, None), ("mac", 3, 5, 8, 7), ("mac", 8, 4, 8, 32), ("mac", 16, 2, 8, 0), ("mac", 4, 3, 5, 6), ("mac", 5, 3, 8, 11),
         ("bitserial", 1, 1, 8, None), ("bitserial", 5, 3, 8, None), ("bitserial", 4, 2, 2, None),
-        ("balanced", 1, 1, 8, None), ("balanced", 5, 3, 8, None),
+        pytest.param("bitserial", 16, 2, 8, None, marks=pytest.mark.prove),
+        ("balanced", 1, 1, 8, None), ("balanced", 5, 3, 8, None), pytest.param("balanced", 4, 2, 3, None, marks=pytest.mark.prove),
         ("interleaved", 1, 1, 8, None), ("interleaved", 5, 3, 8, None), ("interleaved", 4, 2, 4, None),
-        ("term", 2, 2, 8, None),
+        ("term", 1, 1, 8, None), pytest.param("term", 3, 2, 8, None, marks=pytest.mark.prove),
     ],
 )  # fmt: skip
 def test_tile(pe, rows, cols, weight_bits, multipliers):
