@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from weft import lower
 from weft.assemble import Assembler
+from weft.broadcast import broadcasted
 from weft.errors import CompileError, WeftWarning
 from weft.graph import Graph, Op, Reshape
 from weft.hw.spec.config import Config, parse_config
@@ -32,7 +33,11 @@ Source = Graph | Network | str | os.PathLike[str]
 
 
 def compile(
-    source: Source, config: Config | str = "small", *, calibration: ArrayLike | None = None, strict: bool = False,
+    source: Source,
+    config: Config | str = "small",
+    *,
+    calibration: ArrayLike | None = None,
+    strict: bool = False,
     combine: str = "auto",
 ) -> Model:
     """Compiles a network for a configuration.
@@ -68,6 +73,7 @@ def compile(
     notes: dict[str, str] = {}
     if combine == "auto" and config.combine > 1:
         graph, notes = permuted(graph, config)
+    graph = broadcasted(graph, config)
     kernels, reasons = _placed(graph, config)
     order, memory, cuts = _scheduled(graph, config, kernels, reasons)
     if reasons and strict:

@@ -13,10 +13,10 @@ from weft.errors import CompileError
 from weft.hw.spec.config import Config
 from weft.hw.spec.descriptor import Dim, Rounding
 from weft.kernel import Kernel, diagonal
-from weft.ops import AveragePool2D, Concatenate, MaxPool2D, Mean, Pad, Requantize, Resize, Slice, Tensor
+from weft.ops import AveragePool2D, Broadcast, Concatenate, MaxPool2D, Mean, Pad, Requantize, Resize, Slice, Tensor
 from weft.sim import golden
 
-__all__ = ["average_pool2d", "concatenate", "max_pool2d", "mean", "pad", "requantize", "resize", "slice_"]
+__all__ = ["average_pool2d", "broadcast", "concatenate", "max_pool2d", "mean", "pad", "requantize", "resize", "slice_"]
 
 AVERAGE_WEIGHT = 64
 """What the values of a mean are multiplied by, so that the requantization's first rounding leaves its second one exact."""
@@ -126,6 +126,23 @@ def pad(op: Pad, x: Tensor, y: Tensor, config: Config) -> Kernel:
         raise CompileError(f"{op}: padding of the last axis has no kernel; that of rows and columns has")
     out = (image[0] + sum(padding[0]), image[1] + sum(padding[1]))
     return diagonal(_ones(image[2]), image, out, config, origin=(-padding[0][0], -padding[1][0], 0), padding=op.value)
+
+
+def broadcast(op: Broadcast, x: Tensor, y: Tensor, config: Config) -> Kernel:
+    """A copy that stays where it is along the axes that grow."""
+    # Axes that grow alike are one.
+    sizes: list[tuple[int, int]] = []
+    for size, wanted in zip(x.shape[1:], y.shape[1:], strict=True):
+        if sizes and (size == wanted) == (sizes[-1][0] == sizes[-1][1]):
+            sizes[-1] = (sizes[-1][0] * size, sizes[-1][1] * wanted)
+        elif wanted > 1:
+            sizes.append((size, wanted))
+    if len(sizes) > 3:
+        raise CompileError(f"{op}: from {x.shape} to {y.shape} axes that grow and others take more turns than a kernel has")
+    (height, rows), (width, columns), (depth, channels) = [(1, 1)] * (3 - len(sizes)) + sizes
+    stride = (int(height == rows), int(width == columns))
+    repeats = 1 if depth == channels else channels
+    return diagonal(_ones(channels), (height, width, depth), (rows, columns), config, outputs=repeats, stride=stride)
 
 
 def slice_(op: Slice, x: Tensor, y: Tensor, config: Config) -> Kernel:

@@ -163,6 +163,6 @@ def diagonal(
         low=low,
         high=high,
         rounding=rounding,
-        filters=weights if outputs == 1 and taps == ONCE and dilation == (1, 1) else None,
+        filters=weights if outputs == 1 and taps == ONCE and dilation == (1, 1) and min(stride) > 0 else None,
         depth=depth,
     )

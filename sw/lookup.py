@@ -169,7 +169,7 @@ def _checked(op: Add | Multiply | Table, made: LookUp, config: Config) -> LookUp
 
 def _proven(op: Add | Multiply, made: LookUp, a: Tensor, b: Tensor, y: Tensor) -> LookUp:
     """``made``, if every pair of values gives what the definition does."""
-    if a.shape != b.shape:
+    if a.shape[1:] != b.shape[1:]:
         raise CompileError(f"{op}: tensors of shapes {a.shape} and {b.shape}, which broadcast, have no kernel")
     tensors = {op.a: a, op.b: b, op.output: y}
     one, other = (np.broadcast_to(axis, (TABLE_ENTRIES, TABLE_ENTRIES)) for axis in (CODES[:, None], CODES[None, :]))

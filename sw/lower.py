@@ -27,6 +27,7 @@ from weft.kernel import Kernel, parameter_words
 from weft.ops import (
     Add,
     AveragePool2D,
+    Broadcast,
     Concatenate,
     Conv2D,
     DepthwiseConv2D,
@@ -73,6 +74,7 @@ Lower = Callable[..., Kernel | lookup.LookUp | Iterator[Kernel]]
 SUPPORTED: dict[type[Op], Lower] = {
     Add: lookup.add,
     AveragePool2D: copies.average_pool2d,
+    Broadcast: copies.broadcast,
     Concatenate: copies.concatenate,
     Conv2D: layers.conv2d,
     DepthwiseConv2D: layers.depthwise_conv2d,

@@ -10,22 +10,22 @@ padding stands for the input's zero point. Folding zero points into the bias is 
 from weft.ops.base import Array, Binary, GraphError, Int8Array, Op, Own, Tensor, Unary, require
 from weft.ops.elementwise import Add, Arithmetic, Multiply, Requantize, Subtract, Table
 from weft.ops.ends import ArgMax, Dequantize, LogSoftmax, Quantize, Softmax
-from weft.ops.layout import Concatenate, Constant, Pad, Reshape, Resize, Slice, Transpose
+from weft.ops.layout import Broadcast, Concatenate, Constant, Pad, Reshape, Resize, Slice, Transpose
 from weft.ops.pooling import AveragePool2D, MaxPool2D, Mean, Pool2D
 from weft.ops.weighted import Conv2D, DepthwiseConv2D, FullyConnected, Weighted, Windowed
 
 __all__ = [
-    "OPS", "Add", "ArgMax", "Arithmetic", "Array", "AveragePool2D", "Binary", "Concatenate", "Constant", "Conv2D", "DepthwiseConv2D",
-    "Dequantize", "FullyConnected", "GraphError", "Int8Array", "LogSoftmax", "MaxPool2D", "Mean", "Multiply", "Op", "Own", "Pad",
-    "Pool2D", "Quantize", "Requantize", "Reshape", "Resize", "Slice", "Softmax", "Subtract", "Table", "Tensor", "Transpose", "Unary",
-    "Weighted", "Windowed", "require",
+    "OPS", "Add", "ArgMax", "Arithmetic", "Array", "AveragePool2D", "Binary", "Broadcast", "Concatenate", "Constant", "Conv2D",
+    "DepthwiseConv2D", "Dequantize", "FullyConnected", "GraphError", "Int8Array", "LogSoftmax", "MaxPool2D", "Mean", "Multiply", "Op",
+    "Own", "Pad", "Pool2D", "Quantize", "Requantize", "Reshape", "Resize", "Slice", "Softmax", "Subtract", "Table", "Tensor", "Transpose",
+    "Unary", "Weighted", "Windowed", "require",
 ]  # fmt: skip
 
 OPS: dict[str, type[Op]] = {
     op.__name__: op
     for op in (
-        Add, ArgMax, AveragePool2D, Concatenate, Constant, Conv2D, DepthwiseConv2D, Dequantize, FullyConnected, LogSoftmax, MaxPool2D,
-        Mean, Multiply, Pad, Quantize, Requantize, Reshape, Resize, Slice, Softmax, Subtract, Table, Transpose,
+        Add, ArgMax, AveragePool2D, Broadcast, Concatenate, Constant, Conv2D, DepthwiseConv2D, Dequantize, FullyConnected, LogSoftmax,
+        MaxPool2D, Mean, Multiply, Pad, Quantize, Requantize, Reshape, Resize, Slice, Softmax, Subtract, Table, Transpose,
     )
 }  # fmt: skip
 """Every operator, by the name that files have for it."""

@@ -10,7 +10,7 @@ import numpy as np
 from weft.ops.base import Array, Op, Shape, Tensors, Unary, Values, is_int, require
 from weft.sim import golden
 
-__all__ = ["Concatenate", "Constant", "Pad", "Reshape", "Resize", "Slice", "Transpose"]
+__all__ = ["Broadcast", "Concatenate", "Constant", "Pad", "Reshape", "Resize", "Slice", "Transpose"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,6 +29,22 @@ class Reshape(Unary):
     def execute(self, tensors: Tensors, values: Values) -> Array:
         x = values[self.input]
         return x.reshape(len(x), *tensors[self.output].shape[1:])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Broadcast(Unary):
+    """The same values at all positions of axes that had only one."""
+
+    def infer(self, tensors: Tensors) -> Shape:
+        x, y = tensors[self.input].shape, tensors[self.output].shape
+        self._check_same_numbers(tensors)
+        good = len(x) == len(y) and x[0] == y[0] and all(size in (1, wanted) for size, wanted in zip(x, y, strict=True))
+        require(good, self, f"{x} cannot become {y}; only axes of 1, but the first, may grow")
+        return y
+
+    def execute(self, tensors: Tensors, values: Values) -> Array:
+        x = values[self.input]
+        return np.ascontiguousarray(np.broadcast_to(x, (len(x), *tensors[self.output].shape[1:])))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
