@@ -27,8 +27,8 @@ class PinTransport:
     spike_ns
         Longest of the spikes that disturb one bit in ten; 0 for a clean line.
     disturb
-        Share of the exchanges before which the line is broken or wild for a while, and of those with damage in their middle. Unless it
-        is 0, the first has such.
+        Share of the exchanges before which the line is broken or wild for a while, and of those that lose a byte to that. Unless it
+        is 0, the first does.
     """
 
     bits_per_second = float("inf")
@@ -50,11 +50,13 @@ class PinTransport:
     async def _exchange(self, data: bytes, *, timeout: float) -> bytes:
         if data and random.random() < self.disturb:
             await self._disturbance()
-        damaged = random.randrange(len(data)) if data and (self.first or random.random() < self.disturb) else None
+        # Not the first byte: the flag before it would do as well.
+        damaged = random.randrange(1, len(data)) if data and (self.first or random.random() < self.disturb) else None
         self.first = self.first and not data
         for index, byte in enumerate(data):
             if index == damaged:
                 await self._disturbance()
+                continue
             for bit in (0, *((byte >> place) & 1 for place in range(8)), 1):
                 await self._bit(bit)
         self.rx.value = 1

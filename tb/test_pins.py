@@ -68,7 +68,7 @@ async def bears_spikes_and_breaks(dut):
     """Spikes are filtered; what a break or a wild line destroys is sent again."""
     await start(dut)
     graph, x = network()
-    transport = PinTransport(dut.uart_rx, dut.uart_tx, bit_ns=1e9 / CONFIG.baud, spike_ns=9.0, disturb=0.2)
+    transport = PinTransport(dut.uart_rx, dut.uart_tx, bit_ns=1e9 / CONFIG.baud, spike_ns=9.0, disturb=0.1)
     _, y, retransmissions = await infer(transport, graph, x)
     assert retransmissions
     np.testing.assert_array_equal(y, run_golden(graph, x)[graph.outputs[0]])
