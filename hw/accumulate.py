@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Const, Module, Mux, Signal, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -22,6 +22,9 @@ class Accumulators(wiring.Component):
     One row of partial sums per cycle, never held back: whoever sends a beat sees to it that a half is free. Column ``c`` works ``c``
     cycles after column 0, as the tile's sums come. The same position may come again ``REVISIT`` = 4 cycles later or after.
     A half is ``full`` ``cols + 4`` cycles after its ``last`` beat. Sums wrap at 32 bits.
+
+    Where each sum is that of one beat, a half may be two: up to four parts are complete or filling then, those of a memory at other
+    positions each, and the two memories still take turns.
 
     With ``tables`` the memories of the two halves can hold one table each instead, the same in every column. Only while nothing else
     is in them: beats make them sums again.
@@ -45,9 +48,9 @@ class Accumulators(wiring.Component):
     full : Out(1)
         The half that is read is complete.
     drained : In(1)
-        Done with it: from the next cycle on the other one is read. Only while ``full``.
+        Done with it: from the next cycle on the other one is read, and beats may come to this one from the third on. Only while ``full``.
     r_address : In, sums : Out
-        A position of the half that is read; its sums ``LATENCY`` = 4 cycles later, all columns at once.
+        A position of the half that is read; its sums ``LATENCY`` = 5 cycles later, all columns at once.
     write : In
         Entries of the tables, for all columns, to be written a cycle later; only with ``tables``, like the following.
     look_up : In(1), pair : In, seconds : Out
@@ -55,7 +58,7 @@ class Accumulators(wiring.Component):
     """
 
     REVISIT = 4
-    LATENCY = 4
+    LATENCY = 5
 
     def __init__(self, *, cols: int, positions: int, sum_bits: int, tables: bool = False):
         if cols < 1:
@@ -96,29 +99,38 @@ class Accumulators(wiring.Component):
 
         # The last column's last sum is in memory when the pulse arrives.
         complete = delayed(m, complete, self.cols + self.REVISIT - 1, name="complete", reset=True)
-        halves = Signal(range(3))
-        m.d.sync += halves.eq(halves + complete - self.drained)
-        m.d.comb += self.full.eq(halves != 0)
+        # Those that are complete, less one.
+        complete_parts = Signal(signed(4), init=-1)
+        m.d.sync += complete_parts.eq(complete_parts + complete - self.drained)
+        m.d.comb += self.full.eq(complete_parts >= 0)
 
-        control = Signal(data.StructLayout({"valid": 1, "half": 1, "first": 1, "address": len(tag.address)}))
+        control = Signal(data.StructLayout({"valid": 1, "half": 1, "first": 1, "reads": 2, "address": len(tag.address)}))
         m.d.comb += [
             control.valid.eq(self.i.valid),
             control.half.eq(writing),
             control.first.eq(tag.first),
+            control.reads.eq(Mux(self.i.valid & ~tag.first, Mux(writing, 2, 1), 0)),
             control.address.eq(tag.address),
         ]
         half, copies = Signal(), -(-self.cols // TOGETHER)
         m.d.sync += half.eq(reading & ~self.look_up if self.tables else reading)
-        halves = copied(m, platform, delayed(m, half, name="half"), copies, name="half")
+        halves = copied(m, platform, delayed(m, half, 2, name="half"), copies, name="half")
+        positions = copied(m, platform, self.r_address, copies, name="position")
         writes = copied(m, platform, self.write.as_value(), copies, name="write") if self.tables else [None] * copies
+        look_ups = copied(m, platform, self.look_up, copies, name="look_up") if self.tables else [None] * copies
         for column in range(self.cols):
-            write = None if writes[0] is None else data.View(ENTRY, writes[column // TOGETHER])
-            self._column(m, column, control, halves[column // TOGETHER], write)
+            copy = column // TOGETHER
+            write = None if writes[copy] is None else data.View(ENTRY, writes[copy])
+            wanted = [positions[copy]] * 2
+            if self.tables:
+                pair = [delayed(m, line[column], name=f"pair_{column}_{table}") for table, line in enumerate(self.pair)]
+                wanted = [Mux(look_ups[copy], byte, position) for byte, position in zip(pair, wanted, strict=True)]
+            self._column(m, column, control, wanted, halves[copy], write)
             control = delayed_item(m, control, name=f"control_{column}")
         return m
 
-    def _column(self, m: Module, column: int, control: data.View, reading: Signal, table: data.View | None) -> None:
-        """One column: read and add in one half, read in the other."""
+    def _column(self, m: Module, column: int, control: data.View, wanted: list[Value], reading: Signal, table: data.View | None) -> None:
+        """One column: read and add in one half, read what is ``wanted`` in the other."""
         name = f"column_{column}"
         adding = delayed_item(m, control, 2, name=f"{name}_adding")
         writing = delayed_item(m, adding, name=f"{name}_writing")
@@ -130,12 +142,11 @@ class Accumulators(wiring.Component):
             m.submodules[f"{name}_half_{half}"] = memory
             read, write = memory.read_port(), memory.write_port()
             output = Signal(signed(32), name=f"{name}_output_{half}", reset_less=True)
-            wanted = Mux(self.look_up, self.pair[half][column], self.r_address) if self.tables else self.r_address
             entry = Const(0) if table is None else table.enable[half]
-            address = delayed(m, wanted, name=f"{name}_wanted_{half}")
-            # The writer may point at the half that is still read, but sends no beat to it before it is free.
+            address = delayed(m, wanted[half], name=f"{name}_wanted_{half}")
+            # Sums that begin are not read: beside those of one half another's in the same memory are drained.
             m.d.comb += [
-                read.addr.eq(Mux(control.valid & (control.half == half), control.address, address)),
+                read.addr.eq(Mux(control.reads[half], control.address, address)),
                 read.en.eq(1),
                 write.addr.eq(writing.address if table is None else Mux(entry, table.index, writing.address)),
                 write.data.eq(total if table is None else Mux(entry, table.entries[half], total)),

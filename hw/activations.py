@@ -123,7 +123,7 @@ class ActivationUnit(wiring.Component):
     go : In(1)
         Starts a loaded descriptor.
     drained : In(1)
-        A half of the accumulators has been drained.
+        A half of the accumulators has been drained, or a quarter.
     address : Out, data : In
         To and from the scratchpad.
     reading : Out(1)
@@ -165,12 +165,13 @@ class ActivationUnit(wiring.Component):
         m.submodules.padding = padding = Padding(lanes=self.lanes, bits=bits, latency=1 + self.read_latency)
         m.submodules.fetch = fetch = Fetch(address=self.address_bits, data_shape=padding.o.shape(), tag=tag, latency=self.read_latency + 1)
         # The words of the next descriptor come in when the beats of this one are out: they share the registers.
-        settings, sliding, slides, pairs = Signal(BEAT_SETTING_BITS), Signal(SLIDING), Signal(), Signal()
+        settings, sliding, slides = Signal(BEAT_SETTING_BITS), Signal(SLIDING), Signal()
+        pairs, quarters = Signal(), Signal()
         m.d.sync += slides.eq(sliding.step_y != 0)
-        self._load(m, nest, padding, settings, sliding, pairs, idle=fetch.empty)
+        self._load(m, nest, padding, Cat(settings, quarters, pairs), sliding, idle=fetch.empty)
 
-        # A half of the accumulators is taken with its first beat and comes back with `drained`. Pairs take none.
-        free, none_free, returned = Signal(range(3), init=2), Signal(), Signal()
+        # A half of the accumulators, or a quarter, is taken with its first beat and comes back with `drained`. Pairs take none.
+        free, none_free, returned = Signal(range(5)), Signal(), Signal()
         following = Signal.like(free)
         item = nest.o.payload
         opens, fired = item.entry.opens & ~pairs, Signal()
@@ -184,15 +185,21 @@ class ActivationUnit(wiring.Component):
             self.reading.eq(fetch.reading),
         ]
         m.d.sync += [returned.eq(self.drained), free.eq(following), none_free.eq(following == 0)]
+        # They are all free before a descriptor, and taken in the same order.
+        part, position, reducing = Signal(2), Signal(self.position_bits), Signal()
+        begin = (part[1] & quarters) << (self.position_bits - 1)
+        with m.If(self.go):
+            m.d.sync += [free.eq(Mux(quarters, 4, 2)), none_free.eq(0), part.eq(0)]
+        with m.Elif(fired & opens & line.last):
+            m.d.sync += part.eq(part + 1)
 
-        position, reducing = Signal(self.position_bits), Signal()
         swap = item.entry.swap
         keep = ~slides | self._kept(m, item, sliding, advance=fired & line.last)
         request = fetch.i.payload
         m.d.comb += [
             request.address.eq(item.at.address + line.offset),
             request.tag.swap.eq(swap),
-            request.tag.tag.address.eq(Mux(swap, 0, position)),
+            request.tag.tag.address.eq(Mux(swap, begin, position)),
             request.tag.tag.first.eq(opens | (~swap & ~reducing)),
             request.tag.tag.last.eq(item.leave <= CHANNELS_DIM),
             request.tag.tag.keep.eq(keep),
@@ -271,7 +278,7 @@ class ActivationUnit(wiring.Component):
             keeps.append(keep)
         return keeps[0] & keeps[1]
 
-    def _load(self, m: Module, nest: Nest, padding: Padding, settings: Signal, sliding: data.View, pairs: Signal, *, idle: Signal) -> None:
+    def _load(self, m: Module, nest: Nest, padding: Padding, modes: Value, sliding: data.View, *, idle: Signal) -> None:
         """Takes the section's words apart: the head into registers, each counter's words into the nest."""
         words = SECTIONS["activations"]
         index, part, loaded = Signal(range(words + 1)), Signal(range(DIM_WORDS)), Signal()
@@ -300,7 +307,7 @@ class ActivationUnit(wiring.Component):
                 with m.Case(3):
                     m.d.sync += padding.width.eq(word)
                 with m.Case(4):
-                    m.d.sync += [padding.value.eq(word[:8]), settings.eq(word[8:]), pairs.eq(word[31])]
+                    m.d.sync += [padding.value.eq(word[:8]), modes.eq(word[8:])]
                 with m.Case(5):
                     m.d.sync += [sliding.eq(word), part.eq(0), dim.eq(0)]
                 with m.Default():

@@ -5,10 +5,9 @@ from __future__ import annotations
 from amaranth.hdl import ClockDomain, ClockSignal, Const, Instance, Module, Signal, Value, ValueCastable, ValueLike
 from amaranth.lib import data
 
-__all__ = ["TOGETHER", "copied", "delayed", "delayed_item", "reset_domain"]
+from weft.hw.spec.timing import TOGETHER
 
-TOGETHER = 4
-"""Columns, lanes of a memory or of post-processing that one register reaches: they lie all over the chip."""
+__all__ = ["TOGETHER", "copied", "delayed", "delayed_item", "reset_domain"]
 
 
 def delayed(m: Module, value: ValueLike, cycles: int = 1, *, name: str, reset: bool = False) -> Signal:

@@ -15,15 +15,17 @@ from weft.hw.lookup import LookUp
 from weft.hw.memory import BlockMemory, Scratchpad
 from weft.hw.output import OutputUnit
 from weft.hw.post import PostProcess
+from weft.hw.queue import Queue
 from weft.hw.requantize import CHANNEL, SETTINGS
 from weft.hw.sequencer import CauseCounters, Sequencer
 from weft.hw.spec.config import Config
 from weft.hw.spec.counters import Counters
 from weft.hw.spec.descriptor import DESCRIPTOR_WORDS
 from weft.hw.spec.pe import WEIGHT_SETTING_BITS
+from weft.hw.spec.timing import PARAMETER_QUEUE
 from weft.hw.spec.wire import Space
 from weft.hw.tile import Tile
-from weft.hw.weights import ChannelParameters, WeightUnit
+from weft.hw.weights import ChannelParameters, WeightUnit, parameter_word
 
 __all__ = ["Engine"]
 
@@ -93,7 +95,8 @@ class Engine(wiring.Component):
     def _compute(self, m: Module, u: _Units) -> None:
         """Weights and activations to the tile, sums to the accumulators, and through post-processing to the scratchpad."""
         connect(m, u.weights.weights, u.tile.weights)
-        connect(m, u.weights.parameters, u.parameters.i)
+        connect(m, u.weights.parameters, u.waiting.i)
+        connect(m, u.waiting.o, u.parameters.i)
         connect(m, u.tile.o, u.accumulators.i)
         connect(m, u.output.o, u.post.i)
         beat, result = u.activations.o.payload, u.post.o.payload
@@ -196,6 +199,7 @@ class _Units:
             setting_bits=WEIGHT_SETTING_BITS,
         )  # fmt: skip
         self.parameters = ChannelParameters(cols=config.cols, channel=CHANNEL)
+        self.waiting = Queue(parameter_word(config.cols), depth=PARAMETER_QUEUE)
         self.activations = ActivationUnit(
             lanes=config.rows * config.combine, group=config.group, address_bits=address_bits, position_bits=position_bits,
             read_latency=self.scratchpad.read_latency,

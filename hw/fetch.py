@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, ShapeLike, Signal, Value
+from amaranth.hdl import Module, ShapeLike, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out, connect
 
 from weft.hw.delay import delayed
+from weft.hw.queue import Queue
 from weft.hw.slice import RegisterSlice
 from weft.hw.spec.config import ceil_pow2
 
@@ -17,9 +17,8 @@ __all__ = ["Fetch"]
 class Fetch(wiring.Component):
     """Turns a memory port that answers after ``latency`` cycles into streams of requests and answers.
 
-    Answers wait in a FIFO in which every request has its place from the start, so that the memory is never stalled; a
-    register slice follows it. One request
-    per cycle, full back-pressure; latency ``latency + 3`` cycles.
+    Answers wait in a queue in which every request has its place from the start, so that the memory is never stalled; a
+    register slice follows it. One request per cycle, full back-pressure; latency ``latency + 3`` cycles.
 
     Parameters
     ----------
@@ -66,7 +65,7 @@ class Fetch(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.fifo = fifo = SyncFIFO(width=len(Cat(self.o.payload)), depth=self.depth)
+        m.submodules.queue = queue = Queue(self.o.payload.shape(), depth=self.depth)
         m.submodules.output = output = RegisterSlice(self.o.payload.shape())
 
         # `used` counts requests from acceptance to the cycle after the answer's departure: the consumer's handshake ends in a register.
@@ -80,12 +79,7 @@ class Fetch(wiring.Component):
         m.d.sync += [self.reading.eq(fired), self.address.eq(self.i.payload.address)]
         valid = delayed(m, fired, 1 + self.latency, name="valid", reset=True)
         tag = delayed(m, self.i.payload.tag, 1 + self.latency, name="tag")
-        m.d.comb += [
-            fifo.w_en.eq(valid),
-            fifo.w_data.eq(Cat(self.data, tag)),
-            output.i.valid.eq(fifo.r_rdy),
-            Value.cast(output.i.payload).eq(fifo.r_data),
-            fifo.r_en.eq(output.i.ready),
-        ]
+        m.d.comb += [queue.i.valid.eq(valid), queue.i.payload.data.eq(self.data), queue.i.payload.tag.eq(tag)]
+        connect(m, queue.o, output.i)
         connect(m, output.o, wiring.flipped(self.o))
         return m

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, ClockSignal, Const, Instance, Module, Mux, Signal
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Member, Out
 from amaranth.utils import ceil_log2
 
-from weft.hw.delay import TOGETHER, delayed
+from weft.hw.delay import TOGETHER, copied, delayed
+from weft.hw.mux import one_of
+from weft.hw.spec.timing import BLOCK_DEPTH, block_memory_latency
 
 __all__ = ["BlockMemory", "Scratchpad"]
 
-BLOCK_DEPTH = 2048
-"""Bytes of one lane in a block RAM (2048×9 on ECP5)."""
+BLOCK_LATENCY = 2
+"""Of a block RAM, and of its output register."""
+NEAR = 2
+"""Lanes of a memory that one register's addresses reach: a deep memory has many block RAMs a lane."""
 ECP5_BITS = 18432
 """Of a block RAM, every ninth of which no byte has."""
 
@@ -23,7 +27,7 @@ class BlockMemory(wiring.Component):
 
     One read and one write per cycle. A read of the word that is written in the same cycle gives anything. Past the end,
     reads give anything and writes do nothing. With more than four lanes, reads and writes come to the first four in the cycle after they
-    are asked for, and to each further four a cycle later.
+    are asked for, and to each further four a cycle later, to either two of them from a register of its own.
 
     Parameters
     ----------
@@ -35,21 +39,18 @@ class BlockMemory(wiring.Component):
     Members
     -------
     r_address : In, r_data : Out
-        A read: data ``latency`` cycles after the address: 3, or with more than four lanes 3 + lanes ÷ 4, rounded up.
+        A read: data ``latency`` cycles after the address, see :func:`weft.hw.spec.timing.block_memory_latency`.
     w_address, w_data : In, w_enable : In(lanes)
         A write of the enabled bytes; a read from the next cycle on sees it.
     """
-
-    LATENCY = 3
-    """Block RAM, its output register, and the register behind the choice of a block; of up to four lanes."""
 
     def __init__(self, *, lanes: int, depth: int):
         for name, value in (("lanes", lanes), ("depth", depth)):
             if value < 1:
                 raise ValueError(f"{name} must be 1 or more, not {value!r}")
         self.lanes, self.depth = lanes, depth
-        groups = -(-lanes // TOGETHER)
-        self.latency = self.LATENCY + (groups if groups > 1 else 0)
+        self.latency = block_memory_latency(lanes=lanes, depth=depth)
+        self.near = block_memory_latency(lanes=1, depth=depth)
         super().__init__(_word_ports(lanes, depth))
 
     def elaborate(self, platform: object) -> Module:
@@ -59,20 +60,25 @@ class BlockMemory(wiring.Component):
             return m
         read, write, enable = self.r_address, Cat(self.w_address, self.w_data), self.w_enable
         for first in range(0, self.lanes, TOGETHER):
-            lanes = slice(first, min(first + TOGETHER, self.lanes))
-            m.submodules[f"lanes_{first}"] = group = BlockMemory(lanes=lanes.stop - first, depth=self.depth)
-            read = delayed(m, read, name=f"read_{first}")
-            write, enable = delayed(m, write, name=f"write_{first}"), delayed(m, enable, name=f"enable_{first}")
-            address, words = write[: len(self.w_address)], write[len(self.w_address) :]
-            m.d.comb += [
-                group.r_address.eq(read),
-                group.w_address.eq(address),
-                group.w_data.eq(words[8 * lanes.start : 8 * lanes.stop]),
-                group.w_enable.eq(enable[lanes]),
-            ]
-            late = self.latency - self.LATENCY - 1 - first // TOGETHER
-            for lane in range(lanes.start, lanes.stop):
-                m.d.comb += self.r_data[lane].eq(delayed(m, group.r_data[lane - first], late, name=f"lane_{lane}"))
+            starts = range(first, min(first + TOGETHER, self.lanes), NEAR)
+            reads, writes, enables = (
+                copied(m, platform, value, len(starts), name=f"{name}_{first}")
+                for name, value in (("read", read), ("write", write), ("enable", enable))
+            )
+            read, write, enable = reads[0], writes[0], enables[0]
+            late = self.latency - self.near - 1 - first // TOGETHER
+            for copy, start in enumerate(starts):
+                lanes = slice(start, min(start + NEAR, first + TOGETHER, self.lanes))
+                m.submodules[f"lanes_{start}"] = group = BlockMemory(lanes=lanes.stop - start, depth=self.depth)
+                address, words = writes[copy][: len(self.w_address)], writes[copy][len(self.w_address) :]
+                m.d.comb += [
+                    group.r_address.eq(reads[copy]),
+                    group.w_address.eq(address),
+                    group.w_data.eq(words[8 * lanes.start : 8 * lanes.stop]),
+                    group.w_enable.eq(enables[copy][lanes]),
+                ]
+                for lane in range(lanes.start, lanes.stop):
+                    m.d.comb += self.r_data[lane].eq(delayed(m, group.r_data[lane - start], late, name=f"lane_{lane}"))
         return m
 
     def _choose(self, m: Module) -> None:
@@ -91,10 +97,13 @@ class BlockMemory(wiring.Component):
                 memory.w_enable.eq(Mux(here, self.w_enable, 0)),
             ]
             outputs.append(memory.r_data.as_value())
-        if len(outputs) > 1:
-            block = delayed(m, block, self.LATENCY - 1, name="block")
-        chosen = Array(outputs)[block] if len(outputs) > 1 else outputs[0]
-        m.d.comb += self.r_data.as_value().eq(delayed(m, chosen, name="chosen"))
+        block = delayed(m, block, BLOCK_LATENCY, name="block")
+        for step in range(self.latency - BLOCK_LATENCY):
+            # Of up to four a cycle.
+            chosen = [one_of(outputs[four : four + 4], block[:2]) for four in range(0, len(outputs), 4)]
+            outputs = [delayed(m, output, name=f"chosen_{step}_{index}") for index, output in enumerate(chosen)]
+            block = delayed(m, block[2:], name=f"block_{step}")
+        m.d.comb += self.r_data.as_value().eq(outputs[0])
 
 
 def _word_ports(lanes: int, depth: int) -> dict[str, Member]:
@@ -201,7 +210,8 @@ class Scratchpad(wiring.Component):
         # Rotations by up to 3 places a cycle: a 4:1 multiplexer per bit.
         self.steps = -(-self.select // 2)
         self.write_latency = self.steps
-        self.read_latency = 2 + BlockMemory.LATENCY + self.steps
+        self.bank_latency = block_memory_latency(lanes=1, depth=depth)
+        self.read_latency = 2 + self.bank_latency + self.steps
         line = data.ArrayLayout(8, banks)
         address = ceil_log2(banks * depth)
         super().__init__(
@@ -235,7 +245,7 @@ class Scratchpad(wiring.Component):
         read = delayed(m, self.r_address, name="read")
         for bank, address in zip(banks, bank_addresses(read, name="r"), strict=True):
             m.d.comb += bank.r_address.eq(address)
-        start = delayed(m, read[: self.select], 1 + BlockMemory.LATENCY, name="r_start")
+        start = delayed(m, read[: self.select], 1 + self.bank_latency, name="r_start")
         line = self._rotated(m, [bank.r_data[0] for bank in banks], start, down=True, name="r_line")
         m.d.comb += Cat(self.r_data).eq(Cat(line))
 
@@ -257,7 +267,7 @@ class Scratchpad(wiring.Component):
             rotated = []
             for index in range(self.banks):
                 sources = [line[(index + (1 if down else -1) * place * unit) % self.banks] for place in range(1 << len(places))]
-                rotated.append(delayed(m, Array(sources)[places], name=f"{name}_{step}_{index}"))
+                rotated.append(delayed(m, one_of(sources, places), name=f"{name}_{step}_{index}"))
             line = rotated
             if len(rest):
                 start = delayed(m, rest, name=f"{name}_start_{step}")

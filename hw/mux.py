@@ -1,10 +1,17 @@
-"""A multiplexer that synthesis keeps."""
+"""Choices."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Const, Instance, Module, Mux, Signal, Value
+from collections.abc import Sequence
 
-__all__ = ["kept_mux"]
+from amaranth.hdl import Array, Const, Instance, Module, Mux, Signal, Value
+
+__all__ = ["kept_mux", "one_of"]
+
+
+def one_of(values: Sequence[Value], index: Value) -> Value:
+    """The value with this index; of a single one, that, whatever the index."""
+    return Array(values)[index] if len(values) > 1 else values[0]
 
 
 def kept_mux(m: Module, platform: object, select: Value, one: Value, other: Value, *, name: str) -> Signal:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from weft.hw.delay import TOGETHER, delayed, delayed_item
 from weft.hw.lookup import Combiner
+from weft.hw.mux import one_of
 from weft.hw.nest import Nest
 from weft.hw.spec import descriptor
 from weft.hw.spec.descriptor import CHANNELS_DIM, OUTPUT_DIMS, SECTIONS
@@ -133,9 +134,11 @@ class OutputUnit(wiring.Component):
         item = nest.o.payload
 
         # `group_left` counts the channels from this group of columns on, `left` from this group of lanes on.
-        opened, opening = Signal(), Signal(self.latency - 1)
+        opened, opening, changing = Signal(), Signal(self.latency - 1), Signal()
         group_left, left, offset = Signal(16), Signal(16), Signal(range(self.cols + self.lanes))
         window, position, tap = Signal(self.position_bits), Signal(self.position_bits), Signal(16)
+        part = Signal(2)
+        begin = (part[1] & self.settings.quarters) << (self.position_bits - 1)
         lane_group = Signal(range(max(2, -(-self.cols // self.lanes))))
         open_now, advance = Signal(), Signal()
         # Known a cycle ahead: they hold the nest back.
@@ -144,7 +147,7 @@ class OutputUnit(wiring.Component):
         if self.tables:
             full, there, sums = Mux(self.look_up, self.tables_full, self.full), ~self.look_up | self.pair, ~self.look_up
         m.d.comb += [
-            open_now.eq(nest.o.valid & ~opened & full & self.parameters_full & ~opening.any()),
+            open_now.eq(nest.o.valid & ~opened & full & self.parameters_full & ~changing),
             one_tap.eq(taps == 1),
             one_lane_group.eq((group_left <= self.lanes) | (self.cols <= self.lanes)),
             advance.eq(opened & nest.o.valid & there),
@@ -154,12 +157,13 @@ class OutputUnit(wiring.Component):
         if self.tables:
             m.d.comb += self.pair_taken.eq(advance & last_lanes)
         # The parameters change over behind the last sums of the group before, which may still be on their way.
-        m.d.sync += opening.eq((opening << 1) | open_now)
+        m.d.sync += [opening.eq((opening << 1) | open_now), changing.eq(open_now | opening[:-1].any())]
         m.d.comb += self.take.eq(opening[-2])
         with m.If(self.loaded):
-            m.d.sync += group_left.eq(channels)
+            m.d.sync += [group_left.eq(channels), part.eq(0)]
         with m.If(open_now):
-            m.d.sync += [opened.eq(1), left.eq(group_left), position.eq(0), window.eq(0), offset.eq(0), lane_group.eq(0)]
+            m.d.sync += [opened.eq(1), left.eq(group_left), position.eq(begin), window.eq(begin), offset.eq(0), lane_group.eq(0)]
+            m.d.sync += part.eq(part + 1)
             m.d.sync += [tap.eq(taps), last_tap.eq(one_tap), last_lanes.eq(one_lane_group)]
         with m.If(advance):
             m.d.sync += [position.eq(position + 1), tap.eq(tap - 1), last_tap.eq(tap == 2)]
@@ -201,15 +205,15 @@ class OutputUnit(wiring.Component):
         m.d.comb += [self.o.valid.eq(after.valid), o.first.eq(after.first), o.last.eq(after.last), o.tag.eq(after.tag)]
         for lane in range(self.lanes):
             columns = [min(first + lane, self.cols - 1) for first in groups]
-            sums = delayed(m, _one_of([self.sums[c] for c in columns], control.lane_group), name=f"sum_{lane}")
+            sums = delayed(m, one_of([self.sums[c] for c in columns], control.lane_group), name=f"sum_{lane}")
             if self.tables:
-                seconds = delayed(m, _one_of([self.seconds[c] for c in columns], control.lane_group), name=f"second_{lane}")
+                seconds = delayed(m, one_of([self.seconds[c] for c in columns], control.lane_group), name=f"second_{lane}")
                 # Settings are there long before values.
                 combine = delayed(m, combine, name=f"combine_{lane}") if lane % TOGETHER == 0 else combine
                 m.submodules[f"combiner_{lane}"] = combiner = Combiner()
                 m.d.comb += [combiner.combine.eq(combine), combiner.a.eq(sums), combiner.b.eq(seconds)]
                 sums = combiner.o
-            channel = _one_of([self.channels[c].as_value() for c in columns], late.lane_group)
+            channel = one_of([self.channels[c].as_value() for c in columns], late.lane_group)
             m.d.comb += [o.sums[lane].eq(sums), o.channels[lane].eq(delayed(m, channel, name=f"channel_{lane}"))]
 
     def _load(self, m: Module, nest: Nest, channels: Signal, taps: Signal) -> None:
@@ -244,8 +248,3 @@ class OutputUnit(wiring.Component):
             with m.If(index == words - 1):
                 m.d.comb += self.loaded.eq(1)
                 m.d.sync += [running.eq(1), index.eq(0), looks_up.eq(self.settings.combine != descriptor.Combine.NONE)]
-
-
-def _one_of(values: list[Value], index: Value) -> Value:
-    """The value with this index; of a single one, that, whatever the index."""
-    return Array(values)[index] if len(values) > 1 else values[0]

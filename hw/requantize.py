@@ -15,9 +15,9 @@ __all__ = ["CHANNEL", "SETTINGS", "Requantize"]
 CHANNEL = data.StructLayout({"bias": signed(32), "multiplier": unsigned(32), "shift": signed(8)})
 """One output channel's parameters: multiplier 0 to 2^31 − 1, shift −31 to 30; its scale is multiplier · 2^(shift − 31)."""
 
-SETTINGS = data.StructLayout({"zero_point": signed(8), "low": signed(8), "high": signed(8), "rounding": 1, "combine": 2})
+SETTINGS = data.StructLayout({"zero_point": signed(8), "low": signed(8), "high": signed(8), "rounding": 1, "combine": 2, "quarters": 1})
 """A layer's settings; ``rounding`` is of :class:`weft.hw.spec.descriptor.Rounding`, ``combine`` of
-:class:`~weft.hw.spec.descriptor.Combine`: that happens before."""
+:class:`~weft.hw.spec.descriptor.Combine`, which happens before, as ``quarters`` does: it says whose sums these are."""
 
 SMALL = 10
 """Bits of a result before the zero point: what leaves them is out of range whatever that is."""

@@ -7,6 +7,7 @@ beats are taken, when a half of the accumulators fills and drains. Equal to the 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from math import prod
 
@@ -14,7 +15,7 @@ from weft.hw.spec.config import Config
 from weft.hw.spec.counters import Counters
 from weft.hw.spec.descriptor import CHUNK_DIM, PARAMETER_BYTES, SECTIONS, Combine, Descriptor
 from weft.hw.spec.pe import SELECTS_BIT, Settings
-from weft.hw.spec.timing import Timing
+from weft.hw.spec.timing import PARAMETER_QUEUE, Timing
 
 __all__ = ["predict"]
 
@@ -37,6 +38,8 @@ class _Model:
         self.words_done = 0
         self.shadow_free = 0
         self.parameters_free = 0
+        self.queue = deque([0] * PARAMETER_QUEUE, maxlen=PARAMETER_QUEUE)
+        """When the last words of parameters left their queue."""
 
     def descriptor(self, d: Descriptor) -> Counters:
         """Advances by one descriptor and says where its cycles went."""
@@ -47,7 +50,7 @@ class _Model:
         t, config, begin = self.timing, self.config, self.done
         weights_loaded = self._load()
         tables_full = max(self.output_loaded, weights_loaded + t.weight_store_latency) + t.output_to_table + d.weights.words
-        arrived = max(tables_full, self.parameters_free) + PARAMETER_BYTES
+        taken, arrived = self._parameters(tables_full, PARAMETER_BYTES)
         opened = arrived + t.parameters_to_full
         self.parameters_free = opened + t.open_to_free
         lines, lanes = d.activations.positions, -(-d.output.channels // config.lanes)
@@ -59,12 +62,21 @@ class _Model:
         waiting = max(0, tables_full - (first + 3 * config.group)) if lines > 3 else 0
         last_line = drained + 1 - lanes if lines > 3 else first + (lines - 1) * config.group
         self.last_beat = last_line + (lines > 3)
-        self.words_done = max(weights_loaded, arrived - t.prefetched_words)
+        self.words_done = max(weights_loaded, taken - t.prefetched_words)
         self.done = drained + t.drain_to_done
         cycles, busy, output = self.done - begin, lines, self.done - last_line - 1
         return Counters(
             cycles=cycles, busy=busy, weights=waiting, activations=cycles - busy - waiting - output, accumulators=0, output=output, link=0
         )
+
+    def _parameters(self, word: int, count: int) -> tuple[int, int]:
+        """Words of parameters after the one at ``word``: when the last of them comes to its queue, and when it leaves that."""
+        left = self.queue[-1]
+        for _ in range(count):
+            word = max(word, self.queue[0]) + 1
+            left = max(left, word, self.parameters_free) + 1
+            self.queue.append(left)
+        return word, left
 
     def _load(self) -> int:
         """The sequencer hands over the sections in order, each when its unit is free; when the weights' are there."""
@@ -96,7 +108,7 @@ class _Model:
         ready = fetched = self.output_loaded + t.activation_latency
 
         starved = waiting = 0
-        released = [0, 0]
+        released = [0] * (4 if d.quarters else 2)
         drained = self.output_loaded
         half = 0
         for _ in range(blocks):
@@ -116,14 +128,14 @@ class _Model:
                     ready, fetched = last + beat_cycles, fetched + beats * config.group
                 self.last_beat = ready - 1
                 # A loader that is slower than its words has the last row's in advance.
-                arrived = max(word - row + 1, self.parameters_free) + d.weights.parameters(group)
-                word = max(word, arrived + kind.restart - (row - row_cycles))
+                taken, arrived = self._parameters(word - row + 1, d.weights.parameters(group))
+                word = max(word, taken + kind.restart - (row - row_cycles))
                 opened = max(self.last_beat + t.beat_to_full, arrived + t.parameters_to_full, drained + t.reopen)
                 self.parameters_free = opened + t.open_to_free
                 lanes = -(-min(left, config.cols) // config.lanes)
                 drained = opened + positions * lanes
                 released[half] = drained
-                half ^= 1
+                half = (half + 1) % len(released)
                 left -= config.cols
         self.words_done = max(weights_loaded, word - kind.load - t.prefetched_words)
         self.done = drained + t.drain_to_done

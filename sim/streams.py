@@ -54,16 +54,16 @@ class Beat:
     """The sum counts."""
 
 
-def beats(stream: ActivationStream, scratchpad: NDArray[np.int8], lanes: int) -> list[Beat]:
-    """All beats of a descriptor; addresses wrap at the scratchpad's size."""
+def beats(stream: ActivationStream, scratchpad: NDArray[np.int8], lanes: int, *, positions: int) -> list[Beat]:
+    """All beats of a descriptor; addresses wrap at the scratchpad's size. A half of the accumulators has ``positions``."""
     result = []
     everything = list(walk(stream.dims, (stream.row, stream.x, stream.address)))
     counts = [dim.count for dim in stream.dims]
-    positions = int(np.prod(counts[CHUNK_DIM + 1 :]))
-    half = positions * int(np.prod(counts[CHANNELS_DIM + 1 : CHUNK_DIM + 1]))
+    tile = int(np.prod(counts[CHUNK_DIM + 1 :]))
+    half = tile * int(np.prod(counts[CHANNELS_DIM + 1 : CHUNK_DIM + 1]))
     position = 0
     for index, (values, (row, x, address)) in enumerate(everything):
-        position = 0 if index % positions == 0 else position
+        position = _begin(stream, index // half, positions) if index % tile == 0 else position
         keep = stream.sliding is None or stream.sliding.keeps(values[Y_DIM], values[X_DIM])
         lane = np.arange(lanes)
         inside = (0 <= row < stream.height) & (x + lane >= 0) & (x + lane < stream.width)
@@ -71,7 +71,7 @@ def beats(stream: ActivationStream, scratchpad: NDArray[np.int8], lanes: int) ->
         result.append(
             Beat(
                 data=[int(value) for value in data],
-                swap=index % positions == 0,
+                swap=index % tile == 0,
                 address=position,
                 first=not any(values[CHANNELS_DIM + 1 : CHUNK_DIM + 1]),
                 last=index % half == half - 1,
@@ -82,6 +82,11 @@ def beats(stream: ActivationStream, scratchpad: NDArray[np.int8], lanes: int) ->
         )
         position += keep
     return result
+
+
+def _begin(stream: ActivationStream | OutputStream, part: int, positions: int) -> int:
+    """Where a part of the accumulators begins, counted in the order in which they are taken."""
+    return positions // 2 if stream.quarters and part % 4 >= 2 else 0
 
 
 def words(stream: WeightStream) -> list[tuple[int, bool]]:
@@ -107,13 +112,14 @@ class Item:
     final: bool
 
 
-def items(stream: OutputStream, *, cols: int, lanes: int) -> list[Item]:
-    """All items of a descriptor."""
+def items(stream: OutputStream, *, cols: int, lanes: int, positions: int) -> list[Item]:
+    """All items of a descriptor. A half of the accumulators has ``positions``."""
     result: list[Item] = []
     half, position, before = -1, 0, None
     for values, (address,) in walk(stream.dims, (stream.address,)):
         if values[: CHANNELS_DIM + 1] != before:
-            before, half, position = values[: CHANNELS_DIM + 1], half + 1, 0
+            before, half = values[: CHANNELS_DIM + 1], half + 1
+            position = _begin(stream, half, positions)
         channels = min(cols, stream.channels - values[CHANNELS_DIM] * cols)
         for channel in range(0, channels, lanes):
             mask = (1 << min(lanes, channels - channel)) - 1

@@ -269,7 +269,7 @@ def passes(kernel: Kernel, config: Config, *, source: int, target: int, rows: in
                                 x=(column + piece * columns, columns),
                             )
                         )  # fmt: skip
-            result.append(_pass(store[chosen[0] : chosen[0] + size], descriptors))
+            result.append(_pass(store[chosen[0] : chosen[0] + size], descriptors, config))
     return result
 
 
@@ -284,18 +284,21 @@ def sliding_passes(kernel: Kernel, config: Config, walk: sliding.Walk, *, source
         for part in range(count):
             start = first + part * size
             made = sliding.descriptors(kernel, config, walk, source=source, target=target, groups=(start, size))
-            result.append(_pass(store[start : start + size], made))
+            result.append(_pass(store[start : start + size], made, config))
     return result
 
 
-def _pass(groups: NDArray[np.int8], descriptors: Iterable[Descriptor]) -> Pass:
+def _pass(groups: NDArray[np.int8], descriptors: Iterable[Descriptor], config: Config) -> Pass:
     """Groups of weight words, [groups, words, cols], with the descriptors that consume all of them. Scales that repeat are left out."""
     scales = groups[:, BIAS_BYTES - PARAMETER_BYTES :]
     one_scale = len(groups) > 1 and bool((scales == scales[0]).all())
     kept = [group[: BIAS_BYTES - PARAMETER_BYTES] if one_scale and index else group for index, group in enumerate(groups)]
     return Pass(
         weights=np.concatenate(kept),
-        descriptors=tuple(dataclasses.replace(d, weights=dataclasses.replace(d.weights, one_scale=one_scale)) for d in descriptors),
+        descriptors=tuple(
+            dataclasses.replace(d, weights=dataclasses.replace(d.weights, one_scale=one_scale)).in_quarters(config.positions)
+            for d in descriptors
+        ),
     )
 
 

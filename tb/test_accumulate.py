@@ -30,42 +30,43 @@ class Skewed:
 
 
 @cocotb.test()
-@cocotb.parametrize(slow=[False, True])
-async def matches_sums(dut, slow):
-    """Fills halves while the ones before are read, slowly or at once."""
+@cocotb.parametrize(slow=[False, True], parts=[2, 4])
+async def matches_sums(dut, slow, parts):
+    """Fills halves, or quarters, while the ones before are read, slowly or at once."""
     cols, positions = parameters()["cols"], parameters()["positions"]
     component = Accumulators(cols=cols, positions=positions, sum_bits=SUM_BITS)
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     await reset(dut)
-    tile, filled, free = Skewed(dut, component), [], [2]
+    tile, filled, free = Skewed(dut, component), [], [parts]
 
     async def read():
         shape = data.ArrayLayout(signed(32), cols)
         while True:
             while not dut.full.value:
                 await RisingEdge(dut.clk)
-            expected = filled.pop(0)
+            begin, expected = filled.pop(0)
             for _ in range(60 if slow else 0):
                 await RisingEdge(dut.clk)
             count = len(expected)
             for cycle in range(count + component.LATENCY):
-                dut.r_address.value = min(cycle, count - 1)
+                dut.r_address.value = begin + min(cycle, count - 1)
                 # The half may be freed with its last address.
                 dut.drained.value = cycle == count - 1
                 await RisingEdge(dut.clk)
                 if cycle >= component.LATENCY:
                     got = [int(v) for v in shape.from_bits(int(dut.sums.value))]
                     assert got == expected[cycle - component.LATENCY].tolist()
-                if cycle == count - 1:
+                if cycle == count:
                     free[0] += 1
 
     cocotb.start_soon(read())
-    for _half in range(8):
+    for part in range(12):
         while free[0] == 0:
             await tile.cycle()
         free[0] -= 1
-        used = int(rng.choice([1, component.REVISIT, positions]))
-        tiles = int(rng.integers(1, 5))
+        begin = positions // 2 * (parts == 4 and part % 4 // 2)
+        used = int(rng.choice([1, component.REVISIT, positions if parts == 2 else positions // 2]))
+        tiles = int(rng.integers(1, 5)) if parts == 2 else 1
         total = np.zeros((used, cols), np.int64)
         for index in range(tiles):
             for position in range(used):
@@ -73,14 +74,14 @@ async def matches_sums(dut, slow):
                 total[position] += sums
                 last = index == tiles - 1 and position == used - 1
                 if last:
-                    filled.append(total)
-                tag = {"address": position, "first": index == 0, "last": last}
+                    filled.append((begin, total))
+                tag = {"address": begin + position, "first": index == 0, "last": last}
                 await tile.cycle({"sums": [int(v) for v in sums], "tag": tag})
                 if rng.random() < 0.2:
                     await tile.cycle()
             for _ in range(component.REVISIT - used):
                 await tile.cycle()
-    while filled or free[0] != 2:
+    while filled or free[0] != parts:
         await tile.cycle()
 
 

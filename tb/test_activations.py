@@ -2,11 +2,12 @@
 
 import random
 import struct
+from dataclasses import replace
 
 import cocotb
 import numpy as np
 import pytest
-from cocotb.triggers import RisingEdge
+from cocotb.triggers import ClockCycles, RisingEdge
 
 from harness import parameters, receive, reset, run, send
 from weft.hw.activations import ActivationUnit, Padding
@@ -17,9 +18,7 @@ ADDRESS_BITS, POSITION_BITS, READ_LATENCY = 11, 8, 6
 
 
 def unit(lanes):
-    return ActivationUnit(
-        lanes=lanes, address_bits=ADDRESS_BITS, position_bits=POSITION_BITS, read_latency=READ_LATENCY
-    )
+    return ActivationUnit(lanes=lanes, address_bits=ADDRESS_BITS, position_bits=POSITION_BITS, read_latency=READ_LATENCY)
 
 
 def convolution(*, height, columns, channels, kernel, stride, padding, lanes, blocks=1, groups=1, base=0):
@@ -89,6 +88,7 @@ def streams(lanes):
     yield convolution(height=4, columns=5, channels=lanes, kernel=3, stride=1, padding=1, lanes=lanes, blocks=2, groups=3)
     yield convolution(height=6, columns=6, channels=lanes + 1, kernel=2, stride=2, padding=0, lanes=lanes, base=700)
     yield pooling(height=4, columns=6, channels=lanes + 2, size=2, lanes=lanes)
+    yield replace(convolution(height=3, columns=5, channels=lanes, kernel=1, stride=1, padding=0, lanes=lanes, groups=6), quarters=True)
     for upright in (False, True):
         yield sliding(height=5, columns=4, channels=lanes + 1, kernel=3, stride=1, padding=1, lanes=lanes, upright=upright)
         yield sliding(height=6, columns=7, channels=lanes, kernel=2, stride=2, padding=0, lanes=lanes, upright=upright)
@@ -113,23 +113,26 @@ async def scratchpad(dut, contents, lanes):
         dut.data.value = shape.const(data).as_bits()
 
 
-async def releases(dut, delay):
+class Releases:
     """Plays the output unit: each half that is complete comes back after a while."""
-    while True:
-        await RisingEdge(dut.clk)
-        dut.drained.value = 0
-        if dut.o__valid.value == 1 and dut.o__ready.value == 1 and int(dut.o__payload.value) >> last_bit(dut) & 1:
-            cocotb.start_soon(release_later(dut, delay))
 
+    def __init__(self, dut, delay):
+        self.dut, self.delay, self.due = dut, delay, 0
 
-def last_bit(dut):
-    return len(dut.o__payload) - 3
+    async def work(self):
+        dut = self.dut
+        while True:
+            await RisingEdge(dut.clk)
+            dut.drained.value = 0
+            if dut.o__valid.value == 1 and dut.o__ready.value == 1 and int(dut.o__payload.value) >> len(dut.o__payload) - 3 & 1:
+                self.due += 1
+                cocotb.start_soon(self.later())
 
-
-async def release_later(dut, delay):
-    for _ in range(delay):
-        await RisingEdge(dut.clk)
-    dut.drained.value = 1
+    async def later(self):
+        for _ in range(self.delay):
+            await RisingEdge(self.dut.clk)
+        self.dut.drained.value = 1
+        self.due -= 1
 
 
 @cocotb.test()
@@ -142,14 +145,15 @@ async def matches_definition(dut, pause, delay):
     dut.drained.value = 0
     await reset(dut)
     cocotb.start_soon(scratchpad(dut, contents, lanes))
-    cocotb.start_soon(releases(dut, delay))
+    releases = Releases(dut, delay)
+    cocotb.start_soon(releases.work())
     for stream in streams(lanes):
         section = stream.encode()
         await send(dut, "load", struct.unpack(f"<{len(section) // 4}I", section), pause=pause)
         dut.go.value = 1
         await RisingEdge(dut.clk)
         dut.go.value = 0
-        expected = beats(stream, contents, lanes)
+        expected = beats(stream, contents, lanes, positions=1 << POSITION_BITS)
         actual = await receive(dut, "o", len(expected), layout=component.o.payload.shape(), pause=pause)
         for index, (want, got) in enumerate(zip(expected, actual, strict=True)):
             tag = got["tag"]
@@ -157,6 +161,10 @@ async def matches_definition(dut, pause, delay):
             assert found == (
                 want.data, want.swap, want.slide, want.address, want.first, want.last, want.keep, want.final,
             ), f"beat {index} of {stream}"  # fmt: skip
+        # The next descriptor begins when all of this one is drained.
+        while releases.due:
+            await RisingEdge(dut.clk)
+        await ClockCycles(dut.clk, 3)
 
 
 @pytest.mark.parametrize("lanes", [6, 16, pytest.param(4, marks=pytest.mark.prove)])

@@ -100,4 +100,4 @@ def test_latencies_are_the_gateware_s(name):
     assert timing.beat_to_full == tile.latency + config.cols - 1 + 4
     assert timing.drain_to_done == Accumulators.LATENCY + post.latency + 3 + (Combiner.LATENCY if config.tables else 0)
     # Parameters change over behind the last sums of the group before.
-    assert timing.open_to_free == Accumulators.LATENCY + 2 + (Combiner.LATENCY if config.tables else 0)
+    assert timing.open_to_free == Accumulators.LATENCY + 1 + (Combiner.LATENCY if config.tables else 0)

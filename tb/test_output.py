@@ -2,6 +2,7 @@
 
 import random
 import struct
+from dataclasses import replace
 
 import cocotb
 import pytest
@@ -42,6 +43,7 @@ def streams(cols, lanes):
     yield stream(cols, channels=cols + 1, rows=2, columns=3, address=77)
     yield stream(cols, channels=lanes, taps=4, columns=5)
     yield stream(cols, channels=2 * cols, rows=3, columns=2, blocks=3)
+    yield replace(stream(cols, channels=6 * cols, rows=3, columns=4, blocks=2, address=5), quarters=True)
     for _ in range(4):
         yield stream(
             cols, channels=random.randint(1, 3 * cols), rows=random.randint(1, 3), columns=random.randint(1, 4),
@@ -78,9 +80,7 @@ class Surroundings:
                 self.half, self.half_wait = self.half + 1, self.delay
             if dut.take.value:
                 assert dut.parameters_full.value, "took parameters that were not complete"
-                dut.channels.value = channels.const(
-                    [{"bias": c, "multiplier": self.group, "shift": 0} for c in range(self.cols)]
-                ).as_bits()
+                dut.channels.value = channels.const([{"bias": c, "multiplier": self.group, "shift": 0} for c in range(self.cols)]).as_bits()
                 self.group, self.group_wait = self.group + 1, self.delay
 
 
@@ -101,7 +101,7 @@ async def matches_definition(dut, delay):
         assert (settings.zero_point, settings.low, settings.high, settings.rounding) == (
             layer.zero_point, layer.low, layer.high, layer.rounding,
         )  # fmt: skip
-        expected = items(layer, cols=cols, lanes=lanes)
+        expected = items(layer, cols=cols, lanes=lanes, positions=1 << POSITION_BITS)
         for want in expected:
             while not dut.o__valid.value:
                 await RisingEdge(dut.clk)

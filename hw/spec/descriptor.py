@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = [
     "ACTIVATION_DIMS", "BIAS_BYTES", "CHANNELS_DIM", "CHUNK_DIM", "DESCRIPTOR_WORDS", "OUTPUT_DIMS", "PARAMETER_BYTES", "SECTIONS",
@@ -173,6 +173,8 @@ class ActivationStream:
     """:attr:`weft.hw.spec.pe.Settings.beats`."""
     pairs: bool = False
     """Beats come in pairs, whose bytes are looked up in the two tables."""
+    quarters: bool = False
+    """Sums go to quarters of the accumulators in turn, see :meth:`Descriptor.in_quarters`."""
     sliding: Sliding | None = None
     """The bytes of a beat go to the columns, where windows slide over them; the last beat's sum counts. ``None``: they go to the rows."""
 
@@ -186,13 +188,13 @@ class ActivationStream:
         return ((y - 1 - s.first_y) // s.step_y + 1) * ((x - 1 - s.first_x) // s.step_x + 1)
 
     HEAD = struct.Struct("<ihHiII")
-    """address; row, height; x; width; padding, settings, and ``pairs`` as the highest bit."""
+    """address; row, height; x; width; padding, settings, and ``pairs`` as the highest bit, ``quarters`` below it."""
     DIM = struct.Struct("<Hhii")
     """count, step of row; step of x; step of address."""
 
     def encode(self) -> bytes:
         """The section's words."""
-        modes = self.padding & 0xFF | self.settings << 8 | self.pairs << 31
+        modes = self.padding & 0xFF | self.settings << 8 | self.quarters << 30 | self.pairs << 31
         head = self.HEAD.pack(self.address, self.row, self.height, self.x, self.width, modes)
         s, deltas = self.sliding, steps(list(self.dims))
         head += Sliding.LAYOUT.pack(s.first_y, s.first_x, s.step_y, s.step_x) if s else bytes(Sliding.LAYOUT.size)
@@ -224,15 +226,17 @@ class OutputStream:
     """One for each of :data:`OUTPUT_DIMS`, with strides of (address,)."""
     combine: int = Combine.NONE
     """:class:`Combine`."""
+    quarters: bool = False
+    """As in :class:`ActivationStream`."""
 
     HEAD = struct.Struct("<iHHbbbB")
-    """address; channels, taps; zero point, low, high, rounding with ``combine`` above its bit."""
+    """address; channels, taps; zero point, low, high, rounding with ``combine`` above its bit, and ``quarters`` above that."""
     DIM = struct.Struct("<Hxxi")
     """count; step of address."""
 
     def encode(self) -> bytes:
         """The section's words."""
-        modes = self.rounding | self.combine << 1
+        modes = self.rounding | self.combine << 1 | self.quarters << 3
         head = self.HEAD.pack(self.address, self.channels, self.taps, self.zero_point, self.low, self.high, modes)
         return head + b"".join(self.DIM.pack(dim.count, *step) for dim, step in zip(self.dims, steps(list(self.dims)), strict=True))
 
@@ -244,6 +248,24 @@ class Descriptor:
     weights: WeightStream
     activations: ActivationStream
     output: OutputStream
+
+    @property
+    def quarters(self) -> bool:
+        """Whether both streams go by quarters."""
+        return self.activations.quarters and self.output.quarters
+
+    def in_quarters(self, positions: int) -> Descriptor:
+        """With each half of the accumulators, of ``positions``, divided in two, where the layer allows that.
+
+        So up to four groups' sums are under way, not two: short layers are not held up by how long a sum takes. Only where each sum is that
+        of one beat, for a half's memory is read by one at a time: by who adds to sums, or by who drains them.
+        """
+        counts = [dim.count for dim in self.activations.dims]
+        tiles = math.prod(counts[CHANNELS_DIM + 1 : CHUNK_DIM + 1])
+        if tiles > 1 or 2 * self.activations.positions > positions or self.output.combine != Combine.NONE:
+            return self
+        activations, output = replace(self.activations, quarters=True), replace(self.output, quarters=True)
+        return replace(self, activations=activations, output=output)
 
     @staticmethod
     def slides(program: bytes) -> bool:

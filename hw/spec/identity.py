@@ -21,7 +21,7 @@ class Identity:
     build: str
     """Names what the device was built from: the digest of the configuration, or a bitstream build's hash."""
 
-    FORMAT = 1
+    FORMAT = 2
     """Version of the wire format and the descriptors."""
 
     def encode(self) -> bytes:

@@ -12,7 +12,7 @@ __all__ = [
     "window",
 ]  # fmt: skip
 
-BEAT_SETTING_BITS = 23
+BEAT_SETTING_BITS = 22
 """Of a layer's settings that go with its beats."""
 WEIGHT_SETTING_BITS = 16
 """Of a layer's settings that go with its weights."""

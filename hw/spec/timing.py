@@ -5,7 +5,25 @@ from __future__ import annotations
 from weft.hw.spec.config import Config
 from weft.hw.spec.descriptor import DESCRIPTOR_WORDS, SECTIONS
 
-__all__ = ["Timing"]
+__all__ = ["BLOCK_DEPTH", "PARAMETER_QUEUE", "TOGETHER", "Timing", "block_memory_latency"]
+
+BLOCK_DEPTH = 2048
+"""Words of a byte in a block RAM (2048×9 on ECP5)."""
+PARAMETER_QUEUE = 16
+"""Words of channels' parameters that wait until there is room for their group, so that the weights behind them need not."""
+TOGETHER = 4
+"""Columns, lanes of a memory or of post-processing that one register reaches: they lie all over the chip."""
+
+
+def block_memory_latency(*, lanes: int, depth: int) -> int:
+    """Cycles from an address to the word there, in a memory of ``depth`` words of ``lanes`` bytes.
+
+    A block RAM and its output register, a register for each choice of one block out of four, and with more lanes than that a register on
+    the way there for every :data:`TOGETHER` lanes.
+    """
+    blocks = -(-depth // BLOCK_DEPTH)
+    choices = max(1, -(-(blocks - 1).bit_length() // 2))
+    return 2 + choices + (-(-lanes // TOGETHER) if lanes > TOGETHER else 0)
 
 
 class Timing:
@@ -14,16 +32,17 @@ class Timing:
     def __init__(self, config: Config):
         kind = config.pe_kind
         steps = -(-(config.banks - 1).bit_length() // 2)
-        spread = -(-config.cols // 4) if config.cols > 4 else 0
-        self.scratchpad_read = 5 + steps
+        weights = block_memory_latency(lanes=config.cols, depth=config.weight_words)
+        program = block_memory_latency(lanes=4, depth=config.descriptors * DESCRIPTOR_WORDS)
+        self.scratchpad_read = 2 + block_memory_latency(lanes=1, depth=config.scratchpad_bytes // config.banks) + steps
         """Of the scratchpad: from an address to its bytes."""
-        self.first_word = 7
+        self.first_word = 4 + program
         """From RUN to the first descriptor word's arrival at the units."""
         self.spare_words = DESCRIPTOR_WORDS - sum(SECTIONS.values())
         """Words of a descriptor after its last section."""
-        self.weight_latency = 8 + spread + kind.load
+        self.weight_latency = 5 + weights + kind.load
         """From the weight section's last word to the first weight word at the tile."""
-        self.weight_store_latency = 8 + spread
+        self.weight_store_latency = 5 + weights
         """From the weight section's last word to the first weight word."""
         self.output_to_table = -1
         """From the output section's last word to the first of a table's words."""
@@ -44,9 +63,9 @@ class Timing:
         combiner = 4 if config.tables else 0
         self.open_to_free = 6 + combiner
         """From a half's opening to room for the next group's parameters."""
-        self.drain_to_done = 22 + combiner
+        self.drain_to_done = 23 + combiner
         """From the last sum read to the last result written."""
         self.waiting_lines = 8
         """Lines of activations that wait for the tile at most."""
-        self.prefetched_words = 10 + spread
+        self.prefetched_words = 7 + weights
         """Words under way between weight store and tile."""
