@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from weft.hw.delay import TOGETHER, copied, delayed, delayed_item
 from weft.hw.lookup import ENTRY, pair_shape
+from weft.hw.memory import Block
 from weft.hw.spec.descriptor import TABLE_ENTRIES
 from weft.hw.tile import tag_shape
 
@@ -138,21 +138,18 @@ class Accumulators(wiring.Component):
         outputs = []
         total = Signal(signed(32), name=f"{name}_total", reset_less=True)
         for half in range(2):
-            memory = Memory(shape=signed(32), depth=self.positions, init=[])
-            m.submodules[f"{name}_half_{half}"] = memory
-            read, write = memory.read_port(), memory.write_port()
-            output = Signal(signed(32), name=f"{name}_output_{half}", reset_less=True)
+            m.submodules[f"{name}_half_{half}"] = memory = Block(lanes=4, depth=self.positions, whole=True)
+            output = Signal(signed(32), name=f"{name}_output_{half}")
             entry = Const(0) if table is None else table.enable[half]
             address = delayed(m, wanted[half], name=f"{name}_wanted_{half}")
             # Sums that begin are not read: beside those of one half another's in the same memory are drained.
             m.d.comb += [
-                read.addr.eq(Mux(control.reads[half], control.address, address)),
-                read.en.eq(1),
-                write.addr.eq(writing.address if table is None else Mux(entry, table.index, writing.address)),
-                write.data.eq(total if table is None else Mux(entry, table.entries[half], total)),
-                write.en.eq(entry | (writing.valid & (writing.half == half))),
+                memory.r_address.eq(Mux(control.reads[half], control.address, address)),
+                memory.w_address.eq(writing.address if table is None else Mux(entry, table.index, writing.address)),
+                memory.w_data.as_value().eq(total if table is None else Mux(entry, table.entries[half], total)),
+                memory.w_enable.eq((entry | (writing.valid & (writing.half == half))).replicate(4)),
+                output.eq(memory.r_data.as_value()),
             ]
-            m.d.sync += output.eq(read.data)
             outputs.append(output)
         before = Mux(adding.half, outputs[1], outputs[0])
         m.d.sync += total.eq(Mux(adding.first, 0, before) + arrived)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Member, Out
@@ -12,10 +12,12 @@ from weft.hw.delay import TOGETHER, copied, delayed
 from weft.hw.mux import one_of
 from weft.hw.spec.timing import BLOCK_DEPTH, block_memory_latency
 
-__all__ = ["BlockMemory", "Scratchpad"]
+__all__ = ["Block", "BlockMemory", "Scratchpad"]
 
 BLOCK_LATENCY = 2
 """Of a block RAM, and of its output register."""
+SHALLOW = 128
+"""Words up to which a memory is no block RAM's business."""
 NEAR = 2
 """Lanes of a memory that one register's addresses reach: a deep memory has many block RAMs a lane."""
 ECP5_BITS = 18432
@@ -87,7 +89,7 @@ class BlockMemory(wiring.Component):
         block = self.r_address[offset_bits:]
         outputs = []
         for index, start in enumerate(range(0, self.depth, BLOCK_DEPTH)):
-            memory = _Block(lanes=self.lanes, depth=min(BLOCK_DEPTH, self.depth - start))
+            memory = Block(lanes=self.lanes, depth=min(BLOCK_DEPTH, self.depth - start))
             m.submodules[f"block_{index}"] = memory
             here = self.w_address[offset_bits:] == index
             m.d.comb += [
@@ -114,27 +116,35 @@ def _word_ports(lanes: int, depth: int) -> dict[str, Member]:
     }  # fmt: skip
 
 
-class _Block(wiring.Component):
-    """Part of a :class:`BlockMemory` that no address bit chooses; latency 2 cycles.
+class Block(wiring.Component):
+    """A memory that no address bit chooses; latency :data:`BLOCK_LATENCY`. Ports as those of :class:`BlockMemory`.
 
     Where the platform's ``weft_technology`` is ``ecp5`` it is made of DP16KD, because Yosys leaves their output registers unused; unless
-    they would be wider than two bytes: those, and all elsewhere, are inferred.
+    it is too shallow for them: such a one, and all elsewhere, are inferred.
+
+    Parameters
+    ----------
+    lanes : int
+        Bytes of a word.
+    depth : int
+        Words, at most :data:`BLOCK_DEPTH`.
+    whole : bool
+        ``w_enable`` is the same for all bytes.
     """
 
-    def __init__(self, *, lanes: int, depth: int):
-        self.lanes, self.depth = lanes, depth
+    def __init__(self, *, lanes: int, depth: int, whole: bool = False):
+        self.lanes, self.depth, self.whole = lanes, depth, whole
         super().__init__(_word_ports(lanes, depth))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        if getattr(platform, "weft_technology", None) == "ecp5" and self.depth > ECP5_BITS // 36:
-            # 2048 bytes, or 1024 pairs of them.
-            together = 1 if self.depth > ECP5_BITS // 18 else 2
+        together = self._together()
+        if getattr(platform, "weft_technology", None) == "ecp5" and together:
             for lane in range(0, self.lanes, together):
                 m.submodules[f"ram_{lane}"] = self._ecp5(lane, together)
             return m
         m.submodules.memory = memory = Memory(shape=8 * self.lanes, depth=self.depth, init=[])
-        write, read = memory.write_port(granularity=8), memory.read_port()
+        write, read = memory.write_port(granularity=8 * self.lanes if self.whole else 8), memory.read_port()
         m.d.comb += [
             read.addr.eq(self.r_address),
             read.en.eq(1),
@@ -145,26 +155,28 @@ class _Block(wiring.Component):
         m.d.comb += self.r_data.as_value().eq(delayed(m, read.data, name="output"))
         return m
 
+    def _together(self) -> int:
+        """Bytes of a word in a DP16KD: of 2048, 1024 or 512 words; none if most of it were empty."""
+        if self.whole and self.lanes == 4 and SHALLOW < self.depth <= ECP5_BITS // 36:
+            return 4
+        return 0 if self.depth <= ECP5_BITS // 36 else 2 if self.depth <= ECP5_BITS // 18 else 1
+
     def _ecp5(self, first: int, together: int) -> Instance:
-        """The block RAM of ``together`` lanes: port A writes, port B reads."""
-        unused = Signal(18)
+        """The block RAM of ``together`` lanes: port A writes, port B reads; of words of four, each has half of the pins."""
         lanes = range(first, min(self.lanes, first + together))
         enable = Cat(self.w_enable[lane] for lane in lanes)
-        # The lowest address bits are below a word of 9 or 18 bits; of those of a wide word, two enable its bytes.
-        low = 3 if together == 1 else 4
+        # The lowest address bits are below a word of 9, 18 or 36 bits; of those of a wide word, some enable its bytes.
+        low = {1: 3, 2: 4, 4: 5}[together]
         a = Cat(Const(0, low) if together == 1 else Cat(enable, Const(0, low - len(enable))), self.w_address)
         b = Cat(Const(0, low), self.r_address)
-        data_in = Cat(Cat(self.w_data[lane], Const(0, 1)) for lane in lanes)
+        data_in, unused = Cat(Cat(self.w_data[lane], Const(0, 1)) for lane in lanes), Signal(36)
+        out = [self.r_data[first + bit // 9][bit % 9] if bit % 9 < 8 and first + bit // 9 in lanes else unused[bit] for bit in range(36)]
         pins: dict[str, object] = {}
         for bit in range(14):
             pins |= {f"i_ADA{bit}": a[bit] if bit < len(a) else Const(0), f"i_ADB{bit}": b[bit] if bit < len(b) else Const(0)}
-        for bit in range(18):
-            place, lane = bit % 9, first + bit // 9
-            used = place < 8 and lane in lanes
-            pins |= {
-                f"i_DIA{bit}": data_in[bit] if bit < len(data_in) else Const(0), f"i_DIB{bit}": Const(0),
-                f"o_DOB{bit}": self.r_data[lane][place] if used else unused[bit],
-            }  # fmt: skip
+        for bit in range(36):
+            pins[f"i_DI{'AB'[bit // 18]}{bit % 18}"] = data_in[bit] if bit < len(data_in) else Const(0)
+            pins[f"o_DO{'AB'[bit // 18 ^ (together < 4)]}{bit % 18}"] = out[bit]
         for port in "AB":
             pins |= {f"i_CLK{port}": ClockSignal(), f"i_CE{port}": Const(1), f"i_OCE{port}": Const(1), f"i_RST{port}": Const(0)}
             pins |= {f"i_CS{port}{bit}": Const(0) for bit in range(3)}
@@ -172,7 +184,7 @@ class _Block(wiring.Component):
         return Instance(
             "DP16KD", **pins,
             i_WEA=enable.any(), i_WEB=Const(0),
-            p_DATA_WIDTH_A=width, p_DATA_WIDTH_B=width, p_REGMODE_A="NOREG", p_REGMODE_B="OUTREG",
+            p_DATA_WIDTH_A=width, p_DATA_WIDTH_B=width, p_REGMODE_A="OUTREG" if together == 4 else "NOREG", p_REGMODE_B="OUTREG",
             p_RESETMODE="SYNC", p_ASYNC_RESET_RELEASE="SYNC", p_CSDECODE_A="0b000", p_CSDECODE_B="0b000",
             p_CLKAMUX="CLKA", p_CLKBMUX="CLKB", p_WRITEMODE_A="NORMAL", p_WRITEMODE_B="NORMAL", p_GSR="DISABLED",
         )  # fmt: skip
@@ -207,6 +219,8 @@ class Scratchpad(wiring.Component):
             raise ValueError(f"depth must be 1 or more, not {depth!r}")
         self.banks, self.depth = banks, depth
         self.select = ceil_log2(banks)
+        # Banks lie all over the chip: the way to a few begins at a register of their own.
+        self.copies = -(-banks // TOGETHER)
         # Rotations by up to 3 places a cycle: a 4:1 multiplexer per bit.
         self.steps = -(-self.select // 2)
         self.write_latency = self.steps
@@ -231,44 +245,44 @@ class Scratchpad(wiring.Component):
             m.submodules[f"bank_{index}"] = bank = BlockMemory(lanes=1, depth=self.depth)
             banks.append(bank)
 
-        def bank_addresses(address: Signal, *, name: str) -> list[Signal]:
-            """Registered: a bank before the first byte's holds it in its next row."""
-            row, start = address[self.select :], address[: self.select]
-            addresses = []
-            for index, bank in enumerate(banks):
-                here = (row + (start > index if index < self.banks - 1 else 0))[: len(bank.r_address)]
-                addresses.append(delayed(m, here, name=f"{name}_{index}"))
-            return addresses
-
-        # Banks lie all over the chip: the way to them begins at a register.
         # Reading: lane k is in bank (start + k) % banks, so the line is rotated down by the start.
-        read = delayed(m, self.r_address, name="read")
-        for bank, address in zip(banks, bank_addresses(read, name="r"), strict=True):
+        for bank, address in zip(banks, self._bank_addresses(m, platform, self.r_address, name="r"), strict=True):
             m.d.comb += bank.r_address.eq(address)
-        start = delayed(m, read[: self.select], 1 + self.bank_latency, name="r_start")
-        line = self._rotated(m, [bank.r_data[0] for bank in banks], start, down=True, name="r_line")
+        start = delayed(m, self.r_address[: self.select], 1 + self.bank_latency, name="r_start")
+        starts = copied(m, platform, start, self.copies, name="r_start")
+        line = self._rotated(m, [bank.r_data[0] for bank in banks], starts, down=True, name="r_line")
         m.d.comb += Cat(self.r_data).eq(Cat(line))
 
         # Writing: the mask goes with its byte.
-        write = delayed(m, self.w_address, name="write")
+        starts = copied(m, platform, self.w_address[: self.select], self.copies, name="w_start")
         items = [delayed(m, Cat(self.w_data[lane], self.w_enable[lane]), name=f"item_{lane}") for lane in range(self.banks)]
-        line = self._rotated(m, items, write[: self.select], down=False, name="w_line")
-        addresses = bank_addresses(write, name="w")
+        line = self._rotated(m, items, starts, down=False, name="w_line")
+        addresses = self._bank_addresses(m, platform, self.w_address, name="w")
         for index, (bank, item) in enumerate(zip(banks, line, strict=True)):
             address = delayed(m, addresses[index], self.steps - 1, name=f"w_address_{index}")
             m.d.comb += [bank.w_address.eq(address), bank.w_data[0].eq(item[:8]), bank.w_enable.eq(item[8])]
         return m
 
-    def _rotated(self, m: Module, line: list, start: Signal, *, down: bool, name: str) -> list:
-        """``line`` rotated by ``start`` places, one register per two bits of it."""
+    def _bank_addresses(self, m: Module, platform: object, address: Value, *, name: str) -> list[Signal]:
+        """Two cycles later: a bank before the first byte's holds it in its next row."""
+        start, row = address[: self.select], address[self.select :]
+        rows = copied(m, platform, row, self.copies, name=f"{name}_row")
+        nexts = copied(m, platform, (row + 1)[: len(row)], self.copies, name=f"{name}_next")
+        wraps = delayed(m, Cat(start > index for index in range(self.banks)), name=f"{name}_wraps")
+        return [
+            delayed(m, Mux(wraps[index], nexts[index // TOGETHER], rows[index // TOGETHER]), name=f"{name}_{index}")
+            for index in range(self.banks)
+        ]
+
+    def _rotated(self, m: Module, line: list, starts: list[Signal], *, down: bool, name: str) -> list:
+        """``line`` rotated by a number of places, one register per two bits of it; each :data:`TOGETHER` bytes have their own of that."""
         for step in range(self.steps):
-            places, rest = start[:2], start[2:]
             unit = 1 << (2 * step)
             rotated = []
             for index in range(self.banks):
+                places = starts[index // TOGETHER][:2]
                 sources = [line[(index + (1 if down else -1) * place * unit) % self.banks] for place in range(1 << len(places))]
                 rotated.append(delayed(m, one_of(sources, places), name=f"{name}_{step}_{index}"))
             line = rotated
-            if len(rest):
-                start = delayed(m, rest, name=f"{name}_start_{step}")
+            starts = [delayed(m, start[2:], name=f"{name}_start_{step}_{copy}") for copy, start in enumerate(starts)]
         return line

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import ceil_log2
@@ -112,24 +112,27 @@ class Tile(wiring.Component):
         connect(m, wiring.flipped(self.weights), loader.i)
         connect(m, wiring.flipped(self.i), feeder.i)
 
-        # The next matrix's row that comes in, a bit each; the last bit: it is complete. A swap makes room in the same cycle.
-        at, row = Signal(self.rows + 1, init=1), Signal(self.rows + 1)
-        taken, swap, slot, full = Signal(), Signal(), Signal(), at[-1]
-        wave = feeder.o.payload
+        # The next matrix's row that comes in, a bit each; the last bit: it is complete. A swap makes room in the same cycle. It finds no
+        # other bit set: only what becomes of the first and of the last one depends on it, which is known late.
+        at, row = Signal(self.rows + 1, init=1), Signal(self.rows)
+        taken, swap, complete = Signal(), Signal(), at[-1]
+        wave, part = feeder.o.payload, loader.o.payload
+        ends = loader.o.valid & part.last
         m.d.comb += [
-            feeder.o.ready.eq(full | ~wave.swap),
+            feeder.o.ready.eq(complete | ~wave.swap),
             taken.eq(feeder.o.valid & feeder.o.ready),
-            swap.eq(taken & wave.swap),
-            loader.o.ready.eq(~full | swap),
-            slot.eq(loader.o.valid & loader.o.ready),
+            swap.eq(feeder.o.valid & wave.swap & complete),
+            loader.o.ready.eq(~complete | (feeder.o.valid & wave.swap)),
+            row.eq(Cat(at[0] | swap, at[1:-1])),
             self.busy.eq(taken),
             self.waiting.eq(feeder.o.valid & ~feeder.o.ready),
         ]
-        m.d.comb += row.eq(Mux(swap, 1, at))
-        m.d.sync += at.eq(Mux(slot & loader.o.payload.last, row << 1, row))
+        for index in range(self.rows):
+            m.d.sync += at[index].eq((row[index] & ~ends) | ((row[index - 1] & ends) if index else 0))
+        m.d.sync += complete.eq((row[-1] & ends) | (complete & ~swap))
 
         pes = self._array(m)
-        self._edges(m, pes, taken=taken, swap=swap, captured=row[:-1] & slot.replicate(self.rows))
+        self._edges(m, pes, taken=taken, swap=swap, captured=row & loader.o.valid.replicate(self.rows))
         self._feet(m, pes, first=taken & wave.first)
 
         valid = taken & wave.last & wave.tag.keep

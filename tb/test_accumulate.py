@@ -91,6 +91,10 @@ def test_accumulators(cols, positions):
     run(component, __file__, cols=cols, positions=positions)
 
 
+def test_accumulators_on_ecp5():
+    run(Accumulators(cols=2, positions=256, sum_bits=SUM_BITS), __file__, technology="ecp5", cols=2, positions=256)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
