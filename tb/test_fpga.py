@@ -9,10 +9,12 @@ from weft.fpga.boards import BOARDS
 from weft.fpga.build import Recipe, build, design, pack, route
 from weft.fpga.flow import netlist, place, synthesize
 from weft.fpga.parts import PARTS
+from weft.fpga.probe import Probe
 from weft.fpga.tools import FpgaError
 from weft.fpga.top import System
 from weft.hw.link.uart import UART
 from weft.hw.spec.config import parse_config
+from weft.hw.tile import Tile
 from weft.hw.top import Accelerator
 
 ECP5 = PARTS["ecp5-85f"]
@@ -31,6 +33,15 @@ def test_ecp5_meets_its_clock():
     config = parse_config("tiny")
     report = place(Accelerator(config), ECP5, target_mhz=config.clock_hz / 1e6)
     assert report.clock_mhz >= config.clock_hz / 1e6, report.path
+
+
+@pytest.mark.fpga
+def test_up5k_finds_multipliers():
+    """A tile of as many MACs as the part has multipliers."""
+    tile = Tile(rows=4, cols=2, position_bits=5)
+    report = place(Probe(tile), PARTS["ice40-up5k"], target_mhz=50.0)
+    assert report.resources.multipliers == 8
+    assert report.clock_mhz >= 50, report.path
 
 
 @pytest.mark.fpga

@@ -75,7 +75,8 @@ async def bytes_match_model(dut):
 
 
 @pytest.mark.parametrize(("lanes", "depth"), [
-    (1, 1), (3, 5), (2, 5000), (10, 2049), (1, 9000), pytest.param(4, 2048, marks=pytest.mark.prove), pytest.param(2, 2049, marks=pytest.mark.prove),
+    (1, 1), (3, 5), (2, 5000), (10, 2049), (1, 9000),
+    pytest.param(4, 2048, marks=pytest.mark.prove), pytest.param(2, 2049, marks=pytest.mark.prove),
 ])  # fmt: skip
 def test_block_memory(lanes, depth):
     run(BlockMemory(lanes=lanes, depth=depth), __file__, tests=["words_match_model"], lanes=lanes, depth=depth)

@@ -85,8 +85,8 @@ async def accumulates(dut):
 
 @pytest.mark.parametrize(
     ("a_bits", "b_bits", "technology"),
-    [(17, 17, None), (18, 5, None), (18, 18, "ecp5"), (8, 8, "ecp5"), (18, 17, "gowin"), (9, 8, "gowin"),
-     pytest.param(2, 2, None, marks=pytest.mark.prove)],
+    [(17, 17, None), (18, 5, None), (18, 18, "ecp5"), (8, 8, "ecp5"), (18, 17, "gowin"), (9, 8, "gowin"), (16, 16, "up5k"),
+     (8, 8, "up5k"), (17, 16, "up5k"), pytest.param(2, 2, None, marks=pytest.mark.prove)],
 )
 def test_multiply(a_bits, b_bits, technology):
     multiply = Multiply(a_bits=a_bits, b_bits=b_bits)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from weft.hw.spec.config import Config
 from weft.hw.spec.descriptor import DESCRIPTOR_WORDS, SECTIONS
 
-__all__ = ["BLOCK_DEPTH", "PARAMETER_QUEUE", "TOGETHER", "Timing", "block_memory_latency"]
+__all__ = ["BLOCK_DEPTH", "PARAMETER_QUEUE", "TOGETHER", "Timing", "block_memory_latency", "choice_steps"]
 
 BLOCK_DEPTH = 2048
 """Words of a byte in a block RAM (2048×9 on ECP5)."""
@@ -15,15 +15,18 @@ TOGETHER = 4
 """Columns, lanes of a memory or of post-processing that one register reaches: they lie all over the chip."""
 
 
+def choice_steps(count: int) -> int:
+    """Cycles of a choice of one out of ``count``, out of four in each."""
+    return max(1, -(-(count - 1).bit_length() // 2))
+
+
 def block_memory_latency(*, lanes: int, depth: int) -> int:
     """Cycles from an address to the word there, in a memory of ``depth`` words of ``lanes`` bytes.
 
-    A block RAM and its output register, a register for each choice of one block out of four, and with more lanes than that a register on
+    A block RAM and its output register, the choice of a block, and with more lanes than that a register on
     the way there for every :data:`TOGETHER` lanes.
     """
-    blocks = -(-depth // BLOCK_DEPTH)
-    choices = max(1, -(-(blocks - 1).bit_length() // 2))
-    return 2 + choices + (-(-lanes // TOGETHER) if lanes > TOGETHER else 0)
+    return 2 + choice_steps(-(-depth // BLOCK_DEPTH)) + (-(-lanes // TOGETHER) if lanes > TOGETHER else 0)
 
 
 class Timing:

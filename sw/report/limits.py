@@ -92,6 +92,6 @@ _TEXTS = {
     "element": lambda layer, config: f"a PE of the kind {config.pe} takes {layer.busy / layer.beats:.1f} cycles a beat",
     "weights": lambda layer, config: f"beats waited for weights, {layer.weight_bytes:,} bytes that come {config.cols} a cycle",
     "activations": lambda layer, config: "no beat had arrived yet, descriptors and pipeline being filled",
-    "accumulators": lambda layer, config: f"both halves of the accumulators were full, {config.lanes} lanes drain them",
+    "accumulators": lambda layer, config: f"the accumulators were full, {config.lanes} lanes drain them",
     "output": lambda layer, config: f"the last results were on their way to the scratchpad, through {config.lanes} lanes",
 }
