@@ -12,6 +12,7 @@ from prove import Order, contract, free, prove
 from weft.hw.fetch import Fetch
 from weft.hw.pe.bitserial import PlaneFeeder
 from weft.hw.pe.contract import Feeder, Loader
+from weft.hw.queue import Queue
 from weft.hw.slice import RegisterSlice
 from weft.hw.tile import Tile
 
@@ -24,6 +25,15 @@ def register_slice(m: Module) -> None:
     free(m, dut)
     contract(m, dut.o)
     order = Order(m, dut.i, dut.o, capacity=2, latency=1)
+    m.d.comb += Cover(order.found)
+
+
+def queue(m: Module) -> None:
+    """Items come out in order, a cycle later."""
+    m.submodules.dut = dut = Queue(1, depth=4)
+    free(m, dut)
+    contract(m, dut.o)
+    order = Order(m, dut.i, dut.o, capacity=4, latency=1)
     m.d.comb += Cover(order.found)
 
 
@@ -97,7 +107,7 @@ def tile(m: Module, *, pe: str) -> None:
     m.d.comb += Cover(order.found)
 
 
-@pytest.mark.parametrize("build, cycles", [(register_slice, 5), (feeder, 0), (loader, 0), (plane_feeder, 12)])
+@pytest.mark.parametrize("build, cycles", [(register_slice, 5), (queue, 8), (feeder, 0), (loader, 0), (plane_feeder, 12)])
 def test_stream(build, cycles):
     prove(build, cover=cycles)
 
