@@ -263,7 +263,7 @@ class Scratchpad(wiring.Component):
         start, row = address[: self.select], address[self.select :]
         rows = copied(m, platform, row, self.copies, name=f"{name}_row")
         nexts = copied(m, platform, (row + 1)[: len(row)], self.copies, name=f"{name}_next")
-        wraps = delayed(m, Cat(start > index for index in range(self.banks)), name=f"{name}_wraps")
+        wraps = delayed(m, Cat(*(start > index for index in range(self.banks - 1)), Const(0, 1)), name=f"{name}_wraps")
         return [
             delayed(m, Mux(wraps[index], nexts[index // TOGETHER], rows[index // TOGETHER]), name=f"{name}_{index}")
             for index in range(self.banks)
