@@ -21,7 +21,9 @@ def broadcasted(graph: Graph, config: Config) -> Graph:
     for op in graph.ops:
         repeats = _repeats(op, tensors) if isinstance(op, Binary) else {}
         more = {tensor.name: tensor for tensor in repeats.values()}
-        chain = [Broadcast(name=tensor.name, input=getattr(op, field), output=tensor.name) for field, tensor in repeats.items()]
+        chain: list[Op] = [
+            Broadcast(name=tensor.name, input=getattr(op, field), output=tensor.name) for field, tensor in repeats.items()
+        ]
         chain.append(dataclasses.replace(op, **{field: tensor.name for field, tensor in repeats.items()}))
         if repeats and _lowered(chain, tensors | more, config):
             tensors |= more
