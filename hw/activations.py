@@ -101,7 +101,7 @@ class ActivationUnit(wiring.Component):
 
     Takes the words of the descriptor's activation section, waits for ``go``, then gives one beat per cycle, as long as the tile
     takes them and the half of the accumulators that they go to is free. The first beat is out
-    ``8 + group + read_latency`` cycles after ``go``.
+    ``9 + group + read_latency`` cycles after ``go``.
 
     Parameters
     ----------

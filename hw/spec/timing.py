@@ -49,9 +49,9 @@ class Timing:
         """From the weight section's last word to the first weight word."""
         self.output_to_table = -1
         """From the output section's last word to the first of a table's words."""
-        self.line_latency = 6 + config.group + self.scratchpad_read
+        self.line_latency = 7 + config.group + self.scratchpad_read
         """From the output section's last word to the first line of a pair."""
-        self.activation_latency = 6 + config.group + kind.feed + self.scratchpad_read
+        self.activation_latency = 7 + config.group + kind.feed + self.scratchpad_read
         """From the output section's last word to the first beat at the tile."""
         self.release_to_beat = 6 + config.group + kind.feed + self.scratchpad_read
         """From the last sum of a half read to the first beat for it at the tile."""
