@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from amaranth.hdl import ClockDomain, ClockSignal, Const, Instance, Module, Signal, Value, ValueCastable, ValueLike
 from amaranth.lib import data
 
 from weft.hw.spec.timing import TOGETHER
 
-__all__ = ["TOGETHER", "copied", "delayed", "delayed_item", "reset_domain"]
+__all__ = ["TOGETHER", "copied", "delayed", "delayed_item", "reset_domains"]
 
 
 def delayed(m: Module, value: ValueLike, cycles: int = 1, *, name: str, reset: bool = False) -> Signal:
@@ -50,10 +52,12 @@ def copied(m: Module, platform: object, value: Value, copies: int, *, name: str)
     return result
 
 
-def reset_domain(m: Module, name: str, reset: ValueLike) -> None:
-    """A local domain with the clock of ``sync`` and ``reset``, a cycle later: whatever that is made of, it goes a long way to many."""
-    domain = ClockDomain(name, local=True)
-    m.domains += domain
-    late = Signal(name=f"{name}_reset", init=1, reset_less=True)
+def reset_domains(m: Module, platform: object, names: Sequence[str], reset: ValueLike) -> None:
+    """Local domains with the clock of ``sync`` and ``reset``, two cycles later, each from a register of its own: whatever that is made of,
+    it goes a long way to many."""
+    late = Signal(name="reset", init=1, reset_less=True)
     m.d.sync += late.eq(reset)
-    m.d.comb += [domain.clk.eq(ClockSignal()), domain.rst.eq(late)]
+    for name, own in zip(names, copied(m, platform, late, len(names), name="reset"), strict=True):
+        domain = ClockDomain(name, local=True)
+        m.domains += domain
+        m.d.comb += [domain.clk.eq(ClockSignal()), domain.rst.eq(own)]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import DomainRenamer, Module, Mux, ResetSignal
+from amaranth.hdl import Cat, DomainRenamer, Module, Mux, ResetSignal, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import ceil_log2
 
 from weft.hw.accumulate import Accumulators
 from weft.hw.activations import ActivationUnit
-from weft.hw.delay import delayed, reset_domain
+from weft.hw.delay import delayed, reset_domains
 from weft.hw.host import HOST_REQUEST, HostPort, MemoryPort
 from weft.hw.lookup import LookUp
 from weft.hw.memory import BlockMemory, Scratchpad
@@ -64,9 +64,10 @@ class Engine(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         units = _Units(self.config)
-        reset_domain(m, "units", self.halt | ResetSignal())
+        resettable = [name for name in vars(units) if name not in _MEMORIES]
+        reset_domains(m, platform, resettable, self.halt | ResetSignal())
         for name, unit in vars(units).items():
-            m.submodules[name] = unit if name in _MEMORIES else DomainRenamer("units")(unit)
+            m.submodules[name] = DomainRenamer(name)(unit) if name in resettable else unit
         self._control(m, units)
         self._compute(m, units)
         if self.config.tables:
@@ -76,7 +77,11 @@ class Engine(wiring.Component):
 
     def _control(self, m: Module, u: _Units) -> None:
         """The sequencer and its units; the counters."""
-        connect(m, wiring.flipped(self.run), u.sequencer.run)
+        # A run that comes while the units are still to be reset waits for that.
+        halted = Signal(3)
+        m.d.sync += halted.eq(Cat(self.halt, halted))
+        with m.If(~self.halt & ~halted.any()):
+            connect(m, wiring.flipped(self.run), u.sequencer.run)
         connect(m, u.sequencer.weights, u.weights.load)
         connect(m, u.sequencer.activations, u.activations.load)
         connect(m, u.sequencer.output, u.output.load)

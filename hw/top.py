@@ -6,7 +6,7 @@ from amaranth.hdl import DomainRenamer, Module, ResetSignal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
-from weft.hw.delay import reset_domain
+from weft.hw.delay import reset_domains
 from weft.hw.engine import Engine
 from weft.hw.link.endpoint import Endpoint
 from weft.hw.link.uart import UART
@@ -53,7 +53,7 @@ class Accelerator(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        reset_domain(m, "link", ResetSignal())
+        reset_domains(m, platform, ["link"], ResetSignal())
         endpoint = Endpoint(self.config, build=self.build)
         m.submodules.endpoint = DomainRenamer("link")(endpoint)
         m.submodules.engine = engine = Engine(config=self.config)
