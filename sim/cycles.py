@@ -88,66 +88,65 @@ class _Model:
 
     def _tiles(self, d: Descriptor) -> Counters:
         """Tiles of weights, and the beats that they multiply."""
-        t, config = self.timing, self.config
+        t, config, kind, pace = self.timing, self.config, self.config.pe_kind, _Pace(d, self.config)
         begin = self.done
-        counts = [dim.count for dim in d.activations.dims]
-        kind = config.pe_kind
-        settings = Settings(beats=d.activations.settings, weights=d.weights.settings)
-        # Selects come in between weights; a tile's first ones before there is room for its weights.
-        selects = config.select_words if settings.weights >> SELECTS_BIT & 1 else 0
-        beat_cycles, row_cycles = kind.beat_cycles(settings), kind.row_cycles(settings)
-        load_cycles = max(config.tile_depth + selects, config.rows * row_cycles)
-        row = load_cycles // config.rows
-        lead = kind.lead + (selects > 0)
-        blocks, groups = counts[:2]
-        tiles, beats = prod(counts[2 : CHUNK_DIM + 1]), prod(counts[CHUNK_DIM + 1 :])
-        positions = d.activations.positions
-
         weights_loaded = self._load()
         word = weights_loaded + t.weight_latency
         ready = fetched = self.output_loaded + t.activation_latency
-
-        starved = waiting = 0
+        starved = waiting = part = 0
         released = [0] * (4 if d.quarters else 2)
         drained = self.output_loaded
-        half = 0
-        for _ in range(blocks):
+        for _ in range(pace.blocks):
             left = d.output.channels
-            for group in range(groups):
-                free = released[half] + t.release_to_beat
+            for group in range(pace.groups):
+                free = released[part] + t.release_to_beat
                 starved += max(0, free - t.release_to_beat + t.release_to_free - max(ready, fetched))
                 fetched = max(fetched, free)
-                for _ in range(tiles):
-                    word = max(word, self.shadow_free - lead) + load_cycles
+                for _ in range(pace.tiles):
+                    word = max(word, self.shadow_free - pace.lead) + pace.load_cycles
                     first = max(ready, fetched)
                     waiting += max(0, word - first)
                     self.shadow_free = first = max(first, word)
                     # Lines that came while the array waited let the first beats follow each other faster than lines come.
                     fetched = max(fetched, first - t.waiting_lines)
-                    last = max(first + (beats - 1) * beat_cycles, fetched + (beats - 1) * config.group)
-                    ready, fetched = last + beat_cycles, fetched + beats * config.group
+                    last = max(first + (pace.beats - 1) * pace.beat_cycles, fetched + (pace.beats - 1) * config.group)
+                    ready, fetched = last + pace.beat_cycles, fetched + pace.beats * config.group
                 self.last_beat = ready - 1
                 # A loader that is slower than its words has the last row's in advance.
-                taken, arrived = self._parameters(word - row + 1, d.weights.parameters(group))
-                word = max(word, taken + kind.restart - (row - row_cycles))
+                taken, arrived = self._parameters(word - pace.row + 1, d.weights.parameters(group))
+                word = max(word, taken + kind.restart - (pace.row - pace.row_cycles))
                 opened = max(self.last_beat + t.beat_to_full, arrived + t.parameters_to_full, drained + t.reopen)
                 self.parameters_free = opened + t.open_to_free
-                lanes = -(-min(left, config.cols) // config.lanes)
-                drained = opened + positions * lanes
-                released[half] = drained
-                half = (half + 1) % len(released)
+                drained = opened + d.activations.positions * -(-min(left, config.cols) // config.lanes)
+                released[part] = drained
+                part = (part + 1) % len(released)
                 left -= config.cols
         self.words_done = max(weights_loaded, word - kind.load - t.prefetched_words)
         self.done = drained + t.drain_to_done
-        cycles = self.done - begin
-        busy = blocks * groups * tiles * beats * (kind.waves or kind.beat_cycles)(settings)
-        output = self.done - self.last_beat - 1
+        cycles, output = self.done - begin, self.done - self.last_beat - 1
         return Counters(
             cycles=cycles,
-            busy=busy,
+            busy=pace.busy,
             weights=waiting,
-            activations=cycles - busy - waiting - starved - output,
+            activations=cycles - pace.busy - waiting - starved - output,
             accumulators=starved,
             output=output,
             link=0,
         )
+
+
+class _Pace:
+    """What a layer has of tiles and beats, and how many cycles each takes."""
+
+    def __init__(self, d: Descriptor, config: Config):
+        counts, kind = [dim.count for dim in d.activations.dims], config.pe_kind
+        settings = Settings(beats=d.activations.settings, weights=d.weights.settings)
+        # Selects come in between weights; a tile's first ones before there is room for its weights.
+        selects = config.select_words if settings.weights >> SELECTS_BIT & 1 else 0
+        self.blocks, self.groups = counts[:2]
+        self.tiles, self.beats = prod(counts[2 : CHUNK_DIM + 1]), prod(counts[CHUNK_DIM + 1 :])
+        self.beat_cycles, self.row_cycles = kind.beat_cycles(settings), kind.row_cycles(settings)
+        self.load_cycles = max(config.tile_depth + selects, config.rows * self.row_cycles)
+        self.row = self.load_cycles // config.rows
+        self.lead = kind.lead + (selects > 0)
+        self.busy = self.blocks * self.groups * self.tiles * self.beats * (kind.waves or kind.beat_cycles)(settings)
