@@ -153,38 +153,7 @@ def _descriptor(
     first_group, group_count = groups
     first_row, rows, blocks = y
     first_column, columns = x
-    line, (out_line, out_step) = kernel.width, kernel.steps
-    windows, (kernel_y, kernel_x) = kernel.windows(config), kernel.reduction
-    if windows.passes > 1:
-        kernel_x = Dim(windows.passes, (0, 0))
-    settings = config.pe_kind.settings(kernel.precision)
-
-    def at(row: int, byte: int) -> tuple[int, int, int]:
-        place = row * line + byte
-        return (0, place, place) if kernel.flat else (row, byte, place)
-
-    start = at(
-        kernel.origin[0] + first_row * kernel.stride[0],
-        kernel.origin[1] + first_column * kernel.stride[1] + first_group * kernel.group_stride - windows.lead,
-    )
-    activations = ActivationStream(
-        address=source + start[2],
-        row=start[0],
-        x=start[1],
-        height=1 if kernel.flat else kernel.height,
-        width=kernel.height * kernel.width if kernel.flat else kernel.width,
-        padding=kernel.padding,
-        settings=settings.beats,
-        dims=(
-            Dim(blocks, at(rows * kernel.stride[0], 0)),
-            Dim(group_count, at(0, kernel.group_stride)),
-            *(Dim(dim.count, at(*dim.strides)) for dim in (kernel_y, kernel_x)),
-            Dim(windows.count, at(0, windows.stride)),
-            Dim(rows, at(kernel.stride[0], 0)),
-            Dim(columns, at(0, kernel.stride[1])),
-            *(Dim(dim.count, at(*dim.strides)) for dim in kernel.taps),
-        ),
-    )
+    out_line, out_step = kernel.steps
     channel = first_group * config.cols
     output = OutputStream(
         address=target + kernel.target + first_row * out_line + first_column * out_step + channel,
@@ -201,13 +170,50 @@ def _descriptor(
             Dim(columns, (out_step,)),
         ),
     )
-    selects = 1 << SELECTS_BIT if kernel.packing else 0
+    settings = config.pe_kind.settings(kernel.precision).weights | (1 << SELECTS_BIT if kernel.packing else 0)
     return Descriptor(
-        weights=WeightStream(
-            base=0, blocks=blocks, groups=group_count, words=kernel.group_words(config), settings=settings.weights | selects
-        ),
-        activations=activations,
+        weights=WeightStream(base=0, blocks=blocks, groups=group_count, words=kernel.group_words(config), settings=settings),
+        activations=_activations(kernel, config, source=source, groups=groups, y=y, x=x),
         output=output,
+    )
+
+
+def _activations(
+    kernel: Kernel, config: Config, *, source: int, groups: tuple[int, int], y: tuple[int, int, int], x: tuple[int, int]
+) -> ActivationStream:
+    """What :func:`_descriptor` reads."""
+    first_group, group_count = groups
+    first_row, rows, blocks = y
+    first_column, columns = x
+    windows, (kernel_y, kernel_x) = kernel.windows(config), kernel.reduction
+    if windows.passes > 1:
+        kernel_x = Dim(windows.passes, (0, 0))
+
+    def at(row: int, byte: int) -> tuple[int, int, int]:
+        place = row * kernel.width + byte
+        return (0, place, place) if kernel.flat else (row, byte, place)
+
+    start = at(
+        kernel.origin[0] + first_row * kernel.stride[0],
+        kernel.origin[1] + first_column * kernel.stride[1] + first_group * kernel.group_stride - windows.lead,
+    )
+    return ActivationStream(
+        address=source + start[2],
+        row=start[0],
+        x=start[1],
+        height=1 if kernel.flat else kernel.height,
+        width=kernel.height * kernel.width if kernel.flat else kernel.width,
+        padding=kernel.padding,
+        settings=config.pe_kind.settings(kernel.precision).beats,
+        dims=(
+            Dim(blocks, at(rows * kernel.stride[0], 0)),
+            Dim(group_count, at(0, kernel.group_stride)),
+            *(Dim(dim.count, at(*dim.strides)) for dim in (kernel_y, kernel_x)),
+            Dim(windows.count, at(0, windows.stride)),
+            Dim(rows, at(kernel.stride[0], 0)),
+            Dim(columns, at(0, kernel.stride[1])),
+            *(Dim(dim.count, at(*dim.strides)) for dim in kernel.taps),
+        ),
     )
 
 
