@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from weft.hw.delay import delayed
 from weft.hw.fetch import Fetch
 from weft.hw.nest import COUNT_BITS, Nest
+from weft.hw.slice import RegisterSlice
 from weft.hw.spec.descriptor import ACTIVATION_DIMS, CHANNELS_DIM, CHUNK_DIM, SECTIONS, X_DIM, Y_DIM
 from weft.hw.spec.pe import BEAT_SETTING_BITS
 
@@ -164,54 +165,19 @@ class ActivationUnit(wiring.Component):
         tag = data.StructLayout({name: beat[name] for name in ("swap", "tag", "final")})
         m.submodules.padding = padding = Padding(lanes=self.lanes, bits=bits, latency=1 + self.read_latency)
         m.submodules.fetch = fetch = Fetch(address=self.address_bits, data_shape=padding.o.shape(), tag=tag, latency=self.read_latency + 1)
+        # All that is known of a request without knowing when it is made; `takes`: with it a half of the accumulators.
+        m.submodules.requests = requests = RegisterSlice(
+            data.StructLayout({"row": signed(16), "x": signed(bits), "address": signed(self.address_bits), "tag": tag, "takes": 1})
+        )
         # The words of the next descriptor come in when the beats of this one are out: they share the registers.
         settings, sliding, slides = Signal(BEAT_SETTING_BITS), Signal(SLIDING), Signal()
         pairs, quarters = Signal(), Signal()
         m.d.sync += slides.eq(sliding.step_y != 0)
-        self._load(m, nest, padding, Cat(settings, quarters, pairs), sliding, idle=fetch.empty)
-
-        # A half of the accumulators, or a quarter, is taken with its first beat and comes back with `drained`. Pairs take none.
-        free, none_free, returned = Signal(range(5)), Signal(), Signal()
-        following = Signal.like(free)
-        item = nest.o.payload
-        opens, fired = item.entry.opens & ~pairs, Signal()
-        line = self._lines(m, fired)
-        m.d.comb += [
-            following.eq(free + returned - (fired & opens & line.first)),
-            self.starved.eq(nest.o.valid & opens & line.first & none_free),
-            fetch.i.valid.eq(nest.o.valid & ~self.starved),
-            nest.o.ready.eq(fetch.i.ready & ~self.starved & line.last),
-            fired.eq(fetch.i.valid & fetch.i.ready),
-            self.reading.eq(fetch.reading),
-        ]
-        m.d.sync += [returned.eq(self.drained), free.eq(following), none_free.eq(following == 0)]
-        # They are all free before a descriptor, and taken in the same order.
-        part, position, reducing = Signal(2), Signal(self.position_bits), Signal()
-        begin = (part[1] & quarters) << (self.position_bits - 1)
-        with m.If(self.go):
-            m.d.sync += [free.eq(Mux(quarters, 4, 2)), none_free.eq(0), part.eq(0)]
-        with m.Elif(fired & opens & line.last):
-            m.d.sync += part.eq(part + 1)
-
-        swap = item.entry.swap
-        keep = ~slides | self._kept(m, item, sliding, advance=fired & line.last)
-        request = fetch.i.payload
-        m.d.comb += [
-            request.address.eq(item.at.address + line.offset),
-            request.tag.swap.eq(swap),
-            request.tag.tag.address.eq(Mux(swap, begin, position)),
-            request.tag.tag.first.eq(opens | (~swap & ~reducing)),
-            request.tag.tag.last.eq(item.leave <= CHANNELS_DIM),
-            request.tag.tag.keep.eq(keep),
-            request.tag.final.eq(item.last),
-            self.address.eq(fetch.address),
-            padding.row.eq(item.at.row),
-            padding.x.eq(item.at.x + line.offset),
-            padding.data.eq(self.data),
-            fetch.data.eq(padding.o),
-        ]
-        with m.If(fired & line.last):
-            m.d.sync += [position.eq(request.tag.tag.address + keep), reducing.eq(~request.tag.tag.first)]
+        self._load(m, nest, padding, Cat(settings, quarters, pairs), sliding, idle=fetch.empty & ~requests.o.valid)
+        keep = self._request(m, nest, requests.i, quarters=quarters, pairs=pairs)
+        advance = requests.i.valid & requests.i.ready & nest.o.ready
+        m.d.comb += keep.eq(~slides | self._kept(m, nest.o.payload, sliding, advance=advance))
+        self._send(m, requests.o, fetch, padding, quarters=quarters)
 
         answer = fetch.o.payload
         m.d.comb += [
@@ -224,6 +190,63 @@ class ActivationUnit(wiring.Component):
         ]
         self._join(m, fetch)
         return m
+
+    def _request(self, m: Module, nest: Nest, requests: wiring.PureInterface, *, quarters: Signal, pairs: Signal) -> Signal:
+        """Requests for the lines of each item, and where their sums go; what is returned is to say whether those count."""
+        item, request, keep = nest.o.payload, requests.payload, Signal()
+        opens, swap, made = item.entry.opens & ~pairs, item.entry.swap, Signal()
+        line = self._lines(m, made)
+        # Parts of the accumulators are taken in the same order for each descriptor.
+        part, position, reducing = Signal(2), Signal(self.position_bits), Signal()
+        begin = (part[1] & quarters) << (self.position_bits - 1)
+        m.d.comb += [
+            requests.valid.eq(nest.o.valid),
+            nest.o.ready.eq(requests.ready & line.last),
+            made.eq(requests.valid & requests.ready),
+            request.row.eq(item.at.row),
+            request.x.eq(item.at.x + line.offset),
+            request.address.eq(item.at.address + line.offset),
+            request.takes.eq(opens & line.first),
+            request.tag.swap.eq(swap),
+            request.tag.tag.address.eq(Mux(swap, begin, position)),
+            request.tag.tag.first.eq(opens | (~swap & ~reducing)),
+            request.tag.tag.last.eq(item.leave <= CHANNELS_DIM),
+            request.tag.tag.keep.eq(keep),
+            request.tag.final.eq(item.last),
+        ]
+        with m.If(self.go):
+            m.d.sync += part.eq(0)
+        with m.Elif(made & line.last):
+            m.d.sync += [
+                part.eq(part + opens),
+                position.eq(request.tag.tag.address + keep),
+                reducing.eq(~request.tag.tag.first),
+            ]
+        return keep
+
+    def _send(self, m: Module, requests: wiring.PureInterface, fetch: Fetch, padding: Padding, *, quarters: Signal) -> None:
+        """Makes requests while there is a place for their sums."""
+        # A half of the accumulators, or a quarter, is taken with its first beat and comes back with `drained`. Pairs take none.
+        free, none_free, returned = Signal(range(5)), Signal(), Signal()
+        following, request = Signal.like(free), requests.payload
+        m.d.comb += [
+            following.eq(free + returned - (fetch.i.valid & fetch.i.ready & request.takes)),
+            self.starved.eq(requests.valid & request.takes & none_free),
+            fetch.i.valid.eq(requests.valid & ~self.starved),
+            requests.ready.eq(fetch.i.ready & ~self.starved),
+            fetch.i.payload.address.eq(request.address),
+            fetch.i.payload.tag.eq(request.tag),
+            self.address.eq(fetch.address),
+            self.reading.eq(fetch.reading),
+            padding.row.eq(request.row),
+            padding.x.eq(request.x),
+            padding.data.eq(self.data),
+            fetch.data.eq(padding.o),
+        ]
+        m.d.sync += [returned.eq(self.drained), free.eq(following), none_free.eq(following == 0)]
+        # They are all free before a descriptor.
+        with m.If(self.go):
+            m.d.sync += [free.eq(Mux(quarters, 4, 2)), none_free.eq(0)]
 
     def _lines(self, m: Module, fired: Signal) -> data.View:
         """Which line of its beat is asked for, and how many bytes lie before it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from weft.hw.slice import RegisterSlice
@@ -19,8 +19,8 @@ class Nest(wiring.Component):
     """Walks a nest of counters, innermost fastest, and adds up affine coordinates on the way.
 
     Coordinates start at ``origin`` and change by the step of the counter that advances (see
-    :func:`weft.hw.spec.descriptor.steps`), modulo their width. One item per cycle, full back-pressure, from a register slice; the first
-    comes 5 cycles after ``start``.
+    :func:`weft.hw.spec.descriptor.steps`), modulo their width. One item per cycle, full back-pressure; the first comes 4 cycles
+    after ``start``.
 
     Parameters
     ----------
@@ -79,35 +79,30 @@ class Nest(wiring.Component):
         m.d.comb += [write.addr.eq(setting.index), write.data.eq(setting.steps), write.en.eq(self.dim.valid)]
 
         moves, running = self._counters(m)
-        m.submodules.output = output = RegisterSlice(self.o.payload.shape())
         stage, valid, step, enable = Signal(moves.o.payload.shape()), Signal(), Signal(self.point), Signal()
-        item, there = Signal(self.o.payload.shape()), Signal()
         m.d.comb += [
-            enable.eq(~there | output.i.ready),
+            enable.eq(~self.o.valid | self.o.ready),
             moves.o.ready.eq(enable),
             read.addr.eq(moves.o.payload.enter),
-            output.i.valid.eq(there),
-            output.i.payload.eq(item),
-            self.busy.eq(running | moves.o.valid | valid | there | self.o.valid),
+            self.busy.eq(running | moves.o.valid | valid | self.o.valid),
         ]
-        connect(m, output.o, wiring.flipped(self.o))
         with m.If(enable):
             m.d.sync += [
                 valid.eq(moves.o.valid),
                 stage.eq(moves.o.payload),
                 step.eq(read.data),
-                there.eq(valid),
-                item.enter.eq(stage.enter),
-                item.leave.eq(stage.leave),
-                item.last.eq(stage.last),
+                self.o.valid.eq(valid),
+                self.o.payload.enter.eq(stage.enter),
+                self.o.payload.leave.eq(stage.leave),
+                self.o.payload.last.eq(stage.last),
             ]
             for name, level in self.entries.items():
-                m.d.sync += item.entry[name].eq(stage.enter <= level)
+                m.d.sync += self.o.payload.entry[name].eq(stage.enter <= level)
             for name, level in self.exits.items():
-                m.d.sync += item.exit[name].eq(stage.leave <= level)
+                m.d.sync += self.o.payload.exit[name].eq(stage.leave <= level)
             with m.If(valid):
                 for name in self.point.members:
-                    here = item.at[name]
+                    here = self.o.payload.at[name]
                     with m.If(stage.first):
                         m.d.sync += here.eq(self.origin[name])
                     with m.Else():
