@@ -53,11 +53,11 @@ def copied(m: Module, platform: object, value: Value, copies: int, *, name: str)
 
 
 def reset_domains(m: Module, platform: object, names: Sequence[str], reset: ValueLike) -> None:
-    """Local domains with the clock of ``sync`` and ``reset``, two cycles later, each from a register of its own: whatever that is made of,
-    it goes a long way to many."""
+    """Local domains with the clock of ``sync`` and ``reset``, a cycle later, of several domains two, each from a register of its own:
+    whatever that is made of, it goes a long way to many."""
     late = Signal(name="reset", init=1, reset_less=True)
     m.d.sync += late.eq(reset)
-    for name, own in zip(names, copied(m, platform, late, len(names), name="reset"), strict=True):
+    for name, own in zip(names, copied(m, platform, late, len(names), name="reset") if len(names) > 1 else [late], strict=True):
         domain = ClockDomain(name, local=True)
         m.domains += domain
         m.d.comb += [domain.clk.eq(ClockSignal()), domain.rst.eq(own)]
