@@ -56,6 +56,12 @@ def simulation():
         yield device
 
 
+def test_answers_at_once():
+    """A frame that begins with the first cycle after reset."""
+    with SimulationTransport(CONFIG).device as device:
+        assert device.exchange(Frame(FrameType.HELLO, 1, b"").encode(), max_cycles=1000)
+
+
 @pytest.fixture
 def transport(simulation):
     bare = object.__new__(SimulationTransport)
