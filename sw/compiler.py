@@ -33,11 +33,7 @@ Source = Graph | Network | str | os.PathLike[str]
 
 
 def compile(
-    source: Source,
-    config: Config | str = "small",
-    *,
-    calibration: ArrayLike | None = None,
-    strict: bool = False,
+    source: Source, config: Config | str = "small", *, calibration: ArrayLike | None = None, strict: bool = False,
     combine: str = "auto",
 ) -> Model:
     """Compiles a network for a configuration.
