@@ -21,7 +21,7 @@ class Accumulators(wiring.Component):
 
     One row of partial sums per cycle, never held back: whoever sends a beat sees to it that a half is free. Column ``c`` works ``c``
     cycles after column 0, as the tile's sums come. The same position may come again ``REVISIT`` = 4 cycles later or after.
-    A half is ``full`` ``cols + 4`` cycles after its ``last`` beat. Sums wrap at 32 bits.
+    A half is ``full`` ``cols + 5`` cycles after its ``last`` beat. Sums wrap at 32 bits.
 
     Where each sum is that of one beat, a half may be two: up to four parts are complete or filling then, those of a memory at other
     positions each, and the two memories still take turns.
@@ -98,7 +98,7 @@ class Accumulators(wiring.Component):
         m.d.sync += [writing.eq(writing ^ complete), reading.eq(reading ^ self.drained)]
 
         # The last column's last sum is in memory when the pulse arrives.
-        complete = delayed(m, complete, self.cols + self.REVISIT - 1, name="complete", reset=True)
+        complete = delayed(m, complete, self.cols + self.REVISIT, name="complete", reset=True)
         # Those that are complete, less one.
         complete_parts = Signal(signed(4), init=-1)
         m.d.sync += complete_parts.eq(complete_parts + complete - self.drained)
@@ -112,6 +112,7 @@ class Accumulators(wiring.Component):
             control.reads.eq(Mux(self.i.valid & ~tag.first, Mux(writing, 2, 1), 0)),
             control.address.eq(tag.address),
         ]
+        control = delayed_item(m, control, name="control")
         half, copies = Signal(), -(-self.cols // TOGETHER)
         m.d.sync += half.eq(reading & ~self.look_up if self.tables else reading)
         halves = copied(m, platform, delayed(m, half, 2, name="half"), copies, name="half")
@@ -126,7 +127,7 @@ class Accumulators(wiring.Component):
                 pair = [delayed(m, line[column], name=f"pair_{column}_{table}") for table, line in enumerate(self.pair)]
                 wanted = [Mux(look_ups[copy], byte, position) for byte, position in zip(pair, wanted, strict=True)]
             self._column(m, column, control, wanted, halves[copy], write)
-            control = delayed_item(m, control, name=f"control_{column}")
+            control = delayed_item(m, control, name=f"control_of_{column + 1}")
         return m
 
     def _column(self, m: Module, column: int, control: data.View, wanted: list[Value], reading: Signal, table: data.View | None) -> None:
@@ -134,7 +135,7 @@ class Accumulators(wiring.Component):
         name = f"column_{column}"
         adding = delayed_item(m, control, 2, name=f"{name}_adding")
         writing = delayed_item(m, adding, name=f"{name}_writing")
-        arrived = delayed(m, self.i.payload.sums[column], 2, name=f"{name}_arrived")
+        arrived = delayed(m, self.i.payload.sums[column], 3, name=f"{name}_arrived")
         outputs = []
         total = Signal(signed(32), name=f"{name}_total", reset_less=True)
         for half in range(2):

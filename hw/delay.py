@@ -9,7 +9,7 @@ from amaranth.lib import data
 
 from weft.hw.spec.timing import TOGETHER
 
-__all__ = ["TOGETHER", "copied", "delayed", "delayed_item", "reset_domains"]
+__all__ = ["TOGETHER", "copied", "delayed", "delayed_item", "kept", "reset_domains"]
 
 
 def delayed(m: Module, value: ValueLike, cycles: int = 1, *, name: str, reset: bool = False) -> Signal:
@@ -34,22 +34,28 @@ def delayed_item(m: Module, item: data.View, cycles: int = 1, *, name: str) -> d
     return result
 
 
-def copied(m: Module, platform: object, value: Value, copies: int, *, name: str) -> list[Signal]:
-    """``value``, a cycle later, in several registers: each has a part of the chip to reach.
+def kept(m: Module, platform: object, value: ValueLike, *, name: str) -> Signal:
+    """``value``, a cycle later, in a register of its own; no reset clears it.
 
-    On an ECP5 they are placed by hand, since synthesis would make one of them. No reset clears them: ``value`` must be harmless during one.
+    On an ECP5 it is placed by hand: synthesis makes one of all registers that hold the same, however far apart those are that need it.
     """
-    result = [Signal(value.shape(), name=f"{name}_{copy}", reset_less=True) for copy in range(copies)]
-    if getattr(platform, "weft_technology", None) != "ecp5" or copies == 1:
-        m.d.sync += [copy.eq(value) for copy in result]
+    value = value if isinstance(value, ValueCastable) else Value.cast(value)
+    result = Signal(value.shape(), name=name, reset_less=True)
+    if getattr(platform, "weft_technology", None) != "ecp5":
+        m.d.sync += result.eq(value)
         return result
-    for copy in result:
-        for bit in range(len(copy)):
-            m.submodules[f"{copy.name}_{bit}"] = Instance(
-                "TRELLIS_FF", p_GSR="DISABLED", p_CEMUX="1", p_CLKMUX="CLK", p_LSRMUX="LSR", p_SRMODE="LSR_OVER_CE", p_REGSET="RESET",
-                i_CLK=ClockSignal(), i_LSR=Const(0), i_CE=Const(1), i_DI=value[bit], o_Q=copy[bit],
-            )  # fmt: skip
+    for bit, (given, own) in enumerate(zip(Value.cast(value), Value.cast(result), strict=True)):
+        m.submodules[f"{name}_{bit}"] = Instance(
+            "TRELLIS_FF", p_GSR="DISABLED", p_CEMUX="1", p_CLKMUX="CLK", p_LSRMUX="LSR", p_SRMODE="LSR_OVER_CE", p_REGSET="RESET",
+            i_CLK=ClockSignal(), i_LSR=Const(0), i_CE=Const(1), i_DI=given, o_Q=own,
+        )  # fmt: skip
     return result
+
+
+def copied(m: Module, platform: object, value: Value, copies: int, *, name: str) -> list[Signal]:
+    """``value``, a cycle later, in several registers: each has a part of the chip to reach. No reset clears them: ``value`` must be
+    harmless during one."""
+    return [kept(m, platform if copies > 1 else None, value, name=f"{name}_{copy}") for copy in range(copies)]
 
 
 def reset_domains(m: Module, platform: object, names: Sequence[str], reset: ValueLike) -> None:

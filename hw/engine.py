@@ -130,7 +130,7 @@ class Engine(wiring.Component):
             lines.payload.eq(beats.payload.data),
             lines.valid.eq(beats.valid & beats.payload.pairs),
             u.look_up.open.eq(u.output.look_up),
-            u.accumulators.write.eq(u.look_up.write),
+            u.accumulators.write.eq(delayed(m, u.look_up.write, name="table")),
             u.accumulators.look_up.eq(u.output.look_up),
             u.accumulators.pair.eq(u.look_up.o.payload),
             u.output.seconds.eq(u.accumulators.seconds),
@@ -175,12 +175,12 @@ class Engine(wiring.Component):
             port.write_ready.eq(~u.post.o.valid),
             port.read_ready.eq(~u.activations.reading),
         ]
-        # What is not enabled may be anything: but one lane, results come straight.
-        m.d.comb += scratchpad.w_data.as_value().eq(result.data.as_value())
+        # From registers: results come from all over the chip. What is not enabled may be anything: but one lane, they come straight.
+        m.d.sync += scratchpad.w_data.as_value().eq(result.data.as_value())
         with m.If(u.post.o.valid):
-            m.d.comb += [scratchpad.w_address.eq(result.tag.address), scratchpad.w_enable.eq(result.tag.mask)]
+            m.d.sync += [scratchpad.w_address.eq(result.tag.address), scratchpad.w_enable.eq(result.tag.mask)]
         with m.Else():
-            m.d.comb += [
+            m.d.sync += [
                 scratchpad.w_address.eq(port.address),
                 scratchpad.w_data[0].eq(port.write),
                 scratchpad.w_enable.eq(port.write_enable),

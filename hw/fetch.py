@@ -17,8 +17,8 @@ __all__ = ["Fetch"]
 class Fetch(wiring.Component):
     """Turns a memory port that answers after ``latency`` cycles into streams of requests and answers.
 
-    Answers wait in a queue in which every request has its place from the start, so that the memory is never stalled; a
-    register slice follows it. One request per cycle, full back-pressure; latency ``latency + 3`` cycles.
+    Answers wait in a queue in which every request has its place from the start, so that the memory is never stalled. One request per
+    cycle, full back-pressure; latency ``latency + 2`` cycles, and one more with a register slice.
 
     Parameters
     ----------
@@ -30,6 +30,8 @@ class Fetch(wiring.Component):
         Of what goes with a request and comes back with its answer.
     latency : int
         Cycles from ``address`` to ``data``, 1 or more.
+    sliced : bool
+        A register slice follows the queue.
 
     Members
     -------
@@ -47,10 +49,10 @@ class Fetch(wiring.Component):
         No request is under way.
     """
 
-    def __init__(self, *, address: ShapeLike, data_shape: ShapeLike, tag: ShapeLike, latency: int):
+    def __init__(self, *, address: ShapeLike, data_shape: ShapeLike, tag: ShapeLike, latency: int, sliced: bool = True):
         if latency < 1:
             raise ValueError(f"latency must be 1 or more, not {latency!r}")
-        self.latency = latency
+        self.latency, self.sliced = latency, sliced
         self.depth = ceil_pow2(latency + 7)
         super().__init__(
             {
@@ -66,7 +68,6 @@ class Fetch(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.queue = queue = Queue(self.o.payload.shape(), depth=self.depth)
-        m.submodules.output = output = RegisterSlice(self.o.payload.shape())
 
         # `used` counts requests from acceptance to the cycle after the answer's departure: the consumer's handshake ends in a register.
         used, room = Signal(range(self.depth + 1)), Signal(init=1)
@@ -80,6 +81,10 @@ class Fetch(wiring.Component):
         valid = delayed(m, fired, 1 + self.latency, name="valid", reset=True)
         tag = delayed(m, self.i.payload.tag, 1 + self.latency, name="tag")
         m.d.comb += [queue.i.valid.eq(valid), queue.i.payload.data.eq(self.data), queue.i.payload.tag.eq(tag)]
-        connect(m, queue.o, output.i)
-        connect(m, output.o, wiring.flipped(self.o))
+        answers = queue.o
+        if self.sliced:
+            m.submodules.output = output = RegisterSlice(self.o.payload.shape())
+            connect(m, answers, output.i)
+            answers = output.o
+        connect(m, answers, wiring.flipped(self.o))
         return m

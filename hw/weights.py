@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect
 
 from weft.hw.delay import TOGETHER, copied, delayed
 from weft.hw.fetch import Fetch
+from weft.hw.slice import RegisterSlice
 from weft.hw.spec.descriptor import BIAS_BYTES, PARAMETER_BYTES, SECTIONS
 from weft.hw.spec.pe import WEIGHT_SETTING_BITS
 
@@ -142,6 +143,7 @@ class WeightUnit(wiring.Component):
             data_shape=self.data.shape(),
             tag=data.StructLayout({"weight": 1, "parameter": 1, "table": 1, "last": 1, "settings": self.setting_bits}),
             latency=self.read_latency,
+            sliced=False,
         )
         self._request(m, fetch)
         self._give(m, fetch)
@@ -191,19 +193,21 @@ class WeightUnit(wiring.Component):
                             m.d.sync += running.eq(0)
 
     def _give(self, m: Module, fetch: Fetch) -> None:
-        """Words to where they belong."""
+        """Words to where they belong; to the tile, whose answer is late, by way of a register slice."""
         answer = fetch.o.payload
+        m.submodules.slice = to_tile = RegisterSlice(self.weights.payload.shape())
+        connect(m, to_tile.o, wiring.flipped(self.weights))
         m.d.comb += [
             self.address.eq(fetch.address),
             fetch.data.eq(self.data),
-            self.weights.payload.word.eq(answer.data),
-            self.weights.payload.settings.eq(answer.tag.settings),
+            to_tile.i.payload.word.eq(answer.data),
+            to_tile.i.payload.settings.eq(answer.tag.settings),
             self.parameters.payload.word.eq(answer.data),
             self.parameters.payload.last.eq(answer.tag.last),
-            self.weights.valid.eq(fetch.o.valid & answer.tag.weight),
+            to_tile.i.valid.eq(fetch.o.valid & answer.tag.weight),
             self.tables.payload.eq(answer.data),
             self.tables.valid.eq(fetch.o.valid & answer.tag.table),
             self.parameters.valid.eq(fetch.o.valid & answer.tag.parameter),
         ]
-        takers = {"weight": self.weights, "parameter": self.parameters, "table": self.tables}
+        takers = {"weight": to_tile.i, "parameter": self.parameters, "table": self.tables}
         m.d.comb += fetch.o.ready.eq(Cat(answer.tag[name] & taker.ready for name, taker in takers.items()).any())

@@ -91,7 +91,7 @@ class _Model:
         t, config, kind, pace = self.timing, self.config, self.config.pe_kind, _Pace(d, self.config)
         begin = self.done
         weights_loaded = self._load()
-        word = weights_loaded + t.weight_latency
+        word = weights_loaded + t.weight_store_latency + t.weights_to_tile
         ready = fetched = self.output_loaded + t.activation_latency
         starved = waiting = part = 0
         released = [0] * (4 if d.quarters else 2)
@@ -112,9 +112,9 @@ class _Model:
                     last = max(first + (pace.beats - 1) * pace.beat_cycles, fetched + (pace.beats - 1) * config.group)
                     ready, fetched = last + pace.beat_cycles, fetched + pace.beats * config.group
                 self.last_beat = ready - 1
-                # A loader that is slower than its words has the last row's in advance.
-                taken, arrived = self._parameters(word - pace.row + 1, d.weights.parameters(group))
-                word = max(word, taken + kind.restart - (pace.row - pace.row_cycles))
+                # A register slice is on the way. A loader that is slower than its words has the last row's in advance.
+                taken, arrived = self._parameters(word - pace.row, d.weights.parameters(group))
+                word = max(word, taken + 1 + kind.restart - (pace.row - pace.row_cycles))
                 opened = max(self.last_beat + t.beat_to_full, arrived + t.parameters_to_full, drained + t.reopen)
                 self.parameters_free = opened + t.open_to_free
                 drained = opened + d.activations.positions * -(-min(left, config.cols) // config.lanes)

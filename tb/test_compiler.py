@@ -93,11 +93,11 @@ def test_latencies_are_the_gateware_s(name):
     post = PostProcess(lanes=config.lanes, tag=OutputUnit.tag_shape(lanes=config.lanes, address_bits=8))
     store = BlockMemory(lanes=config.cols, depth=config.weight_words)
     assert timing.scratchpad_read == scratchpad.read_latency
-    # A request, the weight store, a FIFO, a register slice.
-    assert timing.weight_store_latency == store.latency + 5
-    assert timing.weight_latency == timing.weight_store_latency + config.pe_kind.load
-    # The tile, the skew of its columns, and the accumulators' four cycles.
-    assert timing.beat_to_full == tile.latency + config.cols - 1 + 4
+    # A request, the weight store, a queue; then a register slice.
+    assert timing.weight_store_latency == store.latency + 4
+    assert timing.weights_to_tile == 1 + config.pe_kind.load
+    # The tile, the skew of its columns, and the accumulators' five cycles.
+    assert timing.beat_to_full == tile.latency + config.cols - 1 + 5
     assert timing.drain_to_done == Accumulators.LATENCY + post.latency + 3 + (Combiner.LATENCY if config.tables else 0)
     # Parameters change over behind the last sums of the group before.
     assert timing.open_to_free == Accumulators.LATENCY + 1 + (Combiner.LATENCY if config.tables else 0)

@@ -32,13 +32,13 @@ class BitSerial(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        following, weight, bit = Signal.like(self.weight_i), Signal.like(self.weight_i), Signal()
-        pass_on(m, self, "activation", "swap", "weight", "capture")
+        following, weight = Signal.like(self.weight_i), Signal.like(self.weight_i)
+        pass_on(m, platform, self, "activation", "swap", "weight", "capture")
         with m.If(self.swap_i):
             m.d.sync += weight.eq(following)
         with m.If(self.capture_i.valid):
             m.d.sync += following.eq(self.weight_i)
-        m.d.sync += [bit.eq(self.activation_i), self.sum_o.eq(self.sum_i + Mux(bit, weight, 0))]
+        m.d.sync += self.sum_o.eq(self.sum_i + Mux(self.activation_o, weight, 0))
         return m
 
 

@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Module, ShapeLike, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from weft.hw.delay import delayed
+from weft.hw.delay import kept
 from weft.hw.spec.pe import BEAT_SETTING_BITS, WEIGHT_SETTING_BITS, PeKind, window
 
 __all__ = ["Feeder", "Loader", "PeArray", "PeSignature", "beat_shape", "pass_on", "slot_shape", "wave_shape"]
@@ -62,10 +62,13 @@ class PeSignature(wiring.Signature):
         )
 
 
-def pass_on(m: Module, pe: wiring.Component, *names: str) -> None:
-    """Registers on a PE's way to its neighbours. What is in them counts for nothing until a beat comes, so that no reset reaches them."""
+def pass_on(m: Module, platform: object, pe: wiring.Component, *names: str) -> None:
+    """Registers on a PE's way to its neighbours. What is in them counts for nothing until a beat comes, so that no reset reaches them.
+
+    They are the PE's own: what goes to all rows is the same in all PEs of a diagonal, which lie all over the chip.
+    """
     for name in names:
-        m.d.comb += getattr(pe, f"{name}_o").eq(delayed(m, getattr(pe, f"{name}_i"), name=name))
+        m.d.comb += getattr(pe, f"{name}_o").eq(kept(m, platform, getattr(pe, f"{name}_i"), name=name))
 
 
 def beat_shape(elements: int, tag: data.Layout) -> data.StructLayout:

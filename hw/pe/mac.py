@@ -40,7 +40,7 @@ class Mac(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        pass_on(m, self, "activation", "slide", "swap", "weight", "capture")
+        pass_on(m, platform, self, "activation", "slide", "swap", "weight", "capture")
         following, current = (Signal.like(self.weight_i, name=name, reset_less=True) for name in ("following", "current"))
         with m.If(self.capture_i.valid):
             m.d.sync += following.eq(self.weight_i)

@@ -37,16 +37,15 @@ class _Serial(wiring.Component):
         self.streams = streams
         super().__init__(PeSignature(activation=activation_shape(streams=streams), weight=signed(weight_bits), sum_bits=streams))
 
-    def _multiply(self, m: Module) -> tuple[data.View, Value, Value]:
+    def _multiply(self, m: Module, platform: object) -> tuple[data.View, Value, Value]:
         """A cycle after its arrival: the activation, the product's next bit, and what remains of the product above it."""
         following, weight = Signal(self.weight_i.shape()), Signal(self.weight_i.shape())
-        here = Signal(self.activation_i.shape())
-        pass_on(m, self, "activation", "swap", "weight", "capture")
+        pass_on(m, platform, self, "activation", "swap", "weight", "capture")
         with m.If(self.swap_i):
             m.d.sync += weight.eq(following)
         with m.If(self.capture_i.valid):
             m.d.sync += following.eq(self.weight_i)
-        m.d.sync += here.eq(self.activation_i)
+        here = self.activation_o
 
         rest = Signal(signed(len(weight) + 1))
         product = Signal(signed(len(rest) + 1))
@@ -69,7 +68,7 @@ class Balanced(_Serial):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        here, bit, _ = self._multiply(m)
+        here, bit, _ = self._multiply(m, platform)
         _add(m, self.sum_o[0], self.sum_i[0], bit, clear=here.first, name="carry")
         return m
 
@@ -86,7 +85,7 @@ class Interleaved(_Serial):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        here, bit, above = self._multiply(m)
+        here, bit, above = self._multiply(m, platform)
         for stream in range(self.streams):
             mine = here.stream[stream]
             rest = Signal(signed(len(above)), name=f"rest_{stream}")

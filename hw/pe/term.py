@@ -37,7 +37,7 @@ class TermMac(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        pass_on(m, self, "activation", "swap", "weight", "capture")
+        pass_on(m, platform, self, "activation", "swap", "weight", "capture")
         # One half of the memory has the current weights, the other takes in the next ones.
         # An iCE40 has no memories made of LUTs: registers, then.
         style = {} if getattr(platform, "weft_technology", None) in ("ice40", "up5k") else {"ram_style": "distributed"}

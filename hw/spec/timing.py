@@ -43,10 +43,10 @@ class Timing:
         """From RUN to the first descriptor word's arrival at the units."""
         self.spare_words = DESCRIPTOR_WORDS - sum(SECTIONS.values())
         """Words of a descriptor after its last section."""
-        self.weight_latency = 5 + weights + kind.load
-        """From the weight section's last word to the first weight word at the tile."""
-        self.weight_store_latency = 5 + weights
-        """From the weight section's last word to the first weight word."""
+        self.weight_store_latency = 4 + weights
+        """From the weight section's last word to the first word of the weight store that is taken."""
+        self.weights_to_tile = 1 + kind.load
+        """From a word taken to the tile's having it."""
         self.output_to_table = -1
         """From the output section's last word to the first of a table's words."""
         self.line_latency = 7 + config.group + self.scratchpad_read
@@ -57,7 +57,7 @@ class Timing:
         """From the last sum of a half read to the first beat for it at the tile."""
         self.release_to_free = 3
         """From the last sum of a half read to the activation unit's knowing that it is free."""
-        self.beat_to_full = config.rows + kind.latency + kind.foot + config.cols + 3
+        self.beat_to_full = config.rows + kind.latency + kind.foot + config.cols + 4
         """From a half's last beat to the output unit's opening it."""
         self.parameters_to_full = 0
         """From a group's last parameter word to the output unit's opening its half."""
