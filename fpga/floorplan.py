@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -78,17 +78,26 @@ def planned(netlist: Path, part: Part, cells: Resources) -> dict[str, str]:
         for left, row in zip(range(len(rows), 0, -1), rows.values(), strict=True):
             count = -(-len(blocks) // left)
             here, blocks = sorted(blocks[:count], key=lambda block: (block.column, block)), blocks[count:]
-            result |= {block.cell: row[place * len(row) // count].name for place, block in enumerate(here)}
+            result |= {block.cell: row[place].name for place, block in zip(_places([b.column for b in here], len(row)), here, strict=True)}
     return result
 
 
+def _places(columns: list[float], count: int) -> list[int]:
+    """For each column, in order, one of ``count`` places in a row: as near as those before and behind it allow."""
+    places: list[int] = []
+    for column in columns:
+        places.append(max(int(column * count), places[-1] + 1 if places else 0))
+    return [min(place, count - len(places) + index) for index, place in enumerate(places)]
+
+
 def _blocks(names: list[str]) -> list[_Block]:
-    """In order."""
-    found = []
-    for name in names:
+    """In order. Several of one column are in rows of their own."""
+    found, many = [], Counter[tuple[int, int, int]]()
+    for name in sorted(names):
         floor, match = next(((floor, match) for floor, text in enumerate(FLOORS) if (match := re.search(text, name))), (len(FLOORS), None))
         row, first, column = (int(match.groupdict().get(key) or 0) if match else 0 for key in ("row", "first", "column"))
-        found.append((floor, row, first + column, name))
+        many[floor, row, first + column] += 1
+        found.append((floor, row + many[floor, row, first + column] - 1, first + column, name))
     widths = {floor: 1 + max(column for at, _, column, _ in found if at == floor) for floor, *_ in found}
     return sorted(_Block(floor, row, (column + 0.5) / widths[floor], name) for floor, row, column, name in found)
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.lib.wiring import In, Out
 
-from weft.hw.delay import delayed
+from weft.hw.delay import TOGETHER, copied, delayed
 from weft.hw.multiply import Multiply
-from weft.hw.slice import RegisterSlice
 from weft.hw.spec import descriptor
 from weft.hw.spec.descriptor import TABLE_ENTRIES, table_words
 
@@ -88,21 +87,32 @@ class LookUp(wiring.Component):
         with m.Elif(taken):
             m.d.sync += [count.eq(count + 1), self.full.eq(count == words - 1)]
 
-        # A pair is what was taken before with what is taken now.
-        line = Cat(self.i.payload[column if column < self.beat_bytes else 0] for column in range(self.cols))
-        m.submodules.pairs = pairs = RegisterSlice(self.o.payload.shape())
-        first, second = Signal.like(line, reset_less=True), Signal()
-        m.d.comb += [
-            self.i.ready.eq(pairs.i.ready),
-            pairs.i.valid.eq(self.i.valid & second),
-            pairs.i.payload.as_value().eq(Cat(first, line)),
-        ]
-        connect(m, pairs.o, wiring.flipped(self.o))
-        with m.If(~second):
-            m.d.sync += first.eq(line)
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += second.eq(~second)
+        self._pairs(m, platform)
         return m
+
+    def _pairs(self, m: Module, platform: object) -> None:
+        """A pair is what was taken before with what is taken now. It leaves in the next cycle at best, in which a first line may come."""
+        second, arrives = Signal(), Signal()
+        will_be_second, will_be_valid = Signal(), Signal()
+        m.d.comb += [
+            self.i.ready.eq(~second | ~self.o.valid),
+            arrives.eq(self.i.valid & self.i.ready),
+            will_be_second.eq(second ^ arrives),
+            will_be_valid.eq((self.o.valid & ~self.o.ready) | (arrives & second)),
+        ]
+        m.d.sync += [second.eq(will_be_second), self.o.valid.eq(will_be_valid)]
+        # What lets bytes in is near each few columns.
+        copies, pair = -(-self.cols // TOGETHER), Signal(self.o.payload.shape(), reset_less=True)
+        m.d.comb += self.o.payload.eq(pair)
+        for_first = copied(m, platform, ~will_be_second, copies, name="for_first")
+        for_pair = copied(m, platform, ~will_be_valid, copies, name="for_pair")
+        for column in range(self.cols):
+            byte, copy = self.i.payload[column if column < self.beat_bytes else 0], column // TOGETHER
+            first = Signal.like(byte, name=f"first_{column}", reset_less=True)
+            with m.If(for_first[copy]):
+                m.d.sync += first.eq(byte)
+            with m.If(for_pair[copy]):
+                m.d.sync += [pair[0][column].eq(first), pair[1][column].eq(byte)]
 
 
 class Combiner(wiring.Component):

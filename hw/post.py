@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from weft.hw.delay import TOGETHER, delayed, delayed_item
+from weft.hw.delay import TOGETHER, copied, delayed, delayed_item
 from weft.hw.requantize import CHANNEL, SETTINGS, Requantize
 
 __all__ = ["PostProcess"]
@@ -68,12 +68,15 @@ class PostProcess(wiring.Component):
             control.last.eq(beat.last),
             control.tag.eq(beat.tag),
         ]
-        control = delayed_item(m, control, Requantize.LATENCY, name="control")
+        control = delayed_item(m, control, Requantize.LATENCY - 1, name="control")
+        # Lanes lie all over the chip: each few have registers of their own.
+        largest_of = copied(m, platform, Cat(control.valid, control.first), -(-self.lanes // TOGETHER), name="largest_of")
+        control = delayed_item(m, control, name="last_control")
         m.d.comb += self.o.payload.tag.eq(delayed(m, control.tag, name="tag"))
         m.d.sync += self.o.valid.eq(control.valid & control.last)
         settings = self.settings
         for lane in range(self.lanes):
-            # Lanes lie all over the chip. Settings are there long before values.
+            # Settings are there long before values.
             settings = delayed(m, settings, name=f"settings_{lane}") if lane % TOGETHER == 0 else settings
             m.submodules[f"lane_{lane}"] = requantize = Requantize()
             m.d.comb += [
@@ -82,6 +85,7 @@ class PostProcess(wiring.Component):
                 requantize.channel.eq(beat.channels[lane]),
             ]
             largest = self.o.payload.data[lane]
-            with m.If(control.valid):
-                m.d.sync += largest.eq(Mux(control.first | (requantize.o > largest), requantize.o, largest))
+            valid, first = largest_of[lane // TOGETHER]
+            with m.If(valid):
+                m.d.sync += largest.eq(Mux(first | (requantize.o > largest), requantize.o, largest))
         return m

@@ -7,12 +7,15 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import ceil_log2
 
-from weft.hw.delay import delayed
+from weft.hw.delay import delayed, kept
 from weft.hw.pe import create
 from weft.hw.pe.contract import beat_shape
 from weft.hw.spec.pe import PE_KINDS
 
 __all__ = ["Tile", "tag_shape"]
+
+WAY = 2
+"""Registers on the way to the array's edges, of which the farthest are at the chip's other end."""
 
 
 def tag_shape(position_bits: int) -> data.StructLayout:
@@ -88,7 +91,7 @@ class Tile(wiring.Component):
             raise ValueError(f"combine must be 1 to 16, not {combine!r}")
         self.rows, self.cols, self.kind, self.combine = rows, cols, PE_KINDS[pe], combine
         self.sum_bits = 8 + weight_bits + ceil_log2(rows * self.kind.group)
-        self.latency = rows + self.kind.latency + self.kind.foot
+        self.latency = WAY + rows + self.kind.latency + self.kind.foot
         tag = tag_shape(position_bits)
         multipliers = rows * cols if multipliers is None else multipliers
         self.array = create(
@@ -132,7 +135,7 @@ class Tile(wiring.Component):
         m.d.sync += complete.eq((row[-1] & ends) | (complete & ~swap))
 
         pes = self._array(m)
-        self._edges(m, pes, taken=taken, swap=swap, captured=row & loader.o.valid.replicate(self.rows))
+        self._edges(m, platform, pes, taken=taken, swap=swap, captured=row & loader.o.valid.replicate(self.rows))
         self._feet(m, pes, first=taken & wave.first)
 
         valid = taken & wave.last & wave.tag.keep
@@ -161,7 +164,7 @@ class Tile(wiring.Component):
             pes.append(line)
         return pes
 
-    def _edges(self, m: Module, pes: list[list[wiring.Component]], *, taken: Signal, swap: Signal, captured: Value) -> None:
+    def _edges(self, m: Module, platform: object, pes: list[list[wiring.Component]], *, taken: Signal, swap: Signal, captured: Value) -> None:
         """Skews what enters: row ``r`` and column ``c`` by 1 + their number of cycles, and rows that are quicker by what they are."""
         part, wave = self.loader.o.payload, self.feeder.o.payload
         for row, line in enumerate(pes):
@@ -171,13 +174,16 @@ class Tile(wiring.Component):
             if self.kind.sliding:
                 entering["slide"] = taken & wave.slide
             for name, value in entering.items():
-                m.d.comb += getattr(line[0], f"{name}_i").eq(delayed(m, value, row + 1 + self._late(row), name=f"{name}_{row}"))
+                m.d.comb += getattr(line[0], f"{name}_i").eq(delayed(m, value, WAY + row + 1 + self._late(row), name=f"{name}_{row}"))
         for column, pe in enumerate(pes[0]):
-            entering = {"weight": part.weights[column]}
+            cycles = WAY + column + 1 + self._late(0)
+            m.d.comb += pe.weight_i.eq(delayed(m, part.weights[column], cycles, name=f"weight_of_{column}"))
             if self.kind.sliding and column < self.rows * self.combine:
-                entering["sample"] = wave.activations[column]
-            for name, value in entering.items():
-                m.d.comb += getattr(pe, f"{name}_i").eq(delayed(m, value, column + 1 + self._late(0), name=f"{name}_of_{column}"))
+                # What enters a row of the same number takes another way in the end.
+                sample = delayed(m, wave.activations[column], cycles - WAY, name=f"sample_of_{column}")
+                for step in range(WAY):
+                    sample = kept(m, platform, sample, name=f"sample_of_{column}_way_{step}")
+                m.d.comb += pe.sample_i.eq(sample)
 
     def _late(self, row: int) -> int:
         """Cycles by which a row works later than one of the kind's full latency would, for its sums to come when those would."""
@@ -189,7 +195,7 @@ class Tile(wiring.Component):
             for column, pe in enumerate(pes[-1]):
                 m.d.comb += self.o.payload.sums[column].eq(pe.sum_o)
             return
-        first = delayed(m, first, self.rows + self.kind.latency, name="first")
+        first = delayed(m, first, WAY + self.rows + self.kind.latency, name="first")
         for column, pe in enumerate(pes[-1]):
             m.submodules[f"foot_{column}"] = foot = self.array.foot()
             m.d.comb += [foot.i.eq(pe.sum_o), foot.first.eq(first), self.o.payload.sums[column].eq(foot.o)]

@@ -62,21 +62,22 @@ class ChannelParameters(wiring.Component):
         biases = [Signal(8 * BIAS_BYTES, name=f"bias_{c}", reset_less=True) for c in range(self.cols)]
         scales = [Signal(8 * (PARAMETER_BYTES - BIAS_BYTES), name=f"scale_{c}", reset_less=True) for c in range(self.cols)]
         current = Signal.like(self.o, reset_less=True)
-        m.d.comb += [self.i.ready.eq(~self.full), self.o.eq(current)]
-        taken, take = Signal(), Signal()
-        m.d.comb += taken.eq(self.i.valid & self.i.ready)
-        m.d.sync += take.eq(self.take)
+        taken, take, complete = Signal(), Signal(), Signal()
+        m.d.comb += [self.i.ready.eq(~complete), self.o.eq(current), taken.eq(self.i.valid & self.i.ready)]
+        m.d.sync += [take.eq(self.take), self.full.eq(complete & ~take)]
         with m.If(taken):
-            m.d.sync += [words.eq(words + 1), self.full.eq(self.i.payload.last)]
+            m.d.sync += [words.eq(words + 1), complete.eq(self.i.payload.last)]
         with m.If(take):
-            m.d.sync += [words.eq(0), self.full.eq(0)]
-        # All a cycle later, from registers of their own.
+            m.d.sync += [words.eq(0), complete.eq(0)]
+        # Words come two cycles later, from registers of their own.
         copies = -(-self.cols // TOGETHER)
-        to_bias = copied(m, platform, taken & (words < BIAS_BYTES), copies, name="to_bias")
-        to_scale = copied(m, platform, taken & (words >= BIAS_BYTES), copies, name="to_scale")
+        to_bias, to_scale = (
+            copied(m, platform, delayed(m, taken & which, name=f"{name}_before"), copies, name=name)
+            for name, which in (("to_bias", words < BIAS_BYTES), ("to_scale", words >= BIAS_BYTES))
+        )
         takes = copied(m, platform, self.take, copies, name="take")
         for column, (bias, scale, byte) in enumerate(zip(biases, scales, self.i.payload.word, strict=True)):
-            late, copy = delayed(m, byte, name=f"{bias.name}_byte"), column // TOGETHER
+            late, copy = delayed(m, byte, 2, name=f"{bias.name}_byte"), column // TOGETHER
             with m.If(to_bias[copy]):
                 m.d.sync += bias.eq(Cat(bias[8:], late))
             with m.If(to_scale[copy]):

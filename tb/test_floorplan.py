@@ -42,10 +42,15 @@ def test_columns_stand_side_by_side(netlist):
     chosen = planned(netlist, ECP5, cells(multipliers=150))
     assert len(set(chosen.values())) == 8 + 4 + 5
     # PEs first, then lanes, by halves; columns from left to right.
-    assert [chosen[f"top.tile.pe_0_{column}.mult"] for column in range(4)] == [f"X{x}/Y10/MULT18" for x in (0, 8, 20, 24)]
-    assert [chosen[f"top.post.lane_{lane}.mult"] for lane in range(4)] == [f"X{x}/Y18/MULT18" for x in (0, 4, 16, 24)]
+    assert [chosen[f"top.tile.pe_0_{column}.mult"] for column in range(4)] == [f"X{x}/Y10/MULT18" for x in (4, 12, 20, 28)]
+    assert [chosen[f"top.post.lane_{lane}.mult"] for lane in range(4)] == [f"X{x}/Y18/MULT18" for x in (4, 12, 20, 28)]
     above = {name for name, site in chosen.items() if "/Y20/" in site}
     assert above >= {"top.weight_store.block_0.ram_0", "top.weight_store.block_0.ram_1"} and "top.program.ram" not in above
+
+
+def test_several_of_a_column_are_in_rows_of_their_own():
+    names = [f"top.post.lane_{lane}.{part}.mult" for lane in range(2) for part in "ab"]
+    assert [block.cell for block in floorplan._blocks(names)] == [names[0], names[2], names[1], names[3]]
 
 
 def test_netlist_says_where(netlist):
