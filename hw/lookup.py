@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from weft.hw.delay import TOGETHER, copied, delayed
 from weft.hw.multiply import Multiply
+from weft.hw.slice import RegisterSlice
 from weft.hw.spec import descriptor
 from weft.hw.spec.descriptor import TABLE_ENTRIES, table_words
 
@@ -87,32 +88,27 @@ class LookUp(wiring.Component):
         with m.Elif(taken):
             m.d.sync += [count.eq(count + 1), self.full.eq(count == words - 1)]
 
-        self._pairs(m, platform)
-        return m
-
-    def _pairs(self, m: Module, platform: object) -> None:
-        """A pair is what was taken before with what is taken now. It leaves in the next cycle at best, in which a first line may come."""
+        # A pair is what was taken before with what is taken now.
+        line = [self.i.payload[column if column < self.beat_bytes else 0] for column in range(self.cols)]
+        pairs = RegisterSlice(data.ArrayLayout(data.ArrayLayout(8, 2), self.cols), shares=-(-self.cols // TOGETHER))
+        m.submodules.pairs = pairs
         second, arrives = Signal(), Signal()
-        will_be_second, will_be_valid = Signal(), Signal()
         m.d.comb += [
-            self.i.ready.eq(~second | ~self.o.valid),
             arrives.eq(self.i.valid & self.i.ready),
-            will_be_second.eq(second ^ arrives),
-            will_be_valid.eq((self.o.valid & ~self.o.ready) | (arrives & second)),
+            self.i.ready.eq(pairs.i.ready),
+            pairs.i.valid.eq(self.i.valid & second),
+            self.o.valid.eq(pairs.o.valid),
+            pairs.o.ready.eq(self.o.ready),
         ]
-        m.d.sync += [second.eq(will_be_second), self.o.valid.eq(will_be_valid)]
-        # What lets bytes in is near each few columns.
-        copies, pair = -(-self.cols // TOGETHER), Signal(self.o.payload.shape(), reset_less=True)
-        m.d.comb += self.o.payload.eq(pair)
-        for_first = copied(m, platform, ~will_be_second, copies, name="for_first")
-        for_pair = copied(m, platform, ~will_be_valid, copies, name="for_pair")
-        for column in range(self.cols):
-            byte, copy = self.i.payload[column if column < self.beat_bytes else 0], column // TOGETHER
+        m.d.sync += second.eq(second ^ arrives)
+        for_first = copied(m, platform, second == arrives, pairs.shares, name="for_first")
+        for column, byte in enumerate(line):
             first = Signal.like(byte, name=f"first_{column}", reset_less=True)
-            with m.If(for_first[copy]):
+            with m.If(for_first[column // TOGETHER]):
                 m.d.sync += first.eq(byte)
-            with m.If(for_pair[copy]):
-                m.d.sync += [pair[0][column].eq(first), pair[1][column].eq(byte)]
+            m.d.comb += pairs.i.payload[column].eq(Cat(first, byte))
+            m.d.comb += [self.o.payload[table][column].eq(pairs.o.payload[column][table]) for table in range(2)]
+        return m
 
 
 class Combiner(wiring.Component):

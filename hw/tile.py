@@ -164,7 +164,9 @@ class Tile(wiring.Component):
             pes.append(line)
         return pes
 
-    def _edges(self, m: Module, platform: object, pes: list[list[wiring.Component]], *, taken: Signal, swap: Signal, captured: Value) -> None:
+    def _edges(
+        self, m: Module, platform: object, pes: list[list[wiring.Component]], *, taken: Signal, swap: Signal, captured: Value
+    ) -> None:
         """Skews what enters: row ``r`` and column ``c`` by 1 + their number of cycles, and rows that are quicker by what they are."""
         part, wave = self.loader.o.payload, self.feeder.o.payload
         for row, line in enumerate(pes):

@@ -3,6 +3,7 @@
 import random
 
 import cocotb
+import pytest
 from cocotb.triggers import RisingEdge
 
 from harness import receive, reset, run, send
@@ -29,5 +30,6 @@ async def one_a_cycle(dut):
     assert taken == 99
 
 
-def test_slice():
-    run(RegisterSlice(8), __file__)
+@pytest.mark.parametrize("shares", [1, 3])
+def test_slice(shares):
+    run(RegisterSlice(8, shares=shares), __file__)
