@@ -90,8 +90,7 @@ class LookUp(wiring.Component):
 
         # A pair is what was taken before with what is taken now.
         line = [self.i.payload[column if column < self.beat_bytes else 0] for column in range(self.cols)]
-        pairs = RegisterSlice(data.ArrayLayout(data.ArrayLayout(8, 2), self.cols), shares=-(-self.cols // TOGETHER))
-        m.submodules.pairs = pairs
+        m.submodules.pairs = pairs = RegisterSlice(data.ArrayLayout(data.ArrayLayout(8, 2), self.cols))
         second, arrives = Signal(), Signal()
         m.d.comb += [
             arrives.eq(self.i.valid & self.i.ready),
@@ -101,7 +100,7 @@ class LookUp(wiring.Component):
             pairs.o.ready.eq(self.o.ready),
         ]
         m.d.sync += second.eq(second ^ arrives)
-        for_first = copied(m, platform, second == arrives, pairs.shares, name="for_first")
+        for_first = copied(m, platform, second == arrives, -(-self.cols // TOGETHER), name="for_first")
         for column, byte in enumerate(line):
             first = Signal.like(byte, name=f"first_{column}", reset_less=True)
             with m.If(for_first[column // TOGETHER]):

@@ -7,11 +7,13 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from weft.hw.slice import shares
+
 __all__ = ["Queue"]
 
 
 class Queue(wiring.Component):
-    """Holds up to ``depth`` items, in order. One item per cycle, latency 1 cycle.
+    """Holds up to ``depth`` items, in order. One item per cycle, latency 1 cycle. Wide ones in shares, as a register slice has them.
 
     Parameters
     ----------
@@ -34,25 +36,17 @@ class Queue(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.items = items = Memory(shape=self.shape, depth=self.depth, init=[])
-        write, read = items.write_port(), items.read_port(domain="comb")
         # Items less one, and places less one.
         waiting, room = (
             Signal(signed(self.depth.bit_length() + 1), init=-1),
             Signal(signed(self.depth.bit_length() + 1), init=self.depth - 1),
         )
         comes, goes = self.i.valid & self.i.ready, self.o.valid & self.o.ready
-        m.d.comb += [
-            self.i.ready.eq(room >= 0),
-            self.o.valid.eq(waiting >= 0),
-            write.en.eq(comes),
-            write.data.eq(self.i.payload),
-            self.o.payload.eq(read.data),
-        ]
-        m.d.sync += [
-            waiting.eq(waiting + comes - goes),
-            room.eq(room - comes + goes),
-            write.addr.eq(write.addr + comes),
-            read.addr.eq(read.addr + goes),
-        ]
+        m.d.comb += [self.i.ready.eq(room >= 0), self.o.valid.eq(waiting >= 0)]
+        m.d.sync += [waiting.eq(waiting + comes - goes), room.eq(room - comes + goes)]
+        for share, (given, wanted) in enumerate(shares(self.i.payload, self.o.payload)):
+            m.submodules[f"items_{share}"] = items = Memory(shape=len(given), depth=self.depth, init=[])
+            write, read = items.write_port(), items.read_port(domain="comb")
+            m.d.comb += [write.en.eq(comes), write.data.eq(given), wanted.eq(read.data)]
+            m.d.sync += [write.addr.eq(write.addr + comes), read.addr.eq(read.addr + goes)]
         return m

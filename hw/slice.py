@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, ShapeLike, Signal, Value
+from amaranth.hdl import Module, Mux, ShapeLike, Signal, Value, ValueLike
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from weft.hw.delay import copied
+from weft.hw.spec.timing import TOGETHER
 
-__all__ = ["RegisterSlice"]
+__all__ = ["SHARE", "RegisterSlice", "shares"]
+
+SHARE = 8 * TOGETHER
+"""Bits of a payload that one register's choice reaches."""
 
 
 class RegisterSlice(wiring.Component):
@@ -17,13 +20,7 @@ class RegisterSlice(wiring.Component):
     Two places take items in turn, whether there is one or not. What enables a place and what chooses one are registers, so that
     ``o.ready`` reaches five registers, however wide the payload is.
 
-    Parameters
-    ----------
-    shape : shape
-        Of the payload.
-    shares : int
-        Of the payload's bits, equal ones: those registers are copied for each, which may lie far from the others on the chip. With several,
-        no item may come in the first cycle after a reset.
+    Payloads of many bits lie all over the chip: each :data:`SHARE` of them have those registers on their own.
 
     Members
     -------
@@ -31,40 +28,34 @@ class RegisterSlice(wiring.Component):
         The stream. ``i.ready`` and ``o.valid`` are registers, ``o.payload`` one of two.
     """
 
-    def __init__(self, shape: ShapeLike, *, shares: int = 1):
-        self.shape, self.shares = shape, shares
+    def __init__(self, shape: ShapeLike):
+        self.shape = shape
         super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        writing, reading, full = Signal(), Signal(), Signal()
-        will_write, will_read, will_be_full = Signal(), Signal(), Signal()
-        # The place that will take the next item in, a bit each; none while both are taken.
-        will_open = Signal(2)
+        full, will_be_full = Signal(), Signal()
         arrives, leaves = self.i.valid & self.i.ready, self.o.valid & self.o.ready
-        m.d.comb += [
-            self.i.ready.eq(~full),
-            will_write.eq(writing ^ arrives),
-            will_read.eq(reading ^ leaves),
-            will_be_full.eq(Mux(arrives, self.o.valid & ~leaves, full & ~leaves)),
-            will_open.eq(Mux(will_be_full, 0, Mux(will_write, 0b10, 0b01))),
-        ]
-        m.d.sync += [writing.eq(will_write), reading.eq(will_read), full.eq(will_be_full)]
-        m.d.sync += self.o.valid.eq(arrives | full | (self.o.valid & ~leaves))
-
-        if self.shares == 1:
-            open_places = Signal(2, init=1)
-            m.d.sync += open_places.eq(will_open)
-            controls = [Cat(open_places, reading)]
-        else:
-            controls = copied(m, platform, Cat(will_open, will_read), self.shares, name="control")
-        given, wanted = Value.cast(self.i.payload), Value.cast(self.o.payload)
-        share = -(-len(given) // self.shares)
-        for index, control in enumerate(controls):
-            own = slice(index * share, (index + 1) * share)
-            places = [Signal(len(given[own]), name=f"place_{index}_{place}", reset_less=True) for place in range(2)]
+        m.d.comb += [self.i.ready.eq(~full), will_be_full.eq(Mux(arrives, self.o.valid & ~leaves, full & ~leaves))]
+        m.d.sync += [full.eq(will_be_full), self.o.valid.eq(arrives | full | (self.o.valid & ~leaves))]
+        for share, (given, wanted) in enumerate(shares(self.i.payload, self.o.payload)):
+            # The place that takes the next item in, a bit each; none while both are taken.
+            open_places = Signal(2, init=1, name=f"open_{share}")
+            writing, will_write, reading = (Signal(name=f"{name}_{share}") for name in ("writing", "will_write", "reading"))
+            m.d.comb += will_write.eq(writing ^ arrives)
+            m.d.sync += [writing.eq(will_write), reading.eq(reading ^ leaves)]
+            places = [Signal(len(given), name=f"place_{share}_{place}", reset_less=True) for place in range(2)]
             for place, content in enumerate(places):
-                with m.If(control[place]):
-                    m.d.sync += content.eq(given[own])
-            m.d.comb += wanted[own].eq(Mux(control[2], *reversed(places)))
+                with m.If(open_places[place]):
+                    m.d.sync += content.eq(given)
+                m.d.sync += open_places[place].eq(~will_be_full & (will_write == place))
+            m.d.comb += wanted.eq(Mux(reading, *reversed(places)))
         return m
+
+
+def shares(*payloads: ValueLike) -> list[tuple[Value, ...]]:
+    """Payloads of the same width in pieces of about :data:`SHARE` bits, those of a piece together."""
+    values = [Value.cast(payload) for payload in payloads]
+    width = len(values[0])
+    size = -(-width // max(1, width // SHARE)) if width else 1
+    return [tuple(value[start : start + size] for value in values) for start in range(0, width, size)]

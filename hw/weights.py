@@ -38,7 +38,7 @@ class ChannelParameters(wiring.Component):
     full : Out(1)
         The next group is complete.
     take : In(1)
-        Makes the next group the current one, a cycle later. Only while ``full``, and no second time.
+        Makes the next group the current one, a cycle later. Only while ``full``, from the second cycle of it on, and no second time.
     o : Out
         The current group, from the second cycle after ``take``.
     """
@@ -62,13 +62,13 @@ class ChannelParameters(wiring.Component):
         biases = [Signal(8 * BIAS_BYTES, name=f"bias_{c}", reset_less=True) for c in range(self.cols)]
         scales = [Signal(8 * (PARAMETER_BYTES - BIAS_BYTES), name=f"scale_{c}", reset_less=True) for c in range(self.cols)]
         current = Signal.like(self.o, reset_less=True)
-        taken, take, complete = Signal(), Signal(), Signal()
-        m.d.comb += [self.i.ready.eq(~complete), self.o.eq(current), taken.eq(self.i.valid & self.i.ready)]
-        m.d.sync += [take.eq(self.take), self.full.eq(complete & ~take)]
+        taken, take = Signal(), Signal()
+        m.d.comb += [self.i.ready.eq(~self.full), self.o.eq(current), taken.eq(self.i.valid & self.i.ready)]
+        m.d.sync += take.eq(self.take)
         with m.If(taken):
-            m.d.sync += [words.eq(words + 1), complete.eq(self.i.payload.last)]
+            m.d.sync += [words.eq(words + 1), self.full.eq(self.i.payload.last)]
         with m.If(take):
-            m.d.sync += [words.eq(0), complete.eq(0)]
+            m.d.sync += [words.eq(0), self.full.eq(0)]
         # Words come two cycles later, from registers of their own.
         copies = -(-self.cols // TOGETHER)
         to_bias, to_scale = (

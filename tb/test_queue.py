@@ -14,7 +14,7 @@ from weft.hw.queue import Queue
 @cocotb.parametrize(("before", [0.0, 0.7]), ("behind", [0.0, 0.7]))
 async def keeps_order(dut, before, behind):
     await reset(dut)
-    items = [random.getrandbits(12) for _ in range(200)]
+    items = [random.getrandbits(len(dut.i__payload)) for _ in range(200)]
     sending = cocotb.start_soon(send(dut, "i", items, pause=before))
     assert await receive(dut, "o", len(items), pause=behind) == items
     await sending
@@ -33,9 +33,9 @@ async def holds_its_depth(dut):
     assert taken == depth
 
 
-@pytest.mark.parametrize("depth", [2, 16])
-def test_queue(depth):
-    run(Queue(12, depth=depth), __file__, depth=depth)
+@pytest.mark.parametrize(("bits", "depth"), [(12, 2), (100, 16)])
+def test_queue(bits, depth):
+    run(Queue(bits, depth=depth), __file__, depth=depth)
 
 
 def test_rejects():

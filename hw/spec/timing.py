@@ -59,7 +59,7 @@ class Timing:
         """From the last sum of a half read to the activation unit's knowing that it is free."""
         self.beat_to_full = 2 + config.rows + kind.latency + kind.foot + config.cols + 4
         """From a half's last beat to the output unit's opening it."""
-        self.parameters_to_full = 1
+        self.parameters_to_full = 0
         """From a group's last parameter word to the output unit's opening its half."""
         self.reopen = 1
         """From a half's last sum read to the opening of the next."""
