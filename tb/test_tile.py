@@ -1,6 +1,7 @@
 """The tile: products of random and corner matrices, without bubbles, whatever the pauses; both kinds of multiplier."""
 
 import itertools
+import json
 
 import cocotb
 import numpy as np
@@ -9,6 +10,7 @@ from cocotb.triggers import RisingEdge
 from cocotb.utils import get_sim_time
 
 from harness import parameters, reset, run, run_netlist, send
+from weft.fpga.floorplan import top_of
 from weft.fpga.flow import synthesize
 from weft.fpga.parts import PARTS
 from weft.hw.spec.pe import PE_KINDS, SELECTS_BIT, Encoding, Precision, TermBudget, select_bits, window
@@ -228,6 +230,15 @@ def test_netlist():
     netlist, cells = synthesize(Tile(position_bits=POSITION_BITS, **settings), PARTS["ecp5-85f"])
     assert cells.multipliers == 8
     run_netlist(netlist, __file__, tests=["matches_matrix_product", "leaves_no_bubble", "slides"], **settings)
+
+
+def test_elements_keep_their_registers():
+    """Synthesis does not make one register of those that hold the same in all elements of a diagonal."""
+    netlist, _ = synthesize(Tile(rows=2, cols=3, multipliers=0, position_bits=POSITION_BITS), PARTS["ecp5-85f"])
+    nets = top_of(json.loads(netlist.read_text()))["netnames"]
+    for name in ("slide", "swap"):
+        names = {f"pe_{row}_{column}.{name}_o" for row in range(2) for column in range(2)}
+        assert len({nets[net]["bits"][0] for net in names & nets.keys()}) == len(names)
 
 
 @pytest.mark.parametrize(("pe", "combine"), [
