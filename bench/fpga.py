@@ -1,26 +1,37 @@
-"""What configurations take of an LFE5U-85F, and the clock that they reach there: a Markdown table.
+"""What configurations take of an LFE5U-85F, and the clocks that they reach there with several seeds: a Markdown table.
 
-    python bench/fpga.py [PRESET[,field=value…] …]
+    python bench/fpga.py [--seeds N] [--jobs M] [PRESET[,field=value…] …]
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
+from concurrent.futures import ThreadPoolExecutor
 
-from weft.fpga.flow import place
+from weft.fpga.flow import place, synthesize
 from weft.fpga.parts import PARTS
 from weft.hw.spec.config import parse_config
 from weft.hw.top import Accelerator
 
 
 def main() -> None:
-    print("| configuration | LUTs | registers | multipliers | block RAMs | clock, MHz |")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("configs", nargs="*", default=["small", "large"], metavar="PRESET[,field=value…]")
+    parser.add_argument("--seeds", type=int, default=1, help="of placement, 1 to this")
+    parser.add_argument("--jobs", type=int, default=1, help="placements at a time")
+    arguments = parser.parse_args()
+    part, seeds = PARTS["ecp5-85f"], range(1, arguments.seeds + 1)
+    print("| configuration | LUTs | registers | multipliers | block RAMs | clock by seed, MHz |")
     print("|---|---|---|---|---|---|")
-    for name in sys.argv[1:] or ["small", "large"]:
+    for name in arguments.configs:
         config = parse_config(name)
-        report = place(Accelerator(config), PARTS["ecp5-85f"], target_mhz=config.clock_hz / 1e6)
-        r = report.resources
-        print(f"| `{name}` | {r.luts:,} | {r.registers:,} | {r.multipliers} | {r.block_rams} | {report.clock_mhz} |", flush=True)
+        synthesize(Accelerator(config), part)
+        with ThreadPoolExecutor(arguments.jobs) as pool:
+            asked = config.clock_hz / 1e6
+            reports = list(pool.map(lambda seed, c=config, mhz=asked: place(Accelerator(c), part, target_mhz=mhz, seed=seed), seeds))
+        r = reports[0].resources
+        clocks = ", ".join(str(report.clock_mhz) for report in reports)
+        print(f"| `{name}` | {r.luts:,} | {r.registers:,} | {r.multipliers} | {r.block_rams} | {clocks} |", flush=True)
 
 
 if __name__ == "__main__":

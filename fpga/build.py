@@ -19,7 +19,7 @@ from weft.files import replacing
 from weft.fpga.board import Board
 from weft.fpga.boards import BOARDS
 from weft.fpga.floorplan import planned, with_sites
-from weft.fpga.flow import PLACE_LOG, ROUTER, Report, Resources, netlist, parse_report
+from weft.fpga.flow import EFFORT, PLACE_LOG, Report, Resources, netlist, parse_report
 from weft.fpga.tools import FpgaError, cached, call, version_of
 from weft.fpga.usage import Cell, Usage, placed_cells
 from weft.hw.spec.config import Config
@@ -232,8 +232,8 @@ def route(board: Board, recipe: Recipe, file: Path, cells: Resources, constraint
     """Places and routes with one seed; the folder of what came, and its report."""
     part = board.part
     options = FAMILIES[part.family]
-    router, chosen = ROUTER if part.family == "ecp5" else (), planned(file, part, cells)
-    key = f"board {file.parent.name} {part.arguments} {constraints} {seed} {recipe.target_mhz} {options} {router} {chosen}"
+    effort, chosen = EFFORT if part.family == "ecp5" else (), planned(file, part, cells)
+    key = f"board {file.parent.name} {part.arguments} {constraints} {seed} {recipe.target_mhz} {options} {effort} {chosen}"
     folder = cached(key, f"yowasp-nextpnr-{part.router}")
     if not (folder / "report.json").exists():
         with tempfile.TemporaryDirectory(dir=folder) as name:
@@ -244,7 +244,7 @@ def route(board: Board, recipe: Recipe, file: Path, cells: Resources, constraint
                 call(
                     f"nextpnr-{part.router}",
                     [*part.arguments, "--json", "weft.json", *options, "--freq", str(recipe.target_mhz), "--seed", str(seed),
-                     "--timing-allow-fail", "--report", "report.json", "--write", "placed.json", *router, "-q", "-l", PLACE_LOG],
+                     "--timing-allow-fail", "--report", "report.json", "--write", "placed.json", *effort, "-q", "-l", PLACE_LOG],
                     work,
                 )  # fmt: skip
             except FpgaError as error:

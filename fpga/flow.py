@@ -17,14 +17,15 @@ from weft.fpga.tools import LOG, FpgaError, cached, call
 if TYPE_CHECKING:
     from amaranth.lib import wiring
 
-__all__ = ["PLACE_LOG", "ROUTER", "TOP", "Report", "Resources", "netlist", "parse_report", "place", "synthesize"]
+__all__ = ["EFFORT", "PLACE_LOG", "TOP", "Report", "Resources", "netlist", "parse_report", "place", "synthesize"]
 
 log = logging.getLogger(__name__)
 
 TOP = "weft"
 PLACE_LOG = "nextpnr.log"
-ROUTER = ("--router", "router2")
-"""nextpnr's choice for designs that fill a part."""
+EFFORT = ("--router", "router2", "--placer-heap-timingweight", "150", "--placer-heap-critexp", "3")
+"""nextpnr's router for designs that fill a part, and a placer that minds what is critical: with its own weight, 10, all registers of a
+long way end up where it begins or where it ends, and the whole way is between two of them."""
 
 
 class Technology:
@@ -132,7 +133,7 @@ def place(component: wiring.Component, part: Part, *, seed: int = 1, target_mhz:
             call(
                 f"nextpnr-{part.router}",
                 [*part.arguments, "--json", "weft.json", "--freq", str(target_mhz), "--seed", str(seed), "--timing-allow-fail",
-                 *ROUTER, "--report", "report.json", "-q", "-l", str(folder / PLACE_LOG), *options],
+                 *EFFORT, "--report", "report.json", "-q", "-l", str(folder / PLACE_LOG), *options],
                 Path(work),
             )  # fmt: skip
             (Path(work) / "report.json").replace(report)
