@@ -117,7 +117,7 @@ class Accumulators(wiring.Component):
         m.d.sync += half.eq(reading & ~self.look_up if self.tables else reading)
         halves = copied(m, platform, delayed(m, half, 2, name="half"), copies, name="half")
         positions = copied(m, platform, self.r_address, copies, name="position")
-        writes = copied(m, platform, self.write.as_value(), copies, name="write") if self.tables else [None] * copies
+        writes = copied(m, platform, self._entries(m), copies, name="write") if self.tables else [None] * copies
         look_ups = copied(m, platform, self.look_up, copies, name="look_up") if self.tables else [None] * copies
         for column in range(self.cols):
             copy = column // TOGETHER
@@ -129,6 +129,13 @@ class Accumulators(wiring.Component):
             self._column(m, column, control, wanted, halves[copy], write)
             control = delayed_item(m, control, name=f"control_of_{column + 1}")
         return m
+
+    def _entries(self, m: Module) -> Value:
+        """What is written of the tables; zeros for one that is not."""
+        entry = Signal(ENTRY)
+        m.d.comb += entry.eq(self.write)
+        m.d.comb += [entry.entries[table].eq(Mux(self.write.enable[table], self.write.entries[table], 0)) for table in range(2)]
+        return entry.as_value()
 
     def _column(self, m: Module, column: int, control: data.View, wanted: list[Value], reading: Signal, table: data.View | None) -> None:
         """One column: read and add in one half, read what is ``wanted`` in the other."""
@@ -147,13 +154,17 @@ class Accumulators(wiring.Component):
             m.d.comb += [
                 memory.r_address.eq(Mux(control.reads[half], control.address, address)),
                 memory.w_address.eq(writing.address if table is None else Mux(entry, table.index, writing.address)),
-                memory.w_data.as_value().eq(total if table is None else Mux(entry, table.entries[half], total)),
+                memory.w_data.as_value().eq(total if table is None else total | table.entries[half]),
                 memory.w_enable.eq((entry | (writing.valid & (writing.half == half))).replicate(4)),
                 output.eq(memory.r_data.as_value()),
             ]
             outputs.append(output)
         before = Mux(adding.half, outputs[1], outputs[0])
         m.d.sync += total.eq(Mux(adding.first, 0, before) + arrived)
+        if self.tables:
+            # As entries are zero without a table: neither is chosen, they are joined.
+            with m.If(~adding.valid):
+                m.d.sync += total.eq(0)
 
         m.d.comb += self.sums[column].eq(delayed(m, Mux(reading, outputs[1], outputs[0]), name=f"{name}_sums"))
         if self.tables:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect
@@ -22,6 +22,7 @@ __all__ = ["Endpoint"]
 OP_HEADER = data.StructLayout({"op": 8, "space": 8, "length": 16, "address": 32})
 WRITABLE = (Space.SCRATCHPAD, Space.WEIGHTS, Space.PROGRAM)
 NO_DATA = data.StructLayout({})
+COUNT = signed(LENGTH_BITS + 1)
 
 
 class Endpoint(wiring.Component):
@@ -80,9 +81,10 @@ class Endpoint(wiring.Component):
         m.submodules.payload = payload = Fetch(address=len(receiver.address), data_shape=8, tag=NO_DATA, latency=receiver.LATENCY)
         m.d.comb += [receiver.address.eq(payload.address), payload.data.eq(receiver.data)]
 
-        # `offset` counts the payload's bytes that were asked for, `left` those that are still to be executed.
-        offset, left = Signal(LENGTH_BITS), Signal(LENGTH_BITS)
-        m.d.comb += [payload.i.valid.eq(offset != 0), payload.i.payload.address.eq(receiver.length - offset)]
+        # `offset` counts the payload's bytes that are still to be asked for, `left` those to be executed, each less one: the sign says that
+        # there are none.
+        offset, left = Signal(COUNT, init=-1), Signal(COUNT, init=-1)
+        m.d.comb += [payload.i.valid.eq(offset >= 0), payload.i.payload.address.eq(receiver.length + ~offset)]
         with m.If(payload.i.valid & payload.i.ready):
             m.d.sync += offset.eq(offset - 1)
         byte_taken = payload.o.valid & payload.o.ready
@@ -115,14 +117,14 @@ class Endpoint(wiring.Component):
                     m.next = "answer"
                 with m.Else():
                     m.d.comb += [self.halt.eq(hello), answer.clear.eq(1)]
-                    m.d.sync += [offset.eq(receiver.length), left.eq(receiver.length)]
+                    m.d.sync += [offset.eq(receiver.length - 1), left.eq(receiver.length - 1)]
                     m.d.sync += [seq.eq(receiver.seq), session.eq(1), status.eq(Status.OK)]
                     m.next = "header"
             self._execute(m, receiver, payload, answer, left=left, status=status)
             with m.State("skip"):
                 # Nothing more of this frame is executed.
                 m.d.comb += payload.o.ready.eq(1)
-                with m.If(left == 0):
+                with m.If(left < 0):
                     m.next = "answer"
             with m.State("answer"):
                 m.d.comb += answer.start.eq(1)
@@ -135,8 +137,9 @@ class Endpoint(wiring.Component):
 
     def _execute(self, m: Module, receiver: Receiver, payload: Fetch, answer: Answer, *, left: Signal, status: Signal) -> None:
         """The states that execute operations, from ``header`` on; they end in ``answer`` or ``skip``."""
-        op, index, count = Signal(OP_HEADER), Signal(range(OpHeader.LAYOUT.size)), Signal(LENGTH_BITS)
-        waiting, identity = Signal(LENGTH_BITS), Signal()
+        op, index, identity = Signal(OP_HEADER), Signal(range(OpHeader.LAYOUT.size)), Signal()
+        # Bytes of an operation to be asked for, and to be answered, each less one.
+        count, waiting = Signal(COUNT), Signal(COUNT)
         request = self.request.payload
         byte = payload.o.payload.data
         m.d.comb += [
@@ -152,7 +155,7 @@ class Endpoint(wiring.Component):
 
         with m.State("header"):
             m.d.comb += payload.o.ready.eq(1)
-            with m.If(left == 0):
+            with m.If(left < 0):
                 # A cut header is no operation.
                 with m.If(index != 0):
                     m.d.sync += status.eq(Status.BAD_OP)
@@ -164,7 +167,7 @@ class Endpoint(wiring.Component):
                     m.d.sync += index.eq(0)
                     m.next = "begin"
         with m.State("begin"):
-            m.d.sync += [count.eq(op.length), waiting.eq(op.length)]
+            m.d.sync += [count.eq(op.length - 1), waiting.eq(op.length - 1)]
             known = Cat(op.space == space for space in Space).any()
             writable = Cat(op.space == space for space in WRITABLE).any()
             with m.Switch(op.op):
@@ -172,7 +175,7 @@ class Endpoint(wiring.Component):
                     m.next = "write"
                     with m.If(~writable):
                         fail(Status.BAD_SPACE)
-                    with m.If(op.length > left):
+                    with m.If(op.length - 1 > left):
                         fail(Status.BAD_OP)
                 with m.Case(Op.READ):
                     m.next = "read"
@@ -189,20 +192,20 @@ class Endpoint(wiring.Component):
                 with m.Default():
                     fail(Status.BAD_OP)
         with m.State("write"):
-            m.d.comb += [request.write.eq(1), request.data.eq(byte), self.request.valid.eq(payload.o.valid & (count != 0))]
-            m.d.comb += payload.o.ready.eq(self.request.ready & (count != 0))
+            m.d.comb += [request.write.eq(1), request.data.eq(byte), self.request.valid.eq(payload.o.valid & (count >= 0))]
+            m.d.comb += payload.o.ready.eq(self.request.ready & (count >= 0))
             with m.If(self.request.valid & self.request.ready):
                 m.d.sync += [count.eq(count - 1), op.address.eq(op.address + 1)]
-            with m.If(count == 0):
+            with m.If(count < 0):
                 m.next = "header"
         with m.State("read"):
             own = op.space == Space.IDENTITY
-            m.d.comb += [self.request.valid.eq((count != 0) & ~own), identity.eq((count != 0) & own)]
+            m.d.comb += [self.request.valid.eq((count >= 0) & ~own), identity.eq((count >= 0) & own)]
             with m.If((self.request.valid & self.request.ready) | identity):
                 m.d.sync += [count.eq(count - 1), op.address.eq(op.address + 1)]
             with m.If(answer.i.valid):
                 m.d.sync += waiting.eq(waiting - 1)
-            with m.If(waiting == 0):
+            with m.If(waiting < 0):
                 m.next = "header"
         self._identity(m, answer, address=op.address, valid=identity)
         with m.State("run"):
