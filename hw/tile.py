@@ -11,11 +11,9 @@ from weft.hw.delay import delayed, kept
 from weft.hw.pe import create
 from weft.hw.pe.contract import beat_shape
 from weft.hw.spec.pe import PE_KINDS
+from weft.hw.spec.timing import WAY
 
 __all__ = ["Tile", "tag_shape"]
-
-WAY = 2
-"""Registers on the way to the array's edges, of which the farthest are at the chip's other end."""
 
 
 def tag_shape(position_bits: int) -> data.StructLayout:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from weft.hw.spec.config import Config
 from weft.hw.spec.descriptor import DESCRIPTOR_WORDS, SECTIONS
 
-__all__ = ["BLOCK_DEPTH", "PARAMETER_QUEUE", "TOGETHER", "Timing", "block_memory_latency", "choice_steps"]
+__all__ = ["BLOCK_DEPTH", "PARAMETER_QUEUE", "TOGETHER", "WAY", "Timing", "block_memory_latency", "choice_steps"]
 
 BLOCK_DEPTH = 2048
 """Words of a byte in a block RAM (2048×9 on ECP5)."""
@@ -13,6 +13,8 @@ PARAMETER_QUEUE = 16
 """Words of channels' parameters that wait until there is room for their group, so that the weights behind them need not."""
 TOGETHER = 4
 """Columns, lanes of a memory or of post-processing that one register reaches: they lie all over the chip."""
+WAY = 2
+"""Registers on the way to the array's edges, of which the farthest are at the chip's other end."""
 
 
 def choice_steps(count: int) -> int:
@@ -57,7 +59,7 @@ class Timing:
         """From the last sum of a half read to the first beat for it at the tile."""
         self.release_to_free = 3
         """From the last sum of a half read to the activation unit's knowing that it is free."""
-        self.beat_to_full = 2 + config.rows + kind.latency + kind.foot + config.cols + 4
+        self.beat_to_full = WAY + config.rows + kind.latency + kind.foot + config.cols + 4
         """From a half's last beat to the output unit's opening it."""
         self.parameters_to_full = 0
         """From a group's last parameter word to the output unit's opening its half."""
