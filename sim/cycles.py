@@ -73,7 +73,8 @@ class _Model:
         """Words of parameters after the one at ``word``: when the last of them comes to its queue, and when it leaves that."""
         left = self.queue[-1]
         for _ in range(count):
-            word = max(word, self.queue[0]) + 1
+            # Room is known in the cycle after a word has left.
+            word = max(word + 1, self.queue[0] + 2)
             left = max(left, word, self.parameters_free) + 1
             self.queue.append(left)
         return word, left
