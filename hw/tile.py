@@ -165,7 +165,7 @@ class Tile(wiring.Component):
     def _edges(
         self, m: Module, platform: object, pes: list[list[wiring.Component]], *, taken: Signal, swap: Signal, captured: Value
     ) -> None:
-        """Skews what enters: row ``r`` and column ``c`` by 1 + their number of cycles, and rows that are quicker by what they are."""
+        """Skews what enters: row ``r`` and column ``c`` by ``WAY`` + 1 + their number of cycles, quicker rows by what they are."""
         part, wave = self.loader.o.payload, self.feeder.o.payload
         for row, line in enumerate(pes):
             capture = Signal(line[0].capture_i.shape(), name=f"capture_{row}")
