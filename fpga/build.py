@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from weft.files import replacing
 from weft.fpga.board import Board
 from weft.fpga.boards import BOARDS
-from weft.fpga.floorplan import planned, with_sites
+from weft.fpga.floorplan import planned
 from weft.fpga.flow import EFFORT, PLACE_LOG, Report, Resources, netlist, parse_report
+from weft.fpga.netlists import prepared
 from weft.fpga.tools import FpgaError, cached, call, version_of
 from weft.fpga.usage import Cell, Usage, placed_cells
 from weft.hw.spec.config import Config
@@ -232,13 +233,13 @@ def route(board: Board, recipe: Recipe, file: Path, cells: Resources, constraint
     """Places and routes with one seed; the folder of what came, and its report."""
     part = board.part
     options = FAMILIES[part.family]
-    effort, chosen = EFFORT if part.family == "ecp5" else (), planned(file, part, cells)
-    key = f"board {file.parent.name} {part.arguments} {constraints} {seed} {recipe.target_mhz} {options} {effort} {chosen}"
+    effort, given = EFFORT if part.family == "ecp5" else (), prepared(file.read_bytes(), planned(file, part, cells))
+    key = f"board {part.arguments} {constraints} {seed} {recipe.target_mhz} {options} {effort} {given.decode()}"
     folder = cached(key, f"yowasp-nextpnr-{part.router}")
     if not (folder / "report.json").exists():
         with tempfile.TemporaryDirectory(dir=folder) as name:
             work = Path(name)
-            (work / "weft.json").write_bytes(with_sites(file.read_bytes(), chosen))
+            (work / "weft.json").write_bytes(given)
             (work / "pins").write_text(constraints)
             try:
                 call(
@@ -298,7 +299,7 @@ def _gateware() -> str:
     """Of everything that describes hardware."""
     package = Path(__file__).parent.parent
     sources = [*(package / "hw").rglob("*.py"), *(package / "fpga" / "boards").glob("*.py")]
-    sources += [package / "fpga" / f"{name}.py" for name in ("board", "floorplan", "parts", "pll", "top")]
+    sources += [package / "fpga" / f"{name}.py" for name in ("board", "floorplan", "netlists", "parts", "pll", "top")]
     digest = hashlib.sha256()
     for path in sorted(sources):
         digest.update(f"{path.relative_to(package)}\n".encode() + path.read_bytes())

@@ -12,15 +12,16 @@ import re
 import tempfile
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from weft.fpga.netlists import top_of
 from weft.fpga.parts import Part
 from weft.fpga.tools import cached, call
 
 if TYPE_CHECKING:
     from weft.fpga.flow import Resources
 
-__all__ = ["planned", "sites", "top_of", "with_sites"]
+__all__ = ["planned", "sites"]
 
 FULL = 0.8
 """Share of a part's multipliers or block RAMs from which on they are placed here."""
@@ -124,20 +125,3 @@ def sites(part: Part) -> dict[str, list[Site]]:
         x, y, _ = name.split("/")
         result[kind].append(Site(int(y[1:]), int(x[1:]), name))
     return result
-
-
-def top_of(document: dict[str, Any]) -> dict[str, Any]:
-    """The top module of a netlist in JSON; nextpnr's own have no other."""
-    modules = document["modules"].values()
-    return next((module for module in modules if int(str(module["attributes"].get("top", 0)), 2)), next(iter(modules)))
-
-
-def with_sites(netlist: bytes, chosen: dict[str, str]) -> bytes:
-    """A netlist whose cells are to lie at the chosen sites."""
-    if not chosen:
-        return netlist
-    document = json.loads(netlist)
-    cells = top_of(document)["cells"]
-    for name, site in chosen.items():
-        cells[name].setdefault("attributes", {})["BEL"] = site
-    return json.dumps(document).encode()

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weft.fpga.floorplan import planned, with_sites
+from weft.fpga.floorplan import planned
+from weft.fpga.netlists import prepared
 from weft.fpga.parts import Part
 from weft.fpga.tools import LOG, FpgaError, cached, call
 
@@ -23,9 +24,9 @@ log = logging.getLogger(__name__)
 
 TOP = "weft"
 PLACE_LOG = "nextpnr.log"
-EFFORT = ("--router", "router2", "--placer-heap-timingweight", "150", "--placer-heap-critexp", "3")
-"""nextpnr's router for designs that fill a part, and a placer that minds what is critical: with its own weight, 10, all registers of a
-long way end up where it begins or where it ends, and the whole way is between two of them."""
+EFFORT = ("--placer-heap-timingweight", "150", "--placer-heap-critexp", "3")
+"""nextpnr's placer is to mind what is critical: with its own weight, 10, all registers of a long way end up where it begins or where it
+ends, and the whole way is between two of them. Its own router, the slower one, is kept: the other leaves single wires with long detours."""
 
 
 class Technology:
@@ -122,14 +123,13 @@ def place(component: wiring.Component, part: Part, *, seed: int = 1, target_mhz:
             raise FpgaError(
                 f"the design takes {getattr(cells, name)} {name.replace('_', ' ')}, but {part.title} has {most}; choose a smaller one"
             )
-    chosen = planned(file, part, cells)
-    key = f"{file.parent.name} {part.arguments} {seed} {target_mhz} {options}{chosen or ''}"
-    folder = cached(key, f"yowasp-nextpnr-{part.router}")
+    given = prepared(file.read_bytes(), planned(file, part, cells))
+    folder = cached(f"{part.arguments} {seed} {target_mhz} {options} {EFFORT} {given.decode()}", f"yowasp-nextpnr-{part.router}")
     report = folder / "report.json"
     if not report.exists():
         log.info("placing and routing, from minutes to an hour; nextpnr tells how far it is in %s", folder / PLACE_LOG)
         with tempfile.TemporaryDirectory() as work:
-            (Path(work) / "weft.json").write_bytes(with_sites(file.read_bytes(), chosen))
+            (Path(work) / "weft.json").write_bytes(given)
             call(
                 f"nextpnr-{part.router}",
                 [*part.arguments, "--json", "weft.json", "--freq", str(target_mhz), "--seed", str(seed), "--timing-allow-fail",

@@ -7,8 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from weft.fpga.floorplan import top_of
 from weft.fpga.flow import Resources
+from weft.fpga.netlists import top_of
 from weft.fpga.parts import Part
 
 __all__ = ["Cell", "Usage", "placed_cells"]

@@ -191,25 +191,24 @@ class PartialProducts(wiring.Component):
 
     def _ecp5(self, m: Module) -> None:
         """A carry cell's LUT says whether its two gated bits differ; where they do not, its carry is that of inputs A and B."""
-        wide, zero = len(self.o), Const(0, 1)
+        wide, zero, one = len(self.o), Const(0, 1), Const(1, 1)
         bits = [self.b[min(place, len(self.b) - 1)] for place in range(wide)]
         first = [(bit, self.digits[0]) for bit in bits]
         second = [(zero, zero), *((bit, self.digits[1]) for bit in bits[:-1])]
-        # What is subtracted is inverted, and a one carried in: by a cell of its own, in place of bit 0, where nothing is subtracted.
+        # What is subtracted is inverted, and a one carried in.
         init = 0x8777 if self.subtract else 0x7888
         cells = [(init, (*b, *a) if self.subtract else (*a, *b)) for a, b in zip(first, second, strict=True)]
+        # In place of bit 0, where nothing is added, a cell makes that carry, whatever comes into it; a pin that is one takes no wire.
+        cells[0] = (0x000F if self.subtract else 0, (one,) * 4)
+        cells += [(0, (one,) * 4)] * (wide % 2)
         sums = Signal(wide + wide % 2)
-        lowest = sums[0]
-        if self.subtract:
-            cells[0] = (0x000F, (zero, zero, Const(1, 1), zero))
-            lowest = self.b[0] & self.digits[0]
-        m.d.comb += self.o.eq(Cat(lowest, sums[1:wide]))
-        cells += [(0, (zero,) * 4)] * (wide % 2)
-        carry: Value = zero
+        m.d.comb += self.o.eq(Cat(self.b[0] & self.digits[0], sums[1:wide]))
+        carry: dict[str, Value] = {}
         for place in range(0, len(cells), 2):
-            carry, before = Signal(name=f"carry_{place}"), carry
             pins = {f"i_{pin}{half}": value for half in (0, 1) for pin, value in zip("ABCD", cells[place + half][1], strict=True)}
+            before, out = carry, Signal(name=f"carry_{place}")
+            carry = {"i_CIN": out}
             m.submodules[f"sum_{place}"] = Instance(
-                "CCU2C", **pins, p_INIT0=Const(cells[place][0], 16), p_INIT1=Const(cells[place + 1][0], 16),
-                p_INJECT1_0="NO", p_INJECT1_1="NO", i_CIN=before, o_S0=sums[place], o_S1=sums[place + 1], o_COUT=carry,
+                "CCU2C", **pins, **before, p_INIT0=Const(cells[place][0], 16), p_INIT1=Const(cells[place + 1][0], 16),
+                p_INJECT1_0="NO", p_INJECT1_1="NO", o_S0=sums[place], o_S1=sums[place + 1], o_COUT=out,
             )  # fmt: skip

