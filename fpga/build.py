@@ -19,7 +19,7 @@ from weft.files import replacing
 from weft.fpga.board import Board
 from weft.fpga.boards import BOARDS
 from weft.fpga.floorplan import planned
-from weft.fpga.flow import EFFORT, PLACE_LOG, Report, Resources, netlist, parse_report
+from weft.fpga.flow import EFFORT, PLACE_LOG, Report, Resources, check_fit, netlist, parse_report, run_nextpnr
 from weft.fpga.netlists import prepared
 from weft.fpga.tools import FpgaError, cached, call, version_of
 from weft.fpga.usage import Cell, Usage, placed_cells
@@ -37,15 +37,6 @@ MARGIN = 0.15
 
 SUFFIX = {"ecp5": ".bit", "gowin": ".fs", "ice40": ".bin"}
 """Of a family's bitstreams."""
-
-REDUCE = {
-    "luts": "rows, cols or lanes",
-    "registers": "rows, cols or lanes",
-    "multipliers": "multipliers (further PEs are built from LUTs), lanes, or choose pe=bitserial",
-    "block_rams": "weight_bytes, scratchpad_bytes or positions",
-    "wide_rams": "weight_bytes or scratchpad_bytes",
-}
-"""What to make smaller in a configuration where a resource does not suffice."""
 
 
 def board_of(name: str) -> Board:
@@ -169,8 +160,10 @@ def build(recipe: Recipe, *, jobs: int = 1, tell: Callable[[str], None] = log.in
 
     Raises
     ------
+    DoesNotFit
+        If the configuration takes more than the part has.
     FpgaError
-        If a tool is missing or fails, the design does not fit, or its clock is not reached with any seed.
+        If a tool is missing or fails, or the clock is not reached with any seed.
     """
     board = board_of(recipe.board)
     part = board.part
@@ -179,7 +172,7 @@ def build(recipe: Recipe, *, jobs: int = 1, tell: Callable[[str], None] = log.in
 
     text, constraints = design(board, recipe.config, System(recipe.config, build=recipe.identity))
     file, cells = netlist(text, part)
-    _fits(board, cells)
+    check_fit(cells, part)
 
     def attempt(seed: int) -> tuple[Path, Report]:
         found = route(board, recipe, file, cells, constraints, seed)
@@ -219,16 +212,6 @@ def design(board: Board, config: Config, system: wiring.Component) -> tuple[str,
     return files["weft.il"], "\n".join(kept) + "\n"
 
 
-def _fits(board: Board, cells: Resources) -> None:
-    for name, most in board.part.capacity.items():
-        used = getattr(cells, name)
-        if used > most:
-            raise FpgaError(
-                f"the configuration does not fit {board.part.title}: {name.replace('_', ' ')} {used:,} of {most:,} ({used - most:,} over); "
-                f"reduce {REDUCE[name]}"
-            )
-
-
 def route(board: Board, recipe: Recipe, file: Path, cells: Resources, constraints: str, seed: int) -> tuple[Path, Report]:
     """Places and routes with one seed; the folder of what came, and its report."""
     part = board.part
@@ -241,20 +224,8 @@ def route(board: Board, recipe: Recipe, file: Path, cells: Resources, constraint
             work = Path(name)
             (work / "weft.json").write_bytes(given)
             (work / "pins").write_text(constraints)
-            try:
-                call(
-                    f"nextpnr-{part.router}",
-                    [*part.arguments, "--json", "weft.json", *options, "--freq", str(recipe.target_mhz), "--seed", str(seed),
-                     "--timing-allow-fail", "--report", "report.json", "--write", "placed.json", *effort, "-q", "-l", PLACE_LOG],
-                    work,
-                )  # fmt: skip
-            except FpgaError as error:
-                over = re.search(r"cell '?.*?'? of type '(\w+)'|cell type '?(\w+)'?", str(error))
-                if over and re.search("no (more )?(BEL|bel)s|[Uu]nable to (find a placement|place)|failed to (place|find)", str(error)):
-                    raise FpgaError(
-                        f"the configuration does not fit {part.title}: there are too few {over[1] or over[2]}; reduce {REDUCE['luts']}"
-                    ) from error
-                raise
+            asked = ["-l", PLACE_LOG, "--freq", str(recipe.target_mhz), "--seed", str(seed), "--write", "placed.json"]
+            run_nextpnr(part, [*asked, *options, *effort], work)
             if part.family == "gowin":
                 (work / "routed").write_bytes((work / "placed.json").read_bytes())
             found = placed_cells(json.loads((work / "placed.json").read_text()), json.loads(file.read_text()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +14,14 @@ from typing import TYPE_CHECKING
 from weft.fpga.floorplan import planned
 from weft.fpga.netlists import prepared
 from weft.fpga.parts import Part
-from weft.fpga.tools import LOG, FpgaError, cached, call
+from weft.fpga.tools import LOG, DoesNotFit, FpgaError, cached, call
 
 if TYPE_CHECKING:
     from amaranth.lib import wiring
 
-__all__ = ["EFFORT", "PLACE_LOG", "TOP", "Report", "Resources", "netlist", "parse_report", "place", "synthesize"]
+__all__ = [
+    "EFFORT", "PLACE_LOG", "TOP", "Report", "Resources", "check_fit", "netlist", "parse_report", "place", "run_nextpnr", "synthesize",
+]  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +30,18 @@ PLACE_LOG = "nextpnr.log"
 EFFORT = ("--placer-heap-timingweight", "150", "--placer-heap-critexp", "3")
 """nextpnr's placer is to mind what is critical: with its own weight, 10, all registers of a long way end up where it begins or where it
 ends, and the whole way is between two of them. Its own router, the slower one, is kept: the other leaves single wires with long detours."""
+
+REDUCE = {
+    "luts": "rows, cols or lanes",
+    "registers": "rows, cols or lanes",
+    "multipliers": "multipliers (further PEs are built from LUTs), lanes, or choose pe=bitserial",
+    "block_rams": "weight_bytes, scratchpad_bytes or positions",
+    "wide_rams": "weight_bytes or scratchpad_bytes",
+}
+"""What to make smaller in a configuration where a resource does not suffice."""
+NO_SITE = r"no (?:more )?BELs|unable to find a placement|failed to (?:place|find|expand region)"
+"""How nextpnr says that there are too few places; somewhere it names the kind of cell."""
+KIND = r"cell '?.*?'? of type '(\w+)'|cell type '?(\w+)'?|of \d+ (\w+?)s\b"
 
 
 class Technology:
@@ -114,30 +129,56 @@ def place(component: wiring.Component, part: Part, *, seed: int = 1, target_mhz:
 
     Raises
     ------
+    DoesNotFit
+        If the design takes more than the part has.
     FpgaError
-        If a tool is missing or fails, or the design does not fit.
+        If a tool is missing or fails.
     """
     file, cells = synthesize(component, part)
-    for name, most in part.capacity.items():
-        if getattr(cells, name) > most:
-            raise FpgaError(
-                f"the design takes {getattr(cells, name)} {name.replace('_', ' ')}, but {part.title} has {most}; choose a smaller one"
-            )
+    check_fit(cells, part)
     given = prepared(file.read_bytes(), planned(file, part, cells))
     folder = cached(f"{part.arguments} {seed} {target_mhz} {options} {EFFORT} {given.decode()}", f"yowasp-nextpnr-{part.router}")
     report = folder / "report.json"
     if not report.exists():
         log.info("placing and routing, from minutes to an hour; nextpnr tells how far it is in %s", folder / PLACE_LOG)
-        with tempfile.TemporaryDirectory() as work:
-            (Path(work) / "weft.json").write_bytes(given)
-            call(
-                f"nextpnr-{part.router}",
-                [*part.arguments, "--json", "weft.json", "--freq", str(target_mhz), "--seed", str(seed), "--timing-allow-fail",
-                 *EFFORT, "--report", "report.json", "-q", "-l", str(folder / PLACE_LOG), *options],
-                Path(work),
-            )  # fmt: skip
-            (Path(work) / "report.json").replace(report)
+        with tempfile.TemporaryDirectory() as name:
+            work = Path(name)
+            (work / "weft.json").write_bytes(given)
+            run_nextpnr(part, ["-l", str(folder / PLACE_LOG), "--freq", str(target_mhz), "--seed", str(seed), *EFFORT, *options], work)
+            (work / "report.json").replace(report)
     return parse_report(json.loads(report.read_text()), part, cells, seed)
+
+
+def check_fit(cells: Resources, part: Part) -> None:
+    """:class:`DoesNotFit` if a netlist takes more than the part has."""
+    for name, most in part.capacity.items():
+        used = getattr(cells, name)
+        if used > most:
+            raise DoesNotFit(
+                f"the configuration does not fit {part.title}: {name.replace('_', ' ')} {used:,} of {most:,} ({used - most:,} over); "
+                f"reduce {REDUCE[name]}"
+            )
+
+
+def run_nextpnr(part: Part, arguments: Sequence[str], work: Path) -> None:
+    """From ``weft.json`` to ``report.json``, both in ``work``.
+
+    Raises
+    ------
+    DoesNotFit
+        If there are too few places for the design's cells.
+    FpgaError
+        If nextpnr is missing or fails.
+    """
+    fixed = [*part.arguments, "--json", "weft.json", "--timing-allow-fail", "--report", "report.json", "-q"]
+    try:
+        call(f"nextpnr-{part.router}", [*fixed, *arguments], work)
+    except FpgaError as error:
+        kind = re.search(KIND, str(error))
+        if not kind or not re.search(NO_SITE, str(error), re.IGNORECASE):
+            raise
+        cells = next(name for name in kind.groups() if name)
+        raise DoesNotFit(f"the configuration does not fit {part.title}: there are too few {cells}; reduce {REDUCE['luts']}") from error
 
 
 def parse_report(document: dict, part: Part, cells: Resources, seed: int) -> Report:

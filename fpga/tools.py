@@ -15,7 +15,7 @@ from platformdirs import user_cache_path
 
 from weft.errors import WeftError
 
-__all__ = ["LOG", "FpgaError", "cached", "call", "version_of"]
+__all__ = ["LOG", "DoesNotFit", "FpgaError", "cached", "call", "version_of"]
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,10 @@ LOG = "yosys.log"
 
 class FpgaError(WeftError):
     """An FPGA tool is missing or failed; the message says which and why."""
+
+
+class DoesNotFit(FpgaError):
+    """A design takes more than its part has; the message says of what, and what to reduce."""
 
 
 def version_of(package: str) -> str:

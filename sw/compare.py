@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from weft.compiler import compile
 from weft.device import Device
 from weft.device import open as open_device
-from weft.fpga.tools import FpgaError
+from weft.fpga.tools import DoesNotFit, FpgaError
 from weft.graph import Graph, run
 from weft.hw.spec.config import PRESETS, Config
 from weft.hw.spec.pe import PE_KINDS, Encoding, TermBudget
@@ -176,10 +175,8 @@ def _clock(part: str, config: Config) -> float | None:
 
     try:
         return place(Probe(_tile(config)), PARTS[part], target_mhz=TARGET_MHZ).clock_mhz
-    except FpgaError as error:
-        if re.search("Failed to expand region|but .* has [0-9]+; choose", str(error)):
-            return None
-        raise
+    except DoesNotFit:
+        return None
 
 
 def _simulated(device: Device, model: Model, x: NDArray[np.int8]) -> int:

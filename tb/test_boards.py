@@ -14,13 +14,15 @@ import pytest
 
 from test_cli import cli
 from weft.fpga import build as builder
+from weft.fpga import flow
 from weft.fpga.board import FTDI_FULL_SPEED, FTDI_HIGH_SPEED
 from weft.fpga.boards import BOARDS
 from weft.fpga.build import Build, Recipe, design
 from weft.fpga.flash import flash
 from weft.fpga.flow import Report, Resources
+from weft.fpga.parts import PARTS
 from weft.fpga.pll import ecp5, gowin, ice40
-from weft.fpga.tools import FpgaError
+from weft.fpga.tools import DoesNotFit, FpgaError
 from weft.fpga.top import System
 from weft.fpga.usage import Cell, Usage, placed_cells
 from weft.hw.spec.config import PRESETS
@@ -170,6 +172,23 @@ def test_what_does_not_fit(monkeypatch, resource, used, message):
     monkeypatch.setattr(builder, "netlist", lambda text, part: (Path("x/weft.json"), cells))
     with pytest.raises(FpgaError, match=f"the configuration does not fit LFE5U-85F, speed grade 6: {message}"):
         builder.build(Recipe(board="ulx3s-85f", config=TINY))
+
+
+@pytest.mark.parametrize(("message", "kind"), [
+    ("Failed to expand region (0, 0) |_> (33, 33) of 7949 ICESTORM_LCs", "ICESTORM_LC"),
+    ("Unable to place cell 'top.ram', no BELs remaining to implement cell type 'DP16KD'", "DP16KD"),
+])  # fmt: skip
+def test_too_few_places(monkeypatch, tmp_path, message, kind):
+    def call(*arguments):
+        raise FpgaError(f"nextpnr failed: ERROR: {message}")
+
+    monkeypatch.setattr(flow, "call", call)
+    with pytest.raises(DoesNotFit, match=f"does not fit iCE40 HX8K: there are too few {kind}; reduce rows, cols or lanes"):
+        flow.run_nextpnr(PARTS["ice40-hx8k"], [], tmp_path)
+    message = "cannot open cell type 'file'"
+    with pytest.raises(FpgaError, match="cannot open") as raised:
+        flow.run_nextpnr(PARTS["ice40-hx8k"], [], tmp_path)
+    assert not isinstance(raised.value, DoesNotFit)
 
 
 def test_clock_that_is_not_reached(monkeypatch):

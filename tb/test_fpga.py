@@ -10,7 +10,7 @@ from weft.fpga.build import Recipe, build, design, pack, route
 from weft.fpga.flow import netlist, place, synthesize
 from weft.fpga.parts import PARTS
 from weft.fpga.probe import Probe
-from weft.fpga.tools import FpgaError
+from weft.fpga.tools import DoesNotFit
 from weft.fpga.top import System
 from weft.hw.link.uart import UART
 from weft.hw.spec.config import parse_config
@@ -47,7 +47,7 @@ def test_up5k_finds_multipliers():
 @pytest.mark.fpga
 def test_what_does_not_fit_is_named():
     config = parse_config("tiny,weight_bytes=4194304")
-    with pytest.raises(FpgaError, match=r"the design takes \d+ block rams, but LFE5U-85F, speed grade 6 has 208; choose a smaller one"):
+    with pytest.raises(DoesNotFit, match=r"does not fit LFE5U-85F, speed grade 6: block rams 2,\d+ of 208"):
         place(Accelerator(config), ECP5)
 
 

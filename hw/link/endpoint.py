@@ -120,7 +120,9 @@ class Endpoint(wiring.Component):
                     m.d.sync += [offset.eq(receiver.length - 1), left.eq(receiver.length - 1)]
                     m.d.sync += [seq.eq(receiver.seq), session.eq(1), status.eq(Status.OK)]
                     m.next = "header"
-            self._execute(m, receiver, payload, answer, left=left, status=status)
+            op = self._header(m, payload, left=left, status=status)
+            count, waiting = self._begin(m, op, answer, left=left, status=status)
+            self._execute(m, op, receiver, payload, answer, count=count, waiting=waiting, status=status)
             with m.State("skip"):
                 # Nothing more of this frame is executed.
                 m.d.comb += payload.o.ready.eq(1)
@@ -135,24 +137,9 @@ class Endpoint(wiring.Component):
                     m.next = "idle"
         return m
 
-    def _execute(self, m: Module, receiver: Receiver, payload: Fetch, answer: Answer, *, left: Signal, status: Signal) -> None:
-        """The states that execute operations, from ``header`` on; they end in ``answer`` or ``skip``."""
-        op, index, identity = Signal(OP_HEADER), Signal(range(OpHeader.LAYOUT.size)), Signal()
-        # Bytes of an operation to be asked for, and to be answered, each less one.
-        count, waiting = Signal(COUNT), Signal(COUNT)
-        request = self.request.payload
-        byte = payload.o.payload.data
-        m.d.comb += [
-            request.space.eq(op.space),
-            request.address.eq(op.address),
-            self.run.payload.first.eq(op.address),
-            self.run.payload.count.eq(op.length),
-        ]
-
-        def fail(reason: Status) -> None:
-            m.d.sync += status.eq(reason)
-            m.next = "skip"
-
+    def _header(self, m: Module, payload: Fetch, *, left: Signal, status: Signal) -> data.View:
+        """The state ``header``, that reads an operation's; it ends in ``check``, or after the last operation in ``answer``."""
+        op, index = Signal(OP_HEADER), Signal(range(OpHeader.LAYOUT.size))
         with m.State("header"):
             m.d.comb += payload.o.ready.eq(1)
             with m.If(left < 0):
@@ -162,37 +149,77 @@ class Endpoint(wiring.Component):
                 m.d.sync += index.eq(0)
                 m.next = "answer"
             with m.Elif(payload.o.valid):
-                m.d.sync += [op.eq(Cat(op.as_value()[8:], byte)), index.eq(index + 1)]
+                m.d.sync += [op.eq(Cat(op.as_value()[8:], payload.o.payload.data)), index.eq(index + 1)]
                 with m.If(index == OpHeader.LAYOUT.size - 1):
                     m.d.sync += index.eq(0)
-                    m.next = "begin"
+                    m.next = "check"
+        return op
+
+    def _begin(self, m: Module, op: data.View, answer: Answer, *, left: Signal, status: Signal) -> tuple[Signal, Signal]:
+        """The states from ``check`` on, to that of an operation which may be executed, or to ``skip``.
+
+        Returns what counts its bytes that are to be asked for, and those that are to be answered, each less one.
+        """
+        count, waiting = Signal(COUNT), Signal(COUNT)
+        known, writable, cut, overflow = Signal(), Signal(), Signal(), Signal()
+        with m.State("check"):
+            m.d.sync += [
+                count.eq(op.length - 1),
+                waiting.eq(op.length - 1),
+                known.eq(Cat(op.space == space for space in Space).any()),
+                writable.eq(Cat(op.space == space for space in WRITABLE).any()),
+                cut.eq(op.length - 1 > left),
+                overflow.eq(op.length + answer.count > self.config.frame_bytes - 1),
+            ]
+            m.next = "begin"
         with m.State("begin"):
-            m.d.sync += [count.eq(op.length - 1), waiting.eq(op.length - 1)]
-            known = Cat(op.space == space for space in Space).any()
-            writable = Cat(op.space == space for space in WRITABLE).any()
             with m.Switch(op.op):
                 with m.Case(Op.WRITE):
                     m.next = "write"
                     with m.If(~writable):
-                        fail(Status.BAD_SPACE)
-                    with m.If(op.length - 1 > left):
-                        fail(Status.BAD_OP)
+                        _fail(m, status, Status.BAD_SPACE)
+                    with m.If(cut):
+                        _fail(m, status, Status.BAD_OP)
                 with m.Case(Op.READ):
                     m.next = "read"
                     with m.If(~known):
-                        fail(Status.BAD_SPACE)
-                    with m.If(op.length + answer.count > self.config.frame_bytes - 1):
-                        fail(Status.OVERFLOW)
+                        _fail(m, status, Status.BAD_SPACE)
+                    with m.If(overflow):
+                        _fail(m, status, Status.OVERFLOW)
                 with m.Case(Op.RUN):
                     m.next = "run"
                     with m.If(self.busy):
-                        fail(Status.BUSY)
+                        _fail(m, status, Status.BUSY)
                 with m.Case(Op.WAIT):
                     m.next = "wait"
                 with m.Default():
-                    fail(Status.BAD_OP)
+                    _fail(m, status, Status.BAD_OP)
+        return count, waiting
+
+    def _execute(
+        self,
+        m: Module,
+        op: data.View,
+        receiver: Receiver,
+        payload: Fetch,
+        answer: Answer,
+        *,
+        count: Signal,
+        waiting: Signal,
+        status: Signal,
+    ) -> None:
+        """The states that execute operations; they end in ``header`` or ``skip``."""
+        identity = Signal()
+        request = self.request.payload
+        m.d.comb += [
+            request.space.eq(op.space),
+            request.address.eq(op.address),
+            request.data.eq(payload.o.payload.data),
+            self.run.payload.first.eq(op.address),
+            self.run.payload.count.eq(op.length),
+        ]
         with m.State("write"):
-            m.d.comb += [request.write.eq(1), request.data.eq(byte), self.request.valid.eq(payload.o.valid & (count >= 0))]
+            m.d.comb += [request.write.eq(1), self.request.valid.eq(payload.o.valid & (count >= 0))]
             m.d.comb += payload.o.ready.eq(self.request.ready & (count >= 0))
             with m.If(self.request.valid & self.request.ready):
                 m.d.sync += [count.eq(count - 1), op.address.eq(op.address + 1)]
@@ -216,7 +243,7 @@ class Endpoint(wiring.Component):
             with m.If(~self.busy):
                 m.next = "header"
             with m.Elif(receiver.next_valid & (receiver.next_type == FrameType.HELLO)):
-                fail(Status.ABORTED)
+                _fail(m, status, Status.ABORTED)
 
     def _identity(self, m: Module, answer: Answer, *, address: Signal, valid: Signal) -> None:
         """Adds the bytes read to the answer, be they the identity's or the memories'."""
@@ -229,3 +256,9 @@ class Endpoint(wiring.Component):
             answer.i.valid.eq(found_late | self.response.valid),
             answer.i.payload.eq(Mux(found_late, byte, self.response.payload)),
         ]
+
+
+def _fail(m: Module, status: Signal, reason: Status) -> None:
+    """In a state: why nothing more of the frame is executed."""
+    m.d.sync += status.eq(reason)
+    m.next = "skip"
