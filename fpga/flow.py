@@ -39,9 +39,10 @@ REDUCE = {
     "wide_rams": "weight_bytes or scratchpad_bytes",
 }
 """What to make smaller in a configuration where a resource does not suffice."""
-NO_SITE = r"no (?:more )?BELs|unable to find a placement|failed to (?:place|find|expand region)"
-"""How nextpnr says that there are too few places; somewhere it names the kind of cell."""
-KIND = r"cell '?.*?'? of type '(\w+)'|cell type '?(\w+)'?|of \d+ (\w+?)s\b"
+NO_SITE = r"no (?:more )?BELs|unable to (?:place|find (?:an? |legal )?placement)|failed to (?:place|expand region)"
+"""How nextpnr says that there are too few places."""
+KIND = r"of type '(\w+)'|cell type '?(\w+)'?|of \d+ (\w+?)s\b"
+"""How it names the kind of cell that lacks one, if it does."""
 
 
 class Technology:
@@ -174,11 +175,12 @@ def run_nextpnr(part: Part, arguments: Sequence[str], work: Path) -> None:
     try:
         call(f"nextpnr-{part.router}", [*fixed, *arguments], work)
     except FpgaError as error:
-        kind = re.search(KIND, str(error))
-        if not kind or not re.search(NO_SITE, str(error), re.IGNORECASE):
+        if not re.search(NO_SITE, str(error), re.IGNORECASE):
             raise
-        cells = next(name for name in kind.groups() if name)
-        raise DoesNotFit(f"the configuration does not fit {part.title}: there are too few {cells}; reduce {REDUCE['luts']}") from error
+        named = re.search(KIND, str(error))
+        kind = next(name for name in named.groups() if name) if named else "places"
+        resource = next((name for name, cell in part.used.items() if cell == kind), "luts")
+        raise DoesNotFit(f"the configuration does not fit {part.title}: there are too few {kind}; reduce {REDUCE[resource]}") from error
 
 
 def parse_report(document: dict, part: Part, cells: Resources, seed: int) -> Report:

@@ -50,7 +50,7 @@ def _loosen_carries(top: dict[str, Any]) -> None:
         if uses[pins["COUT"][0]] == 1:
             pins["COUT"] = NOTHING
         first, c, d = (pins[pin][0] for pin in ("CIN", "C0", "D0"))
-        if not {first, c, d} <= {"0", "1"}:
+        if cell["parameters"]["INJECT1_0"] != "NO" or not {first, c, d} <= {"0", "1"}:
             continue
         table = int(cell["parameters"]["INIT0"], 2)
         passes = [table >> (4 * int(c) + 8 * int(d) + inputs) & 1 for inputs in range(4)]

@@ -13,7 +13,7 @@ BOARD = Board(
         arguments=("--um5g-85k", "--package", "CABGA554", "--speed", "8", "--lpf-allow-unconstrained"),
     ),
     config="small",
-    run_hz=80_000_000,
+    run_hz=125_000_000,
     baud=3_000_000,
     clock="clk100",
     clock_hz=100_000_000,

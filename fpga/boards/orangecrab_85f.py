@@ -13,7 +13,7 @@ BOARD = Board(
         arguments=("--85k", "--package", "CSFBGA285", "--speed", "8", "--lpf-allow-unconstrained"),
     ),
     config="small",
-    run_hz=80_000_000,
+    run_hz=120_000_000,
     baud=1_000_000,
     clock="clk",
     clock_hz=48_000_000,
