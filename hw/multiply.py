@@ -191,16 +191,14 @@ class PartialProducts(wiring.Component):
 
     def _ecp5(self, m: Module) -> None:
         """A carry cell's LUT says whether its two gated bits differ; where they do not, its carry is that of inputs A and B."""
-        wide, zero, one = len(self.o), Const(0, 1), Const(1, 1)
+        wide, ones = len(self.o), (Const(1, 1),) * 4
         bits = [self.b[min(place, len(self.b) - 1)] for place in range(wide)]
-        first = [(bit, self.digits[0]) for bit in bits]
-        second = [(zero, zero), *((bit, self.digits[1]) for bit in bits[:-1])]
+        gated = [((bits[place], self.digits[0]), (bits[place - 1], self.digits[1])) for place in range(1, wide)]
         # What is subtracted is inverted, and a one carried in.
         init = 0x8777 if self.subtract else 0x7888
-        cells = [(init, (*b, *a) if self.subtract else (*a, *b)) for a, b in zip(first, second, strict=True)]
         # In place of bit 0, where nothing is added, a cell makes that carry, whatever comes into it; a pin that is one takes no wire.
-        cells[0] = (0x000F if self.subtract else 0, (one,) * 4)
-        cells += [(0, (one,) * 4)] * (wide % 2)
+        cells = [(0x000F if self.subtract else 0, ones), *((init, (*b, *a) if self.subtract else (*a, *b)) for a, b in gated)]
+        cells += [(0, ones)] * (wide % 2)
         sums = Signal(wide + wide % 2)
         m.d.comb += self.o.eq(Cat(self.b[0] & self.digits[0], sums[1:wide]))
         carry: dict[str, Value] = {}
