@@ -29,7 +29,7 @@ def compare_pe(
 ) -> None:
     """Synthesizes, places and simulates tiles of every kind of processing element, on the digits' network.
 
-    Takes about half an hour the first time; results are kept.
+    Takes an hour or more the first time; results are kept.
     """
     from weft.compare import accuracies, measure
     from weft.fpga.parts import PARTS
