@@ -170,7 +170,7 @@ def test_cells_belong_to_the_innermost_module():
 def test_what_does_not_fit(monkeypatch, resource, used, message):
     cells = replace(Resources(luts=0, registers=0, multipliers=0, block_rams=0), **{resource: used})
     monkeypatch.setattr(builder, "netlist", lambda text, part: (Path("x/weft.json"), cells))
-    with pytest.raises(FpgaError, match=f"the configuration does not fit LFE5U-85F, speed grade 6: {message}"):
+    with pytest.raises(DoesNotFit, match=f"the configuration does not fit LFE5U-85F, speed grade 6: {message}"):
         builder.build(Recipe(board="ulx3s-85f", config=TINY))
 
 

@@ -63,6 +63,7 @@ def test_netlist_says_where(netlist):
 @pytest.mark.parametrize(("part", "used"), [("ecp5-85f", {"multipliers": 100, "block_rams": 150}), ("ice40-hx8k", {"block_rams": 32})])
 def test_nextpnr_chooses_where_there_is_room(netlist, part, used):
     assert planned(netlist, PARTS[part], cells(**used)) == {}
+    assert json.loads(prepared(netlist.read_bytes(), {})) == json.loads(netlist.read_bytes())
 
 
 @pytest.mark.fpga
