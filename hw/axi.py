@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
-from weft.hw.engine import Engine
+from weft.hw.engines import create_engine
 from weft.hw.spec.axi import MAGIC, Register
 from weft.hw.spec.config import Config
 from weft.hw.spec.identity import Identity
@@ -66,7 +66,7 @@ class AxiAccelerator(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.engine = engine = Engine(config=self.config)
+        m.submodules.engine = engine = create_engine(self.config)
         space, address, left = Signal(3), Signal(24), Signal(24)
         running = Signal()
         """RUN was written, and the engine has not taken it."""
@@ -99,7 +99,7 @@ class AxiAccelerator(wiring.Component):
             m.d.sync += running.eq(0)
         return m
 
-    def _data(self, m: Module, engine: Engine, space: Signal, address: Signal, left: Signal) -> None:
+    def _data(self, m: Module, engine: Engine | SequentialEngine, space: Signal, address: Signal, left: Signal) -> None:
         """The streams: a request for each byte, answers through a queue that has room for all that are under way."""
         m.submodules.answers = answers = SyncFIFOBuffered(width=8, depth=ANSWERS)
         m.submodules.lasts = lasts = SyncFIFOBuffered(width=1, depth=ANSWERS)

@@ -47,9 +47,9 @@ def _accelerator_axi(config: Config) -> wiring.Component:
 
 
 def _engine(config: Config) -> wiring.Component:
-    from weft.hw.engine import Engine
+    from weft.hw.engines import create_engine
 
-    return Engine(config=config)
+    return create_engine(config)
 
 
 def _tile(config: Config) -> wiring.Component:

@@ -53,6 +53,8 @@ class Tile(wiring.Component):
     combine : int
         Activations side by side, 1 to 16, of which each weight takes one: column combining. Which those of a weight's row are says
         :func:`weft.hw.spec.pe.window`.
+    way : int
+        Registers on the way to the array's edges.
 
     Members
     -------
@@ -74,7 +76,7 @@ class Tile(wiring.Component):
 
     def __init__(
         self, *, rows: int, cols: int, pe: str = "mac", position_bits: int, weight_bits: int = 8, multipliers: int | None = None,
-        combine: int = 1,
+        combine: int = 1, way: int = WAY,
     ):  # fmt: skip
         for name, value in (("rows", rows), ("cols", cols), ("position_bits", position_bits)):
             if value < 1:
@@ -89,7 +91,8 @@ class Tile(wiring.Component):
             raise ValueError(f"combine must be 1 to 16, not {combine!r}")
         self.rows, self.cols, self.kind, self.combine = rows, cols, PE_KINDS[pe], combine
         self.sum_bits = 8 + weight_bits + ceil_log2(rows * self.kind.group)
-        self.latency = WAY + rows + self.kind.latency + self.kind.foot
+        self.way = way
+        self.latency = way + rows + self.kind.latency + self.kind.foot
         tag = tag_shape(position_bits)
         multipliers = rows * cols if multipliers is None else multipliers
         self.array = create(
@@ -165,7 +168,7 @@ class Tile(wiring.Component):
     def _edges(
         self, m: Module, platform: object, pes: list[list[wiring.Component]], *, taken: Signal, swap: Signal, captured: Value
     ) -> None:
-        """Skews what enters: row ``r`` and column ``c`` by ``WAY`` + 1 + their number of cycles, quicker rows by what they are."""
+        """Skews what enters: row ``r`` and column ``c`` by ``way`` + 1 + their number of cycles, quicker rows by what they are."""
         part, wave = self.loader.o.payload, self.feeder.o.payload
         for row, line in enumerate(pes):
             capture = Signal(line[0].capture_i.shape(), name=f"capture_{row}")
@@ -174,14 +177,14 @@ class Tile(wiring.Component):
             if self.kind.sliding:
                 entering["slide"] = taken & wave.slide
             for name, value in entering.items():
-                m.d.comb += getattr(line[0], f"{name}_i").eq(delayed(m, value, WAY + row + 1 + self._late(row), name=f"{name}_{row}"))
+                m.d.comb += getattr(line[0], f"{name}_i").eq(delayed(m, value, self.way + row + 1 + self._late(row), name=f"{name}_{row}"))
         for column, pe in enumerate(pes[0]):
-            cycles = WAY + column + 1 + self._late(0)
+            cycles = self.way + column + 1 + self._late(0)
             m.d.comb += pe.weight_i.eq(delayed(m, part.weights[column], cycles, name=f"weight_of_{column}"))
             if self.kind.sliding and column < self.rows * self.combine:
                 # What enters a row of the same number takes another way in the end.
-                sample = delayed(m, wave.activations[column], cycles - WAY, name=f"sample_of_{column}")
-                for step in range(WAY):
+                sample = delayed(m, wave.activations[column], cycles - self.way, name=f"sample_of_{column}")
+                for step in range(self.way):
                     sample = kept(m, platform, sample, name=f"sample_of_{column}_way_{step}")
                 m.d.comb += pe.sample_i.eq(sample)
 
@@ -195,7 +198,7 @@ class Tile(wiring.Component):
             for column, pe in enumerate(pes[-1]):
                 m.d.comb += self.o.payload.sums[column].eq(pe.sum_o)
             return
-        first = delayed(m, first, WAY + self.rows + self.kind.latency, name="first")
+        first = delayed(m, first, self.way + self.rows + self.kind.latency, name="first")
         for column, pe in enumerate(pes[-1]):
             m.submodules[f"foot_{column}"] = foot = self.array.foot()
             m.d.comb += [foot.i.eq(pe.sum_o), foot.first.eq(first), self.o.payload.sums[column].eq(foot.o)]

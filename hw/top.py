@@ -7,7 +7,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
 from weft.hw.delay import reset_domains
-from weft.hw.engine import Engine
+from weft.hw.engines import create_engine
 from weft.hw.link.endpoint import Endpoint
 from weft.hw.link.uart import UART
 from weft.hw.spec.config import Config
@@ -56,7 +56,7 @@ class Accelerator(wiring.Component):
         reset_domains(m, platform, ["link"], ResetSignal())
         endpoint = Endpoint(self.config, build=self.build)
         m.submodules.endpoint = DomainRenamer("link")(endpoint)
-        m.submodules.engine = engine = Engine(config=self.config)
+        m.submodules.engine = engine = create_engine(self.config)
         connect(m, endpoint.request, engine.request)
         connect(m, engine.response, endpoint.response)
         connect(m, endpoint.run, engine.run)

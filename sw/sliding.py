@@ -64,7 +64,7 @@ def _wraps(kernel: Kernel, axis: int) -> bool:
 
 def fits(kernel: Kernel, config: Config) -> bool:
     """Whether the kernel's channels are filters of their own, and the device has sliding windows for all columns."""
-    return kernel.filters is not None and config.pe_kind.sliding and config.cols <= config.beat_bytes
+    return kernel.filters is not None and config.sliding and config.cols <= config.beat_bytes
 
 
 def walks(kernel: Kernel, config: Config) -> Iterator[Walk]:

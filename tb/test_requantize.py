@@ -8,7 +8,9 @@ from cocotb.triggers import ClockCycles, RisingEdge
 
 from harness import reset, run
 from weft.hw.requantize import CHANNEL, SETTINGS, Requantize
-from weft.hw.spec.descriptor import Rounding
+from weft.hw.sequential.requantize import SerialRequantize
+from weft.hw.spec.descriptor import PARAMETER_BYTES, Rounding
+from weft.hw.spec.timing import SERIAL_SHIFTS
 from weft.sim import golden
 
 LOW, HIGH = -(2**31), 2**31 - 1
@@ -59,15 +61,49 @@ async def matches_golden(dut, rounding):
             await RisingEdge(dut.clk)
             if index >= Requantize.LATENCY:
                 results.append(dut.o.value.to_signed())
-        acc, bias, multiplier, shift = (np.array(column, np.int64) for column in zip(*values, strict=True))
-        expected = golden.requantize(
-            acc + bias, multiplier, shift, rounding=rounding, zero_point=zero_point, low=low, high=high
-        )
-        wrong = np.flatnonzero(np.array(results) != expected)
-        assert not len(wrong), f"{values[wrong[0]]}: {results[wrong[0]]}, not {expected[wrong[0]]} ({len(wrong)} wrong)"
+        compare(values, results, setting)
     await ClockCycles(dut.clk, 1)
+
+
+@cocotb.test()
+@cocotb.parametrize(rounding=[Rounding.DOUBLE, Rounding.SINGLE])
+async def one_by_one(dut, rounding):
+    """The serial form, and how long each value takes."""
+    await reset(dut)
+    for zero_point, low, high in [(0, -128, 127), (-128, -7, 127)]:
+        values, results = list(cases(400)), []
+        setting = {"zero_point": zero_point, "low": low, "high": high, "rounding": rounding}
+        dut.settings.value = SETTINGS.const(setting).as_bits()
+        for acc, bias, multiplier, shift in values:
+            parameters = ((bias & 0xFFFFFFFF) | multiplier << 32 | (shift & 0xFF) << 64).to_bytes(PARAMETER_BYTES, "little")
+            for byte in parameters:
+                dut.valid.value, dut.byte.value, dut.i.value = 0, random.getrandbits(8), random.getrandbits(32)
+                for _ in range(random.choice([0, 0, 0, 1, 2])):
+                    await RisingEdge(dut.clk)
+                dut.valid.value, dut.byte.value = 1, byte
+                await RisingEdge(dut.clk)
+            dut.valid.value, dut.i.value = 0, acc & 0xFFFFFFFF
+            cycles = 1
+            await RisingEdge(dut.clk)
+            while not int(dut.done.value):
+                await RisingEdge(dut.clk)
+                cycles += 1
+            results.append(dut.o.value.to_signed())
+            assert cycles == SerialRequantize.LATENCY + max(0, shift - SERIAL_SHIFTS), (cycles, shift)
+        compare(values, results, setting)
+
+
+def compare(values, results, setting):
+    acc, bias, multiplier, shift = (np.array(column, np.int64) for column in zip(*values, strict=True))
+    expected = golden.requantize(acc + bias, multiplier, shift, **setting)
+    wrong = np.flatnonzero(np.array(results) != expected)
+    assert not len(wrong), f"{values[wrong[0]]}: {results[wrong[0]]}, not {expected[wrong[0]]} ({len(wrong)} wrong)"
 
 
 def test_requantize():
     assert CHANNEL["multiplier"].offset == 32 and CHANNEL["shift"].offset == 64
-    run(Requantize(), __file__)
+    run(Requantize(), __file__, tests=["matches_golden"])
+
+
+def test_serial():
+    run(SerialRequantize(), __file__, tests=["one_by_one"])

@@ -11,7 +11,11 @@ from typing import Any
 from weft.hw.spec.descriptor import TABLE_ENTRIES
 from weft.hw.spec.pe import PE_KINDS, PeKind, select_bits
 
-__all__ = ["PRESETS", "Config", "ceil_pow2", "parse_config"]
+__all__ = ["ENGINES", "PRESETS", "Config", "ceil_pow2", "parse_config"]
+
+
+ENGINES = ("pipelined", "sequential")
+"""``pipelined``: a unit for each stream, all at work at once. ``sequential``: one thing at a time, for parts of a few thousand LUTs."""
 
 
 def ceil_pow2(value: int) -> int:
@@ -57,6 +61,8 @@ class Config:
     """PEs that may use the FPGA's multipliers, whole rows; the others are built from logic. ``None``: all of them."""
     combine: int = 1
     """Column combining: activations side by side in a row, 1 to 16, of which each weight takes one."""
+    engine: str = "pipelined"
+    """One of :data:`ENGINES`."""
 
     def __post_init__(self) -> None:
         self._int("rows", 4, 64, "the accumulators need 4 cycles between two tiles of weights")
@@ -68,6 +74,7 @@ class Config:
         else:
             self._int("weight_bits", 8, 8, f"pe={self.pe} keeps terms of them instead")
         self._int("combine", 1, 16)
+        self._engine()
         self._int("lanes", 1, self.cols, "cols")
         self._int("scratchpad_bytes", self.banks * 16, 1 << 20)
         self._multiple("scratchpad_bytes", self.banks, "banks")
@@ -87,6 +94,18 @@ class Config:
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise ValueError(f"{name} must be a whole number from {low} to {high}{f' ({why})' if why else ''}, not {value!r}")
+
+    def _engine(self) -> None:
+        """What an engine asks of the others."""
+        if self.engine not in ENGINES:
+            raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {self.engine!r}")
+        if self.engine == "sequential":
+            for name, value, most in (("combine", self.combine, 1), ("lanes", self.lanes, 1), ("a PE's group", self.group, 1)):
+                if value != most:
+                    raise ValueError(f"{name} must be {most} with engine=sequential, not {value!r}")
+            if self.weight_word_bytes > self.banks:
+                raise ValueError(f"cols must be at most {self.banks} (banks) with engine=sequential, not {self.cols!r}")
+            self._multiple("scratchpad_bytes", self.weight_word_bytes, "weight_word_bytes, with engine=sequential")
 
     def _multiple(self, name: str, of: int, why: str) -> None:
         if getattr(self, name) % of:
@@ -145,7 +164,12 @@ class Config:
     @property
     def tables(self) -> bool:
         """Whether the accumulators' memories can hold tables, for tensors that are combined element by element."""
-        return self.positions >= TABLE_ENTRIES and self.cols >= 4
+        return self.engine == "pipelined" and self.positions >= TABLE_ENTRIES and self.cols >= 4
+
+    @property
+    def sliding(self) -> bool:
+        """Whether the tile's columns can be filters over the beats, see :class:`weft.hw.spec.descriptor.Sliding`."""
+        return self.engine == "pipelined" and self.pe_kind.sliding
 
     @property
     def drain_groups(self) -> int:
@@ -162,10 +186,12 @@ class Config:
         return {name: getattr(self, name) for name in names}
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON-ready values; without a ``combine`` of 1, so that such a device says of itself what it always did."""
+        """The fields as JSON-ready values; without those that came later where they have their defaults, so that such a device says of itself
+        what it always did."""
         fields = dataclasses.asdict(self)
-        if self.combine == 1:
-            del fields["combine"]
+        for name in ("combine", "engine"):
+            if fields[name] == type(self).__dataclass_fields__[name].default:
+                del fields[name]
         return fields
 
     @classmethod

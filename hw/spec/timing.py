@@ -5,12 +5,17 @@ from __future__ import annotations
 from weft.hw.spec.config import Config
 from weft.hw.spec.descriptor import DESCRIPTOR_WORDS, SECTIONS
 
-__all__ = ["BLOCK_DEPTH", "PARAMETER_QUEUE", "TOGETHER", "WAY", "Timing", "block_memory_latency", "choice_steps"]
+__all__ = [
+    "BLOCK_DEPTH", "PARAMETER_QUEUE", "SERIAL_SHIFTS", "TOGETHER", "WAY", "Timing", "block_memory_latency", "choice_steps",
+    "settle",
+]  # fmt: skip
 
 BLOCK_DEPTH = 2048
 """Words of a byte in a block RAM (2048×9 on ECP5)."""
 PARAMETER_QUEUE = 16
 """Words of channels' parameters that wait until there is room for their group, so that the weights behind them need not."""
+SERIAL_SHIFTS = 10
+"""Cycles of a serial requantization that shift; more only where a scale is 2^10 or larger."""
 TOGETHER = 4
 """Columns, lanes of a memory or of post-processing that one register reaches: they lie all over the chip."""
 WAY = 2
@@ -29,6 +34,12 @@ def block_memory_latency(*, lanes: int, depth: int) -> int:
     the way there for every :data:`TOGETHER` lanes.
     """
     return 2 + choice_steps(-(-depth // BLOCK_DEPTH)) + (-(-lanes // TOGETHER) if lanes > TOGETHER else 0)
+
+
+def settle(config: Config) -> int:
+    """Cycles in which a sequential engine waits for its sums, from the last cycle that the tile takes anything."""
+    kind = config.pe_kind
+    return kind.feed + config.rows + kind.latency + kind.foot + config.cols + 2
 
 
 class Timing:

@@ -1,0 +1,14 @@
+"""The engines that a configuration chooses from."""
+
+from __future__ import annotations
+
+from weft.hw.engine import Engine
+from weft.hw.sequential.engine import SequentialEngine
+from weft.hw.spec.config import Config
+
+__all__ = ["create_engine"]
+
+
+def create_engine(config: Config) -> Engine | SequentialEngine:
+    """The configuration's engine, both having the same ports."""
+    return (SequentialEngine if config.engine == "sequential" else Engine)(config=config)

@@ -1,0 +1,85 @@
+"""Accumulators of a sequential engine: one memory a column."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from weft.hw.delay import delayed, delayed_item
+from weft.hw.tile import tag_shape
+
+__all__ = ["MARK_BITS", "SequentialAccumulators"]
+
+MARK_BITS = 1
+"""Of a tag's address: whether its position is 0. Positions come in order, so that they need not pass the tile."""
+
+
+class SequentialAccumulators(wiring.Component):
+    """Adds up partial sums by position, all 32 bits; what is complete is read when no more come.
+
+    One row of partial sums per cycle, column ``c`` ``c`` cycles after column 0. The same position may come again 2 cycles later or after.
+    Sums can be read ``cols`` + 2 cycles after the last of column 0. They wrap at 32 bits.
+
+    Parameters
+    ----------
+    cols : int
+        Columns of the tile.
+    positions : int
+        Positions, 2 or more.
+    sum_bits : int
+        Width of a partial sum, at most 32.
+
+    Members
+    -------
+    i : In(stream), always ready
+        As the tile's ``o``. ``tag.address``: this is position 0; else it is the next. ``tag.first``: the sum begins with this beat.
+    position : In, sums : Out
+        A position; its sums a cycle later.
+    """
+
+    def __init__(self, *, cols: int, positions: int, sum_bits: int):
+        if cols < 1:
+            raise ValueError(f"cols must be 1 or more, not {cols!r}")
+        if positions < 2:
+            raise ValueError(f"positions must be 2 or more, not {positions!r}")
+        if not 1 <= sum_bits <= 32:
+            raise ValueError(f"sum_bits must be 1 to 32, not {sum_bits!r}")
+        self.cols, self.positions = cols, positions
+        partial = data.StructLayout({"sums": data.ArrayLayout(signed(sum_bits), cols), "tag": tag_shape(MARK_BITS)})
+        super().__init__(
+            {
+                "i": In(stream.Signature(partial, always_ready=True)),
+                "position": In(ceil_log2(positions)),
+                "sums": Out(data.ArrayLayout(signed(32), cols)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        following = Signal.like(self.position)
+        control = Signal(data.StructLayout({"valid": 1, "first": 1, "position": len(self.position)}))
+        m.d.comb += [
+            control.valid.eq(self.i.valid),
+            control.first.eq(self.i.payload.tag.first),
+            control.position.eq(Mux(self.i.payload.tag.address, 0, following)),
+        ]
+        with m.If(self.i.valid):
+            m.d.sync += following.eq(control.position + 1)
+        for column in range(self.cols):
+            m.submodules[f"column_{column}"] = memory = Memory(shape=signed(32), depth=self.positions, init=[])
+            write, read = memory.write_port(), memory.read_port()
+            adding = delayed_item(m, control, name=f"adding_{column}")
+            arrived = delayed(m, self.i.payload.sums[column], name=f"arrived_{column}")
+            m.d.comb += [
+                read.addr.eq(Mux(control.valid, control.position, self.position)),
+                read.en.eq(1),
+                write.addr.eq(adding.position),
+                write.data.eq(arrived + Mux(adding.first, 0, read.data)),
+                write.en.eq(adding.valid),
+                self.sums[column].eq(read.data),
+            ]
+            control = adding
+        return m

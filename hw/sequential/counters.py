@@ -1,0 +1,88 @@
+"""The counters of a sequential engine: at any time it does one thing."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Cat, Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.enum import Enum
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from weft.hw.spec.counters import Counters
+
+__all__ = ["Cause", "SequentialCounters"]
+
+RECORD_WORDS = Counters.LAYOUT.size // 4
+
+
+class Cause(Enum, shape=3):
+    """What a cycle goes to: its word in :class:`weft.hw.spec.counters.Counters`."""
+
+    BUSY = 1
+    WEIGHTS = 2
+    ACTIVATIONS = 3
+    ACCUMULATORS = 4
+    OUTPUT = 5
+    LINK = 6
+
+
+ORDER = (Cause.ACTIVATIONS, Cause.BUSY, Cause.WEIGHTS, Cause.ACCUMULATORS, Cause.OUTPUT, Cause.LINK)
+"""In which a record is written: cycles that pass meanwhile are waited for activations, the next record's."""
+
+
+class SequentialCounters(wiring.Component):
+    """Gives each cycle to the cause it is told, and writes a record per descriptor.
+
+    A record takes ``len(Cause) + 1`` cycles from ``finished`` on; no other cause than ACTIVATIONS may come meanwhile.
+
+    Members
+    -------
+    cause : In(Cause)
+        Of this cycle.
+    finished : In(stream), always ready
+        A descriptor has ended; its place in the run, to be held until ``recorded``.
+    recorded : Out(1)
+        With the record's last word.
+    address, data, enable : Out
+        To the memory of the records, in words.
+    """
+
+    def __init__(self, *, descriptors: int):
+        super().__init__(
+            {
+                "cause": In(Cause, init=Cause.ACTIVATIONS),
+                "finished": In(stream.Signature(8, always_ready=True)),
+                "recorded": Out(1),
+                "address": Out(ceil_log2(descriptors * RECORD_WORDS)),
+                "data": Out(32),
+                "enable": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        counts = {cause: Signal(32, name=cause.name.lower()) for cause in Cause}
+        word, cycles = Signal(range(len(ORDER) + 1)), Signal(32)
+        last = word == len(ORDER)
+        m.d.comb += [
+            self.enable.eq(self.finished.valid),
+            self.recorded.eq(self.finished.valid & last),
+            # The first word is the sum of the others, but for the link's.
+            self.data.eq(Array([*(counts[cause] for cause in ORDER), cycles])[word]),
+            self.address.eq(Cat(Array([*(cause.value for cause in ORDER), 0])[word], self.finished.payload)),
+        ]
+        with m.If(self.finished.valid):
+            m.d.sync += word.eq(word + 1)
+            with m.If(word < ORDER.index(Cause.LINK)):
+                m.d.sync += cycles.eq(cycles + self.data)
+            with m.If(last):
+                m.d.sync += [word.eq(0), cycles.eq(0)]
+        for place, cause in enumerate(ORDER):
+            with m.If(self.finished.valid & (word == place)):
+                m.d.sync += counts[cause].eq(self.cause == cause)
+            with m.Elif(self.cause == cause):
+                m.d.sync += counts[cause].eq(counts[cause] + 1)
+        # What a run's last record took is no one's.
+        with m.If(self.cause == Cause.LINK):
+            m.d.sync += counts[Cause.ACTIVATIONS].eq(0)
+        return m

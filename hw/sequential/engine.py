@@ -1,0 +1,146 @@
+"""The sequential engine: everything between the host's port and the results."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Cat, DomainRenamer, Module, Mux, ResetSignal, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out, connect
+from amaranth.utils import ceil_log2
+
+from weft.hw.delay import reset_domains
+from weft.hw.host import HOST_REQUEST
+from weft.hw.sequential.accumulate import MARK_BITS, SequentialAccumulators
+from weft.hw.sequential.control import Control
+from weft.hw.sequential.counters import RECORD_WORDS, SequentialCounters
+from weft.hw.sequential.memory import BankedMemory
+from weft.hw.sequential.requantize import SerialRequantize
+from weft.hw.spec.config import Config
+from weft.hw.spec.descriptor import DESCRIPTOR_WORDS
+from weft.hw.spec.timing import settle
+from weft.hw.spec.wire import Space
+from weft.hw.tile import Tile
+
+__all__ = ["SequentialEngine"]
+
+WORD_BYTES = 4
+
+
+class SequentialEngine(wiring.Component):
+    """As :class:`weft.hw.engine.Engine`, from a fraction of its cells: one control for all streams, one memory with one port for
+    activations and weights, one serial requantizer. Layers take the same integers to the same results.
+
+    While a tile multiplies, nothing else happens; so weights, sums and results wait for each other.
+
+    Members
+    -------
+    request : In(stream), response : Out(stream, always ready), run : In(stream), busy : Out(1), halt : In(1)
+        As there. What the host asks of a memory waits while a program uses it.
+    """
+
+    def __init__(self, *, config: Config):
+        self.config = config
+        super().__init__(
+            {
+                "request": In(stream.Signature(HOST_REQUEST)),
+                "response": Out(stream.Signature(8, always_ready=True)),
+                "run": In(stream.Signature(data.StructLayout({"first": 8, "count": 8}))),
+                "busy": Out(1),
+                "halt": In(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        tile = Tile(
+            rows=config.rows, cols=config.cols, pe=config.pe, position_bits=MARK_BITS, weight_bits=config.weight_bits,
+            multipliers=config.multipliers, way=0,
+        )  # fmt: skip
+        sums = SequentialAccumulators(cols=config.cols, positions=config.positions, sum_bits=tile.sum_bits)
+        control, requantize = Control(config, settle=settle(config)), SerialRequantize()
+        counters = SequentialCounters(descriptors=config.descriptors)
+        reset_domains(m, platform, ["program"], self.halt | ResetSignal())
+        for name, unit in (("tile", tile), ("sums", sums), ("control", control), ("requantize", requantize), ("counters", counters)):
+            m.submodules[name] = DomainRenamer("program")(unit)
+        # A run that comes while they are still to be reset waits for that.
+        halted = Signal(2)
+        m.d.sync += halted.eq(Cat(self.halt, halted))
+        with m.If(~self.halt & ~halted.any()):
+            connect(m, wiring.flipped(self.run), control.run)
+
+        connect(m, control.weights, tile.weights)
+        connect(m, control.beats, tile.i)
+        connect(m, tile.o, sums.i)
+        connect(m, control.finished, counters.finished)
+        m.d.comb += [
+            self.busy.eq(control.busy),
+            control.computing.eq(tile.busy),
+            control.waiting.eq(tile.waiting),
+            sums.position.eq(control.position),
+            requantize.settings.eq(control.settings),
+            requantize.valid.eq(control.parameter.valid),
+            requantize.byte.eq(control.parameter.payload),
+            requantize.i.eq(Array(sums.sums[column] for column in range(config.cols))[control.column]),
+            control.done.eq(requantize.done),
+            control.result.eq(requantize.o),
+            counters.cause.eq(control.cause),
+            control.recorded.eq(counters.recorded),
+        ]
+        self._memories(m, control, counters)
+        return m
+
+    def _memories(self, m: Module, control: Control, counters: SequentialCounters) -> None:
+        """What the control asks of the memories, and when it asks nothing, the host."""
+        config, request = self.config, self.request.payload
+        to_memory = (request.space == Space.SCRATCHPAD) | (request.space == Space.WEIGHTS)
+        to_program = request.space == Space.PROGRAM
+        in_use = control.read | control.write | control.holding
+        taken, asked = Signal(), Signal()
+        m.d.comb += [
+            self.request.ready.eq(~(to_memory & in_use) & ~(to_program & control.word_read)),
+            taken.eq(self.request.valid & self.request.ready),
+            asked.eq(taken & ~request.write),
+        ]
+        m.submodules.memory = memory = BankedMemory(
+            banks=config.banks, depth=(config.scratchpad_bytes + config.weight_bytes) // config.banks
+        )
+        wanted = request.address + Mux(request.space == Space.WEIGHTS, config.scratchpad_bytes, 0)
+        m.d.comb += [
+            memory.address.eq(Mux(in_use, control.address, wanted)),
+            memory.read.eq(Mux(in_use, control.read, asked & to_memory)),
+            memory.write.eq(Mux(in_use, control.write, taken & request.write & to_memory)),
+            memory.w_data.eq(Mux(in_use, control.w_data, request.data)),
+            control.line.eq(memory.r_data),
+        ]
+        words = []
+        for byte in range(WORD_BYTES):
+            m.submodules[f"program_{byte}"] = program = Memory(shape=8, depth=config.descriptors * DESCRIPTOR_WORDS, init=[])
+            write, read = program.write_port(), program.read_port()
+            m.d.comb += [
+                write.addr.eq(request.address[2:]),
+                write.data.eq(request.data),
+                write.en.eq(taken & request.write & to_program & (request.address[:2] == byte)),
+                read.addr.eq(Mux(control.word_read, control.word_address, request.address[2:])),
+                read.en.eq(1),
+            ]
+            words.append(read.data)
+        m.d.comb += control.word.eq(Cat(words))
+        m.submodules.records = records = Memory(shape=32, depth=config.descriptors * RECORD_WORDS, init=[])
+        write, read = records.write_port(), records.read_port()
+        m.d.comb += [
+            write.addr.eq(counters.address),
+            write.data.eq(counters.data),
+            write.en.eq(counters.enable),
+            read.addr.eq(request.address[2:]),
+            read.en.eq(1),
+        ]
+        # A cycle later, what was asked for.
+        space, place = Signal.like(request.space), Signal(2)
+        m.d.sync += [self.response.valid.eq(asked), space.eq(request.space), place.eq(request.address[:2])]
+        record = [read.data[8 * byte : 8 * byte + 8] for byte in range(WORD_BYTES)]
+        m.d.comb += self.response.payload.eq(memory.r_data[0])
+        with m.If(space == Space.PROGRAM):
+            m.d.comb += self.response.payload.eq(Array(words)[place])
+        with m.If(space == Space.COUNTERS):
+            m.d.comb += self.response.payload.eq(Array(record)[place])
