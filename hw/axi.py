@@ -99,7 +99,7 @@ class AxiAccelerator(wiring.Component):
             m.d.sync += running.eq(0)
         return m
 
-    def _data(self, m: Module, engine: Engine | SequentialEngine, space: Signal, address: Signal, left: Signal) -> None:
+    def _data(self, m: Module, engine: wiring.Component, space: Signal, address: Signal, left: Signal) -> None:
         """The streams: a request for each byte, answers through a queue that has room for all that are under way."""
         m.submodules.answers = answers = SyncFIFOBuffered(width=8, depth=ANSWERS)
         m.submodules.lasts = lasts = SyncFIFOBuffered(width=1, depth=ANSWERS)

@@ -32,6 +32,8 @@ class Fetch(wiring.Component):
         Cycles from ``address`` to ``data``, 1 or more.
     sliced : bool
         A register slice follows the queue.
+    depth : int or None
+        Requests under way at most, a power of two of 2 or more; None for as many as keep the memory busy.
 
     Members
     -------
@@ -49,11 +51,13 @@ class Fetch(wiring.Component):
         No request is under way.
     """
 
-    def __init__(self, *, address: ShapeLike, data_shape: ShapeLike, tag: ShapeLike, latency: int, sliced: bool = True):
+    def __init__(
+        self, *, address: ShapeLike, data_shape: ShapeLike, tag: ShapeLike, latency: int, sliced: bool = True, depth: int | None = None
+    ):
         if latency < 1:
             raise ValueError(f"latency must be 1 or more, not {latency!r}")
         self.latency, self.sliced = latency, sliced
-        self.depth = ceil_pow2(latency + 7)
+        self.depth = ceil_pow2(latency + 7) if depth is None else depth
         super().__init__(
             {
                 "i": In(stream.Signature(data.StructLayout({"address": address, "tag": tag}))),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Member, Out
@@ -12,7 +12,7 @@ from weft.hw.delay import TOGETHER, copied, delayed
 from weft.hw.mux import chosen, one_of
 from weft.hw.spec.timing import BLOCK_DEPTH, block_memory_latency
 
-__all__ = ["Block", "BlockMemory", "Scratchpad"]
+__all__ = ["NO_COLLISIONS", "Block", "BlockMemory", "Scratchpad", "last_read"]
 
 BLOCK_LATENCY = 2
 """Of a block RAM, and of its output register."""
@@ -22,6 +22,20 @@ NEAR = 2
 """Lanes of a memory that one register's addresses reach: a deep memory has many block RAMs a lane."""
 ECP5_BITS = 18432
 """Of a block RAM, every ninth of which no byte has."""
+
+
+NO_COLLISIONS = {"no_rw_check": 1}
+"""Attributes of a memory whose :func:`last_read` words count only if none was written at the same time: synthesis guards none, then."""
+
+
+def last_read(m: Module, memory: Memory, address: ValueLike, *, enable: ValueLike = 1) -> Signal:
+    """What stood at ``address`` when ``enable`` was set last, from the next cycle on: a block RAM's reading side."""
+    port = memory.read_port(domain="comb")
+    word = Signal(memory.shape, reset_less=True)
+    m.d.comb += port.addr.eq(address)
+    with m.If(enable):
+        m.d.sync += word.eq(port.data)
+    return word
 
 
 class BlockMemory(wiring.Component):

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from weft.hw.fetch import Fetch
+from weft.hw.memory import NO_COLLISIONS, last_read
 from weft.hw.spec.wire import Frame, FrameType
 
 __all__ = ["Answer"]
@@ -26,6 +27,8 @@ class Answer(wiring.Component):
     ----------
     frame_bytes : int
         Largest payload of a frame; one byte less of data.
+    ahead : int or None
+        Bytes that are read before they are sent, see :class:`weft.hw.fetch.Fetch`.
 
     Members
     -------
@@ -45,8 +48,8 @@ class Answer(wiring.Component):
         Pulses with the last byte.
     """
 
-    def __init__(self, *, frame_bytes: int):
-        self.frame_bytes = frame_bytes
+    def __init__(self, *, frame_bytes: int, ahead: int | None = None):
+        self.frame_bytes, self.ahead = frame_bytes, ahead
         super().__init__(
             {
                 "clear": In(1),
@@ -62,20 +65,18 @@ class Answer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.memory = memory = Memory(shape=8, depth=self.frame_bytes, init=[])
-        write, read = memory.write_port(), memory.read_port()
+        m.submodules.memory = memory = Memory(shape=8, depth=self.frame_bytes, init=[], attrs=NO_COLLISIONS)
+        write = memory.write_port()
         address = ceil_log2(self.frame_bytes)
-        m.submodules.fetch = fetch = Fetch(address=address, data_shape=8, tag=data.StructLayout({}), latency=READ_LATENCY)
+        m.submodules.fetch = fetch = Fetch(address=address, data_shape=8, tag=data.StructLayout({}), latency=READ_LATENCY, depth=self.ahead)
         stored = Signal(8)
         m.d.comb += [
             write.addr.eq(self.count),
             write.data.eq(self.i.payload),
             write.en.eq(self.i.valid & (self.count < self.frame_bytes - 1)),
-            read.addr.eq(fetch.address),
-            read.en.eq(1),
             fetch.data.eq(stored),
         ]
-        m.d.sync += stored.eq(read.data)
+        m.d.sync += stored.eq(last_read(m, memory, fetch.address))
         with m.If(self.clear):
             m.d.sync += self.count.eq(0)
         with m.Elif(write.en):

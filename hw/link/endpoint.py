@@ -22,6 +22,8 @@ __all__ = ["Endpoint"]
 OP_HEADER = data.StructLayout({"op": 8, "space": 8, "length": 16, "address": 32})
 WRITABLE = (Space.SCRATCHPAD, Space.WEIGHTS, Space.PROGRAM)
 NO_DATA = data.StructLayout({})
+AHEAD = 4
+"""Bytes read ahead where a byte per cycle is not worth its cells."""
 COUNT = signed(LENGTH_BITS + 1)
 
 
@@ -78,7 +80,10 @@ class Endpoint(wiring.Component):
         m.submodules.framer = framer = Framer()
         connect(m, wiring.flipped(self.rx), receiver.i)
         connect(m, framer.o, wiring.flipped(self.tx))
-        m.submodules.payload = payload = Fetch(address=len(receiver.address), data_shape=8, tag=NO_DATA, latency=receiver.LATENCY)
+        ahead = AHEAD if self.config.engine == "sequential" else None
+        m.submodules.payload = payload = Fetch(
+            address=len(receiver.address), data_shape=8, tag=NO_DATA, latency=receiver.LATENCY, depth=ahead
+        )
         m.d.comb += [receiver.address.eq(payload.address), payload.data.eq(receiver.data)]
 
         # `offset` counts the payload's bytes that are still to be asked for, `left` those to be executed, each less one: the sign says that
@@ -91,7 +96,7 @@ class Endpoint(wiring.Component):
         m.d.sync += left.eq(left - byte_taken)
 
         seq, session, status = Signal(8), Signal(), Signal(Status)
-        m.submodules.answer = answer = Answer(frame_bytes=frame_bytes)
+        m.submodules.answer = answer = Answer(frame_bytes=frame_bytes, ahead=ahead)
         # The line's handshake ends here.
         m.submodules.sending = sending = RegisterSlice(framer.i.payload.shape())
         connect(m, answer.o, sending.i)

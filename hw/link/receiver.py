@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import ceil_log2
 
 from weft.hw.link.framing import Deframer
+from weft.hw.memory import NO_COLLISIONS, last_read
 from weft.hw.spec.wire import Frame
 
 __all__ = ["Receiver"]
@@ -62,8 +63,8 @@ class Receiver(wiring.Component):
         m = Module()
         m.submodules.deframer = deframer = Deframer()
         connect(m, wiring.flipped(self.i), deframer.i)
-        m.submodules.memory = memory = Memory(shape=8, depth=2 * self.frame_bytes, init=[])
-        write, read = memory.write_port(), memory.read_port()
+        m.submodules.memory = memory = Memory(shape=8, depth=2 * self.frame_bytes, init=[], attrs=NO_COLLISIONS)
+        write = memory.write_port()
         header = data.StructLayout({"type": 8, "seq": 8, "length": LENGTH_BITS})
         headers = Signal(data.ArrayLayout(header, 2))
         used, oldest, filling = Signal(range(3)), Signal(), Signal()
@@ -103,8 +104,6 @@ class Receiver(wiring.Component):
             self.length.eq(headers[oldest].length),
             self.next_valid.eq(used == 2),
             self.next_type.eq(headers[~oldest].type),
-            read.addr.eq(Cat(self.address, oldest)),
-            read.en.eq(1),
         ]
-        m.d.sync += self.data.eq(read.data)
+        m.d.sync += self.data.eq(last_read(m, memory, Cat(self.address, oldest)))
         return m

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from weft.hw.delay import delayed, delayed_item
+from weft.hw.memory import NO_COLLISIONS, last_read
 from weft.hw.tile import tag_shape
 
 __all__ = ["MARK_BITS", "SequentialAccumulators"]
@@ -69,17 +70,16 @@ class SequentialAccumulators(wiring.Component):
         with m.If(self.i.valid):
             m.d.sync += following.eq(control.position + 1)
         for column in range(self.cols):
-            m.submodules[f"column_{column}"] = memory = Memory(shape=signed(32), depth=self.positions, init=[])
-            write, read = memory.write_port(), memory.read_port()
+            m.submodules[f"column_{column}"] = memory = Memory(shape=signed(32), depth=self.positions, init=[], attrs=NO_COLLISIONS)
+            write = memory.write_port()
+            before = last_read(m, memory, Mux(control.valid, control.position, self.position))
             adding = delayed_item(m, control, name=f"adding_{column}")
             arrived = delayed(m, self.i.payload.sums[column], name=f"arrived_{column}")
             m.d.comb += [
-                read.addr.eq(Mux(control.valid, control.position, self.position)),
-                read.en.eq(1),
                 write.addr.eq(adding.position),
-                write.data.eq(arrived + Mux(adding.first, 0, read.data)),
+                write.data.eq(arrived + Mux(adding.first, 0, before)),
                 write.en.eq(adding.valid),
-                self.sums[column].eq(read.data),
+                self.sums[column].eq(before),
             ]
             control = adding
         return m

@@ -8,6 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from weft.hw.memory import NO_COLLISIONS, last_read
 from weft.hw.pe.contract import beat_shape
 from weft.hw.requantize import SETTINGS
 from weft.hw.sequential.accumulate import MARK_BITS
@@ -115,7 +116,9 @@ class Control(wiring.Component):
         m = Module()
         layer = _Layer(self)
         m.submodules.counts = layer.counts
-        m.d.comb += [layer.counts_read.en.eq(1), self.settings.eq(layer.settings), self.cause.eq(Cause.ACTIVATIONS)]
+        m.d.comb += layer.counter.eq(layer.dim + Mux(layer.walks_output, OUTPUT_COUNTS, 0))
+        m.d.comb += layer.remaining.eq(last_read(m, layer.counts, layer.counter))
+        m.d.comb += [self.settings.eq(layer.settings), self.cause.eq(Cause.ACTIVATIONS)]
         self._hold(m, layer)
         with m.FSM():
             self._idle(m, layer)
@@ -276,15 +279,14 @@ class Control(wiring.Component):
             m.next = "beats"
 
     def _walk(self, m: Module, layer: _Layer) -> None:
-        """From the counter ``dim`` on, whose first word is at ``pointer``, outwards: the first that has more to count advances, those before
-        it begin anew."""
-        read, write, left = layer.counts_read, layer.counts_write, layer.counts_read.data
+        """From the counter ``dim`` on, whose first word is at ``pointer``, outwards: the first that has more to count advances,
+        those before it begin anew."""
+        write, left = layer.counts_write, layer.remaining
         with m.State("walk"):
-            m.d.comb += read.addr.eq(Mux(layer.walks_output, OUTPUT_COUNTS + layer.dim, layer.dim))
             self._read_word(m, layer.pointer)
             m.next = "test"
         with m.State("test"):
-            m.d.comb += [write.addr.eq(Mux(layer.walks_output, OUTPUT_COUNTS + layer.dim, layer.dim)), write.en.eq(1)]
+            m.d.comb += [write.addr.eq(layer.counter), write.en.eq(1)]
             m.d.comb += [write.data.eq(Mux(left == 0, self.word[:16], left) - 1), layer.step.row.eq(self.word[16:])]
             self._read_word(m, layer.pointer + 1)
             with m.If(left != 0):
@@ -415,8 +417,9 @@ class _Layer:
         self.window = Signal.like(control.position)
         self.opens_tile, self.opens_group, self.opens_block, self.ended = Signal(), Signal(), Signal(), Signal()
         self.free = Signal()
-        self.counts = Memory(shape=16, depth=16, init=[])
-        self.counts_write, self.counts_read = self.counts.write_port(), self.counts.read_port()
+        self.counts = Memory(shape=16, depth=16, init=[], attrs=NO_COLLISIONS)
+        self.counter, self.remaining = Signal(range(16)), Signal(16)
+        self.counts_write = self.counts.write_port()
 
     def steps(self, *names: str) -> list:
         """The coordinates of these names advance by ``step``."""

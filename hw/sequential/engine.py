@@ -6,10 +6,10 @@ from amaranth.hdl import Array, Cat, DomainRenamer, Module, Mux, ResetSignal, Si
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect
-from amaranth.utils import ceil_log2
 
 from weft.hw.delay import reset_domains
 from weft.hw.host import HOST_REQUEST
+from weft.hw.memory import NO_COLLISIONS, last_read
 from weft.hw.sequential.accumulate import MARK_BITS, SequentialAccumulators
 from weft.hw.sequential.control import Control
 from weft.hw.sequential.counters import RECORD_WORDS, SequentialCounters
@@ -115,30 +115,24 @@ class SequentialEngine(wiring.Component):
         ]
         words = []
         for byte in range(WORD_BYTES):
-            m.submodules[f"program_{byte}"] = program = Memory(shape=8, depth=config.descriptors * DESCRIPTOR_WORDS, init=[])
-            write, read = program.write_port(), program.read_port()
+            m.submodules[f"program_{byte}"] = program = Memory(
+                shape=8, depth=config.descriptors * DESCRIPTOR_WORDS, init=[], attrs=NO_COLLISIONS
+            )
+            write = program.write_port()
             m.d.comb += [
                 write.addr.eq(request.address[2:]),
                 write.data.eq(request.data),
                 write.en.eq(taken & request.write & to_program & (request.address[:2] == byte)),
-                read.addr.eq(Mux(control.word_read, control.word_address, request.address[2:])),
-                read.en.eq(1),
             ]
-            words.append(read.data)
+            words.append(last_read(m, program, Mux(control.word_read, control.word_address, request.address[2:])))
         m.d.comb += control.word.eq(Cat(words))
-        m.submodules.records = records = Memory(shape=32, depth=config.descriptors * RECORD_WORDS, init=[])
-        write, read = records.write_port(), records.read_port()
-        m.d.comb += [
-            write.addr.eq(counters.address),
-            write.data.eq(counters.data),
-            write.en.eq(counters.enable),
-            read.addr.eq(request.address[2:]),
-            read.en.eq(1),
-        ]
+        m.submodules.records = records = Memory(shape=32, depth=config.descriptors * RECORD_WORDS, init=[], attrs=NO_COLLISIONS)
+        write, read = records.write_port(), last_read(m, records, request.address[2:])
+        m.d.comb += [write.addr.eq(counters.address), write.data.eq(counters.data), write.en.eq(counters.enable)]
         # A cycle later, what was asked for.
         space, place = Signal.like(request.space), Signal(2)
         m.d.sync += [self.response.valid.eq(asked), space.eq(request.space), place.eq(request.address[:2])]
-        record = [read.data[8 * byte : 8 * byte + 8] for byte in range(WORD_BYTES)]
+        record = [read[8 * byte : 8 * byte + 8] for byte in range(WORD_BYTES)]
         m.d.comb += self.response.payload.eq(memory.r_data[0])
         with m.If(space == Space.PROGRAM):
             m.d.comb += self.response.payload.eq(Array(words)[place])

@@ -8,6 +8,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from weft.hw.memory import NO_COLLISIONS, last_read
+
 __all__ = ["Bank", "BankedMemory"]
 
 SPRAM_BYTES = 32768
@@ -48,16 +50,10 @@ class Bank(wiring.Component):
         if getattr(platform, "weft_technology", None) == "up5k" and DEEP <= self.depth <= SPRAM_BYTES:
             self._spram(m)
             return m
-        m.submodules.memory = memory = Memory(shape=8, depth=self.depth, init=[])
-        write, read = memory.write_port(), memory.read_port()
-        m.d.comb += [
-            write.addr.eq(self.address),
-            write.data.eq(self.w_data),
-            write.en.eq(self.write),
-            read.addr.eq(self.address),
-            read.en.eq(self.read),
-            self.r_data.eq(read.data),
-        ]
+        m.submodules.memory = memory = Memory(shape=8, depth=self.depth, init=[], attrs=NO_COLLISIONS)
+        write = memory.write_port()
+        m.d.comb += [write.addr.eq(self.address), write.data.eq(self.w_data), write.en.eq(self.write)]
+        m.d.comb += self.r_data.eq(last_read(m, memory, self.address, enable=self.read))
         return m
 
     def _spram(self, m: Module) -> None:
@@ -101,9 +97,7 @@ class BankedMemory(wiring.Component):
             raise ValueError(f"banks must be a power of two of 2 or more, not {banks!r}")
         self.banks, self.depth = banks, depth
         line = data.ArrayLayout(8, banks)
-        super().__init__(
-            {"address": In(ceil_log2(banks * depth)), "read": In(1), "write": In(1), "w_data": In(8), "r_data": Out(line)}
-        )
+        super().__init__({"address": In(ceil_log2(banks * depth)), "read": In(1), "write": In(1), "w_data": In(8), "r_data": Out(line)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

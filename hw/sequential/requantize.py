@@ -51,13 +51,24 @@ class SerialRequantize(wiring.Component):
         value, low, high, shift = (Signal(signed(32), name="value"), Signal(32), Signal(signed(32)), Signal(signed(8)))
         index, left = Signal(range(PARAMETER_BYTES)), Signal(range(max(FACTOR_BITS, SERIAL_SHIFTS)))
         twice, first, rest, over = Signal(), Signal(), Signal(), Signal()
-        addend, total = Signal(signed(32)), Signal(signed(33))
+        to_right, far, to_left, multiplies = Signal(), Signal(), Signal(), Signal()
+        total, result = Signal(signed(33)), Signal(signed(SMALL + 1))
         half, negative = low[31], high[31]
-        m.d.comb += total.eq(high + addend + (first & twice & half))
+        # The first step to the right, by one place, is where the first of two roundings happens.
+        m.d.comb += total.eq(high + Mux(multiplies & low[0], value, 0) + (first & twice & half))
+        with m.If(self.valid):
+            m.d.sync += Cat(value, low, shift).eq(Cat(Cat(value, low, shift)[8:], self.byte))
+        with m.If(to_right):
+            m.d.sync += Cat(low, high).eq(Cat(low[1:], total))
+        with m.Elif(far):
+            m.d.sync += [half.eq(high[STRIDE - 1]), high.eq(high >> STRIDE)]
+        with m.Elif(to_left):
+            # The sign stays.
+            m.d.sync += Cat(low, high[:31]).eq(Cat(low, high[:31]) << 1)
         with m.FSM():
             with m.State("parameters"):
                 with m.If(self.valid):
-                    m.d.sync += [Cat(value, low, shift).eq(Cat(Cat(value, low, shift)[8:], self.byte)), index.eq(index + 1)]
+                    m.d.sync += index.eq(index + 1)
                     with m.If(index == PARAMETER_BYTES - 1):
                         m.d.sync += index.eq(0)
                         m.next = "add"
@@ -66,13 +77,22 @@ class SerialRequantize(wiring.Component):
                 m.d.sync += twice.eq((self.settings.rounding == Rounding.DOUBLE) & (shift < 0))
                 m.next = "multiply"
             with m.State("multiply"):
-                m.d.comb += addend.eq(Mux(low[0], value, 0))
-                m.d.sync += [Cat(low, high).eq(Cat(low[1:], total)), left.eq(left - 1)]
+                m.d.comb += [multiplies.eq(1), to_right.eq(1)]
+                m.d.sync += left.eq(left - 1)
                 with m.If(left == 0):
                     m.d.sync += [left.eq(SERIAL_SHIFTS - 1), first.eq(1)]
                     m.next = "shift"
             with m.State("shift"):
-                self._shift(m, low, high, shift, total, first=first, rest=rest, over=over)
+                m.d.sync += first.eq(0)
+                with m.If((shift < 0) & (first | (shift > -STRIDE))):
+                    m.d.comb += to_right.eq(1)
+                    m.d.sync += [shift.eq(shift + 1), rest.eq(~first & (rest | half))]
+                with m.Elif(shift < 0):
+                    m.d.comb += far.eq(1)
+                    m.d.sync += [shift.eq(shift + STRIDE), rest.eq(rest | half | high[: STRIDE - 1].any())]
+                with m.Elif(shift > 0):
+                    m.d.comb += to_left.eq(1)
+                    m.d.sync += [shift.eq(shift - 1), over.eq(over | (high[31] ^ high[30]))]
                 with m.If(left != 0):
                     m.d.sync += left.eq(left - 1)
                 with m.Elif((shift == 0) | (shift == 1) | (shift == -1)):
@@ -81,27 +101,10 @@ class SerialRequantize(wiring.Component):
                 up = half & (~twice | ~negative | rest)
                 fits = (high[SMALL - 1 :] == negative.replicate(33 - SMALL)) & ~over
                 limit = Cat((~negative).replicate(SMALL - 1), negative)
-                # The sum and its way are no longer wanted.
-                m.d.sync += value.eq(Mux(fits, high[:SMALL], limit).as_signed() + (self.settings.zero_point + up))
+                m.d.sync += result.eq(Mux(fits, high[:SMALL], limit).as_signed() + (self.settings.zero_point + up))
                 m.next = "clamp"
             with m.State("clamp"):
-                result, below, above = value[: SMALL + 1].as_signed(), self.settings.low, self.settings.high
+                below, above = self.settings.low, self.settings.high
                 m.d.comb += [self.done.eq(1), self.o.eq(Mux(result < below, below, Mux(result > above, above, result)))]
                 m.next = "parameters"
         return m
-
-    def _shift(
-        self, m: Module, low: Signal, high: Signal, shift: Signal, total: Signal, *, first: Signal, rest: Signal, over: Signal
-    ) -> None:
-        """One cycle of the way; the first step to the right, by one place, is where the first of two roundings happens."""
-        half = low[31]
-        m.d.sync += first.eq(0)
-        with m.If(shift < 0):
-            with m.If(first | (shift > -STRIDE)):
-                m.d.sync += [Cat(low, high).eq(Cat(low[1:], total)), shift.eq(shift + 1), rest.eq(~first & (rest | half))]
-            with m.Else():
-                m.d.sync += [half.eq(high[STRIDE - 1]), high.eq(high >> STRIDE), shift.eq(shift + STRIDE)]
-                m.d.sync += rest.eq(rest | half | high[: STRIDE - 1].any())
-        with m.Elif(shift > 0):
-            # The sign stays.
-            m.d.sync += [Cat(low, high[:31]).eq(Cat(low, high[:31]) << 1), shift.eq(shift - 1), over.eq(over | (high[31] ^ high[30]))]

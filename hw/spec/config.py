@@ -186,8 +186,8 @@ class Config:
         return {name: getattr(self, name) for name in names}
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON-ready values; without those that came later where they have their defaults, so that such a device says of itself
-        what it always did."""
+        """The fields as JSON-ready values; without those that came later where they have their defaults: such a device says of itself what
+        it always did."""
         fields = dataclasses.asdict(self)
         for name in ("combine", "engine"):
             if fields[name] == type(self).__dataclass_fields__[name].default:
