@@ -68,28 +68,40 @@ async def matches_golden(dut, rounding):
 @cocotb.test()
 @cocotb.parametrize(rounding=[Rounding.DOUBLE, Rounding.SINGLE])
 async def one_by_one(dut, rounding):
-    """The serial form, and how long each value takes."""
+    """The serial form, and how long each value takes; the next one's parameters come meanwhile."""
     await reset(dut)
+    cycle = 0
+
+    async def step():
+        nonlocal cycle
+        await RisingEdge(dut.clk)
+        cycle += 1
+
     for zero_point, low, high in [(0, -128, 127), (-128, -7, 127)]:
-        values, results = list(cases(400)), []
+        values, results, started = list(cases(800)), [], 0
         setting = {"zero_point": zero_point, "low": low, "high": high, "rounding": rounding}
         dut.settings.value = SETTINGS.const(setting).as_bits()
-        for acc, bias, multiplier, shift in values:
-            parameters = ((bias & 0xFFFFFFFF) | multiplier << 32 | (shift & 0xFF) << 64).to_bytes(PARAMETER_BYTES, "little")
-            for byte in parameters:
-                dut.valid.value, dut.byte.value, dut.i.value = 0, random.getrandbits(8), random.getrandbits(32)
+        for acc, bias, multiplier, shift in [*values, (0, 0, 0, 0)]:
+            for byte in ((bias & 0xFFFFFFFF) | multiplier << 32 | (shift & 0xFF) << 64).to_bytes(PARAMETER_BYTES, "little"):
+                dut.valid.value = 0
                 for _ in range(random.choice([0, 0, 0, 1, 2])):
-                    await RisingEdge(dut.clk)
+                    await step()
                 dut.valid.value, dut.byte.value = 1, byte
-                await RisingEdge(dut.clk)
-            dut.valid.value, dut.i.value = 0, acc & 0xFFFFFFFF
-            cycles = 1
-            await RisingEdge(dut.clk)
-            while not int(dut.done.value):
-                await RisingEdge(dut.clk)
-                cycles += 1
-            results.append(dut.o.value.to_signed())
-            assert cycles == SerialRequantize.LATENCY + max(0, shift - SERIAL_SHIFTS), (cycles, shift)
+                await step()
+            dut.valid.value, dut.i.value = 0, random.getrandbits(32)
+            await step()
+            waited = not int(dut.ready.value)
+            while not int(dut.ready.value):
+                await step()
+            if started:
+                results.append(dut.o.value.to_signed())
+                expected = SerialRequantize.LATENCY + max(0, values[len(results) - 1][3] - SERIAL_SHIFTS)
+                assert cycle - 1 - started == expected if waited else cycle - 1 - started >= expected
+            dut.start.value, dut.i.value = 1, acc & 0xFFFFFFFF
+            started = cycle
+            await step()
+            dut.start.value = 0
+        await ClockCycles(dut.clk, 64)
         compare(values, results, setting)
 
 

@@ -73,7 +73,7 @@ class Control(wiring.Component):
         Of the tile.
     position, column : Out; sum : In
         A sum that is read; a cycle later, the sum.
-    settings, parameter : Out; done : In(1), result : In
+    settings, parameter, start : Out; ready : In(1), result : In
         To and from :class:`weft.hw.sequential.requantize.SerialRequantize`.
     cause, finished, recorded
         To and from :class:`weft.hw.sequential.counters.SequentialCounters`.
@@ -104,7 +104,8 @@ class Control(wiring.Component):
                 "column": Out(range(max(2, config.cols))),
                 "settings": Out(SETTINGS),
                 "parameter": Out(stream.Signature(8, always_ready=True)),
-                "done": In(1),
+                "start": Out(1),
+                "ready": In(1),
                 "result": In(signed(8)),
                 "cause": Out(Cause, init=Cause.ACTIVATIONS),
                 "finished": Out(stream.Signature(8, always_ready=True)),
@@ -299,10 +300,10 @@ class Control(wiring.Component):
                 m.d.sync += layer.pointer.eq(layer.pointer - Mux(layer.walks_output, OUTPUT_DIM_WORDS, DIM_WORDS))
                 m.next = "walk"
                 with m.If(layer.dim == 0):
-                    m.d.sync += layer.ended.eq(1)
-                    m.next = "flush"
-                    with m.If(layer.walks_output):
-                        m.next = "record"
+                    m.next = "finish"
+                    with m.If(~layer.walks_output):
+                        m.d.sync += layer.ended.eq(1)
+                        m.next = "flush"
         with m.State("step"):
             m.d.comb += layer.step.x.eq(self.word)
             self._read_word(m, layer.pointer)
@@ -310,7 +311,7 @@ class Control(wiring.Component):
                 m.d.sync += layer.result_at.eq(layer.result_at + self.word)
                 m.next = "parameters"
                 with m.If(layer.dim <= CHANNELS_DIM):
-                    self._next_group(m, layer)
+                    m.next = "finish"
             with m.Else():
                 m.d.sync += layer.steps("x")
                 m.next = "last step"
@@ -329,14 +330,14 @@ class Control(wiring.Component):
                 m.d.sync += left.eq(self.settle)
             with m.Elif(left == 0):
                 m.d.sync += [left.eq(self.settle), self.position.eq(0), layer.window.eq(0), self.column.eq(0), layer.tap.eq(layer.taps)]
+                m.d.sync += [layer.first_tap.eq(1), layer.pending.eq(0)]
                 with m.If(layer.opens_block | ~layer.one_scale):
                     m.d.sync += layer.scales_at.eq(layer.weights_at)
                 m.next = "parameters"
 
     def _results(self, m: Module, layer: _Layer) -> None:
-        """Requantizes a sum; the largest of a window's is a result."""
-        index = Signal(range(PARAMETER_BYTES + 1))
-        largest, better = Signal(signed(8)), Signal(signed(8))
+        """Requantizes one sum after the other, and brings the next one's parameters meanwhile; the largest of a window's is a result."""
+        index = Signal(range(PARAMETER_BYTES))
         with m.State("parameters"):
             self._waiting_for_results(m, layer)
             of = Mux(index < BIAS_BYTES, layer.weights_at, layer.scales_at)
@@ -344,30 +345,46 @@ class Control(wiring.Component):
             m.d.sync += [index.eq(index + 1), self.parameter.valid.eq(1)]
             with m.If(index == PARAMETER_BYTES - 1):
                 m.d.sync += index.eq(0)
-                m.next = "requantize"
-        with m.State("requantize"):
+                m.next = "start"
+        last_column = (self.column == self.config.cols - 1) | (layer.channels_left == self.column + 1)
+        write_at, was_first, was_last = Signal.like(layer.result_at), Signal(), Signal()
+        with m.State("start"):
             self._waiting_for_results(m, layer)
             m.d.sync += self.parameter.valid.eq(0)
-            m.d.comb += better.eq(Mux((layer.tap == layer.taps) | (self.result > largest), self.result, largest))
-            with m.If(self.done):
-                m.d.sync += [largest.eq(better), layer.tap.eq(layer.tap - 1), self.position.eq(self.position + 1)]
+            with m.If(self.ready & ~self.parameter.valid):
+                self._take_result(m, layer, write_at, was_first, was_last)
+                m.d.comb += self.start.eq(1)
+                m.d.sync += [layer.pending.eq(1), write_at.eq(layer.result_at + self.column)]
+                m.d.sync += [was_first.eq(layer.first_tap), was_last.eq(layer.tap == 1)]
+                m.d.sync += [layer.tap.eq(layer.tap - 1), layer.first_tap.eq(0), self.position.eq(self.position + 1)]
                 m.next = "parameters"
                 with m.If(layer.tap == 1):
-                    m.next = "write"
-        last_column = (self.column == self.config.cols - 1) | (layer.channels_left == self.column + 1)
-        with m.State("write"):
+                    m.d.sync += [layer.tap.eq(layer.taps), layer.first_tap.eq(1)]
+                    m.d.sync += [self.column.eq(self.column + 1), self.position.eq(layer.window)]
+                    with m.If(last_column):
+                        m.d.sync += [self.column.eq(0), self.position.eq(self.position + 1), layer.window.eq(self.position + 1)]
+                        m.d.sync += [layer.walks_output.eq(1), layer.dim.eq(len(OUTPUT_DIMS) - 1)]
+                        m.d.sync += layer.pointer.eq(layer.origin + DESCRIPTOR_WORDS - OUTPUT_DIM_WORDS)
+                        m.next = "walk"
+        with m.State("finish"):
             self._waiting_for_results(m, layer)
-            m.d.comb += [self.address.eq(layer.result_at + self.column), self.write.eq(1)]
-            m.d.sync += layer.tap.eq(layer.taps)
-            with m.If(last_column):
-                m.d.sync += [self.column.eq(0), layer.window.eq(self.position), layer.walks_output.eq(1)]
-                m.d.sync += layer.dim.eq(len(OUTPUT_DIMS) - 1)
-                m.d.sync += layer.pointer.eq(layer.origin + DESCRIPTOR_WORDS - OUTPUT_DIM_WORDS)
-                m.next = "walk"
-            with m.Else():
-                m.d.sync += [self.column.eq(self.column + 1), self.position.eq(layer.window)]
-                m.next = "parameters"
-        m.d.comb += [self.parameter.payload.eq(self.line[0]), self.w_data.eq(largest)]
+            with m.If(self.ready):
+                self._take_result(m, layer, write_at, was_first, was_last)
+                self._next_group(m, layer)
+                with m.If(layer.ended):
+                    m.next = "record"
+        m.d.comb += self.parameter.payload.eq(self.line[0])
+
+    def _take_result(self, m: Module, layer: _Layer, write_at: Signal, was_first: Signal, was_last: Signal) -> None:
+        """What has come of the value before, if there was one."""
+        better = Signal(signed(8))
+        m.d.comb += [
+            better.eq(Mux(was_first | (self.result > layer.largest), self.result, layer.largest)),
+            self.address.eq(write_at),
+            self.write.eq(layer.pending & was_last),
+            self.w_data.eq(better),
+        ]
+        m.d.sync += layer.largest.eq(better)
 
     def _next_group(self, m: Module, layer: _Layer) -> None:
         """A group's results are all written: its parameters are passed over, or a block begins and all weights come once more."""
@@ -413,6 +430,7 @@ class _Layer:
         self.fast_at = Signal(program)
         self.dim, self.walks_output = Signal(range(16)), Signal()
         self.result_at, self.channels, self.channels_left = Signal(bits), Signal(16), Signal(16)
+        self.pending, self.first_tap, self.largest = Signal(), Signal(), Signal(signed(8))
         self.taps, self.tap, self.settings = Signal(16), Signal(16), Signal(SETTINGS)
         self.window = Signal.like(control.position)
         self.opens_tile, self.opens_group, self.opens_block, self.ended = Signal(), Signal(), Signal(), Signal()

@@ -1,110 +1,141 @@
-"""Exact requantization, a bit at a time."""
+"""Exact requantization, a few bits at a time."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from weft.hw.requantize import SETTINGS, SMALL
-from weft.hw.spec.descriptor import PARAMETER_BYTES, Rounding
+from weft.hw.requantize import CHANNEL, SETTINGS, SMALL
+from weft.hw.spec.descriptor import Rounding
 from weft.hw.spec.timing import SERIAL_SHIFTS
 
 __all__ = ["SerialRequantize"]
 
-FACTOR_BITS = 31
-"""Of a multiplier."""
-STRIDE = 4
-"""Places that a value is shifted right by in one cycle, where it goes farther than that."""
+DIGITS = 16
+"""Of a multiplier, in radix 4."""
+FAR = 8
+"""Places that a product is shifted right by in one cycle, as long as it goes that far."""
 
 
 class SerialRequantize(wiring.Component):
     """As :class:`weft.hw.requantize.Requantize`, one value at a time, with one adder.
 
-    ``done`` comes ``LATENCY`` = 44 cycles after the last of the parameters' bytes, or a cycle later for each place beyond
+    ``ready`` comes back ``LATENCY`` = 26 cycles after ``start``, or a cycle later for each place beyond
     :data:`~weft.hw.spec.timing.SERIAL_SHIFTS` that a value is shifted to the left.
 
-    The product grows downwards into the register of the multiplier, whose bits it takes one by one; then it is shifted the rest of the way.
+    The product grows downwards into the register of the multiplier, of which it takes a digit from −2 to 2 in each cycle (Booth, radix 4);
+    then it is shifted the rest of the way, by 8, 2 or 1 places to the right, or by one to the left.
 
     Members
     -------
     settings : In
-        Steady from the last byte until ``done``.
+        Steady from ``start`` until ``ready``.
     valid : In(1), byte : In(8)
-        The channel's parameters (:data:`weft.hw.requantize.CHANNEL`), byte by byte, the lowest first.
+        A channel's parameters (:data:`weft.hw.requantize.CHANNEL`), byte by byte, the lowest first; those of the next value may
+        come while one is under way.
     i : In
-        A sum, signed 32 bits: there in the cycle after the last byte.
-    done : Out(1), o : Out
-        The int8 result; the next value's parameters may come from the next cycle on.
+        A sum, signed 32 bits.
+    start : In(1)
+        Takes the last parameters and ``i``; while ``ready``.
+    ready : Out(1), o : Out
+        The int8 result of the last start.
     """
 
-    LATENCY = 1 + FACTOR_BITS + SERIAL_SHIFTS + 2
+    LATENCY = 1 + DIGITS + SERIAL_SHIFTS + 2
 
     def __init__(self) -> None:
         super().__init__(
-            {"settings": In(SETTINGS), "valid": In(1), "byte": In(8), "i": In(signed(32)), "done": Out(1), "o": Out(signed(8))}
+            {
+                "settings": In(SETTINGS),
+                "valid": In(1),
+                "byte": In(8),
+                "i": In(signed(32)),
+                "start": In(1),
+                "ready": Out(1),
+                "o": Out(signed(8)),
+            }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # The product is high · 2^32 + low, in the end high · 2^31 and `low` less the multiplier's empty highest bit: its half is low[31].
-        value, low, high, shift = (Signal(signed(32), name="value"), Signal(32), Signal(signed(32)), Signal(signed(8)))
-        index, left = Signal(range(PARAMETER_BYTES)), Signal(range(max(FACTOR_BITS, SERIAL_SHIFTS)))
+        # Twice the value is multiplied: the product is high · 2^31 + low / 2, its half is low[31].
+        channel, shift = Signal(CHANNEL), Signal(signed(8))
+        value, low, high = Signal(signed(32)), Signal(32), Signal(signed(33))
+        left, before, multiplies = Signal(range(DIGITS)), Signal(), Signal()
         twice, first, rest, over = Signal(), Signal(), Signal(), Signal()
-        to_right, far, to_left, multiplies = Signal(), Signal(), Signal(), Signal()
-        total, result = Signal(signed(33)), Signal(signed(SMALL + 1))
-        half, negative = low[31], high[31]
-        # The first step to the right, by one place, is where the first of two roundings happens.
-        m.d.comb += total.eq(high + Mux(multiplies & low[0], value, 0) + (first & twice & half))
+        to_right, to_left = Signal(data.StructLayout({"one": 1, "two": 1, "far": 1})), Signal()
+        half, negative = low[31], high[-1]
+        total = self._total(m, Mux(multiplies, Cat(low[:2], before), 0), value, high, carry=first & twice & half)
         with m.If(self.valid):
-            m.d.sync += Cat(value, low, shift).eq(Cat(Cat(value, low, shift)[8:], self.byte))
-        with m.If(to_right):
+            m.d.sync += channel.eq(Cat(channel.as_value()[8:], self.byte))
+        with m.If(self.start):
+            m.d.sync += [value.eq(channel.bias + self.i), low.eq(channel.multiplier), high.eq(0), shift.eq(channel.shift)]
+        with m.Elif(to_right.two):
+            m.d.sync += Cat(low, high).eq(Cat(low[2:], total))
+        with m.Elif(to_right.one):
             m.d.sync += Cat(low, high).eq(Cat(low[1:], total))
-        with m.Elif(far):
-            m.d.sync += [half.eq(high[STRIDE - 1]), high.eq(high >> STRIDE)]
+        with m.Elif(to_right.far):
+            m.d.sync += [half.eq(high[FAR - 1]), high.eq(high >> FAR)]
         with m.Elif(to_left):
             # The sign stays.
-            m.d.sync += Cat(low, high[:31]).eq(Cat(low, high[:31]) << 1)
+            m.d.sync += Cat(low, high[:-1]).eq(Cat(low, high[:-1]) << 1)
+
         with m.FSM():
-            with m.State("parameters"):
-                with m.If(self.valid):
-                    m.d.sync += index.eq(index + 1)
-                    with m.If(index == PARAMETER_BYTES - 1):
-                        m.d.sync += index.eq(0)
-                        m.next = "add"
-            with m.State("add"):
-                m.d.sync += [value.eq(value + self.i), high.eq(0), left.eq(FACTOR_BITS - 1), over.eq(0), rest.eq(0)]
-                m.d.sync += twice.eq((self.settings.rounding == Rounding.DOUBLE) & (shift < 0))
-                m.next = "multiply"
+            with m.State("idle"):
+                m.d.comb += self.ready.eq(1)
+                m.d.sync += [left.eq(DIGITS - 1), before.eq(0), over.eq(0), rest.eq(0)]
+                m.d.sync += twice.eq((self.settings.rounding == Rounding.DOUBLE) & (channel.shift < 0))
+                with m.If(self.start):
+                    m.next = "multiply"
             with m.State("multiply"):
-                m.d.comb += [multiplies.eq(1), to_right.eq(1)]
-                m.d.sync += left.eq(left - 1)
+                m.d.comb += [multiplies.eq(1), to_right.two.eq(1)]
+                m.d.sync += [left.eq(left - 1), before.eq(low[1])]
                 with m.If(left == 0):
                     m.d.sync += [left.eq(SERIAL_SHIFTS - 1), first.eq(1)]
                     m.next = "shift"
             with m.State("shift"):
                 m.d.sync += first.eq(0)
-                with m.If((shift < 0) & (first | (shift > -STRIDE))):
-                    m.d.comb += to_right.eq(1)
+                # Where the first of two roundings happens, what is below counts no more.
+                with m.If((shift < 0) & (first | (shift == -1))):
+                    m.d.comb += to_right.one.eq(1)
                     m.d.sync += [shift.eq(shift + 1), rest.eq(~first & (rest | half))]
+                with m.Elif((shift < 0) & (shift > -FAR)):
+                    m.d.comb += to_right.two.eq(1)
+                    m.d.sync += [shift.eq(shift + 2), rest.eq(rest | half | high[0])]
                 with m.Elif(shift < 0):
-                    m.d.comb += far.eq(1)
-                    m.d.sync += [shift.eq(shift + STRIDE), rest.eq(rest | half | high[: STRIDE - 1].any())]
+                    m.d.comb += to_right.far.eq(1)
+                    m.d.sync += [shift.eq(shift + FAR), rest.eq(rest | half | high[: FAR - 1].any())]
                 with m.Elif(shift > 0):
                     m.d.comb += to_left.eq(1)
-                    m.d.sync += [shift.eq(shift - 1), over.eq(over | (high[31] ^ high[30]))]
+                    m.d.sync += [shift.eq(shift - 1), over.eq(over | (high[-1] ^ high[-2]))]
                 with m.If(left != 0):
                     m.d.sync += left.eq(left - 1)
-                with m.Elif((shift == 0) | (shift == 1) | (shift == -1)):
+                with m.Elif(shift <= 1):
                     m.next = "limit"
-            with m.State("limit"):
-                up = half & (~twice | ~negative | rest)
-                fits = (high[SMALL - 1 :] == negative.replicate(33 - SMALL)) & ~over
-                limit = Cat((~negative).replicate(SMALL - 1), negative)
-                m.d.sync += result.eq(Mux(fits, high[:SMALL], limit).as_signed() + (self.settings.zero_point + up))
-                m.next = "clamp"
-            with m.State("clamp"):
-                below, above = self.settings.low, self.settings.high
-                m.d.comb += [self.done.eq(1), self.o.eq(Mux(result < below, below, Mux(result > above, above, result)))]
-                m.next = "parameters"
+            self._limit(m, high, half & (~twice | ~negative | rest), over)
         return m
+
+    def _total(self, m: Module, digit: Value, value: Signal, high: Signal, *, carry: Value) -> Signal:
+        """``high`` and twice the value times a digit: two bits of the multiplier and, at last, the one before them."""
+        one, two, negative = digit[0] ^ digit[2], Signal(), digit[1]
+        total, addend = Signal(signed(35)), Signal(signed(34))
+        m.d.comb += [
+            two.eq((digit == 0b010) | (digit == 0b101)),
+            addend.eq(Mux(one, value << 1, 0) | Mux(two, value << 2, 0)),
+            total.eq(high + (addend.as_unsigned() ^ negative.replicate(34)).as_signed() + (negative | carry)),
+        ]
+        return total
+
+    def _limit(self, m: Module, high: Signal, up: Value, over: Signal) -> None:
+        """The last two cycles: what is far out of range is brought nearer; then the zero point is added, and all is clamped."""
+        negative, result = high[-1], Signal(signed(SMALL + 1))
+        below, above = self.settings.low, self.settings.high
+        with m.State("limit"):
+            fits = (high[SMALL - 1 :] == negative.replicate(len(high) - SMALL + 1)) & ~over
+            limit = Cat((~negative).replicate(SMALL - 1), negative)
+            m.d.sync += result.eq(Mux(fits, high[:SMALL], limit).as_signed() + (self.settings.zero_point + up))
+            m.next = "clamp"
+        with m.State("clamp"):
+            m.d.sync += self.o.eq(Mux(result < below, below, Mux(result > above, above, result)))
+            m.next = "idle"

@@ -210,6 +210,10 @@ class Config:
 
 
 PRESETS: dict[str, Config] = {
+    "micro": Config(
+        rows=4, cols=2, lanes=1, scratchpad_bytes=4096, weight_bytes=4096, positions=256, descriptors=8, frame_bytes=128,
+        engine="sequential",
+    ),
     "tiny": Config(
         rows=4, cols=4, lanes=2, scratchpad_bytes=8192, weight_bytes=16384, positions=64, descriptors=32,
     ),

@@ -14,8 +14,8 @@ BLOCK_DEPTH = 2048
 """Words of a byte in a block RAM (2048×9 on ECP5)."""
 PARAMETER_QUEUE = 16
 """Words of channels' parameters that wait until there is room for their group, so that the weights behind them need not."""
-SERIAL_SHIFTS = 10
-"""Cycles of a serial requantization that shift; more only where a scale is 2^10 or larger."""
+SERIAL_SHIFTS = 7
+"""Cycles of a serial requantization that shift; more only where a scale is 2^7 or larger."""
 TOGETHER = 4
 """Columns, lanes of a memory or of post-processing that one register reaches: they lie all over the chip."""
 WAY = 2
