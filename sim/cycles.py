@@ -16,13 +16,14 @@ from weft.hw.spec.counters import Counters
 from weft.hw.spec.descriptor import CHUNK_DIM, PARAMETER_BYTES, SECTIONS, Combine, Descriptor
 from weft.hw.spec.pe import SELECTS_BIT, Settings
 from weft.hw.spec.timing import PARAMETER_QUEUE, Timing
+from weft.sim.sequential import SequentialModel
 
 __all__ = ["predict"]
 
 
 def predict(descriptors: Sequence[Descriptor], config: Config) -> list[Counters]:
     """The counters of each descriptor of a run; ``link`` is zero."""
-    model = _Model(config)
+    model = SequentialModel(config) if config.engine == "sequential" else _Model(config)
     return [model.descriptor(descriptor) for descriptor in descriptors]
 
 

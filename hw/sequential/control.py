@@ -284,9 +284,11 @@ class Control(wiring.Component):
         those before it begin anew."""
         write, left = layer.counts_write, layer.remaining
         with m.State("walk"):
+            self._walking(m, layer)
             self._read_word(m, layer.pointer)
             m.next = "test"
         with m.State("test"):
+            self._walking(m, layer)
             m.d.comb += [write.addr.eq(layer.counter), write.en.eq(1)]
             m.d.comb += [write.data.eq(Mux(left == 0, self.word[:16], left) - 1), layer.step.row.eq(self.word[16:])]
             self._read_word(m, layer.pointer + 1)
@@ -305,6 +307,7 @@ class Control(wiring.Component):
                         m.d.sync += layer.ended.eq(1)
                         m.next = "flush"
         with m.State("step"):
+            self._walking(m, layer)
             m.d.comb += layer.step.x.eq(self.word)
             self._read_word(m, layer.pointer)
             with m.If(layer.walks_output):
@@ -398,6 +401,10 @@ class Control(wiring.Component):
 
     def _waiting_for_results(self, m: Module, layer: _Layer) -> None:
         m.d.comb += self.cause.eq(Mux(layer.ended, Cause.OUTPUT, Cause.ACCUMULATORS))
+
+    def _walking(self, m: Module, layer: _Layer) -> None:
+        with m.If(layer.walks_output):
+            self._waiting_for_results(m, layer)
 
     def _read_word(self, m: Module, address: Value) -> None:
         m.d.comb += [self.word_address.eq(address), self.word_read.eq(1)]

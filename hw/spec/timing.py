@@ -6,16 +6,20 @@ from weft.hw.spec.config import Config
 from weft.hw.spec.descriptor import DESCRIPTOR_WORDS, SECTIONS
 
 __all__ = [
-    "BLOCK_DEPTH", "PARAMETER_QUEUE", "SERIAL_SHIFTS", "TOGETHER", "WAY", "Timing", "block_memory_latency", "choice_steps",
-    "settle",
+    "BLOCK_DEPTH", "PARAMETER_QUEUE", "RECORD", "REQUANTIZE", "SERIAL_SHIFTS", "TOGETHER", "WAY", "Timing", "block_memory_latency",
+    "choice_steps", "settle",
 ]  # fmt: skip
 
 BLOCK_DEPTH = 2048
 """Words of a byte in a block RAM (2048×9 on ECP5)."""
 PARAMETER_QUEUE = 16
 """Words of channels' parameters that wait until there is room for their group, so that the weights behind them need not."""
+RECORD = 7
+"""Cycles in which a sequential engine writes a descriptor's counters."""
+REQUANTIZE = 26
+"""Cycles of a serial requantization."""
 SERIAL_SHIFTS = 7
-"""Cycles of a serial requantization that shift; more only where a scale is 2^7 or larger."""
+"""Of these, those that shift; more only where a scale is 2^7 or larger."""
 TOGETHER = 4
 """Columns, lanes of a memory or of post-processing that one register reaches: they lie all over the chip."""
 WAY = 2
