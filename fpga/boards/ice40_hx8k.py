@@ -7,7 +7,7 @@ BOARD = Board(
     title="Lattice iCE40-HX8K breakout board",
     platform="amaranth_boards.ice40_hx8k_b_evn:ICE40HX8KBEVNPlatform",
     part=PARTS["ice40-hx8k"],
-    config="",
+    config="micro,pe=bitserial,rows=8",
     run_hz=50_250_000,
     baud=3_000_000,
     clock="clk12",

@@ -7,7 +7,7 @@ BOARD = Board(
     title="1BitSquared iCEBreaker, iCE40UP5K",
     platform="amaranth_boards.icebreaker:ICEBreakerPlatform",
     part=PARTS["ice40-up5k"],
-    config="",
+    config="micro,scratchpad_bytes=49152,weight_bytes=81920,descriptors=32",
     run_hz=20_250_000,
     baud=2_000_000,
     clock="clk12",

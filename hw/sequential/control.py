@@ -65,8 +65,8 @@ class Control(wiring.Component):
         To and from the program memory; a word a cycle after ``word_read``.
     address, read, write, w_data : Out; line : In
         To and from the memory, see :class:`weft.hw.sequential.memory.BankedMemory`; weights stand behind the scratchpad.
-    holding : Out(1)
-        What was read is still needed.
+    using : Out(1)
+        The memory is in use, or what was read last is still needed.
     weights, beats : Out(stream)
         To the tile.
     computing, waiting : In(1)
@@ -95,7 +95,7 @@ class Control(wiring.Component):
                 "write": Out(1),
                 "w_data": Out(8),
                 "line": In(data.ArrayLayout(8, config.banks)),
-                "holding": Out(1),
+                "using": Out(1),
                 "weights": Out(stream.Signature(data.StructLayout({"word": word, "settings": WEIGHT_SETTING_BITS}))),
                 "beats": Out(stream.Signature(beat_shape(config.rows, tag_shape(MARK_BITS)))),
                 "computing": In(1),
@@ -146,7 +146,7 @@ class Control(wiring.Component):
     def _hold(self, m: Module, layer: _Layer) -> None:
         """What was read for the tile stays where it is until the tile takes it; a beat is padded on the way."""
         held = (self.weights.valid & ~self.weights.ready) | (self.beats.valid & ~self.beats.ready)
-        m.d.comb += [layer.free.eq(~held), self.holding.eq(held)]
+        m.d.comb += [layer.free.eq(~held), self.using.eq(layer.accesses | self.weights.valid | self.beats.valid)]
         with m.If(layer.free):
             m.d.sync += [self.weights.valid.eq(0), self.beats.valid.eq(0)]
         mask, beat = Signal(self.config.rows), self.beats.payload
@@ -244,7 +244,12 @@ class Control(wiring.Component):
             m.d.sync += layer.weights_at.eq(self._first_weight())
             m.next = "weights"
         with m.State("weights"):
-            m.d.comb += [self.cause.eq(Cause.WEIGHTS), self.address.eq(self._weight_address(layer.weights_at)), self.read.eq(layer.free)]
+            m.d.comb += [
+                self.cause.eq(Cause.WEIGHTS),
+                layer.accesses.eq(1),
+                self.address.eq(self._weight_address(layer.weights_at)),
+                self.read.eq(layer.free),
+            ]
             with m.If(layer.free):
                 m.d.sync += [self.weights.valid.eq(1), layer.weights_at.eq(layer.weights_at + 1), row.eq(row + 1)]
                 with m.If(row == self.config.rows - 1):
@@ -254,7 +259,7 @@ class Control(wiring.Component):
     def _beats(self, m: Module, layer: _Layer) -> None:
         """Reads a tile's beats."""
         with m.State("beats"):
-            m.d.comb += [self.address.eq(layer.at.address), self.read.eq(layer.free)]
+            m.d.comb += [layer.accesses.eq(1), self.address.eq(layer.at.address), self.read.eq(layer.free)]
             with m.If(layer.free):
                 m.d.sync += [self.beats.valid.eq(1), layer.opens_tile.eq(0)]
                 with m.If(layer.fast_left != 0):
@@ -302,7 +307,8 @@ class Control(wiring.Component):
                 m.d.sync += layer.pointer.eq(layer.pointer - Mux(layer.walks_output, OUTPUT_DIM_WORDS, DIM_WORDS))
                 m.next = "walk"
                 with m.If(layer.dim == 0):
-                    m.next = "finish"
+                    m.d.sync += layer.group_ends.eq(1)
+                    m.next = "wait"
                     with m.If(~layer.walks_output):
                         m.d.sync += layer.ended.eq(1)
                         m.next = "flush"
@@ -314,7 +320,8 @@ class Control(wiring.Component):
                 m.d.sync += layer.result_at.eq(layer.result_at + self.word)
                 m.next = "parameters"
                 with m.If(layer.dim <= CHANNELS_DIM):
-                    m.next = "finish"
+                    m.d.sync += layer.group_ends.eq(1)
+                    m.next = "wait"
             with m.Else():
                 m.d.sync += layer.steps("x")
                 m.next = "last step"
@@ -333,7 +340,7 @@ class Control(wiring.Component):
                 m.d.sync += left.eq(self.settle)
             with m.Elif(left == 0):
                 m.d.sync += [left.eq(self.settle), self.position.eq(0), layer.window.eq(0), self.column.eq(0), layer.tap.eq(layer.taps)]
-                m.d.sync += [layer.first_tap.eq(1), layer.pending.eq(0)]
+                m.d.sync += [layer.first_tap.eq(1), layer.pending.eq(0), layer.group_ends.eq(0)]
                 with m.If(layer.opens_block | ~layer.one_scale):
                     m.d.sync += layer.scales_at.eq(layer.weights_at)
                 m.next = "parameters"
@@ -344,60 +351,58 @@ class Control(wiring.Component):
         with m.State("parameters"):
             self._waiting_for_results(m, layer)
             of = Mux(index < BIAS_BYTES, layer.weights_at, layer.scales_at)
-            m.d.comb += [self.address.eq(self._weight_address(of + index) | self.column), self.read.eq(1)]
+            m.d.comb += [layer.accesses.eq(1), self.read.eq(1), self.address.eq(self._weight_address(of + index) | self.column)]
             m.d.sync += [index.eq(index + 1), self.parameter.valid.eq(1)]
             with m.If(index == PARAMETER_BYTES - 1):
                 m.d.sync += index.eq(0)
-                m.next = "start"
-        last_column = (self.column == self.config.cols - 1) | (layer.channels_left == self.column + 1)
-        write_at, was_first, was_last = Signal.like(layer.result_at), Signal(), Signal()
-        with m.State("start"):
+                m.next = "wait"
+        with m.State("wait"):
             self._waiting_for_results(m, layer)
             m.d.sync += self.parameter.valid.eq(0)
-            with m.If(self.ready & ~self.parameter.valid):
-                self._take_result(m, layer, write_at, was_first, was_last)
-                m.d.comb += self.start.eq(1)
-                m.d.sync += [layer.pending.eq(1), write_at.eq(layer.result_at + self.column)]
-                m.d.sync += [was_first.eq(layer.first_tap), was_last.eq(layer.tap == 1)]
-                m.d.sync += [layer.tap.eq(layer.tap - 1), layer.first_tap.eq(0), self.position.eq(self.position + 1)]
-                m.next = "parameters"
-                with m.If(layer.tap == 1):
-                    m.d.sync += [layer.tap.eq(layer.taps), layer.first_tap.eq(1)]
-                    m.d.sync += [self.column.eq(self.column + 1), self.position.eq(layer.window)]
-                    with m.If(last_column):
-                        m.d.sync += [self.column.eq(0), self.position.eq(self.position + 1), layer.window.eq(self.position + 1)]
-                        m.d.sync += [layer.walks_output.eq(1), layer.dim.eq(len(OUTPUT_DIMS) - 1)]
-                        m.d.sync += layer.pointer.eq(layer.origin + DESCRIPTOR_WORDS - OUTPUT_DIM_WORDS)
-                        m.next = "walk"
-        with m.State("finish"):
-            self._waiting_for_results(m, layer)
             with m.If(self.ready):
-                self._take_result(m, layer, write_at, was_first, was_last)
-                self._next_group(m, layer)
-                with m.If(layer.ended):
-                    m.next = "record"
+                m.next = "take"
         m.d.comb += self.parameter.payload.eq(self.line[0])
+        write_at, was_first, was_last, better, largest = (
+            Signal.like(layer.result_at, name="write_at"), Signal(), Signal(), Signal(signed(8)), Signal(signed(8))
+        )  # fmt: skip
+        m.d.comb += [better.eq(Mux(was_first | (self.result > largest), self.result, largest)), self.w_data.eq(better)]
+        with m.State("take"):
+            self._waiting_for_results(m, layer)
+            # Of the value before, if there was one.
+            m.d.comb += [layer.accesses.eq(1), self.address.eq(write_at), self.write.eq(layer.pending & was_last)]
+            m.d.sync += [largest.eq(better), layer.pending.eq(1), write_at.eq(layer.result_at + self.column)]
+            m.d.sync += [was_first.eq(layer.first_tap), was_last.eq(layer.tap == 1)]
+            self._next_group(m, layer)
+            with m.If(~layer.group_ends):
+                m.d.comb += self.start.eq(1)
+                self._next_sum(m, layer)
+            with m.Elif(layer.ended):
+                m.next = "record"
 
-    def _take_result(self, m: Module, layer: _Layer, write_at: Signal, was_first: Signal, was_last: Signal) -> None:
-        """What has come of the value before, if there was one."""
-        better = Signal(signed(8))
-        m.d.comb += [
-            better.eq(Mux(was_first | (self.result > layer.largest), self.result, layer.largest)),
-            self.address.eq(write_at),
-            self.write.eq(layer.pending & was_last),
-            self.w_data.eq(better),
-        ]
-        m.d.sync += layer.largest.eq(better)
+    def _next_sum(self, m: Module, layer: _Layer) -> None:
+        """One has been taken: to the next of its window, column, or position."""
+        last_column = (self.column == self.config.cols - 1) | (layer.channels_left == self.column + 1)
+        m.d.sync += [layer.tap.eq(layer.tap - 1), layer.first_tap.eq(0), self.position.eq(self.position + 1)]
+        m.next = "parameters"
+        with m.If(layer.tap == 1):
+            m.d.sync += [layer.tap.eq(layer.taps), layer.first_tap.eq(1)]
+            m.d.sync += [self.column.eq(self.column + 1), self.position.eq(layer.window)]
+            with m.If(last_column):
+                m.d.sync += [self.column.eq(0), self.position.eq(self.position + 1), layer.window.eq(self.position + 1)]
+                m.d.sync += [layer.walks_output.eq(1), layer.dim.eq(len(OUTPUT_DIMS) - 1)]
+                m.d.sync += layer.pointer.eq(layer.origin + DESCRIPTOR_WORDS - OUTPUT_DIM_WORDS)
+                m.next = "walk"
 
     def _next_group(self, m: Module, layer: _Layer) -> None:
         """A group's results are all written: its parameters are passed over, or a block begins and all weights come once more."""
         brought = Mux(layer.one_scale & ~layer.opens_block, BIAS_BYTES, PARAMETER_BYTES)
-        m.d.sync += [layer.opens_tile.eq(1), layer.opens_group.eq(1), layer.opens_block.eq(0)]
-        m.d.sync += [layer.weights_at.eq(layer.weights_at + brought), layer.channels_left.eq(layer.channels_left - self.config.cols)]
-        m.next = "weights"
-        with m.If(layer.dim == 0):
-            m.d.sync += [layer.opens_block.eq(1), layer.channels_left.eq(layer.channels)]
-            m.next = "again"
+        with m.If(layer.group_ends):
+            m.d.sync += [layer.opens_tile.eq(1), layer.opens_group.eq(1), layer.opens_block.eq(0)]
+            m.d.sync += [layer.weights_at.eq(layer.weights_at + brought), layer.channels_left.eq(layer.channels_left - self.config.cols)]
+            m.next = "weights"
+            with m.If(layer.dim == 0):
+                m.d.sync += [layer.opens_block.eq(1), layer.channels_left.eq(layer.channels)]
+                m.next = "again"
 
     def _waiting_for_results(self, m: Module, layer: _Layer) -> None:
         m.d.comb += self.cause.eq(Mux(layer.ended, Cause.OUTPUT, Cause.ACCUMULATORS))
@@ -437,11 +442,11 @@ class _Layer:
         self.fast_at = Signal(program)
         self.dim, self.walks_output = Signal(range(16)), Signal()
         self.result_at, self.channels, self.channels_left = Signal(bits), Signal(16), Signal(16)
-        self.pending, self.first_tap, self.largest = Signal(), Signal(), Signal(signed(8))
+        self.pending, self.first_tap = Signal(), Signal()
         self.taps, self.tap, self.settings = Signal(16), Signal(16), Signal(SETTINGS)
         self.window = Signal.like(control.position)
         self.opens_tile, self.opens_group, self.opens_block, self.ended = Signal(), Signal(), Signal(), Signal()
-        self.free = Signal()
+        self.free, self.accesses, self.group_ends = Signal(), Signal(), Signal()
         self.counts = Memory(shape=16, depth=16, init=[], attrs=NO_COLLISIONS)
         self.counter, self.remaining = Signal(range(16)), Signal(16)
         self.counts_write = self.counts.write_port()

@@ -83,7 +83,7 @@ class SequentialEngine(wiring.Component):
             requantize.byte.eq(control.parameter.payload),
             requantize.i.eq(Array(sums.sums[column] for column in range(config.cols))[control.column]),
             requantize.start.eq(control.start),
-            control.ready.eq(requantize.ready),
+            control.ready.eq(requantize.ready | requantize.ending),
             control.result.eq(requantize.o),
             counters.cause.eq(control.cause),
             control.recorded.eq(counters.recorded),
@@ -96,7 +96,7 @@ class SequentialEngine(wiring.Component):
         config, request = self.config, self.request.payload
         to_memory = (request.space == Space.SCRATCHPAD) | (request.space == Space.WEIGHTS)
         to_program = request.space == Space.PROGRAM
-        in_use = control.read | control.write | control.holding
+        in_use = control.using
         taken, asked = Signal(), Signal()
         m.d.comb += [
             self.request.ready.eq(~(to_memory & in_use) & ~(to_program & control.word_read)),

@@ -38,8 +38,8 @@ class SerialRequantize(wiring.Component):
         A sum, signed 32 bits.
     start : In(1)
         Takes the last parameters and ``i``; while ``ready``.
-    ready : Out(1), o : Out
-        The int8 result of the last start.
+    ending : Out(1), ready : Out(1), o : Out
+        ``ready`` comes next; it is there, with the int8 result of the last start.
     """
 
     LATENCY = 1 + DIGITS + SERIAL_SHIFTS + 2
@@ -52,6 +52,7 @@ class SerialRequantize(wiring.Component):
                 "byte": In(8),
                 "i": In(signed(32)),
                 "start": In(1),
+                "ending": Out(1),
                 "ready": Out(1),
                 "o": Out(signed(8)),
             }
@@ -137,5 +138,6 @@ class SerialRequantize(wiring.Component):
             m.d.sync += result.eq(Mux(fits, high[:SMALL], limit).as_signed() + (self.settings.zero_point + up))
             m.next = "clamp"
         with m.State("clamp"):
+            m.d.comb += self.ending.eq(1)
             m.d.sync += self.o.eq(Mux(result < below, below, Mux(result > above, above, result)))
             m.next = "idle"

@@ -274,6 +274,12 @@ class Descriptor:
         size = 4 * DESCRIPTOR_WORDS
         return any(any(program[start + place : start + place + Sliding.LAYOUT.size]) for start in range(0, len(program), size))
 
+    @staticmethod
+    def looks_up(program: bytes) -> bool:
+        """Whether any of the records combines tensors through tables."""
+        place = 4 * (SECTIONS["weights"] + SECTIONS["activations"]) + OutputStream.HEAD.size - 1
+        return any(modes >> 1 & 3 for modes in program[place :: 4 * DESCRIPTOR_WORDS])
+
     def encode(self) -> bytes:
         """The record: :data:`DESCRIPTOR_WORDS` little-endian 32-bit words."""
         sections = self.weights.encode() + self.activations.encode() + self.output.encode()

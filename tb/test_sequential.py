@@ -1,0 +1,101 @@
+"""The sequential engine's own parts: its memory, and what a device of it refuses."""
+
+import random
+
+import cocotb
+import numpy as np
+import pytest
+from amaranth.lib import data
+from cocotb.triggers import RisingEdge
+
+import weft
+from graphs import Builder, random_input
+from harness import parameters, reset, run
+from weft.graph import run as golden
+from weft.hw.sequential.memory import BankedMemory
+from weft.hw.sequential.requantize import SerialRequantize
+from weft.hw.spec.config import parse_config
+from weft.hw.spec.timing import REQUANTIZE
+
+MICRO = "micro,scratchpad_bytes=8192,weight_bytes=16384,descriptors=32"
+
+
+@cocotb.test()
+async def bytes_stay(dut):
+    """What is read is what was written last, and stays while nothing is read."""
+    banks, size = parameters()["banks"], parameters()["banks"] * parameters()["depth"]
+    shape = data.ArrayLayout(8, banks)
+    await reset(dut)
+    model: dict[int, int] = {}
+    dut.read.value, dut.write.value = 0, 1
+    corners = [0, 1, banks - 1, banks, size - banks, size - 1, size // 2 - 1]
+    for address in corners + [random.randrange(size) for _ in range(300)]:
+        for byte in range(address, min(address + banks, size)):
+            model[byte] = random.randrange(256)
+            dut.address.value, dut.w_data.value = byte, model[byte]
+            await RisingEdge(dut.clk)
+    wanted = None
+    for cycle in range(3000):
+        address = random.choice(list(model))
+        reads, writes = random.choice([(0, 0), (1, 0), (1, 0), (0, 1)])
+        byte = random.randrange(256)
+        dut.read.value, dut.write.value, dut.address.value, dut.w_data.value = reads, writes, address, byte
+        await RisingEdge(dut.clk)
+        if wanted is not None:
+            got = [int(each) for each in shape.from_bits(int(dut.r_data.value))]
+            assert all(want in (None, each) for want, each in zip(wanted, got, strict=True)), f"cycle {cycle}: {got}, not {wanted}"
+        # What a writing leaves of what was read before is not said.
+        wanted = None if writes else [model.get(each) for each in range(address, address + banks)] if reads else wanted
+        if writes:
+            model[address] = byte
+
+
+@pytest.mark.parametrize(
+    ("banks", "depth", "technology"), [(2, 16, None), (4, 100, None), (16, 64, None), (4, 32768, "up5k"), (8, 4096, "up5k")]
+)
+def test_memory(banks, depth, technology):
+    run(BankedMemory(banks=banks, depth=depth), __file__, technology=technology, banks=banks, depth=depth)
+
+
+def test_timing():
+    """What the cycle model knows is what the gateware says."""
+    assert SerialRequantize.LATENCY == REQUANTIZE
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tiny,engine=sequential", "lanes must be 1 with engine=sequential, not 2"),
+        ("micro,combine=2", "combine must be 1 with engine=sequential, not 2"),
+        ("micro,pe=term,weight_bytes=32768", "a PE's group must be 1 with engine=sequential, not 8"),
+        ("micro,cols=5", r"cols must be at most 4 \(banks\) with engine=sequential, not 5"),
+        ("micro,engine=parallel", "engine must be one of pipelined, sequential, not 'parallel'"),
+    ],
+)
+def test_rejects(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse_config(text)
+
+
+def test_runs_do_not_leave_anything():
+    """The same program takes the same cycles again, whatever ran before."""
+    rng = np.random.default_rng(1)
+    graph = Builder((6, 6, 4), rng).conv2d(5, (3, 3)).max_pool2d((2, 2)).flatten().fully_connected(3).graph()
+    with weft.open(f"sim:{MICRO}") as device:
+        loaded = device.load(weft.compile(graph, device.config))
+        x, profiles = random_input(graph, rng, 1), []
+        for _ in range(3):
+            np.testing.assert_array_equal(loaded.run(x), golden(graph, x)[graph.outputs[0]])
+            profiles.append([layer.counters for layer in loaded.profile.layers])
+            assert [(c.cycles, c.busy) for c in profiles[-1]] == [(layer.layer.predicted.cycles, layer.layer.predicted.busy) for layer in loaded.profile.layers]
+        assert all(c.link > 0 for c in (profile[0] for profile in profiles)) and all(c.link == 0 for c in profiles[-1][1:])
+
+
+def test_refuses_what_it_lacks():
+    """Models for a pipelined engine of the same layout whose windows slide, or which combine tensors through tables."""
+    rng = np.random.default_rng(2)
+    pipelined = parse_config(f"{MICRO},cols=4,engine=pipelined")
+    slides = weft.compile(Builder((9, 9, 4), rng).depthwise_conv2d((3, 3)).graph(), pipelined)
+    with weft.open(f"sim:{MICRO},cols=4") as device:
+        with pytest.raises(weft.ConfigMismatch, match="engine is sequential here, which has no sliding windows, pipelined in the model"):
+            device.load(slides)
