@@ -98,7 +98,7 @@ PARTS: dict[str, Part] = {
         _HX8K,
         title="iCE40 UP5K",
         technology="up5k",
-        synthesis="synth_ice40 -device u -dsp",
+        synthesis="synth_ice40 -device u",
         arguments=("--up5k", "--package", "sg48", "--pcf-allow-unconstrained"),
         cells={**_HX8K.cells, "multipliers": {"SB_MAC16": 1}, "wide_rams": {"SB_SPRAM256KA": 1}},
         used={**_HX8K.used, "multipliers": "ICESTORM_DSP", "wide_rams": "ICESTORM_SPRAM"},

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from weft.hw.delay import delayed
 
-__all__ = ["LogicMultiply", "Multiply", "PartialProducts"]
+__all__ = ["LogicMultiply", "Multiply", "MultiplyAdd", "PartialProducts"]
 
 WIDTH = 18
 """Of a hardware multiplier's factors, at most."""
@@ -99,20 +99,68 @@ class Multiply(wiring.Component):
         m = Module()
         a, b, p = Signal(signed(16)), Signal(signed(16)), Signal(32)
         m.d.comb += [a.eq(self.a), b.eq(self.b), self.product.eq(p)]
-        ones = (
-            "A_REG", "B_REG", "TOP_8x8_MULT_REG", "BOT_8x8_MULT_REG", "PIPELINE_16x16_MULT_REG1", "PIPELINE_16x16_MULT_REG2", "A_SIGNED",
-            "B_SIGNED",
-        )  # fmt: skip
-        unused = (
-            "AHOLD", "BHOLD", "CHOLD", "DHOLD", "IRSTTOP", "IRSTBOT", "ORSTTOP", "ORSTBOT", "OLOADTOP", "OLOADBOT", "ADDSUBTOP",
-            "ADDSUBBOT", "OHOLDTOP", "OHOLDBOT", "CI", "ACCUMCI", "SIGNEXTIN",
-        )  # fmt: skip
-        # Of the four 8 by 8 products a register each, of their sum the one before the output's multiplexer.
-        m.submodules.mult = Instance(
-            "SB_MAC16", **{f"p_{name}": Const(1, 1) for name in ones}, **{f"i_{name}": Const(0, 1) for name in unused},
-            p_TOPOUTPUT_SELECT=Const(3, 2), p_BOTOUTPUT_SELECT=Const(3, 2),
-            i_CLK=ClockSignal(), i_CE=Const(1), i_A=a, i_B=b, i_C=Const(0, 16), i_D=Const(0, 16), o_O=p,
-        )  # fmt: skip
+        m.submodules.mult = _sb_mac16(a, b, Const(0, 32), p, p_TOPOUTPUT_SELECT=Const(3, 2), p_BOTOUTPUT_SELECT=Const(3, 2))
+        return m
+
+
+def _sb_mac16(a: Value, b: Value, c: Value, o: Value, **parameters: Const) -> Instance:
+    """An SB_MAC16 with its registers: of the factors, of the four 8 by 8 products, of their sum."""
+    ones = (
+        "A_REG", "B_REG", "TOP_8x8_MULT_REG", "BOT_8x8_MULT_REG", "PIPELINE_16x16_MULT_REG1", "PIPELINE_16x16_MULT_REG2", "A_SIGNED",
+        "B_SIGNED",
+    )  # fmt: skip
+    unused = (
+        "AHOLD", "BHOLD", "CHOLD", "DHOLD", "IRSTTOP", "IRSTBOT", "ORSTTOP", "ORSTBOT", "OLOADTOP", "OLOADBOT", "ADDSUBTOP",
+        "ADDSUBBOT", "OHOLDTOP", "OHOLDBOT", "CI", "ACCUMCI", "SIGNEXTIN",
+    )  # fmt: skip
+    return Instance(
+        "SB_MAC16", **{f"p_{name}": Const(1, 1) for name in ones}, **{f"i_{name}": Const(0, 1) for name in unused}, **parameters,
+        i_CLK=ClockSignal(), i_CE=Const(1), i_A=a, i_B=b, i_C=c[16:], i_D=c[:16], o_O=o,
+    )  # fmt: skip
+
+
+class MultiplyAdd(wiring.Component):
+    """``a · b + c``, signed: a multiplier with the adder behind it, one SB_MAC16 where the platform's ``weft_technology`` is ``up5k``.
+
+    One per cycle; ``o`` comes ``LATENCY`` = 4 cycles after the factors, a cycle after ``c``.
+
+    Parameters
+    ----------
+    a_bits, b_bits : int
+        Widths of the signed factors, 1 to 16.
+    sum_bits : int
+        Of ``c`` and ``o``, 1 to 32.
+
+    Members
+    -------
+    a, b, c : In
+        Factors, addend.
+    o : Out
+        Their sum, modulo its width.
+    """
+
+    LATENCY = Multiply.LATENCY + 1
+
+    def __init__(self, *, a_bits: int, b_bits: int, sum_bits: int):
+        for name, value, most in (("a_bits", a_bits, 16), ("b_bits", b_bits, 16), ("sum_bits", sum_bits, 32)):
+            if not 1 <= value <= most:
+                raise ValueError(f"{name} must be 1 to {most}, not {value!r}")
+        super().__init__({"a": In(signed(a_bits)), "b": In(signed(b_bits)), "c": In(signed(sum_bits)), "o": Out(signed(sum_bits))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        if getattr(platform, "weft_technology", None) != "up5k":
+            m.submodules.multiply = multiply = Multiply(a_bits=len(self.a), b_bits=len(self.b))
+            m.d.comb += [multiply.a.eq(self.a), multiply.b.eq(self.b)]
+            m.d.comb += self.o.eq(delayed(m, (multiply.product + self.c)[: len(self.o)], name="sum"))
+            return m
+        a, b, c, o = Signal(signed(16)), Signal(signed(16)), Signal(signed(32)), Signal(32)
+        m.d.comb += [a.eq(self.a), b.eq(self.b), c.eq(self.c), self.o.eq(o)]
+        # Either half adds what its pins bring to its half of the product, the upper one with the lower one's carry; registered.
+        halves = {f"p_{half}ADDSUB_{name}": value for half in ("TOP", "BOT") for name, value in (
+            ("LOWERINPUT", Const(2, 2)), ("UPPERINPUT", Const(1, 1)), ("CARRYSELECT", Const(2 if half == "TOP" else 0, 2)),
+        )}  # fmt: skip
+        m.submodules.mult = _sb_mac16(a, b, c, o, **halves, p_TOPOUTPUT_SELECT=Const(1, 2), p_BOTOUTPUT_SELECT=Const(1, 2))
         return m
 
 

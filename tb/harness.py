@@ -263,9 +263,7 @@ async def reset(dut: Any) -> None:
     await ClockCycles(dut.clk, 1)
 
 
-async def send(
-    dut: Any, port: str, items: Iterable[Any], *, layout: data.Layout | None = None, pause: float = 0.0
-) -> None:
+async def send(dut: Any, port: str, items: Iterable[Any], *, layout: data.Layout | None = None, pause: float = 0.0) -> None:
     """Sends items to the input stream ``port``; before each, pauses with probability ``pause`` as often as chance has it.
 
     Items are integers, or with a layout what its ``const`` takes.
@@ -286,9 +284,7 @@ async def send(
     valid.value = 0
 
 
-async def receive(
-    dut: Any, port: str, count: int, *, layout: data.Layout | None = None, pause: float = 0.0
-) -> list[Any]:
+async def receive(dut: Any, port: str, count: int, *, layout: data.Layout | None = None, pause: float = 0.0) -> list[Any]:
     """The next ``count`` items of the output stream ``port``; with a layout as dictionaries, lists and integers."""
     from cocotb.triggers import RisingEdge
 

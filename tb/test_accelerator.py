@@ -118,9 +118,7 @@ def test_windows_before_the_run():
 def test_streamed_equals_resident():
     """A model that exceeds the weight store and the program memory is streamed, with the same results."""
     rng = np.random.default_rng(3)
-    graph = (
-        Builder((6, 6, 8), rng).conv2d(24, (3, 3)).conv2d(16, (3, 3), padding=((1, 1), (1, 1))).flatten().fully_connected(40).graph()
-    )
+    graph = Builder((6, 6, 8), rng).conv2d(24, (3, 3)).conv2d(16, (3, 3), padding=((1, 1), (1, 1))).flatten().fully_connected(40).graph()
     with weft.open("sim:tiny,scratchpad_bytes=1024,weight_bytes=4096,descriptors=4") as device:
         loaded = check(device, graph, random_input(graph, rng, 2))
         assert not loaded.model.resident

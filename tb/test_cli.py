@@ -155,9 +155,7 @@ def test_errors_are_one_line(files, arguments, message):
 
 def test_no_compiler(files, tmp_path):
     """Without a C++ compiler a simulation cannot be built: the message says what to install."""
-    result = cli(
-        "run", files / "example.weft", "-i", files / "x.npy", "-d", "sim:tiny", PATH="/nonexistent", XDG_CACHE_HOME=str(tmp_path)
-    )
+    result = cli("run", files / "example.weft", "-i", files / "x.npy", "-d", "sim:tiny", PATH="/nonexistent", XDG_CACHE_HOME=str(tmp_path))
     assert result.returncode == 1
     assert result.stderr.strip() == "weft: error: simulating needs g++, which was not found; run: apt-get install g++"
 

@@ -8,7 +8,7 @@ import pytest
 from cocotb.triggers import RisingEdge
 
 from harness import parameters, reset, run
-from weft.hw.multiply import LogicMultiply, Multiply
+from weft.hw.multiply import LogicMultiply, Multiply, MultiplyAdd
 from weft.hw.pe.mac import Mac
 
 
@@ -85,8 +85,18 @@ async def accumulates(dut):
 
 @pytest.mark.parametrize(
     ("a_bits", "b_bits", "technology"),
-    [(17, 17, None), (18, 5, None), (18, 18, "ecp5"), (8, 8, "ecp5"), (18, 17, "gowin"), (9, 8, "gowin"), (16, 16, "up5k"),
-     (8, 8, "up5k"), (17, 16, "up5k"), pytest.param(2, 2, None, marks=pytest.mark.prove)],
+    [
+        (17, 17, None),
+        (18, 5, None),
+        (18, 18, "ecp5"),
+        (8, 8, "ecp5"),
+        (18, 17, "gowin"),
+        (9, 8, "gowin"),
+        (16, 16, "up5k"),
+        (8, 8, "up5k"),
+        (17, 16, "up5k"),
+        pytest.param(2, 2, None, marks=pytest.mark.prove),
+    ],
 )
 def test_multiply(a_bits, b_bits, technology):
     multiply = Multiply(a_bits=a_bits, b_bits=b_bits)
@@ -106,9 +116,36 @@ def test_logic_of_carry_cells(b_bits):
     run(component, __file__, tests=tests, technology="ecp5", a_bits=8, b_bits=b_bits, latency=component.LATENCY)
 
 
-@pytest.mark.parametrize("multiplier", [True, False])
-def test_mac(multiplier):
-    run(Mac(sum_bits=20, multiplier=multiplier), __file__, tests=["accumulates"], sum_bits=20, latency=Mac.LATENCY[multiplier])
+@pytest.mark.parametrize(("multiplier", "technology"), [(True, None), (False, None), (True, "up5k")])
+def test_mac(multiplier, technology):
+    mac = Mac(sum_bits=20, multiplier=multiplier)
+    run(mac, __file__, tests=["accumulates"], technology=technology, sum_bits=20, latency=Mac.LATENCY[multiplier])
+
+
+@cocotb.test()
+async def adds(dut):
+    """A product and an addend: corners of both, sums past the end."""
+    p = parameters()
+    bits, latency = p["sum_bits"], p["latency"]
+    a_low, b_low, c_low = (-(1 << (p[name] - 1)) for name in ("a_bits", "b_bits", "sum_bits"))
+    await reset(dut)
+    products, addends = [], []
+    for cycle in range(3000):
+        a, b, c = (random.choice([low, -1, 0, 1, -low - 1, random.randint(low, -low - 1)]) for low in (a_low, b_low, c_low))
+        dut.a.value, dut.b.value, dut.c.value = a & (2 * -a_low - 1), b & (2 * -b_low - 1), c & (2 * -c_low - 1)
+        products.append(a * b)
+        addends.append(c)
+        await RisingEdge(dut.clk)
+        if cycle >= latency:
+            expected = products[cycle - latency] + addends[cycle - 1]
+            assert dut.o.value.to_signed() == signed(expected & ((1 << bits) - 1), bits), f"cycle {cycle}"
+
+
+@pytest.mark.parametrize(("bits", "sum_bits", "technology"), [(16, 32, None), (16, 32, "up5k"), (8, 18, "up5k")])
+def test_multiply_add(bits, sum_bits, technology):
+    component = MultiplyAdd(a_bits=bits, b_bits=bits, sum_bits=sum_bits)
+    sizes = {"a_bits": bits, "b_bits": bits, "sum_bits": sum_bits}
+    run(component, __file__, tests=["adds"], technology=technology, latency=MultiplyAdd.LATENCY, **sizes)
 
 
 @pytest.mark.parametrize("bits", [0, 19])

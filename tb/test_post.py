@@ -1,6 +1,5 @@
 """Post-processing: each lane requantizes with its own channel's parameters; pooled beats give their largest."""
 
-
 import cocotb
 import numpy as np
 import pytest

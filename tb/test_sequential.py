@@ -87,7 +87,9 @@ def test_runs_do_not_leave_anything():
         for _ in range(3):
             np.testing.assert_array_equal(loaded.run(x), golden(graph, x)[graph.outputs[0]])
             profiles.append([layer.counters for layer in loaded.profile.layers])
-            assert [(c.cycles, c.busy) for c in profiles[-1]] == [(layer.layer.predicted.cycles, layer.layer.predicted.busy) for layer in loaded.profile.layers]
+            assert [(c.cycles, c.busy) for c in profiles[-1]] == [
+                (layer.layer.predicted.cycles, layer.layer.predicted.busy) for layer in loaded.profile.layers
+            ]
         assert all(c.link > 0 for c in (profile[0] for profile in profiles)) and all(c.link == 0 for c in profiles[-1][1:])
 
 

@@ -68,7 +68,9 @@ class Answer(wiring.Component):
         m.submodules.memory = memory = Memory(shape=8, depth=self.frame_bytes, init=[], attrs=NO_COLLISIONS)
         write = memory.write_port()
         address = ceil_log2(self.frame_bytes)
-        m.submodules.fetch = fetch = Fetch(address=address, data_shape=8, tag=data.StructLayout({}), latency=READ_LATENCY, depth=self.ahead)
+        m.submodules.fetch = fetch = Fetch(
+            address=address, data_shape=8, tag=data.StructLayout({}), latency=READ_LATENCY, sliced=not self.ahead, depth=self.ahead
+        )
         stored = Signal(8)
         m.d.comb += [
             write.addr.eq(self.count),

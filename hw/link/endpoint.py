@@ -22,7 +22,7 @@ __all__ = ["Endpoint"]
 OP_HEADER = data.StructLayout({"op": 8, "space": 8, "length": 16, "address": 32})
 WRITABLE = (Space.SCRATCHPAD, Space.WEIGHTS, Space.PROGRAM)
 NO_DATA = data.StructLayout({})
-AHEAD = 4
+AHEAD = 2
 """Bytes read ahead where a byte per cycle is not worth its cells."""
 COUNT = signed(LENGTH_BITS + 1)
 
@@ -82,7 +82,7 @@ class Endpoint(wiring.Component):
         connect(m, framer.o, wiring.flipped(self.tx))
         ahead = AHEAD if self.config.engine == "sequential" else None
         m.submodules.payload = payload = Fetch(
-            address=len(receiver.address), data_shape=8, tag=NO_DATA, latency=receiver.LATENCY, depth=ahead
+            address=len(receiver.address), data_shape=8, tag=NO_DATA, latency=receiver.LATENCY, sliced=not ahead, depth=ahead
         )
         m.d.comb += [receiver.address.eq(payload.address), payload.data.eq(receiver.data)]
 

@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import wiring
 
 from weft.hw.delay import delayed
-from weft.hw.multiply import LogicMultiply, Multiply
+from weft.hw.multiply import LogicMultiply, Multiply, MultiplyAdd
 from weft.hw.mux import kept_mux
 from weft.hw.pe.contract import PeArray, PeSignature, pass_on
 
@@ -53,6 +53,12 @@ class Mac(wiring.Component):
         bits = len(self.weight_i)
         chosen = kept_mux(m, platform, self.slide_i, self.sample_i, self.activation_i, name="chosen")
         factor = delayed(m, chosen, name="factor")
+        if self.multiplier and getattr(platform, "weft_technology", None) == "up5k":
+            # Its adder is in the multiplier, too, which is a cycle quicker.
+            m.submodules.multiply = multiply = MultiplyAdd(a_bits=8, b_bits=bits, sum_bits=len(self.sum_i))
+            m.d.comb += [multiply.a.eq(delayed(m, factor, name="late_factor")), multiply.b.eq(delayed(m, current, name="late"))]
+            m.d.comb += [multiply.c.eq(self.sum_i), self.sum_o.eq(multiply.o)]
+            return m
         if self.multiplier:
             m.submodules.multiply = multiply = Multiply(a_bits=8, b_bits=bits)
             product = delayed(m, multiply.product, name="product")

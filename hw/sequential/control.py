@@ -192,15 +192,20 @@ class Control(wiring.Component):
             # The word of the cycle before.
             with m.Switch(index):
                 with m.Case(1):
+                    # The coordinates' origin is added to nothing.
+                    m.d.sync += layer.at.eq(0)
                     m.d.sync += layer.weights_at.eq(self._first_weight())
                 with m.Case(3):
                     m.d.sync += layer.one_scale.eq(word[30])
                 with m.Case(ACTIVATIONS_AT + 1):
-                    m.d.sync += layer.at.address.eq(word)
+                    m.d.comb += layer.step.address.eq(word)
+                    m.d.sync += layer.steps("address")
                 with m.Case(ACTIVATIONS_AT + 2):
-                    m.d.sync += Cat(layer.at.row, layer.height).eq(word)
+                    m.d.comb += layer.step.row.eq(word[:16])
+                    m.d.sync += [*layer.steps("row"), layer.height.eq(word[16:])]
                 with m.Case(ACTIVATIONS_AT + 3):
-                    m.d.sync += layer.at.x.eq(word)
+                    m.d.comb += layer.step.x.eq(word)
+                    m.d.sync += layer.steps("x")
                 with m.Case(ACTIVATIONS_AT + 4):
                     m.d.sync += layer.width.eq(word)
                 with m.Case(ACTIVATIONS_AT + 5):
@@ -217,7 +222,7 @@ class Control(wiring.Component):
                     pass
                 with m.Default():
                     m.d.sync += part.eq(part + 1)
-                    m.d.comb += [write.en.eq(part == 0), write.addr.eq(dim), write.data.eq(word[:16] - 1)]
+                    m.d.comb += [write.en.eq(part == 0), write.addr.eq(dim), write.data.eq(word)]
                     with m.If(part == 0):
                         m.d.sync += here.eq(word[:16] != 1)
                         with m.If((word[:16] != 1) & (index <= OUTPUT_AT)):
@@ -295,9 +300,9 @@ class Control(wiring.Component):
         with m.State("test"):
             self._walking(m, layer)
             m.d.comb += [write.addr.eq(layer.counter), write.en.eq(1)]
-            m.d.comb += [write.data.eq(Mux(left == 0, self.word[:16], left) - 1), layer.step.row.eq(self.word[16:])]
+            m.d.comb += [write.data.eq(Mux(left == 1, self.word[:16], left - 1)), layer.step.row.eq(self.word[16:])]
             self._read_word(m, layer.pointer + 1)
-            with m.If(left != 0):
+            with m.If(left != 1):
                 m.d.sync += layer.pointer.eq(layer.pointer + 2)
                 with m.If(~layer.walks_output):
                     m.d.sync += layer.steps("row")
