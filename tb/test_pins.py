@@ -19,13 +19,17 @@ from weft.fpga.flow import synthesize
 from weft.fpga.parts import PARTS
 from weft.fpga.top import System
 from weft.graph import run as run_golden
-from weft.hw.spec.config import PRESETS
+from weft.hw.spec.config import parse_config
 from weft.hw.top import Accelerator
 from weft.link import Link
 
-CONFIG = replace(PRESETS["tiny"], baud=8_000_000)
+BAUD = 8_000_000
 """Twelve and a half cycles a bit."""
 BUILD = "0123456789abcdef"
+
+
+def config(text):
+    return replace(parse_config(text), baud=BAUD)
 
 
 async def start(dut):
@@ -42,7 +46,7 @@ def infer(transport, graph, x):
     """As ``weft run`` does."""
     link = Link(transport)
     device = Device(link)
-    loaded = device.load(compile_model(graph, CONFIG))
+    loaded = device.load(compile_model(graph, config(parameters()["config"])))
     return device.identity, loaded.run(x), link.retransmissions
 
 
@@ -57,9 +61,9 @@ def network():
 async def runs_a_network(dut, error):
     await start(dut)
     graph, x = network()
-    identity, y, _ = await infer(PinTransport(dut.uart_rx, dut.uart_tx, bit_ns=1e9 / CONFIG.baud * (1 + error)), graph, x)
-    assert identity.config == CONFIG
-    assert identity.build == (parameters().get("build") or CONFIG.digest)
+    identity, y, _ = await infer(PinTransport(dut.uart_rx, dut.uart_tx, bit_ns=1e9 / BAUD * (1 + error)), graph, x)
+    assert identity.config == config(parameters()["config"])
+    assert identity.build == (parameters().get("build") or identity.config.digest)
     np.testing.assert_array_equal(y, run_golden(graph, x)[graph.outputs[0]])
 
 
@@ -68,18 +72,22 @@ async def bears_spikes_and_breaks(dut):
     """Spikes are filtered; what a break or a wild line destroys is sent again."""
     await start(dut)
     graph, x = network()
-    transport = PinTransport(dut.uart_rx, dut.uart_tx, bit_ns=1e9 / CONFIG.baud, spike_ns=9.0, disturb=0.1)
+    transport = PinTransport(dut.uart_rx, dut.uart_tx, bit_ns=1e9 / BAUD, spike_ns=9.0, disturb=0.1)
     _, y, retransmissions = await infer(transport, graph, x)
     assert retransmissions
     np.testing.assert_array_equal(y, run_golden(graph, x)[graph.outputs[0]])
 
 
 def test_board():
-    run(System(CONFIG, build=BUILD), __file__, build=BUILD)
+    run(System(config("tiny"), build=BUILD), __file__, build=BUILD, config="tiny")
 
 
 @pytest.mark.fpga
-def test_netlist():
-    """What Yosys made of the accelerator for ECP5, from the vendor's cells."""
-    netlist, _ = synthesize(Accelerator(CONFIG), PARTS["ecp5-85f"])
-    run_netlist(netlist, __file__, tests=["runs_a_network"])
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [("ecp5-85f", "tiny"), ("ice40-up5k", "micro,scratchpad_bytes=16384,weight_bytes=16384"), ("ice40-hx8k", "micro,pe=bitserial")],
+)
+def test_netlist(part, text):
+    """What Yosys made of the accelerator for a part, from the vendor's cells."""
+    netlist, _ = synthesize(Accelerator(config(text)), PARTS[part])
+    run_netlist(netlist, __file__, technology=PARTS[part].family, tests=["runs_a_network"], config=text)
