@@ -42,7 +42,7 @@ class Board:
     """Where its pins are written down: ``module:class`` in amaranth-boards."""
     part: Part
     config: str
-    """What it is built with unless told otherwise, ``PRESET[,field=value…]``; empty if none fits."""
+    """What it is built with unless told otherwise, ``PRESET[,field=value…]``."""
     run_hz: int
     """The clock of that; a build says what margin it leaves."""
     baud: int
@@ -74,10 +74,8 @@ class Board:
         Raises
         ------
         ValueError
-            If the board has none of its own, or the text names none.
+            If the text names none.
         """
-        if not (text or self.config):
-            raise ValueError(f"no configuration fits {self.part.title} yet; name one with --config to see what is missing")
         config = parse_config(text or self.config)
         given = {setting.partition("=")[0] for setting in text.split(",")[1:]}
         own: dict[str, Any] = {"clock_hz": self.run_hz, "baud": self.baud}

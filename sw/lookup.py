@@ -161,7 +161,7 @@ def _made(
 def _checked(op: Add | Multiply | Table, made: LookUp, config: Config) -> LookUp:
     """``made``, if the device can do that."""
     if not config.tables:
-        raise CompileError(f"{op}: it is looked up in tables, which take positions={TABLE_ENTRIES} and cols=4 or more")
+        raise CompileError(f"{op}: it is looked up in tables, which take engine=pipelined, positions={TABLE_ENTRIES} and cols=4 or more")
     if made.walk(config)[1][0] > MOST_COUNT:
         raise CompileError(f"{op}: its {made.size} elements are more than a descriptor can say")
     return made

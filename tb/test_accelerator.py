@@ -21,6 +21,8 @@ from weft.ops import Weighted
 SEED = int(os.environ.get("WEFT_SEED") or random.randrange(1, 2**31))
 CONFIGS = [
     "tiny", "tiny,rows=6,cols=5,lanes=3,positions=32", "tiny,pe=bitserial", "tiny,pe=interleaved", "tiny,pe=term,weight_bytes=32768",
+    "micro,scratchpad_bytes=8192,weight_bytes=16384,descriptors=32",
+    "micro,rows=6,cols=5,pe=bitserial,positions=32,scratchpad_bytes=8192,weight_bytes=16384",
     "tiny,combine=4", "tiny,rows=6,cols=5,lanes=3,combine=5,pe=bitserial,scratchpad_bytes=8192",
     pytest.param("tiny,pe=term,combine=2,weight_bytes=32768", marks=pytest.mark.prove),
 ]  # fmt: skip
@@ -154,7 +156,7 @@ def test_repeats_of_two_models():
 
 def test_cycle_model(device):
     """Predicted cycles equal the device's counters within 1 % or a few cycles, layer by layer, and the causes add up."""
-    few = 2 if device.config.group == 1 else 6
+    few = 0 if device.config.engine == "sequential" else 2 if device.config.group == 1 else 6
     rng = np.random.default_rng([5, device.config.rows])
     for _ in range(12):
         graph = random_graph(rng)
@@ -164,7 +166,7 @@ def test_cycle_model(device):
             c, p = layer.counters, layer.layer.predicted
             assert c.cycles == c.busy + c.weights + c.activations + c.accumulators + c.output
             assert c.busy == p.busy
-            assert abs(p.cycles - c.cycles) <= max(few, 0.01 * c.cycles), f"{layer.layer.op}: {c}, predicted {p}"
+            assert abs(p.cycles - c.cycles) <= (max(few, 0.01 * c.cycles) if few else 0), f"{layer.layer.op}: {c}, predicted {p}"
 
 
 def test_rejects_another_layout(device):
@@ -269,7 +271,7 @@ def test_depthwise(device):
         for layer in loaded.profile.layers:
             predicted, cycles = layer.layer.predicted.cycles, layer.counters.cycles
             assert abs(predicted - cycles) <= max(6, 0.01 * cycles)
-    assert slid > 0 or not device.config.pe_kind.sliding
+    assert slid > 0 or not device.config.sliding
 
 
 def test_sliding_windows_need_elements_that_have_them():

@@ -270,7 +270,6 @@ def test_flash_that_fails(built, loader, tmp_path, text, message):
 @pytest.mark.parametrize(("arguments", "message"), [
     (("build", "--board", "nope"), "'nope' is no board; there are ulx3s-85f, "),
     (("build",), "name a board with --board, or a build's record with --again"),
-    (("build", "--board", "icebreaker"), "no configuration fits iCE40 UP5K yet; name one with --config to see what is missing"),
     (("build", "--board", "ulx3s-85f", "--config", "huge"), "'huge' is no preset"),
     (("build", "--again", "nothing.json"), "cannot read nothing.json"),
     (("flash", "--board", "ulx3s-85f", "nothing.bit"), "there is no nothing.bit; run: weft build --board ulx3s-85f"),

@@ -84,7 +84,7 @@ def test_tflite_model(files):
     (files / "net.tflite").write_bytes(tflite_model())
     result = cli("compile", files / "net.tflite", "--config", CONFIG)
     assert result.returncode == 0, result.stderr
-    warning = "weft: warning: layer 'add_1' runs on the host: it is looked up in tables, which take positions=256 and cols=4 or more"
+    warning = "weft: warning: layer 'add_1' runs on the host: it is looked up in tables, which take engine=pipelined, positions=256 and cols=4 or more"
     assert result.stderr.strip() == warning
     result = cli(
         "run", files / "net.weft", "-i", files / "x.npy", "-d", f"sim:{CONFIG}", "--check", "--layers", files / "l.npz",
@@ -98,7 +98,7 @@ def test_tflite_model(files):
     assert "Add 'add_1': it is looked up in tables" in text and "Softmax 'softmax_2'" in text
     result = cli("compile", files / "net.tflite", "--config", CONFIG, "--strict")
     assert result.returncode == 1
-    assert "Add 'add_1': it is looked up in tables, which take positions=256 and cols=4 or more; compile without" in result.stderr
+    assert "Add 'add_1': it is looked up in tables, which take engine=pipelined, positions=256 and cols=4 or more; compile without" in result.stderr
 
 
 def test_info_and_doctor(files):
@@ -126,7 +126,7 @@ def test_help_and_version():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["verilog", "--preset", "huge", "-o", "{}/x.v"], "'huge' is no preset; there are tiny, small, large"),
+        (["verilog", "--preset", "huge", "-o", "{}/x.v"], "'huge' is no preset; there are micro, tiny, small, large"),
         (["verilog", "--part", "wheel", "-o", "{}/x.v"], "'wheel' is no part; there are accelerator"),
         (["compile", "{}/none.npz", "-o", "{}/x.weft"], "cannot read"),
         (["compile", "{}/foreign.weft", "-o", "{}/x.weft"], "damaged or not a file of Weft"),

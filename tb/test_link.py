@@ -200,7 +200,7 @@ def test_long_operations_are_split(transport):
     [
         ("sim", "'sim' names no device; write sim:PRESET"),
         ("usb:1", "'usb:1' names no device"),
-        ("sim:huge", "'huge' is no preset; there are tiny, small, large"),
+        ("sim:huge", "'huge' is no preset; there are micro, tiny, small, large"),
         ("sim:tiny,rows", "'rows' is not of the form field=value"),
         ("sim:tiny,rows=3", r"rows must be a whole number from 4 to 64 \(the accumulators need"),
         ("sim:tiny,wheels=4", "'wheels' is no field of a configuration"),

@@ -7,7 +7,7 @@ BOARD = Board(
     title="Sipeed Tang Nano 9K, GW1NR-9C",
     platform="amaranth_boards.tang_nano_9k:TangNano9kPlatform",
     part=PARTS["gw1nr-9c"],
-    config="",
+    config="micro,cols=4,scratchpad_bytes=16384,weight_bytes=8192,positions=512,descriptors=32",
     run_hz=40_500_000,
     baud=1_000_000,
     clock="clk27",

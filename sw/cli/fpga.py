@@ -32,7 +32,7 @@ def boards() -> None:
         capacity = board.part.capacity
         table.add_row(
             name, board.part.title, *(f"{capacity[resource]:,}" for resource in ("luts", "multipliers", "block_rams")),
-            board.config or "none fits yet", f"{board.run_hz / 1e6:g} MHz", f"{board.baud / 1e6:g} Mbaud, {board.bridge.title}",
+            board.config, f"{board.run_hz / 1e6:g} MHz", f"{board.baud / 1e6:g} Mbaud, {board.bridge.title}",
         )  # fmt: skip
     console.print(table)
 
