@@ -8,7 +8,7 @@ BOARD = Board(
     platform="amaranth_boards.ice40_hx8k_b_evn:ICE40HX8KBEVNPlatform",
     part=PARTS["ice40-hx8k"],
     config="micro,pe=bitserial,rows=8",
-    run_hz=50_250_000,
+    run_hz=54_000_000,
     baud=3_000_000,
     clock="clk12",
     clock_hz=12_000_000,

@@ -8,7 +8,7 @@ BOARD = Board(
     platform="amaranth_boards.tang_nano_9k:TangNano9kPlatform",
     part=PARTS["gw1nr-9c"],
     config="micro,cols=4,scratchpad_bytes=16384,weight_bytes=8192,positions=512,descriptors=32",
-    run_hz=40_500_000,
+    run_hz=54_000_000,
     baud=1_000_000,
     clock="clk27",
     clock_hz=27_000_000,
