@@ -4,7 +4,8 @@
 
 With several seeds of the placer, `reached` is the clock of each; the margin is that of the best, which `weft build` keeps.
 
-Latencies are those of the models, resident on the device, by the cycle model, at the board's clock; always that of the digits network.
+Latencies are those of the models by the cycle model, at the board's clock; always that of the digits network. `streamed`: weights come
+over the link, whose time is not in it; nor is that of layers on the host.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from weft.fpga.boards import BOARDS
 from weft.fpga.build import Recipe, board_of, build
 from weft.fpga.tools import FpgaError
 from weft.hw.spec.config import Config
+from weft.hw.spec.pe import Precision
 
 
 def latencies(config: Config, models: list[Path]) -> list[str]:
@@ -34,6 +36,8 @@ def latencies(config: Config, models: list[Path]) -> list[str]:
             continue
         cycles = sum(layer.predicted.cycles for layer in model.layers)
         found.append(f"{1e3 * cycles / config.clock_hz:.3g}" + ("" if model.resident else ", streamed"))
+        if model.fallbacks:
+            found[-1] += f", {len(model.fallbacks)} on the host"
     return found
 
 
@@ -44,7 +48,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="seeds at a time")
     arguments = parser.parse_args()
     models = [Path(name) for name in arguments.names if Path(name).suffix]
-    names = [name for name in arguments.names if not Path(name).suffix] or [name for name, board in BOARDS.items() if board.config]
+    names = [name for name in arguments.names if not Path(name).suffix] or list(BOARDS)
     seeds = tuple(range(1, arguments.seeds + 1))
     heads = [f"{name}, ms" for name in ("digits", *(path.stem for path in models))]
     print(f"| board | configuration | LUTs | DSPs | block RAMs | clock | reached | peak GMAC/s | {' | '.join(heads)} |")
@@ -61,9 +65,11 @@ def main() -> None:
             continue
         cells = result.report.resources
         reached = ", ".join(str(clock) for clock in result.clocks.values())
-        peak = config.rows * config.cols * config.clock_hz / 1e9
+        kind = config.pe_kind
+        peak = config.rows * config.cols * kind.group * config.clock_hz / kind.beat_cycles(kind.settings(Precision())) / 1e9
+        rams = f"{cells.block_rams}" + (f" and {cells.wide_rams} of 32 KiB" if cells.wide_rams else "")
         columns = [
-            board.title, f"`{text or board.config}`", f"{cells.luts:,}", str(cells.multipliers), str(cells.block_rams),
+            board.title, f"`{text or board.config}`", f"{cells.luts:,}", str(cells.multipliers), rams,
             f"{result.clock_mhz:g} MHz", f"{reached} MHz, {result.margin:+.0%}", f"{peak:.3g}",
             *latencies(config, models),
         ]  # fmt: skip

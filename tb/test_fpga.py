@@ -52,14 +52,29 @@ def test_what_does_not_fit_is_named():
 
 
 @pytest.mark.fpga
-@pytest.mark.parametrize("name", [name for name, board in BOARDS.items() if board.config])
-def test_boards_find_multipliers_and_block_rams(name):
-    """Of each board's default configuration."""
+@pytest.mark.parametrize(("name", "cells"), [
+    ("ulx3s-85f", (84, 64, 0)), ("orangecrab-85f", (84, 64, 0)), ("ecpix5-85f", (84, 64, 0)), ("versa-ecp5", (24, 28, 0)),
+    ("icebreaker", (8, 23, 4)), ("ice40-hx8k", (0, 31, 0)), ("tang-nano-9k", (16, 23, 0)),
+])  # fmt: skip
+def test_boards_find_multipliers_and_memories(name, cells):
+    """Of each board's default configuration: multipliers, block RAMs, memories of 32 KiB."""
     board = BOARDS[name]
     config = board.fitted(board.parse())
     text, _ = design(board, config, System(config))
-    _, cells = netlist(text, board.part)
-    assert (cells.multipliers, cells.block_rams) == {"tiny": (24, 28), "small": (84, 64)}[board.config]
+    _, found = netlist(text, board.part)
+    assert (found.multipliers, found.block_rams, found.wide_rams) == cells
+
+
+@pytest.mark.fpga
+@pytest.mark.parametrize("name", ["icebreaker", "ice40-hx8k"])
+def test_ice40_bitstream(name):
+    """The default configuration reaches the board's clock, with the first placement."""
+    board = BOARDS[name]
+    made = build(Recipe(board=name, config=board.fitted(board.parse())))
+    assert made.margin > 0
+    # Preamble of a bitstream for iCE40.
+    assert b"\x7e\xaa\x99\x7e" in made.bitstream[:200]
+    assert made.usage.modules(board.part)["engine.tile"].multipliers == board.part.capacity["multipliers"]
 
 
 @pytest.mark.fpga

@@ -15,7 +15,7 @@ __all__ = ["Cause", "SequentialCounters"]
 RECORD_WORDS = Counters.LAYOUT.size // 4
 
 
-class Cause(Enum, shape=3):
+class Cause(Enum, shape=3):  # type: ignore[call-arg]
     """What a cycle goes to: its word in :class:`weft.hw.spec.counters.Counters`."""
 
     BUSY = 1
