@@ -11,11 +11,17 @@ from cocotb.triggers import RisingEdge
 import weft
 from graphs import Builder, random_input
 from harness import parameters, reset, run
+from weft.graph import Graph, Tensor
 from weft.graph import run as golden
 from weft.hw.sequential.memory import BankedMemory
 from weft.hw.sequential.requantize import SerialRequantize
 from weft.hw.spec.config import parse_config
+from weft.hw.spec.descriptor import DESCRIPTOR_WORDS
 from weft.hw.spec.timing import REQUANTIZE
+from weft.hw.spec.wire import Op, Space
+from weft.link import read, wait, write
+from weft.link import run as run_operation
+from weft.ops import Add
 
 MICRO = "micro,scratchpad_bytes=8192,weight_bytes=16384,descriptors=32"
 
@@ -93,11 +99,67 @@ def test_runs_do_not_leave_anything():
         assert all(c.link > 0 for c in (profile[0] for profile in profiles)) and all(c.link == 0 for c in profiles[-1][1:])
 
 
+class Meddling:
+    """A link that reads and writes all memories, where nothing of the model is, right after a program has begun."""
+
+    def __init__(self, link, config):
+        self.link, self.end, self.rng = link, config.weight_bytes - 64, random.Random(5)
+        self.scratch = config.scratchpad_bytes - 64
+
+    def __getattr__(self, name):
+        return getattr(self.link, name)
+
+    def transaction(self, operations, **settings):
+        at = next((place + 1 for place, operation in enumerate(operations) if operation.header.op == Op.RUN), None)
+        if at is None:
+            return self.link.transaction(operations, **settings)
+        noise = [bytes(self.rng.randrange(256) for _ in range(40)) for _ in range(2)]
+        more = [
+            write(Space.WEIGHTS, self.end, noise[0]), read(Space.WEIGHTS, self.end, 40), write(Space.SCRATCHPAD, self.scratch, noise[1]),
+            read(Space.SCRATCHPAD, self.scratch, 40), read(Space.COUNTERS, 0, 8), read(Space.PROGRAM, 0, 8),
+        ]  # fmt: skip
+        result = self.link.transaction([*operations[:at], *more, *operations[at:]], **settings)
+        before = sum(operation.header.length for operation in operations[:at] if operation.header.op == Op.READ)
+        assert result[before : before + 80] == noise[0] + noise[1]
+        return result[:before] + result[before + 96 :]
+
+
+@pytest.mark.parametrize("pe", ["mac", "bitserial"])
+def test_host_beside_a_program(pe):
+    """What the host reads and writes while a program runs is right, and does not disturb it."""
+    rng = np.random.default_rng(6)
+    graph = Builder((7, 7, 5), rng).conv2d(6, (3, 3), padding=((1, 1), (1, 1))).max_pool2d((2, 2)).flatten().fully_connected(4).graph()
+    x = random_input(graph, rng, 3)
+    with weft.open(f"sim:{MICRO},pe={pe}") as device:
+        device.link = Meddling(device.link, device.config)
+        np.testing.assert_array_equal(device.load(weft.compile(graph, device.config)).run(x), golden(graph, x)[graph.outputs[0]])
+
+
+def test_session_ends_a_program():
+    """One that does not end by itself: its counters begin at 0. The next one runs as if it had not been."""
+    rng = np.random.default_rng(7)
+    graph = Builder((6, 6, 4), rng).conv2d(5, (3, 3)).graph()
+    x = random_input(graph, rng, 1)
+    with weft.open(f"sim:{MICRO}") as device:
+        for _ in range(3):
+            device.link.transaction([write(Space.PROGRAM, 0, bytes(4 * DESCRIPTOR_WORDS)), run_operation(0, 1)])
+            device.link.hello()
+            device.link.transaction([wait()])
+            loaded = device.load(weft.compile(graph, device.config))
+            np.testing.assert_array_equal(loaded.run(x), golden(graph, x)[graph.outputs[0]])
+            (layer,) = loaded.profile.layers
+            assert layer.counters.cycles == layer.layer.predicted.cycles
+
+
 def test_refuses_what_it_lacks():
     """Models for a pipelined engine of the same layout whose windows slide, or which combine tensors through tables."""
     rng = np.random.default_rng(2)
     pipelined = parse_config(f"{MICRO},cols=4,engine=pipelined")
-    slides = weft.compile(Builder((9, 9, 4), rng).depthwise_conv2d((3, 3)).graph(), pipelined)
+    slides = Builder((9, 9, 4), rng).depthwise_conv2d((3, 3)).graph()
+    tensors = {name: Tensor(name=name, shape=(1, 8), scale=0.05, zero_point=3) for name in "aby"}
+    adds = Graph(name="adds", tensors=tensors, ops=[Add(name="op", a="a", b="b", output="y")], inputs=["a", "b"], outputs=["y"])
     with weft.open(f"sim:{MICRO},cols=4") as device:
-        with pytest.raises(weft.ConfigMismatch, match="engine is sequential here, which has no sliding windows, pipelined in the model"):
-            device.load(slides)
+        for graph, lacks in ((slides, "sliding windows"), (adds, "tables")):
+            message = f"engine is sequential here, which has no {lacks}, pipelined in the model"
+            with pytest.raises(weft.ConfigMismatch, match=message):
+                device.load(weft.compile(graph, pipelined, strict=True))
