@@ -25,9 +25,6 @@ __all__ = ["BUDGETS", "Accuracy", "Measurement", "accuracies", "measure"]
 POSITION_BITS = 6
 TARGET_MHZ = 300.0
 """More than any tile reaches: nextpnr rests when it has what it was asked for."""
-QUICK = ("--router", "router2")
-"""The router for comparisons: for large tiles it takes a sixth of the time of the one that builds have, and their clock is up to a tenth
-lower."""
 BUDGETS = (
     None,
     *(
@@ -177,7 +174,7 @@ def _clock(part: str, config: Config) -> float | None:
     from weft.fpga.probe import Probe
 
     try:
-        return place(Probe(_tile(config)), PARTS[part], target_mhz=TARGET_MHZ, options=QUICK).clock_mhz
+        return place(Probe(_tile(config)), PARTS[part], target_mhz=TARGET_MHZ).clock_mhz
     except DoesNotFit:
         return None
 
