@@ -118,7 +118,7 @@ def layer_record(macs=0, channels=4, beats=100, wait=None, **stalls):
     [
         (layer_record(1600, weights=500), "weights", "waited for weights"),
         (layer_record(1600, activations=99, weights=2, output=0), "activations", "no beat had arrived"),
-        (layer_record(1600, accumulators=500), "accumulators", "2 lanes drain them (81% of its cycles)"),
+        (layer_record(1600, accumulators=500), "accumulators", "drained by 2 lanes (81% of its cycles)"),
         (layer_record(16 * 100, output=99, activations=0), "output", "on their way"),
         (layer_record(16 * 100, output=90, activations=60), "short layer", "takes 150 cycles to fill and to empty, more than the 100"),
         (layer_record(400), "rows unused", "keeps 1.0 of the 4 rows at work (62% of its cycles)"),

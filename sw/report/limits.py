@@ -83,6 +83,10 @@ def _share(text: str, cycles: int, layer: LayerRecord) -> str:
     return f"{text} ({cycles / layer.cycles:.0%} of its cycles)"
 
 
+def _lanes(config: Config) -> str:
+    return "one serial lane" if config.engine == "sequential" else f"{config.lanes} lanes"
+
+
 _TEXTS = {
     "moves": lambda layer, config: "nothing is multiplied, its beats compare, combine or move values",
     "rows": lambda layer, config: f"its shape keeps {_rows_at_work(layer, config):.1f} of the {config.rows} rows at work",
@@ -92,6 +96,6 @@ _TEXTS = {
     "element": lambda layer, config: f"a PE of the kind {config.pe} takes {layer.busy / layer.beats:.1f} cycles a beat",
     "weights": lambda layer, config: f"beats waited for weights, {layer.weight_bytes:,} bytes that come {config.cols} a cycle",
     "activations": lambda layer, config: "no beat had arrived yet, descriptors and pipeline being filled",
-    "accumulators": lambda layer, config: f"the accumulators were full, {config.lanes} lanes drain them",
-    "output": lambda layer, config: f"the last results were on their way to the scratchpad, through {config.lanes} lanes",
+    "accumulators": lambda layer, config: f"the accumulators were full, drained by {_lanes(config)}",
+    "output": lambda layer, config: f"the last results were on their way to the scratchpad, through {_lanes(config)}",
 }
