@@ -33,7 +33,7 @@ class Fetch(wiring.Component):
     sliced : bool
         A register slice follows the queue.
     depth : int or None
-        Requests under way at most, a power of two of 2 or more; None for as many as keep the memory busy.
+        Requests under way at most, a power of two of 2 or more; None for as many as a request per cycle takes.
 
     Members
     -------

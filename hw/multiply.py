@@ -120,7 +120,8 @@ def _sb_mac16(a: Value, b: Value, c: Value, o: Value, **parameters: Const) -> In
 
 
 class MultiplyAdd(wiring.Component):
-    """``a · b + c``, signed: a multiplier with the adder behind it, one SB_MAC16 where the platform's ``weft_technology`` is ``up5k``.
+    """``a · b + c``, signed: a multiplier with the adder behind it, one SB_MAC16 where the platform's ``weft_technology`` is ``up5k``, for
+    which it is meant; elsewhere the same from a :class:`Multiply`.
 
     One per cycle; ``o`` comes ``LATENCY`` = 4 cycles after the factors, a cycle after ``c``.
 

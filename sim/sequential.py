@@ -95,9 +95,9 @@ class SequentialModel:
         pace = _Pace(rows=config.rows, counts=counts[CHUNK_DIM + 1 :], fast=fast, fed=kind.feed > 0, beat=kind.beat_cycles(settings))
         blocks, groups = counts[:2]
         cycles, weights, results, output = self.before + LOAD, 0, 0, 0
+        asked, waiting, edge = self._group(pace, counts)
         for index in range(blocks * groups):
-            block, group = divmod(index, groups)
-            asked, waiting, edge = self._group(pace, counts)
+            group = index % groups
             last = index == blocks * groups - 1
             # All counters are passed over on the way to the next group, or to the end.
             level = 0 if group == groups - 1 else CHANNELS_DIM

@@ -102,9 +102,9 @@ class Device:
         programs = [segment.program.tobytes() for segment in model.segments]
         if not self.config.sliding and any(map(Descriptor.slides, programs)):
             which = "engine" if self.config.pe_kind.sliding else "pe"
-            ours, theirs = (getattr(config, which) for config in (self.config, model.config))
-            differ.append(f"{which} is {ours} here, which has no sliding windows, {theirs} in the model")
-        if not self.config.tables and any(map(Descriptor.looks_up, programs)):
+            here, there = (getattr(config, which) for config in (self.config, model.config))
+            differ.append(f"{which} is {here} here, which has no sliding windows, {there} in the model")
+        if self.config.engine != model.config.engine and not self.config.tables and any(map(Descriptor.looks_up, programs)):
             differ.append(f"engine is {self.config.engine} here, which has no tables, {model.config.engine} in the model")
         if differ:
             raise ConfigMismatch(f"the model was compiled for another device: {'; '.join(differ)}; compile it for this configuration")

@@ -135,6 +135,18 @@ def test_host_beside_a_program(pe):
         np.testing.assert_array_equal(device.load(weft.compile(graph, device.config)).run(x), golden(graph, x)[graph.outputs[0]])
 
 
+def test_memory_holds_both():
+    """Where the weights are no multiple of the banks: every byte of both is as it was written."""
+    rng = random.Random(8)
+    with weft.open("sim:micro,rows=8,scratchpad_bytes=128,weight_bytes=574") as device:
+        contents = {Space.SCRATCHPAD: rng.randbytes(128), Space.WEIGHTS: rng.randbytes(574)}
+        for space, content in contents.items():
+            device.link.transaction([write(space, start, content[start : start + 64]) for start in range(0, len(content), 64)])
+        for space, content in contents.items():
+            starts = range(0, len(content), 64)
+            assert device.link.transaction([read(space, start, len(content[start : start + 64])) for start in starts]) == content
+
+
 def test_session_ends_a_program():
     """One that does not end by itself: its counters begin at 0. The next one runs as if it had not been."""
     rng = np.random.default_rng(7)

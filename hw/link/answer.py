@@ -21,7 +21,7 @@ READ_LATENCY = 2
 class Answer(wiring.Component):
     """Collects the data of a response, and gives its frame's body: header, data, status. As often as asked.
 
-    Takes and gives a byte per cycle.
+    Takes a byte per cycle and gives one, or with ``ahead`` = 2 one in three cycles.
 
     Parameters
     ----------

@@ -23,15 +23,16 @@ OP_HEADER = data.StructLayout({"op": 8, "space": 8, "length": 16, "address": 32}
 WRITABLE = (Space.SCRATCHPAD, Space.WEIGHTS, Space.PROGRAM)
 NO_DATA = data.StructLayout({})
 AHEAD = 2
-"""Bytes read ahead where a byte per cycle is not worth its cells."""
+"""Bytes read ahead where a byte per cycle is not worth its cells: one in three cycles."""
 COUNT = signed(LENGTH_BITS + 1)
 
 
 class Endpoint(wiring.Component):
     """Answers the host's frames as :mod:`weft.hw.spec.wire` has it.
 
-    WRITE takes a byte per cycle, READ gives one per cycle, as far as the memories do. Latency from a frame's closing FLAG to
-    the answer's first: about 20 cycles and one per byte of the payload, besides what the operations wait for.
+    WRITE takes a byte per cycle, READ gives one per cycle, as far as the memories do; with a sequential engine one in three cycles.
+    Latency from a frame's closing FLAG to the answer's first: about 20 cycles and one per byte of the payload, besides what the
+    operations wait for.
 
     Parameters
     ----------

@@ -54,8 +54,8 @@ class Control(wiring.Component):
         A sum that is read; a cycle later, the sum.
     settings, parameter, start : Out; ready : In(1), result : In
         To and from :class:`weft.hw.sequential.requantize.SerialRequantize`.
-    cause, finished, recorded
-        To and from :class:`weft.hw.sequential.counters.SequentialCounters`.
+    cause : Out, finished : Out(stream)
+        To :class:`weft.hw.sequential.counters.SequentialCounters`.
     """
 
     def __init__(self, config: Config, *, settle: int):
@@ -86,8 +86,7 @@ class Control(wiring.Component):
                 "ready": In(1),
                 "result": In(signed(8)),
                 "cause": Out(Cause, init=Cause.ACTIVATIONS),
-                "finished": Out(stream.Signature(8, always_ready=True)),
-                "recorded": In(1),
+                "finished": Out(stream.Signature(8)),
             }
         )
 
@@ -165,7 +164,7 @@ class Control(wiring.Component):
                 m.next = "load"
         with m.State("record"):
             m.d.comb += self.finished.valid.eq(1)
-            with m.If(self.recorded):
+            with m.If(self.finished.ready):
                 following = layer.origin + DESCRIPTOR_WORDS
                 m.d.sync += [layer.origin.eq(following), layer.pointer.eq(following), left.eq(left - 1), place.eq(place + 1)]
                 m.next = "load"

@@ -39,10 +39,8 @@ class SequentialCounters(wiring.Component):
     -------
     cause : In(Cause)
         Of this cycle.
-    finished : In(stream), always ready
-        A descriptor has ended; its place in the run, to be held until ``recorded``.
-    recorded : Out(1)
-        With the record's last word.
+    finished : In(stream)
+        A descriptor has ended; its place in the run. Taken with the record's last word.
     address, data, enable : Out
         To the memory of the records, in words.
     """
@@ -51,8 +49,7 @@ class SequentialCounters(wiring.Component):
         super().__init__(
             {
                 "cause": In(Cause, init=Cause.ACTIVATIONS),
-                "finished": In(stream.Signature(8, always_ready=True)),
-                "recorded": Out(1),
+                "finished": In(stream.Signature(8)),
                 "address": Out(ceil_log2(descriptors * RECORD_WORDS)),
                 "data": Out(32),
                 "enable": Out(1),
@@ -66,7 +63,7 @@ class SequentialCounters(wiring.Component):
         last = word == len(ORDER)
         m.d.comb += [
             self.enable.eq(self.finished.valid),
-            self.recorded.eq(self.finished.valid & last),
+            self.finished.ready.eq(last),
             # The first word is the sum of the others, but for the link's.
             self.data.eq(Array([*(counts[cause] for cause in ORDER), cycles])[word]),
             self.address.eq(Cat(Array([*(cause.value for cause in ORDER), 0])[word], self.finished.payload)),

@@ -35,7 +35,8 @@ class SequentialEngine(wiring.Component):
     Members
     -------
     request : In(stream), response : Out(stream, always ready), run : In(stream), busy : Out(1), halt : In(1)
-        As there. What the host asks of a memory waits while a program uses it.
+        As there. What the host asks of a memory waits while a program uses it. Scratchpad and weights are one memory: an address past
+        the end of one is in the other.
     """
 
     def __init__(self, *, config: Config):
@@ -86,7 +87,6 @@ class SequentialEngine(wiring.Component):
             control.ready.eq(requantize.ready | requantize.ending),
             control.result.eq(requantize.o),
             counters.cause.eq(control.cause),
-            control.recorded.eq(counters.recorded),
         ]
         self._memories(m, control, counters)
         return m
@@ -104,7 +104,7 @@ class SequentialEngine(wiring.Component):
             asked.eq(taken & ~request.write),
         ]
         m.submodules.memory = memory = BankedMemory(
-            banks=config.banks, depth=(config.scratchpad_bytes + config.weight_bytes) // config.banks
+            banks=config.banks, depth=-(-(config.scratchpad_bytes + config.weight_bytes) // config.banks)
         )
         wanted = request.address + Mux(request.space == Space.WEIGHTS, config.scratchpad_bytes, 0)
         m.d.comb += [

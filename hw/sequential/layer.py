@@ -10,7 +10,16 @@ from amaranth.utils import ceil_log2
 from weft.hw.memory import NO_COLLISIONS, last_read
 from weft.hw.requantize import SETTINGS
 from weft.hw.spec.config import Config
-from weft.hw.spec.descriptor import ACTIVATION_DIMS, CHANNELS_DIM, CHUNK_DIM, DESCRIPTOR_WORDS, OUTPUT_DIMS, SECTIONS
+from weft.hw.spec.descriptor import (
+    ACTIVATION_DIMS,
+    CHANNELS_DIM,
+    CHUNK_DIM,
+    DESCRIPTOR_WORDS,
+    OUTPUT_DIMS,
+    SECTIONS,
+    ActivationStream,
+    OutputStream,
+)  # fmt: skip
 from weft.hw.spec.pe import BEAT_SETTING_BITS
 
 __all__ = ["Layer"]
@@ -21,6 +30,9 @@ OUTPUT_DIM_WORDS = 2
 ACTIVATIONS = SECTIONS["weights"]
 """Word of a descriptor with which that section begins."""
 OUTPUT = ACTIVATIONS + SECTIONS["activations"]
+HEAD, OUTPUT_HEAD = ActivationStream.HEAD.size // 4 + 1, OutputStream.HEAD.size // 4
+"""Words of a section before its counters; the activations' last one is about sliding windows."""
+assert OUTPUT + SECTIONS["output"] == DESCRIPTOR_WORDS
 OUTPUT_COUNTS = len(ACTIVATION_DIMS)
 """Where the output stream's counters stand behind the others."""
 
@@ -130,9 +142,9 @@ class Layer:
         part, dim, counts = Signal(range(DIM_WORDS)), Signal(range(16)), Signal()
         of_output, limit = index > OUTPUT, self.word[:COUNT_BITS]
         with m.Switch(index):
-            with m.Case(*range(ACTIVATIONS + 1), *range(OUTPUT + 1, OUTPUT + 4)):
+            with m.Case(*range(ACTIVATIONS + 1), *range(OUTPUT + 1, OUTPUT + 1 + OUTPUT_HEAD)):
                 m.d.sync += [part.eq(0), dim.eq(Mux(of_output, OUTPUT_COUNTS, 0))]
-            with m.Case(*range(ACTIVATIONS + 1, ACTIVATIONS + 7)):
+            with m.Case(*range(ACTIVATIONS + 1, ACTIVATIONS + 1 + HEAD)):
                 m.d.sync += [self.fast_dim.eq(0), self.fast_left.eq(0), self.fast_limit.eq(0)]
             with m.Default():
                 m.d.sync += part.eq(part + 1)

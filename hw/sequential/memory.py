@@ -19,7 +19,7 @@ DEEP = 4096
 
 
 class Bank(wiring.Component):
-    """A memory of bytes with one port. Latency 1 cycle; what was read stays until the next reading.
+    """A memory of bytes with one port. Latency 1 cycle; what was read stays until the next access.
 
     Where the platform's ``weft_technology`` is ``up5k`` and the bank is deep it is an SB_SPRAM256KA, two bytes a word; elsewhere it is
     inferred.
@@ -71,7 +71,7 @@ class Bank(wiring.Component):
 
 class BankedMemory(wiring.Component):
     """Any ``banks`` consecutive bytes are read, or one is written, in a cycle, wherever they begin. Latency 1 cycle; what was read
-    stays until the next reading. Past the end, reads give anything.
+    stays until the next access. Past the end, reads give anything.
 
     Parameters
     ----------

@@ -48,7 +48,7 @@ class Config:
     weight_bytes: int = 65536
     """Weight store, bytes; a multiple of ``weight_word_bytes``, at most 4 MiB."""
     positions: int = 256
-    """Output positions that one half of the accumulator memory holds, a power of two from 16 to 4096."""
+    """Output positions that one half of the accumulator memory holds, a power of two from 16 to 4096; a sequential engine has one."""
     descriptors: int = 32
     """Layer descriptors that the program memory holds, 1 to 255."""
     frame_bytes: int = 1024
@@ -105,7 +105,6 @@ class Config:
                     raise ValueError(f"{name} must be {most} with engine=sequential, not {value!r}")
             if self.weight_word_bytes > self.banks:
                 raise ValueError(f"cols must be at most {self.banks} (banks) with engine=sequential, not {self.cols!r}")
-            self._multiple("scratchpad_bytes", self.weight_word_bytes, "weight_word_bytes, with engine=sequential")
 
     def _multiple(self, name: str, of: int, why: str) -> None:
         if getattr(self, name) % of:
@@ -148,7 +147,7 @@ class Config:
 
     @property
     def banks(self) -> int:
-        """Byte-wide banks of the scratchpad, a power of two."""
+        """Byte-wide banks of the scratchpad, a power of two; in a sequential engine the weights are in them, too."""
         return ceil_pow2(max(self.rows * self.combine, self.lanes))
 
     @property
