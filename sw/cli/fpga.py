@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,9 +33,12 @@ def boards() -> None:
         capacity = board.part.capacity
         table.add_row(
             name, board.part.title, *(f"{capacity[resource]:,}" for resource in ("luts", "multipliers", "block_rams")),
-            board.config, f"{board.run_hz / 1e6:g} MHz", f"{board.baud / 1e6:g} Mbaud, {board.bridge.title}",
+            re.sub(",.*", ",…", board.config), f"{board.run_hz / 1e6:g} MHz", f"{board.baud / 1e6:g} Mbaud, {board.bridge.title}",
         )  # fmt: skip
     console.print(table)
+    for name, board in boards.items():
+        if "," in board.config:
+            console.print(f"{name}: {board.config}", highlight=False, soft_wrap=True)
 
 
 def build(
