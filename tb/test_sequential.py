@@ -9,14 +9,14 @@ from amaranth.lib import data
 from cocotb.triggers import RisingEdge
 
 import weft
-from graphs import Builder, random_input
+from graphs import Builder, random_graph, random_input
 from harness import parameters, reset, run
 from weft.graph import Graph, Tensor
 from weft.graph import run as golden
 from weft.hw.sequential.memory import BankedMemory
 from weft.hw.sequential.requantize import SerialRequantize
 from weft.hw.spec.config import parse_config
-from weft.hw.spec.descriptor import DESCRIPTOR_WORDS
+from weft.hw.spec.descriptor import DESCRIPTOR_WORDS, Descriptor
 from weft.hw.spec.timing import REQUANTIZE
 from weft.hw.spec.wire import Op, Space
 from weft.link import read, wait, write
@@ -161,6 +161,19 @@ def test_session_ends_a_program():
             np.testing.assert_array_equal(loaded.run(x), golden(graph, x)[graph.outputs[0]])
             (layer,) = loaded.profile.layers
             assert layer.counters.cycles == layer.layer.predicted.cycles
+
+
+def test_same_programs():
+    """What is compiled for a pipelined engine of the same layout runs on it, with the same results."""
+    rng = np.random.default_rng(9)
+    pipelined = parse_config(f"{MICRO},engine=pipelined")
+    with weft.open(f"sim:{MICRO}") as device:
+        for _ in range(6):
+            graph = random_graph(rng)
+            x = random_input(graph, rng, 2)
+            model = weft.compile(graph, pipelined)
+            if not any(Descriptor.slides(segment.program.tobytes()) for segment in model.segments):
+                np.testing.assert_array_equal(device.load(model).run(x), golden(graph, x)[graph.outputs[0]])
 
 
 def test_refuses_what_it_lacks():
