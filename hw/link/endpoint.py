@@ -220,12 +220,13 @@ class Endpoint(wiring.Component):
         m.d.comb += [
             request.space.eq(op.space),
             request.address.eq(op.address),
-            request.data.eq(payload.o.payload.data),
             self.run.payload.first.eq(op.address),
             self.run.payload.count.eq(op.length),
         ]
         with m.State("write"):
-            m.d.comb += [request.write.eq(1), self.request.valid.eq(payload.o.valid & (count >= 0))]
+            # Only here: a request that waits stays what it is.
+            m.d.comb += [request.write.eq(1), request.data.eq(payload.o.payload.data)]
+            m.d.comb += self.request.valid.eq(payload.o.valid & (count >= 0))
             m.d.comb += payload.o.ready.eq(self.request.ready & (count >= 0))
             with m.If(self.request.valid & self.request.ready):
                 m.d.sync += [count.eq(count - 1), op.address.eq(op.address + 1)]

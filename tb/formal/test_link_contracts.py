@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
-from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Signal
+from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Signal, signed
 
 from prove import Order, any_const, contract, free, prove, stand_in
 from weft.hw.fetch import Fetch
@@ -129,6 +129,7 @@ def test_endpoint():
             ("endpoint.Fetch", stand_in(Fetch)),
             ("answer.Fetch", stand_in(Fetch)),
             ("endpoint.LENGTH_BITS", 3),
+            ("endpoint.COUNT", signed(4)),
         ):
             stack.enter_context(patch(f"weft.hw.link.{name}", value))
         prove(endpoint)
