@@ -13,7 +13,17 @@ from weft.hw.memory import Block
 from weft.hw.spec.descriptor import TABLE_ENTRIES
 from weft.hw.tile import tag_shape
 
-__all__ = ["Accumulators"]
+__all__ = ["Accumulators", "check_sizes"]
+
+
+def check_sizes(*, cols: int, positions: int, sum_bits: int) -> None:
+    """``ValueError`` if there are no such accumulators."""
+    if cols < 1:
+        raise ValueError(f"cols must be 1 or more, not {cols!r}")
+    if positions < 2:
+        raise ValueError(f"positions must be 2 or more, not {positions!r}")
+    if not 1 <= sum_bits <= 32:
+        raise ValueError(f"sum_bits must be 1 to 32, not {sum_bits!r}")
 
 
 class Accumulators(wiring.Component):
@@ -61,12 +71,7 @@ class Accumulators(wiring.Component):
     LATENCY = 5
 
     def __init__(self, *, cols: int, positions: int, sum_bits: int, tables: bool = False):
-        if cols < 1:
-            raise ValueError(f"cols must be 1 or more, not {cols!r}")
-        if positions < 2:
-            raise ValueError(f"positions must be 2 or more, not {positions!r}")
-        if not 1 <= sum_bits <= 32:
-            raise ValueError(f"sum_bits must be 1 to 32, not {sum_bits!r}")
+        check_sizes(cols=cols, positions=positions, sum_bits=sum_bits)
         if tables and positions < TABLE_ENTRIES:
             raise ValueError(f"positions must be {TABLE_ENTRIES} or more with tables, not {positions!r}")
         self.cols, self.positions, self.tables = cols, positions, tables

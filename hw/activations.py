@@ -10,12 +10,11 @@ from weft.hw.delay import delayed
 from weft.hw.fetch import Fetch
 from weft.hw.nest import COUNT_BITS, Nest
 from weft.hw.slice import RegisterSlice
-from weft.hw.spec.descriptor import ACTIVATION_DIMS, CHANNELS_DIM, CHUNK_DIM, SECTIONS, X_DIM, Y_DIM
+from weft.hw.spec.descriptor import ACTIVATION_DIMS, CHANNELS_DIM, CHUNK_DIM, DIM_WORDS, SECTIONS, X_DIM, Y_DIM
 from weft.hw.spec.pe import BEAT_SETTING_BITS
 
 __all__ = ["ActivationUnit", "Padding", "beat_shape"]
 
-DIM_WORDS = 3
 SLIDING = data.StructLayout({"first_y": 8, "first_x": 8, "step_y": 8, "step_x": 8})
 """As :attr:`weft.hw.spec.descriptor.Sliding.LAYOUT` has it."""
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from amaranth.hdl import Cat, DomainRenamer, Module, Mux, ResetSignal, Signal
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.lib import wiring
+from amaranth.lib.wiring import connect
 from amaranth.utils import ceil_log2
 
 from weft.hw.accumulate import Accumulators
 from weft.hw.activations import ActivationUnit
 from weft.hw.delay import delayed, reset_domains
-from weft.hw.host import HOST_REQUEST, HostPort, MemoryPort
+from weft.hw.host import EngineSignature, HostPort, MemoryPort
 from weft.hw.lookup import LookUp
 from weft.hw.memory import BlockMemory, Scratchpad
 from weft.hw.mux import chosen
@@ -51,15 +51,7 @@ class Engine(wiring.Component):
 
     def __init__(self, *, config: Config):
         self.config = config
-        super().__init__(
-            {
-                "request": In(stream.Signature(HOST_REQUEST)),
-                "response": Out(stream.Signature(8, always_ready=True)),
-                "run": In(stream.Signature(data.StructLayout({"first": 8, "count": 8}))),
-                "busy": Out(1),
-                "halt": In(1),
-            }
-        )
+        super().__init__(EngineSignature())
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -9,10 +9,41 @@ from amaranth.lib.wiring import In, Out
 from weft.hw.slice import RegisterSlice
 from weft.hw.spec.wire import Space
 
-__all__ = ["HOST_REQUEST", "HostPort", "MemoryPort"]
+__all__ = ["HOST_REQUEST", "RUN", "EngineSignature", "HostPort", "MemoryPort"]
 
 HOST_REQUEST = data.StructLayout({"space": 3, "address": 24, "write": 1, "data": 8})
 """One byte to write or to read."""
+RUN = data.StructLayout({"first": 8, "count": 8})
+"""Descriptors to run: the ``first``, and how many."""
+
+
+class EngineSignature(wiring.Signature):
+    """Ports of every engine, seen from inside it.
+
+    Members
+    -------
+    request : In(stream)
+        The host's bytes to write and to read.
+    response : Out(stream), always ready
+        The bytes read, in order.
+    run : In(stream)
+        A program, see :data:`RUN`; taken while none runs.
+    busy : Out(1)
+        A program runs.
+    halt : In(1)
+        Stops the program at once. Memories keep what they hold.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "request": In(stream.Signature(HOST_REQUEST)),
+                "response": Out(stream.Signature(8, always_ready=True)),
+                "run": In(stream.Signature(RUN)),
+                "busy": Out(1),
+                "halt": In(1),
+            }
+        )
 
 
 class MemoryPort(wiring.Signature):

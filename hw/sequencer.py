@@ -8,12 +8,12 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from weft.hw.fetch import Fetch
-from weft.hw.spec.counters import Counters
+from weft.hw.host import RUN
+from weft.hw.spec.counters import RECORD_WORDS
 from weft.hw.spec.descriptor import DESCRIPTOR_WORDS, SECTIONS
 
 __all__ = ["CauseCounters", "Sequencer"]
 
-RECORD_WORDS = Counters.LAYOUT.size // 4
 CAUSES = ("busy", "weights", "activations", "accumulators", "output")
 
 
@@ -52,7 +52,7 @@ class Sequencer(wiring.Component):
         address = ceil_log2(descriptors * DESCRIPTOR_WORDS)
         super().__init__(
             {
-                "run": In(stream.Signature(data.StructLayout({"first": 8, "count": 8}))),
+                "run": In(stream.Signature(RUN)),
                 "busy": Out(1),
                 "address": Out(address),
                 "reading": Out(1),

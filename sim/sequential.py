@@ -107,8 +107,8 @@ class SequentialModel:
             done = idle + settle(config) + 1 + FIRST + REQUANTIZE * values + 1
             cycles += done + (REWIND if level == 0 and not last else 0)
             weights += waiting
-            results += 0 if last else done - flushed - edge.busy(flushed, done)
             output = done - flushed - edge.busy(flushed, done)
+            results += 0 if last else output
         self.before = RECORD
         busy = prod(counts) * pace.beat
         return Counters(

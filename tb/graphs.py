@@ -51,7 +51,9 @@ class Builder:
         self.last = output
         return self
 
-    def conv2d(self, outputs: int, kernel: tuple[int, int], *, stride=(1, 1), padding: Pads = NONE, dilation=(1, 1), **fields) -> Builder:
+    def conv2d(
+        self, outputs: int, kernel: tuple[int, int], *, stride=(1, 1), padding: Pads = NONE, dilation=(1, 1), **fields
+    ) -> Builder:
         """Adds a convolution; ``fields`` replace its random ones."""
         _, height, width, channels = self.last.shape
         sizes = [
@@ -64,7 +66,9 @@ class Builder:
     def depthwise_conv2d(self, kernel: tuple[int, int], *, stride=(1, 1), padding: Pads = NONE, each: int = 1) -> Builder:
         """Adds a depthwise convolution with ``each`` results from every channel."""
         _, height, width, channels = self.last.shape
-        sizes = [(size + sum(pads) - k) // s + 1 for size, pads, k, s in zip((height, width), padding, kernel, stride, strict=True)]
+        sizes = [
+            (size + sum(pads) - k) // s + 1 for size, pads, k, s in zip((height, width), padding, kernel, stride, strict=True)
+        ]
         made = self._weighted((channels * each, *kernel, 1))
         return self._add(DepthwiseConv2D, self._output((*sizes, channels * each)), stride=stride, padding=padding, **made)
 
@@ -72,7 +76,10 @@ class Builder:
         """Adds a max pooling layer."""
         stride = stride or size
         _, height, width, channels = self.last.shape
-        sizes = [(length + sum(pads) - k) // s + 1 for length, pads, k, s in zip((height, width), padding, size, stride, strict=True)]
+        sizes = [
+            (length + sum(pads) - k) // s + 1
+            for length, pads, k, s in zip((height, width), padding, size, stride, strict=True)
+        ]
         return self._add(MaxPool2D, self._output((*sizes, channels), same=True), size=size, stride=stride, padding=padding)
 
     def flatten(self) -> Builder:

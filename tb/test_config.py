@@ -72,5 +72,7 @@ def test_steps_return_to_the_start():
 def test_sections_fill_a_descriptor():
     assert sum(SECTIONS.values()) <= DESCRIPTOR_WORDS
     assert len(ACTIVATION_DIMS) == 9 and len(OUTPUT_DIMS) == 4
-    stream = OutputStream(address=1, channels=2, taps=3, zero_point=-4, low=-5, high=6, rounding=1, dims=(Dim(1, (0,)),) * len(OUTPUT_DIMS))
+    stream = OutputStream(
+        address=1, channels=2, taps=3, zero_point=-4, low=-5, high=6, rounding=1, dims=(Dim(1, (0,)),) * len(OUTPUT_DIMS)
+    )
     assert len(stream.encode()) == 4 * SECTIONS["output"]

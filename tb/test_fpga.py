@@ -68,10 +68,10 @@ def test_boards_find_multipliers_and_memories(name, cells):
 @pytest.mark.fpga
 @pytest.mark.parametrize("name", ["icebreaker", "ice40-hx8k"])
 def test_ice40_bitstream(name):
-    """The default configuration reaches the board's clock, with the first placement."""
+    """The default configuration reaches the board's clock with margin, with the first placement."""
     board = BOARDS[name]
     made = build(Recipe(board=name, config=board.fitted(board.parse())))
-    assert made.margin > 0
+    assert made.margin >= 0.15, made.report.path
     # Preamble of a bitstream for iCE40.
     assert b"\x7e\xaa\x99\x7e" in made.bitstream[:200]
     assert made.usage.modules(board.part)["engine.tile"].multipliers == board.part.capacity["multipliers"]

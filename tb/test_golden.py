@@ -71,7 +71,9 @@ def test_requantize_ties():
     acc = np.array([-5, -3, -1, 1, 3, 5])
     # A half, by the right shift: away from zero, or up.
     np.testing.assert_array_equal(golden.requantize(acc << 8, 2**30, -8), [-3, -2, -1, 1, 2, 3])
-    np.testing.assert_array_equal(golden.requantize(acc << 8, 2**30, -8, rounding=Rounding.SINGLE), [-2, -1, 0, 1, 2, 3])
+    np.testing.assert_array_equal(
+        golden.requantize(acc << 8, 2**30, -8, rounding=Rounding.SINGLE), [-2, -1, 0, 1, 2, 3]
+    )
     # A half, by the multiplication: up in both.
     np.testing.assert_array_equal(golden.requantize(acc, 2**30, 0), [-2, -1, 0, 1, 2, 3])
 
@@ -185,7 +187,9 @@ def test_max_pool2d():
     np.testing.assert_array_equal(pool[0, :, :, 0], [[-100, 3], [6, -6]])
 
 
-@pytest.mark.parametrize("name", ["ic_resnet8", "kws_dscnn", "ad_autoencoder", "hello_world", "mnist_valid", "mnist_resnet"])
+@pytest.mark.parametrize(
+    "name", ["ic_resnet8", "kws_dscnn", "ad_autoencoder", "hello_world", "mnist_valid", "mnist_resnet"]
+)
 def test_layers_of_public_models(name):
     """Every convolution and fully connected layer gives the integers that tflite-micro gave."""
     tflite = pytest.importorskip("tflite", reason="needs the test extra's tflite package, which parses the files")
@@ -241,7 +245,10 @@ def run_operator(tflite, model, graph, operator, kind, x):
             weights = weights.transpose(3, 1, 2, 0)
         stride = (options.StrideH(), options.StrideW())
         same = options.Padding() == tflite.Padding.SAME
-        padding = tuple(same_padding(x.shape[1 + axis], weights.shape[1 + axis], stride[axis]) if same else (0, 0) for axis in (0, 1))
+        padding = tuple(
+            same_padding(x.shape[1 + axis], weights.shape[1 + axis], stride[axis]) if same else (0, 0)
+            for axis in (0, 1)
+        )
         sums = golden.conv2d(
             x, weights, bias, stride=stride, padding=padding, pad_value=int(z_in[0]), zero_point=int(z_in[0]),
             groups=x.shape[3] if depthwise else 1,

@@ -57,8 +57,12 @@ def random_images(count, seed=0):
 def test_run_is_the_golden_model_layer_by_layer():
     graph, images = small_graph(), random_images(4)
     conv, _, _, full = graph.ops
-    acc = golden.conv2d(images, conv.weights, conv.bias, stride=(1, 2), padding=((1, 1), (0, 1)), pad_value=5, zero_point=5)
-    a = golden.requantize(acc, conv.multiplier, conv.shift, rounding=Rounding.SINGLE, zero_point=-128, low=-128, high=100)
+    acc = golden.conv2d(
+        images, conv.weights, conv.bias, stride=(1, 2), padding=((1, 1), (0, 1)), pad_value=5, zero_point=5
+    )
+    a = golden.requantize(
+        acc, conv.multiplier, conv.shift, rounding=Rounding.SINGLE, zero_point=-128, low=-128, high=100
+    )
     b = golden.max_pool2d(a, size=(2, 2), stride=(2, 2)).reshape(4, 12)
     acc = golden.fully_connected(b, full.weights, full.bias, zero_point=-128)
     logits = golden.requantize(acc, full.multiplier, full.shift, zero_point=7)
@@ -228,7 +232,9 @@ def test_load_refuses_other_files(tmp_path):
         Graph.load(tmp_path / "absent")
 
 
-@pytest.mark.parametrize("change", [{"ops": [{"op": "Sine"}]}, {"tensors": [{"size": 1}]}, {"inputs": None}, {"ops": None}])
+@pytest.mark.parametrize(
+    "change", [{"ops": [{"op": "Sine"}]}, {"tensors": [{"size": 1}]}, {"inputs": None}, {"ops": None}]
+)
 def test_from_document_refuses(change):
     with pytest.raises(GraphError, match="describes no graph: .*; make it with Graph.to_document"):
         Graph.from_document(small_graph().to_document() | change)

@@ -71,7 +71,9 @@ def test_pool_and_relu():
 def test_batch_norm_folds_into_convolution_and_fully_connected():
     rng = np.random.default_rng(3)
     net = small_network()
-    norm = dataclasses.replace(net.layers[1], name="n2", **{f: abs(floats(rng, 10)) for f in ("gamma", "mean", "variance")})
+    norm = dataclasses.replace(
+        net.layers[1], name="n2", **{f: abs(floats(rng, 10)) for f in ("gamma", "mean", "variance")}
+    )
     norm = dataclasses.replace(norm, beta=floats(rng, 10))
     net = dataclasses.replace(net, layers=[*net.layers, norm])
     folded = net.fold()
@@ -87,7 +89,9 @@ def test_batch_norm_folds_into_convolution_and_fully_connected():
 
 def test_batch_norm_needs_a_layer_to_fold_into():
     net = small_network()
-    with pytest.raises(NetworkError, match="BatchNorm 'n1': it can be folded only into a Conv2D or FullyConnected right"):
+    with pytest.raises(
+        NetworkError, match="BatchNorm 'n1': it can be folded only into a Conv2D or FullyConnected right"
+    ):
         dataclasses.replace(net, layers=[net.layers[0], net.layers[2], net.layers[1]]).fold()
 
 
@@ -186,7 +190,9 @@ def test_relu_is_the_clamp():
 
 
 def test_relu_after_pool():
-    net = Network(name="n", input_shape=(2, 2, 1), layers=[MaxPool2D(name="p", size=(1, 2), stride=(1, 1)), Relu(name="r")])
+    net = Network(
+        name="n", input_shape=(2, 2, 1), layers=[MaxPool2D(name="p", size=(1, 2), stride=(1, 1)), Relu(name="r")]
+    )
     g = quantize(net, np.float32([[[[-1], [-2]], [[3], [2]]]]))
     zero = g.tensors["input"].zero_point
     assert g.ops[0].low == zero == g.tensors["r"].zero_point
@@ -282,5 +288,7 @@ def test_quantize_refuses(calibration, options, message):
 @pytest.mark.parametrize("before", [[], [Flatten(name="a")], [Relu(name="a")]])
 def test_quantize_refuses_a_lone_relu(before):
     net = Network(name="n", input_shape=(3,), layers=[*before, Relu(name="r")])
-    with pytest.raises(NetworkError, match="it can be fused only into a Conv2D, FullyConnected or MaxPool2D right before"):
+    with pytest.raises(
+        NetworkError, match="it can be fused only into a Conv2D, FullyConnected or MaxPool2D right before"
+    ):
         quantize(net, np.ones((1, 3), np.float32))

@@ -35,7 +35,9 @@ async def hands_out_sections(dut, pause):
         await send(dut, "run", [{"first": first, "count": count}], layout=layout)
         offset, units = 0, {}
         for section, length in SECTIONS.items():
-            expected = [d * DESCRIPTOR_WORDS + offset + word for d in range(first, first + count) for word in range(length)]
+            expected = [
+                d * DESCRIPTOR_WORDS + offset + word for d in range(first, first + count) for word in range(length)
+            ]
             units[section] = expected, cocotb.start_soon(receive(dut, section, len(expected), pause=pause))
             offset += length
         for expected, task in units.values():

@@ -13,11 +13,12 @@ from graphs import Builder, random_graph, random_input
 from harness import parameters, reset, run
 from weft.graph import Graph, Tensor
 from weft.graph import run as golden
+from weft.hw.sequential.counters import Cause
 from weft.hw.sequential.memory import BankedMemory
 from weft.hw.sequential.requantize import SerialRequantize
 from weft.hw.spec.config import parse_config
 from weft.hw.spec.descriptor import DESCRIPTOR_WORDS, Descriptor
-from weft.hw.spec.timing import REQUANTIZE
+from weft.hw.spec.timing import RECORD, REQUANTIZE
 from weft.hw.spec.wire import Op, Space
 from weft.link import read, wait, write
 from weft.link import run as run_operation
@@ -66,6 +67,7 @@ def test_memory(banks, depth, technology):
 def test_timing():
     """What the cycle model knows is what the gateware says."""
     assert SerialRequantize.LATENCY == REQUANTIZE
+    assert len(Cause) + 1 == RECORD
 
 
 @pytest.mark.parametrize(

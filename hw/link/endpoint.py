@@ -8,7 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect
 
 from weft.hw.fetch import Fetch
-from weft.hw.host import HOST_REQUEST
+from weft.hw.host import HOST_REQUEST, RUN
 from weft.hw.link.answer import Answer
 from weft.hw.link.framing import Framer
 from weft.hw.link.receiver import LENGTH_BITS, Receiver
@@ -68,7 +68,7 @@ class Endpoint(wiring.Component):
                 "tx": Out(stream.Signature(8)),
                 "request": Out(stream.Signature(HOST_REQUEST)),
                 "response": In(stream.Signature(8, always_ready=True)),
-                "run": Out(stream.Signature(data.StructLayout({"first": 8, "count": 8}))),
+                "run": Out(stream.Signature(RUN)),
                 "busy": In(1),
                 "halt": Out(1),
             }

@@ -8,6 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from weft.hw.accumulate import check_sizes
 from weft.hw.delay import delayed, delayed_item
 from weft.hw.memory import NO_COLLISIONS, last_read
 from weft.hw.tile import tag_shape
@@ -42,12 +43,7 @@ class SequentialAccumulators(wiring.Component):
     """
 
     def __init__(self, *, cols: int, positions: int, sum_bits: int):
-        if cols < 1:
-            raise ValueError(f"cols must be 1 or more, not {cols!r}")
-        if positions < 2:
-            raise ValueError(f"positions must be 2 or more, not {positions!r}")
-        if not 1 <= sum_bits <= 32:
-            raise ValueError(f"sum_bits must be 1 to 32, not {sum_bits!r}")
+        check_sizes(cols=cols, positions=positions, sum_bits=sum_bits)
         self.cols, self.positions = cols, positions
         partial = data.StructLayout({"sums": data.ArrayLayout(signed(sum_bits), cols), "tag": tag_shape(MARK_BITS)})
         super().__init__(

@@ -7,6 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from weft.hw.host import RUN
 from weft.hw.pe.contract import beat_shape
 from weft.hw.requantize import SETTINGS
 from weft.hw.sequential.accumulate import MARK_BITS
@@ -50,10 +51,10 @@ class Control(wiring.Component):
         To the tile.
     computing, waiting : In(1)
         Of the tile.
-    position, column : Out; sum : In
-        A sum that is read; a cycle later, the sum.
+    position, column : Out
+        A sum that the requantizer has a cycle later.
     settings, parameter, start : Out; ready : In(1), result : In
-        To and from :class:`weft.hw.sequential.requantize.SerialRequantize`.
+        To and from :class:`weft.hw.sequential.requantize.SerialRequantize`; ``ready``: it is, in the next cycle.
     cause : Out, finished : Out(stream)
         To :class:`weft.hw.sequential.counters.SequentialCounters`.
     """
@@ -63,7 +64,7 @@ class Control(wiring.Component):
         word = data.ArrayLayout(signed(8), config.cols)
         super().__init__(
             {
-                "run": In(stream.Signature(data.StructLayout({"first": 8, "count": 8}))),
+                "run": In(stream.Signature(RUN)),
                 "busy": Out(1),
                 "word_address": Out(ceil_log2(config.descriptors * DESCRIPTOR_WORDS)),
                 "word_read": Out(1),

@@ -8,11 +8,9 @@ from amaranth.lib.enum import Enum
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from weft.hw.spec.counters import Counters
+from weft.hw.spec.counters import RECORD_WORDS
 
 __all__ = ["Cause", "SequentialCounters"]
-
-RECORD_WORDS = Counters.LAYOUT.size // 4
 
 
 class Cause(Enum, shape=3):  # type: ignore[call-arg]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from amaranth.hdl import Array, Cat, DomainRenamer, Module, Mux, ResetSignal, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.lib.wiring import connect
 
 from weft.hw.delay import reset_domains
-from weft.hw.host import HOST_REQUEST
+from weft.hw.host import EngineSignature
 from weft.hw.memory import NO_COLLISIONS, last_read
 from weft.hw.sequential.accumulate import MARK_BITS, SequentialAccumulators
 from weft.hw.sequential.control import Control
@@ -41,15 +41,7 @@ class SequentialEngine(wiring.Component):
 
     def __init__(self, *, config: Config):
         self.config = config
-        super().__init__(
-            {
-                "request": In(stream.Signature(HOST_REQUEST)),
-                "response": Out(stream.Signature(8, always_ready=True)),
-                "run": In(stream.Signature(data.StructLayout({"first": 8, "count": 8}))),
-                "busy": Out(1),
-                "halt": In(1),
-            }
-        )
+        super().__init__(EngineSignature())
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -8,6 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.utils import ceil_log2
 
 from weft.hw.memory import NO_COLLISIONS, last_read
+from weft.hw.nest import COUNT_BITS
 from weft.hw.requantize import SETTINGS
 from weft.hw.spec.config import Config
 from weft.hw.spec.descriptor import (
@@ -15,18 +16,17 @@ from weft.hw.spec.descriptor import (
     CHANNELS_DIM,
     CHUNK_DIM,
     DESCRIPTOR_WORDS,
+    DIM_WORDS,
+    OUTPUT_DIM_WORDS,
     OUTPUT_DIMS,
     SECTIONS,
     ActivationStream,
     OutputStream,
-)  # fmt: skip
+)
 from weft.hw.spec.pe import BEAT_SETTING_BITS
 
 __all__ = ["Layer"]
 
-COUNT_BITS = 16
-DIM_WORDS = 3
-OUTPUT_DIM_WORDS = 2
 ACTIVATIONS = SECTIONS["weights"]
 """Word of a descriptor with which that section begins."""
 OUTPUT = ACTIVATIONS + SECTIONS["activations"]

@@ -100,9 +100,9 @@ class Config:
         if self.engine not in ENGINES:
             raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {self.engine!r}")
         if self.engine == "sequential":
-            for name, value, most in (("combine", self.combine, 1), ("lanes", self.lanes, 1), ("a PE's group", self.group, 1)):
-                if value != most:
-                    raise ValueError(f"{name} must be {most} with engine=sequential, not {value!r}")
+            for name, value in (("combine", self.combine), ("lanes", self.lanes), ("a PE's group", self.group)):
+                if value != 1:
+                    raise ValueError(f"{name} must be 1 with engine=sequential, not {value!r}")
             if self.weight_word_bytes > self.banks:
                 raise ValueError(f"cols must be at most {self.banks} (banks) with engine=sequential, not {self.cols!r}")
 

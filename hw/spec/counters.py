@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import astuple, dataclass, fields
 
-__all__ = ["Counters"]
+__all__ = ["RECORD_WORDS", "Counters"]
 
 
 @dataclass(frozen=True)
@@ -37,3 +37,7 @@ class Counters:
 
     def __add__(self, other: Counters) -> Counters:
         return Counters(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+
+RECORD_WORDS = Counters.LAYOUT.size // 4
+"""Words of a record."""

@@ -18,9 +18,9 @@ import struct
 from dataclasses import dataclass, replace
 
 __all__ = [
-    "ACTIVATION_DIMS", "BIAS_BYTES", "CHANNELS_DIM", "CHUNK_DIM", "DESCRIPTOR_WORDS", "OUTPUT_DIMS", "PARAMETER_BYTES", "SECTIONS",
-    "TABLE_ENTRIES", "X_DIM", "Y_DIM", "ActivationStream", "Combine", "Descriptor", "Dim", "OutputStream", "Rounding", "Sliding",
-    "WeightStream", "steps", "table_words",
+    "ACTIVATION_DIMS", "BIAS_BYTES", "CHANNELS_DIM", "CHUNK_DIM", "DESCRIPTOR_WORDS", "DIM_WORDS", "OUTPUT_DIMS",
+    "OUTPUT_DIM_WORDS", "PARAMETER_BYTES", "SECTIONS", "TABLE_ENTRIES", "X_DIM", "Y_DIM", "ActivationStream",
+    "Combine", "Descriptor", "Dim", "OutputStream", "Rounding", "Sliding", "WeightStream", "steps", "table_words",
 ]  # fmt: skip
 
 ACTIVATION_DIMS = ("block", "channels", "kernel_y", "kernel_x", "chunk", "y", "x", "window_y", "window_x")
@@ -296,6 +296,9 @@ SECTIONS: dict[str, int] = {
     "output": _words(OutputStream.HEAD.size, len(OUTPUT_DIMS) * OutputStream.DIM.size),
 }
 """Words of each section, in their order in the descriptor."""
+
+DIM_WORDS, OUTPUT_DIM_WORDS = _words(ActivationStream.DIM.size), _words(OutputStream.DIM.size)
+"""Words of a counter in either section."""
 
 DESCRIPTOR_WORDS = 48
 """Words of a descriptor, the rest being zero."""
