@@ -7,7 +7,7 @@ TESTS ?= tb
 .PHONY: demo test prove lint test-models test-fpga clean
 
 demo: .venv/demo
-	@$(RUN) -m weft.cli demo
+	@$(RUN) -m sateen.cli demo
 
 test: .venv/test
 	@$(RUN) -m pytest -n 2 --dist worksteal --durations=10 $(TESTS)
@@ -21,10 +21,10 @@ lint: .venv/dev
 	@$(RUN) -m ruff check .
 	@# Types are seen in a plain install only: the package's folders are not where its names say.
 	@rm -rf build && $(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --target build/types .
-	@cd build/types && ../../$(RUN) -m mypy --config-file ../../pyproject.toml -p weft
+	@cd build/types && ../../$(RUN) -m mypy --config-file ../../pyproject.toml -p sateen
 
 test-models: .venv/test
-	@WEFT_CXXFLAGS=-O2 $(RUN) -m pytest -m "models or not models and not fpga" $(TESTS)/test_models.py
+	@SATEEN_CXXFLAGS=-O2 $(RUN) -m pytest -m "models or not models and not fpga" $(TESTS)/test_models.py
 
 test-fpga: .venv/test
 	@$(RUN) -m pytest -m fpga $(TESTS)

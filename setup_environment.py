@@ -1,7 +1,7 @@
 """Makes .venv and installs this project with an extra: ``python3 setup_environment.py demo``.
 
-Needs nothing but Python's standard library. Debian's python3 comes without pip and without ensurepip; then pip's own wheel is taken
-from the package index, checked against the hash that the index gives.
+Needs nothing but Python's standard library. Debian's python3 comes without pip and without ensurepip; then pip's own
+wheel is taken from the package index, checked against the hash that the index gives.
 """
 
 import hashlib
@@ -69,16 +69,20 @@ def main(extra: str) -> None:
         print("setup: making .venv", flush=True)
         venv.create(ENVIRONMENT, symlinks=True)
     install = ["install", "--quiet", "--disable-pip-version-check", "--editable", f".[{extra}]"]
-    print(f"setup: installing weft[{extra}] and what it needs", flush=True)
+    print(f"setup: installing sateen[{extra}] and what it needs", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         if subprocess.run([PYTHON, "-m", "pip", "--version"], capture_output=True).returncode:
             try:
                 wheel = pip_wheel(Path(folder))
             except OSError as error:
                 sys.exit(f"setup: cannot fetch pip ({error}); check the network, or run: apt-get install python3-venv")
-            subprocess.run([PYTHON, wheel / "pip", "install", "--quiet", "--disable-pip-version-check", wheel], check=True)
+            subprocess.run(
+                [PYTHON, wheel / "pip", "install", "--quiet", "--disable-pip-version-check", wheel], check=True
+            )
         # Of pip's and its helpers' remarks only those on a failure matter.
-        result = subprocess.run([PYTHON, "-m", "pip", *install], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        result = subprocess.run(
+            [PYTHON, "-m", "pip", *install], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         if result.returncode:
             sys.exit(f"{result.stdout}\nsetup: pip failed; its message stands above")
 

@@ -2,10 +2,11 @@
 
     python bench/boards.py [--seeds N] [--jobs M] [BOARD[:PRESET[,field=value…]] …] [MODEL.tflite …]
 
-With several seeds of the placer, `reached` is the clock of each; the margin is that of the best, which `weft build` keeps.
+With several seeds of the placer, `reached` is the clock of each; the margin is that of the best, which `sateen build`
+keeps.
 
-Latencies are those of the models by the cycle model, at the board's clock; always that of the digits network. `streamed`: weights come
-over the link, whose time is not in it; nor is that of layers on the host.
+Latencies are those of the models by the cycle model, at the board's clock; always that of the digits network.
+`streamed`: weights come over the link, whose time is not in it; nor is that of layers on the host.
 """
 
 from __future__ import annotations
@@ -15,23 +16,23 @@ import sys
 import warnings
 from pathlib import Path
 
-import weft
-from weft.digits import load_data, load_network
-from weft.fpga.boards import BOARDS
-from weft.fpga.build import Recipe, board_of, build
-from weft.fpga.tools import FpgaError
-from weft.hw.spec.config import Config
-from weft.hw.spec.pe import Precision
+import sateen
+from sateen.digits import load_data, load_network
+from sateen.fpga.boards import BOARDS
+from sateen.fpga.build import Recipe, board_of, build
+from sateen.fpga.tools import FpgaError
+from sateen.hw.spec.config import Config
+from sateen.hw.spec.pe import Precision
 
 
 def latencies(config: Config, models: list[Path]) -> list[str]:
     """Per model, the milliseconds of an inference without the link, or why there are none."""
-    warnings.simplefilter("ignore", weft.WeftWarning)
+    warnings.simplefilter("ignore", sateen.SateenWarning)
     found = []
     for source, options in [(load_network(), {"calibration": load_data()[0]}), *((path, {}) for path in models)]:
         try:
-            model = weft.compile(source, config, **options)
-        except weft.WeftError:
+            model = sateen.compile(source, config, **options)
+        except sateen.SateenError:
             found.append("does not fit")
             continue
         cycles = sum(layer.predicted.cycles for layer in model.layers)
@@ -66,7 +67,14 @@ def main() -> None:
         cells = result.report.resources
         reached = ", ".join(str(clock) for clock in result.clocks.values())
         kind = config.pe_kind
-        peak = config.rows * config.cols * kind.group * config.clock_hz / kind.beat_cycles(kind.settings(Precision())) / 1e9
+        peak = (
+            config.rows
+            * config.cols
+            * kind.group
+            * config.clock_hz
+            / kind.beat_cycles(kind.settings(Precision()))
+            / 1e9
+        )
         rams = f"{cells.block_rams}" + (f" and {cells.wide_rams} of 32 KiB" if cells.wide_rams else "")
         columns = [
             board.title, f"`{text or board.config}`", f"{cells.luts:,}", str(cells.multipliers), rams,

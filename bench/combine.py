@@ -1,5 +1,5 @@
-"""What combined columns cost and gain, as Markdown tables: LUTs of a tile by the activations that a PE chooses from; the digits, dense and
-combined, by the device's counters, and LUTs of the device; the time that packing takes.
+"""What combined columns cost and gain, as Markdown tables: LUTs of a tile by the activations that a PE chooses from;
+the digits, dense and combined, by the device's counters, and LUTs of the device; the time that packing takes.
 
     python bench/combine.py [luts] [digits] [packing]
 """
@@ -12,14 +12,14 @@ import time
 
 import numpy as np
 
-import weft
-from weft.digits import load_data, load_network
-from weft.fpga.flow import Resources, synthesize
-from weft.fpga.parts import PARTS
-from weft.graph import run
-from weft.hw import export
-from weft.hw.spec.config import Config, parse_config
-from weft.packing import pack
+import sateen
+from sateen.digits import load_data, load_network
+from sateen.fpga.flow import Resources, synthesize
+from sateen.fpga.parts import PARTS
+from sateen.graph.graph import run
+from sateen.hw import export
+from sateen.hw.spec.config import Config, parse_config
+from sateen.sparsity.packing import pack
 
 CHOICES = (1, 2, 4, 8)
 KINDS = ("mac", "bitserial", "term")
@@ -38,7 +38,9 @@ def luts() -> None:
         made = [_cells("tile", dataclasses.replace(config, pe=pe)) for pe in KINDS]
         cells = [f"{one.luts / pes:.0f}, {one.registers / pes:.0f}" for one in made]
         whole = _cells("accelerator", config)
-        print(f"| {combine} | {' | '.join(cells)} | {whole.luts:,}, {whole.registers:,}, {whole.block_rams} |", flush=True)
+        print(
+            f"| {combine} | {' | '.join(cells)} | {whole.luts:,}, {whole.registers:,}, {whole.block_rams} |", flush=True
+        )
 
 
 def _cells(part: str, config: Config) -> Resources:
@@ -52,8 +54,8 @@ def digits() -> None:
     print("|---|---|---|---|---|---|---|")
     for name, device_name in DEVICES:
         network = load_network(combined=name == "combined")
-        with weft.open(f"sim:{device_name}") as device:
-            model = weft.compile(network, device.config, calibration=train_x)
+        with sateen.open(f"sim:{device_name}") as device:
+            model = sateen.compile(network, device.config, calibration=train_x)
             x = model.graph.tensors["input"].quantize(test_x)
             expected = run(model.graph, x)["logits"]
             loaded = device.load(model)
@@ -66,7 +68,10 @@ def digits() -> None:
         accuracy = np.mean(expected.argmax(axis=1) == test_y)
         area = _cells("accelerator", device.config)
         sizes = f"{area.luts:,}, {area.registers:,}"
-        print(f"| {name} | `{device_name}` | {tiles or '–'} | {used} | {cycles:,} | {accuracy:.2%} | {sizes} |", flush=True)
+        print(
+            f"| {name} | `{device_name}` | {tiles or '–'} | {used} | {cycles:,} | {accuracy:.2%} | {sizes} |",
+            flush=True,
+        )
 
 
 def packing() -> None:
@@ -85,7 +90,10 @@ def packing() -> None:
             dense = -(-shape[-1] // config.tile_depth)
             tiles = made.windows.tiles if made else dense
             used = np.count_nonzero(weights) / (tiles * config.tile_depth * shape[0])
-            print(f"| 512 × 4,608 | `{device}` | {density:.0%} | {tiles} of {dense} | {used:.0%} | {seconds:.1f} |", flush=True)
+            print(
+                f"| 512 × 4,608 | `{device}` | {density:.0%} | {tiles} of {dense} | {used:.0%} | {seconds:.1f} |",
+                flush=True,
+            )
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """What configurations take of an LFE5U-85F, and the clocks that they reach there with several seeds: a Markdown table.
 
-    python bench/fpga.py [--seeds N] [--jobs M] [PRESET[,field=value…] …]
+python bench/fpga.py [--seeds N] [--jobs M] [PRESET[,field=value…] …]
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 import argparse
 from concurrent.futures import ThreadPoolExecutor
 
-from weft.fpga.flow import place, synthesize
-from weft.fpga.parts import PARTS
-from weft.hw.spec.config import parse_config
-from weft.hw.top import Accelerator
+from sateen.fpga.flow import place, synthesize
+from sateen.fpga.parts import PARTS
+from sateen.hw.spec.config import parse_config
+from sateen.hw.top import Accelerator
 
 
 def main() -> None:
@@ -28,7 +28,11 @@ def main() -> None:
         synthesize(Accelerator(config), part)
         with ThreadPoolExecutor(arguments.jobs) as pool:
             asked = config.clock_hz / 1e6
-            reports = list(pool.map(lambda seed, c=config, mhz=asked: place(Accelerator(c), part, target_mhz=mhz, seed=seed), seeds))
+            reports = list(
+                pool.map(
+                    lambda seed, c=config, mhz=asked: place(Accelerator(c), part, target_mhz=mhz, seed=seed), seeds
+                )
+            )
         r = reports[0].resources
         clocks = ", ".join(str(report.clock_mhz) for report in reports)
         print(f"| `{name}` | {r.luts:,} | {r.registers:,} | {r.multipliers} | {r.block_rams} | {clocks} |", flush=True)

@@ -2,9 +2,9 @@
 
     python bench/models.py CONFIG MODEL…
 
-A model is a file, or the name of a network of `tb/networks.py`. Where `MODEL.golden.npz` stands beside a file, with what the reference
-interpreter gave for each of its tensors (``t<index>`` of TensorFlow Lite, ``q:<name>`` of ONNX) and its ``input``, that is the reference;
-else the golden model is.
+A model is a file, or the name of a network of `tb/networks.py`. Where `MODEL.golden.npz` stands beside a file, with
+what the reference interpreter gave for each of its tensors (``t<index>`` of TensorFlow Lite, ``q:<name>`` of ONNX) and
+its ``input``, that is the reference; else the golden model is.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-import weft
-from weft.graph import Graph, run
-from weft.sources import load
+import sateen
+from sateen.frontends.sources import load
+from sateen.graph.graph import Graph, run
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tb"))
 
@@ -41,17 +41,23 @@ def computed(graph: Graph) -> tuple[NDArray, Arrays]:
     """A random input and the golden model's tensors."""
     source, random = graph.tensors[graph.inputs[0]], np.random.default_rng(0)
     shape = (1, *source.shape[1:])
-    x = random.normal(size=shape).astype(np.float32) if source.dtype == "float32" else random.integers(-128, 128, shape).astype(np.int8)
-    return source.to_own(x), {name: graph.tensors[name].to_own(value) for name, value in run(graph, x, layers=True).items()}
+    x = (
+        random.normal(size=shape).astype(np.float32)
+        if source.dtype == "float32"
+        else random.integers(-128, 128, shape).astype(np.int8)
+    )
+    return source.to_own(x), {
+        name: graph.tensors[name].to_own(value) for name, value in run(graph, x, layers=True).items()
+    }
 
 
 def main() -> None:
     config, *names = sys.argv[1:]
     print("| model | layers | MACs | cycles | utilization | equal to | |")
     print("|---|---:|---:|---:|---:|---|---|")
-    warnings.simplefilter("ignore", weft.WeftWarning)
+    warnings.simplefilter("ignore", sateen.SateenWarning)
     different = False
-    with weft.open(f"sim:{config}") as device:
+    with sateen.open(f"sim:{config}") as device:
         for name in names:
             path = Path(name)
             graph = NETWORKS[name]() if name in NETWORKS else load(path)
@@ -59,7 +65,7 @@ def main() -> None:
             found = None if name in NETWORKS else recorded(path)
             x, expected = found or computed(graph)
             reference = "golden model" if found is None else "onnxruntime" if path.suffix == ".onnx" else "tflite-micro"
-            loaded = device.load(weft.compile(graph, config))
+            loaded = device.load(sateen.compile(graph, config))
             _, layers = loaded.run(x, layers=True)
             equal = [key for key, value in expected.items() if np.array_equal(layers[key].reshape(value.shape), value)]
             different |= len(equal) < len(expected)

@@ -2,7 +2,8 @@
 
     python bench/simulation.py [PRESET[,field=value…]]
 
-Both execute the same requests over the link; both count their clock cycles. Only the ratio means anything on a busy machine.
+Both execute the same requests over the link; both count their clock cycles. Only the ratio means anything on a busy
+machine.
 """
 
 from __future__ import annotations
@@ -14,22 +15,28 @@ import tempfile
 import time
 from pathlib import Path
 
-from weft.hw.spec.config import parse_config
-from weft.hw.spec.wire import Frame, FrameType, Op, OpHeader, Space, Stuffing
+from sateen.hw.spec.config import parse_config
+from sateen.hw.spec.wire import Frame, FrameType, Op, OpHeader, Space, Stuffing
 
-FRAMES = int(os.environ.get("WEFT_BENCH_FRAMES", 20))
+FRAMES = int(os.environ.get("SATEEN_BENCH_FRAMES", 20))
 
 
 def requests() -> list[bytes]:
     """A session that writes and reads the scratchpad."""
     data = bytes(range(64))
-    body = OpHeader(Op.WRITE, Space.SCRATCHPAD, len(data)).encode() + data + OpHeader(Op.READ, Space.SCRATCHPAD, len(data)).encode()
-    return [Frame(FrameType.HELLO, 0).encode()] + [Frame(FrameType.REQUEST, seq, body).encode() for seq in range(1, FRAMES)]
+    body = (
+        OpHeader(Op.WRITE, Space.SCRATCHPAD, len(data)).encode()
+        + data
+        + OpHeader(Op.READ, Space.SCRATCHPAD, len(data)).encode()
+    )
+    return [Frame(FrameType.HELLO, 0).encode()] + [
+        Frame(FrameType.REQUEST, seq, body).encode() for seq in range(1, FRAMES)
+    ]
 
 
 def verilated(name: str) -> float:
     """Cycles per second of the simulated device."""
-    from weft.sim.verilated import VerilatedDevice
+    from sateen.sim.verilated import VerilatedDevice
 
     with VerilatedDevice(parse_config(name)) as device:
         frames = requests() * 50
@@ -43,30 +50,37 @@ def with_cocotb(name: str) -> float:
     """Cycles per second of a cocotb loop, of the same Verilog, compiled with optimization too."""
     sys.path.insert(0, str(Path(__file__).parent.parent / "tb"))
     from harness import _runner
-    from weft.hw.export import verilog
-    from weft.hw.top import Accelerator
-    from weft.sim.verilated import VERILATE
+    from sateen.hw.export import verilog
+    from sateen.hw.top import Accelerator
+    from sateen.sim.verilated import VERILATE
 
     runner = _runner()
     with tempfile.TemporaryDirectory() as work:
-        source = Path(work) / "weft.v"
-        source.write_text(verilog(Accelerator(parse_config(name), link="bytes"), name="weft"))
+        source = Path(work) / "sateen.v"
+        source.write_text(verilog(Accelerator(parse_config(name), link="bytes"), name="sateen"))
         flags = VERILATE[VERILATE.index("-O3") :]
         runner.build(
-            sources=[source], hdl_toplevel="weft", build_dir=work,
+            sources=[source], hdl_toplevel="sateen", build_dir=work,
             build_args=[*flags, "--output-split", "0", "-MAKEFLAGS", "VM_PARALLEL_BUILDS=0 OPT_FAST=-O2"],
             log_file=Path(work) / "build.log",
         )  # fmt: skip
         result = Path(work) / "result.json"
         runner.test(
-            hdl_toplevel="weft", hdl_toplevel_lang="verilog", test_module="simulation", build_dir=work, test_dir=work,
-            extra_env={"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]), "WEFT_BENCH_RESULT": str(result)},
+            hdl_toplevel="sateen",
+            hdl_toplevel_lang="verilog",
+            test_module="simulation",
+            build_dir=work,
+            test_dir=work,
+            extra_env={
+                "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
+                "SATEEN_BENCH_RESULT": str(result),
+            },
             log_file=Path(work) / "test.log",
-        )  # fmt: skip
+        )
         return json.loads(result.read_text())["cycles_per_second"]
 
 
-if "WEFT_BENCH_RESULT" in os.environ:
+if "SATEEN_BENCH_RESULT" in os.environ:
     import cocotb
     from cocotb.clock import Clock
     from cocotb.triggers import ClockCycles, RisingEdge
@@ -90,7 +104,7 @@ if "WEFT_BENCH_RESULT" in os.environ:
                 cycles += 1
                 if dut.tx__valid.value:
                     bodies = stuffing.feed(bytes([int(dut.tx__payload.value)]))
-        Path(os.environ["WEFT_BENCH_RESULT"]).write_text(
+        Path(os.environ["SATEEN_BENCH_RESULT"]).write_text(
             json.dumps({"cycles_per_second": cycles / (time.perf_counter() - begin)})
         )
 
@@ -98,7 +112,9 @@ if "WEFT_BENCH_RESULT" in os.environ:
 def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else "small"
     ours, theirs = verilated(name), with_cocotb(name)
-    print(f"{name}: simulated device {ours:,.0f} cycles/s, cocotb loop {theirs:,.0f} cycles/s, ratio {ours / theirs:.1f}")
+    print(
+        f"{name}: simulated device {ours:,.0f} cycles/s, cocotb loop {theirs:,.0f} cycles/s, ratio {ours / theirs:.1f}"
+    )
 
 
 if __name__ == "__main__":

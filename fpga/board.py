@@ -6,9 +6,9 @@ import importlib
 from dataclasses import dataclass, replace
 from typing import Any
 
-from weft.fpga.parts import Part
-from weft.fpga.pll import PLLS, Pll
-from weft.hw.spec.config import Config, parse_config
+from sateen.fpga.parts import Part
+from sateen.fpga.pll import PLLS, Pll
+from sateen.hw.spec.config import Config, parse_config
 
 __all__ = ["ANY_ADAPTER", "BL702", "FTDI_FULL_SPEED", "FTDI_HIGH_SPEED", "Board", "Bridge"]
 
@@ -68,8 +68,8 @@ class Board:
     """What makes products on this part."""
 
     def parse(self, text: str = "") -> Config:
-        """The configuration that ``PRESET[,field=value…]`` names, with the board's clock and rate where the text has none; by default the
-        board's own.
+        """The configuration that ``PRESET[,field=value…]`` names, with the board's clock and rate where the text has
+        none; by default the board's own.
 
         Raises
         ------
@@ -91,7 +91,8 @@ class Board:
         Raises
         ------
         ValueError
-            If the PLL makes no such clock, or bridge and serial port differ by more than 1 % at the configuration's rate.
+            If the PLL makes no such clock, or bridge and serial port differ by more than 1 % at the configuration's
+            rate.
         """
         config = replace(config, clock_hz=round(self.pll(config).output_hz))
         error = self.baud_error(config)
@@ -116,5 +117,5 @@ class Board:
 
             rx, tx = self.serial_pins
             platform.add_resources([UARTResource(0, rx=rx, tx=tx, conn=("io", 0), attrs=Attrs(IO_TYPE="LVCMOS33"))])
-        platform.weft_technology = self.part.technology
+        platform.sateen_technology = self.part.technology
         return platform

@@ -15,15 +15,15 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from weft.files import replacing
-from weft.fpga.board import Board
-from weft.fpga.boards import BOARDS
-from weft.fpga.floorplan import planned
-from weft.fpga.flow import EFFORT, PLACE_LOG, Report, Resources, check_fit, netlist, parse_report, run_nextpnr
-from weft.fpga.netlists import prepared
-from weft.fpga.tools import FpgaError, cached, call, version_of
-from weft.fpga.usage import Cell, Usage, placed_cells
-from weft.hw.spec.config import Config
+from sateen.files import replacing
+from sateen.fpga.board import Board
+from sateen.fpga.boards import BOARDS
+from sateen.fpga.floorplan import planned
+from sateen.fpga.flow import EFFORT, PLACE_LOG, Report, Resources, check_fit, netlist, parse_report, run_nextpnr
+from sateen.fpga.netlists import prepared
+from sateen.fpga.tools import FpgaError, cached, call, version_of
+from sateen.fpga.usage import Cell, Usage, placed_cells
+from sateen.hw.spec.config import Config
 
 if TYPE_CHECKING:
     from amaranth.lib import wiring
@@ -33,7 +33,8 @@ __all__ = ["MARGIN", "SUFFIX", "Build", "Recipe", "board_of", "build", "design",
 log = logging.getLogger(__name__)
 
 MARGIN = 0.15
-"""nextpnr takes a multiplier whose registers are all used for quicker than it is; a clock should leave this much of what it promises."""
+"""nextpnr takes a multiplier whose registers are all used for quicker than it is; a clock should leave this much of
+what it promises."""
 
 SUFFIX = {"ecp5": ".bit", "gowin": ".fs", "ice40": ".bin"}
 """Of a family's bitstreams."""
@@ -127,7 +128,10 @@ class Build:
             "recipe": self.recipe.document(),
             "seed": self.report.seed,
             "clock": {
-                "mhz": self.clock_mhz, "reached_mhz": self.report.clock_mhz, "margin": round(self.margin, 4), "by_seed": self.clocks,
+                "mhz": self.clock_mhz,
+                "reached_mhz": self.report.clock_mhz,
+                "margin": round(self.margin, 4),
+                "by_seed": self.clocks,
                 "pll": {"cell": pll.cell, "input_hz": pll.input_hz, **pll.settings},
             },
             "critical_path": list(self.report.path),
@@ -135,11 +139,14 @@ class Build:
             "capacity": self.board.part.capacity,
             "modules": {name: dataclasses.asdict(cells) for name, cells in self.usage.modules(self.board.part).items()},
             "bitstream_sha256": hashlib.sha256(self.bitstream).hexdigest(),
-        }  # fmt: skip
+        }
 
     def save(self, path: Path) -> tuple[Path, Path]:
         """Writes bitstream and record, each whole or not at all; their names. ``path`` is without a suffix."""
-        bitstream, record = path.with_name(path.name + SUFFIX[self.board.part.family]), path.with_name(path.name + ".json")
+        bitstream, record = (
+            path.with_name(path.name + SUFFIX[self.board.part.family]),
+            path.with_name(path.name + ".json"),
+        )
         with replacing(record) as file:
             json.dump(self.document(), file, indent=2)
             file.write("\n")
@@ -170,7 +177,7 @@ def build(recipe: Recipe, *, jobs: int = 1, tell: Callable[[str], None] = log.in
     board = board_of(recipe.board)
     part = board.part
     tell(f"synthesizing for {part.title}")
-    from weft.fpga.top import System
+    from sateen.fpga.top import System
 
     text, constraints = design(board, recipe.config, System(recipe.config, build=recipe.identity))
     file, cells = netlist(text, part)
@@ -193,9 +200,12 @@ def build(recipe: Recipe, *, jobs: int = 1, tell: Callable[[str], None] = log.in
         )
     tell("packing")
     return Build(
-        recipe=recipe, report=best, clocks={report.seed: report.clock_mhz for _, report in attempts},
-        usage=Usage(tuple(Cell(*cell) for cell in json.loads((folder / "placed.json").read_text()))), bitstream=pack(board, folder),
-    )  # fmt: skip
+        recipe=recipe,
+        report=best,
+        clocks={report.seed: report.clock_mhz for _, report in attempts},
+        usage=Usage(tuple(Cell(*cell) for cell in json.loads((folder / "placed.json").read_text()))),
+        bitstream=pack(board, folder),
+    )
 
 
 def design(board: Board, config: Config, system: wiring.Component) -> tuple[str, str]:
@@ -203,18 +213,20 @@ def design(board: Board, config: Config, system: wiring.Component) -> tuple[str,
     try:
         platform = board.create()
     except ImportError as error:
-        raise FpgaError(f"boards' pins come from amaranth-boards ({error}); run: pip install 'weft[fpga]'") from error
-    from weft.fpga.top import BoardTop
+        raise FpgaError(f"boards' pins come from amaranth-boards ({error}); run: pip install 'sateen[fpga]'") from error
+    from sateen.fpga.top import BoardTop
 
-    plan = platform.prepare(BoardTop(board, config, system), name="weft", emit_src=False)
+    plan = platform.prepare(BoardTop(board, config, system), name="sateen", emit_src=False)
     files = {name: text if isinstance(text, str) else text.decode() for name, text in plan.files.items()}
     constraints = next(text for name, text in files.items() if name.endswith((".lpf", ".pcf", ".cst")))
     # The one clock of the design is the PLL's; the placer hears of it, with its margin, from us.
     kept = [line for line in constraints.splitlines() if not re.match("FREQUENCY|set_frequency|#|//", line.strip())]
-    return files["weft.il"], "\n".join(kept) + "\n"
+    return files["sateen.il"], "\n".join(kept) + "\n"
 
 
-def route(board: Board, recipe: Recipe, file: Path, cells: Resources, constraints: str, seed: int) -> tuple[Path, Report]:
+def route(
+    board: Board, recipe: Recipe, file: Path, cells: Resources, constraints: str, seed: int
+) -> tuple[Path, Report]:
     """Places and routes with one seed; the folder of what came, and its report."""
     part = board.part
     options = FAMILIES[part.family]
@@ -224,7 +236,7 @@ def route(board: Board, recipe: Recipe, file: Path, cells: Resources, constraint
     if not (folder / "report.json").exists():
         with tempfile.TemporaryDirectory(dir=folder) as name:
             work = Path(name)
-            (work / "weft.json").write_bytes(given)
+            (work / "sateen.json").write_bytes(given)
             (work / "pins").write_text(constraints)
             asked = ["-l", PLACE_LOG, "--freq", str(recipe.target_mhz), "--seed", str(seed), "--write", "placed.json"]
             run_nextpnr(part, [*asked, *options, *effort], work)
@@ -263,7 +275,10 @@ def pack(board: Board, folder: Path) -> bytes:
 def _names(path: tuple[str, ...]) -> list[str]:
     """The cells of a path by the design's own names, each once."""
     cells = [step.split()[-3] for step in path] + [step.split()[-1] for step in path[-1:]]
-    found = [re.sub(r"^system\.(accelerator\.)?|\$.*|_(TRELLIS_FF|SB_DFF\w*|LUT4|SB_LUT4|CCU2C).*", "", cell) for cell in cells]
+    found = [
+        re.sub(r"^system\.(accelerator\.)?|\$.*|_(TRELLIS_FF|SB_DFF\w*|LUT4|SB_LUT4|CCU2C).*", "", cell)
+        for cell in cells
+    ]
     return [name for index, name in enumerate(found) if name and name not in found[:index]]
 
 
@@ -272,7 +287,10 @@ def _gateware() -> str:
     """Of everything that describes hardware, or how it is made."""
     package = Path(__file__).parent.parent
     sources = [*(package / "hw").rglob("*.py"), *(package / "fpga" / "boards").glob("*.py")]
-    sources += [package / "fpga" / f"{name}.py" for name in ("board", "build", "floorplan", "flow", "netlists", "parts", "pll", "top")]
+    sources += [
+        package / "fpga" / f"{name}.py"
+        for name in ("board", "build", "floorplan", "flow", "netlists", "parts", "pll", "top")
+    ]
     digest = hashlib.sha256()
     for path in sorted(sources):
         digest.update(f"{path.relative_to(package)}\n".encode() + path.read_bytes())

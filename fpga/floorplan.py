@@ -1,8 +1,9 @@
 """Where multipliers and block RAMs go, in designs that take nearly all of a part's.
 
-A part has these in a few rows. nextpnr finds sites for them last, which scatters them where hardly any are free: the wires of ``large``
-became twice as long as they need be, and no way was found for them all. Here they are placed first, as the array is: column by column
-over the width of the part, from the weights above to the activations below. Everything else follows.
+A part has these in a few rows. nextpnr finds sites for them last, which scatters them where hardly any are free: the
+wires of ``large`` became twice as long as they need be, and no way was found for them all. Here they are placed first,
+as the array is: column by column over the width of the part, from the weights above to the activations below.
+Everything else follows.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from weft.fpga.netlists import top_of
-from weft.fpga.parts import Part
-from weft.fpga.tools import cached, call
+from sateen.fpga.netlists import top_of
+from sateen.fpga.parts import Part
+from sateen.fpga.tools import cached, call
 
 if TYPE_CHECKING:
-    from weft.fpga.flow import Resources
+    from sateen.fpga.flow import Resources
 
 __all__ = ["planned", "sites"]
 
@@ -65,7 +66,10 @@ def planned(netlist: Path, part: Part, cells: Resources) -> dict[str, str]:
     cells
         What it takes.
     """
-    used = max(getattr(cells, name) / part.capacity[name] if part.capacity[name] else 0 for name in ("multipliers", "block_rams"))
+    used = max(
+        getattr(cells, name) / part.capacity[name] if part.capacity[name] else 0
+        for name in ("multipliers", "block_rams")
+    )
     if part.family != "ecp5" or used < FULL:
         return {}
     top = top_of(json.loads(netlist.read_text()))
@@ -79,7 +83,10 @@ def planned(netlist: Path, part: Part, cells: Resources) -> dict[str, str]:
         for left, row in zip(range(len(rows), 0, -1), rows.values(), strict=True):
             count = -(-len(blocks) // left)
             here, blocks = sorted(blocks[:count], key=lambda block: (block.column, block)), blocks[count:]
-            result |= {block.cell: row[place].name for place, block in zip(_places([b.column for b in here], len(row)), here, strict=True)}
+            result |= {
+                block.cell: row[place].name
+                for place, block in zip(_places([b.column for b in here], len(row)), here, strict=True)
+            }
     return result
 
 
@@ -95,8 +102,13 @@ def _blocks(names: list[str]) -> list[_Block]:
     """In order. Several of one column are in rows of their own."""
     found, many = [], Counter[tuple[int, int, int]]()
     for name in sorted(names):
-        floor, match = next(((floor, match) for floor, text in enumerate(FLOORS) if (match := re.search(text, name))), (len(FLOORS), None))
-        row, first, column = (int(match.groupdict().get(key) or 0) if match else 0 for key in ("row", "first", "column"))
+        floor, match = next(
+            ((floor, match) for floor, text in enumerate(FLOORS) if (match := re.search(text, name))),
+            (len(FLOORS), None),
+        )
+        row, first, column = (
+            int(match.groupdict().get(key) or 0) if match else 0 for key in ("row", "first", "column")
+        )
         many[floor, row, first + column] += 1
         found.append((floor, row + many[floor, row, first + column] - 1, first + column, name))
     widths = {floor: 1 + max(column for at, _, column, _ in found if at == floor) for floor, *_ in found}
@@ -107,15 +119,21 @@ def sites(part: Part) -> dict[str, list[Site]]:
     """Every place for a multiplier or a block RAM, asked of nextpnr with a design that takes them all."""
     counts = dict(zip(CELLS, (part.capacity["multipliers"], part.capacity["block_rams"]), strict=True))
     pins = {"MULT18X18D": ".CLK0(clock), .A0(clock)", "DP16KD": ".CLKA(clock), .CLKB(clock)"}
-    lines = [f"(* keep *) {kind} {kind}_{place} ({pins[kind]});" for kind, count in counts.items() for place in range(count)]
-    text = "\n".join(["module weft(input clock);", *lines, "endmodule\n"])
+    lines = [
+        f"(* keep *) {kind} {kind}_{place} ({pins[kind]});" for kind, count in counts.items() for place in range(count)
+    ]
+    text = "\n".join(["module sateen(input clock);", *lines, "endmodule\n"])
     folder = cached(f"sites {part.arguments}\n{text}", f"yowasp-nextpnr-{part.router}")
     if not (folder / "sites.json").exists():
         with tempfile.TemporaryDirectory() as name:
             work = Path(name)
             (work / "sites.v").write_text(text)
-            call("yosys", ["-q", "-p", f"read_verilog sites.v; {part.synthesis} -top weft -json sites.json"], work)
-            call(f"nextpnr-{part.router}", [*part.arguments, "--json", "sites.json", "--no-route", "--write", "placed.json", "-q"], work)
+            call("yosys", ["-q", "-p", f"read_verilog sites.v; {part.synthesis} -top sateen -json sites.json"], work)
+            call(
+                f"nextpnr-{part.router}",
+                [*part.arguments, "--json", "sites.json", "--no-route", "--write", "placed.json", "-q"],
+                work,
+            )
             cells = top_of(json.loads((work / "placed.json").read_text()))["cells"].values()
             found = [(cell["type"], cell["attributes"]["NEXTPNR_BEL"]) for cell in cells if cell["type"] in CELLS]
             (work / "found.json").write_text(json.dumps(found))

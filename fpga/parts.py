@@ -13,9 +13,9 @@ class Part:
 
     title: str
     technology: str
-    """What components ask a platform for: see :mod:`weft.hw.multiply`."""
+    """What components ask a platform for: see :mod:`sateen.hw.multiply`."""
     family: str
-    """Its vendor's PLL and bitstream: see :mod:`weft.fpga.pll` and :mod:`weft.fpga.build`."""
+    """Its vendor's PLL and bitstream: see :mod:`sateen.fpga.pll` and :mod:`sateen.fpga.build`."""
     synthesis: str
     """Yosys's command, without its top module and output."""
     router: str

@@ -29,8 +29,8 @@ class Pll:
 
 
 def ecp5(input_hz: int, asked_hz: int) -> Pll:
-    """EHXPLLL, fed back from its primary output. Limits of Lattice's FPGA-DS-02012: phase detector 3.125 to 400 MHz, oscillator 400 to
-    800 MHz, output 3.125 to 400 MHz.
+    """EHXPLLL, fed back from its primary output. Limits of Lattice's FPGA-DS-02012: phase detector 3.125 to 400 MHz,
+    oscillator 400 to 800 MHz, output 3.125 to 400 MHz.
 
     Raises
     ------
@@ -39,16 +39,24 @@ def ecp5(input_hz: int, asked_hz: int) -> Pll:
     """
 
     found = _fed_back(
-        input_hz, divides=range(1, 129), multiplies=range(1, 81), posts=range(1, 129), detector_mhz=(3.125, 400), oscillator_mhz=(400, 800),
+        input_hz,
+        divides=range(1, 129),
+        multiplies=range(1, 81),
+        posts=range(1, 129),
+        detector_mhz=(3.125, 400),
+        oscillator_mhz=(400, 800),
         output_mhz=(3.125, 400),
-    )  # fmt: skip
-    settings = ((output, {"CLKI_DIV": divide, "CLKFB_DIV": multiply, "CLKOP_DIV": post}) for output, divide, multiply, post in found)
+    )
+    settings = (
+        (output, {"CLKI_DIV": divide, "CLKFB_DIV": multiply, "CLKOP_DIV": post})
+        for output, divide, multiply, post in found
+    )
     return _nearest("EHXPLLL", settings, input_hz, asked_hz)
 
 
 def ice40(input_hz: int, asked_hz: int) -> Pll:
-    """SB_PLL40, fed back by itself. Limits of Lattice's FPGA-TN-02052: phase detector 10 to 133 MHz, oscillator 533 to 1066 MHz,
-    output 16 to 275 MHz.
+    """SB_PLL40, fed back by itself. Limits of Lattice's FPGA-TN-02052: phase detector 10 to 133 MHz, oscillator 533 to
+    1066 MHz, output 16 to 275 MHz.
 
     Raises
     ------
@@ -76,8 +84,8 @@ def ice40(input_hz: int, asked_hz: int) -> Pll:
 
 
 def gowin(input_hz: int, asked_hz: int) -> Pll:
-    """rPLL, fed back by itself. Limits of Gowin's DS117 for a GW1NR-9 of grade C6: phase detector 3 to 400 MHz, oscillator 400 to
-    1200 MHz, output 3.125 to 600 MHz.
+    """rPLL, fed back by itself. Limits of Gowin's DS117 for a GW1NR-9 of grade C6: phase detector 3 to 400 MHz,
+    oscillator 400 to 1200 MHz, output 3.125 to 600 MHz.
 
     Raises
     ------
@@ -86,10 +94,18 @@ def gowin(input_hz: int, asked_hz: int) -> Pll:
     """
 
     found = _fed_back(
-        input_hz, divides=range(1, 65), multiplies=range(1, 65), posts=(2, 4, 8, *range(16, 129, 16)), detector_mhz=(3, 400),
-        oscillator_mhz=(400, 1200), output_mhz=(3.125, 600),
-    )  # fmt: skip
-    settings = ((output, {"IDIV_SEL": divide - 1, "FBDIV_SEL": multiply - 1, "ODIV_SEL": post}) for output, divide, multiply, post in found)
+        input_hz,
+        divides=range(1, 65),
+        multiplies=range(1, 65),
+        posts=(2, 4, 8, *range(16, 129, 16)),
+        detector_mhz=(3, 400),
+        oscillator_mhz=(400, 1200),
+        output_mhz=(3.125, 600),
+    )
+    settings = (
+        (output, {"IDIV_SEL": divide - 1, "FBDIV_SEL": multiply - 1, "ODIV_SEL": post})
+        for output, divide, multiply, post in found
+    )
     return _nearest("rPLL", settings, input_hz, asked_hz)
 
 
@@ -98,11 +114,18 @@ PLLS = {"ecp5": ecp5, "gowin": gowin, "ice40": ice40}
 
 
 def _fed_back(
-    input_hz: int, *, divides: Sequence[int], multiplies: Sequence[int], posts: Sequence[int], detector_mhz: tuple[float, float],
-    oscillator_mhz: tuple[float, float], output_mhz: tuple[float, float],
+    input_hz: int,
+    *,
+    divides: Sequence[int],
+    multiplies: Sequence[int],
+    posts: Sequence[int],
+    detector_mhz: tuple[float, float],
+    oscillator_mhz: tuple[float, float],
+    output_mhz: tuple[float, float],
 ) -> Iterator[tuple[float, int, int, int]]:
-    """Of a PLL that compares its input, divided, with its output, divided by ``multiply``: the output, and its three dividers. Of the
-    last ones the smallest that keeps the oscillator within its limits, since the slowest takes the least power."""
+    """Of a PLL that compares its input, divided, with its output, divided by ``multiply``: the output, and its three
+    dividers. Of the last ones the smallest that keeps the oscillator within its limits, since the slowest takes the
+    least power."""
     for divide in divides:
         detector = input_hz / divide
         if not detector_mhz[0] * MHZ <= detector <= detector_mhz[1] * MHZ:
@@ -110,7 +133,11 @@ def _fed_back(
         for multiply in multiplies:
             output = detector * multiply
             post = next((post for post in posts if oscillator_mhz[0] * MHZ <= output * post), None)
-            if post and output * post <= oscillator_mhz[1] * MHZ and output_mhz[0] * MHZ <= output <= output_mhz[1] * MHZ:
+            if (
+                post
+                and output * post <= oscillator_mhz[1] * MHZ
+                and output_mhz[0] * MHZ <= output <= output_mhz[1] * MHZ
+            ):
                 yield output, divide, multiply, post
 
 

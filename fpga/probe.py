@@ -12,7 +12,8 @@ FAN_IN = 4
 
 
 class Probe(wiring.Component):
-    """Feeds a component's inputs from a shift register, and folds its outputs into one bit, registers lying between all of it.
+    """Feeds a component's inputs from a shift register, and folds its outputs into one bit, registers lying between all
+    of it.
 
     Members
     -------

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from weft.errors import WeftError
+from sateen.errors import SateenError
 
 __all__ = ["LOG", "DoesNotFit", "FpgaError", "cached", "call", "version_of"]
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 LOG = "yosys.log"
 
 
-class FpgaError(WeftError):
+class FpgaError(SateenError):
     """An FPGA tool is missing or failed; the message says which and why."""
 
 
@@ -35,14 +35,14 @@ def version_of(package: str) -> str:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError as error:
-        raise FpgaError(f"{package} is not installed; run: pip install 'weft[fpga]'") from error
+        raise FpgaError(f"{package} is not installed; run: pip install 'sateen[fpga]'") from error
 
 
 def cached(text: str, package: str) -> Path:
     """The folder in the cache for what a tool makes of ``text``."""
     version = version_of(package)
     key = hashlib.sha256(f"{version}\n{text}".encode()).hexdigest()[:32]
-    folder = user_cache_path("weft") / "fpga" / key
+    folder = user_cache_path("sateen") / "fpga" / key
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -57,7 +57,9 @@ def call(tool: str, arguments: Sequence[str], work: Path, package: str = "") -> 
     result = subprocess.run([sys.executable, *command, *arguments], cwd=work, capture_output=True, text=True)
     if result.returncode:
         # What Yosys prints after its first call of ABC is lost; its log has it.
-        printed = (work / LOG).read_text() if (work / LOG).exists() and tool == "yosys" else result.stdout + result.stderr
+        printed = (
+            (work / LOG).read_text() if (work / LOG).exists() and tool == "yosys" else result.stdout + result.stderr
+        )
         printed_lines = [line.strip() for line in printed.splitlines() if line.strip()]
         lines = [line for line in printed_lines if re.search("ERROR|rror:", line)] or printed_lines[-1:]
         raise FpgaError(f"{tool} failed: {lines[0] if lines else 'no message'}")

@@ -10,10 +10,10 @@ from amaranth.lib.cdc import ResetSynchronizer
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from weft.fpga.board import Board
-from weft.fpga.pll import Pll
-from weft.hw.spec.config import Config
-from weft.hw.top import Accelerator
+from sateen.fpga.board import Board
+from sateen.fpga.pll import Pll
+from sateen.hw.spec.config import Config
+from sateen.hw.top import Accelerator
 
 __all__ = ["BoardTop", "System"]
 
@@ -57,8 +57,8 @@ class System(wiring.Component):
 
 
 class BoardTop(Elaboratable):
-    """All that is in the FPGA of a board: a :class:`System` or what has its ports, the clock from the PLL, reset until that has
-    locked, and the pins."""
+    """All that is in the FPGA of a board: a :class:`System` or what has its ports, the clock from the PLL, reset until
+    that has locked, and the pins."""
 
     def __init__(self, board: Board, config: Config, system: wiring.Component):
         self.board, self.config, self.system = board, config, system
@@ -112,7 +112,17 @@ def _ecp5(board: Board, pll: Pll, source: Any, output: Any, locked: Signal) -> I
 
 
 def _gowin(board: Board, pll: Pll, source: Any, output: Any, locked: Signal) -> Instance:
-    unused = {"RESET": 1, "RESET_P": 1, "CLKFB": 1, "FBDSEL": 6, "IDSEL": 6, "ODSEL": 6, "PSDA": 4, "DUTYDA": 4, "FDLY": 4}
+    unused = {
+        "RESET": 1,
+        "RESET_P": 1,
+        "CLKFB": 1,
+        "FBDSEL": 6,
+        "IDSEL": 6,
+        "ODSEL": 6,
+        "PSDA": 4,
+        "DUTYDA": 4,
+        "FDLY": 4,
+    }
     return Instance(
         "rPLL", p_FCLKIN=f"{pll.input_hz / 1e6:g}", **{f"p_{name}": value for name, value in pll.settings.items()},
         **{f"i_{name}": Const(0, width) for name, width in unused.items()},

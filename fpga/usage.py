@@ -7,9 +7,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from weft.fpga.flow import Resources
-from weft.fpga.netlists import top_of
-from weft.fpga.parts import Part
+from sateen.fpga.flow import Resources
+from sateen.fpga.netlists import top_of
+from sateen.fpga.parts import Part
 
 __all__ = ["Cell", "Usage", "placed_cells"]
 
@@ -39,7 +39,8 @@ class Usage:
     cells: tuple[Cell, ...]
 
     def modules(self, part: Part, *, depth: int = 2) -> dict[str, Resources]:
-        """Cells per module, by names of at most ``depth`` levels. A cell that several modules share counts to one of them."""
+        """Cells per module, by names of at most ``depth`` levels. A cell that several modules share counts to one of
+        them."""
         kinds = {kind: name for name, kind in part.used.items()}
         counts: dict[str, Counter[str]] = {}
         for cell in self.cells:
@@ -55,8 +56,8 @@ def shorter(module: str, depth: int) -> str:
 
 
 def placed_cells(placed: dict[str, Any], netlist: dict[str, Any]) -> Usage:
-    """The cells of a netlist that nextpnr wrote after placement. Their names begin with those of nets, the nets' with those of modules,
-    which Yosys's own netlist lists."""
+    """The cells of a netlist that nextpnr wrote after placement. Their names begin with those of nets, the nets' with
+    those of modules, which Yosys's own netlist lists."""
     scopes = {name for name, cell in top_of(netlist)["cells"].items() if cell["type"] == "$scopeinfo"}
     cells = []
     for name, cell in top_of(placed)["cells"].items():
@@ -74,4 +75,10 @@ def _module(cell: str, scopes: set[str]) -> str:
     while name and name not in scopes:
         name = name.rpartition(".")[0]
     name = f"{name}."
-    return name.removeprefix(PREFIX)[:-1] if name.startswith(PREFIX) and name != PREFIX else "link" if name == PREFIX else BOARD
+    return (
+        name.removeprefix(PREFIX)[:-1]
+        if name.startswith(PREFIX) and name != PREFIX
+        else "link"
+        if name == PREFIX
+        else BOARD
+    )

@@ -7,10 +7,10 @@ from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
-from weft.hw.engines import create_engine
-from weft.hw.spec.axi import MAGIC, Register
-from weft.hw.spec.config import Config
-from weft.hw.spec.identity import Identity
+from sateen.hw.engines import create_engine
+from sateen.hw.spec.axi import MAGIC, Register
+from sateen.hw.spec.config import Config
+from sateen.hw.spec.identity import Identity
 
 __all__ = ["AxiAccelerator"]
 
@@ -20,12 +20,14 @@ ANSWERS = 32
 
 
 class AxiAccelerator(wiring.Component):
-    """The engine behind AXI: bytes to and from its memories as AXI4-Stream, what to do with them as AXI4-Lite registers.
+    """The engine behind AXI: bytes to and from its memories as AXI4-Stream, what to do with them as AXI4-Lite
+    registers.
 
-    A program is run so: write SPACE and ADDRESS, stream the bytes in; the same for inputs; write RUN; wait until STATUS is 0; write
-    SPACE and ADDRESS of the result, then READ, and take the bytes from the other stream. Registers are those of
-    :class:`weft.hw.spec.axi.Register`. A byte a cycle each way while the memories are free. Writes to the streams wait while a READ
-    is under way. Registers answer each access after two cycles, always with OKAY; a register that is not there reads as 0.
+    A program is run so: write SPACE and ADDRESS, stream the bytes in; the same for inputs; write RUN; wait until STATUS
+    is 0; write SPACE and ADDRESS of the result, then READ, and take the bytes from the other stream. Registers are
+    those of :class:`sateen.hw.spec.axi.Register`. A byte a cycle each way while the memories are free. Writes to the
+    streams wait while a READ is under way. Registers answer each access after two cycles, always with OKAY; a register
+    that is not there reads as 0.
 
     Parameters
     ----------

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from weft.hw.engine import Engine
-from weft.hw.sequential.engine import SequentialEngine
-from weft.hw.spec.config import Config
+from sateen.hw.pipelined.engine import Engine
+from sateen.hw.sequential.engine import SequentialEngine
+from sateen.hw.spec.config import Config
 
 __all__ = ["create_engine"]
 

@@ -12,7 +12,7 @@ from amaranth.hdl import Shape, Signal, ValueCastable
 from amaranth.lib import data, wiring
 from amaranth.utils import ceil_log2
 
-from weft.hw.spec.config import Config
+from sateen.hw.spec.config import Config
 
 __all__ = ["PARTS", "ports", "verilog"]
 
@@ -29,31 +29,31 @@ WAIVERS = {
 
 
 def _accelerator(config: Config) -> wiring.Component:
-    from weft.hw.top import Accelerator
+    from sateen.hw.top import Accelerator
 
     return Accelerator(config)
 
 
 def _accelerator_bytes(config: Config) -> wiring.Component:
-    from weft.hw.top import Accelerator
+    from sateen.hw.top import Accelerator
 
     return Accelerator(config, link="bytes")
 
 
 def _accelerator_axi(config: Config) -> wiring.Component:
-    from weft.hw.axi import AxiAccelerator
+    from sateen.hw.axi import AxiAccelerator
 
     return AxiAccelerator(config)
 
 
 def _engine(config: Config) -> wiring.Component:
-    from weft.hw.engines import create_engine
+    from sateen.hw.engines import create_engine
 
     return create_engine(config)
 
 
 def _tile(config: Config) -> wiring.Component:
-    from weft.hw.tile import Tile
+    from sateen.hw.tile import Tile
 
     return Tile(
         rows=config.rows, cols=config.cols, pe=config.pe, position_bits=ceil_log2(config.positions),
@@ -62,37 +62,37 @@ def _tile(config: Config) -> wiring.Component:
 
 
 def _requantize(config: Config) -> wiring.Component:
-    from weft.hw.requantize import Requantize
+    from sateen.hw.requantize import Requantize
 
     return Requantize()
 
 
 def _scratchpad(config: Config) -> wiring.Component:
-    from weft.hw.memory import Scratchpad
+    from sateen.hw.memory import Scratchpad
 
     return Scratchpad(banks=config.banks, depth=config.scratchpad_bytes // config.banks)
 
 
 def _multiplier(config: Config, *, widths: tuple[int, int] = (8, 8)) -> wiring.Component:
-    from weft.hw.serial import BitSerialMultiplier
+    from sateen.hw.stream.serial import BitSerialMultiplier
 
     return BitSerialMultiplier(a_bits=widths[0], b_bits=widths[1])
 
 
 def _uart(config: Config) -> wiring.Component:
-    from weft.hw.link.uart import UART
+    from sateen.hw.link.uart import UART
 
     return UART(clock_hz=config.clock_hz, baud=config.baud)
 
 
 def _endpoint(config: Config) -> wiring.Component:
-    from weft.hw.link.endpoint import Endpoint
+    from sateen.hw.link.endpoint import Endpoint
 
     return Endpoint(config)
 
 
 def _term_encoder(config: Config) -> wiring.Component:
-    from weft.hw.pe.term_edges import TermEncoder
+    from sateen.hw.pe.term_edges import TermEncoder
 
     return TermEncoder()
 
@@ -110,7 +110,8 @@ PARTS: dict[str, Callable[..., wiring.Component]] = {
     "bitserial-multiplier": _multiplier,
     "term-encoder": _term_encoder,
 }
-"""What can be exported, by name: called with a configuration; ``bitserial-multiplier`` takes the ``widths`` of its factors too."""
+"""What can be exported, by name: called with a configuration; ``bitserial-multiplier`` takes the ``widths`` of its
+factors too."""
 
 
 def ports(component: wiring.Component) -> list[Signal]:
@@ -172,6 +173,12 @@ def _fields(layout: Any, offset: int = 0, prefix: str = "") -> Iterator[str]:
     for name, field in layout:
         shape, low = field.shape, offset + field.offset
         if isinstance(shape, data.Layout):
-            yield from _fields(shape, low, f"{prefix}{name}" if isinstance(shape, data.ArrayLayout) else f"{prefix}{name}.")
+            yield from _fields(
+                shape, low, f"{prefix}{name}" if isinstance(shape, data.ArrayLayout) else f"{prefix}{name}."
+            )
         elif field.width:
-            yield f"{prefix}{name}: bit {low}" if field.width == 1 else f"{prefix}{name}: bits {low + field.width - 1} to {low}"
+            yield (
+                f"{prefix}{name}: bit {low}"
+                if field.width == 1
+                else f"{prefix}{name}: bits {low + field.width - 1} to {low}"
+            )

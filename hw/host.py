@@ -6,8 +6,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from weft.hw.slice import RegisterSlice
-from weft.hw.spec.wire import Space
+from sateen.hw.spec.wire import Space
+from sateen.hw.stream.slice import RegisterSlice
 
 __all__ = ["HOST_REQUEST", "RUN", "EngineSignature", "HostPort", "MemoryPort"]
 
@@ -69,8 +69,8 @@ class MemoryPort(wiring.Signature):
 class HostPort(wiring.Component):
     """Takes the host's requests to the memories' byte ports, and brings the answers back in order.
 
-    One request per cycle while the memories are free; requests pass a register slice. A read's answer comes after the longest of the
-    memories' latencies.
+    One request per cycle while the memories are free; requests pass a register slice. A read's answer comes after the
+    longest of the memories' latencies.
 
     Parameters
     ----------
@@ -100,7 +100,9 @@ class HostPort(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         # Which memory it is, is known in a register, for requests are held back by all of them. The last bit: none.
-        m.submodules.slice = pending = RegisterSlice(data.StructLayout({"request": HOST_REQUEST, "chosen": len(self.latencies) + 1}))
+        m.submodules.slice = pending = RegisterSlice(
+            data.StructLayout({"request": HOST_REQUEST, "chosen": len(self.latencies) + 1})
+        )
         here = Cat(self.i.payload.space == space for space in self.latencies)
         m.d.comb += [
             pending.i.valid.eq(self.i.valid),

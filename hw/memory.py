@@ -8,9 +8,9 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Member, Out
 from amaranth.utils import ceil_log2
 
-from weft.hw.delay import TOGETHER, copied, delayed
-from weft.hw.mux import chosen, one_of
-from weft.hw.spec.timing import BLOCK_DEPTH, block_memory_latency
+from sateen.hw.spec.timing import BLOCK_DEPTH, block_memory_latency
+from sateen.hw.stream.delay import TOGETHER, copied, delayed
+from sateen.hw.stream.mux import chosen, one_of
 
 __all__ = ["NO_COLLISIONS", "Block", "BlockMemory", "Scratchpad", "last_read"]
 
@@ -25,7 +25,8 @@ ECP5_BITS = 18432
 
 
 NO_COLLISIONS = {"no_rw_check": 1}
-"""Attributes of a memory whose :func:`last_read` words count only if none was written at the same time: synthesis guards none, then."""
+"""Attributes of a memory whose :func:`last_read` words count only if none was written at the same time: synthesis
+guards none, then."""
 
 
 def last_read(m: Module, memory: Memory, address: ValueLike, *, enable: ValueLike = 1) -> Signal:
@@ -42,8 +43,9 @@ class BlockMemory(wiring.Component):
     """A memory of words of ``lanes`` bytes, from block RAMs whose outputs are registered before any logic.
 
     One read and one write per cycle. A read of the word that is written in the same cycle gives anything. Past the end,
-    reads give anything and writes do nothing. With more than four lanes, reads and writes come to the first four in the cycle after they
-    are asked for, and to each further four a cycle later, to either two of them from a register of its own.
+    reads give anything and writes do nothing. With more than four lanes, reads and writes come to the first four in the
+    cycle after they are asked for, and to each further four a cycle later, to either two of them from a register of its
+    own.
 
     Parameters
     ----------
@@ -55,7 +57,7 @@ class BlockMemory(wiring.Component):
     Members
     -------
     r_address : In, r_data : Out
-        A read: data ``latency`` cycles after the address, see :func:`weft.hw.spec.timing.block_memory_latency`.
+        A read: data ``latency`` cycles after the address, see :func:`sateen.hw.spec.timing.block_memory_latency`.
     w_address, w_data : In, w_enable : In(lanes)
         A write of the enabled bytes; a read from the next cycle on sees it.
     """
@@ -121,15 +123,19 @@ def _word_ports(lanes: int, depth: int) -> dict[str, Member]:
     """Of a memory of words."""
     word, address = data.ArrayLayout(8, lanes), max(1, ceil_log2(depth))
     return {
-        "r_address": In(address), "r_data": Out(word), "w_address": In(address), "w_data": In(word), "w_enable": In(lanes),
-    }  # fmt: skip
+        "r_address": In(address),
+        "r_data": Out(word),
+        "w_address": In(address),
+        "w_data": In(word),
+        "w_enable": In(lanes),
+    }
 
 
 class Block(wiring.Component):
     """A memory that no address bit chooses; latency :data:`BLOCK_LATENCY`. Ports as those of :class:`BlockMemory`.
 
-    Where the platform's ``weft_technology`` is ``ecp5`` it is made of DP16KD, because Yosys leaves their output registers unused; unless
-    it is too shallow for them: such a one, and all elsewhere, are inferred.
+    Where the platform's ``sateen_technology`` is ``ecp5`` it is made of DP16KD, because Yosys leaves their output
+    registers unused; unless it is too shallow for them: such a one, and all elsewhere, are inferred.
 
     Parameters
     ----------
@@ -148,7 +154,7 @@ class Block(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         together = self._together()
-        if getattr(platform, "weft_technology", None) == "ecp5" and together:
+        if getattr(platform, "sateen_technology", None) == "ecp5" and together:
             for lane in range(0, self.lanes, together):
                 m.submodules[f"ram_{lane}"] = self._ecp5(lane, together)
             return m
@@ -171,7 +177,8 @@ class Block(wiring.Component):
         return 0 if self.depth <= ECP5_BITS // 36 else 2 if self.depth <= ECP5_BITS // 18 else 1
 
     def _ecp5(self, first: int, together: int) -> Instance:
-        """The block RAM of ``together`` lanes: port A writes, port B reads; of words of four, each has half of the pins."""
+        """The block RAM of ``together`` lanes: port A writes, port B reads; of words of four, each has half of the
+        pins."""
         lanes = range(first, min(self.lanes, first + together))
         enable = Cat(self.w_enable[lane] for lane in lanes)
         # The lowest address bits are below a word of 9, 18 or 36 bits; of those of a wide word, some enable its bytes.
@@ -179,32 +186,56 @@ class Block(wiring.Component):
         a = Cat(Const(0, low) if together == 1 else Cat(enable, Const(0, low - len(enable))), self.w_address)
         b = Cat(Const(0, low), self.r_address)
         data_in, unused = Cat(Cat(self.w_data[lane], Const(0, 1)) for lane in lanes), Signal(36)
-        out = [self.r_data[first + bit // 9][bit % 9] if bit % 9 < 8 and first + bit // 9 in lanes else unused[bit] for bit in range(36)]
+        out = [
+            self.r_data[first + bit // 9][bit % 9] if bit % 9 < 8 and first + bit // 9 in lanes else unused[bit]
+            for bit in range(36)
+        ]
         pins: dict[str, object] = {}
         for bit in range(14):
-            pins |= {f"i_ADA{bit}": a[bit] if bit < len(a) else Const(0), f"i_ADB{bit}": b[bit] if bit < len(b) else Const(0)}
+            pins |= {
+                f"i_ADA{bit}": a[bit] if bit < len(a) else Const(0),
+                f"i_ADB{bit}": b[bit] if bit < len(b) else Const(0),
+            }
         for bit in range(36):
             pins[f"i_DI{'AB'[bit // 18]}{bit % 18}"] = data_in[bit] if bit < len(data_in) else Const(0)
             pins[f"o_DO{'AB'[bit // 18 ^ (together < 4)]}{bit % 18}"] = out[bit]
         for port in "AB":
-            pins |= {f"i_CLK{port}": ClockSignal(), f"i_CE{port}": Const(1), f"i_OCE{port}": Const(1), f"i_RST{port}": Const(0)}
+            pins |= {
+                f"i_CLK{port}": ClockSignal(),
+                f"i_CE{port}": Const(1),
+                f"i_OCE{port}": Const(1),
+                f"i_RST{port}": Const(0),
+            }
             pins |= {f"i_CS{port}{bit}": Const(0) for bit in range(3)}
         width = 9 * together
         return Instance(
-            "DP16KD", **pins,
-            i_WEA=enable.any(), i_WEB=Const(0),
-            p_DATA_WIDTH_A=width, p_DATA_WIDTH_B=width, p_REGMODE_A="OUTREG" if together == 4 else "NOREG", p_REGMODE_B="OUTREG",
-            p_RESETMODE="SYNC", p_ASYNC_RESET_RELEASE="SYNC", p_CSDECODE_A="0b000", p_CSDECODE_B="0b000",
-            p_CLKAMUX="CLKA", p_CLKBMUX="CLKB", p_WRITEMODE_A="NORMAL", p_WRITEMODE_B="NORMAL", p_GSR="DISABLED",
-        )  # fmt: skip
+            "DP16KD",
+            **pins,
+            i_WEA=enable.any(),
+            i_WEB=Const(0),
+            p_DATA_WIDTH_A=width,
+            p_DATA_WIDTH_B=width,
+            p_REGMODE_A="OUTREG" if together == 4 else "NOREG",
+            p_REGMODE_B="OUTREG",
+            p_RESETMODE="SYNC",
+            p_ASYNC_RESET_RELEASE="SYNC",
+            p_CSDECODE_A="0b000",
+            p_CSDECODE_B="0b000",
+            p_CLKAMUX="CLKA",
+            p_CLKBMUX="CLKB",
+            p_WRITEMODE_A="NORMAL",
+            p_WRITEMODE_B="NORMAL",
+            p_GSR="DISABLED",
+        )
 
 
 class Scratchpad(wiring.Component):
-    """The activation memory: any ``banks`` consecutive bytes are read and any written in one cycle, wherever they begin.
+    """The activation memory: any ``banks`` consecutive bytes are read and any written in one cycle, wherever they
+    begin.
 
-    Each bank is a memory of bytes with an address of its own; byte ``a`` stands in bank ``a % banks``. Reads and writes rotate bytes
-    to and from their banks in pipelined steps. One read and one write per cycle. Past the end, reads give anything and
-    writes do nothing.
+    Each bank is a memory of bytes with an address of its own; byte ``a`` stands in bank ``a % banks``. Reads and writes
+    rotate bytes to and from their banks in pipelined steps. One read and one write per cycle. Past the end, reads give
+    anything and writes do nothing.
 
     Parameters
     ----------
@@ -218,7 +249,8 @@ class Scratchpad(wiring.Component):
     r_address : In, r_data : Out
         A read: lane ``k`` has byte ``r_address + k``, ``read_latency`` cycles after the address.
     w_address, w_data : In, w_enable : In(banks)
-        A write: lane ``k`` goes to byte ``w_address + k`` if enabled. A read from ``write_latency`` cycles later on sees it.
+        A write: lane ``k`` goes to byte ``w_address + k`` if enabled. A read from ``write_latency`` cycles later on
+        sees it.
     """
 
     def __init__(self, *, banks: int, depth: int):
@@ -264,7 +296,9 @@ class Scratchpad(wiring.Component):
 
         # Writing: the mask goes with its byte.
         starts = copied(m, platform, self.w_address[: self.select], self.copies, name="w_start")
-        items = [delayed(m, Cat(self.w_data[lane], self.w_enable[lane]), name=f"item_{lane}") for lane in range(self.banks)]
+        items = [
+            delayed(m, Cat(self.w_data[lane], self.w_enable[lane]), name=f"item_{lane}") for lane in range(self.banks)
+        ]
         line = self._rotated(m, items, starts, down=False, name="w_line")
         addresses = self._bank_addresses(m, platform, self.w_address, name="w")
         for index, (bank, item) in enumerate(zip(banks, line, strict=True)):
@@ -284,13 +318,16 @@ class Scratchpad(wiring.Component):
         ]
 
     def _rotated(self, m: Module, line: list, starts: list[Signal], *, down: bool, name: str) -> list:
-        """``line`` rotated by a number of places, one register per two bits of it; each :data:`TOGETHER` bytes have their own of that."""
+        """``line`` rotated by a number of places, one register per two bits of it; each :data:`TOGETHER` bytes have
+        their own of that."""
         for step in range(self.steps):
             unit = 1 << (2 * step)
             rotated = []
             for index in range(self.banks):
                 places = starts[index // TOGETHER][:2]
-                sources = [line[(index + (1 if down else -1) * place * unit) % self.banks] for place in range(1 << len(places))]
+                sources = [
+                    line[(index + (1 if down else -1) * place * unit) % self.banks] for place in range(1 << len(places))
+                ]
                 rotated.append(delayed(m, one_of(sources, places), name=f"{name}_{step}_{index}"))
             line = rotated
             starts = [delayed(m, start[2:], name=f"{name}_start_{step}_{copy}") for copy, start in enumerate(starts)]

@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal,
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from weft.hw.delay import delayed
+from sateen.hw.stream.delay import delayed
 
 __all__ = ["LogicMultiply", "Multiply", "MultiplyAdd", "PartialProducts"]
 
@@ -18,9 +18,9 @@ class Multiply(wiring.Component):
     """``a · b``, signed, in one hardware multiplier with all of its registers.
 
     One product per cycle, latency ``LATENCY`` = 3 cycles: input, pipeline and output registers. Where the platform's
-    ``weft_technology`` is ``ecp5`` it is a MULT18X18D, where it is ``gowin`` a MULT18X18, or half of one, a MULT9X9, where it is ``up5k``
-    an SB_MAC16 if the factors have 16 bits or fewer, because Yosys packs no registers into these; elsewhere it is a plain product between
-    registers.
+    ``sateen_technology`` is ``ecp5`` it is a MULT18X18D, where it is ``gowin`` a MULT18X18, or half of one, a MULT9X9,
+    where it is ``up5k`` an SB_MAC16 if the factors have 16 bits or fewer, because Yosys packs no registers into these;
+    elsewhere it is a plain product between registers.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class Multiply(wiring.Component):
         primitives = {"ecp5": self._ecp5, "gowin": self._gowin}
         if max(self.a_bits, self.b_bits) <= 16:
             primitives["up5k"] = self._up5k
-        if primitive := primitives.get(getattr(platform, "weft_technology", "")):
+        if primitive := primitives.get(getattr(platform, "sateen_technology", "")):
             return primitive()
         m = Module()
         a, b = Signal.like(self.a), Signal.like(self.b)
@@ -89,39 +89,83 @@ class Multiply(wiring.Component):
         m.d.comb += [a.eq(self.a), b.eq(self.b), self.product.eq(p)]
         registers = {f"p_{name}": Const(1, 1) for name in ("AREG", "BREG", "PIPE_REG", "OUT_REG")}
         m.submodules.mult = Instance(
-            f"MULT{width}X{width}", **registers, p_MULT_RESET_MODE="SYNC",
-            i_CLK=ClockSignal(), i_CE=Const(1), i_RESET=Const(0), i_A=a, i_B=b, i_SIA=Const(0, width), i_SIB=Const(0, width),
-            i_ASIGN=Const(1), i_BSIGN=Const(1), i_ASEL=Const(0), i_BSEL=Const(0), o_DOUT=p,
-        )  # fmt: skip
+            f"MULT{width}X{width}",
+            **registers,
+            p_MULT_RESET_MODE="SYNC",
+            i_CLK=ClockSignal(),
+            i_CE=Const(1),
+            i_RESET=Const(0),
+            i_A=a,
+            i_B=b,
+            i_SIA=Const(0, width),
+            i_SIB=Const(0, width),
+            i_ASIGN=Const(1),
+            i_BSIGN=Const(1),
+            i_ASEL=Const(0),
+            i_BSEL=Const(0),
+            o_DOUT=p,
+        )
         return m
 
     def _up5k(self) -> Module:
         m = Module()
         a, b, p = Signal(signed(16)), Signal(signed(16)), Signal(32)
         m.d.comb += [a.eq(self.a), b.eq(self.b), self.product.eq(p)]
-        m.submodules.mult = _sb_mac16(a, b, Const(0, 32), p, p_TOPOUTPUT_SELECT=Const(3, 2), p_BOTOUTPUT_SELECT=Const(3, 2))
+        m.submodules.mult = _sb_mac16(
+            a, b, Const(0, 32), p, p_TOPOUTPUT_SELECT=Const(3, 2), p_BOTOUTPUT_SELECT=Const(3, 2)
+        )
         return m
 
 
 def _sb_mac16(a: Value, b: Value, c: Value, o: Value, **parameters: Const) -> Instance:
     """An SB_MAC16 with its registers: of the factors, of the four 8 by 8 products, of their sum."""
     ones = (
-        "A_REG", "B_REG", "TOP_8x8_MULT_REG", "BOT_8x8_MULT_REG", "PIPELINE_16x16_MULT_REG1", "PIPELINE_16x16_MULT_REG2", "A_SIGNED",
+        "A_REG",
+        "B_REG",
+        "TOP_8x8_MULT_REG",
+        "BOT_8x8_MULT_REG",
+        "PIPELINE_16x16_MULT_REG1",
+        "PIPELINE_16x16_MULT_REG2",
+        "A_SIGNED",
         "B_SIGNED",
-    )  # fmt: skip
+    )
     unused = (
-        "AHOLD", "BHOLD", "CHOLD", "DHOLD", "IRSTTOP", "IRSTBOT", "ORSTTOP", "ORSTBOT", "OLOADTOP", "OLOADBOT", "ADDSUBTOP",
-        "ADDSUBBOT", "OHOLDTOP", "OHOLDBOT", "CI", "ACCUMCI", "SIGNEXTIN",
-    )  # fmt: skip
+        "AHOLD",
+        "BHOLD",
+        "CHOLD",
+        "DHOLD",
+        "IRSTTOP",
+        "IRSTBOT",
+        "ORSTTOP",
+        "ORSTBOT",
+        "OLOADTOP",
+        "OLOADBOT",
+        "ADDSUBTOP",
+        "ADDSUBBOT",
+        "OHOLDTOP",
+        "OHOLDBOT",
+        "CI",
+        "ACCUMCI",
+        "SIGNEXTIN",
+    )
     return Instance(
-        "SB_MAC16", **{f"p_{name}": Const(1, 1) for name in ones}, **{f"i_{name}": Const(0, 1) for name in unused}, **parameters,
-        i_CLK=ClockSignal(), i_CE=Const(1), i_A=a, i_B=b, i_C=c[16:], i_D=c[:16], o_O=o,
-    )  # fmt: skip
+        "SB_MAC16",
+        **{f"p_{name}": Const(1, 1) for name in ones},
+        **{f"i_{name}": Const(0, 1) for name in unused},
+        **parameters,
+        i_CLK=ClockSignal(),
+        i_CE=Const(1),
+        i_A=a,
+        i_B=b,
+        i_C=c[16:],
+        i_D=c[:16],
+        o_O=o,
+    )
 
 
 class MultiplyAdd(wiring.Component):
-    """``a · b + c``, signed: a multiplier with the adder behind it, one SB_MAC16 where the platform's ``weft_technology`` is ``up5k``, for
-    which it is meant; elsewhere the same from a :class:`Multiply`.
+    """``a · b + c``, signed: a multiplier with the adder behind it, one SB_MAC16 where the platform's
+    ``sateen_technology`` is ``up5k``, for which it is meant; elsewhere the same from a :class:`Multiply`.
 
     One per cycle; ``o`` comes ``LATENCY`` = 4 cycles after the factors, a cycle after ``c``.
 
@@ -146,30 +190,42 @@ class MultiplyAdd(wiring.Component):
         for name, value, most in (("a_bits", a_bits, 16), ("b_bits", b_bits, 16), ("sum_bits", sum_bits, 32)):
             if not 1 <= value <= most:
                 raise ValueError(f"{name} must be 1 to {most}, not {value!r}")
-        super().__init__({"a": In(signed(a_bits)), "b": In(signed(b_bits)), "c": In(signed(sum_bits)), "o": Out(signed(sum_bits))})
+        super().__init__(
+            {"a": In(signed(a_bits)), "b": In(signed(b_bits)), "c": In(signed(sum_bits)), "o": Out(signed(sum_bits))}
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        if getattr(platform, "weft_technology", None) != "up5k":
+        if getattr(platform, "sateen_technology", None) != "up5k":
             m.submodules.multiply = multiply = Multiply(a_bits=len(self.a), b_bits=len(self.b))
             m.d.comb += [multiply.a.eq(self.a), multiply.b.eq(self.b)]
             m.d.comb += self.o.eq(delayed(m, (multiply.product + self.c)[: len(self.o)], name="sum"))
             return m
         a, b, c, o = Signal(signed(16)), Signal(signed(16)), Signal(signed(32)), Signal(32)
         m.d.comb += [a.eq(self.a), b.eq(self.b), c.eq(self.c), self.o.eq(o)]
-        # Either half adds what its pins bring to its half of the product, the upper one with the lower one's carry; registered.
-        halves = {f"p_{half}ADDSUB_{name}": value for half in ("TOP", "BOT") for name, value in (
-            ("LOWERINPUT", Const(2, 2)), ("UPPERINPUT", Const(1, 1)), ("CARRYSELECT", Const(2 if half == "TOP" else 0, 2)),
-        )}  # fmt: skip
-        m.submodules.mult = _sb_mac16(a, b, c, o, **halves, p_TOPOUTPUT_SELECT=Const(1, 2), p_BOTOUTPUT_SELECT=Const(1, 2))
+        # Either half adds what its pins bring to its half of the product, the upper one with the lower one's carry;
+        # registered.
+        halves = {
+            f"p_{half}ADDSUB_{name}": value
+            for half in ("TOP", "BOT")
+            for name, value in (
+                ("LOWERINPUT", Const(2, 2)),
+                ("UPPERINPUT", Const(1, 1)),
+                ("CARRYSELECT", Const(2 if half == "TOP" else 0, 2)),
+            )
+        }
+        m.submodules.mult = _sb_mac16(
+            a, b, c, o, **halves, p_TOPOUTPUT_SELECT=Const(1, 2), p_BOTOUTPUT_SELECT=Const(1, 2)
+        )
         return m
 
 
 class LogicMultiply(wiring.Component):
-    """``a · b``, ``a`` of 8 bits, signed, from adders, for PEs past the hardware multipliers of a part: as ``low + 16·high``.
+    """``a · b``, ``a`` of 8 bits, signed, from adders, for PEs past the hardware multipliers of a part: as ``low +
+    16·high``.
 
-    One product per cycle, latency ``LATENCY`` = 1 cycle: sums of four partial products each. Who takes both adds them, to something else
-    at once.
+    One product per cycle, latency ``LATENCY`` = 1 cycle: sums of four partial products each. Who takes both adds them,
+    to something else at once.
 
     Parameters
     ----------
@@ -206,7 +262,8 @@ class LogicMultiply(wiring.Component):
 class PartialProducts(wiring.Component):
     """``b·digits[0] + 2·b·digits[1]``, or with ``subtract`` the difference. Combinational.
 
-    An ECP5's carry cell has two gates before its adder, which synthesis leaves unused: there the cells are placed by hand, one a bit.
+    An ECP5's carry cell has two gates before its adder, which synthesis leaves unused: there the cells are placed by
+    hand, one a bit.
 
     Parameters
     ----------
@@ -231,7 +288,7 @@ class PartialProducts(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        if getattr(platform, "weft_technology", None) == "ecp5":
+        if getattr(platform, "sateen_technology", None) == "ecp5":
             self._ecp5(m)
         else:
             one, two = Mux(self.digits[0], self.b, 0), Mux(self.digits[1], self.b << 1, 0)
@@ -239,20 +296,29 @@ class PartialProducts(wiring.Component):
         return m
 
     def _ecp5(self, m: Module) -> None:
-        """A carry cell's LUT says whether its two gated bits differ; where they do not, its carry is that of inputs A and B."""
+        """A carry cell's LUT says whether its two gated bits differ; where they do not, its carry is that of inputs A
+        and B."""
         wide, ones = len(self.o), (Const(1, 1),) * 4
         bits = [self.b[min(place, len(self.b) - 1)] for place in range(wide)]
         gated = [((bits[place], self.digits[0]), (bits[place - 1], self.digits[1])) for place in range(1, wide)]
         # What is subtracted is inverted, and a one carried in.
         init = 0x8777 if self.subtract else 0x7888
-        # In place of bit 0, where nothing is added, a cell makes that carry, whatever comes into it; a pin that is one takes no wire.
-        cells = [(0x000F if self.subtract else 0, ones), *((init, (*b, *a) if self.subtract else (*a, *b)) for a, b in gated)]
+        # In place of bit 0, where nothing is added, a cell makes that carry, whatever comes into it; a pin that is one
+        # takes no wire.
+        cells = [
+            (0x000F if self.subtract else 0, ones),
+            *((init, (*b, *a) if self.subtract else (*a, *b)) for a, b in gated),
+        ]
         cells += [(0, ones)] * (wide % 2)
         sums = Signal(wide + wide % 2)
         m.d.comb += self.o.eq(Cat(self.b[0] & self.digits[0], sums[1:wide]))
         carry: dict[str, Value] = {}
         for place in range(0, len(cells), 2):
-            pins = {f"i_{pin}{half}": value for half in (0, 1) for pin, value in zip("ABCD", cells[place + half][1], strict=True)}
+            pins = {
+                f"i_{pin}{half}": value
+                for half in (0, 1)
+                for pin, value in zip("ABCD", cells[place + half][1], strict=True)
+            }
             before, out = carry, Signal(name=f"carry_{place}")
             carry = {"i_CIN": out}
             m.submodules[f"sum_{place}"] = Instance(

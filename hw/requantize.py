@@ -6,18 +6,22 @@ from amaranth.hdl import Array, Cat, Module, Mux, ShapeLike, Signal, Value, sign
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from weft.hw.delay import delayed
-from weft.hw.multiply import Multiply
-from weft.hw.spec.descriptor import Rounding
+from sateen.hw.multiply import Multiply
+from sateen.hw.spec.descriptor import Rounding
+from sateen.hw.stream.delay import delayed
 
 __all__ = ["CHANNEL", "SETTINGS", "Requantize"]
 
 CHANNEL = data.StructLayout({"bias": signed(32), "multiplier": unsigned(32), "shift": signed(8)})
-"""One output channel's parameters: multiplier 0 to 2^31 − 1, shift −31 to 30; its scale is multiplier · 2^(shift − 31)."""
+"""One output channel's parameters: multiplier 0 to 2^31 − 1, shift −31 to 30; its scale is multiplier · 2^(shift − 31).
+"""
 
-SETTINGS = data.StructLayout({"zero_point": signed(8), "low": signed(8), "high": signed(8), "rounding": 1, "combine": 2, "quarters": 1})
-"""A layer's settings; ``rounding`` is of :class:`weft.hw.spec.descriptor.Rounding`, ``combine`` of
-:class:`~weft.hw.spec.descriptor.Combine`, which happens before, as ``quarters`` does: it says whose sums these are."""
+SETTINGS = data.StructLayout(
+    {"zero_point": signed(8), "low": signed(8), "high": signed(8), "rounding": 1, "combine": 2, "quarters": 1}
+)
+"""A layer's settings; ``rounding`` is of :class:`sateen.hw.spec.descriptor.Rounding`, ``combine`` of
+:class:`~sateen.hw.spec.descriptor.Combine`, which happens before, as ``quarters`` does: it says whose sums these
+are."""
 
 SMALL = 10
 """Bits of a result before the zero point: what leaves them is out of range whatever that is."""
@@ -28,13 +32,13 @@ ONCE = 31
 class Requantize(wiring.Component):
     """``clamp(round((sum + bias) · multiplier · 2^(shift − 31)) + zero_point, low, high)``.
 
-    One value per cycle, latency ``LATENCY`` = 14 cycles, no back-pressure. Rounding as in TensorFlow Lite: DOUBLE is gemmlowp's
-    saturating rounding doubling high multiplication and rounding division by a power of two; SINGLE rounds once. Model:
-    :func:`weft.sim.golden.requantize`.
+    One value per cycle, latency ``LATENCY`` = 14 cycles, no back-pressure. Rounding as in TensorFlow Lite: DOUBLE is
+    gemmlowp's saturating rounding doubling high multiplication and rounding division by a power of two; SINGLE rounds
+    once. Model: :func:`sateen.sim.golden.requantize`.
 
-    The product of 63 bits is shifted right by 31 − shift, and half is added, so that ties go toward +∞. DOUBLE with a negative shift
-    rounds twice: the product to a multiple of 2^31, then ties away from zero. There is no left shift before the multiplication,
-    hence no overflow.
+    The product of 63 bits is shifted right by 31 − shift, and half is added, so that ties go toward +∞. DOUBLE with a
+    negative shift rounds twice: the product to a multiple of 2^31, then ties away from zero. There is no left shift
+    before the multiplication, hence no overflow.
 
     Members
     -------
@@ -72,7 +76,10 @@ class Requantize(wiring.Component):
 
         up = half & (~twice | ~negative | rest)
         limit = Cat((~negative).replicate(SMALL - 1), negative).as_signed()
-        value, offset = stages.then(Mux(over, limit, value), signed(SMALL)), stages.then(self.settings.zero_point + up, signed(9))
+        value, offset = (
+            stages.then(Mux(over, limit, value), signed(SMALL)),
+            stages.then(self.settings.zero_point + up, signed(9)),
+        )
         value = stages.then(value + offset, signed(SMALL + 1))
         below, above = self.settings.low, self.settings.high
         value = stages.then(Mux(value < below, below, Mux(value > above, above, value)), signed(8))
@@ -80,8 +87,8 @@ class Requantize(wiring.Component):
         return m
 
     def _multiply(self, stages: _Stages, value: Signal, factor: Signal, twice: Signal) -> Value:
-        """The 63-bit product, from four of 17 bits, ``Multiply.LATENCY + 4`` cycles later. ``twice`` comes a cycle before the product, and
-        rounds it to 2^31; the bits below stay."""
+        """The 63-bit product, from four of 17 bits, ``Multiply.LATENCY + 4`` cycles later. ``twice`` comes a cycle
+        before the product, and rounds it to 2^31; the bits below stay."""
         halves = [(value[16:].as_signed(), value[:16]), (factor[16:], factor[:16])]
         products = []
         for a in halves[0]:
@@ -106,8 +113,9 @@ class Requantize(wiring.Component):
         return Cat(stages.then(Cat(low, middle[:15]), unsigned(ONCE)), stages.then(first + second, signed(32)))
 
     def _shift(self, stages: _Stages, product: Value, place: Signal) -> tuple[Value, ...]:
-        """Two cycles later: the ``SMALL`` bits above ``place`` and the bit at it; whether the value has more bits, whether any from 31 on
-        is set below the place, and whether it is negative. By bytes in the first cycle, by bits in the second."""
+        """Two cycles later: the ``SMALL`` bits above ``place`` and the bit at it; whether the value has more bits,
+        whether any from 31 on is set below the place, and whether it is negative. By bytes in the first cycle, by bits
+        in the second."""
         negative, size = product[-1], SMALL + 8
         bits = Cat(product, negative.replicate(size))
         byte = place[3:]
@@ -117,13 +125,22 @@ class Requantize(wiring.Component):
         below = {n: bits[max(8 * n - 8, ONCE) : 8 * n] for n in range(4, 8)}
         above = {n: stages.then((some ^ negative.replicate(len(some))).any(), unsigned(1)) for n, some in above.items()}
         below = {n: stages.then(some.any(), unsigned(1)) for n, some in below.items()}
-        byte, bit, negative = stages.then(byte, unsigned(3)), stages.then(place[:3], unsigned(3)), stages.then(negative, unsigned(1))
+        byte, bit, negative = (
+            stages.then(byte, unsigned(3)),
+            stages.then(place[:3], unsigned(3)),
+            stages.then(negative, unsigned(1)),
+        )
 
         chosen = stages.then(Array(window[n : n + 1 + SMALL] for n in range(8))[bit], unsigned(1 + SMALL))
         more = Cat((byte <= n) & some for n, some in above.items()).any()
-        more |= Cat((bit <= n) & (window[SMALL + n] ^ negative) for n in range(7)).any() | (window[SMALL + 7] ^ negative)
+        more |= Cat((bit <= n) & (window[SMALL + n] ^ negative) for n in range(7)).any() | (
+            window[SMALL + 7] ^ negative
+        )
         # The lowest window with two roundings has nothing but its half from 31 on.
-        rest = Cat((byte >= n) & some for n, some in below.items()).any() | byte[2] & Cat((bit > n) & window[n] for n in range(7)).any()
+        rest = (
+            Cat((byte >= n) & some for n, some in below.items()).any()
+            | byte[2] & Cat((bit > n) & window[n] for n in range(7)).any()
+        )
         more, rest, negative = (stages.then(flag, unsigned(1)) for flag in (more, rest, negative))
         return chosen[1:].as_signed(), chosen[0], more, rest, negative
 

@@ -7,36 +7,38 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import ceil_log2
 
-from weft.hw.delay import delayed, kept
-from weft.hw.pe import create
-from weft.hw.pe.contract import beat_shape
-from weft.hw.spec.pe import PE_KINDS
-from weft.hw.spec.timing import WAY
+from sateen.hw.pe import create
+from sateen.hw.pe.contract import beat_shape
+from sateen.hw.spec.pe import PE_KINDS
+from sateen.hw.spec.timing import WAY
+from sateen.hw.stream.delay import delayed, kept
 
 __all__ = ["Tile", "tag_shape"]
 
 
 def tag_shape(position_bits: int) -> data.StructLayout:
-    """What goes with a beat: its ``address`` in a half of the accumulators, ``first`` and ``last`` as they take it, and whether
-    the tile is to ``keep`` its sum."""
+    """What goes with a beat: its ``address`` in a half of the accumulators, ``first`` and ``last`` as they take it, and
+    whether the tile is to ``keep`` its sum."""
     return data.StructLayout({"address": position_bits, "first": 1, "last": 1, "keep": 1})
 
 
 class Tile(wiring.Component):
     """Multiplies vectors of activations by a matrix of weights that stays in place while the next one comes in.
 
-    A beat takes the kind's cycles (:attr:`weft.hw.spec.pe.PeKind.beat_cycles`, one for the MAC). Column 0's sum of a beat is out
-    ``latency`` cycles after its last cycle, column ``c``'s ``c`` cycles later. A matrix takes ``rows`` times the kind's row cycles
-    to come in, during which the one before computes: matrices of beats that take that long leave no bubble. Model: ``beat @ weights``.
+    A beat takes the kind's cycles (:attr:`sateen.hw.spec.pe.PeKind.beat_cycles`, one for the MAC). Column 0's sum of a
+    beat is out ``latency`` cycles after its last cycle, column ``c``'s ``c`` cycles later. A matrix takes ``rows``
+    times the kind's row cycles to come in, during which the one before computes: matrices of beats that take that long
+    leave no bubble. Model: ``beat @ weights``.
 
-    How it works: weights flow down the columns, one row per cycle, and are captured in the row that they are for; activations flow to
-    the right. Rows and columns are skewed by a cycle each, so that ``capture``, ``swap`` and activations are one diagonal wave, and
-    what follows in the next cycle never overtakes it. What is special about a kind of PE stands at the edges
-    (:class:`~weft.hw.pe.contract.PeArray`): how a beat becomes waves, words become weights, and partial sums become sums.
+    How it works: weights flow down the columns, one row per cycle, and are captured in the row that they are for;
+    activations flow to the right. Rows and columns are skewed by a cycle each, so that ``capture``, ``swap`` and
+    activations are one diagonal wave, and what follows in the next cycle never overtakes it. What is special about a
+    kind of PE stands at the edges (:class:`~sateen.hw.pe.contract.PeArray`): how a beat becomes waves, words become
+    weights, and partial sums become sums.
 
-    Kinds that have sliding windows do more with the same multipliers: with ``slide``, byte ``c`` of a beat enters column ``c`` at the
-    top, and each row holds it back for one such beat, so that a column is a filter over the beats
-    (:class:`weft.hw.spec.descriptor.Sliding`).
+    Kinds that have sliding windows do more with the same multipliers: with ``slide``, byte ``c`` of a beat enters
+    column ``c`` at the top, and each row holds it back for one such beat, so that a column is a filter over the beats
+    (:class:`sateen.hw.spec.descriptor.Sliding`).
 
     Parameters
     ----------
@@ -51,21 +53,21 @@ class Tile(wiring.Component):
     multipliers : int or None
         PEs that may use hardware multipliers: whole rows, as far as they reach; None for all.
     combine : int
-        Activations side by side, 1 to 16, of which each weight takes one: column combining. Which those of a weight's row are says
-        :func:`weft.hw.spec.pe.window`.
+        Activations side by side, 1 to 16, of which each weight takes one: column combining. Which those of a weight's
+        row are says :func:`sateen.hw.spec.pe.window`.
     way : int
         Registers on the way to the array's edges.
 
     Members
     -------
     weights : In(stream)
-        ``word``: ``cols`` int8; ``rows × group`` of them a matrix, row 0 first; ``settings`` of the layer. With ``combine`` above 1, and
-        :data:`~weft.hw.spec.pe.SELECTS_BIT` in the settings, some of them after a word that says which of the rows' activations each
-        column takes (:func:`~weft.hw.spec.pe.select_bits`); without that bit they take the first. Taken while the next matrix is
-        incomplete, and together with a beat that swaps.
+        ``word``: ``cols`` int8; ``rows × group`` of them a matrix, row 0 first; ``settings`` of the layer. With
+        ``combine`` above 1, and :data:`~sateen.hw.spec.pe.SELECTS_BIT` in the settings, some of them after a word that
+        says which of the rows' activations each column takes (:func:`~sateen.hw.spec.pe.select_bits`); without that bit
+        they take the first. Taken while the next matrix is incomplete, and together with a beat that swaps.
     i : In(stream)
-        Beats: ``data``, ``rows × combine × group`` int8; ``slide``: they go to the columns; ``swap``: this beat is the first with the next
-        matrix, for which it waits; ``settings`` of the layer; ``tag``.
+        Beats: ``data``, ``rows × combine × group`` int8; ``slide``: they go to the columns; ``swap``: this beat is the
+        first with the next matrix, for which it waits; ``settings`` of the layer; ``tag``.
     o : Out(stream), always ready
         ``sums`` and ``tag`` of beats with ``keep``; valid and tag are column 0's.
     busy : Out(1)
@@ -75,16 +77,26 @@ class Tile(wiring.Component):
     """
 
     def __init__(
-        self, *, rows: int, cols: int, pe: str = "mac", position_bits: int, weight_bits: int = 8, multipliers: int | None = None,
-        combine: int = 1, way: int = WAY,
-    ):  # fmt: skip
+        self,
+        *,
+        rows: int,
+        cols: int,
+        pe: str = "mac",
+        position_bits: int,
+        weight_bits: int = 8,
+        multipliers: int | None = None,
+        combine: int = 1,
+        way: int = WAY,
+    ):
         for name, value in (("rows", rows), ("cols", cols), ("position_bits", position_bits)):
             if value < 1:
                 raise ValueError(f"{name} must be 1 or more, not {value!r}")
         if pe not in PE_KINDS:
             raise ValueError(f"pe must be one of {', '.join(PE_KINDS)}, not {pe!r}")
         if not (PE_KINDS[pe].narrow and 2 <= weight_bits <= 8 or weight_bits == 8):
-            raise ValueError(f"weight_bits must be {'2 to 8' if PE_KINDS[pe].narrow else f'8 with pe={pe}'}, not {weight_bits!r}")
+            raise ValueError(
+                f"weight_bits must be {'2 to 8' if PE_KINDS[pe].narrow else f'8 with pe={pe}'}, not {weight_bits!r}"
+            )
         if multipliers is not None and not 0 <= multipliers <= rows * cols:
             raise ValueError(f"multipliers must be 0 to {rows * cols} (rows × cols), not {multipliers!r}")
         if not 1 <= combine <= 16:
@@ -96,7 +108,14 @@ class Tile(wiring.Component):
         tag = tag_shape(position_bits)
         multipliers = rows * cols if multipliers is None else multipliers
         self.array = create(
-            pe, rows=rows, cols=cols, weight_bits=weight_bits, sum_bits=self.sum_bits, multipliers=multipliers, combine=combine, tag=tag
+            pe,
+            rows=rows,
+            cols=cols,
+            weight_bits=weight_bits,
+            sum_bits=self.sum_bits,
+            multipliers=multipliers,
+            combine=combine,
+            tag=tag,
         )
         self.feeder, self.loader = self.array.feeder(), self.array.loader()
         sums = data.ArrayLayout(signed(self.sum_bits), cols)
@@ -116,8 +135,9 @@ class Tile(wiring.Component):
         connect(m, wiring.flipped(self.weights), loader.i)
         connect(m, wiring.flipped(self.i), feeder.i)
 
-        # The next matrix's row that comes in, a bit each; the last bit: it is complete. A swap makes room in the same cycle. It finds no
-        # other bit set: only what becomes of the first and of the last one depends on it, which is known late.
+        # The next matrix's row that comes in, a bit each; the last bit: it is complete. A swap makes room in the same
+        # cycle. It finds no other bit set: only what becomes of the first and of the last one depends on it, which is
+        # known late.
         at, row = Signal(self.rows + 1, init=1), Signal(self.rows)
         taken, swap, complete = Signal(), Signal(), at[-1]
         wave, part = feeder.o.payload, loader.o.payload
@@ -153,7 +173,11 @@ class Tile(wiring.Component):
             line: list[wiring.Component] = []
             for column in range(self.cols):
                 m.submodules[f"pe_{row}_{column}"] = pe = self.array.pe(row, column)
-                right = ("activation", "swap", "capture", "slide") if self.kind.sliding else ("activation", "swap", "capture")
+                right = (
+                    ("activation", "swap", "capture", "slide")
+                    if self.kind.sliding
+                    else ("activation", "swap", "capture")
+                )
                 down = ("weight", "sum", "sample") if self.kind.sliding else ("weight", "sum")
                 for name in right if column else ():
                     m.d.comb += getattr(pe, f"{name}_i").eq(getattr(line[-1], f"{name}_o"))
@@ -166,9 +190,17 @@ class Tile(wiring.Component):
         return pes
 
     def _edges(
-        self, m: Module, platform: object, pes: list[list[wiring.Component]], *, taken: Signal, swap: Signal, captured: Value
+        self,
+        m: Module,
+        platform: object,
+        pes: list[list[wiring.Component]],
+        *,
+        taken: Signal,
+        swap: Signal,
+        captured: Value,
     ) -> None:
-        """Skews what enters: row ``r`` and column ``c`` by ``way`` + 1 + their number of cycles, quicker rows by what they are."""
+        """Skews what enters: row ``r`` and column ``c`` by ``way`` + 1 + their number of cycles, quicker rows by what
+        they are."""
         part, wave = self.loader.o.payload, self.feeder.o.payload
         for row, line in enumerate(pes):
             capture = Signal(line[0].capture_i.shape(), name=f"capture_{row}")
@@ -177,7 +209,9 @@ class Tile(wiring.Component):
             if self.kind.sliding:
                 entering["slide"] = taken & wave.slide
             for name, value in entering.items():
-                m.d.comb += getattr(line[0], f"{name}_i").eq(delayed(m, value, self.way + row + 1 + self._late(row), name=f"{name}_{row}"))
+                m.d.comb += getattr(line[0], f"{name}_i").eq(
+                    delayed(m, value, self.way + row + 1 + self._late(row), name=f"{name}_{row}")
+                )
         for column, pe in enumerate(pes[0]):
             cycles = self.way + column + 1 + self._late(0)
             m.d.comb += pe.weight_i.eq(delayed(m, part.weights[column], cycles, name=f"weight_of_{column}"))
@@ -189,7 +223,8 @@ class Tile(wiring.Component):
                 m.d.comb += pe.sample_i.eq(sample)
 
     def _late(self, row: int) -> int:
-        """Cycles by which a row works later than one of the kind's full latency would, for its sums to come when those would."""
+        """Cycles by which a row works later than one of the kind's full latency would, for its sums to come when those
+        would."""
         return self.kind.latency - self.array.latency(row)
 
     def _feet(self, m: Module, pes: list[list[wiring.Component]], *, first: Value) -> None:

@@ -6,11 +6,11 @@ from amaranth.hdl import DomainRenamer, Module, ResetSignal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
-from weft.hw.delay import reset_domains
-from weft.hw.engines import create_engine
-from weft.hw.link.endpoint import Endpoint
-from weft.hw.link.uart import UART
-from weft.hw.spec.config import Config
+from sateen.hw.engines import create_engine
+from sateen.hw.link.endpoint import Endpoint
+from sateen.hw.link.uart import UART
+from sateen.hw.spec.config import Config
+from sateen.hw.stream.delay import reset_domains
 
 __all__ = ["LINKS", "Accelerator"]
 

@@ -1,8 +1,8 @@
 """The cycle model: how long a program takes, from its descriptors alone.
 
-Follows the handshakes between the units at the grain of a tile of weights: when its words arrive, when it is switched to, when its
-beats are taken, when a half of the accumulators fills and drains. Equal to the device's own counters within 1 %; short layers within
-2 cycles, or within 6 with PEs that load weights more slowly than words come.
+Follows the handshakes between the units at the grain of a tile of weights: when its words arrive, when it is switched
+to, when its beats are taken, when a half of the accumulators fills and drains. Equal to the device's own counters
+within 1 %; short layers within 2 cycles, or within 6 with PEs that load weights more slowly than words come.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections import deque
 from collections.abc import Sequence
 from math import prod
 
-from weft.hw.spec.config import Config
-from weft.hw.spec.counters import Counters
-from weft.hw.spec.descriptor import CHUNK_DIM, PARAMETER_BYTES, SECTIONS, Combine, Descriptor
-from weft.hw.spec.pe import SELECTS_BIT, Settings
-from weft.hw.spec.timing import PARAMETER_QUEUE, Timing
-from weft.sim.sequential import SequentialModel
+from sateen.hw.spec.config import Config
+from sateen.hw.spec.counters import Counters
+from sateen.hw.spec.descriptor import CHUNK_DIM, PARAMETER_BYTES, SECTIONS, Combine, Descriptor
+from sateen.hw.spec.pe import SELECTS_BIT, Settings
+from sateen.hw.spec.timing import PARAMETER_QUEUE, Timing
+from sateen.sim.sequential import SequentialModel
 
 __all__ = ["predict"]
 
@@ -50,7 +50,9 @@ class _Model:
         """Tables come in, then pairs of lines, or results as fast as lanes make them."""
         t, config, begin = self.timing, self.config, self.done
         weights_loaded = self._load()
-        tables_full = max(self.output_loaded, weights_loaded + t.weight_store_latency) + t.output_to_table + d.weights.words
+        tables_full = (
+            max(self.output_loaded, weights_loaded + t.weight_store_latency) + t.output_to_table + d.weights.words
+        )
         taken, arrived = self._parameters(tables_full, PARAMETER_BYTES)
         opened = arrived + t.parameters_to_full
         self.parameters_free = opened + t.open_to_free
@@ -67,11 +69,18 @@ class _Model:
         self.done = drained + t.drain_to_done
         cycles, busy, output = self.done - begin, lines, self.done - last_line - 1
         return Counters(
-            cycles=cycles, busy=busy, weights=waiting, activations=cycles - busy - waiting - output, accumulators=0, output=output, link=0
+            cycles=cycles,
+            busy=busy,
+            weights=waiting,
+            activations=cycles - busy - waiting - output,
+            accumulators=0,
+            output=output,
+            link=0,
         )
 
     def _parameters(self, word: int, count: int) -> tuple[int, int]:
-        """Words of parameters after the one at ``word``: when the last of them comes to its queue, and when it leaves that."""
+        """Words of parameters after the one at ``word``: when the last of them comes to its queue, and when it leaves
+        that."""
         left = self.queue[-1]
         for _ in range(count):
             # Room is known in the cycle after a word has left.
@@ -109,7 +118,8 @@ class _Model:
                     first = max(ready, fetched)
                     waiting += max(0, word - first)
                     self.shadow_free = first = max(first, word)
-                    # Lines that came while the array waited let the first beats follow each other faster than lines come.
+                    # Lines that came while the array waited let the first beats follow each other faster than lines
+                    # come.
                     fetched = max(fetched, first - t.waiting_lines)
                     last = max(first + (pace.beats - 1) * pace.beat_cycles, fetched + (pace.beats - 1) * config.group)
                     ready, fetched = last + pace.beat_cycles, fetched + pace.beats * config.group

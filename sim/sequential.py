@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 
-from weft.hw.spec.config import Config
-from weft.hw.spec.counters import Counters
-from weft.hw.spec.descriptor import CHANNELS_DIM, CHUNK_DIM, DESCRIPTOR_WORDS, PARAMETER_BYTES, Descriptor
-from weft.hw.spec.pe import Settings
-from weft.hw.spec.timing import RECORD, REQUANTIZE, settle
+from sateen.hw.spec.config import Config
+from sateen.hw.spec.counters import Counters
+from sateen.hw.spec.descriptor import CHANNELS_DIM, CHUNK_DIM, DESCRIPTOR_WORDS, PARAMETER_BYTES, Descriptor
+from sateen.hw.spec.pe import Settings
+from sateen.hw.spec.timing import RECORD, REQUANTIZE, settle
 
 __all__ = ["SequentialModel"]
 
@@ -92,7 +92,13 @@ class SequentialModel:
         counts = tuple(dim.count for dim in d.activations.dims)
         settings = Settings(beats=d.activations.settings, weights=d.weights.settings)
         fast = max((dim for dim, count in enumerate(counts) if count > 1), default=0)
-        pace = _Pace(rows=config.rows, counts=counts[CHUNK_DIM + 1 :], fast=fast, fed=kind.feed > 0, beat=kind.beat_cycles(settings))
+        pace = _Pace(
+            rows=config.rows,
+            counts=counts[CHUNK_DIM + 1 :],
+            fast=fast,
+            fed=kind.feed > 0,
+            beat=kind.beat_cycles(settings),
+        )
         blocks, groups = counts[:2]
         cycles, weights, results, output = self.before + LOAD, 0, 0, 0
         asked, waiting, edge = self._group(pace, counts)
@@ -112,9 +118,14 @@ class SequentialModel:
         self.before = RECORD
         busy = prod(counts) * pace.beat
         return Counters(
-            cycles=cycles, busy=busy, weights=weights, activations=cycles - busy - weights - results - output, accumulators=results,
-            output=output, link=0,
-        )  # fmt: skip
+            cycles=cycles,
+            busy=busy,
+            weights=weights,
+            activations=cycles - busy - weights - results - output,
+            accumulators=results,
+            output=output,
+            link=0,
+        )
 
     def _group(self, pace: _Pace, counts: tuple[int, ...]) -> tuple[int, int, _Edge]:
         """A group's tiles, as :func:`_tile` has one."""
@@ -126,7 +137,11 @@ class SequentialModel:
                 start, edge = start + begin, edge.shifted(begin)
             asked, waited, edge = _tile(pace, edge)
             waiting += waited
-        return start + asked, waiting, _Edge(*(start + value for value in (edge.slot, edge.room, edge.busy_from, edge.busy_until)))
+        return (
+            start + asked,
+            waiting,
+            _Edge(*(start + value for value in (edge.slot, edge.room, edge.busy_from, edge.busy_until))),
+        )
 
 
 def _between(counts: tuple[int, ...], first: int) -> list[int]:

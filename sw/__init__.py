@@ -1,15 +1,37 @@
-"""Weft: DNN inference accelerators from Python.
+"""Sateen: DNN inference accelerators from Python.
 
-The user's face: :func:`compile` a network for a configuration, :func:`open` a device, load and run. Imports no Amaranth.
+The user's face: :func:`compile` a network for a configuration, :func:`open` a device, load and run. Imports no
+Amaranth.
 """
 
-from weft.compiler import compile
-from weft.device import Device, LoadedModel, open
-from weft.errors import CompileError, ConfigMismatch, DeviceError, InputError, LinkError, ModelFileError, WeftError, WeftWarning
-from weft.hw.spec.config import Config
-from weft.model import Model
+from sateen.compiler.model import Model
+from sateen.compiler.stages import compile
+from sateen.errors import (
+    CompileError,
+    ConfigMismatch,
+    DeviceError,
+    InputError,
+    LinkError,
+    ModelFileError,
+    SateenError,
+    SateenWarning,
+)
+from sateen.hw.spec.config import Config
+from sateen.runtime.device import Device, LoadedModel, open
 
 __all__ = [
-    "CompileError", "Config", "ConfigMismatch", "Device", "DeviceError", "InputError", "LinkError", "LoadedModel", "Model",
-    "ModelFileError", "WeftError", "WeftWarning", "compile", "open",
-]  # fmt: skip
+    "CompileError",
+    "Config",
+    "ConfigMismatch",
+    "Device",
+    "DeviceError",
+    "InputError",
+    "LinkError",
+    "LoadedModel",
+    "Model",
+    "ModelFileError",
+    "SateenError",
+    "SateenWarning",
+    "compile",
+    "open",
+]

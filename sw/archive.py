@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from weft.files import replacing
+from sateen.files import replacing
 
 __all__ = ["ArchiveError", "flatten", "load", "restore", "save", "save_arrays", "tuples"]
 
@@ -65,7 +65,7 @@ def tuples(value: Any) -> Any:
 
 
 def save(path: str | os.PathLike[str], document: Mapping[str, Any], *, format: str) -> None:
-    """Writes a document; ``format`` names what it is and its version, as ``"weft.graph/1"``."""
+    """Writes a document; ``format`` names what it is and its version, as ``"sateen.graph/1"``."""
     with replacing(Path(path), "wb") as file:
         np.savez_compressed(file, **flatten({"format": format, **document}))  # type: ignore[arg-type]
 
@@ -98,7 +98,7 @@ def load(path: str | os.PathLike[str], *, format: str) -> dict[str, Any]:
         with np.load(data, allow_pickle=False) as archive:
             document = restore({name: archive[name] for name in archive.files})
     except Exception as error:  # The parsers raise all manner of errors for damaged bytes.
-        raise ArchiveError(f"{path} is damaged or not a file of Weft; write it anew") from error
+        raise ArchiveError(f"{path} is damaged or not a file of Sateen; write it anew") from error
     if document.pop("format", None) != format:
         raise ArchiveError(f"{path} holds no {format}; it was written by another version or is something else")
     return document

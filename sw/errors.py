@@ -1,25 +1,34 @@
 """What can go wrong on the host, one class per layer. Each message says what happened and what to do next."""
 
-__all__ = ["CompileError", "ConfigMismatch", "DeviceError", "InputError", "LinkError", "ModelFileError", "WeftError", "WeftWarning"]
+__all__ = [
+    "CompileError",
+    "ConfigMismatch",
+    "DeviceError",
+    "InputError",
+    "LinkError",
+    "ModelFileError",
+    "SateenError",
+    "SateenWarning",
+]
 
 
-class WeftError(Exception):
-    """Any error of Weft's host side."""
+class SateenError(Exception):
+    """Any error of Sateen's host side."""
 
 
-class CompileError(WeftError):
+class CompileError(SateenError):
     """A network cannot be compiled for a configuration."""
 
 
-class ModelFileError(WeftError):
+class ModelFileError(SateenError):
     """A file is no compiled model, or is damaged."""
 
 
-class InputError(WeftError, ValueError):
+class InputError(SateenError, ValueError):
     """An input does not have the shape or type that the model takes."""
 
 
-class DeviceError(WeftError):
+class DeviceError(SateenError):
     """A device cannot be opened, or refused a request."""
 
 
@@ -27,9 +36,9 @@ class ConfigMismatch(DeviceError):
     """A model was compiled for a device of another layout."""
 
 
-class LinkError(WeftError):
+class LinkError(SateenError):
     """A device did not answer, or not so that it could be understood."""
 
 
-class WeftWarning(UserWarning):
+class SateenWarning(UserWarning):
     """A model runs, but not as one would wish: part of it on the host."""

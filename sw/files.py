@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from weft.errors import WeftError
+from sateen.errors import SateenError
 
 __all__ = ["replacing"]
 
@@ -20,7 +20,7 @@ def replacing(path: Path, mode: str = "w") -> Iterator[Any]:
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
-        raise WeftError(f"cannot write {path}: {error.strerror or error}") from error
+        raise SateenError(f"cannot write {path}: {error.strerror or error}") from error
     try:
         with os.fdopen(handle, mode) as file:
             yield file

@@ -3,4 +3,4 @@
 import os
 
 # Tests build many simulations and run each for a short time.
-os.environ.setdefault("WEFT_CXXFLAGS", "-O0")
+os.environ.setdefault("SATEEN_CXXFLAGS", "-O0")

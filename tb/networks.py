@@ -1,4 +1,5 @@
-"""Networks whose model files are not at hand, layer by layer as published, with random weights: their shapes are what a compiler meets."""
+"""Networks whose model files are not at hand, layer by layer as published, with random weights: their shapes are what a
+compiler meets."""
 
 from __future__ import annotations
 
@@ -7,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 
 from graphs import Builder
-from weft.graph import Graph
-from weft.ops import Add, AveragePool2D
+from sateen.graph.graph import Graph
+from sateen.graph.ops import Add, AveragePool2D
 
 __all__ = ["NETWORKS", "mobilenet_v2", "visual_wake_words"]
 

@@ -16,7 +16,8 @@ PATIENCE_BITS = 4_000
 
 
 class PinTransport:
-    """A :class:`weft.transport.Transport` over two pins. The simulation passes while the driver, in a thread, waits in ``exchange``.
+    """A :class:`sateen.runtime.transport.Transport` over two pins. The simulation passes while the driver, in a thread,
+    waits in ``exchange``.
 
     Parameters
     ----------
@@ -27,8 +28,8 @@ class PinTransport:
     spike_ns
         Longest of the spikes that disturb one bit in ten; 0 for a clean line.
     disturb
-        Share of the exchanges before which the line is broken or wild for a while, and of those that lose a byte to that. Unless it
-        is 0, the first does.
+        Share of the exchanges before which the line is broken or wild for a while, and of those that lose a byte to
+        that. Unless it is 0, the first does.
     """
 
     bits_per_second = float("inf")

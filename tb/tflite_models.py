@@ -8,7 +8,14 @@ import flatbuffers
 import numpy as np
 import tflite
 
-DTYPES = {"INT8": np.int8, "UINT8": np.uint8, "INT16": np.int16, "INT32": np.int32, "INT64": np.int64, "FLOAT32": np.float32}
+DTYPES = {
+    "INT8": np.int8,
+    "UINT8": np.uint8,
+    "INT16": np.int16,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "FLOAT32": np.float32,
+}
 
 
 class ModelBuilder:
@@ -20,7 +27,9 @@ class ModelBuilder:
 
     def tensor(self, shape, type="INT8", *, scale=None, zero_point=0, data=None, name="", axis=0) -> int:
         """A tensor; ``data`` makes it a constant, lists of scales differ along ``axis``."""
-        self.tensors.append(dict(shape=shape, type=type, scale=scale, zero_point=zero_point, data=data, name=name, axis=axis))
+        self.tensors.append(
+            dict(shape=shape, type=type, scale=scale, zero_point=zero_point, data=data, name=name, axis=axis)
+        )
         return len(self.tensors) - 1
 
     def constant(self, data, type="INT32", **fields) -> int:
@@ -69,7 +78,10 @@ class ModelBuilder:
         shape, name, quantization = _ints(b, tensor["shape"]), b.CreateString(tensor["name"]), None
         if tensor["scale"] is not None:
             values = np.atleast_1d(np.asarray(tensor["scale"], np.float32))
-            scales, points = b.CreateNumpyVector(values), b.CreateNumpyVector(np.full(values.shape, tensor["zero_point"], np.int64))
+            scales, points = (
+                b.CreateNumpyVector(values),
+                b.CreateNumpyVector(np.full(values.shape, tensor["zero_point"], np.int64)),
+            )
             tflite.QuantizationParametersStart(b)
             tflite.QuantizationParametersAddScale(b, scales)
             tflite.QuantizationParametersAddZeroPoint(b, points)

@@ -1,6 +1,7 @@
 """FuseSoC's generator: writes the Verilog that its parameters name, and the core that has it.
 
-FuseSoC calls it with a YAML file. JSON is YAML, so that what it writes needs no library; what it reads is PyYAML's, which FuseSoC brings.
+FuseSoC calls it with a YAML file. JSON is YAML, so that what it writes needs no library; what it reads is PyYAML's,
+which FuseSoC brings.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ def main() -> None:
     request = yaml.safe_load(Path(sys.argv[1]).read_text())
     parameters = {"preset": "small", "part": "accelerator-axi", **request.get("parameters", {})}
     options = [f"--{name}={value}" for name, value in parameters.items()]
-    subprocess.run([sys.executable, "-m", "weft.cli", "verilog", "--output", "weft.v", *options], check=True)
+    subprocess.run([sys.executable, "-m", "sateen.cli", "verilog", "--output", "sateen.v", *options], check=True)
     core = {
         "name": request["vlnv"],
-        "filesets": {"rtl": {"files": [{"weft.v": {"file_type": "verilogSource"}}]}},
+        "filesets": {"rtl": {"files": [{"sateen.v": {"file_type": "verilogSource"}}]}},
         "targets": {"default": {"filesets": ["rtl"]}},
     }
     name = request["vlnv"].replace(":", "_")

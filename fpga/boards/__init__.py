@@ -1,9 +1,9 @@
-"""The boards that Weft knows: one small file each."""
+"""The boards that Sateen knows: one small file each."""
 
 from __future__ import annotations
 
-from weft.fpga.board import Board
-from weft.fpga.boards import ecpix5_85f, ice40_hx8k, icebreaker, orangecrab_85f, tang_nano_9k, ulx3s_85f, versa_ecp5
+from sateen.fpga.board import Board
+from sateen.fpga.boards import ecpix5_85f, ice40_hx8k, icebreaker, orangecrab_85f, tang_nano_9k, ulx3s_85f, versa_ecp5
 
 __all__ = ["BOARDS"]
 
@@ -16,4 +16,4 @@ BOARDS: dict[str, Board] = {
     "ice40-hx8k": ice40_hx8k.BOARD,
     "tang-nano-9k": tang_nano_9k.BOARD,
 }
-"""Every board, by the name that ``weft build --board`` takes."""
+"""Every board, by the name that ``sateen build --board`` takes."""

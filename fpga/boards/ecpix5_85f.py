@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from weft.fpga.board import FTDI_HIGH_SPEED, Board
-from weft.fpga.parts import PARTS
+from sateen.fpga.board import FTDI_HIGH_SPEED, Board
+from sateen.fpga.parts import PARTS
 
 BOARD = Board(
     title="LambdaConcept ECPIX-5, LFE5UM5G-85F",

@@ -1,7 +1,7 @@
 """Lattice's iCE40-HX8K breakout board."""
 
-from weft.fpga.board import FTDI_HIGH_SPEED, Board
-from weft.fpga.parts import PARTS
+from sateen.fpga.board import FTDI_HIGH_SPEED, Board
+from sateen.fpga.parts import PARTS
 
 BOARD = Board(
     title="Lattice iCE40-HX8K breakout board",

@@ -1,7 +1,7 @@
 """1BitSquared iCEBreaker with an iCE40UP5K."""
 
-from weft.fpga.board import FTDI_HIGH_SPEED, Board
-from weft.fpga.parts import PARTS
+from sateen.fpga.board import FTDI_HIGH_SPEED, Board
+from sateen.fpga.parts import PARTS
 
 BOARD = Board(
     title="1BitSquared iCEBreaker, iCE40UP5K",

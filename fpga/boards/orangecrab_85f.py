@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from weft.fpga.board import ANY_ADAPTER, Board
-from weft.fpga.parts import PARTS
+from sateen.fpga.board import ANY_ADAPTER, Board
+from sateen.fpga.parts import PARTS
 
 BOARD = Board(
     title="OrangeCrab r0.2, LFE5U-85F",

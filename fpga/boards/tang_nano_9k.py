@@ -1,7 +1,7 @@
 """Sipeed Tang Nano 9K with a Gowin GW1NR-9C."""
 
-from weft.fpga.board import BL702, Board
-from weft.fpga.parts import PARTS
+from sateen.fpga.board import BL702, Board
+from sateen.fpga.parts import PARTS
 
 BOARD = Board(
     title="Sipeed Tang Nano 9K, GW1NR-9C",

@@ -1,7 +1,7 @@
 """Radiona ULX3S with an LFE5U-85F."""
 
-from weft.fpga.board import FTDI_FULL_SPEED, Board
-from weft.fpga.parts import PARTS
+from sateen.fpga.board import FTDI_FULL_SPEED, Board
+from sateen.fpga.parts import PARTS
 
 BOARD = Board(
     title="Radiona ULX3S, LFE5U-85F",

@@ -1,7 +1,7 @@
 """Lattice ECP5 Versa with an LFE5UM-45F."""
 
-from weft.fpga.board import FTDI_HIGH_SPEED, Board
-from weft.fpga.parts import PARTS
+from sateen.fpga.board import FTDI_HIGH_SPEED, Board
+from sateen.fpga.parts import PARTS
 
 BOARD = Board(
     title="Lattice ECP5 Versa, LFE5UM-45F",

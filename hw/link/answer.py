@@ -8,9 +8,9 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from weft.hw.fetch import Fetch
-from weft.hw.memory import NO_COLLISIONS, last_read
-from weft.hw.spec.wire import Frame, FrameType
+from sateen.hw.memory import NO_COLLISIONS, last_read
+from sateen.hw.spec.wire import Frame, FrameType
+from sateen.hw.stream.fetch import Fetch
 
 __all__ = ["Answer"]
 
@@ -28,7 +28,7 @@ class Answer(wiring.Component):
     frame_bytes : int
         Largest payload of a frame; one byte less of data.
     ahead : int or None
-        Bytes that are read before they are sent, see :class:`weft.hw.fetch.Fetch`.
+        Bytes that are read before they are sent, see :class:`sateen.hw.stream.fetch.Fetch`.
 
     Members
     -------
@@ -43,7 +43,7 @@ class Answer(wiring.Component):
     start : In(1)
         Sends the response.
     o : Out(stream)
-        The frame's body, see :class:`weft.hw.link.framing.Framer`.
+        The frame's body, see :class:`sateen.hw.link.framing.Framer`.
     done : Out(1)
         Pulses with the last byte.
     """
@@ -69,7 +69,12 @@ class Answer(wiring.Component):
         write = memory.write_port()
         address = ceil_log2(self.frame_bytes)
         m.submodules.fetch = fetch = Fetch(
-            address=address, data_shape=8, tag=data.StructLayout({}), latency=READ_LATENCY, sliced=not self.ahead, depth=self.ahead
+            address=address,
+            data_shape=8,
+            tag=data.StructLayout({}),
+            latency=READ_LATENCY,
+            sliced=not self.ahead,
+            depth=self.ahead,
         )
         stored = Signal(8)
         m.d.comb += [
@@ -112,7 +117,11 @@ class Answer(wiring.Component):
                 with m.If(taken):
                     m.d.sync += [header.eq(header >> 8), header_left.eq(header_left - 1)]
             with m.Elif(data_left != 0):
-                m.d.comb += [self.o.valid.eq(fetch.o.valid), o.data.eq(fetch.o.payload.data), fetch.o.ready.eq(self.o.ready)]
+                m.d.comb += [
+                    self.o.valid.eq(fetch.o.valid),
+                    o.data.eq(fetch.o.payload.data),
+                    fetch.o.ready.eq(self.o.ready),
+                ]
                 with m.If(taken):
                     m.d.sync += data_left.eq(data_left - 1)
             with m.Else():

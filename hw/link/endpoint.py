@@ -7,15 +7,15 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect
 
-from weft.hw.fetch import Fetch
-from weft.hw.host import HOST_REQUEST, RUN
-from weft.hw.link.answer import Answer
-from weft.hw.link.framing import Framer
-from weft.hw.link.receiver import LENGTH_BITS, Receiver
-from weft.hw.slice import RegisterSlice
-from weft.hw.spec.config import Config
-from weft.hw.spec.identity import IDENTITY_BYTES, Identity
-from weft.hw.spec.wire import FrameType, Op, OpHeader, Space, Status
+from sateen.hw.host import HOST_REQUEST, RUN
+from sateen.hw.link.answer import Answer
+from sateen.hw.link.framing import Framer
+from sateen.hw.link.receiver import LENGTH_BITS, Receiver
+from sateen.hw.spec.config import Config
+from sateen.hw.spec.identity import IDENTITY_BYTES, Identity
+from sateen.hw.spec.wire import FrameType, Op, OpHeader, Space, Status
+from sateen.hw.stream.fetch import Fetch
+from sateen.hw.stream.slice import RegisterSlice
 
 __all__ = ["Endpoint"]
 
@@ -28,11 +28,11 @@ COUNT = signed(LENGTH_BITS + 1)
 
 
 class Endpoint(wiring.Component):
-    """Answers the host's frames as :mod:`weft.hw.spec.wire` has it.
+    """Answers the host's frames as :mod:`sateen.hw.spec.wire` has it.
 
-    WRITE takes a byte per cycle, READ gives one per cycle, as far as the memories do; with a sequential engine one in three cycles.
-    Latency from a frame's closing FLAG to the answer's first: about 20 cycles and one per byte of the payload, besides what the
-    operations wait for.
+    WRITE takes a byte per cycle, READ gives one per cycle, as far as the memories do; with a sequential engine one in
+    three cycles. Latency from a frame's closing FLAG to the answer's first: about 20 cycles and one per byte of the
+    payload, besides what the operations wait for.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class Endpoint(wiring.Component):
     tx : Out(stream)
         Bytes to the line.
     request : Out(stream)
-        Bytes to write to and read from the memories, see :data:`weft.hw.host.HOST_REQUEST`.
+        Bytes to write to and read from the memories, see :data:`sateen.hw.host.HOST_REQUEST`.
     response : In(stream), always ready
         The bytes read, in order.
     run : Out(stream)
@@ -83,12 +83,17 @@ class Endpoint(wiring.Component):
         connect(m, framer.o, wiring.flipped(self.tx))
         ahead = AHEAD if self.config.engine == "sequential" else None
         m.submodules.payload = payload = Fetch(
-            address=len(receiver.address), data_shape=8, tag=NO_DATA, latency=receiver.LATENCY, sliced=not ahead, depth=ahead
+            address=len(receiver.address),
+            data_shape=8,
+            tag=NO_DATA,
+            latency=receiver.LATENCY,
+            sliced=not ahead,
+            depth=ahead,
         )
         m.d.comb += [receiver.address.eq(payload.address), payload.data.eq(receiver.data)]
 
-        # `offset` counts the payload's bytes that are still to be asked for, `left` those to be executed, each less one: the sign says that
-        # there are none.
+        # `offset` counts the payload's bytes that are still to be asked for, `left` those to be executed, each less
+        # one: the sign says that there are none.
         offset, left = Signal(COUNT, init=-1), Signal(COUNT, init=-1)
         m.d.comb += [payload.i.valid.eq(offset >= 0), payload.i.payload.address.eq(receiver.length + ~offset)]
         with m.If(payload.i.valid & payload.i.ready):
@@ -144,7 +149,8 @@ class Endpoint(wiring.Component):
         return m
 
     def _header(self, m: Module, payload: Fetch, *, left: Signal, status: Signal) -> data.View:
-        """The state ``header``, that reads an operation's; it ends in ``check``, or after the last operation in ``answer``."""
+        """The state ``header``, that reads an operation's; it ends in ``check``, or after the last operation in
+        ``answer``."""
         op, index = Signal(OP_HEADER), Signal(range(OpHeader.LAYOUT.size))
         with m.State("header"):
             m.d.comb += payload.o.ready.eq(1)
@@ -161,7 +167,9 @@ class Endpoint(wiring.Component):
                     m.next = "check"
         return op
 
-    def _begin(self, m: Module, op: data.View, answer: Answer, *, left: Signal, status: Signal) -> tuple[Signal, Signal]:
+    def _begin(
+        self, m: Module, op: data.View, answer: Answer, *, left: Signal, status: Signal
+    ) -> tuple[Signal, Signal]:
         """The states from ``check`` on, to that of an operation which may be executed, or to ``skip``.
 
         Returns what counts its bytes that are to be asked for, and those that are to be answered, each less one.

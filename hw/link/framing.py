@@ -1,4 +1,4 @@
-"""Frames on a stream of bytes: stuffing and CRC, both ways. Format: :mod:`weft.hw.spec.wire`."""
+"""Frames on a stream of bytes: stuffing and CRC, both ways. Format: :mod:`sateen.hw.spec.wire`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from amaranth.lib.crc import Processor
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
 
-from weft.hw.spec.wire import ESCAPE, ESCAPE_XOR, FLAG, Frame
+from sateen.hw.spec.wire import ESCAPE, ESCAPE_XOR, FLAG, Frame
 
 __all__ = ["Deframer", "Framer"]
 
@@ -27,7 +27,8 @@ class Deframer(wiring.Component):
     i : In(stream), always ready
         Bytes from the line.
     o : Out(stream), always ready
-        ``data``: the frame's next byte, header and CRC included; or with ``end`` the frame's end, ``good`` if its CRC is right.
+        ``data``: the frame's next byte, header and CRC included; or with ``end`` the frame's end, ``good`` if its CRC
+        is right.
     """
 
     def __init__(self) -> None:

@@ -8,9 +8,9 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import ceil_log2
 
-from weft.hw.link.framing import Deframer
-from weft.hw.memory import NO_COLLISIONS, last_read
-from weft.hw.spec.wire import Frame
+from sateen.hw.link.framing import Deframer
+from sateen.hw.memory import NO_COLLISIONS, last_read
+from sateen.hw.spec.wire import Frame
 
 __all__ = ["Receiver"]
 

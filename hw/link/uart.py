@@ -17,8 +17,9 @@ BITS = 10
 class UART(wiring.Component):
     """Sends and receives bytes, 8N1, least significant bit first.
 
-    The bit clock is a phase accumulator, so that its rate is right to 1 part in 2^16 · baud / clock for any ratio; edges jitter by one
-    cycle. Each bit is read by majority of three samples around its middle. A byte whose stop bit is low (a break, noise) is dropped.
+    The bit clock is a phase accumulator, so that its rate is right to 1 part in 2^16 · baud / clock for any ratio;
+    edges jitter by one cycle. Each bit is read by majority of three samples around its middle. A byte whose stop bit is
+    low (a break, noise) is dropped.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """Processing elements, behind one contract.
 
-A PE holds weights (of a group of reduction elements, where :attr:`~weft.hw.spec.pe.PeKind.group` is above 1) and adds its product with
-each activation to the partial sum that comes from the PE above. The tile knows a kind by its numbers in
-:data:`weft.hw.spec.pe.PE_KINDS` and by its :class:`~weft.hw.pe.contract.PeArray`. To add a kind: a module here with an ``Array`` of that
-class, its line in :data:`KINDS` and in ``PE_KINDS``, and its test.
+A PE holds weights (of a group of reduction elements, where :attr:`~sateen.hw.spec.pe.PeKind.group` is above 1) and adds
+its product with each activation to the partial sum that comes from the PE above. The tile knows a kind by its numbers
+in :data:`sateen.hw.spec.pe.PE_KINDS` and by its :class:`~sateen.hw.pe.contract.PeArray`. To add a kind: a module here
+with an ``Array`` of that class, its line in :data:`KINDS` and in ``PE_KINDS``, and its test.
 """
 
 from __future__ import annotations
@@ -13,30 +13,43 @@ from typing import Any
 
 from amaranth.lib import data
 
-from weft.hw.pe.combine import Combined
-from weft.hw.pe.contract import PeArray
-from weft.hw.spec.pe import PE_KINDS
+from sateen.hw.pe.combine import Combined
+from sateen.hw.pe.contract import PeArray
+from sateen.hw.spec.pe import PE_KINDS
 
 __all__ = ["KINDS", "create"]
 
 KINDS = {
-    "mac": "weft.hw.pe.mac",
-    "bitserial": "weft.hw.pe.bitserial",
-    "balanced": "weft.hw.pe.serial",
-    "interleaved": "weft.hw.pe.serial",
-    "term": "weft.hw.pe.term",
+    "mac": "sateen.hw.pe.mac",
+    "bitserial": "sateen.hw.pe.bitserial",
+    "balanced": "sateen.hw.pe.serial",
+    "interleaved": "sateen.hw.pe.serial",
+    "term": "sateen.hw.pe.term",
 }
 """The module of each kind."""
 
 
 def create(
-    kind: str, *, rows: int, cols: int, weight_bits: int, sum_bits: int, multipliers: int, combine: int, tag: data.Layout
+    kind: str,
+    *,
+    rows: int,
+    cols: int,
+    weight_bits: int,
+    sum_bits: int,
+    multipliers: int,
+    combine: int,
+    tag: data.Layout,
 ) -> PeArray:
     """The array of a kind."""
     array: type[PeArray] = import_module(KINDS[kind]).Array
     numbers: dict[str, Any] = {
-        "rows": rows, "cols": cols, "weight_bits": weight_bits, "sum_bits": sum_bits, "multipliers": multipliers, "inputs": combine,
+        "rows": rows,
+        "cols": cols,
+        "weight_bits": weight_bits,
+        "sum_bits": sum_bits,
+        "multipliers": multipliers,
+        "inputs": combine,
         "tag": tag,
-    }  # fmt: skip
+    }
     of_kind = PE_KINDS[kind]
     return Combined(array, of_kind, **numbers) if combine > 1 and of_kind.group == 1 else array(of_kind, **numbers)

@@ -8,16 +8,17 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from weft.hw.pe.contract import Feeder, PeArray, PeSignature, pass_on
+from sateen.hw.pe.contract import Feeder, PeArray, PeSignature, pass_on
 
 __all__ = ["Array", "BitSerial", "Horner", "PlaneFeeder"]
 
 
 class BitSerial(wiring.Component):
-    """Adds its weight to the partial sum where the activation's bit is 1. Contract: :class:`~weft.hw.pe.contract.PeSignature`.
+    """Adds its weight to the partial sum where the activation's bit is 1. Contract:
+    :class:`~sateen.hw.pe.contract.PeSignature`.
 
-    One bit plane per cycle, latency 2 cycles. A whole array adds up one plane of all its activations; the planes are joined at its foot
-    (:class:`Horner`), so that a PE needs no shifter and no accumulator.
+    One bit plane per cycle, latency 2 cycles. A whole array adds up one plane of all its activations; the planes are
+    joined at its foot (:class:`Horner`), so that a PE needs no shifter and no accumulator.
 
     Parameters
     ----------

@@ -1,4 +1,5 @@
-"""Column combining: several activations side by side in a row, of which each PE takes the one that stands beside its weight.
+"""Column combining: several activations side by side in a row, of which each PE takes the one that stands beside its
+weight.
 
 Around the PEs of any kind: what is multiplexed is what a PE takes of an activation each cycle, a number or a bit.
 """
@@ -12,23 +13,24 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from weft.hw.delay import delayed
-from weft.hw.mux import kept_mux
-from weft.hw.pe.contract import PeArray, slot_shape
-from weft.hw.spec.pe import SELECTS_BIT, WEIGHT_SETTING_BITS, PeKind
+from sateen.hw.pe.contract import PeArray, slot_shape
+from sateen.hw.spec.pe import SELECTS_BIT, WEIGHT_SETTING_BITS, PeKind
+from sateen.hw.stream.delay import delayed
+from sateen.hw.stream.mux import kept_mux
 
 __all__ = ["Combined", "MultiplexedInput"]
 
 
 class MultiplexedInput(wiring.Component):
-    """A PE with a multiplexed input. Contract: that of the PE, its activation an array of ``inputs``, its weight with a ``select``.
+    """A PE with a multiplexed input. Contract: that of the PE, its activation an array of ``inputs``, its weight with a
+    ``select``.
 
     The select is captured, and becomes the current one, with the weight.
 
     Parameters
     ----------
     pe : Component
-        With a :class:`~weft.hw.pe.contract.PeSignature`, its weights captured at once.
+        With a :class:`~sateen.hw.pe.contract.PeSignature`, its weights captured at once.
     inputs : int
         Activations side by side.
     """
@@ -38,13 +40,21 @@ class MultiplexedInput(wiring.Component):
         of_pe = pe.signature.members
         activation = data.ArrayLayout(of_pe["activation_i"].shape, inputs)
         weight = data.StructLayout({"value": of_pe["weight_i"].shape, "select": ceil_log2(inputs)})
-        changed = {"activation_i": In(activation), "activation_o": Out(activation), "weight_i": In(weight), "weight_o": Out(weight)}
+        changed = {
+            "activation_i": In(activation),
+            "activation_o": Out(activation),
+            "weight_i": In(weight),
+            "weight_o": Out(weight),
+        }
         super().__init__({name: changed.get(name, member) for name, member in of_pe.items()})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.pe = pe = self.pe
-        following, current = Signal.like(self.weight_i.select, reset_less=True), Signal.like(self.weight_i.select, reset_less=True)
+        following, current = (
+            Signal.like(self.weight_i.select, reset_less=True),
+            Signal.like(self.weight_i.select, reset_less=True),
+        )
         select = kept_mux(m, platform, self.swap_i, following, current, name="select")
         m.d.sync += current.eq(select)
         with m.If(self.capture_i.valid):
@@ -64,10 +74,11 @@ class MultiplexedInput(wiring.Component):
 
 
 class CombinedLoader(wiring.Component):
-    """Joins words of weights with the selects that come before them, if the settings say that there are any; else selects are 0.
+    """Joins words of weights with the selects that come before them, if the settings say that there are any; else
+    selects are 0.
 
-    Contract: :class:`~weft.hw.pe.contract.Loader`. A matrix begins with a word of selects, of as many rows as a byte holds; when those have
-    come, the next follows. A word of selects is taken in advance.
+    Contract: :class:`~sateen.hw.pe.contract.Loader`. A matrix begins with a word of selects, of as many rows as a byte
+    holds; when those have come, the next follows. A word of selects is taken in advance.
 
     Parameters
     ----------

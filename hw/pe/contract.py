@@ -6,8 +6,8 @@ from amaranth.hdl import Cat, Module, ShapeLike, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from weft.hw.delay import kept
-from weft.hw.spec.pe import BEAT_SETTING_BITS, WEIGHT_SETTING_BITS, PeKind, window
+from sateen.hw.spec.pe import BEAT_SETTING_BITS, WEIGHT_SETTING_BITS, PeKind, window
+from sateen.hw.stream.delay import kept
 
 __all__ = ["Feeder", "Loader", "PeArray", "PeSignature", "beat_shape", "pass_on", "slot_shape", "wave_shape"]
 
@@ -17,9 +17,9 @@ INT8 = signed(8)
 class PeSignature(wiring.Signature):
     """Ports of every PE, seen from inside it.
 
-    Everything hops on to the neighbour in one cycle: activations, ``swap`` and ``capture`` to the right, weights down. What is at the
-    PE's inputs in cycle ``t`` meets the partial sum at ``sum_i`` in cycle ``t + latency - 1``, and their total is at ``sum_o`` in
-    cycle ``t + latency``.
+    Everything hops on to the neighbour in one cycle: activations, ``swap`` and ``capture`` to the right, weights down.
+    What is at the PE's inputs in cycle ``t`` meets the partial sum at ``sum_i`` in cycle ``t + latency - 1``, and their
+    total is at ``sum_o`` in cycle ``t + latency``.
 
     Parameters
     ----------
@@ -41,29 +41,41 @@ class PeSignature(wiring.Signature):
     slide_i : In(1), slide_o : Out(1)
         With an activation, which does not count then: the PE takes its sample instead. Only with ``sample``.
     sample_i : In, sample_o : Out
-        With a beat that slides, a sample; to the PE below goes, with the same beat, the one that came with such a beat before.
+        With a beat that slides, a sample; to the PE below goes, with the same beat, the one that came with such a beat
+        before.
     swap_i : In(1), swap_o : Out(1)
         With an activation: from it on, the captured weights are the current ones.
     weight_i : In, weight_o : Out
         On its way down.
     capture_i : In, capture_o : Out
-        ``valid``: what is at ``weight_i`` is ``slot`` of this PE's next weights. With a ``swap`` it belongs to those after the swap's.
+        ``valid``: what is at ``weight_i`` is ``slot`` of this PE's next weights. With a ``swap`` it belongs to those
+        after the swap's.
     sum_i : In, sum_o : Out
         Partial sum.
     """
 
-    def __init__(self, *, activation: ShapeLike, weight: ShapeLike, slots: int = 1, sum_bits: int, sample: ShapeLike | None = None):
+    def __init__(
+        self,
+        *,
+        activation: ShapeLike,
+        weight: ShapeLike,
+        slots: int = 1,
+        sum_bits: int,
+        sample: ShapeLike | None = None,
+    ):
         capture = data.StructLayout({"valid": 1, "slot": range(slots)})
         members = {"activation": activation, "swap": 1, "weight": weight, "capture": capture, "sum": signed(sum_bits)}
         if sample is not None:
             members |= {"slide": 1, "sample": sample}
         super().__init__(
-            {f"{name}_i": In(shape) for name, shape in members.items()} | {f"{name}_o": Out(shape) for name, shape in members.items()}
+            {f"{name}_i": In(shape) for name, shape in members.items()}
+            | {f"{name}_o": Out(shape) for name, shape in members.items()}
         )
 
 
 def pass_on(m: Module, platform: object, pe: wiring.Component, *names: str) -> None:
-    """Registers on a PE's way to its neighbours. What is in them counts for nothing until a beat comes, so that no reset reaches them.
+    """Registers on a PE's way to its neighbours. What is in them counts for nothing until a beat comes, so that no
+    reset reaches them.
 
     They are the PE's own: what goes to all rows is the same in all PEs of a diagonal, which lie all over the chip.
     """
@@ -72,26 +84,28 @@ def pass_on(m: Module, platform: object, pe: wiring.Component, *names: str) -> N
 
 
 def beat_shape(elements: int, tag: data.Layout) -> data.StructLayout:
-    """What a feeder takes: ``elements`` int8 values, whether weights are swapped with them, whether they go to the columns, the
-    layer's settings, a tag."""
+    """What a feeder takes: ``elements`` int8 values, whether weights are swapped with them, whether they go to the
+    columns, the layer's settings, a tag."""
     values = data.ArrayLayout(signed(8), elements)
     return data.StructLayout({"data": values, "swap": 1, "slide": 1, "settings": BEAT_SETTING_BITS, "tag": tag})
 
 
 def wave_shape(activation: ShapeLike, rows: int, tag: data.Layout) -> data.StructLayout:
-    """What a feeder gives each cycle: activations for every row; ``first`` and ``last`` of their beat; ``swap`` with the first; whether
-    they go to the columns; its tag."""
+    """What a feeder gives each cycle: activations for every row; ``first`` and ``last`` of their beat; ``swap`` with
+    the first; whether they go to the columns; its tag."""
     activations = data.ArrayLayout(activation, rows)
     return data.StructLayout({"activations": activations, "swap": 1, "slide": 1, "first": 1, "last": 1, "tag": tag})
 
 
 def slot_shape(weight: ShapeLike, cols: int, slots: int) -> data.StructLayout:
-    """What a loader gives each cycle: a part of the weights of every column's PE in a row, its number, and whether it is the last."""
+    """What a loader gives each cycle: a part of the weights of every column's PE in a row, its number, and whether it
+    is the last."""
     return data.StructLayout({"weights": data.ArrayLayout(weight, cols), "slot": range(slots), "last": 1})
 
 
 class Feeder(wiring.Component):
-    """At the array's left edge: beats become waves of what the PEs take. This one passes a beat of one element a row on as it is.
+    """At the array's left edge: beats become waves of what the PEs take. This one passes a beat of one element a row on
+    as it is.
 
     Members
     -------
@@ -127,8 +141,8 @@ class Feeder(wiring.Component):
 
 
 class Loader(wiring.Component):
-    """At the array's upper edge: words of weights become what the PEs capture. This one passes them on as they are, the bits that
-    the PEs hold.
+    """At the array's upper edge: words of weights become what the PEs capture. This one passes them on as they are, the
+    bits that the PEs hold.
 
     Members
     -------
@@ -155,7 +169,8 @@ class Loader(wiring.Component):
 
 
 class PeArray:
-    """What a kind of PE makes of an array: its PEs and what stands at the edges. A kind overrides what differs from the plain MAC's.
+    """What a kind of PE makes of an array: its PEs and what stands at the edges. A kind overrides what differs from the
+    plain MAC's.
 
     Parameters
     ----------
@@ -170,14 +185,23 @@ class PeArray:
     multipliers : int
         PEs that may use hardware multipliers: whole rows, the upper ones.
     inputs : int
-        Activations side by side that a PE's weights choose from, see :func:`weft.hw.spec.pe.window`. A kind of one element a PE leaves that
-        to :class:`~weft.hw.pe.combine.Combined`.
+        Activations side by side that a PE's weights choose from, see :func:`sateen.hw.spec.pe.window`. A kind of one
+        element a PE leaves that to :class:`~sateen.hw.pe.combine.Combined`.
     tag : Layout
         What goes with a beat.
     """
 
     def __init__(
-        self, kind: PeKind, *, rows: int, cols: int, weight_bits: int, sum_bits: int, multipliers: int, inputs: int = 1, tag: data.Layout
+        self,
+        kind: PeKind,
+        *,
+        rows: int,
+        cols: int,
+        weight_bits: int,
+        sum_bits: int,
+        multipliers: int,
+        inputs: int = 1,
+        tag: data.Layout,
     ):
         self.kind, self.rows, self.cols, self.inputs, self.tag = kind, rows, cols, inputs, tag
         self.weight_bits, self.sum_bits, self.multipliers = weight_bits, sum_bits, multipliers
@@ -203,5 +227,6 @@ class PeArray:
         return Loader(cols=self.cols, weight=signed(self.weight_bits))
 
     def foot(self) -> wiring.Component | None:
-        """Below each column, ``kind.foot`` cycles: ``i`` partial sums with ``first`` of their beat; ``o`` their total so far."""
+        """Below each column, ``kind.foot`` cycles: ``i`` partial sums with ``first`` of their beat; ``o`` their total
+        so far."""
         return None

@@ -5,10 +5,10 @@ from __future__ import annotations
 from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import wiring
 
-from weft.hw.delay import delayed
-from weft.hw.multiply import LogicMultiply, Multiply, MultiplyAdd
-from weft.hw.mux import kept_mux
-from weft.hw.pe.contract import PeArray, PeSignature, pass_on
+from sateen.hw.multiply import LogicMultiply, Multiply, MultiplyAdd
+from sateen.hw.pe.contract import PeArray, PeSignature, pass_on
+from sateen.hw.stream.delay import delayed
+from sateen.hw.stream.mux import kept_mux
 
 __all__ = ["Array", "Mac"]
 
@@ -16,10 +16,11 @@ __all__ = ["Array", "Mac"]
 class Mac(wiring.Component):
     """One int8 product per cycle, of an activation or a sample, added to the partial sum.
 
-    Contract: :class:`~weft.hw.pe.contract.PeSignature`.
+    Contract: :class:`~sateen.hw.pe.contract.PeSignature`.
 
-    With a hardware multiplier the latency is 6 cycles: a register of the factors, its own three, one of the product, as it is far from the
-    rest on the chip, and the sum. Else it is 3: a register of the factors, halves of the product, the sum.
+    With a hardware multiplier the latency is 6 cycles: a register of the factors, its own three, one of the product, as
+    it is far from the rest on the chip, and the sum. Else it is 3: a register of the factors, halves of the product,
+    the sum.
 
     Parameters
     ----------
@@ -36,12 +37,16 @@ class Mac(wiring.Component):
 
     def __init__(self, *, weight_bits: int = 8, sum_bits: int, multiplier: bool = True):
         self.multiplier = multiplier
-        super().__init__(PeSignature(activation=signed(8), weight=signed(weight_bits), sum_bits=sum_bits, sample=signed(8)))
+        super().__init__(
+            PeSignature(activation=signed(8), weight=signed(weight_bits), sum_bits=sum_bits, sample=signed(8))
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         pass_on(m, platform, self, "activation", "slide", "swap", "weight", "capture")
-        following, current = (Signal.like(self.weight_i, name=name, reset_less=True) for name in ("following", "current"))
+        following, current = (
+            Signal.like(self.weight_i, name=name, reset_less=True) for name in ("following", "current")
+        )
         with m.If(self.capture_i.valid):
             m.d.sync += following.eq(self.weight_i)
         with m.If(self.swap_i):
@@ -53,10 +58,13 @@ class Mac(wiring.Component):
         bits = len(self.weight_i)
         chosen = kept_mux(m, platform, self.slide_i, self.sample_i, self.activation_i, name="chosen")
         factor = delayed(m, chosen, name="factor")
-        if self.multiplier and getattr(platform, "weft_technology", None) == "up5k":
+        if self.multiplier and getattr(platform, "sateen_technology", None) == "up5k":
             # Its adder is in the multiplier, too, which is a cycle quicker.
             m.submodules.multiply = multiply = MultiplyAdd(a_bits=8, b_bits=bits, sum_bits=len(self.sum_i))
-            m.d.comb += [multiply.a.eq(delayed(m, factor, name="late_factor")), multiply.b.eq(delayed(m, current, name="late"))]
+            m.d.comb += [
+                multiply.a.eq(delayed(m, factor, name="late_factor")),
+                multiply.b.eq(delayed(m, current, name="late")),
+            ]
             m.d.comb += [multiply.c.eq(self.sum_i), self.sum_o.eq(multiply.o)]
             return m
         if self.multiplier:
@@ -67,7 +75,11 @@ class Mac(wiring.Component):
             # Kept as it is, for synthesis makes of three terms at once more than two adders.
             product = Signal(signed(8 + bits), attrs={"keep": 1})
             m.d.comb += product.eq(multiply.low + (multiply.high << 4))
-        m.d.comb += [multiply.a.eq(factor), multiply.b.eq(current), self.sum_o.eq(delayed(m, self.sum_i + product, name="sum"))]
+        m.d.comb += [
+            multiply.a.eq(factor),
+            multiply.b.eq(current),
+            self.sum_o.eq(delayed(m, self.sum_i + product, name="sum")),
+        ]
         return m
 
 

@@ -1,8 +1,8 @@
 """The fully serial PEs: partial sums pass one bit per cycle as well, least significant first.
 
-After the cells of column combining (Kung, McDanel, Zhang, ASPLOS 2019): balanced, interleaved, and either with a choice of inputs. Two
-things differ from theirs. Weights are in two's complement, so that no product needs to be negated; and the last bit of an activation
-counts negative, so that activations have a sign.
+After the cells of column combining (Kung, McDanel, Zhang, ASPLOS 2019): balanced, interleaved, and either with a choice
+of inputs. Two things differ from theirs. Weights are in two's complement, so that no product needs to be negated; and
+the last bit of an activation counts negative, so that activations have a sign.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from weft.hw.pe.contract import Feeder, PeArray, PeSignature, pass_on
-from weft.hw.spec.pe import SERIAL_BITS, Settings
+from sateen.hw.pe.contract import Feeder, PeArray, PeSignature, pass_on
+from sateen.hw.spec.pe import SERIAL_BITS, Settings
 
 __all__ = ["Array", "Balanced", "Collector", "Interleaved", "SerialFeeder", "activation_shape"]
 
@@ -35,7 +35,9 @@ class _Serial(wiring.Component):
 
     def __init__(self, *, weight_bits: int, streams: int):
         self.streams = streams
-        super().__init__(PeSignature(activation=activation_shape(streams=streams), weight=signed(weight_bits), sum_bits=streams))
+        super().__init__(
+            PeSignature(activation=activation_shape(streams=streams), weight=signed(weight_bits), sum_bits=streams)
+        )
 
     def _multiply(self, m: Module, platform: object) -> tuple[data.View, Value, Value]:
         """A cycle after its arrival: the activation, the product's next bit, and what remains of the product above it."""
@@ -58,9 +60,10 @@ class _Serial(wiring.Component):
 
 
 class Balanced(_Serial):
-    """Input and accumulator are equally wide: an activation comes with its sign repeated. Latency 2 cycles, one adder of a weight's width.
+    """Input and accumulator are equally wide: an activation comes with its sign repeated. Latency 2 cycles, one adder
+    of a weight's width.
 
-    Contract: :class:`~weft.hw.pe.contract.PeSignature`; a partial sum is a bit per cycle.
+    Contract: :class:`~sateen.hw.pe.contract.PeSignature`; a partial sum is a bit per cycle.
     """
 
     def __init__(self, *, weight_bits: int = 8):
@@ -74,10 +77,10 @@ class Balanced(_Serial):
 
 
 class Interleaved(_Serial):
-    """Streams share the multiplier: when an activation's bits have passed, the rest of its product leaves on its own, while
-    the next stream's activation comes. Latency 2 cycles.
+    """Streams share the multiplier: when an activation's bits have passed, the rest of its product leaves on its own,
+    while the next stream's activation comes. Latency 2 cycles.
 
-    Contract: :class:`~weft.hw.pe.contract.PeSignature`; a partial sum is a bit per cycle, one for each stream.
+    Contract: :class:`~sateen.hw.pe.contract.PeSignature`; a partial sum is a bit per cycle, one for each stream.
     """
 
     def __init__(self, *, weight_bits: int = 8, streams: int = 4):
@@ -90,7 +93,14 @@ class Interleaved(_Serial):
             mine = here.stream[stream]
             rest = Signal(signed(len(above)), name=f"rest_{stream}")
             m.d.sync += rest.eq(Mux(mine, above, rest >> 1))
-            _add(m, self.sum_o[stream], self.sum_i[stream], Mux(mine, bit, rest[0]), clear=mine & here.first, name=f"carry_{stream}")
+            _add(
+                m,
+                self.sum_o[stream],
+                self.sum_i[stream],
+                Mux(mine, bit, rest[0]),
+                clear=mine & here.first,
+                name=f"carry_{stream}",
+            )
         return m
 
 
@@ -147,7 +157,8 @@ class SerialFeeder(Feeder):
 
 
 class Collector(wiring.Component):
-    """Gathers serial sums below a column: ``o`` is one in the cycle after its last bit. Streams begin in turn, each with ``first``."""
+    """Gathers serial sums below a column: ``o`` is one in the cycle after its last bit. Streams begin in turn, each
+    with ``first``."""
 
     def __init__(self, *, sum_bits: int, streams: int = 1):
         self.streams = streams
@@ -174,7 +185,8 @@ class Collector(wiring.Component):
 
 
 class Array(PeArray):
-    """Serial cells, with beats made serial on the left and sums gathered below: interleaved if a beat is shorter than a sum."""
+    """Serial cells, with beats made serial on the left and sums gathered below: interleaved if a beat is shorter than a
+    sum."""
 
     @property
     def cycles(self) -> int:

@@ -9,19 +9,20 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from weft.hw.pe.contract import PeArray, PeSignature, pass_on
-from weft.hw.pe.term_edges import EXPONENTS, TERM, TermFeeder, TermLoader, activation_shape, slot_weight_shape
-from weft.hw.spec.pe import TERM_GROUP, TERM_SLOTS, window
+from sateen.hw.pe.contract import PeArray, PeSignature, pass_on
+from sateen.hw.pe.term_edges import EXPONENTS, TERM, TermFeeder, TermLoader, activation_shape, slot_weight_shape
+from sateen.hw.spec.pe import TERM_GROUP, TERM_SLOTS, window
 
 __all__ = ["Array", "TermMac", "Total"]
 
 
 class TermMac(wiring.Component):
-    """Adds the product of one weight term and one activation term to the partial sum. Contract: :class:`~weft.hw.pe.contract.PeSignature`.
+    """Adds the product of one weight term and one activation term to the partial sum. Contract:
+    :class:`~sateen.hw.pe.contract.PeSignature`.
 
-    Latency 3 cycles: the weight term from its memory, the term of the activation that it belongs to, the sum. A product of two terms is one
-    bit, so that a PE needs neither a shifter nor an accumulator: the sums of a beat's cycles are added up at the array's foot
-    (:class:`Total`).
+    Latency 3 cycles: the weight term from its memory, the term of the activation that it belongs to, the sum. A product
+    of two terms is one bit, so that a PE needs neither a shifter nor an accumulator: the sums of a beat's cycles are
+    added up at the array's foot (:class:`Total`).
 
     Parameters
     ----------
@@ -33,14 +34,18 @@ class TermMac(wiring.Component):
 
     def __init__(self, *, sum_bits: int, inputs: int = 1):
         self.inputs, self.weight = inputs, slot_weight_shape(inputs)
-        super().__init__(PeSignature(activation=activation_shape(inputs), weight=self.weight, slots=TERM_SLOTS, sum_bits=sum_bits))
+        super().__init__(
+            PeSignature(activation=activation_shape(inputs), weight=self.weight, slots=TERM_SLOTS, sum_bits=sum_bits)
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         pass_on(m, platform, self, "activation", "swap", "weight", "capture")
         # One half of the memory has the current weights, the other takes in the next ones.
         # An iCE40 has no memories made of LUTs: registers, then.
-        style = {} if getattr(platform, "weft_technology", None) in ("ice40", "up5k") else {"ram_style": "distributed"}
+        style = (
+            {} if getattr(platform, "sateen_technology", None) in ("ice40", "up5k") else {"ram_style": "distributed"}
+        )
         m.submodules.weights = memory = Memory(shape=self.weight, depth=2 * TERM_SLOTS, init=[], attrs=style)
         write, read = memory.write_port(), memory.read_port(domain="comb")
         before, half = Signal(), Signal()
@@ -84,8 +89,8 @@ class Total(wiring.Component):
 
 
 class Array(PeArray):
-    """Encoders at both edges, one-bit products in between, totals below. A PE chooses the activation of each of its terms anyway; where
-    columns are combined, among more."""
+    """Encoders at both edges, one-bit products in between, totals below. A PE chooses the activation of each of its
+    terms anyway; where columns are combined, among more."""
 
     @property
     def partial_bits(self) -> int:

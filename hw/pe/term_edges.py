@@ -7,13 +7,21 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import ceil_log2
 
-from weft.hw.pe.combine import CombinedLoader
-from weft.hw.pe.contract import Feeder, Loader
-from weft.hw.spec.pe import TERM_BEATS, TERM_GROUP, TERM_SLOTS, TERM_WEIGHTS, TermFields
+from sateen.hw.pe.combine import CombinedLoader
+from sateen.hw.pe.contract import Feeder, Loader
+from sateen.hw.spec.pe import TERM_BEATS, TERM_GROUP, TERM_SLOTS, TERM_WEIGHTS, TermFields
 
 __all__ = [
-    "EXPONENTS", "TERM", "WEIGHT_TERM", "Selector", "TermEncoder", "TermFeeder", "TermLoader", "activation_shape", "slot_weight_shape",
-]  # fmt: skip
+    "EXPONENTS",
+    "TERM",
+    "WEIGHT_TERM",
+    "Selector",
+    "TermEncoder",
+    "TermFeeder",
+    "TermLoader",
+    "activation_shape",
+    "slot_weight_shape",
+]
 
 EXPONENTS = 8
 """Of an int8's terms: 0 to 7."""
@@ -23,7 +31,9 @@ WEIGHT_TERM = data.StructLayout({"valid": 1, "negative": 1, "exponent": 3, "inde
 
 def activation_shape(inputs: int = 1) -> data.StructLayout:
     """What a PE sees of the activations: a term of each, ``inputs`` for each weight; the number of the weight term."""
-    return data.StructLayout({"terms": data.ArrayLayout(data.ArrayLayout(TERM, inputs), TERM_GROUP), "slot": range(TERM_SLOTS)})
+    return data.StructLayout(
+        {"terms": data.ArrayLayout(data.ArrayLayout(TERM, inputs), TERM_GROUP), "slot": range(TERM_SLOTS)}
+    )
 
 
 def slot_weight_shape(inputs: int = 1) -> data.StructLayout:
@@ -44,7 +54,7 @@ class TermEncoder(wiring.Component):
     i : In
         The number.
     naf : In(1)
-        Non-adjacent form; else HESE. Definition: :func:`weft.terms.encode`.
+        Non-adjacent form; else HESE. Definition: :func:`sateen.sim.golden.terms.encode`.
     digits : Out
         A bit per power of two.
     negative : Out
@@ -72,10 +82,12 @@ class TermEncoder(wiring.Component):
 
 
 class TermFeeder(Feeder):
-    """Beats become slices of terms: each activation's largest in the first, its next in the second; each slice for every weight term.
+    """Beats become slices of terms: each activation's largest in the first, its next in the second; each slice for
+    every weight term.
 
-    Settings: :data:`weft.hw.spec.pe.TERM_BEATS`. The next slice is taken, and the next beat encoded, while this one is used. A slice takes
-    2 cycles at least: with a single weight term, waves without terms lie between a beat's slices.
+    Settings: :data:`sateen.hw.spec.pe.TERM_BEATS`. The next slice is taken, and the next beat encoded, while this one
+    is used. A slice takes 2 cycles at least: with a single weight term, waves without terms lie between a beat's
+    slices.
     """
 
     def __init__(self, *, rows: int, tag: data.Layout):
@@ -119,8 +131,11 @@ class TermFeeder(Feeder):
             self._element(m, index, term, naf=settings["naf"], take=take, move=move, ready=ready)
         return m
 
-    def _element(self, m: Module, index: int, given: data.View, *, naf: Value, take: Value, move: Value, ready: Value) -> None:
-        """One activation: its digits; the largest of them, ``following``; and the one that is ``given``, none while nothing follows."""
+    def _element(
+        self, m: Module, index: int, given: data.View, *, naf: Value, take: Value, move: Value, ready: Value
+    ) -> None:
+        """One activation: its digits; the largest of them, ``following``; and the one that is ``given``, none while
+        nothing follows."""
         m.submodules[f"encoder_{index}"] = encoder = TermEncoder()
         digits, negative = Signal(EXPONENTS, name=f"digits_{index}"), Signal(EXPONENTS, name=f"negative_{index}")
         largest, following = Signal(EXPONENTS, name=f"largest_{index}"), Signal(TERM, name=f"following_{index}")
@@ -169,11 +184,17 @@ class Selector(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         # Per exponent: which weights have a term there, and which a negative one.
-        rows = [Signal(data.StructLayout({"any": TERM_GROUP, "negative": TERM_GROUP}), name=f"row_{e}") for e in range(EXPONENTS)]
+        rows = [
+            Signal(data.StructLayout({"any": TERM_GROUP, "negative": TERM_GROUP}), name=f"row_{e}")
+            for e in range(EXPONENTS)
+        ]
         with m.If(self.load):
             for e, row in enumerate(rows):
                 for index in range(TERM_GROUP):
-                    m.d.sync += [row.any[index].eq(self.digits[index][e]), row.negative[index].eq(self.negative[index][e])]
+                    m.d.sync += [
+                        row.any[index].eq(self.digits[index][e]),
+                        row.negative[index].eq(self.negative[index][e]),
+                    ]
         # Rows with terms that are still to come; the next such row; the row whose terms are given now.
         row_shape = data.StructLayout({"exponent": 3, **rows[0].shape().members})
         waiting, following, current = Signal(EXPONENTS), Signal(row_shape), Signal(row_shape)
@@ -205,7 +226,7 @@ class Selector(wiring.Component):
 
 
 class TermLoader(Loader):
-    """Words become the largest terms of each group. Settings: :data:`weft.hw.spec.pe.TERM_WEIGHTS`.
+    """Words become the largest terms of each group. Settings: :data:`sateen.hw.spec.pe.TERM_WEIGHTS`.
 
     A group takes ``terms + 3`` cycles; the words of the next PE come in meanwhile.
 
@@ -215,7 +236,7 @@ class TermLoader(Loader):
         Of PEs, which counts with selects.
     inputs : int
         Activations that each weight chooses from; above 1 selects may come before some words, see
-        :class:`~weft.hw.pe.combine.CombinedLoader`.
+        :class:`~sateen.hw.pe.combine.CombinedLoader`.
     """
 
     def __init__(self, *, cols: int, rows: int = 1, inputs: int = 1):

@@ -8,10 +8,10 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from weft.hw.accumulate import check_sizes
-from weft.hw.delay import delayed, delayed_item
-from weft.hw.memory import NO_COLLISIONS, last_read
-from weft.hw.tile import tag_shape
+from sateen.hw.memory import NO_COLLISIONS, last_read
+from sateen.hw.pipelined.accumulate import check_sizes
+from sateen.hw.stream.delay import delayed, delayed_item
+from sateen.hw.tile import tag_shape
 
 __all__ = ["MARK_BITS", "SequentialAccumulators"]
 
@@ -22,8 +22,8 @@ MARK_BITS = 1
 class SequentialAccumulators(wiring.Component):
     """Adds up partial sums by position, all 32 bits; what is complete is read when no more come.
 
-    One row of partial sums per cycle, column ``c`` ``c`` cycles after column 0. The same position may come again 2 cycles later or after.
-    Sums can be read ``cols`` + 2 cycles after the last of column 0. They wrap at 32 bits.
+    One row of partial sums per cycle, column ``c`` ``c`` cycles after column 0. The same position may come again 2
+    cycles later or after. Sums can be read ``cols`` + 2 cycles after the last of column 0. They wrap at 32 bits.
 
     Parameters
     ----------
@@ -37,7 +37,8 @@ class SequentialAccumulators(wiring.Component):
     Members
     -------
     i : In(stream), always ready
-        As the tile's ``o``. ``tag.address``: this is position 0; else it is the next. ``tag.first``: the sum begins with this beat.
+        As the tile's ``o``. ``tag.address``: this is position 0; else it is the next. ``tag.first``: the sum begins
+        with this beat.
     position : In, sums : Out
         A position; its sums a cycle later.
     """
@@ -66,7 +67,9 @@ class SequentialAccumulators(wiring.Component):
         with m.If(self.i.valid):
             m.d.sync += following.eq(control.position + 1)
         for column in range(self.cols):
-            m.submodules[f"column_{column}"] = memory = Memory(shape=signed(32), depth=self.positions, init=[], attrs=NO_COLLISIONS)
+            m.submodules[f"column_{column}"] = memory = Memory(
+                shape=signed(32), depth=self.positions, init=[], attrs=NO_COLLISIONS
+            )
             write = memory.write_port()
             before = last_read(m, memory, Mux(control.valid, control.position, self.position))
             adding = delayed_item(m, control, name=f"adding_{column}")

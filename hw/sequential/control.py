@@ -7,26 +7,26 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from weft.hw.host import RUN
-from weft.hw.pe.contract import beat_shape
-from weft.hw.requantize import SETTINGS
-from weft.hw.sequential.accumulate import MARK_BITS
-from weft.hw.sequential.counters import Cause
-from weft.hw.sequential.layer import Layer
-from weft.hw.spec.config import Config
-from weft.hw.spec.descriptor import BIAS_BYTES, DESCRIPTOR_WORDS, PARAMETER_BYTES
-from weft.hw.spec.pe import WEIGHT_SETTING_BITS
-from weft.hw.tile import tag_shape
+from sateen.hw.host import RUN
+from sateen.hw.pe.contract import beat_shape
+from sateen.hw.requantize import SETTINGS
+from sateen.hw.sequential.accumulate import MARK_BITS
+from sateen.hw.sequential.counters import Cause
+from sateen.hw.sequential.layer import Layer
+from sateen.hw.spec.config import Config
+from sateen.hw.spec.descriptor import BIAS_BYTES, DESCRIPTOR_WORDS, PARAMETER_BYTES
+from sateen.hw.spec.pe import WEIGHT_SETTING_BITS
+from sateen.hw.tile import tag_shape
 
 __all__ = ["Control"]
 
 
 class Control(wiring.Component):
-    """Runs descriptors: for each group of channels its tiles of weights, for each tile its beats; then, when the last sum has come, one
-    result after the other.
+    """Runs descriptors: for each group of channels its tiles of weights, for each tile its beats; then, when the last
+    sum has come, one result after the other.
 
-    A beat is asked for in every cycle while the innermost counter counts that has anything to count. Any other takes 4 cycles, and 2 more
-    for each that it passes on the way (:class:`~weft.hw.sequential.layer.Layer`).
+    A beat is asked for in every cycle while the innermost counter counts that has anything to count. Any other takes 4
+    cycles, and 2 more for each that it passes on the way (:class:`~sateen.hw.sequential.layer.Layer`).
 
     Parameters
     ----------
@@ -44,7 +44,8 @@ class Control(wiring.Component):
     word_address, word : Out, In
         To and from the program memory; a word a cycle after ``word_read``.
     address, read, write, w_data : Out; line : In
-        To and from the memory, see :class:`weft.hw.sequential.memory.BankedMemory`; weights stand behind the scratchpad.
+        To and from the memory, see :class:`sateen.hw.sequential.memory.BankedMemory`; weights stand behind the
+        scratchpad.
     using : Out(1)
         The memory is in use, or what was read last is still needed.
     weights, beats : Out(stream)
@@ -54,9 +55,9 @@ class Control(wiring.Component):
     position, column : Out
         A sum that the requantizer has a cycle later.
     settings, parameter, start : Out; ready : In(1), result : In
-        To and from :class:`weft.hw.sequential.requantize.SerialRequantize`; ``ready``: it is, in the next cycle.
+        To and from :class:`sateen.hw.sequential.requantize.SerialRequantize`; ``ready``: it is, in the next cycle.
     cause : Out, finished : Out(stream)
-        To :class:`weft.hw.sequential.counters.SequentialCounters`.
+        To :class:`sateen.hw.sequential.counters.SequentialCounters`.
     """
 
     def __init__(self, config: Config, *, settle: int):
@@ -95,7 +96,11 @@ class Control(wiring.Component):
         m = Module()
         layer = Layer(self.config)
         layer.connect(m)
-        m.d.comb += [self.word_address.eq(layer.word_address), self.word_read.eq(layer.word_read), layer.word.eq(self.word)]
+        m.d.comb += [
+            self.word_address.eq(layer.word_address),
+            self.word_read.eq(layer.word_read),
+            layer.word.eq(self.word),
+        ]
         m.d.comb += self.settings.eq(layer.settings)
         idle, brings_weights, accesses = Signal(), Signal(), Signal()
         free = self._hold(m, layer, accesses)
@@ -123,8 +128,8 @@ class Control(wiring.Component):
         return m
 
     def _hold(self, m: Module, layer: Layer, accesses: Value) -> Signal:
-        """What was read for the tile stays where it is until the tile takes it; a beat is padded on the way. Returned is whether
-        something else may be read."""
+        """What was read for the tile stays where it is until the tile takes it; a beat is padded on the way. Returned
+        is whether something else may be read."""
         free, rows, beat = Signal(), self.config.rows, self.beats.payload
         m.d.comb += [
             free.eq(~(self.weights.valid & ~self.weights.ready) & ~(self.beats.valid & ~self.beats.ready)),
@@ -137,12 +142,16 @@ class Control(wiring.Component):
         inside = Signal(rows)
         with m.If(free):
             m.d.sync += [self.weights.valid.eq(0), self.beats.valid.eq(0), inside.eq(self._inside(m, layer))]
-            m.d.sync += [beat.swap.eq(layer.opens_tile), beat.tag.address.eq(layer.opens_tile), beat.tag.first.eq(layer.opens_group)]
+            m.d.sync += [
+                beat.swap.eq(layer.opens_tile),
+                beat.tag.address.eq(layer.opens_tile),
+                beat.tag.first.eq(layer.opens_group),
+            ]
         m.d.comb += [beat.data[lane].eq(Mux(inside[lane], self.line[lane], layer.padding)) for lane in range(rows)]
         return free
 
     def _inside(self, m: Module, layer: Layer) -> Value:
-        """Which bytes of a beat are inside the input, as :class:`weft.hw.activations.Padding` has it."""
+        """Which bytes of a beat are inside the input, as :class:`sateen.hw.pipelined.activations.Padding` has it."""
         rows, x = self.config.rows, layer.at.x
         low, high = Signal(range(rows + 1)), Signal(range(rows + 1))
 
@@ -161,13 +170,23 @@ class Control(wiring.Component):
         with m.State("idle"):
             m.d.comb += [self.run.ready.eq(1), idle.eq(1)]
             with m.If(self.run.valid):
-                m.d.sync += [layer.origin.eq(first), layer.pointer.eq(first), left.eq(self.run.payload.count), place.eq(0)]
+                m.d.sync += [
+                    layer.origin.eq(first),
+                    layer.pointer.eq(first),
+                    left.eq(self.run.payload.count),
+                    place.eq(0),
+                ]
                 m.next = "load"
         with m.State("record"):
             m.d.comb += self.finished.valid.eq(1)
             with m.If(self.finished.ready):
                 following = layer.origin + DESCRIPTOR_WORDS
-                m.d.sync += [layer.origin.eq(following), layer.pointer.eq(following), left.eq(left - 1), place.eq(place + 1)]
+                m.d.sync += [
+                    layer.origin.eq(following),
+                    layer.pointer.eq(following),
+                    left.eq(left - 1),
+                    place.eq(place + 1),
+                ]
                 m.next = "load"
                 with m.If(left == 1):
                     m.next = "idle"
@@ -183,12 +202,17 @@ class Control(wiring.Component):
                 m.next = "beats"
 
     def _results(self, m: Module, layer: Layer, accesses: Signal) -> None:
-        """The states that requantize one sum after the other, and bring the next one's parameters meanwhile; the largest of a window's
-        is a result."""
+        """The states that requantize one sum after the other, and bring the next one's parameters meanwhile; the
+        largest of a window's is a result."""
         index, scales_at = Signal(range(PARAMETER_BYTES)), Signal.like(layer.weights_at, name="scales_at")
         tap, first_tap, window = Signal(16), Signal(), Signal.like(self.position, name="window")
         # Of the value that is under way.
-        pending, write_at, was_first, was_last = Signal(), Signal.like(layer.result_at, name="write_at"), Signal(), Signal()
+        pending, write_at, was_first, was_last = (
+            Signal(),
+            Signal.like(layer.result_at, name="write_at"),
+            Signal(),
+            Signal(),
+        )
         largest, better = Signal(signed(8)), Signal(signed(8))
         m.d.comb += [better.eq(Mux(was_first | (self.result > largest), self.result, largest)), self.w_data.eq(better)]
         flushing = Signal(range(self.settle + 1))
@@ -218,7 +242,12 @@ class Control(wiring.Component):
             with m.If(self.ready):
                 m.next = "take"
         with m.State("take"):
-            m.d.comb += [layer.drains.eq(1), accesses.eq(1), self.address.eq(write_at), self.write.eq(pending & was_last)]
+            m.d.comb += [
+                layer.drains.eq(1),
+                accesses.eq(1),
+                self.address.eq(write_at),
+                self.write.eq(pending & was_last),
+            ]
             m.d.sync += [largest.eq(better), pending.eq(1), write_at.eq(layer.result_at + self.column)]
             m.d.sync += [was_first.eq(first_tap), was_last.eq(tap == 1)]
             with m.If(layer.group_ends):
@@ -241,10 +270,14 @@ class Control(wiring.Component):
             layer.next_result(m)
 
     def _next_group(self, m: Module, layer: Layer) -> None:
-        """In ``take``: a group's parameters are passed over, or a block begins and all weights come once more, or that was all."""
+        """In ``take``: a group's parameters are passed over, or a block begins and all weights come once more, or that
+        was all."""
         brought = Mux(layer.one_scale & ~layer.opens_block, BIAS_BYTES, PARAMETER_BYTES)
         m.d.sync += [layer.opens_tile.eq(1), layer.opens_group.eq(1), layer.opens_block.eq(0)]
-        m.d.sync += [layer.weights_at.eq(layer.weights_at + brought), layer.channels_left.eq(layer.channels_left - self.config.cols)]
+        m.d.sync += [
+            layer.weights_at.eq(layer.weights_at + brought),
+            layer.channels_left.eq(layer.channels_left - self.config.cols),
+        ]
         m.next = "weights"
         with m.If(layer.ended):
             m.next = "record"

@@ -8,13 +8,13 @@ from amaranth.lib.enum import Enum
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from weft.hw.spec.counters import RECORD_WORDS
+from sateen.hw.spec.counters import RECORD_WORDS
 
 __all__ = ["Cause", "SequentialCounters"]
 
 
 class Cause(Enum, shape=3):  # type: ignore[call-arg]
-    """What a cycle goes to: its word in :class:`weft.hw.spec.counters.Counters`."""
+    """What a cycle goes to: its word in :class:`sateen.hw.spec.counters.Counters`."""
 
     BUSY = 1
     WEIGHTS = 2

@@ -7,19 +7,19 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import connect
 
-from weft.hw.delay import reset_domains
-from weft.hw.host import EngineSignature
-from weft.hw.memory import NO_COLLISIONS, last_read
-from weft.hw.sequential.accumulate import MARK_BITS, SequentialAccumulators
-from weft.hw.sequential.control import Control
-from weft.hw.sequential.counters import RECORD_WORDS, SequentialCounters
-from weft.hw.sequential.memory import BankedMemory
-from weft.hw.sequential.requantize import SerialRequantize
-from weft.hw.spec.config import Config
-from weft.hw.spec.descriptor import DESCRIPTOR_WORDS
-from weft.hw.spec.timing import settle
-from weft.hw.spec.wire import Space
-from weft.hw.tile import Tile
+from sateen.hw.host import EngineSignature
+from sateen.hw.memory import NO_COLLISIONS, last_read
+from sateen.hw.sequential.accumulate import MARK_BITS, SequentialAccumulators
+from sateen.hw.sequential.control import Control
+from sateen.hw.sequential.counters import RECORD_WORDS, SequentialCounters
+from sateen.hw.sequential.memory import BankedMemory
+from sateen.hw.sequential.requantize import SerialRequantize
+from sateen.hw.spec.config import Config
+from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
+from sateen.hw.spec.timing import settle
+from sateen.hw.spec.wire import Space
+from sateen.hw.stream.delay import reset_domains
+from sateen.hw.tile import Tile
 
 __all__ = ["SequentialEngine"]
 
@@ -27,16 +27,17 @@ WORD_BYTES = 4
 
 
 class SequentialEngine(wiring.Component):
-    """As :class:`weft.hw.engine.Engine`, from a fraction of its cells: one control for all streams, one memory with one port for
-    activations and weights, one serial requantizer. Layers take the same integers to the same results.
+    """As :class:`sateen.hw.pipelined.engine.Engine`, from a fraction of its cells: one control for all streams, one
+    memory with one port for activations and weights, one serial requantizer. Layers take the same integers to the same
+    results.
 
     While a tile multiplies, nothing else happens; so weights, sums and results wait for each other.
 
     Members
     -------
     request : In(stream), response : Out(stream, always ready), run : In(stream), busy : Out(1), halt : In(1)
-        As there. What the host asks of a memory waits while a program uses it. Scratchpad and weights are one memory: an address past
-        the end of one is in the other.
+        As there. What the host asks of a memory waits while a program uses it. Scratchpad and weights are one memory:
+        an address past the end of one is in the other.
     """
 
     def __init__(self, *, config: Config):
@@ -54,7 +55,13 @@ class SequentialEngine(wiring.Component):
         control, requantize = Control(config, settle=settle(config)), SerialRequantize()
         counters = SequentialCounters(descriptors=config.descriptors)
         reset_domains(m, platform, ["program"], self.halt | ResetSignal())
-        for name, unit in (("tile", tile), ("sums", sums), ("control", control), ("requantize", requantize), ("counters", counters)):
+        for name, unit in (
+            ("tile", tile),
+            ("sums", sums),
+            ("control", control),
+            ("requantize", requantize),
+            ("counters", counters),
+        ):
             m.submodules[name] = DomainRenamer("program")(unit)
         # A run that comes while they are still to be reset waits for that.
         halted = Signal(2)
@@ -119,7 +126,9 @@ class SequentialEngine(wiring.Component):
             ]
             words.append(last_read(m, program, Mux(control.word_read, control.word_address, request.address[2:])))
         m.d.comb += control.word.eq(Cat(words))
-        m.submodules.records = records = Memory(shape=32, depth=config.descriptors * RECORD_WORDS, init=[], attrs=NO_COLLISIONS)
+        m.submodules.records = records = Memory(
+            shape=32, depth=config.descriptors * RECORD_WORDS, init=[], attrs=NO_COLLISIONS
+        )
         write, read = records.write_port(), last_read(m, records, request.address[2:])
         m.d.comb += [write.addr.eq(counters.address), write.data.eq(counters.data), write.en.eq(counters.enable)]
         # A cycle later, what was asked for.

@@ -7,11 +7,11 @@ from amaranth.lib import data
 from amaranth.lib.memory import Memory
 from amaranth.utils import ceil_log2
 
-from weft.hw.memory import NO_COLLISIONS, last_read
-from weft.hw.nest import COUNT_BITS
-from weft.hw.requantize import SETTINGS
-from weft.hw.spec.config import Config
-from weft.hw.spec.descriptor import (
+from sateen.hw.memory import NO_COLLISIONS, last_read
+from sateen.hw.pipelined.nest import COUNT_BITS
+from sateen.hw.requantize import SETTINGS
+from sateen.hw.spec.config import Config
+from sateen.hw.spec.descriptor import (
     ACTIVATION_DIMS,
     CHANNELS_DIM,
     CHUNK_DIM,
@@ -23,7 +23,7 @@ from weft.hw.spec.descriptor import (
     ActivationStream,
     OutputStream,
 )
-from weft.hw.spec.pe import BEAT_SETTING_BITS
+from sateen.hw.spec.pe import BEAT_SETTING_BITS
 
 __all__ = ["Layer"]
 
@@ -38,10 +38,11 @@ OUTPUT_COUNTS = len(ACTIVATION_DIMS)
 
 
 class Layer:
-    """Registers of a descriptor, and the states of :class:`weft.hw.sequential.control.Control` that concern it alone.
+    """Registers of a descriptor, and the states of :class:`sateen.hw.sequential.control.Control` that concern it alone.
 
-    Its words stay in the program memory, and are read there when a counter advances; how far each has counted stands in a
-    memory of 16 words. Only the innermost counter of the activation stream that has anything to count is at hand, ``fast``.
+    Its words stay in the program memory, and are read there when a counter advances; how far each has counted stands in
+    a memory of 16 words. Only the innermost counter of the activation stream that has anything to count is at hand,
+    ``fast``.
     """
 
     def __init__(self, config: Config):
@@ -93,8 +94,8 @@ class Layer:
         return self.word + self.config.scratchpad_bytes // self.config.weight_word_bytes
 
     def load(self, m: Module) -> None:
-        """The state in which a descriptor is read through, the heads into registers, so that all counters begin; and those in which a
-        block's weights begin again."""
+        """The state in which a descriptor is read through, the heads into registers, so that all counters begin; and
+        those in which a block's weights begin again."""
         with m.State("again"):
             self.read(m, self.origin)
             m.next = "rewind"
@@ -134,7 +135,13 @@ class Layer:
                     m.d.sync += self.settings.eq(self.word)
             self._load_counters(m, index)
             with m.If(index == DESCRIPTOR_WORDS):
-                m.d.sync += [index.eq(0), self.opens_tile.eq(1), self.opens_group.eq(1), self.opens_block.eq(1), self.ended.eq(0)]
+                m.d.sync += [
+                    index.eq(0),
+                    self.opens_tile.eq(1),
+                    self.opens_group.eq(1),
+                    self.opens_block.eq(1),
+                    self.ended.eq(0),
+                ]
                 m.next = "weights"
 
     def _load_counters(self, m: Module, index: Signal) -> None:
@@ -148,11 +155,19 @@ class Layer:
                 m.d.sync += [self.fast_dim.eq(0), self.fast_left.eq(0), self.fast_limit.eq(0)]
             with m.Default():
                 m.d.sync += part.eq(part + 1)
-                m.d.comb += [self.count_write.addr.eq(dim), self.count_write.data.eq(limit), self.count_write.en.eq(part == 0)]
+                m.d.comb += [
+                    self.count_write.addr.eq(dim),
+                    self.count_write.data.eq(limit),
+                    self.count_write.en.eq(part == 0),
+                ]
                 with m.If(part == 0):
                     m.d.sync += counts.eq(limit != 1)
                     with m.If((limit != 1) & ~of_output):
-                        m.d.sync += [self.fast_dim.eq(dim), self.fast_at.eq(self.pointer), self.fast.row.eq(self.word[16:])]
+                        m.d.sync += [
+                            self.fast_dim.eq(dim),
+                            self.fast_at.eq(self.pointer),
+                            self.fast.row.eq(self.word[16:]),
+                        ]
                         m.d.sync += [self.fast_left.eq(limit - 1), self.fast_limit.eq(limit - 1)]
                 with m.If((part == 1) & counts & ~of_output):
                     m.d.sync += self.fast.x.eq(self.word)
@@ -184,8 +199,8 @@ class Layer:
         m.next = "walk"
 
     def walk(self, m: Module) -> None:
-        """The states that go outwards from the counter ``dim``, whose first word is at ``pointer``: the first that has more to count
-        advances, those before it begin anew."""
+        """The states that go outwards from the counter ``dim``, whose first word is at ``pointer``: the first that has
+        more to count advances, those before it begin anew."""
         again, write = self.count == 1, self.count_write
         with m.State("walk"):
             m.d.comb += self.drains.eq(self.walks_output)
@@ -194,7 +209,10 @@ class Layer:
         with m.State("test"):
             m.d.comb += self.drains.eq(self.walks_output)
             m.d.comb += [write.addr.eq(self.counter), write.en.eq(1)]
-            m.d.comb += [write.data.eq(Mux(again, self.word[:COUNT_BITS], self.count - 1)), self.step.row.eq(self.word[COUNT_BITS:])]
+            m.d.comb += [
+                write.data.eq(Mux(again, self.word[:COUNT_BITS], self.count - 1)),
+                self.step.row.eq(self.word[COUNT_BITS:]),
+            ]
             self.read(m, self.pointer + 1)
             with m.If(~again):
                 m.d.sync += self.pointer.eq(self.pointer + 2)

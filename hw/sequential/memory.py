@@ -8,7 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from weft.hw.memory import NO_COLLISIONS, last_read
+from sateen.hw.memory import NO_COLLISIONS, last_read
 
 __all__ = ["Bank", "BankedMemory"]
 
@@ -21,8 +21,8 @@ DEEP = 4096
 class Bank(wiring.Component):
     """A memory of bytes with one port. Latency 1 cycle; what was read stays until the next access.
 
-    Where the platform's ``weft_technology`` is ``up5k`` and the bank is deep it is an SB_SPRAM256KA, two bytes a word; elsewhere it is
-    inferred.
+    Where the platform's ``sateen_technology`` is ``up5k`` and the bank is deep it is an SB_SPRAM256KA, two bytes a
+    word; elsewhere it is inferred.
 
     Parameters
     ----------
@@ -43,11 +43,13 @@ class Bank(wiring.Component):
         if depth < 2:
             raise ValueError(f"depth must be 2 or more, not {depth!r}")
         self.depth = depth
-        super().__init__({"address": In(ceil_log2(depth)), "read": In(1), "write": In(1), "w_data": In(8), "r_data": Out(8)})
+        super().__init__(
+            {"address": In(ceil_log2(depth)), "read": In(1), "write": In(1), "w_data": In(8), "r_data": Out(8)}
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        if getattr(platform, "weft_technology", None) == "up5k" and DEEP <= self.depth <= SPRAM_BYTES:
+        if getattr(platform, "sateen_technology", None) == "up5k" and DEEP <= self.depth <= SPRAM_BYTES:
             self._spram(m)
             return m
         m.submodules.memory = memory = Memory(shape=8, depth=self.depth, init=[], attrs=NO_COLLISIONS)
@@ -62,16 +64,24 @@ class Bank(wiring.Component):
         with m.If(self.read):
             m.d.sync += odd.eq(upper)
         m.submodules.memory = Instance(
-            "SB_SPRAM256KA", i_ADDRESS=Cat(self.address[1:], Const(0, 15 - len(self.address))), i_DATAIN=self.w_data.replicate(2),
-            i_MASKWREN=Cat((~upper).replicate(2), upper.replicate(2)), i_WREN=self.write, i_CHIPSELECT=self.read | self.write,
-            i_CLOCK=ClockSignal(), i_STANDBY=Const(0), i_SLEEP=Const(0), i_POWEROFF=Const(1), o_DATAOUT=word,
-        )  # fmt: skip
+            "SB_SPRAM256KA",
+            i_ADDRESS=Cat(self.address[1:], Const(0, 15 - len(self.address))),
+            i_DATAIN=self.w_data.replicate(2),
+            i_MASKWREN=Cat((~upper).replicate(2), upper.replicate(2)),
+            i_WREN=self.write,
+            i_CHIPSELECT=self.read | self.write,
+            i_CLOCK=ClockSignal(),
+            i_STANDBY=Const(0),
+            i_SLEEP=Const(0),
+            i_POWEROFF=Const(1),
+            o_DATAOUT=word,
+        )
         m.d.comb += self.r_data.eq(Mux(odd, word[8:], word[:8]))
 
 
 class BankedMemory(wiring.Component):
-    """Any ``banks`` consecutive bytes are read, or one is written, in a cycle, wherever they begin. Latency 1 cycle; what was read
-    stays until the next access. Past the end, reads give anything.
+    """Any ``banks`` consecutive bytes are read, or one is written, in a cycle, wherever they begin. Latency 1 cycle;
+    what was read stays until the next access. Past the end, reads give anything.
 
     Parameters
     ----------
@@ -97,12 +107,25 @@ class BankedMemory(wiring.Component):
             raise ValueError(f"banks must be a power of two of 2 or more, not {banks!r}")
         self.banks, self.depth = banks, depth
         line = data.ArrayLayout(8, banks)
-        super().__init__({"address": In(ceil_log2(banks * depth)), "read": In(1), "write": In(1), "w_data": In(8), "r_data": Out(line)})
+        super().__init__(
+            {
+                "address": In(ceil_log2(banks * depth)),
+                "read": In(1),
+                "write": In(1),
+                "w_data": In(8),
+                "r_data": Out(line),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         select = ceil_log2(self.banks)
-        start, row, following, first = self.address[:select], self.address[select:], Signal(len(self.address) - select), Signal(select)
+        start, row, following, first = (
+            self.address[:select],
+            self.address[select:],
+            Signal(len(self.address) - select),
+            Signal(select),
+        )
         m.d.comb += following.eq(row + 1)
         with m.If(self.read):
             m.d.sync += first.eq(start)
@@ -117,5 +140,7 @@ class BankedMemory(wiring.Component):
             ]
             line.append(bank.r_data)
         for lane in range(self.banks):
-            m.d.comb += self.r_data[lane].eq(Array(line[(lane + place) % self.banks] for place in range(self.banks))[first])
+            m.d.comb += self.r_data[lane].eq(
+                Array(line[(lane + place) % self.banks] for place in range(self.banks))[first]
+            )
         return m

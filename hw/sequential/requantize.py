@@ -6,9 +6,9 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from weft.hw.requantize import CHANNEL, SETTINGS, SMALL
-from weft.hw.spec.descriptor import Rounding
-from weft.hw.spec.timing import SERIAL_SHIFTS
+from sateen.hw.requantize import CHANNEL, SETTINGS, SMALL
+from sateen.hw.spec.descriptor import Rounding
+from sateen.hw.spec.timing import SERIAL_SHIFTS
 
 __all__ = ["SerialRequantize"]
 
@@ -19,21 +19,22 @@ FAR = 8
 
 
 class SerialRequantize(wiring.Component):
-    """As :class:`weft.hw.requantize.Requantize`, one value at a time, with one adder.
+    """As :class:`sateen.hw.requantize.Requantize`, one value at a time, with one adder.
 
     ``ready`` comes back ``LATENCY`` = 26 cycles after ``start``, or a cycle later for each place beyond
-    :data:`~weft.hw.spec.timing.SERIAL_SHIFTS` that a value is shifted to the left.
+    :data:`~sateen.hw.spec.timing.SERIAL_SHIFTS` that a value is shifted to the left.
 
-    The product grows downwards into the register of the multiplier, of which it takes a digit from −2 to 2 in each cycle (Booth, radix 4);
-    then it is shifted the rest of the way, by 8, 2 or 1 places to the right, or by one to the left.
+    The product grows downwards into the register of the multiplier, of which it takes a digit from −2 to 2 in each
+    cycle (Booth, radix 4); then it is shifted the rest of the way, by 8, 2 or 1 places to the right, or by one to the
+    left.
 
     Members
     -------
     settings : In
         Steady from ``start`` until ``ready``.
     valid : In(1), byte : In(8)
-        A channel's parameters (:data:`weft.hw.requantize.CHANNEL`), byte by byte, the lowest first; those of the next value may
-        come while one is under way.
+        A channel's parameters (:data:`sateen.hw.requantize.CHANNEL`), byte by byte, the lowest first; those of the next
+        value may come while one is under way.
     i : In
         A sum, signed 32 bits.
     start : In(1)
@@ -71,7 +72,12 @@ class SerialRequantize(wiring.Component):
         with m.If(self.valid):
             m.d.sync += channel.eq(Cat(channel.as_value()[8:], self.byte))
         with m.If(self.start):
-            m.d.sync += [value.eq(channel.bias + self.i), low.eq(channel.multiplier), high.eq(0), shift.eq(channel.shift)]
+            m.d.sync += [
+                value.eq(channel.bias + self.i),
+                low.eq(channel.multiplier),
+                high.eq(0),
+                shift.eq(channel.shift),
+            ]
         with m.Elif(to_right.two):
             m.d.sync += Cat(low, high).eq(Cat(low[2:], total))
         with m.Elif(to_right.one):
@@ -129,7 +135,8 @@ class SerialRequantize(wiring.Component):
         return total
 
     def _limit(self, m: Module, high: Signal, up: Value, over: Signal) -> None:
-        """The last two cycles: what is far out of range is brought nearer; then the zero point is added, and all is clamped."""
+        """The last two cycles: what is far out of range is brought nearer; then the zero point is added, and all is
+        clamped."""
         negative, result = high[-1], Signal(signed(SMALL + 1))
         below, above = self.settings.low, self.settings.high
         with m.State("limit"):

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 __all__ = ["MAGIC", "Register"]
 
-MAGIC = int.from_bytes(b"WEFT", "big")
+MAGIC = int.from_bytes(b"SATN", "big")
 """What the first register reads as."""
 
 
@@ -16,13 +16,13 @@ class Register(IntEnum):
     MAGIC = 0x00
     """Read only: :data:`MAGIC`."""
     FORMAT = 0x04
-    """Read only: version of the descriptors, as in :class:`weft.hw.spec.identity.Identity`."""
+    """Read only: version of the descriptors, as in :class:`sateen.hw.spec.identity.Identity`."""
     BUILD_LOW = 0x08
     """Read only: lower half of the build's name, by default the configuration's digest."""
     BUILD_HIGH = 0x0C
     """Read only: upper half."""
     SPACE = 0x10
-    """Memory that the streams are for, of :class:`weft.hw.spec.wire.Space` but its identity."""
+    """Memory that the streams are for, of :class:`sateen.hw.spec.wire.Space` but its identity."""
     ADDRESS = 0x14
     """Byte address in it; counts up with each byte of a stream."""
     READ = 0x18

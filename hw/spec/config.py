@@ -8,14 +8,15 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from weft.hw.spec.descriptor import TABLE_ENTRIES
-from weft.hw.spec.pe import PE_KINDS, PeKind, select_bits
+from sateen.hw.spec.descriptor import TABLE_ENTRIES
+from sateen.hw.spec.pe import PE_KINDS, PeKind, select_bits
 
 __all__ = ["ENGINES", "PRESETS", "Config", "ceil_pow2", "parse_config"]
 
 
 ENGINES = ("pipelined", "sequential")
-"""``pipelined``: a unit for each stream, all at work at once. ``sequential``: one thing at a time, for parts of a few thousand LUTs."""
+"""``pipelined``: a unit for each stream, all at work at once. ``sequential``: one thing at a time, for parts of a few
+thousand LUTs."""
 
 
 def ceil_pow2(value: int) -> int:
@@ -38,9 +39,10 @@ class Config:
     cols: int = 8
     """Columns of the tile: output channels side by side, 1 to 64."""
     pe: str = "mac"
-    """Kind of processing element, a key of :data:`weft.hw.spec.pe.PE_KINDS`."""
+    """Kind of processing element, a key of :data:`sateen.hw.spec.pe.PE_KINDS`."""
     weight_bits: int = 8
-    """Width of the weights that a PE holds, 2 to 8: fewer make it smaller. The weight store has a byte for each all the same."""
+    """Width of the weights that a PE holds, 2 to 8: fewer make it smaller. The weight store has a byte for each all the
+    same."""
     lanes: int = 4
     """Output channels requantized per cycle, 1 to ``cols``."""
     scratchpad_bytes: int = 16384
@@ -48,7 +50,8 @@ class Config:
     weight_bytes: int = 65536
     """Weight store, bytes; a multiple of ``weight_word_bytes``, at most 4 MiB."""
     positions: int = 256
-    """Output positions that one half of the accumulator memory holds, a power of two from 16 to 4096; a sequential engine has one."""
+    """Output positions that one half of the accumulator memory holds, a power of two from 16 to 4096; a sequential
+    engine has one."""
     descriptors: int = 32
     """Layer descriptors that the program memory holds, 1 to 255."""
     frame_bytes: int = 1024
@@ -93,7 +96,9 @@ class Config:
     def _int(self, name: str, low: int, high: int, why: str = "") -> None:
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise ValueError(f"{name} must be a whole number from {low} to {high}{f' ({why})' if why else ''}, not {value!r}")
+            raise ValueError(
+                f"{name} must be a whole number from {low} to {high}{f' ({why})' if why else ''}, not {value!r}"
+            )
 
     def _engine(self) -> None:
         """What an engine asks of the others."""
@@ -167,7 +172,7 @@ class Config:
 
     @property
     def sliding(self) -> bool:
-        """Whether the tile's columns can be filters over the beats, see :class:`weft.hw.spec.descriptor.Sliding`."""
+        """Whether the tile's columns can be filters over the beats, see :class:`sateen.hw.spec.descriptor.Sliding`."""
         return self.engine == "pipelined" and self.pe_kind.sliding
 
     @property
@@ -179,14 +184,22 @@ class Config:
     def layout(self) -> dict[str, int]:
         """The fields that shape a compiled model. A device refuses a model whose values differ."""
         names = (
-            "rows", "cols", "group", "combine", "weight_bits", "scratchpad_bytes", "weight_bytes", "positions", "descriptors",
+            "rows",
+            "cols",
+            "group",
+            "combine",
+            "weight_bits",
+            "scratchpad_bytes",
+            "weight_bytes",
+            "positions",
+            "descriptors",
             "frame_bytes",
-        )  # fmt: skip
+        )
         return {name: getattr(self, name) for name in names}
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON-ready values; without those that came later where they have their defaults: such a device says of itself what
-        it always did."""
+        """The fields as JSON-ready values; without those that came later where they have their defaults: such a device
+        says of itself what it always did."""
         fields = dataclasses.asdict(self)
         for name in ("combine", "engine"):
             if fields[name] == type(self).__dataclass_fields__[name].default:
@@ -210,20 +223,45 @@ class Config:
 
 PRESETS: dict[str, Config] = {
     "micro": Config(
-        rows=4, cols=2, lanes=1, scratchpad_bytes=4096, weight_bytes=4096, positions=256, descriptors=8, frame_bytes=128,
+        rows=4,
+        cols=2,
+        lanes=1,
+        scratchpad_bytes=4096,
+        weight_bytes=4096,
+        positions=256,
+        descriptors=8,
+        frame_bytes=128,
         engine="sequential",
     ),
     "tiny": Config(
-        rows=4, cols=4, lanes=2, scratchpad_bytes=8192, weight_bytes=16384, positions=64, descriptors=32,
+        rows=4,
+        cols=4,
+        lanes=2,
+        scratchpad_bytes=8192,
+        weight_bytes=16384,
+        positions=64,
+        descriptors=32,
     ),
     "small": Config(
-        rows=8, cols=8, lanes=4, scratchpad_bytes=16384, weight_bytes=65536, positions=256, descriptors=32,
+        rows=8,
+        cols=8,
+        lanes=4,
+        scratchpad_bytes=16384,
+        weight_bytes=65536,
+        positions=256,
+        descriptors=32,
     ),
     "large": Config(
-        rows=16, cols=16, lanes=16, scratchpad_bytes=65536, weight_bytes=278528, positions=512, descriptors=42,
+        rows=16,
+        cols=16,
+        lanes=16,
+        scratchpad_bytes=65536,
+        weight_bytes=278528,
+        positions=512,
+        descriptors=42,
         multipliers=64,
     ),
-}  # fmt: skip
+}
 """Named configurations. ``large`` is sized to one ECP5-85F: 208 block RAMs of 2 KiB, 156 multipliers."""
 
 

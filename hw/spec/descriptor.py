@@ -1,12 +1,13 @@
 """Layer descriptors: the program of the device, one fixed-size record of 32-bit words a layer.
 
-A layer is one pass over the tile: for every block of output positions, for every group of ``cols`` output channels, for every
-slice of the reduction (kernel row, kernel column, chunk of bytes), for every position of the block, one beat. Each memory
-access of that loop is an affine nest of counters (:class:`Dim`); kernel, stride, dilation, padding, pooling, fully
-connected are settings of the nests.
+A layer is one pass over the tile: for every block of output positions, for every group of ``cols`` output channels, for
+every slice of the reduction (kernel row, kernel column, chunk of bytes), for every position of the block, one beat.
+Each memory access of that loop is an affine nest of counters (:class:`Dim`); kernel, stride, dilation, padding,
+pooling, fully connected are settings of the nests.
 
-Where tensors are combined element by element (:class:`Combine`), the loop is over pairs of lines instead: two tables stand in the halves
-of the accumulators' memories, the bytes of a pair are looked up there, and what is found goes the way of a sum.
+Where tensors are combined element by element (:class:`Combine`), the loop is over pairs of lines instead: two tables
+stand in the halves of the accumulators' memories, the bytes of a pair are looked up there, and what is found goes the
+way of a sum.
 
 A descriptor has three sections, each read by one unit of the gateware: weights, activations, output.
 """
@@ -24,7 +25,8 @@ __all__ = [
 ]  # fmt: skip
 
 ACTIVATION_DIMS = ("block", "channels", "kernel_y", "kernel_x", "chunk", "y", "x", "window_y", "window_x")
-"""Counters of the activation stream, outermost first. Those up to ``chunk`` select a tile of weights, the others a position."""
+"""Counters of the activation stream, outermost first. Those up to ``chunk`` select a tile of weights, the others a
+position."""
 CHUNK_DIM = ACTIVATION_DIMS.index("chunk")
 """The innermost counter that selects a tile of weights: those within walk over positions."""
 Y_DIM, X_DIM = ACTIVATION_DIMS.index("y"), ACTIVATION_DIMS.index("x")
@@ -35,9 +37,10 @@ OUTPUT_DIMS = ("block", "channels", "y", "x")
 PARAMETER_BYTES = 9
 """Bytes of one output channel's parameters: bias (int32), multiplier (int32), shift (int8), each little-endian.
 
-They stand in the weight store after the weights of their group of channels, as ``PARAMETER_BYTES`` words: word ``i`` holds
-byte ``i`` of every column's parameters. After, because they are wanted last: a group's weights never wait for the channels
-of the group before it to be drained. Where all groups have the same scales, those after a block's first bring their biases alone.
+They stand in the weight store after the weights of their group of channels, as ``PARAMETER_BYTES`` words: word ``i``
+holds byte ``i`` of every column's parameters. After, because they are wanted last: a group's weights never wait for the
+channels of the group before it to be drained. Where all groups have the same scales, those after a block's first bring
+their biases alone.
 """
 BIAS_BYTES = 4
 """Of :data:`PARAMETER_BYTES` the first ones; the others are the scale."""
@@ -48,7 +51,8 @@ TABLE_ENTRIES = 256
 
 
 def table_words(cols: int) -> int:
-    """Weight words that bring both tables: in each an entry of both, or where ``cols`` is less than 8 one entry, table after table."""
+    """Weight words that bring both tables: in each an entry of both, or where ``cols`` is less than 8 one entry, table
+    after table."""
     return TABLE_ENTRIES if cols >= 8 else 2 * TABLE_ENTRIES
 
 
@@ -66,7 +70,8 @@ class Rounding:
     """How a requantized product is rounded."""
 
     DOUBLE = 0
-    """TensorFlow Lite's default: the high half of the doubled product, ties toward +∞; then a shift, ties away from zero."""
+    """TensorFlow Lite's default: the high half of the doubled product, ties toward +∞; then a shift, ties away from
+    zero."""
     SINGLE = 1
     """One rounding of the whole product, ties toward +∞."""
 
@@ -85,7 +90,10 @@ def steps(dims: list[Dim]) -> list[tuple[int, ...]]:
     for index, dim in enumerate(dims):
         inner = dims[index + 1 :]
         result.append(
-            tuple(stride - sum((other.count - 1) * other.strides[axis] for other in inner) for axis, stride in enumerate(dim.strides))
+            tuple(
+                stride - sum((other.count - 1) * other.strides[axis] for other in inner)
+                for axis, stride in enumerate(dim.strides)
+            )
         )
     return result
 
@@ -104,7 +112,7 @@ class WeightStream:
     """Weight words of a group, before its parameters: slices of the reduction × ``rows``."""
 
     settings: int = 0
-    """:attr:`weft.hw.spec.pe.Settings.weights`."""
+    """:attr:`sateen.hw.spec.pe.Settings.weights`."""
     tables: bool = False
     """They are tables, not weights."""
     one_scale: bool = False
@@ -119,15 +127,19 @@ class WeightStream:
 
     def encode(self) -> bytes:
         """The section's words."""
-        return self.LAYOUT.pack(self.base, self.blocks, self.groups, self.settings | self.one_scale << 30 | self.tables << 31, self.words)
+        return self.LAYOUT.pack(
+            self.base, self.blocks, self.groups, self.settings | self.one_scale << 30 | self.tables << 31, self.words
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sliding:
-    """Each column is a filter over the beats: a beat's sum in column ``c`` is Σ_r weight(r, c) · byte ``c`` of the beat ``r`` beats before.
+    """Each column is a filter over the beats: a beat's sum in column ``c`` is Σ_r weight(r, c) · byte ``c`` of the beat
+    ``r`` beats before.
 
-    So a window slides over what the counters ``y`` and ``x`` walk over, and every beat completes one. A sum counts where, from its
-    own ``first`` value on, each of the two counters is a multiple of ``step`` beyond it; the others are dropped, and take no position.
+    So a window slides over what the counters ``y`` and ``x`` walk over, and every beat completes one. A sum counts
+    where, from its own ``first`` value on, each of the two counters is a multiple of ``step`` beyond it; the others are
+    dropped, and take no position.
     """
 
     first_y: int
@@ -170,13 +182,14 @@ class ActivationStream:
     """One for each of :data:`ACTIVATION_DIMS`, with strides of (row, x, address)."""
 
     settings: int = 0
-    """:attr:`weft.hw.spec.pe.Settings.beats`."""
+    """:attr:`sateen.hw.spec.pe.Settings.beats`."""
     pairs: bool = False
     """Beats come in pairs, whose bytes are looked up in the two tables."""
     quarters: bool = False
     """Sums go to quarters of the accumulators in turn, see :meth:`Descriptor.in_quarters`."""
     sliding: Sliding | None = None
-    """The bytes of a beat go to the columns, where windows slide over them; the last beat's sum counts. ``None``: they go to the rows."""
+    """The bytes of a beat go to the columns, where windows slide over them; the last beat's sum counts. ``None``: they
+    go to the rows."""
 
     @property
     def positions(self) -> int:
@@ -205,8 +218,9 @@ class ActivationStream:
 class OutputStream:
     """Where the results go, and what becomes of the sums on their way.
 
-    For every position, the device requantizes ``cols`` channels ``lanes`` at a time; channels past ``channels`` are dropped.
-    With ``taps`` above 1 the largest of ``taps`` consecutive positions' results is written in place of each (max pooling).
+    For every position, the device requantizes ``cols`` channels ``lanes`` at a time; channels past ``channels`` are
+    dropped. With ``taps`` above 1 the largest of ``taps`` consecutive positions' results is written in place of each
+    (max pooling).
     """
 
     address: int
@@ -230,7 +244,8 @@ class OutputStream:
     """As in :class:`ActivationStream`."""
 
     HEAD = struct.Struct("<iHHbbbB")
-    """address; channels, taps; zero point, low, high, rounding with ``combine`` above its bit, and ``quarters`` above that."""
+    """address; channels, taps; zero point, low, high, rounding with ``combine`` above its bit, and ``quarters`` above
+    that."""
     DIM = struct.Struct("<Hxxi")
     """count; step of address."""
 
@@ -238,7 +253,9 @@ class OutputStream:
         """The section's words."""
         modes = self.rounding | self.combine << 1 | self.quarters << 3
         head = self.HEAD.pack(self.address, self.channels, self.taps, self.zero_point, self.low, self.high, modes)
-        return head + b"".join(self.DIM.pack(dim.count, *step) for dim, step in zip(self.dims, steps(list(self.dims)), strict=True))
+        return head + b"".join(
+            self.DIM.pack(dim.count, *step) for dim, step in zip(self.dims, steps(list(self.dims)), strict=True)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,8 +274,9 @@ class Descriptor:
     def in_quarters(self, positions: int) -> Descriptor:
         """With each half of the accumulators, of ``positions``, divided in two, where the layer allows that.
 
-        So up to four groups' sums are under way, not two: short layers are not held up by how long a sum takes. Only where each sum is that
-        of one beat, for a half's memory is read by one at a time: by who adds to sums, or by who drains them.
+        So up to four groups' sums are under way, not two: short layers are not held up by how long a sum takes. Only
+        where each sum is that of one beat, for a half's memory is read by one at a time: by who adds to sums, or by who
+        drains them.
         """
         counts = [dim.count for dim in self.activations.dims]
         tiles = math.prod(counts[CHANNELS_DIM + 1 : CHUNK_DIM + 1])
@@ -272,7 +290,9 @@ class Descriptor:
         """Whether any of the records has sliding windows."""
         place = 4 * SECTIONS["weights"] + ActivationStream.HEAD.size
         size = 4 * DESCRIPTOR_WORDS
-        return any(any(program[start + place : start + place + Sliding.LAYOUT.size]) for start in range(0, len(program), size))
+        return any(
+            any(program[start + place : start + place + Sliding.LAYOUT.size]) for start in range(0, len(program), size)
+        )
 
     @staticmethod
     def looks_up(program: bytes) -> bool:
@@ -292,7 +312,9 @@ def _words(*parts: int) -> int:
 
 SECTIONS: dict[str, int] = {
     "weights": _words(WeightStream.LAYOUT.size),
-    "activations": _words(ActivationStream.HEAD.size, Sliding.LAYOUT.size, len(ACTIVATION_DIMS) * ActivationStream.DIM.size),
+    "activations": _words(
+        ActivationStream.HEAD.size, Sliding.LAYOUT.size, len(ACTIVATION_DIMS) * ActivationStream.DIM.size
+    ),
     "output": _words(OutputStream.HEAD.size, len(OUTPUT_DIMS) * OutputStream.DIM.size),
 }
 """Words of each section, in their order in the descriptor."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from weft.hw.spec.config import Config
+from sateen.hw.spec.config import Config
 
 __all__ = ["IDENTITY_BYTES", "Identity"]
 
@@ -26,7 +26,9 @@ class Identity:
 
     def encode(self) -> bytes:
         """The memory's contents, :data:`IDENTITY_BYTES` long."""
-        text = json.dumps({"weft": self.FORMAT, "build": self.build, "config": self.config.to_dict()}, separators=(",", ":")).encode()
+        text = json.dumps(
+            {"sateen": self.FORMAT, "build": self.build, "config": self.config.to_dict()}, separators=(",", ":")
+        ).encode()
         if len(text) > IDENTITY_BYTES:
             raise ValueError(f"the identity takes {len(text)} bytes; at most {IDENTITY_BYTES} fit")
         return text.ljust(IDENTITY_BYTES)
@@ -36,9 +38,9 @@ class Identity:
         """The identity in the memory's contents; ``ValueError`` if it is none, or of another format."""
         try:
             fields = json.loads(data)
-            version, build, config = fields["weft"], fields["build"], fields["config"]
+            version, build, config = fields["sateen"], fields["build"], fields["config"]
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError("the device's identity is not Weft's") from error
+            raise ValueError("the device's identity is not Sateen's") from error
         if version != cls.FORMAT:
             raise ValueError(f"the device speaks format {version}, this driver format {cls.FORMAT}")
         return cls(Config.from_dict(config), build)

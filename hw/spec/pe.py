@@ -7,26 +7,41 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 __all__ = [
-    "BEAT_SETTING_BITS", "PE_KINDS", "SELECTS_BIT", "SERIAL_BITS", "TERM_BEATS", "TERM_GROUP", "TERM_SLOTS", "TERM_WEIGHTS",
-    "WEIGHT_SETTING_BITS", "Encoding", "PeKind", "Precision", "Settings", "TermBudget", "TermFields", "select_bits",
+    "BEAT_SETTING_BITS",
+    "PE_KINDS",
+    "SELECTS_BIT",
+    "SERIAL_BITS",
+    "TERM_BEATS",
+    "TERM_GROUP",
+    "TERM_SLOTS",
+    "TERM_WEIGHTS",
+    "WEIGHT_SETTING_BITS",
+    "Encoding",
+    "PeKind",
+    "Precision",
+    "Settings",
+    "TermBudget",
+    "TermFields",
+    "select_bits",
     "window",
-]  # fmt: skip
+]
 
 BEAT_SETTING_BITS = 22
 """Of a layer's settings that go with its beats."""
 WEIGHT_SETTING_BITS = 16
 """Of a layer's settings that go with its weights."""
 SELECTS_BIT = WEIGHT_SETTING_BITS - 1
-"""Of a layer's settings that go with its weights: words of weights come behind a word of their selects, see :func:`select_bits`."""
+"""Of a layer's settings that go with its weights: words of weights come behind a word of their selects, see
+:func:`select_bits`."""
 
 
 def window(row: int, *, rows: int, combine: int) -> list[int]:
-    """The bytes of a beat that a row of weights chooses from where columns are combined, by their selects. A tile has ``rows`` of
-    them: rows of PEs, times their elements.
+    """The bytes of a beat that a row of weights chooses from where columns are combined, by their selects. A tile has
+    ``rows`` of them: rows of PEs, times their elements.
 
-    Select 0 of all rows is the beat's beginning, as a tile without selects has it. Each further select's bytes stand 1, 3, 6, … rows down:
-    bytes a multiple of ``rows`` apart, as the pixels of a kernel row often are, meet different rows, and bytes that share a row in one
-    window do not in the next.
+    Select 0 of all rows is the beat's beginning, as a tile without selects has it. Each further select's bytes stand 1,
+    3, 6, … rows down: bytes a multiple of ``rows`` apart, as the pixels of a kernel row often are, meet different rows,
+    and bytes that share a row in one window do not in the next.
     """
     return [select * rows + (row - select * (select + 1) // 2) % rows for select in range(combine)]
 
@@ -124,7 +139,8 @@ class PeKind:
     budgets: bool = False
     """It keeps as many terms as :attr:`Precision.terms` says."""
     settings: Callable[[Precision], Settings] = lambda precision: Settings(beats=precision.activation_bits)
-    """A layer's precision as settings. Kinds of the same group take the same ones, so that a compiled model runs on each of them."""
+    """A layer's precision as settings. Kinds of the same group take the same ones, so that a compiled model runs on
+    each of them."""
     beat_cycles: Callable[[Settings], int] = lambda settings: 1
     """Cycles from a beat to the next."""
     waves: Callable[[Settings], int] | None = None
@@ -132,7 +148,7 @@ class PeKind:
     row_cycles: Callable[[Settings], int] = lambda settings: 1
     """Cycles in which one row of the tile takes its weights, if their words come no more slowly."""
     sliding: bool = False
-    """Its columns can be filters over the beats, see :class:`weft.hw.spec.descriptor.Sliding`."""
+    """Its columns can be filters over the beats, see :class:`sateen.hw.spec.descriptor.Sliding`."""
     narrow: bool = True
     """Its weights may have fewer than 8 bits."""
 
@@ -163,7 +179,9 @@ def _term_settings(precision: Precision) -> Settings:
     slots = budget.weight_terms * (TERM_GROUP // budget.group)
     if slots > TERM_SLOTS:
         most = TERM_SLOTS * budget.group // TERM_GROUP
-        raise ValueError(f"a term PE holds at most {most} terms of a group of {budget.group} weights, not {budget.weight_terms}")
+        raise ValueError(
+            f"a term PE holds at most {most} terms of a group of {budget.group} weights, not {budget.weight_terms}"
+        )
     naf = int(budget.encoding == Encoding.NAF)
     return Settings(
         beats=slots | budget.data_terms << 8 | naf << 12,
@@ -202,4 +220,4 @@ PE_KINDS: dict[str, PeKind] = {
         row_cycles=_term_row_cycles,
     ),
 }
-"""Every kind of processing element, by the name that :attr:`weft.hw.spec.config.Config.pe` takes."""
+"""Every kind of processing element, by the name that :attr:`sateen.hw.spec.config.Config.pe` takes."""

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from weft.hw.spec.config import Config
-from weft.hw.spec.descriptor import DESCRIPTOR_WORDS, SECTIONS
+from sateen.hw.spec.config import Config
+from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS, SECTIONS
 
 __all__ = [
-    "BLOCK_DEPTH", "PARAMETER_QUEUE", "RECORD", "REQUANTIZE", "SERIAL_SHIFTS", "TOGETHER", "WAY", "Timing", "block_memory_latency",
-    "choice_steps", "settle",
-]  # fmt: skip
+    "BLOCK_DEPTH",
+    "PARAMETER_QUEUE",
+    "RECORD",
+    "REQUANTIZE",
+    "SERIAL_SHIFTS",
+    "TOGETHER",
+    "WAY",
+    "Timing",
+    "block_memory_latency",
+    "choice_steps",
+    "settle",
+]
 
 BLOCK_DEPTH = 2048
 """Words of a byte in a block RAM (2048×9 on ECP5)."""
 PARAMETER_QUEUE = 16
-"""Words of channels' parameters that wait until there is room for their group, so that the weights behind them need not."""
+"""Words of channels' parameters that wait until there is room for their group, so that the weights behind them need
+not."""
 RECORD = 7
 """Cycles in which a sequential engine writes a descriptor's counters."""
 REQUANTIZE = 26

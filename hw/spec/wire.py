@@ -1,8 +1,9 @@
 """The link: frames of bytes between host and device, and the operations they carry.
 
-A frame on the wire is ``FLAG, stuffed(header, payload, crc), FLAG``, after the octet-stuffed framing of RFC 1662: inside
-a frame FLAG and ESCAPE are sent as ESCAPE and the byte XOR ``ESCAPE_XOR``. One FLAG may end a frame and begin the next.
-The CRC is CRC-32 (ISO HDLC, as :func:`zlib.crc32`) of header and payload, little-endian. All fields are little-endian.
+A frame on the wire is ``FLAG, stuffed(header, payload, crc), FLAG``, after the octet-stuffed framing of RFC 1662:
+inside a frame FLAG and ESCAPE are sent as ESCAPE and the byte XOR ``ESCAPE_XOR``. One FLAG may end a frame and begin
+the next. The CRC is CRC-32 (ISO HDLC, as :func:`zlib.crc32`) of header and payload, little-endian. All fields are
+little-endian.
 
 The host sends HELLO or REQUEST; the device answers each with one RESPONSE of the same sequence number. A frame that is
 damaged, or whose length is not what its header says, or that comes while both receive buffers are full is dropped
@@ -11,8 +12,8 @@ not executed again: the device repeats its response. So every operation happens 
 HELLO aborts a running program, is always executed, and begins a session at its sequence number.
 
 The payload of HELLO and REQUEST is a sequence of operations, each an 8-byte header; a WRITE's data follows its header.
-The response's payload is the data of all READs in order, then one byte of :class:`Status`. At an operation that fails the
-device stops, and the status says why.
+The response's payload is the data of all READs in order, then one byte of :class:`Status`. At an operation that fails
+the device stops, and the status says why.
 """
 
 from __future__ import annotations
@@ -54,15 +55,15 @@ class Space(IntEnum):
     """Memories that WRITE and READ address, each by bytes from 0."""
 
     IDENTITY = 0
-    """Read only: the device's identity, see :mod:`weft.hw.spec.identity`."""
+    """Read only: the device's identity, see :mod:`sateen.hw.spec.identity`."""
     COUNTERS = 1
-    """Read only: one record of :class:`weft.hw.spec.counters.Counters` per descriptor of the last RUN."""
+    """Read only: one record of :class:`sateen.hw.spec.counters.Counters` per descriptor of the last RUN."""
     SCRATCHPAD = 2
     """Activations; tensors are dense, in NHWC order."""
     WEIGHTS = 3
     """Weight words, each ``Config.weight_word_bytes`` apart; the first ``cols`` bytes of a word are stored."""
     PROGRAM = 4
-    """Descriptors of 32-bit words, see :mod:`weft.hw.spec.descriptor`. Written in whole words."""
+    """Descriptors of 32-bit words, see :mod:`sateen.hw.spec.descriptor`. Written in whole words."""
 
 
 class Status(IntEnum):

@@ -4,7 +4,7 @@ Activations are int8 arrays [N, H, W, C] or [N, C], weights int8, sums int32. A 
 hardware's adders do; what comes before the wrap is computed in 64 bits, where no layer that fits in memory overflows.
 """
 
-from weft.sim.golden.elementwise import (
+from sateen.sim.golden.elementwise import (
     ADD_SHIFT,
     add,
     clamped_table,
@@ -18,13 +18,46 @@ from weft.sim.golden.elementwise import (
     sigmoid,
     tanh_table,
 )
-from weft.sim.golden.ends import dequantize, log_softmax, quantize, real_softmax, softmax
-from weft.sim.golden.scaling import quantize_multiplier, requantize, rescale
-from weft.sim.golden.windows import average_pool2d, conv2d, fully_connected, max_pool2d, mean, mean_multiplier, nearest, windows
+from sateen.sim.golden.ends import dequantize, log_softmax, quantize, real_softmax, softmax
+from sateen.sim.golden.scaling import quantize_multiplier, requantize, rescale
+from sateen.sim.golden.windows import (
+    average_pool2d,
+    conv2d,
+    fully_connected,
+    max_pool2d,
+    mean,
+    mean_multiplier,
+    nearest,
+    windows,
+)
 
 __all__ = [
-    "ADD_SHIFT", "add", "average_pool2d", "clamped_table", "concatenation_table", "conv2d", "dequantize", "fully_connected",
-    "hard_swish_table", "leaky_relu_table", "log_softmax", "logistic_table", "look_up", "max_pool2d", "mean", "mean_multiplier",
-    "multiply", "nearest", "quantize", "quantize_multiplier", "real_softmax", "real_table", "requantize", "rescale", "sigmoid",
-    "softmax", "tanh_table", "windows",
-]  # fmt: skip
+    "ADD_SHIFT",
+    "add",
+    "average_pool2d",
+    "clamped_table",
+    "concatenation_table",
+    "conv2d",
+    "dequantize",
+    "fully_connected",
+    "hard_swish_table",
+    "leaky_relu_table",
+    "log_softmax",
+    "logistic_table",
+    "look_up",
+    "max_pool2d",
+    "mean",
+    "mean_multiplier",
+    "multiply",
+    "nearest",
+    "quantize",
+    "quantize_multiplier",
+    "real_softmax",
+    "real_table",
+    "requantize",
+    "rescale",
+    "sigmoid",
+    "softmax",
+    "tanh_table",
+    "windows",
+]

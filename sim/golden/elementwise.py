@@ -11,14 +11,33 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from weft.hw.spec.descriptor import Rounding
-from weft.sim.golden import fixed
-from weft.sim.golden.scaling import Int8Array, Int64Array, divide_by_power, high_multiply, quantize_multiplier, requantize, rescale
+from sateen.hw.spec.descriptor import Rounding
+from sateen.sim.golden import fixed
+from sateen.sim.golden.scaling import (
+    Int8Array,
+    Int64Array,
+    divide_by_power,
+    high_multiply,
+    quantize_multiplier,
+    requantize,
+    rescale,
+)
 
 __all__ = [
-    "Numbers", "add", "clamped_table", "concatenation_table", "hard_swish_table", "input_radius", "leaky_relu_table", "logistic_table",
-    "look_up", "multiply", "real_table", "sigmoid", "tanh_table",
-]  # fmt: skip
+    "Numbers",
+    "add",
+    "clamped_table",
+    "concatenation_table",
+    "hard_swish_table",
+    "input_radius",
+    "leaky_relu_table",
+    "logistic_table",
+    "look_up",
+    "multiply",
+    "real_table",
+    "sigmoid",
+    "tanh_table",
+]
 
 Numbers = tuple[float, int]
 """Scale and zero point of a tensor."""
@@ -33,17 +52,29 @@ def _saturated(values: NDArray[np.floating] | Int64Array, low: int = -128, high:
 
 
 def add(
-    a: Int8Array, b: Int8Array, numbers_a: Numbers, numbers_b: Numbers, numbers: Numbers, *, sign: int = 1, low: int = -128,
-    high: int = 127, rounding: int = Rounding.DOUBLE, base: int = 0,
-) -> Int8Array:  # fmt: skip
+    a: Int8Array,
+    b: Int8Array,
+    numbers_a: Numbers,
+    numbers_b: Numbers,
+    numbers: Numbers,
+    *,
+    sign: int = 1,
+    low: int = -128,
+    high: int = 127,
+    rounding: int = Rounding.DOUBLE,
+    base: int = 0,
+) -> Int8Array:
     """``a + sign · b`` as real numbers, in the codes of ``numbers``; shapes broadcast.
 
-    Double rounding is TensorFlow Lite's: both are raised by 20 bits, scaled to twice the larger scale, summed, scaled to the
-    output. Single rounding is onnxruntime's: in float32, ties to even, on codes that are larger by ``base``.
+    Double rounding is TensorFlow Lite's: both are raised by 20 bits, scaled to twice the larger scale, summed, scaled
+    to the output. Single rounding is onnxruntime's: in float32, ties to even, on codes that are larger by ``base``.
     """
     (scale_a, zero_a), (scale_b, zero_b), (scale, zero) = numbers_a, numbers_b, numbers
     if rounding == Rounding.SINGLE:
-        ratio_a, ratio_b = np.float32(scale_a) / np.float32(scale), np.float32(sign) * (np.float32(scale_b) / np.float32(scale))
+        ratio_a, ratio_b = (
+            np.float32(scale_a) / np.float32(scale),
+            np.float32(sign) * (np.float32(scale_b) / np.float32(scale)),
+        )
         offset = np.float32(zero + base) - (ratio_a * np.float32(zero_a + base) + ratio_b * np.float32(zero_b + base))
         return _saturated(np.rint(_fused(b, base, ratio_b, _fused(a, base, ratio_a, offset))) - base, low, high)
     twice = 2 * max(scale_a, scale_b)
@@ -55,15 +86,25 @@ def add(
     return requantize(terms[0] + sign * terms[1], multiplier, shift, zero_point=zero, low=low, high=high)
 
 
-def _fused(x: Int8Array, base: int, factor: np.float32, offset: NDArray[np.float32] | np.float32) -> NDArray[np.float32]:
+def _fused(
+    x: Int8Array, base: int, factor: np.float32, offset: NDArray[np.float32] | np.float32
+) -> NDArray[np.float32]:
     """(x + base) · factor + offset in float32, rounded once: a product of 8 by 24 bits is exact in float64."""
     return ((x.astype(np.float64) + base) * np.float64(factor) + np.asarray(offset, np.float64)).astype(np.float32)
 
 
 def multiply(
-    a: Int8Array, b: Int8Array, numbers_a: Numbers, numbers_b: Numbers, numbers: Numbers, *, low: int = -128, high: int = 127,
-    rounding: int = Rounding.DOUBLE, base: int = 0,
-) -> Int8Array:  # fmt: skip
+    a: Int8Array,
+    b: Int8Array,
+    numbers_a: Numbers,
+    numbers_b: Numbers,
+    numbers: Numbers,
+    *,
+    low: int = -128,
+    high: int = 127,
+    rounding: int = Rounding.DOUBLE,
+    base: int = 0,
+) -> Int8Array:
     """``a · b`` as real numbers, in the codes of ``numbers``; shapes broadcast. Roundings as those of :func:`add`."""
     (scale_a, zero_a), (scale_b, zero_b), (scale, zero) = numbers_a, numbers_b, numbers
     product = (a.astype(np.int64) - zero_a) * (b.astype(np.int64) - zero_b)
@@ -84,7 +125,9 @@ def clamped_table(low: int, high: int) -> Int8Array:
     return _saturated(CODES, low, high)
 
 
-def real_table(numbers: Numbers, output: Numbers, function: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> Int8Array:
+def real_table(
+    numbers: Numbers, output: Numbers, function: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+) -> Int8Array:
     """A function of float32 numbers, as onnxruntime makes tables: results divided in float32, ties to even."""
     real = np.float32(numbers[0]) * (CODES - numbers[1]).astype(np.float32)
     return _saturated(np.rint(function(real).astype(np.float32) / np.float32(output[0])) + output[1])
@@ -132,7 +175,8 @@ def tanh_table(numbers: Numbers) -> Int8Array:
 
 
 def concatenation_table(numbers: Numbers, output: Numbers) -> Int8Array:
-    """Values in other numbers, in float32, halves away from zero: as TensorFlow Lite joins uint8 tensors of several scales."""
+    """Values in other numbers, in float32, halves away from zero: as TensorFlow Lite joins uint8 tensors of several
+    scales."""
     scale = np.float32(numbers[0]) * (np.float32(1) / np.float32(output[0]))
     # The interpreter's codes are 0 to 255.
     bias = -np.float32(numbers[1] + 128) * scale
@@ -162,5 +206,5 @@ def _multiplier16(scale: float) -> tuple[int, int]:
 
 
 def _high_multiply16(a: Int64Array, b: int) -> Int64Array:
-    """(a·b) / 2^15 rounded to nearest, in 16 bits; as :func:`weft.sim.golden.scaling.high_multiply` has it in 32."""
+    """(a·b) / 2^15 rounded to nearest, in 16 bits; as :func:`sateen.sim.golden.scaling.high_multiply` has it in 32."""
     return high_multiply(a << 16, b)

@@ -5,10 +5,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from weft.hw.spec.descriptor import Rounding
-from weft.sim.golden import fixed
-from weft.sim.golden.elementwise import Numbers, input_radius
-from weft.sim.golden.scaling import Int8Array, Int64Array, divide_by_power, high_multiply, quantize_multiplier, rescale
+from sateen.hw.spec.descriptor import Rounding
+from sateen.sim.golden import fixed
+from sateen.sim.golden.elementwise import Numbers, input_radius
+from sateen.sim.golden.scaling import (
+    Int8Array,
+    Int64Array,
+    divide_by_power,
+    high_multiply,
+    quantize_multiplier,
+    rescale,
+)
 
 __all__ = ["dequantize", "log_softmax", "quantize", "real_softmax", "softmax"]
 
@@ -17,7 +24,8 @@ DIFFERENCE_BITS, SUM_BITS = 5, 12
 
 
 def quantize(x: ArrayLike, numbers: Numbers, *, rounding: int = Rounding.DOUBLE) -> Int8Array:
-    """Real numbers as integers, divided in float32: halves away from zero (TensorFlow Lite), or to even with single rounding."""
+    """Real numbers as integers, divided in float32: halves away from zero (TensorFlow Lite), or to even with single
+    rounding."""
     with np.errstate(over="ignore"):
         real = np.asarray(x, np.float32) / np.float32(numbers[0])
     away = np.copysign(np.floor(np.abs(real.astype(np.float64)) + 0.5), real)
@@ -33,19 +41,29 @@ def dequantize(x: Int8Array, numbers: Numbers) -> NDArray[np.float32]:
 
 
 def _exponentials(x: Int8Array, scale: float) -> tuple[Int64Array, Int64Array, NDArray[np.bool_], int, tuple[int, int]]:
-    """Of each value's distance to its row's maximum: scaled, its exponential, whether it counts; the least that does; its scale."""
-    multiplier, shift = quantize_multiplier(min(scale * 2.0 ** (31 - DIFFERENCE_BITS), 2.0**31 - 1)) if scale < 32 else (2**31 - 1, 31)
+    """Of each value's distance to its row's maximum: scaled, its exponential, whether it counts; the least that does;
+    its scale."""
+    multiplier, shift = (
+        quantize_multiplier(min(scale * 2.0 ** (31 - DIFFERENCE_BITS), 2.0**31 - 1)) if scale < 32 else (2**31 - 1, 31)
+    )
     least = -input_radius(DIFFERENCE_BITS, shift)
     difference = x.astype(np.int64) - x.max(axis=-1, keepdims=True).astype(np.int64)
     counts = difference >= least
     # Distances that do not count would leave 32 bits.
     inner = np.where(counts, difference, 0)
     scaled = high_multiply(inner << shift, multiplier)
-    return scaled, np.where(counts, fixed.exp_on_negative(scaled, DIFFERENCE_BITS), 0), counts, least, (multiplier, shift)
+    return (
+        scaled,
+        np.where(counts, fixed.exp_on_negative(scaled, DIFFERENCE_BITS), 0),
+        counts,
+        least,
+        (multiplier, shift),
+    )
 
 
 def softmax(x: Int8Array, scale: float) -> Int8Array:
-    """exp(x − max) / Σ exp(x − max) over the last axis; ``scale`` is the input's times beta, the output has (1/256, −128)."""
+    """exp(x − max) / Σ exp(x − max) over the last axis; ``scale`` is the input's times beta, the output has (1/256,
+    −128)."""
     _, exponential, counts, _, _ = _exponentials(x, scale)
     total = divide_by_power(exponential, SUM_BITS).sum(axis=-1, keepdims=True)
     zeros = fixed.leading_zeros(total)
@@ -55,7 +73,8 @@ def softmax(x: Int8Array, scale: float) -> Int8Array:
 
 
 def real_softmax(x: Int8Array, scale: float, output: Numbers, *, unsigned: bool) -> Int8Array:
-    """softmax over the last axis as onnxruntime has it: a table of exponentials below the row's maximum, divided in integers."""
+    """softmax over the last axis as onnxruntime has it: a table of exponentials below the row's maximum, divided in
+    integers."""
     length = x.shape[-1]
     unit = min(float((1 << 32) - 1) / length, float(0x7FFFFF))
     table = np.floor(np.exp(np.arange(-255, 1) * float(np.float32(scale))) * unit + 0.5).astype(np.int64)

@@ -8,9 +8,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from weft.sim.golden.scaling import Int64Array, divide_by_power, high_multiply, wrap
+from sateen.sim.golden.scaling import Int64Array, divide_by_power, high_multiply, wrap
 
-__all__ = ["exp_on_negative", "leading_zeros", "log_of_one_or_more", "logistic", "one_over_one_plus", "saturating_shift", "tanh"]
+__all__ = [
+    "exp_on_negative",
+    "leading_zeros",
+    "log_of_one_or_more",
+    "logistic",
+    "one_over_one_plus",
+    "saturating_shift",
+    "tanh",
+]
 
 LOWEST, LARGEST = -(2**31), 2**31 - 1
 ONE = LARGEST

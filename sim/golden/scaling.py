@@ -8,11 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from weft.hw.spec.descriptor import Rounding
+from sateen.hw.spec.descriptor import Rounding
 
 __all__ = [
-    "Int8Array", "Int32Array", "Int64Array", "divide_by_power", "high_multiply", "quantize_multiplier", "requantize", "rescale", "wrap",
-]  # fmt: skip
+    "Int8Array",
+    "Int32Array",
+    "Int64Array",
+    "divide_by_power",
+    "high_multiply",
+    "quantize_multiplier",
+    "requantize",
+    "rescale",
+    "wrap",
+]
 
 Int8Array = NDArray[np.int8]
 Int32Array = NDArray[np.int32]
@@ -61,9 +69,9 @@ def requantize(
         0 to 2^31 − 1 and −31 to 30; scalars or [C].
     rounding
         :attr:`Rounding.DOUBLE`: gemmlowp's saturating rounding doubling high multiplication (ties toward +∞), then
-        rounding division by a power of two (ties away from zero). TensorFlow Lite applies a positive shift before both; what
-        that overflows in its int32 is undefined there, and does not overflow here.
-        :attr:`Rounding.SINGLE`: one rounding of the 64-bit product, ties toward +∞.
+        rounding division by a power of two (ties away from zero). TensorFlow Lite applies a positive shift before both;
+        what that overflows in its int32 is undefined there, and does not overflow here. :attr:`Rounding.SINGLE`: one
+        rounding of the 64-bit product, ties toward +∞.
     zero_point, low, high
         int8 values; ``low ≤ high``. The zero point is added without overflow.
     """
@@ -71,7 +79,9 @@ def requantize(
     return np.clip(scaled + zero_point, low, high).astype(np.int8)
 
 
-def rescale(values: ArrayLike, multiplier: ArrayLike, shift: ArrayLike, *, rounding: int = Rounding.DOUBLE) -> Int64Array:
+def rescale(
+    values: ArrayLike, multiplier: ArrayLike, shift: ArrayLike, *, rounding: int = Rounding.DOUBLE
+) -> Int64Array:
     """``round(values · multiplier · 2^(shift − 31))`` of 32-bit values, rounded as :func:`requantize` says."""
     sums, factor, left = (np.asarray(array, np.int64) for array in (values, multiplier, shift))
     if rounding not in (Rounding.DOUBLE, Rounding.SINGLE):

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
-from weft.hw.spec.descriptor import Rounding
-from weft.sim.golden.scaling import Int8Array, Int32Array, requantize, wrap
+from sateen.hw.spec.descriptor import Rounding
+from sateen.sim.golden.scaling import Int8Array, Int32Array, requantize, wrap
 
 __all__ = ["average_pool2d", "conv2d", "fully_connected", "max_pool2d", "mean", "mean_multiplier", "nearest", "windows"]
 
@@ -104,9 +104,12 @@ def average_pool2d(
     high: int = 127,
     ties_up: bool = False,
 ) -> Int8Array:
-    """The mean of what each window has of the image, halves rounded away from zero or up. [N, H, W, C] → [N, OH, OW, C]."""
+    """The mean of what each window has of the image, halves rounded away from zero or up. [N, H, W, C] → [N, OH, OW,
+    C]."""
     sums, counts = (
-        windows(values.astype(np.int64), size, stride=stride, padding=padding, dilation=(1, 1), pad_value=0).sum(axis=(4, 5))
+        windows(values.astype(np.int64), size, stride=stride, padding=padding, dilation=(1, 1), pad_value=0).sum(
+            axis=(4, 5)
+        )
         for values in (x, np.ones((1, *x.shape[1:3], 1)))
     )
     away = np.sign(sums) * ((np.abs(sums) + counts // 2) // counts)
@@ -115,9 +118,11 @@ def average_pool2d(
 
 
 def mean_multiplier(multiplier: int, shift: int, count: int) -> tuple[int, int]:
-    """Multiplier and shift of a mean of ``count`` values, from those of its scale: ``count`` is divided into the multiplier.
+    """Multiplier and shift of a mean of ``count`` values, from those of its scale: ``count`` is divided into the
+    multiplier.
 
-    As TensorFlow Lite does it: multiplied by the largest power of two that is ``count`` or less, then divided, rounding down.
+    As TensorFlow Lite does it: multiplied by the largest power of two that is ``count`` or less, then divided, rounding
+    down.
     """
     left = min(count.bit_length() - 1, 32, 31 + shift)
     return (multiplier << left) // count, shift - left
@@ -141,10 +146,14 @@ def mean(
     return requantize(sums, multiplier, shift, rounding=rounding, zero_point=output_zero_point)
 
 
-def nearest(size: int, output_size: int, *, align_corners: bool = False, half_pixel_centers: bool = False) -> NDArray[np.int64]:
+def nearest(
+    size: int, output_size: int, *, align_corners: bool = False, half_pixel_centers: bool = False
+) -> NDArray[np.int64]:
     """For each of ``output_size`` positions the one of ``size`` that nearest-neighbour resizing takes, in float32."""
     aligned = align_corners and output_size > 1
-    scale = np.float32(size - 1) / np.float32(output_size - 1) if aligned else np.float32(size) / np.float32(output_size)
+    scale = (
+        np.float32(size - 1) / np.float32(output_size - 1) if aligned else np.float32(size) / np.float32(output_size)
+    )
     places = (np.arange(output_size, dtype=np.float32) + np.float32(0.5 if half_pixel_centers else 0)) * scale
     # Halves away from zero; places are 0 or more.
     chosen = np.floor(places + np.float32(0.5)) if align_corners else np.floor(places)

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "Vweft.h"
+#include "Vsateen.h"
 #include "verilated.h"
 #if VM_TRACE
 #include "verilated_fst_c.h"
@@ -14,11 +14,11 @@
 
 namespace {
 
-constexpr uint8_t FLAG = WEFT_FLAG;
+constexpr uint8_t FLAG = SATEEN_FLAG;
 
 struct Device {
     VerilatedContext context;
-    Vweft top{&context};
+    Vsateen top{&context};
     uint64_t cycles = 0;
 #if VM_TRACE
     VerilatedFstC trace;
@@ -46,7 +46,7 @@ struct Device {
 extern "C" {
 
 // `trace` is a file's name, or null.
-void *weft_open(const char *trace) {
+void *sateen_open(const char *trace) {
     auto device = std::make_unique<Device>();
 #if VM_TRACE
     if (trace) {
@@ -64,7 +64,7 @@ void *weft_open(const char *trace) {
     return device.release();
 }
 
-void weft_close(void *handle) {
+void sateen_close(void *handle) {
     auto *device = static_cast<Device *>(handle);
     device->top.final();
 #if VM_TRACE
@@ -73,13 +73,13 @@ void weft_close(void *handle) {
     delete device;
 }
 
-uint64_t weft_cycles(void *handle) { return static_cast<Device *>(handle)->cycles; }
+uint64_t sateen_cycles(void *handle) { return static_cast<Device *>(handle)->cycles; }
 
 // Sends `size` bytes, one a cycle, and collects what comes back until a frame is complete behind the last of them (a FLAG that
 // follows another byte), the buffer is full, or `max_cycles` have passed. Returns the number of bytes that came.
-size_t weft_exchange(void *handle, const uint8_t *in, size_t size, uint8_t *out, size_t capacity, uint64_t max_cycles) {
+size_t sateen_exchange(void *handle, const uint8_t *in, size_t size, uint8_t *out, size_t capacity, uint64_t max_cycles) {
     auto *device = static_cast<Device *>(handle);
-    Vweft &top = device->top;
+    Vsateen &top = device->top;
     size_t sent = 0, received = 0;
     bool inside = false;
     for (uint64_t cycle = 0; cycle < max_cycles; ++cycle) {

@@ -1,5 +1,5 @@
 """The command line. The only part of the host that prints."""
 
-from weft.cli.main import main
+from sateen.cli.main import main
 
 __all__ = ["main"]

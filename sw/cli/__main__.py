@@ -1,5 +1,5 @@
-"""``python -m weft.cli``."""
+"""``python -m sateen.cli``."""
 
-from weft.cli.main import main
+from sateen.cli.main import main
 
 main()

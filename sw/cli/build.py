@@ -1,4 +1,4 @@
-"""``weft verilog`` and ``weft compile``."""
+"""``sateen verilog`` and ``sateen compile``."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from weft.cli.output import console, load_array
-from weft.compiler import compile as compile_model
-from weft.errors import WeftError
-from weft.files import replacing
-from weft.hw.spec.config import parse_config
-from weft.model import Model
+from sateen.cli.output import console, load_array
+from sateen.compiler.model import Model
+from sateen.compiler.stages import compile as compile_model
+from sateen.errors import SateenError
+from sateen.files import replacing
+from sateen.hw.spec.config import parse_config
 
 __all__ = ["compile", "verilog"]
 
@@ -21,28 +21,32 @@ __all__ = ["compile", "verilog"]
 def verilog(
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
     preset: Annotated[str, typer.Option(help="PRESET[,field=value…], as small,rows=8,cols=16.")] = "small",
-    part: Annotated[str, typer.Option(help="accelerator (with a serial port), accelerator-bytes, tile, …")] = "accelerator",
-    widths: Annotated[str | None, typer.Option(help="Of part bitserial-multiplier: bits of its factors, as 8x8 or 12x4.")] = None,
+    part: Annotated[
+        str, typer.Option(help="accelerator (with a serial port), accelerator-bytes, tile, …")
+    ] = "accelerator",
+    widths: Annotated[
+        str | None, typer.Option(help="Of part bitserial-multiplier: bits of its factors, as 8x8 or 12x4.")
+    ] = None,
 ) -> None:
     """Writes the accelerator, or a part of it, as Verilog."""
     config = parse_config(preset)
     try:
-        from weft.hw import export
+        from sateen.hw import export
     except ImportError as error:
-        raise WeftError(f"writing Verilog needs Amaranth ({error}); run: pip install 'weft[sim]'") from error
+        raise SateenError(f"writing Verilog needs Amaranth ({error}); run: pip install 'sateen[sim]'") from error
     if part not in export.PARTS:
-        raise WeftError(f"{part!r} is no part; there are {', '.join(export.PARTS)}")
+        raise SateenError(f"{part!r} is no part; there are {', '.join(export.PARTS)}")
     options = {}
     if widths is not None:
         if part != "bitserial-multiplier":
-            raise WeftError("--widths belongs to --part bitserial-multiplier; leave it out, or choose that part")
+            raise SateenError("--widths belongs to --part bitserial-multiplier; leave it out, or choose that part")
         a, cross, b = widths.partition("x")
         if not (cross and a.isdigit() and b.isdigit()):
-            raise WeftError(f"--widths {widths!r} is not of the form AxB, as 8x8")
+            raise SateenError(f"--widths {widths!r} is not of the form AxB, as 8x8")
         options["widths"] = int(a), int(b)
     with console.status(f"generating {part} of {preset} …"):
-        name = "weft" if part.startswith("accelerator") else f"weft_{part.replace('-', '_')}"
-        header = f"Weft {part}, generated from {preset} (configuration {config.digest}).\nApache-2.0."
+        name = "sateen" if part.startswith("accelerator") else f"sateen_{part.replace('-', '_')}"
+        header = f"Sateen {part}, generated from {preset} (configuration {config.digest}).\nApache-2.0."
         text = export.verilog(export.PARTS[part](config, **options), name=name, header=header)
     with replacing(output) as file:
         file.write(text)
@@ -50,15 +54,23 @@ def verilog(
 
 
 def compile(
-    source: Annotated[Path, typer.Argument(help="A quantized model (.tflite, .onnx) or graph; or a float one (.onnx, .npz).")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Compiled model; by default SOURCE with .weft.")] = None,
+    source: Annotated[
+        Path, typer.Argument(help="A quantized model (.tflite, .onnx) or graph; or a float one (.onnx, .npz).")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Compiled model; by default SOURCE with .sateen.")
+    ] = None,
     config: Annotated[str, typer.Option(help="What to compile for: PRESET[,field=value…].")] = "small",
     calibration: Annotated[Path | None, typer.Option(help="For a float model: a batch of its inputs (.npy).")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Refuse what the device lacks, in place of running it on the host.")] = False,
-    combine: Annotated[str, typer.Option(help="Pack sparse layers where that pays, with combine=2 to 16: auto or off.")] = "auto",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse what the device lacks, in place of running it on the host.")
+    ] = False,
+    combine: Annotated[
+        str, typer.Option(help="Pack sparse layers where that pays, with combine=2 to 16: auto or off.")
+    ] = "auto",
 ) -> None:
     """Compiles a network for a configuration."""
-    output = source.with_suffix(".weft") if output is None else output
+    output = source.with_suffix(".sateen") if output is None else output
     batch = None if calibration is None else load_array(calibration)
     with console.status(f"compiling {source} …"):
         model = compile_model(source, config, calibration=batch, strict=strict, combine=combine)
@@ -66,9 +78,14 @@ def compile(
     where = "resident" if model.resident else f"streamed in {len(model.segments)} segments"
     cycles = sum(layer.predicted.cycles for layer in model.layers)
     host = f", {len(model.fallbacks)} on the host for want of the device" if model.fallbacks else ""
-    console.print(f"{output}: {len(model.layers)} layers{host}, {model.macs:,} MACs, {where}, about {cycles:,} cycles an inference")
+    console.print(
+        f"{output}: {len(model.layers)} layers{host}, {model.macs:,} MACs, {where}, about {cycles:,} cycles an inference"
+    )
     if model.config.combine > 1 and combine == "auto":
-        with console.status("compiling without combined columns, to compare …"), warnings.catch_warnings(action="ignore"):
+        with (
+            console.status("compiling without combined columns, to compare …"),
+            warnings.catch_warnings(action="ignore"),
+        ):
             dense = compile_model(model.graph, config, combine="off")
         _say_combined(model, cycles, sum(layer.predicted.cycles for layer in dense.layers))
 
@@ -76,11 +93,15 @@ def compile(
 def _say_combined(model: Model, cycles: int, plain: int) -> None:
     """What combined columns gain, layer by layer, and why others do not."""
     total = model.combining
-    console.print(f"columns combined: {total.tiles:,} tiles of weights and {cycles:,} cycles, {total.dense_tiles:,} and {plain:,} without")
+    console.print(
+        f"columns combined: {total.tiles:,} tiles of weights and {cycles:,} cycles, {total.dense_tiles:,} and {plain:,} without"
+    )
     for layer in model.layers:
         one = layer.combining
         if one.tiles < one.dense_tiles:
             share, order = f"{one.density:.0%} of their cells used", f"; {one.order}" if one.order else ""
-            console.print(f"  {layer.name}: {one.tiles:,} tiles instead of {one.dense_tiles:,}, {share}{order}", markup=False)
+            console.print(
+                f"  {layer.name}: {one.tiles:,} tiles instead of {one.dense_tiles:,}, {share}{order}", markup=False
+            )
         elif one.reason:
             console.print(f"  {layer.name}: as it is; {one.reason}", markup=False)

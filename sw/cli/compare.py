@@ -1,4 +1,4 @@
-"""``weft compare-pe``."""
+"""``sateen compare-pe``."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from weft.cli.output import console, write_json
-from weft.errors import InputError, WeftError
-from weft.files import replacing
+from sateen.cli.output import console, write_json
+from sateen.errors import InputError, SateenError
+from sateen.files import replacing
 
 __all__ = ["compare_pe"]
 
@@ -24,15 +24,19 @@ def compare_pe(
     array: Annotated[str, typer.Option(help="Rows and columns of the arrays of equal size.")] = "4x4",
     luts: Annotated[int, typer.Option(help="LUTs of the arrays of equal area.", min=100)] = 6500,
     part: Annotated[list[str] | None, typer.Option(help="Parts to place on; an ECP5 and an iCE40 if left out.")] = None,
-    json_file: Annotated[Path, typer.Option("--json", help="Where to write the numbers, for programs.")] = Path("compare-pe.json"),
-    markdown: Annotated[Path, typer.Option("--markdown", help="Where to write the tables, for documents.")] = Path("compare-pe.md"),
+    json_file: Annotated[Path, typer.Option("--json", help="Where to write the numbers, for programs.")] = Path(
+        "compare-pe.json"
+    ),
+    markdown: Annotated[Path, typer.Option("--markdown", help="Where to write the tables, for documents.")] = Path(
+        "compare-pe.md"
+    ),
 ) -> None:
     """Synthesizes, places and simulates tiles of every kind of processing element, on the digits' network.
 
     Takes an hour or more the first time; results are kept.
     """
-    from weft.compare import accuracies, measure
-    from weft.fpga.parts import PARTS
+    from sateen.fpga.parts import PARTS
+    from sateen.report.compare import accuracies, measure
 
     parts = part or list(COMPARED)
     for name in parts:
@@ -45,7 +49,9 @@ def compare_pe(
         for one in measure(graph, x, parts, rows=rows, cols=cols, luts=luts, progress=status.update):
             found.append(one)
             clock = "does not fit" if one.clock_mhz is None else f"{one.clock_mhz} MHz"
-            console.print(f"{one.part}: {one.pe} {one.rows}×{one.cols}: {one.luts} LUTs, {clock}, {one.cycles:,} cycles")
+            console.print(
+                f"{one.part}: {one.pe} {one.rows}×{one.cols}: {one.luts} LUTs, {clock}, {one.cycles:,} cycles"
+            )
         status.update("term budgets")
         budgets = list(accuracies(graph, x, labels, rows=rows, cols=cols))
     tables = []
@@ -76,12 +82,14 @@ def _array(text: str) -> tuple[int, int]:
 
 def _digits():  # type: ignore[no-untyped-def]
     try:
-        from weft.digits import load_data, load_network
+        from sateen.digits import load_data, load_network
 
         train, _, images, labels = load_data()
     except ImportError as error:
-        raise WeftError(f"the comparison needs scikit-learn's digits ({error}); run: pip install 'weft[demo]'") from error
-    from weft.quantize import quantize
+        raise SateenError(
+            f"the comparison needs scikit-learn's digits ({error}); run: pip install 'sateen[demo]'"
+        ) from error
+    from sateen.quantize.calibration import quantize
 
     graph = quantize(load_network(), train)
     return graph, graph.tensors[graph.inputs[0]].quantize(images), labels
@@ -91,11 +99,18 @@ def _measurements(found):  # type: ignore[no-untyped-def]
     headings = ["PE", "array", "LUTs", "registers", "multipliers", "MHz", "cycles", "inferences/s", "per 1000 LUTs"]
     lines = [
         [
-            one.pe, f"{one.rows}×{one.cols}", f"{one.luts:,}", f"{one.registers:,}", f"{one.multipliers}", _number(one.clock_mhz),
-            f"{one.cycles:,}", _number(one.inferences_per_second), _number(one.per_thousand_luts),
+            one.pe,
+            f"{one.rows}×{one.cols}",
+            f"{one.luts:,}",
+            f"{one.registers:,}",
+            f"{one.multipliers}",
+            _number(one.clock_mhz),
+            f"{one.cycles:,}",
+            _number(one.inferences_per_second),
+            _number(one.per_thousand_luts),
         ]
         for one in found
-    ]  # fmt: skip
+    ]
     return headings, lines
 
 

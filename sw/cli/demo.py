@@ -1,4 +1,4 @@
-"""``weft demo``: handwritten digits, classified by the hardware."""
+"""``sateen demo``: handwritten digits, classified by the hardware."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from weft.cli.output import console, layer_table, opened, progress, write_json
-from weft.compiler import compile
-from weft.errors import WeftError
-from weft.graph import run as run_golden
-from weft.record import RunRecord
+from sateen.cli.output import console, layer_table, opened, progress, write_json
+from sateen.compiler.stages import compile
+from sateen.errors import SateenError
+from sateen.graph.graph import run as run_golden
+from sateen.runtime.record import RunRecord
 
 __all__ = ["demo"]
 
@@ -30,11 +30,13 @@ def demo(
 ) -> None:
     """Classifies handwritten digits by a small CNN, and compares each result with the golden model."""
     try:
-        from weft.digits import load_data, load_network
+        from sateen.digits import load_data, load_network
 
         train_x, _, test_x, test_y = load_data()
     except ImportError as error:
-        raise WeftError(f"the demonstration needs scikit-learn's digits ({error}); run: pip install 'weft[demo]'") from error
+        raise SateenError(
+            f"the demonstration needs scikit-learn's digits ({error}); run: pip install 'sateen[demo]'"
+        ) from error
     images, labels = test_x[:count], test_y[:count]
     with opened(device, trace=trace) as opened_device:
         model = compile(load_network(), opened_device.config, calibration=train_x)
@@ -65,21 +67,28 @@ def demo(
     console.print(f"  golden model    {'every result equal, bit for bit' if equal else 'DIFFERENT'}")
     console.print(f"  cycles          {profile.cycles:,} an image, {profile.link_bytes:,} bytes over the link")
     if simulated:
-        console.print(f"  simulation      {simulated / seconds:,.0f} cycles a second, {count / seconds:.0f} images a second")
+        console.print(
+            f"  simulation      {simulated / seconds:,.0f} cycles a second, {count / seconds:.0f} images a second"
+        )
     console.print()
     console.print(layer_table(record))
     if json is not None:
         write_json(json, {**record.document(), "accuracy": accuracy, "inferences": count})
     if not equal:
-        raise WeftError("the device's results differ from the golden model's")
+        raise SateenError("the device's results differ from the golden model's")
 
 
 def _draw(images: NDArray[np.float32], answers: NDArray[np.integer], labels: NDArray[np.integer]) -> None:
     """Digits side by side, as many as the terminal is wide, with the device's answers."""
     fit = max(1, min(len(images), (console.width + 2) // 18))
     shades = np.array(list(SHADES))
-    levels = np.clip(images[..., 0] / max(float(images.max()), 1e-9) * (len(SHADES) - 0.01), 0, len(SHADES) - 1).astype(int)
+    levels = np.clip(images[..., 0] / max(float(images.max()), 1e-9) * (len(SHADES) - 0.01), 0, len(SHADES) - 1).astype(
+        int
+    )
     for row in range(levels.shape[1]):
         console.print("  ".join("".join(np.repeat(shades[image[row]], 2)) for image in levels[:fit]), markup=False)
-    captions = (f"{answer}" + ("" if answer == label else f" (is {label})") for answer, label in zip(answers, labels, strict=True))
+    captions = (
+        f"{answer}" + ("" if answer == label else f" (is {label})")
+        for answer, label in zip(answers, labels, strict=True)
+    )
     console.print("  ".join(f"{caption:^16}" for caption, _ in zip(captions, range(fit), strict=False)), markup=False)

@@ -1,4 +1,4 @@
-"""``weft boards``, ``weft build`` and ``weft flash``."""
+"""``sateen boards``, ``sateen build`` and ``sateen flash``."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from weft.cli.output import console
-from weft.errors import InputError, WeftError
-from weft.files import replacing
+from sateen.cli.output import console
+from sateen.errors import InputError, SateenError
+from sateen.files import replacing
 
 if TYPE_CHECKING:
-    from weft.fpga.board import Board
-    from weft.fpga.build import Build, Recipe
+    from sateen.fpga.board import Board
+    from sateen.fpga.build import Build, Recipe
 
 __all__ = ["boards", "build", "flash"]
 
-BOARD = "Board, as weft boards lists them."
+BOARD = "Board, as sateen boards lists them."
 
 
 def boards() -> None:
@@ -32,9 +32,13 @@ def boards() -> None:
     for name, board in boards.items():
         capacity = board.part.capacity
         table.add_row(
-            name, board.part.title, *(f"{capacity[resource]:,}" for resource in ("luts", "multipliers", "block_rams")),
-            re.sub(",.*", ",…", board.config), f"{board.run_hz / 1e6:g} MHz", f"{board.baud / 1e6:g} Mbaud, {board.bridge.title}",
-        )  # fmt: skip
+            name,
+            board.part.title,
+            *(f"{capacity[resource]:,}" for resource in ("luts", "multipliers", "block_rams")),
+            re.sub(",.*", ",…", board.config),
+            f"{board.run_hz / 1e6:g} MHz",
+            f"{board.baud / 1e6:g} Mbaud, {board.bridge.title}",
+        )
     console.print(table)
     for name, board in boards.items():
         if "," in board.config:
@@ -44,7 +48,9 @@ def boards() -> None:
 def build(
     board: Annotated[str | None, typer.Option("--board", "-b", help=BOARD)] = None,
     config: Annotated[str | None, typer.Option(help="PRESET[,field=value…]; by default the board's own.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Without suffix; by default the board's name.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Without suffix; by default the board's name.")
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Placements to try; the best is kept.")] = 1,
     jobs: Annotated[int, typer.Option(min=1, help="Placements at a time.")] = 1,
     again: Annotated[Path | None, typer.Option("--again", help="Record of a build (.json) to repeat.")] = None,
@@ -62,61 +68,68 @@ def build(
         recipe = builder.Recipe(board=board, config=place.fitted(asked), seeds=tuple(range(1, seeds + 1)))
         error = recipe.config.clock_hz / asked.clock_hz - 1
         console.print(f"clock {recipe.config.clock_hz / 1e6:g} MHz from the PLL, {error:+.2%} of what was asked")
-        console.print(f"serial port {recipe.config.baud:,} baud, {place.baud_error(recipe.config):+.2%} of the bridge's")
+        console.print(
+            f"serial port {recipe.config.baud:,} baud, {place.baud_error(recipe.config):+.2%} of the bridge's"
+        )
     with console.status(f"building for {recipe.board} …") as status:
         result = builder.build(recipe, jobs=jobs, tell=lambda step: status.update(f"{step} …"))
     files = result.save(output or Path(recipe.board))
     if html is not None:
         _write_page(html, result)
     _print(result)
-    console.print(f"{files[0]}: {len(result.bitstream):,} bytes, build {recipe.identity}; its record is {files[1]}", markup=False)
+    console.print(
+        f"{files[0]}: {len(result.bitstream):,} bytes, build {recipe.identity}; its record is {files[1]}", markup=False
+    )
 
 
 def flash(
     board: Annotated[str, typer.Option("--board", "-b", help=BOARD)],
-    bitstream: Annotated[Path | None, typer.Argument(help="By default what weft build --board wrote here.")] = None,
+    bitstream: Annotated[Path | None, typer.Argument(help="By default what sateen build --board wrote here.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Write to the memory that the board starts from.")] = False,
 ) -> None:
     """Loads a bitstream into a board."""
     _, builder = _modules()
-    from weft.fpga.flash import flash as load
+    from sateen.fpga.flash import flash as load
 
     place = builder.board_of(board)
     path = bitstream or Path(board + builder.SUFFIX[place.part.family])
     with console.status(f"loading {path} …"):
         load(place, board, path, keep=keep)
-    console.print(f"{path} is loaded; run a model with: weft run MODEL.weft --input X.npy --device serial:/dev/ttyUSB0", markup=False)
+    console.print(
+        f"{path} is loaded; run a model with: sateen run MODEL.sateen --input X.npy --device serial:/dev/ttyUSB0",
+        markup=False,
+    )
 
 
 def _modules() -> tuple[dict[str, Board], object]:
     """Boards and builder, which need no Amaranth before they generate."""
-    from weft.fpga import build as builder
-    from weft.fpga.boards import BOARDS
+    from sateen.fpga import build as builder
+    from sateen.fpga.boards import BOARDS
 
     return BOARDS, builder
 
 
 def _recorded(path: Path) -> Recipe:
-    from weft.fpga.build import Recipe
+    from sateen.fpga.build import Recipe
 
     try:
         recipe = Recipe.load(json_module.loads(path.read_text())["recipe"])
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no record of a build; weft build writes one beside the bitstream") from error
+        raise InputError(f"{path} is no record of a build; sateen build writes one beside the bitstream") from error
     here = Recipe(board=recipe.board, config=recipe.config, seeds=recipe.seeds)
     versions = [(name, here.tools.get(name), there) for name, there in recipe.tools.items()]
     differ = [f"{name} is {ours} here, {theirs} there" for name, ours, theirs in versions if ours != theirs]
     if here.gateware != recipe.gateware:
         differ.append("the gateware's sources are others")
     if differ:
-        raise WeftError(f"{path} cannot be repeated: {'; '.join(differ)}; install what it was made with")
+        raise SateenError(f"{path} cannot be repeated: {'; '.join(differ)}; install what it was made with")
     return recipe
 
 
 def _write_page(path: Path, result: Build) -> None:
-    from weft.fpga.page import page
+    from sateen.fpga.page import page
 
     with replacing(path, "wb") as file:
         file.write(page(result).encode())
@@ -124,7 +137,7 @@ def _write_page(path: Path, result: Build) -> None:
 
 def _print(result: Build) -> None:
     """Cells per module and of the part, clock and critical path."""
-    from weft.fpga.build import MARGIN
+    from sateen.fpga.build import MARGIN
 
     resources, capacity = result.report.resources, result.board.part.capacity
     table = Table(box=None, pad_edge=False)
@@ -133,11 +146,17 @@ def _print(result: Build) -> None:
         table.add_column(name.replace("_", " "), justify="right")
     for module, cells in result.usage.modules(result.board.part).items():
         table.add_row(module, *(f"{getattr(cells, name):,}" for name in capacity))
-    table.add_row("total", *(f"{getattr(resources, name):,} of {most:,}" for name, most in capacity.items()), style="bold")
+    table.add_row(
+        "total", *(f"{getattr(resources, name):,} of {most:,}" for name, most in capacity.items()), style="bold"
+    )
     console.print(table)
     report = result.report
-    console.print(f"{report.clock_mhz} MHz reached with seed {report.seed}, {result.margin:+.0%} over {result.clock_mhz:g} MHz")
+    console.print(
+        f"{report.clock_mhz} MHz reached with seed {report.seed}, {result.margin:+.0%} over {result.clock_mhz:g} MHz"
+    )
     if result.margin < MARGIN:
-        console.print(f"less than the {MARGIN:.0%} that the timing analysis' optimism asks for; try --seeds 4, or a lower clock_hz")
+        console.print(
+            f"less than the {MARGIN:.0%} that the timing analysis' optimism asks for; try --seeds 4, or a lower clock_hz"
+        )
     for step in result.report.path:
         console.print(f"  {step}", markup=False)

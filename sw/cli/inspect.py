@@ -1,4 +1,4 @@
-"""``weft info`` and ``weft doctor``."""
+"""``sateen info`` and ``sateen doctor``."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from weft.cli.output import console
-from weft.model import Model
-from weft.sim.tools import TOOLS
+from sateen.cli.output import console
+from sateen.compiler.model import Model
+from sateen.sim.tools import TOOLS
 
 __all__ = ["doctor", "info"]
 
 
-def info(model_file: Annotated[Path, typer.Argument(metavar="MODEL", help="Compiled model (.weft).")]) -> None:
+def info(model_file: Annotated[Path, typer.Argument(metavar="MODEL", help="Compiled model (.sateen).")]) -> None:
     """Says what a compiled model holds and needs."""
     model = Model.load(model_file)
     config = model.config
@@ -32,7 +32,9 @@ def info(model_file: Annotated[Path, typer.Argument(metavar="MODEL", help="Compi
     )
     if config.combine > 1:
         one = model.combining
-        console.print(f"columns combined: {one.tiles:,} tiles of weights, {one.dense_tiles:,} without; {one.density:.0%} of cells used")
+        console.print(
+            f"columns combined: {one.tiles:,} tiles of weights, {one.dense_tiles:,} without; {one.density:.0%} of cells used"
+        )
     table = Table(box=None, pad_edge=False)
     for heading in ("layer", "op", "output", "MACs", "descriptors", "predicted cycles", "scratchpad"):
         table.add_column(heading, justify="left" if heading in ("layer", "op", "output") else "right")

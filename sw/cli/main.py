@@ -11,16 +11,16 @@ from typing import Annotated
 
 import typer
 
-from weft.cli import build, compare, demo, fpga, inspect, quantize, report, run, tune
-from weft.errors import WeftError, WeftWarning
-from weft.graph import GraphError
-from weft.network import NetworkError
-from weft.sim.errors import SimulationError
+from sateen.cli import build, compare, demo, fpga, inspect, quantize, report, run, tune
+from sateen.errors import SateenError, SateenWarning
+from sateen.graph.graph import GraphError
+from sateen.graph.network import NetworkError
+from sateen.sim.errors import SimulationError
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
-    name="weft", help="DNN inference accelerators from Python.", no_args_is_help=True, add_completion=False,
+    name="sateen", help="DNN inference accelerators from Python.", no_args_is_help=True, add_completion=False,
     pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 app.command("demo")(demo.demo)
@@ -41,42 +41,47 @@ app.command("serve")(run.serve)
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"weft {version('weft')}")
+        typer.echo(f"sateen {version('sateen')}")
         raise typer.Exit
 
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is being done.")] = False,
 ) -> None:
-    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="weft: %(message)s")
+    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="sateen: %(message)s")
 
 
 def main() -> None:
-    """Runs the command line. Errors and warnings are one line each; WEFT_DEBUG=1 shows where errors come from."""
+    """Runs the command line. Errors and warnings are one line each; SATEEN_DEBUG=1 shows where errors come from."""
     warnings.showwarning = _warn
-    warnings.simplefilter("always", WeftWarning)
+    warnings.simplefilter("always", SateenWarning)
     try:
         app(standalone_mode=True)
-    except (WeftError, SimulationError, GraphError, NetworkError, ValueError, OSError) as error:
+    except (SateenError, SimulationError, GraphError, NetworkError, ValueError, OSError) as error:
         _fail(error)
     except MemoryError as error:
         _fail(error, "out of memory; use a smaller model or configuration")
     except KeyboardInterrupt:
-        print("weft: interrupted", file=sys.stderr)
+        print("sateen: interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        _fail(error, f"internal error: {type(error).__name__}: {error}; please report it, with the output of WEFT_DEBUG=1")
+        _fail(
+            error,
+            f"internal error: {type(error).__name__}: {error}; please report it, with the output of SATEEN_DEBUG=1",
+        )
 
 
 def _warn(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"weft: warning: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"sateen: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _fail(error: BaseException, message: str = "") -> None:
-    if os.environ.get("WEFT_DEBUG"):
+    if os.environ.get("SATEEN_DEBUG"):
         raise error
     text = " ".join((message or str(error)).split())
-    print(f"weft: error: {text}", file=sys.stderr)
+    print(f"sateen: error: {text}", file=sys.stderr)
     sys.exit(1)

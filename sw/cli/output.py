@@ -15,12 +15,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from weft.device import Device
-from weft.device import open as open_device
-from weft.errors import InputError
-from weft.files import replacing
-from weft.graph import Graph
-from weft.record import RunRecord
+from sateen.errors import InputError
+from sateen.files import replacing
+from sateen.graph.graph import Graph
+from sateen.runtime.device import Device
+from sateen.runtime.device import open as open_device
+from sateen.runtime.record import RunRecord
 
 __all__ = ["console", "layer_table", "load_array", "load_inputs", "opened", "progress", "write_json"]
 
@@ -58,7 +58,9 @@ def load_inputs(path: Path, graph: Graph) -> dict[str, NDArray[Any]]:
     loaded = _load(path)
     if isinstance(loaded, np.ndarray):
         if len(graph.inputs) > 1:
-            raise InputError(f"the model has {len(graph.inputs)} inputs; write {', '.join(graph.inputs)} by these names with numpy.savez")
+            raise InputError(
+                f"the model has {len(graph.inputs)} inputs; write {', '.join(graph.inputs)} by these names with numpy.savez"
+            )
         loaded = {graph.inputs[0]: loaded}
     result = {}
     for name, values in loaded.items():

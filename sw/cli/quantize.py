@@ -1,4 +1,4 @@
-"""``weft quantize``."""
+"""``sateen quantize``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from weft.cli.output import console, load_array
-from weft.sources import quantized
+from sateen.cli.output import console, load_array
+from sateen.frontends.sources import quantized
 
 __all__ = ["quantize"]
 
@@ -16,7 +16,7 @@ __all__ = ["quantize"]
 def quantize(
     source: Annotated[Path, typer.Argument(help="A float model (.onnx) or network (.npz).")],
     calibration: Annotated[Path, typer.Option("--calibration", "-c", help="A batch of its inputs (.npy).")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The quantized graph, for weft compile.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The quantized graph, for sateen compile.")],
 ) -> None:
     """Quantizes a float model to int8 by calibration data."""
     with console.status(f"quantizing {source} …"):

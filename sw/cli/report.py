@@ -1,4 +1,4 @@
-"""``weft report``."""
+"""``sateen report``."""
 
 from __future__ import annotations
 
@@ -7,27 +7,32 @@ from typing import Annotated
 
 import typer
 
-from weft.cli.output import console, layer_table, load_inputs
-from weft.cli.run import DEVICE, INPUT, measured
-from weft.errors import InputError, WeftError
-from weft.files import replacing
-from weft.model import Model
-from weft.record import RunRecord
+from sateen.cli.output import console, layer_table, load_inputs
+from sateen.cli.run import DEVICE, INPUT, measured
+from sateen.compiler.model import Model
+from sateen.errors import InputError, SateenError
+from sateen.files import replacing
+from sateen.runtime.record import RunRecord
 
 __all__ = ["report"]
 
 
 def report(
-    source: Annotated[Path, typer.Argument(metavar="MODEL|RUN.json", help="Compiled model (.weft) to run; or what weft run --json wrote.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL|RUN.json", help="Compiled model (.sateen) to run; or what sateen run --json wrote."
+        ),
+    ],
     input: Annotated[Path | None, typer.Option("--input", "-i", help=INPUT)] = None,
     device: Annotated[str, typer.Option("--device", "-d", help=DEVICE)] = "sim:small",
     output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("report.html"),
 ) -> None:
     """Shows what a run took, layer by layer, as a page of HTML."""
     try:
-        from weft.report import page
+        from sateen.report import page
     except ImportError as error:
-        raise WeftError(f"reports need Jinja and Matplotlib ({error}); run: pip install 'weft[report]'") from error
+        raise SateenError(f"reports need Jinja and Matplotlib ({error}); run: pip install 'sateen[report]'") from error
     if source.suffix == ".json":
         if input is not None:
             raise InputError(f"{source} is of a run that is over; leave --input out, or give a compiled model")

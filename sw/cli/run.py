@@ -1,4 +1,4 @@
-"""``weft run`` and ``weft serve``."""
+"""``sateen run`` and ``sateen serve``."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from weft.archive import save_arrays
-from weft.cli.output import console, layer_table, load_inputs, opened, progress, write_json
-from weft.errors import WeftError
-from weft.files import replacing
-from weft.graph import run as run_golden
-from weft.hw.spec.config import parse_config
-from weft.model import Model
-from weft.record import RunRecord
+from sateen.archive import save_arrays
+from sateen.cli.output import console, layer_table, load_inputs, opened, progress, write_json
+from sateen.compiler.model import Model
+from sateen.errors import SateenError
+from sateen.files import replacing
+from sateen.graph.graph import run as run_golden
+from sateen.hw.spec.config import parse_config
+from sateen.runtime.record import RunRecord
 
 __all__ = ["DEVICE", "INPUT", "measured", "run", "serve"]
 
@@ -26,11 +26,13 @@ INPUT = "Batch of inputs (.npy; several by name: .npz): integers or real values.
 
 
 def run(
-    model_file: Annotated[Path, typer.Argument(metavar="MODEL", help="Compiled model (.weft).")],
+    model_file: Annotated[Path, typer.Argument(metavar="MODEL", help="Compiled model (.sateen).")],
     input: Annotated[Path, typer.Option("--input", "-i", help=INPUT)],
     device: Annotated[str, typer.Option("--device", "-d", help=DEVICE)] = "sim:small",
     check: Annotated[bool, typer.Option("--check", help="Compare every layer with the golden model.")] = False,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the outputs (.npy; several: .npz).")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the outputs (.npy; several: .npz).")
+    ] = None,
     layers: Annotated[Path | None, typer.Option("--layers", help="Write every layer's integers (.npz).")] = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write what the run took.")] = None,
     trace: Annotated[Path | None, typer.Option("--trace", help="Write a waveform (.fst); simulations only.")] = None,
@@ -41,8 +43,12 @@ def run(
     y, tensors, record = measured(model, x, device, trace=trace, layers=check or layers is not None)
     if check:
         graph = model.graph
-        golden = run_golden(graph, {name: graph.tensors[name].from_own(values) for name, values in x.items()}, layers=True)
-        differ = [name for name in tensors if not np.array_equal(graph.tensors[name].from_own(tensors[name]), golden[name])]
+        golden = run_golden(
+            graph, {name: graph.tensors[name].from_own(values) for name, values in x.items()}, layers=True
+        )
+        differ = [
+            name for name in tensors if not np.array_equal(graph.tensors[name].from_own(tensors[name]), golden[name])
+        ]
         record = replace(record, equal_to_golden=not differ)
     if output is not None and isinstance(y, dict):
         save_arrays(output, y)
@@ -57,7 +63,9 @@ def run(
     console.print(f"{record.inferences} inferences, {record.link_bytes:,} bytes over the link")
     if check:
         if differ:
-            raise WeftError(f"{len(differ)} of {len(tensors)} tensors differ from the golden model, the first {differ[0]!r}")
+            raise SateenError(
+                f"{len(differ)} of {len(tensors)} tensors differ from the golden model, the first {differ[0]!r}"
+            )
         console.print(f"all {len(tensors)} tensors equal the golden model")
 
 
@@ -79,7 +87,7 @@ def serve(
     port: Annotated[int, typer.Option(help="TCP port.")] = 7355,
 ) -> None:
     """Offers a simulated device on a TCP port, as if it were a board."""
-    from weft.serve import serve as serve_forever
+    from sateen.runtime.serve import serve as serve_forever
 
     console.print(f"serving {config}; connect with --device tcp:{host}:{port} or serial:socket://{host}:{port}")
     serve_forever(parse_config(config), host=host, port=port)

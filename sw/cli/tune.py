@@ -1,4 +1,4 @@
-"""``weft tune``."""
+"""``sateen tune``."""
 
 from __future__ import annotations
 
@@ -7,20 +7,25 @@ from typing import Annotated
 
 import typer
 
-from weft.cli.output import console, load_array, progress
-from weft.errors import InputError
-from weft.graph import Graph
-from weft.tune import tune as search
+from sateen.cli.output import console, load_array, progress
+from sateen.errors import InputError
+from sateen.graph.graph import Graph
+from sateen.quantize.tune import tune as search
 
 __all__ = ["tune"]
 
 
 def tune(
     graph_file: Annotated[Path, typer.Argument(metavar="GRAPH", help="A quantized graph (.npz).")],
-    input: Annotated[Path, typer.Option("--input", "-i", help="Calibration inputs (.npy): int8, or real values. Not those trained on.")],
+    input: Annotated[
+        Path,
+        typer.Option("--input", "-i", help="Calibration inputs (.npy): int8, or real values. Not those trained on."),
+    ],
     labels: Annotated[Path, typer.Option("--labels", "-l", help="The class of each (.npy).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The graph with a term budget per layer (.npz).")],
-    loss: Annotated[float, typer.Option(help="Share of the answers that may be lost, as 0.005.", min=0.0, max=1.0)] = 0.005,
+    loss: Annotated[
+        float, typer.Option(help="Share of the answers that may be lost, as 0.005.", min=0.0, max=1.0)
+    ] = 0.005,
 ) -> None:
     """Finds the fewest terms per layer that keep the accuracy, for devices with pe=term."""
     try:
@@ -38,7 +43,9 @@ def tune(
     for op in found.graph.ops:
         budget = getattr(op, "terms", None)
         if budget is not None:
-            console.print(f"{op.name:12} g={budget.group} k={budget.weight_terms} s={budget.data_terms} {budget.encoding.name}")
+            console.print(
+                f"{op.name:12} g={budget.group} k={budget.weight_terms} s={budget.data_terms} {budget.encoding.name}"
+            )
     console.print(
         f"{output}: accuracy {found.accuracy:.2%} of {found.baseline:.2%}, {found.pairs:,} term pairs of {found.baseline_pairs:,} "
         f"({found.baseline_pairs / found.pairs:.1f} times fewer)"

@@ -1,4 +1,4 @@
-"""The demonstration: a small convolutional network for handwritten digits, trained by :mod:`weft.digits.train`."""
+"""The demonstration: a small convolutional network for handwritten digits, trained by :mod:`sateen.digits.train`."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from weft.network import Network
+from sateen.graph.network import Network
 
 __all__ = ["COMBINED_FILE", "NETWORK_FILE", "load_data", "load_network"]
 
 NETWORK_FILE = Path(__file__).with_name("digits.npz")
 """The trained float network."""
 COMBINED_FILE = Path(__file__).with_name("combined.npz")
-"""The one that :mod:`weft.digits.combined` trains, for tiles with selects."""
+"""The one that :mod:`sateen.digits.combined` trains, for tiles with selects."""
 
 Images = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 
 def load_network(*, combined: bool = False) -> Network:
-    """The trained float network: (N, 8, 8, 1) of 0 to 1 in, (N, 10) logits out; ``combined``: that for tiles with selects."""
+    """The trained float network: (N, 8, 8, 1) of 0 to 1 in, (N, 10) logits out; ``combined``: that for tiles with
+    selects."""
     return Network.load(COMBINED_FILE if combined else NETWORK_FILE)
 
 

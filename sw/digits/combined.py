@@ -1,7 +1,8 @@
-"""Trains the digits network for tiles with selects: ``python -m weft.digits.combined`` writes the weights that the package ships.
+"""Trains the digits network for tiles with selects: ``python -m sateen.digits.combined`` writes the weights that the
+package ships.
 
-Joint optimization (:mod:`weft.joint`) from the dense network's training on, for tiles of 8 rows that choose among 8 activations. As
-deterministic as :mod:`weft.digits.train`; takes a few minutes.
+Joint optimization (:mod:`sateen.sparsity.joint`) from the dense network's training on, for tiles of 8 rows that choose
+among 8 activations. As deterministic as :mod:`sateen.digits.train`; takes a few minutes.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from weft.digits import COMBINED_FILE, load_data
-from weft.digits.train import EPOCHS, Digits, Training, export
-from weft.hw.spec.config import parse_config
-from weft.joint import ROUNDS, Track, combine_jointly
-from weft.network import Network
+from sateen.digits import COMBINED_FILE, load_data
+from sateen.digits.train import EPOCHS, Digits, Training, export
+from sateen.graph.network import Network
+from sateen.hw.spec.config import parse_config
+from sateen.sparsity.joint import ROUNDS, Track, combine_jointly
 
 __all__ = ["CONFIG", "train"]
 
@@ -28,7 +29,9 @@ LAST_EPOCHS = 6 * EPOCHS
 """Of the last round, after shorter ones."""
 
 
-def train(*, checkpoint: Path | None = None, rounds: int = ROUNDS, epochs: int = EPOCHS // 2, show: bool = False) -> Network:
+def train(
+    *, checkpoint: Path | None = None, rounds: int = ROUNDS, epochs: int = EPOCHS // 2, show: bool = False
+) -> Network:
     """Trains on the training images, dense and then combined, and returns the network."""
     training = Training()
     model = Digits().double()

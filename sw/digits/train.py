@@ -1,4 +1,4 @@
-"""Trains the digits network: ``python -m weft.digits.train`` writes the weights that the package ships.
+"""Trains the digits network: ``python -m sateen.digits.train`` writes the weights that the package ships.
 
 Deterministic: fixed seeds, one thread, and double precision, which keeps what rounding may differ between processors
 near float32's resolution: a relative change of 1e-13 in every pixel moves no weight by more than 1e-7. Needs the
@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from weft.digits import NETWORK_FILE, load_data
-from weft.network import BatchNorm, Conv2D, Flatten, FullyConnected, MaxPool2D, Network, Relu
+from sateen.digits import NETWORK_FILE, load_data
+from sateen.graph.network import BatchNorm, Conv2D, Flatten, FullyConnected, MaxPool2D, Network, Relu
 
 __all__ = ["Digits", "Training", "export", "train"]
 
@@ -98,7 +98,13 @@ class Training:
         self.images = torch.tensor(train_x, dtype=torch.float64).permute(0, 3, 1, 2)
         self.labels = torch.tensor(train_y)
 
-    def fit(self, model: nn.Module, epochs: int, *, track: Callable[[Iterable[int], str], Iterable[int]] = lambda items, _: items) -> None:
+    def fit(
+        self,
+        model: nn.Module,
+        epochs: int,
+        *,
+        track: Callable[[Iterable[int], str], Iterable[int]] = lambda items, _: items,
+    ) -> None:
         """Trains a model in place; ``track`` shows how far it is."""
         images, labels, generator = self.images, self.labels, self.generator
         model.train()

@@ -16,13 +16,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from weft.hw.spec.config import Config
-from weft.record import LayerRecord, RunRecord
-from weft.report.limits import CAUSES, ENOUGH, causes, limit
+from sateen.hw.spec.config import Config
+from sateen.report.limits import CAUSES, ENOUGH, causes, limit
+from sateen.runtime.record import LayerRecord, RunRecord
 
 __all__ = ["Chart", "draw"]
 
-COLOURS = {name: f"#c0105{number:x}" for number, name in enumerate(["ink", "faint", "paper", "box", "lost", "roof", *CAUSES])}
+COLOURS = {
+    name: f"#c0105{number:x}" for number, name in enumerate(["ink", "faint", "paper", "box", "lost", "roof", *CAUSES])
+}
 """What stands in a drawing for each of the page's colours, until it becomes ``var(--name)``."""
 
 WIDTH, LINE = 3.8, 0.24
@@ -31,12 +33,26 @@ LABEL, CHARACTER = 16, 0.075
 """Characters of a layer's name, and inches of one inside a drawing."""
 
 STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none", "svg.hashsalt": "weft", "text.parse_math": False, "font.size": 9, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.axisbelow": True, "axes.grid": True, "grid.color": COLOURS["faint"], "grid.linewidth": 0.6,
-    "axes.edgecolor": COLOURS["faint"], "axes.facecolor": "none", "figure.facecolor": "none", "legend.frameon": False,
-    "ytick.major.size": 0, "xtick.major.size": 0, "legend.handlelength": 1, "legend.columnspacing": 1.2,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "sateen",
+    "text.parse_math": False,
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": COLOURS["faint"],
+    "grid.linewidth": 0.6,
+    "axes.edgecolor": COLOURS["faint"],
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "legend.frameon": False,
+    "ytick.major.size": 0,
+    "xtick.major.size": 0,
+    "legend.handlelength": 1,
+    "legend.columnspacing": 1.2,
     **{name: COLOURS["ink"] for name in ("text.color", "axes.labelcolor", "xtick.color", "ytick.color")},
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -58,20 +74,43 @@ def draw(run: RunRecord) -> list[Chart]:
     zeros = " Combined columns leave out zeros, which are MACs all the same." if config.combine > 1 else ""
     with matplotlib.rc_context(STYLE):
         return [
-            Chart("cycles", "Cycles", "Of one inference; ideal are those with every PE at work in every cycle.", clock_cycles(run)),
-            Chart("utilization", "Utilization", "MACs ÷ (cycles × PEs). Below the line, what a layer met.", utilization(run, config)),
             Chart(
-                "causes", "Where the cycles went",
-                "Stalls by the device's counters; rows and columns that a layer's shape leaves unused.", where_cycles_went(run, config),
+                "cycles",
+                "Cycles",
+                "Of one inference; ideal are those with every PE at work in every cycle.",
+                clock_cycles(run),
             ),
             Chart(
-                "roofline", "Roofline",
+                "utilization",
+                "Utilization",
+                "MACs ÷ (cycles × PEs). Below the line, what a layer met.",
+                utilization(run, config),
+            ),
+            Chart(
+                "causes",
+                "Where the cycles went",
+                "Stalls by the device's counters; rows and columns that a layer's shape leaves unused.",
+                where_cycles_went(run, config),
+            ),
+            Chart(
+                "roofline",
+                "Roofline",
                 f"Layers by number. The roofs are the array's peak, and {width}: what scratchpad and weight store give together.{zeros}",
                 roofline(run, config),
             ),
-            Chart("memory", "Scratchpad in use", "Bytes, step by step; the line is the scratchpad's size.", memory_used(run, config)),
-            Chart("plan", "Memory plan", "Addresses of tensors, from the first step that needs them to the last.", memory_map(run)),
-        ]  # fmt: skip
+            Chart(
+                "memory",
+                "Scratchpad in use",
+                "Bytes, step by step; the line is the scratchpad's size.",
+                memory_used(run, config),
+            ),
+            Chart(
+                "plan",
+                "Memory plan",
+                "Addresses of tensors, from the first step that needs them to the last.",
+                memory_map(run),
+            ),
+        ]
 
 
 def clock_cycles(run: RunRecord) -> str:
@@ -81,7 +120,9 @@ def clock_cycles(run: RunRecord) -> str:
     axes.barh(places, [layer.cycles for layer in run.layers], 0.7, color=COLOURS["lost"], label="cycles")
     axes.barh(places, [layer.ideal_cycles for layer in run.layers], 0.7, color=COLOURS["useful"], label="ideal")
     for place, layer in enumerate(run.layers):
-        axes.annotate(f"{layer.cycles:,}", (layer.cycles, place), (3, 0), textcoords="offset points", va="center", fontsize=8)
+        axes.annotate(
+            f"{layer.cycles:,}", (layer.cycles, place), (3, 0), textcoords="offset points", va="center", fontsize=8
+        )
     axes.margins(x=0.2)
     _whole_numbers(axes)
     return _svg(figure, legend=2)
@@ -95,7 +136,9 @@ def utilization(run: RunRecord, config: Config) -> str:
         axes.barh(place, layer.utilization, 0.7, color=COLOURS["lost" if found else "useful"])
         text = f"{layer.utilization:.0%}" + (f" {found.title}" if found else "")
         box = {"facecolor": COLOURS["box"], "edgecolor": "none", "pad": 1}
-        axes.annotate(text, (layer.utilization, place), (4, 0), textcoords="offset points", va="center", fontsize=8, bbox=box)
+        axes.annotate(
+            text, (layer.utilization, place), (4, 0), textcoords="offset points", va="center", fontsize=8, bbox=box
+        )
     axes.axvline(ENOUGH, color=COLOURS["roof"], linewidth=1, linestyle="--", zorder=0)
     axes.set_xlim(0, 1.1)
     axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0", "20", "40", "60", "80", "100 %"])
@@ -125,9 +168,15 @@ def memory_used(run: RunRecord, config: Config) -> str:
         text = f"{step.memory_bytes:,}" + (" (host)" if step.host else "")
         inside = step.memory_bytes > config.scratchpad_bytes / 2
         axes.annotate(
-            text, (step.memory_bytes, place), (-3 if inside else 3, 0), textcoords="offset points", va="center", fontsize=8,
-            ha="right" if inside else "left", color=COLOURS["paper" if inside else "ink"],
-        )  # fmt: skip
+            text,
+            (step.memory_bytes, place),
+            (-3 if inside else 3, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            ha="right" if inside else "left",
+            color=COLOURS["paper" if inside else "ink"],
+        )
     axes.axvline(config.scratchpad_bytes, color=COLOURS["roof"], linewidth=1.5)
     axes.set_xlim(0, 1.03 * config.scratchpad_bytes)
     _whole_numbers(axes)
@@ -146,16 +195,22 @@ def memory_map(run: RunRecord) -> str:
         room = int(0.65 * WIDTH * tensor.bytes / run.scratchpad_bytes / CHARACTER)
         if room >= 3:
             axes.text(
-                x + width / 2, (tensor.first + tensor.last) / 2, _short(tensor.name, room), ha="center", va="center", fontsize=8,
+                x + width / 2,
+                (tensor.first + tensor.last) / 2,
+                _short(tensor.name, room),
+                ha="center",
+                va="center",
+                fontsize=8,
                 color=COLOURS["paper"],
-            )  # fmt: skip
+            )
     axes.set_xlim(0, 1.01 * max(1, run.scratchpad_bytes))
     _whole_numbers(axes)
     return _svg(figure)
 
 
 def roofline(run: RunRecord, config: Config) -> str:
-    """MACs a cycle against MACs a byte that goes to the tile; layers by number, those that are close together in one label."""
+    """MACs a cycle against MACs a byte that goes to the tile; layers by number, those that are close together in one
+    label."""
     figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
     axes = figure.subplots()
     peak, width = config.rows * config.cols * config.group, config.rows * config.combine + config.cols
@@ -164,16 +219,29 @@ def roofline(run: RunRecord, config: Config) -> str:
     low, high = min(every) / 2, max(every) * 4
     axes.loglog([low, peak / width, high], [low * width, peak, peak], color=COLOURS["roof"], linewidth=1.5)
     axes.text(
-        low, 1.2 * low * width, f" {width} bytes a cycle", fontsize=8, va="bottom", rotation=math.degrees(math.atan(width)),
-        rotation_mode="anchor", transform_rotates_text=True,
-    )  # fmt: skip
+        low,
+        1.2 * low * width,
+        f" {width} bytes a cycle",
+        fontsize=8,
+        va="bottom",
+        rotation=math.degrees(math.atan(width)),
+        rotation_mode="anchor",
+        transform_rotates_text=True,
+    )
     axes.annotate(f"{peak:,} MACs a cycle", (high, peak), (0, 4), textcoords="offset points", ha="right", fontsize=8)
-    axes.scatter([x for x, _ in points.values()], [y for _, y in points.values()], s=22, color=COLOURS["useful"], zorder=3)
+    axes.scatter(
+        [x for x, _ in points.values()], [y for _, y in points.values()], s=22, color=COLOURS["useful"], zorder=3
+    )
     for numbers in _clusters(points):
         x, y = max(points[number][0] for number in numbers), min(points[number][1] for number in numbers)
         axes.annotate(", ".join(map(str, numbers)), (x, y), (4, -3), textcoords="offset points", va="top", fontsize=8)
     floor = min([y for _, y in points.values()] + [peak / 4]) / 3
-    axes.set(xlim=(low, high), ylim=(floor, 2 * max([peak, *(y for _, y in points.values())])), xlabel="MACs a byte", ylabel="MACs a cycle")
+    axes.set(
+        xlim=(low, high),
+        ylim=(floor, 2 * max([peak, *(y for _, y in points.values())])),
+        xlabel="MACs a byte",
+        ylabel="MACs a cycle",
+    )
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.set_minor_formatter(NullFormatter())
@@ -222,7 +290,9 @@ def _short(name: str, most: int) -> str:
 def _svg(figure: Figure, *, legend: int = 0) -> str:
     """A drawing as an element of a page, with its legend of so many columns below."""
     if legend:
-        figure.set_figheight(figure.get_figheight() + 0.25 * -(-len(figure.axes[0].get_legend_handles_labels()[0]) // legend))
+        figure.set_figheight(
+            figure.get_figheight() + 0.25 * -(-len(figure.axes[0].get_legend_handles_labels()[0]) // legend)
+        )
         figure.legend(loc="outside lower center", ncols=legend)
     file = io.StringIO()
     with warnings.catch_warnings():

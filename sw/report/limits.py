@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from weft.hw.spec.config import Config
-from weft.record import LayerRecord
+from sateen.hw.spec.config import Config
+from sateen.runtime.record import LayerRecord
 
 __all__ = ["CAUSES", "ENOUGH", "Limit", "causes", "limit"]
 
@@ -25,7 +25,8 @@ CAUSES = {
     "accumulators": "accumulators",
     "output": "output",
 }
-"""Titles of all that cycles go to: work, what the layer's shape leaves unused of it, and the stalls of the device's counters."""
+"""Titles of all that cycles go to: work, what the layer's shape leaves unused of it, and the stalls of the device's
+counters."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,16 @@ def _lanes(config: Config) -> str:
 
 _TEXTS = {
     "moves": lambda layer, config: "nothing is multiplied, its beats compare, combine or move values",
-    "rows": lambda layer, config: f"its shape keeps {_rows_at_work(layer, config):.1f} of the {config.rows} rows at work",
+    "rows": lambda layer, config: (
+        f"its shape keeps {_rows_at_work(layer, config):.1f} of the {config.rows} rows at work"
+    ),
     "columns": lambda layer, config: (
         f"its {layer.shape[-1]} channels keep {layer.columns / layer.beats:.1f} of the {config.cols} columns at work"
     ),
     "element": lambda layer, config: f"a PE of the kind {config.pe} takes {layer.busy / layer.beats:.1f} cycles a beat",
-    "weights": lambda layer, config: f"beats waited for weights, {layer.weight_bytes:,} bytes that come {config.cols} a cycle",
+    "weights": lambda layer, config: (
+        f"beats waited for weights, {layer.weight_bytes:,} bytes that come {config.cols} a cycle"
+    ),
     "activations": lambda layer, config: "no beat had arrived yet, descriptors and pipeline being filled",
     "accumulators": lambda layer, config: f"the accumulators were full, drained by {_lanes(config)}",
     "output": lambda layer, config: f"the last results were on their way to the scratchpad, through {_lanes(config)}",

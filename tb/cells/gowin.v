@@ -1,7 +1,7 @@
 // Behaviour of Gowin's multipliers as far as gateware uses them, written from Gowin's description (UG287): one clock, synchronous
 // reset, a register where a parameter asks for one.
 
-module weft_gowin_multiplier #(parameter WIDTH = 18, AREG = 0, BREG = 0, PIPE_REG = 0, OUT_REG = 0) (
+module sateen_gowin_multiplier #(parameter WIDTH = 18, AREG = 0, BREG = 0, PIPE_REG = 0, OUT_REG = 0) (
     input [WIDTH-1:0] A, B, SIA, SIB,
     input ASIGN, BSIGN, ASEL, BSEL, CE, CLK, RESET,
     output [2*WIDTH-1:0] DOUT
@@ -24,7 +24,7 @@ module MULT18X18 #(parameter AREG = 0, BREG = 0, PIPE_REG = 0, OUT_REG = 0, MULT
     input ASIGN, BSIGN, ASEL, BSEL, CE, CLK, RESET,
     output [35:0] DOUT
 );
-    weft_gowin_multiplier #(.WIDTH(18), .AREG(AREG), .BREG(BREG), .PIPE_REG(PIPE_REG), .OUT_REG(OUT_REG)) multiplier (
+    sateen_gowin_multiplier #(.WIDTH(18), .AREG(AREG), .BREG(BREG), .PIPE_REG(PIPE_REG), .OUT_REG(OUT_REG)) multiplier (
         .A(A), .B(B), .SIA(SIA), .SIB(SIB), .ASIGN(ASIGN), .BSIGN(BSIGN), .ASEL(ASEL), .BSEL(BSEL), .CE(CE), .CLK(CLK), .RESET(RESET),
         .DOUT(DOUT));
 endmodule
@@ -34,7 +34,7 @@ module MULT9X9 #(parameter AREG = 0, BREG = 0, PIPE_REG = 0, OUT_REG = 0, MULT_R
     input ASIGN, BSIGN, ASEL, BSEL, CE, CLK, RESET,
     output [17:0] DOUT
 );
-    weft_gowin_multiplier #(.WIDTH(9), .AREG(AREG), .BREG(BREG), .PIPE_REG(PIPE_REG), .OUT_REG(OUT_REG)) multiplier (
+    sateen_gowin_multiplier #(.WIDTH(9), .AREG(AREG), .BREG(BREG), .PIPE_REG(PIPE_REG), .OUT_REG(OUT_REG)) multiplier (
         .A(A), .B(B), .SIA(SIA), .SIB(SIB), .ASIGN(ASIGN), .BSIGN(BSIGN), .ASEL(ASEL), .BSEL(BSEL), .CE(CE), .CLK(CLK), .RESET(RESET),
         .DOUT(DOUT));
 endmodule

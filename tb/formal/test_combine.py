@@ -8,8 +8,8 @@ import pytest
 from amaranth.hdl import Array, Assert, Cat, Const, Cover, Module, Mux, Signal, signed
 
 from prove import any_const, prove
-from weft.hw.spec.pe import SELECTS_BIT, select_bits, window
-from weft.hw.tile import Tile
+from sateen.hw.spec.pe import SELECTS_BIT, select_bits, window
+from sateen.hw.tile import Tile
 
 ROWS, COMBINE, MATRICES = 2, 2, 2
 CYCLES = 22
@@ -27,18 +27,28 @@ def equals_dense(m: Module, *, pe: str, cols: int, weight_bits: int, selects: bo
     words, spread, beats = [], [], []
     for number in range(MATRICES):
         given = number == 0 if selects else True
-        weights = [[any_const(m, signed(weight_bits), f"weight_{number}_{r}_{c}") for c in range(cols)] for r in range(ROWS)]
-        chosen = [[any_const(m, COMBINE.bit_length() - 1, f"select_{number}_{r}_{c}") for c in range(cols)] for r in range(ROWS)]
+        weights = [
+            [any_const(m, signed(weight_bits), f"weight_{number}_{r}_{c}") for c in range(cols)] for r in range(ROWS)
+        ]
+        chosen = [
+            [any_const(m, COMBINE.bit_length() - 1, f"select_{number}_{r}_{c}") for c in range(cols)]
+            for r in range(ROWS)
+        ]
         if given:
             words.append((1, [Cat(chosen[r][c] for r in range(ROWS)) for c in range(cols)]))
         words += [(given, line) for line in weights]
         for byte in range(ROWS * COMBINE):
-            row, select = next((r, s) for r in range(ROWS) for s in range(COMBINE) if window(r, rows=ROWS, combine=COMBINE)[s] == byte)
+            row, select = next(
+                (r, s) for r in range(ROWS) for s in range(COMBINE) if window(r, rows=ROWS, combine=COMBINE)[s] == byte
+            )
             takes = [chosen[row][c] == select if given else Const(select == 0) for c in range(cols)]
             spread.append((0, [Mux(takes[c], weights[row][c], 0) for c in range(cols)]))
         beats.append([any_const(m, signed(8), f"activation_{number}_{byte}") for byte in range(ROWS * COMBINE)])
     assert select_bits(COMBINE) == 1
-    results = [_results(m, tile, given, beats, name) for tile, given, name in ((dut, words, "selects"), (dense, spread, "dense"))]
+    results = [
+        _results(m, tile, given, beats, name)
+        for tile, given, name in ((dut, words, "selects"), (dense, spread, "dense"))
+    ]
     for column in range(cols):
         (count, sums), (dense_count, dense_sums) = (one[column] for one in results)
         for number in range(MATRICES):
@@ -61,7 +71,10 @@ def _results(m: Module, tile: Tile, words: list, beats: list, name: str) -> list
         tile.i.payload.tag.keep.eq(1),
         *(value.eq(Array([line[place] for line in beats])[beat]) for place, value in enumerate(tile.i.payload.data)),
     ]
-    m.d.sync += [word.eq(word + (tile.weights.valid & tile.weights.ready)), beat.eq(beat + (tile.i.valid & tile.i.ready))]
+    m.d.sync += [
+        word.eq(word + (tile.weights.valid & tile.weights.ready)),
+        beat.eq(beat + (tile.i.valid & tile.i.ready)),
+    ]
     columns, valid = [], tile.o.valid
     for column in range(tile.cols):
         count = Signal(range(MATRICES + 2), name=f"{name}_count_{column}")

@@ -10,14 +10,14 @@ import pytest
 from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Signal, signed
 
 from prove import Order, any_const, contract, free, prove, stand_in
-from weft.hw.fetch import Fetch
-from weft.hw.link.answer import Answer
-from weft.hw.link.endpoint import Endpoint
-from weft.hw.link.framing import Deframer, Framer
-from weft.hw.link.receiver import Receiver
-from weft.hw.link.uart import BITS, UART
-from weft.hw.spec.config import PRESETS
-from weft.hw.spec.wire import Frame
+from sateen.hw.link.answer import Answer
+from sateen.hw.link.endpoint import Endpoint
+from sateen.hw.link.framing import Deframer, Framer
+from sateen.hw.link.receiver import Receiver
+from sateen.hw.link.uart import BITS, UART
+from sateen.hw.spec.config import PRESETS
+from sateen.hw.spec.wire import Frame
+from sateen.hw.stream.fetch import Fetch
 
 FRAME_BYTES = 4
 
@@ -68,7 +68,9 @@ def receiver(m: Module) -> None:
     m.submodules.dut = dut = Receiver(frame_bytes=FRAME_BYTES)
     free(m, dut)
     m.d.comb += Assume(~dut.done | dut.valid)
-    contract(m, SimpleNamespace(valid=dut.valid, ready=dut.done, payload=Cat(dut.type, dut.seq, dut.length)), name="frame")
+    contract(
+        m, SimpleNamespace(valid=dut.valid, ready=dut.done, payload=Cat(dut.type, dut.seq, dut.length)), name="frame"
+    )
 
 
 def endpoint(m: Module) -> None:
@@ -103,7 +105,7 @@ def test_framer():
 
 @pytest.mark.prove
 def test_answer():
-    with patch("weft.hw.link.answer.Fetch", stand_in(Fetch)):
+    with patch("sateen.hw.link.answer.Fetch", stand_in(Fetch)):
         prove(lambda m: answer(m, data=False))
 
 
@@ -116,7 +118,7 @@ def test_answer_bytes():
 @pytest.mark.prove
 def test_receiver():
     """Whatever the deframer says: that spares the proof the CRC."""
-    with patch("weft.hw.link.receiver.Deframer", stand_in(Deframer)):
+    with patch("sateen.hw.link.receiver.Deframer", stand_in(Deframer)):
         prove(receiver)
 
 
@@ -131,7 +133,7 @@ def test_endpoint():
             ("endpoint.LENGTH_BITS", 3),
             ("endpoint.COUNT", signed(4)),
         ):
-            stack.enter_context(patch(f"weft.hw.link.{name}", value))
+            stack.enter_context(patch(f"sateen.hw.link.{name}", value))
         prove(endpoint)
 
 

@@ -9,7 +9,7 @@ from amaranth.asserts import Initial
 from amaranth.hdl import Assert, Assume, Cover, Module, Signal
 
 from prove import Order, any_const, contract, free, prove
-from weft.hw.serial import BitSerialMultiplier
+from sateen.hw.stream.serial import BitSerialMultiplier
 
 
 def items(m: Module, *, a_bits: int, b_bits: int) -> None:
@@ -22,7 +22,8 @@ def items(m: Module, *, a_bits: int, b_bits: int) -> None:
 
 
 def product(m: Module, *, bits: int) -> None:
-    """In whatever state factors are taken: their product is there ``bits + 1`` cycles later. So it is for all time, back to back or not."""
+    """In whatever state factors are taken: their product is there ``bits + 1`` cycles later. So it is for all time,
+    back to back or not."""
     m.submodules.dut = dut = BitSerialMultiplier(a_bits=bits, b_bits=bits)
     free(m, dut)
     item, age = any_const(m, dut.i.payload.shape(), "item"), Signal(range(bits + 2))

@@ -1,4 +1,5 @@
-"""That a proof can fail: what is wrong is refuted by either engine, what cannot happen is not covered, and the message shows it."""
+"""That a proof can fail: what is wrong is refuted by either engine, what cannot happen is not covered, and the message
+shows it."""
 
 from __future__ import annotations
 
@@ -32,7 +33,10 @@ class Buffer(wiring.Component):
             if self.flaw == "withdrawn":
                 m.d.sync += self.o.valid.eq(0)
         with m.If(arrives):
-            m.d.sync += [self.o.payload.eq(self.i.payload), self.o.valid.eq((self.i.payload != 3) if self.flaw == "lost" else 1)]
+            m.d.sync += [
+                self.o.payload.eq(self.i.payload),
+                self.o.valid.eq((self.i.payload != 3) if self.flaw == "lost" else 1),
+            ]
         return m
 
 

@@ -9,12 +9,12 @@ from amaranth.hdl import Assert, Assume, Cover, Module, Signal
 from amaranth.lib import data
 
 from prove import Order, contract, free, prove
-from weft.hw.fetch import Fetch
-from weft.hw.pe.bitserial import PlaneFeeder
-from weft.hw.pe.contract import Feeder, Loader
-from weft.hw.queue import Queue
-from weft.hw.slice import RegisterSlice
-from weft.hw.tile import Tile
+from sateen.hw.pe.bitserial import PlaneFeeder
+from sateen.hw.pe.contract import Feeder, Loader
+from sateen.hw.stream.fetch import Fetch
+from sateen.hw.stream.queue import Queue
+from sateen.hw.stream.slice import RegisterSlice
+from sateen.hw.tile import Tile
 
 TAG = data.StructLayout({"tag": 1})
 
@@ -38,7 +38,8 @@ def queue(m: Module) -> None:
 
 
 def fetch(m: Module) -> None:
-    """Answers come in the order of their requests, ``latency + 3`` cycles later. The memory answers with the address, of one bit.
+    """Answers come in the order of their requests, ``latency + 3`` cycles later. The memory answers with the address,
+    of one bit.
 
     A wider one is moved in the same way; the memory's latency is a number of registers.
     """
@@ -95,8 +96,8 @@ def plane_feeder(m: Module) -> None:
 
 
 def tile(m: Module, *, pe: str) -> None:
-    """The tag of each beat whose sum is kept comes out once, in order, however weights and beats come. Of the bit-serial kind: beats of
-    one and two bits."""
+    """The tag of each beat whose sum is kept comes out once, in order, however weights and beats come. Of the
+    bit-serial kind: beats of one and two bits."""
     m.submodules.dut = dut = Tile(rows=1, cols=1, pe=pe, position_bits=1)
     free(m, dut)
     m.d.comb += Assume(dut.i.payload.tag.keep)
@@ -107,12 +108,16 @@ def tile(m: Module, *, pe: str) -> None:
     m.d.comb += Cover(order.found)
 
 
-@pytest.mark.parametrize("build, cycles", [(register_slice, 5), (queue, 8), (feeder, 0), (loader, 0), (plane_feeder, 12)])
+@pytest.mark.parametrize(
+    "build, cycles", [(register_slice, 5), (queue, 8), (feeder, 0), (loader, 0), (plane_feeder, 12)]
+)
 def test_stream(build, cycles):
     prove(build, cover=cycles)
 
 
 @pytest.mark.prove
-@pytest.mark.parametrize("build, cycles", [(fetch, 10), (partial(tile, pe="mac"), 20), (partial(tile, pe="bitserial"), 20)])
+@pytest.mark.parametrize(
+    "build, cycles", [(fetch, 10), (partial(tile, pe="mac"), 20), (partial(tile, pe="bitserial"), 20)]
+)
 def test_slow_stream(build, cycles):
     prove(build, cover=cycles)

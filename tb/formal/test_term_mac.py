@@ -8,14 +8,15 @@ import pytest
 from amaranth.hdl import Assert, Assume, Const, Cover, Module, Mux, Signal, Value, signed
 
 from prove import any_const, free, prove
-from weft.hw.pe.term import TermMac
-from weft.hw.pe.term_edges import WEIGHT_TERM
-from weft.hw.spec.pe import TERM_BEATS, TERM_GROUP, TERM_WEIGHTS
-from weft.hw.tile import Tile
+from sateen.hw.pe.term import TermMac
+from sateen.hw.pe.term_edges import WEIGHT_TERM
+from sateen.hw.spec.pe import TERM_BEATS, TERM_GROUP, TERM_WEIGHTS
+from sateen.hw.tile import Tile
 
 
 def term_mac(m: Module) -> None:
-    """Every sum, of whatever weight terms have been captured and swapped in: ``sum_i ± 2^(e + e')``, or ``sum_i`` without two terms."""
+    """Every sum, of whatever weight terms have been captured and swapped in: ``sum_i ± 2^(e + e')``, or ``sum_i``
+    without two terms."""
     m.submodules.dut = dut = TermMac(sum_bits=16)
     free(m, dut)
     # One slot, any: the two halves' terms.
@@ -39,7 +40,11 @@ def term_mac(m: Module) -> None:
         m.d.comb += power.eq(1 << (weight.exponent + term.exponent))
         m.d.comb += product.eq(Mux(weight.negative ^ term.negative, -power, power))
     for stage in range(3):
-        used, product, before = Signal(name=f"used_{stage}"), Signal(signed(16), name=f"product_{stage}"), (used, product)
+        used, product, before = (
+            Signal(name=f"used_{stage}"),
+            Signal(signed(16), name=f"product_{stage}"),
+            (used, product),
+        )
         m.d.sync += [used.eq(before[0]), product.eq(before[1])]
     sum_i = Signal(signed(16))
     m.d.sync += sum_i.eq(dut.sum_i)

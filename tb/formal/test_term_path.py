@@ -10,8 +10,8 @@ from amaranth.hdl import Array, Assert, Assume, Cat, Cover, Module, Mux, Signal,
 from amaranth.lib import data
 
 from prove import Order, any_const, any_seq, contract, free, prove
-from weft.hw.pe.term_edges import EXPONENTS, Selector, TermEncoder, TermFeeder, TermLoader
-from weft.hw.spec.pe import TERM_BEATS, TERM_GROUP, TERM_SLOTS, TERM_WEIGHTS, TermFields
+from sateen.hw.pe.term_edges import EXPONENTS, Selector, TermEncoder, TermFeeder, TermLoader
+from sateen.hw.spec.pe import TERM_BEATS, TERM_GROUP, TERM_SLOTS, TERM_WEIGHTS, TermFields
 
 TAG = data.StructLayout({"tag": 1})
 
@@ -39,7 +39,8 @@ def test_encoder():
 class Digit:
     """One signed digit of a group of numbers, any of them, and what is asked of terms that are given largest first.
 
-    It is given once, with its sign, if it is there; what is given before it is larger, or as large and of a lower index.
+    It is given once, with its sign, if it is there; what is given before it is larger, or as large and of a lower
+    index.
     """
 
     def __init__(self, m: Module):
@@ -57,13 +58,16 @@ class Digit:
         return [self.there.eq(there), self.negative.eq(negative), self.given.eq(0)]
 
     def check(self, m: Module, term: Value, index: Value, *, taken: Value, group: Value | bool = True) -> None:
-        """``term`` is given now, ``index`` being the number that it is of; ``group``: the digit's number is among those that give now."""
+        """``term`` is given now, ``index`` being the number that it is of; ``group``: the digit's number is among those
+        that give now."""
         wanted, this = Signal(name="wanted"), Signal(name="this")
         m.d.comb += [wanted.eq(self.there & group & ~self.given)]
         m.d.comb += this.eq(term.valid & (term.exponent == self.exponent) & (index == self.index))
         with m.If(wanted):
             m.d.comb += Assert(term.valid)
-            m.d.comb += Assert((term.exponent > self.exponent) | ((term.exponent == self.exponent) & (index <= self.index)))
+            m.d.comb += Assert(
+                (term.exponent > self.exponent) | ((term.exponent == self.exponent) & (index <= self.index))
+            )
         with m.If(this):
             m.d.comb += Assert(wanted)
             m.d.comb += Assert(term.negative == self.negative)
@@ -86,7 +90,9 @@ def selector(m: Module) -> None:
         Assume((age == 0) | (dut.mask == mask)),
     ]
     with m.If(dut.load):
-        digits, negative = (Array(word)[digit.index].bit_select(digit.exponent, 1) for word in (dut.digits, dut.negative))
+        digits, negative = (
+            Array(word)[digit.index].bit_select(digit.exponent, 1) for word in (dut.digits, dut.negative)
+        )
         m.d.sync += [loaded.eq(1), *digit.take(digits, negative)]
     with m.If(dut.begin):
         m.d.sync += [age.eq(1), digit.given.eq(0)]
@@ -105,7 +111,8 @@ def fields(layout: TermFields, settings: Value, *names: str) -> list[Value]:
 def term_feeder(m: Module, *, digits: bool) -> None:
     """A beat's waves: for each of its slices every slot, with the marks that belong there.
 
-    ``digits``: an activation's largest terms, one a slice. For that, beats come and waves go without a pause: the rest is proven with them.
+    ``digits``: an activation's largest terms, one a slice. For that, beats come and waves go without a pause: the rest
+    is proven with them.
     """
     m.submodules.dut = dut = TermFeeder(rows=1, tag=TAG)
     free(m, dut)
@@ -145,7 +152,8 @@ def term_feeder(m: Module, *, digits: bool) -> None:
 
 
 def term_loader(m: Module, *, digits: bool) -> None:
-    """A row's slots, of each group as many as its budget. ``digits``: they are its largest terms; without a pause, as for the feeder."""
+    """A row's slots, of each group as many as its budget. ``digits``: they are its largest terms; without a pause, as
+    for the feeder."""
     m.submodules.dut = dut = TermLoader(cols=1)
     free(m, dut)
     contract(m, dut.o)
@@ -173,7 +181,9 @@ def term_loader(m: Module, *, digits: bool) -> None:
         m.d.comb += Assert(slot.slot == count)
         m.d.comb += Assert(slot.last == ((place == item_terms - 1) & (((group + 1) << item_log2) == TERM_GROUP)))
         if digits:
-            digit.check(m, slot.weights[0], slot.weights[0].index, taken=dut.o.ready, group=(digit.index >> item_log2) == group)
+            digit.check(
+                m, slot.weights[0], slot.weights[0].index, taken=dut.o.ready, group=(digit.index >> item_log2) == group
+            )
         with m.If(dut.o.ready):
             m.d.sync += [count.eq(count + 1), place.eq(place + 1)]
             with m.If(place == item_terms - 1):

@@ -1,0 +1,70 @@
+"""The accelerator in a LiteX design: its registers on the CPU's bus, its data as LiteX streams.
+
+    from sateen_core import SateenCore
+
+    self.sateen = SateenCore(platform, preset="small")
+    self.bus.add_slave("sateen", self.sateen.bus, SoCRegion(origin=0x9000_0000, size=0x100, cached=False))
+    self.comb += dma_reader.source.connect(self.sateen.sink)
+    self.comb += self.sateen.source.connect(dma_writer.sink)
+
+Registers are those of ``sateen.hw.spec.axi.Register``; ``sink`` takes the bytes that go into the accelerator's
+memories, ``source`` gives those that are read from them.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from litex.gen import LiteXModule
+from litex.soc.interconnect import axi, stream
+from migen import ClockSignal, Instance, ResetSignal, Signal
+
+__all__ = ["SateenCore"]
+
+
+class SateenCore(LiteXModule):
+    """Generates the Verilog of a configuration, and adds it to the platform.
+
+    Parameters
+    ----------
+    platform
+        LiteX's, which takes the Verilog.
+    preset : str
+        ``PRESET[,field=value…]``.
+    folder : Path
+        Where the Verilog is written.
+    """
+
+    def __init__(self, platform, *, preset: str = "small", folder: Path = Path("build")):
+        self.bus = axi.AXILiteInterface(data_width=32, address_width=32)
+        self.sink = stream.Endpoint([("data", 8)])
+        self.source = stream.Endpoint([("data", 8)])
+        self.busy = Signal()
+
+        folder.mkdir(parents=True, exist_ok=True)
+        verilog = folder / "sateen.v"
+        options = ["--preset", preset, "--part", "accelerator-axi", "--output", str(verilog)]
+        subprocess.run([sys.executable, "-m", "sateen.cli", "verilog", *options], check=True)
+        platform.add_source(str(verilog))
+
+        channels = {"aw": ("addr", "prot"), "w": ("data", "strb"), "ar": ("addr", "prot")}
+        lite: dict[str, object] = {}
+        for channel, fields in channels.items():
+            endpoint = getattr(self.bus, channel)
+            lite |= {f"i_s_axil_{channel}valid": endpoint.valid, f"o_s_axil_{channel}ready": endpoint.ready}
+            for field in fields:
+                value = getattr(endpoint, field, 0)
+                lite[f"i_s_axil_{channel}{field}"] = value[:8] if field == "addr" else value
+        for channel, fields in {"b": ("resp",), "r": ("data", "resp")}.items():
+            endpoint = getattr(self.bus, channel)
+            lite |= {f"o_s_axil_{channel}valid": endpoint.valid, f"i_s_axil_{channel}ready": endpoint.ready}
+            lite |= {f"o_s_axil_{channel}{field}": getattr(endpoint, field) for field in fields}
+        self.specials += Instance(
+            "sateen", i_clk=ClockSignal(), i_rst=ResetSignal(), **lite,
+            i_s_axis_tdata=self.sink.data, i_s_axis_tvalid=self.sink.valid, o_s_axis_tready=self.sink.ready,
+            i_s_axis_tlast=self.sink.last,
+            o_m_axis_tdata=self.source.data, o_m_axis_tvalid=self.source.valid, i_m_axis_tready=self.source.ready,
+            o_m_axis_tlast=self.source.last, o_busy=self.busy,
+        )  # fmt: skip

@@ -1,0 +1,263 @@
+"""The engine: everything between the host's port and the scratchpad's results."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, DomainRenamer, Module, Mux, ResetSignal, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import connect
+from amaranth.utils import ceil_log2
+
+from sateen.hw.host import EngineSignature, HostPort, MemoryPort
+from sateen.hw.memory import BlockMemory, Scratchpad
+from sateen.hw.pipelined.accumulate import Accumulators
+from sateen.hw.pipelined.activations import ActivationUnit
+from sateen.hw.pipelined.lookup import LookUp
+from sateen.hw.pipelined.output import OutputUnit
+from sateen.hw.pipelined.post import PostProcess
+from sateen.hw.pipelined.sequencer import CauseCounters, Sequencer
+from sateen.hw.pipelined.weights import ChannelParameters, WeightUnit, parameter_word
+from sateen.hw.requantize import CHANNEL, SETTINGS
+from sateen.hw.spec.config import Config
+from sateen.hw.spec.counters import Counters
+from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
+from sateen.hw.spec.pe import WEIGHT_SETTING_BITS
+from sateen.hw.spec.timing import PARAMETER_QUEUE, choice_steps
+from sateen.hw.spec.wire import Space
+from sateen.hw.stream.delay import delayed, reset_domains
+from sateen.hw.stream.mux import chosen
+from sateen.hw.stream.queue import Queue
+from sateen.hw.tile import Tile
+
+__all__ = ["Engine"]
+
+
+class Engine(wiring.Component):
+    """The accelerator without its link: memories, units, tile, accumulators, post-processing, sequencer, counters.
+
+    Members
+    -------
+    request : In(stream)
+        The host's bytes to write and to read, see :class:`sateen.hw.host.HostPort`. Reads of the scratchpad wait while
+        the tile reads it, writes while results are written.
+    response : Out(stream), always ready
+        The bytes read, in order.
+    run : In(stream)
+        ``first`` descriptor and ``count``.
+    busy : Out(1)
+        A program runs.
+    halt : In(1)
+        Stops the program at once. Memories keep what they hold.
+    """
+
+    def __init__(self, *, config: Config):
+        self.config = config
+        super().__init__(EngineSignature())
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        units = _Units(self.config)
+        resettable = [name for name in vars(units) if name not in _MEMORIES]
+        reset_domains(m, platform, resettable, self.halt | ResetSignal())
+        for name, unit in vars(units).items():
+            m.submodules[name] = DomainRenamer(name)(unit) if name in resettable else unit
+        self._control(m, units)
+        self._compute(m, units)
+        if self.config.tables:
+            self._look_up(m, units)
+        self._memories(m, units)
+        return m
+
+    def _control(self, m: Module, u: _Units) -> None:
+        """The sequencer and its units; the counters."""
+        # A run that comes while the units are still to be reset waits for that.
+        halted = Signal(3)
+        m.d.sync += halted.eq(Cat(self.halt, halted))
+        with m.If(~self.halt & ~halted.any()):
+            connect(m, wiring.flipped(self.run), u.sequencer.run)
+        connect(m, u.sequencer.weights, u.weights.load)
+        connect(m, u.sequencer.activations, u.activations.load)
+        connect(m, u.sequencer.output, u.output.load)
+        m.d.sync += u.activations.go.eq(u.output.loaded)
+        connect(m, u.sequencer.finished, u.causes.finished)
+        beats = u.activations.o
+        m.d.comb += [
+            self.busy.eq(u.sequencer.busy),
+            u.sequencer.done.eq(u.output.done),
+            u.causes.busy.eq(u.sequencer.busy),
+            u.causes.computing.eq(u.tile.busy),
+            u.causes.waiting.eq(u.tile.waiting),
+            u.causes.ending.eq(beats.valid & beats.ready & beats.payload.final),
+            u.causes.starved.eq(u.activations.starved),
+        ]
+
+    def _compute(self, m: Module, u: _Units) -> None:
+        """Weights and activations to the tile, sums to the accumulators, and through post-processing to the scratchpad."""
+        connect(m, u.weights.weights, u.tile.weights)
+        connect(m, u.weights.parameters, u.waiting.i)
+        connect(m, u.waiting.o, u.parameters.i)
+        connect(m, u.tile.o, u.accumulators.i)
+        connect(m, u.output.o, u.post.i)
+        beat, result = u.activations.o.payload, u.post.o.payload
+        m.d.comb += [
+            u.parameters.take.eq(u.output.take),
+            u.output.parameters_full.eq(u.parameters.full),
+            u.output.channels.eq(u.parameters.o),
+            u.tile.i.valid.eq(u.activations.o.valid & ~beat.pairs),
+            *(
+                getattr(u.tile.i.payload, name).eq(getattr(beat, name))
+                for name in ("data", "swap", "slide", "settings", "tag")
+            ),
+            u.activations.o.ready.eq(u.tile.i.ready),
+            u.activations.drained.eq(u.output.drained),
+            u.output.full.eq(u.accumulators.full),
+            u.accumulators.drained.eq(u.output.drained),
+            u.accumulators.r_address.eq(u.output.position),
+            u.output.sums.eq(u.accumulators.sums),
+            u.post.settings.eq(u.output.settings),
+            u.output.done.eq(u.post.o.valid & result.tag.final),
+        ]
+
+    def _look_up(self, m: Module, u: _Units) -> None:
+        """Tables to the accumulators' memories, and pairs of lines past the tile."""
+        connect(m, u.weights.tables, u.look_up.words)
+        beats, lines = u.activations.o, u.look_up.i
+        m.d.comb += [
+            lines.payload.eq(beats.payload.data),
+            lines.valid.eq(beats.valid & beats.payload.pairs),
+            u.look_up.open.eq(u.output.look_up),
+            u.accumulators.write.eq(delayed(m, u.look_up.write, name="table")),
+            u.accumulators.look_up.eq(u.output.look_up),
+            u.accumulators.pair.eq(u.look_up.o.payload),
+            u.output.seconds.eq(u.accumulators.seconds),
+            u.output.tables_full.eq(u.look_up.full),
+            u.output.pair.eq(u.look_up.o.valid),
+            u.look_up.o.ready.eq(u.output.pair_taken),
+        ]
+        with m.If(beats.payload.pairs):
+            m.d.comb += [
+                beats.ready.eq(lines.ready),
+                u.causes.computing.eq(lines.valid & lines.ready),
+                u.causes.waiting.eq(lines.valid & ~lines.ready & ~u.look_up.full),
+            ]
+
+    def _memories(self, m: Module, u: _Units) -> None:
+        """The memories' other sides: the units, and the host's port, which waits for them."""
+        m.submodules.host = host = HostPort(
+            latencies={
+                Space.COUNTERS: _byte_latency(u.records),
+                Space.SCRATCHPAD: u.scratchpad.read_latency,
+                Space.WEIGHTS: _byte_latency(u.weight_store),
+                Space.PROGRAM: _byte_latency(u.program),
+            }
+        )
+        connect(m, wiring.flipped(self.request), host.i)
+        connect(m, host.o, wiring.flipped(self.response))
+        _share_words(m, host.weights, u.weight_store, u.weights)
+        _share_words(m, host.program, u.program, u.sequencer)
+        _share_words(m, host.counters, u.records, None)
+        m.d.comb += [
+            u.sequencer.data.eq(u.program.r_data.as_value()),
+            u.weights.data.eq(u.weight_store.r_data),
+            u.records.w_address.eq(u.causes.address),
+            u.records.w_data.as_value().eq(u.causes.data),
+            u.records.w_enable.eq(u.causes.enable.replicate(4)),
+        ]
+        port, scratchpad, result = host.scratchpad, u.scratchpad, u.post.o.payload
+        m.d.comb += [
+            scratchpad.r_address.eq(Mux(u.activations.reading, u.activations.address, port.address)),
+            u.activations.data.as_value().eq(scratchpad.r_data.as_value()),
+            port.read.eq(scratchpad.r_data[0]),
+            port.write_ready.eq(~u.post.o.valid),
+            port.read_ready.eq(~u.activations.reading),
+        ]
+        # From registers: results come from all over the chip. What is not enabled may be anything: but one lane, they
+        # come straight.
+        m.d.sync += scratchpad.w_data.as_value().eq(result.data.as_value())
+        with m.If(u.post.o.valid):
+            m.d.sync += [scratchpad.w_address.eq(result.tag.address), scratchpad.w_enable.eq(result.tag.mask)]
+        with m.Else():
+            m.d.sync += [
+                scratchpad.w_address.eq(port.address),
+                scratchpad.w_data[0].eq(port.write),
+                scratchpad.w_enable.eq(port.write_enable),
+            ]
+
+
+_MEMORIES = ("scratchpad", "weight_store", "program", "records")
+
+
+class _Units:
+    """What an engine is made of, for a configuration."""
+
+    def __init__(self, config: Config):
+        address_bits, position_bits = ceil_log2(config.scratchpad_bytes), ceil_log2(config.positions)
+        self.scratchpad = Scratchpad(banks=config.banks, depth=config.scratchpad_bytes // config.banks)
+        self.weight_store = BlockMemory(lanes=config.cols, depth=config.weight_words)
+        self.program = BlockMemory(lanes=4, depth=config.descriptors * DESCRIPTOR_WORDS)
+        self.records = BlockMemory(lanes=4, depth=config.descriptors * Counters.LAYOUT.size // 4)
+        self.sequencer = Sequencer(descriptors=config.descriptors, read_latency=self.program.latency)
+        self.weights = WeightUnit(
+            cols=config.cols, address_bits=len(self.weight_store.r_address), read_latency=self.weight_store.latency,
+            setting_bits=WEIGHT_SETTING_BITS,
+        )  # fmt: skip
+        self.parameters = ChannelParameters(cols=config.cols, channel=CHANNEL)
+        self.waiting = Queue(parameter_word(config.cols), depth=PARAMETER_QUEUE)
+        self.activations = ActivationUnit(
+            lanes=config.rows * config.combine,
+            group=config.group,
+            address_bits=address_bits,
+            position_bits=position_bits,
+            read_latency=self.scratchpad.read_latency,
+        )
+        self.tile = Tile(
+            rows=config.rows,
+            cols=config.cols,
+            pe=config.pe,
+            position_bits=position_bits,
+            weight_bits=config.weight_bits,
+            multipliers=config.multipliers,
+            combine=config.combine,
+        )
+        self.accumulators = Accumulators(
+            cols=config.cols, positions=config.positions, sum_bits=self.tile.sum_bits, tables=config.tables
+        )
+        self.output = OutputUnit(
+            cols=config.cols, lanes=config.lanes, position_bits=position_bits, address_bits=address_bits,
+            sum_latency=self.accumulators.LATENCY, channel=CHANNEL, settings=SETTINGS, tables=config.tables,
+        )  # fmt: skip
+        self.post = PostProcess(
+            lanes=config.lanes, tag=OutputUnit.tag_shape(lanes=config.lanes, address_bits=address_bits)
+        )
+        self.causes = CauseCounters(descriptors=config.descriptors)
+        if config.tables:
+            self.look_up = LookUp(cols=config.cols, beat_bytes=config.beat_bytes)
+
+
+def _byte_latency(memory: BlockMemory) -> int:
+    """Of a byte of a word."""
+    return memory.latency + choice_steps(memory.lanes)
+
+
+def _share_words(m: Module, port: MemoryPort, memory: BlockMemory, unit: Sequencer | WeightUnit | None) -> None:
+    """Gives the host's byte port a memory of words: writing always, unless it is read only; reading while ``unit`` does
+    not.
+
+    A write takes a cycle more than the port has it: it is far to the block RAMs.
+    """
+    lane_bits = ceil_log2(memory.lanes)
+    lane, word = port.address[:lane_bits], port.address[lane_bits:]
+    m.d.comb += port.write_ready.eq(1)
+    if unit is None:
+        m.d.comb += [port.read_ready.eq(1), memory.r_address.eq(word)]
+    else:
+        m.d.comb += [
+            port.read_ready.eq(~unit.reading),
+            memory.r_address.eq(Mux(unit.reading, unit.address, word)),
+        ]
+        m.d.comb += [
+            memory.w_address.eq(delayed(m, word, name="w_address")),
+            memory.w_data.as_value().eq(delayed(m, port.write, name="w_data").replicate(memory.lanes)),
+        ]
+        m.d.sync += memory.w_enable.eq(port.write_enable << lane)
+    lane = delayed(m, lane, memory.latency, name="lane")
+    m.d.comb += port.read.eq(chosen(m, [memory.r_data[index] for index in range(memory.lanes)], lane, name="byte"))

@@ -1,0 +1,145 @@
+"""Looking up: tensors are combined element by element through two tables that stand in the accumulators' memories."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from sateen.hw.multiply import Multiply
+from sateen.hw.spec import descriptor
+from sateen.hw.spec.descriptor import TABLE_ENTRIES, table_words
+from sateen.hw.stream.delay import TOGETHER, copied, delayed
+from sateen.hw.stream.slice import RegisterSlice
+
+__all__ = ["ENTRY", "Combiner", "LookUp", "pair_shape"]
+
+ENTRY = data.StructLayout({"enable": 2, "index": range(TABLE_ENTRIES), "entries": data.ArrayLayout(signed(32), 2)})
+"""Entries of the two tables, ``enable`` of each."""
+FACTOR_BITS = 10
+
+
+def pair_shape(cols: int) -> data.ArrayLayout:
+    """A byte for either table, of every column."""
+    return data.ArrayLayout(data.ArrayLayout(8, cols), 2)
+
+
+class LookUp(wiring.Component):
+    """Brings tables to the accumulators, and gathers pairs of lines.
+
+    A word of weights becomes entries as it is taken, one word per cycle
+    (:func:`sateen.hw.spec.descriptor.table_words`). A pair is out in the cycle after its second line is taken; one line
+    per cycle, while pairs are taken at that pace.
+
+    Parameters
+    ----------
+    cols : int
+        Columns of the tile, 4 or more.
+    beat_bytes : int
+        Bytes of a line; columns past them find the first byte's entry.
+
+    Members
+    -------
+    words : In(stream)
+        The tables. Taken while ``open``.
+    i : In(stream)
+        Lines.
+    open : In(1)
+        The accumulators' memories are free for tables, which are lost when it falls.
+    write : Out
+        To the accumulators, see :data:`ENTRY`.
+    full : Out(1)
+        Both tables are complete.
+    o : Out(stream)
+        Pairs, see :func:`pair_shape`.
+    """
+
+    def __init__(self, *, cols: int, beat_bytes: int):
+        if cols < 4:
+            raise ValueError(f"cols must be 4 or more, not {cols!r}")
+        self.cols, self.beat_bytes = cols, beat_bytes
+        super().__init__(
+            {
+                "words": In(stream.Signature(data.ArrayLayout(signed(8), cols))),
+                "i": In(stream.Signature(data.ArrayLayout(signed(8), beat_bytes))),
+                "open": In(1),
+                "write": Out(ENTRY),
+                "full": Out(1),
+                "o": Out(stream.Signature(pair_shape(cols))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        words = table_words(self.cols)
+        count, taken, word = Signal(range(words)), Signal(), self.words.payload.as_value()
+        both = words == TABLE_ENTRIES
+        entry = Signal(ENTRY)
+        m.d.comb += [
+            self.words.ready.eq(self.open & ~self.full),
+            taken.eq(self.words.valid & self.words.ready),
+            entry.index.eq(count),
+            entry.entries[0].eq(word[:32]),
+            entry.entries[1].eq(word[32:64] if both else word[:32]),
+            entry.enable.eq(Mux(taken, 3 if both else Cat(~count[-1], count[-1]), 0)),
+            self.write.eq(entry),
+        ]
+        with m.If(~self.open):
+            m.d.sync += [count.eq(0), self.full.eq(0)]
+        with m.Elif(taken):
+            m.d.sync += [count.eq(count + 1), self.full.eq(count == words - 1)]
+
+        # A pair is what was taken before with what is taken now.
+        line = [self.i.payload[column if column < self.beat_bytes else 0] for column in range(self.cols)]
+        m.submodules.pairs = pairs = RegisterSlice(data.ArrayLayout(data.ArrayLayout(8, 2), self.cols))
+        second, arrives = Signal(), Signal()
+        m.d.comb += [
+            arrives.eq(self.i.valid & self.i.ready),
+            self.i.ready.eq(pairs.i.ready),
+            pairs.i.valid.eq(self.i.valid & second),
+            self.o.valid.eq(pairs.o.valid),
+            pairs.o.ready.eq(self.o.ready),
+        ]
+        m.d.sync += second.eq(second ^ arrives)
+        for_first = copied(m, platform, second == arrives, -(-self.cols // TOGETHER), name="for_first")
+        for column, byte in enumerate(line):
+            first = Signal.like(byte, name=f"first_{column}", reset_less=True)
+            with m.If(for_first[column // TOGETHER]):
+                m.d.sync += first.eq(byte)
+            m.d.comb += pairs.i.payload[column].eq(Cat(first, byte))
+            m.d.comb += [self.o.payload[table][column].eq(pairs.o.payload[column][table]) for table in range(2)]
+        return m
+
+
+class Combiner(wiring.Component):
+    """What :class:`sateen.hw.spec.descriptor.Combine` says of two entries. One per cycle, latency ``LATENCY`` = 4
+    cycles.
+
+    Members
+    -------
+    combine : In(2)
+        Steady while values are in flight.
+    a, b : In
+        Entries, or a sum and anything.
+    o : Out
+        ``a``, ``a + b`` or ``a · b``.
+    """
+
+    LATENCY = Multiply.LATENCY + 1
+
+    def __init__(self) -> None:
+        super().__init__({"combine": In(2), "a": In(signed(32)), "b": In(signed(32)), "o": Out(signed(32))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.multiply = multiply = Multiply(a_bits=FACTOR_BITS, b_bits=FACTOR_BITS)
+        adds, multiplies = (self.combine & bit != 0 for bit in (descriptor.Combine.ADD, descriptor.Combine.MULTIPLY))
+        total, result = Signal(signed(32)), Signal(signed(32), reset_less=True)
+        m.d.comb += [
+            multiply.a.eq(self.a),
+            multiply.b.eq(self.b),
+            total.eq(self.a + Mux(adds, self.b, 0)),
+            self.o.eq(result),
+        ]
+        m.d.sync += result.eq(Mux(multiplies, multiply.product, delayed(m, total, Multiply.LATENCY, name="total")))
+        return m

@@ -1,0 +1,163 @@
+"""Affine nests of counters: the address generator of every stream."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from sateen.hw.stream.slice import RegisterSlice
+
+__all__ = ["Nest"]
+
+COUNT_BITS = 16
+
+
+class Nest(wiring.Component):
+    """Walks a nest of counters, innermost fastest, and adds up affine coordinates on the way.
+
+    Coordinates start at ``origin`` and change by the step of the counter that advances (see
+    :func:`sateen.hw.spec.descriptor.steps`), modulo their width. One item per cycle, full back-pressure; the first
+    comes 4 cycles after ``start``.
+
+    Parameters
+    ----------
+    dims : int
+        Counters of the nest, 1 or more; 0 is the outermost.
+    coordinates : dict of str to int
+        Name and width in bits of each coordinate, all signed.
+    entries, exits : dict of str to int
+        Bits of an item's ``entry`` and ``exit``: whether one of the counters 0 to that one led here, or advances next.
+        Registered, for decisions that hold the nest back.
+
+    Members
+    -------
+    dim : In(stream), always ready
+        Sets counter ``index``: ``count`` values (1 or more) and its ``steps``. Only while the nest is idle. Settings
+        stay.
+    origin : In
+        The coordinates of the first item; to be held until the nest is done.
+    start : In(1)
+        Begins a walk. Only while the nest is idle.
+    busy : Out(1)
+        From the cycle after ``start`` until the last item is taken.
+    o : Out(stream)
+        ``at``: the coordinates; ``enter``: the counter whose advance led here, 0 for the first item; ``leave``: the
+        counter that advances next, 0 for the ``last``.
+    """
+
+    def __init__(
+        self,
+        *,
+        dims: int,
+        coordinates: dict[str, int],
+        entries: dict[str, int] | None = None,
+        exits: dict[str, int] | None = None,
+    ):
+        if dims < 1:
+            raise ValueError(f"dims must be 1 or more, not {dims!r}")
+        if not coordinates:
+            raise ValueError("coordinates must name at least one coordinate")
+        self.dims, self.entries, self.exits = dims, entries or {}, exits or {}
+        index = ceil_log2(max(dims, 2))
+        item = {"enter": index, "leave": index, "last": 1}
+        item |= {
+            "entry": data.StructLayout(dict.fromkeys(self.entries, 1)),
+            "exit": data.StructLayout(dict.fromkeys(self.exits, 1)),
+        }
+        self.point = data.StructLayout({name: signed(width) for name, width in coordinates.items()})
+        super().__init__(
+            {
+                "dim": In(
+                    stream.Signature(
+                        data.StructLayout({"index": index, "count": COUNT_BITS, "steps": self.point}), always_ready=True
+                    )
+                ),
+                "origin": In(self.point),
+                "start": In(1),
+                "busy": Out(1),
+                "o": Out(stream.Signature(data.StructLayout({"at": self.point, **item}))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        setting = self.dim.payload
+        m.submodules.steps = steps = Memory(shape=self.point, depth=1 << len(setting.index), init=[])
+        write, read = steps.write_port(), steps.read_port(domain="comb")
+        m.d.comb += [write.addr.eq(setting.index), write.data.eq(setting.steps), write.en.eq(self.dim.valid)]
+
+        moves, running = self._counters(m)
+        stage, valid, step, enable = Signal(moves.o.payload.shape()), Signal(), Signal(self.point), Signal()
+        m.d.comb += [
+            enable.eq(~self.o.valid | self.o.ready),
+            moves.o.ready.eq(enable),
+            read.addr.eq(moves.o.payload.enter),
+            self.busy.eq(running | moves.o.valid | valid | self.o.valid),
+        ]
+        with m.If(enable):
+            m.d.sync += [
+                valid.eq(moves.o.valid),
+                stage.eq(moves.o.payload),
+                step.eq(read.data),
+                self.o.valid.eq(valid),
+                self.o.payload.enter.eq(stage.enter),
+                self.o.payload.leave.eq(stage.leave),
+                self.o.payload.last.eq(stage.last),
+            ]
+            for name, level in self.entries.items():
+                m.d.sync += self.o.payload.entry[name].eq(stage.enter <= level)
+            for name, level in self.exits.items():
+                m.d.sync += self.o.payload.exit[name].eq(stage.leave <= level)
+            with m.If(valid):
+                for name in self.point.members:
+                    here = self.o.payload.at[name]
+                    with m.If(stage.first):
+                        m.d.sync += here.eq(self.origin[name])
+                    with m.Else():
+                        m.d.sync += here.eq(here + step[name])
+        return m
+
+    def _counters(self, m: Module) -> tuple[RegisterSlice, Signal]:
+        """The counters' moves, and whether there are more. They go at their own pace: whether an item is taken comes
+        too late for them."""
+        setting = self.dim.payload
+        # Counters run down past zero: their signs say which have more to come, so that a step is a choice between
+        # flags.
+        running, first = Signal(), Signal()
+        enter, leave, last = Signal.like(setting.index), Signal.like(setting.index), Signal()
+        limits = [Signal(signed(COUNT_BITS + 1), name=f"limit_{d}", reset_less=True) for d in range(self.dims)]
+        counts = [Signal(signed(COUNT_BITS + 1), name=f"count_{d}", reset_less=True) for d in range(self.dims)]
+        more = Cat(count >= 0 for count in counts)
+        m.d.comb += last.eq(~more.any())
+        for d in range(self.dims):
+            with m.If(more[d]):
+                m.d.comb += leave.eq(d)
+        m.submodules.moves = moves = RegisterSlice(
+            data.StructLayout({"first": 1, "enter": enter.shape(), "leave": leave.shape(), "last": 1})
+        )
+        go, move = Signal(), moves.i.payload
+        m.d.comb += [
+            moves.i.valid.eq(running),
+            go.eq(running & moves.i.ready),
+            move.first.eq(first),
+            move.enter.eq(enter),
+            move.leave.eq(leave),
+            move.last.eq(last),
+        ]
+        with m.If(go):
+            m.d.sync += [enter.eq(leave), first.eq(0), running.eq(~last)]
+        for d in range(self.dims):
+            # A counter moves when none within it has more: on, or back to its limit.
+            with m.If(go & ~more[d + 1 :].any()):
+                m.d.sync += counts[d].eq(Mux(more[d], counts[d] - 1, limits[d]))
+        with m.If(self.start):
+            m.d.sync += [running.eq(1), first.eq(1), enter.eq(0)]
+        with m.If(self.dim.valid):
+            m.d.sync += [
+                Array(limits)[setting.index].eq(setting.count - 2),
+                Array(counts)[setting.index].eq(setting.count - 2),
+            ]
+        return moves, running

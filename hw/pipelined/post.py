@@ -1,0 +1,93 @@
+"""Post-processing: sums of several channels at a time become results on their way to the scratchpad."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from sateen.hw.requantize import CHANNEL, SETTINGS, Requantize
+from sateen.hw.stream.delay import TOGETHER, copied, delayed, delayed_item
+
+__all__ = ["PostProcess"]
+
+
+class PostProcess(wiring.Component):
+    """Requantizes ``lanes`` sums a cycle, and keeps the largest of several beats where they are pooled.
+
+    One beat per cycle, no back-pressure, ``latency`` = :attr:`Requantize.LATENCY` + 1 cycles. A result comes out for
+    the beats from one with ``first`` to one with ``last``: their largest, with the tag of the ``last``.
+
+    Parameters
+    ----------
+    lanes : int
+        Channels side by side.
+    tag : StructLayout
+        What goes with a beat.
+
+    Members
+    -------
+    settings : In
+        Of the layer, steady while values are in flight; from a cycle before the first for every four lanes.
+    i : In(stream), always ready
+        ``sums`` and ``channels`` per lane; ``first``, ``last``, ``tag``.
+    o : Out(stream), always ready
+        ``data`` per lane, ``tag``.
+    """
+
+    def __init__(self, *, lanes: int, tag: data.StructLayout):
+        if lanes < 1:
+            raise ValueError(f"lanes must be 1 or more, not {lanes!r}")
+        self.lanes, self.tag = lanes, tag
+        self.latency = Requantize.LATENCY + 1
+        beat = data.StructLayout(
+            {
+                "sums": data.ArrayLayout(signed(32), lanes),
+                "channels": data.ArrayLayout(CHANNEL, lanes),
+                "first": 1,
+                "last": 1,
+                "tag": tag,
+            }
+        )
+        result = data.StructLayout({"data": data.ArrayLayout(signed(8), lanes), "tag": tag})
+        super().__init__(
+            {
+                "settings": In(SETTINGS),
+                "i": In(stream.Signature(beat, always_ready=True)),
+                "o": Out(stream.Signature(result, always_ready=True)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        beat = self.i.payload
+        control = Signal(data.StructLayout({"valid": 1, "first": 1, "last": 1, "tag": self.tag}))
+        m.d.comb += [
+            control.valid.eq(self.i.valid),
+            control.first.eq(beat.first),
+            control.last.eq(beat.last),
+            control.tag.eq(beat.tag),
+        ]
+        control = delayed_item(m, control, Requantize.LATENCY - 1, name="control")
+        # Lanes lie all over the chip: each few have registers of their own.
+        largest_of = copied(
+            m, platform, Cat(control.valid, control.first), -(-self.lanes // TOGETHER), name="largest_of"
+        )
+        control = delayed_item(m, control, name="last_control")
+        m.d.comb += self.o.payload.tag.eq(delayed(m, control.tag, name="tag"))
+        m.d.sync += self.o.valid.eq(control.valid & control.last)
+        settings = self.settings
+        for lane in range(self.lanes):
+            # Settings are there long before values.
+            settings = delayed(m, settings, name=f"settings_{lane}") if lane % TOGETHER == 0 else settings
+            m.submodules[f"lane_{lane}"] = requantize = Requantize()
+            m.d.comb += [
+                requantize.settings.eq(settings),
+                requantize.i.eq(beat.sums[lane]),
+                requantize.channel.eq(beat.channels[lane]),
+            ]
+            largest = self.o.payload.data[lane]
+            valid, first = largest_of[lane // TOGETHER]
+            with m.If(valid):
+                m.d.sync += largest.eq(Mux(first | (requantize.o > largest), requantize.o, largest))
+        return m

@@ -1,0 +1,195 @@
+"""The sequencer: runs a program of descriptors, and counts where the cycles went."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from sateen.hw.host import RUN
+from sateen.hw.spec.counters import RECORD_WORDS
+from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS, SECTIONS
+from sateen.hw.stream.fetch import Fetch
+
+__all__ = ["CauseCounters", "Sequencer"]
+
+CAUSES = ("busy", "weights", "activations", "accumulators", "output")
+
+
+class Sequencer(wiring.Component):
+    """Reads the descriptors of a run and hands their sections to the units.
+
+    One word per cycle. A section waits until its unit takes it, in the order weights, activations, output; the
+    activation unit starts when the output section is taken, which is when the results of the descriptor before are all
+    written. So weights are prefetched during the layer before, and a layer may read what any layer before it wrote.
+
+    Parameters
+    ----------
+    descriptors : int
+        Capacity of the program memory.
+    read_latency : int
+        Of the program memory, cycles.
+
+    Members
+    -------
+    run : In(stream)
+        ``first`` descriptor and their ``count``; taken while no program runs.
+    busy : Out(1)
+        A program runs: from the cycle after ``run`` until the last descriptor's last result is written.
+    address : Out, reading : Out(1), data : In
+        To and from the program memory, in words.
+    weights, activations, output : Out(stream)
+        To the units.
+    done : In(1)
+        A descriptor's last result has been written.
+    finished : Out(stream), always ready
+        Pulses at the end of each descriptor with its place in the run, from 0.
+    """
+
+    def __init__(self, *, descriptors: int, read_latency: int):
+        self.read_latency = read_latency
+        address = ceil_log2(descriptors * DESCRIPTOR_WORDS)
+        super().__init__(
+            {
+                "run": In(stream.Signature(RUN)),
+                "busy": Out(1),
+                "address": Out(address),
+                "reading": Out(1),
+                "data": In(32),
+                **{section: Out(stream.Signature(32)) for section in SECTIONS},
+                "done": In(1),
+                "finished": Out(stream.Signature(8, always_ready=True)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.fetch = fetch = Fetch(
+            address=len(self.address), data_shape=32, tag=data.StructLayout({"section": 2}), latency=self.read_latency
+        )
+        unit_of = [index for index, words in enumerate(SECTIONS.values()) for _ in range(words)]
+        unit_of += [len(SECTIONS)] * (DESCRIPTOR_WORDS - len(unit_of))
+
+        assert DESCRIPTOR_WORDS == 32 + 16  # The product is a sum: a multiplier would be one that the tile lacks.
+        address, word, to_fetch = Signal(len(self.address)), Signal(range(DESCRIPTOR_WORDS)), Signal(8)
+        to_finish, place = Signal(8), Signal(8)
+        run = self.run.payload
+        m.d.comb += [
+            self.busy.eq(to_finish != 0),
+            self.run.ready.eq(~self.busy),
+            fetch.i.valid.eq(to_fetch != 0),
+            fetch.i.payload.address.eq(address),
+            fetch.i.payload.tag.section.eq(Array(unit_of)[word]),
+            self.address.eq(fetch.address),
+            self.reading.eq(fetch.reading),
+            fetch.data.eq(self.data),
+            self.finished.valid.eq(self.done),
+            self.finished.payload.eq(place),
+        ]
+        with m.If(self.run.valid & self.run.ready):
+            m.d.sync += [address.eq((run.first << 5) + (run.first << 4)), word.eq(0), place.eq(0)]
+            m.d.sync += [to_fetch.eq(run.count), to_finish.eq(run.count)]
+        with m.If(fetch.i.valid & fetch.i.ready):
+            m.d.sync += [address.eq(address + 1), word.eq(word + 1)]
+            with m.If(word == DESCRIPTOR_WORDS - 1):
+                m.d.sync += [word.eq(0), to_fetch.eq(to_fetch - 1)]
+        with m.If(self.done):
+            m.d.sync += [to_finish.eq(to_finish - 1), place.eq(place + 1)]
+
+        m.d.comb += fetch.o.ready.eq(1)
+        for index, section in enumerate(SECTIONS):
+            port = getattr(self, section)
+            m.d.comb += port.payload.eq(fetch.o.payload.data)
+            with m.If(fetch.o.payload.tag.section == index):
+                m.d.comb += [port.valid.eq(fetch.o.valid), fetch.o.ready.eq(port.ready)]
+        return m
+
+
+class CauseCounters(wiring.Component):
+    """Gives each cycle of a program to one cause, and writes a record per descriptor.
+
+    A record (:class:`sateen.hw.spec.counters.Counters`) is written one word a cycle, beginning three cycles after
+    ``finished``.
+
+    Members
+    -------
+    busy : In(1)
+        A program runs.
+    computing, waiting : In(1)
+        Of the tile: it computes; a beat waits for its weights.
+    ending : In(1)
+        The tile takes the descriptor's last beat.
+    starved : In(1)
+        The activation unit waits for accumulators.
+    finished : In(stream), always ready
+        A descriptor has ended; its place in the run.
+    address, data, enable : Out
+        To the memory of the records, in words.
+    """
+
+    def __init__(self, *, descriptors: int):
+        self.descriptors = descriptors
+        super().__init__(
+            {
+                "busy": In(1),
+                "computing": In(1),
+                "waiting": In(1),
+                "ending": In(1),
+                "starved": In(1),
+                "finished": In(stream.Signature(8, always_ready=True)),
+                "address": Out(ceil_log2(descriptors * RECORD_WORDS)),
+                "data": Out(32),
+                "enable": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        # One cycle late, all of it, so that the tile's handshake ends in these registers.
+        seen = Signal(
+            data.StructLayout({name: 1 for name in ("busy", "computing", "waiting", "ending", "starved", "finished")})
+        )
+        place, drained, ended = Signal(8), Signal(), Signal()
+        for name in ("busy", "computing", "waiting", "ending", "starved"):
+            m.d.sync += seen[name].eq(getattr(self, name))
+        m.d.sync += [
+            seen.finished.eq(self.finished.valid),
+            place.eq(Mux(self.finished.valid, self.finished.payload, place)),
+        ]
+
+        counts = {name: Signal(32, name=name) for name in ("cycles", *CAUSES, "link")}
+        cause = {name: Signal(name=f"is_{name}") for name in CAUSES}
+        idle = ~seen.computing & ~seen.waiting
+        m.d.comb += [
+            cause["busy"].eq(seen.computing),
+            cause["weights"].eq(~seen.computing & seen.waiting),
+            cause["output"].eq(idle & drained),
+            cause["accumulators"].eq(idle & ~drained & seen.starved),
+            cause["activations"].eq(idle & ~drained & ~seen.starved),
+        ]
+        with m.If(seen.ending):
+            m.d.sync += drained.eq(1)
+        with m.If(seen.finished):
+            m.d.sync += drained.eq(0)
+        # The descriptor's last cycle has been counted.
+        m.d.sync += ended.eq(seen.finished)
+
+        snapshot = [Signal(32, name=f"snapshot_{i}", reset_less=True) for i in range(RECORD_WORDS)]
+        columns = [*counts.values()] + [None] * (RECORD_WORDS - len(counts))
+        for name, count in counts.items():
+            here = ~seen.busy if name == "link" else seen.busy & (cause.get(name, 1))
+            m.d.sync += count.eq(Mux(ended, 0, count) + here)
+        left, record = Signal(range(RECORD_WORDS + 1)), Signal(8)
+        with m.If(ended):
+            m.d.sync += [left.eq(RECORD_WORDS), record.eq(place)]
+            m.d.sync += [word.eq(0 if count is None else count) for word, count in zip(snapshot, columns, strict=True)]
+        with m.Elif(left != 0):
+            m.d.sync += left.eq(left - 1)
+            m.d.sync += [word.eq(after) for word, after in zip(snapshot, snapshot[1:], strict=False)]
+        m.d.comb += [
+            self.enable.eq(left != 0),
+            self.data.eq(snapshot[0]),
+            self.address.eq(Cat((RECORD_WORDS - left)[: ceil_log2(RECORD_WORDS)], record)),
+        ]
+        return m

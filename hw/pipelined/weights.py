@@ -1,0 +1,227 @@
+"""The weight unit: which words of the weight store go to the tile and to the channels' parameters."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect
+
+from sateen.hw.spec.descriptor import BIAS_BYTES, PARAMETER_BYTES, SECTIONS
+from sateen.hw.spec.pe import WEIGHT_SETTING_BITS
+from sateen.hw.stream.delay import TOGETHER, copied, delayed
+from sateen.hw.stream.fetch import Fetch
+from sateen.hw.stream.slice import RegisterSlice
+
+__all__ = ["ChannelParameters", "WeightUnit", "parameter_word"]
+
+
+def parameter_word(cols: int) -> data.StructLayout:
+    """A byte of each column's parameters, and whether it is the last of its group."""
+    return data.StructLayout({"word": data.ArrayLayout(8, cols), "last": 1})
+
+
+class ChannelParameters(wiring.Component):
+    """Holds the parameters of the group of channels that is being drained, and takes in those of the next.
+
+    Parameters
+    ----------
+    cols : int
+        Channels of a group.
+    channel : StructLayout
+        One channel's parameters, :data:`PARAMETER_BYTES` bytes, first byte lowest.
+
+    Members
+    -------
+    i : In(stream)
+        Words of a group, word ``i`` holding byte ``i`` of each column: :data:`PARAMETER_BYTES` of them, or
+        :data:`BIAS_BYTES` if the scales of the group before hold; the last is marked. Taken while there is no next
+        group.
+    full : Out(1)
+        The next group is complete.
+    take : In(1)
+        Makes the next group the current one, a cycle later. Only while ``full``, from the second cycle of it on, and no
+        second time.
+    o : Out
+        The current group, from the second cycle after ``take``.
+    """
+
+    def __init__(self, *, cols: int, channel: data.StructLayout):
+        if channel.size > 8 * PARAMETER_BYTES:
+            raise ValueError(f"channel must have at most {8 * PARAMETER_BYTES} bits, not {channel.size}")
+        self.cols, self.channel = cols, channel
+        super().__init__(
+            {
+                "i": In(stream.Signature(parameter_word(cols))),
+                "full": Out(1),
+                "take": In(1),
+                "o": Out(data.ArrayLayout(channel, cols)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        words = Signal(range(PARAMETER_BYTES + 1))
+        biases = [Signal(8 * BIAS_BYTES, name=f"bias_{c}", reset_less=True) for c in range(self.cols)]
+        scales = [
+            Signal(8 * (PARAMETER_BYTES - BIAS_BYTES), name=f"scale_{c}", reset_less=True) for c in range(self.cols)
+        ]
+        current = Signal.like(self.o, reset_less=True)
+        taken, take = Signal(), Signal()
+        m.d.comb += [self.i.ready.eq(~self.full), self.o.eq(current), taken.eq(self.i.valid & self.i.ready)]
+        m.d.sync += take.eq(self.take)
+        with m.If(taken):
+            m.d.sync += [words.eq(words + 1), self.full.eq(self.i.payload.last)]
+        with m.If(take):
+            m.d.sync += [words.eq(0), self.full.eq(0)]
+        # Words come two cycles later, from registers of their own.
+        copies = -(-self.cols // TOGETHER)
+        to_bias, to_scale = (
+            copied(m, platform, delayed(m, taken & which, name=f"{name}_before"), copies, name=name)
+            for name, which in (("to_bias", words < BIAS_BYTES), ("to_scale", words >= BIAS_BYTES))
+        )
+        takes = copied(m, platform, self.take, copies, name="take")
+        for column, (bias, scale, byte) in enumerate(zip(biases, scales, self.i.payload.word, strict=True)):
+            late, copy = delayed(m, byte, 2, name=f"{bias.name}_byte"), column // TOGETHER
+            with m.If(to_bias[copy]):
+                m.d.sync += bias.eq(Cat(bias[8:], late))
+            with m.If(to_scale[copy]):
+                m.d.sync += scale.eq(Cat(scale[8:], late))
+            with m.If(takes[copy]):
+                m.d.sync += current[column].eq(Cat(bias, scale))
+        return m
+
+
+class WeightUnit(wiring.Component):
+    """Streams a descriptor's words of the weight store: for each group of channels its weights, then its parameters.
+
+    One word per cycle, as they are taken. A descriptor begins as soon as its section is loaded, which prefetches the
+    first tile of weights of a layer while the layer before it still computes.
+
+    Parameters
+    ----------
+    cols : int
+        Bytes of a word.
+    address_bits : int
+        Of the weight store's word address.
+    read_latency : int
+        Of the weight store, cycles.
+    setting_bits : int
+        Of the layer's settings, those that the tile takes.
+
+    Members
+    -------
+    load : In(stream)
+        The words of the descriptor's weight section in order; taken while no request is left to make.
+    address : Out, data : In
+        To and from the weight store.
+    reading : Out(1)
+        ``address`` is in use this cycle.
+    weights : Out(stream)
+        To the tile: a ``word``, and the ``settings`` of its layer.
+    tables : Out(stream)
+        Words that are tables, in place of the tile's.
+    parameters : Out(stream)
+        To :class:`ChannelParameters`.
+    """
+
+    def __init__(self, *, cols: int, address_bits: int, read_latency: int, setting_bits: int = 0):
+        self.setting_bits = setting_bits
+        self.cols, self.address_bits, self.read_latency = cols, address_bits, read_latency
+        super().__init__(
+            {
+                "load": In(stream.Signature(32)),
+                "address": Out(address_bits),
+                "data": In(data.ArrayLayout(8, cols)),
+                "reading": Out(1),
+                "weights": Out(
+                    stream.Signature(
+                        data.StructLayout({"word": data.ArrayLayout(signed(8), cols), "settings": WEIGHT_SETTING_BITS})
+                    )
+                ),
+                "tables": Out(stream.Signature(data.ArrayLayout(signed(8), cols))),
+                "parameters": Out(stream.Signature(parameter_word(cols))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.fetch = fetch = Fetch(
+            address=self.address_bits,
+            data_shape=self.data.shape(),
+            tag=data.StructLayout({"weight": 1, "parameter": 1, "table": 1, "last": 1, "settings": self.setting_bits}),
+            latency=self.read_latency,
+            sliced=False,
+        )
+        self._request(m, fetch)
+        self._give(m, fetch)
+        return m
+
+    def _request(self, m: Module, fetch: Fetch) -> None:
+        """Walks over a descriptor's words."""
+        base, address = Signal(self.address_bits), Signal(self.address_bits)
+        blocks, groups, groups_left = Signal(16), Signal(16), Signal(16)
+        words, left, parameter = Signal(self.address_bits + 1), Signal(self.address_bits + 1), Signal()
+        settings, tables, one_scale, later = Signal(self.setting_bits), Signal(), Signal(), Signal()
+        running, index = Signal(), Signal(range(SECTIONS["weights"]))
+
+        word = self.load.payload
+        m.d.comb += self.load.ready.eq(~running)
+        with m.If(self.load.valid & self.load.ready):
+            m.d.sync += index.eq(index + 1)
+            with m.Switch(index):
+                with m.Case(0):
+                    m.d.sync += [base.eq(word), address.eq(word)]
+                with m.Case(1):
+                    m.d.sync += [blocks.eq(word[:16]), groups.eq(word[16:]), groups_left.eq(word[16:])]
+                with m.Case(2):
+                    m.d.sync += [settings.eq(word), one_scale.eq(word[30]), tables.eq(word[31])]
+                with m.Default():
+                    m.d.sync += [
+                        words.eq(word),
+                        left.eq(word),
+                        parameter.eq(0),
+                        later.eq(0),
+                        running.eq(1),
+                        index.eq(0),
+                    ]
+
+        m.d.comb += [
+            fetch.i.valid.eq(running),
+            fetch.i.payload.address.eq(address),
+            fetch.i.payload.tag.weight.eq(~parameter & ~tables),
+            fetch.i.payload.tag.parameter.eq(parameter),
+            fetch.i.payload.tag.table.eq(~parameter & tables),
+            fetch.i.payload.tag.last.eq(left == 1),
+            fetch.i.payload.tag.settings.eq(settings),
+            self.reading.eq(fetch.reading),
+        ]
+        with m.If(fetch.i.valid & fetch.i.ready):
+            m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
+            with m.If(left == 1):
+                m.d.sync += [parameter.eq(~parameter), left.eq(Mux(one_scale & later, BIAS_BYTES, PARAMETER_BYTES))]
+                with m.If(parameter):
+                    m.d.sync += [left.eq(words), groups_left.eq(groups_left - 1), later.eq(groups_left != 1)]
+                    with m.If(groups_left == 1):
+                        m.d.sync += [groups_left.eq(groups), address.eq(base), blocks.eq(blocks - 1)]
+                        with m.If(blocks == 1):
+                            m.d.sync += running.eq(0)
+
+    def _give(self, m: Module, fetch: Fetch) -> None:
+        """Words to where they belong; to the tile, whose answer is late, by way of a register slice."""
+        answer = fetch.o.payload
+        m.submodules.slice = to_tile = RegisterSlice(self.weights.payload.shape())
+        connect(m, to_tile.o, wiring.flipped(self.weights))
+        m.d.comb += [
+            self.address.eq(fetch.address),
+            fetch.data.eq(self.data),
+            to_tile.i.payload.word.eq(answer.data),
+            to_tile.i.payload.settings.eq(answer.tag.settings),
+            self.parameters.payload.word.eq(answer.data),
+            self.parameters.payload.last.eq(answer.tag.last),
+            to_tile.i.valid.eq(fetch.o.valid & answer.tag.weight),
+            self.tables.payload.eq(answer.data),
+            self.tables.valid.eq(fetch.o.valid & answer.tag.table),
+            self.parameters.valid.eq(fetch.o.valid & answer.tag.parameter),
+        ]
+        takers = {"weight": to_tile.i, "parameter": self.parameters, "table": self.tables}
+        m.d.comb += fetch.o.ready.eq(Cat(answer.tag[name] & taker.ready for name, taker in takers.items()).any())

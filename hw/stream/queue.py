@@ -1,0 +1,53 @@
+"""A queue: items of a stream wait in a memory that is read without a cycle in between."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, ShapeLike, Signal, signed
+from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from sateen.hw.stream.slice import shares
+
+__all__ = ["Queue"]
+
+
+class Queue(wiring.Component):
+    """Holds up to ``depth`` items, in order. One item per cycle, latency 1 cycle. Wide ones in shares, as a register
+    slice has them.
+
+    Parameters
+    ----------
+    shape : shape
+        Of an item.
+    depth : int
+        A power of two, 2 or more.
+
+    Members
+    -------
+    i : In(stream), o : Out(stream)
+        The stream. ``i.ready`` and ``o.valid`` are registers, each the sign of a count.
+    """
+
+    def __init__(self, shape: ShapeLike, *, depth: int):
+        if depth < 2 or depth & (depth - 1):
+            raise ValueError(f"depth must be a power of two of 2 or more, not {depth!r}")
+        self.shape, self.depth = shape, depth
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        # Items less one, and places less one.
+        waiting, room = (
+            Signal(signed(self.depth.bit_length() + 1), init=-1),
+            Signal(signed(self.depth.bit_length() + 1), init=self.depth - 1),
+        )
+        comes, goes = self.i.valid & self.i.ready, self.o.valid & self.o.ready
+        m.d.comb += [self.i.ready.eq(room >= 0), self.o.valid.eq(waiting >= 0)]
+        m.d.sync += [waiting.eq(waiting + comes - goes), room.eq(room - comes + goes)]
+        for share, (given, wanted) in enumerate(shares(self.i.payload, self.o.payload)):
+            m.submodules[f"items_{share}"] = items = Memory(shape=len(given), depth=self.depth, init=[])
+            write, read = items.write_port(), items.read_port(domain="comb")
+            m.d.comb += [write.en.eq(comes), write.data.eq(given), wanted.eq(read.data)]
+            m.d.sync += [write.addr.eq(write.addr + comes), read.addr.eq(read.addr + goes)]
+        return m

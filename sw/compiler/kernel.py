@@ -1,0 +1,182 @@
+"""What every operator is to the hardware: a kernel over lines of bytes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sateen.hw.spec.config import Config
+from sateen.hw.spec.descriptor import BIAS_BYTES, PARAMETER_BYTES, Dim, Rounding
+from sateen.hw.spec.pe import Precision
+from sateen.sparsity.packing import Packing, Windows
+
+__all__ = ["ONCE", "Kernel", "diagonal", "parameter_words", "parameters"]
+
+FULL = Precision()
+ONCE = (Dim(1, (0, 0)), Dim(1, (0, 0)))
+"""A nest of one position."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernel:
+    """What every supported operator is to the hardware: a convolution over lines of bytes, its results pooled by
+    ``taps``.
+
+    Coordinates are (row, x): lines of the input, and bytes within a line.
+    """
+
+    height: int
+    """Lines of the input."""
+    width: int
+    """Bytes of a line."""
+    out: tuple[int, int]
+    """Rows and columns of results."""
+    channels: int
+    """Output channels."""
+    origin: tuple[int, int]
+    """Coordinates of the first byte of the first window; negative in padding."""
+    stride: tuple[int, int]
+    """What the coordinates change by from result to result, down and right."""
+    taps: tuple[Dim, Dim]
+    """Positions that are pooled into one result, with strides of (row, x)."""
+    reduction: tuple[Dim, Dim]
+    """Kernel rows and columns, with strides of (row, x)."""
+    run: int
+    """Consecutive bytes that each step of the reduction takes."""
+    group_stride: int
+    """What ``x`` changes by from one group of output channels to the next."""
+    padding: int
+    """int8 value."""
+    weights: NDArray[np.int8]
+    """[channels, kernel rows, kernel columns, run]."""
+    parameters: NDArray[np.uint8]
+    """[channels, PARAMETER_BYTES]."""
+    zero_point: int
+    low: int
+    high: int
+    rounding: int
+    flat: bool = False
+    """All lines are one: past a line's end comes the next one, and padding only before the first and after the last."""
+    source: int = 0
+    """Which of the operator's inputs it reads."""
+    target: int = 0
+    """Where its first result stands, in bytes of the output."""
+    spread: tuple[int, int] | None = None
+    """Bytes from result to result, down and right; ``None``: the results are the output, one behind the other."""
+    precision: Precision = FULL
+    filters: NDArray[np.int8] | None = None
+    """[channels, kernel rows, kernel columns], if each output channel takes that of the same number alone, without
+    dilation."""
+    depth: int = 1
+    """Bytes of a pixel, where there are ``filters``."""
+    packing: Packing | None = None
+    """Its weights in tiles with selects, in place of a tile for each ``tile_depth`` bytes of a run."""
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """Bytes from result to result in the output, down and right."""
+        return self.spread or (self.out[1] * self.channels, self.channels)
+
+    @property
+    def nonzeros(self) -> int:
+        """Weights that are not zero."""
+        return int(np.count_nonzero(self.weights))
+
+    def windows(self, config: Config) -> Windows:
+        """Where the tiles of each step of the reduction stand."""
+        return (
+            self.packing.windows if self.packing else Windows(1, -(-self.run // config.tile_depth), config.tile_depth)
+        )
+
+    def tiles(self, config: Config) -> int:
+        """Tiles of weights, of all groups of channels."""
+        return (
+            -(-self.channels // config.cols)
+            * math.prod(dim.count for dim in self.reduction)
+            * self.windows(config).tiles
+        )
+
+    def group_words(self, config: Config) -> int:
+        """Words of one group's weights, with selects where there are any, without the channels' parameters."""
+        words = config.tile_depth + (config.select_words if self.packing else 0)
+        return math.prod(dim.count for dim in self.reduction) * self.windows(config).tiles * words
+
+    @property
+    def pool(self) -> int:
+        """Positions that are pooled into one result."""
+        return self.taps[0].count * self.taps[1].count
+
+
+def parameters(bias: ArrayLike, multiplier: ArrayLike, shift: ArrayLike) -> NDArray[np.uint8]:
+    """Channels' parameters as the weight store has them, [channels, PARAMETER_BYTES]; the bias wraps to 32 bits."""
+    columns = (
+        np.asarray(bias).astype("<i8").astype("<i4"),
+        np.asarray(multiplier).astype("<i4"),
+        np.asarray(shift).astype("i1"),
+    )
+    return np.hstack([column.view(np.uint8).reshape(len(column), -1) for column in columns])
+
+
+def parameter_words(kernel: Kernel, config: Config) -> NDArray[np.int8]:
+    """The words of all groups' parameters: [groups, PARAMETER_BYTES, cols]. Columns without a channel have the first
+    group's scales."""
+    groups = -(-kernel.channels // config.cols)
+    words = np.zeros((groups * config.cols, PARAMETER_BYTES), np.uint8)
+    words[: kernel.channels] = kernel.parameters
+    if groups > 1:
+        missing = np.arange(kernel.channels, len(words))
+        words[missing, BIAS_BYTES:] = words[missing % config.cols, BIAS_BYTES:]
+    return words.view(np.int8).reshape(groups, config.cols, -1).transpose(0, 2, 1)
+
+
+def diagonal(
+    weights: NDArray[np.int8], image: tuple[int, int, int], out: tuple[int, int], config: Config, *, outputs: int = 1,
+    stride: tuple[int, int] = (1, 1), dilation: tuple[int, int] = (1, 1), origin: tuple[int, int, int] = (0, 0, 0),
+    padding: int = 0, bias: ArrayLike = 0, multiplier: ArrayLike = 1 << 30, shift: ArrayLike = 1, zero_point: int = 0,
+    low: int = -128, high: int = 127, rounding: int = Rounding.DOUBLE, taps: tuple[Dim, Dim] = ONCE,
+) -> Kernel:  # fmt: skip
+    """Each channel by itself, ``outputs`` results from each: the tile's diagonal. ``outputs`` must divide ``cols``, or
+    there is one group.
+
+    Parameters
+    ----------
+    weights
+        [channels, kernel rows, kernel columns], channels of the output.
+    image
+        Height, width and channels of the input.
+    origin
+        Row, column and channel of the first window.
+    bias, multiplier, shift
+        Of each channel, or of all; the default is a scale of exactly 1.
+    """
+    height, columns, depth = image
+    channels, kernel_y, kernel_x = weights.shape
+    run = min(config.cols // outputs, depth) or 1
+    numbers = np.arange(channels)
+    spread = np.zeros((channels, kernel_y, kernel_x, run), np.int8)
+    spread[numbers, :, :, numbers % config.cols // outputs] = weights
+    values = [np.broadcast_to(np.asarray(value, np.int64), channels) for value in (bias, multiplier, shift)]
+    return Kernel(
+        height=height,
+        width=columns * depth,
+        out=out,
+        channels=channels,
+        origin=(origin[0], origin[1] * depth + origin[2]),
+        stride=(stride[0], stride[1] * depth),
+        taps=taps,
+        reduction=(Dim(kernel_y, (dilation[0], 0)), Dim(kernel_x, (0, dilation[1] * depth))),
+        run=run,
+        group_stride=config.cols // outputs,
+        padding=padding,
+        weights=spread,
+        parameters=parameters(*values),
+        zero_point=zero_point,
+        low=low,
+        high=high,
+        rounding=rounding,
+        filters=weights if outputs == 1 and taps == ONCE and dilation == (1, 1) and min(stride) > 0 else None,
+        depth=depth,
+    )

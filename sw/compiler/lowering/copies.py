@@ -1,0 +1,239 @@
+"""Layers without weights as kernels: every channel passes the tile by itself, scaled, summed or only moved."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from sateen.compiler.kernel import Kernel, diagonal
+from sateen.errors import CompileError
+from sateen.graph.ops import (
+    AveragePool2D,
+    Broadcast,
+    Concatenate,
+    MaxPool2D,
+    Mean,
+    Pad,
+    Requantize,
+    Resize,
+    Slice,
+    Tensor,
+)
+from sateen.hw.spec.config import Config
+from sateen.hw.spec.descriptor import Dim, Rounding
+from sateen.sim import golden
+
+__all__ = ["average_pool2d", "broadcast", "concatenate", "max_pool2d", "mean", "pad", "requantize", "resize", "slice_"]
+
+AVERAGE_WEIGHT = 64
+"""What the values of a mean are multiplied by, so that the requantization's first rounding leaves its second one exact.
+"""
+MOST_AVERAGED = 4096
+"""Values of a mean whose every sum the compiler tries."""
+
+Image = tuple[int, int, int]
+
+
+def _ones(channels: int, size: tuple[int, int] = (1, 1), weight: int = 1) -> np.ndarray:
+    return np.full((channels, *size), weight, np.int8)
+
+
+def _image(tensor: Tensor, axes: int = 3) -> Image:
+    """Height, width and channels of an item of at most ``axes`` axes."""
+    shape = tensor.shape[1:]
+    if len(shape) > axes:
+        raise CompileError(f"{tensor} has more than {axes + 1} axes, which has no kernel")
+    height, width, channels = (1,) * (3 - len(shape)) + shape
+    return height, width, channels
+
+
+def max_pool2d(op: MaxPool2D, x: Tensor, y: Tensor, config: Config) -> Kernel:
+    """Every channel passes the tile unchanged, one position a tap, and the largest tap is kept on the way out."""
+    height, columns, channels = _image(x)
+    (top, _), (left, _) = op.padding
+    return diagonal(
+        _ones(channels),
+        (height, columns, channels),
+        (y.shape[1], y.shape[2]),
+        config,
+        stride=op.stride,
+        origin=(-top, -left, 0),
+        padding=-128,
+        low=op.low,
+        high=op.high,
+        taps=(Dim(op.size[0], (1, 0)), Dim(op.size[1], (0, channels))),
+    )
+
+
+def average_pool2d(op: AveragePool2D, x: Tensor, y: Tensor, config: Config) -> Iterator[Kernel]:
+    """Depthwise convolutions with equal weights, one for the results whose windows hold equally much of the image."""
+    rounding = Rounding.SINGLE if op.ties_up else Rounding.DOUBLE
+    (top, _), (left, _) = op.padding
+    channels, strides = x.shape[3], (op.stride[0], op.stride[1])
+    for first_row, rows, high in _equal_windows(op, 0, x.shape[1], y.shape[1]):
+        for first_column, columns, wide in _equal_windows(op, 1, x.shape[2], y.shape[2]):
+            multiplier, shift = _division(op, high * wide)
+            origin = (first_row * strides[0] - top, first_column * strides[1] - left, 0)
+            # A step too small to matter but for ties, which it takes up whatever the multiplier's own rounding did.
+            averaged = diagonal(
+                _ones(channels, op.size, AVERAGE_WEIGHT),
+                _image(x),
+                (rows, columns),
+                config,
+                stride=strides,
+                origin=origin,
+                bias=int(op.ties_up),
+                multiplier=multiplier,
+                shift=shift,
+                low=op.low,
+                high=op.high,
+                rounding=rounding,
+            )
+            line = y.shape[2] * channels
+            whole = (rows, columns) == y.shape[1:3]
+            yield (
+                averaged
+                if whole
+                else _moved(averaged, target=first_row * line + first_column * channels, spread=(line, channels))
+            )
+
+
+def _equal_windows(op: AveragePool2D, axis: int, size: int, results: int) -> Iterator[tuple[int, int, int]]:
+    """Runs of results along an axis of ``size`` whose windows hold equally many of its positions: first result,
+    results, positions."""
+    starts = np.arange(results) * op.stride[axis] - op.padding[axis][0]
+    first = 0
+    for held, same in itertools.groupby(np.minimum(starts + op.size[axis], size) - np.maximum(starts, 0)):
+        count = len(list(same))
+        yield first, count, int(held)
+        first += count
+
+
+def _division(op: AveragePool2D, count: int) -> tuple[int, int]:
+    """Multiplier and shift that divide every sum of ``count`` int8 values as the definition does."""
+    rounding = Rounding.SINGLE if op.ties_up else Rounding.DOUBLE
+    multiplier, shift = golden.quantize_multiplier(1 / (AVERAGE_WEIGHT * count))
+    # Whether they are equal is a matter of the window's size alone: every sum there can be is tried.
+    sums = np.arange(-128 * count, 127 * count + 1) if count <= MOST_AVERAGED else np.zeros(0, np.int64)
+    means = (sums + count // 2) // count if op.ties_up else np.sign(sums) * ((np.abs(sums) + count // 2) // count)
+    scaled = golden.requantize(sums * AVERAGE_WEIGHT + int(op.ties_up), multiplier, shift, rounding=rounding)
+    if not sums.size or not np.array_equal(scaled, means):
+        raise CompileError(f"{op}: a mean of {count} values is not proven to be exact on the device")
+    return multiplier, shift
+
+
+def mean(op: Mean, x: Tensor, y: Tensor, config: Config) -> Kernel:
+    """Of an image over rows, columns or both: a depthwise convolution with weights of 1."""
+    if len(x.shape) != 4 or 3 in op.axes:
+        raise CompileError(
+            f"{op}: a mean over axes {op.axes} of {x.shape} has no kernel; those over rows and columns do"
+        )
+    height, columns, channels = _image(x)
+    size = (height if 1 in op.axes else 1, columns if 2 in op.axes else 1)
+    multiplier, shift = op.scaling({op.input: x, op.output: y})
+    if shift > 0 and multiplier < 1 << 30:
+        raise CompileError(f"{op}: its scale is too large for the device")
+    return diagonal(
+        _ones(channels, size),
+        (height, columns, channels),
+        (height // size[0], columns // size[1]),
+        config,
+        bias=-x.zero_point * math.prod(size),
+        multiplier=multiplier,
+        shift=shift,
+        zero_point=y.zero_point,
+        rounding=op.rounding,
+    )
+
+
+def requantize(op: Requantize, x: Tensor, y: Tensor, config: Config) -> Kernel:
+    """Every value by itself, scaled."""
+    if op.shift > 0 and 0 < op.multiplier < 1 << 30:
+        raise CompileError(f"{op}: its scale is too large for the device")
+    size = math.prod(x.shape[1:])
+    channels = max(divisor for divisor in range(1, config.cols + 1) if size % divisor == 0)
+    image = (1, size // channels, channels)
+    return diagonal(
+        _ones(channels), image, image[:2], config, bias=-x.zero_point, multiplier=op.multiplier, shift=op.shift,
+        zero_point=y.zero_point, low=op.low, high=op.high, rounding=op.rounding,
+    )  # fmt: skip
+
+
+def pad(op: Pad, x: Tensor, y: Tensor, config: Config) -> Kernel:
+    """A copy that begins in the padding."""
+    image, padding = _image(x), ((0, 0),) * (3 - len(op.padding)) + op.padding
+    if any(padding[-1]) or len(op.padding) > 3:
+        raise CompileError(f"{op}: padding of the last axis has no kernel; that of rows and columns has")
+    out = (image[0] + sum(padding[0]), image[1] + sum(padding[1]))
+    return diagonal(_ones(image[2]), image, out, config, origin=(-padding[0][0], -padding[1][0], 0), padding=op.value)
+
+
+def broadcast(op: Broadcast, x: Tensor, y: Tensor, config: Config) -> Kernel:
+    """A copy that stays where it is along the axes that grow."""
+    # Axes that grow alike are one.
+    sizes: list[tuple[int, int]] = []
+    for size, wanted in zip(x.shape[1:], y.shape[1:], strict=True):
+        if sizes and (size == wanted) == (sizes[-1][0] == sizes[-1][1]):
+            sizes[-1] = (sizes[-1][0] * size, sizes[-1][1] * wanted)
+        elif wanted > 1:
+            sizes.append((size, wanted))
+    if len(sizes) > 3:
+        raise CompileError(
+            f"{op}: from {x.shape} to {y.shape} axes that grow and others take more turns than a kernel has"
+        )
+    (height, rows), (width, columns), (depth, channels) = [(1, 1)] * (3 - len(sizes)) + sizes
+    stride = (int(height == rows), int(width == columns))
+    repeats = 1 if depth == channels else channels
+    return diagonal(_ones(channels), (height, width, depth), (rows, columns), config, outputs=repeats, stride=stride)
+
+
+def slice_(op: Slice, x: Tensor, y: Tensor, config: Config) -> Kernel:
+    """A copy that begins within the tensor."""
+    image, ranges = _image(x), ((0, 1, 1),) * (3 - len(op.ranges)) + op.ranges
+    rows, columns, channels = (len(range(*part)) for part in ranges)
+    if ranges[-1][2] != 1 and channels > 1:
+        raise CompileError(f"{op}: a step in the last axis has no kernel; those in rows and columns have")
+    begins = (ranges[0][0], ranges[1][0], ranges[2][0])
+    return diagonal(_ones(channels), image, (rows, columns), config, stride=(ranges[0][2], ranges[1][2]), origin=begins)
+
+
+def concatenate(op: Concatenate, *tensors_and_config: Tensor | Config) -> Iterator[Kernel]:
+    """A copy of each source to its place."""
+    *tensors, config = tensors_and_config
+    assert isinstance(config, Config)
+    sources, y = [tensor for tensor in tensors if isinstance(tensor, Tensor)][:-1], tensors[-1]
+    assert isinstance(y, Tensor)
+    # Lines before the axis, each with what the axis and those behind it hold.
+    lines, inner = math.prod(y.shape[1 : op.axis]), math.prod(y.shape[op.axis + 1 :])
+    line, begin = y.shape[op.axis] * inner, 0
+    for place, source in enumerate(sources):
+        size = source.shape[op.axis] * inner
+        channels = y.shape[-1] if inner > 1 else size
+        yield _moved(
+            diagonal(_ones(channels), (lines, size // channels, channels), (lines, size // channels), config),
+            source=place, target=begin, spread=(line, channels),
+        )  # fmt: skip
+        begin += size
+
+
+def resize(op: Resize, x: Tensor, y: Tensor, config: Config) -> Iterator[Kernel]:
+    """Where each position is repeated equally often: as many copies, one beside the other."""
+    height, columns, channels = _image(x)
+    factors = (y.shape[1] // height, y.shape[2] // columns)
+    for size, wanted, factor in zip((height, columns), y.shape[1:3], factors, strict=True):
+        places = golden.nearest(size, wanted, align_corners=op.align_corners, half_pixel_centers=op.half_pixel_centers)
+        if not np.array_equal(places, np.arange(wanted) // max(factor, 1)):
+            raise CompileError(f"{op}: only whole factors with every position repeated equally often have a kernel")
+    line = y.shape[2] * channels
+    copy = diagonal(_ones(channels), (height, columns, channels), (height, columns), config)
+    for row, column in np.ndindex(*factors):
+        yield _moved(copy, target=row * line + column * channels, spread=(factors[0] * line, factors[1] * channels))
+
+
+def _moved(kernel: Kernel, *, target: int, spread: tuple[int, int], source: int = 0) -> Kernel:
+    """A copy of a kernel with other places of its results."""
+    return dataclasses.replace(kernel, source=source, target=target, spread=spread)

@@ -1,0 +1,159 @@
+"""The quantized graph: tensors and operators, as every front end makes it and the compiler takes it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sateen import archive
+from sateen.graph.ops import (
+    OPS,
+    Array,
+    Conv2D,
+    FullyConnected,
+    GraphError,
+    MaxPool2D,
+    Op,
+    Own,
+    Reshape,
+    Tensor,
+    require,
+)
+from sateen.hw.spec.pe import Encoding, TermBudget
+
+__all__ = ["Conv2D", "FullyConnected", "Graph", "GraphError", "MaxPool2D", "Op", "Reshape", "Tensor", "run"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Graph:
+    """A quantized model: tensors by name, and operators in an order of execution.
+
+    Raises
+    ------
+    GraphError
+        If a tensor is unknown, is read before it is made, is made twice, or does not fit an operator.
+    """
+
+    name: str
+    tensors: dict[str, Tensor]
+    ops: Sequence[Op]
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+
+    FORMAT = "sateen.graph/1"
+
+    def __post_init__(self) -> None:
+        who = f"graph {self.name!r}"
+        require(len(self.inputs) > 0 and len(self.outputs) > 0, who, "name at least one input and one output")
+        for key, tensor in self.tensors.items():
+            require(key == tensor.name, tensor, f"it stands under the name {key!r}; use its own")
+        for name in self.inputs:
+            require(name in self.tensors, who, f"its input {name!r} is no tensor; add it to tensors")
+        for name, count in Counter(op.name for op in self.ops).items():
+            require(count == 1, who, f"{count} operators are named {name!r}; name each differently")
+        made = set(self.inputs)
+        for op in self.ops:
+            for name in (*op.inputs, op.output):
+                require(name in self.tensors, op, f"its tensor {name!r} is unknown; add it to tensors")
+            for name in op.inputs:
+                require(name in made, op, f"its input {name!r} is not made yet; put the operator that makes it before")
+            require(op.output not in made, op, f"its output {op.output!r} is made already; give it a tensor of its own")
+            made.add(op.output)
+            op.check_types(self.tensors)
+            shape, output = op.infer(self.tensors), self.tensors[op.output]
+            require(shape == output.shape, op, f"its result is {shape}, but {output} is {output.shape}")
+        for name in self.outputs:
+            require(name in made, who, f"no operator makes its output {name!r}")
+
+    @property
+    def macs(self) -> dict[str, int]:
+        """Multiply-accumulates of each operator, by its name, at the tensors' own shapes."""
+        return {op.name: op.macs(self.tensors) for op in self.ops}
+
+    def to_document(self) -> dict[str, Any]:
+        """The graph as a document of :mod:`sateen.archive`."""
+        return {
+            "name": self.name,
+            "tensors": [_fields(tensor) for tensor in self.tensors.values()],
+            "ops": [{"op": type(op).__name__, **_fields(op)} for op in self.ops],
+            "inputs": list(self.inputs),
+            "outputs": list(self.outputs),
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Graph:
+        """The inverse of :meth:`to_document`; :class:`GraphError` if the document describes no graph."""
+        try:
+            records = archive.tuples(document)
+            tensors = [_tensor(fields) for fields in records["tensors"]]
+            ops = [_op(fields) for fields in records["ops"]]
+            return cls(
+                name=document["name"], tensors={tensor.name: tensor for tensor in tensors}, ops=ops,
+                inputs=document["inputs"], outputs=document["outputs"],
+            )  # fmt: skip
+        except (KeyError, TypeError, AttributeError) as error:
+            raise GraphError(f"the document describes no graph: {error!r}; make it with Graph.to_document") from error
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the graph to an ``.npz`` file."""
+        archive.save(path, self.to_document(), format=self.FORMAT)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Graph:
+        """Reads a file that :meth:`save` wrote; :class:`~sateen.archive.ArchiveError` if it is damaged or another."""
+        return cls.from_document(archive.load(path, format=cls.FORMAT))
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    fields = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+    for name in ("terms", "own"):
+        if fields.get(name) is not None:
+            fields[name] = dataclasses.asdict(fields[name])
+    return fields
+
+
+def _tensor(fields: dict[str, Any]) -> Tensor:
+    return Tensor(**{**fields, "own": None if fields.get("own") is None else Own(**fields["own"])})
+
+
+def _op(fields: dict[str, Any]) -> Op:
+    if fields.get("terms") is not None:
+        fields["terms"] = TermBudget(**{**fields["terms"], "encoding": Encoding(fields["terms"]["encoding"])})
+    return OPS[fields.pop("op")](**fields)
+
+
+def run(graph: Graph, inputs: Mapping[str, Array] | Array, *, layers: bool = False) -> dict[str, Array]:
+    """The graph's outputs by the golden model, bit for bit what the device computes.
+
+    Parameters
+    ----------
+    inputs
+        int8 arrays (float32 for a real input) by name, or the array itself if there is one input; any number of items
+        along the first axis.
+    layers
+        Return every tensor, inputs included, in place of the outputs only.
+
+    Raises
+    ------
+    GraphError
+        If an input is missing, unknown, or of another type or shape.
+    """
+    given = dict(inputs) if isinstance(inputs, Mapping) else {graph.inputs[0]: inputs}
+    require(
+        set(given) == set(graph.inputs), f"graph {graph.name!r}", f"give inputs {list(graph.inputs)}, not {list(given)}"
+    )
+    for name, value in given.items():
+        shape, dtype = graph.tensors[name].shape[1:], graph.tensors[name].dtype
+        require(
+            value.dtype == dtype and value.shape[1:] == shape,
+            graph.tensors[name],
+            f"give {dtype} values of shape (N, {', '.join(map(str, shape))}), not {value.dtype} of {value.shape}",
+        )
+    values = given
+    for op in graph.ops:
+        values[op.output] = op.execute(graph.tensors, values)
+    return values if layers else {name: values[name] for name in graph.outputs}

@@ -1,0 +1,133 @@
+"""Elementwise operators: of two tensors with scales of their own, and of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sateen.graph.ops.base import Binary, Int8Array, Shape, Tensors, Unary, Values, is_int, require
+from sateen.hw.spec.descriptor import Rounding
+from sateen.sim import golden
+
+__all__ = ["Add", "Arithmetic", "Multiply", "Requantize", "Subtract", "Table"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Arithmetic(Binary):
+    """What sums and products share. Both tensors and the result have scales of their own."""
+
+    low: int = -128
+    high: int = 127
+    rounding: int = Rounding.DOUBLE
+
+    def __post_init__(self) -> None:
+        self._check_clamp(self.low, self.high)
+        self._check_rounding(self.rounding)
+
+    def infer(self, tensors: Tensors) -> Shape:
+        a, b, y = (tensors[name] for name in (*self.inputs, self.output))
+        # What the largest factor becomes; the others are smaller.
+        self._scaling(max(a.scale, b.scale, a.scale * b.scale) / y.scale)
+        return super().infer(tensors)
+
+    def _base(self, tensors: Tensors) -> int:
+        """What the model's own codes have more than those here: real numbers are rounded where those stand."""
+        return 128 if tensors[self.output].unsigned else 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Add(Arithmetic):
+    """a + b; see :func:`sateen.sim.golden.add`."""
+
+    def execute(self, tensors: Tensors, values: Values) -> Int8Array:
+        return self._sum(tensors, values, 1)
+
+    def _sum(self, tensors: Tensors, values: Values, sign: int) -> Int8Array:
+        numbers = (tensors[name].numbers for name in (*self.inputs, self.output))
+        return golden.add(
+            values[self.a], values[self.b], *numbers, sign=sign, low=self.low, high=self.high, rounding=self.rounding,
+            base=self._base(tensors),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subtract(Add):
+    """a − b."""
+
+    def execute(self, tensors: Tensors, values: Values) -> Int8Array:
+        return self._sum(tensors, values, -1)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Multiply(Arithmetic):
+    """a · b; see :func:`sateen.sim.golden.multiply`."""
+
+    def execute(self, tensors: Tensors, values: Values) -> Int8Array:
+        numbers = (tensors[name].numbers for name in (*self.inputs, self.output))
+        return golden.multiply(
+            values[self.a],
+            values[self.b],
+            *numbers,
+            low=self.low,
+            high=self.high,
+            rounding=self.rounding,
+            base=self._base(tensors),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Requantize(Unary):
+    """The same real values in the output's numbers, clamped: ReLU and its kin, and changes of scale."""
+
+    multiplier: int
+    """With ``shift`` as :func:`sateen.sim.golden.quantize_multiplier` makes them."""
+    shift: int
+    low: int = -128
+    high: int = 127
+    rounding: int = Rounding.DOUBLE
+
+    def __post_init__(self) -> None:
+        self._check_clamp(self.low, self.high)
+        self._check_rounding(self.rounding)
+
+        good = is_int(self.multiplier, 0, 2**31 - 1) and is_int(self.shift, -31, 30)
+        require(
+            good,
+            self,
+            f"multiplier and shift must lie within 0 to 2^31 - 1 and -31 to 30, not {self.multiplier!r}, {self.shift!r}",
+        )
+
+    def infer(self, tensors: Tensors) -> Shape:
+        return tensors[self.input].shape
+
+    def execute(self, tensors: Tensors, values: Values) -> Int8Array:
+        return golden.requantize(
+            values[self.input].astype(np.int64) - tensors[self.input].zero_point,
+            self.multiplier,
+            self.shift,
+            rounding=self.rounding,
+            zero_point=tensors[self.output].zero_point,
+            low=self.low,
+            high=self.high,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Table(Unary):
+    """Any function of one value, as its 256 results."""
+
+    table: Int8Array
+    """[256]: of the values −128 to 127, in this order."""
+    function: str
+    """Its name, for people."""
+
+    def __post_init__(self) -> None:
+        good = isinstance(self.table, np.ndarray) and self.table.dtype == np.int8 and self.table.shape == (256,)
+        require(good, self, "table must be an array of 256 int8 values")
+
+    def infer(self, tensors: Tensors) -> Shape:
+        return tensors[self.input].shape
+
+    def execute(self, tensors: Tensors, values: Values) -> Int8Array:
+        return golden.look_up(values[self.input], self.table)

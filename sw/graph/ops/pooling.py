@@ -1,0 +1,109 @@
+"""Layers that pool: windows and means."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from sateen.graph.ops.base import Int8Array, Padding, Shape, Tensors, Unary, Values, require, window_shape
+from sateen.hw.spec.descriptor import Rounding
+from sateen.sim import golden
+
+__all__ = ["AveragePool2D", "MaxPool2D", "Mean", "Pool2D"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pool2D(Unary):
+    """What pooling over windows shares. No window lies wholly in padding."""
+
+    size: tuple[int, int]
+    """(y, x)."""
+    stride: tuple[int, int]
+    """(y, x)."""
+    padding: Padding = ((0, 0), (0, 0))
+    low: int = -128
+    high: int = 127
+
+    def __post_init__(self) -> None:
+        self._check_pair("size", 1)
+        self._check_pair("stride", 1)
+        self._check_padding(self.padding)
+        self._check_clamp(self.low, self.high)
+        require(
+            all(max(pads) < size for pads, size in zip(self.padding, self.size, strict=True)),
+            self, f"padding must be below the window's size of {self.size}, not {self.padding}",
+        )  # fmt: skip
+
+    def infer(self, tensors: Tensors) -> Shape:
+        x = self._image(tensors)
+        self._check_same_numbers(tensors)
+        return (x.shape[0], *window_shape(self, x.shape, self.size, self.stride, self.padding), x.shape[3])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MaxPool2D(Pool2D):
+    """The largest value of each window; padding never wins."""
+
+    def execute(self, tensors: Tensors, values: Values) -> Int8Array:
+        return golden.max_pool2d(
+            values[self.input], size=self.size, stride=self.stride, padding=self.padding, low=self.low, high=self.high
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AveragePool2D(Pool2D):
+    """The mean of what each window has of the image: padding does not count."""
+
+    ties_up: bool = False
+    """Halves are rounded up, as in uint8 models, and not away from zero."""
+
+    def execute(self, tensors: Tensors, values: Values) -> Int8Array:
+        return golden.average_pool2d(
+            values[self.input], size=self.size, stride=self.stride, padding=self.padding, low=self.low, high=self.high,
+            ties_up=self.ties_up,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Mean(Unary):
+    """The mean over ``axes``, requantized; see :func:`sateen.sim.golden.mean`."""
+
+    axes: tuple[int, ...]
+    """Each 1 or more."""
+    keep: bool = False
+    """The axes stay, with a length of 1."""
+    rounding: int = Rounding.DOUBLE
+
+    def __post_init__(self) -> None:
+        self._check_rounding(self.rounding)
+
+    def infer(self, tensors: Tensors) -> Shape:
+        shape = tensors[self.input].shape
+        self._check_axes(self.axes, len(shape))
+        self.scaling(tensors)
+        return tuple(
+            1 if axis in self.axes else size for axis, size in enumerate(shape) if self.keep or axis not in self.axes
+        )
+
+    def count(self, tensors: Tensors) -> int:
+        """Values that are averaged into one."""
+        return math.prod(tensors[self.input].shape[axis] for axis in self.axes)
+
+    def scaling(self, tensors: Tensors) -> tuple[int, int]:
+        """Multiplier and shift of the sums."""
+        x, y, count = tensors[self.input], tensors[self.output], self.count(tensors)
+        if self.rounding == Rounding.SINGLE:
+            return self._scaling(x.scale / (y.scale * count))
+        return golden.mean_multiplier(*self._scaling(x.scale / y.scale), count)
+
+    def execute(self, tensors: Tensors, values: Values) -> Int8Array:
+        x, y = tensors[self.input], tensors[self.output]
+        means = golden.mean(
+            values[self.input],
+            self.axes,
+            *self.scaling(tensors),
+            zero_point=x.zero_point,
+            output_zero_point=y.zero_point,
+            rounding=self.rounding,
+        )
+        return means.reshape(len(means), *y.shape[1:])

@@ -1,0 +1,185 @@
+"""Layers with weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sateen.graph.ops.base import Int8Array, Padding, Shape, Tensor, Tensors, Unary, Values, require, window_shape
+from sateen.hw.spec.descriptor import Rounding
+from sateen.hw.spec.pe import TermBudget
+from sateen.sim import golden
+from sateen.sim.golden import terms
+
+__all__ = ["Conv2D", "DepthwiseConv2D", "FullyConnected", "Weighted", "Windowed"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Weighted(Unary):
+    """What layers with weights share: per output channel a bias and a scale, and a clamp."""
+
+    weights: NDArray[np.int8] | NDArray[np.int16]
+    """int16 holds −255 to 255: weights that had a zero point of their own, which is subtracted here."""
+    bias: NDArray[np.int32]
+    """[O], at the scale of input times weights, without the input's zero point."""
+    multiplier: NDArray[np.int32]
+    """[O], 0 or more; with ``shift`` as :func:`sateen.sim.golden.quantize_multiplier` makes them."""
+    shift: NDArray[np.int8]
+    """[O], −31 to 30."""
+    low: int = -128
+    high: int = 127
+    rounding: int = Rounding.DOUBLE
+    terms: TermBudget | None = None
+    """Terms that weights and activations keep: ``Σ w'·(a' − zero point)``, w' and a' being what
+    :func:`sateen.sim.golden.terms.keep` leaves of w in groups of input channels at one kernel position, and of a.
+    ``None``: everything is exact."""
+
+    @property
+    def kept_weights(self) -> NDArray[np.int64]:
+        """The weights as they count."""
+        return self.weights.astype(np.int64) if self.terms is None else terms.kept_weights(self.weights, self.terms)
+
+    def _kept(self, x: NDArray[np.generic]) -> NDArray[np.int64]:
+        """Activations as they count."""
+        return x.astype(np.int64) if self.terms is None else terms.kept_data(x, self.terms)
+
+    def _check_parameters(self, dimensions: int) -> None:
+        wide = isinstance(self.weights, np.ndarray) and self.weights.dtype == np.int16
+        if wide:
+            require(bool((np.abs(self.weights) <= 255).all()), self, "int16 weights must lie within -255 to 255")
+        for field, dtype in [
+            ("weights", np.int16 if wide else np.int8),
+            ("bias", np.int32),
+            ("multiplier", np.int32),
+            ("shift", np.int8),
+        ]:
+            array = getattr(self, field)
+            found = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+            require(found == dtype, self, f"{field} must be an array of {dtype.__name__}, not {found}")
+            rank = dimensions if field == "weights" else 1
+            require(array.ndim == rank, self, f"{field} must have {rank} dimensions, not shape {array.shape}")
+            outputs = self.weights.shape[0]
+            require(len(array) == outputs, self, f"{field} must have {outputs} output channels, not {len(array)}")
+        require(self.weights.size > 0, self, f"weights must not be empty; their shape is {self.weights.shape}")
+        require(bool((self.multiplier >= 0).all()), self, "every multiplier must be 0 or more")
+        normal = (self.shift <= 0) | (self.multiplier == 0) | (self.multiplier >= 1 << 30)
+        require(bool(normal.all()), self, "with a positive shift, a multiplier must be 0 or at least 2^30")
+        require(bool(((self.shift >= -31) & (self.shift <= 30)).all()), self, "every shift must lie within -31 to 30")
+        self._check_clamp(self.low, self.high)
+        require(
+            self.terms is None or isinstance(self.terms, TermBudget),
+            self,
+            f"terms must be a TermBudget or None, not {self.terms!r}",
+        )
+        self._check_rounding(self.rounding)
+
+    def _requantize(self, acc: NDArray[np.int32], output: Tensor) -> Int8Array:
+        return golden.requantize(
+            acc, self.multiplier, self.shift,
+            rounding=self.rounding, zero_point=output.zero_point, low=self.low, high=self.high,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Windowed(Weighted):
+    """What convolutions share."""
+
+    stride: tuple[int, int] = (1, 1)
+    """(y, x)."""
+    padding: Padding = ((0, 0), (0, 0))
+    """((top, bottom), (left, right)), of the input's zero point."""
+    dilation: tuple[int, int] = (1, 1)
+    """(y, x)."""
+
+    def __post_init__(self) -> None:
+        self._check_parameters(4)
+        self._check_pair("stride", 1)
+        self._check_pair("dilation", 1)
+        self._check_padding(self.padding)
+
+    def _infer(self, tensors: Tensors) -> Shape:
+        x = self._image(tensors)
+        outputs, height, width, _ = self.weights.shape
+        extent = (self.dilation[0] * (height - 1) + 1, self.dilation[1] * (width - 1) + 1)
+        return (x.shape[0], *window_shape(self, x.shape, extent, self.stride, self.padding), outputs)
+
+    def _execute(self, tensors: Tensors, values: Values, groups: int) -> Int8Array:
+        zero_point = tensors[self.input].zero_point
+        acc = golden.conv2d(
+            self._kept(values[self.input]),
+            self.kept_weights,
+            self.bias,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            pad_value=int(self._kept(np.array(zero_point))),
+            zero_point=zero_point,
+            groups=groups,
+        )
+        return self._requantize(acc, tensors[self.output])
+
+    def macs(self, tensors: Tensors) -> int:
+        return math.prod(tensors[self.output].shape[:3]) * self.weights.size
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Conv2D(Windowed):
+    """A convolution, ``weights`` being int8 [O, kernel height, kernel width, I]; see :func:`sateen.sim.golden.conv2d`."""
+
+    def infer(self, tensors: Tensors) -> Shape:
+        x, channels = self._image(tensors), self.weights.shape[3]
+        require(x.shape[3] == channels, self, f"its weights take {channels} channels, but {x} has {x.shape[3]}")
+        return self._infer(tensors)
+
+    def execute(self, tensors: Tensors, values: Values) -> Int8Array:
+        return self._execute(tensors, values, 1)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DepthwiseConv2D(Windowed):
+    """A convolution of each channel by itself: O = C · m, output channel ``c·m + i`` is made of input channel c alone.
+
+    ``weights`` are int8 [O, kernel height, kernel width, 1]; see :func:`sateen.sim.golden.conv2d` with C groups.
+    """
+
+    def infer(self, tensors: Tensors) -> Shape:
+        channels = self._image(tensors).shape[3]
+        outputs, _, _, depth = self.weights.shape
+        require(
+            depth == 1 and outputs % channels == 0,
+            self,
+            f"its weights of {self.weights.shape} do not give each of {channels} channels the same number of outputs",
+        )
+        return self._infer(tensors)
+
+    def execute(self, tensors: Tensors, values: Values) -> Int8Array:
+        return self._execute(tensors, values, tensors[self.input].shape[3])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FullyConnected(Weighted):
+    """A matrix product over the last axis, ``weights`` being int8 [O, I] and the input (N, …, I)."""
+
+    def __post_init__(self) -> None:
+        self._check_parameters(2)
+
+    def infer(self, tensors: Tensors) -> Shape:
+        x, (outputs, inputs) = tensors[self.input], self.weights.shape
+        require(
+            len(x.shape) >= 2 and x.shape[-1] == inputs,
+            self, f"its input must be (N, {inputs}), but {x} is {x.shape}; put a Reshape before it",
+        )  # fmt: skip
+        return (*x.shape[:-1], outputs)
+
+    def execute(self, tensors: Tensors, values: Values) -> Int8Array:
+        zero_point = tensors[self.input].zero_point
+        acc = golden.fully_connected(
+            self._kept(values[self.input]), self.kept_weights, self.bias, zero_point=zero_point
+        )
+        return self._requantize(acc, tensors[self.output])
+
+    def macs(self, tensors: Tensors) -> int:
+        return math.prod(tensors[self.input].shape[:-1]) * self.weights.size

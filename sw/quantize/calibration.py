@@ -1,0 +1,191 @@
+"""Post-training quantization: a float network and a batch of calibration data become an int8 graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sateen.graph import graph, network
+from sateen.graph.graph import Graph, Tensor
+from sateen.graph.network import Network, NetworkError
+from sateen.hw.spec.descriptor import Rounding
+from sateen.sim import golden
+
+__all__ = ["SCHEMES", "activation_scale", "quantize", "weight_scales"]
+
+SCHEMES = ("asymmetric", "symmetric")
+"""How activations are quantized: −128..127 over [min, max], or −127..127 over ±max."""
+
+_LARGEST_BIAS = 2**30
+
+
+def activation_scale(low: float, high: float, *, scheme: str, step: float = 0.0) -> tuple[float, int]:
+    """Scale and zero point for values from ``low`` to ``high``; zero itself is always exact.
+
+    Symmetric is ``s = 2L / (2^8 − 2)`` with L the larger magnitude. The scale is at least ``step``; where that is 0 and
+    the range holds nothing but zero, it is 1.
+    """
+    if scheme == "symmetric":
+        return max(-low / 127, high / 127, step) or 1.0, 0
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = max((high - low) / 255, step) or 1.0
+    return scale, int(np.clip(np.rint(-128 - low / scale), -128, 127))
+
+
+def weight_scales(
+    weights: NDArray[np.float32], bias: NDArray[np.float32], input_scale: float, *, most: int = 127
+) -> NDArray[np.float64]:
+    """The scale of each output channel's weights: codes of −``most`` to ``most``, symmetric.
+
+    It is raised where the bias, in steps of input scale times weight scale, would need more than 30 bits: a channel
+    without weights then carries a bias of ±2^30, as in TensorFlow Lite's own models. A channel without weights and bias
+    takes the largest of the others' scales.
+    """
+    largest = np.abs(weights).reshape(len(weights), -1).max(axis=1).astype(np.float64)
+    scales = np.maximum(largest / most, np.abs(bias.astype(np.float64)) / (input_scale * _LARGEST_BIAS))
+    return np.where(scales > 0, scales, scales.max() or 1.0)
+
+
+@dataclass
+class _Builder:
+    """The graph so far, and the range of every value of the network on the calibration data."""
+
+    scheme: str
+    rounding: int
+    weight_bits: int
+    trace: dict[str, NDArray[np.float32]]
+    tensors: list[Tensor] = field(default_factory=list)
+    ops: list[graph.Op] = field(default_factory=list)
+
+    def tensor(self, name: str, *, numbers: Tensor | None = None, step: float = 0.0) -> Tensor:
+        """Adds the tensor for the result of the layer ``name``, with the scale and zero point that its range needs.
+
+        ``numbers`` gives them in place of the range; ``step`` is the finest scale that makes sense.
+        """
+        values = self.trace[name]
+        if numbers is None:
+            low, high = float(values.min()), float(values.max())
+            scale, zero_point = activation_scale(low, high, scheme=self.scheme, step=step)
+        else:
+            scale, zero_point = numbers.scale, numbers.zero_point
+        self.tensors.append(Tensor(name=name, shape=(1, *values.shape[1:]), scale=scale, zero_point=zero_point))
+        return self.tensors[-1]
+
+    def clamp(self, output: Tensor, relu: network.Relu | None) -> tuple[int, int]:
+        """The least and the largest result, in the output's codes."""
+        low = -127 if self.scheme == "symmetric" else -128
+        if relu is None:
+            return low, 127
+        limit = 127 if relu.limit is None else int(output.quantize(relu.limit))
+        return max(low, output.zero_point), limit
+
+    def weighted(self, layer: network.Conv2D | network.FullyConnected, relu: network.Relu | None) -> None:
+        """Adds a convolution or fully connected layer, with the ReLU after it."""
+        x, most = self.tensors[-1], (1 << (self.weight_bits - 1)) - 1
+        scales = weight_scales(layer.weights, layer.bias, x.scale, most=most)
+        per_channel = scales.reshape(-1, *[1] * (layer.weights.ndim - 1))
+        # With steps of at least two of the finest sums', no sum is ever shifted left, where it could overflow.
+        y = self.tensor((relu or layer).name, step=2 * x.scale * float(scales.max()))
+        scalings = [golden.quantize_multiplier(scale) for scale in (x.scale * scales / y.scale).tolist()]
+        low, high = self.clamp(y, relu)
+        fields: dict[str, Any] = {
+            "name": layer.name, "input": x.name, "output": y.name,
+            "weights": np.clip(np.rint(layer.weights / per_channel), -most, most).astype(np.int8),
+            "bias": np.rint(layer.bias / (x.scale * scales)).astype(np.int32),
+            "multiplier": np.array([multiplier for multiplier, _ in scalings], np.int32),
+            "shift": np.array([shift for _, shift in scalings], np.int8),
+            "low": low, "high": high, "rounding": self.rounding,
+        }  # fmt: skip
+        if isinstance(layer, network.Conv2D):
+            fields |= {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}
+            self.ops.append(graph.Conv2D(**fields))
+        else:
+            self.ops.append(graph.FullyConnected(**fields))
+
+    def pool(self, layer: network.MaxPool2D, relu: network.Relu | None) -> None:
+        """Adds a max pool, with the ReLU after it."""
+        x = self.tensors[-1]
+        y = self.tensor((relu or layer).name, numbers=x)
+        low, high = self.clamp(y, relu)
+        fields: dict[str, Any] = {"size": layer.size, "stride": layer.stride, "padding": layer.padding}
+        self.ops.append(graph.MaxPool2D(name=layer.name, input=x.name, output=y.name, low=low, high=high, **fields))
+
+    def flatten(self, layer: network.Flatten) -> None:
+        """Adds a reshape."""
+        x = self.tensors[-1]
+        y = self.tensor(layer.name, numbers=x)
+        self.ops.append(graph.Reshape(name=layer.name, input=x.name, output=y.name))
+
+
+def quantize(
+    model: Network,
+    calibration: ArrayLike,
+    *,
+    scheme: str = "asymmetric",
+    rounding: int = Rounding.DOUBLE,
+    weight_bits: int = 8,
+) -> Graph:
+    """The network with int8 activations, and weights of as many bits or fewer.
+
+    Batch normalization is folded into the layer before it, and ReLU fused into the clamp of its result. Activations
+    take the range that they have on the calibration data, weights one symmetric scale per output channel, biases int32
+    at input scale times weight scale. Everything is rounded to nearest, ties to even. The tensors are named after the
+    layers whose results they hold, the first one ``"input"``.
+
+    Parameters
+    ----------
+    calibration
+        Representative inputs [N, *input_shape], N of 1 or more.
+    scheme
+        One of :data:`SCHEMES`.
+    rounding
+        Of the requantization, :class:`~sateen.hw.spec.descriptor.Rounding`.
+    weight_bits
+        Of the weights, 2 to 8.
+
+    Raises
+    ------
+    ValueError
+        If the scheme is unknown, weight_bits is out of range, or the calibration data is empty or makes values that are
+        not finite.
+    NetworkError
+        If the network has a layer where it can be neither folded nor fused.
+    """
+    if scheme not in SCHEMES:
+        raise ValueError(f"scheme must be {' or '.join(SCHEMES)}, not {scheme!r}")
+    if not 2 <= weight_bits <= 8:
+        raise ValueError(f"weight_bits must be 2 to 8, not {weight_bits!r}")
+    if not np.size(calibration):
+        raise ValueError("calibration must hold one item or more, not none")
+    folded = model.fold()
+    trace = folded.trace(calibration)
+    for name, values in trace.items():
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"calibration makes values in {name!r} that are not finite; remove NaN and infinity from it"
+            )
+    builder = _Builder(scheme, rounding, weight_bits, trace)
+    builder.tensor("input")
+    layers = list(folded.layers)
+    while layers:
+        layer, relu = layers.pop(0), None
+        if layers and isinstance(layers[0], network.Relu) and not isinstance(layer, network.Flatten | network.Relu):
+            relu = layers[0]
+            del layers[0]
+        if isinstance(layer, network.Conv2D | network.FullyConnected):
+            builder.weighted(layer, relu)
+        elif isinstance(layer, network.MaxPool2D):
+            builder.pool(layer, relu)
+        elif isinstance(layer, network.Flatten):
+            builder.flatten(layer)
+        else:
+            raise NetworkError(
+                f"{layer}: it can be fused only into a Conv2D, FullyConnected or MaxPool2D right before it"
+            )
+    tensors = {tensor.name: tensor for tensor in builder.tensors}
+    return Graph(
+        name=model.name, tensors=tensors, ops=builder.ops, inputs=["input"], outputs=[builder.tensors[-1].name]
+    )

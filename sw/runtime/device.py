@@ -1,0 +1,285 @@
+"""The driver: one API for simulations and boards."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, overload
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sateen.compiler.model import Layer, Model, Part
+from sateen.errors import ConfigMismatch, InputError, LinkError, SateenWarning
+from sateen.graph.ops import Array
+from sateen.hw.spec.config import Config
+from sateen.hw.spec.counters import Counters
+from sateen.hw.spec.descriptor import Descriptor
+from sateen.hw.spec.identity import Identity
+from sateen.hw.spec.wire import Space
+from sateen.runtime.inference import Inference
+from sateen.runtime.link import Link, Operation, wait, write
+from sateen.runtime.link import run as start
+from sateen.runtime.transport import alternatives, open_transport
+
+__all__ = ["Device", "LayerProfile", "LoadedModel", "Profile", "open"]
+
+Inputs = ArrayLike | Mapping[str, Array]
+Progress = Callable[[int, int], None]
+"""Called with the number of inferences done and their total."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerProfile:
+    """What one layer took in one inference."""
+
+    layer: Layer
+    counters: Counters
+    pes: int
+
+    @property
+    def utilization(self) -> float:
+        """Multiply-accumulates ÷ (cycles × PEs)."""
+        return self.layer.macs / (self.counters.cycles * self.pes) if self.counters.cycles else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """What the device's own counters say of the last inference of a run."""
+
+    layers: tuple[LayerProfile, ...]
+    inferences: int
+    """Inferences of the run."""
+    link_bytes: int
+    """Bytes over the link, both ways, in the whole run."""
+
+    @property
+    def cycles(self) -> int:
+        """Cycles of one inference, the link excluded."""
+        return sum(layer.counters.cycles for layer in self.layers)
+
+    @property
+    def utilization(self) -> float:
+        """Multiply-accumulates ÷ (cycles × PEs) of one inference."""
+        if not self.cycles:
+            return 0.0
+        return sum(layer.layer.macs for layer in self.layers) / (self.cycles * self.layers[0].pes)
+
+
+class Device:
+    """An accelerator at the other end of a link; a context manager.
+
+    Raises
+    ------
+    LinkError
+        From any method, if the device does not answer.
+    """
+
+    def __init__(self, link: Link):
+        self.link = link
+        self.identity: Identity = link.hello()
+        self._resident: tuple[Model, int] | None = None
+
+    @property
+    def config(self) -> Config:
+        """The configuration that the device reports."""
+        return self.identity.config
+
+    def load(self, model: Model) -> LoadedModel:
+        """Makes a model ready to run; a resident one is sent now. A :class:`~sateen.errors.SateenWarning` names each
+        layer that the device lacks and the host runs.
+
+        Raises
+        ------
+        ConfigMismatch
+            If it was compiled for a device of another layout; the message names the fields that differ.
+        """
+        theirs, ours = model.config.layout, self.config.layout
+        differ = [
+            f"{name} is {ours[name]} here, {theirs[name]} in the model" for name in ours if ours[name] != theirs[name]
+        ]
+        programs = [segment.program.tobytes() for segment in model.segments]
+        if not self.config.sliding and any(map(Descriptor.slides, programs)):
+            which = "engine" if self.config.pe_kind.sliding else "pe"
+            here, there = (getattr(config, which) for config in (self.config, model.config))
+            differ.append(f"{which} is {here} here, which has no sliding windows, {there} in the model")
+        if (
+            self.config.engine != model.config.engine
+            and not self.config.tables
+            and any(map(Descriptor.looks_up, programs))
+        ):
+            differ.append(
+                f"engine is {self.config.engine} here, which has no tables, {model.config.engine} in the model"
+            )
+        if differ:
+            raise ConfigMismatch(
+                f"the model was compiled for another device: {'; '.join(differ)}; compile it for this configuration"
+            )
+        for name, reason in model.fallbacks.items():
+            warnings.warn(f"layer {name!r} runs on the host: {reason}", SateenWarning, stacklevel=2)
+        loaded = LoadedModel(self, model)
+        if model.resident and model.segments:
+            self.place(model, 0)
+        return loaded
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self.link.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def place(self, model: Model, segment: int) -> None:
+        """Sends a segment's weights and program, unless the device has them."""
+        if self._resident is not None and self._resident[0] is model and self._resident[1] == segment:
+            return
+        self._resident = None
+        data = model.segments[segment]
+        words = np.zeros((len(data.weights), self.config.weight_word_bytes), np.int8)
+        words[:, : self.config.cols] = data.weights
+        self.link.transaction(
+            [write(Space.WEIGHTS, 0, words.tobytes()), write(Space.PROGRAM, 0, data.program.tobytes())]
+        )
+        self._resident = (model, segment)
+
+    def run(self, model: Model, part: Part, before: Sequence[Operation], after: Sequence[Operation]) -> bytes:
+        """Runs descriptors, with operations before and after; the bytes that ``after`` reads."""
+        cycles = sum(layer.predicted.cycles for layer in model.layers)
+        try:
+            self.place(model, part.segment)
+            return self.link.transaction(
+                [*before, start(part.first, part.count), wait(), *after],
+                busy_seconds=4 * cycles / self.config.clock_hz,
+            )
+        except BaseException:
+            # Nobody knows what the device holds now.
+            self._resident = None
+            raise
+
+
+class LoadedModel:
+    """A model on a device. Others may be loaded and run between its runs."""
+
+    def __init__(self, device: Device, model: Model):
+        self.device, self.model = device, model
+        self.profile: Profile | None = None
+        """Of the last :meth:`run`."""
+
+    @overload
+    def run(self, x: Inputs, *, layers: Literal[False] = ..., progress: Progress | None = ...) -> Any: ...
+    @overload
+    def run(
+        self, x: Inputs, *, layers: Literal[True], progress: Progress | None = ...
+    ) -> tuple[Any, dict[str, Array]]: ...
+    def run(self, x: Any, *, layers: bool = False, progress: Progress | None = None) -> Any:
+        """Runs a batch, item by item.
+
+        Parameters
+        ----------
+        x
+            [N, …] in the model's own layout and type (int8, uint8 or float32), or for a model of several inputs a
+            dictionary of those by name. A tensor of uint8 may also be given as int8, smaller by 128.
+        layers
+            Also give every tensor, each layer's result read back from the device after the layer.
+        progress
+            Called after each item.
+
+        Returns
+        -------
+        [N, …] as the model's own file has it, or a dictionary of those for a model of several outputs. With ``layers``
+        a pair of that and a dictionary of all tensors by name.
+
+        Raises
+        ------
+        InputError
+            If ``x`` has another shape or type.
+        """
+        inputs = self._inputs(x)
+        graph, count = self.model.graph, len(next(iter(inputs.values())))
+        inference = Inference(self.device, self.model)
+        link_bytes = self.device.link.bytes
+        items: list[dict[str, Array]] = []
+        counters: list[Counters] = []
+        for item in range(count):
+            own = {name: values[item : item + 1] for name, values in inputs.items()}
+            # The last item says what one takes.
+            values, counters = inference.run(own, layers=layers, profiled=layers or item == count - 1)
+            items.append(values if layers else {name: values[name] for name in graph.outputs})
+            if progress is not None:
+                progress(item + 1, count)
+        pes = self.device.config.rows * self.device.config.cols * self.device.config.group
+        self.profile = Profile(
+            layers=tuple(
+                LayerProfile(layer=layer, counters=c, pes=pes)
+                for layer, c in zip(self.model.layers, counters, strict=True)
+            ),
+            inferences=count,
+            link_bytes=self.device.link.bytes - link_bytes,
+        )
+        tensors = {
+            name: graph.tensors[name].to_own(np.concatenate([values[name] for values in items])) for name in items[0]
+        }
+        outputs = {name: tensors[name] for name in graph.outputs}
+        result = next(iter(outputs.values())) if len(outputs) == 1 else outputs
+        return (result, tensors) if layers else result
+
+    def _inputs(self, x: Any) -> dict[str, Array]:
+        names = list(self.model.graph.inputs)
+        given = dict(x) if isinstance(x, Mapping) else {names[0]: x}
+        if set(given) != set(names):
+            raise InputError(f"the model's inputs are {', '.join(names)}; {', '.join(map(str, given))} came")
+        inputs = {}
+        for name in names:
+            tensor, values = self.model.graph.tensors[name], np.asarray(given[name])
+            allowed = ("uint8", "int8") if tensor.unsigned else (tensor.dtype,)
+            if values.dtype not in allowed:
+                advice = f"; quantize it: model.graph.tensors[{name!r}].quantize(x)" if tensor.dtype == "int8" else ""
+                raise InputError(f"input {name!r} must be {' or '.join(allowed)}, not {values.dtype}{advice}")
+            shape = tensor.own_shape[1:]
+            if values.ndim != len(shape) + 1 or values.shape[1:] != shape or len(values) == 0:
+                wanted = ", ".join(["N", *map(str, shape)])
+                raise InputError(
+                    f"input {name!r} must have shape [{wanted}] with N of 1 or more, not {list(values.shape)}"
+                )
+            inputs[name] = tensor.from_own(values)
+        if len({len(values) for values in inputs.values()}) != 1:
+            raise InputError("all inputs must have the same number of items")
+        return inputs
+
+
+def open(name: str = "sim:small", *, trace: Path | str | None = None) -> Device:
+    """Opens a device.
+
+    Parameters
+    ----------
+    name
+        ``sim:PRESET[,field=value…]``, ``serial:/dev/ttyUSB0[?baud=…]`` or ``tcp:HOST:PORT``. Without a rate, those of
+        the boards' default configurations are tried.
+    trace
+        File for a waveform (FST); simulations only.
+
+    Raises
+    ------
+    DeviceError
+        If the name is none, or the device cannot be opened.
+    LinkError
+        If it does not answer.
+    """
+    names = alternatives(name)
+    for each in names:
+        transport = open_transport(each, trace=trace)
+        try:
+            return Device(Link(transport))
+        except BaseException as error:
+            transport.close()
+            if not isinstance(error, LinkError) or each == names[-1]:
+                raise
+    raise AssertionError("the last name was tried")

@@ -1,0 +1,142 @@
+"""One item's way through a model: layers on the device, operators on the host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from sateen.compiler.model import Model, Part, Step, runs
+from sateen.graph.graph import Reshape
+from sateen.graph.ops import Array
+from sateen.hw.spec.counters import Counters
+from sateen.hw.spec.wire import Space
+from sateen.runtime.link import Operation, read, write
+
+__all__ = ["Inference"]
+
+NOTHING = Counters(0, 0, 0, 0, 0, 0, 0)
+
+
+class Runner(Protocol):
+    """What an inference needs of a device."""
+
+    def run(self, model: Model, part: Part, before: Sequence[Operation], after: Sequence[Operation]) -> bytes:
+        """Runs descriptors, with operations before and after; the bytes that ``after`` reads."""
+
+
+class Inference:
+    """Runs a model's items on a device, one by one."""
+
+    def __init__(self, device: Runner, model: Model):
+        self.device, self.model = device, model
+        self.ops = {op.name: op for op in model.graph.ops}
+        self.values: dict[str, Array] = {}
+        """What the host has of the item, [1, …]."""
+        self.counters: dict[str, Counters] = {}
+        """Of each layer, by its name."""
+
+    def run(
+        self, inputs: Mapping[str, Array], *, layers: bool, profiled: bool
+    ) -> tuple[dict[str, Array], list[Counters]]:
+        """One item.
+
+        Parameters
+        ----------
+        inputs
+            [1, …] each, as the graph has them.
+        layers
+            Stop after each layer of the device and read its result.
+        profiled
+            Read the counters.
+
+        Returns
+        -------
+        The outputs, and what else the host came to have; with ``layers`` all tensors. The counters of each of the
+        model's layers, if asked for.
+        """
+        self.values, self.counters = dict(inputs), {}
+        for step in self.model.steps:
+            if step.host:
+                op = self.ops[step.host]
+                self.values[op.output] = op.execute(self.model.graph.tensors, self.values)
+            elif step.tiles:
+                self._tiled(step, profiled=profiled)
+            else:
+                self._stretch(step, layers=layers, profiled=profiled)
+        if layers:
+            for op in self.model.graph.ops:
+                if isinstance(op, Reshape) and op.output not in self.values:
+                    self.values[op.output] = op.execute(self.model.graph.tensors, self.values)
+        return self.values, [self.counters[layer.name] for layer in self.model.layers] if profiled else []
+
+    def _stretch(self, step: Step, *, layers: bool, profiled: bool) -> None:
+        before = [
+            write(Space.SCRATCHPAD, self.model.addresses[name], self.values[name].tobytes()) for name in step.writes
+        ]
+        every = self.model.layers[step.first : step.first + step.count]
+        groups = [[layer] for layer in every] if layers else [every]
+        for index, group in enumerate(groups):
+            reads = [group[-1].output] if layers else []
+            reads += [name for name in step.reads if index == len(groups) - 1 and name not in reads]
+            parts = runs([part for layer in group for part in layer.parts])
+            records, data = self._run(parts, before, [self._read(name) for name in reads], profiled=profiled)
+            before = []
+            self._keep(reads, data)
+            for layer in group if profiled else ():
+                own = [records[part.segment, part.first + place] for part in layer.parts for place in range(part.count)]
+                self.counters[layer.name] = sum(own, NOTHING)
+
+    def _tiled(self, step: Step, *, profiled: bool) -> None:
+        layer = self.model.layers[step.first]
+        sources = [self.values[name].tobytes() for name in self.ops[layer.name].inputs]
+        result, total = bytearray(self.model.size(layer.output)), NOTHING
+        for tile in step.tiles:
+            first, size = tile.source
+            start, count = tile.target
+            send = [
+                write(Space.SCRATCHPAD, place * size, source[first : first + size])
+                for place, source in enumerate(sources)
+            ]
+            records, data = self._run(
+                runs(tile.parts), send, [read(Space.SCRATCHPAD, tile.address, count)], profiled=profiled
+            )
+            result[start : start + count] = data
+            total = sum(records.values(), total)
+        self.counters[layer.name] = total
+        self._keep([layer.output], bytes(result))
+
+    def _run(
+        self, parts: Sequence[Part], before: Sequence[Operation], after: Sequence[Operation], *, profiled: bool
+    ) -> tuple[dict[tuple[int, int], Counters], bytes]:
+        """Runs parts of segments in order; counters by segment and descriptor, and what is read after the last."""
+        records: dict[tuple[int, int], Counters] = {}
+        data = b""
+        for index, part in enumerate(parts):
+            size = part.count * Counters.LAYOUT.size if profiled else 0
+            reads = [read(Space.COUNTERS, 0, size)] if size else []
+            answer = self.device.run(
+                self.model, part, before if index == 0 else (), [*reads, *(after if index == len(parts) - 1 else ())]
+            )
+            records |= {
+                (part.segment, part.first + place): counters for place, counters in enumerate(_decode(answer[:size]))
+            }
+            data = answer[size:]
+        return records, data
+
+    def _read(self, name: str) -> Operation:
+        return read(Space.SCRATCHPAD, self.model.addresses[name], self.model.size(name))
+
+    def _keep(self, names: Sequence[str], data: bytes) -> None:
+        for name in names:
+            size = self.model.size(name)
+            self.values[name] = np.frombuffer(data[:size], np.int8).reshape(
+                1, *self.model.graph.tensors[name].shape[1:]
+            )
+            data = data[size:]
+
+
+def _decode(data: bytes) -> list[Counters]:
+    size = Counters.LAYOUT.size
+    return [Counters.decode(data[start : start + size]) for start in range(0, len(data), size)]

@@ -1,0 +1,174 @@
+"""The host's end of the link: operations in frames, sent until they are answered."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import random
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from sateen.errors import DeviceError, LinkError
+from sateen.hw.spec.identity import IDENTITY_BYTES, Identity
+from sateen.hw.spec.wire import Frame, FrameType, Op, OpHeader, Space, Status, Stuffing
+from sateen.runtime.transport import Transport
+
+__all__ = ["Link", "Operation", "read", "run", "wait", "write"]
+
+log = logging.getLogger(__name__)
+
+TRIES = 5
+ANSWER_SECONDS = 0.25
+"""How long an answer may take besides its bytes and the program it waits for: USB bridges take up to 16 ms each way."""
+SMALLEST_FRAME = 128
+"""The least ``frame_bytes`` that a device may have; for the frames before its identity is known."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation, of any length."""
+
+    header: OpHeader
+    data: bytes = b""
+
+
+def write(space: Space, address: int, data: bytes) -> Operation:
+    """Writes bytes to a memory."""
+    return Operation(OpHeader(Op.WRITE, space, len(data), address), data)
+
+
+def read(space: Space, address: int, length: int) -> Operation:
+    """Reads bytes of a memory."""
+    return Operation(OpHeader(Op.READ, space, length, address))
+
+
+def run(first: int, count: int) -> Operation:
+    """Starts descriptors of the program."""
+    return Operation(OpHeader(Op.RUN, 0, count, first))
+
+
+def wait() -> Operation:
+    """Waits until no descriptor runs."""
+    return Operation(OpHeader(Op.WAIT))
+
+
+class Link:
+    """A session with a device. Every operation is executed exactly once, or a LinkError says that it may not have been.
+
+    After a :class:`~sateen.errors.LinkError` the device is usable again by :meth:`hello`.
+    """
+
+    def __init__(self, transport: Transport):
+        self.transport = transport
+        self.bytes = 0
+        """Sent and received so far."""
+        self.retransmissions = 0
+        self._frame_bytes = SMALLEST_FRAME
+        self._seq = random.randrange(256)
+
+    def hello(self) -> Identity:
+        """Begins a session: aborts what the device may be running, and asks who it is.
+
+        Raises
+        ------
+        LinkError
+            If nothing answers.
+        DeviceError
+            If what answers is no device that this driver knows.
+        """
+        self._frame_bytes = SMALLEST_FRAME
+        self._send(FrameType.HELLO, b"", 0.0)
+        answer = self.transaction([read(Space.IDENTITY, 0, IDENTITY_BYTES)])
+        try:
+            identity = Identity.decode(answer)
+        except ValueError as error:
+            raise DeviceError(f"{error}; update the device or this package") from error
+        self._frame_bytes = identity.config.frame_bytes
+        return identity
+
+    def transaction(self, operations: Iterable[Operation], *, busy_seconds: float = 0.0) -> bytes:
+        """Executes operations in order, in as many frames as they need.
+
+        Parameters
+        ----------
+        operations
+            What to do.
+        busy_seconds
+            How long programs that are waited for may run.
+
+        Returns
+        -------
+        What all reads gave, in order.
+        """
+        return b"".join(
+            self._send(FrameType.REQUEST, payload, busy_seconds) for payload in _frames(operations, self._frame_bytes)
+        )
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self.transport.close()
+
+    def _send(self, kind: FrameType, payload: bytes, busy_seconds: float) -> bytes:
+        """One frame, until it is answered; the data of its answer."""
+        self._seq = (self._seq + 1) % 256
+        frame = Frame(kind, self._seq, payload).encode()
+        line_seconds = 10 * 2 * (len(frame) + self._frame_bytes) / self.transport.bits_per_second
+        for attempt in range(TRIES):
+            if attempt:
+                self.retransmissions += 1
+                log.info("no answer to frame %d, sending it again", self._seq)
+            answer = self._receive(frame, ANSWER_SECONDS + line_seconds + busy_seconds)
+            if answer is not None:
+                status = answer[-1] if answer else Status.BAD_OP
+                if status != Status.OK:
+                    name = Status(status).name if status in set(Status) else str(status)
+                    raise DeviceError(f"the device refused a request ({name}); this driver and the device do not match")
+                return answer[:-1]
+        raise LinkError(
+            f"the device did not answer {TRIES} times; check that it is connected, configured with Sateen and at the same baud rate"
+        )
+
+    def _receive(self, frame: bytes, timeout: float) -> bytes | None:
+        """Sends a frame; the payload of its answer, or ``None`` if none came in time."""
+        stuffing = Stuffing()
+        deadline = time.monotonic() + timeout
+        self.bytes += len(frame)
+        for turn in itertools.count():
+            # A simulation's time-out is of its own time: it counts whole in each turn, and silence ends it.
+            left = timeout if self.transport.bits_per_second == float("inf") else deadline - time.monotonic()
+            came = self.transport.exchange(frame if turn == 0 else b"", timeout=max(left, 0.0))
+            self.bytes += len(came)
+            for body in stuffing.feed(came):
+                answer = Frame.decode(body)
+                if answer is not None and answer.type == FrameType.RESPONSE and answer.seq == self._seq:
+                    return answer.payload
+            if not came or time.monotonic() > deadline + 60:
+                return None
+        return None
+
+
+def _frames(operations: Iterable[Operation], frame_bytes: int) -> Iterator[bytes]:
+    """Payloads that hold the operations; a long one is split."""
+    header_bytes = OpHeader.LAYOUT.size
+    payload, answer = bytearray(), 1
+    for operation in operations:
+        header, data = operation.header, operation.data
+        while True:
+            room = frame_bytes - len(payload) - header_bytes
+            reads = header.op == Op.READ
+            room_for = frame_bytes - answer if reads else room
+            if room < 0 or (header.op in (Op.WRITE, Op.READ) and room_for <= 0 < header.length):
+                yield bytes(payload)
+                payload, answer = bytearray(), 1
+                continue
+            length = min(header.length, room_for) if header.op in (Op.WRITE, Op.READ) else header.length
+            piece = replace(header, length=length)
+            payload += piece.encode() + data[:length]
+            answer += length if reads else 0
+            if length == header.length:
+                break
+            header = replace(header, length=header.length - length, address=header.address + length)
+            data = data[length:]
+    if payload:
+        yield bytes(payload)

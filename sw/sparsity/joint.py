@@ -1,0 +1,199 @@
+"""Joint optimization: a PyTorch network is pruned to what few tiles with selects hold, round by round, and trained on
+in between.
+
+After Kung, McDanel and Zhang (ASPLOS 2019), with the tiles of this machine as the groups: in each round every kernel
+row of every filter keeps the weights of largest magnitude that find room together in so many tiles
+(:func:`sateen.sparsity.packing.keep`), fewer tiles each round. What is kept needs no permutation of channels, so that
+any network will do. Wants the extra ``train``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import Progress
+from torch import nn
+
+from sateen.errors import SateenError
+from sateen.hw.spec.config import Config
+from sateen.sparsity.packing import Windows, arrangements, keep
+
+__all__ = ["ROUNDS", "Matrix", "combine_jointly", "matrices"]
+
+ROUNDS = 10
+"""As the authors have it."""
+
+Track = Callable[[Iterable[Any], str], Iterator[Any]]
+Fit = Callable[[nn.Module, int, Track], None]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A layer's weights as a filter matrix: a row for each kernel row of each filter, the bytes of a kernel row in the
+    device's order."""
+
+    layer: nn.Conv2d | nn.Linear
+    flattened: tuple[int, int, int] | None = None
+    """Of a linear layer behind a flattened image: its channels, rows and columns."""
+
+    def of(self, values: torch.Tensor) -> np.ndarray:
+        """Values in the weights' shape as a matrix."""
+        return self._moved(values).reshape(-1, self.run).detach().numpy()
+
+    def back(self, matrix: np.ndarray) -> torch.Tensor:
+        """The inverse of :meth:`of`."""
+        moved = torch.from_numpy(matrix).reshape(self._moved(self.layer.weight).shape)
+        return moved.permute(0, 3, 1, 2).reshape(self.layer.weight.shape)
+
+    @property
+    def run(self) -> int:
+        """Bytes of a row."""
+        if isinstance(self.layer, nn.Conv2d):
+            return self.layer.kernel_size[1] * self.layer.in_channels
+        return self.layer.in_features
+
+    def _moved(self, values: torch.Tensor) -> torch.Tensor:
+        """Channels last."""
+        shape = values.shape if values.ndim == 4 else (len(values), *(self.flattened or (values.shape[1], 1, 1)))
+        return values.reshape(shape).permute(0, 2, 3, 1)
+
+
+def matrices(model: nn.Module, flattened: Mapping[str, tuple[int, int, int]] | None = None) -> dict[str, Matrix]:
+    """The layers that tiles with selects can hold, by name: linear ones, and convolutions without groups and dilation."""
+    flattened, found = flattened or {}, {}
+    for name, layer in model.named_modules():
+        if (
+            isinstance(layer, nn.Linear)
+            or isinstance(layer, nn.Conv2d)
+            and layer.groups == 1
+            and layer.dilation[1] == 1
+        ):
+            found[name] = Matrix(layer, flattened.get(name))
+    return found
+
+
+def combine_jointly(
+    model: nn.Module, fit: Fit, config: Config, *, rounds: int = ROUNDS, fewer: int | None = None,
+    flattened: Mapping[str, tuple[int, int, int]] | None = None, checkpoint: Path | None = None, show: bool = True,
+) -> dict[str, Windows]:  # fmt: skip
+    """Prunes and trains a network, in place, until its layers fit few tiles of a configuration.
+
+    Parameters
+    ----------
+    fit
+        ``fit(model, round, track)`` trains the model on, with an optimizer of its own, in place; ``for item in
+        track(items, "title")`` shows how far it is. Pruned weights get no gradients meanwhile.
+    config
+        Whose ``rows`` and ``combine`` the tiles have.
+    fewer
+        Into how many times fewer tiles layers go at the end, at most ``combine``, which is the default.
+    flattened
+        Linear layers that take a flattened image as PyTorch has it, by name: channels, rows, columns.
+    checkpoint
+        A file that is written after each round, and from which a run that was broken off goes on.
+
+    Returns
+    -------
+    dict
+        Of each layer the windows that its tiles stand in.
+    """
+    if config.combine == 1:
+        raise SateenError("the configuration combines no columns; give it combine=2 to 16")
+    fewer = config.combine if fewer is None else fewer
+    layers, first = matrices(model, flattened), 0
+    masks = {name: torch.ones_like(one.layer.weight) for name, one in layers.items()}
+    if checkpoint is not None and checkpoint.exists():
+        first, masks = _resume(checkpoint, model, rounds)
+    windows: dict[str, Windows] = {}
+    with _tracking(show) as track:
+        for number in track(range(rounds), "rounds"):
+            # The last rounds are at the end already, and choose anew which weights to keep.
+            share = min(1.0, (number + 1) / max(1, rounds - 2))
+            for name, one in layers.items():
+                windows[name] = _windows(one, config, fewer, share)
+            if number < first:
+                continue
+            for name, one in layers.items():
+                masks[name] = _prune(one, windows[name], config)
+            with _masked(layers, masks):
+                fit(model, number, track)
+            if checkpoint is not None:
+                _save(checkpoint, {"round": number + 1, "rounds": rounds, "model": model.state_dict(), "masks": masks})
+    return windows
+
+
+def _windows(one: Matrix, config: Config, fewer: int, share: float) -> Windows:
+    dense = -(-one.run // config.tile_depth)
+    final = max(-(-dense // fewer), -(-one.run // config.beat_bytes))
+    tiles = max(final, round(dense * (final / dense) ** share))
+    return next(arrangements(one.run, tiles, config))
+
+
+def _prune(one: Matrix, windows: Windows, config: Config) -> torch.Tensor:
+    """Sets to zero what finds no room; gives the mask of what does. Zeros fill the cells that are left, and may grow
+    again."""
+    values = np.abs(one.of(one.layer.weight)).astype(np.float64)
+    kept = keep(values + np.finfo(np.float64).tiny, windows, config)
+    mask = one.back(kept).to(one.layer.weight.dtype)
+    with torch.no_grad():
+        one.layer.weight *= mask
+    return mask
+
+
+@contextmanager
+def _masked(layers: Mapping[str, Matrix], masks: Mapping[str, torch.Tensor]) -> Iterator[None]:
+    """Pruned weights have no gradients; so with an optimizer that begins now they stay zero."""
+    hooks = [
+        one.layer.weight.register_hook(lambda gradient, mask=masks[name]: gradient * mask)
+        for name, one in layers.items()
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        with torch.no_grad():
+            for name, one in layers.items():
+                one.layer.weight *= masks[name]
+
+
+def _save(path: Path, state: dict[str, Any]) -> None:
+    """Whole, or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    torch.save(state, partial)
+    os.replace(partial, path)
+
+
+def _resume(path: Path, model: nn.Module, rounds: int) -> tuple[int, dict[str, torch.Tensor]]:
+    try:
+        state = torch.load(path, weights_only=True)
+        if state["rounds"] != rounds:
+            raise ValueError(f"it is of {state['rounds']} rounds, not {rounds}")
+        model.load_state_dict(state["model"])
+        return state["round"], state["masks"]
+    except Exception as error:
+        what = " ".join(str(error).split())[:200]
+        raise SateenError(f"{path} is no checkpoint of this training ({what}); delete it to begin anew") from error
+
+
+@contextmanager
+def _tracking(show: bool) -> Iterator[Track]:
+    with Progress(disable=not show) as progress:
+
+        def track(items: Iterable[Any], title: str) -> Iterator[Any]:
+            listed = list(items)
+            task = progress.add_task(title, total=len(listed))
+            for item in listed:
+                yield item
+                progress.advance(task)
+            if title != "rounds":
+                progress.remove_task(task)
+
+        yield track

@@ -1,0 +1,209 @@
+"""The command line, on real files: what it writes, and that every error is one line."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import sateen
+from graphs import Builder
+from tflite_models import ModelBuilder
+
+CONFIG = "tiny"
+
+
+def cli(*arguments, **environment):
+    """Runs ``sateen``; its completed process."""
+    return subprocess.run(
+        [sys.executable, "-m", "sateen.cli", *map(str, arguments)], capture_output=True, text=True, timeout=300,
+        env={**os.environ, "COLUMNS": "160", **environment},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A graph, its compiled model and a batch of inputs."""
+    folder, rng = tmp_path_factory.mktemp("cli"), np.random.default_rng(1)
+    graph = (
+        Builder((5, 5, 3), rng, name="example")
+        .conv2d(6, (3, 3))
+        .max_pool2d((2, 2))
+        .flatten()
+        .fully_connected(4)
+        .graph()
+    )
+    graph.save(folder / "example.npz")
+    Builder((1, 1, 9000), rng).max_pool2d((1, 1)).graph().save(folder / "wide.npz")
+    np.save(folder / "x.npy", rng.integers(-128, 128, (3, 5, 5, 3)).astype(np.int8))
+    np.save(folder / "real.npy", rng.normal(size=(2, 5, 5, 3)))
+    np.save(folder / "wrong.npy", np.zeros((1, 4, 4, 3), np.int8))
+    (folder / "foreign.sateen").write_bytes(b"PK\x03\x04 something else")
+    assert cli("compile", folder / "example.npz", "-o", folder / "example.sateen", "--config", CONFIG).returncode == 0
+    data = (folder / "example.sateen").read_bytes()
+    middle = len(data) // 2
+    (folder / "damaged.sateen").write_bytes(
+        data[:middle] + bytes(byte ^ 0xFF for byte in data[middle : middle + 64]) + data[middle + 64 :]
+    )
+    (folder / "cut.sateen").write_bytes(data[:middle])
+    return folder
+
+
+def test_run_writes_everything(files):
+    result = cli(
+        "run", files / "example.sateen", "--input", files / "x.npy", "--device", f"sim:{CONFIG}", "--check",
+        "--output", files / "y.npy", "--layers", files / "l.npz", "--json", files / "run.json",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "equal the golden model" in result.stdout
+    model = sateen.Model.load(files / "example.sateen")
+    y, layers = np.load(files / "y.npy"), np.load(files / "l.npz")
+    assert y.shape == (3, 4) and y.dtype == np.int8
+    np.testing.assert_array_equal(layers[model.graph.outputs[0]], y)
+    report = json.loads((files / "run.json").read_text())
+    assert report["equal_to_golden"] is True and report["cycles"] == sum(layer["cycles"] for layer in report["layers"])
+    assert [layer["op"] for layer in report["layers"]] == ["Conv2D", "MaxPool2D", "FullyConnected"]
+    assert set(report["layers"][0]["stalls"]) == {"weights", "activations", "accumulators", "output", "link"}
+    assert report["link_bytes"] > 0
+
+
+def test_run_quantizes_real_input(files):
+    result = cli("run", files / "example.sateen", "--input", files / "real.npy", "--device", f"sim:{CONFIG}", "--check")
+    assert result.returncode == 0, result.stderr
+
+
+def tflite_model():
+    """A convolution, a sum with its input and a softmax, as a TensorFlow Lite file."""
+    b, rng = ModelBuilder(), np.random.default_rng(3)
+    x = b.tensor((1, 5, 5, 3), scale=0.05, zero_point=-4, name="image")
+    w = b.constant(rng.integers(-127, 128, (3, 3, 3, 3)), "INT8", scale=[0.01, 0.02, 0.03])
+    c, s, p = (b.tensor(shape, scale=scale, zero_point=z) for shape, scale, z in (
+        ((1, 5, 5, 3), 0.2, 7), ((1, 5, 5, 3), 0.3, -1), ((1, 5, 5, 3), 1 / 256, -128),
+    ))  # fmt: skip
+    b.op("CONV_2D", [x, w], [c], "Conv2DOptions", StrideH=1, StrideW=1, DilationHFactor=1, DilationWFactor=1)
+    b.op("ADD", [x, c], [s], "AddOptions")
+    b.op("SOFTMAX", [s], [p], "SoftmaxOptions", Beta=1.0)
+    return b.build([x], [p])
+
+
+def test_tflite_model(files):
+    """From a model's file to its layers' integers, by the file's own names; what the device lacks is a warning, or an
+    error."""
+    (files / "net.tflite").write_bytes(tflite_model())
+    result = cli("compile", files / "net.tflite", "--config", CONFIG)
+    assert result.returncode == 0, result.stderr
+    why = "it is looked up in tables, which take engine=pipelined, positions=256 and cols=4 or more"
+    warning = f"sateen: warning: layer 'add_1' runs on the host: {why}"
+    assert result.stderr.strip() == warning
+    result = cli(
+        "run",
+        files / "net.sateen",
+        "-i",
+        files / "x.npy",
+        "-d",
+        f"sim:{CONFIG}",
+        "--check",
+        "--layers",
+        files / "l.npz",
+        "-o",
+        files / "y.npy",
+    )
+    assert result.returncode == 0 and result.stderr.strip() == warning, result.stderr
+    layers = np.load(files / "l.npz")
+    assert {"t0", "t2", "t3", "t4"} <= set(layers.files)
+    np.testing.assert_array_equal(layers["t4"], np.load(files / "y.npy"))
+    text = cli("info", files / "net.sateen").stdout
+    assert "Add 'add_1': it is looked up in tables" in text and "Softmax 'softmax_2'" in text
+    result = cli("compile", files / "net.tflite", "--config", CONFIG, "--strict")
+    assert result.returncode == 1
+    assert f"Add 'add_1': {why}; compile without" in result.stderr
+
+
+def test_info_and_doctor(files):
+    text = cli("info", files / "example.sateen").stdout
+    assert "3 layers" in text and "resident" in text and "MaxPool2D" in text
+    text = cli("doctor").stdout
+    assert "verilator" in text and "g++" in text
+    bare = cli("doctor", PATH="/nonexistent").stdout
+    assert "apt-get install g++" in bare
+
+
+def test_demo_without_a_terminal(files):
+    result = cli("demo", "--device", f"sim:{CONFIG}", "--count", 100, "--json", files / "demo.json")
+    assert result.returncode == 0, result.stderr
+    assert "every result equal, bit for bit" in result.stdout and "\x1b" not in result.stdout
+    report = json.loads((files / "demo.json").read_text())
+    assert report["accuracy"] >= 0.97 and report["equal_to_golden"] is True and report["inferences"] == 100
+
+
+def test_help_and_version():
+    assert "Commands" in cli("--help").stdout
+    assert cli("--version").stdout.startswith("sateen ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["verilog", "--preset", "huge", "-o", "{}/x.v"], "'huge' is no preset; there are micro, tiny, small, large"),
+        (["verilog", "--part", "wheel", "-o", "{}/x.v"], "'wheel' is no part; there are accelerator"),
+        (["compile", "{}/none.npz", "-o", "{}/x.sateen"], "cannot read"),
+        (["compile", "{}/foreign.sateen", "-o", "{}/x.sateen"], "damaged or not a file of Sateen"),
+        (
+            ["compile", "{}/example.npz", "-o", "{}/x.sateen", "--config", "tiny,rows=99"],
+            "rows must be a whole number from 4 to 64",
+        ),
+        (["compile", "{}/wide.npz", "-o", "{}/x.sateen", "--config", "tiny", "--strict"], "bytes of scratchpad"),
+        (["run", "{}/none.sateen", "-i", "{}/x.npy"], "cannot read"),
+        (["run", "{}/foreign.sateen", "-i", "{}/x.npy"], "no compiled model, or damaged"),
+        (["run", "{}/damaged.sateen", "-i", "{}/x.npy"], "no compiled model, or damaged"),
+        (["run", "{}/example.sateen", "-i", "{}/none.npy"], "cannot read"),
+        (["run", "{}/example.sateen", "-i", "{}/foreign.sateen"], "no NumPy file"),
+        (["run", "{}/example.sateen", "-i", "{}/wrong.npy", "-d", "sim:tiny"], "must have shape [N, 5, 5, 3]"),
+        (["run", "{}/example.sateen", "-i", "{}/x.npy", "-d", "usb:3"], "names no device"),
+        (
+            ["run", "{}/example.sateen", "-i", "{}/x.npy", "-d", "sim:tiny,combine=4"],
+            "compiled for another device: combine",
+        ),
+        (["run", "{}/example.sateen", "-i", "{}/x.npy", "-d", "tcp:127.0.0.1:1"], "cannot open"),
+        (["info", "{}/damaged.sateen"], "no compiled model, or damaged"),
+        (["info", "{}/cut.sateen"], "no compiled model, or damaged"),
+    ],
+)
+def test_errors_are_one_line(files, arguments, message):
+    result = cli(*(argument.format(files) for argument in arguments))
+    assert result.returncode != 0
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("sateen: error: ") and message in lines[0], result.stderr
+    assert "Traceback" not in result.stdout
+
+
+def test_no_compiler(files, tmp_path):
+    """Without a C++ compiler a simulation cannot be built: the message says what to install."""
+    result = cli(
+        "run",
+        files / "example.sateen",
+        "-i",
+        files / "x.npy",
+        "-d",
+        "sim:tiny",
+        PATH="/nonexistent",
+        XDG_CACHE_HOME=str(tmp_path),
+    )
+    assert result.returncode == 1
+    assert result.stderr.strip() == "sateen: error: simulating needs g++, which was not found; run: apt-get install g++"
+
+
+def test_interrupted_output_leaves_the_old_file(files, tmp_path):
+    """A file is replaced only by a complete one."""
+    target = tmp_path / "x.sateen"
+    target.write_bytes(b"old")
+    assert cli("compile", files / "none.npz", "-o", target).returncode != 0
+    assert target.read_bytes() == b"old" and os.listdir(tmp_path) == ["x.sateen"]
+
+
+def test_verilog_file(tmp_path):
+    assert cli("verilog", "--preset", "tiny", "--part", "requantize", "-o", tmp_path / "r.v").returncode == 0
+    text = (tmp_path / "r.v").read_text()
+    assert "module sateen_requantize(" in text and "Ports, all synchronous" in text

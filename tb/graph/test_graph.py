@@ -1,0 +1,240 @@
+"""Graphs: what they refuse, their execution, and their files."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from sateen.archive import ArchiveError
+from sateen.graph.graph import Conv2D, FullyConnected, Graph, GraphError, MaxPool2D, Reshape, Tensor, run
+from sateen.hw.spec.descriptor import Rounding
+from sateen.sim import golden
+
+
+def tensor(name, *shape, scale=0.5, zero_point=-3):
+    return Tensor(name=name, shape=shape, scale=scale, zero_point=zero_point)
+
+
+def parameters(*shape, seed=0):
+    """Random weights, and what goes with them, as keyword arguments."""
+    rng = np.random.default_rng(seed)
+    outputs = shape[0]
+    return {
+        "weights": rng.integers(-127, 128, shape, np.int8),
+        "bias": rng.integers(-1000, 1000, outputs, np.int32),
+        "multiplier": rng.integers(2**30, 2**31, outputs, np.int32),
+        "shift": np.full(outputs, -7, np.int8),
+    }
+
+
+def small_graph():
+    """Convolution, max pool, reshape, fully connected on 6×5×3 images."""
+    tensors = [
+        tensor("image", 1, 6, 5, 3, zero_point=5),
+        tensor("conv", 1, 6, 3, 4, zero_point=-128),
+        tensor("pool", 1, 3, 1, 4, zero_point=-128),
+        tensor("flat", 1, 12, zero_point=-128),
+        tensor("logits", 1, 10, zero_point=7),
+    ]
+    ops = [
+        Conv2D(
+            name="c", input="image", output="conv", padding=((1, 1), (0, 1)), stride=(1, 2), low=-128, high=100,
+            **parameters(4, 3, 2, 3), rounding=Rounding.SINGLE,
+        ),
+        MaxPool2D(name="p", input="conv", output="pool", size=(2, 2), stride=(2, 2)),
+        Reshape(name="r", input="pool", output="flat"),
+        FullyConnected(name="f", input="flat", output="logits", **parameters(10, 12, seed=1)),
+    ]  # fmt: skip
+    return Graph(name="small", tensors={t.name: t for t in tensors}, ops=ops, inputs=["image"], outputs=["logits"])
+
+
+def random_images(count, seed=0):
+    return np.random.default_rng(seed).integers(-128, 128, (count, 6, 5, 3), np.int8)
+
+
+def test_run_is_the_golden_model_layer_by_layer():
+    graph, images = small_graph(), random_images(4)
+    conv, _, _, full = graph.ops
+    acc = golden.conv2d(
+        images, conv.weights, conv.bias, stride=(1, 2), padding=((1, 1), (0, 1)), pad_value=5, zero_point=5
+    )
+    a = golden.requantize(
+        acc, conv.multiplier, conv.shift, rounding=Rounding.SINGLE, zero_point=-128, low=-128, high=100
+    )
+    b = golden.max_pool2d(a, size=(2, 2), stride=(2, 2)).reshape(4, 12)
+    acc = golden.fully_connected(b, full.weights, full.bias, zero_point=-128)
+    logits = golden.requantize(acc, full.multiplier, full.shift, zero_point=7)
+    results = run(graph, {"image": images}, layers=True)
+    assert list(results) == ["image", "conv", "pool", "flat", "logits"]
+    np.testing.assert_array_equal(results["conv"], a)
+    np.testing.assert_array_equal(results["flat"], b)
+    np.testing.assert_array_equal(results["logits"], logits)
+    assert list(run(graph, images)) == ["logits"]
+    assert len(np.unique(logits)) > 10
+    assert run(graph, random_images(0))["logits"].shape == (0, 10)
+
+
+def test_macs():
+    assert small_graph().macs == {"c": 6 * 3 * 4 * 18, "p": 0, "r": 0, "f": 120}
+
+
+def test_quantize_and_dequantize():
+    t = tensor("t", 1, 4, scale=0.5, zero_point=2)
+    np.testing.assert_array_equal(t.quantize([0.25, 0.75, -0.25, 1e9, -np.inf]), [2, 4, 2, 127, -128])
+    np.testing.assert_array_equal(t.dequantize(np.array([2, -128, 127], np.int8)), np.float32([0, -65, 62.5]))
+    with pytest.raises(ValueError, match="tensor 't': the values to quantize contain NaN"):
+        t.quantize([np.nan])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"name": ""}, "tensor: give it a name"),
+        ({"shape": (1, 0)}, r"tensor 't': shape must be whole numbers of 1 or more, not \(1, 0\)"),
+        ({"scale": 0.0}, "scale must be a finite float above 0, not 0.0"),
+        ({"scale": float("inf")}, "scale must be a finite float above 0"),
+        ({"zero_point": 128}, "zero_point must be a whole number from -128 to 127, not 128"),
+        ({"dtype": "uint8"}, "dtype must be int8, not 'uint8'"),
+    ],
+)
+def test_tensor_refuses(fields, message):
+    with pytest.raises(GraphError, match=message):
+        Tensor(**{"name": "t", "shape": (1, 2), "scale": 1.0, "zero_point": 0} | fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"weights": np.zeros((4, 3, 2, 3))}, "Conv2D 'c': weights must be an array of int8, not float64"),
+        ({"weights": np.zeros((4, 3), np.int8)}, r"weights must have 4 dimensions, not shape \(4, 3\)"),
+        ({"weights": np.zeros((4, 0, 2, 3), np.int8)}, "weights must not be empty"),
+        ({"bias": np.zeros(3, np.int32)}, "bias must have 4 output channels, not 3"),
+        ({"bias": [0, 0, 0, 0]}, "bias must be an array of int32, not list"),
+        ({"multiplier": np.full(4, -1, np.int32)}, "every multiplier must be 0 or more"),
+        ({"shift": np.full(4, 31, np.int8)}, "every shift must lie within -31 to 30"),
+        ({"low": 5, "high": 4}, "low and high must be in order within -128 to 127, not 5 and 4"),
+        ({"rounding": 2}, "rounding must be Rounding.DOUBLE or Rounding.SINGLE, not 2"),
+        ({"stride": (0, 1)}, r"stride must be a pair \(y, x\) of whole numbers from 1 to 65535, not \(0, 1\)"),
+        ({"dilation": (1, 1, 1)}, r"dilation must be a pair"),
+        ({"padding": (1, 1)}, r"padding must be \(\(top, bottom\), \(left, right\)\) of 0 to 65535, not \(1, 1\)"),
+    ],
+)
+def test_convolution_refuses(fields, message):
+    with pytest.raises(GraphError, match=message):
+        dataclasses.replace(small_graph().ops[0], **fields)
+
+
+@pytest.mark.parametrize(
+    ("index", "changes", "message"),
+    [
+        (0, {"weights": np.zeros((4, 3, 2, 2), np.int8)}, "takes? 2 channels, but tensor 'image' has 3"),
+        (0, {"stride": (1, 1)}, r"Conv2D 'c': its result is \(1, 6, 5, 4\), but tensor 'conv' is \(1, 6, 3, 4\)"),
+        (0, {"dilation": (5, 1)}, r"a window of \(11, 2\) exceeds its padded input"),
+        (0, {"input": "logits"}, "its input 'logits' is not made yet; put the operator that makes it before"),
+        (0, {"input": "nothing"}, "its tensor 'nothing' is unknown; add it to tensors"),
+        (1, {"output": "image"}, "its output 'image' is made already"),
+        (1, {"padding": ((2, 0), (0, 0))}, r"padding must be below the window's size of \(2, 2\)"),
+        (1, {"name": "c"}, "graph 'small': 2 operators are named 'c'; name each differently"),
+        (2, {"output": "logits"}, "must have the same scale and zero point, because values pass unchanged"),
+        (3, {"input": "pool"}, r"its input must be \(N, 12\), but tensor 'pool' is \(1, 3, 1, 4\); put a Reshape"),
+    ],
+)
+def test_graph_refuses(index, changes, message):
+    graph = small_graph()
+    with pytest.raises(GraphError, match=message):
+        ops = list(graph.ops)
+        ops[index] = dataclasses.replace(ops[index], **changes)
+        dataclasses.replace(graph, ops=ops)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"inputs": []}, "name at least one input and one output"),
+        ({"inputs": ["x"]}, "its input 'x' is no tensor"),
+        ({"outputs": ["x"]}, "no operator makes its output 'x'"),
+        ({"tensors": {"x": tensor("y", 1)}}, "tensor 'y': it stands under the name 'x'"),
+    ],
+)
+def test_graph_refuses_its_own_fields(changes, message):
+    with pytest.raises(GraphError, match=message):
+        dataclasses.replace(small_graph(), **changes)
+
+
+def test_reshape_keeps_the_batch():
+    tensors = {"a": tensor("a", 2, 3), "b": tensor("b", 3, 2)}
+    with pytest.raises(GraphError, match="keep the batch and the number of values"):
+        Graph(name="g", tensors=tensors, ops=[Reshape(name="r", input="a", output="b")], inputs=["a"], outputs=["b"])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"x": random_images(1)}, r"graph 'small': give inputs \['image'\], not \['x'\]"),
+        (random_images(1).astype(np.int32), r"give int8 values of shape \(N, 6, 5, 3\), not int32 of \(1, 6, 5, 3\)"),
+        (random_images(1)[0], r"not int8 of \(6, 5, 3\)"),
+    ],
+)
+def test_run_refuses(inputs, message):
+    with pytest.raises(GraphError, match=message):
+        run(small_graph(), inputs)
+
+
+def test_save_and_load(tmp_path):
+    graph, path = small_graph(), tmp_path / "small.graph"
+    graph.save(path)
+    again = Graph.load(path)
+    assert (again.name, again.tensors, again.inputs, again.outputs) == (
+        graph.name, graph.tensors, graph.inputs, graph.outputs,
+    )  # fmt: skip
+    for op, other in zip(graph.ops, again.ops, strict=True):
+        assert type(op) is type(other)
+        for field in dataclasses.fields(op):
+            np.testing.assert_equal(getattr(other, field.name), getattr(op, field.name))
+    np.testing.assert_array_equal(run(graph, random_images(2))["logits"], run(again, random_images(2))["logits"])
+
+
+def test_load_refuses_damage(tmp_path):
+    """Every truncation and every flipped byte is refused, or leaves the graph as it was."""
+    path, damaged = tmp_path / "small.graph", tmp_path / "damaged.graph"
+    graph = small_graph()
+    graph.save(path)
+    data = path.read_bytes()
+    expected = run(graph, random_images(2))["logits"]
+    refused = 0
+    for position in range(0, len(data), 37):
+        for bad in (data[:position], data[:position] + bytes([data[position] ^ 0x55]) + data[position + 1 :]):
+            damaged.write_bytes(bad)
+            try:
+                again = Graph.load(damaged)
+            except ArchiveError as error:
+                assert "damaged or not a file of Sateen" in str(error)
+                refused += 1
+            else:
+                np.testing.assert_array_equal(run(again, random_images(2))["logits"], expected)
+    assert refused > len(data) // 37
+
+
+def test_load_refuses_other_files(tmp_path):
+    path = tmp_path / "other.npz"
+    np.savez(path, x=np.zeros(3))
+    with pytest.raises(ArchiveError, match="damaged or not a file of Sateen"):
+        Graph.load(path)
+    np.savez(path, document=np.array({"pickled": 1}, dtype=object))
+    with pytest.raises(ArchiveError, match="damaged or not a file of Sateen"):
+        Graph.load(path)
+    np.savez(path, document=np.array('{"format": "sateen.graph/2"}'))
+    with pytest.raises(ArchiveError, match=r"holds no sateen.graph/1; it was written by another version"):
+        Graph.load(path)
+    with pytest.raises(FileNotFoundError):
+        Graph.load(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    "change", [{"ops": [{"op": "Sine"}]}, {"tensors": [{"size": 1}]}, {"inputs": None}, {"ops": None}]
+)
+def test_from_document_refuses(change):
+    with pytest.raises(GraphError, match="describes no graph: .*; make it with Graph.to_document"):
+        Graph.from_document(small_graph().to_document() | change)

@@ -1,0 +1,376 @@
+"""Every operator that the device has besides convolutions, and what is the host's, on the simulated device against the
+golden model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import sateen
+from graphs import Builder, random_input
+from sateen.graph.graph import Graph, run
+from sateen.graph.ops import (
+    Add,
+    ArgMax,
+    AveragePool2D,
+    Concatenate,
+    Constant,
+    DepthwiseConv2D,
+    Dequantize,
+    Mean,
+    Multiply,
+    Pad,
+    Quantize,
+    Requantize,
+    Reshape,
+    Resize,
+    Slice,
+    Softmax,
+    Subtract,
+    Table,
+    Tensor,
+    Transpose,
+)
+from sateen.hw.spec.descriptor import Rounding
+
+CONFIGS = ["tiny,positions=256", "tiny,rows=6,cols=5,lanes=3,positions=32"]
+"""With tables and without."""
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def device(request):
+    with sateen.open(f"sim:{request.param}") as opened:
+        yield opened
+
+
+class Chain(Builder):
+    """A builder for operators of any kind."""
+
+    def then(self, kind, *shape, same=True, **fields):
+        """Appends an operator of one input whose result has a shape."""
+        return self._add(kind, self._output(shape, same=same), **fields)
+
+    def depthwise(self, multiplier, kernel, *, wide=False, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1)):
+        """Appends a depthwise convolution; ``wide`` weights need more than 8 bits."""
+        _, height, width, channels = self.last.shape
+        sizes = [
+            (size + sum(pads) - d * (k - 1) - 1) // s + 1
+            for size, pads, d, k, s in zip((height, width), padding, dilation, kernel, stride, strict=True)
+        ]
+        made = self._weighted((channels * multiplier, *kernel, 1))
+        if wide:
+            made["weights"] = self.rng.integers(-255, 256, made["weights"].shape).astype(np.int16)
+        output = self._output((*sizes, channels * multiplier))
+        return self._add(DepthwiseConv2D, output, stride=stride, padding=padding, dilation=dilation, **made)
+
+
+def check(device, graph, *, fallbacks=(), x=None):
+    """Runs a graph layer by layer and in one go, on the device but for ``fallbacks``; both must equal the golden model."""
+    x = random_input(graph, np.random.default_rng(5), 2) if x is None else x
+    if fallbacks:
+        with pytest.warns(sateen.SateenWarning, match=f"layer {fallbacks[0]!r} runs on the host"):
+            model = sateen.compile(graph, device.config)
+            loaded = device.load(model)
+        with pytest.raises(sateen.CompileError, match="compile without strict"):
+            sateen.compile(graph, device.config, strict=True)
+    else:
+        loaded = device.load(sateen.compile(graph, device.config, strict=True))
+    assert list(loaded.model.fallbacks) == list(fallbacks)
+    expected = run(loaded.model.graph, x, layers=True)
+    y, tensors = loaded.run(x, layers=True)
+    for name, values in tensors.items():
+        np.testing.assert_array_equal(
+            values, np.broadcast_to(expected[name], values.shape), err_msg=f"{name} of {graph.name}"
+        )
+    np.testing.assert_array_equal(loaded.run(x), y)
+    assert set(tensors) == set(expected)
+
+
+@pytest.mark.parametrize("multiplier", [1, 2, 3, 8])
+@pytest.mark.parametrize("channels", [1, 3, 9, 20])
+def test_depthwise(device, multiplier, channels):
+    rng = np.random.default_rng([1, multiplier, channels])
+    chain = Chain((7, 6, channels), rng).depthwise(multiplier, (3, 3), padding=((1, 1), (0, 1)), stride=(2, 1))
+    check(device, chain.depthwise(1, (2, 3), dilation=(1, 2)).graph())
+
+
+@pytest.mark.parametrize("channels", [3, 12])
+def test_weights_beyond_eight_bits(device, channels):
+    rng = np.random.default_rng(2)
+    chain = Chain((5, 5, channels), rng).depthwise(1, (3, 3), wide=True)
+    for outputs, kernel in ((6, (3, 2)), (7, (1, 1))):
+        weights = rng.integers(-255, 256, (outputs, *kernel, chain.last.shape[3])).astype(np.int16)
+        chain.conv2d(outputs, kernel, weights=weights)
+    check(device, chain.flatten().fully_connected(5, weights=rng.integers(-255, 256, (5, 14)).astype(np.int16)).graph())
+
+
+@pytest.mark.parametrize("size", [(2, 2), (3, 2), (6, 5), (1, 4)])
+@pytest.mark.parametrize("ties_up", [False, True])
+def test_average_pool(device, size, ties_up):
+    chain = Chain((6, 5, 7), np.random.default_rng(3))
+    out = (6 // size[0], 5 // size[1], 7)
+    check(device, chain.then(AveragePool2D, *out, size=size, stride=size, low=-100, high=90, ties_up=ties_up).graph())
+
+
+@pytest.mark.parametrize(
+    ("out", "size", "stride", "padding"),
+    [
+        ((6, 5), (3, 3), (1, 1), ((1, 1), (1, 1))),
+        ((3, 3), (3, 2), (2, 2), ((0, 1), (0, 1))),
+        ((1, 6), (6, 4), (1, 1), ((0, 0), (2, 2))),
+    ],
+)
+@pytest.mark.parametrize("ties_up", [False, True])
+def test_average_pool_at_the_border(device, out, size, stride, padding, ties_up):
+    """Windows that hold fewer values than others are divided by what they hold."""
+    chain = Chain((6, 5, 7), np.random.default_rng(3)).conv2d(7, (1, 1))
+    chain.then(AveragePool2D, *out, 7, size=size, stride=stride, padding=padding, ties_up=ties_up).conv2d(4, (1, 1))
+    check(device, chain.graph())
+
+
+@pytest.mark.parametrize(("axes", "out"), [((1, 2), (7,)), ((1,), (5, 7)), ((2,), (6, 7))])
+@pytest.mark.parametrize("rounding", [Rounding.DOUBLE, Rounding.SINGLE])
+def test_mean(device, axes, out, rounding):
+    check(
+        device,
+        Chain((6, 5, 7), np.random.default_rng(4)).then(Mean, *out, same=False, axes=axes, rounding=rounding).graph(),
+    )
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 7), (131,), (3, 8)])
+@pytest.mark.parametrize("scaling", [(2**30, 1), (1879048192, -1), (1342177280, 2)])
+def test_requantize(device, shape, scaling):
+    multiplier, shift = scaling
+    chain = Chain(shape, np.random.default_rng(5))
+    check(device, chain.then(Requantize, *shape, same=False, multiplier=multiplier, shift=shift, low=-90).graph())
+
+
+def test_moves(device):
+    """Pad, slice and resize."""
+    chain = Chain((6, 5, 7), np.random.default_rng(6)).then(Pad, 9, 6, 7, padding=((1, 2), (0, 1), (0, 0)), value=-9)
+    chain.then(Slice, 4, 3, 5, ranges=((1, 9, 2), (2, 5, 1), (1, 6, 1))).then(Resize, 8, 9, 5)
+    chain.then(Reshape, 8, 45).then(Slice, 3, 45, ranges=((2, 8, 2), (0, 45, 1)))
+    check(device, chain.graph())
+
+
+def test_moves_of_the_host(device):
+    chain = Chain((6, 5, 7), np.random.default_rng(6)).conv2d(3, (1, 1)).then(Resize, 7, 9, 3)
+    chain.then(Pad, 7, 9, 5, padding=((0, 0), (0, 0), (1, 1)), value=0)
+    check(device, chain.conv2d(4, (2, 2)).graph(), fallbacks=["op1", "op2"])
+
+
+@pytest.mark.parametrize("axis", [1, 2, 3])
+def test_concatenate(device, axis):
+    """Three branches of one tensor, joined."""
+    chain = Chain((4, 5, 6), np.random.default_rng(7))
+    chain.conv2d(6, (1, 1))
+    root = chain.last
+    numbers = {"scale": 0.05, "zero_point": 3}
+    sources = []
+    for _ in range(3):
+        chain.last = root
+        chain.conv2d(6, (1, 1))
+        chain.tensors[chain.last.name] = chain.last = Tensor(name=chain.last.name, shape=chain.last.shape, **numbers)
+        sources.append(chain.last.name)
+    shape = [4, 5, 6]
+    shape[axis - 1] *= 3
+    output = chain.tensors["joined"] = Tensor(name="joined", shape=(1, *shape), **numbers)
+    chain.ops.append(Concatenate(name="join", sources=tuple(sources), axis=axis, output="joined"))
+    chain.last = output
+    check(device, chain.conv2d(3, (1, 1)).graph())
+
+
+def residual(kind, rng, **fields):
+    """A block with a branch around it, and work before and after."""
+    chain = Chain((6, 6, 5), rng).conv2d(8, (3, 3), padding=((1, 1), (1, 1)))
+    around = chain.last
+    chain.conv2d(8, (3, 3), padding=((1, 1), (1, 1)))
+    output = chain._output((6, 6, 8))
+    chain.ops.append(kind(name="joint", a=around.name, b=chain.last.name, output=output.name, **fields))
+    chain.last = output
+    return chain.conv2d(3, (2, 2), stride=(2, 2))
+
+
+@pytest.mark.parametrize("kind", [Add, Subtract, Multiply])
+def test_between_layers(device, kind):
+    """Amid layers of the device, an operator that it has with tables and else lacks."""
+    check(device, residual(kind, np.random.default_rng(8)).graph(), fallbacks=[] if device.config.tables else ["joint"])
+
+
+@pytest.fixture(scope="module")
+def tables():
+    with sateen.open(f"sim:{CONFIGS[0]}") as opened:
+        yield opened
+
+
+def elementwise(kind, shape, scales, zero_points, *, a=None, b=None, **fields):
+    """Two inputs, of the shapes ``a`` and ``b`` if they broadcast, and what they become."""
+    tensors = {
+        name: Tensor(name=name, shape=(1, *own), scale=float(scale), zero_point=int(zero))
+        for name, own, scale, zero in zip("aby", (a or shape, b or shape, shape), scales, zero_points, strict=True)
+    }
+    return Graph(
+        name="elementwise",
+        tensors=tensors,
+        ops=[kind(name="op", a="a", b="b", output="y", **fields)],
+        inputs=["a", "b"],
+        outputs=["y"],
+    )
+
+
+@pytest.mark.parametrize("kind", [Add, Subtract, Multiply])
+@pytest.mark.parametrize("case", range(5))
+def test_elementwise(tables, kind, case):
+    """Corners of the operands' range and random pairs of them; equal to the golden model and as long as predicted."""
+    rng = np.random.default_rng([14, case])
+    shape = [(5, 7, 9), (1, 1, 1), (13,), (12, 10, 8), (3, 1, 4)][case]
+    scales = 2.0 ** rng.uniform(-8, -2, 3)
+    if kind is Multiply:
+        scales[2] = scales[0] * scales[1] * 2.0 ** rng.uniform(4, 9)
+    fields = {"low": -100, "high": 90} if case == 3 else {}
+    graph = elementwise(kind, shape, scales, rng.integers(-128, 128, 3), **fields)
+    x = [rng.integers(-128, 128, (2, *shape)).astype(np.int8) for _ in "ab"]
+    for values, corners in zip(x, ([-128, -128, 127, 127], [-128, 127, -128, 127]), strict=True):
+        values[0].flat[:4] = corners[: values[0].size]
+    loaded = tables.load(sateen.compile(graph, tables.config, strict=True))
+    np.testing.assert_array_equal(
+        loaded.run(dict(zip("ab", x, strict=True))), run(graph, dict(zip("ab", x, strict=True)))["y"]
+    )
+    for layer in loaded.profile.layers:
+        predicted, cycles = layer.layer.predicted.cycles, layer.counters.cycles
+        assert abs(predicted - cycles) <= max(2, 0.01 * cycles), f"{cycles} cycles, predicted {predicted}"
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [((6, 4, 5), (1, 1, 5)), ((6, 4, 20), (6, 4, 1)), ((1, 4, 1), (6, 4, 9)), ((6, 1, 5), (1, 4, 5)), ((3, 2, 7), (1, 1, 1)),
+     ((3, 1, 2, 1, 4), (1, 2, 1, 3, 1))],
+)  # fmt: skip
+def test_elementwise_broadcasts(tables, a, b):
+    """What has one value along an axis is repeated first."""
+    rng = np.random.default_rng([18, len(a), len(b)])
+    x = {name: rng.integers(-128, 128, (2, *shape)).astype(np.int8) for name, shape in (("a", a), ("b", b))}
+    shape = np.broadcast_shapes(a, b)
+    for kind in (Add, Subtract, Multiply):
+        graph = elementwise(kind, shape, (0.02, 0.03, 0.01), (3, -7, 11), a=a, b=b)
+        # Five axes that grow in turns are more than a descriptor walks over.
+        check(tables, graph, x=x, fallbacks=["op"] if len(a) == 5 else [])
+
+
+@pytest.mark.parametrize("kind", [Add, Multiply])
+def test_elementwise_in_float(tables, kind):
+    """onnxruntime's sums and products are float32's: the device's where every pair of values agrees, else the host's."""
+    fields = {"rounding": Rounding.SINGLE}
+    agreeing = elementwise(kind, (4, 5, 3), (0.0203, 0.0307, 0.0411 if kind is Add else 0.0003), (3, -7, 11), **fields)
+    check(tables, agreeing, x=dict.fromkeys("ab", random_input_of((2, 4, 5, 3))))
+    # Halves go to even there.
+    check(tables, elementwise(kind, (4, 5, 3), (0.5, 0.5, 1.0), (0, 0, 0), **fields), fallbacks=["op"],
+          x=dict.fromkeys("ab", random_input_of((2, 4, 5, 3))))  # fmt: skip
+
+
+def random_input_of(shape):
+    return np.random.default_rng(15).integers(-128, 128, shape).astype(np.int8)
+
+
+def test_of_itself(tables):
+    """x + x."""
+    chain = Chain((6, 4, 5), np.random.default_rng(16)).conv2d(4, (2, 2))
+    doubled, output = chain.last.name, chain._output((5, 3, 4))
+    chain.ops.append(Add(name="double", a=doubled, b=doubled, output=output.name))
+    chain.last = output
+    check(tables, chain.conv2d(3, (1, 1)).graph())
+
+
+def test_host_amid_rows_at_a_time():
+    """The same where nothing fits the scratchpad whole."""
+    with sateen.open("sim:tiny,scratchpad_bytes=512,weight_bytes=8192") as device:
+        check(device, residual(Add, np.random.default_rng(8)).graph(), fallbacks=["joint"])
+
+
+def test_elements_at_a_time():
+    """Sums, products and tables of tensors that do not fit the scratchpad."""
+    rng = np.random.default_rng(17)
+    chain = Chain((9, 8, 7), rng).then(
+        Table, 9, 8, 7, table=rng.integers(-128, 128, 256).astype(np.int8), function="random"
+    )
+    with sateen.open("sim:tiny,positions=256,scratchpad_bytes=512") as device:
+        graphs = [elementwise(kind, (9, 8, 7), (0.02, 0.03, 0.01), (3, -7, 11)) for kind in (Add, Multiply)]
+        for graph in (*graphs, chain.graph()):
+            x = {name: random_input_of((2, 9, 8, 7)) for name in graph.inputs}
+            loaded = device.load(sateen.compile(graph, device.config, strict=True))
+            assert loaded.model.tiled == 1
+            np.testing.assert_array_equal(loaded.run(x), run(graph, x)[graph.outputs[0]])
+
+
+def test_tables_and_constants(device):
+    rng = np.random.default_rng(9)
+    chain = Chain((5, 4, 3), rng).conv2d(6, (2, 2))
+    chain.then(Table, 4, 3, 6, table=rng.integers(-128, 128, 256).astype(np.int8), function="random")
+    constant, output = Tensor(name="c", shape=(1, 1, 1, 6), scale=0.04, zero_point=1), chain._output((4, 3, 6))
+    chain.tensors["c"] = constant
+    chain.ops.append(
+        Constant(name="constant", output="c", values=rng.integers(-128, 128, constant.shape).astype(np.int8))
+    )
+    chain.ops.append(Multiply(name="scale", a=chain.last.name, b="c", output=output.name))
+    chain.last = output
+    check(
+        device, chain.flatten().fully_connected(7).graph(), fallbacks=[] if device.config.tables else ["op1", "scale"]
+    )
+
+
+def test_real_ends(device):
+    """Real numbers in and out, softmax and argmax, transposition: the host's by nature, without a warning."""
+    rng = np.random.default_rng(10)
+    chain = Chain((4, 5, 3), rng)
+    real = Tensor(name="real", shape=(1, 3, 4, 5), dtype="float32")
+    chain.tensors |= {
+        "real": real,
+        "q": Tensor(name="q", shape=(1, 3, 4, 5), scale=chain.last.scale, zero_point=chain.last.zero_point),
+    }
+    chain.ops += [
+        Quantize(name="quantize", input="real", output="q"),
+        Transpose(name="turn", input="q", output="x", axes=(0, 2, 3, 1)),
+    ]
+    chain.conv2d(6, (2, 2)).flatten().fully_connected(10)
+    logits = chain.last.name
+    chain.tensors |= {
+        "p": Tensor(name="p", shape=(1, 10), scale=1 / 256, zero_point=-128),
+        "y": Tensor(name="y", shape=(1, 10), dtype="float32"),
+        "best": Tensor(name="best", shape=(1,), dtype="int32"),
+    }
+    chain.ops += [
+        Softmax(name="softmax", input=logits, output="p"),
+        Dequantize(name="real_again", input="p", output="y"),
+    ]
+    chain.ops.append(ArgMax(name="argmax", input=logits, output="best", axis=1))
+    graph = Graph(name="ends", tensors=chain.tensors, ops=chain.ops, inputs=["real"], outputs=["y", "best"])
+    x = rng.normal(size=(2, 3, 4, 5)).astype(np.float32)
+    loaded = device.load(sateen.compile(graph, device.config, strict=True))
+    expected, actual = run(graph, x), loaded.run(x)
+    assert actual["y"].dtype == np.float32 and actual["best"].dtype == np.int32
+    for name in graph.outputs:
+        np.testing.assert_array_equal(actual[name], expected[name])
+
+
+def test_all_on_the_host(device):
+    """A model without anything for the device still gives its answer."""
+    table = np.arange(-128, 128).astype(np.int8)[::-1].copy()
+    chain = Chain((8,), np.random.default_rng(11)).then(Table, 8, table=table, function="mirror")
+    check(device, chain.graph(), fallbacks=[] if device.config.tables else ["op0"])
+
+
+def test_saved_and_loaded(device, tmp_path):
+    """Steps survive a file."""
+    chain = (
+        Chain((6, 5, 7), np.random.default_rng(8))
+        .conv2d(4, (1, 1))
+        .then(Pad, 6, 5, 6, padding=((0, 0), (0, 0), (1, 1)), value=3)
+    )
+    graph = chain.conv2d(3, (2, 2)).graph()
+    with pytest.warns(sateen.SateenWarning):
+        sateen.compile(graph, device.config).save(tmp_path / "m.sateen")
+    model = sateen.Model.load(tmp_path / "m.sateen")
+    x = random_input(graph, np.random.default_rng(5), 2)
+    with pytest.warns(sateen.SateenWarning, match="layer 'op1' runs on the host: padding of the last axis"):
+        loaded = device.load(model)
+    np.testing.assert_array_equal(loaded.run(x), run(graph, x)[graph.outputs[0]])

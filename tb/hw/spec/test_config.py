@@ -1,0 +1,93 @@
+"""Configurations: what is allowed, and what is said of what is not."""
+
+import pytest
+
+from sateen.hw.spec.config import PRESETS, Config, parse_config
+from sateen.hw.spec.descriptor import ACTIVATION_DIMS, DESCRIPTOR_WORDS, OUTPUT_DIMS, SECTIONS, Dim, OutputStream, steps
+from sateen.hw.spec.identity import Identity
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"rows": 3},
+            "rows must be a whole number from 4 to 64 (the accumulators need 4 cycles between two tiles of weights), not 3",
+        ),
+        ({"rows": 65}, "rows must be a whole number from 4 to 64"),
+        ({"rows": 8.0}, "not 8.0"),
+        ({"cols": 0}, "cols must be a whole number from 1 to 64, not 0"),
+        ({"pe": "abacus"}, "pe must be one of mac, bitserial, balanced, interleaved, term, not 'abacus'"),
+        ({"weight_bits": 1}, "weight_bits must be a whole number from 2 to 8, not 1"),
+        (
+            {"pe": "term", "weight_bits": 7},
+            "weight_bits must be a whole number from 8 to 8 (pe=term keeps terms of them instead), not 7",
+        ),
+        ({"lanes": 9}, "lanes must be a whole number from 1 to 8 (cols), not 9"),
+        ({"scratchpad_bytes": 16385}, "scratchpad_bytes must be a multiple of 8 (banks), not 16385"),
+        ({"scratchpad_bytes": 1 << 21}, "scratchpad_bytes must be a whole number from 128 to 1048576"),
+        ({"weight_bytes": 65537}, "weight_bytes must be a multiple of 8 (weight_word_bytes), not 65537"),
+        ({"positions": 100}, "positions must be a power of two, not 100"),
+        ({"descriptors": 0}, "descriptors must be a whole number from 1 to 255, not 0"),
+        ({"frame_bytes": 200}, "frame_bytes must be a power of two, not 200"),
+        ({"baud": 50_000_000}, "baud must be a whole number from 300 to 12500000 (clock_hz / 8), not 50000000"),
+        ({"clock_hz": 10}, "clock_hz must be a whole number from 1000000 to 1000000000, not 10"),
+        ({"multipliers": 65}, "multipliers must be a whole number from 0 to 64 (rows × cols), not 65"),
+        ({"multipliers": True}, "multipliers must be a whole number"),
+    ],
+)
+def test_rejects(fields, message):
+    with pytest.raises(ValueError) as error:
+        Config(**fields)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_identity_round_trip(name):
+    identity = Identity(PRESETS[name], "abc")
+    assert Identity.decode(identity.encode()) == identity
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff" * 100, b"{}", b'{"sateen":99,"build":"","config":{}}', b"[1]"])
+def test_identity_rejects(data):
+    with pytest.raises(ValueError, match=r"not Sateen's|speaks format 99"):
+        Identity.decode(data)
+
+
+def test_names():
+    assert parse_config("small,rows=8,cols=16").cols == 16
+    assert parse_config("large,multipliers=none").multipliers is None
+    for name, message in [
+        ("", "is no preset"),
+        ("small,x=1", "is no field"),
+        ("small,rows", "field=value"),
+        ("small,rows=two", "'two'"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            parse_config(name)
+
+
+def test_layout_is_what_shapes_a_model():
+    same = parse_config("small,clock_hz=50000000,multipliers=0,lanes=8")
+    assert same.layout == PRESETS["small"].layout and same.digest != PRESETS["small"].digest
+    assert parse_config("small,cols=16").layout != PRESETS["small"].layout
+
+
+def test_steps_return_to_the_start():
+    assert steps([Dim(3, (100,)), Dim(2, (7,)), Dim(5, (1,))]) == [(100 - 7 - 4,), (7 - 4,), (1,)]
+
+
+def test_sections_fill_a_descriptor():
+    assert sum(SECTIONS.values()) <= DESCRIPTOR_WORDS
+    assert len(ACTIVATION_DIMS) == 9 and len(OUTPUT_DIMS) == 4
+    stream = OutputStream(
+        address=1,
+        channels=2,
+        taps=3,
+        zero_point=-4,
+        low=-5,
+        high=6,
+        rounding=1,
+        dims=(Dim(1, (0,)),) * len(OUTPUT_DIMS),
+    )
+    assert len(stream.encode()) == 4 * SECTIONS["output"]

@@ -1,0 +1,115 @@
+"""Float ONNX models: quantized by calibration data, they answer like the float model, and as a file like any other
+graph."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import sateen
+from sateen.frontends.sources import quantized
+from sateen.graph.graph import Graph, run
+from sateen.graph.ops import GraphError
+
+onnx = pytest.importorskip("onnx", reason="needs onnx; pip install 'sateen[onnx]'")
+helper = onnx.helper
+
+
+class FloatModel:
+    """A float model in the making."""
+
+    def __init__(self, seed: int = 0):
+        self.rng = np.random.default_rng(seed)
+        self.nodes: list = []
+        self.constants: dict[str, np.ndarray] = {}
+
+    def weights(self, *shape: int) -> str:
+        """A random constant; its name."""
+        name = f"w{len(self.constants)}"
+        self.constants[name] = (self.rng.normal(size=shape) * 0.3).astype(np.float32)
+        return name
+
+    def node(self, kind: str, inputs: list[str], **attributes) -> str:
+        """An operator; its output's name."""
+        name = f"{kind.lower()}{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, inputs, [name], f"{name}_node", **attributes))
+        return name
+
+    def save(self, path, output: str, shape, out_shape) -> None:
+        """Writes the file; its batch is free."""
+        ends = [
+            helper.make_tensor_value_info(name, 1, ("N", *sizes)) for name, sizes in (("x", shape), (output, out_shape))
+        ]
+        tensors = [onnx.numpy_helper.from_array(value, name) for name, value in self.constants.items()]
+        graph = helper.make_graph(self.nodes, "g", ends[:1], ends[1:], tensors)
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A small network of most kinds of layers, and a batch of inputs."""
+    m = FloatModel()
+    variance = m.weights(8)
+    m.constants[variance] = np.abs(m.constants[variance]) + 0.5
+    x = m.node("Conv", ["x", m.weights(8, 3, 3, 3)], pads=[1, 1, 1, 1])
+    first = m.node("Relu", [m.node("BatchNormalization", [x, m.weights(8), m.weights(8), m.weights(8), variance])])
+    x = m.node("Conv", [first, m.weights(8, 1, 3, 3), m.weights(8)], group=8, pads=[1, 1, 1, 1])
+    x = m.node("Conv", [x, m.weights(8, 8, 1, 1), m.weights(8)])
+    x = m.node("Relu", [m.node("Add", [x, first])])
+    x = m.node("Mul", [m.node("MaxPool", [x], kernel_shape=[2, 2], strides=[2, 2]), m.weights(1, 8, 1, 1)])
+    x = m.node("Gemm", [m.node("Flatten", [x]), m.weights(5, 128), m.weights(5)], transB=1)
+    m.save(tmp_path / "float.onnx", m.node("Softmax", [x], axis=1), (3, 8, 8), (5,))
+    return tmp_path / "float.onnx", m.rng.normal(size=(24, 3, 8, 8)).astype(np.float32)
+
+
+def test_answers_like_the_float_model(model, tmp_path):
+    path, x = model
+    graph = quantized(path, x)
+    graph.save(tmp_path / "q.graph")
+    again = Graph.load(tmp_path / "q.graph")
+    assert again.tensors == graph.tensors
+    codes = again.tensors["x"].from_own(x)
+    y = run(again, codes)[again.outputs[0]]
+    expected = onnx.reference.ReferenceEvaluator(str(path)).run(None, {"x": x})[0]
+    assert np.abs(y - expected).max() < 0.03 and (y.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.9
+    with pytest.warns(sateen.SateenWarning, match="runs on the host: it is looked up in tables"):
+        compiled = sateen.compile(path, "tiny", calibration=x)
+    assert [layer.op for layer in compiled.layers] == [
+        "Conv2D",
+        "DepthwiseConv2D",
+        "Conv2D",
+        "MaxPool2D",
+        "FullyConnected",
+    ]
+
+
+def test_device(model):
+    path, x = model
+    with pytest.warns(sateen.SateenWarning), sateen.open("sim:tiny") as device:
+        loaded = device.load(sateen.compile(path, "tiny", calibration=x))
+        y = loaded.run(x[:2])
+    graph = loaded.model.graph
+    np.testing.assert_array_equal(y, run(graph, graph.tensors["x"].from_own(x[:2]))[graph.outputs[0]])
+
+
+def test_says_what_is_wrong(model, tmp_path):
+    path, x = model
+    with pytest.raises(GraphError, match="it is computed in float|quantize the whole model to int8"):
+        sateen.compile(path, "tiny")
+    with pytest.raises(GraphError, match="calibration: the model does not run on it"):
+        quantized(path, x[:, :2])
+    with pytest.raises(GraphError, match="calibration: it holds no item"):
+        quantized(path, x[:0])
+    with pytest.raises(GraphError, match="calibration makes values in it that are not finite"):
+        quantized(path, np.full_like(x, np.nan))
+    with pytest.raises(sateen.CompileError, match="cannot read"):
+        quantized(tmp_path / "none.onnx", x)
+    lone = FloatModel()
+    lone.save(
+        tmp_path / "lone.onnx",
+        lone.node("BatchNormalization", ["x", *(lone.weights(3) for _ in range(4))]),
+        (3, 8, 8),
+        (3, 8, 8),
+    )
+    with pytest.raises(GraphError, match="it can be folded only into a Conv right before it"):
+        quantized(tmp_path / "lone.onnx", x)

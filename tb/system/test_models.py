@@ -1,0 +1,161 @@
+"""Public models: every layer's integers against those that the reference interpreters gave, on the golden model and on
+the device.
+
+The folder has for each model its file, inputs, and each operator's result: ``t<index>`` of a TensorFlow Lite tensor,
+``q:<name>`` of an ONNX one.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sateen
+from graphs import random_input
+from networks import NETWORKS
+from sateen.frontends.sources import load
+from sateen.graph.graph import Graph, run
+
+MODELS = Path(os.environ.get("SATEEN_MODELS", Path(__file__).parents[2] / "shared" / "models"))
+NAMES = [
+    "tflite/ad_autoencoder.tflite",
+    "tflite/hello_world.tflite",
+    "tflite/ic_resnet8.tflite",
+    "tflite/kws_dscnn.tflite",
+    "tflite/micro_speech.tflite",
+    "tflite/mnist_dw.tflite",
+    "tflite/mnist_resnet.tflite",
+    "tflite/mnist_valid.tflite",
+    "onnx/ic_resnet8_qdq_s8s8_perchannel.onnx",
+    "onnx/ic_resnet8_qop_u8s8_pertensor.onnx",
+    "onnx/mnist_cntk_qdq_s8s8_perchannel.onnx",
+    "onnx/mnist_cntk_qdq_u8s8_pertensor.onnx",
+    "onnx/mnist_cntk_qop_s8s8_pertensor.onnx",
+    "onnx/mnist_cntk_qop_u8s8_pertensor.onnx",
+]
+QUICK = [
+    "tflite/mnist_dw.tflite",
+    "tflite/mnist_resnet.tflite",
+    "tflite/micro_speech.tflite",
+    "onnx/mnist_cntk_qop_u8s8_pertensor.onnx",
+]
+"""Those that take seconds on the simulated device."""
+
+
+def recorded(name: str) -> tuple[Graph, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """A model's graph, its inputs and outputs, and its layers' results by the tensors' names."""
+    if not MODELS.is_dir():
+        pytest.skip(f"no reference models in {MODELS}; set SATEEN_MODELS to their folder")
+    if name.startswith("onnx"):
+        pytest.importorskip("onnx", reason="needs onnx; pip install 'sateen[onnx]'")
+    path = MODELS / name
+    with np.load(path.with_suffix("").with_suffix(".golden.npz"), allow_pickle=False) as data:
+        layers = {
+            key.removeprefix("q:"): data[key]
+            for key in data.files
+            if key.startswith("q:") or key[0] == "t" and key[1:].isdigit()
+        }
+        graph = load(path)
+        assert isinstance(graph, Graph)
+        return graph, data["input"], data["output"], layers
+
+
+def compare(actual: dict[str, np.ndarray], layers: dict[str, np.ndarray]) -> None:
+    """Every recorded layer is there, of the same type and values."""
+    assert layers
+    for name, expected in layers.items():
+        count = min(len(expected), len(actual[name]))
+        assert actual[name].dtype == expected.dtype, name
+        np.testing.assert_array_equal(
+            actual[name][:count].reshape(expected[:count].shape), expected[:count], err_msg=name
+        )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_golden_model(name):
+    """Every layer, and the output of every input."""
+    graph, x, y, layers = recorded(name)
+    source = graph.tensors[graph.inputs[0]]
+    values = run(graph, source.from_own(x), layers=True)
+    actual = {tensor: graph.tensors[tensor].to_own(value) for tensor, value in values.items()}
+    compare(actual, layers)
+    np.testing.assert_array_equal(actual[graph.outputs[0]].reshape(y.shape), y)
+
+
+@functools.cache
+def device(config: str) -> sateen.Device:
+    """One simulation for all tests of a configuration."""
+    return sateen.open(f"sim:{config}")
+
+
+def on_device(name: str, config: str) -> sateen.LoadedModel:
+    """A model's layers on a simulated device, against the recorded ones."""
+    graph, x, y, layers = recorded(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", sateen.SateenWarning)
+        loaded = device(config).load(sateen.compile(graph, config))
+    output, actual = loaded.run(x[:1], layers=True)
+    compare(actual, layers)
+    np.testing.assert_array_equal(output.reshape(y[:1].shape), y[:1])
+    np.testing.assert_array_equal(loaded.run(x[:1]), output)
+    return loaded
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_device(name):
+    on_device(name, "small")
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("name", sorted(set(NAMES) - set(QUICK)))
+def test_every_model_on_a_small_device(name):
+    """Larger ones are streamed, or go through the scratchpad row by row."""
+    on_device(name, "small")
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("name", NAMES)
+def test_every_model_on_a_large_device(name):
+    assert on_device(name, "large").model.tiled == 0
+
+
+CYCLES = {
+    "tflite/ic_resnet8.tflite": 58_000,
+    "tflite/kws_dscnn.tflite": 20_000,
+    "tflite/ad_autoencoder.tflite": 18_500,
+    "visual_wake_words": 55_000,
+}
+"""What an inference on a large device may take at most."""
+
+
+@pytest.mark.parametrize("name", CYCLES)
+def test_predicted_cycles(name):
+    """The MLPerf Tiny models stay on a large device, and take the cycles that they should; the device's own are in the
+    tests of it."""
+    graph = NETWORKS[name]() if name in NETWORKS else recorded(name)[0]
+    model = sateen.compile(graph, "large")
+    assert model.resident and not model.tiled
+    assert sum(layer.predicted.cycles for layer in model.layers) <= CYCLES[name]
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("name", NETWORKS)
+def test_network_on_a_large_device(name):
+    """Every layer equals the golden model's, and the device's counters are those predicted."""
+    graph = NETWORKS[name]()
+    x = random_input(graph, np.random.default_rng(0))
+    loaded = device("large").load(sateen.compile(graph, "large", strict=True))
+    expected = run(graph, x, layers=True)
+    _, actual = loaded.run(x, layers=True)
+    for tensor, values in actual.items():
+        np.testing.assert_array_equal(values, expected[tensor], err_msg=tensor)
+    loaded.run(x)
+    for layer in loaded.profile.layers:
+        assert abs(layer.counters.cycles - layer.layer.predicted.cycles) <= max(2, 0.01 * layer.counters.cycles), (
+            layer.layer.name
+        )
