@@ -16,10 +16,10 @@ import sateen
 from sateen.digits import load_data, load_network
 from sateen.fpga.flow import Resources, synthesize
 from sateen.fpga.parts import PARTS
-from sateen.graph.graph import run
+from sateen.graph import run
 from sateen.hw import export
 from sateen.hw.spec.config import Config, parse_config
-from sateen.sparsity.packing import pack
+from sateen.sparsity import pack
 
 CHOICES = (1, 2, 4, 8)
 KINDS = ("mac", "bitserial", "term")

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import sateen
-from sateen.frontends.sources import load
-from sateen.graph.graph import Graph, run
+from sateen.frontends import load
+from sateen.graph import Graph, run
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tb"))
 

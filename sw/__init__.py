@@ -4,8 +4,7 @@ The user's face: :func:`compile` a network for a configuration, :func:`open` a d
 Amaranth.
 """
 
-from sateen.compiler.model import Model
-from sateen.compiler.stages import compile
+from sateen.compiler import Model, compile
 from sateen.errors import (
     CompileError,
     ConfigMismatch,
@@ -17,7 +16,7 @@ from sateen.errors import (
     SateenWarning,
 )
 from sateen.hw.spec.config import Config
-from sateen.runtime.device import Device, LoadedModel, open
+from sateen.runtime import Device, LoadedModel, open
 
 __all__ = [
     "CompileError",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sateen.graph.graph import Conv2D, FullyConnected, Graph, MaxPool2D, Reshape, Tensor
-from sateen.graph.ops import DepthwiseConv2D
+from sateen.graph import Conv2D, DepthwiseConv2D, FullyConnected, Graph, MaxPool2D, Reshape, Tensor
 from sateen.hw.spec.descriptor import Rounding
 from sateen.sim.golden import quantize_multiplier
 

@@ -8,8 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from graphs import Builder
-from sateen.graph.graph import Graph
-from sateen.graph.ops import Add, AveragePool2D
+from sateen.graph import Add, AveragePool2D, Graph
 
 __all__ = ["NETWORKS", "mobilenet_v2", "visual_wake_words"]
 

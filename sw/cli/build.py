@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from sateen.cli.output import console, load_array
-from sateen.compiler.model import Model
-from sateen.compiler.stages import compile as compile_model
+from sateen.compiler import Model
+from sateen.compiler import compile as compile_model
 from sateen.errors import SateenError
 from sateen.files import replacing
 from sateen.hw.spec.config import parse_config

@@ -89,7 +89,7 @@ def _digits():  # type: ignore[no-untyped-def]
         raise SateenError(
             f"the comparison needs scikit-learn's digits ({error}); run: pip install 'sateen[demo]'"
         ) from error
-    from sateen.quantize.calibration import quantize
+    from sateen.quantize import quantize
 
     graph = quantize(load_network(), train)
     return graph, graph.tensors[graph.inputs[0]].quantize(images), labels

@@ -11,10 +11,10 @@ import typer
 from numpy.typing import NDArray
 
 from sateen.cli.output import console, layer_table, opened, progress, write_json
-from sateen.compiler.stages import compile
+from sateen.compiler import compile
 from sateen.errors import SateenError
-from sateen.graph.graph import run as run_golden
-from sateen.runtime.record import RunRecord
+from sateen.graph import run as run_golden
+from sateen.runtime import RunRecord
 
 __all__ = ["demo"]
 

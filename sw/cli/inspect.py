@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from sateen.cli.output import console
-from sateen.compiler.model import Model
+from sateen.compiler import Model
 from sateen.sim.tools import TOOLS
 
 __all__ = ["doctor", "info"]

@@ -13,8 +13,7 @@ import typer
 
 from sateen.cli import build, compare, demo, fpga, inspect, quantize, report, run, tune
 from sateen.errors import SateenError, SateenWarning
-from sateen.graph.graph import GraphError
-from sateen.graph.network import NetworkError
+from sateen.graph import GraphError, NetworkError
 from sateen.sim.errors import SimulationError
 
 __all__ = ["app", "main"]

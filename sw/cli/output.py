@@ -17,10 +17,9 @@ from rich.table import Table
 
 from sateen.errors import InputError
 from sateen.files import replacing
-from sateen.graph.graph import Graph
-from sateen.runtime.device import Device
-from sateen.runtime.device import open as open_device
-from sateen.runtime.record import RunRecord
+from sateen.graph import Graph
+from sateen.runtime import Device, RunRecord
+from sateen.runtime import open as open_device
 
 __all__ = ["console", "layer_table", "load_array", "load_inputs", "opened", "progress", "write_json"]
 

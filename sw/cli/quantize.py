@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sateen.cli.output import console, load_array
-from sateen.frontends.sources import quantized
+from sateen.quantize import quantized
 
 __all__ = ["quantize"]
 

@@ -9,10 +9,10 @@ import typer
 
 from sateen.cli.output import console, layer_table, load_inputs
 from sateen.cli.run import DEVICE, INPUT, measured
-from sateen.compiler.model import Model
+from sateen.compiler import Model
 from sateen.errors import InputError, SateenError
 from sateen.files import replacing
-from sateen.runtime.record import RunRecord
+from sateen.runtime import RunRecord
 
 __all__ = ["report"]
 
@@ -30,7 +30,7 @@ def report(
 ) -> None:
     """Shows what a run took, layer by layer, as a page of HTML."""
     try:
-        from sateen.report import page
+        from sateen.report.page import page
     except ImportError as error:
         raise SateenError(f"reports need Jinja and Matplotlib ({error}); run: pip install 'sateen[report]'") from error
     if source.suffix == ".json":

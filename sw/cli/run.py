@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from sateen.archive import save_arrays
 from sateen.cli.output import console, layer_table, load_inputs, opened, progress, write_json
-from sateen.compiler.model import Model
+from sateen.compiler import Model
 from sateen.errors import SateenError
 from sateen.files import replacing
-from sateen.graph.graph import run as run_golden
+from sateen.graph import run as run_golden
 from sateen.hw.spec.config import parse_config
-from sateen.runtime.record import RunRecord
+from sateen.runtime import RunRecord
 
 __all__ = ["DEVICE", "INPUT", "measured", "run", "serve"]
 
@@ -87,7 +87,7 @@ def serve(
     port: Annotated[int, typer.Option(help="TCP port.")] = 7355,
 ) -> None:
     """Offers a simulated device on a TCP port, as if it were a board."""
-    from sateen.runtime.serve import serve as serve_forever
+    from sateen.runtime import serve as serve_forever
 
     console.print(f"serving {config}; connect with --device tcp:{host}:{port} or serial:socket://{host}:{port}")
     serve_forever(parse_config(config), host=host, port=port)

@@ -9,8 +9,8 @@ import typer
 
 from sateen.cli.output import console, load_array, progress
 from sateen.errors import InputError
-from sateen.graph.graph import Graph
-from sateen.quantize.tune import tune as search
+from sateen.graph import Graph
+from sateen.quantize import tune as search
 
 __all__ = ["tune"]
 

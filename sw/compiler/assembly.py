@@ -1,114 +1,87 @@
-"""Assembling a model: programs and weights packed into segments, and the steps of an inference over them."""
+"""Assembly: programs and weights packed into segments, and the steps of an inference over them."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sateen.compiler import sliding
-from sateen.compiler.combining import Packer
-from sateen.compiler.kernel import Kernel
-from sateen.compiler.lowering import lower
-from sateen.compiler.lowering.lookup import LookUp
-from sateen.compiler.memory import Plan
-from sateen.compiler.model import Combining, Layer, Model, Part, Segment, Step, Tile, Traffic, runs
+from sateen.compiler.choice import Chosen
+from sateen.compiler.model import Layer, Model, Part, Segment, Step, Tile, Traffic, runs
+from sateen.compiler.passes import Pass
+from sateen.compiler.placement import Placement
 from sateen.compiler.schedule import Turn
-from sateen.compiler.stripes import Stripe, room
-from sateen.graph.graph import Graph, Op
-from sateen.graph.ops import Weighted
+from sateen.graph import Graph, Op
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.counters import Counters
-from sateen.hw.spec.descriptor import PARAMETER_BYTES, Descriptor
+from sateen.hw.spec.descriptor import Descriptor
 from sateen.sim.cycles import predict
 
-__all__ = ["Assembler"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Way:
-    """A kernel's passes over the tile, and what the cycle model expects of them."""
-
-    kernel: Kernel
-    passes: list[lower.Pass]
-    cycles: int
-    combining: Combining = Combining()
-
+__all__ = ["assemble"]
 
 NOTHING = Counters(0, 0, 0, 0, 0, 0, 0)
 
 
-class Assembler:
+def assemble(placed: Placement, chosen: Mapping[str, Chosen], config: Config) -> Model:
+    """The compiled model: every layer's passes in segments, with what the cycle model expects of them."""
+    assembler = _Assembler(placed.graph, config)
+    for turn in placed.schedule.turns:
+        assembler.turn(turn, placed, chosen)
+    return assembler.model(
+        placed, max([placed.memory.peak, *(one.memory_bytes for one in chosen.values() if one.stripes)])
+    )
+
+
+class _Assembler:
     """A model in the making; its steps are appended in order."""
 
-    def __init__(
-        self,
-        graph: Graph,
-        config: Config,
-        memory: Plan,
-        *,
-        combine: bool = True,
-        notes: Mapping[str, str] | None = None,
-    ):
-        self.graph, self.config, self.memory = graph, config, memory
-        self.packer = Packer(config) if combine and config.combine > 1 else None
-        self.notes = notes or {}
-        self.peak = memory.peak
+    def __init__(self, graph: Graph, config: Config):
+        self.graph, self.config = graph, config
         self.layers: list[Layer] = []
         self.steps: list[Step] = []
-        self._packer = _Packer(config)
+        self._segments = _Segments(config)
 
-    def host(self, op: Op, reason: str) -> None:
-        """Appends an operator of the host."""
-        self.steps.append(Step(host=op.name, reason=reason))
-
-    def stretch(self, turn: Turn, kernels: Mapping[str, lower.Lowered]) -> None:
-        """Appends layers of the device."""
-        first = len(self.layers)
-        for op in (self.graph.ops[place] for place in turn.ops):
-            sources, target = [self.memory.addresses[name] for name in op.inputs], self.memory.addresses[op.output]
-            made, combining = kernels[op.name], Combining()
-            if isinstance(made, LookUp):
-                passes = lower.look_up_passes(made, self.config, sources=sources, target=target)
+    def turn(self, turn: Turn, placed: Placement, chosen: Mapping[str, Chosen]) -> None:
+        """Appends an operator of the host, a layer in stripes, or consecutive layers of the device."""
+        ops = [self.graph.ops[place] for place in turn.ops]
+        if not turn.host:
+            first = len(self.layers)
+            for op in ops:
+                self._layer(op, self._placed(chosen[op.name].passes), chosen[op.name])
+            self.steps.append(Step(first=first, count=len(ops), writes=turn.writes, reads=turn.reads))
+        for op in ops if turn.host else ():
+            if op.name in placed.stripes:
+                self._stripes(op, chosen[op.name])
             else:
-                ways = [self._fastest(op, kernel, sources[kernel.source], target) for kernel in made]
-                passes = [piece for way in ways for piece in way.passes]
-                combining = sum((way.combining for way in ways), combining)
-            self._layer(op, self._placed(passes), self.memory.used[op.name], combining)
-        self.steps.append(Step(first=first, count=len(turn.ops), writes=turn.writes, reads=turn.reads))
+                self.steps.append(Step(host=op.name, reason=placed.refused.get(op.name, "")))
 
-    def tiled(self, op: Op, cut: Sequence[Stripe]) -> None:
-        """Appends a layer that is computed row by row. Stripes that differ only in their place share their program."""
-        inputs = len(op.inputs)
-        base, used = inputs * max(stripe.source[1] for stripe in cut), room(cut, inputs)
-        known: dict[tuple[object, ...], tuple[Part, ...]] = {}
-        tiles, combining = [], Combining()
-        for stripe in cut:
-            made = stripe.made
-            key = (made.size,) if isinstance(made, LookUp) else (made.height, made.out, made.origin)
-            if key not in known:
-                if isinstance(made, LookUp):
-                    sources = [index * made.size for index in range(inputs)]
-                    passes = lower.look_up_passes(made, self.config, sources=sources, target=base)
-                else:
-                    way = self._fastest(op, made, 0, base)
-                    passes, combining = way.passes, combining + way.combining
-                known[key] = tuple(self._placed(passes))
-            tiles.append(Tile(source=stripe.source, address=base, target=stripe.target, parts=known[key]))
-        self.peak = max(self.peak, used)
-        self._layer(op, [part for tile in tiles for part in tile.parts], used, combining)
+    def _stripes(self, op: Op, chosen: Chosen) -> None:
+        """Appends a layer that is computed row by row. Stripes that share their passes share their program."""
+        known: dict[int, tuple[Part, ...]] = {}
+        tiles = []
+        for one in chosen.stripes:
+            if id(one.passes) not in known:
+                known[id(one.passes)] = tuple(self._placed(one.passes))
+            tiles.append(
+                Tile(
+                    source=one.stripe.source,
+                    address=chosen.result_address,
+                    target=one.stripe.target,
+                    parts=known[id(one.passes)],
+                )
+            )
+        self._layer(op, [part for tile in tiles for part in tile.parts], chosen)
         self.steps.append(Step(first=len(self.layers) - 1, count=1, tiles=tuple(tiles)))
 
-    def model(self) -> Model:
+    def model(self, placed: Placement, scratchpad_bytes: int) -> Model:
         """What was assembled."""
-        predictions, traffic = self._predictions(), self._packer.traffic()
+        predictions, traffic = self._predictions(), self._segments.traffic()
         return Model(
             graph=self.graph,
             config=self.config,
-            segments=tuple(self._packer.segments()),
+            segments=tuple(self._segments.made()),
             layers=tuple(
                 dataclasses.replace(
                     layer,
@@ -122,9 +95,9 @@ class Assembler:
                 for layer in self.layers
             ),
             steps=tuple(self.steps),
-            addresses=dict(self.memory.addresses),
-            lives=dict(self.memory.lives),
-            scratchpad_bytes=self.peak,
+            addresses=dict(placed.memory.addresses),
+            lives=dict(placed.memory.lives),
+            scratchpad_bytes=scratchpad_bytes,
         )
 
     def _predictions(self) -> dict[tuple[int, int], Counters]:
@@ -136,14 +109,11 @@ class Assembler:
                 tuple(part for layer in layers for part in layer.parts)
             ]:
                 for run in runs(parts):
-                    expected = predict(self._packer.descriptors(run), self.config)
+                    expected = predict(self._segments.descriptors(run), self.config)
                     found |= {(run.segment, run.first + place): counters for place, counters in enumerate(expected)}
         return found
 
-    def _layer(self, op: Op, parts: Sequence[Part], used: int, combining: Combining) -> None:
-        if not isinstance(op, Weighted):
-            combining = dataclasses.replace(combining, reason="")
-        combining = dataclasses.replace(combining, order=self.notes.get(op.name, ""))
+    def _layer(self, op: Op, parts: Sequence[Part], chosen: Chosen) -> None:
         one = {
             name: dataclasses.replace(self.graph.tensors[name], shape=(1, *self.graph.tensors[name].shape[1:]))
             for name in (*op.inputs, op.output)
@@ -157,73 +127,13 @@ class Assembler:
                 parts=tuple(parts),
                 predicted=NOTHING,
                 traffic=Traffic(),
-                memory_bytes=used,
-                combining=combining,
+                memory_bytes=chosen.memory_bytes,
+                combining=chosen.combining,
             )
         )
 
-    def _placed(self, passes: Sequence[lower.Pass]) -> list[Part]:
-        return [part for piece in passes for part in self._packer.add(piece)]
-
-    def _fastest(self, op: Op, kernel: Kernel, source: int, target: int) -> _Way:
-        """What the cycle model likes best: by the number of rows in a block, by the way of a sliding window, by tiles
-        with selects."""
-        plain = min(self._ways(kernel, source, target), key=lambda way: way.cycles)
-        if self.packer is None:
-            return plain
-        budget = getattr(op, "terms", None)
-        packed = (
-            [] if budget else [way for one in self.packer.packed(kernel) for way in self._blocks(one, source, target)]
-        )
-        best = min(packed, key=lambda way: way.cycles, default=None)
-        if budget:
-            reason = "its term budget is that of neighbouring weights, which packing would part"
-        elif best is None:
-            reason = self.packer.why_not(kernel)
-        elif best.cycles < plain.cycles:
-            return dataclasses.replace(best, combining=self._combining(best.kernel, kernel, plain, ""))
-        else:
-            tiles, dense = best.kernel.tiles(self.config), kernel.tiles(self.config)
-            reason = (
-                f"in {tiles} tiles instead of {dense} it takes {best.cycles:,} cycles, and {plain.cycles:,} as it is"
-            )
-        return dataclasses.replace(plain, combining=self._combining(kernel, kernel, plain, reason))
-
-    def _combining(self, made: Kernel, kernel: Kernel, plain: _Way, reason: str) -> Combining:
-        config, tiles = self.config, made.tiles(self.config)
-        groups = -(-made.channels // config.cols)
-        return Combining(
-            tiles=tiles,
-            dense_tiles=kernel.tiles(config),
-            nonzeros=made.nonzeros,
-            dense_cycles=plain.cycles,
-            reason=reason,
-            cells=tiles // groups * config.tile_depth * made.channels,
-        )
-
-    def _ways(self, kernel: Kernel, source: int, target: int) -> Iterator[_Way]:
-        """Without selects."""
-        config = self.config
-        yield from self._blocks(kernel, source, target)
-        for walk in sliding.walks(kernel, config) if sliding.fits(kernel, config) else ():
-            if passes := lower.sliding_passes(
-                kernel, config, walk, source=source, target=target, words=config.weight_words
-            ):
-                yield self._way(kernel, passes)
-
-    def _blocks(self, kernel: Kernel, source: int, target: int) -> Iterator[_Way]:
-        """By the number of rows in a block; none if a group's weights do not fit."""
-        config = self.config
-        if kernel.group_words(config) + PARAMETER_BYTES > config.weight_words:
-            return
-        for rows in lower.block_rows(kernel, config):
-            yield self._way(
-                kernel, lower.passes(kernel, config, source=source, target=target, rows=rows, words=config.weight_words)
-            )
-
-    def _way(self, kernel: Kernel, passes: list[lower.Pass]) -> _Way:
-        cycles = _total(predict([d for piece in passes for d in piece.descriptors], self.config)).cycles
-        return _Way(kernel=kernel, passes=passes, cycles=cycles)
+    def _placed(self, passes: Sequence[Pass]) -> list[Part]:
+        return [part for piece in passes for part in self._segments.add(piece)]
 
 
 def _total(counters: Sequence[Counters]) -> Counters:
@@ -244,7 +154,7 @@ def _traffic(descriptor: Descriptor, config: Config) -> Traffic:
     )
 
 
-class _Packer:
+class _Segments:
     """Packs passes into segments, each of which fits the weight store and the program memory."""
 
     def __init__(self, config: Config):
@@ -252,7 +162,7 @@ class _Packer:
         self._weights: list[list[np.ndarray]] = []
         self._descriptors: list[list[Descriptor]] = []
 
-    def add(self, piece: lower.Pass) -> list[Part]:
+    def add(self, piece: Pass) -> list[Part]:
         """Places a pass in the last segment, or begins a new one; one of many descriptors is placed in pieces."""
         most = self.config.descriptors
         if len(piece.descriptors) > most:
@@ -280,7 +190,7 @@ class _Packer:
         """What each segment's descriptors send to the tile."""
         return [[_traffic(d, self.config) for d in descriptors] for descriptors in self._descriptors]
 
-    def segments(self) -> list[Segment]:
+    def made(self) -> list[Segment]:
         """The segments, ready to be sent."""
         return [
             Segment(

@@ -1,42 +1,31 @@
-"""Sums and products of tensors whose shapes broadcast: the device repeats the smaller one, and combines tensors of one
-shape then."""
+"""Sums and products of tensors whose shapes broadcast: the smaller tensor is repeated first, as the device combines
+equal shapes."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from sateen.compiler.lowering.lower import kernels_of
-from sateen.errors import CompileError
-from sateen.graph.graph import Graph
-from sateen.graph.ops import Binary, Broadcast, Op, Tensor
-from sateen.hw.spec.config import Config
+from sateen.graph import Binary, Broadcast, Graph, Op, Tensor
 
-__all__ = ["broadcasted"]
+__all__ = ["repeat_smaller"]
 
 
-def broadcasted(graph: Graph, config: Config) -> Graph:
-    """The graph with a :class:`Broadcast` before each operator that would be the device's but for its tensors' shapes."""
+def repeat_smaller(graph: Graph) -> Graph:
+    """The graph with a :class:`Broadcast` for each tensor that is smaller than the sum or product that reads it."""
     tensors: dict[str, Tensor] = dict(graph.tensors)
     ops: list[Op] = []
     for op in graph.ops:
         repeats = _repeats(op, tensors) if isinstance(op, Binary) else {}
-        more = {tensor.name: tensor for tensor in repeats.values()}
-        chain: list[Op] = [
-            Broadcast(name=tensor.name, input=getattr(op, field), output=tensor.name)
-            for field, tensor in repeats.items()
-        ]
-        chain.append(dataclasses.replace(op, **{field: tensor.name for field, tensor in repeats.items()}))
-        if repeats and _lowered(chain, tensors | more, config):
-            tensors |= more
-            ops += chain
-        else:
-            ops.append(op)
+        for field, tensor in repeats.items():
+            tensors[tensor.name] = tensor
+            ops.append(Broadcast(name=tensor.name, input=getattr(op, field), output=tensor.name))
+        ops.append(dataclasses.replace(op, **{field: tensor.name for field, tensor in repeats.items()}))
     return dataclasses.replace(graph, tensors=tensors, ops=ops)
 
 
 def _repeats(op: Binary, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What fields of the operator are to name in place of tensors that are smaller than its result."""
+    """By the operator's fields: the tensors in the shape of its result that it is to read in place of smaller ones."""
     wanted, result = tensors[op.output].shape, {}
     for field in ("a", "b"):
         x = tensors[getattr(op, field)]
@@ -44,13 +33,3 @@ def _repeats(op: Binary, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             shape = (x.shape[0], *wanted[1:])
             result[field] = dataclasses.replace(x, name=f"{op.name}.{field}", shape=shape, own=None, order=None)
     return result
-
-
-def _lowered(chain: Sequence[Op], tensors: Mapping[str, Tensor], config: Config) -> bool:
-    """Whether the device computes all of it."""
-    try:
-        for op in chain:
-            kernels_of(op, tensors, config)
-    except CompileError:
-        return False
-    return True

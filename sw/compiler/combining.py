@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sateen.compiler.kernel import Kernel
+from sateen.compiler.lowering import Kernel
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import Dim
 from sateen.hw.spec.pe import Precision
-from sateen.quantize.precision import fullest_group
-from sateen.sparsity.packing import Packing, pack
+from sateen.quantize import fullest_group
+from sateen.sparsity import Packing, pack
 
 __all__ = ["Packer"]
 

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sateen.compiler.schedule import Schedule, schedule
-from sateen.graph.graph import Graph
-from sateen.graph.ops import Reshape
+from sateen.graph import Graph, Reshape
 
 __all__ = ["Plan", "plan"]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sateen import archive
 from sateen.errors import ModelFileError
-from sateen.graph.graph import Graph, GraphError
+from sateen.graph import Graph, GraphError
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.counters import Counters
 

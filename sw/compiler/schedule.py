@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sateen.graph.graph import Graph, Op, Reshape
+from sateen.graph import Graph, Op, Reshape
 
 __all__ = ["Schedule", "Turn", "schedule"]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sateen.compiler.kernel import Kernel, parameter_words
+from sateen.compiler.lowering import Kernel, parameter_words
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import ActivationStream, Descriptor, Dim, OutputStream, Sliding, WeightStream
 

@@ -1,30 +1,25 @@
-"""The compiler: a graph and a configuration become a model that a device of that configuration runs by itself."""
+"""The compiler: a network and a configuration become a model that a device of that configuration runs by itself."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import warnings
-from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sateen.compiler.assembly import Assembler
-from sateen.compiler.broadcast import broadcasted
+from sateen.compiler.assembly import assemble
+from sateen.compiler.choice import choose
 from sateen.compiler.lowering import lower
-from sateen.compiler.memory import Plan, plan
 from sateen.compiler.model import Model
-from sateen.compiler.schedule import Schedule, schedule
-from sateen.compiler.stripes import Stripe, stripes
+from sateen.compiler.placement import Placement, place
+from sateen.compiler.precision import set_precision
+from sateen.compiler.rewrites import rewrite
 from sateen.errors import CompileError, SateenWarning
-from sateen.frontends.sources import load, quantized
-from sateen.graph.graph import Graph, Op, Reshape
-from sateen.graph.network import Network
+from sateen.frontends import load
+from sateen.graph import Graph, Network
 from sateen.hw.spec.config import Config, parse_config
-from sateen.quantize.calibration import quantize
-from sateen.quantize.precision import precision, value_ranges
-from sateen.sparsity.permute import permuted
+from sateen.quantize import quantize, quantized
 
 __all__ = ["compile"]
 
@@ -71,31 +66,19 @@ def compile(
         raise CompileError(f"combine must be {' or '.join(COMBINE)}, not {combine!r}")
     if isinstance(config, str):
         config = parse_config(config)
-    graph = _graph(source, calibration, config)
-    notes: dict[str, str] = {}
-    if combine == "auto" and config.combine > 1:
-        graph, notes = permuted(graph, config)
-    graph = broadcasted(graph, config)
-    kernels, reasons = _placed(graph, config)
-    order, memory, cuts = _scheduled(graph, config, kernels, reasons)
-    if reasons and strict:
-        first = next(op for op in graph.ops if op.name in reasons)
-        raise CompileError(f"{first}: {reasons[first.name]}; compile without strict to run it on the host")
-    for name, reason in reasons.items():
-        warnings.warn(f"layer {name!r} runs on the host: {reason}", SateenWarning, stacklevel=2)
-    assembler = Assembler(graph, config, memory, combine=combine == "auto", notes=notes)
-    for turn in order.turns:
-        for op in (graph.ops[place] for place in turn.ops):
-            if op.name in cuts:
-                assembler.tiled(op, cuts[op.name])
-            elif turn.host:
-                assembler.host(op, reasons.get(op.name, ""))
-        if not turn.host:
-            assembler.stretch(turn, kernels)
-    return assembler.model()
+    combines = combine == "auto" and config.combine > 1
+    graph = read(source, calibration, config)
+    rewritten = rewrite(graph, config, combine=combines)
+    lowered = lower(rewritten.graph, config)
+    precise = set_precision(lowered, config)
+    placed = place(precise, config)
+    say_refused(placed, strict=strict)
+    chosen = choose(placed, config, combine=combines, channel_orders=rewritten.channel_orders)
+    return assemble(placed, chosen, config)
 
 
-def _graph(source: Source, calibration: ArrayLike | None, config: Config) -> Graph:
+def read(source: Source, calibration: ArrayLike | None, config: Config) -> Graph:
+    """The first stage: a front end reads the file; a float network is quantized."""
     if isinstance(source, (str, os.PathLike)):
         source = load(source) if calibration is None else quantized(source, calibration)
     if isinstance(source, Graph):
@@ -105,53 +88,10 @@ def _graph(source: Source, calibration: ArrayLike | None, config: Config) -> Gra
     return quantize(source, np.asarray(calibration), weight_bits=config.weight_bits)
 
 
-def _placed(graph: Graph, config: Config) -> tuple[dict[str, lower.Lowered], dict[str, str]]:
-    """The kernels of each operator that runs on the device; and why each of the others does not that is none of the
-    host's."""
-    kernels: dict[str, lower.Lowered] = {}
-    reasons: dict[str, str] = {}
-    ranges = value_ranges(graph)
-    for op in graph.ops:
-        if op.HOST or isinstance(op, Reshape):
-            continue
-        try:
-            made = lower.kernels_of(op, graph.tensors, config)
-        except CompileError as error:
-            reasons[op.name] = str(error).removeprefix(f"{op}: ")
-            continue
-        kernels[op.name] = _precise(op, made, ranges, config)
-    return kernels, reasons
-
-
-def _precise(op: Op, made: lower.Lowered, ranges: Mapping[str, tuple[int, int]], config: Config) -> lower.Lowered:
-    """Kernels with the precision that they are computed in."""
-    if not isinstance(made, tuple):
-        return made
-    return tuple(
-        dataclasses.replace(kernel, precision=precision(op, kernel, ranges[op.inputs[kernel.source]], config))
-        for kernel in made
-    )
-
-
-def _scheduled(
-    graph: Graph, config: Config, kernels: dict[str, lower.Lowered], reasons: dict[str, str]
-) -> tuple[Schedule, Plan, dict[str, list[Stripe]]]:
-    """An order of turns whose tensors fit the scratchpad. What cannot fit is computed in stripes, or moves to the host."""
-    cuts: dict[str, list[Stripe]] = {}
-    spill = False
-    while True:
-        whole = [name for name in kernels if name not in cuts]
-        order = schedule(graph, whole, spill=spill)
-        memory = plan(graph, order)
-        if memory.peak <= config.scratchpad_bytes:
-            return order, memory, cuts
-        if not spill:
-            spill = True
-            continue
-        worst = max((op for op in graph.ops if op.name in whole), key=lambda op: memory.used[op.name])
-        try:
-            made = lower.kernels_of(worst, graph.tensors, config, cut=True)
-            cuts[worst.name] = stripes(worst, _precise(worst, made, value_ranges(graph), config), config)
-        except CompileError as error:
-            reasons[worst.name] = str(error).removeprefix(f"{worst}: ")
-            del kernels[worst.name]
+def say_refused(placed: Placement, *, strict: bool) -> None:
+    """Warns of what the host computes because the device cannot; with ``strict`` the first of it is an error."""
+    for op in placed.graph.ops:
+        if strict and op.name in placed.refused:
+            raise CompileError(f"{op}: {placed.refused[op.name]}; compile without strict to run it on the host")
+    for name, reason in placed.refused.items():
+        warnings.warn(f"layer {name!r} runs on the host: {reason}", SateenWarning, stacklevel=3)

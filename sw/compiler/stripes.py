@@ -6,11 +6,9 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sateen.compiler.kernel import Kernel
-from sateen.compiler.lowering.lookup import LookUp
-from sateen.compiler.lowering.lower import Lowered
+from sateen.compiler.lowering import Kernel, LookUp, Lowered
 from sateen.errors import CompileError
-from sateen.graph.ops import Op
+from sateen.graph import Op
 from sateen.hw.spec.config import Config
 
 __all__ = ["Stripe", "stripes"]
@@ -28,7 +26,7 @@ class Stripe:
     """First byte of the output, and how many."""
 
 
-def stripes(op: Op, kernels: Lowered, config: Config) -> list[Stripe]:
+def stripes(op: Op, lowered: Lowered, config: Config) -> list[Stripe]:
     """A layer as stripes that fit the scratchpad, in order.
 
     Raises
@@ -36,15 +34,16 @@ def stripes(op: Op, kernels: Lowered, config: Config) -> list[Stripe]:
     CompileError
         If one row does not fit, or the layer is more than one kernel over one tensor.
     """
-    if isinstance(kernels, LookUp):
-        line, inputs = kernels.walk(config)[0], len(op.inputs)
+    tables = lowered.tables
+    if tables is not None:
+        line, inputs = tables.walk(config)[0], len(op.inputs)
         most = config.scratchpad_bytes // (inputs + 1) // line * line
-        return [_elements(kernels, first, min(most, kernels.size - first)) for first in range(0, kernels.size, most)]
-    if len(kernels) > 1 or len(op.inputs) > 1:
+        return [_elements(tables, first, min(most, tables.size - first)) for first in range(0, tables.size, most)]
+    kernel = lowered.rows
+    if kernel is None:
         raise CompileError(
-            f"{op}: its tensors do not fit the scratchpad, and it cannot be cut in stripes; raise scratchpad_bytes"
+            f"{op}: its tensors do not fit the scratchpad, and it cannot be cut into stripes; raise scratchpad_bytes"
         )
-    kernel = kernels[0]
     # Sizes grow with the number of rows: the largest that fits, by bisection.
     low, high = 0, kernel.out[0]
     while low < high:

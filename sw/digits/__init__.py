@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sateen.graph.network import Network
+from sateen.graph import Network
 
 __all__ = ["COMBINED_FILE", "NETWORK_FILE", "load_data", "load_network"]
 

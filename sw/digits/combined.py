@@ -15,7 +15,7 @@ import torch
 
 from sateen.digits import COMBINED_FILE, load_data
 from sateen.digits.train import EPOCHS, Digits, Training, export
-from sateen.graph.network import Network
+from sateen.graph import Network
 from sateen.hw.spec.config import parse_config
 from sateen.sparsity.joint import ROUNDS, Track, combine_jointly
 

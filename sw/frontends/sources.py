@@ -5,19 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import ArrayLike
-
 from sateen.archive import ArchiveError
 from sateen.errors import CompileError
-from sateen.frontends.onnx import importer as onnx
-from sateen.frontends.tflite import importer as tflite
-from sateen.graph.graph import Graph
-from sateen.graph.network import Network
-from sateen.quantize import onnx_float
-from sateen.quantize.calibration import quantize
+from sateen.frontends import onnx, tflite
+from sateen.graph import Graph, Network
 
-__all__ = ["load", "quantized"]
+__all__ = ["load"]
 
 LARGEST = 1 << 30
 """Bytes of a file."""
@@ -49,20 +42,6 @@ def load(path: str | os.PathLike[str]) -> Graph | Network:
         return _load_own(path)
     except OSError as error:
         raise CompileError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def quantized(path: str | os.PathLike[str], calibration: ArrayLike) -> Graph:
-    """A float network or float ONNX model from a file, quantized by a batch of its inputs; a quantized graph as it is.
-
-    Raises what :func:`load` does, and ``ValueError`` for calibration data that does not fit.
-    """
-    if Path(path).suffix == ".onnx":
-        try:
-            return onnx_float.quantize(path, calibration)
-        except OSError as error:
-            raise CompileError(f"cannot read {path}: {error.strerror or error}") from error
-    source = load(path)
-    return source if isinstance(source, Graph) else quantize(source, np.asarray(calibration))
 
 
 def _load_own(path: str | os.PathLike[str]) -> Graph | Network:

@@ -1,1 +1,24 @@
-""""""
+"""Quantization.
+
+In: a float network with calibration data, or a quantized graph. Out: a graph of int8 tensors; how precisely each layer
+must be computed; term budgets that keep a network's accuracy. Read ``calibration.py`` first.
+"""
+
+from sateen.quantize.calibration import quantize
+from sateen.quantize.precision import bits_for, fullest_group, precision, value_ranges
+from sateen.quantize.sources import quantized
+from sateen.quantize.tune import CANDIDATES, Tuning, term_pairs, tune, with_terms
+
+__all__ = [
+    "CANDIDATES",
+    "Tuning",
+    "bits_for",
+    "fullest_group",
+    "precision",
+    "quantize",
+    "quantized",
+    "term_pairs",
+    "tune",
+    "value_ranges",
+    "with_terms",
+]

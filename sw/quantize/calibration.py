@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sateen.graph import graph, network
-from sateen.graph.graph import Graph, Tensor
-from sateen.graph.network import Network, NetworkError
+from sateen.graph import Graph, Network, NetworkError, Tensor, graph, network
 from sateen.hw.spec.descriptor import Rounding
 from sateen.sim import golden
 

@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sateen.errors import CompileError
-from sateen.frontends.onnx import importer as frontend
-from sateen.graph.graph import Graph
-from sateen.graph.ops import Array, GraphError, require
+from sateen.frontends import onnx as frontend
+from sateen.graph import Array, Graph, GraphError, require
 from sateen.quantize.calibration import activation_scale, weight_scales
 
 __all__ = ["quantize"]

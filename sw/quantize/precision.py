@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sateen.compiler.kernel import Kernel
 from sateen.errors import CompileError
-from sateen.graph.graph import Graph, Op
-from sateen.graph.ops import Concatenate, Constant, Pad, Pool2D, Reshape, Resize, Slice, Table, Transpose
+from sateen.graph import Concatenate, Constant, Graph, Op, Pad, Pool2D, Reshape, Resize, Slice, Table, Transpose
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.pe import TERM_GROUP, Encoding, Precision, TermBudget
 from sateen.sim.golden.terms import term_count
@@ -16,27 +14,28 @@ from sateen.sim.golden.terms import term_count
 __all__ = ["bits_for", "fullest_group", "precision", "value_ranges"]
 
 
-def precision(op: Op, kernel: Kernel, values: tuple[int, int], config: Config) -> Precision:
-    """How precisely a device computes a layer: as its budget says, else no more than is exact.
+def precision(op: Op, weights: NDArray[np.int8], values: tuple[int, int], config: Config) -> Precision:
+    """How precisely a device computes a layer: as the layer's term budget says, else no more precisely than is exact.
 
     Parameters
     ----------
+    weights
+        As the PEs take them, groups along the last axis.
     values
-        Least and largest value of the layer's input.
+        Least and largest activation, padding included.
 
     Raises
     ------
     CompileError
         If the layer has a budget that the device's PEs do not know of or cannot keep.
     """
-    # Padding is an activation too.
-    low, high = min(values[0], kernel.padding), max(values[1], kernel.padding)
     budget = getattr(op, "terms", None)
     if budget is not None and not config.pe_kind.budgets:
         raise CompileError(
-            f"{op}: it keeps {budget.weight_terms} terms of a group, which pe={config.pe} cannot; use pe=term, or set its terms to None"
+            f"{op}: it keeps {budget.weight_terms} terms of a group, which pe={config.pe} cannot; use pe=term, or set its "
+            f"terms to None"
         )
-    result = Precision(activation_bits=bits_for(low, high), terms=budget or _every_term(kernel, (low, high)))
+    result = Precision(activation_bits=bits_for(*values), terms=budget or _every_term(weights, values))
     try:
         config.pe_kind.settings(result)
     except ValueError as error:
@@ -44,11 +43,11 @@ def precision(op: Op, kernel: Kernel, values: tuple[int, int], config: Config) -
     return result
 
 
-def _every_term(kernel: Kernel, values: tuple[int, int]) -> TermBudget:
-    """The smallest budget that is exact: as many terms as the fullest group of weights and the fullest activation have."""
+def _every_term(weights: NDArray[np.int8], values: tuple[int, int]) -> TermBudget:
+    """The smallest exact budget: as many terms as the fullest group of weights and the fullest activation have."""
     data = int(term_count(np.arange(values[0], values[1] + 1), Encoding.NAF).max())
     return TermBudget(
-        group=TERM_GROUP, weight_terms=fullest_group(kernel.weights), data_terms=max(1, data), encoding=Encoding.NAF
+        group=TERM_GROUP, weight_terms=fullest_group(weights), data_terms=max(1, data), encoding=Encoding.NAF
     )
 
 

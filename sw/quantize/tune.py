@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sateen.graph.graph import Graph, run
-from sateen.graph.ops import Weighted
+from sateen.graph import Graph, Weighted, run
 from sateen.hw.spec.pe import Encoding, TermBudget
 
 __all__ = ["CANDIDATES", "Tuning", "term_pairs", "tune", "with_terms"]

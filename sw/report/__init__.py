@@ -1,34 +1,6 @@
-"""What a run took, as one page of HTML that needs nothing else. Wants the extra ``report``."""
+"""Pages and tables of what was measured.
 
-from __future__ import annotations
-
-from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from sateen.hw.spec.config import Config
-from sateen.report.charts import draw
-from sateen.report.limits import ENOUGH, limit
-from sateen.runtime.record import RunRecord
-
-__all__ = ["page"]
-
-
-def page(run: RunRecord) -> str:
-    """The page of a run."""
-    config = Config.from_dict(run.config)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"grouped": "{:,}".format, "percent": "{:.0%}".format}
-    return environment.get_template("page.html.j2").render(
-        run=run,
-        config=config,
-        charts=draw(run),
-        enough=ENOUGH,
-        layers=[(layer, limit(layer, config)) for layer in run.layers],
-    )
+In: the record of a run, or a configuration. Out: one self-contained page (``page.py``, which needs the extra
+``report``), and the comparison of processing elements (``compare.py``). Read ``page.py`` first; ``limits.py`` says what
+bounds a layer.
+"""

@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from sateen.hw.spec.config import Config
 from sateen.report.limits import CAUSES, ENOUGH, causes, limit
-from sateen.runtime.record import LayerRecord, RunRecord
+from sateen.runtime import LayerRecord, RunRecord
 
 __all__ = ["Chart", "draw"]
 

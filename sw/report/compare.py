@@ -11,15 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sateen.compiler.model import Model
-from sateen.compiler.stages import compile
+from sateen.compiler import Model, compile
 from sateen.fpga.tools import DoesNotFit, FpgaError
-from sateen.graph.graph import Graph, run
+from sateen.graph import Graph, run
 from sateen.hw.spec.config import PRESETS, Config
 from sateen.hw.spec.pe import PE_KINDS, Encoding, TermBudget
-from sateen.quantize.tune import term_pairs, with_terms
-from sateen.runtime.device import Device
-from sateen.runtime.device import open as open_device
+from sateen.quantize import term_pairs, with_terms
+from sateen.runtime import Device
+from sateen.runtime import open as open_device
 
 __all__ = ["BUDGETS", "Accuracy", "Measurement", "accuracies", "measure"]
 

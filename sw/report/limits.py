@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sateen.hw.spec.config import Config
-from sateen.runtime.record import LayerRecord
+from sateen.runtime import LayerRecord
 
 __all__ = ["CAUSES", "ENOUGH", "Limit", "causes", "limit"]
 

@@ -12,9 +12,9 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sateen.compiler.model import Layer, Model, Part
+from sateen.compiler import Layer, Model, Part
 from sateen.errors import ConfigMismatch, InputError, LinkError, SateenWarning
-from sateen.graph.ops import Array
+from sateen.graph import Array
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.counters import Counters
 from sateen.hw.spec.descriptor import Descriptor

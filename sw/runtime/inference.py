@@ -7,9 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from sateen.compiler.model import Model, Part, Step, runs
-from sateen.graph.graph import Reshape
-from sateen.graph.ops import Array
+from sateen.compiler import Model, Part, Step, runs
+from sateen.graph import Array, Reshape
 from sateen.hw.spec.counters import Counters
 from sateen.hw.spec.wire import Space
 from sateen.runtime.link import Operation, read, write

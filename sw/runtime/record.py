@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from sateen.compiler.model import Model, Step
+from sateen.compiler import Model, Step
 from sateen.errors import InputError
 from sateen.hw.spec.config import Config
 from sateen.runtime.device import Device, Profile

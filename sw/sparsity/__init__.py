@@ -1,1 +1,11 @@
-""""""
+"""Sparse networks in few tiles of weights.
+
+In: weights with zeros. Out: their packing in tiles whose PEs choose among several activations, an order of channels in
+which that takes fewer tiles, and, with PyTorch, networks trained for it (:mod:`sateen.sparsity.joint`, which needs the
+extra ``train``). Read ``packing.py`` first.
+"""
+
+from sateen.sparsity.packing import Packing, Windows, arrangements, keep, pack
+from sateen.sparsity.permute import permuted
+
+__all__ = ["Packing", "Windows", "arrangements", "keep", "pack", "permuted"]

@@ -14,13 +14,13 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from sateen.graph.graph import Graph
-from sateen.graph.ops import (
+from sateen.graph import (
     Add,
     AveragePool2D,
     Conv2D,
     DepthwiseConv2D,
     FullyConnected,
+    Graph,
     MaxPool2D,
     Mean,
     Multiply,

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("sklearn", reason="needs scikit-learn, which brings the digits")
 
 from sateen.digits import NETWORK_FILE, load_data, load_network
-from sateen.graph.graph import run
+from sateen.graph import run
 from sateen.graph.network import BatchNorm
 from sateen.hw.spec.descriptor import Rounding
 from sateen.quantize.calibration import SCHEMES, quantize

@@ -14,9 +14,9 @@ from test_models import MODELS
 
 import sateen
 from sateen.errors import CompileError
-from sateen.frontends.sources import load
+from sateen.frontends import load
 from sateen.frontends.tflite import importer as tflite
-from sateen.graph.ops import GraphError
+from sateen.graph import GraphError
 from tflite_models import ModelBuilder
 
 SEED = int(os.environ.get("SATEEN_SEED") or random.randrange(1, 2**31))

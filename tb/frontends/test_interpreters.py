@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sateen.frontends.tflite import importer as tflite
-from sateen.graph.graph import run
+from sateen.graph import run
 from tflite_models import ModelBuilder
 
 CODES = np.arange(-128, 128, dtype=np.int8)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sateen.frontends.onnx import importer as frontend
-from sateen.graph.graph import run
+from sateen.graph import run
 
 onnx = pytest.importorskip("onnx", reason="needs onnx; pip install 'sateen[onnx]'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime; pip install 'sateen[reference]'")

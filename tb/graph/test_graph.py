@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sateen.archive import ArchiveError
-from sateen.graph.graph import Conv2D, FullyConnected, Graph, GraphError, MaxPool2D, Reshape, Tensor, run
+from sateen.graph import Conv2D, FullyConnected, Graph, GraphError, MaxPool2D, Reshape, Tensor, run
 from sateen.hw.spec.descriptor import Rounding
 from sateen.sim import golden
 

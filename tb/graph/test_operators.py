@@ -8,8 +8,7 @@ import pytest
 
 import sateen
 from graphs import Builder, random_input
-from sateen.graph.graph import Graph, run
-from sateen.graph.ops import (
+from sateen.graph import (
     Add,
     ArgMax,
     AveragePool2D,
@@ -17,6 +16,7 @@ from sateen.graph.ops import (
     Constant,
     DepthwiseConv2D,
     Dequantize,
+    Graph,
     Mean,
     Multiply,
     Pad,
@@ -30,6 +30,7 @@ from sateen.graph.ops import (
     Table,
     Tensor,
     Transpose,
+    run,
 )
 from sateen.hw.spec.descriptor import Rounding
 

@@ -15,14 +15,14 @@ from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiStreamBus, AxiStreamSink
 
 from graphs import Builder, random_input
 from harness import run
-from sateen.compiler.stages import compile as compile_model
-from sateen.graph.graph import run as run_golden
+from sateen.compiler import compile as compile_model
+from sateen.graph import run as run_golden
 from sateen.hw.axi import AxiAccelerator
 from sateen.hw.spec.axi import MAGIC, Register
 from sateen.hw.spec.config import PRESETS
 from sateen.hw.spec.identity import Identity
 from sateen.hw.spec.wire import Op
-from sateen.runtime.device import Device
+from sateen.runtime import Device
 
 CONFIG = replace(PRESETS["tiny"], scratchpad_bytes=4096, weight_bytes=4096)
 

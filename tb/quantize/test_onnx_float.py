@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 import sateen
-from sateen.frontends.sources import quantized
-from sateen.graph.graph import Graph, run
-from sateen.graph.ops import GraphError
+from sateen.graph import Graph, GraphError, run
+from sateen.quantize import quantized
 
 onnx = pytest.importorskip("onnx", reason="needs onnx; pip install 'sateen[onnx]'")
 helper = onnx.helper

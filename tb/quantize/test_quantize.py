@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from sateen.archive import ArchiveError
-from sateen.graph import graph, network
-from sateen.graph.graph import run
+from sateen.graph import graph, network, run
 from sateen.graph.network import BatchNorm, Conv2D, Flatten, FullyConnected, MaxPool2D, Network, NetworkError, Relu
 from sateen.hw.spec.descriptor import Rounding
 from sateen.quantize.calibration import SCHEMES, activation_scale, quantize, weight_scales

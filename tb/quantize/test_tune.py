@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from graphs import Builder
-from sateen.graph.graph import Graph, run
+from sateen.graph import Graph, run
 from sateen.hw.spec.pe import Encoding, TermBudget
-from sateen.quantize.tune import term_pairs, tune, with_terms
+from sateen.quantize import term_pairs, tune, with_terms
 
 pytest.importorskip("sklearn", reason="needs the demo extra's scikit-learn")
 
@@ -15,7 +15,7 @@ pytest.importorskip("sklearn", reason="needs the demo extra's scikit-learn")
 @pytest.fixture(scope="module")
 def digits():
     from sateen.digits import load_data, load_network
-    from sateen.quantize.calibration import quantize
+    from sateen.quantize import quantize
 
     train_x, _, x, y = load_data()
     graph = quantize(load_network(), train_x)

@@ -15,9 +15,9 @@ from test_cli import CONFIG, cli, tflite_model
 import sateen
 from graphs import Builder
 from sateen.hw.spec.config import PRESETS
-from sateen.report import page
 from sateen.report.limits import CAUSES, ENOUGH, causes, limit
-from sateen.runtime.record import LayerRecord, RunRecord
+from sateen.report.page import page
+from sateen.runtime import LayerRecord, RunRecord
 
 COUNTED = ("weights", "activations", "accumulators", "output")
 CHARTS = ("cycles", "utilization", "causes", "roofline", "memory", "plan")

@@ -11,7 +11,7 @@ import pytest
 import sateen
 from graphs import Builder, random_input
 from sateen.hw.spec.wire import FLAG, Frame, FrameType, Op, OpHeader, Space, Status, Stuffing
-from sateen.runtime.device import Device
+from sateen.runtime import Device
 from sateen.runtime.link import TRIES, Link, read, run, wait, write
 from sateen.runtime.transport import SerialTransport, SimulationTransport, open_transport
 
@@ -174,7 +174,7 @@ def test_noise(simulation, rate):
     link = Link(line)
     device = Device(link)
     loaded = device.load(sateen.compile(graph, device.config))
-    from sateen.graph.graph import run as golden
+    from sateen.graph import run as golden
 
     np.testing.assert_array_equal(loaded.run(x), golden(graph, x)[graph.outputs[0]])
 
@@ -230,7 +230,7 @@ def test_trace_needs_a_simulation():
 @pytest.fixture(scope="module")
 def server():
     """A simulated device on a TCP port of this machine."""
-    from sateen.runtime.serve import serve
+    from sateen.runtime import serve
 
     listening = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=serve, args=(CONFIG,), kwargs={"ready": listening}, daemon=True)
@@ -244,7 +244,7 @@ def test_over_tcp(server, form):
     rng = np.random.default_rng(2)
     graph = Builder((4, 4, 3), rng).conv2d(5, (3, 3)).graph()
     x = random_input(graph, rng, 3)
-    from sateen.graph.graph import run as golden
+    from sateen.graph import run as golden
 
     for _ in range(2):
         with sateen.open(form.format(server)) as device:

@@ -5,7 +5,7 @@ import pytest
 
 import sateen
 from sateen.digits import load_data, load_network
-from sateen.graph.graph import run
+from sateen.graph import run
 from sateen.hw.spec.config import parse_config
 
 CONFIG = parse_config("small,combine=8")
@@ -50,8 +50,8 @@ def test_joint_training(tmp_path):
     were pruned for."""
     torch = pytest.importorskip("torch", reason="needs the train extra's PyTorch")
     from sateen.errors import SateenError
+    from sateen.sparsity import pack
     from sateen.sparsity.joint import combine_jointly, matrices
-    from sateen.sparsity.packing import pack
 
     x = torch.randn(40, 4, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     labels, trained, options = (

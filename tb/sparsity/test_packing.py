@@ -8,14 +8,13 @@ import pytest
 import sateen
 from graphs import Builder, random_input
 from sateen.compiler.combining import Packer
-from sateen.compiler.lowering.lower import kernels_of
-from sateen.graph.graph import run
+from sateen.compiler.lowering import lower_operator
+from sateen.graph import run
 from sateen.hw.spec.config import parse_config
 from sateen.hw.spec.pe import Encoding, Precision, TermBudget
 from sateen.sim.golden.terms import term_count
-from sateen.sparsity import columns
+from sateen.sparsity import columns, permuted
 from sateen.sparsity.packing import Windows, keep, pack, pack_into
-from sateen.sparsity.permute import permuted
 
 
 def sparse(rng, shape, density, *, spread=0.0):
@@ -138,7 +137,7 @@ def test_precision_is_each_kernel_s_own():
     config, rng = parse_config("tiny,pe=term,combine=4"), np.random.default_rng(8)
     graph = Builder((4, 4, 256), rng, density=0.05).conv2d(4, (1, 1)).graph()
     (op,) = graph.ops
-    (kernel,) = kernels_of(op, graph.tensors, config)
+    (kernel,) = lower_operator(op, graph.tensors, config).kernels
     packer, made = Packer(config), []
     for bits in (8, 4):
         made += packer.packed(

@@ -10,10 +10,10 @@ import pytest
 import sateen
 from graphs import Builder, random_graph, random_input
 from sateen.compiler.combining import Packer
-from sateen.compiler.lowering.lower import kernels_of
+from sateen.compiler.lowering import lower_operator
 from sateen.digits import load_network
-from sateen.graph.graph import run as golden
-from sateen.graph.ops import Weighted
+from sateen.graph import Weighted
+from sateen.graph import run as golden
 from sateen.hw.spec.config import parse_config
 from sateen.hw.spec.descriptor import Descriptor, Rounding
 from sateen.hw.spec.pe import Encoding, TermBudget
@@ -127,7 +127,8 @@ def test_windows_before_the_run():
             Builder((5, 4, 64), rng, density=0.03).conv2d(6, (3, 3), padding=((1, 1), (1, 1))).graph(),
         ):
             check(device, graph, random_input(graph, rng, 2))
-            (kernel,) = Packer(device.config).packed(kernels_of(graph.ops[0], graph.tensors, device.config)[0])
+            (plain,) = lower_operator(graph.ops[0], graph.tensors, device.config).kernels
+            (kernel,) = Packer(device.config).packed(plain)
             assert kernel.packing.windows.lead > 0
 
 

@@ -18,8 +18,8 @@ import pytest
 import sateen
 from graphs import random_input
 from networks import NETWORKS
-from sateen.frontends.sources import load
-from sateen.graph.graph import Graph, run
+from sateen.frontends import load
+from sateen.graph import Graph, run
 
 MODELS = Path(os.environ.get("SATEEN_MODELS", Path(__file__).parents[2] / "shared" / "models"))
 NAMES = [

@@ -1,1 +1,12 @@
-""""""
+"""Operators as the device computes them.
+
+In: a graph and a configuration. Out: for each operator its kernels, which are convolutions over lines of bytes, or its
+tables; or the reason why the device does not compute it. Read ``kernel.py`` first, then ``lower.py``, which lists all
+operators.
+"""
+
+from sateen.compiler.lowering.kernel import Kernel, parameter_words
+from sateen.compiler.lowering.lookup import LookUp
+from sateen.compiler.lowering.lower import LOWERINGS, Lowered, LoweredGraph, lower, lower_operator
+
+__all__ = ["LOWERINGS", "Kernel", "LookUp", "Lowered", "LoweredGraph", "lower", "lower_operator", "parameter_words"]

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sateen.compiler.kernel import Kernel, diagonal
+from sateen.compiler.lowering.kernel import Kernel, diagonal
 from sateen.errors import CompileError
-from sateen.graph.ops import (
+from sateen.graph import (
     AveragePool2D,
     Broadcast,
     Concatenate,

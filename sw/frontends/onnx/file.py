@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sateen.errors import CompileError
-from sateen.graph.ops import Array, GraphError, require
+from sateen.graph import Array, GraphError, require
 
 __all__ = ["Node", "OnnxModel", "read"]
 

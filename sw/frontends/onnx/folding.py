@@ -9,7 +9,7 @@ import numpy as np
 
 from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.importer import Codes, Importer, Pending, Real, Value
-from sateen.graph.ops import Array, GraphError, Tensor, require
+from sateen.graph import Array, GraphError, Tensor, require
 
 __all__ = ["Handler", "compute", "fold", "registers"]
 

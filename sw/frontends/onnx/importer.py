@@ -16,10 +16,10 @@ import numpy as np
 
 from sateen.frontends.onnx import file as onnx_file
 from sateen.frontends.onnx.file import Node, OnnxModel
-from sateen.graph.graph import Graph
-from sateen.graph.ops import (
+from sateen.graph import (
     Array,
     Dequantize,
+    Graph,
     GraphError,
     Op,
     Own,

@@ -10,7 +10,7 @@ import numpy as np
 from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.folding import Handler, registers
 from sateen.frontends.onnx.importer import Codes, Importer, Numbers, Pending, Value, channels_first, clamp, scaling
-from sateen.graph.ops import Array, Conv2D, DepthwiseConv2D, FullyConnected, Op, Own, Tensor, require
+from sateen.graph import Array, Conv2D, DepthwiseConv2D, FullyConnected, Op, Own, Tensor, require
 from sateen.hw.spec.descriptor import Rounding
 
 __all__ = ["FREE", "LAYERS", "Limits", "Make", "codes_at", "layer", "window"]

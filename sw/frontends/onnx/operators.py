@@ -22,7 +22,7 @@ from sateen.frontends.onnx.importer import (
 )
 from sateen.frontends.onnx.layers import FREE, LAYERS, Limits, Make, codes_at, layer, window
 from sateen.frontends.onnx.moves import MOVES
-from sateen.graph.ops import (
+from sateen.graph import (
     Add,
     ArgMax,
     Array,

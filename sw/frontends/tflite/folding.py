@@ -9,7 +9,7 @@ import numpy as np
 import tflite
 
 from sateen.frontends.tflite.file import RawOperator
-from sateen.graph.ops import Array
+from sateen.graph import Array
 
 __all__ = ["FOLDING"]
 

@@ -16,8 +16,7 @@ import numpy as np
 
 from sateen.frontends.tflite import file as tflite_file
 from sateen.frontends.tflite.file import RawModel, RawOperator, RawTensor
-from sateen.graph.graph import Graph
-from sateen.graph.ops import Array, Concatenate, Constant, GraphError, Op, Reshape, Tensor, require
+from sateen.graph import Array, Concatenate, Constant, Graph, GraphError, Op, Reshape, Tensor, require
 
 __all__ = ["Importer", "is_tflite", "load"]
 

@@ -9,7 +9,7 @@ import tflite
 
 from sateen.frontends.tflite.file import RawOperator
 from sateen.frontends.tflite.importer import Importer
-from sateen.graph.ops import Pad, Reshape, Resize, Slice, Table, Tensor, Transpose, require
+from sateen.graph import Pad, Reshape, Resize, Slice, Table, Tensor, Transpose, require
 from sateen.sim import golden
 
 __all__ = ["MOVES", "Handler", "registers"]

@@ -13,7 +13,7 @@ from sateen.frontends.tflite.file import RawOperator, RawTensor
 from sateen.frontends.tflite.folding import FOLDING
 from sateen.frontends.tflite.importer import Importer
 from sateen.frontends.tflite.moves import MOVES, Handler, registers
-from sateen.graph.ops import (
+from sateen.graph import (
     Add,
     ArgMax,
     Array,

@@ -14,14 +14,14 @@ from cocotb.triggers import ClockCycles
 from graphs import Builder, random_input
 from harness import parameters, run, run_netlist
 from pins import PinTransport
-from sateen.compiler.stages import compile as compile_model
+from sateen.compiler import compile as compile_model
 from sateen.fpga.flow import synthesize
 from sateen.fpga.parts import PARTS
 from sateen.fpga.top import System
-from sateen.graph.graph import run as run_golden
+from sateen.graph import run as run_golden
 from sateen.hw.spec.config import parse_config
 from sateen.hw.top import Accelerator
-from sateen.runtime.device import Device
+from sateen.runtime import Device
 from sateen.runtime.link import Link
 
 BAUD = 8_000_000

@@ -11,9 +11,8 @@ from cocotb.triggers import RisingEdge
 import sateen
 from graphs import Builder, random_graph, random_input
 from harness import parameters, reset, run
-from sateen.graph.graph import Graph, Tensor
-from sateen.graph.graph import run as golden
-from sateen.graph.ops import Add
+from sateen.graph import Add, Graph, Tensor
+from sateen.graph import run as golden
 from sateen.hw.sequential.counters import Cause
 from sateen.hw.sequential.memory import BankedMemory
 from sateen.hw.sequential.requantize import SerialRequantize

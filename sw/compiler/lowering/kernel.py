@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import BIAS_BYTES, PARAMETER_BYTES, Dim, Rounding
 from sateen.hw.spec.pe import Precision
-from sateen.sparsity.packing import Packing, Windows
+from sateen.sparsity import Packing, Windows
 
 __all__ = ["ONCE", "Kernel", "diagonal", "parameter_words", "parameters"]
 

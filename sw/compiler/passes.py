@@ -1,0 +1,233 @@
+"""Passes over the tile: descriptors, and the weight words that they consume."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sateen.compiler import sliding
+from sateen.compiler.lowering import Kernel, LookUp, parameter_words
+from sateen.hw.spec.config import Config
+from sateen.hw.spec.descriptor import (
+    BIAS_BYTES,
+    PARAMETER_BYTES,
+    ActivationStream,
+    Descriptor,
+    Dim,
+    OutputStream,
+    WeightStream,
+)
+from sateen.hw.spec.pe import SELECTS_BIT
+
+__all__ = ["Pass", "block_rows", "look_up_passes", "passes", "sliding_passes"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass:
+    """Descriptors that share one run of weight words: part of a layer's channels, or all of them."""
+
+    weights: NDArray[np.int8]
+    """[words, cols]."""
+    descriptors: tuple[Descriptor, ...]
+    """Weight addresses count from the first word of ``weights``."""
+
+    def placed(self, base: int) -> tuple[Descriptor, ...]:
+        """The descriptors with their weights standing from word ``base`` on."""
+        return tuple(
+            dataclasses.replace(d, weights=dataclasses.replace(d.weights, base=d.weights.base + base))
+            for d in self.descriptors
+        )
+
+    def part(self, start: int, stop: int) -> Pass:
+        """Some of the descriptors, with all weights."""
+        return dataclasses.replace(self, descriptors=self.descriptors[start:stop])
+
+
+def _words(kernel: Kernel, config: Config) -> NDArray[np.int8]:
+    """The weight store's words, group after group of channels: [groups, words of a group, cols]."""
+    groups = -(-kernel.channels // config.cols)
+    padded = np.zeros((groups * config.cols, kernel.group_words(config)), np.int8)
+    if kernel.packing is None:
+        rows, columns = kernel.weights.shape[1:3]
+        runs = padded.reshape(len(padded), rows, columns, -1)
+        runs[: kernel.channels, :, :, : kernel.run] = kernel.weights
+    else:
+        padded[: kernel.channels] = kernel.packing.words(config).reshape(kernel.channels, -1)
+    weights = padded.reshape(groups, config.cols, -1).transpose(0, 2, 1)
+    return np.concatenate([weights, parameter_words(kernel, config)], axis=1)
+
+
+def _split(length: int, most: int) -> Iterator[tuple[int, int, int]]:
+    """``length`` in equal parts of at most ``most`` and a rest: (start, size of a part, number of parts)."""
+    size = min(length, most)
+    count = length // size
+    yield 0, size, count
+    if length % size:
+        yield count * size, length % size, 1
+
+
+def _descriptor(
+    kernel: Kernel, config: Config, *, source: int, target: int, groups: tuple[int, int],
+    y: tuple[int, int, int], x: tuple[int, int],
+) -> Descriptor:  # fmt: skip
+    """One descriptor: ``groups`` of channels, ``y`` = (first row, rows of a block, blocks), ``x`` = (first column,
+    columns)."""
+    first_group, group_count = groups
+    first_row, rows, blocks = y
+    first_column, columns = x
+    out_line, out_step = kernel.steps
+    channel = first_group * config.cols
+    output = OutputStream(
+        address=target + kernel.target + first_row * out_line + first_column * out_step + channel,
+        channels=min(kernel.channels - channel, group_count * config.cols),
+        taps=kernel.pool,
+        zero_point=kernel.zero_point,
+        low=kernel.low,
+        high=kernel.high,
+        rounding=kernel.rounding,
+        dims=(
+            Dim(blocks, (rows * out_line,)),
+            Dim(group_count, (config.cols,)),
+            Dim(rows, (out_line,)),
+            Dim(columns, (out_step,)),
+        ),
+    )
+    settings = config.pe_kind.settings(kernel.precision).weights | (1 << SELECTS_BIT if kernel.packing else 0)
+    return Descriptor(
+        weights=WeightStream(
+            base=0, blocks=blocks, groups=group_count, words=kernel.group_words(config), settings=settings
+        ),
+        activations=_activations(kernel, config, source=source, groups=groups, y=y, x=x),
+        output=output,
+    )
+
+
+def _activations(
+    kernel: Kernel, config: Config, *, source: int, groups: tuple[int, int], y: tuple[int, int, int], x: tuple[int, int]
+) -> ActivationStream:
+    """What :func:`_descriptor` reads."""
+    first_group, group_count = groups
+    first_row, rows, blocks = y
+    first_column, columns = x
+    windows, (kernel_y, kernel_x) = kernel.windows(config), kernel.reduction
+    if windows.passes > 1:
+        kernel_x = Dim(windows.passes, (0, 0))
+
+    def at(row: int, byte: int) -> tuple[int, int, int]:
+        place = row * kernel.width + byte
+        return (0, place, place) if kernel.flat else (row, byte, place)
+
+    start = at(
+        kernel.origin[0] + first_row * kernel.stride[0],
+        kernel.origin[1] + first_column * kernel.stride[1] + first_group * kernel.group_stride - windows.lead,
+    )
+    return ActivationStream(
+        address=source + start[2],
+        row=start[0],
+        x=start[1],
+        height=1 if kernel.flat else kernel.height,
+        width=kernel.height * kernel.width if kernel.flat else kernel.width,
+        padding=kernel.padding,
+        settings=config.pe_kind.settings(kernel.precision).beats,
+        dims=(
+            Dim(blocks, at(rows * kernel.stride[0], 0)),
+            Dim(group_count, at(0, kernel.group_stride)),
+            *(Dim(dim.count, at(*dim.strides)) for dim in (kernel_y, kernel_x)),
+            Dim(windows.count, at(0, windows.stride)),
+            Dim(rows, at(kernel.stride[0], 0)),
+            Dim(columns, at(0, kernel.stride[1])),
+            *(Dim(dim.count, at(*dim.strides)) for dim in kernel.taps),
+        ),
+    )
+
+
+def passes(kernel: Kernel, config: Config, *, source: int, target: int, rows: int, words: int) -> list[Pass]:
+    """A kernel's passes over the tile.
+
+    Parameters
+    ----------
+    source, target : int
+        Byte addresses of input and output.
+    rows : int
+        Rows of results in a block; fewer if the accumulators hold fewer.
+    words : int
+        Weight words that a pass may have: the weight store's depth.
+
+    The kernel must come from :func:`~sateen.compiler.lowering.lower`.
+    """
+    store = _words(kernel, config)
+    groups, words_each = store.shape[:2]
+    together = min(groups, words // words_each)
+    results = config.positions // kernel.pool
+    result = []
+    for first, size, count in _split(groups, together):
+        for part in range(count):
+            chosen = (first + part * size, size)
+            descriptors = []
+            for column, columns, column_parts in _split(kernel.out[1], results):
+                for piece in range(column_parts):
+                    for y in _split(kernel.out[0], max(1, min(rows, results // columns))):
+                        descriptors.append(
+                            _descriptor(
+                                kernel, config, source=source, target=target, groups=chosen, y=y,
+                                x=(column + piece * columns, columns),
+                            )
+                        )  # fmt: skip
+            result.append(_pass(store[chosen[0] : chosen[0] + size], descriptors, config))
+    return result
+
+
+def sliding_passes(
+    kernel: Kernel, config: Config, walk: sliding.Walk, *, source: int, target: int, words: int
+) -> list[Pass]:
+    """As :func:`passes`, of a kernel whose window slides; none if a group's weights do not fit."""
+    store = sliding.words(kernel, config, walk)
+    groups, words_each = store.shape[:2]
+    if words_each > words:
+        return []
+    result = []
+    for first, size, count in _split(groups, min(groups, words // words_each)):
+        for part in range(count):
+            start = first + part * size
+            made = sliding.descriptors(kernel, config, walk, source=source, target=target, groups=(start, size))
+            result.append(_pass(store[start : start + size], made, config))
+    return result
+
+
+def _pass(groups: NDArray[np.int8], descriptors: Iterable[Descriptor], config: Config) -> Pass:
+    """Groups of weight words, [groups, words, cols], with the descriptors that consume all of them. Scales that repeat
+    are left out."""
+    scales = groups[:, BIAS_BYTES - PARAMETER_BYTES :]
+    one_scale = len(groups) > 1 and bool((scales == scales[0]).all())
+    kept = [
+        group[: BIAS_BYTES - PARAMETER_BYTES] if one_scale and index else group for index, group in enumerate(groups)
+    ]
+    return Pass(
+        weights=np.concatenate(kept),
+        descriptors=tuple(
+            dataclasses.replace(d, weights=dataclasses.replace(d.weights, one_scale=one_scale)).in_quarters(
+                config.positions
+            )
+            for d in descriptors
+        ),
+    )
+
+
+def look_up_passes(made: LookUp, config: Config, *, sources: Sequence[int], target: int) -> list[Pass]:
+    """As :func:`passes`, of tables; ``sources`` are the addresses of the operator's inputs."""
+    one, other = (sources[index] for index in made.sources)
+    return [
+        Pass(weights=made.words(config), descriptors=(made.descriptor(config, sources=(one, other), target=target),))
+    ]
+
+
+def block_rows(kernel: Kernel, config: Config) -> list[int]:
+    """Sensible numbers of rows in a block, largest first: those that leave no rest, and the most that fit."""
+    results = max(1, config.positions // kernel.pool)
+    most = max(1, min(kernel.out[0], results // min(kernel.out[1], results)))
+    return [most, *(rows for rows in range(most - 1, 0, -1) if math.ceil(kernel.out[0] / rows) * rows == kernel.out[0])]
