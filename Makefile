@@ -19,9 +19,10 @@ prove: .venv/test
 
 lint: .venv/dev
 	@$(RUN) -m ruff check .
-	@# Types are seen in a plain install only: the package's folders are not where its names say.
+	@# Types and imports are seen in a plain install only: the package's folders are not where its names say.
 	@rm -rf build && $(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --target build/types .
 	@cd build/types && ../../$(RUN) -m mypy --config-file ../../pyproject.toml -p sateen
+	@cd build/types && PYTHONPATH=. ../../.venv/bin/lint-imports ../../pyproject.toml
 
 test-models: .venv/test
 	@SATEEN_CXXFLAGS=-O2 $(RUN) -m pytest -m "models or not models and not fpga" $(TESTS)/test_models.py

@@ -1,0 +1,70 @@
+"""The distribution: what a wheel installs, without a checkout beside it, is a working Sateen."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import venv
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+def run(*command, folder, **environment):
+    """A command's output; its messages stand in the failure."""
+    outside = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    result = subprocess.run(
+        [str(part) for part in command], cwd=folder, env=outside | environment, capture_output=True, text=True
+    )
+    assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory):
+    """The sdist, and the wheel that is made from it."""
+    folder = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--outdir", folder, CHECKOUT, folder=folder)
+    (sdist,), (wheel,) = folder.glob("sateen-*.tar.gz"), folder.glob("sateen-*.whl")
+    return sdist, wheel
+
+
+@pytest.fixture(scope="module")
+def installed(archives, tmp_path_factory):
+    """The folder of the commands of a fresh environment that holds the wheel with the extra ``demo``."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=False)
+    pip = [sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "--disable-pip-version-check"]
+    run(*pip, "install", "--quiet", f"{archives[1]}[demo]", folder=folder)
+    return folder / "bin"
+
+
+def test_sdist_holds_the_sources(archives):
+    with tarfile.open(archives[0]) as archive:
+        names = {Path(*Path(name).parts[1:]).as_posix() for name in archive.getnames()}
+    assert {"pyproject.toml", "README.md", "LICENSE", "sw/__init__.py", "hw/spec/config.py"} <= names
+
+
+def test_package_comes_from_the_wheel(installed, tmp_path):
+    where = run(installed / "python", "-c", "import sateen; print(sateen.__file__)", folder=tmp_path)
+    assert Path(where.strip()).is_relative_to(installed.parent)
+
+
+def test_doctor(installed, tmp_path):
+    assert "Verilator" in run(installed / "sateen", "doctor", folder=tmp_path)
+
+
+def test_verilog(installed, tmp_path):
+    run(installed / "sateen", "verilog", "--preset", "tiny", "-o", "tiny.v", folder=tmp_path)
+    assert "module sateen" in (tmp_path / "tiny.v").read_text()
+
+
+def test_demo(installed, tmp_path):
+    printed = run(installed / "sateen", "demo", "--json", "demo.json", folder=tmp_path)
+    assert "every result equal, bit for bit" in printed
+    assert json.loads((tmp_path / "demo.json").read_text())
