@@ -1,6 +1,65 @@
-"""What holds for all tests."""
+"""What holds for all tests: where their random numbers begin, what may be skipped, and the line that repeats a failure."""
+
+from __future__ import annotations
 
 import os
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import seeds
 
 # Tests build many simulations and run each for a short time.
 os.environ.setdefault("WEFT_CXXFLAGS", "-O0")
+
+NO_SKIPS = "WEFT_NO_SKIPS"
+"""Where this is set, a test that is skipped has failed, unless its reason is allowed."""
+ALLOWED_SKIPS = {
+    "no reference models": "they are hundreds of files that stand beside a checkout, and no part of it",
+}
+"""By how a reason begins: why such tests may be skipped all the same."""
+
+
+def _forbidden(longrepr: Any) -> str | None:
+    """The reason of a skip that is not allowed."""
+    reason = longrepr[2].removeprefix("Skipped: ") if isinstance(longrepr, tuple) else str(longrepr)
+    return None if not os.environ.get(NO_SKIPS) or reason.startswith(tuple(ALLOWED_SKIPS)) else reason
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    random.seed(seeds.begin(item.nodeid))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Iterator[None]:
+    """A fixture that several tests share draws the same, whichever of them comes first."""
+    if fixturedef.scope == "function":
+        return (yield)
+    state = random.getstate()
+    random.seed(seeds.seed(fixturedef.baseid, fixturedef.argname, getattr(request, "param_index", 0)))
+    try:
+        return (yield)
+    finally:
+        random.setstate(state)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[pytest.TestReport]:
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and (reason := _forbidden(report.longrepr)):
+        report.outcome, report.longrepr = "failed", f"skipped, which {NO_SKIPS} forbids: {reason}"
+    elif report.failed:
+        base = f"{seeds.VARIABLE}={seeds.BASE} " if seeds.VARIABLE in os.environ else ""
+        report.sections.append(("repeat with", f"{base}.venv/bin/python -m pytest '{item.nodeid}'"))
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[pytest.CollectReport]:
+    report = yield
+    if report.skipped and (reason := _forbidden(report.longrepr)):
+        report.outcome, report.longrepr = "failed", f"skipped, which {NO_SKIPS} forbids: {reason}"
+    return report

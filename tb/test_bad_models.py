@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import weft
-from test_models import MODELS
+from needs import MODELS
 from tflite_models import ModelBuilder
 from weft.errors import CompileError
 from weft.frontends import tflite

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import needs
 from tflite_models import ModelBuilder
 from weft.frontends import tflite
 from weft.graph import run
@@ -14,7 +15,7 @@ CODES = np.arange(-128, 128, dtype=np.int8)
 
 def micro(data: bytes, inputs: list[np.ndarray]) -> np.ndarray:
     """tflite-micro's portable kernels."""
-    runtime = pytest.importorskip("tflite_micro.python.tflite_micro.runtime", reason="needs tflite-micro; pip install 'weft[reference]'")
+    runtime = needs.package("tflite_micro.python.tflite_micro.runtime", extra="reference")
     interpreter = runtime.Interpreter.from_bytes(data, arena_size=4 << 20)
     for index, value in enumerate(inputs):
         interpreter.set_input(value, index)
@@ -24,7 +25,7 @@ def micro(data: bytes, inputs: list[np.ndarray]) -> np.ndarray:
 
 def litert(data: bytes, inputs: list[np.ndarray]) -> np.ndarray:
     """TensorFlow Lite's reference kernels."""
-    module = pytest.importorskip("ai_edge_litert.interpreter", reason="needs ai-edge-litert; pip install 'weft[reference]'")
+    module = needs.package("ai_edge_litert.interpreter", extra="reference")
     interpreter = module.Interpreter(model_content=data, experimental_op_resolver_type=module.OpResolverType.BUILTIN_REF)
     interpreter.allocate_tensors()
     for detail, value in zip(interpreter.get_input_details(), inputs, strict=True):

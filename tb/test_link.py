@@ -1,6 +1,5 @@
 """The link between driver and device: damage of every kind on the line, silence, and a device that comes back."""
 
-import os
 import random
 import socket
 import threading
@@ -8,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 
+import seeds
 import weft
 from graphs import Builder, random_input
 from weft.device import Device
@@ -16,7 +16,6 @@ from weft.link import TRIES, Link, read, run, wait, write
 from weft.transport import SerialTransport, SimulationTransport, open_transport
 
 CONFIG = weft.Config(rows=4, cols=4, lanes=2, scratchpad_bytes=8192, weight_bytes=16384, positions=64)
-SEED = int(os.environ.get("WEFT_SEED") or random.randrange(1, 2**31))
 
 
 class Noisy:
@@ -50,8 +49,9 @@ class Noisy:
         return bytes(damaged)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def simulation():
+    """A device of its own for each test."""
     with SimulationTransport(CONFIG).device as device:
         yield device
 
@@ -87,7 +87,7 @@ def test_resynchronizes(simulation):
     body = bytearray(Frame(FrameType.REQUEST, 2, b"12345678").encode())
     body[3] += 1
     overlong = Frame(FrameType.REQUEST, 3, bytes(CONFIG.frame_bytes + 1)).encode()
-    rng = random.Random(SEED)
+    rng = random.Random(seeds.own())
     noise = bytes(rng.choice([0x7D, 0x7E, 0xFF, rng.randrange(256)]) for _ in range(3000))
     for seq, junk in enumerate([b"", b"\x7e" * 50, cut, bytes(flipped), bytes(body), overlong, noise, b"\x7d", b"\x7d\x7e"]):
         assert answers(simulation, junk, cycles=len(junk) + 100) == [], junk[:20]
@@ -158,11 +158,10 @@ class SimulationTransportOf:
 @pytest.mark.parametrize("rate", [1e-4, 3e-4])
 def test_noise(simulation, rate):
     """With damage on the line every result is right all the same."""
-    print(f"repeat with WEFT_SEED={SEED}")
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(seeds.own())
     graph = Builder((5, 5, 3), rng).conv2d(6, (3, 3)).flatten().fully_connected(7).graph()
     x = random_input(graph, rng, 10)
-    line = Noisy(SimulationTransportOf(simulation), rate, SEED)
+    line = Noisy(SimulationTransportOf(simulation), rate, seeds.own())
     link = Link(line)
     device = Device(link)
     loaded = device.load(weft.compile(graph, device.config))
@@ -190,7 +189,7 @@ def test_silence_then_back(simulation):
 def test_long_operations_are_split(transport):
     link = Link(transport)
     link.hello()
-    data = random.Random(SEED).randbytes(5000)
+    data = random.Random(seeds.own()).randbytes(5000)
     assert link.transaction([write(Space.SCRATCHPAD, 3, data), read(Space.SCRATCHPAD, 3, 5000), wait()]) == data
     assert link.bytes > 10000 and link.retransmissions == 0
 

@@ -7,20 +7,18 @@ ONNX one.
 from __future__ import annotations
 
 import functools
-import os
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+import needs
 import weft
 from graphs import random_input
 from networks import NETWORKS
 from weft.graph import Graph, run
 from weft.sources import load
 
-MODELS = Path(os.environ.get("WEFT_MODELS", Path(__file__).parents[2] / "shared" / "models"))
 NAMES = [
     "tflite/ad_autoencoder.tflite", "tflite/hello_world.tflite", "tflite/ic_resnet8.tflite", "tflite/kws_dscnn.tflite",
     "tflite/micro_speech.tflite", "tflite/mnist_dw.tflite", "tflite/mnist_resnet.tflite", "tflite/mnist_valid.tflite",
@@ -33,11 +31,9 @@ QUICK = ["tflite/mnist_dw.tflite", "tflite/mnist_resnet.tflite", "tflite/micro_s
 
 def recorded(name: str) -> tuple[Graph, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """A model's graph, its inputs and outputs, and its layers' results by the tensors' names."""
-    if not MODELS.is_dir():
-        pytest.skip(f"no reference models in {MODELS}; set WEFT_MODELS to their folder")
     if name.startswith("onnx"):
-        pytest.importorskip("onnx", reason="needs onnx; pip install 'weft[onnx]'")
-    path = MODELS / name
+        needs.package("onnx", extra="onnx")
+    path = needs.models() / name
     with np.load(path.with_suffix("").with_suffix(".golden.npz"), allow_pickle=False) as data:
         layers = {key.removeprefix("q:"): data[key] for key in data.files if key.startswith("q:") or key[0] == "t" and key[1:].isdigit()}
         graph = load(path)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import needs
 import weft
 from weft.graph import Graph, run
 from weft.ops import GraphError
 from weft.sources import quantized
 
-onnx = pytest.importorskip("onnx", reason="needs onnx; pip install 'weft[onnx]'")
+onnx = needs.package("onnx", extra="onnx")
 helper = onnx.helper
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import needs
 from weft.frontends import onnx as frontend
 from weft.graph import run
 
-onnx = pytest.importorskip("onnx", reason="needs onnx; pip install 'weft[onnx]'")
-onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime; pip install 'weft[reference]'")
+onnx = needs.package("onnx", extra="onnx")
+onnxruntime = needs.package("onnxruntime", extra="reference")
 helper = onnx.helper
 
 MICROSOFT = "com.microsoft"

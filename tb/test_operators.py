@@ -36,8 +36,9 @@ CONFIGS = ["tiny,positions=256", "tiny,rows=6,cols=5,lanes=3,positions=32"]
 """With tables and without."""
 
 
-@pytest.fixture(scope="module", params=CONFIGS)
+@pytest.fixture(params=CONFIGS)
 def device(request):
+    """A device of its own for each test: no other one's bytes are in its memories."""
     with weft.open(f"sim:{request.param}") as opened:
         yield opened
 
@@ -187,7 +188,7 @@ def test_between_layers(device, kind):
     check(device, residual(kind, np.random.default_rng(8)).graph(), fallbacks=[] if device.config.tables else ["joint"])
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def tables():
     with weft.open(f"sim:{CONFIGS[0]}") as opened:
         yield opened

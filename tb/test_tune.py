@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
+import needs
 from graphs import Builder
 from weft.graph import Graph, run
 from weft.hw.spec.pe import Encoding, TermBudget
 from weft.tune import term_pairs, tune, with_terms
 
-pytest.importorskip("sklearn", reason="needs the demo extra's scikit-learn")
+needs.package("sklearn", extra="demo")
 
 
 @pytest.fixture(scope="module")
