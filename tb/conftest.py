@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,9 +18,11 @@ os.environ.setdefault("WEFT_CXXFLAGS", "-O0")
 NO_SKIPS = "WEFT_NO_SKIPS"
 """Where this is set, a test that is skipped has failed, unless its reason is allowed."""
 ALLOWED_SKIPS = {
-    "no reference models": "they are hundreds of files that stand beside a checkout, and no part of it",
+    "needs the reference models": "they stand beside a checkout and are no part of it; tests against the interpreters need none",
 }
 """By how a reason begins: why such tests may be skipped all the same."""
+MARKERS = ("fpga", "models", "prove")
+"""What tests are marked with that run only where they are asked for."""
 
 
 def _forbidden(longrepr: Any) -> str | None:
@@ -51,9 +54,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[pytest.TestReport]:
     report = yield
     if report.skipped and not hasattr(report, "wasxfail") and (reason := _forbidden(report.longrepr)):
         report.outcome, report.longrepr = "failed", f"skipped, which {NO_SKIPS} forbids: {reason}"
-    elif report.failed:
-        base = f"{seeds.VARIABLE}={seeds.BASE} " if seeds.VARIABLE in os.environ else ""
-        report.sections.append(("repeat with", f"{base}.venv/bin/python -m pytest '{item.nodeid}'"))
     return report
 
 
@@ -63,3 +63,11 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[pytest.C
     if report.skipped and (reason := _forbidden(report.longrepr)):
         report.outcome, report.longrepr = "failed", f"skipped, which {NO_SKIPS} forbids: {reason}"
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """After a run that failed: of each failure, the line that repeats it."""
+    for report in terminalreporter.getreports("failed") + terminalreporter.getreports("error"):
+        markers = [f"-m {name}" for name in MARKERS if name in getattr(report, "keywords", ())]
+        command = ["-m pytest", *markers, shlex.quote(report.nodeid)]
+        terminalreporter.write_line(f"repeat with: {seeds.VARIABLE}={seeds.BASE} .venv/bin/python {' '.join(command)}")

@@ -6,7 +6,6 @@ ONNX one.
 
 from __future__ import annotations
 
-import functools
 import warnings
 
 import numpy as np
@@ -61,23 +60,18 @@ def test_golden_model(name):
     np.testing.assert_array_equal(actual[graph.outputs[0]].reshape(y.shape), y)
 
 
-@functools.cache
-def device(config: str) -> weft.Device:
-    """One simulation for all tests of a configuration."""
-    return weft.open(f"sim:{config}")
-
-
-def on_device(name: str, config: str) -> weft.LoadedModel:
+def on_device(name: str, config: str) -> weft.Model:
     """A model's layers on a simulated device, against the recorded ones."""
     graph, x, y, layers = recorded(name)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", weft.WeftWarning)
-        loaded = device(config).load(weft.compile(graph, config))
-    output, actual = loaded.run(x[:1], layers=True)
-    compare(actual, layers)
-    np.testing.assert_array_equal(output.reshape(y[:1].shape), y[:1])
-    np.testing.assert_array_equal(loaded.run(x[:1]), output)
-    return loaded
+    with weft.open(f"sim:{config}") as device:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", weft.WeftWarning)
+            loaded = device.load(weft.compile(graph, config))
+        output, actual = loaded.run(x[:1], layers=True)
+        compare(actual, layers)
+        np.testing.assert_array_equal(output.reshape(y[:1].shape), y[:1])
+        np.testing.assert_array_equal(loaded.run(x[:1]), output)
+    return loaded.model
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -95,7 +89,7 @@ def test_every_model_on_a_small_device(name):
 @pytest.mark.models
 @pytest.mark.parametrize("name", NAMES)
 def test_every_model_on_a_large_device(name):
-    assert on_device(name, "large").model.tiled == 0
+    assert on_device(name, "large").tiled == 0
 
 
 CYCLES = {
@@ -122,11 +116,12 @@ def test_network_on_a_large_device(name):
     """Every layer equals the golden model's, and the device's counters are those predicted."""
     graph = NETWORKS[name]()
     x = random_input(graph, np.random.default_rng(0))
-    loaded = device("large").load(weft.compile(graph, "large", strict=True))
     expected = run(graph, x, layers=True)
-    _, actual = loaded.run(x, layers=True)
-    for tensor, values in actual.items():
-        np.testing.assert_array_equal(values, expected[tensor], err_msg=tensor)
-    loaded.run(x)
+    with weft.open("sim:large") as device:
+        loaded = device.load(weft.compile(graph, "large", strict=True))
+        _, actual = loaded.run(x, layers=True)
+        for tensor, values in actual.items():
+            np.testing.assert_array_equal(values, expected[tensor], err_msg=tensor)
+        loaded.run(x)
     for layer in loaded.profile.layers:
         assert abs(layer.counters.cycles - layer.layer.predicted.cycles) <= max(2, 0.01 * layer.counters.cycles), layer.layer.name
