@@ -1,4 +1,4 @@
-"""What holds for all tests: where their random numbers begin, what may be skipped, and the line that repeats a failure."""
+"""What holds for all tests: where random numbers begin, what may be skipped, the line that repeats a failure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ os.environ.setdefault("WEFT_CXXFLAGS", "-O0")
 NO_SKIPS = "WEFT_NO_SKIPS"
 """Where this is set, a test that is skipped has failed, unless its reason is allowed."""
 ALLOWED_SKIPS = {
-    "needs the reference models": "they stand beside a checkout and are no part of it; tests against the interpreters need none",
+    "needs the reference models": "they are no part of a checkout; the tests against the interpreters do without",
 }
 """By how a reason begins: why such tests may be skipped all the same."""
 MARKERS = ("fpga", "models", "prove")

@@ -1,6 +1,6 @@
 """Where every test's random numbers begin: one fixed base, or ``WEFT_SEED``, and a seed of its own for each test.
 
-A test draws the same numbers alone, in any order and in any number of workers. Other numbers are drawn with another ``WEFT_SEED``.
+A test draws the same numbers alone, in any order and in any number of workers. Another ``WEFT_SEED`` gives it others.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _current = ""
 
 
 def seed(*names: object) -> int:
-    """The seed of what these names stand for, from 1 to 2\\ :sup:`31`; no hash of Python's, which differ from process to process."""
+    """The seed of what these names stand for, 1 or more, in 31 bits. Python's own hashes differ between processes."""
     digest = hashlib.sha256("\0".join(map(str, (BASE, *names))).encode()).digest()
     return int.from_bytes(digest[:4], "big") % (2**31 - 1) + 1
 
