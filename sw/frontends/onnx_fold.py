@@ -55,8 +55,9 @@ def fold(m: Importer, node: Node) -> bool:
     """Computes an operator of constants, or one that asks for a shape alone; whether it was one."""
     if node.kind == "Constant":
         values = [value for name, value in node.attributes.items() if name.startswith("value")]
-        require(len(values) == 1, node, "it holds no value that is known")
-        m.values[node.outputs[0]] = np.asarray(values[0])
+        known = len(values) == 1 and (value := np.asarray(values[0])).dtype.kind in "biuf"
+        require(known, node, "it holds no value that is known")
+        m.values[node.outputs[0]] = value
         return True
     if node.kind == "Shape":
         read = m.value(node)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import tflite
 
@@ -59,9 +58,9 @@ def concatenation(m: Importer, operator: RawOperator) -> None:
     """Tensors one behind the other; of uint8 models each may have numbers of its own."""
     y = m.tensor(operator.outputs[0])
     pack = operator.kind == "PACK"
-    options: Any = operator.options(tflite.PackOptions if pack else tflite.ConcatenationOptions)
-    require(pack or options.FusedActivationFunction() == 0, operator, "its fused activation is not supported; put it behind")
-    axis = m.axis(operator, operator.outputs[0], options.Axis())
+    options = operator.options(tflite.PackOptions if pack else tflite.ConcatenationOptions)
+    require(pack or options.FusedActivationFunction == 0, operator, "its fused activation is not supported; put it behind")
+    axis = m.axis(operator, operator.outputs[0], options.Axis)
     sources = []
     for place, index in enumerate(operator.inputs):
         x = m.value(operator, index, len(y.shape) - pack)
@@ -81,7 +80,7 @@ def concatenation(m: Importer, operator: RawOperator) -> None:
 def resize(m: Importer, operator: RawOperator) -> None:
     """An image of another size."""
     options = operator.options(tflite.ResizeNearestNeighborOptions)
-    flags = {"align_corners": bool(options.AlignCorners()), "half_pixel_centers": bool(options.HalfPixelCenters())}
+    flags = {"align_corners": bool(options.AlignCorners), "half_pixel_centers": bool(options.HalfPixelCenters)}
     m.add(operator, Resize, input=m.input(operator, 0).name, **flags)
 
 
@@ -104,7 +103,7 @@ def split(m: Importer, operator: RawOperator) -> None:
     source = 1 if operator.kind == "SPLIT" else 0
     x = m.input(operator, source)
     if operator.kind == "UNPACK":
-        given = operator.options(tflite.UnpackOptions).Axis()
+        given = operator.options(tflite.UnpackOptions).Axis
     else:
         given = m.integers(operator, 0 if operator.kind == "SPLIT" else 2)[0]
     axis = m.axis(operator, operator.inputs[source], given)
@@ -133,16 +132,17 @@ def strided_slice(m: Importer, operator: RawOperator) -> None:
     """Part of a tensor, with steps."""
     options = operator.options(tflite.StridedSliceOptions)
     x, offset = m.input(operator, 0), m.offset(operator.inputs[0])
-    require(not options.EllipsisMask() and not options.NewAxisMask(), operator, "its ellipsis and new axes are not supported")
+    plain = not options.EllipsisMask and not options.NewAxisMask and not options.Offset
+    require(plain, operator, "its ellipsis, new axes and lengths in place of ends are not supported")
     ranges = [(0, length, 1) for length in x.shape]
     begins, ends, steps = (m.integers(operator, place) for place in (1, 2, 3))
     require(len(begins) == len(ends) == len(steps) <= len(x.shape) - offset, operator, f"its ranges do not fit {x} of {x.shape}")
     for axis, (begin, end, step) in enumerate(zip(begins, ends, steps, strict=True)):
         length = x.shape[axis + offset]
         require(step > 0, operator, f"its step {step} must be 1 or more")
-        shrink = options.ShrinkAxisMask() >> axis & 1
-        low = 0 if options.BeginMask() >> axis & 1 and not shrink else begin
-        high = length if options.EndMask() >> axis & 1 else end
+        shrink = options.ShrinkAxisMask >> axis & 1
+        low = 0 if options.BeginMask >> axis & 1 and not shrink else begin
+        high = length if options.EndMask >> axis & 1 else end
         low, high, _ = slice(low, high).indices(length)
         ranges[axis + offset] = (low, low + 1, 1) if shrink else (low, high, step)
     _part(m, operator, x, ranges)
