@@ -38,12 +38,12 @@ class Node:
         return f"operator {self.name!r} ({self.kind})"
 
     def get(self, name: str, default: Any) -> Any:
-        """An attribute, of the default's type: a number, text, or a tuple of numbers."""
+        """An attribute, of the default's type: a number, text, or a tuple of whole numbers."""
         value = self.attributes.get(name, default)
         if isinstance(value, bytes):
             value = value.decode("utf-8", "replace")
         if isinstance(default, tuple):
-            good = isinstance(value, list | tuple) and all(isinstance(item, int | float) for item in value)
+            good = isinstance(value, list | tuple) and all(isinstance(item, int) for item in value)
             require(good, self, f"its attribute {name} must be a list of numbers")
             return tuple(value)
         if default is not None:

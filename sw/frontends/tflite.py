@@ -102,14 +102,17 @@ class Importer:
         if operator.kind == "SHAPE":
             self.constants[output] = np.array(self.raw(operator, 0).shape, np.int64)
             return True
-        if not all(index in self.constants for index in operator.inputs if index >= 0):
+        if not all(index in self.constants for index in operator.inputs):
             return False
-        arguments = [self.constants[index] if index >= 0 else None for index in operator.inputs]
-        small = all(argument is None or argument.size <= LARGEST_SHAPE for argument in arguments)
+        arguments = [self.constants[index] for index in operator.inputs]
+        small = all(argument.size <= LARGEST_SHAPE for argument in arguments)
         require(small, operator, "its constants are larger than a shape could be")
         try:
-            self.constants[output] = np.asarray(folding[operator.kind](operator, *arguments))
-        except (ValueError, TypeError, IndexError, ZeroDivisionError, OverflowError) as error:
+            with np.errstate(divide="raise", over="raise", invalid="raise"):
+                self.constants[output] = np.asarray(folding[operator.kind](operator, *arguments))
+        except GraphError:
+            raise
+        except (ValueError, TypeError, IndexError, ArithmeticError) as error:
             raise GraphError(f"{operator}: it cannot be computed from its constants ({error}); convert the model anew") from error
         return True
 
@@ -129,6 +132,12 @@ class Importer:
         values = self.constant(operator, place)
         require(np.issubdtype(values.dtype, np.integer), operator, f"its input {place} must be whole numbers, not {values.dtype}")
         return [int(value) for value in values.reshape(-1)]
+
+    def integer(self, operator: RawOperator, place: int) -> int:
+        """A constant input of one whole number."""
+        values = self.integers(operator, place)
+        require(len(values) == 1, operator, f"its input {place} must be one number, not {len(values)}")
+        return values[0]
 
     def offset(self, index: int) -> int:
         """Axes that a tensor has here before those that it has in the file: 0, or 1 where the file leaves the batch out."""

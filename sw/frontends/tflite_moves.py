@@ -8,7 +8,7 @@ import tflite
 
 from weft.frontends.tflite import Importer
 from weft.frontends.tflite_file import RawOperator
-from weft.ops import Pad, Reshape, Resize, Slice, Table, Tensor, Transpose, require
+from weft.ops import GraphError, Pad, Reshape, Resize, Slice, Table, Tensor, Transpose, require
 from weft.sim import golden
 
 __all__ = ["MOVES", "Handler", "registers"]
@@ -49,7 +49,7 @@ def pad(m: Importer, operator: RawOperator) -> None:
     require(pairs[0] == (0, 0), operator, "it pads the batch, which is not supported; pad other axes")
     value = x.zero_point
     if operator.kind == "PADV2":
-        value = int(m.integers(operator, 2)[0]) - (128 if x.unsigned else 0)
+        value = m.integer(operator, 2) - (128 if x.unsigned else 0)
     m.add(operator, Pad, input=x.name, padding=tuple(pairs[1:]), value=value)
 
 
@@ -62,13 +62,16 @@ def concatenation(m: Importer, operator: RawOperator) -> None:
     require(pack or options.FusedActivationFunction == 0, operator, "its fused activation is not supported; put it behind")
     axis = m.axis(operator, operator.outputs[0], options.Axis)
     sources = []
-    for place, index in enumerate(operator.inputs):
-        x = m.value(operator, index, len(y.shape) - pack)
+    for place in range(len(operator.inputs)):
+        x = m.value(operator, m.raw(operator, place).index, len(y.shape) - pack)
         if pack:
             x = m.reshape(operator, x, f"source{place}", (*x.shape[:axis], 1, *x.shape[axis:]))
         if x.numbers != y.numbers and y.unsigned:
             made = m.named(y, f"source{place}", x.shape)
-            values = golden.concatenation_table(x.numbers, y.numbers)
+            try:
+                values = golden.concatenation_table(x.numbers, y.numbers)
+            except ValueError as error:
+                raise GraphError(f"{operator}: its scales do not fit together ({error}); quantize the model anew") from None
             name = f"concatenation_{operator.index}_requantize{place}"
             m.ops.append(Table(name=name, input=x.name, output=made.name, table=values, function="requantize"))
             x = made
@@ -105,7 +108,7 @@ def split(m: Importer, operator: RawOperator) -> None:
     if operator.kind == "UNPACK":
         given = operator.options(tflite.UnpackOptions).Axis
     else:
-        given = m.integers(operator, 0 if operator.kind == "SPLIT" else 2)[0]
+        given = m.integer(operator, 0 if operator.kind == "SPLIT" else 2)
     axis = m.axis(operator, operator.inputs[source], given)
     require(axis > 0, operator, "it splits the batch, which is not supported; split another axis")
     pieces = len(operator.outputs)

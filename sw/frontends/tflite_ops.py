@@ -63,10 +63,20 @@ def limits(output: Tensor, least: float | None, largest: float | None) -> dict[s
     """Real limits as the fields ``low`` and ``high``."""
 
     def code(value: float) -> int:
-        steps = np.float32(value) / np.float32(output.scale)
+        # What overflows lies beyond all codes.
+        with np.errstate(over="ignore"):
+            steps = np.float32(value) / np.float32(output.scale)
         return int(np.clip(np.copysign(np.floor(abs(float(steps)) + 0.5), steps) + output.zero_point, -128, 127))
 
     return {"low": -128 if least is None else code(least), "high": 127 if largest is None else code(largest)}
+
+
+def scaling(operator: RawOperator, scale: float) -> tuple[int, int]:
+    """Multiplier and shift of a scale, which may have overflowed."""
+    try:
+        return golden.quantize_multiplier(scale)
+    except ValueError as error:
+        raise GraphError(f"{operator}: its scales do not fit together ({error}); quantize the model anew") from None
 
 
 def padding(operator: RawOperator, kind: int, sizes: tuple[int, int], extents: tuple[int, int], stride: tuple[int, int]) -> Any:
@@ -111,11 +121,9 @@ def parameters(m: Importer, operator: RawOperator, raw: RawTensor, outputs: int,
     scalings = []
     for scale in raw.scales:
         require(math.isfinite(scale) and scale >= 0, raw, f"its scale must be finite and above 0, not {scale!r}")
-        product = float(np.float32(x.scale) * np.float32(scale)) if single or x.unsigned else x.scale * scale
-        try:
-            scalings.append(golden.quantize_multiplier(product / y.scale))
-        except ValueError as error:
-            raise GraphError(f"{operator}: its scales do not fit together ({error}); quantize the model anew") from None
+        with np.errstate(over="ignore"):
+            product = float(np.float32(x.scale) * np.float32(scale)) if single or x.unsigned else x.scale * scale
+        scalings.append(scaling(operator, product / y.scale))
     columns = scalings * (outputs if len(scalings) == 1 else 1)
     return {
         "input": x.name, "bias": bias, "multiplier": np.array([multiplier for multiplier, _ in columns], np.int32),
@@ -212,14 +220,13 @@ def relu(m: Importer, operator: RawOperator) -> None:
     """A clamp, in the output's own numbers."""
     ranges = {"RELU": (0.0, None), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0), "RELU_0_TO_1": (0.0, 1.0)}
     x, y = m.input(operator, 0), m.tensor(operator.outputs[0])
-    _requantize(m, operator, x, float(np.float32(x.scale) / np.float32(y.scale)), **limits(y, *ranges[operator.kind]))
+    with np.errstate(over="ignore"):
+        ratio = float(np.float32(x.scale) / np.float32(y.scale))
+    _requantize(m, operator, x, ratio, **limits(y, *ranges[operator.kind]))
 
 
 def _requantize(m: Importer, operator: RawOperator, x: Tensor, scale: float, **fields: Any) -> None:
-    try:
-        multiplier, shift = golden.quantize_multiplier(scale)
-    except ValueError as error:
-        raise GraphError(f"{operator}: its scales do not fit together ({error}); quantize the model anew") from None
+    multiplier, shift = scaling(operator, scale)
     m.add(operator, Requantize, input=x.name, multiplier=multiplier, shift=shift, **fields)
 
 
@@ -258,7 +265,7 @@ def softmax(m: Importer, operator: RawOperator) -> None:
 @handles("ARG_MAX")
 def arg_max(m: Importer, operator: RawOperator) -> None:
     """The position of the largest."""
-    (axis,) = m.integers(operator, 1) or [-1]
+    axis = m.integer(operator, 1)
     m.add(operator, ArgMax, input=m.input(operator, 0).name, axis=m.axis(operator, operator.inputs[0], axis))
 
 
