@@ -402,6 +402,7 @@ NUMBERS = {
     "xs": np.float32(0.1), "xz": np.uint8(3), "ws": np.float32(0.01), "wz": np.int8(0), "ys": np.float32(0.2), "yz": np.uint8(9),
     "w": np.resize(CODES, (4, 2, 3, 3)), "b": np.arange(4, dtype=np.int32), "bs": np.float32(0.001), "bz": np.int32(0),
     "v": np.resize(CODES, (32, 5)), "u": np.resize(CODES, (1, 2, 1, 1)),
+    "k": np.resize(CODES, (4, 2, 2, 2)), "p": np.arange(4, dtype=np.float32),
 }  # fmt: skip
 """Constants of files."""
 
@@ -419,7 +420,7 @@ def _in_codes(kind, inputs, shape, given=(1, 2, 4, 4), constants=None, **attribu
 def _in_real(kind, inputs, shape, given=(1, 2, 4, 4), constants=None, numbers="ys yz", **attributes) -> bytes:
     """A file of one operator of what codes stand for; ``d`` is its input, ``wd``, ``vd``, ``ud`` and ``bd`` are constants."""
     nodes = [("QuantizeLinear", "x xs xz", "q", {}), ("DequantizeLinear", "q xs xz", "d", {})]
-    nodes += [("DequantizeLinear", f"{name} ws wz", f"{name}d", {}) for name in "wvu" if f"{name}d" in inputs.split(" ")]
+    nodes += [("DequantizeLinear", f"{name} ws wz", f"{name}d", {}) for name in "wvuk" if f"{name}d" in inputs.split(" ")]
     nodes += [("DequantizeLinear", "b bs bz", "bd", {})] * ("bd" in inputs.split(" "))
     nodes += [(kind, inputs, "r", attributes), ("QuantizeLinear", f"r {numbers}", "c", {}), ("DequantizeLinear", f"c {numbers}", "y", {})]
     return _onnx_file(nodes, (given, shape), _used(nodes, constants))
@@ -447,6 +448,7 @@ def _onnx_files() -> list[bytes]:
         _in_codes("QLinearSigmoid", "q xs xz ys yz", row, row),
         _in_codes("QLinearSoftmax", "q xs xz ys yz", row, row, axis=-1, opset=13),
         _in_real("Conv", "d wd bd", (1, 4, 4, 4), kernel_shape=[3, 3], pads=[1, 1, 1, 1], dilations=[1, 1]),
+        _in_real("Conv", "d kd p", (1, 4, 3, 3), (1, 4, 4, 4), kernel_shape=[2, 2], group=2),
         _in_real("Gemm", "d vd", (1, 5), row, beta=1.0),
         _in_real("MatMul", "d vd", (1, 5), row),
         *(_in_real(kind, "d d", image) for kind in ("Add", "Sub")),
@@ -467,6 +469,7 @@ def _onnx_files() -> list[bytes]:
         _in_real("Unsqueeze", "d one", (1, 1, 2, 4, 4), constants=integers, numbers="xs xz"),
         _in_real("Pad", "d pads", (1, 2, 6, 6), constants=integers, numbers="xs xz"),
         _in_real("Slice", "d one three one", (1, 1, 4, 4), constants=integers, numbers="xs xz"),
+        _in_real("Upsample", "d scales", (1, 2, 8, 8), constants=integers, numbers="xs xz"),
         _in_real("Resize", "d none none sizes", (1, 2, 8, 8), constants=integers, numbers="xs xz", mode="nearest"),
         _in_real("Resize", "d none scales", (1, 2, 8, 8), constants=integers, numbers="xs xz", **floor),
     ]  # fmt: skip

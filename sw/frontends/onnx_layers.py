@@ -72,13 +72,13 @@ def _bias(node: Node, bias: Value | None, products: Array, outputs: int) -> Arra
     values = bias.values if isinstance(bias, Codes) else bias
     require(isinstance(values, np.ndarray), node, "its bias must be a constant; it is computed at run time")
     assert isinstance(values, np.ndarray)
+    require(values.size == outputs, node, f"its bias has {values.size} values for {outputs} channels")
     if np.issubdtype(values.dtype, np.integer):
         values = values.astype(np.int64)
     else:
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             values = np.rint(values.astype(np.float64).reshape(-1) / products)
         require(bool(np.isfinite(values).all()), node, "its bias or its scales are not finite")
-    require(values.size == outputs, node, f"its bias has {values.size} values for {outputs} channels")
     return np.clip(values.reshape(-1), -(2**31), 2**31 - 1).astype(np.int32)
 
 
