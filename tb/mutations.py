@@ -28,7 +28,7 @@ from tflite_models import ModelBuilder
 from weft.errors import CompileError
 from weft.ops import GraphError
 
-__all__ = ["CALIBRATION", "FORMATS", "check_mutated", "mutated", "rebuilt", "rewritten", "run", "sources"]
+__all__ = ["CALIBRATION", "FORMATS", "File", "check_mutated", "in_codes", "in_real", "mutated", "rebuilt", "rewritten", "run", "sources"]
 
 FORMATS = ("tflite", "onnx", "float onnx")
 
@@ -267,7 +267,7 @@ def sources(format: str, *, models: bool = False) -> list[bytes]:
 X, IMAGE, CODES = (0.05, 3), (1, 4, 4, 2), np.arange(-8, 8, dtype=np.int8)
 
 
-class _File(ModelBuilder):
+class File(ModelBuilder):
     """A file of one input, at first."""
 
     def __init__(self, shape=IMAGE, type="INT8", numbers=X):
@@ -302,61 +302,61 @@ def _tflite_files() -> list[Builder]:
     dilated = {**window, "DilationHFactor": 1, "DilationWFactor": 1}
     files = []
     for type in ("INT8", "UINT8"):
-        f = _File(type=type)
+        f = File(type=type)
         bias = f.constant(np.arange(3))
         files.append(f.ends("CONV_2D", [f.given, f.weights((3, 3, 3, 2)), bias], [f.like((1, 4, 4, 3))], "Conv2DOptions", **dilated))
-        f = _File(type=type)
+        f = File(type=type)
         inputs = [f.given, f.weights((1, 3, 3, 2), axis=3), f.constant([5, -5])]
         fields = {**dilated, "DepthMultiplier": 1, "Padding": 1, "FusedActivationFunction": 1}
         files.append(f.ends("DEPTHWISE_CONV_2D", inputs, [f.like((1, 2, 2, 2))], "DepthwiseConv2DOptions", **fields))
-        f = _File((1, 12), type)
+        f = File((1, 12), type)
         inputs = [f.given, f.weights((5, 12)), f.constant(np.arange(5))]
         files.append(f.ends("FULLY_CONNECTED", inputs, [f.like((1, 5))], "FullyConnectedOptions", FusedActivationFunction=3))
         for kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
-            files.append(_File(type=type).to(kind, (1, 3, 3, 2), "Pool2DOptions", FilterHeight=2, FilterWidth=2, Padding=1, **window))
+            files.append(File(type=type).to(kind, (1, 3, 3, 2), "Pool2DOptions", FilterHeight=2, FilterWidth=2, Padding=1, **window))
         for kind, options in (("ADD", "AddOptions"), ("SUB", "SubOptions"), ("MUL", "MulOptions")):
-            f = _File((1, 2, 4), type)
+            f = File((1, 2, 4), type)
             other = f.like((1, 1, 4), (0.02, 0), data=np.resize(CODES, (1, 1, 4)))
             files.append(f.ends(kind, [f.given, other], [f.like((1, 2, 4), (0.1, 0))], options))
-        f = _File((1, 3, 2), type)
+        f = File((1, 3, 2), type)
         numbers = X if type == "INT8" else (0.1, 0)
         files.append(f.ends("CONCATENATION", [f.given, f.given], [f.like((1, 3, 4), numbers)], "ConcatenationOptions", Axis=2))
     row, keep = (1, 8), {"KeepDims": True}
     files += [
-        _File().to("MEAN", (1, 1, 1, 2), "ReducerOptions", [[1, 2]], (0.03, 1), **keep),
-        _File(row).to("SOFTMAX", row, "SoftmaxOptions", numbers=(1 / 256, -128), Beta=1.0),
-        _File(row).to("LOG_SOFTMAX", row, numbers=(1 / 16, 127)),
-        _File(row).to("LOGISTIC", row, numbers=(1 / 256, -128)),
-        _File(row).to("TANH", row, numbers=(1 / 128, 0)),
-        _File(row).to("LEAKY_RELU", row, "LeakyReluOptions", numbers=(0.1, 0), Alpha=0.1),
-        *(_File(row).to(kind, row, numbers=(0.1, 0)) for kind in ("HARD_SWISH", "RELU", "RELU6", "QUANTIZE")),
-        _File().to("RESHAPE", (1, 32), constants=[[1, 32]]),
-        _File().to("PAD", (1, 5, 4, 2), constants=[[[0, 0], [1, 0], [0, 0], [0, 0]]]),
-        _File().to("TRANSPOSE", (1, 2, 4, 4), constants=[[0, 3, 1, 2]]),
-        _File().to("SLICE", (1, 2, 2, 1), constants=[[0, 1, 1, 0], [1, 2, 2, 1]]),
-        _File().to("STRIDED_SLICE", (1, 2, 4, 2), "StridedSliceOptions", [[0, 1, 0, 0], [0, 4, 0, 0], [1, 2, 1, 1]], EndMask=13),
-        _File().to("RESIZE_NEAREST_NEIGHBOR", (1, 8, 8, 2), "ResizeNearestNeighborOptions", [[8, 8]], HalfPixelCenters=True),
+        File().to("MEAN", (1, 1, 1, 2), "ReducerOptions", [[1, 2]], (0.03, 1), **keep),
+        File(row).to("SOFTMAX", row, "SoftmaxOptions", numbers=(1 / 256, -128), Beta=1.0),
+        File(row).to("LOG_SOFTMAX", row, numbers=(1 / 16, 127)),
+        File(row).to("LOGISTIC", row, numbers=(1 / 256, -128)),
+        File(row).to("TANH", row, numbers=(1 / 128, 0)),
+        File(row).to("LEAKY_RELU", row, "LeakyReluOptions", numbers=(0.1, 0), Alpha=0.1),
+        *(File(row).to(kind, row, numbers=(0.1, 0)) for kind in ("HARD_SWISH", "RELU", "RELU6", "QUANTIZE")),
+        File().to("RESHAPE", (1, 32), constants=[[1, 32]]),
+        File().to("PAD", (1, 5, 4, 2), constants=[[[0, 0], [1, 0], [0, 0], [0, 0]]]),
+        File().to("TRANSPOSE", (1, 2, 4, 4), constants=[[0, 3, 1, 2]]),
+        File().to("SLICE", (1, 2, 2, 1), constants=[[0, 1, 1, 0], [1, 2, 2, 1]]),
+        File().to("STRIDED_SLICE", (1, 2, 4, 2), "StridedSliceOptions", [[0, 1, 0, 0], [0, 4, 0, 0], [1, 2, 1, 1]], EndMask=13),
+        File().to("RESIZE_NEAREST_NEIGHBOR", (1, 8, 8, 2), "ResizeNearestNeighborOptions", [[8, 8]], HalfPixelCenters=True),
     ]  # fmt: skip
-    f = _File()
+    f = File()
     sizes = f.constant([[0, 0], [0, 0], [0, 1], [0, 0]])
     files.append(f.ends("PADV2", [f.given, sizes, f.like((), data=np.int8(7))], [f.like((1, 4, 5, 2))]))
-    f = _File((1, 3, 2))
+    f = File((1, 3, 2))
     files.append(f.ends("PACK", [f.given, f.given], [f.like((1, 3, 2, 2))], "PackOptions", ValuesCount=2, Axis=2))
-    f = _File()
+    f = File()
     files.append(f.ends("SPLIT", [f.constant(2), f.given], [f.like((1, 4, 2, 2)) for _ in range(2)], "SplitOptions", NumSplits=2))
-    f = _File()
+    f = File()
     pieces = [f.like((1, size, 4, 2)) for size in (1, 3)]
     files.append(f.ends("SPLIT_V", [f.given, f.constant([1, -1]), f.constant(1)], pieces, "SplitVOptions", NumSplits=2))
-    f = _File((1, 2, 3))
+    f = File((1, 2, 3))
     files.append(f.ends("UNPACK", [f.given], [f.like((1, 3)) for _ in range(2)], "UnpackOptions", Num=2, Axis=1))
-    f = _File(row)
+    f = File(row)
     files.append(f.ends("ARG_MAX", [f.given, f.constant(1)], [f.tensor((1,), "INT32")], "ArgMaxOptions", OutputType=2))
     return [*files, _computed_shape(), _real_ends()]
 
 
 def _computed_shape() -> Builder:
     """A shape that the model computes, by every operator that is computed here."""
-    f = _File((1, 4, 6))
+    f = File((1, 4, 6))
     wanted, first, last, half, sum_, axes = (f.tensor(shape, "INT32") for shape in ((3,), (), (), (), (), (1, 3)))
     f.op("SHAPE", [f.given], [wanted], "ShapeOptions", OutType=2)
     f.op("STRIDED_SLICE", [wanted, f.constant([0]), f.constant([1]), f.constant([1])], [first], "StridedSliceOptions", ShrinkAxisMask=1)
@@ -407,7 +407,7 @@ NUMBERS = {
 """Constants of files."""
 
 
-def _in_codes(kind, inputs, shape, given=(1, 2, 4, 4), constants=None, **attributes) -> bytes:
+def in_codes(kind, inputs, shape, given=(1, 2, 4, 4), constants=None, **attributes) -> bytes:
     """A file of one operator of codes between real ends."""
     nodes = [
         ("QuantizeLinear", "x xs xz", "q", {}),
@@ -417,7 +417,7 @@ def _in_codes(kind, inputs, shape, given=(1, 2, 4, 4), constants=None, **attribu
     return _onnx_file(nodes, (given, shape), _used(nodes, constants))
 
 
-def _in_real(kind, inputs, shape, given=(1, 2, 4, 4), constants=None, numbers="ys yz", **attributes) -> bytes:
+def in_real(kind, inputs, shape, given=(1, 2, 4, 4), constants=None, numbers="ys yz", **attributes) -> bytes:
     """A file of one operator of what codes stand for; ``d`` is its input, ``wd``, ``vd``, ``ud`` and ``bd`` are constants."""
     nodes = [("QuantizeLinear", "x xs xz", "q", {}), ("DequantizeLinear", "q xs xz", "d", {})]
     nodes += [("DequantizeLinear", f"{name} ws wz", f"{name}d", {}) for name in "wvuk" if f"{name}d" in inputs.split(" ")]
@@ -436,42 +436,42 @@ def _onnx_files() -> list[bytes]:
     floor = {"nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
     integers = {name: np.array(values) for name, values in MOVED.items()}
     files = [
-        _in_codes("QLinearConv", "q xs xz w ws wz ys yz b", (1, 4, 2, 2), kernel_shape=[3, 3], strides=[1, 1], pads=[0, 0, 0, 0]),
-        _in_codes("QLinearMatMul", "q xs xz v ws wz ys yz", (1, 5), row),
-        _in_codes("QGemm", "q xs xz v ws wz  ys yz", (1, 5), row, alpha=1.0, transB=0),
-        _in_codes("QLinearAdd", "q xs xz q xs xz ys yz", image),
-        _in_codes("QLinearMul", "q xs xz u ws wz ys yz", image),
-        _in_codes("QLinearConcat", "ys yz q xs xz q xs xz", (1, 4, 4, 4), axis=1),
-        _in_codes("QLinearGlobalAveragePool", "q xs xz ys yz", (1, 2, 1, 1), channels_last=0),
-        _in_codes("QLinearAveragePool", "q xs xz ys yz", (1, 2, 2, 2), kernel_shape=[2, 2], strides=[2, 2]),
-        _in_codes("QLinearLeakyRelu", "q xs xz ys yz", row, row, alpha=0.1),
-        _in_codes("QLinearSigmoid", "q xs xz ys yz", row, row),
-        _in_codes("QLinearSoftmax", "q xs xz ys yz", row, row, axis=-1, opset=13),
-        _in_real("Conv", "d wd bd", (1, 4, 4, 4), kernel_shape=[3, 3], pads=[1, 1, 1, 1], dilations=[1, 1]),
-        _in_real("Conv", "d kd p", (1, 4, 3, 3), (1, 4, 4, 4), kernel_shape=[2, 2], group=2),
-        _in_real("Gemm", "d vd", (1, 5), row, beta=1.0),
-        _in_real("MatMul", "d vd", (1, 5), row),
-        *(_in_real(kind, "d d", image) for kind in ("Add", "Sub")),
-        _in_real("Mul", "d ud", image),
-        *(_in_real(kind, "d", image) for kind in ("Relu", "Sigmoid", "Tanh", "HardSwish", "Identity")),
-        _in_real("HardSigmoid", "d", image, alpha=0.2, beta=0.5),
-        _in_real("LeakyRelu", "d", image, alpha=0.2),
-        _in_real("Clip", "d low high", image, constants={"low": np.float32(0), "high": np.float32(6)}),
-        _in_real("GlobalAveragePool", "d", (1, 2, 1, 1)),
-        _in_real("AveragePool", "d", (1, 2, 2, 2), kernel_shape=[2, 2], strides=[2, 2], auto_pad="SAME_UPPER"),
-        _in_real("Softmax", "d", row, row, axis=1),
-        _in_real("Concat", "d d", (1, 2, 4, 8), axis=3),
-        _in_real("MaxPool", "d", (1, 2, 2, 2), kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1, numbers="xs xz"),
-        _in_real("Flatten", "d", row, axis=1, numbers="xs xz"),
-        _in_real("Transpose", "d", (1, 4, 4, 2), perm=[0, 2, 3, 1], numbers="xs xz"),
-        _in_real("Reshape", "d wanted", (1, 8, 4), constants=integers, numbers="xs xz"),
-        _in_real("Squeeze", "d one", (1, 4, 4), (1, 1, 4, 4), integers, numbers="xs xz"),
-        _in_real("Unsqueeze", "d one", (1, 1, 2, 4, 4), constants=integers, numbers="xs xz"),
-        _in_real("Pad", "d pads", (1, 2, 6, 6), constants=integers, numbers="xs xz"),
-        _in_real("Slice", "d one three one", (1, 1, 4, 4), constants=integers, numbers="xs xz"),
-        _in_real("Upsample", "d scales", (1, 2, 8, 8), constants=integers, numbers="xs xz"),
-        _in_real("Resize", "d none none sizes", (1, 2, 8, 8), constants=integers, numbers="xs xz", mode="nearest"),
-        _in_real("Resize", "d none scales", (1, 2, 8, 8), constants=integers, numbers="xs xz", **floor),
+        in_codes("QLinearConv", "q xs xz w ws wz ys yz b", (1, 4, 2, 2), kernel_shape=[3, 3], strides=[1, 1], pads=[0, 0, 0, 0]),
+        in_codes("QLinearMatMul", "q xs xz v ws wz ys yz", (1, 5), row),
+        in_codes("QGemm", "q xs xz v ws wz  ys yz", (1, 5), row, alpha=1.0, transB=0),
+        in_codes("QLinearAdd", "q xs xz q xs xz ys yz", image),
+        in_codes("QLinearMul", "q xs xz u ws wz ys yz", image),
+        in_codes("QLinearConcat", "ys yz q xs xz q xs xz", (1, 4, 4, 4), axis=1),
+        in_codes("QLinearGlobalAveragePool", "q xs xz ys yz", (1, 2, 1, 1), channels_last=0),
+        in_codes("QLinearAveragePool", "q xs xz ys yz", (1, 2, 2, 2), kernel_shape=[2, 2], strides=[2, 2]),
+        in_codes("QLinearLeakyRelu", "q xs xz ys yz", row, row, alpha=0.1),
+        in_codes("QLinearSigmoid", "q xs xz ys yz", row, row),
+        in_codes("QLinearSoftmax", "q xs xz ys yz", row, row, axis=-1, opset=13),
+        in_real("Conv", "d wd bd", (1, 4, 4, 4), kernel_shape=[3, 3], pads=[1, 1, 1, 1], dilations=[1, 1]),
+        in_real("Conv", "d kd p", (1, 4, 3, 3), (1, 4, 4, 4), kernel_shape=[2, 2], group=2),
+        in_real("Gemm", "d vd", (1, 5), row, beta=1.0),
+        in_real("MatMul", "d vd", (1, 5), row),
+        *(in_real(kind, "d d", image) for kind in ("Add", "Sub")),
+        in_real("Mul", "d ud", image),
+        *(in_real(kind, "d", image) for kind in ("Relu", "Sigmoid", "Tanh", "HardSwish", "Identity")),
+        in_real("HardSigmoid", "d", image, alpha=0.2, beta=0.5),
+        in_real("LeakyRelu", "d", image, alpha=0.2),
+        in_real("Clip", "d low high", image, constants={"low": np.float32(0), "high": np.float32(6)}),
+        in_real("GlobalAveragePool", "d", (1, 2, 1, 1)),
+        in_real("AveragePool", "d", (1, 2, 2, 2), kernel_shape=[2, 2], strides=[2, 2], auto_pad="SAME_UPPER"),
+        in_real("Softmax", "d", row, row, axis=1),
+        in_real("Concat", "d d", (1, 2, 4, 8), axis=3),
+        in_real("MaxPool", "d", (1, 2, 2, 2), kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1, numbers="xs xz"),
+        in_real("Flatten", "d", row, axis=1, numbers="xs xz"),
+        in_real("Transpose", "d", (1, 4, 4, 2), perm=[0, 2, 3, 1], numbers="xs xz"),
+        in_real("Reshape", "d wanted", (1, 8, 4), constants=integers, numbers="xs xz"),
+        in_real("Squeeze", "d one", (1, 4, 4), (1, 1, 4, 4), integers, numbers="xs xz"),
+        in_real("Unsqueeze", "d one", (1, 1, 2, 4, 4), constants=integers, numbers="xs xz"),
+        in_real("Pad", "d pads", (1, 2, 6, 6), constants=integers, numbers="xs xz"),
+        in_real("Slice", "d one three one", (1, 1, 4, 4), constants=integers, numbers="xs xz"),
+        in_real("Upsample", "d scales", (1, 2, 8, 8), constants=integers, numbers="xs xz"),
+        in_real("Resize", "d none none sizes", (1, 2, 8, 8), constants=integers, numbers="xs xz", mode="nearest"),
+        in_real("Resize", "d none scales", (1, 2, 8, 8), constants=integers, numbers="xs xz", **floor),
     ]  # fmt: skip
     q = [("QuantizeLinear", "x xs xz", "q", {})]
     nodes = [*q, ("ArgMax", "q", "y", {"axis": 1, "keepdims": 0})]
