@@ -1,6 +1,6 @@
 """Damaged model files: each is refused in one line that names what is wrong, or compiled.
 
-:func:`check_mutated` serves the tests and :func:`run` longer searches; a failure is one line, with the seed that repeats its file.
+:func:`check_mutated` serves the tests and :func:`run` longer searches. A failure is one line, which repeats its file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,19 @@ from tflite_models import ModelBuilder
 from weft.errors import CompileError
 from weft.ops import GraphError
 
-__all__ = ["CALIBRATION", "FORMATS", "File", "check_mutated", "in_codes", "in_real", "mutated", "rebuilt", "rewritten", "run", "sources"]
+__all__ = [
+    "CALIBRATION",
+    "FORMATS",
+    "File",
+    "check_mutated",
+    "in_codes",
+    "in_real",
+    "mutated",
+    "rebuilt",
+    "rewritten",
+    "run",
+    "sources",
+]
 
 FORMATS = ("tflite", "onnx", "float onnx")
 
@@ -55,7 +67,10 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
             result[place] = rng.randrange(256)
         elif what < 0.6:
             place -= place % 4 if rng.random() < 0.8 else 0
-            real, word = struct.pack("<f", rng.choice(REALS)), rng.choice([*WORDS, rng.randrange(2**32)]).to_bytes(4, "little")
+            real, word = (
+                struct.pack("<f", rng.choice(REALS)),
+                rng.choice([*WORDS, rng.randrange(2**32)]).to_bytes(4, "little"),
+            )
             result[place : place + 4] = real if rng.random() < 0.3 else word
         elif what < 0.7:
             del result[place:]
@@ -123,9 +138,13 @@ def rebuilt(file: Builder, rng: random.Random) -> bytes:
             data = None if tensor["data"] is None else np.array(tensor["data"])
             if data is not None and data.size and rng.random() < 0.8:
                 data.reshape(-1)[rng.randrange(data.size)] = np.array(rng.choice(INTEGERS)).astype(data.dtype)
-            tensor["data"] = data if data is not None else np.zeros([abs(size) % 64 for size in tensor["shape"]], np.int8)
+            tensor["data"] = (
+                data if data is not None else np.zeros([abs(size) % 64 for size in tensor["shape"]], np.int8)
+            )
         elif what == 5:
-            op[rng.choice(["inputs", "inputs", "outputs"])][:] = _odd_list(op["inputs"], rng, range(-1, len(builder.tensors)))
+            op[rng.choice(["inputs", "inputs", "outputs"])][:] = _odd_list(
+                op["inputs"], rng, range(-1, len(builder.tensors))
+            )
         elif what == 6 and op["fields"]:
             name = rng.choice(list(op["fields"]))
             values = {bool: [False, True], float: REALS}.get(type(op["fields"][name]), [0, 1, 2, 3, 7, 15])
@@ -206,7 +225,7 @@ def check_mutated(format: str, seed: int, count: int, *, models: bool = False) -
     Raises
     ------
     AssertionError
-        If a file is neither refused in one line that names it nor compiled, or NumPy warns; the message has the file's seed.
+        If a file is neither refused in one line that names it nor compiled, or NumPy warns.
     """
     whole, refused = sources(format, models=models), 0
     calibration = CALIBRATION if format == "float onnx" else None
@@ -259,7 +278,11 @@ def _refused(path: Path, calibration: Any) -> bool:
 
 def sources(format: str, *, models: bool = False) -> list[bytes]:
     """Small whole files that have every kind of operator, and the small ones of the reference models."""
-    made = {"tflite": lambda: [b.build(*ends) for b, *ends in _tflite_files()], "onnx": _onnx_files, "float onnx": _float_files}[format]()
+    made = {
+        "tflite": lambda: [b.build(*ends) for b, *ends in _tflite_files()],
+        "onnx": _onnx_files,
+        "float onnx": _float_files,
+    }[format]()
     paths = sorted((MODELS / format).glob(f"*.{format}")) if models and format != "float onnx" else []
     return made + [path.read_bytes() for path in paths if path.stat().st_size < 100_000]
 
@@ -277,7 +300,9 @@ class File(ModelBuilder):
 
     def like(self, shape, numbers=X, **fields):
         """A tensor of the input's type, with scale and zero point."""
-        return self.tensor(shape, self.type, scale=numbers[0], zero_point=numbers[1] + 128 * (self.type == "UINT8"), **fields)
+        return self.tensor(
+            shape, self.type, scale=numbers[0], zero_point=numbers[1] + 128 * (self.type == "UINT8"), **fields
+        )
 
     def weights(self, shape, scale=0.01, axis=0):
         """Constant weights."""
@@ -304,23 +329,35 @@ def _tflite_files() -> list[Builder]:
     for type in ("INT8", "UINT8"):
         f = File(type=type)
         bias = f.constant(np.arange(3))
-        files.append(f.ends("CONV_2D", [f.given, f.weights((3, 3, 3, 2)), bias], [f.like((1, 4, 4, 3))], "Conv2DOptions", **dilated))
+        files.append(
+            f.ends(
+                "CONV_2D", [f.given, f.weights((3, 3, 3, 2)), bias], [f.like((1, 4, 4, 3))], "Conv2DOptions", **dilated
+            )
+        )
         f = File(type=type)
         inputs = [f.given, f.weights((1, 3, 3, 2), axis=3), f.constant([5, -5])]
         fields = {**dilated, "DepthMultiplier": 1, "Padding": 1, "FusedActivationFunction": 1}
         files.append(f.ends("DEPTHWISE_CONV_2D", inputs, [f.like((1, 2, 2, 2))], "DepthwiseConv2DOptions", **fields))
         f = File((1, 12), type)
         inputs = [f.given, f.weights((5, 12)), f.constant(np.arange(5))]
-        files.append(f.ends("FULLY_CONNECTED", inputs, [f.like((1, 5))], "FullyConnectedOptions", FusedActivationFunction=3))
+        files.append(
+            f.ends("FULLY_CONNECTED", inputs, [f.like((1, 5))], "FullyConnectedOptions", FusedActivationFunction=3)
+        )
         for kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
-            files.append(File(type=type).to(kind, (1, 3, 3, 2), "Pool2DOptions", FilterHeight=2, FilterWidth=2, Padding=1, **window))
+            files.append(
+                File(type=type).to(
+                    kind, (1, 3, 3, 2), "Pool2DOptions", FilterHeight=2, FilterWidth=2, Padding=1, **window
+                )
+            )
         for kind, options in (("ADD", "AddOptions"), ("SUB", "SubOptions"), ("MUL", "MulOptions")):
             f = File((1, 2, 4), type)
             other = f.like((1, 1, 4), (0.02, 0), data=np.resize(CODES, (1, 1, 4)))
             files.append(f.ends(kind, [f.given, other], [f.like((1, 2, 4), (0.1, 0))], options))
         f = File((1, 3, 2), type)
         numbers = X if type == "INT8" else (0.1, 0)
-        files.append(f.ends("CONCATENATION", [f.given, f.given], [f.like((1, 3, 4), numbers)], "ConcatenationOptions", Axis=2))
+        files.append(
+            f.ends("CONCATENATION", [f.given, f.given], [f.like((1, 3, 4), numbers)], "ConcatenationOptions", Axis=2)
+        )
     row, keep = (1, 8), {"KeepDims": True}
     files += [
         File().to("MEAN", (1, 1, 1, 2), "ReducerOptions", [[1, 2]], (0.03, 1), **keep),
@@ -334,16 +371,22 @@ def _tflite_files() -> list[Builder]:
         File().to("PAD", (1, 5, 4, 2), constants=[[[0, 0], [1, 0], [0, 0], [0, 0]]]),
         File().to("TRANSPOSE", (1, 2, 4, 4), constants=[[0, 3, 1, 2]]),
         File().to("SLICE", (1, 2, 2, 1), constants=[[0, 1, 1, 0], [1, 2, 2, 1]]),
-        File().to("STRIDED_SLICE", (1, 2, 4, 2), "StridedSliceOptions", [[0, 1, 0, 0], [0, 4, 0, 0], [1, 2, 1, 1]], EndMask=13),
-        File().to("RESIZE_NEAREST_NEIGHBOR", (1, 8, 8, 2), "ResizeNearestNeighborOptions", [[8, 8]], HalfPixelCenters=True),
-    ]  # fmt: skip
+        File().to(
+            "STRIDED_SLICE", (1, 2, 4, 2), "StridedSliceOptions", [[0, 1, 0, 0], [0, 4, 0, 0], [1, 2, 1, 1]], EndMask=13
+        ),
+        File().to(
+            "RESIZE_NEAREST_NEIGHBOR", (1, 8, 8, 2), "ResizeNearestNeighborOptions", [[8, 8]], HalfPixelCenters=True
+        ),
+    ]
     f = File()
     sizes = f.constant([[0, 0], [0, 0], [0, 1], [0, 0]])
     files.append(f.ends("PADV2", [f.given, sizes, f.like((), data=np.int8(7))], [f.like((1, 4, 5, 2))]))
     f = File((1, 3, 2))
     files.append(f.ends("PACK", [f.given, f.given], [f.like((1, 3, 2, 2))], "PackOptions", ValuesCount=2, Axis=2))
     f = File()
-    files.append(f.ends("SPLIT", [f.constant(2), f.given], [f.like((1, 4, 2, 2)) for _ in range(2)], "SplitOptions", NumSplits=2))
+    files.append(
+        f.ends("SPLIT", [f.constant(2), f.given], [f.like((1, 4, 2, 2)) for _ in range(2)], "SplitOptions", NumSplits=2)
+    )
     f = File()
     pieces = [f.like((1, size, 4, 2)) for size in (1, 3)]
     files.append(f.ends("SPLIT_V", [f.given, f.constant([1, -1]), f.constant(1)], pieces, "SplitVOptions", NumSplits=2))
@@ -359,12 +402,23 @@ def _computed_shape() -> Builder:
     f = File((1, 4, 6))
     wanted, first, last, half, sum_, axes = (f.tensor(shape, "INT32") for shape in ((3,), (), (), (), (), (1, 3)))
     f.op("SHAPE", [f.given], [wanted], "ShapeOptions", OutType=2)
-    f.op("STRIDED_SLICE", [wanted, f.constant([0]), f.constant([1]), f.constant([1])], [first], "StridedSliceOptions", ShrinkAxisMask=1)
+    f.op(
+        "STRIDED_SLICE",
+        [wanted, f.constant([0]), f.constant([1]), f.constant([1])],
+        [first],
+        "StridedSliceOptions",
+        ShrinkAxisMask=1,
+    )
     f.op("GATHER", [wanted, f.constant(2)], [last], "GatherOptions")
     f.op("FLOOR_DIV", [last, f.constant(2)], [half], "FloorDivOptions")
     f.op("ADD", [half, f.constant(5)], [sum_], "AddOptions")
     f.op("EXPAND_DIMS", [wanted, f.constant(0)], [axes], "ExpandDimsOptions")
-    product, flat, all_, y = f.tensor((1,), "INT32"), f.tensor((3,), "INT32"), f.tensor((3,), "INT32"), f.like((1, 3, 8))
+    product, flat, all_, y = (
+        f.tensor((1,), "INT32"),
+        f.tensor((3,), "INT32"),
+        f.tensor((3,), "INT32"),
+        f.like((1, 3, 8)),
+    )
     f.op("REDUCE_PROD", [axes, f.constant([1])], [product], "ReducerOptions")
     f.op("SQUEEZE", [axes], [flat], "SqueezeOptions")
     f.op("PACK", [first, half, sum_], [all_], "PackOptions", ValuesCount=3)
@@ -386,8 +440,14 @@ def _onnx_file(nodes, shapes, constants, kinds="ff") -> bytes:
     make, types = onnx.helper, {"f": 1, "i": 3, "u": 2}
     made = []
     for place, (kind, inputs, outputs, attributes) in enumerate(nodes):
-        domain = "com.microsoft" if kind.startswith("QLinear") and kind not in ("QLinearConv", "QLinearMatMul") or kind == "QGemm" else ""
-        made.append(make.make_node(kind, inputs.split(" "), outputs.split(" "), f"n{place}", domain=domain, **attributes))
+        domain = (
+            "com.microsoft"
+            if kind.startswith("QLinear") and kind not in ("QLinearConv", "QLinearMatMul") or kind == "QGemm"
+            else ""
+        )
+        made.append(
+            make.make_node(kind, inputs.split(" "), outputs.split(" "), f"n{place}", domain=domain, **attributes)
+        )
     ends = [
         make.make_tensor_value_info(name, types[type], shape)
         for name, type, shape in zip("xy", kinds, shapes, strict=True)
@@ -399,11 +459,21 @@ def _onnx_file(nodes, shapes, constants, kinds="ff") -> bytes:
 
 
 NUMBERS = {
-    "xs": np.float32(0.1), "xz": np.uint8(3), "ws": np.float32(0.01), "wz": np.int8(0), "ys": np.float32(0.2), "yz": np.uint8(9),
-    "w": np.resize(CODES, (4, 2, 3, 3)), "b": np.arange(4, dtype=np.int32), "bs": np.float32(0.001), "bz": np.int32(0),
-    "v": np.resize(CODES, (32, 5)), "u": np.resize(CODES, (1, 2, 1, 1)),
-    "k": np.resize(CODES, (4, 2, 2, 2)), "p": np.arange(4, dtype=np.float32),
-}  # fmt: skip
+    "xs": np.float32(0.1),
+    "xz": np.uint8(3),
+    "ws": np.float32(0.01),
+    "wz": np.int8(0),
+    "ys": np.float32(0.2),
+    "yz": np.uint8(9),
+    "w": np.resize(CODES, (4, 2, 3, 3)),
+    "b": np.arange(4, dtype=np.int32),
+    "bs": np.float32(0.001),
+    "bz": np.int32(0),
+    "v": np.resize(CODES, (32, 5)),
+    "u": np.resize(CODES, (1, 2, 1, 1)),
+    "k": np.resize(CODES, (4, 2, 2, 2)),
+    "p": np.arange(4, dtype=np.float32),
+}
 """Constants of files."""
 
 
@@ -418,11 +488,17 @@ def in_codes(kind, inputs, shape, given=(1, 2, 4, 4), constants=None, **attribut
 
 
 def in_real(kind, inputs, shape, given=(1, 2, 4, 4), constants=None, numbers="ys yz", **attributes) -> bytes:
-    """A file of one operator of what codes stand for; ``d`` is its input, ``wd``, ``vd``, ``ud`` and ``bd`` are constants."""
+    """A file of one operator of what codes stand for: of ``d``, and constants as ``wd`` and ``bd``."""
     nodes = [("QuantizeLinear", "x xs xz", "q", {}), ("DequantizeLinear", "q xs xz", "d", {})]
-    nodes += [("DequantizeLinear", f"{name} ws wz", f"{name}d", {}) for name in "wvuk" if f"{name}d" in inputs.split(" ")]
+    nodes += [
+        ("DequantizeLinear", f"{name} ws wz", f"{name}d", {}) for name in "wvuk" if f"{name}d" in inputs.split(" ")
+    ]
     nodes += [("DequantizeLinear", "b bs bz", "bd", {})] * ("bd" in inputs.split(" "))
-    nodes += [(kind, inputs, "r", attributes), ("QuantizeLinear", f"r {numbers}", "c", {}), ("DequantizeLinear", f"c {numbers}", "y", {})]
+    nodes += [
+        (kind, inputs, "r", attributes),
+        ("QuantizeLinear", f"r {numbers}", "c", {}),
+        ("DequantizeLinear", f"c {numbers}", "y", {}),
+    ]
     return _onnx_file(nodes, (given, shape), _used(nodes, constants))
 
 
@@ -436,7 +512,14 @@ def _onnx_files() -> list[bytes]:
     floor = {"nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
     integers = {name: np.array(values) for name, values in MOVED.items()}
     files = [
-        in_codes("QLinearConv", "q xs xz w ws wz ys yz b", (1, 4, 2, 2), kernel_shape=[3, 3], strides=[1, 1], pads=[0, 0, 0, 0]),
+        in_codes(
+            "QLinearConv",
+            "q xs xz w ws wz ys yz b",
+            (1, 4, 2, 2),
+            kernel_shape=[3, 3],
+            strides=[1, 1],
+            pads=[0, 0, 0, 0],
+        ),
         in_codes("QLinearMatMul", "q xs xz v ws wz ys yz", (1, 5), row),
         in_codes("QGemm", "q xs xz v ws wz  ys yz", (1, 5), row, alpha=1.0, transB=0),
         in_codes("QLinearAdd", "q xs xz q xs xz ys yz", image),
@@ -472,25 +555,42 @@ def _onnx_files() -> list[bytes]:
         in_real("Upsample", "d scales", (1, 2, 8, 8), constants=integers, numbers="xs xz"),
         in_real("Resize", "d none none sizes", (1, 2, 8, 8), constants=integers, numbers="xs xz", mode="nearest"),
         in_real("Resize", "d none scales", (1, 2, 8, 8), constants=integers, numbers="xs xz", **floor),
-    ]  # fmt: skip
+    ]
     q = [("QuantizeLinear", "x xs xz", "q", {})]
     nodes = [*q, ("ArgMax", "q", "y", {"axis": 1, "keepdims": 0})]
     files.append(_onnx_file(nodes, (row, (1,)), _used(nodes, None)))
     nodes = [*q, ("Split", "q halves", "y z", {"axis": 1})]
     files.append(_onnx_file(nodes, (image, (1, 1, 4, 4)), _used(nodes, integers), "fu"))
     nodes = [
-        *q, ("Shape", "q", "s", {}), ("Gather", "s zeroth", "n", {"axis": 0}), ("Unsqueeze", "n zero", "nn", {}),
-        ("Constant", "", "c", {"value_ints": [64]}), ("Div", "c one", "e", {}), ("Div", "e two", "g", {}), ("Cast", "g", "gg", {"to": 7}),
-        ("Concat", "nn gg", "t", {"axis": 0}), ("Slice", "t zero two", "tt", {}), ("Reshape", "q tt", "y", {}),
-    ]  # fmt: skip
+        *q,
+        ("Shape", "q", "s", {}),
+        ("Gather", "s zeroth", "n", {"axis": 0}),
+        ("Unsqueeze", "n zero", "nn", {}),
+        ("Constant", "", "c", {"value_ints": [64]}),
+        ("Div", "c one", "e", {}),
+        ("Div", "e two", "g", {}),
+        ("Cast", "g", "gg", {"to": 7}),
+        ("Concat", "nn gg", "t", {"axis": 0}),
+        ("Slice", "t zero two", "tt", {}),
+        ("Reshape", "q tt", "y", {}),
+    ]
     files.append(_onnx_file(nodes, (image, row), _used(nodes, integers), "fu"))
     return files
 
 
 MOVED: dict[str, Any] = {
-    "zeroth": 0, "zero": [0], "one": [1], "two": [2], "three": [3], "wanted": [1, 8, -1], "pads": [0, 0, 1, 1, 0, 0, 1, 1],
-    "none": np.zeros(0, np.float32), "sizes": [1, 2, 8, 8], "scales": np.array([1, 1, 2, 2], np.float32), "halves": [1, 1],
-}  # fmt: skip
+    "zeroth": 0,
+    "zero": [0],
+    "one": [1],
+    "two": [2],
+    "three": [3],
+    "wanted": [1, 8, -1],
+    "pads": [0, 0, 1, 1, 0, 0, 1, 1],
+    "none": np.zeros(0, np.float32),
+    "sizes": [1, 2, 8, 8],
+    "scales": np.array([1, 1, 2, 2], np.float32),
+    "halves": [1, 1],
+}
 """Constants of operators that move values."""
 CALIBRATION = np.random.default_rng(1).normal(size=(2, 2, 4, 4)).astype(np.float32)
 """Inputs of the float files."""
@@ -502,8 +602,13 @@ def _float_files() -> list[bytes]:
     constants = {name: (rng.normal(size=size) * 0.3).astype(np.float32) for name, size in sizes.items()}
     constants["a"] = np.full(4, 0.5, np.float32)
     nodes = [
-        ("Conv", "x w b", "h", {"pads": [1, 1, 1, 1]}), ("BatchNormalization", "h g o e a", "i", {}), ("Relu", "i", "j", {}),
-        ("Mul", "j c", "k", {}), ("Add", "k j", "l", {}), ("Flatten", "l", "f", {"axis": 1}), ("MatMul", "f m", "p", {}),
+        ("Conv", "x w b", "h", {"pads": [1, 1, 1, 1]}),
+        ("BatchNormalization", "h g o e a", "i", {}),
+        ("Relu", "i", "j", {}),
+        ("Mul", "j c", "k", {}),
+        ("Add", "k j", "l", {}),
+        ("Flatten", "l", "f", {"axis": 1}),
+        ("MatMul", "f m", "p", {}),
         ("Softmax", "p", "y", {"axis": 1}),
-    ]  # fmt: skip
+    ]
     return [_onnx_file(nodes, ((1, 2, 4, 4), (1, 3)), constants)]

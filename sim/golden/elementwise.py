@@ -140,7 +140,7 @@ def tanh_table(numbers: Numbers) -> Int8Array:
 
 
 def concatenation_table(numbers: Numbers, output: Numbers) -> Int8Array:
-    """Values in other numbers, in float32, halves away from zero: as TensorFlow Lite joins uint8 tensors of several scales.
+    """Values in other numbers, in float32, halves away from zero: TensorFlow Lite joins uint8 tensors so.
 
     ``ValueError`` if float32 does not hold the results.
     """

@@ -21,7 +21,20 @@ from weft.hw.spec.descriptor import Rounding
 from weft.ops import Array, Dequantize, GraphError, Op, Own, Quantize, Requantize, Reshape, Tensor, Transpose, require
 from weft.sim import golden
 
-__all__ = ["Codes", "Importer", "Numbers", "Pending", "Real", "Value", "channels_first", "clamp", "load", "numbers_of", "scaling", "single"]
+__all__ = [
+    "Codes",
+    "Importer",
+    "Numbers",
+    "Pending",
+    "Real",
+    "Value",
+    "channels_first",
+    "clamp",
+    "load",
+    "numbers_of",
+    "scaling",
+    "single",
+]
 
 IMAGE = (0, 3, 1, 2)
 """Axes of (N, H, W, C) in the order of (N, C, H, W)."""
@@ -301,7 +314,9 @@ def clamp(numbers: Numbers, limits: tuple[float, float]) -> tuple[int, int]:
     """Real limits as codes, ties to even."""
     # What overflows lies beyond all codes.
     with np.errstate(over="ignore"):
-        codes = [np.rint(np.float64(np.float32(limit) / np.float32(numbers.scale))) + numbers.zero_point for limit in limits]
+        codes = [
+            np.rint(np.float64(np.float32(limit) / np.float32(numbers.scale))) + numbers.zero_point for limit in limits
+        ]
     low, high = (int(np.clip(code, -128, 127)) for code in codes)
     return low, high
 

@@ -149,8 +149,16 @@ def array(onnx: Any, tensor: Any) -> Array:
         values = np.asarray(onnx.numpy_helper.to_array(tensor))
     names = {number: name for name, number in onnx.TensorProto.DataType.items()}
     # Types that NumPy itself lacks are of kind V.
-    require(values.dtype.kind in "biuf", who, f"its type {names[tensor.data_type]} is not supported; quantize the model to int8")
-    require(values.shape == shape, who, f"its values are of shape {values.shape}, not {shape}; export or download the model anew")
+    require(
+        values.dtype.kind in "biuf",
+        who,
+        f"its type {names[tensor.data_type]} is not supported; quantize the model to int8",
+    )
+    require(
+        values.shape == shape,
+        who,
+        f"its values are of shape {values.shape}, not {shape}; export or download the model anew",
+    )
     return values
 
 
@@ -163,7 +171,11 @@ def _node(onnx: Any, index: int, node: Any) -> Node:
     attributes = {}
     for attribute in node.attribute:
         title, type_name = _text(attribute.name), names.get(attribute.type, str(attribute.type))
-        require("GRAPH" not in type_name, who, "graphs within operators are not supported; export the model without control flow")
+        require(
+            "GRAPH" not in type_name,
+            who,
+            "graphs within operators are not supported; export the model without control flow",
+        )
         require(type_name in ATTRIBUTES, who, f"its attribute {title!r} has a type that is not supported, {type_name}")
         if type_name == "TENSOR":
             attributes[title] = array(onnx, attribute.t)

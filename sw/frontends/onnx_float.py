@@ -154,7 +154,9 @@ class _Quantizer:
             if node.op_type in ("Add", "Mul", "Sub") and name in self.constants:
                 values = self.constants[name].astype(np.float32)
                 good = values.size > 0 and bool(np.isfinite(values).all())
-                require(good, f"operator {node.name!r} ({node.op_type})", f"its constant {name!r} is empty or not finite")
+                require(
+                    good, f"operator {node.name!r} ({node.op_type})", f"its constant {name!r} is empty or not finite"
+                )
                 scale, zero_point = activation_scale(float(values.min()), float(values.max()), scheme="asymmetric")
                 codes = np.clip(np.rint(values / np.float32(scale)) + zero_point, -128, 127).astype(np.int8)
                 yield self._coded(made, place, f"{node.output[0]}.operand{place}", codes, np.array([scale], np.float32), 0, zero_point)

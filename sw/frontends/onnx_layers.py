@@ -31,7 +31,11 @@ def codes_at(m: Importer, node: Node, place: int, axis: int) -> Codes:
     known = values.dtype in (np.int8, np.uint8, np.int32)
     require(known, node, f"its constant {node.inputs[place]!r} is {values.dtype}; quantize to 8 bits")
     require(len(scales) > 0 and len(points) in (1, len(scales)), node, f"its scales and zero points of {node.inputs[place]!r} do not match")
-    require(points.dtype == values.dtype, node, f"its zero points of {node.inputs[place]!r} are {points.dtype}, not {values.dtype}")
+    require(
+        points.dtype == values.dtype,
+        node,
+        f"its zero points of {node.inputs[place]!r} are {points.dtype}, not {values.dtype}",
+    )
     good = bool(np.isfinite(scales).all() and (scales >= 0).all())
     require(good, node, f"its scales {node.inputs[place + 1]!r} must be finite and above 0")
     return Codes(values, scales, points, axis)
@@ -122,7 +126,9 @@ def _conv(m: Importer, node: Node, x: Tensor, codes: Codes, bias: Value | None) 
     require(fits, node, f"its weights {codes.values.shape} in {groups} groups do not fit {channels} channels")
     kind: type[Op] = DepthwiseConv2D if groups > 1 and groups == channels else Conv2D
     if 1 < groups < channels:
-        require(weights.size * groups <= LARGEST, node, f"its weights {codes.values.shape} in {groups} groups are too large")
+        require(
+            weights.size * groups <= LARGEST, node, f"its weights {codes.values.shape} in {groups} groups are too large"
+        )
         dense = np.zeros((*weights.shape[:3], channels), weights.dtype)
         for group, part in enumerate(np.split(weights, groups)):
             rows, depth = slice(group * len(part), (group + 1) * len(part)), weights.shape[3]

@@ -75,7 +75,11 @@ def _operand(m: Importer, node: Node, value: Value, name: str, rank: int) -> Ten
     numbers = Numbers(float(value.scales[0]), int(value.zero_points[0]) - (128 if unsigned else 0), unsigned)
     codes = (value.values.astype(np.int16) - (128 if unsigned else 0)).astype(np.int8)
     codes = codes.reshape((1,) * (rank - codes.ndim) + codes.shape)
-    require(codes.shape[:1] == (1,), node, f"its constant {name!r} of {value.values.shape} does not broadcast over the batch")
+    require(
+        codes.shape[:1] == (1,),
+        node,
+        f"its constant {name!r} of {value.values.shape} does not broadcast over the batch",
+    )
     codes = codes.transpose(0, 2, 3, 1) if codes.ndim == 4 else codes
     tensor = m.put(name, codes.shape, numbers, channels_first(codes.shape))
     m.ops.append(Constant(name=f"{name}.constant", output=name, values=np.ascontiguousarray(codes)))
@@ -101,7 +105,10 @@ def _arithmetic(m: Importer, node: Node, kind: type[Op], a: Tensor, b: Tensor) -
 def qlinear_arithmetic(m: Importer, node: Node) -> None:
     """A sum or product of codes."""
     kind = Add if node.kind.endswith("Add") else Multiply
-    values = [codes_at(m, node, place, 0) if isinstance(m.value(node, place), np.ndarray) else m.value(node, place) for place in (0, 3)]
+    values = [
+        codes_at(m, node, place, 0) if isinstance(m.value(node, place), np.ndarray) else m.value(node, place)
+        for place in (0, 3)
+    ]
     rank = max(_rank(value) for value in values)
     a, b = (
         _operand(m, node, value, node.inputs[place], rank)

@@ -30,7 +30,11 @@ def _names(enumeration: type) -> dict[int, str]:
 def _fields(schema: type) -> list[str]:
     """Names of a table's fields that hold one value: what reads them takes no argument."""
     readers = {name: inspect.signature(reader) for name, reader in vars(schema).items() if inspect.isfunction(reader)}
-    return [name for name, way in readers.items() if len(way.parameters) == 1 and not name.endswith(("Length", "AsNumpy", "IsNone"))]
+    return [
+        name
+        for name, way in readers.items()
+        if len(way.parameters) == 1 and not name.endswith(("Length", "AsNumpy", "IsNone"))
+    ]
 
 
 KINDS = _names(tflite.BuiltinOperator)
@@ -83,7 +87,9 @@ class RawOperator:
         require(self.table is not None, self, "its options are missing; convert the model anew")
         assert self.table is not None
         good = self.table_kind == kind.__name__
-        require(good, self, f"its options are {self.table_kind}, not {kind.__name__}; convert or download the model anew")
+        require(
+            good, self, f"its options are {self.table_kind}, not {kind.__name__}; convert or download the model anew"
+        )
         return self.table
 
 
@@ -126,7 +132,9 @@ def _guarded(who: object, what: str) -> Iterator[None]:
     except GraphError:
         raise
     except Exception as error:
-        raise GraphError(f"{who}: {what} ({type(error).__name__}: {error}); convert or download the model anew") from error
+        raise GraphError(
+            f"{who}: {what} ({type(error).__name__}: {error}); convert or download the model anew"
+        ) from error
 
 
 class _Reader:

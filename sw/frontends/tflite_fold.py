@@ -23,7 +23,9 @@ def _strided_slice(operator: RawOperator, x: Array, begin: Array, end: Array, st
         if options.ShrinkAxisMask >> axis & 1:
             parts.append(b)
         else:
-            parts.append(slice(None if options.BeginMask >> axis & 1 else b, None if options.EndMask >> axis & 1 else e, s))
+            parts.append(
+                slice(None if options.BeginMask >> axis & 1 else b, None if options.EndMask >> axis & 1 else e, s)
+            )
     return x[tuple(parts)]
 
 

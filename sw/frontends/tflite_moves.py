@@ -59,7 +59,9 @@ def concatenation(m: Importer, operator: RawOperator) -> None:
     y = m.tensor(operator.outputs[0])
     pack = operator.kind == "PACK"
     options = operator.options(tflite.PackOptions if pack else tflite.ConcatenationOptions)
-    require(pack or options.FusedActivationFunction == 0, operator, "its fused activation is not supported; put it behind")
+    require(
+        pack or options.FusedActivationFunction == 0, operator, "its fused activation is not supported; put it behind"
+    )
     axis = m.axis(operator, operator.outputs[0], options.Axis)
     sources = []
     for place in range(len(operator.inputs)):
@@ -71,7 +73,9 @@ def concatenation(m: Importer, operator: RawOperator) -> None:
             try:
                 values = golden.concatenation_table(x.numbers, y.numbers)
             except ValueError as error:
-                raise GraphError(f"{operator}: its scales do not fit together ({error}); quantize the model anew") from None
+                raise GraphError(
+                    f"{operator}: its scales do not fit together ({error}); quantize the model anew"
+                ) from None
             name = f"concatenation_{operator.index}_requantize{place}"
             m.ops.append(Table(name=name, input=x.name, output=made.name, table=values, function="requantize"))
             x = made

@@ -15,7 +15,8 @@ from weft.ops.pooling import AveragePool2D, MaxPool2D, Mean, Pool2D
 from weft.ops.weighted import Conv2D, DepthwiseConv2D, FullyConnected, Weighted, Windowed
 
 __all__ = [
-    "LARGEST", "OPS", "Add", "ArgMax", "Arithmetic", "Array", "AveragePool2D", "Binary", "Broadcast", "Concatenate", "Constant", "Conv2D",
+    "LARGEST",
+    "OPS", "Add", "ArgMax", "Arithmetic", "Array", "AveragePool2D", "Binary", "Broadcast", "Concatenate", "Constant", "Conv2D",
     "DepthwiseConv2D", "Dequantize", "FullyConnected", "GraphError", "Int8Array", "LogSoftmax", "MaxPool2D", "Mean", "Multiply", "Op",
     "Own", "Pad", "Pool2D", "Quantize", "Requantize", "Reshape", "Resize", "Slice", "Softmax", "Subtract", "Table", "Tensor", "Transpose",
     "Unary", "Weighted", "Windowed", "require",
