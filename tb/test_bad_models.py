@@ -62,6 +62,14 @@ def joined(given: list[int], numbers=(0.1, 0)) -> bytes:
     return whole(f.ends("CONCATENATION", given, [f.like((1, 3, 4), numbers)], "ConcatenationOptions", Axis=2))
 
 
+def split_constant() -> bytes:
+    """A file of two items that splits a constant without a batch."""
+    f = File((2, 3))
+    pieces = [f.like((2, 3)) for _ in range(2)]
+    given = f.like((2, 3), data=np.ones((2, 3), np.int8))
+    return whole(f.ends("UNPACK", [given], pieces, "UnpackOptions", Num=2, Axis=1))
+
+
 def divided() -> bytes:
     """A file with a shape that is divided by 0."""
     f = File((1, 6))
@@ -80,6 +88,8 @@ def divided() -> bytes:
         (whole(File((1, 8)).to("ARG_MAX", (1,), "ArgMaxOptions", [[0, 1]])), "its input 1 must be one number, not 2"),
         (joined([0, -1]), "operator 0 (CONCATENATION): its input 1 is missing"),
         (joined([0, 0], (1e-30, 0)), "operator 0 (CONCATENATION): its scales do not fit together"),
+        (split_constant(), "its constant tensor 't3' of (2, 3) does not begin with the batch of 2"),
+        (whole(File().ends("TRANSPOSE", [], [0])), "operator 0 (TRANSPOSE): its input 0 is missing"),
         (divided(), "operator 1 (FLOOR_DIV): it cannot be computed from its constants (divide by zero"),
         (b"", "no TensorFlow Lite model"),
         (b"\x1c\0\0\0TFL3", "file: it is damaged"),

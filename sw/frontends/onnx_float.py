@@ -64,7 +64,9 @@ class _Quantizer:
 
     def __init__(self, onnx: Any, model: Any, calibration: Array):
         self.onnx, self.file, self.graph = onnx, model, model.graph
-        self.constants = {tensor.name: onnx_file.array(onnx, tensor) for tensor in self.graph.initializer}
+        self.constants: dict[str, Any] = {
+            tensor.name: onnx_file.array(onnx, tensor) for tensor in self.graph.initializer
+        }
         for node in self.graph.node:
             if node.op_type == "Constant":
                 self.constants[node.output[0]] = onnx_file.array(onnx, node.attribute[0].t)

@@ -54,10 +54,9 @@ FOLDING: dict[str, Callable[..., Any]] = {
 def fold(m: Importer, node: Node) -> bool:
     """Computes an operator of constants, or one that asks for a shape alone; whether it was one."""
     if node.kind == "Constant":
-        values = [value for name, value in node.attributes.items() if name.startswith("value")]
-        known = len(values) == 1 and (value := np.asarray(values[0])).dtype.kind in "biuf"
-        require(known, node, "it holds no value that is known")
-        m.values[node.outputs[0]] = value
+        held = [np.asarray(value) for name, value in node.attributes.items() if name.startswith("value")]
+        require(len(held) == 1 and held[0].dtype.kind in "biuf", node, "it holds no value that is known")
+        m.values[node.outputs[0]] = held[0]
         return True
     if node.kind == "Shape":
         read = m.value(node)

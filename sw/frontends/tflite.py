@@ -187,7 +187,11 @@ class Importer:
         raw = self.raw(operator, place)
         allowed = types or tuple(QUANTIZED)
         require(raw.type in allowed, operator, f"{raw} is {raw.type}, not {' or '.join(allowed)}; quantize the whole model to int8")
-        return self.value(operator, raw.index)
+        tensor = self.value(operator, raw.index)
+        # Constants are made with a batch of 1, whatever the file's is: its axes must be the same ones here.
+        good = tensor.shape == (1,) * self.offset(raw.index) + raw.shape
+        require(good, operator, f"its constant {raw} of {raw.shape} does not begin with the batch of {self.batch}")
+        return tensor
 
     def named(self, tensor: Tensor, suffix: str, shape: tuple[int, ...]) -> Tensor:
         """A tensor that the file lacks, with another's numbers."""

@@ -94,9 +94,9 @@ def resize(m: Importer, operator: RawOperator) -> None:
 @handles("TRANSPOSE")
 def transpose(m: Importer, operator: RawOperator) -> None:
     """The axes in another order."""
-    offset, order = m.offset(operator.inputs[0]), m.integers(operator, 1)
-    axes = (*range(offset), *(axis + offset for axis in order))
-    m.add(operator, Transpose, input=m.input(operator, 0, "INT8", "UINT8", "FLOAT32").name, axes=axes)
+    x, order = m.input(operator, 0, "INT8", "UINT8", "FLOAT32"), m.integers(operator, 1)
+    offset = m.offset(operator.inputs[0])
+    m.add(operator, Transpose, input=x.name, axes=(*range(offset), *(axis + offset for axis in order)))
 
 
 def _slice(m: Importer, operator: RawOperator, x: Tensor, place: int, axis: int, begin: int, end: int) -> None:
