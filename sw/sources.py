@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from numpy.typing import ArrayLike
 from weft.archive import ArchiveError
 from weft.errors import CompileError
 from weft.frontends import onnx, onnx_float, tflite
-from weft.graph import Graph
+from weft.graph import Graph, GraphError
 from weft.network import Network
 from weft.quantize import quantize
 
@@ -19,6 +21,17 @@ __all__ = ["load", "quantized"]
 
 LARGEST = 1 << 30
 """Bytes of a file."""
+
+
+@contextmanager
+def _named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Errors name the file."""
+    try:
+        yield
+    except OSError as error:
+        raise CompileError(f"cannot read {path}: {error.strerror or error}") from error
+    except GraphError as error:
+        raise GraphError(f"{path}: {str(error).removeprefix('file: ')}") from error
 
 
 def load(path: str | os.PathLike[str]) -> Graph | Network:
@@ -29,9 +42,9 @@ def load(path: str | os.PathLike[str]) -> Graph | Network:
     CompileError
         If the file cannot be read, is damaged, or is none of these.
     GraphError
-        If a model's file is damaged, not quantized, or has an operator that is not known here.
+        If a model's file is damaged, not quantized, or has an operator that is not known here; it names the file, too.
     """
-    try:
+    with _named(path):
         size = os.path.getsize(path)
         with open(path, "rb") as file:
             head = file.read(8)
@@ -44,8 +57,6 @@ def load(path: str | os.PathLike[str]) -> Graph | Network:
         if Path(path).suffix == ".onnx":
             return onnx.load(path)
         return _load_own(path)
-    except OSError as error:
-        raise CompileError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def quantized(path: str | os.PathLike[str], calibration: ArrayLike) -> Graph:
@@ -54,10 +65,8 @@ def quantized(path: str | os.PathLike[str], calibration: ArrayLike) -> Graph:
     Raises what :func:`load` does, and ``ValueError`` for calibration data that does not fit.
     """
     if Path(path).suffix == ".onnx":
-        try:
+        with _named(path):
             return onnx_float.quantize(path, calibration)
-        except OSError as error:
-            raise CompileError(f"cannot read {path}: {error.strerror or error}") from error
     source = load(path)
     return source if isinstance(source, Graph) else quantize(source, np.asarray(calibration))
 

@@ -21,7 +21,20 @@ from weft.hw.spec.descriptor import Rounding
 from weft.ops import Array, Dequantize, GraphError, Op, Own, Quantize, Requantize, Reshape, Tensor, Transpose, require
 from weft.sim import golden
 
-__all__ = ["Codes", "Importer", "Numbers", "Pending", "Real", "Value", "channels_first", "clamp", "load", "numbers_of", "scaling"]
+__all__ = [
+    "Codes",
+    "Importer",
+    "Numbers",
+    "Pending",
+    "Real",
+    "Value",
+    "channels_first",
+    "clamp",
+    "load",
+    "numbers_of",
+    "scaling",
+    "single",
+]
 
 IMAGE = (0, 3, 1, 2)
 """Axes of (N, H, W, C) in the order of (N, C, H, W)."""
@@ -173,7 +186,7 @@ class Importer:
         require(scale.size == 1 and zero_point.size == 1, node, "activations must have one scale for all channels")
         require(zero_point.dtype in (np.int8, np.uint8), node, f"its codes are {zero_point.dtype}, not int8 or uint8; quantize to 8 bits")
         unsigned = zero_point.dtype == np.uint8
-        value = float(scale.reshape(-1)[0])
+        value = float(single(scale).reshape(-1)[0])
         require(np.isfinite(value) and value > 0, node, f"its scale {node.inputs[place]!r} must be finite and above 0, not {value!r}")
         return Numbers(value, int(zero_point.reshape(-1)[0]) - (128 if unsigned else 0), unsigned)
 
@@ -187,6 +200,12 @@ class Importer:
         require(isinstance(value, np.ndarray), node, f"its input {node.inputs[place]!r} must be a constant; it is computed at run time")
         assert isinstance(value, np.ndarray)
         return value
+
+    def integers(self, node: Node, place: int, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
+        """A constant input of whole numbers."""
+        values = self.constant(node, place, None if default is None else np.array(default, np.int64))
+        require(values.dtype.kind in "iu", node, f"its input {place} must be whole numbers, not {values.dtype}")
+        return tuple(int(value) for value in values.reshape(-1))
 
     def value(self, node: Node, place: int = 0) -> Value:
         """An input, whatever it is."""
@@ -239,7 +258,9 @@ class Importer:
         low, high = clamp(numbers, limits)
         if numbers == numbers_of(x) and (low, high) == (-128, 127):
             return self.add(Reshape, node, output, numbers, lambda _: x.own, shape=x.shape, input=x.name)
-        multiplier, shift = scaling(node, float(np.float32(x.scale) / np.float32(numbers.scale)))
+        with np.errstate(over="ignore"):
+            ratio = float(np.float32(x.scale) / np.float32(numbers.scale))
+        multiplier, shift = scaling(node, ratio)
         return self.add(
             Requantize, node, output, numbers, lambda _: x.own, input=x.name, multiplier=multiplier, shift=shift, low=low, high=high,
             rounding=Rounding.SINGLE,
@@ -291,13 +312,23 @@ def numbers_of(x: Tensor) -> Numbers:
 
 def clamp(numbers: Numbers, limits: tuple[float, float]) -> tuple[int, int]:
     """Real limits as codes, ties to even."""
-    codes = [np.rint(np.float64(np.float32(limit) / np.float32(numbers.scale))) + numbers.zero_point for limit in limits]
+    # What overflows lies beyond all codes.
+    with np.errstate(over="ignore"):
+        codes = [
+            np.rint(np.float64(np.float32(limit) / np.float32(numbers.scale))) + numbers.zero_point for limit in limits
+        ]
     low, high = (int(np.clip(code, -128, 127)) for code in codes)
     return low, high
 
 
+def single(values: Array) -> Array:
+    """Numbers as float32; infinite where that does not hold them."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)
+
+
 def scaling(node: Node, scale: float) -> tuple[int, int]:
-    """Multiplier and shift of a scale."""
+    """Multiplier and shift of a scale, which may have overflowed."""
     try:
         return golden.quantize_multiplier(scale)
     except ValueError as error:

@@ -12,7 +12,7 @@ from weft.frontends.onnx import Importer, Numbers, Pending, channels_first, numb
 from weft.frontends.onnx_file import Node
 from weft.frontends.onnx_fold import Handler, fold
 from weft.frontends.onnx_layers import window
-from weft.ops import MaxPool2D, Own, Pad, Reshape, Resize, Slice, Tensor, require
+from weft.ops import LARGEST, MaxPool2D, Own, Pad, Reshape, Resize, Slice, Tensor, require
 from weft.sim import golden
 
 __all__ = ["MOVES"]
@@ -90,12 +90,15 @@ def _target(m: Importer, node: Node, shape: tuple[int, ...]) -> tuple[int, ...]:
         axis = node.get("axis", 1)
         return (math.prod(shape[:axis]), math.prod(shape[axis:]))
     if node.kind == "Reshape":
-        wanted = [int(size) for size in m.constant(node, 1).reshape(-1)]
+        wanted = list(m.integers(node, 1))
         wanted = [shape[axis] if size == 0 and axis < rank else size for axis, size in enumerate(wanted)]
         require(wanted.count(-1) <= 1 and all(size > 0 or size == -1 for size in wanted), node, f"its shape {wanted} is not fixed")
         known = math.prod(size for size in wanted if size != -1)
         return tuple(math.prod(shape) // known if size == -1 else size for size in wanted)
-    axes = node.get("axes", ()) or tuple(int(axis) for axis in m.constant(node, 1, np.zeros(0, np.int64)).reshape(-1))
+    axes = node.get("axes", ()) or m.integers(node, 1, ())
+    most = rank if node.kind == "Squeeze" else rank + len(axes)
+    good = all(-most <= axis < most for axis in axes) and len({axis % most for axis in axes}) == len(axes)
+    require(good, node, f"its axes {axes} are no different ones of {most}")
     if node.kind == "Squeeze":
         gone = {axis % rank for axis in axes} if axes else {axis for axis, size in enumerate(shape) if size == 1 and axis}
         require(all(shape[axis] == 1 for axis in gone), node, f"its axes {axes} of {shape} are not of length 1")
@@ -112,7 +115,7 @@ def reshape(m: Importer, node: Node) -> Apply:
     def apply(x: Tensor, name: str) -> Tensor:
         target = _target(m, node, x.own_shape)
         numbers = numbers_of(x)
-        good = math.prod(target) == math.prod(x.shape) and target[0] == x.shape[0]
+        good = math.prod(target) == math.prod(x.shape) and target[:1] == x.shape[:1]
         require(good, node, f"{x.name!r} of {x.own_shape} cannot become {target}; the batch must stay")
         if len(target) == 2 and x.own is not None:
             own = Own(x.own.inner, x.own.axes, target)
@@ -153,13 +156,14 @@ def pad(m: Importer, node: Node) -> Apply:
     def apply(x: Tensor, name: str) -> Tensor:
         require(node.get("mode", "constant") == "constant", node, f"its mode {node.get('mode', 'constant')!r} is not supported")
         rank = len(x.own_shape)
-        pads = node.get("pads", ()) or tuple(int(size) for size in m.constant(node, 1).reshape(-1))
+        pads = node.get("pads", ()) or m.integers(node, 1)
         require(len(pads) == 2 * rank and min(pads) >= 0, node, f"its pads {pads} do not fit {x.own_shape}")
         pairs = list(zip(pads[:rank], pads[rank:], strict=True))
         require(pairs[0] == (0, 0), node, "it pads the batch, which is not supported")
         x = m.image(node, x) if rank == 4 else m.plain(node, x)
         pairs = [pairs[axis] for axis in (0, 2, 3, 1)] if rank == 4 else pairs
         value = m.constant(node, 2, np.zeros(1)).reshape(-1)
+        require(value.size == 1 and bool(np.isfinite(value).all()), node, "it pads with what is no number")
         real = isinstance(m.value(node), Tensor)
         code = int(value[0]) - (128 if x.unsigned else 0) if real and value.dtype != np.float64 else x.zero_point
         require(real or not float(value[0]), node, "it pads with another number than 0, which is not supported")
@@ -187,12 +191,13 @@ def resize(m: Importer, node: Node) -> Apply:
 
 def _resized(m: Importer, node: Node, shape: tuple[int, ...]) -> tuple[int, ...]:
     if len(node.inputs) > 3 and node.inputs[3]:
-        sizes = tuple(int(size) for size in m.constant(node, 3).reshape(-1))
+        sizes = m.integers(node, 3)
     else:
         scales = m.constant(node, 1 if node.kind == "Upsample" else 2).reshape(-1)
         require(bool(np.isfinite(scales).all()), node, "its scales are not finite")
         sizes = tuple(math.floor(size * float(scale)) for size, scale in zip(shape, scales, strict=False))
-    require(len(sizes) == len(shape) and min(sizes) > 0, node, f"its sizes {sizes} do not fit {shape}")
+    good = len(sizes) == len(shape) and min(sizes) > 0 and math.prod(sizes) <= LARGEST
+    require(good, node, f"its sizes {sizes} do not fit {shape}, or are too large")
     return sizes
 
 
@@ -238,9 +243,8 @@ def slice_(m: Importer, node: Node) -> Apply:
 
     def apply(x: Tensor, name: str) -> Tensor:
         rank = len(x.own_shape)
-        starts, ends = ([int(value) for value in m.constant(node, place).reshape(-1)] for place in (1, 2))
-        axes = [int(axis) for axis in m.constant(node, 3, np.arange(len(starts))).reshape(-1)]
-        steps = [int(step) for step in m.constant(node, 4, np.ones(len(starts), np.int64)).reshape(-1)]
+        starts, ends = (m.integers(node, place) for place in (1, 2))
+        axes, steps = m.integers(node, 3, tuple(range(len(starts)))), m.integers(node, 4, (1,) * len(starts))
         good = len(starts) == len(ends) == len(axes) == len(steps) and min(steps, default=1) > 0
         good = good and all(-rank <= axis < rank for axis in axes)
         require(good, node, f"its starts, ends, axes and steps do not fit {x.own_shape}, forwards")
@@ -259,7 +263,7 @@ def _split(m: Importer, node: Node) -> None:
     axis = node.get("axis", 0)
     require(-rank <= axis < rank, node, f"its axis {axis} is none of {rank}")
     length = x.own_shape[axis % rank]
-    sizes = node.get("split", ()) or tuple(int(size) for size in m.constant(node, 1, np.zeros(0, np.int64)).reshape(-1))
+    sizes = node.get("split", ()) or m.integers(node, 1, ())
     sizes = sizes or tuple(min(-(-length // count), max(length - place * -(-length // count), 0)) for place in range(count))
     require(len(sizes) == count and sum(sizes) == length, node, f"its pieces {sizes} do not make up {x.own_shape}")
     for place in range(count):

@@ -102,14 +102,17 @@ class Importer:
         if operator.kind == "SHAPE":
             self.constants[output] = np.array(self.raw(operator, 0).shape, np.int64)
             return True
-        if not all(index in self.constants for index in operator.inputs if index >= 0):
+        if not all(index in self.constants for index in operator.inputs):
             return False
-        arguments = [self.constants[index] if index >= 0 else None for index in operator.inputs]
-        small = all(argument is None or argument.size <= LARGEST_SHAPE for argument in arguments)
+        arguments = [self.constants[index] for index in operator.inputs]
+        small = all(argument.size <= LARGEST_SHAPE for argument in arguments)
         require(small, operator, "its constants are larger than a shape could be")
         try:
-            self.constants[output] = np.asarray(folding[operator.kind](operator, *arguments))
-        except (ValueError, TypeError, IndexError, ZeroDivisionError, OverflowError) as error:
+            with np.errstate(divide="raise", over="raise", invalid="raise"):
+                self.constants[output] = np.asarray(folding[operator.kind](operator, *arguments))
+        except GraphError:
+            raise
+        except (ValueError, TypeError, IndexError, ArithmeticError) as error:
             raise GraphError(f"{operator}: it cannot be computed from its constants ({error}); convert the model anew") from error
         return True
 
@@ -129,6 +132,12 @@ class Importer:
         values = self.constant(operator, place)
         require(np.issubdtype(values.dtype, np.integer), operator, f"its input {place} must be whole numbers, not {values.dtype}")
         return [int(value) for value in values.reshape(-1)]
+
+    def integer(self, operator: RawOperator, place: int) -> int:
+        """A constant input of one whole number."""
+        values = self.integers(operator, place)
+        require(len(values) == 1, operator, f"its input {place} must be one number, not {len(values)}")
+        return values[0]
 
     def offset(self, index: int) -> int:
         """Axes that a tensor has here before those that it has in the file: 0, or 1 where the file leaves the batch out."""
@@ -178,7 +187,11 @@ class Importer:
         raw = self.raw(operator, place)
         allowed = types or tuple(QUANTIZED)
         require(raw.type in allowed, operator, f"{raw} is {raw.type}, not {' or '.join(allowed)}; quantize the whole model to int8")
-        return self.value(operator, raw.index)
+        tensor = self.value(operator, raw.index)
+        # Constants are made with a batch of 1, whatever the file's is: its axes must be the same ones here.
+        good = tensor.shape == (1,) * self.offset(raw.index) + raw.shape
+        require(good, operator, f"its constant {raw} of {raw.shape} does not begin with the batch of {self.batch}")
+        return tensor
 
     def named(self, tensor: Tensor, suffix: str, shape: tuple[int, ...]) -> Tensor:
         """A tensor that the file lacks, with another's numbers."""

@@ -7,7 +7,7 @@ All numbers are the reference interpreter's: a layer's bias is that of the defin
 padding stands for the input's zero point. Folding zero points into the bias is the compiler's business.
 """
 
-from weft.ops.base import Array, Binary, GraphError, Int8Array, Op, Own, Tensor, Unary, require
+from weft.ops.base import LARGEST, Array, Binary, GraphError, Int8Array, Op, Own, Tensor, Unary, require
 from weft.ops.elementwise import Add, Arithmetic, Multiply, Requantize, Subtract, Table
 from weft.ops.ends import ArgMax, Dequantize, LogSoftmax, Quantize, Softmax
 from weft.ops.layout import Broadcast, Concatenate, Constant, Pad, Reshape, Resize, Slice, Transpose
@@ -15,6 +15,7 @@ from weft.ops.pooling import AveragePool2D, MaxPool2D, Mean, Pool2D
 from weft.ops.weighted import Conv2D, DepthwiseConv2D, FullyConnected, Weighted, Windowed
 
 __all__ = [
+    "LARGEST",
     "OPS", "Add", "ArgMax", "Arithmetic", "Array", "AveragePool2D", "Binary", "Broadcast", "Concatenate", "Constant", "Conv2D",
     "DepthwiseConv2D", "Dequantize", "FullyConnected", "GraphError", "Int8Array", "LogSoftmax", "MaxPool2D", "Mean", "Multiply", "Op",
     "Own", "Pad", "Pool2D", "Quantize", "Requantize", "Reshape", "Resize", "Slice", "Softmax", "Subtract", "Table", "Tensor", "Transpose",
