@@ -141,3 +141,97 @@ def test_convolution(groups, pads, strides, kind, seed):
     node = helper.make_node("QLinearConv", names, ["y"], group=groups, pads=pads, strides=strides, kernel_shape=[3, 3])
     data = model([node], [("x", kind, (1, 4, 9, 8))], ("y", kind, (1, 8, *out)), constants)
     compare(data, {"x": codes(rng.integers(0, 256, (1, 4, 9, 8)), kind)})
+
+
+def quantized(name, kind="i"):
+    """Nodes that quantize a real tensor and give what its codes stand for."""
+    numbers = [f"{name}_s", f"{name}_z"]
+    return [
+        helper.make_node("QuantizeLinear", [name, *numbers], [f"{name}_q"]),
+        helper.make_node("DequantizeLinear", [f"{name}_q", *numbers], [f"{name}_d"]),
+    ]
+
+
+def compare_all(nodes, inputs, outputs, constants) -> None:
+    """Every output of a QDQ model: (name, shape) each, the names of its last real tensors with numbers."""
+    given = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in inputs]
+    made = [helper.make_tensor_value_info(f"{name}_d", onnx.TensorProto.FLOAT, shape) for name, shape in outputs]
+    initializers = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "g", given, made, initializers)
+    data = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
+    rng = np.random.default_rng(5)
+    x = {name: rng.normal(size=shape).astype(np.float32) * 2 for name, shape in inputs}
+    graph = frontend.load(data)
+    results = run(graph, {name: graph.tensors[name].from_own(values) for name, values in x.items()})
+    expected = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, x)
+    for name, values in zip(graph.outputs, expected, strict=True):
+        np.testing.assert_array_equal(graph.tensors[name].to_own(results[name]), values, err_msg=name)
+
+
+def weights(rng, name, *shape, scale=0.0113):
+    """A weight's constants, and the node that dequantizes them."""
+    codes = rng.integers(-127, 128, shape).astype(np.int8)
+    constants = {name: codes, f"{name}_s": np.float32(scale), f"{name}_z": np.int8(0)}
+    return constants, helper.make_node("DequantizeLinear", [name, f"{name}_s", f"{name}_z"], [f"{name}_d"])
+
+
+def test_read_twice_in_the_files_layout():
+    """Two products, two sums of a flattened image: conversions between layouts are made once, whoever asks."""
+    rng = np.random.default_rng(6)
+    make = helper.make_node
+    (one, first), (two, second) = weights(rng, "w", 5, 6), weights(rng, "v", 5, 7)
+    constants = one | two | numbers("x", 0.0513, 3, "i") | numbers("a", 0.1171, -5, "i") | numbers("b", 0.1377, 7, "i")
+    nodes = [*quantized("x"), first, second]
+    nodes += [make("MatMul", ["x_d", "w_d"], ["a"]), make("MatMul", ["x_d", "v_d"], ["b"])]
+    outputs = [("a", (1, 3, 4, 6)), ("b", (1, 3, 4, 7))]
+    compare_all([*nodes, *quantized("a"), *quantized("b")], [("x", (1, 3, 4, 5))], outputs, constants)
+
+
+def test_read_twice_as_an_image():
+    """Two pools of a transposed image, whose channels stand elsewhere."""
+    make = helper.make_node
+    nodes = [*quantized("x"), make("Transpose", ["x_d"], ["t"], perm=[0, 2, 1, 3]), *quantized("t")]
+    for name, size in (("a", [2, 2]), ("b", [1, 3])):
+        nodes += [make("MaxPool", ["t_d"], [name], kernel_shape=size), *quantized(name)]
+    constants = {key: value for name in "xtab" for key, value in numbers(name, 0.0513, 3, "i").items()}
+    compare_all(nodes, [("x", (1, 3, 4, 5))], [("a", (1, 4, 2, 4)), ("b", (1, 4, 3, 3))], constants)
+
+
+def test_names_that_a_layout_would_take():
+    """The file's own tensors bear the names that are given to conversions."""
+    rng = np.random.default_rng(7)
+    make = helper.make_node
+    one, first = weights(rng, "w", 5, 6)
+    constants = one | numbers("x", 0.0513, 3, "i") | numbers("r_q.plain", 0.0043, -128, "i") | numbers("r", 0.0089, 1, "i")
+    constants |= numbers("a", 0.0513, 3, "i")
+    nodes = [*quantized("x"), first, make("Sigmoid", ["x_d"], ["s"])]
+    nodes += [make("QuantizeLinear", ["s", "r_q.plain_s", "r_q.plain_z"], ["r_q.plain"])]
+    nodes += [make("DequantizeLinear", ["r_q.plain", "r_q.plain_s", "r_q.plain_z"], ["r_q.plain_d"])]
+    nodes += [make("Tanh", ["r_q.plain_d"], ["r"]), *quantized("r"), make("MatMul", ["r_d", "w_d"], ["a"]), *quantized("a")]
+    outputs = [("r_q.plain", (1, 3, 4, 5)), ("a", (1, 3, 4, 6))]
+    compare_all(nodes, [("x", (1, 3, 4, 5))], outputs, constants)
+
+
+def test_constant_of_two_ranks():
+    """A constant that an image and a matrix add, each along its own axes."""
+    rng = np.random.default_rng(8)
+    make = helper.make_node
+    one, first = weights(rng, "c", 5, scale=0.0213)
+    constants = one | numbers("x", 0.0513, 3, "i") | numbers("y", 0.0313, -9, "i")
+    constants |= numbers("a", 0.0711, 1, "i") | numbers("b", 0.0617, 2, "i")
+    nodes = [first, *quantized("x"), *quantized("y")]
+    nodes += [make("Add", ["x_d", "c_d"], ["a"]), make("Mul", ["y_d", "c_d"], ["b"]), *quantized("a"), *quantized("b")]
+    compare_all(nodes, [("x", (1, 3, 4, 5)), ("y", (1, 5))], [("a", (1, 3, 4, 5)), ("b", (1, 5))], constants)
+
+
+def test_constant_in_two_scales():
+    """Codes that two operators read in different numbers."""
+    constants = {"c": np.arange(-128, 128).astype(np.int8).reshape(1, 256)}
+    constants |= numbers("x", 0.0513, 3, "i") | numbers("c1", 0.0213, 3, "i") | numbers("c2", 0.0817, -9, "i")
+    constants |= numbers("a", 0.0711, 1, "i") | numbers("y", 0.0911, 2, "i")
+    nodes = [
+        helper.make_node("QLinearAdd", [x, f"{x}_s", f"{x}_z", "c", f"{c}_s", f"{c}_z", f"{y}_s", f"{y}_z"], [y], domain=MICROSOFT)
+        for x, c, y in (("x", "c1", "a"), ("a", "c2", "y"))
+    ]
+    data = model(nodes, [("x", "i", (1, 256))], ("y", "i", (1, 256)), constants)
+    compare(data, {"x": np.random.default_rng(9).integers(-128, 128, (1, 256)).astype(np.int8)})

@@ -49,7 +49,7 @@ def move(m: Importer, node: Node, apply: Apply, place: int = 0) -> None:
         waiting = value
 
         def later(name: str, numbers: Numbers, limits: tuple[float, float]) -> Tensor:
-            return apply(waiting.make(f"{name}.before", numbers, limits), name)
+            return apply(waiting.make(m.name_of(f"{name}.before"), numbers, limits), name)
 
         m.values[output] = Pending(later, None, waiting.limits)
         return
@@ -58,7 +58,7 @@ def move(m: Importer, node: Node, apply: Apply, place: int = 0) -> None:
     def make(name: str, numbers: Numbers, limits: tuple[float, float]) -> Tensor:
         if numbers == numbers_of(x) and limits == (-np.inf, np.inf):
             return apply(x, name)
-        return m.requantized(node, apply(x, f"{name}.before"), name, numbers, limits)
+        return m.requantized(node, apply(x, m.name_of(f"{name}.before")), name, numbers, limits)
 
     m.values[output] = Pending(make, numbers_of(x))
 

@@ -18,7 +18,6 @@ from weft.ops import (
     ArgMax,
     Array,
     Concatenate,
-    Constant,
     DepthwiseConv2D,
     Mean,
     Multiply,
@@ -68,8 +67,6 @@ def _operand(m: Importer, node: Node, value: Value, name: str, rank: int, scale:
         require(isinstance(value, Real | Tensor), node, f"its input {name!r} is computed in float; quantize the whole model to int8")
         assert isinstance(value, Real | Tensor)
         return value.tensor if isinstance(value, Real) else value
-    if name in m.tensors:
-        return m.tensors[name]
     require(len(value.scales) == 1 and value.values.dtype != np.int32, node, f"its constant {name!r} must be of 8 bits with one scale")
     unsigned = value.values.dtype == np.uint8
     numbers = Numbers(float(value.scales[0]), int(value.zero_points[0]) - (128 if unsigned else 0), unsigned)
@@ -77,9 +74,7 @@ def _operand(m: Importer, node: Node, value: Value, name: str, rank: int, scale:
     codes = codes.reshape((1,) * (rank - codes.ndim) + codes.shape)
     require(codes.shape[0] == 1, node, f"its constant {name!r} of {value.values.shape} does not broadcast over the batch")
     codes = codes.transpose(0, 2, 3, 1) if codes.ndim == 4 else codes
-    tensor = m.put(name, codes.shape, numbers, channels_first(codes.shape))
-    m.ops.append(Constant(name=f"{name}.constant", output=name, values=np.ascontiguousarray(codes)))
-    return tensor
+    return m.add_constant(name, np.ascontiguousarray(codes), numbers, channels_first(codes.shape))
 
 
 def _arithmetic(m: Importer, node: Node, kind: type[Op], a: Tensor, b: Tensor) -> Make:
@@ -246,4 +241,5 @@ def concat(m: Importer, node: Node) -> None:
 
 def _moved(m: Importer, node: Node, x: Tensor, numbers: Numbers, name: str) -> Tensor:
     values = golden.real_table((x.scale, x.zero_point), (numbers.scale, numbers.zero_point), lambda real: real)
-    return m.add(Table, node, name, numbers, lambda _: x.own, input=x.name, table=values, function="requantize")
+    fields = {"input": x.name, "table": values, "function": "requantize"}
+    return m.add(Table, node, m.name_of(name), numbers, lambda _: x.own, **fields)
