@@ -89,6 +89,19 @@ def test_softmax(scale, kind):
 
 
 @pytest.mark.parametrize("kind", ["u", "i"])
+@pytest.mark.parametrize("steps", [151, 189, 237, 255])
+@pytest.mark.parametrize("length", [2, 5, 6, 16])
+def test_softmax_of_equals(length, steps, kind):
+    """Equal values, whose shares lie on ties if they are an odd number of steps."""
+    node = helper.make_node("QLinearSoftmax", ["x", "x_s", "x_z", "y_s", "y_z"], ["y"], domain=MICROSOFT, axis=-1, opset=13)
+    x = np.where(np.random.default_rng(2).random((256, length)) < 0.7, np.arange(256)[:, None], 0)
+    for scale in (0.0126, 0.188, 1.1):
+        constants = numbers("x", scale, 5, kind) | numbers("y", 1 / (steps + 0.4), -128, kind)
+        data = model([node], [("x", kind, (1, *x.shape))], ("y", kind, (1, *x.shape)), constants)
+        compare(data, {"x": codes(x[None], kind)})
+
+
+@pytest.mark.parametrize("kind", ["u", "i"])
 def test_concat(kind):
     inputs = [("a", (0.05, 3)), ("b", (0.031, 72)), ("c", (0.07, -8))]
     places = ["y_s", "y_z", *(f"{n}{e}" for n, _ in inputs for e in ("", "_s", "_z"))]
