@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from weft.frontends import onnx as frontend
-from weft.graph import run
+from weft.graph import GraphError, run
 
 onnx = pytest.importorskip("onnx", reason="needs onnx; pip install 'weft[onnx]'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime; pip install 'weft[reference]'")
@@ -248,3 +248,40 @@ def test_constant_in_two_scales():
     ]
     data = model(nodes, [("x", "i", (1, 256))], ("y", "i", (1, 256)), constants)
     compare(data, {"x": np.random.default_rng(9).integers(-128, 128, (1, 256)).astype(np.int8)})
+
+
+@pytest.mark.parametrize(
+    ("source", "to"),
+    [("x", "FLOAT"), ("x", "UINT8"), ("x_d", "INT8"), ("x_d", "FLOAT16"), ("x_d", "INT32"), ("best", "FLOAT"), ("best", "INT8")],
+)
+def test_refuses_casts_that_change_values(source, to):
+    nodes = [
+        helper.make_node("DequantizeLinear", ["x", "x_s", "x_z"], ["x_d"]),
+        helper.make_node("ArgMax", ["x_d"], ["best"], axis=1),
+        helper.make_node("Cast", [source], ["y"], to=getattr(onnx.TensorProto, to)),
+    ]
+    data = model(nodes, [("x", "i", (1, 9))], ("y", "i", (1, 9)), numbers("x", 0.05, 3, "i"))
+    with pytest.raises(GraphError, match="Cast.*: it changes what its values are"):
+        frontend.load(data)
+
+
+def test_cast_of_a_constants_real_values():
+    """What codes stand for is float already; the codes stay uint8."""
+    constants = {"c": np.arange(0, 256, 51).astype(np.uint8), "c_s": np.float32(0.0213), "c_z": np.uint8(100)}
+    constants |= numbers("x", 0.0513, 3, "i") | numbers("a", 0.0711, 1, "i")
+    nodes = [*quantized("x"), helper.make_node("DequantizeLinear", ["c", "c_s", "c_z"], ["c_d"])]
+    nodes += [helper.make_node("Cast", ["c_d"], ["c_f"], to=onnx.TensorProto.FLOAT)]
+    nodes += [helper.make_node("Add", ["x_d", "c_f"], ["a"]), *quantized("a")]
+    compare_all(nodes, [("x", (1, 6))], [("a", (1, 6))], constants)
+
+
+def test_refuses_codes_behind_other_constants():
+    """A Concat of codes and real numbers."""
+    constants = {"c": np.arange(4).astype(np.int8), "r": np.ones(2, np.float32)} | numbers("c", 0.02, 3, "i")
+    constants |= numbers("x", 0.0513, 3, "i") | numbers("a", 0.0711, 1, "i")
+    nodes = [*quantized("x"), helper.make_node("DequantizeLinear", ["c", "c_s", "c_z"], ["c_d"])]
+    nodes += [helper.make_node("Concat", ["c_d", "r"], ["k"], axis=0)]
+    nodes += [helper.make_node("Add", ["x_d", "k"], ["a"]), helper.make_node("QuantizeLinear", ["a", "a_s", "a_z"], ["y"])]
+    data = model(nodes, [("x", "f", (1, 6))], ("y", "i", (1, 6)), constants)
+    with pytest.raises(GraphError, match="is computed in float"):
+        frontend.load(data)
