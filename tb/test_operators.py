@@ -152,6 +152,13 @@ def test_moves_of_the_host(device):
     check(device, chain.conv2d(4, (2, 2)).graph(), fallbacks=["op1", "op2"])
 
 
+@pytest.mark.parametrize("sides", [(2, 5), (6, 3), (3, 10), (1, 1), (1, 10)])
+def test_smaller_images(device, sides):
+    """A resize that leaves positions out is the host's."""
+    chain = Chain((6, 5, 3), np.random.default_rng(6)).conv2d(3, (1, 1)).then(Resize, *sides, 3)
+    check(device, chain.conv2d(4, (1, 1)).graph(), fallbacks=["op1"])
+
+
 @pytest.mark.parametrize("axis", [1, 2, 3])
 def test_concatenate(device, axis):
     """Three branches of one tensor, joined."""
