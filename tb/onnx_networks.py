@@ -363,7 +363,7 @@ class _Network:
             return False
         rng, kind = self.rng, str(self.rng.choice(["Add", "Add", "Mul", "Mul", "Sub"]))
         coded = self.coded() and kind != "Sub"
-        others = [v for v in self.values if len(v.shape) == len(a.shape) and _fits(a.shape, v.shape) and (v.kind == a.kind or not coded)]
+        others = [v for v in self.values if _fits(a.shape, v.shape) and (v.kind == a.kind or not coded)]
         if others and rng.random() < 0.6:
             b = others[rng.integers(len(others))]
         else:
@@ -650,7 +650,8 @@ class _Network:
 
 
 def _fits(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    return all(m == n or 1 in (m, n) for m, n in zip(a, b, strict=True))
+    """Whether they broadcast, aligned at their ends."""
+    return all(m == n or 1 in (m, n) for m, n in zip(a[::-1], b[::-1], strict=False))
 
 
 def _factors(rng: np.random.Generator, size: int, count: int) -> list[int]:

@@ -285,3 +285,13 @@ def test_refuses_codes_behind_other_constants():
     data = model(nodes, [("x", "f", (1, 6))], ("y", "i", (1, 6)), constants)
     with pytest.raises(GraphError, match="is computed in float"):
         frontend.load(data)
+
+
+@pytest.mark.parametrize("kind", ["Add", "Mul", "Sub"])
+@pytest.mark.parametrize(("a", "b"), [((1, 5), (1, 2, 3, 5)), ((1, 3, 1), (1, 2, 3, 5)), ((1, 7, 1, 1), (1, 11)), ((1, 4), (1, 3, 4))])
+def test_tensors_of_two_ranks(a, b, kind):
+    """What has fewer axes stands at the end of the other's, where an image has its columns."""
+    constants = numbers("x", 0.0513, 3, "i") | numbers("y", 0.0313, -9, "i") | numbers("a", 0.0711, 1, "i")
+    for first, second in (("x_d", "y_d"), ("y_d", "x_d")):
+        nodes = [*quantized("x"), *quantized("y"), helper.make_node(kind, [first, second], ["a"]), *quantized("a")]
+        compare_all(nodes, [("x", a), ("y", b)], [("a", np.broadcast_shapes(a, b))], constants)

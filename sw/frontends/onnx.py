@@ -115,6 +115,7 @@ class Importer:
         self._names = {*model.constants, *model.inputs, *(name for node in model.nodes for name in node.outputs)}
         self._plain: dict[str, Tensor] = {}
         self._images: dict[str, Tensor] = {}
+        self._ranked: dict[tuple[str, int], Tensor] = {}
         self._constants: dict[tuple[str, tuple[int, ...], Numbers], Tensor] = {}
 
     def graph(self) -> Graph:
@@ -289,6 +290,18 @@ class Importer:
                 input=plain.name, axes=(0, 2, 3, 1),
             )  # fmt: skip
         return self._images[x.name]
+
+    def of_rank(self, node: Node, x: Tensor, rank: int) -> Tensor:
+        """A tensor with as many axes, those that it lacks before its own."""
+        missing = rank - len(x.own_shape)
+        if missing <= 0:
+            return x
+        key = x.name, rank
+        if key not in self._ranked:
+            x = self.plain(node, x)
+            name, shape = self.name_of(f"{key[0]}.{rank}d"), (1,) * missing + x.shape
+            self._ranked[key] = self.add(Reshape, node, name, numbers_of(x), shape=shape, input=x.name)
+        return self._ranked[key]
 
     def plain(self, node: Node, x: Tensor) -> Tensor:
         """A tensor in the file's own layout."""

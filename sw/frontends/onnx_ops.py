@@ -79,7 +79,8 @@ def _operand(m: Importer, node: Node, value: Value, name: str, rank: int, scale:
 
 def _arithmetic(m: Importer, node: Node, kind: type[Op], a: Tensor, b: Tensor) -> Make:
     rank = max(len(a.own_shape), len(b.own_shape))
-    if rank == 4 and len(a.own_shape) == len(b.own_shape):
+    a, b = m.of_rank(node, a, rank), m.of_rank(node, b, rank)
+    if rank == 4:
         a, b = m.image(node, a), m.image(node, b)
     elif a.own != b.own:
         a, b = m.plain(node, a), m.plain(node, b)
