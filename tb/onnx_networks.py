@@ -93,6 +93,10 @@ class _Network:
     def constant(self, value: np.ndarray, stem: str = "k") -> str:
         name = self.name(stem)
         self.constants[name] = np.asarray(value)
+        if self.rng.random() < 0.1:
+            # As an operator.
+            held = numpy_helper.from_array(self.constants[name])
+            self.nodes.append(helper.make_node("Constant", [], [name], name=f"constant_{name}", value=held))
         return name
 
     def node(self, kind: str, inputs: Sequence[str], outputs: int = 1, **attributes) -> list[str]:
@@ -101,8 +105,10 @@ class _Network:
         self.nodes.append(helper.make_node(kind, inputs, names, name=f"{kind}_{len(self.nodes)}", domain=domain, **attributes))
         return names
 
-    def numbers(self, scale: np.float32, zero_point: int, kind: str) -> list[str]:
+    def numbers(self, scale: np.float32, zero_point: int, kind: str, *, optional: bool = False) -> list[str]:
         """Constants of a scale and a zero point."""
+        if kind == "u" and zero_point == 0 and self.rng.random() < 0.5 and optional:
+            return [self.constant(np.float32(scale), "s")]
         return [self.constant(np.float32(scale), "s"), self.constant(KINDS[kind](zero_point), "z")]
 
     def real(self, value: Value) -> str:
@@ -110,7 +116,7 @@ class _Network:
         self.used.add(value.name)
         key = ("real", value.name)
         if key not in self.known or not self.shared:
-            self.known[key] = self.node("DequantizeLinear", [value.name, *self.numbers(*value.numbers)])[0]
+            self.known[key] = self.node("DequantizeLinear", [value.name, *self.numbers(*value.numbers, optional=True)])[0]
         return self.known[key]
 
     def codes(self, value: Value) -> list[str]:
@@ -132,7 +138,7 @@ class _Network:
 
     def quantized(self, name: str, shape: Sequence[int], numbers: tuple[np.float32, int, str]) -> Value:
         """The codes of a real result."""
-        return self.add(self.node("QuantizeLinear", [name, *self.numbers(*numbers)])[0], shape, numbers)
+        return self.add(self.node("QuantizeLinear", [name, *self.numbers(*numbers, optional=True)])[0], shape, numbers)
 
     def result(self, name: str, shape: Sequence[int], scale: float, kind: str) -> None:
         """The codes of a layer's real result, often clamped before."""
@@ -144,7 +150,20 @@ class _Network:
             low, high = float(self.rng.uniform(-span, 0)), float(self.rng.uniform(0, span))
             limits = [self.constant(np.float32(low)), self.constant(np.float32(high))]
             name = self.node("Clip", [name, limits[0], limits[1]] if self.rng.random() < 0.7 else [name, limits[0]])[0]
-        self.quantized(name, shape, numbers)
+        self.quantized(*self.moved(name, shape), numbers)
+
+    def moved(self, name: str, shape: Sequence[int]) -> tuple[str, Sequence[int]]:
+        """A real result, now and then moved before it is quantized."""
+        while self.rng.random() < 0.12:
+            kind = str(self.rng.choice(["Identity", "Flatten", "Transpose", "Relu"]))
+            if kind == "Flatten":
+                name, shape = self.node(kind, [name], axis=1)[0], (1, math.prod(shape))
+            elif kind == "Transpose":
+                axes = [0, *(int(axis) + 1 for axis in self.rng.permutation(len(shape) - 1))]
+                name, shape = self.node(kind, [name], perm=axes)[0], [shape[axis] for axis in axes]
+            else:
+                name = self.node(kind, [name])[0]
+        return name, shape
 
     def coded(self) -> bool:
         """Whether the next operator takes codes."""
@@ -229,7 +248,9 @@ class _Network:
                 made = self.node("QLinearMatMul", [*given, *self.numbers(*out)])
             self.add(made[0], shape, out)
             return
-        given = [self.real(x), self.node("DequantizeLinear", [name, *numbers], **({"axis": axis} if scales.ndim else {}))[0]]
+        # Counted from the end, too.
+        axes = {"axis": axis - codes.ndim if rng.random() < 0.3 else axis} if scales.ndim else {}
+        given = [self.real(x), self.node("DequantizeLinear", [name, *numbers], **axes)[0]]
         if bias is not None:
             steps = [self.constant(products, "s"), self.constant(np.zeros(products.shape, np.int32), "z")]
             axes = {"axis": 0} if products.ndim else {}
@@ -419,7 +440,7 @@ class _Network:
             self.used.add(x.name)
             self.add(self.node(kind, [x.name, *more], **attributes)[0], shape, x.numbers)
         else:
-            self.quantized(self.node(kind, [self.real(x), *more], **attributes)[0], shape, x.numbers)
+            self.quantized(*self.moved(self.node(kind, [self.real(x), *more], **attributes)[0], shape), x.numbers)
 
     def slice(self) -> bool:
         x = self.pick()
@@ -643,7 +664,8 @@ class _Network:
             for name, value in self.inputs.items()
         ]
         made = [helper.make_tensor_value_info(name, kind, None) for name, kind in dict(outputs).items()]
-        initializers = [numpy_helper.from_array(value, name) for name, value in self.constants.items()]
+        made_here = {name for node in self.nodes for name in node.output}
+        initializers = [numpy_helper.from_array(v, name) for name, v in self.constants.items() if name not in made_here]
         graph = helper.make_graph(self.nodes, "random", given, made, initializers)
         opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid(MICROSOFT, 1)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()

@@ -295,3 +295,20 @@ def test_tensors_of_two_ranks(a, b, kind):
     for first, second in (("x_d", "y_d"), ("y_d", "x_d")):
         nodes = [*quantized("x"), *quantized("y"), helper.make_node(kind, [first, second], ["a"]), *quantized("a")]
         compare_all(nodes, [("x", a), ("y", b)], [("a", np.broadcast_shapes(a, b))], constants)
+
+
+def test_codes_read_by_others_first():
+    """An input of codes that a Slice and a Resize read before the one who says its scale, a Constant; its zero point is left out."""
+    make = helper.make_node
+    scale = onnx.numpy_helper.from_array(np.float32(0.0313))
+    nodes = [
+        make("Slice", ["x", "begin", "end"], ["part"]), make("Resize", ["x", "", "factors"], ["large"]),
+        make("Constant", [], ["x_s"], value=scale), make("DequantizeLinear", ["x", "x_s"], ["x_d"]),
+        make("Sigmoid", ["x_d"], ["s"]), make("QuantizeLinear", ["s", "y_s", "y_z"], ["s_q"]),
+        make("DequantizeLinear", ["part", "x_s"], ["part_d"]), make("DequantizeLinear", ["s_q", "y_s", "y_z"], ["s_d"]),
+        make("Mul", ["part_d", "s_d"], ["m"]), make("QuantizeLinear", ["m", "a_s", "a_z"], ["y"]),
+    ]  # fmt: skip
+    constants = {"begin": np.array([0, 1]), "end": np.array([1, 2]), "factors": np.array([1, 1, 2, 2], np.float32)}
+    constants |= numbers("y", 0.0043, -128, "u") | numbers("a", 0.0211, 3, "u")
+    data = model(nodes, [("x", "u", (1, 3, 2, 5))], ("y", "u", (1, 3, 2, 5)), constants)
+    compare(data, {"x": np.random.default_rng(3).integers(0, 256, (1, 3, 2, 5)).astype(np.uint8)})

@@ -123,9 +123,12 @@ class Importer:
         from weft.frontends.onnx_ops import HANDLERS
 
         require(len(self.model.inputs) > 0 and len(self.model.outputs) > 0, "file", "its graph has no input or no output")
+        for node in self.model.nodes:
+            if node.kind == "Constant":
+                HANDLERS[node.kind](self, node)
         for name, (kind, shape) in self.model.inputs.items():
             self.values[name] = self._input(name, kind, shape)
-        for node in self.model.nodes:
+        for node in (node for node in self.model.nodes if node.kind != "Constant"):
             handler = HANDLERS.get(node.kind)
             require(handler is not None, node, f"{node.kind} is not supported; export the model without it, or split it off")
             require(len(node.outputs) > 0, node, "it has no output; export the model anew")
@@ -147,10 +150,8 @@ class Importer:
     def _input_numbers(self, name: str) -> Numbers:
         """Of an input of codes: those that its first reader states."""
         for node in self.model.nodes:
-            if name in node.inputs:
-                place = node.inputs.index(name)
-                if len(node.inputs) > place + 2:
-                    return self.numbers(node, place + 1)
+            if name in node.inputs and node.kind.removeprefix("com.microsoft.").startswith(("DequantizeLinear", "QLinear", "QGemm")):
+                return self.numbers(node, node.inputs.index(name) + 1)
         raise GraphError(f"tensor {name!r}: no operator says its scale; give the model a float input")
 
     def _output(self, name: str) -> str:
