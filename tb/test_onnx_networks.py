@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import warnings
 
@@ -11,6 +12,7 @@ import pytest
 import weft
 from weft.frontends import onnx as frontend
 from weft.graph import Graph, run
+from weft.ops import Requantize, Weighted
 
 onnx = pytest.importorskip("onnx", reason="needs onnx; pip install 'weft[onnx]'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime; pip install 'weft[reference]'")
@@ -53,27 +55,53 @@ def reference(data: bytes, x: dict[str, np.ndarray], graph: Graph) -> dict[str, 
     return dict(zip((value.name for value in session.get_outputs()), session.run(None, x), strict=True))
 
 
-def check(seed: int, config: str = "") -> None:
-    """Compares the network of a seed with onnxruntime, as the golden model computes it, or a simulated device.
+def check(seed: int, config: str = "") -> str:
+    """Compares the network of a seed with onnxruntime, as the golden model computes it, and a simulated device if one is named.
+
+    Returns
+    -------
+    What it came to: ``"equal"``, or ``"beside a tie"`` if the golden model rounds a value so near a tie the other way that float32 cannot
+    tell; the device equals the golden model then.
 
     Raises
     ------
     AssertionError
-        If a tensor differs; the message says how to repeat it.
+        If a tensor differs, or a network is refused; the message says how to repeat it.
     """
     test = f"test_on_a_device[{config}]" if config else "test_golden_model[0]"
     again = f"repeat with WEFT_SEED={seed} python -m pytest 'tb/test_onnx_networks.py::{test}'"
     data, x = random_network(np.random.default_rng(seed))
     try:
         graph = frontend.load(data)
+        values = run(graph, {name: graph.tensors[name].from_own(value) for name, value in x.items()}, layers=True)
         expected = reference(data, x, graph)
+        tie = _beside_tie(graph, values, expected)
+        results = {name: graph.tensors[name].to_own(value) for name, value in values.items()}
+        if not tie:
+            _check_equal(results, expected)
         if config:
-            _check_device(graph, x, expected, config, every=seed % 2 == 0)
-        else:
-            results = run(graph, {name: graph.tensors[name].from_own(value) for name, value in x.items()}, layers=True)
-            _check_equal({name: graph.tensors[name].to_own(value) for name, value in results.items()}, expected)
+            _check_device(graph, x, {name: results[name] for name in expected}, config, every=seed % 2 == 0)
     except Exception as error:
         raise AssertionError(f"network {seed} on {config or 'the golden model'}: {type(error).__name__}: {error}; {again}") from error
+    return "beside a tie" if tie else "equal"
+
+
+def _beside_tie(graph: Graph, values: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> bool:
+    """Whether the first tensor that differs is onnxruntime's if the scale is a hundred thousandth larger here or smaller there."""
+    for op in graph.ops:
+        tensor = graph.tensors[op.output]
+        wanted = expected.get(op.output)
+        if wanted is None or np.array_equal(tensor.to_own(values[op.output]), wanted):
+            continue
+        around = []
+        for factor in (1 - 1e-5, 1 + 1e-5):
+            tensors = {**graph.tensors, op.output: dataclasses.replace(tensor, scale=tensor.scale * factor)}
+            if isinstance(op, Weighted | Requantize):
+                multiplier = np.minimum(np.rint(np.asarray(op.multiplier) / factor), 2**31 - 1).astype(np.int32)
+                op = dataclasses.replace(op, multiplier=multiplier if isinstance(op, Weighted) else int(multiplier))
+            around.append(tensor.to_own(op.execute(tensors, values)))
+        return bool(((np.minimum(*around) <= wanted) & (wanted <= np.maximum(*around))).all())
+    return False
 
 
 def _check_device(graph: Graph, x: dict[str, np.ndarray], expected: dict[str, np.ndarray], config: str, *, every: bool) -> None:
@@ -91,7 +119,7 @@ def _check_equal(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray])
     for name, wanted in expected.items():
         assert actual[name].shape == wanted.shape, f"{name} is {actual[name].shape}, not {wanted.shape}"
         count = int((actual[name] != wanted).sum())
-        assert not count, f"{count} of {wanted.size} values of {name} differ from onnxruntime's"
+        assert not count, f"{count} of {wanted.size} values of {name} differ"
 
 
 @pytest.mark.parametrize("group", range(GROUPS))
@@ -109,5 +137,4 @@ def test_on_a_device(config):
 
 def soak(seed: int) -> str:
     """Compares the network of a seed on a configuration that the seed draws; what it came to, in a word."""
-    check(seed, CONFIGS[int(np.random.default_rng([seed, 1]).integers(len(CONFIGS)))])
-    return "equal"
+    return check(seed, CONFIGS[int(np.random.default_rng([seed, 1]).integers(len(CONFIGS)))])
