@@ -83,7 +83,10 @@ def check(device, graph, *, fallbacks=(), x=None):
     y, tensors = loaded.run(x, layers=True)
     for name, values in tensors.items():
         np.testing.assert_array_equal(values, np.broadcast_to(expected[name], values.shape), err_msg=f"{name} of {graph.name}")
-    np.testing.assert_array_equal(loaded.run(x), y)
+    again = loaded.run(x)
+    for name in graph.outputs:
+        single = len(graph.outputs) == 1
+        np.testing.assert_array_equal(again if single else again[name], y if single else y[name])
     assert set(tensors) == set(expected)
 
 
@@ -151,6 +154,13 @@ def test_moves_of_the_host(device):
     chain = Chain((6, 5, 7), np.random.default_rng(6)).conv2d(3, (1, 1)).then(Resize, 7, 9, 3)
     chain.then(Pad, 7, 9, 5, padding=((0, 0), (0, 0), (1, 1)), value=0)
     check(device, chain.conv2d(4, (2, 2)).graph(), fallbacks=["op1", "op2"])
+
+
+@pytest.mark.parametrize("sides", [(2, 5), (6, 3), (3, 10), (1, 1), (1, 10)])
+def test_smaller_images(device, sides):
+    """A resize that leaves positions out is the host's."""
+    chain = Chain((6, 5, 3), np.random.default_rng(6)).conv2d(3, (1, 1)).then(Resize, *sides, 3)
+    check(device, chain.conv2d(4, (1, 1)).graph(), fallbacks=["op1"])
 
 
 @pytest.mark.parametrize("axis", [1, 2, 3])
@@ -322,6 +332,51 @@ def test_real_ends(device):
     assert actual["y"].dtype == np.float32 and actual["best"].dtype == np.int32
     for name in graph.outputs:
         np.testing.assert_array_equal(actual[name], expected[name])
+
+
+def reshaped(rng, readers, side=3):
+    """Two convolutions, one under a softmax; the other's result, reshaped twice behind that, is read by several."""
+    chain = Chain((side, side, 4), rng).conv2d(4, (2, 2))
+    source = chain.last
+    chain.last = chain.tensors["x"]
+    chain.conv2d(6, (2, 2)).then(Reshape, 6 * (side - 1) ** 2)
+    chain.tensors["p"] = Tensor(name="p", shape=chain.last.shape, scale=1 / 256, zero_point=-128)
+    chain.ops.append(Softmax(name="softmax", input=chain.last.name, output="p"))
+    chain.last = source
+    half = 2 * (side - 1) ** 2
+    flat, square = chain.then(Reshape, 2 * half).last, chain.then(Reshape, 2, half).last
+    outputs = {"p": True, source.name: "source" in readers}
+    outputs |= {flat.name: "flat" in readers, square.name: "square" in readers}
+    if "host" in readers:
+        outputs[chain.then(Transpose, half, 2, axes=(0, 2, 1)).last.name] = True
+    if "layer" in readers:
+        chain.last = flat
+        outputs[chain.fully_connected(5).last.name] = True
+    chain.last = chain.tensors["x"]
+    outputs[chain.then(Reshape, 4 * side**2).last.name] = "input" in readers
+    names = [name for name, wanted in outputs.items() if wanted]
+    return Graph(name=" ".join(readers), tensors=chain.tensors, ops=chain.ops, inputs=["x"], outputs=names)
+
+
+READERS = [
+    ["flat"], ["square"], ["source", "flat", "square"], ["host"], ["layer"], ["host", "layer"], ["source", "host"],
+    ["layer", "square"],
+    ["source", "flat", "square", "host", "layer", "input"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("readers", READERS, ids=" ".join)
+def test_reshapes_behind_the_host(device, readers):
+    """Whoever has one of the tensors that Reshapes make of one another has them all, whatever stands between."""
+    check(device, reshaped(np.random.default_rng(19), readers))
+
+
+@pytest.mark.parametrize("readers", READERS, ids=" ".join)
+def test_reshapes_behind_the_host_without_memory(readers):
+    """The same where nothing stays on the device."""
+    with weft.open("sim:tiny,scratchpad_bytes=512,weight_bytes=8192") as device:
+        for side in (6, 7, 12):
+            check(device, reshaped(np.random.default_rng(19), readers, side))
 
 
 def test_all_on_the_host(device):

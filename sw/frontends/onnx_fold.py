@@ -67,7 +67,7 @@ def fold(m: Importer, node: Node) -> bool:
         shape = value.own_shape if isinstance(value, Tensor) else np.shape(value)  # type: ignore[arg-type]
         m.values[node.outputs[0]] = np.array(shape, np.int64)
         return True
-    if node.inputs and isinstance(m.values.get(node.inputs[0]), Codes) and node.kind in MOVING:
+    if node.inputs and isinstance(m.values.get(node.inputs[0]), Codes) and node.kind in MOVING and node.kind != "Concat":
         m.values[node.outputs[0]] = _moved(node, m.value(node), m)
         return True
     given = [array for name in node.inputs if isinstance(array := m.values.get(name), np.ndarray)]
@@ -91,6 +91,9 @@ def _moved(node: Node, codes: Value, m: Importer) -> Codes:
         good = codes.values.ndim > 0 and sorted(axes) == list(range(codes.values.ndim))
         require(good, node, f"its perm {axes} is no order of {codes.values.ndim} axes")
         return Codes(codes.values.transpose(axes), codes.scales, codes.zero_points, axes.index(codes.axis % codes.values.ndim))
+    if node.kind == "Cast":
+        require(node.get("to", 0) == 1, node, "it changes what its values are; export the model without it, or split it off")
+        return codes
     require(len(codes.scales) == 1, node, "it moves constant codes with several scales, which is not supported")
     others = [m.constant(node, place) for place in range(1, len(node.inputs))]
     try:

@@ -21,6 +21,9 @@ Apply = Callable[[Tensor, str], Tensor]
 """Makes the result of a tensor, under a name."""
 Move = Callable[[Importer, Node], Apply]
 
+FLOAT, UINT8, INT8, INT32, INT64 = 1, 2, 3, 6, 7
+"""Types of an ONNX file."""
+
 MOVES: dict[str, Handler] = {}
 
 
@@ -49,7 +52,7 @@ def move(m: Importer, node: Node, apply: Apply, place: int = 0) -> None:
         waiting = value
 
         def later(name: str, numbers: Numbers, limits: tuple[float, float]) -> Tensor:
-            return apply(waiting.make(f"{name}.before", numbers, limits), name)
+            return apply(waiting.make(m.name_of(f"{name}.before"), numbers, limits), name)
 
         m.values[output] = Pending(later, None, waiting.limits)
         return
@@ -58,7 +61,7 @@ def move(m: Importer, node: Node, apply: Apply, place: int = 0) -> None:
     def make(name: str, numbers: Numbers, limits: tuple[float, float]) -> Tensor:
         if numbers == numbers_of(x) and limits == (-np.inf, np.inf):
             return apply(x, name)
-        return m.requantized(node, apply(x, f"{name}.before"), name, numbers, limits)
+        return m.requantized(node, apply(x, m.name_of(f"{name}.before")), name, numbers, limits)
 
     m.values[output] = Pending(make, numbers_of(x))
 
@@ -77,10 +80,22 @@ def max_pool(m: Importer, node: Node) -> Apply:
     return apply
 
 
-@moves("Identity", "Dropout", "Cast")
+@moves("Identity", "Dropout")
 def identity(m: Importer, node: Node) -> Apply:
     """The same again."""
     return lambda x, name: m.add(Reshape, node, name, numbers_of(x), lambda _: x.own, shape=x.shape, dtype=x.dtype, input=x.name)
+
+
+@moves("Cast")
+def cast(m: Importer, node: Node) -> Apply:
+    """The same again, of a type that holds all of it."""
+    value = m.value(node)
+    coded = isinstance(value, Tensor) and value.dtype == "int8"
+    position = isinstance(value, Tensor) and value.dtype == "int32"
+    own = UINT8 if isinstance(value, Tensor) and value.unsigned else INT8
+    good = node.get("to", 0) in ((own,) if coded else (INT32, INT64) if position else (FLOAT,))
+    require(good, node, "it changes what its values are; export the model without it, or split it off")
+    return identity(m, node)
 
 
 def _target(m: Importer, node: Node, shape: tuple[int, ...]) -> tuple[int, ...]:

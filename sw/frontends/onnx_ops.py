@@ -19,7 +19,6 @@ from weft.ops import (
     ArgMax,
     Array,
     Concatenate,
-    Constant,
     DepthwiseConv2D,
     GraphError,
     Mean,
@@ -68,8 +67,6 @@ def _operand(m: Importer, node: Node, value: Value, name: str, rank: int) -> Ten
         require(isinstance(value, Real | Tensor), node, f"its input {name!r} is computed in float; quantize the whole model to int8")
         assert isinstance(value, Real | Tensor)
         return value.tensor if isinstance(value, Real) else value
-    if name in m.tensors:
-        return m.tensors[name]
     require(len(value.scales) == 1 and value.values.dtype != np.int32, node, f"its constant {name!r} must be of 8 bits with one scale")
     unsigned = value.values.dtype == np.uint8
     numbers = Numbers(float(value.scales[0]), int(value.zero_points[0]) - (128 if unsigned else 0), unsigned)
@@ -81,14 +78,13 @@ def _operand(m: Importer, node: Node, value: Value, name: str, rank: int) -> Ten
         f"its constant {name!r} of {value.values.shape} does not broadcast over the batch",
     )
     codes = codes.transpose(0, 2, 3, 1) if codes.ndim == 4 else codes
-    tensor = m.put(name, codes.shape, numbers, channels_first(codes.shape))
-    m.ops.append(Constant(name=f"{name}.constant", output=name, values=np.ascontiguousarray(codes)))
-    return tensor
+    return m.add_constant(name, np.ascontiguousarray(codes), numbers, channels_first(codes.shape))
 
 
 def _arithmetic(m: Importer, node: Node, kind: type[Op], a: Tensor, b: Tensor) -> Make:
     rank = max(len(a.own_shape), len(b.own_shape))
-    if rank == 4 and len(a.own_shape) == len(b.own_shape):
+    a, b = m.of_rank(node, a, rank), m.of_rank(node, b, rank)
+    if rank == 4:
         a, b = m.image(node, a), m.image(node, b)
     elif a.own != b.own:
         a, b = m.plain(node, a), m.plain(node, b)
@@ -257,7 +253,8 @@ def concat(m: Importer, node: Node) -> None:
 
 def _moved(m: Importer, node: Node, x: Tensor, numbers: Numbers, name: str) -> Tensor:
     values = _table(node, x, numbers, lambda real: real)
-    return m.add(Table, node, name, numbers, lambda _: x.own, input=x.name, table=values, function="requantize")
+    fields = {"input": x.name, "table": values, "function": "requantize"}
+    return m.add(Table, node, m.name_of(name), numbers, lambda _: x.own, **fields)
 
 
 def _table(node: Node, x: Tensor, numbers: Numbers, function: Callable[[Array], Array]) -> Array:
