@@ -23,6 +23,7 @@ from weft.ops import (
     Mean,
     Multiply,
     Op,
+    Reshape,
     Softmax,
     Subtract,
     Table,
@@ -82,9 +83,21 @@ def _operand(m: Importer, node: Node, value: Value, name: str, rank: int, scale:
     return tensor
 
 
+def _aligned(m: Importer, node: Node, x: Tensor, rank: int) -> Tensor:
+    """A tensor with as many axes as the other, new ones of 1 before its own."""
+    missing = rank - len(x.own_shape)
+    if missing == 0:
+        return x
+    x = m.plain(node, x)
+    require(x.shape[0] == 1, node, f"it sets the batch of {x.name!r}, {x.shape[0]}, beside another axis")
+    name, shape = f"{x.name}.rank{rank}", (1,) * missing + x.shape
+    return m.tensors.get(name) or m.add(Reshape, node, name, numbers_of(x), shape=shape, dtype=x.dtype, input=x.name)
+
+
 def _arithmetic(m: Importer, node: Node, kind: type[Op], a: Tensor, b: Tensor) -> Make:
     rank = max(len(a.own_shape), len(b.own_shape))
-    if rank == 4 and len(a.own_shape) == len(b.own_shape):
+    a, b = _aligned(m, node, a, rank), _aligned(m, node, b, rank)
+    if rank == 4:
         a, b = m.image(node, a), m.image(node, b)
     elif a.own != b.own:
         a, b = m.plain(node, a), m.plain(node, b)
