@@ -352,7 +352,7 @@ class _Network:
         """The shape of a sum, if there is one that neither the front end nor tflite-micro refuses."""
         if a.shape == b.shape:
             return a.shape
-        if max(len(a.shape), len(b.shape)) > 4:
+        if max(len(a.shape), len(b.shape)) > 4 or self.batch > 1 and len(a.shape) != len(b.shape):
             return None
         try:
             out = np.broadcast_shapes(a.shape, b.shape)
