@@ -14,10 +14,15 @@ from weft.sim import golden
 CODES = np.arange(-128, 128, dtype=np.int8)
 
 
-def micro(data: bytes, inputs: list[np.ndarray]) -> np.ndarray:
-    """tflite-micro's portable kernels."""
+def portable(data: bytes):
+    """tflite-micro's interpreter, of portable kernels."""
     runtime = pytest.importorskip("tflite_micro.python.tflite_micro.runtime", reason="needs tflite-micro; pip install 'weft[reference]'")
-    interpreter = runtime.Interpreter.from_bytes(data, arena_size=4 << 20)
+    return runtime.Interpreter.from_bytes(data, arena_size=4 << 20)
+
+
+def micro(data: bytes, inputs: list[np.ndarray]) -> np.ndarray:
+    """tflite-micro's first output."""
+    interpreter = portable(data)
     for index, value in enumerate(inputs):
         interpreter.set_input(value, index)
     interpreter.invoke()
