@@ -101,5 +101,5 @@ def test_golden_model(first):
 )
 def test_on_devices(place):
     with weft.open(f"sim:{CONFIGS[place]}") as device:
-        for seed in range(place, place + 6 * len(CONFIGS), len(CONFIGS)):
+        for seed in range(place, place + 10 * len(CONFIGS), len(CONFIGS)):
             check(seed, device)

@@ -74,10 +74,9 @@ class _Network:
         for place in range(int(rng.choice([1, 1, 1, 2, 3]))):
             self._input(place)
         kinds: list[Callable[[], bool]] = [
-            self.convolution, self.convolution, self.depthwise, self.depthwise, self.fully_connected, self.pool, self.arithmetic,
-            self.arithmetic, self.arithmetic, self.concatenation, self.pack, self.pad, self.slice, self.strided_slice, self.pieces,
-            self.resize, self.transpose, self.reshape, self.computed_reshape, self.function, self.function, self.softmax, self.arg_max,
-            self.mean, self.requantize, self.real,
+            *[self.convolution] * 2, *[self.depthwise] * 2, self.fully_connected, self.pool, *[self.arithmetic] * 4, self.concatenation,
+            self.pack, self.pad, self.slice, self.strided_slice, self.pieces, self.resize, self.transpose, self.reshape,
+            self.computed_reshape, *[self.function] * 2, self.softmax, self.arg_max, self.mean, self.requantize, self.real,
         ]  # fmt: skip
         wanted = int(rng.integers(2, 10))
         for _ in range(200):
@@ -114,8 +113,12 @@ class _Network:
     def _scale(self) -> float:
         return float(np.float32(2.0 ** self.rng.uniform(-9, -2))) if self._chance(0.9) else 2.0 ** self._int(-8, -2)
 
-    def _activation(self) -> int:
-        return int(self.rng.choice([NONE, NONE, NONE, NONE, RELU, RELU6, RELU_N1_TO_1]))
+    def _activation(self, y: Value) -> int:
+        """Of a result; mostly one that leaves a good part of the codes."""
+        kind = int(self.rng.choice([NONE, NONE, RELU, RELU6, RELU_N1_TO_1]))
+        least, largest = {NONE: (-math.inf, math.inf), RELU: (0, math.inf), RELU6: (0, 6), RELU_N1_TO_1: (-1, 1)}[kind]
+        low, high = max(-128, least / y.scale + y.zero_point), min(127, largest / y.scale + y.zero_point)
+        return kind if high - low > 40 or self._chance(0.1) else NONE
 
     def _image(self) -> Shape:
         side = int(self.rng.choice([1, 2, 3, 5, 8, 11]))
@@ -247,7 +250,7 @@ class _Network:
             return False
         shape = (self.batch, *out, outputs)
         places, y = self._parameters(x, (outputs, *kernel, x.shape[3]), 0, depth, shape, self._chance(0.8))
-        return self._op("CONV_2D", [x, *places], y, "Conv2DOptions", **options, FusedActivationFunction=self._activation())
+        return self._op("CONV_2D", [x, *places], y, "Conv2DOptions", **options, FusedActivationFunction=self._activation(y))
 
     def depthwise(self) -> bool:
         x = self._picture()
@@ -263,7 +266,7 @@ class _Network:
             return False
         shape = (self.batch, *out, outputs)
         places, y = self._parameters(x, (1, *kernel, outputs), 3, math.prod(kernel), shape, self._chance(0.8))
-        options |= {"DepthMultiplier": multiplier, "FusedActivationFunction": self._activation()}
+        options |= {"DepthMultiplier": multiplier, "FusedActivationFunction": self._activation(y)}
         return self._op("DEPTHWISE_CONV_2D", [x, *places], y, "DepthwiseConv2DOptions", **options)
 
     def fully_connected(self) -> bool:
@@ -272,7 +275,7 @@ class _Network:
         if x is None:
             return False
         count, outputs = math.prod(x.shape), self._int(1, 24)
-        fields = {"FusedActivationFunction": self._activation()}
+        keep = False
         if self._with_batch(x) and self._chance(0.4):
             depth = count // self.batch
             out: Shape = (self.batch, outputs)
@@ -280,11 +283,12 @@ class _Network:
             depth = int(self.rng.choice([n for n in range(1, count + 1) if count % n == 0]))
             out = (count // depth, outputs)
         else:
-            depth, fields["KeepNumDims"] = x.shape[-1], True
+            depth, keep = x.shape[-1], True
             out = (*x.shape[:-1], outputs)
         if count * outputs > PRODUCTS or math.prod(out) > VALUES:
             return False
         places, y = self._parameters(x, (outputs, depth), 0, depth, out, False)
+        fields = {"FusedActivationFunction": self._activation(y), "KeepNumDims": keep}
         return self._op("FULLY_CONNECTED", [x, *places], y, "FullyConnectedOptions", **fields)
 
     # Pools and means.
@@ -302,7 +306,7 @@ class _Network:
             out = tuple((n - k) // s + 1 for n, k, s in zip(x.shape[1:3], size, strides, strict=True))
         kind = str(self.rng.choice(["AVERAGE_POOL_2D", "MAX_POOL_2D"]))
         y = self._new((self.batch, *out, x.shape[3]), x)
-        options |= {"FilterHeight": size[0], "FilterWidth": size[1], "FusedActivationFunction": self._activation()}
+        options |= {"FilterHeight": size[0], "FilterWidth": size[1], "FusedActivationFunction": self._activation(y)}
         return self._op(kind, [x], y, "Pool2DOptions", **options)
 
     def mean(self) -> bool:
@@ -328,16 +332,17 @@ class _Network:
         if self._chance(0.3):
             b = self._codes(self._smaller(a), self._scale(), self._zero_point())
         else:
-            other = self._pick(lambda x: self._together(a, x) is not None)
-            assert other is not None
-            b = other
+            others = self._pick(lambda x: x is not a and self._together(a, x) is not None)
+            b = a if others is None or self._chance(0.1) else others
         out = self._together(a, b)
         if out is None or math.prod(out) > VALUES:
             return False
+        if a is b and self._chance(0.5):
+            return False
         kind, options = [("ADD", "AddOptions"), ("SUB", "SubOptions"), ("MUL", "MulOptions")][self._int(0, 2)]
-        y = self._new(out, size=a.size * b.size if kind == "MUL" else math.hypot(a.size, b.size))
+        y = self._new(out, size=(a.size * b.size if kind == "MUL" else math.hypot(a.size, b.size)) / 1.4)
         operands = [a, b] if self._chance(0.5) else [b, a]
-        return self._op(kind, operands, y, options, FusedActivationFunction=self._activation())
+        return self._op(kind, operands, y, options, FusedActivationFunction=self._activation(y))
 
     def _smaller(self, x: Value) -> Shape:
         """A constant's shape that broadcasts: the tensor's, its last axes, some of them 1; no items of its own."""
