@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
+import needs
 import weft
 from needs import MODELS
 from tflite_models import ModelBuilder
@@ -436,7 +436,7 @@ def _real_ends() -> Builder:
 
 def _onnx_file(nodes, shapes, constants, kinds="ff") -> bytes:
     """A file of nodes (kind, inputs, output, attributes) from ``x`` to ``y``; numbers of both are there."""
-    onnx = pytest.importorskip("onnx", reason="needs onnx; pip install 'weft[onnx]'")
+    onnx = needs.package("onnx", extra="onnx")
     make, types = onnx.helper, {"f": 1, "i": 3, "u": 2}
     made = []
     for place, (kind, inputs, outputs, attributes) in enumerate(nodes):

@@ -138,7 +138,7 @@ def test_cycle():
 
 def onnx_file(change=None, **fields) -> bytes:
     """A file of one quantized convolution; ``change`` is called with the model."""
-    onnx = pytest.importorskip("onnx", reason="needs onnx; pip install 'weft[onnx]'")
+    onnx = needs.package("onnx", extra="onnx")
     constants = {
         "xs": np.float32(0.1), "xz": np.uint8(3), "w": np.ones((4, 2, 3, 3), np.int8), "ws": np.float32(0.01), "wz": np.int8(0),
         "ys": np.float32(0.2), "yz": np.uint8(9), **fields.pop("constants", {}),
@@ -248,7 +248,7 @@ def test_onnx_says_what_is_wrong(tmp_path, fields, message):
 
 def test_float_onnx_is_named(tmp_path):
     """A model that is not quantized."""
-    onnx = pytest.importorskip("onnx", reason="needs onnx; pip install 'weft[onnx]'")
+    onnx = needs.package("onnx", extra="onnx")
     make = onnx.helper
     ends = [make.make_tensor_value_info(name, 1, (1, 2, 5, 5)) for name in "xy"]
     tensors = [onnx.numpy_helper.from_array(np.ones((2, 2, 1, 1), np.float32), "w")]

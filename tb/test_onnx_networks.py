@@ -9,13 +9,14 @@ import warnings
 import numpy as np
 import pytest
 
+import needs
 import weft
 from weft.frontends import onnx as frontend
 from weft.graph import Graph, run
 from weft.ops import Requantize, Weighted
 
-onnx = pytest.importorskip("onnx", reason="needs onnx; pip install 'weft[onnx]'")
-onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime; pip install 'weft[reference]'")
+onnx = needs.package("onnx", extra="onnx")
+onnxruntime = needs.package("onnxruntime", extra="reference")
 
 from onnx_networks import random_network  # noqa: E402
 

@@ -313,3 +313,13 @@ def test_codes_read_by_others_first():
     constants |= numbers("y", 0.0043, -128, "u") | numbers("a", 0.0211, 3, "u")
     data = model(nodes, [("x", "u", (1, 3, 2, 5))], ("y", "u", (1, 3, 2, 5)), constants)
     compare(data, {"x": np.random.default_rng(3).integers(0, 256, (1, 3, 2, 5)).astype(np.uint8)})
+
+
+@pytest.mark.parametrize(("a", "b"), [((1, 3, 4, 5), (1, 5)), ((1, 5), (1, 3, 4, 5)), ((1, 4, 1), (1, 3, 4, 5)), ((1, 6), (1, 2, 6))])
+def test_sums_of_tensors_with_fewer_axes(a, b):
+    """One of them an image in another layout here."""
+    rng = np.random.default_rng(5)
+    constants = numbers("a", 0.1, 3, "i") | numbers("b", 0.2, -7, "i") | numbers("y", 0.25, 5, "i")
+    node = helper.make_node("QLinearAdd", ["a", "a_s", "a_z", "b", "b_s", "b_z", "y_s", "y_z"], ["y"], domain=MICROSOFT)
+    data = model([node], [("a", "i", a), ("b", "i", b)], ("y", "i", np.broadcast_shapes(a, b)), constants)
+    compare(data, {name: codes(rng.integers(0, 256, shape), "i") for name, shape in (("a", a), ("b", b))})

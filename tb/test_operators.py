@@ -163,6 +163,13 @@ def test_smaller_images(device, sides):
     check(device, chain.conv2d(4, (1, 1)).graph(), fallbacks=["op1"])
 
 
+@pytest.mark.parametrize("size", [(2, 6), (2, 2), (3, 1), (1, 1)])
+def test_resize_to_fewer_rows_or_columns(device, size):
+    """Even if those that are left are the first."""
+    chain = Chain((3, 2, 2), np.random.default_rng(6)).conv2d(3, (1, 1)).then(Resize, *size, 3)
+    check(device, chain.conv2d(4, (1, 1)).graph(), fallbacks=["op1"])
+
+
 @pytest.mark.parametrize("axis", [1, 2, 3])
 def test_concatenate(device, axis):
     """Three branches of one tensor, joined."""

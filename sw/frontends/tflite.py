@@ -209,6 +209,14 @@ class Importer:
         self.ops.append(Reshape(name=name, input=tensor.name, output=made.name))
         return made
 
+    def aligned(self, operator: RawOperator, tensor: Tensor, suffix: str, result: Tensor) -> Tensor:
+        """A tensor with as many axes as a result that it broadcasts to, new ones of 1 being behind the batch's."""
+        missing = len(result.shape) - len(tensor.shape)
+        if missing <= 0:
+            return tensor
+        require(tensor.shape[0] == 1, operator, f"it sets the batch of {tensor}, {tensor.shape[0]}, beside another axis of {result}")
+        return self.reshape(operator, tensor, suffix, (1,) * missing + tensor.shape)
+
     def add(self, operator: RawOperator, kind: type[Op], *, place: int = 0, **fields: Any) -> None:
         """Appends an operator of the graph, and a reshape if its result is the file's in another shape."""
         output = self.tensor(operator.outputs[place])

@@ -58,6 +58,8 @@ def concatenation(m: Importer, operator: RawOperator) -> None:
     """Tensors one behind the other; of uint8 models each may have numbers of its own."""
     y = m.tensor(operator.outputs[0])
     pack = operator.kind == "PACK"
+    if pack and len(operator.inputs) == 1:
+        return reshape(m, operator)
     options = operator.options(tflite.PackOptions if pack else tflite.ConcatenationOptions)
     require(
         pack or options.FusedActivationFunction == 0, operator, "its fused activation is not supported; put it behind"
@@ -68,6 +70,9 @@ def concatenation(m: Importer, operator: RawOperator) -> None:
         x = m.value(operator, m.raw(operator, place).index, len(y.shape) - pack)
         if pack:
             x = m.reshape(operator, x, f"source{place}", (*x.shape[:axis], 1, *x.shape[axis:]))
+        elif m.offset(operator.outputs[0]):
+            # Sources may begin with 1, as if that were the batch, and their result with a larger number.
+            x = m.reshape(operator, x, f"source{place}", (1, *m.raw(operator, place).shape))
         if x.numbers != y.numbers and y.unsigned:
             made = m.named(y, f"source{place}", x.shape)
             try:

@@ -109,8 +109,8 @@ def _narrow(weights: Array) -> Array:
     return weights.astype(np.int8 if weights.size and weights.min() >= -128 and weights.max() <= 127 else np.int16)
 
 
-def parameters(m: Importer, operator: RawOperator, raw: RawTensor, outputs: int, activation: int, *, single: bool) -> dict[str, Any]:
-    """Bias, scaling and clamp of a layer with weights; ``single``: scales of input and weights are multiplied in float32."""
+def parameters(m: Importer, operator: RawOperator, raw: RawTensor, outputs: int, activation: int) -> dict[str, Any]:
+    """Bias, scaling and clamp of a layer with weights."""
     x, y = m.input(operator, 0), m.tensor(operator.outputs[0])
     bias = np.zeros(outputs, np.int32)
     if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
@@ -121,8 +121,9 @@ def parameters(m: Importer, operator: RawOperator, raw: RawTensor, outputs: int,
     scalings = []
     for scale in raw.scales:
         require(math.isfinite(scale) and scale >= 0, raw, f"its scale must be finite and above 0, not {scale!r}")
+        # tflite-micro multiplies int8's scales in double precision, TensorFlow Lite uint8's in single.
         with np.errstate(over="ignore"):
-            product = float(np.float32(x.scale) * np.float32(scale)) if single or x.unsigned else x.scale * scale
+            product = float(np.float32(x.scale) * np.float32(scale)) if x.unsigned else x.scale * scale
         scalings.append(scaling(operator, product / y.scale))
     columns = scalings * (outputs if len(scalings) == 1 else 1)
     return {
@@ -155,7 +156,7 @@ def _windowed(m: Importer, operator: RawOperator, kind: type[Op], options: Any, 
     require(min(dilation) > 0, operator, f"its dilation must be 1 or more, not {dilation}")
     extents = tuple(d * (k - 1) + 1 for d, k in zip(dilation, weights.shape[1:3], strict=True))
     pads = padding(operator, options.Padding, x.shape[1:3], extents, stride)  # type: ignore[arg-type]
-    fields = parameters(m, operator, raw, outputs, options.FusedActivationFunction, single=False)
+    fields = parameters(m, operator, raw, outputs, options.FusedActivationFunction)
     m.add(operator, kind, weights=weights, stride=stride, dilation=dilation, padding=pads, **fields)
 
 
@@ -165,7 +166,7 @@ def fully_connected(m: Importer, operator: RawOperator) -> None:
     options = operator.options(tflite.FullyConnectedOptions)
     require(options.WeightsFormat == 0, operator, "its weights are shuffled; convert the model anew")
     raw, weights = weights_of(m, operator, 0, 2)
-    fields = parameters(m, operator, raw, len(weights), options.FusedActivationFunction, single=True)
+    fields = parameters(m, operator, raw, len(weights), options.FusedActivationFunction)
     x, depth = m.input(operator, 0), weights.shape[1]
     size = math.prod(x.shape[1:])
     require(size % depth == 0, operator, f"its weights take {depth} values, which do not divide {x} of {x.shape}")
@@ -210,7 +211,10 @@ def arithmetic(m: Importer, operator: RawOperator) -> None:
     raws = [m.raw(operator, place) for place in (0, 1)]
     for raw in raws:
         require(raw.type in ("INT8", "UINT8"), operator, f"{raw} is {raw.type}, not INT8; quantize the whole model to int8")
-    a, b = (m.value(operator, raw.index, len(y.shape)) for raw in raws)
+    a, b = (
+        m.aligned(operator, m.value(operator, raw.index, len(y.shape)), f"operand{place}", y)
+        for place, raw in enumerate(raws)
+    )
     activation = operator.options(options).FusedActivationFunction if operator.table is not None else 0
     m.add(operator, kind, a=a.name, b=b.name, **clamp(operator, y, activation))
 
