@@ -21,9 +21,9 @@ from onnx_networks import random_network  # noqa: E402
 
 ONE = os.environ.get("WEFT_SEED")
 """A network to run alone."""
-GROUPS, GROUP = 8, 40
+GROUPS, GROUP = 8, 30
 """Networks for the golden model."""
-EACH = 7
+EACH = 5
 """Networks for every configuration."""
 CONFIGS = [
     "micro", "tiny", "small", "large", "tiny,positions=256", "tiny,rows=6,cols=5,lanes=3,positions=32", "tiny,pe=bitserial",
