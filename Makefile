@@ -19,7 +19,7 @@ prove: .venv/test
 
 # Random tests of the KINDS named, or of all (tb/soak.py), for SECONDS, from a SEED on or a random one.
 SECONDS ?= 600
-soak: .venv/test .venv/reference
+soak: .venv/test
 	@$(RUN) tb/soak.py $(KINDS) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 lint: .venv/dev

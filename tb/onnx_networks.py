@@ -8,7 +8,7 @@ What is left out, since results are known to differ, or since the front end says
 - depthwise convolutions and mean pools with padding before an axis whose last window begins within it, ``(out - 1) · stride < padding``;
 - biases whose scale is not the input's times the weights';
 - clamps behind means and concatenations, dilated pools, mean pools with padding that does not count, softmax over another axis than the
-  last, resizing by other factors than the modes have in common, and whatever moves the batch: all are refused with these words.
+  last, resizing where float32 decides between neighbours, and whatever moves the batch: all are refused with these words.
 """
 
 from __future__ import annotations
@@ -518,7 +518,8 @@ class _Network:
         if mode == "half_pixel" or rng.random() < 0.6:
             sizes = [n * int(rng.integers(1, 4)) for n in x.shape[2:]]
         else:
-            sizes = [int(rng.integers(1, 2 * n + 1)) for n in x.shape[2:]]
+            # Factors that float32 holds: of others a position may lie where its rounding decides.
+            sizes = [n * int(rng.integers(1, 8)) // 4 if n % 4 == 0 else n // 2 if n % 2 == 0 else n for n in x.shape[2:]]
         shape = [*x.shape[:2], *sizes]
         if math.prod(shape) > MOST:
             return False

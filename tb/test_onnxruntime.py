@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -323,3 +325,25 @@ def test_sums_of_tensors_with_fewer_axes(a, b):
     node = helper.make_node("QLinearAdd", ["a", "a_s", "a_z", "b", "b_s", "b_z", "y_s", "y_z"], ["y"], domain=MICROSOFT)
     data = model([node], [("a", "i", a), ("b", "i", b)], ("y", "i", np.broadcast_shapes(a, b)), constants)
     compare(data, {name: codes(rng.integers(0, 256, shape), "i") for name, shape in (("a", a), ("b", b))})
+
+
+@pytest.mark.parametrize("by", ["sizes", "scales"])
+@pytest.mark.parametrize("rounding", ["floor", "ceil", "round_prefer_floor", "round_prefer_ceil"])
+@pytest.mark.parametrize("mode", ["asymmetric", "half_pixel", "pytorch_half_pixel", "align_corners", "half_pixel_symmetric"])
+def test_nearest_neighbours(mode, rounding, by):
+    """Positions are onnxruntime's, or refused: those that lie where its float32 decides are not the device's."""
+    fields = {"mode": "nearest", "coordinate_transformation_mode": mode, "nearest_mode": rounding}
+    node = helper.make_node("Resize", ["x", "", *([""] if by == "sizes" else []), "k"], ["y"], **fields)
+    numbered = helper.make_node("DequantizeLinear", ["x", "x_s", "x_z"], ["x_d"])
+    sides = [(1, 1), (1, 3), (2, 1), (3, 1), (2, 6), (7, 2), (7, 8), (14, 2), (3, 2), (5, 10), (14, 19), (6, 4), (4, 3)]
+    for size, length in sides:
+        wanted = {"sizes": np.array([1, 1, 1, length]), "scales": np.array([1, 1, 1, length / size], np.float32)}[by]
+        if by == "scales" and math.floor(size * float(wanted[3])) != length:
+            continue
+        constants = {"k": wanted} | numbers("x", 0.05, 3, "i")
+        data = model([numbered, node], [("x", "i", (1, 1, 1, size))], ("y", "i", (1, 1, 1, length)), constants)
+        try:
+            compare(data, {"x": np.arange(size).astype(np.int8).reshape(1, 1, 1, size)})
+        except GraphError as error:
+            assert "is not supported" in str(error)
+            assert mode != "asymmetric" or rounding != "floor" or length % size

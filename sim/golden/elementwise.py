@@ -100,7 +100,8 @@ def real_table(numbers: Numbers, output: Numbers, function: Callable[[NDArray[np
 
 def sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """1 / (1 + exp(−x)) of real numbers."""
-    return (1 / (1 + np.exp(-x.astype(np.float64)))).astype(np.float32)
+    with np.errstate(over="ignore"):
+        return (1 / (1 + np.exp(-x.astype(np.float64)))).astype(np.float32)
 
 
 def leaky_relu_table(numbers: Numbers, output: Numbers, alpha: float) -> Int8Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from weft.frontends.onnx import Importer, Numbers, Pending, channels_first, numb
 from weft.frontends.onnx_file import Node
 from weft.frontends.onnx_fold import Handler, fold
 from weft.frontends.onnx_layers import window
-from weft.ops import LARGEST, MaxPool2D, Own, Pad, Reshape, Resize, Slice, Tensor, require
+from weft.ops import LARGEST, Array, MaxPool2D, Own, Pad, Reshape, Resize, Slice, Tensor, require
 from weft.sim import golden
 
 __all__ = ["MOVES"]
@@ -195,52 +196,68 @@ def resize(m: Importer, node: Node) -> Apply:
     def apply(x: Tensor, name: str) -> Tensor:
         require(node.get("mode", "nearest") == "nearest", node, f"its mode {node.get('mode', 'nearest')!r} is not supported")
         x = m.image(node, x)
-        shape = _resized(m, node, x.own_shape)
+        shape, scales = _resized(m, node, x.own_shape)
         require(shape[:2] == x.own_shape[:2], node, f"it resizes batch or channels of {x.own_shape} to {shape}")
-        flags = _nearest(node, [(x.shape[axis + 1], shape[axis + 2]) for axis in (0, 1)])
+        flags = _nearest(node, list(zip(x.own_shape[2:], shape[2:], scales[2:], strict=True)))
         here = (shape[0], shape[2], shape[3], shape[1])
         return m.add(Resize, node, name, numbers_of(x), channels_first, shape=here, input=x.name, **flags)
 
     return apply
 
 
-def _resized(m: Importer, node: Node, shape: tuple[int, ...]) -> tuple[int, ...]:
+def _resized(m: Importer, node: Node, shape: tuple[int, ...]) -> tuple[tuple[int, ...], list[float]]:
+    """A resized shape, and what each axis is multiplied by."""
     if len(node.inputs) > 3 and node.inputs[3]:
         sizes = m.integers(node, 3)
+        scales = [wanted / size for wanted, size in zip(sizes, shape, strict=False)]
     else:
-        scales = m.constant(node, 1 if node.kind == "Upsample" else 2).reshape(-1)
-        require(bool(np.isfinite(scales).all()), node, "its scales are not finite")
-        sizes = tuple(math.floor(size * float(scale)) for size, scale in zip(shape, scales, strict=False))
-    good = len(sizes) == len(shape) and min(sizes) > 0 and math.prod(sizes) <= LARGEST
+        given = m.constant(node, 1 if node.kind == "Upsample" else 2).reshape(-1)
+        require(bool(np.isfinite(given).all()), node, "its scales are not finite")
+        sizes = tuple(math.floor(size * float(scale)) for size, scale in zip(shape, given, strict=False))
+        scales = [float(scale) for scale in given]
+    good = len(sizes) == len(scales) == len(shape) and min(sizes) > 0 and math.prod(sizes) <= LARGEST
     require(good, node, f"its sizes {sizes} do not fit {shape}, or are too large")
-    return sizes
+    return sizes, scales
 
 
+COORDINATES = ("align_corners", "asymmetric", "half_pixel", "pytorch_half_pixel")
 ROUNDED: dict[str, Callable[[Any], Any]] = {
     "floor": np.floor, "ceil": np.ceil, "round_prefer_floor": lambda v: np.ceil(v - 0.5), "round_prefer_ceil": lambda v: np.floor(v + 0.5),
 }  # fmt: skip
 
 
-def _nearest(node: Node, lengths: list[tuple[int, int]]) -> dict[str, Any]:
+def _nearest(node: Node, lengths: list[tuple[int, int, float]]) -> dict[str, Any]:
     """Which kind of nearest neighbour gives the positions that the attributes ask for."""
     kind = node.get("coordinate_transformation_mode", "asymmetric" if node.kind == "Upsample" else "half_pixel")
     rounding = node.get("nearest_mode", "floor" if node.kind == "Upsample" else "round_prefer_floor")
-    wanted = []
-    for size, length in lengths:
-        places, scale = np.arange(length, dtype=np.float64), length / size
-        if kind == "align_corners":
-            real = places * (size - 1) / max(length - 1, 1)
-        else:
-            real = places / scale if kind == "asymmetric" else (places + 0.5) / scale - 0.5
-        require(rounding in ROUNDED, node, f"its nearest_mode {rounding!r} is not supported")
-        wanted.append(np.clip(ROUNDED[rounding](real).astype(np.int64), 0, size - 1))
+    require(kind in COORDINATES, node, f"its mode {kind!r} is not supported; use asymmetric with floor")
+    require(rounding in ROUNDED, node, f"its nearest_mode {rounding!r} is not supported")
+    # onnxruntime's float32, and what it stands for: they are the same unless a position lies where rounding decides.
+    wanted, exact = ([_positions(kind, rounding, *length, dtype) for length in lengths] for dtype in (np.float32, np.float64))
+    clear = all(np.array_equal(a, b) for a, b in zip(wanted, exact, strict=True))
     options: list[dict[str, bool]] = [{}, {"half_pixel_centers": True}, {"align_corners": True}]
     for flags in options:
-        made = [golden.nearest(size, length, **flags) for size, length in lengths]
-        if all(np.array_equal(a, b) for a, b in zip(made, wanted, strict=True)):
+        made = [golden.nearest(size, length, **flags) for size, length, _ in lengths]
+        if clear and all(np.array_equal(a, b) for a, b in zip(made, wanted, strict=True)):
             return flags
     require(False, node, f"its mode {kind!r} with {rounding!r} at this size is not supported; use asymmetric with floor")
     return {}
+
+
+def _positions(kind: str, rounding: str, size: int, length: int, scale: float, dtype: type[np.floating[Any]]) -> Array:
+    """Of each of ``length`` positions the one of ``size`` that it takes, computed in a type."""
+    places, half = np.arange(length, dtype=dtype), dtype(0.5)
+    # As a fraction, whose quotients are exact where they lie on a tie.
+    factor, divisor = (scale, 1) if dtype is np.float32 else Fraction(scale).limit_denominator(1 << 16).as_integer_ratio()
+    if kind == "align_corners":
+        real = places * dtype(size - 1) / dtype(max(length - 1, 1))
+    elif kind == "asymmetric":
+        real = places * dtype(divisor) / dtype(factor)
+    elif kind == "pytorch_half_pixel" and length == 1:
+        real = np.zeros(1, dtype)
+    else:
+        real = (places + half) * dtype(divisor) / dtype(factor) - half
+    return np.clip(ROUNDED[rounding](real).astype(np.int64), 0, size - 1)
 
 
 def _sliced(m: Importer, node: Node, x: Tensor, ranges: list[tuple[int, int, int]], name: str) -> Tensor:
