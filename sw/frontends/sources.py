@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from sateen.archive import ArchiveError
 from sateen.errors import CompileError
 from sateen.frontends.onnx import importer as onnx
 from sateen.frontends.tflite import importer as tflite
-from sateen.graph.graph import Graph
+from sateen.graph.graph import Graph, GraphError
 from sateen.graph.network import Network
 from sateen.quantize import onnx_float
 from sateen.quantize.calibration import quantize
@@ -21,6 +23,17 @@ __all__ = ["load", "quantized"]
 
 LARGEST = 1 << 30
 """Bytes of a file."""
+
+
+@contextmanager
+def _named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Errors name the file."""
+    try:
+        yield
+    except OSError as error:
+        raise CompileError(f"cannot read {path}: {error.strerror or error}") from error
+    except GraphError as error:
+        raise GraphError(f"{path}: {str(error).removeprefix('file: ')}") from error
 
 
 def load(path: str | os.PathLike[str]) -> Graph | Network:
@@ -32,9 +45,9 @@ def load(path: str | os.PathLike[str]) -> Graph | Network:
     CompileError
         If the file cannot be read, is damaged, or is none of these.
     GraphError
-        If a model's file is damaged, not quantized, or has an operator that is not known here.
+        If a model's file is damaged, not quantized, or has an operator that is not known here; it names the file, too.
     """
-    try:
+    with _named(path):
         size = os.path.getsize(path)
         with open(path, "rb") as file:
             head = file.read(8)
@@ -47,8 +60,6 @@ def load(path: str | os.PathLike[str]) -> Graph | Network:
         if Path(path).suffix == ".onnx":
             return onnx.load(path)
         return _load_own(path)
-    except OSError as error:
-        raise CompileError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def quantized(path: str | os.PathLike[str], calibration: ArrayLike) -> Graph:
@@ -57,10 +68,8 @@ def quantized(path: str | os.PathLike[str], calibration: ArrayLike) -> Graph:
     Raises what :func:`load` does, and ``ValueError`` for calibration data that does not fit.
     """
     if Path(path).suffix == ".onnx":
-        try:
+        with _named(path):
             return onnx_float.quantize(path, calibration)
-        except OSError as error:
-            raise CompileError(f"cannot read {path}: {error.strerror or error}") from error
     source = load(path)
     return source if isinstance(source, Graph) else quantize(source, np.asarray(calibration))
 

@@ -6,12 +6,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import needs
 import sateen
 from sateen.frontends.sources import quantized
 from sateen.graph.graph import Graph, run
 from sateen.graph.ops import GraphError
 
-onnx = pytest.importorskip("onnx", reason="needs onnx; pip install 'sateen[onnx]'")
+onnx = needs.package("onnx", extra="onnx")
 helper = onnx.helper
 
 

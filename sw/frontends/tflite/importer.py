@@ -110,14 +110,17 @@ class Importer:
         if operator.kind == "SHAPE":
             self.constants[output] = np.array(self.raw(operator, 0).shape, np.int64)
             return True
-        if not all(index in self.constants for index in operator.inputs if index >= 0):
+        if not all(index in self.constants for index in operator.inputs):
             return False
-        arguments = [self.constants[index] if index >= 0 else None for index in operator.inputs]
-        small = all(argument is None or argument.size <= LARGEST_SHAPE for argument in arguments)
+        arguments = [self.constants[index] for index in operator.inputs]
+        small = all(argument.size <= LARGEST_SHAPE for argument in arguments)
         require(small, operator, "its constants are larger than a shape could be")
         try:
-            self.constants[output] = np.asarray(folding[operator.kind](operator, *arguments))
-        except (ValueError, TypeError, IndexError, ZeroDivisionError, OverflowError) as error:
+            with np.errstate(divide="raise", over="raise", invalid="raise"):
+                self.constants[output] = np.asarray(folding[operator.kind](operator, *arguments))
+        except GraphError:
+            raise
+        except (ValueError, TypeError, IndexError, ArithmeticError) as error:
             raise GraphError(
                 f"{operator}: it cannot be computed from its constants ({error}); convert the model anew"
             ) from error
@@ -143,6 +146,12 @@ class Importer:
             f"its input {place} must be whole numbers, not {values.dtype}",
         )
         return [int(value) for value in values.reshape(-1)]
+
+    def integer(self, operator: RawOperator, place: int) -> int:
+        """A constant input of one whole number."""
+        values = self.integers(operator, place)
+        require(len(values) == 1, operator, f"its input {place} must be one number, not {len(values)}")
+        return values[0]
 
     def offset(self, index: int) -> int:
         """Axes that a tensor has here before those that it has in the file: 0, or 1 where the file leaves the batch
@@ -212,7 +221,11 @@ class Importer:
             operator,
             f"{raw} is {raw.type}, not {' or '.join(allowed)}; quantize the whole model to int8",
         )
-        return self.value(operator, raw.index)
+        tensor = self.value(operator, raw.index)
+        # Constants are made with a batch of 1, whatever the file's is: its axes must be the same ones here.
+        good = tensor.shape == (1,) * self.offset(raw.index) + raw.shape
+        require(good, operator, f"its constant {raw} of {raw.shape} does not begin with the batch of {self.batch}")
+        return tensor
 
     def named(self, tensor: Tensor, suffix: str, shape: tuple[int, ...]) -> Tensor:
         """A tensor that the file lacks, with another's numbers."""
@@ -233,6 +246,18 @@ class Importer:
         made = self.named(tensor, f"{suffix}{operator.index}", shape)
         self.ops.append(Reshape(name=name, input=tensor.name, output=made.name))
         return made
+
+    def aligned(self, operator: RawOperator, tensor: Tensor, suffix: str, result: Tensor) -> Tensor:
+        """A tensor with as many axes as a result that it broadcasts to, new ones of 1 being behind the batch's."""
+        missing = len(result.shape) - len(tensor.shape)
+        if missing <= 0:
+            return tensor
+        require(
+            tensor.shape[0] == 1,
+            operator,
+            f"it sets the batch of {tensor}, {tensor.shape[0]}, beside another axis of {result}",
+        )
+        return self.reshape(operator, tensor, suffix, (1,) * missing + tensor.shape)
 
     def add(self, operator: RawOperator, kind: type[Op], *, place: int = 0, **fields: Any) -> None:
         """Appends an operator of the graph, and a reshape if its result is the file's in another shape."""
