@@ -6,7 +6,7 @@ when its result is quantized: until then it is a :class:`Pending` one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
