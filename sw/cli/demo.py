@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sateen.cli.output import console, layer_table, opened, progress, write_json
 from sateen.compiler import compile
 from sateen.errors import SateenError
+from sateen.extras import install_hint
 from sateen.graph import run as run_golden
 from sateen.runtime import RunRecord
 
@@ -34,9 +35,7 @@ def demo(
 
         train_x, _, test_x, test_y = load_data()
     except ImportError as error:
-        raise SateenError(
-            f"the demonstration needs scikit-learn's digits ({error}); run: pip install 'sateen[demo]'"
-        ) from error
+        raise SateenError(f"the demonstration needs scikit-learn's digits ({error}); {install_hint('demo')}") from error
     images, labels = test_x[:count], test_y[:count]
     with opened(device, trace=trace) as opened_device:
         model = compile(load_network(), opened_device.config, calibration=train_x)
@@ -86,9 +85,9 @@ def _draw(images: NDArray[np.float32], answers: NDArray[np.integer], labels: NDA
         int
     )
     for row in range(levels.shape[1]):
-        console.print("  ".join("".join(np.repeat(shades[image[row]], 2)) for image in levels[:fit]), markup=False)
+        console.print("  ".join("".join(np.repeat(shades[image[row]], 2)) for image in levels[:fit]))
     captions = (
         f"{answer}" + ("" if answer == label else f" (is {label})")
         for answer, label in zip(answers, labels, strict=True)
     )
-    console.print("  ".join(f"{caption:^16}" for caption, _ in zip(captions, range(fit), strict=False)), markup=False)
+    console.print("  ".join(f"{caption:^16}" for caption, _ in zip(captions, range(fit), strict=False)))

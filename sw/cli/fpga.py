@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from sateen.cli.output import console
+from sateen.cli.output import console, status
 from sateen.errors import InputError, SateenError
 from sateen.files import replacing
 
@@ -42,7 +42,7 @@ def boards() -> None:
     console.print(table)
     for name, board in boards.items():
         if "," in board.config:
-            console.print(f"{name}: {board.config}", highlight=False, soft_wrap=True)
+            console.print(f"{name}: {board.config}", soft_wrap=True)
 
 
 def build(
@@ -71,15 +71,13 @@ def build(
         console.print(
             f"serial port {recipe.config.baud:,} baud, {place.baud_error(recipe.config):+.2%} of the bridge's"
         )
-    with console.status(f"building for {recipe.board} …") as status:
-        result = builder.build(recipe, jobs=jobs, tell=lambda step: status.update(f"{step} …"))
+    with status(f"building for {recipe.board} …") as tell:
+        result = builder.build(recipe, jobs=jobs, tell=lambda step: tell(f"{step} …"))
     files = result.save(output or Path(recipe.board))
     if html is not None:
         _write_page(html, result)
     _print(result)
-    console.print(
-        f"{files[0]}: {len(result.bitstream):,} bytes, build {recipe.identity}; its record is {files[1]}", markup=False
-    )
+    console.print(f"{files[0]}: {len(result.bitstream):,} bytes, build {recipe.identity}; its record is {files[1]}")
 
 
 def flash(
@@ -93,11 +91,10 @@ def flash(
 
     place = builder.board_of(board)
     path = bitstream or Path(board + builder.SUFFIX[place.part.family])
-    with console.status(f"loading {path} …"):
+    with status(f"loading {path} …"):
         load(place, board, path, keep=keep)
     console.print(
         f"{path} is loaded; run a model with: sateen run MODEL.sateen --input X.npy --device serial:/dev/ttyUSB0",
-        markup=False,
     )
 
 
@@ -159,4 +156,4 @@ def _print(result: Build) -> None:
             f"less than the {MARGIN:.0%} that the timing analysis' optimism asks for; try --seeds 4, or a lower clock_hz"
         )
     for step in result.report.path:
-        console.print(f"  {step}", markup=False)
+        console.print(f"  {step}")

@@ -50,13 +50,13 @@ def info(model_file: Annotated[Path, typer.Argument(metavar="MODEL", help="Compi
         kinds = {op.name: type(op).__name__ for op in model.graph.ops}
         console.print("on the host:")
         for step in host:
-            console.print(f"  {kinds[step.host]} {step.host!r}{step.reason and f': {step.reason}'}", markup=False)
+            console.print(f"  {kinds[step.host]} {step.host!r}{step.reason and f': {step.reason}'}")
 
 
 def doctor() -> None:
     """Says which tools are found, and how to install those that are missing."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("tool", "version", "for", "install with"):
+    for heading in ("tool", "version", "for", "install with (pip: in a checkout of Sateen)"):
         table.add_column(heading)
     console.print(f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
     for tool in TOOLS:

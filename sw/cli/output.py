@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from sateen.errors import InputError
 from sateen.files import replacing
@@ -21,15 +22,23 @@ from sateen.graph import Graph
 from sateen.runtime import Device, RunRecord
 from sateen.runtime import open as open_device
 
-__all__ = ["console", "layer_table", "load_array", "load_inputs", "opened", "progress", "write_json"]
+__all__ = ["console", "layer_table", "load_array", "load_inputs", "opened", "progress", "status", "write_json"]
 
-console = Console(highlight=False)
+console = Console(highlight=False, markup=False, emoji=False)
+"""Prints texts as they are: brackets and colons of file, layer and tensor names are no markup."""
+
+
+@contextmanager
+def status(text: str) -> Iterator[Callable[[str], None]]:
+    """A spinner with a text on a terminal, nothing elsewhere; gives a function that changes the text."""
+    with console.status(Text(text)) as shown:
+        yield lambda text: shown.update(Text(text))
 
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Any]:
     """A bar on a terminal, nothing elsewhere; gives a function to call with (done, total)."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(label, total=total)
         yield lambda done, _total: bar.update(task, completed=done)
@@ -38,7 +47,7 @@ def progress(label: str, total: int) -> Iterator[Any]:
 @contextmanager
 def opened(name: str, *, trace: Path | None = None) -> Iterator[Device]:
     """A device; building a simulation for the first time takes a while, and says so."""
-    with console.status(f"opening {name} (a simulation is built once per configuration) …"):
+    with status(f"opening {name} (a simulation is built once per configuration) …"):
         device = open_device(name, trace=trace)
     with device:
         yield device

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sateen.cli.output import console, load_array
+from sateen.cli.output import console, load_array, status
 from sateen.quantize import quantized
 
 __all__ = ["quantize"]
@@ -19,7 +19,7 @@ def quantize(
     output: Annotated[Path, typer.Option("--output", "-o", help="The quantized graph, for sateen compile.")],
 ) -> None:
     """Quantizes a float model to int8 by calibration data."""
-    with console.status(f"quantizing {source} …"):
+    with status(f"quantizing {source} …"):
         graph = quantized(source, load_array(calibration))
         graph.save(output)
     console.print(f"{output}: {len(graph.ops)} operators, {sum(graph.macs.values()):,} MACs")

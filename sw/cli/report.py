@@ -11,6 +11,7 @@ from sateen.cli.output import console, layer_table, load_inputs
 from sateen.cli.run import DEVICE, INPUT, measured
 from sateen.compiler import Model
 from sateen.errors import InputError, SateenError
+from sateen.extras import install_hint
 from sateen.files import replacing
 from sateen.runtime import RunRecord
 
@@ -32,7 +33,7 @@ def report(
     try:
         from sateen.report.page import page
     except ImportError as error:
-        raise SateenError(f"reports need Jinja and Matplotlib ({error}); run: pip install 'sateen[report]'") from error
+        raise SateenError(f"reports need Jinja and Matplotlib ({error}); {install_hint('report')}") from error
     if source.suffix == ".json":
         if input is not None:
             raise InputError(f"{source} is of a run that is over; leave --input out, or give a compiled model")
@@ -45,4 +46,4 @@ def report(
     with replacing(output, "wb") as file:
         file.write(page(record).encode())
     console.print(layer_table(record))
-    console.print(f"{output}: {record.model} on {record.device}", markup=False)
+    console.print(f"{output}: {record.model} on {record.device}")

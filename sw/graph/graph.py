@@ -105,7 +105,7 @@ class Graph:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Graph:
         """Reads a file that :meth:`save` wrote; :class:`~sateen.archive.ArchiveError` if it is damaged or another."""
-        return cls.from_document(archive.load(path, format=cls.FORMAT))
+        return cls.from_document(archive.load(path, format=cls.FORMAT, remedy=archive.MAKE_AGAIN))
 
 
 def _fields(record: Any) -> dict[str, Any]:

@@ -228,7 +228,7 @@ class Network:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Network:
         """Reads a file that :meth:`save` wrote; :class:`~sateen.archive.ArchiveError` if it is damaged or another."""
-        document: dict[str, Any] = archive.tuples(archive.load(path, format=cls.FORMAT))
+        document: dict[str, Any] = archive.tuples(archive.load(path, format=cls.FORMAT, remedy=archive.MAKE_AGAIN))
         try:
             layers = [LAYERS[fields.pop("layer")](**fields) for fields in document["layers"]]
             return cls(name=document["name"], input_shape=document["input_shape"], layers=layers)

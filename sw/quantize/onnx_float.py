@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sateen.errors import CompileError
+from sateen.extras import install_hint
 from sateen.frontends import onnx as frontend
 from sateen.graph import Array, Graph, GraphError, require
 from sateen.quantize.calibration import activation_scale, weight_scales
@@ -67,7 +68,7 @@ def quantize(source: bytes | str | os.PathLike[str], calibration: ArrayLike, *, 
         import onnx
         from google.protobuf.message import DecodeError
     except ImportError as error:
-        raise CompileError(f"reading ONNX needs the onnx package ({error}); run: pip install 'sateen[onnx]'") from error
+        raise CompileError(f"reading ONNX needs the onnx package ({error}); {install_hint('onnx')}") from error
     try:
         model = onnx.ModelProto.FromString(source)
     except DecodeError as error:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import Progress
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
 from sateen.errors import SateenError
@@ -185,7 +185,9 @@ def _resume(path: Path, model: nn.Module, rounds: int) -> tuple[int, dict[str, t
 
 @contextmanager
 def _tracking(show: bool) -> Iterator[Track]:
-    with Progress(disable=not show) as progress:
+    # A title may hold brackets, which are no markup.
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, disable=not show) as progress:
 
         def track(items: Iterable[Any], title: str) -> Iterator[Any]:
             listed = list(items)

@@ -14,6 +14,7 @@ from test_models import MODELS
 
 import sateen
 from sateen.errors import CompileError
+from sateen.extras import install_hint
 from sateen.frontends import load
 from sateen.frontends.tflite import importer as tflite
 from sateen.graph import GraphError
@@ -99,7 +100,7 @@ def test_cycle():
 
 def onnx_file(change=None, **fields) -> bytes:
     """A file of one quantized convolution; ``change`` is called with the model."""
-    onnx = pytest.importorskip("onnx", reason="needs onnx; pip install 'sateen[onnx]'")
+    onnx = pytest.importorskip("onnx", reason=f"needs onnx; {install_hint('onnx')}")
     constants = {
         "xs": np.float32(0.1),
         "xz": np.uint8(3),
@@ -176,7 +177,7 @@ def test_onnx_says_what_is_wrong(tmp_path, fields, message):
 
 def test_float_onnx_is_named(tmp_path):
     """A model that is not quantized."""
-    onnx = pytest.importorskip("onnx", reason="needs onnx; pip install 'sateen[onnx]'")
+    onnx = pytest.importorskip("onnx", reason=f"needs onnx; {install_hint('onnx')}")
     make = onnx.helper
     ends = [make.make_tensor_value_info(name, 1, (1, 2, 5, 5)) for name in "xy"]
     tensors = [onnx.numpy_helper.from_array(np.ones((2, 2, 1, 1), np.float32), "w")]

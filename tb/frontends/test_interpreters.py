@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sateen.extras import install_hint
 from sateen.frontends.tflite import importer as tflite
 from sateen.graph import run
 from tflite_models import ModelBuilder
@@ -16,7 +17,7 @@ CODES = np.arange(-128, 128, dtype=np.int8)
 def micro(data: bytes, inputs: list[np.ndarray]) -> np.ndarray:
     """tflite-micro's portable kernels."""
     runtime = pytest.importorskip(
-        "tflite_micro.python.tflite_micro.runtime", reason="needs tflite-micro; pip install 'sateen[reference]'"
+        "tflite_micro.python.tflite_micro.runtime", reason=f"needs tflite-micro; {install_hint('reference')}"
     )
     interpreter = runtime.Interpreter.from_bytes(data, arena_size=4 << 20)
     for index, value in enumerate(inputs):
@@ -28,7 +29,7 @@ def micro(data: bytes, inputs: list[np.ndarray]) -> np.ndarray:
 def litert(data: bytes, inputs: list[np.ndarray]) -> np.ndarray:
     """TensorFlow Lite's reference kernels."""
     module = pytest.importorskip(
-        "ai_edge_litert.interpreter", reason="needs ai-edge-litert; pip install 'sateen[reference]'"
+        "ai_edge_litert.interpreter", reason=f"needs ai-edge-litert; {install_hint('reference')}"
     )
     interpreter = module.Interpreter(
         model_content=data, experimental_op_resolver_type=module.OpResolverType.BUILTIN_REF

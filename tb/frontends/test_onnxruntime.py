@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sateen.extras import install_hint
 from sateen.frontends.onnx import importer as frontend
 from sateen.graph import run
 
-onnx = pytest.importorskip("onnx", reason="needs onnx; pip install 'sateen[onnx]'")
-onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime; pip install 'sateen[reference]'")
+onnx = pytest.importorskip("onnx", reason=f"needs onnx; {install_hint('onnx')}")
+onnxruntime = pytest.importorskip("onnxruntime", reason=f"needs onnxruntime; {install_hint('reference')}")
 helper = onnx.helper
 
 MICROSOFT = "com.microsoft"

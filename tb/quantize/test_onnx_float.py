@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 import sateen
+from sateen.extras import install_hint
 from sateen.graph import Graph, GraphError, run
 from sateen.quantize import quantized
 
-onnx = pytest.importorskip("onnx", reason="needs onnx; pip install 'sateen[onnx]'")
+onnx = pytest.importorskip("onnx", reason=f"needs onnx; {install_hint('onnx')}")
 helper = onnx.helper
 
 

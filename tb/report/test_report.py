@@ -14,6 +14,7 @@ from test_cli import CONFIG, cli, tflite_model
 
 import sateen
 from graphs import Builder
+from sateen.extras import install_hint
 from sateen.hw.spec.config import PRESETS
 from sateen.report.limits import CAUSES, ENOUGH, causes, limit
 from sateen.report.page import page
@@ -208,7 +209,7 @@ def test_without_the_extra(folder):
     result = subprocess.run(
         [sys.executable, "-c", code, "report", folder / "example.json"], capture_output=True, text=True, cwd=folder
     )
-    assert result.returncode == 1 and result.stderr.strip().endswith("run: pip install 'sateen[report]'")
+    assert result.returncode == 1 and result.stderr.strip().endswith(install_hint("report"))
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ import pytest
 import sateen
 from graphs import random_input
 from networks import NETWORKS
+from sateen.extras import install_hint
 from sateen.frontends import load
 from sateen.graph import Graph, run
 
@@ -52,7 +53,7 @@ def recorded(name: str) -> tuple[Graph, np.ndarray, np.ndarray, dict[str, np.nda
     if not MODELS.is_dir():
         pytest.skip(f"no reference models in {MODELS}; set SATEEN_MODELS to their folder")
     if name.startswith("onnx"):
-        pytest.importorskip("onnx", reason="needs onnx; pip install 'sateen[onnx]'")
+        pytest.importorskip("onnx", reason=f"needs onnx; {install_hint('onnx')}")
     path = MODELS / name
     with np.load(path.with_suffix("").with_suffix(".golden.npz"), allow_pickle=False) as data:
         layers = {

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sateen.errors import CompileError
+from sateen.extras import install_hint
 from sateen.graph import Array, GraphError, require
 
 __all__ = ["Node", "OnnxModel", "read"]
@@ -74,7 +75,7 @@ def read(data: bytes) -> OnnxModel:
         import onnx
         from google.protobuf.message import DecodeError
     except ImportError as error:
-        raise CompileError(f"reading ONNX needs the onnx package ({error}); run: pip install 'sateen[onnx]'") from error
+        raise CompileError(f"reading ONNX needs the onnx package ({error}); {install_hint('onnx')}") from error
     try:
         model = onnx.ModelProto.FromString(data)
     except DecodeError as error:
