@@ -19,7 +19,7 @@ from pathlib import Path
 import sateen
 from sateen.digits import load_data, load_network
 from sateen.fpga.boards import BOARDS
-from sateen.fpga.build import Recipe, board_of, build
+from sateen.fpga.build import Recipe, build, find_board
 from sateen.fpga.tools import FpgaError
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.pe import Precision
@@ -56,8 +56,8 @@ def main() -> None:
     print(f"|---|---|{'---:|' * (6 + len(heads))}")
     for name in names:
         board_name, _, text = name.partition(":")
-        board = board_of(board_name)
-        config = board.fitted(board.parse(text))
+        board = find_board(board_name)
+        config = board.with_pll_clock(board.parse(text))
         try:
             recipe = Recipe(board=board_name, config=config, seeds=seeds)
             result = build(recipe, jobs=arguments.jobs, tell=lambda step: print(step, file=sys.stderr))
@@ -75,7 +75,7 @@ def main() -> None:
             / kind.beat_cycles(kind.settings(Precision()))
             / 1e9
         )
-        rams = f"{cells.block_rams}" + (f" and {cells.wide_rams} of 32 KiB" if cells.wide_rams else "")
+        rams = f"{cells.block_rams}" + (f" and {cells.single_port_rams} of 32 KiB" if cells.single_port_rams else "")
         columns = [
             board.title, f"`{text or board.config}`", f"{cells.luts:,}", str(cells.multipliers), rams,
             f"{result.clock_mhz:g} MHz", f"{reached} MHz, {result.margin:+.0%}", f"{peak:.3g}",

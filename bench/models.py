@@ -46,8 +46,8 @@ def computed(graph: Graph) -> tuple[NDArray, Arrays]:
         if source.dtype == "float32"
         else random.integers(-128, 128, shape).astype(np.int8)
     )
-    return source.to_own(x), {
-        name: graph.tensors[name].to_own(value) for name, value in run(graph, x, layers=True).items()
+    return source.to_file(x), {
+        name: graph.tensors[name].to_file(value) for name, value in run(graph, x, layers=True).items()
     }
 
 

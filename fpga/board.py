@@ -85,7 +85,7 @@ class Board:
         """The PLL's settings for a configuration's clock; ``ValueError`` if there are none."""
         return PLLS[self.part.family](self.clock_hz, config.clock_hz)
 
-    def fitted(self, config: Config) -> Config:
+    def with_pll_clock(self, config: Config) -> Config:
         """The configuration with the clock that the PLL makes in place of the one asked.
 
         Raises

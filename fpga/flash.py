@@ -39,7 +39,7 @@ REASONS = (
 """What a loader prints, and what it means."""
 
 
-def flash(board: Board, name: str, path: Path, *, keep: bool = False) -> None:
+def flash(board: Board, name: str, path: Path, *, persistent: bool = False) -> None:
     """Loads a bitstream with the board's loader.
 
     Parameters
@@ -50,7 +50,7 @@ def flash(board: Board, name: str, path: Path, *, keep: bool = False) -> None:
         The board's, as in a build's record.
     path
         The bitstream; a record beside it (.json) must name the same board.
-    keep
+    persistent
         Write it to the memory that the board starts from.
 
     Raises
@@ -65,7 +65,7 @@ def flash(board: Board, name: str, path: Path, *, keep: bool = False) -> None:
         built_for = _board(record)
         if built_for not in (None, name):
             raise FpgaError(f"{path} was built for {built_for}, not {name}; run: sateen build --board {name}")
-    program, *arguments = board.loader_flash if keep else board.loader
+    program, *arguments = board.loader_flash if persistent else board.loader
     try:
         result = subprocess.run(
             [_found(program), *arguments, str(path)], capture_output=True, text=True, timeout=SECONDS

@@ -22,7 +22,7 @@ from sateen.fpga.tools import cached, call
 if TYPE_CHECKING:
     from sateen.fpga.flow import Resources
 
-__all__ = ["planned", "sites"]
+__all__ = ["plan_sites", "sites"]
 
 FULL = 0.8
 """Share of a part's multipliers or block RAMs from which on they are placed here."""
@@ -56,7 +56,7 @@ class _Block(NamedTuple):
     cell: str
 
 
-def planned(netlist: Path, part: Part, cells: Resources) -> dict[str, str]:
+def plan_sites(netlist: Path, part: Part, cells: Resources) -> dict[str, str]:
     """Sites for multipliers and block RAMs, by the cell's name; none if nextpnr does as well.
 
     Parameters

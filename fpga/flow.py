@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sateen.fpga.floorplan import planned
-from sateen.fpga.netlists import prepared
+from sateen.fpga.floorplan import plan_sites
+from sateen.fpga.netlists import prepare
 from sateen.fpga.parts import Part
 from sateen.fpga.tools import LOG, DoesNotFit, FpgaError, cached, call
 
@@ -47,7 +47,7 @@ REDUCE = {
     "registers": "rows, cols or lanes",
     "multipliers": "multipliers (further PEs are built from LUTs), lanes, or choose pe=bitserial",
     "block_rams": "weight_bytes, scratchpad_bytes or positions",
-    "wide_rams": "weight_bytes or scratchpad_bytes",
+    "single_port_rams": "weight_bytes or scratchpad_bytes",
 }
 """What to make smaller in a configuration where a resource does not suffice."""
 NO_SITE = r"no (?:more )?BELs|unable to (?:place|find (?:an? |legal )?placement)|failed to (?:place|expand region)"
@@ -71,7 +71,7 @@ class Resources:
     registers: int
     multipliers: int
     block_rams: int
-    wide_rams: int = 0
+    single_port_rams: int = 0
     """Of 32 KiB with a single port; only some parts have them."""
 
 
@@ -156,7 +156,7 @@ def place(
     """
     file, cells = synthesize(component, part)
     check_fit(cells, part)
-    given = prepared(file.read_bytes(), planned(file, part, cells))
+    given = prepare(file.read_bytes(), plan_sites(file, part, cells))
     folder = cached(
         f"{part.arguments} {seed} {target_mhz} {options} {EFFORT} {given.decode()}", f"yowasp-nextpnr-{part.router}"
     )

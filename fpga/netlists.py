@@ -6,13 +6,13 @@ import json
 from collections import Counter
 from typing import Any
 
-__all__ = ["NOTHING", "prepared", "top_of"]
+__all__ = ["UNCONNECTED", "prepare", "top_of"]
 
-NOTHING = ["x"]
+UNCONNECTED = ["x"]
 """What a pin is connected to that has no net."""
 
 
-def prepared(netlist: bytes, sites: dict[str, str]) -> bytes:
+def prepare(netlist: bytes, sites: dict[str, str]) -> bytes:
     """A netlist as nextpnr is to have it.
 
     Parameters
@@ -53,7 +53,7 @@ def _loosen_carries(top: dict[str, Any]) -> None:
     for name, cell in [(name, cell) for name, cell in cells.items() if cell["type"] == "CCU2C"]:
         pins = cell["connections"]
         if uses[pins["COUT"][0]] == 1:
-            pins["COUT"] = NOTHING
+            pins["COUT"] = UNCONNECTED
         first, c, d = (pins[pin][0] for pin in ("CIN", "C0", "D0"))
         if cell["parameters"]["INJECT1_0"] != "NO" or not {first, c, d} <= {"0", "1"}:
             continue
@@ -67,5 +67,5 @@ def _loosen_carries(top: dict[str, Any]) -> None:
                 "port_directions": {"A": "input", "B": "input", "C": "input", "D": "input", "Z": "output"},
                 "connections": {"A": pins["A0"], "B": pins["B0"], "C": ["0"], "D": ["0"], "Z": pins["S0"]},
             }  # fmt: skip
-        pins |= {"CIN": NOTHING, "S0": NOTHING, "C0": ["1"], "D0": ["1"]}
+        pins |= {"CIN": UNCONNECTED, "S0": UNCONNECTED, "C0": ["1"], "D0": ["1"]}
         cell["parameters"]["INIT0"] = "".join(map(str, reversed(carries))).zfill(16)

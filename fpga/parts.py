@@ -100,9 +100,9 @@ PARTS: dict[str, Part] = {
         technology="up5k",
         synthesis="synth_ice40 -device u",
         arguments=("--up5k", "--package", "sg48", "--pcf-allow-unconstrained"),
-        cells={**_HX8K.cells, "multipliers": {"SB_MAC16": 1}, "wide_rams": {"SB_SPRAM256KA": 1}},
-        used={**_HX8K.used, "multipliers": "ICESTORM_DSP", "wide_rams": "ICESTORM_SPRAM"},
-        capacity={"luts": 5280, "registers": 5280, "multipliers": 8, "block_rams": 30, "wide_rams": 4},
+        cells={**_HX8K.cells, "multipliers": {"SB_MAC16": 1}, "single_port_rams": {"SB_SPRAM256KA": 1}},
+        used={**_HX8K.used, "multipliers": "ICESTORM_DSP", "single_port_rams": "ICESTORM_SPRAM"},
+        capacity={"luts": 5280, "registers": 5280, "multipliers": 8, "block_rams": 30, "single_port_rams": 4},
     ),
     "gw1nr-9c": _GW1NR_9C,
 }

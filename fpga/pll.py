@@ -19,16 +19,16 @@ class Pll:
     settings: dict[str, int]
     """The cell's parameters that make the frequency."""
     input_hz: int
-    asked_hz: int
+    requested_hz: int
     output_hz: float
 
     @property
     def error(self) -> float:
         """How far the output is from what was asked, as a share of it."""
-        return self.output_hz / self.asked_hz - 1
+        return self.output_hz / self.requested_hz - 1
 
 
-def ecp5(input_hz: int, asked_hz: int) -> Pll:
+def ecp5(input_hz: int, requested_hz: int) -> Pll:
     """EHXPLLL, fed back from its primary output. Limits of Lattice's FPGA-DS-02012: phase detector 3.125 to 400 MHz,
     oscillator 400 to 800 MHz, output 3.125 to 400 MHz.
 
@@ -51,10 +51,10 @@ def ecp5(input_hz: int, asked_hz: int) -> Pll:
         (output, {"CLKI_DIV": divide, "CLKFB_DIV": multiply, "CLKOP_DIV": post})
         for output, divide, multiply, post in found
     )
-    return _nearest("EHXPLLL", settings, input_hz, asked_hz)
+    return _nearest("EHXPLLL", settings, input_hz, requested_hz)
 
 
-def ice40(input_hz: int, asked_hz: int) -> Pll:
+def ice40(input_hz: int, requested_hz: int) -> Pll:
     """SB_PLL40, fed back by itself. Limits of Lattice's FPGA-TN-02052: phase detector 10 to 133 MHz, oscillator 533 to
     1066 MHz, output 16 to 275 MHz.
 
@@ -80,10 +80,10 @@ def ice40(input_hz: int, asked_hz: int) -> Pll:
                             {"DIVR": divide, "DIVF": multiply, "DIVQ": post, "FILTER_RANGE": filter_range},
                         )
 
-    return _nearest("SB_PLL40", settings(), input_hz, asked_hz)
+    return _nearest("SB_PLL40", settings(), input_hz, requested_hz)
 
 
-def gowin(input_hz: int, asked_hz: int) -> Pll:
+def gowin(input_hz: int, requested_hz: int) -> Pll:
     """rPLL, fed back by itself. Limits of Gowin's DS117 for a GW1NR-9 of grade C6: phase detector 3 to 400 MHz,
     oscillator 400 to 1200 MHz, output 3.125 to 600 MHz.
 
@@ -106,7 +106,7 @@ def gowin(input_hz: int, asked_hz: int) -> Pll:
         (output, {"IDIV_SEL": divide - 1, "FBDIV_SEL": multiply - 1, "ODIV_SEL": post})
         for output, divide, multiply, post in found
     )
-    return _nearest("rPLL", settings, input_hz, asked_hz)
+    return _nearest("rPLL", settings, input_hz, requested_hz)
 
 
 PLLS = {"ecp5": ecp5, "gowin": gowin, "ice40": ice40}
@@ -141,10 +141,12 @@ def _fed_back(
                 yield output, divide, multiply, post
 
 
-def _nearest(cell: str, found: Iterator[tuple[float, dict[str, int]]], input_hz: int, asked_hz: int) -> Pll:
+def _nearest(cell: str, found: Iterator[tuple[float, dict[str, int]]], input_hz: int, requested_hz: int) -> Pll:
     """The setting whose output is nearest; of equal ones the first."""
-    best = min(found, key=lambda one: abs(one[0] - asked_hz), default=None)
-    if best is None or abs(best[0] / asked_hz - 1) > 0.1:
+    best = min(found, key=lambda one: abs(one[0] - requested_hz), default=None)
+    if best is None or abs(best[0] / requested_hz - 1) > 0.1:
         near = f"; the nearest is {best[0] / 1e6:.3f} MHz" if best else ""
-        raise ValueError(f"clock_hz cannot be {asked_hz}: {cell} makes nothing like it of {input_hz / 1e6:g} MHz{near}")
-    return Pll(cell=cell, settings=best[1], input_hz=input_hz, asked_hz=asked_hz, output_hz=best[0])
+        raise ValueError(
+            f"clock_hz cannot be {requested_hz}: {cell} makes nothing like it of {input_hz / 1e6:g} MHz{near}"
+        )
+    return Pll(cell=cell, settings=best[1], input_hz=input_hz, requested_hz=requested_hz, output_hz=best[0])

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sateen.files import replacing
+from sateen.files import atomic_write
 
 __all__ = ["ArchiveError", "KindError", "VersionError", "flatten", "load", "restore", "save", "save_arrays", "tuples"]
 
@@ -77,13 +77,13 @@ def tuples(value: Any) -> Any:
 
 def save(path: str | os.PathLike[str], document: Mapping[str, Any], *, format: str) -> None:
     """Writes a document; ``format`` names what it is and its version, as ``"sateen.graph/1"``."""
-    with replacing(Path(path), "wb") as file:
+    with atomic_write(Path(path), "wb") as file:
         np.savez_compressed(file, **flatten({"format": format, **document}))  # type: ignore[arg-type]
 
 
 def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]]) -> None:
     """Writes an ``.npz`` of arrays by any name, also those that :func:`numpy.savez` takes for its own parameters."""
-    with replacing(Path(path), "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with atomic_write(Path(path), "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
                 np.lib.format.write_array(entry, array, allow_pickle=False)

@@ -11,11 +11,11 @@ from typing import Any
 
 from sateen.errors import SateenError
 
-__all__ = ["replacing"]
+__all__ = ["atomic_write"]
 
 
 @contextmanager
-def replacing(path: Path, mode: str = "w") -> Iterator[Any]:
+def atomic_write(path: Path, mode: str = "w") -> Iterator[Any]:
     """A file that takes its place only when it is complete."""
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -13,7 +13,7 @@ from sateen.compiler import Model
 from sateen.compiler import compile as compile_model
 from sateen.errors import SateenError
 from sateen.extras import install_hint
-from sateen.files import replacing
+from sateen.files import atomic_write
 from sateen.hw.spec.config import parse_config
 
 __all__ = ["compile", "verilog"]
@@ -49,7 +49,7 @@ def verilog(
         name = "sateen" if part.startswith("accelerator") else f"sateen_{part.replace('-', '_')}"
         header = f"Sateen {part}, generated from {preset} (configuration {config.digest}).\nApache-2.0."
         text = export.verilog(export.PARTS[part](config, **options), name=name, header=header)
-    with replacing(output) as file:
+    with atomic_write(output) as file:
         file.write(text)
     console.print(f"{output}: module {name}, {text.count(chr(10)):,} lines; its ports are described at the top")
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from sateen.cli.output import console, status, write_json
 from sateen.errors import InputError, SateenError
 from sateen.extras import install_hint
-from sateen.files import replacing
+from sateen.files import atomic_write
 
 __all__ = ["compare_pe"]
 
@@ -67,7 +67,7 @@ def compare_pe(
             table.add_row(*line)
         console.print()
         console.print(table)
-    with replacing(markdown) as file:
+    with atomic_write(markdown) as file:
         file.write("\n".join(_markdown(*table) for table in tables))
     document = [dataclasses.asdict(one) | {"per_thousand_luts": one.per_thousand_luts} for one in found]
     write_json(json_file, {"tiles": document, "budgets": [dataclasses.asdict(one) for one in budgets]})

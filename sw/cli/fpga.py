@@ -12,7 +12,7 @@ from rich.table import Table
 
 from sateen.cli.output import console, status
 from sateen.errors import InputError, SateenError
-from sateen.files import replacing
+from sateen.files import atomic_write
 
 if TYPE_CHECKING:
     from sateen.fpga.board import Board
@@ -63,9 +63,9 @@ def build(
     if again is not None:
         recipe = _recorded(again)
     else:
-        place = builder.board_of(board)
+        place = builder.find_board(board)
         asked = place.parse(config or "")
-        recipe = builder.Recipe(board=board, config=place.fitted(asked), seeds=tuple(range(1, seeds + 1)))
+        recipe = builder.Recipe(board=board, config=place.with_pll_clock(asked), seeds=tuple(range(1, seeds + 1)))
         error = recipe.config.clock_hz / asked.clock_hz - 1
         console.print(f"clock {recipe.config.clock_hz / 1e6:g} MHz from the PLL, {error:+.2%} of what was asked")
         console.print(
@@ -89,10 +89,10 @@ def flash(
     _, builder = _modules()
     from sateen.fpga.flash import flash as load
 
-    place = builder.board_of(board)
+    place = builder.find_board(board)
     path = bitstream or Path(board + builder.SUFFIX[place.part.family])
     with status(f"loading {path} …"):
-        load(place, board, path, keep=keep)
+        load(place, board, path, persistent=keep)
     console.print(
         f"{path} is loaded; run a model with: sateen run MODEL.sateen --input X.npy --device serial:/dev/ttyUSB0",
     )
@@ -128,7 +128,7 @@ def _recorded(path: Path) -> Recipe:
 def _write_page(path: Path, result: Build) -> None:
     from sateen.fpga.page import page
 
-    with replacing(path, "wb") as file:
+    with atomic_write(path, "wb") as file:
         file.write(page(result).encode())
 
 

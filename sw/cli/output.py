@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sateen.errors import InputError
-from sateen.files import replacing
+from sateen.files import atomic_write
 from sateen.graph import Graph
 from sateen.runtime import Device, RunRecord
 from sateen.runtime import open as open_device
@@ -95,7 +95,7 @@ def _load(path: Path) -> Any:
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
     """Writes a document for programs to read."""
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         json.dump(document, file, indent=2)
         file.write("\n")
 

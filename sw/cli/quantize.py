@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sateen.cli.output import console, load_array, status
-from sateen.quantize import quantized
+from sateen.quantize import quantize_file
 
 __all__ = ["quantize"]
 
@@ -20,6 +20,6 @@ def quantize(
 ) -> None:
     """Quantizes a float model to int8 by calibration data."""
     with status(f"quantizing {source} …"):
-        graph = quantized(source, load_array(calibration))
+        graph = quantize_file(source, load_array(calibration))
         graph.save(output)
     console.print(f"{output}: {len(graph.ops)} operators, {sum(graph.macs.values()):,} MACs")

@@ -12,7 +12,7 @@ from sateen.cli.run import DEVICE, INPUT, measured
 from sateen.compiler import Model
 from sateen.errors import InputError, SateenError
 from sateen.extras import install_hint
-from sateen.files import replacing
+from sateen.files import atomic_write
 from sateen.runtime import RunRecord
 
 __all__ = ["report"]
@@ -43,7 +43,7 @@ def report(
         if input is None:
             raise InputError("a model is run on inputs; give them with --input X.npy")
         _, _, record = measured(model, load_inputs(input, model.graph), device)
-    with replacing(output, "wb") as file:
+    with atomic_write(output, "wb") as file:
         file.write(page(record).encode())
     console.print(layer_table(record))
     console.print(f"{output}: {record.model} on {record.device}")

@@ -14,7 +14,7 @@ from sateen.archive import save_arrays
 from sateen.cli.output import console, layer_table, load_inputs, opened, progress, write_json
 from sateen.compiler import Model
 from sateen.errors import SateenError
-from sateen.files import replacing
+from sateen.files import atomic_write
 from sateen.graph import run as run_golden
 from sateen.hw.spec.config import parse_config
 from sateen.runtime import RunRecord
@@ -44,16 +44,16 @@ def run(
     if check:
         graph = model.graph
         golden = run_golden(
-            graph, {name: graph.tensors[name].from_own(values) for name, values in x.items()}, layers=True
+            graph, {name: graph.tensors[name].from_file(values) for name, values in x.items()}, layers=True
         )
         differ = [
-            name for name in tensors if not np.array_equal(graph.tensors[name].from_own(tensors[name]), golden[name])
+            name for name in tensors if not np.array_equal(graph.tensors[name].from_file(tensors[name]), golden[name])
         ]
         record = replace(record, equal_to_golden=not differ)
     if output is not None and isinstance(y, dict):
         save_arrays(output, y)
     elif output is not None:
-        with replacing(output, "wb") as file:
+        with atomic_write(output, "wb") as file:
             np.save(file, y)
     if layers is not None:
         save_arrays(layers, tensors)

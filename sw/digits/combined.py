@@ -23,7 +23,7 @@ __all__ = ["CONFIG", "train"]
 
 CONFIG = "small,combine=8"
 """Whose tiles the network fits."""
-FEWER = 6
+REDUCTION = 6
 """Times fewer tiles a layer goes into."""
 LAST_EPOCHS = 6 * EPOCHS
 """Of the last round, after shorter ones."""
@@ -42,7 +42,9 @@ def train(
         # Each round begins from a seed of its own, so that one that goes on from a checkpoint is the same.
         Training(seed=number + 1).fit(model, LAST_EPOCHS if number == rounds - 1 else epochs, track=track)
 
-    combine_jointly(model, fit, parse_config(CONFIG), rounds=rounds, fewer=FEWER, checkpoint=checkpoint, show=show)
+    combine_jointly(
+        model, fit, parse_config(CONFIG), rounds=rounds, reduction=REDUCTION, checkpoint=checkpoint, show=show
+    )
     return export(model, name="digits-combined")
 
 

@@ -14,11 +14,11 @@ from sateen.graph.ops import (
     OPS,
     Array,
     Conv2D,
+    FileLayout,
     FullyConnected,
     GraphError,
     MaxPool2D,
     Op,
-    Own,
     Reshape,
     Tensor,
     require,
@@ -110,14 +110,15 @@ class Graph:
 
 def _fields(record: Any) -> dict[str, Any]:
     fields = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
-    for name in ("terms", "own"):
+    for name in ("terms", "file_layout"):
         if fields.get(name) is not None:
             fields[name] = dataclasses.asdict(fields[name])
     return fields
 
 
 def _tensor(fields: dict[str, Any]) -> Tensor:
-    return Tensor(**{**fields, "own": None if fields.get("own") is None else Own(**fields["own"])})
+    layout = fields.get("file_layout")
+    return Tensor(**{**fields, "file_layout": None if layout is None else FileLayout(**layout)})
 
 
 def _op(fields: dict[str, Any]) -> Op:

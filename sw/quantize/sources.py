@@ -14,10 +14,10 @@ from sateen.graph import Graph
 from sateen.quantize import onnx_float
 from sateen.quantize.calibration import quantize
 
-__all__ = ["quantized"]
+__all__ = ["quantize_file"]
 
 
-def quantized(path: str | os.PathLike[str], calibration: ArrayLike) -> Graph:
+def quantize_file(path: str | os.PathLike[str], calibration: ArrayLike) -> Graph:
     """A float network or float ONNX model from a file, quantized by a batch of its inputs; a quantized graph as it is.
 
     Raises what :func:`load` does, and ``ValueError`` for calibration data that does not fit.

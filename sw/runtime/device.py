@@ -225,7 +225,7 @@ class LoadedModel:
             link_bytes=self.device.link.bytes - link_bytes,
         )
         tensors = {
-            name: graph.tensors[name].to_own(np.concatenate([values[name] for values in items])) for name in items[0]
+            name: graph.tensors[name].to_file(np.concatenate([values[name] for values in items])) for name in items[0]
         }
         outputs = {name: tensors[name] for name in graph.outputs}
         result = next(iter(outputs.values())) if len(outputs) == 1 else outputs
@@ -243,13 +243,13 @@ class LoadedModel:
             if values.dtype not in allowed:
                 advice = f"; quantize it: model.graph.tensors[{name!r}].quantize(x)" if tensor.dtype == "int8" else ""
                 raise InputError(f"input {name!r} must be {' or '.join(allowed)}, not {values.dtype}{advice}")
-            shape = tensor.own_shape[1:]
+            shape = tensor.file_shape[1:]
             if values.ndim != len(shape) + 1 or values.shape[1:] != shape or len(values) == 0:
                 wanted = ", ".join(["N", *map(str, shape)])
                 raise InputError(
                     f"input {name!r} must have shape [{wanted}] with N of 1 or more, not {list(values.shape)}"
                 )
-            inputs[name] = tensor.from_own(values)
+            inputs[name] = tensor.from_file(values)
         if len({len(values) for values in inputs.values()}) != 1:
             raise InputError("all inputs must have the same number of items")
         return inputs

@@ -5,7 +5,7 @@ which that takes fewer tiles, and, with PyTorch, networks trained for it (:mod:`
 extra ``train``). Read ``packing.py`` first.
 """
 
-from sateen.sparsity.packing import Packing, Windows, arrangements, keep, pack
-from sateen.sparsity.permute import permuted
+from sateen.sparsity.packing import Packing, Windows, arrangements, mask_to_fit, pack
+from sateen.sparsity.permute import permute_channels
 
-__all__ = ["Packing", "Windows", "arrangements", "keep", "pack", "permuted"]
+__all__ = ["Packing", "Windows", "arrangements", "mask_to_fit", "pack", "permute_channels"]

@@ -3,7 +3,7 @@ in between.
 
 After Kung, McDanel and Zhang (ASPLOS 2019), with the tiles of this machine as the groups: in each round every kernel
 row of every filter keeps the weights of largest magnitude that find room together in so many tiles
-(:func:`sateen.sparsity.packing.keep`), fewer tiles each round. What is kept needs no permutation of channels, so that
+(:func:`sateen.sparsity.packing.mask_to_fit`), fewer tiles each round. What is kept needs no permutation of channels, so that
 any network will do. Wants the extra ``train``.
 """
 
@@ -23,9 +23,9 @@ from torch import nn
 
 from sateen.errors import SateenError
 from sateen.hw.spec.config import Config
-from sateen.sparsity.packing import Windows, arrangements, keep
+from sateen.sparsity.packing import Windows, arrangements, mask_to_fit
 
-__all__ = ["ROUNDS", "Matrix", "combine_jointly", "matrices"]
+__all__ = ["ROUNDS", "FilterMatrix", "combine_jointly", "filter_matrices"]
 
 ROUNDS = 10
 """As the authors have it."""
@@ -35,7 +35,7 @@ Fit = Callable[[nn.Module, int, Track], None]
 
 
 @dataclass(frozen=True)
-class Matrix:
+class FilterMatrix:
     """A layer's weights as a filter matrix: a row for each kernel row of each filter, the bytes of a kernel row in the
     device's order."""
 
@@ -43,17 +43,17 @@ class Matrix:
     flattened: tuple[int, int, int] | None = None
     """Of a linear layer behind a flattened image: its channels, rows and columns."""
 
-    def of(self, values: torch.Tensor) -> np.ndarray:
+    def from_weights(self, values: torch.Tensor) -> np.ndarray:
         """Values in the weights' shape as a matrix."""
-        return self._moved(values).reshape(-1, self.run).detach().numpy()
+        return self._moved(values).reshape(-1, self.row_bytes).detach().numpy()
 
-    def back(self, matrix: np.ndarray) -> torch.Tensor:
-        """The inverse of :meth:`of`."""
+    def to_weights(self, matrix: np.ndarray) -> torch.Tensor:
+        """The inverse of :meth:`from_weights`."""
         moved = torch.from_numpy(matrix).reshape(self._moved(self.layer.weight).shape)
         return moved.permute(0, 3, 1, 2).reshape(self.layer.weight.shape)
 
     @property
-    def run(self) -> int:
+    def row_bytes(self) -> int:
         """Bytes of a row."""
         if isinstance(self.layer, nn.Conv2d):
             return self.layer.kernel_size[1] * self.layer.in_channels
@@ -65,7 +65,9 @@ class Matrix:
         return values.reshape(shape).permute(0, 2, 3, 1)
 
 
-def matrices(model: nn.Module, flattened: Mapping[str, tuple[int, int, int]] | None = None) -> dict[str, Matrix]:
+def filter_matrices(
+    model: nn.Module, flattened: Mapping[str, tuple[int, int, int]] | None = None
+) -> dict[str, FilterMatrix]:
     """The layers that tiles with selects can hold, by name: linear ones, and convolutions without groups and dilation."""
     flattened, found = flattened or {}, {}
     for name, layer in model.named_modules():
@@ -75,12 +77,12 @@ def matrices(model: nn.Module, flattened: Mapping[str, tuple[int, int, int]] | N
             and layer.groups == 1
             and layer.dilation[1] == 1
         ):
-            found[name] = Matrix(layer, flattened.get(name))
+            found[name] = FilterMatrix(layer, flattened.get(name))
     return found
 
 
 def combine_jointly(
-    model: nn.Module, fit: Fit, config: Config, *, rounds: int = ROUNDS, fewer: int | None = None,
+    model: nn.Module, fit: Fit, config: Config, *, rounds: int = ROUNDS, reduction: int | None = None,
     flattened: Mapping[str, tuple[int, int, int]] | None = None, checkpoint: Path | None = None, show: bool = True,
 ) -> dict[str, Windows]:  # fmt: skip
     """Prunes and trains a network, in place, until its layers fit few tiles of a configuration.
@@ -92,7 +94,7 @@ def combine_jointly(
         track(items, "title")`` shows how far it is. Pruned weights get no gradients meanwhile.
     config
         Whose ``rows`` and ``combine`` the tiles have.
-    fewer
+    reduction
         Into how many times fewer tiles layers go at the end, at most ``combine``, which is the default.
     flattened
         Linear layers that take a flattened image as PyTorch has it, by name: channels, rows, columns.
@@ -106,8 +108,8 @@ def combine_jointly(
     """
     if config.combine == 1:
         raise SateenError("the configuration combines no columns; give it combine=2 to 16")
-    fewer = config.combine if fewer is None else fewer
-    layers, first = matrices(model, flattened), 0
+    reduction = config.combine if reduction is None else reduction
+    layers, first = filter_matrices(model, flattened), 0
     masks = {name: torch.ones_like(one.layer.weight) for name, one in layers.items()}
     if checkpoint is not None and checkpoint.exists():
         first, masks = _resume(checkpoint, model, rounds)
@@ -117,7 +119,7 @@ def combine_jointly(
             # The last rounds are at the end already, and choose anew which weights to keep.
             share = min(1.0, (number + 1) / max(1, rounds - 2))
             for name, one in layers.items():
-                windows[name] = _windows(one, config, fewer, share)
+                windows[name] = _windows(one, config, reduction, share)
             if number < first:
                 continue
             for name, one in layers.items():
@@ -129,26 +131,26 @@ def combine_jointly(
     return windows
 
 
-def _windows(one: Matrix, config: Config, fewer: int, share: float) -> Windows:
-    dense = -(-one.run // config.tile_depth)
-    final = max(-(-dense // fewer), -(-one.run // config.beat_bytes))
+def _windows(one: FilterMatrix, config: Config, reduction: int, share: float) -> Windows:
+    dense = -(-one.row_bytes // config.tile_depth)
+    final = max(-(-dense // reduction), -(-one.row_bytes // config.beat_bytes))
     tiles = max(final, round(dense * (final / dense) ** share))
-    return next(arrangements(one.run, tiles, config))
+    return next(arrangements(one.row_bytes, tiles, config))
 
 
-def _prune(one: Matrix, windows: Windows, config: Config) -> torch.Tensor:
+def _prune(one: FilterMatrix, windows: Windows, config: Config) -> torch.Tensor:
     """Sets to zero what finds no room; gives the mask of what does. Zeros fill the cells that are left, and may grow
     again."""
-    values = np.abs(one.of(one.layer.weight)).astype(np.float64)
-    kept = keep(values + np.finfo(np.float64).tiny, windows, config)
-    mask = one.back(kept).to(one.layer.weight.dtype)
+    values = np.abs(one.from_weights(one.layer.weight)).astype(np.float64)
+    kept = mask_to_fit(values + np.finfo(np.float64).tiny, windows, config)
+    mask = one.to_weights(kept).to(one.layer.weight.dtype)
     with torch.no_grad():
         one.layer.weight *= mask
     return mask
 
 
 @contextmanager
-def _masked(layers: Mapping[str, Matrix], masks: Mapping[str, torch.Tensor]) -> Iterator[None]:
+def _masked(layers: Mapping[str, FilterMatrix], masks: Mapping[str, torch.Tensor]) -> Iterator[None]:
     """Pruned weights have no gradients; so with an optimizer that begins now they stay zero."""
     hooks = [
         one.layer.weight.register_hook(lambda gradient, mask=masks[name]: gradient * mask)

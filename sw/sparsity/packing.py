@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.pe import select_bits, window
 
-__all__ = ["Packing", "Windows", "arrangements", "keep", "pack", "pack_into"]
+__all__ = ["Packing", "Windows", "arrangements", "mask_to_fit", "pack", "pack_into"]
 
 UNPLACED = -1
 HOPELESS = 1 / 32
@@ -174,7 +174,7 @@ def pack_into(weights: NDArray[np.int8], windows: Windows, config: Config) -> Pa
     return Packing(windows=windows, weights=made.reshape(shape), selects=chosen.reshape(shape))
 
 
-def keep(values: NDArray[np.floating], windows: Windows, config: Config) -> NDArray[np.bool_]:
+def mask_to_fit(values: NDArray[np.floating], windows: Windows, config: Config) -> NDArray[np.bool_]:
     """Which values [filters, run] to keep so that they fit: of each filter those of the largest magnitudes that find
     room together.
 

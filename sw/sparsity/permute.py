@@ -38,7 +38,7 @@ from sateen.hw.spec.config import Config
 from sateen.sparsity.columns import GAMMA, arrange, group_columns, structured_groups
 from sateen.sparsity.packing import pack
 
-__all__ = ["permuted"]
+__all__ = ["permute_channels"]
 
 SPARSE = 0.6
 """Share of weights that are not zero from which on an order is not looked for."""
@@ -48,7 +48,7 @@ EACH_CHANNEL = (Add, AveragePool2D, MaxPool2D, Multiply, Requantize, Resize, Sub
 """Operators that take each channel by itself, whatever its number."""
 
 
-def permuted(graph: Graph, config: Config) -> tuple[Graph, dict[str, str]]:
+def permute_channels(graph: Graph, config: Config) -> tuple[Graph, dict[str, str]]:
     """The graph with channels in a better order; and of each sparse layer, by its name, what became of its input's
     channels.
 
@@ -76,7 +76,7 @@ def permuted(graph: Graph, config: Config) -> tuple[Graph, dict[str, str]]:
         for op in graph.ops
     ]
     tensors = {
-        name: dataclasses.replace(tensor, order=tuple(orders[key].tolist()))
+        name: dataclasses.replace(tensor, channel_order=tuple(orders[key].tolist()))
         if (key := tied.of(name)) in orders
         else tensor
         for name, tensor in graph.tensors.items()

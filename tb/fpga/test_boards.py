@@ -68,9 +68,9 @@ def test_clocks_out_of_reach():
     with pytest.raises(
         ValueError, match=r"clock_hz cannot be 900000000: EHXPLLL makes nothing like it of 25 MHz; the nearest is 400"
     ):
-        BOARDS["ulx3s-85f"].fitted(replace(TINY, clock_hz=900 * MHZ))
+        BOARDS["ulx3s-85f"].with_pll_clock(replace(TINY, clock_hz=900 * MHZ))
     with pytest.raises(ValueError, match="clock_hz cannot be 5000000: SB_PLL40 makes nothing like it of 12 MHz"):
-        BOARDS["icebreaker"].fitted(replace(TINY, clock_hz=5 * MHZ, baud=115_200))
+        BOARDS["icebreaker"].with_pll_clock(replace(TINY, clock_hz=5 * MHZ, baud=115_200))
 
 
 def test_bridges():
@@ -79,7 +79,7 @@ def test_bridges():
     assert FTDI_HIGH_SPEED.rate(115_200) == pytest.approx(115_200, rel=1e-3)
     # Between a third and a half of its base there is nothing for the larger rate.
     with pytest.raises(ValueError, match=r"baud cannot be 2400000: the bridge \(FT231X\) is off by -16.7% there"):
-        BOARDS["ulx3s-85f"].fitted(replace(TINY, clock_hz=80 * MHZ, baud=2_400_000))
+        BOARDS["ulx3s-85f"].with_pll_clock(replace(TINY, clock_hz=80 * MHZ, baud=2_400_000))
 
 
 @pytest.mark.parametrize("name", BOARDS)
@@ -87,7 +87,7 @@ def test_design(name):
     """Pins of clock, serial port and lights; a PLL for the clock; the build's identity in the memory that the host
     reads."""
     board = BOARDS[name]
-    config = board.fitted(board.parse("tiny"))
+    config = board.with_pll_clock(board.parse("tiny"))
     assert config.baud in RATES
     assert abs(board.baud_error(config)) < 0.001
     text, constraints = design(board, config, System(config, build="abc"))
@@ -144,7 +144,7 @@ def test_record(built, tmp_path):
         "registers": 1,
         "multipliers": 1,
         "block_rams": 0,
-        "wide_rams": 0,
+        "single_port_rams": 0,
     }
 
 
@@ -258,7 +258,7 @@ def test_flash(built, loader, tmp_path):
     log = loader()
     bitstream, _ = built.save(tmp_path / "board")
     flash(BOARDS["ulx3s-85f"], "ulx3s-85f", bitstream)
-    flash(BOARDS["ulx3s-85f"], "ulx3s-85f", bitstream, keep=True)
+    flash(BOARDS["ulx3s-85f"], "ulx3s-85f", bitstream, persistent=True)
     assert log.read_text().splitlines() == [f"--board ulx3s {bitstream}", f"--board ulx3s --write-flash {bitstream}"]
     with pytest.raises(
         FpgaError, match=r"board.bit was built for ulx3s-85f, not ecpix5-85f; run: sateen build --board ecpix5-85f"

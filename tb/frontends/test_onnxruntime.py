@@ -30,8 +30,8 @@ def model(nodes, inputs, output, constants) -> bytes:
 def compare(data: bytes, inputs: dict[str, np.ndarray], most: int = 0) -> None:
     """The graph of a file gives what onnxruntime gives; ``most`` codes may differ, by one."""
     graph = frontend.load(data)
-    given = {name: graph.tensors[name].from_own(value) for name, value in inputs.items()}
-    actual = graph.tensors[graph.outputs[0]].to_own(run(graph, given)[graph.outputs[0]])
+    given = {name: graph.tensors[name].from_file(value) for name, value in inputs.items()}
+    actual = graph.tensors[graph.outputs[0]].to_file(run(graph, given)[graph.outputs[0]])
     expected = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, inputs)[0]
     assert actual.dtype == expected.dtype and actual.shape == expected.shape
     difference = np.abs(actual.astype(np.int64) - expected.astype(np.int64))

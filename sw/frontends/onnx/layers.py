@@ -10,7 +10,7 @@ import numpy as np
 from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.folding import Handler, registers
 from sateen.frontends.onnx.importer import Codes, Importer, Numbers, Pending, Value, channels_first, clamp, scaling
-from sateen.graph import Array, Conv2D, DepthwiseConv2D, FullyConnected, Op, Own, Tensor, require
+from sateen.graph import Array, Conv2D, DepthwiseConv2D, FileLayout, FullyConnected, Op, Tensor, require
 from sateen.hw.spec.descriptor import Rounding
 
 __all__ = ["FREE", "LAYERS", "Limits", "Make", "codes_at", "layer", "window"]
@@ -69,7 +69,7 @@ def layer(
     name: str,
     numbers: Numbers,
     limits: Limits,
-    own: Callable[[tuple[int, ...]], Own | None] = lambda _: None,
+    layout: Callable[[tuple[int, ...]], FileLayout | None] = lambda _: None,
     **fields: Any,
 ) -> Tensor:
     """A layer with weights [O, …]; its bias is int32, or real."""
@@ -83,7 +83,7 @@ def layer(
         node,
         name,
         numbers,
-        own,
+        layout,
         input=x.name,
         weights=np.ascontiguousarray(weights),
         bias=_bias(node, bias, products, len(weights)),
@@ -207,16 +207,16 @@ def _product(m: Importer, node: Node, x: Tensor, codes: Codes, bias: Value | Non
     axis = 0 if transposed else 1
     weights = _weights(node, codes, axis)
     weights = weights if transposed else weights.T
-    if x.own is not None and len(x.shape) == 2 and x.own_shape[1:] == weights.shape[1:]:
+    if x.file_layout is not None and len(x.shape) == 2 and x.file_shape[1:] == weights.shape[1:]:
         # Where each value of the file's layout stands here.
-        places = x.own.to(np.arange(weights.shape[1])[None])[0]
+        places = x.file_layout.to_file(np.arange(weights.shape[1])[None])[0]
         order = np.empty_like(places)
         order[places] = np.arange(len(places))
         weights = weights[:, order]
     else:
         x = m.plain(node, x)
     fits = len(x.shape) >= 2 and x.shape[-1] == weights.shape[1]
-    require(fits, node, f"its weights take {weights.shape[1]} values, but {x.name!r} is {x.own_shape}")
+    require(fits, node, f"its weights take {weights.shape[1]} values, but {x.name!r} is {x.file_shape}")
     return lambda name, numbers, limits: layer(
         m, node, FullyConnected, x, weights, codes.scales, bias, name, numbers, limits
     )

@@ -69,9 +69,9 @@ def concatenation(m: Importer, operator: RawOperator) -> None:
         x = m.value(operator, index, len(y.shape) - pack)
         if pack:
             x = m.reshape(operator, x, f"source{place}", (*x.shape[:axis], 1, *x.shape[axis:]))
-        if x.numbers != y.numbers and y.unsigned:
+        if x.quantization != y.quantization and y.unsigned:
             made = m.named(y, f"source{place}", x.shape)
-            values = golden.concatenation_table(x.numbers, y.numbers)
+            values = golden.concatenation_table(x.quantization, y.quantization)
             name = f"concatenation_{operator.index}_requantize{place}"
             m.ops.append(Table(name=name, input=x.name, output=made.name, table=values, function="requantize"))
             x = made

@@ -19,7 +19,7 @@ __all__ = [
     "GraphError",
     "Int8Array",
     "Op",
-    "Own",
+    "FileLayout",
     "Padding",
     "Shape",
     "Tensor",
@@ -54,24 +54,24 @@ def is_int(value: object, low: int, high: int) -> bool:
 
 
 @dataclass(frozen=True)
-class Own:
-    """How a tensor stands in the file that its model comes from, where that is otherwise than here.
+class FileLayout:
+    """The layout of a tensor in its model's file, where it differs from the graph's.
 
-    Its values are those here, seen as ``inner``, with the axes in another order, seen as ``shape``; the first axis
-    stays.
+    The graph's values are reshaped to ``view``, transposed by ``axes`` and reshaped to ``shape``. The first axis is the
+    batch in all three.
     """
 
-    inner: Shape
+    view: Shape
     axes: tuple[int, ...]
     shape: Shape
 
-    def to(self, values: Array) -> Array:
-        """From here to there."""
-        return values.reshape(len(values), *self.inner[1:]).transpose(self.axes).reshape(len(values), *self.shape[1:])
+    def to_file(self, values: Array) -> Array:
+        """Values in the graph's layout, in the file's."""
+        return values.reshape(len(values), *self.view[1:]).transpose(self.axes).reshape(len(values), *self.shape[1:])
 
-    def back(self, values: Array, shape: Shape) -> Array:
-        """From there to here, where the tensor is of ``shape``."""
-        moved = values.reshape(len(values), *(self.inner[axis] for axis in self.axes[1:]))
+    def from_file(self, values: Array, shape: Shape) -> Array:
+        """The inverse of :meth:`to_file`, for a tensor of ``shape`` in the graph."""
+        moved = values.reshape(len(values), *(self.view[axis] for axis in self.axes[1:]))
         return moved.transpose(np.argsort(self.axes)).reshape(len(values), *shape[1:])
 
 
@@ -95,10 +95,10 @@ class Tensor:
     """What else the tensor is called, as a title that several may have."""
     unsigned: bool = False
     """The model's own codes are uint8, larger by 128."""
-    own: Own | None = None
-    """The model's own layout, if it is another."""
-    order: tuple[int, ...] | None = None
-    """The model's own number of each channel, if they are in another order here; the last axis may have them several
+    file_layout: FileLayout | None = None
+    """The layout in the model's file, if it differs."""
+    channel_order: tuple[int, ...] | None = None
+    """For each channel its number in the model's file, if the order differs. The last axis may hold the channels several
     times."""
 
     def __post_init__(self) -> None:
@@ -130,7 +130,7 @@ class Tensor:
         return f"tensor {self.name!r}" + (f" ({self.label})" if self.label else "")
 
     @property
-    def numbers(self) -> tuple[float, int]:
+    def quantization(self) -> tuple[float, int]:
         """Scale and zero point."""
         return self.scale, self.zero_point
 
@@ -146,23 +146,23 @@ class Tensor:
         return ((np.asarray(codes, np.float64) - self.zero_point) * self.scale).astype(np.float32)
 
     @property
-    def own_shape(self) -> Shape:
+    def file_shape(self) -> Shape:
         """The shape in the model's own file."""
-        return self.shape if self.own is None else self.own.shape
+        return self.shape if self.file_layout is None else self.file_layout.shape
 
-    def to_own(self, values: Array) -> Array:
+    def to_file(self, values: Array) -> Array:
         """Values of any number of items as the model's own file has them: its layout and type."""
-        if self.order is not None:
-            values = self._ordered(values, np.argsort(self.order))
-        moved = values if self.own is None else self.own.to(values)
+        if self.channel_order is not None:
+            values = self._ordered(values, np.argsort(self.channel_order))
+        moved = values if self.file_layout is None else self.file_layout.to_file(values)
         return (moved.astype(np.int16) + 128).astype(np.uint8) if self.unsigned else moved
 
-    def from_own(self, values: Array) -> Array:
-        """The inverse of :meth:`to_own`; int8 codes of an unsigned tensor stay what they are."""
+    def from_file(self, values: Array) -> Array:
+        """The inverse of :meth:`to_file`; int8 codes of an unsigned tensor stay what they are."""
         if self.unsigned and values.dtype == np.uint8:
             values = (values.astype(np.int16) - 128).astype(np.int8)
-        values = values if self.own is None else self.own.back(values, self.shape)
-        return values if self.order is None else self._ordered(values, np.asarray(self.order))
+        values = values if self.file_layout is None else self.file_layout.from_file(values, self.shape)
+        return values if self.channel_order is None else self._ordered(values, np.asarray(self.channel_order))
 
     @staticmethod
     def _ordered(values: Array, order: NDArray[np.int64]) -> Array:
@@ -180,7 +180,7 @@ class Op:
     name: str
     output: str
 
-    HOST: ClassVar[bool] = False
+    HOST_ONLY: ClassVar[bool] = False
     """By its nature the host's: no device has it."""
 
     def __str__(self) -> str:
@@ -257,11 +257,11 @@ class Op:
             self, f"padding must be ((top, bottom), (left, right)) of 0 to 65535, not {padding!r}",
         )  # fmt: skip
 
-    def _check_same_numbers(self, tensors: Tensors) -> None:
+    def _check_same_quantization(self, tensors: Tensors) -> None:
         y = tensors[self.output]
         for x in (tensors[name] for name in self.inputs):
             require(
-                x.numbers == y.numbers and x.dtype == y.dtype,
+                x.quantization == y.quantization and x.dtype == y.dtype,
                 self, f"{x} and {y} must have the same scale and zero point, because values pass unchanged",
             )  # fmt: skip
 

@@ -44,7 +44,7 @@ class Add(Arithmetic):
         return self._sum(tensors, values, 1)
 
     def _sum(self, tensors: Tensors, values: Values, sign: int) -> Int8Array:
-        numbers = (tensors[name].numbers for name in (*self.inputs, self.output))
+        numbers = (tensors[name].quantization for name in (*self.inputs, self.output))
         return golden.add(
             values[self.a], values[self.b], *numbers, sign=sign, low=self.low, high=self.high, rounding=self.rounding,
             base=self._base(tensors),
@@ -64,7 +64,7 @@ class Multiply(Arithmetic):
     """a · b; see :func:`sateen.sim.golden.multiply`."""
 
     def execute(self, tensors: Tensors, values: Values) -> Int8Array:
-        numbers = (tensors[name].numbers for name in (*self.inputs, self.output))
+        numbers = (tensors[name].quantization for name in (*self.inputs, self.output))
         return golden.multiply(
             values[self.a],
             values[self.b],

@@ -19,7 +19,7 @@ class Reshape(Unary):
 
     def infer(self, tensors: Tensors) -> Shape:
         x, y = tensors[self.input], tensors[self.output]
-        self._check_same_numbers(tensors)
+        self._check_same_quantization(tensors)
         require(
             x.shape[0] == y.shape[0] and math.prod(x.shape) == math.prod(y.shape),
             self, f"{x} of {x.shape} cannot become {y} of {y.shape}; keep the batch and the number of values",
@@ -37,7 +37,7 @@ class Broadcast(Unary):
 
     def infer(self, tensors: Tensors) -> Shape:
         x, y = tensors[self.input].shape, tensors[self.output].shape
-        self._check_same_numbers(tensors)
+        self._check_same_quantization(tensors)
         good = len(x) == len(y) and x[0] == y[0] and all(size in (1, wanted) for size, wanted in zip(x, y, strict=True))
         require(good, self, f"{x} cannot become {y}; only axes of 1, but the first, may grow")
         return y
@@ -64,7 +64,7 @@ class Pad(Unary):
         )
 
     def infer(self, tensors: Tensors) -> Shape:
-        self._check_same_numbers(tensors)
+        self._check_same_quantization(tensors)
         shape = tensors[self.input].shape
         require(
             len(self.padding) == len(shape) - 1,
@@ -91,7 +91,7 @@ class Concatenate(Op):
 
     def infer(self, tensors: Tensors) -> Shape:
         require(len(self.sources) > 0, self, "it joins nothing; give it a source")
-        self._check_same_numbers(tensors)
+        self._check_same_quantization(tensors)
         shapes = [tensors[name].shape for name in self.sources]
         self._check_axes((self.axis,), len(shapes[0]))
         rest = {shape[: self.axis] + shape[self.axis + 1 :] for shape in shapes}
@@ -113,7 +113,7 @@ class Resize(Unary):
 
     def infer(self, tensors: Tensors) -> Shape:
         x, y = self._image(tensors), tensors[self.output]
-        self._check_same_numbers(tensors)
+        self._check_same_quantization(tensors)
         require(len(y.shape) == 4, self, f"its output must be (N, H, W, C), but {y} is {y.shape}")
         return (x.shape[0], *y.shape[1:3], x.shape[3])
 
@@ -132,11 +132,11 @@ class Transpose(Unary):
     axes: tuple[int, ...]
     """Of the input, in the order of the output; the first stays."""
 
-    HOST = True
+    HOST_ONLY = True
 
     def infer(self, tensors: Tensors) -> Shape:
         shape = tensors[self.input].shape
-        self._check_same_numbers(tensors)
+        self._check_same_quantization(tensors)
         good = self.axes[:1] == (0,) and sorted(self.axes) == list(range(len(shape)))
         require(good, self, f"axes must be an order of 0 to {len(shape) - 1} that begins with 0, not {self.axes!r}")
         return tuple(shape[axis] for axis in self.axes)
@@ -156,7 +156,7 @@ class Slice(Unary):
 
     def infer(self, tensors: Tensors) -> Shape:
         shape = tensors[self.input].shape
-        self._check_same_numbers(tensors)
+        self._check_same_quantization(tensors)
         good = len(self.ranges) == len(shape) - 1 and all(
             is_int(step, 1, 2**31) and is_int(begin, 0, size - 1) and is_int(end, begin + 1, size)
             for (begin, end, step), size in zip(self.ranges, shape[1:], strict=False)
@@ -177,7 +177,7 @@ class Constant(Op):
     values: Array
     """[1, …]."""
 
-    HOST = True
+    HOST_ONLY = True
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ class Pool2D(Unary):
 
     def infer(self, tensors: Tensors) -> Shape:
         x = self._image(tensors)
-        self._check_same_numbers(tensors)
+        self._check_same_quantization(tensors)
         return (x.shape[0], *window_shape(self, x.shape, self.size, self.stride, self.padding), x.shape[3])
 
 
@@ -70,7 +70,7 @@ class Mean(Unary):
 
     axes: tuple[int, ...]
     """Each 1 or more."""
-    keep: bool = False
+    keep_dims: bool = False
     """The axes stay, with a length of 1."""
     rounding: int = Rounding.DOUBLE
 
@@ -82,7 +82,9 @@ class Mean(Unary):
         self._check_axes(self.axes, len(shape))
         self.scaling(tensors)
         return tuple(
-            1 if axis in self.axes else size for axis, size in enumerate(shape) if self.keep or axis not in self.axes
+            1 if axis in self.axes else size
+            for axis, size in enumerate(shape)
+            if self.keep_dims or axis not in self.axes
         )
 
     def count(self, tensors: Tensors) -> int:

@@ -19,7 +19,7 @@ class Quantize(Unary):
 
     rounding: int = Rounding.DOUBLE
 
-    HOST = True
+    HOST_ONLY = True
 
     def __post_init__(self) -> None:
         self._check_rounding(self.rounding)
@@ -28,7 +28,7 @@ class Quantize(Unary):
         return tensors[self.input].shape
 
     def execute(self, tensors: Tensors, values: Values) -> Array:
-        return golden.quantize(values[self.input], tensors[self.output].numbers, rounding=self.rounding)
+        return golden.quantize(values[self.input], tensors[self.output].quantization, rounding=self.rounding)
 
     def check_types(self, tensors: Tensors) -> None:
         self._check_type(tensors[self.input], "float32")
@@ -39,13 +39,13 @@ class Quantize(Unary):
 class Dequantize(Unary):
     """Integers as real numbers."""
 
-    HOST = True
+    HOST_ONLY = True
 
     def infer(self, tensors: Tensors) -> Shape:
         return tensors[self.input].shape
 
     def execute(self, tensors: Tensors, values: Values) -> Array:
-        return golden.dequantize(values[self.input], tensors[self.input].numbers)
+        return golden.dequantize(values[self.input], tensors[self.input].quantization)
 
     def check_types(self, tensors: Tensors) -> None:
         self._check_type(tensors[self.input], "int8")
@@ -60,7 +60,7 @@ class Softmax(Unary):
     rounding: int = Rounding.DOUBLE
     """Single: onnxruntime's, see :func:`sateen.sim.golden.real_softmax`."""
 
-    HOST = True
+    HOST_ONLY = True
     NUMBERS = (1 / 256, -128)
     """Of every result of double rounding."""
 
@@ -74,14 +74,16 @@ class Softmax(Unary):
         if self.rounding == Rounding.SINGLE:
             return x.shape
         require(
-            y.numbers == self.NUMBERS, self, f"{y} must have the scale and zero point {self.NUMBERS}, not {y.numbers}"
+            y.quantization == self.NUMBERS,
+            self,
+            f"{y} must have the scale and zero point {self.NUMBERS}, not {y.quantization}",
         )
         return x.shape
 
     def execute(self, tensors: Tensors, values: Values) -> Array:
         x, y = tensors[self.input], tensors[self.output]
         if self.rounding == Rounding.SINGLE:
-            return golden.real_softmax(values[self.input], x.scale * self.beta, y.numbers, unsigned=x.unsigned)
+            return golden.real_softmax(values[self.input], x.scale * self.beta, y.quantization, unsigned=x.unsigned)
         return golden.softmax(values[self.input], tensors[self.input].scale * self.beta)
 
 
@@ -101,18 +103,18 @@ class ArgMax(Unary):
 
     axis: int
     """1 or more."""
-    keep: bool = False
+    keep_dims: bool = False
     """The axis stays, with a length of 1."""
 
-    HOST = True
+    HOST_ONLY = True
 
     def infer(self, tensors: Tensors) -> Shape:
         shape = tensors[self.input].shape
         self._check_axes((self.axis,), len(shape))
-        return (*shape[: self.axis], *((1,) if self.keep else ()), *shape[self.axis + 1 :])
+        return (*shape[: self.axis], *((1,) if self.keep_dims else ()), *shape[self.axis + 1 :])
 
     def execute(self, tensors: Tensors, values: Values) -> Array:
-        return np.argmax(values[self.input], axis=self.axis, keepdims=self.keep).astype(np.int32)
+        return np.argmax(values[self.input], axis=self.axis, keepdims=self.keep_dims).astype(np.int32)
 
     def check_types(self, tensors: Tensors) -> None:
         self._check_type(tensors[self.input], "int8")
