@@ -1,12 +1,12 @@
-"""What each board's default configuration takes and reaches after place and route: a Markdown table.
+"""Cells and clock of each board's default configuration after place and route, as a Markdown table.
 
     python bench/boards.py [--seeds N] [--jobs M] [BOARD[:PRESET[,field=value…]] …] [MODEL.tflite …]
 
-With several seeds of the placer, `reached` is the clock of each; the margin is that of the best, which `sateen build`
-keeps.
+With several seeds of the placer, `reached` lists the clock of each; the margin is that of the best, which `sateen
+build` keeps.
 
-Latencies are those of the models by the cycle model, at the board's clock; always that of the digits network.
-`streamed`: weights come over the link, whose time is not in it; nor is that of layers on the host.
+Latencies come from the cycle model, at the board's clock, for the digits network and the given models. `streamed` means
+that weights come over the link. Latencies include neither the link nor layers on the host.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sateen.hw.spec.pe import Precision
 
 
 def latencies(config: Config, models: list[Path]) -> list[str]:
-    """Per model, the milliseconds of an inference without the link, or why there are none."""
+    """Per model, the milliseconds of an inference without the link, or a note that it does not fit."""
     warnings.simplefilter("ignore", sateen.SateenWarning)
     found = []
     for source, options in [(load_network(), {"calibration": load_data()[0]}), *((path, {}) for path in models)]:
@@ -45,8 +45,8 @@ def latencies(config: Config, models: list[Path]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="BOARD[:PRESET[,field=value…]] | MODEL.tflite")
-    parser.add_argument("--seeds", type=int, default=1, help="of the placer, 1 to this")
-    parser.add_argument("--jobs", type=int, default=1, help="seeds at a time")
+    parser.add_argument("--seeds", type=int, default=1, help="number of the placer's seeds, from 1")
+    parser.add_argument("--jobs", type=int, default=1, help="seeds to place at a time")
     arguments = parser.parse_args()
     models = [Path(name) for name in arguments.names if Path(name).suffix]
     names = [name for name in arguments.names if not Path(name).suffix] or list(BOARDS)

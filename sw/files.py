@@ -1,4 +1,4 @@
-"""Writing files so that nothing is lost."""
+"""Writing files without losing the old ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["atomic_write"]
 
 @contextmanager
 def atomic_write(path: Path, mode: str = "w") -> Iterator[Any]:
-    """A file that takes its place only when it is complete."""
+    """Opens a file to write; it replaces ``path`` only once it is complete."""
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:

@@ -26,7 +26,7 @@ def verilog(
         str, typer.Option(help="accelerator (with a serial port), accelerator-bytes, tile, …")
     ] = "accelerator",
     widths: Annotated[
-        str | None, typer.Option(help="Of part bitserial-multiplier: bits of its factors, as 8x8 or 12x4.")
+        str | None, typer.Option(help="For the part bitserial-multiplier: bits of its factors, as 8x8 or 12x4.")
     ] = None,
 ) -> None:
     """Writes the accelerator, or a part of it, as Verilog."""
@@ -56,18 +56,20 @@ def verilog(
 
 def compile(
     source: Annotated[
-        Path, typer.Argument(help="A quantized model (.tflite, .onnx) or graph; or a float one (.onnx, .npz).")
+        Path, typer.Argument(help="A quantized model (.tflite, .onnx) or graph, or a float model (.onnx, .npz).")
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Compiled model; by default SOURCE with .sateen.")
+        Path | None,
+        typer.Option("--output", "-o", help="The compiled model; by default SOURCE with the suffix .sateen."),
     ] = None,
-    config: Annotated[str, typer.Option(help="What to compile for: PRESET[,field=value…].")] = "small",
+    config: Annotated[str, typer.Option(help="Configuration to compile for: PRESET[,field=value…].")] = "small",
     calibration: Annotated[Path | None, typer.Option(help="For a float model: a batch of its inputs (.npy).")] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse what the device lacks, in place of running it on the host.")
+        bool,
+        typer.Option("--strict", help="Refuse layers that the device cannot run, instead of running them on the host."),
     ] = False,
     combine: Annotated[
-        str, typer.Option(help="Pack sparse layers where that pays, with combine=2 to 16: auto or off.")
+        str, typer.Option(help="Pack sparse layers where that pays (auto) or never (off); for combine=2 to 16.")
     ] = "auto",
 ) -> None:
     """Compiles a network for a configuration."""
@@ -78,9 +80,10 @@ def compile(
         model.save(output)
     where = "resident" if model.resident else f"streamed in {len(model.segments)} segments"
     cycles = sum(layer.predicted.cycles for layer in model.layers)
-    host = f", {len(model.fallbacks)} on the host for want of the device" if model.fallbacks else ""
+    host = f", {len(model.fallbacks)} more on the host" if model.fallbacks else ""
     console.print(
-        f"{output}: {len(model.layers)} layers{host}, {model.macs:,} MACs, {where}, about {cycles:,} cycles an inference"
+        f"{output}: {len(model.layers)} layers{host}, {model.macs:,} MACs, {where}, "
+        f"about {cycles:,} cycles an inference"
     )
     if model.config.combine > 1 and combine == "auto":
         with (
@@ -88,19 +91,20 @@ def compile(
             warnings.catch_warnings(action="ignore"),
         ):
             dense = compile_model(model.graph, config, combine="off")
-        _say_combined(model, cycles, sum(layer.predicted.cycles for layer in dense.layers))
+        _print_combining(model, cycles, sum(layer.predicted.cycles for layer in dense.layers))
 
 
-def _say_combined(model: Model, cycles: int, plain: int) -> None:
-    """What combined columns gain, layer by layer, and why others do not."""
+def _print_combining(model: Model, cycles: int, dense_cycles: int) -> None:
+    """Prints what combined columns gain, layer by layer, and why other layers stay as they are."""
     total = model.combining
     console.print(
-        f"columns combined: {total.tiles:,} tiles of weights and {cycles:,} cycles, {total.dense_tiles:,} and {plain:,} without"
+        f"columns combined: {total.tiles:,} tiles of weights and {cycles:,} cycles, "
+        f"{total.dense_tiles:,} and {dense_cycles:,} without"
     )
     for layer in model.layers:
-        one = layer.combining
-        if one.tiles < one.dense_tiles:
-            share, order = f"{one.density:.0%} of their cells used", f"; {one.order}" if one.order else ""
-            console.print(f"  {layer.name}: {one.tiles:,} tiles instead of {one.dense_tiles:,}, {share}{order}")
-        elif one.reason:
-            console.print(f"  {layer.name}: as it is; {one.reason}")
+        packed = layer.combining
+        if packed.tiles < packed.dense_tiles:
+            share, order = f"{packed.density:.0%} of their cells used", f"; {packed.order}" if packed.order else ""
+            console.print(f"  {layer.name}: {packed.tiles:,} tiles instead of {packed.dense_tiles:,}, {share}{order}")
+        elif packed.reason:
+            console.print(f"  {layer.name}: as it is; {packed.reason}")

@@ -18,23 +18,23 @@ __all__ = ["compare_pe"]
 
 LARGEST = 64
 COMPARED = ("ecp5-85f", "ice40-hx8k")
-"""Parts with and without hardware multipliers."""
+"""Parts to compare on by default: one with hardware multipliers, one without."""
 
 
 def compare_pe(
     array: Annotated[str, typer.Option(help="Rows and columns of the arrays of equal size.")] = "4x4",
-    luts: Annotated[int, typer.Option(help="LUTs of the arrays of equal area.", min=100)] = 6500,
-    part: Annotated[list[str] | None, typer.Option(help="Parts to place on; an ECP5 and an iCE40 if left out.")] = None,
-    json_file: Annotated[Path, typer.Option("--json", help="Where to write the numbers, for programs.")] = Path(
+    luts: Annotated[int, typer.Option(help="LUTs to fill with the arrays of equal area.", min=100)] = 6500,
+    part: Annotated[list[str] | None, typer.Option(help="Parts to place on; by default an ECP5 and an iCE40.")] = None,
+    json_file: Annotated[Path, typer.Option("--json", help="File for the figures, for programs.")] = Path(
         "compare-pe.json"
     ),
-    markdown: Annotated[Path, typer.Option("--markdown", help="Where to write the tables, for documents.")] = Path(
+    markdown: Annotated[Path, typer.Option("--markdown", help="File for the tables, for documents.")] = Path(
         "compare-pe.md"
     ),
 ) -> None:
-    """Synthesizes, places and simulates tiles of every kind of processing element, on the digits' network.
+    """Synthesizes, places and simulates tiles of every kind of processing element, with the digits network.
 
-    Takes an hour or more the first time; results are kept.
+    Takes an hour or more the first time; results are cached.
     """
     from sateen.fpga.parts import PARTS
     from sateen.report.compare import accuracies, measure

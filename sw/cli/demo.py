@@ -26,10 +26,10 @@ SHADES = " ░▒▓█"
 def demo(
     device: Annotated[str, typer.Option("--device", "-d", help="Device to run on.")] = "sim:small",
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=497, help="Digits to classify.")] = 100,
-    json: Annotated[Path | None, typer.Option("--json", help="Write what the run took.")] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the record of the run.")] = None,
     trace: Annotated[Path | None, typer.Option("--trace", help="Write a waveform (.fst); simulations only.")] = None,
 ) -> None:
-    """Classifies handwritten digits by a small CNN, and compares each result with the golden model."""
+    """Classifies handwritten digits with a small CNN, and compares each result with the golden model."""
     try:
         from sateen.digits import load_data, load_network
 
@@ -49,7 +49,7 @@ def demo(
             logits = loaded.run(x, progress=report)
         seconds = time.perf_counter() - begin
         simulated = (simulation.cycles - cycles) if simulation else 0
-        # The first digits once more, layer by layer.
+        # The first digits again, layer by layer.
         _, layers = loaded.run(x[:SHOWN], layers=True)
         loaded.run(x[:1])
         profile = loaded.profile
@@ -78,7 +78,7 @@ def demo(
 
 
 def _draw(images: NDArray[np.float32], answers: NDArray[np.integer], labels: NDArray[np.integer]) -> None:
-    """Digits side by side, as many as the terminal is wide, with the device's answers."""
+    """Draws digits side by side, as many as fit the terminal's width, with the device's answers."""
     fit = max(1, min(len(images), (console.width + 2) // 18))
     shades = np.array(list(SHADES))
     levels = np.clip(images[..., 0] / max(float(images.max()), 1e-9) * (len(SHADES) - 0.01), 0, len(SHADES) - 1).astype(

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["boards", "build", "flash"]
 
-BOARD = "Board, as sateen boards lists them."
+BOARD = "The board's name, as sateen boards lists it."
 
 
 def boards() -> None:
-    """Lists the boards, with what each is built with by default."""
+    """Lists the boards, each with its default configuration."""
     boards, _ = _modules()
     table = Table(box=None, pad_edge=False)
     for heading in ("board", "part", "LUTs", "DSPs", "block RAMs", "default configuration", "clock", "serial port"):
@@ -49,14 +49,14 @@ def build(
     board: Annotated[str | None, typer.Option("--board", "-b", help=BOARD)] = None,
     config: Annotated[str | None, typer.Option(help="PRESET[,field=value…]; by default the board's own.")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Without suffix; by default the board's name.")
+        Path | None, typer.Option("--output", "-o", help="The files' name without suffix; by default the board's.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Placements to try; the best is kept.")] = 1,
-    jobs: Annotated[int, typer.Option(min=1, help="Placements at a time.")] = 1,
-    again: Annotated[Path | None, typer.Option("--again", help="Record of a build (.json) to repeat.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Placements to run at a time.")] = 1,
+    again: Annotated[Path | None, typer.Option("--again", help="Record (.json) of a build to repeat.")] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write a page with the floorplan.")] = None,
 ) -> None:
-    """Writes a bitstream for a board, and beside it the record of its making (.json)."""
+    """Writes a bitstream for a board, and beside it a record of how it was made (.json)."""
     known, builder = _modules()
     if (board is None) == (again is None):
         raise InputError("name a board with --board, or a build's record with --again")
@@ -67,9 +67,9 @@ def build(
         asked = place.parse(config or "")
         recipe = builder.Recipe(board=board, config=place.with_pll_clock(asked), seeds=tuple(range(1, seeds + 1)))
         error = recipe.config.clock_hz / asked.clock_hz - 1
-        console.print(f"clock {recipe.config.clock_hz / 1e6:g} MHz from the PLL, {error:+.2%} of what was asked")
+        console.print(f"clock {recipe.config.clock_hz / 1e6:g} MHz from the PLL, {error:+.2%} off the requested one")
         console.print(
-            f"serial port {recipe.config.baud:,} baud, {place.baud_error(recipe.config):+.2%} of the bridge's"
+            f"serial port {recipe.config.baud:,} baud, {place.baud_error(recipe.config):+.2%} off the bridge's rate"
         )
     with status(f"building for {recipe.board} …") as tell:
         result = builder.build(recipe, jobs=jobs, tell=lambda step: tell(f"{step} …"))
@@ -82,8 +82,10 @@ def build(
 
 def flash(
     board: Annotated[str, typer.Option("--board", "-b", help=BOARD)],
-    bitstream: Annotated[Path | None, typer.Argument(help="By default what sateen build --board wrote here.")] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Write to the memory that the board starts from.")] = False,
+    bitstream: Annotated[
+        Path | None, typer.Argument(help="The file to load; by default, what sateen build --board wrote here.")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Write to the memory that the board boots from.")] = False,
 ) -> None:
     """Loads a bitstream into a board."""
     _, builder = _modules()
@@ -99,7 +101,7 @@ def flash(
 
 
 def _modules() -> tuple[dict[str, Board], object]:
-    """Boards and builder, which need no Amaranth before they generate."""
+    """Boards and builder. Neither needs Amaranth until it generates hardware."""
     from sateen.fpga import build as builder
     from sateen.fpga.boards import BOARDS
 
@@ -114,14 +116,16 @@ def _recorded(path: Path) -> Recipe:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no record of a build; sateen build writes one beside the bitstream") from error
+        raise InputError(
+            f"{path} is not the record of a build; sateen build writes one beside the bitstream"
+        ) from error
     here = Recipe(board=recipe.board, config=recipe.config, seeds=recipe.seeds)
     versions = [(name, here.tools.get(name), there) for name, there in recipe.tools.items()]
     differ = [f"{name} is {ours} here, {theirs} there" for name, ours, theirs in versions if ours != theirs]
     if here.gateware != recipe.gateware:
-        differ.append("the gateware's sources are others")
+        differ.append("the gateware's sources differ")
     if differ:
-        raise SateenError(f"{path} cannot be repeated: {'; '.join(differ)}; install what it was made with")
+        raise SateenError(f"{path} cannot be repeated: {'; '.join(differ)}; install the versions that it was made with")
     return recipe
 
 
@@ -133,7 +137,7 @@ def _write_page(path: Path, result: Build) -> None:
 
 
 def _print(result: Build) -> None:
-    """Cells per module and of the part, clock and critical path."""
+    """Prints cells per module and of the part, clock and critical path."""
     from sateen.fpga.build import MARGIN
 
     resources, capacity = result.report.resources, result.board.part.capacity
@@ -153,7 +157,7 @@ def _print(result: Build) -> None:
     )
     if result.margin < MARGIN:
         console.print(
-            f"less than the {MARGIN:.0%} that the timing analysis' optimism asks for; try --seeds 4, or a lower clock_hz"
+            f"less than {MARGIN:.0%}, and the timing analysis is optimistic; try --seeds 4, or a lower clock_hz"
         )
     for step in result.report.path:
         console.print(f"  {step}")

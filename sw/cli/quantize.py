@@ -18,7 +18,7 @@ def quantize(
     calibration: Annotated[Path, typer.Option("--calibration", "-c", help="A batch of its inputs (.npy).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The quantized graph, for sateen compile.")],
 ) -> None:
-    """Quantizes a float model to int8 by calibration data."""
+    """Quantizes a float model to int8 with calibration data."""
     with status(f"quantizing {source} …"):
         graph = quantize_file(source, load_array(calibration))
         graph.save(output)

@@ -22,21 +22,21 @@ def report(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="MODEL|RUN.json", help="Compiled model (.sateen) to run; or what sateen run --json wrote."
+            metavar="MODEL|RUN.json", help="Compiled model (.sateen) to run, or the record from sateen run --json."
         ),
     ],
     input: Annotated[Path | None, typer.Option("--input", "-i", help=INPUT)] = None,
     device: Annotated[str, typer.Option("--device", "-d", help=DEVICE)] = "sim:small",
-    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("report.html"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.")] = Path("report.html"),
 ) -> None:
-    """Shows what a run took, layer by layer, as a page of HTML."""
+    """Writes a page of HTML that shows what a run took, layer by layer."""
     try:
         from sateen.report.page import page
     except ImportError as error:
         raise SateenError(f"reports need Jinja and Matplotlib ({error}); {install_hint('report')}") from error
     if source.suffix == ".json":
         if input is not None:
-            raise InputError(f"{source} is of a run that is over; leave --input out, or give a compiled model")
+            raise InputError(f"{source} is the record of a finished run; leave --input out, or give a compiled model")
         record = RunRecord.load(source)
     else:
         model = Model.load(source)

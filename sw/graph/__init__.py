@@ -1,8 +1,8 @@
-"""Networks as Sateen has them: what front ends make, and what the compiler takes.
+"""Networks inside Sateen: front ends make them, and the compiler takes them.
 
-A :class:`Graph` is a quantized network: tensors with scale and zero point, and operators, each of which knows its own
-integers (``execute``, the golden model). A :class:`~sateen.graph.network.Network` is a float one, before quantization.
-Read ``graph.py`` first, then ``ops/base.py``; operators stand by theme in ``ops/``.
+A :class:`Graph` is a quantized network: tensors with scale and zero point, and operators, each of which computes its
+exact integers (``execute``, the golden model). A :class:`~sateen.graph.network.Network` is a float network, before
+quantization. Read ``graph.py`` first, then ``ops/base.py``; ``ops/`` has the operators by theme.
 """
 
 from sateen.graph.graph import Graph, run

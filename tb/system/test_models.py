@@ -8,21 +8,18 @@ The folder has for each model its file, inputs, and each operator's result: ``t<
 from __future__ import annotations
 
 import functools
-import os
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import sateen
 from graphs import random_input
-from networks import NETWORKS
+from networks import MODELS, NETWORKS
 from sateen.extras import install_hint
 from sateen.frontends import load
 from sateen.graph import Graph, run
 
-MODELS = Path(os.environ.get("SATEEN_MODELS", Path(__file__).parents[2] / "shared" / "models"))
 NAMES = [
     "tflite/ad_autoencoder.tflite",
     "tflite/hello_world.tflite",

@@ -1,4 +1,4 @@
-"""Tensors, and what all operators have in common."""
+"""Tensors, and what all operators share."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ Shape = tuple[int, ...]
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
 LARGEST = 2**28
-"""Values of one item of a tensor: more than any device or host has use for."""
+"""Limit on the values of a tensor, beyond what any device or host could use."""
 
 
 class GraphError(ValueError):
-    """A graph contradicts itself; the message names the operator or tensor and what to change."""
+    """A graph is inconsistent; the message names the operator or tensor and what to change."""
 
 
 def require(condition: bool, who: object, what: str) -> None:
@@ -49,7 +49,7 @@ def require(condition: bool, who: object, what: str) -> None:
 
 
 def is_int(value: object, low: int, high: int) -> bool:
-    """A whole number within a range, and no truth value."""
+    """Whether a value is an integer from ``low`` to ``high``, and not a Boolean."""
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
@@ -77,29 +77,28 @@ class FileLayout:
 
 @dataclass(frozen=True, kw_only=True)
 class Tensor:
-    """A tensor of int8 codes, each of which stands for ``scale · (value − zero_point)``; or of float32 or int32
-    numbers.
+    """A tensor of int8 codes, each of which stands for ``scale · (code − zero_point)``, or of float32 or int32 values.
 
-    The latter two are a graph's ends: they are the host's.
+    Only the host handles float32 and int32, usually at a graph's inputs and outputs.
     """
 
     name: str
     shape: Shape
-    """(N, …), N being the model's own batch; data is in row-major order. Images are (N, H, W, C)."""
+    """(N, …), where N is the model's batch, in row-major order. Images are (N, H, W, C)."""
     scale: float = 1.0
     """Finite and positive."""
     zero_point: int = 0
     """−128 to 127."""
     dtype: str = "int8"
     label: str = ""
-    """What else the tensor is called, as a title that several may have."""
+    """Another name of the tensor, for people; several tensors may share it."""
     unsigned: bool = False
-    """The model's own codes are uint8, larger by 128."""
+    """Whether the codes in the model's file are uint8, larger by 128."""
     file_layout: FileLayout | None = None
     """The layout in the model's file, if it differs."""
     channel_order: tuple[int, ...] | None = None
-    """For each channel its number in the model's file, if the order differs. The last axis may hold the channels several
-    times."""
+    """For each channel its number in the model's file, if the order differs. The last axis may hold the channels
+    several times."""
 
     def __post_init__(self) -> None:
         require(bool(self.name), "tensor", "give it a name")
@@ -135,30 +134,30 @@ class Tensor:
         return self.scale, self.zero_point
 
     def quantize(self, values: ArrayLike) -> Int8Array:
-        """Real values as this tensor's integers: ties to even, clipped to −128..127; ``ValueError`` for NaN."""
+        """Real values as this tensor's codes: ties to even, clipped to −128..127; ``ValueError`` for NaN."""
         codes = np.rint(np.asarray(values, np.float64) / self.scale) + self.zero_point
         if np.isnan(codes).any():
             raise ValueError(f"{self}: the values to quantize contain NaN")
         return np.clip(codes, -128, 127).astype(np.int8)
 
     def dequantize(self, codes: ArrayLike) -> NDArray[np.float32]:
-        """The real values that integers of this tensor stand for."""
+        """The real values that codes of this tensor stand for."""
         return ((np.asarray(codes, np.float64) - self.zero_point) * self.scale).astype(np.float32)
 
     @property
     def file_shape(self) -> Shape:
-        """The shape in the model's own file."""
+        """The shape in the model's file."""
         return self.shape if self.file_layout is None else self.file_layout.shape
 
     def to_file(self, values: Array) -> Array:
-        """Values of any number of items as the model's own file has them: its layout and type."""
+        """Values of any number of items in the layout, type and order of channels of the model's file."""
         if self.channel_order is not None:
             values = self._ordered(values, np.argsort(self.channel_order))
         moved = values if self.file_layout is None else self.file_layout.to_file(values)
         return (moved.astype(np.int16) + 128).astype(np.uint8) if self.unsigned else moved
 
     def from_file(self, values: Array) -> Array:
-        """The inverse of :meth:`to_file`; int8 codes of an unsigned tensor stay what they are."""
+        """The inverse of :meth:`to_file`. int8 codes of an unsigned tensor are taken as they are."""
         if self.unsigned and values.dtype == np.uint8:
             values = (values.astype(np.int16) - 128).astype(np.int8)
         values = values if self.file_layout is None else self.file_layout.from_file(values, self.shape)
@@ -175,13 +174,13 @@ Values = Mapping[str, Array]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Op:
-    """One operator; ``output`` and fields of subclasses name tensors. Subclasses say what becomes of them."""
+    """One operator. ``output`` and fields of subclasses name tensors; subclasses define the computation."""
 
     name: str
     output: str
 
     HOST_ONLY: ClassVar[bool] = False
-    """By its nature the host's: no device has it."""
+    """Whether only the host computes it, on every device."""
 
     def __str__(self) -> str:
         return f"{type(self).__name__} {self.name!r}"
@@ -192,19 +191,19 @@ class Op:
         raise NotImplementedError
 
     def infer(self, tensors: Tensors) -> Shape:
-        """The shape of the output; :class:`GraphError` if the operator does not fit its tensors."""
+        """The output's shape; :class:`GraphError` if the operator does not fit its tensors."""
         raise NotImplementedError
 
     def execute(self, tensors: Tensors, values: Values) -> Array:
-        """The output for the inputs in ``values``, which hold any number of items along their first axis."""
+        """The output for the inputs in ``values``, which hold any number of items along the first axis."""
         raise NotImplementedError
 
     def macs(self, tensors: Tensors) -> int:
-        """Multiply-accumulates at the tensors' own shapes."""
+        """Multiply-accumulates for the tensors' shapes, batch included."""
         return 0
 
     def check_types(self, tensors: Tensors) -> None:
-        """:class:`GraphError` unless inputs and output are int8, or what else the operator takes."""
+        """Raises :class:`GraphError` unless inputs and output are int8, or another type that the operator takes."""
         for name in (*self.inputs, self.output):
             self._check_type(tensors[name], "int8")
 
@@ -234,7 +233,7 @@ class Op:
         )  # fmt: skip
 
     def _scaling(self, scale: float) -> tuple[int, int]:
-        """Multiplier and shift of a ratio of scales."""
+        """Multiplier and shift for a ratio of scales."""
         try:
             return golden.quantize_multiplier(scale)
         except ValueError as error:
@@ -268,7 +267,7 @@ class Op:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Unary(Op):
-    """An operator of one tensor."""
+    """An operator on one tensor."""
 
     input: str
 
@@ -284,7 +283,7 @@ class Unary(Op):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Binary(Op):
-    """An operator of two tensors, whose shapes broadcast."""
+    """An operator on two tensors whose shapes broadcast."""
 
     a: str
     b: str
@@ -304,7 +303,7 @@ class Binary(Op):
 
 
 def window_shape(op: Op, shape: Shape, size: tuple[int, int], stride: tuple[int, int], padding: Padding) -> Shape:
-    """Rows and columns of output positions of a window of ``size`` over an image."""
+    """Rows and columns of output positions, for a window of ``size`` over an image."""
     counts = tuple(
         (length + sum(pads) - extent) // step + 1
         for length, pads, extent, step in zip(shape[1:3], padding, size, stride, strict=True)

@@ -1,4 +1,5 @@
-"""The host's operators at the ends of a graph: real numbers to integers and back, softmax, the largest."""
+"""Operators that only the host computes, usually at a graph's inputs and outputs: real numbers to integers and back,
+softmax, argmax."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ __all__ = ["ArgMax", "Dequantize", "LogSoftmax", "Quantize", "Softmax"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Quantize(Unary):
-    """Real numbers as integers; see :func:`sateen.sim.golden.quantize`."""
+    """Real numbers to integers; see :func:`sateen.sim.golden.quantize`."""
 
     rounding: int = Rounding.DOUBLE
 
@@ -37,7 +38,7 @@ class Quantize(Unary):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dequantize(Unary):
-    """Integers as real numbers."""
+    """Integers to real numbers."""
 
     HOST_ONLY = True
 
@@ -54,15 +55,15 @@ class Dequantize(Unary):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Softmax(Unary):
-    """softmax of ``beta · x`` over the last axis; see :func:`sateen.sim.golden.softmax`."""
+    """Softmax of ``beta · x`` over the last axis; see :func:`sateen.sim.golden.softmax`."""
 
     beta: float = 1.0
     rounding: int = Rounding.DOUBLE
-    """Single: onnxruntime's, see :func:`sateen.sim.golden.real_softmax`."""
+    """``Rounding.SINGLE`` is onnxruntime's definition, see :func:`sateen.sim.golden.real_softmax`."""
 
     HOST_ONLY = True
-    NUMBERS = (1 / 256, -128)
-    """Of every result of double rounding."""
+    QUANTIZATION = (1 / 256, -128)
+    """Scale and zero point that a result of double rounding must have."""
 
     def __post_init__(self) -> None:
         require(
@@ -74,9 +75,9 @@ class Softmax(Unary):
         if self.rounding == Rounding.SINGLE:
             return x.shape
         require(
-            y.quantization == self.NUMBERS,
+            y.quantization == self.QUANTIZATION,
             self,
-            f"{y} must have the scale and zero point {self.NUMBERS}, not {y.quantization}",
+            f"{y} must have the scale and zero point {self.QUANTIZATION}, not {y.quantization}",
         )
         return x.shape
 
@@ -91,7 +92,7 @@ class Softmax(Unary):
 class LogSoftmax(Softmax):
     """The logarithm of softmax over the last axis; see :func:`sateen.sim.golden.log_softmax`."""
 
-    NUMBERS = (1 / 16, 127)
+    QUANTIZATION = (1 / 16, 127)
 
     def execute(self, tensors: Tensors, values: Values) -> Array:
         return golden.log_softmax(values[self.input], tensors[self.input].scale * self.beta)
@@ -99,12 +100,12 @@ class LogSoftmax(Softmax):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ArgMax(Unary):
-    """The position of the largest value along an axis, the first of several; int32."""
+    """The index of the largest value along an axis, the first of equal ones; int32."""
 
     axis: int
     """1 or more."""
     keep_dims: bool = False
-    """The axis stays, with a length of 1."""
+    """Whether the axis stays, with a length of 1."""
 
     HOST_ONLY = True
 

@@ -1,4 +1,4 @@
-"""Operators that move values and leave them as they are."""
+"""Operators that move values without changing them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Broadcast", "Concatenate", "Constant", "Pad", "Reshape", "Resize", "
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reshape(Unary):
-    """The same data in another shape, in row-major order; the items along the first axis stay apart."""
+    """The same data in another shape, in row-major order; items along the first axis stay separate."""
 
     def infer(self, tensors: Tensors) -> Shape:
         x, y = tensors[self.input], tensors[self.output]
@@ -33,7 +33,7 @@ class Reshape(Unary):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Broadcast(Unary):
-    """The same values at all positions of axes that had only one."""
+    """Repeats values along axes of length 1."""
 
     def infer(self, tensors: Tensors) -> Shape:
         x, y = tensors[self.input].shape, tensors[self.output].shape
@@ -49,12 +49,12 @@ class Broadcast(Unary):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pad(Unary):
-    """Values around a tensor."""
+    """A constant border around a tensor."""
 
     padding: tuple[tuple[int, int], ...]
-    """(before, after) of each axis but the first."""
+    """(before, after) for each axis but the first."""
     value: int
-    """int8; the zero point stands for zero."""
+    """An int8 code; the zero point stands for zero."""
 
     def __post_init__(self) -> None:
         good = all(len(pair) == 2 and all(is_int(size, 0, 65535) for size in pair) for pair in self.padding)
@@ -79,7 +79,7 @@ class Pad(Unary):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Concatenate(Op):
-    """Tensors one behind the other along an axis."""
+    """Tensors joined along an axis."""
 
     sources: tuple[str, ...]
     axis: int
@@ -106,7 +106,7 @@ class Concatenate(Op):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Resize(Unary):
-    """An image of another size, each position taking its nearest neighbour; see :func:`sateen.sim.golden.nearest`."""
+    """An image resized by nearest neighbours; see :func:`sateen.sim.golden.nearest`."""
 
     align_corners: bool = False
     half_pixel_centers: bool = False
@@ -130,7 +130,7 @@ class Transpose(Unary):
     """The axes in another order."""
 
     axes: tuple[int, ...]
-    """Of the input, in the order of the output; the first stays."""
+    """The input's axes in the order of the output; the first stays."""
 
     HOST_ONLY = True
 
@@ -150,7 +150,7 @@ class Transpose(Unary):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Slice(Unary):
-    """Part of a tensor: of each axis but the first the positions ``range(begin, end, step)``."""
+    """Part of a tensor: the positions ``range(begin, end, step)`` of each axis but the first."""
 
     ranges: tuple[tuple[int, int, int], ...]
 
@@ -172,7 +172,7 @@ class Slice(Unary):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Constant(Op):
-    """Values that the model brings along, the same for every item."""
+    """Values that the model contains, the same for every item."""
 
     values: Array
     """[1, …]."""
