@@ -1,7 +1,7 @@
 """Quantization.
 
-In: a float network with calibration data, or a quantized graph. Out: a graph of int8 tensors; how precisely each layer
-must be computed; term budgets that keep a network's accuracy. Read ``calibration.py`` first.
+In: a float network with calibration data, or a quantized graph. Out: a graph of int8 tensors, the precision that each
+layer needs, and term budgets that keep a network's accuracy. Read ``calibration.py`` first.
 """
 
 from sateen.quantize.calibration import quantize

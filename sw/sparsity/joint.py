@@ -1,10 +1,10 @@
-"""Joint optimization: a PyTorch network is pruned to what few tiles with selects hold, round by round, and trained on
-in between.
+"""Joint optimization: rounds of pruning a PyTorch network to what few tiles with selects hold, and of training it
+further.
 
-After Kung, McDanel and Zhang (ASPLOS 2019), with the tiles of this machine as the groups: in each round every kernel
-row of every filter keeps the weights of largest magnitude that find room together in so many tiles
-(:func:`sateen.sparsity.packing.mask_to_fit`), fewer tiles each round. What is kept needs no permutation of channels, so that
-any network will do. Wants the extra ``train``.
+This follows Kung, McDanel and Zhang (ASPLOS 2019), with this machine's tiles as the groups. In each round, every kernel
+row of every filter keeps the largest weights that fit together into a given number of tiles
+(:func:`sateen.sparsity.packing.mask_to_fit`). The number falls each round. The result needs no permutation of channels,
+so any network will do. Needs the extra ``train``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sateen.sparsity.packing import Windows, arrangements, mask_to_fit
 __all__ = ["ROUNDS", "FilterMatrix", "combine_jointly", "filter_matrices"]
 
 ROUNDS = 10
-"""As the authors have it."""
+"""The authors' number of rounds."""
 
 Track = Callable[[Iterable[Any], str], Iterator[Any]]
 Fit = Callable[[nn.Module, int, Track], None]
@@ -36,15 +36,15 @@ Fit = Callable[[nn.Module, int, Track], None]
 
 @dataclass(frozen=True)
 class FilterMatrix:
-    """A layer's weights as a filter matrix: a row for each kernel row of each filter, the bytes of a kernel row in the
-    device's order."""
+    """A layer's weights as a filter matrix: one row for each kernel row of each filter, with the bytes of a kernel row
+    in the device's order."""
 
     layer: nn.Conv2d | nn.Linear
     flattened: tuple[int, int, int] | None = None
-    """Of a linear layer behind a flattened image: its channels, rows and columns."""
+    """For a linear layer behind a flattened image: the image's channels, rows and columns."""
 
     def from_weights(self, values: torch.Tensor) -> np.ndarray:
-        """Values in the weights' shape as a matrix."""
+        """Values in the shape of the layer's weights, as a matrix."""
         return self._moved(values).reshape(-1, self.row_bytes).detach().numpy()
 
     def to_weights(self, matrix: np.ndarray) -> torch.Tensor:
@@ -54,13 +54,13 @@ class FilterMatrix:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a row."""
+        """Bytes of a row of the matrix."""
         if isinstance(self.layer, nn.Conv2d):
             return self.layer.kernel_size[1] * self.layer.in_channels
         return self.layer.in_features
 
     def _moved(self, values: torch.Tensor) -> torch.Tensor:
-        """Channels last."""
+        """The values with channels last."""
         shape = values.shape if values.ndim == 4 else (len(values), *(self.flattened or (values.shape[1], 1, 1)))
         return values.reshape(shape).permute(0, 2, 3, 1)
 
@@ -68,7 +68,7 @@ class FilterMatrix:
 def filter_matrices(
     model: nn.Module, flattened: Mapping[str, tuple[int, int, int]] | None = None
 ) -> dict[str, FilterMatrix]:
-    """The layers that tiles with selects can hold, by name: linear ones, and convolutions without groups and dilation."""
+    """The layers that fit tiles with selects, by name: linear layers, and convolutions without groups or dilation."""
     flattened, found = flattened or {}, {}
     for name, layer in model.named_modules():
         if (
@@ -90,21 +90,21 @@ def combine_jointly(
     Parameters
     ----------
     fit
-        ``fit(model, round, track)`` trains the model on, with an optimizer of its own, in place; ``for item in
-        track(items, "title")`` shows how far it is. Pruned weights get no gradients meanwhile.
+        ``fit(model, round, track)`` trains the model further in place, with a new optimizer. ``for item in track(items,
+        "title")`` shows the progress. Pruned weights get no gradients meanwhile.
     config
-        Whose ``rows`` and ``combine`` the tiles have.
+        The configuration that gives the tiles' ``rows`` and ``combine``.
     reduction
-        Into how many times fewer tiles layers go at the end, at most ``combine``, which is the default.
+        The factor by which layers take fewer tiles in the end; at most ``combine``, which is the default.
     flattened
-        Linear layers that take a flattened image as PyTorch has it, by name: channels, rows, columns.
+        Linear layers that take an image flattened by PyTorch, by name: channels, rows, columns.
     checkpoint
-        A file that is written after each round, and from which a run that was broken off goes on.
+        A file that is written after each round, from which an interrupted run continues.
 
     Returns
     -------
     dict
-        Of each layer the windows that its tiles stand in.
+        For each layer, the windows of its tiles.
     """
     if config.combine == 1:
         raise SateenError("the configuration combines no columns; give it combine=2 to 16")
@@ -116,7 +116,7 @@ def combine_jointly(
     windows: dict[str, Windows] = {}
     with _tracking(show) as track:
         for number in track(range(rounds), "rounds"):
-            # The last rounds are at the end already, and choose anew which weights to keep.
+            # The last rounds have the final number of tiles, and choose again which weights to keep.
             share = min(1.0, (number + 1) / max(1, rounds - 2))
             for name, one in layers.items():
                 windows[name] = _windows(one, config, reduction, share)
@@ -139,7 +139,7 @@ def _windows(one: FilterMatrix, config: Config, reduction: int, share: float) ->
 
 
 def _prune(one: FilterMatrix, windows: Windows, config: Config) -> torch.Tensor:
-    """Sets to zero what finds no room; gives the mask of what does. Zeros fill the cells that are left, and may grow
+    """Sets weights without room to zero, and returns the mask of the others. Zeros fill the free cells, and may grow
     again."""
     values = np.abs(one.from_weights(one.layer.weight)).astype(np.float64)
     kept = mask_to_fit(values + np.finfo(np.float64).tiny, windows, config)
@@ -151,7 +151,7 @@ def _prune(one: FilterMatrix, windows: Windows, config: Config) -> torch.Tensor:
 
 @contextmanager
 def _masked(layers: Mapping[str, FilterMatrix], masks: Mapping[str, torch.Tensor]) -> Iterator[None]:
-    """Pruned weights have no gradients; so with an optimizer that begins now they stay zero."""
+    """Masks the gradients of pruned weights, which therefore stay zero with an optimizer that starts inside."""
     hooks = [
         one.layer.weight.register_hook(lambda gradient, mask=masks[name]: gradient * mask)
         for name, one in layers.items()
@@ -167,7 +167,7 @@ def _masked(layers: Mapping[str, FilterMatrix], masks: Mapping[str, torch.Tensor
 
 
 def _save(path: Path, state: dict[str, Any]) -> None:
-    """Whole, or not at all."""
+    """Writes a checkpoint, whole or not at all."""
     partial = path.with_name(path.name + ".partial")
     torch.save(state, partial)
     os.replace(partial, path)
@@ -182,12 +182,12 @@ def _resume(path: Path, model: nn.Module, rounds: int) -> tuple[int, dict[str, t
         return state["round"], state["masks"]
     except Exception as error:
         what = " ".join(str(error).split())[:200]
-        raise SateenError(f"{path} is no checkpoint of this training ({what}); delete it to begin anew") from error
+        raise SateenError(f"{path} is no checkpoint of this training ({what}); delete it to start over") from error
 
 
 @contextmanager
 def _tracking(show: bool) -> Iterator[Track]:
-    # A title may hold brackets, which are no markup.
+    # Brackets in a title are not markup.
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=not show) as progress:
 

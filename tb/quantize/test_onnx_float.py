@@ -100,7 +100,7 @@ def test_says_what_is_wrong(model, tmp_path):
         quantize_file(path, x[:, :2])
     with pytest.raises(GraphError, match="calibration: it holds no item"):
         quantize_file(path, x[:0])
-    with pytest.raises(GraphError, match="calibration makes values in it that are not finite"):
+    with pytest.raises(GraphError, match="calibration leads to values in it that are not finite"):
         quantize_file(path, np.full_like(x, np.nan))
     with pytest.raises(sateen.CompileError, match="cannot read"):
         quantize_file(tmp_path / "none.onnx", x)

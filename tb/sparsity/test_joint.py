@@ -19,7 +19,7 @@ def compiled(name, config=CONFIG):
 
 
 def test_committed_network():
-    """Within 1 % of the dense one in int8, in less than a quarter of the tiles; packed layers fill 85 % of their cells."""
+    """Within 1 % of the dense network in int8, in less than a quarter of the tiles, with packed layers 85 % full."""
     pytest.importorskip("sklearn", reason="needs scikit-learn, which brings the digits")
     (dense, accuracy), (combined, kept) = compiled("dense"), compiled("combined")
     assert kept >= accuracy - 0.01
@@ -96,7 +96,7 @@ def test_joint_training(tmp_path):
     for one, other in zip(whole.state_dict().values(), again.state_dict().values(), strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
     with pytest.raises(
-        SateenError, match=r"is no checkpoint of this training \(it is of 4 rounds, not 3\); delete it to begin anew"
+        SateenError, match=r"is no checkpoint of this training \(it is of 4 rounds, not 3\); delete it to start over"
     ):
         combine_jointly(network(torch), fit, CONFIG, checkpoint=checkpoint, **{**options, "rounds": 3})
     with pytest.raises(SateenError, match="combines no columns; give it combine=2 to 16"):

@@ -107,7 +107,7 @@ def test_paper_case():
 
 
 def test_groups():
-    """By hand: columns that do not meet merge, the dense one first; conflicts up to gamma; empty columns are left out."""
+    """By hand: disjoint columns merge, the dense one first; conflicts up to gamma; empty columns are left out."""
     matrix = np.array([[1, 0, 0, 2, 0], [0, 3, 0, 0, 0], [0, 4, 0, 0, 5], [6, 0, 0, 0, 0]])
     assert columns.group_columns(matrix, alpha=8, gamma=0) == [[0, 1], [3, 4]]
     assert columns.group_columns(matrix, alpha=8, gamma=0.5) == [[0, 1, 3, 4]]
