@@ -66,7 +66,7 @@ class Chain(Builder):
 
 
 def check(device, graph, *, fallbacks=(), x=None):
-    """Runs a graph layer by layer and at once, on the device except for ``fallbacks``; both must equal the golden model."""
+    """Runs a graph by layers and at once, on the device except for ``fallbacks``; both must equal the golden model."""
     x = random_input(graph, np.random.default_rng(5), 2) if x is None else x
     if fallbacks:
         with pytest.warns(sateen.SateenWarning, match=f"layer {fallbacks[0]!r} runs on the host"):
