@@ -15,7 +15,8 @@ import pytest
 import needs
 import sateen
 from graphs import random_input
-from networks import NETWORKS
+from networks import MODELS, NETWORKS
+from sateen.extras import install_hint
 from sateen.frontends import load
 from sateen.graph import Graph, run
 
@@ -76,8 +77,8 @@ def test_golden_model(name):
     """Every layer, and the output of every input."""
     graph, x, y, layers = recorded(name)
     source = graph.tensors[graph.inputs[0]]
-    values = run(graph, source.from_own(x), layers=True)
-    actual = {tensor: graph.tensors[tensor].to_own(value) for tensor, value in values.items()}
+    values = run(graph, source.from_file(x), layers=True)
+    actual = {tensor: graph.tensors[tensor].to_file(value) for tensor, value in values.items()}
     compare(actual, layers)
     np.testing.assert_array_equal(actual[graph.outputs[0]].reshape(y.shape), y)
 
