@@ -15,7 +15,7 @@ from sateen.fpga.netlists import top_of
 from sateen.fpga.parts import PARTS
 from sateen.hw.spec.pe import PE_KINDS, SELECTS_BIT, Encoding, Precision, TermBudget, select_bits, window
 from sateen.hw.tile import Tile
-from sateen.sim.golden.terms import keep
+from sateen.sim.golden.terms import quantize_terms
 
 POSITION_BITS = 6
 FULL = Precision()
@@ -159,8 +159,8 @@ def product(component, x, weights, precision):
     chosen = selects(component, weights)
     if component.kind.group > 1:
         budget = precision.terms
-        weights = keep(weights.T, group=budget.group, terms=budget.weight_terms, encoding=budget.encoding).T
-        x = keep(x[..., None], group=1, terms=budget.data_terms, encoding=budget.encoding)[..., 0]
+        weights = quantize_terms(weights.T, group=budget.group, terms=budget.weight_terms, encoding=budget.encoding).T
+        x = quantize_terms(x[..., None], group=1, terms=budget.data_terms, encoding=budget.encoding)[..., 0]
     if component.combine == 1:
         return x @ weights
     side_by_side = x[:, [window(row, rows=len(weights), combine=component.combine) for row in range(len(weights))]]
