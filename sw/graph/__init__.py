@@ -8,6 +8,7 @@ Read ``graph.py`` first, then ``ops/base.py``; operators stand by theme in ``ops
 from sateen.graph.graph import Graph, run
 from sateen.graph.network import Network, NetworkError
 from sateen.graph.ops import (
+    LARGEST,
     OPS,
     Add,
     ArgMax,
@@ -49,6 +50,7 @@ from sateen.graph.ops import (
 )  # fmt: skip
 
 __all__ = [
+    "LARGEST",
     "OPS",
     "Add",
     "ArgMax",

@@ -212,7 +212,7 @@ class LoadedModel:
             own = {name: values[item : item + 1] for name, values in inputs.items()}
             # The last item says what one takes.
             values, counters = inference.run(own, layers=layers, profiled=layers or item == count - 1)
-            items.append(values if layers else {name: values[name] for name in graph.outputs})
+            items.append(values)
             if progress is not None:
                 progress(item + 1, count)
         pes = self.device.config.rows * self.device.config.cols * self.device.config.group

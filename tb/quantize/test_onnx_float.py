@@ -6,11 +6,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import needs
 import sateen
 from sateen.graph import Graph, GraphError, run
 from sateen.quantize import quantized
 
-onnx = pytest.importorskip("onnx", reason="needs onnx; pip install 'sateen[onnx]'")
+onnx = needs.package("onnx", extra="onnx")
 helper = onnx.helper
 
 

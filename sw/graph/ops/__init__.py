@@ -7,7 +7,7 @@ All numbers are the reference interpreter's: a layer's bias is that of the defin
 padding stands for the input's zero point. Folding zero points into the bias is the compiler's business.
 """
 
-from sateen.graph.ops.base import Array, Binary, GraphError, Int8Array, Op, Own, Tensor, Unary, require
+from sateen.graph.ops.base import LARGEST, Array, Binary, GraphError, Int8Array, Op, Own, Tensor, Unary, require
 from sateen.graph.ops.elementwise import Add, Arithmetic, Multiply, Requantize, Subtract, Table
 from sateen.graph.ops.ends import ArgMax, Dequantize, LogSoftmax, Quantize, Softmax
 from sateen.graph.ops.layout import Broadcast, Concatenate, Constant, Pad, Reshape, Resize, Slice, Transpose
@@ -15,6 +15,7 @@ from sateen.graph.ops.pooling import AveragePool2D, MaxPool2D, Mean, Pool2D
 from sateen.graph.ops.weighted import Conv2D, DepthwiseConv2D, FullyConnected, Weighted, Windowed
 
 __all__ = [
+    "LARGEST",
     "OPS",
     "Add",
     "ArgMax",
