@@ -1,7 +1,11 @@
-"""Transports to a device, as streams of bytes: a simulation in this process, a serial port, a TCP connection."""
+"""Transports to a device, as streams of bytes: a simulation in this process, a serial port, a TCP connection.
+
+To add one, write its class and a function that opens it, and register the function in :data:`TRANSPORTS`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qs
@@ -12,12 +16,13 @@ from sateen.hw.spec.config import Config, parse_config
 if TYPE_CHECKING:
     import serial
 
-__all__ = ["SerialTransport", "SimulationTransport", "Transport", "alternatives", "open_transport"]
+__all__ = ["TRANSPORTS", "SerialTransport", "SimulationTransport", "Transport", "alternatives", "open_transport"]
 
 DEFAULT_BAUD = Config().baud
 RATES = (DEFAULT_BAUD, 3_000_000, 2_000_000)
 """Rates of the boards' default configurations, tried in turn where no rate is given."""
-FORMS = "sim:PRESET[,field=value…], serial:/dev/ttyUSB0[?baud=…] or tcp:HOST_ONLY:PORT"
+FORMS = "sim:PRESET[,field=value…], serial:/dev/ttyUSB0[?baud=…] or tcp:HOST:PORT"
+"""What :data:`TRANSPORTS` open, for messages."""
 
 
 class Transport(Protocol):
@@ -62,7 +67,7 @@ class SerialTransport:
     Parameters
     ----------
     url : str
-        For example ``/dev/ttyUSB0`` or ``socket://HOST_ONLY:PORT``.
+        For example ``/dev/ttyUSB0`` or ``socket://HOST:PORT``.
     baud : int
         Bits per second.
     """
@@ -98,6 +103,54 @@ class SerialTransport:
         self._port.close()
 
 
+def open_simulation(rest: str, name: str, trace: Path | None) -> Transport:
+    """A simulated device of the configuration ``rest``."""
+    try:
+        config = parse_config(rest)
+    except ValueError as error:
+        raise DeviceError(f"{name!r} names no device: {error}") from error
+    return SimulationTransport(config, trace=trace)
+
+
+def open_serial(rest: str, name: str, trace: Path | None) -> Transport:
+    """A serial port, ``PORT[?baud=RATE]``."""
+    _refuse_trace(name, trace)
+    url, _, query = rest.partition("?")
+    settings = parse_qs(query)
+    baud = settings.pop("baud", [str(DEFAULT_BAUD)])[-1]
+    if settings or not baud.isdigit() or int(baud) == 0:
+        raise DeviceError(f"{name!r} names no device; write serial:/dev/ttyUSB0?baud=1000000")
+    return SerialTransport(url, baud=int(baud))
+
+
+def open_tcp(rest: str, name: str, trace: Path | None) -> Transport:
+    """A TCP connection to ``HOST:PORT``; the line is no limit."""
+    _refuse_trace(name, trace)
+    host, _, port = rest.rpartition(":")
+    if not host or not port.isdigit():
+        raise DeviceError(f"{name!r} names no device; write tcp:HOST:PORT")
+    transport = SerialTransport(f"socket://{host}:{port}")
+    transport.bits_per_second = float("inf")
+    return transport
+
+
+def _refuse_trace(name: str, trace: Path | None) -> None:
+    if trace is not None:
+        raise DeviceError(f"{name!r} is no simulation, so there is no waveform to write; leave the trace out")
+
+
+TRANSPORTS: dict[str, Callable[[str, str, Path | None], Transport]] = {
+    "sim": open_simulation,
+    "serial": open_serial,
+    "tcp": open_tcp,
+}
+"""What opens each kind of transport, by the word before the colon in a device's name.
+
+Called with the text behind the colon, the whole name for error messages, and the file for a waveform or ``None``. It
+raises :class:`~sateen.errors.DeviceError` if the name is wrong or the device cannot be opened.
+"""
+
+
 def alternatives(name: str) -> list[str]:
     """The names to try for a device. A serial port without a rate may have any of :data:`RATES`."""
     kind, _, rest = name.partition(":")
@@ -114,7 +167,7 @@ def open_transport(name: str, *, trace: Path | str | None = None) -> Transport:
     Parameters
     ----------
     name
-        ``sim:PRESET[,field=value…]``, ``serial:/dev/ttyUSB0[?baud=…]`` or ``tcp:HOST_ONLY:PORT``.
+        ``sim:PRESET[,field=value…]``, ``serial:/dev/ttyUSB0[?baud=…]`` or ``tcp:HOST:PORT``.
     trace
         File for a waveform; simulations only.
 
@@ -123,27 +176,7 @@ def open_transport(name: str, *, trace: Path | str | None = None) -> Transport:
     DeviceError
         If ``name`` names no device, or the device cannot be opened.
     """
-    kind, colon, rest = name.partition(":")
-    if not colon or not rest or kind not in ("sim", "serial", "tcp"):
+    kind, _, rest = name.partition(":")
+    if not rest or kind not in TRANSPORTS:
         raise DeviceError(f"{name!r} names no device; write {FORMS}")
-    if trace is not None and kind != "sim":
-        raise DeviceError(f"{name!r} is no simulation, so there is no waveform to write; leave the trace out")
-    if kind == "sim":
-        try:
-            config = parse_config(rest)
-        except ValueError as error:
-            raise DeviceError(f"{name!r} names no device: {error}") from error
-        return SimulationTransport(config, trace=None if trace is None else Path(trace))
-    if kind == "tcp":
-        host, _, port = rest.rpartition(":")
-        if not host or not port.isdigit():
-            raise DeviceError(f"{name!r} names no device; write tcp:HOST_ONLY:PORT")
-        transport = SerialTransport(f"socket://{host}:{port}")
-        transport.bits_per_second = float("inf")
-        return transport
-    url, _, query = rest.partition("?")
-    settings = parse_qs(query)
-    baud = settings.pop("baud", [str(DEFAULT_BAUD)])[-1]
-    if settings or not baud.isdigit() or int(baud) == 0:
-        raise DeviceError(f"{name!r} names no device; write serial:/dev/ttyUSB0?baud=1000000")
-    return SerialTransport(url, baud=int(baud))
+    return TRANSPORTS[kind](rest, name, None if trace is None else Path(trace))
