@@ -1,4 +1,4 @@
-"""Assembly: programs and weights packed into segments, and the steps of an inference over them."""
+"""Assembly: packs programs and weights into segments, and lists the steps of an inference."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sateen.compiler.choice import Chosen
 from sateen.compiler.model import Layer, Model, Part, Segment, Step, Tile, Traffic, runs
 from sateen.compiler.passes import Pass
 from sateen.compiler.placement import Placement
-from sateen.compiler.schedule import Turn
+from sateen.compiler.schedule import DevicePhase, HostPhase
 from sateen.graph import Graph, Op
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.counters import Counters
@@ -21,21 +21,23 @@ from sateen.sim.cycles import predict
 
 __all__ = ["assemble"]
 
-NOTHING = Counters(0, 0, 0, 0, 0, 0, 0)
+ZERO = Counters(0, 0, 0, 0, 0, 0, 0)
 
 
 def assemble(placed: Placement, chosen: Mapping[str, Chosen], config: Config) -> Model:
     """The compiled model: every layer's passes in segments, with what the cycle model expects of them."""
     assembler = _Assembler(placed.graph, config)
-    for turn in placed.schedule.turns:
-        assembler.turn(turn, placed, chosen)
-    return assembler.model(
-        placed, max([placed.memory.peak, *(one.memory_bytes for one in chosen.values() if one.stripes)])
-    )
+    for phase in placed.schedule.phases:
+        if isinstance(phase, DevicePhase):
+            assembler.device_phase(phase, chosen)
+        else:
+            assembler.host_phase(phase, placed, chosen)
+    striped = [layer.memory_bytes for layer in chosen.values() if layer.stripes]
+    return assembler.model(placed, max([placed.memory.peak, *striped]))
 
 
 class _Assembler:
-    """A model in the making; its steps are appended in order."""
+    """Builds a model. Steps are appended in order."""
 
     def __init__(self, graph: Graph, config: Config):
         self.graph, self.config = graph, config
@@ -43,78 +45,70 @@ class _Assembler:
         self.steps: list[Step] = []
         self._segments = _Segments(config)
 
-    def turn(self, turn: Turn, placed: Placement, chosen: Mapping[str, Chosen]) -> None:
-        """Appends an operator of the host, a layer in stripes, or consecutive layers of the device."""
-        ops = [self.graph.ops[place] for place in turn.ops]
-        if not turn.host:
-            first = len(self.layers)
-            for op in ops:
-                self._layer(op, self._placed(chosen[op.name].passes), chosen[op.name])
-            self.steps.append(Step(first=first, count=len(ops), writes=turn.writes, reads=turn.reads))
-        for op in ops if turn.host else ():
-            if op.name in placed.stripes:
-                self._stripes(op, chosen[op.name])
-            else:
-                self.steps.append(Step(host=op.name, reason=placed.refused.get(op.name, "")))
+    def device_phase(self, phase: DevicePhase, chosen: Mapping[str, Chosen]) -> None:
+        """Appends consecutive layers of the device."""
+        first = len(self.layers)
+        for op in (self.graph.ops[index] for index in phase.ops):
+            self._layer(op, self._parts(chosen[op.name].passes), chosen[op.name])
+        self.steps.append(Step(first=first, count=len(phase.ops), writes=phase.writes, reads=phase.reads))
+
+    def host_phase(self, phase: HostPhase, placed: Placement, chosen: Mapping[str, Chosen]) -> None:
+        """Appends an operator of the host, or a layer in stripes."""
+        op = self.graph.ops[phase.op]
+        if op.name in placed.stripes:
+            self._stripes(op, chosen[op.name])
+        else:
+            self.steps.append(Step(host=op.name, reason=placed.refused.get(op.name, "")))
 
     def _stripes(self, op: Op, chosen: Chosen) -> None:
         """Appends a layer that is computed row by row. Stripes that share their passes share their program."""
-        known: dict[int, tuple[Part, ...]] = {}
+        parts: dict[int, tuple[Part, ...]] = {}
         tiles = []
-        for one in chosen.stripes:
-            if id(one.passes) not in known:
-                known[id(one.passes)] = tuple(self._placed(one.passes))
+        for chosen_stripe in chosen.stripes:
+            key = id(chosen_stripe.passes)
+            if key not in parts:
+                parts[key] = tuple(self._parts(chosen_stripe.passes))
+            stripe = chosen_stripe.stripe
             tiles.append(
-                Tile(
-                    source=one.stripe.source,
-                    address=chosen.result_address,
-                    target=one.stripe.target,
-                    parts=known[id(one.passes)],
-                )
+                Tile(source=stripe.source, address=chosen.result_address, target=stripe.target, parts=parts[key])
             )
         self._layer(op, [part for tile in tiles for part in tile.parts], chosen)
         self.steps.append(Step(first=len(self.layers) - 1, count=1, tiles=tuple(tiles)))
 
     def model(self, placed: Placement, scratchpad_bytes: int) -> Model:
-        """What was assembled."""
+        """The assembled model."""
         predictions, traffic = self._predictions(), self._segments.traffic()
+        layers = []
+        for layer in self.layers:
+            places = [(part.segment, part.first + offset) for part in layer.parts for offset in range(part.count)]
+            predicted = sum((predictions[place] for place in places), ZERO)
+            sent = sum((traffic[segment][index] for segment, index in places), Traffic())
+            layers.append(dataclasses.replace(layer, predicted=predicted, traffic=sent))
         return Model(
             graph=self.graph,
             config=self.config,
-            segments=tuple(self._segments.made()),
-            layers=tuple(
-                dataclasses.replace(
-                    layer,
-                    predicted=_total(
-                        [predictions[p.segment, p.first + place] for p in layer.parts for place in range(p.count)]
-                    ),
-                    traffic=sum(
-                        (t for p in layer.parts for t in traffic[p.segment][p.first : p.first + p.count]), Traffic()
-                    ),
-                )
-                for layer in self.layers
-            ),
+            segments=tuple(self._segments.finished()),
+            layers=tuple(layers),
             steps=tuple(self.steps),
             addresses=dict(placed.memory.addresses),
-            lives=dict(placed.memory.lives),
+            live_ranges=dict(placed.memory.live_ranges),
             scratchpad_bytes=scratchpad_bytes,
         )
 
     def _predictions(self) -> dict[tuple[int, int], Counters]:
-        """By segment and descriptor, what the cycle model expects: it begins anew with every run."""
+        """What the cycle model expects of each (segment, descriptor). It starts afresh with every run."""
         found: dict[tuple[int, int], Counters] = {}
         for step in self.steps:
             layers = self.layers[step.first : step.first + step.count]
-            for parts in [tile.parts for tile in step.tiles] or [
-                tuple(part for layer in layers for part in layer.parts)
-            ]:
+            together = tuple(part for layer in layers for part in layer.parts)
+            for parts in [tile.parts for tile in step.tiles] or [together]:
                 for run in runs(parts):
                     expected = predict(self._segments.descriptors(run), self.config)
-                    found |= {(run.segment, run.first + place): counters for place, counters in enumerate(expected)}
+                    found |= {(run.segment, run.first + offset): counters for offset, counters in enumerate(expected)}
         return found
 
     def _layer(self, op: Op, parts: Sequence[Part], chosen: Chosen) -> None:
-        one = {
+        one_item = {
             name: dataclasses.replace(self.graph.tensors[name], shape=(1, *self.graph.tensors[name].shape[1:]))
             for name in (*op.inputs, op.output)
         }
@@ -123,28 +117,24 @@ class _Assembler:
                 name=op.name,
                 op=type(op).__name__,
                 output=op.output,
-                macs=op.macs(one),
+                macs=op.macs(one_item),
                 parts=tuple(parts),
-                predicted=NOTHING,
+                predicted=ZERO,
                 traffic=Traffic(),
                 memory_bytes=chosen.memory_bytes,
                 combining=chosen.combining,
             )
         )
 
-    def _placed(self, passes: Sequence[Pass]) -> list[Part]:
+    def _parts(self, passes: Sequence[Pass]) -> list[Part]:
         return [part for piece in passes for part in self._segments.add(piece)]
-
-
-def _total(counters: Sequence[Counters]) -> Counters:
-    return sum(counters, NOTHING)
 
 
 def _traffic(descriptor: Descriptor, config: Config) -> Traffic:
     weights, activations = descriptor.weights, descriptor.activations
     beats = math.prod(dim.count for dim in activations.dims)
     words = sum(weights.words + weights.parameters(group) for group in range(weights.groups))
-    # All groups have equally many beats; the last may lack columns. Pairs that are looked up pass the columns by.
+    # All groups have equally many beats; the last may lack columns. Looked-up pairs do not use the columns.
     channels = min(descriptor.output.channels, weights.groups * config.cols)
     return Traffic(
         beats=beats,
@@ -163,34 +153,34 @@ class _Segments:
         self._descriptors: list[list[Descriptor]] = []
 
     def add(self, piece: Pass) -> list[Part]:
-        """Places a pass in the last segment, or begins a new one; one of many descriptors is placed in pieces."""
-        most = self.config.descriptors
-        if len(piece.descriptors) > most:
-            starts = range(0, len(piece.descriptors), most)
-            return [part for start in starts for part in self.add(piece.part(start, start + most))]
+        """Places a pass in the last segment, or begins a new segment. A pass of too many descriptors is split."""
+        limit = self.config.descriptors
+        if len(piece.descriptors) > limit:
+            starts = range(0, len(piece.descriptors), limit)
+            return [part for start in starts for part in self.add(piece.part(start, start + limit))]
         words = sum(len(weights) for weights in self._weights[-1]) if self._weights else 0
         if (
             not self._weights
             or words + len(piece.weights) > self.config.weight_words
-            or len(self._descriptors[-1]) + len(piece.descriptors) > most
+            or len(self._descriptors[-1]) + len(piece.descriptors) > limit
         ):
             self._weights.append([])
             self._descriptors.append([])
             words = 0
         first = len(self._descriptors[-1])
         self._weights[-1].append(piece.weights)
-        self._descriptors[-1].extend(piece.placed(words))
+        self._descriptors[-1].extend(piece.relocated(words))
         return [Part(segment=len(self._descriptors) - 1, first=first, count=len(piece.descriptors))]
 
     def descriptors(self, part: Part) -> list[Descriptor]:
-        """Those of a part of a segment."""
+        """The descriptors of a part."""
         return self._descriptors[part.segment][part.first : part.first + part.count]
 
     def traffic(self) -> list[list[Traffic]]:
         """What each segment's descriptors send to the tile."""
         return [[_traffic(d, self.config) for d in descriptors] for descriptors in self._descriptors]
 
-    def made(self) -> list[Segment]:
+    def finished(self) -> list[Segment]:
         """The segments, ready to be sent."""
         return [
             Segment(

@@ -1,5 +1,5 @@
-"""Sums and products of tensors whose shapes broadcast: the smaller tensor is repeated first, as the device combines
-equal shapes."""
+"""Sums and products of tensors whose shapes broadcast. The device combines equal shapes only, so the smaller tensor is
+repeated first."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def repeat_smaller(graph: Graph) -> Graph:
 
 
 def _repeats(op: Binary, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """By the operator's fields: the tensors in the shape of its result that it is to read in place of smaller ones."""
+    """By the operator's fields: the repeated tensors that it is to read in place of smaller ones."""
     wanted, result = tensors[op.output].shape, {}
     for field in ("a", "b"):
         x = tensors[getattr(op, field)]

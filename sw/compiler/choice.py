@@ -1,7 +1,7 @@
-"""The choice among several ways to compute a layer: the cycle model says which is the fastest.
+"""The choice among the ways to compute a layer: the cycle model says which is the fastest.
 
 A kernel can be computed with more or fewer rows in a block, by a window that slides over the columns, and in tiles with
-selects. Each is a :class:`Candidate`.
+selects. Each way is a :class:`Candidate`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sateen.compiler.lowering import Kernel, LookUp
 from sateen.compiler.model import Combining
 from sateen.compiler.passes import Pass, block_rows, look_up_passes, passes, sliding_passes
 from sateen.compiler.placement import Placement
-from sateen.compiler.stripes import Stripe, room
+from sateen.compiler.stripes import Stripe, bytes_needed
 from sateen.graph import Op, Weighted
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import PARAMETER_BYTES
@@ -27,7 +27,7 @@ __all__ = ["Chosen", "ChosenStripe", "choose"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ChosenStripe:
-    """A stripe of a layer, and how it is computed. Stripes that differ only in their place share their passes."""
+    """A stripe of a layer, and how it is computed. Stripes that differ only in their position share their passes."""
 
     stripe: Stripe
     passes: tuple[Pass, ...]
@@ -38,13 +38,13 @@ class Chosen:
     """How a layer of the device is computed."""
 
     passes: tuple[Pass, ...] = ()
-    """In one go; none if it is cut into stripes."""
+    """Passes over whole tensors; none if the layer is cut into stripes."""
     stripes: tuple[ChosenStripe, ...] = ()
     combining: Combining = Combining()
     memory_bytes: int
     """Scratchpad that live tensors take while it runs."""
     result_address: int = 0
-    """Where the results of each stripe stand."""
+    """Byte address of each stripe's results."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ def choose(placed: Placement, config: Config, *, combine: bool, channel_orders: 
     combine
         Whether sparse layers may be packed in tiles with selects.
     channel_orders
-        What the report says of the order of channels, by the layers' names.
+        Notes for the report on the order of channels, by the layers' names.
     """
     chooser = _Chooser(config, Packer(config) if combine else None)
     chosen: dict[str, Chosen] = {}
@@ -73,12 +73,12 @@ def choose(placed: Placement, config: Config, *, combine: bool, channel_orders: 
         if op.name not in placed.device:
             continue
         if op.name in placed.stripes:
-            made = chooser.in_stripes(op, placed.stripes[op.name])
+            layer = chooser.choose_striped(op, placed.stripes[op.name])
         else:
-            made = chooser.whole(op, placed)
-        combining = made.combining if isinstance(op, Weighted) else dataclasses.replace(made.combining, reason="")
+            layer = chooser.choose_whole(op, placed)
+        combining = layer.combining if isinstance(op, Weighted) else dataclasses.replace(layer.combining, reason="")
         combining = dataclasses.replace(combining, order=channel_orders.get(op.name, ""))
-        chosen[op.name] = dataclasses.replace(made, combining=combining)
+        chosen[op.name] = dataclasses.replace(layer, combining=combining)
     return chosen
 
 
@@ -86,95 +86,98 @@ class _Chooser:
     def __init__(self, config: Config, packer: Packer | None):
         self.config, self.packer = config, packer
 
-    def whole(self, op: Op, placed: Placement) -> Chosen:
-        """A layer whose tensors stand in the scratchpad as a whole."""
+    def choose_whole(self, op: Op, placed: Placement) -> Chosen:
+        """A layer whose whole tensors stand in the scratchpad."""
         lowered, memory = placed.device[op.name], placed.memory
         sources, target = [memory.addresses[name] for name in op.inputs], memory.addresses[op.output]
         if lowered.tables is not None:
-            made = look_up_passes(lowered.tables, self.config, sources=sources, target=target)
-            return Chosen(passes=tuple(made), memory_bytes=memory.used[op.name])
-        best = [self._fastest(op, kernel, sources[kernel.source], target) for kernel in lowered.kernels]
+            looked_up = look_up_passes(lowered.tables, self.config, sources=sources, target=target)
+            return Chosen(passes=tuple(looked_up), memory_bytes=memory.bytes_in_use[op.name])
+        fastest = [self._fastest(op, kernel, sources[kernel.source], target) for kernel in lowered.kernels]
         return Chosen(
-            passes=tuple(piece for one in best for piece in one.passes),
-            combining=sum((one.combining for one in best), Combining()),
-            memory_bytes=memory.used[op.name],
+            passes=tuple(each for candidate in fastest for each in candidate.passes),
+            combining=sum((candidate.combining for candidate in fastest), Combining()),
+            memory_bytes=memory.bytes_in_use[op.name],
         )
 
-    def in_stripes(self, op: Op, cut: Sequence[Stripe]) -> Chosen:
+    def choose_striped(self, op: Op, cut: Sequence[Stripe]) -> Chosen:
         """A layer that is computed stripe by stripe, from address 0 on."""
         inputs = len(op.inputs)
         target = inputs * max(stripe.source[1] for stripe in cut)
-        known: dict[tuple[object, ...], tuple[Pass, ...]] = {}
+        shared: dict[tuple[object, ...], tuple[Pass, ...]] = {}
         combining = Combining()
         chosen = []
         for stripe in cut:
-            made = stripe.made
-            key = (made.size,) if isinstance(made, LookUp) else (made.height, made.out, made.origin)
-            if key not in known:
-                if isinstance(made, LookUp):
-                    sources = [index * made.size for index in range(inputs)]
-                    known[key] = tuple(look_up_passes(made, self.config, sources=sources, target=target))
+            work = stripe.computation
+            key = (work.size,) if isinstance(work, LookUp) else (work.height, work.out, work.origin)
+            if key not in shared:
+                if isinstance(work, LookUp):
+                    sources = [index * work.size for index in range(inputs)]
+                    shared[key] = tuple(look_up_passes(work, self.config, sources=sources, target=target))
                 else:
-                    best = self._fastest(op, made, 0, target)
-                    known[key] = tuple(best.passes)
-                    combining += best.combining
-            chosen.append(ChosenStripe(stripe=stripe, passes=known[key]))
-        return Chosen(stripes=tuple(chosen), combining=combining, memory_bytes=room(cut, inputs), result_address=target)
+                    fastest = self._fastest(op, work, 0, target)
+                    shared[key] = tuple(fastest.passes)
+                    combining += fastest.combining
+            chosen.append(ChosenStripe(stripe=stripe, passes=shared[key]))
+        return Chosen(
+            stripes=tuple(chosen),
+            combining=combining,
+            memory_bytes=bytes_needed(cut, inputs),
+            result_address=target,
+        )
 
     def _fastest(self, op: Op, kernel: Kernel, source: int, target: int) -> Candidate:
-        plain = min(self._candidates(kernel, source, target), key=lambda one: one.cycles)
+        dense = min(self._dense(kernel, source, target), key=lambda candidate: candidate.cycles)
         if self.packer is None:
-            return plain
+            return dense
         budget = getattr(op, "terms", None)
         packed = [] if budget else self.packer.packed(kernel)
         best = min(
-            (one for made in packed for one in self._blocks(made, source, target)),
-            key=lambda one: one.cycles,
+            (candidate for each in packed for candidate in self._blocks(each, source, target)),
+            key=lambda candidate: candidate.cycles,
             default=None,
         )
         if budget:
-            reason = "its term budget is that of neighbouring weights, which packing would part"
+            reason = "its term budget is that of neighbouring weights, which packing would separate"
         elif best is None:
             reason = self.packer.why_not(kernel)
-        elif best.cycles < plain.cycles:
-            return dataclasses.replace(best, combining=self._combining(best.kernel, kernel, plain, ""))
+        elif best.cycles < dense.cycles:
+            return dataclasses.replace(best, combining=self._combining(best.kernel, kernel, dense, ""))
         else:
-            tiles, dense = best.kernel.tiles(self.config), kernel.tiles(self.config)
-            reason = (
-                f"in {tiles} tiles instead of {dense} it takes {best.cycles:,} cycles, and {plain.cycles:,} as it is"
-            )
-        return dataclasses.replace(plain, combining=self._combining(kernel, kernel, plain, reason))
+            tiles = f"{best.kernel.tiles(self.config)} tiles instead of {kernel.tiles(self.config)}"
+            reason = f"in {tiles} it takes {best.cycles:,} cycles, and {dense.cycles:,} as it is"
+        return dataclasses.replace(dense, combining=self._combining(kernel, kernel, dense, reason))
 
-    def _combining(self, made: Kernel, kernel: Kernel, plain: Candidate, reason: str) -> Combining:
-        config, tiles = self.config, made.tiles(self.config)
-        groups = -(-made.channels // config.cols)
+    def _combining(self, chosen: Kernel, kernel: Kernel, dense: Candidate, reason: str) -> Combining:
+        config, tiles = self.config, chosen.tiles(self.config)
+        groups = -(-chosen.channels // config.cols)
         return Combining(
             tiles=tiles,
             dense_tiles=kernel.tiles(config),
-            nonzeros=made.nonzeros,
-            dense_cycles=plain.cycles,
+            nonzeros=chosen.nonzeros,
+            dense_cycles=dense.cycles,
             reason=reason,
-            cells=tiles // groups * config.tile_depth * made.channels,
+            cells=tiles // groups * config.tile_depth * chosen.channels,
         )
 
-    def _candidates(self, kernel: Kernel, source: int, target: int) -> Iterator[Candidate]:
-        """Ways without selects."""
+    def _dense(self, kernel: Kernel, source: int, target: int) -> Iterator[Candidate]:
+        """Candidates without selects."""
         config = self.config
         yield from self._blocks(kernel, source, target)
-        for walk in sliding.walks(kernel, config) if sliding.fits(kernel, config) else ():
-            made = sliding_passes(kernel, config, walk, source=source, target=target, words=config.weight_words)
-            if made:
-                yield self._candidate(kernel, made)
+        for walk in sliding.walks(kernel, config) if sliding.supports(kernel, config) else ():
+            slid = sliding_passes(kernel, config, walk, source=source, target=target, words=config.weight_words)
+            if slid:
+                yield self._candidate(kernel, slid)
 
     def _blocks(self, kernel: Kernel, source: int, target: int) -> Iterator[Candidate]:
-        """One for each number of rows in a block; none if a group's weights do not fit."""
+        """A candidate for each number of rows in a block; none if a group's weights do not fit."""
         config = self.config
         if kernel.group_words(config) + PARAMETER_BYTES > config.weight_words:
             return
         for rows in block_rows(kernel, config):
-            made = passes(kernel, config, source=source, target=target, rows=rows, words=config.weight_words)
-            yield self._candidate(kernel, made)
+            in_blocks = passes(kernel, config, source=source, target=target, rows=rows, words=config.weight_words)
+            yield self._candidate(kernel, in_blocks)
 
-    def _candidate(self, kernel: Kernel, made: list[Pass]) -> Candidate:
-        expected = predict([descriptor for piece in made for descriptor in piece.descriptors], self.config)
-        return Candidate(kernel=kernel, passes=made, cycles=sum(counters.cycles for counters in expected))
+    def _candidate(self, kernel: Kernel, passes: list[Pass]) -> Candidate:
+        expected = predict([descriptor for each in passes for descriptor in each.descriptors], self.config)
+        return Candidate(kernel=kernel, passes=passes, cycles=sum(counters.cycles for counters in expected))

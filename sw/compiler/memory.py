@@ -1,4 +1,4 @@
-"""The memory planner: where each tensor stands in the scratchpad, the memory of dead tensors being used again."""
+"""The memory planner: the address of each tensor in the scratchpad. Dead tensors give their memory to others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sateen.compiler.schedule import Schedule, schedule
+from sateen.compiler.schedule import DevicePhase, Schedule, build_schedule
 from sateen.graph import Graph, Reshape
 
 __all__ = ["Plan", "plan"]
@@ -14,15 +14,14 @@ __all__ = ["Plan", "plan"]
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Byte addresses of tensors, and what they take."""
+    """Where tensors stand in the scratchpad, and how much of it they take."""
 
     addresses: Mapping[str, int]
-    """Byte address of each tensor that stands in the scratchpad; tensors that a Reshape joins share theirs."""
-    lives: Mapping[str, tuple[tuple[int, int], ...]]
-    """When each of them is needed: places of the graph's operators, first and last of each time. Of those that share
-    memory the first."""
-    used: Mapping[str, int]
-    """Bytes that live tensors take while each operator runs, by its name."""
+    """Byte address of each tensor that stands in the scratchpad. The tensors of a buffer share theirs."""
+    live_ranges: Mapping[str, tuple[tuple[int, int], ...]]
+    """When each buffer is needed: the first and last operator, as indices, of each of its live ranges."""
+    bytes_in_use: Mapping[str, int]
+    """Bytes that live tensors take while an operator runs, by the operator's name."""
     peak: int
     """Bytes of scratchpad that the model needs."""
 
@@ -30,66 +29,72 @@ class Plan:
 @dataclass
 class _Buffer:
     size: int
-    lives: list[tuple[int, int]] = field(default_factory=list)
-    """Places of the operators between which it is needed, both included."""
+    live_ranges: list[tuple[int, int]] = field(default_factory=list)
+    """First and last operator, both included."""
     address: int = 0
 
-    def meets(self, other: _Buffer) -> bool:
-        """Whether both are needed at one time."""
-        return any(first <= end and begin <= last for first, last in self.lives for begin, end in other.lives)
+    def overlaps(self, other: _Buffer) -> bool:
+        """Whether both are live at one time."""
+        return any(
+            first <= other_last and other_first <= last
+            for first, last in self.live_ranges
+            for other_first, other_last in other.live_ranges
+        )
 
-    def alive(self, step: int) -> bool:
+    def is_live(self, op: int) -> bool:
         """Whether it is needed while an operator runs."""
-        return any(first <= step <= last for first, last in self.lives)
+        return any(first <= op <= last for first, last in self.live_ranges)
 
 
-def plan(graph: Graph, order: Schedule | None = None) -> Plan:
-    """Places every tensor that the device touches; the largest first, each at the lowest address that is free all its
-    life.
+def plan(graph: Graph, schedule: Schedule | None = None) -> Plan:
+    """Places every tensor that the device touches: the largest first, each at the lowest address that is free
+    throughout its live ranges.
 
     Parameters
     ----------
-    order
-        Who does what; ``None``: the device everything.
+    schedule
+        The phases; ``None``: the device runs every operator.
     """
-    if order is None:
-        order = schedule(graph, [op.name for op in graph.ops if not isinstance(op, Reshape)])
-    buffers = _buffers(graph, order)
+    if schedule is None:
+        schedule = build_schedule(graph, [op.name for op in graph.ops if not isinstance(op, Reshape)])
+    buffers = _buffers(graph, schedule)
     placed: list[_Buffer] = []
-    for buffer in sorted(buffers.values(), key=lambda buffer: (-buffer.size, buffer.lives[0])):
-        alive = [other for other in placed if other.meets(buffer)]
-        for other in sorted(alive, key=lambda other: other.address):
+    for buffer in sorted(buffers.values(), key=lambda buffer: (-buffer.size, buffer.live_ranges[0])):
+        neighbours = [other for other in placed if other.overlaps(buffer)]
+        for other in sorted(neighbours, key=lambda other: other.address):
             if buffer.address + buffer.size <= other.address:
                 break
             buffer.address = max(buffer.address, other.address + other.size)
         placed.append(buffer)
-    used = {op.name: sum(buffer.size for buffer in placed if buffer.alive(step)) for step, op in enumerate(graph.ops)}
     return Plan(
-        addresses={name: buffers[key].address for name, key in order.owner.items() if key in buffers},
-        lives={key: tuple(buffer.lives) for key, buffer in buffers.items()},
-        used=used,
+        addresses={name: buffers[key].address for name, key in schedule.buffer_of.items() if key in buffers},
+        live_ranges={key: tuple(buffer.live_ranges) for key, buffer in buffers.items()},
+        bytes_in_use={
+            op.name: sum(buffer.size for buffer in placed if buffer.is_live(index))
+            for index, op in enumerate(graph.ops)
+        },
         peak=max((buffer.address + buffer.size for buffer in placed), default=0),
     )
 
 
-def _buffers(graph: Graph, order: Schedule) -> dict[str, _Buffer]:
+def _buffers(graph: Graph, schedule: Schedule) -> dict[str, _Buffer]:
     buffers: dict[str, _Buffer] = {}
-    for turn in order.turns:
-        if turn.host:
+    for phase in schedule.phases:
+        if not isinstance(phase, DevicePhase):
             continue
-        # When each group is first and last needed in this turn.
-        touched: dict[str, list[int]] = {}
-        for name in turn.writes:
-            touched.setdefault(order.owner[name], []).append(turn.ops[0])
-        for place in turn.ops:
-            for name in (*graph.ops[place].inputs, graph.ops[place].output):
-                touched.setdefault(order.owner[name], []).append(place)
-        for name in turn.reads:
-            touched.setdefault(order.owner[name], []).append(turn.ops[-1])
-        for key, places in touched.items():
+        # The operators of this phase during which each buffer is needed.
+        uses: dict[str, list[int]] = {}
+        for name in phase.writes:
+            uses.setdefault(schedule.buffer_of[name], []).append(phase.ops[0])
+        for index in phase.ops:
+            for name in (*graph.ops[index].inputs, graph.ops[index].output):
+                uses.setdefault(schedule.buffer_of[name], []).append(index)
+        for name in phase.reads:
+            uses.setdefault(schedule.buffer_of[name], []).append(phase.ops[-1])
+        for key, indices in uses.items():
             buffer = buffers.setdefault(key, _Buffer(math.prod(graph.tensors[key].shape[1:])))
-            buffer.lives.append((min(places), max(places)))
-    if not order.spill:
+            buffer.live_ranges.append((min(indices), max(indices)))
+    if not schedule.spill:
         for buffer in buffers.values():
-            buffer.lives = [(buffer.lives[0][0], buffer.lives[-1][1])]
+            buffer.live_ranges = [(buffer.live_ranges[0][0], buffer.live_ranges[-1][1])]
     return buffers

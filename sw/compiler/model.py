@@ -1,4 +1,4 @@
-"""Compiled models: what the host sends to a device, and the graph that it was made from."""
+"""Compiled models: what the host sends to a device, and the graph that they were compiled from."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Part:
 
 
 def runs(parts: Sequence[Part]) -> list[Part]:
-    """Parts with those that follow each other in a segment made one, which the device runs without a pause."""
-    made: list[Part] = []
+    """Joins parts that follow each other in a segment: the device runs each of the results without a pause."""
+    joined: list[Part] = []
     for part in parts:
-        if made and (made[-1].segment, made[-1].first + made[-1].count) == (part.segment, part.first):
-            made[-1] = Part(segment=part.segment, first=made[-1].first, count=made[-1].count + part.count)
+        if joined and (joined[-1].segment, joined[-1].first + joined[-1].count) == (part.segment, part.first):
+            joined[-1] = Part(segment=part.segment, first=joined[-1].first, count=joined[-1].count + part.count)
         else:
-            made.append(part)
-    return made
+            joined.append(part)
+    return joined
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +46,9 @@ class Traffic:
 
     beats: int = 0
     columns: int = 0
-    """Columns with an output channel, summed over the beats."""
+    """Columns that have an output channel, summed over the beats."""
     weight_bytes: int = 0
-    """Weights and channel parameters, as often as they are sent."""
+    """Weights and channel parameters, each time they are sent."""
     activation_bytes: int = 0
     """Bytes that the beats take, padding included."""
 
@@ -58,31 +58,30 @@ class Traffic:
 
 @dataclass(frozen=True, kw_only=True)
 class Combining:
-    """What became of a layer's columns on a device that combines them; all zero for layers that do not multiply by
-    tiles of weights."""
+    """What column combining made of a layer; all zero for layers that do not multiply by tiles of weights."""
 
     tiles: int = 0
-    """Tiles of weights, all groups of channels together."""
+    """Tiles of weights, of all groups of channels."""
     dense_tiles: int = 0
-    """Without selects."""
+    """Tiles without selects."""
     nonzeros: int = 0
     """Weights that are not zero."""
     cells: int = 0
-    """PEs of all tiles, in columns that have a channel."""
+    """PEs of all tiles, in columns that have an output channel."""
     dense_cycles: int = 0
-    """What the cycle model expects without selects, of the layer by itself."""
+    """Cycles that the cycle model expects of the layer without selects."""
     reason: str = ""
     """Why it is not packed, or not all of it."""
     order: str = ""
-    """Of a sparse layer, what became of its input's channels."""
+    """How the channels of a sparse layer's input were reordered."""
 
     def __add__(self, other: Combining) -> Combining:
-        numbers = {
+        sums = {
             field.name: getattr(self, field.name) + getattr(other, field.name)
             for field in fields(self)
             if field.type == "int"
         }
-        return Combining(**numbers, reason=self.reason or other.reason, order=self.order or other.order)
+        return Combining(**sums, reason=self.reason or other.reason, order=self.order or other.order)
 
     @property
     def density(self) -> float:
@@ -96,7 +95,7 @@ class Layer:
 
     name: str
     op: str
-    """The operator's kind, as ``Conv2D``."""
+    """The operator's class, such as ``Conv2D``."""
     output: str
     """Name of its output tensor."""
     macs: int
@@ -112,52 +111,53 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """What is on the device at one time: a model of one segment is resident, others are streamed segment by segment."""
+    """Program and weights that are on the device at one time. A model of one segment is resident, others are
+    streamed."""
 
     program: NDArray[np.uint8]
-    """Descriptors, to the program memory's address 0."""
+    """Encoded descriptors, for address 0 of the program memory."""
     weights: NDArray[np.int8]
-    """[words, cols], to the weight store's word 0."""
+    """[words, cols], for word 0 of the weight store."""
     count: int
-    """Descriptors."""
+    """Number of descriptors."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """Some rows of a layer whose tensors do not fit the scratchpad: sent, computed and read back by themselves."""
+    """Some rows of a layer whose tensors do not fit the scratchpad. They are sent, computed and read back alone."""
 
     source: tuple[int, int]
-    """First byte of each input, and how many; they go to address 0 on, one input behind the other."""
+    """First byte and byte count of each input. The inputs are written one behind the other, from address 0."""
     address: int
-    """Where the results stand."""
+    """Byte address of the results."""
     target: tuple[int, int]
-    """First byte of the output, and how many."""
+    """First byte and byte count of the output."""
     parts: tuple[Part, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """A stretch of an inference: one operator on the host, or consecutive layers on the device."""
+    """A step of an inference: one operator on the host, or consecutive layers on the device."""
 
     host: str = ""
-    """Name of the host's operator; of the device's layers none."""
+    """Name of the host's operator; empty for layers of the device."""
     reason: str = ""
-    """Why the host runs it, if it is not the host's by its nature."""
+    """Why the host runs it, if the device might."""
     first: int = 0
-    """The device's layers: from this one on,"""
+    """Index of the first layer, in :attr:`Model.layers`."""
     count: int = 0
-    """so many."""
+    """Number of layers."""
     writes: tuple[str, ...] = ()
-    """Tensors that the host has and sends before."""
+    """Tensors that the host writes to the device before."""
     reads: tuple[str, ...] = ()
     """Tensors that the host reads back after."""
     tiles: tuple[Tile, ...] = ()
-    """The one layer's, if it is computed row by row; the host then has its input and output."""
+    """The rows of the step's only layer, if it is computed row by row. The host then has its inputs and output."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A compiled model. Tied to the layout it was compiled for, not to a device's kind of PE or its clock."""
+    """A compiled model. It is tied to a layout, but not to a device's kind of PE or its clock."""
 
     graph: Graph
     config: Config
@@ -165,41 +165,41 @@ class Model:
     """
     segments: tuple[Segment, ...]
     layers: tuple[Layer, ...]
-    """Those on the device."""
+    """The layers on the device."""
     steps: tuple[Step, ...]
-    """All of it, in order."""
+    """All steps of an inference, in order."""
     addresses: Mapping[str, int]
     """Byte address of each tensor that stands in the scratchpad."""
-    lives: Mapping[str, tuple[tuple[int, int], ...]]
-    """When each of them is needed, as :attr:`sateen.compiler.memory.Plan.lives` has it."""
+    live_ranges: Mapping[str, tuple[tuple[int, int], ...]]
+    """When each buffer is needed; see :attr:`sateen.compiler.memory.Plan.live_ranges`."""
     scratchpad_bytes: int
     """Scratchpad that the model needs."""
 
-    FORMAT = "sateen.model/5"
+    FORMAT = "sateen.model/6"
 
     @property
     def resident(self) -> bool:
-        """Weights and program stay on the device; an inference sends only its input."""
+        """Whether weights and program stay on the device, so that an inference sends only its input."""
         return len(self.segments) <= 1
 
     @property
     def tiled(self) -> int:
-        """Layers that are computed row by row because their tensors do not fit the scratchpad."""
+        """Number of layers that are computed row by row because their tensors do not fit the scratchpad."""
         return sum(bool(step.tiles) for step in self.steps)
 
     @property
     def fallbacks(self) -> dict[str, str]:
-        """Operators that run on the host because the device lacks them, each with the reason."""
+        """Why operators run on the host that the device might run, by their names."""
         return {step.host: step.reason for step in self.steps if step.reason}
 
     @property
     def combining(self) -> Combining:
-        """All layers' combined columns together."""
+        """The sum over all layers."""
         return sum((layer.combining for layer in self.layers), Combining())
 
     @property
     def weight_words(self) -> int:
-        """Words of all segments' weights and channel parameters."""
+        """Words of weights and channel parameters, of all segments."""
         return sum(len(segment.weights) for segment in self.segments)
 
     @property
@@ -220,7 +220,7 @@ class Model:
             "layers": [asdict(layer) for layer in self.layers],
             "steps": [asdict(step) for step in self.steps],
             "addresses": dict(self.addresses),
-            "lives": dict(self.lives),
+            "live_ranges": dict(self.live_ranges),
             "scratchpad_bytes": self.scratchpad_bytes,
         }
         archive.save(path, document, format=self.FORMAT)
@@ -232,7 +232,7 @@ class Model:
         Raises
         ------
         ModelFileError
-            If it is damaged, is something else, or another version of Sateen wrote it.
+            If the file is damaged, is something else, or another version of Sateen wrote it.
         """
         try:
             return cls._from_document(archive.load(path, format=cls.FORMAT, remedy="compile it again"))
@@ -264,7 +264,7 @@ class Model:
             layers=layers,
             steps=tuple(_step(archive.tuples(step)) for step in document["steps"]),
             addresses=document["addresses"],
-            lives=archive.tuples(document["lives"]),
+            live_ranges=archive.tuples(document["live_ranges"]),
             scratchpad_bytes=document["scratchpad_bytes"],
         )
 

@@ -1,9 +1,8 @@
-"""Passes over the tile: descriptors, and the weight words that they consume."""
+"""Passes over the tile: descriptors, and the weight words that they use."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -29,15 +28,15 @@ __all__ = ["Pass", "block_rows", "look_up_passes", "passes", "sliding_passes"]
 
 @dataclass(frozen=True, kw_only=True)
 class Pass:
-    """Descriptors that share one run of weight words: part of a layer's channels, or all of them."""
+    """Descriptors that share weight words: those of some of a layer's channels, or of all."""
 
     weights: NDArray[np.int8]
     """[words, cols]."""
     descriptors: tuple[Descriptor, ...]
-    """Weight addresses count from the first word of ``weights``."""
+    """Their weight addresses count from the first word of ``weights``."""
 
-    def placed(self, base: int) -> tuple[Descriptor, ...]:
-        """The descriptors with their weights standing from word ``base`` on."""
+    def relocated(self, base: int) -> tuple[Descriptor, ...]:
+        """The descriptors for weights that begin at word ``base``."""
         return tuple(
             dataclasses.replace(d, weights=dataclasses.replace(d.weights, base=d.weights.base + base))
             for d in self.descriptors
@@ -55,16 +54,16 @@ def _words(kernel: Kernel, config: Config) -> NDArray[np.int8]:
     if kernel.packing is None:
         rows, columns = kernel.weights.shape[1:3]
         runs = padded.reshape(len(padded), rows, columns, -1)
-        runs[: kernel.channels, :, :, : kernel.run] = kernel.weights
+        runs[: kernel.channels, :, :, : kernel.run_length] = kernel.weights
     else:
         padded[: kernel.channels] = kernel.packing.words(config).reshape(kernel.channels, -1)
     weights = padded.reshape(groups, config.cols, -1).transpose(0, 2, 1)
     return np.concatenate([weights, parameter_words(kernel, config)], axis=1)
 
 
-def _split(length: int, most: int) -> Iterator[tuple[int, int, int]]:
-    """``length`` in equal parts of at most ``most`` and a rest: (start, size of a part, number of parts)."""
-    size = min(length, most)
+def _split(length: int, limit: int) -> Iterator[tuple[int, int, int]]:
+    """Splits ``length`` into equal parts of at most ``limit`` and a rest: (start, size of a part, number of parts)."""
+    size = min(length, limit)
     count = length // size
     yield 0, size, count
     if length % size:
@@ -80,12 +79,12 @@ def _descriptor(
     first_group, group_count = groups
     first_row, rows, blocks = y
     first_column, columns = x
-    out_line, out_step = kernel.steps
+    out_line, out_step = kernel.result_steps
     channel = first_group * config.cols
     output = OutputStream(
         address=target + kernel.target + first_row * out_line + first_column * out_step + channel,
         channels=min(kernel.channels - channel, group_count * config.cols),
-        taps=kernel.pool,
+        taps=kernel.pool_size,
         zero_point=kernel.zero_point,
         low=kernel.low,
         high=kernel.high,
@@ -110,7 +109,7 @@ def _descriptor(
 def _activations(
     kernel: Kernel, config: Config, *, source: int, groups: tuple[int, int], y: tuple[int, int, int], x: tuple[int, int]
 ) -> ActivationStream:
-    """What :func:`_descriptor` reads."""
+    """The activations that :func:`_descriptor` reads."""
     first_group, group_count = groups
     first_row, rows, blocks = y
     first_column, columns = x
@@ -119,8 +118,8 @@ def _activations(
         kernel_x = Dim(windows.passes, (0, 0))
 
     def at(row: int, byte: int) -> tuple[int, int, int]:
-        place = row * kernel.width + byte
-        return (0, place, place) if kernel.flat else (row, byte, place)
+        address = row * kernel.width + byte
+        return (0, address, address) if kernel.flat else (row, byte, address)
 
     start = at(
         kernel.origin[0] + first_row * kernel.stride[0],
@@ -141,7 +140,7 @@ def _activations(
             Dim(windows.count, at(0, windows.stride)),
             Dim(rows, at(kernel.stride[0], 0)),
             Dim(columns, at(0, kernel.stride[1])),
-            *(Dim(dim.count, at(*dim.strides)) for dim in kernel.taps),
+            *(Dim(dim.count, at(*dim.strides)) for dim in kernel.pooling),
         ),
     )
 
@@ -154,61 +153,60 @@ def passes(kernel: Kernel, config: Config, *, source: int, target: int, rows: in
     source, target : int
         Byte addresses of input and output.
     rows : int
-        Rows of results in a block; fewer if the accumulators hold fewer.
+        Rows of results in a block, or fewer if the accumulators hold fewer.
     words : int
-        Weight words that a pass may have: the weight store's depth.
+        Limit on a pass's weight words: the weight store's depth.
 
     The kernel must come from :func:`~sateen.compiler.lowering.lower`.
     """
     store = _words(kernel, config)
-    groups, words_each = store.shape[:2]
-    together = min(groups, words // words_each)
-    results = config.positions // kernel.pool
+    groups, group_words = store.shape[:2]
+    results = config.positions // kernel.pool_size
     result = []
-    for first, size, count in _split(groups, together):
+    for first, size, count in _split(groups, min(groups, words // group_words)):
         for part in range(count):
-            chosen = (first + part * size, size)
+            pass_groups = (first + part * size, size)
             descriptors = []
             for column, columns, column_parts in _split(kernel.out[1], results):
                 for piece in range(column_parts):
                     for y in _split(kernel.out[0], max(1, min(rows, results // columns))):
                         descriptors.append(
                             _descriptor(
-                                kernel, config, source=source, target=target, groups=chosen, y=y,
+                                kernel, config, source=source, target=target, groups=pass_groups, y=y,
                                 x=(column + piece * columns, columns),
                             )
                         )  # fmt: skip
-            result.append(_pass(store[chosen[0] : chosen[0] + size], descriptors, config))
+            result.append(_pass(store[pass_groups[0] : pass_groups[0] + size], descriptors, config))
     return result
 
 
 def sliding_passes(
     kernel: Kernel, config: Config, walk: sliding.Walk, *, source: int, target: int, words: int
 ) -> list[Pass]:
-    """As :func:`passes`, of a kernel whose window slides; none if a group's weights do not fit."""
+    """As :func:`passes`, for a kernel whose window slides; none if a group's weights do not fit."""
     store = sliding.words(kernel, config, walk)
-    groups, words_each = store.shape[:2]
-    if words_each > words:
+    groups, group_words = store.shape[:2]
+    if group_words > words:
         return []
     result = []
-    for first, size, count in _split(groups, min(groups, words // words_each)):
+    for first, size, count in _split(groups, min(groups, words // group_words)):
         for part in range(count):
             start = first + part * size
-            made = sliding.descriptors(kernel, config, walk, source=source, target=target, groups=(start, size))
-            result.append(_pass(store[start : start + size], made, config))
+            slid = sliding.descriptors(kernel, config, walk, source=source, target=target, groups=(start, size))
+            result.append(_pass(store[start : start + size], slid, config))
     return result
 
 
 def _pass(groups: NDArray[np.int8], descriptors: Iterable[Descriptor], config: Config) -> Pass:
-    """Groups of weight words, [groups, words, cols], with the descriptors that consume all of them. Scales that repeat
-    are left out."""
+    """A pass of weight words, [groups, words, cols], and descriptors that use all of them. Repeated scales are left
+    out."""
     scales = groups[:, BIAS_BYTES - PARAMETER_BYTES :]
     one_scale = len(groups) > 1 and bool((scales == scales[0]).all())
-    kept = [
+    stored = [
         group[: BIAS_BYTES - PARAMETER_BYTES] if one_scale and index else group for index, group in enumerate(groups)
     ]
     return Pass(
-        weights=np.concatenate(kept),
+        weights=np.concatenate(stored),
         descriptors=tuple(
             dataclasses.replace(d, weights=dataclasses.replace(d.weights, one_scale=one_scale)).in_quarters(
                 config.positions
@@ -218,16 +216,15 @@ def _pass(groups: NDArray[np.int8], descriptors: Iterable[Descriptor], config: C
     )
 
 
-def look_up_passes(made: LookUp, config: Config, *, sources: Sequence[int], target: int) -> list[Pass]:
-    """As :func:`passes`, of tables; ``sources`` are the addresses of the operator's inputs."""
-    one, other = (sources[index] for index in made.sources)
-    return [
-        Pass(weights=made.words(config), descriptors=(made.descriptor(config, sources=(one, other), target=target),))
-    ]
+def look_up_passes(tables: LookUp, config: Config, *, sources: Sequence[int], target: int) -> list[Pass]:
+    """As :func:`passes`, for tables; ``sources`` are the addresses of the operator's inputs."""
+    first, second = (sources[index] for index in tables.sources)
+    descriptor = tables.descriptor(config, sources=(first, second), target=target)
+    return [Pass(weights=tables.words(config), descriptors=(descriptor,))]
 
 
 def block_rows(kernel: Kernel, config: Config) -> list[int]:
-    """Sensible numbers of rows in a block, largest first: those that leave no rest, and the most that fit."""
-    results = max(1, config.positions // kernel.pool)
-    most = max(1, min(kernel.out[0], results // min(kernel.out[1], results)))
-    return [most, *(rows for rows in range(most - 1, 0, -1) if math.ceil(kernel.out[0] / rows) * rows == kernel.out[0])]
+    """Sensible numbers of rows in a block, largest first: the largest that fits, and those that leave no rest."""
+    results = max(1, config.positions // kernel.pool_size)
+    largest = max(1, min(kernel.out[0], results // min(kernel.out[1], results)))
+    return [largest, *(rows for rows in range(largest - 1, 0, -1) if kernel.out[0] % rows == 0)]

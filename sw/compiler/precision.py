@@ -1,4 +1,4 @@
-"""The stage that says how precisely each kernel is computed."""
+"""The stage that sets how precisely each kernel is computed."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def set_precision(lowered: LoweredGraph, config: Config) -> LoweredGraph:
         values = min(low, kernel.padding), max(high, kernel.padding)
         return dataclasses.replace(kernel, precision=precision(op, kernel.weights, values, config))
 
-    made = {
-        op.name: lowered.lowered[op.name].each(lambda kernel, op=op: precise(op, kernel))  # type: ignore[misc]
+    kernels = {
+        op.name: lowered.lowered[op.name].map_kernels(lambda kernel, op=op: precise(op, kernel))  # type: ignore[misc]
         for op in lowered.graph.ops
         if op.name in lowered.lowered
     }
-    return dataclasses.replace(lowered, lowered=made)
+    return dataclasses.replace(lowered, lowered=kernels)

@@ -1,5 +1,4 @@
-"""Rewrites: the graph that a model's file holds becomes the graph that suits the device. What it computes stays the
-same.
+"""Rewrites: they turn the graph of a model's file into one that suits the device and computes the same.
 
 A rewrite is a function of a :class:`Rewritten` graph and the configuration. To add one, write it in a module of its
 own, and put it in :data:`REWRITES`.
@@ -21,15 +20,15 @@ __all__ = ["REWRITES", "Rewritten", "rewrite"]
 
 @dataclass(frozen=True, kw_only=True)
 class Rewritten:
-    """A graph, and what the report says of its layers."""
+    """A graph, and notes on its layers for the report."""
 
     graph: Graph
     channel_orders: Mapping[str, str] = field(default_factory=dict)
-    """Of each sparse layer, by its name: what became of the order of its input's channels."""
+    """How the channels of a sparse layer's input were reordered, by the layer's name."""
 
 
 def order_channels(given: Rewritten, config: Config, combine: bool) -> Rewritten:
-    """Puts channels between layers in an order in which sparse layers take fewer tiles."""
+    """Reorders channels between layers so that sparse layers take fewer tiles."""
     if not combine:
         return given
     graph, notes = permute_channels(given.graph, config)
@@ -47,7 +46,7 @@ REWRITES: tuple[Callable[[Rewritten, Config, bool], Rewritten], ...] = (order_ch
 
 def rewrite(graph: Graph, config: Config, *, combine: bool) -> Rewritten:
     """The graph after all rewrites."""
-    made = Rewritten(graph=graph)
-    for one in REWRITES:
-        made = one(made, config, combine)
-    return made
+    rewritten = Rewritten(graph=graph)
+    for rewrite_graph in REWRITES:
+        rewritten = rewrite_graph(rewritten, config, combine)
+    return rewritten

@@ -1,4 +1,4 @@
-"""Who does what, in order: a graph's operators as stretches of layers on the device and single ones on the host."""
+"""The schedule of an inference: which consecutive layers the device runs, and what the host does between them."""
 
 from __future__ import annotations
 
@@ -7,90 +7,99 @@ from dataclasses import dataclass
 
 from sateen.graph import Graph, Op, Reshape
 
-__all__ = ["Schedule", "Turn", "schedule"]
+__all__ = ["DevicePhase", "HostPhase", "Schedule", "build_schedule"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Turn:
-    """Consecutive layers on the device, or one operator that the host runs or feeds to the device piece by piece."""
+class DevicePhase:
+    """Consecutive layers that the device runs without the host."""
 
     ops: tuple[int, ...]
-    """Places in the graph's operators."""
-    host: bool = False
-    """The host has the inputs, and has the output then."""
-    writes: tuple[str, ...] = ()
-    """Tensors that the host sends before: of those that share memory the first, whichever of them the host has."""
-    reads: tuple[str, ...] = ()
-    """Tensors that the host reads back after; it has all then that share their memory."""
+    """Indices of the graph's operators."""
+    writes: tuple[str, ...]
+    """Buffers that the host writes to the device before."""
+    reads: tuple[str, ...]
+    """Buffers that the host reads back after."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostPhase:
+    """One operator that the host runs, or feeds to the device stripe by stripe. The host has its inputs and output."""
+
+    op: int
+    """Index of the graph's operator."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """All turns, and which tensors share memory."""
+    """All phases in order, and which tensors share memory."""
 
-    turns: tuple[Turn, ...]
-    owner: dict[str, str]
-    """Of each tensor the first of those that Reshapes make of one another."""
+    phases: tuple[DevicePhase | HostPhase, ...]
+    buffer_of: dict[str, str]
+    """The buffer of each tensor. A tensor and all Reshapes of it share one, which is named after that tensor."""
     spill: bool
-    """Nothing stays on the device from turn to turn."""
+    """Nothing stays on the device from phase to phase."""
 
 
-def schedule(graph: Graph, device: Collection[str], *, spill: bool = False) -> Schedule:
-    """The turns of an inference.
+def build_schedule(graph: Graph, device: Collection[str], *, spill: bool = False) -> Schedule:
+    """The schedule of a graph.
 
     Parameters
     ----------
     device
         Names of the operators that run on the device, whole.
     spill
-        What outlives a turn of the device goes to the host and comes back, so that the device's memory is free between.
+        Read back what a later phase of the device needs, and write it again then. The device's memory is free between
+        phases.
     """
     scheduler = _Scheduler(graph, device, spill)
-    for place, op in enumerate(graph.ops):
+    for index, op in enumerate(graph.ops):
         if op.name in device:
-            scheduler.stretch.append(place)
+            scheduler.layers.append(index)
         elif not isinstance(op, Reshape):
-            scheduler.flush()
-            scheduler.turns.append(Turn(ops=(place,), host=True))
-    scheduler.flush()
-    return Schedule(turns=tuple(scheduler.turns), owner=scheduler.owner, spill=spill)
+            scheduler.end_device_phase()
+            scheduler.phases.append(HostPhase(op=index))
+    scheduler.end_device_phase()
+    return Schedule(phases=tuple(scheduler.phases), buffer_of=scheduler.buffer_of, spill=spill)
 
 
 class _Scheduler:
-    """Reshapes take no turn: who has one tensor of a group has them all."""
+    """Reshapes take no phase: whoever has a buffer has all its tensors."""
 
     def __init__(self, graph: Graph, device: Collection[str], spill: bool):
         self.graph, self.spill = graph, spill
-        self.turns: list[Turn] = []
-        self.stretch: list[int] = []
-        self.owner = {name: name for name in graph.tensors}
+        self.phases: list[DevicePhase | HostPhase] = []
+        self.layers: list[int] = []
+        """Operators of the device phase that is being built."""
+        self.buffer_of = {name: name for name in graph.tensors}
         for op in graph.ops:
             if isinstance(op, Reshape):
-                self.owner[op.output] = self.owner[op.input]
-        others = [op for op in graph.ops if op.name not in device and not isinstance(op, Reshape)]
-        self.wanted = {self.owner[name] for name in (*(name for op in others for name in op.inputs), *graph.outputs)}
-        """Groups that the host reads."""
+                self.buffer_of[op.output] = self.buffer_of[op.input]
+        host_ops = [op for op in graph.ops if op.name not in device and not isinstance(op, Reshape)]
+        host_tensors = (*(name for op in host_ops for name in op.inputs), *graph.outputs)
+        self.host_buffers = {self.buffer_of[name] for name in host_tensors}
+        """Buffers that the host needs."""
         self.last_use = {
-            self.owner[name]: place for place, op in enumerate(graph.ops) if op.name in device for name in op.inputs
+            self.buffer_of[name]: index for index, op in enumerate(graph.ops) if op.name in device for name in op.inputs
         }
-        self.held: set[str] = set()
-        """Groups that stand in the device's memory; the host has all others that are made."""
+        """The last operator on the device that reads each buffer."""
+        self.resident: set[str] = set()
+        """Buffers in the device's memory. The host has all others that are computed."""
 
-    def flush(self) -> None:
-        """Ends a stretch of layers: what it needs that is not there is sent before, what others need is read after."""
-        if not self.stretch:
+    def end_device_phase(self) -> None:
+        """Ends a device phase: the host writes the inputs that are not resident, and reads what others need."""
+        if not self.layers:
             return
-        made: list[str] = []
-        needed: list[str] = []
-        for place in self.stretch:
-            op: Op = self.graph.ops[place]
-            needed += [
-                key for key in (self.owner[name] for name in op.inputs) if key not in made and key not in self.held
-            ]
-            made.append(op.output)
-        writes = tuple(dict.fromkeys(needed))
-        outlive = {key for key, place in self.last_use.items() if place > self.stretch[-1]} if self.spill else set()
-        reads = tuple(key for key in made if key in self.wanted | outlive)
-        self.turns.append(Turn(ops=tuple(self.stretch), writes=writes, reads=reads))
-        self.held = set() if self.spill else self.held | set(made) | set(needed)
-        self.stretch = []
+        computed: list[str] = []
+        missing: list[str] = []
+        for index in self.layers:
+            op: Op = self.graph.ops[index]
+            inputs = [self.buffer_of[name] for name in op.inputs]
+            missing += [name for name in inputs if name not in computed and name not in self.resident]
+            computed.append(op.output)
+        writes = tuple(dict.fromkeys(missing))
+        spilled = {name for name, last in self.last_use.items() if last > self.layers[-1]} if self.spill else set()
+        reads = tuple(name for name in computed if name in self.host_buffers | spilled)
+        self.phases.append(DevicePhase(ops=tuple(self.layers), writes=writes, reads=reads))
+        self.resident = set() if self.spill else self.resident | set(computed) | set(missing)
+        self.layers = []

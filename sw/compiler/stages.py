@@ -1,4 +1,4 @@
-"""The compiler: a network and a configuration become a model that a device of that configuration runs by itself."""
+"""The compiler's stages: they turn a network and a configuration into a model that a device runs by itself."""
 
 from __future__ import annotations
 
@@ -43,17 +43,16 @@ def compile(
         A quantized :class:`~sateen.graph.graph.Graph`, a float :class:`~sateen.graph.network.Network`, or the path of a
         file: of either, or a quantized model of TensorFlow Lite or ONNX.
     config
-        The device's configuration, or what names it: ``"small,rows=8,cols=16"``.
+        The device's configuration, or its name: ``"small,rows=8,cols=16"``.
     calibration
         For a float network or float ONNX model: a batch of inputs [N, …], from which the ranges of its activations are
         taken.
     strict
-        Refuse what the device lacks, in place of running it on the host with a :class:`~sateen.errors.SateenWarning`.
-
+        Refuse what the device lacks. Otherwise the host runs it, with a :class:`~sateen.errors.SateenWarning`.
     combine
-        ``"auto"``: on a device that combines columns, layers are packed in fewer tiles where that takes fewer cycles
-        (:attr:`sateen.compiler.model.Layer.combining`), channels between layers being put in another order where that
-        helps; ``"off"``: none is.
+        ``"auto"``: on a device that combines columns, pack layers in fewer tiles where that takes fewer cycles
+        (:attr:`sateen.compiler.model.Layer.combining`), and reorder channels between layers where that helps.
+        ``"off"``: pack none.
 
     Raises
     ------
@@ -72,7 +71,7 @@ def compile(
     lowered = lower(rewritten.graph, config)
     precise = set_precision(lowered, config)
     placed = place(precise, config)
-    say_refused(placed, strict=strict)
+    report_refused(placed, strict=strict)
     chosen = choose(placed, config, combine=combines, channel_orders=rewritten.channel_orders)
     return assemble(placed, chosen, config)
 
@@ -88,8 +87,8 @@ def read(source: Source, calibration: ArrayLike | None, config: Config) -> Graph
     return quantize(source, np.asarray(calibration), weight_bits=config.weight_bits)
 
 
-def say_refused(placed: Placement, *, strict: bool) -> None:
-    """Warns of what the host computes because the device cannot; with ``strict`` the first of it is an error."""
+def report_refused(placed: Placement, *, strict: bool) -> None:
+    """Warns of each operator that the device cannot run; with ``strict`` the first of them is an error."""
     for op in placed.graph.ops:
         if strict and op.name in placed.refused:
             raise CompileError(f"{op}: {placed.refused[op.name]}; compile without strict to run it on the host")

@@ -1,4 +1,4 @@
-"""One item's way through a model: layers on the device, operators on the host."""
+"""Inference of one item: layers run on the device, other operators on the host."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from sateen.runtime.link import Operation, read, write
 
 __all__ = ["Inference"]
 
-NOTHING = Counters(0, 0, 0, 0, 0, 0, 0)
+ZERO = Counters(0, 0, 0, 0, 0, 0, 0)
 
 
 class Runner(Protocol):
-    """What an inference needs of a device."""
+    """The part of a device that an inference uses."""
 
     def run(self, model: Model, part: Part, before: Sequence[Operation], after: Sequence[Operation]) -> bytes:
-        """Runs descriptors, with operations before and after; the bytes that ``after`` reads."""
+        """Runs descriptors, with operations before and after. Returns the bytes that ``after`` reads."""
 
 
 class _Values(dict[str, Array]):
-    """Tensors of one item, [1, …], by name; with one of those that Reshapes make of one another all are there."""
+    """Tensors of one item, [1, …], by name. If one is there, so are its Reshapes, and the tensor that it reshapes."""
 
     def __init__(self, graph: Graph, inputs: Mapping[str, Array]):
         super().__init__(inputs)
@@ -39,10 +39,10 @@ class _Values(dict[str, Array]):
                 self.groups[op.output] = group
 
     def __missing__(self, name: str) -> Array:
-        known = next((other for other in self.groups.get(name, ()) if other in self), None)
-        if known is None:
+        source = next((other for other in self.groups.get(name, ()) if other in self), None)
+        if source is None:
             raise KeyError(name)
-        self[name] = value = self[known].reshape(1, *self.tensors[name].shape[1:])
+        self[name] = value = self[source].reshape(1, *self.tensors[name].shape[1:])
         return value
 
 
@@ -53,19 +53,19 @@ class Inference:
         self.device, self.model = device, model
         self.ops = {op.name: op for op in model.graph.ops}
         self.values = _Values(model.graph, {})
-        """What the host has of the item."""
+        """The item's tensors that the host has."""
         self.counters: dict[str, Counters] = {}
-        """Of each layer, by its name."""
+        """Counters of each layer, by its name."""
 
     def run(
         self, inputs: Mapping[str, Array], *, layers: bool, profiled: bool
     ) -> tuple[dict[str, Array], list[Counters]]:
-        """One item.
+        """Runs one item.
 
         Parameters
         ----------
         inputs
-            [1, …] each, as the graph has them.
+            [1, …] each, in the shapes of the graph.
         layers
             Stop after each layer of the device and read its result.
         profiled
@@ -73,7 +73,7 @@ class Inference:
 
         Returns
         -------
-        The outputs; with ``layers`` all tensors. The counters of each of the model's layers, if asked for.
+        The outputs, or with ``layers`` all tensors; and with ``profiled`` the counters of each of the model's layers.
         """
         self.values, self.counters = _Values(self.model.graph, inputs), {}
         for step in self.model.steps:
@@ -81,35 +81,35 @@ class Inference:
                 op = self.ops[step.host]
                 self.values[op.output] = op.execute(self.model.graph.tensors, self.values)
             elif step.tiles:
-                self._tiled(step, profiled=profiled)
+                self._run_tiled(step, profiled=profiled)
             else:
-                self._stretch(step, layers=layers, profiled=profiled)
+                self._run_layers(step, layers=layers, profiled=profiled)
         graph = self.model.graph
         wanted = (*graph.inputs, *(op.output for op in graph.ops)) if layers else graph.outputs
         counters = [self.counters[layer.name] for layer in self.model.layers] if profiled else []
         return {name: self.values[name] for name in wanted}, counters
 
-    def _stretch(self, step: Step, *, layers: bool, profiled: bool) -> None:
+    def _run_layers(self, step: Step, *, layers: bool, profiled: bool) -> None:
         before = [
             write(Space.SCRATCHPAD, self.model.addresses[name], self.values[name].tobytes()) for name in step.writes
         ]
-        every = self.model.layers[step.first : step.first + step.count]
-        groups = [[layer] for layer in every] if layers else [every]
+        step_layers = self.model.layers[step.first : step.first + step.count]
+        groups = [[layer] for layer in step_layers] if layers else [step_layers]
         for index, group in enumerate(groups):
             reads = [group[-1].output] if layers else []
             reads += [name for name in step.reads if index == len(groups) - 1 and name not in reads]
             parts = runs([part for layer in group for part in layer.parts])
             records, data = self._run(parts, before, [self._read(name) for name in reads], profiled=profiled)
             before = []
-            self._keep(reads, data)
+            self._store(reads, data)
             for layer in group if profiled else ():
-                own = [records[part.segment, part.first + place] for part in layer.parts for place in range(part.count)]
-                self.counters[layer.name] = sum(own, NOTHING)
+                places = [(part.segment, part.first + i) for part in layer.parts for i in range(part.count)]
+                self.counters[layer.name] = sum((records[place] for place in places), ZERO)
 
-    def _tiled(self, step: Step, *, profiled: bool) -> None:
+    def _run_tiled(self, step: Step, *, profiled: bool) -> None:
         layer = self.model.layers[step.first]
         sources = [self.values[name].tobytes() for name in self.ops[layer.name].inputs]
-        result, total = bytearray(self.model.size(layer.output)), NOTHING
+        result, total = bytearray(self.model.size(layer.output)), ZERO
         for tile in step.tiles:
             first, size = tile.source
             start, count = tile.target
@@ -123,12 +123,12 @@ class Inference:
             result[start : start + count] = data
             total = sum(records.values(), total)
         self.counters[layer.name] = total
-        self._keep([layer.output], bytes(result))
+        self._store([layer.output], bytes(result))
 
     def _run(
         self, parts: Sequence[Part], before: Sequence[Operation], after: Sequence[Operation], *, profiled: bool
     ) -> tuple[dict[tuple[int, int], Counters], bytes]:
-        """Runs parts of segments in order; counters by segment and descriptor, and what is read after the last."""
+        """Runs parts in order. Returns counters by (segment, descriptor), and what is read after the last part."""
         records: dict[tuple[int, int], Counters] = {}
         data = b""
         for index, part in enumerate(parts):
@@ -146,7 +146,7 @@ class Inference:
     def _read(self, name: str) -> Operation:
         return read(Space.SCRATCHPAD, self.model.addresses[name], self.model.size(name))
 
-    def _keep(self, names: Sequence[str], data: bytes) -> None:
+    def _store(self, names: Sequence[str], data: bytes) -> None:
         for name in names:
             size = self.model.size(name)
             self.values[name] = np.frombuffer(data[:size], np.int8).reshape(

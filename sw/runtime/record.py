@@ -194,8 +194,8 @@ def _memory(model: Model) -> tuple[list[StepRecord], list[TensorRecord]]:
         TensorRecord(
             name=name, address=model.addresses[name], bytes=model.size(name), first=place[first], last=place[last]
         )
-        for name, lives in model.lives.items()
-        for first, last in lives
+        for name, live_ranges in model.live_ranges.items()
+        for first, last in live_ranges
     ]
     reasons: dict[str, str] = {}
     for step in model.steps:

@@ -33,7 +33,7 @@ def test_dead_tensors_give_their_memory_back():
     """A chain of equal tensors takes two of them, however long."""
     graph = chain(7)
     memory = plan(graph)
-    assert memory.peak == 2 * 256 and set(memory.used.values()) == {512}
+    assert memory.peak == 2 * 256 and set(memory.bytes_in_use.values()) == {512}
     # Nothing that lives at the same time overlaps.
     for op in graph.ops:
         a, b = (memory.addresses[name] for name in (op.input, op.output))

@@ -36,8 +36,8 @@ def test_two_weights_in_one_row_are_refused():
     """Whatever walk is asked for."""
     config, graph = parse_config("small"), depthwise(4, 1, 3, np.random.default_rng(1))
     (kernel,) = lower_operator(graph.ops[0], graph.tensors, config).kernels
-    walk = sliding.Walk(outer=0, results=1, part=2, wraps=True)
+    walk = sliding.Walk(outer=0, results=1, kernel_steps=2, wraps=True)
     assert walk not in set(sliding.walks(kernel, config))
     with pytest.raises(ValueError, match="puts two weights in one row of the tile"):
         sliding.words(kernel, config, walk)
-    sliding.words(kernel, config, dataclasses.replace(walk, part=1))
+    sliding.words(kernel, config, dataclasses.replace(walk, kernel_steps=1))

@@ -1,4 +1,4 @@
-"""Layers without weights as kernels: every channel passes the tile by itself, scaled, summed or only moved."""
+"""Kernels for layers without weights: each channel passes the tile alone and is scaled, summed or only moved."""
 
 from __future__ import annotations
 
@@ -30,10 +30,9 @@ from sateen.sim import golden
 __all__ = ["average_pool2d", "broadcast", "concatenate", "max_pool2d", "mean", "pad", "requantize", "resize", "slice_"]
 
 AVERAGE_WEIGHT = 64
-"""What the values of a mean are multiplied by, so that the requantization's first rounding leaves its second one exact.
-"""
-MOST_AVERAGED = 4096
-"""Values of a mean whose every sum the compiler tries."""
+"""Factor of the values of a mean. With it the requantization's first rounding leaves its second one exact."""
+LARGEST_MEAN = 4096
+"""Values of the largest mean of which the compiler tries every sum."""
 
 Image = tuple[int, int, int]
 
@@ -43,7 +42,7 @@ def _ones(channels: int, size: tuple[int, int] = (1, 1), weight: int = 1) -> np.
 
 
 def _image(tensor: Tensor, axes: int = 3) -> Image:
-    """Height, width and channels of an item of at most ``axes`` axes."""
+    """Height, width and channels of an item, which has at most ``axes`` axes."""
     shape = tensor.shape[1:]
     if len(shape) > axes:
         raise CompileError(f"{tensor} has more than {axes + 1} axes, which has no kernel")
@@ -52,7 +51,8 @@ def _image(tensor: Tensor, axes: int = 3) -> Image:
 
 
 def max_pool2d(op: MaxPool2D, x: Tensor, y: Tensor, config: Config) -> Kernel:
-    """Every channel passes the tile unchanged, one position a tap, and the largest tap is kept on the way out."""
+    """Every channel passes the tile unchanged, one position for each element of the window. The output unit keeps the
+    largest."""
     height, columns, channels = _image(x)
     (top, _), (left, _) = op.padding
     return diagonal(
@@ -65,20 +65,21 @@ def max_pool2d(op: MaxPool2D, x: Tensor, y: Tensor, config: Config) -> Kernel:
         padding=-128,
         low=op.low,
         high=op.high,
-        taps=(Dim(op.size[0], (1, 0)), Dim(op.size[1], (0, channels))),
+        pooling=(Dim(op.size[0], (1, 0)), Dim(op.size[1], (0, channels))),
     )
 
 
 def average_pool2d(op: AveragePool2D, x: Tensor, y: Tensor, config: Config) -> Iterator[Kernel]:
-    """Depthwise convolutions with equal weights, one for the results whose windows hold equally much of the image."""
+    """Depthwise convolutions with equal weights, one for each set of results whose windows hold equally many pixels of
+    the image."""
     rounding = Rounding.SINGLE if op.ties_up else Rounding.DOUBLE
     (top, _), (left, _) = op.padding
     channels, strides = x.shape[3], (op.stride[0], op.stride[1])
-    for first_row, rows, high in _equal_windows(op, 0, x.shape[1], y.shape[1]):
-        for first_column, columns, wide in _equal_windows(op, 1, x.shape[2], y.shape[2]):
-            multiplier, shift = _division(op, high * wide)
+    for first_row, rows, window_rows in _equal_windows(op, 0, x.shape[1], y.shape[1]):
+        for first_column, columns, window_columns in _equal_windows(op, 1, x.shape[2], y.shape[2]):
+            multiplier, shift = _division(op, window_rows * window_columns)
             origin = (first_row * strides[0] - top, first_column * strides[1] - left, 0)
-            # A step too small to matter but for ties, which it takes up whatever the multiplier's own rounding did.
+            # The bias matters for ties only: it rounds them up, whatever the multiplier's own rounding is.
             averaged = diagonal(
                 _ones(channels, op.size, AVERAGE_WEIGHT),
                 _image(x),
@@ -94,17 +95,15 @@ def average_pool2d(op: AveragePool2D, x: Tensor, y: Tensor, config: Config) -> I
                 rounding=rounding,
             )
             line = y.shape[2] * channels
-            whole = (rows, columns) == y.shape[1:3]
-            yield (
-                averaged
-                if whole
-                else _moved(averaged, target=first_row * line + first_column * channels, spread=(line, channels))
-            )
+            if (rows, columns) != y.shape[1:3]:
+                target = first_row * line + first_column * channels
+                averaged = _placed(averaged, target=target, spacing=(line, channels))
+            yield averaged
 
 
 def _equal_windows(op: AveragePool2D, axis: int, size: int, results: int) -> Iterator[tuple[int, int, int]]:
-    """Runs of results along an axis of ``size`` whose windows hold equally many of its positions: first result,
-    results, positions."""
+    """Runs of results along an axis of ``size`` whose windows hold equally many of its positions: (first result, number
+    of results, positions in a window)."""
     starts = np.arange(results) * op.stride[axis] - op.padding[axis][0]
     first = 0
     for held, same in itertools.groupby(np.minimum(starts + op.size[axis], size) - np.maximum(starts, 0)):
@@ -114,11 +113,11 @@ def _equal_windows(op: AveragePool2D, axis: int, size: int, results: int) -> Ite
 
 
 def _division(op: AveragePool2D, count: int) -> tuple[int, int]:
-    """Multiplier and shift that divide every sum of ``count`` int8 values as the definition does."""
+    """Multiplier and shift that divide every sum of ``count`` int8 values as the definition divides it."""
     rounding = Rounding.SINGLE if op.ties_up else Rounding.DOUBLE
     multiplier, shift = golden.quantize_multiplier(1 / (AVERAGE_WEIGHT * count))
-    # Whether they are equal is a matter of the window's size alone: every sum there can be is tried.
-    sums = np.arange(-128 * count, 127 * count + 1) if count <= MOST_AVERAGED else np.zeros(0, np.int64)
+    # Whether they do depends on the window's size alone: every possible sum is tried.
+    sums = np.arange(-128 * count, 127 * count + 1) if count <= LARGEST_MEAN else np.zeros(0, np.int64)
     means = (sums + count // 2) // count if op.ties_up else np.sign(sums) * ((np.abs(sums) + count // 2) // count)
     scaled = golden.requantize(sums * AVERAGE_WEIGHT + int(op.ties_up), multiplier, shift, rounding=rounding)
     if not sums.size or not np.array_equal(scaled, means):
@@ -127,7 +126,7 @@ def _division(op: AveragePool2D, count: int) -> tuple[int, int]:
 
 
 def mean(op: Mean, x: Tensor, y: Tensor, config: Config) -> Kernel:
-    """Of an image over rows, columns or both: a depthwise convolution with weights of 1."""
+    """The mean of an image over rows, columns or both: a depthwise convolution with weights of 1."""
     if len(x.shape) != 4 or 3 in op.axes:
         raise CompileError(
             f"{op}: a mean over axes {op.axes} of {x.shape} has no kernel; those over rows and columns do"
@@ -151,7 +150,7 @@ def mean(op: Mean, x: Tensor, y: Tensor, config: Config) -> Kernel:
 
 
 def requantize(op: Requantize, x: Tensor, y: Tensor, config: Config) -> Kernel:
-    """Every value by itself, scaled."""
+    """Scales every value."""
     if op.shift > 0 and 0 < op.multiplier < 1 << 30:
         raise CompileError(f"{op}: its scale is too large for the device")
     size = math.prod(x.shape[1:])
@@ -164,7 +163,7 @@ def requantize(op: Requantize, x: Tensor, y: Tensor, config: Config) -> Kernel:
 
 
 def pad(op: Pad, x: Tensor, y: Tensor, config: Config) -> Kernel:
-    """A copy that begins in the padding."""
+    """A copy whose first window begins in the padding."""
     image, padding = _image(x), ((0, 0),) * (3 - len(op.padding)) + op.padding
     if any(padding[-1]) or len(op.padding) > 3:
         raise CompileError(f"{op}: padding of the last axis has no kernel; that of rows and columns has")
@@ -173,8 +172,8 @@ def pad(op: Pad, x: Tensor, y: Tensor, config: Config) -> Kernel:
 
 
 def broadcast(op: Broadcast, x: Tensor, y: Tensor, config: Config) -> Kernel:
-    """A copy that stays where it is along the axes that grow."""
-    # Axes that grow alike are one.
+    """A copy with a stride of 0 along the axes that grow."""
+    # Neighbouring axes that all grow, or all stay, are merged.
     sizes: list[tuple[int, int]] = []
     for size, wanted in zip(x.shape[1:], y.shape[1:], strict=True):
         if sizes and (size == wanted) == (sizes[-1][0] == sizes[-1][1]):
@@ -192,7 +191,7 @@ def broadcast(op: Broadcast, x: Tensor, y: Tensor, config: Config) -> Kernel:
 
 
 def slice_(op: Slice, x: Tensor, y: Tensor, config: Config) -> Kernel:
-    """A copy that begins within the tensor."""
+    """A copy whose first window begins within the tensor."""
     image, ranges = _image(x), ((0, 1, 1),) * (3 - len(op.ranges)) + op.ranges
     rows, columns, channels = (len(range(*part)) for part in ranges)
     if ranges[-1][2] != 1 and channels > 1:
@@ -202,26 +201,26 @@ def slice_(op: Slice, x: Tensor, y: Tensor, config: Config) -> Kernel:
 
 
 def concatenate(op: Concatenate, *tensors_and_config: Tensor | Config) -> Iterator[Kernel]:
-    """A copy of each source to its place."""
+    """A copy of each source to its place in the result."""
     *tensors, config = tensors_and_config
     assert isinstance(config, Config)
     sources, y = [tensor for tensor in tensors if isinstance(tensor, Tensor)][:-1], tensors[-1]
     assert isinstance(y, Tensor)
-    # Lines before the axis, each with what the axis and those behind it hold.
+    # Lines along the axes before the axis of concatenation; the other axes are within a line.
     lines, inner = math.prod(y.shape[1 : op.axis]), math.prod(y.shape[op.axis + 1 :])
     line, begin = y.shape[op.axis] * inner, 0
     for place, source in enumerate(sources):
         size = source.shape[op.axis] * inner
         channels = y.shape[-1] if inner > 1 else size
-        yield _moved(
+        yield _placed(
             diagonal(_ones(channels), (lines, size // channels, channels), (lines, size // channels), config),
-            source=place, target=begin, spread=(line, channels),
+            source=place, target=begin, spacing=(line, channels),
         )  # fmt: skip
         begin += size
 
 
 def resize(op: Resize, x: Tensor, y: Tensor, config: Config) -> Iterator[Kernel]:
-    """Where each position is repeated equally often: as many copies, one beside the other."""
+    """One interleaved copy for each repetition, if every position is repeated equally often."""
     height, columns, channels = _image(x)
     factors = (y.shape[1] // height, y.shape[2] // columns)
     for size, wanted, factor in zip((height, columns), y.shape[1:3], factors, strict=True):
@@ -231,9 +230,9 @@ def resize(op: Resize, x: Tensor, y: Tensor, config: Config) -> Iterator[Kernel]
     line = y.shape[2] * channels
     copy = diagonal(_ones(channels), (height, columns, channels), (height, columns), config)
     for row, column in np.ndindex(*factors):
-        yield _moved(copy, target=row * line + column * channels, spread=(factors[0] * line, factors[1] * channels))
+        yield _placed(copy, target=row * line + column * channels, spacing=(factors[0] * line, factors[1] * channels))
 
 
-def _moved(kernel: Kernel, *, target: int, spread: tuple[int, int], source: int = 0) -> Kernel:
-    """A copy of a kernel with other places of its results."""
-    return dataclasses.replace(kernel, source=source, target=target, spread=spread)
+def _placed(kernel: Kernel, *, target: int, spacing: tuple[int, int], source: int = 0) -> Kernel:
+    """The kernel with its results at other addresses."""
+    return dataclasses.replace(kernel, source=source, target=target, spacing=spacing)

@@ -1,4 +1,4 @@
-"""What every operator is to the hardware: a kernel over lines of bytes."""
+"""Kernels: the form in which the hardware computes every operator, except those by tables."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ ONCE = (Dim(1, (0, 0)), Dim(1, (0, 0)))
 
 @dataclass(frozen=True, kw_only=True)
 class Kernel:
-    """What every supported operator is to the hardware: a convolution over lines of bytes, its results pooled by
-    ``taps``.
+    """A convolution over lines of bytes, whose results may be pooled. The hardware computes every operator as kernels,
+    except those by tables.
 
     Coordinates are (row, x): lines of the input, and bytes within a line.
     """
@@ -39,19 +39,19 @@ class Kernel:
     origin: tuple[int, int]
     """Coordinates of the first byte of the first window; negative in padding."""
     stride: tuple[int, int]
-    """What the coordinates change by from result to result, down and right."""
-    taps: tuple[Dim, Dim]
+    """Change of row from result to result downwards, and change of x to the right."""
+    pooling: tuple[Dim, Dim]
     """Positions that are pooled into one result, with strides of (row, x)."""
     reduction: tuple[Dim, Dim]
     """Kernel rows and columns, with strides of (row, x)."""
-    run: int
+    run_length: int
     """Consecutive bytes that each step of the reduction takes."""
     group_stride: int
-    """What ``x`` changes by from one group of output channels to the next."""
+    """Change of x from one group of output channels to the next."""
     padding: int
     """int8 value."""
     weights: NDArray[np.int8]
-    """[channels, kernel rows, kernel columns, run]."""
+    """[channels, kernel rows, kernel columns, run_length]."""
     parameters: NDArray[np.uint8]
     """[channels, PARAMETER_BYTES]."""
     zero_point: int
@@ -59,26 +59,26 @@ class Kernel:
     high: int
     rounding: int
     flat: bool = False
-    """All lines are one: past a line's end comes the next one, and padding only before the first and after the last."""
+    """All lines form one. Padding is only before the first line and after the last."""
     source: int = 0
     """Which of the operator's inputs it reads."""
     target: int = 0
-    """Where its first result stands, in bytes of the output."""
-    spread: tuple[int, int] | None = None
-    """Bytes from result to result, down and right; ``None``: the results are the output, one behind the other."""
+    """Offset of the first result, in bytes of the output."""
+    spacing: tuple[int, int] | None = None
+    """Bytes from result to result, down and right; ``None``: the results fill the output without gaps."""
     precision: Precision = FULL
     filters: NDArray[np.int8] | None = None
-    """[channels, kernel rows, kernel columns], if each output channel takes that of the same number alone, without
-    dilation."""
+    """[channels, kernel rows, kernel columns], if each output channel depends only on the input channel of the same
+    index, without dilation."""
     depth: int = 1
-    """Bytes of a pixel, where there are ``filters``."""
+    """Bytes of a pixel, if there are ``filters``."""
     packing: Packing | None = None
-    """Its weights in tiles with selects, in place of a tile for each ``tile_depth`` bytes of a run."""
+    """The weights in tiles with selects; ``None``: a tile for each ``tile_depth`` bytes of a run."""
 
     @property
-    def steps(self) -> tuple[int, int]:
+    def result_steps(self) -> tuple[int, int]:
         """Bytes from result to result in the output, down and right."""
-        return self.spread or (self.out[1] * self.channels, self.channels)
+        return self.spacing or (self.out[1] * self.channels, self.channels)
 
     @property
     def nonzeros(self) -> int:
@@ -86,13 +86,13 @@ class Kernel:
         return int(np.count_nonzero(self.weights))
 
     def windows(self, config: Config) -> Windows:
-        """Where the tiles of each step of the reduction stand."""
-        return (
-            self.packing.windows if self.packing else Windows(1, -(-self.run // config.tile_depth), config.tile_depth)
-        )
+        """The tiles of each step of the reduction: how many bytes each takes, and where they begin."""
+        if self.packing:
+            return self.packing.windows
+        return Windows(1, -(-self.run_length // config.tile_depth), config.tile_depth)
 
     def tiles(self, config: Config) -> int:
-        """Tiles of weights, of all groups of channels."""
+        """Number of tiles of weights, for all groups of channels."""
         return (
             -(-self.channels // config.cols)
             * math.prod(dim.count for dim in self.reduction)
@@ -105,13 +105,13 @@ class Kernel:
         return math.prod(dim.count for dim in self.reduction) * self.windows(config).tiles * words
 
     @property
-    def pool(self) -> int:
+    def pool_size(self) -> int:
         """Positions that are pooled into one result."""
-        return self.taps[0].count * self.taps[1].count
+        return self.pooling[0].count * self.pooling[1].count
 
 
 def parameters(bias: ArrayLike, multiplier: ArrayLike, shift: ArrayLike) -> NDArray[np.uint8]:
-    """Channels' parameters as the weight store has them, [channels, PARAMETER_BYTES]; the bias wraps to 32 bits."""
+    """Encodes channels' parameters for the weight store: [channels, PARAMETER_BYTES]. The bias wraps to 32 bits."""
     columns = (
         np.asarray(bias).astype("<i8").astype("<i4"),
         np.asarray(multiplier).astype("<i4"),
@@ -121,8 +121,8 @@ def parameters(bias: ArrayLike, multiplier: ArrayLike, shift: ArrayLike) -> NDAr
 
 
 def parameter_words(kernel: Kernel, config: Config) -> NDArray[np.int8]:
-    """The words of all groups' parameters: [groups, PARAMETER_BYTES, cols]. Columns without a channel have the first
-    group's scales."""
+    """Words of all groups' parameters: [groups, PARAMETER_BYTES, cols]. Columns without a channel get the first group's
+    scales."""
     groups = -(-kernel.channels // config.cols)
     words = np.zeros((groups * config.cols, PARAMETER_BYTES), np.uint8)
     words[: kernel.channels] = kernel.parameters
@@ -136,28 +136,28 @@ def diagonal(
     weights: NDArray[np.int8], image: tuple[int, int, int], out: tuple[int, int], config: Config, *, outputs: int = 1,
     stride: tuple[int, int] = (1, 1), dilation: tuple[int, int] = (1, 1), origin: tuple[int, int, int] = (0, 0, 0),
     padding: int = 0, bias: ArrayLike = 0, multiplier: ArrayLike = 1 << 30, shift: ArrayLike = 1, zero_point: int = 0,
-    low: int = -128, high: int = 127, rounding: int = Rounding.DOUBLE, taps: tuple[Dim, Dim] = ONCE,
+    low: int = -128, high: int = 127, rounding: int = Rounding.DOUBLE, pooling: tuple[Dim, Dim] = ONCE,
 ) -> Kernel:  # fmt: skip
-    """Each channel by itself, ``outputs`` results from each: the tile's diagonal. ``outputs`` must divide ``cols``, or
-    there is one group.
+    """A kernel that computes ``outputs`` channels from each input channel, on the tile's diagonal. ``outputs`` must
+    divide ``cols``, or there is one group.
 
     Parameters
     ----------
     weights
-        [channels, kernel rows, kernel columns], channels of the output.
+        [output channels, kernel rows, kernel columns].
     image
         Height, width and channels of the input.
     origin
         Row, column and channel of the first window.
     bias, multiplier, shift
-        Of each channel, or of all; the default is a scale of exactly 1.
+        One for each channel, or one for all. The default is a scale of exactly 1.
     """
     height, columns, depth = image
     channels, kernel_y, kernel_x = weights.shape
-    run = min(config.cols // outputs, depth) or 1
-    numbers = np.arange(channels)
-    spread = np.zeros((channels, kernel_y, kernel_x, run), np.int8)
-    spread[numbers, :, :, numbers % config.cols // outputs] = weights
+    run_length = min(config.cols // outputs, depth) or 1
+    channel = np.arange(channels)
+    sparse = np.zeros((channels, kernel_y, kernel_x, run_length), np.int8)
+    sparse[channel, :, :, channel % config.cols // outputs] = weights
     values = [np.broadcast_to(np.asarray(value, np.int64), channels) for value in (bias, multiplier, shift)]
     return Kernel(
         height=height,
@@ -166,17 +166,17 @@ def diagonal(
         channels=channels,
         origin=(origin[0], origin[1] * depth + origin[2]),
         stride=(stride[0], stride[1] * depth),
-        taps=taps,
+        pooling=pooling,
         reduction=(Dim(kernel_y, (dilation[0], 0)), Dim(kernel_x, (0, dilation[1] * depth))),
-        run=run,
+        run_length=run_length,
         group_stride=config.cols // outputs,
         padding=padding,
-        weights=spread,
+        weights=sparse,
         parameters=parameters(*values),
         zero_point=zero_point,
         low=low,
         high=high,
         rounding=rounding,
-        filters=weights if outputs == 1 and taps == ONCE and dilation == (1, 1) and min(stride) > 0 else None,
+        filters=weights if outputs == 1 and pooling == ONCE and dilation == (1, 1) and min(stride) > 0 else None,
         depth=depth,
     )

@@ -1,7 +1,7 @@
-"""Lowering what combines tensors element by element: two tables, in which the bytes of both are looked up.
+"""Lowering of element-wise operators: the bytes of two tensors are looked up in a table each, and combined.
 
-Both tables together with the requantization behind them give every result that the definition has; where they do not,
-which is tried for all pairs of bytes, the device does not compute the operator.
+Tables and requantization must give the defined result for all pairs of bytes. The compiler tries them all, and refuses
+the operator if one result differs.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from sateen.sim import golden
 
 __all__ = ["LookUp", "add", "multiply", "table"]
 
-CODES = np.arange(TABLE_ENTRIES).astype(np.uint8).view(np.int8).astype(np.int64)
-"""The values of the tables' entries, in their order."""
-MOST_COUNT = 65535
-"""Of a counter."""
+BYTES = np.arange(TABLE_ENTRIES).astype(np.uint8).view(np.int8).astype(np.int64)
+"""The int8 value of each entry of a table, in the order of the entries."""
+LARGEST_COUNT = 65535
+"""Limit of a descriptor's counter."""
 ENTRY_BITS = 30
-"""Of the sum of two entries."""
+"""Bits of the sum of two entries."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LookUp:
-    """Every byte of two tensors of one size, looked up and combined: ``requantize(tables[0][a] ∘ tables[1][b])``."""
+    """Looks up and combines the bytes of two tensors of one size: ``requantize(tables[0][a] ∘ tables[1][b])``."""
 
     tables: NDArray[np.int64]
     """[2, TABLE_ENTRIES], int32."""
@@ -60,9 +60,9 @@ class LookUp:
     """Which of the operator's inputs are looked up."""
 
     def results(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int8]:
-        """What the device makes of values."""
-        one, other = self.tables[0][a & 0xFF], self.tables[1][b & 0xFF]
-        combined = one + other if self.combine == Combine.ADD else one * other
+        """The device's results for pairs of values."""
+        left, right = self.tables[0][a & 0xFF], self.tables[1][b & 0xFF]
+        combined = left + right if self.combine == Combine.ADD else left * right
         return golden.requantize(
             combined,
             self.multiplier,
@@ -84,80 +84,81 @@ class LookUp:
         return store
 
     def descriptor(self, config: Config, *, sources: tuple[int, int], target: int) -> Descriptor:
-        """The whole of it, from and to byte addresses; its weights stand at word 0."""
-        wide, (rows, columns) = self.walk(config)
-        line = (0, columns * wide, columns * wide)
+        """One descriptor for all of it, from and to byte addresses; its weights stand at word 0."""
+        width, (rows, columns) = self.lines(config)
+        line = (0, columns * width, columns * width)
         activations = ActivationStream(
             address=sources[0], row=0, x=0, height=1, width=self.size, padding=0, pairs=True,
             dims=(
-                *(Dim() for _ in range(5)), Dim(rows, line), Dim(columns, (0, wide, wide)), Dim(),
+                *(Dim() for _ in range(5)), Dim(rows, line), Dim(columns, (0, width, width)), Dim(),
                 Dim(2, (0, 0, sources[1] - sources[0])),
             ),
         )  # fmt: skip
         output = OutputStream(
             address=target,
-            channels=wide,
+            channels=width,
             taps=1,
             zero_point=self.zero_point,
             low=self.low,
             high=self.high,
             rounding=self.rounding,
             combine=self.combine,
-            dims=(Dim(1, (0,)), Dim(1, (0,)), Dim(rows, (columns * wide,)), Dim(columns, (wide,))),
+            dims=(Dim(1, (0,)), Dim(1, (0,)), Dim(rows, (columns * width,)), Dim(columns, (width,))),
         )
         weights = WeightStream(base=0, blocks=1, groups=1, words=table_words(config.cols), tables=True)
         return Descriptor(weights=weights, activations=activations, output=output)
 
-    def walk(self, config: Config) -> tuple[int, tuple[int, int]]:
-        """Bytes of a line, as many as divide the tensor; lines, as a product of two counts."""
-        wide = _divisor(self.size, min(config.cols, config.beat_bytes))
-        columns = _divisor(self.size // wide, MOST_COUNT)
-        return wide, (self.size // wide // columns, columns)
+    def lines(self, config: Config) -> tuple[int, tuple[int, int]]:
+        """How the tensor is cut into equal lines: bytes of a line, and the number of lines as a product of two
+        counts."""
+        width = _divisor(self.size, min(config.cols, config.beat_bytes))
+        columns = _divisor(self.size // width, LARGEST_COUNT)
+        return width, (self.size // width // columns, columns)
 
 
-def _divisor(number: int, most: int) -> int:
-    """The largest one that is not above ``most``."""
-    return next(divisor for divisor in range(min(number, most), 0, -1) if number % divisor == 0)
+def _divisor(number: int, limit: int) -> int:
+    """The largest divisor of ``number`` that is not above ``limit``."""
+    return next(divisor for divisor in range(min(number, limit), 0, -1) if number % divisor == 0)
 
 
-def _terms(op: Add, a: Tensor, b: Tensor, y: Tensor) -> LookUp:
-    """TensorFlow Lite's integer sum, as its definition scales the terms; or a float sum, in steps as fine as 32 bits
-    hold."""
+def _sum_tables(op: Add, a: Tensor, b: Tensor, y: Tensor) -> LookUp:
+    """TensorFlow Lite's integer sum, scaled as its definition scales the terms; or a float sum, in the finest steps
+    that 32 bits hold."""
     sign = -1 if isinstance(op, Subtract) else 1
     if op.rounding == Rounding.DOUBLE:
         twice = 2 * max(a.scale, b.scale)
         tables = [
             golden.rescale(
-                (CODES - tensor.zero_point) << golden.ADD_SHIFT, *golden.quantize_multiplier(tensor.scale / twice)
+                (BYTES - tensor.zero_point) << golden.ADD_SHIFT, *golden.quantize_multiplier(tensor.scale / twice)
             )
             for tensor in (a, b)
         ]
         multiplier, shift = golden.quantize_multiplier(twice / ((1 << golden.ADD_SHIFT) * y.scale))
     else:
-        terms = [(CODES - tensor.zero_point) * (tensor.scale / y.scale) for tensor in (a, b)]
+        terms = [(BYTES - tensor.zero_point) * (tensor.scale / y.scale) for tensor in (a, b)]
         largest = max(1.0, sum(float(np.abs(term).max()) for term in terms))
         fraction = ENTRY_BITS - math.ceil(math.log2(largest))
         tables = [np.rint(term * 2.0**fraction).astype(np.int64) for term in terms]
         multiplier, shift = 1 << 30, 1 - fraction
-    return _made(op, tables[0], sign * tables[1], Combine.ADD, multiplier, shift, y)
+    return _look_up(op, tables[0], sign * tables[1], Combine.ADD, multiplier, shift, y)
 
 
 def add(op: Add, a: Tensor, b: Tensor, y: Tensor, config: Config) -> LookUp:
     """Sums and differences."""
-    return _proven(op, _checked(op, _terms(op, a, b, y), config), a, b, y)
+    return _proven(op, _checked(op, _sum_tables(op, a, b, y), config), a, b, y)
 
 
 def multiply(op: Multiply, a: Tensor, b: Tensor, y: Tensor, config: Config) -> LookUp:
     """Products of two tensors."""
     multiplier, shift = golden.quantize_multiplier(a.scale * b.scale / y.scale)
-    made = _made(op, CODES - a.zero_point, CODES - b.zero_point, Combine.MULTIPLY, multiplier, shift, y)
-    return _proven(op, _checked(op, made, config), a, b, y)
+    tables = _look_up(op, BYTES - a.zero_point, BYTES - b.zero_point, Combine.MULTIPLY, multiplier, shift, y)
+    return _proven(op, _checked(op, tables, config), a, b, y)
 
 
 def table(op: Table, x: Tensor, y: Tensor, config: Config) -> LookUp:
     """Any function of one value."""
-    made = LookUp(
-        tables=np.array([op.table.astype(np.int64)[CODES + 128], np.zeros(TABLE_ENTRIES, np.int64)]),
+    tables = LookUp(
+        tables=np.array([op.table.astype(np.int64)[BYTES + 128], np.zeros(TABLE_ENTRIES, np.int64)]),
         combine=Combine.ADD,
         multiplier=1 << 30,
         shift=1,
@@ -168,44 +169,45 @@ def table(op: Table, x: Tensor, y: Tensor, config: Config) -> LookUp:
         size=math.prod(x.shape[1:]),
         sources=(0, 0),
     )
-    return _checked(op, made, config)
+    return _checked(op, tables, config)
 
 
-def _made(
+def _look_up(
     op: Add | Multiply,
-    one: NDArray[np.int64],
-    other: NDArray[np.int64],
+    left: NDArray[np.int64],
+    right: NDArray[np.int64],
     combine: int,
     multiplier: int,
     shift: int,
     y: Tensor,
 ) -> LookUp:
     return LookUp(
-        tables=np.array([one, other]), combine=combine, multiplier=multiplier, shift=shift, rounding=op.rounding,
+        tables=np.array([left, right]), combine=combine, multiplier=multiplier, shift=shift, rounding=op.rounding,
         zero_point=y.zero_point, low=op.low, high=op.high, size=math.prod(y.shape[1:]),
     )  # fmt: skip
 
 
-def _checked(op: Add | Multiply | Table, made: LookUp, config: Config) -> LookUp:
-    """``made``, if the device can do that."""
+def _checked(op: Add | Multiply | Table, tables: LookUp, config: Config) -> LookUp:
+    """``tables``, if the device can use them."""
     if not config.tables:
         raise CompileError(
-            f"{op}: it is looked up in tables, which take engine=pipelined, positions={TABLE_ENTRIES} and cols=4 or more"
+            f"{op}: it is looked up in tables, which take engine=pipelined, positions={TABLE_ENTRIES} and cols=4 "
+            "or more"
         )
-    if made.walk(config)[1][0] > MOST_COUNT:
-        raise CompileError(f"{op}: its {made.size} elements are more than a descriptor can say")
-    return made
+    if tables.lines(config)[1][0] > LARGEST_COUNT:
+        raise CompileError(f"{op}: its {tables.size} elements are more than a descriptor can say")
+    return tables
 
 
-def _proven(op: Add | Multiply, made: LookUp, a: Tensor, b: Tensor, y: Tensor) -> LookUp:
-    """``made``, if every pair of values gives what the definition does."""
+def _proven(op: Add | Multiply, tables: LookUp, a: Tensor, b: Tensor, y: Tensor) -> LookUp:
+    """``tables``, if they give the defined result for every pair of values."""
     if a.shape[1:] != b.shape[1:]:
         raise CompileError(f"{op}: tensors of shapes {a.shape} and {b.shape}, which broadcast, have no kernel")
     tensors = {op.a: a, op.b: b, op.output: y}
-    one, other = (np.broadcast_to(axis, (TABLE_ENTRIES, TABLE_ENTRIES)) for axis in (CODES[:, None], CODES[None, :]))
+    left, right = (np.broadcast_to(axis, (TABLE_ENTRIES, TABLE_ENTRIES)) for axis in (BYTES[:, None], BYTES[None, :]))
     if op.a == op.b:
-        one = other = CODES
-    wanted = op.execute(tensors, {op.a: one.astype(np.int8), op.b: other.astype(np.int8)})
-    if not np.array_equal(made.results(one, other), wanted):
+        left = right = BYTES
+    wanted = op.execute(tensors, {op.a: left.astype(np.int8), op.b: right.astype(np.int8)})
+    if not np.array_equal(tables.results(left, right), wanted):
         raise CompileError(f"{op}: its rounding in float32 is not that of the device for every pair of values")
-    return made
+    return tables

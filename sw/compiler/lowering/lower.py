@@ -1,4 +1,4 @@
-"""Lowering: what each operator of a graph is to the device."""
+"""Lowering: turns each operator of a graph into kernels or tables."""
 
 from __future__ import annotations
 
@@ -60,38 +60,39 @@ LOWERINGS: dict[type[Op], Lowering] = {
 }
 """The operators that the device computes, each with the function that lowers it.
 
-Called with the operator, the tensors of its inputs and its output, and the configuration. It gives one kernel, several,
-or tables. A :class:`CompileError` says why the device cannot compute it.
+Called with the operator, the tensors of its inputs and its output, and the configuration. It returns one kernel,
+several, or tables. It raises :class:`CompileError` with the reason if the device cannot compute the operator.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lowered:
-    """One operator as the device computes it: by kernels, or by tables."""
+    """An operator in the form in which the device computes it: kernels, or tables."""
 
     kernels: tuple[Kernel, ...] = ()
     """Convolutions over lines of bytes, one after the other."""
     tables: LookUp | None = None
-    """In place of kernels."""
-    rows: Kernel | None = None
-    """The whole operator as one kernel over one tensor, which can be cut into stripes of rows; ``None`` if there is
-    none."""
+    """If given, there are no kernels."""
+    row_kernel: Kernel | None = None
+    """The whole operator as one kernel over one tensor, which can be cut into stripes of rows; ``None`` if there is no
+    such kernel."""
 
-    def each(self, change: Callable[[Kernel], Kernel]) -> Lowered:
-        """A copy with other kernels; ``tables`` stay."""
-        rows = None if self.rows is None else change(self.rows)
-        return dataclasses.replace(self, kernels=tuple(change(kernel) for kernel in self.kernels), rows=rows)
+    def map_kernels(self, function: Callable[[Kernel], Kernel]) -> Lowered:
+        """A copy in which each kernel is replaced by the function's result."""
+        row_kernel = None if self.row_kernel is None else function(self.row_kernel)
+        kernels = tuple(function(kernel) for kernel in self.kernels)
+        return dataclasses.replace(self, kernels=kernels, row_kernel=row_kernel)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoweredGraph:
-    """A graph, each operator lowered or with the reason why the device does not compute it."""
+    """A graph; each operator is lowered, or refused with a reason."""
 
     graph: Graph
     lowered: Mapping[str, Lowered]
     """By the operators' names."""
     refused: Mapping[str, str]
-    """Reasons, by the operators' names. Operators that only the host computes, and reshapes, stand in neither."""
+    """Reasons, by the operators' names. Operators for the host only, and reshapes, are in neither mapping."""
 
 
 def lower(graph: Graph, config: Config) -> LoweredGraph:
@@ -121,53 +122,54 @@ def lower_operator(op: Op, tensors: Mapping[str, Tensor], config: Config) -> Low
     if lowering is None:
         raise CompileError(f"{op}: the device has no such operator")
     arguments = (*(tensors[name] for name in op.inputs), tensors[op.output], config)
-    made = lowering(op, *arguments)
-    if isinstance(made, LookUp):
-        return Lowered(tables=made)
-    kernels = (made,) if isinstance(made, Kernel) else tuple(made)
+    result = lowering(op, *arguments)
+    if isinstance(result, LookUp):
+        return Lowered(tables=result)
+    kernels = (result,) if isinstance(result, Kernel) else tuple(result)
     _check_weights(op, kernels, config)
     for kernel in kernels:
         _check(op, kernel, config)
-    return Lowered(kernels=kernels, rows=_rows(op, kernels, arguments, config))
+    return Lowered(kernels=kernels, row_kernel=_row_kernel(op, kernels, arguments, config))
 
 
-def _rows(op: Op, kernels: tuple[Kernel, ...], arguments: Sequence[Any], config: Config) -> Kernel | None:
-    """The operator as one kernel over one tensor."""
+def _row_kernel(op: Op, kernels: tuple[Kernel, ...], arguments: Sequence[Any], config: Config) -> Kernel | None:
+    """The operator as one kernel over one tensor; ``None`` if there is no such kernel."""
     if isinstance(op, Conv2D):
-        whole = weighted.lines(op, *arguments)
+        kernel = weighted.row_by_row(op, *arguments)
         try:
-            _check(op, whole, config)
+            _check(op, kernel, config)
         except CompileError:
             return None
-        return whole
+        return kernel
     return kernels[0] if len(kernels) == 1 and len(op.inputs) == 1 else None
 
 
 def _check_weights(op: Op, kernels: tuple[Kernel, ...], config: Config) -> None:
-    """:class:`CompileError` unless all weights have the width of the PEs'."""
-    most = 1 << (config.weight_bits - 1)
+    """Raises :class:`CompileError` unless the PEs are wide enough for all weights."""
+    limit = 1 << (config.weight_bits - 1)
     low = min(int(kernel.weights.min()) for kernel in kernels)
     high = max(int(kernel.weights.max()) for kernel in kernels)
-    if low < -most or high >= most:
+    if low < -limit or high >= limit:
         raise CompileError(
-            f"{op}: its weights reach from {low} to {high}, but the configuration holds weights of {config.weight_bits} "
-            f"bits, {-most} to {most - 1}; quantize with weight_bits={config.weight_bits}, or raise the configuration's"
+            f"{op}: its weights reach from {low} to {high}, but the configuration holds weights of "
+            f"{config.weight_bits} bits, {-limit} to {limit - 1}; quantize with "
+            f"weight_bits={config.weight_bits}, or raise the configuration's"
         )
 
 
 def _check(op: Op, kernel: Kernel, config: Config) -> None:
-    """:class:`CompileError` unless one group's weights and one result's window fit the memories."""
+    """Raises :class:`CompileError` unless one group's weights and one result's window fit the memories."""
     words = kernel.group_words(config) + PARAMETER_BYTES
     if words > config.weight_words:
         over = (words - config.weight_words) * config.weight_word_bytes
         raise CompileError(
-            f"{op}: {config.cols} of its channels take {words * config.weight_word_bytes} bytes of weights, {over} more "
-            f"than the weight store's {config.weight_bytes}; raise weight_bytes, or make the kernel smaller"
+            f"{op}: {config.cols} of its channels take {words * config.weight_word_bytes} bytes of weights, "
+            f"{over} more than the weight store's {config.weight_bytes}; raise weight_bytes, or make the kernel smaller"
         )
-    if kernel.pool > config.positions:
+    if kernel.pool_size > config.positions:
         raise CompileError(
-            f"{op}: its window has {kernel.pool} taps, {kernel.pool - config.positions} more than the accumulators' "
-            f"{config.positions} positions; raise positions, or pool in two steps"
+            f"{op}: its window has {kernel.pool_size} taps, {kernel.pool_size - config.positions} more than the "
+            f"accumulators' {config.positions} positions; raise positions, or pool in two steps"
         )
     counts = {
         "lines": kernel.height,
@@ -176,6 +178,6 @@ def _check(op: Op, kernel: Kernel, config: Config) -> None:
         "bytes in a line": kernel.width,
     }
     for what, count in counts.items():
-        most = 32767 if what == "lines" else 65535 if what != "bytes in a line" else 2**31 - 1
-        if count > most:
-            raise CompileError(f"{op}: it has {count} {what}, more than the {most} that a descriptor can say")
+        limit = 32767 if what == "lines" else 65535 if what != "bytes in a line" else 2**31 - 1
+        if count > limit:
+            raise CompileError(f"{op}: it has {count} {what}, more than the {limit} that a descriptor can say")

@@ -16,16 +16,16 @@ from sateen.graph import Conv2D, DepthwiseConv2D, FullyConnected, Tensor, Weight
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import Dim
 
-__all__ = ["conv2d", "depthwise_conv2d", "fully_connected", "lines"]
+__all__ = ["conv2d", "depthwise_conv2d", "fully_connected", "row_by_row"]
 
 
 def _bias(op: Weighted, zero_point: int) -> NDArray[np.int64]:
-    """The bias with the input's zero point in it: ``Σ w·(a − z) = Σ w·a − z·Σ w``."""
+    """The bias, with the input's zero point folded in: ``Σ w·(a − z) = Σ w·a − z·Σ w``."""
     return op.bias - zero_point * op.kept_weights.reshape(len(op.weights), -1).sum(axis=1)
 
 
 def _bytes(weights: NDArray[np.int8] | NDArray[np.int16]) -> list[NDArray[np.int8]]:
-    """Weights as sums of int8 ones: themselves, unless they are int16."""
+    """int8 weights whose sum the weights are: one array, or more for int16 weights."""
     parts: list[NDArray[np.int8]] = []
     rest = weights.astype(np.int16)
     while not parts or rest.any():
@@ -35,19 +35,19 @@ def _bytes(weights: NDArray[np.int8] | NDArray[np.int16]) -> list[NDArray[np.int
 
 
 def conv2d(op: Conv2D, x: Tensor, y: Tensor, config: Config) -> Kernel | Iterator[Kernel]:
-    """A convolution. Over an image so narrow that a beat reaches from one line into the next, several kernel rows a
-    beat; with few output channels, several pixels a beat, if that takes fewer."""
+    """A convolution. On an image so narrow that a beat reaches into the next line, a beat takes several kernel rows.
+    With few output channels, the kernel computes several neighbouring pixels at once, if that takes fewer beats."""
     outputs, kernel_y, kernel_x, channels = op.weights.shape
-    plain = op.terms is None and op.weights.dtype == np.int8 and (kernel_x == 1 or op.dilation[1] == 1)
-    if not plain:
-        return lines(op, x, y, config)
+    contiguous = kernel_x == 1 or op.dilation[1] == 1
+    if op.terms is not None or op.weights.dtype != np.int8 or not contiguous:
+        return row_by_row(op, x, y, config)
     pitch = x.shape[2] * channels * op.dilation[0]
-    together = min(kernel_y, (config.tile_depth - kernel_x * channels) // pitch + 1)
-    if together > 1 and kernel_x <= x.shape[2]:
-        return _narrow(op, x, y, config, together)
+    rows_per_beat = min(kernel_y, (config.tile_depth - kernel_x * channels) // pitch + 1)
+    if rows_per_beat > 1 and kernel_x <= x.shape[2]:
+        return _narrow(op, x, y, config, rows_per_beat)
 
     def beats(pixels: int) -> float:
-        """For a kernel row, per pixel."""
+        """Beats of a kernel row, per pixel."""
         return math.ceil((kernel_x + (pixels - 1) * op.stride[1]) * channels / config.tile_depth) / pixels
 
     side_by_side = [pixels for pixels in range(1, config.cols // outputs + 1) if y.shape[2] % pixels == 0]
@@ -55,69 +55,70 @@ def conv2d(op: Conv2D, x: Tensor, y: Tensor, config: Config) -> Kernel | Iterato
 
 
 def _side_by_side(op: Conv2D, x: Tensor, y: Tensor, config: Config, pixels: int) -> Kernel:
-    """Several neighbouring results at once, each in columns of its own: a kernel as wide as all their windows."""
+    """Several neighbouring results at once, each in its own columns: a kernel as wide as all their windows."""
     outputs, kernel_y, kernel_x, channels = op.weights.shape
-    plain, shift = lines(op, x, y, config), op.stride[1] * channels
-    weights = np.zeros((pixels, outputs, kernel_y, 1, plain.run + (pixels - 1) * shift), np.int8)
+    single, shift = row_by_row(op, x, y, config), op.stride[1] * channels
+    weights = np.zeros((pixels, outputs, kernel_y, 1, single.run_length + (pixels - 1) * shift), np.int8)
     for pixel in range(pixels):
-        weights[pixel, ..., pixel * shift : pixel * shift + plain.run] = plain.weights
+        weights[pixel, ..., pixel * shift : pixel * shift + single.run_length] = single.weights
     return dataclasses.replace(
-        plain,
-        out=(plain.out[0], plain.out[1] // pixels),
+        single,
+        out=(single.out[0], single.out[1] // pixels),
         channels=pixels * outputs,
-        stride=(plain.stride[0], pixels * shift),
-        run=weights.shape[-1],
+        stride=(single.stride[0], pixels * shift),
+        run_length=weights.shape[-1],
         weights=weights.reshape(pixels * outputs, kernel_y, 1, -1),
-        parameters=np.tile(plain.parameters, (pixels, 1)),
+        parameters=np.tile(single.parameters, (pixels, 1)),
     )
 
 
-def _narrow(op: Conv2D, x: Tensor, y: Tensor, config: Config, together: int) -> Iterator[Kernel]:
-    """Columns of results by which of the kernel's columns lie within the image; the others' weights are zero, whatever
-    is read there."""
+def _narrow(op: Conv2D, x: Tensor, y: Tensor, config: Config, rows_per_beat: int) -> Iterator[Kernel]:
+    """Kernels that take several kernel rows in a beat. There is one for each run of result columns whose windows have
+    the same kernel columns inside the image; the weights of the others are zero."""
     outputs, kernel_y, kernel_x, channels = op.weights.shape
     _, height, columns, _ = x.shape
-    pitch, steps = columns * channels * op.dilation[0], -(-kernel_y // together)
+    pitch, steps = columns * channels * op.dilation[0], -(-kernel_y // rows_per_beat)
     starts = np.arange(y.shape[2]) * op.stride[1] - op.padding[1][0]
     inside = [tuple(0 <= start + k < columns for k in range(kernel_x)) for start in starts]
     first = 0
-    for within, same in itertools.groupby(inside):
+    for mask, same in itertools.groupby(inside):
         count = len(list(same))
-        part = dataclasses.replace(op, weights=op.weights * np.array(within, np.int8)[:, None])
-        rows = np.zeros((outputs, steps * together, pitch), np.int8)
-        rows[:, :kernel_y, : kernel_x * channels] = part.weights.reshape(outputs, kernel_y, -1)
-        run = (together - 1) * pitch + kernel_x * channels
-        plain = lines(part, x, y, config)
+        masked = dataclasses.replace(op, weights=op.weights * np.array(mask, np.int8)[:, None])
+        rows = np.zeros((outputs, steps * rows_per_beat, pitch), np.int8)
+        rows[:, :kernel_y, : kernel_x * channels] = masked.weights.reshape(outputs, kernel_y, -1)
+        run_length = (rows_per_beat - 1) * pitch + kernel_x * channels
+        single = row_by_row(masked, x, y, config)
         yield dataclasses.replace(
-            plain,
+            single,
             flat=True,
             out=(y.shape[1], count),
-            origin=(plain.origin[0], int(starts[first]) * channels),
-            reduction=(Dim(steps, (together * op.dilation[0], 0)), Dim(1, (0, 0))),
-            run=run,
-            weights=rows.reshape(outputs, steps, 1, -1)[..., :run],
+            origin=(single.origin[0], int(starts[first]) * channels),
+            reduction=(Dim(steps, (rows_per_beat * op.dilation[0], 0)), Dim(1, (0, 0))),
+            run_length=run_length,
+            weights=rows.reshape(outputs, steps, 1, -1)[..., :run_length],
             target=first * outputs,
-            spread=plain.steps,
+            spacing=single.result_steps,
         )
         first += count
 
 
-def lines(op: Conv2D, x: Tensor, y: Tensor, config: Config) -> Kernel:
-    """A kernel row is one run of bytes, because neighbouring pixels are neighbours in memory."""
+def row_by_row(op: Conv2D, x: Tensor, y: Tensor, config: Config) -> Kernel:
+    """A kernel that takes one kernel row at a time. The row is one run of bytes, since neighbouring pixels are
+    neighbours in memory; with a dilation each pixel is a run."""
     _, height, columns, channels = x.shape
     outputs, kernel_y, kernel_x, _ = op.weights.shape
     (top, _), (left, _) = op.padding
     parts = _bytes(op.weights)
-    # A group of weights does not reach over a pixel's end.
+    # A group of weights that share a term budget must not reach beyond a pixel.
     if kernel_x == 1 or op.dilation[1] == 1 and (op.terms is None or channels % op.terms.group == 0):
-        run = kernel_x * channels
-        # Wide weights pass in parts, over the same bytes once more.
-        weights = np.stack([part.reshape(outputs, kernel_y, run) for part in parts], axis=2)
+        run_length = kernel_x * channels
+        # The parts of wide weights are multiplied with the same bytes, one after the other.
+        weights = np.stack([part.reshape(outputs, kernel_y, run_length) for part in parts], axis=2)
         inner = Dim(len(parts), (0, 0))
     else:
         if len(parts) > 1:
             raise CompileError(f"{op}: weights beyond -128 to 127 with a dilation have no kernel")
-        run, weights, inner = channels, parts[0], Dim(kernel_x, (0, op.dilation[1] * channels))
+        run_length, weights, inner = channels, parts[0], Dim(kernel_x, (0, op.dilation[1] * channels))
     return Kernel(
         height=height,
         width=columns * channels,
@@ -125,9 +126,9 @@ def lines(op: Conv2D, x: Tensor, y: Tensor, config: Config) -> Kernel:
         channels=outputs,
         origin=(-top, -left * channels),
         stride=(op.stride[0], op.stride[1] * channels),
-        taps=ONCE,
+        pooling=ONCE,
         reduction=(Dim(kernel_y, (op.dilation[0], 0)), inner),
-        run=run,
+        run_length=run_length,
         group_stride=0,
         padding=x.zero_point,
         weights=weights,
@@ -144,37 +145,41 @@ def _fields(op: Weighted) -> dict[str, object]:
 
 
 def fully_connected(op: FullyConnected, x: Tensor, y: Tensor, config: Config) -> Kernel:
-    """A 1×1 convolution over the positions that come before the last axis."""
+    """A 1×1 convolution over all axes before the last."""
     as_conv = Conv2D(**{**_fields(op), "weights": op.weights[:, None, None, :]})  # type: ignore[arg-type]
     x, y = (
         dataclasses.replace(tensor, shape=(1, 1, int(np.prod(tensor.shape[1:-1])), tensor.shape[-1]))
         for tensor in (x, y)
     )
-    return lines(as_conv, x, y, config)
+    return row_by_row(as_conv, x, y, config)
 
 
 def depthwise_conv2d(op: DepthwiseConv2D, x: Tensor, y: Tensor, config: Config) -> Kernel | Iterator[Kernel]:
-    """The tile's diagonal; or, where that takes no more beats, a convolution whose other weights are zero."""
+    """A kernel on the tile's diagonal; or, where that takes no more beats, a convolution with zeros for the other
+    channels."""
     _, height, columns, channels = x.shape
     outputs, kernel_y, kernel_x, _ = op.weights.shape
-    each = outputs // channels
-    fits = config.cols % each == 0 or outputs <= config.cols
-    merged = -(-kernel_x * channels // config.tile_depth) if op.dilation[1] == 1 and op.terms is None else kernel_x
-    if op.weights.dtype == np.int16 or not fits or merged <= kernel_x and channels <= config.tile_depth:
+    multiplier = outputs // channels
+    fits = config.cols % multiplier == 0 or outputs <= config.cols
+    contiguous = op.dilation[1] == 1 and op.terms is None
+    dense_beats = -(-kernel_x * channels // config.tile_depth) if contiguous else kernel_x
+    if op.weights.dtype == np.int16 or not fits or dense_beats <= kernel_x and channels <= config.tile_depth:
         dense = np.zeros((outputs, kernel_y, kernel_x, channels), op.weights.dtype)
-        numbers = np.arange(outputs)
-        dense[numbers, :, :, numbers // each] = op.weights[..., 0]
+        output = np.arange(outputs)
+        dense[output, :, :, output // multiplier] = op.weights[..., 0]
         as_conv = Conv2D(**{**_fields(op), "weights": dense})  # type: ignore[arg-type]
-        if each > 1 or op.dilation != (1, 1) or op.weights.dtype == np.int16:
+        if multiplier > 1 or op.dilation != (1, 1) or op.weights.dtype == np.int16:
             return conv2d(as_conv, x, y, config)
-        return dataclasses.replace(lines(as_conv, x, y, config), filters=_bytes(op.weights)[0][..., 0], depth=channels)
+        return dataclasses.replace(
+            row_by_row(as_conv, x, y, config), filters=_bytes(op.weights)[0][..., 0], depth=channels
+        )
     (top, _), (left, _) = op.padding
     return diagonal(
         _bytes(op.weights)[0][..., 0],
         (height, columns, channels),
         (y.shape[1], y.shape[2]),
         config,
-        outputs=each,
+        outputs=multiplier,
         stride=op.stride,
         dilation=op.dilation,
         origin=(-top, -left, 0),

@@ -226,6 +226,7 @@ def _sorted(nodes: list[Node], known: set[str]) -> tuple[Node, ...]:
         stuck = next(node for node, wanted in zip(nodes, missing, strict=True) if wanted)
         name = sorted(missing[nodes.index(stuck)])[0]
         raise GraphError(
-            f"{stuck}: its input {name!r} is made by no operator, or by one that waits for this one; export the model anew"
+            f"{stuck}: its input {name!r} is made by no operator, or by one that waits for this one; "
+            "export the model anew"
         )
     return tuple(ordered)
