@@ -1,4 +1,4 @@
-"""What can be compiled, by what its file holds."""
+"""Loads model files: the front end that recognizes a file reads it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from sateen.graph import Graph, GraphError, Network
 __all__ = ["FRONT_ENDS", "FrontEnd", "errors_name", "load"]
 
 LARGEST = 1 << 30
-"""Bytes of a file."""
+"""Bytes of the largest file."""
 ZIP = b"PK"
-"""What an archive of Sateen's own begins with, whatever its name."""
+"""The first bytes of Sateen's own archives, whatever their name."""
 
 
 @dataclass(frozen=True)
 class FrontEnd:
-    """One kind of file."""
+    """A kind of file and its reader."""
 
     recognizes: Callable[[bytes, str], bool]
     """Called with the first eight bytes and the suffix of the name."""
@@ -34,12 +34,12 @@ FRONT_ENDS = (
     FrontEnd(lambda head, suffix: tflite.is_tflite(head) or suffix == ".tflite", tflite.load),
     FrontEnd(lambda head, suffix: suffix == ".onnx" and not head.startswith(ZIP), onnx.load),
 )
-"""Every front end, in the order in which they are asked. A file that none recognizes is Sateen's own, or none."""
+"""All front ends, in the order in which they are asked. A file that none recognizes should be Sateen's own."""
 
 
 @contextmanager
 def errors_name(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Errors name the file."""
+    """Adds the file's name to errors."""
     try:
         yield
     except OSError as error:
@@ -49,15 +49,14 @@ def errors_name(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def load(path: str | os.PathLike[str]) -> Graph | Network:
-    """A quantized graph or a float network from a file of Sateen's, or a graph from one of TensorFlow Lite's or an ONNX
-    one.
+    """A quantized graph or a float network from Sateen's own file, or a graph from a file of a front end.
 
     Raises
     ------
     CompileError
-        If the file cannot be read, is damaged, or is none of these.
+        If the file cannot be read, is damaged, or is of no known kind.
     GraphError
-        If a model's file is damaged, not quantized, or has an operator that is not known here; it names the file, too.
+        If a model's file is damaged, not quantized, or has an operator that is not supported. It names the file.
     """
     with errors_name(path):
         size = os.path.getsize(path)

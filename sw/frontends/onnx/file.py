@@ -1,6 +1,6 @@
-"""ONNX files as plain records.
+"""Reads ONNX files into plain records.
 
-No error of a parser leaves this module but as one of this package's.
+Errors of the parser leave this module as errors of this package.
 """
 
 from __future__ import annotations
@@ -37,6 +37,11 @@ class Node:
     def __str__(self) -> str:
         return f"operator {self.name!r} ({self.kind})"
 
+    @property
+    def operator_form(self) -> bool:
+        """Whether it computes with integers, whose quantization its inputs state."""
+        return self.kind.removeprefix("com.microsoft.").startswith(("QLinear", "QGemm"))
+
     def get(self, name: str, default: Any) -> Any:
         """An attribute, of the default's type: a number, text, or a tuple of whole numbers."""
         value = self.attributes.get(name, default)
@@ -54,11 +59,11 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxModel:
-    """What of a file matters."""
+    """The parts of a file that matter here."""
 
     name: str
     nodes: tuple[Node, ...]
-    """Each after those that it depends on."""
+    """In an order in which each comes after those that it depends on."""
     constants: dict[str, Array]
     inputs: dict[str, tuple[str, tuple[int, ...]]]
     """Type and shape of each; a free first axis is 1."""
@@ -82,9 +87,9 @@ def read(data: bytes) -> OnnxModel:
 
 @contextmanager
 def guarded(who: object, what: str, then: str = "export or download the model anew") -> Iterator[None]:
-    """Turns whatever a library raises into a :class:`GraphError`.
+    """Turns any exception of a library into a :class:`GraphError`.
 
-    Libraries trust the file: a damaged one makes them raise nearly anything.
+    Libraries trust the file; a damaged one makes them raise nearly anything.
     """
     try:
         yield
@@ -97,7 +102,7 @@ def guarded(who: object, what: str, then: str = "export or download the model an
 
 
 def parse(data: bytes) -> tuple[Any, Any]:
-    """The ``onnx`` package, and a file's message."""
+    """The ``onnx`` package, and the file as its ModelProto."""
     try:
         import onnx
     except ImportError as error:
@@ -122,7 +127,7 @@ def _model(onnx: Any, graph: Any) -> OnnxModel:
 
 
 def _text(name: str | bytes) -> str:
-    """A name as one line; the parser gives it as bytes if it is not UTF-8."""
+    """A name in one line. The parser returns bytes if it is not UTF-8."""
     text = name.decode("utf-8", "replace") if isinstance(name, bytes) else name
     return "".join(char if char.isprintable() else "?" for char in text)
 

@@ -1,4 +1,4 @@
-"""ONNX's operators on constants: shapes that a model computes, although they are known."""
+"""Constant folding: the operators of ONNX files that compute shapes and constants."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 
 from sateen.frontends.onnx.file import Node
-from sateen.frontends.onnx.importer import Codes, Handler, Importer, Pending, Real, Value
+from sateen.frontends.onnx.importer import Handler, Importer
+from sateen.frontends.onnx.values import Deferred, Dequantized, QuantizedConstant
 from sateen.graph import Array, GraphError, Tensor, require
 
 __all__ = ["Handler", "compute", "fold", "registers"]
 
-MOST = 4096
-"""Values of a constant that others are computed with element by element: it is a shape."""
+LARGEST_SHAPE = 4096
+"""Values of the largest constant that is computed with element by element; only shapes are."""
 MOVING = ("Cast", "Concat", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
-"""Operators whose result is no larger than what they are given."""
+"""Operators whose result is no larger than their inputs."""
 
 
 def _axes(node: Node, given: tuple[Array, ...]) -> tuple[int, ...]:
@@ -54,38 +55,38 @@ FOLDING: dict[str, Callable[..., Any]] = {
 }
 
 
-def fold(m: Importer, node: Node) -> bool:
-    """Computes an operator of constants, or one that asks for a shape alone; whether it was one."""
+def fold(importer: Importer, node: Node) -> bool:
+    """Computes an operator on constants, or one that asks for a shape only. Returns whether it is such an operator."""
     if node.kind == "Constant":
-        held = [np.asarray(value) for name, value in node.attributes.items() if name.startswith("value")]
-        require(len(held) == 1 and held[0].dtype.kind in "biuf", node, "it holds no value that is known")
-        m.values[node.outputs[0]] = held[0]
+        constants = [np.asarray(value) for name, value in node.attributes.items() if name.startswith("value")]
+        require(len(constants) == 1 and constants[0].dtype.kind in "biuf", node, "it holds no value that is known")
+        importer.values[node.outputs[0]] = constants[0]
         return True
     if node.kind == "Shape":
-        read = m.value(node)
-        value = read.tensor if isinstance(read, Real) else read
-        known = not isinstance(value, Pending)
+        value = importer.value(node)
+        value = value.tensor if isinstance(value, Dequantized) else value
+        known = not isinstance(value, Deferred)
         require(known, node, f"the shape of {node.inputs[0]!r} is not known here; export the model with fixed shapes")
-        value = value.values if isinstance(value, Codes) else value
+        value = value.values if isinstance(value, QuantizedConstant) else value
         shape = value.file_shape if isinstance(value, Tensor) else np.shape(value)  # type: ignore[arg-type]
-        m.values[node.outputs[0]] = np.array(shape, np.int64)
+        importer.values[node.outputs[0]] = np.array(shape, np.int64)
         return True
     if (
         node.inputs
-        and isinstance(m.values.get(node.inputs[0]), Codes)
+        and isinstance(importer.values.get(node.inputs[0]), QuantizedConstant)
         and node.kind in MOVING
         and node.kind != "Concat"
     ):
-        m.values[node.outputs[0]] = _moved(node, m.value(node), m)
+        importer.values[node.outputs[0]] = _fold_quantized(importer, node)
         return True
-    given = [array for name in node.inputs if isinstance(array := m.values.get(name), np.ndarray)]
+    given = [array for name in node.inputs if isinstance(array := importer.values.get(name), np.ndarray)]
     if node.kind not in FOLDING or not given or len(given) < sum(map(bool, node.inputs)):
         return False
-    small = node.kind in MOVING or all(array.size <= MOST for array in given)
+    small = node.kind in MOVING or all(array.size <= LARGEST_SHAPE for array in given)
     require(small, node, "its constants are larger than a shape could be")
     try:
         with np.errstate(divide="raise", over="raise", invalid="raise"):
-            m.values[node.outputs[0]] = np.asarray(FOLDING[node.kind](node, *given))
+            importer.values[node.outputs[0]] = np.asarray(FOLDING[node.kind](node, *given))
     except (ValueError, TypeError, IndexError, ArithmeticError) as error:
         raise GraphError(
             f"{node}: it cannot be computed from its constants ({error}); export the model anew"
@@ -93,14 +94,15 @@ def fold(m: Importer, node: Node) -> bool:
     return True
 
 
-def _moved(node: Node, codes: Value, m: Importer) -> Codes:
-    """Constant codes in another shape, or with their axes in another order."""
-    assert isinstance(codes, Codes)
+def _fold_quantized(importer: Importer, node: Node) -> QuantizedConstant:
+    """A quantized constant in another shape, or with its axes in another order."""
+    codes = importer.value(node)
+    assert isinstance(codes, QuantizedConstant)
     if node.kind == "Transpose":
         axes = node.get("perm", tuple(reversed(range(codes.values.ndim))))
         good = codes.values.ndim > 0 and sorted(axes) == list(range(codes.values.ndim))
         require(good, node, f"its perm {axes} is no order of {codes.values.ndim} axes")
-        return Codes(
+        return QuantizedConstant(
             codes.values.transpose(axes), codes.scales, codes.zero_points, axes.index(codes.axis % codes.values.ndim)
         )
     if node.kind == "Cast":
@@ -109,33 +111,35 @@ def _moved(node: Node, codes: Value, m: Importer) -> Codes:
         )
         return codes
     require(len(codes.scales) == 1, node, "it moves constant codes with several scales, which is not supported")
-    others = [m.constant(node, place) for place in range(1, len(node.inputs))]
+    others = [importer.constant(node, place) for place in range(1, len(node.inputs))]
     try:
-        return Codes(np.asarray(FOLDING[node.kind](node, codes.values, *others)), codes.scales, codes.zero_points, 0)
+        return QuantizedConstant(
+            np.asarray(FOLDING[node.kind](node, codes.values, *others)), codes.scales, codes.zero_points, 0
+        )
     except (ValueError, TypeError, IndexError, ArithmeticError) as error:
         raise GraphError(
             f"{node}: it cannot be computed from its constants ({error}); export the model anew"
         ) from error
 
 
-def compute(m: Importer, node: Node) -> None:
-    """An operator that is known of constants alone."""
+def compute(importer: Importer, node: Node) -> None:
+    """Handles an operator that is supported on constants only."""
     require(
-        fold(m, node),
+        fold(importer, node),
         node,
         f"{node.kind} is supported of constants alone; export the model without it, or split it off",
     )
 
 
 def registers(table: dict[str, Handler]) -> Callable[..., Callable[[Handler], Handler]]:
-    """A decorator that enters functions in a table, by the kinds of operators they are for; of constants alone those
-    are computed."""
+    """A decorator that registers a handler in a table under its kinds of operators. Operators on constants are folded
+    instead."""
 
     def handles(*kinds: str) -> Callable[[Handler], Handler]:
         def register(function: Handler) -> Handler:
-            def handle(m: Importer, node: Node) -> None:
-                if not fold(m, node):
-                    function(m, node)
+            def handle(importer: Importer, node: Node) -> None:
+                if not fold(importer, node):
+                    function(importer, node)
 
             table.update(dict.fromkeys(kinds, handle))
             return function

@@ -9,35 +9,31 @@ import numpy as np
 
 from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.folding import Handler, registers
-from sateen.frontends.onnx.importer import (
-    Codes,
-    Importer,
-    Numbers,
-    Pending,
+from sateen.frontends.onnx.importer import Importer
+from sateen.frontends.onnx.values import (
+    Limits,
+    MakeResult,
+    Quantization,
+    QuantizedConstant,
     Value,
     channels_first,
     clamp,
     scaling,
-    single,
+    to_float32,
 )
 from sateen.graph import LARGEST, Array, Conv2D, DepthwiseConv2D, FileLayout, FullyConnected, Op, Tensor, require
 from sateen.hw.spec.descriptor import Rounding
 
-__all__ = ["FREE", "LAYERS", "Limits", "Make", "codes_at", "layer", "window"]
-
-Limits = tuple[float, float]
-Make = Callable[[str, Numbers, Limits], Tensor]
-"""Makes a result, of a name, numbers and real limits."""
-FREE: Limits = (-np.inf, np.inf)
+__all__ = ["LAYERS", "layer", "quantized_constant", "window"]
 
 LAYERS: dict[str, Handler] = {}
 handles = registers(LAYERS)
 
 
-def codes_at(m: Importer, node: Node, place: int, axis: int) -> Codes:
-    """Constant codes with the scale and zero point behind them."""
-    values, scales = m.constant(node, place), single(m.constant(node, place + 1).reshape(-1))
-    points = m.constant(node, place + 2, np.zeros(1, values.dtype)).reshape(-1)
+def quantized_constant(importer: Importer, node: Node, place: int, axis: int) -> QuantizedConstant:
+    """A constant input, with its scales and zero points at the next two places."""
+    values, scales = importer.constant(node, place), to_float32(importer.constant(node, place + 1).reshape(-1))
+    points = importer.constant(node, place + 2, np.zeros(1, values.dtype)).reshape(-1)
     known = values.dtype in (np.int8, np.uint8, np.int32)
     require(known, node, f"its constant {node.inputs[place]!r} is {values.dtype}; quantize to 8 bits")
     require(
@@ -52,11 +48,11 @@ def codes_at(m: Importer, node: Node, place: int, axis: int) -> Codes:
     )
     good = bool(np.isfinite(scales).all() and (scales >= 0).all())
     require(good, node, f"its scales {node.inputs[place + 1]!r} must be finite and above 0")
-    return Codes(values, scales, points, axis)
+    return QuantizedConstant(values, scales, points, axis)
 
 
-def _weights(node: Node, codes: Codes, axis: int) -> Array:
-    """Weights without their zero points; int8 if they fit, else int16. Scales are along ``axis``, or one."""
+def _weights(node: Node, codes: QuantizedConstant, axis: int) -> Array:
+    """Weights with their zero points subtracted; int8 if they fit, else int16. Scales are along ``axis``, or one."""
     count = codes.values.shape[axis]
     require(codes.values.dtype != np.int32, node, "its weights are int32; quantize to 8 bits")
     require(len(codes.scales) in (1, count), node, f"its weights have {len(codes.scales)} scales for {count} channels")
@@ -74,7 +70,7 @@ def _weights(node: Node, codes: Codes, axis: int) -> Array:
 
 
 def layer(
-    m: Importer,
+    importer: Importer,
     node: Node,
     kind: type[Op],
     x: Tensor,
@@ -82,22 +78,22 @@ def layer(
     scales: Array,
     bias: Value | None,
     name: str,
-    numbers: Numbers,
+    quantization: Quantization,
     limits: Limits,
     layout: Callable[[tuple[int, ...]], FileLayout | None] = lambda _: None,
     **fields: Any,
 ) -> Tensor:
-    """A layer with weights [O, …]; its bias is int32, or real."""
+    """Appends a layer with weights [O, …]. Its bias is int32, or real."""
     with np.errstate(over="ignore"):
         products = (np.float32(x.scale) * scales).astype(np.float32)
-        ratios = products / np.float32(numbers.scale)
+        ratios = products / np.float32(quantization.scale)
     scalings = [scaling(node, float(ratio)) for ratio in np.broadcast_to(ratios, len(weights))]
-    low, high = clamp(numbers, limits)
-    return m.add(
+    low, high = clamp(quantization, limits)
+    return importer.add(
         kind,
         node,
         name,
-        numbers,
+        quantization,
         layout,
         input=x.name,
         weights=np.ascontiguousarray(weights),
@@ -114,7 +110,7 @@ def layer(
 def _bias(node: Node, bias: Value | None, products: Array, outputs: int) -> Array:
     if bias is None:
         return np.zeros(outputs, np.int32)
-    values = bias.values if isinstance(bias, Codes) else bias
+    values = bias.values if isinstance(bias, QuantizedConstant) else bias
     require(isinstance(values, np.ndarray), node, "its bias must be a constant; it is computed at run time")
     assert isinstance(values, np.ndarray)
     require(values.size == outputs, node, f"its bias has {values.size} values for {outputs} channels")
@@ -128,8 +124,8 @@ def _bias(node: Node, bias: Value | None, products: Array, outputs: int) -> Arra
 
 
 def _pads(node: Node, sizes: tuple[int, ...], extents: tuple[int, ...], stride: tuple[int, ...]) -> Any:
-    """((top, bottom), (left, right)) by ``pads`` or ``auto_pad``; with ``ceil_mode`` the last window may reach over the
-    end."""
+    """((top, bottom), (left, right)) from ``pads`` or ``auto_pad``. With ``ceil_mode`` the last window may reach beyond
+    the image."""
     auto = node.get("auto_pad", "NOTSET")
     require(min(stride) > 0, node, f"its strides must be 1 or more, not {stride}")
     if auto in ("SAME_UPPER", "SAME_LOWER"):
@@ -146,7 +142,7 @@ def _pads(node: Node, sizes: tuple[int, ...], extents: tuple[int, ...], stride: 
         for axis, (size, extent, step) in enumerate(zip(sizes, extents, stride, strict=True)):
             before, after = pairs[axis]
             count = -(-(size + before + after - extent) // step) + 1
-            # A window that begins behind the image is none.
+            # A window that begins behind the image does not count.
             count -= (count - 1) * step >= size + before
             pairs[axis] = (before, max(after, (count - 1) * step + extent - size - before))
     return tuple(pairs)
@@ -167,14 +163,14 @@ def window(node: Node, x: Tensor, size: tuple[int, ...]) -> dict[str, Any]:
     return {"stride": stride, "dilation": dilation, "padding": _pads(node, x.shape[1:3], extents, stride)}
 
 
-def _conv(m: Importer, node: Node, x: Tensor, codes: Codes, bias: Value | None) -> Make:
-    """What makes a convolution; weights are [O, I / groups, kernel height, kernel width]."""
+def _conv(importer: Importer, node: Node, x: Tensor, codes: QuantizedConstant, bias: Value | None) -> MakeResult:
+    """Makes a convolution; weights are [O, I / groups, kernel height, kernel width]."""
     require(
         codes.values.ndim == 4,
         node,
         f"its weights must have 4 axes, not {codes.values.shape}; only images are supported",
     )
-    x = m.image(node, x)
+    x = importer.as_image(node, x)
     weights = _weights(node, codes, 0).transpose(0, 2, 3, 1)
     groups, outputs, channels = node.get("group", 1), len(weights), x.shape[3]
     fits = groups > 0 and channels == groups * weights.shape[3] and outputs % groups == 0
@@ -190,82 +186,102 @@ def _conv(m: Importer, node: Node, x: Tensor, codes: Codes, bias: Value | None) 
             dense[rows, :, :, group * depth : (group + 1) * depth] = part
         weights = dense
     fields = window(node, x, weights.shape[1:3])
-    return lambda name, numbers, limits: layer(
-        m, node, kind, x, weights, codes.scales, bias, name, numbers, limits, channels_first, **fields
+    return lambda name, quantization, limits: layer(
+        importer, node, kind, x, weights, codes.scales, bias, name, quantization, limits, channels_first, **fields
     )
 
 
 @handles("QLinearConv")
-def qlinear_conv(m: Importer, node: Node) -> None:
-    """A convolution of codes."""
-    bias = m.value(node, 8) if len(node.inputs) > 8 and node.inputs[8] else None
-    make = _conv(m, node, m.codes(node), codes_at(m, node, 3, 0), bias)
-    m.values[node.outputs[0]] = make(node.outputs[0], m.numbers(node, 6), FREE)
+def qlinear_conv(importer: Importer, node: Node) -> None:
+    """A convolution of integers."""
+    bias = importer.value(node, 8) if len(node.inputs) > 8 and node.inputs[8] else None
+    make = _conv(importer, node, importer.quantized_input(node), quantized_constant(importer, node, 3, 0), bias)
+    importer.set_result(node, make, 6)
 
 
 @handles("Conv")
-def conv(m: Importer, node: Node) -> None:
-    """A convolution of real numbers that codes stand for."""
-    bias = m.value(node, 2) if len(node.inputs) > 2 and node.inputs[2] else None
-    m.values[node.outputs[0]] = Pending(_conv(m, node, m.codes(node), _constant_codes(m, node, 1), bias))
+def conv(importer: Importer, node: Node) -> None:
+    """A convolution of dequantized values."""
+    bias = importer.value(node, 2) if len(node.inputs) > 2 and node.inputs[2] else None
+    importer.set_result(
+        node, _conv(importer, node, importer.quantized_input(node), _dequantized(importer, node, 1), bias)
+    )
 
 
-def _constant_codes(m: Importer, node: Node, place: int) -> Codes:
-    value = m.value(node, place)
+def _dequantized(importer: Importer, node: Node, place: int) -> QuantizedConstant:
+    value = importer.value(node, place)
     require(
-        isinstance(value, Codes),
+        isinstance(value, QuantizedConstant),
         node,
         f"its weights {node.inputs[place]!r} are not constant codes; quantize the whole model to int8",
     )
-    assert isinstance(value, Codes)
+    assert isinstance(value, QuantizedConstant)
     return value
 
 
-def _product(m: Importer, node: Node, x: Tensor, codes: Codes, bias: Value | None, *, transposed: bool) -> Make:
-    """What makes a matrix product over the last axis; weights are [I, O], or [O, I]."""
+def _product(
+    importer: Importer, node: Node, x: Tensor, codes: QuantizedConstant, bias: Value | None, *, transposed: bool
+) -> MakeResult:
+    """Makes a matrix product over the last axis; weights are [I, O], or [O, I] if ``transposed``."""
     require(codes.values.ndim == 2, node, f"its weights must have 2 axes, not {codes.values.shape}")
     axis = 0 if transposed else 1
     weights = _weights(node, codes, axis)
     weights = weights if transposed else weights.T
     if x.file_layout is not None and len(x.shape) == 2 and x.file_shape[1:] == weights.shape[1:]:
-        # Where each value of the file's layout stands here.
+        # The index here of each value of the file's layout.
         places = x.file_layout.to_file(np.arange(weights.shape[1])[None])[0]
         order = np.empty_like(places)
         order[places] = np.arange(len(places))
         weights = weights[:, order]
     else:
-        x = m.plain(node, x)
+        x = importer.in_file_layout(node, x)
     fits = len(x.shape) >= 2 and x.shape[-1] == weights.shape[1]
     require(fits, node, f"its weights take {weights.shape[1]} values, but {x.name!r} is {x.file_shape}")
-    return lambda name, numbers, limits: layer(
-        m, node, FullyConnected, x, weights, codes.scales, bias, name, numbers, limits
+    return lambda name, quantization, limits: layer(
+        importer, node, FullyConnected, x, weights, codes.scales, bias, name, quantization, limits
     )
 
 
 @handles("QLinearMatMul")
-def qlinear_matmul(m: Importer, node: Node) -> None:
-    """A matrix product of codes."""
-    make = _product(m, node, m.codes(node), codes_at(m, node, 3, 1), None, transposed=False)
-    m.values[node.outputs[0]] = make(node.outputs[0], m.numbers(node, 6), FREE)
+def qlinear_matmul(importer: Importer, node: Node) -> None:
+    """A matrix product of integers."""
+    make = _product(
+        importer, node, importer.quantized_input(node), quantized_constant(importer, node, 3, 1), None, transposed=False
+    )
+    importer.set_result(node, make, 6)
 
 
 @handles("com.microsoft.QGemm")
-def qgemm(m: Importer, node: Node) -> None:
-    """A matrix product of codes with a bias."""
+def qgemm(importer: Importer, node: Node) -> None:
+    """A matrix product of integers, with a bias."""
     _check_gemm(node)
     transposed = bool(node.get("transB", 0))
-    bias = m.value(node, 6) if len(node.inputs) > 6 and node.inputs[6] else None
-    make = _product(m, node, m.codes(node), codes_at(m, node, 3, 0 if transposed else 1), bias, transposed=transposed)
-    m.values[node.outputs[0]] = make(node.outputs[0], m.numbers(node, 7), FREE)
+    bias = importer.value(node, 6) if len(node.inputs) > 6 and node.inputs[6] else None
+    make = _product(
+        importer,
+        node,
+        importer.quantized_input(node),
+        quantized_constant(importer, node, 3, 0 if transposed else 1),
+        bias,
+        transposed=transposed,
+    )
+    importer.set_result(node, make, 7)
 
 
 @handles("Gemm", "MatMul")
-def gemm(m: Importer, node: Node) -> None:
-    """A matrix product of real numbers that codes stand for."""
+def gemm(importer: Importer, node: Node) -> None:
+    """A matrix product of dequantized values."""
     _check_gemm(node)
-    bias = m.value(node, 2) if len(node.inputs) > 2 and node.inputs[2] else None
-    make = _product(m, node, m.codes(node), _constant_codes(m, node, 1), bias, transposed=bool(node.get("transB", 0)))
-    m.values[node.outputs[0]] = Pending(make)
+    bias = importer.value(node, 2) if len(node.inputs) > 2 and node.inputs[2] else None
+    make = _product(
+        importer,
+        node,
+        importer.quantized_input(node),
+        _dequantized(importer, node, 1),
+        bias,
+        transposed=bool(node.get("transB", 0)),
+    )
+    importer.set_result(node, make)
 
 
 def _check_gemm(node: Node) -> None:

@@ -1,4 +1,4 @@
-"""ONNX's operators that leave numbers as they are: they work on codes and on what codes stand for alike."""
+"""ONNX's operators that move values. They work on integers and on the real values that these stand for alike."""
 
 from __future__ import annotations
 
@@ -11,31 +11,32 @@ import numpy as np
 
 from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.folding import Handler, fold
-from sateen.frontends.onnx.importer import Importer, Numbers, Pending, channels_first, numbers_of
+from sateen.frontends.onnx.importer import Importer
 from sateen.frontends.onnx.layers import window
+from sateen.frontends.onnx.values import UNLIMITED, Deferred, Limits, Quantization, channels_first, quantization_of
 from sateen.graph import LARGEST, Array, FileLayout, MaxPool2D, Pad, Reshape, Resize, Slice, Tensor, require
 from sateen.sim import golden
 
 __all__ = ["MOVES"]
 
 Apply = Callable[[Tensor, str], Tensor]
-"""Makes the result of a tensor, under a name."""
+"""Applies an operator to a tensor of integers. Called with the tensor and the result's name."""
 Move = Callable[[Importer, Node], Apply]
 
 FLOAT, UINT8, INT8, INT32, INT64 = 1, 2, 3, 6, 7
-"""Types of an ONNX file."""
+"""Numbers of ONNX's types."""
 
 MOVES: dict[str, Handler] = {}
 
 
 def moves(*kinds: str) -> Callable[[Move], Move]:
-    """Registers a function that says what an operator does with codes."""
+    """A decorator that registers what an operator does with integers."""
 
     def register(function: Move) -> Move:
-        def handle(m: Importer, node: Node) -> None:
-            if fold(m, node):
+        def handle(importer: Importer, node: Node) -> None:
+            if fold(importer, node):
                 return
-            move(m, node, function(m, node))
+            move(importer, node, function(importer, node))
 
         MOVES.update(dict.fromkeys(kinds, handle))
         return function
@@ -43,72 +44,74 @@ def moves(*kinds: str) -> Callable[[Move], Move]:
     return register
 
 
-def move(m: Importer, node: Node, apply: Apply, place: int = 0) -> None:
-    """Moves codes; of a real value when it is quantized."""
-    value, output = m.value(node), node.outputs[place]
+def move(importer: Importer, node: Node, apply: Apply, place: int = 0) -> None:
+    """Applies an operator to its input: at once to integers, and to a real value when it is quantized."""
+    value, output = importer.value(node), node.outputs[place]
     if isinstance(value, Tensor):
-        m.values[output] = apply(value, output)
+        importer.values[output] = apply(value, output)
         return
-    if isinstance(value, Pending) and value.natural is None:
-        waiting = value
+    if isinstance(value, Deferred) and value.inherited is None:
+        source = value
 
-        def later(name: str, numbers: Numbers, limits: tuple[float, float]) -> Tensor:
-            return apply(waiting.make(m.name_of(f"{name}.before"), numbers, limits), name)
+        def make_moved(name: str, quantization: Quantization, limits: Limits) -> Tensor:
+            return apply(source.make(importer.name_of(f"{name}.before"), quantization, limits), name)
 
-        m.values[output] = Pending(later, None, waiting.limits)
+        importer.values[output] = Deferred(make_moved, None, source.limits)
         return
-    x = m.codes(node)
+    x = importer.quantized_input(node)
 
-    def make(name: str, numbers: Numbers, limits: tuple[float, float]) -> Tensor:
-        if numbers == numbers_of(x) and limits == (-np.inf, np.inf):
+    def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
+        if quantization == quantization_of(x) and limits == UNLIMITED:
             return apply(x, name)
-        return m.requantized(node, apply(x, m.name_of(f"{name}.before")), name, numbers, limits)
+        return importer.requantize(node, apply(x, importer.name_of(f"{name}.before")), name, quantization, limits)
 
-    m.values[output] = Pending(make, numbers_of(x))
+    importer.values[output] = Deferred(make, quantization_of(x))
 
 
 @moves("MaxPool")
-def max_pool(m: Importer, node: Node) -> Apply:
+def max_pool(importer: Importer, node: Node) -> Apply:
     """The largest of each window."""
 
     def apply(x: Tensor, name: str) -> Tensor:
-        x = m.image(node, x)
+        x = importer.as_image(node, x)
         size = node.get("kernel_shape", ())
         fields = window(node, x, size)
         require(fields.pop("dilation") == (1, 1), node, "dilations of a pool are not supported")
-        return m.add(MaxPool2D, node, name, numbers_of(x), channels_first, input=x.name, size=size, **fields)
+        return importer.add(
+            MaxPool2D, node, name, quantization_of(x), channels_first, input=x.name, size=size, **fields
+        )
 
     return apply
 
 
 @moves("Identity", "Dropout")
-def identity(m: Importer, node: Node) -> Apply:
-    """The same again."""
-    return lambda x, name: m.add(
-        Reshape, node, name, numbers_of(x), lambda _: x.file_layout, shape=x.shape, dtype=x.dtype, input=x.name
+def identity(importer: Importer, node: Node) -> Apply:
+    """The same values."""
+    return lambda x, name: importer.add(
+        Reshape, node, name, quantization_of(x), lambda _: x.file_layout, shape=x.shape, dtype=x.dtype, input=x.name
     )
 
 
 @moves("Cast")
-def cast(m: Importer, node: Node) -> Apply:
-    """The same again, of a type that holds all of it."""
-    value = m.value(node)
-    coded = isinstance(value, Tensor) and value.dtype == "int8"
+def cast(importer: Importer, node: Node) -> Apply:
+    """The same values in a type that holds them all."""
+    value = importer.value(node)
+    quantized = isinstance(value, Tensor) and value.dtype == "int8"
     position = isinstance(value, Tensor) and value.dtype == "int32"
-    own = UINT8 if isinstance(value, Tensor) and value.unsigned else INT8
-    good = node.get("to", 0) in ((own,) if coded else (INT32, INT64) if position else (FLOAT,))
+    stored = UINT8 if isinstance(value, Tensor) and value.unsigned else INT8
+    good = node.get("to", 0) in ((stored,) if quantized else (INT32, INT64) if position else (FLOAT,))
     require(good, node, "it changes what its values are; export the model without it, or split it off")
-    return identity(m, node)
+    return identity(importer, node)
 
 
-def _target(m: Importer, node: Node, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape that a Reshape or its kin gives, in the file's layout."""
+def _target(importer: Importer, node: Node, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The resulting shape of a Reshape, Flatten, Squeeze or Unsqueeze, in the file's layout."""
     rank = len(shape)
     if node.kind == "Flatten":
         axis = node.get("axis", 1)
         return (math.prod(shape[:axis]), math.prod(shape[axis:]))
     if node.kind == "Reshape":
-        wanted = list(m.integers(node, 1))
+        wanted = list(importer.integers(node, 1))
         wanted = [shape[axis] if size == 0 and axis < rank else size for axis, size in enumerate(wanted)]
         require(
             wanted.count(-1) <= 1 and all(size > 0 or size == -1 for size in wanted),
@@ -117,58 +120,58 @@ def _target(m: Importer, node: Node, shape: tuple[int, ...]) -> tuple[int, ...]:
         )
         known = math.prod(size for size in wanted if size != -1)
         return tuple(math.prod(shape) // known if size == -1 else size for size in wanted)
-    axes = node.get("axes", ()) or m.integers(node, 1, ())
+    axes = node.get("axes", ()) or importer.integers(node, 1, ())
     most = rank if node.kind == "Squeeze" else rank + len(axes)
     good = all(-most <= axis < most for axis in axes) and len({axis % most for axis in axes}) == len(axes)
     require(good, node, f"its axes {axes} are no different ones of {most}")
     if node.kind == "Squeeze":
-        gone = (
+        removed = (
             {axis % rank for axis in axes} if axes else {axis for axis, size in enumerate(shape) if size == 1 and axis}
         )
-        require(all(shape[axis] == 1 for axis in gone), node, f"its axes {axes} of {shape} are not of length 1")
-        return tuple(size for axis, size in enumerate(shape) if axis not in gone)
-    new = {axis % (rank + len(axes)) for axis in axes}
+        require(all(shape[axis] == 1 for axis in removed), node, f"its axes {axes} of {shape} are not of length 1")
+        return tuple(size for axis, size in enumerate(shape) if axis not in removed)
+    added = {axis % (rank + len(axes)) for axis in axes}
     rest = iter(shape)
-    return tuple(1 if axis in new else next(rest) for axis in range(rank + len(axes)))
+    return tuple(1 if axis in added else next(rest) for axis in range(rank + len(axes)))
 
 
 @moves("Reshape", "Flatten", "Squeeze", "Unsqueeze")
-def reshape(m: Importer, node: Node) -> Apply:
+def reshape(importer: Importer, node: Node) -> Apply:
     """The same values in another shape of the file's layout."""
 
     def apply(x: Tensor, name: str) -> Tensor:
-        target = _target(m, node, x.file_shape)
-        numbers = numbers_of(x)
+        target = _target(importer, node, x.file_shape)
+        quantization = quantization_of(x)
         good = math.prod(target) == math.prod(x.shape) and target[:1] == x.shape[:1]
         require(good, node, f"{x.name!r} of {x.file_shape} cannot become {target}; the batch must stay")
         if len(target) == 2 and x.file_layout is not None:
             layout = FileLayout(x.file_layout.view, x.file_layout.axes, target)
             kept = [axis for axis in layout.axes if layout.view[axis] > 1]
-            return m.add(
+            return importer.add(
                 Reshape,
                 node,
                 name,
-                numbers,
+                quantization,
                 lambda _: None if kept == sorted(kept) else layout,
                 shape=target,
                 input=x.name,
             )
-        x = m.plain(node, x)
-        own4 = (
+        x = importer.in_file_layout(node, x)
+        image = (
             channels_first(tuple(target[axis] for axis in (0, 2, 3, 1)))
             if len(target) == 4 and math.prod(target[2:]) == 1
             else None
         )
-        if own4 is not None:
-            return m.add(Reshape, node, name, numbers, lambda _: own4, shape=own4.view, input=x.name)
-        return m.add(Reshape, node, name, numbers, shape=target, input=x.name)
+        if image is not None:
+            return importer.add(Reshape, node, name, quantization, lambda _: image, shape=image.view, input=x.name)
+        return importer.add(Reshape, node, name, quantization, shape=target, input=x.name)
 
     return apply
 
 
 @moves("Transpose")
-def transpose(m: Importer, node: Node) -> Apply:
-    """Another order of the file's axes: values stay where they are, until someone needs them elsewhere."""
+def transpose(importer: Importer, node: Node) -> Apply:
+    """Another order of the file's axes. Values stay where they are until an operator needs them in another order."""
 
     def apply(x: Tensor, name: str) -> Tensor:
         shape = x.file_shape
@@ -177,17 +180,19 @@ def transpose(m: Importer, node: Node) -> Apply:
         require(good, node, f"its perm {axes} must be an order of {len(shape)} axes that keeps the batch")
         layout = x.file_layout or FileLayout(shape, tuple(range(len(shape))), shape)
         if layout.shape != tuple(layout.view[axis] for axis in layout.axes):
-            x = m.plain(node, x)
+            x = importer.in_file_layout(node, x)
             layout = FileLayout(shape, tuple(range(len(shape))), shape)
         moved = FileLayout(layout.view, tuple(layout.axes[axis] for axis in axes), tuple(shape[axis] for axis in axes))
-        return m.add(Reshape, node, name, numbers_of(x), lambda _: moved, shape=x.shape, dtype=x.dtype, input=x.name)
+        return importer.add(
+            Reshape, node, name, quantization_of(x), lambda _: moved, shape=x.shape, dtype=x.dtype, input=x.name
+        )
 
     return apply
 
 
 @moves("Pad")
-def pad(m: Importer, node: Node) -> Apply:
-    """Zeros around an image, or a constant's code."""
+def pad(importer: Importer, node: Node) -> Apply:
+    """Zeros around an image, or a constant value."""
 
     def apply(x: Tensor, name: str) -> Tensor:
         require(
@@ -196,48 +201,50 @@ def pad(m: Importer, node: Node) -> Apply:
             f"its mode {node.get('mode', 'constant')!r} is not supported",
         )
         rank = len(x.file_shape)
-        pads = node.get("pads", ()) or m.integers(node, 1)
+        pads = node.get("pads", ()) or importer.integers(node, 1)
         require(len(pads) == 2 * rank and min(pads) >= 0, node, f"its pads {pads} do not fit {x.file_shape}")
         pairs = list(zip(pads[:rank], pads[rank:], strict=True))
         require(pairs[0] == (0, 0), node, "it pads the batch, which is not supported")
-        x = m.image(node, x) if rank == 4 else m.plain(node, x)
+        x = importer.as_image(node, x) if rank == 4 else importer.in_file_layout(node, x)
         pairs = [pairs[axis] for axis in (0, 2, 3, 1)] if rank == 4 else pairs
-        value = m.constant(node, 2, np.zeros(1)).reshape(-1)
+        value = importer.constant(node, 2, np.zeros(1)).reshape(-1)
         require(value.size == 1 and bool(np.isfinite(value).all()), node, "it pads with what is no number")
-        real = isinstance(m.value(node), Tensor)
-        code = int(value[0]) - (128 if x.unsigned else 0) if real and value.dtype != np.float64 else x.zero_point
-        require(real or not float(value[0]), node, "it pads with another number than 0, which is not supported")
+        integers = isinstance(importer.value(node), Tensor)
+        code = int(value[0]) - (128 if x.unsigned else 0) if integers and value.dtype != np.float64 else x.zero_point
+        require(integers or not float(value[0]), node, "it pads with another number than 0, which is not supported")
         layout = channels_first if rank == 4 else (lambda _: None)
-        return m.add(Pad, node, name, numbers_of(x), layout, input=x.name, padding=tuple(pairs[1:]), value=code)
+        return importer.add(
+            Pad, node, name, quantization_of(x), layout, input=x.name, padding=tuple(pairs[1:]), value=code
+        )
 
     return apply
 
 
 @moves("Resize", "Upsample")
-def resize(m: Importer, node: Node) -> Apply:
+def resize(importer: Importer, node: Node) -> Apply:
     """An image of another size, by nearest neighbours."""
 
     def apply(x: Tensor, name: str) -> Tensor:
         require(
             node.get("mode", "nearest") == "nearest", node, f"its mode {node.get('mode', 'nearest')!r} is not supported"
         )
-        x = m.image(node, x)
-        shape, scales = _resized(m, node, x.file_shape)
+        x = importer.as_image(node, x)
+        shape, scales = _resized(importer, node, x.file_shape)
         require(shape[:2] == x.file_shape[:2], node, f"it resizes batch or channels of {x.file_shape} to {shape}")
         flags = _nearest(node, list(zip(x.file_shape[2:], shape[2:], scales[2:], strict=True)))
         here = (shape[0], shape[2], shape[3], shape[1])
-        return m.add(Resize, node, name, numbers_of(x), channels_first, shape=here, input=x.name, **flags)
+        return importer.add(Resize, node, name, quantization_of(x), channels_first, shape=here, input=x.name, **flags)
 
     return apply
 
 
-def _resized(m: Importer, node: Node, shape: tuple[int, ...]) -> tuple[tuple[int, ...], list[float]]:
-    """A resized shape, and what each axis is multiplied by."""
+def _resized(importer: Importer, node: Node, shape: tuple[int, ...]) -> tuple[tuple[int, ...], list[float]]:
+    """The resized shape, and the factor of each axis."""
     if len(node.inputs) > 3 and node.inputs[3]:
-        sizes = m.integers(node, 3)
+        sizes = importer.integers(node, 3)
         scales = [wanted / size for wanted, size in zip(sizes, shape, strict=False)]
     else:
-        given = m.constant(node, 1 if node.kind == "Upsample" else 2).reshape(-1)
+        given = importer.constant(node, 1 if node.kind == "Upsample" else 2).reshape(-1)
         require(bool(np.isfinite(given).all()), node, "its scales are not finite")
         sizes = tuple(math.floor(size * float(scale)) for size, scale in zip(shape, given, strict=False))
         scales = [float(scale) for scale in given]
@@ -256,12 +263,12 @@ ROUNDED: dict[str, Callable[[Any], Any]] = {
 
 
 def _nearest(node: Node, lengths: list[tuple[int, int, float]]) -> dict[str, Any]:
-    """Which kind of nearest neighbour gives the positions that the attributes ask for."""
+    """The flags of :class:`Resize` that give the positions for which the attributes ask."""
     kind = node.get("coordinate_transformation_mode", "asymmetric" if node.kind == "Upsample" else "half_pixel")
     rounding = node.get("nearest_mode", "floor" if node.kind == "Upsample" else "round_prefer_floor")
     require(kind in COORDINATES, node, f"its mode {kind!r} is not supported; use asymmetric with floor")
     require(rounding in ROUNDED, node, f"its nearest_mode {rounding!r} is not supported")
-    # onnxruntime's float32, and what it stands for: they are the same unless a position lies where rounding decides.
+    # Positions in onnxruntime's float32 and exact ones differ only where a position lies on a tie of rounding.
     wanted, exact = (
         [_positions(kind, rounding, *length, dtype) for length in lengths] for dtype in (np.float32, np.float64)
     )
@@ -278,9 +285,9 @@ def _nearest(node: Node, lengths: list[tuple[int, int, float]]) -> dict[str, Any
 
 
 def _positions(kind: str, rounding: str, size: int, length: int, scale: float, dtype: type[np.floating[Any]]) -> Array:
-    """Of each of ``length`` positions the one of ``size`` that it takes, computed in a type."""
+    """The position of ``size`` that each of ``length`` positions takes, computed in ``dtype``."""
     places, half = np.arange(length, dtype=dtype), dtype(0.5)
-    # As a fraction, whose quotients are exact where they lie on a tie.
+    # As a fraction: quotients are exact where they lie on a tie.
     factor, divisor = (
         (scale, 1) if dtype is np.float32 else Fraction(scale).limit_denominator(1 << 16).as_integer_ratio()
     )
@@ -295,42 +302,45 @@ def _positions(kind: str, rounding: str, size: int, length: int, scale: float, d
     return np.clip(ROUNDED[rounding](real).astype(np.int64), 0, size - 1)
 
 
-def _sliced(m: Importer, node: Node, x: Tensor, ranges: list[tuple[int, int, int]], name: str) -> Tensor:
+def _sliced(importer: Importer, node: Node, x: Tensor, ranges: list[tuple[int, int, int]], name: str) -> Tensor:
     rank = len(x.file_shape)
     require(ranges[0] == (0, x.shape[0], 1), node, "it slices the batch, which is not supported")
-    x = m.image(node, x) if rank == 4 else m.plain(node, x)
+    x = importer.as_image(node, x) if rank == 4 else importer.in_file_layout(node, x)
     ranges = [ranges[axis] for axis in (0, 2, 3, 1)] if rank == 4 else ranges
     layout: Any = channels_first if rank == 4 else (lambda _: None)
-    return m.add(Slice, node, name, numbers_of(x), layout, input=x.name, ranges=tuple(ranges[1:]))
+    return importer.add(Slice, node, name, quantization_of(x), layout, input=x.name, ranges=tuple(ranges[1:]))
 
 
 @moves("Slice")
-def slice_(m: Importer, node: Node) -> Apply:
+def slice_(importer: Importer, node: Node) -> Apply:
     """Part of a tensor."""
 
     def apply(x: Tensor, name: str) -> Tensor:
         rank = len(x.file_shape)
-        starts, ends = (m.integers(node, place) for place in (1, 2))
-        axes, steps = m.integers(node, 3, tuple(range(len(starts)))), m.integers(node, 4, (1,) * len(starts))
+        starts, ends = (importer.integers(node, place) for place in (1, 2))
+        axes, steps = (
+            importer.integers(node, 3, tuple(range(len(starts)))),
+            importer.integers(node, 4, (1,) * len(starts)),
+        )
         good = len(starts) == len(ends) == len(axes) == len(steps) and min(steps, default=1) > 0
         good = good and all(-rank <= axis < rank for axis in axes)
         require(good, node, f"its starts, ends, axes and steps do not fit {x.file_shape}, forwards")
         ranges = [(0, size, 1) for size in x.file_shape]
         for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
             ranges[axis % rank] = slice(start, end, step).indices(x.file_shape[axis])
-        return _sliced(m, node, x, ranges, name)
+        return _sliced(importer, node, x, ranges, name)
 
     return apply
 
 
-def _split(m: Importer, node: Node) -> None:
+def _split(importer: Importer, node: Node) -> None:
     """A tensor in pieces, one output each."""
-    x = m.codes(node)
+    x = importer.quantized_input(node)
     rank, count = len(x.file_shape), len(node.outputs)
     axis = node.get("axis", 0)
     require(-rank <= axis < rank, node, f"its axis {axis} is none of {rank}")
     length = x.file_shape[axis % rank]
-    sizes = node.get("split", ()) or m.integers(node, 1, ())
+    sizes = node.get("split", ()) or importer.integers(node, 1, ())
     sizes = sizes or tuple(
         min(-(-length // count), max(length - place * -(-length // count), 0)) for place in range(count)
     )
@@ -338,7 +348,7 @@ def _split(m: Importer, node: Node) -> None:
     for place in range(count):
         ranges = [(0, size, 1) for size in x.file_shape]
         ranges[axis % rank] = (sum(sizes[:place]), sum(sizes[: place + 1]), 1)
-        move(m, node, lambda x, name, ranges=ranges: _sliced(m, node, x, ranges, name), place)  # type: ignore[misc]
+        move(importer, node, lambda x, name, ranges=ranges: _sliced(importer, node, x, ranges, name), place)  # type: ignore[misc]
 
 
 MOVES["Split"] = _split

@@ -1,4 +1,4 @@
-"""ONNX's quantized operators, one by one: what each becomes in a graph."""
+"""The handlers of ONNX's operators, except those with weights and those that move values."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ import numpy as np
 
 from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.folding import Handler, compute, registers
-from sateen.frontends.onnx.importer import (
-    Codes,
-    Importer,
-    Numbers,
-    Pending,
-    Real,
+from sateen.frontends.onnx.importer import Importer
+from sateen.frontends.onnx.layers import LAYERS, layer, quantized_constant, window
+from sateen.frontends.onnx.moves import MOVES
+from sateen.frontends.onnx.values import (
+    Deferred,
+    Dequantized,
+    Limits,
+    MakeResult,
+    Quantization,
+    QuantizedConstant,
     Value,
     channels_first,
     clamp,
-    numbers_of,
+    quantization_of,
 )
-from sateen.frontends.onnx.layers import FREE, LAYERS, Limits, Make, codes_at, layer, window
-from sateen.frontends.onnx.moves import MOVES
 from sateen.graph import (
     LARGEST,
     Add,
@@ -46,26 +48,26 @@ from sateen.sim import golden
 __all__ = ["HANDLERS"]
 
 HANDLERS: dict[str, Handler] = {**MOVES, **LAYERS, **dict.fromkeys(("Constant", "Shape", "Gather", "Div"), compute)}
-"""What makes each kind of operator."""
+"""The handler of each kind of operator."""
 handles = registers(HANDLERS)
 
 
 @handles("QuantizeLinear")
-def quantize_linear(m: Importer, node: Node) -> None:
-    """Real numbers become codes: here a layer's result has its name."""
-    value = m.value(node)
+def quantize_linear(importer: Importer, node: Node) -> None:
+    """Quantizes real values; a deferred result is made now."""
+    value = importer.value(node)
     require(
         not isinstance(value, np.ndarray), node, "it quantizes a constant; export the model with constants quantized"
     )
-    m.values[node.outputs[0]] = m.quantize(node, value, m.numbers(node, 1), node.outputs[0])
+    importer.values[node.outputs[0]] = importer.quantize(node, value, importer.quantization(node, 1), node.outputs[0])
 
 
 @handles("DequantizeLinear")
-def dequantize_linear(m: Importer, node: Node) -> None:
-    """Codes become real numbers, which is only remembered."""
-    value = m.value(node)
+def dequantize_linear(importer: Importer, node: Node) -> None:
+    """Real values of a tensor's integers; no operator of the graph is needed."""
+    value = importer.value(node)
     if isinstance(value, np.ndarray):
-        m.values[node.outputs[0]] = codes_at(m, node, 0, node.get("axis", 1))
+        importer.values[node.outputs[0]] = quantized_constant(importer, node, 0, node.get("axis", 1))
         return
     require(
         isinstance(value, Tensor) and value.dtype == "int8",
@@ -73,31 +75,34 @@ def dequantize_linear(m: Importer, node: Node) -> None:
         f"its input {node.inputs[0]!r} are no codes; quantize to 8 bits",
     )
     assert isinstance(value, Tensor)
-    numbers = m.numbers(node, 1)
+    quantization = importer.quantization(node, 1)
     require(
-        numbers == numbers_of(value), node, f"its scale and zero point are not those of its input {node.inputs[0]!r}"
+        quantization == quantization_of(value),
+        node,
+        f"its scale and zero point are not those of its input {node.inputs[0]!r}",
     )
-    m.values[node.outputs[0]] = Real(value)
+    importer.values[node.outputs[0]] = Dequantized(value)
 
 
-def _operand(m: Importer, node: Node, value: Value, name: str, rank: int) -> Tensor:
-    """A tensor, or constant codes made one."""
-    if not isinstance(value, Codes):
+def _operand(importer: Importer, node: Node, value: Value, name: str, rank: int) -> Tensor:
+    """An operand as a tensor of the graph; a quantized constant is added to it."""
+    if not isinstance(value, QuantizedConstant):
         require(
-            isinstance(value, Real | Tensor),
+            isinstance(value, Dequantized | Tensor),
             node,
             f"its input {name!r} is computed in float; quantize the whole model to int8",
         )
-        assert isinstance(value, Real | Tensor)
-        return value.tensor if isinstance(value, Real) else value
+        assert isinstance(value, Dequantized | Tensor)
+        return value.tensor if isinstance(value, Dequantized) else value
     require(
         len(value.scales) == 1 and value.values.dtype != np.int32,
         node,
         f"its constant {name!r} must be of 8 bits with one scale",
     )
     unsigned = value.values.dtype == np.uint8
-    numbers = Numbers(float(value.scales[0]), int(value.zero_points[0]) - (128 if unsigned else 0), unsigned)
-    codes = (value.values.astype(np.int16) - (128 if unsigned else 0)).astype(np.int8)
+    offset = 128 if unsigned else 0
+    quantization = Quantization(float(value.scales[0]), int(value.zero_points[0]) - offset, unsigned)
+    codes = (value.values.astype(np.int16) - offset).astype(np.int8)
     codes = codes.reshape((1,) * (rank - codes.ndim) + codes.shape)
     require(
         codes.shape[:1] == (1,),
@@ -105,94 +110,109 @@ def _operand(m: Importer, node: Node, value: Value, name: str, rank: int) -> Ten
         f"its constant {name!r} of {value.values.shape} does not broadcast over the batch",
     )
     codes = codes.transpose(0, 2, 3, 1) if codes.ndim == 4 else codes
-    return m.add_constant(name, np.ascontiguousarray(codes), numbers, channels_first(codes.shape))
+    return importer.add_constant(name, np.ascontiguousarray(codes), quantization, channels_first(codes.shape))
 
 
-def _arithmetic(m: Importer, node: Node, kind: type[Op], a: Tensor, b: Tensor) -> Make:
+def _arithmetic(importer: Importer, node: Node, kind: type[Op], a: Tensor, b: Tensor) -> MakeResult:
     rank = max(len(a.file_shape), len(b.file_shape))
-    a, b = m.of_rank(node, a, rank), m.of_rank(node, b, rank)
+    a, b = importer.with_rank(node, a, rank), importer.with_rank(node, b, rank)
     if rank == 4:
-        a, b = m.image(node, a), m.image(node, b)
+        a, b = importer.as_image(node, a), importer.as_image(node, b)
     elif a.file_layout != b.file_layout:
-        a, b = m.plain(node, a), m.plain(node, b)
+        a, b = importer.in_file_layout(node, a), importer.in_file_layout(node, b)
     layout = channels_first if rank == 4 else (lambda _: a.file_layout)
 
-    def make(name: str, numbers: Numbers, limits: Limits) -> Tensor:
-        low, high = clamp(numbers, limits)
-        return m.add(
-            kind, node, name, numbers, layout, a=a.name, b=b.name, low=low, high=high, rounding=Rounding.SINGLE
+    def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
+        low, high = clamp(quantization, limits)
+        return importer.add(
+            kind, node, name, quantization, layout, a=a.name, b=b.name, low=low, high=high, rounding=Rounding.SINGLE
         )
 
     return make
 
 
 @handles("com.microsoft.QLinearAdd", "com.microsoft.QLinearMul")
-def qlinear_arithmetic(m: Importer, node: Node) -> None:
-    """A sum or product of codes."""
+def qlinear_arithmetic(importer: Importer, node: Node) -> None:
+    """A sum or product of integers."""
     kind = Add if node.kind.endswith("Add") else Multiply
     values = [
-        codes_at(m, node, place, 0) if isinstance(m.value(node, place), np.ndarray) else m.value(node, place)
+        quantized_constant(importer, node, place, 0)
+        if isinstance(importer.value(node, place), np.ndarray)
+        else importer.value(node, place)
         for place in (0, 3)
     ]
     rank = max(_rank(value) for value in values)
-    a, b = (_operand(m, node, value, node.inputs[place], rank) for value, place in zip(values, (0, 3), strict=True))
-    m.values[node.outputs[0]] = _arithmetic(m, node, kind, a, b)(node.outputs[0], m.numbers(node, 6), FREE)
+    a, b = (
+        _operand(importer, node, value, node.inputs[place], rank) for value, place in zip(values, (0, 3), strict=True)
+    )
+    importer.set_result(node, _arithmetic(importer, node, kind, a, b), 6)
 
 
 def _rank(value: Value) -> int:
-    value = value.tensor if isinstance(value, Real) else value.values if isinstance(value, Codes) else value
+    value = (
+        value.tensor
+        if isinstance(value, Dequantized)
+        else value.values
+        if isinstance(value, QuantizedConstant)
+        else value
+    )
     return len(value.file_shape) if isinstance(value, Tensor) else value.ndim if isinstance(value, np.ndarray) else 0
 
 
 @handles("Add", "Mul", "Sub")
-def arithmetic(m: Importer, node: Node) -> None:
-    """A sum, product or difference of real numbers that codes stand for."""
+def arithmetic(importer: Importer, node: Node) -> None:
+    """A sum, product or difference of dequantized values."""
     kind = {"Add": Add, "Mul": Multiply, "Sub": Subtract}[node.kind]
     values = [
-        m.value(node, place) if isinstance(m.value(node, place), Codes) else m.codes(node, place) for place in (0, 1)
+        importer.value(node, place)
+        if isinstance(importer.value(node, place), QuantizedConstant)
+        else importer.quantized_input(node, place)
+        for place in (0, 1)
     ]
     rank = max(_rank(value) for value in values)
-    a, b = (_operand(m, node, value, node.inputs[place], rank) for place, value in enumerate(values))
-    m.values[node.outputs[0]] = Pending(_arithmetic(m, node, kind, a, b))
+    a, b = (_operand(importer, node, value, node.inputs[place], rank) for place, value in enumerate(values))
+    importer.set_result(node, _arithmetic(importer, node, kind, a, b))
 
 
 @handles("Relu", "Clip")
-def clip(m: Importer, node: Node) -> None:
-    """A clamp, which the layer before it takes over."""
+def clip(importer: Importer, node: Node) -> None:
+    """A clamp, which is fused into the layer before it."""
     limits = (0.0, math.inf)
     if node.kind == "Clip":
         bounds = [node.get(name, default) for name, default in (("min", -math.inf), ("max", math.inf))]
-        given = [m.constant(node, place, np.array(bound)) for place, bound in ((1, bounds[0]), (2, bounds[1]))]
+        given = [importer.constant(node, place, np.array(bound)) for place, bound in ((1, bounds[0]), (2, bounds[1]))]
         good = all(value.size == 1 and not np.isnan(value).any() for value in given)
         require(good, node, "its limits must be single numbers")
         limits = (float(given[0].reshape(-1)[0]), float(given[1].reshape(-1)[0]))
-    value = m.value(node)
-    if isinstance(value, Pending):
+    value = importer.value(node)
+    if isinstance(value, Deferred):
         limits = (max(limits[0], value.limits[0]), min(limits[1], value.limits[1]))
-        m.values[node.outputs[0]] = Pending(value.make, value.natural, limits)
+        importer.values[node.outputs[0]] = Deferred(value.make, value.inherited, limits)
         return
-    x = m.codes(node)
-    numbers = numbers_of(x)
-    m.values[node.outputs[0]] = Pending(
-        lambda name, numbers, limits: m.requantized(node, x, name, numbers, limits), numbers, limits
+    x = importer.quantized_input(node)
+    quantization = quantization_of(x)
+    importer.values[node.outputs[0]] = Deferred(
+        lambda name, quantization, limits: importer.requantize(node, x, name, quantization, limits),
+        quantization,
+        limits,
     )
 
 
 @handles("com.microsoft.QLinearGlobalAveragePool", "GlobalAveragePool")
-def global_average_pool(m: Importer, node: Node) -> None:
+def global_average_pool(importer: Importer, node: Node) -> None:
     """The mean over rows and columns."""
     require(
         not node.get("channels_last", 0), node, "channels_last is not supported; export the model with channels first"
     )
-    x = m.image(node, m.codes(node))
+    x = importer.as_image(node, importer.quantized_input(node))
 
-    def make(name: str, numbers: Numbers, limits: Limits) -> Tensor:
-        require(clamp(numbers, limits) == (-128, 127), node, "a clamp behind a mean is not supported")
-        return m.add(
+    def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
+        require(clamp(quantization, limits) == (-128, 127), node, "a clamp behind a mean is not supported")
+        return importer.add(
             Mean,
             node,
             name,
-            numbers,
+            quantization,
             channels_first,
             input=x.name,
             axes=(1, 2),
@@ -200,15 +220,13 @@ def global_average_pool(m: Importer, node: Node) -> None:
             rounding=Rounding.SINGLE,
         )
 
-    m.values[node.outputs[0]] = (
-        make(node.outputs[0], m.numbers(node, 3), FREE) if node.kind.startswith("com") else Pending(make)
-    )
+    importer.set_result(node, make, 3)
 
 
 @handles("com.microsoft.QLinearAveragePool", "AveragePool")
-def average_pool(m: Importer, node: Node) -> None:
-    """The mean of windows: a depthwise convolution with weights of 1."""
-    x, size = m.image(node, m.codes(node)), node.get("kernel_shape", ())
+def average_pool(importer: Importer, node: Node) -> None:
+    """The mean of each window: a depthwise convolution with weights of 1."""
+    x, size = importer.as_image(node, importer.quantized_input(node)), node.get("kernel_shape", ())
     fields = window(node, x, size)
     padded = any(any(pair) for pair in fields["padding"])
     require(
@@ -219,13 +237,13 @@ def average_pool(m: Importer, node: Node) -> None:
     require(math.prod(size) * x.shape[3] <= LARGEST, node, f"its window of {size} is too large")
     count, ones = np.float32(math.prod(size)), np.ones((x.shape[3], *size, 1), np.int8)
 
-    def make(name: str, numbers: Numbers, limits: Limits) -> Tensor:
+    def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
         scales = np.ones(1, np.float32) / count
-        return layer(m, node, DepthwiseConv2D, x, ones, scales, None, name, numbers, limits, channels_first, **fields)
+        return layer(
+            importer, node, DepthwiseConv2D, x, ones, scales, None, name, quantization, limits, channels_first, **fields
+        )
 
-    m.values[node.outputs[0]] = (
-        make(node.outputs[0], m.numbers(node, 3), FREE) if node.kind.startswith("com") else Pending(make)
-    )
+    importer.set_result(node, make, 3)
 
 
 @handles(
@@ -237,9 +255,9 @@ def average_pool(m: Importer, node: Node) -> None:
     "HardSwish",
     "HardSigmoid",
 )
-def table(m: Importer, node: Node) -> None:
+def table(importer: Importer, node: Node) -> None:
     """A function of one value."""
-    x = m.codes(node)
+    x = importer.quantized_input(node)
     kind = node.kind.removeprefix("com.microsoft.QLinear")
     alpha = np.float32(node.get("alpha", 0.01 if kind == "LeakyRelu" else 0.2))
     functions: dict[str, Callable[[Array], Array]] = {
@@ -250,84 +268,83 @@ def table(m: Importer, node: Node) -> None:
         "HardSigmoid": lambda real: np.clip(alpha * real + np.float32(node.get("beta", 0.5)), 0, 1).astype(np.float32),
     }
 
-    def make(name: str, numbers: Numbers, limits: Limits) -> Tensor:
-        values = _table(node, x, numbers, functions[kind])
-        values = np.clip(values, *clamp(numbers, limits)).astype(np.int8)
-        return m.add(
-            Table, node, name, numbers, lambda _: x.file_layout, input=x.name, table=values, function=kind.lower()
+    def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
+        values = _table(node, x, quantization, functions[kind])
+        values = np.clip(values, *clamp(quantization, limits)).astype(np.int8)
+        return importer.add(
+            Table, node, name, quantization, lambda _: x.file_layout, input=x.name, table=values, function=kind.lower()
         )
 
-    m.values[node.outputs[0]] = (
-        make(node.outputs[0], m.numbers(node, 3), FREE) if node.kind.startswith("com") else Pending(make)
-    )
+    importer.set_result(node, make, 3)
 
 
 @handles("com.microsoft.QLinearSoftmax", "Softmax")
-def softmax(m: Importer, node: Node) -> None:
+def softmax(importer: Importer, node: Node) -> None:
     """Softmax over the last axis."""
-    x = m.plain(node, m.codes(node))
+    x = importer.in_file_layout(node, importer.quantized_input(node))
     last = node.get("axis", -1) % len(x.shape) == len(x.shape) - 1
     require(
         last, node, f"its axis {node.get('axis', -1)} is not the last; export the model with a transposition before it"
     )
 
-    def make(name: str, numbers: Numbers, limits: Limits) -> Tensor:
-        return m.add(Softmax, node, name, numbers, input=x.name, rounding=Rounding.SINGLE)
+    def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
+        return importer.add(Softmax, node, name, quantization, input=x.name, rounding=Rounding.SINGLE)
 
-    m.values[node.outputs[0]] = (
-        make(node.outputs[0], m.numbers(node, 3), FREE) if node.kind.startswith("com") else Pending(make)
-    )
+    importer.set_result(node, make, 3)
 
 
 @handles("ArgMax")
-def arg_max(m: Importer, node: Node) -> None:
+def arg_max(importer: Importer, node: Node) -> None:
     """The position of the largest."""
-    x = m.plain(node, m.codes(node))
+    x = importer.in_file_layout(node, importer.quantized_input(node))
     require(not node.get("select_last_index", 0), node, "select_last_index is not supported")
     rank = len(x.shape)
     axis = node.get("axis", 0)
     require(-rank <= axis < rank, node, f"its axis {axis} is none of {rank}")
-    m.values[node.outputs[0]] = m.add(
-        ArgMax, node, node.outputs[0], Numbers(1.0, 0, False), dtype="int32", input=x.name, axis=axis % rank,
+    importer.values[node.outputs[0]] = importer.add(
+        ArgMax, node, node.outputs[0], Quantization(1.0, 0, False), dtype="int32", input=x.name, axis=axis % rank,
         keep_dims=bool(node.get("keepdims", 1)),
     )  # fmt: skip
 
 
 @handles("com.microsoft.QLinearConcat", "Concat")
-def concat(m: Importer, node: Node) -> None:
-    """Tensors one behind the other, each in the result's numbers."""
-    coded = node.kind.startswith("com")
-    places = range(2, len(node.inputs), 3) if coded else range(len(node.inputs))
-    sources = [m.codes(node, place) for place in places]
+def concat(importer: Importer, node: Node) -> None:
+    """Concatenates tensors, each requantized to the result's quantization."""
+    places = range(2, len(node.inputs), 3) if node.operator_form else range(len(node.inputs))
+    sources = [importer.quantized_input(node, place) for place in places]
     require(len(sources) > 0, node, "it joins nothing")
     rank = len(sources[0].file_shape)
     require(all(len(x.file_shape) == rank for x in sources), node, "its inputs have different numbers of axes")
     axis = node.get("axis", 1)
     require(-rank <= axis < rank, node, f"its axis {axis} is none of {rank}")
     axis %= rank
-    sources = [m.image(node, x) if rank == 4 else m.plain(node, x) for x in sources]
-    here = (0, 3, 1, 2)[axis] if rank == 4 else axis
+    sources = [importer.as_image(node, x) if rank == 4 else importer.in_file_layout(node, x) for x in sources]
+    graph_axis = (0, 3, 1, 2)[axis] if rank == 4 else axis
 
-    def make(name: str, numbers: Numbers, limits: Limits) -> Tensor:
-        require(clamp(numbers, limits) == (-128, 127), node, "a clamp behind a concatenation is not supported")
+    def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
+        require(clamp(quantization, limits) == (-128, 127), node, "a clamp behind a concatenation is not supported")
         joined = [
-            x if numbers_of(x) == numbers else _moved(m, node, x, numbers, f"{name}.{place}")
+            x
+            if quantization_of(x) == quantization
+            else _requantized(importer, node, x, quantization, f"{name}.{place}")
             for place, x in enumerate(sources)
         ]
         layout = channels_first if rank == 4 else (lambda _: None)
-        return m.add(Concatenate, node, name, numbers, layout, sources=tuple(x.name for x in joined), axis=here)
+        return importer.add(
+            Concatenate, node, name, quantization, layout, sources=tuple(x.name for x in joined), axis=graph_axis
+        )
 
-    m.values[node.outputs[0]] = make(node.outputs[0], m.numbers(node, 0), FREE) if coded else Pending(make)
+    importer.set_result(node, make, 0)
 
 
-def _moved(m: Importer, node: Node, x: Tensor, numbers: Numbers, name: str) -> Tensor:
-    values = _table(node, x, numbers, lambda real: real)
+def _requantized(importer: Importer, node: Node, x: Tensor, quantization: Quantization, name: str) -> Tensor:
+    values = _table(node, x, quantization, lambda real: real)
     fields: dict[str, Any] = {"input": x.name, "table": values, "function": "requantize"}
-    return m.add(Table, node, m.name_of(name), numbers, lambda _: x.file_layout, **fields)
+    return importer.add(Table, node, importer.name_of(name), quantization, lambda _: x.file_layout, **fields)
 
 
-def _table(node: Node, x: Tensor, numbers: Numbers, function: Callable[[Array], Array]) -> Array:
+def _table(node: Node, x: Tensor, quantization: Quantization, function: Callable[[Array], Array]) -> Array:
     try:
-        return golden.real_table((x.scale, x.zero_point), (numbers.scale, numbers.zero_point), function)
+        return golden.real_table((x.scale, x.zero_point), (quantization.scale, quantization.zero_point), function)
     except ValueError as error:
         raise GraphError(f"{node}: its scales do not fit together ({error}); quantize the model anew") from None

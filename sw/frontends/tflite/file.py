@@ -1,6 +1,6 @@
-"""TensorFlow Lite files as plain records, checked so that no damaged file takes long or much memory to read.
+"""Reads TensorFlow Lite files into plain records, with checks: no damaged file takes long or much memory to read.
 
-Nothing of the parser's leaves this module: whoever has a record meets none of its errors.
+The parser stays in this module. Users of the records meet none of its errors.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sateen.graph import Array, GraphError, require
 __all__ = ["IDENTIFIER", "RawModel", "RawOperator", "RawTensor", "read"]
 
 IDENTIFIER = b"TFL3"
-"""Of a file, in its bytes 4 to 7."""
+"""Bytes 4 to 7 of a file."""
 
 
 def _names(enumeration: type) -> dict[int, str]:
@@ -28,12 +28,12 @@ def _names(enumeration: type) -> dict[int, str]:
 
 
 def _fields(schema: type) -> list[str]:
-    """Names of a table's fields that hold one value: what reads them takes no argument."""
+    """Names of a table's fields that hold one value: their readers take no argument."""
     readers = {name: inspect.signature(reader) for name, reader in vars(schema).items() if inspect.isfunction(reader)}
     return [
         name
-        for name, way in readers.items()
-        if len(way.parameters) == 1 and not name.endswith(("Length", "AsNumpy", "IsNone"))
+        for name, signature in readers.items()
+        if len(signature.parameters) == 1 and not name.endswith(("Length", "AsNumpy", "IsNone"))
     ]
 
 
@@ -60,13 +60,13 @@ class RawTensor:
     label: str
     shape: tuple[int, ...]
     type: str
-    """A key of the schema's TensorType, as ``INT8``."""
+    """A name in the schema's TensorType, such as ``INT8``."""
     scales: tuple[float, ...]
     zero_points: tuple[int, ...]
     axis: int
-    """Along which scales differ."""
+    """The axis along which scales differ."""
     data: Array | None
-    """Of a constant."""
+    """The values of a constant."""
 
     def __str__(self) -> str:
         return f"tensor 't{self.index}'" + (f" ({self.label})" if self.label else "")
@@ -78,15 +78,16 @@ class RawOperator:
 
     index: int
     kind: str
-    """A key of the schema's BuiltinOperator, as ``CONV_2D``; of a custom operator ``CUSTOM``."""
+    """A name in the schema's BuiltinOperator, such as ``CONV_2D``, or ``CUSTOM``."""
     custom: str
+    """The name of a custom operator."""
     inputs: tuple[int, ...]
     """Indexes of tensors; −1 where an optional one is left out."""
     outputs: tuple[int, ...]
     table: SimpleNamespace | None
     """The options' single values, by the schema's names; ``None`` if there are no options."""
     table_kind: str
-    """A key of the schema's BuiltinOptions, as ``Conv2DOptions``."""
+    """A name in the schema's BuiltinOptions, such as ``Conv2DOptions``."""
 
     def __str__(self) -> str:
         return f"operator {self.index} ({self.custom or self.kind})"
@@ -104,7 +105,7 @@ class RawOperator:
 
 @dataclass(frozen=True, kw_only=True)
 class RawModel:
-    """What of a file matters."""
+    """The parts of a file that matter here."""
 
     tensors: Sequence[RawTensor]
     operators: Sequence[RawOperator]
@@ -113,7 +114,7 @@ class RawModel:
 
 
 def _text(name: bytes | None) -> str:
-    """A name as one line."""
+    """A name in one line."""
     return "".join(char if char.isprintable() else "?" for char in (name or b"").decode("utf-8", "replace"))
 
 
@@ -132,9 +133,9 @@ def read(data: bytes) -> RawModel:
 
 @contextmanager
 def _guarded(who: object, what: str) -> Iterator[None]:
-    """Turns whatever the parser raises into a :class:`GraphError`.
+    """Turns any exception of the parser into a :class:`GraphError`.
 
-    The parser trusts its bytes: those of a damaged file make it raise nearly anything.
+    The parser trusts the file; a damaged one makes it raise nearly anything.
     """
     try:
         yield
@@ -167,7 +168,7 @@ class _Reader:
         )
 
     def _count(self, length: int) -> int:
-        """A vector's length, which no file is too small for."""
+        """A vector's length, checked against the size of the file."""
         if length > len(self.data):
             raise ValueError(f"a list of {length} entries in {len(self.data)} bytes")
         return length
@@ -231,11 +232,11 @@ class _Reader:
         )  # fmt: skip
 
     def _options(self, kind: str, table: Any) -> SimpleNamespace | None:
-        """The single values of a table of options: no operator here needs a list of them."""
+        """The single values of a table of options. No operator here needs its lists."""
         if table is None or kind == "NONE":
             return None
         if kind not in OPTIONS.values():
             return SimpleNamespace()
-        made = getattr(tflite, kind)()
-        made.Init(table.Bytes, table.Pos)
-        return SimpleNamespace(**{name: getattr(made, name)() for name in _fields(type(made))})
+        options = getattr(tflite, kind)()
+        options.Init(table.Bytes, table.Pos)
+        return SimpleNamespace(**{name: getattr(options, name)() for name in _fields(type(options))})

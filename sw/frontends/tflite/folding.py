@@ -1,4 +1,4 @@
-"""TensorFlow Lite's operators on constants: shapes that a model computes, although they are known."""
+"""Constant folding: the operators of TensorFlow Lite's files that compute shapes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ["FOLDING"]
 
 def _strided_slice(operator: RawOperator, x: Array, begin: Array, end: Array, step: Array) -> Array:
     options = operator.options(tflite.StridedSliceOptions)
-    plain = not options.EllipsisMask and not options.NewAxisMask and not options.Offset
-    require(plain, operator, "its ellipsis, new axes and lengths in place of ends are not supported")
+    supported = not options.EllipsisMask and not options.NewAxisMask and not options.Offset
+    require(supported, operator, "its ellipsis, new axes and lengths in place of ends are not supported")
     parts: list[Any] = []
     for axis, (b, e, s) in enumerate(zip(begin.tolist(), end.tolist(), step.tolist(), strict=True)):
         if options.ShrinkAxisMask >> axis & 1:
@@ -63,4 +63,4 @@ FOLDING: dict[str, Callable[..., Any]] = {
     "MINIMUM": lambda operator, a, b: np.minimum(a, b),
     "REDUCE_PROD": lambda operator, x, axes: np.prod(x, axis=tuple(axes.reshape(-1).tolist())),
 }
-"""What computes each kind of operator: called with it and its inputs."""
+"""The function that computes each kind of operator. Called with the operator and its constant inputs."""

@@ -1,7 +1,7 @@
-"""TensorFlow Lite models as graphs: int8 and uint8, with the integers of the reference kernels.
+"""Imports TensorFlow Lite models, int8 and uint8, with the integers of the reference kernels.
 
-Tensors are named ``t<index>`` after their place in the file; their titles there are the labels. Operators are named
-after their kind and place, as ``conv_2d_0``. What a constant subgraph gives is computed here.
+A tensor is named ``t<index>`` after its index in the file; its name there is the label. An operator is named after its
+kind and index, such as ``conv_2d_0``. Constant subgraphs are computed here.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from sateen.graph import Array, Concatenate, Constant, Graph, GraphError, Op, Re
 __all__ = ["Folding", "Handler", "Importer", "is_tflite"]
 
 QUANTIZED = {"INT8": 0, "UINT8": 128}
-"""Types of codes, and what is subtracted from them."""
+"""Types of quantized tensors, and the offset that makes their values int8."""
 LARGEST_SHAPE = 4096
-"""Values of a constant that is computed with here."""
-PLAIN = {"FLOAT32": "float32", "INT32": "int32", "INT64": "int32"}
+"""Values of the largest constant that is computed with here."""
+UNQUANTIZED = {"FLOAT32": "float32", "INT32": "int32", "INT64": "int32"}
 
 
 def is_tflite(data: bytes) -> bool:
@@ -31,13 +31,13 @@ def is_tflite(data: bytes) -> bool:
 
 
 Handler = Callable[["Importer", RawOperator], None]
-"""What makes one operator of a file."""
+"""Makes the graph's operators for one operator of the file."""
 Folding = Callable[..., Any]
-"""What computes an operator of constants: called with it and its inputs."""
+"""Computes an operator on constants. Called with the operator and its inputs."""
 
 
 class Importer:
-    """A graph in the making: what the functions for single operators build with."""
+    """Builds a graph. Handlers of operators add tensors and operators to it."""
 
     def __init__(self, model: RawModel, name: str):
         self.model, self.name = model, name
@@ -46,13 +46,14 @@ class Importer:
         self.constants: dict[int, Array] = {
             tensor.index: tensor.data for tensor in model.tensors if tensor.data is not None
         }
-        ends = [model.tensors[index].shape for index in (*model.inputs, *model.outputs)]
-        leading = {shape[0] for shape in ends if shape}
-        # Where ends disagree, the first axis is no batch, and every tensor is one item.
-        self.batch = leading.pop() if len(leading) == 1 and all(ends) else 1
+        shapes = [model.tensors[index].shape for index in (*model.inputs, *model.outputs)]
+        leading = {shape[0] for shape in shapes if shape}
+        # If inputs and outputs disagree, the first axis is no batch, and every tensor is one item.
+        self.batch = leading.pop() if len(leading) == 1 and all(shapes) else 1
 
     def graph(self, handlers: Mapping[str, Handler], folding: Mapping[str, Folding]) -> Graph:
-        """The whole model; ``handlers`` make operators, and ``folding`` computes those of constants, by their kinds."""
+        """The graph of the whole model. By the kinds of operators: ``handlers`` make them, and ``folding`` computes those
+        on constants."""
         require(
             len(self.model.inputs) > 0 and len(self.model.outputs) > 0, "file", "its graph has no input or no output"
         )
@@ -79,7 +80,7 @@ class Importer:
         )  # fmt: skip
 
     def _fold(self, operator: RawOperator, folding: Mapping[str, Folding]) -> bool:
-        """Computes an operator of constants, or one that asks for shapes alone."""
+        """Computes an operator on constants, or one that asks for a shape. Returns whether it is such an operator."""
         if operator.kind not in folding or len(operator.outputs) != 1:
             return False
         output = operator.outputs[0]
@@ -105,7 +106,7 @@ class Importer:
         return True
 
     def raw(self, operator: RawOperator, place: int) -> RawTensor:
-        """The tensor of the file that an operator has at a place of its inputs."""
+        """The file's tensor at a place of an operator's inputs."""
         require(place < len(operator.inputs) and operator.inputs[place] >= 0, operator, f"its input {place} is missing")
         return self.model.tensors[operator.inputs[place]]
 
@@ -132,19 +133,19 @@ class Importer:
         return values[0]
 
     def offset(self, index: int) -> int:
-        """Axes that a tensor has here before those that it has in the file: 0, or 1 where the file leaves the batch
-        out."""
+        """Axes that are added here in front of a tensor's axes in the file: 1 if the file leaves out the batch, else
+        0."""
         shape = self.model.tensors[index].shape
         return int(not shape or shape[0] != self.batch)
 
     def axis(self, operator: RawOperator, index: int, axis: int) -> int:
-        """An axis of a tensor of the file, negative from the last, as it is here."""
+        """The axis here of an axis of the file's tensor, which is negative from the last."""
         rank = len(self.model.tensors[index].shape)
         require(-rank <= axis < rank, operator, f"its axis {axis} is none of the {rank} of {self.model.tensors[index]}")
         return axis % rank + self.offset(index)
 
     def tensor(self, index: int) -> Tensor:
-        """A tensor by its index; a :class:`GraphError` if it is none that this package computes with."""
+        """A tensor by its index in the file. Raises :class:`GraphError` if its type is not supported."""
         name = f"t{index}"
         if name not in self.tensors:
             self.tensors[name] = self._tensor(self.model.tensors[index])
@@ -157,15 +158,15 @@ class Importer:
             raw,
             f"its shape {raw.shape} does not begin with the batch of {self.batch}",
         )
-        own: dict[str, Any] = {"name": f"t{raw.index}", "shape": shape, "label": raw.label}
-        if raw.type in PLAIN:
-            return Tensor(**own, dtype=PLAIN[raw.type])
+        fields: dict[str, Any] = {"name": f"t{raw.index}", "shape": shape, "label": raw.label}
+        if raw.type in UNQUANTIZED:
+            return Tensor(**fields, dtype=UNQUANTIZED[raw.type])
         require(raw.type in QUANTIZED, raw, f"its type {raw.type} is not supported; quantize the model to int8")
-        scale, zero_point = numbers(raw)
-        return Tensor(**own, scale=scale, zero_point=zero_point, unsigned=raw.type == "UINT8")
+        scale, zero_point = quantization(raw)
+        return Tensor(**fields, scale=scale, zero_point=zero_point, unsigned=raw.type == "UINT8")
 
     def value(self, operator: RawOperator | None, index: int, rank: int = 0) -> Tensor:
-        """A tensor that an operator reads; a constant one is made, with at least ``rank`` axes."""
+        """A tensor that an operator reads. A constant is added to the graph, with at least ``rank`` axes."""
         if index not in self.constants or f"t{index}" in self.tensors:
             return self.tensor(index)
         raw = self.model.tensors[index]
@@ -177,7 +178,7 @@ class Importer:
         values = (self.constants[index].astype(np.int16) - QUANTIZED[raw.type]).astype(np.int8)
         shape = (1,) * (rank - values.ndim) + values.shape if values.ndim < rank else values.shape
         shape = shape if shape and shape[0] == 1 else (1, *shape)
-        scale, zero_point = numbers(raw)
+        scale, zero_point = quantization(raw)
         tensor = Tensor(
             name=f"t{index}",
             shape=shape,
@@ -200,33 +201,33 @@ class Importer:
             f"{raw} is {raw.type}, not {' or '.join(allowed)}; quantize the whole model to int8",
         )
         tensor = self.value(operator, raw.index)
-        # Constants are made with a batch of 1, whatever the file's is: its axes must be the same ones here.
+        # Constants get a batch of 1, whatever the model's batch is. Their other axes must be those of the file.
         good = tensor.shape == (1,) * self.offset(raw.index) + raw.shape
         require(good, operator, f"its constant {raw} of {raw.shape} does not begin with the batch of {self.batch}")
         return tensor
 
-    def named(self, tensor: Tensor, suffix: str, shape: tuple[int, ...]) -> Tensor:
-        """A tensor that the file lacks, with another's numbers."""
-        self.tensors[f"{tensor.name}.{suffix}"] = made = Tensor(
+    def new_like(self, tensor: Tensor, suffix: str, shape: tuple[int, ...]) -> Tensor:
+        """A new tensor that the file lacks, with the type and quantization of another."""
+        self.tensors[f"{tensor.name}.{suffix}"] = new = Tensor(
             name=f"{tensor.name}.{suffix}",
             shape=shape,
             scale=tensor.scale,
             zero_point=tensor.zero_point,
             dtype=tensor.dtype,
         )
-        return made
+        return new
 
     def reshape(self, operator: RawOperator, tensor: Tensor, suffix: str, shape: tuple[int, ...]) -> Tensor:
         """A tensor in another shape."""
         if tensor.shape == shape:
             return tensor
         name = f"{operator.kind.lower()}_{operator.index}_{suffix}"
-        made = self.named(tensor, f"{suffix}{operator.index}", shape)
-        self.ops.append(Reshape(name=name, input=tensor.name, output=made.name))
-        return made
+        reshaped = self.new_like(tensor, f"{suffix}{operator.index}", shape)
+        self.ops.append(Reshape(name=name, input=tensor.name, output=reshaped.name))
+        return reshaped
 
     def aligned(self, operator: RawOperator, tensor: Tensor, suffix: str, result: Tensor) -> Tensor:
-        """A tensor with as many axes as a result that it broadcasts to, new ones of 1 being behind the batch's."""
+        """A tensor with as many axes as the result to which it broadcasts; new axes are in front."""
         missing = len(result.shape) - len(tensor.shape)
         if missing <= 0:
             return tensor
@@ -238,16 +239,16 @@ class Importer:
         return self.reshape(operator, tensor, suffix, (1,) * missing + tensor.shape)
 
     def add(self, operator: RawOperator, kind: type[Op], *, place: int = 0, **fields: Any) -> None:
-        """Appends an operator of the graph, and a reshape if its result is the file's in another shape."""
+        """Appends an operator, and a Reshape if its result has another shape than the file's output."""
         output = self.tensor(operator.outputs[place])
         suffix = f"_{place}" if len(operator.outputs) > 1 else ""
         fields = {"name": f"{operator.kind.lower()}_{operator.index}{suffix}", "output": output.name, **fields}
         op = kind(**fields)
         shape = output.shape if isinstance(op, Reshape) else op.infer(self.tensors)
         if shape != output.shape and math.prod(shape) == math.prod(output.shape):
-            made = self.named(output, "flat", shape)
-            self.ops.append(kind(**{**fields, "output": made.name}))
-            self.ops.append(Reshape(name=f"{fields['name']}_reshape", input=made.name, output=output.name))
+            result = self.new_like(output, "flat", shape)
+            self.ops.append(kind(**{**fields, "output": result.name}))
+            self.ops.append(Reshape(name=f"{fields['name']}_reshape", input=result.name, output=output.name))
         else:
             self.ops.append(op)
 
@@ -256,8 +257,8 @@ class Importer:
         self.add(operator, Concatenate, sources=tuple(source.name for source in sources), axis=axis)
 
 
-def numbers(raw: RawTensor) -> tuple[float, int]:
-    """Scale and zero point of a tensor of codes, as codes are here."""
+def quantization(raw: RawTensor) -> tuple[float, int]:
+    """Scale and zero point of a quantized tensor, for int8."""
     require(len(raw.scales) > 0, raw, "it has no scale; quantize the whole model to int8")
     require(len(raw.scales) == 1, raw, f"it has {len(raw.scales)} scales; activations must have one for all channels")
     zero_point = raw.zero_points[0] if raw.zero_points else 0

@@ -1,4 +1,4 @@
-"""TensorFlow Lite's operators, one by one: what each becomes in a graph."""
+"""The handlers of TensorFlow Lite's operators, except those that move values."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from sateen.sim import golden
 __all__ = ["FOLDING", "HANDLERS"]
 
 HANDLERS: dict[str, Handler] = dict(MOVES)
-"""What makes each kind of operator."""
+"""The handler of each kind of operator."""
 handles = registers(HANDLERS)
 
 ACTIVATIONS: dict[int, tuple[float | None, float | None]] = {
@@ -50,11 +50,11 @@ ACTIVATIONS: dict[int, tuple[float | None, float | None]] = {
     tflite.ActivationFunctionType.RELU_N1_TO_1: (-1.0, 1.0),
     tflite.ActivationFunctionType.RELU6: (0.0, 6.0),
 }
-"""Least and largest real result of fused activations."""
+"""The least and the largest real result of each fused activation."""
 
 
 def clamp(operator: RawOperator, output: Tensor, activation: int) -> dict[str, int]:
-    """The range of a fused activation, in the output's codes."""
+    """The range of a fused activation as int8 values of the output."""
     require(
         activation in ACTIVATIONS,
         operator,
@@ -64,15 +64,15 @@ def clamp(operator: RawOperator, output: Tensor, activation: int) -> dict[str, i
 
 
 def limits(output: Tensor, least: float | None, largest: float | None) -> dict[str, int]:
-    """Real limits as the fields ``low`` and ``high``."""
+    """Real limits as fields ``low`` and ``high`` of an operator."""
 
-    def code(value: float) -> int:
-        # What overflows lies beyond all codes.
+    def quantized(value: float) -> int:
+        # An overflow is beyond all int8 values.
         with np.errstate(over="ignore"):
             steps = np.float32(value) / np.float32(output.scale)
         return int(np.clip(np.copysign(np.floor(abs(float(steps)) + 0.5), steps) + output.zero_point, -128, 127))
 
-    return {"low": -128 if least is None else code(least), "high": 127 if largest is None else code(largest)}
+    return {"low": -128 if least is None else quantized(least), "high": 127 if largest is None else quantized(largest)}
 
 
 def scaling(operator: RawOperator, scale: float) -> tuple[int, int]:
@@ -86,7 +86,7 @@ def scaling(operator: RawOperator, scale: float) -> tuple[int, int]:
 def padding(
     operator: RawOperator, kind: int, sizes: tuple[int, int], extents: tuple[int, int], stride: tuple[int, int]
 ) -> Any:
-    """((top, bottom), (left, right)) of SAME or VALID."""
+    """((top, bottom), (left, right)) of the padding SAME or VALID."""
     require(
         kind in (tflite.Padding.SAME, tflite.Padding.VALID), operator, f"its padding {kind} is neither SAME nor VALID"
     )
@@ -100,9 +100,9 @@ def padding(
     return tuple((total // 2, total - total // 2) for total in totals)
 
 
-def weights_of(m: Importer, operator: RawOperator, axis: int, rank: int) -> tuple[RawTensor, Array]:
-    """The weights at input 1, zero points subtracted; int8 if they fit, else int16."""
-    raw, values = m.raw(operator, 1), m.constant(operator, 1)
+def read_weights(importer: Importer, operator: RawOperator, axis: int, rank: int) -> tuple[RawTensor, Array]:
+    """The weights at input 1, with zero points subtracted: int8 if they fit, else int16."""
+    raw, values = importer.raw(operator, 1), importer.constant(operator, 1)
     require(
         raw.type in ("INT8", "UINT8"),
         operator,
@@ -121,7 +121,7 @@ def weights_of(m: Importer, operator: RawOperator, axis: int, rank: int) -> tupl
         f"its weights {raw} have scales along axis {raw.axis}, not {axis}",
     )
     if not any(raw.zero_points):
-        return raw, values if values.dtype == np.int8 else _narrow(values.astype(np.int64))
+        return raw, values if values.dtype == np.int8 else _smallest_type(values.astype(np.int64))
     require(
         len(raw.zero_points) in (1, channels), operator, f"its weights {raw} have {len(raw.zero_points)} zero points"
     )
@@ -131,23 +131,25 @@ def weights_of(m: Importer, operator: RawOperator, axis: int, rank: int) -> tupl
         operator,
         f"its weights {raw} have zero points out of range",
     )
-    return raw, _narrow(values.astype(np.int64) - points.astype(np.int64))
+    return raw, _smallest_type(values.astype(np.int64) - points.astype(np.int64))
 
 
-def _narrow(weights: Array) -> Array:
+def _smallest_type(weights: Array) -> Array:
     return weights.astype(np.int8 if weights.size and weights.min() >= -128 and weights.max() <= 127 else np.int16)
 
 
-def parameters(m: Importer, operator: RawOperator, raw: RawTensor, outputs: int, activation: int) -> dict[str, Any]:
-    """Bias, scaling and clamp of a layer with weights."""
-    x, y = m.input(operator, 0), m.tensor(operator.outputs[0])
+def parameters(
+    importer: Importer, operator: RawOperator, raw: RawTensor, outputs: int, activation: int
+) -> dict[str, Any]:
+    """Fields of a layer with weights: bias, scaling and clamp."""
+    x, y = importer.input(operator, 0), importer.tensor(operator.outputs[0])
     bias = np.zeros(outputs, np.int32)
     if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
-        values = m.constant(operator, 2)
+        values = importer.constant(operator, 2)
         require(
             values.dtype == np.int32,
             operator,
-            f"its bias must be INT32, not {m.raw(operator, 2).type}; quantize the model to int8",
+            f"its bias must be INT32, not {importer.raw(operator, 2).type}; quantize the model to int8",
         )
         require(values.size == outputs, operator, f"its bias has {values.size} values for {outputs} channels")
         bias = values.reshape(-1).astype(np.int32)
@@ -166,68 +168,71 @@ def parameters(m: Importer, operator: RawOperator, raw: RawTensor, outputs: int,
 
 
 @handles("CONV_2D")
-def conv_2d(m: Importer, operator: RawOperator) -> None:
+def conv_2d(importer: Importer, operator: RawOperator) -> None:
     """A convolution; weights are [O, kernel height, kernel width, I]."""
     options = operator.options(tflite.Conv2DOptions)
-    raw, weights = weights_of(m, operator, 0, 4)
-    _windowed(m, operator, Conv2D, options, raw, weights, len(weights))
+    raw, weights = read_weights(importer, operator, 0, 4)
+    _windowed(importer, operator, Conv2D, options, raw, weights, len(weights))
 
 
 @handles("DEPTHWISE_CONV_2D")
-def depthwise_conv_2d(m: Importer, operator: RawOperator) -> None:
+def depthwise_conv_2d(importer: Importer, operator: RawOperator) -> None:
     """A depthwise convolution; weights are [1, kernel height, kernel width, O]."""
     options = operator.options(tflite.DepthwiseConv2DOptions)
-    raw, weights = weights_of(m, operator, 3, 4)
+    raw, weights = read_weights(importer, operator, 3, 4)
     require(
         weights.shape[0] == 1,
         operator,
         f"its weights {raw} must begin with an axis of 1, not the shape {weights.shape}",
     )
-    _windowed(
-        m,
-        operator,
-        DepthwiseConv2D,
-        options,
-        raw,
-        np.ascontiguousarray(weights.transpose(3, 1, 2, 0)),
-        weights.shape[3],
-    )
+    weights = np.ascontiguousarray(weights.transpose(3, 1, 2, 0))
+    _windowed(importer, operator, DepthwiseConv2D, options, raw, weights, len(weights))
 
 
 def _windowed(
-    m: Importer, operator: RawOperator, kind: type[Op], options: Any, raw: RawTensor, weights: Array, outputs: int
+    importer: Importer,
+    operator: RawOperator,
+    kind: type[Op],
+    options: Any,
+    raw: RawTensor,
+    weights: Array,
+    outputs: int,
 ) -> None:
-    x = m.input(operator, 0)
+    x = importer.input(operator, 0)
     require(len(x.shape) == 4, operator, f"its input {x} must have 4 axes, not the shape {x.shape}")
     stride, dilation = (options.StrideH, options.StrideW), (options.DilationHFactor, options.DilationWFactor)
     require(min(dilation) > 0, operator, f"its dilation must be 1 or more, not {dilation}")
     extents = tuple(d * (k - 1) + 1 for d, k in zip(dilation, weights.shape[1:3], strict=True))
     pads = padding(operator, options.Padding, x.shape[1:3], extents, stride)  # type: ignore[arg-type]
-    fields = parameters(m, operator, raw, outputs, options.FusedActivationFunction)
-    m.add(operator, kind, weights=weights, stride=stride, dilation=dilation, padding=pads, **fields)
+    fields = parameters(importer, operator, raw, outputs, options.FusedActivationFunction)
+    importer.add(operator, kind, weights=weights, stride=stride, dilation=dilation, padding=pads, **fields)
 
 
 @handles("FULLY_CONNECTED")
-def fully_connected(m: Importer, operator: RawOperator) -> None:
-    """A matrix product over the last axis; an input of other axes is flattened."""
+def fully_connected(importer: Importer, operator: RawOperator) -> None:
+    """A matrix product over the last axis. An input whose last axis does not fit is reshaped."""
     options = operator.options(tflite.FullyConnectedOptions)
     require(options.WeightsFormat == 0, operator, "its weights are shuffled; convert the model anew")
-    raw, weights = weights_of(m, operator, 0, 2)
-    fields = parameters(m, operator, raw, len(weights), options.FusedActivationFunction)
-    x, depth = m.input(operator, 0), weights.shape[1]
+    raw, weights = read_weights(importer, operator, 0, 2)
+    fields = parameters(importer, operator, raw, len(weights), options.FusedActivationFunction)
+    x, depth = importer.input(operator, 0), weights.shape[1]
     size = math.prod(x.shape[1:])
     require(size % depth == 0, operator, f"its weights take {depth} values, which do not divide {x} of {x.shape}")
     if x.shape[-1] != depth or math.prod(x.shape[1:-1]) == 1:
-        x = m.reshape(
+        x = importer.reshape(
             operator, x, "input", (x.shape[0], depth) if size == depth else (x.shape[0], size // depth, depth)
         )
-    m.add(operator, FullyConnected, weights=weights, **{**fields, "input": x.name})
+    importer.add(operator, FullyConnected, weights=weights, **{**fields, "input": x.name})
 
 
 @handles("AVERAGE_POOL_2D", "MAX_POOL_2D")
-def pool_2d(m: Importer, operator: RawOperator) -> None:
+def pool_2d(importer: Importer, operator: RawOperator) -> None:
     """Pooling over windows."""
-    options, x, y = operator.options(tflite.Pool2DOptions), m.input(operator, 0), m.tensor(operator.outputs[0])
+    options, x, y = (
+        operator.options(tflite.Pool2DOptions),
+        importer.input(operator, 0),
+        importer.tensor(operator.outputs[0]),
+    )
     require(len(x.shape) == 4, operator, f"its input {x} must have 4 axes, not the shape {x.shape}")
     size, stride = (options.FilterHeight, options.FilterWidth), (options.StrideH, options.StrideW)
     fields: dict[str, Any] = {
@@ -236,59 +241,59 @@ def pool_2d(m: Importer, operator: RawOperator) -> None:
         **clamp(operator, y, options.FusedActivationFunction),
     }  # fmt: skip
     if operator.kind == "AVERAGE_POOL_2D":
-        m.add(operator, AveragePool2D, ties_up=x.unsigned, **fields)
+        importer.add(operator, AveragePool2D, ties_up=x.unsigned, **fields)
     else:
-        m.add(operator, MaxPool2D, **fields)
+        importer.add(operator, MaxPool2D, **fields)
 
 
 @handles("MEAN")
-def mean(m: Importer, operator: RawOperator) -> None:
+def mean(importer: Importer, operator: RawOperator) -> None:
     """The mean over axes."""
-    options, x = operator.options(tflite.ReducerOptions), m.input(operator, 0)
-    axes = tuple(sorted({m.axis(operator, operator.inputs[0], axis) for axis in m.integers(operator, 1)}))
-    m.add(operator, Mean, input=x.name, axes=axes, keep_dims=bool(options.KeepDims))
+    options, x = operator.options(tflite.ReducerOptions), importer.input(operator, 0)
+    axes = tuple(sorted({importer.axis(operator, operator.inputs[0], axis) for axis in importer.integers(operator, 1)}))
+    importer.add(operator, Mean, input=x.name, axes=axes, keep_dims=bool(options.KeepDims))
 
 
 @handles("ADD", "SUB", "MUL")
-def arithmetic(m: Importer, operator: RawOperator) -> None:
+def arithmetic(importer: Importer, operator: RawOperator) -> None:
     """A sum, difference or product; a constant is broadcast."""
     kinds: dict[str, tuple[type[Op], Any]] = {
         "ADD": (Add, tflite.AddOptions), "SUB": (Subtract, tflite.SubOptions), "MUL": (Multiply, tflite.MulOptions),
     }  # fmt: skip
     kind, options = kinds[operator.kind]
-    y = m.tensor(operator.outputs[0])
-    raws = [m.raw(operator, place) for place in (0, 1)]
+    y = importer.tensor(operator.outputs[0])
+    raws = [importer.raw(operator, place) for place in (0, 1)]
     for raw in raws:
         require(
             raw.type in ("INT8", "UINT8"), operator, f"{raw} is {raw.type}, not INT8; quantize the whole model to int8"
         )
     a, b = (
-        m.aligned(operator, m.value(operator, raw.index, len(y.shape)), f"operand{place}", y)
+        importer.aligned(operator, importer.value(operator, raw.index, len(y.shape)), f"operand{place}", y)
         for place, raw in enumerate(raws)
     )
     activation = operator.options(options).FusedActivationFunction if operator.table is not None else 0
-    m.add(operator, kind, a=a.name, b=b.name, **clamp(operator, y, activation))
+    importer.add(operator, kind, a=a.name, b=b.name, **clamp(operator, y, activation))
 
 
 @handles("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1")
-def relu(m: Importer, operator: RawOperator) -> None:
-    """A clamp, in the output's own numbers."""
+def relu(importer: Importer, operator: RawOperator) -> None:
+    """A clamp, requantized to the output's scale."""
     ranges = {"RELU": (0.0, None), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0), "RELU_0_TO_1": (0.0, 1.0)}
-    x, y = m.input(operator, 0), m.tensor(operator.outputs[0])
+    x, y = importer.input(operator, 0), importer.tensor(operator.outputs[0])
     with np.errstate(over="ignore"):
         ratio = float(np.float32(x.scale) / np.float32(y.scale))
-    _requantize(m, operator, x, ratio, **limits(y, *ranges[operator.kind]))
+    _requantize(importer, operator, x, ratio, **limits(y, *ranges[operator.kind]))
 
 
-def _requantize(m: Importer, operator: RawOperator, x: Tensor, scale: float, **fields: Any) -> None:
+def _requantize(importer: Importer, operator: RawOperator, x: Tensor, scale: float, **fields: Any) -> None:
     multiplier, shift = scaling(operator, scale)
-    m.add(operator, Requantize, input=x.name, multiplier=multiplier, shift=shift, **fields)
+    importer.add(operator, Requantize, input=x.name, multiplier=multiplier, shift=shift, **fields)
 
 
 @handles("LEAKY_RELU", "LOGISTIC", "TANH", "HARD_SWISH")
-def table(m: Importer, operator: RawOperator) -> None:
+def table(importer: Importer, operator: RawOperator) -> None:
     """A function of one value."""
-    x, y = m.input(operator, 0), m.tensor(operator.outputs[0])
+    x, y = importer.input(operator, 0), importer.tensor(operator.outputs[0])
     if operator.kind == "LEAKY_RELU":
         alpha = operator.options(tflite.LeakyReluOptions).Alpha
         require(
@@ -296,9 +301,9 @@ def table(m: Importer, operator: RawOperator) -> None:
             operator,
             f"its alpha must be a finite number of 0 or more, not {alpha!r}",
         )
-        make: Callable[[], Array] = lambda: golden.leaky_relu_table(x.quantization, y.quantization, alpha)  # noqa: E731
+        make_table: Callable[[], Array] = lambda: golden.leaky_relu_table(x.quantization, y.quantization, alpha)  # noqa: E731
     elif operator.kind == "HARD_SWISH":
-        make = lambda: golden.hard_swish_table(x.quantization, y.quantization)  # noqa: E731
+        make_table = lambda: golden.hard_swish_table(x.quantization, y.quantization)  # noqa: E731
     else:
         fixed = (1 / 256, -128) if operator.kind == "LOGISTIC" else (1 / 128, 0)
         require(
@@ -307,48 +312,50 @@ def table(m: Importer, operator: RawOperator) -> None:
             f"its output {y} must have the scale and zero point {fixed}, not {y.quantization}",
         )
         function = golden.logistic_table if operator.kind == "LOGISTIC" else golden.tanh_table
-        make = lambda: function(x.quantization)  # noqa: E731
+        make_table = lambda: function(x.quantization)  # noqa: E731
     try:
-        values = make()
+        values = make_table()
     except ValueError as error:
         raise GraphError(f"{operator}: its scales do not fit together ({error}); quantize the model anew") from None
-    m.add(operator, Table, input=x.name, table=values, function=operator.kind.lower())
+    importer.add(operator, Table, input=x.name, table=values, function=operator.kind.lower())
 
 
 @handles("SOFTMAX", "LOG_SOFTMAX")
-def softmax(m: Importer, operator: RawOperator) -> None:
+def softmax(importer: Importer, operator: RawOperator) -> None:
     """Softmax over the last axis, or its logarithm."""
-    x = m.input(operator, 0)
+    x = importer.input(operator, 0)
     if operator.kind == "SOFTMAX":
-        m.add(operator, Softmax, input=x.name, beta=float(operator.options(tflite.SoftmaxOptions).Beta))
+        importer.add(operator, Softmax, input=x.name, beta=float(operator.options(tflite.SoftmaxOptions).Beta))
     else:
-        m.add(operator, LogSoftmax, input=x.name)
+        importer.add(operator, LogSoftmax, input=x.name)
 
 
 @handles("ARG_MAX")
-def arg_max(m: Importer, operator: RawOperator) -> None:
-    """The position of the largest."""
-    axis = m.integer(operator, 1)
-    m.add(operator, ArgMax, input=m.input(operator, 0).name, axis=m.axis(operator, operator.inputs[0], axis))
+def arg_max(importer: Importer, operator: RawOperator) -> None:
+    """The position of the largest value."""
+    axis = importer.integer(operator, 1)
+    importer.add(
+        operator, ArgMax, input=importer.input(operator, 0).name, axis=importer.axis(operator, operator.inputs[0], axis)
+    )
 
 
 @handles("QUANTIZE")
-def quantize(m: Importer, operator: RawOperator) -> None:
-    """Real numbers to integers, or integers to others."""
-    x, y = m.input(operator, 0, "FLOAT32", "INT8", "UINT8"), m.tensor(operator.outputs[0])
+def quantize(importer: Importer, operator: RawOperator) -> None:
+    """Quantizes real values, or requantizes integers."""
+    x, y = importer.input(operator, 0, "FLOAT32", "INT8", "UINT8"), importer.tensor(operator.outputs[0])
     if x.dtype == "float32":
-        m.add(operator, Quantize, input=x.name)
+        importer.add(operator, Quantize, input=x.name)
     else:
-        _requantize(m, operator, x, x.scale / y.scale)
+        _requantize(importer, operator, x, x.scale / y.scale)
 
 
 @handles("DEQUANTIZE")
-def dequantize(m: Importer, operator: RawOperator) -> None:
-    """Integers to real numbers."""
-    raw = m.raw(operator, 0)
+def dequantize(importer: Importer, operator: RawOperator) -> None:
+    """Dequantizes integers."""
+    raw = importer.raw(operator, 0)
     require(
-        raw.index not in m.constants,
+        raw.index not in importer.constants,
         operator,
         f"{raw} is a constant for float layers; quantize the whole model to int8",
     )
-    m.add(operator, Dequantize, input=m.input(operator, 0).name)
+    importer.add(operator, Dequantize, input=importer.input(operator, 0).name)

@@ -1,0 +1,118 @@
+"""The values of an ONNX graph while it is imported, and their quantization.
+
+A quantized model has integers, and real values that they stand for. A real value may be a :class:`Dequantized` tensor,
+or the :class:`Deferred` result of a layer, which is only made when a QuantizeLinear says how it is quantized.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from sateen.frontends.onnx.file import Node
+from sateen.graph import Array, FileLayout, GraphError, Tensor
+from sateen.sim import golden
+
+__all__ = [
+    "IMAGE",
+    "UNLIMITED",
+    "Deferred",
+    "Dequantized",
+    "Limits",
+    "MakeResult",
+    "Quantization",
+    "QuantizedConstant",
+    "Value",
+    "channels_first",
+    "clamp",
+    "quantization_of",
+    "scaling",
+    "to_float32",
+]
+
+IMAGE = (0, 3, 1, 2)
+"""Axes of (N, H, W, C) in the order of (N, C, H, W)."""
+Limits = tuple[float, float]
+"""The least and the largest real value of a clamp."""
+UNLIMITED: Limits = (-np.inf, np.inf)
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How integers stand for real values: ``scale · (q − zero_point)``."""
+
+    scale: float
+    zero_point: int
+    """For int8, which is what integers are here."""
+    unsigned: bool
+    """The file's integers are uint8."""
+
+
+MakeResult = Callable[[str, Quantization, Limits], Tensor]
+"""Makes an operator's result. Called with its name, its quantization and its limits."""
+
+
+@dataclass(frozen=True)
+class QuantizedConstant:
+    """A constant's integers as the file has them. Scales and zero points are by channel along ``axis``, or one each."""
+
+    values: Array
+    scales: Array
+    zero_points: Array
+    axis: int
+
+
+@dataclass(frozen=True)
+class Dequantized:
+    """The real values that a tensor's integers stand for."""
+
+    tensor: Tensor
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """A real result that is made when its quantization is known."""
+
+    make: MakeResult
+    inherited: Quantization | None = None
+    """The quantization of the input, if the operator only moves its values."""
+    limits: Limits = UNLIMITED
+
+
+Value = Tensor | Dequantized | Deferred | QuantizedConstant | Array
+"""A tensor of integers or of a float input; real values; or a constant."""
+
+
+def channels_first(shape: tuple[int, ...]) -> FileLayout | None:
+    """The file's layout of a tensor of this shape: (N, C, H, W) for images, which are (N, H, W, C) here."""
+    return FileLayout(shape, IMAGE, tuple(shape[axis] for axis in IMAGE)) if len(shape) == 4 else None
+
+
+def quantization_of(x: Tensor) -> Quantization:
+    """A tensor's quantization."""
+    return Quantization(x.scale, x.zero_point, x.unsigned)
+
+
+def clamp(quantization: Quantization, limits: Limits) -> tuple[int, int]:
+    """Real limits as int8 values; ties round to even."""
+    # An overflow is beyond all int8 values.
+    with np.errstate(over="ignore"):
+        steps = [np.float64(np.float32(limit) / np.float32(quantization.scale)) for limit in limits]
+    low, high = (int(np.clip(np.rint(step) + quantization.zero_point, -128, 127)) for step in steps)
+    return low, high
+
+
+def to_float32(values: Array) -> Array:
+    """The values as float32; infinite where they overflow."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)
+
+
+def scaling(node: Node, scale: float) -> tuple[int, int]:
+    """Multiplier and shift of a scale, which may have overflowed."""
+    try:
+        return golden.quantize_multiplier(scale)
+    except ValueError as error:
+        raise GraphError(f"{node}: its scales do not fit together ({error}); quantize the model anew") from None
