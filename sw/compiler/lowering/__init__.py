@@ -2,7 +2,7 @@
 
 In: a graph and a configuration. Out: for each operator its kernels, which are convolutions over lines of bytes, or its
 tables; or the reason why the device does not compute it. Read ``kernel.py`` first, then ``lower.py``, which lists all
-operators.
+operators. Operators are imported from :mod:`sateen.graph.ops`, so that a new one is registered there and here only.
 """
 
 from sateen.compiler.lowering.kernel import Kernel, parameter_words

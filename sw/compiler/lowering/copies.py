@@ -11,7 +11,7 @@ import numpy as np
 
 from sateen.compiler.lowering.kernel import Kernel, diagonal
 from sateen.errors import CompileError
-from sateen.graph import (
+from sateen.graph.ops import (
     AveragePool2D,
     Broadcast,
     Concatenate,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sateen.compiler.lowering.kernel import parameters
 from sateen.errors import CompileError
-from sateen.graph import Add, Multiply, Subtract, Table, Tensor
+from sateen.graph.ops import Add, Multiply, Subtract, Table, Tensor
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import (
     PARAMETER_BYTES,

@@ -11,7 +11,8 @@ from sateen.compiler.lowering import copies, lookup, weighted
 from sateen.compiler.lowering.kernel import Kernel
 from sateen.compiler.lowering.lookup import LookUp
 from sateen.errors import CompileError
-from sateen.graph import (
+from sateen.graph import Graph
+from sateen.graph.ops import (
     Add,
     AveragePool2D,
     Broadcast,
@@ -19,7 +20,6 @@ from sateen.graph import (
     Conv2D,
     DepthwiseConv2D,
     FullyConnected,
-    Graph,
     MaxPool2D,
     Mean,
     Multiply,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sateen.compiler.lowering.kernel import ONCE, Kernel, diagonal, parameters
 from sateen.errors import CompileError
-from sateen.graph import Conv2D, DepthwiseConv2D, FullyConnected, Tensor, Weighted
+from sateen.graph.ops import Conv2D, DepthwiseConv2D, FullyConnected, Tensor, Weighted
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import Dim
 

@@ -6,13 +6,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from sateen.graph import Binary, Broadcast, Graph, Op, Tensor
+from sateen.compiler.rewrites.base import Rewritten
+from sateen.graph import Binary, Broadcast, Op, Tensor
+from sateen.hw.spec.config import Config
 
 __all__ = ["repeat_smaller"]
 
 
-def repeat_smaller(graph: Graph) -> Graph:
-    """The graph with a :class:`Broadcast` for each tensor that is smaller than the sum or product that reads it."""
+def repeat_smaller(given: Rewritten, config: Config, combine: bool) -> Rewritten:
+    """Adds a :class:`Broadcast` for each tensor that is smaller than the sum or product that reads it, if the device
+    computes sums and products."""
+    if not config.tables:
+        return given
+    graph = given.graph
     tensors: dict[str, Tensor] = dict(graph.tensors)
     ops: list[Op] = []
     for op in graph.ops:
@@ -21,7 +27,8 @@ def repeat_smaller(graph: Graph) -> Graph:
             tensors[tensor.name] = tensor
             ops.append(Broadcast(name=tensor.name, input=getattr(op, field), output=tensor.name))
         ops.append(dataclasses.replace(op, **{field: tensor.name for field, tensor in repeats.items()}))
-    return dataclasses.replace(graph, tensors=tensors, ops=ops)
+    graph = dataclasses.replace(graph, tensors=tensors, ops=ops)
+    return dataclasses.replace(given, graph=graph)
 
 
 def _repeats(op: Binary, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

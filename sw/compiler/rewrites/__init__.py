@@ -1,0 +1,26 @@
+"""Rewrites of graphs.
+
+In: the graph of a model's file. Out: a graph that suits the device and computes the same. Each rewrite is a function in
+a module of its own. To add one, write its module and put its function in :data:`REWRITES`.
+"""
+
+from __future__ import annotations
+
+from sateen.compiler.rewrites.base import Rewrite, Rewritten
+from sateen.compiler.rewrites.broadcast import repeat_smaller
+from sateen.compiler.rewrites.channels import order_channels
+from sateen.graph import Graph
+from sateen.hw.spec.config import Config
+
+__all__ = ["REWRITES", "Rewrite", "Rewritten", "rewrite"]
+
+REWRITES: tuple[Rewrite, ...] = (order_channels, repeat_smaller)
+"""All rewrites, in the order in which they run."""
+
+
+def rewrite(graph: Graph, config: Config, *, combine: bool) -> Rewritten:
+    """The graph after all rewrites."""
+    rewritten = Rewritten(graph=graph)
+    for function in REWRITES:
+        rewritten = function(rewritten, config, combine)
+    return rewritten
