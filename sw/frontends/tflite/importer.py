@@ -52,8 +52,8 @@ class Importer:
         self.batch = leading.pop() if len(leading) == 1 and all(shapes) else 1
 
     def graph(self, handlers: Mapping[str, Handler], folding: Mapping[str, Folding]) -> Graph:
-        """The graph of the whole model. ``handlers`` make operators and ``folding`` computes those on constants, both by
-        their kinds."""
+        """The graph of the whole model. By kinds of operators, ``handlers`` make them and ``folding`` computes those on
+        constants."""
         require(
             len(self.model.inputs) > 0 and len(self.model.outputs) > 0, "file", "its graph has no input or no output"
         )
