@@ -72,7 +72,7 @@ def dequantize_linear(importer: Importer, node: Node) -> None:
     require(
         isinstance(value, Tensor) and value.dtype == "int8",
         node,
-        f"its input {node.inputs[0]!r} are no codes; quantize to 8 bits",
+        f"its input {node.inputs[0]!r} is no int8 or uint8 tensor; quantize to 8 bits",
     )
     assert isinstance(value, Tensor)
     quantization = importer.quantization(node, 1)
@@ -135,11 +135,10 @@ def _arithmetic(importer: Importer, node: Node, kind: type[Op], a: Tensor, b: Te
 def qlinear_arithmetic(importer: Importer, node: Node) -> None:
     """A sum or product of integers."""
     kind = Add if node.kind.endswith("Add") else Multiply
+    values = [importer.value(node, place) for place in (0, 3)]
     values = [
-        quantized_constant(importer, node, place, 0)
-        if isinstance(importer.value(node, place), np.ndarray)
-        else importer.value(node, place)
-        for place in (0, 3)
+        quantized_constant(importer, node, place, 0) if isinstance(value, np.ndarray) else value
+        for value, place in zip(values, (0, 3), strict=True)
     ]
     rank = max(_rank(value) for value in values)
     a, b = (
@@ -149,13 +148,11 @@ def qlinear_arithmetic(importer: Importer, node: Node) -> None:
 
 
 def _rank(value: Value) -> int:
-    value = (
-        value.tensor
-        if isinstance(value, Dequantized)
-        else value.values
-        if isinstance(value, QuantizedConstant)
-        else value
-    )
+    """Axes of a value in the file's layout."""
+    if isinstance(value, Dequantized):
+        value = value.tensor
+    if isinstance(value, QuantizedConstant):
+        value = value.values
     return len(value.file_shape) if isinstance(value, Tensor) else value.ndim if isinstance(value, np.ndarray) else 0
 
 
@@ -163,11 +160,10 @@ def _rank(value: Value) -> int:
 def arithmetic(importer: Importer, node: Node) -> None:
     """A sum, product or difference of dequantized values."""
     kind = {"Add": Add, "Mul": Multiply, "Sub": Subtract}[node.kind]
+    values = [importer.value(node, place) for place in (0, 1)]
     values = [
-        importer.value(node, place)
-        if isinstance(importer.value(node, place), QuantizedConstant)
-        else importer.quantized_input(node, place)
-        for place in (0, 1)
+        value if isinstance(value, QuantizedConstant) else importer.quantized_input(node, place)
+        for place, value in enumerate(values)
     ]
     rank = max(_rank(value) for value in values)
     a, b = (_operand(importer, node, value, node.inputs[place], rank) for place, value in enumerate(values))
