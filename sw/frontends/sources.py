@@ -17,8 +17,6 @@ __all__ = ["FRONT_ENDS", "FrontEnd", "errors_name", "load"]
 
 LARGEST = 1 << 30
 """Bytes of the largest file."""
-ZIP = b"PK"
-"""The first bytes of Sateen's own archives, whatever their name."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +29,8 @@ class FrontEnd:
 
 
 FRONT_ENDS = (
-    FrontEnd(lambda head, suffix: tflite.is_tflite(head) or suffix == ".tflite", tflite.load),
-    FrontEnd(lambda head, suffix: suffix == ".onnx" and not head.startswith(ZIP), onnx.load),
+    FrontEnd(tflite.recognizes, tflite.load),
+    FrontEnd(onnx.recognizes, onnx.load),
 )
 """All front ends, in the order in which they are asked. A file that none recognizes should be Sateen's own."""
 

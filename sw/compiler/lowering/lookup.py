@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sateen.compiler.lowering.kernel import parameters
 from sateen.errors import CompileError
-from sateen.graph.ops import Add, Multiply, Subtract, Table, Tensor
+from sateen.graph.ops import Add, Int8Array, Multiply, Op, Subtract, Table, Tensor
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import (
     PARAMETER_BYTES,
@@ -30,7 +30,7 @@ from sateen.hw.spec.descriptor import (
 )
 from sateen.sim import golden
 
-__all__ = ["LookUp", "add", "multiply", "table"]
+__all__ = ["LookUp", "add", "multiply", "table", "unary"]
 
 BYTES = np.arange(TABLE_ENTRIES).astype(np.uint8).view(np.int8).astype(np.int64)
 """The int8 value of each entry of a table, in the order of the entries."""
@@ -157,8 +157,13 @@ def multiply(op: Multiply, a: Tensor, b: Tensor, y: Tensor, config: Config) -> L
 
 def table(op: Table, x: Tensor, y: Tensor, config: Config) -> LookUp:
     """Any function of one value."""
+    return unary(op, op.table, x, config)
+
+
+def unary(op: Op, results: Int8Array, x: Tensor, config: Config) -> LookUp:
+    """Tables for an operator on one value, from its results for −128 to 127."""
     tables = LookUp(
-        tables=np.array([op.table.astype(np.int64)[BYTES + 128], np.zeros(TABLE_ENTRIES, np.int64)]),
+        tables=np.array([results.astype(np.int64)[BYTES + 128], np.zeros(TABLE_ENTRIES, np.int64)]),
         combine=Combine.ADD,
         multiplier=1 << 30,
         shift=1,
@@ -187,7 +192,7 @@ def _look_up(
     )  # fmt: skip
 
 
-def _checked(op: Add | Multiply | Table, tables: LookUp, config: Config) -> LookUp:
+def _checked(op: Op, tables: LookUp, config: Config) -> LookUp:
     """``tables``, if the device can use them."""
     if not config.tables:
         raise CompileError(

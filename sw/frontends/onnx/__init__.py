@@ -5,6 +5,6 @@ In: a file or its bytes. Out: a graph with onnxruntime's integers. Read ``load.p
 """
 
 from sateen.frontends.onnx.file import array, guarded, parse
-from sateen.frontends.onnx.load import load
+from sateen.frontends.onnx.load import load, recognizes
 
-__all__ = ["array", "guarded", "load", "parse"]
+__all__ = ["array", "guarded", "load", "parse", "recognizes"]

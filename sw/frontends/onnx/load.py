@@ -10,7 +10,15 @@ from sateen.frontends.onnx.importer import Importer
 from sateen.frontends.onnx.operators import HANDLERS
 from sateen.graph import Graph
 
-__all__ = ["load"]
+__all__ = ["load", "recognizes"]
+
+ZIP = b"PK"
+"""The first bytes of a ZIP archive, such as Sateen's own files, whatever their names."""
+
+
+def recognizes(head: bytes, suffix: str) -> bool:
+    """Whether a file with these first bytes and this suffix is an ONNX model, or claims to be one."""
+    return suffix == ".onnx" and not head.startswith(ZIP)
 
 
 def load(source: bytes | str | os.PathLike[str], *, name: str = "") -> Graph:

@@ -4,7 +4,6 @@ In: a file or its bytes. Out: a graph with the integers of tflite-micro's portab
 ``importer.py`` first; ``operators.py`` lists the operators.
 """
 
-from sateen.frontends.tflite.importer import is_tflite
-from sateen.frontends.tflite.load import load
+from sateen.frontends.tflite.load import load, recognizes
 
-__all__ = ["is_tflite", "load"]
+__all__ = ["load", "recognizes"]

@@ -12,22 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from sateen.frontends.tflite import file as tflite_file
 from sateen.frontends.tflite.file import RawModel, RawOperator, RawTensor
 from sateen.graph import Array, Concatenate, Constant, Graph, GraphError, Op, Reshape, Tensor, require
 
-__all__ = ["Folding", "Handler", "Importer", "is_tflite"]
+__all__ = ["Folding", "Handler", "Importer"]
 
 QUANTIZED = {"INT8": 0, "UINT8": 128}
 """Types of quantized tensors, and the offset that makes their values int8."""
 LARGEST_SHAPE = 4096
 """Values of the largest constant that is computed with here."""
 UNQUANTIZED = {"FLOAT32": "float32", "INT32": "int32", "INT64": "int32"}
-
-
-def is_tflite(data: bytes) -> bool:
-    """Whether bytes begin like a TensorFlow Lite file."""
-    return data[4:8] == tflite_file.IDENTIFIER
 
 
 Handler = Callable[["Importer", RawOperator], None]

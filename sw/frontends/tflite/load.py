@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sateen.frontends.tflite.file import read
+from sateen.frontends.tflite.file import IDENTIFIER, read
 from sateen.frontends.tflite.importer import Importer
 from sateen.frontends.tflite.operators import FOLDING, HANDLERS
 from sateen.graph import Graph
 
-__all__ = ["load"]
+__all__ = ["load", "recognizes"]
+
+
+def recognizes(head: bytes, suffix: str) -> bool:
+    """Whether a file with these first bytes and this suffix is a TensorFlow Lite model, or claims to be one."""
+    return head[4:8] == IDENTIFIER or suffix == ".tflite"
 
 
 def load(source: bytes | str | os.PathLike[str], *, name: str = "") -> Graph:
