@@ -1,0 +1,97 @@
+"""Random quantized ONNX networks: graphs of every operator that the front end knows, in QDQ and in operator form.
+
+Scales have random mantissas, so that sums seldom come to lie on a tie of rounding: onnxruntime multiplies by scales in
+float32, the device by factors of 31 bits, and next to a tie these may differ by one. Which way exact ties go is tested
+with single operators elsewhere.
+
+What is left out, since results are known to differ, or since the front end says so:
+
+- depthwise convolutions and mean pools with padding before an axis whose last window begins within it, ``(out - 1) ·
+  stride < padding``;
+- biases whose scale is not the input's times the weights';
+- clamps behind means and concatenations, dilated pools, mean pools with padding that does not count, softmax over
+  another axis than the last, resizing where float32 decides between neighbours, and whatever moves the batch: all are
+  refused with these words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from onnx_networks.builder import MICROSOFT
+from onnx_networks.functions import Functions
+from onnx_networks.layers import Layers
+from onnx_networks.moves import Moves
+
+__all__ = ["random_network"]
+
+
+def random_network(rng: np.random.Generator) -> tuple[bytes, dict[str, np.ndarray]]:
+    """A model of 2 to 9 operators, and values for its inputs."""
+    network = _Network(rng)
+    for _ in range(int(rng.integers(1, 3))):
+        network.input()
+    wanted = int(rng.integers(2, 10))
+    for _ in range(wanted * 20):
+        if network.count < wanted:
+            network.step()
+    return network.file(), network.inputs
+
+
+class _Network(Layers, Moves, Functions):
+    def step(self) -> None:
+        """Tries an operator."""
+        makers: list[tuple[Callable[[], bool], int]] = [
+            (self.conv, 6),
+            (self.matmul, 4),
+            (self.pool, 3),
+            (self.mean, 1),
+            (self.arithmetic, 4),
+            (self.concat, 3),
+            (self.slice, 2),
+            (self.split, 2),
+            (self.pad, 2),
+            (self.resize, 2),
+            (self.transpose, 2),
+            (self.reshape, 4),
+            (self.same, 1),
+            (self.clip, 2),
+            (self.table, 4),
+            (self.softmax, 1),
+            (self.argmax, 1),
+        ]
+        weights = np.array([weight for _, weight in makers], float)
+        maker = makers[self.rng.choice(len(makers), p=weights / weights.sum())][0]
+        self.count += maker()
+
+    def file(self) -> bytes:
+        """The model; what nobody reads is an output, and a few others."""
+        rng, outputs = self.rng, list(self.ends)
+        loose = [value for value in self.values if value.name not in self.used and value.name not in self.inputs]
+        others = [
+            value
+            for value in self.values
+            if value.name in self.used and value.name not in self.inputs and rng.random() < 0.1
+        ]
+        if not outputs and not loose:
+            others = others or self.values[-1:]
+        for value in (*loose, *others):
+            if rng.random() < 0.6 or value.name in self.inputs:
+                outputs.append((self.real(value), onnx.TensorProto.FLOAT))
+            else:
+                outputs.append((value.name, onnx.TensorProto.INT8 if value.kind == "i" else onnx.TensorProto.UINT8))
+        types = {np.dtype(np.float32): onnx.TensorProto.FLOAT, np.dtype(np.int8): onnx.TensorProto.INT8}
+        given = [
+            helper.make_tensor_value_info(name, types.get(value.dtype, onnx.TensorProto.UINT8), value.shape)
+            for name, value in self.inputs.items()
+        ]
+        made = [helper.make_tensor_value_info(name, kind, None) for name, kind in dict(outputs).items()]
+        made_here = {name for node in self.nodes for name in node.output}
+        initializers = [numpy_helper.from_array(v, name) for name, v in self.constants.items() if name not in made_here]
+        graph = helper.make_graph(self.nodes, "random", given, made, initializers)
+        opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid(MICROSOFT, 1)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
