@@ -1,4 +1,4 @@
-"""The command line as tests call it, in a process of its own."""
+"""Calls the command line in another process, for tests."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ CONFIG = "tiny"
 
 
 def cli(*arguments, **environment):
-    """Runs ``sateen``; its completed process."""
+    """Runs ``sateen`` and returns the completed process."""
     return subprocess.run(
         [sys.executable, "-m", "sateen.cli", *map(str, arguments)], capture_output=True, text=True, timeout=300,
         env={**os.environ, "COLUMNS": "160", **environment},

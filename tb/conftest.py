@@ -1,4 +1,4 @@
-"""What holds for all tests: where random numbers begin, what may be skipped, the line that repeats a failure."""
+"""Settings of all tests: seeds, allowed skips, and the line that repeats a failure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MARKERS = ("fpga", "models", "prove")
 
 
 def _forbidden(longrepr: Any) -> str | None:
-    """The reason of a skip that is not allowed."""
+    """The reason of a skip, if it is not allowed."""
     reason = longrepr[2].removeprefix("Skipped: ") if isinstance(longrepr, tuple) else str(longrepr)
     return None if not os.environ.get(NO_SKIPS) or reason.startswith(tuple(ALLOWED_SKIPS)) else reason
 
@@ -38,7 +38,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Iterator[None]:
-    """A fixture that several tests share draws the same, whichever of them comes first."""
+    """A shared fixture draws the same random numbers, whichever test uses it first."""
     if fixturedef.scope == "function":
         return (yield)
     state = random.getstate()
@@ -66,7 +66,7 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[pytest.C
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """After a run that failed: of each failure, the line that repeats it."""
+    """After a run with failures, prints the line that repeats each of them."""
     for report in terminalreporter.getreports("failed") + terminalreporter.getreports("error"):
         markers = [f"-m {name}" for name in MARKERS if name in getattr(report, "keywords", ())]
         command = ["-m pytest", *markers, shlex.quote(report.nodeid)]

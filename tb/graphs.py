@@ -102,7 +102,7 @@ class Builder:
         return self._add(FullyConnected, self._output((outputs,)), **made)
 
     def graph(self) -> Graph:
-        """What was built."""
+        """The finished graph."""
         return Graph(name=self.name, tensors=self.tensors, ops=self.ops, inputs=["x"], outputs=[self.last.name])
 
 

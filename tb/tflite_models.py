@@ -19,7 +19,7 @@ DTYPES = {
 
 
 class ModelBuilder:
-    """A file in the making: tensors and operators are appended, :meth:`build` gives the bytes."""
+    """Builds a file: tensors and operators are appended, and :meth:`build` returns the bytes."""
 
     def __init__(self) -> None:
         self.tensors: list[dict[str, Any]] = []

@@ -1,5 +1,4 @@
-"""What is wrong with a model file is said in one line that names the tensor or operator; nothing else happens, whatever
-the bytes."""
+"""Damaged model files: the error is one line that names the tensor or operator, whatever the bytes are."""
 
 from __future__ import annotations
 
@@ -9,11 +8,12 @@ import tflite as schema
 
 import needs
 import seeds
-from mutations import File, check_mutated, in_codes, in_real
+from mutations import check_mutated
 from sateen.errors import CompileError
 from sateen.frontends import load, tflite
 from sateen.frontends import onnx as onnx_frontend
 from sateen.graph import GraphError
+from small_models import File, in_codes, in_real
 from tflite_models import ModelBuilder
 
 CONV = {"StrideH": 1, "StrideW": 1, "DilationHFactor": 1, "DilationWFactor": 1}
@@ -44,7 +44,7 @@ NAN, INFINITE = float("nan"), float("inf")
 
 
 def outside() -> bytes:
-    """A file whose operator's options point to fields before its begin."""
+    """A file whose operator has options that point to fields before its beginning."""
     data = convolution()
     table = schema.Model.GetRootAsModel(data, 0).Subgraphs(0).Operators(0).BuiltinOptions()
     return data[: table.Pos] + (2**31 - 1).to_bytes(4, "little") + data[table.Pos + 4 :]
@@ -57,13 +57,13 @@ def relu(x: float, y: float) -> bytes:
 
 
 def whole(file) -> bytes:
-    """A file of what :class:`File` makes."""
+    """The bytes of a :class:`File`."""
     builder, *ends = file
     return builder.build(*ends)
 
 
 def joined(given: list[int], numbers=(0.1, 0)) -> bytes:
-    """A file of a concatenation of uint8."""
+    """A file of a uint8 concatenation."""
     f = File((1, 3, 2), "UINT8", numbers=(1e30, 0))
     return whole(f.ends("CONCATENATION", given, [f.like((1, 3, 4), numbers)], "ConcatenationOptions", Axis=2))
 
@@ -334,7 +334,7 @@ def test_other_files(tmp_path):
     ],
 )
 def test_mutated_files(format, count, models):
-    """Each file is refused in one line or compiled, in little time and memory; SATEEN_SEED draws others."""
+    """Each file is compiled or refused in one line, in little time and memory. SATEEN_SEED draws other files."""
     if format != "tflite":
         needs.package("onnx", extra="onnx")
     if models:

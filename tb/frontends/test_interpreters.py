@@ -1,12 +1,11 @@
-"""Single operators over the full range of operands: the golden model's integers against those of the interpreters
-themselves."""
+"""Single operators over the full range of operands: the golden model's integers against the interpreters'."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-import needs
+from interpreters import compare, litert, micro
 from sateen.frontends import tflite
 from sateen.graph import GraphError, run
 from sateen.hw.spec.descriptor import Rounding
@@ -16,45 +15,8 @@ from tflite_models import ModelBuilder
 CODES = np.arange(-128, 128, dtype=np.int8)
 
 
-def portable(data: bytes):
-    """tflite-micro's interpreter, of portable kernels."""
-    runtime = needs.package("tflite_micro.python.tflite_micro.runtime", extra="reference")
-    return runtime.Interpreter.from_bytes(data, arena_size=4 << 20)
-
-
-def micro(data: bytes, inputs: list[np.ndarray]) -> np.ndarray:
-    """tflite-micro's first output."""
-    interpreter = portable(data)
-    for index, value in enumerate(inputs):
-        interpreter.set_input(value, index)
-    interpreter.invoke()
-    return interpreter.get_output(0)
-
-
-def litert(data: bytes, inputs: list[np.ndarray]) -> np.ndarray:
-    """TensorFlow Lite's reference kernels."""
-    module = needs.package("ai_edge_litert.interpreter", extra="reference")
-    interpreter = module.Interpreter(
-        model_content=data, experimental_op_resolver_type=module.OpResolverType.BUILTIN_REF
-    )
-    interpreter.allocate_tensors()
-    for detail, value in zip(interpreter.get_input_details(), inputs, strict=True):
-        interpreter.set_tensor(detail["index"], value)
-    interpreter.invoke()
-    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-
-
-def compare(data: bytes, inputs: list[np.ndarray], interpreter=micro) -> None:
-    """The graph of a file gives what an interpreter gives."""
-    graph = tflite.load(data)
-    given = {name: graph.tensors[name].from_file(value) for name, value in zip(graph.inputs, inputs, strict=True)}
-    actual = graph.tensors[graph.outputs[0]].to_file(run(graph, given)[graph.outputs[0]])
-    expected = interpreter(data, inputs)
-    np.testing.assert_array_equal(actual.reshape(expected.shape), expected)
-
-
 def unary(kind, x, y, options="", shape=(1, 256), out=None, data=None, extra=(), type="INT8", **fields):
-    """A file of one operator of one tensor, and its input."""
+    """A file of one operator on one tensor, and its input."""
     b = ModelBuilder()
     given = b.tensor(shape, type, scale=x[0], zero_point=x[1])
     constants = [b.constant(values) for values in extra]
@@ -232,7 +194,7 @@ def test_unsigned_average_pool(size, stride):
 
 
 def test_unsigned_concatenation():
-    """Sources with numbers of their own."""
+    """Sources with different quantizations."""
     b = ModelBuilder()
     x = [b.tensor((1, 256), "UINT8", scale=s, zero_point=z) for s, z in ((0.05, 3), (0.031, 200), (0.07, 120))]
     y = b.tensor((1, 768), "UINT8", scale=0.07, zero_point=120)
@@ -259,7 +221,7 @@ def test_resize(flags, size):
 
 
 def test_real_ends():
-    """Real numbers to codes, halves away from zero, and back."""
+    """Real values are quantized, with halves away from zero, and dequantized."""
     b = ModelBuilder()
     x = b.tensor((1, 4096), "FLOAT32")
     codes, y = b.tensor((1, 4096), scale=0.1, zero_point=-5), b.tensor((1, 4096), "FLOAT32")
@@ -345,7 +307,7 @@ def test_layers_over_sequences():
 
 @pytest.mark.parametrize(("kind", "fields"), [LAYERS[0], LAYERS[1], LAYERS[3]])
 def test_scales_are_multiplied_in_double_precision(kind, fields):
-    """Sums that the product of scales in single precision, larger by 6e-8, rounds otherwise."""
+    """Sums for which a product of scales in single precision, larger by 6e-8, rounds differently."""
     x, w = (float(np.float32(scale)) for scale in (0.037, 0.055))
     y, sums, results = float(np.float32(15500 * x * w)), np.arange(-(2**20), 2**20), []
     for product in (x * w, float(np.float32(x) * np.float32(w))):
@@ -370,7 +332,7 @@ def test_scales_are_multiplied_in_double_precision(kind, fields):
     [((1, 5, 5, 3), (1, 5, 1)), ((1, 3), (1, 2, 6, 3)), ((1,), (1, 9, 3)), ((4, 3), (1, 4, 3)), ((2, 3), (1, 3))],
 )
 def test_sums_of_tensors_with_fewer_axes(a, b):
-    """Items stay apart, whatever their number is."""
+    """Items do not mix, whatever their number is."""
     rng, m = np.random.default_rng(11), ModelBuilder()
     x = [m.tensor(shape, scale=scale, zero_point=4) for shape, scale in ((a, 0.1), (b, 0.2))]
     y, one = m.tensor(np.broadcast_shapes(a, b), scale=0.25), m.tensor((1, 7), scale=0.1)
@@ -420,7 +382,7 @@ def test_joins_along_the_first_axis(kind, shapes, out, options, fields):
 
 
 def test_arg_max_along_the_first_axis():
-    """Its result begins with 1, as if that were the batch: whole numbers in another shape."""
+    """The result begins with 1, which looks like a batch: int32 values are reshaped."""
     m = ModelBuilder()
     x, one, axis = m.tensor((4, 1, 3), scale=0.1), m.tensor((1, 7), scale=0.1), m.constant([0])
     y = m.tensor((1, 3), "INT32")

@@ -46,7 +46,7 @@ CONFIGS = [
 
 
 def reference(data: bytes, x: dict[str, np.ndarray], graph: Graph) -> dict[str, np.ndarray]:
-    """onnxruntime's tensors of codes, and all outputs.
+    """onnxruntime's quantized tensors, and all outputs.
 
     It is asked for all of them: of tensors that nobody asks for it leaves out the rounding, where two follow each
     other. By its default optimizations it computes in integers; without any it does so in float32, which differs next

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import needs
+from onnx_models import MICROSOFT, codes, compare, model, numbers
 from sateen.frontends import onnx as frontend
 from sateen.graph import GraphError, run
 
@@ -15,43 +16,7 @@ onnx = needs.package("onnx", extra="onnx")
 onnxruntime = needs.package("onnxruntime", extra="reference")
 helper = onnx.helper
 
-MICROSOFT = "com.microsoft"
 PAIRS = [np.repeat(np.arange(256), 256).reshape(1, 65536), np.tile(np.arange(256), 256).reshape(1, 65536)]
-
-
-def model(nodes, inputs, output, constants) -> bytes:
-    """A file: inputs and output as (name, type, shape), constants by name."""
-    kinds = {"f": onnx.TensorProto.FLOAT, "i": onnx.TensorProto.INT8, "u": onnx.TensorProto.UINT8}
-    values = [helper.make_tensor_value_info(name, kinds[kind], shape) for name, kind, shape in (*inputs, output)]
-    initializers = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "g", values[:-1], values[-1:], initializers)
-    opsets = [helper.make_opsetid("", 13), helper.make_opsetid(MICROSOFT, 1)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
-
-
-def compare(data: bytes, inputs: dict[str, np.ndarray], most: int = 0) -> None:
-    """The graph of a file gives what onnxruntime gives; ``most`` codes may differ, by one."""
-    graph = frontend.load(data)
-    given = {name: graph.tensors[name].from_file(value) for name, value in inputs.items()}
-    actual = graph.tensors[graph.outputs[0]].to_file(run(graph, given)[graph.outputs[0]])
-    expected = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, inputs)[0]
-    assert actual.dtype == expected.dtype and actual.shape == expected.shape
-    difference = np.abs(actual.astype(np.int64) - expected.astype(np.int64))
-    assert (difference > 0).sum() <= most and difference.max() <= 1, (
-        f"{(difference > 0).sum()} of {difference.size} differ"
-    )
-
-
-def numbers(name, scale, zero_point, kind):
-    """Constants for a tensor's scale and zero point."""
-    return {
-        f"{name}_s": np.float32(scale),
-        f"{name}_z": np.uint8(zero_point + 128) if kind == "u" else np.int8(zero_point),
-    }
-
-
-def codes(values, kind):
-    return np.asarray(values).astype(np.uint8) if kind == "u" else (np.asarray(values) - 128).astype(np.int8)
 
 
 SCALES = [
@@ -108,7 +73,7 @@ def test_softmax(scale, kind):
 @pytest.mark.parametrize("steps", [151, 189, 237, 255])
 @pytest.mark.parametrize("length", [2, 5, 6, 16])
 def test_softmax_of_equals(length, steps, kind):
-    """Equal values, whose shares lie on ties if they are an odd number of steps."""
+    """Equal values: their shares lie on ties if they are an odd number of steps."""
     node = helper.make_node(
         "QLinearSoftmax", ["x", "x_s", "x_z", "y_s", "y_z"], ["y"], domain=MICROSOFT, axis=-1, opset=13
     )
@@ -144,7 +109,7 @@ def test_global_average_pool(y, kind):
 
 
 def test_transposed_weights():
-    """Weights that a QDQ model transposes before their product, and channels last at its ends."""
+    """A QDQ model transposes weights before their product; its input and output have channels last."""
     rng = np.random.default_rng(4)
     constants = numbers("x", 0.037, 3, "i") | numbers("y", 0.9, -8, "i")
     constants |= {
@@ -185,7 +150,7 @@ def test_convolution(groups, pads, strides, kind, seed):
 
 
 def quantized(name, kind="i"):
-    """Nodes that quantize a real tensor and give what its codes stand for."""
+    """Nodes that quantize a real tensor and dequantize it again."""
     numbers = [f"{name}_s", f"{name}_z"]
     return [
         helper.make_node("QuantizeLinear", [name, *numbers], [f"{name}_q"]),
@@ -194,7 +159,7 @@ def quantized(name, kind="i"):
 
 
 def compare_all(nodes, inputs, outputs, constants) -> None:
-    """Every output of a QDQ model: (name, shape) each, the names of its last real tensors with numbers."""
+    """Compares every output of a QDQ model. Outputs are (name, shape) of its last real tensors."""
     given = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in inputs]
     made = [helper.make_tensor_value_info(f"{name}_d", onnx.TensorProto.FLOAT, shape) for name, shape in outputs]
     initializers = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
@@ -217,7 +182,7 @@ def weights(rng, name, *shape, scale=0.0113):
 
 
 def test_read_twice_in_the_files_layout():
-    """Two products, two sums of a flattened image: conversions between layouts are made once, whoever asks."""
+    """Two products of one tensor: the conversion between layouts is made once."""
     rng = np.random.default_rng(6)
     make = helper.make_node
     (one, first), (two, second) = weights(rng, "w", 5, 6), weights(rng, "v", 5, 7)
@@ -229,7 +194,7 @@ def test_read_twice_in_the_files_layout():
 
 
 def test_read_twice_as_an_image():
-    """Two pools of a transposed image, whose channels stand elsewhere."""
+    """Two pools of a transposed image, whose channels are another axis."""
     make = helper.make_node
     nodes = [*quantized("x"), make("Transpose", ["x_d"], ["t"], perm=[0, 2, 1, 3]), *quantized("t")]
     for name, size in (("a", [2, 2]), ("b", [1, 3])):
@@ -239,7 +204,7 @@ def test_read_twice_as_an_image():
 
 
 def test_names_that_a_layout_would_take():
-    """The file's own tensors bear the names that are given to conversions."""
+    """The file has tensors of the names that conversions would get."""
     rng = np.random.default_rng(7)
     make = helper.make_node
     one, first = weights(rng, "w", 5, 6)
@@ -261,7 +226,7 @@ def test_names_that_a_layout_would_take():
 
 
 def test_constant_of_two_ranks():
-    """A constant that an image and a matrix add, each along its own axes."""
+    """A constant that is added to an image and to a matrix, each with other axes."""
     rng = np.random.default_rng(8)
     make = helper.make_node
     one, first = weights(rng, "c", 5, scale=0.0213)
@@ -273,7 +238,7 @@ def test_constant_of_two_ranks():
 
 
 def test_constant_in_two_scales():
-    """Codes that two operators read in different numbers."""
+    """A constant that two operators read with different quantizations."""
     constants = {"c": np.arange(-128, 128).astype(np.int8).reshape(1, 256)}
     constants |= numbers("x", 0.0513, 3, "i") | numbers("c1", 0.0213, 3, "i") | numbers("c2", 0.0817, -9, "i")
     constants |= numbers("a", 0.0711, 1, "i") | numbers("y", 0.0911, 2, "i")
@@ -311,7 +276,7 @@ def test_refuses_casts_that_change_values(source, to):
 
 
 def test_cast_of_a_constants_real_values():
-    """What codes stand for is float already; the codes stay uint8."""
+    """Dequantized values are float already; the integers stay uint8."""
     constants = {"c": np.arange(0, 256, 51).astype(np.uint8), "c_s": np.float32(0.0213), "c_z": np.uint8(100)}
     constants |= numbers("x", 0.0513, 3, "i") | numbers("a", 0.0711, 1, "i")
     nodes = [*quantized("x"), helper.make_node("DequantizeLinear", ["c", "c_s", "c_z"], ["c_d"])]
@@ -321,7 +286,7 @@ def test_cast_of_a_constants_real_values():
 
 
 def test_refuses_codes_behind_other_constants():
-    """A Concat of codes and real numbers."""
+    """A Concat of integers and real values."""
     constants = {"c": np.arange(4).astype(np.int8), "r": np.ones(2, np.float32)} | numbers("c", 0.02, 3, "i")
     constants |= numbers("x", 0.0513, 3, "i") | numbers("a", 0.0711, 1, "i")
     nodes = [*quantized("x"), helper.make_node("DequantizeLinear", ["c", "c_s", "c_z"], ["c_d"])]
@@ -340,7 +305,7 @@ def test_refuses_codes_behind_other_constants():
     ("a", "b"), [((1, 5), (1, 2, 3, 5)), ((1, 3, 1), (1, 2, 3, 5)), ((1, 7, 1, 1), (1, 11)), ((1, 4), (1, 3, 4))]
 )
 def test_tensors_of_two_ranks(a, b, kind):
-    """What has fewer axes stands at the end of the other's, where an image has its columns."""
+    """Shapes are aligned at their ends in the file's layout, where an image has its columns."""
     constants = numbers("x", 0.0513, 3, "i") | numbers("y", 0.0313, -9, "i") | numbers("a", 0.0711, 1, "i")
     for first, second in (("x_d", "y_d"), ("y_d", "x_d")):
         nodes = [*quantized("x"), *quantized("y"), helper.make_node(kind, [first, second], ["a"]), *quantized("a")]
@@ -348,8 +313,8 @@ def test_tensors_of_two_ranks(a, b, kind):
 
 
 def test_codes_read_by_others_first():
-    """An input of codes that a Slice and a Resize read before the one who says its scale, a Constant; its zero point is
-    left out."""
+    """A Slice and a Resize read an integer input before the operator that states its scale. The scale is a Constant;
+    the zero point is left out."""
     make = helper.make_node
     scale = onnx.numpy_helper.from_array(np.float32(0.0313))
     nodes = [
@@ -369,7 +334,7 @@ def test_codes_read_by_others_first():
     ("a", "b"), [((1, 3, 4, 5), (1, 5)), ((1, 5), (1, 3, 4, 5)), ((1, 4, 1), (1, 3, 4, 5)), ((1, 6), (1, 2, 6))]
 )
 def test_sums_of_tensors_with_fewer_axes(a, b):
-    """One of them an image in another layout here."""
+    """One of the tensors is an image, whose layout is another one in the graph."""
     rng = np.random.default_rng(5)
     constants = numbers("a", 0.1, 3, "i") | numbers("b", 0.2, -7, "i") | numbers("y", 0.25, 5, "i")
     node = helper.make_node("QLinearAdd", ["a", "a_s", "a_z", "b", "b_s", "b_z", "y_s", "y_z"], ["y"], domain=MICROSOFT)
@@ -383,7 +348,7 @@ def test_sums_of_tensors_with_fewer_axes(a, b):
     "mode", ["asymmetric", "half_pixel", "pytorch_half_pixel", "align_corners", "half_pixel_symmetric"]
 )
 def test_nearest_neighbours(mode, rounding, by):
-    """Positions are onnxruntime's, or refused: those that lie where its float32 decides are not the device's."""
+    """Positions are onnxruntime's, or are refused where the rounding of its float32 decides."""
     fields = {"mode": "nearest", "coordinate_transformation_mode": mode, "nearest_mode": rounding}
     node = helper.make_node("Resize", ["x", "", *([""] if by == "sizes" else []), "k"], ["y"], **fields)
     numbered = helper.make_node("DequantizeLinear", ["x", "x_s", "x_z"], ["x_d"])

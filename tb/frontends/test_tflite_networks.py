@@ -1,7 +1,7 @@
 """Random TensorFlow Lite models of every operator: the golden model and simulated devices against tflite-micro, output
 for output.
 
-No refusal is allowed: what the front end cannot take the generator does not make.
+No refusal is allowed: the generator makes only what the front end takes.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from functools import cache
 
 import numpy as np
 import pytest
-from test_interpreters import portable
 
 import sateen
 import seeds
+from interpreters import portable
 from sateen.frontends import tflite
 from sateen.frontends.tflite.file import read
 from sateen.graph import run
@@ -49,7 +49,7 @@ def reference(data: bytes, given: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def check(seed: int, device: Device | None = None) -> None:
-    """A seed's network by the golden model, or on a device through the driver."""
+    """Checks the network of a seed by the golden model, or on a device through the driver."""
     where = "the golden model" if device is None else CONFIGS[seed % len(CONFIGS)]
     try:
         _check(seed, device)

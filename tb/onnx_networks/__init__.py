@@ -69,7 +69,7 @@ class _Network(Layers, Moves, Functions):
         self.count += maker()
 
     def file(self) -> bytes:
-        """The model; what nobody reads is an output, and a few others."""
+        """The file. Its outputs are the tensors that nothing reads, and a few others."""
         rng, outputs = self.rng, list(self.ends)
         loose = [value for value in self.values if value.name not in self.used and value.name not in self.inputs]
         others = [

@@ -20,7 +20,7 @@ MOST = 700
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor of codes."""
+    """A quantized tensor."""
 
     name: str
     shape: tuple[int, ...]
@@ -97,7 +97,7 @@ class NetworkBuilder:
         return [self.constant(np.float32(scale), "s"), self.constant(KINDS[kind](zero_point), "z")]
 
     def real(self, value: Value) -> str:
-        """What codes stand for."""
+        """Dequantizes a tensor, and returns the result's name."""
         self.used.add(value.name)
         key = ("real", value.name)
         if key not in self.known or not self.shared:
@@ -107,12 +107,12 @@ class NetworkBuilder:
         return self.known[key]
 
     def codes(self, value: Value) -> list[str]:
-        """Codes with their numbers."""
+        """A quantized tensor with its scale and zero point, as three inputs."""
         self.used.add(value.name)
         return [value.name, *self.numbers(*value.numbers)]
 
     def drawn(self, scale: float, kind: str) -> tuple[np.float32, int, str]:
-        """Numbers of about a scale."""
+        """A random quantization with about this scale."""
         rng = self.rng
         point = int(
             rng.choice([rng.integers(-40, 41), rng.integers(-128, 128), -128, 127, 0], p=[0.6, 0.15, 0.1, 0.05, 0.1])
@@ -120,17 +120,17 @@ class NetworkBuilder:
         return np.float32(scale * rng.uniform(0.6, 1.5)), point + (128 if kind == "u" else 0), kind
 
     def add(self, name: str, shape: Sequence[int], numbers: tuple[np.float32, int, str]) -> Value:
-        """A result of codes."""
+        """Adds a quantized result."""
         value = Value(name, tuple(int(n) for n in shape), *numbers)
         self.values.append(value)
         return value
 
     def quantized(self, name: str, shape: Sequence[int], numbers: tuple[np.float32, int, str]) -> Value:
-        """The codes of a real result."""
+        """Quantizes a real result."""
         return self.add(self.node("QuantizeLinear", [name, *self.numbers(*numbers, optional=True)])[0], shape, numbers)
 
     def result(self, name: str, shape: Sequence[int], scale: float, kind: str) -> None:
-        """The codes of a layer's real result, often clamped before."""
+        """Quantizes a layer's real result, often after a clamp."""
         numbers, chance = self.drawn(scale, kind), self.rng.random()
         if chance < 0.2:
             name = self.node("Relu", [name])[0]
@@ -155,7 +155,7 @@ class NetworkBuilder:
         return name, shape
 
     def coded(self) -> bool:
-        """Whether the next operator takes codes."""
+        """Whether the next operator takes integers."""
         return bool(self.rng.random() < self.operator)
 
     def pick(self, *ranks: int) -> Value | None:

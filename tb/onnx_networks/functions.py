@@ -11,7 +11,7 @@ __all__ = ["Functions"]
 
 
 class Functions(NetworkBuilder):
-    """Each method tries to add an operator; whether it did."""
+    """Each method tries to add an operator, and returns whether it did."""
 
     # Functions of single values.
 

@@ -13,12 +13,12 @@ __all__ = ["Layers"]
 
 
 class Layers(NetworkBuilder):
-    """Each public method but ``weights``, ``layer`` and ``window`` tries to add an operator; whether it did."""
+    """The methods that return a ``bool`` try to add an operator; it says whether they did."""
 
     # Layers with weights.
 
     def weights(self, shape: tuple[int, ...], axis: int, kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Codes, scales and zero points."""
+        """Integers, scales and zero points."""
         rng = self.rng
         codes = rng.integers(-127, 128, shape)
         if rng.random() < 0.2:
@@ -274,5 +274,5 @@ class Layers(NetworkBuilder):
 
 
 def _fits(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    """Whether they broadcast, aligned at their ends."""
+    """Whether shapes broadcast."""
     return all(m == n or 1 in (m, n) for m, n in zip(a[::-1], b[::-1], strict=False))

@@ -14,12 +14,12 @@ __all__ = ["Moves"]
 
 
 class Moves(NetworkBuilder):
-    """Each public method but ``move`` tries to add an operator; whether it did."""
+    """The methods that return a ``bool`` try to add an operator; it says whether they did."""
 
     # What moves values.
 
     def move(self, kind: str, x: Value, shape: Sequence[int], *more: str, **attributes) -> None:
-        """An operator of one tensor whose result has its numbers."""
+        """Adds an operator on one tensor whose result has the same quantization."""
         if self.coded():
             self.used.add(x.name)
             self.add(self.node(kind, [x.name, *more], **attributes)[0], shape, x.numbers)
@@ -178,7 +178,7 @@ class Moves(NetworkBuilder):
 
 
 def _factors(rng: np.random.Generator, size: int, count: int) -> list[int]:
-    """So many factors of a size, at random."""
+    """``count`` random factors of a size."""
     factors = [1] * count
     for prime in (2, 3, 5, 7, 11):
         while size % prime == 0:

@@ -27,12 +27,11 @@ __all__ = ["random_network"]
 
 
 def random_network(rng: np.random.Generator) -> tuple[bytes, list[np.ndarray]]:
-    """A model of 2 to 9 operators, a few more where an operator wants others before it.
+    """A model of 2 to 9 operators, or a few more if an operator needs others before it.
 
     Returns
     -------
-    The file, and what it is given: for each of its inputs several times the values, [times, …] with the file's shape
-    behind.
+    The file, and the values of each input: [times, …], with the file's shape behind.
     """
     return _Network(rng).network()
 

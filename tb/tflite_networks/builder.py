@@ -70,7 +70,7 @@ class NetworkBuilder:
         return float(np.float32(2.0 ** self.rng.uniform(-9, -2))) if self._chance(0.9) else 2.0 ** self._int(-8, -2)
 
     def _activation(self, y: Value) -> int:
-        """Of a result; mostly one that leaves a good part of the codes."""
+        """A result's activation; mostly one that leaves a good part of its range."""
         kind = int(self.rng.choice([NONE, NONE, RELU, RELU6, RELU_N1_TO_1]))
         least, largest = {NONE: (-math.inf, math.inf), RELU: (0, math.inf), RELU6: (0, 6), RELU_N1_TO_1: (-1, 1)}[kind]
         low, high = max(-128, least / y.scale + y.zero_point), min(127, largest / y.scale + y.zero_point)
@@ -89,7 +89,7 @@ class NetworkBuilder:
         return 1 if self._with_batch(x) else 0
 
     def _axis(self, x: Value, places: int = 0) -> int | None:
-        """An axis that may be changed, of those of the tensor and ``places`` more, negative now and then."""
+        """An axis that may be changed, of the tensor's axes and ``places`` more; negative now and then."""
         rank = len(x.shape) + places
         if self._first(x) >= rank:
             return None
@@ -126,7 +126,7 @@ class NetworkBuilder:
         self.given.append(values)
 
     def _new(self, shape: Sequence[int], like: Value | None = None, *, size: float | None = None, **fields) -> Value:
-        """A tensor in the making with another's numbers, or with those that suit a size."""
+        """A new tensor with the quantization of another one, or with one that suits a size."""
         shape = tuple(int(length) for length in shape)
         if like is not None:
             fields = {
@@ -159,7 +159,7 @@ class NetworkBuilder:
         return True
 
     def _codes(self, shape: Sequence[int], scale: float, zero_point: int) -> Value:
-        """A constant of int8."""
+        """An int8 constant."""
         values = self.rng.integers(-128, 128, shape).astype(np.int8)
         index = self.b.constant(values, "INT8", scale=scale, zero_point=zero_point)
         return Value(

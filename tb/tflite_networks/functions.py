@@ -8,7 +8,7 @@ __all__ = ["Functions"]
 
 
 class Functions(NetworkBuilder):
-    """Each method tries to add an operator; whether it did."""
+    """Each method tries to add an operator, and returns whether it did."""
 
     # Of one tensor.
 
@@ -51,7 +51,7 @@ class Functions(NetworkBuilder):
         return x is not None and self._op("QUANTIZE", [x], self._new(x.shape, size=x.size))
 
     def real(self) -> bool:
-        """To real numbers, or from them."""
+        """Quantizes or dequantizes."""
         x = self._pick(type="FLOAT32")
         if x is not None and self._chance(0.7):
             return self._op("QUANTIZE", [x], self._new(x.shape, size=x.size))

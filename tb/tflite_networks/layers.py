@@ -12,7 +12,7 @@ __all__ = ["Layers"]
 
 
 class Layers(NetworkBuilder):
-    """Each method tries to add an operator; whether it did."""
+    """Each method tries to add an operator, and returns whether it did."""
 
     # Layers with weights.
 
@@ -170,7 +170,7 @@ class Layers(NetworkBuilder):
         return self._op(kind, operands, y, options, FusedActivationFunction=self._activation(y))
 
     def _smaller(self, x: Value) -> Shape:
-        """A constant's shape that broadcasts: the tensor's, its last axes, some of them 1; no items of its own."""
+        """A shape that broadcasts to a tensor's: its last axes, some of them 1, with a batch of 1."""
         shape = [1 if self._chance(0.3) else n for n in x.shape]
         if self._with_batch(x):
             shape[0] = 1
@@ -191,7 +191,7 @@ class Layers(NetworkBuilder):
         return out if self.batch == 1 or out[0] == self.batch else None
 
     def _with_numbers(self, x: Value, like: Value) -> Value:
-        """A tensor with another's numbers, changed to them where it has others."""
+        """A tensor with the quantization of another one; it is requantized if it has a different one."""
         if x.numbers == like.numbers:
             return x
         y = self._new(x.shape, like)

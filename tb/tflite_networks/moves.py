@@ -10,7 +10,7 @@ __all__ = ["Moves"]
 
 
 class Moves(NetworkBuilder):
-    """Each method tries to add an operator; whether it did."""
+    """Each method tries to add an operator, and returns whether it did."""
 
     # Moves.
 
@@ -42,7 +42,7 @@ class Moves(NetworkBuilder):
         return self._op("SLICE", [x, self.b.constant(begins), self.b.constant(sizes)], y, "SliceOptions")
 
     def _ranges(self, x: Value) -> tuple[list[int], list[int]]:
-        """The begin and end of each axis; all of the items."""
+        """A random begin and end for each axis; the batch is taken whole."""
         begins, ends = [], []
         for axis, n in enumerate(x.shape):
             begin = self._int(0, n - 1) if axis >= self._first(x) and self._chance(0.6) else 0
@@ -51,7 +51,7 @@ class Moves(NetworkBuilder):
         return begins, ends
 
     def strided_slice(self) -> bool:
-        """With steps, masks, numbers from the end, and axes that vanish."""
+        """Steps, masks, indices from the end, and axes that are removed."""
         x = self._pick(lambda x: 1 <= len(x.shape) <= 4)
         if x is None:
             return False
@@ -81,7 +81,7 @@ class Moves(NetworkBuilder):
         return self._op("STRIDED_SLICE", [x, *constants], self._new(out, x), "StridedSliceOptions", **masks)
 
     def pieces(self) -> bool:
-        """SPLIT, SPLIT_V or UNPACK, of whose results nobody may want some."""
+        """SPLIT, SPLIT_V or UNPACK; some of the results may have no reader."""
         x = self._pick(lambda x: 1 <= len(x.shape) <= 4)
         axis = None if x is None else self._axis(x)
         if x is None or axis is None:
@@ -153,7 +153,7 @@ class Moves(NetworkBuilder):
         return self._op(kind, [x, self.b.constant(shape)], self._new(shape, x))
 
     def _factors(self, count: int) -> list[int]:
-        """One to four numbers whose product is a count."""
+        """One to four factors whose product is a count."""
         factors = []
         for _ in range(self._int(0, 3)):
             factors.append(int(self.rng.choice([n for n in range(1, count + 1) if count % n == 0])))
@@ -163,7 +163,7 @@ class Moves(NetworkBuilder):
         return factors
 
     def computed_reshape(self) -> bool:
-        """To a shape that the model computes, although it is known."""
+        """A Reshape to a constant shape that the model computes."""
         x = self._pick(lambda x: len(x.shape) >= 2 and self._with_batch(x))
         if x is None or self._chance(0.5):
             return False

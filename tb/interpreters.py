@@ -1,0 +1,50 @@
+"""TensorFlow Lite's interpreters, with which graphs are compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import needs
+from sateen.frontends import tflite
+from sateen.graph import run
+
+__all__ = ["compare", "litert", "micro", "portable"]
+
+
+def portable(data: bytes) -> Any:
+    """tflite-micro's interpreter, of portable kernels."""
+    runtime = needs.package("tflite_micro.python.tflite_micro.runtime", extra="reference")
+    return runtime.Interpreter.from_bytes(data, arena_size=4 << 20)
+
+
+def micro(data: bytes, inputs: list[np.ndarray]) -> np.ndarray:
+    """tflite-micro's first output."""
+    interpreter = portable(data)
+    for index, value in enumerate(inputs):
+        interpreter.set_input(value, index)
+    interpreter.invoke()
+    return interpreter.get_output(0)
+
+
+def litert(data: bytes, inputs: list[np.ndarray]) -> np.ndarray:
+    """TensorFlow Lite's reference kernels."""
+    module = needs.package("ai_edge_litert.interpreter", extra="reference")
+    interpreter = module.Interpreter(
+        model_content=data, experimental_op_resolver_type=module.OpResolverType.BUILTIN_REF
+    )
+    interpreter.allocate_tensors()
+    for detail, value in zip(interpreter.get_input_details(), inputs, strict=True):
+        interpreter.set_tensor(detail["index"], value)
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+
+def compare(data: bytes, inputs: list[np.ndarray], interpreter: Any = micro) -> None:
+    """Asserts that the graph of a file gives an interpreter's results."""
+    graph = tflite.load(data)
+    given = {name: graph.tensors[name].from_file(value) for name, value in zip(graph.inputs, inputs, strict=True)}
+    actual = graph.tensors[graph.outputs[0]].to_file(run(graph, given)[graph.outputs[0]])
+    expected = interpreter(data, inputs)
+    np.testing.assert_array_equal(actual.reshape(expected.shape), expected)

@@ -1,0 +1,52 @@
+"""Small quantized ONNX models, and their comparison with onnxruntime."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import needs
+from sateen.frontends import onnx as frontend
+from sateen.graph import run
+
+onnx = needs.package("onnx", extra="onnx")
+onnxruntime = needs.package("onnxruntime", extra="reference")
+helper = onnx.helper
+
+__all__ = ["MICROSOFT", "codes", "compare", "model", "numbers"]
+
+MICROSOFT = "com.microsoft"
+
+
+def model(nodes, inputs, output, constants) -> bytes:
+    """A file: inputs and output as (name, type, shape), constants by name."""
+    kinds = {"f": onnx.TensorProto.FLOAT, "i": onnx.TensorProto.INT8, "u": onnx.TensorProto.UINT8}
+    values = [helper.make_tensor_value_info(name, kinds[kind], shape) for name, kind, shape in (*inputs, output)]
+    initializers = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "g", values[:-1], values[-1:], initializers)
+    opsets = [helper.make_opsetid("", 13), helper.make_opsetid(MICROSOFT, 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+
+
+def compare(data: bytes, inputs: dict[str, np.ndarray], most: int = 0) -> None:
+    """Asserts that the graph of a file gives onnxruntime's results; ``most`` integers may differ, by one."""
+    graph = frontend.load(data)
+    given = {name: graph.tensors[name].from_file(value) for name, value in inputs.items()}
+    actual = graph.tensors[graph.outputs[0]].to_file(run(graph, given)[graph.outputs[0]])
+    expected = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, inputs)[0]
+    assert actual.dtype == expected.dtype and actual.shape == expected.shape
+    difference = np.abs(actual.astype(np.int64) - expected.astype(np.int64))
+    assert (difference > 0).sum() <= most and difference.max() <= 1, (
+        f"{(difference > 0).sum()} of {difference.size} differ"
+    )
+
+
+def numbers(name, scale, zero_point, kind):
+    """Constants for a tensor's scale and zero point."""
+    return {
+        f"{name}_s": np.float32(scale),
+        f"{name}_z": np.uint8(zero_point + 128) if kind == "u" else np.int8(zero_point),
+    }
+
+
+def codes(values, kind):
+    return np.asarray(values).astype(np.uint8) if kind == "u" else (np.asarray(values) - 128).astype(np.int8)
