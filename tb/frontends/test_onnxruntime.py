@@ -17,8 +17,6 @@ onnxruntime = needs.package("onnxruntime", extra="reference")
 helper = onnx.helper
 
 PAIRS = [np.repeat(np.arange(256), 256).reshape(1, 65536), np.tile(np.arange(256), 256).reshape(1, 65536)]
-
-
 SCALES = [
     ((0.05, 3), (0.07, -20), (0.09, 1)),
     ((0.031, 127), (0.5, -128), (0.25, 0)),
