@@ -87,8 +87,11 @@ def synthesize(component: wiring.Component, part: Part) -> tuple[Path, Resources
     from amaranth.back import rtlil
 
     from weft.hw.export import ports
+    from weft.hw.rtlil import collected_later, merged
 
-    return netlist(rtlil.convert(component, name=TOP, platform=Technology(part.technology), ports=ports(component), emit_src=False), part)
+    with collected_later():
+        text = rtlil.convert(component, name=TOP, platform=Technology(part.technology), ports=ports(component), emit_src=False)
+        return netlist(merged(text), part)
 
 
 def netlist(text: str, part: Part) -> tuple[Path, Resources]:
