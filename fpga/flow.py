@@ -84,14 +84,10 @@ def synthesize(component: wiring.Component, part: Part) -> tuple[Path, Resources
     FpgaError
         If Yosys is missing or fails.
     """
-    from amaranth.back import rtlil
-
     from weft.hw.export import ports
-    from weft.hw.rtlil import collected_later, merged
+    from weft.hw.rtlil import converted, merged
 
-    with collected_later():
-        text = rtlil.convert(component, name=TOP, platform=Technology(part.technology), ports=ports(component), emit_src=False)
-        return netlist(merged(text), part)
+    return netlist(merged(converted(component, name=TOP, ports=ports(component), platform=Technology(part.technology))), part)
 
 
 def netlist(text: str, part: Part) -> tuple[Path, Resources]:

@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from amaranth._toolchain.yosys import find_yosys
-from amaranth.back import rtlil as backend
 from amaranth.hdl import Shape, Signal, ValueCastable
 from amaranth.lib import data, wiring
 from amaranth.utils import ceil_log2
 
-from weft.hw.rtlil import Contents, collected_later, merged, without_contents
+from weft.hw.rtlil import Contents, collected_later, converted, merged, without_contents
 from weft.hw.spec.config import Config
 
 __all__ = ["PARTS", "ports", "verilog"]
@@ -138,7 +137,7 @@ def verilog(component: wiring.Component, *, name: str, header: str = "") -> str:
         What the file's first lines say, before the documentation of the ports.
     """
     with collected_later():
-        design, contents = without_contents(merged(backend.convert(component, name=name, ports=ports(component), emit_src=False)))
+        design, contents = without_contents(merged(converted(component, name=name, ports=ports(component))))
     text = _written(design, contents)
     lines = [*header.splitlines(), "", *_documentation(component, name)]
     comment = "\n".join(f"// {line}".rstrip() for line in lines)
@@ -163,22 +162,25 @@ write_verilog
     text = re.sub(r"^  \(\* init = .* \*\)\n(?=  (?:output .*\n  )?wire )", "", text, flags=re.MULTILINE)
     text = re.sub(r"\\\$auto\$verilog_backend\.cc:\d+:dump_module\$\d+ ", "_start_", text)
     for one in contents:
-        begin = re.search(rf"^module {re.escape(one.module)} ?\(", text, re.MULTILINE)
-        memory = re.compile(rf"^  reg (?:\[[\d:]+\] )?{re.escape(one.memory)} \[\d+:\d+\];\n", re.MULTILINE)
-        end = memory.search(text, begin.end()).end()
-        text = text[:end] + _filled(one) + text[end:]
+        begin = re.search(rf"^module {re.escape(one.module)} ?\(", text, re.MULTILINE).end()
+        # A name that Verilog has a use for is written with a backslash before it and a space behind.
+        memory = re.compile(rf"^  reg (?:\[\d+:\d+\] )?(\\?{re.escape(one.memory)} )\ ?\[\d+:\d+\];\n", re.MULTILINE).search(text, begin)
+        text = text[: memory.end()] + _filled(one, memory[1] if memory[1].startswith("\\") else one.memory) + text[memory.end() :]
     return text
 
 
-def _filled(contents: Contents) -> str:
+def _filled(contents: Contents, name: str) -> str:
     """A memory's initial words: a loop over all, then those that are not as most are."""
     (most, _), *_ = Counter(contents.words).most_common(1)
-    digits, name = -(-contents.width // 4), contents.memory
+    width, digits = contents.width, -(-contents.width // 4)
     lines = [
-        f"initial begin : {name}_init", "  integer i;", f"  for (i = 0; i < {len(contents.words)}; i = i + 1)",
-        f"    {name}[i] = {contents.width}'h{most:0{digits}x};",
-        *(f"  {name}[{at}] = {contents.width}'h{word:0{digits}x};" for at, word in enumerate(contents.words) if word != most), "end",
-    ]  # fmt: skip
+        f"initial begin : {re.sub('[^A-Za-z0-9_]', '_', contents.memory)}_init",
+        "  integer i;",
+        f"  for (i = 0; i < {len(contents.words)}; i = i + 1)",
+        f"    {name}[i] = {width}'h{most:0{digits}x};",
+        *(f"  {name}[{at}] = {width}'h{word:0{digits}x};" for at, word in enumerate(contents.words) if word != most),
+        "end",
+    ]
     return "".join(f"  {line}\n" for line in lines)
 
 

@@ -13,8 +13,15 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-__all__ = ["Contents", "collected_later", "merged", "without_contents"]
+from amaranth.back import rtlil
+from amaranth.hdl import Fragment, Signal
+from amaranth.hdl._ast import SignalDict
+from amaranth.hdl._ir import build_netlist
+from amaranth.lib import wiring
+
+__all__ = ["Contents", "collected_later", "converted", "merged", "without_contents"]
 
 MODULE = re.compile(r"^((?:attribute [^\n]*\n)*)module \\(\S+)\n(.*?)^end\n", re.MULTILINE | re.DOTALL)
 WIRE = re.compile(r"^((?:  attribute .*\n)*)  wire width (\d+) (?:(input|output|inout) \d+ )? *(signed )?(\S+)\n", re.MULTILINE)
@@ -71,6 +78,33 @@ def collected_later() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+class _Emitter(rtlil.ModuleEmitter):
+    """Amaranth's own, but for memories' contents, of which that makes an object a bit."""
+
+    def emit_memory(self, cell_idx: int, cell: Any) -> None:
+        bits = "".join(f"{word & (1 << cell.width) - 1:0{cell.width}b}" for word in reversed(cell.init)) if cell.width else ""
+        self.builder.cell(
+            "$meminit_v2", ports={"ADDR": self.sigspec(), "DATA": f"{len(bits)}'{bits}", "EN": f"{cell.width}'{'1' * cell.width}"},
+            parameters={
+                "MEMID": self.memories[cell_idx].memid, "ABITS": 0, "WIDTH": cell.width, "WORDS": cell.depth, "PRIORITY": 0,
+            },
+        )  # fmt: skip
+
+
+def converted(component: wiring.Component, *, name: str, ports: list[Signal], platform: object = None) -> str:
+    """A component as :func:`amaranth.back.rtlil.convert` writes it without the places in its source, in a third of the time."""
+    with collected_later():
+        netlist = build_netlist(Fragment.get(component, platform), ports=ports, name=name)
+        design, names, empty = rtlil.Design(emit_src=False), SignalDict(), rtlil.EmptyModuleChecker(netlist)
+        for index, module in enumerate(netlist.modules):
+            if not empty.is_empty(index):
+                builder = design.module(".".join(module.name))
+                if index == 0:
+                    builder.attribute("top", 1)
+                _Emitter(builder, netlist, module, names, empty_checker=empty).emit()
+        return str(design)
 
 
 def merged(text: str) -> str:
