@@ -111,8 +111,8 @@ def merged(text: str) -> str:
     """A design with each module once, named after the top module and what the first of its instances is called, without numbers:
     ``weft_pe``, and ``weft_pe_1`` if there is a second kind.
 
-    Aliases that say nothing new are left out, and names without a dollar sign take the place of those with one. The top module's ports and
-    the names of instances stay.
+    Aliases that say nothing new are left out, but for those that synthesis is to keep, and names without a dollar sign take the place of
+    those with one. The top module's ports and the names of instances stay.
     """
     modules = {name: _Module(attributes, *_wires(inner)) for attributes, name, inner in MODULE.findall(text)}
     top = next(iter(modules))
@@ -211,7 +211,7 @@ def _public(module: _Module, *, top: bool) -> dict[str, str]:
     def connect(match: re.Match[str]) -> str:
         name, value = match.groups()
         alias = name in wires and name not in ports and uses[name] == 1 and not value.startswith("[")
-        if not alias or (wires[name].width and (name.startswith("$") or "$" not in name)):
+        if not alias or "\\keep" in wires[name].attributes or (wires[name].width and (name.startswith("$") or "$" not in name)):
             return match[0]
         del wires[name]
         return ""

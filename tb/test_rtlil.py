@@ -1,6 +1,7 @@
 """Equal modules of a design in RTLIL become one, unequal ones do not; Yosys finds the same design in both."""
 
 import json
+import re
 
 import pytest
 from amaranth.back import rtlil
@@ -83,6 +84,26 @@ def test_unequal_instances_stay_apart(one, other):
 
 def test_a_constant_input_keeps_apart():
     assert names(Pair(Part(contents=(1, 2)), Part(contents=(1, 2)), constant=True)) == ["top", "top_part", "top_part_1"]
+
+
+def test_aliases_go_but_for_those_that_synthesis_is_to_keep():
+    class Aliases(wiring.Component):
+        a: In(4)
+        o: Out(4)
+
+        def elaborate(self, platform):
+            m = Module()
+            for name, attributes in (("held", {"keep": 1}), ("spare", {})):
+                for _ in range(2):
+                    alias = Signal(4, name=name, attrs=attributes)
+                    m.d.comb += alias.eq(self.a)
+                    m.d.sync += self.o.eq(alias + 1)
+            return m
+
+    component = Aliases()
+    text = merged(converted(component, name="top", ports=ports(component)))
+    assert [len(re.findall(rf"^  wire .*{name}", text, re.MULTILINE)) for name in ("held", "spare")] == [2, 1]
+    assert "$" not in "".join(line for line in text.splitlines() if "wire" in line and "\\" in line)
 
 
 def test_what_differs_inside_keeps_those_around_apart():
