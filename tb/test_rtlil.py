@@ -89,14 +89,15 @@ def test_a_constant_input_keeps_apart():
 def test_aliases_go_but_for_those_that_synthesis_is_to_keep():
     class Aliases(wiring.Component):
         a: In(4)
+        b: In(4)
         o: Out(4)
 
         def elaborate(self, platform):
             m = Module()
-            for name, attributes in (("held", {"keep": 1}), ("spare", {})):
+            for name, source, attributes in (("held", self.a, {"keep": 1}), ("spare", self.b, {})):
                 for _ in range(2):
                     alias = Signal(4, name=name, attrs=attributes)
-                    m.d.comb += alias.eq(self.a)
+                    m.d.comb += alias.eq(source)
                     m.d.sync += self.o.eq(alias + 1)
             return m
 
