@@ -162,10 +162,12 @@ write_verilog
     text = re.sub(r"^  \(\* init = .* \*\)\n(?=  (?:output .*\n  )?wire )", "", text, flags=re.MULTILINE)
     text = re.sub(r"\\\$auto\$verilog_backend\.cc:\d+:dump_module\$\d+ ", "_start_", text)
     for one in contents:
-        begin = re.search(rf"^module {re.escape(one.module)} ?\(", text, re.MULTILINE).end()
         # A name that Verilog has a use for is written with a backslash before it and a space behind.
-        memory = re.compile(rf"^  reg (?:\[\d+:\d+\] )?(\\?{re.escape(one.memory)} )\ ?\[\d+:\d+\];\n", re.MULTILINE).search(text, begin)
-        text = text[: memory.end()] + _filled(one, memory[1] if memory[1].startswith("\\") else one.memory) + text[memory.end() :]
+        memory = rf"  reg (?:\[\d+:\d+\] )?(\\{re.escape(one.memory)} |{re.escape(one.memory)}) \[\d+:\d+\];\n"
+        within = rf"^module {re.escape(one.module)} ?\(.*\n(?:(?!endmodule).*\n)*?{memory}"
+        text, found = re.subn(within, lambda match, one=one: match[0] + _filled(one, match[1]), text, count=1, flags=re.MULTILINE)
+        if not found:
+            raise RuntimeError(f"Yosys wrote no memory {one.memory} in module {one.module}, whose initial words belong there")
     return text
 
 

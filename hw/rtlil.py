@@ -33,7 +33,21 @@ PART = re.compile(r"(\d+)'\S*|([\\$]\S+)(?: \[(\d+)(?::(\d+))?\])?")
 NAME = re.compile(r"^( +(?:parameter|attribute) .*|  cell \S+|    connect \S+)|(?<!\S)([\\$]\S+)", re.MULTILINE)
 """What is kept, as types, pins and values, or the name of something in the module."""
 ANONYMOUS = re.compile(r"\$\d+|\\port\$\d+\$\d+")
-CONTENTS = re.compile(r"^  cell \$meminit_v2 \S+\n((?:    .*\n)*)  end\n", re.MULTILINE)
+CONTENTS = re.compile(
+    r"""^  cell \$meminit_v2 \S+
+    parameter \\MEMID "\\\\(.*)"
+    parameter \\ABITS 0
+    parameter \\WIDTH (\d+)
+    parameter \\WORDS (\d+)
+    parameter \\PRIORITY 0
+    connect \\ADDR \{ *\}
+    connect \\DATA \d+'([01]*)
+    connect \\EN .*
+  end
+""",
+    re.MULTILINE,
+)
+"""A memory's initial words, all in one cell."""
 INSTANCE = re.compile(r"^  cell \S+ (\\\S+)$", re.MULTILINE)
 MEMORIES = re.compile(r"^  memory width \d+ size \d+ (\S+)$", re.MULTILINE)
 MEMORY = re.compile(r'(?<=    parameter \\MEMID "\\\\).*(?="$)', re.MULTILINE)
@@ -143,7 +157,7 @@ def _wires(inner: str) -> tuple[dict[str, _Wire], str]:
 
 def _canonical(module: _Module, modules: dict[str, _Module], same: dict[str, str], *, top: bool) -> None:
     """Renames what has no name of its own, instances' types and their pins."""
-    clocks = set()
+    clocks: set[str] = set()
 
     def instance(match: re.Match[str]) -> str:
         kind, name, pins = match.groups()
@@ -269,12 +283,10 @@ def without_contents(text: str) -> tuple[str, list[Contents]]:
 
     def module(match: re.Match[str]) -> str:
         attributes, name, inner = match.groups()
-        for pins in CONTENTS.findall(inner):
-            memory = MEMORY.search(pins)
-            width, count = (int(re.search(rf"parameter \\{key} (\d+)\n", pins)[1]) for key in ("WIDTH", "WORDS"))
-            data = re.search(r"connect \\DATA \d+'(\d*)\n", pins)[1]
-            words = (data[len(data) - (place + 1) * width : len(data) - place * width] for place in range(count))
-            found.append(Contents(name, memory[0], width, tuple(int(word or "0", 2) for word in words)))
+        for memory, width, count, data in CONTENTS.findall(inner):
+            size = int(width)
+            words = (data[len(data) - (place + 1) * size : len(data) - place * size] for place in range(int(count)))
+            found.append(Contents(name, memory, size, tuple(int(word or "0", 2) for word in words)))
         return f"{attributes}module \\{name}\n{CONTENTS.sub('', inner)}end\n"
 
     return MODULE.sub(module, text), found

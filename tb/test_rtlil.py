@@ -164,3 +164,19 @@ def test_contents_are_taken_out_and_written_as_a_loop_with_what_differs():
     written = verilog(Part(contents=(5, 5, 7, 5)), name="top")
     assert "i < 4;" in written and "memory[i] = 4'h5;" in written and written.count("memory[2] = 4'h7;") == 1
     assert written.count("memory[") == 3
+
+
+def test_a_memory_may_be_named_by_a_keyword(tmp_path):
+    class Table(wiring.Component):
+        a: In(2)
+        o: Out(4)
+
+        def elaborate(self, platform):
+            m = Module()
+            m.submodules.table = memory = Memory(shape=4, depth=4, init=[1, 2])
+            read = memory.read_port()
+            m.d.comb += [read.addr.eq(self.a), self.o.eq(read.data)]
+            return m
+
+    written = verilog(Table(), name="top")
+    assert "\\table [0] = 4'h1;" in written and "\\table [1] = 4'h2;" in written and "\\table [i] = 4'h0;" in written
