@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sateen.cli.inspect import doctor
+from sateen.cli.output import console
 from sateen.extras import install_command, install_hint
 from sateen.sim.tools import TOOLS, Tool
 
@@ -66,7 +67,7 @@ def test_the_extra_brings_the_tool(tool):
 
 
 def test_doctor_prints_hints_whole(monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(console, "width", 80)
     monkeypatch.setattr(Tool, "version", lambda self: None)
     doctor()
     text = capsys.readouterr().out
