@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 TESTS ?= tb
 
-.PHONY: demo test prove lint test-models test-fpga clean
+.PHONY: demo test prove soak lint test-models test-fpga clean
 
 demo: .venv/demo
 	@$(RUN) -m sateen.cli demo
@@ -16,6 +16,11 @@ test: .venv/test
 prove: .venv/test
 	@$(RUN) -m pytest -n 2 --dist worksteal -m "not fpga" tb/formal
 	@$(RUN) -m pytest -n 2 --dist worksteal -m prove --ignore=tb/formal $(TESTS)
+
+# Random tests of the KINDS named, or of all (tb/soak.py), for SECONDS, from a SEED on or a random one.
+SECONDS ?= 600
+soak: .venv/test
+	@$(RUN) tb/soak.py $(KINDS) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 lint: .venv/dev
 	@$(RUN) -m ruff check .

@@ -1,6 +1,73 @@
-"""What holds for all tests."""
+"""What holds for all tests: where random numbers begin, what may be skipped, the line that repeats a failure."""
+
+from __future__ import annotations
 
 import os
+import random
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import seeds
 
 # Tests build many simulations and run each for a short time.
 os.environ.setdefault("SATEEN_CXXFLAGS", "-O0")
+
+NO_SKIPS = "SATEEN_NO_SKIPS"
+"""Where this is set, a test that is skipped has failed, unless its reason is allowed."""
+ALLOWED_SKIPS = {
+    "needs the reference models": "they are no part of a checkout; the tests against the interpreters do without",
+}
+"""By how a reason begins: why such tests may be skipped all the same."""
+MARKERS = ("fpga", "models", "prove")
+"""What tests are marked with that run only where they are asked for."""
+
+
+def _forbidden(longrepr: Any) -> str | None:
+    """The reason of a skip that is not allowed."""
+    reason = longrepr[2].removeprefix("Skipped: ") if isinstance(longrepr, tuple) else str(longrepr)
+    return None if not os.environ.get(NO_SKIPS) or reason.startswith(tuple(ALLOWED_SKIPS)) else reason
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    random.seed(seeds.begin(item.nodeid))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Iterator[None]:
+    """A fixture that several tests share draws the same, whichever of them comes first."""
+    if fixturedef.scope == "function":
+        return (yield)
+    state = random.getstate()
+    random.seed(seeds.seed(fixturedef.baseid, fixturedef.argname, getattr(request, "param_index", 0)))
+    try:
+        return (yield)
+    finally:
+        random.setstate(state)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[pytest.TestReport]:
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and (reason := _forbidden(report.longrepr)):
+        report.outcome, report.longrepr = "failed", f"skipped, which {NO_SKIPS} forbids: {reason}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[pytest.CollectReport]:
+    report = yield
+    if report.skipped and (reason := _forbidden(report.longrepr)):
+        report.outcome, report.longrepr = "failed", f"skipped, which {NO_SKIPS} forbids: {reason}"
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """After a run that failed: of each failure, the line that repeats it."""
+    for report in terminalreporter.getreports("failed") + terminalreporter.getreports("error"):
+        markers = [f"-m {name}" for name in MARKERS if name in getattr(report, "keywords", ())]
+        command = ["-m pytest", *markers, shlex.quote(report.nodeid)]
+        terminalreporter.write_line(f"repeat with: {seeds.VARIABLE}={seeds.BASE} .venv/bin/python {' '.join(command)}")

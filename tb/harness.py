@@ -1,8 +1,8 @@
 """Runs cocotb benches of single components under Verilator, from pytest.
 
 A file ``tb/test_X.py`` holds both sides: cocotb tests, and the pytest functions that :func:`run` them on a component.
-Builds are kept by the hash of the Verilog, so that a second run only simulates. A failure names the command that
-repeats it, with its seed.
+Builds are kept by the hash of the Verilog, so that a second run only simulates. A bench draws from the seed of the test
+that runs it, see :mod:`seeds`.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from amaranth.hdl import Signal, ValueCastable
 from amaranth.lib import data, wiring
 from amaranth.lib import enum as amaranth_enum
 
+import seeds
 from sateen.files import atomic_write
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "sateen" / "benches"
-SEED_VARIABLE, PARAMETERS_VARIABLE, INPUTS_VARIABLE = "SATEEN_SEED", "SATEEN_BENCH_PARAMETERS", "SATEEN_BENCH_INPUTS"
+PARAMETERS_VARIABLE, INPUTS_VARIABLE = "SATEEN_BENCH_PARAMETERS", "SATEEN_BENCH_INPUTS"
 TOP = "top"
 CELLS = Path(__file__).parent / "cells"
 PATIENCE_MS = 5
@@ -186,15 +187,13 @@ def _run(text: str, bench: str, tests: list[str] | None, parameters: dict[str, A
             _precompile(header, folder / "build.log")
             _share_runtime(folder, take=False)
             (folder / "done").touch()
-    seed = int(os.environ.get(SEED_VARIABLE) or random.randrange(1, 2**31))
-    print(f"seed {seed}: repeat with {SEED_VARIABLE}={seed} pytest {bench}")
     path = Path(bench)
     with tempfile.TemporaryDirectory() as work:
         log = Path(work) / "sim.log"
         try:
             results = runner.test(
                 hdl_toplevel=TOP, hdl_toplevel_lang="verilog", test_module=path.stem, build_dir=folder, test_dir=work,
-                results_xml=str(Path(work) / "results.xml"), seed=seed, log_file=log,
+                results_xml=str(Path(work) / "results.xml"), seed=seeds.own(), log_file=log,
                 test_filter=rf"\.({'|'.join(tests)})(/|$)" if tests else None,
                 extra_env={
                     PARAMETERS_VARIABLE: json.dumps(parameters),
@@ -206,7 +205,7 @@ def _run(text: str, bench: str, tests: list[str] | None, parameters: dict[str, A
             _check(results)
         except (SystemExit, AssertionError) as error:
             print(log.read_text()[-20000:] if log.exists() else "the simulation wrote no log")
-            raise AssertionError(f"the bench failed; repeat with {SEED_VARIABLE}={seed} pytest {bench}") from error
+            raise AssertionError("the bench failed; its log stands above") from error
 
 
 def _header() -> Path:

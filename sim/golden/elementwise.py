@@ -128,14 +128,23 @@ def clamped_table(low: int, high: int) -> Int8Array:
 def real_table(
     numbers: Numbers, output: Numbers, function: Callable[[NDArray[np.float32]], NDArray[np.float32]]
 ) -> Int8Array:
-    """A function of float32 numbers, as onnxruntime makes tables: results divided in float32, ties to even."""
-    real = np.float32(numbers[0]) * (CODES - numbers[1]).astype(np.float32)
-    return _saturated(np.rint(function(real).astype(np.float32) / np.float32(output[0])) + output[1])
+    """A function of float32 numbers, as onnxruntime makes tables: results divided in float32, ties to even.
+
+    ``ValueError`` if a result is not a number.
+    """
+    # What overflows lies beyond all codes, unless nothing is left to tell on which side.
+    with np.errstate(over="ignore", invalid="ignore"):
+        real = np.float32(numbers[0]) * (CODES - numbers[1]).astype(np.float32)
+        codes = np.rint(function(real).astype(np.float32) / np.float32(output[0])) + output[1]
+    if np.isnan(codes).any():
+        raise ValueError("a result is not a number")
+    return _saturated(codes)
 
 
 def sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """1 / (1 + exp(−x)) of real numbers."""
-    return (1 / (1 + np.exp(-x.astype(np.float64)))).astype(np.float32)
+    with np.errstate(over="ignore"):
+        return (1 / (1 + np.exp(-x.astype(np.float64)))).astype(np.float32)
 
 
 def leaky_relu_table(numbers: Numbers, output: Numbers, alpha: float) -> Int8Array:
@@ -175,12 +184,17 @@ def tanh_table(numbers: Numbers) -> Int8Array:
 
 
 def concatenation_table(numbers: Numbers, output: Numbers) -> Int8Array:
-    """Values in other numbers, in float32, halves away from zero: as TensorFlow Lite joins uint8 tensors of several
-    scales."""
-    scale = np.float32(numbers[0]) * (np.float32(1) / np.float32(output[0]))
-    # The interpreter's codes are 0 to 255.
-    bias = -np.float32(numbers[1] + 128) * scale
-    real = (CODES + 128).astype(np.float32) * scale + bias
+    """Values in other numbers, in float32, halves away from zero: TensorFlow Lite joins uint8 tensors so.
+
+    ``ValueError`` if float32 does not hold the results.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        scale = np.float32(numbers[0]) * (np.float32(1) / np.float32(output[0]))
+        # The interpreter's codes are 0 to 255.
+        bias = -np.float32(numbers[1] + 128) * scale
+        real = (CODES + 128).astype(np.float32) * scale + bias
+    if not np.isfinite(real).all():
+        raise ValueError(f"{numbers[0]!r} / {output[0]!r} is too large")
     return _saturated(np.copysign(np.floor(np.abs(real) + np.float32(0.5)), real) + output[1])
 
 

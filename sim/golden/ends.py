@@ -72,18 +72,19 @@ def softmax(x: Int8Array, scale: float) -> Int8Array:
     return np.where(counts, np.clip(shares, -128, 127), -128).astype(np.int8)
 
 
-def real_softmax(x: Int8Array, scale: float, output: Numbers, *, unsigned: bool) -> Int8Array:
-    """softmax over the last axis as onnxruntime has it: a table of exponentials below the row's maximum, divided in
-    integers."""
-    length = x.shape[-1]
-    unit = min(float((1 << 32) - 1) / length, float(0x7FFFFF))
-    table = np.floor(np.exp(np.arange(-255, 1) * float(np.float32(scale))) * unit + 0.5).astype(np.int64)
+def real_softmax(x: Int8Array, scale: float, output: Numbers) -> Int8Array:
+    """softmax over the last axis as onnxruntime has it: exponentials and sums are float32, quotients rounded once, to
+    even."""
+    # The largest exponential is the largest number that sums of such would reach, divided by e^5.
+    largest = max(0.0, float(np.log(np.finfo(np.float32).max / np.float32(x.shape[-1]))) - 5)
+    unit = float(np.float32(scale))
+    table = np.exp((np.arange(-255, 1) + largest / unit) * unit).astype(np.float32)
     values = x.astype(np.int64)
     exponential = table[values - values.max(axis=-1, keepdims=True) + 255]
-    total = exponential.sum(axis=-1, keepdims=True)
-    steps = int(np.floor(np.float32(1) / np.float32(output[0])))
-    zero_point = output[1] + (128 if unsigned else 0)
-    shares = (exponential * steps + (total >> 1)) // total + zero_point - (128 if unsigned else 0)
+    # One term after the other: numpy's own sums are of pairs.
+    total = np.cumsum(exponential, axis=-1, dtype=np.float32)[..., -1:]
+    steps = float(np.floor(np.float32(1) / np.float32(output[0])))
+    shares = np.rint(exponential.astype(np.float64) * steps / total) + output[1]
     return np.clip(shares, -128, 127).astype(np.int8)
 
 

@@ -79,8 +79,13 @@ def walks(kernel: Kernel, config: Config) -> Iterator[Walk]:
                     break
                 yield walk
             whole = Walk(outer, kernel.out[1 - outer], part, wraps=True)
-            if _wraps(kernel, 1 - outer) and _held(whole, kernel, config):
+            if _wraps(kernel, 1 - outer) and _apart(whole, kernel) and _held(whole, kernel, config):
                 yield whole
+
+
+def _apart(walk: Walk, kernel: Kernel) -> bool:
+    """Whether a kernel row's weights end before the next row's begin: a line has as many beats as the kernel is wide."""
+    return walk.part == 1 or walk.across(kernel) >= _sizes(kernel)[1 - walk.outer]
 
 
 def _held(walk: Walk, kernel: Kernel, config: Config) -> bool:
@@ -95,11 +100,16 @@ def words(kernel: Kernel, config: Config, walk: Walk) -> NDArray[np.int8]:
     channels, size, within = filters.shape
     groups, parts, across = -(-channels // config.cols), walk.parts(kernel), walk.across(kernel)
     rows = np.zeros((groups * config.cols, parts, config.rows), np.int8)
+    taken = np.zeros((parts, config.rows), bool)
     for step in range(size):
         part, place = divmod(step, walk.part)
-        for position in range(within):
-            # The beat that completes a window is the last of it, which row 0 has; row r has the r-th before it.
-            rows[:channels, part, (walk.part - 1 - place) * across + within - 1 - position] = filters[:, step, position]
+        # The beat that completes a window is the last of it, which row 0 has; row r has the r-th before it.
+        first = (walk.part - 1 - place) * across
+        places = first + np.arange(within)[::-1]
+        if taken[part, places].any():
+            raise ValueError(f"{walk} puts two weights in one row of the tile; this is a mistake of the compiler")
+        taken[part, places] = True
+        rows[:channels, part, places] = filters[:, step]
     weights = rows.reshape(groups, config.cols, -1).transpose(0, 2, 1)
     return np.concatenate([weights, parameter_words(kernel, config)], axis=1)
 

@@ -5,6 +5,6 @@ reference interpreter, or the float :class:`~sateen.graph.Network` that the file
 front end is a room of its own that knows nothing of the others.
 """
 
-from sateen.frontends.sources import load
+from sateen.frontends.sources import errors_name, load
 
-__all__ = ["load"]
+__all__ = ["errors_name", "load"]

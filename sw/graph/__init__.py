@@ -8,6 +8,7 @@ quantization. Read ``graph.py`` first, then ``ops/base.py``; ``ops/`` has the op
 from sateen.graph.graph import Graph, run
 from sateen.graph.network import Network, NetworkError
 from sateen.graph.ops import (
+    LARGEST,
     OPS,
     Add,
     ArgMax,
@@ -49,6 +50,7 @@ from sateen.graph.ops import (
 )  # fmt: skip
 
 __all__ = [
+    "LARGEST",
     "OPS",
     "Add",
     "ArgMax",

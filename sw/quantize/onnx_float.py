@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sateen.errors import CompileError
-from sateen.extras import install_hint
-from sateen.frontends import onnx as frontend
+from sateen.frontends.onnx import array, guarded, load, parse
 from sateen.graph import Array, Graph, GraphError, require
 from sateen.quantize.calibration import activation_scale, weight_scales
 
@@ -64,18 +62,12 @@ def quantize(source: bytes | str | os.PathLike[str], calibration: ArrayLike, *, 
     if not isinstance(source, bytes):
         name = name or Path(source).stem
         source = Path(source).read_bytes()
-    try:
-        import onnx
-        from google.protobuf.message import DecodeError
-    except ImportError as error:
-        raise CompileError(f"reading ONNX needs the onnx package ({error}); {install_hint('onnx')}") from error
-    try:
-        model = onnx.ModelProto.FromString(source)
-    except DecodeError as error:
-        raise GraphError(f"file: it is no ONNX model, or damaged ({error}); export or download it again") from error
-    return frontend.load(
-        _Quantizer(onnx, model, np.asarray(calibration, np.float32)).model().SerializeToString(), name=name
-    )
+    onnx, model = parse(source)
+    batch = np.asarray(calibration, np.float32)
+    # What is not finite is found by its value.
+    with guarded("file", "it cannot be quantized"), np.errstate(all="ignore"):
+        quantized = _Quantizer(onnx, model, batch).model().SerializeToString()
+    return load(quantized, name=name)
 
 
 class _Quantizer:
@@ -83,10 +75,10 @@ class _Quantizer:
 
     def __init__(self, onnx: Any, model: Any, calibration: Array):
         self.onnx, self.file, self.graph = onnx, model, model.graph
-        self.constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in self.graph.initializer}
+        self.constants: dict[str, Any] = {tensor.name: array(onnx, tensor) for tensor in self.graph.initializer}
         for node in self.graph.node:
             if node.op_type == "Constant":
-                self.constants[node.output[0]] = onnx.numpy_helper.to_array(node.attribute[0].t)
+                self.constants[node.output[0]] = array(onnx, node.attribute[0].t)
         self._fold()
         self.readers: dict[str, list[Any]] = {}
         for node in self.graph.node:
@@ -168,11 +160,8 @@ class _Quantizer:
         rows = np.moveaxis(weights, axis, 0)
         bias = self.constants.get(node.input[2]) if len(node.input) > 2 else None
         values = np.zeros(len(rows), np.float32) if bias is None else bias.astype(np.float32).reshape(-1)
-        require(
-            values.size == len(rows) and bool(np.isfinite(rows).all()),
-            who,
-            "its weights or bias are not finite or do not match",
-        )
+        good = values.size == len(rows) and bool(np.isfinite(rows).all() and np.isfinite(values).all())
+        require(good, who, "its weights or bias are not finite or do not match")
         scales = weight_scales(rows, values, self.numbers[node.input[0]][0]).astype(np.float32)
         codes = np.clip(np.rint(rows / scales.reshape(-1, *[1] * (rows.ndim - 1))), -127, 127).astype(np.int8)
         yield self._coded(made, 1, f"{node.output[0]}.weights", np.moveaxis(codes, 0, axis), scales, axis)
@@ -185,6 +174,10 @@ class _Quantizer:
         for place, name in enumerate(node.input):
             if node.op_type in ("Add", "Mul", "Sub") and name in self.constants:
                 values = self.constants[name].astype(np.float32)
+                good = values.size > 0 and bool(np.isfinite(values).all())
+                require(
+                    good, f"operator {node.name!r} ({node.op_type})", f"its constant {name!r} is empty or not finite"
+                )
                 scale, zero_point = activation_scale(float(values.min()), float(values.max()), scheme="asymmetric")
                 codes = np.clip(np.rint(values / np.float32(scale)) + zero_point, -128, 127).astype(np.int8)
                 yield self._coded(
@@ -237,23 +230,13 @@ class _Quantizer:
         from onnx.reference import ReferenceEvaluator
 
         require(len(calibration) > 0, "calibration", "it holds no item; give one or more")
-        evaluator, entry = ReferenceEvaluator(self.file), self.inputs[0].name
+        entry = self.inputs[0].name
         ranges: dict[str, tuple[float, float]] = {}
+        with guarded("file", "it cannot be run"):
+            evaluator = ReferenceEvaluator(self.file)
         for item in calibration:
-            try:
+            with guarded("calibration", "the model does not run on it", "give inputs in its layout"):
                 results = evaluator.run(None, {entry: item[None]}, intermediate=True)
-            except (
-                ValueError,
-                TypeError,
-                RuntimeError,
-                IndexError,
-                KeyError,
-                NotImplementedError,
-                AttributeError,
-            ) as error:
-                raise GraphError(
-                    f"calibration: the model does not run on it ({error}); give inputs in its layout"
-                ) from error
             for name, values in dict(results).items():
                 if (
                     name in self.constants

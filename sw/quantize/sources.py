@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sateen.errors import CompileError
-from sateen.frontends import load
+from sateen.frontends import errors_name, load
 from sateen.graph import Graph
 from sateen.quantize import onnx_float
 from sateen.quantize.calibration import quantize
@@ -24,9 +23,7 @@ def quantize_file(path: str | os.PathLike[str], calibration: ArrayLike) -> Graph
     Raises what :func:`load` does, and ``ValueError`` for calibration data that does not fit.
     """
     if Path(path).suffix == ".onnx":
-        try:
+        with errors_name(path):
             return onnx_float.quantize(path, calibration)
-        except OSError as error:
-            raise CompileError(f"cannot read {path}: {error.strerror or error}") from error
     source = load(path)
     return source if isinstance(source, Graph) else quantize(source, np.asarray(calibration))

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from sateen.compiler import Model, Part, Step, runs
-from sateen.graph import Array, Reshape
+from sateen.graph import Array, Graph, Reshape
 from sateen.hw.spec.counters import Counters
 from sateen.hw.spec.wire import Space
 from sateen.runtime.link import Operation, read, write
@@ -25,14 +25,35 @@ class Runner(Protocol):
         """Runs descriptors, with operations before and after; the bytes that ``after`` reads."""
 
 
+class _Values(dict[str, Array]):
+    """Tensors of one item, [1, …], by name; with one of those that Reshapes make of one another all are there."""
+
+    def __init__(self, graph: Graph, inputs: Mapping[str, Array]):
+        super().__init__(inputs)
+        self.tensors = graph.tensors
+        self.groups: dict[str, list[str]] = {}
+        for op in graph.ops:
+            if isinstance(op, Reshape):
+                group = self.groups.setdefault(op.input, [op.input])
+                group.append(op.output)
+                self.groups[op.output] = group
+
+    def __missing__(self, name: str) -> Array:
+        known = next((other for other in self.groups.get(name, ()) if other in self), None)
+        if known is None:
+            raise KeyError(name)
+        self[name] = value = self[known].reshape(1, *self.tensors[name].shape[1:])
+        return value
+
+
 class Inference:
     """Runs a model's items on a device, one by one."""
 
     def __init__(self, device: Runner, model: Model):
         self.device, self.model = device, model
         self.ops = {op.name: op for op in model.graph.ops}
-        self.values: dict[str, Array] = {}
-        """What the host has of the item, [1, …]."""
+        self.values = _Values(model.graph, {})
+        """What the host has of the item."""
         self.counters: dict[str, Counters] = {}
         """Of each layer, by its name."""
 
@@ -52,10 +73,9 @@ class Inference:
 
         Returns
         -------
-        The outputs, and what else the host came to have; with ``layers`` all tensors. The counters of each of the
-        model's layers, if asked for.
+        The outputs; with ``layers`` all tensors. The counters of each of the model's layers, if asked for.
         """
-        self.values, self.counters = dict(inputs), {}
+        self.values, self.counters = _Values(self.model.graph, inputs), {}
         for step in self.model.steps:
             if step.host:
                 op = self.ops[step.host]
@@ -64,11 +84,10 @@ class Inference:
                 self._tiled(step, profiled=profiled)
             else:
                 self._stretch(step, layers=layers, profiled=profiled)
-        if layers:
-            for op in self.model.graph.ops:
-                if isinstance(op, Reshape) and op.output not in self.values:
-                    self.values[op.output] = op.execute(self.model.graph.tensors, self.values)
-        return self.values, [self.counters[layer.name] for layer in self.model.layers] if profiled else []
+        graph = self.model.graph
+        wanted = (*graph.inputs, *(op.output for op in graph.ops)) if layers else graph.outputs
+        counters = [self.counters[layer.name] for layer in self.model.layers] if profiled else []
+        return {name: self.values[name] for name in wanted}, counters
 
     def _stretch(self, step: Step, *, layers: bool, profiled: bool) -> None:
         before = [

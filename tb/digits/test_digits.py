@@ -7,13 +7,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-pytest.importorskip("sklearn", reason="needs scikit-learn, which brings the digits")
-
+import needs
 from sateen.digits import NETWORK_FILE, load_data, load_network
 from sateen.graph import run
 from sateen.graph.network import BatchNorm
 from sateen.hw.spec.descriptor import Rounding
 from sateen.quantize.calibration import SCHEMES, quantize
+
+needs.package("sklearn", extra="demo")
 
 
 def test_data_is_split_by_class():
@@ -47,7 +48,7 @@ def test_accuracy_in_int8(scheme, rounding):
 
 def test_training_makes_the_committed_weights():
     """Equal to the last bit on one machine; 1e-5 is left for processors that round sums in another order."""
-    pytest.importorskip("torch", reason="needs the train extra's PyTorch")
+    needs.package("torch", extra="train")
     from sateen.digits.train import train
 
     for layer, committed in zip(train().layers, load_network().layers, strict=True):

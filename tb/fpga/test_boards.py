@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+import needs
 from command_line import cli
-from sateen.extras import install_hint
 from sateen.fpga import build as builder
 from sateen.fpga import flow
 from sateen.fpga.board import FTDI_FULL_SPEED, FTDI_HIGH_SPEED
@@ -45,7 +45,7 @@ def test_ice40_pll_is_what_icepll_finds():
 
 @pytest.mark.parametrize("asked_mhz", [4, 27, 33, 40.5, 54, 100, 333])
 def test_gowin_pll_is_what_gowin_pll_finds(asked_mhz):
-    pytest.importorskip("apycula", reason=f"needs apycula; {install_hint('fpga')}")
+    needs.package("apycula", extra="fpga")
     command = [sys.executable, "-m", "apycula.gowin_pll", "-i", "27", "-o", str(asked_mhz)]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = {name: int(value) for name, value in re.findall(r"\.(\w+_SEL)\((\d+)\)", printed)}

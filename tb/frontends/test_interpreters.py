@@ -6,20 +6,25 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sateen.extras import install_hint
-from sateen.frontends.tflite import importer as tflite
-from sateen.graph import run
+import needs
+from sateen.frontends import tflite
+from sateen.graph import GraphError, run
+from sateen.hw.spec.descriptor import Rounding
+from sateen.sim import golden
 from tflite_models import ModelBuilder
 
 CODES = np.arange(-128, 128, dtype=np.int8)
 
 
+def portable(data: bytes):
+    """tflite-micro's interpreter, of portable kernels."""
+    runtime = needs.package("tflite_micro.python.tflite_micro.runtime", extra="reference")
+    return runtime.Interpreter.from_bytes(data, arena_size=4 << 20)
+
+
 def micro(data: bytes, inputs: list[np.ndarray]) -> np.ndarray:
-    """tflite-micro's portable kernels."""
-    runtime = pytest.importorskip(
-        "tflite_micro.python.tflite_micro.runtime", reason=f"needs tflite-micro; {install_hint('reference')}"
-    )
-    interpreter = runtime.Interpreter.from_bytes(data, arena_size=4 << 20)
+    """tflite-micro's first output."""
+    interpreter = portable(data)
     for index, value in enumerate(inputs):
         interpreter.set_input(value, index)
     interpreter.invoke()
@@ -28,9 +33,7 @@ def micro(data: bytes, inputs: list[np.ndarray]) -> np.ndarray:
 
 def litert(data: bytes, inputs: list[np.ndarray]) -> np.ndarray:
     """TensorFlow Lite's reference kernels."""
-    module = pytest.importorskip(
-        "ai_edge_litert.interpreter", reason=f"needs ai-edge-litert; {install_hint('reference')}"
-    )
+    module = needs.package("ai_edge_litert.interpreter", extra="reference")
     interpreter = module.Interpreter(
         model_content=data, experimental_op_resolver_type=module.OpResolverType.BUILTIN_REF
     )
@@ -338,3 +341,92 @@ def test_layers_over_sequences():
     b.op("FULLY_CONNECTED", [x, weights], [y], "FullyConnectedOptions", KeepNumDims=True)
     b.op("MUL", [y, factor], [z], "MulOptions")
     compare(b.build([x], [z]), [rng.integers(-128, 128, (1, 6, 8)).astype(np.int8)])
+
+
+@pytest.mark.parametrize(("kind", "fields"), [LAYERS[0], LAYERS[1], LAYERS[3]])
+def test_scales_are_multiplied_in_double_precision(kind, fields):
+    """Sums that the product of scales in single precision, larger by 6e-8, rounds otherwise."""
+    x, w = (float(np.float32(scale)) for scale in (0.037, 0.055))
+    y, sums, results = float(np.float32(15500 * x * w)), np.arange(-(2**20), 2**20), []
+    for product in (x * w, float(np.float32(x) * np.float32(w))):
+        multiplier, shift = (np.array([value]) for value in golden.quantize_multiplier(product / y))
+        numbers = {"rounding": Rounding.DOUBLE, "zero_point": 0, "low": -128, "high": 127}
+        results.append(golden.requantize(sums[:, None], multiplier, shift, **numbers)[:, 0])
+    bias = sums[results[0] != results[1]]
+    outputs = len(bias)
+    assert outputs > 10
+    shape = (1,) if kind == "FULLY_CONNECTED" else (1, 1, 1)
+    size = (*shape, outputs) if kind == "DEPTHWISE_CONV_2D" else (outputs, *shape)
+    b = ModelBuilder()
+    given, result = b.tensor((*shape, 1), scale=x), b.tensor((*shape, outputs), scale=y)
+    weights, fields = b.constant(np.zeros(size), "INT8", scale=w), dict(fields)
+    fields |= {"DepthMultiplier": outputs} if kind == "DEPTHWISE_CONV_2D" else {}
+    b.op(kind, [given, weights, b.constant(bias, scale=x * w)], [result], fields.pop("options"), **fields)
+    compare(b.build([given], [result]), [np.zeros((*shape, 1), np.int8)])
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [((1, 5, 5, 3), (1, 5, 1)), ((1, 3), (1, 2, 6, 3)), ((1,), (1, 9, 3)), ((4, 3), (1, 4, 3)), ((2, 3), (1, 3))],
+)
+def test_sums_of_tensors_with_fewer_axes(a, b):
+    """Items stay apart, whatever their number is."""
+    rng, m = np.random.default_rng(11), ModelBuilder()
+    x = [m.tensor(shape, scale=scale, zero_point=4) for shape, scale in ((a, 0.1), (b, 0.2))]
+    y, one = m.tensor(np.broadcast_shapes(a, b), scale=0.25), m.tensor((1, 7), scale=0.1)
+    m.op("ADD", x, [y], "AddOptions")
+    # An input that begins with 1, so that the first axis of the others is no batch.
+    data = m.build([*x, one], [y])
+    graph = tflite.load(data)
+    for items in (1, 2, 5):
+        given = [rng.integers(-128, 128, (items, *shape)).astype(np.int8) for shape in (a, b, (1, 7))]
+        shaped = {
+            name: v.reshape(items, *graph.tensors[name].shape[1:]) for name, v in zip(graph.inputs, given, strict=True)
+        }
+        expected = np.stack([micro(data, list(each)) for each in zip(*given, strict=True)])
+        np.testing.assert_array_equal(run(graph, shaped)[graph.outputs[0]].reshape(expected.shape), expected)
+
+
+def test_sums_that_mix_items_are_refused():
+    m = ModelBuilder()
+    x = [m.tensor(shape, scale=0.1) for shape in ((3, 1, 5), (3, 5))]
+    y = m.tensor((3, 3, 5), scale=0.1)
+    m.op("ADD", x, [y], "AddOptions")
+    with pytest.raises(GraphError, match="it sets the batch of tensor 't1', 3, beside another axis of tensor 't2'"):
+        tflite.load(m.build(x, [y]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "shapes", "out", "options", "fields"),
+    [
+        ("PACK", [(1, 5)], (1, 1, 5), "PackOptions", {"Axis": 0, "ValuesCount": 1}),
+        ("PACK", [(1, 5)] * 2, (2, 1, 5), "PackOptions", {"Axis": 0, "ValuesCount": 2}),
+        ("CONCATENATION", [(1, 5), (3, 5)], (4, 5), "ConcatenationOptions", {"Axis": 0}),
+        ("CONCATENATION", [(1, 2, 5), (1, 2, 5)], (2, 2, 5), "ConcatenationOptions", {"Axis": 0}),
+    ],
+)
+def test_joins_along_the_first_axis(kind, shapes, out, options, fields):
+    rng, m = np.random.default_rng(12), ModelBuilder()
+    x = [m.tensor(shape, scale=0.1) for shape in shapes]
+    one, y = m.tensor((1, 7), scale=0.1), m.tensor(out, scale=0.1)
+    m.op(kind, x, [y], options, **fields)
+    data, given = (
+        m.build([*x, one], [y]),
+        [rng.integers(-128, 128, shape).astype(np.int8) for shape in (*shapes, (1, 7))],
+    )
+    graph = tflite.load(data)
+    shaped = {name: v.reshape(graph.tensors[name].shape) for name, v in zip(graph.inputs, given, strict=True)}
+    np.testing.assert_array_equal(run(graph, shaped)[graph.outputs[0]].reshape(out), micro(data, given))
+
+
+def test_arg_max_along_the_first_axis():
+    """Its result begins with 1, as if that were the batch: whole numbers in another shape."""
+    m = ModelBuilder()
+    x, one, axis = m.tensor((4, 1, 3), scale=0.1), m.tensor((1, 7), scale=0.1), m.constant([0])
+    y = m.tensor((1, 3), "INT32")
+    m.op("ARG_MAX", [x, axis], [y], "ArgMaxOptions", OutputType=2)
+    data = m.build([x, one], [y])
+    graph, values = tflite.load(data), np.random.default_rng(13).integers(-128, 128, (4, 1, 3)).astype(np.int8)
+    given = [values, np.zeros((1, 7), np.int8)]
+    shaped = {name: v.reshape(graph.tensors[name].shape) for name, v in zip(graph.inputs, given, strict=True)}
+    np.testing.assert_array_equal(run(graph, shaped)[graph.outputs[0]], micro(data, given))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
-from sateen.extras import install_hint
-from sateen.frontends.onnx import importer as frontend
-from sateen.graph import run
+import needs
+from sateen.frontends import onnx as frontend
+from sateen.graph import GraphError, run
 
-onnx = pytest.importorskip("onnx", reason=f"needs onnx; {install_hint('onnx')}")
-onnxruntime = pytest.importorskip("onnxruntime", reason=f"needs onnxruntime; {install_hint('reference')}")
+onnx = needs.package("onnx", extra="onnx")
+onnxruntime = needs.package("onnxruntime", extra="reference")
 helper = onnx.helper
 
 MICROSOFT = "com.microsoft"
@@ -103,6 +105,21 @@ def test_softmax(scale, kind):
 
 
 @pytest.mark.parametrize("kind", ["u", "i"])
+@pytest.mark.parametrize("steps", [151, 189, 237, 255])
+@pytest.mark.parametrize("length", [2, 5, 6, 16])
+def test_softmax_of_equals(length, steps, kind):
+    """Equal values, whose shares lie on ties if they are an odd number of steps."""
+    node = helper.make_node(
+        "QLinearSoftmax", ["x", "x_s", "x_z", "y_s", "y_z"], ["y"], domain=MICROSOFT, axis=-1, opset=13
+    )
+    x = np.where(np.random.default_rng(2).random((256, length)) < 0.7, np.arange(256)[:, None], 0)
+    for scale in (0.0126, 0.188, 1.1):
+        constants = numbers("x", scale, 5, kind) | numbers("y", 1 / (steps + 0.4), -128, kind)
+        data = model([node], [("x", kind, (1, *x.shape))], ("y", kind, (1, *x.shape)), constants)
+        compare(data, {"x": codes(x[None], kind)})
+
+
+@pytest.mark.parametrize("kind", ["u", "i"])
 def test_concat(kind):
     inputs = [("a", (0.05, 3)), ("b", (0.031, 72)), ("c", (0.07, -8))]
     places = ["y_s", "y_z", *(f"{n}{e}" for n, _ in inputs for e in ("", "_s", "_z"))]
@@ -165,3 +182,220 @@ def test_convolution(groups, pads, strides, kind, seed):
     node = helper.make_node("QLinearConv", names, ["y"], group=groups, pads=pads, strides=strides, kernel_shape=[3, 3])
     data = model([node], [("x", kind, (1, 4, 9, 8))], ("y", kind, (1, 8, *out)), constants)
     compare(data, {"x": codes(rng.integers(0, 256, (1, 4, 9, 8)), kind)})
+
+
+def quantized(name, kind="i"):
+    """Nodes that quantize a real tensor and give what its codes stand for."""
+    numbers = [f"{name}_s", f"{name}_z"]
+    return [
+        helper.make_node("QuantizeLinear", [name, *numbers], [f"{name}_q"]),
+        helper.make_node("DequantizeLinear", [f"{name}_q", *numbers], [f"{name}_d"]),
+    ]
+
+
+def compare_all(nodes, inputs, outputs, constants) -> None:
+    """Every output of a QDQ model: (name, shape) each, the names of its last real tensors with numbers."""
+    given = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in inputs]
+    made = [helper.make_tensor_value_info(f"{name}_d", onnx.TensorProto.FLOAT, shape) for name, shape in outputs]
+    initializers = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "g", given, made, initializers)
+    data = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
+    rng = np.random.default_rng(5)
+    x = {name: rng.normal(size=shape).astype(np.float32) * 2 for name, shape in inputs}
+    graph = frontend.load(data)
+    results = run(graph, {name: graph.tensors[name].from_file(values) for name, values in x.items()})
+    expected = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, x)
+    for name, values in zip(graph.outputs, expected, strict=True):
+        np.testing.assert_array_equal(graph.tensors[name].to_file(results[name]), values, err_msg=name)
+
+
+def weights(rng, name, *shape, scale=0.0113):
+    """A weight's constants, and the node that dequantizes them."""
+    codes = rng.integers(-127, 128, shape).astype(np.int8)
+    constants = {name: codes, f"{name}_s": np.float32(scale), f"{name}_z": np.int8(0)}
+    return constants, helper.make_node("DequantizeLinear", [name, f"{name}_s", f"{name}_z"], [f"{name}_d"])
+
+
+def test_read_twice_in_the_files_layout():
+    """Two products, two sums of a flattened image: conversions between layouts are made once, whoever asks."""
+    rng = np.random.default_rng(6)
+    make = helper.make_node
+    (one, first), (two, second) = weights(rng, "w", 5, 6), weights(rng, "v", 5, 7)
+    constants = one | two | numbers("x", 0.0513, 3, "i") | numbers("a", 0.1171, -5, "i") | numbers("b", 0.1377, 7, "i")
+    nodes = [*quantized("x"), first, second]
+    nodes += [make("MatMul", ["x_d", "w_d"], ["a"]), make("MatMul", ["x_d", "v_d"], ["b"])]
+    outputs = [("a", (1, 3, 4, 6)), ("b", (1, 3, 4, 7))]
+    compare_all([*nodes, *quantized("a"), *quantized("b")], [("x", (1, 3, 4, 5))], outputs, constants)
+
+
+def test_read_twice_as_an_image():
+    """Two pools of a transposed image, whose channels stand elsewhere."""
+    make = helper.make_node
+    nodes = [*quantized("x"), make("Transpose", ["x_d"], ["t"], perm=[0, 2, 1, 3]), *quantized("t")]
+    for name, size in (("a", [2, 2]), ("b", [1, 3])):
+        nodes += [make("MaxPool", ["t_d"], [name], kernel_shape=size), *quantized(name)]
+    constants = {key: value for name in "xtab" for key, value in numbers(name, 0.0513, 3, "i").items()}
+    compare_all(nodes, [("x", (1, 3, 4, 5))], [("a", (1, 4, 2, 4)), ("b", (1, 4, 3, 3))], constants)
+
+
+def test_names_that_a_layout_would_take():
+    """The file's own tensors bear the names that are given to conversions."""
+    rng = np.random.default_rng(7)
+    make = helper.make_node
+    one, first = weights(rng, "w", 5, 6)
+    constants = (
+        one | numbers("x", 0.0513, 3, "i") | numbers("r_q.plain", 0.0043, -128, "i") | numbers("r", 0.0089, 1, "i")
+    )
+    constants |= numbers("a", 0.0513, 3, "i")
+    nodes = [*quantized("x"), first, make("Sigmoid", ["x_d"], ["s"])]
+    nodes += [make("QuantizeLinear", ["s", "r_q.plain_s", "r_q.plain_z"], ["r_q.plain"])]
+    nodes += [make("DequantizeLinear", ["r_q.plain", "r_q.plain_s", "r_q.plain_z"], ["r_q.plain_d"])]
+    nodes += [
+        make("Tanh", ["r_q.plain_d"], ["r"]),
+        *quantized("r"),
+        make("MatMul", ["r_d", "w_d"], ["a"]),
+        *quantized("a"),
+    ]
+    outputs = [("r_q.plain", (1, 3, 4, 5)), ("a", (1, 3, 4, 6))]
+    compare_all(nodes, [("x", (1, 3, 4, 5))], outputs, constants)
+
+
+def test_constant_of_two_ranks():
+    """A constant that an image and a matrix add, each along its own axes."""
+    rng = np.random.default_rng(8)
+    make = helper.make_node
+    one, first = weights(rng, "c", 5, scale=0.0213)
+    constants = one | numbers("x", 0.0513, 3, "i") | numbers("y", 0.0313, -9, "i")
+    constants |= numbers("a", 0.0711, 1, "i") | numbers("b", 0.0617, 2, "i")
+    nodes = [first, *quantized("x"), *quantized("y")]
+    nodes += [make("Add", ["x_d", "c_d"], ["a"]), make("Mul", ["y_d", "c_d"], ["b"]), *quantized("a"), *quantized("b")]
+    compare_all(nodes, [("x", (1, 3, 4, 5)), ("y", (1, 5))], [("a", (1, 3, 4, 5)), ("b", (1, 5))], constants)
+
+
+def test_constant_in_two_scales():
+    """Codes that two operators read in different numbers."""
+    constants = {"c": np.arange(-128, 128).astype(np.int8).reshape(1, 256)}
+    constants |= numbers("x", 0.0513, 3, "i") | numbers("c1", 0.0213, 3, "i") | numbers("c2", 0.0817, -9, "i")
+    constants |= numbers("a", 0.0711, 1, "i") | numbers("y", 0.0911, 2, "i")
+    nodes = [
+        helper.make_node(
+            "QLinearAdd", [x, f"{x}_s", f"{x}_z", "c", f"{c}_s", f"{c}_z", f"{y}_s", f"{y}_z"], [y], domain=MICROSOFT
+        )
+        for x, c, y in (("x", "c1", "a"), ("a", "c2", "y"))
+    ]
+    data = model(nodes, [("x", "i", (1, 256))], ("y", "i", (1, 256)), constants)
+    compare(data, {"x": np.random.default_rng(9).integers(-128, 128, (1, 256)).astype(np.int8)})
+
+
+@pytest.mark.parametrize(
+    ("source", "to"),
+    [
+        ("x", "FLOAT"),
+        ("x", "UINT8"),
+        ("x_d", "INT8"),
+        ("x_d", "FLOAT16"),
+        ("x_d", "INT32"),
+        ("best", "FLOAT"),
+        ("best", "INT8"),
+    ],
+)
+def test_refuses_casts_that_change_values(source, to):
+    nodes = [
+        helper.make_node("DequantizeLinear", ["x", "x_s", "x_z"], ["x_d"]),
+        helper.make_node("ArgMax", ["x_d"], ["best"], axis=1),
+        helper.make_node("Cast", [source], ["y"], to=getattr(onnx.TensorProto, to)),
+    ]
+    data = model(nodes, [("x", "i", (1, 9))], ("y", "i", (1, 9)), numbers("x", 0.05, 3, "i"))
+    with pytest.raises(GraphError, match="Cast.*: it changes what its values are"):
+        frontend.load(data)
+
+
+def test_cast_of_a_constants_real_values():
+    """What codes stand for is float already; the codes stay uint8."""
+    constants = {"c": np.arange(0, 256, 51).astype(np.uint8), "c_s": np.float32(0.0213), "c_z": np.uint8(100)}
+    constants |= numbers("x", 0.0513, 3, "i") | numbers("a", 0.0711, 1, "i")
+    nodes = [*quantized("x"), helper.make_node("DequantizeLinear", ["c", "c_s", "c_z"], ["c_d"])]
+    nodes += [helper.make_node("Cast", ["c_d"], ["c_f"], to=onnx.TensorProto.FLOAT)]
+    nodes += [helper.make_node("Add", ["x_d", "c_f"], ["a"]), *quantized("a")]
+    compare_all(nodes, [("x", (1, 6))], [("a", (1, 6))], constants)
+
+
+def test_refuses_codes_behind_other_constants():
+    """A Concat of codes and real numbers."""
+    constants = {"c": np.arange(4).astype(np.int8), "r": np.ones(2, np.float32)} | numbers("c", 0.02, 3, "i")
+    constants |= numbers("x", 0.0513, 3, "i") | numbers("a", 0.0711, 1, "i")
+    nodes = [*quantized("x"), helper.make_node("DequantizeLinear", ["c", "c_s", "c_z"], ["c_d"])]
+    nodes += [helper.make_node("Concat", ["c_d", "r"], ["k"], axis=0)]
+    nodes += [
+        helper.make_node("Add", ["x_d", "k"], ["a"]),
+        helper.make_node("QuantizeLinear", ["a", "a_s", "a_z"], ["y"]),
+    ]
+    data = model(nodes, [("x", "f", (1, 6))], ("y", "i", (1, 6)), constants)
+    with pytest.raises(GraphError, match="is computed in float"):
+        frontend.load(data)
+
+
+@pytest.mark.parametrize("kind", ["Add", "Mul", "Sub"])
+@pytest.mark.parametrize(
+    ("a", "b"), [((1, 5), (1, 2, 3, 5)), ((1, 3, 1), (1, 2, 3, 5)), ((1, 7, 1, 1), (1, 11)), ((1, 4), (1, 3, 4))]
+)
+def test_tensors_of_two_ranks(a, b, kind):
+    """What has fewer axes stands at the end of the other's, where an image has its columns."""
+    constants = numbers("x", 0.0513, 3, "i") | numbers("y", 0.0313, -9, "i") | numbers("a", 0.0711, 1, "i")
+    for first, second in (("x_d", "y_d"), ("y_d", "x_d")):
+        nodes = [*quantized("x"), *quantized("y"), helper.make_node(kind, [first, second], ["a"]), *quantized("a")]
+        compare_all(nodes, [("x", a), ("y", b)], [("a", np.broadcast_shapes(a, b))], constants)
+
+
+def test_codes_read_by_others_first():
+    """An input of codes that a Slice and a Resize read before the one who says its scale, a Constant; its zero point is
+    left out."""
+    make = helper.make_node
+    scale = onnx.numpy_helper.from_array(np.float32(0.0313))
+    nodes = [
+        make("Slice", ["x", "begin", "end"], ["part"]), make("Resize", ["x", "", "factors"], ["large"]),
+        make("Constant", [], ["x_s"], value=scale), make("DequantizeLinear", ["x", "x_s"], ["x_d"]),
+        make("Sigmoid", ["x_d"], ["s"]), make("QuantizeLinear", ["s", "y_s", "y_z"], ["s_q"]),
+        make("DequantizeLinear", ["part", "x_s"], ["part_d"]), make("DequantizeLinear", ["s_q", "y_s", "y_z"], ["s_d"]),
+        make("Mul", ["part_d", "s_d"], ["m"]), make("QuantizeLinear", ["m", "a_s", "a_z"], ["y"]),
+    ]  # fmt: skip
+    constants = {"begin": np.array([0, 1]), "end": np.array([1, 2]), "factors": np.array([1, 1, 2, 2], np.float32)}
+    constants |= numbers("y", 0.0043, -128, "u") | numbers("a", 0.0211, 3, "u")
+    data = model(nodes, [("x", "u", (1, 3, 2, 5))], ("y", "u", (1, 3, 2, 5)), constants)
+    compare(data, {"x": np.random.default_rng(3).integers(0, 256, (1, 3, 2, 5)).astype(np.uint8)})
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [((1, 3, 4, 5), (1, 5)), ((1, 5), (1, 3, 4, 5)), ((1, 4, 1), (1, 3, 4, 5)), ((1, 6), (1, 2, 6))]
+)
+def test_sums_of_tensors_with_fewer_axes(a, b):
+    """One of them an image in another layout here."""
+    rng = np.random.default_rng(5)
+    constants = numbers("a", 0.1, 3, "i") | numbers("b", 0.2, -7, "i") | numbers("y", 0.25, 5, "i")
+    node = helper.make_node("QLinearAdd", ["a", "a_s", "a_z", "b", "b_s", "b_z", "y_s", "y_z"], ["y"], domain=MICROSOFT)
+    data = model([node], [("a", "i", a), ("b", "i", b)], ("y", "i", np.broadcast_shapes(a, b)), constants)
+    compare(data, {name: codes(rng.integers(0, 256, shape), "i") for name, shape in (("a", a), ("b", b))})
+
+
+@pytest.mark.parametrize("by", ["sizes", "scales"])
+@pytest.mark.parametrize("rounding", ["floor", "ceil", "round_prefer_floor", "round_prefer_ceil"])
+@pytest.mark.parametrize(
+    "mode", ["asymmetric", "half_pixel", "pytorch_half_pixel", "align_corners", "half_pixel_symmetric"]
+)
+def test_nearest_neighbours(mode, rounding, by):
+    """Positions are onnxruntime's, or refused: those that lie where its float32 decides are not the device's."""
+    fields = {"mode": "nearest", "coordinate_transformation_mode": mode, "nearest_mode": rounding}
+    node = helper.make_node("Resize", ["x", "", *([""] if by == "sizes" else []), "k"], ["y"], **fields)
+    numbered = helper.make_node("DequantizeLinear", ["x", "x_s", "x_z"], ["x_d"])
+    sides = [(1, 1), (1, 3), (2, 1), (3, 1), (2, 6), (7, 2), (7, 8), (14, 2), (3, 2), (5, 10), (14, 19), (6, 4), (4, 3)]
+    for size, length in sides:
+        wanted = {"sizes": np.array([1, 1, 1, length]), "scales": np.array([1, 1, 1, length / size], np.float32)}[by]
+        if by == "scales" and math.floor(size * float(wanted[3])) != length:
+            continue
+        constants = {"k": wanted} | numbers("x", 0.05, 3, "i")
+        data = model([numbered, node], [("x", "i", (1, 1, 1, size))], ("y", "i", (1, 1, 1, length)), constants)
+        try:
+            compare(data, {"x": np.arange(size).astype(np.int8).reshape(1, 1, 1, size)})
+        except GraphError as error:
+            assert "is not supported" in str(error)
+            assert mode != "asymmetric" or rounding != "floor" or length % size

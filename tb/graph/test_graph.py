@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sateen.archive import ArchiveError
-from sateen.graph import Conv2D, FullyConnected, Graph, GraphError, MaxPool2D, Reshape, Tensor, run
+from sateen.graph import Add, Conv2D, FullyConnected, Graph, GraphError, MaxPool2D, Reshape, Tensor, run
 from sateen.hw.spec.descriptor import Rounding
 from sateen.sim import golden
 
@@ -241,3 +241,13 @@ def test_load_refuses_other_files(tmp_path):
 def test_from_document_refuses(change):
     with pytest.raises(GraphError, match="describes no graph: .*; make it with Graph.to_document"):
         Graph.from_document(small_graph().to_document() | change)
+
+
+def test_sums_need_as_many_axes():
+    """With fewer, items of one would stand beside rows of the other."""
+    tensors = {t.name: t for t in (tensor("a", 1, 4, 5), tensor("b", 1, 5), tensor("y", 1, 4, 5))}
+    message = r"'a' of \(1, 4, 5\) and tensor 'b' of \(1, 5\) must have as many axes; put a Reshape before it"
+    with pytest.raises(GraphError, match=message):
+        Graph(
+            name="g", tensors=tensors, ops=[Add(name="s", a="a", b="b", output="y")], inputs=["a", "b"], outputs=["y"]
+        )

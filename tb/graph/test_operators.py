@@ -38,8 +38,9 @@ CONFIGS = ["tiny,positions=256", "tiny,rows=6,cols=5,lanes=3,positions=32"]
 """With tables and without."""
 
 
-@pytest.fixture(scope="module", params=CONFIGS)
+@pytest.fixture(params=CONFIGS)
 def device(request):
+    """A device of its own for each test: no other one's bytes are in its memories."""
     with sateen.open(f"sim:{request.param}") as opened:
         yield opened
 
@@ -69,9 +70,12 @@ def check(device, graph, *, fallbacks=(), x=None):
     """Runs a graph by layers and at once, on the device except for ``fallbacks``; both must equal the golden model."""
     x = random_input(graph, np.random.default_rng(5), 2) if x is None else x
     if fallbacks:
-        with pytest.warns(sateen.SateenWarning, match=f"layer {fallbacks[0]!r} runs on the host"):
+        with pytest.warns(sateen.SateenWarning) as caught:
             model = sateen.compile(graph, device.config)
             loaded = device.load(model)
+        # Of every layer when it is compiled, and again when it is loaded.
+        said = [str(warning.message).partition(":")[0] for warning in caught]
+        assert said == 2 * [f"layer {name!r} runs on the host" for name in fallbacks]
         with pytest.raises(sateen.CompileError, match="compile without strict"):
             sateen.compile(graph, device.config, strict=True)
     else:
@@ -83,7 +87,10 @@ def check(device, graph, *, fallbacks=(), x=None):
         np.testing.assert_array_equal(
             values, np.broadcast_to(expected[name], values.shape), err_msg=f"{name} of {graph.name}"
         )
-    np.testing.assert_array_equal(loaded.run(x), y)
+    again = loaded.run(x)
+    for name in graph.outputs:
+        single = len(graph.outputs) == 1
+        np.testing.assert_array_equal(again if single else again[name], y if single else y[name])
     assert set(tensors) == set(expected)
 
 
@@ -160,6 +167,20 @@ def test_moves_of_the_host(device):
     check(device, chain.conv2d(4, (2, 2)).graph(), fallbacks=["op1", "op2"])
 
 
+@pytest.mark.parametrize("sides", [(2, 5), (6, 3), (3, 10), (1, 1), (1, 10)])
+def test_smaller_images(device, sides):
+    """A resize that leaves positions out is the host's."""
+    chain = Chain((6, 5, 3), np.random.default_rng(6)).conv2d(3, (1, 1)).then(Resize, *sides, 3)
+    check(device, chain.conv2d(4, (1, 1)).graph(), fallbacks=["op1"])
+
+
+@pytest.mark.parametrize("size", [(2, 6), (2, 2), (3, 1), (1, 1)])
+def test_resize_to_fewer_rows_or_columns(device, size):
+    """Even if those that are left are the first."""
+    chain = Chain((3, 2, 2), np.random.default_rng(6)).conv2d(3, (1, 1)).then(Resize, *size, 3)
+    check(device, chain.conv2d(4, (1, 1)).graph(), fallbacks=["op1"])
+
+
 @pytest.mark.parametrize("axis", [1, 2, 3])
 def test_concatenate(device, axis):
     """Three branches of one tensor, joined."""
@@ -198,7 +219,7 @@ def test_between_layers(device, kind):
     check(device, residual(kind, np.random.default_rng(8)).graph(), fallbacks=[] if device.config.tables else ["joint"])
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def tables():
     with sateen.open(f"sim:{CONFIGS[0]}") as opened:
         yield opened
@@ -351,6 +372,51 @@ def test_real_ends(device):
     assert actual["y"].dtype == np.float32 and actual["best"].dtype == np.int32
     for name in graph.outputs:
         np.testing.assert_array_equal(actual[name], expected[name])
+
+
+def reshaped(rng, readers, side=3):
+    """Two convolutions, one under a softmax; the other's result, reshaped twice behind that, is read by several."""
+    chain = Chain((side, side, 4), rng).conv2d(4, (2, 2))
+    source = chain.last
+    chain.last = chain.tensors["x"]
+    chain.conv2d(6, (2, 2)).then(Reshape, 6 * (side - 1) ** 2)
+    chain.tensors["p"] = Tensor(name="p", shape=chain.last.shape, scale=1 / 256, zero_point=-128)
+    chain.ops.append(Softmax(name="softmax", input=chain.last.name, output="p"))
+    chain.last = source
+    half = 2 * (side - 1) ** 2
+    flat, square = chain.then(Reshape, 2 * half).last, chain.then(Reshape, 2, half).last
+    outputs = {"p": True, source.name: "source" in readers}
+    outputs |= {flat.name: "flat" in readers, square.name: "square" in readers}
+    if "host" in readers:
+        outputs[chain.then(Transpose, half, 2, axes=(0, 2, 1)).last.name] = True
+    if "layer" in readers:
+        chain.last = flat
+        outputs[chain.fully_connected(5).last.name] = True
+    chain.last = chain.tensors["x"]
+    outputs[chain.then(Reshape, 4 * side**2).last.name] = "input" in readers
+    names = [name for name, wanted in outputs.items() if wanted]
+    return Graph(name=" ".join(readers), tensors=chain.tensors, ops=chain.ops, inputs=["x"], outputs=names)
+
+
+READERS = [
+    ["flat"], ["square"], ["source", "flat", "square"], ["host"], ["layer"], ["host", "layer"], ["source", "host"],
+    ["layer", "square"],
+    ["source", "flat", "square", "host", "layer", "input"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("readers", READERS, ids=" ".join)
+def test_reshapes_behind_the_host(device, readers):
+    """Whoever has one of the tensors that Reshapes make of one another has them all, whatever stands between."""
+    check(device, reshaped(np.random.default_rng(19), readers))
+
+
+@pytest.mark.parametrize("readers", READERS, ids=" ".join)
+def test_reshapes_behind_the_host_without_memory(readers):
+    """The same where nothing stays on the device."""
+    with sateen.open("sim:tiny,scratchpad_bytes=512,weight_bytes=8192") as device:
+        for side in (6, 7, 12):
+            check(device, reshaped(np.random.default_rng(19), readers, side))
 
 
 def test_all_on_the_host(device):

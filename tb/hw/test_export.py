@@ -1,10 +1,10 @@
 """Generated Verilog: documented, clean under Verilator's lint, accepted by Icarus Verilog."""
 
-import shutil
 import subprocess
 
 import pytest
 
+import needs
 from sateen.hw.export import PARTS, verilog
 from sateen.hw.spec.config import PRESETS, parse_config
 from sateen.sim import tools
@@ -27,12 +27,10 @@ def test_passes_lint(file):
     assert result.returncode == 0, result.stderr[:3000]
 
 
-@pytest.mark.skipif(
-    shutil.which("iverilog") is None, reason="Icarus Verilog is not installed: apt-get install iverilog"
-)
 def test_compiles_in_icarus(file, tmp_path):
+    (icarus,) = needs.programs("iverilog", packages="iverilog")
     result = subprocess.run(
-        ["iverilog", "-g2005", "-Wall", "-s", "sateen", "-o", str(tmp_path / "out"), str(file)],
+        [icarus, "-g2005", "-Wall", "-s", "sateen", "-o", str(tmp_path / "out"), str(file)],
         capture_output=True,
         text=True,
     )

@@ -6,12 +6,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import needs
 import sateen
 from sateen.extras import install_hint
 from sateen.graph import Graph, GraphError, run
 from sateen.quantize import quantize_file
 
-onnx = pytest.importorskip("onnx", reason=f"needs onnx; {install_hint('onnx')}")
+onnx = needs.package("onnx", extra="onnx")
 helper = onnx.helper
 
 

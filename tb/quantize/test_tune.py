@@ -4,12 +4,13 @@ seen."""
 import numpy as np
 import pytest
 
+import needs
 from graphs import Builder
 from sateen.graph import Graph, run
 from sateen.hw.spec.pe import Encoding, TermBudget
 from sateen.quantize import term_pairs, tune, with_terms
 
-pytest.importorskip("sklearn", reason="needs the demo extra's scikit-learn")
+needs.package("sklearn", extra="demo")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,6 +10,7 @@ from html import unescape
 import numpy as np
 import pytest
 
+import needs
 import sateen
 from command_line import CONFIG, cli
 from graphs import Builder
@@ -218,12 +218,10 @@ def test_without_the_extra(folder):
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     """Chromium, without a window."""
-    programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
-    if None in programs:
-        pytest.skip("Chromium was not found; run: apt-get install chromium chromium-driver")
-    webdriver = pytest.importorskip("selenium.webdriver")
+    chromium, driver_path = needs.programs("chromium", "chromedriver", packages="chromium chromium-driver")
+    webdriver = needs.package("selenium.webdriver", extra="test")
     options = webdriver.ChromeOptions()
-    options.binary_location = programs[0]
+    options.binary_location = chromium
     for flag in (
         "headless=new",
         "no-sandbox",
@@ -235,7 +233,7 @@ def browser(tmp_path_factory):
         options.add_argument(f"--{flag}")
     options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(programs[1]))
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver_path))
     yield driver
     driver.quit()
 

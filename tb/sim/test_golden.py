@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import os
 from fractions import Fraction
 from math import floor
-from pathlib import Path
 
 import numpy as np
 import pytest
+import tflite
 
+import needs
 from sateen.hw.spec.descriptor import Rounding
 from sateen.sim import golden
 
 INT_MIN, INT_MAX = -(2**31), 2**31 - 1
-MODELS = Path(os.environ.get("SATEEN_MODELS", Path(__file__).parents[2] / "shared" / "models"))
 
 
 def wrap(value: int) -> int:
@@ -192,11 +191,9 @@ def test_max_pool2d():
 )
 def test_layers_of_public_models(name):
     """Every convolution and fully connected layer gives the integers that tflite-micro gave."""
-    tflite = pytest.importorskip("tflite", reason="needs the test extra's tflite package, which parses the files")
-    if not MODELS.is_dir():
-        pytest.skip(f"no reference models in {MODELS}; set SATEEN_MODELS to their folder")
-    model = tflite.Model.GetRootAsModel((MODELS / "tflite" / f"{name}.tflite").read_bytes(), 0)
-    with np.load(MODELS / "tflite" / f"{name}.golden.npz") as data:
+    folder = needs.models() / "tflite"
+    model = tflite.Model.GetRootAsModel((folder / f"{name}.tflite").read_bytes(), 0)
+    with np.load(folder / f"{name}.golden.npz") as data:
         recorded = {key: data[key] for key in data.files if key != "meta"}
     graph = model.Subgraphs(0)
     checked = 0
@@ -213,13 +210,13 @@ def test_layers_of_public_models(name):
             source = operator.Inputs(0)
             x = recorded["input"][: len(expected)] if source == graph.Inputs(0) else recorded[f"t{source}"]
             x = x.reshape(-1, *graph.Tensors(source).ShapeAsNumpy()[1:])
-            actual = run_operator(tflite, model, graph, operator, kind, x)
+            actual = run_operator(model, graph, operator, kind, x)
             np.testing.assert_array_equal(actual, expected.reshape(actual.shape), f"operator {index}")
             checked += 1
     assert checked
 
 
-def run_operator(tflite, model, graph, operator, kind, x):
+def run_operator(model, graph, operator, kind, x):
     """One TFLite operator through the golden model."""
 
     def constant(tensor, dtype):

@@ -39,10 +39,16 @@ def libraries(cache):
     return sorted(path for path in cache.rglob(verilated.LIBRARY) if "building-" not in str(path))
 
 
-def test_two_at_once_after_a_killed_build(cache):
-    killed = subprocess.Popen([sys.executable, "-c", BUILD], start_new_session=True)
-    while killed.poll() is None and not list(cache.glob("building-*/*.cpp")):
+def test_two_at_once_after_a_killed_build(cache, tmp_path):
+    # A compiler that begins and does not end: the build is killed in its midst, however fast the machine is.
+    (compilers := tmp_path / "compilers").mkdir()
+    (compilers / "g++").write_text(f"#!/bin/sh\ntouch {compilers}/begun\nexec sleep 1000\n")
+    (compilers / "g++").chmod(0o755)
+    path = f"{compilers}{os.pathsep}{os.environ['PATH']}"
+    killed = subprocess.Popen([sys.executable, "-c", BUILD], env={**os.environ, "PATH": path}, start_new_session=True)
+    while killed.poll() is None and not (compilers / "begun").exists():
         time.sleep(0.02)
+    assert killed.poll() is None and list(cache.glob("building-*/*.cpp"))
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
     assert not libraries(cache)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import needs
 import sateen
 from sateen.digits import load_data, load_network
 from sateen.graph import run
@@ -19,8 +20,8 @@ def compiled(name, config=CONFIG):
 
 
 def test_committed_network():
-    """Within 1 % of the dense network in int8, in less than a quarter of the tiles, with packed layers 85 % full."""
-    pytest.importorskip("sklearn", reason="needs scikit-learn, which brings the digits")
+    """Within 1 % of the dense one in int8, in less than a quarter of the tiles; packed layers fill 85 % of their cells."""
+    needs.package("sklearn", extra="demo")
     (dense, accuracy), (combined, kept) = compiled("dense"), compiled("combined")
     assert kept >= accuracy - 0.01
     tiles = [sum(layer.combining.tiles for layer in model.layers if layer.macs) for model in (dense, combined)]
@@ -48,7 +49,7 @@ def network(torch):
 def test_joint_training(tmp_path):
     """Any network and any way to train it; the layers' weights, in the device's order, are packed in the tiles they
     were pruned for."""
-    torch = pytest.importorskip("torch", reason="needs the train extra's PyTorch")
+    torch = needs.package("torch", extra="train")
     from sateen.errors import SateenError
     from sateen.sparsity import pack
     from sateen.sparsity.joint import combine_jointly, filter_matrices

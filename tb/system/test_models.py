@@ -7,12 +7,12 @@ The folder has for each model its file, inputs, and each operator's result: ``t<
 
 from __future__ import annotations
 
-import functools
 import warnings
 
 import numpy as np
 import pytest
 
+import needs
 import sateen
 from graphs import random_input
 from networks import MODELS, NETWORKS
@@ -47,11 +47,9 @@ QUICK = [
 
 def recorded(name: str) -> tuple[Graph, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """A model's graph, its inputs and outputs, and its layers' results by the tensors' names."""
-    if not MODELS.is_dir():
-        pytest.skip(f"no reference models in {MODELS}; set SATEEN_MODELS to their folder")
     if name.startswith("onnx"):
-        pytest.importorskip("onnx", reason=f"needs onnx; {install_hint('onnx')}")
-    path = MODELS / name
+        needs.package("onnx", extra="onnx")
+    path = needs.models() / name
     with np.load(path.with_suffix("").with_suffix(".golden.npz"), allow_pickle=False) as data:
         layers = {
             key.removeprefix("q:"): data[key]
@@ -85,23 +83,18 @@ def test_golden_model(name):
     np.testing.assert_array_equal(actual[graph.outputs[0]].reshape(y.shape), y)
 
 
-@functools.cache
-def device(config: str) -> sateen.Device:
-    """One simulation for all tests of a configuration."""
-    return sateen.open(f"sim:{config}")
-
-
-def on_device(name: str, config: str) -> sateen.LoadedModel:
+def on_device(name: str, config: str) -> sateen.Model:
     """A model's layers on a simulated device, against the recorded ones."""
     graph, x, y, layers = recorded(name)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", sateen.SateenWarning)
-        loaded = device(config).load(sateen.compile(graph, config))
-    output, actual = loaded.run(x[:1], layers=True)
-    compare(actual, layers)
-    np.testing.assert_array_equal(output.reshape(y[:1].shape), y[:1])
-    np.testing.assert_array_equal(loaded.run(x[:1]), output)
-    return loaded
+    with sateen.open(f"sim:{config}") as device:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", sateen.SateenWarning)
+            loaded = device.load(sateen.compile(graph, config))
+        output, actual = loaded.run(x[:1], layers=True)
+        compare(actual, layers)
+        np.testing.assert_array_equal(output.reshape(y[:1].shape), y[:1])
+        np.testing.assert_array_equal(loaded.run(x[:1]), output)
+    return loaded.model
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -119,7 +112,7 @@ def test_every_model_on_a_small_device(name):
 @pytest.mark.models
 @pytest.mark.parametrize("name", NAMES)
 def test_every_model_on_a_large_device(name):
-    assert on_device(name, "large").model.tiled == 0
+    assert on_device(name, "large").tiled == 0
 
 
 CYCLES = {
@@ -147,12 +140,13 @@ def test_network_on_a_large_device(name):
     """Every layer equals the golden model's, and the device's counters are those predicted."""
     graph = NETWORKS[name]()
     x = random_input(graph, np.random.default_rng(0))
-    loaded = device("large").load(sateen.compile(graph, "large", strict=True))
     expected = run(graph, x, layers=True)
-    _, actual = loaded.run(x, layers=True)
-    for tensor, values in actual.items():
-        np.testing.assert_array_equal(values, expected[tensor], err_msg=tensor)
-    loaded.run(x)
+    with sateen.open("sim:large") as device:
+        loaded = device.load(sateen.compile(graph, "large", strict=True))
+        _, actual = loaded.run(x, layers=True)
+        for tensor, values in actual.items():
+            np.testing.assert_array_equal(values, expected[tensor], err_msg=tensor)
+        loaded.run(x)
     for layer in loaded.profile.layers:
         assert abs(layer.counters.cycles - layer.layer.predicted.cycles) <= max(2, 0.01 * layer.counters.cycles), (
             layer.layer.name

@@ -226,7 +226,7 @@ def resize(op: Resize, x: Tensor, y: Tensor, config: Config) -> Iterator[Kernel]
     factors = (y.shape[1] // height, y.shape[2] // columns)
     for size, wanted, factor in zip((height, columns), y.shape[1:3], factors, strict=True):
         places = golden.nearest(size, wanted, align_corners=op.align_corners, half_pixel_centers=op.half_pixel_centers)
-        if not np.array_equal(places, np.arange(wanted) // max(factor, 1)):
+        if wanted % size or not np.array_equal(places, np.arange(wanted) // factor):
             raise CompileError(f"{op}: only whole factors with every position repeated equally often have a kernel")
     line = y.shape[2] * channels
     copy = diagonal(_ones(channels), (height, columns, channels), (height, columns), config)

@@ -1,9 +1,13 @@
-"""ONNX files as plain records."""
+"""ONNX files as plain records.
+
+No error of a parser leaves this module but as one of this package's.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +17,10 @@ from sateen.errors import CompileError
 from sateen.extras import install_hint
 from sateen.graph import Array, GraphError, require
 
-__all__ = ["Node", "OnnxModel", "read"]
+__all__ = ["Node", "OnnxModel", "array", "guarded", "parse", "read"]
 
-TYPES = {"FLOAT": np.float32, "INT8": np.int8, "UINT8": np.uint8, "INT32": np.int32, "INT64": np.int64}
+ATTRIBUTES = ("FLOAT", "INT", "STRING", "TENSOR", "FLOATS", "INTS", "STRINGS")
+"""Types of attributes that operators here have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +39,12 @@ class Node:
         return f"operator {self.name!r} ({self.kind})"
 
     def get(self, name: str, default: Any) -> Any:
-        """An attribute, of the default's type: a number, text, or a tuple of numbers."""
+        """An attribute, of the default's type: a number, text, or a tuple of whole numbers."""
         value = self.attributes.get(name, default)
         if isinstance(value, bytes):
             value = value.decode("utf-8", "replace")
         if isinstance(default, tuple):
-            good = isinstance(value, list | tuple) and all(isinstance(item, int | float) for item in value)
+            good = isinstance(value, list | tuple) and all(isinstance(item, int) for item in value)
             require(good, self, f"its attribute {name} must be a list of numbers")
             return tuple(value)
         if default is not None:
@@ -71,25 +76,48 @@ def read(data: bytes) -> OnnxModel:
     GraphError
         If the bytes are no ONNX model, or refer to other files, or operators depend on each other in a circle.
     """
+    onnx, model = parse(data)
+    with guarded("file", "it is damaged"):
+        return _model(onnx, model.graph)
+
+
+@contextmanager
+def guarded(who: object, what: str, then: str = "export or download the model anew") -> Iterator[None]:
+    """Turns whatever a library raises into a :class:`GraphError`.
+
+    Libraries trust the file: a damaged one makes them raise nearly anything.
+    """
+    try:
+        yield
+    except GraphError:
+        raise
+    except Exception as error:
+        lines = str(error).split("\n")
+        text = next((line.strip() for line in lines if line.strip()), "")
+        raise GraphError(f"{who}: {what} ({type(error).__name__}: {text}); {then}") from error
+
+
+def parse(data: bytes) -> tuple[Any, Any]:
+    """The ``onnx`` package, and a file's message."""
     try:
         import onnx
-        from google.protobuf.message import DecodeError
     except ImportError as error:
-        raise CompileError(f"reading ONNX needs the onnx package ({error}); {install_hint('onnx')}") from error
-    try:
+        raise CompileError(f"reading ONNX needs the onnx package ({error}); run: pip install 'sateen[onnx]'") from error
+    with guarded("file", "it is no ONNX model, or damaged"):
         model = onnx.ModelProto.FromString(data)
-    except DecodeError as error:
-        raise GraphError(f"file: it is no ONNX model, or damaged ({error}); export or download it anew") from error
-    graph = model.graph
-    require(len(graph.node) > 0, "file", "it is no ONNX model, or holds no operator; export or download it anew")
-    constants = {_text(tensor.name): _array(onnx, tensor) for tensor in graph.initializer}
+    require(len(model.graph.node) > 0, "file", "it is no ONNX model, or holds no operator; export or download it anew")
+    return onnx, model
+
+
+def _model(onnx: Any, graph: Any) -> OnnxModel:
+    constants = {_text(tensor.name): array(onnx, tensor) for tensor in graph.initializer}
     inputs = {}
     for value in graph.input:
         if _text(value.name) not in constants:
             inputs[_text(value.name)] = _described(onnx, value)
     nodes = [_node(onnx, index, node) for index, node in enumerate(graph.node)]
     return OnnxModel(
-        name=graph.name, nodes=_sorted(nodes, {*constants, *inputs, ""}), constants=constants, inputs=inputs,
+        name=_text(graph.name), nodes=_sorted(nodes, {*constants, *inputs, ""}), constants=constants, inputs=inputs,
         outputs=tuple(_text(value.name) for value in graph.output),
     )  # fmt: skip
 
@@ -101,7 +129,7 @@ def _text(name: str | bytes) -> str:
 
 
 def _described(onnx: Any, value: Any) -> tuple[str, tuple[int, ...]]:
-    who = f"tensor {value.name!r}"
+    who = f"tensor {_text(value.name)!r}"
     tensor = value.type.tensor_type
     names = {number: name for name, number in onnx.TensorProto.DataType.items()}
     kind = names.get(tensor.elem_type, str(tensor.elem_type))
@@ -116,8 +144,9 @@ def _described(onnx: Any, value: Any) -> tuple[str, tuple[int, ...]]:
     return kind, tuple(shape)
 
 
-def _array(onnx: Any, tensor: Any) -> Array:
-    who = f"tensor {tensor.name!r}"
+def array(onnx: Any, tensor: Any) -> Array:
+    """A constant's values; a :class:`GraphError` unless the file has them whole, as numbers or truth values."""
+    who = f"tensor {_text(tensor.name)!r}"
     require(
         tensor.data_location != onnx.TensorProto.EXTERNAL,
         who,
@@ -129,28 +158,43 @@ def _array(onnx: Any, tensor: Any) -> Array:
         who,
         f"its shape {shape} is negative or too large",
     )
-    try:
-        return np.asarray(onnx.numpy_helper.to_array(tensor))
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-        raise GraphError(f"{who}: its values are damaged ({error}); export the model anew") from error
+    with guarded(who, "its values are damaged"):
+        values = np.asarray(onnx.numpy_helper.to_array(tensor))
+    names = {number: name for name, number in onnx.TensorProto.DataType.items()}
+    # Types that NumPy itself lacks are of kind V.
+    require(
+        values.dtype.kind in "biuf",
+        who,
+        f"its type {names[tensor.data_type]} is not supported; quantize the model to int8",
+    )
+    require(
+        values.shape == shape,
+        who,
+        f"its values are of shape {values.shape}, not {shape}; export or download the model anew",
+    )
+    return values
 
 
 def _node(onnx: Any, index: int, node: Any) -> Node:
     domain = "" if node.domain in ("", "ai.onnx") else f"{_text(node.domain)}."
     kind = f"{domain}{_text(node.op_type)}"
     name = _text(node.name) or f"{kind}_{index}"
+    who = f"operator {name!r} ({kind})"
+    names = {number: name for name, number in onnx.AttributeProto.AttributeType.items()}
     attributes = {}
     for attribute in node.attribute:
-        who = f"operator {name!r} ({kind})"
-        if attribute.type == onnx.AttributeProto.TENSOR:
-            attributes[_text(attribute.name)] = _array(onnx, attribute.t)
-        elif attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
-            raise GraphError(f"{who}: graphs within operators are not supported; export the model without control flow")
+        title, type_name = _text(attribute.name), names.get(attribute.type, str(attribute.type))
+        require(
+            "GRAPH" not in type_name,
+            who,
+            "graphs within operators are not supported; export the model without control flow",
+        )
+        require(type_name in ATTRIBUTES, who, f"its attribute {title!r} has a type that is not supported, {type_name}")
+        if type_name == "TENSOR":
+            attributes[title] = array(onnx, attribute.t)
         else:
-            try:
-                attributes[_text(attribute.name)] = onnx.helper.get_attribute_value(attribute)
-            except ValueError as error:
-                raise GraphError(f"{who}: its attribute {attribute.name!r} is damaged ({error})") from error
+            with guarded(who, f"its attribute {title!r} is damaged"):
+                attributes[title] = onnx.helper.get_attribute_value(attribute)
     return Node(
         kind=kind,
         name=name,

@@ -8,13 +8,10 @@ from typing import Any
 import numpy as np
 
 from sateen.frontends.onnx.file import Node
-from sateen.frontends.onnx.importer import Codes, Importer, Pending, Real, Value
+from sateen.frontends.onnx.importer import Codes, Handler, Importer, Pending, Real, Value
 from sateen.graph import Array, GraphError, Tensor, require
 
 __all__ = ["Handler", "compute", "fold", "registers"]
-
-Handler = Callable[[Importer, Node], None]
-"""What makes one operator of a file."""
 
 MOST = 4096
 """Values of a constant that others are computed with element by element: it is a shape."""
@@ -60,19 +57,25 @@ FOLDING: dict[str, Callable[..., Any]] = {
 def fold(m: Importer, node: Node) -> bool:
     """Computes an operator of constants, or one that asks for a shape alone; whether it was one."""
     if node.kind == "Constant":
-        values = [value for name, value in node.attributes.items() if name.startswith("value")]
-        require(len(values) == 1, node, "it holds no value that is known")
-        m.values[node.outputs[0]] = np.asarray(values[0])
+        held = [np.asarray(value) for name, value in node.attributes.items() if name.startswith("value")]
+        require(len(held) == 1 and held[0].dtype.kind in "biuf", node, "it holds no value that is known")
+        m.values[node.outputs[0]] = held[0]
         return True
     if node.kind == "Shape":
         read = m.value(node)
         value = read.tensor if isinstance(read, Real) else read
         known = not isinstance(value, Pending)
         require(known, node, f"the shape of {node.inputs[0]!r} is not known here; export the model with fixed shapes")
+        value = value.values if isinstance(value, Codes) else value
         shape = value.file_shape if isinstance(value, Tensor) else np.shape(value)  # type: ignore[arg-type]
         m.values[node.outputs[0]] = np.array(shape, np.int64)
         return True
-    if node.inputs and isinstance(m.values.get(node.inputs[0]), Codes) and node.kind in MOVING:
+    if (
+        node.inputs
+        and isinstance(m.values.get(node.inputs[0]), Codes)
+        and node.kind in MOVING
+        and node.kind != "Concat"
+    ):
         m.values[node.outputs[0]] = _moved(node, m.value(node), m)
         return True
     given = [array for name in node.inputs if isinstance(array := m.values.get(name), np.ndarray)]
@@ -81,9 +84,9 @@ def fold(m: Importer, node: Node) -> bool:
     small = node.kind in MOVING or all(array.size <= MOST for array in given)
     require(small, node, "its constants are larger than a shape could be")
     try:
-        with np.errstate(all="ignore"):
+        with np.errstate(divide="raise", over="raise", invalid="raise"):
             m.values[node.outputs[0]] = np.asarray(FOLDING[node.kind](node, *given))
-    except (ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError) as error:
+    except (ValueError, TypeError, IndexError, ArithmeticError) as error:
         raise GraphError(
             f"{node}: it cannot be computed from its constants ({error}); export the model anew"
         ) from error
@@ -95,19 +98,21 @@ def _moved(node: Node, codes: Value, m: Importer) -> Codes:
     assert isinstance(codes, Codes)
     if node.kind == "Transpose":
         axes = node.get("perm", tuple(reversed(range(codes.values.ndim))))
-        require(
-            sorted(axes) == list(range(codes.values.ndim)),
-            node,
-            f"its perm {axes} is no order of {codes.values.ndim} axes",
-        )
+        good = codes.values.ndim > 0 and sorted(axes) == list(range(codes.values.ndim))
+        require(good, node, f"its perm {axes} is no order of {codes.values.ndim} axes")
         return Codes(
             codes.values.transpose(axes), codes.scales, codes.zero_points, axes.index(codes.axis % codes.values.ndim)
         )
+    if node.kind == "Cast":
+        require(
+            node.get("to", 0) == 1, node, "it changes what its values are; export the model without it, or split it off"
+        )
+        return codes
     require(len(codes.scales) == 1, node, "it moves constant codes with several scales, which is not supported")
     others = [m.constant(node, place) for place in range(1, len(node.inputs))]
     try:
         return Codes(np.asarray(FOLDING[node.kind](node, codes.values, *others)), codes.scales, codes.zero_points, 0)
-    except (ValueError, TypeError, IndexError, OverflowError) as error:
+    except (ValueError, TypeError, IndexError, ArithmeticError) as error:
         raise GraphError(
             f"{node}: it cannot be computed from its constants ({error}); export the model anew"
         ) from error

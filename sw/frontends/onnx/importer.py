@@ -6,18 +6,16 @@ when its result is quantized: until then it is a :class:`Pending` one.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sateen.frontends.onnx import file as onnx_file
 from sateen.frontends.onnx.file import Node, OnnxModel
 from sateen.graph import (
     Array,
+    Constant,
     Dequantize,
     FileLayout,
     Graph,
@@ -35,6 +33,7 @@ from sateen.sim import golden
 
 __all__ = [
     "Codes",
+    "Handler",
     "Importer",
     "Numbers",
     "Pending",
@@ -42,9 +41,9 @@ __all__ = [
     "Value",
     "channels_first",
     "clamp",
-    "load",
     "numbers_of",
     "scaling",
+    "single",
 ]
 
 IMAGE = (0, 3, 1, 2)
@@ -90,29 +89,8 @@ class Pending:
 Value = Tensor | Real | Pending | Codes | Array
 
 
-def load(source: bytes | str | os.PathLike[str], *, name: str = "") -> Graph:
-    """A quantized ONNX model as a graph.
-
-    Parameters
-    ----------
-    source
-        A file's bytes or path.
-    name
-        The graph's; that of the file, if left out.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    CompileError
-        If the ``onnx`` package is missing.
-    GraphError
-        If it is damaged, or not quantized to 8 bits, or has an operator that is not known here.
-    """
-    if not isinstance(source, bytes):
-        name = name or Path(source).stem
-        source = Path(source).read_bytes()
-    return Importer(onnx_file.read(source), name or "model").graph()
+Handler = Callable[["Importer", Node], None]
+"""What makes one operator of a file."""
 
 
 class Importer:
@@ -123,18 +101,24 @@ class Importer:
         self.tensors: dict[str, Tensor] = {}
         self.ops: list[Op] = []
         self.values: dict[str, Value] = dict(model.constants)
+        self._names = {*model.constants, *model.inputs, *(name for node in model.nodes for name in node.outputs)}
+        self._plain: dict[str, Tensor] = {}
+        self._images: dict[str, Tensor] = {}
+        self._ranked: dict[tuple[str, int], Tensor] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], Numbers], Tensor] = {}
 
-    def graph(self) -> Graph:
-        """The whole model."""
-        from sateen.frontends.onnx.operators import HANDLERS
-
+    def graph(self, handlers: Mapping[str, Handler]) -> Graph:
+        """The whole model; ``handlers`` make operators, by their kinds."""
         require(
             len(self.model.inputs) > 0 and len(self.model.outputs) > 0, "file", "its graph has no input or no output"
         )
+        for node in self.model.nodes:
+            if node.kind == "Constant":
+                handlers[node.kind](self, node)
         for name, (kind, shape) in self.model.inputs.items():
             self.values[name] = self._input(name, kind, shape)
-        for node in self.model.nodes:
-            handler = HANDLERS.get(node.kind)
+        for node in (node for node in self.model.nodes if node.kind != "Constant"):
+            handler = handlers.get(node.kind)
             require(
                 handler is not None, node, f"{node.kind} is not supported; export the model without it, or split it off"
             )
@@ -163,21 +147,21 @@ class Importer:
     def _input_numbers(self, name: str) -> Numbers:
         """Of an input of codes: those that its first reader states."""
         for node in self.model.nodes:
-            if name in node.inputs:
-                place = node.inputs.index(name)
-                if len(node.inputs) > place + 2:
-                    return self.numbers(node, place + 1)
+            if name in node.inputs and node.kind.removeprefix("com.microsoft.").startswith(
+                ("DequantizeLinear", "QLinear", "QGemm")
+            ):
+                return self.numbers(node, node.inputs.index(name) + 1)
         raise GraphError(f"tensor {name!r}: no operator says its scale; give the model a float input")
 
     def _output(self, name: str) -> str:
         value = self.values.get(name)
         require(value is not None, "file", f"no operator makes its output {name!r}")
         if isinstance(value, Pending) and value.natural is not None:
-            value = Real(value.make(f"{name}.codes", value.natural, value.limits))
+            value = Real(value.make(self.name_of(f"{name}.codes"), value.natural, value.limits))
         if isinstance(value, Real):
             x = value.tensor
             self.tensors[name] = Tensor(name=name, shape=x.shape, dtype="float32", file_layout=x.file_layout)
-            self.ops.append(Dequantize(name=f"{name}.dequantize", input=x.name, output=name))
+            self.ops.append(Dequantize(name=self._op_name(f"{name}.dequantize"), input=x.name, output=name))
             return name
         require(
             isinstance(value, Tensor), f"tensor {name!r}", "it is computed in float; quantize the whole model to int8"
@@ -227,7 +211,7 @@ class Importer:
             f"its codes are {zero_point.dtype}, not int8 or uint8; quantize to 8 bits",
         )
         unsigned = zero_point.dtype == np.uint8
-        value = float(scale.reshape(-1)[0])
+        value = float(single(scale).reshape(-1)[0])
         require(
             np.isfinite(value) and value > 0,
             node,
@@ -250,6 +234,12 @@ class Importer:
         assert isinstance(value, np.ndarray)
         return value
 
+    def integers(self, node: Node, place: int, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
+        """A constant input of whole numbers."""
+        values = self.constant(node, place, None if default is None else np.array(default, np.int64))
+        require(values.dtype.kind in "iu", node, f"its input {place} must be whole numbers, not {values.dtype}")
+        return tuple(int(value) for value in values.reshape(-1))
+
     def value(self, node: Node, place: int = 0) -> Value:
         """An input, whatever it is."""
         require(
@@ -265,7 +255,7 @@ class Importer:
         """An input's codes, whether they are given as such or as what they stand for."""
         value = self.value(node, place)
         if isinstance(value, Pending) and value.natural is not None:
-            value = Real(value.make(f"{node.inputs[place]}.codes", value.natural, value.limits))
+            value = Real(value.make(self.name_of(f"{node.inputs[place]}.codes"), value.natural, value.limits))
             self.values[node.inputs[place]] = value
         if isinstance(value, Real):
             return value.tensor
@@ -273,6 +263,22 @@ class Importer:
         require(good, node, f"its input {node.inputs[place]!r} is computed in float; quantize the whole model to int8")
         assert isinstance(value, Tensor)
         return value
+
+    def name_of(self, wanted: str) -> str:
+        """A name for a tensor that the file does not have: the wanted one, or one like it if that is taken."""
+        return _free(wanted, self._names | self.tensors.keys())
+
+    def _op_name(self, wanted: str) -> str:
+        return _free(wanted, {op.name for op in self.ops})
+
+    def add_constant(self, name: str, codes: Array, numbers: Numbers, layout: FileLayout | None) -> Tensor:
+        """A constant's tensor; operators that see it in other numbers or another shape have one each."""
+        key = name, codes.shape, numbers
+        if key not in self._constants:
+            made = name if name not in self.tensors else self.name_of(name)
+            self.ops.append(Constant(name=self._op_name(f"{made}.constant"), output=made, values=codes))
+            self._constants[key] = self.put(made, codes.shape, numbers, layout)
+        return self._constants[key]
 
     def add(
         self,
@@ -286,13 +292,7 @@ class Importer:
         **fields: Any,
     ) -> Tensor:
         """Appends an operator and its result; ``layout`` says the file's layout of a shape here."""
-        taken = {op.name for op in self.ops}
-        name = (
-            node.name
-            if node.name not in taken
-            else next(n for i in range(len(taken) + 1) if (n := f"{node.name}.{i}") not in taken)
-        )
-        op = kind(name=name, output=output, **fields)
+        op = kind(name=self._op_name(node.name), output=output, **fields)
         require(output not in self.tensors, node, f"its output {output!r} is made twice; export the model anew")
         if not shape:
             # A stand-in, for operators that ask their output for its numbers.
@@ -322,7 +322,9 @@ class Importer:
         low, high = clamp(numbers, limits)
         if numbers == numbers_of(x) and (low, high) == (-128, 127):
             return self.add(Reshape, node, output, numbers, lambda _: x.file_layout, shape=x.shape, input=x.name)
-        multiplier, shift = scaling(node, float(np.float32(x.scale) / np.float32(numbers.scale)))
+        with np.errstate(over="ignore"):
+            ratio = float(np.float32(x.scale) / np.float32(numbers.scale))
+        multiplier, shift = scaling(node, ratio)
         return self.add(
             Requantize,
             node,
@@ -342,40 +344,59 @@ class Importer:
         require(len(x.file_shape) == 4, node, f"its input {x.name!r} must have 4 axes, not the shape {x.file_shape}")
         if x.file_layout is not None and x.file_layout.axes == IMAGE and x.file_layout.view == x.shape:
             return x
-        if f"{x.name}.image" in self.tensors:
-            return self.tensors[f"{x.name}.image"]
-        x = self.plain(node, x)
-        shape = tuple(x.shape[axis] for axis in (0, 2, 3, 1))
-        return self.add(
-            Transpose,
-            node,
-            f"{x.name}.image",
-            numbers_of(x),
-            lambda shape: FileLayout(shape, IMAGE, x.shape),
-            shape=shape,
-            dtype=x.dtype,
-            input=x.name,
-            axes=(0, 2, 3, 1),
-        )
+        if x.name not in self._images:
+            plain = self.plain(node, x)
+            shape = tuple(plain.shape[axis] for axis in (0, 2, 3, 1))
+            self._images[x.name] = self.add(
+                Transpose,
+                node,
+                self.name_of(f"{x.name}.image"),
+                numbers_of(x),
+                channels_first,
+                shape=shape,
+                dtype=x.dtype,
+                input=plain.name,
+                axes=(0, 2, 3, 1),
+            )
+        return self._images[x.name]
+
+    def of_rank(self, node: Node, x: Tensor, rank: int) -> Tensor:
+        """A tensor with as many axes, those that it lacks before its own."""
+        missing = rank - len(x.file_shape)
+        if missing <= 0:
+            return x
+        key = x.name, rank
+        if key not in self._ranked:
+            x = self.plain(node, x)
+            name, shape = self.name_of(f"{key[0]}.{rank}d"), (1,) * missing + x.shape
+            self._ranked[key] = self.add(Reshape, node, name, numbers_of(x), shape=shape, input=x.name)
+        return self._ranked[key]
 
     def plain(self, node: Node, x: Tensor) -> Tensor:
-        """A tensor given in the file's layout."""
-        layout = x.file_layout
-        if layout is None:
+        """A tensor in the file's own layout."""
+        if x.file_layout is None:
             return x
-        if f"{x.name}.plain" in self.tensors:
-            return self.tensors[f"{x.name}.plain"]
-        numbers = numbers_of(x)
+        if x.name not in self._plain:
+            self._plain[x.name] = self._made_plain(node, x, x.file_layout)
+        return self._plain[x.name]
+
+    def _made_plain(self, node: Node, x: Tensor, layout: FileLayout) -> Tensor:
         steps: list[tuple[type[Op], tuple[int, ...], dict[str, Any]]] = []
         kept = [axis for axis in layout.axes if layout.view[axis] > 1]
         if kept != sorted(kept):
             steps.append((Reshape, layout.view, {}))
             steps.append((Transpose, tuple(layout.view[axis] for axis in layout.axes), {"axes": layout.axes}))
         steps.append((Reshape, layout.shape, {}))
+        name, source = x.name, x
         for place, (kind, shape, fields) in enumerate(steps):
-            name = f"{x.name}.plain" if place == len(steps) - 1 else f"{x.name}.plain{place}"
-            x = self.add(kind, node, name, numbers, shape=shape, dtype=x.dtype, input=x.name, **fields)
-        return x
+            made = self.name_of(f"{name}.plain" if place == len(steps) - 1 else f"{name}.plain{place}")
+            source = self.add(kind, node, made, numbers_of(x), shape=shape, dtype=x.dtype, input=source.name, **fields)
+        return source
+
+
+def _free(wanted: str, taken: Set[str]) -> str:
+    names = (wanted, *(f"{wanted}.{i}" for i in range(len(taken))))
+    return next(name for name in names if name not in taken)
 
 
 def channels_first(shape: tuple[int, ...]) -> FileLayout | None:
@@ -390,15 +411,23 @@ def numbers_of(x: Tensor) -> Numbers:
 
 def clamp(numbers: Numbers, limits: tuple[float, float]) -> tuple[int, int]:
     """Real limits as codes, ties to even."""
-    codes = [
-        np.rint(np.float64(np.float32(limit) / np.float32(numbers.scale))) + numbers.zero_point for limit in limits
-    ]
+    # What overflows lies beyond all codes.
+    with np.errstate(over="ignore"):
+        codes = [
+            np.rint(np.float64(np.float32(limit) / np.float32(numbers.scale))) + numbers.zero_point for limit in limits
+        ]
     low, high = (int(np.clip(code, -128, 127)) for code in codes)
     return low, high
 
 
+def single(values: Array) -> Array:
+    """Numbers as float32; infinite where that does not hold them."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)
+
+
 def scaling(node: Node, scale: float) -> tuple[int, int]:
-    """Multiplier and shift of a scale."""
+    """Multiplier and shift of a scale, which may have overflowed."""
     try:
         return golden.quantize_multiplier(scale)
     except ValueError as error:

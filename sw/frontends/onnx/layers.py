@@ -9,8 +9,18 @@ import numpy as np
 
 from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.folding import Handler, registers
-from sateen.frontends.onnx.importer import Codes, Importer, Numbers, Pending, Value, channels_first, clamp, scaling
-from sateen.graph import Array, Conv2D, DepthwiseConv2D, FileLayout, FullyConnected, Op, Tensor, require
+from sateen.frontends.onnx.importer import (
+    Codes,
+    Importer,
+    Numbers,
+    Pending,
+    Value,
+    channels_first,
+    clamp,
+    scaling,
+    single,
+)
+from sateen.graph import LARGEST, Array, Conv2D, DepthwiseConv2D, FullyConnected, Op, FileLayout, Tensor, require
 from sateen.hw.spec.descriptor import Rounding
 
 __all__ = ["FREE", "LAYERS", "Limits", "Make", "codes_at", "layer", "window"]
@@ -26,7 +36,7 @@ handles = registers(LAYERS)
 
 def codes_at(m: Importer, node: Node, place: int, axis: int) -> Codes:
     """Constant codes with the scale and zero point behind them."""
-    values, scales = m.constant(node, place), m.constant(node, place + 1).reshape(-1).astype(np.float32)
+    values, scales = m.constant(node, place), single(m.constant(node, place + 1).reshape(-1))
     points = m.constant(node, place + 2, np.zeros(1, values.dtype)).reshape(-1)
     known = values.dtype in (np.int8, np.uint8, np.int32)
     require(known, node, f"its constant {node.inputs[place]!r} is {values.dtype}; quantize to 8 bits")
@@ -34,6 +44,11 @@ def codes_at(m: Importer, node: Node, place: int, axis: int) -> Codes:
         len(scales) > 0 and len(points) in (1, len(scales)),
         node,
         f"its scales and zero points of {node.inputs[place]!r} do not match",
+    )
+    require(
+        points.dtype == values.dtype,
+        node,
+        f"its zero points of {node.inputs[place]!r} are {points.dtype}, not {values.dtype}",
     )
     good = bool(np.isfinite(scales).all() and (scales >= 0).all())
     require(good, node, f"its scales {node.inputs[place + 1]!r} must be finite and above 0")
@@ -73,10 +88,10 @@ def layer(
     **fields: Any,
 ) -> Tensor:
     """A layer with weights [O, …]; its bias is int32, or real."""
-    products = (np.float32(x.scale) * scales).astype(np.float32)
-    scalings = [
-        scaling(node, float(product / np.float32(numbers.scale))) for product in np.broadcast_to(products, len(weights))
-    ]
+    with np.errstate(over="ignore"):
+        products = (np.float32(x.scale) * scales).astype(np.float32)
+        ratios = products / np.float32(numbers.scale)
+    scalings = [scaling(node, float(ratio)) for ratio in np.broadcast_to(ratios, len(weights))]
     low, high = clamp(numbers, limits)
     return m.add(
         kind,
@@ -102,12 +117,14 @@ def _bias(node: Node, bias: Value | None, products: Array, outputs: int) -> Arra
     values = bias.values if isinstance(bias, Codes) else bias
     require(isinstance(values, np.ndarray), node, "its bias must be a constant; it is computed at run time")
     assert isinstance(values, np.ndarray)
-    if not np.issubdtype(values.dtype, np.integer):
-        with np.errstate(divide="ignore", invalid="ignore"):
+    require(values.size == outputs, node, f"its bias has {values.size} values for {outputs} channels")
+    if np.issubdtype(values.dtype, np.integer):
+        values = values.astype(np.int64)
+    else:
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             values = np.rint(values.astype(np.float64).reshape(-1) / products)
         require(bool(np.isfinite(values).all()), node, "its bias or its scales are not finite")
-    require(values.size == outputs, node, f"its bias has {values.size} values for {outputs} channels")
-    return np.clip(values.reshape(-1).astype(np.int64), -(2**31), 2**31 - 1).astype(np.int32)
+    return np.clip(values.reshape(-1), -(2**31), 2**31 - 1).astype(np.int32)
 
 
 def _pads(node: Node, sizes: tuple[int, ...], extents: tuple[int, ...], stride: tuple[int, ...]) -> Any:
@@ -164,6 +181,9 @@ def _conv(m: Importer, node: Node, x: Tensor, codes: Codes, bias: Value | None) 
     require(fits, node, f"its weights {codes.values.shape} in {groups} groups do not fit {channels} channels")
     kind: type[Op] = DepthwiseConv2D if groups > 1 and groups == channels else Conv2D
     if 1 < groups < channels:
+        require(
+            weights.size * groups <= LARGEST, node, f"its weights {codes.values.shape} in {groups} groups are too large"
+        )
         dense = np.zeros((*weights.shape[:3], channels), weights.dtype)
         for group, part in enumerate(np.split(weights, groups)):
             rows, depth = slice(group * len(part), (group + 1) * len(part)), weights.shape[3]
@@ -234,7 +254,7 @@ def qgemm(m: Importer, node: Node) -> None:
     """A matrix product of codes with a bias."""
     _check_gemm(node)
     transposed = bool(node.get("transB", 0))
-    bias = m.value(node, 6) if node.inputs[6] else None
+    bias = m.value(node, 6) if len(node.inputs) > 6 and node.inputs[6] else None
     make = _product(m, node, m.codes(node), codes_at(m, node, 3, 0 if transposed else 1), bias, transposed=transposed)
     m.values[node.outputs[0]] = make(node.outputs[0], m.numbers(node, 7), FREE)
 

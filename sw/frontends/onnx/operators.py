@@ -23,12 +23,13 @@ from sateen.frontends.onnx.importer import (
 from sateen.frontends.onnx.layers import FREE, LAYERS, Limits, Make, codes_at, layer, window
 from sateen.frontends.onnx.moves import MOVES
 from sateen.graph import (
+    LARGEST,
     Add,
     ArgMax,
     Array,
     Concatenate,
-    Constant,
     DepthwiseConv2D,
+    GraphError,
     Mean,
     Multiply,
     Op,
@@ -78,12 +79,8 @@ def dequantize_linear(m: Importer, node: Node) -> None:
     m.values[node.outputs[0]] = Real(value)
 
 
-def _operand(
-    m: Importer, node: Node, value: Value, name: str, rank: int, scale: Array | None = None, point: Array | None = None
-) -> Tensor:
-    """A tensor, or a constant made one."""
-    if isinstance(value, np.ndarray) and scale is not None and point is not None:
-        value = Codes(value, scale.reshape(-1), point.reshape(-1), 0)
+def _operand(m: Importer, node: Node, value: Value, name: str, rank: int) -> Tensor:
+    """A tensor, or constant codes made one."""
     if not isinstance(value, Codes):
         require(
             isinstance(value, Real | Tensor),
@@ -92,8 +89,6 @@ def _operand(
         )
         assert isinstance(value, Real | Tensor)
         return value.tensor if isinstance(value, Real) else value
-    if name in m.tensors:
-        return m.tensors[name]
     require(
         len(value.scales) == 1 and value.values.dtype != np.int32,
         node,
@@ -104,17 +99,18 @@ def _operand(
     codes = (value.values.astype(np.int16) - (128 if unsigned else 0)).astype(np.int8)
     codes = codes.reshape((1,) * (rank - codes.ndim) + codes.shape)
     require(
-        codes.shape[0] == 1, node, f"its constant {name!r} of {value.values.shape} does not broadcast over the batch"
+        codes.shape[:1] == (1,),
+        node,
+        f"its constant {name!r} of {value.values.shape} does not broadcast over the batch",
     )
     codes = codes.transpose(0, 2, 3, 1) if codes.ndim == 4 else codes
-    tensor = m.put(name, codes.shape, numbers, channels_first(codes.shape))
-    m.ops.append(Constant(name=f"{name}.constant", output=name, values=np.ascontiguousarray(codes)))
-    return tensor
+    return m.add_constant(name, np.ascontiguousarray(codes), numbers, channels_first(codes.shape))
 
 
 def _arithmetic(m: Importer, node: Node, kind: type[Op], a: Tensor, b: Tensor) -> Make:
     rank = max(len(a.file_shape), len(b.file_shape))
-    if rank == 4 and len(a.file_shape) == len(b.file_shape):
+    a, b = m.of_rank(node, a, rank), m.of_rank(node, b, rank)
+    if rank == 4:
         a, b = m.image(node, a), m.image(node, b)
     elif a.file_layout != b.file_layout:
         a, b = m.plain(node, a), m.plain(node, b)
@@ -133,12 +129,12 @@ def _arithmetic(m: Importer, node: Node, kind: type[Op], a: Tensor, b: Tensor) -
 def qlinear_arithmetic(m: Importer, node: Node) -> None:
     """A sum or product of codes."""
     kind = Add if node.kind.endswith("Add") else Multiply
-    values = [m.value(node, place) for place in (0, 3)]
+    values = [
+        codes_at(m, node, place, 0) if isinstance(m.value(node, place), np.ndarray) else m.value(node, place)
+        for place in (0, 3)
+    ]
     rank = max(_rank(value) for value in values)
-    a, b = (
-        _operand(m, node, value, node.inputs[place], rank, m.constant(node, place + 1), m.constant(node, place + 2))
-        for value, place in zip(values, (0, 3), strict=True)
-    )
+    a, b = (_operand(m, node, value, node.inputs[place], rank) for value, place in zip(values, (0, 3), strict=True))
     m.values[node.outputs[0]] = _arithmetic(m, node, kind, a, b)(node.outputs[0], m.numbers(node, 6), FREE)
 
 
@@ -166,7 +162,8 @@ def clip(m: Importer, node: Node) -> None:
     if node.kind == "Clip":
         bounds = [node.get(name, default) for name, default in (("min", -math.inf), ("max", math.inf))]
         given = [m.constant(node, place, np.array(bound)) for place, bound in ((1, bounds[0]), (2, bounds[1]))]
-        require(all(value.size == 1 for value in given), node, "its limits must be single numbers")
+        good = all(value.size == 1 and not np.isnan(value).any() for value in given)
+        require(good, node, "its limits must be single numbers")
         limits = (float(given[0].reshape(-1)[0]), float(given[1].reshape(-1)[0]))
     value = m.value(node)
     if isinstance(value, Pending):
@@ -218,6 +215,7 @@ def average_pool(m: Importer, node: Node) -> None:
         node,
         "means of windows with padding are not supported, unless it counts",
     )
+    require(math.prod(size) * x.shape[3] <= LARGEST, node, f"its window of {size} is too large")
     count, ones = np.float32(math.prod(size)), np.ones((x.shape[3], *size, 1), np.int8)
 
     def make(name: str, numbers: Numbers, limits: Limits) -> Tensor:
@@ -252,7 +250,7 @@ def table(m: Importer, node: Node) -> None:
     }
 
     def make(name: str, numbers: Numbers, limits: Limits) -> Tensor:
-        values = golden.real_table((x.scale, x.zero_point), (numbers.scale, numbers.zero_point), functions[kind])
+        values = _table(node, x, numbers, functions[kind])
         values = np.clip(values, *clamp(numbers, limits)).astype(np.int8)
         return m.add(
             Table, node, name, numbers, lambda _: x.file_layout, input=x.name, table=values, function=kind.lower()
@@ -303,7 +301,9 @@ def concat(m: Importer, node: Node) -> None:
     require(len(sources) > 0, node, "it joins nothing")
     rank = len(sources[0].file_shape)
     require(all(len(x.file_shape) == rank for x in sources), node, "its inputs have different numbers of axes")
-    axis = node.get("axis", 1) % rank
+    axis = node.get("axis", 1)
+    require(-rank <= axis < rank, node, f"its axis {axis} is none of {rank}")
+    axis %= rank
     sources = [m.image(node, x) if rank == 4 else m.plain(node, x) for x in sources]
     here = (0, 3, 1, 2)[axis] if rank == 4 else axis
 
@@ -320,5 +320,13 @@ def concat(m: Importer, node: Node) -> None:
 
 
 def _moved(m: Importer, node: Node, x: Tensor, numbers: Numbers, name: str) -> Tensor:
-    values = golden.real_table((x.scale, x.zero_point), (numbers.scale, numbers.zero_point), lambda real: real)
-    return m.add(Table, node, name, numbers, lambda _: x.file_layout, input=x.name, table=values, function="requantize")
+    values = _table(node, x, numbers, lambda real: real)
+    fields = {"input": x.name, "table": values, "function": "requantize"}
+    return m.add(Table, node, m.name_of(name), numbers, lambda _: x.file_layout, **fields)
+
+
+def _table(node: Node, x: Tensor, numbers: Numbers, function: Callable[[Array], Array]) -> Array:
+    try:
+        return golden.real_table((x.scale, x.zero_point), (numbers.scale, numbers.zero_point), function)
+    except ValueError as error:
+        raise GraphError(f"{node}: its scales do not fit together ({error}); quantize the model anew") from None

@@ -1,10 +1,15 @@
-"""TensorFlow Lite files as plain records, checked so that no damaged file takes long or much memory to read."""
+"""TensorFlow Lite files as plain records, checked so that no damaged file takes long or much memory to read.
+
+Nothing of the parser's leaves this module: whoever has a record meets none of its errors.
+"""
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,16 +22,24 @@ __all__ = ["IDENTIFIER", "RawModel", "RawOperator", "RawTensor", "read"]
 IDENTIFIER = b"TFL3"
 """Of a file, in its bytes 4 to 7."""
 
-DAMAGED = (struct.error, IndexError, TypeError, ValueError, AttributeError, OverflowError, MemoryError)
-"""What the parser raises for bytes that are no file."""
-
 
 def _names(enumeration: type) -> dict[int, str]:
     return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
 
 
+def _fields(schema: type) -> list[str]:
+    """Names of a table's fields that hold one value: what reads them takes no argument."""
+    readers = {name: inspect.signature(reader) for name, reader in vars(schema).items() if inspect.isfunction(reader)}
+    return [
+        name
+        for name, way in readers.items()
+        if len(way.parameters) == 1 and not name.endswith(("Length", "AsNumpy", "IsNone"))
+    ]
+
+
 KINDS = _names(tflite.BuiltinOperator)
 TYPES = _names(tflite.TensorType)
+OPTIONS = _names(tflite.BuiltinOptions)
 DTYPES = {
     "INT8": "<i1",
     "UINT8": "<u1",
@@ -70,36 +83,23 @@ class RawOperator:
     inputs: tuple[int, ...]
     """Indexes of tensors; −1 where an optional one is left out."""
     outputs: tuple[int, ...]
-    table: Any
-    """The options' table, or ``None``."""
+    table: SimpleNamespace | None
+    """The options' single values, by the schema's names; ``None`` if there are no options."""
+    table_kind: str
+    """A key of the schema's BuiltinOptions, as ``Conv2DOptions``."""
 
     def __str__(self) -> str:
         return f"operator {self.index} ({self.custom or self.kind})"
 
-    def options(self, kind: Callable[[], Any]) -> Any:
-        """The options, read as of a kind of the schema."""
+    def options(self, kind: type) -> SimpleNamespace:
+        """The options, which must be of a class of the schema."""
         require(self.table is not None, self, "its options are missing; convert the model anew")
-        result = kind()
-        result.Init(self.table.Bytes, self.table.Pos)
-        return _Options(self, result)
-
-
-class _Options:
-    """A table of the schema, whose fields say which operator is damaged if they are."""
-
-    def __init__(self, operator: RawOperator, table: Any):
-        self._operator, self._table = operator, table
-
-    def __getattr__(self, name: str) -> Callable[[], Any]:
-        def value() -> Any:
-            try:
-                return getattr(self._table, name)()
-            except DAMAGED as error:
-                raise GraphError(
-                    f"{self._operator}: its options are damaged ({error}); convert or download the model anew"
-                ) from error
-
-        return value
+        assert self.table is not None
+        good = self.table_kind == kind.__name__
+        require(
+            good, self, f"its options are {self.table_kind}, not {kind.__name__}; convert or download the model anew"
+        )
+        return self.table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,13 +126,23 @@ def read(data: bytes) -> RawModel:
         If the file is damaged or none of TensorFlow Lite.
     """
     require(data[4:8] == IDENTIFIER, "file", "it is no TensorFlow Lite model; its bytes 4 to 7 must be TFL3")
-    try:
+    with _guarded("file", "it is damaged"):
         return _Reader(data).model()
+
+
+@contextmanager
+def _guarded(who: object, what: str) -> Iterator[None]:
+    """Turns whatever the parser raises into a :class:`GraphError`.
+
+    The parser trusts its bytes: those of a damaged file make it raise nearly anything.
+    """
+    try:
+        yield
     except GraphError:
         raise
-    except DAMAGED as error:
+    except Exception as error:
         raise GraphError(
-            f"file: it is damaged ({type(error).__name__}: {error}); convert or download the model anew"
+            f"{who}: {what} ({type(error).__name__}: {error}); convert or download the model anew"
         ) from error
 
 
@@ -209,10 +219,23 @@ class _Reader:
         require(operator.OpcodeIndex() < self.file.OperatorCodesLength(), f"operator {index}", "its code is missing")
         number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
         kind = KINDS.get(number, f"kind {number}")
-        who = f"operator {index} ({kind})"
+        who, custom = f"operator {index} ({kind})", _text(code.CustomCode())
+        table_kind = OPTIONS.get(operator.BuiltinOptionsType(), f"kind {operator.BuiltinOptionsType()}")
+        with _guarded(f"operator {index} ({custom or kind})", "its options are damaged"):
+            table = self._options(table_kind, operator.BuiltinOptions())
         return RawOperator(
-            index=index, kind=kind, custom=_text(code.CustomCode()),
+            index=index, kind=kind, custom=custom,
             inputs=self._indexes(who, operator.InputsLength(), operator.Inputs, count, -1),
             outputs=self._indexes(who, operator.OutputsLength(), operator.Outputs, count),
-            table=operator.BuiltinOptions(),
+            table=table, table_kind=table_kind,
         )  # fmt: skip
+
+    def _options(self, kind: str, table: Any) -> SimpleNamespace | None:
+        """The single values of a table of options: no operator here needs a list of them."""
+        if table is None or kind == "NONE":
+            return None
+        if kind not in OPTIONS.values():
+            return SimpleNamespace()
+        made = getattr(tflite, kind)()
+        made.Init(table.Bytes, table.Pos)
+        return SimpleNamespace(**{name: getattr(made, name)() for name in _fields(type(made))})

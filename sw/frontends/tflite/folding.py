@@ -9,34 +9,40 @@ import numpy as np
 import tflite
 
 from sateen.frontends.tflite.file import RawOperator
-from sateen.graph import Array
+from sateen.graph import Array, require
 
 __all__ = ["FOLDING"]
 
 
 def _strided_slice(operator: RawOperator, x: Array, begin: Array, end: Array, step: Array) -> Array:
     options = operator.options(tflite.StridedSliceOptions)
+    plain = not options.EllipsisMask and not options.NewAxisMask and not options.Offset
+    require(plain, operator, "its ellipsis, new axes and lengths in place of ends are not supported")
     parts: list[Any] = []
     for axis, (b, e, s) in enumerate(zip(begin.tolist(), end.tolist(), step.tolist(), strict=True)):
-        if options.ShrinkAxisMask() >> axis & 1:
+        if options.ShrinkAxisMask >> axis & 1:
             parts.append(b)
         else:
             parts.append(
-                slice(None if options.BeginMask() >> axis & 1 else b, None if options.EndMask() >> axis & 1 else e, s)
+                slice(None if options.BeginMask >> axis & 1 else b, None if options.EndMask >> axis & 1 else e, s)
             )
     return x[tuple(parts)]
 
 
 def _pack(operator: RawOperator, *parts: Array) -> Array:
-    return np.stack(parts, axis=operator.options(tflite.PackOptions).Axis())
+    return np.stack(parts, axis=operator.options(tflite.PackOptions).Axis)
 
 
 def _concatenation(operator: RawOperator, *parts: Array) -> Array:
-    return np.concatenate(parts, axis=operator.options(tflite.ConcatenationOptions).Axis())
+    return np.concatenate(parts, axis=operator.options(tflite.ConcatenationOptions).Axis)
 
 
 def _gather(operator: RawOperator, x: Array, places: Array) -> Array:
-    return np.take(x, places, axis=operator.options(tflite.GatherOptions).Axis() if operator.table is not None else 0)
+    if operator.table is None:
+        return np.take(x, places, axis=0)
+    options = operator.options(tflite.GatherOptions)
+    require(options.BatchDims == 0, operator, "its batch dimensions are not supported")
+    return np.take(x, places, axis=options.Axis)
 
 
 FOLDING: dict[str, Callable[..., Any]] = {

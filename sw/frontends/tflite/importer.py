@@ -7,9 +7,7 @@ after their kind and place, as ``conv_2d_0``. What a constant subgraph gives is 
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,7 @@ from sateen.frontends.tflite import file as tflite_file
 from sateen.frontends.tflite.file import RawModel, RawOperator, RawTensor
 from sateen.graph import Array, Concatenate, Constant, Graph, GraphError, Op, Reshape, Tensor, require
 
-__all__ = ["Importer", "is_tflite", "load"]
+__all__ = ["Folding", "Handler", "Importer", "is_tflite"]
 
 QUANTIZED = {"INT8": 0, "UINT8": 128}
 """Types of codes, and what is subtracted from them."""
@@ -32,27 +30,10 @@ def is_tflite(data: bytes) -> bool:
     return data[4:8] == tflite_file.IDENTIFIER
 
 
-def load(source: bytes | str | os.PathLike[str], *, name: str = "") -> Graph:
-    """A TensorFlow Lite model as a graph.
-
-    Parameters
-    ----------
-    source
-        A file's bytes or path.
-    name
-        The graph's; that of the file, if left out.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    GraphError
-        If it is damaged, or not quantized to 8 bits, or has an operator that is not known here.
-    """
-    if not isinstance(source, bytes):
-        name = name or Path(source).stem
-        source = Path(source).read_bytes()
-    return Importer(tflite_file.read(source), name or "model").graph()
+Handler = Callable[["Importer", RawOperator], None]
+"""What makes one operator of a file."""
+Folding = Callable[..., Any]
+"""What computes an operator of constants: called with it and its inputs."""
 
 
 class Importer:
@@ -70,18 +51,16 @@ class Importer:
         # Where ends disagree, the first axis is no batch, and every tensor is one item.
         self.batch = leading.pop() if len(leading) == 1 and all(ends) else 1
 
-    def graph(self) -> Graph:
-        """The whole model."""
-        from sateen.frontends.tflite.operators import FOLDING, HANDLERS
-
+    def graph(self, handlers: Mapping[str, Handler], folding: Mapping[str, Folding]) -> Graph:
+        """The whole model; ``handlers`` make operators, and ``folding`` computes those of constants, by their kinds."""
         require(
             len(self.model.inputs) > 0 and len(self.model.outputs) > 0, "file", "its graph has no input or no output"
         )
         inputs = [self.tensor(index).name for index in self.model.inputs]
         for operator in self.model.operators:
-            if self._fold(operator, FOLDING):
+            if self._fold(operator, folding):
                 continue
-            handler = HANDLERS.get(operator.kind)
+            handler = handlers.get(operator.kind)
             if handler is None:
                 what = (
                     f"the custom operator {operator.custom!r} is"
@@ -99,7 +78,7 @@ class Importer:
             outputs=[f"t{index}" for index in self.model.outputs],
         )  # fmt: skip
 
-    def _fold(self, operator: RawOperator, folding: Mapping[str, Any]) -> bool:
+    def _fold(self, operator: RawOperator, folding: Mapping[str, Folding]) -> bool:
         """Computes an operator of constants, or one that asks for shapes alone."""
         if operator.kind not in folding or len(operator.outputs) != 1:
             return False
@@ -109,14 +88,17 @@ class Importer:
         if operator.kind == "SHAPE":
             self.constants[output] = np.array(self.raw(operator, 0).shape, np.int64)
             return True
-        if not all(index in self.constants for index in operator.inputs if index >= 0):
+        if not all(index in self.constants for index in operator.inputs):
             return False
-        arguments = [self.constants[index] if index >= 0 else None for index in operator.inputs]
-        small = all(argument is None or argument.size <= LARGEST_SHAPE for argument in arguments)
+        arguments = [self.constants[index] for index in operator.inputs]
+        small = all(argument.size <= LARGEST_SHAPE for argument in arguments)
         require(small, operator, "its constants are larger than a shape could be")
         try:
-            self.constants[output] = np.asarray(folding[operator.kind](operator, *arguments))
-        except (ValueError, TypeError, IndexError, ZeroDivisionError, OverflowError) as error:
+            with np.errstate(divide="raise", over="raise", invalid="raise"):
+                self.constants[output] = np.asarray(folding[operator.kind](operator, *arguments))
+        except GraphError:
+            raise
+        except (ValueError, TypeError, IndexError, ArithmeticError) as error:
             raise GraphError(
                 f"{operator}: it cannot be computed from its constants ({error}); convert the model anew"
             ) from error
@@ -142,6 +124,12 @@ class Importer:
             f"its input {place} must be whole numbers, not {values.dtype}",
         )
         return [int(value) for value in values.reshape(-1)]
+
+    def integer(self, operator: RawOperator, place: int) -> int:
+        """A constant input of one whole number."""
+        values = self.integers(operator, place)
+        require(len(values) == 1, operator, f"its input {place} must be one number, not {len(values)}")
+        return values[0]
 
     def offset(self, index: int) -> int:
         """Axes that a tensor has here before those that it has in the file: 0, or 1 where the file leaves the batch
@@ -211,7 +199,11 @@ class Importer:
             operator,
             f"{raw} is {raw.type}, not {' or '.join(allowed)}; quantize the whole model to int8",
         )
-        return self.value(operator, raw.index)
+        tensor = self.value(operator, raw.index)
+        # Constants are made with a batch of 1, whatever the file's is: its axes must be the same ones here.
+        good = tensor.shape == (1,) * self.offset(raw.index) + raw.shape
+        require(good, operator, f"its constant {raw} of {raw.shape} does not begin with the batch of {self.batch}")
+        return tensor
 
     def named(self, tensor: Tensor, suffix: str, shape: tuple[int, ...]) -> Tensor:
         """A tensor that the file lacks, with another's numbers."""
@@ -232,6 +224,18 @@ class Importer:
         made = self.named(tensor, f"{suffix}{operator.index}", shape)
         self.ops.append(Reshape(name=name, input=tensor.name, output=made.name))
         return made
+
+    def aligned(self, operator: RawOperator, tensor: Tensor, suffix: str, result: Tensor) -> Tensor:
+        """A tensor with as many axes as a result that it broadcasts to, new ones of 1 being behind the batch's."""
+        missing = len(result.shape) - len(tensor.shape)
+        if missing <= 0:
+            return tensor
+        require(
+            tensor.shape[0] == 1,
+            operator,
+            f"it sets the batch of {tensor}, {tensor.shape[0]}, beside another axis of {result}",
+        )
+        return self.reshape(operator, tensor, suffix, (1,) * missing + tensor.shape)
 
     def add(self, operator: RawOperator, kind: type[Op], *, place: int = 0, **fields: Any) -> None:
         """Appends an operator of the graph, and a reshape if its result is the file's in another shape."""

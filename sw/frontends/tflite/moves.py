@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import tflite
 
 from sateen.frontends.tflite.file import RawOperator
-from sateen.frontends.tflite.importer import Importer
-from sateen.graph import Pad, Reshape, Resize, Slice, Table, Tensor, Transpose, require
+from sateen.frontends.tflite.importer import Handler, Importer
+from sateen.graph import GraphError, Pad, Reshape, Resize, Slice, Table, Tensor, Transpose, require
 from sateen.sim import golden
 
 __all__ = ["MOVES", "Handler", "registers"]
-
-Handler = Callable[[Importer, RawOperator], None]
-"""What makes one operator of a file."""
 
 
 def registers(table: dict[str, Handler]) -> Callable[..., Callable[[Handler], Handler]]:
@@ -50,7 +46,7 @@ def pad(m: Importer, operator: RawOperator) -> None:
     require(pairs[0] == (0, 0), operator, "it pads the batch, which is not supported; pad other axes")
     value = x.zero_point
     if operator.kind == "PADV2":
-        value = int(m.integers(operator, 2)[0]) - (128 if x.unsigned else 0)
+        value = m.integer(operator, 2) - (128 if x.unsigned else 0)
     m.add(operator, Pad, input=x.name, padding=tuple(pairs[1:]), value=value)
 
 
@@ -59,19 +55,29 @@ def concatenation(m: Importer, operator: RawOperator) -> None:
     """Tensors one behind the other; of uint8 models each may have numbers of its own."""
     y = m.tensor(operator.outputs[0])
     pack = operator.kind == "PACK"
-    options: Any = operator.options(tflite.PackOptions if pack else tflite.ConcatenationOptions)
+    if pack and len(operator.inputs) == 1:
+        return reshape(m, operator)
+    options = operator.options(tflite.PackOptions if pack else tflite.ConcatenationOptions)
     require(
-        pack or options.FusedActivationFunction() == 0, operator, "its fused activation is not supported; put it behind"
+        pack or options.FusedActivationFunction == 0, operator, "its fused activation is not supported; put it behind"
     )
-    axis = m.axis(operator, operator.outputs[0], options.Axis())
+    axis = m.axis(operator, operator.outputs[0], options.Axis)
     sources = []
-    for place, index in enumerate(operator.inputs):
-        x = m.value(operator, index, len(y.shape) - pack)
+    for place in range(len(operator.inputs)):
+        x = m.value(operator, m.raw(operator, place).index, len(y.shape) - pack)
         if pack:
             x = m.reshape(operator, x, f"source{place}", (*x.shape[:axis], 1, *x.shape[axis:]))
+        elif m.offset(operator.outputs[0]):
+            # Sources may begin with 1, as if that were the batch, and their result with a larger number.
+            x = m.reshape(operator, x, f"source{place}", (1, *m.raw(operator, place).shape))
         if x.quantization != y.quantization and y.unsigned:
             made = m.named(y, f"source{place}", x.shape)
-            values = golden.concatenation_table(x.quantization, y.quantization)
+            try:
+                values = golden.concatenation_table(x.quantization, y.quantization)
+            except ValueError as error:
+                raise GraphError(
+                    f"{operator}: its scales do not fit together ({error}); quantize the model anew"
+                ) from None
             name = f"concatenation_{operator.index}_requantize{place}"
             m.ops.append(Table(name=name, input=x.name, output=made.name, table=values, function="requantize"))
             x = made
@@ -83,16 +89,16 @@ def concatenation(m: Importer, operator: RawOperator) -> None:
 def resize(m: Importer, operator: RawOperator) -> None:
     """An image of another size."""
     options = operator.options(tflite.ResizeNearestNeighborOptions)
-    flags = {"align_corners": bool(options.AlignCorners()), "half_pixel_centers": bool(options.HalfPixelCenters())}
+    flags = {"align_corners": bool(options.AlignCorners), "half_pixel_centers": bool(options.HalfPixelCenters)}
     m.add(operator, Resize, input=m.input(operator, 0).name, **flags)
 
 
 @handles("TRANSPOSE")
 def transpose(m: Importer, operator: RawOperator) -> None:
     """The axes in another order."""
-    offset, order = m.offset(operator.inputs[0]), m.integers(operator, 1)
-    axes = (*range(offset), *(axis + offset for axis in order))
-    m.add(operator, Transpose, input=m.input(operator, 0, "INT8", "UINT8", "FLOAT32").name, axes=axes)
+    x, order = m.input(operator, 0, "INT8", "UINT8", "FLOAT32"), m.integers(operator, 1)
+    offset = m.offset(operator.inputs[0])
+    m.add(operator, Transpose, input=x.name, axes=(*range(offset), *(axis + offset for axis in order)))
 
 
 def _slice(m: Importer, operator: RawOperator, x: Tensor, place: int, axis: int, begin: int, end: int) -> None:
@@ -106,9 +112,9 @@ def split(m: Importer, operator: RawOperator) -> None:
     source = 1 if operator.kind == "SPLIT" else 0
     x = m.input(operator, source)
     if operator.kind == "UNPACK":
-        given = operator.options(tflite.UnpackOptions).Axis()
+        given = operator.options(tflite.UnpackOptions).Axis
     else:
-        given = m.integers(operator, 0 if operator.kind == "SPLIT" else 2)[0]
+        given = m.integer(operator, 0 if operator.kind == "SPLIT" else 2)
     axis = m.axis(operator, operator.inputs[source], given)
     require(axis > 0, operator, "it splits the batch, which is not supported; split another axis")
     pieces = len(operator.outputs)
@@ -139,11 +145,8 @@ def strided_slice(m: Importer, operator: RawOperator) -> None:
     """Part of a tensor, with steps."""
     options = operator.options(tflite.StridedSliceOptions)
     x, offset = m.input(operator, 0), m.offset(operator.inputs[0])
-    require(
-        not options.EllipsisMask() and not options.NewAxisMask(),
-        operator,
-        "its ellipsis and new axes are not supported",
-    )
+    plain = not options.EllipsisMask and not options.NewAxisMask and not options.Offset
+    require(plain, operator, "its ellipsis, new axes and lengths in place of ends are not supported")
     ranges = [(0, length, 1) for length in x.shape]
     begins, ends, steps = (m.integers(operator, place) for place in (1, 2, 3))
     require(
@@ -154,9 +157,9 @@ def strided_slice(m: Importer, operator: RawOperator) -> None:
     for axis, (begin, end, step) in enumerate(zip(begins, ends, steps, strict=True)):
         length = x.shape[axis + offset]
         require(step > 0, operator, f"its step {step} must be 1 or more")
-        shrink = options.ShrinkAxisMask() >> axis & 1
-        low = 0 if options.BeginMask() >> axis & 1 and not shrink else begin
-        high = length if options.EndMask() >> axis & 1 else end
+        shrink = options.ShrinkAxisMask >> axis & 1
+        low = 0 if options.BeginMask >> axis & 1 and not shrink else begin
+        high = length if options.EndMask >> axis & 1 else end
         low, high, _ = slice(low, high).indices(length)
         ranges[axis + offset] = (low, low + 1, 1) if shrink else (low, high, step)
     _part(m, operator, x, ranges)

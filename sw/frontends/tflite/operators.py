@@ -67,10 +67,20 @@ def limits(output: Tensor, least: float | None, largest: float | None) -> dict[s
     """Real limits as the fields ``low`` and ``high``."""
 
     def code(value: float) -> int:
-        steps = np.float32(value) / np.float32(output.scale)
+        # What overflows lies beyond all codes.
+        with np.errstate(over="ignore"):
+            steps = np.float32(value) / np.float32(output.scale)
         return int(np.clip(np.copysign(np.floor(abs(float(steps)) + 0.5), steps) + output.zero_point, -128, 127))
 
     return {"low": -128 if least is None else code(least), "high": 127 if largest is None else code(largest)}
+
+
+def scaling(operator: RawOperator, scale: float) -> tuple[int, int]:
+    """Multiplier and shift of a scale, which may have overflowed."""
+    try:
+        return golden.quantize_multiplier(scale)
+    except ValueError as error:
+        raise GraphError(f"{operator}: its scales do not fit together ({error}); quantize the model anew") from None
 
 
 def padding(
@@ -128,11 +138,8 @@ def _narrow(weights: Array) -> Array:
     return weights.astype(np.int8 if weights.size and weights.min() >= -128 and weights.max() <= 127 else np.int16)
 
 
-def parameters(
-    m: Importer, operator: RawOperator, raw: RawTensor, outputs: int, activation: int, *, single: bool
-) -> dict[str, Any]:
-    """Bias, scaling and clamp of a layer with weights; ``single``: scales of input and weights are multiplied in
-    float32."""
+def parameters(m: Importer, operator: RawOperator, raw: RawTensor, outputs: int, activation: int) -> dict[str, Any]:
+    """Bias, scaling and clamp of a layer with weights."""
     x, y = m.input(operator, 0), m.tensor(operator.outputs[0])
     bias = np.zeros(outputs, np.int32)
     if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
@@ -147,11 +154,10 @@ def parameters(
     scalings = []
     for scale in raw.scales:
         require(math.isfinite(scale) and scale >= 0, raw, f"its scale must be finite and above 0, not {scale!r}")
-        product = float(np.float32(x.scale) * np.float32(scale)) if single or x.unsigned else x.scale * scale
-        try:
-            scalings.append(golden.quantize_multiplier(product / y.scale))
-        except ValueError as error:
-            raise GraphError(f"{operator}: its scales do not fit together ({error}); quantize the model anew") from None
+        # tflite-micro multiplies int8's scales in double precision, TensorFlow Lite uint8's in single.
+        with np.errstate(over="ignore"):
+            product = float(np.float32(x.scale) * np.float32(scale)) if x.unsigned else x.scale * scale
+        scalings.append(scaling(operator, product / y.scale))
     columns = scalings * (outputs if len(scalings) == 1 else 1)
     return {
         "input": x.name, "bias": bias, "multiplier": np.array([multiplier for multiplier, _ in columns], np.int32),
@@ -193,11 +199,11 @@ def _windowed(
 ) -> None:
     x = m.input(operator, 0)
     require(len(x.shape) == 4, operator, f"its input {x} must have 4 axes, not the shape {x.shape}")
-    stride, dilation = (options.StrideH(), options.StrideW()), (options.DilationHFactor(), options.DilationWFactor())
+    stride, dilation = (options.StrideH, options.StrideW), (options.DilationHFactor, options.DilationWFactor)
     require(min(dilation) > 0, operator, f"its dilation must be 1 or more, not {dilation}")
     extents = tuple(d * (k - 1) + 1 for d, k in zip(dilation, weights.shape[1:3], strict=True))
-    pads = padding(operator, options.Padding(), x.shape[1:3], extents, stride)  # type: ignore[arg-type]
-    fields = parameters(m, operator, raw, outputs, options.FusedActivationFunction(), single=False)
+    pads = padding(operator, options.Padding, x.shape[1:3], extents, stride)  # type: ignore[arg-type]
+    fields = parameters(m, operator, raw, outputs, options.FusedActivationFunction)
     m.add(operator, kind, weights=weights, stride=stride, dilation=dilation, padding=pads, **fields)
 
 
@@ -205,9 +211,9 @@ def _windowed(
 def fully_connected(m: Importer, operator: RawOperator) -> None:
     """A matrix product over the last axis; an input of other axes is flattened."""
     options = operator.options(tflite.FullyConnectedOptions)
-    require(options.WeightsFormat() == 0, operator, "its weights are shuffled; convert the model anew")
+    require(options.WeightsFormat == 0, operator, "its weights are shuffled; convert the model anew")
     raw, weights = weights_of(m, operator, 0, 2)
-    fields = parameters(m, operator, raw, len(weights), options.FusedActivationFunction(), single=True)
+    fields = parameters(m, operator, raw, len(weights), options.FusedActivationFunction)
     x, depth = m.input(operator, 0), weights.shape[1]
     size = math.prod(x.shape[1:])
     require(size % depth == 0, operator, f"its weights take {depth} values, which do not divide {x} of {x.shape}")
@@ -223,11 +229,11 @@ def pool_2d(m: Importer, operator: RawOperator) -> None:
     """Pooling over windows."""
     options, x, y = operator.options(tflite.Pool2DOptions), m.input(operator, 0), m.tensor(operator.outputs[0])
     require(len(x.shape) == 4, operator, f"its input {x} must have 4 axes, not the shape {x.shape}")
-    size, stride = (options.FilterHeight(), options.FilterWidth()), (options.StrideH(), options.StrideW())
+    size, stride = (options.FilterHeight, options.FilterWidth), (options.StrideH, options.StrideW)
     fields: dict[str, Any] = {
         "input": x.name, "size": size, "stride": stride,
-        "padding": padding(operator, options.Padding(), x.shape[1:3], size, stride),  # type: ignore[arg-type]
-        **clamp(operator, y, options.FusedActivationFunction()),
+        "padding": padding(operator, options.Padding, x.shape[1:3], size, stride),  # type: ignore[arg-type]
+        **clamp(operator, y, options.FusedActivationFunction),
     }  # fmt: skip
     if operator.kind == "AVERAGE_POOL_2D":
         m.add(operator, AveragePool2D, ties_up=x.unsigned, **fields)
@@ -240,7 +246,7 @@ def mean(m: Importer, operator: RawOperator) -> None:
     """The mean over axes."""
     options, x = operator.options(tflite.ReducerOptions), m.input(operator, 0)
     axes = tuple(sorted({m.axis(operator, operator.inputs[0], axis) for axis in m.integers(operator, 1)}))
-    m.add(operator, Mean, input=x.name, axes=axes, keep_dims=bool(options.KeepDims()))
+    m.add(operator, Mean, input=x.name, axes=axes, keep_dims=bool(options.KeepDims))
 
 
 @handles("ADD", "SUB", "MUL")
@@ -256,8 +262,11 @@ def arithmetic(m: Importer, operator: RawOperator) -> None:
         require(
             raw.type in ("INT8", "UINT8"), operator, f"{raw} is {raw.type}, not INT8; quantize the whole model to int8"
         )
-    a, b = (m.value(operator, raw.index, len(y.shape)) for raw in raws)
-    activation = operator.options(options).FusedActivationFunction() if operator.table is not None else 0
+    a, b = (
+        m.aligned(operator, m.value(operator, raw.index, len(y.shape)), f"operand{place}", y)
+        for place, raw in enumerate(raws)
+    )
+    activation = operator.options(options).FusedActivationFunction if operator.table is not None else 0
     m.add(operator, kind, a=a.name, b=b.name, **clamp(operator, y, activation))
 
 
@@ -266,14 +275,13 @@ def relu(m: Importer, operator: RawOperator) -> None:
     """A clamp, in the output's own numbers."""
     ranges = {"RELU": (0.0, None), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0), "RELU_0_TO_1": (0.0, 1.0)}
     x, y = m.input(operator, 0), m.tensor(operator.outputs[0])
-    _requantize(m, operator, x, float(np.float32(x.scale) / np.float32(y.scale)), **limits(y, *ranges[operator.kind]))
+    with np.errstate(over="ignore"):
+        ratio = float(np.float32(x.scale) / np.float32(y.scale))
+    _requantize(m, operator, x, ratio, **limits(y, *ranges[operator.kind]))
 
 
 def _requantize(m: Importer, operator: RawOperator, x: Tensor, scale: float, **fields: Any) -> None:
-    try:
-        multiplier, shift = golden.quantize_multiplier(scale)
-    except ValueError as error:
-        raise GraphError(f"{operator}: its scales do not fit together ({error}); quantize the model anew") from None
+    multiplier, shift = scaling(operator, scale)
     m.add(operator, Requantize, input=x.name, multiplier=multiplier, shift=shift, **fields)
 
 
@@ -282,7 +290,7 @@ def table(m: Importer, operator: RawOperator) -> None:
     """A function of one value."""
     x, y = m.input(operator, 0), m.tensor(operator.outputs[0])
     if operator.kind == "LEAKY_RELU":
-        alpha = operator.options(tflite.LeakyReluOptions).Alpha()
+        alpha = operator.options(tflite.LeakyReluOptions).Alpha
         require(
             math.isfinite(alpha) and alpha >= 0,
             operator,
@@ -312,7 +320,7 @@ def softmax(m: Importer, operator: RawOperator) -> None:
     """Softmax over the last axis, or its logarithm."""
     x = m.input(operator, 0)
     if operator.kind == "SOFTMAX":
-        m.add(operator, Softmax, input=x.name, beta=float(operator.options(tflite.SoftmaxOptions).Beta()))
+        m.add(operator, Softmax, input=x.name, beta=float(operator.options(tflite.SoftmaxOptions).Beta))
     else:
         m.add(operator, LogSoftmax, input=x.name)
 
@@ -320,7 +328,7 @@ def softmax(m: Importer, operator: RawOperator) -> None:
 @handles("ARG_MAX")
 def arg_max(m: Importer, operator: RawOperator) -> None:
     """The position of the largest."""
-    (axis,) = m.integers(operator, 1) or [-1]
+    axis = m.integer(operator, 1)
     m.add(operator, ArgMax, input=m.input(operator, 0).name, axis=m.axis(operator, operator.inputs[0], axis))
 
 

@@ -7,7 +7,7 @@ All numbers are those of the reference interpreter: a layer's bias is the one in
 ``Σ w·(a − zero point) + bias``, and padding is the input's zero point. The compiler folds zero points into the bias.
 """
 
-from sateen.graph.ops.base import Array, Binary, FileLayout, GraphError, Int8Array, Op, Tensor, Unary, require
+from sateen.graph.ops.base import LARGEST, Array, Binary, FileLayout, GraphError, Int8Array, Op, Tensor, Unary, require
 from sateen.graph.ops.elementwise import Add, Arithmetic, Multiply, Requantize, Subtract, Table
 from sateen.graph.ops.host import ArgMax, Dequantize, LogSoftmax, Quantize, Softmax
 from sateen.graph.ops.layout import Broadcast, Concatenate, Constant, Pad, Reshape, Resize, Slice, Transpose
@@ -15,6 +15,7 @@ from sateen.graph.ops.pooling import AveragePool2D, MaxPool2D, Mean, Pool2D
 from sateen.graph.ops.weighted import Conv2D, DepthwiseConv2D, FullyConnected, Weighted, Windowed
 
 __all__ = [
+    "LARGEST",
     "OPS",
     "Add",
     "ArgMax",

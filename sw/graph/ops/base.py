@@ -283,7 +283,7 @@ class Unary(Op):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Binary(Op):
-    """An operator on two tensors whose shapes broadcast."""
+    """An operator on two tensors with the same number of axes, whose shapes broadcast."""
 
     a: str
     b: str
@@ -294,6 +294,9 @@ class Binary(Op):
 
     def infer(self, tensors: Tensors) -> Shape:
         a, b = tensors[self.a], tensors[self.b]
+        # Shapes are aligned at their ends, where fewer axes would put items beside another tensor's rows.
+        same = len(a.shape) == len(b.shape)
+        require(same, self, f"{a} of {a.shape} and {b} of {b.shape} must have as many axes; put a Reshape before it")
         try:
             return np.broadcast_shapes(a.shape, b.shape)
         except ValueError:

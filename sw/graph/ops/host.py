@@ -84,7 +84,7 @@ class Softmax(Unary):
     def execute(self, tensors: Tensors, values: Values) -> Array:
         x, y = tensors[self.input], tensors[self.output]
         if self.rounding == Rounding.SINGLE:
-            return golden.real_softmax(values[self.input], x.scale * self.beta, y.quantization, unsigned=x.unsigned)
+            return golden.real_softmax(values[self.input], x.scale * self.beta, y.quantization)
         return golden.softmax(values[self.input], tensors[self.input].scale * self.beta)
 
 

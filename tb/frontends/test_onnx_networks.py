@@ -1,0 +1,163 @@
+"""Random ONNX networks: every tensor equals onnxruntime's, in the golden model and on simulated devices through the
+driver."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import warnings
+
+import numpy as np
+import pytest
+
+import needs
+import sateen
+from sateen.frontends import onnx as frontend
+from sateen.graph import Graph, Requantize, Weighted, run
+
+onnx = needs.package("onnx", extra="onnx")
+onnxruntime = needs.package("onnxruntime", extra="reference")
+
+from onnx_networks import random_network  # noqa: E402
+
+ONE = os.environ.get("SATEEN_SEED")
+"""A network to run alone."""
+GROUPS, GROUP = 8, 30
+"""Networks for the golden model."""
+EACH = 5
+"""Networks for every configuration."""
+CONFIGS = [
+    "micro",
+    "tiny",
+    "small",
+    "large",
+    "tiny,positions=256",
+    "tiny,rows=6,cols=5,lanes=3,positions=32",
+    "tiny,pe=bitserial",
+    "tiny,pe=balanced",
+    "tiny,pe=interleaved",
+    "tiny,pe=term,weight_bytes=32768",
+    "tiny,combine=4",
+    "micro,scratchpad_bytes=8192,weight_bytes=16384,descriptors=32",
+    "tiny,positions=256,scratchpad_bytes=512",
+    "tiny,scratchpad_bytes=512,weight_bytes=8192",
+    "tiny,scratchpad_bytes=1024,weight_bytes=4096,descriptors=4",
+]
+
+
+def reference(data: bytes, x: dict[str, np.ndarray], graph: Graph) -> dict[str, np.ndarray]:
+    """onnxruntime's tensors of codes, and all outputs.
+
+    It is asked for all of them: of tensors that nobody asks for it leaves out the rounding, where two follow each
+    other. By its default optimizations it computes in integers; without any it does so in float32, which differs next
+    to a tie.
+    """
+    model = onnx.ModelProto.FromString(data)
+    outputs = {value.name for value in model.graph.output}
+    # Of a constant the graph has the codes, whichever tensor gives it its name.
+    for node in [node for node in model.graph.node if node.op_type not in ("Constant", "DequantizeLinear")]:
+        for name in node.output:
+            tensor = graph.tensors.get(name)
+            if tensor is not None and tensor.dtype == "int8" and name not in outputs:
+                kind = onnx.TensorProto.UINT8 if tensor.unsigned else onnx.TensorProto.INT8
+                model.graph.output.append(onnx.helper.make_tensor_value_info(name, kind, None))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return dict(zip((value.name for value in session.get_outputs()), session.run(None, x), strict=True))
+
+
+def check(seed: int, config: str = "") -> str:
+    """Compares the network of a seed with onnxruntime, as the golden model computes it, and a simulated device if one
+    is named.
+
+    Returns
+    -------
+    What it came to: ``"equal"``, or ``"beside a tie"`` if the golden model rounds a value so near a tie the other way
+    that float32 cannot tell; the device equals the golden model then.
+
+    Raises
+    ------
+    AssertionError
+        If a tensor differs, or a network is refused; the message says how to repeat it.
+    """
+    test = f"test_on_a_device[{config}]" if config else "test_golden_model[0]"
+    again = f"repeat with SATEEN_SEED={seed} python -m pytest 'tb/frontends/test_onnx_networks.py::{test}'"
+    data, x = random_network(np.random.default_rng(seed))
+    try:
+        graph = frontend.load(data)
+        values = run(graph, {name: graph.tensors[name].from_file(value) for name, value in x.items()}, layers=True)
+        expected = reference(data, x, graph)
+        tie = _beside_tie(graph, values, expected)
+        results = {name: graph.tensors[name].to_file(value) for name, value in values.items()}
+        if not tie:
+            _check_equal(results, expected)
+        if config:
+            _check_device(graph, x, {name: results[name] for name in expected}, config, every=seed % 2 == 0)
+    except Exception as error:
+        raise AssertionError(
+            f"network {seed} on {config or 'the golden model'}: {type(error).__name__}: {error}; {again}"
+        ) from error
+    return "beside a tie" if tie else "equal"
+
+
+def _beside_tie(graph: Graph, values: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> bool:
+    """Whether the first tensor that differs is onnxruntime's if the scale is a hundred thousandth larger here or
+    smaller there."""
+    for op in graph.ops:
+        tensor = graph.tensors[op.output]
+        wanted = expected.get(op.output)
+        if wanted is None or np.array_equal(tensor.to_file(values[op.output]), wanted):
+            continue
+        around = []
+        for factor in (1 - 1e-5, 1 + 1e-5):
+            tensors = {**graph.tensors, op.output: dataclasses.replace(tensor, scale=tensor.scale * factor)}
+            if isinstance(op, Weighted | Requantize):
+                multiplier = np.minimum(np.rint(np.asarray(op.multiplier) / factor), 2**31 - 1).astype(np.int32)
+                op = dataclasses.replace(op, multiplier=multiplier if isinstance(op, Weighted) else int(multiplier))
+            around.append(tensor.to_file(op.execute(tensors, values)))
+        return bool(((np.minimum(*around) <= wanted) & (wanted <= np.maximum(*around))).all())
+    return False
+
+
+def _check_device(
+    graph: Graph, x: dict[str, np.ndarray], expected: dict[str, np.ndarray], config: str, *, every: bool
+) -> None:
+    with warnings.catch_warnings(), sateen.open(f"sim:{config}") as device:
+        # What a small device lacks is the host's.
+        warnings.simplefilter("ignore", sateen.SateenWarning)
+        loaded = device.load(sateen.compile(graph, device.config))
+        y = loaded.run(x)
+        _check_equal(
+            y if isinstance(y, dict) else {graph.outputs[0]: y}, {name: expected[name] for name in graph.outputs}
+        )
+        if every:
+            _check_equal(loaded.run(x, layers=True)[1], expected)
+
+
+def _check_equal(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    for name, wanted in expected.items():
+        assert actual[name].shape == wanted.shape, f"{name} is {actual[name].shape}, not {wanted.shape}"
+        count = int((actual[name] != wanted).sum())
+        assert not count, f"{count} of {wanted.size} values of {name} differ"
+
+
+@pytest.mark.parametrize("group", range(GROUPS))
+def test_golden_model(group):
+    for seed in [int(ONE)] if ONE else range(group * GROUP, (group + 1) * GROUP):
+        check(seed)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_on_a_device(config):
+    first = 10_000 + EACH * CONFIGS.index(config)
+    # The large one is simulated slowly.
+    count = 2 if config == "large" else EACH
+    for seed in [int(ONE)] if ONE else range(first, first + count):
+        check(seed, config)
+
+
+def soak(seed: int) -> str:
+    """Compares the network of a seed on a configuration that the seed draws; what it came to, in a word."""
+    return check(seed, CONFIGS[int(np.random.default_rng([seed, 1]).integers(len(CONFIGS)))])

@@ -1,0 +1,614 @@
+"""Damaged model files: each is refused in one line that names what is wrong, or compiled.
+
+:func:`check_mutated` serves the tests and :func:`run` longer searches. A failure is one line, which repeats its file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import math
+import random
+import resource
+import struct
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import needs
+import sateen
+from needs import MODELS
+from sateen.errors import CompileError
+from sateen.graph import GraphError
+from tflite_models import ModelBuilder
+
+__all__ = [
+    "CALIBRATION",
+    "FORMATS",
+    "File",
+    "check_mutated",
+    "in_codes",
+    "in_real",
+    "mutated",
+    "rebuilt",
+    "rewritten",
+    "run",
+    "sources",
+]
+
+FORMATS = ("tflite", "onnx", "float onnx")
+
+MEMORY = 8 << 30
+"""Bytes of address space that a compilation may have."""
+LONGEST = 120.0
+"""Seconds of processor time of a file: a guard against loops without end."""
+
+
+WORDS = [0, 1, 2, 3, 5, 8, 127, 128, 255, 256, 65536, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1]
+"""Odd contents of four bytes."""
+REALS = [0.0, -1.0, 1e-45, 1e-38, 1e-30, 1e30, 3e38, math.inf, -math.inf, math.nan]
+
+INTEGERS = [*range(-3, 24), 127, 128, 255, 4096, 2**31 - 1, -(2**31)]
+
+
+def mutated(data: bytes, rng: random.Random) -> bytes:
+    """A file with some bytes changed; or also cut, moved or repeated, so that little of its structure remains."""
+    result, rough = bytearray(data), rng.random() < 0.2
+    for _ in range(rng.choice([1, 1, 2, 4, 16] if rough else [1, 1, 1, 2, 3])):
+        place = rng.randrange(len(result))
+        what = rng.random() * (1 if rough else 0.6)
+        if what < 0.25:
+            result[place] = rng.randrange(256)
+        elif what < 0.6:
+            place -= place % 4 if rng.random() < 0.8 else 0
+            real, word = (
+                struct.pack("<f", rng.choice(REALS)),
+                rng.choice([*WORDS, rng.randrange(2**32)]).to_bytes(4, "little"),
+            )
+            result[place : place + 4] = real if rng.random() < 0.3 else word
+        elif what < 0.7:
+            del result[place:]
+        elif what < 0.8:
+            del result[place : place + rng.randrange(1, 32)]
+        elif what < 0.9:
+            result[place:place] = rng.randbytes(rng.randrange(1, 32))
+        else:
+            source = rng.randrange(len(result))
+            result[place : place + 16] = result[source : source + 16]
+        if len(result) < 16:
+            break
+    return bytes(result)
+
+
+def rewritten(data: bytes, rng: random.Random) -> bytes:
+    """An ONNX file with some fields changed, left out, repeated or filled from others of their kind."""
+    import onnx
+
+    model = onnx.ModelProto.FromString(data)
+    for _ in range(rng.choice([1, 1, 2, 3])):
+        places = list(_places(model.graph))
+        message, field, index = rng.choice(places)
+        values, repeated = getattr(message, field.name), index is not None
+        if repeated and rng.random() < 0.3:
+            if rng.random() < 0.5:
+                del values[index]
+            else:
+                values.append(values[index])
+        elif field.message_type is not None:
+            if not repeated:
+                message.ClearField(field.name)
+        elif not repeated and rng.random() < 0.2:
+            message.ClearField(field.name)
+        else:
+            alike = [(m, i) for m, f, i in places if f.full_name == field.full_name]
+            same = [getattr(m, field.name) if i is None else getattr(m, field.name)[i] for m, i in alike]
+            value = _odd(field, values[index] if repeated else values, same, rng)
+            if repeated:
+                values[index] = value
+            else:
+                setattr(message, field.name, value)
+    return model.SerializeToString()
+
+
+Builder = tuple[ModelBuilder, list[int], list[int]]
+"""A TensorFlow Lite file in the making, its inputs and its outputs."""
+
+
+def rebuilt(file: Builder, rng: random.Random) -> bytes:
+    """A TensorFlow Lite file with some fields of its tensors and operators changed, sound in its structure."""
+    builder, inputs, outputs = copy.deepcopy(file)
+    for _ in range(rng.choice([1, 1, 2, 3])):
+        tensor, op = rng.choice(builder.tensors), rng.choice(builder.ops)
+        what = rng.randrange(8)
+        if what == 0:
+            tensor["shape"] = _odd_list(tensor["shape"], rng)
+        elif what == 1:
+            tensor["type"] = rng.choice(["INT8", "UINT8", "INT16", "INT32", "INT64", "FLOAT32"])
+        elif what == 2:
+            tensor["scale"] = rng.choice([None, *REALS, [0.1, 0.2], [], tensor["scale"]])
+        elif what == 3:
+            tensor["zero_point"] = rng.choice([*INTEGERS, 2**40])
+        elif what == 4:
+            data = None if tensor["data"] is None else np.array(tensor["data"])
+            if data is not None and data.size and rng.random() < 0.8:
+                data.reshape(-1)[rng.randrange(data.size)] = np.array(rng.choice(INTEGERS)).astype(data.dtype)
+            tensor["data"] = (
+                data if data is not None else np.zeros([abs(size) % 64 for size in tensor["shape"]], np.int8)
+            )
+        elif what == 5:
+            op[rng.choice(["inputs", "inputs", "outputs"])][:] = _odd_list(
+                op["inputs"], rng, range(-1, len(builder.tensors))
+            )
+        elif what == 6 and op["fields"]:
+            name = rng.choice(list(op["fields"]))
+            values = {bool: [False, True], float: REALS}.get(type(op["fields"][name]), [0, 1, 2, 3, 7, 15])
+            op["fields"][name] = rng.choice(values)
+        elif what == 7:
+            op["kind"] = rng.choice([other["kind"] for file in _tflite_files() for other in file[0].ops])
+    return builder.build(inputs, outputs)
+
+
+def _odd_list(values: Any, rng: random.Random, allowed: Sequence[int] = ()) -> list[int]:
+    """A list with one entry more or less, or another one."""
+    result, place = list(values), rng.randrange(len(values) + 1)
+    new = rng.choice(allowed or INTEGERS)
+    what = rng.random()
+    if what < 0.25:
+        result.insert(place, new)
+    elif what < 0.5:
+        del result[place : place + 1]
+    else:
+        result[place : place + 1] = [new]
+    return result
+
+
+def _places(message: Any) -> Iterator[tuple[Any, Any, int | None]]:
+    """Every field that is there, as (message, field, index if it is repeated)."""
+    for field, value in message.ListFields():
+        if isinstance(value, (str, bytes, int, float)) or hasattr(value, "ListFields"):
+            yield message, field, None
+            values = [value]
+        else:
+            yield from ((message, field, index) for index in range(len(value)))
+            values = list(value)
+        for item in values:
+            if hasattr(item, "ListFields"):
+                yield from _places(item)
+
+
+def _odd(field: Any, value: Any, same: list[Any], rng: random.Random) -> Any:
+    """Another value of a field; it may be wrong."""
+    if rng.random() < 0.4:
+        return rng.choice(same)
+    if field.enum_type is not None:
+        return rng.choice(field.enum_type.values).number
+    if isinstance(value, float):
+        return rng.choice(REALS)
+    if isinstance(value, int):
+        wide = field.cpp_type == field.CPPTYPE_INT64
+        return rng.choice([*INTEGERS, *((2**40, 2**63 - 1, -(2**63)) if wide else ())])
+    if isinstance(value, bytes):
+        changed = bytearray(value or b"\0")
+        changed[rng.randrange(len(changed))] = rng.randrange(256)
+        return rng.choice([bytes(changed), value[:-1], value + b"\0", b"", struct.pack("<f", rng.choice(REALS))])
+    return rng.choice(["", "x", f"{value}x"])
+
+
+@contextlib.contextmanager
+def _little_memory() -> Iterator[None]:
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (min(MEMORY, limits[1]) if limits[1] > 0 else MEMORY, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+def check_mutated(format: str, seed: int, count: int, *, models: bool = False) -> int:
+    """Compiles ``count`` mutated files; how many were refused.
+
+    Each file follows from a seed of its own: ``seed``, ``seed + 1`` and so on.
+
+    Parameters
+    ----------
+    format
+        One of :data:`FORMATS`; float ONNX models are quantized, by :data:`CALIBRATION`.
+    models
+        Mutate the reference models, too, and not only files made here.
+
+    Raises
+    ------
+    AssertionError
+        If a file is neither refused in one line that names it nor compiled, or NumPy warns.
+    """
+    whole, refused = sources(format, models=models), 0
+    calibration = CALIBRATION if format == "float onnx" else None
+    with tempfile.TemporaryDirectory() as folder, _little_memory():
+        path = Path(folder) / f"m.{format.split()[-1]}"
+        for number in range(seed, seed + count):
+            path.write_bytes(_file(format, whole, random.Random(number)))
+            try:
+                refused += _refused(path, calibration)
+            except Exception as error:
+                line = f"{type(error).__name__}: {error}".replace("\n", " ")
+                again = f"check_mutated({format!r}, {number}, 1{', models=True' * models})"
+                raise AssertionError(f"{again}: {line}") from error
+    return refused
+
+
+def _file(format: str, whole: list[bytes], rng: random.Random) -> bytes:
+    if rng.random() < (0.5 if format == "tflite" else 0.2):
+        return mutated(rng.choice(whole), rng)
+    return rebuilt(rng.choice(_tflite_files()), rng) if format == "tflite" else rewritten(rng.choice(whole), rng)
+
+
+def run(seed: int, count: int = 1000) -> str:
+    """Mutated files of every format; a summary in one line."""
+    parts = []
+    for format in FORMATS:
+        refused = check_mutated(format, seed, count, models=MODELS.is_dir())
+        parts.append(f"{format}: {refused} of {count} refused")
+    return f"mutated files of seed {seed}: {'; '.join(parts)}"
+
+
+def _refused(path: Path, calibration: Any) -> bool:
+    begin = time.process_time()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # NumPy's are checks that are missing.
+        warnings.simplefilter("error", RuntimeWarning)
+        try:
+            sateen.compile(path, "tiny", calibration=calibration)
+            error = None
+        except (GraphError, CompileError) as caught:
+            error = caught
+    seconds = time.process_time() - begin
+    if seconds > LONGEST:
+        raise AssertionError(f"it took {seconds:.0f} s of processor time")
+    if error is not None and ("\n" in str(error) or isinstance(error, GraphError) and str(path) not in str(error)):
+        raise AssertionError(f"refused in other words than one line with the file's name: {str(error)!r}")
+    return error is not None
+
+
+def sources(format: str, *, models: bool = False) -> list[bytes]:
+    """Small whole files that have every kind of operator, and the small ones of the reference models."""
+    made = {
+        "tflite": lambda: [b.build(*ends) for b, *ends in _tflite_files()],
+        "onnx": _onnx_files,
+        "float onnx": _float_files,
+    }[format]()
+    paths = sorted((MODELS / format).glob(f"*.{format}")) if models and format != "float onnx" else []
+    return made + [path.read_bytes() for path in paths if path.stat().st_size < 100_000]
+
+
+X, IMAGE, CODES = (0.05, 3), (1, 4, 4, 2), np.arange(-8, 8, dtype=np.int8)
+
+
+class File(ModelBuilder):
+    """A file of one input, at first."""
+
+    def __init__(self, shape=IMAGE, type="INT8", numbers=X):
+        super().__init__()
+        self.type = type
+        self.given = self.like(shape, numbers)
+
+    def like(self, shape, numbers=X, **fields):
+        """A tensor of the input's type, with scale and zero point."""
+        return self.tensor(
+            shape, self.type, scale=numbers[0], zero_point=numbers[1] + 128 * (self.type == "UINT8"), **fields
+        )
+
+    def weights(self, shape, scale=0.01, axis=0):
+        """Constant weights."""
+        count = shape[axis] if self.type == "INT8" else 1
+        data = np.resize(CODES, shape) if self.type == "INT8" else np.resize(CODES, shape).view(np.uint8)
+        return self.tensor(shape, self.type, scale=[scale] * count, data=data, axis=axis)
+
+    def to(self, kind, shape, options="", constants=(), numbers=X, **fields):
+        """The file, if one operator makes its output from its input and constants."""
+        inputs = [self.given, *(self.constant(values) for values in constants)]
+        return self.ends(kind, inputs, [self.like(shape, numbers)], options, **fields)
+
+    def ends(self, kind, inputs, outputs, options="", **fields):
+        """The file, if one operator makes its outputs."""
+        self.op(kind, inputs, list(outputs), options, **fields)
+        return self, [self.given], outputs
+
+
+@functools.cache
+def _tflite_files() -> list[Builder]:
+    window = {"StrideH": 1, "StrideW": 1}
+    dilated = {**window, "DilationHFactor": 1, "DilationWFactor": 1}
+    files = []
+    for type in ("INT8", "UINT8"):
+        f = File(type=type)
+        bias = f.constant(np.arange(3))
+        files.append(
+            f.ends(
+                "CONV_2D", [f.given, f.weights((3, 3, 3, 2)), bias], [f.like((1, 4, 4, 3))], "Conv2DOptions", **dilated
+            )
+        )
+        f = File(type=type)
+        inputs = [f.given, f.weights((1, 3, 3, 2), axis=3), f.constant([5, -5])]
+        fields = {**dilated, "DepthMultiplier": 1, "Padding": 1, "FusedActivationFunction": 1}
+        files.append(f.ends("DEPTHWISE_CONV_2D", inputs, [f.like((1, 2, 2, 2))], "DepthwiseConv2DOptions", **fields))
+        f = File((1, 12), type)
+        inputs = [f.given, f.weights((5, 12)), f.constant(np.arange(5))]
+        files.append(
+            f.ends("FULLY_CONNECTED", inputs, [f.like((1, 5))], "FullyConnectedOptions", FusedActivationFunction=3)
+        )
+        for kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D"):
+            files.append(
+                File(type=type).to(
+                    kind, (1, 3, 3, 2), "Pool2DOptions", FilterHeight=2, FilterWidth=2, Padding=1, **window
+                )
+            )
+        for kind, options in (("ADD", "AddOptions"), ("SUB", "SubOptions"), ("MUL", "MulOptions")):
+            f = File((1, 2, 4), type)
+            other = f.like((1, 1, 4), (0.02, 0), data=np.resize(CODES, (1, 1, 4)))
+            files.append(f.ends(kind, [f.given, other], [f.like((1, 2, 4), (0.1, 0))], options))
+        f = File((1, 3, 2), type)
+        numbers = X if type == "INT8" else (0.1, 0)
+        files.append(
+            f.ends("CONCATENATION", [f.given, f.given], [f.like((1, 3, 4), numbers)], "ConcatenationOptions", Axis=2)
+        )
+    row, keep = (1, 8), {"KeepDims": True}
+    files += [
+        File().to("MEAN", (1, 1, 1, 2), "ReducerOptions", [[1, 2]], (0.03, 1), **keep),
+        File(row).to("SOFTMAX", row, "SoftmaxOptions", numbers=(1 / 256, -128), Beta=1.0),
+        File(row).to("LOG_SOFTMAX", row, numbers=(1 / 16, 127)),
+        File(row).to("LOGISTIC", row, numbers=(1 / 256, -128)),
+        File(row).to("TANH", row, numbers=(1 / 128, 0)),
+        File(row).to("LEAKY_RELU", row, "LeakyReluOptions", numbers=(0.1, 0), Alpha=0.1),
+        *(File(row).to(kind, row, numbers=(0.1, 0)) for kind in ("HARD_SWISH", "RELU", "RELU6", "QUANTIZE")),
+        File().to("RESHAPE", (1, 32), constants=[[1, 32]]),
+        File().to("PAD", (1, 5, 4, 2), constants=[[[0, 0], [1, 0], [0, 0], [0, 0]]]),
+        File().to("TRANSPOSE", (1, 2, 4, 4), constants=[[0, 3, 1, 2]]),
+        File().to("SLICE", (1, 2, 2, 1), constants=[[0, 1, 1, 0], [1, 2, 2, 1]]),
+        File().to(
+            "STRIDED_SLICE", (1, 2, 4, 2), "StridedSliceOptions", [[0, 1, 0, 0], [0, 4, 0, 0], [1, 2, 1, 1]], EndMask=13
+        ),
+        File().to(
+            "RESIZE_NEAREST_NEIGHBOR", (1, 8, 8, 2), "ResizeNearestNeighborOptions", [[8, 8]], HalfPixelCenters=True
+        ),
+    ]
+    f = File()
+    sizes = f.constant([[0, 0], [0, 0], [0, 1], [0, 0]])
+    files.append(f.ends("PADV2", [f.given, sizes, f.like((), data=np.int8(7))], [f.like((1, 4, 5, 2))]))
+    f = File((1, 3, 2))
+    files.append(f.ends("PACK", [f.given, f.given], [f.like((1, 3, 2, 2))], "PackOptions", ValuesCount=2, Axis=2))
+    f = File()
+    files.append(
+        f.ends("SPLIT", [f.constant(2), f.given], [f.like((1, 4, 2, 2)) for _ in range(2)], "SplitOptions", NumSplits=2)
+    )
+    f = File()
+    pieces = [f.like((1, size, 4, 2)) for size in (1, 3)]
+    files.append(f.ends("SPLIT_V", [f.given, f.constant([1, -1]), f.constant(1)], pieces, "SplitVOptions", NumSplits=2))
+    f = File((1, 2, 3))
+    files.append(f.ends("UNPACK", [f.given], [f.like((1, 3)) for _ in range(2)], "UnpackOptions", Num=2, Axis=1))
+    f = File(row)
+    files.append(f.ends("ARG_MAX", [f.given, f.constant(1)], [f.tensor((1,), "INT32")], "ArgMaxOptions", OutputType=2))
+    return [*files, _computed_shape(), _real_ends()]
+
+
+def _computed_shape() -> Builder:
+    """A shape that the model computes, by every operator that is computed here."""
+    f = File((1, 4, 6))
+    wanted, first, last, half, sum_, axes = (f.tensor(shape, "INT32") for shape in ((3,), (), (), (), (), (1, 3)))
+    f.op("SHAPE", [f.given], [wanted], "ShapeOptions", OutType=2)
+    f.op(
+        "STRIDED_SLICE",
+        [wanted, f.constant([0]), f.constant([1]), f.constant([1])],
+        [first],
+        "StridedSliceOptions",
+        ShrinkAxisMask=1,
+    )
+    f.op("GATHER", [wanted, f.constant(2)], [last], "GatherOptions")
+    f.op("FLOOR_DIV", [last, f.constant(2)], [half], "FloorDivOptions")
+    f.op("ADD", [half, f.constant(5)], [sum_], "AddOptions")
+    f.op("EXPAND_DIMS", [wanted, f.constant(0)], [axes], "ExpandDimsOptions")
+    product, flat, all_, y = (
+        f.tensor((1,), "INT32"),
+        f.tensor((3,), "INT32"),
+        f.tensor((3,), "INT32"),
+        f.like((1, 3, 8)),
+    )
+    f.op("REDUCE_PROD", [axes, f.constant([1])], [product], "ReducerOptions")
+    f.op("SQUEEZE", [axes], [flat], "SqueezeOptions")
+    f.op("PACK", [first, half, sum_], [all_], "PackOptions", ValuesCount=3)
+    f.op("RESHAPE", [f.given, all_], [y], "ReshapeOptions")
+    return f, [f.given], [y]
+
+
+def _real_ends() -> Builder:
+    b = ModelBuilder()
+    x, codes, y = b.tensor((1, 6), "FLOAT32"), b.tensor((1, 6), scale=0.1), b.tensor((1, 6), "FLOAT32")
+    b.op("QUANTIZE", [x], [codes], "QuantizeOptions")
+    b.op("DEQUANTIZE", [codes], [y], "DequantizeOptions")
+    return b, [x], [y]
+
+
+def _onnx_file(nodes, shapes, constants, kinds="ff") -> bytes:
+    """A file of nodes (kind, inputs, output, attributes) from ``x`` to ``y``; numbers of both are there."""
+    onnx = needs.package("onnx", extra="onnx")
+    make, types = onnx.helper, {"f": 1, "i": 3, "u": 2}
+    made = []
+    for place, (kind, inputs, outputs, attributes) in enumerate(nodes):
+        domain = (
+            "com.microsoft"
+            if kind.startswith("QLinear") and kind not in ("QLinearConv", "QLinearMatMul") or kind == "QGemm"
+            else ""
+        )
+        made.append(
+            make.make_node(kind, inputs.split(" "), outputs.split(" "), f"n{place}", domain=domain, **attributes)
+        )
+    ends = [
+        make.make_tensor_value_info(name, types[type], shape)
+        for name, type, shape in zip("xy", kinds, shapes, strict=True)
+    ]
+    tensors = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = make.make_graph(made, "g", ends[:1], ends[1:], tensors)
+    opsets = [make.make_opsetid("", 13), make.make_opsetid("com.microsoft", 1)]
+    return make.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+
+
+NUMBERS = {
+    "xs": np.float32(0.1),
+    "xz": np.uint8(3),
+    "ws": np.float32(0.01),
+    "wz": np.int8(0),
+    "ys": np.float32(0.2),
+    "yz": np.uint8(9),
+    "w": np.resize(CODES, (4, 2, 3, 3)),
+    "b": np.arange(4, dtype=np.int32),
+    "bs": np.float32(0.001),
+    "bz": np.int32(0),
+    "v": np.resize(CODES, (32, 5)),
+    "u": np.resize(CODES, (1, 2, 1, 1)),
+    "k": np.resize(CODES, (4, 2, 2, 2)),
+    "p": np.arange(4, dtype=np.float32),
+}
+"""Constants of files."""
+
+
+def in_codes(kind, inputs, shape, given=(1, 2, 4, 4), constants=None, **attributes) -> bytes:
+    """A file of one operator of codes between real ends."""
+    nodes = [
+        ("QuantizeLinear", "x xs xz", "q", {}),
+        (kind, inputs, "c", attributes),
+        ("DequantizeLinear", "c ys yz", "y", {}),
+    ]
+    return _onnx_file(nodes, (given, shape), _used(nodes, constants))
+
+
+def in_real(kind, inputs, shape, given=(1, 2, 4, 4), constants=None, numbers="ys yz", **attributes) -> bytes:
+    """A file of one operator of what codes stand for: of ``d``, and constants as ``wd`` and ``bd``."""
+    nodes = [("QuantizeLinear", "x xs xz", "q", {}), ("DequantizeLinear", "q xs xz", "d", {})]
+    nodes += [
+        ("DequantizeLinear", f"{name} ws wz", f"{name}d", {}) for name in "wvuk" if f"{name}d" in inputs.split(" ")
+    ]
+    nodes += [("DequantizeLinear", "b bs bz", "bd", {})] * ("bd" in inputs.split(" "))
+    nodes += [
+        (kind, inputs, "r", attributes),
+        ("QuantizeLinear", f"r {numbers}", "c", {}),
+        ("DequantizeLinear", f"c {numbers}", "y", {}),
+    ]
+    return _onnx_file(nodes, (given, shape), _used(nodes, constants))
+
+
+def _used(nodes, constants) -> dict[str, Any]:
+    names = {name for _, inputs, _, _ in nodes for name in inputs.split(" ")}
+    return {name: value for name, value in {**NUMBERS, **(constants or {})}.items() if name in names}
+
+
+def _onnx_files() -> list[bytes]:
+    image, row = (1, 2, 4, 4), (1, 32)
+    floor = {"nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
+    integers = {name: np.array(values) for name, values in MOVED.items()}
+    files = [
+        in_codes(
+            "QLinearConv",
+            "q xs xz w ws wz ys yz b",
+            (1, 4, 2, 2),
+            kernel_shape=[3, 3],
+            strides=[1, 1],
+            pads=[0, 0, 0, 0],
+        ),
+        in_codes("QLinearMatMul", "q xs xz v ws wz ys yz", (1, 5), row),
+        in_codes("QGemm", "q xs xz v ws wz  ys yz", (1, 5), row, alpha=1.0, transB=0),
+        in_codes("QLinearAdd", "q xs xz q xs xz ys yz", image),
+        in_codes("QLinearMul", "q xs xz u ws wz ys yz", image),
+        in_codes("QLinearConcat", "ys yz q xs xz q xs xz", (1, 4, 4, 4), axis=1),
+        in_codes("QLinearGlobalAveragePool", "q xs xz ys yz", (1, 2, 1, 1), channels_last=0),
+        in_codes("QLinearAveragePool", "q xs xz ys yz", (1, 2, 2, 2), kernel_shape=[2, 2], strides=[2, 2]),
+        in_codes("QLinearLeakyRelu", "q xs xz ys yz", row, row, alpha=0.1),
+        in_codes("QLinearSigmoid", "q xs xz ys yz", row, row),
+        in_codes("QLinearSoftmax", "q xs xz ys yz", row, row, axis=-1, opset=13),
+        in_real("Conv", "d wd bd", (1, 4, 4, 4), kernel_shape=[3, 3], pads=[1, 1, 1, 1], dilations=[1, 1]),
+        in_real("Conv", "d kd p", (1, 4, 3, 3), (1, 4, 4, 4), kernel_shape=[2, 2], group=2),
+        in_real("Gemm", "d vd", (1, 5), row, beta=1.0),
+        in_real("MatMul", "d vd", (1, 5), row),
+        *(in_real(kind, "d d", image) for kind in ("Add", "Sub")),
+        in_real("Mul", "d ud", image),
+        *(in_real(kind, "d", image) for kind in ("Relu", "Sigmoid", "Tanh", "HardSwish", "Identity")),
+        in_real("HardSigmoid", "d", image, alpha=0.2, beta=0.5),
+        in_real("LeakyRelu", "d", image, alpha=0.2),
+        in_real("Clip", "d low high", image, constants={"low": np.float32(0), "high": np.float32(6)}),
+        in_real("GlobalAveragePool", "d", (1, 2, 1, 1)),
+        in_real("AveragePool", "d", (1, 2, 2, 2), kernel_shape=[2, 2], strides=[2, 2], auto_pad="SAME_UPPER"),
+        in_real("Softmax", "d", row, row, axis=1),
+        in_real("Concat", "d d", (1, 2, 4, 8), axis=3),
+        in_real("MaxPool", "d", (1, 2, 2, 2), kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1, numbers="xs xz"),
+        in_real("Flatten", "d", row, axis=1, numbers="xs xz"),
+        in_real("Transpose", "d", (1, 4, 4, 2), perm=[0, 2, 3, 1], numbers="xs xz"),
+        in_real("Reshape", "d wanted", (1, 8, 4), constants=integers, numbers="xs xz"),
+        in_real("Squeeze", "d one", (1, 4, 4), (1, 1, 4, 4), integers, numbers="xs xz"),
+        in_real("Unsqueeze", "d one", (1, 1, 2, 4, 4), constants=integers, numbers="xs xz"),
+        in_real("Pad", "d pads", (1, 2, 6, 6), constants=integers, numbers="xs xz"),
+        in_real("Slice", "d one three one", (1, 1, 4, 4), constants=integers, numbers="xs xz"),
+        in_real("Upsample", "d scales", (1, 2, 8, 8), constants=integers, numbers="xs xz"),
+        in_real("Resize", "d none none sizes", (1, 2, 8, 8), constants=integers, numbers="xs xz", mode="nearest"),
+        in_real("Resize", "d none scales", (1, 2, 8, 8), constants=integers, numbers="xs xz", **floor),
+    ]
+    q = [("QuantizeLinear", "x xs xz", "q", {})]
+    nodes = [*q, ("ArgMax", "q", "y", {"axis": 1, "keepdims": 0})]
+    files.append(_onnx_file(nodes, (row, (1,)), _used(nodes, None)))
+    nodes = [*q, ("Split", "q halves", "y z", {"axis": 1})]
+    files.append(_onnx_file(nodes, (image, (1, 1, 4, 4)), _used(nodes, integers), "fu"))
+    nodes = [
+        *q,
+        ("Shape", "q", "s", {}),
+        ("Gather", "s zeroth", "n", {"axis": 0}),
+        ("Unsqueeze", "n zero", "nn", {}),
+        ("Constant", "", "c", {"value_ints": [64]}),
+        ("Div", "c one", "e", {}),
+        ("Div", "e two", "g", {}),
+        ("Cast", "g", "gg", {"to": 7}),
+        ("Concat", "nn gg", "t", {"axis": 0}),
+        ("Slice", "t zero two", "tt", {}),
+        ("Reshape", "q tt", "y", {}),
+    ]
+    files.append(_onnx_file(nodes, (image, row), _used(nodes, integers), "fu"))
+    return files
+
+
+MOVED: dict[str, Any] = {
+    "zeroth": 0,
+    "zero": [0],
+    "one": [1],
+    "two": [2],
+    "three": [3],
+    "wanted": [1, 8, -1],
+    "pads": [0, 0, 1, 1, 0, 0, 1, 1],
+    "none": np.zeros(0, np.float32),
+    "sizes": [1, 2, 8, 8],
+    "scales": np.array([1, 1, 2, 2], np.float32),
+    "halves": [1, 1],
+}
+"""Constants of operators that move values."""
+CALIBRATION = np.random.default_rng(1).normal(size=(2, 2, 4, 4)).astype(np.float32)
+"""Inputs of the float files."""
+
+
+def _float_files() -> list[bytes]:
+    rng = np.random.default_rng(2)
+    sizes = {"w": (4, 2, 3, 3), "b": (4,), "m": (64, 3), "g": (4,), "o": (4,), "e": (4,), "c": (1, 4, 1, 1)}
+    constants = {name: (rng.normal(size=size) * 0.3).astype(np.float32) for name, size in sizes.items()}
+    constants["a"] = np.full(4, 0.5, np.float32)
+    nodes = [
+        ("Conv", "x w b", "h", {"pads": [1, 1, 1, 1]}),
+        ("BatchNormalization", "h g o e a", "i", {}),
+        ("Relu", "i", "j", {}),
+        ("Mul", "j c", "k", {}),
+        ("Add", "k j", "l", {}),
+        ("Flatten", "l", "f", {"axis": 1}),
+        ("MatMul", "f m", "p", {}),
+        ("Softmax", "p", "y", {"axis": 1}),
+    ]
+    return [_onnx_file(nodes, ((1, 2, 4, 4), (1, 3)), constants)]

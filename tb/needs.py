@@ -1,0 +1,32 @@
+"""What some tests need besides the project. Where it is missing they are skipped, and the reason says how to get it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MODELS = Path(os.environ.get("SATEEN_MODELS", Path(__file__).parents[2] / "shared" / "models"))
+
+
+def package(name: str, *, extra: str) -> Any:
+    """The module ``name``, of a package that one of the project's extras brings."""
+    return pytest.importorskip(name, reason=f"needs {name.partition('.')[0]}; pip install 'sateen[{extra}]'")
+
+
+def programs(*names: str, packages: str) -> list[str]:
+    """The paths of programs of the system; ``packages`` are Debian's that have them."""
+    found = [path for name in names if (path := shutil.which(name))]
+    if len(found) < len(names):
+        pytest.skip(f"needs {' and '.join(names)}; apt-get install {packages}")
+    return found
+
+
+def models() -> Path:
+    """The folder of public models, and of what the reference interpreters made of them."""
+    if not MODELS.is_dir():
+        pytest.skip(f"needs the reference models in {MODELS}; set SATEEN_MODELS to their folder")
+    return MODELS

@@ -1,0 +1,205 @@
+"""Random tests for as long as one likes: kinds of tests in turn, each round with the next seed.
+
+``make soak`` runs it, and so does ``.venv/bin/python tb/soak.py KIND… --seconds 600``. With ``--seed`` alone, that seed
+is run once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Annotated, Any
+
+import numpy as np
+import pytest
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+Check = Callable[[int], str]
+"""Called with a seed, from which all else follows: a word for what came out; an exception if it is wrong."""
+EVERY = 5.0
+"""Seconds from line to line where there is no terminal."""
+
+
+def _module(name: str) -> Check:
+    """The function ``soak`` of a module of tests."""
+    return lambda seed: importlib.import_module(name).soak(seed)
+
+
+def _mutated(*formats: str) -> Check:
+    """Damaged files of a format: refused in one line, or compiled."""
+
+    def check(seed: int) -> str:
+        refused = importlib.import_module("mutations").check_mutated(formats[seed % len(formats)], seed, 1)
+        return "refused" if refused else "compiled"
+
+    return check
+
+
+@cache
+def _opened(config: str) -> Any:
+    import sateen
+
+    return sateen.open(f"sim:{config}")
+
+
+def _layers(seed: int) -> str:
+    """Random layers on a simulated device against the golden model, tensor for tensor."""
+    from test_accelerator import CONFIGS, check
+
+    from graphs import random_graph, random_input
+
+    configs = [config if isinstance(config, str) else config.values[0] for config in CONFIGS]
+    rng = np.random.default_rng(seed)
+    graph = random_graph(rng)
+    check(_opened(configs[seed % len(configs)]), graph, random_input(graph, rng))
+    return "equal"
+
+
+@cache
+def _simulation() -> Any:
+    from test_link import CONFIG
+
+    from sateen.runtime.transport import SimulationTransport
+
+    return SimulationTransport(CONFIG).device
+
+
+def _link(seed: int) -> str:
+    """Random layers over a line that damages bytes."""
+    from test_link import Noisy, SimulationTransportOf
+
+    import sateen
+    from graphs import random_graph, random_input
+    from sateen.graph import run
+    from sateen.runtime import Device
+    from sateen.runtime.link import Link
+
+    rng = np.random.default_rng(seed)
+    graph = random_graph(rng)
+    x = random_input(graph, rng)
+    link = Link(Noisy(SimulationTransportOf(_simulation()), float(rng.choice([0, 1e-4, 3e-4])), seed))
+    device = Device(link)
+    actual = device.load(sateen.compile(graph, device.config)).run(x)
+    np.testing.assert_array_equal(actual, run(graph, x)[graph.outputs[0]])
+    return "repeated" if link.retransmissions else "equal"
+
+
+KINDS: dict[str, Check] = {
+    "tflite-networks": _module("test_tflite_networks"),
+    "onnx-networks": _module("test_onnx_networks"),
+    "mutated-tflite": _mutated("tflite"),
+    "mutated-onnx": _mutated("onnx", "float onnx"),
+    "layers": _layers,
+    "link": _link,
+}
+
+
+NEEDS = {
+    "tflite-networks": ("tflite_micro.python.tflite_micro.runtime",),
+    "onnx-networks": ("onnxruntime", "test_onnx_networks"),
+    "mutated-tflite": ("mutations",),
+    "mutated-onnx": ("onnx", "mutations"),
+}
+"""Modules without which a kind cannot run."""
+
+
+class Tally:
+    """What came out, by kind."""
+
+    def __init__(self, kinds: list[str]):
+        self.outcomes: dict[str, Counter[str]] = {kind: Counter() for kind in kinds}
+        self.seconds: Counter[str] = Counter()
+
+    def line(self) -> str:
+        """How far it is."""
+        return ", ".join(f"{kind} {outcomes.total()}" for kind, outcomes in self.outcomes.items())
+
+    def table(self) -> Table:
+        """The summary."""
+        table = Table("kind", "seeds", "outcomes", "a second")
+        for kind, outcomes in self.outcomes.items():
+            words = ", ".join(f"{count} {word}" for word, count in outcomes.most_common())
+            rate = f"{outcomes.total() / self.seconds[kind]:.2f}" if self.seconds[kind] else ""
+            table.add_row(kind, str(outcomes.total()), words, rate)
+        return table
+
+
+def rounds(kinds: list[str], first: int, seconds: float | None, tally: Tally) -> Iterator[tuple[str, int]]:
+    """Runs kinds in turn until time is up, or a single round; yields each kind and seed before it is run."""
+    begin, seed = time.monotonic(), first
+    while True:
+        for kind in kinds:
+            if seconds is not None and time.monotonic() - begin >= seconds:
+                return
+            yield kind, seed
+            start = time.monotonic()
+            tally.outcomes[kind][KINDS[kind](seed)] += 1
+            tally.seconds[kind] += time.monotonic() - start
+        if seconds is None:
+            return
+        seed += 1
+
+
+def available(kinds: list[str], console: Console) -> list[str]:
+    """Those whose tests are here; all of them, if none are named."""
+    chosen = []
+    for kind in kinds or KINDS:
+        if kind not in KINDS:
+            raise typer.BadParameter(f"{kind!r} is no kind; there are {', '.join(KINDS)}")
+        try:
+            for module in NEEDS.get(kind, ()):
+                importlib.import_module(module)
+        except (ImportError, pytest.skip.Exception) as error:
+            if kinds:
+                raise typer.BadParameter(f"{kind} cannot run: {error}") from None
+            console.print(f"without {kind}: {error}")
+            continue
+        chosen.append(kind)
+    return chosen
+
+
+def main(
+    kinds: Annotated[
+        list[str] | None, typer.Argument(help=f"Which of {', '.join(KINDS)}; all of them, if left out.")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(help="How long; 600, but a single round if a seed is given.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The first seed; random, if left out.")] = None,
+) -> None:
+    """Runs random tests and stops at the first that fails, with the line that repeats it."""
+    console = Console()
+    chosen = available(kinds or [], console)
+    if not chosen:
+        raise typer.BadParameter("no kind can run")
+    first = random.randrange(2**31) if seed is None else seed
+    seconds = 600.0 if seconds is None and seed is None else seconds
+    console.print(f"first seed {first}")
+    tally, said, failed = Tally(chosen), time.monotonic(), False
+    current = chosen[0], first
+    try:
+        with Live(tally.table(), console=console, transient=True, auto_refresh=False) as live:
+            for current in rounds(chosen, first, seconds, tally):
+                if console.is_terminal:
+                    live.update(tally.table(), refresh=True)
+                elif time.monotonic() - said >= EVERY:
+                    said = time.monotonic()
+                    print(f"{tally.line()}; next seed {current[1]}", flush=True)
+    except KeyboardInterrupt:
+        pass
+    except (Exception, pytest.fail.Exception) as error:
+        failed = True
+        print(f"{type(error).__name__}: {error}")
+    console.print(tally.table())
+    if failed:
+        print("repeat with .venv/bin/python tb/soak.py {} --seed {}".format(*current))
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)
