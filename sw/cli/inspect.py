@@ -57,9 +57,8 @@ def info(model_file: Annotated[Path, typer.Argument(metavar="MODEL", help="Compi
 def doctor() -> None:
     """Lists the tools that are found, and how to install those that are missing."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("tool", "version", "for"):
-        table.add_column(heading)
-    table.add_column("install with", no_wrap=True)
+    for heading in ("tool", "version", "for", "install with"):
+        table.add_column(heading, no_wrap=heading in ("tool", "install with"))
     console.print(f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
     for tool in TOOLS:
         version = tool.version()

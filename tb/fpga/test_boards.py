@@ -15,6 +15,7 @@ import pytest
 
 import needs
 from command_line import cli
+from sateen.extras import install_hint
 from sateen.fpga import build as builder
 from sateen.fpga import flow
 from sateen.fpga.board import FTDI_FULL_SPEED, FTDI_HIGH_SPEED

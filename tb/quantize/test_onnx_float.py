@@ -8,7 +8,6 @@ import pytest
 
 import needs
 import sateen
-from sateen.extras import install_hint
 from sateen.graph import Graph, GraphError, run
 from sateen.quantize import quantize_file
 

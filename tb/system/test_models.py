@@ -15,8 +15,7 @@ import pytest
 import needs
 import sateen
 from graphs import random_input
-from networks import MODELS, NETWORKS
-from sateen.extras import install_hint
+from networks import NETWORKS
 from sateen.frontends import load
 from sateen.graph import Graph, run
 

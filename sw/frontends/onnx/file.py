@@ -102,7 +102,7 @@ def parse(data: bytes) -> tuple[Any, Any]:
     try:
         import onnx
     except ImportError as error:
-        raise CompileError(f"reading ONNX needs the onnx package ({error}); run: pip install 'sateen[onnx]'") from error
+        raise CompileError(f"reading ONNX needs the onnx package ({error}); {install_hint('onnx')}") from error
     with guarded("file", "it is no ONNX model, or damaged"):
         model = onnx.ModelProto.FromString(data)
     require(len(model.graph.node) > 0, "file", "it is no ONNX model, or holds no operator; export or download it anew")

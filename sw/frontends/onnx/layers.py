@@ -20,7 +20,7 @@ from sateen.frontends.onnx.importer import (
     scaling,
     single,
 )
-from sateen.graph import LARGEST, Array, Conv2D, DepthwiseConv2D, FullyConnected, Op, FileLayout, Tensor, require
+from sateen.graph import LARGEST, Array, Conv2D, DepthwiseConv2D, FileLayout, FullyConnected, Op, Tensor, require
 from sateen.hw.spec.descriptor import Rounding
 
 __all__ = ["FREE", "LAYERS", "Limits", "Make", "codes_at", "layer", "window"]

@@ -13,7 +13,7 @@ from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.folding import Handler, fold
 from sateen.frontends.onnx.importer import Importer, Numbers, Pending, channels_first, numbers_of
 from sateen.frontends.onnx.layers import window
-from sateen.graph import LARGEST, Array, MaxPool2D, FileLayout, Pad, Reshape, Resize, Slice, Tensor, require
+from sateen.graph import LARGEST, Array, FileLayout, MaxPool2D, Pad, Reshape, Resize, Slice, Tensor, require
 from sateen.sim import golden
 
 __all__ = ["MOVES"]

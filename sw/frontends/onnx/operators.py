@@ -321,7 +321,7 @@ def concat(m: Importer, node: Node) -> None:
 
 def _moved(m: Importer, node: Node, x: Tensor, numbers: Numbers, name: str) -> Tensor:
     values = _table(node, x, numbers, lambda real: real)
-    fields = {"input": x.name, "table": values, "function": "requantize"}
+    fields: dict[str, Any] = {"input": x.name, "table": values, "function": "requantize"}
     return m.add(Table, node, m.name_of(name), numbers, lambda _: x.file_layout, **fields)
 
 
