@@ -31,7 +31,7 @@ FLOORS = (
     r"tile\.pe_(?P<row>\d+)_(?P<column>\d+)",
     r"accumulators\.column_(?P<column>\d+)_half_(?P<row>\d+)",
     r"output\.combiner_(?P<column>\d+)",
-    r"post\.lane_(?P<column>\d+)",
+    r"postprocess\.lane_(?P<column>\d+)",
     r"scratchpad\.bank_(?P<column>\d+)",
 )
 """Modules by name, from top to bottom; all others lie below them."""

@@ -16,18 +16,17 @@ __all__ = ["AxiAccelerator"]
 
 OKAY = 0
 ANSWERS = 32
-"""Bytes that are under way from the memories or wait for the stream: more than the memories' latency."""
+"""Most bytes that are under way from the memories or wait for the stream: more than the memories' latency."""
 
 
 class AxiAccelerator(wiring.Component):
-    """The engine behind AXI: bytes to and from its memories as AXI4-Stream, what to do with them as AXI4-Lite
-    registers.
+    """The engine behind AXI: AXI4-Stream carries bytes to and from its memories, AXI4-Lite registers control it.
 
-    A program is run so: write SPACE and ADDRESS, stream the bytes in; the same for inputs; write RUN; wait until STATUS
-    is 0; write SPACE and ADDRESS of the result, then READ, and take the bytes from the other stream. Registers are
-    those of :class:`sateen.hw.spec.axi.Register`. A byte a cycle each way while the memories are free. Writes to the
-    streams wait while a READ is under way. Registers answer each access after two cycles, always with OKAY; a register
-    that is not there reads as 0.
+    To run a program: write SPACE and ADDRESS, and stream its bytes in; do the same for the inputs; write RUN; wait
+    until STATUS is 0; write SPACE and ADDRESS of the result, then READ, and take the bytes from the other stream.
+    Registers: :class:`sateen.hw.spec.axi.Register`. The streams move a byte a cycle while the memories are free; the
+    input stream waits while a READ is under way. Registers answer each access after two cycles, always with OKAY;
+    unknown registers read as 0.
 
     Parameters
     ----------
@@ -39,11 +38,11 @@ class AxiAccelerator(wiring.Component):
     Members
     -------
     s_axis_*
-        AXI4-Stream of bytes into the memory of SPACE from ADDRESS on, which counts up. ``tlast`` is not looked at.
+        AXI4-Stream of bytes into the memory of SPACE from ADDRESS on, which counts up. ``tlast`` is ignored.
     m_axis_*
         AXI4-Stream of the bytes read; ``tlast`` with the last of a READ.
     s_axil_*
-        AXI4-Lite, 32 bits, addresses of 8 bits. Write strobes are taken to be all set.
+        AXI4-Lite, 32 bits, addresses of 8 bits. All write strobes are assumed to be set.
     busy : Out(1)
         A program runs.
     """
@@ -71,7 +70,7 @@ class AxiAccelerator(wiring.Component):
         m.submodules.engine = engine = create_engine(self.config)
         space, address, left = Signal(3), Signal(24), Signal(24)
         running = Signal()
-        """RUN was written, and the engine has not taken it."""
+        """RUN was written, and the engine has not taken it yet."""
         m.d.comb += self.busy.eq(engine.busy | running)
         self._data(m, engine, space, address, left)
         written, register = self._writes(m)
@@ -102,11 +101,11 @@ class AxiAccelerator(wiring.Component):
         return m
 
     def _data(self, m: Module, engine: wiring.Component, space: Signal, address: Signal, left: Signal) -> None:
-        """The streams: a request for each byte, answers through a queue that has room for all that are under way."""
+        """The streams: a request for each byte, and a queue with room for all answers that are under way."""
         m.submodules.answers = answers = SyncFIFOBuffered(width=8, depth=ANSWERS)
         m.submodules.lasts = lasts = SyncFIFOBuffered(width=1, depth=ANSWERS)
         request, reading = engine.request.payload, Signal()
-        # What was asked for and not yet taken; each has its place among the lasts from the start.
+        # `lasts` has an entry for each byte that is requested and not yet taken.
         m.d.comb += [
             reading.eq(left != 0),
             engine.request.valid.eq((reading & lasts.w_rdy) | (~reading & self.s_axis_tvalid)),
@@ -129,7 +128,7 @@ class AxiAccelerator(wiring.Component):
             m.d.sync += [address.eq(address + 1), left.eq(left - reading)]
 
     def _writes(self, m: Module) -> tuple[Signal, Signal]:
-        """AXI4-Lite's writing half: whether a register is written this cycle, and which."""
+        """AXI4-Lite's write channels: whether a register is written in this cycle, and which."""
         written, register = Signal(), Signal(8)
         m.d.comb += [
             written.eq(self.s_axil_awvalid & self.s_axil_wvalid & ~self.s_axil_bvalid),
@@ -145,7 +144,7 @@ class AxiAccelerator(wiring.Component):
         return written, register
 
     def _reads(self, m: Module, values: dict) -> None:
-        """AXI4-Lite's reading half."""
+        """AXI4-Lite's read channels."""
         m.d.comb += [self.s_axil_arready.eq(~self.s_axil_rvalid), self.s_axil_rresp.eq(OKAY)]
         with m.If(self.s_axil_rready):
             m.d.sync += self.s_axil_rvalid.eq(0)

@@ -1,4 +1,4 @@
-"""The engines that a configuration chooses from."""
+"""The choice of an engine."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ __all__ = ["create_engine"]
 
 
 def create_engine(config: Config) -> Engine | SequentialEngine:
-    """The configuration's engine, both having the same ports."""
+    """The configuration's engine. Both engines have the ports of :class:`sateen.hw.host.EngineSignature`."""
     return (SequentialEngine if config.engine == "sequential" else Engine)(config=config)

@@ -1,4 +1,4 @@
-"""The host's way to the memories."""
+"""What an engine has for the host: its ports, and the path to its memories."""
 
 from __future__ import annotations
 
@@ -6,15 +6,22 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
 from sateen.hw.spec.wire import Space
 from sateen.hw.stream.slice import RegisterSlice
 
-__all__ = ["HOST_REQUEST", "RUN", "EngineSignature", "HostPort", "MemoryPort"]
+__all__ = ["HOST_REQUEST", "RUN", "EngineSignature", "HostPort", "MemoryPort", "descriptor_address"]
 
 HOST_REQUEST = data.StructLayout({"space": 3, "address": 24, "write": 1, "data": 8})
 """One byte to write or to read."""
 RUN = data.StructLayout({"first": 8, "count": 8})
 """Descriptors to run: the ``first``, and how many."""
+
+
+def descriptor_address(number: Value) -> Value:
+    """The word address of a descriptor in the program memory, made by an adder: the tile needs the multipliers."""
+    assert DESCRIPTOR_WORDS == 32 + 16
+    return (number << 5) + (number << 4)
 
 
 class EngineSignature(wiring.Signature):
@@ -47,9 +54,9 @@ class EngineSignature(wiring.Signature):
 
 
 class MemoryPort(wiring.Signature):
-    """A byte-wide port to one memory, which takes a write while ``write_ready``, a read while ``read_ready``.
+    """A byte-wide port to one memory, which accepts a write while ``write_ready`` and a read while ``read_ready``.
 
-    The byte that is read comes ``latency`` cycles later.
+    The byte of an accepted read comes a fixed number of cycles later.
     """
 
     def __init__(self) -> None:
@@ -67,10 +74,10 @@ class MemoryPort(wiring.Signature):
 
 
 class HostPort(wiring.Component):
-    """Takes the host's requests to the memories' byte ports, and brings the answers back in order.
+    """Distributes the host's requests to the memories' byte ports, and returns the answers in order.
 
-    One request per cycle while the memories are free; requests pass a register slice. A read's answer comes after the
-    longest of the memories' latencies.
+    One request per cycle while the memories are free; requests pass a register slice. All reads take the longest of the
+    memories' latencies.
 
     Parameters
     ----------
@@ -99,7 +106,8 @@ class HostPort(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # Which memory it is, is known in a register, for requests are held back by all of them. The last bit: none.
+        # The memory is decoded before a register, since any of the memories may hold a request back. The last bit:
+        # none.
         m.submodules.slice = pending = RegisterSlice(
             data.StructLayout({"request": HOST_REQUEST, "chosen": len(self.latencies) + 1})
         )
@@ -112,7 +120,7 @@ class HostPort(wiring.Component):
         ]
         request, chosen = pending.o.payload.request, pending.o.payload.chosen
         latency = max(self.latencies.values())
-        # A token per stage says which memory answers; quick memories' bytes wait for the slowest.
+        # A token per stage says which memory answers; bytes of faster memories wait as long as those of the slowest.
         token = Signal(data.StructLayout({"valid": 1, "space": 3}))
         byte: Value = Const(0, 8)
         ready: Value = chosen[-1]

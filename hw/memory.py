@@ -9,28 +9,28 @@ from amaranth.lib.wiring import In, Member, Out
 from amaranth.utils import ceil_log2
 
 from sateen.hw.spec.timing import BLOCK_DEPTH, block_memory_latency
-from sateen.hw.stream.delay import TOGETHER, copied, delayed
-from sateen.hw.stream.mux import chosen, one_of
+from sateen.hw.stream.delay import FANOUT, delayed, replicated
+from sateen.hw.stream.mux import indexed_mux, pipelined_mux
 
 __all__ = ["NO_COLLISIONS", "Block", "BlockMemory", "Scratchpad", "last_read"]
 
 BLOCK_LATENCY = 2
-"""Of a block RAM, and of its output register."""
+"""Cycles of a block RAM and its output register."""
 SHALLOW = 128
-"""Words up to which a memory is no block RAM's business."""
+"""Most words of a memory that is too small for a block RAM."""
 NEAR = 2
-"""Lanes of a memory that one register's addresses reach: a deep memory has many block RAMs a lane."""
+"""Memory lanes that one address register drives: a deep memory has many block RAMs a lane."""
 ECP5_BITS = 18432
-"""Of a block RAM, every ninth of which no byte has."""
+"""Bits of a block RAM; bytes leave every ninth unused."""
 
 
 NO_COLLISIONS = {"no_rw_check": 1}
-"""Attributes of a memory whose :func:`last_read` words count only if none was written at the same time: synthesis
-guards none, then."""
+"""Attributes of a memory none of whose :func:`last_read` words is written in the cycle of the read: synthesis adds no
+logic for such collisions."""
 
 
 def last_read(m: Module, memory: Memory, address: ValueLike, *, enable: ValueLike = 1) -> Signal:
-    """What stood at ``address`` when ``enable`` was set last, from the next cycle on: a block RAM's reading side."""
+    """The word at ``address`` when ``enable`` was last set, from the next cycle on: a block RAM's read port."""
     port = memory.read_port(domain="comb")
     word = Signal(memory.shape, reset_less=True)
     m.d.comb += port.addr.eq(address)
@@ -43,9 +43,8 @@ class BlockMemory(wiring.Component):
     """A memory of words of ``lanes`` bytes, from block RAMs whose outputs are registered before any logic.
 
     One read and one write per cycle. A read of the word that is written in the same cycle gives anything. Past the end,
-    reads give anything and writes do nothing. With more than four lanes, reads and writes come to the first four in the
-    cycle after they are asked for, and to each further four a cycle later, to either two of them from a register of its
-    own.
+    reads give anything and writes do nothing. With more than four lanes, reads and writes reach the first four a cycle
+    late, and each further four a cycle later than the four before; each two lanes have registers of their own.
 
     Parameters
     ----------
@@ -73,20 +72,20 @@ class BlockMemory(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        if self.lanes <= TOGETHER:
+        if self.lanes <= FANOUT:
             self._choose(m)
             return m
         read, write, enable = self.r_address, Cat(self.w_address, self.w_data), self.w_enable
-        for first in range(0, self.lanes, TOGETHER):
-            starts = range(first, min(first + TOGETHER, self.lanes), NEAR)
+        for first in range(0, self.lanes, FANOUT):
+            starts = range(first, min(first + FANOUT, self.lanes), NEAR)
             reads, writes, enables = (
-                copied(m, platform, value, len(starts), name=f"{name}_{first}")
+                replicated(m, platform, value, len(starts), name=f"{name}_{first}")
                 for name, value in (("read", read), ("write", write), ("enable", enable))
             )
             read, write, enable = reads[0], writes[0], enables[0]
-            late = self.latency - self.near - 1 - first // TOGETHER
+            late = self.latency - self.near - 1 - first // FANOUT
             for copy, start in enumerate(starts):
-                lanes = slice(start, min(start + NEAR, first + TOGETHER, self.lanes))
+                lanes = slice(start, min(start + NEAR, first + FANOUT, self.lanes))
                 m.submodules[f"lanes_{start}"] = group = BlockMemory(lanes=lanes.stop - start, depth=self.depth)
                 address, words = writes[copy][: len(self.w_address)], writes[copy][len(self.w_address) :]
                 m.d.comb += [
@@ -100,7 +99,7 @@ class BlockMemory(wiring.Component):
         return m
 
     def _choose(self, m: Module) -> None:
-        """Blocks of which address bits choose one."""
+        """Blocks, of which the upper address bits select one."""
         offset_bits = min(len(self.r_address), ceil_log2(BLOCK_DEPTH))
         block = self.r_address[offset_bits:]
         outputs = []
@@ -115,12 +114,12 @@ class BlockMemory(wiring.Component):
                 memory.w_enable.eq(Mux(here, self.w_enable, 0)),
             ]
             outputs.append(memory.r_data.as_value())
-        block = delayed(m, block, BLOCK_LATENCY, name="block")
-        m.d.comb += self.r_data.as_value().eq(chosen(m, outputs, block, name="chosen"))
+        block = delayed(m, block, BLOCK_LATENCY, name="chosen_block")
+        m.d.comb += self.r_data.as_value().eq(pipelined_mux(m, outputs, block, name="chosen"))
 
 
 def _word_ports(lanes: int, depth: int) -> dict[str, Member]:
-    """Of a memory of words."""
+    """Ports of a memory of words."""
     word, address = data.ArrayLayout(8, lanes), max(1, ceil_log2(depth))
     return {
         "r_address": In(address),
@@ -132,10 +131,10 @@ def _word_ports(lanes: int, depth: int) -> dict[str, Member]:
 
 
 class Block(wiring.Component):
-    """A memory that no address bit chooses; latency :data:`BLOCK_LATENCY`. Ports as those of :class:`BlockMemory`.
+    """A memory as deep as one block RAM; latency :data:`BLOCK_LATENCY`. Ports as those of :class:`BlockMemory`.
 
-    Where the platform's ``sateen_technology`` is ``ecp5`` it is made of DP16KD, because Yosys leaves their output
-    registers unused; unless it is too shallow for them: such a one, and all elsewhere, are inferred.
+    If the platform's ``sateen_technology`` is ``ecp5``, it instantiates DP16KD, whose output registers Yosys leaves
+    unused. Shallow memories, and all others, are inferred.
 
     Parameters
     ----------
@@ -171,17 +170,17 @@ class Block(wiring.Component):
         return m
 
     def _together(self) -> int:
-        """Bytes of a word in a DP16KD: of 2048, 1024 or 512 words; none if most of it were empty."""
+        """Bytes of a word in one DP16KD of 2048, 1024 or 512 words; 0 if most of it would be empty."""
         if self.whole and self.lanes == 4 and SHALLOW < self.depth <= ECP5_BITS // 36:
             return 4
         return 0 if self.depth <= ECP5_BITS // 36 else 2 if self.depth <= ECP5_BITS // 18 else 1
 
     def _ecp5(self, first: int, together: int) -> Instance:
-        """The block RAM of ``together`` lanes: port A writes, port B reads; of words of four, each has half of the
-        pins."""
+        """The block RAM of ``together`` lanes: port A writes, port B reads; with four lanes, each word takes the data
+        pins of both."""
         lanes = range(first, min(self.lanes, first + together))
         enable = Cat(self.w_enable[lane] for lane in lanes)
-        # The lowest address bits are below a word of 9, 18 or 36 bits; of those of a wide word, some enable its bytes.
+        # A word of 9, 18 or 36 bits leaves the lowest address bits unused; for wide words, some of them enable bytes.
         low = {1: 3, 2: 4, 4: 5}[together]
         a = Cat(Const(0, low) if together == 1 else Cat(enable, Const(0, low - len(enable))), self.w_address)
         b = Cat(Const(0, low), self.r_address)
@@ -230,10 +229,10 @@ class Block(wiring.Component):
 
 
 class Scratchpad(wiring.Component):
-    """The activation memory: any ``banks`` consecutive bytes are read and any written in one cycle, wherever they
+    """The activation memory: reads any ``banks`` consecutive bytes and writes any others in one cycle, wherever they
     begin.
 
-    Each bank is a memory of bytes with an address of its own; byte ``a`` stands in bank ``a % banks``. Reads and writes
+    Each bank is a memory of bytes with an address of its own; byte ``a`` is in bank ``a % banks``. Reads and writes
     rotate bytes to and from their banks in pipelined steps. One read and one write per cycle. Past the end, reads give
     anything and writes do nothing.
 
@@ -260,8 +259,8 @@ class Scratchpad(wiring.Component):
             raise ValueError(f"depth must be 1 or more, not {depth!r}")
         self.banks, self.depth = banks, depth
         self.select = ceil_log2(banks)
-        # Banks lie all over the chip: the way to a few begins at a register of their own.
-        self.copies = -(-banks // TOGETHER)
+        # Banks are spread over the chip: every few have address registers of their own.
+        self.copies = -(-banks // FANOUT)
         # Rotations by up to 3 places a cycle: a 4:1 multiplexer per bit.
         self.steps = -(-self.select // 2)
         self.write_latency = self.steps
@@ -290,12 +289,12 @@ class Scratchpad(wiring.Component):
         for bank, address in zip(banks, self._bank_addresses(m, platform, self.r_address, name="r"), strict=True):
             m.d.comb += bank.r_address.eq(address)
         start = delayed(m, self.r_address[: self.select], 1 + self.bank_latency, name="r_start")
-        starts = copied(m, platform, start, self.copies, name="r_start")
+        starts = replicated(m, platform, start, self.copies, name="r_start")
         line = self._rotated(m, [bank.r_data[0] for bank in banks], starts, down=True, name="r_line")
         m.d.comb += Cat(self.r_data).eq(Cat(line))
 
-        # Writing: the mask goes with its byte.
-        starts = copied(m, platform, self.w_address[: self.select], self.copies, name="w_start")
+        # Writing: each byte takes its enable along.
+        starts = replicated(m, platform, self.w_address[: self.select], self.copies, name="w_start")
         items = [
             delayed(m, Cat(self.w_data[lane], self.w_enable[lane]), name=f"item_{lane}") for lane in range(self.banks)
         ]
@@ -307,28 +306,28 @@ class Scratchpad(wiring.Component):
         return m
 
     def _bank_addresses(self, m: Module, platform: object, address: Value, *, name: str) -> list[Signal]:
-        """Two cycles later: a bank before the first byte's holds it in its next row."""
+        """The row of each bank, two cycles later: banks before that of the first byte use the next row."""
         start, row = address[: self.select], address[self.select :]
-        rows = copied(m, platform, row, self.copies, name=f"{name}_row")
-        nexts = copied(m, platform, (row + 1)[: len(row)], self.copies, name=f"{name}_next")
+        rows = replicated(m, platform, row, self.copies, name=f"{name}_row")
+        nexts = replicated(m, platform, (row + 1)[: len(row)], self.copies, name=f"{name}_next")
         wraps = delayed(m, Cat(*(start > index for index in range(self.banks - 1)), Const(0, 1)), name=f"{name}_wraps")
         return [
-            delayed(m, Mux(wraps[index], nexts[index // TOGETHER], rows[index // TOGETHER]), name=f"{name}_{index}")
+            delayed(m, Mux(wraps[index], nexts[index // FANOUT], rows[index // FANOUT]), name=f"{name}_{index}")
             for index in range(self.banks)
         ]
 
     def _rotated(self, m: Module, line: list, starts: list[Signal], *, down: bool, name: str) -> list:
-        """``line`` rotated by a number of places, one register per two bits of it; each :data:`TOGETHER` bytes have
-        their own of that."""
+        """``line`` rotated by a number of places, by two bits of it per cycle; each :data:`FANOUT` bytes have registers
+        of that number of their own."""
         for step in range(self.steps):
             unit = 1 << (2 * step)
             rotated = []
             for index in range(self.banks):
-                places = starts[index // TOGETHER][:2]
+                places = starts[index // FANOUT][:2]
                 sources = [
                     line[(index + (1 if down else -1) * place * unit) % self.banks] for place in range(1 << len(places))
                 ]
-                rotated.append(delayed(m, one_of(sources, places), name=f"{name}_{step}_{index}"))
+                rotated.append(delayed(m, indexed_mux(sources, places), name=f"{name}_{step}_{index}"))
             line = rotated
             starts = [delayed(m, start[2:], name=f"{name}_start_{step}_{copy}") for copy, start in enumerate(starts)]
         return line

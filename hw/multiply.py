@@ -11,16 +11,16 @@ from sateen.hw.stream.delay import delayed
 __all__ = ["LogicMultiply", "Multiply", "MultiplyAdd", "PartialProducts"]
 
 WIDTH = 18
-"""Of a hardware multiplier's factors, at most."""
+"""Largest width of a hardware multiplier's factors."""
 
 
 class Multiply(wiring.Component):
     """``a · b``, signed, in one hardware multiplier with all of its registers.
 
-    One product per cycle, latency ``LATENCY`` = 3 cycles: input, pipeline and output registers. Where the platform's
-    ``sateen_technology`` is ``ecp5`` it is a MULT18X18D, where it is ``gowin`` a MULT18X18, or half of one, a MULT9X9,
-    where it is ``up5k`` an SB_MAC16 if the factors have 16 bits or fewer, because Yosys packs no registers into these;
-    elsewhere it is a plain product between registers.
+    One product per cycle, latency ``LATENCY`` = 3 cycles: input, pipeline and output registers. Yosys packs no
+    registers into multipliers, so that the platform's ``sateen_technology`` decides: ``ecp5`` gets a MULT18X18D;
+    ``gowin`` a MULT18X18, or half of one, a MULT9X9; ``up5k`` an SB_MAC16 if the factors have 16 bits or fewer.
+    Elsewhere it is a product between registers.
 
     Parameters
     ----------
@@ -164,8 +164,8 @@ def _sb_mac16(a: Value, b: Value, c: Value, o: Value, **parameters: Const) -> In
 
 
 class MultiplyAdd(wiring.Component):
-    """``a · b + c``, signed: a multiplier with the adder behind it, one SB_MAC16 where the platform's
-    ``sateen_technology`` is ``up5k``, for which it is meant; elsewhere the same from a :class:`Multiply`.
+    """``a · b + c``, signed: a multiplier followed by an adder. It is made for ``up5k`` as the platform's
+    ``sateen_technology``, where it is one SB_MAC16; elsewhere it is a :class:`Multiply` and an adder.
 
     One per cycle; ``o`` comes ``LATENCY`` = 4 cycles after the factors, a cycle after ``c``.
 
@@ -203,8 +203,8 @@ class MultiplyAdd(wiring.Component):
             return m
         a, b, c, o = Signal(signed(16)), Signal(signed(16)), Signal(signed(32)), Signal(32)
         m.d.comb += [a.eq(self.a), b.eq(self.b), c.eq(self.c), self.o.eq(o)]
-        # Either half adds what its pins bring to its half of the product, the upper one with the lower one's carry;
-        # registered.
+        # Each half adds the addend at its pins to its half of the product, the upper half with the lower one's carry,
+        # and registers the sum.
         halves = {
             f"p_{half}ADDSUB_{name}": value
             for half in ("TOP", "BOT")
@@ -221,11 +221,11 @@ class MultiplyAdd(wiring.Component):
 
 
 class LogicMultiply(wiring.Component):
-    """``a · b``, ``a`` of 8 bits, signed, from adders, for PEs past the hardware multipliers of a part: as ``low +
-    16·high``.
+    """``a · b``, ``a`` of 8 bits, signed, from adders: for PEs beyond the part's hardware multipliers. The product is
+    ``low + 16·high``.
 
-    One product per cycle, latency ``LATENCY`` = 1 cycle: sums of four partial products each. Who takes both adds them,
-    to something else at once.
+    One product per cycle, latency ``LATENCY`` = 1 cycle: sums of four partial products each. The user adds the two
+    halves, together with any other addend.
 
     Parameters
     ----------
@@ -262,15 +262,15 @@ class LogicMultiply(wiring.Component):
 class PartialProducts(wiring.Component):
     """``b·digits[0] + 2·b·digits[1]``, or with ``subtract`` the difference. Combinational.
 
-    An ECP5's carry cell has two gates before its adder, which synthesis leaves unused: there the cells are placed by
-    hand, one a bit.
+    An ECP5's carry cell has two gates before its adder, which synthesis leaves unused: there the cells are
+    instantiated, one a bit.
 
     Parameters
     ----------
     b_bits : int
         Width of ``b``.
     subtract : bool
-        Whether the second term counts negative.
+        The second term is subtracted.
 
     Members
     -------
@@ -296,15 +296,14 @@ class PartialProducts(wiring.Component):
         return m
 
     def _ecp5(self, m: Module) -> None:
-        """A carry cell's LUT says whether its two gated bits differ; where they do not, its carry is that of inputs A
-        and B."""
+        """A carry cell's LUT says whether its two gated bits differ; if they do not, inputs A and B make its carry."""
         wide, ones = len(self.o), (Const(1, 1),) * 4
         bits = [self.b[min(place, len(self.b) - 1)] for place in range(wide)]
         gated = [((bits[place], self.digits[0]), (bits[place - 1], self.digits[1])) for place in range(1, wide)]
         # What is subtracted is inverted, and a one carried in.
         init = 0x8777 if self.subtract else 0x7888
-        # In place of bit 0, where nothing is added, a cell makes that carry, whatever comes into it; a pin that is one
-        # takes no wire.
+        # At bit 0 nothing is added: its cell makes that carry, whatever its own carry input. A pin at one needs no
+        # wire.
         cells = [
             (0x000F if self.subtract else 0, ones),
             *((init, (*b, *a) if self.subtract else (*a, *b)) for a, b in gated),

@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal, Value, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import ceil_log2
 
 from sateen.hw.pe import create
 from sateen.hw.pe.contract import beat_shape
 from sateen.hw.spec.pe import PE_KINDS
-from sateen.hw.spec.timing import WAY
-from sateen.hw.stream.delay import delayed, kept
+from sateen.hw.spec.timing import EDGE_STAGES
+from sateen.hw.stream.delay import dedicated_register, delayed
+from sateen.hw.sums import partial_sums, tag_shape
 
-__all__ = ["Tile", "tag_shape"]
-
-
-def tag_shape(position_bits: int) -> data.StructLayout:
-    """What goes with a beat: its ``address`` in a half of the accumulators, ``first`` and ``last`` as they take it, and
-    whether the tile is to ``keep`` its sum."""
-    return data.StructLayout({"address": position_bits, "first": 1, "last": 1, "keep": 1})
+__all__ = ["Tile"]
 
 
 class Tile(wiring.Component):
-    """Multiplies vectors of activations by a matrix of weights that stays in place while the next one comes in.
+    """Multiplies vectors of activations by a matrix of weights, which stays in place while the next one is loaded.
 
     A beat takes the kind's cycles (:attr:`sateen.hw.spec.pe.PeKind.beat_cycles`, one for the MAC). Column 0's sum of a
-    beat is out ``latency`` cycles after its last cycle, column ``c``'s ``c`` cycles later. A matrix takes ``rows``
-    times the kind's row cycles to come in, during which the one before computes: matrices of beats that take that long
-    leave no bubble. Model: ``beat @ weights``.
+    beat is out ``latency`` cycles after the beat's last cycle, column ``c``'s ``c`` cycles later. Loading a matrix
+    takes ``rows`` times the kind's row cycles, while the matrix before computes: if its beats take at least as long,
+    there is no bubble. Model: ``beat @ weights``.
 
-    How it works: weights flow down the columns, one row per cycle, and are captured in the row that they are for;
-    activations flow to the right. Rows and columns are skewed by a cycle each, so that ``capture``, ``swap`` and
-    activations are one diagonal wave, and what follows in the next cycle never overtakes it. What is special about a
-    kind of PE stands at the edges (:class:`~sateen.hw.pe.contract.PeArray`): how a beat becomes waves, words become
-    weights, and partial sums become sums.
+    How it works: weights flow down the columns, one row per cycle, and each row captures its own; activations flow to
+    the right. Rows and columns are skewed by a cycle each, so that ``capture``, ``swap`` and activations are one
+    diagonal wave, which the next cycle's wave never overtakes. Whatever is special about a kind of PE is at the edges
+    (:class:`~sateen.hw.pe.contract.PeArray`): how beats become waves, words become weights, and partial sums become
+    sums.
 
-    Kinds that have sliding windows do more with the same multipliers: with ``slide``, byte ``c`` of a beat enters
-    column ``c`` at the top, and each row holds it back for one such beat, so that a column is a filter over the beats
+    Kinds with sliding windows use the same multipliers for depthwise layers: with ``slide``, byte ``c`` of a beat
+    enters column ``c`` at the top, and each row delays it by one such beat, so that a column is a filter over the beats
     (:class:`sateen.hw.spec.descriptor.Sliding`).
 
     Parameters
@@ -49,25 +44,25 @@ class Tile(wiring.Component):
     position_bits : int
         Width of the tag's address.
     weight_bits : int
-        Width of the weights: 8, or 2 to 8 if the kind has narrow ones. The weights given have that range.
+        Width of the weights: 8, or 2 to 8 if the kind has narrow ones. ``word`` keeps to that range.
     multipliers : int or None
-        PEs that may use hardware multipliers: whole rows, as far as they reach; None for all.
+        PEs that may use hardware multipliers, rounded down to whole rows; None for all.
     combine : int
-        Activations side by side, 1 to 16, of which each weight takes one: column combining. Which those of a weight's
-        row are says :func:`sateen.hw.spec.pe.window`.
-    way : int
-        Registers on the way to the array's edges.
+        Column combining: activations side by side in a row, 1 to 16; each weight selects one of them. Which those are
+        for each row, :func:`sateen.hw.spec.pe.window` says.
+    edge_stages : int
+        Pipeline registers before the array's edges.
 
     Members
     -------
     weights : In(stream)
-        ``word``: ``cols`` int8; ``rows × group`` of them a matrix, row 0 first; ``settings`` of the layer. With
-        ``combine`` above 1, and :data:`~sateen.hw.spec.pe.SELECTS_BIT` in the settings, some of them after a word that
-        says which of the rows' activations each column takes (:func:`~sateen.hw.spec.pe.select_bits`); without that bit
-        they take the first. Taken while the next matrix is incomplete, and together with a beat that swaps.
+        ``word``: ``cols`` int8; a matrix has ``rows × group`` words, row 0 first; ``settings`` of the layer. With
+        ``combine`` above 1 and :data:`~sateen.hw.spec.pe.SELECTS_BIT` in the settings, words of selects stand between
+        them (:func:`~sateen.hw.spec.pe.select_bits`); without that bit all selects are 0. Taken while the next matrix
+        is incomplete, and together with a beat that swaps.
     i : In(stream)
         Beats: ``data``, ``rows × combine × group`` int8; ``slide``: they go to the columns; ``swap``: this beat is the
-        first with the next matrix, for which it waits; ``settings`` of the layer; ``tag``.
+        first for the next matrix, and waits until that is complete; ``settings`` of the layer; ``tag``.
     o : Out(stream), always ready
         ``sums`` and ``tag`` of beats with ``keep``; valid and tag are column 0's.
     busy : Out(1)
@@ -86,7 +81,7 @@ class Tile(wiring.Component):
         weight_bits: int = 8,
         multipliers: int | None = None,
         combine: int = 1,
-        way: int = WAY,
+        edge_stages: int = EDGE_STAGES,
     ):
         for name, value in (("rows", rows), ("cols", cols), ("position_bits", position_bits)):
             if value < 1:
@@ -103,8 +98,8 @@ class Tile(wiring.Component):
             raise ValueError(f"combine must be 1 to 16, not {combine!r}")
         self.rows, self.cols, self.kind, self.combine = rows, cols, PE_KINDS[pe], combine
         self.sum_bits = 8 + weight_bits + ceil_log2(rows * self.kind.group)
-        self.way = way
-        self.latency = way + rows + self.kind.latency + self.kind.foot
+        self.edge_stages = edge_stages
+        self.latency = edge_stages + rows + self.kind.latency + self.kind.foot
         tag = tag_shape(position_bits)
         multipliers = rows * cols if multipliers is None else multipliers
         self.array = create(
@@ -118,12 +113,12 @@ class Tile(wiring.Component):
             tag=tag,
         )
         self.feeder, self.loader = self.array.feeder(), self.array.loader()
-        sums = data.ArrayLayout(signed(self.sum_bits), cols)
+        sums = partial_sums(cols=cols, sum_bits=self.sum_bits, tag=tag)
         super().__init__(
             {
                 "weights": In(stream.Signature(self.loader.i.payload.shape())),
                 "i": In(stream.Signature(beat_shape(rows * combine * self.kind.group, tag))),
-                "o": Out(stream.Signature(data.StructLayout({"sums": sums, "tag": tag}), always_ready=True)),
+                "o": Out(stream.Signature(sums, always_ready=True)),
                 "busy": Out(1),
                 "waiting": Out(1),
             }
@@ -135,25 +130,25 @@ class Tile(wiring.Component):
         connect(m, wiring.flipped(self.weights), loader.i)
         connect(m, wiring.flipped(self.i), feeder.i)
 
-        # The next matrix's row that comes in, a bit each; the last bit: it is complete. A swap makes room in the same
-        # cycle. It finds no other bit set: only what becomes of the first and of the last one depends on it, which is
-        # known late.
-        at, row = Signal(self.rows + 1, init=1), Signal(self.rows)
-        taken, swap, complete = Signal(), Signal(), at[-1]
+        # The row of the next matrix that is loaded, one-hot; the last bit: the matrix is complete. A swap makes room in
+        # the same cycle, and only when complete: so only the first and the last bit depend on it, which is known late
+        # in the cycle.
+        loading, row = Signal(self.rows + 1, init=1), Signal(self.rows)
+        taken, swap, complete = Signal(), Signal(), loading[-1]
         wave, part = feeder.o.payload, loader.o.payload
-        ends = loader.o.valid & part.last
+        row_ends = loader.o.valid & part.last
         m.d.comb += [
             feeder.o.ready.eq(complete | ~wave.swap),
             taken.eq(feeder.o.valid & feeder.o.ready),
             swap.eq(feeder.o.valid & wave.swap & complete),
             loader.o.ready.eq(~complete | (feeder.o.valid & wave.swap)),
-            row.eq(Cat(at[0] | swap, at[1:-1])),
+            row.eq(Cat(loading[0] | swap, loading[1:-1])),
             self.busy.eq(taken),
             self.waiting.eq(feeder.o.valid & ~feeder.o.ready),
         ]
         for index in range(self.rows):
-            m.d.sync += at[index].eq((row[index] & ~ends) | ((row[index - 1] & ends) if index else 0))
-        m.d.sync += complete.eq((row[-1] & ends) | (complete & ~swap))
+            m.d.sync += loading[index].eq((row[index] & ~row_ends) | ((row[index - 1] & row_ends) if index else 0))
+        m.d.sync += complete.eq((row[-1] & row_ends) | (complete & ~swap))
 
         pes = self._array(m)
         self._edges(m, platform, pes, taken=taken, swap=swap, captured=row & loader.o.valid.replicate(self.rows))
@@ -183,8 +178,8 @@ class Tile(wiring.Component):
                     m.d.comb += getattr(pe, f"{name}_i").eq(getattr(line[-1], f"{name}_o"))
                 for name in down if row else ():
                     value = getattr(pes[-1][column], f"{name}_o")
-                    late = 0 if name == "sum" else self._late(row) - self._late(row - 1)
-                    m.d.comb += getattr(pe, f"{name}_i").eq(delayed(m, value, late, name=f"{name}_{row}_{column}"))
+                    delay = 0 if name == "sum" else self._row_delay(row) - self._row_delay(row - 1)
+                    m.d.comb += getattr(pe, f"{name}_i").eq(delayed(m, value, delay, name=f"{name}_{row}_{column}"))
                 line.append(pe)
             pes.append(line)
         return pes
@@ -199,41 +194,41 @@ class Tile(wiring.Component):
         swap: Signal,
         captured: Value,
     ) -> None:
-        """Skews what enters: row ``r`` and column ``c`` by ``way`` + 1 + their number of cycles, quicker rows by what
-        they are."""
+        """Skews the inputs of row ``r`` and column ``c`` by ``edge_stages`` + 1 + ``r`` or ``c`` cycles, and those of a
+        row by :meth:`_row_delay`."""
         part, wave = self.loader.o.payload, self.feeder.o.payload
         for row, line in enumerate(pes):
             capture = Signal(line[0].capture_i.shape(), name=f"capture_{row}")
             m.d.comb += [capture.valid.eq(captured[row]), capture.slot.eq(part.slot)]
-            entering = {"activation": self.array.seen(wave.activations, row), "swap": swap, "capture": capture}
+            entering = {"activation": self.array.row_inputs(wave.activations, row), "swap": swap, "capture": capture}
             if self.kind.sliding:
                 entering["slide"] = taken & wave.slide
             for name, value in entering.items():
                 m.d.comb += getattr(line[0], f"{name}_i").eq(
-                    delayed(m, value, self.way + row + 1 + self._late(row), name=f"{name}_{row}")
+                    delayed(m, value, self.edge_stages + row + 1 + self._row_delay(row), name=f"{name}_{row}")
                 )
         for column, pe in enumerate(pes[0]):
-            cycles = self.way + column + 1 + self._late(0)
+            cycles = self.edge_stages + column + 1 + self._row_delay(0)
             m.d.comb += pe.weight_i.eq(delayed(m, part.weights[column], cycles, name=f"weight_of_{column}"))
             if self.kind.sliding and column < self.rows * self.combine:
-                # What enters a row of the same number takes another way in the end.
-                sample = delayed(m, wave.activations[column], cycles - self.way, name=f"sample_of_{column}")
-                for step in range(self.way):
-                    sample = kept(m, platform, sample, name=f"sample_of_{column}_way_{step}")
+                # Near the array, samples take another path than the activations of the row with the same number.
+                sample = delayed(m, wave.activations[column], cycles - self.edge_stages, name=f"sample_of_{column}")
+                for stage in range(self.edge_stages):
+                    sample = dedicated_register(m, platform, sample, name=f"sample_of_{column}_edge_{stage}")
                 m.d.comb += pe.sample_i.eq(sample)
 
-    def _late(self, row: int) -> int:
-        """Cycles by which a row works later than one of the kind's full latency would, for its sums to come when those
-        would."""
+    def _row_delay(self, row: int) -> int:
+        """Cycles by which a row starts later because its PEs are faster than the kind's latency: all sums arrive as if
+        they were not."""
         return self.kind.latency - self.array.latency(row)
 
     def _feet(self, m: Module, pes: list[list[wiring.Component]], *, first: Value) -> None:
-        """What stands below each column, and is told when a beat begins there."""
+        """The foot below each column, which is told when a beat begins there."""
         if not self.kind.foot:
             for column, pe in enumerate(pes[-1]):
                 m.d.comb += self.o.payload.sums[column].eq(pe.sum_o)
             return
-        first = delayed(m, first, self.way + self.rows + self.kind.latency, name="first")
+        first = delayed(m, first, self.edge_stages + self.rows + self.kind.latency, name="first")
         for column, pe in enumerate(pes[-1]):
             m.submodules[f"foot_{column}"] = foot = self.array.foot()
             m.d.comb += [foot.i.eq(pe.sum_o), foot.first.eq(first), self.o.payload.sums[column].eq(foot.o)]

@@ -25,9 +25,9 @@ class Accelerator(wiring.Component):
     config : Config
         What to build.
     link : str
-        ``uart``: 8N1 at ``config.baud``; ``bytes``: streams, for simulation and for designs with a link of their own.
+        ``uart``: 8N1 at ``config.baud``; ``bytes``: streams, for simulation and for designs with another link.
     build : str
-        Name of the build that the device reports; empty for the configuration's digest.
+        The build's name in the device's identity; empty for the configuration's digest.
 
     Members
     -------

@@ -1,8 +1,8 @@
 """The cycle model: how long a program takes, from its descriptors alone.
 
-Follows the handshakes between the units at the grain of a tile of weights: when its words arrive, when it is switched
-to, when its beats are taken, when a half of the accumulators fills and drains. Equal to the device's own counters
-within 1 %; short layers within 2 cycles, or within 6 with PEs that load weights more slowly than words come.
+Follows the handshakes between the units, one tile of weights at a time: when its words arrive, when it becomes the
+current one, when its beats are taken, when a half of the accumulators fills and drains. Equal to the device's own
+counters within 1 %; short layers within 2 cycles, or within 6 with PEs that load weights more slowly than words arrive.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sateen.hw.spec.config import Config
 from sateen.hw.spec.counters import Counters
 from sateen.hw.spec.descriptor import CHUNK_DIM, PARAMETER_BYTES, SECTIONS, Combine, Descriptor
 from sateen.hw.spec.pe import SELECTS_BIT, Settings
-from sateen.hw.spec.timing import PARAMETER_QUEUE, Timing
+from sateen.hw.spec.timing import PARAMETER_QUEUE_DEPTH, Timing
 from sateen.sim.sequential import SequentialModel
 
 __all__ = ["predict"]
@@ -39,15 +39,16 @@ class _Model:
         self.words_done = 0
         self.shadow_free = 0
         self.parameters_free = 0
-        self.queue = deque([0] * PARAMETER_QUEUE, maxlen=PARAMETER_QUEUE)
-        """When the last words of parameters left their queue."""
+        self.queue = deque([0] * PARAMETER_QUEUE_DEPTH, maxlen=PARAMETER_QUEUE_DEPTH)
+        """The times at which the last words of parameters left their queue."""
 
     def descriptor(self, d: Descriptor) -> Counters:
-        """Advances by one descriptor and says where its cycles went."""
+        """Advances by one descriptor, and returns its counters."""
         return self._tiles(d) if d.output.combine == Combine.NONE else self._look_up(d)
 
     def _look_up(self, d: Descriptor) -> Counters:
-        """Tables come in, then pairs of lines, or results as fast as lanes make them."""
+        """A descriptor of lookups: tables are loaded, then pairs of lines follow as fast as the lanes take their
+        results."""
         t, config, begin = self.timing, self.config, self.done
         weights_loaded = self._load()
         tables_full = (
@@ -58,9 +59,9 @@ class _Model:
         self.parameters_free = opened + t.open_to_free
         lines, lanes = d.activations.positions, -(-d.output.channels // config.lanes)
         pairs = lines // 2
-        # All but the last line of the second pair are there when the first one is used.
+        # When the first pair is used, all but the last line of the second are there.
         drained = opened + max(pairs * lanes, (pairs - 2) * 2 * config.group + 1 + lanes) - 1
-        # Three lines are taken without tables, and wait.
+        # Three lines are taken before the tables are complete, and wait.
         first = self.output_loaded + t.line_latency
         waiting = max(0, tables_full - (first + 3 * config.group)) if lines > 3 else 0
         last_line = drained + 1 - lanes if lines > 3 else first + (lines - 1) * config.group
@@ -79,8 +80,8 @@ class _Model:
         )
 
     def _parameters(self, word: int, count: int) -> tuple[int, int]:
-        """Words of parameters after the one at ``word``: when the last of them comes to its queue, and when it leaves
-        that."""
+        """``count`` words of parameters follow the word at time ``word``: when the last of them enters its queue, and
+        when it leaves."""
         left = self.queue[-1]
         for _ in range(count):
             # Room is known in the cycle after a word has left.
@@ -90,7 +91,7 @@ class _Model:
         return word, left
 
     def _load(self) -> int:
-        """The sequencer hands over the sections in order, each when its unit is free; when the weights' are there."""
+        """Hands over the sections in order, each when its unit is free; returns when the weights' is loaded."""
         t = self.timing
         weights_loaded = max(self.output_loaded + t.spare_words, self.words_done) + SECTIONS["weights"]
         activations_loaded = max(weights_loaded, self.last_beat + 2) + SECTIONS["activations"]
@@ -98,7 +99,7 @@ class _Model:
         return weights_loaded
 
     def _tiles(self, d: Descriptor) -> Counters:
-        """Tiles of weights, and the beats that they multiply."""
+        """A descriptor of products: tiles of weights, and their beats."""
         t, config, kind, pace = self.timing, self.config, self.config.pe_kind, _Pace(d, self.config)
         begin = self.done
         weights_loaded = self._load()
@@ -118,13 +119,13 @@ class _Model:
                     first = max(ready, fetched)
                     waiting += max(0, word - first)
                     self.shadow_free = first = max(first, word)
-                    # Lines that came while the array waited let the first beats follow each other faster than lines
-                    # come.
+                    # Lines that arrived while the array waited let the first beats follow faster than lines are read.
                     fetched = max(fetched, first - t.waiting_lines)
                     last = max(first + (pace.beats - 1) * pace.beat_cycles, fetched + (pace.beats - 1) * config.group)
                     ready, fetched = last + pace.beat_cycles, fetched + pace.beats * config.group
                 self.last_beat = ready - 1
-                # A register slice is on the way. A loader that is slower than its words has the last row's in advance.
+                # A register slice is between. A loader that is slower than its words has taken those of the last row
+                # early.
                 taken, arrived = self._parameters(word - pace.row, d.weights.parameters(group))
                 word = max(word, taken + 1 + kind.restart - (pace.row - pace.row_cycles))
                 opened = max(self.last_beat + t.beat_to_full, arrived + t.parameters_to_full, drained + t.reopen)
@@ -148,12 +149,12 @@ class _Model:
 
 
 class _Pace:
-    """What a layer has of tiles and beats, and how many cycles each takes."""
+    """A layer's numbers of tiles and beats, and the cycles that each takes."""
 
     def __init__(self, d: Descriptor, config: Config):
         counts, kind = [dim.count for dim in d.activations.dims], config.pe_kind
         settings = Settings(beats=d.activations.settings, weights=d.weights.settings)
-        # Selects come in between weights; a tile's first ones before there is room for its weights.
+        # Words of selects are between those of weights; a tile's first one is taken before there is room for weights.
         selects = config.select_words if settings.weights >> SELECTS_BIT & 1 else 0
         self.blocks, self.groups = counts[:2]
         self.tiles, self.beats = prod(counts[2 : CHUNK_DIM + 1]), prod(counts[CHUNK_DIM + 1 :])

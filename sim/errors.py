@@ -1,4 +1,4 @@
-"""What can go wrong with a simulation."""
+"""The error of this room."""
 
 __all__ = ["SimulationError"]
 

@@ -13,109 +13,110 @@ from sateen.hw.spec.config import Config
 from sateen.hw.spec.counters import Counters
 from sateen.hw.spec.descriptor import CHANNELS_DIM, CHUNK_DIM, DESCRIPTOR_WORDS, PARAMETER_BYTES, Descriptor
 from sateen.hw.spec.pe import Settings
-from sateen.hw.spec.timing import RECORD, REQUANTIZE, settle
+from sateen.hw.spec.timing import RECORD_CYCLES, REQUANTIZE_CYCLES, flush_cycles
 
 __all__ = ["SequentialModel"]
 
 LOAD = DESCRIPTOR_WORDS + 1
-"""Cycles in which a descriptor is read."""
+"""Cycles for reading a descriptor."""
 REWIND = 2
-"""Cycles until a block's weights begin anew."""
+"""Cycles for going back to the first weights, for the next block."""
 FIRST = PARAMETER_BYTES + 1
 """Cycles from a group's last sum to its first requantization."""
 
 
 @dataclass(frozen=True)
 class _Pace:
-    """What the tiles of a layer have in common."""
+    """The numbers that all tiles of a layer share."""
 
     rows: int
     counts: tuple[int, ...]
-    """Of the counters that walk over positions."""
-    fast: int
-    """The counter that is at hand."""
+    """Counts of the counters that walk over positions."""
+    inner: int
+    """The innermost counter that counts above 1, which the control has in registers."""
     fed: bool
-    """A register at the array's edge takes beats before it computes."""
+    """A register at the array's edge takes a beat before the array computes."""
     beat: int
     """Cycles of a beat."""
 
     def walk(self, level: int) -> int:
-        """Cycles from a beat to the next that a counter's advance costs."""
-        return 0 if level == self.fast else 2 * (self.fast - level) + 2
+        """Extra cycles between two beats when the counter ``level`` advances."""
+        return 0 if level == self.inner else 2 * (self.inner - level) + 2
 
 
 @dataclass(frozen=True)
 class _Edge:
-    """The array's edge, in cycles from a state of the control on."""
+    """The array's edge; all times in cycles from a state of the control on."""
 
     slot: int = 0
-    """When what was read last is taken."""
+    """When the last line that was read is taken."""
     room: int = 0
-    """When another beat can be."""
+    """When another beat can be taken."""
     busy_from: int = 0
     busy_until: int = 0
-    """The PEs' latest stretch of cycles at work."""
+    """The latest interval in which the PEs work."""
 
     def shifted(self, cycles: int) -> _Edge:
-        """From a later state on; what is long past is forgotten."""
+        """The same, from a later state on; times before that become −1."""
         return _Edge(*(max(value - cycles, -1) for value in (self.slot, self.room, self.busy_from, self.busy_until)))
 
     def busy(self, start: int, end: int) -> int:
-        """Cycles of the latest stretch within others."""
+        """Cycles of that interval from ``start`` to ``end``."""
         return max(0, min(end, self.busy_until) - max(start, self.busy_from))
 
 
 @lru_cache(maxsize=4096)
 def _tile(pace: _Pace, edge: _Edge) -> tuple[int, int, _Edge]:
-    """A tile's weights and beats: when its last beat is asked for, how many cycles wait for weights, and the edge."""
-    asked = max(0, edge.slot) + pace.rows
-    waiting = asked - edge.busy(0, asked)
-    for level in [None, *_between(pace.counts, CHUNK_DIM + 1)]:
-        asked = asked if level is None else max(asked + 1 + pace.walk(level), edge.slot)
-        taken = max(asked + 1, edge.room)
+    """A tile's weights and beats: when its last beat is requested, the cycles that wait for weights, and the edge
+    then."""
+    requested = max(0, edge.slot) + pace.rows
+    waiting = requested - edge.busy(0, requested)
+    for level in [None, *_advances(pace.counts, CHUNK_DIM + 1)]:
+        requested = requested if level is None else max(requested + 1 + pace.walk(level), edge.slot)
+        taken = max(requested + 1, edge.room)
         first = taken + pace.fed
         busy_from = edge.busy_from if first <= edge.busy_until else first
         edge = _Edge(slot=taken, room=taken + pace.beat, busy_from=busy_from, busy_until=first + pace.beat)
-    return asked, waiting, edge
+    return requested, waiting, edge
 
 
 class SequentialModel:
-    """Follows a run; between descriptors nothing remains but the writing of the last one's record."""
+    """Follows a run. Between descriptors, only the writing of the last one's record is left."""
 
     def __init__(self, config: Config):
         self.config = config
-        self.before = 0
+        self.record_left = 0
 
     def descriptor(self, d: Descriptor) -> Counters:
-        """Advances by one descriptor and says where its cycles went."""
+        """Advances by one descriptor, and returns its counters."""
         config, kind = self.config, self.config.pe_kind
         counts = tuple(dim.count for dim in d.activations.dims)
         settings = Settings(beats=d.activations.settings, weights=d.weights.settings)
-        fast = max((dim for dim, count in enumerate(counts) if count > 1), default=0)
+        inner = max((dim for dim, count in enumerate(counts) if count > 1), default=0)
         pace = _Pace(
             rows=config.rows,
             counts=counts[CHUNK_DIM + 1 :],
-            fast=fast,
+            inner=inner,
             fed=kind.feed > 0,
             beat=kind.beat_cycles(settings),
         )
         blocks, groups = counts[:2]
-        cycles, weights, results, output = self.before + LOAD, 0, 0, 0
-        asked, waiting, edge = self._group(pace, counts)
+        cycles, weights, results, output = self.record_left + LOAD, 0, 0, 0
+        requested, waiting, edge = self._group(pace, counts)
         for index in range(blocks * groups):
             group = index % groups
             last = index == blocks * groups - 1
-            # All counters are passed over on the way to the next group, or to the end.
+            # The control passes all counters on the way to the next group, or to the end.
             level = 0 if group == groups - 1 else CHANNELS_DIM
-            flushed = asked + 1 + (2 * fast if last else pace.walk(level))
+            flushed = requested + 1 + (2 * inner if last else pace.walk(level))
             idle = max(flushed, edge.busy_until)
             values = d.activations.positions * min(d.output.channels - group * config.cols, config.cols)
-            done = idle + settle(config) + 1 + FIRST + REQUANTIZE * values + 1
+            done = idle + flush_cycles(config) + 1 + FIRST + REQUANTIZE_CYCLES * values + 1
             cycles += done + (REWIND if level == 0 and not last else 0)
             weights += waiting
             output = done - flushed - edge.busy(flushed, done)
             results += 0 if last else output
-        self.before = RECORD
+        self.record_left = RECORD_CYCLES
         busy = prod(counts) * pace.beat
         return Counters(
             cycles=cycles,
@@ -130,22 +131,22 @@ class SequentialModel:
     def _group(self, pace: _Pace, counts: tuple[int, ...]) -> tuple[int, int, _Edge]:
         """A group's tiles, as :func:`_tile` has one."""
         start = waiting = 0
-        edge, asked = _Edge(), 0
-        for level in [None, *_between(counts[CHANNELS_DIM + 1 : CHUNK_DIM + 1], CHANNELS_DIM + 1)]:
+        edge, requested = _Edge(), 0
+        for level in [None, *_advances(counts[CHANNELS_DIM + 1 : CHUNK_DIM + 1], CHANNELS_DIM + 1)]:
             if level is not None:
-                begin = asked + 1 + pace.walk(level)
+                begin = requested + 1 + pace.walk(level)
                 start, edge = start + begin, edge.shifted(begin)
-            asked, waited, edge = _tile(pace, edge)
+            requested, waited, edge = _tile(pace, edge)
             waiting += waited
         return (
-            start + asked,
+            start + requested,
             waiting,
             _Edge(*(start + value for value in (edge.slot, edge.room, edge.busy_from, edge.busy_until))),
         )
 
 
-def _between(counts: tuple[int, ...], first: int) -> list[int]:
-    """The counters, of which the outermost has number ``first``, that advance between the values of a nest."""
+def _advances(counts: tuple[int, ...], first: int) -> list[int]:
+    """The counters that advance between the items of a nest, in order; the outermost is number ``first``."""
     result: list[int] = []
     for place, count in reversed(list(enumerate(counts, first))):
         result = (result + [place]) * (count - 1) + result

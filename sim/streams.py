@@ -1,4 +1,4 @@
-"""What a descriptor's streams carry, from the definition of its nests: the golden model of the address generators."""
+"""A descriptor's streams, from the definition of its nests: the golden model of the address generators."""
 
 from __future__ import annotations
 
@@ -56,14 +56,15 @@ class Beat:
 
 
 def beats(stream: ActivationStream, scratchpad: NDArray[np.int8], lanes: int, *, positions: int) -> list[Beat]:
-    """All beats of a descriptor; addresses wrap at the scratchpad's size. A half of the accumulators has ``positions``."""
+    """All beats of a descriptor. Addresses wrap at the scratchpad's size; a half of the accumulators has
+    ``positions``."""
     result = []
-    everything = list(walk(stream.dims, (stream.row, stream.x, stream.address)))
+    points = list(walk(stream.dims, (stream.row, stream.x, stream.address)))
     counts = [dim.count for dim in stream.dims]
     tile = int(np.prod(counts[CHUNK_DIM + 1 :]))
     half = tile * int(np.prod(counts[CHANNELS_DIM + 1 : CHUNK_DIM + 1]))
     position = 0
-    for index, (values, (row, x, address)) in enumerate(everything):
+    for index, (values, (row, x, address)) in enumerate(points):
         position = _begin(stream, index // half, positions) if index % tile == 0 else position
         keep = stream.sliding is None or stream.sliding.keeps(values[Y_DIM], values[X_DIM])
         lane = np.arange(lanes)
@@ -76,7 +77,7 @@ def beats(stream: ActivationStream, scratchpad: NDArray[np.int8], lanes: int, *,
                 address=position,
                 first=not any(values[CHANNELS_DIM + 1 : CHUNK_DIM + 1]),
                 last=index % half == half - 1,
-                final=index == len(everything) - 1,
+                final=index == len(points) - 1,
                 slide=stream.sliding is not None,
                 keep=keep,
             )
@@ -86,7 +87,7 @@ def beats(stream: ActivationStream, scratchpad: NDArray[np.int8], lanes: int, *,
 
 
 def _begin(stream: ActivationStream | OutputStream, part: int, positions: int) -> int:
-    """Where a part of the accumulators begins, counted in the order in which they are taken."""
+    """The first position of a part of the accumulators; parts are counted in the order of their use."""
     return positions // 2 if stream.quarters and part % 4 >= 2 else 0
 
 
@@ -105,15 +106,15 @@ class Item:
     """One cycle of the post-processing lanes."""
 
     half: int
-    """Counts the halves of the accumulators that are drained."""
+    """Number of the half, or quarter, of the accumulators, in the order of draining."""
     position: int
     channel: int
-    """First of the lanes' columns."""
+    """Column of the first lane."""
     first: bool
     last: bool
     address: int
     mask: int
-    """Bit per lane: it holds a channel."""
+    """A bit for each lane that holds a channel."""
     final: bool
 
 

@@ -1,4 +1,4 @@
-"""The tools that Sateen calls: where they are, which version, and how to get those that are missing."""
+"""The tools that Sateen calls: where they are, their versions, and how to install missing ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A simulated device: the generated Verilog, compiled into a library once per configuration and kept."""
+"""A simulated device: the generated Verilog, compiled into a library that is cached for each configuration."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ NATIVE = Path(__file__).parent / "native"
 LIBRARY, CHECKSUM = "device.so", "device.so.sha256"
 BUFFER_BYTES = 1 << 16
 COMPILE = f"{os.environ.get('SATEEN_CXXFLAGS', '-O2')} -fPIC"
-"""The C++ compiler's flags. ``SATEEN_CXXFLAGS=-O0`` makes simulations that build three times as fast and run several
-times as long."""
+"""The C++ compiler's flags. With ``SATEEN_CXXFLAGS=-O0`` simulations build three times as fast and run several times as
+long."""
 VERILATE = [
     "--cc",
     "--prefix",
@@ -47,7 +47,7 @@ VERILATE = [
     "--noassert",
     "-Wno-fatal",
     "-Wno-lint",
-    # Merging conditions takes nine tenths of Verilator's time on these designs, and their speed does not gain.
+    # Merging conditions takes nine tenths of Verilator's time on these designs, and does not make them faster.
     "-fno-merge-cond",
     "-fno-merge-cond-motion",
 ]
@@ -103,7 +103,7 @@ class VerilatedDevice:
 
         Returns
         -------
-        What came: up to the FLAG that completes a frame, or what there was after ``max_cycles``, or 64 KiB.
+        The bytes received up to the FLAG that completes a frame, or after ``max_cycles``, or 64 KiB of them.
         """
         count = self._library.sateen_exchange(self._open(), data, len(data), self._buffer, BUFFER_BYTES, max_cycles)
         return self._buffer.raw[:count]
@@ -131,13 +131,12 @@ class VerilatedDevice:
 def build(config: Config, *, trace: bool = False) -> Path:
     """The library of a configuration, from the cache or built now; safe under several processes at once.
 
-    A build happens in a folder of its own, which gets its name in the cache by one renaming at the end: a build that is
-    interrupted or killed leaves nothing behind that would be taken for a library. One that was damaged later is built
-    anew.
+    A build has a folder of its own, which is renamed into the cache at the end: an interrupted build leaves nothing
+    that could be mistaken for a library. A library that was damaged later is built again.
     """
     cache = user_cache_path("sateen") / "sim"
     cache.mkdir(parents=True, exist_ok=True)
-    # A configuration names its Verilog once it has been generated: then Amaranth need not be loaded at all.
+    # The key needs no Verilog: for a cached library, Amaranth is not even imported.
     key = _key(config, trace=trace)
     folder = cache / key
     library = folder / LIBRARY
@@ -165,7 +164,7 @@ def _checksum(library: Path) -> str:
 
 
 def _key(config: Config, *, trace: bool) -> str:
-    """A hash of everything that the library depends on: configuration, generator, harness, tools and flags."""
+    """A hash of all that the library depends on: configuration, generator, harness, tools and flags."""
     digest = hashlib.sha256(repr((config.digest, COMPILE, VERILATE, trace, _versions())).encode())
     package = Path(__file__).parent.parent
     sources = [*(package / "hw").rglob("*.py"), *NATIVE.iterdir()]
@@ -212,7 +211,7 @@ def _compile(config: Config, work: Path, *, trace: bool) -> None:
         f"OPT_FAST={COMPILE}",
     ]
     if "-O0" in COMPILE:
-        # Most of the work is headers then, which one file has once.
+        # Most of the work is headers then: a single file reads them once.
         make.append("VM_PARALLEL_BUILDS=0")
     runtime = _runtime(make, work, trace=trace)
     _call([*make, "libVsateen.a"], work)
@@ -242,7 +241,7 @@ def _compile(config: Config, work: Path, *, trace: bool) -> None:
 
 
 def _runtime(make: list[str], work: Path, *, trace: bool) -> Path:
-    """Verilator's runtime, most of a small build's work: the same for all configurations."""
+    """Verilator's runtime, most of a small build's work; all configurations share it."""
     key = hashlib.sha256(
         repr((COMPILE, trace, _versions(), [path.read_bytes() for path in sorted(NATIVE.glob("*.h"))])).encode()
     )

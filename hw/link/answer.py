@@ -1,32 +1,32 @@
-"""The response to a request, kept so that it can be sent again."""
+"""The response to a request, which is kept and can be sent again."""
 
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import ceil_log2
 
 from sateen.hw.memory import NO_COLLISIONS, last_read
 from sateen.hw.spec.wire import Frame, FrameType
 from sateen.hw.stream.fetch import Fetch
 
-__all__ = ["Answer"]
+__all__ = ["Answer", "ResponseData"]
 
 LENGTH_BITS = 16
 READ_LATENCY = 2
 
 
-class Answer(wiring.Component):
-    """Collects the data of a response, and gives its frame's body: header, data, status. As often as asked.
+class ResponseData(wiring.Component):
+    """Collects the data of a response, and gives them as often as asked.
 
     Takes a byte per cycle and gives one, or with ``ahead`` = 2 one in three cycles.
 
     Parameters
     ----------
-    frame_bytes : int
-        Largest payload of a frame; one byte less of data.
+    capacity : int
+        Most bytes of data.
     ahead : int or None
         Bytes that are read before they are sent, see :class:`sateen.hw.stream.fetch.Fetch`.
 
@@ -35,7 +35,92 @@ class Answer(wiring.Component):
     clear : In(1)
         Begins a new response.
     i : In(stream), always ready
-        The next byte of data. Past the end of the buffer it is lost.
+        The next byte of data. Bytes beyond the capacity are lost.
+    count : Out
+        Bytes of data so far.
+    start : In(1), sending : In(1)
+        Begins with the first byte; from the next cycle on until the response is sent.
+    o : Out(stream)
+        The data.
+    left : Out
+        Bytes that are still to be taken.
+    """
+
+    def __init__(self, *, capacity: int, ahead: int | None = None):
+        self.capacity, self.ahead = capacity, ahead
+        count = range(capacity + 2)
+        super().__init__(
+            {
+                "clear": In(1),
+                "i": In(stream.Signature(8, always_ready=True)),
+                "count": Out(count),
+                "start": In(1),
+                "sending": In(1),
+                "o": Out(stream.Signature(8)),
+                "left": Out(count),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.memory = memory = Memory(shape=8, depth=self.capacity + 1, init=[], attrs=NO_COLLISIONS)
+        m.submodules.fetch = fetch = Fetch(
+            address=ceil_log2(self.capacity + 1),
+            data_shape=8,
+            tag=data.StructLayout({}),
+            latency=READ_LATENCY,
+            sliced=not self.ahead,
+            depth=self.ahead,
+        )
+        write, stored = memory.write_port(), Signal(8)
+        m.d.comb += [
+            write.addr.eq(self.count),
+            write.data.eq(self.i.payload),
+            write.en.eq(self.i.valid & (self.count < self.capacity)),
+            fetch.data.eq(stored),
+        ]
+        m.d.sync += stored.eq(last_read(m, memory, fetch.address))
+        with m.If(self.clear):
+            m.d.sync += self.count.eq(0)
+        with m.Elif(write.en):
+            m.d.sync += self.count.eq(self.count + 1)
+
+        # Requests run ahead of what is sent.
+        requested = Signal.like(self.count)
+        m.d.comb += [
+            fetch.i.valid.eq(self.sending & (requested != self.count)),
+            fetch.i.payload.address.eq(requested),
+            self.o.valid.eq(fetch.o.valid),
+            self.o.payload.eq(fetch.o.payload.data),
+            fetch.o.ready.eq(self.o.ready),
+        ]
+        with m.If(fetch.i.valid & fetch.i.ready):
+            m.d.sync += requested.eq(requested + 1)
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += self.left.eq(self.left - 1)
+        with m.If(self.start):
+            m.d.sync += [requested.eq(0), self.left.eq(self.count)]
+        return m
+
+
+class Answer(wiring.Component):
+    """Collects the data of a response, and gives its frame's body as often as asked: header, data, status.
+
+    Takes a byte per cycle and gives one, or with ``ahead`` = 2 one in three cycles.
+
+    Parameters
+    ----------
+    frame_bytes : int
+        Largest payload of a frame; the data have one byte less.
+    ahead : int or None
+        Bytes that are read before they are sent, see :class:`sateen.hw.stream.fetch.Fetch`.
+
+    Members
+    -------
+    clear : In(1)
+        Begins a new response.
+    i : In(stream), always ready
+        The next byte of data. Bytes beyond the largest frame are lost.
     count : Out
         Bytes of data so far.
     seq, status : In
@@ -65,65 +150,31 @@ class Answer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.memory = memory = Memory(shape=8, depth=self.frame_bytes, init=[], attrs=NO_COLLISIONS)
-        write = memory.write_port()
-        address = ceil_log2(self.frame_bytes)
-        m.submodules.fetch = fetch = Fetch(
-            address=address,
-            data_shape=8,
-            tag=data.StructLayout({}),
-            latency=READ_LATENCY,
-            sliced=not self.ahead,
-            depth=self.ahead,
-        )
-        stored = Signal(8)
+        m.submodules.body = body = ResponseData(capacity=self.frame_bytes - 1, ahead=self.ahead)
+        connect(m, wiring.flipped(self.i), body.i)
+        header, header_left = Signal(8 * Frame.HEADER.size), Signal(range(Frame.HEADER.size + 1))
+        length, sending, o = Signal(LENGTH_BITS), Signal(), self.o.payload
         m.d.comb += [
-            write.addr.eq(self.count),
-            write.data.eq(self.i.payload),
-            write.en.eq(self.i.valid & (self.count < self.frame_bytes - 1)),
-            fetch.data.eq(stored),
+            body.clear.eq(self.clear),
+            self.count.eq(body.count),
+            body.start.eq(self.start),
+            body.sending.eq(sending),
+            length.eq(self.count + 1),
         ]
-        m.d.sync += stored.eq(last_read(m, memory, fetch.address))
-        with m.If(self.clear):
-            m.d.sync += self.count.eq(0)
-        with m.Elif(write.en):
-            m.d.sync += self.count.eq(self.count + 1)
-
-        # What is asked for runs ahead of what is sent.
-        asked, asking, header = Signal.like(self.count), Signal(), Signal(8 * Frame.HEADER.size)
-        header_left, data_left = Signal(range(Frame.HEADER.size + 1)), Signal.like(self.count)
-        sending, o = Signal(), self.o.payload
-        m.d.comb += [
-            asking.eq(sending & (asked != self.count)),
-            fetch.i.valid.eq(asking),
-            fetch.i.payload.address.eq(asked),
-        ]
-        with m.If(asking & fetch.i.ready):
-            m.d.sync += asked.eq(asked + 1)
         taken = self.o.valid & self.o.ready
         with m.If(self.start):
-            length = Signal(LENGTH_BITS)
-            m.d.comb += length.eq(self.count + 1)
             m.d.sync += [
                 sending.eq(1),
-                asked.eq(0),
                 header.eq(Cat(Const(FrameType.RESPONSE, 8), self.seq, length)),
                 header_left.eq(Frame.HEADER.size),
-                data_left.eq(self.count),
             ]
         with m.If(sending):
             with m.If(header_left != 0):
                 m.d.comb += [self.o.valid.eq(1), o.data.eq(header[:8])]
                 with m.If(taken):
                     m.d.sync += [header.eq(header >> 8), header_left.eq(header_left - 1)]
-            with m.Elif(data_left != 0):
-                m.d.comb += [
-                    self.o.valid.eq(fetch.o.valid),
-                    o.data.eq(fetch.o.payload.data),
-                    fetch.o.ready.eq(self.o.ready),
-                ]
-                with m.If(taken):
-                    m.d.sync += data_left.eq(data_left - 1)
+            with m.Elif(body.left != 0):
+                m.d.comb += [self.o.valid.eq(body.o.valid), o.data.eq(body.o.payload), body.o.ready.eq(self.o.ready)]
             with m.Else():
                 m.d.comb += [self.o.valid.eq(1), o.data.eq(self.status), o.last.eq(1), self.done.eq(taken)]
                 with m.If(taken):

@@ -18,9 +18,9 @@ def _crc() -> Processor:
 
 
 class Deframer(wiring.Component):
-    """Takes the bytes of frames out of a stream, and checks their CRC.
+    """Extracts frames from a stream of bytes, and checks their CRC.
 
-    One byte per cycle, latency 1 cycle, never held back. Whatever comes, the next FLAG begins a new frame.
+    One byte per cycle, latency 1 cycle, no back-pressure. Whatever arrives, the next FLAG begins a new frame.
 
     Members
     -------
@@ -42,16 +42,16 @@ class Deframer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.checksum = crc = _crc()
-        escaped, inside, given_up = Signal(), Signal(), Signal()
+        escaped, inside, aborted = Signal(), Signal(), Signal()
         byte, o = self.i.payload, self.o.payload
         m.d.comb += [crc.data.eq(o.data), crc.valid.eq(self.o.valid & ~o.end), crc.start.eq(self.o.valid & o.end)]
-        m.d.comb += o.good.eq(crc.match_detected & ~given_up)
+        m.d.comb += o.good.eq(crc.match_detected & ~aborted)
         m.d.sync += self.o.valid.eq(0)
         with m.If(self.i.valid):
             m.d.sync += o.end.eq(byte == FLAG)
             with m.If(byte == FLAG):
-                # A flag behind an escape gives the frame up.
-                m.d.sync += [self.o.valid.eq(inside), given_up.eq(escaped), inside.eq(0), escaped.eq(0)]
+                # A flag after an escape aborts the frame.
+                m.d.sync += [self.o.valid.eq(inside), aborted.eq(escaped), inside.eq(0), escaped.eq(0)]
             with m.Elif((byte == ESCAPE) & ~escaped):
                 m.d.sync += [escaped.eq(1), inside.eq(1)]
             with m.Else():
@@ -67,7 +67,7 @@ class Deframer(wiring.Component):
 class Framer(wiring.Component):
     """Makes a frame of a body: flags, stuffing, CRC.
 
-    One byte per cycle but for escapes, flags and the CRC; full back-pressure.
+    One byte of the body per cycle, besides the cycles for escapes, flags and the CRC; full back-pressure.
 
     Members
     -------

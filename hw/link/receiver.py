@@ -1,4 +1,4 @@
-"""Received frames, in two slots: one is executed while the next comes in."""
+"""Received frames, in two slots: one is executed while the next arrives."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Receiver(wiring.Component):
     address : In, data : Out
         Reads its payload; data ``LATENCY`` = 2 cycles after the address.
     done : In(1)
-        Done with the oldest frame.
+        Releases the oldest frame.
     """
 
     LATENCY = 2
@@ -69,7 +69,7 @@ class Receiver(wiring.Component):
         headers = Signal(data.ArrayLayout(header, 2))
         used, oldest, filling = Signal(range(3)), Signal(), Signal()
 
-        # `count` is the bytes of the frame so far, up to one that no frame has.
+        # `count` is the bytes of the frame so far; it stops at `most`, which is too long for any frame.
         most = self.frame_bytes + OVERHEAD + 1
         count, dropped, index = Signal(range(most + 1)), Signal(), Signal(range(most + 1))
         byte, arriving, commit = deframer.o.payload, headers[filling], Signal()

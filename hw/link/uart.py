@@ -18,7 +18,7 @@ class UART(wiring.Component):
     """Sends and receives bytes, 8N1, least significant bit first.
 
     The bit clock is a phase accumulator, so that its rate is right to 1 part in 2^16 · baud / clock for any ratio;
-    edges jitter by one cycle. Each bit is read by majority of three samples around its middle. A byte whose stop bit is
+    edges jitter by one cycle. Each bit is the majority of three samples around its middle. A byte whose stop bit is
     low (a break, noise) is dropped.
 
     Parameters
@@ -41,7 +41,7 @@ class UART(wiring.Component):
     def __init__(self, *, clock_hz: int, baud: int):
         if not 1 <= baud <= clock_hz // 8:
             raise ValueError(f"baud must be 1 to {clock_hz // 8} (an eighth of clock_hz), not {baud!r}")
-        # Sixteen bits of phase beyond those that the slowest rate needs.
+        # Sixteen bits more than the ratio of clock and baud needs.
         self.phase_bits = FRACTION_BITS + (clock_hz // baud).bit_length()
         self.step = round((baud << self.phase_bits) / clock_hz)
         super().__init__(
@@ -73,7 +73,7 @@ class UART(wiring.Component):
 
     def _receive(self, m: Module) -> None:
         line = Signal(init=1)
-        m.submodules += FFSynchronizer(self.rx, line, init=1)
+        m.submodules.synchronizer = FFSynchronizer(self.rx, line, init=1)
         samples = Signal(3, init=-1)
         level = Signal(init=1)
         m.d.sync += samples.eq(Cat(line, samples[:2]))

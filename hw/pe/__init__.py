@@ -1,9 +1,13 @@
 """Processing elements, behind one contract.
 
-A PE holds weights (of a group of reduction elements, where :attr:`~sateen.hw.spec.pe.PeKind.group` is above 1) and adds
-its product with each activation to the partial sum that comes from the PE above. The tile knows a kind by its numbers
-in :data:`sateen.hw.spec.pe.PE_KINDS` and by its :class:`~sateen.hw.pe.contract.PeArray`. To add a kind: a module here
-with an ``Array`` of that class, its line in :data:`KINDS` and in ``PE_KINDS``, and its test.
+In: beats and words of weights from the tile. Out: partial sums below each column. A PE holds a weight, or those of a
+group of reduction elements where :attr:`~sateen.hw.spec.pe.PeKind.group` is above 1, and adds its product with each
+activation to the partial sum from the PE above. The tile knows a kind by its numbers in
+:data:`sateen.hw.spec.pe.PE_KINDS` and by its :class:`~sateen.hw.pe.contract.PeArray`. Read
+:mod:`~sateen.hw.pe.contract` first, then :mod:`~sateen.hw.pe.mac`.
+
+To add a kind: a module here with an ``Array`` of that class, a line in :data:`KINDS` and one in ``PE_KINDS``, and its
+test.
 """
 
 from __future__ import annotations
@@ -40,7 +44,7 @@ def create(
     combine: int,
     tag: data.Layout,
 ) -> PeArray:
-    """The array of a kind."""
+    """The array of a kind, with column combining around it if ``combine`` is above 1."""
     array: type[PeArray] = import_module(KINDS[kind]).Array
     numbers: dict[str, Any] = {
         "rows": rows,

@@ -8,7 +8,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from sateen.hw.pe.contract import Feeder, PeArray, PeSignature, pass_on
+from sateen.hw.pe.contract import Feeder, PeArray, PeSignature, forward
 
 __all__ = ["Array", "BitSerial", "Horner", "PlaneFeeder"]
 
@@ -17,15 +17,15 @@ class BitSerial(wiring.Component):
     """Adds its weight to the partial sum where the activation's bit is 1. Contract:
     :class:`~sateen.hw.pe.contract.PeSignature`.
 
-    One bit plane per cycle, latency 2 cycles. A whole array adds up one plane of all its activations; the planes are
-    joined at its foot (:class:`Horner`), so that a PE needs no shifter and no accumulator.
+    One bit plane per cycle, latency 2 cycles. The array adds up one plane of all its activations; its foot joins the
+    planes (:class:`Horner`), so that a PE needs no shifter and no accumulator.
 
     Parameters
     ----------
     weight_bits : int
         Width of the weight.
     sum_bits : int
-        Width of a partial sum: that and log2(rows).
+        Width of a partial sum: ``weight_bits`` + ⌈log2 rows⌉.
     """
 
     def __init__(self, *, weight_bits: int = 8, sum_bits: int):
@@ -34,7 +34,7 @@ class BitSerial(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         following, weight = Signal.like(self.weight_i), Signal.like(self.weight_i)
-        pass_on(m, platform, self, "activation", "swap", "weight", "capture")
+        forward(m, platform, self, "activation", "swap", "weight", "capture")
         with m.If(self.swap_i):
             m.d.sync += weight.eq(following)
         with m.If(self.capture_i.valid):
@@ -44,7 +44,7 @@ class BitSerial(wiring.Component):
 
 
 class PlaneFeeder(Feeder):
-    """Beats become bit planes, the sign's first; the beats' setting is the number of bits, 1 to 8."""
+    """Turns beats into bit planes, the sign's first; the beats' setting is the number of bits, 1 to 8."""
 
     def __init__(self, *, rows: int, tag: data.Layout):
         super().__init__(rows=rows, activation=1, tag=tag)
@@ -85,11 +85,11 @@ class Horner(wiring.Component):
 
 
 class Array(PeArray):
-    """A plain array of one-bit activations, planes being joined below it."""
+    """An array of one-bit activations, below which the planes are joined."""
 
     @property
     def partial_bits(self) -> int:
-        """Of a plane's sum."""
+        """Width of a plane's sum."""
         return self.weight_bits + ceil_log2(self.rows)
 
     def pe(self, row: int, column: int) -> BitSerial:

@@ -1,7 +1,6 @@
-"""Column combining: several activations side by side in a row, of which each PE takes the one that stands beside its
-weight.
+"""Column combining: a row has several activations side by side, and each PE takes the one that its weight selects.
 
-Around the PEs of any kind: what is multiplexed is what a PE takes of an activation each cycle, a number or a bit.
+This wraps PEs of any kind: it multiplexes what a PE takes of an activation each cycle, a number or a bit.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from amaranth.utils import ceil_log2
 from sateen.hw.pe.contract import PeArray, slot_shape
 from sateen.hw.spec.pe import SELECTS_BIT, WEIGHT_SETTING_BITS, PeKind
 from sateen.hw.stream.delay import delayed
-from sateen.hw.stream.mux import kept_mux
+from sateen.hw.stream.mux import dedicated_mux
 
 __all__ = ["Combined", "MultiplexedInput"]
 
@@ -25,12 +24,12 @@ class MultiplexedInput(wiring.Component):
     """A PE with a multiplexed input. Contract: that of the PE, its activation an array of ``inputs``, its weight with a
     ``select``.
 
-    The select is captured, and becomes the current one, with the weight.
+    The select is captured and swapped together with the weight.
 
     Parameters
     ----------
     pe : Component
-        With a :class:`~sateen.hw.pe.contract.PeSignature`, its weights captured at once.
+        With a :class:`~sateen.hw.pe.contract.PeSignature` of one slot.
     inputs : int
         Activations side by side.
     """
@@ -55,7 +54,7 @@ class MultiplexedInput(wiring.Component):
             Signal.like(self.weight_i.select, reset_less=True),
             Signal.like(self.weight_i.select, reset_less=True),
         )
-        select = kept_mux(m, platform, self.swap_i, following, current, name="select")
+        select = dedicated_mux(m, platform, self.swap_i, following, current, name="select")
         m.d.sync += current.eq(select)
         with m.If(self.capture_i.valid):
             m.d.sync += following.eq(self.weight_i.select)
@@ -74,11 +73,10 @@ class MultiplexedInput(wiring.Component):
 
 
 class CombinedLoader(wiring.Component):
-    """Joins words of weights with the selects that come before them, if the settings say that there are any; else
-    selects are 0.
+    """Joins words of weights with their selects, which precede them if the settings say so; else selects are 0.
 
-    Contract: :class:`~sateen.hw.pe.contract.Loader`. A matrix begins with a word of selects, of as many rows as a byte
-    holds; when those have come, the next follows. A word of selects is taken in advance.
+    Contract: :class:`~sateen.hw.pe.contract.Loader`. A matrix begins with a word of selects, for as many rows as a byte
+    holds; after those rows comes the next word of selects. Words of selects are taken before there is room for weights.
 
     Parameters
     ----------
@@ -95,22 +93,22 @@ class CombinedLoader(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        together = 8 // self.select_bits
-        row, here, given, waits = Signal(range(self.rows)), Signal(range(together + 1)), Signal(), Signal()
+        per_word = 8 // self.select_bits
+        row, left, given, waits = Signal(range(self.rows)), Signal(range(per_word + 1)), Signal(), Signal()
         selects = [Signal(8, name=f"selects_{column}", reset_less=True) for column in range(self.cols)]
         m.d.comb += [
             given.eq(self.i.payload.settings[SELECTS_BIT]),
-            waits.eq(given & (here == 0)),
+            waits.eq(given & (left == 0)),
             self.o.valid.eq(self.i.valid & ~waits),
             self.i.ready.eq(self.o.ready | waits),
             self.o.payload.last.eq(1),
         ]
         with m.If(self.i.valid & waits):
-            m.d.sync += here.eq(together)
+            m.d.sync += left.eq(per_word)
         with m.Elif(self.o.valid & self.o.ready & given):
-            m.d.sync += [row.eq(row + 1), here.eq(here - 1)]
+            m.d.sync += [row.eq(row + 1), left.eq(left - 1)]
             with m.If(row == self.rows - 1):
-                m.d.sync += [row.eq(0), here.eq(0)]
+                m.d.sync += [row.eq(0), left.eq(0)]
         for weight, select, byte in zip(self.o.payload.weights, selects, self.i.payload.word, strict=True):
             m.d.comb += [weight.value.eq(byte), weight.select.eq(Mux(given, select, 0))]
             with m.If(self.i.valid & waits):
@@ -121,7 +119,7 @@ class CombinedLoader(wiring.Component):
 
 
 class Combined(PeArray):
-    """An array of a kind, every row of which takes ``inputs`` activations."""
+    """An array of a kind, each of whose rows takes ``inputs`` activations."""
 
     def __init__(self, array: type[PeArray], kind: PeKind, *, rows: int, inputs: int, **numbers: Any):
         super().__init__(kind, rows=rows, inputs=inputs, **numbers)

@@ -1,4 +1,4 @@
-"""The contract between PEs and the array, and what a kind has around its PEs."""
+"""The contract between PEs and the array, and the parts at the array's edges."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from sateen.hw.spec.pe import BEAT_SETTING_BITS, WEIGHT_SETTING_BITS, PeKind, window
-from sateen.hw.stream.delay import kept
+from sateen.hw.stream.delay import dedicated_register
 
-__all__ = ["Feeder", "Loader", "PeArray", "PeSignature", "beat_shape", "pass_on", "slot_shape", "wave_shape"]
+__all__ = ["Feeder", "Loader", "PeArray", "PeSignature", "beat_shape", "forward", "slot_shape", "wave_shape"]
 
 INT8 = signed(8)
 
@@ -17,39 +17,38 @@ INT8 = signed(8)
 class PeSignature(wiring.Signature):
     """Ports of every PE, seen from inside it.
 
-    Everything hops on to the neighbour in one cycle: activations, ``swap`` and ``capture`` to the right, weights down.
-    What is at the PE's inputs in cycle ``t`` meets the partial sum at ``sum_i`` in cycle ``t + latency - 1``, and their
+    Everything moves to the neighbour in one cycle: activations, ``swap`` and ``capture`` to the right, weights down. An
+    activation at the PE's input in cycle ``t`` meets the partial sum at ``sum_i`` in cycle ``t + latency - 1``, and the
     total is at ``sum_o`` in cycle ``t + latency``.
 
     Parameters
     ----------
     activation : shape
-        Of what a PE takes of the activations each cycle.
+        What a PE takes of the activations each cycle.
     weight : shape
-        Of what it takes of the weights each cycle.
+        What it takes of the weights each cycle.
     slots : int
-        Captures that one PE's weights take at most.
+        Most captures that one PE's weights take.
     sum_bits : int
         Width of a partial sum.
     sample : shape or None
-        Of what a kind that has sliding windows takes from above.
+        What a kind with sliding windows takes from above.
 
     Members
     -------
     activation_i : In, activation_o : Out
         Part of a beat.
     slide_i : In(1), slide_o : Out(1)
-        With an activation, which does not count then: the PE takes its sample instead. Only with ``sample``.
+        With an activation: the PE takes its sample instead. Only with ``sample``.
     sample_i : In, sample_o : Out
-        With a beat that slides, a sample; to the PE below goes, with the same beat, the one that came with such a beat
-        before.
+        The sample of a beat that slides; the PE below gets, with the same beat, the sample of the last such beat.
     swap_i : In(1), swap_o : Out(1)
         With an activation: from it on, the captured weights are the current ones.
     weight_i : In, weight_o : Out
-        On its way down.
+        Moves down the column.
     capture_i : In, capture_o : Out
-        ``valid``: what is at ``weight_i`` is ``slot`` of this PE's next weights. With a ``swap`` it belongs to those
-        after the swap's.
+        ``valid``: ``weight_i`` is ``slot`` of this PE's next weights; together with a ``swap``, of those after the
+        swapped ones.
     sum_i : In, sum_o : Out
         Partial sum.
     """
@@ -73,46 +72,47 @@ class PeSignature(wiring.Signature):
         )
 
 
-def pass_on(m: Module, platform: object, pe: wiring.Component, *names: str) -> None:
-    """Registers on a PE's way to its neighbours. What is in them counts for nothing until a beat comes, so that no
-    reset reaches them.
+def forward(m: Module, platform: object, pe: wiring.Component, *names: str) -> None:
+    """Registers between a PE and its neighbours, for the ports of these names. Their contents do not matter before a
+    beat arrives, so that they need no reset.
 
-    They are the PE's own: what goes to all rows is the same in all PEs of a diagonal, which lie all over the chip.
+    They are dedicated: all PEs of a diagonal hold the same ``swap``, and synthesis would share one register between
+    places all over the chip.
     """
     for name in names:
-        m.d.comb += getattr(pe, f"{name}_o").eq(kept(m, platform, getattr(pe, f"{name}_i"), name=name))
+        m.d.comb += getattr(pe, f"{name}_o").eq(dedicated_register(m, platform, getattr(pe, f"{name}_i"), name=name))
 
 
 def beat_shape(elements: int, tag: data.Layout) -> data.StructLayout:
-    """What a feeder takes: ``elements`` int8 values, whether weights are swapped with them, whether they go to the
-    columns, the layer's settings, a tag."""
+    """What a feeder takes: ``elements`` int8 values; whether weights are swapped with them; whether they go to the
+    columns; the layer's settings; a tag."""
     values = data.ArrayLayout(signed(8), elements)
     return data.StructLayout({"data": values, "swap": 1, "slide": 1, "settings": BEAT_SETTING_BITS, "tag": tag})
 
 
 def wave_shape(activation: ShapeLike, rows: int, tag: data.Layout) -> data.StructLayout:
-    """What a feeder gives each cycle: activations for every row; ``first`` and ``last`` of their beat; ``swap`` with
-    the first; whether they go to the columns; its tag."""
+    """What a feeder gives each cycle: activations for every row; whether they are the ``first`` and ``last`` of their
+    beat; ``swap``, with the first; whether they go to the columns; the beat's tag."""
     activations = data.ArrayLayout(activation, rows)
     return data.StructLayout({"activations": activations, "swap": 1, "slide": 1, "first": 1, "last": 1, "tag": tag})
 
 
 def slot_shape(weight: ShapeLike, cols: int, slots: int) -> data.StructLayout:
-    """What a loader gives each cycle: a part of the weights of every column's PE in a row, its number, and whether it
-    is the last."""
+    """What a loader gives each cycle: one of the ``slots`` of a row's weights, for every column; its number; whether it
+    is the row's last."""
     return data.StructLayout({"weights": data.ArrayLayout(weight, cols), "slot": range(slots), "last": 1})
 
 
 class Feeder(wiring.Component):
-    """At the array's left edge: beats become waves of what the PEs take. This one passes a beat of one element a row on
-    as it is.
+    """The array's left edge: turns beats into waves, what the PEs take each cycle. This one forwards a beat of one
+    element a row unchanged.
 
     Members
     -------
     i : In(stream)
         Beats, see :func:`beat_shape`.
     o : Out(stream)
-        Waves, see :func:`wave_shape`; once the first of a beat is taken, the others follow each other.
+        Waves, see :func:`wave_shape`; those after a beat's first follow without a pause.
     """
 
     def __init__(self, *, rows: int, tag: data.Layout, group: int = 1, activation: ShapeLike = INT8):
@@ -141,8 +141,8 @@ class Feeder(wiring.Component):
 
 
 class Loader(wiring.Component):
-    """At the array's upper edge: words of weights become what the PEs capture. This one passes them on as they are, the
-    bits that the PEs hold.
+    """The array's upper edge: turns words of weights into slots, what the PEs capture. This one forwards the words,
+    truncated to the PEs' weights.
 
     Members
     -------
@@ -169,8 +169,7 @@ class Loader(wiring.Component):
 
 
 class PeArray:
-    """What a kind of PE makes of an array: its PEs and what stands at the edges. A kind overrides what differs from the
-    plain MAC's.
+    """A kind of PE as an array: its PEs and the parts at the edges. A kind overrides what differs from the MAC.
 
     Parameters
     ----------
@@ -183,12 +182,12 @@ class PeArray:
     sum_bits : int
         Width of the sums below the array.
     multipliers : int
-        PEs that may use hardware multipliers: whole rows, the upper ones.
+        PEs that may use hardware multipliers: as many whole rows, from the top.
     inputs : int
-        Activations side by side that a PE's weights choose from, see :func:`sateen.hw.spec.pe.window`. A kind of one
-        element a PE leaves that to :class:`~sateen.hw.pe.combine.Combined`.
+        Activations side by side from which a PE's weights select, see :func:`sateen.hw.spec.pe.window`. A kind of one
+        element a PE leaves the selection to :class:`~sateen.hw.pe.combine.Combined`.
     tag : Layout
-        What goes with a beat.
+        What accompanies a beat.
     """
 
     def __init__(
@@ -211,22 +210,22 @@ class PeArray:
         raise NotImplementedError
 
     def latency(self, row: int) -> int:
-        """Of a row's PEs: ``kind.latency`` or less, and none more than of the row above."""
+        """Latency of a row's PEs: at most ``kind.latency``, and at most that of the row above."""
         return self.kind.latency
 
     def feeder(self) -> wiring.Component:
-        """Makes waves of beats, as :class:`Feeder`."""
+        """The feeder, as :class:`Feeder`."""
         return Feeder(rows=self.rows, tag=self.tag)
 
-    def seen(self, activations: data.View, row: int) -> Value:
-        """What the PEs of a row take of a wave."""
+    def row_inputs(self, activations: data.View, row: int) -> Value:
+        """The activations of a wave that the PEs of a row take."""
         return Cat(activations[place] for place in window(row, rows=self.rows, combine=self.inputs))
 
     def loader(self) -> wiring.Component:
-        """Makes slots of words, as :class:`Loader`."""
+        """The loader, as :class:`Loader`."""
         return Loader(cols=self.cols, weight=signed(self.weight_bits))
 
     def foot(self) -> wiring.Component | None:
-        """Below each column, ``kind.foot`` cycles: ``i`` partial sums with ``first`` of their beat; ``o`` their total
-        so far."""
+        """The part below each column, of ``kind.foot`` cycles: ``i`` takes partial sums, the ``first`` of a beat
+        marked; ``o`` gives their total so far."""
         return None

@@ -6,9 +6,9 @@ from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import wiring
 
 from sateen.hw.multiply import LogicMultiply, Multiply, MultiplyAdd
-from sateen.hw.pe.contract import PeArray, PeSignature, pass_on
+from sateen.hw.pe.contract import PeArray, PeSignature, forward
 from sateen.hw.stream.delay import delayed
-from sateen.hw.stream.mux import kept_mux
+from sateen.hw.stream.mux import dedicated_mux
 
 __all__ = ["Array", "Mac"]
 
@@ -18,9 +18,9 @@ class Mac(wiring.Component):
 
     Contract: :class:`~sateen.hw.pe.contract.PeSignature`.
 
-    With a hardware multiplier the latency is 6 cycles: a register of the factors, its own three, one of the product, as
-    it is far from the rest on the chip, and the sum. Else it is 3: a register of the factors, halves of the product,
-    the sum.
+    With a hardware multiplier the latency is 6 cycles: a register of the factors, the multiplier's three, one of the
+    product, since the multiplier is far away on the chip, and the sum. Else it is 3: a register of the factors, halves
+    of the product, the sum.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Mac(wiring.Component):
     sum_bits : int
         Width of a partial sum.
     multiplier : bool
-        Use a hardware multiplier; else the product is made of adders.
+        Use a hardware multiplier; else adders make the product.
     """
 
     LATENCY = {True: 6, False: 3}
@@ -43,7 +43,7 @@ class Mac(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        pass_on(m, platform, self, "activation", "slide", "swap", "weight", "capture")
+        forward(m, platform, self, "activation", "slide", "swap", "weight", "capture")
         following, current = (
             Signal.like(self.weight_i, name=name, reset_less=True) for name in ("following", "current")
         )
@@ -56,14 +56,14 @@ class Mac(wiring.Component):
             m.d.sync += [held.eq(self.sample_i), below.eq(held)]
         m.d.comb += self.sample_o.eq(below)
         bits = len(self.weight_i)
-        chosen = kept_mux(m, platform, self.slide_i, self.sample_i, self.activation_i, name="chosen")
+        chosen = dedicated_mux(m, platform, self.slide_i, self.sample_i, self.activation_i, name="chosen")
         factor = delayed(m, chosen, name="factor")
         if self.multiplier and getattr(platform, "sateen_technology", None) == "up5k":
-            # Its adder is in the multiplier, too, which is a cycle quicker.
+            # The adder is in the multiplier, too, which saves a cycle.
             m.submodules.multiply = multiply = MultiplyAdd(a_bits=8, b_bits=bits, sum_bits=len(self.sum_i))
             m.d.comb += [
-                multiply.a.eq(delayed(m, factor, name="late_factor")),
-                multiply.b.eq(delayed(m, current, name="late")),
+                multiply.a.eq(delayed(m, factor, name="delayed_factor")),
+                multiply.b.eq(delayed(m, current, name="delayed_weight")),
             ]
             m.d.comb += [multiply.c.eq(self.sum_i), self.sum_o.eq(multiply.o)]
             return m
@@ -72,7 +72,7 @@ class Mac(wiring.Component):
             product = delayed(m, multiply.product, name="product")
         else:
             m.submodules.multiply = multiply = LogicMultiply(b_bits=bits)
-            # Kept as it is, for synthesis makes of three terms at once more than two adders.
+            # `keep`: of a sum of three terms, synthesis makes more than two adders.
             product = Signal(signed(8 + bits), attrs={"keep": 1})
             m.d.comb += product.eq(multiply.low + (multiply.high << 4))
         m.d.comb += [
@@ -84,7 +84,7 @@ class Mac(wiring.Component):
 
 
 class Array(PeArray):
-    """The upper rows have hardware multipliers, as far as those reach."""
+    """The upper rows have hardware multipliers, as many as there are for whole rows."""
 
     def pe(self, row: int, column: int) -> Mac:
         return Mac(weight_bits=self.weight_bits, sum_bits=self.sum_bits, multiplier=self._multiplies(row))

@@ -1,8 +1,8 @@
-"""The fully serial PEs: partial sums pass one bit per cycle as well, least significant first.
+"""The fully serial PEs: partial sums, too, move one bit per cycle, least significant first.
 
-After the cells of column combining (Kung, McDanel, Zhang, ASPLOS 2019): balanced, interleaved, and either with a choice
-of inputs. Two things differ from theirs. Weights are in two's complement, so that no product needs to be negated; and
-the last bit of an activation counts negative, so that activations have a sign.
+After the cells of column combining (Kung, McDanel, Zhang, ASPLOS 2019): balanced, interleaved, and both with
+multiplexed inputs. Two things differ. Weights are in two's complement, so that no product is negated; and the last bit
+of an activation counts negative, so that activations have a sign.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from sateen.hw.pe.contract import Feeder, PeArray, PeSignature, pass_on
+from sateen.hw.pe.contract import Feeder, PeArray, PeSignature, forward
 from sateen.hw.spec.pe import SERIAL_BITS, Settings
 
 __all__ = ["Array", "Balanced", "Collector", "Interleaved", "SerialFeeder", "activation_shape"]
 
 
 def activation_shape(*, streams: int = 1) -> data.StructLayout:
-    """A bit of an activation; whether it is the first, the last of its beat; the beat's stream, one-hot, 0 in a pause."""
+    """A bit of an activation; whether it is the ``first`` or ``last`` of its beat; the beat's stream, one-hot, 0 in a
+    pause."""
     return data.StructLayout({"bit": 1, "first": 1, "last": 1, "stream": streams})
 
 
 class _Serial(wiring.Component):
-    """What both kinds of cell do: pass on what flows, hold weights, multiply bit by bit.
+    """What both kinds of cell do: forward their inputs, hold weights, multiply bit by bit.
 
     Parameters
     ----------
@@ -40,9 +41,10 @@ class _Serial(wiring.Component):
         )
 
     def _multiply(self, m: Module, platform: object) -> tuple[data.View, Value, Value]:
-        """A cycle after its arrival: the activation, the product's next bit, and what remains of the product above it."""
+        """A cycle after its arrival: the activation, the product's next bit, and what remains of the product above
+        it."""
         following, weight = Signal(self.weight_i.shape()), Signal(self.weight_i.shape())
-        pass_on(m, platform, self, "activation", "swap", "weight", "capture")
+        forward(m, platform, self, "activation", "swap", "weight", "capture")
         with m.If(self.swap_i):
             m.d.sync += weight.eq(following)
         with m.If(self.capture_i.valid):
@@ -51,7 +53,7 @@ class _Serial(wiring.Component):
 
         rest = Signal(signed(len(weight) + 1))
         product = Signal(signed(len(rest) + 1))
-        # Past the width of the sum, a sign needs no care.
+        # With one stream, the last bit is the sum's highest, where adding and subtracting are the same.
         value = Mux(here.last, -weight, weight) if self.streams > 1 else weight
         addend = Mux(here.bit, value, 0)
         m.d.comb += product.eq(Mux(here.first, 0, rest) + addend)
@@ -60,8 +62,8 @@ class _Serial(wiring.Component):
 
 
 class Balanced(_Serial):
-    """Input and accumulator are equally wide: an activation comes with its sign repeated. Latency 2 cycles, one adder
-    of a weight's width.
+    """Input and sum have equal widths: an activation comes with its sign repeated. Latency 2 cycles, one adder of a
+    weight's width.
 
     Contract: :class:`~sateen.hw.pe.contract.PeSignature`; a partial sum is a bit per cycle.
     """
@@ -77,8 +79,8 @@ class Balanced(_Serial):
 
 
 class Interleaved(_Serial):
-    """Streams share the multiplier: when an activation's bits have passed, the rest of its product leaves on its own,
-    while the next stream's activation comes. Latency 2 cycles.
+    """Streams share the multiplier: after an activation's bits, the rest of its product leaves on its own, while the
+    next stream's activation arrives. Latency 2 cycles.
 
     Contract: :class:`~sateen.hw.pe.contract.PeSignature`; a partial sum is a bit per cycle, one for each stream.
     """
@@ -90,22 +92,22 @@ class Interleaved(_Serial):
         m = Module()
         here, bit, above = self._multiply(m, platform)
         for stream in range(self.streams):
-            mine = here.stream[stream]
+            active = here.stream[stream]
             rest = Signal(signed(len(above)), name=f"rest_{stream}")
-            m.d.sync += rest.eq(Mux(mine, above, rest >> 1))
+            m.d.sync += rest.eq(Mux(active, above, rest >> 1))
             _add(
                 m,
                 self.sum_o[stream],
                 self.sum_i[stream],
-                Mux(mine, bit, rest[0]),
-                clear=mine & here.first,
+                Mux(active, bit, rest[0]),
+                clear=active & here.first,
                 name=f"carry_{stream}",
             )
         return m
 
 
 def _add(m: Module, out: Value, a: Value, b: Value, *, clear: Value, name: str) -> None:
-    """A serial adder: a bit of both per cycle, ``clear`` with the first."""
+    """A serial adder: one bit of both per cycle, ``clear`` with the first."""
     carry = Signal(name=name)
     total = Signal(2, name=f"{name}_total")
     m.d.comb += total.eq(a + b + (carry & ~clear))
@@ -113,12 +115,12 @@ def _add(m: Module, out: Value, a: Value, b: Value, *, clear: Value, name: str) 
 
 
 class SerialFeeder(Feeder):
-    """Beats become bits, least significant first; the sign is repeated as long as the beat lasts. Streams take turns.
+    """Turns beats into bits, least significant first; the sign is repeated to the beat's end. Streams alternate.
 
     Parameters
     ----------
     cycles : int
-        Of a beat, 8 or more.
+        Cycles of a beat, 8 or more.
     """
 
     def __init__(self, *, rows: int, tag: data.Layout, cycles: int, streams: int = 1):
@@ -157,8 +159,8 @@ class SerialFeeder(Feeder):
 
 
 class Collector(wiring.Component):
-    """Gathers serial sums below a column: ``o`` is one in the cycle after its last bit. Streams begin in turn, each
-    with ``first``."""
+    """Makes serial sums parallel, below a column: ``o`` is a sum in the cycle after its last bit. Streams begin one
+    after the other, each with ``first``."""
 
     def __init__(self, *, sum_bits: int, streams: int = 1):
         self.streams = streams
@@ -166,18 +168,18 @@ class Collector(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        turn = Signal(self.streams, init=1)
+        begins = Signal(self.streams, init=1)
         with m.If(self.first):
-            m.d.sync += turn.eq(turn.rotate_left(1))
+            m.d.sync += begins.eq(begins.rotate_left(1))
         sums: Value | int = 0
         for stream in range(self.streams):
-            # A one goes before the sum; when it comes out at the end, the sum is complete.
+            # A one precedes the sum; when it reaches the end, the sum is complete.
             bits, busy = Signal(SERIAL_BITS + 1, name=f"bits_{stream}"), Signal(name=f"busy_{stream}")
             complete = busy & bits[0]
             m.d.sync += bits.eq(Cat(bits[1:], self.i[stream]))
             with m.If(complete):
                 m.d.sync += busy.eq(0)
-            with m.If(self.first & turn[stream]):
+            with m.If(self.first & begins[stream]):
                 m.d.sync += [bits.eq(Cat(1, self.i[stream]) << (SERIAL_BITS - 1)), busy.eq(1)]
             sums = sums | Mux(complete, bits[1:], 0)
         m.d.comb += self.o.eq(sums)
@@ -185,12 +187,12 @@ class Collector(wiring.Component):
 
 
 class Array(PeArray):
-    """Serial cells, with beats made serial on the left and sums gathered below: interleaved if a beat is shorter than a
-    sum."""
+    """Serial cells, with beats made serial on the left and sums made parallel below; interleaved if a beat is shorter
+    than a sum."""
 
     @property
     def cycles(self) -> int:
-        """Of a beat."""
+        """Cycles of a beat."""
         return self.kind.beat_cycles(Settings())
 
     @property

@@ -1,4 +1,4 @@
-"""The term MAC: products of numbers as sums of signed powers of two, as many as a layer's budget allows."""
+"""The term MAC: numbers are sums of signed powers of two, as many as a layer's budget allows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from sateen.hw.pe.contract import PeArray, PeSignature, pass_on
+from sateen.hw.pe.contract import PeArray, PeSignature, forward
 from sateen.hw.pe.term_edges import EXPONENTS, TERM, TermFeeder, TermLoader, activation_shape, slot_weight_shape
 from sateen.hw.spec.pe import TERM_GROUP, TERM_SLOTS, window
 
@@ -20,16 +20,16 @@ class TermMac(wiring.Component):
     """Adds the product of one weight term and one activation term to the partial sum. Contract:
     :class:`~sateen.hw.pe.contract.PeSignature`.
 
-    Latency 3 cycles: the weight term from its memory, the term of the activation that it belongs to, the sum. A product
-    of two terms is one bit, so that a PE needs neither a shifter nor an accumulator: the sums of a beat's cycles are
-    added up at the array's foot (:class:`Total`).
+    Latency 3 cycles: the weight term from its memory, the term of its activation, the sum. A product of two terms is
+    one bit, so that a PE needs neither a shifter nor an accumulator: the array's foot adds up the sums of a beat's
+    cycles (:class:`Total`).
 
     Parameters
     ----------
     sum_bits : int
         Width of a partial sum: 16 + log2(rows).
     inputs : int
-        Activations that each weight chooses from.
+        Activations from which each weight selects.
     """
 
     def __init__(self, *, sum_bits: int, inputs: int = 1):
@@ -40,9 +40,9 @@ class TermMac(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        pass_on(m, platform, self, "activation", "swap", "weight", "capture")
-        # One half of the memory has the current weights, the other takes in the next ones.
-        # An iCE40 has no memories made of LUTs: registers, then.
+        forward(m, platform, self, "activation", "swap", "weight", "capture")
+        # One half of the memory has the current weights, the other takes the next ones. An iCE40 has no LUT memories,
+        # so that synthesis uses registers.
         style = (
             {} if getattr(platform, "sateen_technology", None) in ("ice40", "up5k") else {"ram_style": "distributed"}
         )
@@ -61,8 +61,8 @@ class TermMac(wiring.Component):
 
         # `exponent` 15 is no term.
         term, exponent, negative = Signal(TERM), Signal(4), Signal()
-        seen = [[terms[place].as_value() for place in range(self.inputs)] for terms in self.activation_o.terms]
-        chosen = [Choice(terms)[weight.select] if self.inputs > 1 else terms[0] for terms in seen]
+        inputs = [[terms[place].as_value() for place in range(self.inputs)] for terms in self.activation_o.terms]
+        chosen = [Choice(terms)[weight.select] if self.inputs > 1 else terms[0] for terms in inputs]
         m.d.comb += term.eq(Choice(chosen)[weight.index])
         m.d.sync += [
             exponent.eq(Mux(weight.valid & term.valid, weight.exponent + term.exponent, 15)),
@@ -89,12 +89,12 @@ class Total(wiring.Component):
 
 
 class Array(PeArray):
-    """Encoders at both edges, one-bit products in between, totals below. A PE chooses the activation of each of its
-    terms anyway; where columns are combined, among more."""
+    """Encoders at both edges, one-bit products in between, totals below. A PE selects the activation of each of its
+    terms anyway; where columns are combined, it selects among more."""
 
     @property
     def partial_bits(self) -> int:
-        """Of one cycle's sum."""
+        """Width of one cycle's sum."""
         return 16 + ceil_log2(self.rows)
 
     def pe(self, row: int, column: int) -> TermMac:
@@ -106,11 +106,11 @@ class Array(PeArray):
     def loader(self) -> TermLoader:
         return TermLoader(cols=self.cols, rows=self.rows, inputs=self.inputs)
 
-    def seen(self, activations: data.View, row: int) -> Value:
+    def row_inputs(self, activations: data.View, row: int) -> Value:
         flat = [terms.as_value() for line in activations for (terms,) in line.terms]
-        rows = range(row * TERM_GROUP, (row + 1) * TERM_GROUP)
-        terms = [flat[place] for one in rows for place in window(one, rows=self.rows * TERM_GROUP, combine=self.inputs)]
-        return Cat(terms, activations[0].slot)
+        elements = range(row * TERM_GROUP, (row + 1) * TERM_GROUP)
+        windows = [window(element, rows=self.rows * TERM_GROUP, combine=self.inputs) for element in elements]
+        return Cat([flat[place] for places in windows for place in places], activations[0].slot)
 
     def foot(self) -> Total:
         return Total(partial_bits=self.partial_bits, sum_bits=self.sum_bits)

@@ -1,4 +1,4 @@
-"""Where numbers become terms, at the edges of an array of term MACs."""
+"""The edges of an array of term MACs, where numbers become terms."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ __all__ = [
 ]
 
 EXPONENTS = 8
-"""Of an int8's terms: 0 to 7."""
+"""Exponents of an int8's terms: 0 to 7."""
 TERM = data.StructLayout({"valid": 1, "negative": 1, "exponent": 3})
 WEIGHT_TERM = data.StructLayout({"valid": 1, "negative": 1, "exponent": 3, "index": ceil_log2(TERM_GROUP)})
 
 
 def activation_shape(inputs: int = 1) -> data.StructLayout:
-    """What a PE sees of the activations: a term of each, ``inputs`` for each weight; the number of the weight term."""
+    """What a PE takes of the activations: a term of each, ``inputs`` for each weight; the number of the weight term."""
     return data.StructLayout(
         {"terms": data.ArrayLayout(data.ArrayLayout(TERM, inputs), TERM_GROUP), "slot": range(TERM_SLOTS)}
     )
 
 
 def slot_weight_shape(inputs: int = 1) -> data.StructLayout:
-    """A weight term, and which of its activations it belongs to."""
+    """A weight term, and the activation that it selects."""
     return data.StructLayout({**WEIGHT_TERM.members, **({"select": ceil_log2(inputs)} if inputs > 1 else {})})
 
 
 def _fields(layout: TermFields, settings: Value) -> dict[str, Value]:
-    """Settings taken apart."""
+    """The fields of settings."""
     return {name: settings[low : low + width] for name, (low, width) in layout.items()}
 
 
@@ -58,7 +58,7 @@ class TermEncoder(wiring.Component):
     digits : Out
         A bit per power of two.
     negative : Out
-        Those that count negative; of no meaning where there is no digit.
+        Which digits count negative; undefined where there is no digit.
     """
 
     def __init__(self) -> None:
@@ -82,12 +82,11 @@ class TermEncoder(wiring.Component):
 
 
 class TermFeeder(Feeder):
-    """Beats become slices of terms: each activation's largest in the first, its next in the second; each slice for
-    every weight term.
+    """Turns beats into slices of terms: the first has each activation's largest term, the second its next one; each
+    slice is given once for every weight term.
 
-    Settings: :data:`sateen.hw.spec.pe.TERM_BEATS`. The next slice is taken, and the next beat encoded, while this one
-    is used. A slice takes 2 cycles at least: with a single weight term, waves without terms lie between a beat's
-    slices.
+    Settings: :data:`sateen.hw.spec.pe.TERM_BEATS`. The next slice is made, and the next beat encoded, while a slice is
+    given. A slice takes at least 2 cycles: with a single weight term, waves without terms separate a beat's slices.
     """
 
     def __init__(self, *, rows: int, tag: data.Layout):
@@ -97,7 +96,8 @@ class TermFeeder(Feeder):
         m = Module()
         count = self.rows * TERM_GROUP
         settings = _fields(TERM_BEATS, self.i.payload.settings)
-        # What is left of a beat's digits, and of how many slices; the slice that comes next; the one that is given now.
+        # `held`: the beat whose digits are left, and its number of `slices`; `following`: the next slice. The slice
+        # that is given now is in the wave.
         marks = data.StructLayout({"slots": 6, "swap": 1, "first": 1, "last": 1, "tag": self.i.payload.tag.shape()})
         held, following = Signal(marks), Signal(marks)
         slices, ready, left = Signal(4), Signal(), Signal(6)
@@ -134,8 +134,8 @@ class TermFeeder(Feeder):
     def _element(
         self, m: Module, index: int, given: data.View, *, naf: Value, take: Value, move: Value, ready: Value
     ) -> None:
-        """One activation: its digits; the largest of them, ``following``; and the one that is ``given``, none while
-        nothing follows."""
+        """One activation: its remaining digits; the largest of them, ``following``; and the one that is ``given``,
+        which is invalid if nothing follows."""
         m.submodules[f"encoder_{index}"] = encoder = TermEncoder()
         digits, negative = Signal(EXPONENTS, name=f"digits_{index}"), Signal(EXPONENTS, name=f"negative_{index}")
         largest, following = Signal(EXPONENTS, name=f"largest_{index}"), Signal(TERM, name=f"following_{index}")
@@ -144,7 +144,7 @@ class TermFeeder(Feeder):
             m.d.sync += [
                 following.valid.eq(digits.any()),
                 following.negative.eq((negative & largest).any()),
-                following.exponent.eq(_number(largest)),
+                following.exponent.eq(_index(largest)),
                 digits.eq(digits & ~largest),
             ]
         with m.If(self.i.valid & self.i.ready):
@@ -154,16 +154,16 @@ class TermFeeder(Feeder):
 
 
 class Selector(wiring.Component):
-    """The terms of a group of weights, largest first, of equal ones the lowest index first: one per ``step``.
+    """The terms of a group of weights, one per ``step``: largest first, equal ones by index.
 
     Members
     -------
     load : In(1), digits, negative : In
-        Takes the digits of a PE's weights in, as :class:`TermEncoder` gives them.
+        Loads the digits of a PE's weights, as :class:`TermEncoder` gives them.
     begin : In(1), mask : In
-        Begins with the weights whose bits are set. The first term is out 3 cycles later.
+        Begins a group: the weights whose bits in ``mask`` are set. The first term is out 3 cycles later.
     step : In(1)
-        Goes on to the next term.
+        Goes to the next term.
     o : Out
         The term; invalid when there are no more.
     """
@@ -183,7 +183,7 @@ class Selector(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # Per exponent: which weights have a term there, and which a negative one.
+        # For each exponent: which weights have a term, and which a negative one.
         rows = [
             Signal(data.StructLayout({"any": TERM_GROUP, "negative": TERM_GROUP}), name=f"row_{e}")
             for e in range(EXPONENTS)
@@ -195,7 +195,7 @@ class Selector(wiring.Component):
                         row.any[index].eq(self.digits[index][e]),
                         row.negative[index].eq(self.negative[index][e]),
                     ]
-        # Rows with terms that are still to come; the next such row; the row whose terms are given now.
+        # Rows whose terms are still to be given; the next of them; the row whose terms are given now.
         row_shape = data.StructLayout({"exponent": 3, **rows[0].shape().members})
         waiting, following, current = Signal(EXPONENTS), Signal(row_shape), Signal(row_shape)
         chosen, lowest, fetch = Signal(EXPONENTS), Signal(TERM_GROUP), Signal()
@@ -209,7 +209,7 @@ class Selector(wiring.Component):
             m.d.sync += current.any.eq(current.any & ~lowest)
             m.d.comb += fetch.eq((current.any & ~lowest) == 0)
         with m.If(fetch):
-            m.d.sync += [current.eq(following), waiting.eq(waiting & ~chosen), following.exponent.eq(_number(chosen))]
+            m.d.sync += [current.eq(following), waiting.eq(waiting & ~chosen), following.exponent.eq(_index(chosen))]
             for name in ("any", "negative"):
                 words = [Mux(chosen[e], row[name], 0) for e, row in enumerate(rows)]
                 total: Value = Const(0, TERM_GROUP)
@@ -220,22 +220,22 @@ class Selector(wiring.Component):
             self.o.valid.eq(current.any.any()),
             self.o.negative.eq((current.negative & lowest).any()),
             self.o.exponent.eq(current.exponent),
-            self.o.index.eq(_number(lowest)),
+            self.o.index.eq(_index(lowest)),
         ]
         return m
 
 
 class TermLoader(Loader):
-    """Words become the largest terms of each group. Settings: :data:`sateen.hw.spec.pe.TERM_WEIGHTS`.
+    """Turns words into the largest terms of each group. Settings: :data:`sateen.hw.spec.pe.TERM_WEIGHTS`.
 
-    A group takes ``terms + 3`` cycles; the words of the next PE come in meanwhile.
+    A group takes ``terms + 3`` cycles; the words of the next PE arrive meanwhile.
 
     Parameters
     ----------
     rows : int
-        Of PEs, which counts with selects.
+        Of PEs; matters only with selects.
     inputs : int
-        Activations that each weight chooses from; above 1 selects may come before some words, see
+        Activations from which each weight selects; above 1, selects may precede words, see
         :class:`~sateen.hw.pe.combine.CombinedLoader`.
     """
 
@@ -293,11 +293,11 @@ class TermLoader(Loader):
         return m
 
     def _column(self, m: Module, column: int, word: data.View, *, naf: Value, taken: Signal, load: Signal) -> Selector:
-        """A column's encoder, what it has encoded of a PE's weights, and their selector, whose terms are given."""
+        """A column's encoder, the registers of a PE's encoded weights, and the selector that gives their terms."""
         m.submodules[f"encoder_{column}"] = encoder = TermEncoder()
         m.submodules[f"selector_{column}"] = selector = Selector()
         m.d.comb += [encoder.i.eq(word.value), encoder.naf.eq(naf), selector.load.eq(load)]
-        # The words come one by one, the last one at the top.
+        # The words are shifted in, the last one at the top.
         for name in ("digits", "negative"):
             held = Signal(data.ArrayLayout(EXPONENTS, TERM_GROUP), name=f"{name}_{column}")
             m.d.comb += getattr(selector, name).eq(held)
@@ -316,7 +316,7 @@ class TermLoader(Loader):
         return selector
 
     def _words(self, m: Module, *, ready: Value, taken: Signal) -> list[data.View]:
-        """The columns' weights with their selects, one of each when ``taken``, which ``ready`` allows."""
+        """The columns' weights with their selects, one of each when ``taken``, which needs ``ready``."""
         shape = data.StructLayout({"value": signed(8), "select": ceil_log2(self.inputs)})
         if self.inputs > 1:
             m.submodules.combined = combined = CombinedLoader(rows=self.rows * TERM_GROUP, cols=self.cols, weight=shape)
@@ -330,11 +330,11 @@ class TermLoader(Loader):
 
 
 def _highest(bits: Value) -> Value:
-    """The highest bit that is set, alone."""
+    """The highest bit that is set, one-hot."""
     return Cat(bit & ~bits[place + 1 :].any() if place + 1 < len(bits) else bit for place, bit in enumerate(bits))
 
 
-def _number(one_hot: Value) -> Value:
+def _index(one_hot: Value) -> Value:
     """The place of the only bit that is set; 0 if none is."""
     width = ceil_log2(len(one_hot))
     return Cat(Cat(one_hot[place] for place in range(len(one_hot)) if place >> bit & 1).any() for bit in range(width))

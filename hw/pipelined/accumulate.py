@@ -10,34 +10,24 @@ from amaranth.utils import ceil_log2
 from sateen.hw.memory import Block
 from sateen.hw.pipelined.lookup import ENTRY, pair_shape
 from sateen.hw.spec.descriptor import TABLE_ENTRIES
-from sateen.hw.stream.delay import TOGETHER, copied, delayed, delayed_item
-from sateen.hw.tile import tag_shape
+from sateen.hw.stream.delay import FANOUT, delayed, delayed_item, replicated
+from sateen.hw.sums import SUM_BITS, check_accumulators, partial_sums, tag_shape
 
-__all__ = ["Accumulators", "check_sizes"]
-
-
-def check_sizes(*, cols: int, positions: int, sum_bits: int) -> None:
-    """``ValueError`` if there are no such accumulators."""
-    if cols < 1:
-        raise ValueError(f"cols must be 1 or more, not {cols!r}")
-    if positions < 2:
-        raise ValueError(f"positions must be 2 or more, not {positions!r}")
-    if not 1 <= sum_bits <= 32:
-        raise ValueError(f"sum_bits must be 1 to 32, not {sum_bits!r}")
+__all__ = ["Accumulators"]
 
 
 class Accumulators(wiring.Component):
-    """Adds up partial sums by position, all 32 bits, in one half of the memory while the other is read.
+    """Adds up partial sums by position, in 32 bits, in one half of the memory while the other is read.
 
-    One row of partial sums per cycle, never held back: whoever sends a beat sees to it that a half is free. Column
-    ``c`` works ``c`` cycles after column 0, as the tile's sums come. The same position may come again ``REVISIT`` = 4
-    cycles later or after. A half is ``full`` ``cols + 5`` cycles after its ``last`` beat. Sums wrap at 32 bits.
+    One row of partial sums per cycle, no back-pressure: the sender of a beat must know that a half is free. Column
+    ``c`` works ``c`` cycles after column 0, as the tile's sums arrive. A position may recur after ``REVISIT`` = 4
+    cycles. A half is ``full`` ``cols + 5`` cycles after its ``last`` beat. Sums wrap at 32 bits.
 
-    Where each sum is that of one beat, a half may be two: up to four parts are complete or filling then, those of a
-    memory at other positions each, and the two memories still take turns.
+    Where each sum is that of one beat, a half may be divided in two. Then up to four parts are complete or filling, at
+    different positions if they share a memory, and the two memories still alternate.
 
-    With ``tables`` the memories of the two halves can hold one table each instead, the same in every column. Only while
-    nothing else is in them: beats make them sums again.
+    With ``tables`` the memories of the two halves can hold a table each instead, the same in every column, while they
+    hold no sums; beats overwrite the tables.
 
     Parameters
     ----------
@@ -48,48 +38,41 @@ class Accumulators(wiring.Component):
     sum_bits : int
         Width of a partial sum, at most 32.
     tables : bool
-        The halves hold tables, too.
+        The halves can hold tables, too.
 
     Members
     -------
     i : In(stream), always ready
-        As the tile's ``o``. ``tag.first``: the sum begins with this beat; ``tag.last``: the half is complete with it,
-        and the next beat goes to the other.
+        As the tile's ``o``. After a beat with ``tag.last`` the next one goes to the other half.
     full : Out(1)
         The half that is read is complete.
     drained : In(1)
-        Done with it: from the next cycle on the other one is read, and beats may come to this one from the third on.
-        Only while ``full``.
+        Releases that half: the other one is read from the next cycle on, and beats may come to this one from the third
+        on. Only while ``full``.
     r_address : In, sums : Out
         A position of the half that is read; its sums ``LATENCY`` = 5 cycles later, all columns at once.
     write : In
-        Entries of the tables, for all columns, to be written a cycle later; only with ``tables``, like the following.
-    look_up : In(1), pair : In, seconds : Out
-        In place of ``r_address``: bytes whose entries are looked up, those of table 0 to be ``sums`` and those of table
-        1 ``seconds``.
+        Table entries for all columns, written a cycle later; only with ``tables``, like the following.
+    look_up : In(1), pair : In, second_entries : Out
+        Replaces ``r_address`` by bytes whose entries are looked up: those of table 0 come as ``sums``, those of table 1
+        as ``second_entries``.
     """
 
     REVISIT = 4
     LATENCY = 5
 
     def __init__(self, *, cols: int, positions: int, sum_bits: int, tables: bool = False):
-        check_sizes(cols=cols, positions=positions, sum_bits=sum_bits)
+        check_accumulators(cols=cols, positions=positions, sum_bits=sum_bits)
         if tables and positions < TABLE_ENTRIES:
             raise ValueError(f"positions must be {TABLE_ENTRIES} or more with tables, not {positions!r}")
         self.cols, self.positions, self.tables = cols, positions, tables
         address = ceil_log2(positions)
-        sums = data.ArrayLayout(signed(32), cols)
-        looking = {"write": In(ENTRY), "look_up": In(1), "pair": In(pair_shape(cols)), "seconds": Out(sums)}
+        partial = partial_sums(cols=cols, sum_bits=sum_bits, tag=tag_shape(address))
+        sums = data.ArrayLayout(signed(SUM_BITS), cols)
+        looking = {"write": In(ENTRY), "look_up": In(1), "pair": In(pair_shape(cols)), "second_entries": Out(sums)}
         super().__init__(
             {
-                "i": In(
-                    stream.Signature(
-                        data.StructLayout(
-                            {"sums": data.ArrayLayout(signed(sum_bits), cols), "tag": tag_shape(address)}
-                        ),
-                        always_ready=True,
-                    )
-                ),
+                "i": In(stream.Signature(partial, always_ready=True)),
                 "full": Out(1),
                 "drained": In(1),
                 "r_address": In(address),
@@ -108,7 +91,7 @@ class Accumulators(wiring.Component):
 
         # The last column's last sum is in memory when the pulse arrives.
         complete = delayed(m, complete, self.cols + self.REVISIT, name="complete", reset=True)
-        # Those that are complete, less one.
+        # Parts that are complete, less one.
         complete_parts = Signal(signed(4), init=-1)
         m.d.sync += complete_parts.eq(complete_parts + complete - self.drained)
         m.d.comb += self.full.eq(complete_parts >= 0)
@@ -124,14 +107,14 @@ class Accumulators(wiring.Component):
             control.address.eq(tag.address),
         ]
         control = delayed_item(m, control, name="control")
-        half, copies = Signal(), -(-self.cols // TOGETHER)
+        half, copies = Signal(), -(-self.cols // FANOUT)
         m.d.sync += half.eq(reading & ~self.look_up if self.tables else reading)
-        halves = copied(m, platform, delayed(m, half, 2, name="half"), copies, name="half")
-        positions = copied(m, platform, self.r_address, copies, name="position")
-        writes = copied(m, platform, self._entries(m), copies, name="write") if self.tables else [None] * copies
-        look_ups = copied(m, platform, self.look_up, copies, name="look_up") if self.tables else [None] * copies
+        halves = replicated(m, platform, delayed(m, half, 2, name="half"), copies, name="half")
+        positions = replicated(m, platform, self.r_address, copies, name="position")
+        writes = replicated(m, platform, self._entries(m), copies, name="write") if self.tables else [None] * copies
+        look_ups = replicated(m, platform, self.look_up, copies, name="look_up") if self.tables else [None] * copies
         for column in range(self.cols):
-            copy = column // TOGETHER
+            copy = column // FANOUT
             write = None if writes[copy] is None else data.View(ENTRY, writes[copy])
             wanted = [positions[copy]] * 2
             if self.tables:
@@ -142,7 +125,7 @@ class Accumulators(wiring.Component):
         return m
 
     def _entries(self, m: Module) -> Value:
-        """What is written of the tables; zeros for one that is not."""
+        """The table entries to write; zero for a table that is not written."""
         entry = Signal(ENTRY)
         m.d.comb += entry.eq(self.write)
         m.d.comb += [
@@ -153,19 +136,19 @@ class Accumulators(wiring.Component):
     def _column(
         self, m: Module, column: int, control: data.View, wanted: list[Value], reading: Signal, table: data.View | None
     ) -> None:
-        """One column: read and add in one half, read what is ``wanted`` in the other."""
+        """One column: adds in one half, and reads what is ``wanted`` in the other."""
         name = f"column_{column}"
         adding = delayed_item(m, control, 2, name=f"{name}_adding")
         writing = delayed_item(m, adding, name=f"{name}_writing")
         arrived = delayed(m, self.i.payload.sums[column], 3, name=f"{name}_arrived")
         outputs = []
-        total = Signal(signed(32), name=f"{name}_total", reset_less=True)
+        total = Signal(signed(SUM_BITS), name=f"{name}_total", reset_less=True)
         for half in range(2):
             m.submodules[f"{name}_half_{half}"] = memory = Block(lanes=4, depth=self.positions, whole=True)
-            output = Signal(signed(32), name=f"{name}_output_{half}")
+            output = Signal(signed(SUM_BITS), name=f"{name}_output_{half}")
             entry = Const(0) if table is None else table.enable[half]
             address = delayed(m, wanted[half], name=f"{name}_wanted_{half}")
-            # Sums that begin are not read: beside those of one half another's in the same memory are drained.
+            # Sums that begin are not read: another part in the same memory may be drained meanwhile.
             m.d.comb += [
                 memory.r_address.eq(Mux(control.reads[half], control.address, address)),
                 memory.w_address.eq(writing.address if table is None else Mux(entry, table.index, writing.address)),
@@ -177,10 +160,10 @@ class Accumulators(wiring.Component):
         before = Mux(adding.half, outputs[1], outputs[0])
         m.d.sync += total.eq(Mux(adding.first, 0, before) + arrived)
         if self.tables:
-            # As entries are zero without a table: neither is chosen, they are joined.
+            # Entries are zero while no table is written, sums while no beat comes: an OR joins them.
             with m.If(~adding.valid):
                 m.d.sync += total.eq(0)
 
         m.d.comb += self.sums[column].eq(delayed(m, Mux(reading, outputs[1], outputs[0]), name=f"{name}_sums"))
         if self.tables:
-            m.d.comb += self.seconds[column].eq(delayed(m, outputs[1], name=f"{name}_second"))
+            m.d.comb += self.second_entries[column].eq(delayed(m, outputs[1], name=f"{name}_second"))

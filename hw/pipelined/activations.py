@@ -6,33 +6,42 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from sateen.hw.pipelined.nest import COUNT_BITS, Nest
-from sateen.hw.spec.descriptor import ACTIVATION_DIMS, CHANNELS_DIM, CHUNK_DIM, DIM_WORDS, SECTIONS, X_DIM, Y_DIM
+from sateen.hw.pipelined.nest import Nest
+from sateen.hw.spec.descriptor import (
+    ACTIVATION_DIMS,
+    CHANNELS_DIM,
+    CHUNK_DIM,
+    COUNT_BITS,
+    DIM_WORDS,
+    SECTIONS,
+    X_DIM,
+    Y_DIM,
+)
 from sateen.hw.spec.pe import BEAT_SETTING_BITS
 from sateen.hw.stream.delay import delayed
 from sateen.hw.stream.fetch import Fetch
 from sateen.hw.stream.slice import RegisterSlice
+from sateen.hw.sums import tag_shape
 
 __all__ = ["ActivationUnit", "Padding", "beat_shape"]
 
 SLIDING = data.StructLayout({"first_y": 8, "first_x": 8, "step_y": 8, "step_x": 8})
-"""As :attr:`sateen.hw.spec.descriptor.Sliding.LAYOUT` has it."""
+"""The fields of :attr:`sateen.hw.spec.descriptor.Sliding.LAYOUT`."""
 
 
 def beat_shape(lanes: int, position_bits: int) -> data.StructLayout:
-    """A beat as the unit sends it: the tile's, or one of ``pairs`` that are looked up; and whether it is the
-    descriptor's last."""
-    tag = data.StructLayout({"address": position_bits, "first": 1, "last": 1, "keep": 1})
+    """A beat as the unit sends it: one for the tile, or one of ``pairs`` to be looked up; and whether it is the
+    descriptor's last (``final``)."""
     values = data.ArrayLayout(signed(8), lanes)
     modes = {"slide": 1, "pairs": 1, "settings": BEAT_SETTING_BITS}
-    return data.StructLayout({"data": values, "swap": 1, **modes, "tag": tag, "final": 1})
+    return data.StructLayout({"data": values, "swap": 1, **modes, "tag": tag_shape(position_bits), "final": 1})
 
 
 class Padding(wiring.Component):
     """Replaces the bytes of a beat that lie outside the input by the padding value.
 
     Byte ``lane`` stays if ``0 ≤ row < height`` and ``0 ≤ x + lane < width``. One beat per cycle, no back-pressure. The
-    answer is out one cycle after ``data``, which comes ``latency`` cycles after ``row`` and ``x``.
+    beat is out one cycle after ``data``, which comes ``latency`` cycles after ``row`` and ``x``.
 
     Parameters
     ----------
@@ -100,8 +109,8 @@ class Padding(wiring.Component):
 class ActivationUnit(wiring.Component):
     """Streams a descriptor's beats: im2col on the fly, straight from the scratchpad.
 
-    Takes the words of the descriptor's activation section, waits for ``go``, then gives one beat per cycle, as long as
-    the tile takes them and the half of the accumulators that they go to is free. The first beat is out ``9 + group +
+    Takes the words of the descriptor's activation section, waits for ``go``, then sends one beat per cycle, as long as
+    the tile takes them and a half of the accumulators is free for their sums. The first beat is out ``9 + group +
     read_latency`` cycles after ``go``.
 
     Parameters
@@ -109,7 +118,7 @@ class ActivationUnit(wiring.Component):
     lanes : int
         Bytes of a line of the scratchpad that are used.
     group : int
-        Lines of a beat, which come one per cycle.
+        Lines of a beat, which are read one per cycle.
     address_bits : int
         Of the scratchpad's byte address.
     position_bits : int
@@ -124,7 +133,7 @@ class ActivationUnit(wiring.Component):
     go : In(1)
         Starts a loaded descriptor.
     drained : In(1)
-        A half of the accumulators has been drained, or a quarter.
+        A half of the accumulators, or a quarter, has been drained.
     address : Out, data : In
         To and from the scratchpad.
     reading : Out(1)
@@ -160,27 +169,27 @@ class ActivationUnit(wiring.Component):
             coordinates={"row": 16, "x": bits, "address": self.address_bits},
             entries={"opens": CHANNELS_DIM, "swap": CHUNK_DIM, "y": Y_DIM, "x": X_DIM},
         )
-        # What goes with a request and comes back with its bytes. The settings hold until the last beat is taken.
+        # What accompanies a request and comes back with its bytes. The settings hold until the last beat is taken.
         beat = beat_shape(self.lanes, self.position_bits).members
         tag = data.StructLayout({name: beat[name] for name in ("swap", "tag", "final")})
         m.submodules.padding = padding = Padding(lanes=self.lanes, bits=bits, latency=1 + self.read_latency)
         m.submodules.fetch = fetch = Fetch(
             address=self.address_bits, data_shape=padding.o.shape(), tag=tag, latency=self.read_latency + 1
         )
-        # All that is known of a request without knowing when it is made; `takes`: with it a half of the accumulators.
+        # A request up to the moment at which it is sent; `takes`: it needs a free half of the accumulators.
         m.submodules.requests = requests = RegisterSlice(
             data.StructLayout(
                 {"row": signed(16), "x": signed(bits), "address": signed(self.address_bits), "tag": tag, "takes": 1}
             )
         )
-        # The words of the next descriptor come in when the beats of this one are out: they share the registers.
+        # The next descriptor is loaded when the beats of this one are out: they share the registers.
         settings, sliding, slides = Signal(BEAT_SETTING_BITS), Signal(SLIDING), Signal()
         pairs, quarters = Signal(), Signal()
         m.d.sync += slides.eq(sliding.step_y != 0)
         self._load(m, nest, padding, Cat(settings, quarters, pairs), sliding, idle=fetch.empty & ~requests.o.valid)
         keep = self._request(m, nest, requests.i, quarters=quarters, pairs=pairs)
         advance = requests.i.valid & requests.i.ready & nest.o.ready
-        m.d.comb += keep.eq(~slides | self._kept(m, nest.o.payload, sliding, advance=advance))
+        m.d.comb += keep.eq(~slides | self._sum_counts(m, nest.o.payload, sliding, advance=advance))
         self._send(m, requests.o, fetch, padding, quarters=quarters)
 
         answer = fetch.o.payload
@@ -198,17 +207,18 @@ class ActivationUnit(wiring.Component):
     def _request(
         self, m: Module, nest: Nest, requests: wiring.PureInterface, *, quarters: Signal, pairs: Signal
     ) -> Signal:
-        """Requests for the lines of each item, and where their sums go; what is returned is to say whether those count."""
+        """Requests the lines of each item, and says where its sums go. Returns a signal for the caller to drive:
+        whether those sums count."""
         item, request, keep = nest.o.payload, requests.payload, Signal()
-        opens, swap, made = item.entry.opens & ~pairs, item.entry.swap, Signal()
-        line = self._lines(m, made)
+        opens, swap, requested = item.entry.opens & ~pairs, item.entry.swap, Signal()
+        line = self._lines(m, requested)
         # Parts of the accumulators are taken in the same order for each descriptor.
         part, position, reducing = Signal(2), Signal(self.position_bits), Signal()
         begin = (part[1] & quarters) << (self.position_bits - 1)
         m.d.comb += [
             requests.valid.eq(nest.o.valid),
             nest.o.ready.eq(requests.ready & line.last),
-            made.eq(requests.valid & requests.ready),
+            requested.eq(requests.valid & requests.ready),
             request.row.eq(item.at.row),
             request.x.eq(item.at.x + line.offset),
             request.address.eq(item.at.address + line.offset),
@@ -222,7 +232,7 @@ class ActivationUnit(wiring.Component):
         ]
         with m.If(self.go):
             m.d.sync += part.eq(0)
-        with m.Elif(made & line.last):
+        with m.Elif(requested & line.last):
             m.d.sync += [
                 part.eq(part + opens),
                 position.eq(request.tag.tag.address + keep),
@@ -234,12 +244,12 @@ class ActivationUnit(wiring.Component):
         self, m: Module, requests: wiring.PureInterface, fetch: Fetch, padding: Padding, *, quarters: Signal
     ) -> None:
         """Makes requests while there is a place for their sums."""
-        # A half of the accumulators, or a quarter, is taken with its first beat and comes back with `drained`. Pairs
-        # take none.
-        free, none_free, returned = Signal(range(5)), Signal(), Signal()
+        # A half of the accumulators, or a quarter, is taken by its first beat and released by `drained`. Pairs take
+        # none.
+        free, none_free, released = Signal(range(5)), Signal(), Signal()
         following, request = Signal.like(free), requests.payload
         m.d.comb += [
-            following.eq(free + returned - (fetch.i.valid & fetch.i.ready & request.takes)),
+            following.eq(free + released - (fetch.i.valid & fetch.i.ready & request.takes)),
             self.starved.eq(requests.valid & request.takes & none_free),
             fetch.i.valid.eq(requests.valid & ~self.starved),
             requests.ready.eq(fetch.i.ready & ~self.starved),
@@ -252,13 +262,13 @@ class ActivationUnit(wiring.Component):
             padding.data.eq(self.data),
             fetch.data.eq(padding.o),
         ]
-        m.d.sync += [returned.eq(self.drained), free.eq(following), none_free.eq(following == 0)]
-        # They are all free before a descriptor.
+        m.d.sync += [released.eq(self.drained), free.eq(following), none_free.eq(following == 0)]
+        # All are free before a descriptor.
         with m.If(self.go):
             m.d.sync += [free.eq(Mux(quarters, 4, 2)), none_free.eq(0)]
 
     def _lines(self, m: Module, fired: Signal) -> data.View:
-        """Which line of its beat is asked for, and how many bytes lie before it."""
+        """Which line of its beat is requested, and how many bytes lie before it."""
         layout = data.StructLayout({"first": 1, "last": 1, "offset": range(max(2, self.lanes * self.group))})
         if self.group == 1:
             return layout.const({"first": 1, "last": 1, "offset": 0})
@@ -273,7 +283,7 @@ class ActivationUnit(wiring.Component):
         return line
 
     def _join(self, m: Module, fetch: Fetch) -> None:
-        """A beat is complete with its last line; those before it wait here."""
+        """Joins the lines of a beat: those before the last wait here."""
         index = Signal(range(self.group))
         before = Signal(8 * self.lanes * (self.group - 1))
         last = index == self.group - 1
@@ -288,14 +298,14 @@ class ActivationUnit(wiring.Component):
                 with m.If(~last):
                     m.d.sync += before.eq(Cat(before, fetch.o.payload.data)[8 * self.lanes :])
 
-    def _kept(self, m: Module, item: data.View, sliding: data.View, *, advance: Signal) -> Value:
-        """Where windows slide, whether an item's sum counts: each of the two counters counts down to the next value
-        that does, and knows in advance when."""
+    def _sum_counts(self, m: Module, item: data.View, sliding: data.View, *, advance: Signal) -> Value:
+        """Where windows slide, whether an item's sum counts: for each of the two counters, a register counts down to
+        the next value that does, and looks ahead."""
         keeps = []
         entry = item.entry
         for name, outer, here in (("y", entry.swap, entry.y), ("x", entry.y, entry.x)):
             first, step = sliding[f"first_{name}"], sliding[f"step_{name}"]
-            # What is left if the counter stays, and if it goes on.
+            # What is left now, if the counter stays, and if it advances.
             left, stay, on = (
                 Signal(8, name=f"left_{name}"),
                 Signal(8, name=f"stay_{name}"),

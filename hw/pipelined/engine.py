@@ -1,4 +1,4 @@
-"""The engine: everything between the host's port and the scratchpad's results."""
+"""The pipelined engine: memories, units and how they are connected."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from sateen.hw.pipelined.accumulate import Accumulators
 from sateen.hw.pipelined.activations import ActivationUnit
 from sateen.hw.pipelined.lookup import LookUp
 from sateen.hw.pipelined.output import OutputUnit
-from sateen.hw.pipelined.post import PostProcess
+from sateen.hw.pipelined.postprocess import PostProcess
 from sateen.hw.pipelined.sequencer import CauseCounters, Sequencer
 from sateen.hw.pipelined.weights import ChannelParameters, WeightUnit, parameter_word
 from sateen.hw.requantize import CHANNEL, SETTINGS
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.counters import Counters
+from sateen.hw.spec.counters import RECORD_WORDS
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
 from sateen.hw.spec.pe import WEIGHT_SETTING_BITS
-from sateen.hw.spec.timing import PARAMETER_QUEUE, choice_steps
+from sateen.hw.spec.timing import PARAMETER_QUEUE_DEPTH, mux_stages
 from sateen.hw.spec.wire import Space
 from sateen.hw.stream.delay import delayed, reset_domains
-from sateen.hw.stream.mux import chosen
+from sateen.hw.stream.mux import pipelined_mux
 from sateen.hw.stream.queue import Queue
 from sateen.hw.tile import Tile
 
@@ -32,21 +32,10 @@ __all__ = ["Engine"]
 
 
 class Engine(wiring.Component):
-    """The accelerator without its link: memories, units, tile, accumulators, post-processing, sequencer, counters.
+    """The accelerator without its link: sequencer, units, tile, accumulators, post-processing, memories, counters.
 
-    Members
-    -------
-    request : In(stream)
-        The host's bytes to write and to read, see :class:`sateen.hw.host.HostPort`. Reads of the scratchpad wait while
-        the tile reads it, writes while results are written.
-    response : Out(stream), always ready
-        The bytes read, in order.
-    run : In(stream)
-        ``first`` descriptor and ``count``.
-    busy : Out(1)
-        A program runs.
-    halt : In(1)
-        Stops the program at once. Memories keep what they hold.
+    Ports: :class:`sateen.hw.host.EngineSignature`. Of the host's requests, reads of the scratchpad wait while beats are
+    read, writes while results are written.
     """
 
     def __init__(self, *, config: Config):
@@ -69,7 +58,7 @@ class Engine(wiring.Component):
 
     def _control(self, m: Module, u: _Units) -> None:
         """The sequencer and its units; the counters."""
-        # A run that comes while the units are still to be reset waits for that.
+        # A run waits until the reset after a halt has reached the units.
         halted = Signal(3)
         m.d.sync += halted.eq(Cat(self.halt, halted))
         with m.If(~self.halt & ~halted.any()):
@@ -91,13 +80,14 @@ class Engine(wiring.Component):
         ]
 
     def _compute(self, m: Module, u: _Units) -> None:
-        """Weights and activations to the tile, sums to the accumulators, and through post-processing to the scratchpad."""
+        """Weights and activations to the tile, sums to the accumulators, and through post-processing to the
+        scratchpad."""
         connect(m, u.weights.weights, u.tile.weights)
-        connect(m, u.weights.parameters, u.waiting.i)
-        connect(m, u.waiting.o, u.parameters.i)
+        connect(m, u.weights.parameters, u.parameter_queue.i)
+        connect(m, u.parameter_queue.o, u.parameters.i)
         connect(m, u.tile.o, u.accumulators.i)
-        connect(m, u.output.o, u.post.i)
-        beat, result = u.activations.o.payload, u.post.o.payload
+        connect(m, u.output.o, u.postprocess.i)
+        beat, result = u.activations.o.payload, u.postprocess.o.payload
         m.d.comb += [
             u.parameters.take.eq(u.output.take),
             u.output.parameters_full.eq(u.parameters.full),
@@ -113,8 +103,8 @@ class Engine(wiring.Component):
             u.accumulators.drained.eq(u.output.drained),
             u.accumulators.r_address.eq(u.output.position),
             u.output.sums.eq(u.accumulators.sums),
-            u.post.settings.eq(u.output.settings),
-            u.output.done.eq(u.post.o.valid & result.tag.final),
+            u.postprocess.settings.eq(u.output.settings),
+            u.output.done.eq(u.postprocess.o.valid & result.tag.final),
         ]
 
     def _look_up(self, m: Module, u: _Units) -> None:
@@ -128,7 +118,7 @@ class Engine(wiring.Component):
             u.accumulators.write.eq(delayed(m, u.look_up.write, name="table")),
             u.accumulators.look_up.eq(u.output.look_up),
             u.accumulators.pair.eq(u.look_up.o.payload),
-            u.output.seconds.eq(u.accumulators.seconds),
+            u.output.second_entries.eq(u.accumulators.second_entries),
             u.output.tables_full.eq(u.look_up.full),
             u.output.pair.eq(u.look_up.o.valid),
             u.look_up.o.ready.eq(u.output.pair_taken),
@@ -141,7 +131,7 @@ class Engine(wiring.Component):
             ]
 
     def _memories(self, m: Module, u: _Units) -> None:
-        """The memories' other sides: the units, and the host's port, which waits for them."""
+        """Connects the memories with the units, and with the host's port, which gives way to them."""
         m.submodules.host = host = HostPort(
             latencies={
                 Space.COUNTERS: _byte_latency(u.records),
@@ -152,9 +142,9 @@ class Engine(wiring.Component):
         )
         connect(m, wiring.flipped(self.request), host.i)
         connect(m, host.o, wiring.flipped(self.response))
-        _share_words(m, host.weights, u.weight_store, u.weights)
-        _share_words(m, host.program, u.program, u.sequencer)
-        _share_words(m, host.counters, u.records, None)
+        _share_with_host(m, host.weights, u.weight_store, u.weights)
+        _share_with_host(m, host.program, u.program, u.sequencer)
+        _share_with_host(m, host.counters, u.records, None)
         m.d.comb += [
             u.sequencer.data.eq(u.program.r_data.as_value()),
             u.weights.data.eq(u.weight_store.r_data),
@@ -162,18 +152,18 @@ class Engine(wiring.Component):
             u.records.w_data.as_value().eq(u.causes.data),
             u.records.w_enable.eq(u.causes.enable.replicate(4)),
         ]
-        port, scratchpad, result = host.scratchpad, u.scratchpad, u.post.o.payload
+        port, scratchpad, result = host.scratchpad, u.scratchpad, u.postprocess.o.payload
         m.d.comb += [
             scratchpad.r_address.eq(Mux(u.activations.reading, u.activations.address, port.address)),
             u.activations.data.as_value().eq(scratchpad.r_data.as_value()),
             port.read.eq(scratchpad.r_data[0]),
-            port.write_ready.eq(~u.post.o.valid),
+            port.write_ready.eq(~u.postprocess.o.valid),
             port.read_ready.eq(~u.activations.reading),
         ]
-        # From registers: results come from all over the chip. What is not enabled may be anything: but one lane, they
-        # come straight.
+        # From registers: results come from all over the chip. Bytes that are not enabled may be anything, so that only
+        # one lane has a multiplexer.
         m.d.sync += scratchpad.w_data.as_value().eq(result.data.as_value())
-        with m.If(u.post.o.valid):
+        with m.If(u.postprocess.o.valid):
             m.d.sync += [scratchpad.w_address.eq(result.tag.address), scratchpad.w_enable.eq(result.tag.mask)]
         with m.Else():
             m.d.sync += [
@@ -187,21 +177,21 @@ _MEMORIES = ("scratchpad", "weight_store", "program", "records")
 
 
 class _Units:
-    """What an engine is made of, for a configuration."""
+    """The parts of a configuration's engine; each attribute is a submodule."""
 
     def __init__(self, config: Config):
         address_bits, position_bits = ceil_log2(config.scratchpad_bytes), ceil_log2(config.positions)
         self.scratchpad = Scratchpad(banks=config.banks, depth=config.scratchpad_bytes // config.banks)
         self.weight_store = BlockMemory(lanes=config.cols, depth=config.weight_words)
         self.program = BlockMemory(lanes=4, depth=config.descriptors * DESCRIPTOR_WORDS)
-        self.records = BlockMemory(lanes=4, depth=config.descriptors * Counters.LAYOUT.size // 4)
+        self.records = BlockMemory(lanes=4, depth=config.descriptors * RECORD_WORDS)
         self.sequencer = Sequencer(descriptors=config.descriptors, read_latency=self.program.latency)
         self.weights = WeightUnit(
             cols=config.cols, address_bits=len(self.weight_store.r_address), read_latency=self.weight_store.latency,
             setting_bits=WEIGHT_SETTING_BITS,
         )  # fmt: skip
         self.parameters = ChannelParameters(cols=config.cols, channel=CHANNEL)
-        self.waiting = Queue(parameter_word(config.cols), depth=PARAMETER_QUEUE)
+        self.parameter_queue = Queue(parameter_word(config.cols), depth=PARAMETER_QUEUE_DEPTH)
         self.activations = ActivationUnit(
             lanes=config.rows * config.combine,
             group=config.group,
@@ -225,7 +215,7 @@ class _Units:
             cols=config.cols, lanes=config.lanes, position_bits=position_bits, address_bits=address_bits,
             sum_latency=self.accumulators.LATENCY, channel=CHANNEL, settings=SETTINGS, tables=config.tables,
         )  # fmt: skip
-        self.post = PostProcess(
+        self.postprocess = PostProcess(
             lanes=config.lanes, tag=OutputUnit.tag_shape(lanes=config.lanes, address_bits=address_bits)
         )
         self.causes = CauseCounters(descriptors=config.descriptors)
@@ -234,15 +224,15 @@ class _Units:
 
 
 def _byte_latency(memory: BlockMemory) -> int:
-    """Of a byte of a word."""
-    return memory.latency + choice_steps(memory.lanes)
+    """Cycles from an address to one byte of the word there."""
+    return memory.latency + mux_stages(memory.lanes)
 
 
-def _share_words(m: Module, port: MemoryPort, memory: BlockMemory, unit: Sequencer | WeightUnit | None) -> None:
-    """Gives the host's byte port a memory of words: writing always, unless it is read only; reading while ``unit`` does
-    not.
+def _share_with_host(m: Module, port: MemoryPort, memory: BlockMemory, unit: Sequencer | WeightUnit | None) -> None:
+    """Gives the host's byte port access to a memory of words: to write it, unless there is no ``unit``, and to read it
+    while ``unit`` does not.
 
-    A write takes a cycle more than the port has it: it is far to the block RAMs.
+    Writes pass a register: it is far to the block RAMs.
     """
     lane_bits = ceil_log2(memory.lanes)
     lane, word = port.address[:lane_bits], port.address[lane_bits:]
@@ -260,4 +250,4 @@ def _share_words(m: Module, port: MemoryPort, memory: BlockMemory, unit: Sequenc
         ]
         m.d.sync += memory.w_enable.eq(port.write_enable << lane)
     lane = delayed(m, lane, memory.latency, name="lane")
-    m.d.comb += port.read.eq(chosen(m, [memory.r_data[index] for index in range(memory.lanes)], lane, name="byte"))
+    m.d.comb += port.read.eq(pipelined_mux(m, list(memory.r_data), lane, name="byte"))

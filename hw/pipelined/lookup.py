@@ -1,4 +1,4 @@
-"""Looking up: tensors are combined element by element through two tables that stand in the accumulators' memories."""
+"""Lookups: two tables in the accumulators' memories combine tensors element by element."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from amaranth.lib.wiring import In, Out
 from sateen.hw.multiply import Multiply
 from sateen.hw.spec import descriptor
 from sateen.hw.spec.descriptor import TABLE_ENTRIES, table_words
-from sateen.hw.stream.delay import TOGETHER, copied, delayed
+from sateen.hw.stream.delay import FANOUT, delayed, replicated
 from sateen.hw.stream.slice import RegisterSlice
 
 __all__ = ["ENTRY", "Combiner", "LookUp", "pair_shape"]
 
 ENTRY = data.StructLayout({"enable": 2, "index": range(TABLE_ENTRIES), "entries": data.ArrayLayout(signed(32), 2)})
-"""Entries of the two tables, ``enable`` of each."""
+"""An entry of each table at ``index``, and an ``enable`` bit for each."""
 FACTOR_BITS = 10
 
 
 def pair_shape(cols: int) -> data.ArrayLayout:
-    """A byte for either table, of every column."""
+    """For each of the two tables, a byte of every column."""
     return data.ArrayLayout(data.ArrayLayout(8, cols), 2)
 
 
 class LookUp(wiring.Component):
-    """Brings tables to the accumulators, and gathers pairs of lines.
+    """Writes tables into the accumulators' memories, and joins lines in pairs.
 
-    A word of weights becomes entries as it is taken, one word per cycle
-    (:func:`sateen.hw.spec.descriptor.table_words`). A pair is out in the cycle after its second line is taken; one line
-    per cycle, while pairs are taken at that pace.
+    Each word of weights becomes entries as it is taken, one word per cycle
+    (:func:`sateen.hw.spec.descriptor.table_words`). Lines are taken at one per cycle while pairs are taken at half that
+    rate; a pair is out in the cycle after its second line is taken.
 
     Parameters
     ----------
     cols : int
         Columns of the tile, 4 or more.
     beat_bytes : int
-        Bytes of a line; columns past them find the first byte's entry.
+        Bytes of a line; columns beyond them look up its first byte.
 
     Members
     -------
@@ -45,7 +45,7 @@ class LookUp(wiring.Component):
     i : In(stream)
         Lines.
     open : In(1)
-        The accumulators' memories are free for tables, which are lost when it falls.
+        The accumulators' memories are free for tables; these are lost when it falls.
     write : Out
         To the accumulators, see :data:`ENTRY`.
     full : Out(1)
@@ -89,7 +89,7 @@ class LookUp(wiring.Component):
         with m.Elif(taken):
             m.d.sync += [count.eq(count + 1), self.full.eq(count == words - 1)]
 
-        # A pair is what was taken before with what is taken now.
+        # A pair is the line taken before and the one taken now.
         line = [self.i.payload[column if column < self.beat_bytes else 0] for column in range(self.cols)]
         m.submodules.pairs = pairs = RegisterSlice(data.ArrayLayout(data.ArrayLayout(8, 2), self.cols))
         second, arrives = Signal(), Signal()
@@ -101,10 +101,10 @@ class LookUp(wiring.Component):
             pairs.o.ready.eq(self.o.ready),
         ]
         m.d.sync += second.eq(second ^ arrives)
-        for_first = copied(m, platform, second == arrives, -(-self.cols // TOGETHER), name="for_first")
+        for_first = replicated(m, platform, second == arrives, -(-self.cols // FANOUT), name="for_first")
         for column, byte in enumerate(line):
             first = Signal.like(byte, name=f"first_{column}", reset_less=True)
-            with m.If(for_first[column // TOGETHER]):
+            with m.If(for_first[column // FANOUT]):
                 m.d.sync += first.eq(byte)
             m.d.comb += pairs.i.payload[column].eq(Cat(first, byte))
             m.d.comb += [self.o.payload[table][column].eq(pairs.o.payload[column][table]) for table in range(2)]
@@ -112,15 +112,15 @@ class LookUp(wiring.Component):
 
 
 class Combiner(wiring.Component):
-    """What :class:`sateen.hw.spec.descriptor.Combine` says of two entries. One per cycle, latency ``LATENCY`` = 4
-    cycles.
+    """Combines two entries as :class:`sateen.hw.spec.descriptor.Combine` says. One result per cycle, latency
+    ``LATENCY`` = 4 cycles.
 
     Members
     -------
     combine : In(2)
         Steady while values are in flight.
     a, b : In
-        Entries, or a sum and anything.
+        Entries; or, with ``NONE``, a sum and anything.
     o : Out
         ``a``, ``a + b`` or ``a · b``.
     """

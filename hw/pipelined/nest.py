@@ -1,4 +1,4 @@
-"""Affine nests of counters: the address generator of every stream."""
+"""Affine nests of counters: the address generator of activations and results."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from sateen.hw.spec.descriptor import COUNT_BITS
 from sateen.hw.stream.slice import RegisterSlice
 
 __all__ = ["Nest"]
 
-COUNT_BITS = 16
-
 
 class Nest(wiring.Component):
-    """Walks a nest of counters, innermost fastest, and adds up affine coordinates on the way.
+    """Walks a nest of counters, innermost fastest, and computes affine coordinates.
 
     Coordinates start at ``origin`` and change by the step of the counter that advances (see
     :func:`sateen.hw.spec.descriptor.steps`), modulo their width. One item per cycle, full back-pressure; the first
@@ -29,14 +28,14 @@ class Nest(wiring.Component):
     coordinates : dict of str to int
         Name and width in bits of each coordinate, all signed.
     entries, exits : dict of str to int
-        Bits of an item's ``entry`` and ``exit``: whether one of the counters 0 to that one led here, or advances next.
-        Registered, for decisions that hold the nest back.
+        Flags of an item's ``entry`` and ``exit`` and the counter of each: whether that counter or one outside it led
+        here, or advances next. Registered, for decisions that hold the nest back.
 
     Members
     -------
     dim : In(stream), always ready
-        Sets counter ``index``: ``count`` values (1 or more) and its ``steps``. Only while the nest is idle. Settings
-        stay.
+        Sets counter ``index``: ``count`` values (1 or more) and its ``steps``. Only while the nest is idle. Kept for
+        further walks.
     origin : In
         The coordinates of the first item; to be held until the nest is done.
     start : In(1)
@@ -121,11 +120,10 @@ class Nest(wiring.Component):
         return m
 
     def _counters(self, m: Module) -> tuple[RegisterSlice, Signal]:
-        """The counters' moves, and whether there are more. They go at their own pace: whether an item is taken comes
-        too late for them."""
+        """The counters' moves, and whether more follow. A register slice separates them from the coordinates: the
+        items' ready comes too late in the cycle for the counters."""
         setting = self.dim.payload
-        # Counters run down past zero: their signs say which have more to come, so that a step is a choice between
-        # flags.
+        # Counters run down past zero: their signs say which have more to come, so that a step depends on flags only.
         running, first = Signal(), Signal()
         enter, leave, last = Signal.like(setting.index), Signal.like(setting.index), Signal()
         limits = [Signal(signed(COUNT_BITS + 1), name=f"limit_{d}", reset_less=True) for d in range(self.dims)]
@@ -150,7 +148,7 @@ class Nest(wiring.Component):
         with m.If(go):
             m.d.sync += [enter.eq(leave), first.eq(0), running.eq(~last)]
         for d in range(self.dims):
-            # A counter moves when none within it has more: on, or back to its limit.
+            # A counter moves when none inside it has more: it counts, or returns to its limit.
             with m.If(go & ~more[d + 1 :].any()):
                 m.d.sync += counts[d].eq(Mux(more[d], counts[d] - 1, limits[d]))
         with m.If(self.start):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Const, Module, Mux, Signal, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,21 +10,104 @@ from sateen.hw.pipelined.lookup import Combiner
 from sateen.hw.pipelined.nest import Nest
 from sateen.hw.spec import descriptor
 from sateen.hw.spec.descriptor import CHANNELS_DIM, OUTPUT_DIMS, SECTIONS
-from sateen.hw.stream.delay import TOGETHER, delayed, delayed_item
-from sateen.hw.stream.mux import one_of
+from sateen.hw.stream.delay import FANOUT, delayed, delayed_item
+from sateen.hw.stream.mux import indexed_mux
 
-__all__ = ["OutputUnit"]
+__all__ = ["GroupWalk", "OutputUnit"]
+
+
+class GroupWalk(wiring.Component):
+    """Walks over the sums of one group of channels: window by window, ``lanes`` channels at a time, tap by tap.
+
+    The first item is there in the cycle after ``begin``, the next one in the cycle after ``advance``.
+
+    Parameters
+    ----------
+    cols, lanes : int
+        Of the configuration.
+    position_bits : int
+        Width of an accumulator's position.
+
+    Members
+    -------
+    channels : In
+        Output channels from this group on, 1 or more; steady from ``begin`` to the group's end.
+    taps : In
+        Positions of a window, 1 or more; steady likewise.
+    begin : In(1), start : In
+        Begins a group, whose first sum is at ``start``.
+    advance : In(1)
+        Goes on to the next item.
+    o : Out
+        The item: ``position`` of its sums; ``lane_group``, the number of its lanes in the group, which begin at column
+        ``offset``; ``mask`` of lanes that hold channels; whether it is the ``first`` and ``last`` tap of a window, and
+        of the window's ``last_lanes``.
+    """
+
+    def __init__(self, *, cols: int, lanes: int, position_bits: int):
+        self.cols, self.lanes = cols, lanes
+        item = {
+            "position": position_bits,
+            "lane_group": range(max(2, -(-cols // lanes))),
+            "offset": range(cols + lanes),
+            "mask": lanes,
+            "first": 1,
+            "last": 1,
+            "last_lanes": 1,
+        }
+        super().__init__(
+            {
+                "channels": In(16),
+                "taps": In(16),
+                "begin": In(1),
+                "start": In(position_bits),
+                "advance": In(1),
+                "o": Out(data.StructLayout(item)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        o = self.o
+        # The window's position, the taps from this one on, the channels from these lanes on.
+        window, tap, left = Signal.like(o.position), Signal.like(self.taps), Signal.like(self.channels)
+        # `last` and `last_lanes` hold the nest back: they are registers.
+        one_tap, one_lane_group = Signal(), Signal()
+        m.d.comb += [
+            one_tap.eq(self.taps == 1),
+            one_lane_group.eq((self.channels <= self.lanes) | (self.cols <= self.lanes)),
+            o.first.eq(tap == self.taps),
+            *(o.mask[lane].eq((left > lane) & (o.offset < self.cols - lane)) for lane in range(self.lanes)),
+        ]
+        to_first_tap = [tap.eq(self.taps), o.last.eq(one_tap)]
+        to_first_lanes = [left.eq(self.channels), o.offset.eq(0), o.lane_group.eq(0), o.last_lanes.eq(one_lane_group)]
+        with m.If(self.begin):
+            m.d.sync += [o.position.eq(self.start), window.eq(self.start), *to_first_tap, *to_first_lanes]
+        with m.If(self.advance):
+            m.d.sync += [o.position.eq(o.position + 1), tap.eq(tap - 1), o.last.eq(tap == 2)]
+            with m.If(o.last):
+                m.d.sync += [o.position.eq(window), *to_first_tap]
+                m.d.sync += [
+                    left.eq(left - self.lanes),
+                    o.offset.eq(o.offset + self.lanes),
+                    o.lane_group.eq(o.lane_group + 1),
+                    o.last_lanes.eq((left <= 2 * self.lanes) | (o.offset >= self.cols - 2 * self.lanes)),
+                ]
+                with m.If(o.last_lanes):
+                    m.d.sync += [o.position.eq(o.position + 1), window.eq(o.position + 1), *to_first_lanes]
+        return m
 
 
 class OutputUnit(wiring.Component):
-    """Walks over a descriptor's results: position, ``lanes`` channels at a time, tap.
+    """Walks over a descriptor's results, group by group of channels (:class:`GroupWalk`), and sends their sums and
+    parameters to post-processing.
 
     Takes the words of the descriptor's output section and starts at once. Waits at each group of channels for its half
-    of the accumulators and for its parameters; then sends one item to post-processing per cycle, ``latency`` cycles
-    after reading the sums. Nothing holds it back on the way.
+    of the accumulators and for its parameters; then sends one item per cycle, ``latency`` cycles after it reads the
+    sums. Nothing holds the items back.
 
     With ``tables`` a descriptor may look up pairs of bytes instead (:class:`sateen.hw.spec.descriptor.Combine`): it
-    waits for the tables, and for a pair at each position.
+    waits for the tables, and at each position for a pair.
 
     Parameters
     ----------
@@ -37,7 +120,7 @@ class OutputUnit(wiring.Component):
     channel : StructLayout
         One channel's parameters.
     tables : bool
-        The accumulators' memories hold tables, too.
+        The accumulators' memories can hold tables, too.
 
     Members
     -------
@@ -48,22 +131,22 @@ class OutputUnit(wiring.Component):
     full : In(1)
         The next half of the accumulators is complete.
     drained : Out(1)
-        Pulses when all of that half has been read; not of tables.
+        Pulses when all of that half has been read; not for tables.
     position : Out, sums : In
         To and from the accumulators.
     look_up : Out(1)
-        From ``loaded`` to ``done`` of a descriptor that looks up, the tables are its own; only with ``tables``, like
-        the following.
+        High from ``loaded`` to ``done`` of a descriptor that looks up: the accumulators' memories are for its tables.
+        Only with ``tables``, like the following.
     tables_full : In(1)
-        They are complete.
+        The tables are complete.
     pair : In(1), pair_taken : Out(1)
-        There is a pair; it is not needed any more.
-    seconds : In
+        There is a pair; it is no longer needed.
+    second_entries : In
         From the accumulators, beside ``sums``.
     parameters_full : In(1), take : Out(1), channels : In
         Of :class:`sateen.hw.pipelined.weights.ChannelParameters`.
     settings : Out
-        Of :class:`sateen.hw.pipelined.post.PostProcess`, steady while values are in flight.
+        Of :class:`sateen.hw.pipelined.postprocess.PostProcess`, steady while values are in flight.
     o : Out(stream), always ready
         To post-processing. The tag has the result's byte ``address``, the ``mask`` of lanes that hold channels, and
         ``final``.
@@ -88,7 +171,13 @@ class OutputUnit(wiring.Component):
         self.channel, self.settings_shape, self.tables = channel, settings, tables
         self.latency = sum_latency + 1 + (Combiner.LATENCY if tables else 0)
         sums = data.ArrayLayout(signed(32), cols)
-        looking = {"look_up": Out(1), "tables_full": In(1), "pair": In(1), "pair_taken": Out(1), "seconds": In(sums)}
+        for_tables = {
+            "look_up": Out(1),
+            "tables_full": In(1),
+            "pair": In(1),
+            "pair_taken": Out(1),
+            "second_entries": In(sums),
+        }
         self.tag = self.tag_shape(lanes=lanes, address_bits=address_bits)
         super().__init__(
             {
@@ -98,7 +187,7 @@ class OutputUnit(wiring.Component):
                 "drained": Out(1),
                 "position": Out(position_bits),
                 "sums": In(sums),
-                **(looking if tables else {}),
+                **(for_tables if tables else {}),
                 "parameters_full": In(1),
                 "take": Out(1),
                 "channels": In(data.ArrayLayout(channel, cols)),
@@ -123,7 +212,7 @@ class OutputUnit(wiring.Component):
 
     @staticmethod
     def tag_shape(*, lanes: int, address_bits: int) -> data.StructLayout:
-        """What goes with a result through post-processing."""
+        """What accompanies a result through post-processing."""
         return data.StructLayout({"address": address_bits, "mask": lanes, "final": 1})
 
     def elaborate(self, platform: object) -> Module:
@@ -133,103 +222,87 @@ class OutputUnit(wiring.Component):
             coordinates={"address": self.address_bits},
             exits={"group": CHANNELS_DIM, "block": CHANNELS_DIM - 1},
         )
-        channels, taps = Signal(16), Signal(16)
-        self._load(m, nest, channels, taps)
-        item = nest.o.payload
+        m.submodules.walk = walk = GroupWalk(cols=self.cols, lanes=self.lanes, position_bits=self.position_bits)
+        channels = Signal(16)
+        self._load(m, nest, channels, walk.taps)
+        opened = self._open_groups(m, nest, walk, channels)
 
-        # `group_left` counts the channels from this group of columns on, `left` from this group of lanes on.
-        opened, opening, changing = Signal(), Signal(self.latency - 1), Signal()
-        group_left, left, offset = Signal(16), Signal(16), Signal(range(self.cols + self.lanes))
-        window, position, tap = Signal(self.position_bits), Signal(self.position_bits), Signal(16)
-        part = Signal(2)
-        begin = (part[1] & self.settings.quarters) << (self.position_bits - 1)
-        lane_group = Signal(range(max(2, -(-self.cols // self.lanes))))
-        open_now, advance = Signal(), Signal()
-        # Known a cycle ahead: they hold the nest back.
-        last_tap, last_lanes, one_tap, one_lane_group = Signal(), Signal(), Signal(), Signal()
-        full, there, sums = self.full, Const(1), Const(1)
-        if self.tables:
-            full, there, sums = Mux(self.look_up, self.tables_full, self.full), ~self.look_up | self.pair, ~self.look_up
+        here, item = walk.o, nest.o.payload
+        ready = ~self.look_up | self.pair if self.tables else Const(1)
         m.d.comb += [
-            open_now.eq(nest.o.valid & ~opened & full & self.parameters_full & ~changing),
-            one_tap.eq(taps == 1),
-            one_lane_group.eq((group_left <= self.lanes) | (self.cols <= self.lanes)),
-            advance.eq(opened & nest.o.valid & there),
-            nest.o.ready.eq(opened & last_tap & last_lanes & there),
-            self.position.eq(position),
+            walk.advance.eq(opened & nest.o.valid & ready),
+            nest.o.ready.eq(opened & here.last & here.last_lanes & ready),
+            self.position.eq(here.position),
         ]
         if self.tables:
-            m.d.comb += self.pair_taken.eq(advance & last_lanes)
-        # The parameters change over behind the last sums of the group before, which may still be on their way.
-        m.d.sync += [opening.eq((opening << 1) | open_now), changing.eq(open_now | opening[:-1].any())]
-        m.d.comb += self.take.eq(opening[-2])
-        with m.If(self.loaded):
-            m.d.sync += [group_left.eq(channels), part.eq(0)]
-        with m.If(open_now):
-            m.d.sync += [
-                opened.eq(1),
-                left.eq(group_left),
-                position.eq(begin),
-                window.eq(begin),
-                offset.eq(0),
-                lane_group.eq(0),
-            ]
-            m.d.sync += part.eq(part + 1)
-            m.d.sync += [tap.eq(taps), last_tap.eq(one_tap), last_lanes.eq(one_lane_group)]
-        with m.If(advance):
-            m.d.sync += [position.eq(position + 1), tap.eq(tap - 1), last_tap.eq(tap == 2)]
-            with m.If(last_tap):
-                m.d.sync += [position.eq(window), tap.eq(taps), last_tap.eq(one_tap)]
-                m.d.sync += [left.eq(left - self.lanes), offset.eq(offset + self.lanes), lane_group.eq(lane_group + 1)]
-                m.d.sync += last_lanes.eq((left <= 2 * self.lanes) | (offset >= self.cols - 2 * self.lanes))
-                with m.If(last_lanes):
-                    m.d.sync += [position.eq(position + 1), window.eq(position + 1)]
-                    m.d.sync += [left.eq(group_left), offset.eq(0), lane_group.eq(0), last_lanes.eq(one_lane_group)]
-                    with m.If(item.exit.group):
-                        m.d.comb += self.drained.eq(sums)
-                        m.d.sync += opened.eq(0)
-                        m.d.sync += group_left.eq(group_left - self.cols)
-                        with m.If(item.exit.block):
-                            m.d.sync += group_left.eq(channels)
+            m.d.comb += self.pair_taken.eq(walk.advance & here.last_lanes)
 
         control = Signal(
-            data.StructLayout({"valid": 1, "first": 1, "last": 1, "lane_group": lane_group.shape(), "tag": self.tag})
+            data.StructLayout(
+                {"valid": 1, "first": 1, "last": 1, "lane_group": here.lane_group.shape(), "tag": self.tag}
+            )
         )
         m.d.comb += [
-            control.valid.eq(advance),
-            control.first.eq(tap == taps),
-            control.last.eq(last_tap),
-            control.lane_group.eq(lane_group),
-            control.tag.address.eq(item.at.address + offset),
-            control.tag.final.eq(item.last & last_lanes),
+            control.valid.eq(walk.advance),
+            control.first.eq(here.first),
+            control.last.eq(here.last),
+            control.lane_group.eq(here.lane_group),
+            control.tag.address.eq(item.at.address + here.offset),
+            control.tag.mask.eq(here.mask),
+            control.tag.final.eq(item.last & here.last_lanes),
         ]
-        for lane in range(self.lanes):
-            m.d.comb += control.tag.mask[lane].eq((left > lane) & (offset < self.cols - lane))
         self._select(m, control)
         return m
 
+    def _open_groups(self, m: Module, nest: Nest, walk: GroupWalk, channels: Signal) -> Signal:
+        """Opens a group of channels when its half of the accumulators and its parameters are complete, and closes it
+        with its last item. Returns whether one is open."""
+        opened, opening, changing, part = Signal(), Signal(self.latency - 1), Signal(), Signal(2)
+        full = Mux(self.look_up, self.tables_full, self.full) if self.tables else self.full
+        m.d.comb += [
+            walk.begin.eq(nest.o.valid & ~opened & full & self.parameters_full & ~changing),
+            walk.start.eq((part[1] & self.settings.quarters) << (self.position_bits - 1)),
+            # The parameters change behind the last sums of the group before, which may still be under way.
+            self.take.eq(opening[-2]),
+        ]
+        m.d.sync += [opening.eq((opening << 1) | walk.begin), changing.eq(walk.begin | opening[:-1].any())]
+        with m.If(self.loaded):
+            m.d.sync += [walk.channels.eq(channels), part.eq(0)]
+        with m.If(walk.begin):
+            m.d.sync += [opened.eq(1), part.eq(part + 1)]
+        item_exit = nest.o.payload.exit
+        with m.If(nest.o.valid & nest.o.ready & item_exit.group):
+            m.d.comb += self.drained.eq(~self.look_up if self.tables else 1)
+            m.d.sync += [opened.eq(0), walk.channels.eq(Mux(item_exit.block, channels, walk.channels - self.cols))]
+        return opened
+
     def _select(self, m: Module, control: data.View) -> None:
-        """Joins the control of an item with its sums and picks its lanes' columns."""
-        control = delayed_item(m, control, self.sum_latency, name="control")
-        late = delayed_item(m, control, self.latency - 1 - self.sum_latency, name="late")
-        after = delayed_item(m, late, name="after")
-        groups = range(0, self.cols, self.lanes)
+        """Joins an item's control with its sums and parameters, those of the columns that its lanes have."""
+        with_sums = delayed_item(m, control, self.sum_latency, name="with_sums")
+        with_channels = delayed_item(m, with_sums, self.latency - 1 - self.sum_latency, name="with_channels")
+        out = delayed_item(m, with_channels, name="out")
         o, combine = self.o.payload, self.settings.combine if self.tables else None
-        m.d.comb += [self.o.valid.eq(after.valid), o.first.eq(after.first), o.last.eq(after.last), o.tag.eq(after.tag)]
+        m.d.comb += [self.o.valid.eq(out.valid), o.first.eq(out.first), o.last.eq(out.last), o.tag.eq(out.tag)]
         for lane in range(self.lanes):
-            columns = [min(first + lane, self.cols - 1) for first in groups]
-            sums = delayed(m, one_of([self.sums[c] for c in columns], control.lane_group), name=f"sum_{lane}")
+            columns = [min(first + lane, self.cols - 1) for first in range(0, self.cols, self.lanes)]
+
+            def pick(values: list[Value], at: data.View, name: str, columns: list[int] = columns) -> Signal:
+                """The value of the lane's column, a cycle later."""
+                return delayed(m, indexed_mux([values[c] for c in columns], at.lane_group), name=name)
+
+            sums = pick(self.sums, with_sums, f"sum_{lane}")
             if self.tables:
-                seconds = delayed(
-                    m, one_of([self.seconds[c] for c in columns], control.lane_group), name=f"second_{lane}"
-                )
                 # Settings are there long before values.
-                combine = delayed(m, combine, name=f"combine_{lane}") if lane % TOGETHER == 0 else combine
+                combine = delayed(m, combine, name=f"combine_{lane}") if lane % FANOUT == 0 else combine
                 m.submodules[f"combiner_{lane}"] = combiner = Combiner()
-                m.d.comb += [combiner.combine.eq(combine), combiner.a.eq(sums), combiner.b.eq(seconds)]
+                m.d.comb += [
+                    combiner.combine.eq(combine),
+                    combiner.a.eq(sums),
+                    combiner.b.eq(pick(self.second_entries, with_sums, f"second_{lane}")),
+                ]
                 sums = combiner.o
-            channel = one_of([self.channels[c].as_value() for c in columns], late.lane_group)
-            m.d.comb += [o.sums[lane].eq(sums), o.channels[lane].eq(delayed(m, channel, name=f"channel_{lane}"))]
+            channels = [channel.as_value() for channel in self.channels]
+            m.d.comb += [o.sums[lane].eq(sums), o.channels[lane].eq(pick(channels, with_channels, f"channel_{lane}"))]
 
     def _load(self, m: Module, nest: Nest, channels: Signal, taps: Signal) -> None:
         """Takes the section's words apart: the head into registers, each counter's words into the nest."""

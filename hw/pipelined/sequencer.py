@@ -1,4 +1,4 @@
-"""The sequencer: runs a program of descriptors, and counts where the cycles went."""
+"""The sequencer runs a program of descriptors; the counters record where its cycles went."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from sateen.hw.host import RUN
+from sateen.hw.host import RUN, descriptor_address
 from sateen.hw.spec.counters import RECORD_WORDS
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS, SECTIONS
 from sateen.hw.stream.fetch import Fetch
@@ -20,9 +20,9 @@ CAUSES = ("busy", "weights", "activations", "accumulators", "output")
 class Sequencer(wiring.Component):
     """Reads the descriptors of a run and hands their sections to the units.
 
-    One word per cycle. A section waits until its unit takes it, in the order weights, activations, output; the
-    activation unit starts when the output section is taken, which is when the results of the descriptor before are all
-    written. So weights are prefetched during the layer before, and a layer may read what any layer before it wrote.
+    One word per cycle. The sections are taken in the order weights, activations, output, each when its unit is free.
+    The activation unit starts when the output section is taken, that is, when all results of the descriptor before are
+    written. So weights are prefetched during the layer before, and a layer may read what any earlier layer wrote.
 
     Parameters
     ----------
@@ -71,7 +71,6 @@ class Sequencer(wiring.Component):
         unit_of = [index for index, words in enumerate(SECTIONS.values()) for _ in range(words)]
         unit_of += [len(SECTIONS)] * (DESCRIPTOR_WORDS - len(unit_of))
 
-        assert DESCRIPTOR_WORDS == 32 + 16  # The product is a sum: a multiplier would be one that the tile lacks.
         address, word, to_fetch = Signal(len(self.address)), Signal(range(DESCRIPTOR_WORDS)), Signal(8)
         to_finish, place = Signal(8), Signal(8)
         run = self.run.payload
@@ -88,7 +87,7 @@ class Sequencer(wiring.Component):
             self.finished.payload.eq(place),
         ]
         with m.If(self.run.valid & self.run.ready):
-            m.d.sync += [address.eq((run.first << 5) + (run.first << 4)), word.eq(0), place.eq(0)]
+            m.d.sync += [address.eq(descriptor_address(run.first)), word.eq(0), place.eq(0)]
             m.d.sync += [to_fetch.eq(run.count), to_finish.eq(run.count)]
         with m.If(fetch.i.valid & fetch.i.ready):
             m.d.sync += [address.eq(address + 1), word.eq(word + 1)]
@@ -107,7 +106,7 @@ class Sequencer(wiring.Component):
 
 
 class CauseCounters(wiring.Component):
-    """Gives each cycle of a program to one cause, and writes a record per descriptor.
+    """Attributes each cycle of a program to one cause, and writes a record per descriptor.
 
     A record (:class:`sateen.hw.spec.counters.Counters`) is written one word a cycle, beginning three cycles after
     ``finished``.
@@ -117,13 +116,13 @@ class CauseCounters(wiring.Component):
     busy : In(1)
         A program runs.
     computing, waiting : In(1)
-        Of the tile: it computes; a beat waits for its weights.
+        From the tile: it computes; a beat waits for its weights.
     ending : In(1)
         The tile takes the descriptor's last beat.
     starved : In(1)
         The activation unit waits for accumulators.
     finished : In(stream), always ready
-        A descriptor has ended; its place in the run.
+        A descriptor has ended; its number in the run.
     address, data, enable : Out
         To the memory of the records, in words.
     """
@@ -146,39 +145,39 @@ class CauseCounters(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # One cycle late, all of it, so that the tile's handshake ends in these registers.
-        seen = Signal(
+        # All inputs are registered, so that the tile's handshake ends here.
+        registered = Signal(
             data.StructLayout({name: 1 for name in ("busy", "computing", "waiting", "ending", "starved", "finished")})
         )
         place, drained, ended = Signal(8), Signal(), Signal()
         for name in ("busy", "computing", "waiting", "ending", "starved"):
-            m.d.sync += seen[name].eq(getattr(self, name))
+            m.d.sync += registered[name].eq(getattr(self, name))
         m.d.sync += [
-            seen.finished.eq(self.finished.valid),
+            registered.finished.eq(self.finished.valid),
             place.eq(Mux(self.finished.valid, self.finished.payload, place)),
         ]
 
         counts = {name: Signal(32, name=name) for name in ("cycles", *CAUSES, "link")}
         cause = {name: Signal(name=f"is_{name}") for name in CAUSES}
-        idle = ~seen.computing & ~seen.waiting
+        idle = ~registered.computing & ~registered.waiting
         m.d.comb += [
-            cause["busy"].eq(seen.computing),
-            cause["weights"].eq(~seen.computing & seen.waiting),
+            cause["busy"].eq(registered.computing),
+            cause["weights"].eq(~registered.computing & registered.waiting),
             cause["output"].eq(idle & drained),
-            cause["accumulators"].eq(idle & ~drained & seen.starved),
-            cause["activations"].eq(idle & ~drained & ~seen.starved),
+            cause["accumulators"].eq(idle & ~drained & registered.starved),
+            cause["activations"].eq(idle & ~drained & ~registered.starved),
         ]
-        with m.If(seen.ending):
+        with m.If(registered.ending):
             m.d.sync += drained.eq(1)
-        with m.If(seen.finished):
+        with m.If(registered.finished):
             m.d.sync += drained.eq(0)
         # The descriptor's last cycle has been counted.
-        m.d.sync += ended.eq(seen.finished)
+        m.d.sync += ended.eq(registered.finished)
 
         snapshot = [Signal(32, name=f"snapshot_{i}", reset_less=True) for i in range(RECORD_WORDS)]
         columns = [*counts.values()] + [None] * (RECORD_WORDS - len(counts))
         for name, count in counts.items():
-            here = ~seen.busy if name == "link" else seen.busy & (cause.get(name, 1))
+            here = ~registered.busy if name == "link" else registered.busy & (cause.get(name, 1))
             m.d.sync += count.eq(Mux(ended, 0, count) + here)
         left, record = Signal(range(RECORD_WORDS + 1)), Signal(8)
         with m.If(ended):

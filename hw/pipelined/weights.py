@@ -1,4 +1,4 @@
-"""The weight unit: which words of the weight store go to the tile and to the channels' parameters."""
+"""The weight unit: reads the weight store for the tile and for the channel parameters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out, connect
 
 from sateen.hw.spec.descriptor import BIAS_BYTES, PARAMETER_BYTES, SECTIONS
 from sateen.hw.spec.pe import WEIGHT_SETTING_BITS
-from sateen.hw.stream.delay import TOGETHER, copied, delayed
+from sateen.hw.stream.delay import FANOUT, delayed, replicated
 from sateen.hw.stream.fetch import Fetch
 from sateen.hw.stream.slice import RegisterSlice
 
@@ -16,12 +16,12 @@ __all__ = ["ChannelParameters", "WeightUnit", "parameter_word"]
 
 
 def parameter_word(cols: int) -> data.StructLayout:
-    """A byte of each column's parameters, and whether it is the last of its group."""
+    """A byte of each column's parameters, and whether the word is the last of its group."""
     return data.StructLayout({"word": data.ArrayLayout(8, cols), "last": 1})
 
 
 class ChannelParameters(wiring.Component):
-    """Holds the parameters of the group of channels that is being drained, and takes in those of the next.
+    """Holds the parameters of the group of channels that is drained, while those of the next group arrive.
 
     Parameters
     ----------
@@ -34,13 +34,13 @@ class ChannelParameters(wiring.Component):
     -------
     i : In(stream)
         Words of a group, word ``i`` holding byte ``i`` of each column: :data:`PARAMETER_BYTES` of them, or
-        :data:`BIAS_BYTES` if the scales of the group before hold; the last is marked. Taken while there is no next
-        group.
+        :data:`BIAS_BYTES` if the group has the same scales as the one before; the last is marked. Taken while the next
+        group is incomplete.
     full : Out(1)
         The next group is complete.
     take : In(1)
-        Makes the next group the current one, a cycle later. Only while ``full``, from the second cycle of it on, and no
-        second time.
+        Makes the next group the current one, a cycle later. Once per group, only while ``full``, and not in the first
+        cycle of that.
     o : Out
         The current group, from the second cycle after ``take``.
     """
@@ -73,19 +73,19 @@ class ChannelParameters(wiring.Component):
             m.d.sync += [words.eq(words + 1), self.full.eq(self.i.payload.last)]
         with m.If(take):
             m.d.sync += [words.eq(0), self.full.eq(0)]
-        # Words come two cycles later, from registers of their own.
-        copies = -(-self.cols // TOGETHER)
+        # Words arrive two cycles later, from registers of their own.
+        copies = -(-self.cols // FANOUT)
         to_bias, to_scale = (
-            copied(m, platform, delayed(m, taken & which, name=f"{name}_before"), copies, name=name)
+            replicated(m, platform, delayed(m, taken & which, name=f"{name}_before"), copies, name=name)
             for name, which in (("to_bias", words < BIAS_BYTES), ("to_scale", words >= BIAS_BYTES))
         )
-        takes = copied(m, platform, self.take, copies, name="take")
+        takes = replicated(m, platform, self.take, copies, name="take")
         for column, (bias, scale, byte) in enumerate(zip(biases, scales, self.i.payload.word, strict=True)):
-            late, copy = delayed(m, byte, 2, name=f"{bias.name}_byte"), column // TOGETHER
+            arriving, copy = delayed(m, byte, 2, name=f"{bias.name}_byte"), column // FANOUT
             with m.If(to_bias[copy]):
-                m.d.sync += bias.eq(Cat(bias[8:], late))
+                m.d.sync += bias.eq(Cat(bias[8:], arriving))
             with m.If(to_scale[copy]):
-                m.d.sync += scale.eq(Cat(scale[8:], late))
+                m.d.sync += scale.eq(Cat(scale[8:], arriving))
             with m.If(takes[copy]):
                 m.d.sync += current[column].eq(Cat(bias, scale))
         return m
@@ -94,8 +94,8 @@ class ChannelParameters(wiring.Component):
 class WeightUnit(wiring.Component):
     """Streams a descriptor's words of the weight store: for each group of channels its weights, then its parameters.
 
-    One word per cycle, as they are taken. A descriptor begins as soon as its section is loaded, which prefetches the
-    first tile of weights of a layer while the layer before it still computes.
+    One word per cycle, full back-pressure. A descriptor begins as soon as its section is loaded, so that the first
+    weights of a layer are prefetched while the layer before still computes.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class WeightUnit(wiring.Component):
     read_latency : int
         Of the weight store, cycles.
     setting_bits : int
-        Of the layer's settings, those that the tile takes.
+        Width of the settings that the tile takes.
 
     Members
     -------
@@ -119,7 +119,7 @@ class WeightUnit(wiring.Component):
     weights : Out(stream)
         To the tile: a ``word``, and the ``settings`` of its layer.
     tables : Out(stream)
-        Words that are tables, in place of the tile's.
+        Words of tables, in place of the tile's.
     parameters : Out(stream)
         To :class:`ChannelParameters`.
     """
@@ -153,15 +153,15 @@ class WeightUnit(wiring.Component):
             sliced=False,
         )
         self._request(m, fetch)
-        self._give(m, fetch)
+        self._distribute(m, fetch)
         return m
 
     def _request(self, m: Module, fetch: Fetch) -> None:
-        """Walks over a descriptor's words."""
+        """Requests a descriptor's words, one after the other."""
         base, address = Signal(self.address_bits), Signal(self.address_bits)
         blocks, groups, groups_left = Signal(16), Signal(16), Signal(16)
         words, left, parameter = Signal(self.address_bits + 1), Signal(self.address_bits + 1), Signal()
-        settings, tables, one_scale, later = Signal(self.setting_bits), Signal(), Signal(), Signal()
+        settings, tables, one_scale, not_first = Signal(self.setting_bits), Signal(), Signal(), Signal()
         running, index = Signal(), Signal(range(SECTIONS["weights"]))
 
         word = self.load.payload
@@ -180,7 +180,7 @@ class WeightUnit(wiring.Component):
                         words.eq(word),
                         left.eq(word),
                         parameter.eq(0),
-                        later.eq(0),
+                        not_first.eq(0),
                         running.eq(1),
                         index.eq(0),
                     ]
@@ -198,16 +198,17 @@ class WeightUnit(wiring.Component):
         with m.If(fetch.i.valid & fetch.i.ready):
             m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
             with m.If(left == 1):
-                m.d.sync += [parameter.eq(~parameter), left.eq(Mux(one_scale & later, BIAS_BYTES, PARAMETER_BYTES))]
+                m.d.sync += [parameter.eq(~parameter), left.eq(Mux(one_scale & not_first, BIAS_BYTES, PARAMETER_BYTES))]
                 with m.If(parameter):
-                    m.d.sync += [left.eq(words), groups_left.eq(groups_left - 1), later.eq(groups_left != 1)]
+                    m.d.sync += [left.eq(words), groups_left.eq(groups_left - 1), not_first.eq(groups_left != 1)]
                     with m.If(groups_left == 1):
                         m.d.sync += [groups_left.eq(groups), address.eq(base), blocks.eq(blocks - 1)]
                         with m.If(blocks == 1):
                             m.d.sync += running.eq(0)
 
-    def _give(self, m: Module, fetch: Fetch) -> None:
-        """Words to where they belong; to the tile, whose answer is late, by way of a register slice."""
+    def _distribute(self, m: Module, fetch: Fetch) -> None:
+        """Sends each word to its destination; the tile, whose ready comes late in the cycle, is behind a register
+        slice."""
         answer = fetch.o.payload
         m.submodules.slice = to_tile = RegisterSlice(self.weights.payload.shape())
         connect(m, to_tile.o, wiring.flipped(self.weights))

@@ -9,21 +9,21 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from sateen.hw.memory import NO_COLLISIONS, last_read
-from sateen.hw.pipelined.accumulate import check_sizes
 from sateen.hw.stream.delay import delayed, delayed_item
-from sateen.hw.tile import tag_shape
+from sateen.hw.sums import SUM_BITS, check_accumulators, partial_sums, tag_shape
 
 __all__ = ["MARK_BITS", "SequentialAccumulators"]
 
 MARK_BITS = 1
-"""Of a tag's address: whether its position is 0. Positions come in order, so that they need not pass the tile."""
+"""Width of a tag's address, which only marks position 0: positions are in order, so that the tile need not pass them
+on."""
 
 
 class SequentialAccumulators(wiring.Component):
-    """Adds up partial sums by position, all 32 bits; what is complete is read when no more come.
+    """Adds up partial sums by position, in 32 bits; complete sums are read when no partial sums arrive.
 
-    One row of partial sums per cycle, column ``c`` ``c`` cycles after column 0. The same position may come again 2
-    cycles later or after. Sums can be read ``cols`` + 2 cycles after the last of column 0. They wrap at 32 bits.
+    One row of partial sums per cycle, column ``c`` ``c`` cycles after column 0. A position may recur after 2 cycles.
+    Sums can be read ``cols`` + 2 cycles after the last of column 0. They wrap at 32 bits.
 
     Parameters
     ----------
@@ -37,21 +37,20 @@ class SequentialAccumulators(wiring.Component):
     Members
     -------
     i : In(stream), always ready
-        As the tile's ``o``. ``tag.address``: this is position 0; else it is the next. ``tag.first``: the sum begins
-        with this beat.
+        As the tile's ``o``. ``tag.address``: the beat is for position 0, else for the position after the last.
     position : In, sums : Out
         A position; its sums a cycle later.
     """
 
     def __init__(self, *, cols: int, positions: int, sum_bits: int):
-        check_sizes(cols=cols, positions=positions, sum_bits=sum_bits)
+        check_accumulators(cols=cols, positions=positions, sum_bits=sum_bits)
         self.cols, self.positions = cols, positions
-        partial = data.StructLayout({"sums": data.ArrayLayout(signed(sum_bits), cols), "tag": tag_shape(MARK_BITS)})
+        partial = partial_sums(cols=cols, sum_bits=sum_bits, tag=tag_shape(MARK_BITS))
         super().__init__(
             {
                 "i": In(stream.Signature(partial, always_ready=True)),
                 "position": In(ceil_log2(positions)),
-                "sums": Out(data.ArrayLayout(signed(32), cols)),
+                "sums": Out(data.ArrayLayout(signed(SUM_BITS), cols)),
             }
         )
 
@@ -68,7 +67,7 @@ class SequentialAccumulators(wiring.Component):
             m.d.sync += following.eq(control.position + 1)
         for column in range(self.cols):
             m.submodules[f"column_{column}"] = memory = Memory(
-                shape=signed(32), depth=self.positions, init=[], attrs=NO_COLLISIONS
+                shape=signed(SUM_BITS), depth=self.positions, init=[], attrs=NO_COLLISIONS
             )
             write = memory.write_port()
             before = last_read(m, memory, Mux(control.valid, control.position, self.position))

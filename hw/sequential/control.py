@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from sateen.hw.host import RUN
+from sateen.hw.host import RUN, descriptor_address
 from sateen.hw.pe.contract import beat_shape
 from sateen.hw.requantize import SETTINGS
 from sateen.hw.sequential.accumulate import MARK_BITS
@@ -16,24 +16,24 @@ from sateen.hw.sequential.layer import Layer
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import BIAS_BYTES, DESCRIPTOR_WORDS, PARAMETER_BYTES
 from sateen.hw.spec.pe import WEIGHT_SETTING_BITS
-from sateen.hw.tile import tag_shape
+from sateen.hw.sums import tag_shape
 
 __all__ = ["Control"]
 
 
 class Control(wiring.Component):
-    """Runs descriptors: for each group of channels its tiles of weights, for each tile its beats; then, when the last
-    sum has come, one result after the other.
+    """Runs descriptors: for each group of channels its tiles of weights, for each tile its beats; when the last sum has
+    arrived, one result after the other.
 
-    A beat is asked for in every cycle while the innermost counter counts that has anything to count. Any other takes 4
-    cycles, and 2 more for each that it passes on the way (:class:`~sateen.hw.sequential.layer.Layer`).
+    The innermost counter that counts above 1 gives a beat per cycle. The advance of any other counter takes 4 cycles,
+    and 2 more for each counter between the two (:class:`~sateen.hw.sequential.layer.Layer`).
 
     Parameters
     ----------
     config : Config
         Of the engine.
-    settle : int
-        Cycles from the tile's last beat until all sums can be read.
+    flush_cycles : int
+        Cycles from the tile's last beat until all sums can be read, :func:`sateen.hw.spec.timing.flush_cycles`.
 
     Members
     -------
@@ -44,24 +44,24 @@ class Control(wiring.Component):
     word_address, word : Out, In
         To and from the program memory; a word a cycle after ``word_read``.
     address, read, write, w_data : Out; line : In
-        To and from the memory, see :class:`sateen.hw.sequential.memory.BankedMemory`; weights stand behind the
+        To and from the memory, see :class:`sateen.hw.sequential.memory.BankedMemory`; weights come after the
         scratchpad.
     using : Out(1)
-        The memory is in use, or what was read last is still needed.
+        The memory is in use, or its last line is still needed.
     weights, beats : Out(stream)
         To the tile.
     computing, waiting : In(1)
         Of the tile.
     position, column : Out
-        A sum that the requantizer has a cycle later.
+        The sum that the requantizer gets a cycle later.
     settings, parameter, start : Out; ready : In(1), result : In
-        To and from :class:`sateen.hw.sequential.requantize.SerialRequantize`; ``ready``: it is, in the next cycle.
+        To and from :class:`sateen.hw.sequential.requantize.SerialRequantize`, which is ``ready`` in the next cycle.
     cause : Out, finished : Out(stream)
         To :class:`sateen.hw.sequential.counters.SequentialCounters`.
     """
 
-    def __init__(self, config: Config, *, settle: int):
-        self.config, self.settle = config, settle
+    def __init__(self, config: Config, *, flush_cycles: int):
+        self.config, self.flush_cycles = config, flush_cycles
         word = data.ArrayLayout(signed(8), config.cols)
         super().__init__(
             {
@@ -102,14 +102,14 @@ class Control(wiring.Component):
             layer.word.eq(self.word),
         ]
         m.d.comb += self.settings.eq(layer.settings)
-        idle, brings_weights, accesses = Signal(), Signal(), Signal()
+        idle, loads_weights, accesses = Signal(), Signal(), Signal()
         free = self._hold(m, layer, accesses)
         with m.FSM():
-            self._take_turns(m, layer, idle)
+            self._between_descriptors(m, layer, idle)
             layer.load(m)
             with m.State("weights"):
-                m.d.comb += [brings_weights.eq(1), accesses.eq(1)]
-                self._bring_weights(m, layer, free)
+                m.d.comb += [loads_weights.eq(1), accesses.eq(1)]
+                self._load_weights(m, layer, free)
             with m.State("beats"):
                 m.d.comb += [accesses.eq(1), self.address.eq(layer.at.address), self.read.eq(free)]
                 with m.If(free):
@@ -119,7 +119,7 @@ class Control(wiring.Component):
             self._results(m, layer, accesses)
         with m.If(self.computing):
             m.d.comb += self.cause.eq(Cause.BUSY)
-        with m.Elif(self.waiting | brings_weights):
+        with m.Elif(self.waiting | loads_weights):
             m.d.comb += self.cause.eq(Cause.WEIGHTS)
         with m.Elif(layer.drains):
             m.d.comb += self.cause.eq(Mux(layer.ended, Cause.OUTPUT, Cause.ACCUMULATORS))
@@ -128,12 +128,12 @@ class Control(wiring.Component):
         return m
 
     def _hold(self, m: Module, layer: Layer, accesses: Value) -> Signal:
-        """What was read for the tile stays where it is until the tile takes it; a beat is padded on the way. Returned
-        is whether something else may be read."""
+        """Holds what was read for the tile until the tile takes it; pads beats. Returns whether something else may be
+        read."""
         free, rows, beat = Signal(), self.config.rows, self.beats.payload
         m.d.comb += [
             free.eq(~(self.weights.valid & ~self.weights.ready) & ~(self.beats.valid & ~self.beats.ready)),
-            # Known from registers: it is on the way to the memory.
+            # From registers only: the memory's address depends on it.
             self.using.eq(accesses | self.weights.valid | self.beats.valid),
             beat.settings.eq(layer.beat_settings),
             beat.tag.keep.eq(1),
@@ -151,7 +151,7 @@ class Control(wiring.Component):
         return free
 
     def _inside(self, m: Module, layer: Layer) -> Value:
-        """Which bytes of a beat are inside the input, as :class:`sateen.hw.pipelined.activations.Padding` has it."""
+        """Which bytes of a beat are inside the input: ``0 ≤ row < height`` and ``0 ≤ x + lane < width``."""
         rows, x = self.config.rows, layer.at.x
         low, high = Signal(range(rows + 1)), Signal(range(rows + 1))
 
@@ -161,12 +161,11 @@ class Control(wiring.Component):
         m.d.comb += [low.eq(clamped(-x)), high.eq(clamped(layer.width - x))]
         return Cat((layer.at.row.as_unsigned() < layer.height) & (low <= lane) & (lane < high) for lane in range(rows))
 
-    def _take_turns(self, m: Module, layer: Layer, idle: Signal) -> None:
+    def _between_descriptors(self, m: Module, layer: Layer, idle: Signal) -> None:
         """The states between descriptors."""
         left, place = Signal(8), Signal(8)
         m.d.comb += [self.busy.eq(left != 0), self.finished.payload.eq(place)]
-        assert DESCRIPTOR_WORDS == 32 + 16  # The product is a sum.
-        first = (self.run.payload.first << 5) + (self.run.payload.first << 4)
+        first = descriptor_address(self.run.payload.first)
         with m.State("idle"):
             m.d.comb += [self.run.ready.eq(1), idle.eq(1)]
             with m.If(self.run.valid):
@@ -191,44 +190,40 @@ class Control(wiring.Component):
                 with m.If(left == 1):
                     m.next = "idle"
 
-    def _bring_weights(self, m: Module, layer: Layer, free: Value) -> None:
+    def _load_weights(self, m: Module, layer: Layer, free: Value) -> None:
         """In a state: reads a tile's weights, row by row."""
         row = Signal(range(self.config.rows))
-        m.d.comb += [self.address.eq(self._weight_address(layer.weights_at)), self.read.eq(free)]
+        m.d.comb += [self.address.eq(self._weight_address(layer.weight_word)), self.read.eq(free)]
         with m.If(free):
-            m.d.sync += [self.weights.valid.eq(1), layer.weights_at.eq(layer.weights_at + 1), row.eq(row + 1)]
+            m.d.sync += [self.weights.valid.eq(1), layer.weight_word.eq(layer.weight_word + 1), row.eq(row + 1)]
             with m.If(row == self.config.rows - 1):
                 m.d.sync += row.eq(0)
                 m.next = "beats"
 
     def _results(self, m: Module, layer: Layer, accesses: Signal) -> None:
-        """The states that requantize one sum after the other, and bring the next one's parameters meanwhile; the
-        largest of a window's is a result."""
-        index, scales_at = Signal(range(PARAMETER_BYTES)), Signal.like(layer.weights_at, name="scales_at")
+        """The states that requantize one sum after the other and read the next one's parameters meanwhile; the largest
+        value of a window is its result."""
+        index, scale_word = Signal(range(PARAMETER_BYTES)), Signal.like(layer.weight_word, name="scale_word")
         tap, first_tap, window = Signal(16), Signal(), Signal.like(self.position, name="window")
-        # Of the value that is under way.
-        pending, write_at, was_first, was_last = (
-            Signal(),
-            Signal.like(layer.result_at, name="write_at"),
-            Signal(),
-            Signal(),
-        )
+        # Of the value in the requantizer.
+        pending, was_first, was_last = Signal(), Signal(), Signal()
+        write_address = Signal.like(layer.result_address, name="write_address")
         largest, better = Signal(signed(8)), Signal(signed(8))
         m.d.comb += [better.eq(Mux(was_first | (self.result > largest), self.result, largest)), self.w_data.eq(better)]
-        flushing = Signal(range(self.settle + 1))
+        flushing = Signal(range(self.flush_cycles + 1))
         with m.State("flush"):
             m.d.comb += layer.drains.eq(1)
             m.d.sync += [self.position.eq(0), window.eq(0), self.column.eq(0), tap.eq(layer.taps), first_tap.eq(1)]
             m.d.sync += [pending.eq(0), layer.group_ends.eq(0), flushing.eq(flushing + 1)]
             with m.If(layer.opens_block | ~layer.one_scale):
-                m.d.sync += scales_at.eq(layer.weights_at)
+                m.d.sync += scale_word.eq(layer.weight_word)
             with m.If(self.beats.valid | self.computing | self.waiting):
                 m.d.sync += flushing.eq(0)
-            with m.Elif(flushing == self.settle):
+            with m.Elif(flushing == self.flush_cycles):
                 m.d.sync += flushing.eq(0)
                 m.next = "parameters"
         with m.State("parameters"):
-            of = Mux(index < BIAS_BYTES, layer.weights_at, scales_at)
+            of = Mux(index < BIAS_BYTES, layer.weight_word, scale_word)
             m.d.comb += [layer.drains.eq(1), accesses.eq(1), self.read.eq(1)]
             m.d.comb += self.address.eq(self._weight_address(of + index) | self.column)
             m.d.sync += [index.eq(index + 1), self.parameter.valid.eq(1)]
@@ -245,10 +240,10 @@ class Control(wiring.Component):
             m.d.comb += [
                 layer.drains.eq(1),
                 accesses.eq(1),
-                self.address.eq(write_at),
+                self.address.eq(write_address),
                 self.write.eq(pending & was_last),
             ]
-            m.d.sync += [largest.eq(better), pending.eq(1), write_at.eq(layer.result_at + self.column)]
+            m.d.sync += [largest.eq(better), pending.eq(1), write_address.eq(layer.result_address + self.column)]
             m.d.sync += [was_first.eq(first_tap), was_last.eq(tap == 1)]
             with m.If(layer.group_ends):
                 self._next_group(m, layer)
@@ -260,7 +255,7 @@ class Control(wiring.Component):
                 self._next_sum(m, layer, tap == 1, window)
 
     def _next_sum(self, m: Module, layer: Layer, last_tap: Value, window: Signal) -> None:
-        """In ``take``: to the next of a window, of its columns, or to the next window."""
+        """In ``take``: goes to the next sum of a window, to the window's next column, or to the next window."""
         m.d.sync += self.position.eq(self.position + 1)
         m.next = "parameters"
         with m.If(last_tap & (self.column != self.config.cols - 1) & (layer.channels_left != self.column + 1)):
@@ -270,12 +265,12 @@ class Control(wiring.Component):
             layer.next_result(m)
 
     def _next_group(self, m: Module, layer: Layer) -> None:
-        """In ``take``: a group's parameters are passed over, or a block begins and all weights come once more, or that
-        was all."""
-        brought = Mux(layer.one_scale & ~layer.opens_block, BIAS_BYTES, PARAMETER_BYTES)
+        """In ``take``: skips the group's parameters, and goes to the next group, to the next block with the first
+        weights again, or to the descriptor's end."""
+        parameter_words = Mux(layer.one_scale & ~layer.opens_block, BIAS_BYTES, PARAMETER_BYTES)
         m.d.sync += [layer.opens_tile.eq(1), layer.opens_group.eq(1), layer.opens_block.eq(0)]
         m.d.sync += [
-            layer.weights_at.eq(layer.weights_at + brought),
+            layer.weight_word.eq(layer.weight_word + parameter_words),
             layer.channels_left.eq(layer.channels_left - self.config.cols),
         ]
         m.next = "weights"

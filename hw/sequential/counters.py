@@ -1,4 +1,4 @@
-"""The counters of a sequential engine: at any time it does one thing."""
+"""The cycle counters of a sequential engine, each of whose cycles has a single cause."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Cause", "SequentialCounters"]
 
 
 class Cause(Enum, shape=3):  # type: ignore[call-arg]
-    """What a cycle goes to: its word in :class:`sateen.hw.spec.counters.Counters`."""
+    """The cause of a cycle: the number of its word in :class:`sateen.hw.spec.counters.Counters`."""
 
     BUSY = 1
     WEIGHTS = 2
@@ -25,20 +25,20 @@ class Cause(Enum, shape=3):  # type: ignore[call-arg]
 
 
 ORDER = (Cause.ACTIVATIONS, Cause.BUSY, Cause.WEIGHTS, Cause.ACCUMULATORS, Cause.OUTPUT, Cause.LINK)
-"""In which a record is written: cycles that pass meanwhile are waited for activations, the next record's."""
+"""The order in which a record is written: the cycles of writing belong to the next record's ACTIVATIONS."""
 
 
 class SequentialCounters(wiring.Component):
-    """Gives each cycle to the cause it is told, and writes a record per descriptor.
+    """Counts the cycles of each cause, and writes a record per descriptor.
 
     A record takes ``len(Cause) + 1`` cycles from ``finished`` on; no other cause than ACTIVATIONS may come meanwhile.
 
     Members
     -------
     cause : In(Cause)
-        Of this cycle.
+        The cause of this cycle.
     finished : In(stream)
-        A descriptor has ended; its place in the run. Taken with the record's last word.
+        A descriptor has ended; its number in the run. Taken with the record's last word.
     address, data, enable : Out
         To the memory of the records, in words.
     """
@@ -62,7 +62,7 @@ class SequentialCounters(wiring.Component):
         m.d.comb += [
             self.enable.eq(self.finished.valid),
             self.finished.ready.eq(last),
-            # The first word is the sum of the others, but for the link's.
+            # The first word is the sum of the others except the link's.
             self.data.eq(Array([*(counts[cause] for cause in ORDER), cycles])[word]),
             self.address.eq(Cat(Array([*(cause.value for cause in ORDER), 0])[word], self.finished.payload)),
         ]
@@ -77,7 +77,7 @@ class SequentialCounters(wiring.Component):
                 m.d.sync += counts[cause].eq(self.cause == cause)
             with m.Elif(self.cause == cause):
                 m.d.sync += counts[cause].eq(counts[cause] + 1)
-        # What a run's last record took is no one's.
+        # The cycles of writing a run's last record are not counted.
         with m.If(self.cause == Cause.LINK):
             m.d.sync += counts[Cause.ACTIVATIONS].eq(0)
         return m

@@ -1,4 +1,4 @@
-"""The sequential engine: everything between the host's port and the results."""
+"""The sequential engine: its parts and how they are connected."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from sateen.hw.host import EngineSignature
 from sateen.hw.memory import NO_COLLISIONS, last_read
 from sateen.hw.sequential.accumulate import MARK_BITS, SequentialAccumulators
 from sateen.hw.sequential.control import Control
-from sateen.hw.sequential.counters import RECORD_WORDS, SequentialCounters
+from sateen.hw.sequential.counters import SequentialCounters
 from sateen.hw.sequential.memory import BankedMemory
 from sateen.hw.sequential.requantize import SerialRequantize
 from sateen.hw.spec.config import Config
+from sateen.hw.spec.counters import RECORD_WORDS
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
-from sateen.hw.spec.timing import settle
+from sateen.hw.spec.timing import flush_cycles
 from sateen.hw.spec.wire import Space
 from sateen.hw.stream.delay import reset_domains
 from sateen.hw.tile import Tile
@@ -27,17 +28,13 @@ WORD_BYTES = 4
 
 
 class SequentialEngine(wiring.Component):
-    """As :class:`sateen.hw.pipelined.engine.Engine`, from a fraction of its cells: one control for all streams, one
-    memory with one port for activations and weights, one serial requantizer. Layers take the same integers to the same
-    results.
+    """An engine of a few thousand LUTs: one control for all streams, one memory with one port for activations and
+    weights, one serial requantizer. Its results are the pipelined engine's, bit for bit.
 
-    While a tile multiplies, nothing else happens; so weights, sums and results wait for each other.
+    Loading of weights, beats and results follow each other: nothing overlaps.
 
-    Members
-    -------
-    request : In(stream), response : Out(stream, always ready), run : In(stream), busy : Out(1), halt : In(1)
-        As there. What the host asks of a memory waits while a program uses it. Scratchpad and weights are one memory:
-        an address past the end of one is in the other.
+    Ports: :class:`sateen.hw.host.EngineSignature`. The host's requests to a memory wait while a program uses it.
+    Scratchpad and weights are one memory: an address past the end of one is in the other.
     """
 
     def __init__(self, *, config: Config):
@@ -49,10 +46,10 @@ class SequentialEngine(wiring.Component):
         config = self.config
         tile = Tile(
             rows=config.rows, cols=config.cols, pe=config.pe, position_bits=MARK_BITS, weight_bits=config.weight_bits,
-            multipliers=config.multipliers, way=0,
+            multipliers=config.multipliers, edge_stages=0,
         )  # fmt: skip
         sums = SequentialAccumulators(cols=config.cols, positions=config.positions, sum_bits=tile.sum_bits)
-        control, requantize = Control(config, settle=settle(config)), SerialRequantize()
+        control, requantize = Control(config, flush_cycles=flush_cycles(config)), SerialRequantize()
         counters = SequentialCounters(descriptors=config.descriptors)
         reset_domains(m, platform, ["program"], self.halt | ResetSignal())
         for name, unit in (
@@ -63,7 +60,7 @@ class SequentialEngine(wiring.Component):
             ("counters", counters),
         ):
             m.submodules[name] = DomainRenamer("program")(unit)
-        # A run that comes while they are still to be reset waits for that.
+        # A run waits until the reset after a halt has reached the units.
         halted = Signal(2)
         m.d.sync += halted.eq(Cat(self.halt, halted))
         with m.If(~self.halt & ~halted.any()):
@@ -91,7 +88,7 @@ class SequentialEngine(wiring.Component):
         return m
 
     def _memories(self, m: Module, control: Control, counters: SequentialCounters) -> None:
-        """What the control asks of the memories, and when it asks nothing, the host."""
+        """Connects the memories with the control, and while that does not use them, with the host."""
         config, request = self.config, self.request.payload
         to_memory = (request.space == Space.SCRATCHPAD) | (request.space == Space.WEIGHTS)
         to_program = request.space == Space.PROGRAM
@@ -131,7 +128,7 @@ class SequentialEngine(wiring.Component):
         )
         write, read = records.write_port(), last_read(m, records, request.address[2:])
         m.d.comb += [write.addr.eq(counters.address), write.data.eq(counters.data), write.en.eq(counters.enable)]
-        # A cycle later, what was asked for.
+        # The answer, a cycle later.
         space, place = Signal.like(request.space), Signal(2)
         m.d.sync += [self.response.valid.eq(asked), space.eq(request.space), place.eq(request.address[:2])]
         record = [read[8 * byte : 8 * byte + 8] for byte in range(WORD_BYTES)]

@@ -1,4 +1,4 @@
-"""The one memory of a sequential engine: activations and weights."""
+"""The memory of a sequential engine, for activations and weights."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from sateen.hw.memory import NO_COLLISIONS, last_read
 __all__ = ["Bank", "BankedMemory"]
 
 SPRAM_BYTES = 32768
-"""Of an iCE40 UltraPlus's memory with a single port."""
+"""Size of an iCE40 UltraPlus's single-port memory."""
 DEEP = 4096
-"""Bytes of a bank from which it is one of those: fewer are left to block RAMs."""
+"""Least bytes of a bank that is made of one; smaller banks are block RAMs."""
 
 
 class Bank(wiring.Component):
-    """A memory of bytes with one port. Latency 1 cycle; what was read stays until the next access.
+    """A memory of bytes with one port. Latency 1 cycle; a byte that was read stays until the next read.
 
-    Where the platform's ``sateen_technology`` is ``up5k`` and the bank is deep it is an SB_SPRAM256KA, two bytes a
-    word; elsewhere it is inferred.
+    If the platform's ``sateen_technology`` is ``up5k``, a deep bank is an SB_SPRAM256KA, two bytes a word; all others
+    are inferred.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Bank(wiring.Component):
     read, write : In(1)
         At most one of them.
     w_data : In, r_data : Out
-        What is written; what was read, a cycle later.
+        The byte to write; the byte that was read, a cycle later.
     """
 
     def __init__(self, *, depth: int):
@@ -59,7 +59,7 @@ class Bank(wiring.Component):
         return m
 
     def _spram(self, m: Module) -> None:
-        """Nibbles are written one by one; the upper byte of a word is the one at an odd address."""
+        """The upper byte of a word has the odd address; its mask has a bit for each nibble."""
         word, upper, odd = Signal(16), self.address[0], Signal()
         with m.If(self.read):
             m.d.sync += odd.eq(upper)
@@ -80,24 +80,25 @@ class Bank(wiring.Component):
 
 
 class BankedMemory(wiring.Component):
-    """Any ``banks`` consecutive bytes are read, or one is written, in a cycle, wherever they begin. Latency 1 cycle;
-    what was read stays until the next access. Past the end, reads give anything.
+    """Reads ``banks`` consecutive bytes, wherever they begin, or writes one byte in a cycle.
+
+    Latency 1 cycle; a line that was read stays until the next access. Past the end, reads give anything.
 
     Parameters
     ----------
     banks : int
-        Bytes of a reading, a power of two, 2 or more.
+        Bytes of a line, a power of two, 2 or more.
     depth : int
         Bytes of a bank.
 
     Members
     -------
     address : In
-        Of the first byte, which stands in bank ``address % banks``.
+        Of the first byte, which is in bank ``address % banks``.
     read, write : In(1)
         At most one of them.
     w_data : In
-        The byte that is written at ``address``.
+        The byte to write at ``address``.
     r_data : Out
         Lane ``k`` has the byte at ``address + k``.
     """
@@ -120,12 +121,8 @@ class BankedMemory(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         select = ceil_log2(self.banks)
-        start, row, following, first = (
-            self.address[:select],
-            self.address[select:],
-            Signal(len(self.address) - select),
-            Signal(select),
-        )
+        start, row = self.address[:select], self.address[select:]
+        following, first = Signal(len(row)), Signal(len(start))
         m.d.comb += following.eq(row + 1)
         with m.If(self.read):
             m.d.sync += first.eq(start)

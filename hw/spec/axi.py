@@ -22,13 +22,13 @@ class Register(IntEnum):
     BUILD_HIGH = 0x0C
     """Read only: upper half."""
     SPACE = 0x10
-    """Memory that the streams are for, of :class:`sateen.hw.spec.wire.Space` but its identity."""
+    """Memory that the streams access, a :class:`sateen.hw.spec.wire.Space` other than the identity."""
     ADDRESS = 0x14
     """Byte address in it; counts up with each byte of a stream."""
     READ = 0x18
-    """Write only: as many bytes are read and streamed out. Written while STATUS says that none is under way."""
+    """Write only: reads and streams out this many bytes. To be written while STATUS says that no READ is under way."""
     RUN = 0x1C
-    """Write only: bits 0 to 7 the first descriptor, 8 to 15 their number. Written while no program runs."""
+    """Write only: first descriptor in bits 0 to 7, their count in bits 8 to 15. To be written while no program runs."""
     STATUS = 0x20
     """Read only: bit 0 while a program runs, bit 1 while a READ is under way."""
     HALT = 0x24

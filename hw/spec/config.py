@@ -15,7 +15,7 @@ __all__ = ["ENGINES", "PRESETS", "Config", "ceil_pow2", "parse_config"]
 
 
 ENGINES = ("pipelined", "sequential")
-"""``pipelined``: a unit for each stream, all at work at once. ``sequential``: one thing at a time, for parts of a few
+"""``pipelined``: a unit for each stream, all working at once. ``sequential``: one step at a time, for parts of a few
 thousand LUTs."""
 
 
@@ -41,8 +41,7 @@ class Config:
     pe: str = "mac"
     """Kind of processing element, a key of :data:`sateen.hw.spec.pe.PE_KINDS`."""
     weight_bits: int = 8
-    """Width of the weights that a PE holds, 2 to 8: fewer make it smaller. The weight store has a byte for each all the
-    same."""
+    """Width of the weights in a PE, 2 to 8; fewer bits make it smaller. The weight store has a byte for each anyway."""
     lanes: int = 4
     """Output channels requantized per cycle, 1 to ``cols``."""
     scratchpad_bytes: int = 16384
@@ -50,20 +49,21 @@ class Config:
     weight_bytes: int = 65536
     """Weight store, bytes; a multiple of ``weight_word_bytes``, at most 4 MiB."""
     positions: int = 256
-    """Output positions that one half of the accumulator memory holds, a power of two from 16 to 4096; a sequential
-    engine has one."""
+    """Output positions in one half of the accumulator memory, a power of two from 16 to 4096. A sequential engine has
+    one half only."""
     descriptors: int = 32
     """Layer descriptors that the program memory holds, 1 to 255."""
     frame_bytes: int = 1024
     """Largest payload of a link frame, bytes, a power of two from 128 to 4096."""
     clock_hz: int = 100_000_000
-    """Clock, hertz, 1 MHz to 1 GHz. Sets the UART's divisor; nothing else depends on it."""
+    """Clock, hertz, 1 MHz to 1 GHz. Only the UART's divisor depends on it."""
     baud: int = 1_000_000
     """UART rate, bits per second; at least 8 clock cycles a bit."""
     multipliers: int | None = None
-    """PEs that may use the FPGA's multipliers, whole rows; the others are built from logic. ``None``: all of them."""
+    """PEs that may use the FPGA's multipliers, rounded down to whole rows; the others are built from logic. ``None``:
+    all of them."""
     combine: int = 1
-    """Column combining: activations side by side in a row, 1 to 16, of which each weight takes one."""
+    """Column combining: activations side by side in a row, 1 to 16; each weight selects one of them."""
     engine: str = "pipelined"
     """One of :data:`ENGINES`."""
 
@@ -101,7 +101,7 @@ class Config:
             )
 
     def _engine(self) -> None:
-        """What an engine asks of the others."""
+        """Checks what the engine requires of other fields."""
         if self.engine not in ENGINES:
             raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {self.engine!r}")
         if self.engine == "sequential":
@@ -122,7 +122,7 @@ class Config:
 
     @property
     def pe_kind(self) -> PeKind:
-        """What the array, the memories and the compiler know of the processing element."""
+        """What the array, the memories and the compiler know about the processing element."""
         return PE_KINDS[self.pe]
 
     @property
@@ -142,7 +142,7 @@ class Config:
 
     @property
     def selects(self) -> int:
-        """Rows of weights whose selects stand in one word."""
+        """Rows of weights whose selects share one word."""
         return 8 // select_bits(self.combine) if self.combine > 1 else 0
 
     @property
@@ -152,7 +152,7 @@ class Config:
 
     @property
     def banks(self) -> int:
-        """Byte-wide banks of the scratchpad, a power of two; in a sequential engine the weights are in them, too."""
+        """Byte-wide banks of the scratchpad, a power of two; a sequential engine keeps its weights in them, too."""
         return ceil_pow2(max(self.rows * self.combine, self.lanes))
 
     @property
@@ -167,7 +167,7 @@ class Config:
 
     @property
     def tables(self) -> bool:
-        """Whether the accumulators' memories can hold tables, for tensors that are combined element by element."""
+        """Whether the accumulators' memories can hold tables, which combine tensors element by element."""
         return self.engine == "pipelined" and self.positions >= TABLE_ENTRIES and self.cols >= 4
 
     @property
@@ -198,8 +198,8 @@ class Config:
         return {name: getattr(self, name) for name in names}
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON-ready values; without those that came later where they have their defaults: such a device
-        says of itself what it always did."""
+        """The fields as JSON-ready values. Fields that were added later are left out at their defaults, so that the
+        identity and digest of older devices stay the same."""
         fields = dataclasses.asdict(self)
         for name in ("combine", "engine"):
             if fields[name] == type(self).__dataclass_fields__[name].default:

@@ -1,4 +1,4 @@
-"""The counters that a device keeps per descriptor."""
+"""The cycle counters that a device keeps per descriptor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["RECORD_WORDS", "Counters"]
 
 @dataclass(frozen=True)
 class Counters:
-    """Where one descriptor's cycles went. ``cycles`` is the sum of all the others but ``link``."""
+    """Where one descriptor's cycles went. ``cycles`` is the sum of all others except ``link``."""
 
     cycles: int
     """From the end of the descriptor before (or from RUN) to this one's last output written."""
@@ -25,7 +25,7 @@ class Counters:
     output: int
     """All beats taken; the last results were on their way to the scratchpad."""
     link: int
-    """Before RUN: cycles since the last descriptor ended, in which the accelerator waited for the host."""
+    """Cycles between the end of the last descriptor and RUN, in which the accelerator waited for the host."""
 
     LAYOUT = struct.Struct("<8I")
     """The fields in order, then one word of zero: 32 bytes a record."""

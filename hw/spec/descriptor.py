@@ -5,9 +5,9 @@ every slice of the reduction (kernel row, kernel column, chunk of bytes), for ev
 Each memory access of that loop is an affine nest of counters (:class:`Dim`); kernel, stride, dilation, padding,
 pooling, fully connected are settings of the nests.
 
-Where tensors are combined element by element (:class:`Combine`), the loop is over pairs of lines instead: two tables
-stand in the halves of the accumulators' memories, the bytes of a pair are looked up there, and what is found goes the
-way of a sum.
+Where tensors are combined element by element (:class:`Combine`), the loop is over pairs of lines instead: the halves of
+the accumulators' memories hold two tables, the bytes of a pair are looked up there, and the entries take the path of
+sums.
 
 A descriptor has three sections, each read by one unit of the gateware: weights, activations, output.
 """
@@ -19,16 +19,17 @@ import struct
 from dataclasses import dataclass, replace
 
 __all__ = [
-    "ACTIVATION_DIMS", "BIAS_BYTES", "CHANNELS_DIM", "CHUNK_DIM", "DESCRIPTOR_WORDS", "DIM_WORDS", "OUTPUT_DIMS",
-    "OUTPUT_DIM_WORDS", "PARAMETER_BYTES", "SECTIONS", "TABLE_ENTRIES", "X_DIM", "Y_DIM", "ActivationStream",
-    "Combine", "Descriptor", "Dim", "OutputStream", "Rounding", "Sliding", "WeightStream", "steps", "table_words",
+    "ACTIVATION_DIMS", "BIAS_BYTES", "CHANNELS_DIM", "CHUNK_DIM", "COUNT_BITS", "DESCRIPTOR_WORDS", "DIM_WORDS",
+    "OUTPUT_DIMS", "OUTPUT_DIM_WORDS", "PARAMETER_BYTES", "SECTIONS", "TABLE_ENTRIES", "X_DIM", "Y_DIM",
+    "ActivationStream", "Combine", "Descriptor", "Dim", "OutputStream", "Rounding", "Sliding", "WeightStream", "steps",
+    "table_words",
 ]  # fmt: skip
 
 ACTIVATION_DIMS = ("block", "channels", "kernel_y", "kernel_x", "chunk", "y", "x", "window_y", "window_x")
 """Counters of the activation stream, outermost first. Those up to ``chunk`` select a tile of weights, the others a
 position."""
 CHUNK_DIM = ACTIVATION_DIMS.index("chunk")
-"""The innermost counter that selects a tile of weights: those within walk over positions."""
+"""The innermost counter that selects a tile of weights; those inside it walk over positions."""
 Y_DIM, X_DIM = ACTIVATION_DIMS.index("y"), ACTIVATION_DIMS.index("x")
 CHANNELS_DIM = ACTIVATION_DIMS.index("channels")
 """The innermost counter that selects a half of the accumulators, in both streams."""
@@ -37,33 +38,34 @@ OUTPUT_DIMS = ("block", "channels", "y", "x")
 PARAMETER_BYTES = 9
 """Bytes of one output channel's parameters: bias (int32), multiplier (int32), shift (int8), each little-endian.
 
-They stand in the weight store after the weights of their group of channels, as ``PARAMETER_BYTES`` words: word ``i``
-holds byte ``i`` of every column's parameters. After, because they are wanted last: a group's weights never wait for the
-channels of the group before it to be drained. Where all groups have the same scales, those after a block's first bring
-their biases alone.
+They follow the weights of their group of channels in the weight store, as ``PARAMETER_BYTES`` words: word ``i`` holds
+byte ``i`` of every column's parameters. They come last because they are needed last: a group's weights never wait until
+the group before is drained. Where all groups have the same scales, the groups after a block's first have biases only.
 """
 BIAS_BYTES = 4
-"""Of :data:`PARAMETER_BYTES` the first ones; the others are the scale."""
-
+"""The first of the :data:`PARAMETER_BYTES`; the others are the scale."""
 
 TABLE_ENTRIES = 256
-"""Of a table, one for each byte taken as unsigned, int32."""
+"""Entries of a table, int32, one for each unsigned byte."""
+
+COUNT_BITS = 16
+"""Width of a counter's ``count`` in a descriptor."""
 
 
 def table_words(cols: int) -> int:
-    """Weight words that bring both tables: in each an entry of both, or where ``cols`` is less than 8 one entry, table
-    after table."""
+    """Weight words of both tables. A word has an entry of each; with fewer than 8 ``cols`` it has one entry, and the
+    tables follow each other."""
     return TABLE_ENTRIES if cols >= 8 else 2 * TABLE_ENTRIES
 
 
 class Combine:
-    """What becomes of the two entries that a pair of bytes finds in its tables: a bit each."""
+    """How the two table entries of a pair of bytes are combined; a bit each."""
 
     NONE = 0
-    """There are no tables; sums of products are the result."""
+    """No tables: results are sums of products."""
     ADD = 1
     MULTIPLY = 2
-    """Entries of at most 10 bits."""
+    """Entries have at most 10 bits."""
 
 
 class Rounding:
@@ -85,7 +87,7 @@ class Dim:
 
 
 def steps(dims: list[Dim]) -> list[tuple[int, ...]]:
-    """What the coordinates change by when each counter advances and all inner ones return to zero. Outermost first."""
+    """By how much the coordinates change when a counter advances and all inner ones return to zero; outermost first."""
     result = []
     for index, dim in enumerate(dims):
         inner = dims[index + 1 :]
@@ -100,7 +102,7 @@ def steps(dims: list[Dim]) -> list[tuple[int, ...]]:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightStream:
-    """Which words of the weight store go to the tile: for each block, all groups' words once more, in order."""
+    """Which words of the weight store go to the tile: all groups' words in order, again for each block."""
 
     base: int
     """Word address of the first group's weights."""
@@ -114,7 +116,7 @@ class WeightStream:
     settings: int = 0
     """:attr:`sateen.hw.spec.pe.Settings.weights`."""
     tables: bool = False
-    """They are tables, not weights."""
+    """The words are tables, not weights."""
     one_scale: bool = False
     """All groups have the same scales."""
 
@@ -123,7 +125,7 @@ class WeightStream:
         return BIAS_BYTES if self.one_scale and group else PARAMETER_BYTES
 
     LAYOUT = struct.Struct("<IHHII")
-    """base; blocks, groups; settings, the highest bit being ``tables``, the one below ``one_scale``; words."""
+    """base; blocks, groups; settings with ``tables`` as the highest bit and ``one_scale`` below it; words."""
 
     def encode(self) -> bytes:
         """The section's words."""
@@ -137,9 +139,9 @@ class Sliding:
     """Each column is a filter over the beats: a beat's sum in column ``c`` is Σ_r weight(r, c) · byte ``c`` of the beat
     ``r`` beats before.
 
-    So a window slides over what the counters ``y`` and ``x`` walk over, and every beat completes one. A sum counts
-    where, from its own ``first`` value on, each of the two counters is a multiple of ``step`` beyond it; the others are
-    dropped, and take no position.
+    So a window slides over the area that the counters ``y`` and ``x`` walk over, and every beat completes one. A sum
+    counts if each of the two counters is its ``first`` value or a multiple of its ``step`` beyond; the others are
+    dropped and take no position.
     """
 
     first_y: int
@@ -150,10 +152,10 @@ class Sliding:
     step_x: int = 1
 
     LAYOUT = struct.Struct("<BBBB")
-    """first y, first x, step y, step x: zero where nothing slides."""
+    """first y, first x, step y, step x; zeros where nothing slides."""
 
     def keeps(self, y: int, x: int) -> bool:
-        """Whether the sum of a beat counts, by the values of the two counters."""
+        """Whether the sum of a beat counts, given the values of the two counters."""
         return all(
             value >= first and (value - first) % step == 0
             for value, first, step in ((y, self.first_y, self.step_y), (x, self.first_x, self.step_x))
@@ -162,14 +164,14 @@ class Sliding:
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationStream:
-    """Which bytes of the scratchpad each beat takes, and where padding stands instead.
+    """Which bytes of the scratchpad each beat takes, and which of them are padding.
 
     A beat is ``beat_bytes`` consecutive bytes at ``address``. Byte ``lane`` of it is padding unless
     ``0 ≤ row < height`` and ``0 ≤ x + lane < width``: ``row`` counts lines of the input, ``x`` bytes within a line.
     """
 
     address: int
-    """Of the first beat; may be negative where padding comes first."""
+    """Of the first beat; may be negative if padding comes first."""
     row: int
     x: int
     height: int
@@ -184,16 +186,16 @@ class ActivationStream:
     settings: int = 0
     """:attr:`sateen.hw.spec.pe.Settings.beats`."""
     pairs: bool = False
-    """Beats come in pairs, whose bytes are looked up in the two tables."""
+    """Beats come in pairs, and their bytes are looked up in the two tables."""
     quarters: bool = False
     """Sums go to quarters of the accumulators in turn, see :meth:`Descriptor.in_quarters`."""
     sliding: Sliding | None = None
-    """The bytes of a beat go to the columns, where windows slide over them; the last beat's sum counts. ``None``: they
-    go to the rows."""
+    """The bytes of a beat go to the columns, where windows slide over them; the last beat's sum counts. ``None``: the
+    bytes go to the rows."""
 
     @property
     def positions(self) -> int:
-        """Sums of a half that count."""
+        """Sums of a half of the accumulators that count."""
         y, x, *window = (dim.count for dim in self.dims[Y_DIM:])
         if self.sliding is None:
             return y * x * math.prod(window)
@@ -216,7 +218,7 @@ class ActivationStream:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputStream:
-    """Where the results go, and what becomes of the sums on their way.
+    """Where the results go, and how sums become results.
 
     For every position, the device requantizes ``cols`` channels ``lanes`` at a time; channels past ``channels`` are
     dropped. With ``taps`` above 1 the largest of ``taps`` consecutive positions' results is written in place of each
@@ -244,8 +246,8 @@ class OutputStream:
     """As in :class:`ActivationStream`."""
 
     HEAD = struct.Struct("<iHHbbbB")
-    """address; channels, taps; zero point, low, high, rounding with ``combine`` above its bit, and ``quarters`` above
-    that."""
+    """address; channels, taps; zero point, low, high, and a byte of ``rounding`` (bit 0), ``combine`` (bits 1 and 2)
+    and ``quarters`` (bit 3)."""
     DIM = struct.Struct("<Hxxi")
     """count; step of address."""
 
@@ -268,15 +270,14 @@ class Descriptor:
 
     @property
     def quarters(self) -> bool:
-        """Whether both streams go by quarters."""
+        """Whether both streams use quarters of the accumulators."""
         return self.activations.quarters and self.output.quarters
 
     def in_quarters(self, positions: int) -> Descriptor:
-        """With each half of the accumulators, of ``positions``, divided in two, where the layer allows that.
+        """The descriptor with each half of the accumulators, of ``positions``, divided in two, if the layer allows it.
 
-        So up to four groups' sums are under way, not two: short layers are not held up by how long a sum takes. Only
-        where each sum is that of one beat, for a half's memory is read by one at a time: by who adds to sums, or by who
-        drains them.
+        Then up to four groups' sums are under way instead of two, and short layers do not wait for the latency of a
+        sum. Each sum must be that of one beat: a half's memory has one read port, for adding to sums or for draining.
         """
         counts = [dim.count for dim in self.activations.dims]
         tiles = math.prod(counts[CHANNELS_DIM + 1 : CHUNK_DIM + 1])
@@ -287,7 +288,7 @@ class Descriptor:
 
     @staticmethod
     def slides(program: bytes) -> bool:
-        """Whether any of the records has sliding windows."""
+        """Whether any record of the program has sliding windows."""
         place = 4 * SECTIONS["weights"] + ActivationStream.HEAD.size
         size = 4 * DESCRIPTOR_WORDS
         return any(
@@ -296,7 +297,7 @@ class Descriptor:
 
     @staticmethod
     def looks_up(program: bytes) -> bool:
-        """Whether any of the records combines tensors through tables."""
+        """Whether any record of the program combines tensors through tables."""
         place = 4 * (SECTIONS["weights"] + SECTIONS["activations"]) + OutputStream.HEAD.size - 1
         return any(modes >> 1 & 3 for modes in program[place :: 4 * DESCRIPTOR_WORDS])
 
@@ -323,4 +324,4 @@ DIM_WORDS, OUTPUT_DIM_WORDS = _words(ActivationStream.DIM.size), _words(OutputSt
 """Words of a counter in either section."""
 
 DESCRIPTOR_WORDS = 48
-"""Words of a descriptor, the rest being zero."""
+"""Words of a descriptor; those after its sections are zero."""

@@ -19,7 +19,7 @@ class Identity:
 
     config: Config
     build: str
-    """Names what the device was built from: the digest of the configuration, or a bitstream build's hash."""
+    """What the device was built from: the configuration's digest, or the hash of a bitstream build."""
 
     FORMAT = 2
     """Version of the wire format and the descriptors."""
@@ -35,7 +35,7 @@ class Identity:
 
     @classmethod
     def decode(cls, data: bytes) -> Identity:
-        """The identity in the memory's contents; ``ValueError`` if it is none, or of another format."""
+        """The identity in the memory's contents; ``ValueError`` if there is none, or one of another format."""
         try:
             fields = json.loads(data)
             version, build, config = fields["sateen"], fields["build"], fields["config"]

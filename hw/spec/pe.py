@@ -1,4 +1,4 @@
-"""What each kind of processing element promises: the contract's numbers, without its gateware."""
+"""The kinds of processing element, in numbers: what the rest of the machine relies on, without their gateware."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ __all__ = [
 ]
 
 BEAT_SETTING_BITS = 22
-"""Of a layer's settings that go with its beats."""
+"""Width of the layer settings that travel with the beats."""
 WEIGHT_SETTING_BITS = 16
-"""Of a layer's settings that go with its weights."""
+"""Width of the layer settings that travel with the weights."""
 SELECTS_BIT = WEIGHT_SETTING_BITS - 1
-"""Of a layer's settings that go with its weights: words of weights come behind a word of their selects, see
+"""Bit of the weights' settings: a word of selects precedes the words of weights that it is for, see
 :func:`select_bits`."""
 
 
 def window(row: int, *, rows: int, combine: int) -> list[int]:
-    """The bytes of a beat that a row of weights chooses from where columns are combined, by their selects. A tile has
-    ``rows`` of them: rows of PEs, times their elements.
+    """The bytes of a beat that a row of weights can select where columns are combined, by select. ``rows`` counts rows
+    of weights: rows of PEs times the elements of each.
 
-    Select 0 of all rows is the beat's beginning, as a tile without selects has it. Each further select's bytes stand 1,
-    3, 6, … rows down: bytes a multiple of ``rows`` apart, as the pixels of a kernel row often are, meet different rows,
-    and bytes that share a row in one window do not in the next.
+    With select 0 the rows see the beginning of the beat, as without selects. The bytes of further selects are shifted
+    by 1, 3, 6, … rows: so bytes that are a multiple of ``rows`` apart, as the pixels of a kernel row often are, reach
+    different rows, and bytes that share a row in one window do not in the next.
     """
     return [select * rows + (row - select * (select + 1) // 2) % rows for select in range(combine)]
 
 
 def select_bits(combine: int) -> int:
-    """Width of a select; a word of selects has those of ``8 // select_bits`` rows in each byte, the first row's lowest."""
+    """Width of a select. Each byte of a word of selects holds those of ``8 // select_bits`` rows, lowest bits first."""
     return (combine - 1).bit_length()
 
 
@@ -55,11 +55,11 @@ class Encoding(IntEnum):
     """How a magnitude becomes terms ±2^e; a negative number's terms are those of its magnitude, negated."""
 
     HESE = 0
-    """From neighbouring bits, in parallel: a run of ones becomes 2^(top + 1) − 2^bottom, a lone one stays."""
+    """By neighbouring bits, in parallel: a run of ones becomes 2^(top + 1) − 2^bottom, a single one stays."""
     NAF = 1
-    """Non-adjacent form: the fewest terms that there can be."""
+    """Non-adjacent form: the fewest terms possible."""
     BINARY = 2
-    """The magnitude's bits. For comparison; the hardware has the other two."""
+    """The magnitude's bits. For comparison only; the hardware has the other two."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ class TermBudget:
 
 @dataclass(frozen=True, kw_only=True)
 class Precision:
-    """How precisely a layer is computed; what a kind of PE does not know of, it computes in full."""
+    """How precisely a layer is computed. A kind of PE ignores what it does not support and computes exactly."""
 
     activation_bits: int = 8
     """Activations lie within −2^(bits − 1) to 2^(bits − 1) − 1; 1 to 8."""
@@ -110,17 +110,17 @@ class Precision:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a precision is to one kind of PE, as its gateware takes it."""
+    """A precision as one kind of PE's gateware takes it."""
 
     beats: int = 0
-    """Goes with the beats, :data:`BEAT_SETTING_BITS` wide."""
+    """Travels with the beats, :data:`BEAT_SETTING_BITS` wide."""
     weights: int = 0
-    """Goes with the weights, :data:`WEIGHT_SETTING_BITS` wide."""
+    """Travels with the weights, :data:`WEIGHT_SETTING_BITS` wide."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PeKind:
-    """The numbers of one kind of PE that the array, the memories and the compiler know."""
+    """One kind of PE in the numbers that the array, the memories and the compiler use."""
 
     group: int = 1
     """Reduction elements that one PE covers per beat; shapes the layout of the weights."""
@@ -129,24 +129,24 @@ class PeKind:
     feed: int = 0
     """Cycles from a beat's arrival to its first wave."""
     load: int = 0
-    """Cycles from the first word of a matrix to the time from which its rows take their cycles."""
+    """Cycles from the first word of a matrix until its first row's ``row_cycles`` begin."""
     lead: int = 0
-    """Cycles of a row's load that are spent before there is room for it."""
+    """Cycles of a row's loading that can precede the room for it."""
     restart: int = 0
-    """Cycles from the end of a pause in the words to the time from which a row takes its cycles."""
+    """Cycles from the end of a pause in the words until a row's ``row_cycles`` begin."""
     foot: int = 0
     """Cycles that the array's foot adds to a sum."""
     budgets: bool = False
-    """It keeps as many terms as :attr:`Precision.terms` says."""
+    """It keeps only the terms that :attr:`Precision.terms` allows."""
     settings: Callable[[Precision], Settings] = lambda precision: Settings(beats=precision.activation_bits)
-    """A layer's precision as settings. Kinds of the same group take the same ones, so that a compiled model runs on
+    """A layer's precision as settings. Kinds of equal ``group`` take equal settings, so that a compiled model runs on
     each of them."""
     beat_cycles: Callable[[Settings], int] = lambda settings: 1
     """Cycles from a beat to the next."""
     waves: Callable[[Settings], int] | None = None
-    """Those in which the PEs compute, if not all of them."""
+    """Those of the ``beat_cycles`` in which the PEs compute; ``None`` for all."""
     row_cycles: Callable[[Settings], int] = lambda settings: 1
-    """Cycles in which one row of the tile takes its weights, if their words come no more slowly."""
+    """Cycles that one row of the tile takes for its weights, if their words come fast enough."""
     sliding: bool = False
     """Its columns can be filters over the beats, see :class:`sateen.hw.spec.descriptor.Sliding`."""
     narrow: bool = True
@@ -159,15 +159,15 @@ TermFields = dict[str, tuple[int, int]]
 TERM_GROUP = 8
 """Weights that one term MAC holds."""
 TERM_SLOTS = 32
-"""Weight terms that one term MAC holds at most: all of them, in non-adjacent form."""
+"""Most weight terms that one term MAC holds: all terms of its weights in non-adjacent form."""
 TERM_BEATS: TermFields = {"slots": (0, 6), "terms": (8, 4), "naf": (12, 1)}
-"""Weight terms of a PE; terms of an activation; whether those are in non-adjacent form."""
+"""Weight terms of a PE; terms of an activation; whether the latter are in non-adjacent form."""
 TERM_WEIGHTS: TermFields = {"terms": (0, 6), "log2_group": (6, 2), "naf": (8, 1)}
-"""Terms of a group; log2 of its weights; whether those are in non-adjacent form."""
+"""Terms of a group; log2 of its weights; whether the terms are in non-adjacent form."""
 
 
 SERIAL_BITS = 32
-"""Of a partial sum in the fully serial PEs; a beat of 8 bits leaves room for the streams of three more."""
+"""Bits of a partial sum in the fully serial PEs; a beat of 8 bits leaves room for three more streams."""
 
 
 def _term_settings(precision: Precision) -> Settings:
@@ -190,7 +190,7 @@ def _term_settings(precision: Precision) -> Settings:
 
 
 def _term_row_cycles(settings: Settings) -> int:
-    """Each group takes three cycles besides its terms, a row one more."""
+    """Each group takes three cycles besides its terms, and a row takes one more."""
     return 1 + (TERM_GROUP >> (settings.weights >> 6 & 3)) * ((settings.weights & 63) + 3)
 
 

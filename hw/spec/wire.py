@@ -5,9 +5,9 @@ inside a frame FLAG and ESCAPE are sent as ESCAPE and the byte XOR ``ESCAPE_XOR`
 the next. The CRC is CRC-32 (ISO HDLC, as :func:`zlib.crc32`) of header and payload, little-endian. All fields are
 little-endian.
 
-The host sends HELLO or REQUEST; the device answers each with one RESPONSE of the same sequence number. A frame that is
-damaged, or whose length is not what its header says, or that comes while both receive buffers are full is dropped
-silently; the host retransmits after a time-out. A REQUEST with the sequence number of the last one executed is
+The host sends HELLO or REQUEST; the device answers each with one RESPONSE of the same sequence number. The device
+silently drops a frame that is damaged, whose length differs from its header's, or that arrives while both receive
+buffers are full; the host retransmits after a time-out. A REQUEST with the sequence number of the last one executed is
 not executed again: the device repeats its response. So every operation happens exactly once.
 HELLO aborts a running program, is always executed, and begins a session at its sequence number.
 
@@ -95,7 +95,7 @@ class Frame:
     CRC_BYTES = 4
 
     def encode(self) -> bytes:
-        """The frame as it goes on the wire, flags included."""
+        """The frame as it is sent, flags included."""
         body = self.HEADER.pack(self.type, self.seq, len(self.payload)) + self.payload
         body += zlib.crc32(body).to_bytes(self.CRC_BYTES, "little")
         return bytes([FLAG]) + Stuffing.stuff(body) + bytes([FLAG])
@@ -113,7 +113,7 @@ class Frame:
 
 
 class Stuffing:
-    """Octet stuffing of RFC 1662, both ways; :meth:`feed` takes bytes as they come and gives the frames' bodies."""
+    """Octet stuffing of RFC 1662, both ways; :meth:`feed` takes bytes as they arrive and returns the frames' bodies."""
 
     def __init__(self) -> None:
         self._body = bytearray()

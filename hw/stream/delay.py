@@ -1,4 +1,4 @@
-"""Registers on the way of data."""
+"""Registers in the path of data, of control and of resets."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from amaranth.hdl import ClockDomain, ClockSignal, Const, Instance, Module, Signal, Value, ValueCastable, ValueLike
 from amaranth.lib import data
 
-from sateen.hw.spec.timing import TOGETHER
+from sateen.hw.spec.timing import FANOUT
 
-__all__ = ["TOGETHER", "copied", "delayed", "delayed_item", "kept", "reset_domains"]
+__all__ = ["FANOUT", "dedicated_register", "delayed", "delayed_item", "replicated", "reset_domains"]
 
 
 def delayed(m: Module, value: ValueLike, cycles: int = 1, *, name: str, reset: bool = False) -> Signal:
     """``value``, ``cycles`` later.
 
-    Without ``reset``, as data needs none: a reset that reached every register of the machine would be its slowest net.
+    Data needs no ``reset``: one that reached every register of the machine would be its slowest net.
     """
     value = value if isinstance(value, ValueCastable) else Value.cast(value)
     for stage in range(cycles):
@@ -25,7 +25,7 @@ def delayed(m: Module, value: ValueLike, cycles: int = 1, *, name: str, reset: b
 
 
 def delayed_item(m: Module, item: data.View, cycles: int = 1, *, name: str) -> data.View:
-    """As :func:`delayed`, of a structure of which a reset clears ``valid`` alone."""
+    """As :func:`delayed`, for a structure; a reset clears its ``valid`` alone."""
     result = Signal(item.shape(), name=name)
     m.d.comb += [
         result.eq(delayed(m, item, cycles, name=name)),
@@ -34,18 +34,17 @@ def delayed_item(m: Module, item: data.View, cycles: int = 1, *, name: str) -> d
     return result
 
 
-def kept(m: Module, platform: object, value: ValueLike, *, name: str) -> Signal:
-    """``value``, a cycle later, in a register of its own; no reset clears it.
+def dedicated_register(m: Module, platform: object, value: ValueLike, *, name: str) -> Signal:
+    """``value``, a cycle later, in a register that synthesis does not share; no reset clears it.
 
-    On an ECP5 it is placed by hand: synthesis makes one of all registers that hold the same, however far apart those
-    are that need it.
+    On an ECP5 it is instantiated: synthesis merges registers of equal contents, however far apart their loads are.
     """
     value = value if isinstance(value, ValueCastable) else Value.cast(value)
     result = Signal(value.shape(), name=name, reset_less=True)
     if getattr(platform, "sateen_technology", None) != "ecp5":
         m.d.sync += result.eq(value)
         return result
-    for bit, (given, own) in enumerate(zip(Value.cast(value), Value.cast(result), strict=True)):
+    for bit, (d, q) in enumerate(zip(Value.cast(value), Value.cast(result), strict=True)):
         m.submodules[f"{name}_{bit}"] = Instance(
             "TRELLIS_FF",
             p_GSR="DISABLED",
@@ -57,26 +56,31 @@ def kept(m: Module, platform: object, value: ValueLike, *, name: str) -> Signal:
             i_CLK=ClockSignal(),
             i_LSR=Const(0),
             i_CE=Const(1),
-            i_DI=given,
-            o_Q=own,
+            i_DI=d,
+            o_Q=q,
         )
     return result
 
 
-def copied(m: Module, platform: object, value: Value, copies: int, *, name: str) -> list[Signal]:
-    """``value``, a cycle later, in several registers: each has a part of the chip to reach. No reset clears them:
-    ``value`` must be harmless during one."""
-    return [kept(m, platform if copies > 1 else None, value, name=f"{name}_{copy}") for copy in range(copies)]
+def replicated(m: Module, platform: object, value: Value, copies: int, *, name: str) -> list[Signal]:
+    """``value``, a cycle later, in ``copies`` registers, each for the loads of one part of the chip.
+
+    No reset clears them: ``value`` must be harmless during one.
+    """
+    platform = platform if copies > 1 else None
+    return [dedicated_register(m, platform, value, name=f"{name}_{copy}") for copy in range(copies)]
 
 
 def reset_domains(m: Module, platform: object, names: Sequence[str], reset: ValueLike) -> None:
-    """Local domains with the clock of ``sync`` and ``reset``, a cycle later, of several domains two, each from a
-    register of its own: whatever that is made of, it goes a long way to many."""
-    late = Signal(name="reset", init=1, reset_less=True)
-    m.d.sync += late.eq(reset)
-    for name, own in zip(
-        names, copied(m, platform, late, len(names), name="reset") if len(names) > 1 else [late], strict=True
-    ):
+    """Local domains with the clock of ``sync``, each reset from a register of its own.
+
+    A single domain's reset follows ``reset`` a cycle later, those of several domains two: whatever makes the reset, it
+    has a long way to many registers.
+    """
+    registered = Signal(name="reset", init=1, reset_less=True)
+    m.d.sync += registered.eq(reset)
+    resets = replicated(m, platform, registered, len(names), name="reset") if len(names) > 1 else [registered]
+    for name, domain_reset in zip(names, resets, strict=True):
         domain = ClockDomain(name, local=True)
         m.domains += domain
-        m.d.comb += [domain.clk.eq(ClockSignal()), domain.rst.eq(own)]
+        m.d.comb += [domain.clk.eq(ClockSignal()), domain.rst.eq(domain_reset)]

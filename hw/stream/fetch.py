@@ -17,8 +17,8 @@ __all__ = ["Fetch"]
 class Fetch(wiring.Component):
     """Turns a memory port that answers after ``latency`` cycles into streams of requests and answers.
 
-    Answers wait in a queue in which every request has its place from the start, so that the memory is never stalled.
-    One request per cycle, full back-pressure; latency ``latency + 2`` cycles, and one more with a register slice.
+    Answers wait in a queue. A request is accepted only with a place in it, so that the memory is never stalled. One
+    request per cycle, full back-pressure; latency ``latency + 2`` cycles, and one more with a register slice.
 
     Parameters
     ----------
@@ -27,21 +27,20 @@ class Fetch(wiring.Component):
     data : shape
         Of its answer.
     tag : shape
-        Of what goes with a request and comes back with its answer.
+        Of what accompanies a request and comes back with its answer.
     latency : int
         Cycles from ``address`` to ``data``, 1 or more.
     sliced : bool
         A register slice follows the queue.
     depth : int or None
-        Requests under way at most, a power of two of 2 or more; None for as many as a request per cycle takes.
+        Most requests under way, a power of two of 2 or more; None for enough for one per cycle.
 
     Members
     -------
     i : In(stream)
         Requests: ``address``, ``tag``.
     address : Out
-        To the memory: that of ``i``, in the cycle after it is accepted, so that no back-pressure reaches the memory's
-        port.
+        To the memory: that of ``i``, in the cycle after its acceptance, so that no back-pressure reaches the port.
     reading : Out(1)
         ``address`` is in use this cycle.
     data : In
@@ -85,9 +84,9 @@ class Fetch(wiring.Component):
         # ends in a register.
         used, room = Signal(range(self.depth + 1)), Signal(init=1)
         following = Signal.like(used)
-        fired, taken, returned = self.i.valid & self.i.ready, self.o.valid & self.o.ready, Signal()
-        m.d.sync += returned.eq(taken)
-        m.d.comb += [following.eq(used + fired - returned), self.i.ready.eq(room), self.empty.eq(used == 0)]
+        fired, taken, released = self.i.valid & self.i.ready, self.o.valid & self.o.ready, Signal()
+        m.d.sync += released.eq(taken)
+        m.d.comb += [following.eq(used + fired - released), self.i.ready.eq(room), self.empty.eq(used == 0)]
         m.d.sync += [used.eq(following), room.eq(following != self.depth)]
 
         m.d.sync += [self.reading.eq(fired), self.address.eq(self.i.payload.address)]

@@ -1,4 +1,4 @@
-"""Choices."""
+"""Multiplexers."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ from collections.abc import Sequence
 
 from amaranth.hdl import Array, Const, Instance, Module, Mux, Signal, Value
 
-from sateen.hw.spec.timing import choice_steps
+from sateen.hw.spec.timing import mux_stages
 from sateen.hw.stream.delay import delayed
 
-__all__ = ["chosen", "kept_mux", "one_of"]
+__all__ = ["dedicated_mux", "indexed_mux", "pipelined_mux"]
 
 
-def one_of(values: Sequence[Value], index: Value) -> Value:
-    """The value with this index; of a single one, that, whatever the index."""
+def indexed_mux(values: Sequence[Value], index: Value) -> Value:
+    """The value at ``index``; a single value whatever the index."""
     return Array(values)[index] if len(values) > 1 else values[0]
 
 
-def chosen(m: Module, values: Sequence[Value], index: Value, *, name: str) -> Value:
-    """The value with this index, :func:`~sateen.hw.spec.timing.choice_steps` cycles later."""
-    for step in range(choice_steps(len(values))):
+def pipelined_mux(m: Module, values: Sequence[Value], index: Value, *, name: str) -> Value:
+    """The value at ``index``, 4:1 a cycle: :func:`~sateen.hw.spec.timing.mux_stages` cycles later."""
+    for step in range(mux_stages(len(values))):
         values = [
-            delayed(m, one_of(values[four : four + 4], index[:2]), name=f"{name}_{step}_{four // 4}")
+            delayed(m, indexed_mux(values[four : four + 4], index[:2]), name=f"{name}_{step}_{four // 4}")
             for four in range(0, len(values), 4)
         ]
         index = delayed(m, index[2:], name=f"{name}_index_{step}")
     return values[0]
 
 
-def kept_mux(m: Module, platform: object, select: Value, one: Value, other: Value, *, name: str) -> Signal:
-    """``one`` with ``select``, else ``other``, of the same shape.
+def dedicated_mux(m: Module, platform: object, select: Value, one: Value, other: Value, *, name: str) -> Signal:
+    """``one`` if ``select``, else ``other``, of the same shape.
 
-    On an ECP5 it is a LUT a bit, placed by hand: synthesis would merge it with multiplexers before it, which it copies
-    then.
+    On an ECP5 each bit is an instantiated LUT: synthesis would merge it with the multiplexers before it, and duplicate
+    those.
     """
     o = Signal(one.shape(), name=name)
     if getattr(platform, "sateen_technology", None) == "ecp5":

@@ -1,4 +1,4 @@
-"""A queue: items of a stream wait in a memory that is read without a cycle in between."""
+"""A queue: a stream's items wait in a memory that is read in the same cycle."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from sateen.hw.stream.slice import shares
+from sateen.hw.stream.slice import segments
 
 __all__ = ["Queue"]
 
 
 class Queue(wiring.Component):
-    """Holds up to ``depth`` items, in order. One item per cycle, latency 1 cycle. Wide ones in shares, as a register
-    slice has them.
+    """Holds up to ``depth`` items, in order. One item per cycle, latency 1 cycle.
+
+    Wide items are cut into segments, as in a register slice.
 
     Parameters
     ----------
@@ -37,17 +38,15 @@ class Queue(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # Items less one, and places less one.
-        waiting, room = (
-            Signal(signed(self.depth.bit_length() + 1), init=-1),
-            Signal(signed(self.depth.bit_length() + 1), init=self.depth - 1),
-        )
-        comes, goes = self.i.valid & self.i.ready, self.o.valid & self.o.ready
+        # Both counts less one, so that the signs are the flags.
+        count = signed(self.depth.bit_length() + 1)
+        waiting, room = Signal(count, init=-1), Signal(count, init=self.depth - 1)
+        arrives, leaves = self.i.valid & self.i.ready, self.o.valid & self.o.ready
         m.d.comb += [self.i.ready.eq(room >= 0), self.o.valid.eq(waiting >= 0)]
-        m.d.sync += [waiting.eq(waiting + comes - goes), room.eq(room - comes + goes)]
-        for share, (given, wanted) in enumerate(shares(self.i.payload, self.o.payload)):
-            m.submodules[f"items_{share}"] = items = Memory(shape=len(given), depth=self.depth, init=[])
+        m.d.sync += [waiting.eq(waiting + arrives - leaves), room.eq(room - arrives + leaves)]
+        for segment, (given, wanted) in enumerate(segments(self.i.payload, self.o.payload)):
+            m.submodules[f"items_{segment}"] = items = Memory(shape=len(given), depth=self.depth, init=[])
             write, read = items.write_port(), items.read_port(domain="comb")
-            m.d.comb += [write.en.eq(comes), write.data.eq(given), wanted.eq(read.data)]
-            m.d.sync += [write.addr.eq(write.addr + comes), read.addr.eq(read.addr + goes)]
+            m.d.comb += [write.en.eq(arrives), write.data.eq(given), wanted.eq(read.data)]
+            m.d.sync += [write.addr.eq(write.addr + arrives), read.addr.eq(read.addr + leaves)]
         return m

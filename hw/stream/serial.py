@@ -1,4 +1,4 @@
-"""Bit-serial arithmetic for designs of one's own: a multiplier that takes one bit of a factor per cycle."""
+"""A bit-serial multiplier, for use in other designs: one bit of a factor per cycle."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ MAX_WIDTH = 16
 class BitSerialMultiplier(wiring.Component):
     """``a · b`` by shifting and adding, one bit of ``b`` per cycle, least significant first.
 
-    Latency ``b_bits + 1`` cycles, and one product in as many. One adder of ``a_bits + 2`` bits; the low half of the
-    product moves into the register that ``b`` moves out of.
+    One product every ``b_bits + 1`` cycles, which is the latency. One adder of ``a_bits + 2`` bits; the low half of the
+    product moves into the register that ``b`` leaves.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ class BitSerialMultiplier(wiring.Component):
     Members
     -------
     i : In(stream)
-        ``a``, ``b``; ``signed``: both are in two's complement, else without sign.
+        ``a``, ``b``; ``signed``: both are in two's complement, else unsigned.
     o : Out(stream)
         The product, ``a_bits + b_bits`` wide.
     """
@@ -51,7 +51,7 @@ class BitSerialMultiplier(wiring.Component):
         total = Signal(signed(self.a_bits + 2))
         item = self.i.payload
         m.d.comb += [
-            # The last bit of a signed number counts negative.
+            # The highest bit of a signed number counts negative.
             total.eq(high + Mux(low[0], Mux((left == 1) & is_signed, -a, a), 0)),
             self.i.ready.eq((left == 0) & (~self.o.valid | self.o.ready)),
             self.o.payload.eq(Cat(low, high)),

@@ -1,7 +1,8 @@
 """The golden model: what the accelerator and the host compute, in NumPy integers, written from the definitions.
 
-Activations are int8 arrays [N, H, W, C] or [N, C], weights int8, sums int32. A sum that leaves 32 bits wraps, as the
-hardware's adders do; what comes before the wrap is computed in 64 bits, where no layer that fits in memory overflows.
+In and out: int8 activations [N, H, W, C] or [N, C], int8 weights, int32 sums. Sums wrap at 32 bits, as in hardware;
+before that they are computed in 64 bits, where no layer that fits in memory overflows. Read
+:mod:`~sateen.sim.golden.scaling` first, then :mod:`~sateen.sim.golden.windows`.
 """
 
 from sateen.sim.golden.elementwise import (
@@ -18,8 +19,8 @@ from sateen.sim.golden.elementwise import (
     sigmoid,
     tanh_table,
 )
-from sateen.sim.golden.ends import dequantize, log_softmax, quantize, real_softmax, softmax
-from sateen.sim.golden.scaling import quantize_multiplier, requantize, rescale
+from sateen.sim.golden.scaling import dequantize, quantize, quantize_multiplier, requantize, rescale
+from sateen.sim.golden.softmax import log_softmax, real_softmax, softmax
 from sateen.sim.golden.windows import (
     average_pool2d,
     conv2d,

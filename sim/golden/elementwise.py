@@ -16,6 +16,7 @@ from sateen.sim.golden import fixed
 from sateen.sim.golden.scaling import (
     Int8Array,
     Int64Array,
+    Quantization,
     divide_by_power,
     high_multiply,
     quantize_multiplier,
@@ -24,7 +25,6 @@ from sateen.sim.golden.scaling import (
 )
 
 __all__ = [
-    "Numbers",
     "add",
     "clamped_table",
     "concatenation_table",
@@ -39,12 +39,10 @@ __all__ = [
     "tanh_table",
 ]
 
-Numbers = tuple[float, int]
-"""Scale and zero point of a tensor."""
 CODES = np.arange(-128, 128)
 """Every int8 value."""
 ADD_SHIFT = 20
-"""Bits by which the terms of a sum are raised before they are scaled."""
+"""Bits by which the terms of a sum are shifted left before they are scaled."""
 
 
 def _saturated(values: NDArray[np.floating] | Int64Array, low: int = -128, high: int = 127) -> Int8Array:
@@ -54,9 +52,9 @@ def _saturated(values: NDArray[np.floating] | Int64Array, low: int = -128, high:
 def add(
     a: Int8Array,
     b: Int8Array,
-    numbers_a: Numbers,
-    numbers_b: Numbers,
-    numbers: Numbers,
+    quantization_a: Quantization,
+    quantization_b: Quantization,
+    quantization: Quantization,
     *,
     sign: int = 1,
     low: int = -128,
@@ -64,12 +62,13 @@ def add(
     rounding: int = Rounding.DOUBLE,
     base: int = 0,
 ) -> Int8Array:
-    """``a + sign · b`` as real numbers, in the codes of ``numbers``; shapes broadcast.
+    """``a + sign · b`` as real numbers, in the codes of ``quantization``; shapes broadcast.
 
-    Double rounding is TensorFlow Lite's: both are raised by 20 bits, scaled to twice the larger scale, summed, scaled
-    to the output. Single rounding is onnxruntime's: in float32, ties to even, on codes that are larger by ``base``.
+    Double rounding is TensorFlow Lite's: both are shifted left by 20 bits, scaled to twice the larger scale, summed,
+    scaled to the output. Single rounding is onnxruntime's: in float32, ties to even, on codes that are larger by
+    ``base``.
     """
-    (scale_a, zero_a), (scale_b, zero_b), (scale, zero) = numbers_a, numbers_b, numbers
+    (scale_a, zero_a), (scale_b, zero_b), (scale, zero) = quantization_a, quantization_b, quantization
     if rounding == Rounding.SINGLE:
         ratio_a, ratio_b = (
             np.float32(scale_a) / np.float32(scale),
@@ -96,17 +95,18 @@ def _fused(
 def multiply(
     a: Int8Array,
     b: Int8Array,
-    numbers_a: Numbers,
-    numbers_b: Numbers,
-    numbers: Numbers,
+    quantization_a: Quantization,
+    quantization_b: Quantization,
+    quantization: Quantization,
     *,
     low: int = -128,
     high: int = 127,
     rounding: int = Rounding.DOUBLE,
     base: int = 0,
 ) -> Int8Array:
-    """``a · b`` as real numbers, in the codes of ``numbers``; shapes broadcast. Roundings as those of :func:`add`."""
-    (scale_a, zero_a), (scale_b, zero_b), (scale, zero) = numbers_a, numbers_b, numbers
+    """``a · b`` as real numbers, in the codes of ``quantization``; shapes broadcast. Roundings as those of
+    :func:`add`."""
+    (scale_a, zero_a), (scale_b, zero_b), (scale, zero) = quantization_a, quantization_b, quantization
     product = (a.astype(np.int64) - zero_a) * (b.astype(np.int64) - zero_b)
     if rounding == Rounding.SINGLE:
         factor = np.float32(scale_a) * np.float32(scale_b) / np.float32(scale)
@@ -126,15 +126,15 @@ def clamped_table(low: int, high: int) -> Int8Array:
 
 
 def real_table(
-    numbers: Numbers, output: Numbers, function: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    quantization: Quantization, output: Quantization, function: Callable[[NDArray[np.float32]], NDArray[np.float32]]
 ) -> Int8Array:
     """A function of float32 numbers, as onnxruntime makes tables: results divided in float32, ties to even.
 
     ``ValueError`` if a result is not a number.
     """
-    # What overflows lies beyond all codes, unless nothing is left to tell on which side.
+    # A result that overflows is beyond all codes, unless it has no sign: then it is not a number.
     with np.errstate(over="ignore", invalid="ignore"):
-        real = np.float32(numbers[0]) * (CODES - numbers[1]).astype(np.float32)
+        real = np.float32(quantization[0]) * (CODES - quantization[1]).astype(np.float32)
         codes = np.rint(function(real).astype(np.float32) / np.float32(output[0])) + output[1]
     if np.isnan(codes).any():
         raise ValueError("a result is not a number")
@@ -147,9 +147,9 @@ def sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
         return (1 / (1 + np.exp(-x.astype(np.float64)))).astype(np.float32)
 
 
-def leaky_relu_table(numbers: Numbers, output: Numbers, alpha: float) -> Int8Array:
+def leaky_relu_table(quantization: Quantization, output: Quantization, alpha: float) -> Int8Array:
     """x where x ≥ 0, else alpha · x."""
-    (scale, zero), (output_scale, output_zero) = numbers, output
+    (scale, zero), (output_scale, output_zero) = quantization, output
     values = CODES - zero
     one, other = quantize_multiplier(scale / output_scale), quantize_multiplier(scale * alpha / output_scale)
     scaled = np.where(values >= 0, rescale(values, *one), rescale(values, *other))
@@ -161,9 +161,9 @@ def input_radius(integer_bits: int, shift: int) -> int:
     return math.floor(((1 << integer_bits) - 1) * 2.0 ** (31 - integer_bits - shift))
 
 
-def _squashed(numbers: Numbers, function: str, output_bits: int, output_zero: int) -> Int8Array:
-    """A function of fixed-point numbers with 4 integer bits; beyond those it has its limits."""
-    scale, zero = numbers
+def _squashed(quantization: Quantization, function: str, output_bits: int, output_zero: int) -> Int8Array:
+    """A table of a function of fixed-point numbers with 4 integer bits; larger inputs give its limits."""
+    scale, zero = quantization
     mantissa, shift = math.frexp(scale * 2.0**27)
     radius, values = input_radius(4, shift), CODES - zero
     inner = np.clip(values, 1 - radius, radius - 1) if radius > 0 else np.zeros_like(values)
@@ -173,37 +173,37 @@ def _squashed(numbers: Numbers, function: str, output_bits: int, output_zero: in
     return _saturated(np.where(values <= -radius, -128, np.where(values >= radius, 127, result)))
 
 
-def logistic_table(numbers: Numbers) -> Int8Array:
+def logistic_table(quantization: Quantization) -> Int8Array:
     """1 / (1 + exp(−x)), fixed-point; the output has a scale of 1/256 and a zero point of −128."""
-    return _squashed(numbers, "logistic", 8, -128)
+    return _squashed(quantization, "logistic", 8, -128)
 
 
-def tanh_table(numbers: Numbers) -> Int8Array:
+def tanh_table(quantization: Quantization) -> Int8Array:
     """tanh x, fixed-point; the output has a scale of 1/128 and a zero point of 0."""
-    return _squashed(numbers, "tanh", 7, 0)
+    return _squashed(quantization, "tanh", 7, 0)
 
 
-def concatenation_table(numbers: Numbers, output: Numbers) -> Int8Array:
-    """Values in other numbers, in float32, halves away from zero: TensorFlow Lite joins uint8 tensors so.
+def concatenation_table(quantization: Quantization, output: Quantization) -> Int8Array:
+    """Values in another quantization, in float32, halves away from zero: so TensorFlow Lite joins uint8 tensors.
 
     ``ValueError`` if float32 does not hold the results.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        scale = np.float32(numbers[0]) * (np.float32(1) / np.float32(output[0]))
+        scale = np.float32(quantization[0]) * (np.float32(1) / np.float32(output[0]))
         # The interpreter's codes are 0 to 255.
-        bias = -np.float32(numbers[1] + 128) * scale
+        bias = -np.float32(quantization[1] + 128) * scale
         real = (CODES + 128).astype(np.float32) * scale + bias
     if not np.isfinite(real).all():
-        raise ValueError(f"{numbers[0]!r} / {output[0]!r} is too large")
+        raise ValueError(f"{quantization[0]!r} / {output[0]!r} is too large")
     return _saturated(np.copysign(np.floor(np.abs(real) + np.float32(0.5)), real) + output[1])
 
 
-def hard_swish_table(numbers: Numbers, output: Numbers) -> Int8Array:
+def hard_swish_table(quantization: Quantization, output: Quantization) -> Int8Array:
     """x · min(max(x + 3, 0), 6) / 6 in TensorFlow Lite's 16-bit fixed-point numbers."""
-    hires = np.float32(np.float32(numbers[0]) * np.float32(1 / 128))
+    hires = np.float32(np.float32(quantization[0]) * np.float32(1 / 128))
     factor, exponent = _multiplier16(float(hires) / float(np.float32(output[0])))
     relu_factor, relu_exponent = _multiplier16(float(hires) / float(np.float32(3 / 32768)))
-    values = (CODES - numbers[1]) << 7
+    values = (CODES - quantization[1]) << 7
     scaled = _high_multiply16(values, factor)
     gate = np.clip(values << max(relu_exponent - 1, 0), -32768, 32767)
     gate = _high_multiply16(gate, relu_factor)

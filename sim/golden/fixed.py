@@ -30,13 +30,13 @@ EXP_OF_MINUS_POWERS = {-2: 1672461947, -1: 1302514674, 0: 790015084, 1: 29063030
 
 
 def saturating_shift(x: NDArray[np.integer] | int, exponent: int) -> Int64Array:
-    """x · 2^exponent: to the left it saturates, to the right it rounds."""
+    """x · 2^exponent: saturates to the left, rounds to the right."""
     values = np.asarray(x, np.int64)
     return np.clip(values << exponent, LOWEST, LARGEST) if exponent >= 0 else divide_by_power(values, -exponent)
 
 
 def leading_zeros(x: Int64Array) -> Int64Array:
-    """Zeros before the highest one of 32-bit unsigned numbers."""
+    """Leading zeros of 32-bit unsigned numbers."""
     return 32 - np.frexp((np.asarray(x, np.int64) & 0xFFFFFFFF).astype(np.float64))[1].astype(np.int64)
 
 

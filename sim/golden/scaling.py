@@ -1,4 +1,4 @@
-"""Scaling of integers by real factors, bit for bit as the reference interpreters round."""
+"""Real numbers as integers, and integers scaled by real factors, bit for bit as the reference interpreters round."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ __all__ = [
     "Int8Array",
     "Int32Array",
     "Int64Array",
+    "Quantization",
+    "dequantize",
     "divide_by_power",
     "high_multiply",
+    "quantize",
     "quantize_multiplier",
     "requantize",
     "rescale",
@@ -25,6 +28,26 @@ __all__ = [
 Int8Array = NDArray[np.int8]
 Int32Array = NDArray[np.int32]
 Int64Array = NDArray[np.int64]
+
+Quantization = tuple[float, int]
+"""Scale and zero point of a tensor."""
+
+
+def quantize(x: ArrayLike, quantization: Quantization, *, rounding: int = Rounding.DOUBLE) -> Int8Array:
+    """The integers of real numbers, divided in float32: halves away from zero (TensorFlow Lite), or to even with single
+    rounding."""
+    with np.errstate(over="ignore"):
+        real = np.asarray(x, np.float32) / np.float32(quantization[0])
+    away = np.copysign(np.floor(np.abs(real.astype(np.float64)) + 0.5), real)
+    codes = np.rint(real) if rounding == Rounding.SINGLE else away
+    if np.isnan(codes).any():
+        raise ValueError("the values to quantize contain NaN")
+    return np.clip(codes.astype(np.float64) + quantization[1], -128, 127).astype(np.int8)
+
+
+def dequantize(x: Int8Array, quantization: Quantization) -> NDArray[np.float32]:
+    """The real numbers of integers: products of a scale and at most 9 bits, rounded once to float32."""
+    return ((x.astype(np.float64) - quantization[1]) * quantization[0]).astype(np.float32)
 
 
 def quantize_multiplier(scale: float) -> tuple[int, int]:
@@ -70,8 +93,8 @@ def requantize(
     rounding
         :attr:`Rounding.DOUBLE`: gemmlowp's saturating rounding doubling high multiplication (ties toward +∞), then
         rounding division by a power of two (ties away from zero). TensorFlow Lite applies a positive shift before both;
-        what that overflows in its int32 is undefined there, and does not overflow here. :attr:`Rounding.SINGLE`: one
-        rounding of the 64-bit product, ties toward +∞.
+        where that overflows its int32 the result is undefined there; here it does not overflow.
+        :attr:`Rounding.SINGLE`: one rounding of the 64-bit product, ties toward +∞.
     zero_point, low, high
         int8 values; ``low ≤ high``. The zero point is added without overflow.
     """
@@ -86,7 +109,7 @@ def rescale(
     sums, factor, left = (np.asarray(array, np.int64) for array in (values, multiplier, shift))
     if rounding not in (Rounding.DOUBLE, Rounding.SINGLE):
         raise ValueError(f"rounding must be Rounding.DOUBLE or Rounding.SINGLE, not {rounding!r}")
-    # A left shift leaves nothing for a second rounding.
+    # After a left shift there is nothing left for a second rounding.
     once = (sums * factor + (np.int64(1) << (30 - left))) >> (31 - left)
     if rounding == Rounding.SINGLE:
         return once
@@ -99,7 +122,7 @@ def wrap(values: NDArray[np.integer[Any]]) -> Int32Array:
 
 
 def high_multiply(a: ArrayLike, b: ArrayLike) -> Int64Array:
-    """SRDHM: (a·b + nudge) / 2^31, truncated toward zero, for factors that are not both −2^31, where it would saturate."""
+    """SRDHM: (a·b + nudge) / 2^31, truncated toward zero; not for both factors −2^31, where it would saturate."""
     product = np.asarray(a, np.int64) * np.asarray(b, np.int64)
     nudged = product + np.where(product >= 0, 1 << 30, 1 - (1 << 30))
     return np.sign(nudged) * (np.abs(nudged) >> 31)

@@ -1,7 +1,7 @@
 """Signed-digit terms and term quantization.
 
-A term is ±2^e. A number is a sum of terms, its digits; term quantization ("term revealing", Kung, McDanel and Zhang, SC
-2020) keeps the largest terms of each group of weights, and of each activation.
+A term is ±2^e, and a number is a sum of terms, its digits. Term quantization ("term revealing", Kung, McDanel and
+Zhang, SC 2020) keeps the largest terms of each group of weights, and of each activation.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sateen.hw.spec.pe import Encoding, TermBudget
 
-__all__ = ["DIGITS", "decode", "encode", "keep", "kept_data", "kept_weights", "term_count"]
+__all__ = ["DIGITS", "decode", "encode", "quantize_data", "quantize_terms", "quantize_weights", "term_count"]
 
 DIGITS = 9
 """Digits of a number: exponents 0 to 8, for magnitudes up to 255."""
@@ -42,8 +42,8 @@ def encode(values: ArrayLike, encoding: Encoding) -> NDArray[np.int8]:
         negative = above & here & ~below
     else:
         # Reitwiesner: the digits of 3m − m, one place down.
-        tripled, plain = bit(3 * magnitude, 1), above
-        positive, negative = tripled & ~plain, plain & ~tripled
+        tripled, single = bit(3 * magnitude, 1), above
+        positive, negative = tripled & ~single, single & ~tripled
     digits = positive.astype(np.int8) - negative.astype(np.int8)
     return digits * np.where(numbers < 0, -1, 1).astype(np.int8)[..., None]
 
@@ -53,9 +53,9 @@ def decode(digits: NDArray[np.int8]) -> NDArray[np.int64]:
     return digits.astype(np.int64) @ (1 << np.arange(digits.shape[-1]))
 
 
-def keep(values: ArrayLike, *, group: int, terms: int, encoding: Encoding) -> NDArray[np.int64]:
-    """The numbers with the ``terms`` largest terms of each ``group`` along the last axis; of equal ones those that come
-    first.
+def quantize_terms(values: ArrayLike, *, group: int, terms: int, encoding: Encoding) -> NDArray[np.int64]:
+    """The numbers with the ``terms`` largest terms of each ``group`` along the last axis; of equal terms the first
+    count.
 
     The last group may be smaller. A number may come out larger than it was: 127 = 128 − 1.
     """
@@ -65,21 +65,22 @@ def keep(values: ArrayLike, *, group: int, terms: int, encoding: Encoding) -> ND
     padded = np.zeros((*numbers.shape[:-1], groups * group), np.int64)
     padded[..., :count] = numbers
     digits = encode(padded.reshape(*numbers.shape[:-1], groups, group), encoding)
-    # In the order in which they are chosen: largest exponent first, then lowest index.
+    # In the order of selection: largest exponent first, then lowest index.
     order = digits[..., ::-1].swapaxes(-1, -2)
     flat = order.reshape(*order.shape[:-2], -1)
     chosen = np.where(np.cumsum(flat != 0, axis=-1) <= terms, flat, 0).reshape(order.shape)
     return decode(chosen.swapaxes(-1, -2)[..., ::-1]).reshape(padded.shape)[..., :count]
 
 
-def kept_weights(weights: ArrayLike, budget: TermBudget) -> NDArray[np.int64]:
-    """A layer's weights [O, …, I] with the terms that its budget leaves them."""
-    return keep(weights, group=budget.group, terms=budget.weight_terms, encoding=budget.encoding)
+def quantize_weights(weights: ArrayLike, budget: TermBudget) -> NDArray[np.int64]:
+    """A layer's weights [O, …, I] with the terms that its budget allows."""
+    return quantize_terms(weights, group=budget.group, terms=budget.weight_terms, encoding=budget.encoding)
 
 
-def kept_data(values: ArrayLike, budget: TermBudget) -> NDArray[np.int64]:
-    """Activations with the terms that a budget leaves them."""
-    return keep(np.asarray(values)[..., None], group=1, terms=budget.data_terms, encoding=budget.encoding)[..., 0]
+def quantize_data(values: ArrayLike, budget: TermBudget) -> NDArray[np.int64]:
+    """Activations with the terms that a budget allows."""
+    values = np.asarray(values)[..., None]
+    return quantize_terms(values, group=1, terms=budget.data_terms, encoding=budget.encoding)[..., 0]
 
 
 def term_count(values: ArrayLike, encoding: Encoding) -> NDArray[np.int64]:

@@ -46,7 +46,7 @@ def conv2d(
         What stands in the padding. With ``pad_value == zero_point`` it adds nothing; with a ``zero_point`` of 0 the
         result is the raw sums that the hardware has.
     groups
-        Channels are split into so many consecutive parts, each convolved apart; C for a depthwise convolution.
+        Number of equal parts into which the channels are split, each convolved alone; C for a depthwise convolution.
 
     Returns
     -------
@@ -66,7 +66,8 @@ def conv2d(
 
 
 def _product(values: Integers, kernels: Integers) -> NDArray[np.float64]:
-    """[..., G, I] by [G, O, I] → [..., G, O] in float64, which is exact: no sum of products of 9 bits comes near 2^53."""
+    """[..., G, I] by [G, O, I] → [..., G, O] in float64, which is exact: no sum of products of 9 bits comes near
+    2^53."""
     if kernels.shape[-1] == 1:
         return values.astype(np.float64) * kernels[..., 0].astype(np.float64)
     if len(kernels) == 1:
@@ -104,7 +105,7 @@ def average_pool2d(
     high: int = 127,
     ties_up: bool = False,
 ) -> Int8Array:
-    """The mean of what each window has of the image, halves rounded away from zero or up. [N, H, W, C] → [N, OH, OW,
+    """The mean over each window's part of the image, halves rounded away from zero or up. [N, H, W, C] → [N, OH, OW,
     C]."""
     sums, counts = (
         windows(values.astype(np.int64), size, stride=stride, padding=padding, dilation=(1, 1), pad_value=0).sum(
@@ -118,8 +119,8 @@ def average_pool2d(
 
 
 def mean_multiplier(multiplier: int, shift: int, count: int) -> tuple[int, int]:
-    """Multiplier and shift of a mean of ``count`` values, from those of its scale: ``count`` is divided into the
-    multiplier.
+    """Multiplier and shift of a mean of ``count`` values, from those of its scale: the multiplier is divided by
+    ``count``.
 
     As TensorFlow Lite does it: multiplied by the largest power of two that is ``count`` or less, then divided, rounding
     down.
@@ -138,7 +139,7 @@ def mean(
     output_zero_point: int,
     rounding: int = Rounding.DOUBLE,
 ) -> Int8Array:
-    """The requantized sum over ``axes``, which stay with a length of 1; ``zero_point`` is the input's.
+    """The requantized sum over ``axes``, which are kept with length 1; ``zero_point`` is the input's.
 
     With the multiplier and shift of :func:`mean_multiplier` it is the mean.
     """
@@ -149,7 +150,7 @@ def mean(
 def nearest(
     size: int, output_size: int, *, align_corners: bool = False, half_pixel_centers: bool = False
 ) -> NDArray[np.int64]:
-    """For each of ``output_size`` positions the one of ``size`` that nearest-neighbour resizing takes, in float32."""
+    """The positions, of ``size``, that nearest-neighbour resizing to ``output_size`` takes, computed in float32."""
     aligned = align_corners and output_size > 1
     scale = (
         np.float32(size - 1) / np.float32(output_size - 1) if aligned else np.float32(size) / np.float32(output_size)

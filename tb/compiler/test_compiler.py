@@ -14,7 +14,7 @@ from sateen.hw.memory import BlockMemory, Scratchpad
 from sateen.hw.pipelined.accumulate import Accumulators
 from sateen.hw.pipelined.lookup import Combiner
 from sateen.hw.pipelined.output import OutputUnit
-from sateen.hw.pipelined.post import PostProcess
+from sateen.hw.pipelined.postprocess import PostProcess
 from sateen.hw.spec.config import PRESETS, Config
 from sateen.hw.spec.timing import Timing
 from sateen.hw.tile import Tile

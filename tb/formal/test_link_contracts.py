@@ -128,7 +128,7 @@ def test_endpoint():
     with ExitStack() as stack:
         for name, value in (
             ("endpoint.Receiver", stand_in(Receiver)),
-            ("endpoint.Fetch", stand_in(Fetch)),
+            ("payload.Fetch", stand_in(Fetch)),
             ("answer.Fetch", stand_in(Fetch)),
             ("endpoint.LENGTH_BITS", 3),
             ("endpoint.COUNT", signed(4)),

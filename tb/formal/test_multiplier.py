@@ -1,4 +1,4 @@
-"""The bit-serial multiplier multiplies every pair of factors, with sign and without, and takes the cycles that it says."""
+"""The bit-serial multiplier multiplies all pairs of factors, signed or unsigned, in the documented number of cycles."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def cells(**used):
 def netlist(tmp_path, monkeypatch):
     """Eight multipliers of PEs, four of lanes, five block RAMs; a part with two rows of eight and of three sites."""
     names = [(f"top.tile.pe_{row}_{column}.mult", "MULT18X18D") for row in range(2) for column in range(4)]
-    names += [(f"top.post.lane_{lane}.mult", "MULT18X18D") for lane in range(4)]
+    names += [(f"top.postprocess.lane_{lane}.mult", "MULT18X18D") for lane in range(4)]
     names += [(f"top.scratchpad.bank_{bank}.ram", "DP16KD") for bank in range(2)]
     names += [(f"top.weight_store.block_0.ram_{lane}", "DP16KD") for lane in range(2)] + [
         ("top.program.ram", "DP16KD"),
@@ -53,7 +53,9 @@ def test_columns_stand_side_by_side(netlist):
     assert [chosen[f"top.tile.pe_0_{column}.mult"] for column in range(4)] == [
         f"X{x}/Y10/MULT18" for x in (4, 12, 20, 28)
     ]
-    assert [chosen[f"top.post.lane_{lane}.mult"] for lane in range(4)] == [f"X{x}/Y18/MULT18" for x in (4, 12, 20, 28)]
+    assert [chosen[f"top.postprocess.lane_{lane}.mult"] for lane in range(4)] == [
+        f"X{x}/Y18/MULT18" for x in (4, 12, 20, 28)
+    ]
     above = {name for name, site in chosen.items() if "/Y20/" in site}
     assert (
         above >= {"top.weight_store.block_0.ram_0", "top.weight_store.block_0.ram_1"} and "top.program.ram" not in above
@@ -61,7 +63,7 @@ def test_columns_stand_side_by_side(netlist):
 
 
 def test_several_of_a_column_are_in_rows_of_their_own():
-    names = [f"top.post.lane_{lane}.{part}.mult" for lane in range(2) for part in "ab"]
+    names = [f"top.postprocess.lane_{lane}.{part}.mult" for lane in range(2) for part in "ab"]
     assert [block.cell for block in floorplan._blocks(names)] == [names[0], names[2], names[1], names[3]]
 
 

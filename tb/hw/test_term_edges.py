@@ -10,7 +10,7 @@ from cocotb.triggers import Timer
 from harness import receive, reset, run, send
 from sateen.hw.pe.term_edges import TermEncoder, TermFeeder, TermLoader
 from sateen.hw.spec.pe import PE_KINDS, TERM_GROUP, Encoding, Precision, TermBudget
-from sateen.sim.golden.terms import encode, keep
+from sateen.sim.golden.terms import encode, quantize_terms
 
 COLS, ROWS = 2, 2
 TAG = data.StructLayout({"place": 8})
@@ -87,7 +87,9 @@ async def loads_largest_terms(dut, pause):
                     if term["valid"]:
                         kept[term["index"]] += (-1 if term["negative"] else 1) << term["exponent"]
                         order.append((number // budget.weight_terms, -term["exponent"], term["index"]))
-                expected = keep(row[column], group=budget.group, terms=budget.weight_terms, encoding=budget.encoding)
+                expected = quantize_terms(
+                    row[column], group=budget.group, terms=budget.weight_terms, encoding=budget.encoding
+                )
                 assert kept.tolist() == expected.tolist(), f"{row[column]} in {budget}"
                 assert order == sorted(order), "largest first, of equal ones the lowest index"
 
@@ -132,7 +134,7 @@ async def feeds_largest_terms(dut, pause):
                     for index, (term,) in enumerate(wave["activations"][row]["terms"]) if number % slots == 0 else ():
                         if term["valid"]:
                             fed[row, index] += (-1 if term["negative"] else 1) << term["exponent"]
-            expected = keep(beat[:, None], group=1, terms=budget.data_terms, encoding=budget.encoding)[:, 0]
+            expected = quantize_terms(beat[:, None], group=1, terms=budget.data_terms, encoding=budget.encoding)[:, 0]
             assert fed.ravel().tolist() == expected.tolist()
 
 
@@ -143,4 +145,4 @@ def test_feeder():
 @pytest.mark.parametrize(("values", "kept"), [([64, 3, 14], [64, 4, 14])])
 def test_worked_case(values, kept):
     """What the benches above are compared with gives the definition's own answer."""
-    assert keep(values, group=3, terms=4, encoding=Encoding.HESE).tolist() == kept
+    assert quantize_terms(values, group=3, terms=4, encoding=Encoding.HESE).tolist() == kept

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sateen.hw.spec.pe import Encoding, TermBudget
-from sateen.sim.golden.terms import DIGITS, decode, encode, keep, term_count
+from sateen.sim.golden.terms import DIGITS, decode, encode, quantize_terms, term_count
 
 EVERY = np.arange(-255, 256)
 
@@ -18,7 +18,7 @@ EVERY = np.arange(-255, 256)
     ],
 )
 def test_worked_cases(values, encoding, expected):
-    assert keep(values, group=len(values), terms=4, encoding=encoding).tolist() == expected
+    assert quantize_terms(values, group=len(values), terms=4, encoding=encoding).tolist() == expected
 
 
 def test_worked_digits():
@@ -57,25 +57,25 @@ def test_term_counts(most, encoding, mean, maximum):
 @pytest.mark.parametrize(("terms", "error"), [(2, 15), (3, 4), (4, 1)])
 def test_truncation_error(terms, error):
     values = np.arange(128)
-    kept = keep(values[:, None], group=1, terms=terms, encoding=Encoding.HESE)[:, 0]
+    kept = quantize_terms(values[:, None], group=1, terms=terms, encoding=Encoding.HESE)[:, 0]
     assert np.abs(kept - values).max() == error
 
 
 def test_a_truncated_number_may_grow():
-    assert keep([[127]], group=1, terms=1, encoding=Encoding.HESE) == 128
+    assert quantize_terms([[127]], group=1, terms=1, encoding=Encoding.HESE) == 128
 
 
 @pytest.mark.parametrize("encoding", [Encoding.HESE, Encoding.NAF])
 def test_enough_is_exact(encoding):
     rng = np.random.default_rng(1)
     values = rng.integers(-128, 128, (5, 3, 21))
-    assert (keep(values, group=8, terms=8 * DIGITS, encoding=encoding) == values).all()
+    assert (quantize_terms(values, group=8, terms=8 * DIGITS, encoding=encoding) == values).all()
 
 
 def test_ties_go_to_the_lowest_index():
-    assert keep([-64, 64, 64], group=3, terms=2, encoding=Encoding.HESE).tolist() == [-64, 64, 0]
+    assert quantize_terms([-64, 64, 64], group=3, terms=2, encoding=Encoding.HESE).tolist() == [-64, 64, 0]
     # The last group is a smaller one of its own.
-    assert keep([3, 64, 5], group=2, terms=1, encoding=Encoding.BINARY).tolist() == [0, 64, 4]
+    assert quantize_terms([3, 64, 5], group=2, terms=1, encoding=Encoding.BINARY).tolist() == [0, 64, 4]
 
 
 @pytest.mark.parametrize(

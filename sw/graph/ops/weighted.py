@@ -34,17 +34,17 @@ class Weighted(Unary):
     rounding: int = Rounding.DOUBLE
     terms: TermBudget | None = None
     """Terms that weights and activations keep. The layer computes ``Σ w'·(a' − zero point)``, where w' and a' are what
-    :func:`sateen.sim.golden.terms.keep` leaves of w, in groups of input channels at one kernel position, and of a.
+    :func:`sateen.sim.golden.terms.quantize_terms` leaves of w, in groups of input channels at one kernel position, and of a.
     ``None``: everything is exact."""
 
     @property
     def kept_weights(self) -> NDArray[np.int64]:
         """The weights as the term budget leaves them."""
-        return self.weights.astype(np.int64) if self.terms is None else terms.kept_weights(self.weights, self.terms)
+        return self.weights.astype(np.int64) if self.terms is None else terms.quantize_weights(self.weights, self.terms)
 
     def _kept(self, x: NDArray[np.generic]) -> NDArray[np.int64]:
         """Activations as the term budget leaves them."""
-        return x.astype(np.int64) if self.terms is None else terms.kept_data(x, self.terms)
+        return x.astype(np.int64) if self.terms is None else terms.quantize_data(x, self.terms)
 
     def _check_parameters(self, dimensions: int) -> None:
         is_int16 = isinstance(self.weights, np.ndarray) and self.weights.dtype == np.int16

@@ -150,7 +150,7 @@ async def looks_up(dut):
         if cycle >= component.LATENCY:
             found = pairs[cycle - component.LATENCY]
             assert plain(sums_shape.from_bits(int(dut.sums.value))) == tables[0][found[0]].tolist()
-            assert plain(sums_shape.from_bits(int(dut.seconds.value))) == tables[1][found[1]].tolist()
+            assert plain(sums_shape.from_bits(int(dut.second_entries.value))) == tables[1][found[1]].tolist()
     dut.look_up.value = 0
     layout = component.i.payload.shape()
     dut.i__valid.value = 1

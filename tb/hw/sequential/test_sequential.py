@@ -18,7 +18,7 @@ from sateen.hw.sequential.memory import BankedMemory
 from sateen.hw.sequential.requantize import SerialRequantize
 from sateen.hw.spec.config import parse_config
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS, Descriptor
-from sateen.hw.spec.timing import RECORD, REQUANTIZE
+from sateen.hw.spec.timing import RECORD_CYCLES, REQUANTIZE_CYCLES
 from sateen.hw.spec.wire import Op, Space
 from sateen.runtime.link import read, wait, write
 from sateen.runtime.link import run as run_operation
@@ -68,8 +68,8 @@ def test_memory(banks, depth, technology):
 
 def test_timing():
     """What the cycle model knows is what the gateware says."""
-    assert SerialRequantize.LATENCY == REQUANTIZE
-    assert len(Cause) + 1 == RECORD
+    assert SerialRequantize.LATENCY == REQUANTIZE_CYCLES
+    assert len(Cause) + 1 == RECORD_CYCLES
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from sateen.hw.spec.identity import Identity
     [
         (
             {"rows": 3},
-            "rows must be a whole number from 4 to 64 (the accumulators need 4 cycles between two tiles of weights), not 3",
+            "rows must be a whole number from 4 to 64 "
+            "(the accumulators need 4 cycles between two tiles of weights), not 3",
         ),
         ({"rows": 65}, "rows must be a whole number from 4 to 64"),
         ({"rows": 8.0}, "not 8.0"),

@@ -7,7 +7,7 @@ from amaranth.lib import data
 from cocotb.triggers import RisingEdge
 
 from harness import parameters, plain, receive, reset, run, send
-from sateen.hw.pipelined.post import PostProcess
+from sateen.hw.pipelined.postprocess import PostProcess
 from sateen.hw.requantize import SETTINGS
 from sateen.sim import golden
 

@@ -1,55 +1,38 @@
-"""What stands at the ends of a network: real numbers to integers and back, softmax."""
+"""Softmax and its logarithm, bit for bit as the reference interpreters compute them."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from sateen.hw.spec.descriptor import Rounding
 from sateen.sim.golden import fixed
-from sateen.sim.golden.elementwise import Numbers, input_radius
+from sateen.sim.golden.elementwise import input_radius
 from sateen.sim.golden.scaling import (
     Int8Array,
     Int64Array,
+    Quantization,
     divide_by_power,
     high_multiply,
     quantize_multiplier,
     rescale,
 )
 
-__all__ = ["dequantize", "log_softmax", "quantize", "real_softmax", "softmax"]
+__all__ = ["log_softmax", "real_softmax", "softmax"]
 
 DIFFERENCE_BITS, SUM_BITS = 5, 12
 """Integer bits of a difference from the row's maximum, and of the sum of exponentials."""
 
 
-def quantize(x: ArrayLike, numbers: Numbers, *, rounding: int = Rounding.DOUBLE) -> Int8Array:
-    """Real numbers as integers, divided in float32: halves away from zero (TensorFlow Lite), or to even with single
-    rounding."""
-    with np.errstate(over="ignore"):
-        real = np.asarray(x, np.float32) / np.float32(numbers[0])
-    away = np.copysign(np.floor(np.abs(real.astype(np.float64)) + 0.5), real)
-    codes = np.rint(real) if rounding == Rounding.SINGLE else away
-    if np.isnan(codes).any():
-        raise ValueError("the values to quantize contain NaN")
-    return np.clip(codes.astype(np.float64) + numbers[1], -128, 127).astype(np.int8)
-
-
-def dequantize(x: Int8Array, numbers: Numbers) -> NDArray[np.float32]:
-    """The real numbers that integers stand for: a product of a scale and at most 9 bits, rounded once."""
-    return ((x.astype(np.float64) - numbers[1]) * numbers[0]).astype(np.float32)
-
-
 def _exponentials(x: Int8Array, scale: float) -> tuple[Int64Array, Int64Array, NDArray[np.bool_], int, tuple[int, int]]:
-    """Of each value's distance to its row's maximum: scaled, its exponential, whether it counts; the least that does;
-    its scale."""
+    """The distances of values to their row's maximum: scaled; their exponentials; whether each counts, and the least
+    that does; the multiplier and shift that scale them."""
     multiplier, shift = (
         quantize_multiplier(min(scale * 2.0 ** (31 - DIFFERENCE_BITS), 2.0**31 - 1)) if scale < 32 else (2**31 - 1, 31)
     )
     least = -input_radius(DIFFERENCE_BITS, shift)
     difference = x.astype(np.int64) - x.max(axis=-1, keepdims=True).astype(np.int64)
     counts = difference >= least
-    # Distances that do not count would leave 32 bits.
+    # Distances that do not count would overflow 32 bits.
     inner = np.where(counts, difference, 0)
     scaled = high_multiply(inner << shift, multiplier)
     return (
@@ -62,8 +45,8 @@ def _exponentials(x: Int8Array, scale: float) -> tuple[Int64Array, Int64Array, N
 
 
 def softmax(x: Int8Array, scale: float) -> Int8Array:
-    """exp(x − max) / Σ exp(x − max) over the last axis; ``scale`` is the input's times beta, the output has (1/256,
-    −128)."""
+    """exp(x − max) / Σ exp(x − max) over the last axis; ``scale`` is the input's times beta, the output's quantization
+    is (1/256, −128)."""
     _, exponential, counts, _, _ = _exponentials(x, scale)
     total = divide_by_power(exponential, SUM_BITS).sum(axis=-1, keepdims=True)
     zeros = fixed.leading_zeros(total)
@@ -72,16 +55,16 @@ def softmax(x: Int8Array, scale: float) -> Int8Array:
     return np.where(counts, np.clip(shares, -128, 127), -128).astype(np.int8)
 
 
-def real_softmax(x: Int8Array, scale: float, output: Numbers) -> Int8Array:
-    """softmax over the last axis as onnxruntime has it: exponentials and sums are float32, quotients rounded once, to
-    even."""
-    # The largest exponential is the largest number that sums of such would reach, divided by e^5.
+def real_softmax(x: Int8Array, scale: float, output: Quantization) -> Int8Array:
+    """softmax over the last axis as onnxruntime computes it: exponentials and sums are float32, quotients are rounded
+    once, to even."""
+    # The largest exponential is e^−5 of the largest that a row could sum up in float32.
     largest = max(0.0, float(np.log(np.finfo(np.float32).max / np.float32(x.shape[-1]))) - 5)
     unit = float(np.float32(scale))
     table = np.exp((np.arange(-255, 1) + largest / unit) * unit).astype(np.float32)
     values = x.astype(np.int64)
     exponential = table[values - values.max(axis=-1, keepdims=True) + 255]
-    # One term after the other: numpy's own sums are of pairs.
+    # Term by term: numpy's own sums are pairwise.
     total = np.cumsum(exponential, axis=-1, dtype=np.float32)[..., -1:]
     steps = float(np.floor(np.float32(1) / np.float32(output[0])))
     shares = np.rint(exponential.astype(np.float64) * steps / total) + output[1]
@@ -89,7 +72,7 @@ def real_softmax(x: Int8Array, scale: float, output: Numbers) -> Int8Array:
 
 
 def log_softmax(x: Int8Array, scale: float) -> Int8Array:
-    """log softmax over the last axis; ``scale`` is the input's, the output has (1/16, 127)."""
+    """log softmax over the last axis; ``scale`` is the input's, the output's quantization is (1/16, 127)."""
     scaled, exponential, _, least, (multiplier, shift) = _exponentials(x, scale)
     total = divide_by_power(exponential, SUM_BITS).sum(axis=-1, keepdims=True)
     log = fixed.log_of_one_or_more(total, SUM_BITS, DIFFERENCE_BITS)

@@ -1,4 +1,4 @@
-"""Post-processing: sums of several channels at a time become results on their way to the scratchpad."""
+"""Post-processing: sums become results, several channels at a time."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from sateen.hw.requantize import CHANNEL, SETTINGS, Requantize
-from sateen.hw.stream.delay import TOGETHER, copied, delayed, delayed_item
+from sateen.hw.stream.delay import FANOUT, delayed, delayed_item, replicated
 
 __all__ = ["PostProcess"]
 
 
 class PostProcess(wiring.Component):
-    """Requantizes ``lanes`` sums a cycle, and keeps the largest of several beats where they are pooled.
+    """Requantizes ``lanes`` sums a cycle; where beats are pooled, the largest result counts.
 
-    One beat per cycle, no back-pressure, ``latency`` = :attr:`Requantize.LATENCY` + 1 cycles. A result comes out for
-    the beats from one with ``first`` to one with ``last``: their largest, with the tag of the ``last``.
+    One beat per cycle, no back-pressure, ``latency`` = :attr:`Requantize.LATENCY` + 1 cycles. The beats from one with
+    ``first`` to one with ``last`` give one result: their largest, with the tag of the ``last``.
 
     Parameters
     ----------
     lanes : int
         Channels side by side.
     tag : StructLayout
-        What goes with a beat.
+        What accompanies a beat.
 
     Members
     -------
     settings : In
-        Of the layer, steady while values are in flight; from a cycle before the first for every four lanes.
+        Of the layer, steady while values are in flight, and before the first by one cycle for every four lanes.
     i : In(stream), always ready
         ``sums`` and ``channels`` per lane; ``first``, ``last``, ``tag``.
     o : Out(stream), always ready
@@ -69,9 +69,9 @@ class PostProcess(wiring.Component):
             control.tag.eq(beat.tag),
         ]
         control = delayed_item(m, control, Requantize.LATENCY - 1, name="control")
-        # Lanes lie all over the chip: each few have registers of their own.
-        largest_of = copied(
-            m, platform, Cat(control.valid, control.first), -(-self.lanes // TOGETHER), name="largest_of"
+        # Lanes are spread over the chip: every few have registers of their own.
+        largest_of = replicated(
+            m, platform, Cat(control.valid, control.first), -(-self.lanes // FANOUT), name="largest_of"
         )
         control = delayed_item(m, control, name="last_control")
         m.d.comb += self.o.payload.tag.eq(delayed(m, control.tag, name="tag"))
@@ -79,7 +79,7 @@ class PostProcess(wiring.Component):
         settings = self.settings
         for lane in range(self.lanes):
             # Settings are there long before values.
-            settings = delayed(m, settings, name=f"settings_{lane}") if lane % TOGETHER == 0 else settings
+            settings = delayed(m, settings, name=f"settings_{lane}") if lane % FANOUT == 0 else settings
             m.submodules[f"lane_{lane}"] = requantize = Requantize()
             m.d.comb += [
                 requantize.settings.eq(settings),
@@ -87,7 +87,7 @@ class PostProcess(wiring.Component):
                 requantize.channel.eq(beat.channels[lane]),
             ]
             largest = self.o.payload.data[lane]
-            valid, first = largest_of[lane // TOGETHER]
+            valid, first = largest_of[lane // FANOUT]
             with m.If(valid):
                 m.d.sync += largest.eq(Mux(first | (requantize.o > largest), requantize.o, largest))
         return m
