@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from sateen.errors import CompileError
+from sateen.extras import install_hint
 from sateen.graph import Array, GraphError, require
 
 __all__ = ["Node", "OnnxModel", "array", "guarded", "parse", "read"]
