@@ -21,7 +21,7 @@ from sateen.runtime import RunRecord
 
 __all__ = ["DEVICE", "INPUT", "measured", "run", "serve"]
 
-DEVICE = "sim:PRESET[,field=value…], serial:/dev/ttyUSB0[?baud=…] or tcp:HOST_ONLY:PORT."
+DEVICE = "sim:PRESET[,field=value…], serial:/dev/ttyUSB0[?baud=…] or tcp:HOST:PORT."
 INPUT = "Batch of inputs (.npy, or .npz for several by name): integers or real values."
 
 

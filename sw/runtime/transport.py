@@ -17,7 +17,7 @@ __all__ = ["SerialTransport", "SimulationTransport", "Transport", "alternatives"
 DEFAULT_BAUD = Config().baud
 RATES = (DEFAULT_BAUD, 3_000_000, 2_000_000)
 """Rates of the boards' default configurations, tried in turn where no rate is given."""
-FORMS = "sim:PRESET[,field=value…], serial:/dev/ttyUSB0[?baud=…] or tcp:HOST_ONLY:PORT"
+FORMS = "sim:PRESET[,field=value…], serial:/dev/ttyUSB0[?baud=…] or tcp:HOST:PORT"
 
 
 class Transport(Protocol):
@@ -62,7 +62,7 @@ class SerialTransport:
     Parameters
     ----------
     url : str
-        For example ``/dev/ttyUSB0`` or ``socket://HOST_ONLY:PORT``.
+        For example ``/dev/ttyUSB0`` or ``socket://HOST:PORT``.
     baud : int
         Bits per second.
     """
@@ -114,7 +114,7 @@ def open_transport(name: str, *, trace: Path | str | None = None) -> Transport:
     Parameters
     ----------
     name
-        ``sim:PRESET[,field=value…]``, ``serial:/dev/ttyUSB0[?baud=…]`` or ``tcp:HOST_ONLY:PORT``.
+        ``sim:PRESET[,field=value…]``, ``serial:/dev/ttyUSB0[?baud=…]`` or ``tcp:HOST:PORT``.
     trace
         File for a waveform; simulations only.
 
@@ -137,7 +137,7 @@ def open_transport(name: str, *, trace: Path | str | None = None) -> Transport:
     if kind == "tcp":
         host, _, port = rest.rpartition(":")
         if not host or not port.isdigit():
-            raise DeviceError(f"{name!r} names no device; write tcp:HOST_ONLY:PORT")
+            raise DeviceError(f"{name!r} names no device; write tcp:HOST:PORT")
         transport = SerialTransport(f"socket://{host}:{port}")
         transport.bits_per_second = float("inf")
         return transport

@@ -212,7 +212,7 @@ def test_long_operations_are_split(transport):
         ("sim:tiny,rows", "'rows' is not of the form field=value"),
         ("sim:tiny,rows=3", r"rows must be a whole number from 4 to 64 \(the accumulators need"),
         ("sim:tiny,wheels=4", "'wheels' is no field of a configuration"),
-        ("tcp:localhost", "write tcp:HOST_ONLY:PORT"),
+        ("tcp:localhost", "write tcp:HOST:PORT"),
         ("serial:/dev/no-such-port", "cannot open /dev/no-such-port"),
         ("serial:/dev/x?speed=3", "write serial:/dev/ttyUSB0"),
     ],
