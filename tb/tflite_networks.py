@@ -3,8 +3,6 @@ first.
 
 What is left out, and why:
 
-- Depthwise convolutions of which a whole axis of results lies before the image's first line ((results − 1) · stride
-  below the padding before): sliding windows give other integers for them.
 - RELU_N1_TO_1 and RELU_0_TO_1 as operators, which tflite-micro lacks; the former is there as a fused activation.
 - Whatever mixes a model's items: axis 0 of a tensor that begins with the batch is neither cut, padded, moved nor
   reduced.
@@ -235,8 +233,8 @@ class _Network:
 
     # Layers with weights.
 
-    def _window(self, x: Value) -> tuple[tuple[int, int], dict[str, int], Shape, Shape]:
-        """Kernel, options, rows and columns of results, and padding before; a kernel may be larger than the image."""
+    def _window(self, x: Value) -> tuple[tuple[int, int], dict[str, int], Shape]:
+        """Kernel, options, and rows and columns of results; a kernel may be larger than the image."""
         sizes = x.shape[1:3]
         same = self._chance(0.6)
         kernel = self._pair(1, int(self.rng.choice([1, 2, 3, 3, 5, 7])))
@@ -250,15 +248,11 @@ class _Network:
             -(-size // step) if same else (size - extent) // step + 1
             for size, extent, step in zip(sizes, extents, stride, strict=True)
         )
-        before = tuple(
-            max((count - 1) * step + extent - size, 0) // 2 if same else 0
-            for count, step, extent, size in zip(out, stride, extents, sizes, strict=True)
-        )
         options = {
             "Padding": 0 if same else 1, "StrideH": stride[0], "StrideW": stride[1], "DilationHFactor": dilation[0],
             "DilationWFactor": dilation[1],
         }  # fmt: skip
-        return kernel, options, out, before
+        return kernel, options, out
 
     def _parameters(
         self, x: Value, shape: Shape, axis: int, depth: int, out: Shape, several: bool
@@ -286,7 +280,7 @@ class _Network:
         x = self._picture()
         if x is None:
             return False
-        kernel, options, out, _ = self._window(x)
+        kernel, options, out = self._window(x)
         outputs, depth = self._int(1, 20), math.prod(kernel) * x.shape[3]
         if math.prod(out) * outputs * depth * self.batch > PRODUCTS or math.prod(out) * outputs * self.batch > VALUES:
             return False
@@ -300,10 +294,7 @@ class _Network:
         x = self._picture()
         if x is None:
             return False
-        kernel, options, out, before = self._window(x)
-        strides = (options["StrideH"], options["StrideW"])
-        if any((count - 1) * step < pad for count, step, pad in zip(out, strides, before, strict=True)):
-            return False
+        kernel, options, out = self._window(x)
         multiplier = int(self.rng.choice([1, 1, 1, 2, 3, 5]))
         outputs = multiplier * x.shape[3]
         if math.prod(out) * outputs * self.batch > VALUES:
@@ -341,7 +332,7 @@ class _Network:
         x = self._picture()
         if x is None:
             return False
-        size, options, out, _ = self._window(x)
+        size, options, out = self._window(x)
         options = {name: value for name, value in options.items() if not name.startswith("Dilation")}
         if options["Padding"] == 0:
             out = tuple(-(-n // s) for n, s in zip(x.shape[1:3], (options["StrideH"], options["StrideW"]), strict=True))
