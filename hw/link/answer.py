@@ -150,7 +150,7 @@ class Answer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.data = body = ResponseData(capacity=self.frame_bytes - 1, ahead=self.ahead)
+        m.submodules.body = body = ResponseData(capacity=self.frame_bytes - 1, ahead=self.ahead)
         connect(m, wiring.flipped(self.i), body.i)
         header, header_left = Signal(8 * Frame.HEADER.size), Signal(range(Frame.HEADER.size + 1))
         length, sending, o = Signal(LENGTH_BITS), Signal(), self.o.payload
