@@ -1,12 +1,12 @@
-"""What each board's default configuration takes and reaches after place and route: a Markdown table.
+"""Cells and clock of each board's default configuration after place and route, as a Markdown table.
 
     python bench/boards.py [--seeds N] [--jobs M] [BOARD[:PRESET[,field=value…]] …] [MODEL.tflite …]
 
-With several seeds of the placer, `reached` is the clock of each; the margin is that of the best, which `sateen build`
-keeps.
+With several seeds of the placer, `reached` lists the clock of each; the margin is that of the best, which `sateen
+build` keeps.
 
-Latencies are those of the models by the cycle model, at the board's clock; always that of the digits network.
-`streamed`: weights come over the link, whose time is not in it; nor is that of layers on the host.
+Latencies come from the cycle model, at the board's clock, for the digits network and the given models. `streamed` means
+that weights come over the link. Latencies include neither the link nor layers on the host.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from pathlib import Path
 import sateen
 from sateen.digits import load_data, load_network
 from sateen.fpga.boards import BOARDS
-from sateen.fpga.build import Recipe, board_of, build
+from sateen.fpga.build import Recipe, build, find_board
 from sateen.fpga.tools import FpgaError
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.pe import Precision
 
 
 def latencies(config: Config, models: list[Path]) -> list[str]:
-    """Per model, the milliseconds of an inference without the link, or why there are none."""
+    """Per model, the milliseconds of an inference without the link, or a note that it does not fit."""
     warnings.simplefilter("ignore", sateen.SateenWarning)
     found = []
     for source, options in [(load_network(), {"calibration": load_data()[0]}), *((path, {}) for path in models)]:
@@ -45,8 +45,8 @@ def latencies(config: Config, models: list[Path]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="BOARD[:PRESET[,field=value…]] | MODEL.tflite")
-    parser.add_argument("--seeds", type=int, default=1, help="of the placer, 1 to this")
-    parser.add_argument("--jobs", type=int, default=1, help="seeds at a time")
+    parser.add_argument("--seeds", type=int, default=1, help="number of the placer's seeds, from 1")
+    parser.add_argument("--jobs", type=int, default=1, help="seeds to place at a time")
     arguments = parser.parse_args()
     models = [Path(name) for name in arguments.names if Path(name).suffix]
     names = [name for name in arguments.names if not Path(name).suffix] or list(BOARDS)
@@ -56,8 +56,8 @@ def main() -> None:
     print(f"|---|---|{'---:|' * (6 + len(heads))}")
     for name in names:
         board_name, _, text = name.partition(":")
-        board = board_of(board_name)
-        config = board.fitted(board.parse(text))
+        board = find_board(board_name)
+        config = board.with_pll_clock(board.parse(text))
         try:
             recipe = Recipe(board=board_name, config=config, seeds=seeds)
             result = build(recipe, jobs=arguments.jobs, tell=lambda step: print(step, file=sys.stderr))
@@ -75,7 +75,7 @@ def main() -> None:
             / kind.beat_cycles(kind.settings(Precision()))
             / 1e9
         )
-        rams = f"{cells.block_rams}" + (f" and {cells.wide_rams} of 32 KiB" if cells.wide_rams else "")
+        rams = f"{cells.block_rams}" + (f" and {cells.single_port_rams} of 32 KiB" if cells.single_port_rams else "")
         columns = [
             board.title, f"`{text or board.config}`", f"{cells.luts:,}", str(cells.multipliers), rams,
             f"{result.clock_mhz:g} MHz", f"{reached} MHz, {result.margin:+.0%}", f"{peak:.3g}",

@@ -1,5 +1,5 @@
-"""What combined columns cost and gain, as Markdown tables: LUTs of a tile by the activations that a PE chooses from;
-the digits, dense and combined, by the device's counters, and LUTs of the device; the time that packing takes.
+"""Cost and gain of combined columns, as Markdown tables: LUTs of a tile by the number of activations that a PE chooses
+from; the digits, dense and combined, by the device's counters, with the device's LUTs; the time that packing takes.
 
     python bench/combine.py [luts] [digits] [packing]
 """
@@ -28,7 +28,7 @@ DEVICES = (("combined", "small,combine=8"), ("dense", "small,combine=8"), ("dens
 
 
 def luts() -> None:
-    """Of an LFE5U-85F, synthesized."""
+    """LUTs and registers of an LFE5U-85F, synthesized."""
     heads = " | ".join(f"`{pe}`: LUTs, registers a PE" for pe in KINDS)
     print(f"| combine | {heads} | accelerator with `mac`: LUTs, registers, block RAMs |")
     print("|---|" + "---|" * (len(KINDS) + 1))
@@ -48,7 +48,8 @@ def _cells(part: str, config: Config) -> Resources:
 
 
 def digits() -> None:
-    """The device's own cycles; accuracy of 497 images in int8, by the golden model, which the device equals."""
+    """Cycles by the device's counters, and accuracy on 497 images in int8 by the golden model, which the device
+    equals."""
     train_x, _, test_x, test_y = load_data()
     print("| network | device | tiles | cells used | cycles | accuracy | LUTs, registers of the device |")
     print("|---|---|---|---|---|---|---|")
@@ -75,7 +76,7 @@ def digits() -> None:
 
 
 def packing() -> None:
-    """Filter matrices of 512 filters, on one core."""
+    """Time to pack matrices of 512 filters on one core."""
     print("| weights | device | not zero | tiles | cells used | seconds |")
     print("|---|---|---|---|---|---|")
     rng = np.random.default_rng(1)

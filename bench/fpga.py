@@ -1,4 +1,4 @@
-"""What configurations take of an LFE5U-85F, and the clocks that they reach there with several seeds: a Markdown table.
+"""Cells of configurations on an LFE5U-85F, and the clocks that they reach with several seeds, as a Markdown table.
 
 python bench/fpga.py [--seeds N] [--jobs M] [PRESET[,field=value…] …]
 """
@@ -17,8 +17,8 @@ from sateen.hw.top import Accelerator
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("configs", nargs="*", default=["small", "large"], metavar="PRESET[,field=value…]")
-    parser.add_argument("--seeds", type=int, default=1, help="of placement, 1 to this")
-    parser.add_argument("--jobs", type=int, default=1, help="placements at a time")
+    parser.add_argument("--seeds", type=int, default=1, help="number of the placer's seeds, from 1")
+    parser.add_argument("--jobs", type=int, default=1, help="placements to run at a time")
     arguments = parser.parse_args()
     part, seeds = PARTS["ecp5-85f"], range(1, arguments.seeds + 1)
     print("| configuration | LUTs | registers | multipliers | block RAMs | clock by seed, MHz |")

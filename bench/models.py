@@ -1,10 +1,10 @@
-"""What models take on a simulated device, every layer compared with a reference: a Markdown table.
+"""What models take on a simulated device, with every layer compared with a reference, as a Markdown table.
 
     python bench/models.py CONFIG MODEL…
 
-A model is a file, or the name of a network of `tb/networks.py`. Where `MODEL.golden.npz` stands beside a file, with
-what the reference interpreter gave for each of its tensors (``t<index>`` of TensorFlow Lite, ``q:<name>`` of ONNX) and
-its ``input``, that is the reference; else the golden model is.
+A model is a file, or the name of a network of `tb/networks.py`. If `MODEL.golden.npz` lies beside a file, it is the
+reference: it holds an ``input`` and what the reference interpreter computed for each tensor (``t<index>`` for
+TensorFlow Lite, ``q:<name>`` for ONNX). Otherwise the golden model is the reference.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Arrays = dict[str, NDArray]
 
 
 def recorded(path: Path) -> tuple[NDArray, Arrays] | None:
-    """An input and what the reference interpreter gave for it, in the file's own types."""
+    """An input and the reference interpreter's tensors for it, in the file's types."""
     beside = path.with_suffix(".golden.npz")
     if not beside.exists():
         return None
@@ -46,8 +46,8 @@ def computed(graph: Graph) -> tuple[NDArray, Arrays]:
         if source.dtype == "float32"
         else random.integers(-128, 128, shape).astype(np.int8)
     )
-    return source.to_own(x), {
-        name: graph.tensors[name].to_own(value) for name, value in run(graph, x, layers=True).items()
+    return source.to_file(x), {
+        name: graph.tensors[name].to_file(value) for name, value in run(graph, x, layers=True).items()
     }
 
 
@@ -69,7 +69,7 @@ def main() -> None:
             _, layers = loaded.run(x, layers=True)
             equal = [key for key, value in expected.items() if np.array_equal(layers[key].reshape(value.shape), value)]
             different |= len(equal) < len(expected)
-            # Once more without stopping after each layer.
+            # Again without stopping after each layer.
             loaded.run(x)
             profile, model = loaded.profile, loaded.model
             assert profile is not None
@@ -77,7 +77,8 @@ def main() -> None:
             notes += [] if model.resident else ["streamed"]
             notes += [f"{model.tiled} in pieces"] if model.tiled else []
             print(
-                f"| {path.stem} | {len(profile.layers)} | {model.macs:,} | {profile.cycles:,} | {profile.utilization:.0%} "
+                f"| {path.stem} | {len(profile.layers)} | {model.macs:,} | {profile.cycles:,} "
+                f"| {profile.utilization:.0%} "
                 f"| {reference}: {len(equal)} of {len(expected)} tensors | {', '.join(notes)} |",
                 flush=True,
             )

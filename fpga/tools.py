@@ -1,4 +1,4 @@
-"""The tools for FPGAs, from PyPI, and the cache of what they made."""
+"""The FPGA tools from PyPI, and the cache of their results."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from sateen.errors import SateenError
+from sateen.extras import install_hint
 
 __all__ = ["LOG", "DoesNotFit", "FpgaError", "cached", "call", "version_of"]
 
@@ -27,7 +28,7 @@ class FpgaError(SateenError):
 
 
 class DoesNotFit(FpgaError):
-    """A design takes more than its part has; the message says of what, and what to reduce."""
+    """A design needs more than its part has; the message says of what, and what to reduce."""
 
 
 def version_of(package: str) -> str:
@@ -35,11 +36,11 @@ def version_of(package: str) -> str:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError as error:
-        raise FpgaError(f"{package} is not installed; run: pip install 'sateen[fpga]'") from error
+        raise FpgaError(f"{package} is not installed; {install_hint('fpga')}") from error
 
 
 def cached(text: str, package: str) -> Path:
-    """The folder in the cache for what a tool makes of ``text``."""
+    """The cache folder for a tool's results on ``text``."""
     version = version_of(package)
     key = hashlib.sha256(f"{version}\n{text}".encode()).hexdigest()[:32]
     folder = user_cache_path("sateen") / "fpga" / key
@@ -48,7 +49,8 @@ def cached(text: str, package: str) -> Path:
 
 
 def call(tool: str, arguments: Sequence[str], work: Path, package: str = "") -> None:
-    """Runs a tool in a folder: of a YoWASP package, by default that of its own name, or a module of another package."""
+    """Runs a tool in a folder: one from a YoWASP package, by default the one named after it, or another package's
+    module."""
     log.info("running %s", tool)
     name = tool.replace("-", "_")
     module = (package or f"yowasp-{tool}").replace("-", "_")
@@ -56,7 +58,7 @@ def call(tool: str, arguments: Sequence[str], work: Path, package: str = "") -> 
     command = ["-c", code] if module.startswith("yowasp") else ["-m", f"{module}.{name}"]
     result = subprocess.run([sys.executable, *command, *arguments], cwd=work, capture_output=True, text=True)
     if result.returncode:
-        # What Yosys prints after its first call of ABC is lost; its log has it.
+        # Yosys's output after its first call of ABC is lost, but its log has it.
         printed = (
             (work / LOG).read_text() if (work / LOG).exists() and tool == "yosys" else result.stdout + result.stderr
         )

@@ -19,23 +19,23 @@ __all__ = ["BoardTop", "System"]
 
 
 class System(wiring.Component):
-    """The accelerator with what a board adds but clock and pins.
+    """The accelerator with everything that a board adds except clock and pins.
 
     Parameters
     ----------
     config : Config
-        What to build.
+        The accelerator's configuration.
     build : str
-        Identity of the build, which the device reports.
+        The build's identity, which the device reports.
 
     Members
     -------
     uart_rx : In(1), uart_tx : Out(1)
         Serial port, high when idle.
     heartbeat : Out(1)
-        Changes every second or half of one, while the clock runs.
+        Toggles every half to one second while the clock runs.
     busy : Out(1)
-        A program runs.
+        Whether a program runs.
     """
 
     def __init__(self, config: Config, *, build: str = ""):
@@ -57,8 +57,8 @@ class System(wiring.Component):
 
 
 class BoardTop(Elaboratable):
-    """All that is in the FPGA of a board: a :class:`System` or what has its ports, the clock from the PLL, reset until
-    that has locked, and the pins."""
+    """Everything in the FPGA of a board: a :class:`System`, or a component with its ports, the clock from the PLL, a
+    reset until the PLL has locked, and the pins."""
 
     def __init__(self, board: Board, config: Config, system: wiring.Component):
         self.board, self.config, self.system = board, config, system
@@ -72,7 +72,7 @@ class BoardTop(Elaboratable):
         m.d.comb += [system.uart_rx.eq(rx.i), tx.o.eq(system.uart_tx)]
         for index, (resource, value) in enumerate(zip(self.board.leds, (system.heartbeat, system.busy), strict=False)):
             led = platform.request(*resource, dir="-")
-            # Of a coloured one, green.
+            # Of a coloured light, the green one.
             m.submodules[f"led_{index}"] = pin = io.Buffer("o", led.g if hasattr(led, "g") else led)
             m.d.comb += pin.o.eq(value)
         return m
@@ -82,7 +82,7 @@ class BoardTop(Elaboratable):
         return {line.name: "-" for line in resource.ios}
 
     def _clock(self, m: Module, platform: Any) -> None:
-        """The domain ``sync``: from the PLL, in reset until it has locked."""
+        """The domain ``sync``, clocked by the PLL and in reset until the PLL has locked."""
         pin = platform.request(self.board.clock, dir="-")
         locked = Signal()
         m.domains.sync = ClockDomain()
@@ -97,7 +97,7 @@ class BoardTop(Elaboratable):
 
 
 def _ecp5(board: Board, pll: Pll, source: Any, output: Any, locked: Signal) -> Instance:
-    """Settings beside the dividers are those of Lattice's own generator."""
+    """Settings other than the dividers are those of Lattice's own generator."""
     return Instance(
         "EHXPLLL",
         a_ICP_CURRENT="12", a_LPF_RESISTOR="8", a_MFG_ENABLE_FILTEROPAMP="1", a_MFG_GMCREF_SEL="2",

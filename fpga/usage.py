@@ -1,4 +1,4 @@
-"""Which module of the design a placed cell belongs to, and where it lies."""
+"""Which module of the design each placed cell belongs to, and where it lies."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from sateen.fpga.parts import Part
 __all__ = ["Cell", "Usage", "placed_cells"]
 
 BOARD = "board"
-"""The module of what is not the accelerator's: clock, reset, pins, heartbeat."""
+"""The module of cells outside the accelerator: clock, reset, pins, heartbeat."""
 TOOL = "(carry chains' ends)"
-"""What nextpnr adds by itself."""
+"""The module of cells that nextpnr adds by itself."""
 PREFIX = "system.accelerator."
 
 
@@ -25,9 +25,9 @@ class Cell:
     """One placed cell."""
 
     module: str
-    """Of the design, as ``engine.tile.pe_0_1``."""
+    """The module in the design, as ``engine.tile.pe_0_1``."""
     kind: str
-    """In nextpnr's words."""
+    """The kind of cell, as nextpnr names it."""
     x: int
     y: int
 
@@ -39,7 +39,7 @@ class Usage:
     cells: tuple[Cell, ...]
 
     def modules(self, part: Part, *, depth: int = 2) -> dict[str, Resources]:
-        """Cells per module, by names of at most ``depth`` levels. A cell that several modules share counts to one of
+        """Cells per module, by names of at most ``depth`` levels. A cell that several modules share counts for one of
         them."""
         kinds = {kind: name for name, kind in part.used.items()}
         counts: dict[str, Counter[str]] = {}
@@ -56,8 +56,8 @@ def shorter(module: str, depth: int) -> str:
 
 
 def placed_cells(placed: dict[str, Any], netlist: dict[str, Any]) -> Usage:
-    """The cells of a netlist that nextpnr wrote after placement. Their names begin with those of nets, the nets' with
-    those of modules, which Yosys's own netlist lists."""
+    """The cells of a netlist that nextpnr wrote after placement. A cell's name begins with the name of a net, which
+    begins with the name of a module. Yosys's netlist lists the modules."""
     scopes = {name for name, cell in top_of(netlist)["cells"].items() if cell["type"] == "$scopeinfo"}
     cells = []
     for name, cell in top_of(placed)["cells"].items():

@@ -114,7 +114,7 @@ class BlockMemory(wiring.Component):
                 memory.w_enable.eq(Mux(here, self.w_enable, 0)),
             ]
             outputs.append(memory.r_data.as_value())
-        block = delayed(m, block, BLOCK_LATENCY, name="block")
+        block = delayed(m, block, BLOCK_LATENCY, name="chosen_block")
         m.d.comb += self.r_data.as_value().eq(pipelined_mux(m, outputs, block, name="chosen"))
 
 

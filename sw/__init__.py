@@ -1,6 +1,6 @@
 """Sateen: DNN inference accelerators from Python.
 
-The user's face: :func:`compile` a network for a configuration, :func:`open` a device, load and run. Imports no
+The public interface: :func:`compile` a network for a configuration, :func:`open` a device, load and run. Imports no
 Amaranth.
 """
 

@@ -1,8 +1,8 @@
-"""Files of NumPy arrays and JSON, without pickle: how graphs, networks and compiled models are stored.
+"""Files of NumPy arrays and JSON, without pickle. Graphs, networks and compiled models are stored in them.
 
 A document is nested dictionaries with string keys, lists, tuples, numbers, strings, booleans, ``None`` and arrays. Its
-arrays stand beside a JSON text that refers to them, all in one ``.npz``, whose entries carry CRC-32 checks. A tuple
-comes back as a list.
+arrays are stored beside a JSON text that refers to them, all in one ``.npz``, whose entries carry CRC-32 checks. A
+tuple comes back as a list.
 """
 
 from __future__ import annotations
@@ -18,20 +18,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sateen.files import replacing
+from sateen.files import atomic_write
 
-__all__ = ["ArchiveError", "flatten", "load", "restore", "save", "save_arrays", "tuples"]
+__all__ = ["ArchiveError", "KindError", "VersionError", "flatten", "load", "restore", "save", "save_arrays", "tuples"]
+
+MAKE_AGAIN = "make it again from its source, then compile it again"
+"""What to do about a graph or network of another version."""
 
 _TEXT = "document"
 _REFERENCE = "$array"
 
 
 class ArchiveError(ValueError):
-    """A file is not what it should be, or is damaged."""
+    """A file is damaged, or does not hold what it should."""
+
+
+class KindError(ArchiveError):
+    """A file of Sateen holds another kind of document."""
+
+
+class VersionError(ArchiveError):
+    """A file is of the right kind, but another version of Sateen wrote it."""
 
 
 def flatten(document: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """The document as arrays by name, ready for :func:`numpy.savez`; JSON refers to the others by theirs."""
+    """The document as arrays by name, ready for :func:`numpy.savez`: one holds the JSON text, which names the
+    others."""
     arrays: dict[str, NDArray[Any]] = {}
 
     def refer(value: Any) -> dict[str, str]:
@@ -46,7 +58,7 @@ def flatten(document: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
 
 
 def restore(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """The inverse of :func:`flatten`; a ``KeyError`` or ``ValueError`` if the arrays hold no document."""
+    """The inverse of :func:`flatten`; raises ``KeyError`` or ``ValueError`` if the arrays hold no document."""
 
     def resolve(value: dict[str, Any]) -> Any:
         return arrays[value[_REFERENCE]] if _REFERENCE in value else value
@@ -65,40 +77,62 @@ def tuples(value: Any) -> Any:
 
 
 def save(path: str | os.PathLike[str], document: Mapping[str, Any], *, format: str) -> None:
-    """Writes a document; ``format`` names what it is and its version, as ``"sateen.graph/1"``."""
-    with replacing(Path(path), "wb") as file:
+    """Writes a document; ``format`` names its kind and version, as ``"sateen.graph/1"``."""
+    with atomic_write(Path(path), "wb") as file:
         np.savez_compressed(file, **flatten({"format": format, **document}))  # type: ignore[arg-type]
 
 
 def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Writes an ``.npz`` of arrays by any name, also those that :func:`numpy.savez` takes for its own parameters."""
-    with replacing(Path(path), "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    """Writes an ``.npz`` of arrays under any names, even those that :func:`numpy.savez` would take for its
+    parameters."""
+    with atomic_write(Path(path), "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
                 np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
-def load(path: str | os.PathLike[str], *, format: str) -> dict[str, Any]:
+def load(path: str | os.PathLike[str], *, format: str, remedy: str = "write it again") -> dict[str, Any]:
     """Reads a document that :func:`save` wrote.
+
+    Parameters
+    ----------
+    format
+        The one that the file must have.
+    remedy
+        What to do about a file of another version, as the end of the error's text.
 
     Raises
     ------
     OSError
         If the file cannot be read.
+    VersionError
+        If another version of Sateen wrote it.
+    KindError
+        If it holds another kind of document.
     ArchiveError
-        If it is no archive, damaged, or of another format.
+        If it is no archive, or is damaged.
     """
     with open(path, "rb") as file:
         data = io.BytesIO(file.read())
     try:
-        # NumPy stops where an array ends, which may be before its check sum is compared.
+        # NumPy stops at the end of an array, perhaps before the check sum is compared.
         if zipfile.ZipFile(data).testzip() is not None:
             raise ValueError("wrong check sum")
         data.seek(0)
         with np.load(data, allow_pickle=False) as archive:
             document = restore({name: archive[name] for name in archive.files})
-    except Exception as error:  # The parsers raise all manner of errors for damaged bytes.
-        raise ArchiveError(f"{path} is damaged or not a file of Sateen; write it anew") from error
-    if document.pop("format", None) != format:
-        raise ArchiveError(f"{path} holds no {format}; it was written by another version or is something else")
-    return document
+    except Exception as error:  # The parsers raise all kinds of errors for damaged bytes.
+        raise ArchiveError(f"{path} is damaged or not a file of Sateen; write it again") from error
+    found = document.pop("format", None)
+    if found == format:
+        return document
+    if not isinstance(found, str):
+        raise ArchiveError(f"{path} is damaged or not a file of Sateen; write it again")
+    if _kind(found) == _kind(format):
+        raise VersionError(f"{path} holds no {format} but {found}, of another version of Sateen; {remedy}")
+    raise KindError(f"{path} holds a {_kind(found)} ({found}), not a {_kind(format)} ({format})")
+
+
+def _kind(format: str) -> str:
+    """What a format stores, whatever its version and the project's name: ``graph`` of ``sateen.graph/1``."""
+    return format.rpartition("/")[0].rpartition(".")[2]

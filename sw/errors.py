@@ -1,4 +1,4 @@
-"""What can go wrong on the host, one class per layer. Each message says what happened and what to do next."""
+"""Errors of the host side, one class per layer. Each message says what happened and what to do next."""
 
 __all__ = [
     "CompileError",
@@ -21,7 +21,7 @@ class CompileError(SateenError):
 
 
 class ModelFileError(SateenError):
-    """A file is no compiled model, or is damaged."""
+    """A file is not a compiled model, or is damaged."""
 
 
 class InputError(SateenError, ValueError):
@@ -37,8 +37,8 @@ class ConfigMismatch(DeviceError):
 
 
 class LinkError(SateenError):
-    """A device did not answer, or not so that it could be understood."""
+    """A device did not answer, or its answer was not understood."""
 
 
 class SateenWarning(UserWarning):
-    """A model runs, but not as one would wish: part of it on the host."""
+    """A model runs, but part of it on the host."""

@@ -1,4 +1,4 @@
-"""Writing files so that nothing is lost."""
+"""Writing files without losing the old ones."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 from sateen.errors import SateenError
 
-__all__ = ["replacing"]
+__all__ = ["atomic_write"]
 
 
 @contextmanager
-def replacing(path: Path, mode: str = "w") -> Iterator[Any]:
-    """A file that takes its place only when it is complete."""
+def atomic_write(path: Path, mode: str = "w") -> Iterator[Any]:
+    """Opens a file to write; it replaces ``path`` only once it is complete."""
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:

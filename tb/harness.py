@@ -29,7 +29,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib import enum as amaranth_enum
 
 import seeds
-from sateen.files import replacing
+from sateen.files import atomic_write
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "sateen" / "benches"
 PARAMETERS_VARIABLE, INPUTS_VARIABLE = "SATEEN_BENCH_PARAMETERS", "SATEEN_BENCH_INPUTS"
@@ -108,12 +108,12 @@ def run_netlist(
 ) -> None:
     """As :func:`run`, on a netlist of Yosys (JSON) for ECP5 or iCE40 as nextpnr is to have it, made of the vendor's
     cells."""
-    from sateen.fpga.netlists import NOTHING, prepared, top_of
+    from sateen.fpga.netlists import UNCONNECTED, prepare, top_of
     from sateen.fpga.tools import call
 
-    document = json.loads(prepared(netlist.read_bytes(), {}))
+    document = json.loads(prepare(netlist.read_bytes(), {}))
     for cell in top_of(document)["cells"].values():
-        cell["connections"] = {pin: bits for pin, bits in cell["connections"].items() if bits != NOTHING}
+        cell["connections"] = {pin: bits for pin, bits in cell["connections"].items() if bits != UNCONNECTED}
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         (work / "sateen.json").write_text(json.dumps(document))
@@ -217,7 +217,7 @@ def _header() -> Path:
     )
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
+        with atomic_write(path) as file:
             file.write(HEADER)
     return path
 

@@ -1,5 +1,4 @@
-"""Networks whose model files are not at hand, layer by layer as published, with random weights: their shapes are what a
-compiler meets."""
+"""Public networks whose model files are not at hand, built layer by layer as published, with random weights."""
 
 from __future__ import annotations
 

@@ -134,3 +134,17 @@ def _offsets(b, start, items):
     for item in reversed(items):
         b.PrependUOffsetTRelative(item)
     return b.EndVector()
+
+
+def small_tflite_model():
+    """A convolution, a sum with its input and a softmax, as a TensorFlow Lite file."""
+    b, rng = ModelBuilder(), np.random.default_rng(3)
+    x = b.tensor((1, 5, 5, 3), scale=0.05, zero_point=-4, name="image")
+    w = b.constant(rng.integers(-127, 128, (3, 3, 3, 3)), "INT8", scale=[0.01, 0.02, 0.03])
+    c, s, p = (b.tensor(shape, scale=scale, zero_point=z) for shape, scale, z in (
+        ((1, 5, 5, 3), 0.2, 7), ((1, 5, 5, 3), 0.3, -1), ((1, 5, 5, 3), 1 / 256, -128),
+    ))  # fmt: skip
+    b.op("CONV_2D", [x, w], [c], "Conv2DOptions", StrideH=1, StrideW=1, DilationHFactor=1, DilationWFactor=1)
+    b.op("ADD", [x, c], [s], "AddOptions")
+    b.op("SOFTMAX", [s], [p], "SoftmaxOptions", Beta=1.0)
+    return b.build([x], [p])

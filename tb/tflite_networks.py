@@ -108,7 +108,8 @@ class _Network:
         return self.b.build([x.index for x in self.inputs], self._outputs()), self.given
 
     def _outputs(self) -> list[int]:
-        """What nothing reads, now and then without some, which makes dead operators, or with what others read as well."""
+        """What nothing reads, now and then without some, which makes dead operators, or with what others read as
+        well."""
         ends = [x.index for x in self.made if x.index not in self.read]
         if self._chance(0.2):
             ends = [index for index in ends if self._chance(0.6)] or ends[-1:]

@@ -1,7 +1,6 @@
-"""FuseSoC's generator: writes the Verilog that its parameters name, and the core that has it.
+"""A FuseSoC generator: writes the Verilog that its parameters name, and a core that contains it.
 
-FuseSoC calls it with a YAML file. JSON is YAML, so that what it writes needs no library; what it reads is PyYAML's,
-which FuseSoC brings.
+FuseSoC calls it with a YAML file and brings PyYAML to read it. The core is written as JSON, which is also YAML.
 """
 
 from __future__ import annotations

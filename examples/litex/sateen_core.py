@@ -7,8 +7,8 @@
     self.comb += dma_reader.source.connect(self.sateen.sink)
     self.comb += self.sateen.source.connect(dma_writer.sink)
 
-Registers are those of ``sateen.hw.spec.axi.Register``; ``sink`` takes the bytes that go into the accelerator's
-memories, ``source`` gives those that are read from them.
+The registers are those of ``sateen.hw.spec.axi.Register``. ``sink`` takes the bytes that go into the accelerator's
+memories, and ``source`` gives the bytes that are read from them.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ __all__ = ["SateenCore"]
 
 
 class SateenCore(LiteXModule):
-    """Generates the Verilog of a configuration, and adds it to the platform.
+    """Generates the Verilog of a configuration and adds it to the platform.
 
     Parameters
     ----------
     platform
-        LiteX's, which takes the Verilog.
+        The LiteX platform, which takes the Verilog.
     preset : str
         ``PRESET[,field=value…]``.
     folder : Path

@@ -1,4 +1,4 @@
-"""The boards that Sateen knows: one small file each."""
+"""The supported boards, one small file each."""
 
 from __future__ import annotations
 

@@ -21,5 +21,5 @@ BOARD = Board(
     leds=(("rgb_led", 0), ("rgb_led", 1)),
     loader=("openFPGALoader", "--board", "ecpix5"),
     loader_flash=("openFPGALoader", "--board", "ecpix5", "--write-flash"),
-    products="a MULT18X18D each, LUTs past the last",
+    products="one MULT18X18D each, LUTs for the rest",
 )  # fmt: skip

@@ -16,5 +16,5 @@ BOARD = Board(
     pad=True,
     loader=("openFPGALoader", "--board", "ice40_generic"),
     loader_flash=("openFPGALoader", "--board", "ice40_generic"),
-    products="an SB_MAC16 each with its registers, up to 16 bits",
+    products="one SB_MAC16 each, with its registers, up to 16 bits",
 )

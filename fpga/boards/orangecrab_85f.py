@@ -1,4 +1,4 @@
-"""OrangeCrab r0.2 with an LFE5U-85F. It has no serial port: one is made of the pins 0 (receive) and 1 (transmit)."""
+"""OrangeCrab r0.2 with an LFE5U-85F. It has no serial port; the pins 0 (receive) and 1 (transmit) serve as one."""
 
 from dataclasses import replace
 
@@ -20,8 +20,8 @@ BOARD = Board(
     bridge=ANY_ADAPTER,
     serial_pins=("0", "1"),
     leds=(("rgb_led", 0),),
-    # Its bootloader writes to the memory that it starts from; hold the button while it gets power.
+    # Its bootloader writes the memory that it boots from; hold the button while powering up.
     loader=("dfu-util", "-a", "0", "-D"),
     loader_flash=("dfu-util", "-a", "0", "-D"),
-    products="a MULT18X18D each, LUTs past the last",
+    products="one MULT18X18D each, LUTs for the rest",
 )  # fmt: skip

@@ -15,5 +15,5 @@ BOARD = Board(
     bridge=BL702,
     loader=("openFPGALoader", "--board", "tangnano9k"),
     loader_flash=("openFPGALoader", "--board", "tangnano9k", "--write-flash"),
-    products="a MULT9X9 each",
+    products="one MULT9X9 each",
 )

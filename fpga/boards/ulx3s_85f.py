@@ -15,5 +15,5 @@ BOARD = Board(
     bridge=FTDI_FULL_SPEED,
     loader=("openFPGALoader", "--board", "ulx3s"),
     loader_flash=("openFPGALoader", "--board", "ulx3s", "--write-flash"),
-    products="a MULT18X18D each, LUTs past the last",
+    products="one MULT18X18D each, LUTs for the rest",
 )

@@ -15,5 +15,5 @@ BOARD = Board(
     bridge=FTDI_HIGH_SPEED,
     loader=("openFPGALoader", "--cable", "ft2232"),
     loader_flash=("openFPGALoader", "--cable", "ft2232", "--write-flash"),
-    products="a MULT18X18D each, LUTs past the last",
+    products="one MULT18X18D each, LUTs for the rest",
 )

@@ -73,7 +73,7 @@ class UART(wiring.Component):
 
     def _receive(self, m: Module) -> None:
         line = Signal(init=1)
-        m.submodules += FFSynchronizer(self.rx, line, init=1)
+        m.submodules.synchronizer = FFSynchronizer(self.rx, line, init=1)
         samples = Signal(3, init=-1)
         level = Signal(init=1)
         m.d.sync += samples.eq(Cat(line, samples[:2]))

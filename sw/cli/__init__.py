@@ -1,4 +1,4 @@
-"""The command line. The only part of the host that prints."""
+"""The command line, the only part of the host side that prints."""
 
 from sateen.cli.main import main
 

@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
-from sateen.cli.output import console, load_array
+from sateen.cli.output import console, load_array, status
 from sateen.compiler import Model
 from sateen.compiler import compile as compile_model
 from sateen.errors import SateenError
-from sateen.files import replacing
+from sateen.extras import install_hint
+from sateen.files import atomic_write
 from sateen.hw.spec.config import parse_config
 
 __all__ = ["compile", "verilog"]
@@ -25,7 +26,7 @@ def verilog(
         str, typer.Option(help="accelerator (with a serial port), accelerator-bytes, tile, …")
     ] = "accelerator",
     widths: Annotated[
-        str | None, typer.Option(help="Of part bitserial-multiplier: bits of its factors, as 8x8 or 12x4.")
+        str | None, typer.Option(help="For the part bitserial-multiplier: bits of its factors, as 8x8 or 12x4.")
     ] = None,
 ) -> None:
     """Writes the accelerator, or a part of it, as Verilog."""
@@ -33,7 +34,7 @@ def verilog(
     try:
         from sateen.hw import export
     except ImportError as error:
-        raise SateenError(f"writing Verilog needs Amaranth ({error}); run: pip install 'sateen[sim]'") from error
+        raise SateenError(f"writing Verilog needs Amaranth ({error}); {install_hint('sim')}") from error
     if part not in export.PARTS:
         raise SateenError(f"{part!r} is no part; there are {', '.join(export.PARTS)}")
     options = {}
@@ -44,64 +45,66 @@ def verilog(
         if not (cross and a.isdigit() and b.isdigit()):
             raise SateenError(f"--widths {widths!r} is not of the form AxB, as 8x8")
         options["widths"] = int(a), int(b)
-    with console.status(f"generating {part} of {preset} …"):
+    with status(f"generating {part} of {preset} …"):
         name = "sateen" if part.startswith("accelerator") else f"sateen_{part.replace('-', '_')}"
         header = f"Sateen {part}, generated from {preset} (configuration {config.digest}).\nApache-2.0."
         text = export.verilog(export.PARTS[part](config, **options), name=name, header=header)
-    with replacing(output) as file:
+    with atomic_write(output) as file:
         file.write(text)
     console.print(f"{output}: module {name}, {text.count(chr(10)):,} lines; its ports are described at the top")
 
 
 def compile(
     source: Annotated[
-        Path, typer.Argument(help="A quantized model (.tflite, .onnx) or graph; or a float one (.onnx, .npz).")
+        Path, typer.Argument(help="A quantized model (.tflite, .onnx) or graph, or a float model (.onnx, .npz).")
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Compiled model; by default SOURCE with .sateen.")
+        Path | None,
+        typer.Option("--output", "-o", help="The compiled model; by default SOURCE with the suffix .sateen."),
     ] = None,
-    config: Annotated[str, typer.Option(help="What to compile for: PRESET[,field=value…].")] = "small",
+    config: Annotated[str, typer.Option(help="Configuration to compile for: PRESET[,field=value…].")] = "small",
     calibration: Annotated[Path | None, typer.Option(help="For a float model: a batch of its inputs (.npy).")] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse what the device lacks, in place of running it on the host.")
+        bool,
+        typer.Option("--strict", help="Refuse layers that the device cannot run, instead of running them on the host."),
     ] = False,
     combine: Annotated[
-        str, typer.Option(help="Pack sparse layers where that pays, with combine=2 to 16: auto or off.")
+        str, typer.Option(help="Pack sparse layers where that pays (auto) or never (off); for combine=2 to 16.")
     ] = "auto",
 ) -> None:
     """Compiles a network for a configuration."""
     output = source.with_suffix(".sateen") if output is None else output
     batch = None if calibration is None else load_array(calibration)
-    with console.status(f"compiling {source} …"):
+    with status(f"compiling {source} …"):
         model = compile_model(source, config, calibration=batch, strict=strict, combine=combine)
         model.save(output)
     where = "resident" if model.resident else f"streamed in {len(model.segments)} segments"
     cycles = sum(layer.predicted.cycles for layer in model.layers)
-    host = f", {len(model.fallbacks)} on the host for want of the device" if model.fallbacks else ""
+    host = f", {len(model.fallbacks)} more on the host" if model.fallbacks else ""
     console.print(
-        f"{output}: {len(model.layers)} layers{host}, {model.macs:,} MACs, {where}, about {cycles:,} cycles an inference"
+        f"{output}: {len(model.layers)} layers{host}, {model.macs:,} MACs, {where}, "
+        f"about {cycles:,} cycles an inference"
     )
     if model.config.combine > 1 and combine == "auto":
         with (
-            console.status("compiling without combined columns, to compare …"),
+            status("compiling without combined columns, to compare …"),
             warnings.catch_warnings(action="ignore"),
         ):
             dense = compile_model(model.graph, config, combine="off")
-        _say_combined(model, cycles, sum(layer.predicted.cycles for layer in dense.layers))
+        _print_combining(model, cycles, sum(layer.predicted.cycles for layer in dense.layers))
 
 
-def _say_combined(model: Model, cycles: int, plain: int) -> None:
-    """What combined columns gain, layer by layer, and why others do not."""
+def _print_combining(model: Model, cycles: int, dense_cycles: int) -> None:
+    """Prints what combined columns gain, layer by layer, and why other layers stay as they are."""
     total = model.combining
     console.print(
-        f"columns combined: {total.tiles:,} tiles of weights and {cycles:,} cycles, {total.dense_tiles:,} and {plain:,} without"
+        f"columns combined: {total.tiles:,} tiles of weights and {cycles:,} cycles, "
+        f"{total.dense_tiles:,} and {dense_cycles:,} without"
     )
     for layer in model.layers:
-        one = layer.combining
-        if one.tiles < one.dense_tiles:
-            share, order = f"{one.density:.0%} of their cells used", f"; {one.order}" if one.order else ""
-            console.print(
-                f"  {layer.name}: {one.tiles:,} tiles instead of {one.dense_tiles:,}, {share}{order}", markup=False
-            )
-        elif one.reason:
-            console.print(f"  {layer.name}: as it is; {one.reason}", markup=False)
+        packed = layer.combining
+        if packed.tiles < packed.dense_tiles:
+            share, order = f"{packed.density:.0%} of their cells used", f"; {packed.order}" if packed.order else ""
+            console.print(f"  {layer.name}: {packed.tiles:,} tiles instead of {packed.dense_tiles:,}, {share}{order}")
+        elif packed.reason:
+            console.print(f"  {layer.name}: as it is; {packed.reason}")

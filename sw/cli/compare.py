@@ -9,31 +9,32 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from sateen.cli.output import console, write_json
+from sateen.cli.output import console, status, write_json
 from sateen.errors import InputError, SateenError
-from sateen.files import replacing
+from sateen.extras import install_hint
+from sateen.files import atomic_write
 
 __all__ = ["compare_pe"]
 
 LARGEST = 64
 COMPARED = ("ecp5-85f", "ice40-hx8k")
-"""Parts with and without hardware multipliers."""
+"""Parts to compare on by default: one with hardware multipliers, one without."""
 
 
 def compare_pe(
     array: Annotated[str, typer.Option(help="Rows and columns of the arrays of equal size.")] = "4x4",
-    luts: Annotated[int, typer.Option(help="LUTs of the arrays of equal area.", min=100)] = 6500,
-    part: Annotated[list[str] | None, typer.Option(help="Parts to place on; an ECP5 and an iCE40 if left out.")] = None,
-    json_file: Annotated[Path, typer.Option("--json", help="Where to write the numbers, for programs.")] = Path(
+    luts: Annotated[int, typer.Option(help="LUTs to fill with the arrays of equal area.", min=100)] = 6500,
+    part: Annotated[list[str] | None, typer.Option(help="Parts to place on; by default an ECP5 and an iCE40.")] = None,
+    json_file: Annotated[Path, typer.Option("--json", help="File for the figures, for programs.")] = Path(
         "compare-pe.json"
     ),
-    markdown: Annotated[Path, typer.Option("--markdown", help="Where to write the tables, for documents.")] = Path(
+    markdown: Annotated[Path, typer.Option("--markdown", help="File for the tables, for documents.")] = Path(
         "compare-pe.md"
     ),
 ) -> None:
-    """Synthesizes, places and simulates tiles of every kind of processing element, on the digits' network.
+    """Synthesizes, places and simulates tiles of every kind of processing element, with the digits network.
 
-    Takes an hour or more the first time; results are kept.
+    Takes an hour or more the first time; results are cached.
     """
     from sateen.fpga.parts import PARTS
     from sateen.report.compare import accuracies, measure
@@ -44,15 +45,15 @@ def compare_pe(
             raise InputError(f"--part must be one of {', '.join(PARTS)}, not {name!r}")
     rows, cols = _array(array)
     graph, x, labels = _digits()
-    with console.status("") as status:
+    with status("measuring …") as tell:
         found = []
-        for one in measure(graph, x, parts, rows=rows, cols=cols, luts=luts, progress=status.update):
+        for one in measure(graph, x, parts, rows=rows, cols=cols, luts=luts, progress=tell):
             found.append(one)
             clock = "does not fit" if one.clock_mhz is None else f"{one.clock_mhz} MHz"
             console.print(
                 f"{one.part}: {one.pe} {one.rows}×{one.cols}: {one.luts} LUTs, {clock}, {one.cycles:,} cycles"
             )
-        status.update("term budgets")
+        tell("term budgets")
         budgets = list(accuracies(graph, x, labels, rows=rows, cols=cols))
     tables = []
     for name in parts:
@@ -66,7 +67,7 @@ def compare_pe(
             table.add_row(*line)
         console.print()
         console.print(table)
-    with replacing(markdown) as file:
+    with atomic_write(markdown) as file:
         file.write("\n".join(_markdown(*table) for table in tables))
     document = [dataclasses.asdict(one) | {"per_thousand_luts": one.per_thousand_luts} for one in found]
     write_json(json_file, {"tiles": document, "budgets": [dataclasses.asdict(one) for one in budgets]})
@@ -86,9 +87,7 @@ def _digits():  # type: ignore[no-untyped-def]
 
         train, _, images, labels = load_data()
     except ImportError as error:
-        raise SateenError(
-            f"the comparison needs scikit-learn's digits ({error}); run: pip install 'sateen[demo]'"
-        ) from error
+        raise SateenError(f"the comparison needs scikit-learn's digits ({error}); {install_hint('demo')}") from error
     from sateen.quantize import quantize
 
     graph = quantize(load_network(), train)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sateen.cli.output import console, layer_table, opened, progress, write_json
 from sateen.compiler import compile
 from sateen.errors import SateenError
+from sateen.extras import install_hint
 from sateen.graph import run as run_golden
 from sateen.runtime import RunRecord
 
@@ -25,18 +26,16 @@ SHADES = " ░▒▓█"
 def demo(
     device: Annotated[str, typer.Option("--device", "-d", help="Device to run on.")] = "sim:small",
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=497, help="Digits to classify.")] = 100,
-    json: Annotated[Path | None, typer.Option("--json", help="Write what the run took.")] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the record of the run.")] = None,
     trace: Annotated[Path | None, typer.Option("--trace", help="Write a waveform (.fst); simulations only.")] = None,
 ) -> None:
-    """Classifies handwritten digits by a small CNN, and compares each result with the golden model."""
+    """Classifies handwritten digits with a small CNN, and compares each result with the golden model."""
     try:
         from sateen.digits import load_data, load_network
 
         train_x, _, test_x, test_y = load_data()
     except ImportError as error:
-        raise SateenError(
-            f"the demonstration needs scikit-learn's digits ({error}); run: pip install 'sateen[demo]'"
-        ) from error
+        raise SateenError(f"the demonstration needs scikit-learn's digits ({error}); {install_hint('demo')}") from error
     images, labels = test_x[:count], test_y[:count]
     with opened(device, trace=trace) as opened_device:
         model = compile(load_network(), opened_device.config, calibration=train_x)
@@ -50,7 +49,7 @@ def demo(
             logits = loaded.run(x, progress=report)
         seconds = time.perf_counter() - begin
         simulated = (simulation.cycles - cycles) if simulation else 0
-        # The first digits once more, layer by layer.
+        # The first digits again, layer by layer.
         _, layers = loaded.run(x[:SHOWN], layers=True)
         loaded.run(x[:1])
         profile = loaded.profile
@@ -79,16 +78,16 @@ def demo(
 
 
 def _draw(images: NDArray[np.float32], answers: NDArray[np.integer], labels: NDArray[np.integer]) -> None:
-    """Digits side by side, as many as the terminal is wide, with the device's answers."""
+    """Draws digits side by side, as many as fit the terminal's width, with the device's answers."""
     fit = max(1, min(len(images), (console.width + 2) // 18))
     shades = np.array(list(SHADES))
     levels = np.clip(images[..., 0] / max(float(images.max()), 1e-9) * (len(SHADES) - 0.01), 0, len(SHADES) - 1).astype(
         int
     )
     for row in range(levels.shape[1]):
-        console.print("  ".join("".join(np.repeat(shades[image[row]], 2)) for image in levels[:fit]), markup=False)
+        console.print("  ".join("".join(np.repeat(shades[image[row]], 2)) for image in levels[:fit]))
     captions = (
         f"{answer}" + ("" if answer == label else f" (is {label})")
         for answer, label in zip(answers, labels, strict=True)
     )
-    console.print("  ".join(f"{caption:^16}" for caption, _ in zip(captions, range(fit), strict=False)), markup=False)
+    console.print("  ".join(f"{caption:^16}" for caption, _ in zip(captions, range(fit), strict=False)))

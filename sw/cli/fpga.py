@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from sateen.cli.output import console
+from sateen.cli.output import console, status
 from sateen.errors import InputError, SateenError
-from sateen.files import replacing
+from sateen.files import atomic_write
 
 if TYPE_CHECKING:
     from sateen.fpga.board import Board
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["boards", "build", "flash"]
 
-BOARD = "Board, as sateen boards lists them."
+BOARD = "The board's name, as sateen boards lists it."
 
 
 def boards() -> None:
-    """Lists the boards, with what each is built with by default."""
+    """Lists the boards, each with its default configuration."""
     boards, _ = _modules()
     table = Table(box=None, pad_edge=False)
     for heading in ("board", "part", "LUTs", "DSPs", "block RAMs", "default configuration", "clock", "serial port"):
@@ -42,67 +42,66 @@ def boards() -> None:
     console.print(table)
     for name, board in boards.items():
         if "," in board.config:
-            console.print(f"{name}: {board.config}", highlight=False, soft_wrap=True)
+            console.print(f"{name}: {board.config}", soft_wrap=True)
 
 
 def build(
     board: Annotated[str | None, typer.Option("--board", "-b", help=BOARD)] = None,
     config: Annotated[str | None, typer.Option(help="PRESET[,field=value…]; by default the board's own.")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Without suffix; by default the board's name.")
+        Path | None, typer.Option("--output", "-o", help="The files' name without suffix; by default the board's.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Placements to try; the best is kept.")] = 1,
-    jobs: Annotated[int, typer.Option(min=1, help="Placements at a time.")] = 1,
-    again: Annotated[Path | None, typer.Option("--again", help="Record of a build (.json) to repeat.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Placements to run at a time.")] = 1,
+    again: Annotated[Path | None, typer.Option("--again", help="Record (.json) of a build to repeat.")] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write a page with the floorplan.")] = None,
 ) -> None:
-    """Writes a bitstream for a board, and beside it the record of its making (.json)."""
+    """Writes a bitstream for a board, and beside it a record of how it was made (.json)."""
     known, builder = _modules()
     if (board is None) == (again is None):
         raise InputError("name a board with --board, or a build's record with --again")
     if again is not None:
         recipe = _recorded(again)
     else:
-        place = builder.board_of(board)
+        place = builder.find_board(board)
         asked = place.parse(config or "")
-        recipe = builder.Recipe(board=board, config=place.fitted(asked), seeds=tuple(range(1, seeds + 1)))
+        recipe = builder.Recipe(board=board, config=place.with_pll_clock(asked), seeds=tuple(range(1, seeds + 1)))
         error = recipe.config.clock_hz / asked.clock_hz - 1
-        console.print(f"clock {recipe.config.clock_hz / 1e6:g} MHz from the PLL, {error:+.2%} of what was asked")
+        console.print(f"clock {recipe.config.clock_hz / 1e6:g} MHz from the PLL, {error:+.2%} off the requested one")
         console.print(
-            f"serial port {recipe.config.baud:,} baud, {place.baud_error(recipe.config):+.2%} of the bridge's"
+            f"serial port {recipe.config.baud:,} baud, {place.baud_error(recipe.config):+.2%} off the bridge's rate"
         )
-    with console.status(f"building for {recipe.board} …") as status:
-        result = builder.build(recipe, jobs=jobs, tell=lambda step: status.update(f"{step} …"))
+    with status(f"building for {recipe.board} …") as tell:
+        result = builder.build(recipe, jobs=jobs, tell=lambda step: tell(f"{step} …"))
     files = result.save(output or Path(recipe.board))
     if html is not None:
         _write_page(html, result)
     _print(result)
-    console.print(
-        f"{files[0]}: {len(result.bitstream):,} bytes, build {recipe.identity}; its record is {files[1]}", markup=False
-    )
+    console.print(f"{files[0]}: {len(result.bitstream):,} bytes, build {recipe.identity}; its record is {files[1]}")
 
 
 def flash(
     board: Annotated[str, typer.Option("--board", "-b", help=BOARD)],
-    bitstream: Annotated[Path | None, typer.Argument(help="By default what sateen build --board wrote here.")] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Write to the memory that the board starts from.")] = False,
+    bitstream: Annotated[
+        Path | None, typer.Argument(help="The file to load; by default, what sateen build --board wrote here.")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Write to the memory that the board boots from.")] = False,
 ) -> None:
     """Loads a bitstream into a board."""
     _, builder = _modules()
     from sateen.fpga.flash import flash as load
 
-    place = builder.board_of(board)
+    place = builder.find_board(board)
     path = bitstream or Path(board + builder.SUFFIX[place.part.family])
-    with console.status(f"loading {path} …"):
-        load(place, board, path, keep=keep)
+    with status(f"loading {path} …"):
+        load(place, board, path, persistent=keep)
     console.print(
         f"{path} is loaded; run a model with: sateen run MODEL.sateen --input X.npy --device serial:/dev/ttyUSB0",
-        markup=False,
     )
 
 
 def _modules() -> tuple[dict[str, Board], object]:
-    """Boards and builder, which need no Amaranth before they generate."""
+    """Boards and builder. Neither needs Amaranth until it generates hardware."""
     from sateen.fpga import build as builder
     from sateen.fpga.boards import BOARDS
 
@@ -117,26 +116,28 @@ def _recorded(path: Path) -> Recipe:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no record of a build; sateen build writes one beside the bitstream") from error
+        raise InputError(
+            f"{path} is not the record of a build; sateen build writes one beside the bitstream"
+        ) from error
     here = Recipe(board=recipe.board, config=recipe.config, seeds=recipe.seeds)
     versions = [(name, here.tools.get(name), there) for name, there in recipe.tools.items()]
     differ = [f"{name} is {ours} here, {theirs} there" for name, ours, theirs in versions if ours != theirs]
     if here.gateware != recipe.gateware:
-        differ.append("the gateware's sources are others")
+        differ.append("the gateware's sources differ")
     if differ:
-        raise SateenError(f"{path} cannot be repeated: {'; '.join(differ)}; install what it was made with")
+        raise SateenError(f"{path} cannot be repeated: {'; '.join(differ)}; install the versions that it was made with")
     return recipe
 
 
 def _write_page(path: Path, result: Build) -> None:
     from sateen.fpga.page import page
 
-    with replacing(path, "wb") as file:
+    with atomic_write(path, "wb") as file:
         file.write(page(result).encode())
 
 
 def _print(result: Build) -> None:
-    """Cells per module and of the part, clock and critical path."""
+    """Prints cells per module and of the part, clock and critical path."""
     from sateen.fpga.build import MARGIN
 
     resources, capacity = result.report.resources, result.board.part.capacity
@@ -156,7 +157,7 @@ def _print(result: Build) -> None:
     )
     if result.margin < MARGIN:
         console.print(
-            f"less than the {MARGIN:.0%} that the timing analysis' optimism asks for; try --seeds 4, or a lower clock_hz"
+            f"less than {MARGIN:.0%}, and the timing analysis is optimistic; try --seeds 4, or a lower clock_hz"
         )
     for step in result.report.path:
-        console.print(f"  {step}", markup=False)
+        console.print(f"  {step}")

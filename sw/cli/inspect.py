@@ -17,7 +17,7 @@ __all__ = ["doctor", "info"]
 
 
 def info(model_file: Annotated[Path, typer.Argument(metavar="MODEL", help="Compiled model (.sateen).")]) -> None:
-    """Says what a compiled model holds and needs."""
+    """Shows what a compiled model holds and needs."""
     model = Model.load(model_file)
     config = model.config
     console.print(f"{model.graph.name}: {len(model.layers)} layers, {model.macs:,} MACs")
@@ -31,9 +31,10 @@ def info(model_file: Annotated[Path, typer.Argument(metavar="MODEL", help="Compi
         f"scratchpad {model.scratchpad_bytes:,} of {config.scratchpad_bytes:,} bytes"
     )
     if config.combine > 1:
-        one = model.combining
+        total = model.combining
         console.print(
-            f"columns combined: {one.tiles:,} tiles of weights, {one.dense_tiles:,} without; {one.density:.0%} of cells used"
+            f"columns combined: {total.tiles:,} tiles of weights, {total.dense_tiles:,} without; "
+            f"{total.density:.0%} of cells used"
         )
     table = Table(box=None, pad_edge=False)
     for heading in ("layer", "op", "output", "MACs", "descriptors", "predicted cycles", "scratchpad"):
@@ -50,16 +51,17 @@ def info(model_file: Annotated[Path, typer.Argument(metavar="MODEL", help="Compi
         kinds = {op.name: type(op).__name__ for op in model.graph.ops}
         console.print("on the host:")
         for step in host:
-            console.print(f"  {kinds[step.host]} {step.host!r}{step.reason and f': {step.reason}'}", markup=False)
+            console.print(f"  {kinds[step.host]} {step.host!r}{step.reason and f': {step.reason}'}")
 
 
 def doctor() -> None:
-    """Says which tools are found, and how to install those that are missing."""
+    """Lists the tools that are found, and how to install those that are missing."""
     table = Table(box=None, pad_edge=False)
     for heading in ("tool", "version", "for", "install with"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=heading in ("tool", "install with"))
     console.print(f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
     for tool in TOOLS:
         version = tool.version()
         table.add_row(tool.name, version or "missing", tool.purpose, "" if version else tool.install)
     console.print(table)
+    console.print("pip commands are for a checkout of Sateen.")

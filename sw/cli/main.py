@@ -1,4 +1,4 @@
-"""The application: its commands, and how errors reach the user."""
+"""The application: its commands, and the reporting of errors."""
 
 from __future__ import annotations
 
@@ -49,13 +49,14 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is being done.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is being done.")] = False,
 ) -> None:
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="sateen: %(message)s")
 
 
 def main() -> None:
-    """Runs the command line. Errors and warnings are one line each; SATEEN_DEBUG=1 shows where errors come from."""
+    """Runs the command line. Errors and warnings are one line each; SATEEN_DEBUG=1 raises errors with their
+    traceback."""
     warnings.showwarning = _warn
     warnings.simplefilter("always", SateenWarning)
     try:

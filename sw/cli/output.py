@@ -1,10 +1,10 @@
-"""What commands have in common: tables, progress, files."""
+"""What commands share: tables, progress, files."""
 
 from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,22 +14,31 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from sateen.errors import InputError
-from sateen.files import replacing
+from sateen.files import atomic_write
 from sateen.graph import Graph
 from sateen.runtime import Device, RunRecord
 from sateen.runtime import open as open_device
 
-__all__ = ["console", "layer_table", "load_array", "load_inputs", "opened", "progress", "write_json"]
+__all__ = ["console", "layer_table", "load_array", "load_inputs", "opened", "progress", "status", "write_json"]
 
-console = Console(highlight=False)
+console = Console(highlight=False, markup=False, emoji=False)
+"""Prints texts as they are: brackets and colons in names of files, layers and tensors are not markup."""
+
+
+@contextmanager
+def status(text: str) -> Iterator[Callable[[str], None]]:
+    """Shows a spinner with a text on a terminal, nothing elsewhere; yields a function that changes the text."""
+    with console.status(Text(text)) as shown:
+        yield lambda text: shown.update(Text(text))
 
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Any]:
-    """A bar on a terminal, nothing elsewhere; gives a function to call with (done, total)."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    """Shows a bar on a terminal, nothing elsewhere; yields a function to call with (done, total)."""
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(label, total=total)
         yield lambda done, _total: bar.update(task, completed=done)
@@ -37,8 +46,8 @@ def progress(label: str, total: int) -> Iterator[Any]:
 
 @contextmanager
 def opened(name: str, *, trace: Path | None = None) -> Iterator[Device]:
-    """A device; building a simulation for the first time takes a while, and says so."""
-    with console.status(f"opening {name} (a simulation is built once per configuration) …"):
+    """Opens a device, with a spinner, because building a simulation for the first time takes a while."""
+    with status(f"opening {name} (a simulation is built once per configuration) …"):
         device = open_device(name, trace=trace)
     with device:
         yield device
@@ -53,12 +62,14 @@ def load_array(path: Path) -> NDArray[Any]:
 
 
 def load_inputs(path: Path, graph: Graph) -> dict[str, NDArray[Any]]:
-    """A graph's inputs from a file: one array, or several by name. Real values become integers where those are wanted."""
+    """A graph's inputs from a file: one array, or several by name. Real values are quantized where the graph takes
+    integers."""
     loaded = _load(path)
     if isinstance(loaded, np.ndarray):
         if len(graph.inputs) > 1:
             raise InputError(
-                f"the model has {len(graph.inputs)} inputs; write {', '.join(graph.inputs)} by these names with numpy.savez"
+                f"the model has {len(graph.inputs)} inputs; "
+                f"write {', '.join(graph.inputs)} by these names with numpy.savez"
             )
         loaded = {graph.inputs[0]: loaded}
     result = {}
@@ -85,14 +96,14 @@ def _load(path: Path) -> Any:
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
-    """Writes a document for programs to read."""
-    with replacing(path) as file:
+    """Writes a document as JSON."""
+    with atomic_write(path) as file:
         json.dump(document, file, indent=2)
         file.write("\n")
 
 
 def layer_table(run: RunRecord) -> Table:
-    """The layers of a run, for people."""
+    """A table of the layers of a run."""
     table = Table(title=None, box=None, pad_edge=False)
     table.add_column("layer")
     table.add_column("op")

@@ -11,7 +11,8 @@ from sateen.cli.output import console, layer_table, load_inputs
 from sateen.cli.run import DEVICE, INPUT, measured
 from sateen.compiler import Model
 from sateen.errors import InputError, SateenError
-from sateen.files import replacing
+from sateen.extras import install_hint
+from sateen.files import atomic_write
 from sateen.runtime import RunRecord
 
 __all__ = ["report"]
@@ -21,28 +22,28 @@ def report(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="MODEL|RUN.json", help="Compiled model (.sateen) to run; or what sateen run --json wrote."
+            metavar="MODEL|RUN.json", help="Compiled model (.sateen) to run, or the record from sateen run --json."
         ),
     ],
     input: Annotated[Path | None, typer.Option("--input", "-i", help=INPUT)] = None,
     device: Annotated[str, typer.Option("--device", "-d", help=DEVICE)] = "sim:small",
-    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("report.html"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.")] = Path("report.html"),
 ) -> None:
-    """Shows what a run took, layer by layer, as a page of HTML."""
+    """Writes a page of HTML that shows what a run took, layer by layer."""
     try:
         from sateen.report.page import page
     except ImportError as error:
-        raise SateenError(f"reports need Jinja and Matplotlib ({error}); run: pip install 'sateen[report]'") from error
+        raise SateenError(f"reports need Jinja and Matplotlib ({error}); {install_hint('report')}") from error
     if source.suffix == ".json":
         if input is not None:
-            raise InputError(f"{source} is of a run that is over; leave --input out, or give a compiled model")
+            raise InputError(f"{source} is the record of a finished run; leave --input out, or give a compiled model")
         record = RunRecord.load(source)
     else:
         model = Model.load(source)
         if input is None:
             raise InputError("a model is run on inputs; give them with --input X.npy")
         _, _, record = measured(model, load_inputs(input, model.graph), device)
-    with replacing(output, "wb") as file:
+    with atomic_write(output, "wb") as file:
         file.write(page(record).encode())
     console.print(layer_table(record))
-    console.print(f"{output}: {record.model} on {record.device}", markup=False)
+    console.print(f"{output}: {record.model} on {record.device}")

@@ -14,7 +14,7 @@ from sateen.archive import save_arrays
 from sateen.cli.output import console, layer_table, load_inputs, opened, progress, write_json
 from sateen.compiler import Model
 from sateen.errors import SateenError
-from sateen.files import replacing
+from sateen.files import atomic_write
 from sateen.graph import run as run_golden
 from sateen.hw.spec.config import parse_config
 from sateen.runtime import RunRecord
@@ -22,7 +22,7 @@ from sateen.runtime import RunRecord
 __all__ = ["DEVICE", "INPUT", "measured", "run", "serve"]
 
 DEVICE = "sim:PRESET[,field=value…], serial:/dev/ttyUSB0[?baud=…] or tcp:HOST:PORT."
-INPUT = "Batch of inputs (.npy; several by name: .npz): integers or real values."
+INPUT = "Batch of inputs (.npy, or .npz for several by name): integers or real values."
 
 
 def run(
@@ -31,10 +31,10 @@ def run(
     device: Annotated[str, typer.Option("--device", "-d", help=DEVICE)] = "sim:small",
     check: Annotated[bool, typer.Option("--check", help="Compare every layer with the golden model.")] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the outputs (.npy; several: .npz).")
+        Path | None, typer.Option("--output", "-o", help="Write the outputs (.npy, or .npz for several).")
     ] = None,
     layers: Annotated[Path | None, typer.Option("--layers", help="Write every layer's integers (.npz).")] = None,
-    json: Annotated[Path | None, typer.Option("--json", help="Write what the run took.")] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the record of the run.")] = None,
     trace: Annotated[Path | None, typer.Option("--trace", help="Write a waveform (.fst); simulations only.")] = None,
 ) -> None:
     """Runs a model on a device."""
@@ -44,16 +44,16 @@ def run(
     if check:
         graph = model.graph
         golden = run_golden(
-            graph, {name: graph.tensors[name].from_own(values) for name, values in x.items()}, layers=True
+            graph, {name: graph.tensors[name].from_file(values) for name, values in x.items()}, layers=True
         )
         differ = [
-            name for name in tensors if not np.array_equal(graph.tensors[name].from_own(tensors[name]), golden[name])
+            name for name in tensors if not np.array_equal(graph.tensors[name].from_file(tensors[name]), golden[name])
         ]
         record = replace(record, equal_to_golden=not differ)
     if output is not None and isinstance(y, dict):
         save_arrays(output, y)
     elif output is not None:
-        with replacing(output, "wb") as file:
+        with atomic_write(output, "wb") as file:
             np.save(file, y)
     if layers is not None:
         save_arrays(layers, tensors)
@@ -72,7 +72,7 @@ def run(
 def measured(
     model: Model, x: dict[str, NDArray[Any]], device: str, *, trace: Path | None = None, layers: bool = False
 ) -> tuple[Any, dict[str, NDArray[Any]], RunRecord]:
-    """Runs a model on the device of a name: its outputs, with ``layers`` all its tensors, and what it took."""
+    """Runs a model on a device: its outputs, with ``layers`` all its tensors, and the record of the run."""
     with opened(device, trace=trace) as opened_device:
         loaded = opened_device.load(model)
         with progress("running", len(next(iter(x.values())))) as report:
@@ -83,7 +83,7 @@ def measured(
 
 def serve(
     config: Annotated[str, typer.Argument(help="PRESET[,field=value…].")] = "small",
-    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="TCP port.")] = 7355,
 ) -> None:
     """Offers a simulated device on a TCP port, as if it were a board."""

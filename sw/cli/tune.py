@@ -19,12 +19,12 @@ def tune(
     graph_file: Annotated[Path, typer.Argument(metavar="GRAPH", help="A quantized graph (.npz).")],
     input: Annotated[
         Path,
-        typer.Option("--input", "-i", help="Calibration inputs (.npy): int8, or real values. Not those trained on."),
+        typer.Option("--input", "-i", help="Calibration inputs (.npy), int8 or real values; not the training data."),
     ],
-    labels: Annotated[Path, typer.Option("--labels", "-l", help="The class of each (.npy).")],
+    labels: Annotated[Path, typer.Option("--labels", "-l", help="The class of each input (.npy).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The graph with a term budget per layer (.npz).")],
     loss: Annotated[
-        float, typer.Option(help="Share of the answers that may be lost, as 0.005.", min=0.0, max=1.0)
+        float, typer.Option(help="Share of correct answers that may be lost, as 0.005.", min=0.0, max=1.0)
     ] = 0.005,
 ) -> None:
     """Finds the fewest terms per layer that keep the accuracy, for devices with pe=term."""
@@ -36,7 +36,9 @@ def tune(
     if x.dtype != "int8":
         x = graph.tensors[graph.inputs[0]].quantize(x)
     if truth.shape != (len(x),):
-        raise InputError(f"labels must be one number for each of the {len(x)} inputs, not of shape {truth.shape}")
+        raise InputError(
+            f"labels must hold one number for each of the {len(x)} inputs, not an array of shape {truth.shape}"
+        )
     with progress("tuning", sum(hasattr(op, "terms") for op in graph.ops)) as report:
         found = search(graph, x, truth, loss=loss, progress=report)
     found.graph.save(output)
@@ -47,6 +49,7 @@ def tune(
                 f"{op.name:12} g={budget.group} k={budget.weight_terms} s={budget.data_terms} {budget.encoding.name}"
             )
     console.print(
-        f"{output}: accuracy {found.accuracy:.2%} of {found.baseline:.2%}, {found.pairs:,} term pairs of {found.baseline_pairs:,} "
+        f"{output}: accuracy {found.accuracy:.2%} of {found.baseline:.2%}, "
+        f"{found.pairs:,} term pairs of {found.baseline_pairs:,} "
         f"({found.baseline_pairs / found.pairs:.1f} times fewer)"
     )

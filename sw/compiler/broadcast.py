@@ -31,5 +31,7 @@ def _repeats(op: Binary, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         x = tensors[getattr(op, field)]
         if len(x.shape) == len(wanted) and x.shape[1:] != wanted[1:]:
             shape = (x.shape[0], *wanted[1:])
-            result[field] = dataclasses.replace(x, name=f"{op.name}.{field}", shape=shape, own=None, order=None)
+            result[field] = dataclasses.replace(
+                x, name=f"{op.name}.{field}", shape=shape, file_layout=None, channel_order=None
+            )
     return result

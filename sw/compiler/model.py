@@ -232,14 +232,16 @@ class Model:
         Raises
         ------
         ModelFileError
-            If it is damaged, or something else.
+            If it is damaged, is something else, or another version of Sateen wrote it.
         """
         try:
-            return cls._from_document(archive.load(path, format=cls.FORMAT))
+            return cls._from_document(archive.load(path, format=cls.FORMAT, remedy="compile it again"))
         except OSError as error:
             raise ModelFileError(f"cannot read {path}: {error.strerror or error}") from error
+        except archive.VersionError as error:
+            raise ModelFileError(str(error)) from error
         except (archive.ArchiveError, GraphError, KeyError, TypeError, ValueError) as error:
-            raise ModelFileError(f"{path} is no compiled model, or damaged ({error}); compile it anew") from error
+            raise ModelFileError(f"{path} is no compiled model, or damaged ({error}); compile it again") from error
 
     @classmethod
     def _from_document(cls, document: Mapping[str, Any]) -> Model:

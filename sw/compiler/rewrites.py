@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from sateen.compiler.broadcast import repeat_smaller
 from sateen.graph import Graph
 from sateen.hw.spec.config import Config
-from sateen.sparsity import permuted
+from sateen.sparsity import permute_channels
 
 __all__ = ["REWRITES", "Rewritten", "rewrite"]
 
@@ -32,7 +32,7 @@ def order_channels(given: Rewritten, config: Config, combine: bool) -> Rewritten
     """Puts channels between layers in an order in which sparse layers take fewer tiles."""
     if not combine:
         return given
-    graph, notes = permuted(given.graph, config)
+    graph, notes = permute_channels(given.graph, config)
     return Rewritten(graph=graph, channel_orders={**given.channel_orders, **notes})
 
 

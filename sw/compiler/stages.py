@@ -19,7 +19,7 @@ from sateen.errors import CompileError, SateenWarning
 from sateen.frontends import load
 from sateen.graph import Graph, Network
 from sateen.hw.spec.config import Config, parse_config
-from sateen.quantize import quantize, quantized
+from sateen.quantize import quantize, quantize_file
 
 __all__ = ["compile"]
 
@@ -80,7 +80,7 @@ def compile(
 def read(source: Source, calibration: ArrayLike | None, config: Config) -> Graph:
     """The first stage: a front end reads the file; a float network is quantized."""
     if isinstance(source, (str, os.PathLike)):
-        source = load(source) if calibration is None else quantized(source, calibration)
+        source = load(source) if calibration is None else quantize_file(source, calibration)
     if isinstance(source, Graph):
         return source
     if calibration is None:

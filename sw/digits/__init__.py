@@ -14,20 +14,20 @@ __all__ = ["COMBINED_FILE", "NETWORK_FILE", "load_data", "load_network"]
 NETWORK_FILE = Path(__file__).with_name("digits.npz")
 """The trained float network."""
 COMBINED_FILE = Path(__file__).with_name("combined.npz")
-"""The one that :mod:`sateen.digits.combined` trains, for tiles with selects."""
+"""The network that :mod:`sateen.digits.combined` trains, for tiles with selects."""
 
 Images = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 
 def load_network(*, combined: bool = False) -> Network:
-    """The trained float network: (N, 8, 8, 1) of 0 to 1 in, (N, 10) logits out; ``combined``: that for tiles with
-    selects."""
+    """The trained float network: it takes (N, 8, 8, 1) of 0 to 1 and gives (N, 10) logits. ``combined`` chooses the one
+    for tiles with selects."""
     return Network.load(COMBINED_FILE if combined else NETWORK_FILE)
 
 
 def load_data() -> tuple[Images, Labels, Images, Labels]:
-    """Images and labels to train with, then those to test with; needs scikit-learn, which brings the data.
+    """Images and labels for training, then those for testing; needs scikit-learn, which brings the data.
 
     1,300 and 497 images (N, 8, 8, 1) of 0 to 1, in a fixed split that keeps the proportions of the classes. The test
     images are for measuring accuracy only: neither training nor calibration sees them.

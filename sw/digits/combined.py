@@ -1,8 +1,8 @@
 """Trains the digits network for tiles with selects: ``python -m sateen.digits.combined`` writes the weights that the
 package ships.
 
-Joint optimization (:mod:`sateen.sparsity.joint`) from the dense network's training on, for tiles of 8 rows that choose
-among 8 activations. As deterministic as :mod:`sateen.digits.train`; takes a few minutes.
+Joint optimization (:mod:`sateen.sparsity.joint`) continues the dense network's training, for tiles of 8 rows that
+choose among 8 activations. It is as deterministic as :mod:`sateen.digits.train`, and takes a few minutes.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from sateen.sparsity.joint import ROUNDS, Track, combine_jointly
 __all__ = ["CONFIG", "train"]
 
 CONFIG = "small,combine=8"
-"""Whose tiles the network fits."""
-FEWER = 6
-"""Times fewer tiles a layer goes into."""
+"""The configuration whose tiles the network fits."""
+REDUCTION = 6
+"""Factor by which each layer takes fewer tiles."""
 LAST_EPOCHS = 6 * EPOCHS
-"""Of the last round, after shorter ones."""
+"""Epochs of the last round; the others are shorter."""
 
 
 def train(
@@ -39,17 +39,19 @@ def train(
         training.fit(model, EPOCHS)
 
     def fit(model: torch.nn.Module, number: int, track: Track) -> None:
-        # Each round begins from a seed of its own, so that one that goes on from a checkpoint is the same.
+        # Each round has its own seed, so that a run that continues from a checkpoint gives the same result.
         Training(seed=number + 1).fit(model, LAST_EPOCHS if number == rounds - 1 else epochs, track=track)
 
-    combine_jointly(model, fit, parse_config(CONFIG), rounds=rounds, fewer=FEWER, checkpoint=checkpoint, show=show)
+    combine_jointly(
+        model, fit, parse_config(CONFIG), rounds=rounds, reduction=REDUCTION, checkpoint=checkpoint, show=show
+    )
     return export(model, name="digits-combined")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the digits network for combined columns.")
     parser.add_argument("--output", type=Path, default=COMBINED_FILE, help="file to write (default: %(default)s)")
-    parser.add_argument("--checkpoint", type=Path, help="file to write after each round, and to go on from")
+    parser.add_argument("--checkpoint", type=Path, help="file to write after each round, and to continue from")
     options = parser.parse_args()
     network = train(checkpoint=options.checkpoint, show=True)
     network.save(options.output)

@@ -1,8 +1,8 @@
 """Trains the digits network: ``python -m sateen.digits.train`` writes the weights that the package ships.
 
-Deterministic: fixed seeds, one thread, and double precision, which keeps what rounding may differ between processors
-near float32's resolution: a relative change of 1e-13 in every pixel moves no weight by more than 1e-7. Needs the
-``train`` extra; takes half a minute.
+Training is deterministic: fixed seeds, one thread, and double precision. Differences in rounding between processors
+stay near float32's resolution: a relative change of 1e-13 in every pixel moves no weight by more than 1e-7. Needs the
+``train`` extra and half a minute.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ __all__ = ["Digits", "Training", "export", "train"]
 SEED = 0
 EPOCHS = 40
 BATCH = 52
-"""A 25th of the training images."""
+"""Images in a batch: 1/25 of the training images."""
 LEARNING_RATE = 0.01
 WEIGHT_DECAY = 0.01
 LABEL_SMOOTHING = 0.05
 SHIFT = 1
-"""Each image is moved by up to so many pixels, anew in every epoch."""
+"""In every epoch, each image is shifted by up to this many pixels."""
 
 
 class Digits(nn.Module):
@@ -50,7 +50,7 @@ class Digits(nn.Module):
 
 
 def _shifted(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """The images, each moved by up to :data:`SHIFT` pixels."""
+    """The images, each shifted by up to :data:`SHIFT` pixels."""
     padded = functional.pad(images, (SHIFT,) * 4)
     dy, dx = torch.randint(2 * SHIFT + 1, (2, len(images), 1, 1), generator=generator)
     rows, columns = torch.arange(8).view(1, 8, 1) + dy, torch.arange(8).view(1, 1, 8) + dx
@@ -87,7 +87,7 @@ def export(model: nn.Module, *, name: str = "digits") -> Network:
 
 
 class Training:
-    """The training images, and how networks learn them; deterministic from its making on."""
+    """The training images and the training loop, deterministic from construction on."""
 
     def __init__(self, *, seed: int = SEED):
         torch.set_num_threads(1)
@@ -105,7 +105,7 @@ class Training:
         *,
         track: Callable[[Iterable[int], str], Iterable[int]] = lambda items, _: items,
     ) -> None:
-        """Trains a model in place; ``track`` shows how far it is."""
+        """Trains a model in place; ``track`` shows the progress."""
         images, labels, generator = self.images, self.labels, self.generator
         model.train()
         optimizer = torch.optim.AdamW(model.parameters(), weight_decay=WEIGHT_DECAY)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sateen.archive import ArchiveError
+from sateen.archive import ArchiveError, KindError
 from sateen.errors import CompileError
 from sateen.frontends import onnx, tflite
 from sateen.graph import Graph, GraphError, Network
@@ -72,10 +72,13 @@ def load(path: str | os.PathLike[str]) -> Graph | Network:
 
 
 def _load_own(path: str | os.PathLike[str]) -> Graph | Network:
-    reasons = []
+    errors: list[ArchiveError] = []
     for kind in (Graph, Network):
         try:
             return kind.load(path)
         except ArchiveError as error:
-            reasons.append(str(error))
-    raise CompileError(reasons[0])
+            errors.append(error)
+    if all(isinstance(error, KindError) for error in errors):
+        raise CompileError(f"{errors[0]}; give the graph or model file that it was made from")
+    # The kind that the file claims to hold knows what is wrong with it.
+    raise CompileError(str(next(error for error in errors if not isinstance(error, KindError))))

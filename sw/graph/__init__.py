@@ -1,8 +1,8 @@
-"""Networks as Sateen has them: what front ends make, and what the compiler takes.
+"""Networks inside Sateen: front ends make them, and the compiler takes them.
 
-A :class:`Graph` is a quantized network: tensors with scale and zero point, and operators, each of which knows its own
-integers (``execute``, the golden model). A :class:`~sateen.graph.network.Network` is a float one, before quantization.
-Read ``graph.py`` first, then ``ops/base.py``; operators stand by theme in ``ops/``.
+A :class:`Graph` is a quantized network: tensors with scale and zero point, and operators, each of which computes its
+exact integers (``execute``, the golden model). A :class:`~sateen.graph.network.Network` is a float network, before
+quantization. Read ``graph.py`` first, then ``ops/base.py``; ``ops/`` has the operators by theme.
 """
 
 from sateen.graph.graph import Graph, run
@@ -22,6 +22,7 @@ from sateen.graph.ops import (
     Conv2D,
     DepthwiseConv2D,
     Dequantize,
+    FileLayout,
     FullyConnected,
     GraphError,
     Int8Array,
@@ -30,7 +31,6 @@ from sateen.graph.ops import (
     Mean,
     Multiply,
     Op,
-    Own,
     Pad,
     Pool2D,
     Quantize,
@@ -75,7 +75,7 @@ __all__ = [
     "Network",
     "NetworkError",
     "Op",
-    "Own",
+    "FileLayout",
     "Pad",
     "Pool2D",
     "Quantize",

@@ -1,4 +1,4 @@
-"""The quantized graph: tensors and operators, as every front end makes it and the compiler takes it."""
+"""The quantized graph of tensors and operators, which every front end makes and the compiler takes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from sateen.graph.ops import (
     OPS,
     Array,
     Conv2D,
+    FileLayout,
     FullyConnected,
     GraphError,
     MaxPool2D,
     Op,
-    Own,
     Reshape,
     Tensor,
     require,
@@ -35,7 +35,7 @@ class Graph:
     Raises
     ------
     GraphError
-        If a tensor is unknown, is read before it is made, is made twice, or does not fit an operator.
+        If a tensor is unknown, is read before it is computed, is computed twice, or does not fit an operator.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Graph:
 
     @property
     def macs(self) -> dict[str, int]:
-        """Multiply-accumulates of each operator, by its name, at the tensors' own shapes."""
+        """Multiply-accumulates of each operator, by its name, for the tensors' shapes, batch included."""
         return {op.name: op.macs(self.tensors) for op in self.ops}
 
     def to_document(self) -> dict[str, Any]:
@@ -104,20 +104,22 @@ class Graph:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Graph:
-        """Reads a file that :meth:`save` wrote; :class:`~sateen.archive.ArchiveError` if it is damaged or another."""
-        return cls.from_document(archive.load(path, format=cls.FORMAT))
+        """Reads a file that :meth:`save` wrote; :class:`~sateen.archive.ArchiveError` if it is damaged or something
+        else."""
+        return cls.from_document(archive.load(path, format=cls.FORMAT, remedy=archive.MAKE_AGAIN))
 
 
 def _fields(record: Any) -> dict[str, Any]:
     fields = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
-    for name in ("terms", "own"):
+    for name in ("terms", "file_layout"):
         if fields.get(name) is not None:
             fields[name] = dataclasses.asdict(fields[name])
     return fields
 
 
 def _tensor(fields: dict[str, Any]) -> Tensor:
-    return Tensor(**{**fields, "own": None if fields.get("own") is None else Own(**fields["own"])})
+    layout = fields.get("file_layout")
+    return Tensor(**{**fields, "file_layout": None if layout is None else FileLayout(**layout)})
 
 
 def _op(fields: dict[str, Any]) -> Op:
@@ -127,15 +129,15 @@ def _op(fields: dict[str, Any]) -> Op:
 
 
 def run(graph: Graph, inputs: Mapping[str, Array] | Array, *, layers: bool = False) -> dict[str, Array]:
-    """The graph's outputs by the golden model, bit for bit what the device computes.
+    """The graph's outputs by the golden model, bit for bit those of the device.
 
     Parameters
     ----------
     inputs
-        int8 arrays (float32 for a real input) by name, or the array itself if there is one input; any number of items
-        along the first axis.
+        int8 arrays (float32 for a real input) by name, or the array itself if there is one input, with any number of
+        items along the first axis.
     layers
-        Return every tensor, inputs included, in place of the outputs only.
+        Return every tensor, inputs included, instead of the outputs only.
 
     Raises
     ------

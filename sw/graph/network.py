@@ -1,4 +1,4 @@
-"""Float networks, as they are before quantization: a chain of layers on NHWC images, with a NumPy forward pass."""
+"""Float networks, before quantization: a chain of layers on NHWC images, with a NumPy forward pass."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class BatchNorm(Layer):
     epsilon: float = 1e-5
 
     def affine(self) -> tuple[Floats, Floats]:
-        """(factor, offset) of the same function ``factor · x + offset``."""
+        """(factor, offset) that express the layer as ``factor · x + offset``."""
         factor = self.gamma / np.sqrt(self.variance + np.float32(self.epsilon))
         return factor, self.beta - factor * self.mean
 
@@ -158,22 +158,22 @@ class FullyConnected(Layer):
 LAYERS: dict[str, type[Layer]] = {
     layer.__name__: layer for layer in (Conv2D, BatchNorm, Relu, MaxPool2D, Flatten, FullyConnected)
 }
-"""Every kind of layer, by the name that files have for it."""
+"""Every kind of layer, by its name in files."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Network:
-    """A chain of layers, each taking the result of the one before.
+    """A chain of layers, each of which takes the previous one's result.
 
     Raises
     ------
     NetworkError
-        If two layers share a name, or a layer does not fit what comes before it.
+        If two layers share a name, or a layer does not fit the previous one's result.
     """
 
     name: str
     input_shape: Shape
-    """Of one item, without the batch: (H, W, C) or (C,)."""
+    """Shape of one item, without the batch: (H, W, C) or (C,)."""
     layers: Sequence[Layer]
 
     FORMAT = "sateen.network/1"
@@ -187,7 +187,8 @@ class Network:
         self.trace(np.zeros((1, *self.input_shape), np.float32))
 
     def trace(self, x: ArrayLike) -> dict[str, Floats]:
-        """The result of every layer for a batch [N, *input_shape], by the layer's name, after ``"input"`` itself."""
+        """The results of all layers for a batch [N, *input_shape], by the layer's name; the first is the input,
+        ``"input"``."""
         values = np.asarray(x, np.float32)
         if values.ndim == 0 or values.shape[1:] != tuple(self.input_shape):
             raise NetworkError(f"network {self.name!r}: give (N, *{tuple(self.input_shape)}), not {values.shape}")
@@ -201,7 +202,7 @@ class Network:
         return list(self.trace(x).values())[-1]
 
     def fold(self) -> Network:
-        """The same function without batch normalization: each is folded into the weights and bias before it."""
+        """The same function without batch normalization, which is folded into the weights and bias before it."""
         layers: list[Layer] = []
         for layer in self.layers:
             if not isinstance(layer, BatchNorm):
@@ -227,8 +228,9 @@ class Network:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Network:
-        """Reads a file that :meth:`save` wrote; :class:`~sateen.archive.ArchiveError` if it is damaged or another."""
-        document: dict[str, Any] = archive.tuples(archive.load(path, format=cls.FORMAT))
+        """Reads a file that :meth:`save` wrote; :class:`~sateen.archive.ArchiveError` if it is damaged or something
+        else."""
+        document: dict[str, Any] = archive.tuples(archive.load(path, format=cls.FORMAT, remedy=archive.MAKE_AGAIN))
         try:
             layers = [LAYERS[fields.pop("layer")](**fields) for fields in document["layers"]]
             return cls(name=document["name"], input_shape=document["input_shape"], layers=layers)

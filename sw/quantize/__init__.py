@@ -1,12 +1,12 @@
 """Quantization.
 
-In: a float network with calibration data, or a quantized graph. Out: a graph of int8 tensors; how precisely each layer
-must be computed; term budgets that keep a network's accuracy. Read ``calibration.py`` first.
+In: a float network with calibration data, or a quantized graph. Out: a graph of int8 tensors, the precision that each
+layer needs, and term budgets that keep a network's accuracy. Read ``calibration.py`` first.
 """
 
 from sateen.quantize.calibration import quantize
 from sateen.quantize.precision import bits_for, fullest_group, precision, value_ranges
-from sateen.quantize.sources import quantized
+from sateen.quantize.sources import quantize_file
 from sateen.quantize.tune import CANDIDATES, Tuning, term_pairs, tune, with_terms
 
 __all__ = [
@@ -16,7 +16,7 @@ __all__ = [
     "fullest_group",
     "precision",
     "quantize",
-    "quantized",
+    "quantize_file",
     "term_pairs",
     "tune",
     "value_ranges",

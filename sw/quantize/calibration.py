@@ -21,10 +21,10 @@ _LARGEST_BIAS = 2**30
 
 
 def activation_scale(low: float, high: float, *, scheme: str, step: float = 0.0) -> tuple[float, int]:
-    """Scale and zero point for values from ``low`` to ``high``; zero itself is always exact.
+    """Scale and zero point for values from ``low`` to ``high``; zero is always exact.
 
-    Symmetric is ``s = 2L / (2^8 − 2)`` with L the larger magnitude. The scale is at least ``step``; where that is 0 and
-    the range holds nothing but zero, it is 1.
+    The symmetric scale is ``2L / (2^8 − 2)``, where L is the larger magnitude. A scale is at least ``step``. If that is
+    0 and the range holds only zero, the scale is 1.
     """
     if scheme == "symmetric":
         return max(-low / 127, high / 127, step) or 1.0, 0
@@ -36,11 +36,11 @@ def activation_scale(low: float, high: float, *, scheme: str, step: float = 0.0)
 def weight_scales(
     weights: NDArray[np.float32], bias: NDArray[np.float32], input_scale: float, *, most: int = 127
 ) -> NDArray[np.float64]:
-    """The scale of each output channel's weights: codes of −``most`` to ``most``, symmetric.
+    """The scale of each output channel's weights, for symmetric codes from −``most`` to ``most``.
 
-    It is raised where the bias, in steps of input scale times weight scale, would need more than 30 bits: a channel
-    without weights then carries a bias of ±2^30, as in TensorFlow Lite's own models. A channel without weights and bias
-    takes the largest of the others' scales.
+    The scale is raised where the bias, in steps of input scale times weight scale, would need more than 30 bits. A
+    channel without weights then has a bias of ±2^30, as in TensorFlow Lite's models. A channel without weights and bias
+    takes the largest of the other channels' scales.
     """
     largest = np.abs(weights).reshape(len(weights), -1).max(axis=1).astype(np.float64)
     scales = np.maximum(largest / most, np.abs(bias.astype(np.float64)) / (input_scale * _LARGEST_BIAS))
@@ -49,7 +49,7 @@ def weight_scales(
 
 @dataclass
 class _Builder:
-    """The graph so far, and the range of every value of the network on the calibration data."""
+    """The graph so far, and every result of the network on the calibration data."""
 
     scheme: str
     rounding: int
@@ -58,22 +58,22 @@ class _Builder:
     tensors: list[Tensor] = field(default_factory=list)
     ops: list[graph.Op] = field(default_factory=list)
 
-    def tensor(self, name: str, *, numbers: Tensor | None = None, step: float = 0.0) -> Tensor:
-        """Adds the tensor for the result of the layer ``name``, with the scale and zero point that its range needs.
+    def tensor(self, name: str, *, like: Tensor | None = None, step: float = 0.0) -> Tensor:
+        """Adds the tensor for the result of the layer ``name``, with scale and zero point from its range.
 
-        ``numbers`` gives them in place of the range; ``step`` is the finest scale that makes sense.
+        ``like`` is a tensor to take them from instead; ``step`` is the smallest useful scale.
         """
         values = self.trace[name]
-        if numbers is None:
+        if like is None:
             low, high = float(values.min()), float(values.max())
             scale, zero_point = activation_scale(low, high, scheme=self.scheme, step=step)
         else:
-            scale, zero_point = numbers.scale, numbers.zero_point
+            scale, zero_point = like.scale, like.zero_point
         self.tensors.append(Tensor(name=name, shape=(1, *values.shape[1:]), scale=scale, zero_point=zero_point))
         return self.tensors[-1]
 
     def clamp(self, output: Tensor, relu: network.Relu | None) -> tuple[int, int]:
-        """The least and the largest result, in the output's codes."""
+        """The smallest and largest result, in the output's codes."""
         low = -127 if self.scheme == "symmetric" else -128
         if relu is None:
             return low, 127
@@ -85,7 +85,7 @@ class _Builder:
         x, most = self.tensors[-1], (1 << (self.weight_bits - 1)) - 1
         scales = weight_scales(layer.weights, layer.bias, x.scale, most=most)
         per_channel = scales.reshape(-1, *[1] * (layer.weights.ndim - 1))
-        # With steps of at least two of the finest sums', no sum is ever shifted left, where it could overflow.
+        # A scale of at least two steps of the sums means that no sum is shifted left, where it could overflow.
         y = self.tensor((relu or layer).name, step=2 * x.scale * float(scales.max()))
         scalings = [golden.quantize_multiplier(scale) for scale in (x.scale * scales / y.scale).tolist()]
         low, high = self.clamp(y, relu)
@@ -106,7 +106,7 @@ class _Builder:
     def pool(self, layer: network.MaxPool2D, relu: network.Relu | None) -> None:
         """Adds a max pool, with the ReLU after it."""
         x = self.tensors[-1]
-        y = self.tensor((relu or layer).name, numbers=x)
+        y = self.tensor((relu or layer).name, like=x)
         low, high = self.clamp(y, relu)
         fields: dict[str, Any] = {"size": layer.size, "stride": layer.stride, "padding": layer.padding}
         self.ops.append(graph.MaxPool2D(name=layer.name, input=x.name, output=y.name, low=low, high=high, **fields))
@@ -114,7 +114,7 @@ class _Builder:
     def flatten(self, layer: network.Flatten) -> None:
         """Adds a reshape."""
         x = self.tensors[-1]
-        y = self.tensor(layer.name, numbers=x)
+        y = self.tensor(layer.name, like=x)
         self.ops.append(graph.Reshape(name=layer.name, input=x.name, output=y.name))
 
 
@@ -126,12 +126,12 @@ def quantize(
     rounding: int = Rounding.DOUBLE,
     weight_bits: int = 8,
 ) -> Graph:
-    """The network with int8 activations, and weights of as many bits or fewer.
+    """The network with int8 activations and weights of 8 bits or fewer.
 
-    Batch normalization is folded into the layer before it, and ReLU fused into the clamp of its result. Activations
-    take the range that they have on the calibration data, weights one symmetric scale per output channel, biases int32
-    at input scale times weight scale. Everything is rounded to nearest, ties to even. The tensors are named after the
-    layers whose results they hold, the first one ``"input"``.
+    Batch normalization is folded into the layer before it, and ReLU is fused into the clamp of that layer's result.
+    Activations take their range on the calibration data. Weights have one symmetric scale per output channel, and
+    biases are int32 with input scale times weight scale. Everything is rounded to nearest, ties to even. Tensors are
+    named after the layers whose results they hold; the first is ``"input"``.
 
     Parameters
     ----------
@@ -140,15 +140,15 @@ def quantize(
     scheme
         One of :data:`SCHEMES`.
     rounding
-        Of the requantization, :class:`~sateen.hw.spec.descriptor.Rounding`.
+        Rounding of the requantization, a :class:`~sateen.hw.spec.descriptor.Rounding`.
     weight_bits
-        Of the weights, 2 to 8.
+        Bits of the weights, 2 to 8.
 
     Raises
     ------
     ValueError
-        If the scheme is unknown, weight_bits is out of range, or the calibration data is empty or makes values that are
-        not finite.
+        If the scheme is unknown, weight_bits is out of range, or the calibration data is empty or leads to values that
+        are not finite.
     NetworkError
         If the network has a layer where it can be neither folded nor fused.
     """
@@ -163,7 +163,7 @@ def quantize(
     for name, values in trace.items():
         if not np.isfinite(values).all():
             raise ValueError(
-                f"calibration makes values in {name!r} that are not finite; remove NaN and infinity from it"
+                f"calibration leads to values in {name!r} that are not finite; remove NaN and infinity from it"
             )
     builder = _Builder(scheme, rounding, weight_bits, trace)
     builder.tensor("input")

@@ -1,5 +1,5 @@
-"""Float ONNX models, quantized after training: calibrated by the reference evaluator, written in QDQ form, read as any
-other."""
+"""Float ONNX models, quantized after training: calibrated with the reference evaluator, rewritten in QDQ form, and read
+like any other model."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from sateen.quantize.calibration import activation_scale, weight_scales
 __all__ = ["quantize"]
 
 WEIGHTED = {"Conv": 0, "Gemm": 1, "MatMul": 1}
-"""Operators with constant weights, and the axis of their output channels; of a transposed Gemm it is 0."""
+"""Operators with constant weights, and the axis of their output channels; for a transposed Gemm it is 0."""
 FUSING = {*WEIGHTED, "Add", "Mul", "Sub"}
-"""Operators whose result a ReLU behind them clamps."""
+"""Operators into which a following ReLU is fused."""
 MOVING = {
     "Dropout",
     "Flatten",
@@ -36,19 +36,19 @@ MOVING = {
     "Unsqueeze",
     "Upsample",
 }
-"""Operators whose result has the numbers of their input."""
+"""Operators whose result has the scale and zero point of their input."""
 
 
 def quantize(source: bytes | str | os.PathLike[str], calibration: ArrayLike, *, name: str = "") -> Graph:
     """A float ONNX model as a graph of int8 activations and weights.
 
-    Weights have a scale for each output channel, activations one that holds the least and the largest value on the
+    Weights have a scale for each output channel. An activation's scale covers its smallest and largest value on the
     calibration data.
 
     Parameters
     ----------
     calibration
-        Representative inputs [N, …] of its only input, in its layout.
+        Representative values [N, …] of the model's only input, in its layout.
 
     Raises
     ------
@@ -121,7 +121,7 @@ class _Quantizer:
         return self.file
 
     def _around(self, name: str, real: str, result: str) -> list[Any]:
-        """Quantizes a real tensor, by the numbers of ``name``."""
+        """Nodes that quantize and dequantize a real tensor, with the scale and zero point of ``name``."""
         scale, zero_point = self.numbers[name]
         self.constants |= {f"{name}.scale": np.float32(scale), f"{name}.zero": np.int8(zero_point)}
         numbers, make = [f"{name}.scale", f"{name}.zero"], self.onnx.helper.make_node
@@ -131,7 +131,7 @@ class _Quantizer:
         ]
 
     def _fused(self, node: Any, name: str) -> bool:
-        """Whether a ReLU alone reads a result, and takes it over."""
+        """Whether the only reader of a result is a ReLU into which it is fused."""
         readers = self.readers.get(name, [])
         only = len(readers) == 1 and readers[0].op_type in ("Relu", "Clip")
         return node.op_type in FUSING and only and name not in {value.name for value in self.graph.output}
@@ -144,7 +144,7 @@ class _Quantizer:
         return activation_scale(*self.ranges[name], scheme="asymmetric")
 
     def _weights(self, node: Any, made: Any) -> Iterator[Any]:
-        """Constant weights as codes by output channel, their bias as int32."""
+        """Nodes for constant weights, as codes with a scale per output channel, and their bias, as int32."""
         who = f"operator {node.name!r} ({node.op_type})"
         require(
             node.input[1] in self.constants, who, "its weights must be a constant; only such layers can be quantized"
@@ -170,7 +170,7 @@ class _Quantizer:
             yield self._coded(made, 2, f"{node.output[0]}.bias", np.rint(values / steps).astype(np.int32), steps, 0)
 
     def _operands(self, node: Any, made: Any) -> Iterator[Any]:
-        """Constants of sums and products as codes."""
+        """Nodes for constant operands of sums and products, as codes."""
         for place, name in enumerate(node.input):
             if node.op_type in ("Add", "Mul", "Sub") and name in self.constants:
                 values = self.constants[name].astype(np.float32)
@@ -197,10 +197,10 @@ class _Quantizer:
     def _fold(self) -> None:
         """Folds each batch normalization into the convolution before it."""
         makers = {name: node for node in self.graph.node for name in node.output}
-        kept = []
+        nodes = []
         for node in self.graph.node:
             if node.op_type != "BatchNormalization":
-                kept.append(node)
+                nodes.append(node)
                 continue
             who, before = f"operator {node.name!r} (BatchNormalization)", makers.get(node.input[0])
             if (
@@ -219,14 +219,14 @@ class _Quantizer:
             before.input[:] = [before.input[0], *names]
             before.output[0] = node.output[0]
         del self.graph.node[:]
-        self.graph.node.extend(kept)
+        self.graph.node.extend(nodes)
         del self.graph.initializer[:]
         self.graph.initializer.extend(
             self.onnx.numpy_helper.from_array(value, name) for name, value in self.constants.items()
         )
 
     def _ranges(self, calibration: Array) -> dict[str, tuple[float, float]]:
-        """Least and largest value of every real tensor on the calibration data."""
+        """The smallest and largest value of every real tensor on the calibration data."""
         from onnx.reference import ReferenceEvaluator
 
         require(len(calibration) > 0, "calibration", "it holds no item; give one or more")
@@ -249,7 +249,7 @@ class _Quantizer:
                 require(
                     np.isfinite(low) and np.isfinite(high),
                     f"tensor {name!r}",
-                    "calibration makes values in it that are not finite",
+                    "calibration leads to values in it that are not finite",
                 )
                 before = ranges.get(name, (low, high))
                 ranges[name] = min(low, before[0]), max(high, before[1])

@@ -1,4 +1,4 @@
-"""How precisely each layer must be computed to be exact."""
+"""The precision that each layer needs to be exact."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ __all__ = ["bits_for", "fullest_group", "precision", "value_ranges"]
 
 
 def precision(op: Op, weights: NDArray[np.int8], values: tuple[int, int], config: Config) -> Precision:
-    """How precisely a device computes a layer: as the layer's term budget says, else no more precisely than is exact.
+    """The precision for a layer on a device: that of the layer's term budget, else the lowest that is exact.
 
     Parameters
     ----------
     weights
-        As the PEs take them, groups along the last axis.
+        The weights as the PEs take them, with groups along the last axis.
     values
-        Least and largest activation, padding included.
+        The smallest and largest activation, padding included.
 
     Raises
     ------
     CompileError
-        If the layer has a budget that the device's PEs do not know of or cannot keep.
+        If the layer has a budget that the device's PEs do not support.
     """
     budget = getattr(op, "terms", None)
     if budget is not None and not config.pe_kind.budgets:
         raise CompileError(
-            f"{op}: it keeps {budget.weight_terms} terms of a group, which pe={config.pe} cannot; use pe=term, or set its "
-            f"terms to None"
+            f"{op}: it keeps {budget.weight_terms} terms of a group, which pe={config.pe} cannot; use pe=term, "
+            f"or set its terms to None"
         )
     result = Precision(activation_bits=bits_for(*values), terms=budget or _every_term(weights, values))
     try:
@@ -44,7 +44,7 @@ def precision(op: Op, weights: NDArray[np.int8], values: tuple[int, int], config
 
 
 def _every_term(weights: NDArray[np.int8], values: tuple[int, int]) -> TermBudget:
-    """The smallest exact budget: as many terms as the fullest group of weights and the fullest activation have."""
+    """The smallest exact budget: the most terms of any group of weights, and of any activation."""
     data = int(term_count(np.arange(values[0], values[1] + 1), Encoding.NAF).max())
     return TermBudget(
         group=TERM_GROUP, weight_terms=fullest_group(weights), data_terms=max(1, data), encoding=Encoding.NAF
@@ -52,14 +52,14 @@ def _every_term(weights: NDArray[np.int8], values: tuple[int, int]) -> TermBudge
 
 
 def fullest_group(weights: NDArray[np.int8]) -> int:
-    """Most terms that a group of weights has, 1 or more; groups lie along the last axis."""
+    """The most terms of any group of weights, at least 1; groups lie along the last axis."""
     counts = term_count(weights, Encoding.NAF)
     padded = np.pad(counts, [(0, 0)] * (counts.ndim - 1) + [(0, -counts.shape[-1] % TERM_GROUP)])
     return max(1, int(padded.reshape(-1, TERM_GROUP).sum(axis=1).max()))
 
 
 def value_ranges(graph: Graph) -> dict[str, tuple[int, int]]:
-    """Least and largest int8 value that each tensor can hold, from what the operators that make them do."""
+    """The smallest and largest int8 value that each tensor can hold, derived from the operators."""
     ranges = dict.fromkeys(graph.inputs, (-128, 127))
     for op in graph.ops:
         ranges[op.output] = _result_range(op, [ranges[name] for name in op.inputs])
@@ -83,5 +83,5 @@ def _result_range(op: Op, inputs: list[tuple[int, int]]) -> tuple[int, int]:
 
 
 def bits_for(low: int, high: int) -> int:
-    """Bits of a two's complement number that holds ``low`` to ``high``; 1 or more."""
+    """Bits of a two's complement number that holds ``low`` to ``high``; at least 1."""
     return max(1, 1 + max((~low if low < 0 else low).bit_length(), (~high if high < 0 else high).bit_length()))

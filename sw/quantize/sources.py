@@ -1,4 +1,4 @@
-"""Float networks from files, quantized."""
+"""Quantization of float networks from files."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from sateen.graph import Graph
 from sateen.quantize import onnx_float
 from sateen.quantize.calibration import quantize
 
-__all__ = ["quantized"]
+__all__ = ["quantize_file"]
 
 
-def quantized(path: str | os.PathLike[str], calibration: ArrayLike) -> Graph:
-    """A float network or float ONNX model from a file, quantized by a batch of its inputs; a quantized graph as it is.
+def quantize_file(path: str | os.PathLike[str], calibration: ArrayLike) -> Graph:
+    """A float network or float ONNX model from a file, quantized with a batch of its inputs; a quantized graph
+    unchanged.
 
     Raises what :func:`load` does, and ``ValueError`` for calibration data that does not fit.
     """

@@ -1,4 +1,4 @@
-"""Finding term budgets: per layer, the fewest term pairs that keep the network's answers."""
+"""A search for term budgets: per layer, the fewest term pairs that keep the network's answers."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ class Tuning:
     """What a search found."""
 
     graph: Graph
-    """With a budget in each layer that has weights."""
+    """The graph, with a budget in each layer that has weights."""
     accuracy: float
     baseline: float
     """Accuracy in full precision."""
     pairs: int
-    """Term pairs of one inference, at most."""
+    """Upper bound on the term pairs of one inference."""
     baseline_pairs: int
-    """Of the plain 8-bit product: 8 × 8 a multiplication."""
+    """Term pairs of 8-bit products: 8 × 8 for each multiplication."""
 
 
 def with_terms(graph: Graph, budgets: dict[str, TermBudget | None]) -> Graph:
-    """The graph with other budgets, by the operators' names."""
+    """The graph with new budgets, given by the operators' names."""
     ops = [
         dataclasses.replace(op, terms=budgets[op.name]) if isinstance(op, Weighted) and op.name in budgets else op
         for op in graph.ops
@@ -54,7 +54,7 @@ def with_terms(graph: Graph, budgets: dict[str, TermBudget | None]) -> Graph:
 
 
 def term_pairs(graph: Graph) -> int:
-    """Term pairs of one inference: k · s for each group of weights and each result, 64 a product where there is no
+    """Term pairs of one inference: k · s for each group of weights and each result, and 64 for each product without a
     budget."""
     total = 0
     for op in graph.ops:
@@ -78,30 +78,29 @@ def tune(
     candidates: Sequence[TermBudget] = CANDIDATES,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tuning:
-    """Chooses a budget for each layer, the layer with the most multiplications first: the cheapest that keeps the
-    accuracy.
+    """Chooses the cheapest budget for each layer that keeps the accuracy, starting with the layer that multiplies most.
 
     Parameters
     ----------
     x, labels
         A calibration set: int8 inputs [N, …] and the class of each [N].
     loss
-        How much of the accuracy may be lost in all, as a share of the set.
+        How much accuracy may be lost in total, as a share of the set.
     progress
-        Is told (layers done, layers).
+        Called with (layers done, layers).
     """
     truth = np.asarray(labels)
     layers = sorted((op for op in graph.ops if isinstance(op, Weighted)), key=lambda op: -op.macs(graph.tensors))
-    plain = with_terms(graph, {op.name: None for op in layers})
+    exact = with_terms(graph, {op.name: None for op in layers})
 
     def accuracy(candidate: Graph) -> float:
         output = run(candidate, x)[candidate.outputs[0]]
         return float((output.reshape(len(x), -1).argmax(axis=1) == truth).mean())
 
-    baseline = reached = accuracy(plain)
-    tuned = plain
+    baseline = reached = accuracy(exact)
+    tuned = exact
     for done, op in enumerate(layers):
-        # Each layer may spend an equal share of the loss, and what those before it left.
+        # Each layer may lose an equal share, plus what earlier layers did not use.
         floor = baseline - loss * (done + 1) / len(layers)
         for budget in candidates:
             candidate = with_terms(tuned, {op.name: budget})
@@ -114,5 +113,5 @@ def tune(
         if progress is not None:
             progress(done + 1, len(layers))
     return Tuning(
-        graph=tuned, accuracy=reached, baseline=baseline, pairs=term_pairs(tuned), baseline_pairs=term_pairs(plain)
+        graph=tuned, accuracy=reached, baseline=baseline, pairs=term_pairs(tuned), baseline_pairs=term_pairs(exact)
     )

@@ -1,6 +1,6 @@
 """Pages and tables of what was measured.
 
 In: the record of a run, or a configuration. Out: one self-contained page (``page.py``, which needs the extra
-``report``), and the comparison of processing elements (``compare.py``). Read ``page.py`` first; ``limits.py`` says what
-bounds a layer.
+``report``), and a comparison of processing elements (``compare.py``). Read ``page.py`` first; ``limits.py`` finds what
+limits a layer.
 """

@@ -1,4 +1,4 @@
-"""A report's charts, as SVG to stand in a page: texts are texts, colours are the page's own."""
+"""The charts of a report, as SVG inside a page: text stays text, and colours are the page's."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ __all__ = ["Chart", "draw"]
 COLOURS = {
     name: f"#c0105{number:x}" for number, name in enumerate(["ink", "faint", "paper", "box", "lost", "roof", *CAUSES])
 }
-"""What stands in a drawing for each of the page's colours, until it becomes ``var(--name)``."""
+"""A placeholder for each of the page's colours, replaced by ``var(--name)`` in the end."""
 
 WIDTH, LINE = 3.8, 0.24
-"""Inches of a chart, and of one layer in it: type is of one size on a phone and in columns."""
+"""Width of a chart and height of one layer in it, in inches; text has one size on a phone and in columns."""
 LABEL, CHARACTER = 16, 0.075
-"""Characters of a layer's name, and inches of one inside a drawing."""
+"""Most characters of a layer's name, and the width of one inside a drawing, in inches."""
 
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -57,7 +57,7 @@ STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing, and what is said of it."""
+    """A drawing with its title and caption."""
 
     name: str
     title: str
@@ -66,42 +66,43 @@ class Chart:
 
 
 def draw(run: RunRecord) -> list[Chart]:
-    """All charts of a run; none if all of it is the host's."""
+    """All charts of a run; none if the host ran everything."""
     if not run.layers:
         return []
     config = Config.from_dict(run.config)
     width = f"{config.rows * config.combine} + {config.cols} bytes a cycle"
-    zeros = " Combined columns leave out zeros, which are MACs all the same." if config.combine > 1 else ""
+    zeros = " Combined columns skip zeros, which still count as MACs." if config.combine > 1 else ""
     with matplotlib.rc_context(STYLE):
         return [
             Chart(
                 "cycles",
                 "Cycles",
-                "Of one inference; ideal are those with every PE at work in every cycle.",
+                "Cycles of one inference. Ideal: with every PE at work in every cycle.",
                 clock_cycles(run),
             ),
             Chart(
                 "utilization",
                 "Utilization",
-                "MACs ÷ (cycles × PEs). Below the line, what a layer met.",
+                "MACs ÷ (cycles × PEs). Layers below the line name their limit.",
                 utilization(run, config),
             ),
             Chart(
                 "causes",
                 "Where the cycles went",
-                "Stalls by the device's counters; rows and columns that a layer's shape leaves unused.",
+                "Stalls by the device's counters, and rows and columns that a layer's shape leaves unused.",
                 where_cycles_went(run, config),
             ),
             Chart(
                 "roofline",
                 "Roofline",
-                f"Layers by number. The roofs are the array's peak, and {width}: what scratchpad and weight store give together.{zeros}",
+                f"Layers by number. The roofs are the array's peak, and {width}, which scratchpad and weight store "
+                f"give together.{zeros}",
                 roofline(run, config),
             ),
             Chart(
                 "memory",
                 "Scratchpad in use",
-                "Bytes, step by step; the line is the scratchpad's size.",
+                "Bytes at each step; the line is the scratchpad's size.",
                 memory_used(run, config),
             ),
             Chart(
@@ -114,7 +115,7 @@ def draw(run: RunRecord) -> list[Chart]:
 
 
 def clock_cycles(run: RunRecord) -> str:
-    """Each layer's cycles, and those with every PE at work."""
+    """Each layer's cycles, and its cycles with every PE at work."""
     figure, axes = _layers([layer.name for layer in run.layers])
     places = range(len(run.layers))
     axes.barh(places, [layer.cycles for layer in run.layers], 0.7, color=COLOURS["lost"], label="cycles")
@@ -129,7 +130,7 @@ def clock_cycles(run: RunRecord) -> str:
 
 
 def utilization(run: RunRecord, config: Config) -> str:
-    """Each layer's share of the array's peak; what those below the line met."""
+    """Each layer's share of the array's peak, and the limits of those below the line."""
     figure, axes = _layers([layer.name for layer in run.layers])
     for place, layer in enumerate(run.layers):
         found = limit(layer, config)
@@ -161,7 +162,7 @@ def where_cycles_went(run: RunRecord, config: Config) -> str:
 
 
 def memory_used(run: RunRecord, config: Config) -> str:
-    """The scratchpad's bytes in use, step by step."""
+    """The scratchpad's bytes in use at each step."""
     figure, axes = _layers([step.name for step in run.steps])
     for place, step in enumerate(run.steps):
         axes.barh(place, step.memory_bytes, 0.7, color=COLOURS["useful"])
@@ -187,7 +188,7 @@ def memory_map(run: RunRecord) -> str:
     """The memory plan: each tensor's addresses, from the first step that needs it to the last."""
     figure, axes = _layers([step.name for step in run.steps])
     for number, tensor in enumerate(run.tensors):
-        # The smallest are still seen.
+        # Even the smallest tensors are visible.
         x, width = tensor.address, max(tensor.bytes, run.scratchpad_bytes // 100)
         fill = COLOURS[("useful", "rows", "output", "weights")[number % 4]]
         corner, height = (x, tensor.first - 0.5), tensor.last - tensor.first + 1
@@ -209,8 +210,7 @@ def memory_map(run: RunRecord) -> str:
 
 
 def roofline(run: RunRecord, config: Config) -> str:
-    """MACs a cycle against MACs a byte that goes to the tile; layers by number, those that are close together in one
-    label."""
+    """MACs a cycle over MACs a byte to the tile. Layers are labelled by number; close ones share a label."""
     figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
     axes = figure.subplots()
     peak, width = config.rows * config.cols * config.group, config.rows * config.combine + config.cols
@@ -254,7 +254,7 @@ def _intensity(layer: LayerRecord) -> tuple[float, float]:
 
 
 def _clusters(points: dict[int, tuple[float, float]]) -> list[list[int]]:
-    """Numbers of points whose labels would overlap."""
+    """Groups of points whose labels would overlap."""
     clusters: list[list[int]] = []
     for number, (x, y) in points.items():
         for cluster in clusters:
@@ -268,7 +268,7 @@ def _clusters(points: dict[int, tuple[float, float]]) -> list[list[int]]:
 
 
 def _layers(names: Sequence[str]) -> tuple[Figure, Axes]:
-    """A drawing with one line a layer, the first on top."""
+    """A drawing with one line a layer, the first at the top."""
     figure = Figure(figsize=(WIDTH, 0.5 + LINE * max(2, len(names))), layout="constrained")
     axes = figure.subplots()
     axes.set_ylim(len(names) - 0.5, -0.5)
@@ -283,12 +283,12 @@ def _whole_numbers(axes: Axes) -> None:
 
 
 def _short(name: str, most: int) -> str:
-    """A name cut in the middle: its end often is its number."""
+    """A name, shortened in the middle, because its end is often a number."""
     return name if len(name) <= most else f"{name[: most // 2]}…{name[len(name) - (most - 1) // 2 :]}"
 
 
 def _svg(figure: Figure, *, legend: int = 0) -> str:
-    """A drawing as an element of a page, with its legend of so many columns below."""
+    """A drawing as an element of a page, with a legend of ``legend`` columns below it."""
     if legend:
         figure.set_figheight(
             figure.get_figheight() + 0.25 * -(-len(figure.axes[0].get_legend_handles_labels()[0]) // legend)
@@ -296,12 +296,12 @@ def _svg(figure: Figure, *, legend: int = 0) -> str:
         figure.legend(loc="outside lower center", ncols=legend)
     file = io.StringIO()
     with warnings.catch_warnings():
-        # The browser has the letters that Matplotlib's own font lacks.
+        # The browser has the letters that Matplotlib's font lacks.
         warnings.simplefilter("ignore", UserWarning)
         figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     text = file.getvalue()
     text = text[text.index("<svg") :]
-    # Several drawings share a page: it needs no names of their parts, and sets their sizes.
+    # Several drawings share a page, so their parts need no names, and the page sets their sizes.
     text = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", text)
     text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)
     for name, code in COLOURS.items():

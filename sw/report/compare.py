@@ -1,5 +1,4 @@
-"""The kinds of processing elements side by side: what a tile of each costs on an FPGA, and how fast it classifies
-digits."""
+"""A comparison of the kinds of processing elements: the cost of a tile on an FPGA, and its speed on the digits."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ __all__ = ["BUDGETS", "Accuracy", "Measurement", "accuracies", "measure"]
 
 POSITION_BITS = 6
 TARGET_MHZ = 300.0
-"""More than any tile reaches: nextpnr rests when it has what it was asked for."""
+"""More than any tile reaches, because nextpnr stops optimizing at the requested clock."""
 BUDGETS = (
     None,
     *(
@@ -32,7 +31,7 @@ BUDGETS = (
         for k, s in ((24, 4), (16, 3), (12, 3), (8, 3), (8, 2), (4, 2))
     ),
 )
-"""Term budgets to compare; ``None`` is the smallest exact one, as the compiler finds it per layer."""
+"""Term budgets to compare; ``None`` is the smallest exact one, which the compiler finds for each layer."""
 
 Progress = Callable[[str], None]
 
@@ -47,17 +46,17 @@ class Measurement:
     rows: int
     cols: int
     luts: int
-    """Of the tile alone, as Yosys counts, like registers and multipliers."""
+    """LUTs of the tile alone, counted by Yosys, as are registers and multipliers."""
     registers: int
     multipliers: int
     clock_mhz: float | None
-    """Of the tile between registers, placed and routed; ``None`` if the part does not hold it."""
+    """Clock of the tile between registers, placed and routed; ``None`` if it does not fit the part."""
     cycles: int
-    """Of the whole accelerator for one digit, link excluded, by the simulated device's counters."""
+    """Cycles of the whole accelerator for one digit, without the link, by the simulated device's counters."""
 
     @property
     def inferences_per_second(self) -> float | None:
-        """At that clock."""
+        """Inferences per second at ``clock_mhz``."""
         return None if self.clock_mhz is None else self.clock_mhz * 1e6 / self.cycles
 
     @property
@@ -68,23 +67,23 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """What a term budget keeps and saves."""
+    """Accuracy and cost with a term budget."""
 
     budget: TermBudget | None
     accuracy: float
-    """Share of the test digits."""
+    """Share of the test digits classified correctly."""
     pairs: int
-    """Term pairs of one inference; for the exact budget, the plain product's 64 a multiplication."""
+    """Term pairs of one inference; for the exact budget, 64 for each multiplication."""
     cycles: int
-    """Of the simulated device, for one digit."""
+    """Cycles of the simulated device for one digit."""
 
 
 def measure(
     graph: Graph, x: NDArray[np.int8], parts: list[str], *, rows: int, cols: int, luts: int, progress: Progress
 ) -> Iterator[Measurement]:
-    """Each kind with an array of ``rows × cols``, then with as many columns as ``luts`` LUTs hold, if they hold one.
+    """Measures each kind with an array of ``rows × cols``, then with as many columns as fit ``luts`` LUTs, if one fits.
 
-    The first run of each builds, places and routes; it takes minutes. Everything is kept in the cache.
+    The first run of each builds, places and routes, which takes minutes. Everything is cached.
     """
     for part in parts:
         for pe, multipliers in _variants(part):
@@ -98,14 +97,14 @@ def measure(
 def _largest(
     graph: Graph, x: NDArray[np.int8], part: str, first: Measurement, config: Config, luts: int, progress: Progress
 ) -> Iterator[Measurement]:
-    """The tile with the most columns that so many LUTs hold, if it is not the first; none if they hold none."""
+    """The tile with the most columns that fit ``luts`` LUTs, unless it is the first tile or no column fits."""
     most = _fill(part, config, first, luts)
     while most > 0 and most != first.cols:
         progress(f"{part}: {first.pe} {config.rows}×{most}")
         try:
             measured = _measured(graph, x, part, first.pe, _config(first.pe, config.rows, most, config.multipliers))
         except FpgaError as error:
-            # Yosys's mapper breaks off at a few designs.
+            # Yosys's mapper fails on a few designs.
             if "Assert" not in str(error):
                 raise
         else:
@@ -118,7 +117,7 @@ def _largest(
 def accuracies(
     graph: Graph, x: NDArray[np.int8], labels: NDArray[np.int64], *, rows: int, cols: int
 ) -> Iterator[Accuracy]:
-    """Each budget of :data:`BUDGETS` on the simulated device with term PEs."""
+    """Measures each budget of :data:`BUDGETS` on the simulated device with term PEs."""
     config = _config("term", rows, cols, None)
     with open_device(_device(config)) as device:
         for budget in BUDGETS:
@@ -141,7 +140,7 @@ def _variants(part: str) -> list[tuple[str, int | None]]:
 
 
 def _config(pe: str, rows: int, cols: int, multipliers: int | None) -> Config:
-    """A small accelerator that holds the digits' network, whatever the array."""
+    """A small accelerator that holds the digits network with any array."""
     return dataclasses.replace(
         PRESETS["tiny"], rows=rows, cols=cols, lanes=min(4, cols), pe=pe.partition("-")[0], multipliers=multipliers,
         weight_bytes=1 << 17, positions=64,
@@ -177,7 +176,7 @@ def _measured(graph: Graph, x: NDArray[np.int8], part: str, pe: str, config: Con
 
 
 def _clock(part: str, config: Config) -> float | None:
-    """Of a tile between registers; none if these are more than the part has beside it."""
+    """Clock of a tile between registers; ``None`` if tile and registers exceed the part."""
     from sateen.fpga.flow import place
     from sateen.fpga.parts import PARTS
     from sateen.fpga.probe import Probe
@@ -203,14 +202,14 @@ def _tile(config: Config):  # type: ignore[no-untyped-def]
 
 
 def _cells(part: str, luts: int, registers: int) -> int:
-    """LUTs; where a logic cell is one with its register, those cells at best."""
+    """LUTs, or, where a logic cell is a LUT with its register, the lower bound on logic cells."""
     from sateen.fpga.parts import PARTS
 
     return luts if "registers" in PARTS[part].used else max(luts, registers)
 
 
 def _fill(part: str, config: Config, measured: Measurement, luts: int) -> int:
-    """The most columns that so many LUTs, or logic cells, hold; 0 if they hold none."""
+    """The most columns that fit ``luts`` LUTs or logic cells; 0 if none fits."""
     from sateen.fpga.flow import synthesize
     from sateen.fpga.parts import PARTS
 

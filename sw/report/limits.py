@@ -1,4 +1,4 @@
-"""Where a layer's cycles went, and what kept it from the array's peak."""
+"""Where a layer's cycles went, and what limited it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from sateen.runtime import LayerRecord
 __all__ = ["CAUSES", "ENOUGH", "Limit", "causes", "limit"]
 
 ENOUGH = 0.6
-"""Utilization from which on a layer is well used."""
+"""Utilization from which on a layer needs no limit named."""
 WORTH_NAMING = 0.15
-"""Share of a layer's cycles from which on a second cause is named."""
+"""A second cause is named from this share of a layer's cycles on."""
 
 CAUSES = {
     "useful": "useful",
@@ -25,7 +25,7 @@ CAUSES = {
     "accumulators": "accumulators",
     "output": "output",
 }
-"""Titles of all that cycles go to: work, what the layer's shape leaves unused of it, and the stalls of the device's
+"""Titles of everything that cycles go to: work, what the layer's shape leaves unused, and the stalls of the device's
 counters."""
 
 
@@ -38,8 +38,8 @@ class Limit:
 
 
 def causes(layer: LayerRecord, config: Config) -> dict[str, int]:
-    """A layer's cycles by cause, as :data:`CAUSES` has them; they add up to all of them."""
-    # Where columns are combined, the zeros that are left out are work that takes no time.
+    """A layer's cycles by the causes of :data:`CAUSES`; they add up to its cycles."""
+    # With combined columns, skipped zeros are work that takes no time.
     useful = min(layer.ideal_cycles, layer.beats)
     rows = max(0, int(layer.beats * _columns(layer, config)) - useful) if layer.macs else 0
     return {
@@ -53,7 +53,7 @@ def causes(layer: LayerRecord, config: Config) -> dict[str, int]:
 
 
 def limit(layer: LayerRecord, config: Config) -> Limit | None:
-    """What a layer met that is below :data:`ENOUGH`; ``None`` for the others."""
+    """The limit of a layer below :data:`ENOUGH`; ``None`` for other layers."""
     if layer.utilization >= ENOUGH:
         return None
     lost = causes(layer, config)
@@ -72,7 +72,7 @@ def limit(layer: LayerRecord, config: Config) -> Limit | None:
 
 
 def _columns(layer: LayerRecord, config: Config) -> float:
-    """Share of the columns that have an output channel."""
+    """Share of the columns with an output channel."""
     return layer.columns / (layer.beats * config.cols)
 
 
@@ -89,7 +89,7 @@ def _lanes(config: Config) -> str:
 
 
 _TEXTS = {
-    "moves": lambda layer, config: "nothing is multiplied, its beats compare, combine or move values",
+    "moves": lambda layer, config: "it multiplies nothing; its beats compare, combine or move values",
     "rows": lambda layer, config: (
         f"its shape keeps {_rows_at_work(layer, config):.1f} of the {config.rows} rows at work"
     ),
@@ -97,10 +97,8 @@ _TEXTS = {
         f"its {layer.shape[-1]} channels keep {layer.columns / layer.beats:.1f} of the {config.cols} columns at work"
     ),
     "element": lambda layer, config: f"a PE of the kind {config.pe} takes {layer.busy / layer.beats:.1f} cycles a beat",
-    "weights": lambda layer, config: (
-        f"beats waited for weights, {layer.weight_bytes:,} bytes that come {config.cols} a cycle"
-    ),
-    "activations": lambda layer, config: "no beat had arrived yet, descriptors and pipeline being filled",
+    "weights": lambda layer, config: f"beats waited for weights, {layer.weight_bytes:,} bytes at {config.cols} a cycle",
+    "activations": lambda layer, config: "no beat had arrived yet, while descriptors were read and the pipeline filled",
     "accumulators": lambda layer, config: f"the accumulators were full, drained by {_lanes(config)}",
     "output": lambda layer, config: f"the last results were on their way to the scratchpad, through {_lanes(config)}",
 }

@@ -1,4 +1,4 @@
-"""What a run took, as one page of HTML that needs nothing else. Wants the extra ``report``."""
+"""The record of a run as one self-contained page of HTML. Needs the extra ``report``."""
 
 from __future__ import annotations
 

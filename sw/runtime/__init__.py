@@ -1,8 +1,8 @@
 """Running models.
 
-In: a :class:`~sateen.compiler.Model` and the name of a device, simulated or real. Out: results, and what the device's
-counters say of them. Read ``device.py`` first, then ``inference.py``; ``link.py`` speaks the wire format over any
-``transport.py``.
+In: a :class:`~sateen.compiler.Model` and the name of a device, simulated or real. Out: results, and the device's
+counters for them. Read ``device.py`` first, then ``inference.py``; ``link.py`` speaks the wire format over any
+transport of ``transport.py``.
 """
 
 from sateen.runtime.device import Device, LoadedModel, Profile, open

@@ -34,7 +34,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class LayerProfile:
-    """What one layer took in one inference."""
+    """Counters of one layer in one inference."""
 
     layer: Layer
     counters: Counters
@@ -48,17 +48,17 @@ class LayerProfile:
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """What the device's own counters say of the last inference of a run."""
+    """The device's counters for the last inference of a run."""
 
     layers: tuple[LayerProfile, ...]
     inferences: int
     """Inferences of the run."""
     link_bytes: int
-    """Bytes over the link, both ways, in the whole run."""
+    """Bytes over the link in both directions, in the whole run."""
 
     @property
     def cycles(self) -> int:
-        """Cycles of one inference, the link excluded."""
+        """Cycles of one inference, without the link."""
         return sum(layer.counters.cycles for layer in self.layers)
 
     @property
@@ -89,13 +89,13 @@ class Device:
         return self.identity.config
 
     def load(self, model: Model) -> LoadedModel:
-        """Makes a model ready to run; a resident one is sent now. A :class:`~sateen.errors.SateenWarning` names each
-        layer that the device lacks and the host runs.
+        """Makes a model ready to run; a resident model is sent at once. A :class:`~sateen.errors.SateenWarning` names
+        each layer that the host runs because the device cannot.
 
         Raises
         ------
         ConfigMismatch
-            If it was compiled for a device of another layout; the message names the fields that differ.
+            If the model was compiled for another layout; the message names the fields that differ.
         """
         theirs, ours = model.config.layout, self.config.layout
         differ = [
@@ -126,7 +126,7 @@ class Device:
         return loaded
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         self.link.close()
 
     def __enter__(self) -> Self:
@@ -138,7 +138,7 @@ class Device:
         self.close()
 
     def place(self, model: Model, segment: int) -> None:
-        """Sends a segment's weights and program, unless the device has them."""
+        """Sends a segment's weights and program, unless the device already has them."""
         if self._resident is not None and self._resident[0] is model and self._resident[1] == segment:
             return
         self._resident = None
@@ -151,7 +151,7 @@ class Device:
         self._resident = (model, segment)
 
     def run(self, model: Model, part: Part, before: Sequence[Operation], after: Sequence[Operation]) -> bytes:
-        """Runs descriptors, with operations before and after; the bytes that ``after`` reads."""
+        """Runs descriptors, with operations before and after, and returns the bytes that ``after`` reads."""
         cycles = sum(layer.predicted.cycles for layer in model.layers)
         try:
             self.place(model, part.segment)
@@ -160,7 +160,7 @@ class Device:
                 busy_seconds=4 * cycles / self.config.clock_hz,
             )
         except BaseException:
-            # Nobody knows what the device holds now.
+            # What the device holds now is unknown.
             self._resident = None
             raise
 
@@ -171,7 +171,7 @@ class LoadedModel:
     def __init__(self, device: Device, model: Model):
         self.device, self.model = device, model
         self.profile: Profile | None = None
-        """Of the last :meth:`run`."""
+        """The profile of the last :meth:`run`."""
 
     @overload
     def run(self, x: Inputs, *, layers: Literal[False] = ..., progress: Progress | None = ...) -> Any: ...
@@ -185,17 +185,15 @@ class LoadedModel:
         Parameters
         ----------
         x
-            [N, …] in the model's own layout and type (int8, uint8 or float32), or for a model of several inputs a
-            dictionary of those by name. A tensor of uint8 may also be given as int8, smaller by 128.
+            [N, …] in the layout and type of the model's file (int8, uint8 or float32), or for a model of several inputs
+            a dictionary of such arrays by name. A uint8 tensor may also be given as int8, smaller by 128.
         layers
-            Also give every tensor, each layer's result read back from the device after the layer.
+            Also return every tensor; each layer's result is read back from the device after the layer.
         progress
             Called after each item.
 
-        Returns
-        -------
-        [N, …] as the model's own file has it, or a dictionary of those for a model of several outputs. With ``layers``
-        a pair of that and a dictionary of all tensors by name.
+        Returns ------- [N, …] in the layout and type of the model's file, or for a model of several outputs a
+        dictionary of such arrays. With ``layers``, a pair of that and a dictionary of all tensors by name.
 
         Raises
         ------
@@ -209,9 +207,9 @@ class LoadedModel:
         items: list[dict[str, Array]] = []
         counters: list[Counters] = []
         for item in range(count):
-            own = {name: values[item : item + 1] for name, values in inputs.items()}
-            # The last item says what one takes.
-            values, counters = inference.run(own, layers=layers, profiled=layers or item == count - 1)
+            single = {name: values[item : item + 1] for name, values in inputs.items()}
+            # The last item is profiled.
+            values, counters = inference.run(single, layers=layers, profiled=layers or item == count - 1)
             items.append(values)
             if progress is not None:
                 progress(item + 1, count)
@@ -225,7 +223,7 @@ class LoadedModel:
             link_bytes=self.device.link.bytes - link_bytes,
         )
         tensors = {
-            name: graph.tensors[name].to_own(np.concatenate([values[name] for values in items])) for name in items[0]
+            name: graph.tensors[name].to_file(np.concatenate([values[name] for values in items])) for name in items[0]
         }
         outputs = {name: tensors[name] for name in graph.outputs}
         result = next(iter(outputs.values())) if len(outputs) == 1 else outputs
@@ -243,13 +241,13 @@ class LoadedModel:
             if values.dtype not in allowed:
                 advice = f"; quantize it: model.graph.tensors[{name!r}].quantize(x)" if tensor.dtype == "int8" else ""
                 raise InputError(f"input {name!r} must be {' or '.join(allowed)}, not {values.dtype}{advice}")
-            shape = tensor.own_shape[1:]
+            shape = tensor.file_shape[1:]
             if values.ndim != len(shape) + 1 or values.shape[1:] != shape or len(values) == 0:
                 wanted = ", ".join(["N", *map(str, shape)])
                 raise InputError(
                     f"input {name!r} must have shape [{wanted}] with N of 1 or more, not {list(values.shape)}"
                 )
-            inputs[name] = tensor.from_own(values)
+            inputs[name] = tensor.from_file(values)
         if len({len(values) for values in inputs.values()}) != 1:
             raise InputError("all inputs must have the same number of items")
         return inputs
@@ -261,15 +259,15 @@ def open(name: str = "sim:small", *, trace: Path | str | None = None) -> Device:
     Parameters
     ----------
     name
-        ``sim:PRESET[,field=value…]``, ``serial:/dev/ttyUSB0[?baud=…]`` or ``tcp:HOST:PORT``. Without a rate, those of
-        the boards' default configurations are tried.
+        ``sim:PRESET[,field=value…]``, ``serial:/dev/ttyUSB0[?baud=…]`` or ``tcp:HOST:PORT``. Without a rate, the rates
+        of the boards' default configurations are tried.
     trace
         File for a waveform (FST); simulations only.
 
     Raises
     ------
     DeviceError
-        If the name is none, or the device cannot be opened.
+        If ``name`` names no device, or the device cannot be opened.
     LinkError
         If it does not answer.
     """

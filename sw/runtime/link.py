@@ -1,4 +1,4 @@
-"""The host's end of the link: operations in frames, sent until they are answered."""
+"""The host's end of the link: operations in frames, each sent until it is answered."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ log = logging.getLogger(__name__)
 
 TRIES = 5
 ANSWER_SECONDS = 0.25
-"""How long an answer may take besides its bytes and the program it waits for: USB bridges take up to 16 ms each way."""
+"""Time for an answer, besides its bytes and the program that it waits for. USB bridges take up to 16 ms each way."""
 SMALLEST_FRAME = 128
-"""The least ``frame_bytes`` that a device may have; for the frames before its identity is known."""
+"""The smallest ``frame_bytes`` of any device, for frames before its identity is known."""
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation, of any length."""
+    """One operation of any length."""
 
     header: OpHeader
     data: bytes = b""
@@ -39,7 +39,7 @@ def write(space: Space, address: int, data: bytes) -> Operation:
 
 
 def read(space: Space, address: int, length: int) -> Operation:
-    """Reads bytes of a memory."""
+    """Reads bytes from a memory."""
     return Operation(OpHeader(Op.READ, space, length, address))
 
 
@@ -49,33 +49,33 @@ def run(first: int, count: int) -> Operation:
 
 
 def wait() -> Operation:
-    """Waits until no descriptor runs."""
+    """Waits until the program has finished."""
     return Operation(OpHeader(Op.WAIT))
 
 
 class Link:
-    """A session with a device. Every operation is executed exactly once, or a LinkError says that it may not have been.
+    """A session with a device. Each operation is executed exactly once, or a LinkError says that it may not have been.
 
-    After a :class:`~sateen.errors.LinkError` the device is usable again by :meth:`hello`.
+    After a :class:`~sateen.errors.LinkError`, :meth:`hello` makes the device usable again.
     """
 
     def __init__(self, transport: Transport):
         self.transport = transport
         self.bytes = 0
-        """Sent and received so far."""
+        """Bytes sent and received so far."""
         self.retransmissions = 0
         self._frame_bytes = SMALLEST_FRAME
         self._seq = random.randrange(256)
 
     def hello(self) -> Identity:
-        """Begins a session: aborts what the device may be running, and asks who it is.
+        """Begins a session: aborts a program that may be running, and reads the device's identity.
 
         Raises
         ------
         LinkError
             If nothing answers.
         DeviceError
-            If what answers is no device that this driver knows.
+            If the answer is not from a device that this driver supports.
         """
         self._frame_bytes = SMALLEST_FRAME
         self._send(FrameType.HELLO, b"", 0.0)
@@ -93,24 +93,24 @@ class Link:
         Parameters
         ----------
         operations
-            What to do.
+            The operations.
         busy_seconds
-            How long programs that are waited for may run.
+            How long the programs that are waited for may run.
 
         Returns
         -------
-        What all reads gave, in order.
+        The data of all reads, in order.
         """
         return b"".join(
             self._send(FrameType.REQUEST, payload, busy_seconds) for payload in _frames(operations, self._frame_bytes)
         )
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         self.transport.close()
 
     def _send(self, kind: FrameType, payload: bytes, busy_seconds: float) -> bytes:
-        """One frame, until it is answered; the data of its answer."""
+        """Sends one frame until it is answered; the data of its answer."""
         self._seq = (self._seq + 1) % 256
         frame = Frame(kind, self._seq, payload).encode()
         line_seconds = 10 * 2 * (len(frame) + self._frame_bytes) / self.transport.bits_per_second
@@ -126,7 +126,8 @@ class Link:
                     raise DeviceError(f"the device refused a request ({name}); this driver and the device do not match")
                 return answer[:-1]
         raise LinkError(
-            f"the device did not answer {TRIES} times; check that it is connected, configured with Sateen and at the same baud rate"
+            f"the device did not answer {TRIES} times; "
+            f"check that it is connected, configured with Sateen and at the same baud rate"
         )
 
     def _receive(self, frame: bytes, timeout: float) -> bytes | None:
@@ -134,10 +135,10 @@ class Link:
         stuffing = Stuffing()
         deadline = time.monotonic() + timeout
         self.bytes += len(frame)
-        for turn in itertools.count():
-            # A simulation's time-out is of its own time: it counts whole in each turn, and silence ends it.
+        for attempt in itertools.count():
+            # A simulation's timeout is in simulated time: each attempt gets all of it, and silence ends the loop.
             left = timeout if self.transport.bits_per_second == float("inf") else deadline - time.monotonic()
-            came = self.transport.exchange(frame if turn == 0 else b"", timeout=max(left, 0.0))
+            came = self.transport.exchange(frame if attempt == 0 else b"", timeout=max(left, 0.0))
             self.bytes += len(came)
             for body in stuffing.feed(came):
                 answer = Frame.decode(body)
@@ -149,7 +150,7 @@ class Link:
 
 
 def _frames(operations: Iterable[Operation], frame_bytes: int) -> Iterator[bytes]:
-    """Payloads that hold the operations; a long one is split."""
+    """Payloads that hold the operations; long operations are split."""
     header_bytes = OpHeader.LAYOUT.size
     payload, answer = bytearray(), 1
     for operation in operations:

@@ -1,4 +1,4 @@
-"""What a run took, for programs to read: the JSON of ``sateen run --json``, of which tables and reports are made."""
+"""Records of runs: the JSON of ``sateen run --json``, from which tables and reports are made."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ __all__ = ["LayerRecord", "RunRecord", "StepRecord", "TensorRecord"]
 
 @dataclass(frozen=True, kw_only=True)
 class LayerRecord:
-    """One layer of the device, in one inference."""
+    """One layer on the device, in one inference."""
 
     name: str
     op: str
     shape: list[int]
-    """Of one item's output."""
+    """Shape of one item's output."""
     macs: int
     cycles: int
     ideal_cycles: int
-    """With every PE at work in every cycle."""
+    """Cycles with every PE at work in every cycle."""
     predicted_cycles: int
-    """By the cycle model."""
+    """Cycles by the cycle model."""
     busy: int
     """Cycles in which the tile took a beat."""
     beats: int
     columns: int
-    """Columns of the tile that have an output channel, summed over the beats."""
+    """Columns of the tile with an output channel, summed over the beats."""
     utilization: float
     """Multiply-accumulates ÷ (cycles × PEs)."""
     stalls: dict[str, int]
-    """Cycles by cause, as :class:`sateen.hw.spec.counters.Counters` has them."""
+    """Cycles by cause, as in :class:`sateen.hw.spec.counters.Counters`."""
     weight_bytes: int
-    """Weights and channel parameters that went to the tile."""
+    """Bytes of weights and channel parameters that went to the tile."""
     activation_bytes: int
-    """Activations that went to the tile, padding included."""
+    """Bytes of activations that went to the tile, padding included."""
     tiles: int = 0
     """Tiles of weights."""
     dense_tiles: int = 0
-    """Without combined columns."""
+    """Tiles of weights without combined columns."""
     density: float = 0.0
-    """Share of the tiles' cells that hold a weight that is not zero."""
+    """Share of the tiles' cells that hold a nonzero weight."""
     dense_cycles: int = 0
-    """What the cycle model expects without combined columns; 0 where the device has none."""
+    """Cycles without combined columns, by the cycle model; 0 if the device has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +60,9 @@ class StepRecord:
     op: str
     host: bool
     reason: str
-    """Why the host runs it, if it is not the host's by its nature."""
+    """Why the host runs it, if a device could have."""
     memory_bytes: int
-    """Scratchpad in use meanwhile."""
+    """Bytes of scratchpad in use during the step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +73,9 @@ class TensorRecord:
     address: int
     bytes: int
     first: int
-    """Number of the step from which on it is needed; steps count from 0."""
+    """The first step that needs it; steps count from 0."""
     last: int
-    """Number of the last step that needs it."""
+    """The last step that needs it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,21 +84,21 @@ class RunRecord:
 
     model: str
     device: str
-    """The name it was opened by."""
+    """The name that it was opened by."""
     build: str
     config: dict[str, Any]
-    """The device's, as :meth:`sateen.hw.spec.config.Config.to_dict` gives it."""
+    """The device's configuration, from :meth:`sateen.hw.spec.config.Config.to_dict`."""
     layers: list[LayerRecord]
     steps: list[StepRecord]
     tensors: list[TensorRecord]
     scratchpad_bytes: int
-    """Scratchpad that the model needs."""
+    """Bytes of scratchpad that the model needs."""
     cycles: int
-    """Of one inference, the link excluded."""
+    """Cycles of one inference, without the link."""
     utilization: float
     inferences: int
     link_bytes: int
-    """Over the link, both ways, in the whole run."""
+    """Bytes over the link in both directions, in the whole run."""
     equal_to_golden: bool | None
     """``None``: not compared."""
 
@@ -106,7 +106,7 @@ class RunRecord:
 
     @classmethod
     def of(cls, model: Model, device: Device, name: str, profile: Profile, equal: bool | None = None) -> RunRecord:
-        """What a run of ``model`` on ``device``, opened by ``name``, took."""
+        """The record of a run of ``model`` on ``device``, which was opened by ``name``."""
         steps, tensors = _memory(model)
         return cls(
             model=model.graph.name,
@@ -125,17 +125,17 @@ class RunRecord:
         )
 
     def document(self) -> dict[str, Any]:
-        """As JSON."""
+        """The record as JSON-ready values."""
         return {"format": self.FORMAT, **asdict(self)}
 
     @classmethod
     def load(cls, path: Path) -> RunRecord:
-        """Reads what a run wrote.
+        """Reads the record that a run wrote.
 
         Raises
         ------
         InputError
-            If it is damaged, or something else.
+            If the file is damaged or something else.
         """
         try:
             document = json.loads(path.read_bytes())
@@ -150,7 +150,7 @@ class RunRecord:
             raise InputError(f"cannot read {path}: {error.strerror or error}") from error
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
-                f"{path} holds no {cls.FORMAT}, or is damaged ({error}); write it anew with sateen run --json"
+                f"{path} holds no {cls.FORMAT}, or is damaged ({error}); write it again with sateen run --json"
             ) from error
 
     @property
@@ -186,7 +186,7 @@ def _layers(model: Model, profile: Profile) -> list[LayerRecord]:
 
 
 def _memory(model: Model) -> tuple[list[StepRecord], list[TensorRecord]]:
-    """All steps in order, and what stands in the scratchpad meanwhile."""
+    """All steps in order, and the tensors in the scratchpad during them."""
     operators = [name for step in model.steps for name in _operators(model, step)]
     number = {op.name: place for place, op in enumerate(model.graph.ops)}
     place = {number[name]: index for index, name in enumerate(operators)}

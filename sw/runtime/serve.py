@@ -17,19 +17,19 @@ __all__ = ["serve"]
 log = logging.getLogger(__name__)
 
 IDLE_CYCLES = 1 << 16
-"""Cycles that the device runs on between two looks at the connection."""
+"""Cycles that the device runs between two polls of the connection."""
 POLL_SECONDS = 0.0005
 
 
 def serve(config: Config, *, host: str = "127.0.0.1", port: int = 7355, ready: socket.socket | None = None) -> None:
-    """Offers a simulated device, to one client after another, until it is interrupted.
+    """Offers a simulated device to one client after another, until interrupted.
 
     Parameters
     ----------
     config
-        What to simulate.
+        The configuration to simulate.
     host, port
-        Where to listen.
+        The address to listen on.
     ready
         A listening socket to use instead.
     """
@@ -48,11 +48,11 @@ def serve(config: Config, *, host: str = "127.0.0.1", port: int = 7355, ready: s
 
 
 def _converse(device: VerilatedDevice, client: socket.socket) -> None:
-    """Passes bytes between a client and the device, until the client goes."""
+    """Passes bytes between a client and the device until the client disconnects."""
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     expecting = False
     while True:
-        # While an answer is due the device runs on; else there is nothing for it to do.
+        # While an answer is due, the device keeps running; otherwise it has nothing to do.
         client.settimeout(POLL_SECONDS if expecting else None)
         try:
             data = client.recv(1 << 16)

@@ -1,4 +1,4 @@
-"""Ways to a device, as streams of bytes: a simulation in this process, a serial port, a TCP connection."""
+"""Transports to a device, as streams of bytes: a simulation in this process, a serial port, a TCP connection."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["SerialTransport", "SimulationTransport", "Transport", "alternatives"
 
 DEFAULT_BAUD = Config().baud
 RATES = (DEFAULT_BAUD, 3_000_000, 2_000_000)
-"""Of boards' default configurations; tried in turn where no rate is named."""
+"""Rates of the boards' default configurations, tried in turn where no rate is given."""
 FORMS = "sim:PRESET[,field=value…], serial:/dev/ttyUSB0[?baud=…] or tcp:HOST:PORT"
 
 
@@ -24,20 +24,20 @@ class Transport(Protocol):
     """A stream of bytes to and from a device."""
 
     bits_per_second: float
-    """Of the line; infinite where it does not limit."""
+    """Rate of the line; infinite if the line is no limit."""
 
     def exchange(self, data: bytes, *, timeout: float) -> bytes:
-        """Sends bytes, then gives some that came: at least one, or none if ``timeout`` seconds passed without.
+        """Sends bytes, then returns received ones: at least one, or none if ``timeout`` seconds pass without any.
 
-        May raise :class:`~sateen.errors.DeviceError` if the line is gone.
+        Raises :class:`~sateen.errors.DeviceError` if the connection is lost.
         """
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
 
 
 class SimulationTransport:
-    """A simulated device in this process. Time-outs count the device's cycles."""
+    """A simulated device in this process. Timeouts count the device's cycles."""
 
     bits_per_second = float("inf")
 
@@ -57,12 +57,12 @@ class SimulationTransport:
 
 
 class SerialTransport:
-    """A serial port, or any other URL that pyserial knows.
+    """A serial port, or any other URL that pyserial supports.
 
     Parameters
     ----------
     url : str
-        As ``/dev/ttyUSB0`` or ``socket://HOST:PORT``.
+        For example ``/dev/ttyUSB0`` or ``socket://HOST:PORT``.
     baud : int
         Bits per second.
     """
@@ -76,7 +76,7 @@ class SerialTransport:
             self._port: serial.SerialBase = serial.serial_for_url(url, baudrate=baud, timeout=0)
         except (serial.SerialException, ValueError, OSError) as error:
             raise DeviceError(
-                f"cannot open {url}: {error}; check the name, the cable and your rights to the port"
+                f"cannot open {url}: {error}; check the name, the cable and your permissions for the port"
             ) from error
 
     def exchange(self, data: bytes, *, timeout: float) -> bytes:
@@ -91,7 +91,7 @@ class SerialTransport:
             self._port.timeout = 0
             return bytes(first) + bytes(self._port.read(max(1, self._port.in_waiting)))
         except (self._error, OSError) as error:
-            raise DeviceError(f"the connection is gone: {error}; connect the device again and open it anew") from error
+            raise DeviceError(f"the connection is lost: {error}; connect the device and open it again") from error
 
     def close(self) -> None:
         """See :class:`Transport`."""
@@ -99,7 +99,7 @@ class SerialTransport:
 
 
 def alternatives(name: str) -> list[str]:
-    """The names to try for a device: a serial port without a rate may have any of :data:`RATES`."""
+    """The names to try for a device. A serial port without a rate may have any of :data:`RATES`."""
     kind, _, rest = name.partition(":")
     return (
         [f"{name}?baud={rate}" for rate in RATES]
@@ -109,7 +109,7 @@ def alternatives(name: str) -> list[str]:
 
 
 def open_transport(name: str, *, trace: Path | str | None = None) -> Transport:
-    """The way to the device that ``name`` names.
+    """Opens the transport to the device that ``name`` names.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def open_transport(name: str, *, trace: Path | str | None = None) -> Transport:
     Raises
     ------
     DeviceError
-        If ``name`` is none of these, or the device cannot be opened.
+        If ``name`` names no device, or the device cannot be opened.
     """
     kind, colon, rest = name.partition(":")
     if not colon or not rest or kind not in ("sim", "serial", "tcp"):

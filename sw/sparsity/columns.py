@@ -1,8 +1,8 @@
 """Column grouping and conflict pruning (Kung, McDanel, Zhang, ASPLOS 2019): sparse columns of a filter matrix merged
 into dense ones.
 
-A filter matrix has a row for each filter and a column for each input channel, of one kernel position or of all. A group
-of columns shares a row of the array, where each filter may keep one weight of the group.
+A filter matrix has a row for each filter and a column for each input channel, for one kernel position or for all. A
+group of columns shares a row of the array, in which each filter may keep one weight of the group.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from sateen.hw.spec.pe import window
 __all__ = ["ALPHA", "GAMMA", "STRUCTURED", "arrange", "group_columns", "prune_conflicts", "structured_groups"]
 
 ALPHA, GAMMA = 8, 0.5
-"""The authors' choice: columns of a group at most, and conflicts that a filter may have on average."""
+"""The authors' choice: the most columns of a group, and the most conflicts a filter has on average."""
 STRUCTURED = (4, 2)
-"""Of structured sparsity as processors have it: groups of four columns, in which each filter has two weights at most.
+"""Structured 2:4 sparsity, as processors support it: groups of four columns in which each filter has at most two
+weights.
 """
 
 Matrix = NDArray[Any]
@@ -27,11 +28,12 @@ Groups = list[list[int]]
 
 
 def group_columns(matrix: Matrix, *, alpha: int = ALPHA, gamma: float = GAMMA) -> Groups:
-    """Groups of at most ``alpha`` columns with at most ``gamma`` conflicts a filter on average; columns of zeros are
+    """Groups of at most ``alpha`` columns with at most ``gamma`` conflicts a filter on average. Columns of zeros are
     left out.
 
-    The first column that is left takes in, of those that may join it, the one that leaves the fewest filters without a
-    weight: dense ones first. It goes on until none may join, since a group that grows never has fewer conflicts.
+    The first remaining column starts a group. It repeatedly takes the column, among those that may join, that leaves
+    the fewest filters without a weight; so dense columns come first. The group is complete when no column may join,
+    because a growing group never has fewer conflicts.
 
     Parameters
     ----------
@@ -54,7 +56,7 @@ def group_columns(matrix: Matrix, *, alpha: int = ALPHA, gamma: float = GAMMA) -
         free[seed], total = False, int(weights[seed])
         shared = by_filter[covered].sum(axis=0, dtype=np.int32)
         while len(group) < alpha:
-            # Every weight but a filter's first is a conflict.
+            # Each weight of a filter beyond the first is a conflict.
             may = free & (total - int(covered.sum()) + shared <= most)
             if not may.any():
                 break
@@ -69,11 +71,11 @@ def group_columns(matrix: Matrix, *, alpha: int = ALPHA, gamma: float = GAMMA) -
 
 
 def prune_conflicts(matrix: Matrix, groups: Groups, *, keep: int = 1) -> Matrix:
-    """The matrix with, in each group, each filter's ``keep`` weights of largest magnitude; of equal ones the first."""
+    """The matrix with only the ``keep`` largest weights of each filter in each group; of equal ones, the first."""
     result = np.zeros_like(matrix)
     for group in groups:
         part = matrix[:, group]
-        # In a type that holds the magnitude of -128.
+        # Float, because int8 cannot hold the magnitude of -128.
         largest = np.argsort(-np.abs(part.astype(np.float64)), axis=1, kind="stable")[:, :keep]
         kept = np.zeros(part.shape, bool)
         np.put_along_axis(kept, largest, True, axis=1)
@@ -82,7 +84,7 @@ def prune_conflicts(matrix: Matrix, groups: Groups, *, keep: int = 1) -> Matrix:
 
 
 def structured_groups(matrix: Matrix) -> Groups | None:
-    """Groups of four neighbouring columns, if every filter has two weights at most in each; ``None`` if not."""
+    """Groups of four neighbouring columns, if every filter has at most two weights in each; otherwise ``None``."""
     size, most = STRUCTURED
     filters, columns = matrix.shape
     if columns % size or ((matrix != 0).reshape(filters, -1, size).sum(axis=2) > most).any():
@@ -91,11 +93,11 @@ def structured_groups(matrix: Matrix) -> Groups | None:
 
 
 def arrange(matrix: Matrix, groups: Groups, *, rows: int, combine: int) -> NDArray[np.int64]:
-    """An order of all columns in which a group's stand where one row of the array sees them: position → column.
+    """An order of all columns in which one row of the array sees all columns of a group: position → column.
 
-    Windows follow each other without a gap; a row of the array sees ``combine`` columns of each, fewer of the last.
-    Large groups come first, each to the row where it has the fewest conflicts with what stands there; one that no row
-    has room for is divided.
+    Windows follow each other without gaps. A row of the array sees ``combine`` columns of each window, fewer of the
+    last. Large groups are placed first, each in the row where it conflicts least with the columns already there. A
+    group that no row has room for is divided.
     """
     columns = matrix.shape[1]
     used = matrix != 0

@@ -1,10 +1,10 @@
-"""Joint optimization: a PyTorch network is pruned to what few tiles with selects hold, round by round, and trained on
-in between.
+"""Joint optimization: rounds of pruning a PyTorch network to what few tiles with selects hold, and of training it
+further.
 
-After Kung, McDanel and Zhang (ASPLOS 2019), with the tiles of this machine as the groups: in each round every kernel
-row of every filter keeps the weights of largest magnitude that find room together in so many tiles
-(:func:`sateen.sparsity.packing.keep`), fewer tiles each round. What is kept needs no permutation of channels, so that
-any network will do. Wants the extra ``train``.
+This follows Kung, McDanel and Zhang (ASPLOS 2019), with this machine's tiles as the groups. In each round, every kernel
+row of every filter keeps the largest weights that fit together into a given number of tiles
+(:func:`sateen.sparsity.packing.mask_to_fit`). The number falls each round. The result needs no permutation of channels,
+so any network will do. Needs the extra ``train``.
 """
 
 from __future__ import annotations
@@ -18,55 +18,57 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import Progress
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
 from sateen.errors import SateenError
 from sateen.hw.spec.config import Config
-from sateen.sparsity.packing import Windows, arrangements, keep
+from sateen.sparsity.packing import Windows, arrangements, mask_to_fit
 
-__all__ = ["ROUNDS", "Matrix", "combine_jointly", "matrices"]
+__all__ = ["ROUNDS", "FilterMatrix", "combine_jointly", "filter_matrices"]
 
 ROUNDS = 10
-"""As the authors have it."""
+"""The authors' number of rounds."""
 
 Track = Callable[[Iterable[Any], str], Iterator[Any]]
 Fit = Callable[[nn.Module, int, Track], None]
 
 
 @dataclass(frozen=True)
-class Matrix:
-    """A layer's weights as a filter matrix: a row for each kernel row of each filter, the bytes of a kernel row in the
-    device's order."""
+class FilterMatrix:
+    """A layer's weights as a filter matrix: one row for each kernel row of each filter, with the bytes of a kernel row
+    in the device's order."""
 
     layer: nn.Conv2d | nn.Linear
     flattened: tuple[int, int, int] | None = None
-    """Of a linear layer behind a flattened image: its channels, rows and columns."""
+    """For a linear layer behind a flattened image: the image's channels, rows and columns."""
 
-    def of(self, values: torch.Tensor) -> np.ndarray:
-        """Values in the weights' shape as a matrix."""
-        return self._moved(values).reshape(-1, self.run).detach().numpy()
+    def from_weights(self, values: torch.Tensor) -> np.ndarray:
+        """Values in the shape of the layer's weights, as a matrix."""
+        return self._moved(values).reshape(-1, self.row_bytes).detach().numpy()
 
-    def back(self, matrix: np.ndarray) -> torch.Tensor:
-        """The inverse of :meth:`of`."""
+    def to_weights(self, matrix: np.ndarray) -> torch.Tensor:
+        """The inverse of :meth:`from_weights`."""
         moved = torch.from_numpy(matrix).reshape(self._moved(self.layer.weight).shape)
         return moved.permute(0, 3, 1, 2).reshape(self.layer.weight.shape)
 
     @property
-    def run(self) -> int:
-        """Bytes of a row."""
+    def row_bytes(self) -> int:
+        """Bytes of a row of the matrix."""
         if isinstance(self.layer, nn.Conv2d):
             return self.layer.kernel_size[1] * self.layer.in_channels
         return self.layer.in_features
 
     def _moved(self, values: torch.Tensor) -> torch.Tensor:
-        """Channels last."""
+        """The values with channels last."""
         shape = values.shape if values.ndim == 4 else (len(values), *(self.flattened or (values.shape[1], 1, 1)))
         return values.reshape(shape).permute(0, 2, 3, 1)
 
 
-def matrices(model: nn.Module, flattened: Mapping[str, tuple[int, int, int]] | None = None) -> dict[str, Matrix]:
-    """The layers that tiles with selects can hold, by name: linear ones, and convolutions without groups and dilation."""
+def filter_matrices(
+    model: nn.Module, flattened: Mapping[str, tuple[int, int, int]] | None = None
+) -> dict[str, FilterMatrix]:
+    """The layers that fit tiles with selects, by name: linear layers, and convolutions without groups or dilation."""
     flattened, found = flattened or {}, {}
     for name, layer in model.named_modules():
         if (
@@ -75,12 +77,12 @@ def matrices(model: nn.Module, flattened: Mapping[str, tuple[int, int, int]] | N
             and layer.groups == 1
             and layer.dilation[1] == 1
         ):
-            found[name] = Matrix(layer, flattened.get(name))
+            found[name] = FilterMatrix(layer, flattened.get(name))
     return found
 
 
 def combine_jointly(
-    model: nn.Module, fit: Fit, config: Config, *, rounds: int = ROUNDS, fewer: int | None = None,
+    model: nn.Module, fit: Fit, config: Config, *, rounds: int = ROUNDS, reduction: int | None = None,
     flattened: Mapping[str, tuple[int, int, int]] | None = None, checkpoint: Path | None = None, show: bool = True,
 ) -> dict[str, Windows]:  # fmt: skip
     """Prunes and trains a network, in place, until its layers fit few tiles of a configuration.
@@ -88,36 +90,36 @@ def combine_jointly(
     Parameters
     ----------
     fit
-        ``fit(model, round, track)`` trains the model on, with an optimizer of its own, in place; ``for item in
-        track(items, "title")`` shows how far it is. Pruned weights get no gradients meanwhile.
+        ``fit(model, round, track)`` trains the model further in place, with a new optimizer. ``for item in track(items,
+        "title")`` shows the progress. Pruned weights get no gradients meanwhile.
     config
-        Whose ``rows`` and ``combine`` the tiles have.
-    fewer
-        Into how many times fewer tiles layers go at the end, at most ``combine``, which is the default.
+        The configuration that gives the tiles' ``rows`` and ``combine``.
+    reduction
+        The factor by which layers take fewer tiles in the end; at most ``combine``, which is the default.
     flattened
-        Linear layers that take a flattened image as PyTorch has it, by name: channels, rows, columns.
+        Linear layers that take an image flattened by PyTorch, by name: channels, rows, columns.
     checkpoint
-        A file that is written after each round, and from which a run that was broken off goes on.
+        A file that is written after each round, from which an interrupted run continues.
 
     Returns
     -------
     dict
-        Of each layer the windows that its tiles stand in.
+        For each layer, the windows of its tiles.
     """
     if config.combine == 1:
         raise SateenError("the configuration combines no columns; give it combine=2 to 16")
-    fewer = config.combine if fewer is None else fewer
-    layers, first = matrices(model, flattened), 0
+    reduction = config.combine if reduction is None else reduction
+    layers, first = filter_matrices(model, flattened), 0
     masks = {name: torch.ones_like(one.layer.weight) for name, one in layers.items()}
     if checkpoint is not None and checkpoint.exists():
         first, masks = _resume(checkpoint, model, rounds)
     windows: dict[str, Windows] = {}
     with _tracking(show) as track:
         for number in track(range(rounds), "rounds"):
-            # The last rounds are at the end already, and choose anew which weights to keep.
+            # The last rounds have the final number of tiles, and choose again which weights to keep.
             share = min(1.0, (number + 1) / max(1, rounds - 2))
             for name, one in layers.items():
-                windows[name] = _windows(one, config, fewer, share)
+                windows[name] = _windows(one, config, reduction, share)
             if number < first:
                 continue
             for name, one in layers.items():
@@ -129,27 +131,27 @@ def combine_jointly(
     return windows
 
 
-def _windows(one: Matrix, config: Config, fewer: int, share: float) -> Windows:
-    dense = -(-one.run // config.tile_depth)
-    final = max(-(-dense // fewer), -(-one.run // config.beat_bytes))
+def _windows(one: FilterMatrix, config: Config, reduction: int, share: float) -> Windows:
+    dense = -(-one.row_bytes // config.tile_depth)
+    final = max(-(-dense // reduction), -(-one.row_bytes // config.beat_bytes))
     tiles = max(final, round(dense * (final / dense) ** share))
-    return next(arrangements(one.run, tiles, config))
+    return next(arrangements(one.row_bytes, tiles, config))
 
 
-def _prune(one: Matrix, windows: Windows, config: Config) -> torch.Tensor:
-    """Sets to zero what finds no room; gives the mask of what does. Zeros fill the cells that are left, and may grow
+def _prune(one: FilterMatrix, windows: Windows, config: Config) -> torch.Tensor:
+    """Sets weights without room to zero, and returns the mask of the others. Zeros fill the free cells, and may grow
     again."""
-    values = np.abs(one.of(one.layer.weight)).astype(np.float64)
-    kept = keep(values + np.finfo(np.float64).tiny, windows, config)
-    mask = one.back(kept).to(one.layer.weight.dtype)
+    values = np.abs(one.from_weights(one.layer.weight)).astype(np.float64)
+    kept = mask_to_fit(values + np.finfo(np.float64).tiny, windows, config)
+    mask = one.to_weights(kept).to(one.layer.weight.dtype)
     with torch.no_grad():
         one.layer.weight *= mask
     return mask
 
 
 @contextmanager
-def _masked(layers: Mapping[str, Matrix], masks: Mapping[str, torch.Tensor]) -> Iterator[None]:
-    """Pruned weights have no gradients; so with an optimizer that begins now they stay zero."""
+def _masked(layers: Mapping[str, FilterMatrix], masks: Mapping[str, torch.Tensor]) -> Iterator[None]:
+    """Masks the gradients of pruned weights, which therefore stay zero with an optimizer that starts inside."""
     hooks = [
         one.layer.weight.register_hook(lambda gradient, mask=masks[name]: gradient * mask)
         for name, one in layers.items()
@@ -165,7 +167,7 @@ def _masked(layers: Mapping[str, Matrix], masks: Mapping[str, torch.Tensor]) -> 
 
 
 def _save(path: Path, state: dict[str, Any]) -> None:
-    """Whole, or not at all."""
+    """Writes a checkpoint, whole or not at all."""
     partial = path.with_name(path.name + ".partial")
     torch.save(state, partial)
     os.replace(partial, path)
@@ -180,12 +182,14 @@ def _resume(path: Path, model: nn.Module, rounds: int) -> tuple[int, dict[str, t
         return state["round"], state["masks"]
     except Exception as error:
         what = " ".join(str(error).split())[:200]
-        raise SateenError(f"{path} is no checkpoint of this training ({what}); delete it to begin anew") from error
+        raise SateenError(f"{path} is no checkpoint of this training ({what}); delete it to start over") from error
 
 
 @contextmanager
 def _tracking(show: bool) -> Iterator[Track]:
-    with Progress(disable=not show) as progress:
+    # Brackets in a title are not markup.
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, disable=not show) as progress:
 
         def track(items: Iterable[Any], title: str) -> Iterator[Any]:
             listed = list(items)

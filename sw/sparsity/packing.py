@@ -1,15 +1,15 @@
-"""Packing a sparse kernel into few tiles of weights, for arrays in which every PE chooses among several activations of
-its row.
+"""Packing of a sparse kernel into few tiles of weights, for arrays in which every PE chooses among several activations
+of its row.
 
-A tile with selects sees ``beat_bytes`` consecutive bytes of a kernel row, its window; each of its weights multiplies
-one byte of those that its row may choose from (:func:`sateen.hw.spec.pe.window`). So a filter's weights are placed one
-by one: a byte goes to any tile whose window has it, in the one row that sees it there, if that cell is free. Filters do
-not meet, since each has a column of its own. Whether every filter finds room in so many tiles is a bipartite matching
-for each of them; nothing is pruned, nothing is rounded.
+A tile with selects sees ``beat_bytes`` consecutive bytes of a kernel row, its window. Each of its weights multiplies
+one of the bytes that its row may choose from (:func:`sateen.hw.spec.pe.window`). A filter's weights are therefore
+placed one by one: a byte goes to any tile whose window contains it, in the one row that sees it there, if that cell is
+free. Filters do not compete, because each has its own column. Whether every filter fits a number of tiles is one
+bipartite matching per filter. Nothing is pruned, nothing is rounded.
 
-Windows stand regularly, as the device's counters have it: ``passes`` times over the same bytes, ``count`` times a
-``stride`` further on. The first may begin before the run, by ``lead`` bytes, so that a run's first bytes are seen by as
-many windows as those in its middle.
+Windows are regular, as the device's counters require: ``count`` windows, each a ``stride`` after the last, and
+``passes`` such series over the same bytes. The first may begin ``lead`` bytes before the run, so that as many windows
+see the run's first bytes as those in its middle.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from numpy.typing import NDArray
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.pe import select_bits, window
 
-__all__ = ["Packing", "Windows", "arrangements", "keep", "pack", "pack_into"]
+__all__ = ["Packing", "Windows", "arrangements", "mask_to_fit", "pack", "pack_into"]
 
 UNPLACED = -1
 HOPELESS = 1 / 32
-"""Share of a matrix's weights that first come, first served leaves over, from which on none is moved any more."""
+"""If greedy placement leaves more than this share of a matrix's weights unplaced, no weights are moved to make room."""
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Where the tiles of a kernel row stand. Tile ``p · count + k`` begins at byte ``k · stride − lead``."""
+    """The windows of a kernel row's tiles. Tile ``p · count + k`` begins at byte ``k · stride − lead``."""
 
     passes: int
     count: int
@@ -46,24 +46,24 @@ class Windows:
 
     @property
     def starts(self) -> NDArray[np.int64]:
-        """The byte that each tile begins at."""
+        """The first byte of each tile."""
         return np.arange(self.tiles) % self.count * self.stride - self.lead
 
     def cells(self, run: int, config: Config) -> NDArray[np.int64]:
-        """The cells, tile · rows + row, that each byte may go to: [run, choices], −1 where there is none."""
+        """The cells, tile · rows + row, that each byte may go to: [run, choices], padded with −1."""
         rows = config.tile_depth
         row_of = np.empty(config.beat_bytes, np.int64)
         row_of[_seen(config)] = np.arange(rows)[:, None]
         lane = np.arange(run)[:, None] - self.starts
         inside = (lane >= 0) & (lane < config.beat_bytes)
         cells = np.where(inside, np.arange(self.tiles) * rows + row_of[np.where(inside, lane, 0)], UNPLACED)
-        # Those that a byte has come first.
+        # Actual choices before padding.
         order = np.argsort(~inside, axis=1, kind="stable")[:, : max(1, int(inside.sum(axis=1).max(initial=0)))]
         return np.take_along_axis(cells, order, 1)
 
 
 def _seen(config: Config) -> NDArray[np.int64]:
-    """The bytes of a window that each row chooses from: [rows, combine], rising in each."""
+    """The bytes of a window that each row chooses from: [rows, combine], ascending in each row."""
     rows = config.tile_depth
     return np.array([window(row, rows=rows, combine=config.combine) for row in range(rows)])
 
@@ -76,14 +76,14 @@ class Packing:
     weights: NDArray[np.int8]
     """[channels, kernel rows, tiles, rows]."""
     selects: NDArray[np.int8]
-    """As ``weights``: which of its row's bytes each takes."""
+    """In the shape of ``weights``: which of its row's bytes each weight multiplies."""
 
     def words(self, config: Config) -> NDArray[np.int8]:
-        """As the weight store has them, [channels, kernel rows, tiles, words]: before the weights of some rows a byte
-        of their selects."""
-        together, bits, pieces = config.selects, select_bits(config.combine), []
-        for first in range(0, config.tile_depth, together):
-            rows = slice(first, first + together)
+        """The contents of the weight store, [channels, kernel rows, tiles, words]: a byte of selects, then the weights
+        of the rows that it is for, and so on."""
+        rows_per_byte, bits, pieces = config.selects, select_bits(config.combine), []
+        for first in range(0, config.tile_depth, rows_per_byte):
+            rows = slice(first, first + rows_per_byte)
             selects = self.selects[..., rows].astype(np.int64)
             byte = (selects << bits * np.arange(selects.shape[-1])).sum(axis=-1, keepdims=True)
             pieces += [byte.astype(np.uint8).view(np.int8), self.weights[..., rows]]
@@ -101,11 +101,11 @@ class Packing:
 
 
 def _place(wanted: NDArray[np.bool_], windows: Windows, config: Config) -> NDArray[np.int64] | None:
-    """A cell for every byte that each filter wants, [filters, run], no two in one: [filters, run] with −1 for bytes not
-    wanted; ``None`` if a byte finds no cell.
+    """A separate cell for every byte that ``wanted`` [filters, run] marks: [filters, run], with −1 for other bytes;
+    ``None`` if a byte finds no cell.
 
-    Window by window, all filters at once, each cell takes that byte of its filter which the fewest later windows see:
-    the first. Then those left over move others, one alternating path each (Kuhn).
+    Window by window, for all filters at once, each cell takes the first byte it sees, because the fewest later windows
+    see that one. Each byte left over then moves others along an alternating path (Kuhn).
     """
     (filters, run), rows = wanted.shape, config.tile_depth
     taken = np.full((filters, windows.tiles * rows), UNPLACED, np.int64)
@@ -121,18 +121,18 @@ def _place(wanted: NDArray[np.bool_], windows: Windows, config: Config) -> NDArr
         byte = bytes_[row, waiting[one, row].argmax(axis=1)]
         left[one, byte + margin] = False
         taken[one, tile * rows + row], result[one, byte] = byte, tile * rows + row
-    over = np.argwhere(left[:, margin : margin + run])
-    if len(over) > HOPELESS * wanted.sum():
+    unplaced = np.argwhere(left[:, margin : margin + run])
+    if len(unplaced) > HOPELESS * wanted.sum():
         return None
     cells = windows.cells(run, config)
-    for one, byte in over:
-        if not _move(int(byte), cells, taken[one], result[one]):
+    for filter_, byte in unplaced:
+        if not _move(int(byte), cells, taken[filter_], result[filter_]):
             return None
     return result
 
 
 def _move(byte: int, cells: NDArray[np.int64], taken: NDArray[np.int64], result: NDArray[np.int64]) -> bool:
-    """Finds a cell for a byte of one filter by moving others, along the shortest path."""
+    """Finds a cell for a byte of one filter by moving others along the shortest path; whether there is one."""
     reached: dict[int, int] = {}
     frontier = [byte]
     while frontier:
@@ -156,7 +156,7 @@ def _move(byte: int, cells: NDArray[np.int64], taken: NDArray[np.int64], result:
 
 
 def pack_into(weights: NDArray[np.int8], windows: Windows, config: Config) -> Packing | None:
-    """Weights [channels, kernel rows, run] in given windows; ``None`` if they do not fit."""
+    """Weights [channels, kernel rows, run] packed into given windows; ``None`` if they do not fit."""
     channels, kernel_rows, run = weights.shape
     matrix = weights.reshape(-1, run)
     count = windows.tiles * config.tile_depth
@@ -174,12 +174,12 @@ def pack_into(weights: NDArray[np.int8], windows: Windows, config: Config) -> Pa
     return Packing(windows=windows, weights=made.reshape(shape), selects=chosen.reshape(shape))
 
 
-def keep(values: NDArray[np.floating], windows: Windows, config: Config) -> NDArray[np.bool_]:
-    """Which values [filters, run] to keep so that they fit: of each filter those of the largest magnitudes that find
-    room together.
+def mask_to_fit(values: NDArray[np.floating], windows: Windows, config: Config) -> NDArray[np.bool_]:
+    """A mask of the values [filters, run] to keep: for each filter, the largest magnitudes that fit the windows
+    together.
 
-    The largest come first, and never give up for what comes later; by the matroid that matchings are, what is kept is
-    the best that can be.
+    Values are placed from the largest to the smallest, and a placed value is never dropped. Matchings form a matroid,
+    so this greedy choice is optimal.
     """
     filters, run = values.shape
     cells = windows.cells(run, config)
@@ -199,38 +199,38 @@ def keep(values: NDArray[np.floating], windows: Windows, config: Config) -> NDAr
 
 
 def arrangements(run: int, tiles: int, config: Config, *, passes: bool = True) -> Iterator[Windows]:
-    """Ways in which so many windows see all bytes of a run: the plainest first."""
-    wide = config.beat_bytes
+    """Arrangements of a number of windows that see all bytes of a run, the simplest first."""
+    width = config.beat_bytes
     for repeated in (number for number in range(1, tiles + 1) if tiles % number == 0 and (passes or number == 1)):
         count = tiles // repeated
         if count == 1:
-            if wide >= run:
+            if width >= run:
                 yield Windows(repeated, 1, 0)
             continue
-        least = max(0 if repeated > 1 else 1, -(-(run - wide) // (count - 1)))
-        most = min(wide, (run - 1) // (count - 1))
+        least = max(0 if repeated > 1 else 1, -(-(run - width) // (count - 1)))
+        most = min(width, (run - 1) // (count - 1))
         steps = (-(-run // count), config.tile_depth, least, most, config.tile_depth - 1)
         yield from (Windows(repeated, count, stride) for stride in dict.fromkeys(steps) if least <= stride <= most)
-        # As many windows over the first and the last byte as over any other.
-        stride = -(-(run + wide) // (count + 1))
-        if stride < wide:
-            yield Windows(repeated, count, stride, wide - stride)
+        # As many windows see the first and the last byte as any other.
+        stride = -(-(run + width) // (count + 1))
+        if stride < width:
+            yield Windows(repeated, count, stride, width - stride)
 
 
 def pack(weights: NDArray[np.int8], config: Config, *, passes: bool = True) -> Packing | None:
-    """Weights [channels, kernel rows, run] in the fewest tiles that are found; ``None`` if those are no fewer than
+    """Weights [channels, kernel rows, run] packed into the fewest tiles found; ``None`` if those are no fewer than
     without selects.
 
     Parameters
     ----------
     passes
-        Tiles may pass over the same bytes again.
+        Whether tiles may pass over the same bytes again.
     """
     run = weights.shape[-1]
     dense = -(-run // config.tile_depth)
     most = int((weights != 0).sum(axis=-1).max(initial=0))
     low, high, best = max(1, -(-most // config.tile_depth), -(-run // config.beat_bytes)), dense, None
-    # What was pruned for tiles fits the fewest at once; others end up nearer to them than to the most.
+    # Kernels pruned for tiles fit the lower bound at once; others end up nearer to the lower bound than to the upper.
     guess = low
     while low < high:
         made = _pack_in(weights, guess, config, passes)

@@ -1,9 +1,9 @@
-"""The order of channels: those that a sparse layer reads are put where the rows of the array see them with the fewest
+"""Reordering of channels, so that the rows of the array see the channels of a sparse layer's input with the fewest
 conflicts.
 
-The layer that makes the channels has its filters in that order then, and all that read them their weights. Nothing else
-changes: sums have the same terms. Channels that must stay in order are those of the model's inputs and outputs, and of
-operators for which it matters.
+The layer that computes the channels gets its filters in the new order, and every layer that reads them its weights.
+Nothing else changes: sums have the same terms. Channels of the model's inputs and outputs, and of operators that depend
+on the order, stay as they are.
 """
 
 from __future__ import annotations
@@ -38,61 +38,61 @@ from sateen.hw.spec.config import Config
 from sateen.sparsity.columns import GAMMA, arrange, group_columns, structured_groups
 from sateen.sparsity.packing import pack
 
-__all__ = ["permuted"]
+__all__ = ["permute_channels"]
 
 SPARSE = 0.6
-"""Share of weights that are not zero from which on an order is not looked for."""
+"""From this share of nonzero weights on, no order is searched for."""
 
 Order = NDArray[np.int64]
 EACH_CHANNEL = (Add, AveragePool2D, MaxPool2D, Multiply, Requantize, Resize, Subtract, Table)
-"""Operators that take each channel by itself, whatever its number."""
+"""Operators that treat each channel alike."""
 
 
-def permuted(graph: Graph, config: Config) -> tuple[Graph, dict[str, str]]:
-    """The graph with channels in a better order; and of each sparse layer, by its name, what became of its input's
+def permute_channels(graph: Graph, config: Config) -> tuple[Graph, dict[str, str]]:
+    """The graph with channels in a better order, and for each sparse layer, by its name, a note on its input's
     channels.
 
-    Inputs and outputs are the same; tensors between have their channels in another order, which they say.
+    Inputs and outputs are the same. Tensors in between record their order (``Tensor.channel_order``).
     """
-    tied = _Tied(graph)
+    classes = _ChannelClasses(graph)
     orders: dict[str, Order] = {}
     notes: dict[str, str] = {}
     readers: dict[str, list[Conv2D | FullyConnected]] = {}
     for op in graph.ops:
         if isinstance(op, (Conv2D, FullyConnected)) and np.count_nonzero(op.weights) < SPARSE * op.weights.size:
-            readers.setdefault(tied.of(op.input), []).append(op)
+            readers.setdefault(classes.of(op.input), []).append(op)
     for key, ops in readers.items():
-        if key in tied.pinned:
-            notes |= {op.name: f"its input's channels stay in order: {tied.pinned[key]}" for op in ops}
+        if key in classes.pinned:
+            notes |= {op.name: f"its input's channels stay in order: {classes.pinned[key]}" for op in ops}
             continue
-        order = _best_order(graph, ops, tied.channels[key], config)
+        order = _best_order(graph, ops, classes.channels[key], config)
         if order is None:
             notes |= {op.name: "no order of its input's channels is better" for op in ops}
         else:
             orders[key] = order
             notes |= {op.name: "its input's channels are permuted" for op in ops}
     made = [
-        _reordered(op, orders.get(tied.of(op.output)), orders.get(tied.of(op.inputs[0])) if op.inputs else None)
+        _reordered(op, orders.get(classes.of(op.output)), orders.get(classes.of(op.inputs[0])) if op.inputs else None)
         for op in graph.ops
     ]
     tensors = {
-        name: dataclasses.replace(tensor, order=tuple(orders[key].tolist()))
-        if (key := tied.of(name)) in orders
+        name: dataclasses.replace(tensor, channel_order=tuple(orders[key].tolist()))
+        if (key := classes.of(name)) in orders
         else tensor
         for name, tensor in graph.tensors.items()
     }
     return dataclasses.replace(graph, tensors=tensors, ops=made), notes
 
 
-class _Tied:
-    """Tensors whose channels have one order, because operators tie them; and those classes of them that must stay as
-    they are."""
+class _ChannelClasses:
+    """Classes of tensors whose channels must have the same order, because operators tie them, and the classes whose
+    order must not change."""
 
     def __init__(self, graph: Graph):
         self.graph = graph
         self._above: dict[str, str] = {name: name for name in graph.tensors}
         self.channels = {name: tensor.shape[-1] for name, tensor in graph.tensors.items()}
-        """Of a class, by its name: numbers that are in order; longer axes have several of them side by side."""
+        """Per class, the number of channels to order; longer axes hold them several times, one copy after another."""
         self.pinned: dict[str, str] = {}
         pins = [(name, "it is the model's input") for name in graph.inputs] + [
             (name, "it is the model's output") for name in graph.outputs
@@ -107,7 +107,7 @@ class _Tied:
             self.pinned.setdefault(self.of(name), why)
 
     def of(self, name: str) -> str:
-        """The class's name."""
+        """The name of the class of a tensor."""
         while self._above[name] != name:
             name = self._above[name]
         return name
@@ -132,18 +132,19 @@ class _Tied:
 
 
 def _best_order(graph: Graph, ops: list[Conv2D | FullyConnected], channels: int, config: Config) -> Order | None:
-    """The order in which layers take the fewest tiles, each as often as it has results; ``None``: the one that is."""
+    """The order in which the layers take the fewest tiles, weighted by their output positions; ``None`` for the present
+    order."""
     if channels <= config.tile_depth:
         return None
-    wide = [op.weights.reshape(len(op.weights), -1, channels) for op in ops]
-    matrix = np.concatenate([weights.reshape(-1, channels) for weights in wide])
+    kernels = [op.weights.reshape(len(op.weights), -1, channels) for op in ops]
+    matrix = np.concatenate([weights.reshape(-1, channels) for weights in kernels])
     neighbours = structured_groups(matrix)
     tried = [] if neighbours is None else [neighbours]
     tried += [group_columns(matrix, alpha=config.combine, gamma=gamma) for gamma in (0.0, GAMMA)]
 
     def tiles(order: Order | None) -> int:
         total = 0
-        for op, weights in zip(ops, wide, strict=True):
+        for op, weights in zip(ops, kernels, strict=True):
             steps = op.weights.shape[1] if isinstance(op, Conv2D) else 1
             rows = (weights if order is None else weights[..., order]).reshape(len(weights), steps, -1)
             packing = pack(np.ascontiguousarray(rows), config) if rows.dtype == np.int8 else None
@@ -157,7 +158,7 @@ def _best_order(graph: Graph, ops: list[Conv2D | FullyConnected], channels: int,
 
 
 def _reordered(op: Op, output: Order | None, source: Order | None) -> Op:
-    """An operator that reads channels in one order and makes them in another."""
+    """The operator, reading channels in the order ``source`` and computing them in the order ``output``."""
     if not isinstance(op, Weighted):
         return op
     weights = op.weights

@@ -1,26 +1,29 @@
 """The command line, on real files: what it writes, and that every error is one line."""
 
+import io
 import json
 import os
-import subprocess
-import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import sateen
+from command_line import CONFIG, cli
 from graphs import Builder
-from tflite_models import ModelBuilder
+from sateen.cli import output
+from tflite_models import small_tflite_model
 
-CONFIG = "tiny"
 
-
-def cli(*arguments, **environment):
-    """Runs ``sateen``; its completed process."""
-    return subprocess.run(
-        [sys.executable, "-m", "sateen.cli", *map(str, arguments)], capture_output=True, text=True, timeout=300,
-        env={**os.environ, "COLUMNS": "160", **environment},
-    )  # fmt: skip
+def older(path, target):
+    """A copy of a file of Sateen's as it was written under the project's former name."""
+    with np.load(path, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    text = str(arrays.pop("document"))
+    assert '"format": "sateen.' in text
+    with open(target, "wb") as file:
+        np.savez(file, document=np.array(text.replace('"format": "sateen.', '"format": "older.')), **arrays)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +51,8 @@ def files(tmp_path_factory):
         data[:middle] + bytes(byte ^ 0xFF for byte in data[middle : middle + 64]) + data[middle + 64 :]
     )
     (folder / "cut.sateen").write_bytes(data[:middle])
+    older(folder / "example.sateen", folder / "older.model")
+    older(folder / "example.npz", folder / "older.npz")
     return folder
 
 
@@ -74,24 +79,10 @@ def test_run_quantizes_real_input(files):
     assert result.returncode == 0, result.stderr
 
 
-def tflite_model():
-    """A convolution, a sum with its input and a softmax, as a TensorFlow Lite file."""
-    b, rng = ModelBuilder(), np.random.default_rng(3)
-    x = b.tensor((1, 5, 5, 3), scale=0.05, zero_point=-4, name="image")
-    w = b.constant(rng.integers(-127, 128, (3, 3, 3, 3)), "INT8", scale=[0.01, 0.02, 0.03])
-    c, s, p = (b.tensor(shape, scale=scale, zero_point=z) for shape, scale, z in (
-        ((1, 5, 5, 3), 0.2, 7), ((1, 5, 5, 3), 0.3, -1), ((1, 5, 5, 3), 1 / 256, -128),
-    ))  # fmt: skip
-    b.op("CONV_2D", [x, w], [c], "Conv2DOptions", StrideH=1, StrideW=1, DilationHFactor=1, DilationWFactor=1)
-    b.op("ADD", [x, c], [s], "AddOptions")
-    b.op("SOFTMAX", [s], [p], "SoftmaxOptions", Beta=1.0)
-    return b.build([x], [p])
-
-
 def test_tflite_model(files):
     """From a model's file to its layers' integers, by the file's own names; what the device lacks is a warning, or an
     error."""
-    (files / "net.tflite").write_bytes(tflite_model())
+    (files / "net.tflite").write_bytes(small_tflite_model())
     result = cli("compile", files / "net.tflite", "--config", CONFIG)
     assert result.returncode == 0, result.stderr
     why = "it is looked up in tables, which take engine=pipelined, positions=256 and cols=4 or more"
@@ -119,6 +110,34 @@ def test_tflite_model(files):
     result = cli("compile", files / "net.tflite", "--config", CONFIG, "--strict")
     assert result.returncode == 1
     assert f"Add 'add_1': {why}; compile without" in result.stderr
+
+
+def test_names_are_no_markup(files):
+    """Brackets and colons of names are neither tags nor pictures to the terminal's library."""
+    (files / "[bold]").mkdir()
+    graph = Builder((5, 5, 3), np.random.default_rng(2), name="[red]net :cat:").conv2d(6, (3, 3)).graph()
+    op = replace(graph.ops[0], name="conv[/b]:dog:")
+    replace(graph, ops=[op]).save(files / "[bold]" / "net.npz")
+    result = cli("compile", files / "[bold]" / "net.npz", "--config", CONFIG)
+    assert result.returncode == 0 and "[bold]" in result.stdout.replace("\n", ""), result.stderr
+    result = cli("info", files / "[bold]" / "net.sateen")
+    assert result.returncode == 0 and "[red]net :cat:" in result.stdout and "conv[/b]:dog:" in result.stdout
+    result = cli("run", files / "[bold]" / "net.sateen", "-i", files / "x.npy", "-d", f"sim:{CONFIG}")
+    assert result.returncode == 0 and "conv[/b]:dog:" in result.stdout, result.stderr
+
+
+def test_spinner_and_progress_are_no_markup(monkeypatch):
+    """On a terminal, too."""
+    file = io.StringIO()
+    terminal = Console(file=file, force_terminal=True, highlight=False, markup=False, emoji=False, width=100)
+    monkeypatch.setattr(output, "console", terminal)
+    with output.status("opening [/x] :cat: …") as tell:
+        tell("building [/y] :dog: …")
+        terminal.print("between")
+    with output.progress("running [/z] :cow:", 2) as report:
+        report(1, 2)
+    for text in ("[/y] :dog:", "[/z] :cow:"):
+        assert text in file.getvalue()
 
 
 def test_info_and_doctor(files):
@@ -169,6 +188,15 @@ def test_help_and_version():
         (["run", "{}/example.sateen", "-i", "{}/x.npy", "-d", "tcp:127.0.0.1:1"], "cannot open"),
         (["info", "{}/damaged.sateen"], "no compiled model, or damaged"),
         (["info", "{}/cut.sateen"], "no compiled model, or damaged"),
+        (["info", "{}/older.model"], f"holds no {sateen.Model.FORMAT} but older.model/"),
+        (["info", "{}/older.model"], "of another version of Sateen; compile it again"),
+        (["run", "{}/older.model", "-i", "{}/x.npy"], "of another version of Sateen; compile it again"),
+        (["report", "{}/older.model", "-i", "{}/x.npy"], "of another version of Sateen; compile it again"),
+        (["compile", "{}/older.model"], "holds a model (older.model/"),
+        (["compile", "{}/example.sateen"], "give the graph or model file that it was made from"),
+        (["compile", "{}/older.npz"], "make it again from its source, then compile it again"),
+        (["tune", "{}/older.npz", "-i", "{}/x.npy", "-l", "{}/x.npy", "-o", "{}/t.npz"], "then compile it again"),
+        (["info", "{}/example.npz"], "holds a graph (sateen.graph/1), not a model"),
     ],
 )
 def test_errors_are_one_line(files, arguments, message):

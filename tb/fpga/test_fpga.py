@@ -54,16 +54,17 @@ def test_what_does_not_fit_is_named():
 
 @pytest.mark.fpga
 @pytest.mark.parametrize(("name", "cells"), [
-    ("ulx3s-85f", (84, 64, 0)), ("orangecrab-85f", (84, 64, 0)), ("ecpix5-85f", (84, 64, 0)), ("versa-ecp5", (24, 28, 0)),
+    ("ulx3s-85f", (84, 64, 0)), ("orangecrab-85f", (84, 64, 0)), ("ecpix5-85f", (84, 64, 0)),
+    ("versa-ecp5", (24, 28, 0)),
     ("icebreaker", (8, 23, 4)), ("ice40-hx8k", (0, 31, 0)), ("tang-nano-9k", (16, 23, 0)),
 ])  # fmt: skip
 def test_boards_find_multipliers_and_memories(name, cells):
     """Of each board's default configuration: multipliers, block RAMs, memories of 32 KiB."""
     board = BOARDS[name]
-    config = board.fitted(board.parse())
+    config = board.with_pll_clock(board.parse())
     text, _ = design(board, config, System(config))
     _, found = netlist(text, board.part)
-    assert (found.multipliers, found.block_rams, found.wide_rams) == cells
+    assert (found.multipliers, found.block_rams, found.single_port_rams) == cells
 
 
 @pytest.mark.fpga
@@ -71,7 +72,7 @@ def test_boards_find_multipliers_and_memories(name, cells):
 def test_ice40_bitstream(name):
     """The default configuration reaches the board's clock with margin, with the first placement."""
     board = BOARDS[name]
-    made = build(Recipe(board=name, config=board.fitted(board.parse())))
+    made = build(Recipe(board=name, config=board.with_pll_clock(board.parse())))
     assert made.margin >= 0.15, made.report.path
     # Preamble of a bitstream for iCE40.
     assert b"\x7e\xaa\x99\x7e" in made.bitstream[:200]
@@ -82,7 +83,7 @@ def test_ice40_bitstream(name):
 def test_ecp5_bitstream():
     """Clock met with margin; the same recipe makes the same bits."""
     board = BOARDS["ulx3s-85f"]
-    recipe = Recipe(board="ulx3s-85f", config=board.fitted(board.parse("tiny")))
+    recipe = Recipe(board="ulx3s-85f", config=board.with_pll_clock(board.parse("tiny")))
     first = build(recipe)
     assert first.margin >= 0.15, first.report.path
     # Preamble of a bitstream for ECP5.
@@ -121,7 +122,7 @@ class Echo(wiring.Component):
 def test_clock_and_pins(name):
     """PLL, reset, serial port and lights of a board, as far as a bitstream."""
     board = BOARDS[name]
-    config = board.fitted(board.parse("tiny"))
+    config = board.with_pll_clock(board.parse("tiny"))
     text, constraints = design(board, config, Echo(config))
     file, cells = netlist(text, board.part)
     folder, report = route(board, Recipe(board=name, config=config), file, cells, constraints, 1)

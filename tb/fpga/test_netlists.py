@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from sateen.fpga.netlists import NOTHING, prepared, top_of
+from sateen.fpga.netlists import UNCONNECTED, prepare, top_of
 
 CELLS = 3
 """Of a chain. Its inputs are nets 2 to 9, its sums 100 and up, its carries 200 and up."""
@@ -62,9 +62,9 @@ def sums(document, values, unknown):
 def test_constant_carry(pins, used):
     for seed in range(5):
         document = chain(random.Random(seed), pins, used=used)
-        given = json.loads(prepared(json.dumps(document).encode(), {}))
+        given = json.loads(prepare(json.dumps(document).encode(), {}))
         first = top_of(given)["cells"]["sum_0"]["connections"]
-        assert [first["CIN"], first["S0"]] == [NOTHING, NOTHING]
+        assert [first["CIN"], first["S0"]] == [UNCONNECTED, UNCONNECTED]
         assert ("sum_0$sum" in top_of(given)["cells"]) == used
         for values in itertools.product((0, 1), repeat=len(INPUTS)):
             expected = sums(document, values, 0)
@@ -76,7 +76,7 @@ def test_constant_carry(pins, used):
 @pytest.mark.parametrize("pins", [(2, "0", "1"), ("0", 3, "1"), ("1", "0", 4)])
 def test_other_carries_are_kept(pins):
     document = chain(random.Random(0), pins)
-    given = json.loads(prepared(json.dumps(document).encode(), {}))
+    given = json.loads(prepare(json.dumps(document).encode(), {}))
     assert top_of(given)["cells"].keys() == top_of(document)["cells"].keys()
     assert top_of(given)["cells"]["sum_0"] == top_of(document)["cells"]["sum_0"]
 
@@ -84,14 +84,14 @@ def test_other_carries_are_kept(pins):
 def test_injected_carries_are_kept():
     document = chain(random.Random(0), ("0", "0", "1"))
     top_of(document)["cells"]["sum_0"]["parameters"]["INJECT1_0"] = "YES"
-    given = json.loads(prepared(json.dumps(document).encode(), {}))
+    given = json.loads(prepare(json.dumps(document).encode(), {}))
     assert top_of(given)["cells"]["sum_0"] == top_of(document)["cells"]["sum_0"]
 
 
 def test_carry_that_nothing_uses():
     document = chain(random.Random(0), (2, "0", "1"))
-    cells = top_of(json.loads(prepared(json.dumps(document).encode(), {})))["cells"]
-    assert [cell["connections"]["COUT"] for cell in cells.values()] == [[200], [201], NOTHING]
+    cells = top_of(json.loads(prepare(json.dumps(document).encode(), {})))["cells"]
+    assert [cell["connections"]["COUT"] for cell in cells.values()] == [[200], [201], UNCONNECTED]
     top_of(document)["ports"]["carry"] = {"bits": [202]}
-    cells = top_of(json.loads(prepared(json.dumps(document).encode(), {})))["cells"]
+    cells = top_of(json.loads(prepare(json.dumps(document).encode(), {})))["cells"]
     assert cells["sum_2"]["connections"]["COUT"] == [202]

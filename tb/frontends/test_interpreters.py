@@ -47,8 +47,8 @@ def litert(data: bytes, inputs: list[np.ndarray]) -> np.ndarray:
 def compare(data: bytes, inputs: list[np.ndarray], interpreter=micro) -> None:
     """The graph of a file gives what an interpreter gives."""
     graph = tflite.load(data)
-    given = {name: graph.tensors[name].from_own(value) for name, value in zip(graph.inputs, inputs, strict=True)}
-    actual = graph.tensors[graph.outputs[0]].to_own(run(graph, given)[graph.outputs[0]])
+    given = {name: graph.tensors[name].from_file(value) for name, value in zip(graph.inputs, inputs, strict=True)}
+    actual = graph.tensors[graph.outputs[0]].to_file(run(graph, given)[graph.outputs[0]])
     expected = interpreter(data, inputs)
     np.testing.assert_array_equal(actual.reshape(expected.shape), expected)
 

@@ -87,10 +87,10 @@ def check(seed: int, config: str = "") -> str:
     data, x = random_network(np.random.default_rng(seed))
     try:
         graph = frontend.load(data)
-        values = run(graph, {name: graph.tensors[name].from_own(value) for name, value in x.items()}, layers=True)
+        values = run(graph, {name: graph.tensors[name].from_file(value) for name, value in x.items()}, layers=True)
         expected = reference(data, x, graph)
         tie = _beside_tie(graph, values, expected)
-        results = {name: graph.tensors[name].to_own(value) for name, value in values.items()}
+        results = {name: graph.tensors[name].to_file(value) for name, value in values.items()}
         if not tie:
             _check_equal(results, expected)
         if config:
@@ -108,7 +108,7 @@ def _beside_tie(graph: Graph, values: dict[str, np.ndarray], expected: dict[str,
     for op in graph.ops:
         tensor = graph.tensors[op.output]
         wanted = expected.get(op.output)
-        if wanted is None or np.array_equal(tensor.to_own(values[op.output]), wanted):
+        if wanted is None or np.array_equal(tensor.to_file(values[op.output]), wanted):
             continue
         around = []
         for factor in (1 - 1e-5, 1 + 1e-5):
@@ -116,7 +116,7 @@ def _beside_tie(graph: Graph, values: dict[str, np.ndarray], expected: dict[str,
             if isinstance(op, Weighted | Requantize):
                 multiplier = np.minimum(np.rint(np.asarray(op.multiplier) / factor), 2**31 - 1).astype(np.int32)
                 op = dataclasses.replace(op, multiplier=multiplier if isinstance(op, Weighted) else int(multiplier))
-            around.append(tensor.to_own(op.execute(tensors, values)))
+            around.append(tensor.to_file(op.execute(tensors, values)))
         return bool(((np.minimum(*around) <= wanted) & (wanted <= np.maximum(*around))).all())
     return False
 

@@ -32,8 +32,8 @@ def model(nodes, inputs, output, constants) -> bytes:
 def compare(data: bytes, inputs: dict[str, np.ndarray], most: int = 0) -> None:
     """The graph of a file gives what onnxruntime gives; ``most`` codes may differ, by one."""
     graph = frontend.load(data)
-    given = {name: graph.tensors[name].from_own(value) for name, value in inputs.items()}
-    actual = graph.tensors[graph.outputs[0]].to_own(run(graph, given)[graph.outputs[0]])
+    given = {name: graph.tensors[name].from_file(value) for name, value in inputs.items()}
+    actual = graph.tensors[graph.outputs[0]].to_file(run(graph, given)[graph.outputs[0]])
     expected = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, inputs)[0]
     assert actual.dtype == expected.dtype and actual.shape == expected.shape
     difference = np.abs(actual.astype(np.int64) - expected.astype(np.int64))
@@ -203,10 +203,10 @@ def compare_all(nodes, inputs, outputs, constants) -> None:
     rng = np.random.default_rng(5)
     x = {name: rng.normal(size=shape).astype(np.float32) * 2 for name, shape in inputs}
     graph = frontend.load(data)
-    results = run(graph, {name: graph.tensors[name].from_own(values) for name, values in x.items()})
+    results = run(graph, {name: graph.tensors[name].from_file(values) for name, values in x.items()})
     expected = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, x)
     for name, values in zip(graph.outputs, expected, strict=True):
-        np.testing.assert_array_equal(graph.tensors[name].to_own(results[name]), values, err_msg=name)
+        np.testing.assert_array_equal(graph.tensors[name].to_file(results[name]), values, err_msg=name)
 
 
 def weights(rng, name, *shape, scale=0.0113):

@@ -17,6 +17,7 @@ from test_interpreters import portable
 import sateen
 import seeds
 from sateen.frontends import tflite
+from sateen.frontends.tflite.file import read
 from sateen.graph import run
 from sateen.runtime import Device
 from tflite_networks import random_network
@@ -43,7 +44,7 @@ def reference(data: bytes, given: Sequence[np.ndarray]) -> list[np.ndarray]:
         for place, value in enumerate(inputs):
             made.set_input(value, place)
         made.invoke()
-        results.append([made.get_output(place).copy() for place in range(len(tflite.tflite_file.read(data).outputs))])
+        results.append([made.get_output(place).copy() for place in range(len(read(data).outputs))])
     return [np.stack(values) for values in zip(*results, strict=True)]
 
 

@@ -67,7 +67,7 @@ class Chain(Builder):
 
 
 def check(device, graph, *, fallbacks=(), x=None):
-    """Runs a graph layer by layer and in one go, on the device but for ``fallbacks``; both must equal the golden model."""
+    """Runs a graph by layers and at once, on the device except for ``fallbacks``; both must equal the golden model."""
     x = random_input(graph, np.random.default_rng(5), 2) if x is None else x
     if fallbacks:
         with pytest.warns(sateen.SateenWarning) as caught:
@@ -265,8 +265,8 @@ def test_elementwise(tables, kind, case):
 
 @pytest.mark.parametrize(
     ("a", "b"),
-    [((6, 4, 5), (1, 1, 5)), ((6, 4, 20), (6, 4, 1)), ((1, 4, 1), (6, 4, 9)), ((6, 1, 5), (1, 4, 5)), ((3, 2, 7), (1, 1, 1)),
-     ((3, 1, 2, 1, 4), (1, 2, 1, 3, 1))],
+    [((6, 4, 5), (1, 1, 5)), ((6, 4, 20), (6, 4, 1)), ((1, 4, 1), (6, 4, 9)), ((6, 1, 5), (1, 4, 5)),
+     ((3, 2, 7), (1, 1, 1)), ((3, 1, 2, 1, 4), (1, 2, 1, 3, 1))],
 )  # fmt: skip
 def test_elementwise_broadcasts(tables, a, b):
     """What has one value along an axis is repeated first."""
@@ -281,7 +281,7 @@ def test_elementwise_broadcasts(tables, a, b):
 
 @pytest.mark.parametrize("kind", [Add, Multiply])
 def test_elementwise_in_float(tables, kind):
-    """onnxruntime's sums and products are float32's: the device's where every pair of values agrees, else the host's."""
+    """onnxruntime adds and multiplies in float32. The device does it if every pair of values agrees, else the host."""
     fields = {"rounding": Rounding.SINGLE}
     agreeing = elementwise(kind, (4, 5, 3), (0.0203, 0.0307, 0.0411 if kind is Add else 0.0003), (3, -7, 11), **fields)
     check(tables, agreeing, x=dict.fromkeys("ab", random_input_of((2, 4, 5, 3))))

@@ -9,7 +9,7 @@ import pytest
 import needs
 import sateen
 from sateen.graph import Graph, GraphError, run
-from sateen.quantize import quantized
+from sateen.quantize import quantize_file
 
 onnx = needs.package("onnx", extra="onnx")
 helper = onnx.helper
@@ -64,11 +64,11 @@ def model(tmp_path):
 
 def test_answers_like_the_float_model(model, tmp_path):
     path, x = model
-    graph = quantized(path, x)
+    graph = quantize_file(path, x)
     graph.save(tmp_path / "q.graph")
     again = Graph.load(tmp_path / "q.graph")
     assert again.tensors == graph.tensors
-    codes = again.tensors["x"].from_own(x)
+    codes = again.tensors["x"].from_file(x)
     y = run(again, codes)[again.outputs[0]]
     expected = onnx.reference.ReferenceEvaluator(str(path)).run(None, {"x": x})[0]
     assert np.abs(y - expected).max() < 0.03 and (y.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.9
@@ -89,7 +89,7 @@ def test_device(model):
         loaded = device.load(sateen.compile(path, "tiny", calibration=x))
         y = loaded.run(x[:2])
     graph = loaded.model.graph
-    np.testing.assert_array_equal(y, run(graph, graph.tensors["x"].from_own(x[:2]))[graph.outputs[0]])
+    np.testing.assert_array_equal(y, run(graph, graph.tensors["x"].from_file(x[:2]))[graph.outputs[0]])
 
 
 def test_says_what_is_wrong(model, tmp_path):
@@ -97,13 +97,13 @@ def test_says_what_is_wrong(model, tmp_path):
     with pytest.raises(GraphError, match="it is computed in float|quantize the whole model to int8"):
         sateen.compile(path, "tiny")
     with pytest.raises(GraphError, match="calibration: the model does not run on it"):
-        quantized(path, x[:, :2])
+        quantize_file(path, x[:, :2])
     with pytest.raises(GraphError, match="calibration: it holds no item"):
-        quantized(path, x[:0])
-    with pytest.raises(GraphError, match="calibration makes values in it that are not finite"):
-        quantized(path, np.full_like(x, np.nan))
+        quantize_file(path, x[:0])
+    with pytest.raises(GraphError, match="calibration leads to values in it that are not finite"):
+        quantize_file(path, np.full_like(x, np.nan))
     with pytest.raises(sateen.CompileError, match="cannot read"):
-        quantized(tmp_path / "none.onnx", x)
+        quantize_file(tmp_path / "none.onnx", x)
     lone = FloatModel()
     lone.save(
         tmp_path / "lone.onnx",
@@ -112,4 +112,4 @@ def test_says_what_is_wrong(model, tmp_path):
         (3, 8, 8),
     )
     with pytest.raises(GraphError, match="it can be folded only into a Conv right before it"):
-        quantized(tmp_path / "lone.onnx", x)
+        quantize_file(tmp_path / "lone.onnx", x)

@@ -274,8 +274,8 @@ def test_a_tiny_range_costs_no_overflow():
     [
         (images(2), {"scheme": "both"}, "scheme must be asymmetric or symmetric, not 'both'"),
         (images(0), {}, "calibration must hold one item or more, not none"),
-        (np.where(images(2) > 2, np.nan, images(2)), {}, "calibration makes values in 'input' that are not finite"),
-        (images(2) * np.float32(1e38), {}, "calibration makes values in 'c1' that are not finite"),
+        (np.where(images(2) > 2, np.nan, images(2)), {}, "calibration leads to values in 'input' that are not finite"),
+        (images(2) * np.float32(1e38), {}, "calibration leads to values in 'c1' that are not finite"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

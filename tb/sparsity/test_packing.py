@@ -13,8 +13,8 @@ from sateen.graph import run
 from sateen.hw.spec.config import parse_config
 from sateen.hw.spec.pe import Encoding, Precision, TermBudget
 from sateen.sim.golden.terms import term_count
-from sateen.sparsity import columns, permuted
-from sateen.sparsity.packing import Windows, keep, pack, pack_into
+from sateen.sparsity import columns, permute_channels
+from sateen.sparsity.packing import Windows, mask_to_fit, pack, pack_into
 
 
 def sparse(rng, shape, density, *, spread=0.0):
@@ -64,7 +64,7 @@ def test_keeps_the_largest():
     """What is kept fits; what is left out has no room beside what is larger."""
     config, rng = parse_config("small,combine=4"), np.random.default_rng(3)
     values, windows = rng.normal(size=(12, 64)), Windows(1, 2, 32)
-    kept = keep(values, windows, config)
+    kept = mask_to_fit(values, windows, config)
     codes = np.where(kept, np.maximum(1, np.abs(values) * 20), 0).astype(np.int8)[:, None]
     np.testing.assert_array_equal(pack_into(codes, windows, config).unpacked(64, config), codes)
     # Every row of both tiles has found the largest of its four.
@@ -100,14 +100,14 @@ def test_paper_case():
     grouped = columns.prune_conflicts(matrix, groups)
     # The array's rows see three columns each, and all of them are there for a tile's price: more weights stay than in
     # groups of eight.
-    kept = np.where(keep(matrix, Windows(1, 1, 0), config), matrix, 0)
+    kept = np.where(mask_to_fit(matrix, Windows(1, 1, 0), config), matrix, 0)
     packing = pack(kept[:, None], config)
     assert (-(-94 // 32) * -(-96 // 32), packing.windows.tiles * -(-96 // 32)) == (9, 3)
     assert np.count_nonzero(kept) > 0.8 * np.count_nonzero(matrix) > np.count_nonzero(grouped)
 
 
 def test_groups():
-    """By hand: columns that do not meet merge, the dense one first; conflicts up to gamma; empty columns are left out."""
+    """By hand: disjoint columns merge, the dense one first; conflicts up to gamma; empty columns are left out."""
     matrix = np.array([[1, 0, 0, 2, 0], [0, 3, 0, 0, 0], [0, 4, 0, 0, 5], [6, 0, 0, 0, 0]])
     assert columns.group_columns(matrix, alpha=8, gamma=0) == [[0, 1], [3, 4]]
     assert columns.group_columns(matrix, alpha=8, gamma=0.5) == [[0, 1, 3, 4]]
@@ -187,18 +187,18 @@ def test_channels_are_permuted_where_they_may():
         .fully_connected(10, weights=third)
         .graph()
     )
-    made, notes = permuted(graph, parse_config("small,combine=4"))
+    made, notes = permute_channels(graph, parse_config("small,combine=4"))
     assert notes["op2"] == "its input's channels are permuted" and not np.array_equal(
         made.ops[0].weights, graph.ops[0].weights
     )
     x = random_input(graph, rng, 3)
     expected = run(graph, x, layers=True)
     for name, values in run(made, x, layers=True).items():
-        np.testing.assert_array_equal(made.tensors[name].to_own(values), expected[name], err_msg=name)
-        np.testing.assert_array_equal(made.tensors[name].from_own(expected[name]), values, err_msg=name)
+        np.testing.assert_array_equal(made.tensors[name].to_file(values), expected[name], err_msg=name)
+        np.testing.assert_array_equal(made.tensors[name].from_file(expected[name]), values, err_msg=name)
     combining = {layer.name: layer.combining for layer in sateen.compile(graph, "small,combine=4").layers}
     assert (combining["op2"].tiles, combining["op2"].dense_tiles) == (12, 24) and combining["op2"].density == 1
     lone = Builder((4, 4, 64), rng).conv2d(24, (1, 1), weights=second).graph()
-    assert permuted(lone, parse_config("small,combine=4"))[1] == {
+    assert permute_channels(lone, parse_config("small,combine=4"))[1] == {
         "op0": "its input's channels stay in order: it is the model's input"
     }

@@ -184,7 +184,7 @@ def test_repeats_of_two_models():
 
 
 def test_cycle_model(device):
-    """Predicted cycles equal the device's counters within 1 % or a few cycles, layer by layer, and the causes add up."""
+    """Predicted cycles equal the device's counters within 1 % or a few cycles for each layer, and the causes add up."""
     few = 0 if device.config.engine == "sequential" else 2 if device.config.group == 1 else 6
     rng = np.random.default_rng([5, device.config.rows])
     for _ in range(12):
@@ -343,6 +343,9 @@ def test_narrow_weights():
     with sateen.open(f"sim:{name}") as device:
         check(device, model.graph, model.graph.tensors["input"].quantize(x))
     wide = Builder((3, 3, 4), rng).conv2d(2, (1, 1), weights=np.full((2, 1, 1, 4), -5, np.int8)).graph()
-    message = "its weights reach from -5 to -5, but the configuration holds weights of 3 bits, -4 to 3; quantize with weight_bits=3"
+    message = (
+        "its weights reach from -5 to -5, but the configuration holds weights of 3 bits, -4 to 3; "
+        "quantize with weight_bits=3"
+    )
     with pytest.raises(sateen.CompileError, match=message):
         sateen.compile(wide, config, strict=True)

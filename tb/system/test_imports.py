@@ -4,7 +4,10 @@ it."""
 import subprocess
 import sys
 
-HOST = "import sateen, sateen.runtime.transport, sateen.runtime.link, sateen.runtime.device, sateen.compiler.stages, sateen.runtime.serve, sateen.digits, sateen.cli.main"
+HOST = (
+    "import sateen, sateen.runtime.transport, sateen.runtime.link, sateen.runtime.device, sateen.compiler.stages, "
+    "sateen.runtime.serve, sateen.digits, sateen.cli.main"
+)
 
 
 def test_host_needs_no_amaranth():
@@ -27,6 +30,7 @@ except sateen.DeviceError:
 
 
 def test_spec_is_plain_python():
-    code = "import sys, sateen.hw.spec.config, sateen.hw.spec.wire, sateen.hw.spec.descriptor; print('amaranth' in sys.modules)"
+    modules = "sys, sateen.hw.spec.config, sateen.hw.spec.wire, sateen.hw.spec.descriptor"
+    code = f"import {modules}; print('amaranth' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert result.stdout.strip() == "False", result.stderr

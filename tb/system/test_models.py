@@ -76,8 +76,8 @@ def test_golden_model(name):
     """Every layer, and the output of every input."""
     graph, x, y, layers = recorded(name)
     source = graph.tensors[graph.inputs[0]]
-    values = run(graph, source.from_own(x), layers=True)
-    actual = {tensor: graph.tensors[tensor].to_own(value) for tensor, value in values.items()}
+    values = run(graph, source.from_file(x), layers=True)
+    actual = {tensor: graph.tensors[tensor].to_file(value) for tensor, value in values.items()}
     compare(actual, layers)
     np.testing.assert_array_equal(actual[graph.outputs[0]].reshape(y.shape), y)
 

@@ -99,7 +99,7 @@ def lower(graph: Graph, config: Config) -> LoweredGraph:
     lowered: dict[str, Lowered] = {}
     refused: dict[str, str] = {}
     for op in graph.ops:
-        if op.HOST or isinstance(op, Reshape):
+        if op.HOST_ONLY or isinstance(op, Reshape):
             continue
         try:
             lowered[op.name] = lower_operator(op, graph.tensors, config)

@@ -67,7 +67,7 @@ def fold(m: Importer, node: Node) -> bool:
         known = not isinstance(value, Pending)
         require(known, node, f"the shape of {node.inputs[0]!r} is not known here; export the model with fixed shapes")
         value = value.values if isinstance(value, Codes) else value
-        shape = value.own_shape if isinstance(value, Tensor) else np.shape(value)  # type: ignore[arg-type]
+        shape = value.file_shape if isinstance(value, Tensor) else np.shape(value)  # type: ignore[arg-type]
         m.values[node.outputs[0]] = np.array(shape, np.int64)
         return True
     if (

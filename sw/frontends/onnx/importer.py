@@ -6,7 +6,7 @@ when its result is quantized: until then it is a :class:`Pending` one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,10 @@ from sateen.graph import (
     Array,
     Constant,
     Dequantize,
+    FileLayout,
     Graph,
     GraphError,
     Op,
-    Own,
     Quantize,
     Requantize,
     Reshape,
@@ -160,7 +160,7 @@ class Importer:
             value = Real(value.make(self.name_of(f"{name}.codes"), value.natural, value.limits))
         if isinstance(value, Real):
             x = value.tensor
-            self.tensors[name] = Tensor(name=name, shape=x.shape, dtype="float32", own=x.own)
+            self.tensors[name] = Tensor(name=name, shape=x.shape, dtype="float32", file_layout=x.file_layout)
             self.ops.append(Dequantize(name=self._op_name(f"{name}.dequantize"), input=x.name, output=name))
             return name
         require(
@@ -170,22 +170,26 @@ class Importer:
         return value.name
 
     def add_tensor(
-        self, name: str, own_shape: tuple[int, ...], numbers: Numbers, *, dtype: str = "int8", image: bool = False
+        self, name: str, file_shape: tuple[int, ...], numbers: Numbers, *, dtype: str = "int8", image: bool = False
     ) -> Tensor:
         """A new tensor of the model; an ``image`` of 4 axes is (N, C, H, W) there."""
         require(name not in self.tensors, f"tensor {name!r}", "it is made twice; export the model anew")
-        shape, own = own_shape, None
-        if image and len(own_shape) == 4:
-            shape = tuple(own_shape[axis] for axis in (0, 2, 3, 1))
-            own = Own(shape, IMAGE, own_shape)
-        return self.put(name, shape, numbers, own, dtype=dtype)
+        shape, layout = file_shape, None
+        if image and len(file_shape) == 4:
+            shape = tuple(file_shape[axis] for axis in (0, 2, 3, 1))
+            layout = FileLayout(shape, IMAGE, file_shape)
+        return self.put(name, shape, numbers, layout, dtype=dtype)
 
     def put(
-        self, name: str, shape: tuple[int, ...], numbers: Numbers, own: Own | None, *, dtype: str = "int8"
+        self, name: str, shape: tuple[int, ...], numbers: Numbers, layout: FileLayout | None, *, dtype: str = "int8"
     ) -> Tensor:
         """A new tensor in its layout here."""
-        if own is not None and own.shape == shape and (own.inner == own.shape and own.axes == tuple(range(len(shape)))):
-            own = None
+        if (
+            layout is not None
+            and layout.shape == shape
+            and (layout.view == layout.shape and layout.axes == tuple(range(len(shape))))
+        ):
+            layout = None
         self.tensors[name] = tensor = Tensor(
             name=name,
             shape=shape,
@@ -193,7 +197,7 @@ class Importer:
             zero_point=numbers.zero_point,
             dtype=dtype,
             unsigned=numbers.unsigned,
-            own=own,
+            file_layout=layout,
         )
         return tensor
 
@@ -267,13 +271,13 @@ class Importer:
     def _op_name(self, wanted: str) -> str:
         return _free(wanted, {op.name for op in self.ops})
 
-    def add_constant(self, name: str, codes: Array, numbers: Numbers, own: Own | None) -> Tensor:
+    def add_constant(self, name: str, codes: Array, numbers: Numbers, layout: FileLayout | None) -> Tensor:
         """A constant's tensor; operators that see it in other numbers or another shape have one each."""
         key = name, codes.shape, numbers
         if key not in self._constants:
             made = name if name not in self.tensors else self.name_of(name)
             self.ops.append(Constant(name=self._op_name(f"{made}.constant"), output=made, values=codes))
-            self._constants[key] = self.put(made, codes.shape, numbers, own)
+            self._constants[key] = self.put(made, codes.shape, numbers, layout)
         return self._constants[key]
 
     def add(
@@ -282,19 +286,19 @@ class Importer:
         node: Node,
         output: str,
         numbers: Numbers,
-        own: Callable[[tuple[int, ...]], Own | None] = lambda _: None,
+        layout: Callable[[tuple[int, ...]], FileLayout | None] = lambda _: None,
         shape: tuple[int, ...] = (),
         dtype: str = "int8",
         **fields: Any,
     ) -> Tensor:
-        """Appends an operator and its result; ``own`` says the file's layout of a shape here."""
+        """Appends an operator and its result; ``layout`` says the file's layout of a shape here."""
         op = kind(name=self._op_name(node.name), output=output, **fields)
         require(output not in self.tensors, node, f"its output {output!r} is made twice; export the model anew")
         if not shape:
             # A stand-in, for operators that ask their output for its numbers.
             stand_in = Tensor(name=output, shape=(1,), scale=numbers.scale, zero_point=numbers.zero_point, dtype=dtype)
             shape = op.infer({**self.tensors, output: stand_in})
-        tensor = self.put(output, shape, numbers, own(shape), dtype=dtype)
+        tensor = self.put(output, shape, numbers, layout(shape), dtype=dtype)
         self.ops.append(op)
         return tensor
 
@@ -308,7 +312,7 @@ class Importer:
         require(good, node, f"its input {node.inputs[0]!r} is not real numbers")
         assert isinstance(value, Tensor)
         return self.add(
-            Quantize, node, output, numbers, lambda _: value.own, input=value.name, rounding=Rounding.SINGLE
+            Quantize, node, output, numbers, lambda _: value.file_layout, input=value.name, rounding=Rounding.SINGLE
         )
 
     def requantized(
@@ -317,7 +321,7 @@ class Importer:
         """The same real values in other numbers, clamped."""
         low, high = clamp(numbers, limits)
         if numbers == numbers_of(x) and (low, high) == (-128, 127):
-            return self.add(Reshape, node, output, numbers, lambda _: x.own, shape=x.shape, input=x.name)
+            return self.add(Reshape, node, output, numbers, lambda _: x.file_layout, shape=x.shape, input=x.name)
         with np.errstate(over="ignore"):
             ratio = float(np.float32(x.scale) / np.float32(numbers.scale))
         multiplier, shift = scaling(node, ratio)
@@ -326,7 +330,7 @@ class Importer:
             node,
             output,
             numbers,
-            lambda _: x.own,
+            lambda _: x.file_layout,
             input=x.name,
             multiplier=multiplier,
             shift=shift,
@@ -337,8 +341,8 @@ class Importer:
 
     def image(self, node: Node, x: Tensor) -> Tensor:
         """A tensor of 4 axes, as (N, H, W, C) here."""
-        require(len(x.own_shape) == 4, node, f"its input {x.name!r} must have 4 axes, not the shape {x.own_shape}")
-        if x.own is not None and x.own.axes == IMAGE and x.own.inner == x.shape:
+        require(len(x.file_shape) == 4, node, f"its input {x.name!r} must have 4 axes, not the shape {x.file_shape}")
+        if x.file_layout is not None and x.file_layout.axes == IMAGE and x.file_layout.view == x.shape:
             return x
         if x.name not in self._images:
             plain = self.plain(node, x)
@@ -358,7 +362,7 @@ class Importer:
 
     def of_rank(self, node: Node, x: Tensor, rank: int) -> Tensor:
         """A tensor with as many axes, those that it lacks before its own."""
-        missing = rank - len(x.own_shape)
+        missing = rank - len(x.file_shape)
         if missing <= 0:
             return x
         key = x.name, rank
@@ -370,19 +374,19 @@ class Importer:
 
     def plain(self, node: Node, x: Tensor) -> Tensor:
         """A tensor in the file's own layout."""
-        if x.own is None:
+        if x.file_layout is None:
             return x
         if x.name not in self._plain:
-            self._plain[x.name] = self._made_plain(node, x, x.own)
+            self._plain[x.name] = self._made_plain(node, x, x.file_layout)
         return self._plain[x.name]
 
-    def _made_plain(self, node: Node, x: Tensor, own: Own) -> Tensor:
+    def _made_plain(self, node: Node, x: Tensor, layout: FileLayout) -> Tensor:
         steps: list[tuple[type[Op], tuple[int, ...], dict[str, Any]]] = []
-        kept = [axis for axis in own.axes if own.inner[axis] > 1]
+        kept = [axis for axis in layout.axes if layout.view[axis] > 1]
         if kept != sorted(kept):
-            steps.append((Reshape, own.inner, {}))
-            steps.append((Transpose, tuple(own.inner[axis] for axis in own.axes), {"axes": own.axes}))
-        steps.append((Reshape, own.shape, {}))
+            steps.append((Reshape, layout.view, {}))
+            steps.append((Transpose, tuple(layout.view[axis] for axis in layout.axes), {"axes": layout.axes}))
+        steps.append((Reshape, layout.shape, {}))
         name, source = x.name, x
         for place, (kind, shape, fields) in enumerate(steps):
             made = self.name_of(f"{name}.plain" if place == len(steps) - 1 else f"{name}.plain{place}")
@@ -395,9 +399,9 @@ def _free(wanted: str, taken: Set[str]) -> str:
     return next(name for name in names if name not in taken)
 
 
-def channels_first(shape: tuple[int, ...]) -> Own | None:
+def channels_first(shape: tuple[int, ...]) -> FileLayout | None:
     """The file's layout of an image of a shape here; of other tensors it is the same."""
-    return Own(shape, IMAGE, tuple(shape[axis] for axis in IMAGE)) if len(shape) == 4 else None
+    return FileLayout(shape, IMAGE, tuple(shape[axis] for axis in IMAGE)) if len(shape) == 4 else None
 
 
 def numbers_of(x: Tensor) -> Numbers:

@@ -20,7 +20,7 @@ from sateen.frontends.onnx.importer import (
     scaling,
     single,
 )
-from sateen.graph import LARGEST, Array, Conv2D, DepthwiseConv2D, FullyConnected, Op, Own, Tensor, require
+from sateen.graph import LARGEST, Array, Conv2D, DepthwiseConv2D, FileLayout, FullyConnected, Op, Tensor, require
 from sateen.hw.spec.descriptor import Rounding
 
 __all__ = ["FREE", "LAYERS", "Limits", "Make", "codes_at", "layer", "window"]
@@ -84,7 +84,7 @@ def layer(
     name: str,
     numbers: Numbers,
     limits: Limits,
-    own: Callable[[tuple[int, ...]], Own | None] = lambda _: None,
+    layout: Callable[[tuple[int, ...]], FileLayout | None] = lambda _: None,
     **fields: Any,
 ) -> Tensor:
     """A layer with weights [O, …]; its bias is int32, or real."""
@@ -98,7 +98,7 @@ def layer(
         node,
         name,
         numbers,
-        own,
+        layout,
         input=x.name,
         weights=np.ascontiguousarray(weights),
         bias=_bias(node, bias, products, len(weights)),
@@ -227,16 +227,16 @@ def _product(m: Importer, node: Node, x: Tensor, codes: Codes, bias: Value | Non
     axis = 0 if transposed else 1
     weights = _weights(node, codes, axis)
     weights = weights if transposed else weights.T
-    if x.own is not None and len(x.shape) == 2 and x.own_shape[1:] == weights.shape[1:]:
+    if x.file_layout is not None and len(x.shape) == 2 and x.file_shape[1:] == weights.shape[1:]:
         # Where each value of the file's layout stands here.
-        places = x.own.to(np.arange(weights.shape[1])[None])[0]
+        places = x.file_layout.to_file(np.arange(weights.shape[1])[None])[0]
         order = np.empty_like(places)
         order[places] = np.arange(len(places))
         weights = weights[:, order]
     else:
         x = m.plain(node, x)
     fits = len(x.shape) >= 2 and x.shape[-1] == weights.shape[1]
-    require(fits, node, f"its weights take {weights.shape[1]} values, but {x.name!r} is {x.own_shape}")
+    require(fits, node, f"its weights take {weights.shape[1]} values, but {x.name!r} is {x.file_shape}")
     return lambda name, numbers, limits: layer(
         m, node, FullyConnected, x, weights, codes.scales, bias, name, numbers, limits
     )

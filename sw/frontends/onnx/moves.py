@@ -13,7 +13,7 @@ from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.folding import Handler, fold
 from sateen.frontends.onnx.importer import Importer, Numbers, Pending, channels_first, numbers_of
 from sateen.frontends.onnx.layers import window
-from sateen.graph import LARGEST, Array, MaxPool2D, Own, Pad, Reshape, Resize, Slice, Tensor, require
+from sateen.graph import LARGEST, Array, FileLayout, MaxPool2D, Pad, Reshape, Resize, Slice, Tensor, require
 from sateen.sim import golden
 
 __all__ = ["MOVES"]
@@ -85,7 +85,7 @@ def max_pool(m: Importer, node: Node) -> Apply:
 def identity(m: Importer, node: Node) -> Apply:
     """The same again."""
     return lambda x, name: m.add(
-        Reshape, node, name, numbers_of(x), lambda _: x.own, shape=x.shape, dtype=x.dtype, input=x.name
+        Reshape, node, name, numbers_of(x), lambda _: x.file_layout, shape=x.shape, dtype=x.dtype, input=x.name
     )
 
 
@@ -137,19 +137,19 @@ def reshape(m: Importer, node: Node) -> Apply:
     """The same values in another shape of the file's layout."""
 
     def apply(x: Tensor, name: str) -> Tensor:
-        target = _target(m, node, x.own_shape)
+        target = _target(m, node, x.file_shape)
         numbers = numbers_of(x)
         good = math.prod(target) == math.prod(x.shape) and target[:1] == x.shape[:1]
-        require(good, node, f"{x.name!r} of {x.own_shape} cannot become {target}; the batch must stay")
-        if len(target) == 2 and x.own is not None:
-            own = Own(x.own.inner, x.own.axes, target)
-            kept = [axis for axis in own.axes if own.inner[axis] > 1]
+        require(good, node, f"{x.name!r} of {x.file_shape} cannot become {target}; the batch must stay")
+        if len(target) == 2 and x.file_layout is not None:
+            layout = FileLayout(x.file_layout.view, x.file_layout.axes, target)
+            kept = [axis for axis in layout.axes if layout.view[axis] > 1]
             return m.add(
                 Reshape,
                 node,
                 name,
                 numbers,
-                lambda _: None if kept == sorted(kept) else own,
+                lambda _: None if kept == sorted(kept) else layout,
                 shape=target,
                 input=x.name,
             )
@@ -160,7 +160,7 @@ def reshape(m: Importer, node: Node) -> Apply:
             else None
         )
         if own4 is not None:
-            return m.add(Reshape, node, name, numbers, lambda _: own4, shape=own4.inner, input=x.name)
+            return m.add(Reshape, node, name, numbers, lambda _: own4, shape=own4.view, input=x.name)
         return m.add(Reshape, node, name, numbers, shape=target, input=x.name)
 
     return apply
@@ -171,15 +171,15 @@ def transpose(m: Importer, node: Node) -> Apply:
     """Another order of the file's axes: values stay where they are, until someone needs them elsewhere."""
 
     def apply(x: Tensor, name: str) -> Tensor:
-        shape = x.own_shape
+        shape = x.file_shape
         axes = node.get("perm", tuple(reversed(range(len(shape)))))
         good = sorted(axes) == list(range(len(shape))) and axes[0] == 0
         require(good, node, f"its perm {axes} must be an order of {len(shape)} axes that keeps the batch")
-        own = x.own or Own(shape, tuple(range(len(shape))), shape)
-        if own.shape != tuple(own.inner[axis] for axis in own.axes):
+        layout = x.file_layout or FileLayout(shape, tuple(range(len(shape))), shape)
+        if layout.shape != tuple(layout.view[axis] for axis in layout.axes):
             x = m.plain(node, x)
-            own = Own(shape, tuple(range(len(shape))), shape)
-        moved = Own(own.inner, tuple(own.axes[axis] for axis in axes), tuple(shape[axis] for axis in axes))
+            layout = FileLayout(shape, tuple(range(len(shape))), shape)
+        moved = FileLayout(layout.view, tuple(layout.axes[axis] for axis in axes), tuple(shape[axis] for axis in axes))
         return m.add(Reshape, node, name, numbers_of(x), lambda _: moved, shape=x.shape, dtype=x.dtype, input=x.name)
 
     return apply
@@ -195,9 +195,9 @@ def pad(m: Importer, node: Node) -> Apply:
             node,
             f"its mode {node.get('mode', 'constant')!r} is not supported",
         )
-        rank = len(x.own_shape)
+        rank = len(x.file_shape)
         pads = node.get("pads", ()) or m.integers(node, 1)
-        require(len(pads) == 2 * rank and min(pads) >= 0, node, f"its pads {pads} do not fit {x.own_shape}")
+        require(len(pads) == 2 * rank and min(pads) >= 0, node, f"its pads {pads} do not fit {x.file_shape}")
         pairs = list(zip(pads[:rank], pads[rank:], strict=True))
         require(pairs[0] == (0, 0), node, "it pads the batch, which is not supported")
         x = m.image(node, x) if rank == 4 else m.plain(node, x)
@@ -207,8 +207,8 @@ def pad(m: Importer, node: Node) -> Apply:
         real = isinstance(m.value(node), Tensor)
         code = int(value[0]) - (128 if x.unsigned else 0) if real and value.dtype != np.float64 else x.zero_point
         require(real or not float(value[0]), node, "it pads with another number than 0, which is not supported")
-        own = channels_first if rank == 4 else (lambda _: None)
-        return m.add(Pad, node, name, numbers_of(x), own, input=x.name, padding=tuple(pairs[1:]), value=code)
+        layout = channels_first if rank == 4 else (lambda _: None)
+        return m.add(Pad, node, name, numbers_of(x), layout, input=x.name, padding=tuple(pairs[1:]), value=code)
 
     return apply
 
@@ -222,9 +222,9 @@ def resize(m: Importer, node: Node) -> Apply:
             node.get("mode", "nearest") == "nearest", node, f"its mode {node.get('mode', 'nearest')!r} is not supported"
         )
         x = m.image(node, x)
-        shape, scales = _resized(m, node, x.own_shape)
-        require(shape[:2] == x.own_shape[:2], node, f"it resizes batch or channels of {x.own_shape} to {shape}")
-        flags = _nearest(node, list(zip(x.own_shape[2:], shape[2:], scales[2:], strict=True)))
+        shape, scales = _resized(m, node, x.file_shape)
+        require(shape[:2] == x.file_shape[:2], node, f"it resizes batch or channels of {x.file_shape} to {shape}")
+        flags = _nearest(node, list(zip(x.file_shape[2:], shape[2:], scales[2:], strict=True)))
         here = (shape[0], shape[2], shape[3], shape[1])
         return m.add(Resize, node, name, numbers_of(x), channels_first, shape=here, input=x.name, **flags)
 
@@ -296,12 +296,12 @@ def _positions(kind: str, rounding: str, size: int, length: int, scale: float, d
 
 
 def _sliced(m: Importer, node: Node, x: Tensor, ranges: list[tuple[int, int, int]], name: str) -> Tensor:
-    rank = len(x.own_shape)
+    rank = len(x.file_shape)
     require(ranges[0] == (0, x.shape[0], 1), node, "it slices the batch, which is not supported")
     x = m.image(node, x) if rank == 4 else m.plain(node, x)
     ranges = [ranges[axis] for axis in (0, 2, 3, 1)] if rank == 4 else ranges
-    own: Any = channels_first if rank == 4 else (lambda _: None)
-    return m.add(Slice, node, name, numbers_of(x), own, input=x.name, ranges=tuple(ranges[1:]))
+    layout: Any = channels_first if rank == 4 else (lambda _: None)
+    return m.add(Slice, node, name, numbers_of(x), layout, input=x.name, ranges=tuple(ranges[1:]))
 
 
 @moves("Slice")
@@ -309,15 +309,15 @@ def slice_(m: Importer, node: Node) -> Apply:
     """Part of a tensor."""
 
     def apply(x: Tensor, name: str) -> Tensor:
-        rank = len(x.own_shape)
+        rank = len(x.file_shape)
         starts, ends = (m.integers(node, place) for place in (1, 2))
         axes, steps = m.integers(node, 3, tuple(range(len(starts)))), m.integers(node, 4, (1,) * len(starts))
         good = len(starts) == len(ends) == len(axes) == len(steps) and min(steps, default=1) > 0
         good = good and all(-rank <= axis < rank for axis in axes)
-        require(good, node, f"its starts, ends, axes and steps do not fit {x.own_shape}, forwards")
-        ranges = [(0, size, 1) for size in x.own_shape]
+        require(good, node, f"its starts, ends, axes and steps do not fit {x.file_shape}, forwards")
+        ranges = [(0, size, 1) for size in x.file_shape]
         for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-            ranges[axis % rank] = slice(start, end, step).indices(x.own_shape[axis])
+            ranges[axis % rank] = slice(start, end, step).indices(x.file_shape[axis])
         return _sliced(m, node, x, ranges, name)
 
     return apply
@@ -326,17 +326,17 @@ def slice_(m: Importer, node: Node) -> Apply:
 def _split(m: Importer, node: Node) -> None:
     """A tensor in pieces, one output each."""
     x = m.codes(node)
-    rank, count = len(x.own_shape), len(node.outputs)
+    rank, count = len(x.file_shape), len(node.outputs)
     axis = node.get("axis", 0)
     require(-rank <= axis < rank, node, f"its axis {axis} is none of {rank}")
-    length = x.own_shape[axis % rank]
+    length = x.file_shape[axis % rank]
     sizes = node.get("split", ()) or m.integers(node, 1, ())
     sizes = sizes or tuple(
         min(-(-length // count), max(length - place * -(-length // count), 0)) for place in range(count)
     )
-    require(len(sizes) == count and sum(sizes) == length, node, f"its pieces {sizes} do not make up {x.own_shape}")
+    require(len(sizes) == count and sum(sizes) == length, node, f"its pieces {sizes} do not make up {x.file_shape}")
     for place in range(count):
-        ranges = [(0, size, 1) for size in x.own_shape]
+        ranges = [(0, size, 1) for size in x.file_shape]
         ranges[axis % rank] = (sum(sizes[:place]), sum(sizes[: place + 1]), 1)
         move(m, node, lambda x, name, ranges=ranges: _sliced(m, node, x, ranges, name), place)  # type: ignore[misc]
 

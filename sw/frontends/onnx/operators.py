@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -108,17 +109,19 @@ def _operand(m: Importer, node: Node, value: Value, name: str, rank: int) -> Ten
 
 
 def _arithmetic(m: Importer, node: Node, kind: type[Op], a: Tensor, b: Tensor) -> Make:
-    rank = max(len(a.own_shape), len(b.own_shape))
+    rank = max(len(a.file_shape), len(b.file_shape))
     a, b = m.of_rank(node, a, rank), m.of_rank(node, b, rank)
     if rank == 4:
         a, b = m.image(node, a), m.image(node, b)
-    elif a.own != b.own:
+    elif a.file_layout != b.file_layout:
         a, b = m.plain(node, a), m.plain(node, b)
-    own = channels_first if rank == 4 else (lambda _: a.own)
+    layout = channels_first if rank == 4 else (lambda _: a.file_layout)
 
     def make(name: str, numbers: Numbers, limits: Limits) -> Tensor:
         low, high = clamp(numbers, limits)
-        return m.add(kind, node, name, numbers, own, a=a.name, b=b.name, low=low, high=high, rounding=Rounding.SINGLE)
+        return m.add(
+            kind, node, name, numbers, layout, a=a.name, b=b.name, low=low, high=high, rounding=Rounding.SINGLE
+        )
 
     return make
 
@@ -138,7 +141,7 @@ def qlinear_arithmetic(m: Importer, node: Node) -> None:
 
 def _rank(value: Value) -> int:
     value = value.tensor if isinstance(value, Real) else value.values if isinstance(value, Codes) else value
-    return len(value.own_shape) if isinstance(value, Tensor) else value.ndim if isinstance(value, np.ndarray) else 0
+    return len(value.file_shape) if isinstance(value, Tensor) else value.ndim if isinstance(value, np.ndarray) else 0
 
 
 @handles("Add", "Mul", "Sub")
@@ -186,7 +189,15 @@ def global_average_pool(m: Importer, node: Node) -> None:
     def make(name: str, numbers: Numbers, limits: Limits) -> Tensor:
         require(clamp(numbers, limits) == (-128, 127), node, "a clamp behind a mean is not supported")
         return m.add(
-            Mean, node, name, numbers, channels_first, input=x.name, axes=(1, 2), keep=True, rounding=Rounding.SINGLE
+            Mean,
+            node,
+            name,
+            numbers,
+            channels_first,
+            input=x.name,
+            axes=(1, 2),
+            keep_dims=True,
+            rounding=Rounding.SINGLE,
         )
 
     m.values[node.outputs[0]] = (
@@ -242,7 +253,9 @@ def table(m: Importer, node: Node) -> None:
     def make(name: str, numbers: Numbers, limits: Limits) -> Tensor:
         values = _table(node, x, numbers, functions[kind])
         values = np.clip(values, *clamp(numbers, limits)).astype(np.int8)
-        return m.add(Table, node, name, numbers, lambda _: x.own, input=x.name, table=values, function=kind.lower())
+        return m.add(
+            Table, node, name, numbers, lambda _: x.file_layout, input=x.name, table=values, function=kind.lower()
+        )
 
     m.values[node.outputs[0]] = (
         make(node.outputs[0], m.numbers(node, 3), FREE) if node.kind.startswith("com") else Pending(make)
@@ -276,7 +289,7 @@ def arg_max(m: Importer, node: Node) -> None:
     require(-rank <= axis < rank, node, f"its axis {axis} is none of {rank}")
     m.values[node.outputs[0]] = m.add(
         ArgMax, node, node.outputs[0], Numbers(1.0, 0, False), dtype="int32", input=x.name, axis=axis % rank,
-        keep=bool(node.get("keepdims", 1)),
+        keep_dims=bool(node.get("keepdims", 1)),
     )  # fmt: skip
 
 
@@ -287,8 +300,8 @@ def concat(m: Importer, node: Node) -> None:
     places = range(2, len(node.inputs), 3) if coded else range(len(node.inputs))
     sources = [m.codes(node, place) for place in places]
     require(len(sources) > 0, node, "it joins nothing")
-    rank = len(sources[0].own_shape)
-    require(all(len(x.own_shape) == rank for x in sources), node, "its inputs have different numbers of axes")
+    rank = len(sources[0].file_shape)
+    require(all(len(x.file_shape) == rank for x in sources), node, "its inputs have different numbers of axes")
     axis = node.get("axis", 1)
     require(-rank <= axis < rank, node, f"its axis {axis} is none of {rank}")
     axis %= rank
@@ -301,16 +314,16 @@ def concat(m: Importer, node: Node) -> None:
             x if numbers_of(x) == numbers else _moved(m, node, x, numbers, f"{name}.{place}")
             for place, x in enumerate(sources)
         ]
-        own = channels_first if rank == 4 else (lambda _: None)
-        return m.add(Concatenate, node, name, numbers, own, sources=tuple(x.name for x in joined), axis=here)
+        layout = channels_first if rank == 4 else (lambda _: None)
+        return m.add(Concatenate, node, name, numbers, layout, sources=tuple(x.name for x in joined), axis=here)
 
     m.values[node.outputs[0]] = make(node.outputs[0], m.numbers(node, 0), FREE) if coded else Pending(make)
 
 
 def _moved(m: Importer, node: Node, x: Tensor, numbers: Numbers, name: str) -> Tensor:
     values = _table(node, x, numbers, lambda real: real)
-    fields = {"input": x.name, "table": values, "function": "requantize"}
-    return m.add(Table, node, m.name_of(name), numbers, lambda _: x.own, **fields)
+    fields: dict[str, Any] = {"input": x.name, "table": values, "function": "requantize"}
+    return m.add(Table, node, m.name_of(name), numbers, lambda _: x.file_layout, **fields)
 
 
 def _table(node: Node, x: Tensor, numbers: Numbers, function: Callable[[Array], Array]) -> Array:

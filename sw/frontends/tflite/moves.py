@@ -70,10 +70,10 @@ def concatenation(m: Importer, operator: RawOperator) -> None:
         elif m.offset(operator.outputs[0]):
             # Sources may begin with 1, as if that were the batch, and their result with a larger number.
             x = m.reshape(operator, x, f"source{place}", (1, *m.raw(operator, place).shape))
-        if x.numbers != y.numbers and y.unsigned:
+        if x.quantization != y.quantization and y.unsigned:
             made = m.named(y, f"source{place}", x.shape)
             try:
-                values = golden.concatenation_table(x.numbers, y.numbers)
+                values = golden.concatenation_table(x.quantization, y.quantization)
             except ValueError as error:
                 raise GraphError(
                     f"{operator}: its scales do not fit together ({error}); quantize the model anew"

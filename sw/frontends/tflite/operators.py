@@ -246,7 +246,7 @@ def mean(m: Importer, operator: RawOperator) -> None:
     """The mean over axes."""
     options, x = operator.options(tflite.ReducerOptions), m.input(operator, 0)
     axes = tuple(sorted({m.axis(operator, operator.inputs[0], axis) for axis in m.integers(operator, 1)}))
-    m.add(operator, Mean, input=x.name, axes=axes, keep=bool(options.KeepDims))
+    m.add(operator, Mean, input=x.name, axes=axes, keep_dims=bool(options.KeepDims))
 
 
 @handles("ADD", "SUB", "MUL")
@@ -296,16 +296,18 @@ def table(m: Importer, operator: RawOperator) -> None:
             operator,
             f"its alpha must be a finite number of 0 or more, not {alpha!r}",
         )
-        make: Callable[[], Array] = lambda: golden.leaky_relu_table(x.numbers, y.numbers, alpha)  # noqa: E731
+        make: Callable[[], Array] = lambda: golden.leaky_relu_table(x.quantization, y.quantization, alpha)  # noqa: E731
     elif operator.kind == "HARD_SWISH":
-        make = lambda: golden.hard_swish_table(x.numbers, y.numbers)  # noqa: E731
+        make = lambda: golden.hard_swish_table(x.quantization, y.quantization)  # noqa: E731
     else:
         fixed = (1 / 256, -128) if operator.kind == "LOGISTIC" else (1 / 128, 0)
         require(
-            y.numbers == fixed, operator, f"its output {y} must have the scale and zero point {fixed}, not {y.numbers}"
+            y.quantization == fixed,
+            operator,
+            f"its output {y} must have the scale and zero point {fixed}, not {y.quantization}",
         )
         function = golden.logistic_table if operator.kind == "LOGISTIC" else golden.tanh_table
-        make = lambda: function(x.numbers)  # noqa: E731
+        make = lambda: function(x.quantization)  # noqa: E731
     try:
         values = make()
     except ValueError as error:

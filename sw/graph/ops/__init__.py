@@ -1,15 +1,15 @@
-"""Quantized tensors and the operators between them; :mod:`sateen.graph.graph` puts them together.
+"""Quantized tensors and the operators between them; :mod:`sateen.graph.graph` combines them.
 
-An operator is one class: its fields, what it demands of its tensors (:meth:`Op.infer`), its work (:meth:`Op.macs`) and
-its result (:meth:`Op.execute`). A new one needs no change elsewhere but its place in :data:`OPS`.
+An operator is one class: its fields, its requirements on tensors (:meth:`Op.infer`), its work (:meth:`Op.macs`) and its
+result (:meth:`Op.execute`). A new operator needs no change elsewhere except an entry in :data:`OPS`.
 
-All numbers are the reference interpreter's: a layer's bias is that of the definition ``Σ w·(a − zero point) + bias``,
-padding stands for the input's zero point. Folding zero points into the bias is the compiler's business.
+All numbers are those of the reference interpreter: a layer's bias is the one in the definition
+``Σ w·(a − zero point) + bias``, and padding is the input's zero point. The compiler folds zero points into the bias.
 """
 
-from sateen.graph.ops.base import LARGEST, Array, Binary, GraphError, Int8Array, Op, Own, Tensor, Unary, require
+from sateen.graph.ops.base import LARGEST, Array, Binary, FileLayout, GraphError, Int8Array, Op, Tensor, Unary, require
 from sateen.graph.ops.elementwise import Add, Arithmetic, Multiply, Requantize, Subtract, Table
-from sateen.graph.ops.ends import ArgMax, Dequantize, LogSoftmax, Quantize, Softmax
+from sateen.graph.ops.host import ArgMax, Dequantize, LogSoftmax, Quantize, Softmax
 from sateen.graph.ops.layout import Broadcast, Concatenate, Constant, Pad, Reshape, Resize, Slice, Transpose
 from sateen.graph.ops.pooling import AveragePool2D, MaxPool2D, Mean, Pool2D
 from sateen.graph.ops.weighted import Conv2D, DepthwiseConv2D, FullyConnected, Weighted, Windowed
@@ -37,7 +37,7 @@ __all__ = [
     "Mean",
     "Multiply",
     "Op",
-    "Own",
+    "FileLayout",
     "Pad",
     "Pool2D",
     "Quantize",
@@ -85,4 +85,4 @@ OPS: dict[str, type[Op]] = {
         Transpose,
     )
 }
-"""Every operator, by the name that files have for it."""
+"""Every operator, by its name in files."""

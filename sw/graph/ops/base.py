@@ -1,4 +1,4 @@
-"""Tensors, and what all operators have in common."""
+"""Tensors, and what all operators share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = [
     "GraphError",
     "Int8Array",
     "Op",
-    "Own",
+    "FileLayout",
     "Padding",
     "Shape",
     "Tensor",
@@ -35,11 +35,11 @@ Shape = tuple[int, ...]
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
 LARGEST = 2**28
-"""Values of one item of a tensor: more than any device or host has use for."""
+"""Limit on the values of a tensor, beyond what any device or host could use."""
 
 
 class GraphError(ValueError):
-    """A graph contradicts itself; the message names the operator or tensor and what to change."""
+    """A graph is inconsistent; the message names the operator or tensor and what to change."""
 
 
 def require(condition: bool, who: object, what: str) -> None:
@@ -49,57 +49,56 @@ def require(condition: bool, who: object, what: str) -> None:
 
 
 def is_int(value: object, low: int, high: int) -> bool:
-    """A whole number within a range, and no truth value."""
+    """Whether a value is an integer from ``low`` to ``high``, and not a Boolean."""
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
 @dataclass(frozen=True)
-class Own:
-    """How a tensor stands in the file that its model comes from, where that is otherwise than here.
+class FileLayout:
+    """The layout of a tensor in its model's file, where it differs from the graph's.
 
-    Its values are those here, seen as ``inner``, with the axes in another order, seen as ``shape``; the first axis
-    stays.
+    The graph's values are reshaped to ``view``, transposed by ``axes`` and reshaped to ``shape``. The first axis is the
+    batch in all three.
     """
 
-    inner: Shape
+    view: Shape
     axes: tuple[int, ...]
     shape: Shape
 
-    def to(self, values: Array) -> Array:
-        """From here to there."""
-        return values.reshape(len(values), *self.inner[1:]).transpose(self.axes).reshape(len(values), *self.shape[1:])
+    def to_file(self, values: Array) -> Array:
+        """Values in the graph's layout, in the file's."""
+        return values.reshape(len(values), *self.view[1:]).transpose(self.axes).reshape(len(values), *self.shape[1:])
 
-    def back(self, values: Array, shape: Shape) -> Array:
-        """From there to here, where the tensor is of ``shape``."""
-        moved = values.reshape(len(values), *(self.inner[axis] for axis in self.axes[1:]))
+    def from_file(self, values: Array, shape: Shape) -> Array:
+        """The inverse of :meth:`to_file`, for a tensor of ``shape`` in the graph."""
+        moved = values.reshape(len(values), *(self.view[axis] for axis in self.axes[1:]))
         return moved.transpose(np.argsort(self.axes)).reshape(len(values), *shape[1:])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tensor:
-    """A tensor of int8 codes, each of which stands for ``scale · (value − zero_point)``; or of float32 or int32
-    numbers.
+    """A tensor of int8 codes, each of which stands for ``scale · (code − zero_point)``, or of float32 or int32 values.
 
-    The latter two are a graph's ends: they are the host's.
+    Only the host handles float32 and int32, usually at a graph's inputs and outputs.
     """
 
     name: str
     shape: Shape
-    """(N, …), N being the model's own batch; data is in row-major order. Images are (N, H, W, C)."""
+    """(N, …), where N is the model's batch, in row-major order. Images are (N, H, W, C)."""
     scale: float = 1.0
     """Finite and positive."""
     zero_point: int = 0
     """−128 to 127."""
     dtype: str = "int8"
     label: str = ""
-    """What else the tensor is called, as a title that several may have."""
+    """Another name of the tensor, for people; several tensors may share it."""
     unsigned: bool = False
-    """The model's own codes are uint8, larger by 128."""
-    own: Own | None = None
-    """The model's own layout, if it is another."""
-    order: tuple[int, ...] | None = None
-    """The model's own number of each channel, if they are in another order here; the last axis may have them several
-    times."""
+    """Whether the codes in the model's file are uint8, larger by 128."""
+    file_layout: FileLayout | None = None
+    """The layout in the model's file, if it differs."""
+    channel_order: tuple[int, ...] | None = None
+    """For each channel its number in the model's file, if the order differs. The last axis may hold the channels
+    several times."""
 
     def __post_init__(self) -> None:
         require(bool(self.name), "tensor", "give it a name")
@@ -130,39 +129,39 @@ class Tensor:
         return f"tensor {self.name!r}" + (f" ({self.label})" if self.label else "")
 
     @property
-    def numbers(self) -> tuple[float, int]:
+    def quantization(self) -> tuple[float, int]:
         """Scale and zero point."""
         return self.scale, self.zero_point
 
     def quantize(self, values: ArrayLike) -> Int8Array:
-        """Real values as this tensor's integers: ties to even, clipped to −128..127; ``ValueError`` for NaN."""
+        """Real values as this tensor's codes: ties to even, clipped to −128..127; ``ValueError`` for NaN."""
         codes = np.rint(np.asarray(values, np.float64) / self.scale) + self.zero_point
         if np.isnan(codes).any():
             raise ValueError(f"{self}: the values to quantize contain NaN")
         return np.clip(codes, -128, 127).astype(np.int8)
 
     def dequantize(self, codes: ArrayLike) -> NDArray[np.float32]:
-        """The real values that integers of this tensor stand for."""
+        """The real values that codes of this tensor stand for."""
         return ((np.asarray(codes, np.float64) - self.zero_point) * self.scale).astype(np.float32)
 
     @property
-    def own_shape(self) -> Shape:
-        """The shape in the model's own file."""
-        return self.shape if self.own is None else self.own.shape
+    def file_shape(self) -> Shape:
+        """The shape in the model's file."""
+        return self.shape if self.file_layout is None else self.file_layout.shape
 
-    def to_own(self, values: Array) -> Array:
-        """Values of any number of items as the model's own file has them: its layout and type."""
-        if self.order is not None:
-            values = self._ordered(values, np.argsort(self.order))
-        moved = values if self.own is None else self.own.to(values)
+    def to_file(self, values: Array) -> Array:
+        """Values of any number of items in the layout, type and order of channels of the model's file."""
+        if self.channel_order is not None:
+            values = self._ordered(values, np.argsort(self.channel_order))
+        moved = values if self.file_layout is None else self.file_layout.to_file(values)
         return (moved.astype(np.int16) + 128).astype(np.uint8) if self.unsigned else moved
 
-    def from_own(self, values: Array) -> Array:
-        """The inverse of :meth:`to_own`; int8 codes of an unsigned tensor stay what they are."""
+    def from_file(self, values: Array) -> Array:
+        """The inverse of :meth:`to_file`. int8 codes of an unsigned tensor are taken as they are."""
         if self.unsigned and values.dtype == np.uint8:
             values = (values.astype(np.int16) - 128).astype(np.int8)
-        values = values if self.own is None else self.own.back(values, self.shape)
-        return values if self.order is None else self._ordered(values, np.asarray(self.order))
+        values = values if self.file_layout is None else self.file_layout.from_file(values, self.shape)
+        return values if self.channel_order is None else self._ordered(values, np.asarray(self.channel_order))
 
     @staticmethod
     def _ordered(values: Array, order: NDArray[np.int64]) -> Array:
@@ -175,13 +174,13 @@ Values = Mapping[str, Array]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Op:
-    """One operator; ``output`` and fields of subclasses name tensors. Subclasses say what becomes of them."""
+    """One operator. ``output`` and fields of subclasses name tensors; subclasses define the computation."""
 
     name: str
     output: str
 
-    HOST: ClassVar[bool] = False
-    """By its nature the host's: no device has it."""
+    HOST_ONLY: ClassVar[bool] = False
+    """Whether only the host computes it, on every device."""
 
     def __str__(self) -> str:
         return f"{type(self).__name__} {self.name!r}"
@@ -192,19 +191,19 @@ class Op:
         raise NotImplementedError
 
     def infer(self, tensors: Tensors) -> Shape:
-        """The shape of the output; :class:`GraphError` if the operator does not fit its tensors."""
+        """The output's shape; :class:`GraphError` if the operator does not fit its tensors."""
         raise NotImplementedError
 
     def execute(self, tensors: Tensors, values: Values) -> Array:
-        """The output for the inputs in ``values``, which hold any number of items along their first axis."""
+        """The output for the inputs in ``values``, which hold any number of items along the first axis."""
         raise NotImplementedError
 
     def macs(self, tensors: Tensors) -> int:
-        """Multiply-accumulates at the tensors' own shapes."""
+        """Multiply-accumulates for the tensors' shapes, batch included."""
         return 0
 
     def check_types(self, tensors: Tensors) -> None:
-        """:class:`GraphError` unless inputs and output are int8, or what else the operator takes."""
+        """Raises :class:`GraphError` unless inputs and output are int8, or another type that the operator takes."""
         for name in (*self.inputs, self.output):
             self._check_type(tensors[name], "int8")
 
@@ -234,7 +233,7 @@ class Op:
         )  # fmt: skip
 
     def _scaling(self, scale: float) -> tuple[int, int]:
-        """Multiplier and shift of a ratio of scales."""
+        """Multiplier and shift for a ratio of scales."""
         try:
             return golden.quantize_multiplier(scale)
         except ValueError as error:
@@ -257,18 +256,18 @@ class Op:
             self, f"padding must be ((top, bottom), (left, right)) of 0 to 65535, not {padding!r}",
         )  # fmt: skip
 
-    def _check_same_numbers(self, tensors: Tensors) -> None:
+    def _check_same_quantization(self, tensors: Tensors) -> None:
         y = tensors[self.output]
         for x in (tensors[name] for name in self.inputs):
             require(
-                x.numbers == y.numbers and x.dtype == y.dtype,
+                x.quantization == y.quantization and x.dtype == y.dtype,
                 self, f"{x} and {y} must have the same scale and zero point, because values pass unchanged",
             )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Unary(Op):
-    """An operator of one tensor."""
+    """An operator on one tensor."""
 
     input: str
 
@@ -284,7 +283,7 @@ class Unary(Op):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Binary(Op):
-    """An operator of two tensors of as many axes, whose shapes broadcast."""
+    """An operator on two tensors with the same number of axes, whose shapes broadcast."""
 
     a: str
     b: str
@@ -295,9 +294,13 @@ class Binary(Op):
 
     def infer(self, tensors: Tensors) -> Shape:
         a, b = tensors[self.a], tensors[self.b]
-        # Shapes are aligned at their ends, where fewer axes would put items beside another tensor's rows.
+        # Shapes are aligned at their last axes, so fewer axes would pair items with another tensor's rows.
         same = len(a.shape) == len(b.shape)
-        require(same, self, f"{a} of {a.shape} and {b} of {b.shape} must have as many axes; put a Reshape before it")
+        require(
+            same,
+            self,
+            f"{a} of {a.shape} and {b} of {b.shape} must have the same number of axes; put a Reshape before it",
+        )
         try:
             return np.broadcast_shapes(a.shape, b.shape)
         except ValueError:
@@ -307,7 +310,7 @@ class Binary(Op):
 
 
 def window_shape(op: Op, shape: Shape, size: tuple[int, int], stride: tuple[int, int], padding: Padding) -> Shape:
-    """Rows and columns of output positions of a window of ``size`` over an image."""
+    """Rows and columns of output positions, for a window of ``size`` over an image."""
     counts = tuple(
         (length + sum(pads) - extent) // step + 1
         for length, pads, extent, step in zip(shape[1:3], padding, size, stride, strict=True)

@@ -1,4 +1,4 @@
-"""Elementwise operators: of two tensors with scales of their own, and of one."""
+"""Elementwise operators on two tensors with different scales, and on one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Add", "Arithmetic", "Multiply", "Requantize", "Subtract", "Table"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Arithmetic(Binary):
-    """What sums and products share. Both tensors and the result have scales of their own."""
+    """What sums and products share. Each operand and the result has its own scale."""
 
     low: int = -128
     high: int = 127
@@ -27,12 +27,12 @@ class Arithmetic(Binary):
 
     def infer(self, tensors: Tensors) -> Shape:
         a, b, y = (tensors[name] for name in (*self.inputs, self.output))
-        # What the largest factor becomes; the others are smaller.
+        # The largest factor's multiplier; the others are smaller.
         self._scaling(max(a.scale, b.scale, a.scale * b.scale) / y.scale)
         return super().infer(tensors)
 
     def _base(self, tensors: Tensors) -> int:
-        """What the model's own codes have more than those here: real numbers are rounded where those stand."""
+        """Offset of the codes in the model's file: real numbers are rounded as those codes."""
         return 128 if tensors[self.output].unsigned else 0
 
 
@@ -44,7 +44,7 @@ class Add(Arithmetic):
         return self._sum(tensors, values, 1)
 
     def _sum(self, tensors: Tensors, values: Values, sign: int) -> Int8Array:
-        numbers = (tensors[name].numbers for name in (*self.inputs, self.output))
+        numbers = (tensors[name].quantization for name in (*self.inputs, self.output))
         return golden.add(
             values[self.a], values[self.b], *numbers, sign=sign, low=self.low, high=self.high, rounding=self.rounding,
             base=self._base(tensors),
@@ -64,7 +64,7 @@ class Multiply(Arithmetic):
     """a · b; see :func:`sateen.sim.golden.multiply`."""
 
     def execute(self, tensors: Tensors, values: Values) -> Int8Array:
-        numbers = (tensors[name].numbers for name in (*self.inputs, self.output))
+        numbers = (tensors[name].quantization for name in (*self.inputs, self.output))
         return golden.multiply(
             values[self.a],
             values[self.b],
@@ -78,10 +78,11 @@ class Multiply(Arithmetic):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Requantize(Unary):
-    """The same real values in the output's numbers, clamped: ReLU and its kin, and changes of scale."""
+    """The same real values with the output's scale and zero point, clamped: ReLU, its relatives, and changes of
+    scale."""
 
     multiplier: int
-    """With ``shift`` as :func:`sateen.sim.golden.quantize_multiplier` makes them."""
+    """With ``shift``, as :func:`sateen.sim.golden.quantize_multiplier` returns them."""
     shift: int
     low: int = -128
     high: int = 127
@@ -95,7 +96,8 @@ class Requantize(Unary):
         require(
             good,
             self,
-            f"multiplier and shift must lie within 0 to 2^31 - 1 and -31 to 30, not {self.multiplier!r}, {self.shift!r}",
+            f"multiplier and shift must lie within 0 to 2^31 - 1 and -31 to 30, "
+            f"not {self.multiplier!r}, {self.shift!r}",
         )
 
     def infer(self, tensors: Tensors) -> Shape:
@@ -115,12 +117,12 @@ class Requantize(Unary):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Table(Unary):
-    """Any function of one value, as its 256 results."""
+    """Any function of one value, given by its 256 results."""
 
     table: Int8Array
-    """[256]: of the values −128 to 127, in this order."""
+    """[256]: the results for −128 to 127, in this order."""
     function: str
-    """Its name, for people."""
+    """The function's name, for people."""
 
     def __post_init__(self) -> None:
         good = isinstance(self.table, np.ndarray) and self.table.dtype == np.int8 and self.table.shape == (256,)

@@ -1,4 +1,4 @@
-"""Operators that move values and leave them as they are."""
+"""Operators that move values without changing them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["Broadcast", "Concatenate", "Constant", "Pad", "Reshape", "Resize", "
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reshape(Unary):
-    """The same data in another shape, in row-major order; the items along the first axis stay apart."""
+    """The same data in another shape, in row-major order; items along the first axis stay separate."""
 
     def infer(self, tensors: Tensors) -> Shape:
         x, y = tensors[self.input], tensors[self.output]
-        self._check_same_numbers(tensors)
+        self._check_same_quantization(tensors)
         require(
             x.shape[0] == y.shape[0] and math.prod(x.shape) == math.prod(y.shape),
             self, f"{x} of {x.shape} cannot become {y} of {y.shape}; keep the batch and the number of values",
@@ -31,16 +31,16 @@ class Reshape(Unary):
         return x.reshape(len(x), *tensors[self.output].shape[1:])
 
     def check_types(self, tensors: Tensors) -> None:
-        """Any: that they are the same is checked with their numbers."""
+        """Accepts any type; :meth:`_check_same_quantization` checks that all types are equal."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Broadcast(Unary):
-    """The same values at all positions of axes that had only one."""
+    """Repeats values along axes of length 1."""
 
     def infer(self, tensors: Tensors) -> Shape:
         x, y = tensors[self.input].shape, tensors[self.output].shape
-        self._check_same_numbers(tensors)
+        self._check_same_quantization(tensors)
         good = len(x) == len(y) and x[0] == y[0] and all(size in (1, wanted) for size, wanted in zip(x, y, strict=True))
         require(good, self, f"{x} cannot become {y}; only axes of 1, but the first, may grow")
         return y
@@ -52,12 +52,12 @@ class Broadcast(Unary):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pad(Unary):
-    """Values around a tensor."""
+    """A constant border around a tensor."""
 
     padding: tuple[tuple[int, int], ...]
-    """(before, after) of each axis but the first."""
+    """(before, after) for each axis but the first."""
     value: int
-    """int8; the zero point stands for zero."""
+    """An int8 code; the zero point stands for zero."""
 
     def __post_init__(self) -> None:
         good = all(len(pair) == 2 and all(is_int(size, 0, 65535) for size in pair) for pair in self.padding)
@@ -67,7 +67,7 @@ class Pad(Unary):
         )
 
     def infer(self, tensors: Tensors) -> Shape:
-        self._check_same_numbers(tensors)
+        self._check_same_quantization(tensors)
         shape = tensors[self.input].shape
         require(
             len(self.padding) == len(shape) - 1,
@@ -82,7 +82,7 @@ class Pad(Unary):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Concatenate(Op):
-    """Tensors one behind the other along an axis."""
+    """Tensors joined along an axis."""
 
     sources: tuple[str, ...]
     axis: int
@@ -94,7 +94,7 @@ class Concatenate(Op):
 
     def infer(self, tensors: Tensors) -> Shape:
         require(len(self.sources) > 0, self, "it joins nothing; give it a source")
-        self._check_same_numbers(tensors)
+        self._check_same_quantization(tensors)
         shapes = [tensors[name].shape for name in self.sources]
         self._check_axes((self.axis,), len(shapes[0]))
         rest = {shape[: self.axis] + shape[self.axis + 1 :] for shape in shapes}
@@ -109,14 +109,14 @@ class Concatenate(Op):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Resize(Unary):
-    """An image of another size, each position taking its nearest neighbour; see :func:`sateen.sim.golden.nearest`."""
+    """An image resized by nearest neighbours; see :func:`sateen.sim.golden.nearest`."""
 
     align_corners: bool = False
     half_pixel_centers: bool = False
 
     def infer(self, tensors: Tensors) -> Shape:
         x, y = self._image(tensors), tensors[self.output]
-        self._check_same_numbers(tensors)
+        self._check_same_quantization(tensors)
         require(len(y.shape) == 4, self, f"its output must be (N, H, W, C), but {y} is {y.shape}")
         return (x.shape[0], *y.shape[1:3], x.shape[3])
 
@@ -133,13 +133,13 @@ class Transpose(Unary):
     """The axes in another order."""
 
     axes: tuple[int, ...]
-    """Of the input, in the order of the output; the first stays."""
+    """The input's axes in the order of the output; the first stays."""
 
-    HOST = True
+    HOST_ONLY = True
 
     def infer(self, tensors: Tensors) -> Shape:
         shape = tensors[self.input].shape
-        self._check_same_numbers(tensors)
+        self._check_same_quantization(tensors)
         good = self.axes[:1] == (0,) and sorted(self.axes) == list(range(len(shape)))
         require(good, self, f"axes must be an order of 0 to {len(shape) - 1} that begins with 0, not {self.axes!r}")
         return tuple(shape[axis] for axis in self.axes)
@@ -153,13 +153,13 @@ class Transpose(Unary):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Slice(Unary):
-    """Part of a tensor: of each axis but the first the positions ``range(begin, end, step)``."""
+    """Part of a tensor: the positions ``range(begin, end, step)`` of each axis but the first."""
 
     ranges: tuple[tuple[int, int, int], ...]
 
     def infer(self, tensors: Tensors) -> Shape:
         shape = tensors[self.input].shape
-        self._check_same_numbers(tensors)
+        self._check_same_quantization(tensors)
         good = len(self.ranges) == len(shape) - 1 and all(
             is_int(step, 1, 2**31) and is_int(begin, 0, size - 1) and is_int(end, begin + 1, size)
             for (begin, end, step), size in zip(self.ranges, shape[1:], strict=False)
@@ -175,12 +175,12 @@ class Slice(Unary):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Constant(Op):
-    """Values that the model brings along, the same for every item."""
+    """Values that the model contains, the same for every item."""
 
     values: Array
     """[1, …]."""
 
-    HOST = True
+    HOST_ONLY = True
 
     @property
     def inputs(self) -> tuple[str, ...]:

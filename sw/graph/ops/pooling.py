@@ -1,4 +1,4 @@
-"""Layers that pool: windows and means."""
+"""Pooling over windows, and means."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Pool2D(Unary):
 
     def infer(self, tensors: Tensors) -> Shape:
         x = self._image(tensors)
-        self._check_same_numbers(tensors)
+        self._check_same_quantization(tensors)
         return (x.shape[0], *window_shape(self, x.shape, self.size, self.stride, self.padding), x.shape[3])
 
 
@@ -52,10 +52,10 @@ class MaxPool2D(Pool2D):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AveragePool2D(Pool2D):
-    """The mean of what each window has of the image: padding does not count."""
+    """The mean of the image's values in each window; padding does not count."""
 
     ties_up: bool = False
-    """Halves are rounded up, as in uint8 models, and not away from zero."""
+    """Whether halves are rounded up, as in uint8 models, instead of away from zero."""
 
     def execute(self, tensors: Tensors, values: Values) -> Int8Array:
         return golden.average_pool2d(
@@ -70,8 +70,8 @@ class Mean(Unary):
 
     axes: tuple[int, ...]
     """Each 1 or more."""
-    keep: bool = False
-    """The axes stay, with a length of 1."""
+    keep_dims: bool = False
+    """Whether the axes stay, with a length of 1."""
     rounding: int = Rounding.DOUBLE
 
     def __post_init__(self) -> None:
@@ -82,15 +82,17 @@ class Mean(Unary):
         self._check_axes(self.axes, len(shape))
         self.scaling(tensors)
         return tuple(
-            1 if axis in self.axes else size for axis, size in enumerate(shape) if self.keep or axis not in self.axes
+            1 if axis in self.axes else size
+            for axis, size in enumerate(shape)
+            if self.keep_dims or axis not in self.axes
         )
 
     def count(self, tensors: Tensors) -> int:
-        """Values that are averaged into one."""
+        """Number of values that are averaged into one."""
         return math.prod(tensors[self.input].shape[axis] for axis in self.axes)
 
     def scaling(self, tensors: Tensors) -> tuple[int, int]:
-        """Multiplier and shift of the sums."""
+        """Multiplier and shift for the sums."""
         x, y, count = tensors[self.input], tensors[self.output], self.count(tensors)
         if self.rounding == Rounding.SINGLE:
             return self._scaling(x.scale / (y.scale * count))

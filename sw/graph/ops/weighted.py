@@ -19,39 +19,39 @@ __all__ = ["Conv2D", "DepthwiseConv2D", "FullyConnected", "Weighted", "Windowed"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Weighted(Unary):
-    """What layers with weights share: per output channel a bias and a scale, and a clamp."""
+    """What layers with weights share: a bias and a scale for each output channel, and a clamp."""
 
     weights: NDArray[np.int8] | NDArray[np.int16]
-    """int16 holds −255 to 255: weights that had a zero point of their own, which is subtracted here."""
+    """int16 weights lie within −255 to 255: their file gave them a zero point, which has been subtracted."""
     bias: NDArray[np.int32]
-    """[O], at the scale of input times weights, without the input's zero point."""
+    """[O], with the scale of input times weights; the input's zero point is not folded in."""
     multiplier: NDArray[np.int32]
-    """[O], 0 or more; with ``shift`` as :func:`sateen.sim.golden.quantize_multiplier` makes them."""
+    """[O], 0 or more; with ``shift``, as :func:`sateen.sim.golden.quantize_multiplier` returns them."""
     shift: NDArray[np.int8]
     """[O], −31 to 30."""
     low: int = -128
     high: int = 127
     rounding: int = Rounding.DOUBLE
     terms: TermBudget | None = None
-    """Terms that weights and activations keep: ``Σ w'·(a' − zero point)``, w' and a' being what
-    :func:`sateen.sim.golden.terms.quantize_terms` leaves of w in groups of input channels at one kernel position, and of a.
-    ``None``: everything is exact."""
+    """Terms that weights and activations keep. The layer computes ``Σ w'·(a' − zero point)``, where w' and a' are what
+    :func:`sateen.sim.golden.terms.quantize_terms` leaves of w, in groups of input channels at one kernel position, and
+    of a. ``None``: everything is exact."""
 
     @property
     def kept_weights(self) -> NDArray[np.int64]:
-        """The weights as they count."""
+        """The weights as the term budget leaves them."""
         return self.weights.astype(np.int64) if self.terms is None else terms.quantize_weights(self.weights, self.terms)
 
     def _kept(self, x: NDArray[np.generic]) -> NDArray[np.int64]:
-        """Activations as they count."""
+        """Activations as the term budget leaves them."""
         return x.astype(np.int64) if self.terms is None else terms.quantize_data(x, self.terms)
 
     def _check_parameters(self, dimensions: int) -> None:
-        wide = isinstance(self.weights, np.ndarray) and self.weights.dtype == np.int16
-        if wide:
+        is_int16 = isinstance(self.weights, np.ndarray) and self.weights.dtype == np.int16
+        if is_int16:
             require(bool((np.abs(self.weights) <= 255).all()), self, "int16 weights must lie within -255 to 255")
         for field, dtype in [
-            ("weights", np.int16 if wide else np.int8),
+            ("weights", np.int16 if is_int16 else np.int8),
             ("bias", np.int32),
             ("multiplier", np.int32),
             ("shift", np.int8),
@@ -90,7 +90,7 @@ class Windowed(Weighted):
     stride: tuple[int, int] = (1, 1)
     """(y, x)."""
     padding: Padding = ((0, 0), (0, 0))
-    """((top, bottom), (left, right)), of the input's zero point."""
+    """((top, bottom), (left, right)), filled with the input's zero point."""
     dilation: tuple[int, int] = (1, 1)
     """(y, x)."""
 
@@ -127,7 +127,7 @@ class Windowed(Weighted):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Conv2D(Windowed):
-    """A convolution, ``weights`` being int8 [O, kernel height, kernel width, I]; see :func:`sateen.sim.golden.conv2d`."""
+    """A convolution with weights [O, kernel height, kernel width, I]; see :func:`sateen.sim.golden.conv2d`."""
 
     def infer(self, tensors: Tensors) -> Shape:
         x, channels = self._image(tensors), self.weights.shape[3]
@@ -140,9 +140,10 @@ class Conv2D(Windowed):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DepthwiseConv2D(Windowed):
-    """A convolution of each channel by itself: O = C · m, output channel ``c·m + i`` is made of input channel c alone.
+    """A convolution of each channel by itself: O = C · m, and output channel ``c·m + i`` depends on input channel c
+    alone.
 
-    ``weights`` are int8 [O, kernel height, kernel width, 1]; see :func:`sateen.sim.golden.conv2d` with C groups.
+    ``weights`` are [O, kernel height, kernel width, 1]; see :func:`sateen.sim.golden.conv2d` with C groups.
     """
 
     def infer(self, tensors: Tensors) -> Shape:
@@ -161,7 +162,7 @@ class DepthwiseConv2D(Windowed):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FullyConnected(Weighted):
-    """A matrix product over the last axis, ``weights`` being int8 [O, I] and the input (N, …, I)."""
+    """A matrix product over the last axis, with weights [O, I] and an input (N, …, I)."""
 
     def __post_init__(self) -> None:
         self._check_parameters(2)

@@ -1,4 +1,5 @@
-"""The host's operators at the ends of a graph: real numbers to integers and back, softmax, the largest."""
+"""Operators that only the host computes, usually at a graph's inputs and outputs: real numbers to integers and back,
+softmax, argmax."""
 
 from __future__ import annotations
 
@@ -15,11 +16,11 @@ __all__ = ["ArgMax", "Dequantize", "LogSoftmax", "Quantize", "Softmax"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Quantize(Unary):
-    """Real numbers as integers; see :func:`sateen.sim.golden.quantize`."""
+    """Real numbers to integers; see :func:`sateen.sim.golden.quantize`."""
 
     rounding: int = Rounding.DOUBLE
 
-    HOST = True
+    HOST_ONLY = True
 
     def __post_init__(self) -> None:
         self._check_rounding(self.rounding)
@@ -28,7 +29,7 @@ class Quantize(Unary):
         return tensors[self.input].shape
 
     def execute(self, tensors: Tensors, values: Values) -> Array:
-        return golden.quantize(values[self.input], tensors[self.output].numbers, rounding=self.rounding)
+        return golden.quantize(values[self.input], tensors[self.output].quantization, rounding=self.rounding)
 
     def check_types(self, tensors: Tensors) -> None:
         self._check_type(tensors[self.input], "float32")
@@ -37,15 +38,15 @@ class Quantize(Unary):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dequantize(Unary):
-    """Integers as real numbers."""
+    """Integers to real numbers."""
 
-    HOST = True
+    HOST_ONLY = True
 
     def infer(self, tensors: Tensors) -> Shape:
         return tensors[self.input].shape
 
     def execute(self, tensors: Tensors, values: Values) -> Array:
-        return golden.dequantize(values[self.input], tensors[self.input].numbers)
+        return golden.dequantize(values[self.input], tensors[self.input].quantization)
 
     def check_types(self, tensors: Tensors) -> None:
         self._check_type(tensors[self.input], "int8")
@@ -54,15 +55,15 @@ class Dequantize(Unary):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Softmax(Unary):
-    """softmax of ``beta · x`` over the last axis; see :func:`sateen.sim.golden.softmax`."""
+    """Softmax of ``beta · x`` over the last axis; see :func:`sateen.sim.golden.softmax`."""
 
     beta: float = 1.0
     rounding: int = Rounding.DOUBLE
-    """Single: onnxruntime's, see :func:`sateen.sim.golden.real_softmax`."""
+    """``Rounding.SINGLE`` is onnxruntime's definition, see :func:`sateen.sim.golden.real_softmax`."""
 
-    HOST = True
-    NUMBERS = (1 / 256, -128)
-    """Of every result of double rounding."""
+    HOST_ONLY = True
+    QUANTIZATION = (1 / 256, -128)
+    """Scale and zero point that a result of double rounding must have."""
 
     def __post_init__(self) -> None:
         require(
@@ -74,14 +75,16 @@ class Softmax(Unary):
         if self.rounding == Rounding.SINGLE:
             return x.shape
         require(
-            y.numbers == self.NUMBERS, self, f"{y} must have the scale and zero point {self.NUMBERS}, not {y.numbers}"
+            y.quantization == self.QUANTIZATION,
+            self,
+            f"{y} must have the scale and zero point {self.QUANTIZATION}, not {y.quantization}",
         )
         return x.shape
 
     def execute(self, tensors: Tensors, values: Values) -> Array:
         x, y = tensors[self.input], tensors[self.output]
         if self.rounding == Rounding.SINGLE:
-            return golden.real_softmax(values[self.input], x.scale * self.beta, y.numbers)
+            return golden.real_softmax(values[self.input], x.scale * self.beta, y.quantization)
         return golden.softmax(values[self.input], tensors[self.input].scale * self.beta)
 
 
@@ -89,7 +92,7 @@ class Softmax(Unary):
 class LogSoftmax(Softmax):
     """The logarithm of softmax over the last axis; see :func:`sateen.sim.golden.log_softmax`."""
 
-    NUMBERS = (1 / 16, 127)
+    QUANTIZATION = (1 / 16, 127)
 
     def execute(self, tensors: Tensors, values: Values) -> Array:
         return golden.log_softmax(values[self.input], tensors[self.input].scale * self.beta)
@@ -97,22 +100,22 @@ class LogSoftmax(Softmax):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ArgMax(Unary):
-    """The position of the largest value along an axis, the first of several; int32."""
+    """The index of the largest value along an axis, the first of equal ones; int32."""
 
     axis: int
     """1 or more."""
-    keep: bool = False
-    """The axis stays, with a length of 1."""
+    keep_dims: bool = False
+    """Whether the axis stays, with a length of 1."""
 
-    HOST = True
+    HOST_ONLY = True
 
     def infer(self, tensors: Tensors) -> Shape:
         shape = tensors[self.input].shape
         self._check_axes((self.axis,), len(shape))
-        return (*shape[: self.axis], *((1,) if self.keep else ()), *shape[self.axis + 1 :])
+        return (*shape[: self.axis], *((1,) if self.keep_dims else ()), *shape[self.axis + 1 :])
 
     def execute(self, tensors: Tensors, values: Values) -> Array:
-        return np.argmax(values[self.input], axis=self.axis, keepdims=self.keep).astype(np.int32)
+        return np.argmax(values[self.input], axis=self.axis, keepdims=self.keep_dims).astype(np.int32)
 
     def check_types(self, tensors: Tensors) -> None:
         self._check_type(tensors[self.input], "int8")
