@@ -168,9 +168,11 @@ write_verilog
         # A name that Verilog has a use for is written with a backslash before it and a space behind.
         memory = rf"  reg (?:\[\d+:\d+\] )?(\\{re.escape(one.memory)} |{re.escape(one.memory)}) \[\d+:\d+\];\n"
         within = rf"^module {re.escape(one.module)} ?\(.*\n(?:(?!endmodule).*\n)*?{memory}"
-        text, found = re.subn(
-            within, lambda match, one=one: match[0] + _filled(one, match[1]), text, count=1, flags=re.MULTILINE
-        )
+
+        def fill(match: re.Match[str], one: Contents = one) -> str:
+            return match[0] + _filled(one, match[1])
+
+        text, found = re.subn(within, fill, text, count=1, flags=re.MULTILINE)
         if not found:
             raise RuntimeError(
                 f"Yosys wrote no memory {one.memory} in module {one.module}, whose initial words belong there"

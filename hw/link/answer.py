@@ -63,7 +63,8 @@ class ResponseData(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.memory = memory = Memory(shape=8, depth=self.capacity + 1, init=[], attrs=NO_COLLISIONS)
+        memory: Memory = Memory(shape=8, depth=self.capacity + 1, init=[], attrs=NO_COLLISIONS)
+        m.submodules.memory = memory
         m.submodules.fetch = fetch = Fetch(
             address=ceil_log2(self.capacity + 1),
             data_shape=8,
