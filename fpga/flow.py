@@ -95,15 +95,11 @@ def synthesize(component: wiring.Component, part: Part) -> tuple[Path, Resources
     FpgaError
         If Yosys is missing or fails.
     """
-    from amaranth.back import rtlil
-
     from sateen.hw.export import ports
+    from sateen.hw.rtlil import converted, merged
 
     return netlist(
-        rtlil.convert(
-            component, name=TOP, platform=Technology(part.technology), ports=ports(component), emit_src=False
-        ),
-        part,
+        merged(converted(component, name=TOP, ports=ports(component), platform=Technology(part.technology))), part
     )
 
 

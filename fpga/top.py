@@ -7,6 +7,7 @@ from typing import Any
 from amaranth.hdl import ClockDomain, ClockSignal, Const, Elaboratable, Instance, Module, Signal
 from amaranth.lib import io, wiring
 from amaranth.lib.cdc import ResetSynchronizer
+from amaranth.lib.io import Direction
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -40,7 +41,14 @@ class System(wiring.Component):
 
     def __init__(self, config: Config, *, build: str = ""):
         self.config, self.build = config, build
-        super().__init__({"uart_rx": In(1, init=1), "uart_tx": Out(1, init=1), "heartbeat": Out(1), "busy": Out(1)})
+        super().__init__(
+            {
+                "uart_rx": In(1, init=1),  # type: ignore[call-arg]
+                "uart_tx": Out(1, init=1),  # type: ignore[call-arg]
+                "heartbeat": Out(1),
+                "busy": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -68,12 +76,13 @@ class BoardTop(Elaboratable):
         self._clock(m, platform)
         m.submodules.system = system = self.system
         serial = platform.request(*self.board.uart, dir={"rx": "-", "tx": "-"} | self._other_lines(platform))
-        m.submodules.rx, m.submodules.tx = rx, tx = io.Buffer("i", serial.rx), io.Buffer("o", serial.tx)
+        m.submodules.rx = rx = io.Buffer(Direction.Input, serial.rx)
+        m.submodules.tx = tx = io.Buffer(Direction.Output, serial.tx)
         m.d.comb += [system.uart_rx.eq(rx.i), tx.o.eq(system.uart_tx)]
         for index, (resource, value) in enumerate(zip(self.board.leds, (system.heartbeat, system.busy), strict=False)):
             led = platform.request(*resource, dir="-")
             # Of a coloured light, the green one.
-            m.submodules[f"led_{index}"] = pin = io.Buffer("o", led.g if hasattr(led, "g") else led)
+            m.submodules[f"led_{index}"] = pin = io.Buffer(Direction.Output, led.g if hasattr(led, "g") else led)
             m.d.comb += pin.o.eq(value)
         return m
 
@@ -89,7 +98,7 @@ class BoardTop(Elaboratable):
         if self.board.pad:
             source = pin.io
         else:
-            m.submodules.oscillator = buffer = io.Buffer("i", pin)
+            m.submodules.oscillator = buffer = io.Buffer(Direction.Input, pin)
             source = buffer.i
         make = {"ecp5": _ecp5, "gowin": _gowin, "ice40": _ice40}[self.board.part.family]
         m.submodules.pll = make(self.board, self.board.pll(self.config), source, ClockSignal(), locked)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from amaranth.back import verilog as backend
+from amaranth._toolchain.yosys import find_yosys
 from amaranth.hdl import Shape, Signal, ValueCastable
 from amaranth.lib import data, wiring
 from amaranth.utils import ceil_log2
 
+from sateen.hw.rtlil import Contents, collected_later, converted, merged, without_contents
 from sateen.hw.spec.config import Config
 
 __all__ = ["PARTS", "ports", "verilog"]
@@ -23,6 +25,7 @@ WAIVERS = {
     "WIDTHEXPAND": "operands are written without their extension",
     "WIDTHTRUNC": "conditions are written as whole words",
     "CASEINCOMPLETE": "defaults stand before the case",
+    "PINMISSING": "outputs that an instance does not need are left open",
     "PROCASSINIT": "registers have their reset values from the start",
 }
 """Of ``verilator --lint-only -Wall``: what Yosys's Verilog writer causes."""
@@ -125,7 +128,8 @@ def ports(component: wiring.Component) -> list[Signal]:
 
 
 def verilog(component: wiring.Component, *, name: str, header: str = "") -> str:
-    """The component as Verilog, one self-contained file.
+    """The component as Verilog, one self-contained file, in which every module stands once
+    (:func:`sateen.hw.rtlil.merged`).
 
     Parameters
     ----------
@@ -134,11 +138,61 @@ def verilog(component: wiring.Component, *, name: str, header: str = "") -> str:
     header
         What the file's first lines say, before the documentation of the ports.
     """
-    text = backend.convert(component, name=name, ports=ports(component), emit_src=False)
+    with collected_later():
+        design, contents = without_contents(merged(converted(component, name=name, ports=ports(component))))
+    text = _written(design, contents)
     lines = [*header.splitlines(), "", *_documentation(component, name)]
     comment = "\n".join(f"// {line}".rstrip() for line in lines)
     waivers = "\n".join(f"/* verilator lint_off {code} */  // {why}" for code, why in WAIVERS.items())
     return f"{comment}\n\n{waivers}\n\n{text}"
+
+
+def _written(design: str, contents: list[Contents]) -> str:
+    """A design in RTLIL, and what its memories hold at the start, as Verilog by Yosys, which would write that word by
+    word."""
+    script = f"""read_rtlil <<end_of_design
+{design}
+end_of_design
+proc -nomux -norom
+memory_collect
+attrmap -remove generator -remove top
+attrmap -modattr -remove generator -remove top
+write_verilog
+"""
+    # It warns that not every process can be written; Amaranth's all can.
+    text = find_yosys(lambda version: version >= (0, 40)).run(["-q", "-"], script, ignore_warnings=True)
+    # A register has its initial value beside it; what makes blocks run at the start gets a name that reads well.
+    text = re.sub(r"^  \(\* init = .* \*\)\n(?=  (?:output .*\n  )?wire )", "", text, flags=re.MULTILINE)
+    text = re.sub(r"\\\$auto\$verilog_backend\.cc:\d+:dump_module\$\d+ ", "_start_", text)
+    for one in contents:
+        # A name that Verilog has a use for is written with a backslash before it and a space behind.
+        memory = rf"  reg (?:\[\d+:\d+\] )?(\\{re.escape(one.memory)} |{re.escape(one.memory)}) \[\d+:\d+\];\n"
+        within = rf"^module {re.escape(one.module)} ?\(.*\n(?:(?!endmodule).*\n)*?{memory}"
+
+        def fill(match: re.Match[str], one: Contents = one) -> str:
+            return match[0] + _filled(one, match[1])
+
+        text, found = re.subn(within, fill, text, count=1, flags=re.MULTILINE)
+        if not found:
+            raise RuntimeError(
+                f"Yosys wrote no memory {one.memory} in module {one.module}, whose initial words belong there"
+            )
+    return text
+
+
+def _filled(contents: Contents, name: str) -> str:
+    """A memory's initial words: a loop over all, then those that are not as most are."""
+    (most, _), *_ = Counter(contents.words).most_common(1)
+    width, digits = contents.width, -(-contents.width // 4)
+    lines = [
+        f"initial begin : {re.sub('[^A-Za-z0-9_]', '_', contents.memory)}_init",
+        "  integer i;",
+        f"  for (i = 0; i < {len(contents.words)}; i = i + 1)",
+        f"    {name}[i] = {width}'h{most:0{digits}x};",
+        *(f"  {name}[{at}] = {width}'h{word:0{digits}x};" for at, word in enumerate(contents.words) if word != most),
+        "end",
+    ]
+    return "".join(f"  {line}\n" for line in lines)
 
 
 def _documentation(component: wiring.Component, name: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
 from sateen.hw.spec.wire import Space
 from sateen.hw.stream.slice import RegisterSlice
+from sateen.hw.stream.view import view
 
 __all__ = ["HOST_REQUEST", "RUN", "EngineSignature", "HostPort", "MemoryPort", "descriptor_address"]
 
@@ -121,7 +122,7 @@ class HostPort(wiring.Component):
         request, chosen = pending.o.payload.request, pending.o.payload.chosen
         latency = max(self.latencies.values())
         # A token per stage says which memory answers; bytes of faster memories wait as long as those of the slowest.
-        token = Signal(data.StructLayout({"valid": 1, "space": 3}))
+        token = view(data.StructLayout({"valid": 1, "space": 3}))
         byte: Value = Const(0, 8)
         ready: Value = chosen[-1]
         for place, space in enumerate(self.latencies):
@@ -143,11 +144,11 @@ class HostPort(wiring.Component):
             byte, waiting = Signal(8, name=f"byte_{stage}"), byte
             m.d.sync += byte.eq(waiting)
             with m.Switch(token.space):
-                for space, here in self.latencies.items():
-                    if here == stage:
+                for space, cycles in self.latencies.items():
+                    if cycles == stage:
                         with m.Case(space.value):
                             m.d.sync += byte.eq(getattr(self, space.name.lower()).read)
-            token, before = Signal(token.shape(), name=f"token_{stage}"), token
+            token, before = view(token.shape(), name=f"token_{stage}"), token
             m.d.sync += token.eq(before)
         m.d.comb += [self.o.valid.eq(token.valid), self.o.payload.eq(byte)]
         return m

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
@@ -24,7 +26,7 @@ ECP5_BITS = 18432
 """Bits of a block RAM; bytes leave every ninth unused."""
 
 
-NO_COLLISIONS = {"no_rw_check": 1}
+NO_COLLISIONS: dict[str, Any] = {"no_rw_check": 1}
 """Attributes of a memory none of whose :func:`last_read` words is written in the cycle of the read: synthesis adds no
 logic for such collisions."""
 
@@ -75,7 +77,8 @@ class BlockMemory(wiring.Component):
         if self.lanes <= FANOUT:
             self._choose(m)
             return m
-        read, write, enable = self.r_address, Cat(self.w_address, self.w_data), self.w_enable
+        write: Value = Cat(self.w_address, self.w_data)
+        read, enable = self.r_address, self.w_enable
         for first in range(0, self.lanes, FANOUT):
             starts = range(first, min(first + FANOUT, self.lanes), NEAR)
             reads, writes, enables = (
@@ -114,7 +117,7 @@ class BlockMemory(wiring.Component):
                 memory.w_enable.eq(Mux(here, self.w_enable, 0)),
             ]
             outputs.append(memory.r_data.as_value())
-        block = delayed(m, block, BLOCK_LATENCY, name="block")
+        block = delayed(m, block, BLOCK_LATENCY, name="chosen_block")
         m.d.comb += self.r_data.as_value().eq(pipelined_mux(m, outputs, block, name="chosen"))
 
 
@@ -157,7 +160,8 @@ class Block(wiring.Component):
             for lane in range(0, self.lanes, together):
                 m.submodules[f"ram_{lane}"] = self._ecp5(lane, together)
             return m
-        m.submodules.memory = memory = Memory(shape=8 * self.lanes, depth=self.depth, init=[])
+        memory: Memory = Memory(shape=8 * self.lanes, depth=self.depth, init=[])
+        m.submodules.memory = memory
         write, read = memory.write_port(granularity=8 * self.lanes if self.whole else 8), memory.read_port()
         m.d.comb += [
             read.addr.eq(self.r_address),

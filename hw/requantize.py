@@ -59,7 +59,7 @@ class Requantize(wiring.Component):
         m = Module()
         stages = _Stages(m)
         shift = self.channel.shift
-        value = stages.then(self.i + self.channel.bias, signed(32))
+        value: Value = stages.then(self.i + self.channel.bias, signed(32))
         factor = stages.then(self.channel.multiplier[:31], unsigned(31))
         # The highest bit that is shifted out.
         place = stages.then((30 - shift)[:6], unsigned(6))
@@ -84,15 +84,15 @@ class Requantize(wiring.Component):
         m.d.comb += self.o.eq(value)
         return m
 
-    def _multiply(self, stages: _Stages, value: Signal, factor: Signal, twice: Signal) -> Value:
+    def _multiply(self, stages: _Stages, value: Value, factor: Signal, twice: Signal) -> Value:
         """The 63-bit product, from four of 17 bits, ``Multiply.LATENCY + 4`` cycles later. ``twice`` comes a cycle
         before the product and rounds it to a multiple of 2^31; the bits below stay."""
         halves = [(value[16:].as_signed(), value[:16]), (factor[16:], factor[:16])]
-        products = []
+        products: list[Signal] = []
         for a in halves[0]:
             for b in halves[1]:
                 multiply = Multiply(a_bits=17, b_bits=17)
-                stages.m.submodules += multiply
+                stages.m.submodules[f"product_{len(products)}"] = multiply
                 stages.m.d.comb += [multiply.a.eq(a), multiply.b.eq(b)]
                 products.append(stages.then(multiply.product, signed(34)))
         high, middle, middle_too, low = products

@@ -12,6 +12,7 @@ from sateen.hw.pe.contract import beat_shape
 from sateen.hw.spec.pe import PE_KINDS
 from sateen.hw.spec.timing import EDGE_STAGES
 from sateen.hw.stream.delay import dedicated_register, delayed
+from sateen.hw.stream.view import view
 from sateen.hw.sums import partial_sums, tag_shape
 
 __all__ = ["Tile"]
@@ -198,7 +199,7 @@ class Tile(wiring.Component):
         row by :meth:`_row_delay`."""
         part, wave = self.loader.o.payload, self.feeder.o.payload
         for row, line in enumerate(pes):
-            capture = Signal(line[0].capture_i.shape(), name=f"capture_{row}")
+            capture = view(line[0].capture_i.shape(), name=f"capture_{row}")
             m.d.comb += [capture.valid.eq(captured[row]), capture.slot.eq(part.slot)]
             entering = {"activation": self.array.row_inputs(wave.activations, row), "swap": swap, "capture": capture}
             if self.kind.sliding:

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
+from sateen.extras import install_hint
+
 MODELS = Path(os.environ.get("SATEEN_MODELS", Path(__file__).parents[2] / "shared" / "models"))
 
 
 def package(name: str, *, extra: str) -> Any:
     """The module ``name`` of a package in one of the project's extras."""
-    return pytest.importorskip(name, reason=f"needs {name.partition('.')[0]}; pip install 'sateen[{extra}]'")
+    return pytest.importorskip(name, reason=f"needs {name.partition('.')[0]}; {install_hint(extra)}")
 
 
 def programs(*names: str, packages: str) -> list[str]:

@@ -1,22 +1,15 @@
-"""Public networks: the folder of model files, and networks without files, built layer by layer as published with random
-weights."""
+"""Public networks whose model files are not at hand, built layer by layer as published, with random weights."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
 from graphs import Builder
 from sateen.graph import Add, AveragePool2D, Graph
 
-__all__ = ["MODELS", "NETWORKS", "mobilenet_v2", "visual_wake_words"]
-
-
-MODELS = Path(os.environ.get("SATEEN_MODELS", Path(__file__).parents[1] / "shared" / "models"))
-"""The folder of public models' files, which tests read if it is there."""
+__all__ = ["NETWORKS", "mobilenet_v2", "visual_wake_words"]
 
 
 def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:

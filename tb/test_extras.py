@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sateen.cli.inspect import doctor
+from sateen.cli.output import console
 from sateen.extras import install_command, install_hint
 from sateen.sim.tools import TOOLS, Tool
 
@@ -32,10 +33,16 @@ def hinted():
     """(file, line, extra) of every hint in the sources."""
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("install_command", "install_hint"):
-                for argument in node.args:
-                    if isinstance(argument, ast.Constant):
-                        yield path.relative_to(ROOT).as_posix(), node.lineno, argument.value
+            if not isinstance(node, ast.Call):
+                continue
+            arguments = []
+            if getattr(node.func, "id", "") in ("install_command", "install_hint"):
+                arguments = node.args
+            elif getattr(node.func, "attr", "") == "package":
+                arguments = [keyword.value for keyword in node.keywords if keyword.arg == "extra"]
+            for argument in arguments:
+                if isinstance(argument, ast.Constant):
+                    yield path.relative_to(ROOT).as_posix(), node.lineno, argument.value
 
 
 def test_texts():
@@ -45,13 +52,13 @@ def test_texts():
 
 def test_every_hint_names_an_extra():
     hints = list(hinted())
-    assert {"demo", "flash", "fpga", "onnx", "report", "sim"} <= {extra for *_, extra in hints}
+    assert {"demo", "flash", "fpga", "onnx", "reference", "report", "sim"} <= {extra for *_, extra in hints}
     assert not [hint for hint in hints if hint[2] not in EXTRAS]
 
 
 def test_no_hint_is_written_out():
-    written = [path for path in SOURCES if re.search(r"pip install '\.?(?:sateen)?\[\w", path.read_text())]
-    assert [path.name for path in written] == ["test_extras.py"]
+    written = [path for path in SOURCES if re.search(r"pip install '\.?(?:sateen)?\[[\w{]", path.read_text())]
+    assert {path.name for path in written} == {"extras.py", "test_extras.py"}
 
 
 def test_readme_names_extras():
@@ -66,7 +73,7 @@ def test_the_extra_brings_the_tool(tool):
 
 
 def test_doctor_prints_hints_whole(monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(console, "width", 100)
     monkeypatch.setattr(Tool, "version", lambda self: None)
     doctor()
     text = capsys.readouterr().out

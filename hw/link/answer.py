@@ -63,7 +63,8 @@ class ResponseData(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.memory = memory = Memory(shape=8, depth=self.capacity + 1, init=[], attrs=NO_COLLISIONS)
+        memory: Memory = Memory(shape=8, depth=self.capacity + 1, init=[], attrs=NO_COLLISIONS)
+        m.submodules.memory = memory
         m.submodules.fetch = fetch = Fetch(
             address=ceil_log2(self.capacity + 1),
             data_shape=8,
@@ -150,7 +151,7 @@ class Answer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.data = body = ResponseData(capacity=self.frame_bytes - 1, ahead=self.ahead)
+        m.submodules.body = body = ResponseData(capacity=self.frame_bytes - 1, ahead=self.ahead)
         connect(m, wiring.flipped(self.i), body.i)
         header, header_left = Signal(8 * Frame.HEADER.size), Signal(range(Frame.HEADER.size + 1))
         length, sending, o = Signal(LENGTH_BITS), Signal(), self.o.payload

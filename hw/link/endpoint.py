@@ -16,6 +16,7 @@ from sateen.hw.spec.config import Config
 from sateen.hw.spec.identity import IDENTITY_BYTES, Identity
 from sateen.hw.spec.wire import FrameType, Op, OpHeader, Space, Status
 from sateen.hw.stream.slice import RegisterSlice
+from sateen.hw.stream.view import view
 
 __all__ = ["Endpoint"]
 
@@ -143,7 +144,7 @@ class Endpoint(wiring.Component):
     def _header(self, m: Module, payload: Payload, *, status: Signal) -> data.View:
         """The state ``header``, which reads an operation's header; it ends in ``check``, or after the last operation in
         ``answer``."""
-        op, index = Signal(OP_HEADER), Signal(range(OpHeader.LAYOUT.size))
+        op, index = view(OP_HEADER), Signal(range(OpHeader.LAYOUT.size))
         with m.State("header"):
             m.d.comb += payload.o.ready.eq(1)
             with m.If(payload.left < 0):
@@ -254,7 +255,8 @@ class Endpoint(wiring.Component):
 
     def _identity(self, m: Module, answer: Answer, *, address: Signal, valid: Signal) -> None:
         """Adds the bytes that are read to the answer: those of the identity or those of the memories."""
-        m.submodules.identity = memory = Memory(shape=8, depth=IDENTITY_BYTES, init=list(self.identity))
+        memory: Memory = Memory(shape=8, depth=IDENTITY_BYTES, init=list(self.identity))
+        m.submodules.identity = memory
         read = memory.read_port()
         found, byte, found_byte = Signal(), Signal(8), Signal()
         m.d.comb += [read.addr.eq(address), read.en.eq(1)]

@@ -52,7 +52,7 @@ class Payload(wiring.Component):
                 "address": Out(address_bits),
                 "data": In(8),
                 "o": Out(stream.Signature(8)),
-                "left": Out(signed(length_bits + 1), init=-1),
+                "left": Out(signed(length_bits + 1), init=-1),  # type: ignore[call-arg]
             }
         )
 

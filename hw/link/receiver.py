@@ -11,6 +11,7 @@ from amaranth.utils import ceil_log2
 from sateen.hw.link.framing import Deframer
 from sateen.hw.memory import NO_COLLISIONS, last_read
 from sateen.hw.spec.wire import Frame
+from sateen.hw.stream.view import view
 
 __all__ = ["Receiver"]
 
@@ -63,10 +64,11 @@ class Receiver(wiring.Component):
         m = Module()
         m.submodules.deframer = deframer = Deframer()
         connect(m, wiring.flipped(self.i), deframer.i)
-        m.submodules.memory = memory = Memory(shape=8, depth=2 * self.frame_bytes, init=[], attrs=NO_COLLISIONS)
+        memory: Memory = Memory(shape=8, depth=2 * self.frame_bytes, init=[], attrs=NO_COLLISIONS)
+        m.submodules.memory = memory
         write = memory.write_port()
         header = data.StructLayout({"type": 8, "seq": 8, "length": LENGTH_BITS})
-        headers = Signal(data.ArrayLayout(header, 2))
+        headers = view(data.ArrayLayout(header, 2))
         used, oldest, filling = Signal(range(3)), Signal(), Signal()
 
         # `count` is the bytes of the frame so far; it stops at `most`, which is too long for any frame.

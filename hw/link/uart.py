@@ -46,8 +46,8 @@ class UART(wiring.Component):
         self.step = round((baud << self.phase_bits) / clock_hz)
         super().__init__(
             {
-                "rx": In(1, init=1),
-                "tx": Out(1, init=1),
+                "rx": In(1, init=1),  # type: ignore[call-arg]
+                "tx": Out(1, init=1),  # type: ignore[call-arg]
                 "i": In(stream.Signature(8)),
                 "o": Out(stream.Signature(8, always_ready=True)),
             }
@@ -73,7 +73,7 @@ class UART(wiring.Component):
 
     def _receive(self, m: Module) -> None:
         line = Signal(init=1)
-        m.submodules += FFSynchronizer(self.rx, line, init=1)
+        m.submodules.synchronizer = FFSynchronizer(self.rx, line, init=1)
         samples = Signal(3, init=-1)
         level = Signal(init=1)
         m.d.sync += samples.eq(Cat(line, samples[:2]))

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from sateen.hw.pe.contract import Feeder, PeArray, PeSignature, forward
+from sateen.hw.stream.view import view
 
 __all__ = ["Array", "BitSerial", "Horner", "PlaneFeeder"]
 
@@ -51,7 +52,7 @@ class PlaneFeeder(Feeder):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        beat = Signal(self.i.payload.shape())
+        beat = view(self.i.payload.shape())
         left = Signal(range(9))
         first, ready = Signal(), Signal()
         wave = self.o.payload

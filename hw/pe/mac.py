@@ -60,13 +60,14 @@ class Mac(wiring.Component):
         factor = delayed(m, chosen, name="factor")
         if self.multiplier and getattr(platform, "sateen_technology", None) == "up5k":
             # The adder is in the multiplier, too, which saves a cycle.
-            m.submodules.multiply = multiply = MultiplyAdd(a_bits=8, b_bits=bits, sum_bits=len(self.sum_i))
+            m.submodules.multiply = multiply_add = MultiplyAdd(a_bits=8, b_bits=bits, sum_bits=len(self.sum_i))
             m.d.comb += [
-                multiply.a.eq(delayed(m, factor, name="delayed_factor")),
-                multiply.b.eq(delayed(m, current, name="delayed_weight")),
+                multiply_add.a.eq(delayed(m, factor, name="delayed_factor")),
+                multiply_add.b.eq(delayed(m, current, name="delayed_weight")),
             ]
-            m.d.comb += [multiply.c.eq(self.sum_i), self.sum_o.eq(multiply.o)]
+            m.d.comb += [multiply_add.c.eq(self.sum_i), self.sum_o.eq(multiply_add.o)]
             return m
+        multiply: Multiply | LogicMultiply
         if self.multiplier:
             m.submodules.multiply = multiply = Multiply(a_bits=8, b_bits=bits)
             product = delayed(m, multiply.product, name="product")

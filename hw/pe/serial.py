@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out
 
 from sateen.hw.pe.contract import Feeder, PeArray, PeSignature, forward
 from sateen.hw.spec.pe import SERIAL_BITS, Settings
+from sateen.hw.stream.view import view
 
 __all__ = ["Array", "Balanced", "Collector", "Interleaved", "SerialFeeder", "activation_shape"]
 
@@ -129,7 +130,7 @@ class SerialFeeder(Feeder):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        beat = Signal(self.i.payload.shape())
+        beat = view(self.i.payload.shape())
         left, first, ready = Signal(range(self.cycles + 1)), Signal(), Signal()
         stream = Signal(self.streams, init=1)
         wave = self.o.payload

@@ -12,6 +12,7 @@ from amaranth.utils import ceil_log2
 from sateen.hw.pe.contract import PeArray, PeSignature, forward
 from sateen.hw.pe.term_edges import EXPONENTS, TERM, TermFeeder, TermLoader, activation_shape, slot_weight_shape
 from sateen.hw.spec.pe import TERM_GROUP, TERM_SLOTS, window
+from sateen.hw.stream.view import view
 
 __all__ = ["Array", "TermMac", "Total"]
 
@@ -46,10 +47,11 @@ class TermMac(wiring.Component):
         style = (
             {} if getattr(platform, "sateen_technology", None) in ("ice40", "up5k") else {"ram_style": "distributed"}
         )
-        m.submodules.weights = memory = Memory(shape=self.weight, depth=2 * TERM_SLOTS, init=[], attrs=style)
+        memory: Memory = Memory(shape=self.weight, depth=2 * TERM_SLOTS, init=[], attrs=style)
+        m.submodules.weights = memory
         write, read = memory.write_port(), memory.read_port(domain="comb")
         before, half = Signal(), Signal()
-        weight = Signal(self.weight)
+        weight = view(self.weight)
         m.d.comb += [
             half.eq(before ^ self.swap_i),
             read.addr.eq(Cat(self.activation_i.slot, half)),
@@ -60,7 +62,7 @@ class TermMac(wiring.Component):
         m.d.sync += [before.eq(half), weight.eq(read.data)]
 
         # `exponent` 15 is no term.
-        term, exponent, negative = Signal(TERM), Signal(4), Signal()
+        term, exponent, negative = view(TERM), Signal(4), Signal()
         inputs = [[terms[place].as_value() for place in range(self.inputs)] for terms in self.activation_o.terms]
         chosen = [Choice(terms)[weight.select] if self.inputs > 1 else terms[0] for terms in inputs]
         m.d.comb += term.eq(Choice(chosen)[weight.index])

@@ -10,6 +10,7 @@ from amaranth.utils import ceil_log2
 from sateen.hw.pe.combine import CombinedLoader
 from sateen.hw.pe.contract import Feeder, Loader
 from sateen.hw.spec.pe import TERM_BEATS, TERM_GROUP, TERM_SLOTS, TERM_WEIGHTS, TermFields
+from sateen.hw.stream.view import view
 
 __all__ = [
     "EXPONENTS",
@@ -99,7 +100,7 @@ class TermFeeder(Feeder):
         # `held`: the beat whose digits are left, and its number of `slices`; `following`: the next slice. The slice
         # that is given now is in the wave.
         marks = data.StructLayout({"slots": 6, "swap": 1, "first": 1, "last": 1, "tag": self.i.payload.tag.shape()})
-        held, following = Signal(marks), Signal(marks)
+        held, following = view(marks), view(marks)
         slices, ready, left = Signal(4), Signal(), Signal(6)
         last_slice, take, move, slot = Signal(), Signal(), Signal(), Signal(range(TERM_SLOTS))
         wave, given = self.o.payload, self.o.valid & self.o.ready
@@ -138,7 +139,7 @@ class TermFeeder(Feeder):
         which is invalid if nothing follows."""
         m.submodules[f"encoder_{index}"] = encoder = TermEncoder()
         digits, negative = Signal(EXPONENTS, name=f"digits_{index}"), Signal(EXPONENTS, name=f"negative_{index}")
-        largest, following = Signal(EXPONENTS, name=f"largest_{index}"), Signal(TERM, name=f"following_{index}")
+        largest, following = Signal(EXPONENTS, name=f"largest_{index}"), view(TERM, name=f"following_{index}")
         m.d.comb += [encoder.i.eq(self.i.payload.data[index]), encoder.naf.eq(naf), largest.eq(_highest(digits))]
         with m.If(take):
             m.d.sync += [
@@ -185,7 +186,7 @@ class Selector(wiring.Component):
         m = Module()
         # For each exponent: which weights have a term, and which a negative one.
         rows = [
-            Signal(data.StructLayout({"any": TERM_GROUP, "negative": TERM_GROUP}), name=f"row_{e}")
+            view(data.StructLayout({"any": TERM_GROUP, "negative": TERM_GROUP}), name=f"row_{e}")
             for e in range(EXPONENTS)
         ]
         with m.If(self.load):
@@ -197,7 +198,7 @@ class Selector(wiring.Component):
                     ]
         # Rows whose terms are still to be given; the next of them; the row whose terms are given now.
         row_shape = data.StructLayout({"exponent": 3, **rows[0].shape().members})
-        waiting, following, current = Signal(EXPONENTS), Signal(row_shape), Signal(row_shape)
+        waiting, following, current = Signal(EXPONENTS), view(row_shape), view(row_shape)
         chosen, lowest, fetch = Signal(EXPONENTS), Signal(TERM_GROUP), Signal()
         begun, fill = Signal(), Signal()
         m.d.comb += [chosen.eq(_highest(waiting)), lowest.eq(current.any & -current.any), fetch.eq(begun | fill)]
@@ -299,7 +300,7 @@ class TermLoader(Loader):
         m.d.comb += [encoder.i.eq(word.value), encoder.naf.eq(naf), selector.load.eq(load)]
         # The words are shifted in, the last one at the top.
         for name in ("digits", "negative"):
-            held = Signal(data.ArrayLayout(EXPONENTS, TERM_GROUP), name=f"{name}_{column}")
+            held = view(data.ArrayLayout(EXPONENTS, TERM_GROUP), name=f"{name}_{column}")
             m.d.comb += getattr(selector, name).eq(held)
             with m.If(taken):
                 m.d.sync += held.as_value().eq(Cat(held.as_value()[EXPONENTS:], getattr(encoder, name)))
@@ -307,7 +308,7 @@ class TermLoader(Loader):
         m.d.comb += [weight[name].eq(selector.o[name]) for name in WEIGHT_TERM.members]
         if self.inputs > 1:
             shape = data.ArrayLayout(ceil_log2(self.inputs), TERM_GROUP)
-            held, current = Signal(shape, name=f"selects_{column}"), Signal(shape, name=f"current_selects_{column}")
+            held, current = view(shape, name=f"selects_{column}"), view(shape, name=f"current_selects_{column}")
             with m.If(taken):
                 m.d.sync += held.as_value().eq(Cat(held.as_value(), word.select)[len(word.select) :])
             with m.If(load):
@@ -324,7 +325,7 @@ class TermLoader(Loader):
             m.d.comb += [combined.o.ready.eq(ready), taken.eq(combined.o.valid & ready)]
             return list(combined.o.payload.weights)
         m.d.comb += [self.i.ready.eq(ready), taken.eq(self.i.valid & ready)]
-        words = [Signal(shape, name=f"word_{column}") for column in range(self.cols)]
+        words = [view(shape, name=f"word_{column}") for column in range(self.cols)]
         m.d.comb += [word.value.eq(byte) for word, byte in zip(words, self.i.payload.word, strict=True)]
         return words
 

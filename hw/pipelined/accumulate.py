@@ -11,6 +11,7 @@ from sateen.hw.memory import Block
 from sateen.hw.pipelined.lookup import ENTRY, pair_shape
 from sateen.hw.spec.descriptor import TABLE_ENTRIES
 from sateen.hw.stream.delay import FANOUT, delayed, delayed_item, replicated
+from sateen.hw.stream.view import view
 from sateen.hw.sums import SUM_BITS, check_accumulators, partial_sums, tag_shape
 
 __all__ = ["Accumulators"]
@@ -96,9 +97,7 @@ class Accumulators(wiring.Component):
         m.d.sync += complete_parts.eq(complete_parts + complete - self.drained)
         m.d.comb += self.full.eq(complete_parts >= 0)
 
-        control = Signal(
-            data.StructLayout({"valid": 1, "half": 1, "first": 1, "reads": 2, "address": len(tag.address)})
-        )
+        control = view(data.StructLayout({"valid": 1, "half": 1, "first": 1, "reads": 2, "address": len(tag.address)}))
         m.d.comb += [
             control.valid.eq(self.i.valid),
             control.half.eq(writing),
@@ -116,7 +115,7 @@ class Accumulators(wiring.Component):
         for column in range(self.cols):
             copy = column // FANOUT
             write = None if writes[copy] is None else data.View(ENTRY, writes[copy])
-            wanted = [positions[copy]] * 2
+            wanted: list[Value] = [positions[copy], positions[copy]]
             if self.tables:
                 pair = [delayed(m, line[column], name=f"pair_{column}_{table}") for table, line in enumerate(self.pair)]
                 wanted = [Mux(look_ups[copy], byte, position) for byte, position in zip(pair, wanted, strict=True)]
@@ -126,7 +125,7 @@ class Accumulators(wiring.Component):
 
     def _entries(self, m: Module) -> Value:
         """The table entries to write; zero for a table that is not written."""
-        entry = Signal(ENTRY)
+        entry = view(ENTRY)
         m.d.comb += entry.eq(self.write)
         m.d.comb += [
             entry.entries[table].eq(Mux(self.write.enable[table], self.write.entries[table], 0)) for table in range(2)

@@ -21,6 +21,7 @@ from sateen.hw.spec.pe import BEAT_SETTING_BITS
 from sateen.hw.stream.delay import delayed
 from sateen.hw.stream.fetch import Fetch
 from sateen.hw.stream.slice import RegisterSlice
+from sateen.hw.stream.view import view
 from sateen.hw.sums import tag_shape
 
 __all__ = ["ActivationUnit", "Padding", "beat_shape"]
@@ -88,7 +89,7 @@ class Padding(wiring.Component):
         low, high = Signal(range(self.lanes + 1)), Signal(range(self.lanes + 1))
         mask = Signal(self.lanes)
 
-        def clamp(value: Signal) -> Mux:
+        def clamp(value: Signal) -> Value:
             return Mux(value < 0, 0, Mux(value > self.lanes, self.lanes, value))
 
         m.d.sync += [
@@ -183,7 +184,7 @@ class ActivationUnit(wiring.Component):
             )
         )
         # The next descriptor is loaded when the beats of this one are out: they share the registers.
-        settings, sliding, slides = Signal(BEAT_SETTING_BITS), Signal(SLIDING), Signal()
+        settings, sliding, slides = Signal(BEAT_SETTING_BITS), view(SLIDING), Signal()
         pairs, quarters = Signal(), Signal()
         m.d.sync += slides.eq(sliding.step_y != 0)
         self._load(m, nest, padding, Cat(settings, quarters, pairs), sliding, idle=fetch.empty & ~requests.o.valid)
@@ -267,12 +268,12 @@ class ActivationUnit(wiring.Component):
         with m.If(self.go):
             m.d.sync += [free.eq(Mux(quarters, 4, 2)), none_free.eq(0)]
 
-    def _lines(self, m: Module, fired: Signal) -> data.View:
+    def _lines(self, m: Module, fired: Signal) -> data.View | data.Const:
         """Which line of its beat is requested, and how many bytes lie before it."""
         layout = data.StructLayout({"first": 1, "last": 1, "offset": range(max(2, self.lanes * self.group))})
         if self.group == 1:
             return layout.const({"first": 1, "last": 1, "offset": 0})
-        line, index = Signal(layout, init={"first": 1}), Signal(range(self.group))
+        line, index = view(layout, init={"first": 1}), Signal(range(self.group))
         with m.If(fired):
             m.d.sync += [
                 index.eq(Mux(line.last, 0, index + 1)),

@@ -11,6 +11,7 @@ from sateen.hw.spec import descriptor
 from sateen.hw.spec.descriptor import TABLE_ENTRIES, table_words
 from sateen.hw.stream.delay import FANOUT, delayed, replicated
 from sateen.hw.stream.slice import RegisterSlice
+from sateen.hw.stream.view import view
 
 __all__ = ["ENTRY", "Combiner", "LookUp", "pair_shape"]
 
@@ -74,7 +75,7 @@ class LookUp(wiring.Component):
         words = table_words(self.cols)
         count, taken, word = Signal(range(words)), Signal(), self.words.payload.as_value()
         both = words == TABLE_ENTRIES
-        entry = Signal(ENTRY)
+        entry = view(ENTRY)
         m.d.comb += [
             self.words.ready.eq(self.open & ~self.full),
             taken.eq(self.words.valid & self.words.ready),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Module, Mux, ShapeLike, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -10,6 +10,7 @@ from amaranth.utils import ceil_log2
 
 from sateen.hw.spec.descriptor import COUNT_BITS
 from sateen.hw.stream.slice import RegisterSlice
+from sateen.hw.stream.view import view
 
 __all__ = ["Nest"]
 
@@ -61,7 +62,7 @@ class Nest(wiring.Component):
             raise ValueError("coordinates must name at least one coordinate")
         self.dims, self.entries, self.exits = dims, entries or {}, exits or {}
         index = ceil_log2(max(dims, 2))
-        item = {"enter": index, "leave": index, "last": 1}
+        item: dict[str, ShapeLike] = {"enter": index, "leave": index, "last": 1}
         item |= {
             "entry": data.StructLayout(dict.fromkeys(self.entries, 1)),
             "exit": data.StructLayout(dict.fromkeys(self.exits, 1)),
@@ -84,12 +85,13 @@ class Nest(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         setting = self.dim.payload
-        m.submodules.steps = steps = Memory(shape=self.point, depth=1 << len(setting.index), init=[])
+        steps: Memory = Memory(shape=self.point, depth=1 << len(setting.index), init=[])
+        m.submodules.steps = steps
         write, read = steps.write_port(), steps.read_port(domain="comb")
         m.d.comb += [write.addr.eq(setting.index), write.data.eq(setting.steps), write.en.eq(self.dim.valid)]
 
         moves, running = self._counters(m)
-        stage, valid, step, enable = Signal(moves.o.payload.shape()), Signal(), Signal(self.point), Signal()
+        stage, valid, step, enable = view(moves.o.payload.shape()), Signal(), view(self.point), Signal()
         m.d.comb += [
             enable.eq(~self.o.valid | self.o.ready),
             moves.o.ready.eq(enable),

@@ -12,6 +12,7 @@ from sateen.hw.spec import descriptor
 from sateen.hw.spec.descriptor import CHANNELS_DIM, OUTPUT_DIMS, SECTIONS
 from sateen.hw.stream.delay import FANOUT, delayed, delayed_item
 from sateen.hw.stream.mux import indexed_mux
+from sateen.hw.stream.view import view
 
 __all__ = ["GroupWalk", "OutputUnit"]
 
@@ -237,7 +238,7 @@ class OutputUnit(wiring.Component):
         if self.tables:
             m.d.comb += self.pair_taken.eq(walk.advance & here.last_lanes)
 
-        control = Signal(
+        control = view(
             data.StructLayout(
                 {"valid": 1, "first": 1, "last": 1, "lane_group": here.lane_group.shape(), "tag": self.tag}
             )

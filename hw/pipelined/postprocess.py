@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from sateen.hw.requantize import CHANNEL, SETTINGS, Requantize
 from sateen.hw.stream.delay import FANOUT, delayed, delayed_item, replicated
+from sateen.hw.stream.view import view
 
 __all__ = ["PostProcess"]
 
@@ -61,7 +62,7 @@ class PostProcess(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         beat = self.i.payload
-        control = Signal(data.StructLayout({"valid": 1, "first": 1, "last": 1, "tag": self.tag}))
+        control = view(data.StructLayout({"valid": 1, "first": 1, "last": 1, "tag": self.tag}))
         m.d.comb += [
             control.valid.eq(self.i.valid),
             control.first.eq(beat.first),

@@ -11,6 +11,7 @@ from sateen.hw.host import RUN, descriptor_address
 from sateen.hw.spec.counters import RECORD_WORDS
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS, SECTIONS
 from sateen.hw.stream.fetch import Fetch
+from sateen.hw.stream.view import view
 
 __all__ = ["CauseCounters", "Sequencer"]
 
@@ -146,7 +147,7 @@ class CauseCounters(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         # All inputs are registered, so that the tile's handshake ends here.
-        registered = Signal(
+        registered = view(
             data.StructLayout({name: 1 for name in ("busy", "computing", "waiting", "ending", "starved", "finished")})
         )
         place, drained, ended = Signal(8), Signal(), Signal()

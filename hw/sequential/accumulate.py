@@ -10,6 +10,7 @@ from amaranth.utils import ceil_log2
 
 from sateen.hw.memory import NO_COLLISIONS, last_read
 from sateen.hw.stream.delay import delayed, delayed_item
+from sateen.hw.stream.view import view
 from sateen.hw.sums import SUM_BITS, check_accumulators, partial_sums, tag_shape
 
 __all__ = ["MARK_BITS", "SequentialAccumulators"]
@@ -57,7 +58,7 @@ class SequentialAccumulators(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         following = Signal.like(self.position)
-        control = Signal(data.StructLayout({"valid": 1, "first": 1, "position": len(self.position)}))
+        control = view(data.StructLayout({"valid": 1, "first": 1, "position": len(self.position)}))
         m.d.comb += [
             control.valid.eq(self.i.valid),
             control.first.eq(self.i.payload.tag.first),
@@ -66,9 +67,8 @@ class SequentialAccumulators(wiring.Component):
         with m.If(self.i.valid):
             m.d.sync += following.eq(control.position + 1)
         for column in range(self.cols):
-            m.submodules[f"column_{column}"] = memory = Memory(
-                shape=signed(SUM_BITS), depth=self.positions, init=[], attrs=NO_COLLISIONS
-            )
+            memory: Memory = Memory(shape=signed(SUM_BITS), depth=self.positions, init=[], attrs=NO_COLLISIONS)
+            m.submodules[f"column_{column}"] = memory
             write = memory.write_port()
             before = last_read(m, memory, Mux(control.valid, control.position, self.position))
             adding = delayed_item(m, control, name=f"adding_{column}")

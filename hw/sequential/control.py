@@ -87,7 +87,7 @@ class Control(wiring.Component):
                 "start": Out(1),
                 "ready": In(1),
                 "result": In(signed(8)),
-                "cause": Out(Cause, init=Cause.ACTIVATIONS),
+                "cause": Out(Cause, init=Cause.ACTIVATIONS),  # type: ignore[call-arg]
                 "finished": Out(stream.Signature(8)),
             }
         )

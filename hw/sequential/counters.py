@@ -13,7 +13,7 @@ from sateen.hw.spec.counters import RECORD_WORDS
 __all__ = ["Cause", "SequentialCounters"]
 
 
-class Cause(Enum, shape=3):  # type: ignore[call-arg]
+class Cause(Enum, shape=3):
     """The cause of a cycle: the number of its word in :class:`sateen.hw.spec.counters.Counters`."""
 
     BUSY = 1
@@ -46,7 +46,7 @@ class SequentialCounters(wiring.Component):
     def __init__(self, *, descriptors: int):
         super().__init__(
             {
-                "cause": In(Cause, init=Cause.ACTIVATIONS),
+                "cause": In(Cause, init=Cause.ACTIVATIONS),  # type: ignore[call-arg]
                 "finished": In(stream.Signature(8)),
                 "address": Out(ceil_log2(descriptors * RECORD_WORDS)),
                 "data": Out(32),

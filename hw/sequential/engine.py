@@ -112,9 +112,8 @@ class SequentialEngine(wiring.Component):
         ]
         words = []
         for byte in range(WORD_BYTES):
-            m.submodules[f"program_{byte}"] = program = Memory(
-                shape=8, depth=config.descriptors * DESCRIPTOR_WORDS, init=[], attrs=NO_COLLISIONS
-            )
+            program: Memory = Memory(shape=8, depth=config.descriptors * DESCRIPTOR_WORDS, init=[], attrs=NO_COLLISIONS)
+            m.submodules[f"program_{byte}"] = program
             write = program.write_port()
             m.d.comb += [
                 write.addr.eq(request.address[2:]),
@@ -123,9 +122,8 @@ class SequentialEngine(wiring.Component):
             ]
             words.append(last_read(m, program, Mux(control.word_read, control.word_address, request.address[2:])))
         m.d.comb += control.word.eq(Cat(words))
-        m.submodules.records = records = Memory(
-            shape=32, depth=config.descriptors * RECORD_WORDS, init=[], attrs=NO_COLLISIONS
-        )
+        records: Memory = Memory(shape=32, depth=config.descriptors * RECORD_WORDS, init=[], attrs=NO_COLLISIONS)
+        m.submodules.records = records
         write, read = records.write_port(), last_read(m, records, request.address[2:])
         m.d.comb += [write.addr.eq(counters.address), write.data.eq(counters.data), write.en.eq(counters.enable)]
         # The answer, a cycle later.

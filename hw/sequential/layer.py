@@ -24,6 +24,7 @@ from sateen.hw.spec.descriptor import (
     OutputStream,
 )
 from sateen.hw.spec.pe import BEAT_SETTING_BITS
+from sateen.hw.stream.view import view
 
 __all__ = ["Layer"]
 
@@ -52,20 +53,20 @@ class Layer:
         # The program memory: a word arrives a cycle after it is read.
         self.word_address, self.word_read, self.word = Signal(program), Signal(), Signal(32)
         self.origin, self.pointer = Signal(program), Signal(program)
-        self.counts = Memory(shape=COUNT_BITS, depth=16, init=[], attrs=NO_COLLISIONS)
+        self.counts: Memory = Memory(shape=COUNT_BITS, depth=16, init=[], attrs=NO_COLLISIONS)
         self.count_write = self.counts.write_port()
         self.counter, self.count = Signal(range(16)), Signal(COUNT_BITS)
 
         self.weight_word = Signal(bits - ceil_log2(config.weight_word_bytes))
         self.one_scale = Signal()
         point = data.StructLayout({"row": signed(16), "x": signed(bits + 2), "address": bits})
-        self.at, self.step, self.inner = Signal(point), Signal(point), Signal(point)
+        self.at, self.step, self.inner = view(point), view(point), view(point)
         self.height, self.width = Signal(16), Signal(bits + 1)
         self.padding, self.beat_settings = Signal(signed(8)), Signal(BEAT_SETTING_BITS)
         self.inner_dim, self.inner_word = Signal(range(16)), Signal(program)
         self.inner_left, self.inner_limit = Signal(COUNT_BITS), Signal(COUNT_BITS)
         self.result_address, self.channels, self.channels_left = Signal(bits), Signal(16), Signal(16)
-        self.taps, self.settings = Signal(16), Signal(SETTINGS)
+        self.taps, self.settings = Signal(16), view(SETTINGS)
 
         # Whether the output stream's counters are walked over, and which counter is tried.
         self.walks_output, self.dim = Signal(), Signal(range(16))

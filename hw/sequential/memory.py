@@ -52,7 +52,8 @@ class Bank(wiring.Component):
         if getattr(platform, "sateen_technology", None) == "up5k" and DEEP <= self.depth <= SPRAM_BYTES:
             self._spram(m)
             return m
-        m.submodules.memory = memory = Memory(shape=8, depth=self.depth, init=[], attrs=NO_COLLISIONS)
+        memory: Memory = Memory(shape=8, depth=self.depth, init=[], attrs=NO_COLLISIONS)
+        m.submodules.memory = memory
         write = memory.write_port()
         m.d.comb += [write.addr.eq(self.address), write.data.eq(self.w_data), write.en.eq(self.write)]
         m.d.comb += self.r_data.eq(last_read(m, memory, self.address, enable=self.read))

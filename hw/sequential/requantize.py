@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from sateen.hw.requantize import CHANNEL, RESULT_BITS, SETTINGS
 from sateen.hw.spec.descriptor import Rounding
 from sateen.hw.spec.timing import SERIAL_SHIFTS
+from sateen.hw.stream.view import view
 
 __all__ = ["SerialRequantize"]
 
@@ -61,7 +62,7 @@ class SerialRequantize(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        channel, shift = Signal(CHANNEL), Signal(signed(8))
+        channel, shift = view(CHANNEL), Signal(signed(8))
         value, product = Signal(signed(32)), _Product()
         left, before, multiplies = Signal(range(DIGITS)), Signal(), Signal()
         twice, first, rest, over = Signal(), Signal(), Signal(), Signal()

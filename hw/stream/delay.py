@@ -8,6 +8,7 @@ from amaranth.hdl import ClockDomain, ClockSignal, Const, Instance, Module, Sign
 from amaranth.lib import data
 
 from sateen.hw.spec.timing import FANOUT
+from sateen.hw.stream.view import view
 
 __all__ = ["FANOUT", "dedicated_register", "delayed", "delayed_item", "replicated", "reset_domains"]
 
@@ -26,7 +27,7 @@ def delayed(m: Module, value: ValueLike, cycles: int = 1, *, name: str, reset: b
 
 def delayed_item(m: Module, item: data.View, cycles: int = 1, *, name: str) -> data.View:
     """As :func:`delayed`, for a structure; a reset clears its ``valid`` alone."""
-    result = Signal(item.shape(), name=name)
+    result = view(item.shape(), name=name)
     m.d.comb += [
         result.eq(delayed(m, item, cycles, name=name)),
         result.valid.eq(delayed(m, item.valid, cycles, name=f"{name}_valid", reset=True)),

@@ -45,7 +45,8 @@ class Queue(wiring.Component):
         m.d.comb += [self.i.ready.eq(room >= 0), self.o.valid.eq(waiting >= 0)]
         m.d.sync += [waiting.eq(waiting + arrives - leaves), room.eq(room - arrives + leaves)]
         for segment, (given, wanted) in enumerate(segments(self.i.payload, self.o.payload)):
-            m.submodules[f"items_{segment}"] = items = Memory(shape=len(given), depth=self.depth, init=[])
+            items: Memory = Memory(shape=len(given), depth=self.depth, init=[])
+            m.submodules[f"items_{segment}"] = items
             write, read = items.write_port(), items.read_port(domain="comb")
             m.d.comb += [write.en.eq(arrives), write.data.eq(given), wanted.eq(read.data)]
             m.d.sync += [write.addr.eq(write.addr + arrives), read.addr.eq(read.addr + leaves)]

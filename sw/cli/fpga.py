@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as json_module
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -100,7 +101,7 @@ def flash(
     )
 
 
-def _modules() -> tuple[dict[str, Board], object]:
+def _modules() -> tuple[dict[str, Board], ModuleType]:
     """Boards and builder. Neither needs Amaranth until it generates hardware."""
     from sateen.fpga import build as builder
     from sateen.fpga.boards import BOARDS

@@ -57,10 +57,11 @@ def info(model_file: Annotated[Path, typer.Argument(metavar="MODEL", help="Compi
 def doctor() -> None:
     """Lists the tools that are found, and how to install those that are missing."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("tool", "version", "for", "install with (pip: in a checkout of Sateen)"):
-        table.add_column(heading)
+    for heading in ("tool", "version", "for", "install with"):
+        table.add_column(heading, no_wrap=heading in ("tool", "install with"))
     console.print(f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
     for tool in TOOLS:
         version = tool.version()
         table.add_row(tool.name, version or "missing", tool.purpose, "" if version else tool.install)
     console.print(table)
+    console.print("pip commands are for a checkout of Sateen.")

@@ -207,9 +207,9 @@ class LoadedModel:
         items: list[dict[str, Array]] = []
         counters: list[Counters] = []
         for item in range(count):
-            own = {name: values[item : item + 1] for name, values in inputs.items()}
-            # The last item says what one takes.
-            values, counters = inference.run(own, layers=layers, profiled=layers or item == count - 1)
+            single = {name: values[item : item + 1] for name, values in inputs.items()}
+            # The last item is profiled.
+            values, counters = inference.run(single, layers=layers, profiled=layers or item == count - 1)
             items.append(values)
             if progress is not None:
                 progress(item + 1, count)
@@ -259,8 +259,8 @@ def open(name: str = "sim:small", *, trace: Path | str | None = None) -> Device:
     Parameters
     ----------
     name
-        ``sim:PRESET[,field=value…]``, ``serial:/dev/ttyUSB0[?baud=…]`` or ``tcp:HOST:PORT``. Without a rate, the
-        rates of the boards' default configurations are tried.
+        ``sim:PRESET[,field=value…]``, ``serial:/dev/ttyUSB0[?baud=…]`` or ``tcp:HOST:PORT``. Without a rate, the rates
+        of the boards' default configurations are tried.
     trace
         File for a waveform (FST); simulations only.
 

@@ -23,7 +23,7 @@ def older(path, target):
     text = str(arrays.pop("document"))
     assert '"format": "sateen.' in text
     with open(target, "wb") as file:
-        np.savez(file, document=np.array(text.replace('"format": "sateen.', '"format": "weft.')), **arrays)
+        np.savez(file, document=np.array(text.replace('"format": "sateen.', '"format": "older.')), **arrays)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def files(tmp_path_factory):
         data[:middle] + bytes(byte ^ 0xFF for byte in data[middle : middle + 64]) + data[middle + 64 :]
     )
     (folder / "cut.sateen").write_bytes(data[:middle])
-    older(folder / "example.sateen", folder / "older.weft")
+    older(folder / "example.sateen", folder / "older.model")
     older(folder / "example.npz", folder / "older.npz")
     return folder
 
@@ -188,11 +188,11 @@ def test_help_and_version():
         (["run", "{}/example.sateen", "-i", "{}/x.npy", "-d", "tcp:127.0.0.1:1"], "cannot open"),
         (["info", "{}/damaged.sateen"], "no compiled model, or damaged"),
         (["info", "{}/cut.sateen"], "no compiled model, or damaged"),
-        (["info", "{}/older.weft"], f"holds no {sateen.Model.FORMAT} but weft.model/"),
-        (["info", "{}/older.weft"], "of another version of Sateen; compile it again"),
-        (["run", "{}/older.weft", "-i", "{}/x.npy"], "of another version of Sateen; compile it again"),
-        (["report", "{}/older.weft", "-i", "{}/x.npy"], "of another version of Sateen; compile it again"),
-        (["compile", "{}/older.weft"], "holds a model (weft.model/"),
+        (["info", "{}/older.model"], f"holds no {sateen.Model.FORMAT} but older.model/"),
+        (["info", "{}/older.model"], "of another version of Sateen; compile it again"),
+        (["run", "{}/older.model", "-i", "{}/x.npy"], "of another version of Sateen; compile it again"),
+        (["report", "{}/older.model", "-i", "{}/x.npy"], "of another version of Sateen; compile it again"),
+        (["compile", "{}/older.model"], "holds a model (older.model/"),
         (["compile", "{}/example.sateen"], "give the graph or model file that it was made from"),
         (["compile", "{}/older.npz"], "make it again from its source, then compile it again"),
         (["tune", "{}/older.npz", "-i", "{}/x.npy", "-l", "{}/x.npy", "-o", "{}/t.npz"], "then compile it again"),

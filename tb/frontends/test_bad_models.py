@@ -267,8 +267,8 @@ def test_onnx_says_what_is_odd(kind, inputs, shape, fields, message):
         ({"strides": [1.5, 1.5]}, "its attribute strides must be a list of numbers"),
         ({"change": _kind("Einsum")}, "operator 'conv' (Einsum): Einsum is not supported; export the model without it"),
         (
-            {"change": _kind("Mine", "my.file_layout")},
-            "operator 'conv' (my.file_layout.Mine): my.file_layout.Mine is not supported",
+            {"change": _kind("Mine", "my.own")},
+            "operator 'conv' (my.own.Mine): my.own.Mine is not supported",
         ),
         ({"change": _cycle}, "is made by no operator, or by one that waits for this one"),
         ({"change": _shape}, "tensor 'x': its shape (1, 2, 0, 5) is not fixed; export the model with fixed shapes"),

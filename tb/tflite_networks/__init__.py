@@ -3,8 +3,6 @@ first.
 
 What is left out, and why:
 
-- Depthwise convolutions of which a whole axis of results lies before the image's first line ((results − 1) · stride
-  below the padding before): sliding windows give other integers for them.
 - RELU_N1_TO_1 and RELU_0_TO_1 as operators, which tflite-micro lacks; the former is there as a fused activation.
 - Whatever mixes a model's items: axis 0 of a tensor that begins with the batch is neither cut, padded, moved nor
   reduced.
@@ -72,7 +70,8 @@ class _Network(Layers, Moves, Functions):
         return self.b.build([x.index for x in self.inputs], self._outputs()), self.given
 
     def _outputs(self) -> list[int]:
-        """Tensors that nothing reads; now and then without some, which makes dead operators, or with some others."""
+        """What nothing reads, now and then without some, which makes dead operators, or with what others read as
+        well."""
         ends = [x.index for x in self.made if x.index not in self.read]
         if self._chance(0.2):
             ends = [index for index in ends if self._chance(0.6)] or ends[-1:]

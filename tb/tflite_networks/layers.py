@@ -16,8 +16,8 @@ class Layers(NetworkBuilder):
 
     # Layers with weights.
 
-    def _window(self, x: Value) -> tuple[tuple[int, int], dict[str, int], Shape, Shape]:
-        """Kernel, options, rows and columns of results, and padding before; a kernel may be larger than the image."""
+    def _window(self, x: Value) -> tuple[tuple[int, int], dict[str, int], Shape]:
+        """Kernel, options, and rows and columns of results; a kernel may be larger than the image."""
         sizes = x.shape[1:3]
         same = self._chance(0.6)
         kernel = self._pair(1, int(self.rng.choice([1, 2, 3, 3, 5, 7])))
@@ -31,15 +31,11 @@ class Layers(NetworkBuilder):
             -(-size // step) if same else (size - extent) // step + 1
             for size, extent, step in zip(sizes, extents, stride, strict=True)
         )
-        before = tuple(
-            max((count - 1) * step + extent - size, 0) // 2 if same else 0
-            for count, step, extent, size in zip(out, stride, extents, sizes, strict=True)
-        )
         options = {
             "Padding": 0 if same else 1, "StrideH": stride[0], "StrideW": stride[1], "DilationHFactor": dilation[0],
             "DilationWFactor": dilation[1],
         }  # fmt: skip
-        return kernel, options, out, before
+        return kernel, options, out
 
     def _parameters(
         self, x: Value, shape: Shape, axis: int, depth: int, out: Shape, several: bool
@@ -67,7 +63,7 @@ class Layers(NetworkBuilder):
         x = self._picture()
         if x is None:
             return False
-        kernel, options, out, _ = self._window(x)
+        kernel, options, out = self._window(x)
         outputs, depth = self._int(1, 20), math.prod(kernel) * x.shape[3]
         if math.prod(out) * outputs * depth * self.batch > PRODUCTS or math.prod(out) * outputs * self.batch > VALUES:
             return False
@@ -81,10 +77,7 @@ class Layers(NetworkBuilder):
         x = self._picture()
         if x is None:
             return False
-        kernel, options, out, before = self._window(x)
-        strides = (options["StrideH"], options["StrideW"])
-        if any((count - 1) * step < pad for count, step, pad in zip(out, strides, before, strict=True)):
-            return False
+        kernel, options, out = self._window(x)
         multiplier = int(self.rng.choice([1, 1, 1, 2, 3, 5]))
         outputs = multiplier * x.shape[3]
         if math.prod(out) * outputs * self.batch > VALUES:
@@ -122,7 +115,7 @@ class Layers(NetworkBuilder):
         x = self._picture()
         if x is None:
             return False
-        size, options, out, _ = self._window(x)
+        size, options, out = self._window(x)
         options = {name: value for name, value in options.items() if not name.startswith("Dilation")}
         if options["Padding"] == 0:
             out = tuple(-(-n // s) for n, s in zip(x.shape[1:3], (options["StrideH"], options["StrideW"]), strict=True))

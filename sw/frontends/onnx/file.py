@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from sateen.errors import CompileError
+from sateen.extras import install_hint
 from sateen.graph import Array, GraphError, require
 
 __all__ = ["Node", "OnnxModel", "array", "guarded", "parse", "read"]
@@ -106,7 +107,7 @@ def parse(data: bytes) -> tuple[Any, Any]:
     try:
         import onnx
     except ImportError as error:
-        raise CompileError(f"reading ONNX needs the onnx package ({error}); run: pip install 'sateen[onnx]'") from error
+        raise CompileError(f"reading ONNX needs the onnx package ({error}); {install_hint('onnx')}") from error
     with guarded("file", "it is no ONNX model, or damaged"):
         model = onnx.ModelProto.FromString(data)
     require(len(model.graph.node) > 0, "file", "it is no ONNX model, or holds no operator; export or download it anew")

@@ -294,9 +294,13 @@ class Binary(Op):
 
     def infer(self, tensors: Tensors) -> Shape:
         a, b = tensors[self.a], tensors[self.b]
-        # Shapes are aligned at their ends, where fewer axes would put items beside another tensor's rows.
+        # Shapes are aligned at their last axes, so fewer axes would pair items with another tensor's rows.
         same = len(a.shape) == len(b.shape)
-        require(same, self, f"{a} of {a.shape} and {b} of {b.shape} must have as many axes; put a Reshape before it")
+        require(
+            same,
+            self,
+            f"{a} of {a.shape} and {b} of {b.shape} must have the same number of axes; put a Reshape before it",
+        )
         try:
             return np.broadcast_shapes(a.shape, b.shape)
         except ValueError:

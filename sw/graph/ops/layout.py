@@ -31,7 +31,7 @@ class Reshape(Unary):
         return x.reshape(len(x), *tensors[self.output].shape[1:])
 
     def check_types(self, tensors: Tensors) -> None:
-        """Any: that they are the same is checked with their numbers."""
+        """Accepts any type; :meth:`_check_same_quantization` checks that all types are equal."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -34,8 +34,8 @@ class Weighted(Unary):
     rounding: int = Rounding.DOUBLE
     terms: TermBudget | None = None
     """Terms that weights and activations keep. The layer computes ``Σ w'·(a' − zero point)``, where w' and a' are what
-    :func:`sateen.sim.golden.terms.quantize_terms` leaves of w and a; w is taken in groups of input channels at one
-    kernel position. ``None``: everything is exact."""
+    :func:`sateen.sim.golden.terms.quantize_terms` leaves of w, in groups of input channels at one kernel position, and
+    of a. ``None``: everything is exact."""
 
     @property
     def kept_weights(self) -> NDArray[np.int64]:
