@@ -116,9 +116,7 @@ class Echo(wiring.Component):
 
 
 @pytest.mark.fpga
-@pytest.mark.parametrize(
-    "name", ["icebreaker", "ice40-hx8k", "orangecrab-85f", "ecpix5-85f", "versa-ecp5", "tang-nano-9k"]
-)
+@pytest.mark.parametrize("name", [name for name in BOARDS if name != "ulx3s-85f"])
 def test_clock_and_pins(name):
     """PLL, reset, serial port and lights of a board, as far as a bitstream."""
     board = BOARDS[name]
