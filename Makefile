@@ -30,7 +30,7 @@ lint: .venv/dev
 	@cd build/types && PYTHONPATH=. ../../.venv/bin/lint-imports ../../pyproject.toml
 
 test-models: .venv/test
-	@SATEEN_CXXFLAGS=-O2 $(RUN) -m pytest -m "models or not models and not fpga" $(TESTS)/test_models.py
+	@SATEEN_CXXFLAGS=-O2 $(RUN) -m pytest -m "models or not models and not fpga" $(TESTS)/system/test_models.py
 
 test-fpga: .venv/test
 	@$(RUN) -m pytest -m fpga $(TESTS)
