@@ -12,7 +12,7 @@ from sateen.cli.output import console
 from sateen.extras import install_command, install_hint
 from sateen.sim.tools import TOOLS, Tool
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 FOLDERS = ("bench", "examples", "fpga", "hw", "sim", "sw", "tb")
 SOURCES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
