@@ -216,7 +216,7 @@ def design(board: Board, config: Config, system: wiring.Component) -> tuple[str,
     except ImportError as error:
         raise FpgaError(f"boards' pins come from amaranth-boards ({error}); {install_hint('fpga')}") from error
     from sateen.fpga.top import BoardTop
-    from sateen.hw.rtlil import collected_later, merged
+    from sateen.hw.rtlil import collected_later
 
     with collected_later():
         plan = platform.prepare(BoardTop(board, config, system), name="sateen", emit_src=False)
@@ -224,7 +224,7 @@ def design(board: Board, config: Config, system: wiring.Component) -> tuple[str,
     constraints = next(text for name, text in files.items() if name.endswith((".lpf", ".pcf", ".cst")))
     # The design's only clock is the PLL's; the placer gets it, with its margin, as an option.
     pins = [line for line in constraints.splitlines() if not re.match("FREQUENCY|set_frequency|#|//", line.strip())]
-    return merged(files["sateen.il"]), "\n".join(pins) + "\n"
+    return files["sateen.il"], "\n".join(pins) + "\n"
 
 
 def route(

@@ -96,11 +96,9 @@ def synthesize(component: wiring.Component, part: Part) -> tuple[Path, Resources
         If Yosys is missing or fails.
     """
     from sateen.hw.export import ports
-    from sateen.hw.rtlil import converted, merged
+    from sateen.hw.rtlil import converted
 
-    return netlist(
-        merged(converted(component, name=TOP, ports=ports(component), platform=Technology(part.technology))), part
-    )
+    return netlist(converted(component, name=TOP, ports=ports(component), platform=Technology(part.technology)), part)
 
 
 def netlist(text: str, part: Part) -> tuple[Path, Resources]:
