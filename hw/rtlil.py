@@ -59,6 +59,8 @@ MEMORY = re.compile(r'(?<=    parameter \\MEMID "\\\\).*(?="$)', re.MULTILINE)
 
 @dataclass(frozen=True)
 class _Wire:
+    """A wire of a module."""
+
     width: int
     port: str
     """``input``, ``output``, ``inout``, or empty."""
@@ -68,6 +70,8 @@ class _Wire:
 
 @dataclass
 class _Module:
+    """A module's text, taken apart."""
+
     attributes: str
     wires: dict[str, _Wire]
     body: str

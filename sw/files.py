@@ -1,4 +1,4 @@
-"""Writing files without losing the old ones."""
+"""Reading files, and writing them without losing the old ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,21 @@ from typing import Any
 
 from sateen.errors import SateenError
 
-__all__ = ["atomic_write"]
+__all__ = ["atomic_write", "read_source"]
+
+
+def read_source(source: bytes | str | os.PathLike[str], name: str = "") -> tuple[bytes, str]:
+    """A file's bytes, given as they are or by the file's path, and ``name``, or else the file's name without suffix.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    """
+    if isinstance(source, bytes):
+        return source, name
+    path = Path(source)
+    return path.read_bytes(), name or path.stem
 
 
 @contextmanager

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sateen.files import read_source
 from sateen.frontends.onnx import array, guarded, load, parse
 from sateen.graph import Array, Graph, GraphError, require
 from sateen.quantize.calibration import activation_scale, weight_scales
@@ -59,10 +59,8 @@ def quantize(source: bytes | str | os.PathLike[str], calibration: ArrayLike, *, 
     GraphError
         If the file is damaged, has an operator that cannot be quantized, or the calibration data does not fit it.
     """
-    if not isinstance(source, bytes):
-        name = name or Path(source).stem
-        source = Path(source).read_bytes()
-    onnx, model = parse(source)
+    data, name = read_source(source, name)
+    onnx, model = parse(data)
     batch = np.asarray(calibration, np.float32)
     # What is not finite is found by its value.
     with guarded("file", "it cannot be quantized"), np.errstate(all="ignore"):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
+from sateen.files import read_source
 from sateen.frontends.onnx.file import read
 from sateen.frontends.onnx.importer import Importer
 from sateen.frontends.onnx.operators import HANDLERS
@@ -40,7 +40,5 @@ def load(source: bytes | str | os.PathLike[str], *, name: str = "") -> Graph:
     GraphError
         If it is damaged, or not quantized to 8 bits, or has an operator that is not known here.
     """
-    if not isinstance(source, bytes):
-        name = name or Path(source).stem
-        source = Path(source).read_bytes()
-    return Importer(read(source), name or "model").graph(HANDLERS)
+    data, name = read_source(source, name)
+    return Importer(read(data), name or "model").graph(HANDLERS)
