@@ -14,6 +14,7 @@ from sateen.hw.spec.descriptor import Rounding
 from sateen.sim import golden
 
 __all__ = [
+    "LARGEST",
     "Array",
     "Binary",
     "GraphError",
