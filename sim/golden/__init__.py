@@ -19,6 +19,15 @@ from sateen.sim.golden.elementwise import (
     sigmoid,
     tanh_table,
 )
+from sateen.sim.golden.real import (
+    REAL_BINARY,
+    REAL_REDUCTIONS,
+    REAL_UNARY,
+    real_binary,
+    real_reduce,
+    real_share,
+    real_unary,
+)
 from sateen.sim.golden.scaling import dequantize, quantize, quantize_multiplier, requantize, rescale
 from sateen.sim.golden.softmax import log_softmax, real_softmax, softmax
 from sateen.sim.golden.windows import (
@@ -34,6 +43,9 @@ from sateen.sim.golden.windows import (
 
 __all__ = [
     "ADD_SHIFT",
+    "REAL_BINARY",
+    "REAL_REDUCTIONS",
+    "REAL_UNARY",
     "add",
     "average_pool2d",
     "clamped_table",
@@ -53,8 +65,12 @@ __all__ = [
     "nearest",
     "quantize",
     "quantize_multiplier",
+    "real_binary",
+    "real_reduce",
+    "real_share",
     "real_softmax",
     "real_table",
+    "real_unary",
     "requantize",
     "rescale",
     "sigmoid",

@@ -17,13 +17,15 @@ from sateen.compiler.precision import set_precision
 from sateen.compiler.rewrites import rewrite
 from sateen.errors import CompileError, SateenWarning
 from sateen.frontends import load
-from sateen.graph import Graph, Network
+from sateen.graph import Graph, Network, Real
 from sateen.hw.spec.config import Config, parse_config
 from sateen.quantize import quantize, quantize_file
 
 __all__ = ["compile"]
 
 COMBINE = ("auto", "off")
+SHOWN = 6
+"""Operators that a warning names."""
 Source = Graph | Network | str | os.PathLike[str]
 
 
@@ -88,9 +90,16 @@ def read(source: Source, calibration: ArrayLike | None, config: Config) -> Graph
 
 
 def report_refused(placed: Placement, *, strict: bool) -> None:
-    """Warns of each operator that the device cannot run; with ``strict`` the first of them is an error."""
+    """Warns of each operator that the device cannot run, where with ``strict`` the first is an error, and of those on
+    real numbers."""
     for op in placed.graph.ops:
         if strict and op.name in placed.refused:
             raise CompileError(f"{op}: {placed.refused[op.name]}; compile without strict to run it on the host")
     for name, reason in placed.refused.items():
         warnings.warn(f"layer {name!r} runs on the host: {reason}", SateenWarning, stacklevel=3)
+    real = [op for op in placed.graph.ops if isinstance(op, Real)]
+    if real:
+        names = ", ".join(map(str, real[:SHOWN])) + (f" and {len(real) - SHOWN} more" if len(real) > SHOWN else "")
+        what = "operator computes" if len(real) == 1 else "operators compute"
+        text = f"{len(real)} {what} with real numbers, on the host: {names}; quantize the whole model to avoid that"
+        warnings.warn(text, SateenWarning, stacklevel=3)

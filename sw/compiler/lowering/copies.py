@@ -194,6 +194,8 @@ def slice_(op: Slice, x: Tensor, y: Tensor, config: Config) -> Kernel:
     """A copy whose first window begins within the tensor."""
     image, ranges = _image(x), ((0, 1, 1),) * (3 - len(op.ranges)) + op.ranges
     rows, columns, channels = (len(range(*part)) for part in ranges)
+    if any(step < 0 for _, _, step in ranges):
+        raise CompileError(f"{op}: a slice backwards has no kernel; forwards it has")
     if ranges[-1][2] != 1 and channels > 1:
         raise CompileError(f"{op}: a step in the last axis has no kernel; those in rows and columns have")
     begins = (ranges[0][0], ranges[1][0], ranges[2][0])

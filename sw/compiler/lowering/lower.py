@@ -100,7 +100,7 @@ def lower(graph: Graph, config: Config) -> LoweredGraph:
     lowered: dict[str, Lowered] = {}
     refused: dict[str, str] = {}
     for op in graph.ops:
-        if op.HOST_ONLY or isinstance(op, Reshape):
+        if op.is_for_host(graph.tensors) or isinstance(op, Reshape):
             continue
         try:
             lowered[op.name] = lower_operator(op, graph.tensors, config)

@@ -22,7 +22,7 @@ def repeat_smaller(given: Rewritten, config: Config, combine: bool) -> Rewritten
     tensors: dict[str, Tensor] = dict(graph.tensors)
     ops: list[Op] = []
     for op in graph.ops:
-        repeats = _repeats(op, tensors) if isinstance(op, Binary) else {}
+        repeats = _repeats(op, tensors) if isinstance(op, Binary) and not op.is_for_host(tensors) else {}
         for field, tensor in repeats.items():
             tensors[tensor.name] = tensor
             ops.append(Broadcast(name=tensor.name, input=getattr(op, field), output=tensor.name))

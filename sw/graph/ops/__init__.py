@@ -9,16 +9,17 @@ All numbers are those of the reference interpreter: a layer's bias is the one in
 
 # ruff: noqa: F403
 # Each module's ``__all__`` is the only list of its names, so there is none here.
-from sateen.graph.ops import base, elementwise, host, layout, pooling, weighted
+from sateen.graph.ops import base, elementwise, host, layout, pooling, real, weighted
 from sateen.graph.ops.base import *
 from sateen.graph.ops.base import Op
 from sateen.graph.ops.elementwise import *
 from sateen.graph.ops.host import *
 from sateen.graph.ops.layout import *
 from sateen.graph.ops.pooling import *
+from sateen.graph.ops.real import *
 from sateen.graph.ops.weighted import *
 
-_MODULES = (base, elementwise, host, layout, pooling, weighted)
+_MODULES = (base, elementwise, host, layout, pooling, real, weighted)
 
 OPS: dict[str, type[Op]] = {
     name: kind

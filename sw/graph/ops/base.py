@@ -199,6 +199,10 @@ class Op:
         """The output for the inputs in ``values``, which hold any number of items along the first axis."""
         raise NotImplementedError
 
+    def is_for_host(self, tensors: Tensors) -> bool:
+        """Whether only the host computes it: it always does, or a tensor is not int8."""
+        return self.HOST_ONLY or any(tensors[name].dtype != "int8" for name in (*self.inputs, self.output))
+
     def macs(self, tensors: Tensors) -> int:
         """Multiply-accumulates for the tensors' shapes, batch included."""
         return 0

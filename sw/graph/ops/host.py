@@ -49,7 +49,7 @@ class Dequantize(Unary):
         return golden.dequantize(values[self.input], tensors[self.input].quantization)
 
     def check_types(self, tensors: Tensors) -> None:
-        self._check_type(tensors[self.input], "int8")
+        self._check_type(tensors[self.input], "int8", "int32")
         self._check_type(tensors[self.output], "float32")
 
 
@@ -118,5 +118,5 @@ class ArgMax(Unary):
         return np.argmax(values[self.input], axis=self.axis, keepdims=self.keep_dims).astype(np.int32)
 
     def check_types(self, tensors: Tensors) -> None:
-        self._check_type(tensors[self.input], "int8")
+        self._check_type(tensors[self.input], "int8", "float32")
         self._check_type(tensors[self.output], "int32")

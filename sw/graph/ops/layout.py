@@ -49,6 +49,9 @@ class Broadcast(Unary):
         x = values[self.input]
         return np.ascontiguousarray(np.broadcast_to(x, (len(x), *tensors[self.output].shape[1:])))
 
+    def check_types(self, tensors: Tensors) -> None:
+        self._check_type(tensors[self.output], "int8", "float32")
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pad(Unary):
@@ -101,6 +104,9 @@ class Concatenate(Op):
         require(len(rest) == 1, self, f"shapes {shapes} differ in more than axis {self.axis}")
         return (*shapes[0][: self.axis], sum(shape[self.axis] for shape in shapes), *shapes[0][self.axis + 1 :])
 
+    def check_types(self, tensors: Tensors) -> None:
+        self._check_type(tensors[self.output], "int8", "float32")
+
     def execute(self, tensors: Tensors, values: Values) -> Array:
         parts = [values[name] for name in self.sources]
         items = max(len(part) for part in parts)
@@ -126,6 +132,9 @@ class Resize(Unary):
             for size, wanted in zip(tensors[self.input].shape[1:3], tensors[self.output].shape[1:3], strict=True)
         )
         return values[self.input][:, rows][:, :, columns]
+
+    def check_types(self, tensors: Tensors) -> None:
+        self._check_type(tensors[self.output], "int8", "float32")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -153,7 +162,8 @@ class Transpose(Unary):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Slice(Unary):
-    """Part of a tensor: the positions ``range(begin, end, step)`` of each axis but the first."""
+    """Part of a tensor: the positions ``range(begin, end, step)`` of each axis but the first. A negative step goes
+    backwards; ``end`` is −1 where it reaches the first position."""
 
     ranges: tuple[tuple[int, int, int], ...]
 
@@ -161,16 +171,24 @@ class Slice(Unary):
         shape = tensors[self.input].shape
         self._check_same_quantization(tensors)
         good = len(self.ranges) == len(shape) - 1 and all(
-            is_int(step, 1, 2**31) and is_int(begin, 0, size - 1) and is_int(end, begin + 1, size)
+            is_int(begin, 0, size - 1)
+            and (
+                is_int(step, 1, 2**31)
+                and is_int(end, begin + 1, size)
+                or is_int(step, -(2**31), -1)
+                and is_int(end, -1, begin - 1)
+            )
             for (begin, end, step), size in zip(self.ranges, shape[1:], strict=False)
         )
-        require(
-            good, self, f"ranges must lie within the shape {shape[1:]}, forwards and not empty, not {self.ranges!r}"
-        )
+        require(good, self, f"ranges must lie within the shape {shape[1:]} and not be empty, not {self.ranges!r}")
         return (shape[0], *(len(range(*part)) for part in self.ranges))
 
     def execute(self, tensors: Tensors, values: Values) -> Array:
-        return values[self.input][(slice(None), *(slice(*part) for part in self.ranges))]
+        parts = (slice(begin, end if end >= 0 else None, step) for begin, end, step in self.ranges)
+        return values[self.input][(slice(None), *parts)]
+
+    def check_types(self, tensors: Tensors) -> None:
+        self._check_type(tensors[self.output], "int8", "float32")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -190,6 +208,9 @@ class Constant(Op):
         dtype = tensors[self.output].dtype
         require(self.values.dtype == dtype and len(self.values) == 1, self, f"values must be [1, …] of {dtype}")
         return self.values.shape
+
+    def check_types(self, tensors: Tensors) -> None:
+        self._check_type(tensors[self.output], "int8", "float32")
 
     def execute(self, tensors: Tensors, values: Values) -> Array:
         return self.values
