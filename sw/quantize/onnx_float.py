@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,10 @@ MOVING = {
     "Upsample",
 }
 """Operators whose result has the scale and zero point of their input."""
+QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "QLinear", "QGemm")
+"""How the names of quantized models' operators begin."""
+DYNAMIC = ("DynamicQuantize", "MatMulInteger", "ConvInteger")
+"""As :data:`QUANTIZED`, for models that measure the ranges of activations while they run."""
 
 
 def quantize(source: bytes | str | os.PathLike[str], calibration: ArrayLike, *, name: str = "") -> Graph:
@@ -57,15 +62,33 @@ def quantize(source: bytes | str | os.PathLike[str], calibration: ArrayLike, *, 
     CompileError
         If the ``onnx`` package is missing.
     GraphError
-        If the file is damaged, has an operator that cannot be quantized, or the calibration data does not fit it.
+        If the file is damaged, is quantized already, has an operator that cannot be quantized, or the calibration data
+        does not fit it.
     """
     data, name = read_source(source, name)
-    onnx, model = parse(data)
+    onnx, model = parse(data, None if isinstance(source, bytes) else Path(source).parent)
+    _check_float(model)
     batch = np.asarray(calibration, np.float32)
     # What is not finite is found by its value.
     with guarded("file", "it cannot be quantized"), np.errstate(all="ignore"):
         quantized = _Quantizer(onnx, model, batch).model().SerializeToString()
     return load(quantized, name=name)
+
+
+def _check_float(model: Any) -> None:
+    """Raises :class:`GraphError` if a model has operators on integers that stand for real numbers."""
+    for node in model.graph.node:
+        who = f"operator {node.name!r} ({node.op_type})"
+        require(
+            not node.op_type.startswith(DYNAMIC),
+            who,
+            "the model is quantized dynamically; quantize the float model from which it was made",
+        )
+        require(
+            not node.op_type.startswith(QUANTIZED),
+            who,
+            "the model is quantized already; compile it as it is, without calibration data",
+        )
 
 
 class _Quantizer:

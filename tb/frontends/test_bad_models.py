@@ -272,7 +272,7 @@ def test_onnx_says_what_is_odd(kind, inputs, shape, fields, message):
         ),
         ({"change": _cycle}, "is made by no operator, or by one that waits for this one"),
         ({"change": _shape}, "tensor 'x': its shape (1, 2, 0, 5) is not fixed; export the model with fixed shapes"),
-        ({"change": _external}, "tensor 'w': its values are in another file; save the model as one file"),
+        ({"change": _external}, "tensor 'w': it names no file for its values; export the model anew"),
         ({"constants": {"xs": np.float32(0)}}, "its scale 'xs' must be finite and above 0, not 0.0"),
         ({"constants": {"ys": np.float32(np.nan)}}, "its scale 'ys' must be finite and above 0, not nan"),
         ({"constants": {"ws": np.float32(np.inf)}}, "its scales 'ws' must be finite and above 0"),

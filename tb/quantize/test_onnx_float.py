@@ -113,3 +113,19 @@ def test_says_what_is_wrong(model, tmp_path):
     )
     with pytest.raises(GraphError, match="it can be folded only into a Conv right before it"):
         quantize_file(tmp_path / "lone.onnx", x)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("QuantizeLinear", "the model is quantized already; compile it as it is, without calibration data"),
+        ("DynamicQuantizeLinear", "the model is quantized dynamically; quantize the float model"),
+    ],
+)
+def test_a_quantized_model_is_not_quantized_again(tmp_path, kind, message):
+    m = FloatModel()
+    scale = m.weights()
+    y = m.node("Relu", [m.node(kind, ["x", scale])])
+    m.save(tmp_path / "m.onnx", y, (4,), (4,))
+    with pytest.raises(GraphError, match=rf"m.onnx: operator '.*_node' \({kind}\): {message}"):
+        quantize_file(tmp_path / "m.onnx", np.zeros((1, 4), np.float32))

@@ -9,12 +9,14 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sateen.errors import CompileError
 from sateen.extras import install_hint
+from sateen.frontends.onnx.external import embed
 from sateen.graph import Array, GraphError, require
 
 __all__ = ["Node", "OnnxModel", "array", "guarded", "parse", "read"]
@@ -71,17 +73,18 @@ class OnnxModel:
     outputs: tuple[str, ...]
 
 
-def read(data: bytes) -> OnnxModel:
-    """A model's records.
+def read(data: bytes, folder: Path | None = None) -> OnnxModel:
+    """A model's records. ``folder`` is that of its file, where its other files are.
 
     Raises
     ------
     CompileError
         If the ``onnx`` package is missing.
     GraphError
-        If the bytes are no ONNX model, or refer to other files, or operators depend on each other in a circle.
+        If the bytes are no ONNX model, or operators depend on each other in a circle, or another file of the model
+        cannot be used.
     """
-    onnx, model = parse(data)
+    onnx, model = parse(data, folder)
     with guarded("file", "it is damaged"):
         return _model(onnx, model.graph)
 
@@ -102,8 +105,8 @@ def guarded(who: object, what: str, then: str = "export or download the model an
         raise GraphError(f"{who}: {what} ({type(error).__name__}: {text}); {then}") from error
 
 
-def parse(data: bytes) -> tuple[Any, Any]:
-    """The ``onnx`` package, and the file as its ModelProto."""
+def parse(data: bytes, folder: Path | None = None) -> tuple[Any, Any]:
+    """The ``onnx`` package, and the file as its ModelProto, with the values that stand in other files of ``folder``."""
     try:
         import onnx
     except ImportError as error:
@@ -111,6 +114,8 @@ def parse(data: bytes) -> tuple[Any, Any]:
     with guarded("file", "it is no ONNX model, or damaged"):
         model = onnx.ModelProto.FromString(data)
     require(len(model.graph.node) > 0, "file", "it is no ONNX model, or holds no operator; export or download it anew")
+    with guarded("file", "its values in other files cannot be read"):
+        embed(onnx, model, folder)
     return onnx, model
 
 
@@ -152,11 +157,6 @@ def _described(onnx: Any, value: Any) -> tuple[str, tuple[int, ...]]:
 def array(onnx: Any, tensor: Any) -> Array:
     """A constant's values; a :class:`GraphError` unless the file has them whole, as numbers or truth values."""
     who = f"tensor {_text(tensor.name)!r}"
-    require(
-        tensor.data_location != onnx.TensorProto.EXTERNAL,
-        who,
-        "its values are in another file; save the model as one file",
-    )
     shape = tuple(tensor.dims)
     require(
         all(size >= 0 for size in shape) and math.prod(shape) <= 2**28,

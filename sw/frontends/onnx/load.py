@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from sateen.files import read_source
 from sateen.frontends.onnx.file import read
@@ -27,7 +28,7 @@ def load(source: bytes | str | os.PathLike[str], *, name: str = "") -> Graph:
     Parameters
     ----------
     source
-        A file's bytes or path.
+        A file's bytes or path. Values in other files are found by its path.
     name
         The graph's; that of the file, if left out.
 
@@ -41,4 +42,5 @@ def load(source: bytes | str | os.PathLike[str], *, name: str = "") -> Graph:
         If it is damaged, or not quantized to 8 bits, or has an operator that is not known here.
     """
     data, name = read_source(source, name)
-    return Importer(read(data), name or "model").graph(HANDLERS)
+    folder = None if isinstance(source, bytes) else Path(source).parent
+    return Importer(read(data, folder), name or "model").graph(HANDLERS)
