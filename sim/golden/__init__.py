@@ -38,6 +38,7 @@ from sateen.sim.golden.windows import (
     mean,
     mean_multiplier,
     nearest,
+    transpose_conv2d,
     windows,
 )
 
@@ -76,5 +77,6 @@ __all__ = [
     "sigmoid",
     "softmax",
     "tanh_table",
+    "transpose_conv2d",
     "windows",
 ]

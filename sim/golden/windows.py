@@ -11,7 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 from sateen.hw.spec.descriptor import Rounding
 from sateen.sim.golden.scaling import Int8Array, Int32Array, requantize, wrap
 
-__all__ = ["average_pool2d", "conv2d", "fully_connected", "max_pool2d", "mean", "mean_multiplier", "nearest", "windows"]
+__all__ = [
+    "average_pool2d",
+    "conv2d",
+    "fully_connected",
+    "max_pool2d",
+    "mean",
+    "mean_multiplier",
+    "nearest",
+    "transpose_conv2d",
+    "windows",
+]
 
 Integers = NDArray[np.integer[Any]]
 Padding = tuple[tuple[int, int], tuple[int, int]]
@@ -63,6 +73,62 @@ def conv2d(
         values = patches[..., i, j].reshape(images, rows, columns, groups, depth)
         sums += _product(values - np.int64(zero_point), kernels[:, :, i, j])
     return wrap(sums.reshape(images, rows, columns, outputs).astype(np.int64) + np.asarray(bias, np.int64))
+
+
+def transpose_conv2d(
+    x: Integers,
+    weights: Integers,
+    bias: ArrayLike,
+    *,
+    out: tuple[int, int],
+    stride: tuple[int, int] = (1, 1),
+    before: tuple[int, int] = (0, 0),
+    dilation: tuple[int, int] = (1, 1),
+    zero_point: int = 0,
+    groups: int = 1,
+) -> Int32Array:
+    """The sums of a transposed convolution: every input adds ``w[o, i, j, c] · (a[n, y, x, c] − zero_point)`` to the
+    result at (y·sy + i·dy − top, x·sx + j·dx − left), and to each result its bias is added.
+
+    Parameters
+    ----------
+    x
+        Activations [N, H, W, C].
+    weights
+        [O, kernel height, kernel width, C / groups].
+    bias
+        [O].
+    out
+        Rows and columns of results; what falls outside is dropped.
+    before
+        (top, left).
+    groups
+        As in :func:`conv2d`.
+
+    Returns
+    -------
+    Sums [N, *out, O].
+    """
+    outputs, height, width, depth = weights.shape
+    images, rows, columns, channels = x.shape
+    if channels != groups * depth or outputs % groups:
+        raise ValueError(f"weights {weights.shape} in {groups} groups do not fit {channels} channels of x")
+    kernels = weights.reshape(groups, outputs // groups, height, width, depth)
+    values = x.astype(np.int64).reshape(images, rows, columns, groups, depth) - zero_point
+    (sy, sx), (dy, dx), (top, left) = stride, dilation, before
+    full = np.zeros(
+        (
+            images,
+            max((rows - 1) * sy + (height - 1) * dy + 1, top + out[0]),
+            max((columns - 1) * sx + (width - 1) * dx + 1, left + out[1]),
+            outputs,
+        )
+    )
+    for i, j in np.ndindex(height, width):
+        part = full[:, i * dy :: sy, j * dx :: sx][:, :rows, :columns]
+        part += _product(values, kernels[:, :, i, j]).reshape(images, rows, columns, outputs)
+    sums = full[:, top : top + out[0], left : left + out[1]]
+    return wrap(sums.astype(np.int64) + np.asarray(bias, np.int64))
 
 
 def _product(values: Integers, kernels: Integers) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sateen.compiler.lowering import copies, lookup, weighted
+from sateen.compiler.lowering import copies, lookup, transposed, weighted
 from sateen.compiler.lowering.kernel import Kernel
 from sateen.compiler.lowering.lookup import LookUp
 from sateen.errors import CompileError
@@ -32,6 +32,7 @@ from sateen.graph.ops import (
     Subtract,
     Table,
     Tensor,
+    TransposeConv2D,
 )
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import PARAMETER_BYTES
@@ -57,6 +58,7 @@ LOWERINGS: dict[type[Op], Lowering] = {
     Slice: copies.slice_,
     Subtract: lookup.add,
     Table: lookup.table,
+    TransposeConv2D: transposed.transpose_conv2d,
 }
 """The operators that the device computes, each with the function that lowers it.
 

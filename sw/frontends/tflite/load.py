@@ -6,8 +6,9 @@ import os
 
 from sateen.files import read_source
 from sateen.frontends.tflite.file import IDENTIFIER, read
+from sateen.frontends.tflite.folding import FOLDING
+from sateen.frontends.tflite.handlers import HANDLERS
 from sateen.frontends.tflite.importer import Importer
-from sateen.frontends.tflite.operators import FOLDING, HANDLERS
 from sateen.graph import Graph
 
 __all__ = ["load", "recognizes"]

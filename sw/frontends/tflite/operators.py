@@ -139,17 +139,18 @@ def _smallest_type(weights: Array) -> Array:
 
 
 def parameters(
-    importer: Importer, operator: RawOperator, raw: RawTensor, outputs: int, activation: int
-) -> dict[str, Any]:
-    """Fields of a layer with weights: bias, scaling and clamp."""
-    x, y = importer.input(operator, 0), importer.tensor(operator.outputs[0])
+    importer: Importer, operator: RawOperator, raw: RawTensor, outputs: int, activation: int, *, source: int = 0,
+    bias_place: int = 2,
+) -> dict[str, Any]:  # fmt: skip
+    """Fields of a layer with weights: bias, scaling and clamp. The layer's input stands at the place ``source``."""
+    x, y = importer.input(operator, source), importer.tensor(operator.outputs[0])
     bias = np.zeros(outputs, np.int32)
-    if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
-        values = importer.constant(operator, 2)
+    if len(operator.inputs) > bias_place and operator.inputs[bias_place] >= 0:
+        values = importer.constant(operator, bias_place)
         require(
             values.dtype == np.int32,
             operator,
-            f"its bias must be INT32, not {importer.raw(operator, 2).type}; quantize the model to int8",
+            f"its bias must be INT32, not {importer.raw(operator, bias_place).type}; quantize the model to int8",
         )
         require(values.size == outputs, operator, f"its bias has {values.size} values for {outputs} channels")
         bias = values.reshape(-1).astype(np.int32)

@@ -8,13 +8,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sateen.graph.ops.base import Int8Array, Padding, Shape, Tensor, Tensors, Unary, Values, require, window_shape
+from sateen.graph.ops.base import (
+    Int8Array,
+    Padding,
+    Shape,
+    Tensor,
+    Tensors,
+    Unary,
+    Values,
+    is_int,
+    require,
+    window_shape,
+)
 from sateen.hw.spec.descriptor import Rounding
 from sateen.hw.spec.pe import TermBudget
 from sateen.sim import golden
 from sateen.sim.golden import terms
 
-__all__ = ["Conv2D", "DepthwiseConv2D", "FullyConnected", "Weighted", "Windowed"]
+__all__ = ["Conv2D", "DepthwiseConv2D", "FullyConnected", "TransposeConv2D", "Weighted", "Windowed"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -158,6 +169,70 @@ class DepthwiseConv2D(Windowed):
 
     def execute(self, tensors: Tensors, values: Values) -> Int8Array:
         return self._execute(tensors, values, tensors[self.input].shape[3])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TransposeConv2D(Weighted):
+    """A transposed convolution with weights [O, kernel height, kernel width, I / groups]; see
+    :func:`sateen.sim.golden.transpose_conv2d`."""
+
+    stride: tuple[int, int] = (1, 1)
+    """(y, x): the distance of the results of neighbouring inputs."""
+    crop: Padding = ((0, 0), (0, 0))
+    """((top, bottom), (left, right)): what is cut off the result of all inputs, which has
+    ``(H − 1)·stride + dilation·(kernel − 1) + 1`` rows. A negative bottom or right adds results of the bias alone."""
+    dilation: tuple[int, int] = (1, 1)
+    """(y, x)."""
+    groups: int = 1
+    """Equal parts of the channels, each computed alone."""
+
+    def __post_init__(self) -> None:
+        self._check_parameters(4)
+        self._check_pair("stride", 1)
+        self._check_pair("dilation", 1)
+        good = (
+            isinstance(self.crop, tuple) and len(self.crop) == 2
+            and all(isinstance(pair, tuple) and len(pair) == 2 for pair in self.crop)
+            and all(is_int(low, 0, 65535) and is_int(high, -65535, 65535) for low, high in self.crop)
+        )  # fmt: skip
+        require(
+            good,
+            self,
+            f"crop must be ((top, bottom), (left, right)) up to 65535, top and left not negative, not {self.crop!r}",
+        )
+        good = is_int(self.groups, 1, 65535) and len(self.weights) % self.groups == 0
+        require(good, self, f"groups must divide its {len(self.weights)} channels of results, not {self.groups!r}")
+
+    def infer(self, tensors: Tensors) -> Shape:
+        x, (outputs, height, width, depth) = self._image(tensors), self.weights.shape
+        fits = x.shape[3] == depth * self.groups
+        require(fits, self, f"its weights take {depth * self.groups} channels, but {x} has {x.shape[3]}")
+        rows, columns = (
+            (size - 1) * step + d * (k - 1) + 1 - sum(cut)
+            for size, step, d, k, cut in zip(
+                x.shape[1:3], self.stride, self.dilation, (height, width), self.crop, strict=True
+            )
+        )
+        require(min(rows, columns) >= 1, self, f"it cuts off all of its result; crop {self.crop} less")
+        return (x.shape[0], rows, columns, outputs)
+
+    def execute(self, tensors: Tensors, values: Values) -> Int8Array:
+        y = tensors[self.output]
+        acc = golden.transpose_conv2d(
+            self._kept(values[self.input]),
+            self.kept_weights,
+            self.bias,
+            out=(y.shape[1], y.shape[2]),
+            stride=self.stride,
+            before=(self.crop[0][0], self.crop[1][0]),
+            dilation=self.dilation,
+            zero_point=tensors[self.input].zero_point,
+            groups=self.groups,
+        )
+        return self._requantize(acc, y)
+
+    def macs(self, tensors: Tensors) -> int:
+        return math.prod(tensors[self.input].shape[:3]) * self.weights.size
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

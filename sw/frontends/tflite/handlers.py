@@ -1,0 +1,11 @@
+"""The handlers of all of TensorFlow Lite's operators, by theme."""
+
+from __future__ import annotations
+
+from sateen.frontends.tflite import operators, windows
+from sateen.frontends.tflite.importer import Handler
+
+__all__ = ["HANDLERS"]
+
+HANDLERS: dict[str, Handler] = {**operators.HANDLERS, **windows.HANDLERS}
+"""The handler of each kind of operator."""
