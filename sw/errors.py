@@ -41,4 +41,4 @@ class LinkError(SateenError):
 
 
 class SateenWarning(UserWarning):
-    """A model runs, but part of it on the host."""
+    """A model runs, but part of it on the host, or with constants that had to be rounded."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from sateen.errors import CompileError
 from sateen.extras import install_hint
 from sateen.frontends.onnx.external import embed
+from sateen.frontends.onnx.schemas import MICROSOFT, Schema, find, opsets, plain, same, text
 from sateen.graph import Array, GraphError, require
 
 __all__ = ["Node", "OnnxModel", "array", "guarded", "parse", "read"]
@@ -36,6 +37,11 @@ class Node:
     """Empty where an optional one is left out."""
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any]
+    """Those that the file states."""
+    schema: Schema | None
+    """Its definition; ``None`` if there is none, so that no handler takes it."""
+    used: set[str | int] = field(default_factory=set, compare=False)
+    """The attributes and the places of inputs that a handler has used."""
 
     def __str__(self) -> str:
         return f"operator {self.name!r} ({self.kind})"
@@ -45,19 +51,42 @@ class Node:
         """Whether it computes with integers, whose quantization its inputs state."""
         return self.kind.removeprefix("com.microsoft.").startswith(("QLinear", "QGemm"))
 
-    def get(self, name: str, default: Any) -> Any:
-        """An attribute, of the default's type: a number, text, or a tuple of whole numbers."""
-        value = self.attributes.get(name, default)
-        if isinstance(value, bytes):
-            value = value.decode("utf-8", "replace")
-        if isinstance(default, tuple):
-            good = isinstance(value, list | tuple) and all(isinstance(item, int) for item in value)
-            require(good, self, f"its attribute {name} must be a list of numbers")
-            return tuple(value)
-        if default is not None:
-            good = isinstance(value, type(default)) or isinstance(default, float) and isinstance(value, int)
-            require(good, self, f"its attribute {name} must be {type(default).__name__}, not {value!r}")
-        return value
+    def get(self, name: str, missing: Any = None) -> Any:
+        """An attribute, which counts as used: the file's value, else its default in this version of the operator, else
+        ``missing``."""
+        self.used.add(name)
+        default = self._default(name)
+        return self.attributes.get(name, missing if default is None else default)
+
+    def has(self, place: int) -> bool:
+        """Whether the file gives an input."""
+        return place < len(self.inputs) and bool(self.inputs[place])
+
+    def ignore(self, *names: str | int) -> None:
+        """Counts attributes and inputs as used that cannot change the result here."""
+        self.used.update(names)
+
+    def _default(self, name: str) -> Any:
+        attribute = self.schema.attributes.get(name) if self.schema else None
+        return attribute.default if attribute else None
+
+    def check_used(self) -> None:
+        """Raises :class:`GraphError` if the file states an attribute or an input that no handler has used, unless the
+        attribute is at its default."""
+        for name in sorted(self.attributes.keys() - self.used):
+            value, default = self.attributes[name], self._default(name)
+            remedy = "without it" if default is None else f"with {text(default)}"
+            require(
+                default is not None and same(value, default),
+                self,
+                f"its attribute {name} of {text(value)} is not supported; export the model {remedy}",
+            )
+        for place, name in enumerate(self.inputs):
+            require(
+                not name or place in self.used,
+                self,
+                f"its input {place}, {name!r}, is not supported; export the model without it",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +115,9 @@ def read(data: bytes, folder: Path | None = None) -> OnnxModel:
     """
     onnx, model = parse(data, folder)
     with guarded("file", "it is damaged"):
-        return _model(onnx, model.graph)
+        if model.functions:
+            model = onnx.inliner.inline_local_functions(model)
+        return _model(onnx, model)
 
 
 @contextmanager
@@ -119,13 +150,15 @@ def parse(data: bytes, folder: Path | None = None) -> tuple[Any, Any]:
     return onnx, model
 
 
-def _model(onnx: Any, graph: Any) -> OnnxModel:
+def _model(onnx: Any, model: Any) -> OnnxModel:
+    graph, versions = model.graph, opsets(onnx, model)
+    require(len(graph.sparse_initializer) == 0, "file", "it has sparse constants; export the model with dense ones")
     constants = {_text(tensor.name): array(onnx, tensor) for tensor in graph.initializer}
     inputs = {}
     for value in graph.input:
         if _text(value.name) not in constants:
             inputs[_text(value.name)] = _described(onnx, value)
-    nodes = [_node(onnx, index, node) for index, node in enumerate(graph.node)]
+    nodes = [_node(onnx, versions, index, node) for index, node in enumerate(graph.node)]
     return OnnxModel(
         name=_text(graph.name), nodes=_sorted(nodes, {*constants, *inputs, ""}), constants=constants, inputs=inputs,
         outputs=tuple(_text(value.name) for value in graph.output),
@@ -180,33 +213,49 @@ def array(onnx: Any, tensor: Any) -> Array:
     return values
 
 
-def _node(onnx: Any, index: int, node: Any) -> Node:
-    domain = "" if node.domain in ("", "ai.onnx") else f"{_text(node.domain)}."
-    kind = f"{domain}{_text(node.op_type)}"
+def _node(onnx: Any, versions: Mapping[str, int], index: int, node: Any) -> Node:
+    domain = "" if node.domain in ("", "ai.onnx") else _text(node.domain)
+    kind = f"{domain}.{_text(node.op_type)}" if domain else _text(node.op_type)
     name = _text(node.name) or f"{kind}_{index}"
     who = f"operator {name!r} ({kind})"
-    names = {number: name for name, number in onnx.AttributeProto.AttributeType.items()}
+    stated = domain in versions or domain not in ("", MICROSOFT)
+    require(stated, who, f"the file states no version of its domain {domain or 'ai.onnx'!r}; export the model anew")
+    require(
+        domain != MICROSOFT or versions[domain] == 1,
+        who,
+        f"version {versions.get(domain)} of its domain is not known; export the model with version 1",
+    )
+    schema = find(onnx, domain, _text(node.op_type), versions.get(domain, 0))
     attributes = {}
     for attribute in node.attribute:
-        title, type_name = _text(attribute.name), names.get(attribute.type, str(attribute.type))
-        require(
-            "GRAPH" not in type_name,
-            who,
-            "graphs within operators are not supported; export the model without control flow",
-        )
-        require(type_name in ATTRIBUTES, who, f"its attribute {title!r} has a type that is not supported, {type_name}")
-        if type_name == "TENSOR":
-            attributes[title] = array(onnx, attribute.t)
-        else:
-            with guarded(who, f"its attribute {title!r} is damaged"):
-                attributes[title] = onnx.helper.get_attribute_value(attribute)
+        title = _text(attribute.name)
+        require(title not in attributes, who, f"it has two attributes {title!r}; export the model anew")
+        attributes[title] = _attribute(onnx, who, title, attribute, schema)
     return Node(
         kind=kind,
         name=name,
         inputs=tuple(map(_text, node.input)),
         outputs=tuple(map(_text, node.output)),
         attributes=attributes,
+        schema=schema,
     )
+
+
+def _attribute(onnx: Any, who: str, title: str, attribute: Any, schema: Schema | None) -> Any:
+    names = {number: name for name, number in onnx.AttributeProto.AttributeType.items()}
+    kind = names.get(attribute.type, str(attribute.type))
+    require(
+        "GRAPH" not in kind, who, "graphs within operators are not supported; export the model without control flow"
+    )
+    require(kind in ATTRIBUTES, who, f"its attribute {title!r} has a type that is not supported, {kind}")
+    known = schema.attributes.get(title) if schema else None
+    require(
+        known is None or known.kind == kind, who, f"its attribute {title} must be {known and known.kind}, not {kind}"
+    )
+    if kind == "TENSOR":
+        return array(onnx, attribute.t)
+    with guarded(who, f"its attribute {title!r} is damaged"):
+        return plain(onnx.helper.get_attribute_value(attribute))
 
 
 def _sorted(nodes: list[Node], known: set[str]) -> tuple[Node, ...]:

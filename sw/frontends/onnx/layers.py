@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from sateen.frontends.onnx.file import Node
-from sateen.frontends.onnx.folding import Handler, registers
-from sateen.frontends.onnx.importer import Importer
+from sateen.frontends.onnx.folding import registers
+from sateen.frontends.onnx.importer import Importer, Operator
 from sateen.frontends.onnx.values import (
     Limits,
     MakeResult,
@@ -19,20 +20,20 @@ from sateen.frontends.onnx.values import (
     channels_first,
     clamp,
     scaling,
-    to_float32,
+    stored,
 )
 from sateen.graph import LARGEST, Array, Conv2D, DepthwiseConv2D, FileLayout, FullyConnected, Op, Tensor, require
 from sateen.hw.spec.descriptor import Rounding
 
-__all__ = ["LAYERS", "layer", "quantized_constant", "window"]
+__all__ = ["LAYERS", "Window", "layer", "quantized_constant"]
 
-LAYERS: dict[str, Handler] = {}
+LAYERS: dict[str, Operator] = {}
 handles = registers(LAYERS)
 
 
 def quantized_constant(importer: Importer, node: Node, place: int, axis: int) -> QuantizedConstant:
     """A constant input, with its scales and zero points at the next two places."""
-    values, scales = importer.constant(node, place), to_float32(importer.constant(node, place + 1).reshape(-1))
+    values, scales = importer.constant(node, place), importer.scales(node, place + 1)
     points = importer.constant(node, place + 2, np.zeros(1, values.dtype)).reshape(-1)
     known = values.dtype in (np.int8, np.uint8, np.int32)
     require(known, node, f"its constant {node.inputs[place]!r} is {values.dtype}; quantize to 8 bits")
@@ -48,6 +49,8 @@ def quantized_constant(importer: Importer, node: Node, place: int, axis: int) ->
     )
     good = bool(np.isfinite(scales).all() and (scales >= 0).all())
     require(good, node, f"its scales {node.inputs[place + 1]!r} must be finite and above 0")
+    fits = len(scales) == 1 or -values.ndim <= axis < values.ndim and len(scales) == values.shape[axis]
+    require(fits, node, f"its {len(scales)} scales of {node.inputs[place]!r} do not fit axis {axis} of {values.shape}")
     return QuantizedConstant(values, scales, points, axis)
 
 
@@ -97,7 +100,7 @@ def layer(
         layout,
         input=x.name,
         weights=np.ascontiguousarray(weights),
-        bias=_bias(node, bias, products, len(weights)),
+        bias=_bias(importer, node, bias, np.broadcast_to(products, len(weights)), quantization.scale),
         multiplier=np.array([factor for factor, _ in scalings], np.int32),
         shift=np.array([shift for _, shift in scalings], np.int8),
         low=low,
@@ -107,60 +110,93 @@ def layer(
     )
 
 
-def _bias(node: Node, bias: Value | None, products: Array, outputs: int) -> Array:
+def _bias(importer: Importer, node: Node, bias: Value | None, products: Array, step: float) -> Array:
+    """A bias in units of the sums, which are ``products`` of scales. What is no whole number of them is rounded, and
+    the importer is told by how much, in steps of the result."""
     if bias is None:
-        return np.zeros(outputs, np.int32)
+        return np.zeros(len(products), np.int32)
     values = bias.values if isinstance(bias, QuantizedConstant) else bias
     require(isinstance(values, np.ndarray), node, "its bias must be a constant; it is computed at run time")
     assert isinstance(values, np.ndarray)
-    require(values.size == outputs, node, f"its bias has {values.size} values for {outputs} channels")
-    if np.issubdtype(values.dtype, np.integer):
-        values = values.astype(np.int64)
-    else:
-        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            values = np.rint(values.astype(np.float64).reshape(-1) / products)
-        require(bool(np.isfinite(values).all()), node, "its bias or its scales are not finite")
-    return np.clip(values.reshape(-1), -(2**31), 2**31 - 1).astype(np.int32)
+    fits = values.size == len(products) and values.shape[-1:] == products.shape
+    require(fits, node, f"its bias of {values.shape} has {values.size} values for {len(products)} channels")
+    values = values.reshape(-1)
+    if isinstance(bias, QuantizedConstant):
+        values = values.astype(np.int64) - bias.zero_points
+        # Tools compute the product of scales in float64, too.
+        if not np.allclose(bias.scales, products, rtol=1e-6, atol=0):
+            values = values * bias.scales.astype(np.float64)
+    integers = np.issubdtype(values.dtype, np.integer)
+    require(not integers or isinstance(bias, QuantizedConstant) or node.operator_form, node, "its bias is not real")
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        wanted = values if integers else np.where(values == 0, 0, values.astype(np.float64) / products)
+        codes = np.clip(np.rint(wanted), -(2**31), 2**31 - 1)
+        errors = np.abs(codes - wanted)
+    require(bool(np.isfinite(wanted).all()), node, "its bias or its scales are not finite")
+    # Below that, float32 does not tell the two apart.
+    errors[errors <= 1e-6 * np.abs(wanted)] = 0
+    importer.rounds(node, float((errors * products).max() / step))
+    return codes.astype(np.int32)
 
 
-def _pads(node: Node, sizes: tuple[int, ...], extents: tuple[int, ...], stride: tuple[int, ...]) -> Any:
-    """((top, bottom), (left, right)) from ``pads`` or ``auto_pad``. With ``ceil_mode`` the last window may reach beyond
-    the image."""
-    auto = node.get("auto_pad", "NOTSET")
-    require(min(stride) > 0, node, f"its strides must be 1 or more, not {stride}")
-    if auto in ("SAME_UPPER", "SAME_LOWER"):
-        totals = [
-            max((-(-size // step) - 1) * step + extent - size, 0)
-            for size, extent, step in zip(sizes, extents, stride, strict=True)
-        ]
-        return tuple((t // 2, t - t // 2) if auto == "SAME_UPPER" else (t - t // 2, t // 2) for t in totals)
-    require(auto in ("NOTSET", "VALID"), node, f"its auto_pad {auto!r} is not supported")
-    pads = node.get("pads", (0, 0, 0, 0)) if auto == "NOTSET" else (0, 0, 0, 0)
-    require(len(pads) == 4 and min(pads) >= 0, node, f"its pads must be 4 numbers of 0 or more, not {pads}")
-    pairs = [(pads[0], pads[2]), (pads[1], pads[3])]
-    if node.get("ceil_mode", 0):
-        for axis, (size, extent, step) in enumerate(zip(sizes, extents, stride, strict=True)):
+@dataclass(frozen=True)
+class Window:
+    """What an operator says of its windows over images: pairs (y, x)."""
+
+    node: Node
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    auto_pad: str
+    pads: tuple[int, ...]
+    """(top, left, bottom, right)."""
+    ceil_mode: bool
+    """Whether the last window may reach beyond the image."""
+
+    @classmethod
+    def read(cls, node: Node, size: tuple[int, ...]) -> Window:
+        """The attributes of an operator with a kernel of this size."""
+        require(
+            len(size) == 2 and min(size) > 0,
+            node,
+            f"its kernel must have two axes, not {size}; only images are supported",
+        )
+        stride, dilation = node.get("strides", (1, 1)), node.get("dilations", (1, 1))
+        require(
+            len(stride) == len(dilation) == 2 and min(dilation) > 0,
+            node,
+            f"its strides {stride} or dilations {dilation} are not pairs",
+        )
+        require(min(stride) > 0, node, f"its strides must be 1 or more, not {stride}")
+        auto, pads = node.get("auto_pad"), node.get("pads", (0, 0, 0, 0))
+        require(
+            auto in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"), node, f"its auto_pad {auto!r} is not supported"
+        )
+        require(len(pads) == 4 and min(pads) >= 0, node, f"its pads must be 4 numbers of 0 or more, not {pads}")
+        # Whatever pads an automatic padding has beside it, it replaces them.
+        pads = pads if auto == "NOTSET" else (0, 0, 0, 0)
+        return cls(node, size, stride, dilation, auto, pads, bool(node.get("ceil_mode", 0)))
+
+    def fields(self, x: Tensor) -> dict[str, Any]:
+        """Stride, dilation and padding over an image (N, H, W, C)."""
+        return {"stride": self.stride, "dilation": self.dilation, "padding": self._padding(x.shape[1:3])}
+
+    def _padding(self, sizes: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+        """((top, bottom), (left, right))."""
+        extents = tuple(d * (k - 1) + 1 for d, k in zip(self.dilation, self.size, strict=True))
+        axes = list(zip(sizes, extents, self.stride, strict=True))
+        if self.auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+            totals = [max((-(-size // step) - 1) * step + extent - size, 0) for size, extent, step in axes]
+            upper = self.auto_pad == "SAME_UPPER"
+            return tuple((t // 2, t - t // 2) if upper else (t - t // 2, t // 2) for t in totals)
+        pairs = [(self.pads[0], self.pads[2]), (self.pads[1], self.pads[3])]
+        for axis, (size, extent, step) in enumerate(axes if self.ceil_mode else ()):
             before, after = pairs[axis]
             count = -(-(size + before + after - extent) // step) + 1
             # A window that begins behind the image does not count.
             count -= (count - 1) * step >= size + before
             pairs[axis] = (before, max(after, (count - 1) * step + extent - size - before))
-    return tuple(pairs)
-
-
-def window(node: Node, x: Tensor, size: tuple[int, ...]) -> dict[str, Any]:
-    """Stride, dilation and padding of a window over an image."""
-    require(
-        len(size) == 2 and min(size) > 0, node, f"its kernel must have two axes, not {size}; only images are supported"
-    )
-    stride, dilation = node.get("strides", (1, 1)), node.get("dilations", (1, 1))
-    require(
-        len(stride) == len(dilation) == 2 and min(dilation) > 0,
-        node,
-        f"its strides {stride} or dilations {dilation} are not pairs",
-    )
-    extents = tuple(d * (k - 1) + 1 for d, k in zip(dilation, size, strict=True))
-    return {"stride": stride, "dilation": dilation, "padding": _pads(node, x.shape[1:3], extents, stride)}
+        return tuple(pairs)
 
 
 def _conv(importer: Importer, node: Node, x: Tensor, codes: QuantizedConstant, bias: Value | None) -> MakeResult:
@@ -172,7 +208,7 @@ def _conv(importer: Importer, node: Node, x: Tensor, codes: QuantizedConstant, b
     )
     x = importer.as_image(node, x)
     weights = _weights(node, codes, 0).transpose(0, 2, 3, 1)
-    groups, outputs, channels = node.get("group", 1), len(weights), x.shape[3]
+    groups, outputs, channels = node.get("group"), len(weights), x.shape[3]
     fits = groups > 0 and channels == groups * weights.shape[3] and outputs % groups == 0
     require(fits, node, f"its weights {codes.values.shape} in {groups} groups do not fit {channels} channels")
     kind: type[Op] = DepthwiseConv2D if groups > 1 and groups == channels else Conv2D
@@ -185,27 +221,28 @@ def _conv(importer: Importer, node: Node, x: Tensor, codes: QuantizedConstant, b
             rows, depth = slice(group * len(part), (group + 1) * len(part)), weights.shape[3]
             dense[rows, :, :, group * depth : (group + 1) * depth] = part
         weights = dense
-    fields = window(node, x, weights.shape[1:3])
+    size = weights.shape[1:3]
+    stated = node.get("kernel_shape", size)
+    require(stated == size, node, f"its kernel_shape {stated} is not that of its weights {codes.values.shape}")
+    fields = Window.read(node, size).fields(x)
     return lambda name, quantization, limits: layer(
         importer, node, kind, x, weights, codes.scales, bias, name, quantization, limits, channels_first, **fields
     )
 
 
-@handles("QLinearConv")
+@handles("QLinearConv 10")
 def qlinear_conv(importer: Importer, node: Node) -> None:
     """A convolution of integers."""
-    bias = importer.value(node, 8) if len(node.inputs) > 8 and node.inputs[8] else None
-    make = _conv(importer, node, importer.quantized_input(node), quantized_constant(importer, node, 3, 0), bias)
-    importer.set_result(node, make, 6)
+    bias, x = importer.value(node, 8) if node.has(8) else None, importer.codes(node)
+    make = _conv(importer, node, x, quantized_constant(importer, node, 3, 0), bias)
+    importer.set_result(node, make, 6, stored(x))
 
 
-@handles("Conv")
+@handles("Conv 1 11 22")
 def conv(importer: Importer, node: Node) -> None:
     """A convolution of dequantized values."""
-    bias = importer.value(node, 2) if len(node.inputs) > 2 and node.inputs[2] else None
-    importer.set_result(
-        node, _conv(importer, node, importer.quantized_input(node), _dequantized(importer, node, 1), bias)
-    )
+    bias, x = importer.value(node, 2) if node.has(2) else None, importer.quantized_input(node)
+    importer.set_result(node, _conv(importer, node, x, _dequantized(importer, node, 1), bias))
 
 
 def _dequantized(importer: Importer, node: Node, place: int) -> QuantizedConstant:
@@ -242,48 +279,27 @@ def _product(
     )
 
 
-@handles("QLinearMatMul")
+@handles("QLinearMatMul 10 21")
 def qlinear_matmul(importer: Importer, node: Node) -> None:
     """A matrix product of integers."""
-    make = _product(
-        importer, node, importer.quantized_input(node), quantized_constant(importer, node, 3, 1), None, transposed=False
-    )
-    importer.set_result(node, make, 6)
+    x, codes = importer.codes(node), quantized_constant(importer, node, 3, 1)
+    importer.set_result(node, _product(importer, node, x, codes, None, transposed=False), 6, stored(x))
 
 
-@handles("com.microsoft.QGemm")
+@handles("com.microsoft.QGemm 1")
 def qgemm(importer: Importer, node: Node) -> None:
     """A matrix product of integers, with a bias."""
-    _check_gemm(node)
-    transposed = bool(node.get("transB", 0))
-    bias = importer.value(node, 6) if len(node.inputs) > 6 and node.inputs[6] else None
-    make = _product(
-        importer,
-        node,
-        importer.quantized_input(node),
-        quantized_constant(importer, node, 3, 0 if transposed else 1),
-        bias,
-        transposed=transposed,
-    )
-    importer.set_result(node, make, 7)
+    transposed, x = bool(node.get("transB")), importer.codes(node)
+    codes = quantized_constant(importer, node, 3, 0 if transposed else 1)
+    bias = importer.value(node, 6) if node.has(6) else None
+    require(node.has(7), node, "its result is real, since no scale is given for it; give it one")
+    importer.set_result(node, _product(importer, node, x, codes, bias, transposed=transposed), 7, stored(x))
 
 
-@handles("Gemm", "MatMul")
+@handles("Gemm 7 9 11 13", "MatMul 1 9 13")
 def gemm(importer: Importer, node: Node) -> None:
     """A matrix product of dequantized values."""
-    _check_gemm(node)
-    bias = importer.value(node, 2) if len(node.inputs) > 2 and node.inputs[2] else None
-    make = _product(
-        importer,
-        node,
-        importer.quantized_input(node),
-        _dequantized(importer, node, 1),
-        bias,
-        transposed=bool(node.get("transB", 0)),
-    )
+    transposed, x = bool(node.get("transB", 0)), importer.quantized_input(node)
+    bias = importer.value(node, 2) if node.has(2) else None
+    make = _product(importer, node, x, _dequantized(importer, node, 1), bias, transposed=transposed)
     importer.set_result(node, make)
-
-
-def _check_gemm(node: Node) -> None:
-    factors = (node.get("alpha", 1.0), node.get("beta", 1.0), node.get("transA", 0))
-    require(factors == (1.0, 1.0, 0), node, f"alpha, beta and transA must be 1, 1 and 0, not {factors}")

@@ -4,44 +4,46 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from sateen.frontends.onnx.file import Node
-from sateen.frontends.onnx.folding import Handler, fold
-from sateen.frontends.onnx.importer import Importer
-from sateen.frontends.onnx.layers import window
+from sateen.frontends.onnx.folding import registers
+from sateen.frontends.onnx.importer import Importer, Operator
+from sateen.frontends.onnx.layers import Window
 from sateen.frontends.onnx.values import UNLIMITED, Deferred, Limits, Quantization, channels_first, quantization_of
-from sateen.graph import LARGEST, Array, FileLayout, MaxPool2D, Pad, Reshape, Resize, Slice, Tensor, require
-from sateen.sim import golden
+from sateen.graph import FileLayout, MaxPool2D, Pad, Reshape, Slice, Tensor, require
 
-__all__ = ["MOVES"]
+__all__ = ["FLOAT", "INT8", "MOVES", "UINT8", "Apply", "different", "move", "registers_moves"]
 
 Apply = Callable[[Tensor, str], Tensor]
 """Applies an operator to a tensor of integers. Called with the tensor and the result's name."""
 Move = Callable[[Importer, Node], Apply]
+"""Reads an operator's attributes and constants."""
 
 FLOAT, UINT8, INT8, INT32, INT64 = 1, 2, 3, 6, 7
 """Numbers of ONNX's types."""
 
-MOVES: dict[str, Handler] = {}
+
+def registers_moves(table: dict[str, Operator]) -> Callable[..., Callable[[Move], Move]]:
+    """Like :func:`~sateen.frontends.onnx.folding.registers`, for functions that say what to do with integers."""
+
+    def moves(*kinds: str) -> Callable[[Move], Move]:
+        def register(function: Move) -> Move:
+            @registers(table)(*kinds)
+            def handle(importer: Importer, node: Node) -> None:
+                move(importer, node, function(importer, node))
+
+            return function
+
+        return register
+
+    return moves
 
 
-def moves(*kinds: str) -> Callable[[Move], Move]:
-    """A decorator that registers what an operator does with integers."""
-
-    def register(function: Move) -> Move:
-        def handle(importer: Importer, node: Node) -> None:
-            if fold(importer, node):
-                return
-            move(importer, node, function(importer, node))
-
-        MOVES.update(dict.fromkeys(kinds, handle))
-        return function
-
-    return register
+MOVES: dict[str, Operator] = {}
+moves = registers_moves(MOVES)
 
 
 def move(importer: Importer, node: Node, apply: Apply, place: int = 0) -> None:
@@ -68,15 +70,18 @@ def move(importer: Importer, node: Node, apply: Apply, place: int = 0) -> None:
     importer.values[output] = Deferred(make, quantization_of(x))
 
 
-@moves("MaxPool")
+@moves("MaxPool 1 8 10 11 12 22")
 def max_pool(importer: Importer, node: Node) -> Apply:
     """The largest of each window."""
+    size = node.get("kernel_shape", ())
+    window = Window.read(node, size)
+    require(window.dilation == (1, 1), node, f"its dilations {window.dilation} are not supported; export it without")
+    node.ignore("storage_order")  # The order of the places that it also gives, which nothing may read.
 
     def apply(x: Tensor, name: str) -> Tensor:
         x = importer.as_image(node, x)
-        size = node.get("kernel_shape", ())
-        fields = window(node, x, size)
-        require(fields.pop("dilation") == (1, 1), node, "dilations of a pool are not supported")
+        fields = window.fields(x)
+        del fields["dilation"]
         return importer.add(
             MaxPool2D, node, name, quantization_of(x), channels_first, input=x.name, size=size, **fields
         )
@@ -84,7 +89,7 @@ def max_pool(importer: Importer, node: Node) -> Apply:
     return apply
 
 
-@moves("Identity", "Dropout")
+@moves("Identity 1 13 14 16 19 21 23 24 25")
 def identity(importer: Importer, node: Node) -> Apply:
     """The same values."""
     return lambda x, name: importer.add(
@@ -92,55 +97,89 @@ def identity(importer: Importer, node: Node) -> Apply:
     )
 
 
-@moves("Cast")
+@moves("Dropout 7 10 12 13 22")
+def dropout(importer: Importer, node: Node) -> Apply:
+    """The same values, since only training drops some."""
+    training = importer.constant(node, 2, np.zeros((), bool))
+    require(not training.any(), node, "it drops values as in training; export the model for inference")
+    node.ignore("ratio", "seed", 1)
+    return identity(importer, node)
+
+
+@moves("Cast 6 9 13 19 21 23 24 25 28")
 def cast(importer: Importer, node: Node) -> Apply:
     """The same values in a type that holds them all."""
     value = importer.value(node)
     quantized = isinstance(value, Tensor) and value.dtype == "int8"
     position = isinstance(value, Tensor) and value.dtype == "int32"
     stored = UINT8 if isinstance(value, Tensor) and value.unsigned else INT8
-    good = node.get("to", 0) in ((stored,) if quantized else (INT32, INT64) if position else (FLOAT,))
+    node.ignore("saturate", "round_mode")  # Of types of 8 bits and fewer that are float.
+    good = node.get("to") in ((stored,) if quantized else (INT32, INT64) if position else (FLOAT,))
     require(good, node, "it changes what its values are; export the model without it, or split it off")
     return identity(importer, node)
 
 
-def _target(importer: Importer, node: Node, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The resulting shape of a Reshape, Flatten, Squeeze or Unsqueeze, in the file's layout."""
-    rank = len(shape)
+Target = Callable[[tuple[int, ...]], tuple[int, ...]]
+"""The shape of a result in the file's layout, for that of the input."""
+
+
+def _target(importer: Importer, node: Node) -> Target:
+    """The shape that a Reshape, Flatten, Squeeze or Unsqueeze gives."""
     if node.kind == "Flatten":
-        axis = node.get("axis", 1)
-        return (math.prod(shape[:axis]), math.prod(shape[axis:]))
+        axis = node.get("axis")
+
+        def flat(shape: tuple[int, ...]) -> tuple[int, ...]:
+            require(-len(shape) <= axis <= len(shape), node, f"its axis {axis} is none of {len(shape)}")
+            return (math.prod(shape[:axis]), math.prod(shape[axis:]))
+
+        return flat
     if node.kind == "Reshape":
-        wanted = list(importer.integers(node, 1))
-        wanted = [shape[axis] if size == 0 and axis < rank else size for axis, size in enumerate(wanted)]
-        require(
-            wanted.count(-1) <= 1 and all(size > 0 or size == -1 for size in wanted),
-            node,
-            f"its shape {wanted} is not fixed",
-        )
-        known = math.prod(size for size in wanted if size != -1)
-        return tuple(math.prod(shape) // known if size == -1 else size for size in wanted)
-    axes = node.get("axes", ()) or importer.integers(node, 1, ())
-    most = rank if node.kind == "Squeeze" else rank + len(axes)
+        wanted, zeros = importer.integers(node, 1), bool(node.get("allowzero", 0))
+        return lambda shape: _reshaped(node, shape, wanted, zeros)
+    axes = importer.integers(node, 1) if node.has(1) else node.get("axes", ())
+    return lambda shape: (_squeezed if node.kind == "Squeeze" else _unsqueezed)(node, shape, axes)
+
+
+def _reshaped(node: Node, shape: tuple[int, ...], wanted: tuple[int, ...], zeros: bool) -> tuple[int, ...]:
+    sizes = [shape[axis] if size == 0 and axis < len(shape) and not zeros else size for axis, size in enumerate(wanted)]
+    fixed = sizes.count(-1) <= 1 and all(size > 0 or size == -1 for size in sizes)
+    require(fixed, node, f"its shape {sizes} is not fixed")
+    known = math.prod(size for size in sizes if size != -1)
+    return tuple(math.prod(shape) // known if size == -1 else size for size in sizes)
+
+
+def different(node: Node, axes: tuple[int, ...], most: int) -> set[int]:
+    """Axes counted from the front, of ``most``; a :class:`GraphError` unless they are different ones."""
     good = all(-most <= axis < most for axis in axes) and len({axis % most for axis in axes}) == len(axes)
     require(good, node, f"its axes {axes} are no different ones of {most}")
-    if node.kind == "Squeeze":
-        removed = (
-            {axis % rank for axis in axes} if axes else {axis for axis, size in enumerate(shape) if size == 1 and axis}
-        )
-        require(all(shape[axis] == 1 for axis in removed), node, f"its axes {axes} of {shape} are not of length 1")
-        return tuple(size for axis, size in enumerate(shape) if axis not in removed)
-    added = {axis % (rank + len(axes)) for axis in axes}
-    rest = iter(shape)
-    return tuple(1 if axis in added else next(rest) for axis in range(rank + len(axes)))
+    return {axis % most for axis in axes}
 
 
-@moves("Reshape", "Flatten", "Squeeze", "Unsqueeze")
+def _squeezed(node: Node, shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+    removed = different(node, axes, len(shape))
+    removed = removed or {axis for axis, size in enumerate(shape) if size == 1 and axis}
+    require(all(shape[axis] == 1 for axis in removed), node, f"its axes {axes} of {shape} are not of length 1")
+    return tuple(size for axis, size in enumerate(shape) if axis not in removed)
+
+
+def _unsqueezed(node: Node, shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+    rank = len(shape) + len(axes)
+    added, rest = different(node, axes, rank), iter(shape)
+    return tuple(1 if axis in added else next(rest) for axis in range(rank))
+
+
+@moves(
+    "Reshape 5 13 14 19 21 23 24 25",
+    "Flatten 1 9 11 13 21 23 24 25",
+    "Squeeze 1 11 13 21 23 24 25",
+    "Unsqueeze 1 11 13 21 23 24 25",
+)
 def reshape(importer: Importer, node: Node) -> Apply:
     """The same values in another shape of the file's layout."""
+    target_of = _target(importer, node)
 
     def apply(x: Tensor, name: str) -> Tensor:
-        target = _target(importer, node, x.file_shape)
+        target = target_of(x.file_shape)
         quantization = quantization_of(x)
         good = math.prod(target) == math.prod(x.shape) and target[:1] == x.shape[:1]
         require(good, node, f"{x.name!r} of {x.file_shape} cannot become {target}; the batch must stay")
@@ -169,13 +208,14 @@ def reshape(importer: Importer, node: Node) -> Apply:
     return apply
 
 
-@moves("Transpose")
+@moves("Transpose 1 13 21 23 24 25")
 def transpose(importer: Importer, node: Node) -> Apply:
     """Another order of the file's axes. Values stay where they are until an operator needs them in another order."""
+    perm = node.get("perm", ())
 
     def apply(x: Tensor, name: str) -> Tensor:
         shape = x.file_shape
-        axes = node.get("perm", tuple(reversed(range(len(shape)))))
+        axes = perm or tuple(reversed(range(len(shape))))
         good = sorted(axes) == list(range(len(shape))) and axes[0] == 0
         require(good, node, f"its perm {axes} must be an order of {len(shape)} axes that keeps the batch")
         layout = x.file_layout or FileLayout(shape, tuple(range(len(shape))), shape)
@@ -190,28 +230,26 @@ def transpose(importer: Importer, node: Node) -> Apply:
     return apply
 
 
-@moves("Pad")
+@moves("Pad 2 11 13 18 19 21 23 24 25")
 def pad(importer: Importer, node: Node) -> Apply:
     """Zeros around an image, or a constant value."""
+    mode = node.get("mode")
+    require(mode == "constant", node, f"its mode {mode!r} is not supported")
+    pads = importer.integers(node, 1) if node.has(1) else node.get("pads", ())
+    axes = importer.integers(node, 3) if node.has(3) else ()
+    value = importer.constant(node, 2, np.array(node.get("value", 0.0), np.float32)).reshape(-1)
+    require(value.size == 1 and bool(np.isfinite(value).all()), node, "it pads with what is no number")
+    integers = isinstance(importer.value(node), Tensor)
+    require(integers or not float(value[0]), node, "it pads with another number than 0, which is not supported")
 
     def apply(x: Tensor, name: str) -> Tensor:
-        require(
-            node.get("mode", "constant") == "constant",
-            node,
-            f"its mode {node.get('mode', 'constant')!r} is not supported",
-        )
-        rank = len(x.file_shape)
-        pads = node.get("pads", ()) or importer.integers(node, 1)
-        require(len(pads) == 2 * rank and min(pads) >= 0, node, f"its pads {pads} do not fit {x.file_shape}")
-        pairs = list(zip(pads[:rank], pads[rank:], strict=True))
+        pairs = _padded(node, x.file_shape, pads, axes)
         require(pairs[0] == (0, 0), node, "it pads the batch, which is not supported")
+        rank = len(x.file_shape)
         x = importer.as_image(node, x) if rank == 4 else importer.in_file_layout(node, x)
         pairs = [pairs[axis] for axis in (0, 2, 3, 1)] if rank == 4 else pairs
-        value = importer.constant(node, 2, np.zeros(1)).reshape(-1)
-        require(value.size == 1 and bool(np.isfinite(value).all()), node, "it pads with what is no number")
-        integers = isinstance(importer.value(node), Tensor)
-        code = int(value[0]) - (128 if x.unsigned else 0) if integers and value.dtype != np.float64 else x.zero_point
-        require(integers or not float(value[0]), node, "it pads with another number than 0, which is not supported")
+        # Of integers it is a code, of which 0 is the default; of real values it is a zero.
+        code = int(value[0]) - (128 if x.unsigned else 0) if integers else x.zero_point
         layout = channels_first if rank == 4 else (lambda _: None)
         return importer.add(
             Pad, node, name, quantization_of(x), layout, input=x.name, padding=tuple(pairs[1:]), value=code
@@ -220,86 +258,17 @@ def pad(importer: Importer, node: Node) -> Apply:
     return apply
 
 
-@moves("Resize", "Upsample")
-def resize(importer: Importer, node: Node) -> Apply:
-    """An image of another size, by nearest neighbours."""
-
-    def apply(x: Tensor, name: str) -> Tensor:
-        require(
-            node.get("mode", "nearest") == "nearest", node, f"its mode {node.get('mode', 'nearest')!r} is not supported"
-        )
-        x = importer.as_image(node, x)
-        shape, scales = _resized(importer, node, x.file_shape)
-        require(shape[:2] == x.file_shape[:2], node, f"it resizes batch or channels of {x.file_shape} to {shape}")
-        flags = _nearest(node, list(zip(x.file_shape[2:], shape[2:], scales[2:], strict=True)))
-        here = (shape[0], shape[2], shape[3], shape[1])
-        return importer.add(Resize, node, name, quantization_of(x), channels_first, shape=here, input=x.name, **flags)
-
-    return apply
-
-
-def _resized(importer: Importer, node: Node, shape: tuple[int, ...]) -> tuple[tuple[int, ...], list[float]]:
-    """The resized shape, and the factor of each axis."""
-    if len(node.inputs) > 3 and node.inputs[3]:
-        sizes = importer.integers(node, 3)
-        scales = [wanted / size for wanted, size in zip(sizes, shape, strict=False)]
-    else:
-        given = importer.constant(node, 1 if node.kind == "Upsample" else 2).reshape(-1)
-        require(bool(np.isfinite(given).all()), node, "its scales are not finite")
-        sizes = tuple(math.floor(size * float(scale)) for size, scale in zip(shape, given, strict=False))
-        scales = [float(scale) for scale in given]
-    good = len(sizes) == len(scales) == len(shape) and min(sizes) > 0 and math.prod(sizes) <= LARGEST
-    require(good, node, f"its sizes {sizes} do not fit {shape}, or are too large")
-    return sizes, scales
-
-
-COORDINATES = ("align_corners", "asymmetric", "half_pixel", "pytorch_half_pixel")
-ROUNDED: dict[str, Callable[[Any], Any]] = {
-    "floor": np.floor,
-    "ceil": np.ceil,
-    "round_prefer_floor": lambda v: np.ceil(v - 0.5),
-    "round_prefer_ceil": lambda v: np.floor(v + 0.5),
-}
-
-
-def _nearest(node: Node, lengths: list[tuple[int, int, float]]) -> dict[str, Any]:
-    """The flags of :class:`Resize` that give the positions for which the attributes ask."""
-    kind = node.get("coordinate_transformation_mode", "asymmetric" if node.kind == "Upsample" else "half_pixel")
-    rounding = node.get("nearest_mode", "floor" if node.kind == "Upsample" else "round_prefer_floor")
-    require(kind in COORDINATES, node, f"its mode {kind!r} is not supported; use asymmetric with floor")
-    require(rounding in ROUNDED, node, f"its nearest_mode {rounding!r} is not supported")
-    # Positions in onnxruntime's float32 and exact ones differ only where a position lies on a tie of rounding.
-    wanted, exact = (
-        [_positions(kind, rounding, *length, dtype) for length in lengths] for dtype in (np.float32, np.float64)
-    )
-    clear = all(np.array_equal(a, b) for a, b in zip(wanted, exact, strict=True))
-    options: list[dict[str, bool]] = [{}, {"half_pixel_centers": True}, {"align_corners": True}]
-    for flags in options:
-        made = [golden.nearest(size, length, **flags) for size, length, _ in lengths]
-        if clear and all(np.array_equal(a, b) for a, b in zip(made, wanted, strict=True)):
-            return flags
-    require(
-        False, node, f"its mode {kind!r} with {rounding!r} at this size is not supported; use asymmetric with floor"
-    )
-    return {}
-
-
-def _positions(kind: str, rounding: str, size: int, length: int, scale: float, dtype: type[np.floating[Any]]) -> Array:
-    """The position of ``size`` that each of ``length`` positions takes, computed in ``dtype``."""
-    places, half = np.arange(length, dtype=dtype), dtype(0.5)
-    # As a fraction: quotients are exact where they lie on a tie.
-    factor, divisor = (
-        (scale, 1) if dtype is np.float32 else Fraction(scale).limit_denominator(1 << 16).as_integer_ratio()
-    )
-    if kind == "align_corners":
-        real = places * dtype(size - 1) / dtype(max(length - 1, 1))
-    elif kind == "asymmetric":
-        real = places * dtype(divisor) / dtype(factor)
-    elif kind == "pytorch_half_pixel" and length == 1:
-        real = np.zeros(1, dtype)
-    else:
-        real = (places + half) * dtype(divisor) / dtype(factor) - half
-    return np.clip(ROUNDED[rounding](real).astype(np.int64), 0, size - 1)
+def _padded(node: Node, shape: tuple[int, ...], pads: tuple[int, ...], axes: tuple[int, ...]) -> list[tuple[int, int]]:
+    """The values before and after each axis; ``axes`` are those that ``pads`` name, or none for all."""
+    rank = len(shape)
+    axes = axes or tuple(range(rank))
+    different(node, axes, rank)
+    good = len(pads) == 2 * len(axes) and min(pads, default=0) >= 0
+    require(good, node, f"its pads {pads} do not fit {shape}")
+    pairs = [(0, 0)] * rank
+    for place, axis in enumerate(axes):
+        pairs[axis] = (pads[place], pads[place + len(axes)])
+    return pairs
 
 
 def _sliced(importer: Importer, node: Node, x: Tensor, ranges: list[tuple[int, int, int]], name: str) -> Tensor:
@@ -311,20 +280,22 @@ def _sliced(importer: Importer, node: Node, x: Tensor, ranges: list[tuple[int, i
     return importer.add(Slice, node, name, quantization_of(x), layout, input=x.name, ranges=tuple(ranges[1:]))
 
 
-@moves("Slice")
+@moves("Slice 1 10 11 13")
 def slice_(importer: Importer, node: Node) -> Apply:
     """Part of a tensor."""
+    inputs = node.has(1)
+    starts, ends = (
+        importer.integers(node, place) if inputs else node.get(name, ()) for place, name in ((1, "starts"), (2, "ends"))
+    )
+    every = tuple(range(len(starts)))
+    axes = importer.integers(node, 3, every) if inputs else node.get("axes", every)
+    steps = importer.integers(node, 4, (1,) * len(starts))
 
     def apply(x: Tensor, name: str) -> Tensor:
         rank = len(x.file_shape)
-        starts, ends = (importer.integers(node, place) for place in (1, 2))
-        axes, steps = (
-            importer.integers(node, 3, tuple(range(len(starts)))),
-            importer.integers(node, 4, (1,) * len(starts)),
-        )
         good = len(starts) == len(ends) == len(axes) == len(steps) and min(steps, default=1) > 0
-        good = good and all(-rank <= axis < rank for axis in axes)
         require(good, node, f"its starts, ends, axes and steps do not fit {x.file_shape}, forwards")
+        different(node, axes, rank)
         ranges = [(0, size, 1) for size in x.file_shape]
         for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
             ranges[axis % rank] = slice(start, end, step).indices(x.file_shape[axis])
@@ -333,22 +304,21 @@ def slice_(importer: Importer, node: Node) -> Apply:
     return apply
 
 
-def _split(importer: Importer, node: Node) -> None:
+@registers(MOVES)("Split 2 11 13 18")
+def split(importer: Importer, node: Node) -> None:
     """A tensor in pieces, one output each."""
-    x = importer.quantized_input(node)
-    rank, count = len(x.file_shape), len(node.outputs)
-    axis = node.get("axis", 0)
+    value = importer.value(node)
+    x = value if isinstance(value, Tensor) and value.dtype == "int8" else importer.quantized_input(node)
+    rank, count, axis = len(x.file_shape), len(node.outputs), node.get("axis")
     require(-rank <= axis < rank, node, f"its axis {axis} is none of {rank}")
     length = x.file_shape[axis % rank]
-    sizes = node.get("split", ()) or importer.integers(node, 1, ())
-    sizes = sizes or tuple(
-        min(-(-length // count), max(length - place * -(-length // count), 0)) for place in range(count)
-    )
+    sizes = importer.integers(node, 1) if node.has(1) else node.get("split", ())
+    said = node.get("num_outputs", count)
+    require(said == count, node, f"its num_outputs {said} is not the number of its outputs, {count}")
+    each = -(-length // count)
+    sizes = sizes or tuple(min(each, max(length - place * each, 0)) for place in range(count))
     require(len(sizes) == count and sum(sizes) == length, node, f"its pieces {sizes} do not make up {x.file_shape}")
     for place in range(count):
         ranges = [(0, size, 1) for size in x.file_shape]
         ranges[axis % rank] = (sum(sizes[:place]), sum(sizes[: place + 1]), 1)
         move(importer, node, lambda x, name, ranges=ranges: _sliced(importer, node, x, ranges, name), place)  # type: ignore[misc]
-
-
-MOVES["Split"] = _split

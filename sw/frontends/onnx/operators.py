@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from sateen.frontends.onnx.file import Node
-from sateen.frontends.onnx.folding import Handler, compute, registers
-from sateen.frontends.onnx.importer import Importer
-from sateen.frontends.onnx.layers import LAYERS, layer, quantized_constant, window
-from sateen.frontends.onnx.moves import MOVES
+from sateen.frontends.onnx.folding import FOLDED, registers
+from sateen.frontends.onnx.importer import Importer, Operator
+from sateen.frontends.onnx.layers import LAYERS, Window, layer, quantized_constant
+from sateen.frontends.onnx.moves import FLOAT, INT8, MOVES, UINT8
+from sateen.frontends.onnx.resizing import RESIZES
 from sateen.frontends.onnx.values import (
     Deferred,
     Dequantized,
@@ -24,6 +25,7 @@ from sateen.frontends.onnx.values import (
     channels_first,
     clamp,
     quantization_of,
+    stored,
 )
 from sateen.graph import (
     LARGEST,
@@ -36,6 +38,7 @@ from sateen.graph import (
     Mean,
     Multiply,
     Op,
+    Reshape,
     Softmax,
     Subtract,
     Table,
@@ -47,27 +50,39 @@ from sateen.sim import golden
 
 __all__ = ["HANDLERS"]
 
-HANDLERS: dict[str, Handler] = {**MOVES, **LAYERS, **dict.fromkeys(("Constant", "Shape", "Gather", "Div"), compute)}
-"""The handler of each kind of operator."""
+HANDLERS: dict[str, Operator] = {**FOLDED, **MOVES, **RESIZES, **LAYERS}
+"""How each kind of operator is imported."""
 handles = registers(HANDLERS)
 
 
-@handles("QuantizeLinear")
+@handles("QuantizeLinear 10 13 19 21 23 24 25 28", "com.microsoft.QuantizeLinear 1")
 def quantize_linear(importer: Importer, node: Node) -> None:
     """Quantizes real values; a deferred result is made now."""
     value = importer.value(node)
     require(
         not isinstance(value, np.ndarray), node, "it quantizes a constant; export the model with constants quantized"
     )
-    importer.values[node.outputs[0]] = importer.quantize(node, value, importer.quantization(node, 1), node.outputs[0])
+    # There is one scale, whatever the axis; only codes of type float8 saturate in two ways.
+    node.ignore("axis", "saturate")
+    require(node.get("precision", 0) in (0, FLOAT), node, "its precision is not float32; export the model in float32")
+    _check_block(node)
+    kind = node.get("output_dtype", 0)
+    require(kind in (0, INT8, UINT8), node, f"its output_dtype {kind} is not int8 or uint8; quantize to 8 bits")
+    quantization = importer.quantization(node, 1, "int8" if kind == INT8 else "uint8")
+    same = kind == 0 or quantization.unsigned == (kind == UINT8)
+    require(same, node, f"its output_dtype {kind} is not the type of its zero point")
+    importer.values[node.outputs[0]] = importer.quantize(node, value, quantization, node.outputs[0])
 
 
-@handles("DequantizeLinear")
+@handles("DequantizeLinear 10 13 19 21 23 24 25 28", "com.microsoft.DequantizeLinear 1")
 def dequantize_linear(importer: Importer, node: Node) -> None:
     """Real values of a tensor's integers; no operator of the graph is needed."""
     value = importer.value(node)
+    require(node.get("output_dtype", 0) in (0, FLOAT), node, "its output_dtype is not float32; export it in float32")
+    _check_block(node)
+    axis = node.get("axis", 1)
     if isinstance(value, np.ndarray):
-        importer.values[node.outputs[0]] = quantized_constant(importer, node, 0, node.get("axis", 1))
+        importer.values[node.outputs[0]] = quantized_constant(importer, node, 0, axis)
         return
     require(
         isinstance(value, Tensor) and value.dtype == "int8",
@@ -75,13 +90,14 @@ def dequantize_linear(importer: Importer, node: Node) -> None:
         f"its input {node.inputs[0]!r} is no int8 or uint8 tensor; quantize to 8 bits",
     )
     assert isinstance(value, Tensor)
-    quantization = importer.quantization(node, 1)
-    require(
-        quantization == quantization_of(value),
-        node,
-        f"its scale and zero point are not those of its input {node.inputs[0]!r}",
-    )
-    importer.values[node.outputs[0]] = Dequantized(value)
+    quantization = importer.quantization(node, 1, stored(value))
+    importer.values[node.outputs[0]] = Dequantized(importer.restated(node, value, quantization))
+
+
+def _check_block(node: Node) -> None:
+    """Raises :class:`GraphError` if scales are of blocks within channels."""
+    size = node.get("block_size", 0)
+    require(not size, node, f"its block_size {size} is not supported; quantize by channel")
 
 
 def _operand(importer: Importer, node: Node, value: Value, name: str, rank: int) -> Tensor:
@@ -131,20 +147,21 @@ def _arithmetic(importer: Importer, node: Node, kind: type[Op], a: Tensor, b: Te
     return make
 
 
-@handles("com.microsoft.QLinearAdd", "com.microsoft.QLinearMul")
+@handles("com.microsoft.QLinearAdd 1", "com.microsoft.QLinearMul 1")
 def qlinear_arithmetic(importer: Importer, node: Node) -> None:
     """A sum or product of integers."""
     kind = Add if node.kind.endswith("Add") else Multiply
-    values = [importer.value(node, place) for place in (0, 3)]
-    values = [
-        quantized_constant(importer, node, place, 0) if isinstance(value, np.ndarray) else value
-        for value, place in zip(values, (0, 3), strict=True)
+    values: list[Tensor | QuantizedConstant] = [
+        quantized_constant(importer, node, place, 0)
+        if isinstance(importer.value(node, place), np.ndarray)
+        else importer.codes(node, place)
+        for place in (0, 3)
     ]
     rank = max(_rank(value) for value in values)
     a, b = (
         _operand(importer, node, value, node.inputs[place], rank) for value, place in zip(values, (0, 3), strict=True)
     )
-    importer.set_result(node, _arithmetic(importer, node, kind, a, b), 6)
+    importer.set_result(node, _arithmetic(importer, node, kind, a, b), 6, stored(a))
 
 
 def _rank(value: Value) -> int:
@@ -156,7 +173,7 @@ def _rank(value: Value) -> int:
     return len(value.file_shape) if isinstance(value, Tensor) else value.ndim if isinstance(value, np.ndarray) else 0
 
 
-@handles("Add", "Mul", "Sub")
+@handles("Add 7 13 14", "Mul 7 13 14", "Sub 7 13 14")
 def arithmetic(importer: Importer, node: Node) -> None:
     """A sum, product or difference of dequantized values."""
     kind = {"Add": Add, "Mul": Multiply, "Sub": Subtract}[node.kind]
@@ -170,7 +187,7 @@ def arithmetic(importer: Importer, node: Node) -> None:
     importer.set_result(node, _arithmetic(importer, node, kind, a, b))
 
 
-@handles("Relu", "Clip")
+@handles("Relu 6 13 14", "Clip 6 11 12 13")
 def clip(importer: Importer, node: Node) -> None:
     """A clamp, which is fused into the layer before it."""
     limits = (0.0, math.inf)
@@ -194,13 +211,10 @@ def clip(importer: Importer, node: Node) -> None:
     )
 
 
-@handles("com.microsoft.QLinearGlobalAveragePool", "GlobalAveragePool")
+@handles("com.microsoft.QLinearGlobalAveragePool 1", "GlobalAveragePool 1 22")
 def global_average_pool(importer: Importer, node: Node) -> None:
     """The mean over rows and columns."""
-    require(
-        not node.get("channels_last", 0), node, "channels_last is not supported; export the model with channels first"
-    )
-    x = importer.as_image(node, importer.quantized_input(node))
+    x = importer.as_image(node, importer.codes(node))
 
     def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
         require(clamp(quantization, limits) == (-128, 127), node, "a clamp behind a mean is not supported")
@@ -216,17 +230,18 @@ def global_average_pool(importer: Importer, node: Node) -> None:
             rounding=Rounding.SINGLE,
         )
 
-    importer.set_result(node, make, 3)
+    importer.set_result(node, make, 3, stored(x))
 
 
-@handles("com.microsoft.QLinearAveragePool", "AveragePool")
+@handles("com.microsoft.QLinearAveragePool 1", "AveragePool 7 10 11 19 22")
 def average_pool(importer: Importer, node: Node) -> None:
     """The mean of each window: a depthwise convolution with weights of 1."""
-    x, size = importer.as_image(node, importer.quantized_input(node)), node.get("kernel_shape", ())
-    fields = window(node, x, size)
+    x, size = importer.as_image(node, importer.codes(node)), node.get("kernel_shape", ())
+    fields = Window.read(node, size).fields(x)
+    counted = node.get("count_include_pad")
     padded = any(any(pair) for pair in fields["padding"])
     require(
-        not padded or node.get("count_include_pad", 0),
+        not padded or counted,
         node,
         "means of windows with padding are not supported, unless it counts",
     )
@@ -239,29 +254,29 @@ def average_pool(importer: Importer, node: Node) -> None:
             importer, node, DepthwiseConv2D, x, ones, scales, None, name, quantization, limits, channels_first, **fields
         )
 
-    importer.set_result(node, make, 3)
+    importer.set_result(node, make, 3, stored(x))
 
 
 @handles(
-    "com.microsoft.QLinearLeakyRelu",
-    "LeakyRelu",
-    "com.microsoft.QLinearSigmoid",
-    "Sigmoid",
-    "Tanh",
-    "HardSwish",
-    "HardSigmoid",
+    "com.microsoft.QLinearLeakyRelu 1",
+    "LeakyRelu 6 16",
+    "com.microsoft.QLinearSigmoid 1",
+    "Sigmoid 6 13",
+    "Tanh 6 13",
+    "HardSwish 14 22",
+    "HardSigmoid 6 22",
 )
 def table(importer: Importer, node: Node) -> None:
     """A function of one value."""
-    x = importer.quantized_input(node)
+    x = importer.codes(node)
     kind = node.kind.removeprefix("com.microsoft.QLinear")
-    alpha = np.float32(node.get("alpha", 0.01 if kind == "LeakyRelu" else 0.2))
+    alpha, beta = np.float32(node.get("alpha", 0.0)), np.float32(node.get("beta", 0.0))
     functions: dict[str, Callable[[Array], Array]] = {
         "LeakyRelu": lambda real: np.where(real >= 0, real, alpha * real),
         "Sigmoid": golden.sigmoid,
         "Tanh": lambda real: np.tanh(real.astype(np.float64)).astype(np.float32),
         "HardSwish": lambda real: real * np.clip(real / np.float32(6) + np.float32(0.5), 0, 1).astype(np.float32),
-        "HardSigmoid": lambda real: np.clip(alpha * real + np.float32(node.get("beta", 0.5)), 0, 1).astype(np.float32),
+        "HardSigmoid": lambda real: np.clip(alpha * real + beta, 0, 1).astype(np.float32),
     }
 
     def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
@@ -271,49 +286,64 @@ def table(importer: Importer, node: Node) -> None:
             Table, node, name, quantization, lambda _: x.file_layout, input=x.name, table=values, function=kind.lower()
         )
 
-    importer.set_result(node, make, 3)
+    importer.set_result(node, make, 3, stored(x))
 
 
-@handles("com.microsoft.QLinearSoftmax", "Softmax")
+@handles("com.microsoft.QLinearSoftmax 1", "Softmax 1 11 13")
 def softmax(importer: Importer, node: Node) -> None:
-    """Softmax over the last axis."""
-    x = importer.in_file_layout(node, importer.quantized_input(node))
-    last = node.get("axis", -1) % len(x.shape) == len(x.shape) - 1
-    require(
-        last, node, f"its axis {node.get('axis', -1)} is not the last; export the model with a transposition before it"
-    )
+    """Softmax over the last axis; before version 13, over the axis and all behind it."""
+    x = importer.in_file_layout(node, importer.codes(node))
+    version = node.get("opset", 0) if node.operator_form else node.schema.version if node.schema else 0
+    shape, axis = x.shape, _axis(node, len(x.shape))
+    require(version > 0, node, "it does not say by which opset it computes; export the model anew")
+    if version < 13:
+        require(axis > 0 or shape[0] == 1, node, "it normalizes over the batch, which is not supported")
+        shape = (shape[0], math.prod(shape[1:axis]), math.prod(shape[max(axis, 1) :]))
+    else:
+        last = axis == len(shape) - 1
+        require(last, node, f"its axis {axis} is not the last; export the model with a transposition before it")
 
     def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
-        return importer.add(Softmax, node, name, quantization, input=x.name, rounding=Rounding.SINGLE)
+        require(clamp(quantization, limits) == (-128, 127), node, "a clamp behind a softmax is not supported")
+        if shape == x.shape:
+            return importer.add(Softmax, node, name, quantization, input=x.name, rounding=Rounding.SINGLE)
+        rows = [importer.name_of(f"{name}.{part}") for part in ("rows", "shares")]
+        importer.add(Reshape, node, rows[0], quantization_of(x), shape=shape, input=x.name)
+        importer.add(Softmax, node, rows[1], quantization, input=rows[0], rounding=Rounding.SINGLE)
+        return importer.add(Reshape, node, name, quantization, shape=x.shape, input=rows[1])
 
-    importer.set_result(node, make, 3)
+    importer.set_result(node, make, 3, stored(x))
 
 
-@handles("ArgMax")
+def _axis(node: Node, rank: int) -> int:
+    """The attribute ``axis``, counted from the front."""
+    axis = node.get("axis")
+    require(axis is not None, node, "its attribute axis is missing; export the model anew")
+    require(-rank <= axis < rank, node, f"its axis {axis} is none of {rank}")
+    return int(axis % rank)
+
+
+@handles("ArgMax 1 11 12 13")
 def arg_max(importer: Importer, node: Node) -> None:
     """The position of the largest."""
-    x = importer.in_file_layout(node, importer.quantized_input(node))
-    require(not node.get("select_last_index", 0), node, "select_last_index is not supported")
-    rank = len(x.shape)
-    axis = node.get("axis", 0)
-    require(-rank <= axis < rank, node, f"its axis {axis} is none of {rank}")
+    value = importer.value(node)
+    coded = isinstance(value, Tensor) and value.dtype == "int8"
+    x = importer.in_file_layout(node, value if coded else importer.quantized_input(node))  # type: ignore[arg-type]
     importer.values[node.outputs[0]] = importer.add(
-        ArgMax, node, node.outputs[0], Quantization(1.0, 0, False), dtype="int32", input=x.name, axis=axis % rank,
-        keep_dims=bool(node.get("keepdims", 1)),
+        ArgMax, node, node.outputs[0], Quantization(1.0, 0, False), dtype="int32", input=x.name,
+        axis=_axis(node, len(x.shape)), keep_dims=bool(node.get("keepdims")),
     )  # fmt: skip
 
 
-@handles("com.microsoft.QLinearConcat", "Concat")
+@handles("com.microsoft.QLinearConcat 1", "Concat 4 11 13")
 def concat(importer: Importer, node: Node) -> None:
     """Concatenates tensors, each requantized to the result's quantization."""
     places = range(2, len(node.inputs), 3) if node.operator_form else range(len(node.inputs))
-    sources = [importer.quantized_input(node, place) for place in places]
+    sources = [importer.codes(node, place) for place in places]
     require(len(sources) > 0, node, "it joins nothing")
     rank = len(sources[0].file_shape)
     require(all(len(x.file_shape) == rank for x in sources), node, "its inputs have different numbers of axes")
-    axis = node.get("axis", 1)
-    require(-rank <= axis < rank, node, f"its axis {axis} is none of {rank}")
-    axis %= rank
+    axis = _axis(node, rank)
     sources = [importer.as_image(node, x) if rank == 4 else importer.in_file_layout(node, x) for x in sources]
     graph_axis = (0, 3, 1, 2)[axis] if rank == 4 else axis
 
@@ -330,7 +360,7 @@ def concat(importer: Importer, node: Node) -> None:
             Concatenate, node, name, quantization, layout, sources=tuple(x.name for x in joined), axis=graph_axis
         )
 
-    importer.set_result(node, make, 0)
+    importer.set_result(node, make, 0, stored(sources[0]))
 
 
 def _requantized(importer: Importer, node: Node, x: Tensor, quantization: Quantization, name: str) -> Tensor:

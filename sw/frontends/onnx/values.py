@@ -29,6 +29,7 @@ __all__ = [
     "clamp",
     "quantization_of",
     "scaling",
+    "stored",
     "to_float32",
 ]
 
@@ -93,6 +94,11 @@ def channels_first(shape: tuple[int, ...]) -> FileLayout | None:
 def quantization_of(x: Tensor) -> Quantization:
     """A tensor's quantization."""
     return Quantization(x.scale, x.zero_point, x.unsigned)
+
+
+def stored(x: Tensor) -> str:
+    """The type of a tensor's codes in the file."""
+    return "uint8" if x.unsigned else "int8"
 
 
 def clamp(quantization: Quantization, limits: Limits) -> tuple[int, int]:

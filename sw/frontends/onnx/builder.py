@@ -1,0 +1,263 @@
+"""Adds tensors and operators to a graph, in the layouts that the graph's operators take.
+
+Images are (N, H, W, C) in the graph, whatever their layout in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set
+from typing import Any
+
+import numpy as np
+
+from sateen.frontends.onnx.file import Node
+from sateen.frontends.onnx.values import (
+    IMAGE,
+    UNLIMITED,
+    Deferred,
+    Dequantized,
+    Limits,
+    Quantization,
+    Value,
+    channels_first,
+    clamp,
+    quantization_of,
+    scaling,
+)
+from sateen.graph import (
+    Array,
+    Constant,
+    FileLayout,
+    Op,
+    Quantize,
+    Requantize,
+    Reshape,
+    Table,
+    Tensor,
+    Transpose,
+    require,
+)
+from sateen.hw.spec.descriptor import Rounding
+
+__all__ = ["Builder"]
+
+
+class Builder:
+    """Tensors and operators. What several operators need, such as a tensor as an image, is made once."""
+
+    def __init__(self, names: Set[str]):
+        """``names`` are those that the file has."""
+        self.tensors: dict[str, Tensor] = {}
+        self.ops: list[Op] = []
+        self._names = names
+        self._in_file_layout: dict[str, Tensor] = {}
+        self._images: dict[str, Tensor] = {}
+        self._ranked: dict[tuple[str, int], Tensor] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], Quantization], Tensor] = {}
+        self._restated: dict[tuple[str, Quantization], Tensor] = {}
+
+    def add_tensor(
+        self,
+        name: str,
+        file_shape: tuple[int, ...],
+        quantization: Quantization,
+        *,
+        dtype: str = "int8",
+        image: bool = False,
+    ) -> Tensor:
+        """Adds a tensor of the file; an ``image`` of 4 axes is (N, C, H, W) there."""
+        require(name not in self.tensors, f"tensor {name!r}", "it is made twice; export the model anew")
+        shape, layout = file_shape, None
+        if image and len(file_shape) == 4:
+            shape = tuple(file_shape[axis] for axis in (0, 2, 3, 1))
+            layout = FileLayout(shape, IMAGE, file_shape)
+        return self.put(name, shape, quantization, layout, dtype=dtype)
+
+    def put(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        quantization: Quantization,
+        layout: FileLayout | None,
+        *,
+        dtype: str = "int8",
+    ) -> Tensor:
+        """Adds a tensor with its shape here and its layout in the file."""
+        if (
+            layout is not None
+            and layout.shape == shape
+            and (layout.view == layout.shape and layout.axes == tuple(range(len(shape))))
+        ):
+            layout = None
+        self.tensors[name] = tensor = Tensor(
+            name=name,
+            shape=shape,
+            scale=quantization.scale,
+            zero_point=quantization.zero_point,
+            dtype=dtype,
+            unsigned=quantization.unsigned,
+            file_layout=layout,
+        )
+        return tensor
+
+    def restated(self, node: Node, x: Tensor, quantization: Quantization) -> Tensor:
+        """A tensor's codes, which stand for other real values from here on."""
+        self.check_stored(node, x.name, x.unsigned, quantization)
+        if quantization == quantization_of(x):
+            return x
+        key = x.name, quantization
+        if key not in self._restated:
+            codes = np.arange(-128, 128).astype(np.int8)
+            fields: dict[str, Any] = {"input": x.name, "table": codes, "function": "restate"}
+            name = self.name_of(f"{x.name}.restated")
+            self._restated[key] = self.add(Table, node, name, quantization, lambda _: x.file_layout, **fields)
+        return self._restated[key]
+
+    @staticmethod
+    def check_stored(node: Node, name: str, unsigned: bool, quantization: Quantization) -> None:
+        kinds = [("int8", "uint8")[flag] for flag in (unsigned, quantization.unsigned)]
+        require(kinds[0] == kinds[1], node, f"its input {name!r} is {kinds[0]}, but the zero point is {kinds[1]}")
+
+    def name_of(self, wanted: str) -> str:
+        """A name for a tensor that the file does not have: the wanted one, or a similar one if that is taken."""
+        return _free(wanted, self._names | self.tensors.keys())
+
+    def op_name(self, wanted: str) -> str:
+        return _free(wanted, {op.name for op in self.ops})
+
+    def add_constant(self, name: str, codes: Array, quantization: Quantization, layout: FileLayout | None) -> Tensor:
+        """A constant's tensor. There is one for each quantization and shape in which operators read it."""
+        key = name, codes.shape, quantization
+        if key not in self._constants:
+            made = name if name not in self.tensors else self.name_of(name)
+            self.ops.append(Constant(name=self.op_name(f"{made}.constant"), output=made, values=codes))
+            self._constants[key] = self.put(made, codes.shape, quantization, layout)
+        return self._constants[key]
+
+    def add(
+        self,
+        kind: type[Op],
+        node: Node,
+        output: str,
+        quantization: Quantization,
+        layout: Callable[[tuple[int, ...]], FileLayout | None] = lambda _: None,
+        shape: tuple[int, ...] = (),
+        dtype: str = "int8",
+        **fields: Any,
+    ) -> Tensor:
+        """Appends an operator and its result; ``layout`` gives the file's layout of the result's shape."""
+        op = kind(name=self.op_name(node.name), output=output, **fields)
+        require(output not in self.tensors, node, f"its output {output!r} is made twice; export the model anew")
+        if not shape:
+            # Some operators ask for their output's quantization.
+            stand_in = Tensor(
+                name=output, shape=(1,), scale=quantization.scale, zero_point=quantization.zero_point, dtype=dtype
+            )
+            shape = op.infer({**self.tensors, output: stand_in})
+        tensor = self.put(output, shape, quantization, layout(shape), dtype=dtype)
+        self.ops.append(op)
+        return tensor
+
+    def quantize(self, node: Node, value: Value, quantization: Quantization, output: str) -> Tensor:
+        """Quantizes a real value."""
+        if isinstance(value, Deferred):
+            return value.make(output, quantization, value.limits)
+        if isinstance(value, Dequantized):
+            return self.requantize(node, value.tensor, output, quantization)
+        good = isinstance(value, Tensor) and value.dtype == "float32"
+        require(good, node, f"its input {node.inputs[0]!r} is not real numbers")
+        assert isinstance(value, Tensor)
+        return self.add(
+            Quantize,
+            node,
+            output,
+            quantization,
+            lambda _: value.file_layout,
+            input=value.name,
+            rounding=Rounding.SINGLE,
+        )
+
+    def requantize(
+        self, node: Node, x: Tensor, output: str, quantization: Quantization, limits: Limits = UNLIMITED
+    ) -> Tensor:
+        """The same real values in another quantization, clamped."""
+        low, high = clamp(quantization, limits)
+        if quantization == quantization_of(x) and (low, high) == (-128, 127):
+            return self.add(Reshape, node, output, quantization, lambda _: x.file_layout, shape=x.shape, input=x.name)
+        with np.errstate(over="ignore"):
+            ratio = float(np.float32(x.scale) / np.float32(quantization.scale))
+        multiplier, shift = scaling(node, ratio)
+        return self.add(
+            Requantize,
+            node,
+            output,
+            quantization,
+            lambda _: x.file_layout,
+            input=x.name,
+            multiplier=multiplier,
+            shift=shift,
+            low=low,
+            high=high,
+            rounding=Rounding.SINGLE,
+        )
+
+    def as_image(self, node: Node, x: Tensor) -> Tensor:
+        """A tensor of 4 axes as (N, H, W, C)."""
+        require(len(x.file_shape) == 4, node, f"its input {x.name!r} must have 4 axes, not the shape {x.file_shape}")
+        if x.file_layout is not None and x.file_layout.axes == IMAGE and x.file_layout.view == x.shape:
+            return x
+        if x.name not in self._images:
+            source = self.in_file_layout(node, x)
+            shape = tuple(source.shape[axis] for axis in (0, 2, 3, 1))
+            self._images[x.name] = self.add(
+                Transpose,
+                node,
+                self.name_of(f"{x.name}.image"),
+                quantization_of(x),
+                channels_first,
+                shape=shape,
+                dtype=x.dtype,
+                input=source.name,
+                axes=(0, 2, 3, 1),
+            )
+        return self._images[x.name]
+
+    def with_rank(self, node: Node, x: Tensor, rank: int) -> Tensor:
+        """A tensor with at least ``rank`` axes; missing ones are added in front."""
+        missing = rank - len(x.file_shape)
+        if missing <= 0:
+            return x
+        key = x.name, rank
+        if key not in self._ranked:
+            x = self.in_file_layout(node, x)
+            name, shape = self.name_of(f"{key[0]}.{rank}d"), (1,) * missing + x.shape
+            self._ranked[key] = self.add(Reshape, node, name, quantization_of(x), shape=shape, input=x.name)
+        return self._ranked[key]
+
+    def in_file_layout(self, node: Node, x: Tensor) -> Tensor:
+        """A tensor whose layout here is that of the file."""
+        if x.file_layout is None:
+            return x
+        if x.name not in self._in_file_layout:
+            self._in_file_layout[x.name] = self._to_file_layout(node, x, x.file_layout)
+        return self._in_file_layout[x.name]
+
+    def _to_file_layout(self, node: Node, x: Tensor, layout: FileLayout) -> Tensor:
+        steps: list[tuple[type[Op], tuple[int, ...], dict[str, Any]]] = []
+        kept = [axis for axis in layout.axes if layout.view[axis] > 1]
+        if kept != sorted(kept):
+            steps.append((Reshape, layout.view, {}))
+            steps.append((Transpose, tuple(layout.view[axis] for axis in layout.axes), {"axes": layout.axes}))
+        steps.append((Reshape, layout.shape, {}))
+        name, source = x.name, x
+        for place, (kind, shape, fields) in enumerate(steps):
+            made = self.name_of(f"{name}.plain" if place == len(steps) - 1 else f"{name}.plain{place}")
+            source = self.add(
+                kind, node, made, quantization_of(x), shape=shape, dtype=x.dtype, input=source.name, **fields
+            )
+        return source
+
+
+def _free(wanted: str, taken: Set[str]) -> str:
+    names = (wanted, *(f"{wanted}.{i}" for i in range(len(taken))))
+    return next(name for name in names if name not in taken)
