@@ -67,7 +67,9 @@ def quantize(source: bytes | str | os.PathLike[str], calibration: ArrayLike, *, 
     """
     data, name = read_source(source, name)
     onnx, model = parse(data, None if isinstance(source, bytes) else Path(source).parent)
-    _check_float(model)
+    # Names that are no UTF-8 come as bytes.
+    with guarded("file", "it is damaged"):
+        _check_float(model)
     batch = np.asarray(calibration, np.float32)
     # What is not finite is found by its value.
     with guarded("file", "it cannot be quantized"), np.errstate(all="ignore"):
