@@ -144,6 +144,10 @@ def _other_files() -> list[Builder]:
     f = File()
     sizes = f.constant([[0, 0], [0, 0], [0, 1], [0, 0]])
     files.append(f.ends("PADV2", [f.given, sizes, f.like((), data=np.int8(7))], [f.like((1, 4, 5, 2))]))
+    f = File()
+    inputs = [f.constant([1, 8, 8, 3]), f.weights((3, 3, 3, 2)), f.given, f.constant(np.arange(3))]
+    fields = {"StrideH": 2, "StrideW": 2, "FusedActivationFunction": 1}
+    files.append(f.ends("TRANSPOSE_CONV", inputs, [f.like((1, 8, 8, 3))], "TransposeConvOptions", **fields))
     f = File((1, 3, 2))
     files.append(f.ends("PACK", [f.given, f.given], [f.like((1, 3, 2, 2))], "PackOptions", ValuesCount=2, Axis=2))
     f = File()

@@ -25,11 +25,29 @@ class ModelBuilder:
         self.tensors: list[dict[str, Any]] = []
         self.ops: list[dict[str, Any]] = []
 
-    def tensor(self, shape, type="INT8", *, scale=None, zero_point=0, data=None, name="", axis=0) -> int:
-        """A tensor; ``data`` makes it a constant, lists of scales differ along ``axis``."""
+    def tensor(
+        self,
+        shape,
+        type="INT8",
+        *,
+        scale=None,
+        zero_point=0,
+        data=None,
+        name="",
+        axis=0,
+        details=0,
+        outside=None,
+        **fields,
+    ) -> int:
+        """A tensor; ``data`` makes it a constant, lists of scales differ along ``axis``. ``fields`` are those of the
+        schema's table that this has no name for, ``details`` its quantization's kind, ``outside`` a constant behind the
+        file's tables."""
         self.tensors.append(
-            dict(shape=shape, type=type, scale=scale, zero_point=zero_point, data=data, name=name, axis=axis)
-        )
+            dict(
+                shape=shape, type=type, scale=scale, zero_point=zero_point, data=data, name=name, axis=axis,
+                details=details, outside=outside, fields=fields,
+            )
+        )  # fmt: skip
         return len(self.tensors) - 1
 
     def constant(self, data, type="INT32", **fields) -> int:
@@ -37,18 +55,36 @@ class ModelBuilder:
         data = np.asarray(data, DTYPES[type])
         return self.tensor(data.shape, type, data=data, **fields)
 
-    def op(self, kind, inputs, outputs, options="", *, custom="", **fields) -> None:
-        """An operator; ``options`` names a table of the schema, ``fields`` are its fields."""
-        self.ops.append(dict(kind=kind, inputs=inputs, outputs=outputs, options=options, fields=fields, custom=custom))
+    def op(self, kind, inputs, outputs, options="", *, custom="", version=1, more=None, **fields) -> None:
+        """An operator; ``options`` names a table of the schema, ``fields`` are its fields, ``more`` the operator's
+        own."""
+        self.ops.append(
+            dict(
+                kind=kind, inputs=inputs, outputs=outputs, options=options, fields=fields, custom=custom,
+                version=version, more=more or {},
+            )
+        )  # fmt: skip
 
-    def build(self, inputs, outputs) -> bytes:
-        """The file."""
+    def build(self, inputs, outputs, graphs=1) -> bytes:
+        """The file, whose graph stands there several times."""
+        tables, behind = self._tables(inputs, outputs, graphs, 2), b""
+        if any(tensor["outside"] is not None for tensor in self.tensors):
+            tables = self._tables(inputs, outputs, graphs, len(tables))
+            behind = b"".join(tensor["outside"].tobytes() for tensor in self.tensors if tensor["outside"] is not None)
+        return tables + behind
+
+    def _tables(self, inputs, outputs, graphs, place) -> bytes:
+        """The file without what stands behind its tables, at ``place``."""
         b = flatbuffers.Builder(1024)
-        buffers = [self._buffer(b, None), *(self._buffer(b, tensor["data"]) for tensor in self.tensors)]
+        buffers = [self._buffer(b, None)]
+        for tensor in self.tensors:
+            buffers.append(self._buffer(b, tensor["data"], tensor["outside"], place))
+            place += 0 if tensor["outside"] is None else tensor["outside"].nbytes
         tensors = [self._tensor(b, tensor, index + 1) for index, tensor in enumerate(self.tensors)]
-        codes = list(dict.fromkeys((op["kind"], op["custom"]) for op in self.ops))
+        kinds = [(op["kind"], op["custom"], op["version"]) for op in self.ops]
+        codes = list(dict.fromkeys(kinds))
         code_tables = [self._code(b, *code) for code in codes]
-        ops = [self._operator(b, op, codes.index((op["kind"], op["custom"]))) for op in self.ops]
+        ops = [self._operator(b, op, codes.index(kind)) for op, kind in zip(self.ops, kinds, strict=True)]
         vectors = [
             _offsets(b, tflite.SubGraphStartTensorsVector, tensors), _ints(b, inputs), _ints(b, outputs),
             _offsets(b, tflite.SubGraphStartOperatorsVector, ops),
@@ -56,22 +92,25 @@ class ModelBuilder:
         tflite.SubGraphStart(b)
         for field, vector in zip(("Tensors", "Inputs", "Outputs", "Operators"), vectors, strict=True):
             getattr(tflite, f"SubGraphAdd{field}")(b, vector)
-        graphs = _offsets(b, tflite.ModelStartSubgraphsVector, [tflite.SubGraphEnd(b)])
+        subgraphs = _offsets(b, tflite.ModelStartSubgraphsVector, [tflite.SubGraphEnd(b)] * graphs)
         code_vector = _offsets(b, tflite.ModelStartOperatorCodesVector, code_tables)
         buffer_vector = _offsets(b, tflite.ModelStartBuffersVector, buffers)
         tflite.ModelStart(b)
         tflite.ModelAddVersion(b, 3)
         tflite.ModelAddOperatorCodes(b, code_vector)
-        tflite.ModelAddSubgraphs(b, graphs)
+        tflite.ModelAddSubgraphs(b, subgraphs)
         tflite.ModelAddBuffers(b, buffer_vector)
         b.Finish(tflite.ModelEnd(b), file_identifier=b"TFL3")
         return bytes(b.Output())
 
-    def _buffer(self, b, data):
+    def _buffer(self, b, data, outside=None, place=0):
         vector = b.CreateByteVector(np.ascontiguousarray(data).tobytes()) if data is not None else None
         tflite.BufferStart(b)
         if vector is not None:
             tflite.BufferAddData(b, vector)
+        if outside is not None:
+            tflite.BufferAddOffset(b, place)
+            tflite.BufferAddSize(b, outside.nbytes)
         return tflite.BufferEnd(b)
 
     def _tensor(self, b, tensor, buffer):
@@ -82,12 +121,20 @@ class ModelBuilder:
                 b.CreateNumpyVector(values),
                 b.CreateNumpyVector(np.full(values.shape, tensor["zero_point"], np.int64)),
             )
+            if tensor["details"]:
+                tflite.CustomQuantizationStart(b)
+                details = tflite.CustomQuantizationEnd(b)
             tflite.QuantizationParametersStart(b)
             tflite.QuantizationParametersAddScale(b, scales)
             tflite.QuantizationParametersAddZeroPoint(b, points)
             tflite.QuantizationParametersAddQuantizedDimension(b, tensor["axis"])
+            if tensor["details"]:
+                tflite.QuantizationParametersAddDetailsType(b, tensor["details"])
+                tflite.QuantizationParametersAddDetails(b, details)
             quantization = tflite.QuantizationParametersEnd(b)
         tflite.TensorStart(b)
+        for field, value in tensor["fields"].items():
+            getattr(tflite, f"TensorAdd{field}")(b, value)
         tflite.TensorAddShape(b, shape)
         tflite.TensorAddType(b, getattr(tflite.TensorType, tensor["type"]))
         tflite.TensorAddBuffer(b, buffer)
@@ -96,13 +143,13 @@ class ModelBuilder:
             tflite.TensorAddQuantization(b, quantization)
         return tflite.TensorEnd(b)
 
-    def _code(self, b, kind, custom):
+    def _code(self, b, kind, custom, version):
         name = b.CreateString(custom) if custom else None
         number = getattr(tflite.BuiltinOperator, kind)
         tflite.OperatorCodeStart(b)
         tflite.OperatorCodeAddDeprecatedBuiltinCode(b, min(number, 127))
         tflite.OperatorCodeAddBuiltinCode(b, number)
-        tflite.OperatorCodeAddVersion(b, 1)
+        tflite.OperatorCodeAddVersion(b, version)
         if name is not None:
             tflite.OperatorCodeAddCustomCode(b, name)
         return tflite.OperatorCodeEnd(b)
@@ -110,12 +157,16 @@ class ModelBuilder:
     def _operator(self, b, op, code):
         table = None
         if op["options"]:
+            lists = {field: _ints(b, value) for field, value in op["fields"].items() if isinstance(value, list)}
             getattr(tflite, f"{op['options']}Start")(b)
-            for field, value in op["fields"].items():
+            for field, value in {**op["fields"], **lists}.items():
                 getattr(tflite, f"{op['options']}Add{field}")(b, value)
             table = getattr(tflite, f"{op['options']}End")(b)
         inputs, outputs = _ints(b, op["inputs"]), _ints(b, op["outputs"])
+        more = {field: _ints(b, value) if isinstance(value, list) else value for field, value in op["more"].items()}
         tflite.OperatorStart(b)
+        for field, value in more.items():
+            getattr(tflite, f"OperatorAdd{field}")(b, value)
         tflite.OperatorAddOpcodeIndex(b, code)
         tflite.OperatorAddInputs(b, inputs)
         tflite.OperatorAddOutputs(b, outputs)

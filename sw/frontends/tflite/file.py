@@ -5,16 +5,15 @@ The parser stays in this module. Users of the records meet none of its errors.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from types import SimpleNamespace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import tflite
 
+from sateen.frontends.tflite.options import Options, newer_fields
 from sateen.graph import Array, GraphError, require
 
 __all__ = ["IDENTIFIER", "RawModel", "RawOperator", "RawTensor", "read"]
@@ -27,19 +26,13 @@ def _names(enumeration: type) -> dict[int, str]:
     return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
 
 
-def _fields(schema: type) -> list[str]:
-    """Names of a table's fields that hold one value: their readers take no argument."""
-    readers = {name: inspect.signature(reader) for name, reader in vars(schema).items() if inspect.isfunction(reader)}
-    return [
-        name
-        for name, signature in readers.items()
-        if len(signature.parameters) == 1 and not name.endswith(("Length", "AsNumpy", "IsNone"))
-    ]
-
-
 KINDS = _names(tflite.BuiltinOperator)
 TYPES = _names(tflite.TensorType)
 OPTIONS = _names(tflite.BuiltinOptions)
+DETAILS = {1: "custom", 2: "blockwise", 3: "along several axes"}
+"""Kinds of quantization that a scale and a zero point do not describe."""
+SCHEMA = 3
+"""The version that every file states."""
 DTYPES = {
     "INT8": "<i1",
     "UINT8": "<u1",
@@ -84,15 +77,18 @@ class RawOperator:
     inputs: tuple[int, ...]
     """Indexes of tensors; −1 where an optional one is left out."""
     outputs: tuple[int, ...]
-    table: SimpleNamespace | None
-    """The options' single values, by the schema's names; ``None`` if there are no options."""
+    table: Options | None
+    """The options' fields, by the schema's names; ``None`` if there are no options."""
     table_kind: str
     """A name in the schema's BuiltinOptions, such as ``Conv2DOptions``."""
+    version: int = 1
+    used: set[int] = field(default_factory=set, compare=False)
+    """Places of the inputs that the importer has read."""
 
     def __str__(self) -> str:
         return f"operator {self.index} ({self.custom or self.kind})"
 
-    def options(self, kind: type) -> SimpleNamespace:
+    def options(self, kind: type) -> Options:
         """The options, which must be of a class of the schema."""
         require(self.table is not None, self, "its options are missing; convert the model anew")
         assert self.table is not None
@@ -111,6 +107,8 @@ class RawModel:
     operators: Sequence[RawOperator]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    subgraphs: int = 1
+    """Of the file; those behind the first are left out."""
 
 
 def _text(name: bytes | None) -> str:
@@ -155,6 +153,10 @@ class _Reader:
     def model(self) -> RawModel:
         """The records."""
         require(self.file.SubgraphsLength() > 0, "file", "it holds no graph")
+        version = self.file.Version()
+        require(
+            version == SCHEMA, "file", f"its schema has the version {version}, not {SCHEMA}; convert the model anew"
+        )
         graph = self.file.Subgraphs(0)
         count = self._count(graph.TensorsLength())
         return RawModel(
@@ -165,6 +167,7 @@ class _Reader:
             ],
             inputs=self._indexes("graph", graph.InputsLength(), graph.Inputs, count),
             outputs=self._indexes("graph", graph.OutputsLength(), graph.Outputs, count),
+            subgraphs=self.file.SubgraphsLength(),
         )
 
     def _count(self, length: int) -> int:
@@ -197,23 +200,50 @@ class _Reader:
             )
         label = _text(tensor.Name())
         who = f"tensor 't{index}'" + (f" ({label})" if label else "")
-        require(tensor.Sparsity() is None, who, "it is sparse; convert the model without sparsity")
+        self._plain(who, tensor, quantization)
         return RawTensor(
             index=index, label=label, shape=shape, type=kind, scales=scales, zero_points=zero_points,
             axis=quantization.QuantizedDimension() if quantization is not None else 0,
             data=self._constant(who, tensor.Buffer(), kind, shape),
         )  # fmt: skip
 
+    def _plain(self, who: str, tensor: Any, quantization: Any) -> None:
+        """Checks that no field of a tensor says what a :class:`RawTensor` does not.
+
+        Left out are ``min`` and ``max``, which record a calibration, and ``shape_signature`` and ``has_rank``, which
+        tell what other shapes the tensor could have.
+        """
+        require(tensor.Sparsity() is None, who, "it is sparse; convert the model without sparsity")
+        require(
+            not tensor.IsVariable(), who, "it is a variable, which is not supported; convert the model without states"
+        )
+        require(tensor.VariantTensorsLength() == 0, who, "it is a variant, which is not supported")
+        newer = newer_fields(tensor._tab, "Tensor")
+        require(not newer, who, f"it has the {', '.join(newer)}, which is newer than what is known here")
+        if quantization is not None:
+            details = quantization.DetailsType()
+            kind = DETAILS.get(details, f"of kind {details}")
+            require(details == 0, who, f"its quantization is {kind}, which is not supported; quantize it per channel")
+
     def _constant(self, who: str, buffer: int, kind: str, shape: tuple[int, ...]) -> Array | None:
         require(buffer < self.file.BuffersLength(), who, f"its buffer {buffer} is missing; convert the model anew")
-        entry = self.file.Buffers(buffer)
-        length = 0 if entry is None else entry.DataLength()
-        if length == 0 or kind not in DTYPES:
+        raw = self._bytes(who, self.file.Buffers(buffer))
+        if not raw or kind not in DTYPES:
             return None
-        raw, dtype = bytes(entry.DataAsNumpy()), np.dtype(DTYPES[kind])
+        dtype = np.dtype(DTYPES[kind])
         good = len(raw) == int(np.prod(shape, dtype=object)) * dtype.itemsize and all(size >= 0 for size in shape)
         require(good, who, f"its {len(raw)} bytes do not fill its shape {shape} of {kind}; convert the model anew")
         return np.frombuffer(raw, dtype).reshape(shape)
+
+    def _bytes(self, who: str, buffer: Any) -> bytes:
+        """A buffer's bytes, which in files beyond 2 GiB stand behind the tables."""
+        if buffer is None:
+            return b""
+        begin, size = buffer.Offset(), buffer.Size()
+        if begin > 1:
+            require(begin + size <= len(self.data), who, "its buffer lies outside of the file; download the model anew")
+            return self.data[begin : begin + size]
+        return bytes(buffer.DataAsNumpy()) if buffer.DataLength() else b""
 
     def _operator(self, index: int, operator: Any, count: int) -> RawOperator:
         code = self.file.OperatorCodes(operator.OpcodeIndex())
@@ -224,19 +254,32 @@ class _Reader:
         table_kind = OPTIONS.get(operator.BuiltinOptionsType(), f"kind {operator.BuiltinOptionsType()}")
         with _guarded(f"operator {index} ({custom or kind})", "its options are damaged"):
             table = self._options(table_kind, operator.BuiltinOptions())
+        if kind != "CUSTOM":
+            self._ordinary(who, operator)
         return RawOperator(
-            index=index, kind=kind, custom=custom,
+            index=index, kind=kind, custom=custom, version=code.Version(),
             inputs=self._indexes(who, operator.InputsLength(), operator.Inputs, count, -1),
             outputs=self._indexes(who, operator.OutputsLength(), operator.Outputs, count),
             table=table, table_kind=table_kind,
         )  # fmt: skip
 
-    def _options(self, kind: str, table: Any) -> SimpleNamespace | None:
-        """The single values of a table of options. No operator here needs its lists."""
+    def _ordinary(self, who: str, operator: Any) -> None:
+        """Checks that an operator has none of the fields that a :class:`RawOperator` lacks."""
+        fields = {
+            "custom options": operator.CustomOptionsLength() > 0 or operator.LargeCustomOptionsSize() > 0,
+            "options of a second kind": operator.BuiltinOptions2Type() != 0,
+            "intermediate tensors": operator.IntermediatesLength() > 0,
+            "variables that it changes": any(
+                operator.MutatingVariableInputs(place)
+                for place in range(self._count(operator.MutatingVariableInputsLength()))
+            ),
+        }
+        found = [name for name, given in fields.items() if given] + newer_fields(operator._tab, "Operator")
+        require(not found, who, f"it has {', '.join(found)}, which is not supported; convert the model without")
+
+    def _options(self, kind: str, table: Any) -> Options | None:
         if table is None or kind == "NONE":
             return None
         if kind not in OPTIONS.values():
-            return SimpleNamespace()
-        options = getattr(tflite, kind)()
-        options.Init(table.Bytes, table.Pos)
-        return SimpleNamespace(**{name: getattr(options, name)() for name in _fields(type(options))})
+            return Options(kind, {}, {})
+        return Options.of(kind, table)

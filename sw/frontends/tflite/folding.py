@@ -30,7 +30,33 @@ def _strided_slice(operator: RawOperator, x: Array, begin: Array, end: Array, st
 
 
 def _pack(operator: RawOperator, *parts: Array) -> Array:
-    return np.stack(parts, axis=operator.options(tflite.PackOptions).Axis)
+    options = operator.options(tflite.PackOptions)
+    require(options.ValuesCount == len(parts), operator, f"it packs {len(parts)} values, not {options.ValuesCount}")
+    return np.stack(parts, axis=options.Axis)
+
+
+def _cast(operator: RawOperator, x: Array) -> Array:
+    if operator.table is not None:
+        # The types of the input and the output, which their tensors have.
+        operator.table.ignore("InDataType", "OutDataType")
+    return x
+
+
+def _reshape(operator: RawOperator, x: Array, shape: Array | None = None) -> Array:
+    if operator.table is not None:
+        stated = operator.options(tflite.ReshapeOptions).NewShape
+        shape = np.array(stated, np.int64) if shape is None else shape
+    return x.reshape(-1 if shape is None else tuple(shape.reshape(-1).tolist()))
+
+
+def _squeeze(operator: RawOperator, x: Array) -> Array:
+    axes = () if operator.table is None else operator.options(tflite.SqueezeOptions).SqueezeDims
+    return x.squeeze(axes) if axes else x.squeeze()
+
+
+def _prod(operator: RawOperator, x: Array, axes: Array) -> Array:
+    keep = operator.table is not None and operator.options(tflite.ReducerOptions).KeepDims
+    return np.asarray(np.prod(x, axis=tuple(axes.reshape(-1).tolist()), keepdims=keep))
 
 
 def _concatenation(operator: RawOperator, *parts: Array) -> Array:
@@ -51,16 +77,16 @@ FOLDING: dict[str, Callable[..., Any]] = {
     "PACK": _pack,
     "CONCATENATION": _concatenation,
     "GATHER": _gather,
-    "CAST": lambda operator, x: x.astype(np.int64),
-    "RESHAPE": lambda operator, x, shape=None: x.reshape(-1 if shape is None else tuple(shape.reshape(-1).tolist())),
+    "CAST": _cast,
+    "RESHAPE": _reshape,
     "EXPAND_DIMS": lambda operator, x, axis: np.expand_dims(x, int(axis.reshape(-1)[0])),
-    "SQUEEZE": lambda operator, x: x.squeeze(),
+    "SQUEEZE": _squeeze,
     "ADD": lambda operator, a, b: a + b,
     "SUB": lambda operator, a, b: a - b,
     "MUL": lambda operator, a, b: a * b,
     "FLOOR_DIV": lambda operator, a, b: a // b,
     "MAXIMUM": lambda operator, a, b: np.maximum(a, b),
     "MINIMUM": lambda operator, a, b: np.minimum(a, b),
-    "REDUCE_PROD": lambda operator, x, axes: np.prod(x, axis=tuple(axes.reshape(-1).tolist())),
+    "REDUCE_PROD": _prod,
 }
 """The function that computes each kind of operator. Called with the operator and its constant inputs."""

@@ -7,20 +7,27 @@ kind and index, such as ``conv_2d_0``. Constant subgraphs are computed here.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from sateen.errors import SateenWarning
 from sateen.frontends.tflite.file import RawModel, RawOperator, RawTensor
+from sateen.frontends.tflite.versions import newest
 from sateen.graph import Array, Concatenate, Constant, Graph, GraphError, Op, Reshape, Tensor, require
 
 __all__ = ["Folding", "Handler", "Importer"]
 
 QUANTIZED = {"INT8": 0, "UINT8": 128}
 """Types of quantized tensors, and the offset that makes their values int8."""
+CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "CAST")
+"""Kinds of operators whose input and output have different types."""
 LARGEST_SHAPE = 4096
 """Values of the largest constant that is computed with here."""
+FOLDED = {"INT32": np.int32, "INT64": np.int64, "BOOL": np.bool_}
+"""Types of the constants that are computed here."""
 UNQUANTIZED = {"FLOAT32": "float32", "INT32": "int32", "INT64": "int32"}
 
 
@@ -51,20 +58,23 @@ class Importer:
         require(
             len(self.model.inputs) > 0 and len(self.model.outputs) > 0, "file", "its graph has no input or no output"
         )
+        for operator in self.model.operators:
+            self._check_known(operator, handlers, folding)
+        if self.model.subgraphs > 1:
+            warnings.warn(
+                f"the file has {self.model.subgraphs} graphs; the first is taken, the others are left out",
+                SateenWarning,
+                stacklevel=2,
+            )
         inputs = [self.tensor(index).name for index in self.model.inputs]
         for operator in self.model.operators:
-            if self._fold(operator, folding):
-                continue
-            handler = handlers.get(operator.kind)
-            if handler is None:
-                what = (
-                    f"the custom operator {operator.custom!r} is"
-                    if operator.kind == "CUSTOM"
-                    else f"{operator.kind} is"
-                )
-                raise GraphError(f"{operator}: {what} not supported; convert the model without it, or split it off")
-            require(len(operator.outputs) > 0, operator, "it has no output; convert the model anew")
-            handler(self, operator)
+            if not self._fold(operator, folding):
+                handler = handlers.get(operator.kind)
+                require(handler is not None, operator, f"{operator.kind} is supported for constants only")
+                assert handler is not None
+                self._check_types(operator)
+                handler(self, operator)
+            self._check_consumed(operator)
         for index in self.model.outputs:
             if index in self.constants:
                 self.value(self.model.operators[-1] if self.model.operators else None, index)
@@ -73,24 +83,62 @@ class Importer:
             outputs=[f"t{index}" for index in self.model.outputs],
         )  # fmt: skip
 
+    @staticmethod
+    def _check_known(operator: RawOperator, handlers: Mapping[str, Handler], folding: Mapping[str, Folding]) -> None:
+        kind = f"the custom operator {operator.custom!r}" if operator.kind == "CUSTOM" else operator.kind
+        known = operator.kind in handlers or operator.kind in folding
+        require(known, operator, f"{kind} is not supported; convert the model without it, or split it off")
+        require(
+            operator.version <= newest(operator.kind),
+            operator,
+            f"its version {operator.version} is newer than version {newest(operator.kind)}, the newest that is known "
+            "here; convert the model with an older converter",
+        )
+        require(len(operator.outputs) > 0, operator, "it has no output; convert the model anew")
+
+    def _check_types(self, operator: RawOperator) -> None:
+        """Checks that an operator does not mix types of codes: only those that convert do."""
+        if operator.kind in CONVERSIONS:
+            return
+        raws = [self.model.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
+        types = {raw.type for raw in raws if raw.type in QUANTIZED and raw.index not in self.constants}
+        require(len(types) <= 1, operator, f"it mixes {' and '.join(sorted(types))}; quantize the whole model to int8")
+
+    def _check_consumed(self, operator: RawOperator) -> None:
+        """Checks that nothing of an operator was left out."""
+        unread = {} if operator.table is None else operator.table.unread()
+        fields = ", ".join(f"{name} = {value}" for name, value in unread.items())
+        require(not unread, operator, f"its options {fields} are not supported; convert the model without them")
+        for place, index in enumerate(operator.inputs):
+            require(
+                index < 0 or place in operator.used, operator, f"its input {place} is not supported; convert it without"
+            )
+        for place, index in enumerate(operator.outputs):
+            made = index in self.constants or f"t{index}" in self.tensors
+            require(made, operator, f"its output {place} is not supported; convert it without")
+
     def _fold(self, operator: RawOperator, folding: Mapping[str, Folding]) -> bool:
         """Computes an operator on constants, or one that asks for a shape. Returns whether it is such an operator."""
         if operator.kind not in folding or len(operator.outputs) != 1:
             return False
         output = operator.outputs[0]
-        if self.model.tensors[output].type not in ("INT32", "INT64", "BOOL"):
+        if self.model.tensors[output].type not in FOLDED:
             return False
         if operator.kind == "SHAPE":
+            if operator.table is not None:
+                # The type of the sizes, which is that of the output.
+                operator.table.ignore("OutType")
             self.constants[output] = np.array(self.raw(operator, 0).shape, np.int64)
             return True
         if not all(index in self.constants for index in operator.inputs):
             return False
-        arguments = [self.constants[index] for index in operator.inputs]
+        arguments = [self.constant(operator, place) for place in range(len(operator.inputs))]
         small = all(argument.size <= LARGEST_SHAPE for argument in arguments)
         require(small, operator, "its constants are larger than a shape could be")
         try:
             with np.errstate(divide="raise", over="raise", invalid="raise"):
-                self.constants[output] = np.asarray(folding[operator.kind](operator, *arguments))
+                result = np.asarray(folding[operator.kind](operator, *arguments))
+                self.constants[output] = result.astype(FOLDED[self.model.tensors[output].type])
         except GraphError:
             raise
         except (ValueError, TypeError, IndexError, ArithmeticError) as error:
@@ -99,9 +147,15 @@ class Importer:
             ) from error
         return True
 
+    @staticmethod
+    def has(operator: RawOperator, place: int) -> bool:
+        """Whether an operator has an input at a place, where it may be left out."""
+        return place < len(operator.inputs) and operator.inputs[place] >= 0
+
     def raw(self, operator: RawOperator, place: int) -> RawTensor:
         """The file's tensor at a place of an operator's inputs."""
-        require(place < len(operator.inputs) and operator.inputs[place] >= 0, operator, f"its input {place} is missing")
+        require(self.has(operator, place), operator, f"its input {place} is missing")
+        operator.used.add(place)
         return self.model.tensors[operator.inputs[place]]
 
     def constant(self, operator: RawOperator, place: int) -> Array:
@@ -232,14 +286,26 @@ class Importer:
         )
         return self.reshape(operator, tensor, suffix, (1,) * missing + tensor.shape)
 
-    def add(self, operator: RawOperator, kind: type[Op], *, place: int = 0, **fields: Any) -> None:
-        """Appends an operator, and a Reshape if its result has another shape than the file's output."""
+    def add(
+        self, operator: RawOperator, kind: type[Op], *, place: int = 0, any_shape: bool = False, **fields: Any
+    ) -> None:
+        """Appends an operator, and a Reshape if its result has other axes of 1 than the file's output.
+
+        Parameters
+        ----------
+        place
+            The output's, among those of the operator.
+        any_shape
+            Whether the output may have any shape of as many values.
+        """
         output = self.tensor(operator.outputs[place])
         suffix = f"_{place}" if len(operator.outputs) > 1 else ""
         fields = {"name": f"{operator.kind.lower()}_{operator.index}{suffix}", "output": output.name, **fields}
         op = kind(**fields)
         shape = output.shape if isinstance(op, Reshape) else op.infer(self.tensors)
-        if shape != output.shape and math.prod(shape) == math.prod(output.shape):
+        long, wanted = ([size for size in sizes if size > 1] for sizes in (shape, output.shape))
+        same = math.prod(shape) == math.prod(output.shape) if any_shape else long == wanted
+        if shape != output.shape and same:
             result = self.new_like(output, "flat", shape)
             self.ops.append(kind(**{**fields, "output": result.name}))
             self.ops.append(Reshape(name=f"{fields['name']}_reshape", input=result.name, output=output.name))
@@ -255,7 +321,8 @@ def quantization(raw: RawTensor) -> tuple[float, int]:
     """Scale and zero point of a quantized tensor, for int8."""
     require(len(raw.scales) > 0, raw, "it has no scale; quantize the whole model to int8")
     require(len(raw.scales) == 1, raw, f"it has {len(raw.scales)} scales; activations must have one for all channels")
-    zero_point = raw.zero_points[0] if raw.zero_points else 0
+    require(len(raw.zero_points) == 1, raw, f"it has {len(raw.zero_points)} zero points for one scale")
+    zero_point = raw.zero_points[0]
     low = -128 + QUANTIZED[raw.type]
     require(low <= zero_point <= low + 255, raw, f"its zero point {zero_point} must lie within {low} to {low + 255}")
     return raw.scales[0], zero_point - QUANTIZED[raw.type]

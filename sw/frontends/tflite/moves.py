@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import tflite
@@ -34,7 +35,38 @@ handles = registers(MOVES)
 @handles("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 def reshape(importer: Importer, operator: RawOperator) -> None:
     """Another shape, which is that of the output."""
+    x, shape = importer.raw(operator, 0), importer.model.tensors[operator.outputs[0]].shape
+    stated = {"RESHAPE": _reshaped, "SQUEEZE": _squeezed, "EXPAND_DIMS": _expanded}[operator.kind](importer, operator)
+    good = (
+        len(stated) == len(shape)
+        and all(wanted in (size, -1) for wanted, size in zip(stated, shape, strict=True))
+        and math.prod(shape) == math.prod(x.shape)
+    )
+    require(good, operator, f"its output has the shape {shape}, which is not {stated} of {x}, {x.shape}")
     importer.add(operator, Reshape, input=importer.input(operator, 0).name)
+
+
+def _reshaped(importer: Importer, operator: RawOperator) -> tuple[int, ...]:
+    """The new shape, where −1 stands for any size; an input goes before an option."""
+    stated = () if operator.table is None else operator.options(tflite.ReshapeOptions).NewShape
+    if importer.has(operator, 1):
+        return tuple(importer.integers(operator, 1))
+    return tuple(stated) or importer.model.tensors[operator.outputs[0]].shape
+
+
+def _squeezed(importer: Importer, operator: RawOperator) -> tuple[int, ...]:
+    shape = importer.raw(operator, 0).shape
+    stated = () if operator.table is None else operator.options(tflite.SqueezeOptions).SqueezeDims
+    axes = {axis + len(shape) if axis < 0 else axis for axis in stated}
+    require(all(0 <= axis < len(shape) for axis in axes), operator, f"its axes {stated} are none of {shape}")
+    return tuple(size for axis, size in enumerate(shape) if not (axis in axes if axes else size == 1))
+
+
+def _expanded(importer: Importer, operator: RawOperator) -> tuple[int, ...]:
+    shape, axis = list(importer.raw(operator, 0).shape), importer.integer(operator, 1)
+    require(-len(shape) - 1 <= axis <= len(shape), operator, f"its axis {axis} is no place of {tuple(shape)}")
+    shape.insert(axis + len(shape) + 1 if axis < 0 else axis, 1)
+    return tuple(shape)
 
 
 @handles("PAD", "PADV2")
@@ -55,9 +87,14 @@ def concatenation(importer: Importer, operator: RawOperator) -> None:
     """Concatenates tensors. In uint8 models each may have another quantization; it is then requantized."""
     y = importer.tensor(operator.outputs[0])
     pack = operator.kind == "PACK"
-    if pack and len(operator.inputs) == 1:
-        return reshape(importer, operator)
     options = operator.options(tflite.PackOptions if pack else tflite.ConcatenationOptions)
+    count = len(operator.inputs)
+    stated = options.ValuesCount if pack else count
+    require(stated == count, operator, f"it packs {count} values, but its option ValuesCount is {stated}")
+    if pack and count == 1:
+        # The axis is where the output has one more.
+        options.ignore("Axis")
+        return importer.add(operator, Reshape, input=importer.input(operator, 0).name)
     require(
         pack or options.FusedActivationFunction == 0, operator, "its fused activation is not supported; put it behind"
     )
@@ -91,6 +128,8 @@ def concatenation(importer: Importer, operator: RawOperator) -> None:
 def resize(importer: Importer, operator: RawOperator) -> None:
     """An image of another size."""
     options = operator.options(tflite.ResizeNearestNeighborOptions)
+    sizes, shape = importer.integers(operator, 1), importer.tensor(operator.outputs[0]).shape
+    require(tuple(sizes) == shape[1:3], operator, f"its output has the shape {shape}, not rows and columns of {sizes}")
     flags = {"align_corners": bool(options.AlignCorners), "half_pixel_centers": bool(options.HalfPixelCenters)}
     importer.add(operator, Resize, input=importer.input(operator, 0).name, **flags)
 
@@ -120,6 +159,13 @@ def split(importer: Importer, operator: RawOperator) -> None:
     axis = importer.axis(operator, operator.inputs[source], stated_axis)
     require(axis > 0, operator, "it splits the batch, which is not supported; split another axis")
     pieces = len(operator.outputs)
+    if operator.kind == "UNPACK":
+        stated = operator.options(tflite.UnpackOptions).Num
+    elif operator.table is None:
+        stated = pieces
+    else:
+        stated = operator.options(tflite.SplitOptions if operator.kind == "SPLIT" else tflite.SplitVOptions).NumSplits
+    require(stated == pieces, operator, f"it has {pieces} outputs, but its options say {stated}")
     sizes = importer.integers(operator, 1) if operator.kind == "SPLIT_V" else [x.shape[axis] // pieces] * pieces
     sizes = [x.shape[axis] - sum(size for size in sizes if size >= 0) if size < 0 else size for size in sizes]
     require(

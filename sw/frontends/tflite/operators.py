@@ -13,6 +13,8 @@ from sateen.frontends.tflite.file import RawOperator, RawTensor
 from sateen.frontends.tflite.folding import FOLDING
 from sateen.frontends.tflite.importer import Importer
 from sateen.frontends.tflite.moves import MOVES, Handler, registers
+from sateen.frontends.tflite.numbers import clamp, limits, scaling
+from sateen.frontends.tflite.weights import parameters, read_weights
 from sateen.graph import (
     Add,
     ArgMax,
@@ -44,44 +46,6 @@ HANDLERS: dict[str, Handler] = dict(MOVES)
 """The handler of each kind of operator."""
 handles = registers(HANDLERS)
 
-ACTIVATIONS: dict[int, tuple[float | None, float | None]] = {
-    tflite.ActivationFunctionType.NONE: (None, None),
-    tflite.ActivationFunctionType.RELU: (0.0, None),
-    tflite.ActivationFunctionType.RELU_N1_TO_1: (-1.0, 1.0),
-    tflite.ActivationFunctionType.RELU6: (0.0, 6.0),
-}
-"""The least and the largest real result of each fused activation."""
-
-
-def clamp(operator: RawOperator, output: Tensor, activation: int) -> dict[str, int]:
-    """The range of a fused activation as int8 values of the output."""
-    require(
-        activation in ACTIVATIONS,
-        operator,
-        f"its fused activation {activation} is not supported; put it behind the operator",
-    )
-    return limits(output, *ACTIVATIONS[activation])
-
-
-def limits(output: Tensor, least: float | None, largest: float | None) -> dict[str, int]:
-    """Real limits as fields ``low`` and ``high`` of an operator."""
-
-    def quantized(value: float) -> int:
-        # An overflow is beyond all int8 values.
-        with np.errstate(over="ignore"):
-            steps = np.float32(value) / np.float32(output.scale)
-        return int(np.clip(np.copysign(np.floor(abs(float(steps)) + 0.5), steps) + output.zero_point, -128, 127))
-
-    return {"low": -128 if least is None else quantized(least), "high": 127 if largest is None else quantized(largest)}
-
-
-def scaling(operator: RawOperator, scale: float) -> tuple[int, int]:
-    """Multiplier and shift of a scale, which may have overflowed."""
-    try:
-        return golden.quantize_multiplier(scale)
-    except ValueError as error:
-        raise GraphError(f"{operator}: its scales do not fit together ({error}); quantize the model anew") from None
-
 
 def padding(
     operator: RawOperator, kind: int, sizes: tuple[int, int], extents: tuple[int, int], stride: tuple[int, int]
@@ -100,78 +64,12 @@ def padding(
     return tuple((total // 2, total - total // 2) for total in totals)
 
 
-def read_weights(importer: Importer, operator: RawOperator, axis: int, rank: int) -> tuple[RawTensor, Array]:
-    """The weights at input 1, with zero points subtracted: int8 if they fit, else int16."""
-    raw, values = importer.raw(operator, 1), importer.constant(operator, 1)
-    require(
-        raw.type in ("INT8", "UINT8"),
-        operator,
-        f"its weights {raw} are {raw.type}, not INT8; quantize the whole model to int8",
-    )
-    require(values.ndim == rank, operator, f"its weights {raw} must have {rank} axes, not the shape {values.shape}")
-    channels = values.shape[axis]
-    require(
-        len(raw.scales) in (1, channels),
-        operator,
-        f"its weights {raw} have {len(raw.scales)} scales for {channels} channels",
-    )
-    require(
-        len(raw.scales) == 1 or raw.axis == axis,
-        operator,
-        f"its weights {raw} have scales along axis {raw.axis}, not {axis}",
-    )
-    if not any(raw.zero_points):
-        return raw, values if values.dtype == np.int8 else _smallest_type(values.astype(np.int64))
-    require(
-        len(raw.zero_points) in (1, channels), operator, f"its weights {raw} have {len(raw.zero_points)} zero points"
-    )
-    points = np.array(raw.zero_points, object).reshape([-1 if place == axis else 1 for place in range(rank)])
-    require(
-        all(-128 <= point <= 255 for point in raw.zero_points),
-        operator,
-        f"its weights {raw} have zero points out of range",
-    )
-    return raw, _smallest_type(values.astype(np.int64) - points.astype(np.int64))
-
-
-def _smallest_type(weights: Array) -> Array:
-    return weights.astype(np.int8 if weights.size and weights.min() >= -128 and weights.max() <= 127 else np.int16)
-
-
-def parameters(
-    importer: Importer, operator: RawOperator, raw: RawTensor, outputs: int, activation: int, *, source: int = 0,
-    bias_place: int = 2,
-) -> dict[str, Any]:  # fmt: skip
-    """Fields of a layer with weights: bias, scaling and clamp. The layer's input stands at the place ``source``."""
-    x, y = importer.input(operator, source), importer.tensor(operator.outputs[0])
-    bias = np.zeros(outputs, np.int32)
-    if len(operator.inputs) > bias_place and operator.inputs[bias_place] >= 0:
-        values = importer.constant(operator, bias_place)
-        require(
-            values.dtype == np.int32,
-            operator,
-            f"its bias must be INT32, not {importer.raw(operator, bias_place).type}; quantize the model to int8",
-        )
-        require(values.size == outputs, operator, f"its bias has {values.size} values for {outputs} channels")
-        bias = values.reshape(-1).astype(np.int32)
-    scalings = []
-    for scale in raw.scales:
-        require(math.isfinite(scale) and scale >= 0, raw, f"its scale must be finite and above 0, not {scale!r}")
-        # tflite-micro multiplies int8's scales in double precision, TensorFlow Lite uint8's in single.
-        with np.errstate(over="ignore"):
-            product = float(np.float32(x.scale) * np.float32(scale)) if x.unsigned else x.scale * scale
-        scalings.append(scaling(operator, product / y.scale))
-    columns = scalings * (outputs if len(scalings) == 1 else 1)
-    return {
-        "input": x.name, "bias": bias, "multiplier": np.array([multiplier for multiplier, _ in columns], np.int32),
-        "shift": np.array([shift for _, shift in columns], np.int8), **clamp(operator, y, activation),
-    }  # fmt: skip
-
-
 @handles("CONV_2D")
 def conv_2d(importer: Importer, operator: RawOperator) -> None:
     """A convolution; weights are [O, kernel height, kernel width, I]."""
     options = operator.options(tflite.Conv2DOptions)
+    # The bias has its type itself.
+    options.ignore("QuantizedBiasType")
     raw, weights = read_weights(importer, operator, 0, 4)
     _windowed(importer, operator, Conv2D, options, raw, weights, len(weights))
 
@@ -185,6 +83,11 @@ def depthwise_conv_2d(importer: Importer, operator: RawOperator) -> None:
         weights.shape[0] == 1,
         operator,
         f"its weights {raw} must begin with an axis of 1, not the shape {weights.shape}",
+    )
+    multiplier, channels = options.DepthMultiplier, importer.input(operator, 0).shape[-1]
+    good = multiplier * channels == weights.shape[3]
+    require(
+        good, operator, f"its depth multiplier {multiplier} does not make {weights.shape[3]} of {channels} channels"
     )
     weights = np.ascontiguousarray(weights.transpose(3, 1, 2, 0))
     _windowed(importer, operator, DepthwiseConv2D, options, raw, weights, len(weights))
@@ -214,6 +117,8 @@ def fully_connected(importer: Importer, operator: RawOperator) -> None:
     """A matrix product over the last axis. An input whose last axis does not fit is reshaped."""
     options = operator.options(tflite.FullyConnectedOptions)
     require(options.WeightsFormat == 0, operator, "its weights are shuffled; convert the model anew")
+    # The bias has its type itself, the output its axes, and inputs that are quantized already are not quantized again.
+    options.ignore("QuantizedBiasType", "KeepNumDims", "AsymmetricQuantizeInputs")
     raw, weights = read_weights(importer, operator, 0, 2)
     fields = parameters(importer, operator, raw, len(weights), options.FusedActivationFunction)
     x, depth = importer.input(operator, 0), weights.shape[1]
@@ -223,7 +128,7 @@ def fully_connected(importer: Importer, operator: RawOperator) -> None:
         x = importer.reshape(
             operator, x, "input", (x.shape[0], depth) if size == depth else (x.shape[0], size // depth, depth)
         )
-    importer.add(operator, FullyConnected, weights=weights, **{**fields, "input": x.name})
+    importer.add(operator, FullyConnected, any_shape=True, weights=weights, **{**fields, "input": x.name})
 
 
 @handles("AVERAGE_POOL_2D", "MAX_POOL_2D")
@@ -272,7 +177,13 @@ def arithmetic(importer: Importer, operator: RawOperator) -> None:
         importer.aligned(operator, importer.value(operator, raw.index, len(y.shape)), f"operand{place}", y)
         for place, raw in enumerate(raws)
     )
-    activation = operator.options(options).FusedActivationFunction if operator.table is not None else 0
+    activation = 0
+    if operator.table is not None:
+        table = operator.options(options)
+        activation = table.FusedActivationFunction
+        if operator.kind != "MUL":
+            # It matters for int16.
+            table.ignore("PotScaleInt16")
     importer.add(operator, kind, a=a.name, b=b.name, **clamp(operator, y, activation))
 
 
@@ -335,6 +246,9 @@ def softmax(importer: Importer, operator: RawOperator) -> None:
 def arg_max(importer: Importer, operator: RawOperator) -> None:
     """The position of the largest value."""
     axis = importer.integer(operator, 1)
+    if operator.table is not None:
+        # The output has its type itself.
+        operator.options(tflite.ArgMaxOptions).ignore("OutputType")
     importer.add(
         operator, ArgMax, input=importer.input(operator, 0).name, axis=importer.axis(operator, operator.inputs[0], axis)
     )

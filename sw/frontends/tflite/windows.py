@@ -7,7 +7,8 @@ import tflite
 from sateen.frontends.tflite.file import RawOperator
 from sateen.frontends.tflite.importer import Handler, Importer
 from sateen.frontends.tflite.moves import registers
-from sateen.frontends.tflite.operators import padding, parameters, read_weights
+from sateen.frontends.tflite.operators import padding
+from sateen.frontends.tflite.weights import parameters, read_weights
 from sateen.graph import TransposeConv2D, require
 
 __all__ = ["HANDLERS"]
@@ -22,7 +23,7 @@ def transpose_conv(importer: Importer, operator: RawOperator) -> None:
     shape."""
     options = operator.options(tflite.TransposeConvOptions)
     require(options.QuantizedBiasType in (0, tflite.TensorType.INT32), operator, "its bias must be INT32")
-    raw, weights = read_weights(importer, operator, 0, 4)
+    raw, weights = read_weights(importer, operator, 0, 4, source=2)
     x, y = importer.input(operator, 2), importer.tensor(operator.outputs[0])
     stated, shape = importer.integers(operator, 0), importer.model.tensors[operator.outputs[0]].shape
     require(

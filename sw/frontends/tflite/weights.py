@@ -1,0 +1,123 @@
+"""Weights and biases of TensorFlow Lite's layers: their types, scales and zero points, checked."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from sateen.frontends.tflite.file import RawOperator, RawTensor
+from sateen.frontends.tflite.importer import Importer
+from sateen.frontends.tflite.numbers import clamp, scaling
+from sateen.graph import Array, require
+
+__all__ = ["parameters", "read_weights"]
+
+LARGEST_DIFFERENCE = 0.02
+"""Between a bias's scale and that of the sums, in steps of the result: tflite-micro's limit."""
+
+
+def read_weights(
+    importer: Importer, operator: RawOperator, axis: int, rank: int, *, source: int = 0
+) -> tuple[RawTensor, Array]:
+    """The weights at input 1, with zero points subtracted: int8 if they fit, else int16. The layer's input stands at
+    the place ``source``."""
+    x, raw, values = importer.input(operator, source), importer.raw(operator, 1), importer.constant(operator, 1)
+    wanted = "UINT8" if x.unsigned else "INT8"
+    require(
+        raw.type == wanted,
+        operator,
+        f"its weights {raw} are {raw.type}, not {wanted}; quantize the whole model to int8",
+    )
+    require(values.ndim == rank, operator, f"its weights {raw} must have {rank} axes, not the shape {values.shape}")
+    channels = values.shape[axis]
+    require(
+        len(raw.scales) == 1 or (len(raw.scales) == channels and not x.unsigned),
+        operator,
+        f"its weights {raw} have {len(raw.scales)} scales for {channels} channels",
+    )
+    require(
+        len(raw.scales) == 1 or raw.axis == axis,
+        operator,
+        f"its weights {raw} have scales along axis {raw.axis}, not {axis}",
+    )
+    require(
+        len(raw.zero_points) in (1, len(raw.scales)),
+        operator,
+        f"its weights {raw} have {len(raw.zero_points)} zero points for {len(raw.scales)} scales",
+    )
+    if not any(raw.zero_points):
+        return raw, values if values.dtype == np.int8 else _smallest_type(values.astype(np.int64))
+    # The interpreters ignore zero points of int8 weights, except here.
+    require(
+        x.unsigned or (operator.kind == "FULLY_CONNECTED" and len(raw.scales) == 1),
+        operator,
+        f"its weights {raw} have zero points, which int8 weights must not; quantize them symmetrically",
+    )
+    point = raw.zero_points[0]
+    require(-128 <= point <= 255, operator, f"its weights {raw} have zero points out of range")
+    return raw, _smallest_type(values.astype(np.int64) - point)
+
+
+def _smallest_type(weights: Array) -> Array:
+    return weights.astype(np.int8 if weights.size and weights.min() >= -128 and weights.max() <= 127 else np.int16)
+
+
+def _read_bias(importer: Importer, operator: RawOperator, place: int, outputs: int, steps: list[float]) -> Array:
+    """The bias at an input, 0 if there is none. ``steps`` are the scales of the sums in steps of the result, by
+    channels.
+
+    The integers are added to the sums as they are, so their scale must be that of the sums. tflite-micro checks it for
+    fully connected layers with one scale, and takes all others for right.
+    """
+    if not importer.has(operator, place):
+        return np.zeros(outputs, np.int32)
+    raw, values = importer.raw(operator, place), importer.constant(operator, place)
+    wanted = "its bias must be INT32, not"
+    require(values.dtype == np.int32, operator, f"{wanted} {raw.type}; quantize the model to int8")
+    require(values.size == outputs, operator, f"its bias has {values.size} values for {outputs} channels")
+    require(not any(raw.zero_points), operator, f"its bias {raw} has a zero point; quantize it symmetrically")
+    require(
+        len(raw.scales) in (0, 1, outputs),
+        operator,
+        f"its bias {raw} has {len(raw.scales)} scales for {outputs} channels",
+    )
+    bias, y = values.reshape(-1).astype(np.int32), importer.tensor(operator.outputs[0])
+    if raw.scales:
+        require(all(map(math.isfinite, raw.scales)), operator, f"its bias {raw} has a scale that is not finite")
+        with np.errstate(over="ignore"):
+            stated = np.broadcast_to(np.array(raw.scales), outputs) / y.scale
+            # No result may be off by half a step or more.
+            largest = np.minimum(LARGEST_DIFFERENCE, 0.5 / np.maximum(np.abs(bias.astype(np.float64)), 1))
+            good = np.abs(stated - np.array(steps)) <= largest
+        channel = int(np.argmin(good))
+        require(
+            bool(good.all()),
+            operator,
+            f"its bias {raw} has the scale {stated[channel] * y.scale:.6g} in channel {channel}, not "
+            f"{steps[channel] * y.scale:.6g}, the product of the scales of input and weights; quantize the model anew",
+        )
+    return bias
+
+
+def parameters(
+    importer: Importer, operator: RawOperator, raw: RawTensor, outputs: int, activation: int, *, source: int = 0,
+    bias_place: int = 2,
+) -> dict[str, Any]:  # fmt: skip
+    """Fields of a layer with weights: bias, scaling and clamp. The layer's input stands at the place ``source``."""
+    x, y = importer.input(operator, source), importer.tensor(operator.outputs[0])
+    scalings, steps = [], []
+    for scale in raw.scales:
+        require(math.isfinite(scale) and scale >= 0, raw, f"its scale must be finite and above 0, not {scale!r}")
+        # tflite-micro multiplies int8's scales in double precision, TensorFlow Lite uint8's in single.
+        with np.errstate(over="ignore"):
+            product = float(np.float32(x.scale) * np.float32(scale)) if x.unsigned else x.scale * scale
+        steps.append(product / y.scale)
+        scalings.append(scaling(operator, product / y.scale))
+    copies = outputs if len(scalings) == 1 else 1
+    return {
+        "input": x.name, "bias": _read_bias(importer, operator, bias_place, outputs, steps * copies),
+        "multiplier": np.array([multiplier for multiplier, _ in scalings * copies], np.int32),
+        "shift": np.array([shift for _, shift in scalings * copies], np.int8), **clamp(operator, y, activation),
+    }  # fmt: skip
