@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from sateen.compiler.assembly import assemble
 from sateen.compiler.choice import choose
@@ -16,8 +17,8 @@ from sateen.compiler.placement import Placement, place
 from sateen.compiler.precision import set_precision
 from sateen.compiler.rewrites import rewrite
 from sateen.errors import CompileError, SateenWarning
-from sateen.frontends import load
-from sateen.graph import Graph, Network, Real
+from sateen.frontends import load, torch
+from sateen.graph import Graph, Real
 from sateen.hw.spec.config import Config, parse_config
 from sateen.quantize import quantize, quantize_file
 
@@ -26,14 +27,16 @@ __all__ = ["compile"]
 COMBINE = ("auto", "off")
 SHOWN = 6
 """Operators that a warning names."""
-Source = Graph | Network | str | os.PathLike[str]
+Source = Any
+"""A graph, a network, a path, or a program or module of PyTorch."""
 
 
 def compile(
     source: Source,
     config: Config | str = "small",
     *,
-    calibration: ArrayLike | None = None,
+    calibration: Any = None,
+    example_inputs: Sequence[Any] | None = None,
     strict: bool = False,
     combine: str = "auto",
 ) -> Model:
@@ -43,12 +46,15 @@ def compile(
     ----------
     source
         A quantized :class:`~sateen.graph.graph.Graph`, a float :class:`~sateen.graph.network.Network`, or the path of a
-        file: of either, or a quantized model of TensorFlow Lite or ONNX.
+        file: of either, or a quantized model of TensorFlow Lite or ONNX. Or a ``torch.export.ExportedProgram`` or
+        ``torch.nn.Module``, as it comes from PT2E's ``convert_pt2e``.
     config
         The device's configuration, or its name: ``"small,rows=8,cols=16"``.
     calibration
         For a float network or float ONNX model: a batch of inputs [N, …], from which the ranges of its activations are
         taken.
+    example_inputs
+        For a PyTorch module: a tensor, or a tuple of them, with which it is exported.
     strict
         Refuse what the device lacks. Otherwise the host runs it, with a :class:`~sateen.errors.SateenWarning`.
     combine
@@ -68,7 +74,7 @@ def compile(
     if isinstance(config, str):
         config = parse_config(config)
     combines = combine == "auto" and config.combine > 1
-    graph = read(source, calibration, config)
+    graph = read(source, calibration, config, example_inputs)
     rewritten = rewrite(graph, config, combine=combines)
     lowered = lower(rewritten.graph, config)
     precise = set_precision(lowered, config)
@@ -78,8 +84,10 @@ def compile(
     return assemble(placed, chosen, config)
 
 
-def read(source: Source, calibration: ArrayLike | None, config: Config) -> Graph:
+def read(source: Source, calibration: Any, config: Config, example_inputs: Sequence[Any] | None = None) -> Graph:
     """The first stage: a front end reads the file; a float network is quantized."""
+    if torch.is_torch(source):
+        return torch.load(source, example_inputs)
     if isinstance(source, (str, os.PathLike)):
         source = load(source) if calibration is None else quantize_file(source, calibration)
     if isinstance(source, Graph):

@@ -1,0 +1,148 @@
+"""Functions of one value: whatever PyTorch computes from one tensor, value by value, becomes a table.
+
+PyTorch itself computes the 256 results, and quantizes them as its reference does. A clamp stays a clamp where a layer
+can apply it to its result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sateen.frontends.onnx.file import Node
+from sateen.frontends.onnx.importer import Importer
+from sateen.frontends.onnx.values import Deferred, Limits, Quantization, clamp
+from sateen.frontends.torch.program import Call
+from sateen.frontends.torch.translator import FUNCTION, Function, Translator
+from sateen.graph import Array, Table, Tensor, require
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["POINTWISE", "make_table", "pointwise", "reference_codes", "try_function"]
+
+POINTWISE = frozenset((
+    "abs", "atan", "ceil", "celu", "clamp", "clamp_max", "clamp_min", "clip", "cos", "elu", "erf", "exp", "exp2",
+    "expm1", "floor", "gelu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "log", "log1p",
+    "log2", "log_sigmoid", "mish", "neg", "pow", "reciprocal", "relu", "relu6", "round", "rsqrt", "selu", "sigmoid",
+    "sign", "silu", "sin", "softplus", "softshrink", "softsign", "sqrt", "square", "tan", "tanh", "tanhshrink",
+    "threshold", "trunc", "add", "sub", "rsub", "mul", "div", "maximum", "minimum",
+))  # fmt: skip
+"""Names of ATen operators that compute each value of their result from the same value of their operands."""
+CLAMPS = {"relu": (0.0, None), "relu6": (0.0, 6.0)}
+"""Limits of operators that state them by their names."""
+
+
+def _clamp(call: Call) -> tuple[float | None, float | None] | None:
+    """The limits of a call that only clamps."""
+    name = call.kind.split(".")[1]
+    if name in CLAMPS:
+        return CLAMPS[name]
+    if call.kind == "aten.hardtanh.default":
+        return float(call.arguments["min_val"]), float(call.arguments["max_val"])
+    if call.kind in ("aten.clamp.default", "aten.clip.default"):
+        low, high = (call.arguments[end] for end in ("min", "max"))
+        return None if low is None else float(low), None if high is None else float(high)
+    if call.kind == "aten.clamp_min.default":
+        return float(call.arguments["min"]), None
+    if call.kind == "aten.clamp_max.default":
+        return None, float(call.arguments["max"])
+    return None
+
+
+def try_function(translator: Translator, call: Call) -> str | None:
+    """A call's result as a function of one value; ``None`` if it is none."""
+    if not call.kind.startswith("aten.") or call.kind.split(".")[1] not in POINTWISE:
+        return None
+    sources = []
+    for node in call.node.all_input_nodes:
+        constant = translator.tensor(node)
+        if constant is None:
+            sources.append(translator.name(node))
+        elif constant.numel() > 1:
+            return None
+    # Several operands may be functions of one value, as in x · sigmoid(x).
+    functions = {name: translator.functions[name] for name in sources if name in translator.functions}
+    bases = {functions[name].base if name in functions else name for name in sources}
+    if len(bases) != 1 or (len(sources) > 1 and not functions):
+        return None
+    (base,), limits = bases, _clamp(call)
+    if limits is not None and base not in translator.plain and not functions:
+        return _clip(translator, call, base, limits)
+
+    def apply(real: torch.Tensor) -> torch.Tensor:
+        known = {name: functions[name].apply(real) if name in functions else real for name in sources}
+        args, kwargs = (_filled(given, translator, known) for given in (call.node.args, call.node.kwargs))
+        return call.node.target(*args, **kwargs)  # type: ignore[operator]
+
+    return pointwise(translator, call, base, apply, call.node.name)
+
+
+def _filled(value: Any, translator: Translator, known: dict[str, torch.Tensor]) -> Any:
+    """Arguments with tensors in place of nodes; constants of one value have no axes."""
+    if isinstance(value, dict):
+        return {key: _filled(item, translator, known) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_filled(item, translator, known) for item in value]
+    if not hasattr(value, "op"):
+        return value
+    constant = translator.tensor(value)
+    return known[translator.name(value)] if constant is None else constant.reshape(())
+
+
+def _clip(translator: Translator, call: Call, base: str, limits: tuple[float | None, float | None]) -> str:
+    if limits == (0.0, None):
+        return translator.emit(call, "Relu", [base])
+    names = [
+        "" if limit is None else translator.constant(f"{call.node.name}.{end}", np.float32(limit))
+        for end, limit in zip(("min", "max"), limits, strict=True)
+    ]
+    return translator.emit(call, "Clip", [base, *names])
+
+
+def pointwise(
+    translator: Translator, call: Call, base: str, apply: Callable[[torch.Tensor], torch.Tensor], name: str
+) -> str:
+    """Adds a function of a value."""
+    translator.functions[name] = Function(base, apply)
+    title = call.kind.split(".")[1]
+    return translator.emit(call, FUNCTION, [base], name, function=apply, title=title)
+
+
+def reference_codes(real: Array, scale: float, zero_point: int, low: int, high: int) -> Array:
+    """Codes of real float32 values as PyTorch's reference makes them: times the scale's reciprocal, both in float32,
+    half to even."""
+    reciprocal = np.float32(1.0 / scale)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.clip(np.rint(real.astype(np.float32) * reciprocal) + np.float32(zero_point), low, high)
+
+
+def make_table(importer: Importer, node: Node) -> None:
+    """ONNX's front end makes a function's result: a table over the codes of its operand."""
+    import torch
+
+    x = importer.quantized_input(node)
+    function, title = node.get("function"), node.get("title")
+    real = ((np.arange(-128, 128) - x.zero_point).astype(np.float32) * np.float32(x.scale)).astype(np.float32)
+    with torch.no_grad():
+        results = np.asarray(function(torch.from_numpy(real)).numpy(), np.float32)
+    require(results.shape == (256,), node, "its result is of another shape; export the model without it")
+    undefined = np.flatnonzero(np.isnan(results))
+    require(
+        not len(undefined),
+        node,
+        f"it is not defined for {real[undefined[:1]]}, which its input {x.name!r} may hold; clamp the input before",
+    )
+
+    def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
+        base = 128 if quantization.unsigned else 0
+        low, high = clamp(quantization, limits)
+        codes = reference_codes(results, quantization.scale, quantization.zero_point + base, low + base, high + base)
+        table = (codes - base).astype(np.int8)
+        return importer.add(
+            Table, node, name, quantization, lambda _: x.file_layout, input=x.name, table=table, function=title
+        )
+
+    importer.values[node.outputs[0]] = Deferred(make)

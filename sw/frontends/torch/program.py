@@ -1,0 +1,142 @@
+"""Exported PyTorch programs as plain records, and the arguments of their calls by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sateen.graph import GraphError, require
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Call", "Program", "read"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """What matters of a ``torch.export.ExportedProgram``: it has no calls that change their arguments."""
+
+    module: torch.fx.GraphModule
+    """Takes constants and inputs in the order of its placeholders."""
+    constants: dict[str, torch.Tensor]
+    """Parameters, buffers and constants, by the placeholder's name."""
+    inputs: tuple[str, ...]
+    outputs: tuple[torch.fx.Node, ...]
+
+    @property
+    def nodes(self) -> list[torch.fx.Node]:
+        """Everything that is called, in order."""
+        return [node for node in self.module.graph.nodes if node.op == "call_function"]
+
+
+def read(exported: torch.export.ExportedProgram) -> Program:
+    """A program's records, with calls that change their arguments replaced by calls that do not.
+
+    Raises
+    ------
+    GraphError
+        If the program changes its buffers, returns something else than tensors, or has control flow.
+    """
+    from torch.export.graph_signature import InputKind, OutputKind
+
+    exported = exported.run_decompositions({})
+    signature, constants, inputs = exported.graph_signature, {}, []
+    values = {**exported.state_dict, **exported.constants}
+    placeholders = {node.name: node for node in exported.graph.nodes if node.op == "placeholder"}
+    for spec in signature.input_specs:
+        name = getattr(spec.arg, "name", None)
+        if spec.kind is InputKind.USER_INPUT:
+            tensor = name is not None and hasattr(placeholders[name].meta.get("val"), "shape")
+            require(tensor, "program", f"its input {name or spec.arg!r} is no tensor; export it with tensors alone")
+            inputs.append(str(name))
+        else:
+            kind, known = spec.kind.name.lower(), spec.target in values and name is not None
+            require(known, "program", f"its {kind} {spec.target!r} is not supported; export it without")
+            constants[str(name)] = values[spec.target].detach()
+    for output in signature.output_specs:
+        kept = output.kind is OutputKind.USER_OUTPUT
+        require(kept, "program", f"it changes its {output.target!r}; call eval() on the module before the export")
+    (end,) = (node for node in exported.graph.nodes if node.op == "output")
+    outputs = end.args[0]
+    for node in outputs:
+        good = hasattr(node, "op") and node.name not in constants
+        require(good, "program", f"its output {node} is a constant; return what is computed from the input")
+    for node in exported.graph.nodes:
+        plain = node.op in ("placeholder", "output", "call_function")
+        require(plain, f"operator {node.name!r}", f"{node.op} of {node.target} is not supported; export without it")
+    return Program(module=exported.graph_module, constants=constants, inputs=tuple(inputs), outputs=tuple(outputs))
+
+
+class Call:
+    """A call of an ATen operator, with its arguments by name.
+
+    Whoever translates it takes the arguments that it knows. The others must have their defaults: :meth:`finish` refuses
+    any other value.
+    """
+
+    def __init__(self, node: torch.fx.Node):
+        self.node = node
+        self.kind = str(node.target)
+        schema = getattr(node.target, "_schema", None)
+        require(schema is not None, f"operator {node.name!r}", f"{self.kind} is not supported; export without it")
+        assert schema is not None
+        self.arguments: dict[str, Any] = {}
+        self._defaults: dict[str, Any] = {}
+        for place, argument in enumerate(schema.arguments):
+            default = argument.default_value if argument.has_default_value() else None
+            given = place < len(node.args) and not argument.kwarg_only
+            value = node.args[place] if given else node.kwargs.get(argument.name, default)
+            self.arguments[argument.name], self._defaults[argument.name] = _plain(value), default
+        self._left = set(self.arguments)
+
+    def __str__(self) -> str:
+        return f"operator {self.node.name!r} ({self.kind})"
+
+    def take(self, name: str) -> Any:
+        """An argument's value, which is hereby heeded."""
+        self._left.discard(name)
+        return self.arguments[name]
+
+    def pair(self, name: str, count: int = 2) -> tuple[int, ...]:
+        """An argument of ``count`` whole numbers, of which one may stand for all; the default, if it is empty."""
+        value = self.take(name)
+        values = tuple(value) if isinstance(value, Sequence) else (value,)
+        values = values * count if len(values) == 1 else values
+        self.require(len(values) == count, f"its {name} must be {count} numbers, not {value}")
+        return values
+
+    def require(self, condition: bool, what: str) -> None:
+        """Raises :class:`GraphError` unless ``condition`` holds."""
+        require(condition, self, what)
+
+    def shape(self, node: torch.fx.Node | None = None) -> tuple[int, ...]:
+        """The shape of a tensor, or of this call's result; a free batch is 1."""
+        shape = (node or self.node).meta["val"].shape
+        return tuple(_size(size) for size in shape)
+
+    def finish(self) -> None:
+        """Refuses arguments that nobody has taken and that are not at their defaults."""
+        for name in self.arguments:
+            value, default = self.arguments[name], self._defaults[name]
+            same = value is default or (not hasattr(value, "op") and value == default)
+            if name in self._left and not same:
+                raise GraphError(f"{self}: its argument {name} = {value} is not supported; export without it")
+
+
+def _plain(value: Any) -> Any:
+    """An argument with numbers that depend on a free batch as those of a batch of 1."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    meta = getattr(value, "meta", {}).get("val")
+    # Tensors stay nodes; whole numbers that are computed become what they are.
+    return value if meta is None or hasattr(meta, "shape") or isinstance(meta, list | tuple) else _size(meta)
+
+
+def _size(size: Any) -> int:
+    """A size; the batch, where it is free, counts as 1."""
+    if isinstance(size, int):
+        return size
+    expression = size.node.expr
+    return int(expression.subs(dict.fromkeys(expression.free_symbols, 1)))
