@@ -12,27 +12,37 @@ onnx = needs.package("onnx", extra="onnx")
 onnxruntime = needs.package("onnxruntime", extra="reference")
 helper = onnx.helper
 
-__all__ = ["MICROSOFT", "codes", "compare", "model", "numbers"]
+__all__ = ["MICROSOFT", "codes", "compare", "model", "numbers", "reference"]
 
 MICROSOFT = "com.microsoft"
 
 
-def model(nodes, inputs, output, constants) -> bytes:
+def model(nodes, inputs, output, constants, opset=13) -> bytes:
     """A file: inputs and output as (name, type, shape), constants by name."""
     kinds = {"f": onnx.TensorProto.FLOAT, "i": onnx.TensorProto.INT8, "u": onnx.TensorProto.UINT8}
     values = [helper.make_tensor_value_info(name, kinds[kind], shape) for name, kind, shape in (*inputs, output)]
     initializers = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
     graph = helper.make_graph(nodes, "g", values[:-1], values[-1:], initializers)
-    opsets = [helper.make_opsetid("", 13), helper.make_opsetid(MICROSOFT, 1)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid(MICROSOFT, 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10 if opset > 13 else 8).SerializeToString()
 
 
-def compare(data: bytes, inputs: dict[str, np.ndarray], most: int = 0) -> None:
-    """Asserts that the graph of a file gives onnxruntime's results; ``most`` integers may differ, by one."""
+def reference(data: bytes, inputs: dict[str, np.ndarray], *, plain: bool = False) -> list[np.ndarray]:
+    """onnxruntime's results; ``plain``: by the operators as the file has them, without its optimizations."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if plain:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"]).run(None, inputs)
+
+
+def compare(data: bytes, inputs: dict[str, np.ndarray], most: int = 0, *, plain: bool = False) -> None:
+    """Asserts that the graph of a file gives onnxruntime's results (:func:`reference`); ``most`` integers may differ,
+    by one."""
     graph = frontend.load(data)
     given = {name: graph.tensors[name].from_file(value) for name, value in inputs.items()}
     actual = graph.tensors[graph.outputs[0]].to_file(run(graph, given)[graph.outputs[0]])
-    expected = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, inputs)[0]
+    expected = reference(data, inputs, plain=plain)[0]
     assert actual.dtype == expected.dtype and actual.shape == expected.shape
     difference = np.abs(actual.astype(np.int64) - expected.astype(np.int64))
     assert (difference > 0).sum() <= most and difference.max() <= 1, (

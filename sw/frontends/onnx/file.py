@@ -140,6 +140,7 @@ def parse(data: bytes, folder: Path | None = None) -> tuple[Any, Any]:
     """The ``onnx`` package, and the file as its ModelProto, with the values that stand in other files of ``folder``."""
     try:
         import onnx
+        import onnx.inliner
     except ImportError as error:
         raise CompileError(f"reading ONNX needs the onnx package ({error}); {install_hint('onnx')}") from error
     with guarded("file", "it is no ONNX model, or damaged"):

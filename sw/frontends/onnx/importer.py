@@ -96,13 +96,13 @@ class Importer(Builder):
 
     def _import(self, node: Node, operators: Mapping[str, Operator]) -> None:
         operator = operators.get(node.kind)
-        require(
-            operator is not None and node.schema is not None,
-            node,
-            f"{node.kind} is not supported; export the model without it, or split it off",
-        )
-        assert operator is not None and node.schema is not None
-        check_version(node, node.schema, node.kind, operator.versions)
+        known = operator is not None
+        require(known, node, f"{node.kind} is not supported; export the model without it, or split it off")
+        assert operator is not None
+        schema = node.schema
+        require(schema is not None, node, f"the file's opset has no {node.kind}; export the model with a later one")
+        assert schema is not None
+        check_version(node, schema, node.kind, operator.versions)
         require(len(node.outputs) > 0, node, "it has no output; export the model anew")
         operator.handler(self, node)
         node.check_used()

@@ -115,7 +115,8 @@ def cast(importer: Importer, node: Node) -> Apply:
     stored = UINT8 if isinstance(value, Tensor) and value.unsigned else INT8
     node.ignore("saturate", "round_mode")  # Of types of 8 bits and fewer that are float.
     good = node.get("to") in ((stored,) if quantized else (INT32, INT64) if position else (FLOAT,))
-    require(good, node, "it changes what its values are; export the model without it, or split it off")
+    what = "it changes what its values are"
+    require(good, node, f"to type {node.get('to')}, {what}; export the model without it, or split it off")
     return identity(importer, node)
 
 
@@ -240,7 +241,7 @@ def pad(importer: Importer, node: Node) -> Apply:
     value = importer.constant(node, 2, np.array(node.get("value", 0.0), np.float32)).reshape(-1)
     require(value.size == 1 and bool(np.isfinite(value).all()), node, "it pads with what is no number")
     integers = isinstance(importer.value(node), Tensor)
-    require(integers or not float(value[0]), node, "it pads with another number than 0, which is not supported")
+    require(integers or not float(value[0]), node, f"its value {float(value[0]):g} is not supported; pad with 0")
 
     def apply(x: Tensor, name: str) -> Tensor:
         pairs = _padded(node, x.file_shape, pads, axes)
@@ -315,7 +316,12 @@ def split(importer: Importer, node: Node) -> None:
     sizes = importer.integers(node, 1) if node.has(1) else node.get("split", ())
     said = node.get("num_outputs", count)
     require(said == count, node, f"its num_outputs {said} is not the number of its outputs, {count}")
+    require(
+        not sizes or "num_outputs" not in node.attributes, node, "it has both split and num_outputs; export it anew"
+    )
     each = -(-length // count)
+    even = sizes or node.schema and node.schema.version >= 18 or length % count == 0
+    require(bool(even), node, f"its {count} outputs do not share {length} evenly; export it with a split")
     sizes = sizes or tuple(min(each, max(length - place * each, 0)) for place in range(count))
     require(len(sizes) == count and sum(sizes) == length, node, f"its pieces {sizes} do not make up {x.file_shape}")
     for place in range(count):

@@ -329,9 +329,11 @@ def arg_max(importer: Importer, node: Node) -> None:
     value = importer.value(node)
     coded = isinstance(value, Tensor) and value.dtype == "int8"
     x = importer.in_file_layout(node, value if coded else importer.quantized_input(node))  # type: ignore[arg-type]
+    kept = node.get("keepdims")
+    require(kept in (0, 1), node, f"its keepdims {kept} is neither 0 nor 1; export the model anew")
     importer.values[node.outputs[0]] = importer.add(
         ArgMax, node, node.outputs[0], Quantization(1.0, 0, False), dtype="int32", input=x.name,
-        axis=_axis(node, len(x.shape)), keep_dims=bool(node.get("keepdims")),
+        axis=_axis(node, len(x.shape)), keep_dims=bool(kept),
     )  # fmt: skip
 
 
