@@ -12,7 +12,7 @@ onnx = needs.package("onnx", extra="onnx")
 onnxruntime = needs.package("onnxruntime", extra="reference")
 helper = onnx.helper
 
-__all__ = ["MICROSOFT", "codes", "compare", "model", "numbers", "reference"]
+__all__ = ["MICROSOFT", "codes", "compare", "compare_all", "model", "numbers", "quantized", "reference", "weights"]
 
 MICROSOFT = "com.microsoft"
 
@@ -60,3 +60,36 @@ def numbers(name, scale, zero_point, kind):
 
 def codes(values, kind):
     return np.asarray(values).astype(np.uint8) if kind == "u" else (np.asarray(values) - 128).astype(np.int8)
+
+
+def quantized(name, kind="i"):
+    """Nodes that quantize a real tensor and dequantize it again."""
+    numbers = [f"{name}_s", f"{name}_z"]
+    return [
+        helper.make_node("QuantizeLinear", [name, *numbers], [f"{name}_q"]),
+        helper.make_node("DequantizeLinear", [f"{name}_q", *numbers], [f"{name}_d"]),
+    ]
+
+
+def compare_all(nodes, inputs, outputs, constants, *, plain=False) -> None:
+    """Compares every output of a QDQ model, with onnxruntime's ``plain`` float operators if asked for. Outputs are
+    (name, shape) of its last real tensors."""
+    given = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in inputs]
+    made = [helper.make_tensor_value_info(f"{name}_d", onnx.TensorProto.FLOAT, shape) for name, shape in outputs]
+    initializers = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "g", given, made, initializers)
+    data = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
+    rng = np.random.default_rng(5)
+    x = {name: rng.normal(size=shape).astype(np.float32) * 2 for name, shape in inputs}
+    graph = frontend.load(data)
+    results = run(graph, {name: graph.tensors[name].from_file(values) for name, values in x.items()})
+    expected = reference(data, x, plain=plain)
+    for name, values in zip(graph.outputs, expected, strict=True):
+        np.testing.assert_array_equal(graph.tensors[name].to_file(results[name]), values, err_msg=name)
+
+
+def weights(rng, name, *shape, scale=0.0113):
+    """A weight's constants, and the node that dequantizes them."""
+    codes = rng.integers(-127, 128, shape).astype(np.int8)
+    constants = {name: codes, f"{name}_s": np.float32(scale), f"{name}_z": np.int8(0)}
+    return constants, helper.make_node("DequantizeLinear", [name, f"{name}_s", f"{name}_z"], [f"{name}_d"])

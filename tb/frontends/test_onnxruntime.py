@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 import needs
-from onnx_models import MICROSOFT, codes, compare, model, numbers, reference
-from sateen.errors import SateenWarning
+from onnx_models import MICROSOFT, codes, compare, compare_all, model, numbers, quantized, weights
 from sateen.frontends import onnx as frontend
-from sateen.graph import GraphError, run
+from sateen.graph import GraphError
 
 onnx = needs.package("onnx", extra="onnx")
 onnxruntime = needs.package("onnxruntime", extra="reference")
@@ -146,39 +145,6 @@ def test_convolution(groups, pads, strides, kind, seed):
     node = helper.make_node("QLinearConv", names, ["y"], group=groups, pads=pads, strides=strides, kernel_shape=[3, 3])
     data = model([node], [("x", kind, (1, 4, 9, 8))], ("y", kind, (1, 8, *out)), constants)
     compare(data, {"x": codes(rng.integers(0, 256, (1, 4, 9, 8)), kind)})
-
-
-def quantized(name, kind="i"):
-    """Nodes that quantize a real tensor and dequantize it again."""
-    numbers = [f"{name}_s", f"{name}_z"]
-    return [
-        helper.make_node("QuantizeLinear", [name, *numbers], [f"{name}_q"]),
-        helper.make_node("DequantizeLinear", [f"{name}_q", *numbers], [f"{name}_d"]),
-    ]
-
-
-def compare_all(nodes, inputs, outputs, constants, *, plain=False) -> None:
-    """Compares every output of a QDQ model, with onnxruntime's ``plain`` float operators if asked for. Outputs are
-    (name, shape) of its last real tensors."""
-    given = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in inputs]
-    made = [helper.make_tensor_value_info(f"{name}_d", onnx.TensorProto.FLOAT, shape) for name, shape in outputs]
-    initializers = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "g", given, made, initializers)
-    data = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
-    rng = np.random.default_rng(5)
-    x = {name: rng.normal(size=shape).astype(np.float32) * 2 for name, shape in inputs}
-    graph = frontend.load(data)
-    results = run(graph, {name: graph.tensors[name].from_file(values) for name, values in x.items()})
-    expected = reference(data, x, plain=plain)
-    for name, values in zip(graph.outputs, expected, strict=True):
-        np.testing.assert_array_equal(graph.tensors[name].to_file(results[name]), values, err_msg=name)
-
-
-def weights(rng, name, *shape, scale=0.0113):
-    """A weight's constants, and the node that dequantizes them."""
-    codes = rng.integers(-127, 128, shape).astype(np.int8)
-    constants = {name: codes, f"{name}_s": np.float32(scale), f"{name}_z": np.int8(0)}
-    return constants, helper.make_node("DequantizeLinear", [name, f"{name}_s", f"{name}_z"], [f"{name}_d"])
 
 
 def test_read_twice_in_the_files_layout():
@@ -364,133 +330,3 @@ def test_nearest_neighbours(mode, rounding, by):
         except GraphError as error:
             assert "is not supported" in str(error)
             assert mode != "asymmetric" or rounding != "floor" or length % size
-
-
-@pytest.mark.parametrize("place", [0, 1])
-@pytest.mark.parametrize("name", ["QLinearAdd", "QLinearConv", "QLinearConcat", "QLinearSigmoid", "DequantizeLinear"])
-def test_scales_that_are_not_their_producers(name, place):
-    """The operator's own numbers count, whatever the operator before said of the same codes."""
-    rng, make = np.random.default_rng(10), helper.make_node
-    other = (0.0913, 3) if place == 0 else (0.0513, -20)
-    constants = numbers("x", 0.0513, 3, "i") | numbers("o", *other, "i") | numbers("y", 0.1017, -8, "i")
-    constants |= {
-        "w": rng.integers(-127, 128, (2, 2, 3, 3)).astype(np.int8),
-        "w_s": np.float32(0.01),
-        "w_z": np.int8(0),
-    }
-    said, out = ["q", "o_s", "o_z"], ["y_s", "y_z"]
-    inputs = {
-        "QLinearAdd": [*said, "q", "x_s", "x_z", *out],
-        "QLinearConv": [*said, "w", "w_s", "w_z", *out],
-        "QLinearConcat": [*out, *said, "q", "x_s", "x_z"],
-        "QLinearSigmoid": [*said, *out],
-        "DequantizeLinear": said,
-    }[name]
-    fields = {"axis": 1} if name == "QLinearConcat" else {}
-    domain = "" if name in ("QLinearConv", "DequantizeLinear") else MICROSOFT
-    nodes = [make("QuantizeLinear", ["x", "x_s", "x_z"], ["q"])]
-    nodes.append(make(name, inputs, ["y" if name != "DequantizeLinear" else "d"], domain=domain, **fields))
-    if name == "DequantizeLinear":
-        nodes += [make("Sigmoid", ["d"], ["s"]), make("QuantizeLinear", ["s", *out], ["y"])]
-    data = model(nodes, [("x", "f", (1, 2, 8, 8))], ("y", "i", None), constants)
-    compare(data, {"x": rng.normal(size=(1, 2, 8, 8)).astype(np.float32) * 2})
-
-
-@pytest.mark.parametrize("kind", ["i", "u"])
-def test_zero_points_left_out(kind):
-    """Codes without a zero point are of their producer's type, or of the output_dtype that is stated."""
-    make, number = helper.make_node, {"i": onnx.TensorProto.INT8, "u": onnx.TensorProto.UINT8}[kind]
-    nodes = [
-        make("QuantizeLinear", ["x", "s"], ["q"], output_dtype=number),
-        make("DequantizeLinear", ["q", "s"], ["d"]),
-        make("Sigmoid", ["d"], ["r"]),
-        make("QuantizeLinear", ["r", "s"], ["y"], output_dtype=number),
-    ]
-    data = model(nodes, [("x", "f", (1, 64))], ("y", kind, (1, 64)), {"s": np.float32(0.0313)}, opset=21)
-    compare(data, {"x": np.linspace(-5, 5, 64, dtype=np.float32)[None]}, plain=True)
-
-
-@pytest.mark.parametrize(
-    ("codes_of", "scale", "point", "exact"),
-    [(np.int32, 0.0513 * 0.0113, 0, True), (np.int8, 0.0371, 4, False), (np.int32, 0.00117, 0, False)],
-)
-@pytest.mark.parametrize("kind", ["Conv", "Gemm"])
-def test_biases_have_scales(kind, codes_of, scale, point, exact):
-    rng = np.random.default_rng(11)
-    shape, image = ((4, 3, 3, 3), (1, 3, 6, 6)) if kind == "Conv" else ((6, 4), (1, 6))
-    one, first = weights(rng, "w", *shape)
-    constants = one | numbers("x", 0.0513, 3, "i") | numbers("a", 0.0711, 1, "i")
-    bias = rng.integers(-127, 128, 4) * (1 if codes_of == np.int8 else 9)
-    constants |= {"b": bias.astype(codes_of), "b_s": np.float32(scale), "b_z": codes_of(point)}
-    nodes = [*quantized("x"), first, helper.make_node("DequantizeLinear", ["b", "b_s", "b_z"], ["b_d"])]
-    nodes += [helper.make_node(kind, ["x_d", "w_d", "b_d"], ["a"]), *quantized("a")]
-    outputs = [("a", (1, 4, 4, 4) if kind == "Conv" else (1, 4))]
-    if exact:
-        compare_all(nodes, [("x", image)], outputs, constants)
-        return
-    # Optimized, onnxruntime takes int32 biases of a Gemm for units of its sums, whatever their scale.
-    with pytest.warns(SateenWarning, match=f"{kind}.* most, by 0.0.* steps of its result"):
-        compare_all(nodes, [("x", image)], outputs, constants, plain=True)
-
-
-def _old(file):
-    """An opset from before ONNX's own quantization."""
-    file.opset_import[0].version = 5
-    for node in file.graph.node[1:]:
-        node.domain = MICROSOFT
-
-
-def _attribute(file, name, value):
-    file.graph.node[0].attribute.append(helper.make_attribute(name, value))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda model: model.ClearField("opset_import"), "the file states no version of its domain 'ai.onnx'"),
-        (lambda model: model.opset_import.add(domain="ai.onnx", version=9), "it states two versions of the domain"),
-        (lambda model: setattr(model.opset_import[0], "version", 99), "its opset is 99, and the installed onnx"),
-        (lambda model: setattr(model.opset_import[0], "version", 5), "the file's opset has no QuantizeLinear; export"),
-        (_old, "Relu of version 1 is not supported; export the model with opset 6 or later"),
-        (lambda model: setattr(model, "ir_version", 99), "its IR version is 99, and the installed onnx package knows"),
-        (lambda model: model.opset_import.add(domain="com.microsoft", version=2), "it states two versions of"),
-        (lambda model: model.graph.sparse_initializer.add(), "it has sparse constants"),
-        (lambda model: _attribute(model, "alpha", 0.5), "(Relu): its attribute alpha of 0.5 is not supported; export"),
-        (lambda model: model.graph.node[0].input.append("x_s"), "(Relu): its input 1, 'x_s', is not supported"),
-    ],
-)
-def test_refuses_what_no_handler_has_used(change, message):
-    nodes = [helper.make_node("Relu", ["x_d"], ["a"]), *quantized("x"), *quantized("a")]
-    constants = numbers("x", 0.0513, 3, "i") | numbers("a", 0.0711, 1, "i")
-    file = onnx.ModelProto.FromString(model(nodes, [("x", "f", (1, 6))], ("a_d", "f", (1, 6)), constants))
-    change(file)
-    with pytest.raises(GraphError) as error:
-        frontend.load(file.SerializeToString())
-    assert message in str(error.value)
-
-
-def test_functions_of_the_file_are_expanded():
-    """An operator that the file itself defines."""
-    make, domain = helper.make_node, "my.own"
-    opsets = [helper.make_opsetid("", 13), helper.make_opsetid(MICROSOFT, 1), helper.make_opsetid(domain, 1)]
-    mine = helper.make_function(domain, "Mine", ["a"], ["b"], [make("Sigmoid", ["a"], ["b"])], opsets[:1])
-    nodes = [*quantized("x"), make("Mine", ["x_d"], ["a"], domain=domain), *quantized("a")]
-    constants = numbers("x", 0.0513, 3, "i") | numbers("a", 0.0043, -128, "i")
-    file = onnx.ModelProto.FromString(model(nodes, [("x", "f", (1, 64))], ("a_d", "f", (1, 64)), constants))
-    file.functions.append(mine)
-    file.opset_import.append(opsets[2])
-    compare(file.SerializeToString(), {"x": np.linspace(-5, 5, 64, dtype=np.float32)[None]})
-
-
-def test_steps_of_a_constant_slice():
-    """Inputs that are left out keep their places."""
-    make = helper.make_node
-    nodes = [
-        make("Slice", ["sizes", "begin", "end", "", "step"], ["shape"]),
-        make("Div", ["shape", "minus"], ["cut"]), make("Mul", ["cut", "minus"], ["wanted"]),
-        *quantized("x"), make("Reshape", ["x_d", "wanted"], ["a"]), *quantized("a"),
-    ]  # fmt: skip
-    constants = numbers("x", 0.0513, 3, "i") | numbers("a", 0.0711, 1, "i") | {"sizes": np.array([1, 9, 5, 9, 13])}
-    constants |= {"begin": np.array([0]), "end": np.array([9]), "step": np.array([2]), "minus": np.array([1, -2, -4])}
-    # 5 / -2 is -2, and 13 / -4 is -3.
-    compare_all(nodes, [("x", (1, 48))], [("a", (1, 4, 12))], constants)
