@@ -106,6 +106,10 @@ def _typed_files(type: str) -> list[Builder]:
         f = File((1, 2, 4), type)
         other = f.like((1, 1, 4), (0.02, 0), data=np.resize(CODES, (1, 1, 4)))
         files.append(f.ends(kind, [f.given, other], [f.like((1, 2, 4), (0.1, 0))], options))
+    for kind in ("MAXIMUM", "MINIMUM"):
+        f = File((1, 8), type)
+        limit = f.like((), data=np.uint8(131) if type == "UINT8" else np.int8(3))
+        files.append(f.ends(kind, [f.given, limit], [f.like((1, 8))], "MaximumMinimumOptions"))
     f = File((1, 3, 2), type)
     numbers = X if type == "INT8" else (0.1, 0)
     files.append(

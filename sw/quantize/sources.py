@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sateen.frontends import errors_name, load
-from sateen.graph import Graph
+from sateen.graph import Graph, GraphError
 from sateen.quantize import onnx_float
 from sateen.quantize.calibration import quantize
 
@@ -17,13 +17,15 @@ __all__ = ["quantize_file"]
 
 
 def quantize_file(path: str | os.PathLike[str], calibration: ArrayLike) -> Graph:
-    """A float network or float ONNX model from a file, quantized with a batch of its inputs; a quantized graph
-    unchanged.
+    """A float network or float ONNX model from a file, quantized with a batch of its inputs.
 
-    Raises what :func:`load` does, and ``ValueError`` for calibration data that does not fit.
+    Raises what :func:`load` does, :class:`GraphError` for a model that is quantized already, and ``ValueError`` for
+    calibration data that does not fit.
     """
     if Path(path).suffix == ".onnx":
         with errors_name(path):
             return onnx_float.quantize(path, calibration)
     source = load(path)
-    return source if isinstance(source, Graph) else quantize(source, np.asarray(calibration))
+    if isinstance(source, Graph):
+        raise GraphError(f"{path}: the model is quantized already; compile it as it is, without calibration data")
+    return quantize(source, np.asarray(calibration))

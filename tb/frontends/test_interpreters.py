@@ -7,7 +7,7 @@ import pytest
 
 from interpreters import compare, litert, micro
 from sateen.frontends import tflite
-from sateen.graph import GraphError, run
+from sateen.graph import run
 from sateen.hw.spec.descriptor import Rounding
 from sateen.sim import golden
 from tflite_models import ModelBuilder
@@ -349,13 +349,16 @@ def test_sums_of_tensors_with_fewer_axes(a, b):
         np.testing.assert_array_equal(run(graph, shaped)[graph.outputs[0]].reshape(expected.shape), expected)
 
 
-def test_sums_that_mix_items_are_refused():
-    m = ModelBuilder()
+def test_sums_that_mix_items_are_of_one_item():
+    """The axis that all tensors begin with is no batch then."""
+    m, rng = ModelBuilder(), np.random.default_rng(14)
     x = [m.tensor(shape, scale=0.1) for shape in ((3, 1, 5), (3, 5))]
     y = m.tensor((3, 3, 5), scale=0.1)
     m.op("ADD", x, [y], "AddOptions")
-    with pytest.raises(GraphError, match="it sets the batch of tensor 't1', 3, beside another axis of tensor 't2'"):
-        tflite.load(m.build(x, [y]))
+    data, given = m.build(x, [y]), [rng.integers(-128, 128, shape).astype(np.int8) for shape in ((3, 1, 5), (3, 5))]
+    graph = tflite.load(data)
+    shaped = {name: v.reshape(graph.tensors[name].shape) for name, v in zip(graph.inputs, given, strict=True)}
+    np.testing.assert_array_equal(run(graph, shaped)[graph.outputs[0]].reshape(3, 3, 5), micro(data, given))
 
 
 @pytest.mark.parametrize(

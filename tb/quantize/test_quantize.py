@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from sateen.archive import ArchiveError
-from sateen.graph import graph, network, run
+from sateen.graph import GraphError, graph, network, run
 from sateen.graph.network import BatchNorm, Conv2D, Flatten, FullyConnected, MaxPool2D, Network, NetworkError, Relu
 from sateen.hw.spec.descriptor import Rounding
+from sateen.quantize import quantize_file
 from sateen.quantize.calibration import SCHEMES, activation_scale, quantize, weight_scales
+from tflite_models import small_tflite_model
 
 
 def floats(rng, *shape):
@@ -291,3 +293,10 @@ def test_quantize_refuses_a_lone_relu(before):
         NetworkError, match="it can be fused only into a Conv2D, FullyConnected or MaxPool2D right before"
     ):
         quantize(net, np.ones((1, 3), np.float32))
+
+
+def test_a_quantized_file_is_not_quantized_again(tmp_path):
+    path = tmp_path / "m.tflite"
+    path.write_bytes(small_tflite_model())
+    with pytest.raises(GraphError, match="m.tflite: the model is quantized already; compile it as it is, without"):
+        quantize_file(path, np.zeros((1, 5, 5, 3), np.float32))

@@ -45,6 +45,7 @@ class _Network(Layers, Moves, Functions):
             self.fully_connected,
             self.pool,
             *[self.arithmetic] * 4,
+            self.limit,
             self.concatenation,
             self.pack,
             self.pad,

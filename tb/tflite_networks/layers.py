@@ -64,11 +64,15 @@ class Layers(NetworkBuilder):
         if x is None:
             return False
         kernel, options, out = self._window(x)
-        outputs, depth = self._int(1, 20), math.prod(kernel) * x.shape[3]
+        channels = x.shape[3]
+        groups = (
+            int(self.rng.choice([n for n in range(1, channels + 1) if channels % n == 0])) if self._chance(0.2) else 1
+        )
+        outputs, depth = groups * self._int(1, max(1, 20 // groups)), math.prod(kernel) * (channels // groups)
         if math.prod(out) * outputs * depth * self.batch > PRODUCTS or math.prod(out) * outputs * self.batch > VALUES:
             return False
         shape = (self.batch, *out, outputs)
-        places, y = self._parameters(x, (outputs, *kernel, x.shape[3]), 0, depth, shape, self._chance(0.8))
+        places, y = self._parameters(x, (outputs, *kernel, channels // groups), 0, depth, shape, self._chance(0.8))
         return self._op(
             "CONV_2D", [x, *places], y, "Conv2DOptions", **options, FusedActivationFunction=self._activation(y)
         )
@@ -140,6 +144,16 @@ class Layers(NetworkBuilder):
         y = self._new(out, x) if self._chance(0.2) else self._new(out, size=max(x.size / math.sqrt(count), x.scale))
         named = self.b.constant([axis - len(x.shape) if self._chance(0.2) else axis for axis in axes])
         return self._op("MEAN", [x, named], y, "ReducerOptions", KeepDims=keep)
+
+    def limit(self) -> bool:
+        """The larger or smaller of a tensor and a constant."""
+        x = self._pick()
+        if x is None:
+            return False
+        code = self.b.constant([self._int(-128, 127)], "INT8", scale=x.scale, zero_point=x.zero_point)
+        operands = [x, code] if self._chance(0.5) else [code, x]
+        kind = "MAXIMUM" if self._chance(0.5) else "MINIMUM"
+        return self._op(kind, operands, self._new(x.shape, x), "MaximumMinimumOptions")
 
     # Of two tensors.
 

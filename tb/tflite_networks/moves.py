@@ -66,6 +66,12 @@ class Moves(NetworkBuilder):
                 if self._chance(0.3):
                     begins[axis] -= n
                     ends[axis] = begins[axis] + 1
+            elif free and self._chance(0.2):
+                out.append(len(range(begins[axis], ends[axis], step)))
+                first, last, step = ends[axis] - 1, begins[axis] - 1, -step
+                masks["EndMask"] |= (last < 0) << axis
+                begins[axis] = first - n if self._chance(0.3) else first
+                ends[axis] = max(last, 0)
             else:
                 if begins[axis] == 0 and self._chance(0.3):
                     masks["BeginMask"] |= 1 << axis

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sateen.frontends.grouped import dense_weights
 from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.folding import registers
 from sateen.frontends.onnx.importer import Importer, Operator
@@ -216,11 +217,7 @@ def _conv(importer: Importer, node: Node, x: Tensor, codes: QuantizedConstant, b
         require(
             weights.size * groups <= LARGEST, node, f"its weights {codes.values.shape} in {groups} groups are too large"
         )
-        dense = np.zeros((*weights.shape[:3], channels), weights.dtype)
-        for group, part in enumerate(np.split(weights, groups)):
-            rows, depth = slice(group * len(part), (group + 1) * len(part)), weights.shape[3]
-            dense[rows, :, :, group * depth : (group + 1) * depth] = part
-        weights = dense
+        weights = dense_weights(weights, groups)
     size = weights.shape[1:3]
     stated = node.get("kernel_shape", size)
     require(stated == size, node, f"its kernel_shape {stated} is not that of its weights {codes.values.shape}")

@@ -110,6 +110,13 @@ class RawModel:
     subgraphs: int = 1
     """Of the file; those behind the first are left out."""
 
+    @property
+    def batch(self) -> int:
+        """The size that all inputs and outputs begin with, which is that of a batch; 1 if they disagree."""
+        shapes = [self.tensors[index].shape for index in (*self.inputs, *self.outputs)]
+        leading = {shape[0] for shape in shapes if shape}
+        return leading.pop() if len(leading) == 1 and all(shapes) else 1
+
 
 def _text(name: bytes | None) -> str:
     """A name in one line."""

@@ -9,24 +9,14 @@ import numpy as np
 import tflite
 
 from sateen.frontends.tflite.file import RawOperator
+from sateen.frontends.tflite.strided import Selection
 from sateen.graph import Array, require
 
 __all__ = ["FOLDING"]
 
 
 def _strided_slice(operator: RawOperator, x: Array, begin: Array, end: Array, step: Array) -> Array:
-    options = operator.options(tflite.StridedSliceOptions)
-    supported = not options.EllipsisMask and not options.NewAxisMask and not options.Offset
-    require(supported, operator, "its ellipsis, new axes and lengths in place of ends are not supported")
-    parts: list[Any] = []
-    for axis, (b, e, s) in enumerate(zip(begin.tolist(), end.tolist(), step.tolist(), strict=True)):
-        if options.ShrinkAxisMask >> axis & 1:
-            parts.append(b)
-        else:
-            parts.append(
-                slice(None if options.BeginMask >> axis & 1 else b, None if options.EndMask >> axis & 1 else e, s)
-            )
-    return x[tuple(parts)]
+    return Selection.read(operator, x.shape, begin, end, step).apply(x)
 
 
 def _pack(operator: RawOperator, *parts: Array) -> Array:

@@ -18,10 +18,17 @@ from sateen.frontends.tflite.file import RawModel, RawOperator, RawTensor
 from sateen.frontends.tflite.versions import newest
 from sateen.graph import Array, Concatenate, Constant, Graph, GraphError, Op, Reshape, Tensor, require
 
-__all__ = ["Folding", "Handler", "Importer"]
+__all__ = ["QUANTIZED", "Folding", "Handler", "Importer"]
 
 QUANTIZED = {"INT8": 0, "UINT8": 128}
 """Types of quantized tensors, and the offset that makes their values int8."""
+MOVING = frozenset({
+    "ARG_MAX", "ARG_MIN", "BATCH_TO_SPACE_ND", "BROADCAST_TO", "CONCATENATION", "DEPTH_TO_SPACE", "EXPAND_DIMS",
+    "GATHER", "GATHER_ND", "PACK", "PAD", "PADV2", "RESHAPE", "RESIZE_NEAREST_NEIGHBOR", "REVERSE_V2", "SLICE",
+    "SPACE_TO_BATCH_ND", "SPACE_TO_DEPTH", "SPLIT", "SPLIT_V", "SQUEEZE", "STRIDED_SLICE", "TILE", "TRANSPOSE",
+    "UNPACK",
+})  # fmt: skip
+"""Kinds of operators for which codes need no scale."""
 CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "CAST")
 """Kinds of operators whose input and output have different types."""
 LARGEST_SHAPE = 4096
@@ -40,17 +47,16 @@ Folding = Callable[..., Any]
 class Importer:
     """Builds a graph. Handlers of operators add tensors and operators to it."""
 
-    def __init__(self, model: RawModel, name: str):
+    def __init__(self, model: RawModel, name: str, batch: int):
+        """Imports a model whose tensors begin with an axis of ``batch`` items; where that is 1, they need not."""
         self.model, self.name = model, name
         self.tensors: dict[str, Tensor] = {}
         self.ops: list[Op] = []
         self.constants: dict[int, Array] = {
             tensor.index: tensor.data for tensor in model.tensors if tensor.data is not None
         }
-        shapes = [model.tensors[index].shape for index in (*model.inputs, *model.outputs)]
-        leading = {shape[0] for shape in shapes if shape}
-        # If inputs and outputs disagree, the first axis is no batch, and every tensor is one item.
-        self.batch = leading.pop() if len(leading) == 1 and all(shapes) else 1
+        self.batch = batch
+        self.unscaled = _unscaled(model)
 
     def graph(self, handlers: Mapping[str, Handler], folding: Mapping[str, Folding]) -> Graph:
         """The graph of the whole model. By kinds of operators, ``handlers`` make them and ``folding`` computes those on
@@ -210,7 +216,7 @@ class Importer:
         if raw.type in UNQUANTIZED:
             return Tensor(**fields, dtype=UNQUANTIZED[raw.type])
         require(raw.type in QUANTIZED, raw, f"its type {raw.type} is not supported; quantize the model to int8")
-        scale, zero_point = quantization(raw)
+        scale, zero_point = self.quantization(raw)
         return Tensor(**fields, scale=scale, zero_point=zero_point, unsigned=raw.type == "UINT8")
 
     def value(self, operator: RawOperator | None, index: int, rank: int = 0) -> Tensor:
@@ -226,7 +232,7 @@ class Importer:
         values = (self.constants[index].astype(np.int16) - QUANTIZED[raw.type]).astype(np.int8)
         shape = (1,) * (rank - values.ndim) + values.shape if values.ndim < rank else values.shape
         shape = shape if shape and shape[0] == 1 else (1, *shape)
-        scale, zero_point = quantization(raw)
+        scale, zero_point = self.quantization(raw)
         tensor = Tensor(
             name=f"t{index}",
             shape=shape,
@@ -253,6 +259,27 @@ class Importer:
         good = tensor.shape == (1,) * self.offset(raw.index) + raw.shape
         require(good, operator, f"its constant {raw} of {raw.shape} does not begin with the batch of {self.batch}")
         return tensor
+
+    def quantization(self, raw: RawTensor) -> tuple[float, int]:
+        """Scale and zero point of a quantized tensor, for int8."""
+        scales, zero_points = raw.scales, raw.zero_points
+        if raw.index in self.unscaled:
+            scales, zero_points = (self.unscaled[raw.index][0],), (self.unscaled[raw.index][1],)
+        require(len(scales) > 0, raw, "it has no scale; quantize the whole model to int8")
+        require(len(scales) == 1, raw, f"it has {len(scales)} scales; activations must have one for all channels")
+        require(len(zero_points) == 1, raw, f"it has {len(zero_points)} zero points for one scale")
+        zero_point, low = zero_points[0], -128 + QUANTIZED[raw.type]
+        require(
+            low <= zero_point <= low + 255, raw, f"its zero point {zero_point} must lie within {low} to {low + 255}"
+        )
+        return scales[0], zero_point - QUANTIZED[raw.type]
+
+    def whole(self, operator: RawOperator, place: int, *types: str) -> Tensor:
+        """The tensor at a place of an operator's inputs with an axis of 1 in front of all axes of the file, none of
+        which is a batch then. Only models of one item have it."""
+        raw, x = self.raw(operator, place), self.input(operator, place, *types)
+        require(self.batch == 1, operator, f"it changes the batch of {self.batch}, which is not supported")
+        return self.reshape(operator, x, f"whole{place}", (1, *raw.shape))
 
     def new_like(self, tensor: Tensor, suffix: str, shape: tuple[int, ...]) -> Tensor:
         """A new tensor that the file lacks, with the type and quantization of another."""
@@ -317,12 +344,26 @@ class Importer:
         self.add(operator, Concatenate, sources=tuple(source.name for source in sources), axis=axis)
 
 
-def quantization(raw: RawTensor) -> tuple[float, int]:
-    """Scale and zero point of a quantized tensor, for int8."""
-    require(len(raw.scales) > 0, raw, "it has no scale; quantize the whole model to int8")
-    require(len(raw.scales) == 1, raw, f"it has {len(raw.scales)} scales; activations must have one for all channels")
-    require(len(raw.zero_points) == 1, raw, f"it has {len(raw.zero_points)} zero points for one scale")
-    zero_point = raw.zero_points[0]
-    low = -128 + QUANTIZED[raw.type]
-    require(low <= zero_point <= low + 255, raw, f"its zero point {zero_point} must lie within {low} to {low + 255}")
-    return raw.scales[0], zero_point - QUANTIZED[raw.type]
+def _unscaled(model: RawModel) -> dict[int, tuple[float, int]]:
+    """Scale and zero point of each tensor of codes that has none in the file and needs none, because its codes are
+    only moved: those of a tensor from which or to which they move, or else 1 and 0."""
+    touching: dict[int, list[RawOperator]] = {}
+    for operator in model.operators:
+        for index in {*operator.inputs, *operator.outputs} - {-1}:
+            touching.setdefault(index, []).append(operator)
+    wanted = {
+        raw.index
+        for raw in model.tensors
+        if raw.type in QUANTIZED
+        and not raw.scales
+        and all(operator.kind in MOVING for operator in touching.get(raw.index, ()))
+    }
+    found: dict[int, tuple[float, int]] = {}
+    for moves in ([*model.operators, *reversed(model.operators)],) * (2 if wanted else 0):
+        for operator in moves:
+            tensors = [model.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
+            known = [(raw.scales[0], raw.zero_points[0]) for raw in tensors if raw.scales and raw.zero_points]
+            known += [found[raw.index] for raw in tensors if raw.index in found]
+            if known:
+                found |= {raw.index: known[0] for raw in tensors if raw.index in wanted and raw.index not in found}
+    return {index: found.get(index, (1.0, 0)) for index in wanted}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from sateen.files import read_source
@@ -9,7 +10,7 @@ from sateen.frontends.tflite.file import IDENTIFIER, read
 from sateen.frontends.tflite.folding import FOLDING
 from sateen.frontends.tflite.handlers import HANDLERS
 from sateen.frontends.tflite.importer import Importer
-from sateen.graph import Graph
+from sateen.graph import Graph, GraphError
 
 __all__ = ["load", "recognizes"]
 
@@ -37,4 +38,18 @@ def load(source: bytes | str | os.PathLike[str], *, name: str = "") -> Graph:
         If it is damaged, or not quantized to 8 bits, or has an operator that is not known here.
     """
     data, name = read_source(source, name)
-    return Importer(read(data), name or "model").graph(HANDLERS, FOLDING)
+
+    def imported(batch: int) -> Graph:
+        # Read anew each time: the records remember what was used of them.
+        return Importer(read(data), name or "model", batch).graph(HANDLERS, FOLDING)
+
+    batch = read(data).batch
+    try:
+        return imported(batch)
+    except GraphError:
+        if batch == 1:
+            raise
+        # Perhaps the axis that inputs and outputs begin with is no batch.
+        with contextlib.suppress(GraphError):
+            return imported(1)
+        raise

@@ -9,6 +9,7 @@ import tflite
 
 from sateen.frontends.tflite.file import RawOperator
 from sateen.frontends.tflite.importer import Handler, Importer
+from sateen.frontends.tflite.strided import Selection
 from sateen.graph import GraphError, Pad, Reshape, Resize, Slice, Table, Tensor, Transpose, require
 from sateen.sim import golden
 
@@ -72,14 +73,16 @@ def _expanded(importer: Importer, operator: RawOperator) -> tuple[int, ...]:
 @handles("PAD", "PADV2")
 def pad(importer: Importer, operator: RawOperator) -> None:
     """Zeros around a tensor, or a constant value."""
-    x, sizes = importer.input(operator, 0), importer.integers(operator, 1)
-    pairs = [(0, 0)] * importer.offset(operator.inputs[0]) + list(zip(sizes[::2], sizes[1::2], strict=False))
-    require(len(pairs) == len(x.shape), operator, f"its padding has {len(sizes)} numbers for {x} of {x.shape}")
-    require(pairs[0] == (0, 0), operator, "it pads the batch, which is not supported; pad other axes")
+    shape, sizes = importer.raw(operator, 0).shape, importer.integers(operator, 1)
+    pairs = list(zip(sizes[::2], sizes[1::2], strict=False))
+    require(len(sizes) == 2 * len(shape), operator, f"its padding has {len(sizes)} numbers for a shape of {shape}")
+    x = importer.whole(operator, 0) if pairs and any(pairs[0]) else importer.input(operator, 0)
+    if len(x.shape) == len(pairs):
+        pairs = pairs[1:]
     value = x.zero_point
     if operator.kind == "PADV2":
         value = importer.integer(operator, 2) - (128 if x.unsigned else 0)
-    importer.add(operator, Pad, input=x.name, padding=tuple(pairs[1:]), value=value)
+    importer.add(operator, Pad, input=x.name, padding=tuple(pairs), value=value)
 
 
 @handles("CONCATENATION", "PACK")
@@ -137,8 +140,12 @@ def resize(importer: Importer, operator: RawOperator) -> None:
 @handles("TRANSPOSE")
 def transpose(importer: Importer, operator: RawOperator) -> None:
     """The axes in another order."""
-    x, order = importer.input(operator, 0, "INT8", "UINT8", "FLOAT32"), importer.integers(operator, 1)
-    offset = importer.offset(operator.inputs[0])
+    rank, order = len(importer.raw(operator, 0).shape), importer.integers(operator, 1)
+    order = [axis + rank if axis < 0 else axis for axis in order]
+    require(sorted(order) == list(range(rank)), operator, f"its order {order} is none of {rank} axes")
+    types = ("INT8", "UINT8", "FLOAT32")
+    x = importer.whole(operator, 0, *types) if order[:1] not in ([], [0]) else importer.input(operator, 0, *types)
+    offset = len(x.shape) - rank
     importer.add(operator, Transpose, input=x.name, axes=(*range(offset), *(axis + offset for axis in order)))
 
 
@@ -151,13 +158,14 @@ def _slice(importer: Importer, operator: RawOperator, x: Tensor, place: int, axi
 def split(importer: Importer, operator: RawOperator) -> None:
     """A tensor in pieces, one output each."""
     source = 1 if operator.kind == "SPLIT" else 0
-    x = importer.input(operator, source)
     if operator.kind == "UNPACK":
         stated_axis = operator.options(tflite.UnpackOptions).Axis
     else:
         stated_axis = importer.integer(operator, 0 if operator.kind == "SPLIT" else 2)
-    axis = importer.axis(operator, operator.inputs[source], stated_axis)
-    require(axis > 0, operator, "it splits the batch, which is not supported; split another axis")
+    x, raw = importer.input(operator, source), importer.raw(operator, source)
+    axis = importer.axis(operator, raw.index, stated_axis)
+    if axis == 0:
+        x, axis = importer.whole(operator, source), 1
     pieces = len(operator.outputs)
     if operator.kind == "UNPACK":
         stated = operator.options(tflite.UnpackOptions).Num
@@ -181,40 +189,28 @@ def split(importer: Importer, operator: RawOperator) -> None:
 @handles("SLICE")
 def slice_(importer: Importer, operator: RawOperator) -> None:
     """Part of a tensor."""
-    x, offset = importer.input(operator, 0), importer.offset(operator.inputs[0])
-    begins, sizes = [0] * offset + importer.integers(operator, 1), [-1] * offset + importer.integers(operator, 2)
-    require(len(begins) == len(sizes) == len(x.shape), operator, f"its begin and size do not fit {x} of {x.shape}")
-    ranges = [(b, length if s < 0 else b + s, 1) for b, s, length in zip(begins, sizes, x.shape, strict=True)]
-    _part(importer, operator, x, ranges)
+    shape = importer.raw(operator, 0).shape
+    begins, sizes = importer.integers(operator, 1), importer.integers(operator, 2)
+    require(len(begins) == len(sizes) == len(shape), operator, f"its begin and size do not fit a shape of {shape}")
+    _part(importer, operator, [(b, n if s < 0 else b + s, 1) for b, s, n in zip(begins, sizes, shape, strict=True)])
 
 
 @handles("STRIDED_SLICE")
 def strided_slice(importer: Importer, operator: RawOperator) -> None:
-    """Part of a tensor, with steps."""
-    options = operator.options(tflite.StridedSliceOptions)
-    x, offset = importer.input(operator, 0), importer.offset(operator.inputs[0])
-    supported = not options.EllipsisMask and not options.NewAxisMask and not options.Offset
-    require(supported, operator, "its ellipsis, new axes and lengths in place of ends are not supported")
-    ranges = [(0, length, 1) for length in x.shape]
-    begins, ends, steps = (importer.integers(operator, place) for place in (1, 2, 3))
-    require(
-        len(begins) == len(ends) == len(steps) <= len(x.shape) - offset,
-        operator,
-        f"its ranges do not fit {x} of {x.shape}",
-    )
-    for axis, (begin, end, step) in enumerate(zip(begins, ends, steps, strict=True)):
-        length = x.shape[axis + offset]
-        require(step > 0, operator, f"its step {step} must be 1 or more")
-        shrink = options.ShrinkAxisMask >> axis & 1
-        low = 0 if options.BeginMask >> axis & 1 and not shrink else begin
-        high = length if options.EndMask >> axis & 1 else end
-        low, high, _ = slice(low, high).indices(length)
-        ranges[axis + offset] = (low, low + 1, 1) if shrink else (low, high, step)
-    _part(importer, operator, x, ranges)
+    """Part of a tensor, with steps, which may be backwards; axes may be new or left out."""
+    shape, out = importer.raw(operator, 0).shape, importer.model.tensors[operator.outputs[0]].shape
+    for place in (1, 2, 3):
+        importer.integers(operator, place)
+    selection = Selection.read(operator, shape, *(importer.constant(operator, place) for place in (1, 2, 3)))
+    require(selection.shape == out, operator, f"its output has the shape {out}, not {selection.shape}")
+    _part(importer, operator, list(selection.ranges))
 
 
-def _part(importer: Importer, operator: RawOperator, x: Tensor, ranges: list[tuple[int, int, int]]) -> None:
-    require(
-        ranges[0][:2] == (0, x.shape[0]) and ranges[0][2] == 1, operator, "it slices the batch, which is not supported"
-    )
-    importer.add(operator, Slice, input=x.name, ranges=tuple(ranges[1:]))
+def _part(importer: Importer, operator: RawOperator, ranges: list[tuple[int, int, int]]) -> None:
+    """Part of a tensor, by the file's axes."""
+    shape = importer.raw(operator, 0).shape
+    cut = bool(ranges) and ranges[0] != (0, shape[0], 1)
+    x = importer.whole(operator, 0) if cut else importer.input(operator, 0)
+    if len(x.shape) == len(ranges):
+        ranges = ranges[1:]
+    importer.add(operator, Slice, input=x.name, ranges=tuple(ranges))

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import tflite
 
+from sateen.frontends.grouped import dense_weights
 from sateen.frontends.tflite.file import RawOperator, RawTensor
 from sateen.frontends.tflite.folding import FOLDING
-from sateen.frontends.tflite.importer import Importer
+from sateen.frontends.tflite.importer import QUANTIZED, Importer
 from sateen.frontends.tflite.moves import MOVES, Handler, registers
 from sateen.frontends.tflite.numbers import clamp, limits, scaling
 from sateen.frontends.tflite.weights import parameters, read_weights
 from sateen.graph import (
+    LARGEST,
     Add,
     ArgMax,
     Array,
@@ -66,12 +68,21 @@ def padding(
 
 @handles("CONV_2D")
 def conv_2d(importer: Importer, operator: RawOperator) -> None:
-    """A convolution; weights are [O, kernel height, kernel width, I]."""
+    """A convolution; weights are [O, kernel height, kernel width, I / groups]."""
     options = operator.options(tflite.Conv2DOptions)
     # The bias has its type itself.
     options.ignore("QuantizedBiasType")
     raw, weights = read_weights(importer, operator, 0, 4)
-    _windowed(importer, operator, Conv2D, options, raw, weights, len(weights))
+    x, depth = importer.input(operator, 0), weights.shape[3]
+    groups = x.shape[-1] // depth if depth and x.shape[-1] % depth == 0 and len(weights) else 1
+    require(
+        len(weights) % groups == 0 and weights.size * groups <= LARGEST,
+        operator,
+        f"its weights {raw} of {weights.shape} do not fit {x.shape[-1]} channels",
+    )
+    if groups > 1 and depth == 1:
+        return _windowed(importer, operator, DepthwiseConv2D, options, raw, weights, len(weights))
+    _windowed(importer, operator, Conv2D, options, raw, dense_weights(weights, groups), len(weights))
 
 
 @handles("DEPTHWISE_CONV_2D")
@@ -185,6 +196,23 @@ def arithmetic(importer: Importer, operator: RawOperator) -> None:
             # It matters for int16.
             table.ignore("PotScaleInt16")
     importer.add(operator, kind, a=a.name, b=b.name, **clamp(operator, y, activation))
+
+
+@handles("MAXIMUM", "MINIMUM")
+def limit(importer: Importer, operator: RawOperator) -> None:
+    """The larger or the smaller of a tensor and a constant of one value."""
+    constant = 0 if importer.raw(operator, 0).index in importer.constants else 1
+    x, y = importer.input(operator, 1 - constant), importer.tensor(operator.outputs[0])
+    values = importer.constant(operator, constant)
+    other = importer.raw(operator, constant)
+    require(
+        other.type in QUANTIZED and x.quantization == y.quantization == importer.quantization(other),
+        operator,
+        f"{x}, {other} and {y} must have the same scale and zero point, because codes are compared",
+    )
+    require(values.size > 0 and len(np.unique(values)) == 1, operator, f"its constant {other} must have one value")
+    code = int(values.reshape(-1)[0]) - (128 if x.unsigned else 0)
+    _requantize(importer, operator, x, 1.0, **{"low" if operator.kind == "MAXIMUM" else "high": code})
 
 
 @handles("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1")
