@@ -13,6 +13,7 @@ from tflite_models import ModelBuilder
 
 __all__ = [
     "CALIBRATION",
+    "IMAGE",
     "Builder",
     "File",
     "float_files",
@@ -75,8 +76,10 @@ class File(ModelBuilder):
 @functools.cache
 def tflite_files() -> list[Builder]:
     """TensorFlow Lite files that have every kind of operator."""
+    from small_layouts import computed_shape, layout_files
+
     typed = [file for type in ("INT8", "UINT8") for file in _typed_files(type)]
-    return [*typed, *_unary_files(), *_other_files(), _computed_shape(), _real_ends()]
+    return [*typed, *_unary_files(), *_other_files(), *layout_files(), computed_shape(), _real_ends()]
 
 
 def _typed_files(type: str) -> list[Builder]:
@@ -166,35 +169,6 @@ def _other_files() -> list[Builder]:
     f = File((1, 8))
     files.append(f.ends("ARG_MAX", [f.given, f.constant(1)], [f.tensor((1,), "INT32")], "ArgMaxOptions", OutputType=2))
     return files
-
-
-def _computed_shape() -> Builder:
-    """A shape that the model computes, by every operator that is folded."""
-    f = File((1, 4, 6))
-    wanted, first, last, half, sum_, axes = (f.tensor(shape, "INT32") for shape in ((3,), (), (), (), (), (1, 3)))
-    f.op("SHAPE", [f.given], [wanted], "ShapeOptions", OutType=2)
-    f.op(
-        "STRIDED_SLICE",
-        [wanted, f.constant([0]), f.constant([1]), f.constant([1])],
-        [first],
-        "StridedSliceOptions",
-        ShrinkAxisMask=1,
-    )
-    f.op("GATHER", [wanted, f.constant(2)], [last], "GatherOptions")
-    f.op("FLOOR_DIV", [last, f.constant(2)], [half], "FloorDivOptions")
-    f.op("ADD", [half, f.constant(5)], [sum_], "AddOptions")
-    f.op("EXPAND_DIMS", [wanted, f.constant(0)], [axes], "ExpandDimsOptions")
-    product, flat, all_, y = (
-        f.tensor((1,), "INT32"),
-        f.tensor((3,), "INT32"),
-        f.tensor((3,), "INT32"),
-        f.like((1, 3, 8)),
-    )
-    f.op("REDUCE_PROD", [axes, f.constant([1])], [product], "ReducerOptions")
-    f.op("SQUEEZE", [axes], [flat], "SqueezeOptions")
-    f.op("PACK", [first, half, sum_], [all_], "PackOptions", ValuesCount=3)
-    f.op("RESHAPE", [f.given, all_], [y], "ReshapeOptions")
-    return f, [f.given], [y]
 
 
 def _real_ends() -> Builder:

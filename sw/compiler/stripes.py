@@ -77,8 +77,10 @@ def _row_stripes(kernel: Kernel, rows: int) -> Iterator[Stripe]:
     step = kernel.result_steps[0]
     for first in range(0, kernel.out[0], rows):
         count = min(rows, kernel.out[0] - first)
-        top = kernel.origin[0] + first * kernel.stride[0]
-        bottom = top + (count - 1) * kernel.stride[0] + reach + 1
+        start = kernel.origin[0] + first * kernel.stride[0]
+        end_start = start + (count - 1) * kernel.stride[0]
+        # Rows may be read backwards.
+        top, bottom = min(start, end_start), max(start, end_start) + reach + 1
         # A window that lies wholly in padding needs a line, too: coordinates are compared with it.
         begin = min(max(top, 0), kernel.height - 1)
         end = max(min(bottom, kernel.height), begin + 1)
@@ -86,7 +88,7 @@ def _row_stripes(kernel: Kernel, rows: int) -> Iterator[Stripe]:
             kernel,
             height=end - begin,
             out=(count, kernel.out[1]),
-            origin=(top - begin, kernel.origin[1]),
+            origin=(start - begin, kernel.origin[1]),
             spacing=kernel.result_steps,
         )
         source = (begin * kernel.width, (end - begin) * kernel.width)

@@ -20,14 +20,13 @@ from sateen.graph.ops import (
     Pad,
     Requantize,
     Resize,
-    Slice,
     Tensor,
 )
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import Dim, Rounding
 from sateen.sim import golden
 
-__all__ = ["average_pool2d", "broadcast", "concatenate", "max_pool2d", "mean", "pad", "requantize", "resize", "slice_"]
+__all__ = ["average_pool2d", "broadcast", "concatenate", "max_pool2d", "mean", "pad", "requantize", "resize"]
 
 AVERAGE_WEIGHT = 64
 """Factor of the values of a mean. With it the requantization's first rounding leaves its second one exact."""
@@ -188,18 +187,6 @@ def broadcast(op: Broadcast, x: Tensor, y: Tensor, config: Config) -> Kernel:
     stride = (int(height == rows), int(width == columns))
     repeats = 1 if depth == channels else channels
     return diagonal(_ones(channels), (height, width, depth), (rows, columns), config, outputs=repeats, stride=stride)
-
-
-def slice_(op: Slice, x: Tensor, y: Tensor, config: Config) -> Kernel:
-    """A copy whose first window begins within the tensor."""
-    image, ranges = _image(x), ((0, 1, 1),) * (3 - len(op.ranges)) + op.ranges
-    rows, columns, channels = (len(range(*part)) for part in ranges)
-    if any(step < 0 for _, _, step in ranges):
-        raise CompileError(f"{op}: a slice backwards has no kernel; forwards it has")
-    if ranges[-1][2] != 1 and channels > 1:
-        raise CompileError(f"{op}: a step in the last axis has no kernel; those in rows and columns have")
-    begins = (ranges[0][0], ranges[1][0], ranges[2][0])
-    return diagonal(_ones(channels), image, (rows, columns), config, stride=(ranges[0][2], ranges[1][2]), origin=begins)
 
 
 def concatenate(op: Concatenate, *tensors_and_config: Tensor | Config) -> Iterator[Kernel]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sateen.compiler.lowering import copies, lookup, transposed, weighted
+from sateen.compiler.lowering import arrange, copies, lookup, transposed, weighted
 from sateen.compiler.lowering.kernel import Kernel
 from sateen.compiler.lowering.lookup import LookUp
 from sateen.errors import CompileError
@@ -18,6 +18,7 @@ from sateen.graph.ops import (
     Broadcast,
     Concatenate,
     Conv2D,
+    DepthToSpace,
     DepthwiseConv2D,
     FullyConnected,
     MaxPool2D,
@@ -29,8 +30,10 @@ from sateen.graph.ops import (
     Reshape,
     Resize,
     Slice,
+    SpaceToDepth,
     Subtract,
     Table,
+    Take,
     Tensor,
     TransposeConv2D,
 )
@@ -47,6 +50,7 @@ LOWERINGS: dict[type[Op], Lowering] = {
     Broadcast: copies.broadcast,
     Concatenate: copies.concatenate,
     Conv2D: weighted.conv2d,
+    DepthToSpace: arrange.depth_to_space,
     DepthwiseConv2D: weighted.depthwise_conv2d,
     FullyConnected: weighted.fully_connected,
     MaxPool2D: copies.max_pool2d,
@@ -55,9 +59,11 @@ LOWERINGS: dict[type[Op], Lowering] = {
     Pad: copies.pad,
     Requantize: copies.requantize,
     Resize: copies.resize,
-    Slice: copies.slice_,
+    Slice: arrange.slice_,
+    SpaceToDepth: arrange.space_to_depth,
     Subtract: lookup.add,
     Table: lookup.table,
+    Take: arrange.take,
     TransposeConv2D: transposed.transpose_conv2d,
 }
 """The operators that the device computes, each with the function that lowers it.

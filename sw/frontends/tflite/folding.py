@@ -28,7 +28,7 @@ def _pack(operator: RawOperator, *parts: Array) -> Array:
 def _cast(operator: RawOperator, x: Array) -> Array:
     if operator.table is not None:
         # The types of the input and the output, which their tensors have.
-        operator.table.ignore("InDataType", "OutDataType")
+        operator.options(tflite.CastOptions).ignore("InDataType", "OutDataType")
     return x
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sateen.frontends.tflite import operators, windows
+from sateen.frontends.tflite import arrange, operators, windows
 from sateen.frontends.tflite.importer import Handler
 
 __all__ = ["HANDLERS"]
 
-HANDLERS: dict[str, Handler] = {**operators.HANDLERS, **windows.HANDLERS}
+HANDLERS: dict[str, Handler] = {**operators.HANDLERS, **arrange.HANDLERS, **windows.HANDLERS}
 """The handler of each kind of operator."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import tflite
 
 from sateen.errors import SateenWarning
 from sateen.frontends.tflite.file import RawModel, RawOperator, RawTensor
@@ -133,7 +134,7 @@ class Importer:
         if operator.kind == "SHAPE":
             if operator.table is not None:
                 # The type of the sizes, which is that of the output.
-                operator.table.ignore("OutType")
+                operator.options(tflite.ShapeOptions).ignore("OutType")
             self.constants[output] = np.array(self.raw(operator, 0).shape, np.int64)
             return True
         if not all(index in self.constants for index in operator.inputs):

@@ -1,0 +1,179 @@
+"""Kernels for operators that put values in other places: copies of all values whose places follow a rule."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sateen.compiler.lowering.kernel import Kernel, diagonal
+from sateen.errors import CompileError
+from sateen.graph.ops import DepthToSpace, Op, Slice, SpaceToDepth, Take, Tensor
+from sateen.hw.spec.config import Config
+
+__all__ = ["depth_to_space", "slice_", "space_to_depth", "take"]
+
+MOST_COPIES = 64
+"""Copies of one operator. The host needs less time than more of them."""
+MOST_PHASES = 8
+"""Interleaved runs along an axis that are tried."""
+LARGEST_SELECTION = 1 << 16
+"""Weights of the largest matrix that selects channels."""
+
+Axis = tuple[int, tuple[int, ...] | None]
+"""The input's size along an axis, and the positions to take; ``None``: all, in order."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Places of an axis that one copy fills."""
+
+    target: int
+    """The first position in the output."""
+    target_step: int
+    count: int
+    source: int
+    """The first position in the input."""
+    source_step: int
+
+
+def runs(places: Sequence[int]) -> list[Run]:
+    """As few runs as are found that make up ``places``: runs follow each other, or are interleaved."""
+    options = (
+        [
+            Run(first + run.target * step, step, run.count, run.source, run.source_step)
+            for first in range(step)
+            for run in _consecutive(places[first::step])
+        ]
+        for step in range(1, min(MOST_PHASES, len(places)) + 1)
+    )
+    return min(options, key=len)
+
+
+def _consecutive(places: Sequence[int]) -> list[Run]:
+    found: list[Run] = []
+    for target, source in enumerate(places):
+        if found:
+            last = found[-1]
+            step = source - last.source if last.count == 1 else last.source_step
+            if source == last.source + last.count * step:
+                found[-1] = dataclasses.replace(last, count=last.count + 1, source_step=step)
+                continue
+        found.append(Run(target, 1, 1, source, 1))
+    return found
+
+
+def take(op: Take, x: Tensor, y: Tensor, config: Config) -> Iterator[Kernel]:
+    """A copy for each combination of runs of positions along rows, columns and channels; or, where single channels
+    change places, a product with a matrix of ones."""
+    return _taken(op, zip(x.shape[1:], op.places, strict=True), config)
+
+
+def slice_(op: Slice, x: Tensor, y: Tensor, config: Config) -> Iterator[Kernel]:
+    """A copy, whose first window begins within the tensor; or several, as of a :class:`Take`."""
+    return _taken(op, [(size, tuple(range(*part))) for size, part in zip(x.shape[1:], op.ranges, strict=True)], config)
+
+
+def _taken(op: Op, axes: Iterable[Axis], config: Config) -> Iterator[Kernel]:
+    *outer, (depth, channels) = _merged(axes)
+    # The last axis is that of pixels if they stay whole. If not, its values are pixels of one channel, as long as they
+    # make few copies, or channels that a matrix selects.
+    whole = channels is None or channels == tuple(range(channels[0], channels[0] + len(channels)))
+    if not whole and len(outer) < 2 and _count([*outer, (depth, channels)]) <= MOST_COPIES:
+        outer, (depth, channels), whole = [*outer, (depth, channels)], (1, None), True
+    if len(outer) > 2:
+        raise CompileError(f"{op}: it moves values along more axes than a kernel has, which are three")
+    if _count(outer) > MOST_COPIES:
+        raise CompileError(f"{op}: it takes {_count(outer)} copies, more than the {MOST_COPIES} that are worth it")
+    if not whole and depth * len(channels or ()) > LARGEST_SELECTION:
+        raise CompileError(f"{op}: it selects {len(channels or ())} of {depth} channels, too many for a matrix")
+    return _copies(outer + [(1, None)] * (2 - len(outer)), depth, channels, whole, config)
+
+
+def _merged(axes: Iterable[Axis]) -> list[Axis]:
+    """At most three axes, if that is possible: neighbouring axes that stay become one."""
+    merged = [(size, None if places == tuple(range(size)) else places) for size, places in axes]
+    merged = [axis for axis in merged[:-1] if axis != (1, None)] + merged[-1:]
+    while len(merged) > 3:
+        pair = next((i for i in range(len(merged) - 1) if merged[i][1] is None and merged[i + 1][1] is None), None)
+        if pair is None:
+            break
+        merged[pair : pair + 2] = [(merged[pair][0] * merged[pair + 1][0], None)]
+    return merged
+
+
+def _runs(axis: Axis) -> list[Run]:
+    size, places = axis
+    return [Run(0, 1, size, 0, 1)] if places is None else runs(places)
+
+
+def _count(axes: Iterable[Axis]) -> int:
+    """Copies that move values along axes of pixels."""
+    return math.prod(len(_runs(axis)) for axis in axes)
+
+
+def _copies(
+    outer: Sequence[Axis], depth: int, channels: tuple[int, ...] | None, whole: bool, config: Config
+) -> Iterator[Kernel]:
+    """Copies of pixels of ``depth`` channels, of which some are taken: consecutive ones if ``whole``."""
+    taken = range(depth) if channels is None else channels
+    (height, _), (width, columns) = outer
+    line = (width if columns is None else len(columns)) * len(taken)
+    for row, column in itertools.product(*map(_runs, outer)):
+        copy = diagonal(
+            np.ones((len(taken) if whole else 1, 1, 1), np.int8),
+            (height, width, depth),
+            (row.count, column.count),
+            config,
+            stride=(row.source_step, column.source_step),
+            origin=(row.source, column.source, taken[0] if whole else 0),
+        )
+        if not whole:
+            matrix = np.zeros((len(taken), 1, 1, depth), np.int8)
+            matrix[np.arange(len(taken)), 0, 0, np.asarray(taken)] = 1
+            copy = dataclasses.replace(
+                copy,
+                channels=len(taken),
+                weights=matrix,
+                parameters=np.repeat(copy.parameters, len(taken), axis=0),
+                run_length=depth,
+                group_stride=0,
+                filters=None,
+            )
+        yield dataclasses.replace(
+            copy,
+            target=row.target * line + column.target * len(taken),
+            spacing=(row.target_step * line, column.target_step * len(taken)),
+        )
+
+
+def space_to_depth(op: SpaceToDepth, x: Tensor, y: Tensor, config: Config) -> Iterator[Kernel]:
+    """A copy of each line of the blocks: its pixels are neighbours in the input and in the output."""
+    _, height, width, channels = y.shape
+    part = channels // op.size
+    for row in range(op.size):
+        copy = diagonal(
+            np.ones((part, 1, 1), np.int8),
+            (x.shape[1], width, part),
+            (height, width),
+            config,
+            stride=(op.size, 1),
+            origin=(row, 0, 0),
+        )
+        yield dataclasses.replace(copy, target=row * part, spacing=(width * channels, channels))
+
+
+def depth_to_space(op: DepthToSpace, x: Tensor, y: Tensor, config: Config) -> Iterator[Kernel]:
+    """As :func:`space_to_depth`, back. In the other order of channels, a matrix brings those of a line together."""
+    _, height, width, channels = x.shape
+    part, line = channels // op.size, y.shape[2] * y.shape[3]
+    order = np.arange(channels) if op.blocks_first else np.arange(channels).reshape(-1, op.size**2).T.ravel()
+    for row in range(op.size):
+        taken = tuple(int(channel) for channel in order[row * part : (row + 1) * part])
+        outer: list[Axis] = [(height, None), (width, None)]
+        (copy,) = _copies(outer, channels, taken, op.blocks_first, config)
+        yield dataclasses.replace(copy, target=row * line, spacing=(op.size * line, part))

@@ -1,0 +1,50 @@
+"""Small TensorFlow Lite files of operators that put values in other places, or make larger or smaller tensors."""
+
+from __future__ import annotations
+
+from small_models import IMAGE, Builder, File
+
+__all__ = ["computed_shape", "layout_files"]
+
+
+def layout_files() -> list[Builder]:
+    """A file for each kind of operator."""
+    return [
+        File().to("SPACE_TO_DEPTH", (1, 2, 2, 8), "SpaceToDepthOptions", BlockSize=2),
+        File((1, 2, 2, 8)).to("DEPTH_TO_SPACE", (1, 4, 4, 2), "DepthToSpaceOptions", BlockSize=2),
+        File().to("MIRROR_PAD", (1, 6, 4, 2), "MirrorPadOptions", [[[0, 0], [1, 1], [0, 0], [0, 0]]], Mode=1),
+        File().to("TILE", (1, 8, 4, 4), constants=[[1, 2, 1, 2]]),
+        File((1, 1, 4, 1)).to("BROADCAST_TO", IMAGE, constants=[list(IMAGE)], version=2),
+        File().to("REVERSE_V2", IMAGE, constants=[[1]]),
+        File().to("GATHER", (1, 4, 3, 2), "GatherOptions", [[3, 0, 0]], Axis=2),
+        File().to("GATHER_ND", (2, 4, 2), constants=[[[0, 3], [0, 1]]]),
+    ]
+
+
+def computed_shape() -> Builder:
+    """A shape that the model computes, by every operator that is folded."""
+    f = File((1, 4, 6))
+    wanted, first, last, half, sum_, axes = (f.tensor(shape, "INT32") for shape in ((3,), (), (), (), (), (1, 3)))
+    f.op("SHAPE", [f.given], [wanted], "ShapeOptions", OutType=2)
+    f.op(
+        "STRIDED_SLICE",
+        [wanted, f.constant([0]), f.constant([1]), f.constant([1])],
+        [first],
+        "StridedSliceOptions",
+        ShrinkAxisMask=1,
+    )
+    f.op("GATHER", [wanted, f.constant(2)], [last], "GatherOptions")
+    f.op("FLOOR_DIV", [last, f.constant(2)], [half], "FloorDivOptions")
+    f.op("ADD", [half, f.constant(5)], [sum_], "AddOptions")
+    f.op("EXPAND_DIMS", [wanted, f.constant(0)], [axes], "ExpandDimsOptions")
+    product, flat, all_, y = (
+        f.tensor((1,), "INT32"),
+        f.tensor((3,), "INT32"),
+        f.tensor((3,), "INT32"),
+        f.like((1, 3, 8)),
+    )
+    f.op("REDUCE_PROD", [axes, f.constant([1])], [product], "ReducerOptions")
+    f.op("SQUEEZE", [axes], [flat], "SqueezeOptions")
+    f.op("PACK", [first, half, sum_], [all_], "PackOptions", ValuesCount=3)
+    f.op("RESHAPE", [f.given, all_], [y], "ReshapeOptions")
+    return f, [f.given], [y]
