@@ -5,6 +5,7 @@ __all__ = [
     "ConfigMismatch",
     "DeviceError",
     "InputError",
+    "InternalError",
     "LinkError",
     "ModelFileError",
     "SateenError",
@@ -26,6 +27,10 @@ class ModelFileError(SateenError):
 
 class InputError(SateenError, ValueError):
     """An input does not have the shape or type that the model takes."""
+
+
+class InternalError(SateenError):
+    """Sateen contradicts itself, which is a mistake in it; the message asks to report it."""
 
 
 class DeviceError(SateenError):

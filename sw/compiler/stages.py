@@ -16,6 +16,7 @@ from sateen.compiler.model import Model
 from sateen.compiler.placement import Placement, place
 from sateen.compiler.precision import set_precision
 from sateen.compiler.rewrites import rewrite
+from sateen.compiler.verification import verify_program
 from sateen.errors import CompileError, SateenWarning
 from sateen.frontends import load, torch
 from sateen.graph import Graph, Real
@@ -68,6 +69,8 @@ def compile(
         With ``strict``, if the device lacks an operator, or one does not fit its memories.
     GraphError
         If a model's file is damaged, not quantized, or has an operator that is not known here.
+    InternalError
+        If the finished programs and weights are not the graph's: a mistake of the compiler.
     """
     if combine not in COMBINE:
         raise CompileError(f"combine must be {' or '.join(COMBINE)}, not {combine!r}")
@@ -81,7 +84,9 @@ def compile(
     placed = place(precise, config)
     report_refused(placed, strict=strict)
     chosen = choose(placed, config, combine=combines, channel_orders=rewritten.channel_orders)
-    return assemble(placed, chosen, config)
+    model = assemble(placed, chosen, config)
+    verify_program(model)
+    return model
 
 
 def read(source: Source, calibration: Any, config: Config, example_inputs: Sequence[Any] | None = None) -> Graph:

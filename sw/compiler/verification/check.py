@@ -1,0 +1,294 @@
+"""Compares what a compiled model's programs compute with what its graph says, layer by layer.
+
+Of a layer with weights the sums are compared, for random numbers of 20 bits in place of its input's bytes. Two sums
+that multiply these by different weights are equal once in a million times. Of other layers the results are compared,
+for random bytes. Results are taken at the beginning, in the middle and at the end of each axis, in all channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sateen.compiler.model import Layer, Model, Part, Tile
+from sateen.compiler.verification.decoding import records
+from sateen.compiler.verification.definitions import SUMS, sums
+from sateen.compiler.verification.emulation import Layered, Results, positions, written
+from sateen.errors import InternalError
+from sateen.graph.ops import Op, Weighted
+from sateen.hw.spec.descriptor import CHANNELS_DIM, Descriptor
+from sateen.sim import golden
+
+__all__ = ["verify_program"]
+
+SEED = 1
+LARGEST = 1 << 20
+"""Of the numbers in place of a weighted layer's input."""
+BYTES = np.arange(-128, 128)
+TABLE_PAIRS = 16
+"""Partners of each byte when tables are tried."""
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A descriptor, and what it reads and writes."""
+
+    segment: int
+    index: int
+    sources: tuple[tuple[int, int, int], ...]
+    """For each input: its address, and the first byte and byte count of what stands there."""
+    address: int
+    """Of the results, which begin at byte ``first`` of the output."""
+    first: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"descriptor {self.index} of segment {self.segment}"
+
+
+def verify_program(model: Model) -> None:
+    """Compares every layer's program and weights with the graph.
+
+    Raises
+    ------
+    InternalError
+        If a layer multiplies by another weight, adds another bias, scales or rounds otherwise, has other tables, or
+        does not write each of its results. It names layer and weight.
+    """
+    verifier = _Verifier(model)
+    for step in model.steps:
+        for layer in model.layers[step.first : step.first + step.count]:
+            verifier.layer(layer, step.tiles)
+
+
+class _Verifier:
+    def __init__(self, model: Model):
+        self.model, self.config, self.graph = model, model.config, model.graph
+        self.ops = {op.name: op for op in model.graph.ops}
+        self.programs = [records(segment.program) for segment in model.segments]
+        self.rng = np.random.default_rng(SEED)
+        self.garbage = self._numbers(model.config.scratchpad_bytes)
+        self.decoded: dict[tuple[int, int], Layered] = {}
+
+    def layer(self, layer: Layer, tiles: tuple[Tile, ...]) -> None:
+        """Compares a layer, whole or in stripes."""
+        op, self.decoded = self.ops[layer.name], {}
+        try:
+            self._layer(op, list(self._places(op, layer, tiles)))
+        except (ArithmeticError, AssertionError, LookupError, ValueError) as error:
+            raise _error(op, f"its program has no meaning ({error!r})") from error
+
+    def _layer(self, op: Op, places: list[_Place]) -> None:
+        self._writes_everything(op, places)
+        for place in places:
+            self._says_what_the_graph_says(op, place)
+        if isinstance(op, Weighted) and type(op) in SUMS:
+            inputs = {op.input: self._numbers(self.model.size(op.input))}
+            self._compare(op, places, inputs, self._weighted)
+        else:
+            inputs = {
+                name: self.rng.integers(-128, 128, self.model.size(name)).astype(np.float64)
+                for name in dict.fromkeys(op.inputs)
+            }
+            self._tables(op, places)
+            self._compare(op, places, inputs, self._executed(op, inputs))
+
+    def _numbers(self, count: int) -> Floats:
+        """Odd numbers, so that none is zero."""
+        return 2.0 * self.rng.integers(-LARGEST // 2, LARGEST // 2, count, np.int32) + 1
+
+    def _places(self, op: Op, layer: Layer, tiles: tuple[Tile, ...]) -> Iterator[_Place]:
+        size, addresses = self.model.size, self.model.addresses
+        if not tiles:
+            sources = tuple((addresses[name], 0, size(name)) for name in op.inputs)
+            yield from _of(layer.parts, sources, addresses[op.output], 0, size(op.output))
+        for tile in tiles:
+            first, count = tile.source
+            sources = tuple((index * count, first, count) for index in range(len(op.inputs)))
+            yield from _of(tile.parts, sources, tile.address, *tile.target)
+
+    def _descriptor(self, place: _Place) -> Descriptor:
+        return self.programs[place.segment][place.index]
+
+    def _layered(self, place: _Place) -> Layered:
+        key = place.segment, place.index
+        if key not in self.decoded:
+            store = self.model.segments[place.segment].weights
+            self.decoded[key] = Layered(self._descriptor(place), store, self.config)
+        return self.decoded[key]
+
+    def _writes_everything(self, op: Op, places: list[_Place]) -> None:
+        covered = np.zeros(self.model.size(op.output), bool)
+        for place in places:
+            stream = self._descriptor(place).output
+            for addresses, channels in written(stream, self.config.cols):
+                begin = addresses - place.address
+                if begin.min() < 0 or begin.max() + channels > place.size:
+                    raise _error(op, f"{place} writes beyond its output's {place.size} bytes")
+                for channel in range(channels):
+                    covered[begin + (place.first + channel)] = True
+        if not covered.all():
+            raise _error(op, f"its program does not write {_at(self._shape(op), int(np.argmin(covered)))}")
+
+    def _says_what_the_graph_says(self, op: Op, place: _Place) -> None:
+        """What the descriptor states besides its weights."""
+        d = self._descriptor(place)
+        counts = [dim.count for dim in d.output.dims]
+        turns = [
+            (d.weights.blocks, d.weights.groups),
+            tuple(dim.count for dim in d.activations.dims[: CHANNELS_DIM + 1]),
+            tuple(counts[: CHANNELS_DIM + 1]),
+        ]
+        if len(set(turns)) > 1:
+            raise _error(op, f"the blocks and groups of {place} are not the same in its streams: {turns}")
+        if positions(d.activations) != counts[2] * counts[3] * d.output.taps:
+            raise _error(op, f"{place} sums up {positions(d.activations)} positions, not {counts[2] * counts[3]}")
+        if isinstance(op, Weighted):
+            stated = d.output.zero_point, d.output.low, d.output.high, d.output.rounding
+            wanted = self.graph.tensors[op.output].zero_point, op.low, op.high, op.rounding
+            if stated != wanted:
+                raise _error(op, f"{place} has zero point, clamp and rounding {stated}, the graph {wanted}")
+
+    def _memory(self, op: Op, place: _Place, inputs: Mapping[str, Floats]) -> Floats:
+        memory = self.garbage.copy()
+        for name, (address, first, count) in zip(op.inputs, place.sources, strict=True):
+            memory[address : address + count] = inputs[name][first : first + count]
+        return memory
+
+    def _compare(
+        self, op: Op, places: list[_Place], inputs: Mapping[str, Floats],
+        expected: Callable[[Op, Results, _Place, Ints, Mapping[str, Floats]], tuple[Ints, Ints]],
+    ) -> None:  # fmt: skip
+        memory, before = None, None
+        for place in places:
+            if memory is None or place.sources != before:
+                memory, before = self._memory(op, place, inputs), place.sources
+            if self._layered(place).looks_up:
+                memory = np.clip(memory, -128, 127)
+            results = self._layered(place).results(memory)
+            index = results.address - place.address + place.first
+            found, wanted = expected(op, results, place, index, inputs)
+            if not np.array_equal(found, wanted):
+                self._report(op, place, index, found, wanted, inputs)
+
+    def _weighted(
+        self, op: Op, results: Results, place: _Place, index: Ints, inputs: Mapping[str, Floats]
+    ) -> tuple[Ints, Ints]:
+        """Sums of the program and of the graph, with their scales: [n, 3] each."""
+        assert isinstance(op, Weighted)
+        x, y = self.graph.tensors[op.input], self.graph.tensors[op.output]
+        channel = index % y.shape[-1]
+        wanted = sums(op, inputs[op.input], x, y, index)
+        found = results.sums[:, 0] + results.bias
+        scales = op.multiplier[channel].astype(np.int64), op.shift[channel].astype(np.int64)
+        return (
+            np.stack([found & 0xFFFFFFFF, results.multiplier, results.shift], axis=1),
+            np.stack([wanted & 0xFFFFFFFF, *scales], axis=1),
+        )
+
+    def _executed(
+        self, op: Op, inputs: Mapping[str, Floats]
+    ) -> Callable[[Op, Results, _Place, Ints, Mapping[str, Floats]], tuple[Ints, Ints]]:
+        """Compares the program's results with those of the operator."""
+        values = {
+            name: given.astype(np.int8).reshape(1, *self.graph.tensors[name].shape[1:])
+            for name, given in inputs.items()
+        }
+        wanted = op.execute(self.graph.tensors, values).ravel()
+
+        def compared(
+            op: Op, results: Results, place: _Place, index: Ints, inputs: Mapping[str, Floats]
+        ) -> tuple[Ints, Ints]:
+            found = self._requantized(place, results)
+            return found[:, None], wanted[index].astype(np.int64)[:, None]
+
+        return compared
+
+    def _requantized(self, place: _Place, results: Results) -> Ints:
+        stream = self._descriptor(place).output
+        values = golden.requantize(
+            results.sums + results.bias[:, None], results.multiplier[:, None], results.shift[:, None],
+            rounding=stream.rounding, zero_point=stream.zero_point, low=stream.low, high=stream.high,
+        )  # fmt: skip
+        return values.max(axis=1).astype(np.int64)
+
+    def _tables(self, op: Op, places: list[_Place]) -> None:
+        """Tries every entry of the tables, with several of the other table's."""
+        for place in places:
+            layered = self._layered(place)
+            if not layered.looks_up:
+                return
+            a = b = BYTES
+            if len(set(op.inputs)) > 1:
+                a, b = np.repeat(BYTES, TABLE_PAIRS), np.tile(BYTES, TABLE_PAIRS)
+                b = (b + 8 * a) % 256 - 128
+            none = np.zeros(len(a), np.int64)
+            bias, multiplier, shift = (none + layered.parameters[0, which, 0] for which in range(3))
+            results = Results(none, layered.combined(a, b)[:, None], bias, multiplier, shift)
+            given = dict(zip(op.inputs, (a.astype(np.int8), b.astype(np.int8)), strict=False))
+            found, wanted = self._requantized(place, results), op.execute(self.graph.tensors, given)
+            if not np.array_equal(found, wanted):
+                at = int(np.argmax(found != wanted))
+                values = a[at] if len(set(op.inputs)) == 1 else f"{a[at]} and {b[at]}"
+                raise _error(op, f"the tables of {place} give {found[at]} for {values}, the graph {wanted[at]}")
+
+    def _shape(self, op: Op) -> tuple[int, ...]:
+        return self.graph.tensors[op.output].shape[1:]
+
+    def _report(
+        self, op: Op, place: _Place, index: Ints, found: Ints, wanted: Ints, inputs: Mapping[str, Floats]
+    ) -> None:
+        """Raises an error that says what differs, of a layer with weights by which weight."""
+        first = int(np.argmax((found != wanted).any(axis=1)))
+        where = f"{_at(self._shape(op), int(index[first]))} ({place})"
+        if found.shape[1] == 1:
+            raise _error(op, f"its program gives {found[first, 0]} at {where}, the graph {wanted[first, 0]}")
+        assert isinstance(op, Weighted)
+        if found[first, 0] == wanted[first, 0]:
+            scales = f"{tuple(found[first, 1:].tolist())}, the graph {tuple(wanted[first, 1:].tolist())}"
+            raise _error(op, f"its program scales {where} by multiplier and shift {scales}")
+        x = inputs[op.input]
+
+        def differences(low: int, high: int) -> Ints:
+            """By how much the program's sums are larger if only these bytes of the input are not zero."""
+            some = np.zeros_like(x)
+            some[low:high] = x[low:high]
+            results = self._layered(place).results(self._memory(op, place, {op.input: some}))
+            a, b = self._weighted(op, results, place, index, {op.input: some})
+            return (a[:, 0] - b[:, 0] + (1 << 31)) % (1 << 32) - (1 << 31)
+
+        constant, low, high = differences(0, 0), 0, len(x)
+        # In padding a wrong weight changes a constant; a result that reads it says which it is.
+        changing = differences(low, high) != constant
+        if not changing.any():
+            raise _error(op, f"its program's bias is larger by {constant[first]} at {where} than the graph's")
+        first = int(np.argmax(changing))
+        where = f"{_at(self._shape(op), int(index[first]))} ({place})"
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if differences(low, middle)[first] != constant[first] else (middle, high)
+        weight = (differences(low, high) - constant)[first] / x[low]
+        byte = _at(self.graph.tensors[op.input].shape[1:], low, op.input)
+        raise _error(op, f"its program's weight of {byte} at {where} is larger by {weight:g} than the graph's")
+
+
+def _of(
+    parts: tuple[Part, ...], sources: tuple[tuple[int, int, int], ...], address: int, first: int, size: int
+) -> Iterator[_Place]:
+    for part in parts:
+        for index in range(part.first, part.first + part.count):
+            yield _Place(part.segment, index, sources, address, first, size)
+
+
+def _at(shape: tuple[int, ...], index: int, name: str = "result") -> str:
+    return f"{name}[{', '.join(str(int(place)) for place in np.unravel_index(index, shape))}]"
+
+
+def _error(op: Op, what: str) -> InternalError:
+    return InternalError(f"{op}: {what}; this is a mistake of Sateen's compiler: please report it with the model")

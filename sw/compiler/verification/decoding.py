@@ -1,0 +1,145 @@
+"""Descriptors and weight words from the bytes that a device gets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sateen.hw.spec.config import Config
+from sateen.hw.spec.descriptor import (
+    ACTIVATION_DIMS,
+    BIAS_BYTES,
+    DESCRIPTOR_WORDS,
+    OUTPUT_DIMS,
+    PARAMETER_BYTES,
+    SECTIONS,
+    TABLE_ENTRIES,
+    ActivationStream,
+    Descriptor,
+    Dim,
+    OutputStream,
+    Sliding,
+    WeightStream,
+    table_words,
+)
+from sateen.hw.spec.pe import SELECTS_BIT, WEIGHT_SETTING_BITS, select_bits, window
+
+__all__ = ["decode", "parameters", "records", "tables", "tiles"]
+
+
+def records(program: NDArray[np.uint8]) -> list[Descriptor]:
+    """All descriptors of a program."""
+    size, data = 4 * DESCRIPTOR_WORDS, program.tobytes()
+    return [decode(data[start : start + size]) for start in range(0, len(data), size)]
+
+
+def decode(record: bytes) -> Descriptor:
+    """The inverse of :meth:`~sateen.hw.spec.descriptor.Descriptor.encode`."""
+    activations = 4 * SECTIONS["weights"]
+    output = activations + 4 * SECTIONS["activations"]
+    return Descriptor(
+        weights=_weights(record), activations=_activations(record[activations:]), output=_output(record[output:])
+    )
+
+
+def _weights(section: bytes) -> WeightStream:
+    base, blocks, groups, modes, words = WeightStream.LAYOUT.unpack_from(section)
+    return WeightStream(
+        base=base, blocks=blocks, groups=groups, words=words, settings=modes & (1 << WEIGHT_SETTING_BITS) - 1,
+        tables=bool(modes >> 31), one_scale=bool(modes >> 30 & 1),
+    )  # fmt: skip
+
+
+def _activations(section: bytes) -> ActivationStream:
+    address, row, height, x, width, modes = ActivationStream.HEAD.unpack_from(section)
+    place = ActivationStream.HEAD.size
+    slides = Sliding.LAYOUT.unpack_from(section, place)
+    first_y, first_x, step_y, step_x = slides
+    place += Sliding.LAYOUT.size
+    fields = [
+        ActivationStream.DIM.unpack_from(section, place + index * ActivationStream.DIM.size)
+        for index in range(len(ACTIVATION_DIMS))
+    ]
+    padding = modes & 0xFF
+    return ActivationStream(
+        address=address, row=row, x=x, height=height, width=width, padding=padding - ((padding & 0x80) << 1),
+        dims=_dims(fields), settings=modes >> 8 & (1 << 22) - 1, pairs=bool(modes >> 31),
+        quarters=bool(modes >> 30 & 1),
+        sliding=Sliding(first_y=first_y, first_x=first_x, step_y=step_y, step_x=step_x) if any(slides) else None,
+    )  # fmt: skip
+
+
+def _output(section: bytes) -> OutputStream:
+    address, channels, taps, zero_point, low, high, modes = OutputStream.HEAD.unpack_from(section)
+    place = OutputStream.HEAD.size
+    fields = [
+        OutputStream.DIM.unpack_from(section, place + index * OutputStream.DIM.size)
+        for index in range(len(OUTPUT_DIMS))
+    ]
+    return OutputStream(
+        address=address, channels=channels, taps=taps, zero_point=zero_point, low=low, high=high, rounding=modes & 1,
+        combine=modes >> 1 & 3, quarters=bool(modes >> 3 & 1), dims=_dims(fields),
+    )  # fmt: skip
+
+
+def _dims(fields: Sequence[tuple[int, ...]]) -> tuple[Dim, ...]:
+    """Counters from (count, step of each coordinate): a step leads back over all that the inner counters added."""
+    dims: list[Dim] = []
+    for count, *steps in reversed(fields):
+        added = [sum((dim.count - 1) * dim.strides[axis] for dim in dims) for axis in range(len(steps))]
+        dims.append(Dim(count, tuple(step + back for step, back in zip(steps, added, strict=True))))
+    return tuple(reversed(dims))
+
+
+def _groups(stream: WeightStream) -> Iterator[tuple[int, int]]:
+    """The first word of each group's weights, and of its parameters."""
+    word = stream.base
+    for group in range(stream.groups):
+        yield word, word + stream.words
+        word += stream.words + stream.parameters(group)
+
+
+def tiles(stream: WeightStream, store: NDArray[np.int8], config: Config) -> NDArray[np.int8]:
+    """The weights that each tile multiplies a beat's bytes with: [groups, tiles, bytes of a beat, cols]."""
+    words = np.stack([store[first:end] for first, end in _groups(stream)])
+    depth = config.tile_depth
+    if not stream.settings >> SELECTS_BIT & 1:
+        return words.reshape(stream.groups, -1, depth, config.cols)
+    words = words.reshape(stream.groups, -1, depth + config.select_words, config.cols)
+    result = np.zeros((*words.shape[:2], config.beat_bytes, config.cols), np.int8)
+    seen = np.array([window(row, rows=depth, combine=config.combine) for row in range(depth)])
+    bits, word = select_bits(config.combine), 0
+    for first in range(0, depth, config.selects):
+        selects = words[:, :, word].view(np.uint8)
+        for row in range(first, min(first + config.selects, depth)):
+            byte = seen[row].take(selects >> bits * (row - first) & (1 << bits) - 1, mode="clip")
+            weights = words[:, :, word + 1 + row - first]
+            np.put_along_axis(result, byte[:, :, None], weights[:, :, None], axis=2)
+        word += 1 + min(config.selects, depth - first)
+    return result
+
+
+def parameters(stream: WeightStream, store: NDArray[np.int8]) -> NDArray[np.int64]:
+    """Bias, multiplier and shift of every column: [groups, 3, cols]."""
+    result, scale = [], None
+    for group, (_, first) in enumerate(_groups(stream)):
+        stored = np.ascontiguousarray(store[first : first + stream.parameters(group)].T)
+        if stored.shape[1] == PARAMETER_BYTES:
+            rest = stored[:, BIAS_BYTES:]
+            multiplier = np.ascontiguousarray(rest[:, :4]).view("<i4")[:, 0]
+            scale = multiplier.astype(np.int64), rest[:, 4].astype(np.int64)
+        assert scale is not None
+        bias = np.ascontiguousarray(stored[:, :BIAS_BYTES]).view("<i4")[:, 0].astype(np.int64)
+        result.append(np.stack([bias, *scale]))
+    return np.stack(result)
+
+
+def tables(stream: WeightStream, store: NDArray[np.int8], config: Config) -> NDArray[np.int64]:
+    """Both tables, [2, TABLE_ENTRIES], by unsigned byte."""
+    words = table_words(config.cols)
+    entries = np.ascontiguousarray(store[stream.base : stream.base + words])
+    if words == TABLE_ENTRIES:
+        return np.ascontiguousarray(entries[:, :8]).view("<i4").T.astype(np.int64)
+    return np.ascontiguousarray(entries[:, :4]).view("<i4").reshape(2, TABLE_ENTRIES).astype(np.int64)

@@ -1,0 +1,224 @@
+"""What a descriptor computes, by its definition in :mod:`sateen.hw.spec.descriptor`: some of its results, exactly.
+
+Memory holds float64 numbers, any that are whole and below 2^21: products with weights and their sums are then exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sateen.compiler.verification.decoding import parameters, tables, tiles
+from sateen.hw.spec.config import Config
+from sateen.hw.spec.descriptor import (
+    CHANNELS_DIM,
+    CHUNK_DIM,
+    Y_DIM,
+    ActivationStream,
+    Combine,
+    Descriptor,
+    Dim,
+    OutputStream,
+)
+
+__all__ = ["Layered", "Results", "positions", "written"]
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+UNKNOWN = 987_654_321.0
+"""Stands for a byte of which a descriptor does not say what it is."""
+CHUNK = 1 << 21
+"""Numbers that are gathered at a time."""
+TAPS = 256
+"""Sums of a pooled window beyond which fewer windows are taken."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """Some results of a descriptor, [n] each if nothing else is said."""
+
+    address: Ints
+    """Byte address."""
+    sums: Ints
+    """[n, taps]: the sums of products that are pooled, or the combined entries of tables; without bias."""
+    bias: Ints
+    multiplier: Ints
+    shift: Ints
+
+
+class Layered:
+    """A descriptor with its weights, which are decoded once."""
+
+    def __init__(self, descriptor: Descriptor, store: NDArray[np.int8], config: Config):
+        self.descriptor, self.config = descriptor, config
+        self.looks_up = descriptor.output.combine != Combine.NONE
+        stream = descriptor.weights
+        self.parameters = parameters(stream, store)
+        """[groups, 3, cols]: bias, multiplier, shift."""
+        self.tables = tables(stream, store, config) if self.looks_up else np.zeros((2, 0), np.int64)
+        self.weights = np.zeros((0, 0, 0, 0)) if self.looks_up else tiles(stream, store, config).astype(np.float64)
+        """[groups, tiles, bytes, cols]; where windows slide, the bytes are beats."""
+
+    def results(self, memory: Floats) -> Results:
+        """The results of the first and last blocks, rows and columns and those in their middle, in all channels, given
+        what stands at each byte address of the scratchpad."""
+        d, config = self.descriptor, self.config
+        block, y, x, position = _sampled(d)
+        sums = self._looked_up(block, position, memory) if self.looks_up else self._sums(block, position, memory)
+        dims, channel = d.output.dims, np.arange(config.cols)
+        group = np.arange(dims[1].count)
+        address = d.output.address + _outer(
+            block * _stride(dims[0]), group * _stride(dims[1]), y * _stride(dims[2]) + x * _stride(dims[3]), channel
+        )
+        used = np.broadcast_to(
+            _outer(np.zeros(len(block), np.int64), group * config.cols, np.zeros(len(y), np.int64), channel)
+            < d.output.channels,
+            address.shape,
+        )
+        scales = [np.broadcast_to(self.parameters[:, which][None, :, None], address.shape)[used] for which in range(3)]
+        return Results(address[used], sums[used].astype(np.int64), *scales)
+
+    def _sums(self, block: Ints, position: Ints, memory: Floats) -> Floats:
+        """Sums of products at positions [n, taps], counted among those that are kept: [blocks, groups, n, cols,
+        taps]."""
+        stream, weights = self.descriptor.activations, self.weights
+        groups, count, depth, cols = weights.shape
+        taps = position.shape[1]
+        beats = _beats(stream, position.ravel())
+        first = _coordinates(stream, {0: block})
+        tile = _coordinates(stream, {dim: None for dim in range(CHANNELS_DIM + 1, CHUNK_DIM + 1)})
+        start = np.array([stream.row, stream.x, stream.address])
+        base = start + first[:, None, None] + tile[None, :, None] + _walked(stream, beats)[None, None]
+        shared = not any(stream.dims[CHANNELS_DIM].strides) and not stream.sliding
+        result = np.empty((len(block), groups, position.size, cols))
+        each = max(1, CHUNK // max(1, base.size // 3 * depth * (cols if stream.sliding else 1)))
+        for begin in range(0, groups, groups if shared else each):
+            some = slice(begin, groups if shared else begin + each)
+            group = np.arange(groups)[some]
+            result[:, some] = self._part(stream, base, group[:1] if shared else group, weights[some], beats, memory)
+        return result.reshape(len(block), groups, -1, taps, cols).swapaxes(3, 4)
+
+    def _part(
+        self, stream: ActivationStream, base: Ints, group: Ints, weights: Floats, beats: Ints, memory: Floats
+    ) -> Floats:
+        """Sums of some groups. ``base`` is [blocks, tiles, positions, 3]."""
+        groups, count, depth, cols = weights.shape
+        at = base[None] + _coordinates(stream, {CHANNELS_DIM: group})[:, None, None, None]
+        if stream.sliding is None:
+            data = _read(stream, at[..., None, :], np.arange(depth), memory)
+            rows = data.transpose(0, 1, 3, 2, 4).reshape(len(group), -1, count * depth)
+            product = rows @ (
+                weights.reshape(groups, count * depth, cols)
+                if len(group) == groups
+                else weights.transpose(1, 2, 0, 3).reshape(1, count * depth, groups * cols)
+            )
+            product = product.reshape(len(group), base.shape[0], base.shape[2], -1, cols)
+            return product.transpose(1, 0, 3, 2, 4).reshape(base.shape[0], groups, base.shape[2], cols)
+        # Row r has the r-th beat before: its distance from the last one.
+        before = beats[:, None] - np.arange(depth)
+        back = _walked(stream, before) - _walked(stream, beats)[:, None]
+        data = _read(stream, (at[..., None, :] + back)[..., None, :], np.arange(cols), memory)
+        data = np.where((before >= 0)[:, :, None], data, UNKNOWN)
+        return np.einsum("gbtprc,gtrc->bgpc", data, weights)
+
+    def _looked_up(self, block: Ints, position: Ints, memory: Floats) -> Floats:
+        """Combined entries at positions [n, 1]: [blocks, groups, n, cols, 1]."""
+        stream = self.descriptor.activations
+        beats = 2 * position.ravel()[:, None] + np.arange(2)
+        at = np.array([stream.row, stream.x, stream.address]) + _walked(stream, beats)
+        values = _read(stream, at[:, :, None], np.arange(self.config.cols), memory)
+        entries = self.combined(values[:, 0].astype(np.int64), values[:, 1].astype(np.int64))
+        return entries.astype(np.float64)[None, None, :, :, None]
+
+    def combined(self, a: Ints, b: Ints) -> Ints:
+        """The combined entries of pairs of int8 values."""
+        left, right = self.tables[0][a & 0xFF], self.tables[1][b & 0xFF]
+        return left + right if self.descriptor.output.combine == Combine.ADD else left * right
+
+
+def written(stream: OutputStream, cols: int) -> Iterator[tuple[Ints, int]]:
+    """The address of each run of channels that is written, and the run's length, for each group of channels."""
+    dims = stream.dims
+    places = stream.address + _outer(*(np.arange(dims[axis].count) * _stride(dims[axis]) for axis in (0, 2, 3)))
+    for group in range(dims[1].count):
+        yield places.ravel() + group * _stride(dims[1]), min(cols, stream.channels - group * cols)
+
+
+def _stride(dim: Dim) -> int:
+    return dim.strides[0]
+
+
+def _outer(*parts: Ints) -> Ints:
+    """Sums of one element of each part: an axis for each."""
+    total: Ints = np.zeros((), np.int64)
+    for part in parts:
+        total = total[..., None] + part
+    return total
+
+
+def _some(count: int) -> Ints:
+    return np.unique([0, count // 2, count - 1])
+
+
+def _sampled(descriptor: Descriptor) -> tuple[Ints, Ints, Ints, Ints]:
+    """Blocks; and for each of some positions its y, its x, and the numbers of its sums [n, taps]."""
+    block, _, rows, columns = (dim.count for dim in descriptor.output.dims)
+    taps = descriptor.output.taps
+    few = taps > TAPS
+    y, x = (np.array([count - 1]) if few else _some(count) for count in (rows, columns))
+    y, x = (axis.ravel() for axis in np.meshgrid(y, x, indexing="ij"))
+    position = (y * columns + x)[:, None] * taps + np.arange(taps)
+    return np.unique([0, block - 1]), y, x, position
+
+
+def _kept(count: int, first: int, step: int) -> Ints:
+    return np.arange(first, count, step)
+
+
+def _beats(stream: ActivationStream, position: Ints) -> Ints:
+    """The number of the beat that completes each position."""
+    counts = [dim.count for dim in stream.dims[Y_DIM:]]
+    s = stream.sliding
+    if s is None:
+        return position
+    y, x = _kept(counts[0], s.first_y, s.step_y), _kept(counts[1], s.first_x, s.step_x)
+    return y[np.minimum(position // len(x), len(y) - 1)] * counts[1] + x[position % len(x)]
+
+
+def positions(stream: ActivationStream) -> int:
+    """Sums that count, of a half of the accumulators."""
+    counts, s = [dim.count for dim in stream.dims[Y_DIM:]], stream.sliding
+    if s is None:
+        return int(np.prod(counts)) // (2 if stream.pairs else 1)
+    return len(_kept(counts[0], s.first_y, s.step_y)) * len(_kept(counts[1], s.first_x, s.step_x))
+
+
+def _walked(stream: ActivationStream, beats: Ints) -> Ints:
+    """By how much the counters that walk over positions have changed the coordinates at a beat: [..., 3]."""
+    total = np.zeros((*beats.shape, 3), np.int64)
+    outermost, *inner = stream.dims[Y_DIM:]
+    for dim in reversed(inner):
+        beats, value = np.divmod(beats, dim.count)
+        total += value[..., None] * np.array(dim.strides)
+    return total + beats[..., None] * np.array(outermost.strides)
+
+
+def _coordinates(stream: ActivationStream, values: dict[int, Ints | None]) -> Ints:
+    """Changes of the coordinates by counters, in the order of a nest: [n, 3]. ``None``: all values of a counter."""
+    total = np.zeros((1, 3), np.int64)
+    for index, given in values.items():
+        dim = stream.dims[index]
+        value = np.arange(dim.count) if given is None else given
+        total = (total[:, None] + value[:, None] * np.array(dim.strides)).reshape(-1, 3)
+    return total
+
+
+def _read(stream: ActivationStream, at: Ints, lanes: Ints, memory: Floats) -> Floats:
+    """The bytes of beats at coordinates [..., 1, 3]: [..., lanes]."""
+    row, x, address = at[..., 0], at[..., 1] + lanes, at[..., 2] + lanes
+    inside = (row >= 0) & (row < stream.height) & (x >= 0) & (x < stream.width)
+    return np.where(inside, memory[address % len(memory)], float(stream.padding))
