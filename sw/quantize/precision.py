@@ -6,7 +6,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sateen.errors import CompileError
-from sateen.graph import Concatenate, Constant, Graph, Move, Op, Pad, Pool2D, Reshape, Resize, Slice, Table, Transpose
+from sateen.graph import (
+    Concatenate,
+    Constant,
+    Graph,
+    Move,
+    Op,
+    Pad,
+    Pool2D,
+    Reduction,
+    Reshape,
+    Resize,
+    Slice,
+    Table,
+    Transpose,
+)
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.pe import TERM_GROUP, Encoding, Precision, TermBudget
 from sateen.sim.golden.terms import term_count
@@ -72,7 +86,7 @@ def _result_range(op: Op, inputs: list[tuple[int, int]]) -> tuple[int, int]:
     if isinstance(op, Table):
         reached = op.table[inputs[0][0] + 128 : inputs[0][1] + 129]
         return int(reached.min()), int(reached.max())
-    if isinstance(op, Concatenate | Move | Pad | Reshape | Resize | Slice | Transpose):
+    if isinstance(op, Concatenate | Move | Pad | Reduction | Reshape | Resize | Slice | Transpose):
         lows, highs = zip(*inputs, *([(op.value, op.value)] if isinstance(op, Pad) else []), strict=True)
         return min(lows), max(highs)
     low, high = getattr(op, "low", -128), getattr(op, "high", 127)

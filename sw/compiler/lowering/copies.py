@@ -16,7 +16,6 @@ from sateen.graph.ops import (
     Broadcast,
     Concatenate,
     MaxPool2D,
-    Mean,
     Pad,
     Requantize,
     Resize,
@@ -26,7 +25,7 @@ from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import Dim, Rounding
 from sateen.sim import golden
 
-__all__ = ["average_pool2d", "broadcast", "concatenate", "max_pool2d", "mean", "pad", "requantize", "resize"]
+__all__ = ["average_pool2d", "broadcast", "concatenate", "max_pool2d", "pad", "requantize", "resize"]
 
 AVERAGE_WEIGHT = 64
 """Factor of the values of a mean. With it the requantization's first rounding leaves its second one exact."""
@@ -122,30 +121,6 @@ def _division(op: AveragePool2D, count: int) -> tuple[int, int]:
     if not sums.size or not np.array_equal(scaled, means):
         raise CompileError(f"{op}: a mean of {count} values is not proven to be exact on the device")
     return multiplier, shift
-
-
-def mean(op: Mean, x: Tensor, y: Tensor, config: Config) -> Kernel:
-    """The mean of an image over rows, columns or both: a depthwise convolution with weights of 1."""
-    if len(x.shape) != 4 or 3 in op.axes:
-        raise CompileError(
-            f"{op}: a mean over axes {op.axes} of {x.shape} has no kernel; those over rows and columns do"
-        )
-    height, columns, channels = _image(x)
-    size = (height if 1 in op.axes else 1, columns if 2 in op.axes else 1)
-    multiplier, shift = op.scaling({op.input: x, op.output: y})
-    if shift > 0 and multiplier < 1 << 30:
-        raise CompileError(f"{op}: its scale is too large for the device")
-    return diagonal(
-        _ones(channels, size),
-        (height, columns, channels),
-        (height // size[0], columns // size[1]),
-        config,
-        bias=-x.zero_point * math.prod(size),
-        multiplier=multiplier,
-        shift=shift,
-        zero_point=y.zero_point,
-        rounding=op.rounding,
-    )
 
 
 def requantize(op: Requantize, x: Tensor, y: Tensor, config: Config) -> Kernel:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sateen.compiler.lowering import arrange, copies, lookup, transposed, weighted
+from sateen.compiler.lowering import arrange, copies, lookup, reduction, transposed, weighted
 from sateen.compiler.lowering.kernel import Kernel
 from sateen.compiler.lowering.lookup import LookUp
 from sateen.errors import CompileError
@@ -26,12 +26,14 @@ from sateen.graph.ops import (
     Multiply,
     Op,
     Pad,
+    ReduceMax,
     Requantize,
     Reshape,
     Resize,
     Slice,
     SpaceToDepth,
     Subtract,
+    Sum,
     Table,
     Take,
     Tensor,
@@ -54,14 +56,16 @@ LOWERINGS: dict[type[Op], Lowering] = {
     DepthwiseConv2D: weighted.depthwise_conv2d,
     FullyConnected: weighted.fully_connected,
     MaxPool2D: copies.max_pool2d,
-    Mean: copies.mean,
+    Mean: reduction.mean,
     Multiply: lookup.multiply,
     Pad: copies.pad,
+    ReduceMax: reduction.reduce_max,
     Requantize: copies.requantize,
     Resize: copies.resize,
     Slice: arrange.slice_,
     SpaceToDepth: arrange.space_to_depth,
     Subtract: lookup.add,
+    Sum: reduction.mean,
     Table: lookup.table,
     Take: arrange.take,
     TransposeConv2D: transposed.transpose_conv2d,

@@ -92,10 +92,13 @@ class _Verifier:
             inputs = {op.input: self._numbers(self.model.size(op.input))}
             self._compare(op, places, inputs, self._weighted)
         else:
-            inputs = {
-                name: self.rng.integers(-128, 128, self.model.size(name)).astype(np.float64)
-                for name in dict.fromkeys(op.inputs)
+            # A tensor and its Reshapes share their bytes.
+            buffers = {name: self.model.addresses.get(name, name) for name in op.inputs}
+            values = {
+                buffer: self.rng.integers(-128, 128, self.model.size(name)).astype(np.float64)
+                for name, buffer in buffers.items()
             }
+            inputs = {name: values[buffer] for name, buffer in buffers.items()}
             self._tables(op, places)
             self._compare(op, places, inputs, self._executed(op, inputs))
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from sateen.frontends.tflite import arrange, operators, windows
+from sateen.frontends.tflite import arrange, operators, reductions, windows
 from sateen.frontends.tflite.importer import Handler
 
 __all__ = ["HANDLERS"]
 
-HANDLERS: dict[str, Handler] = {**operators.HANDLERS, **arrange.HANDLERS, **windows.HANDLERS}
+HANDLERS: dict[str, Handler] = {
+    **operators.HANDLERS,
+    **arrange.HANDLERS,
+    **reductions.HANDLERS,
+    **windows.HANDLERS,
+}
 """The handler of each kind of operator."""

@@ -29,7 +29,6 @@ from sateen.graph import (
     GraphError,
     LogSoftmax,
     MaxPool2D,
-    Mean,
     Multiply,
     Op,
     Quantize,
@@ -161,14 +160,6 @@ def pool_2d(importer: Importer, operator: RawOperator) -> None:
         importer.add(operator, AveragePool2D, ties_up=x.unsigned, **fields)
     else:
         importer.add(operator, MaxPool2D, **fields)
-
-
-@handles("MEAN")
-def mean(importer: Importer, operator: RawOperator) -> None:
-    """The mean over axes."""
-    options, x = operator.options(tflite.ReducerOptions), importer.input(operator, 0)
-    axes = tuple(sorted({importer.axis(operator, operator.inputs[0], axis) for axis in importer.integers(operator, 1)}))
-    importer.add(operator, Mean, input=x.name, axes=axes, keep_dims=bool(options.KeepDims))
 
 
 @handles("ADD", "SUB", "MUL")
