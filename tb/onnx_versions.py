@@ -128,7 +128,11 @@ def _base(kind: str, version: int) -> tuple[list[Any], dict[str, Any], tuple[int
         "Softmax": (["d"], {}, IMAGE),
         "Constant": None,
         "Div": None,
-        "Gather": None,
+        "DepthToSpace": (["d"], {"blocksize": 2}, (1, 8, 3, 5)),
+        "Expand": (["d", _integers(3, 4, 5)], {}, (1, 3, 1, 5)),
+        "Gather": (["d", _integers(2, -4, 2)], {"axis": 1}, IMAGE),
+        "SpaceToDepth": (["d"], {"blocksize": 2}, (1, 3, 4, 6)),
+        "Tile": (["d", _integers(1, 2, 1, 3)], {}, IMAGE),
         "Shape": None,
     }
     return real.get(kind, (["d", "e"] if kind in BINARY else ["d"], {}, IMAGE))
@@ -138,6 +142,7 @@ STEP = np.float32(0.0417)
 """The scale of results."""
 BINARY = ("Add", "Sub", "Mul", "Div", "PRelu", "Min", "Max")
 OTHERS: dict[str, list[Any]] = {
+    "blocksize": [1, 2, 3],
     "auto_pad": ["SAME_UPPER", "SAME_LOWER", "VALID", "NOTSET"],
     "ends": [[1, 2], [1, -1]],
     "axis": [-1, -2, 0, 1, 2, 3, 9, -9],
@@ -147,7 +152,7 @@ OTHERS: dict[str, list[Any]] = {
     "group": [1, 2, 4],
     "keep_aspect_ratio_policy": ["not_larger", "not_smaller", "stretch"],
     "kernel_shape": [[3, 3], [2, 2], [1, 3]],
-    "mode": ["constant", "nearest", "linear", "cubic", "edge", "reflect", "wrap"],
+    "mode": ["constant", "nearest", "linear", "cubic", "edge", "reflect", "wrap", "DCR", "CRD"],
     "nearest_mode": ["floor", "ceil", "round_prefer_ceil"],
     "num_outputs": [2],
     "opset": [10, 13],

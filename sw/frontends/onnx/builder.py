@@ -21,6 +21,7 @@ from sateen.frontends.onnx.values import (
     Value,
     channels_first,
     clamp,
+    image_layout,
     quantization_of,
     scaling,
 )
@@ -202,24 +203,26 @@ class Builder:
         )
 
     def as_image(self, node: Node, x: Tensor) -> Tensor:
-        """A tensor of 4 axes as (N, H, W, C)."""
-        require(len(x.file_shape) == 4, node, f"its input {x.name!r} must have 4 axes, not the shape {x.file_shape}")
+        """A tensor of 4 axes as (N, H, W, C), or one of 3 as (N, 1, L, C)."""
+        rank = len(x.file_shape)
+        require(rank in (3, 4), node, f"its input {x.name!r} must have 3 or 4 axes, not the shape {x.file_shape}")
         if x.file_layout is not None and x.file_layout.axes == IMAGE and x.file_layout.view == x.shape:
             return x
         if x.name not in self._images:
-            source = self.in_file_layout(node, x)
-            shape = tuple(source.shape[axis] for axis in (0, 2, 3, 1))
-            self._images[x.name] = self.add(
-                Transpose,
-                node,
-                self.name_of(f"{x.name}.image"),
-                quantization_of(x),
-                channels_first,
-                shape=shape,
-                dtype=x.dtype,
-                input=source.name,
-                axes=(0, 2, 3, 1),
-            )
+            source, axes = self.in_file_layout(node, x), (0, 2, 3, 1) if rank == 4 else (0, 2, 1)
+            shape, kind, name = tuple(source.shape[axis] for axis in axes), quantization_of(x), f"{x.name}.image"
+            layout = channels_first if rank == 4 else lambda shape: FileLayout(shape, (0, 2, 1), source.shape)
+            image = self.add(
+                Transpose, node, self.name_of(name if rank == 4 else f"{x.name}.channels_last"), kind, layout,
+                shape=shape, dtype=x.dtype, input=source.name, axes=axes,
+            )  # fmt: skip
+            if rank == 3:
+                shape = (shape[0], 1, *shape[1:])
+                image = self.add(
+                    Reshape, node, self.name_of(name), kind, image_layout(rank), shape=shape, dtype=x.dtype,
+                    input=image.name,
+                )  # fmt: skip
+            self._images[x.name] = image
         return self._images[x.name]
 
     def with_rank(self, node: Node, x: Tensor, rank: int) -> Tensor:

@@ -177,7 +177,7 @@ FOLDED: dict[str, Operator] = {}
 
 
 @registers(FOLDED)(
-    "Constant 1 9 11 12 13 19 21 23 24 25", "Div 7 13 14", "Gather 1 11 13", "Shape 1 13 15 19 21 23 24 25",
+    "Constant 1 9 11 12 13 19 21 23 24 25", "Div 7 13 14", "Shape 1 13 15 19 21 23 24 25",
 )  # fmt: skip
 def compute(importer: Importer, node: Node) -> None:
     """Refuses an operator on what is no constant."""

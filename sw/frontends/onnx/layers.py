@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,15 +17,16 @@ from sateen.frontends.onnx.values import (
     Quantization,
     QuantizedConstant,
     Value,
-    channels_first,
     clamp,
+    image_layout,
     scaling,
     stored,
 )
+from sateen.frontends.onnx.windows import Window
 from sateen.graph import LARGEST, Array, Conv2D, DepthwiseConv2D, FileLayout, FullyConnected, Op, Tensor, require
 from sateen.hw.spec.descriptor import Rounding
 
-__all__ = ["LAYERS", "Window", "layer", "quantized_constant"]
+__all__ = ["LAYERS", "layer", "quantized_constant"]
 
 LAYERS: dict[str, Operator] = {}
 handles = registers(LAYERS)
@@ -140,75 +140,14 @@ def _bias(importer: Importer, node: Node, bias: Value | None, products: Array, s
     return codes.astype(np.int32)
 
 
-@dataclass(frozen=True)
-class Window:
-    """What an operator says of its windows over images: pairs (y, x)."""
-
-    node: Node
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
-    dilation: tuple[int, ...]
-    auto_pad: str
-    pads: tuple[int, ...]
-    """(top, left, bottom, right)."""
-    ceil_mode: bool
-    """Whether the last window may reach beyond the image."""
-
-    @classmethod
-    def read(cls, node: Node, size: tuple[int, ...]) -> Window:
-        """The attributes of an operator with a kernel of this size."""
-        require(
-            len(size) == 2 and min(size) > 0,
-            node,
-            f"its kernel must have two axes, not {size}; only images are supported",
-        )
-        stride, dilation = node.get("strides", (1, 1)), node.get("dilations", (1, 1))
-        require(
-            len(stride) == len(dilation) == 2 and min(dilation) > 0,
-            node,
-            f"its strides {stride} or dilations {dilation} are not pairs",
-        )
-        require(min(stride) > 0, node, f"its strides must be 1 or more, not {stride}")
-        auto, pads = node.get("auto_pad"), node.get("pads", (0, 0, 0, 0))
-        require(
-            auto in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"), node, f"its auto_pad {auto!r} is not supported"
-        )
-        require(len(pads) == 4 and min(pads) >= 0, node, f"its pads must be 4 numbers of 0 or more, not {pads}")
-        # Whatever pads an automatic padding has beside it, it replaces them.
-        pads = pads if auto == "NOTSET" else (0, 0, 0, 0)
-        return cls(node, size, stride, dilation, auto, pads, bool(node.get("ceil_mode", 0)))
-
-    def fields(self, x: Tensor) -> dict[str, Any]:
-        """Stride, dilation and padding over an image (N, H, W, C)."""
-        return {"stride": self.stride, "dilation": self.dilation, "padding": self._padding(x.shape[1:3])}
-
-    def _padding(self, sizes: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-        """((top, bottom), (left, right))."""
-        extents = tuple(d * (k - 1) + 1 for d, k in zip(self.dilation, self.size, strict=True))
-        axes = list(zip(sizes, extents, self.stride, strict=True))
-        if self.auto_pad in ("SAME_UPPER", "SAME_LOWER"):
-            totals = [max((-(-size // step) - 1) * step + extent - size, 0) for size, extent, step in axes]
-            upper = self.auto_pad == "SAME_UPPER"
-            return tuple((t // 2, t - t // 2) if upper else (t - t // 2, t // 2) for t in totals)
-        pairs = [(self.pads[0], self.pads[2]), (self.pads[1], self.pads[3])]
-        for axis, (size, extent, step) in enumerate(axes if self.ceil_mode else ()):
-            before, after = pairs[axis]
-            count = -(-(size + before + after - extent) // step) + 1
-            # A window that begins behind the image does not count.
-            count -= (count - 1) * step >= size + before
-            pairs[axis] = (before, max(after, (count - 1) * step + extent - size - before))
-        return tuple(pairs)
-
-
 def _conv(importer: Importer, node: Node, x: Tensor, codes: QuantizedConstant, bias: Value | None) -> MakeResult:
     """Makes a convolution; weights are [O, I / groups, kernel height, kernel width]."""
-    require(
-        codes.values.ndim == 4,
-        node,
-        f"its weights must have 4 axes, not {codes.values.shape}; only images are supported",
-    )
+    rank, shape = len(x.file_shape), codes.values.shape
+    good = codes.values.ndim == rank in (3, 4)
+    require(good, node, f"its weights of {shape} must be those of images or rows, as its input of {x.file_shape} is")
     x = importer.as_image(node, x)
-    weights = _weights(node, codes, 0).transpose(0, 2, 3, 1)
+    weights = _weights(node, codes, 0)
+    weights = (weights[:, :, None] if rank == 3 else weights).transpose(0, 2, 3, 1)
     groups, outputs, channels = node.get("group"), len(weights), x.shape[3]
     fits = groups > 0 and channels == groups * weights.shape[3] and outputs % groups == 0
     require(fits, node, f"its weights {codes.values.shape} in {groups} groups do not fit {channels} channels")
@@ -218,12 +157,11 @@ def _conv(importer: Importer, node: Node, x: Tensor, codes: QuantizedConstant, b
             weights.size * groups <= LARGEST, node, f"its weights {codes.values.shape} in {groups} groups are too large"
         )
         weights = dense_weights(weights, groups)
-    size = weights.shape[1:3]
-    stated = node.get("kernel_shape", size)
-    require(stated == size, node, f"its kernel_shape {stated} is not that of its weights {codes.values.shape}")
-    fields = Window.read(node, size).fields(x)
+    stated = node.get("kernel_shape", shape[2:])
+    require(stated == shape[2:], node, f"its kernel_shape {stated} is not that of its weights {shape}")
+    fields = Window.read(node, shape[2:]).fields(x)
     return lambda name, quantization, limits: layer(
-        importer, node, kind, x, weights, codes.scales, bias, name, quantization, limits, channels_first, **fields
+        importer, node, kind, x, weights, codes.scales, bias, name, quantization, limits, image_layout(rank), **fields
     )
 
 

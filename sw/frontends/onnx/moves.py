@@ -11,9 +11,17 @@ import numpy as np
 from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.folding import registers
 from sateen.frontends.onnx.importer import Importer, Operator
-from sateen.frontends.onnx.layers import Window
-from sateen.frontends.onnx.values import UNLIMITED, Deferred, Limits, Quantization, channels_first, quantization_of
-from sateen.graph import FileLayout, MaxPool2D, Pad, Reshape, Slice, Tensor, require
+from sateen.frontends.onnx.values import (
+    UNLIMITED,
+    Deferred,
+    Limits,
+    Quantization,
+    channels_first,
+    image_layout,
+    quantization_of,
+)
+from sateen.frontends.onnx.windows import Window
+from sateen.graph import FileLayout, MaxPool2D, Reshape, Slice, Tensor, require
 
 __all__ = ["FLOAT", "INT8", "MOVES", "UINT8", "Apply", "different", "move", "registers_moves"]
 
@@ -79,12 +87,12 @@ def max_pool(importer: Importer, node: Node) -> Apply:
     node.ignore("storage_order")  # The order of the places that it also gives, which nothing may read.
 
     def apply(x: Tensor, name: str) -> Tensor:
+        rank = len(x.file_shape)
+        require(len(size) == rank - 2, node, f"its kernel {size} does not fit {x.name!r} of {x.file_shape}")
         x = importer.as_image(node, x)
-        fields = window.fields(x)
+        fields: dict[str, Any] = {"input": x.name, "size": window.size, **window.fields(x)}
         del fields["dilation"]
-        return importer.add(
-            MaxPool2D, node, name, quantization_of(x), channels_first, input=x.name, size=size, **fields
-        )
+        return importer.add(MaxPool2D, node, name, quantization_of(x), image_layout(rank), **fields)
 
     return apply
 
@@ -229,47 +237,6 @@ def transpose(importer: Importer, node: Node) -> Apply:
         )
 
     return apply
-
-
-@moves("Pad 2 11 13 18 19 21 23 24 25")
-def pad(importer: Importer, node: Node) -> Apply:
-    """Zeros around an image, or a constant value."""
-    mode = node.get("mode")
-    require(mode == "constant", node, f"its mode {mode!r} is not supported")
-    pads = importer.integers(node, 1) if node.has(1) else node.get("pads", ())
-    axes = importer.integers(node, 3) if node.has(3) else ()
-    value = importer.constant(node, 2, np.array(node.get("value", 0.0), np.float32)).reshape(-1)
-    require(value.size == 1 and bool(np.isfinite(value).all()), node, "it pads with what is no number")
-    integers = isinstance(importer.value(node), Tensor)
-    require(integers or not float(value[0]), node, f"its value {float(value[0]):g} is not supported; pad with 0")
-
-    def apply(x: Tensor, name: str) -> Tensor:
-        pairs = _padded(node, x.file_shape, pads, axes)
-        require(pairs[0] == (0, 0), node, "it pads the batch, which is not supported")
-        rank = len(x.file_shape)
-        x = importer.as_image(node, x) if rank == 4 else importer.in_file_layout(node, x)
-        pairs = [pairs[axis] for axis in (0, 2, 3, 1)] if rank == 4 else pairs
-        # Of integers it is a code, of which 0 is the default; of real values it is a zero.
-        code = int(value[0]) - (128 if x.unsigned else 0) if integers else x.zero_point
-        layout = channels_first if rank == 4 else (lambda _: None)
-        return importer.add(
-            Pad, node, name, quantization_of(x), layout, input=x.name, padding=tuple(pairs[1:]), value=code
-        )
-
-    return apply
-
-
-def _padded(node: Node, shape: tuple[int, ...], pads: tuple[int, ...], axes: tuple[int, ...]) -> list[tuple[int, int]]:
-    """The values before and after each axis; ``axes`` are those that ``pads`` name, or none for all."""
-    rank = len(shape)
-    axes = axes or tuple(range(rank))
-    different(node, axes, rank)
-    good = len(pads) == 2 * len(axes) and min(pads, default=0) >= 0
-    require(good, node, f"its pads {pads} do not fit {shape}")
-    pairs = [(0, 0)] * rank
-    for place, axis in enumerate(axes):
-        pairs[axis] = (pads[place], pads[place + len(axes)])
-    return pairs
 
 
 def _sliced(importer: Importer, node: Node, x: Tensor, ranges: list[tuple[int, int, int]], name: str) -> Tensor:

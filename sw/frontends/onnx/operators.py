@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from sateen.frontends.onnx.arranging import ARRANGES
 from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.folding import FOLDED, registers
 from sateen.frontends.onnx.importer import Importer, Operator
-from sateen.frontends.onnx.layers import LAYERS, Window, layer, quantized_constant
+from sateen.frontends.onnx.layers import LAYERS, quantized_constant
 from sateen.frontends.onnx.moves import FLOAT, INT8, MOVES, UINT8
+from sateen.frontends.onnx.pools import POOLS
 from sateen.frontends.onnx.resizing import RESIZES
 from sateen.frontends.onnx.values import (
     Deferred,
@@ -28,14 +30,11 @@ from sateen.frontends.onnx.values import (
     stored,
 )
 from sateen.graph import (
-    LARGEST,
     Add,
     ArgMax,
     Array,
     Concatenate,
-    DepthwiseConv2D,
     GraphError,
-    Mean,
     Multiply,
     Op,
     Reshape,
@@ -50,7 +49,7 @@ from sateen.sim import golden
 
 __all__ = ["HANDLERS"]
 
-HANDLERS: dict[str, Operator] = {**FOLDED, **MOVES, **RESIZES, **LAYERS}
+HANDLERS: dict[str, Operator] = {**FOLDED, **MOVES, **ARRANGES, **RESIZES, **LAYERS, **POOLS}
 """How each kind of operator is imported."""
 handles = registers(HANDLERS)
 
@@ -209,52 +208,6 @@ def clip(importer: Importer, node: Node) -> None:
         quantization,
         limits,
     )
-
-
-@handles("com.microsoft.QLinearGlobalAveragePool 1", "GlobalAveragePool 1 22")
-def global_average_pool(importer: Importer, node: Node) -> None:
-    """The mean over rows and columns."""
-    x = importer.as_image(node, importer.codes(node))
-
-    def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
-        require(clamp(quantization, limits) == (-128, 127), node, "a clamp behind a mean is not supported")
-        return importer.add(
-            Mean,
-            node,
-            name,
-            quantization,
-            channels_first,
-            input=x.name,
-            axes=(1, 2),
-            keep_dims=True,
-            rounding=Rounding.SINGLE,
-        )
-
-    importer.set_result(node, make, 3, stored(x))
-
-
-@handles("com.microsoft.QLinearAveragePool 1", "AveragePool 7 10 11 19 22")
-def average_pool(importer: Importer, node: Node) -> None:
-    """The mean of each window: a depthwise convolution with weights of 1."""
-    x, size = importer.as_image(node, importer.codes(node)), node.get("kernel_shape", ())
-    fields = Window.read(node, size).fields(x)
-    counted = node.get("count_include_pad")
-    padded = any(any(pair) for pair in fields["padding"])
-    require(
-        not padded or counted,
-        node,
-        "means of windows with padding are not supported, unless it counts",
-    )
-    require(math.prod(size) * x.shape[3] <= LARGEST, node, f"its window of {size} is too large")
-    count, ones = np.float32(math.prod(size)), np.ones((x.shape[3], *size, 1), np.int8)
-
-    def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
-        scales = np.ones(1, np.float32) / count
-        return layer(
-            importer, node, DepthwiseConv2D, x, ones, scales, None, name, quantization, limits, channels_first, **fields
-        )
-
-    importer.set_result(node, make, 3, stored(x))
 
 
 @handles(

@@ -27,6 +27,7 @@ __all__ = [
     "Value",
     "channels_first",
     "clamp",
+    "image_layout",
     "quantization_of",
     "scaling",
     "stored",
@@ -89,6 +90,13 @@ Value = Tensor | Dequantized | Deferred | QuantizedConstant | Array
 def channels_first(shape: tuple[int, ...]) -> FileLayout | None:
     """The file's layout of a tensor of this shape: (N, C, H, W) for images, which are (N, H, W, C) here."""
     return FileLayout(shape, IMAGE, tuple(shape[axis] for axis in IMAGE)) if len(shape) == 4 else None
+
+
+def image_layout(rank: int) -> Callable[[tuple[int, ...]], FileLayout | None]:
+    """The file's layout of an image (N, H, W, C) that has ``rank`` axes there: (N, C, H, W), or rows (N, C, L)."""
+    if rank == 4:
+        return channels_first
+    return lambda shape: FileLayout(shape, IMAGE, (shape[0], shape[3], shape[2]))
 
 
 def quantization_of(x: Tensor) -> Quantization:

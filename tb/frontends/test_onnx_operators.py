@@ -1,0 +1,139 @@
+"""Single ONNX operators between Q and DQ, and in operator form, in every way that their attributes allow: the golden
+model against onnxruntime."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import needs
+from onnx_models import compare_all, model, numbers, quantized, reference, weights
+from sateen.frontends import onnx as frontend
+from sateen.graph import run
+
+onnx = needs.package("onnx", extra="onnx")
+onnxruntime = needs.package("onnxruntime", extra="reference")
+helper = onnx.helper
+
+X, Y = (0.0513, 3), (0.0417, -7)
+
+
+def real(
+    kind, shape, constants=None, *, inputs=(), dequantized=None, opset=17, x=X, y=Y, most=0, plain=False, **fields
+):
+    """Compares an operator on a dequantized tensor, the first input, whose result is quantized. ``constants`` are by
+    name; of the ``dequantized`` ones the scales are given."""
+    make, rng = helper.make_node, np.random.default_rng(12)
+    held = numbers("x", *x, "i") | numbers("y", *y, "i") | (constants or {})
+    nodes = [make("QuantizeLinear", ["x", "x_s", "x_z"], ["q"]), make("DequantizeLinear", ["q", "x_s", "x_z"], ["d"])]
+    for name, (scale, axis) in (dequantized or {}).items():
+        held |= {f"{name}_s": np.asarray(scale, np.float32), f"{name}_z": np.zeros(np.shape(scale), held[name].dtype)}
+        nodes.append(make("DequantizeLinear", [name, f"{name}_s", f"{name}_z"], [f"{name}_d"], axis=axis))
+    names = [f"{name}_d" if name in (dequantized or {}) else name for name in (inputs or constants or {})]
+    nodes.append(make(kind, ["d", *names], ["r"], **fields))
+    nodes += [make("QuantizeLinear", ["r", "y_s", "y_z"], ["c"]), make("DequantizeLinear", ["c", "y_s", "y_z"], ["y"])]
+    data = model(nodes, [("x", "f", shape)], ("y", "f", None), held, opset=opset)
+    close(data, {"x": rng.normal(size=shape, scale=1.5).astype(np.float32)}, np.float32(y[0]), most, plain=plain)
+
+
+def close(data, inputs, step, most=0, *, plain=False):
+    """Compares real results; ``most`` of a hundred values may be a step off, next to a tie of float32's rounding."""
+    graph = frontend.load(data)
+    given = {name: graph.tensors[name].from_file(value) for name, value in inputs.items()}
+    actual = graph.tensors[graph.outputs[0]].to_file(run(graph, given)[graph.outputs[0]])
+    expected = reference(data, inputs, plain=plain)[0]
+    assert actual.shape == expected.shape and actual.dtype == expected.dtype
+    steps = np.rint(np.abs(actual.astype(np.float64) - expected) / step)
+    assert steps.max() <= 1 and (steps > 0).mean() <= most / 100, f"{(steps > 0).mean():.1%}, up to {steps.max()}"
+
+
+def codes(*shape, dtype=np.int8):
+    return np.random.default_rng(13).integers(-127, 128, shape).astype(dtype)
+
+
+ROWS = [
+    {"kernel_shape": [3]},
+    {"kernel_shape": [4], "strides": [3], "pads": [1, 2]},
+    {"kernel_shape": [2], "dilations": [3], "pads": [2, 0]},
+    {"kernel_shape": [3], "auto_pad": "SAME_UPPER", "strides": [2]},
+]
+
+
+@pytest.mark.parametrize("fields", ROWS)
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_convolutions_of_rows(groups, fields):
+    shape = (8, 4 // groups, *fields["kernel_shape"])
+    bias = {"b": np.random.default_rng(14).integers(-999, 999, 8).astype(np.int32)}
+    scales = {"w": (np.linspace(0.004, 0.011, 8), 0), "b": (np.linspace(0.004, 0.011, 8) * X[0], 0)}
+    y = (0.31, 5)
+    real("Conv", (1, 4, 17), {"w": codes(*shape)} | bias, dequantized=scales, group=groups, y=y, most=0.5, **fields)
+
+
+@pytest.mark.parametrize("fields", [fields for fields in ROWS if "dilations" not in fields])
+@pytest.mark.parametrize("kind", ["MaxPool", "AveragePool"])
+def test_pools_of_rows(kind, fields):
+    real(kind, (1, 5, 17), most=0.5, **fields)
+
+
+def test_networks_of_rows():
+    """Rows stay rows between layers, sums and pools, and are (N, C, L) where they leave."""
+    rng, make = np.random.default_rng(15), helper.make_node
+    held, first = weights(rng, "w", 4, 4, 3)
+    for place, name in enumerate("xcspmt"):
+        held |= numbers(name, 0.0413 + 0.0041 * place, 3 - place, "i")
+    nodes = [*quantized("x"), first, make("Conv", ["x_d", "w_d"], ["c"], pads=[1, 1]), *quantized("c")]
+    nodes += [make("Add", ["c_d", "x_d"], ["s"]), *quantized("s")]
+    nodes += [make("MaxPool", ["s_d"], ["p"], kernel_shape=[2], strides=[2]), *quantized("p")]
+    nodes += [make("GlobalAveragePool", ["p_d"], ["m"]), *quantized("m")]
+    nodes += [make("Mul", ["p_d", "m_d"], ["t"]), *quantized("t")]
+    outputs = [("c", (1, 4, 12)), ("s", (1, 4, 12)), ("p", (1, 4, 6)), ("m", (1, 4, 1)), ("t", (1, 4, 6))]
+    compare_all(nodes, [("x", (1, 4, 12))], outputs, held)
+
+
+WINDOWS = [
+    {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]},
+    {"kernel_shape": [3, 2], "pads": [2, 0, 1, 1], "strides": [2, 1]},
+    {"kernel_shape": [5, 4], "pads": [2, 2, 2, 2], "strides": [1, 3]},
+    {"kernel_shape": [2, 3], "auto_pad": "SAME_UPPER", "strides": [2, 2]},
+    {"kernel_shape": [3, 3], "auto_pad": "SAME_LOWER", "strides": [2, 1]},
+    {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1},
+    {"kernel_shape": [3, 2], "pads": [1, 0, 1, 1], "strides": [3, 3], "ceil_mode": 1},
+    {"kernel_shape": [2, 2], "dilations": [2, 1], "pads": [1, 1, 1, 1]},
+]
+
+
+@pytest.mark.parametrize("counted", [0, 1])
+@pytest.mark.parametrize("fields", WINDOWS)
+@pytest.mark.parametrize("size", [(7, 9), (8, 6), (4, 5)])
+def test_means_of_padded_windows(size, fields, counted):
+    opset = 19 if "dilations" in fields else 17
+    # onnxruntime has no integers of dilated means.
+    plain = "dilations" in fields
+    real("AveragePool", (1, 5, *size), opset=opset, count_include_pad=counted, most=0.7, plain=plain, **fields)
+
+
+@pytest.mark.parametrize("mode", ["edge", "reflect"])
+@pytest.mark.parametrize(
+    ("shape", "pads"),
+    [
+        ((1, 3, 4, 5), [0, 0, 2, 3, 0, 0, 1, 4]),
+        ((1, 3, 4, 5), [0, 2, 0, 0, 0, 1, 0, 0]),
+        ((1, 3, 6), [0, 1, 4, 0, 2, 5]),
+    ],
+)
+def test_borders_of_own_values(shape, pads, mode):
+    real("Pad", shape, {"pads": np.array(pads)}, mode=mode)
+
+
+@pytest.mark.parametrize("axis", [1, 2, 3, -1])
+@pytest.mark.parametrize("indices", [2, [1], [2, 0, -1, 1, 1], [[0, 1, 2], [2, 0, 1]]])
+def test_gather(indices, axis):
+    real("Gather", (1, 4, 3, 5), {"indices": np.array(indices)}, axis=axis)
+    real("Gather", (1, 3, 4), {"indices": np.array(indices)}, axis=min(axis, 2))
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("DepthToSpace", (1, 18, 2, 3)), ("SpaceToDepth", (1, 2, 6, 9))])
+@pytest.mark.parametrize("fields", [{}, {"mode": "DCR"}, {"mode": "CRD"}])
+def test_blocks(kind, shape, fields):
+    if kind == "DepthToSpace" or not fields:
+        real(kind, shape, blocksize=3, **fields)
