@@ -179,6 +179,19 @@ def _real_ends() -> Builder:
     return b, [x], [y]
 
 
+def _real_parts() -> Builder:
+    """Pixels cast, shifted and quantized, and a softmax behind."""
+    b = ModelBuilder()
+    x, codes = b.tensor((1, 6), "UINT8"), b.tensor((1, 6), scale=0.1)
+    cast, moved, real, y = (b.tensor((1, 6), "FLOAT32") for _ in range(4))
+    b.op("CAST", [x], [cast], "CastOptions")
+    b.op("SUB", [cast, b.constant([1.5], "FLOAT32")], [moved], "SubOptions", FusedActivationFunction=1)
+    b.op("QUANTIZE", [moved], [codes])
+    b.op("DEQUANTIZE", [codes], [real])
+    b.op("SOFTMAX", [real], [y], "SoftmaxOptions", Beta=1.0)
+    return b, [x], [y]
+
+
 def _onnx_file(nodes, shapes, constants, kinds="ff") -> bytes:
     """A file of nodes (kind, inputs, output, attributes) from ``x`` to ``y``."""
     onnx = needs.package("onnx", extra="onnx")

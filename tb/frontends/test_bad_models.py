@@ -118,7 +118,12 @@ def divided() -> bytes:
             convolution(x={"type": "INT16"}),
             "tensor 't0' (image): its type INT16 is not supported; quantize the model to int8",
         ),
-        (convolution(x={"type": "FLOAT32"}), "(image) is FLOAT32, not INT8 or UINT8; quantize the whole model to int8"),
+        (
+            convolution(x={"type": "FLOAT32"}),
+            "its weights tensor 't1' (kernel) are INT8, but its input is real: only weights are quantized "
+            "(dynamic-range or weight-only quantization). Quantize activations, too: in TensorFlow set "
+            "converter.representative_dataset",
+        ),
         (
             convolution(w={"type": "FLOAT32", "data": np.ones((4, 3, 3, 2), np.float32)}),
             "its weights tensor 't1' (kernel) are FLOAT32",

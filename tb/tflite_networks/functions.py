@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tflite_networks.builder import NetworkBuilder, without
 
 __all__ = ["Functions"]
@@ -53,6 +55,15 @@ class Functions(NetworkBuilder):
     def real(self) -> bool:
         """Quantizes or dequantizes."""
         x = self._pick(type="FLOAT32")
+        if x is not None and self._chance(0.4):
+            # What every interpreter rounds once.
+            y = self._new(x.shape, x)
+            if self._chance(0.5):
+                return self._op(str(self.rng.choice(["RELU", "RELU6", "ABS", "NEG"])), [x], y)
+            values = self.rng.uniform(-2, 2, x.shape[-1:]).astype(np.float32)
+            kind, options = [("ADD", "AddOptions"), ("SUB", "SubOptions"), ("MUL", "MulOptions")][self._int(0, 2)]
+            other = self.b.constant(values, "FLOAT32")
+            return len(x.shape) <= 4 and self._op(kind, [x, other], y, options, FusedActivationFunction=self._int(0, 1))
         if x is not None and self._chance(0.7):
             return self._op("QUANTIZE", [x], self._new(x.shape, size=x.size))
         x = self._pick()

@@ -17,15 +17,13 @@ __all__ = ["HANDLERS"]
 HANDLERS: dict[str, Handler] = {}
 handles = registers(HANDLERS)
 
-MOVED = ("INT8", "UINT8", "FLOAT32")
-"""Types of values that are only moved."""
 Places = tuple[int, ...] | None
 
 
 @handles("SPACE_TO_DEPTH", "DEPTH_TO_SPACE")
 def space_to_depth(importer: Importer, operator: RawOperator) -> None:
     """Blocks of pixels as channels, and back."""
-    x = importer.input(operator, 0, *MOVED)
+    x = importer.input(operator, 0)
     if operator.kind == "SPACE_TO_DEPTH":
         size = operator.options(tflite.SpaceToDepthOptions).BlockSize
         kind: type[SpaceToDepth | DepthToSpace] = SpaceToDepth
@@ -40,7 +38,7 @@ def space_to_depth(importer: Importer, operator: RawOperator) -> None:
 @handles("MIRROR_PAD")
 def mirror_pad(importer: Importer, operator: RawOperator) -> None:
     """A border of the tensor's own values, mirrored at its edges or, if symmetric, beside them."""
-    x, sizes = importer.input(operator, 0, *MOVED), importer.integers(operator, 1)
+    x, sizes = importer.input(operator, 0), importer.integers(operator, 1)
     mode = operator.options(tflite.MirrorPadOptions).Mode
     reflect = mode == tflite.MirrorPadMode.REFLECT
     good = reflect or mode == tflite.MirrorPadMode.SYMMETRIC
@@ -59,7 +57,7 @@ def mirror_pad(importer: Importer, operator: RawOperator) -> None:
 @handles("TILE")
 def tile(importer: Importer, operator: RawOperator) -> None:
     """A tensor several times, along any axes."""
-    x, offset = importer.input(operator, 0, *MOVED), importer.offset(operator.inputs[0])
+    x, offset = importer.input(operator, 0), importer.offset(operator.inputs[0])
     times = [1] * offset + importer.integers(operator, 1)
     good = len(times) == len(x.shape) and min(times) >= 1
     require(good, operator, f"its multiples {times[offset:]} do not fit {x} of {x.shape}")
@@ -70,7 +68,7 @@ def tile(importer: Importer, operator: RawOperator) -> None:
 @handles("BROADCAST_TO")
 def broadcast_to(importer: Importer, operator: RawOperator) -> None:
     """A tensor repeated along axes of length 1."""
-    x, y = importer.input(operator, 0, *MOVED), importer.tensor(operator.outputs[0])
+    x, y = importer.input(operator, 0), importer.tensor(operator.outputs[0])
     _check_shape(importer, operator, tuple(importer.integers(operator, 1)))
     x = importer.aligned(operator, x, "operand", y)
     good = len(x.shape) == len(y.shape) and all(a in (1, b) for a, b in zip(x.shape, y.shape, strict=True))
@@ -82,7 +80,7 @@ def broadcast_to(importer: Importer, operator: RawOperator) -> None:
 @handles("REVERSE_V2")
 def reverse(importer: Importer, operator: RawOperator) -> None:
     """A tensor backwards along axes."""
-    x = importer.input(operator, 0, *MOVED)
+    x = importer.input(operator, 0)
     axes = {importer.axis(operator, operator.inputs[0], axis) for axis in importer.integers(operator, 1)}
     backwards = [tuple(range(size - 1, -1, -1)) if axis in axes else None for axis, size in enumerate(x.shape)]
     _take(importer, operator, x, backwards)
@@ -91,7 +89,7 @@ def reverse(importer: Importer, operator: RawOperator) -> None:
 @handles("GATHER")
 def gather(importer: Importer, operator: RawOperator) -> None:
     """Positions along an axis, which are constant."""
-    x, options = importer.input(operator, 0, *MOVED), operator.options(tflite.GatherOptions)
+    x, options = importer.input(operator, 0), operator.options(tflite.GatherOptions)
     require(options.BatchDims == 0, operator, "its batch dimensions are not supported; gather without")
     axis = importer.axis(operator, operator.inputs[0], options.Axis)
     chosen = importer.integers(operator, 1)
@@ -112,7 +110,7 @@ def _check_shape(importer: Importer, operator: RawOperator, shape: tuple[int, ..
 @handles("GATHER_ND")
 def gather_nd(importer: Importer, operator: RawOperator) -> None:
     """Positions along the first axes together, which are constant."""
-    x, offset = importer.input(operator, 0, *MOVED), importer.offset(operator.inputs[0])
+    x, offset = importer.input(operator, 0), importer.offset(operator.inputs[0])
     indices, shape = importer.constant(operator, 1), x.shape[offset:]
     count = indices.shape[-1] if indices.ndim else 0
     require(

@@ -39,6 +39,7 @@ DTYPES = {
     "INT16": "<i2",
     "INT32": "<i4",
     "INT64": "<i8",
+    "FLOAT16": "<f2",
     "FLOAT32": "<f4",
     "FLOAT64": "<f8",
     "BOOL": "?",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sateen.frontends.tflite import arrange, operators, reductions, windows
 from sateen.frontends.tflite.importer import Handler
+from sateen.frontends.tflite.moves import MOVES
+from sateen.frontends.tflite.real import REAL
 
-__all__ = ["HANDLERS"]
+__all__ = ["BY_TYPE", "HANDLERS"]
 
 HANDLERS: dict[str, Handler] = {
     **operators.HANDLERS,
@@ -13,4 +17,12 @@ HANDLERS: dict[str, Handler] = {
     **reductions.HANDLERS,
     **windows.HANDLERS,
 }
-"""The handler of each kind of operator."""
+"""The handler of each kind of operator on codes of 8 bits."""
+MOVED = {kind: MOVES[kind] for kind in MOVES if kind not in ("PAD", "PADV2")} | arrange.HANDLERS
+"""The handlers of operators that move values of any type."""
+BY_TYPE: Mapping[str, Mapping[str, Handler]] = {
+    "INT8": HANDLERS,
+    "FLOAT32": {**MOVED, **REAL},
+    "INT32": {kind: MOVES[kind] for kind in ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")},
+}
+"""The handlers of operators, by the type that they compute with: codes of 8 bits, real numbers, or positions."""

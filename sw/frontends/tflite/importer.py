@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import tflite
 
 from sateen.errors import SateenWarning
 from sateen.frontends.tflite.file import RawModel, RawOperator, RawTensor
+from sateen.frontends.tflite.refusals import refusal
 from sateen.frontends.tflite.versions import newest
 from sateen.graph import Array, Concatenate, Constant, Graph, GraphError, Op, Reshape, Tensor, require
 
@@ -24,7 +25,7 @@ __all__ = ["QUANTIZED", "Folding", "Handler", "Importer"]
 QUANTIZED = {"INT8": 0, "UINT8": 128}
 """Types of quantized tensors, and the offset that makes their values int8."""
 MOVING = frozenset({
-    "ARG_MAX", "ARG_MIN", "BATCH_TO_SPACE_ND", "BROADCAST_TO", "CONCATENATION", "DEPTH_TO_SPACE", "EXPAND_DIMS",
+    "ARG_MAX", "ARG_MIN", "BATCH_TO_SPACE_ND", "BROADCAST_TO", "CAST", "CONCATENATION", "DEPTH_TO_SPACE", "EXPAND_DIMS",
     "GATHER", "GATHER_ND", "PACK", "PAD", "PADV2", "RESHAPE", "RESIZE_NEAREST_NEIGHBOR", "REVERSE_V2", "SLICE",
     "SPACE_TO_BATCH_ND", "SPACE_TO_DEPTH", "SPLIT", "SPLIT_V", "SQUEEZE", "STRIDED_SLICE", "TILE", "TRANSPOSE",
     "UNPACK",
@@ -36,6 +37,8 @@ LARGEST_SHAPE = 4096
 """Values of the largest constant that is computed with here."""
 FOLDED = {"INT32": np.int32, "INT64": np.int64, "BOOL": np.bool_}
 """Types of the constants that are computed here."""
+TYPES = {"INT8": ("INT8", "UINT8"), "FLOAT32": ("FLOAT32",), "INT32": ("INT32", "INT64")}
+"""Types of the tensors that operators read, by what they compute with."""
 UNQUANTIZED = {"FLOAT32": "float32", "INT32": "int32", "INT64": "int32"}
 
 
@@ -58,15 +61,20 @@ class Importer:
         }
         self.batch = batch
         self.unscaled = _unscaled(model)
+        self.types = TYPES["INT8"]
+        """Types of the tensors that the operator at hand reads."""
+        self.origins: dict[int, str] = {}
+        """Types of the constants that were made real, by their index."""
 
-    def graph(self, handlers: Mapping[str, Handler], folding: Mapping[str, Folding]) -> Graph:
-        """The graph of the whole model. By kinds of operators, ``handlers`` make them and ``folding`` computes those on
-        constants."""
+    def graph(self, handlers: Mapping[str, Mapping[str, Handler]], folding: Mapping[str, Folding]) -> Graph:
+        """The graph of the whole model. By kinds of operators, ``handlers`` make them, for each type that they compute
+        with, and ``folding`` computes those on constants."""
         require(
             len(self.model.inputs) > 0 and len(self.model.outputs) > 0, "file", "its graph has no input or no output"
         )
+        known = set().union(folding, *handlers.values())
         for operator in self.model.operators:
-            self._check_known(operator, handlers, folding)
+            self._check_known(operator, known)
         if self.model.subgraphs > 1:
             warnings.warn(
                 f"the file has {self.model.subgraphs} graphs; the first is taken, the others are left out",
@@ -76,9 +84,11 @@ class Importer:
         inputs = [self.tensor(index).name for index in self.model.inputs]
         for operator in self.model.operators:
             if not self._fold(operator, folding):
-                handler = handlers.get(operator.kind)
-                require(handler is not None, operator, f"{operator.kind} is supported for constants only")
-                assert handler is not None
+                theme = self._theme(operator)
+                handler = handlers[theme].get(operator.kind)
+                if handler is None:
+                    raise GraphError(f"{operator}: {refusal(self.model, operator, theme, self.origins)}")
+                self.types = TYPES[theme]
                 self._check_types(operator)
                 handler(self, operator)
             self._check_consumed(operator)
@@ -91,9 +101,9 @@ class Importer:
         )  # fmt: skip
 
     @staticmethod
-    def _check_known(operator: RawOperator, handlers: Mapping[str, Handler], folding: Mapping[str, Folding]) -> None:
+    def _check_known(operator: RawOperator, kinds: Container[str]) -> None:
         kind = f"the custom operator {operator.custom!r}" if operator.kind == "CUSTOM" else operator.kind
-        known = operator.kind in handlers or operator.kind in folding
+        known = operator.kind in kinds
         require(known, operator, f"{kind} is not supported; convert the model without it, or split it off")
         require(
             operator.version <= newest(operator.kind),
@@ -102,6 +112,17 @@ class Importer:
             "here; convert the model with an older converter",
         )
         require(len(operator.outputs) > 0, operator, "it has no output; convert the model anew")
+
+    def _theme(self, operator: RawOperator) -> str:
+        """The type that an operator computes with: FLOAT32 if one of its tensors is real, INT32 if all are positions,
+        else INT8, which stands for codes of 8 bits."""
+        if operator.kind in ("QUANTIZE", "DEQUANTIZE"):
+            return "INT8"
+        indexes = [index for index in (*operator.inputs, *operator.outputs) if index >= 0]
+        types = {self.model.tensors[index].type for index in indexes if index not in self.constants}
+        if "FLOAT32" in types:
+            return "FLOAT32"
+        return "INT32" if types and types <= {"INT32", "INT64"} else "INT8"
 
     def _check_types(self, operator: RawOperator) -> None:
         """Checks that an operator does not mix types of codes: only those that convert do."""
@@ -224,32 +245,31 @@ class Importer:
         """A tensor that an operator reads. A constant is added to the graph, with at least ``rank`` axes."""
         if index not in self.constants or f"t{index}" in self.tensors:
             return self.tensor(index)
-        raw = self.model.tensors[index]
+        raw, values = self.model.tensors[index], self.constants[index]
         require(
-            raw.type in QUANTIZED,
+            raw.type in QUANTIZED or raw.type == "FLOAT32",
             operator or raw,
             f"its constant {raw} must be int8, not {raw.type}; quantize the model to int8",
         )
-        values = (self.constants[index].astype(np.int16) - QUANTIZED[raw.type]).astype(np.int8)
         shape = (1,) * (rank - values.ndim) + values.shape if values.ndim < rank else values.shape
         shape = shape if shape and shape[0] == 1 else (1, *shape)
-        scale, zero_point = self.quantization(raw)
-        tensor = Tensor(
-            name=f"t{index}",
-            shape=shape,
-            scale=scale,
-            zero_point=zero_point,
-            label=raw.label,
-            unsigned=raw.type == "UINT8",
-        )
+        if raw.type == "FLOAT32":
+            tensor = Tensor(name=f"t{index}", shape=shape, dtype="float32", label=raw.label)
+        else:
+            scale, zero_point = self.quantization(raw)
+            values = (values.astype(np.int16) - QUANTIZED[raw.type]).astype(np.int8)
+            tensor = Tensor(
+                name=f"t{index}", shape=shape, scale=scale, zero_point=zero_point, label=raw.label,
+                unsigned=raw.type == "UINT8",
+            )  # fmt: skip
         self.tensors[tensor.name] = tensor
         self.ops.append(Constant(name=f"constant_{index}", output=tensor.name, values=values.reshape(shape)))
         return tensor
 
     def input(self, operator: RawOperator, place: int, *types: str) -> Tensor:
-        """The tensor at a place of an operator's inputs, of int8 or of ``types``."""
+        """The tensor at a place of an operator's inputs, of the type that it computes with or of ``types``."""
         raw = self.raw(operator, place)
-        allowed = types or tuple(QUANTIZED)
+        allowed = types or self.types
         require(
             raw.type in allowed,
             operator,

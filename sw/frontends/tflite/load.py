@@ -8,7 +8,7 @@ import os
 from sateen.files import read_source
 from sateen.frontends.tflite.file import IDENTIFIER, read
 from sateen.frontends.tflite.folding import FOLDING
-from sateen.frontends.tflite.handlers import HANDLERS
+from sateen.frontends.tflite.handlers import BY_TYPE
 from sateen.frontends.tflite.importer import Importer
 from sateen.graph import Graph, GraphError
 
@@ -41,7 +41,7 @@ def load(source: bytes | str | os.PathLike[str], *, name: str = "") -> Graph:
 
     def imported(batch: int) -> Graph:
         # Read anew each time: the records remember what was used of them.
-        return Importer(read(data), name or "model", batch).graph(HANDLERS, FOLDING)
+        return Importer(read(data), name or "model", batch).graph(BY_TYPE, FOLDING)
 
     batch = read(data).batch
     try:

@@ -15,7 +15,7 @@ from sateen.frontends.tflite.folding import FOLDING
 from sateen.frontends.tflite.importer import QUANTIZED, Importer
 from sateen.frontends.tflite.moves import MOVES, Handler, registers
 from sateen.frontends.tflite.numbers import clamp, limits, scaling
-from sateen.frontends.tflite.weights import parameters, read_weights
+from sateen.frontends.tflite.weights import dequantized, parameters, read_weights
 from sateen.graph import (
     LARGEST,
     Add,
@@ -285,11 +285,10 @@ def quantize(importer: Importer, operator: RawOperator) -> None:
 
 @handles("DEQUANTIZE")
 def dequantize(importer: Importer, operator: RawOperator) -> None:
-    """Dequantizes integers."""
-    raw = importer.raw(operator, 0)
-    require(
-        raw.index not in importer.constants,
-        operator,
-        f"{raw} is a constant for float layers; quantize the whole model to int8",
-    )
-    importer.add(operator, Dequantize, input=importer.input(operator, 0).name)
+    """Dequantizes integers; constants are computed here."""
+    raw, y = importer.raw(operator, 0), importer.model.tensors[operator.outputs[0]]
+    if raw.index not in importer.constants:
+        return importer.add(operator, Dequantize, input=importer.input(operator, 0).name)
+    require(y.type == "FLOAT32", operator, f"its output {y} is {y.type}, not FLOAT32; convert the model anew")
+    importer.constants[y.index] = dequantized(operator, raw, importer.constants[raw.index])
+    importer.origins[y.index] = raw.type

@@ -12,7 +12,7 @@ from sateen.frontends.tflite.importer import Importer
 from sateen.frontends.tflite.numbers import clamp, scaling
 from sateen.graph import Array, require
 
-__all__ = ["parameters", "read_weights"]
+__all__ = ["dequantized", "parameters", "read_weights"]
 
 LARGEST_DIFFERENCE = 0.02
 """Between a bias's scale and that of the sums, in steps of the result: tflite-micro's limit."""
@@ -58,6 +58,23 @@ def read_weights(
     point = raw.zero_points[0]
     require(-128 <= point <= 255, operator, f"its weights {raw} have zero points out of range")
     return raw, _smallest_type(values.astype(np.int64) - point)
+
+
+def dequantized(operator: RawOperator, raw: RawTensor, values: Array) -> Array:
+    """The real values of a constant of codes, which may have a scale for each position of an axis, or of half
+    precision."""
+    if raw.type == "FLOAT16":
+        return values.astype(np.float32)
+    scales, points = np.array(raw.scales, np.float32), np.array(raw.zero_points or [0], np.int64)
+    axis, rank = raw.axis, values.ndim
+    good = len(scales) == 1 or (axis < rank and len(scales) == values.shape[axis])
+    require(
+        good and len(points) in (1, len(scales)), operator, f"{raw} has {len(scales)} scales and {len(points)} points"
+    )
+    shape = [-1 if place == axis and len(scales) > 1 else 1 for place in range(rank)]
+    codes = values.astype(np.int64) - (points.reshape(shape) if len(points) > 1 else points[0])
+    with np.errstate(over="ignore", invalid="ignore"):
+        return codes.astype(np.float32) * (scales.reshape(shape) if len(scales) > 1 else scales[0])
 
 
 def _smallest_type(weights: Array) -> Array:

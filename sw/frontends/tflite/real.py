@@ -1,0 +1,175 @@
+"""The handlers of TensorFlow Lite's operators on real numbers, which the host computes: pre-processing before the first
+QUANTIZE, and what stands behind the last DEQUANTIZE."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tflite
+
+from sateen.frontends.tflite.file import RawOperator
+from sateen.frontends.tflite.importer import QUANTIZED, Handler, Importer
+from sateen.frontends.tflite.moves import registers
+from sateen.graph import Dequantize, Op, RealBinary, RealReduce, RealSoftmax, RealTop, RealUnary, require
+
+__all__ = ["REAL"]
+
+REAL: dict[str, Handler] = {}
+"""The handler of each kind of operator."""
+handles = registers(REAL)
+
+ACTIVATIONS: dict[int, tuple[str, tuple[float, ...]]] = {
+    tflite.ActivationFunctionType.RELU: ("relu", ()),
+    tflite.ActivationFunctionType.RELU_N1_TO_1: ("clip", (-1.0, 1.0)),
+    tflite.ActivationFunctionType.RELU6: ("clip", (0.0, 6.0)),
+    tflite.ActivationFunctionType.TANH: ("tanh", ()),
+}
+UNARY: dict[str, tuple[str, tuple[float, ...]]] = {
+    "ABS": ("abs", ()),
+    "CEIL": ("ceil", ()),
+    "COS": ("cos", ()),
+    "ELU": ("elu", (1.0,)),
+    "EXP": ("exp", ()),
+    "FLOOR": ("floor", ()),
+    "HARD_SWISH": ("hard_swish", ()),
+    "LOG": ("log", ()),
+    "LOGISTIC": ("sigmoid", ()),
+    "NEG": ("negate", ()),
+    "RELU": ("relu", ()),
+    "RELU6": ("clip", (0.0, 6.0)),
+    "RELU_0_TO_1": ("clip", (0.0, 1.0)),
+    "RELU_N1_TO_1": ("clip", (-1.0, 1.0)),
+    "ROUND": ("round", ()),
+    "RSQRT": ("rsqrt", ()),
+    "SIGN": ("sign", ()),
+    "SIN": ("sin", ()),
+    "SQRT": ("sqrt", ()),
+    "SQUARE": ("square", ()),
+    "TANH": ("tanh", ()),
+}
+"""The function of each kind of operator, with its parameters."""
+BINARY: dict[str, tuple[str, Any]] = {
+    "ADD": ("add", tflite.AddOptions),
+    "DIV": ("divide", tflite.DivOptions),
+    "MAXIMUM": ("maximum", None),
+    "MINIMUM": ("minimum", None),
+    "MUL": ("multiply", tflite.MulOptions),
+    "POW": ("power", None),
+    "PRELU": ("prelu", None),
+    "SQUARED_DIFFERENCE": ("squared_difference", None),
+    "SUB": ("subtract", tflite.SubOptions),
+}
+"""The function of each kind of operator, and its options if they have a fused activation."""
+REDUCTIONS = {
+    "MEAN": "mean", "REDUCE_MAX": "maximum", "REDUCE_MIN": "minimum", "REDUCE_PROD": "product", "SUM": "sum",
+}  # fmt: skip
+
+
+@handles(*UNARY)
+def unary(importer: Importer, operator: RawOperator) -> None:
+    """A function of each value."""
+    function, parameters = UNARY[operator.kind]
+    x = importer.input(operator, 0)
+    importer.add(operator, RealUnary, input=x.name, function=function, parameters=parameters)
+
+
+@handles("LEAKY_RELU", "GELU")
+def unary_with_options(importer: Importer, operator: RawOperator) -> None:
+    """A function of each value, which options choose."""
+    parameters: tuple[float, ...] = ()
+    if operator.kind == "GELU":
+        function = "gelu_tanh" if operator.options(tflite.GeluOptions).Approximate else "gelu"
+    else:
+        function, parameters = "leaky_relu", (float(operator.options(tflite.LeakyReluOptions).Alpha),)
+    x = importer.input(operator, 0)
+    importer.add(operator, RealUnary, input=x.name, function=function, parameters=parameters)
+
+
+@handles(*BINARY)
+def binary(importer: Importer, operator: RawOperator) -> None:
+    """A function of pairs of values; shapes broadcast."""
+    function, options = BINARY[operator.kind]
+    activation = 0
+    if options is not None and operator.table is not None:
+        table = operator.options(options)
+        activation = table.FusedActivationFunction
+        if operator.kind in ("ADD", "SUB"):
+            # It matters for int16.
+            table.ignore("PotScaleInt16")
+    y = importer.tensor(operator.outputs[0])
+    a, b = (
+        importer.aligned(operator, importer.value(operator, raw.index, len(y.shape)), f"operand{place}", y)
+        for place, raw in enumerate(importer.raw(operator, place) for place in (0, 1))
+    )
+    _activated(importer, operator, activation, RealBinary, a=a.name, b=b.name, function=function)
+
+
+def _activated(importer: Importer, operator: RawOperator, activation: int, kind: type[Op], **fields: Any) -> None:
+    """Appends an operator, and its fused activation."""
+    if activation == tflite.ActivationFunctionType.NONE:
+        return importer.add(operator, kind, **fields)
+    known = activation in ACTIVATIONS
+    require(known, operator, f"its fused activation {activation} is not supported; put it behind the operator")
+    function, parameters = ACTIVATIONS[activation]
+    y = importer.tensor(operator.outputs[0])
+    inner = importer.new_like(y, "inner", y.shape)
+    importer.ops.append(kind(name=f"{operator.kind.lower()}_{operator.index}_inner", output=inner.name, **fields))
+    importer.add(operator, RealUnary, input=inner.name, function=function, parameters=parameters)
+
+
+@handles("SOFTMAX", "LOG_SOFTMAX")
+def softmax(importer: Importer, operator: RawOperator) -> None:
+    """Softmax over the last axis, or its logarithm."""
+    x, log = importer.input(operator, 0), operator.kind == "LOG_SOFTMAX"
+    beta = 1.0 if log else float(operator.options(tflite.SoftmaxOptions).Beta)
+    importer.add(operator, RealSoftmax, input=x.name, axis=len(x.shape) - 1, beta=beta, log=log)
+
+
+@handles(*REDUCTIONS)
+def reduction(importer: Importer, operator: RawOperator) -> None:
+    """A reduction of axes."""
+    keep = bool(operator.options(tflite.ReducerOptions).KeepDims)
+    index, axes = importer.raw(operator, 0).index, importer.integers(operator, 1)
+    x = importer.input(operator, 0)
+    places = tuple(sorted({importer.axis(operator, index, axis) for axis in axes}))
+    if 0 in places:
+        x, places = importer.whole(operator, 0), tuple(axis + 1 for axis in places)
+    function = REDUCTIONS[operator.kind]
+    importer.add(operator, RealReduce, input=x.name, function=function, axes=places, keep_dims=keep)
+
+
+@handles("ARG_MAX", "ARG_MIN")
+def arg_max(importer: Importer, operator: RawOperator) -> None:
+    """The position of the largest or smallest value."""
+    largest = operator.kind == "ARG_MAX"
+    if operator.table is not None:
+        # The output has its type itself.
+        operator.options(tflite.ArgMaxOptions if largest else tflite.ArgMinOptions).ignore("OutputType")
+    x, raw = importer.input(operator, 0), importer.raw(operator, 0)
+    axis = importer.axis(operator, raw.index, importer.integer(operator, 1))
+    if axis == 0:
+        x, axis = importer.whole(operator, 0), 1
+    importer.add(operator, RealTop, input=x.name, axis=axis, count=1, largest=largest, places=True)
+
+
+@handles("TOPK_V2")
+def top(importer: Importer, operator: RawOperator) -> None:
+    """The largest values of the last axis, and their positions."""
+    x, count = importer.input(operator, 0), importer.integer(operator, 1)
+    for place in range(len(operator.outputs)):
+        importer.add(
+            operator, RealTop, place=place, input=x.name, axis=len(x.shape) - 1, count=count, places=place == 1
+        )
+
+
+@handles("CAST")
+def cast(importer: Importer, operator: RawOperator) -> None:
+    """Codes as real numbers: 3 becomes 3.0, whatever scale the codes have."""
+    if operator.table is not None:
+        # Input and output have their types themselves.
+        operator.options(tflite.CastOptions).ignore("InDataType", "OutDataType")
+    x, y = importer.input(operator, 0, *QUANTIZED), importer.tensor(operator.outputs[0])
+    plain = x.quantization == (1.0, -128 if x.unsigned else 0)
+    require(plain, operator, f"{x} has a scale, which a cast ignores; use DEQUANTIZE")
+    require(y.dtype == "float32", operator, "it makes codes of real numbers; use QUANTIZE")
+    importer.add(operator, Dequantize, input=x.name)
