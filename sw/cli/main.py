@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from sateen.cli import build, compare, demo, fpga, inspect, quantize, report, run, tune
+from sateen.cli import build, compare, demo, fpga, inspect, quantize, report, run, tune, verify
 from sateen.errors import SateenError, SateenWarning
 from sateen.graph import GraphError, NetworkError
 from sateen.sim.errors import SimulationError
@@ -27,6 +27,7 @@ app.command("verilog")(build.verilog)
 app.command("compile")(build.compile)
 app.command("quantize")(quantize.quantize)
 app.command("run")(run.run)
+app.command("verify")(verify.verify)
 app.command("report")(report.report)
 app.command("tune")(tune.tune)
 app.command("compare-pe")(compare.compare_pe)

@@ -1,0 +1,110 @@
+"""``sateen verify``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sateen.cli.output import console, load_inputs, opened, progress, status, write_json
+from sateen.compiler import compile as compile_model
+from sateen.errors import SateenError
+from sateen.frontends import load
+from sateen.graph import Array, Graph
+from sateen.graph import run as run_golden
+from sateen.reference import Difference, compare, image, interpreted, interpreter, random_inputs
+from sateen.reference.inputs import IMAGES
+
+__all__ = ["verify"]
+
+GOLDEN = "golden"
+SHOWN = 10
+"""Tensors that differ, of which a line is printed."""
+
+
+def verify(
+    source: Annotated[Path, typer.Argument(metavar="MODEL", help="A quantized model (.tflite, .onnx).")],
+    input: Annotated[
+        Path | None,
+        typer.Option(
+            "--input", "-i", help="Batch of inputs (.npy, or .npz for several by name), or a picture; else random ones."
+        ),
+    ] = None,
+    config: Annotated[
+        str, typer.Option(help="Configuration of the simulated device: PRESET[,field=value…].")
+    ] = "small",
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device", "-d", help="golden (the golden model), or a device as for sateen run; else sim:CONFIG."
+        ),
+    ] = None,
+    items: Annotated[int, typer.Option(min=1, help="Number of random inputs.")] = 1,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the comparison of every tensor.")] = None,
+) -> None:
+    """Compares every tensor with the model's own interpreter: tflite-micro or onnxruntime."""
+    graph = load(source)
+    if not isinstance(graph, Graph) or source.suffix not in (".tflite", ".onnx"):
+        raise SateenError(f"{source} has no interpreter to compare with; give a quantized model (.tflite, .onnx)")
+    x = _inputs(input, graph, items)
+    with status("loading the interpreter …"):
+        reference = interpreter(source, graph)
+    count = len(next(iter(x.values())))
+    with progress(reference.name, count) as report:
+        expected = interpreted(reference, graph, x, report)
+    where = device or f"sim:{config}"
+    compared = compare(graph, _tensors(graph, x, where, count), expected)
+    differ = [each for each in compared if each.different]
+    if json is not None:
+        write_json(json, _document(source, reference.name, where, count, compared))
+    if reference.note:
+        console.print(reference.note)
+    for each in differ[:SHOWN]:
+        console.print(str(each))
+    if len(differ) > SHOWN:
+        console.print(f"… and {len(differ) - SHOWN} more")
+    of = f"{len(compared)} tensors of {count} item{'s'[: count != 1]} on {where}"
+    if differ:
+        raise SateenError(f"{len(differ)} of {of} differ from {reference.name}, first {differ[0]}")
+    if not compared:
+        raise SateenError(f"{reference.name} has no tensor in common with {source}")
+    console.print(f"all {of} equal {reference.name}'s, value for value")
+
+
+def _inputs(path: Path | None, graph: Graph, items: int) -> dict[str, Array]:
+    if path is None:
+        batch = graph.tensors[graph.inputs[0]].shape[0]
+        console.print("no --input: random inputs, the same every time")
+        return random_inputs(graph, items * batch)
+    if path.suffix.lower() in IMAGES:
+        return image(path, graph)
+    return load_inputs(path, graph)
+
+
+def _tensors(graph: Graph, x: dict[str, Array], where: str, count: int) -> dict[str, Array]:
+    """All tensors by the golden model or a device, in the layout and type of the file."""
+    if where == GOLDEN:
+        with status("running the golden model …"):
+            values = run_golden(
+                graph, {name: graph.tensors[name].from_file(given) for name, given in x.items()}, layers=True
+            )
+        return {name: graph.tensors[name].to_file(value) for name, value in values.items()}
+    with opened(where) as opened_device:
+        with status("compiling …"):
+            model = compile_model(graph, opened_device.config)
+        with progress(f"running on {where}", count) as report:
+            _, tensors = opened_device.load(model).run(x, layers=True, progress=report)
+    return tensors
+
+
+def _document(source: Path, reference: str, where: str, count: int, compared: list[Difference]) -> dict[str, Any]:
+    return {
+        "model": str(source),
+        "reference": reference,
+        "device": where,
+        "items": count,
+        "equal": bool(compared) and not any(each.different for each in compared),
+        "tensors": [asdict(each) for each in compared],
+    }

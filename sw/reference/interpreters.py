@@ -1,0 +1,159 @@
+"""Interpreters of model files: every tensor of the graph by its name, in the layout and type of the file."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from sateen.errors import SateenError
+from sateen.extras import install_hint
+from sateen.files import read_source
+from sateen.graph import Array, Graph
+
+__all__ = ["Interpreter", "interpreter"]
+
+ARENA_BYTES = 64 << 20
+"""tflite-micro's memory; where tensors are kept, each has its own."""
+TENSOR = re.compile(r"t(\d+)")
+"""A tensor of a TensorFlow Lite file in its graph: its index."""
+
+
+class Interpreter(Protocol):
+    """One interpreter with a model."""
+
+    name: str
+    note: str
+    """What there is to say of its last results."""
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """All tensors for one batch of the size of the model's own."""
+
+
+def interpreter(path: Path, graph: Graph) -> Interpreter:
+    """The interpreter that a model's file is compared with: tflite-micro, LiteRT where that lacks an operator, or
+    onnxruntime.
+
+    Raises
+    ------
+    SateenError
+        If its package is missing, or it refuses the model.
+    """
+    if path.suffix == ".onnx":
+        return _OnnxRuntime(path, graph)
+    data, _ = read_source(path)
+    refused = []
+    for kind in (_Micro, _LiteRt):
+        try:
+            return kind(data, graph)
+        except (RuntimeError, ValueError) as error:
+            refused.append(f"{kind.name}: {error}")
+    raise SateenError(f"{path}: no interpreter takes this model ({'; '.join(refused)})")
+
+
+def _package(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise SateenError(
+            f"comparing with the interpreter needs {name.split('.')[0]} ({error}); {install_hint('reference', 'onnx')}"
+        ) from error
+
+
+def _indices(graph: Graph) -> dict[str, int]:
+    """The tensors of the file that the graph has, by name: their indices."""
+    matches = {name: TENSOR.fullmatch(name) for name in graph.tensors}
+    return {name: int(match[1]) for name, match in matches.items() if match}
+
+
+class _Micro:
+    name = "tflite-micro"
+    note = ""
+
+    def __init__(self, data: bytes, graph: Graph):
+        runtime = _package("tflite_micro.python.tflite_micro.runtime")
+        kept = runtime.InterpreterConfig.kPreserveAllTensors
+        self.interpreter = runtime.Interpreter.from_bytes(data, arena_size=ARENA_BYTES, intrepreter_config=kept)
+        self.graph, self.indices = graph, _indices(graph)
+        self.shapes = [self.interpreter.get_input_details(index)["shape"] for index in range(len(graph.inputs))]
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        for index, (name, shape) in enumerate(zip(self.graph.inputs, self.shapes, strict=True)):
+            self.interpreter.set_input(np.ascontiguousarray(inputs[name].reshape(shape)), index)
+        self.interpreter.invoke()
+        return {name: self.interpreter.GetTensor(index, 0)["tensor_data"] for name, index in self.indices.items()}
+
+
+class _LiteRt:
+    name = "LiteRT with reference kernels"
+    note = ""
+
+    def __init__(self, data: bytes, graph: Graph):
+        module = _package("ai_edge_litert.interpreter")
+        self.interpreter = module.Interpreter(
+            model_content=data,
+            experimental_op_resolver_type=module.OpResolverType.BUILTIN_REF,
+            experimental_preserve_all_tensors=True,
+        )
+        self.interpreter.allocate_tensors()
+        self.graph, self.indices = graph, _indices(graph)
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        for name, detail in zip(self.graph.inputs, self.interpreter.get_input_details(), strict=True):
+            self.interpreter.set_tensor(detail["index"], inputs[name].reshape(detail["shape"]))
+        self.interpreter.invoke()
+        return {name: self.interpreter.get_tensor(index) for name, index in self.indices.items()}
+
+
+class _OnnxRuntime:
+    """With its optimizations, as users run it. Integer tensors become outputs besides the model's own, which leaves the
+    fused operators as they are; the model's outputs come from a session without them."""
+
+    name = "onnxruntime"
+
+    def __init__(self, path: Path, graph: Graph):
+        onnx, self.runtime = _package("onnx"), _package("onnxruntime")
+        self.graph, self.note = graph, ""
+        try:
+            model = onnx.load(path)
+        except Exception as error:
+            raise SateenError(f"{path}: onnx cannot read it ({error})") from error
+        outputs = {output.name for output in model.graph.output}
+        made = {name for node in model.graph.node for name in node.output}
+        wanted = [name for name, tensor in graph.tensors.items() if tensor.dtype == "int8" and name in made - outputs]
+        self.plain = self._session(path, str(path))
+        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
+        self.every = self._session(path, model.SerializeToString()) if wanted else self.plain
+
+    def _session(self, path: Path, source: str | bytes) -> Any:
+        options = self.runtime.SessionOptions()
+        options.log_severity_level = 3
+        try:
+            return self.runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise SateenError(f"{path}: onnxruntime refuses the model ({error})") from error
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        given = {}
+        for argument in self.plain.get_inputs():
+            shape = argument.shape
+            fixed = shape and all(isinstance(size, int) for size in shape)
+            values = inputs[argument.name]
+            given[argument.name] = values.reshape(shape) if fixed else values
+        results = self._results(self.every, given)
+        outputs = self._results(self.plain, given)
+        changed = [
+            name for name, values in outputs.items() if not np.array_equal(values, results[name], equal_nan=True)
+        ]
+        if changed:
+            self.note = f"onnxruntime gives another {changed[0]!r} when its integer tensors are read, too"
+        return results | outputs
+
+    @staticmethod
+    def _results(session: Any, given: Mapping[str, Array]) -> dict[str, Array]:
+        names = [output.name for output in session.get_outputs()]
+        return dict(zip(names, session.run(names, given), strict=True))

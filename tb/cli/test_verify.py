@@ -1,0 +1,126 @@
+"""``sateen verify``: every tensor against the interpreter of the model's file."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import needs
+import onnx_models
+from command_line import CONFIG, cli
+from sateen.cli import verify
+from sateen.cli.main import app
+from sateen.errors import SateenError
+from sateen.frontends import load, tflite
+from sateen.graph import run
+from sateen.reference import compare, image, interpreted, interpreter, random_inputs
+from tflite_models import small_tflite_model
+
+SHAPE = (1, 3, 6, 6)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model of each format, and inputs."""
+    needs.package("tflite_micro.python.tflite_micro.runtime", extra="reference")
+    folder, rng = tmp_path_factory.mktemp("verify"), np.random.default_rng(1)
+    (folder / "small.tflite").write_bytes(small_tflite_model())
+    np.save(folder / "x.npy", rng.integers(-128, 128, (2, 5, 5, 3)).astype(np.int8))
+    constants, weights = onnx_models.weights(rng, "w", 4, 3, 3, 3)
+    for name, scale in (("x", 0.03), ("c", 0.17)):
+        constants |= onnx_models.numbers(name, scale, 5, "i")
+    nodes = [
+        *onnx_models.quantized("x"),
+        weights,
+        onnx_models.helper.make_node("Conv", ["x_d", "w_d"], ["c"], pads=[1] * 4),
+    ]
+    nodes += onnx_models.quantized("c")
+    data = onnx_models.model(nodes, [("x", "f", SHAPE)], ("c_d", "f", (1, 4, 6, 6)), constants)
+    (folder / "small.onnx").write_bytes(data)
+    return folder
+
+
+def test_tflite_on_a_device(folder):
+    result = cli("verify", folder / "small.tflite", "-i", folder / "x.npy", "--config", CONFIG, "--json", folder / "v")
+    assert result.returncode == 0, result.stderr
+    assert f"all 4 tensors of 2 items on sim:{CONFIG} equal tflite-micro's, value for value" in result.stdout
+    document = json.loads((folder / "v").read_text())
+    assert document["equal"] and document["reference"] == "tflite-micro" and document["items"] == 2
+    assert [each["op"] for each in document["tensors"]] == ["", "Conv2D", "Add", "Softmax"]
+    assert [each["values"] for each in document["tensors"]] == [150] * 4
+
+
+def test_onnx_with_random_inputs(folder):
+    result = cli("verify", folder / "small.onnx", "--device", "golden", "--items", "3")
+    assert result.returncode == 0, result.stderr
+    assert "no --input: random inputs, the same every time" in result.stdout
+    # The codes of input and result, and both outputs' real values.
+    assert "tensors of 3 items on golden equal onnxruntime's, value for value" in result.stdout
+
+
+def test_onnxruntime_is_read_at_every_integer_tensor(folder):
+    graph = load(folder / "small.onnx")
+    x = random_inputs(graph, 2)
+    expected = interpreted(interpreter(folder / "small.onnx", graph), graph, x, lambda done, total: None)
+    assert set(expected) == {"x_q", "c_q", "c_d"}
+    given = {name: graph.tensors[name].from_file(values) for name, values in x.items()}
+    actual = {name: graph.tensors[name].to_file(value) for name, value in run(graph, given, layers=True).items()}
+    assert [each.different for each in compare(graph, actual, expected)] == [0, 0, 0]
+
+
+def test_says_what_differs_first(folder, monkeypatch):
+    """A layer that is off by one in two places, and what follows from it."""
+
+    def wrong(graph, inputs, **options):
+        values = run(graph, inputs, layers=True)
+        flat, at = values[graph.ops[0].output].reshape(-1), np.array([2, 74])
+        flat[at] = np.where(flat[at] < 100, flat[at] + 1, flat[at] - 3)
+        return values
+
+    monkeypatch.setattr(verify, "run_golden", wrong)
+    result = CliRunner().invoke(
+        app, ["verify", str(folder / "small.tflite"), "-d", "golden", "--json", str(folder / "w")]
+    )
+    assert isinstance(result.exception, SateenError) and result.exit_code == 1
+    expected = r"1 of 4 tensors of 1 item on golden differ from tflite-micro, first 't2', of Conv2D: 2 of 75 values"
+    assert expected in str(result.exception) and "the first at [0, 0, 0, 2] is" in str(result.exception)
+    document = json.loads((folder / "w").read_text())
+    (wrong_one,) = [each for each in document["tensors"] if each["different"]]
+    assert not document["equal"] and wrong_one["index"] == [0, 0, 0, 2] and 1 <= wrong_one["largest"] <= 3
+
+
+def test_real_numbers_are_compared_to_five_digits(folder):
+    graph = load(folder / "small.onnx")
+    name = graph.outputs[0]
+    values = np.linspace(1, 2, 4 * 36, dtype=np.float32).reshape(1, 4, 6, 6)
+    for factor, different in ((1 + 1e-6, 0), (1 + 1e-4, 144)):
+        (found,) = compare(graph, {name: (values * np.float32(factor)).astype(np.float32)}, {name: values})
+        assert found.different == different
+
+
+def test_pictures(folder):
+    image_module = needs.package("PIL.Image", extra="reference")
+    pixels = np.arange(2 * 2 * 3, dtype=np.uint8).reshape(2, 2, 3) * 20
+    image_module.fromarray(pixels).resize((5, 5), 0).save(folder / "p.png")
+    graph = tflite.load(small_tflite_model())
+    (values,) = image(folder / "p.png", graph).values()
+    assert values.dtype == np.int8 and values.shape == (1, 5, 5, 3)
+    np.testing.assert_array_equal(values[0, 0, 0], pixels[0, 0].astype(int) - 128)
+    arguments = ["verify", str(folder / "small.tflite"), "-i", str(folder / "p.png"), "-d", "golden"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+
+
+def test_refusals(folder):
+    (folder / "g.npz").write_bytes(b"nothing")
+    graph = tflite.load(small_tflite_model())
+    graph.save(folder / "graph.npz")
+    for arguments, message in (
+        ((folder / "graph.npz",), "has no interpreter to compare with; give a quantized model"),
+        ((folder / "none.tflite",), "cannot read"),
+        ((folder / "small.tflite", "-i", folder / "g.npz"), "no NumPy file"),
+        ((folder / "small.tflite", "-i", folder / "none.png"), "as a picture"),
+        ((folder / "small.tflite", "--device", "nowhere"), "nowhere"),
+    ):
+        result = CliRunner().invoke(app, ["verify", *map(str, arguments)])
+        assert isinstance(result.exception, SateenError) and message in str(result.exception), arguments
