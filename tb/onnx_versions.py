@@ -79,7 +79,6 @@ def _base(kind: str, version: int) -> tuple[list[Any], dict[str, Any], tuple[int
         "QLinearConcat": ([*two, "q", *one, "q", *one], {"axis": 1}, IMAGE),
         "QLinearAveragePool": (["q", *one, *two], window, IMAGE),
         "QLinearSoftmax": (["q", *one, *two], {"opset": 13}, IMAGE),
-        "QLinearReduceMean": (["q", *one, *two], {"axes": [2, 3], "keepdims": 1}, IMAGE),
     }
     plain = kind.removeprefix(f"{MICROSOFT}.")
     if plain in codes:
@@ -90,9 +89,14 @@ def _base(kind: str, version: int) -> tuple[list[Any], dict[str, Any], tuple[int
         return ["d", *two], {}, IMAGE
     if plain == "DequantizeLinear":
         return ["q", *one], {}, IMAGE
+    if plain.startswith("Reduce"):
+        # As of some version the axes are an input.
+        last = {"ReduceSum": 13}.get(plain, 18)
+        return (["d"], {"axes": [2, 3]}, IMAGE) if version < last else (["d", _integers(2, 3)], {}, IMAGE)
     by_axes = {"axes": [1, 3]} if version < 13 else {}
     real: dict[str, tuple[list[Any], dict[str, Any], tuple[int, ...]] | None] = {
         "Conv": (["d", "wd"], {}, IMAGE),
+        "ConvTranspose": (["d", "td"], {}, IMAGE),
         "Gemm": (["d", "vd", *(["fd"] if version < 11 else [])], {}, ROW),
         "MatMul": (["d", "vd"], {}, ROW),
         "Concat": (["d", "d"], {"axis": 1}, IMAGE),
@@ -156,6 +160,8 @@ OTHERS: dict[str, list[Any]] = {
     "nearest_mode": ["floor", "ceil", "round_prefer_ceil"],
     "num_outputs": [2],
     "opset": [10, 13],
+    "output_padding": [[0, 0], [1, 1]],
+    "output_shape": [[6, 6], [7, 7], [9, 9]],
     "output_dtype": [FLOAT, INT8, UINT8, 10],
     "pads": [[1, 0, 1, 2], [0, 0, 0, 0], [0, 0, 1, 0, 0, 0, 0, 2]],
     "perm": [[0, 2, 3, 1], [1, 0, 2, 3], [0, 1, 2, 3]],
@@ -226,6 +232,7 @@ def file(trial: Trial) -> bytes:
         "ys": STEP, "yz": np.int8(-5), "w": whole(8, 4, 3, 2), "ws": np.float32(0.0051),
         "wz": np.int8(0), "v": whole(12, 12), "vs": np.float32(0.0113), "vz": np.int8(0), "f": whole(12),
         "fs": np.float32(0.031), "fz": np.int8(0),
+        "t": whole(4, 3, 2, 3), "ts": np.float32(0.0051), "tz": np.int8(0),
     }  # fmt: skip
     domain = "" if opset >= 10 else MICROSOFT
     nodes = []
@@ -245,7 +252,7 @@ def file(trial: Trial) -> bytes:
         add("QuantizeLinear", ["x", f"{codes}s", f"{codes}z"], [f"{codes}" if name == "d" else "ec"])
         add("DequantizeLinear", ["q" if name == "d" else "ec", f"{codes}s", f"{codes}z"], [name])
     names = ["ed" if name == "e" else name for name in names]
-    for name in "wvf":
+    for name in "wvft":
         if f"{name}d" in names:
             add("DequantizeLinear", [name, f"{name}s", f"{name}z"], [f"{name}d"])
     plain = trial.kind.removeprefix(f"{MICROSOFT}.")

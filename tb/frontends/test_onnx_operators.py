@@ -137,3 +137,62 @@ def test_gather(indices, axis):
 def test_blocks(kind, shape, fields):
     if kind == "DepthToSpace" or not fields:
         real(kind, shape, blocksize=3, **fields)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 1]},
+        {"strides": [2, 3], "pads": [1, 0, 2, 1]},
+        {"strides": [3, 2], "dilations": [2, 1], "output_padding": [2, 1]},
+        {"strides": [2, 2], "auto_pad": "SAME_UPPER"},
+        {"strides": [2, 2], "auto_pad": "SAME_LOWER"},
+        {"strides": [2, 3], "output_shape": [9, 14]},
+        {"strides": [2, 3], "output_shape": [9, 14], "auto_pad": "SAME_UPPER"},
+    ],
+)
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_transposed_convolutions(groups, fields):
+    outputs = 3 * groups
+    held = {"w": codes(4, 3, 3, 4), "b": np.random.default_rng(16).integers(-999, 999, outputs).astype(np.int32)}
+    scales = {"w": (0.0071, 1), "b": (np.float32(0.0071) * np.float32(X[0]), 0)}
+    if groups == 2:
+        each = np.linspace(0.004, 0.011, 3).astype(np.float32)
+        scales = {"w": (each, 1), "b": (np.tile(each * np.float32(X[0]), 2), 0)}
+    real("ConvTranspose", (1, 4, 5, 4), held, dequantized=scales, group=groups, y=(0.31, 5), most=1, **fields)
+
+
+@pytest.mark.parametrize("fields", [{}, {"strides": [2], "pads": [1, 1], "output_padding": [1]}])
+def test_transposed_convolutions_of_rows(fields):
+    scales = {"w": (0.0071, 1)}
+    real("ConvTranspose", (1, 4, 9), {"w": codes(4, 5, 3)}, dequantized=scales, y=(0.31, 5), most=1, **fields)
+
+
+@pytest.mark.parametrize("keep", [0, 1])
+@pytest.mark.parametrize("axes", [[2, 3], [1], [3], [-1, 1], [1, 2, 3]])
+@pytest.mark.parametrize("kind", ["ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin"])
+def test_reductions(kind, axes, keep):
+    y = (0.0417 if kind != "ReduceSum" else 0.27, -7)
+    real(kind, (1, 5, 4, 6), {"axes": np.array(axes)}, keepdims=keep, opset=20, y=y, most=4)
+    if 3 not in axes:
+        real(kind, (1, 5, 9), {"axes": np.array([axis for axis in axes if axis < 0 or axis > 1] or [1])}, keepdims=keep,
+             opset=20, y=y, most=4)  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("GlobalMaxPool", (1, 5, 4, 6)), ("GlobalMaxPool", (1, 5, 9))])
+def test_pools_of_everything(kind, shape):
+    real(kind, shape)
+
+
+@pytest.mark.parametrize("kind", ["GlobalAveragePool", "Softmax", "Concat"])
+def test_clamps_behind_operators_that_have_none(kind):
+    make, fields = helper.make_node, {"axis": 1} if kind == "Concat" else {}
+    held = numbers("x", *X, "i") | numbers("y", 2.0**-7, 3, "i") | {"low": np.float32(-0.35), "high": np.float32(0.27)}
+    nodes = [make("QuantizeLinear", ["x", "x_s", "x_z"], ["q"]), make("DequantizeLinear", ["q", "x_s", "x_z"], ["d"])]
+    nodes += [make(kind, ["d"] * (2 if kind == "Concat" else 1), ["r"], **fields)]
+    nodes += [make("Clip", ["r", "low", "high"], ["k"]), make("QuantizeLinear", ["k", "y_s", "y_z"], ["c"])]
+    data = model([*nodes, make("DequantizeLinear", ["c", "y_s", "y_z"], ["y"])], [("x", "f", (1, 9, 4, 5))],
+                 ("y", "f", None), held)  # fmt: skip
+    x = np.random.default_rng(17).normal(size=(1, 9, 4, 5)).astype(np.float32)
+    close(data, {"x": x}, 2.0**-7, 2, plain=True)

@@ -17,6 +17,7 @@ from sateen.frontends.onnx.values import (
     Deferred,
     Dequantized,
     Limits,
+    MakeResult,
     Quantization,
     Value,
     channels_first,
@@ -201,6 +202,17 @@ class Builder:
             high=high,
             rounding=Rounding.SINGLE,
         )
+
+    def with_clamp(self, node: Node, make: MakeResult) -> MakeResult:
+        """A result of an operator that has no clamp of its own, which clamps it afterwards where one follows."""
+
+        def clamped(name: str, quantization: Quantization, limits: Limits) -> Tensor:
+            if clamp(quantization, limits) == (-128, 127):
+                return make(name, quantization, UNLIMITED)
+            before = make(self.name_of(f"{name}.before"), quantization, UNLIMITED)
+            return self.requantize(node, before, name, quantization, limits)
+
+        return clamped
 
     def as_image(self, node: Node, x: Tensor) -> Tensor:
         """A tensor of 4 axes as (N, H, W, C), or one of 3 as (N, 1, L, C)."""

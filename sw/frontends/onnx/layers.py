@@ -26,7 +26,7 @@ from sateen.frontends.onnx.windows import Window
 from sateen.graph import LARGEST, Array, Conv2D, DepthwiseConv2D, FileLayout, FullyConnected, Op, Tensor, require
 from sateen.hw.spec.descriptor import Rounding
 
-__all__ = ["LAYERS", "layer", "quantized_constant"]
+__all__ = ["LAYERS", "dequantized", "layer", "quantized_constant", "weights_of"]
 
 LAYERS: dict[str, Operator] = {}
 handles = registers(LAYERS)
@@ -55,7 +55,7 @@ def quantized_constant(importer: Importer, node: Node, place: int, axis: int) ->
     return QuantizedConstant(values, scales, points, axis)
 
 
-def _weights(node: Node, codes: QuantizedConstant, axis: int) -> Array:
+def weights_of(node: Node, codes: QuantizedConstant, axis: int) -> Array:
     """Weights with their zero points subtracted; int8 if they fit, else int16. Scales are along ``axis``, or one."""
     count = codes.values.shape[axis]
     require(codes.values.dtype != np.int32, node, "its weights are int32; quantize to 8 bits")
@@ -146,7 +146,7 @@ def _conv(importer: Importer, node: Node, x: Tensor, codes: QuantizedConstant, b
     good = codes.values.ndim == rank in (3, 4)
     require(good, node, f"its weights of {shape} must be those of images or rows, as its input of {x.file_shape} is")
     x = importer.as_image(node, x)
-    weights = _weights(node, codes, 0)
+    weights = weights_of(node, codes, 0)
     weights = (weights[:, :, None] if rank == 3 else weights).transpose(0, 2, 3, 1)
     groups, outputs, channels = node.get("group"), len(weights), x.shape[3]
     fits = groups > 0 and channels == groups * weights.shape[3] and outputs % groups == 0
@@ -177,10 +177,11 @@ def qlinear_conv(importer: Importer, node: Node) -> None:
 def conv(importer: Importer, node: Node) -> None:
     """A convolution of dequantized values."""
     bias, x = importer.value(node, 2) if node.has(2) else None, importer.quantized_input(node)
-    importer.set_result(node, _conv(importer, node, x, _dequantized(importer, node, 1), bias))
+    importer.set_result(node, _conv(importer, node, x, dequantized(importer, node, 1), bias))
 
 
-def _dequantized(importer: Importer, node: Node, place: int) -> QuantizedConstant:
+def dequantized(importer: Importer, node: Node, place: int) -> QuantizedConstant:
+    """Weights that are dequantized."""
     value = importer.value(node, place)
     require(
         isinstance(value, QuantizedConstant),
@@ -197,7 +198,7 @@ def _product(
     """Makes a matrix product over the last axis; weights are [I, O], or [O, I] if ``transposed``."""
     require(codes.values.ndim == 2, node, f"its weights must have 2 axes, not {codes.values.shape}")
     axis = 0 if transposed else 1
-    weights = _weights(node, codes, axis)
+    weights = weights_of(node, codes, axis)
     weights = weights if transposed else weights.T
     if x.file_layout is not None and len(x.shape) == 2 and x.file_shape[1:] == weights.shape[1:]:
         # The index here of each value of the file's layout.
@@ -236,5 +237,5 @@ def gemm(importer: Importer, node: Node) -> None:
     """A matrix product of dequantized values."""
     transposed, x = bool(node.get("transB", 0)), importer.quantized_input(node)
     bias = importer.value(node, 2) if node.has(2) else None
-    make = _product(importer, node, x, _dequantized(importer, node, 1), bias, transposed=transposed)
+    make = _product(importer, node, x, dequantized(importer, node, 1), bias, transposed=transposed)
     importer.set_result(node, make)

@@ -16,6 +16,7 @@ from sateen.frontends.onnx.layers import LAYERS, quantized_constant
 from sateen.frontends.onnx.moves import FLOAT, INT8, MOVES, UINT8
 from sateen.frontends.onnx.pools import POOLS
 from sateen.frontends.onnx.resizing import RESIZES
+from sateen.frontends.onnx.transposed import TRANSPOSED
 from sateen.frontends.onnx.values import (
     Deferred,
     Dequantized,
@@ -49,7 +50,7 @@ from sateen.sim import golden
 
 __all__ = ["HANDLERS"]
 
-HANDLERS: dict[str, Operator] = {**FOLDED, **MOVES, **ARRANGES, **RESIZES, **LAYERS, **POOLS}
+HANDLERS: dict[str, Operator] = {**FOLDED, **MOVES, **ARRANGES, **RESIZES, **LAYERS, **POOLS, **TRANSPOSED}
 """How each kind of operator is imported."""
 handles = registers(HANDLERS)
 
@@ -257,7 +258,6 @@ def softmax(importer: Importer, node: Node) -> None:
         require(last, node, f"its axis {axis} is not the last; export the model with a transposition before it")
 
     def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
-        require(clamp(quantization, limits) == (-128, 127), node, "a clamp behind a softmax is not supported")
         if shape == x.shape:
             return importer.add(Softmax, node, name, quantization, input=x.name, rounding=Rounding.SINGLE)
         rows = [importer.name_of(f"{name}.{part}") for part in ("rows", "shares")]
@@ -265,7 +265,7 @@ def softmax(importer: Importer, node: Node) -> None:
         importer.add(Softmax, node, rows[1], quantization, input=rows[0], rounding=Rounding.SINGLE)
         return importer.add(Reshape, node, name, quantization, shape=x.shape, input=rows[1])
 
-    importer.set_result(node, make, 3, stored(x))
+    importer.set_result(node, importer.with_clamp(node, make), 3, stored(x))
 
 
 def _axis(node: Node, rank: int) -> int:
@@ -303,7 +303,6 @@ def concat(importer: Importer, node: Node) -> None:
     graph_axis = (0, 3, 1, 2)[axis] if rank == 4 else axis
 
     def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
-        require(clamp(quantization, limits) == (-128, 127), node, "a clamp behind a concatenation is not supported")
         joined = [
             x
             if quantization_of(x) == quantization
@@ -315,7 +314,7 @@ def concat(importer: Importer, node: Node) -> None:
             Concatenate, node, name, quantization, layout, sources=tuple(x.name for x in joined), axis=graph_axis
         )
 
-    importer.set_result(node, make, 0, stored(sources[0]))
+    importer.set_result(node, importer.with_clamp(node, make), 0, stored(sources[0]))
 
 
 def _requantized(importer: Importer, node: Node, x: Tensor, quantization: Quantization, name: str) -> Tensor:

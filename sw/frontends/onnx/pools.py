@@ -1,4 +1,4 @@
-"""ONNX's means over windows and whole images."""
+"""ONNX's means over windows, and reductions of whole axes."""
 
 from __future__ import annotations
 
@@ -13,37 +13,101 @@ from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.folding import registers
 from sateen.frontends.onnx.importer import Importer, Operator
 from sateen.frontends.onnx.layers import layer
-from sateen.frontends.onnx.values import Limits, Quantization, clamp, image_layout, quantization_of, stored
+from sateen.frontends.onnx.moves import Apply, different, registers_moves
+from sateen.frontends.onnx.values import IMAGE, Limits, Quantization, image_layout, quantization_of, stored
 from sateen.frontends.onnx.windows import Window
-from sateen.graph import LARGEST, Concatenate, DepthwiseConv2D, Mean, Slice, Tensor, require
+from sateen.graph import (
+    LARGEST,
+    Concatenate,
+    DepthwiseConv2D,
+    FileLayout,
+    Mean,
+    Op,
+    ReduceMax,
+    ReduceMin,
+    Slice,
+    Sum,
+    Tensor,
+    require,
+)
 from sateen.hw.spec.descriptor import Rounding
 
 __all__ = ["POOLS"]
 
 POOLS: dict[str, Operator] = {}
 handles = registers(POOLS)
+moves = registers_moves(POOLS)
 
 
-@handles("com.microsoft.QLinearGlobalAveragePool 1", "GlobalAveragePool 1 22")
-def global_average_pool(importer: Importer, node: Node) -> None:
-    """The mean over all places of an image, or of rows."""
-    x = importer.as_image(node, importer.codes(node))
+def _order(importer: Importer, node: Node, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+    """A tensor whose axes here are those of the file, and the place here of each of them."""
+    if len(x.file_shape) == 4:
+        return importer.as_image(node, x), IMAGE
+    x = importer.in_file_layout(node, x)
+    return x, tuple(range(len(x.shape)))
+
+
+def _reduced(importer: Importer, node: Node) -> tuple[tuple[int, ...], bool]:
+    """The axes that an operator reduces, as the file counts them, and whether they stay with a length of 1."""
+    axes = importer.integers(node, 1) if node.has(1) else tuple(node.get("axes", ()))
+    keep = node.get("keepdims", 1)
+    require(keep in (0, 1), node, f"its keepdims {keep} is neither 0 nor 1; export the model anew")
+    # Without axes it reduces all, or none.
+    none = node.get("noop_with_empty_axes", 0)
+    require(len(axes) > 0 or not none, node, "without axes it reduces nothing; export the model without it")
+    return axes, bool(keep)
+
+
+def _reduce(
+    importer: Importer, node: Node, kind: type[Op], x: Tensor, name: str, quantization: Quantization,
+    axes: tuple[int, ...], keep: bool, **fields: Any,
+) -> Tensor:  # fmt: skip
+    """Appends a reduction over axes of the file's layout."""
+    rank = len(x.file_shape)
+    wanted = different(node, axes, rank) or set(range(rank))
+    # Where there is one item, it is reduced by itself.
+    wanted -= {0} if keep and x.shape[0] == 1 else set()
+    require(0 not in wanted, node, "it reduces the batch, which must stay")
+    x, order = _order(importer, node, x)
+    left = [axis for axis in range(rank) if keep or axis not in wanted]
+    here = sorted(order[axis] for axis in left)
+    places = tuple(here.index(order[axis]) for axis in left)
+    fields |= {"input": x.name, "axes": tuple(sorted(order[axis] for axis in wanted)), "keep_dims": keep}
+    return importer.add(
+        kind, node, name, quantization,
+        lambda shape: FileLayout(shape, places, tuple(shape[place] for place in places)), **fields,
+    )  # fmt: skip
+
+
+@handles(
+    "com.microsoft.QLinearGlobalAveragePool 1",
+    "GlobalAveragePool 1 22",
+    "ReduceMean 1 11 13 18",
+    "ReduceSum 1 11 13",
+)
+def reduce_sums(importer: Importer, node: Node) -> None:
+    """Means and sums over axes, or over all places of an image."""
+    x, kind = importer.codes(node), Sum if node.kind == "ReduceSum" else Mean
+    whole = node.kind.endswith("GlobalAveragePool")
+    axes, keep = (tuple(range(2, len(x.file_shape))), True) if whole else _reduced(importer, node)
 
     def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
-        require(clamp(quantization, limits) == (-128, 127), node, "a clamp behind a mean is not supported")
-        return importer.add(
-            Mean,
-            node,
-            name,
-            quantization,
-            image_layout(len(x.file_shape)),
-            input=x.name,
-            axes=(1, 2),
-            keep_dims=True,
-            rounding=Rounding.SINGLE,
-        )
+        return _reduce(importer, node, kind, x, name, quantization, axes, keep, rounding=Rounding.SINGLE)
 
-    importer.set_result(node, make, 3, stored(x))
+    importer.set_result(node, importer.with_clamp(node, make), 3, stored(x))
+
+
+@moves("GlobalMaxPool 1 22", "ReduceMax 1 11 12 13 18 20", "ReduceMin 1 11 12 13 18 20")
+def reduce_values(importer: Importer, node: Node) -> Apply:
+    """The largest or the smallest value over axes, or over all places of an image."""
+    kind: type[Op] = ReduceMin if node.kind == "ReduceMin" else ReduceMax
+    axes, keep = _reduced(importer, node) if node.kind != "GlobalMaxPool" else ((), True)
+
+    def apply(x: Tensor, name: str) -> Tensor:
+        reduced = axes if node.kind != "GlobalMaxPool" else tuple(range(2, len(x.file_shape)))
+        return _reduce(importer, node, kind, x, name, quantization_of(x), reduced, keep)
+
+    return apply
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,6 @@ CONTRIBUTED: dict[str, dict[str, Attribute]] = {
     "QLinearGlobalAveragePool": _CHANNELS_LAST,
     "QLinearLeakyRelu": {"alpha": Attribute("FLOAT", float(np.float32(0.01)))},
     "QLinearMul": {},
-    "QLinearReduceMean": {"axes": Attribute("INTS"), "keepdims": Attribute("INT")},
     "QLinearSigmoid": {},
     "QLinearSoftmax": {"axis": Attribute("INT", -1), "opset": Attribute("INT")},
     "QuantizeLinear": {"axis": Attribute("INT")},

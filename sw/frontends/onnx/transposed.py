@@ -1,0 +1,106 @@
+"""ONNX's transposed convolutions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sateen.frontends.onnx.file import Node
+from sateen.frontends.onnx.folding import registers
+from sateen.frontends.onnx.importer import Importer, Operator
+from sateen.frontends.onnx.layers import dequantized, layer, weights_of
+from sateen.frontends.onnx.values import Limits, Quantization, QuantizedConstant, image_layout
+from sateen.graph import LARGEST, Array, Tensor, TransposeConv2D, require
+
+__all__ = ["TRANSPOSED"]
+
+TRANSPOSED: dict[str, Operator] = {}
+handles = registers(TRANSPOSED)
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """A transposed convolution along one axis."""
+
+    stride: int = 1
+    dilation: int = 1
+    crop: tuple[int, int] = (0, 0)
+    """Results that are cut off before and after; negative ones are added."""
+
+
+def _axes(node: Node, sizes: tuple[int, ...], kernel: tuple[int, ...]) -> list[_Axis]:
+    """What the attributes say of each axis of an image of these sizes."""
+    count = len(kernel)
+    strides, dilations, more = (
+        node.get(name, (default,) * count)
+        for name, default in (("strides", 1), ("dilations", 1), ("output_padding", 0))
+    )
+    pads, wanted = node.get("pads", (0, 0) * count), node.get("output_shape", ())
+    good = len(strides) == len(dilations) == len(more) == count and len(pads) == 2 * count
+    good = good and min(strides) > 0 and min(dilations) > 0 and min(more) >= 0 and min(pads) >= 0
+    require(
+        good, node, f"its strides {strides}, dilations {dilations}, output_padding {more} or pads {pads} do not fit"
+    )
+    good = all(added < max(step, gap) for added, step, gap in zip(more, strides, dilations, strict=True))
+    require(good, node, f"its output_padding {more} is not below its strides or dilations")
+    auto = node.get("auto_pad")
+    known = auto in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
+    require(known, node, f"its auto_pad {auto!r} is not supported")
+    require(len(wanted) in (0, count), node, f"its output_shape {wanted} does not fit {count} axes")
+    if not wanted and auto.startswith("SAME"):
+        wanted = tuple(size * step for size, step in zip(sizes, strides, strict=True))
+    found = []
+    for axis, (size, length) in enumerate(zip(sizes, kernel, strict=True)):
+        stride, dilation = strides[axis], dilations[axis]
+        whole = (size - 1) * stride + dilation * (length - 1) + 1 + more[axis]
+        crop = (pads[axis], pads[axis + count]) if auto == "NOTSET" else (0, 0)
+        if wanted:
+            total = whole - wanted[axis]
+            half = max(total, 0) // 2
+            crop = (half, total - half) if auto == "SAME_UPPER" or total < 0 else (total - half, half)
+        require(0 < whole - sum(crop) <= LARGEST, node, "it cuts off all of its result, or makes one that is too large")
+        found.append(_Axis(stride, dilation, (crop[0], crop[1] - more[axis])))
+    return found
+
+
+def _kernels(node: Node, codes: QuantizedConstant, groups: int) -> tuple[Array, Array]:
+    """Weights [O, kernel height, kernel width, I / groups], and their scales."""
+    shape = codes.values.shape
+    fits = groups > 0 and shape[0] % groups == 0
+    require(fits, node, f"its weights of {shape} cannot be in {groups} groups")
+    weights = weights_of(node, codes, 1)
+    parts = weights.reshape(groups, shape[0] // groups, *shape[1:])
+    order = (0, 2, *range(3, parts.ndim), 1)
+    weights = parts.transpose(order).reshape(groups * shape[1], *(shape[2:] if len(shape) == 4 else (1, shape[2])), -1)
+    return np.ascontiguousarray(weights), np.tile(codes.scales, groups) if len(codes.scales) > 1 else codes.scales
+
+
+@handles("ConvTranspose 1 11 22")
+def conv_transpose(importer: Importer, node: Node) -> None:
+    """A transposed convolution of dequantized values; weights are [I, O / groups, kernel height, kernel width]."""
+    bias, x = importer.value(node, 2) if node.has(2) else None, importer.quantized_input(node)
+    codes, groups = dequantized(importer, node, 1), node.get("group")
+    rank, shape = len(x.file_shape), codes.values.shape
+    require(codes.values.ndim == rank in (3, 4), node, f"its weights of {shape} do not fit its input of {x.file_shape}")
+    stated = node.get("kernel_shape", shape[2:])
+    require(stated == shape[2:], node, f"its kernel_shape {stated} is not that of its weights {shape}")
+    fits = shape[0] == x.file_shape[1]
+    require(fits, node, f"its weights of {shape} do not fit {x.file_shape[1]} channels")
+    weights, scales = _kernels(node, codes, groups)
+    axes = _axes(node, x.file_shape[2:], shape[2:])
+    axes = axes if rank == 4 else [_Axis(), *axes]
+    x = importer.as_image(node, x)
+    fields: dict[str, Any] = {
+        name: tuple(getattr(axis, name) for axis in axes) for name in ("stride", "dilation", "crop")
+    }
+    fields["groups"] = groups
+
+    def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
+        return layer(
+            importer, node, TransposeConv2D, x, weights, scales, bias, name, quantization, limits, image_layout(rank),
+            **fields,
+        )  # fmt: skip
+
+    importer.set_result(node, make)
