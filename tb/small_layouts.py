@@ -18,6 +18,7 @@ def layout_files() -> list[Builder]:
         File().to("REVERSE_V2", IMAGE, constants=[[1]]),
         File().to("GATHER", (1, 4, 3, 2), "GatherOptions", [[3, 0, 0]], Axis=2),
         File().to("GATHER_ND", (2, 4, 2), constants=[[[0, 3], [0, 1]]]),
+        File().to("RESIZE_BILINEAR", (1, 8, 8, 2), "ResizeBilinearOptions", [[8, 8]], HalfPixelCenters=True),
         File().to("SUM", (1, 4, 1, 1), "ReducerOptions", [[2, 3]], (0.3, 1), KeepDims=True),
         *(
             File().to(kind, (1, 4, 1, 2), "ReducerOptions", [[2]], KeepDims=True)

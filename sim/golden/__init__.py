@@ -19,6 +19,14 @@ from sateen.sim.golden.elementwise import (
     sigmoid,
     tanh_table,
 )
+from sateen.sim.golden.interpolation import (
+    FRACTION,
+    Between,
+    between,
+    real_between,
+    real_resize_bilinear,
+    resize_bilinear,
+)
 from sateen.sim.golden.real import (
     REAL_BINARY,
     REAL_REDUCTIONS,
@@ -44,11 +52,14 @@ from sateen.sim.golden.windows import (
 
 __all__ = [
     "ADD_SHIFT",
+    "FRACTION",
+    "Between",
     "REAL_BINARY",
     "REAL_REDUCTIONS",
     "REAL_UNARY",
     "add",
     "average_pool2d",
+    "between",
     "clamped_table",
     "concatenation_table",
     "conv2d",
@@ -69,11 +80,14 @@ __all__ = [
     "real_binary",
     "real_reduce",
     "real_share",
+    "real_between",
+    "real_resize_bilinear",
     "real_softmax",
     "real_table",
     "real_unary",
     "requantize",
     "rescale",
+    "resize_bilinear",
     "sigmoid",
     "softmax",
     "tanh_table",

@@ -17,6 +17,7 @@ from sateen.graph import (
     Reduction,
     Reshape,
     Resize,
+    ResizeBilinear,
     Slice,
     Table,
     Transpose,
@@ -86,7 +87,7 @@ def _result_range(op: Op, inputs: list[tuple[int, int]]) -> tuple[int, int]:
     if isinstance(op, Table):
         reached = op.table[inputs[0][0] + 128 : inputs[0][1] + 129]
         return int(reached.min()), int(reached.max())
-    if isinstance(op, Concatenate | Move | Pad | Reduction | Reshape | Resize | Slice | Transpose):
+    if isinstance(op, Concatenate | Move | Pad | Reduction | Reshape | Resize | ResizeBilinear | Slice | Transpose):
         lows, highs = zip(*inputs, *([(op.value, op.value)] if isinstance(op, Pad) else []), strict=True)
         return min(lows), max(highs)
     low, high = getattr(op, "low", -128), getattr(op, "high", 127)

@@ -47,3 +47,20 @@ def test_transposed_convolutions(kernel, stride, padding, out, options, interpre
     if options.get("type") == "UINT8" and interpreter is micro:
         pytest.skip("tflite-micro has no uint8 kernel")
     compare(*transposed(kernel, stride, padding, out, np.random.default_rng(1), **options), interpreter)
+
+
+@pytest.mark.parametrize("type", ["INT8", "UINT8"])
+@pytest.mark.parametrize("flags", [{}, {"AlignCorners": True}, {"HalfPixelCenters": True}])
+@pytest.mark.parametrize("size", [(8, 10), (16, 20), (7, 9), (3, 2), (12, 5), (1, 17), (4, 5)])
+def test_interpolation(size, flags, type):
+    b, unsigned = ModelBuilder(), type == "UINT8"
+    low, shape = 0 if unsigned else -128, (1, 4, 5, 16)
+    x, y = (b.tensor(s, type, scale=0.1, zero_point=4) for s in (shape, (1, *size, 16)))
+    b.op("RESIZE_BILINEAR", [x, b.constant(list(size))], [y], "ResizeBilinearOptions", **flags)
+    data = b.build([x], [y])
+    values = np.random.default_rng(5).integers(low, low + 256, shape)
+    values[..., :4] = np.where(values[..., :4] < low + 128, low, low + 255)  # The ends of the range side by side.
+    inputs = [values.astype(np.uint8 if unsigned else np.int8)]
+    if not unsigned:
+        compare(data, inputs, micro)
+    compare(data, inputs, litert)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sateen.compiler.lowering import arrange, copies, lookup, reduction, transposed, weighted
+from sateen.compiler.lowering import arrange, copies, lookup, reduction, resizing, transposed, weighted
 from sateen.compiler.lowering.kernel import Kernel
 from sateen.compiler.lowering.lookup import LookUp
 from sateen.errors import CompileError
@@ -30,6 +30,7 @@ from sateen.graph.ops import (
     Requantize,
     Reshape,
     Resize,
+    ResizeBilinear,
     Slice,
     SpaceToDepth,
     Subtract,
@@ -62,6 +63,7 @@ LOWERINGS: dict[type[Op], Lowering] = {
     ReduceMax: reduction.reduce_max,
     Requantize: copies.requantize,
     Resize: copies.resize,
+    ResizeBilinear: resizing.resize_bilinear,
     Slice: arrange.slice_,
     SpaceToDepth: arrange.space_to_depth,
     Subtract: lookup.add,

@@ -9,7 +9,7 @@ from sateen.frontends.tflite.importer import Handler, Importer
 from sateen.frontends.tflite.moves import registers
 from sateen.frontends.tflite.operators import padding
 from sateen.frontends.tflite.weights import parameters, read_weights
-from sateen.graph import TransposeConv2D, require
+from sateen.graph import ResizeBilinear, TransposeConv2D, require
 
 __all__ = ["HANDLERS"]
 
@@ -42,3 +42,14 @@ def transpose_conv(importer: Importer, operator: RawOperator) -> None:
     activation = options.FusedActivationFunction
     fields = parameters(importer, operator, raw, len(weights), activation, source=2, bias_place=3)
     importer.add(operator, TransposeConv2D, weights=weights, stride=stride, crop=crop, **fields)
+
+
+@handles("RESIZE_BILINEAR")
+def resize_bilinear(importer: Importer, operator: RawOperator) -> None:
+    """An image of another size, interpolated; in uint8 models with real numbers."""
+    options = operator.options(tflite.ResizeBilinearOptions)
+    sizes, shape = importer.integers(operator, 1), importer.tensor(operator.outputs[0]).shape
+    require(tuple(sizes) == shape[1:3], operator, f"its output has the shape {shape}, not rows and columns of {sizes}")
+    flags = {"align_corners": bool(options.AlignCorners), "half_pixel_centers": bool(options.HalfPixelCenters)}
+    x = importer.input(operator, 0)
+    importer.add(operator, ResizeBilinear, input=x.name, real=x.unsigned, **flags)
