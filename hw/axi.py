@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -11,6 +11,7 @@ from sateen.hw.engines import create_engine
 from sateen.hw.spec.axi import MAGIC, Register
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.identity import Identity
+from sateen.hw.watchdog import guard
 
 __all__ = ["AxiAccelerator"]
 
@@ -68,6 +69,7 @@ class AxiAccelerator(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.engine = engine = create_engine(self.config)
+        watchdog = guard(m, engine)
         space, address, left = Signal(3), Signal(24), Signal(24)
         running = Signal()
         """RUN was written, and the engine has not taken it yet."""
@@ -77,10 +79,11 @@ class AxiAccelerator(wiring.Component):
         self._reads(m, {
             Register.MAGIC: MAGIC, Register.FORMAT: Identity.FORMAT, Register.BUILD_LOW: self.build & 0xFFFFFFFF,
             Register.BUILD_HIGH: self.build >> 32, Register.SPACE: space, Register.ADDRESS: address,
-            Register.STATUS: Cat(self.busy, left != 0),
+            Register.LIMIT: watchdog.i.payload.limit,
+            Register.STATUS: Cat(self.busy, left != 0, watchdog.overtime, Const(0, 5), watchdog.late),
         })  # fmt: skip
 
-        value, run = self.s_axil_wdata, engine.run.payload
+        value, run, halt = self.s_axil_wdata, watchdog.i.payload, watchdog.halt
         with m.If(written):
             with m.Switch(register):
                 with m.Case(Register.SPACE):
@@ -92,11 +95,13 @@ class AxiAccelerator(wiring.Component):
                 with m.Case(Register.RUN):
                     m.d.sync += [Cat(run.first, run.count).eq(value), running.eq(value[8:16] != 0)]
                 with m.Case(Register.HALT):
-                    m.d.sync += [engine.halt.eq(1), running.eq(0), left.eq(0)]
-        with m.If(engine.halt):
-            m.d.sync += engine.halt.eq(0)
-        m.d.comb += engine.run.valid.eq(running)
-        with m.If(running & engine.run.ready):
+                    m.d.sync += [halt.eq(1), running.eq(0), left.eq(0)]
+                with m.Case(Register.LIMIT):
+                    m.d.sync += run.limit.eq(value)
+        with m.If(halt):
+            m.d.sync += halt.eq(0)
+        m.d.comb += watchdog.i.valid.eq(running)
+        with m.If(running & watchdog.i.ready):
             m.d.sync += running.eq(0)
         return m
 

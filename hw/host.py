@@ -11,12 +11,18 @@ from sateen.hw.spec.wire import Space
 from sateen.hw.stream.slice import RegisterSlice
 from sateen.hw.stream.view import view
 
-__all__ = ["HOST_REQUEST", "RUN", "EngineSignature", "HostPort", "MemoryPort", "descriptor_address"]
+__all__ = [
+    "HOST_REQUEST", "LIMITED_RUN", "LIMIT_BITS", "RUN", "EngineSignature", "HostPort", "MemoryPort",
+    "descriptor_address",
+]  # fmt: skip
 
 HOST_REQUEST = data.StructLayout({"space": 3, "address": 24, "write": 1, "data": 8})
 """One byte to write or to read."""
 RUN = data.StructLayout({"first": 8, "count": 8})
 """Descriptors to run: the ``first``, and how many."""
+LIMIT_BITS = 32
+LIMITED_RUN = data.StructLayout({**RUN.members, "limit": LIMIT_BITS})
+"""Descriptors to run, and the cycles that they may take; 0 for any number."""
 
 
 def descriptor_address(number: Value) -> Value:
@@ -38,6 +44,8 @@ class EngineSignature(wiring.Signature):
         A program, see :data:`RUN`; taken while none runs.
     busy : Out(1)
         A program runs.
+    place : Out(8)
+        The place in the run, from 0, of the first descriptor that has not ended.
     halt : In(1)
         Stops the program at once. Memories keep what they hold.
     """
@@ -49,6 +57,7 @@ class EngineSignature(wiring.Signature):
                 "response": Out(stream.Signature(8, always_ready=True)),
                 "run": In(stream.Signature(RUN)),
                 "busy": Out(1),
+                "place": Out(8),
                 "halt": In(1),
             }
         )

@@ -11,6 +11,7 @@ from sateen.hw.link.endpoint import Endpoint
 from sateen.hw.link.uart import UART
 from sateen.hw.spec.config import Config
 from sateen.hw.stream.delay import reset_domains
+from sateen.hw.watchdog import guard
 
 __all__ = ["LINKS", "Accelerator"]
 
@@ -59,8 +60,15 @@ class Accelerator(wiring.Component):
         m.submodules.engine = engine = create_engine(self.config)
         connect(m, endpoint.request, engine.request)
         connect(m, engine.response, endpoint.response)
-        connect(m, endpoint.run, engine.run)
-        m.d.comb += [endpoint.busy.eq(engine.busy), engine.halt.eq(endpoint.halt), self.busy.eq(engine.busy)]
+        watchdog = guard(m, engine)
+        connect(m, endpoint.run, watchdog.i)
+        m.d.comb += [
+            endpoint.busy.eq(engine.busy),
+            endpoint.overtime.eq(watchdog.overtime),
+            endpoint.place.eq(watchdog.late),
+            watchdog.halt.eq(endpoint.halt),
+            self.busy.eq(engine.busy),
+        ]
         if self.link == "uart":
             uart = UART(clock_hz=self.config.clock_hz, baud=self.config.baud)
             m.submodules.uart = DomainRenamer("link")(uart)

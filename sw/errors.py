@@ -4,10 +4,12 @@ __all__ = [
     "CompileError",
     "ConfigMismatch",
     "DeviceError",
+    "DeviceTakenError",
     "InputError",
     "InternalError",
     "LinkError",
     "ModelFileError",
+    "OvertimeError",
     "SateenError",
     "SateenWarning",
 ]
@@ -35,6 +37,19 @@ class InternalError(SateenError):
 
 class DeviceError(SateenError):
     """A device cannot be opened, or refused a request."""
+
+
+class DeviceTakenError(DeviceError):
+    """Somebody else uses the device, or has begun a session with it."""
+
+
+class OvertimeError(DeviceError):
+    """A program ran for longer than it may, and the device ended it."""
+
+    def __init__(self, message: str, *, place: int):
+        super().__init__(message)
+        self.place = place
+        """The place in the run, from 0, of the descriptor that ran."""
 
 
 class ConfigMismatch(DeviceError):

@@ -32,7 +32,7 @@ class PinTransport:
         that. Unless it is 0, the first does.
     """
 
-    bits_per_second = float("inf")
+    bits_per_second = clock_hz = float("inf")
 
     def __init__(self, rx, tx, *, bit_ns: float, spike_ns: float = 0.0, disturb: float = 0.0):
         self.rx, self.tx, self.bit_ns, self.spike_ns, self.disturb = rx, tx, bit_ns, spike_ns, disturb
@@ -41,6 +41,10 @@ class PinTransport:
         self.exchange = resume(self._exchange)
         rx.value = 1
         cocotb.start_soon(self._listen())
+
+    def now(self) -> float:
+        """Time stands still: a silence ends an exchange, not the driver's deadlines."""
+        return 0.0
 
     def close(self) -> None:
         """Nothing to do."""

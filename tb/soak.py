@@ -103,6 +103,7 @@ KINDS: dict[str, Check] = {
     "mutated-onnx": _mutated("onnx", "float onnx"),
     "layers": _layers,
     "link": _link,
+    "hostile": _module("test_hostile"),
 }
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import ceil_log2
 
+from sateen.hw.link.receiver import LENGTH_BITS, SESSION_BITS
 from sateen.hw.memory import NO_COLLISIONS, last_read
 from sateen.hw.spec.wire import Frame, FrameType
 from sateen.hw.stream.fetch import Fetch
 
 __all__ = ["Answer", "ResponseData"]
 
-LENGTH_BITS = 16
 READ_LATENCY = 2
 
 
@@ -40,6 +40,8 @@ class ResponseData(wiring.Component):
         Bytes of data so far.
     start : In(1), sending : In(1)
         Begins with the first byte; from the next cycle on until the response is sent.
+    bare : In(1)
+        With ``start``: gives none of the data.
     o : Out(stream)
         The data.
     left : Out
@@ -55,6 +57,7 @@ class ResponseData(wiring.Component):
                 "i": In(stream.Signature(8, always_ready=True)),
                 "count": Out(count),
                 "start": In(1),
+                "bare": In(1),
                 "sending": In(1),
                 "o": Out(stream.Signature(8)),
                 "left": Out(count),
@@ -100,7 +103,7 @@ class ResponseData(wiring.Component):
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += self.left.eq(self.left - 1)
         with m.If(self.start):
-            m.d.sync += [requested.eq(0), self.left.eq(self.count)]
+            m.d.sync += [requested.eq(Mux(self.bare, self.count, 0)), self.left.eq(Mux(self.bare, 0, self.count))]
         return m
 
 
@@ -124,10 +127,12 @@ class Answer(wiring.Component):
         The next byte of data. Bytes beyond the largest frame are lost.
     count : Out
         Bytes of data so far.
-    seq, status : In
+    seq, session, status : In
         Of the response; steady while it is sent.
     start : In(1)
         Sends the response.
+    bare : In(1)
+        With ``start``: sends the status alone, and keeps the data.
     o : Out(stream)
         The frame's body, see :class:`sateen.hw.link.framing.Framer`.
     done : Out(1)
@@ -142,8 +147,10 @@ class Answer(wiring.Component):
                 "i": In(stream.Signature(8, always_ready=True)),
                 "count": Out(range(frame_bytes + 1)),
                 "seq": In(8),
+                "session": In(SESSION_BITS),
                 "status": In(8),
                 "start": In(1),
+                "bare": In(1),
                 "o": Out(stream.Signature(data.StructLayout({"data": 8, "last": 1}))),
                 "done": Out(1),
             }
@@ -159,14 +166,15 @@ class Answer(wiring.Component):
             body.clear.eq(self.clear),
             self.count.eq(body.count),
             body.start.eq(self.start),
+            body.bare.eq(self.bare),
             body.sending.eq(sending),
-            length.eq(self.count + 1),
+            length.eq(Mux(self.bare, 0, self.count) + 1),
         ]
         taken = self.o.valid & self.o.ready
         with m.If(self.start):
             m.d.sync += [
                 sending.eq(1),
-                header.eq(Cat(Const(FrameType.RESPONSE, 8), self.seq, length)),
+                header.eq(Cat(Const(FrameType.RESPONSE, 8), self.seq, length, self.session)),
                 header_left.eq(Frame.HEADER.size),
             ]
         with m.If(sending):

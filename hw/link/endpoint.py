@@ -7,11 +7,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect
 
-from sateen.hw.host import HOST_REQUEST, RUN
+from sateen.hw.host import HOST_REQUEST, LIMITED_RUN
 from sateen.hw.link.answer import Answer
 from sateen.hw.link.framing import Framer
 from sateen.hw.link.payload import Payload
-from sateen.hw.link.receiver import LENGTH_BITS, Receiver
+from sateen.hw.link.receiver import LENGTH_BITS, SESSION_BITS, Receiver
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.identity import IDENTITY_BYTES, Identity
 from sateen.hw.spec.wire import FrameType, Op, OpHeader, Space, Status
@@ -52,11 +52,13 @@ class Endpoint(wiring.Component):
     response : In(stream), always ready
         The bytes read, in order.
     run : Out(stream)
-        ``first`` descriptor and ``count``.
+        A program, see :data:`sateen.hw.host.LIMITED_RUN`.
     busy : In(1)
         A program runs; from the cycle after ``run`` is taken.
+    overtime : In(1), place : In(8)
+        The last program was ended because it ran for too long; the place in the run of the descriptor that ran.
     halt : Out(1)
-        Pulses when a session begins: no program may run any longer.
+        Pulses when a session begins, and when a HELLO waits behind another frame: no program may run any longer.
     """
 
     def __init__(self, config: Config, *, build: str = ""):
@@ -68,8 +70,10 @@ class Endpoint(wiring.Component):
                 "tx": Out(stream.Signature(8)),
                 "request": Out(stream.Signature(HOST_REQUEST)),
                 "response": In(stream.Signature(8, always_ready=True)),
-                "run": Out(stream.Signature(RUN)),
+                "run": Out(stream.Signature(LIMITED_RUN)),
                 "busy": In(1),
+                "overtime": In(1),
+                "place": In(8),
                 "halt": Out(1),
             }
         )
@@ -90,21 +94,26 @@ class Endpoint(wiring.Component):
         connect(m, sending.o, framer.i)
         connect(m, framer.o, wiring.flipped(self.tx))
 
-        seq, session, status = Signal(8), Signal(), Signal(Status)
+        # The session's last bit says that one has begun.
+        seq, session, status = Signal(8), Signal(SESSION_BITS + 1), Signal(Status)
+        hello, request, stranger, repeated = self._classify(m, receiver, seq=seq, session=session)
         m.d.comb += [
             receiver.address.eq(payload.address),
             payload.data.eq(receiver.data),
             payload.length.eq(receiver.length),
-            answer.seq.eq(seq),
-            answer.status.eq(status),
+            answer.seq.eq(receiver.seq),
+            answer.session.eq(receiver.session),
+            answer.bare.eq(stranger),
+            answer.status.eq(Mux(stranger, Status.STRANGER, status)),
         ]
-        # The kind of the oldest frame: it is decided in the cycle after the frame appears.
-        hello, request, repeated = Signal(), Signal(), Signal()
+        # The oldest frame gives way to a HELLO behind it. What it waits for comes, since no program runs after `halt`.
+        yielding, yielded = Signal(), Signal()
         m.d.sync += [
-            hello.eq(receiver.type == FrameType.HELLO),
-            request.eq(receiver.type == FrameType.REQUEST),
-            repeated.eq(session & (receiver.type == FrameType.REQUEST) & (receiver.seq == seq)),
+            yielding.eq(receiver.next_valid & (receiver.next_type == FrameType.HELLO)),
+            yielded.eq(yielding),
         ]
+        with m.If(yielding & ~yielded):
+            m.d.comb += self.halt.eq(1)
         with m.FSM():
             with m.State("idle"):
                 with m.If(receiver.valid):
@@ -113,17 +122,35 @@ class Endpoint(wiring.Component):
                 with m.If(~hello & ~request):
                     m.d.comb += receiver.done.eq(1)
                     m.next = "idle"
-                with m.Elif(repeated):
+                with m.Elif(stranger | repeated):
                     m.next = "answer"
                 with m.Else():
-                    m.d.comb += [self.halt.eq(hello), answer.clear.eq(1), payload.start.eq(1)]
-                    m.d.sync += [seq.eq(receiver.seq), session.eq(1), status.eq(Status.OK)]
+                    m.d.comb += [answer.clear.eq(1), payload.start.eq(1)]
+                    m.d.sync += [seq.eq(receiver.seq), status.eq(Status.OK)]
+                    with m.If(hello):
+                        m.d.comb += self.halt.eq(1)
+                        m.d.sync += session.eq(Cat(receiver.session, 1))
                     m.next = "header"
             op = self._header(m, payload, status=status)
-            count, waiting = self._begin(m, op, payload, answer, status=status)
-            self._execute(m, op, receiver, payload, answer, count=count, waiting=waiting, status=status)
+            count, waiting = self._begin(m, op, payload, answer, yielding=yielding, status=status)
+            self._execute(m, op, payload, answer, count=count, waiting=waiting, yielding=yielding, status=status)
             self._respond(m, receiver, payload, answer)
         return m
+
+    def _classify(self, m: Module, receiver: Receiver, *, seq: Signal, session: Signal) -> tuple[Signal, ...]:
+        """What the oldest frame is, from the cycle after it appears: a HELLO; a REQUEST; one of another session; one
+        that was executed, if it is of this session."""
+        hello, request, stranger, repeated = (
+            Signal(name=name) for name in ("hello", "request", "stranger", "repeated")
+        )
+        asks = receiver.type == FrameType.REQUEST
+        m.d.sync += [
+            hello.eq(receiver.type == FrameType.HELLO),
+            request.eq(asks),
+            stranger.eq(asks & (session != Cat(receiver.session, 1))),
+            repeated.eq(asks & (receiver.seq == seq)),
+        ]
+        return hello, request, stranger, repeated
 
     def _respond(self, m: Module, receiver: Receiver, payload: Payload, answer: Answer) -> None:
         """The states from ``skip`` on, in which nothing more of the frame is executed, to its response and release."""
@@ -161,7 +188,7 @@ class Endpoint(wiring.Component):
         return op
 
     def _begin(
-        self, m: Module, op: data.View, payload: Payload, answer: Answer, *, status: Signal
+        self, m: Module, op: data.View, payload: Payload, answer: Answer, *, yielding: Signal, status: Signal
     ) -> tuple[Signal, Signal]:
         """The states from ``check`` on. They end in the state of an operation that may be executed, or in ``skip``.
 
@@ -201,18 +228,20 @@ class Endpoint(wiring.Component):
                     m.next = "wait"
                 with m.Default():
                     _fail(m, status, Status.BAD_OP)
+            with m.If(yielding):
+                _fail(m, status, Status.ABORTED)
         return count, waiting
 
     def _execute(
         self,
         m: Module,
         op: data.View,
-        receiver: Receiver,
         payload: Payload,
         answer: Answer,
         *,
         count: Signal,
         waiting: Signal,
+        yielding: Signal,
         status: Signal,
     ) -> None:
         """The states that execute operations; they end in ``header`` or ``skip``."""
@@ -221,8 +250,9 @@ class Endpoint(wiring.Component):
         m.d.comb += [
             request.space.eq(op.space),
             request.address.eq(op.address),
-            self.run.payload.first.eq(op.address),
+            self.run.payload.first.eq(op.space),
             self.run.payload.count.eq(op.length),
+            self.run.payload.limit.eq(op.address),
         ]
         with m.State("write"):
             # Only in this state: a request that waits must not change.
@@ -242,28 +272,33 @@ class Endpoint(wiring.Component):
                 m.d.sync += waiting.eq(waiting - 1)
             with m.If(waiting < 0):
                 m.next = "header"
-        self._identity(m, answer, address=op.address, valid=identity)
+        late = Signal()
+        self._data(m, answer, address=op.address, identity=identity, late=late)
         with m.State("run"):
             m.d.comb += self.run.valid.eq(self.run.payload.count != 0)
             with m.If(self.run.ready | ~self.run.valid):
                 m.next = "header"
         with m.State("wait"):
-            with m.If(~self.busy):
-                m.next = "header"
-            with m.Elif(receiver.next_valid & (receiver.next_type == FrameType.HELLO)):
+            with m.If(yielding):
                 _fail(m, status, Status.ABORTED)
+            with m.Elif(self.overtime):
+                m.d.comb += late.eq(1)
+                _fail(m, status, Status.OVERTIME)
+            with m.Elif(~self.busy):
+                m.next = "header"
 
-    def _identity(self, m: Module, answer: Answer, *, address: Signal, valid: Signal) -> None:
-        """Adds the bytes that are read to the answer: those of the identity or those of the memories."""
+    def _data(self, m: Module, answer: Answer, *, address: Signal, identity: Signal, late: Signal) -> None:
+        """Adds bytes to the answer: those that are read from the identity or the memories, or with ``late`` the
+        place."""
         memory: Memory = Memory(shape=8, depth=IDENTITY_BYTES, init=list(self.identity))
         m.submodules.identity = memory
         read = memory.read_port()
         found, byte, found_byte = Signal(), Signal(8), Signal()
         m.d.comb += [read.addr.eq(address), read.en.eq(1)]
-        m.d.sync += [found.eq(valid), found_byte.eq(found), byte.eq(read.data)]
+        m.d.sync += [found.eq(identity), found_byte.eq(found), byte.eq(read.data)]
         m.d.comb += [
-            answer.i.valid.eq(found_byte | self.response.valid),
-            answer.i.payload.eq(Mux(found_byte, byte, self.response.payload)),
+            answer.i.valid.eq(found_byte | self.response.valid | late),
+            answer.i.payload.eq(Mux(found_byte, byte, Mux(late, self.place, self.response.payload))),
         ]
 
 

@@ -10,20 +10,22 @@ from amaranth.utils import ceil_log2
 
 from sateen.hw.link.framing import Deframer
 from sateen.hw.memory import NO_COLLISIONS, last_read
-from sateen.hw.spec.wire import Frame
+from sateen.hw.spec.wire import Frame, FrameType
 from sateen.hw.stream.view import view
 
-__all__ = ["Receiver"]
+__all__ = ["LENGTH_BITS", "SESSION_BITS", "Receiver"]
 
 HEADER = Frame.HEADER.size
 OVERHEAD = HEADER + Frame.CRC_BYTES
 LENGTH_BITS = 16
+SESSION_BITS = 16
 
 
 class Receiver(wiring.Component):
     """Keeps whole, undamaged frames of at most ``frame_bytes`` until they are released; drops all others silently.
 
-    Takes a byte per cycle. A frame that begins while both slots hold one is dropped.
+    Takes a byte per cycle. A frame that begins while both slots hold one is dropped, but for a HELLO: it takes the
+    place of the frame behind the oldest.
 
     Members
     -------
@@ -31,7 +33,7 @@ class Receiver(wiring.Component):
         Bytes from the line.
     valid : Out(1)
         There is a frame.
-    type, seq, length : Out
+    type, seq, length, session : Out
         Of the oldest frame.
     next_valid, next_type : Out
         Of the frame behind it.
@@ -52,6 +54,7 @@ class Receiver(wiring.Component):
                 "type": Out(8),
                 "seq": Out(8),
                 "length": Out(LENGTH_BITS),
+                "session": Out(SESSION_BITS),
                 "next_valid": Out(1),
                 "next_type": Out(8),
                 "address": In(ceil_log2(frame_bytes)),
@@ -67,16 +70,20 @@ class Receiver(wiring.Component):
         memory: Memory = Memory(shape=8, depth=2 * self.frame_bytes, init=[], attrs=NO_COLLISIONS)
         m.submodules.memory = memory
         write = memory.write_port()
-        header = data.StructLayout({"type": 8, "seq": 8, "length": LENGTH_BITS})
+        header = data.StructLayout({"type": 8, "seq": 8, "length": LENGTH_BITS, "session": SESSION_BITS})
         headers = view(data.ArrayLayout(header, 2))
         used, oldest, filling = Signal(range(3)), Signal(), Signal()
 
         # `count` is the bytes of the frame so far; it stops at `most`, which is too long for any frame.
         most = self.frame_bytes + OVERHEAD + 1
         count, dropped, index = Signal(range(most + 1)), Signal(), Signal(range(most + 1))
-        byte, arriving, commit = deframer.o.payload, headers[filling], Signal()
-        drop = Mux(count == 0, used == 2, dropped)
+        byte, commit, full, replaces = deframer.o.payload, Signal(), Signal(), Signal()
+        # With both slots in use, `filling` is the oldest. The other one is given up for a HELLO.
+        arriving, hello = headers[filling ^ replaces], byte.data == FrameType.HELLO
+        drop = Mux(count == 0, full & ~hello, dropped)
         m.d.comb += [
+            full.eq(used == 2),
+            replaces.eq(deframer.o.valid & ~byte.end & (count == 0) & full & hello & ~self.done),
             index.eq(count - HEADER),
             write.addr.eq(Cat(index[: len(self.address)], filling)),
             write.data.eq(byte.data),
@@ -89,7 +96,7 @@ class Receiver(wiring.Component):
             with m.If(byte.end):
                 m.d.sync += [count.eq(0), dropped.eq(0), filling.eq(filling ^ commit)]
             with m.Else():
-                m.d.sync += dropped.eq(drop)
+                m.d.sync += [dropped.eq(drop), filling.eq(filling ^ replaces)]
                 with m.If(count != most):
                     m.d.sync += count.eq(count + 1)
                 with m.If(~drop):
@@ -97,13 +104,14 @@ class Receiver(wiring.Component):
                         m.d.sync += arriving.eq(Cat(arriving.as_value()[8:], byte.data))
                     with m.Elif(index < self.frame_bytes):
                         m.d.comb += write.en.eq(1)
-        m.d.sync += [used.eq(used + commit - self.done), oldest.eq(oldest ^ self.done)]
+        m.d.sync += [used.eq(used + commit - self.done - replaces), oldest.eq(oldest ^ self.done)]
 
         m.d.comb += [
             self.valid.eq(used != 0),
             self.type.eq(headers[oldest].type),
             self.seq.eq(headers[oldest].seq),
             self.length.eq(headers[oldest].length),
+            self.session.eq(headers[oldest].session),
             self.next_valid.eq(used == 2),
             self.next_type.eq(headers[~oldest].type),
         ]

@@ -71,6 +71,7 @@ class Engine(wiring.Component):
         beats = u.activations.o
         m.d.comb += [
             self.busy.eq(u.sequencer.busy),
+            self.place.eq(u.sequencer.finished.payload),
             u.sequencer.done.eq(u.output.done),
             u.causes.busy.eq(u.sequencer.busy),
             u.causes.computing.eq(u.tile.busy),

@@ -72,6 +72,7 @@ class SequentialEngine(wiring.Component):
         connect(m, control.finished, counters.finished)
         m.d.comb += [
             self.busy.eq(control.busy),
+            self.place.eq(control.finished.payload),
             control.computing.eq(tile.busy),
             control.waiting.eq(tile.waiting),
             sums.position.eq(control.position),

@@ -30,6 +30,9 @@ class Register(IntEnum):
     RUN = 0x1C
     """Write only: first descriptor in bits 0 to 7, their count in bits 8 to 15. To be written while no program runs."""
     STATUS = 0x20
-    """Read only: bit 0 while a program runs, bit 1 while a READ is under way."""
+    """Read only: bit 0 while a program runs, bit 1 while a READ is under way, bit 2 if the last program was ended by
+    its LIMIT, and then in bits 8 to 15 the place in the run of the descriptor that ran."""
     HALT = 0x24
     """Write only: stops the program, and the READ, at once."""
+    LIMIT = 0x28
+    """Cycles that a program may run, from its RUN on; 0, as after a reset, for any number. To be written before RUN."""

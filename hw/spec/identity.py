@@ -21,7 +21,7 @@ class Identity:
     build: str
     """What the device was built from: the configuration's digest, or the hash of a bitstream build."""
 
-    FORMAT = 2
+    FORMAT = 3
     """Version of the wire format and the descriptors."""
 
     def encode(self) -> bytes:

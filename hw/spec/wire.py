@@ -9,7 +9,11 @@ The host sends HELLO or REQUEST; the device answers each with one RESPONSE of th
 silently drops a frame that is damaged, whose length differs from its header's, or that arrives while both receive
 buffers are full; the host retransmits after a time-out. A REQUEST with the sequence number of the last one executed is
 not executed again: the device repeats its response. So every operation happens exactly once.
-HELLO aborts a running program, is always executed, and begins a session at its sequence number.
+
+HELLO begins a session: the host chooses a number, which all frames of the session carry. A REQUEST of another session
+is not executed; its response says STRANGER. HELLO is always received: it takes the place of a frame that waits in the
+second receive buffer. While it waits there itself, the device stops a program that runs and begins no further operation
+of the frame before. So HELLO is answered within a bounded time, whatever came before.
 
 The payload of HELLO and REQUEST is a sequence of operations, each an 8-byte header; a WRITE's data follows its header.
 The response's payload is the data of all READs in order, then one byte of :class:`Status`. At an operation that fails
@@ -46,7 +50,8 @@ class Op(IntEnum):
     READ = 2
     """Reads ``length`` bytes of ``space`` from ``address`` into the response."""
     RUN = 3
-    """Starts ``length`` descriptors of the program from number ``address``; does not wait for them."""
+    """Starts ``length`` descriptors of the program from number ``space``; does not wait for them. After ``address``
+    cycles the device ends the program by itself, see :attr:`Status.OVERTIME`; with 0 it never does."""
     WAIT = 4
     """Waits until no descriptor runs."""
 
@@ -77,26 +82,35 @@ class Status(IntEnum):
     OVERFLOW = 3
     """The data of the READs is more than a frame holds."""
     ABORTED = 4
-    """A HELLO arrived while the request was waiting."""
+    """A HELLO arrived before the request was executed."""
     BUSY = 5
     """RUN while a program runs."""
+    STRANGER = 6
+    """The request is not of the present session."""
+    OVERTIME = 7
+    """WAIT, and the program was ended because it ran for longer than its RUN allows. The byte before the status is the
+    place in the run, from 0, of the descriptor that ran."""
+    IN_USE = 8
+    """Not from a device: who serves it to others has another client."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame before stuffing. ``seq`` is 0 to 255; the payload holds at most ``Config.frame_bytes`` bytes."""
+    """One frame before stuffing. ``seq`` is 0 to 255, ``session`` 0 to 65,535; the payload holds at most
+    ``Config.frame_bytes`` bytes."""
 
     type: FrameType
     seq: int
     payload: bytes = b""
+    session: int = 0
 
-    HEADER = struct.Struct("<BBH")
-    """Type, sequence number, length of the payload."""
+    HEADER = struct.Struct("<BBHH")
+    """Type, sequence number, length of the payload, session."""
     CRC_BYTES = 4
 
     def encode(self) -> bytes:
         """The frame as it is sent, flags included."""
-        body = self.HEADER.pack(self.type, self.seq, len(self.payload)) + self.payload
+        body = self.HEADER.pack(self.type, self.seq, len(self.payload), self.session) + self.payload
         body += zlib.crc32(body).to_bytes(self.CRC_BYTES, "little")
         return bytes([FLAG]) + Stuffing.stuff(body) + bytes([FLAG])
 
@@ -106,10 +120,10 @@ class Frame:
         end = len(body) - cls.CRC_BYTES
         if end < cls.HEADER.size or zlib.crc32(body[:end]) != int.from_bytes(body[end:], "little"):
             return None
-        kind, seq, length = cls.HEADER.unpack_from(body)
+        kind, seq, length, session = cls.HEADER.unpack_from(body)
         if length != end - cls.HEADER.size or kind not in set(FrameType):
             return None
-        return cls(FrameType(kind), seq, body[cls.HEADER.size : end])
+        return cls(FrameType(kind), seq, body[cls.HEADER.size : end], session)
 
 
 class Stuffing:
@@ -145,7 +159,7 @@ class Stuffing:
 
 @dataclass(frozen=True)
 class OpHeader:
-    """An operation's header. ``space`` matters to WRITE and READ only."""
+    """An operation's header: for RUN, ``space`` is a descriptor and ``address`` a number of cycles."""
 
     op: Op
     space: int = 0

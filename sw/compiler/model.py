@@ -207,6 +207,16 @@ class Model:
         """Multiply-accumulates of one inference."""
         return sum(layer.macs for layer in self.layers)
 
+    def layer_at(self, part: Part, place: int) -> Layer:
+        """The layer of a part's descriptor, numbered from 0."""
+        number = part.first + place
+        return next(
+            layer
+            for layer in self.layers
+            for each in layer.parts
+            if each.segment == part.segment and each.first <= number < each.first + each.count
+        )
+
     def size(self, tensor: str) -> int:
         """Bytes of one item of a tensor."""
         return math.prod(self.graph.tensors[tensor].shape[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sateen.compiler import Layer, Model, Part
-from sateen.errors import ConfigMismatch, InputError, LinkError, SateenWarning
+from sateen.compiler.verification.decoding import records
+from sateen.errors import ConfigMismatch, InputError, LinkError, OvertimeError, SateenWarning
 from sateen.graph import Array
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.counters import Counters
@@ -24,9 +26,12 @@ from sateen.runtime.inference import Inference
 from sateen.runtime.link import Link, Operation, wait, write
 from sateen.runtime.link import run as start
 from sateen.runtime.transport import alternatives, open_transport
+from sateen.sim.cycles import predict
 
 __all__ = ["Device", "LayerProfile", "LoadedModel", "Profile", "open"]
 
+PATIENCE, GRACE_CYCLES = 4, 10_000
+"""A program may take so many times the cycles that are predicted, and so many more."""
 Inputs = ArrayLike | Mapping[str, Array]
 Progress = Callable[[int, int], None]
 """Called with the number of inferences done and their total."""
@@ -70,18 +75,24 @@ class Profile:
 
 
 class Device:
-    """An accelerator at the other end of a link; a context manager.
+    """An accelerator at the other end of a link; a context manager. Threads may share it: they take turns, an inference
+    each.
 
     Raises
     ------
     LinkError
         From any method, if the device does not answer.
+    DeviceTakenError
+        From any method, if somebody else has begun a session with it.
     """
 
     def __init__(self, link: Link):
         self.link = link
         self.identity: Identity = link.hello()
+        self.turn = threading.RLock()
+        """Held during an inference, whose layers rely on what the device holds."""
         self._resident: tuple[Model, int] | None = None
+        self._expected: tuple[Model, int] | None = None
 
     @property
     def config(self) -> Config:
@@ -122,7 +133,8 @@ class Device:
             warnings.warn(f"layer {name!r} runs on the host: {reason}", SateenWarning, stacklevel=2)
         loaded = LoadedModel(self, model)
         if model.resident and model.segments:
-            self.place(model, 0)
+            with self.turn:
+                self.place(model, 0)
         return loaded
 
     def close(self) -> None:
@@ -152,17 +164,39 @@ class Device:
 
     def run(self, model: Model, part: Part, before: Sequence[Operation], after: Sequence[Operation]) -> bytes:
         """Runs descriptors, with operations before and after, and returns the bytes that ``after`` reads."""
-        cycles = sum(layer.predicted.cycles for layer in model.layers)
+        limit = self._limit(model)
         try:
             self.place(model, part.segment)
             return self.link.transaction(
-                [*before, start(part.first, part.count), wait(), *after],
-                busy_seconds=4 * cycles / self.config.clock_hz,
+                [*before, start(part.first, part.count, limit=limit), wait(), *after], busy_cycles=2 * limit
             )
-        except BaseException:
+        except BaseException as error:
             # What the device holds now is unknown.
             self._resident = None
+            if isinstance(error, OvertimeError):
+                raise OvertimeError(
+                    f"the device ended the program in layer {model.layer_at(part, error.place).name!r}: it still ran "
+                    f"after {limit:,} cycles, {PATIENCE} times what the model should take; compile the model again, "
+                    f"and if that does not help, report it",
+                    place=error.place,
+                ) from error
             raise
+
+    def _limit(self, model: Model) -> int:
+        """Cycles after which the device ends a program of a model."""
+        if self._expected is None or self._expected[0] is not model:
+            self._expected = model, expected_cycles(model, self.config)
+        return PATIENCE * self._expected[1] + GRACE_CYCLES
+
+
+def expected_cycles(model: Model, config: Config) -> int:
+    """What the cycle model expects of one inference on a device, which may have another engine or kind of PE than the
+    model was compiled for."""
+    if (config.engine, config.pe) == (model.config.engine, model.config.pe):
+        return sum(layer.predicted.cycles for layer in model.layers)
+    cycles = [[each.cycles for each in predict(records(segment.program), config)] for segment in model.segments]
+    parts = [part for layer in model.layers for part in layer.parts]
+    return sum(sum(cycles[part.segment][part.first : part.first + part.count]) for part in parts)
 
 
 class LoadedModel:
@@ -192,8 +226,10 @@ class LoadedModel:
         progress
             Called after each item.
 
-        Returns ------- [N, …] in the layout and type of the model's file, or for a model of several outputs a
-        dictionary of such arrays. With ``layers``, a pair of that and a dictionary of all tensors by name.
+        Returns
+        -------
+        [N, …] in the layout and type of the model's file, or for a model of several outputs a dictionary of such
+        arrays. With ``layers``, a pair of that and a dictionary of all tensors by name.
 
         Raises
         ------
@@ -203,13 +239,16 @@ class LoadedModel:
         inputs = self._inputs(x)
         graph, count = self.model.graph, len(next(iter(inputs.values())))
         inference = Inference(self.device, self.model)
-        link_bytes = self.device.link.bytes
         items: list[dict[str, Array]] = []
         counters: list[Counters] = []
+        link_bytes = 0
         for item in range(count):
             single = {name: values[item : item + 1] for name, values in inputs.items()}
-            # The last item is profiled.
-            values, counters = inference.run(single, layers=layers, profiled=layers or item == count - 1)
+            with self.device.turn:
+                before = self.device.link.bytes
+                # The last item is profiled.
+                values, counters = inference.run(single, layers=layers, profiled=layers or item == count - 1)
+                link_bytes += self.device.link.bytes - before
             items.append(values)
             if progress is not None:
                 progress(item + 1, count)
@@ -220,7 +259,7 @@ class LoadedModel:
                 for layer, c in zip(self.model.layers, counters, strict=True)
             ),
             inferences=count,
-            link_bytes=self.device.link.bytes - link_bytes,
+            link_bytes=link_bytes,
         )
         tensors = {
             name: graph.tensors[name].to_file(np.concatenate([values[name] for values in items])) for name in items[0]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import random
-import time
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from sateen.errors import DeviceError, LinkError
+from sateen.errors import DeviceError, DeviceTakenError, LinkError, OvertimeError
 from sateen.hw.spec.identity import IDENTITY_BYTES, Identity
 from sateen.hw.spec.wire import Frame, FrameType, Op, OpHeader, Space, Status, Stuffing
 from sateen.runtime.transport import Transport
@@ -21,6 +20,10 @@ log = logging.getLogger(__name__)
 TRIES = 5
 ANSWER_SECONDS = 0.25
 """Time for an answer, besides its bytes and the program that it waits for. USB bridges take up to 16 ms each way."""
+CYCLES_PER_BYTE = 4
+"""Cycles that a device takes at most for a byte of a frame."""
+LARGEST_LIMIT = (1 << 32) - 1
+"""Cycles of the longest limit of a program."""
 SMALLEST_FRAME = 128
 """The smallest ``frame_bytes`` of any device, for frames before its identity is known."""
 
@@ -43,9 +46,9 @@ def read(space: Space, address: int, length: int) -> Operation:
     return Operation(OpHeader(Op.READ, space, length, address))
 
 
-def run(first: int, count: int) -> Operation:
-    """Starts descriptors of the program."""
-    return Operation(OpHeader(Op.RUN, 0, count, first))
+def run(first: int, count: int, *, limit: int = 0) -> Operation:
+    """Starts descriptors of the program, which the device ends after ``limit`` cycles; 0 for never."""
+    return Operation(OpHeader(Op.RUN, first, count, min(limit, LARGEST_LIMIT)))
 
 
 def wait() -> Operation:
@@ -56,7 +59,9 @@ def wait() -> Operation:
 class Link:
     """A session with a device. Each operation is executed exactly once, or a LinkError says that it may not have been.
 
-    After a :class:`~sateen.errors.LinkError`, :meth:`hello` makes the device usable again.
+    After a :class:`~sateen.errors.LinkError`, :meth:`hello` makes the device usable again. Threads take turns, a
+    transaction each. Every wait ends: its deadline follows from the rate of the line, the bytes, and the cycles that
+    programs may take.
     """
 
     def __init__(self, transport: Transport):
@@ -65,7 +70,9 @@ class Link:
         """Bytes sent and received so far."""
         self.retransmissions = 0
         self._frame_bytes = SMALLEST_FRAME
-        self._seq = random.randrange(256)
+        self._clock_hz = float("inf")
+        self._seq, self._session = random.randrange(256), 0
+        self._turn = threading.RLock()
 
     def hello(self) -> Identity:
         """Begins a session: aborts a program that may be running, and reads the device's identity.
@@ -74,56 +81,74 @@ class Link:
         ------
         LinkError
             If nothing answers.
+        DeviceTakenError
+            If somebody else uses the device.
         DeviceError
             If the answer is not from a device that this driver supports.
         """
-        self._frame_bytes = SMALLEST_FRAME
-        self._send(FrameType.HELLO, b"", 0.0)
-        answer = self.transaction([read(Space.IDENTITY, 0, IDENTITY_BYTES)])
-        try:
-            identity = Identity.decode(answer)
-        except ValueError as error:
-            raise DeviceError(f"{error}; update the device or this package") from error
-        self._frame_bytes = identity.config.frame_bytes
-        return identity
+        with self._turn:
+            self._frame_bytes, self._clock_hz = SMALLEST_FRAME, float("inf")
+            self._session = random.randrange(1 << 16)
+            self._send(FrameType.HELLO, b"", 0)
+            answer = self.transaction([read(Space.IDENTITY, 0, IDENTITY_BYTES)])
+            try:
+                identity = Identity.decode(answer)
+            except ValueError as error:
+                raise DeviceError(f"{error}; update the device or this package") from error
+            self._frame_bytes, self._clock_hz = identity.config.frame_bytes, identity.config.clock_hz
+            return identity
 
-    def transaction(self, operations: Iterable[Operation], *, busy_seconds: float = 0.0) -> bytes:
+    def transaction(self, operations: Iterable[Operation], *, busy_cycles: int = 0) -> bytes:
         """Executes operations in order, in as many frames as they need.
 
         Parameters
         ----------
         operations
             The operations.
-        busy_seconds
+        busy_cycles
             How long the programs that are waited for may run.
 
         Returns
         -------
         The data of all reads, in order.
+
+        Raises
+        ------
+        LinkError
+            If the device does not answer.
+        DeviceTakenError
+            If another session has begun.
+        OvertimeError
+            If a program ran for longer than its limit.
+        DeviceError
+            If the device refuses an operation.
         """
-        return b"".join(
-            self._send(FrameType.REQUEST, payload, busy_seconds) for payload in _frames(operations, self._frame_bytes)
-        )
+        with self._turn:
+            return b"".join(
+                self._send(FrameType.REQUEST, payload, busy_cycles)
+                for payload in _frames(operations, self._frame_bytes)
+            )
 
     def close(self) -> None:
         """Closes the connection."""
         self.transport.close()
 
-    def _send(self, kind: FrameType, payload: bytes, busy_seconds: float) -> bytes:
+    def _send(self, kind: FrameType, payload: bytes, busy_cycles: int) -> bytes:
         """Sends one frame until it is answered; the data of its answer."""
         self._seq = (self._seq + 1) % 256
-        frame = Frame(kind, self._seq, payload).encode()
-        line_seconds = 10 * 2 * (len(frame) + self._frame_bytes) / self.transport.bits_per_second
+        frame = Frame(kind, self._seq, payload, self._session).encode()
+        # Stuffing can double a frame.
+        size = 2 * (len(frame) + self._frame_bytes)
+        cycles = busy_cycles + CYCLES_PER_BYTE * size
+        clock_hz = min(self._clock_hz, self.transport.clock_hz)
+        timeout = ANSWER_SECONDS + 10 * size / self.transport.bits_per_second + cycles / clock_hz
         for attempt in range(TRIES):
             if attempt:
                 self.retransmissions += 1
                 log.info("no answer to frame %d, sending it again", self._seq)
-            answer = self._receive(frame, ANSWER_SECONDS + line_seconds + busy_seconds)
+            answer = self._receive(frame, timeout)
             if answer is not None:
-                status = answer[-1] if answer else Status.BAD_OP
-                if status != Status.OK:
-                    name = Status(status).name if status in set(Status) else str(status)
-                    raise DeviceError(f"the device refused a request ({name}); this driver and the device do not match")
+                _check(answer)
                 return answer[:-1]
         raise LinkError(
             f"the device did not answer {TRIES} times; "
@@ -132,21 +157,37 @@ class Link:
 
     def _receive(self, frame: bytes, timeout: float) -> bytes | None:
         """Sends a frame; the payload of its answer, or ``None`` if none came in time."""
-        stuffing = Stuffing()
-        deadline = time.monotonic() + timeout
+        stuffing, ours = Stuffing(), (FrameType.RESPONSE, self._seq, self._session)
+        deadline = self.transport.now() + timeout
         self.bytes += len(frame)
-        for attempt in itertools.count():
-            # A simulation's timeout is in simulated time: each attempt gets all of it, and silence ends the loop.
-            left = timeout if self.transport.bits_per_second == float("inf") else deadline - time.monotonic()
-            came = self.transport.exchange(frame if attempt == 0 else b"", timeout=max(left, 0.0))
+        came = self.transport.exchange(frame, timeout=timeout)
+        while came:
             self.bytes += len(came)
             for body in stuffing.feed(came):
                 answer = Frame.decode(body)
-                if answer is not None and answer.type == FrameType.RESPONSE and answer.seq == self._seq:
+                if answer is not None and (answer.type, answer.seq, answer.session) == ours:
                     return answer.payload
-            if not came or time.monotonic() > deadline + 60:
-                return None
+            # Whatever trickles in, the deadline stands.
+            left = deadline - self.transport.now()
+            came = self.transport.exchange(b"", timeout=left) if left > 0 else b""
         return None
+
+
+def _check(answer: bytes) -> None:
+    """Raises what a response's status says."""
+    status = answer[-1] if answer else Status.BAD_OP
+    if status in (Status.STRANGER, Status.ABORTED):
+        raise DeviceTakenError("another session has taken over the device; close that one, and open the device again")
+    if status == Status.IN_USE:
+        raise DeviceTakenError("the device is in use by another client; wait until that one has closed it")
+    if status == Status.OVERTIME and len(answer) > 1:
+        raise OvertimeError(
+            f"the device ended a program that ran for longer than its limit, in descriptor {answer[-2]} of the run",
+            place=answer[-2],
+        )
+    if status != Status.OK:
+        name = Status(status).name if status in set(Status) else str(status)
+        raise DeviceError(f"the device refused a request ({name}); this driver and the device do not match")
 
 
 def _frames(operations: Iterable[Operation], frame_bytes: int) -> Iterator[bytes]:

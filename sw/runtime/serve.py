@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 from typing import TYPE_CHECKING
 
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.wire import FLAG
+from sateen.hw.spec.wire import FLAG, Frame, FrameType, Status, Stuffing
 
 if TYPE_CHECKING:
     from sateen.sim.verilated import VerilatedDevice
@@ -19,10 +20,15 @@ log = logging.getLogger(__name__)
 IDLE_CYCLES = 1 << 16
 """Cycles that the device runs between two polls of the connection."""
 POLL_SECONDS = 0.0005
+WAIT_SECONDS = 0.5
+"""How long a client waits for the one before."""
+REFUSE_SECONDS = 5.0
+"""How long a client that is refused is listened to."""
 
 
 def serve(config: Config, *, host: str = "127.0.0.1", port: int = 7355, ready: socket.socket | None = None) -> None:
-    """Offers a simulated device to one client after another, until interrupted.
+    """Offers a simulated device to one client after another, until interrupted. Another client meanwhile is told that
+    the device is in use.
 
     Parameters
     ----------
@@ -35,16 +41,42 @@ def serve(config: Config, *, host: str = "127.0.0.1", port: int = 7355, ready: s
     """
     from sateen.sim.verilated import VerilatedDevice
 
+    in_use = threading.Lock()
     with VerilatedDevice(config) as device, ready or socket.create_server((host, port)) as server:
         while True:
             client, address = server.accept()
             log.info("connected: %s", address)
-            with client:
-                try:
-                    _converse(device, client)
-                except OSError as error:
-                    log.info("connection lost: %s", error)
-            log.info("disconnected: %s", address)
+            threading.Thread(target=_serve, args=(device, client, in_use), daemon=True).start()
+
+
+def _serve(device: VerilatedDevice, client: socket.socket, in_use: threading.Lock) -> None:
+    """Serves a client until it disconnects, or refuses it."""
+    with client:
+        # The client before may just have closed its end.
+        free = in_use.acquire(timeout=WAIT_SECONDS)
+        try:
+            if free:
+                _converse(device, client)
+            else:
+                _refuse(client)
+            log.info("disconnected")
+        except OSError as error:
+            log.info("connection lost: %s", error)
+        finally:
+            if free:
+                in_use.release()
+
+
+def _refuse(client: socket.socket) -> None:
+    """Answers a client's first frame: the device is in use."""
+    log.info("refused, since the device is in use")
+    stuffing = Stuffing()
+    client.settimeout(REFUSE_SECONDS)
+    while data := client.recv(1 << 12):
+        for frame in filter(None, map(Frame.decode, stuffing.feed(data))):
+            status = bytes([Status.IN_USE])
+            client.sendall(Frame(FrameType.RESPONSE, frame.seq, status, frame.session).encode())
+            return
 
 
 def _converse(device: VerilatedDevice, client: socket.socket) -> None:

@@ -5,22 +5,33 @@ To add one, write its class and a function that opens it, and register the funct
 
 from __future__ import annotations
 
+import errno
+import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 from urllib.parse import parse_qs
 
-from sateen.errors import DeviceError
+import serial
+
+from sateen.errors import DeviceError, DeviceTakenError
 from sateen.hw.spec.config import Config, parse_config
 
-if TYPE_CHECKING:
-    import serial
-
-__all__ = ["TRANSPORTS", "SerialTransport", "SimulationTransport", "Transport", "alternatives", "open_transport"]
+__all__ = [
+    "TRANSPORTS",
+    "SerialTransport",
+    "SimulationTransport",
+    "TcpTransport",
+    "Transport",
+    "alternatives",
+    "open_transport",
+]
 
 DEFAULT_BAUD = Config().baud
 RATES = (DEFAULT_BAUD, 3_000_000, 2_000_000)
 """Rates of the boards' default configurations, tried in turn where no rate is given."""
+CONNECT_SECONDS = 5.0
 FORMS = "sim:PRESET[,field=value…], serial:/dev/ttyUSB0[?baud=…] or tcp:HOST:PORT"
 """What :data:`TRANSPORTS` open, for messages."""
 
@@ -30,9 +41,15 @@ class Transport(Protocol):
 
     bits_per_second: float
     """Rate of the line; infinite if the line is no limit."""
+    clock_hz: float
+    """The least clock of the device, where its own may not be what its configuration says; else infinite."""
+
+    def now(self) -> float:
+        """The time in seconds, from any origin."""
 
     def exchange(self, data: bytes, *, timeout: float) -> bytes:
         """Sends bytes, then returns received ones: at least one, or none if ``timeout`` seconds pass without any.
+        Takes no longer than about twice the ``timeout``.
 
         Raises :class:`~sateen.errors.DeviceError` if the connection is lost.
         """
@@ -50,11 +67,15 @@ class SimulationTransport:
         from sateen.sim.verilated import VerilatedDevice
 
         self.device = VerilatedDevice(config, trace=trace)
-        self._clock_hz = config.clock_hz
+        self.clock_hz = float(config.clock_hz)
+
+    def now(self) -> float:
+        """The device's cycles so far, in seconds."""
+        return self.device.cycles / self.clock_hz
 
     def exchange(self, data: bytes, *, timeout: float) -> bytes:
         """See :class:`Transport`."""
-        return self.device.exchange(data, max_cycles=len(data) + int(timeout * self._clock_hz))
+        return self.device.exchange(data, max_cycles=len(data) + int(timeout * self.clock_hz))
 
     def close(self) -> None:
         """See :class:`Transport`."""
@@ -62,7 +83,7 @@ class SimulationTransport:
 
 
 class SerialTransport:
-    """A serial port, or any other URL that pyserial supports.
+    """A serial port, or any other URL that pyserial supports. A port is locked: no other program can open it.
 
     Parameters
     ----------
@@ -72,22 +93,28 @@ class SerialTransport:
         Bits per second.
     """
 
-    def __init__(self, url: str, *, baud: int = DEFAULT_BAUD):
-        import serial
+    clock_hz = float("inf")
 
-        self._error = serial.SerialException
+    def __init__(self, url: str, *, baud: int = DEFAULT_BAUD):
         self.bits_per_second = float(baud)
         try:
-            self._port: serial.SerialBase = serial.serial_for_url(url, baudrate=baud, timeout=0)
+            self._port: serial.SerialBase = serial.serial_for_url(url, baudrate=baud, timeout=0, exclusive=True)
         except (serial.SerialException, ValueError, OSError) as error:
+            if getattr(error, "errno", None) in (errno.EAGAIN, errno.EBUSY):
+                raise DeviceTakenError(f"{url} is in use by another program; close that one first") from error
             raise DeviceError(
                 f"cannot open {url}: {error}; check the name, the cable and your permissions for the port"
             ) from error
+
+    def now(self) -> float:
+        """A clock that only goes forwards."""
+        return time.monotonic()
 
     def exchange(self, data: bytes, *, timeout: float) -> bytes:
         """See :class:`Transport`."""
         try:
             if data:
+                self._port.write_timeout = timeout
                 self._port.write(data)
             self._port.timeout = timeout
             first = self._port.read(1)
@@ -95,12 +122,63 @@ class SerialTransport:
                 return b""
             self._port.timeout = 0
             return bytes(first) + bytes(self._port.read(max(1, self._port.in_waiting)))
-        except (self._error, OSError) as error:
+        except serial.SerialTimeoutException:
+            return b""
+        except (serial.SerialException, OSError) as error:
             raise DeviceError(f"the connection is lost: {error}; connect the device and open it again") from error
 
     def close(self) -> None:
         """See :class:`Transport`."""
         self._port.close()
+
+
+class TcpTransport:
+    """A TCP connection. The line is no limit, but the device may be a simulation, on a busy machine.
+
+    Parameters
+    ----------
+    host : str
+        Name or address.
+    port : int
+        Number of the port.
+    """
+
+    bits_per_second = float("inf")
+    clock_hz = 20_000.0
+
+    def __init__(self, host: str, port: int):
+        try:
+            self._socket = socket.create_connection((host, port), timeout=CONNECT_SECONDS)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as error:
+            raise DeviceError(
+                f"cannot open tcp:{host}:{port}: {error.strerror or error}; check the name, and that a device is served"
+                f" there"
+            ) from error
+
+    def now(self) -> float:
+        """A clock that only goes forwards."""
+        return time.monotonic()
+
+    def exchange(self, data: bytes, *, timeout: float) -> bytes:
+        """See :class:`Transport`."""
+        try:
+            self._socket.settimeout(timeout)
+            self._socket.sendall(data)
+            came = self._socket.recv(1 << 16)
+        except TimeoutError:
+            return b""
+        except OSError as error:
+            raise DeviceError(
+                f"the connection is lost: {error.strerror or error}; connect the device and open it again"
+            ) from error
+        if not came:
+            raise DeviceError("the connection is lost: the other end has closed it; open the device again")
+        return came
+
+    def close(self) -> None:
+        """See :class:`Transport`."""
+        self._socket.close()
 
 
 def open_simulation(rest: str, name: str, trace: Path | None) -> Transport:
@@ -124,14 +202,12 @@ def open_serial(rest: str, name: str, trace: Path | None) -> Transport:
 
 
 def open_tcp(rest: str, name: str, trace: Path | None) -> Transport:
-    """A TCP connection to ``HOST:PORT``; the line is no limit."""
+    """A TCP connection to ``HOST:PORT``."""
     _refuse_trace(name, trace)
     host, _, port = rest.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not port.isdigit() or not 0 < int(port) < 1 << 16:
         raise DeviceError(f"{name!r} names no device; write tcp:HOST:PORT")
-    transport = SerialTransport(f"socket://{host}:{port}")
-    transport.bits_per_second = float("inf")
-    return transport
+    return TcpTransport(host, int(port))
 
 
 def _refuse_trace(name: str, trace: Path | None) -> None:

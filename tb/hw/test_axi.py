@@ -36,11 +36,12 @@ class AxiLink:
         self.sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis"), dut.clk, dut.rst)
         self.bytes = 0
         self.transaction = resume(self._transaction)
+        self.limit = 0
 
     def hello(self):
         return Identity(CONFIG, "")
 
-    async def _transaction(self, operations, *, busy_seconds=0.0):
+    async def _transaction(self, operations, *, busy_cycles=0):
         result = b""
         for operation in operations:
             header = operation.header
@@ -56,7 +57,8 @@ class AxiLink:
                 assert len(frame.tdata) == header.length
                 result += bytes(frame.tdata)
             if header.op == Op.RUN:
-                await self.registers.write_dword(Register.RUN, header.address | header.length << 8)
+                await self.registers.write_dword(Register.LIMIT, header.address)
+                await self.registers.write_dword(Register.RUN, header.space | header.length << 8)
             if header.op == Op.WAIT:
                 while await self.registers.read_dword(Register.STATUS):
                     pass

@@ -22,11 +22,12 @@ CONFIG = sateen.Config(rows=4, cols=4, lanes=2, scratchpad_bytes=8192, weight_by
 class Noisy:
     """A line that drops, flips, inserts and repeats bytes, each with a small probability."""
 
-    bits_per_second = float("inf")
+    bits_per_second = clock_hz = float("inf")
 
     def __init__(self, inner, rate, seed):
         self.inner, self.rate, self.rng = inner, rate, random.Random(seed)
         self.silent = False
+        self.now = inner.now
 
     def exchange(self, data, *, timeout):
         if self.silent:
@@ -66,7 +67,7 @@ def test_answers_at_once():
 @pytest.fixture
 def transport(simulation):
     bare = object.__new__(SimulationTransport)
-    bare.device, bare._clock_hz = simulation, CONFIG.clock_hz
+    bare.device, bare.clock_hz = simulation, CONFIG.clock_hz
     bare.close = lambda: None
     return bare
 
@@ -142,7 +143,7 @@ def test_hello_aborts(simulation):
     link.hello()
     # A descriptor of zeros waits for weights for ever.
     link.transaction([write(Space.PROGRAM, 0, bytes(192)), run(0, 1)])
-    waiting = Frame(FrameType.REQUEST, 200, OpHeader(Op.WAIT).encode()).encode()
+    waiting = Frame(FrameType.REQUEST, 200, OpHeader(Op.WAIT).encode(), link._session).encode()
     assert answers(simulation, waiting, cycles=5000) == []
     came = answers(simulation, hello(201)) + answers(simulation, b"", cycles=5000)
     assert [(frame.seq, frame.payload[-1]) for frame in came] == [(200, Status.ABORTED), (201, Status.OK)]
@@ -152,10 +153,13 @@ def test_hello_aborts(simulation):
 class SimulationTransportOf:
     """A transport to a simulation that is there already."""
 
-    bits_per_second = float("inf")
+    bits_per_second = clock_hz = float("inf")
 
     def __init__(self, device):
         self.device = device
+
+    def now(self):
+        return self.device.cycles / CONFIG.clock_hz
 
     def exchange(self, data, *, timeout):
         return self.device.exchange(data, max_cycles=len(data) + 100_000)

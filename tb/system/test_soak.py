@@ -19,7 +19,7 @@ def test_every_kind_runs():
     needs.package("tflite_micro", extra="reference")
     result = soak("--seed", "3")
     assert result.returncode == 0, result.stdout + result.stderr
-    for kind in ("tflite-networks", "onnx-networks", "mutated-tflite", "mutated-onnx", "layers", "link"):
+    for kind in ("tflite-networks", "onnx-networks", "mutated-tflite", "mutated-onnx", "layers", "link", "hostile"):
         assert any(kind in line and " 1 " in line for line in result.stdout.splitlines()), result.stdout
 
 

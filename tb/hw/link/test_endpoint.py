@@ -30,18 +30,18 @@ async def keeps_two_frames(dut):
     await reset(dut)
 
     async def check(frame):
-        assert (int(dut.type.value), int(dut.seq.value), int(dut.length.value)) == (
-            frame.type,
-            frame.seq,
-            len(frame.payload),
-        )
+        fields = (dut.type, dut.seq, dut.length, dut.session)
+        assert [int(field.value) for field in fields] == [frame.type, frame.seq, len(frame.payload), frame.session]
         for address, byte in enumerate(frame.payload):
             dut.address.value = address
             await ClockCycles(dut.clk, Receiver.LATENCY + 1)
             assert dut.data.value == byte
 
     for length in (0, 1, FRAME_BYTES, *(random.randrange(FRAME_BYTES) for _ in range(3))):
-        frames = [Frame(FrameType.REQUEST, random.randrange(256), payload(n)) for n in (length, 3, 5)]
+        frames = [
+            Frame(FrameType.REQUEST, random.randrange(256), payload(n), random.randrange(1 << 16))
+            for n in (length, 3, 5)
+        ]
         damaged = bytearray(frames[0].encode())
         damaged[2] ^= 4
         too_long = Frame(FrameType.REQUEST, 1, bytes(FRAME_BYTES + 1)).encode()
@@ -58,6 +58,48 @@ async def keeps_two_frames(dut):
 
 
 @cocotb.test()
+async def makes_room_for_hello(dut):
+    """A HELLO takes the place of the frame that waits, whenever the oldest is released; a damaged one gives it up."""
+    await reset(dut)
+    hello = Frame(FrameType.HELLO, 9, payload(20), 0x1234)
+    size = len(hello.encode())
+    for release in range(0, size + 8, 3):
+        await send(dut, "i", b"".join(Frame(FrameType.REQUEST, seq, payload(30)).encode() for seq in (1, 2, 3)))
+        await ClockCycles(dut.clk, 4)
+        assert dut.next_valid.value and dut.next_type.value == FrameType.REQUEST
+        sending = cocotb.start_soon(send(dut, "i", hello.encode()))
+        await ClockCycles(dut.clk, release + 1)
+        dut.done.value = 1
+        await RisingEdge(dut.clk)
+        dut.done.value = 0
+        await sending
+        await ClockCycles(dut.clk, 4)
+        # The other one stays only if the oldest was released before the HELLO began.
+        seqs = []
+        while dut.valid.value:
+            seqs.append(int(dut.seq.value))
+            last = int(dut.type.value), int(dut.length.value), int(dut.session.value)
+            for address in range(20 if seqs[-1] == 9 else 0):
+                dut.address.value = address
+                await ClockCycles(dut.clk, Receiver.LATENCY + 1)
+                assert dut.data.value == hello.payload[address]
+            dut.done.value = 1
+            await RisingEdge(dut.clk)
+            dut.done.value = 0
+            await ClockCycles(dut.clk, 2)
+        assert seqs in ([2, 9], [9]) and last == (FrameType.HELLO, 20, 0x1234), (release, seqs)
+    await send(dut, "i", b"".join(Frame(FrameType.REQUEST, seq, payload(30)).encode() for seq in (1, 2)))
+    damaged = bytearray(hello.encode())
+    damaged[-3] ^= 1
+    await send(dut, "i", bytes(damaged))
+    await ClockCycles(dut.clk, 4)
+    assert dut.valid.value and dut.seq.value == 1 and not dut.next_valid.value
+    await send(dut, "i", hello.encode())
+    await ClockCycles(dut.clk, 4)
+    assert dut.next_valid.value and dut.next_type.value == FrameType.HELLO
+
+
+@cocotb.test()
 @cocotb.parametrize(pause=[0.0, 0.5])
 async def repeats_a_response(dut, pause):
     layout = Answer(frame_bytes=FRAME_BYTES).o.payload.shape()
@@ -70,10 +112,12 @@ async def repeats_a_response(dut, pause):
         await send(dut, "i", data, pause=pause)
         await RisingEdge(dut.clk)
         assert dut.count.value == length
-        dut.seq.value, dut.status.value = seq, status = random.randrange(256), random.randrange(256)
-        expected = Frame.HEADER.pack(FrameType.RESPONSE, seq, length + 1) + data + bytes([status])
-        for _ in range(2):
-            dut.start.value = 1
+        seq, status, session = (random.randrange(1 << bits) for bits in (8, 8, 16))
+        dut.seq.value, dut.status.value, dut.session.value = seq, status, session
+        for bare in (0, 1, 0):
+            body = b"" if bare else data
+            expected = Frame.HEADER.pack(FrameType.RESPONSE, seq, len(body) + 1, session) + body + bytes([status])
+            dut.start.value, dut.bare.value = 1, bare
             await RisingEdge(dut.clk)
             dut.start.value = 0
             items = await receive(dut, "o", len(expected), layout=layout, pause=pause)
@@ -116,7 +160,7 @@ async def exchange(dut, frame, pause):
         for byte in await receive(dut, "tx", 1, pause=pause):
             body = next(iter(stuffing.feed(bytes([byte]))), None)
     response = Frame.decode(body)
-    assert (response.type, response.seq) == (FrameType.RESPONSE, frame.seq)
+    assert (response.type, response.seq, response.session) == (FrameType.RESPONSE, frame.seq, frame.session)
     return response.payload
 
 
@@ -145,6 +189,7 @@ async def says_what_fails(dut):
     await reset(dut)
     cocotb.start_soon(Memories(dut, 0.0).serve())
     dut.run__ready.value = 1
+    assert await exchange(dut, Frame(FrameType.HELLO, 99), 0.0) == bytes([Status.OK])
     cases = [
         (bytes([99, 0, 0, 0, 0, 0, 0, 0]), Status.BAD_OP),
         (OpHeader(Op.READ).encode()[:5], Status.BAD_OP),
@@ -171,6 +216,85 @@ async def says_what_fails(dut):
     frames = [Frame.decode(body) for body in bodies]
     assert [(frame.seq, frame.payload[-1]) for frame in frames] == [(101, Status.ABORTED), (102, Status.OK)]
     await halted
+    # A program that ran for too long: the place comes with the status, and it can be asked for again.
+    dut.overtime.value, dut.place.value = 1, 77
+    for _ in range(2):
+        late = await exchange(dut, Frame(FrameType.REQUEST, 103, OpHeader(Op.WAIT).encode()), 0.0)
+        assert late == bytes([77, Status.OVERTIME])
+
+
+@cocotb.test()
+async def refuses_strangers(dut):
+    """A request of no session or of another is not executed, and leaves the session's last response as it is."""
+    await reset(dut)
+    memories = Memories(dut, 0.0)
+    cocotb.start_soon(memories.serve())
+    write = OpHeader(Op.WRITE, Space.SCRATCHPAD, 3, 5).encode() + b"abc"
+    both = write + OpHeader(Op.READ, Space.SCRATCHPAD, 3, 5).encode()
+    stranger = bytes([Status.STRANGER])
+    assert await exchange(dut, Frame(FrameType.REQUEST, 1, both, 0), 0.0) == stranger
+    for session in (0, 0x8001, 0xFFFF):
+        assert await exchange(dut, Frame(FrameType.HELLO, 1, b"", session), 0.0) == bytes([Status.OK])
+        assert await exchange(dut, Frame(FrameType.REQUEST, 2, both, session), 0.0) == b"abc\0"
+        writes = memories.writes
+        for other in (session ^ 1, session ^ 0x8000):
+            for seq in (2, 3):
+                assert await exchange(dut, Frame(FrameType.REQUEST, seq, both, other), 0.0) == stranger
+        assert await exchange(dut, Frame(FrameType.REQUEST, 2, both, session), 0.0) == b"abc\0"
+        assert memories.writes == writes
+
+
+@cocotb.test()
+async def answers_hello(dut):
+    """Whatever a request waits for, a HELLO behind it is answered: the program is halted, and what is left of the
+    request is not begun. It does not matter that a repeated request waits in the other slot."""
+    await reset(dut)
+    stuck, layout = [True], Endpoint(CONFIG).request.payload.shape()
+
+    async def engine():
+        """Takes a run and is busy then; memories wait for it; ``halt`` frees it, some cycles later."""
+        answers = []
+        while True:
+            dut.request__ready.value = dut.run__ready.value = int(not stuck[0])
+            dut.busy.value = int(stuck[0])
+            dut.response__valid.value = 0
+            if answers:
+                dut.response__valid.value, dut.response__payload.value = 1, answers.pop(0)
+            await RisingEdge(dut.clk)
+            if dut.halt.value:
+                stuck[0] = False
+            elif dut.run__valid.value and dut.run__ready.value:
+                stuck[0] = True
+            if dut.request__valid.value and dut.request__ready.value:
+                item = layout.from_bits(int(dut.request__payload.value))
+                answers += [] if item["write"] else [7]
+
+    cocotb.start_soon(engine())
+    run = OpHeader(Op.RUN, 0, 1).encode()
+    waits = {
+        "wait": OpHeader(Op.WAIT).encode(),
+        "read": OpHeader(Op.READ, Space.SCRATCHPAD, 9, 0).encode(),
+        "write": OpHeader(Op.WRITE, Space.SCRATCHPAD, 2, 0).encode() + b"ab",
+        "run": run,
+    }
+    seq = 0
+    for first in waits.values():
+        for then in ((), (run,), (run, waits["wait"]), (waits["read"], run, waits["read"])):
+            stuck[0], seq = True, seq + 2
+            request = Frame(FrameType.REQUEST, seq % 256, first + b"".join(then)).encode()
+            if seq == 2:
+                await send(dut, "rx", Frame(FrameType.HELLO, 1).encode())
+                await receive(dut, "tx", len(Frame(FrameType.RESPONSE, 1, b"\0").encode()))
+                stuck[0] = True
+            await send(dut, "rx", request + request)
+            await ClockCycles(dut.clk, 100)
+            cocotb.start_soon(send(dut, "rx", Frame(FrameType.HELLO, (seq + 1) % 256).encode()))
+            stuffing, answered = Stuffing(), []
+            for _ in range(400):
+                answered += stuffing.feed(bytes(await receive(dut, "tx", 1)))
+                if answered and Frame.decode(answered[-1]).seq == (seq + 1) % 256:
+                    break
+            assert Frame.decode(answered[-1]) == Frame(FrameType.RESPONSE, (seq + 1) % 256, b"\0")
 
 
 async def watch(dut):
@@ -180,7 +304,7 @@ async def watch(dut):
 
 
 def test_receiver():
-    run(Receiver(frame_bytes=FRAME_BYTES), __file__, tests=["keeps_two_frames"])
+    run(Receiver(frame_bytes=FRAME_BYTES), __file__, tests=["keeps_two_frames", "makes_room_for_hello"])
 
 
 def test_answer():
@@ -188,4 +312,4 @@ def test_answer():
 
 
 def test_endpoint():
-    run(Endpoint(CONFIG), __file__, tests=["executes_once", "says_what_fails"])
+    run(Endpoint(CONFIG), __file__, tests=["executes_once", "says_what_fails", "refuses_strangers", "answers_hello"])

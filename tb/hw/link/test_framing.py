@@ -25,8 +25,8 @@ async def frames(dut, pause):
     layout = Framer().i.payload.shape()
     await reset(dut)
     for payload in payloads():
-        frame = Frame(FrameType.RESPONSE, random.randrange(256), payload)
-        body = Frame.HEADER.pack(frame.type, frame.seq, len(payload)) + payload
+        frame = Frame(FrameType.RESPONSE, random.randrange(256), payload, random.randrange(1 << 16))
+        body = Frame.HEADER.pack(frame.type, frame.seq, len(payload), frame.session) + payload
         items = [{"data": byte, "last": index == len(body) - 1} for index, byte in enumerate(body)]
         cocotb.start_soon(send(dut, "i", items, layout=layout, pause=pause))
         expected = frame.encode()

@@ -1,6 +1,7 @@
 """The sequential engine's own parts: its memory, and what a device of it refuses."""
 
 import random
+from dataclasses import replace
 
 import cocotb
 import numpy as np
@@ -20,6 +21,7 @@ from sateen.hw.spec.config import parse_config
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS, Descriptor
 from sateen.hw.spec.timing import RECORD_CYCLES, REQUANTIZE_CYCLES
 from sateen.hw.spec.wire import Op, Space
+from sateen.runtime.device import expected_cycles
 from sateen.runtime.link import read, wait, write
 from sateen.runtime.link import run as run_operation
 
@@ -198,6 +200,19 @@ def test_same_programs():
             model = sateen.compile(graph, pipelined)
             if not any(Descriptor.slides(segment.program.tobytes()) for segment in model.segments):
                 np.testing.assert_array_equal(device.load(model).run(x), golden(graph, x)[graph.outputs[0]])
+
+
+def test_patience_is_that_of_the_device():
+    """A model that was compiled for the pipelined engine may take as long as a sequential device needs."""
+    config = parse_config("micro")
+    rng = np.random.default_rng(0)
+    graph = Builder((6, 6, 4), rng).conv2d(8, (3, 3)).conv2d(8, (3, 3)).graph()
+    model = sateen.compile(graph, replace(config, engine="pipelined"))
+    with sateen.open("sim:micro") as device:
+        loaded = device.load(model)
+        loaded.run(random_input(graph, rng))
+        assert loaded.profile.cycles > 4 * sum(layer.predicted.cycles for layer in model.layers)
+        assert expected_cycles(model, device.config) == loaded.profile.cycles
 
 
 def test_refuses_what_it_lacks():

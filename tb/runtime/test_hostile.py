@@ -1,0 +1,182 @@
+"""Whatever bytes come and whatever a program does, a new session is answered within a bounded time, and the device
+computes as before."""
+
+import random
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+import sateen
+import seeds
+from graphs import Builder, random_input
+from sateen.graph import run as golden
+from sateen.hw.spec.config import PRESETS
+from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
+from sateen.hw.spec.wire import Frame, FrameType, Op, Space, Status, Stuffing
+from sateen.runtime import Device
+from sateen.runtime.link import Link, read, run, wait, write
+from sateen.runtime.transport import SimulationTransport
+
+CONFIGS = {
+    "sequential": PRESETS["micro"],
+    "pipelined": replace(PRESETS["tiny"], weight_bytes=16384),
+    "bit-serial": replace(PRESETS["tiny"], weight_bytes=16384, pe="bitserial"),
+}
+BYTES = 4 * DESCRIPTOR_WORDS
+HELLO_CYCLES = 20_000
+"""Cycles within which a HELLO is answered, with what the device still answers before."""
+LIMIT = 3000
+"""Cycles of a hostile program."""
+
+
+class Victim:
+    """A simulated device, and a model whose results are known."""
+
+    def __init__(self, config):
+        self.transport = SimulationTransport(config)
+        rng = np.random.default_rng(7)
+        self.graph = Builder((3, 3, 2), rng).conv2d(3, (2, 2)).flatten().fully_connected(4).graph()
+        self.model = sateen.compile(self.graph, config)
+        self.x = random_input(self.graph, rng)
+        self.expected = golden(self.graph, self.x)[self.graph.outputs[0]]
+
+    def check(self):
+        """HELLO is answered in time, and the model's results are right."""
+        device, seq = self.transport.device, 77
+        stuffing, begin = Stuffing(), device.cycles
+        frames, sent = [], Frame(FrameType.HELLO, seq, b"", 0xABCD).encode()
+        while not any((frame.seq, frame.session) == (seq, 0xABCD) for frame in frames):
+            came = device.exchange(sent, max_cycles=HELLO_CYCLES)
+            assert came and device.cycles - begin < HELLO_CYCLES, "no answer to HELLO"
+            frames += [frame for body in stuffing.feed(came) if (frame := Frame.decode(body))]
+            sent = b""
+        assert frames[-1].payload == bytes([Status.OK])
+        np.testing.assert_array_equal(Device(Link(self.transport)).load(self.model).run(self.x), self.expected)
+
+
+@cache
+def victim(name):
+    return Victim(CONFIGS[name])
+
+
+@pytest.fixture(params=CONFIGS)
+def device(request):
+    return victim(request.param)
+
+
+def hang(device):
+    """A session, and a program that never ends: a descriptor of zeros waits for weights."""
+    link = Link(device.transport)
+    link.hello()
+    link.transaction([write(Space.PROGRAM, 0, bytes(BYTES))])
+    return link
+
+
+def test_repeated_requests_fill_both_slots(device, monkeypatch):
+    """The driver repeats a request that waits for ever, and begins anew."""
+    link = hang(device)
+    # Simulated seconds take long.
+    monkeypatch.setattr("sateen.runtime.link.ANSWER_SECONDS", 1e-4)
+    with pytest.raises(sateen.LinkError, match="did not answer"):
+        link.transaction([run(0, 1), wait()])
+    device.check()
+
+
+@pytest.mark.parametrize("operation", [read(Space.SCRATCHPAD, 0, 200), write(Space.SCRATCHPAD, 0, bytes(200))], ids=str)
+@pytest.mark.parametrize("space", [Space.SCRATCHPAD, Space.WEIGHTS, Space.PROGRAM, Space.COUNTERS])
+def test_memories_beside_a_hung_program(device, operation, space):
+    if space == Space.COUNTERS and operation.header.op == Op.WRITE:
+        return
+    link = hang(device)
+    header = replace(operation.header, space=space)
+    request = run(0, 1).header.encode() + header.encode() + operation.data
+    frame = Frame(FrameType.REQUEST, 1, request, link._session).encode()
+    device.transport.device.exchange(frame + frame, max_cycles=3000)
+    device.check()
+
+
+def test_limits(device):
+    """A program ends by itself when its limit is reached; before that, nothing happens to it."""
+    link = hang(device)
+    with pytest.raises(sateen.OvertimeError, match="longer than its limit, in descriptor 0") as caught:
+        link.transaction([run(0, 1, limit=1000), wait()])
+    assert caught.value.place == 0
+    link.transaction([run(0, 1, limit=500)])
+    with pytest.raises(sateen.OvertimeError):
+        link.transaction([wait()])
+    device.check()
+
+
+def test_names_the_layer(device):
+    """A layer that never ends, behind one that does."""
+    program = device.model.segments[0].program.copy()
+    program.reshape(-1, BYTES)[-1] = 0
+    segment = replace(device.model.segments[0], program=program)
+    broken = replace(device.model, segments=(segment,))
+    loaded = Device(Link(device.transport)).load(broken)
+    with pytest.raises(sateen.OvertimeError, match=f"in layer '{device.model.layers[-1].name}': it still ran after"):
+        loaded.run(device.x)
+    device.check()
+
+
+def programs(rng, model):
+    """Bytes for the program memory, hostile in one way or another, and the number of descriptors."""
+    good = bytearray(model.segments[0].program.tobytes())
+    kind = rng.randrange(5)
+    if kind == 0:
+        return rng.randbytes(BYTES * 2)
+    if kind == 1:
+        # Few bits, so that counters are small.
+        return bytes(rng.randrange(256) & rng.randrange(256) & rng.randrange(256) for _ in range(BYTES))
+    for _ in range(rng.randrange(1, 4)):
+        word = 4 * rng.randrange(len(good) // 4)
+        value = rng.choice([0, 1, 0xFFFF, 0xFFFF0000, 0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, rng.getrandbits(32)])
+        good[word : word + 4] = value.to_bytes(4, "little")
+    if kind == 2:
+        return bytes(good)
+    if kind == 3:
+        bit = rng.randrange(8 * len(good))
+        good[bit // 8] ^= 1 << bit % 8
+        return bytes(good)
+    return bytes(good) + bytes(good[::-1])
+
+
+def attack(device, seed):
+    """Runs a hostile program, with requests of all kinds beside it, in frames with a valid checksum. Returns how it
+    ended."""
+    rng = random.Random(seed)
+    link = Link(device.transport)
+    link.hello()
+    program = programs(rng, device.model)[: 2 * BYTES]
+    first, count = rng.choice([(0, len(program) // BYTES), (0, 1), (rng.randrange(256), rng.randrange(256))])
+    limit = rng.choice([0, 1, 2, LIMIT])
+    operations = [run(first, count, limit=limit)]
+    for _ in range(rng.randrange(4)):
+        space = rng.choice(list(Space))
+        address, length = rng.choice([0, 5, 0xFFFFFF, 0xFFFFFFFF, rng.getrandbits(32)]), rng.randrange(60)
+        operations.append(
+            rng.choice([read(space, address, length), write(space, address, rng.randbytes(length)), wait()])
+        )
+    operations.append(wait())
+    link.transaction([write(Space.PROGRAM, 0, program)])
+    payload = b"".join(operation.header.encode() + operation.data for operation in operations)
+    frame = Frame(FrameType.REQUEST, rng.randrange(256), payload, link._session).encode()
+    sent = frame * rng.choice([1, 1, 2, 5]) + rng.choice([b"", rng.randbytes(20), frame[:-4]])
+    came = device.transport.device.exchange(sent, max_cycles=len(sent) + rng.choice([10, LIMIT, 4 * LIMIT]))
+    device.check()
+    frames = [frame for body in Stuffing().feed(came) if (frame := Frame.decode(body))]
+    return Status(frames[0].payload[-1]).name.lower() if frames else "no answer"
+
+
+def soak(seed):
+    """One hostile program on each kind of engine."""
+    return attack(victim(list(CONFIGS)[seed % len(CONFIGS)]), seed)
+
+
+def test_hostile_programs(device):
+    """Random descriptors and damaged ones, counts of zero and 255, addresses outside, limits, repeated requests."""
+    base = random.Random(seeds.own()).randrange(2**31)
+    ends = {attack(device, base + index) for index in range(100)}
+    assert {"ok", "overtime", "no answer"} <= ends

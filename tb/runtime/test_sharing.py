@@ -1,0 +1,155 @@
+"""One device and several users: threads take turns, a second driver or client is refused by name."""
+
+import os
+import pty
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import sateen
+from graphs import Builder, random_input
+from sateen.graph import run as golden
+from sateen.hw.spec.config import PRESETS
+from sateen.runtime import Device, serve
+from sateen.runtime.link import Link
+from sateen.runtime.transport import SerialTransport, SimulationTransport, TcpTransport
+from sateen.sim.verilated import build
+
+CONFIG = PRESETS["micro"]
+
+
+def cases(count):
+    """Models of one configuration, inputs and right results.."""
+    rng = np.random.default_rng(3)
+    for outputs in range(2, 2 + count):
+        graph = Builder((4, 4, 2), rng).conv2d(outputs, (2, 2)).flatten().fully_connected(5).graph()
+        x = random_input(graph, rng, 2)
+        yield sateen.compile(graph, CONFIG), x, golden(graph, x)[graph.outputs[0]]
+
+
+def run_in_threads(device, models, *, threads, rounds):
+    """The results that are wrong, and exceptions."""
+    wrong = []
+
+    def work(number):
+        model, x, expected = models[number % len(models)]
+        try:
+            loaded = device.load(model)
+            for _ in range(rounds):
+                if not np.array_equal(loaded.run(x), expected):
+                    wrong.append(number)
+        except Exception as error:
+            wrong.append(error)
+
+    users = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
+    for user in users:
+        user.start()
+    for user in users:
+        user.join()
+    return wrong
+
+
+def test_threads_take_turns():
+    with Device(Link(SimulationTransport(CONFIG))) as device:
+        assert run_in_threads(device, list(cases(2)), threads=8, rounds=6) == []
+
+
+def test_another_session_takes_over():
+    """Two drivers on one line. Requests of the first are refused by name, until it begins a session again."""
+    transport = SimulationTransport(CONFIG)
+    (model, x, expected), (other, other_x, other_expected) = cases(2)
+    first = Device(Link(transport))
+    loaded = first.load(model)
+    np.testing.assert_array_equal(loaded.run(x), expected)
+    second = Device(Link(transport))
+    for _ in range(2):
+        with pytest.raises(sateen.DeviceTakenError, match="another session has taken over the device"):
+            loaded.run(x)
+        np.testing.assert_array_equal(second.load(other).run(other_x), other_expected)
+    first.link.hello()
+    np.testing.assert_array_equal(first.load(model).run(x), expected)
+    with pytest.raises(sateen.DeviceTakenError, match="another session"):
+        second.load(other).run(other_x)
+    transport.close()
+
+
+def test_a_port_has_one_user():
+    line, port = pty.openpty()
+    name = os.ttyname(port)
+    first = SerialTransport(name)
+    with pytest.raises(sateen.DeviceTakenError, match=f"{name} is in use by another program; close that one first"):
+        SerialTransport(name)
+    first.close()
+    SerialTransport(name).close()
+    os.close(line)
+    os.close(port)
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A simulated device on a TCP port of this machine, built before somebody waits for its answers."""
+    build(CONFIG)
+    listening = socket.create_server(("127.0.0.1", 0))
+    threading.Thread(target=serve, args=(CONFIG,), kwargs={"ready": listening}, daemon=True).start()
+    return listening.getsockname()[1]
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """On a busy machine, a device that answers in real time is late."""
+    monkeypatch.setattr("sateen.runtime.link.ANSWER_SECONDS", 60.0)
+
+
+def test_a_served_device_has_one_client(server, patient):
+    (model, x, expected), *_ = cases(1)
+    for _ in range(2):
+        with sateen.open(f"tcp:127.0.0.1:{server}") as device:
+            with pytest.raises(sateen.DeviceTakenError, match="the device is in use by another client"):
+                sateen.open(f"tcp:127.0.0.1:{server}")
+            np.testing.assert_array_equal(device.load(model).run(x), expected)
+
+
+def test_threads_over_tcp(server, patient):
+    with sateen.open(f"tcp:127.0.0.1:{server}") as device:
+        assert run_in_threads(device, list(cases(2)), threads=8, rounds=1) == []
+
+
+@pytest.mark.parametrize("sends", [b"\x7e", b"\x00", bytes(1 << 16)], ids=["flags", "bytes", "flood"])
+def test_a_peer_that_never_ends(sends):
+    """Whatever trickles in, the deadlines stand: a session needs about a second to fail, here as if nothing came."""
+    done = threading.Event()
+
+    def trickle(listening):
+        client, _ = listening.accept()
+        with client:
+            while not done.wait(0.005):
+                try:
+                    client.sendall(sends)
+                except OSError:
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=trickle, args=(listening,), daemon=True).start()
+        begin = time.monotonic()
+        transport = TcpTransport("127.0.0.1", listening.getsockname()[1])
+        with pytest.raises(sateen.LinkError, match="did not answer"):
+            Link(transport).hello()
+        assert time.monotonic() - begin < 60
+        transport.close()
+        done.set()
+
+
+def test_a_peer_that_takes_nothing():
+    """A connection whose other end neither reads nor writes."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        transport = TcpTransport("127.0.0.1", listening.getsockname()[1])
+        while transport.exchange(bytes(1 << 20), timeout=0.01):
+            pass
+        with pytest.raises(sateen.LinkError, match="did not answer"):
+            Link(transport).hello()
+        transport.close()
+    with pytest.raises(sateen.DeviceError, match="cannot open tcp:127.0.0.1:1: .*; check the name"):
+        sateen.open("tcp:127.0.0.1:1")
