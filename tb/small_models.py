@@ -155,6 +155,9 @@ def _other_files() -> list[Builder]:
     inputs = [f.constant([1, 8, 8, 3]), f.weights((3, 3, 3, 2)), f.given, f.constant(np.arange(3))]
     fields = {"StrideH": 2, "StrideW": 2, "FusedActivationFunction": 1}
     files.append(f.ends("TRANSPOSE_CONV", inputs, [f.like((1, 8, 8, 3))], "TransposeConvOptions", **fields))
+    f = File((1, 3))
+    weights = f.constant(np.resize(CODES, (5, 3)), "INT4", scale=0.1)
+    files.append(f.ends("FULLY_CONNECTED", [f.given, weights], [f.like((1, 5))], "FullyConnectedOptions"))
     f = File((1, 3, 2))
     files.append(f.ends("PACK", [f.given, f.given], [f.like((1, 3, 2, 2))], "PackOptions", ValuesCount=2, Axis=2))
     f = File()

@@ -9,6 +9,7 @@ import numpy as np
 import tflite
 
 DTYPES = {
+    "INT4": np.int8,
     "INT8": np.int8,
     "UINT8": np.uint8,
     "INT16": np.int16,
@@ -78,7 +79,8 @@ class ModelBuilder:
         b = flatbuffers.Builder(1024)
         buffers = [self._buffer(b, None)]
         for tensor in self.tensors:
-            buffers.append(self._buffer(b, tensor["data"], tensor["outside"], place))
+            data = halves(tensor["data"]) if tensor["type"] == "INT4" else tensor["data"]
+            buffers.append(self._buffer(b, data, tensor["outside"], place))
             place += 0 if tensor["outside"] is None else tensor["outside"].nbytes
         tensors = [self._tensor(b, tensor, index + 1) for index, tensor in enumerate(self.tensors)]
         kinds = [(op["kind"], op["custom"], op["version"]) for op in self.ops]
@@ -174,6 +176,12 @@ class ModelBuilder:
             tflite.OperatorAddBuiltinOptionsType(b, getattr(tflite.BuiltinOptions, op["options"]))
             tflite.OperatorAddBuiltinOptions(b, table)
         return tflite.OperatorEnd(b)
+
+
+def halves(values):
+    """Values of 4 bits, two in a byte, the lower half first."""
+    codes = np.append(np.asarray(values, np.uint8).reshape(-1) & 15, np.zeros(np.size(values) % 2, np.uint8))
+    return codes[::2] | codes[1::2] << 4
 
 
 def _ints(b, values):

@@ -166,7 +166,7 @@ LAYERS = ["CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"]
         ({"bias": {"type": "INT64"}}, "its bias must be INT32, not INT64"),
         ({"w": {"scale": [0.02, 0.01], "zero_point": 2}}, "have zero points, which int8 weights must not"),
         ({"w": {"scale": [0.02, 0.01], "axis": 1}}, "have scales along axis 1, not"),
-        ({"w": {"type": "UINT8"}}, "are UINT8, not INT8"),
+        ({"w": {"type": "UINT8"}}, "are UINT8, not INT8 or INT4"),
         ({"w": {"IsVariable": True}}, "it is a variable"),
         ({"x": {"details": 1}}, "its quantization is custom"),
         ({"w": {"details": 2}}, "its quantization is blockwise"),

@@ -45,13 +45,15 @@ class Layers(NetworkBuilder):
         density = float(rng.choice([1, 1, 0.4, 0.1]))
         weights = rng.integers(-128 if self._chance(0.2) else -127, 128, shape)
         weights[rng.random(shape) >= density] = 0
-        size = self._scale() * 60
+        type, size = "INT8", self._scale() * 60
+        if self._chance(0.15):
+            type, weights = "INT4", weights >> 4
         y = self._new(out, size=size)
-        sums = max(x.size, 3 * x.scale) / x.scale * 74 * math.sqrt(max(1, depth * density))
+        sums = max(x.size, 3 * x.scale) / x.scale * (74 if type == "INT8" else 5) * math.sqrt(max(1, depth * density))
         scales = np.float32(size / (sums * x.scale)) * rng.uniform(0.4, 1.5, outputs if several else 1).astype(
             np.float32
         )
-        places = [self.b.constant(weights, "INT8", scale=scales.tolist(), axis=axis if several else 0)]
+        places = [self.b.constant(weights, type, scale=scales.tolist(), axis=axis if several else 0)]
         if self._chance(0.8):
             bias = rng.uniform(-1, 1, outputs) * sums
             places.append(self.b.constant(bias.astype(np.int32), scale=(np.float32(x.scale) * scales).tolist()))

@@ -20,7 +20,7 @@ from sateen.frontends.onnx.external import embed
 from sateen.frontends.onnx.schemas import MICROSOFT, Schema, find, opsets, plain, same, text
 from sateen.graph import Array, GraphError, require
 
-__all__ = ["Node", "OnnxModel", "array", "guarded", "parse", "read"]
+__all__ = ["Node", "OnnxModel", "array", "guarded", "parse", "read", "widened"]
 
 ATTRIBUTES = ("FLOAT", "INT", "STRING", "TENSOR", "FLOATS", "INTS", "STRINGS")
 """Types of attributes that operators here have."""
@@ -188,6 +188,15 @@ def _described(onnx: Any, value: Any) -> tuple[str, tuple[int, ...]]:
     return kind, tuple(shape)
 
 
+NARROW = {"int4": np.int8, "uint4": np.uint8}
+"""Types of 4 bits, by their names, and the types of 8 bits that hold their values."""
+
+
+def widened(values: Array) -> Array:
+    """Values of 4 bits as such of 8 bits; others as they are."""
+    return values.astype(NARROW[values.dtype.name]) if values.dtype.name in NARROW else values
+
+
 def array(onnx: Any, tensor: Any) -> Array:
     """A constant's values; a :class:`GraphError` unless the file has them whole, as numbers or truth values."""
     who = f"tensor {_text(tensor.name)!r}"
@@ -200,9 +209,10 @@ def array(onnx: Any, tensor: Any) -> Array:
     with guarded(who, "its values are damaged"):
         values = np.asarray(onnx.numpy_helper.to_array(tensor))
     names = {number: name for name, number in onnx.TensorProto.DataType.items()}
-    # Types that NumPy itself lacks are of kind V.
+    # Types that NumPy itself lacks are of kind V. Those of 4 bits stay what they are, so that only constants of codes
+    # can be of them.
     require(
-        values.dtype.kind in "biuf",
+        values.dtype.kind in "biuf" or values.dtype.name in NARROW,
         who,
         f"its type {names[tensor.data_type]} is not supported; quantize the model to int8",
     )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sateen.frontends.grouped import dense_weights
-from sateen.frontends.onnx.file import Node
+from sateen.frontends.onnx.file import Node, widened
 from sateen.frontends.onnx.folding import registers
 from sateen.frontends.onnx.importer import Importer, Operator
 from sateen.frontends.onnx.values import (
@@ -34,8 +34,8 @@ handles = registers(LAYERS)
 
 def quantized_constant(importer: Importer, node: Node, place: int, axis: int) -> QuantizedConstant:
     """A constant input, with its scales and zero points at the next two places."""
-    values, scales = importer.constant(node, place), importer.scales(node, place + 1)
-    points = importer.constant(node, place + 2, np.zeros(1, values.dtype)).reshape(-1)
+    values, scales = widened(importer.constant(node, place)), importer.scales(node, place + 1)
+    points = widened(importer.constant(node, place + 2, np.zeros(1, values.dtype))).reshape(-1)
     known = values.dtype in (np.int8, np.uint8, np.int32)
     require(known, node, f"its constant {node.inputs[place]!r} is {values.dtype}; quantize to 8 bits")
     require(

@@ -27,13 +27,15 @@ def _names(enumeration: type) -> dict[int, str]:
 
 
 KINDS = _names(tflite.BuiltinOperator)
-TYPES = _names(tflite.TensorType)
+TYPES = {19: "INT2", 20: "UINT4", 21: "FLOAT8_E4M3FN", 22: "FLOAT8_E5M2", **_names(tflite.TensorType)}
+"""Types of tensors, also those that this version of the schema lacks."""
 OPTIONS = _names(tflite.BuiltinOptions)
 DETAILS = {1: "custom", 2: "blockwise", 3: "along several axes"}
 """Kinds of quantization that a scale and a zero point do not describe."""
 SCHEMA = 3
 """The version that every file states."""
 DTYPES = {
+    "INT4": "<i1",
     "INT8": "<i1",
     "UINT8": "<u1",
     "INT16": "<i2",
@@ -153,6 +155,14 @@ def _guarded(who: object, what: str) -> Iterator[None]:
         ) from error
 
 
+def _halves(raw: bytes, count: int) -> bytes:
+    """``count`` values of 4 bits as such of 8 bits; the lower half of a byte comes first."""
+    pairs = np.frombuffer(raw, np.int8)
+    values = np.stack([(pairs << 4) >> 4, pairs >> 4], axis=-1).reshape(-1)
+    # An odd count leaves half a byte.
+    return values[: len(values) - (len(values) - count == 1)].tobytes()
+
+
 class _Reader:
     def __init__(self, data: bytes):
         self.data = data
@@ -239,6 +249,8 @@ class _Reader:
         if not raw or kind not in DTYPES:
             return None
         dtype = np.dtype(DTYPES[kind])
+        if kind == "INT4":
+            raw = _halves(raw, int(np.prod(shape, dtype=object)))
         good = len(raw) == int(np.prod(shape, dtype=object)) * dtype.itemsize and all(size >= 0 for size in shape)
         require(good, who, f"its {len(raw)} bytes do not fill its shape {shape} of {kind}; convert the model anew")
         return np.frombuffer(raw, dtype).reshape(shape)

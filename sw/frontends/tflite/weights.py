@@ -23,13 +23,14 @@ def read_weights(
 ) -> tuple[RawTensor, Array]:
     """The weights at input 1, with zero points subtracted: int8 if they fit, else int16. The layer's input stands at
     the place ``source``."""
-    x, raw, values = importer.input(operator, source), importer.raw(operator, 1), importer.constant(operator, 1)
-    wanted = "UINT8" if x.unsigned else "INT8"
+    x, raw = importer.input(operator, source), importer.raw(operator, 1)
+    wanted = ("UINT8",) if x.unsigned else ("INT8", "INT4")
     require(
-        raw.type == wanted,
+        raw.type in wanted,
         operator,
-        f"its weights {raw} are {raw.type}, not {wanted}; quantize the whole model to int8",
+        f"its weights {raw} are {raw.type}, not {' or '.join(wanted)}; quantize the whole model to int8",
     )
+    values = importer.constant(operator, 1)
     require(values.ndim == rank, operator, f"its weights {raw} must have {rank} axes, not the shape {values.shape}")
     channels = values.shape[axis]
     require(
