@@ -43,7 +43,8 @@ def stripes(op: Op, lowered: Lowered, config: Config) -> list[Stripe]:
     kernel = lowered.row_kernel
     if kernel is None:
         raise CompileError(
-            f"{op}: its tensors do not fit the scratchpad, and it cannot be cut into stripes; raise scratchpad_bytes"
+            f"{op}: its tensors do not fit the scratchpad, and it cannot be cut into stripes ({lowered.uncut}); "
+            "raise scratchpad_bytes"
         )
     # Sizes grow with the number of rows: the largest that fits, by bisection.
     low, high = 0, kernel.out[0]

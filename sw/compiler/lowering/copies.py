@@ -29,6 +29,8 @@ __all__ = ["average_pool2d", "broadcast", "concatenate", "max_pool2d", "pad", "r
 
 AVERAGE_WEIGHT = 64
 """Factor of the values of a mean. With it the requantization's first rounding leaves its second one exact."""
+LARGEST_COUNT = 65535
+"""Limit of a descriptor's channels."""
 LARGEST_MEAN = 4096
 """Values of the largest mean of which the compiler tries every sum."""
 
@@ -154,6 +156,11 @@ def broadcast(op: Broadcast, x: Tensor, y: Tensor, config: Config) -> Kernel:
             sizes[-1] = (sizes[-1][0] * size, sizes[-1][1] * wanted)
         elif wanted > 1:
             sizes.append((size, wanted))
+    if len(sizes) in (1, 2) and sizes[-1][1] > LARGEST_COUNT:
+        # In two steps, since there is a counter left.
+        size, wanted = sizes.pop()
+        inner = next(count for count in range(LARGEST_COUNT, 0, -1) if wanted % count == 0)
+        sizes += [(count if size == wanted else 1, count) for count in (wanted // inner, inner)]
     if len(sizes) > 3:
         raise CompileError(
             f"{op}: from {x.shape} to {y.shape} axes that grow and others take more turns than a kernel has"

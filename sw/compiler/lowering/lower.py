@@ -90,6 +90,8 @@ class Lowered:
     row_kernel: Kernel | None = None
     """The whole operator as one kernel over one tensor, which can be cut into stripes of rows; ``None`` if there is no
     such kernel."""
+    uncut: str = ""
+    """Why there is no such kernel."""
 
     def map_kernels(self, function: Callable[[Kernel], Kernel]) -> Lowered:
         """A copy in which each kernel is replaced by the function's result."""
@@ -143,19 +145,23 @@ def lower_operator(op: Op, tensors: Mapping[str, Tensor], config: Config) -> Low
     _check_weights(op, kernels, config)
     for kernel in kernels:
         _check(op, kernel, config)
-    return Lowered(kernels=kernels, row_kernel=_row_kernel(op, kernels, arguments, config))
+    try:
+        return Lowered(kernels=kernels, row_kernel=_row_kernel(op, kernels, arguments, config))
+    except CompileError as error:
+        return Lowered(kernels=kernels, uncut=str(error).removeprefix(f"{op}: "))
 
 
-def _row_kernel(op: Op, kernels: tuple[Kernel, ...], arguments: Sequence[Any], config: Config) -> Kernel | None:
-    """The operator as one kernel over one tensor; ``None`` if there is no such kernel."""
+def _row_kernel(op: Op, kernels: tuple[Kernel, ...], arguments: Sequence[Any], config: Config) -> Kernel:
+    """The operator as one kernel over one tensor; :class:`CompileError` if there is no such kernel."""
     if isinstance(op, Conv2D):
         kernel = weighted.row_by_row(op, *arguments)
-        try:
-            _check(op, kernel, config)
-        except CompileError:
-            return None
+        _check(op, kernel, config)
         return kernel
-    return kernels[0] if len(kernels) == 1 and len(op.inputs) == 1 else None
+    if len(op.inputs) > 1:
+        raise CompileError(f"{op}: it reads {len(op.inputs)} tensors")
+    if len(kernels) > 1:
+        raise CompileError(f"{op}: it takes {len(kernels)} passes over its input")
+    return kernels[0]
 
 
 def _check_weights(op: Op, kernels: tuple[Kernel, ...], config: Config) -> None:
