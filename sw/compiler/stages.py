@@ -18,10 +18,11 @@ from sateen.compiler.precision import set_precision
 from sateen.compiler.rewrites import rewrite
 from sateen.compiler.verification import verify_program
 from sateen.errors import CompileError, SateenWarning
-from sateen.frontends import load, torch
+from sateen.frontends import load
+from sateen.frontends.torch import is_torch
 from sateen.graph import Graph, Real
 from sateen.hw.spec.config import Config, parse_config
-from sateen.quantize import quantize, quantize_file
+from sateen.quantize import quantize, quantize_file, quantize_torch
 
 __all__ = ["compile"]
 
@@ -91,8 +92,9 @@ def compile(
 
 def read(source: Source, calibration: Any, config: Config, example_inputs: Sequence[Any] | None = None) -> Graph:
     """The first stage: a front end reads the file; a float network is quantized."""
-    if torch.is_torch(source):
-        return torch.load(source, example_inputs)
+    if is_torch(source):
+        made = quantize_torch(source, calibration, example_inputs=example_inputs)
+        return made if isinstance(made, Graph) else made.graph
     if isinstance(source, (str, os.PathLike)):
         source = load(source) if calibration is None else quantize_file(source, calibration)
     if isinstance(source, Graph):

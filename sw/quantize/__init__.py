@@ -5,18 +5,26 @@ layer needs, and term budgets that keep a network's accuracy. Read ``calibration
 """
 
 from sateen.quantize.calibration import quantize
+from sateen.quantize.float_model import Quantized
 from sateen.quantize.precision import bits_for, fullest_group, precision, value_ranges
-from sateen.quantize.sources import quantize_file
+from sateen.quantize.ranges import Calibration
+from sateen.quantize.sources import quantize_file, quantize_network, quantize_source
+from sateen.quantize.torch_float import quantize_torch
 from sateen.quantize.tune import CANDIDATES, Tuning, term_pairs, tune, with_terms
 
 __all__ = [
     "CANDIDATES",
+    "Calibration",
+    "Quantized",
     "Tuning",
     "bits_for",
     "fullest_group",
     "precision",
     "quantize",
     "quantize_file",
+    "quantize_network",
+    "quantize_source",
+    "quantize_torch",
     "term_pairs",
     "tune",
     "value_ranges",

@@ -10,27 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from sateen.graph import Graph, Network, NetworkError, Tensor, graph, network
 from sateen.hw.spec.descriptor import Rounding
+from sateen.quantize.ranges import SCHEMES, Calibration, Range, activation_scale, find_ranges
 from sateen.sim import golden
 
-__all__ = ["SCHEMES", "activation_scale", "quantize", "weight_scales"]
-
-SCHEMES = ("asymmetric", "symmetric")
-"""How activations are quantized: −128..127 over [min, max], or −127..127 over ±max."""
+__all__ = ["quantize", "weight_scales"]
 
 _LARGEST_BIAS = 2**30
-
-
-def activation_scale(low: float, high: float, *, scheme: str, step: float = 0.0) -> tuple[float, int]:
-    """Scale and zero point for values from ``low`` to ``high``; zero is always exact.
-
-    The symmetric scale is ``2L / (2^8 − 2)``, where L is the larger magnitude. A scale is at least ``step``. If that is
-    0 and the range holds only zero, the scale is 1.
-    """
-    if scheme == "symmetric":
-        return max(-low / 127, high / 127, step) or 1.0, 0
-    low, high = min(low, 0.0), max(high, 0.0)
-    scale = max((high - low) / 255, step) or 1.0
-    return scale, int(np.clip(np.rint(-128 - low / scale), -128, 127))
 
 
 def weight_scales(
@@ -55,6 +40,7 @@ class _Builder:
     rounding: int
     weight_bits: int
     trace: dict[str, NDArray[np.float32]]
+    ranges: dict[str, Range]
     tensors: list[Tensor] = field(default_factory=list)
     ops: list[graph.Op] = field(default_factory=list)
 
@@ -65,7 +51,7 @@ class _Builder:
         """
         values = self.trace[name]
         if like is None:
-            low, high = float(values.min()), float(values.max())
+            low, high = self.ranges[name]
             scale, zero_point = activation_scale(low, high, scheme=self.scheme, step=step)
         else:
             scale, zero_point = like.scale, like.zero_point
@@ -125,6 +111,7 @@ def quantize(
     scheme: str = "asymmetric",
     rounding: int = Rounding.DOUBLE,
     weight_bits: int = 8,
+    ranges: Calibration = Calibration(),  # noqa: B008
 ) -> Graph:
     """The network with int8 activations and weights of 8 bits or fewer.
 
@@ -143,6 +130,8 @@ def quantize(
         Rounding of the requantization, a :class:`~sateen.hw.spec.descriptor.Rounding`.
     weight_bits
         Bits of the weights, 2 to 8.
+    ranges
+        How the ranges of activations are found.
 
     Raises
     ------
@@ -165,7 +154,8 @@ def quantize(
             raise ValueError(
                 f"calibration leads to values in {name!r} that are not finite; remove NaN and infinity from it"
             )
-    builder = _Builder(scheme, rounding, weight_bits, trace)
+    found = find_ranges(lambda: [trace], ranges, scheme=scheme)
+    builder = _Builder(scheme, rounding, weight_bits, trace, found)
     builder.tensor("input")
     layers = list(folded.layers)
     while layers:

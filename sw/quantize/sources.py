@@ -9,11 +9,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sateen.frontends import errors_name, load
-from sateen.graph import Graph, GraphError
+from sateen.graph import Graph, GraphError, Network
 from sateen.quantize import onnx_float
 from sateen.quantize.calibration import quantize
+from sateen.quantize.float_model import Progress, Quantized, ignore
+from sateen.quantize.ranges import Calibration
 
-__all__ = ["quantize_file"]
+__all__ = ["quantize_file", "quantize_network", "quantize_source"]
+
+DEFAULT = Calibration()
 
 
 def quantize_file(path: str | os.PathLike[str], calibration: ArrayLike) -> Graph:
@@ -22,10 +26,35 @@ def quantize_file(path: str | os.PathLike[str], calibration: ArrayLike) -> Graph
     Raises what :func:`load` does, :class:`GraphError` for a model that is quantized already, and ``ValueError`` for
     calibration data that does not fit.
     """
+    return quantize_source(path, calibration).graph
+
+
+def quantize_source(
+    path: str | os.PathLike[str], calibration: ArrayLike, ranges: Calibration = DEFAULT, *, progress: Progress = ignore
+) -> Quantized:
+    """As :func:`quantize_file`, with the float model that the graph stands for.
+
+    Parameters
+    ----------
+    ranges
+        How the ranges of activations are found.
+    progress
+        Called with (items done, items) whenever an ONNX model runs on the data.
+    """
     if Path(path).suffix == ".onnx":
         with errors_name(path):
-            return onnx_float.quantize(path, calibration)
+            return onnx_float.float_model(path, calibration, progress=progress).quantize(ranges)
     source = load(path)
     if isinstance(source, Graph):
         raise GraphError(f"{path}: the model is quantized already; compile it as it is, without calibration data")
-    return quantize(source, np.asarray(calibration))
+    return quantize_network(source, calibration, ranges)
+
+
+def quantize_network(network: Network, calibration: ArrayLike, ranges: Calibration = DEFAULT) -> Quantized:
+    """A network as a graph. Tensors have the names of the layers that make them."""
+    if ranges.equalize:
+        raise ValueError("channels of a network (.npz) cannot be equalized; give an ONNX or PyTorch model")
+    folded = network.fold()
+    graph = quantize(network, np.asarray(calibration), ranges=ranges)
+    names = {name: name for name in graph.tensors}
+    return Quantized(graph=graph, trace=lambda: [folded.trace(calibration)], names=names)

@@ -4,7 +4,8 @@ In: a file or its bytes. Out: a graph with onnxruntime's integers. Read ``load.p
 ``operators.py`` lists the operators.
 """
 
-from sateen.frontends.onnx.file import array, guarded, parse
-from sateen.frontends.onnx.load import load, recognizes
+from sateen.frontends.onnx.file import Node, OnnxModel, array, guarded, parse, records
+from sateen.frontends.onnx.load import graph, load, recognizes
+from sateen.frontends.onnx.making import Maker
 
-__all__ = ["array", "guarded", "load", "parse", "recognizes"]
+__all__ = ["Maker", "Node", "OnnxModel", "array", "graph", "guarded", "load", "parse", "recognizes", "records"]

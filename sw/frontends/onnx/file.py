@@ -20,7 +20,7 @@ from sateen.frontends.onnx.external import embed
 from sateen.frontends.onnx.schemas import MICROSOFT, Schema, find, opsets, plain, same, text
 from sateen.graph import Array, GraphError, require
 
-__all__ = ["Node", "OnnxModel", "array", "guarded", "parse", "read", "widened"]
+__all__ = ["Node", "OnnxModel", "array", "guarded", "parse", "read", "records", "widened"]
 
 ATTRIBUTES = ("FLOAT", "INT", "STRING", "TENSOR", "FLOATS", "INTS", "STRINGS")
 """Types of attributes that operators here have."""
@@ -113,7 +113,11 @@ def read(data: bytes, folder: Path | None = None) -> OnnxModel:
         If the bytes are no ONNX model, or operators depend on each other in a circle, or another file of the model
         cannot be used.
     """
-    onnx, model = parse(data, folder)
+    return records(*parse(data, folder))
+
+
+def records(onnx: Any, model: Any) -> OnnxModel:
+    """The records of a ModelProto; raises what :func:`read` does."""
     with guarded("file", "it is damaged"):
         if model.functions:
             model = onnx.inliner.inline_local_functions(model)

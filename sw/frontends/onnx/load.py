@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from sateen.files import read_source
-from sateen.frontends.onnx.file import read
-from sateen.frontends.onnx.importer import Importer
+from sateen.frontends.onnx.file import OnnxModel, read
+from sateen.frontends.onnx.importer import Importer, Operator
 from sateen.frontends.onnx.operators import HANDLERS
 from sateen.graph import Graph
 
-__all__ = ["load", "recognizes"]
+__all__ = ["graph", "load", "recognizes"]
 
 ZIP = b"PK"
 """The first bytes of a ZIP archive, such as Sateen's own files, whatever their names."""
@@ -43,4 +45,9 @@ def load(source: bytes | str | os.PathLike[str], *, name: str = "") -> Graph:
     """
     data, name = read_source(source, name)
     folder = None if isinstance(source, bytes) else Path(source).parent
-    return Importer(read(data, folder), name or "model").graph(HANDLERS)
+    return graph(read(data, folder), name or "model")
+
+
+def graph(model: OnnxModel, name: str, *, others: Mapping[str, Operator] = MappingProxyType({})) -> Graph:
+    """The graph of a quantized model's records. ``others`` are operators that ONNX lacks."""
+    return Importer(model, name).graph({**HANDLERS, **others})

@@ -5,6 +5,6 @@ those of ONNX's front end, which makes the graph. Read ``load.py`` first; ``tran
 ``layers.py``, ``functions.py`` and ``moves.py`` have the operators by theme. Imports torch only if the caller has.
 """
 
-from sateen.frontends.torch.load import graph, is_torch, load, program, translate
+from sateen.frontends.torch.load import Translation, graph, is_torch, load, program, translate
 
-__all__ = ["graph", "is_torch", "load", "program", "translate"]
+__all__ = ["Translation", "graph", "is_torch", "load", "program", "translate"]

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sateen.errors import CompileError
-from sateen.frontends.onnx.file import OnnxModel, guarded
-from sateen.frontends.onnx.importer import Importer, Operator
-from sateen.frontends.onnx.operators import HANDLERS
+from sateen.frontends import onnx
+from sateen.frontends.onnx import OnnxModel, guarded
+from sateen.frontends.onnx.importer import Operator
 from sateen.frontends.torch.functions import make_table, try_function
 from sateen.frontends.torch.layers import LAYERS
 from sateen.frontends.torch.moves import MOVES
 from sateen.frontends.torch.program import Program, read
 from sateen.frontends.torch.translator import FUNCTION, Handler, Translator
-from sateen.graph import Graph
+from sateen.graph import Array, Graph
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["graph", "is_torch", "load", "program", "translate"]
+__all__ = ["Translation", "graph", "is_torch", "load", "program", "translate"]
 
 CALLS: dict[str, Handler] = {**LAYERS, **MOVES}
 """The handler of each operator that is no function of one value."""
@@ -51,22 +52,80 @@ def program(source: Any, example_inputs: Sequence[Any] | torch.Tensor | None = N
             raise CompileError("the module is in training mode; call eval() on it")
         given = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else tuple(example_inputs)
         with guarded("module", "PyTorch cannot export it", "see torch.export.export"), torch.no_grad():
-            source = torch.export.export(source, given)
+            source = _exported(source, given)
     with guarded("program", "it cannot be read", "export it anew"), torch.no_grad():
         return read(source)
 
 
-def translate(source: Program, name: str = "") -> OnnxModel:
+def _exported(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
+    """A module as a program for any number of items; if it has a fixed batch, for one."""
+    import torch
+
+    single = tuple(part[:1] for part in inputs)
+    several = tuple(torch.cat([part[:1], part[:1]]) for part in inputs)
+    try:
+        shapes = tuple({0: torch.export.Dim.AUTO} for _ in inputs)
+        exported = torch.export.export(module, several, dynamic_shapes=shapes)
+    except Exception:
+        # Exporting says why a batch cannot be free, in many types of errors; what matters is whether one item works.
+        return torch.export.export(module, single)
+    names = exported.graph_signature.user_inputs
+    sizes = [node.meta["val"].shape[0] for node in exported.graph.nodes if node.name in names]
+    return torch.export.export(module, single) if any(isinstance(size, int) for size in sizes) else exported
+
+
+@dataclass(frozen=True, kw_only=True)
+class Translation:
+    """A program, and the records of ONNX's front end for it."""
+
+    program: Program
+    model: OnnxModel
+    names: dict[Any, str | tuple[str, ...]]
+    """The model's names of what the program's calls return."""
+
+    @property
+    def batch(self) -> int:
+        """The size of the first axis of the program's inputs; 0 if it is free."""
+        return self.program.batch
+
+    def run(self, inputs: Sequence[Array]) -> dict[str, Array]:
+        """Every real tensor for some items, by its name in the model."""
+        import torch
+
+        class Recorder(torch.fx.Interpreter):
+            """Keeps the results of calls."""
+
+            def run_node(self, n: Any) -> Any:
+                result = super().run_node(n)
+                names = recorded.get(n, ())
+                results = result if isinstance(result, list | tuple) else (result,)
+                for name, value in zip((names,) if isinstance(names, str) else names, results, strict=False):
+                    if isinstance(value, torch.Tensor) and value.dtype == torch.float32:
+                        found[name] = value.detach().numpy()
+                return result
+
+        recorded, found = self.names, dict[str, Array]()
+        given = {**self.program.constants}
+        given |= {name: torch.from_numpy(part) for name, part in zip(self.program.inputs, inputs, strict=True)}
+        order = [node.name for node in self.program.module.graph.nodes if node.op == "placeholder"]
+        with guarded("calibration", "the program does not run on it", "give inputs in its layout"), torch.no_grad():
+            Recorder(self.program.module).run(*(given[name] for name in order))
+        return {name: values for name, values in found.items() if name not in self.program.constants}
+
+
+def translate(source: Program, name: str = "") -> Translation:
     """A program in the records of ONNX's front end; :class:`GraphError` names what is not supported."""
     import torch
 
     with torch.no_grad():
-        return Translator(source, CALLS, try_function).model(name or "program")
+        translator = Translator(source, CALLS, try_function)
+        model = translator.model(name or "program")
+    return Translation(program=source, model=model, names=translator.names)
 
 
 def graph(model: OnnxModel) -> Graph:
     """The graph of a quantized program's records."""
-    return Importer(model, model.name).graph({**HANDLERS, FUNCTION: Operator(make_table, (1,))})
+    return onnx.graph(model, model.name, others={FUNCTION: Operator(make_table, (1,))})
 
 
 def load(source: Any, example_inputs: Sequence[Any] | torch.Tensor | None = None, *, name: str = "") -> Graph:
@@ -83,4 +142,4 @@ def load(source: Any, example_inputs: Sequence[Any] | torch.Tensor | None = None
     example_inputs
         For a module: a tensor, or a tuple of them.
     """
-    return graph(translate(program(source, example_inputs), name))
+    return graph(translate(program(source, example_inputs), name).model)

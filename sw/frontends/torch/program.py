@@ -26,9 +26,16 @@ class Program:
     outputs: tuple[torch.fx.Node, ...]
 
     @property
-    def nodes(self) -> list[torch.fx.Node]:
-        """Everything that is called, in order."""
-        return [node for node in self.module.graph.nodes if node.op == "call_function"]
+    def quantized(self) -> bool:
+        """Whether PT2E has quantized it."""
+        return any("quantized_decomposed" in str(node.target) for node in self.module.graph.nodes)
+
+    @property
+    def batch(self) -> int:
+        """The size of the first input's first axis; 0 if it is free."""
+        nodes = {node.name: node for node in self.module.graph.nodes}
+        size = nodes[self.inputs[0]].meta["val"].shape[0]
+        return size if isinstance(size, int) else 0
 
 
 def read(exported: torch.export.ExportedProgram) -> Program:

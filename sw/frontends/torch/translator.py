@@ -6,6 +6,7 @@ computed from one of them value by value is a *function* of it (``functions.py``
 
 from __future__ import annotations
 
+import dataclasses
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sateen.errors import CompileError
-from sateen.extras import install_hint
 from sateen.frontends.onnx.file import Node, OnnxModel
-from sateen.frontends.onnx.schemas import Schema, find
+from sateen.frontends.onnx.making import Maker
+from sateen.frontends.onnx.schemas import Schema
 from sateen.frontends.torch.program import Call, Program
 from sateen.graph import Array, GraphError, require
 
@@ -27,8 +27,6 @@ __all__ = ["FUNCTION", "Function", "Handler", "Numbers", "TorchNode", "Translato
 
 FUNCTION = "torch.Function"
 """The kind of nodes that stand for functions: ``function`` is the callable, ``title`` its name for people."""
-OPSET = 18
-"""The version of ONNX whose operators are made."""
 Handler = Callable[["Translator", Call], "str | tuple[str, ...]"]
 """Makes the nodes for a call. Returns the names of its results."""
 IGNORED = ("aten._assert_tensor_metadata.default", "aten._assert_scalar.default", "aten.sym_size.int",
@@ -91,8 +89,8 @@ class Translator:
         """Quantization of real values that are dequantized codes, moved or not."""
         self.functions: dict[str, Function] = {}
         self.dequantized: dict[tuple[str, Numbers], str] = {}
-        self.onnx = _onnx()
-        self.schemas: dict[str, Schema | None] = {FUNCTION: Schema(1, {})}
+        self.maker = Maker("torch")
+        self.maker.schemas[FUNCTION] = Schema(1, {})
 
     def model(self, name: str) -> OnnxModel:
         """The whole program as a model."""
@@ -177,24 +175,10 @@ class Translator:
     def emit(self, call: Call, kind: str, inputs: list[str], output: str = "", **attributes: Any) -> str:
         """Adds an operator with one result: the call's own, or another whose name begins with the call's."""
         output = output or call.node.name
-        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in attributes.items()}
-        self.nodes.append(
-            TorchNode(
-                kind=kind,
-                name=output,
-                inputs=tuple(inputs),
-                outputs=(output,),
-                attributes=plain,
-                schema=self._schema(kind),
-                call=call.kind,
-            )
-        )
+        node = self.maker.node(kind, output, inputs, [output], **attributes)
+        fields = {field.name: getattr(node, field.name) for field in dataclasses.fields(node)}
+        self.nodes.append(TorchNode(**fields, call=call.kind))
         return output
-
-    def _schema(self, kind: str) -> Schema | None:
-        if kind not in self.schemas:
-            self.schemas[kind] = find(self.onnx, "", kind, OPSET)
-        return self.schemas[kind]
 
     def constant(self, name: str, values: Any) -> str:
         """Adds a constant."""
@@ -222,16 +206,6 @@ class Translator:
     def _numbers(self, name: str, numbers: Numbers) -> list[str]:
         scale = self.constant(f"{name}.scale", np.float32(numbers.scale))
         return [scale, self.constant(f"{name}.zero_point", np.dtype(numbers.dtype).type(numbers.zero_point))]
-
-
-def _onnx() -> Any:
-    try:
-        import onnx
-    except ImportError as error:
-        raise CompileError(
-            f"reading PyTorch programs needs the onnx package ({error}); {install_hint('torch')}"
-        ) from None
-    return onnx
 
 
 def _mapped(value: Any, translator: Translator) -> Any:

@@ -1,0 +1,80 @@
+"""Post-training quantization of a float model, wherever it comes from.
+
+A front end gives its operators as ONNX's, and a way to run it on the calibration data. From there all float models take
+one path: batch normalization is folded, ranges are found, and the model is rewritten in QDQ form and read as a graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from sateen.frontends.onnx import Maker, OnnxModel, guarded
+from sateen.graph import Array, Graph
+from sateen.quantize.equalization import equalize
+from sateen.quantize.ranges import Calibration, Trace, find_ranges
+from sateen.quantize.rewriting import fold_batch_norms, inline_constants, rewrite
+
+__all__ = ["FloatModel", "Progress", "Quantized", "ignore"]
+
+Progress = Callable[[int, int], None]
+"""Called with (items done, items)."""
+
+
+def ignore(done: int, total: int) -> None:
+    """Shows no progress."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantized:
+    """A graph, and the float model that it stands for."""
+
+    graph: Graph
+    trace: Trace
+    """Every real tensor of the float model on the calibration data; the first is the input."""
+    names: Mapping[str, str]
+    """The graph's tensors, by the float tensors whose codes they are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloatModel:
+    """A float model and its calibration data."""
+
+    name: str
+    model: OnnxModel
+    trace: Trace
+    """Runs it on the calibration data."""
+    graph: Callable[[OnnxModel], Graph]
+    """Reads the model in QDQ form."""
+    item_shape: tuple[int, ...]
+
+    def quantize(self, calibration: Calibration = Calibration()) -> Quantized:  # noqa: B008
+        """The model as a graph of int8 activations and weights.
+
+        Weights have a scale for each output channel. An activation's scale covers its range on the calibration data.
+
+        Raises
+        ------
+        GraphError
+            If it has an operator that cannot be quantized, or calibration leads to values that are not finite.
+        """
+        with guarded("file", "it cannot be quantized"), np.errstate(all="ignore"):
+            model, trace = fold_batch_norms(inline_constants(self.model)), self.trace
+            if calibration.equalize:
+                model, trace = equalize(model, trace)
+            made = {name for node in model.nodes for name in node.outputs} | {*model.inputs}
+            found = find_ranges(_only(trace, made), calibration)
+            rewritten = rewrite(model, found, Maker())
+        graph = self.graph(rewritten)
+        names = {name: f"{name}.codes" for name in found if f"{name}.codes" in graph.tensors}
+        return Quantized(graph=graph, trace=trace, names=names)
+
+
+def _only(trace: Trace, names: set[str]) -> Trace:
+    def chosen() -> Iterator[Mapping[str, Array]]:
+        for tensors in trace():
+            yield {name: values for name, values in tensors.items() if name in names}
+
+    return chosen

@@ -1,0 +1,206 @@
+"""Rewrites a float model of ONNX's operators in QDQ form, which its front end reads like any other model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from sateen.frontends.onnx.file import Node, OnnxModel
+from sateen.frontends.onnx.making import Maker
+from sateen.graph import Array, require
+from sateen.quantize.calibration import weight_scales
+from sateen.quantize.ranges import Range, activation_scale
+
+__all__ = ["FUSED", "WEIGHTED", "channel_axis", "fold_batch_norms", "inline_constants", "rewrite"]
+
+WEIGHTED = {"Conv": 0, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1}
+"""Operators with constant weights, and the axis of their output channels; for a transposed Gemm it is 0."""
+FUSING = {"Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Mul", "Sub"}
+"""Operators into which a following ReLU is fused."""
+FUSED = ("Relu", "Clip")
+MOVING = {
+    "Dropout",
+    "Flatten",
+    "Identity",
+    "MaxPool",
+    "Pad",
+    "Reshape",
+    "Resize",
+    "Slice",
+    "Split",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+    "Upsample",
+}
+"""Operators whose result has the scale and zero point of their input."""
+
+
+def channel_axis(node: Node) -> int:
+    """The axis of an operator's weights along which its output channels lie."""
+    return 0 if node.attributes.get("transB", 0) else WEIGHTED[node.kind]
+
+
+def inline_constants(model: OnnxModel) -> OnnxModel:
+    """The model with its Constant operators among its constants."""
+    constants, nodes = dict(model.constants), []
+    for node in model.nodes:
+        if node.kind == "Constant" and len(node.attributes) == 1:
+            (value,) = node.attributes.values()
+            constants[node.outputs[0]] = np.asarray(value, None if isinstance(value, np.ndarray) else _type_of(value))
+        else:
+            nodes.append(node)
+    return replace(model, nodes=tuple(nodes), constants=constants)
+
+
+def _type_of(value: object) -> type:
+    first = value[0] if isinstance(value, tuple) and value else value
+    return np.float32 if isinstance(first, float) else np.int64
+
+
+def fold_batch_norms(model: OnnxModel) -> OnnxModel:
+    """The model with each batch normalization folded into the convolution or matrix product before it."""
+    constants, nodes = dict(model.constants), list[Node]()
+    makers: dict[str, int] = {}
+    reads = [name for node in model.nodes for name in node.inputs]
+    for node in model.nodes:
+        place = makers.get(node.inputs[0]) if node.kind == "BatchNormalization" else None
+        if node.kind == "BatchNormalization":
+            before = None if place is None else nodes[place]
+            known = before is not None and all(name in constants for name in (*node.inputs[1:], *before.inputs[1:]))
+            alone = known and reads.count(node.inputs[0]) == 1 and node.inputs[0] not in model.outputs
+            require(alone, node, "it can be folded only into a Conv or Gemm right before it")
+            assert before is not None and place is not None
+            nodes[place] = _folded(node, before, constants)
+            makers[node.outputs[0]] = place
+            continue
+        if node.kind in ("Conv", "ConvTranspose", "Gemm"):
+            makers[node.outputs[0]] = len(nodes)
+        nodes.append(node)
+    return replace(model, nodes=tuple(nodes), constants=constants)
+
+
+def _folded(node: Node, before: Node, constants: dict[str, Array]) -> Node:
+    gamma, beta, mean, variance = (constants[name].astype(np.float32) for name in node.inputs[1:5])
+    factor = gamma / np.sqrt(variance + np.float32(node.get("epsilon", 1e-5)))
+    weights, axis = constants[before.inputs[1]], channel_axis(before)
+    grouped = before.kind == "ConvTranspose" and before.attributes.get("group", 1) > 1
+    fits = weights.shape[axis] == len(factor) and not grouped
+    require(fits, node, f"it has {len(factor)} channels, and {before} before it has others")
+    bias = constants[before.inputs[2]] if len(before.inputs) > 2 else np.zeros(len(factor), np.float32)
+    names = [f"{node.outputs[0]}.folded", f"{node.outputs[0]}.bias"]
+    shape = [-1 if place == axis else 1 for place in range(weights.ndim)]
+    constants |= {names[0]: weights * factor.reshape(shape), names[1]: (bias - mean) * factor + beta}
+    return replace(before, inputs=(before.inputs[0], *names), outputs=node.outputs, used=set())
+
+
+def rewrite(model: OnnxModel, ranges: Mapping[str, Range], maker: Maker) -> OnnxModel:
+    """The model in QDQ form. Tensors with a range become codes, named ``NAME.codes``.
+
+    Parameters
+    ----------
+    model
+        Without Constant operators and batch normalizations.
+    ranges
+        The range of each real tensor; tensors without one are not quantized by themselves.
+    """
+    return _Rewriter(model, ranges, maker).model()
+
+
+class _Rewriter:
+    def __init__(self, model: OnnxModel, ranges: Mapping[str, Range], maker: Maker):
+        self.source, self.ranges, self.maker = model, ranges, maker
+        self.constants = dict(model.constants)
+        self.numbers: dict[str, tuple[float, int]] = {}
+        self.readers: dict[str, list[Node]] = {}
+        for node in model.nodes:
+            for name in node.inputs:
+                self.readers.setdefault(name, []).append(node)
+
+    def model(self) -> OnnxModel:
+        nodes: list[Node] = []
+        given: dict[str, str] = {}
+        for entry, (kind, _) in self.source.inputs.items():
+            if kind == "FLOAT":
+                self.numbers[entry] = activation_scale(*self.ranges[entry], scheme="asymmetric")
+                nodes += self._around(entry, entry, f"{entry}.real")
+                given[entry] = f"{entry}.real"
+        for node in self.source.nodes:
+            inputs, outputs = [given.get(name, name) for name in node.inputs], list(node.outputs)
+            nodes += self._weights(node, inputs) if node.kind in WEIGHTED else self._operands(node, inputs)
+            after: list[Node] = []
+            for place, name in enumerate(node.outputs):
+                if name in self.ranges and not self._fused(node, name):
+                    self.numbers[name] = self._numbers(node, name)
+                    outputs[place] = f"{name}.float"
+                    after += self._around(name, f"{name}.float", name)
+            nodes += [replace(node, inputs=tuple(inputs), outputs=tuple(outputs), used=set()), *after]
+        return replace(self.source, nodes=tuple(nodes), constants=self.constants)
+
+    def _around(self, name: str, real: str, result: str) -> list[Node]:
+        """Nodes that quantize and dequantize a real tensor, with the scale and zero point of ``name``."""
+        scale, zero_point = self.numbers[name]
+        self.constants[f"{name}.scale"] = np.asarray(np.float32(scale))
+        self.constants[f"{name}.zero"] = np.asarray(np.int8(zero_point))
+        numbers = [f"{name}.scale", f"{name}.zero"]
+        return [
+            self.maker.node("QuantizeLinear", f"{name}.quantize", [real, *numbers], [f"{name}.codes"]),
+            self.maker.node("DequantizeLinear", f"{name}.dequantize", [f"{name}.codes", *numbers], [result]),
+        ]
+
+    def _fused(self, node: Node, name: str) -> bool:
+        """Whether the only reader of a result is a ReLU into which it is fused."""
+        readers = self.readers.get(name, [])
+        only = len(readers) == 1 and readers[0].kind in FUSED
+        return node.kind in FUSING and only and name not in self.source.outputs
+
+    def _numbers(self, node: Node, name: str) -> tuple[float, int]:
+        if node.kind in MOVING and node.inputs[0] in self.numbers:
+            return self.numbers[node.inputs[0]]
+        if str(node.attributes.get("title", node.kind)).lower() in ("sigmoid", "softmax"):
+            return 1 / 256, -128
+        return activation_scale(*self.ranges[name], scheme="asymmetric")
+
+    def _weights(self, node: Node, inputs: list[str]) -> Iterator[Node]:
+        """Nodes for constant weights, as codes with a scale per output channel, and their bias, as int32."""
+        what = "its weights must be a constant; only such layers can be quantized"
+        require(node.inputs[1] in self.constants, node, what)
+        entry = node.inputs[0]
+        require(entry in self.numbers, node, f"its input {entry!r} is not quantized; put it behind another operator")
+        axis = channel_axis(node)
+        rows = np.moveaxis(self.constants[node.inputs[1]].astype(np.float32), axis, 0)
+        bias = self.constants.get(node.inputs[2]) if len(node.inputs) > 2 else None
+        values = np.zeros(len(rows), np.float32) if bias is None else bias.astype(np.float32).reshape(-1)
+        good = values.size == len(rows) and bool(np.isfinite(rows).all() and np.isfinite(values).all())
+        require(good, node, "its weights or bias are not finite or do not match")
+        step = self.numbers[entry][0]
+        scales = weight_scales(rows, values, step).astype(np.float32)
+        codes = np.clip(np.rint(rows / scales.reshape(-1, *[1] * (rows.ndim - 1))), -127, 127).astype(np.int8)
+        yield self._coded(inputs, 1, f"{node.outputs[0]}.weights", np.moveaxis(codes, 0, axis), scales, axis)
+        if bias is not None:
+            steps = np.float32(step) * scales
+            yield self._coded(inputs, 2, f"{node.outputs[0]}.bias", np.rint(values / steps).astype(np.int32), steps, 0)
+
+    def _operands(self, node: Node, inputs: list[str]) -> Iterator[Node]:
+        """Nodes for constant operands of sums and products, as codes."""
+        for place, name in enumerate(node.inputs):
+            if node.kind in ("Add", "Mul", "Sub") and name in self.constants:
+                values = self.constants[name].astype(np.float32)
+                good = values.size > 0 and bool(np.isfinite(values).all())
+                require(good, node, f"its constant {name!r} is empty or not finite")
+                scale, zero_point = activation_scale(float(values.min()), float(values.max()), scheme="asymmetric")
+                codes = np.clip(np.rint(values / np.float32(scale)) + zero_point, -128, 127).astype(np.int8)
+                made = f"{node.outputs[0]}.operand{place}"
+                yield self._coded(inputs, place, made, codes, np.array([scale], np.float32), 0, zero_point)
+
+    def _coded(
+        self, inputs: list[str], place: int, name: str, codes: Array, scales: Array, axis: int, zero_point: int = 0
+    ) -> Node:
+        shape = () if len(scales) == 1 else (len(scales),)
+        scales, zeros = scales.reshape(shape), np.full(shape, zero_point, codes.dtype)
+        self.constants |= {f"{name}.codes": codes, f"{name}.scale": scales, f"{name}.zero": zeros}
+        inputs[place] = name
+        sources = [f"{name}.codes", f"{name}.scale", f"{name}.zero"]
+        return self.maker.node("DequantizeLinear", f"{name}.dequantize", sources, [name], axis=axis)
