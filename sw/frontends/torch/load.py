@@ -52,26 +52,10 @@ def program(source: Any, example_inputs: Sequence[Any] | torch.Tensor | None = N
             raise CompileError("the module is in training mode; call eval() on it")
         given = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else tuple(example_inputs)
         with guarded("module", "PyTorch cannot export it", "see torch.export.export"), torch.no_grad():
-            source = _exported(source, given)
+            # For one item: a free batch takes PyTorch several times as long.
+            source = torch.export.export(source, tuple(part[:1] for part in given))
     with guarded("program", "it cannot be read", "export it anew"), torch.no_grad():
         return read(source)
-
-
-def _exported(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
-    """A module as a program for any number of items; if it has a fixed batch, for one."""
-    import torch
-
-    single = tuple(part[:1] for part in inputs)
-    several = tuple(torch.cat([part[:1], part[:1]]) for part in inputs)
-    try:
-        shapes = tuple({0: torch.export.Dim.AUTO} for _ in inputs)
-        exported = torch.export.export(module, several, dynamic_shapes=shapes)
-    except Exception:
-        # Exporting says why a batch cannot be free, in many types of errors; what matters is whether one item works.
-        return torch.export.export(module, single)
-    names = exported.graph_signature.user_inputs
-    sizes = [node.meta["val"].shape[0] for node in exported.graph.nodes if node.name in names]
-    return torch.export.export(module, single) if any(isinstance(size, int) for size in sizes) else exported
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -46,12 +47,16 @@ def read(exported: torch.export.ExportedProgram) -> Program:
     GraphError
         If the program changes its buffers, returns something else than tensors, or has control flow.
     """
+    import torch
     from torch.export.graph_signature import InputKind, OutputKind
 
-    exported = exported.run_decompositions({})
+    module = torch.fx.GraphModule(exported.graph_module, copy.deepcopy(exported.graph))
+    if not _without_changes(module.graph):
+        exported = exported.run_decompositions({})
+        module = exported.graph_module
     signature, constants, inputs = exported.graph_signature, {}, []
     values = {**exported.state_dict, **exported.constants}
-    placeholders = {node.name: node for node in exported.graph.nodes if node.op == "placeholder"}
+    placeholders = {node.name: node for node in module.graph.nodes if node.op == "placeholder"}
     for spec in signature.input_specs:
         name = getattr(spec.arg, "name", None)
         if spec.kind is InputKind.USER_INPUT:
@@ -65,15 +70,45 @@ def read(exported: torch.export.ExportedProgram) -> Program:
     for output in signature.output_specs:
         kept = output.kind is OutputKind.USER_OUTPUT
         require(kept, "program", f"it changes its {output.target!r}; call eval() on the module before the export")
-    (end,) = (node for node in exported.graph.nodes if node.op == "output")
+    (end,) = (node for node in module.graph.nodes if node.op == "output")
     outputs = end.args[0]
     for node in outputs:
         good = hasattr(node, "op") and node.name not in constants
         require(good, "program", f"its output {node} is a constant; return what is computed from the input")
-    for node in exported.graph.nodes:
+    for node in module.graph.nodes:
         plain = node.op in ("placeholder", "output", "call_function")
         require(plain, f"operator {node.name!r}", f"{node.op} of {node.target} is not supported; export without it")
-    return Program(module=exported.graph_module, constants=constants, inputs=tuple(inputs), outputs=tuple(outputs))
+    return Program(module=module, constants=constants, inputs=tuple(inputs), outputs=tuple(outputs))
+
+
+def _without_changes(graph: torch.fx.Graph) -> bool:
+    """Replaces calls that change their argument (``relu_``) by those that do not, where nobody could tell.
+
+    Returns whether that went for all. PyTorch can always do it, which takes as long as the export.
+    """
+    import torch
+
+    places = {node: place for place, node in enumerate(graph.nodes)}
+    for node in graph.nodes:
+        schema = getattr(node.target, "_schema", None)
+        if schema is None or not schema.is_mutable:
+            continue
+        changed, name = node.args[0], schema.name.removeprefix("aten::").removesuffix("_")
+        packet = getattr(torch.ops.aten, name, None)
+        others = [user for user in changed.users if user is not node]
+        free = changed.op == "call_function" and not _aliases(changed)
+        before = all(places[user] < places[node] and not _aliases(user) for user in others)
+        twin = getattr(packet, schema.overload_name or "default", None)
+        if not (free and before) or twin is None or twin._schema.is_mutable:
+            return False
+        node.target = twin
+    return True
+
+
+def _aliases(node: torch.fx.Node) -> bool:
+    """Whether a call may return its argument's memory."""
+    schema = getattr(node.target, "_schema", None)
+    return schema is None or any(result.alias_info is not None for result in schema.returns)
 
 
 class Call:
