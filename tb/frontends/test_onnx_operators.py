@@ -3,11 +3,14 @@ model against onnxruntime."""
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
 import needs
-from onnx_models import compare_all, model, numbers, quantized, reference, weights
+from onnx_models import MICROSOFT, compare_all, model, numbers, quantized, reference, weights
+from sateen.errors import SateenWarning
 from sateen.frontends import onnx as frontend
 from sateen.graph import run
 
@@ -196,3 +199,25 @@ def test_clamps_behind_operators_that_have_none(kind):
                  ("y", "f", None), held)  # fmt: skip
     x = np.random.default_rng(17).normal(size=(1, 9, 4, 5)).astype(np.float32)
     close(data, {"x": x}, 2.0**-7, 2, plain=True)
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(0.5, 1.0), (1.0, 2.0), (0.37, -1.6), (-1.0, 1.0), (-2.3, 0.0)])
+@pytest.mark.parametrize("transposed", [0, 1])
+def test_factors_of_products(transposed, alpha, beta):
+    shape = (6, 9) if transposed else (9, 6)
+    held = {"w": codes(*shape), "b": codes(6, dtype=np.int32) * 20}
+    scales = {"w": (0.0113, 0), "b": (np.float32(0.0113) * np.float32(X[0]), 0)}
+    fields = {"alpha": alpha, "beta": beta, "transB": transposed}
+    with warnings.catch_warnings():
+        # The bias is no whole number of the sums' units any more.
+        warnings.simplefilter("ignore", SateenWarning)
+        real("Gemm", (1, 9), held, dequantized=scales, y=(0.21, 5), most=20, plain=True, **fields)
+
+
+@pytest.mark.parametrize("alpha", [0.5, -1.7])
+def test_factors_of_products_of_integers(alpha):
+    names = ["x", "x_s", "x_z", "w", "w_s", "w_z", "b", "y_s", "y_z"]
+    node = helper.make_node("QGemm", names, ["y"], domain=MICROSOFT, alpha=alpha)
+    held = numbers("x", *X, "i") | numbers("w", 0.0113, 0, "i") | numbers("y", 0.3013, 9, "i")
+    held |= {"w": codes(9, 40), "b": codes(40, dtype=np.int32) * 20}
+    close(model([node], [("x", "i", (1, 9))], ("y", "i", None), held), {"x": codes(1, 9)}, 1, 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from sateen.frontends.onnx.values import (
     image_layout,
     scaling,
     stored,
+    to_float32,
 )
 from sateen.frontends.onnx.windows import Window
 from sateen.graph import LARGEST, Array, Conv2D, DepthwiseConv2D, FileLayout, FullyConnected, Op, Tensor, require
@@ -222,12 +224,31 @@ def qlinear_matmul(importer: Importer, node: Node) -> None:
     importer.set_result(node, _product(importer, node, x, codes, None, transposed=False), 6, stored(x))
 
 
+def _scaled(node: Node, codes: QuantizedConstant, bias: Value | None) -> tuple[QuantizedConstant, Value | None]:
+    """Weights times the attribute alpha, and a bias times beta."""
+    alpha, beta = float(node.get("alpha", 1.0)), float(node.get("beta", 1.0))
+    good = bool(np.isfinite([alpha, beta]).all()) and alpha != 0
+    require(good, node, f"its alpha {alpha:g} or beta {beta:g} is no factor of a layer; export the model without it")
+    values, points = codes.values, codes.zero_points
+    if alpha < 0:
+        # Scales are above 0.
+        values, points = (points.astype(np.int16) - values).astype(np.int16), np.zeros(1, np.int16)
+    scales = to_float32(codes.scales * np.float64(abs(alpha)))
+    if isinstance(bias, QuantizedConstant) and beta != 1:
+        bias = replace(bias, scales=to_float32(bias.scales * np.float64(beta)))
+    elif isinstance(bias, np.ndarray):
+        # In operator form a bias is in units of the sums, so alpha is its factor, too.
+        bias = (-bias if alpha < 0 else bias) if node.operator_form else to_float32(bias * np.float64(beta))
+    return QuantizedConstant(values, scales, points, codes.axis), bias
+
+
 @handles("com.microsoft.QGemm 1")
 def qgemm(importer: Importer, node: Node) -> None:
     """A matrix product of integers, with a bias."""
     transposed, x = bool(node.get("transB")), importer.codes(node)
     codes = quantized_constant(importer, node, 3, 0 if transposed else 1)
     bias = importer.value(node, 6) if node.has(6) else None
+    codes, bias = _scaled(node, codes, bias)
     require(node.has(7), node, "its result is real, since no scale is given for it; give it one")
     importer.set_result(node, _product(importer, node, x, codes, bias, transposed=transposed), 7, stored(x))
 
@@ -237,5 +258,6 @@ def gemm(importer: Importer, node: Node) -> None:
     """A matrix product of dequantized values."""
     transposed, x = bool(node.get("transB", 0)), importer.quantized_input(node)
     bias = importer.value(node, 2) if node.has(2) else None
-    make = _product(importer, node, x, dequantized(importer, node, 1), bias, transposed=transposed)
+    codes, bias = _scaled(node, dequantized(importer, node, 1), bias)
+    make = _product(importer, node, x, codes, bias, transposed=transposed)
     importer.set_result(node, make)
