@@ -20,9 +20,12 @@ from sateen.sim.golden.elementwise import (
     tanh_table,
 )
 from sateen.sim.golden.interpolation import (
+    COORDINATES,
     FRACTION,
     Between,
     between,
+    interpolate,
+    positions,
     real_between,
     real_resize_bilinear,
     resize_bilinear,
@@ -52,8 +55,11 @@ from sateen.sim.golden.windows import (
 
 __all__ = [
     "ADD_SHIFT",
+    "COORDINATES",
     "FRACTION",
     "Between",
+    "interpolate",
+    "positions",
     "REAL_BINARY",
     "REAL_REDUCTIONS",
     "REAL_UNARY",

@@ -1,4 +1,4 @@
-"""Golden interpolation between neighbouring pixels, as TensorFlow Lite computes it."""
+"""Golden interpolation between neighbouring pixels, as TensorFlow Lite computes it, and as onnxruntime does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,20 @@ from numpy.typing import NDArray
 
 from sateen.sim.golden.scaling import Int8Array, Int64Array
 
-__all__ = ["FRACTION", "Between", "between", "real_between", "real_resize_bilinear", "resize_bilinear"]
+__all__ = [
+    "COORDINATES",
+    "FRACTION",
+    "Between",
+    "between",
+    "interpolate",
+    "positions",
+    "real_between",
+    "real_resize_bilinear",
+    "resize_bilinear",
+]
+
+COORDINATES = ("align_corners", "asymmetric", "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel")
+"""ONNX's ways to find the position of a resized pixel in the image."""
 
 FRACTION = 1 << 10
 """The distance of neighbouring pixels in fixed-point positions."""
@@ -74,3 +87,45 @@ def real_resize_bilinear(x: Int8Array, rows: Between, columns: Between) -> Int8A
         + np.float32(0.5)
     )
     return (total.astype(np.int64) - 128).astype(np.int8)
+
+
+def positions(size: int, output_size: int, scale: float, coordinates: str) -> NDArray[np.float32]:
+    """Where the positions of an axis of ``output_size`` lie in one of ``size``, in onnxruntime's float32.
+
+    ``scale`` is the factor that the model states, and ``coordinates`` one of :data:`COORDINATES`.
+    """
+    places, half, factor = np.arange(output_size, dtype=np.float32), np.float32(0.5), np.float32(scale)
+    if coordinates == "asymmetric":
+        return places / factor
+    if coordinates == "align_corners":
+        return places * np.float32(size - 1) / np.float32(max(output_size - 1, 1))
+    if coordinates == "pytorch_half_pixel" and output_size == 1:
+        return np.zeros(1, np.float32)
+    found = (places + half) / factor - half
+    if coordinates == "half_pixel_symmetric":
+        adjustment = np.float32(output_size) / (factor * np.float32(size))
+        return np.float32(size / 2) * (np.float32(1) - adjustment) + found
+    return found
+
+
+def interpolate(x: NDArray[np.float32], rows: NDArray[np.float32], columns: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The mean of the four pixels around each place, weighted by its distances, in onnxruntime's order of operations;
+    [N, H, W, C]. Places beyond the image are at its edge."""
+    parts = []
+    for places, size in zip((rows, columns), x.shape[1:3], strict=True):
+        inside = np.clip(places, np.float32(0), np.float32(size - 1))
+        lower = inside.astype(np.int64)
+        upper = np.minimum(lower + 1, size - 1)
+        after, before = np.abs(inside - lower.astype(np.float32)), np.abs(inside - upper.astype(np.float32))
+        edge = lower == upper
+        after[edge] = before[edge] = 0.5
+        parts.append((lower, upper, before.astype(np.float32), after.astype(np.float32)))
+    (y0, y1, above, below), (x0, x1, left, right) = parts
+    above, below = above[:, None, None], below[:, None, None]
+    left, right = left[:, None], right[:, None]
+    return (
+        left * above * x[:, y0][:, :, x0]
+        + right * above * x[:, y0][:, :, x1]
+        + left * below * x[:, y1][:, :, x0]
+        + right * below * x[:, y1][:, :, x1]
+    )

@@ -221,3 +221,23 @@ def test_factors_of_products_of_integers(alpha):
     held = numbers("x", *X, "i") | numbers("w", 0.0113, 0, "i") | numbers("y", 0.3013, 9, "i")
     held |= {"w": codes(9, 40), "b": codes(40, dtype=np.int32) * 20}
     close(model([node], [("x", "i", (1, 9))], ("y", "i", None), held), {"x": codes(1, 9)}, 1, 3)
+
+
+@pytest.mark.parametrize("fields", [{}, {"coordinate_transformation_mode": "asymmetric"},
+                                    {"coordinate_transformation_mode": "align_corners"},
+                                    {"coordinate_transformation_mode": "pytorch_half_pixel"}])  # fmt: skip
+@pytest.mark.parametrize("sizes", [(8, 10), (7, 9), (3, 4), (1, 1), (4, 5), (16, 3)])
+def test_interpolated_images(sizes, fields):
+    named = ["", "", "sizes"]
+    real("Resize", (1, 3, 4, 5), {"sizes": np.array([1, 3, *sizes])}, inputs=named, mode="linear", y=X, **fields)
+    scales = {"scales": np.array([1, 1, sizes[0] / 4, sizes[1] / 5], np.float32)}
+    named = ["", "scales"]
+    if all(int(np.float32(n) * s) for n, s in zip((4, 5), scales["scales"][2:], strict=True)):
+        real("Resize", (1, 3, 4, 5), scales, inputs=named, mode="linear", most=0.5, **fields)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize("length", [8, 16, 2])
+def test_rows_of_another_length(length, mode):
+    floor = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    real("Resize", (1, 3, 4), {"sizes": np.array([1, 3, length])}, inputs=["", "", "sizes"], mode=mode, **floor)

@@ -10,49 +10,93 @@ from typing import Any
 import numpy as np
 
 from sateen.frontends.onnx.file import Node
+from sateen.frontends.onnx.folding import registers
 from sateen.frontends.onnx.importer import Importer, Operator
-from sateen.frontends.onnx.moves import Apply, different, registers_moves
-from sateen.frontends.onnx.values import channels_first, quantization_of
-from sateen.graph import LARGEST, Array, Resize, Tensor, require
+from sateen.frontends.onnx.moves import Apply, different, move
+from sateen.frontends.onnx.values import Quantization, image_layout, quantization_of
+from sateen.graph import LARGEST, Array, Dequantize, RealResize, Resize, Tensor, require
 from sateen.sim import golden
 
 __all__ = ["RESIZES"]
 
 RESIZES: dict[str, Operator] = {}
-moves = registers_moves(RESIZES)
+REAL = Quantization(1.0, 0, False)
+
+COORDINATES = ("align_corners", "asymmetric", "half_pixel", "pytorch_half_pixel")
+Sizes = Callable[[tuple[int, ...]], tuple[tuple[int, ...], list[float]]]
+"""The resized shape, and the factor of each axis, for the shape of an input."""
 
 
-@moves("Resize 10 11 13 18 19", "Upsample 7 9")
-def resize(importer: Importer, node: Node) -> Apply:
-    """An image of another size, by nearest neighbours."""
+@registers(RESIZES)("Resize 10 11 13 18 19", "Upsample 7 9")
+def resize(importer: Importer, node: Node) -> None:
+    """An image of another size: by nearest neighbours, or interpolated, as the host does with real numbers."""
     mode = node.get("mode")
-    require(mode == "nearest", node, f"its mode {mode!r} is not supported")
-    sizes_of, positions = _sizes(importer, node), _coordinates(node)
+    good = mode in ("nearest", "linear")
+    require(good, node, f"its mode {mode!r} is not supported; use nearest or linear")
+    sizes_of, kind = _sizes(importer, node), _coordinates(node)
+    if mode == "nearest":
+        move(importer, node, _nearest(importer, node, sizes_of, kind))
+        return
+    node.ignore("nearest_mode")
+    x = importer.as_image(node, _real(importer, node))
+    rank = len(x.file_shape)
+    shape, scales = _here(node, x, sizes_of)
+    importer.values[node.outputs[0]] = importer.add(
+        RealResize, node, node.outputs[0], REAL, image_layout(rank), shape=shape, dtype="float32", input=x.name,
+        scales=scales, coordinates=kind,
+    )  # fmt: skip
+
+
+def _real(importer: Importer, node: Node) -> Tensor:
+    """An input's real numbers."""
+    value = importer.value(node)
+    if isinstance(value, Tensor) and value.dtype == "float32":
+        return value
+    x = importer.quantized_input(node)
+    name = importer.name_of(f"{node.inputs[0]}.real")
+    return importer.add(Dequantize, node, name, REAL, lambda _: x.file_layout, dtype="float32", input=x.name)
+
+
+def _nearest(importer: Importer, node: Node, sizes_of: Sizes, kind: str) -> Apply:
+    rounding = node.get("nearest_mode", "floor")
+    require(rounding in ROUNDED, node, f"its nearest_mode {rounding!r} is not supported")
 
     def apply(x: Tensor, name: str) -> Tensor:
+        rank = len(x.file_shape)
         x = importer.as_image(node, x)
-        shape, scales = sizes_of(x.file_shape)
-        require(shape[:2] == x.file_shape[:2], node, f"it resizes batch or channels of {x.file_shape} to {shape}")
-        flags = _nearest(node, *positions, list(zip(x.file_shape[2:], shape[2:], scales[2:], strict=True)))
-        here = (shape[0], shape[2], shape[3], shape[1])
-        return importer.add(Resize, node, name, quantization_of(x), channels_first, shape=here, input=x.name, **flags)
+        shape, scales = _here(node, x, sizes_of)
+        flags = _flags(node, kind, rounding, list(zip(x.shape[1:3], shape[1:3], scales, strict=True)))
+        return importer.add(
+            Resize,
+            node,
+            name,
+            quantization_of(x),
+            image_layout(rank),
+            shape=shape,
+            input=x.name,
+            dtype=x.dtype,
+            **flags,
+        )
 
     return apply
 
 
-def _coordinates(node: Node) -> tuple[str, str]:
-    """How an operator finds the positions of neighbours: its coordinate transformation, and its rounding. The first
-    two versions have no choice."""
+def _here(node: Node, x: Tensor, sizes_of: Sizes) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """The resized shape (N, H, W, C), and the factors of rows and columns."""
+    shape, scales = sizes_of(x.file_shape)
+    same = shape[:2] == x.file_shape[:2] and scales[0] == scales[1] == 1
+    require(same, node, f"it resizes batch or channels of {x.file_shape} to {shape}")
+    sides, factors = (1, *shape[2:])[-2:], (1.0, *scales[2:])[-2:]
+    return (shape[0], *sides, shape[1]), factors
+
+
+def _coordinates(node: Node) -> str:
+    """How an operator finds the positions of pixels. The first versions have no choice."""
     # Attributes of other modes, and the region that only tf_crop_and_resize takes.
     node.ignore("cubic_coeff_a", "extrapolation_value")
-    kind, rounding = node.get("coordinate_transformation_mode", "asymmetric"), node.get("nearest_mode", "floor")
-    require(kind in COORDINATES, node, f"its mode {kind!r} is not supported; use asymmetric with floor")
-    require(rounding in ROUNDED, node, f"its nearest_mode {rounding!r} is not supported")
-    return kind, rounding
-
-
-Sizes = Callable[[tuple[int, ...]], tuple[tuple[int, ...], list[float]]]
-"""The resized shape, and the factor of each axis, for the shape of an input."""
+    kind = node.get("coordinate_transformation_mode", "asymmetric")
+    require(kind in COORDINATES, node, f"its mode {kind!r} is not supported; use asymmetric or half_pixel")
+    return str(kind)
 
 
 def _sizes(importer: Importer, node: Node) -> Sizes:
@@ -70,6 +114,7 @@ def _sizes(importer: Importer, node: Node) -> Sizes:
         found = importer.constant(node, place) if node.has(place) else np.array(node.get("scales", ()), np.float32)
         require(bool(np.isfinite(found).all()), node, "its scales are not finite")
         given = tuple(float(scale) for scale in found.reshape(-1))
+        require(all(0 < scale <= LARGEST for scale in given), node, f"its scales {given} are not above 0, or too large")
         require(policy == "stretch", node, f"its keep_aspect_ratio_policy {policy!r} is of sizes, and it has scales")
     good = policy in ("stretch", "not_larger", "not_smaller")
     require(good, node, f"its keep_aspect_ratio_policy {policy!r} is not supported")
@@ -86,18 +131,18 @@ def _resized(
     sizes, scales = list(shape), [1.0] * len(shape)
     for axis, value in zip(axes, given, strict=True):
         scales[axis] = value / shape[axis] if policy else value
-        sizes[axis] = int(value) if policy else math.floor(shape[axis] * value)
+        # In float32, as onnxruntime: 5 · 1.8 is 9 there, and less exactly.
+        sizes[axis] = int(value) if policy else int(np.float32(shape[axis]) * np.float32(value))
     if policy in ("not_larger", "not_smaller"):
         choose = min if policy == "not_larger" else max
         common = np.float32(choose(np.float32(scales[axis]) for axis in axes))
         for axis in axes:
             scales[axis], sizes[axis] = float(common), math.floor(float(common * np.float32(shape[axis])) + 0.5)
-    good = min(sizes) > 0 and math.prod(sizes) <= LARGEST
+    good = 0 < min(sizes) <= max(sizes) <= LARGEST and math.prod(sizes) <= LARGEST
     require(good, node, f"its sizes {tuple(sizes)} do not fit {shape}, or are too large")
     return tuple(sizes), scales
 
 
-COORDINATES = ("align_corners", "asymmetric", "half_pixel", "pytorch_half_pixel")
 ROUNDED: dict[str, Callable[[Any], Any]] = {
     "floor": np.floor,
     "ceil": np.ceil,
@@ -106,7 +151,7 @@ ROUNDED: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def _nearest(node: Node, kind: str, rounding: str, lengths: list[tuple[int, int, float]]) -> dict[str, Any]:
+def _flags(node: Node, kind: str, rounding: str, lengths: list[tuple[int, int, float]]) -> dict[str, Any]:
     """The flags of :class:`Resize` that give the positions for which the attributes ask."""
     # Positions in onnxruntime's float32 and exact ones differ only where a position lies on a tie of rounding.
     wanted, exact = (
