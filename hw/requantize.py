@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, Mux, ShapeLike, Signal, Value, signed, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, ShapeLike, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,13 +10,13 @@ from sateen.hw.multiply import Multiply
 from sateen.hw.spec.descriptor import Rounding
 from sateen.hw.stream.delay import delayed
 
-__all__ = ["CHANNEL", "SETTINGS", "Requantize"]
+__all__ = ["CHANNEL", "SETTINGS", "Requantize", "excess"]
 
 CHANNEL = data.StructLayout({"bias": signed(32), "multiplier": unsigned(32), "shift": signed(8)})
 """One output channel's parameters: multiplier 0 to 2^31 − 1, shift −31 to 30; scale = multiplier · 2^(shift − 31)."""
 
 SETTINGS = data.StructLayout(
-    {"zero_point": signed(8), "low": signed(8), "high": signed(8), "rounding": 1, "combine": 2, "quarters": 1}
+    {"zero_point": signed(8), "low": signed(8), "high": signed(8), "rounding": 2, "combine": 2, "quarters": 1}
 )
 """A layer's settings: ``rounding`` is a :class:`sateen.hw.spec.descriptor.Rounding`. The output unit uses ``combine``,
 a :class:`~sateen.hw.spec.descriptor.Combine`, and ``quarters`` before requantization."""
@@ -25,18 +25,29 @@ RESULT_BITS = 10
 """Bits of a result before the zero point is added; a larger result is out of range with any zero point."""
 ROUND_BIT = 31
 """The bit to which the first of two roundings rounds."""
+EXCESS = 7
+"""Most bits that a sum has beyond the 24 of a float32; −2^31 is one itself."""
+
+
+def excess(value: Value) -> Value:
+    """A signed 32-bit value's low bits beyond its first 24, as a mask."""
+    magnitude = value[24:31] ^ value[31].replicate(EXCESS)
+    return Cat(magnitude[n:].any() for n in range(EXCESS))
 
 
 class Requantize(wiring.Component):
     """``clamp(round((sum + bias) · multiplier · 2^(shift − 31)) + zero_point, low, high)``.
 
-    One value per cycle, latency ``LATENCY`` = 14 cycles, no back-pressure. Rounding as in TensorFlow Lite: DOUBLE is
-    gemmlowp's saturating rounding doubling high multiplication followed by rounding division by a power of two; SINGLE
-    rounds once. Model: :func:`sateen.sim.golden.requantize`.
+    One value per cycle, latency ``LATENCY`` = 14 cycles, no back-pressure. Model:
+    :func:`sateen.sim.golden.requantize`, with each :class:`~sateen.hw.spec.descriptor.Rounding`.
 
     The product of 63 bits is shifted right by 31 − shift, and half is added, so that ties go toward +∞. DOUBLE with a
     negative shift rounds twice: the product to a multiple of 2^31, then ties away from zero. There is no left shift
     before the multiplication, hence no overflow.
+
+    FLOAT32 rounds the sum's low half before it is multiplied; a carry stays in that half, which has a bit for it. The
+    product is not rounded: to 24 bits it only matters where that makes a tie of a value next to one, which is when the
+    fraction is at most half a unit in the last of the 24 places from a half.
 
     Members
     -------
@@ -58,57 +69,58 @@ class Requantize(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         stages = _Stages(m)
-        shift = self.channel.shift
+        shift, rounding, zero_point = self.channel.shift, self.settings.rounding, self.settings.zero_point
+        real = rounding == Rounding.FLOAT32
         value: Value = stages.then(self.i + self.channel.bias, signed(32))
         factor = stages.then(self.channel.multiplier[:31], unsigned(31))
         # The highest bit that is shifted out.
         place = stages.then((30 - shift)[:6], unsigned(6))
-        twice = stages.then((self.settings.rounding == Rounding.DOUBLE) & (shift < 0), unsigned(1))
+        twice = stages.then((rounding == Rounding.DOUBLE) & (shift < 0), unsigned(1))
 
         # Multipliers are far apart on the chip: nothing but wire is before them.
+        dropped = stages.then(excess(value) & real.replicate(EXCESS), unsigned(EXCESS))
         value, factor = stages.then(value, signed(32)), stages.then(factor, unsigned(31))
-        place, twice = stages.delay(place, 1 + Multiply.LATENCY + 4), stages.delay(twice, 1 + Multiply.LATENCY + 3)
-        product = self._multiply(stages, value, factor, twice)
-        twice = stages.delay(twice, 3)
+        place, twice = stages.delay(place, 1 + Multiply.LATENCY + 4), stages.delay(twice, 2 + Multiply.LATENCY)
+        product = self._multiply(stages, value, factor, dropped, twice)
+        twice = stages.delay(twice, 5)
+        tie = _Tie(stages, product, place)
         value, half, over, rest, negative = self._shift(stages, product, place)
 
-        up = half & (~twice | ~negative | rest)
+        up = Mux(real, Mux(tie.near(half), value[0], half), half & (~twice | ~negative | rest))
         limit = Cat((~negative).replicate(RESULT_BITS - 1), negative).as_signed()
-        value, offset = (
-            stages.then(Mux(over, limit, value), signed(RESULT_BITS)),
-            stages.then(self.settings.zero_point + up, signed(9)),
-        )
-        value = stages.then(value + offset, signed(RESULT_BITS + 1))
+        value, up = stages.then(Mux(over, limit, value), signed(RESULT_BITS)), stages.then(up, unsigned(1))
+        value = stages.then((Cat(1, value).as_signed() + Cat(up, zero_point).as_signed()) >> 1, signed(RESULT_BITS + 1))
         below, above = self.settings.low, self.settings.high
         value = stages.then(Mux(value < below, below, Mux(value > above, above, value)), signed(8))
         m.d.comb += self.o.eq(value)
         return m
 
-    def _multiply(self, stages: _Stages, value: Value, factor: Signal, twice: Signal) -> Value:
-        """The 63-bit product, from four of 17 bits, ``Multiply.LATENCY + 4`` cycles later. ``twice`` comes a cycle
-        before the product and rounds it to a multiple of 2^31; the bits below stay."""
-        halves = [(value[16:].as_signed(), value[:16]), (factor[16:], factor[:16])]
-        products: list[Signal] = []
-        for a in halves[0]:
-            for b in halves[1]:
-                multiply = Multiply(a_bits=17, b_bits=17)
-                stages.m.submodules[f"product_{len(products)}"] = multiply
-                stages.m.d.comb += [multiply.a.eq(a), multiply.b.eq(b)]
-                products.append(stages.then(multiply.product, signed(34)))
-        high, middle, middle_too, low = products
-        middle, high, low = (
-            stages.then(middle + middle_too, signed(35)),
-            stages.then(high, signed(31)),
-            stages.then(low, unsigned(32)),
+    def _multiply(self, stages: _Stages, value: Value, factor: Signal, dropped: Signal, twice: Signal) -> Value:
+        """The 63-bit product, from four of 17 or 18 bits, ``Multiply.LATENCY + 4`` cycles later, those of the value's
+        low half a cycle after the others. The bits that ``dropped`` marks are rounded off first. ``twice`` comes three
+        cycles before the product and adds 2^30 to it."""
+
+        def multiply(name: str, a: Value, b: Value) -> Signal:
+            stages.m.submodules[name] = multiply = Multiply(a_bits=18, b_bits=17)
+            stages.m.d.comb += [multiply.a.eq(a), multiply.b.eq(b)]
+            return stages.then(multiply.product, signed(34))
+
+        above = value[16:].as_signed()
+        middle, high = multiply("middle", above, factor[:16]), multiply("high", above, factor[16:])
+        # Plus half of what is dropped, less one unless the last bit that stays is odd.
+        odd = (dropped & ~(dropped >> 1) & value[1 : 1 + EXCESS]).any()
+        low = (Cat(1, value[:16]) + Cat(odd, dropped[1:]))[1:]
+        low = stages.then(Cat(low[:EXCESS] & ~dropped, low[EXCESS:]), unsigned(17))
+        factor = stages.then(factor, unsigned(31))
+        lowest, middle_too = multiply("lowest", low, factor[:16]), multiply("middle_too", low, factor[16:])
+
+        upper = stages.then(middle + Cat(Const(0, 14), twice, Const(0, 1), high[:31]).as_signed(), signed(47))
+        upper, lower = (
+            stages.then(upper, signed(47)),
+            stages.then(middle_too[:32] + lowest[16:32], unsigned(33)),
         )
-        middle, high, low = (
-            stages.then(middle + low[16:], signed(35)),
-            stages.then(high, signed(31)),
-            stages.then(low[:16], unsigned(16)),
-        )
-        # From bit 31 on.
-        first, second = Cat(middle[15], high).as_signed(), Cat(twice & middle[14], middle[16:]).as_signed()
-        return Cat(stages.then(Cat(low, middle[:15]), unsigned(ROUND_BIT)), stages.then(first + second, signed(32)))
+        lowest = stages.delay(lowest[:16], 2)
+        return Cat(lowest, stages.then(upper + lower, signed(47)))
 
     def _shift(self, stages: _Stages, product: Value, place: Signal) -> tuple[Value, ...]:
         """Shifts by bytes in the first cycle and by bits in the second.
@@ -144,6 +156,39 @@ class Requantize(wiring.Component):
         )
         more, rest, negative = (stages.then(flag, unsigned(1)) for flag in (more, rest, negative))
         return chosen[1:].as_signed(), chosen[0], more, rest, negative
+
+
+class _Tie:
+    """Whether a value is so near to a tie that rounding to 24 bits makes it one.
+
+    The fraction, as it is if it is a half or more and inverted otherwise, must not exceed half a unit of the last of
+    24 places, which follows from the product's leading one. It is at most 15 places above the byte of the place, and so
+    is the unit's half in the window below that byte.
+    """
+
+    def __init__(self, stages: _Stages, product: Value, place: Signal):
+        """With the product and the place of a :meth:`Requantize._shift`."""
+        padded = Cat(Const(0, 24), product, product[-1].replicate(16))
+        byte, bit = place[3:], place[:3]
+        window = stages.then(Array(padded[8 * n : 8 * n + 40] for n in range(8))[byte], unsigned(40))
+        # Flags of the bits below each window.
+        lost = {n: stages.then(product[8 * n - 32 : 8 * n - 24].any(), unsigned(1)) for n in range(4, 8)}
+        byte, bit = stages.then(byte, unsigned(3)), stages.then(bit, unsigned(3))
+        negative = stages.then(product[-1], unsigned(1))
+
+        top, whole, low = window[24:] ^ negative.replicate(16), window[16:24], window[:16]
+        masks = [Cat(bit > n for n in range(7)), window[24:31]]
+        self.zeros = stages.then(~(whole.any() | (masks[0] & masks[1]).any()), unsigned(1))
+        self.ones = stages.then(whole.all() & (~masks[0] | masks[1]).all(), unsigned(1))
+        self.low = stages.then(low, unsigned(16))
+        self.unit = stages.then(Cat(top[n] & ~top[n + 1 :].any() for n in range(16)), unsigned(16))
+        self.lost = stages.then(Cat((byte >= n) & flag for n, flag in lost.items()).any(), unsigned(1))
+
+    def near(self, half: Value) -> Value:
+        """The answer, two cycles after the product; ``half`` is the bit at the place."""
+        # low ≤ unit, or if inverted or with bits below it, low < unit.
+        borrow = Cat(1, self.unit) + Cat(half & ~self.lost, self.low ^ half.replicate(16))
+        return borrow[17] & Mux(half, self.zeros, self.ones)
 
 
 class _Stages:

@@ -75,7 +75,10 @@ class Rounding:
     """TensorFlow Lite's default: the high half of the doubled product, ties toward +∞; then a shift, ties away from
     zero."""
     SINGLE = 1
-    """One rounding of the whole product, ties toward +∞."""
+    """One rounding of the whole product, ties toward +∞: an option of TensorFlow Lite's."""
+    FLOAT32 = 2
+    """ONNX's: the sum rounded to 24 bits, the product rounded to 24 bits, then the result, ties to even each time. A
+    sequential engine takes multipliers of 24 bits, multiples of 2^7, as float32 has them."""
 
 
 @dataclass(frozen=True)
@@ -246,14 +249,14 @@ class OutputStream:
     """As in :class:`ActivationStream`."""
 
     HEAD = struct.Struct("<iHHbbbB")
-    """address; channels, taps; zero point, low, high, and a byte of ``rounding`` (bit 0), ``combine`` (bits 1 and 2)
-    and ``quarters`` (bit 3)."""
+    """address; channels, taps; zero point, low, high, and a byte of ``rounding`` (bits 0 and 1), ``combine`` (bits 2
+    and 3) and ``quarters`` (bit 4)."""
     DIM = struct.Struct("<Hxxi")
     """count; step of address."""
 
     def encode(self) -> bytes:
         """The section's words."""
-        modes = self.rounding | self.combine << 1 | self.quarters << 3
+        modes = self.rounding | self.combine << 2 | self.quarters << 4
         head = self.HEAD.pack(self.address, self.channels, self.taps, self.zero_point, self.low, self.high, modes)
         return head + b"".join(
             self.DIM.pack(dim.count, *step) for dim, step in zip(self.dims, steps(list(self.dims)), strict=True)
@@ -299,7 +302,7 @@ class Descriptor:
     def looks_up(program: bytes) -> bool:
         """Whether any record of the program combines tensors through tables."""
         place = 4 * (SECTIONS["weights"] + SECTIONS["activations"]) + OutputStream.HEAD.size - 1
-        return any(modes >> 1 & 3 for modes in program[place :: 4 * DESCRIPTOR_WORDS])
+        return any(modes >> 2 & 3 for modes in program[place :: 4 * DESCRIPTOR_WORDS])
 
     def encode(self) -> bytes:
         """The record: :data:`DESCRIPTOR_WORDS` little-endian 32-bit words."""

@@ -17,6 +17,7 @@ __all__ = [
     "Quantization",
     "dequantize",
     "divide_by_power",
+    "half_to_even",
     "high_multiply",
     "quantize",
     "quantize_multiplier",
@@ -95,6 +96,8 @@ def requantize(
         rounding division by a power of two (ties away from zero). TensorFlow Lite applies a positive shift before both;
         where that overflows its int32 the result is undefined there; here it does not overflow.
         :attr:`Rounding.SINGLE`: one rounding of the 64-bit product, ties toward +∞.
+        :attr:`Rounding.FLOAT32`: the sum rounded to float32, its product rounded to float32, then to an integer; ties to
+        even. With a multiplier of 24 bits that is onnxruntime's; with more, the factor is finer than a float32.
     zero_point, low, high
         int8 values; ``low ≤ high``. The zero point is added without overflow.
     """
@@ -107,13 +110,30 @@ def rescale(
 ) -> Int64Array:
     """``round(values · multiplier · 2^(shift − 31))`` of 32-bit values, rounded as :func:`requantize` says."""
     sums, factor, left = (np.asarray(array, np.int64) for array in (values, multiplier, shift))
-    if rounding not in (Rounding.DOUBLE, Rounding.SINGLE):
-        raise ValueError(f"rounding must be Rounding.DOUBLE or Rounding.SINGLE, not {rounding!r}")
+    if rounding not in (Rounding.DOUBLE, Rounding.SINGLE, Rounding.FLOAT32):
+        raise ValueError(f"rounding must be Rounding.DOUBLE, SINGLE or FLOAT32, not {rounding!r}")
+    if rounding == Rounding.FLOAT32:
+        return half_to_even(_to_24_bits(_to_24_bits(sums) * factor), 31 - left)
     # After a left shift there is nothing left for a second rounding.
     once = (sums * factor + (np.int64(1) << (30 - left))) >> (31 - left)
     if rounding == Rounding.SINGLE:
         return once
     return np.where(left >= 0, once, divide_by_power(high_multiply(sums, factor), np.maximum(-left, 0)))
+
+
+def half_to_even(values: Int64Array, places: ArrayLike) -> Int64Array:
+    """values / 2^places, rounded to nearest, ties to even; places are 0 or more."""
+    places = np.asarray(places, np.int64)
+    odd = values >> places & 1
+    half = (np.int64(1) << places >> 1) - 1 + odd
+    return values + np.where(places > 0, half, 0) >> places
+
+
+def _to_24_bits(values: Int64Array) -> Int64Array:
+    """The nearest numbers of 24 bits, ties to even: what float32 holds."""
+    # Where float64 rounds up to a power of two, so does this.
+    places = np.maximum(np.frexp(values.astype(np.float64))[1].astype(np.int64) - 24, 0)
+    return half_to_even(values, places) << places
 
 
 def wrap(values: NDArray[np.integer[Any]]) -> Int32Array:

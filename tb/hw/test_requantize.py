@@ -32,9 +32,36 @@ def corners():
         yield LOW, bias, 2**31 - 5, -28
 
 
-def cases(count):
-    """Corners, then random values whose results are mostly in range, then anything."""
+def near_ties(count, bits=31):
+    """Sums on both sides of a tie, for multipliers of so many bits: random ones, products of small numbers, and powers
+    of two."""
+    for _ in range(count):
+        multiplier = random.choice(
+            [random.randint(2**30, HIGH), 2**30, random.randint(1, 255) * random.randint(1, 255) << 14]
+        )
+        multiplier = multiplier << (31 - multiplier.bit_length()) >> (31 - bits) << (31 - bits)
+        shift, result = random.randint(-31, 8), random.randint(-257, 256)
+        acc = ((2 * result + 1) << (30 - shift)) // multiplier + random.choice([-1, 0, 0, 1, 1, 2])
+        if LOW <= acc <= HIGH:
+            yield acc, 0, multiplier, shift
+    for places in range(1, 8):
+        for base in (-(2**31), -(2**30), 2**24, 2**30 - 2**6, 2**31 - 2**7):
+            # Ties of a sum's own rounding.
+            acc = base + (random.randint(0, 15) << places) + (1 << places - 1)
+            for near in (acc - 1, acc, acc + 1):
+                yield max(LOW, min(near, HIGH)), 0, random.randint(2**23, 2**24 - 1) << 7, random.randint(-24, -20)
+
+
+def cases(count, bits=31):
+    """Corners, then random values whose results are mostly in range, then anything, and what lies near ties.
+    Multipliers of FLOAT32 may have to be of 24 bits."""
+    for acc, bias, multiplier, shift in _cases(count, bits):
+        yield acc, bias, multiplier >> (31 - bits) << (31 - bits), shift
+
+
+def _cases(count, bits):
     yield from corners()
+    yield from near_ties(count, bits)
     for _ in range(count):
         shift, multiplier = (
             random.randint(-31, 30),
@@ -47,7 +74,7 @@ def cases(count):
 
 
 @cocotb.test()
-@cocotb.parametrize(rounding=[Rounding.DOUBLE, Rounding.SINGLE])
+@cocotb.parametrize(rounding=[Rounding.DOUBLE, Rounding.SINGLE, Rounding.FLOAT32])
 async def matches_golden(dut, rounding):
     await reset(dut)
     for zero_point, low, high in [(0, -128, 127), (-128, -128, 127), (127, -128, 127), (5, -7, 100), (-3, 4, 4)]:
@@ -69,7 +96,7 @@ async def matches_golden(dut, rounding):
 
 
 @cocotb.test()
-@cocotb.parametrize(rounding=[Rounding.DOUBLE, Rounding.SINGLE])
+@cocotb.parametrize(rounding=[Rounding.DOUBLE, Rounding.SINGLE, Rounding.FLOAT32])
 async def one_by_one(dut, rounding):
     """The serial form, and how long each value takes; the next one's parameters come meanwhile."""
     await reset(dut)
@@ -81,7 +108,8 @@ async def one_by_one(dut, rounding):
         cycle += 1
 
     for zero_point, low, high in [(0, -128, 127), (-128, -7, 127)]:
-        values, results, started = list(cases(800)), [], 0
+        bits = 24 if rounding == Rounding.FLOAT32 else 31
+        values, results, started = list(cases(800, bits)), [], 0
         setting = {"zero_point": zero_point, "low": low, "high": high, "rounding": rounding}
         dut.settings.value = SETTINGS.const(setting).as_bits()
         for acc, bias, multiplier, shift in [*values, (0, 0, 0, 0)]:
