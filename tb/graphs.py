@@ -40,11 +40,12 @@ class Builder:
         return {
             "weights": weights,
             "bias": rng.integers(-(2**13), 2**13, outputs).astype(np.int32),
-            "multiplier": np.array([m for m, _ in scales], np.int32),
+            # Each is a float32's.
+            "multiplier": np.array([m & ~0x7F for m, _ in scales], np.int32),
             "shift": np.array([s for _, s in scales], np.int8),
             "low": low,
             "high": high,
-            "rounding": int(rng.choice([Rounding.DOUBLE, Rounding.SINGLE])),
+            "rounding": int(rng.choice([Rounding.DOUBLE, Rounding.SINGLE, Rounding.FLOAT32])),
         }
 
     def _add(self, kind, output: Tensor, **fields) -> Builder:

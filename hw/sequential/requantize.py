@@ -117,9 +117,7 @@ class SerialRequantize(wiring.Component):
             self._limit(m, high, up, over)
         return m
 
-    def _total(
-        self, m: Module, digit: Value, value: Signal, high: Signal, rounds: Signal, *, carry: Value
-    ) -> Signal:
+    def _total(self, m: Module, digit: Value, value: Signal, high: Signal, rounds: Signal, *, carry: Value) -> Signal:
         """``high`` plus twice the value times a digit: two bits of the multiplier and above them the bit before.
 
         Where it ``rounds``, digit and ``high`` being 0: twice the value and half of the bits beyond 24, or one less if

@@ -64,12 +64,12 @@ def add(
 ) -> Int8Array:
     """``a + sign · b`` as real numbers, in the codes of ``quantization``; shapes broadcast.
 
-    Double rounding is TensorFlow Lite's: both are shifted left by 20 bits, scaled to twice the larger scale, summed,
-    scaled to the output. Single rounding is onnxruntime's: in float32, ties to even, on codes that are larger by
+    TensorFlow Lite's sums: both are shifted left by 20 bits, scaled to twice the larger scale, summed, scaled to the
+    output. With Rounding.FLOAT32 they are onnxruntime's: in float32, ties to even, on codes that are larger by
     ``base``.
     """
     (scale_a, zero_a), (scale_b, zero_b), (scale, zero) = quantization_a, quantization_b, quantization
-    if rounding == Rounding.SINGLE:
+    if rounding == Rounding.FLOAT32:
         ratio_a, ratio_b = (
             np.float32(scale_a) / np.float32(scale),
             np.float32(sign) * (np.float32(scale_b) / np.float32(scale)),
@@ -78,11 +78,12 @@ def add(
         return _saturated(np.rint(_fused(b, base, ratio_b, _fused(a, base, ratio_a, offset))) - base, low, high)
     twice = 2 * max(scale_a, scale_b)
     terms = [
-        rescale((value.astype(np.int64) - point) << ADD_SHIFT, *quantize_multiplier(own / twice))
+        rescale((value.astype(np.int64) - point) << ADD_SHIFT, *quantize_multiplier(own / twice), rounding=rounding)
         for value, own, point in ((a, scale_a, zero_a), (b, scale_b, zero_b))
     ]
     multiplier, shift = quantize_multiplier(twice / ((1 << ADD_SHIFT) * scale))
-    return requantize(terms[0] + sign * terms[1], multiplier, shift, zero_point=zero, low=low, high=high)
+    total = terms[0] + sign * terms[1]
+    return requantize(total, multiplier, shift, rounding=rounding, zero_point=zero, low=low, high=high)
 
 
 def _fused(
@@ -108,11 +109,11 @@ def multiply(
     :func:`add`."""
     (scale_a, zero_a), (scale_b, zero_b), (scale, zero) = quantization_a, quantization_b, quantization
     product = (a.astype(np.int64) - zero_a) * (b.astype(np.int64) - zero_b)
-    if rounding == Rounding.SINGLE:
+    if rounding == Rounding.FLOAT32:
         factor = np.float32(scale_a) * np.float32(scale_b) / np.float32(scale)
         return _saturated(np.rint(product.astype(np.float32) * factor + np.float32(zero + base)) - base, low, high)
     multiplier, shift = quantize_multiplier(scale_a * scale_b / scale)
-    return requantize(product, multiplier, shift, zero_point=zero, low=low, high=high)
+    return requantize(product, multiplier, shift, rounding=rounding, zero_point=zero, low=low, high=high)
 
 
 def look_up(x: Int8Array, table: Int8Array) -> Int8Array:

@@ -35,12 +35,12 @@ Quantization = tuple[float, int]
 
 
 def quantize(x: ArrayLike, quantization: Quantization, *, rounding: int = Rounding.DOUBLE) -> Int8Array:
-    """The integers of real numbers, divided in float32: halves away from zero (TensorFlow Lite), or to even with single
-    rounding."""
+    """The integers of real numbers, divided in float32: halves away from zero (TensorFlow Lite), or to even with
+    Rounding.FLOAT32."""
     with np.errstate(over="ignore"):
         real = np.asarray(x, np.float32) / np.float32(quantization[0])
     away = np.copysign(np.floor(np.abs(real.astype(np.float64)) + 0.5), real)
-    codes = np.rint(real) if rounding == Rounding.SINGLE else away
+    codes = np.rint(real) if rounding == Rounding.FLOAT32 else away
     if np.isnan(codes).any():
         raise ValueError("the values to quantize contain NaN")
     return np.clip(codes.astype(np.float64) + quantization[1], -128, 127).astype(np.int8)
@@ -96,8 +96,8 @@ def requantize(
         rounding division by a power of two (ties away from zero). TensorFlow Lite applies a positive shift before both;
         where that overflows its int32 the result is undefined there; here it does not overflow.
         :attr:`Rounding.SINGLE`: one rounding of the 64-bit product, ties toward +∞.
-        :attr:`Rounding.FLOAT32`: the sum rounded to float32, its product rounded to float32, then to an integer; ties to
-        even. With a multiplier of 24 bits that is onnxruntime's; with more, the factor is finer than a float32.
+        :attr:`Rounding.FLOAT32`: the sum rounded to float32, its product rounded to float32, and that to an integer,
+        ties to even. With a multiplier of 24 bits that is onnxruntime's; with more, the factor is finer than a float32.
     zero_point, low, high
         int8 values; ``low ≤ high``. The zero point is added without overflow.
     """

@@ -73,7 +73,10 @@ class _Builder:
         per_channel = scales.reshape(-1, *[1] * (layer.weights.ndim - 1))
         # A scale of at least two steps of the sums means that no sum is shifted left, where it could overflow.
         y = self.tensor((relu or layer).name, step=2 * x.scale * float(scales.max()))
-        scalings = [golden.quantize_multiplier(scale) for scale in (x.scale * scales / y.scale).tolist()]
+        ratios = x.scale * scales / y.scale
+        if self.rounding == Rounding.FLOAT32:
+            ratios = ratios.astype(np.float32)
+        scalings = [golden.quantize_multiplier(scale) for scale in ratios.tolist()]
         low, high = self.clamp(y, relu)
         fields: dict[str, Any] = {
             "name": layer.name, "input": x.name, "output": y.name,

@@ -35,7 +35,7 @@ def test_network_is_small_and_has_batch_norm():
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("rounding", [Rounding.DOUBLE, Rounding.SINGLE])
+@pytest.mark.parametrize("rounding", [Rounding.DOUBLE, Rounding.FLOAT32])
 def test_accuracy_in_int8(scheme, rounding):
     train_x, _, test_x, test_y = load_data()
     network = load_network()

@@ -199,7 +199,7 @@ def test_around_a_device(config):
     ops = [
         Constant(name="m", output="m", values=np.array([[[[0.5, 0.25, -1]]]], np.float32)),
         RealBinary(name="sub", a="x", b="m", output="c", function="subtract"),
-        Quantize(name="quantize", input="c", output="q", rounding=Rounding.SINGLE),
+        Quantize(name="quantize", input="c", output="q", rounding=Rounding.FLOAT32),
         Requantize(name="relu", input="q", output="r", multiplier=1 << 30, shift=1, low=3),
         Dequantize(name="dequantize", input="r", output="d"),
         Transpose(name="turn", input="d", output="t", axes=(0, 2, 1, 3)),
@@ -207,7 +207,7 @@ def test_around_a_device(config):
         Concatenate(name="twice", sources=("f", "f"), output="j", axis=2),
         RealSoftmax(name="softmax", input="j", output="s", axis=2),
         ArgMax(name="best", input="s", output="top", axis=2),
-        Quantize(name="again", input="s", output="b", rounding=Rounding.SINGLE),
+        Quantize(name="again", input="s", output="b", rounding=Rounding.FLOAT32),
     ]
     graph = Graph(name="g", tensors=tensors, ops=ops, inputs=["x"], outputs=["s", "top", "b"])
     x = np.random.default_rng(3).normal(size=(3, 4, 5, 3)).astype(np.float32)

@@ -202,7 +202,7 @@ def test_relu_after_pool():
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("rounding", [Rounding.DOUBLE, Rounding.SINGLE])
+@pytest.mark.parametrize("rounding", [Rounding.DOUBLE, Rounding.SINGLE, Rounding.FLOAT32])
 def test_integers_are_the_rounded_reals(scheme, rounding):
     """Each layer's integers are the real-valued layer's results on dequantized inputs and weights, rounded."""
     g = quantize(small_network(), images(64), scheme=scheme, rounding=rounding)

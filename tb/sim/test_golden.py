@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
 from fractions import Fraction
-from math import floor
 
 import numpy as np
 import pytest
@@ -33,10 +33,24 @@ def double_rounding(acc: int, multiplier: int, shift: int) -> int:
 
 
 def single_rounding(acc: int, multiplier: int, shift: int) -> int:
-    return floor(Fraction(acc) * multiplier * Fraction(2) ** (shift - 31) + Fraction(1, 2))
+    return math.floor(Fraction(acc) * multiplier * Fraction(2) ** (shift - 31) + Fraction(1, 2))
 
 
-REFERENCE = {Rounding.DOUBLE: double_rounding, Rounding.SINGLE: single_rounding}
+def half_to_even_of_24_bits(acc: int, multiplier: int, shift: int) -> int:
+    return round(nearest(nearest(Fraction(acc)) * multiplier * Fraction(2) ** (shift - 31)))
+
+
+def nearest(value: Fraction) -> Fraction:
+    """The nearest number of 24 bits; Python's ``round`` sends ties to even."""
+    unit = Fraction(2) ** (math.frexp(value)[1] - 24)
+    return round(value / unit) * unit
+
+
+REFERENCE = {
+    Rounding.DOUBLE: double_rounding,
+    Rounding.SINGLE: single_rounding,
+    Rounding.FLOAT32: half_to_even_of_24_bits,
+}
 CORNERS = list(
     itertools.product(
         [INT_MIN, INT_MIN + 1, -(2**30), -129, -3, -2, -1, 0, 1, 2, 3, 128, 2**30, INT_MAX - 1, INT_MAX],
@@ -54,7 +68,7 @@ def random_scalings(seed: int, count: int) -> list[tuple[int, int, int]]:
     return list(zip(acc.tolist(), multiplier.tolist(), rng.integers(-31, 31, count).tolist(), strict=True))
 
 
-@pytest.mark.parametrize("rounding", [Rounding.DOUBLE, Rounding.SINGLE])
+@pytest.mark.parametrize("rounding", REFERENCE)
 @pytest.mark.parametrize("seed", [None, 1])
 def test_requantize_is_its_definition(rounding, seed):
     cases = CORNERS if seed is None else random_scalings(seed, 5000)
@@ -80,8 +94,29 @@ def test_requantize_ties():
 def test_requantize_wraps_and_broadcasts():
     acc = np.array([[2**31 + 5, 3], [2**32 - 4, 3]])
     np.testing.assert_array_equal(golden.requantize(acc, [2**30, INT_MAX], [0, 30]), [[-128, 127], [-2, 127]])
-    with pytest.raises(ValueError, match="rounding must be Rounding.DOUBLE or Rounding.SINGLE, not 2"):
-        golden.requantize(acc, 1, 0, rounding=2)
+    with pytest.raises(ValueError, match="rounding must be Rounding.DOUBLE, SINGLE or FLOAT32, not 3"):
+        golden.requantize(acc, 1, 0, rounding=3)
+
+
+def test_requantize_in_float32():
+    """Sums next to every tie, of powers of two and of other float32 scales, against NumPy's float32."""
+    rng = np.random.default_rng(2)
+    others = 2.0 ** rng.uniform(-31, 8, 600) * np.where(rng.random(600) < 0.3, np.round(rng.random(600) * 255), 1)
+    ties = np.arange(-257, 257) + 0.5
+    for scale in np.float32([*2.0 ** np.arange(-32, 9), 0.0040534367, *others]):
+        sums = np.rint(ties[:, None] / np.float64(scale)) + np.arange(-2, 3)
+        acc = sums[np.abs(sums) < 2.0**31].astype(np.int64)
+        expected = np.rint(acc.astype(np.float32) * scale)
+        actual = golden.rescale(acc, *golden.quantize_multiplier(float(scale)), rounding=Rounding.FLOAT32)
+        np.testing.assert_array_equal(actual, expected, err_msg=str(scale))
+
+
+def test_requantize_of_the_smallest_scales():
+    """Below 2^−32 no sum makes a half."""
+    for scale in np.float32([2.0**-32, 2.0**-33, 2.0**-126, 2.0**-149]):
+        for acc in (INT_MIN, INT_MIN + 1, -1, 0, 1, INT_MAX):
+            factor = golden.quantize_multiplier(float(scale))
+            assert golden.rescale(acc, *factor, rounding=Rounding.FLOAT32) == np.rint(np.float32(acc) * scale)
 
 
 @pytest.mark.parametrize(

@@ -70,13 +70,13 @@ def corners(rng):
     yield Builder((6, 6, 9), rng, name="pool with overlap").max_pool2d((3, 3), stride=(2, 2), padding=((1, 1), (1, 1)))
     yield Builder((7, 5, 4), rng, name="pool of everything").max_pool2d((7, 4))
     full = {"weights": np.full((3, 1, 1, 64), -128, np.int8), "bias": np.array([2**30, -(2**30), 2**31 - 1], np.int32)}
-    for rounding in (Rounding.DOUBLE, Rounding.SINGLE):
+    for rounding in (Rounding.DOUBLE, Rounding.SINGLE, Rounding.FLOAT32):
         yield Builder((2, 2, 64), rng, name="bias of 2^30").conv2d(
             3, (1, 1), **full, multiplier=np.full(3, 2**30, np.int32), shift=np.array([-22, -23, -24], np.int8),
             rounding=rounding,
         )  # fmt: skip
     half = {"multiplier": np.full(9, 2**30, np.int32), "shift": np.full(9, -4, np.int8)}
-    for rounding in (Rounding.DOUBLE, Rounding.SINGLE):
+    for rounding in (Rounding.DOUBLE, Rounding.SINGLE, Rounding.FLOAT32):
         yield Builder((4, 4, 5), rng, name="ties").conv2d(9, (1, 1), **half, rounding=rounding)
     layers = Builder((4, 4, 8), rng, name="layers").conv2d(12, (3, 3), padding=((1, 1), (1, 1)))
     yield layers.max_pool2d((2, 2)).flatten().fully_connected(10)

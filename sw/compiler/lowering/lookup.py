@@ -125,11 +125,13 @@ def _sum_tables(op: Add, a: Tensor, b: Tensor, y: Tensor) -> LookUp:
     """TensorFlow Lite's integer sum, scaled as its definition scales the terms; or a float sum, in the finest steps
     that 32 bits hold."""
     sign = -1 if isinstance(op, Subtract) else 1
-    if op.rounding == Rounding.DOUBLE:
+    if op.rounding != Rounding.FLOAT32:
         twice = 2 * max(a.scale, b.scale)
         tables = [
             golden.rescale(
-                (BYTES - tensor.zero_point) << golden.ADD_SHIFT, *golden.quantize_multiplier(tensor.scale / twice)
+                (BYTES - tensor.zero_point) << golden.ADD_SHIFT,
+                *golden.quantize_multiplier(tensor.scale / twice),
+                rounding=op.rounding,
             )
             for tensor in (a, b)
         ]

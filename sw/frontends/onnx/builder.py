@@ -176,7 +176,7 @@ class Builder:
             quantization,
             lambda _: value.file_layout,
             input=value.name,
-            rounding=Rounding.SINGLE,
+            rounding=Rounding.FLOAT32,
         )
 
     def requantize(
@@ -200,7 +200,7 @@ class Builder:
             shift=shift,
             low=low,
             high=high,
-            rounding=Rounding.SINGLE,
+            rounding=Rounding.FLOAT32,
         )
 
     def with_clamp(self, node: Node, make: MakeResult) -> MakeResult:

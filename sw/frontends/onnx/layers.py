@@ -108,7 +108,7 @@ def layer(
         shift=np.array([shift for _, shift in scalings], np.int8),
         low=low,
         high=high,
-        rounding=Rounding.SINGLE,
+        rounding=Rounding.FLOAT32,
         **fields,
     )
 

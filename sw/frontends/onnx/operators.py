@@ -141,7 +141,7 @@ def _arithmetic(importer: Importer, node: Node, kind: type[Op], a: Tensor, b: Te
     def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
         low, high = clamp(quantization, limits)
         return importer.add(
-            kind, node, name, quantization, layout, a=a.name, b=b.name, low=low, high=high, rounding=Rounding.SINGLE
+            kind, node, name, quantization, layout, a=a.name, b=b.name, low=low, high=high, rounding=Rounding.FLOAT32
         )
 
     return make
@@ -259,10 +259,10 @@ def softmax(importer: Importer, node: Node) -> None:
 
     def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
         if shape == x.shape:
-            return importer.add(Softmax, node, name, quantization, input=x.name, rounding=Rounding.SINGLE)
+            return importer.add(Softmax, node, name, quantization, input=x.name, rounding=Rounding.FLOAT32)
         rows = [importer.name_of(f"{name}.{part}") for part in ("rows", "shares")]
         importer.add(Reshape, node, rows[0], quantization_of(x), shape=shape, input=x.name)
-        importer.add(Softmax, node, rows[1], quantization, input=rows[0], rounding=Rounding.SINGLE)
+        importer.add(Softmax, node, rows[1], quantization, input=rows[0], rounding=Rounding.FLOAT32)
         return importer.add(Reshape, node, name, quantization, shape=x.shape, input=rows[1])
 
     importer.set_result(node, importer.with_clamp(node, make), 3, stored(x))

@@ -227,9 +227,13 @@ class Op:
 
     def _check_rounding(self, rounding: int) -> None:
         require(
-            rounding in (Rounding.DOUBLE, Rounding.SINGLE),
-            self, f"rounding must be Rounding.DOUBLE or Rounding.SINGLE, not {rounding!r}",
+            rounding in (Rounding.DOUBLE, Rounding.SINGLE, Rounding.FLOAT32),
+            self, f"rounding must be Rounding.DOUBLE, SINGLE or FLOAT32, not {rounding!r}",
         )  # fmt: skip
+
+    def _check_multiplier(self, rounding: int, multiplier: ArrayLike) -> None:
+        float32 = rounding != Rounding.FLOAT32 or not np.any(np.asarray(multiplier) & 0x7F)
+        require(float32, self, "with Rounding.FLOAT32, multipliers must be multiples of 2^7, as float32 has them")
 
     def _check_axes(self, axes: tuple[int, ...], rank: int) -> None:
         require(

@@ -99,6 +99,7 @@ class Requantize(Unary):
             f"multiplier and shift must lie within 0 to 2^31 - 1 and -31 to 30, "
             f"not {self.multiplier!r}, {self.shift!r}",
         )
+        self._check_multiplier(self.rounding, self.multiplier)
 
     def infer(self, tensors: Tensors) -> Shape:
         return tensors[self.input].shape

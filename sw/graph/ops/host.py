@@ -59,7 +59,7 @@ class Softmax(Unary):
 
     beta: float = 1.0
     rounding: int = Rounding.DOUBLE
-    """``Rounding.SINGLE`` is onnxruntime's definition, see :func:`sateen.sim.golden.real_softmax`."""
+    """``Rounding.FLOAT32`` is onnxruntime's definition, see :func:`sateen.sim.golden.real_softmax`."""
 
     HOST_ONLY = True
     QUANTIZATION = (1 / 256, -128)
@@ -72,7 +72,7 @@ class Softmax(Unary):
 
     def infer(self, tensors: Tensors) -> Shape:
         x, y = tensors[self.input], tensors[self.output]
-        if self.rounding == Rounding.SINGLE:
+        if self.rounding == Rounding.FLOAT32:
             return x.shape
         require(
             y.quantization == self.QUANTIZATION,
@@ -83,7 +83,7 @@ class Softmax(Unary):
 
     def execute(self, tensors: Tensors, values: Values) -> Array:
         x, y = tensors[self.input], tensors[self.output]
-        if self.rounding == Rounding.SINGLE:
+        if self.rounding == Rounding.FLOAT32:
             return golden.real_softmax(values[self.input], x.scale * self.beta, y.quantization)
         return golden.softmax(values[self.input], tensors[self.input].scale * self.beta)
 

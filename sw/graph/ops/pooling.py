@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from sateen.graph.ops.base import Int8Array, Padding, Shape, Tensors, Unary, Values, require, window_shape
 from sateen.hw.spec.descriptor import Rounding
 from sateen.sim import golden
@@ -94,8 +96,8 @@ class Mean(Unary):
     def scaling(self, tensors: Tensors) -> tuple[int, int]:
         """Multiplier and shift for the sums."""
         x, y, count = tensors[self.input], tensors[self.output], self.count(tensors)
-        if self.rounding == Rounding.SINGLE:
-            return self._scaling(x.scale / (y.scale * count))
+        if self.rounding == Rounding.FLOAT32:
+            return self._scaling(float(np.float32(x.scale) / (np.float32(y.scale) * np.float32(count))))
         return golden.mean_multiplier(*self._scaling(x.scale / y.scale), count)
 
     def execute(self, tensors: Tensors, values: Values) -> Int8Array:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from sateen.graph.ops.base import Array, Shape, Tensors, Unary, Values
 from sateen.graph.ops.pooling import Mean
+from sateen.hw.spec.descriptor import Rounding
 
 __all__ = ["Reduction", "ReduceMax", "ReduceMin", "Sum"]
 
@@ -15,7 +18,10 @@ class Sum(Mean):
     """The sum over ``axes``, requantized; see :func:`sateen.sim.golden.mean`."""
 
     def scaling(self, tensors: Tensors) -> tuple[int, int]:
-        return self._scaling(tensors[self.input].scale / tensors[self.output].scale)
+        x, y = tensors[self.input], tensors[self.output]
+        if self.rounding == Rounding.FLOAT32:
+            return self._scaling(float(np.float32(x.scale) / np.float32(y.scale)))
+        return self._scaling(x.scale / y.scale)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -86,6 +86,7 @@ class Weighted(Unary):
             f"terms must be a TermBudget or None, not {self.terms!r}",
         )
         self._check_rounding(self.rounding)
+        self._check_multiplier(self.rounding, self.multiplier)
 
     def _requantize(self, acc: NDArray[np.int32], output: Tensor) -> Int8Array:
         return golden.requantize(
