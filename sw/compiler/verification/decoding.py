@@ -79,8 +79,8 @@ def _output(section: bytes) -> OutputStream:
         for index in range(len(OUTPUT_DIMS))
     ]
     return OutputStream(
-        address=address, channels=channels, taps=taps, zero_point=zero_point, low=low, high=high, rounding=modes & 1,
-        combine=modes >> 1 & 3, quarters=bool(modes >> 3 & 1), dims=_dims(fields),
+        address=address, channels=channels, taps=taps, zero_point=zero_point, low=low, high=high, rounding=modes & 3,
+        combine=modes >> 2 & 3, quarters=bool(modes >> 4 & 1), dims=_dims(fields),
     )  # fmt: skip
 
 
