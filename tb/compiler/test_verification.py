@@ -14,7 +14,7 @@ from sateen.compiler.verification import verify_program
 from sateen.compiler.verification.decoding import records
 from sateen.compiler.verification.definitions import SUMS
 from sateen.errors import InternalError
-from sateen.graph import Add, Graph, Weighted
+from sateen.graph import Add, Concatenate, Graph, Reshape, Weighted
 from sateen.graph.ops import OPS, TransposeConv2D
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
 from sateen.sparsity import Packing
@@ -160,6 +160,18 @@ def sums():
     output = builder._output((4, 4, 4))
     builder.ops.append(Add(name="sum", a="x", b="t0", output=output.name))
     return Graph(name="sum", tensors=builder.tensors, ops=builder.ops, inputs=["x"], outputs=[output.name])
+
+
+def test_a_tensor_and_its_reshape():
+    """They are the same bytes."""
+    builder = Builder((4, 4, 4), np.random.default_rng(3)).conv2d(4, (1, 1))
+    made = builder.last
+    builder._add(Reshape, builder._output((16, 4), same=True))._add(Reshape, builder._output((4, 4, 4), same=True))
+    output = builder._output((4, 4, 8), same=True)
+    builder.ops.append(Concatenate(name="join", sources=(made.name, builder.last.name), axis=3, output=output.name))
+    sateen.compile(
+        Graph(name="g", tensors=builder.tensors, ops=builder.ops, inputs=["x"], outputs=[output.name]), "tiny"
+    )
 
 
 @pytest.mark.parametrize("way", WAYS)

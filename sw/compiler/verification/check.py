@@ -18,7 +18,7 @@ from sateen.compiler.verification.decoding import records
 from sateen.compiler.verification.definitions import SUMS, sums
 from sateen.compiler.verification.emulation import Layered, Results, positions, written
 from sateen.errors import InternalError
-from sateen.graph.ops import Op, Weighted
+from sateen.graph.ops import Op, Reshape, Weighted
 from sateen.hw.spec.descriptor import CHANNELS_DIM, Descriptor
 from sateen.sim import golden
 
@@ -71,6 +71,11 @@ class _Verifier:
     def __init__(self, model: Model):
         self.model, self.config, self.graph = model, model.config, model.graph
         self.ops = {op.name: op for op in model.graph.ops}
+        self.buffers: dict[str, str] = {}
+        """The tensor that each Reshape's result has its bytes from."""
+        for op in model.graph.ops:
+            if isinstance(op, Reshape):
+                self.buffers[op.output] = self.buffers.get(op.input, op.input)
         self.programs = [records(segment.program) for segment in model.segments]
         self.rng = np.random.default_rng(SEED)
         self.garbage = self._numbers(model.config.scratchpad_bytes)
