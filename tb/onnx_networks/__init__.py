@@ -7,9 +7,8 @@ with single operators elsewhere.
 What is left out, since results are known to differ, or since the front end says so:
 
 - biases whose scale is not the input's times the weights';
-- clamps behind means and concatenations, dilated pools, mean pools with padding that does not count, softmax over
-  another axis than the last, resizing where float32 decides between neighbours, and whatever moves the batch: all are
-  refused with these words.
+- dilated pools, softmax over another axis than the last, resizing where float32 decides between neighbours, and
+  whatever moves the batch: all are refused with these words.
 """
 
 from __future__ import annotations
@@ -22,8 +21,7 @@ from onnx import helper, numpy_helper
 
 from onnx_networks.builder import MICROSOFT
 from onnx_networks.functions import Functions
-from onnx_networks.layers import Layers
-from onnx_networks.moves import Moves
+from onnx_networks.images import Images
 
 __all__ = ["random_network"]
 
@@ -40,7 +38,7 @@ def random_network(rng: np.random.Generator) -> tuple[bytes, dict[str, np.ndarra
     return network.file(), network.inputs
 
 
-class _Network(Layers, Moves, Functions):
+class _Network(Images, Functions):
     def step(self) -> None:
         """Tries an operator."""
         makers: list[tuple[Callable[[], bool], int]] = [
@@ -49,6 +47,11 @@ class _Network(Layers, Moves, Functions):
             (self.pool, 3),
             (self.mean, 1),
             (self.arithmetic, 4),
+            (self.rows, 2),
+            (self.transposed, 1),
+            (self.reduced, 2),
+            (self.blocks, 1),
+            (self.taken, 1),
             (self.concat, 3),
             (self.slice, 2),
             (self.split, 2),
