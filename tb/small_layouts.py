@@ -1,4 +1,5 @@
-"""Small TensorFlow Lite files of operators that put values in other places, or make larger or smaller tensors."""
+"""Small TensorFlow Lite files of operators that put values in other places or make larger or smaller tensors, and
+functions of one value."""
 
 from __future__ import annotations
 
@@ -19,6 +20,10 @@ def layout_files() -> list[Builder]:
         File().to("GATHER", (1, 4, 3, 2), "GatherOptions", [[3, 0, 0]], Axis=2),
         File().to("GATHER_ND", (2, 4, 2), constants=[[[0, 3], [0, 1]]]),
         File().to("RESIZE_BILINEAR", (1, 8, 8, 2), "ResizeBilinearOptions", [[8, 8]], HalfPixelCenters=True),
+        *(File((1, 8), numbers=(0.05, -9)).to(kind, (1, 8)) for kind in ("ABS", "ELU", "EXP", "LOG")),
+        File((1, 8), numbers=(0.05, 0)).to("NEG", (1, 8), numbers=(0.05, 0)),
+        *(File((1, 8), numbers=(0.05, -128)).to(kind, (1, 8)) for kind in ("RSQRT", "SQRT")),
+        File((1, 8)).to("GELU", (1, 8), "GeluOptions"),
         File().to("SUM", (1, 4, 1, 1), "ReducerOptions", [[2, 3]], (0.3, 1), KeepDims=True),
         *(
             File().to(kind, (1, 4, 1, 2), "ReducerOptions", [[2]], KeepDims=True)

@@ -12,6 +12,7 @@ from sateen.sim.golden.scaling import Int64Array, divide_by_power, high_multiply
 
 __all__ = [
     "exp_on_negative",
+    "inverse_square_root",
     "leading_zeros",
     "log_of_one_or_more",
     "logistic",
@@ -116,3 +117,24 @@ def log_of_one_or_more(x: Int64Array, integer_bits: int, output_bits: int) -> In
     denominator = high_multiply(p, alpha_i + q + high_multiply(alpha_d, square)) + high_multiply(alpha_f, q)
     ratio = high_multiply(divide_by_power(numerator, accum), one_over_one_plus(denominator))
     return saturating_shift(wrap(high_multiply(power, log_2) + ratio), accum - output_bits)
+
+
+def inverse_square_root(x: int) -> tuple[int, int]:
+    """Multiplier and shift of 1 / √x for a whole number of 1 or more: ``multiplier · 2^(shift − 31)``, by five steps of
+    Newton's; 0 counts as 1."""
+    if x <= 1:
+        return LARGEST, 0
+    shift = 11
+    while x >= 1 << 29:
+        x //= 4
+        shift += 1
+    pairs = (31 - x.bit_length()) // 2 - 1
+    shift -= pairs
+    fixed = (x << 2 * pairs) >> 1  # Three integer bits, as have the others.
+    half, three_halves = saturating_shift(fixed, -1), (1 << 28) + (1 << 27)
+    root: Int64Array = np.asarray(1 << 28, np.int64)
+    for _ in range(5):
+        cube = saturating_shift(high_multiply(high_multiply(root, root), root), 6)
+        root = saturating_shift(high_multiply(three_halves, root) - high_multiply(half, cube), 3)
+    multiplier = int(high_multiply(root, 1518500250))  # √½
+    return (multiplier << -shift, 0) if shift < 0 else (multiplier, -shift)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sateen.frontends.tflite import arrange, operators, reductions, windows
+from sateen.frontends.tflite import arrange, functions, operators, reductions, windows
 from sateen.frontends.tflite.importer import Handler
 from sateen.frontends.tflite.moves import MOVES
 from sateen.frontends.tflite.real import REAL
@@ -14,6 +14,7 @@ __all__ = ["BY_TYPE", "HANDLERS"]
 HANDLERS: dict[str, Handler] = {
     **operators.HANDLERS,
     **arrange.HANDLERS,
+    **functions.HANDLERS,
     **reductions.HANDLERS,
     **windows.HANDLERS,
 }
