@@ -14,7 +14,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["REAL_BINARY", "REAL_REDUCTIONS", "REAL_UNARY", "real_binary", "real_reduce", "real_share", "real_unary"]
+from sateen.sim.golden.windows import Padding, windows
+
+__all__ = [
+    "REAL_BINARY",
+    "REAL_REDUCTIONS",
+    "REAL_UNARY",
+    "real_average_pool2d",
+    "real_binary",
+    "real_conv2d",
+    "real_max_pool2d",
+    "real_product",
+    "real_reduce",
+    "real_share",
+    "real_unary",
+]
 
 Floats = NDArray[np.float32]
 Wide = NDArray[np.float64]
@@ -115,6 +129,44 @@ def real_reduce(x: Floats, function: str, axes: tuple[int, ...], *, keep_dims: b
                 x = reduce(x, axis=axis, keepdims=True)
             return (x if keep_dims else np.squeeze(x, axes)).astype(np.float32)
         return reduce(x, axis=axes, keepdims=keep_dims).astype(np.float32)
+
+
+def real_product(x: Floats, weights: Floats, bias: Floats) -> Floats:
+    """A matrix product over the last axis, with weights [O, I] and a bias [O]."""
+    return (x.astype(np.float64) @ weights.T.astype(np.float64) + bias).astype(np.float32)
+
+
+def real_conv2d(
+    x: Floats, weights: Floats, bias: Floats, *, stride: tuple[int, int], padding: Padding, dilation: tuple[int, int],
+    groups: int,
+) -> Floats:  # fmt: skip
+    """A convolution of images [N, H, W, C], padded with zeros, with weights [O, kernel height, kernel width,
+    C / groups] and a bias [O]."""
+    outputs, height, width, depth = weights.shape
+    patches = windows(x, (height, width), stride=stride, padding=padding, dilation=dilation, pad_value=0)
+    images, rows, columns = patches.shape[:3]
+    kernels = weights.reshape(groups, outputs // groups, height, width, depth).astype(np.float64)
+    sums = np.zeros((images, rows, columns, groups, outputs // groups))
+    for i, j in np.ndindex(height, width):
+        values = patches[..., i, j].reshape(images, rows, columns, groups, depth)
+        sums += np.einsum("nyxgc,goc->nyxgo", values, kernels[:, :, i, j], optimize=True)
+    return (sums.reshape(images, rows, columns, outputs) + bias).astype(np.float32)
+
+
+def real_max_pool2d(x: Floats, *, size: tuple[int, int], stride: tuple[int, int], padding: Padding) -> Floats:
+    """The largest value of each window of images [N, H, W, C]; padding never wins."""
+    return windows(x, size, stride=stride, padding=padding, dilation=(1, 1), pad_value=-np.inf).max(axis=(4, 5))
+
+
+def real_average_pool2d(
+    x: Floats, *, size: tuple[int, int], stride: tuple[int, int], padding: Padding, counted: bool
+) -> Floats:
+    """The mean of each window of images [N, H, W, C]. Padding counts as zeros, or does not count."""
+    fields: Any = {"size": size, "stride": stride, "padding": padding, "dilation": (1, 1)}
+    sums = windows(x.astype(np.float64), pad_value=0, **fields).sum(axis=(4, 5))
+    image = np.ones((1, *x.shape[1:3], 1))
+    counts = math.prod(size) if counted else windows(image, pad_value=0, **fields).sum(axis=(4, 5))
+    return (sums / counts).astype(np.float32)
 
 
 def real_share(x: Floats, axis: int, *, beta: float = 1.0, log: bool = False) -> Floats:

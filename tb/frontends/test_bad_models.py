@@ -312,7 +312,7 @@ def test_float_onnx_is_named(tmp_path):
     )
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(
-        GraphError, match=r"operator 'c' \(Conv\): its input 'x' is computed in float; quantize the whole model to int8"
+        GraphError, match=r"m.onnx: the model is not quantized; quantize it to int8, by sateen quantize with a batch"
     ):
         load(tmp_path / "m.onnx")
 

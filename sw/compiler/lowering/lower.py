@@ -39,6 +39,7 @@ from sateen.graph.ops import (
     Take,
     Tensor,
     TransposeConv2D,
+    Weighted,
 )
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import PARAMETER_BYTES
@@ -116,6 +117,9 @@ def lower(graph: Graph, config: Config) -> LoweredGraph:
     lowered: dict[str, Lowered] = {}
     refused: dict[str, str] = {}
     for op in graph.ops:
+        if isinstance(op, Weighted) and graph.tensors[op.output].dtype != "int8":
+            refused[op.name] = "its result is not quantized, and the device's results are"
+            continue
         if op.is_for_host(graph.tensors) or isinstance(op, Reshape):
             continue
         try:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from sateen.frontends.onnx.file import Node
+from sateen.frontends.onnx.tables import table_of
 from sateen.frontends.onnx.values import (
     IMAGE,
     UNLIMITED,
@@ -28,12 +29,17 @@ from sateen.frontends.onnx.values import (
 )
 from sateen.graph import (
     Array,
+    Broadcast,
+    Concatenate,
     Constant,
     FileLayout,
     Op,
+    Pad,
     Quantize,
     Requantize,
     Reshape,
+    Resize,
+    Slice,
     Table,
     Tensor,
     Transpose,
@@ -42,6 +48,9 @@ from sateen.graph import (
 from sateen.hw.spec.descriptor import Rounding
 
 __all__ = ["Builder"]
+
+MOVING = (Broadcast, Concatenate, Pad, Reshape, Resize, Slice, Transpose)
+"""Operators whose results have the type of their inputs."""
 
 
 class Builder:
@@ -129,11 +138,12 @@ class Builder:
 
     def add_constant(self, name: str, codes: Array, quantization: Quantization, layout: FileLayout | None) -> Tensor:
         """A constant's tensor. There is one for each quantization and shape in which operators read it."""
-        key = name, codes.shape, quantization
+        dtype = codes.dtype.name
+        key = f"{name} {dtype}", codes.shape, quantization
         if key not in self._constants:
             made = name if name not in self.tensors else self.name_of(name)
             self.ops.append(Constant(name=self.op_name(f"{made}.constant"), output=made, values=codes))
-            self._constants[key] = self.put(made, codes.shape, quantization, layout)
+            self._constants[key] = self.put(made, codes.shape, quantization, layout, dtype=dtype)
         return self._constants[key]
 
     def add(
@@ -144,11 +154,13 @@ class Builder:
         quantization: Quantization,
         layout: Callable[[tuple[int, ...]], FileLayout | None] = lambda _: None,
         shape: tuple[int, ...] = (),
-        dtype: str = "int8",
+        dtype: str = "",
         **fields: Any,
     ) -> Tensor:
-        """Appends an operator and its result; ``layout`` gives the file's layout of the result's shape."""
+        """Appends an operator and its result; ``layout`` gives the file's layout of the result's shape. ``dtype`` is
+        int8 if it is left out, or the input's if values only move."""
         op = kind(name=self.op_name(node.name), output=output, **fields)
+        dtype = dtype or (self.tensors[op.inputs[0]].dtype if isinstance(op, MOVING) else "int8")
         require(output not in self.tensors, node, f"its output {output!r} is made twice; export the model anew")
         if not shape:
             # Some operators ask for their output's quantization.
@@ -169,6 +181,10 @@ class Builder:
         good = isinstance(value, Tensor) and value.dtype == "float32"
         require(good, node, f"its input {node.inputs[0]!r} is not real numbers")
         assert isinstance(value, Tensor)
+        found = table_of(self.ops, self.tensors, value, quantization)
+        if found is not None:
+            fields: dict[str, Any] = {"input": found.input, "table": found.values, "function": found.function}
+            return self.add(Table, node, output, quantization, lambda _: value.file_layout, **fields)
         return self.add(
             Quantize,
             node,
@@ -214,6 +230,16 @@ class Builder:
 
         return clamped
 
+    def clip_codes(self, node: Node, x: Tensor, output: str, limits: Limits) -> Tensor:
+        """Codes clamped to limits, which are codes of the file."""
+        offset = 128 if x.unsigned else 0
+        low, high = (int(np.clip(limit, -128 + offset, 127 + offset)) - offset for limit in limits)
+        require(low <= high, node, f"its limits {limits} are not in order; export the model anew")
+        return self.add(
+            Requantize, node, output, quantization_of(x), lambda _: x.file_layout, input=x.name, multiplier=1 << 30,
+            shift=1, low=low, high=high, rounding=Rounding.FLOAT32,
+        )  # fmt: skip
+
     def as_image(self, node: Node, x: Tensor) -> Tensor:
         """A tensor of 4 axes as (N, H, W, C), or one of 3 as (N, 1, L, C)."""
         rank = len(x.file_shape)
@@ -237,6 +263,19 @@ class Builder:
             self._images[x.name] = image
         return self._images[x.name]
 
+    def drop_unread(self, read: Set[str]) -> None:
+        """Drops real values, sums and constants that neither an operator nor ``read`` reads."""
+        read = set(read)
+        kept: list[Op] = []
+        for op in reversed(self.ops):
+            unneeded = isinstance(op, Constant) or self.tensors[op.output].dtype != "int8"
+            if unneeded and op.output not in read:
+                del self.tensors[op.output]
+                continue
+            read.update(op.inputs)
+            kept.append(op)
+        self.ops[:] = kept[::-1]
+
     def with_rank(self, node: Node, x: Tensor, rank: int) -> Tensor:
         """A tensor with at least ``rank`` axes; missing ones are added in front."""
         missing = rank - len(x.file_shape)
@@ -248,6 +287,36 @@ class Builder:
             name, shape = self.name_of(f"{key[0]}.{rank}d"), (1,) * missing + x.shape
             self._ranked[key] = self.add(Reshape, node, name, quantization_of(x), shape=shape, input=x.name)
         return self._ranked[key]
+
+    def in_order(self, node: Node, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+        """A tensor whose axes here are those of the file, perhaps in another order: for each axis of the file its place
+        here."""
+        layout = x.file_layout
+        if layout is None or layout.view != x.shape or layout.shape != tuple(layout.view[axis] for axis in layout.axes):
+            x = self.in_file_layout(node, x)
+            return x, tuple(range(len(x.shape)))
+        return x, layout.axes
+
+    def with_axis_last(
+        self, node: Node, x: Tensor, axis: int
+    ) -> tuple[Tensor, Callable[[tuple[int, ...]], FileLayout | None]]:
+        """A tensor whose last axis here is an axis of the file, and the file's layout of results of its shape."""
+        rank = len(x.file_shape)
+        layout = x.file_layout or FileLayout(x.shape, tuple(range(rank)), x.shape)
+        if layout.view != x.shape or layout.shape != tuple(layout.view[place] for place in layout.axes):
+            x = self.in_file_layout(node, x)
+            layout = FileLayout(x.shape, tuple(range(rank)), x.shape)
+        if layout.axes[axis] == rank - 1:
+            return x, lambda _: x.file_layout
+        order = (*(place for place in range(rank) if place != axis), axis)
+        moved = FileLayout(
+            layout.view, tuple(layout.axes[place] for place in order), tuple(x.file_shape[place] for place in order)
+        )
+        name = self.name_of(f"{x.name}.moved")
+        fields: dict[str, Any] = {"shape": x.shape, "input": x.name}
+        last = self.in_file_layout(node, self.add(Reshape, node, name, quantization_of(x), lambda _: moved, **fields))
+        back = tuple(order.index(place) for place in range(rank))
+        return last, lambda shape: FileLayout(shape, back, tuple(shape[place] for place in back))
 
     def in_file_layout(self, node: Node, x: Tensor) -> Tensor:
         """A tensor whose layout here is that of the file."""

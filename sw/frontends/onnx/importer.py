@@ -15,14 +15,19 @@ import numpy as np
 from sateen.errors import SateenWarning
 from sateen.frontends.onnx.builder import Builder
 from sateen.frontends.onnx.file import Node, OnnxModel
+from sateen.frontends.onnx.kinds import check_quantized, check_static
 from sateen.frontends.onnx.schemas import check_version
 from sateen.frontends.onnx.values import (
+    REAL,
     UNLIMITED,
     Deferred,
     Dequantized,
     MakeResult,
     Quantization,
+    QuantizedConstant,
     Value,
+    is_exact,
+    plain,
     stored,
 )
 from sateen.graph import (
@@ -41,6 +46,15 @@ Handler = Callable[["Importer", Node], None]
 returns, also if it makes the operators later; what it leaves unread must be at its default."""
 
 
+FLOAT = 1
+"""ONNX's number of float32."""
+MOVED = ("Clip", "Concat", "Resize", "Split", "Upsample")
+"""Operators that leave what integers stand for as it is, beside those that are fused."""
+QUANTIZED = {(kind, place) for kind in ("Add", "Div", "Max", "Min", "Mul", "Pow", "PRelu", "Sub") for place in (0, 1)}
+QUANTIZED |= {(kind, 1) for kind in ("Conv", "Gemm", "MatMul")}
+"""Operators, and places of inputs, whose constants are quantized if the operator is to be computed in integers."""
+
+
 @dataclass(frozen=True)
 class Operator:
     """How operators of one kind are imported."""
@@ -48,6 +62,8 @@ class Operator:
     handler: Handler
     versions: tuple[int, ...]
     """The versions of its definition that the handler implements, by the opsets that introduced them."""
+    fused: bool = False
+    """Whether it becomes part of the layer whose result it takes, if that is not quantized before."""
 
 
 class Importer(Builder):
@@ -59,22 +75,34 @@ class Importer(Builder):
         self.values: dict[str, Value] = dict(model.constants)
         self._read = {*model.outputs, *(name for node in model.nodes for name in node.inputs if name)}
         self._rounded: dict[str, float] = {}
+        self._real_operators: Mapping[str, Operator] = {}
+        self._reals: dict[str, Tensor] = {}
+        self._makers = {name: node for node in model.nodes for name in node.outputs}
 
-    def graph(self, operators: Mapping[str, Operator]) -> Graph:
-        """The graph of the whole model. ``operators`` are by their kinds."""
+    def graph(self, operators: Mapping[str, Operator], reals: Mapping[str, Operator] | None = None) -> Graph:
+        """The graph of the whole model. ``operators`` are by their kinds; ``reals`` are those of which the host can
+        compute the real result."""
+        self._real_operators = reals or {}
         require(
             len(self.model.inputs) > 0 and len(self.model.outputs) > 0, "file", "its graph has no input or no output"
         )
         for node in self.model.nodes:
+            check_static(node)
+            known = node.kind in operators or node.kind in self._real_operators
+            require(known, node, f"{node.kind} is not supported; export the model without it, or split it off")
+        if self._real_operators:
+            check_quantized(self.model)
+        for node in self.model.nodes:
             if node.kind == "Constant":
                 self._import(node, operators)
         for name, (kind, shape) in self.model.inputs.items():
-            self.values[name] = self._input(name, kind, shape)
+            self.values[name] = self._input(name, kind, shape, operators)
         for node in self.model.nodes:
             if node.kind != "Constant":
                 self._import(node, operators)
         outputs = [self._output(name) for name in self.model.outputs]
         self._warn()
+        self.drop_unread({*outputs, *self.model.inputs})
         return Graph(
             name=self.name, tensors=self.tensors, ops=self.ops, inputs=list(self.model.inputs), outputs=outputs
         )
@@ -96,8 +124,8 @@ class Importer(Builder):
 
     def _import(self, node: Node, operators: Mapping[str, Operator]) -> None:
         operator = operators.get(node.kind)
-        known = operator is not None
-        require(known, node, f"{node.kind} is not supported; export the model without it, or split it off")
+        if node.kind in self._real_operators and (operator is None or self._is_real(node, fused=operator.fused)):
+            operator = self._real_operators[node.kind]
         assert operator is not None
         schema = node.schema
         require(schema is not None, node, f"the file's opset has no {node.kind}; export the model with a later one")
@@ -110,7 +138,9 @@ class Importer(Builder):
             missing = name in self._read and name not in self.values
             require(not missing, node, f"its output {place}, {name!r}, is not supported; export the model without it")
 
-    def _input(self, name: str, kind: str, shape: tuple[int, ...]) -> Tensor:
+    def _input(
+        self, name: str, kind: str, shape: tuple[int, ...], operators: Mapping[str, Operator]
+    ) -> Tensor:
         who = f"tensor {name!r}"
         require(
             kind in ("FLOAT", "INT8", "UINT8"),
@@ -121,35 +151,96 @@ class Importer(Builder):
             # The file may have channels last: then they are fewer than the rows.
             last = len(shape) == 4 and shape[3] < shape[1]
             return self.add_tensor(name, shape, Quantization(1.0, 0, False), dtype="float32", image=not last)
-        return self.add_tensor(name, shape, self._input_quantization(name, kind.lower()), image=True)
+        return self.add_tensor(name, shape, self._input_quantization(name, kind.lower(), operators), image=True)
 
-    def _input_quantization(self, name: str, stored: str) -> Quantization:
-        """The quantization of an integer input, which its first reader states."""
+    def _input_quantization(self, name: str, stored: str, operators: Mapping[str, Operator]) -> Quantization:
+        """The quantization of an integer input, which its first reader states, perhaps behind operators that move its
+        values; if none does, they stand for themselves."""
+        names = {name}
         for node in self.model.nodes:
-            if name in node.inputs and (
+            read = next((other for other in node.inputs if other in names), None)
+            if read is not None and (
                 node.operator_form or node.kind.removeprefix("com.microsoft.") == "DequantizeLinear"
             ):
                 # A copy: the operator's handler is to use its scale, too.
-                found = self.quantization(replace(node, used=set()), node.inputs.index(name) + 1, stored)
+                found = self.quantization(replace(node, used=set()), node.inputs.index(read) + 1, stored)
                 self.check_stored(node, name, stored == "uint8", found)
                 return found
-        raise GraphError(f"tensor {name!r}: no operator says its scale; give the model a float input")
+            operator = operators.get(node.kind)
+            if read is not None and (node.kind in MOVED or operator is not None and operator.fused):
+                names.update(node.outputs)
+        return plain(stored == "uint8")
 
     def _output(self, name: str) -> str:
         value = self.values.get(name)
         require(value is not None, "file", f"no operator makes its output {name!r}")
-        if isinstance(value, Deferred) and value.inherited is not None:
+        constant = isinstance(value, QuantizedConstant | np.ndarray)
+        require(not constant, f"tensor {name!r}", "it is an output, and a constant; export the model without it")
+        return value.name if isinstance(value, Tensor) else self._real(f"tensor {name!r}", name).name
+
+    def _is_real(self, node: Node, *, fused: bool) -> bool:
+        """Whether an operator is computed with real numbers: an input is nothing else, or the result of a layer that
+        it does not take part in."""
+        for place, name in enumerate(node.inputs):
+            value = self.values.get(name)
+            if isinstance(value, Tensor):
+                # A Cast makes real numbers of integers.
+                if value.dtype == "float32" or node.kind == "Cast" and node.attributes.get("to") == FLOAT:
+                    return True
+            elif isinstance(value, Deferred):
+                if value.inherited is None and not fused:
+                    return True
+            elif isinstance(value, np.ndarray) and value.dtype == np.float32:
+                found = node.kind == "Concat" or (node.kind, place) in QUANTIZED
+                if found:
+                    return True
+        return False
+
+    def real(self, node: Node, place: int = 0) -> Tensor:
+        """The real values of an input that is no constant."""
+        value = self.value(node, place)
+        if isinstance(value, Tensor) and value.dtype == "float32":
+            return value
+        require(not isinstance(value, Tensor), node, f"its input {node.inputs[place]!r} is integers, not real numbers")
+        return self._real(node, node.inputs[place])
+
+    def _real(self, who: object, name: str) -> Tensor:
+        if name in self._reals:
+            return self._reals[name]
+        value, free = self.values[name], name if name not in self.tensors else self.name_of(f"{name}.real")
+        if isinstance(value, Deferred) and value.inherited is not None and is_exact(value.inherited, value.limits):
             value = Dequantized(value.make(self.name_of(f"{name}.codes"), value.inherited, value.limits))
+            self.values[name] = value
         if isinstance(value, Dequantized):
             x = value.tensor
-            self.tensors[name] = Tensor(name=name, shape=x.shape, dtype="float32", file_layout=x.file_layout)
-            self.ops.append(Dequantize(name=self.op_name(f"{name}.dequantize"), input=x.name, output=name))
-            return name
-        require(
-            isinstance(value, Tensor), f"tensor {name!r}", "it is computed in float; quantize the whole model to int8"
-        )
-        assert isinstance(value, Tensor)
-        return value.name
+            made = self.put(free, x.shape, REAL, x.file_layout, dtype="float32")
+            self.ops.append(Dequantize(name=self.op_name(f"{free}.dequantize"), input=x.name, output=free))
+            self._reals[name] = made
+        elif isinstance(value, Deferred) and value.real is not None:
+            self._reals[name] = value.real(free)
+        else:
+            maker = self._makers[name]
+            operator = self._real_operators.get(maker.kind)
+            require(
+                operator is not None,
+                who,
+                f"it needs real numbers of {maker}, whose result is quantized here; place QuantizeLinear and "
+                "DequantizeLinear behind that",
+            )
+            assert operator is not None
+            operator.handler(self, maker)
+        return self._reals[name]
+
+    def set_real(self, node: Node, result: Tensor, place: int = 0) -> None:
+        """States an operator's real result."""
+        name = node.outputs[place]
+        self._reals[name] = result
+        self.values.setdefault(name, result)
+
+    def real_name(self, node: Node, place: int = 0) -> str:
+        """A name for an operator's real result."""
+        name = node.outputs[place]
+        return name if name not in self.tensors else self.name_of(f"{name}.real")
 
     def quantization(self, node: Node, place: int, stored: str = "uint8") -> Quantization:
         """The scale and the zero point at two consecutive places of an operator's inputs. The zero point's type is that
@@ -229,7 +320,8 @@ class Importer(Builder):
         coded = isinstance(value, Tensor) and value.dtype != "float32"
         require(not coded, node, f"its input {node.inputs[place]!r} is integers; dequantize them first")
         raise GraphError(
-            f"{node}: its input {node.inputs[place]!r} is computed in float; quantize the whole model to int8"
+            f"{node}: its input {node.inputs[place]!r} is not quantized, and {node.kind} needs that here; "
+            "place QuantizeLinear and DequantizeLinear before it"
         )
 
     def codes(self, node: Node, place: int = 0) -> Tensor:

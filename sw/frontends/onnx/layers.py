@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,22 +13,36 @@ from sateen.frontends.onnx.file import Node, widened
 from sateen.frontends.onnx.folding import registers
 from sateen.frontends.onnx.importer import Importer, Operator
 from sateen.frontends.onnx.values import (
+    REAL,
+    Deferred,
     Limits,
-    MakeResult,
     Quantization,
     QuantizedConstant,
     Value,
     clamp,
     image_layout,
+    real_values,
     scaling,
     stored,
     to_float32,
 )
 from sateen.frontends.onnx.windows import Window
-from sateen.graph import LARGEST, Array, Conv2D, DepthwiseConv2D, FileLayout, FullyConnected, Op, Tensor, require
+from sateen.graph import (
+    LARGEST,
+    Array,
+    Conv2D,
+    DepthwiseConv2D,
+    Dequantize,
+    FileLayout,
+    FullyConnected,
+    Op,
+    RealBinary,
+    Tensor,
+    require,
+)
 from sateen.hw.spec.descriptor import Rounding
 
-__all__ = ["LAYERS", "dequantized", "layer", "quantized_constant", "weights_of"]
+__all__ = ["LAYERS", "Layer", "dequantized", "layer", "quantized_constant", "weights_of"]
 
 LAYERS: dict[str, Operator] = {}
 handles = registers(LAYERS)
@@ -113,6 +127,88 @@ def layer(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """A layer that is made when its result's quantization is known, or as real numbers."""
+
+    importer: Importer
+    node: Node
+    kind: type[Op]
+    x: Tensor
+    weights: Array
+    """[O, …]."""
+    scales: Array
+    bias: Value | None
+    layout: Callable[[tuple[int, ...]], FileLayout | None] = lambda _: None
+    channels: int = 1
+    """The place of the channels in the file's layout, from the end."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+    def make(self, name: str, quantization: Quantization, limits: Limits) -> Tensor:
+        """Appends the layer with a quantized result."""
+        return layer(
+            self.importer, self.node, self.kind, self.x, self.weights, self.scales, self.bias, name, quantization,
+            limits, self.layout, **self.fields,
+        )  # fmt: skip
+
+    def real(self, name: str) -> Tensor:
+        """Appends the layer with a real result: exact sums of integers, multiplied by their unit in float32."""
+        importer, node, outputs = self.importer, self.node, len(self.weights)
+        with np.errstate(over="ignore"):
+            products = np.broadcast_to((np.float32(self.x.scale) * self.scales).astype(np.float32), outputs)
+        coded = isinstance(self.bias, QuantizedConstant) and is_in_units(self.bias, products)
+        sums = importer.add(
+            self.kind, node, importer.name_of(f"{name}.sums"), REAL, self.layout, dtype="int32", input=self.x.name,
+            weights=np.ascontiguousarray(self.weights),
+            bias=_bias(importer, node, self.bias if coded else None, products, 1.0),
+            multiplier=np.zeros(outputs, np.int32), shift=np.zeros(outputs, np.int8), rounding=Rounding.FLOAT32,
+            **self.fields,
+        )  # fmt: skip
+        steps: list[tuple[str, Array]] = [("multiply", products)]
+        if self.bias is not None and not coded:
+            steps.append(("add", self._real_bias(outputs)))
+        real = importer.add(
+            Dequantize, node, importer.name_of(f"{name}.real"), REAL, self.layout, dtype="float32", input=sums.name
+        )
+        for place, (function, values) in enumerate(steps):
+            made = name if place == len(steps) - 1 else importer.name_of(f"{name}.{function}")
+            values = values.reshape(*[1] * (len(real.shape) - 1), outputs)
+            constant = importer.add_constant(importer.name_of(f"{made}.{function}.values"), values, REAL, None)
+            fields: dict[str, Any] = {"a": real.name, "b": constant.name, "function": function}
+            real = importer.add(RealBinary, node, made, REAL, self.layout, dtype="float32", **fields)
+        return real
+
+    def _real_bias(self, outputs: int) -> Array:
+        values = real_values(self.bias) if isinstance(self.bias, QuantizedConstant) else self.bias
+        good = isinstance(values, np.ndarray) and values.dtype == np.float32 and values.size == outputs
+        require(good, self.node, f"its bias must be {outputs} constants, real or quantized")
+        assert isinstance(values, np.ndarray)
+        return values.reshape(-1)
+
+    def deferred(self) -> Deferred:
+        """The result until its quantization is known."""
+        return Deferred(self.make, real=self.real, biased=self._biased if self.bias is None else None)
+
+    def _biased(self, bias: QuantizedConstant | Array) -> Deferred | None:
+        values, outputs = bias.values if isinstance(bias, QuantizedConstant) else bias, len(self.weights)
+        rank = max(len(self.x.shape), self.channels + 1) if self.channels == 1 else self.channels + 1
+        fits = self.channels <= values.ndim <= rank
+        each = fits and values.size == outputs == values.shape[values.ndim - self.channels]
+        if not each and values.size != 1:
+            return None
+        if each and isinstance(bias, QuantizedConstant):
+            bias = replace(bias, values=values.reshape(-1), axis=0)
+        else:
+            real = real_values(bias) if isinstance(bias, QuantizedConstant) else bias
+            bias = np.ascontiguousarray(np.broadcast_to(real.reshape(-1), outputs))
+        return replace(self, bias=bias).deferred()
+
+
+def is_in_units(bias: QuantizedConstant, products: Array) -> bool:
+    """Whether a bias has the scales of the sums. Tools compute the product of two scales in float64, too."""
+    return bool(np.allclose(bias.scales, products, rtol=1e-6, atol=0))
+
+
 def _bias(importer: Importer, node: Node, bias: Value | None, products: Array, step: float) -> Array:
     """A bias in units of the sums, which are ``products`` of scales. What is no whole number of them is rounded, and
     the importer is told by how much, in steps of the result."""
@@ -126,8 +222,7 @@ def _bias(importer: Importer, node: Node, bias: Value | None, products: Array, s
     values = values.reshape(-1)
     if isinstance(bias, QuantizedConstant):
         values = values.astype(np.int64) - bias.zero_points
-        # Tools compute the product of scales in float64, too.
-        if not np.allclose(bias.scales, products, rtol=1e-6, atol=0):
+        if not is_in_units(bias, products):
             values = values * bias.scales.astype(np.float64)
     integers = np.issubdtype(values.dtype, np.integer)
     require(not integers or isinstance(bias, QuantizedConstant) or node.operator_form, node, "its bias is not real")
@@ -142,8 +237,8 @@ def _bias(importer: Importer, node: Node, bias: Value | None, products: Array, s
     return codes.astype(np.int32)
 
 
-def _conv(importer: Importer, node: Node, x: Tensor, codes: QuantizedConstant, bias: Value | None) -> MakeResult:
-    """Makes a convolution; weights are [O, I / groups, kernel height, kernel width]."""
+def _conv(importer: Importer, node: Node, x: Tensor, codes: QuantizedConstant, bias: Value | None) -> Layer:
+    """A convolution; weights are [O, I / groups, kernel height, kernel width]."""
     rank, shape = len(x.file_shape), codes.values.shape
     good = codes.values.ndim == rank in (3, 4)
     require(good, node, f"its weights of {shape} must be those of images or rows, as its input of {x.file_shape} is")
@@ -162,24 +257,25 @@ def _conv(importer: Importer, node: Node, x: Tensor, codes: QuantizedConstant, b
     stated = node.get("kernel_shape", shape[2:])
     require(stated == shape[2:], node, f"its kernel_shape {stated} is not that of its weights {shape}")
     fields = Window.read(node, shape[2:]).fields(x)
-    return lambda name, quantization, limits: layer(
-        importer, node, kind, x, weights, codes.scales, bias, name, quantization, limits, image_layout(rank), **fields
-    )
+    return Layer(
+        importer=importer, node=node, kind=kind, x=x, weights=weights, scales=codes.scales, bias=bias,
+        layout=image_layout(rank), channels=rank - 1, fields=fields,
+    )  # fmt: skip
 
 
 @handles("QLinearConv 10")
 def qlinear_conv(importer: Importer, node: Node) -> None:
     """A convolution of integers."""
     bias, x = importer.value(node, 8) if node.has(8) else None, importer.codes(node)
-    make = _conv(importer, node, x, quantized_constant(importer, node, 3, 0), bias)
-    importer.set_result(node, make, 6, stored(x))
+    made = _conv(importer, node, x, quantized_constant(importer, node, 3, 0), bias)
+    importer.set_result(node, made.make, 6, stored(x))
 
 
 @handles("Conv 1 11 22")
 def conv(importer: Importer, node: Node) -> None:
     """A convolution of dequantized values."""
     bias, x = importer.value(node, 2) if node.has(2) else None, importer.quantized_input(node)
-    importer.set_result(node, _conv(importer, node, x, dequantized(importer, node, 1), bias))
+    importer.values[node.outputs[0]] = _conv(importer, node, x, dequantized(importer, node, 1), bias).deferred()
 
 
 def dequantized(importer: Importer, node: Node, place: int) -> QuantizedConstant:
@@ -196,8 +292,8 @@ def dequantized(importer: Importer, node: Node, place: int) -> QuantizedConstant
 
 def _product(
     importer: Importer, node: Node, x: Tensor, codes: QuantizedConstant, bias: Value | None, *, transposed: bool
-) -> MakeResult:
-    """Makes a matrix product over the last axis; weights are [I, O], or [O, I] if ``transposed``."""
+) -> Layer:
+    """A matrix product over the last axis; weights are [I, O], or [O, I] if ``transposed``."""
     require(codes.values.ndim == 2, node, f"its weights must have 2 axes, not {codes.values.shape}")
     axis = 0 if transposed else 1
     weights = weights_of(node, codes, axis)
@@ -212,8 +308,8 @@ def _product(
         x = importer.in_file_layout(node, x)
     fits = len(x.shape) >= 2 and x.shape[-1] == weights.shape[1]
     require(fits, node, f"its weights take {weights.shape[1]} values, but {x.name!r} is {x.file_shape}")
-    return lambda name, quantization, limits: layer(
-        importer, node, FullyConnected, x, weights, codes.scales, bias, name, quantization, limits
+    return Layer(
+        importer=importer, node=node, kind=FullyConnected, x=x, weights=weights, scales=codes.scales, bias=bias
     )
 
 
@@ -221,7 +317,7 @@ def _product(
 def qlinear_matmul(importer: Importer, node: Node) -> None:
     """A matrix product of integers."""
     x, codes = importer.codes(node), quantized_constant(importer, node, 3, 1)
-    importer.set_result(node, _product(importer, node, x, codes, None, transposed=False), 6, stored(x))
+    importer.set_result(node, _product(importer, node, x, codes, None, transposed=False).make, 6, stored(x))
 
 
 def _scaled(node: Node, codes: QuantizedConstant, bias: Value | None) -> tuple[QuantizedConstant, Value | None]:
@@ -250,7 +346,7 @@ def qgemm(importer: Importer, node: Node) -> None:
     bias = importer.value(node, 6) if node.has(6) else None
     codes, bias = _scaled(node, codes, bias)
     require(node.has(7), node, "its result is real, since no scale is given for it; give it one")
-    importer.set_result(node, _product(importer, node, x, codes, bias, transposed=transposed), 7, stored(x))
+    importer.set_result(node, _product(importer, node, x, codes, bias, transposed=transposed).make, 7, stored(x))
 
 
 @handles("Gemm 7 9 11 13", "MatMul 1 9 13")
@@ -259,5 +355,5 @@ def gemm(importer: Importer, node: Node) -> None:
     transposed, x = bool(node.get("transB", 0)), importer.quantized_input(node)
     bias = importer.value(node, 2) if node.has(2) else None
     codes, bias = _scaled(node, dequantized(importer, node, 1), bias)
-    make = _product(importer, node, x, codes, bias, transposed=transposed)
-    importer.set_result(node, make)
+    made = _product(importer, node, x, codes, bias, transposed=transposed)
+    importer.values[node.outputs[0]] = made.deferred()

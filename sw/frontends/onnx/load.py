@@ -10,7 +10,9 @@ from types import MappingProxyType
 from sateen.files import read_source
 from sateen.frontends.onnx.file import OnnxModel, read
 from sateen.frontends.onnx.importer import Importer, Operator
+from sateen.frontends.onnx.moves import REAL_MOVES
 from sateen.frontends.onnx.operators import HANDLERS
+from sateen.frontends.onnx.reals import REALS
 from sateen.graph import Graph
 
 __all__ = ["graph", "load", "recognizes"]
@@ -50,4 +52,4 @@ def load(source: bytes | str | os.PathLike[str], *, name: str = "") -> Graph:
 
 def graph(model: OnnxModel, name: str, *, others: Mapping[str, Operator] = MappingProxyType({})) -> Graph:
     """The graph of a quantized model's records. ``others`` are operators that ONNX lacks."""
-    return Importer(model, name).graph({**HANDLERS, **others})
+    return Importer(model, name).graph({**HANDLERS, **others}, {**REAL_MOVES, **REALS})

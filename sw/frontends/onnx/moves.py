@@ -23,7 +23,7 @@ from sateen.frontends.onnx.values import (
 from sateen.frontends.onnx.windows import Window
 from sateen.graph import FileLayout, MaxPool2D, Reshape, Slice, Tensor, require
 
-__all__ = ["FLOAT", "INT8", "MOVES", "UINT8", "Apply", "different", "move", "registers_moves"]
+__all__ = ["FLOAT", "INT8", "MOVES", "REAL_MOVES", "UINT8", "Apply", "different", "move", "pieces", "registers_moves"]
 
 Apply = Callable[[Tensor, str], Tensor]
 """Applies an operator to a tensor of integers. Called with the tensor and the result's name."""
@@ -34,14 +34,23 @@ FLOAT, UINT8, INT8, INT32, INT64 = 1, 2, 3, 6, 7
 """Numbers of ONNX's types."""
 
 
+REAL_MOVES: dict[str, Operator] = {}
+"""The same operators on real numbers."""
+
+
 def registers_moves(table: dict[str, Operator]) -> Callable[..., Callable[[Move], Move]]:
     """Like :func:`~sateen.frontends.onnx.folding.registers`, for functions that say what to do with integers."""
 
     def moves(*kinds: str) -> Callable[[Move], Move]:
         def register(function: Move) -> Move:
-            @registers(table)(*kinds)
+            @registers(table, fused=True)(*kinds)
             def handle(importer: Importer, node: Node) -> None:
                 move(importer, node, function(importer, node))
+
+            @registers(REAL_MOVES)(*kinds)
+            def handle_real(importer: Importer, node: Node) -> None:
+                apply = function(importer, node)
+                importer.set_real(node, apply(importer.real(node), importer.real_name(node)))
 
             return function
 
@@ -261,8 +270,8 @@ def slice_(importer: Importer, node: Node) -> Apply:
 
     def apply(x: Tensor, name: str) -> Tensor:
         rank = len(x.file_shape)
-        good = len(starts) == len(ends) == len(axes) == len(steps) and min(steps, default=1) > 0
-        require(good, node, f"its starts, ends, axes and steps do not fit {x.file_shape}, forwards")
+        good = len(starts) == len(ends) == len(axes) == len(steps) and 0 not in steps
+        require(good, node, f"its starts, ends, axes and steps do not fit {x.file_shape}")
         different(node, axes, rank)
         ranges = [(0, size, 1) for size in x.file_shape]
         for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
@@ -277,9 +286,15 @@ def split(importer: Importer, node: Node) -> None:
     """A tensor in pieces, one output each."""
     value = importer.value(node)
     x = value if isinstance(value, Tensor) and value.dtype == "int8" else importer.quantized_input(node)
-    rank, count, axis = len(x.file_shape), len(node.outputs), node.get("axis")
+    for place, ranges in enumerate(pieces(importer, node, x.file_shape)):
+        move(importer, node, lambda x, name, ranges=ranges: _sliced(importer, node, x, ranges, name), place)  # type: ignore[misc]
+
+
+def pieces(importer: Importer, node: Node, shape: tuple[int, ...]) -> list[list[tuple[int, int, int]]]:
+    """The pieces that a Split makes of a shape of the file's layout: (begin, end, step) of each axis."""
+    rank, count, axis = len(shape), len(node.outputs), node.get("axis")
     require(-rank <= axis < rank, node, f"its axis {axis} is none of {rank}")
-    length = x.file_shape[axis % rank]
+    length = shape[axis % rank]
     sizes = importer.integers(node, 1) if node.has(1) else node.get("split", ())
     said = node.get("num_outputs", count)
     require(said == count, node, f"its num_outputs {said} is not the number of its outputs, {count}")
@@ -290,8 +305,8 @@ def split(importer: Importer, node: Node) -> None:
     even = sizes or node.schema and node.schema.version >= 18 or length % count == 0
     require(bool(even), node, f"its {count} outputs do not share {length} evenly; export it with a split")
     sizes = sizes or tuple(min(each, max(length - place * each, 0)) for place in range(count))
-    require(len(sizes) == count and sum(sizes) == length, node, f"its pieces {sizes} do not make up {x.file_shape}")
-    for place in range(count):
-        ranges = [(0, size, 1) for size in x.file_shape]
+    require(len(sizes) == count and sum(sizes) == length, node, f"its pieces {sizes} do not make up {shape}")
+    parts = [[(0, size, 1) for size in shape] for _ in sizes]
+    for place, ranges in enumerate(parts):
         ranges[axis % rank] = (sum(sizes[:place]), sum(sizes[: place + 1]), 1)
-        move(importer, node, lambda x, name, ranges=ranges: _sliced(importer, node, x, ranges, name), place)  # type: ignore[misc]
+    return parts

@@ -10,7 +10,7 @@ import numpy as np
 
 from sateen.frontends.onnx.arranging import ARRANGES
 from sateen.frontends.onnx.file import Node
-from sateen.frontends.onnx.folding import FOLDED, registers
+from sateen.frontends.onnx.folding import FOLDED, clip_limits, quantized, registers
 from sateen.frontends.onnx.importer import Importer, Operator
 from sateen.frontends.onnx.layers import LAYERS, quantized_constant
 from sateen.frontends.onnx.moves import FLOAT, INT8, MOVES, UINT8
@@ -18,6 +18,7 @@ from sateen.frontends.onnx.pools import POOLS
 from sateen.frontends.onnx.resizing import RESIZES
 from sateen.frontends.onnx.transposed import TRANSPOSED
 from sateen.frontends.onnx.values import (
+    UNLIMITED,
     Deferred,
     Dequantized,
     Limits,
@@ -35,6 +36,7 @@ from sateen.graph import (
     ArgMax,
     Array,
     Concatenate,
+    FileLayout,
     GraphError,
     Multiply,
     Op,
@@ -52,22 +54,22 @@ __all__ = ["HANDLERS"]
 
 HANDLERS: dict[str, Operator] = {**FOLDED, **MOVES, **ARRANGES, **RESIZES, **LAYERS, **POOLS, **TRANSPOSED}
 """How each kind of operator is imported."""
-handles = registers(HANDLERS)
+handles, fuses = registers(HANDLERS), registers(HANDLERS, fused=True)
 
 
-@handles("QuantizeLinear 10 13 19 21 23 24 25 28", "com.microsoft.QuantizeLinear 1")
+@fuses("QuantizeLinear 10 13 19 21 23 24 25 28", "com.microsoft.QuantizeLinear 1")
 def quantize_linear(importer: Importer, node: Node) -> None:
     """Quantizes real values; a deferred result is made now."""
     value = importer.value(node)
-    require(
-        not isinstance(value, np.ndarray), node, "it quantizes a constant; export the model with constants quantized"
-    )
-    # There is one scale, whatever the axis; only codes of type float8 saturate in two ways.
-    node.ignore("axis", "saturate")
+    node.ignore("saturate")  # Only codes of type float8 saturate in two ways.
     require(node.get("precision", 0) in (0, FLOAT), node, "its precision is not float32; export the model in float32")
     _check_block(node)
     kind = node.get("output_dtype", 0)
     require(kind in (0, INT8, UINT8), node, f"its output_dtype {kind} is not int8 or uint8; quantize to 8 bits")
+    if isinstance(value, QuantizedConstant | np.ndarray):
+        importer.values[node.outputs[0]] = quantized(importer, node, "int8" if kind == INT8 else "uint8")
+        return
+    node.ignore("axis")  # There is one scale, whatever the axis.
     quantization = importer.quantization(node, 1, "int8" if kind == INT8 else "uint8")
     same = kind == 0 or quantization.unsigned == (kind == UINT8)
     require(same, node, f"its output_dtype {kind} is not the type of its zero point")
@@ -187,17 +189,14 @@ def arithmetic(importer: Importer, node: Node) -> None:
     importer.set_result(node, _arithmetic(importer, node, kind, a, b))
 
 
-@handles("Relu 6 13 14", "Clip 6 11 12 13")
+@fuses("Relu 6 13 14", "Clip 6 11 12 13")
 def clip(importer: Importer, node: Node) -> None:
     """A clamp, which is fused into the layer before it."""
-    limits = (0.0, math.inf)
-    if node.kind == "Clip":
-        bounds = [node.get(name, default) for name, default in (("min", -math.inf), ("max", math.inf))]
-        given = [importer.constant(node, place, np.array(bound)) for place, bound in ((1, bounds[0]), (2, bounds[1]))]
-        good = all(value.size == 1 and not np.isnan(value).any() for value in given)
-        require(good, node, "its limits must be single numbers")
-        limits = (float(given[0].reshape(-1)[0]), float(given[1].reshape(-1)[0]))
+    limits = clip_limits(importer, node) if node.kind == "Clip" else (0.0, math.inf)
     value = importer.value(node)
+    if isinstance(value, Tensor) and value.dtype == "int8" and node.kind == "Clip":
+        importer.values[node.outputs[0]] = importer.clip_codes(node, value, node.outputs[0], limits)
+        return
     if isinstance(value, Deferred):
         limits = (max(limits[0], value.limits[0]), min(limits[1], value.limits[1]))
         importer.values[node.outputs[0]] = Deferred(value.make, value.inherited, limits)
@@ -245,21 +244,25 @@ def table(importer: Importer, node: Node) -> None:
 
 @handles("com.microsoft.QLinearSoftmax 1", "Softmax 1 11 13")
 def softmax(importer: Importer, node: Node) -> None:
-    """Softmax over the last axis; before version 13, over the axis and all behind it."""
-    x = importer.in_file_layout(node, importer.codes(node))
+    """Softmax over an axis; before version 13, over the axis and all behind it."""
+    x = importer.codes(node)
     version = node.get("opset", 0) if node.operator_form else node.schema.version if node.schema else 0
-    shape, axis = x.shape, _axis(node, len(x.shape))
+    axis = _axis(node, len(x.file_shape))
+    layout: Callable[[tuple[int, ...]], FileLayout | None] = lambda _: None  # noqa: E731
     require(version > 0, node, "it does not say by which opset it computes; export the model anew")
     if version < 13:
+        x = importer.in_file_layout(node, x)
+        shape = x.shape
         require(axis > 0 or shape[0] == 1, node, "it normalizes over the batch, which is not supported")
         shape = (shape[0], math.prod(shape[1:axis]), math.prod(shape[max(axis, 1) :]))
     else:
-        last = axis == len(shape) - 1
-        require(last, node, f"its axis {axis} is not the last; export the model with a transposition before it")
+        require(axis > 0, node, "it normalizes over the batch, which is not supported")
+        x, layout = importer.with_axis_last(node, x, axis)
+        shape = x.shape
 
     def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
         if shape == x.shape:
-            return importer.add(Softmax, node, name, quantization, input=x.name, rounding=Rounding.FLOAT32)
+            return importer.add(Softmax, node, name, quantization, layout, input=x.name, rounding=Rounding.FLOAT32)
         rows = [importer.name_of(f"{name}.{part}") for part in ("rows", "shares")]
         importer.add(Reshape, node, rows[0], quantization_of(x), shape=shape, input=x.name)
         importer.add(Softmax, node, rows[1], quantization, input=rows[0], rounding=Rounding.FLOAT32)
@@ -294,10 +297,21 @@ def arg_max(importer: Importer, node: Node) -> None:
 def concat(importer: Importer, node: Node) -> None:
     """Concatenates tensors, each requantized to the result's quantization."""
     places = range(2, len(node.inputs), 3) if node.operator_form else range(len(node.inputs))
-    sources = [importer.codes(node, place) for place in places]
-    require(len(sources) > 0, node, "it joins nothing")
-    rank = len(sources[0].file_shape)
-    require(all(len(x.file_shape) == rank for x in sources), node, "its inputs have different numbers of axes")
+    values = [importer.value(node, place) for place in places]
+    # Integers in QDQ form stand for whatever is said behind.
+    moved = not node.operator_form and all(isinstance(value, Tensor) for value in values)
+    given = [
+        value if moved or isinstance(value, QuantizedConstant) else importer.codes(node, place)
+        for value, place in zip(values, places, strict=True)
+    ]
+    ranks = {_rank(value) for value in given}
+    require(len(ranks) == 1, node, "its inputs have different numbers of axes, or there is none")
+    rank = ranks.pop()
+    sources = [
+        _operand(importer, node, value, node.inputs[place], rank) for value, place in zip(given, places, strict=True)
+    ]
+    if moved:
+        sources = [importer.restated(node, x, quantization_of(sources[0])) for x in sources]
     axis = _axis(node, rank)
     sources = [importer.as_image(node, x) if rank == 4 else importer.in_file_layout(node, x) for x in sources]
     graph_axis = (0, 3, 1, 2)[axis] if rank == 4 else axis
@@ -314,6 +328,10 @@ def concat(importer: Importer, node: Node) -> None:
             Concatenate, node, name, quantization, layout, sources=tuple(x.name for x in joined), axis=graph_axis
         )
 
+    if moved:
+        name = node.outputs[0]
+        importer.values[name] = make(name, quantization_of(sources[0]), UNLIMITED)
+        return
     importer.set_result(node, importer.with_clamp(node, make), 0, stored(sources[0]))
 
 

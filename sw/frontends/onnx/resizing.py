@@ -13,14 +13,15 @@ from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.folding import registers
 from sateen.frontends.onnx.importer import Importer, Operator
 from sateen.frontends.onnx.moves import Apply, different, move
-from sateen.frontends.onnx.values import Quantization, image_layout, quantization_of
-from sateen.graph import LARGEST, Array, Dequantize, RealResize, Resize, Tensor, require
+from sateen.frontends.onnx.values import REAL, image_layout, quantization_of
+from sateen.graph import LARGEST, Array, RealResize, Resize, Tensor, require
 from sateen.sim import golden
 
-__all__ = ["RESIZES"]
+__all__ = ["REAL_RESIZES", "RESIZES"]
 
 RESIZES: dict[str, Operator] = {}
-REAL = Quantization(1.0, 0, False)
+REAL_RESIZES: dict[str, Operator] = {}
+"""The same operators on real numbers."""
 
 COORDINATES = ("align_corners", "asymmetric", "half_pixel", "pytorch_half_pixel")
 Sizes = Callable[[tuple[int, ...]], tuple[tuple[int, ...], list[float]]]
@@ -38,23 +39,30 @@ def resize(importer: Importer, node: Node) -> None:
         move(importer, node, _nearest(importer, node, sizes_of, kind))
         return
     node.ignore("nearest_mode")
-    x = importer.as_image(node, _real(importer, node))
-    rank = len(x.file_shape)
+    _interpolate(importer, node, sizes_of, kind)
+
+
+@registers(REAL_RESIZES)("Resize 10 11 13 18 19", "Upsample 7 9")
+def resize_real(importer: Importer, node: Node) -> None:
+    """The same of a real image."""
+    sizes_of, kind = _sizes(importer, node), _coordinates(node)
+    if node.get("mode") == "nearest":
+        apply = _nearest(importer, node, sizes_of, kind)
+        importer.set_real(node, apply(importer.real(node), importer.real_name(node)))
+    else:
+        node.ignore("nearest_mode")
+        _interpolate(importer, node, sizes_of, kind)
+
+
+def _interpolate(importer: Importer, node: Node, sizes_of: Sizes, kind: str) -> None:
+    require(node.get("mode") == "linear", node, f"its mode {node.get('mode')!r} is not supported; use linear")
+    x = importer.as_image(node, importer.real(node))
     shape, scales = _here(node, x, sizes_of)
-    importer.values[node.outputs[0]] = importer.add(
-        RealResize, node, node.outputs[0], REAL, image_layout(rank), shape=shape, dtype="float32", input=x.name,
-        scales=scales, coordinates=kind,
+    result = importer.add(
+        RealResize, node, importer.real_name(node), REAL, image_layout(len(x.file_shape)), shape=shape,
+        dtype="float32", input=x.name, scales=scales, coordinates=kind,
     )  # fmt: skip
-
-
-def _real(importer: Importer, node: Node) -> Tensor:
-    """An input's real numbers."""
-    value = importer.value(node)
-    if isinstance(value, Tensor) and value.dtype == "float32":
-        return value
-    x = importer.quantized_input(node)
-    name = importer.name_of(f"{node.inputs[0]}.real")
-    return importer.add(Dequantize, node, name, REAL, lambda _: x.file_layout, dtype="float32", input=x.name)
+    importer.set_real(node, result)
 
 
 def _nearest(importer: Importer, node: Node, sizes_of: Sizes, kind: str) -> Apply:

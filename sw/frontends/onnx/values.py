@@ -17,6 +17,7 @@ from sateen.sim import golden
 
 __all__ = [
     "IMAGE",
+    "REAL",
     "UNLIMITED",
     "Deferred",
     "Dequantized",
@@ -28,7 +29,10 @@ __all__ = [
     "channels_first",
     "clamp",
     "image_layout",
+    "is_exact",
+    "plain",
     "quantization_of",
+    "real_values",
     "scaling",
     "stored",
     "to_float32",
@@ -50,6 +54,15 @@ class Quantization:
     """For int8, which is what integers are here."""
     unsigned: bool
     """The file's integers are uint8."""
+
+
+REAL = Quantization(1.0, 0, False)
+"""That of tensors of real values, which have none."""
+
+
+def plain(unsigned: bool) -> Quantization:
+    """That of integers that stand for themselves."""
+    return Quantization(1.0, -128 if unsigned else 0, unsigned)
 
 
 MakeResult = Callable[[str, Quantization, Limits], Tensor]
@@ -81,6 +94,12 @@ class Deferred:
     inherited: Quantization | None = None
     """The quantization of the input, if the operator only moves its values."""
     limits: Limits = UNLIMITED
+    real: Callable[[str], Tensor] | None = None
+    """Makes the real result, which the host computes, under a name; ``None`` if the operator that it comes from has a
+    handler for that."""
+    biased: Callable[[QuantizedConstant | Array], Deferred | None] | None = None
+    """If it is the result of a layer without a bias: that with a constant added, or ``None`` if this is no bias, one
+    value for each channel."""
 
 
 Value = Tensor | Dequantized | Deferred | QuantizedConstant | Array
@@ -97,6 +116,16 @@ def image_layout(rank: int) -> Callable[[tuple[int, ...]], FileLayout | None]:
     if rank == 4:
         return channels_first
     return lambda shape: FileLayout(shape, IMAGE, (shape[0], shape[3], shape[2]))
+
+
+def real_values(constant: QuantizedConstant) -> Array:
+    """The real values, float32, of a quantized constant."""
+    shape = [-1 if place == constant.axis % constant.values.ndim else 1 for place in range(constant.values.ndim)]
+    points, scales = (
+        array.reshape(shape) if array.size > 1 else array.reshape(-1)[0]
+        for array in (constant.zero_points.astype(np.int64), constant.scales.astype(np.float64))
+    )
+    return ((constant.values.astype(np.int64) - points) * scales).astype(np.float32)
 
 
 def quantization_of(x: Tensor) -> Quantization:
@@ -116,6 +145,17 @@ def clamp(quantization: Quantization, limits: Limits) -> tuple[int, int]:
         steps = [np.float64(np.float32(limit) / np.float32(quantization.scale)) for limit in limits]
     low, high = (int(np.clip(np.rint(step) + quantization.zero_point, -128, 127)) for step in steps)
     return low, high
+
+
+def is_exact(quantization: Quantization, limits: Limits) -> bool:
+    """Whether clamped codes stand for the clamped real values: the limits are codes, or beyond them."""
+    for limit in limits:
+        if np.isfinite(limit):
+            steps = np.float64(limit) / quantization.scale
+            within = -128 < steps + quantization.zero_point < 127
+            if within and np.float32(np.rint(steps) * quantization.scale) != np.float32(limit):
+                return False
+    return True
 
 
 def to_float32(values: Array) -> Array:

@@ -9,7 +9,19 @@ All numbers are those of the reference interpreter: a layer's bias is the one in
 
 # ruff: noqa: F403
 # Each module's ``__all__`` is the only list of its names, so there is none here.
-from sateen.graph.ops import arrange, base, elementwise, host, layout, pooling, real, reduction, resizing, weighted
+from sateen.graph.ops import (
+    arrange,
+    base,
+    elementwise,
+    host,
+    layout,
+    pooling,
+    real,
+    real_layers,
+    reduction,
+    resizing,
+    weighted,
+)
 from sateen.graph.ops.arrange import *
 from sateen.graph.ops.base import *
 from sateen.graph.ops.base import Op
@@ -18,11 +30,12 @@ from sateen.graph.ops.host import *
 from sateen.graph.ops.layout import *
 from sateen.graph.ops.pooling import *
 from sateen.graph.ops.real import *
+from sateen.graph.ops.real_layers import *
 from sateen.graph.ops.reduction import *
 from sateen.graph.ops.resizing import *
 from sateen.graph.ops.weighted import *
 
-_MODULES = (arrange, base, elementwise, host, layout, pooling, real, reduction, resizing, weighted)
+_MODULES = (arrange, base, elementwise, host, layout, pooling, real, real_layers, reduction, resizing, weighted)
 
 OPS: dict[str, type[Op]] = {
     name: kind

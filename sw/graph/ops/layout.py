@@ -60,7 +60,7 @@ class Pad(Unary):
     padding: tuple[tuple[int, int], ...]
     """(before, after) for each axis but the first."""
     value: int
-    """An int8 code; the zero point stands for zero."""
+    """An int8 code, where the zero point stands for zero; or a real number."""
 
     def __post_init__(self) -> None:
         good = all(len(pair) == 2 and all(is_int(size, 0, 65535) for size in pair) for pair in self.padding)
@@ -81,6 +81,9 @@ class Pad(Unary):
 
     def execute(self, tensors: Tensors, values: Values) -> Array:
         return np.pad(values[self.input], ((0, 0), *self.padding), constant_values=self.value)
+
+    def check_types(self, tensors: Tensors) -> None:
+        self._check_type(tensors[self.output], "int8", "float32")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sateen.graph.ops.base import (
+    Array,
     Int8Array,
     Padding,
     Shape,
@@ -30,7 +31,10 @@ __all__ = ["Conv2D", "DepthwiseConv2D", "FullyConnected", "TransposeConv2D", "We
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Weighted(Unary):
-    """What layers with weights share: a bias and a scale for each output channel, and a clamp."""
+    """What layers with weights share: a bias and a scale for each output channel, and a clamp.
+
+    If the output is int32, it holds the sums themselves, which only the host computes; there is no scale or clamp then.
+    """
 
     weights: NDArray[np.int8] | NDArray[np.int16]
     """int16 weights lie within −255 to 255: their file gave them a zero point, which has been subtracted."""
@@ -88,7 +92,13 @@ class Weighted(Unary):
         self._check_rounding(self.rounding)
         self._check_multiplier(self.rounding, self.multiplier)
 
-    def _requantize(self, acc: NDArray[np.int32], output: Tensor) -> Int8Array:
+    def check_types(self, tensors: Tensors) -> None:
+        self._check_type(tensors[self.input], "int8")
+        self._check_type(tensors[self.output], "int8", "int32")
+
+    def _requantize(self, acc: NDArray[np.int32], output: Tensor) -> Array:
+        if output.dtype == "int32":
+            return acc
         return golden.requantize(
             acc, self.multiplier, self.shift,
             rounding=self.rounding, zero_point=output.zero_point, low=self.low, high=self.high,

@@ -1,0 +1,71 @@
+"""Functions of one quantized value, as tables: chains of real operators between a DequantizeLinear and a QuantizeLinear
+that the device can look up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sateen.frontends.onnx.values import Quantization
+from sateen.graph import Array, Constant, Dequantize, Op, RealBinary, RealUnary, Tensor
+from sateen.hw.spec.descriptor import Rounding
+from sateen.sim import golden
+
+__all__ = ["FoundTable", "table_of"]
+
+
+@dataclass(frozen=True)
+class FoundTable:
+    """A function of one tensor's codes."""
+
+    input: str
+    values: Array
+    """[256], for the codes −128 to 127."""
+    function: str
+    """What it computes, for people."""
+
+
+def table_of(
+    ops: Sequence[Op], tensors: Mapping[str, Tensor], real: Tensor, quantization: Quantization
+) -> FoundTable | None:
+    """The table of a real tensor's codes; ``None`` if these do not depend on one code alone each.
+
+    The operators are computed as they are, on every code, so the table gives what they give.
+    """
+    chain = _chain(ops, real.name)
+    sources = {op.input for op in chain or () if isinstance(op, Dequantize)}
+    if chain is None or len(sources) != 1:
+        return None
+    source = tensors[next(iter(sources))]
+    if source.shape != real.shape or source.dtype != "int8":
+        return None
+    every = np.arange(-128, 128).astype(np.int8)
+    values: dict[str, Array] = {source.name: every.reshape(-1, *[1] * (len(real.shape) - 1))}
+    for op in chain:
+        values[op.output] = op.execute(tensors, values)
+    result = values[real.name].reshape(-1)
+    if np.isnan(result).any():
+        # Only the codes that are reached matter; quantizing them refuses what is no number.
+        return None
+    codes = golden.quantize(result, (quantization.scale, quantization.zero_point), rounding=Rounding.FLOAT32)
+    functions = ", ".join(op.function for op in chain if isinstance(op, RealBinary | RealUnary))
+    return FoundTable(source.name, codes, functions)
+
+
+def _chain(ops: Sequence[Op], name: str) -> list[Op] | None:
+    """The operators that compute a tensor from codes, in order; ``None`` if one of them does more than to compute each
+    value from one, and constants of one value."""
+    chain: list[Op] = []
+    wanted = {name}
+    for op in reversed(ops):
+        if op.output not in wanted:
+            continue
+        wanted.remove(op.output)
+        chain.append(op)
+        if isinstance(op, RealBinary | RealUnary):
+            wanted.update(op.inputs)
+        elif not isinstance(op, Dequantize) and not (isinstance(op, Constant) and op.values.size == 1):
+            return None
+    return None if wanted else chain[::-1]
