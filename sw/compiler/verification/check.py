@@ -97,11 +97,11 @@ class _Verifier:
             inputs = {op.input: self._numbers(self.model.size(op.input))}
             self._compare(op, places, inputs, self._weighted)
         else:
-            # A tensor and its Reshapes share their bytes.
-            buffers = {name: self.model.addresses.get(name, name) for name in op.inputs}
+            # A tensor and its Reshapes are the same bytes.
+            buffers = {name: self.buffers.get(name, name) for name in op.inputs}
             values = {
-                buffer: self.rng.integers(-128, 128, self.model.size(name)).astype(np.float64)
-                for name, buffer in buffers.items()
+                buffer: self.rng.integers(-128, 128, self.model.size(buffer)).astype(np.float64)
+                for buffer in dict.fromkeys(buffers.values())
             }
             inputs = {name: values[buffer] for name, buffer in buffers.items()}
             self._tables(op, places)
