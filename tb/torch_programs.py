@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import warnings
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from sateen.frontends.torch import program
 from sateen.graph import Graph
 
 torch = needs.package("torch", extra="torch")
+importlib.import_module("torch.ao.quantization.fx._decomposed")  # Registers the operators of PT2E.
+OPS = torch.ops.quantized_decomposed
 QUANTIZE = "quantized_decomposed.quantize_per_tensor.default"
 
 
@@ -55,9 +58,10 @@ class _Reference(torch.fx.Interpreter):
         self.exact: dict[str, np.ndarray] = {}
         self.wide: dict[Any, Any] = {}
 
-    def run_on(self, x: np.ndarray) -> Any:
+    def run_on(self, *inputs: np.ndarray) -> Any:
         """The program's results for one item."""
-        given = {**self.program.constants, **dict.fromkeys(self.program.inputs, torch.from_numpy(x))}
+        given = {**self.program.constants}
+        given |= {name: torch.from_numpy(x) for name, x in zip(self.program.inputs, inputs, strict=True)}
         places = [node.name for node in self.program.module.graph.nodes if node.op == "placeholder"]
         with torch.no_grad():
             return self.run(*(given[name] for name in places))
@@ -100,7 +104,7 @@ def _parameter_of_codes(node: Any) -> bool:
     return any("quantized_decomposed" in str(user.target) for user in node.users) and node.op == "placeholder"
 
 
-def compare(exported: Any, graph: Graph, items: np.ndarray, *, slack: float = 1e-4) -> Comparison:
+def compare(exported: Any, graph: Graph, *inputs: np.ndarray, slack: float = 1e-4) -> Comparison:
     """Compares every operator's codes with PyTorch's, operand by operand.
 
     Each operator of the graph computes from the reference's codes of its operands, so that differences do not add up.
@@ -108,10 +112,10 @@ def compare(exported: Any, graph: Graph, items: np.ndarray, *, slack: float = 1e
     rounded to the accumulator's step adds half of that step.
     """
     reference, found = _Reference(exported), Comparison()
-    for item in items:
-        reference.run_on(item[None])
+    for items in zip(*inputs, strict=True):
+        reference.run_on(*(item[None] for item in items))
         values: dict[str, np.ndarray] = {}
-        for name in graph.inputs:
+        for name, item in zip(graph.inputs, items, strict=True):
             values[name] = graph.tensors[name].from_file(item[None])
         for op in graph.ops:
             values[op.output] = result = op.execute(graph.tensors, values)
@@ -137,3 +141,9 @@ def _bias_margin(graph: Graph, op: Any) -> float:
         return 0.0
     ratios = op.multiplier.astype(np.float64) * 2.0 ** (op.shift.astype(np.float64) - 31)
     return 0.5 * float(ratios.max())
+
+
+def coded(x: Any, scale: float, zero_point: int, low: int = -128, high: int = 127, dtype: Any = None) -> Any:
+    """Codes of a real value, dequantized again: what PT2E puts around every operator."""
+    numbers = (scale, zero_point, low, high, dtype or torch.int8)
+    return OPS.dequantize_per_tensor(OPS.quantize_per_tensor(x, *numbers), *numbers)

@@ -56,17 +56,17 @@ def read(exported: torch.export.ExportedProgram) -> Program:
         module = exported.graph_module
     signature, constants, inputs = exported.graph_signature, {}, []
     values = {**exported.state_dict, **exported.constants}
-    placeholders = {node.name: node for node in module.graph.nodes if node.op == "placeholder"}
-    for spec in signature.input_specs:
-        name = getattr(spec.arg, "name", None)
+    # A copy's placeholders may have other names.
+    placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
+    for spec, node in zip(signature.input_specs, placeholders, strict=True):
         if spec.kind is InputKind.USER_INPUT:
-            tensor = name is not None and hasattr(placeholders[name].meta.get("val"), "shape")
-            require(tensor, "program", f"its input {name or spec.arg!r} is no tensor; export it with tensors alone")
-            inputs.append(str(name))
+            tensor = hasattr(node.meta.get("val"), "shape")
+            require(tensor, "program", f"its input {node.name} is no tensor; export it with tensors alone")
+            inputs.append(node.name)
         else:
-            kind, known = spec.kind.name.lower(), spec.target in values and name is not None
+            kind, known = spec.kind.name.lower(), spec.target in values
             require(known, "program", f"its {kind} {spec.target!r} is not supported; export it without")
-            constants[str(name)] = values[spec.target].detach()
+            constants[node.name] = values[spec.target].detach()
     for output in signature.output_specs:
         kept = output.kind is OutputKind.USER_OUTPUT
         require(kept, "program", f"it changes its {output.target!r}; call eval() on the module before the export")

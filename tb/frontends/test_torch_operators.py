@@ -1,0 +1,287 @@
+"""Each operator of PyTorch between quantized values: its codes are those of PyTorch's reference, or what exact
+arithmetic rounds to where float sums decide; every argument counts or is refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+import needs
+import sateen
+from sateen.frontends.torch import load
+from sateen.graph import GraphError
+
+torch = needs.package("torch", extra="torch")
+nn, F = torch.nn, torch.nn.functional
+
+from torch_programs import OPS, coded, compare  # noqa: E402
+
+FUNCTIONS = {
+    "relu": torch.relu,
+    "relu6": F.relu6,
+    "hardtanh": lambda x: F.hardtanh(x, -0.7, 1.3),
+    "clamp": lambda x: torch.clamp(x, min=-0.5),
+    "clamp_max": lambda x: torch.clamp(x, max=0.5),
+    "hardswish": F.hardswish,
+    "hardsigmoid": F.hardsigmoid,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "leaky_relu": lambda x: F.leaky_relu(x, 0.1),
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "elu": F.elu,
+    "softplus": F.softplus,
+    "mish": F.mish,
+    "exp": torch.exp,
+    "abs": torch.abs,
+    "neg": torch.neg,
+    "affine": lambda x: x * 0.75 + 0.3,
+    "rsub": lambda x: 1 - x,
+    "divide": lambda x: x / 3,
+    "square": lambda x: x**2,
+    "root": lambda x: torch.sqrt(torch.relu(x)),
+    "swish": lambda x: x * torch.sigmoid(x),
+    "hard_swish_in_parts": lambda x: x * torch.clamp(x + 3, 0, 6) / 6,
+    "requantize": lambda x: x,
+    "in_place": lambda x: (x + 1).mul_(0.5).relu_(),
+}
+MOVES = {
+    "view": lambda x: x.view(1, 2, -1),
+    "flatten": lambda x: torch.flatten(x, 1),
+    "permute": lambda x: x.permute(0, 2, 3, 1),
+    "transpose": lambda x: x.transpose(1, 2),
+    "squeeze": lambda x: x[:, :, :1].squeeze(2),
+    "unsqueeze": lambda x: x.unsqueeze(1).reshape(1, 4, 6, 6),
+    "slice": lambda x: x[:, 1:3, ::2, 1:],
+    "select": lambda x: x[:, 1],
+    "split": lambda x: torch.split(x, [1, 3], 1)[1],
+    "chunk": lambda x: torch.chunk(x, 2, 2)[1],
+    "pad": lambda x: F.pad(x, (1, 2, 0, 1)),
+    "pad_reflect": lambda x: F.pad(x, (1, 2, 0, 1), mode="reflect"),
+    "upsample": lambda x: F.interpolate(x, scale_factor=2, mode="nearest"),
+    "upsample_to": lambda x: F.interpolate(x, size=(9, 13), mode="nearest"),
+    "max_pool": lambda x: F.max_pool2d(x, 3, 2, 1),
+    "max_pool_ceil": lambda x: F.max_pool2d(x, 2, 3, ceil_mode=True),
+    "cat": lambda x: torch.cat([x, x[:, :1]], 1),
+    "pixel_shuffle": lambda x: F.pixel_shuffle(x, 2),
+    "dropout": lambda x: F.dropout(x, 0.5, training=False),
+    "contiguous": lambda x: x.contiguous().clone().detach(),
+}
+REAL = {
+    "avg_pool": lambda x: F.avg_pool2d(x, 2),
+    "avg_pool_padded": lambda x: F.avg_pool2d(x, 3, 2, 1),
+    "avg_pool_not_counted": lambda x: F.avg_pool2d(x, 3, 2, 1, count_include_pad=False),
+    "adaptive": lambda x: F.adaptive_avg_pool2d(x, 1),
+    "adaptive_3": lambda x: F.adaptive_avg_pool2d(x, 3),
+    "mean": lambda x: x.mean((2, 3)),
+    "mean_kept": lambda x: x.mean((2, 3), keepdim=True),
+    "mean_channels": lambda x: x.mean(1),
+    "sum": lambda x: x[:, :, :2].sum((2, 3)),
+    "amax": lambda x: x.amax((2, 3)),
+    "softmax": lambda x: F.softmax(torch.flatten(x, 1), 1),
+}
+
+
+class Unary(nn.Module):
+    """A function between quantized values."""
+
+    def __init__(self, function, scale):
+        super().__init__()
+        self.function, self.scale = function, scale
+
+    def forward(self, x):
+        return coded(self.function(coded(x, 0.03, 5)), self.scale, -7)
+
+
+def loaded(module, *shape, count=2):
+    """A module's program, its graph, and inputs that are codes of its first quantization."""
+    exported = torch.export.export(module.eval(), (torch.zeros(1, *shape),))
+    rng = np.random.default_rng(0)
+    x = ((rng.integers(-128, 128, (count, *shape)) - 5) * np.float32(0.03)).astype(np.float32)
+    with warnings.catch_warnings(action="ignore"):
+        return exported, load(exported), x
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_equal_pytorch(name):
+    """Every code of the operand."""
+    exported, graph, _ = loaded(Unary(FUNCTIONS[name], 0.037), 256)
+    x = ((np.arange(-128, 128) - 5) * np.float32(0.03)).astype(np.float32)[None]
+    found = compare(exported, graph, x)
+    assert (found.values, found.different) == (512, 0)
+    assert [type(op).__name__ for op in graph.ops] == ["Quantize", "Table", "Dequantize"]
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_moves_equal_pytorch(name):
+    """In the quantization of the operand, and in another."""
+    for scale, zero_point in ((0.03, 5), (0.05, -20)):
+
+        class Move(nn.Module):
+            def forward(self, x, scale=scale, zero_point=zero_point):
+                return coded(MOVES[name](coded(x, 0.03, 5)), scale, zero_point)
+
+        exported, graph, x = loaded(Move(), 4, 6, 6)
+        found = compare(exported, graph, x)
+        assert found.different == 0 and found.values > 300
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_means_equal_pytorch_up_to_ties(name):
+    scale = 1 / 256 if name == "softmax" else 0.031
+    found = compare(*loaded(Unary(REAL[name], scale), 4, 6, 6, count=8))
+    assert not found.unexplained and found.different <= found.values * 0.01
+
+
+def weights(*shape, per_channel=True):
+    """Codes of random weights, and their scales."""
+    rng = np.random.default_rng(1)
+    codes = torch.from_numpy(rng.integers(-127, 128, shape).astype(np.int8))
+    scales = torch.from_numpy(rng.uniform(0.001, 0.01, shape[0] if per_channel else 1).astype(np.float32))
+    return codes, scales
+
+
+class Layer(nn.Module):
+    """A layer with weights of 8 bits and a bias of 32 bits, as the quantizers of Arm's targets write them."""
+
+    def __init__(self, function, *shape, per_channel=True, bias=True, axis=0):
+        super().__init__()
+        codes, scales = weights(*shape, per_channel=per_channel)
+        outputs = shape[axis]
+        self.function, self.axis, self.per_channel = function, axis, per_channel
+        self.register_buffer("codes", codes)
+        self.register_buffer("scales", scales if per_channel else scales[:1])
+        self.register_buffer("zeros", torch.zeros(len(scales), dtype=torch.int64))
+        self.register_buffer("bias", torch.arange(outputs, dtype=torch.int32) * 100 - 200 if bias else None)
+
+    def forward(self, x):
+        x = coded(x, 0.03, 5)
+        if self.per_channel:
+            numbers = (self.scales, self.zeros, 0, -127, 127, torch.int8)
+            weight = OPS.dequantize_per_channel(self.codes, *numbers)
+        else:
+            weight = OPS.dequantize_per_tensor(self.codes, 0.004, 0, -127, 127, torch.int8)
+        bias = None
+        if self.bias is not None and self.per_channel:
+            numbers = (self.scales * 0.03, self.zeros, 0, -(2**31), 2**31 - 1, torch.int32)
+            bias = OPS.dequantize_per_channel(self.bias, *numbers)
+        elif self.bias is not None:
+            bias = OPS.dequantize_per_tensor(self.bias, 0.004 * 0.03, 0, -(2**31), 2**31 - 1, torch.int32)
+        return coded(self.function(x, weight, bias), 0.4, 3)
+
+
+LAYERS = {
+    "conv": ((6, 4, 3, 3), lambda x, w, b: F.conv2d(x, w, b, (1, 2), (1, 0)), (4, 8, 9)),
+    "conv_same": ((6, 4, 2, 3), lambda x, w, b: F.conv2d(x, w, b, 1, "same", (1, 2)), (4, 8, 9)),
+    "conv_groups": ((6, 2, 3, 3), lambda x, w, b: F.conv2d(x, w, b, 2, 1, 1, 2), (4, 8, 9)),
+    "depthwise": ((8, 1, 3, 3), lambda x, w, b: F.conv2d(x, w, b, 1, 1, 1, 4), (4, 8, 9)),
+    "conv1d": ((6, 4, 3), lambda x, w, b: F.conv1d(x, w, b, 2, 1), (4, 20)),
+    "conv_relu": ((6, 4, 1, 1), lambda x, w, b: torch.relu(F.conv2d(x, w, b)), (4, 8, 9)),
+    "conv_relu6": ((6, 4, 1, 1), lambda x, w, b: F.relu6(F.conv2d(x, w, b)), (4, 8, 9)),
+    "linear": ((5, 12), F.linear, (12,)),
+    "linear_rows": ((5, 12), F.linear, (7, 12)),
+    "linear_relu": ((5, 12), lambda x, w, b: F.relu(F.linear(x, w, b)), (12,)),
+    "product": ((5, 12), lambda x, w, b: torch.addmm(b, x, w.t()), (12,)),
+}
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_equal_pytorch_up_to_its_sums(name, per_channel):
+    """Bias and weights are integers, so that only PyTorch's float sums can differ from exact ones."""
+    shape, function, item = LAYERS[name]
+    exported, graph, x = loaded(Layer(function, *shape, per_channel=per_channel), *item, count=6)
+    found = compare(exported, graph, x)
+    assert not found.unexplained and found.different <= found.values * 0.001
+
+
+class Binary(nn.Module):
+    """An operator on two tensors of different quantization."""
+
+    def __init__(self, function, scale):
+        super().__init__()
+        self.function, self.scale = function, scale
+
+    def forward(self, a, b):
+        return coded(self.function(coded(a, 0.03, 5), coded(b, 0.021, -9)), self.scale, 11)
+
+
+@pytest.mark.parametrize("scale", [0.0517, 0.0625])
+@pytest.mark.parametrize("name", ["add", "sub", "mul"])
+def test_pairs_equal_pytorch_up_to_ties(name, scale):
+    """All pairs of codes. PyTorch multiplies by the result's reciprocal scale where ONNX divides by the scale."""
+    function = {"add": torch.add, "sub": torch.sub, "mul": torch.mul}[name]
+    exported = torch.export.export(Binary(function, scale), (torch.zeros(1, 256, 256), torch.zeros(1, 256, 256)))
+    codes = np.arange(-128, 128)
+    a, b = np.meshgrid((codes - 5) * np.float32(0.03), (codes + 9) * np.float32(0.021))
+    found = compare(exported, load(exported), *(part[None].astype(np.float32) for part in (a, b)))
+    assert not found.unexplained and found.different <= 10
+
+
+def unary(function):
+    return Unary(function, 0.03)
+
+
+class Training(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        return coded(self.norm(coded(x, 0.03, 5)), 0.03, 5)
+
+
+REFUSED = {
+    "alpha": (unary(lambda x: torch.add(x[:, :1], x[:, 1:2], alpha=2)), "its alpha must be 1"),
+    "divisor": (unary(lambda x: F.avg_pool2d(x, 2, divisor_override=3)), "argument divisor_override = 3 is not"),
+    "ceil": (unary(lambda x: F.avg_pool2d(x, 4, 3, ceil_mode=True)), "its ceil_mode is not supported at this size"),
+    "dilation": (unary(lambda x: F.max_pool2d(x, 2, 1, dilation=2)), "dilations"),
+    "indices": (unary(lambda x: F.max_pool2d(x, 2, return_indices=True)[1].float()), "result 1 .* is not supported"),
+    "uneven": (unary(lambda x: F.adaptive_avg_pool2d(x, 4)), "differ in size; choose a divisor"),
+    "factor": (unary(lambda x: F.interpolate(x, scale_factor=1.3, mode="nearest")), "its factor 1.3 is not 7 / 6"),
+    "batch": (unary(lambda x: x.mean((0, 1))), "it reduces the batch"),
+    "everything": (unary(lambda x: x.mean()), "not supported"),
+    "unknown": (unary(lambda x: torch.cumsum(x, 1)), r"aten\.cumsum\.default is not supported"),
+    "undefined": (unary(lambda x: torch.log(x)), "it is not defined for"),
+    "int16": (unary(lambda x: coded(x, 0.01, 0, -32768, 32767, torch.int16)), "int16; quantize to 8"),
+    "float": (unary(lambda x: F.conv2d(x, torch.ones(3, 4, 1, 1)) * x[:, :3]), "quantize the whole model"),
+    "buffers": (Training(), "call eval"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals_name_operator_and_remedy(name):
+    module, text = REFUSED[name]
+    module.train(name == "buffers")
+    exported = torch.export.export(module, (torch.zeros(2, 4, 6, 6),))
+    with pytest.raises(GraphError, match=text):
+        load(exported)
+
+
+def test_entrances_say_what_is_missing():
+    module, x = nn.Sequential(nn.Linear(4, 2)), torch.ones(3, 4)
+    with pytest.raises(sateen.CompileError, match="in training mode; call eval"):
+        sateen.compile(module, calibration=x)
+    with pytest.raises(sateen.CompileError, match="give example_inputs"):
+        sateen.compile(module.eval())
+    with pytest.raises(sateen.CompileError, match="give calibration: representative inputs"):
+        sateen.compile(module, example_inputs=x)
+    with pytest.raises(GraphError, match="its items are .5,., but the program takes .4,."):
+        sateen.compile(module, example_inputs=x, calibration=torch.ones(3, 5))
+    with pytest.raises(GraphError, match="calibration: it holds no item"):
+        sateen.compile(module, example_inputs=x, calibration=torch.ones(0, 4))
+    with pytest.raises(GraphError, match="values in it that are not finite"):
+        sateen.compile(module, example_inputs=x, calibration=x * torch.nan)
+    exported = torch.export.export(Unary(torch.relu, 0.1), (x,))
+    with pytest.raises(GraphError, match="it is quantized already"):
+        sateen.compile(exported, calibration=x)
+
+
+def test_import_needs_no_torch():
+    code = "import sys, sateen, sateen.quantize; raise SystemExit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
