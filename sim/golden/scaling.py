@@ -34,11 +34,14 @@ Quantization = tuple[float, int]
 """Scale and zero point of a tensor."""
 
 
-def quantize(x: ArrayLike, quantization: Quantization, *, rounding: int = Rounding.DOUBLE) -> Int8Array:
+def quantize(
+    x: ArrayLike, quantization: Quantization, *, rounding: int = Rounding.DOUBLE, reciprocal: bool = False
+) -> Int8Array:
     """The integers of real numbers, divided in float32: halves away from zero (TensorFlow Lite), or to even with
-    Rounding.FLOAT32."""
+    Rounding.FLOAT32. With ``reciprocal`` they are multiplied by the scale's reciprocal instead, as PyTorch does."""
     with np.errstate(over="ignore"):
-        real = np.asarray(x, np.float32) / np.float32(quantization[0])
+        real = np.asarray(x, np.float32)
+        real = real * np.float32(1 / quantization[0]) if reciprocal else real / np.float32(quantization[0])
     away = np.copysign(np.floor(np.abs(real.astype(np.float64)) + 0.5), real)
     codes = np.rint(real) if rounding == Rounding.FLOAT32 else away
     if np.isnan(codes).any():

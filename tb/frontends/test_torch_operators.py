@@ -282,6 +282,20 @@ def test_entrances_say_what_is_missing():
         sateen.compile(exported, calibration=x)
 
 
+def test_real_inputs_on_ties_equal_pytorch():
+    """Half way between two codes, dividing by a scale and multiplying by its reciprocal often differ."""
+    halves = np.arange(-128, 128) + np.float32(0.5)
+    different = 0
+    for scale in np.random.default_rng(3).uniform(0.001, 0.1, 8).astype(np.float32).tolist():
+        x = (halves * np.float32(scale))[None]
+        module = Unary(torch.relu, 0.1)
+        module.forward = lambda x, scale=scale: coded(x, scale, 3)
+        exported = torch.export.export(module, (torch.zeros(1, 256),))
+        assert compare(exported, load(exported), x).different == 0
+        different += int((np.rint(x / np.float32(scale)) != np.rint(x * np.float32(1 / scale))).sum())
+    assert different > 100
+
+
 def test_import_needs_no_torch():
     code = "import sys, sateen, sateen.quantize; raise SystemExit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -6,6 +6,7 @@ can apply it to its result.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +14,16 @@ import numpy as np
 
 from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.importer import Importer
+from sateen.frontends.onnx.operators import HANDLERS
 from sateen.frontends.onnx.values import Deferred, Limits, Quantization, clamp
 from sateen.frontends.torch.program import Call
 from sateen.frontends.torch.translator import FUNCTION, Function, Translator
-from sateen.graph import Array, Table, Tensor, require
+from sateen.graph import Array, Quantize, Table, Tensor, require
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["POINTWISE", "make_table", "pointwise", "reference_codes", "try_function"]
+__all__ = ["POINTWISE", "make_table", "pointwise", "quantize", "reference_codes", "try_function"]
 
 POINTWISE = frozenset((
     "abs", "atan", "ceil", "celu", "clamp", "clamp_max", "clamp_min", "clip", "cos", "elu", "erf", "exp", "exp2",
@@ -117,6 +119,14 @@ def reference_codes(real: Array, scale: float, zero_point: int, low: int, high: 
     reciprocal = np.float32(1.0 / scale)
     with np.errstate(over="ignore", invalid="ignore"):
         return np.clip(np.rint(real.astype(np.float32) * reciprocal) + np.float32(zero_point), low, high)
+
+
+def quantize(importer: Importer, node: Node) -> None:
+    """As ONNX's front end does it; the host multiplies real inputs by the scale's reciprocal."""
+    HANDLERS["QuantizeLinear"].handler(importer, node)
+    made = importer.ops[-1] if importer.ops else None
+    if isinstance(made, Quantize) and made.output == node.outputs[0]:
+        importer.ops[-1] = dataclasses.replace(made, reciprocal=True)
 
 
 def make_table(importer: Importer, node: Node) -> None:

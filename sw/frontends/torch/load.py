@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sateen.errors import CompileError
 from sateen.frontends import onnx
 from sateen.frontends.onnx import OnnxModel, guarded
 from sateen.frontends.onnx.importer import Operator
-from sateen.frontends.torch.functions import make_table, try_function
+from sateen.frontends.onnx.operators import HANDLERS
+from sateen.frontends.torch.functions import make_table, quantize, try_function
 from sateen.frontends.torch.layers import LAYERS
 from sateen.frontends.torch.moves import MOVES
 from sateen.frontends.torch.program import Program, read
@@ -25,6 +26,10 @@ __all__ = ["Translation", "graph", "is_torch", "load", "program", "translate"]
 
 CALLS: dict[str, Handler] = {**LAYERS, **MOVES}
 """The handler of each operator that is no function of one value."""
+
+
+OTHERS = {FUNCTION: Operator(make_table, (1,)), "QuantizeLinear": replace(HANDLERS["QuantizeLinear"], handler=quantize)}
+"""What ONNX's front end does otherwise here."""
 
 
 def is_torch(source: object) -> bool:
@@ -109,7 +114,7 @@ def translate(source: Program, name: str = "") -> Translation:
 
 def graph(model: OnnxModel) -> Graph:
     """The graph of a quantized program's records."""
-    return onnx.graph(model, model.name, others={FUNCTION: Operator(make_table, (1,))})
+    return onnx.graph(model, model.name, others=OTHERS)
 
 
 def load(source: Any, example_inputs: Sequence[Any] | torch.Tensor | None = None, *, name: str = "") -> Graph:

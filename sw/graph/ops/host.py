@@ -19,6 +19,8 @@ class Quantize(Unary):
     """Real numbers to integers; see :func:`sateen.sim.golden.quantize`."""
 
     rounding: int = Rounding.DOUBLE
+    reciprocal: bool = False
+    """Whether numbers are multiplied by the scale's reciprocal instead of divided by the scale."""
 
     HOST_ONLY = True
 
@@ -29,7 +31,8 @@ class Quantize(Unary):
         return tensors[self.input].shape
 
     def execute(self, tensors: Tensors, values: Values) -> Array:
-        return golden.quantize(values[self.input], tensors[self.output].quantization, rounding=self.rounding)
+        quantization = tensors[self.output].quantization
+        return golden.quantize(values[self.input], quantization, rounding=self.rounding, reciprocal=self.reciprocal)
 
     def check_types(self, tensors: Tensors) -> None:
         self._check_type(tensors[self.input], "float32")
