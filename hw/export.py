@@ -31,6 +31,20 @@ WAIVERS = {
 """Of ``verilator --lint-only -Wall``: what Yosys's Verilog writer causes."""
 
 
+KEYWORDS = """
+    always and assign automatic begin buf bufif0 bufif1 case casex casez cell cmos config deassign default defparam
+    design disable edge else end endcase endconfig endfunction endgenerate endmodule endprimitive endspecify endtable
+    endtask event for force forever fork function generate genvar highz0 highz1 if ifnone incdir include initial inout
+    input instance integer join large liblist library localparam macromodule medium module nand negedge nmos nor
+    noshowcancelled not notif0 notif1 or output parameter pmos posedge primitive pull0 pull1 pulldown pullup
+    pulsestyle_onevent pulsestyle_ondetect rcmos real realtime reg release repeat rnmos rpmos rtran rtranif0 rtranif1
+    scalared showcancelled signed small specify specparam strong0 strong1 supply0 supply1 table task time tran tranif0
+    tranif1 tri tri0 tri1 triand trior trireg unsigned use uwire vectored wait wand weak0 weak1 while wire wor xnor
+    xor
+"""
+"""Of IEEE 1364-2005."""
+
+
 def _accelerator(config: Config) -> wiring.Component:
     from sateen.hw.top import Accelerator
 
@@ -134,10 +148,18 @@ def verilog(component: wiring.Component, *, name: str, header: str = "") -> str:
     Parameters
     ----------
     name
-        Of the top module.
+        Of the top module. The names of all others begin with it and an underscore, so that several accelerators stand
+        in one design by different names.
     header
         What the file's first lines say, before the documentation of the ports.
+
+    Raises
+    ------
+    ValueError
+        If ``name`` is no name of a Verilog module.
     """
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name in KEYWORDS.split():
+        raise ValueError(f"{name!r} names no Verilog module; use letters, digits and _, not a digit first, no keyword")
     with collected_later():
         design, contents = without_contents(merged(converted(component, name=name, ports=ports(component))))
     text = _written(design, contents)

@@ -15,12 +15,13 @@ import yaml
 
 def main() -> None:
     request = yaml.safe_load(Path(sys.argv[1]).read_text())
-    parameters = {"preset": "small", "part": "accelerator-axi", **request.get("parameters", {})}
+    parameters = {"preset": "small", "part": "accelerator-axi", "name": "sateen", **request.get("parameters", {})}
     options = [f"--{name}={value}" for name, value in parameters.items()]
-    subprocess.run([sys.executable, "-m", "sateen.cli", "verilog", "--output", "sateen.v", *options], check=True)
+    verilog = f"{parameters['name']}.v"
+    subprocess.run([sys.executable, "-m", "sateen.cli", "verilog", "--output", verilog, *options], check=True)
     core = {
         "name": request["vlnv"],
-        "filesets": {"rtl": {"files": [{"sateen.v": {"file_type": "verilogSource"}}]}},
+        "filesets": {"rtl": {"files": [{verilog: {"file_type": "verilogSource"}}]}},
         "targets": {"default": {"filesets": ["rtl"]}},
     }
     name = request["vlnv"].replace(":", "_")

@@ -7,6 +7,8 @@
     self.comb += dma_reader.source.connect(self.sateen.sink)
     self.comb += self.sateen.source.connect(dma_writer.sink)
 
+Several accelerators in one design have different names: ``SateenCore(platform, preset="tiny", name="detector")``.
+
 The registers are those of ``sateen.hw.spec.axi.Register``. ``sink`` takes the bytes that go into the accelerator's
 memories, and ``source`` gives the bytes that are read from them.
 """
@@ -33,19 +35,21 @@ class SateenCore(LiteXModule):
         The LiteX platform, which takes the Verilog.
     preset : str
         ``PRESET[,field=value…]``.
+    name : str
+        Of the top module; the names of all other modules and of the file begin with it.
     folder : Path
         Where the Verilog is written.
     """
 
-    def __init__(self, platform, *, preset: str = "small", folder: Path = Path("build")):
+    def __init__(self, platform, *, preset: str = "small", name: str = "sateen", folder: Path = Path("build")):
         self.bus = axi.AXILiteInterface(data_width=32, address_width=32)
         self.sink = stream.Endpoint([("data", 8)])
         self.source = stream.Endpoint([("data", 8)])
         self.busy = Signal()
 
         folder.mkdir(parents=True, exist_ok=True)
-        verilog = folder / "sateen.v"
-        options = ["--preset", preset, "--part", "accelerator-axi", "--output", str(verilog)]
+        verilog = folder / f"{name}.v"
+        options = ["--preset", preset, "--part", "accelerator-axi", "--name", name, "--output", str(verilog)]
         subprocess.run([sys.executable, "-m", "sateen.cli", "verilog", *options], check=True)
         platform.add_source(str(verilog))
 
@@ -62,7 +66,7 @@ class SateenCore(LiteXModule):
             lite |= {f"o_s_axil_{channel}valid": endpoint.valid, f"i_s_axil_{channel}ready": endpoint.ready}
             lite |= {f"o_s_axil_{channel}{field}": getattr(endpoint, field) for field in fields}
         self.specials += Instance(
-            "sateen", i_clk=ClockSignal(), i_rst=ResetSignal(), **lite,
+            name, i_clk=ClockSignal(), i_rst=ResetSignal(), **lite,
             i_s_axis_tdata=self.sink.data, i_s_axis_tvalid=self.sink.valid, o_s_axis_tready=self.sink.ready,
             i_s_axis_tlast=self.sink.last,
             o_m_axis_tdata=self.source.data, o_m_axis_tvalid=self.source.valid, i_m_axis_tready=self.source.ready,

@@ -25,6 +25,10 @@ def verilog(
     part: Annotated[
         str, typer.Option(help="accelerator (with a serial port), accelerator-bytes, tile, …")
     ] = "accelerator",
+    name: Annotated[
+        str,
+        typer.Option(help="Of the top module, with which the names of all others begin; several need different ones."),
+    ] = "",
     widths: Annotated[
         str | None, typer.Option(help="For the part bitserial-multiplier: bits of its factors, as 8x8 or 12x4.")
     ] = None,
@@ -45,8 +49,9 @@ def verilog(
         if not (cross and a.isdigit() and b.isdigit()):
             raise SateenError(f"--widths {widths!r} is not of the form AxB, as 8x8")
         options["widths"] = int(a), int(b)
-    with status(f"generating {part} of {preset} …"):
+    if not name:
         name = "sateen" if part.startswith("accelerator") else f"sateen_{part.replace('-', '_')}"
+    with status(f"generating {part} of {preset} …"):
         header = f"Sateen {part}, generated from {preset} (configuration {config.digest}).\nApache-2.0."
         text = export.verilog(export.PARTS[part](config, **options), name=name, header=header)
     with atomic_write(output) as file:

@@ -8,6 +8,8 @@ import pytest
 import needs
 from sateen.hw.export import PARTS, verilog
 from sateen.hw.spec.config import PRESETS, parse_config
+from sateen.hw.spec.identity import Identity
+from sateen.hw.spec.wire import Frame, FrameType, Op, OpHeader, Space, Status, Stuffing
 from sateen.sim import tools
 
 CONFIG = parse_config("tiny,rows=5,cols=3")
@@ -65,6 +67,66 @@ def test_every_module_stands_once():
                 re.findall(r"\.(\S+)\(", pins)
             )
     assert "dump_module" not in text and "src =" not in text
+
+
+BENCH = """
+module bench;
+  reg clk = 0, rst = 1;
+  reg [7:0] bytes [0:LAST];
+  integer at = 0, cycle = 0;
+  wire [7:0] a, b;
+  wire a_valid, b_valid;
+  wire sending = !rst && at <= LAST && cycle % 8 == 0;
+  left one(.clk(clk), .rst(rst), .rx__payload(bytes[at]), .rx__valid(sending),
+    .tx__payload(a), .tx__valid(a_valid), .tx__ready(1'b1));
+  right two(.clk(clk), .rst(rst), .rx__payload(bytes[at]), .rx__valid(sending),
+    .tx__payload(b), .tx__valid(b_valid), .tx__ready(1'b1));
+  initial $readmemh("bytes.hex", bytes);
+  always #5 clk = !clk;
+  always @(posedge clk) begin
+    rst <= cycle < 4;
+    cycle <= cycle + 1;
+    if (sending) at <= at + 1;
+    if (a_valid) $display("a %h", a);
+    if (b_valid) $display("b %h", b);
+    if (cycle == 8 * LAST + 2000) $finish;
+  end
+endmodule
+"""
+
+
+def test_two_accelerators_in_one_design(tmp_path):
+    """By different names: no module is declared twice, and each answers for itself."""
+    icarus, vvp = needs.programs("iverilog", "vvp", packages="iverilog")
+    configs = {"left": PRESETS["micro"], "right": parse_config("micro,rows=5,pe=bitserial")}
+    modules = []
+    for name, config in configs.items():
+        text = verilog(PARTS["accelerator-bytes"](config), name=name)
+        (tmp_path / f"{name}.v").write_text(text)
+        modules += re.findall(r"^module (\S+?) ?\(", text, re.MULTILINE)
+    assert len(set(modules)) == len(modules) and all(re.match("(left|right)(_|$)", each) for each in modules)
+    sent = Frame(FrameType.HELLO, 0, OpHeader(Op.READ, Space.IDENTITY, 100).encode(), 7).encode()
+    write, read = OpHeader(Op.WRITE, Space.SCRATCHPAD, 5, 3), OpHeader(Op.READ, Space.SCRATCHPAD, 5, 3)
+    sent += Frame(FrameType.REQUEST, 1, write.encode() + b"hello" + read.encode(), 7).encode()
+    (tmp_path / "bytes.hex").write_text("\n".join(f"{byte:02x}" for byte in sent))
+    (tmp_path / "bench.v").write_text(BENCH.replace("LAST", str(len(sent) - 1)))
+    files = ["bench.v", *(f"{name}.v" for name in configs)]
+    subprocess.run([icarus, "-g2005", "-s", "bench", "-o", "bench", *files], cwd=tmp_path, check=True)
+    printed = subprocess.run([vvp, "bench"], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    for which, config in zip("ab", configs.values(), strict=True):
+        answer = bytes(int(line.split()[1], 16) for line in printed.splitlines() if line.startswith(f"{which} "))
+        hello, request = (Frame.decode(body) for body in Stuffing().feed(answer))
+        assert hello.payload[:100] == Identity(config, config.digest).encode()[:100]
+        assert request.payload == b"hello" + bytes([Status.OK])
+
+
+def test_names_of_modules():
+    """What is no name of a module is refused."""
+    component = PARTS["requantize"](CONFIG)
+    for name in ("", "2fast", "a-b", "module", "x y"):
+        with pytest.raises(ValueError, match="names no Verilog module"):
+            verilog(component, name=name)
+    assert "module fast(" in verilog(component, name="fast")
 
 
 def test_memories_are_filled_by_loops():
