@@ -284,7 +284,7 @@ def test_entrances_say_what_is_missing():
 
 def test_real_inputs_on_ties_equal_pytorch():
     """Half way between two codes, dividing by a scale and multiplying by its reciprocal often differ."""
-    halves = np.arange(-128, 128) + np.float32(0.5)
+    halves = (np.arange(-128, 128) + 0.5).astype(np.float32)
     different = 0
     for scale in np.random.default_rng(3).uniform(0.001, 0.1, 8).astype(np.float32).tolist():
         x = (halves * np.float32(scale))[None]
