@@ -94,7 +94,9 @@ def _base(kind: str, version: int) -> tuple[list[Any], dict[str, Any], tuple[int
         last = {"ReduceSum": 13}.get(plain, 18)
         return (["d"], {"axes": [2, 3]}, IMAGE) if version < last else (["d", _integers(2, 3)], {}, IMAGE)
     by_axes = {"axes": [1, 3]} if version < 13 else {}
+    each = np.linspace(0.5, 1.5, 4, dtype=np.float32)
     real: dict[str, tuple[list[Any], dict[str, Any], tuple[int, ...]] | None] = {
+        "BatchNormalization": (["d", each, each - 1, -each, each], {}, IMAGE),
         "Conv": (["d", "wd"], {}, IMAGE),
         "ConvTranspose": (["d", "td"], {}, IMAGE),
         "Gemm": (["d", "vd", *(["fd"] if version < 11 else [])], {}, ROW),

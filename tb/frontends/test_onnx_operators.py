@@ -241,3 +241,14 @@ def test_interpolated_images(sizes, fields):
 def test_rows_of_another_length(length, mode):
     floor = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     real("Resize", (1, 3, 4), {"sizes": np.array([1, 3, length])}, inputs=["", "", "sizes"], mode=mode, **floor)
+
+
+@pytest.mark.parametrize("shape", [(1, 19, 3, 5), (1, 19, 7), (1, 19)])
+@pytest.mark.parametrize(("x", "y"), [(X, (0.0917, -7)), ((2.0**-5, 0), (2.0**-4, 3)), ((0.04, 9), (0.31, -128))])
+@pytest.mark.parametrize("opset", [13, 17])
+def test_batch_normalization(shape, x, y, opset):
+    rng = np.random.default_rng(18)
+    held = {name: rng.normal(size=19).astype(np.float32) for name in ("scale", "b", "mean", "var")}
+    held["var"] = np.abs(held["var"]) + np.float32(0.1)
+    held["scale"][3] = 0
+    real("BatchNormalization", shape, held, x=x, y=y, opset=opset, epsilon=1e-3)

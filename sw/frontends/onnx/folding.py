@@ -71,9 +71,7 @@ def _reshape(node: Node, x: Array, shape: Array) -> Array:
 
 
 def _clip(node: Node, x: Array, low: Array | None = None, high: Array | None = None) -> Array:
-    limits = [
-        node.get(name) if given is None else given.reshape(()) for given, name in ((low, "min"), (high, "max"))
-    ]
+    limits = [node.get(name) if given is None else given.reshape(()) for given, name in ((low, "min"), (high, "max"))]
     for limit, function in zip(limits, (np.maximum, np.minimum), strict=True):
         x = x if limit is None else function(x, np.asarray(limit, x.dtype))
     return x

@@ -138,9 +138,7 @@ class Importer(Builder):
             missing = name in self._read and name not in self.values
             require(not missing, node, f"its output {place}, {name!r}, is not supported; export the model without it")
 
-    def _input(
-        self, name: str, kind: str, shape: tuple[int, ...], operators: Mapping[str, Operator]
-    ) -> Tensor:
+    def _input(self, name: str, kind: str, shape: tuple[int, ...], operators: Mapping[str, Operator]) -> Tensor:
         who = f"tensor {name!r}"
         require(
             kind in ("FLOAT", "INT8", "UINT8"),

@@ -14,6 +14,7 @@ from sateen.frontends.onnx.folding import FOLDED, clip_limits, quantized, regist
 from sateen.frontends.onnx.importer import Importer, Operator
 from sateen.frontends.onnx.layers import LAYERS, quantized_constant
 from sateen.frontends.onnx.moves import FLOAT, INT8, MOVES, UINT8
+from sateen.frontends.onnx.normalization import NORMALIZATIONS
 from sateen.frontends.onnx.pools import POOLS
 from sateen.frontends.onnx.resizing import RESIZES
 from sateen.frontends.onnx.transposed import TRANSPOSED
@@ -52,7 +53,16 @@ from sateen.sim import golden
 
 __all__ = ["HANDLERS"]
 
-HANDLERS: dict[str, Operator] = {**FOLDED, **MOVES, **ARRANGES, **RESIZES, **LAYERS, **POOLS, **TRANSPOSED}
+HANDLERS: dict[str, Operator] = {
+    **FOLDED,
+    **MOVES,
+    **ARRANGES,
+    **RESIZES,
+    **LAYERS,
+    **POOLS,
+    **TRANSPOSED,
+    **NORMALIZATIONS,
+}
 """How each kind of operator is imported."""
 handles, fuses = registers(HANDLERS), registers(HANDLERS, fused=True)
 

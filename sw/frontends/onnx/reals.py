@@ -215,9 +215,7 @@ def binary(importer: Importer, node: Node) -> None:
     for place in places:
         name = importer.real_name(node)
         name = name if place == places[-1] else importer.name_of(f"{name}.{place}")
-        result = add_binary(
-            importer, node, _functions(BINARY)[node.kind], result, operand(importer, node, place), name
-        )
+        result = add_binary(importer, node, _functions(BINARY)[node.kind], result, operand(importer, node, place), name)
     if len(places) == 0 and isinstance(result, Tensor):
         # Of one input.
         result = importer.add(
