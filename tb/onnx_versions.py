@@ -131,9 +131,12 @@ def _base(kind: str, version: int) -> tuple[list[Any], dict[str, Any], tuple[int
         ),
         "Split": (["d"], {"axis": 1, **({"num_outputs": 2} if version >= 18 else {})}, IMAGE),
         "ArgMax": (["d"], {"axis": 1}, IMAGE),
+        "ArgMin": (["d"], {"axis": 1}, IMAGE),
+        "Pow": (["d", np.float32(2)], {}, IMAGE),
         "Softmax": (["d"], {}, IMAGE),
         "Constant": None,
-        "Div": None,
+        "TopK": (["d", _integers(3)], {}, IMAGE),
+        "LayerNormalization": (["d", np.ones(5, np.float32)], {}, IMAGE),
         "DepthToSpace": (["d"], {"blocksize": 2}, (1, 8, 3, 5)),
         "Expand": (["d", _integers(3, 4, 5)], {}, (1, 3, 1, 5)),
         "Gather": (["d", _integers(2, -4, 2)], {"axis": 1}, IMAGE),
@@ -276,7 +279,7 @@ def file(trial: Trial) -> bytes:
 
 def _outputs(trial: Trial, plain: str, add: Any, constants: dict[str, np.ndarray]) -> list[tuple[str, int]]:
     """Quantizes real results, and dequantizes integers; the outputs' names and types."""
-    if plain == "ArgMax":
+    if plain in ("ArgMax", "ArgMin"):
         return [("r0", onnx.TensorProto.INT64)]
     quantizes = plain == "QuantizeLinear" or plain.startswith(("QLinear", "QGemm"))
     if quantizes:

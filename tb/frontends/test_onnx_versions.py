@@ -13,7 +13,9 @@ import needs
 from onnx_models import MICROSOFT
 from sateen.errors import SateenWarning
 from sateen.frontends import onnx as frontend
+from sateen.frontends.onnx.moves import REAL_MOVES
 from sateen.frontends.onnx.operators import HANDLERS
+from sateen.frontends.onnx.reals import REALS
 from sateen.frontends.onnx.schemas import CONTRIBUTED
 from sateen.graph import GraphError, run
 
@@ -23,6 +25,7 @@ onnxruntime = needs.package("onnxruntime", extra="reference")
 from onnx_versions import STEP, Trial, file, newest, schemas, trials  # noqa: E402
 
 SCHEMAS = schemas()
+OPERATORS = {**REAL_MOVES, **REALS, **HANDLERS}
 MOST = 0.02
 """Part of the values that may differ, by one: next to ties of rounding."""
 
@@ -44,6 +47,8 @@ def reference(data: bytes, x: np.ndarray) -> list[np.ndarray] | None:
 def check(trial: Trial) -> str:
     """What a trial came to: ``refused``, ``equal``, or ``unknown`` if onnxruntime refuses it."""
     data, x = file(trial), np.random.default_rng(1).normal(size=trial.shape, scale=1.3).astype(np.float32)
+    if trial.kind in ("Div", "Log", "Sqrt"):
+        x = np.abs(x) + np.float32(0.1)
     expected = reference(data, x)
     try:
         with warnings.catch_warnings():
@@ -76,13 +81,13 @@ def _names(trial: Trial, said: str) -> bool:
     return any(word in said for word in words)
 
 
-@pytest.mark.parametrize("kind", sorted(HANDLERS))
+@pytest.mark.parametrize("kind", sorted(OPERATORS))
 def test_every_version(kind):
     group, counts, seen = SCHEMAS[kind], {"equal": 0, "refused": 0, "unknown": 0}, []
     for schema in group:
         if newest(group, schema.since_version) < 7 or schema.deprecated:
             continue
-        implemented = schema.since_version in HANDLERS[kind].versions
+        implemented = schema.since_version in OPERATORS[kind].versions
         told = (sorted(schema.attributes), [parameter.name for parameter in schema.inputs])
         for trial in trials(kind, schema, group, attributes=implemented and told not in seen):
             if implemented:
@@ -96,7 +101,7 @@ def test_every_version(kind):
 
 def test_versions_are_those_of_onnx():
     """No version is claimed that ONNX does not have."""
-    for kind, operator in HANDLERS.items():
+    for kind, operator in OPERATORS.items():
         known = {schema.since_version for schema in SCHEMAS[kind]}
         assert set(operator.versions) <= known, kind
 

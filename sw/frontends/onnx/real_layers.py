@@ -9,9 +9,9 @@ import numpy as np
 from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.folding import registers
 from sateen.frontends.onnx.importer import Importer, Operator
-from sateen.frontends.onnx.values import REAL, QuantizedConstant, channels_first, image_layout, real_values
+from sateen.frontends.onnx.values import REAL, QuantizedConstant, image_layout, real_values
 from sateen.frontends.onnx.windows import Window
-from sateen.graph import Array, RealBinary, RealConv2D, RealPool2D, RealProduct, RealReduce, Tensor, require
+from sateen.graph import Array, RealConv2D, RealPool2D, RealProduct, RealReduce, Tensor, require
 
 __all__ = ["REAL_LAYERS"]
 
@@ -69,31 +69,6 @@ def gemm(importer: Importer, node: Node) -> None:
     fields: dict[str, Any] = {"input": x.name, "weights": np.ascontiguousarray(weights), "bias": bias}
     result = importer.add(RealProduct, node, importer.real_name(node), REAL, dtype="float32", **fields)
     importer.set_real(node, result)
-
-
-@handles("BatchNormalization 7 9 14 15")
-def batch_normalization(importer: Importer, node: Node) -> None:
-    """A factor and an offset for each channel."""
-    require(not node.get("training_mode", 0), node, "it trains; export the model for inference")
-    node.ignore("momentum")  # Only training reads it.
-    x = importer.real(node)
-    scale, offset, mean, variance = (real_constant(importer, node, place) for place in range(1, 5))
-    factor = scale / np.sqrt(variance + np.float32(node.get("epsilon", 1e-5)))
-    rank = len(x.file_shape)
-    good = rank >= 2 and all(values.shape == (x.file_shape[1],) for values in (scale, offset, mean, variance))
-    require(good, node, f"its constants do not fit the channels of {x.file_shape}")
-    image = rank == 4
-    x = importer.as_image(node, x) if image else importer.in_file_layout(node, x)
-    shape = [1] * rank
-    shape[3 if image else 1] = -1
-    for function, values in (("multiply", factor), ("add", offset - mean * factor)):
-        name = importer.real_name(node) if function == "add" else importer.name_of(f"{node.outputs[0]}.scaled")
-        constant = importer.add_constant(importer.name_of(f"{name}.{function}"), values.reshape(shape), REAL, None)
-        x = importer.add(
-            RealBinary, node, name, REAL, channels_first if image else lambda _: None, dtype="float32", a=x.name,
-            b=constant.name, function=function,
-        )  # fmt: skip
-    importer.set_real(node, x)
 
 
 @handles("GlobalAveragePool 1 22", "GlobalMaxPool 1 22")

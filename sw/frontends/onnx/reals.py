@@ -254,7 +254,8 @@ def reduce(importer: Importer, node: Node) -> None:
         )
         importer.set_real(node, result)
         return
-    keep = bool(node.get("keepdims", 1))
+    keep = node.get("keepdims", 1)
+    require(keep in (0, 1), node, f"its keepdims {keep} is neither 0 nor 1; export the model anew")
     axes = axes or tuple(range(rank))
     good = all(-rank <= axis < rank for axis in axes) and len({axis % rank for axis in axes}) == len(axes)
     require(good, node, f"its axes {axes} are no different ones of {rank}")
@@ -270,7 +271,7 @@ def reduce(importer: Importer, node: Node) -> None:
         return FileLayout(shape, places, tuple(shape[place] for place in places))
 
     function = _functions(REDUCTIONS)[node.kind]
-    fields: dict[str, Any] = {"input": x.name, "function": function, "axes": here, "keep_dims": keep}
+    fields: dict[str, Any] = {"input": x.name, "function": function, "axes": here, "keep_dims": bool(keep)}
     result = importer.add(RealReduce, node, importer.real_name(node), REAL, layout, dtype="float32", **fields)
     importer.set_real(node, result)
 

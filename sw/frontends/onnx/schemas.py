@@ -48,6 +48,7 @@ _WINDOW = {
 _CHANNELS_LAST = {"channels_last": Attribute("INT", 0)}
 CONTRIBUTED: dict[str, dict[str, Attribute]] = {
     "DequantizeLinear": {"axis": Attribute("INT")},
+    "Gelu": {},
     "QGemm": {"alpha": Attribute("FLOAT", 1.0), "transA": Attribute("INT", 0), "transB": Attribute("INT", 0)},
     "QLinearAdd": {},
     "QLinearAveragePool": {
