@@ -116,5 +116,5 @@ def report_refused(placed: Placement, *, strict: bool) -> None:
     if real:
         names = ", ".join(map(str, real[:SHOWN])) + (f" and {len(real) - SHOWN} more" if len(real) > SHOWN else "")
         what = "operator computes" if len(real) == 1 else "operators compute"
-        text = f"{len(real)} {what} with real numbers, on the host: {names}; quantize the whole model to avoid that"
+        text = f"{len(real)} {what} with real numbers, on the host: {names}; the device computes what is quantized"
         warnings.warn(text, SateenWarning, stacklevel=3)

@@ -14,7 +14,7 @@ import pytest
 import needs
 import sateen
 from sateen.frontends import onnx as frontend
-from sateen.graph import Graph, GraphError, Quantize, Real, Table, run
+from sateen.graph import Graph, GraphError, Quantize, Real, Requantize, Table, run
 
 onnx = needs.package("onnx", extra="onnx")
 onnxruntime = needs.package("onnxruntime", extra="reference")
@@ -203,6 +203,38 @@ def test_clipped_codes(bits):
     y = f.dequantize(f.node("Clip", f.quantize(y, Y, 0), *limits), Y, 0)
     graph = compare(f.build({"x": (1, 3, 8, 8)}, f.quantize(f.node("Relu", y), Y, 0)), {"x": image()}, off=0.01)
     assert np.abs(next(op for op in graph.ops if hasattr(op, "weights")).weights).max() == top
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8])
+def test_clipped_activations_of_four_bits(kind):
+    f, zero = File(), 0 if kind == np.int8 else 8
+    limits = [f.constant(kind(-8 if kind == np.int8 else 0)), f.constant(kind(7 if kind == np.int8 else 15))]
+    y = f.dequantize(f.node("Clip", f.quantize("x", X * 8, zero, kind), *limits), X * 8, zero, kind)
+    graph = compare(f.build({"x": (1, 64)}, y), {"x": image(shape=(1, 64))})
+    assert any(isinstance(op, Requantize) for op in graph.ops)
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_least_and_largest_with_constants(first):
+    """A clipped ReLU: part of the layer before it."""
+    f = File()
+    made = f.node("Conv", f.around("x"), f.weights(4, 3, 3, 3))
+    low, high = f.constant(np.float32(0)), f.constant(np.array([6], np.float32))
+    y = f.node("Max", *((low, made) if first else (made, low)))
+    graph = compare(f.build({"x": (1, 3, 8, 8)}, f.quantize(f.node("Min", y, high))), {"x": image()}, off=0.01)
+    assert not any(isinstance(op, Real) for op in graph.ops)
+
+
+def test_clamps_in_any_order():
+    """The last one counts where they exclude each other."""
+    limits = [(-0.5, 0.75), (0.25, 0.5), (1, 2), (-2, -1)]
+    for first in limits:
+        for second in limits:
+            f = File()
+            y = f.around("x")
+            for low, high in (first, second):
+                y = f.node("Clip", y, f.constant(np.float32(low)), f.constant(np.float32(high)))
+            compare(f.build({"x": (1, 64)}, f.quantize(y, 0.0171)), {"x": image(shape=(1, 64)) / 2})
 
 
 # Biases, and results that are not quantized.

@@ -126,8 +126,13 @@ class NetworkBuilder:
         return value
 
     def quantized(self, name: str, shape: Sequence[int], numbers: tuple[np.float32, int, str]) -> Value:
-        """Quantizes a real result."""
-        return self.add(self.node("QuantizeLinear", [name, *self.numbers(*numbers, optional=True)])[0], shape, numbers)
+        """Quantizes a real result, now and then to fewer bits."""
+        made = self.node("QuantizeLinear", [name, *self.numbers(*numbers, optional=True)])[0]
+        if self.rng.random() < 0.05:
+            kind, low = KINDS[numbers[2]], int(np.iinfo(KINDS[numbers[2]]).min)
+            ends = (self.rng.integers(0, 100), self.rng.integers(150, 256))
+            made = self.node("Clip", [made, *(self.constant(kind(low + end), "k") for end in ends)])[0]
+        return self.add(made, shape, numbers)
 
     def result(self, name: str, shape: Sequence[int], scale: float, kind: str) -> None:
         """Quantizes a layer's real result, often after a clamp."""

@@ -58,12 +58,31 @@ class Functions(NetworkBuilder):
         if x is None:
             return False
         out = np.float32(self.rng.uniform(0.0035, 0.0045)), 0 if x.kind == "u" else -128, x.kind
-        axis = int(self.rng.choice([-1, len(x.shape) - 1]))
+        axis = int(self.rng.choice([-1, *range(1, len(x.shape))]))
         if self.coded():
             made = self.node("QLinearSoftmax", [*self.codes(x), *self.numbers(*out)], axis=axis, opset=13)
             self.add(made[0], x.shape, out)
         else:
             self.quantized(self.node("Softmax", [self.real(x)], axis=axis)[0], x.shape, out)
+        return True
+
+    def tail(self) -> bool:
+        """An operator on real numbers, whose result is an output."""
+        x = self.pick()
+        if x is None or len(self.ends) > 1:
+            return False
+        rng, name = self.rng, self.real(x)
+        kind = str(rng.choice(["Softmax", "LogSoftmax", "Sigmoid", "Mul", "Sub", "ReduceMean", "Exp"]))
+        if kind in ("Mul", "Sub"):
+            shape = [n if rng.random() < 0.5 else 1 for n in x.shape[1:]]
+            made = self.node(kind, [name, self.constant(rng.normal(size=shape).astype(np.float32))])
+        elif kind == "ReduceMean":
+            axes = sorted({int(axis) for axis in rng.integers(1, len(x.shape), 2)})
+            made = self.node(kind, [name], axes=axes, keepdims=int(rng.integers(2)))
+        else:
+            axis = {"axis": int(rng.integers(1, len(x.shape)))} if kind.endswith("Softmax") else {}
+            made = self.node(kind, [name], **axis)
+        self.ends.append((made[0], onnx.TensorProto.FLOAT))
         return True
 
     def argmax(self) -> bool:

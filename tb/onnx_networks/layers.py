@@ -67,12 +67,27 @@ class Layers(NetworkBuilder):
             return
         # Counted from the end, too.
         axes = {"axis": axis - codes.ndim if rng.random() < 0.3 else axis} if scales.ndim else {}
+        if rng.random() < 0.2:
+            name = self.node("QuantizeLinear", [self.real_weights(weights, axis), *numbers], **axes)[0]
         given = [self.real(x), self.node("DequantizeLinear", [name, *numbers], **axes)[0]]
+        added = []
         if bias is not None:
             steps = [self.constant(products, "s"), self.constant(np.zeros(products.shape, np.int32), "z")]
             axes = {"axis": 0} if products.ndim else {}
-            given += self.node("DequantizeLinear", [self.constant(bias.astype(np.int32), "b"), *steps], **axes)
-        self.result(self.node(kind, given, **attributes)[0], shape, scale, x.kind)
+            added = self.node("DequantizeLinear", [self.constant(bias.astype(np.int32), "b"), *steps], **axes)
+        if kind == "MatMul" and added:
+            made = self.node("Add", self.node(kind, given) + added)
+        else:
+            made = self.node(kind, given + added, **attributes)
+        self.result(made[0], shape, scale, x.kind)
+
+    def real_weights(self, weights: tuple[np.ndarray, np.ndarray, np.ndarray], axis: int) -> str:
+        """A constant of real numbers that quantizing makes the weights' integers."""
+        codes, scales, points = weights
+        sides = [-1 if place == axis else 1 for place in range(codes.ndim)]
+        scales, points = (array.reshape(sides if array.ndim else ()) for array in (scales, np.asarray(points)))
+        steps = codes.astype(np.float64) - points + self.rng.uniform(-0.45, 0.45, codes.shape)
+        return self.constant((steps * scales).astype(np.float32), "r")
 
     def window(self, x: Value, *, pool: bool) -> tuple[dict, list[int]] | None:
         """Attributes of a window over an image, and the result's sides."""
@@ -145,7 +160,7 @@ class Layers(NetworkBuilder):
         axis = 0 if transposed else 1
         weights = self.weights((outputs, depth) if transposed else (depth, outputs), axis, x.kind)
         fields = {"transB": int(transposed)} if kind == "Gemm" else {}
-        biased = kind == "Gemm" and bool(rng.random() < 0.7)
+        biased = bool(rng.random() < (0.7 if kind == "Gemm" else 0.4))
         self.layer(kind, x, weights, axis, depth, (*x.shape[:-1], outputs), biased=biased, **fields)
         return True
 

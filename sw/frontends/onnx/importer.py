@@ -50,7 +50,7 @@ FLOAT = 1
 """ONNX's number of float32."""
 MOVED = ("Clip", "Concat", "Resize", "Split", "Upsample")
 """Operators that leave what integers stand for as it is, beside those that are fused."""
-QUANTIZED = {(kind, place) for kind in ("Add", "Div", "Max", "Min", "Mul", "Pow", "PRelu", "Sub") for place in (0, 1)}
+QUANTIZED = {(kind, place) for kind in ("Add", "Div", "Mul", "Pow", "PRelu", "Sub") for place in (0, 1)}
 QUANTIZED |= {(kind, 1) for kind in ("Conv", "Gemm", "MatMul")}
 """Operators, and places of inputs, whose constants are quantized if the operator is to be computed in integers."""
 
@@ -193,6 +193,13 @@ class Importer(Builder):
                 if found:
                     return True
         return False
+
+    def import_real(self, node: Node) -> None:
+        """Computes an operator with real numbers."""
+        operator = self._real_operators.get(node.kind)
+        require(operator is not None, node, f"{node.kind} is not supported on these inputs; split it off")
+        assert operator is not None
+        operator.handler(self, node)
 
     def real(self, node: Node, place: int = 0) -> Tensor:
         """The real values of an input that is no constant."""

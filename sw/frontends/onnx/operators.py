@@ -203,15 +203,37 @@ def arithmetic(importer: Importer, node: Node) -> None:
 def clip(importer: Importer, node: Node) -> None:
     """A clamp, which is fused into the layer before it."""
     limits = clip_limits(importer, node) if node.kind == "Clip" else (0.0, math.inf)
-    value = importer.value(node)
-    if isinstance(value, Tensor) and value.dtype == "int8" and node.kind == "Clip":
+    _clip(importer, node, 0, limits)
+
+
+@fuses("Max 8 12 13", "Min 8 12 13")
+def limit(importer: Importer, node: Node) -> None:
+    """A clamp by constants of one value; what else is compared is real."""
+    values = [importer.value(node, place) for place in range(len(node.inputs))]
+    single = [place for place, value in enumerate(values) if not isinstance(value, np.ndarray)]
+    given = [value for value in values if isinstance(value, np.ndarray)]
+    alike = all(value.size == 1 and value.ndim <= 1 and not np.isnan(value).any() for value in given)
+    if len(single) != 1 or not given or not alike:
+        importer.import_real(node)
+        return
+    bounds = [float(value.reshape(-1)[0]) for value in given]
+    low, high = (max(bounds), math.inf) if node.kind == "Max" else (-math.inf, min(bounds))
+    _clip(importer, node, single[0], (low, high))
+
+
+def _clip(importer: Importer, node: Node, place: int, limits: Limits) -> None:
+    value = importer.value(node, place)
+    if isinstance(value, Tensor) and value.dtype == "int8":
         importer.values[node.outputs[0]] = importer.clip_codes(node, value, node.outputs[0], limits)
         return
+    if isinstance(value, Deferred) and value.limits != UNLIMITED:
+        # Limits of one clamp beyond the other's: the last counts.
+        low, high = (float(np.clip(limit, *limits)) for limit in value.limits)
+        limits = low, high
     if isinstance(value, Deferred):
-        limits = (max(limits[0], value.limits[0]), min(limits[1], value.limits[1]))
         importer.values[node.outputs[0]] = Deferred(value.make, value.inherited, limits)
         return
-    x = importer.quantized_input(node)
+    x = importer.quantized_input(node, place)
     quantization = quantization_of(x)
     importer.values[node.outputs[0]] = Deferred(
         lambda name, quantization, limits: importer.requantize(node, x, name, quantization, limits),
