@@ -2,24 +2,112 @@
 
 from __future__ import annotations
 
+import math
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
-from sateen.cli.output import console, load_array, status
-from sateen.quantize import quantize_file
+from sateen.cli.output import console, load_array, opened, progress, status, write_json
+from sateen.compiler import compile as compile_model
+from sateen.errors import InputError
+from sateen.graph import Array
+from sateen.quantize import Assessment, Calibration, Quantized, assess, quantize_source
+from sateen.quantize.ranges import METHODS
 
 __all__ = ["quantize"]
+
+Method = StrEnum("Method", {name: name for name in METHODS})  # type: ignore[misc]
 
 
 def quantize(
     source: Annotated[Path, typer.Argument(help="A float model (.onnx) or network (.npz).")],
     calibration: Annotated[Path, typer.Option("--calibration", "-c", help="A batch of its inputs (.npy).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The quantized graph, for sateen compile.")],
+    method: Annotated[
+        Method, typer.Option(help="Ranges of activations: whole, without outliers, or of least square error.")
+    ] = Method.max,
+    percentile: Annotated[
+        float, typer.Option(min=50, max=100, help="Percent of the values that --method percentile covers.")
+    ] = 99.99,
+    equalize: Annotated[
+        bool, typer.Option("--equalize", help="Scale channels between two layers to one range (networks with ReLU).")
+    ] = False,
+    correct_bias: Annotated[
+        bool, typer.Option("--correct-bias", help="Let biases make up for the mean error of rounded weights.")
+    ] = False,
+    labels: Annotated[
+        Path | None, typer.Option(help="The class of each calibration item (.npy): counts right answers.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", "-d", help="With --labels: a device that answers, too, as sim:small.")
+    ] = None,
+    items: Annotated[
+        int, typer.Option(min=1, help="Calibration items to measure noise on; with --labels all are used.")
+    ] = 32,
+    json: Annotated[Path | None, typer.Option("--json", help="Write noise and accuracy.")] = None,
 ) -> None:
-    """Quantizes a float model to int8 with calibration data."""
-    with status(f"quantizing {source} …"):
-        graph = quantize_file(source, load_array(calibration))
-        graph.save(output)
+    """Quantizes a float model to int8 with calibration data, and says what that costs."""
+    if device is not None and labels is None:
+        raise InputError("--device needs --labels: its answers are counted")
+    ranges = Calibration(method=method.value, percentile=percentile, equalize=equalize, correct_bias=correct_bias)
+    batch = load_array(calibration)
+    truth = None if labels is None else load_array(labels)
+    if truth is not None and len(truth) != len(batch):
+        raise InputError(f"{labels} has {len(truth)} labels for the {len(batch)} items of {calibration}")
+    with progress(f"calibrating {source} …", len(batch)) as report:
+        quantized = quantize_source(source, batch, ranges, progress=report)
+    quantized.graph.save(output)
+    count = None if truth is not None else min(items, len(batch))
+    with progress("measuring noise …", count or len(batch)) as report:
+        found = assess(quantized, labels=truth, items=count, progress=report)
+    if device is not None and truth is not None:
+        found = _with_device(found, quantized, batch, truth, device)
+    if json is not None:
+        write_json(json, _document(found))
+    _print(found)
+    graph = quantized.graph
     console.print(f"{output}: {len(graph.ops)} operators, {sum(graph.macs.values()):,} MACs")
+
+
+def _with_device(found: Assessment, quantized: Quantized, batch: Array, truth: Array, device: str) -> Assessment:
+    graph = quantized.graph
+    entry = graph.tensors[graph.inputs[0]]
+    with opened(device) as opened_device:
+        with status("compiling …"):
+            loaded = opened_device.load(compile_model(graph, opened_device.config))
+        with status(f"running {len(batch)} items on {device} …"):
+            answers = loaded.run(batch.astype("float32") if entry.dtype == "float32" else entry.quantize(batch))
+    right = (answers.reshape(len(batch), -1).argmax(axis=1) == truth.reshape(-1)).mean()
+    return Assessment(layers=found.layers, items=found.items, accuracy={**found.accuracy, device: float(right)})
+
+
+def _print(found: Assessment) -> None:
+    table = Table(title=None, box=None, pad_edge=False)
+    for heading, justify in (("layer", "left"), ("op", "left"), ("SNR dB", "right"), ("own", "right"), ("", "left")):
+        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    for layer in found.layers:
+        table.add_row(layer.layer, layer.operator, _number(layer.snr), _number(layer.own), layer.suggestion)
+    console.print(table)
+    console.print(
+        "SNR: signal to noise with the noise of all layers before; own: of float values in this layer's codes"
+    )
+    if found.accuracy:
+        shares = ", ".join(f"{name} {share:.2%}" for name, share in found.accuracy.items())
+        console.print(f"right answers of {found.items}: {shares}")
+
+
+def _number(value: float) -> str:
+    return "exact" if math.isinf(value) else "-" if math.isnan(value) else f"{value:.1f}"
+
+
+def _document(found: Assessment) -> dict[str, object]:
+    """For JSON, which has no infinity and no NaN."""
+    document = found.to_document()
+    for layer in document["layers"]:
+        for name in ("snr", "own"):
+            if not math.isfinite(layer[name]):
+                layer[name] = None
+    return document

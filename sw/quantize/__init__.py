@@ -4,6 +4,7 @@ In: a float network with calibration data, or a quantized graph. Out: a graph of
 layer needs, and term budgets that keep a network's accuracy. Read ``calibration.py`` first.
 """
 
+from sateen.quantize.assessment import Assessment, LayerNoise, assess
 from sateen.quantize.calibration import quantize
 from sateen.quantize.float_model import Quantized
 from sateen.quantize.precision import bits_for, fullest_group, precision, value_ranges
@@ -14,9 +15,12 @@ from sateen.quantize.tune import CANDIDATES, Tuning, term_pairs, tune, with_term
 
 __all__ = [
     "CANDIDATES",
+    "Assessment",
     "Calibration",
+    "LayerNoise",
     "Quantized",
     "Tuning",
+    "assess",
     "bits_for",
     "fullest_group",
     "precision",

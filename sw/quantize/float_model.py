@@ -15,7 +15,7 @@ from sateen.frontends.onnx import Maker, OnnxModel, guarded
 from sateen.graph import Array, Graph
 from sateen.quantize.equalization import equalize
 from sateen.quantize.ranges import Calibration, Trace, find_ranges
-from sateen.quantize.rewriting import fold_batch_norms, inline_constants, rewrite
+from sateen.quantize.rewriting import WEIGHTED, fold_batch_norms, inline_constants, rewrite
 
 __all__ = ["FloatModel", "Progress", "Quantized", "ignore"]
 
@@ -36,6 +36,9 @@ class Quantized:
     """Every real tensor of the float model on the calibration data; the first is the input."""
     names: Mapping[str, str]
     """The graph's tensors, by the float tensors whose codes they are."""
+    input: str
+    output: str
+    """The float model's first input and output."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +69,26 @@ class FloatModel:
                 model, trace = equalize(model, trace)
             made = {name for node in model.nodes for name in node.outputs} | {*model.inputs}
             found = find_ranges(_only(trace, made), calibration)
-            rewritten = rewrite(model, found, Maker())
+            means = _channel_means(trace, model) if calibration.correct_bias else {}
+            rewritten = rewrite(model, found, Maker(), means)
         graph = self.graph(rewritten)
         names = {name: f"{name}.codes" for name in found if f"{name}.codes" in graph.tensors}
-        return Quantized(graph=graph, trace=trace, names=names)
+        entry, end = next(iter(model.inputs)), model.outputs[0]
+        return Quantized(graph=graph, trace=trace, names=names, input=entry, output=end)
+
+
+def _channel_means(trace: Trace, model: OnnxModel) -> dict[str, Array]:
+    """The mean of each channel of layers' inputs: along axis 1 of images, else along the last axis."""
+    axes = {node.inputs[0]: 1 if node.kind.startswith("Conv") else -1 for node in model.nodes if node.kind in WEIGHTED}
+    sums: dict[str, Array] = {}
+    counts = dict.fromkeys(axes, 0)
+    for tensors in trace():
+        for name, axis in axes.items():
+            if name in tensors:
+                values = np.moveaxis(tensors[name], axis, -1)
+                sums[name] = sums.get(name, 0) + values.reshape(-1, values.shape[-1]).sum(axis=0, dtype=np.float64)
+                counts[name] += values.size // values.shape[-1]
+    return {name: total / counts[name] for name, total in sums.items()}
 
 
 def _only(trace: Trace, names: set[str]) -> Trace:

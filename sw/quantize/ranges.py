@@ -36,6 +36,9 @@ class Calibration:
     """Share of a tensor's values, in percent, that ``percentile`` covers; half of the others lie on each side."""
     equalize: bool = False
     """Whether channels between two layers are scaled to one range first; see ``equalization.py``."""
+    correct_bias: bool = False
+    """Whether biases make up for the mean error of rounded weights on the mean of their inputs, as in section 4.2 of
+    the work that ``equalization.py`` cites; padding counts as if it were image."""
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -96,7 +97,9 @@ def _folded(node: Node, before: Node, constants: dict[str, Array]) -> Node:
     return replace(before, inputs=(before.inputs[0], *names), outputs=node.outputs, used=set())
 
 
-def rewrite(model: OnnxModel, ranges: Mapping[str, Range], maker: Maker) -> OnnxModel:
+def rewrite(
+    model: OnnxModel, ranges: Mapping[str, Range], maker: Maker, means: Mapping[str, Array] = MappingProxyType({})
+) -> OnnxModel:
     """The model in QDQ form. Tensors with a range become codes, named ``NAME.codes``.
 
     Parameters
@@ -105,13 +108,23 @@ def rewrite(model: OnnxModel, ranges: Mapping[str, Range], maker: Maker) -> Onnx
         Without Constant operators and batch normalizations.
     ranges
         The range of each real tensor; tensors without one are not quantized by themselves.
+    means
+        The mean of each channel of layers' inputs: their biases make up for what rounded weights add to it.
     """
-    return _Rewriter(model, ranges, maker).model()
+    return _Rewriter(model, ranges, maker, means).model()
+
+
+def _mean_error(node: Node, errors: Array, means: Array) -> Array:
+    """What errors of weights [O, I of a group, …] add to each result on average, given the mean of each channel."""
+    groups = node.attributes.get("group", 1)
+    rows = np.repeat(means.reshape(groups, -1), len(errors) // groups, axis=0)
+    columns = errors.astype(np.float64).reshape(*errors.shape[:2], -1).sum(axis=2)
+    return (columns * rows).sum(axis=1).astype(np.float32)
 
 
 class _Rewriter:
-    def __init__(self, model: OnnxModel, ranges: Mapping[str, Range], maker: Maker):
-        self.source, self.ranges, self.maker = model, ranges, maker
+    def __init__(self, model: OnnxModel, ranges: Mapping[str, Range], maker: Maker, means: Mapping[str, Array]):
+        self.source, self.ranges, self.maker, self.means = model, ranges, maker, means
         self.constants = dict(model.constants)
         self.numbers: dict[str, tuple[float, int]] = {}
         self.readers: dict[str, list[Node]] = {}
@@ -177,7 +190,10 @@ class _Rewriter:
         require(good, node, "its weights or bias are not finite or do not match")
         step = self.numbers[entry][0]
         scales = weight_scales(rows, values, step).astype(np.float32)
-        codes = np.clip(np.rint(rows / scales.reshape(-1, *[1] * (rows.ndim - 1))), -127, 127).astype(np.int8)
+        steps_of_rows = scales.reshape(-1, *[1] * (rows.ndim - 1))
+        codes = np.clip(np.rint(rows / steps_of_rows), -127, 127).astype(np.int8)
+        if entry in self.means and len(node.inputs) > 2:
+            values = values - _mean_error(node, codes * steps_of_rows - rows, self.means[entry])
         yield self._coded(inputs, 1, f"{node.outputs[0]}.weights", np.moveaxis(codes, 0, axis), scales, axis)
         if bias is not None:
             steps = np.float32(step) * scales

@@ -52,9 +52,10 @@ def quantize_source(
 
 def quantize_network(network: Network, calibration: ArrayLike, ranges: Calibration = DEFAULT) -> Quantized:
     """A network as a graph. Tensors have the names of the layers that make them."""
-    if ranges.equalize:
-        raise ValueError("channels of a network (.npz) cannot be equalized; give an ONNX or PyTorch model")
+    if ranges.equalize or ranges.correct_bias:
+        raise ValueError("a network (.npz) is neither equalized nor corrected; give an ONNX or PyTorch model")
     folded = network.fold()
     graph = quantize(network, np.asarray(calibration), ranges=ranges)
     names = {name: name for name in graph.tensors}
-    return Quantized(graph=graph, trace=lambda: [folded.trace(calibration)], names=names)
+    end = folded.layers[-1].name
+    return Quantized(graph=graph, trace=lambda: [folded.trace(calibration)], names=names, input="input", output=end)
