@@ -15,7 +15,7 @@ from sateen.frontends.onnx.importer import Importer, Operator
 from sateen.frontends.onnx.layers import LAYERS, quantized_constant
 from sateen.frontends.onnx.moves import FLOAT, INT8, MOVES, UINT8
 from sateen.frontends.onnx.normalization import NORMALIZATIONS
-from sateen.frontends.onnx.pools import POOLS
+from sateen.frontends.onnx.pools import POOLS, kept
 from sateen.frontends.onnx.resizing import RESIZES
 from sateen.frontends.onnx.transposed import TRANSPOSED
 from sateen.frontends.onnx.values import (
@@ -317,11 +317,9 @@ def arg_max(importer: Importer, node: Node) -> None:
     value = importer.value(node)
     coded = isinstance(value, Tensor) and value.dtype == "int8"
     x = importer.in_file_layout(node, value if coded else importer.quantized_input(node))  # type: ignore[arg-type]
-    kept = node.get("keepdims")
-    require(kept in (0, 1), node, f"its keepdims {kept} is neither 0 nor 1; export the model anew")
     importer.values[node.outputs[0]] = importer.add(
         ArgMax, node, node.outputs[0], Quantization(1.0, 0, False), dtype="int32", input=x.name,
-        axis=_axis(node, len(x.shape)), keep_dims=bool(kept),
+        axis=_axis(node, len(x.shape)), keep_dims=kept(node),
     )  # fmt: skip
 
 

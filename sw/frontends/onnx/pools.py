@@ -32,7 +32,7 @@ from sateen.graph import (
 )
 from sateen.hw.spec.descriptor import Rounding
 
-__all__ = ["POOLS"]
+__all__ = ["POOLS", "kept"]
 
 POOLS: dict[str, Operator] = {}
 handles = registers(POOLS)
@@ -47,15 +47,22 @@ def _order(importer: Importer, node: Node, x: Tensor) -> tuple[Tensor, tuple[int
     return x, tuple(range(len(x.shape)))
 
 
+def kept(node: Node) -> bool:
+    """Whether axes that an operator reduces stay with a length of 1. onnxruntime takes other numbers than 0 and 1 in
+    different ways."""
+    keep = node.get("keepdims", 1)
+    require(keep in (0, 1), node, f"its keepdims {keep} is neither 0 nor 1; export the model anew")
+    return bool(keep)
+
+
 def _reduced(importer: Importer, node: Node) -> tuple[tuple[int, ...], bool]:
     """The axes that an operator reduces, as the file counts them, and whether they stay with a length of 1."""
     axes = importer.integers(node, 1) if node.has(1) else tuple(node.get("axes", ()))
-    keep = node.get("keepdims", 1)
-    require(keep in (0, 1), node, f"its keepdims {keep} is neither 0 nor 1; export the model anew")
+    keep = kept(node)
     # Without axes it reduces all, or none.
     none = node.get("noop_with_empty_axes", 0)
     require(len(axes) > 0 or not none, node, "without axes it reduces nothing; export the model without it")
-    return axes, bool(keep)
+    return axes, keep
 
 
 def _reduce(

@@ -16,8 +16,9 @@ from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.folding import clip_limits, registers
 from sateen.frontends.onnx.importer import Importer, Operator
 from sateen.frontends.onnx.moves import FLOAT, pieces
+from sateen.frontends.onnx.normalization import REAL_NORMALIZATIONS
+from sateen.frontends.onnx.pools import kept
 from sateen.frontends.onnx.real_layers import REAL_LAYERS
-from sateen.frontends.onnx.resizing import REAL_RESIZES
 from sateen.frontends.onnx.values import REAL, Deferred, QuantizedConstant, channels_first, plain, real_values
 from sateen.graph import (
     ArgMax,
@@ -38,7 +39,7 @@ from sateen.graph import (
 
 __all__ = ["REALS"]
 
-REALS: dict[str, Operator] = {**REAL_LAYERS, **REAL_RESIZES}
+REALS: dict[str, Operator] = {**REAL_LAYERS, **REAL_NORMALIZATIONS}
 """How each kind of operator is imported on real numbers, beside those of :data:`REAL_MOVES`."""
 handles = registers(REALS)
 
@@ -254,8 +255,7 @@ def reduce(importer: Importer, node: Node) -> None:
         )
         importer.set_real(node, result)
         return
-    keep = node.get("keepdims", 1)
-    require(keep in (0, 1), node, f"its keepdims {keep} is neither 0 nor 1; export the model anew")
+    keep = kept(node)
     axes = axes or tuple(range(rank))
     good = all(-rank <= axis < rank for axis in axes) and len({axis % rank for axis in axes}) == len(axes)
     require(good, node, f"its axes {axes} are no different ones of {rank}")
@@ -271,7 +271,7 @@ def reduce(importer: Importer, node: Node) -> None:
         return FileLayout(shape, places, tuple(shape[place] for place in places))
 
     function = _functions(REDUCTIONS)[node.kind]
-    fields: dict[str, Any] = {"input": x.name, "function": function, "axes": here, "keep_dims": bool(keep)}
+    fields: dict[str, Any] = {"input": x.name, "function": function, "axes": here, "keep_dims": keep}
     result = importer.add(RealReduce, node, importer.real_name(node), REAL, layout, dtype="float32", **fields)
     importer.set_real(node, result)
 
@@ -310,7 +310,7 @@ def _axis(node: Node, rank: int) -> int:
 def arg_max(importer: Importer, node: Node) -> None:
     """The position of the largest value, or of the smallest."""
     x = importer.in_file_layout(node, importer.real(node))
-    axis, keep, name = _axis(node, len(x.shape)), bool(node.get("keepdims")), node.outputs[0]
+    axis, keep, name = _axis(node, len(x.shape)), kept(node), node.outputs[0]
     if node.kind == "ArgMin":
         fields: dict[str, Any] = {"input": x.name, "function": "negate"}
         x = importer.add(RealUnary, node, importer.name_of(f"{name}.negated"), REAL, dtype="float32", **fields)
