@@ -20,6 +20,7 @@ from sateen.quantize.ranges import METHODS
 __all__ = ["quantize"]
 
 Method = StrEnum("Method", {name: name for name in METHODS})  # type: ignore[misc]
+WHOLE = Method("max")
 
 
 def quantize(
@@ -28,7 +29,7 @@ def quantize(
     output: Annotated[Path, typer.Option("--output", "-o", help="The quantized graph, for sateen compile.")],
     method: Annotated[
         Method, typer.Option(help="Ranges of activations: whole, without outliers, or of least square error.")
-    ] = Method.max,
+    ] = WHOLE,
     percentile: Annotated[
         float, typer.Option(min=50, max=100, help="Percent of the values that --method percentile covers.")
     ] = 99.99,
