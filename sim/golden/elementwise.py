@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +29,14 @@ __all__ = [
     "add",
     "clamped_table",
     "concatenation_table",
+    "fused_terms",
     "hard_swish_table",
     "input_radius",
     "leaky_relu_table",
     "logistic_table",
     "look_up",
     "multiply",
+    "real_codes",
     "real_table",
     "sigmoid",
     "tanh_table",
@@ -61,21 +64,23 @@ def add(
     high: int = 127,
     rounding: int = Rounding.DOUBLE,
     base: int = 0,
+    fused: bool = True,
 ) -> Int8Array:
     """``a + sign · b`` as real numbers, in the codes of ``quantization``; shapes broadcast.
 
     TensorFlow Lite's sums: both are shifted left by 20 bits, scaled to twice the larger scale, summed, scaled to the
-    output. With Rounding.FLOAT32 they are onnxruntime's: in float32, ties to even, on codes that are larger by
-    ``base``.
+    output. With Rounding.FLOAT32 they are onnxruntime's, in float32, ties to even: if ``fused`` those of its kernel for
+    codes, which are larger by ``base``, on processors with fused multiplication and addition, ``b`` added first; else
+    real numbers are added, and the sum is quantized.
     """
     (scale_a, zero_a), (scale_b, zero_b), (scale, zero) = quantization_a, quantization_b, quantization
-    if rounding == Rounding.FLOAT32:
-        ratio_a, ratio_b = (
-            np.float32(scale_a) / np.float32(scale),
-            np.float32(sign) * (np.float32(scale_b) / np.float32(scale)),
+    if rounding == Rounding.FLOAT32 and not fused:
+        return _requantized(
+            real_codes(a, quantization_a) + sign * real_codes(b, quantization_b), quantization, low, high
         )
-        offset = np.float32(zero + base) - (ratio_a * np.float32(zero_a + base) + ratio_b * np.float32(zero_b + base))
-        return _saturated(np.rint(_fused(b, base, ratio_b, _fused(a, base, ratio_a, offset))) - base, low, high)
+    if rounding == Rounding.FLOAT32:
+        terms = fused_terms(a, b, quantization_a, quantization_b, quantization, sign=sign, base=base)
+        return _saturated(np.rint(_float32_sum(*terms)) - base, low, high)
     twice = 2 * max(scale_a, scale_b)
     terms = [
         rescale((value.astype(np.int64) - point) << ADD_SHIFT, *quantize_multiplier(own / twice), rounding=rounding)
@@ -86,11 +91,45 @@ def add(
     return requantize(total, multiplier, shift, rounding=rounding, zero_point=zero, low=low, high=high)
 
 
-def _fused(
-    x: Int8Array, base: int, factor: np.float32, offset: NDArray[np.float32] | np.float32
-) -> NDArray[np.float32]:
-    """(x + base) · factor + offset in float32, rounded once: a product of 8 by 24 bits is exact in float64."""
-    return ((x.astype(np.float64) + base) * np.float64(factor) + np.asarray(offset, np.float64)).astype(np.float32)
+def real_codes(x: Int8Array, quantization: Quantization) -> NDArray[np.float32]:
+    """The real numbers of codes, in float32."""
+    return (x.astype(np.int64) - quantization[1]).astype(np.float32) * np.float32(quantization[0])
+
+
+def _requantized(real: NDArray[np.float32], quantization: Quantization, low: int, high: int) -> Int8Array:
+    """Real numbers divided in float32, ties to even, then moved by the zero point."""
+    return _saturated(np.rint(real / np.float32(quantization[0])) + quantization[1], low, high)
+
+
+def fused_terms(
+    a: Int8Array,
+    b: Int8Array,
+    quantization_a: Quantization,
+    quantization_b: Quantization,
+    quantization: Quantization,
+    *,
+    sign: int,
+    base: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """The terms that onnxruntime's kernel for sums of codes adds last: ``a`` times the ratio of scales, exactly; and
+    what is made of ``b`` and the zero points, in float32."""
+    (scale_a, zero_a), (scale_b, zero_b), (scale, zero) = quantization_a, quantization_b, quantization
+    ratio_a, ratio_b = (np.float32(own) / np.float32(scale) for own in (scale_a, scale_b))
+    ratio_b = np.float32(sign) * ratio_b
+    points = _float32_sum(np.float64(ratio_a) * (zero_a + base), ratio_b * np.float32(zero_b + base))
+    offset = np.float32(zero + base) - points
+    inner = _float32_sum(np.float64(ratio_b) * (b.astype(np.int64) + base), offset)
+    return np.float64(ratio_a) * (a.astype(np.int64) + base), inner
+
+
+def _float32_sum(product: NDArray[np.float64] | np.float64, added: NDArray[np.float32] | np.float32) -> Any:
+    """A sum in float32, rounded once."""
+    # In float64 it is rounded to odd: then float32 rounds it as it rounds the exact sum.
+    total = np.asarray(product + np.float64(added))
+    back = total - product
+    lost = (product - (total - back)) + (np.float64(added) - back)
+    even = total.view(np.int64) & 1 == 0
+    return np.where((lost != 0) & even, np.nextafter(total, np.copysign(np.inf, lost)), total).astype(np.float32)
 
 
 def multiply(
@@ -104,11 +143,14 @@ def multiply(
     high: int = 127,
     rounding: int = Rounding.DOUBLE,
     base: int = 0,
+    fused: bool = True,
 ) -> Int8Array:
     """``a · b`` as real numbers, in the codes of ``quantization``; shapes broadcast. Roundings as those of
     :func:`add`."""
     (scale_a, zero_a), (scale_b, zero_b), (scale, zero) = quantization_a, quantization_b, quantization
     product = (a.astype(np.int64) - zero_a) * (b.astype(np.int64) - zero_b)
+    if rounding == Rounding.FLOAT32 and not fused:
+        return _requantized(real_codes(a, quantization_a) * real_codes(b, quantization_b), quantization, low, high)
     if rounding == Rounding.FLOAT32:
         factor = np.float32(scale_a) * np.float32(scale_b) / np.float32(scale)
         return _saturated(np.rint(product.astype(np.float32) * factor + np.float32(zero + base)) - base, low, high)

@@ -279,15 +279,25 @@ def test_elementwise_broadcasts(tables, a, b):
         check(tables, graph, x=x, fallbacks=["op"] if len(a) == 5 else [])
 
 
-@pytest.mark.parametrize("kind", [Add, Multiply])
-def test_elementwise_in_float(tables, kind):
-    """onnxruntime adds and multiplies in float32. The device does it if every pair of values agrees, else the host."""
-    fields = {"rounding": Rounding.FLOAT32}
-    agreeing = elementwise(kind, (4, 5, 3), (0.0203, 0.0307, 0.0411 if kind is Add else 0.0003), (3, -7, 11), **fields)
-    check(tables, agreeing, x=dict.fromkeys("ab", random_input_of((2, 4, 5, 3))))
-    # Halves go to even.
-    halves = elementwise(kind, (4, 5, 3), (0.5, 0.5, 1.0), (0, 0, 0), **fields)
-    check(tables, halves, x=dict.fromkeys("ab", random_input_of((2, 4, 5, 3))))
+@pytest.mark.parametrize("kind", [Add, Subtract, Multiply])
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize(
+    ("scales", "points"),
+    [((0.0203, 0.0307, 0.0411), (3, -7, 11)), ((0.5, 0.5, 1.0), (0, 0, 0)), ((0.25, 0.125, 0.5), (-84, 70, 117))],
+)
+def test_elementwise_in_float(tables, kind, fused, scales, points):
+    """onnxruntime adds and multiplies in float32, halves to even; and so does the device."""
+    fields = {"rounding": Rounding.FLOAT32, "fused": fused}
+    graph = elementwise(kind, (4, 5, 3), tuple(float(np.float32(scale)) for scale in scales), points, **fields)
+    check(tables, graph, x=dict.fromkeys("ab", random_input_of((2, 4, 5, 3))))
+
+
+def test_elementwise_without_tables(tables):
+    """Half of these sums are ties, and float32 makes them fall to either side."""
+    scale = float(np.float32(0.0382780097424984))
+    fields = {"rounding": Rounding.FLOAT32, "fused": False}
+    graph = elementwise(Add, (4, 5, 3), (scale, scale, 2 * scale), (-81, 45, 41), **fields)
+    check(tables, graph, fallbacks=["op"], x=dict.fromkeys("ab", random_input_of((2, 4, 5, 3))))
 
 
 def random_input_of(shape):

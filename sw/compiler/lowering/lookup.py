@@ -1,17 +1,19 @@
 """Lowering of element-wise operators: the bytes of two tensors are looked up in a table each, and combined.
 
 Tables and requantization must give the defined result for all pairs of bytes. The compiler tries them all, and refuses
-the operator if one result differs.
+the operator if one result differs. Where float32 defines the results, it solves for tables that give them.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sateen.compiler.lowering.fitting import Lane, bias_of, fitted
 from sateen.compiler.lowering.kernel import parameters
 from sateen.errors import CompileError
 from sateen.graph.ops import Add, Int8Array, Multiply, Op, Subtract, Table, Tensor
@@ -36,42 +38,31 @@ BYTES = np.arange(TABLE_ENTRIES).astype(np.uint8).view(np.int8).astype(np.int64)
 """The int8 value of each entry of a table, in the order of the entries."""
 LARGEST_COUNT = 65535
 """Limit of a descriptor's counter."""
-ENTRY_BITS = 30
-"""Bits of the sum of two entries."""
+STEPS = (0, 2, 4, 6, 8)
+"""Powers of two by which the steps of tables are tried that are larger than the finest ones."""
+NUDGES = (0, *(sign * step << place for place in (7, 4) for step in range(1, 5) for sign in (1, -1)))
+"""Changes of a multiplier that are tried: to the next float32, and finer ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LookUp:
-    """Looks up and combines the bytes of two tensors of one size: ``requantize(tables[0][a] ∘ tables[1][b])``."""
+    """Looks up and combines bytes of two tensors of one size: ``requantize(tables[0][a] ∘ tables[1][b] + bias)``."""
 
     tables: NDArray[np.int64]
     """[2, TABLE_ENTRIES], int32."""
     combine: int
     """:class:`sateen.hw.spec.descriptor.Combine`."""
-    multiplier: int
-    shift: int
-    rounding: int
-    zero_point: int
-    low: int
-    high: int
+    lane: Lane
     size: int
     """Bytes of each tensor."""
+    bias: int = 0
     sources: tuple[int, int] = (0, 1)
     """Which of the operator's inputs are looked up."""
 
     def results(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int8]:
         """The device's results for pairs of values."""
         left, right = self.tables[0][a & 0xFF], self.tables[1][b & 0xFF]
-        combined = left + right if self.combine == Combine.ADD else left * right
-        return golden.requantize(
-            combined,
-            self.multiplier,
-            self.shift,
-            rounding=self.rounding,
-            zero_point=self.zero_point,
-            low=self.low,
-            high=self.high,
-        )
+        return self.lane.results((left + right if self.combine == Combine.ADD else left * right) + self.bias)
 
     def words(self, config: Config) -> NDArray[np.int8]:
         """The weight store's words: [words, cols]."""
@@ -80,7 +71,7 @@ class LookUp:
         entries = self.tables.T if words == TABLE_ENTRIES else self.tables.reshape(-1, 1)
         content = np.ascontiguousarray(entries.astype("<i4")).view(np.int8)
         store[:words, : content.shape[1]] = content
-        store[words:] = parameters([0], [self.multiplier], [self.shift]).T.view(np.int8)
+        store[words:] = parameters([self.bias], [self.lane.multiplier], [self.lane.shift]).T.view(np.int8)
         return store
 
     def descriptor(self, config: Config, *, sources: tuple[int, int], target: int) -> Descriptor:
@@ -98,10 +89,10 @@ class LookUp:
             address=target,
             channels=width,
             taps=1,
-            zero_point=self.zero_point,
-            low=self.low,
-            high=self.high,
-            rounding=self.rounding,
+            zero_point=self.lane.zero_point,
+            low=self.lane.low,
+            high=self.lane.high,
+            rounding=self.lane.rounding,
             combine=self.combine,
             dims=(Dim(1, (0,)), Dim(1, (0,)), Dim(rows, (columns * width,)), Dim(columns, (width,))),
         )
@@ -121,40 +112,81 @@ def _divisor(number: int, limit: int) -> int:
     return next(divisor for divisor in range(min(number, limit), 0, -1) if number % divisor == 0)
 
 
-def _sum_tables(op: Add, a: Tensor, b: Tensor, y: Tensor) -> LookUp:
-    """TensorFlow Lite's integer sum, scaled as its definition scales the terms; or a float sum, in the finest steps
-    that 32 bits hold."""
-    sign = -1 if isinstance(op, Subtract) else 1
-    if op.rounding != Rounding.FLOAT32:
-        twice = 2 * max(a.scale, b.scale)
-        tables = [
-            golden.rescale(
-                (BYTES - tensor.zero_point) << golden.ADD_SHIFT,
-                *golden.quantize_multiplier(tensor.scale / twice),
-                rounding=op.rounding,
-            )
-            for tensor in (a, b)
-        ]
-        multiplier, shift = golden.quantize_multiplier(twice / ((1 << golden.ADD_SHIFT) * y.scale))
-    else:
-        terms = [(BYTES - tensor.zero_point) * (tensor.scale / y.scale) for tensor in (a, b)]
-        largest = max(1.0, sum(float(np.abs(term).max()) for term in terms))
-        fraction = ENTRY_BITS - math.ceil(math.log2(largest))
-        tables = [np.rint(term * 2.0**fraction).astype(np.int64) for term in terms]
-        multiplier, shift = 1 << 30, 1 - fraction
-    return _look_up(op, tables[0], sign * tables[1], Combine.ADD, multiplier, shift, y)
-
-
 def add(op: Add, a: Tensor, b: Tensor, y: Tensor, config: Config) -> LookUp:
     """Sums and differences."""
-    return _proven(op, _checked(op, _sum_tables(op, a, b, y), config), a, b, y)
+    if op.rounding == Rounding.FLOAT32:
+        return _solved(op, a, b, y, config, _float32_sums(op, a, b, y))
+    twice = 2 * max(a.scale, b.scale)
+    left, right = (
+        golden.rescale(
+            (BYTES - tensor.zero_point) << golden.ADD_SHIFT,
+            *golden.quantize_multiplier(tensor.scale / twice),
+            rounding=op.rounding,
+        )
+        for tensor in (a, b)
+    )
+    scaling = golden.quantize_multiplier(twice / ((1 << golden.ADD_SHIFT) * y.scale))
+    tables = _look_up(op, left, _sign(op) * right, Combine.ADD, scaling, y.zero_point, y)
+    return _solved(op, a, b, y, config, [tables])
+
+
+def _sign(op: Add) -> int:
+    return -1 if isinstance(op, Subtract) else 1
+
+
+def _float32_sums(op: Add, a: Tensor, b: Tensor, y: Tensor) -> Iterator[LookUp]:
+    """Tables of the terms that float32 adds, so that the lane rounds their sums as float32 does; then of exact ones.
+    Solving mends what their steps are too large for."""
+    sign, unit = _sign(op), float(np.float32(y.scale))
+    if op.fused:
+        base = 128 if y.unsigned else 0
+        codes, numbers = BYTES.astype(np.int8), (a.quantization, b.quantization, y.quantization)
+        product, rest = golden.fused_terms(codes, codes, *numbers, sign=sign, base=base)
+        yield from _stepped(op, product, rest.astype(np.float64), 1.0, -base, y)
+    left, right = (golden.real_codes(BYTES, tensor.quantization).astype(np.float64) for tensor in (a, b))
+    yield from _stepped(op, left, sign * right, 1 / unit, y.zero_point, y)
+    left, right = ((BYTES - tensor.zero_point) * (tensor.scale / unit) for tensor in (a, b))
+    yield from _stepped(op, left, sign * right, 1.0, y.zero_point, y)
+
+
+def _stepped(
+    op: Add, left: NDArray[np.float64], right: NDArray[np.float64], scale: float, zero_point: int, y: Tensor
+) -> Iterator[LookUp]:
+    """Tables of real numbers in steps of powers of two, the finest that 32 bits hold first; ``scale`` is that of their
+    sums."""
+    largest = max(float(np.abs(left).max() + np.abs(right).max()), 2.0**-100)
+    finest = 31 - math.ceil(math.log2(largest * (1 + 2.0**-20)))
+    for fraction in (finest - step for step in STEPS):
+        multiplier, shift = golden.quantize_multiplier(math.ldexp(scale, -fraction))
+        if multiplier:
+            tables = (np.rint(np.ldexp(term, fraction)).astype(np.int64) for term in (left, right))
+            yield _look_up(op, *tables, Combine.ADD, (multiplier, shift), zero_point, y)
 
 
 def multiply(op: Multiply, a: Tensor, b: Tensor, y: Tensor, config: Config) -> LookUp:
     """Products of two tensors."""
-    multiplier, shift = golden.quantize_multiplier(a.scale * b.scale / y.scale)
-    tables = _look_up(op, BYTES - a.zero_point, BYTES - b.zero_point, Combine.MULTIPLY, multiplier, shift, y)
-    return _proven(op, _checked(op, tables, config), a, b, y)
+    left, right = BYTES - a.zero_point, BYTES - b.zero_point
+    if op.rounding == Rounding.FLOAT32:
+        return _solved(op, a, b, y, config, _float32_products(op, left, right, a, b, y))
+    scaling = golden.quantize_multiplier(a.scale * b.scale / y.scale)
+    return _solved(op, a, b, y, config, [_look_up(op, left, right, Combine.MULTIPLY, scaling, y.zero_point, y)])
+
+
+def _float32_products(
+    op: Multiply, left: NDArray[np.int64], right: NDArray[np.int64], a: Tensor, b: Tensor, y: Tensor
+) -> Iterator[LookUp]:
+    """Products, or twice as large ones, with scales near that in float32, the zero point in the lane or in the bias:
+    float32 may round the sum with it."""
+    factor = float(np.float32(a.scale) * np.float32(b.scale) / np.float32(y.scale))
+    # Three roundings of real numbers depend on more than their product: few scales have tables then.
+    for nudge in NUDGES if op.fused else NUDGES[:1]:
+        for twice in (0, 1):
+            multiplier, shift = golden.quantize_multiplier(factor / (1 + twice))
+            if not 0 < multiplier + nudge < 1 << 31:
+                continue
+            for zero_point in dict.fromkeys((y.zero_point, 0, -128 if y.unsigned else 0, y.zero_point ^ 1)):
+                scaling = multiplier + nudge, shift
+                yield _look_up(op, left << twice, right, Combine.MULTIPLY, scaling, zero_point, y)
 
 
 def table(op: Table, x: Tensor, y: Tensor, config: Config) -> LookUp:
@@ -167,12 +199,7 @@ def unary(op: Op, results: Int8Array, x: Tensor, config: Config) -> LookUp:
     tables = LookUp(
         tables=np.array([results.astype(np.int64)[BYTES + 128], np.zeros(TABLE_ENTRIES, np.int64)]),
         combine=Combine.ADD,
-        multiplier=1 << 30,
-        shift=1,
-        rounding=Rounding.SINGLE,
-        zero_point=0,
-        low=-128,
-        high=127,
+        lane=Lane(multiplier=1 << 30, shift=1, rounding=Rounding.SINGLE, zero_point=0, low=-128, high=127),
         size=math.prod(x.shape[1:]),
         sources=(0, 0),
     )
@@ -180,18 +207,13 @@ def unary(op: Op, results: Int8Array, x: Tensor, config: Config) -> LookUp:
 
 
 def _look_up(
-    op: Add | Multiply,
-    left: NDArray[np.int64],
-    right: NDArray[np.int64],
-    combine: int,
-    multiplier: int,
-    shift: int,
-    y: Tensor,
-) -> LookUp:
-    return LookUp(
-        tables=np.array([left, right]), combine=combine, multiplier=multiplier, shift=shift, rounding=op.rounding,
-        zero_point=y.zero_point, low=op.low, high=op.high, size=math.prod(y.shape[1:]),
-    )  # fmt: skip
+    op: Add | Multiply, left: NDArray[np.int64], right: NDArray[np.int64], combine: int, scaling: tuple[int, int],
+    zero_point: int, y: Tensor,
+) -> LookUp:  # fmt: skip
+    lane = Lane(
+        multiplier=scaling[0], shift=scaling[1], rounding=op.rounding, zero_point=zero_point, low=op.low, high=op.high
+    )
+    return LookUp(tables=np.array([left, right]), combine=combine, lane=lane, size=math.prod(y.shape[1:]))
 
 
 def _checked(op: Op, tables: LookUp, config: Config) -> LookUp:
@@ -206,15 +228,36 @@ def _checked(op: Op, tables: LookUp, config: Config) -> LookUp:
     return tables
 
 
-def _proven(op: Add | Multiply, tables: LookUp, a: Tensor, b: Tensor, y: Tensor) -> LookUp:
-    """``tables``, if they give the defined result for every pair of values."""
+def _solved(
+    op: Add | Multiply, a: Tensor, b: Tensor, y: Tensor, config: Config, candidates: Iterable[LookUp]
+) -> LookUp:
+    """The first of the candidates that gives the defined result for every pair of values, in float32 after solving for
+    its tables or its bias."""
     if a.shape[1:] != b.shape[1:]:
         raise CompileError(f"{op}: tensors of shapes {a.shape} and {b.shape}, which broadcast, have no kernel")
-    tensors = {op.a: a, op.b: b, op.output: y}
-    left, right = (np.broadcast_to(axis, (TABLE_ENTRIES, TABLE_ENTRIES)) for axis in (BYTES[:, None], BYTES[None, :]))
+    left, right = np.meshgrid(BYTES, BYTES, indexing="ij")
     if op.a == op.b:
+        # Only equal bytes meet.
         left = right = BYTES
-    wanted = op.execute(tensors, {op.a: left.astype(np.int8), op.b: right.astype(np.int8)})
-    if not np.array_equal(tables.results(left, right), wanted):
-        raise CompileError(f"{op}: its rounding in float32 is not that of the device for every pair of values")
-    return tables
+    values = {op.a: left.astype(np.int8), op.b: right.astype(np.int8)}
+    wanted = op.execute({op.a: a, op.b: b, op.output: y}, values)
+    for candidate in candidates:
+        tables = _checked(op, candidate, config)
+        if op.rounding == Rounding.FLOAT32:
+            tables = _mended(tables, wanted)
+        if np.array_equal(tables.results(left, right), wanted):
+            return tables
+    raise CompileError(f"{op}: no tables of the device give its results in float32 for every pair of values")
+
+
+def _mended(tables: LookUp, wanted: Int8Array) -> LookUp:
+    """Tables near these, or these with a bias, whose results are those wanted: of all pairs [a, b], or of equal bytes.
+    If there are none, the same tables."""
+    (left, right), (least, most) = tables.tables, tables.lane.ranges(wanted)
+    if tables.combine == Combine.MULTIPLY:
+        bias = bias_of((least, most), left * right if wanted.ndim == 1 else np.outer(left, right))
+        return tables if bias is None else replace(tables, bias=bias)
+    if wanted.ndim == 1:
+        return replace(tables, tables=np.array([np.clip(left + right, least, most) - right, right]))
+    found = fitted((least, most), left, right)
+    return tables if found is None else replace(tables, tables=np.array(found))

@@ -141,7 +141,7 @@ def _operand(importer: Importer, node: Node, value: Value, name: str, rank: int)
     return importer.add_constant(name, np.ascontiguousarray(codes), quantization, channels_first(codes.shape))
 
 
-def _arithmetic(importer: Importer, node: Node, kind: type[Op], a: Tensor, b: Tensor) -> MakeResult:
+def _arithmetic(importer: Importer, node: Node, kind: type[Op], a: Tensor, b: Tensor, *, exchanged: bool) -> MakeResult:
     rank = max(len(a.file_shape), len(b.file_shape))
     a, b = importer.with_rank(node, a, rank), importer.with_rank(node, b, rank)
     if rank == 4:
@@ -149,14 +149,26 @@ def _arithmetic(importer: Importer, node: Node, kind: type[Op], a: Tensor, b: Te
     elif a.file_layout != b.file_layout:
         a, b = importer.in_file_layout(node, a), importer.in_file_layout(node, b)
     layout = channels_first if rank == 4 else (lambda _: a.file_layout)
+    if kind is Add and exchanged:
+        a, b = b, a
 
     def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
         low, high = clamp(quantization, limits)
+        # onnxruntime has kernels of codes for sums and products of one type, and none with a clamp.
+        fused = a.unsigned == b.unsigned == quantization.unsigned and (low, high) == (-128, 127)
+        fields: dict[str, Any] = {"low": low, "high": high, "fused": fused and kind is not Subtract}
         return importer.add(
-            kind, node, name, quantization, layout, a=a.name, b=b.name, low=low, high=high, rounding=Rounding.FLOAT32
+            kind, node, name, quantization, layout, a=a.name, b=b.name, rounding=Rounding.FLOAT32, **fields
         )
 
     return make
+
+
+def _exchanged(a: Value, b: Value) -> bool:
+    """Whether onnxruntime exchanges the operands of a sum, whose float32 depends on their order: if neighbouring values
+    of ``b`` meet one value of ``a``, or if it takes the values one by one."""
+    pairs = zip(reversed(_shape(a) or (1,)), reversed(_shape(b) or (1,)), strict=False)
+    return next((size == 1 for size, other in pairs if max(size, other) > 1), True)
 
 
 @handles("com.microsoft.QLinearAdd 1", "com.microsoft.QLinearMul 1")
@@ -169,20 +181,23 @@ def qlinear_arithmetic(importer: Importer, node: Node) -> None:
         else importer.codes(node, place)
         for place in (0, 3)
     ]
-    rank = max(_rank(value) for value in values)
+    rank = max(len(_shape(value)) for value in values)
     a, b = (
         _operand(importer, node, value, node.inputs[place], rank) for value, place in zip(values, (0, 3), strict=True)
     )
-    importer.set_result(node, _arithmetic(importer, node, kind, a, b), 6, stored(a))
+    make = _arithmetic(importer, node, kind, a, b, exchanged=_exchanged(*values))
+    importer.set_result(node, make, 6, stored(a))
 
 
-def _rank(value: Value) -> int:
-    """Axes of a value in the file's layout."""
+def _shape(value: Value) -> tuple[int, ...]:
+    """The shape of a value in the file's layout."""
     if isinstance(value, Dequantized):
         value = value.tensor
     if isinstance(value, QuantizedConstant):
         value = value.values
-    return len(value.file_shape) if isinstance(value, Tensor) else value.ndim if isinstance(value, np.ndarray) else 0
+    if isinstance(value, Tensor):
+        return value.file_shape
+    return value.shape if isinstance(value, np.ndarray) else ()
 
 
 @handles("Add 7 13 14", "Mul 7 13 14", "Sub 7 13 14")
@@ -194,9 +209,9 @@ def arithmetic(importer: Importer, node: Node) -> None:
         value if isinstance(value, QuantizedConstant) else importer.quantized_input(node, place)
         for place, value in enumerate(values)
     ]
-    rank = max(_rank(value) for value in values)
+    rank = max(len(_shape(value)) for value in values)
     a, b = (_operand(importer, node, value, node.inputs[place], rank) for place, value in enumerate(values))
-    importer.set_result(node, _arithmetic(importer, node, kind, a, b))
+    importer.set_result(node, _arithmetic(importer, node, kind, a, b, exchanged=_exchanged(*values)))
 
 
 @fuses("Relu 6 13 14", "Clip 6 11 12 13")

@@ -20,6 +20,9 @@ class Arithmetic(Binary):
     low: int = -128
     high: int = 127
     rounding: int = Rounding.DOUBLE
+    fused: bool = True
+    """With Rounding.FLOAT32: whether onnxruntime has a kernel for the codes. Else it takes real numbers, and quantizes
+    the result."""
 
     def __post_init__(self) -> None:
         self._check_clamp(self.low, self.high)
@@ -47,7 +50,7 @@ class Add(Arithmetic):
         numbers = (tensors[name].quantization for name in (*self.inputs, self.output))
         return golden.add(
             values[self.a], values[self.b], *numbers, sign=sign, low=self.low, high=self.high, rounding=self.rounding,
-            base=self._base(tensors),
+            base=self._base(tensors), fused=self.fused,
         )  # fmt: skip
 
 
@@ -73,6 +76,7 @@ class Multiply(Arithmetic):
             high=self.high,
             rounding=self.rounding,
             base=self._base(tensors),
+            fused=self.fused,
         )
 
 
