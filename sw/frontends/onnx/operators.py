@@ -349,7 +349,7 @@ def concat(importer: Importer, node: Node) -> None:
         value if moved or isinstance(value, QuantizedConstant) else importer.codes(node, place)
         for value, place in zip(values, places, strict=True)
     ]
-    ranks = {_rank(value) for value in given}
+    ranks = {len(_shape(value)) for value in given}
     require(len(ranks) == 1, node, "its inputs have different numbers of axes, or there is none")
     rank = ranks.pop()
     sources = [
