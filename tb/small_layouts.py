@@ -3,9 +3,11 @@ functions of one value."""
 
 from __future__ import annotations
 
-from small_models import IMAGE, Builder, File
+import numpy as np
 
-__all__ = ["computed_shape", "layout_files"]
+from small_models import IMAGE, Builder, File, X
+
+__all__ = ["computed_shape", "layout_files", "pair_files"]
 
 
 def layout_files() -> list[Builder]:
@@ -30,6 +32,35 @@ def layout_files() -> list[Builder]:
             for kind in ("REDUCE_MAX", "REDUCE_MIN")
         ),
     ]
+
+
+def pair_files() -> list[Builder]:
+    """A file for each kind of operator on several tensors."""
+    row, files = (1, 8), []
+    squared, quotient = (0.3, 1), (0.01, 1)
+    for kind, options, numbers in (
+        ("PRELU", "", squared),
+        ("SQUARED_DIFFERENCE", "", squared),
+        ("MAXIMUM", "", X),
+        ("MINIMUM", "", X),
+        ("DIV", "DivOptions", quotient),
+    ):
+        f = File(row)
+        other = f.like(row, data=np.arange(10, 18, dtype=np.int8).reshape(row))
+        files.append(f.ends(kind, [f.given, other], [f.like(row, numbers)], options))
+    files.append(File(row).to("L2_NORMALIZATION", row, "L2NormOptions", numbers=(1 / 128, 0)))
+    f = File(row)
+    other = f.like((1, 1), (0.02, 0), data=np.int8([[5]]))
+    kinds = ("EQUAL", "NOT_EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL")
+    flags = [f.tensor(row, "BOOL") for _ in range(9)]
+    for kind, flag in zip(kinds, flags, strict=False):
+        f.op(kind, [f.given, other], [flag])
+    f.op("LOGICAL_AND", flags[:2], [flags[6]])
+    f.op("LOGICAL_OR", flags[2:4], [flags[7]])
+    f.op("LOGICAL_NOT", [flags[7]], [flags[8]])
+    y = f.like(row)
+    f.op("SELECT_V2", [flags[8], f.given, f.given], [y])
+    return [*files, (f, [f.given], [y, flags[4], flags[5], flags[6]])]
 
 
 def computed_shape() -> Builder:

@@ -14,6 +14,7 @@ from tflite_models import ModelBuilder
 __all__ = [
     "CALIBRATION",
     "IMAGE",
+    "X",
     "Builder",
     "File",
     "float_files",
@@ -76,10 +77,10 @@ class File(ModelBuilder):
 @functools.cache
 def tflite_files() -> list[Builder]:
     """TensorFlow Lite files that have every kind of operator."""
-    from small_layouts import computed_shape, layout_files
+    from small_layouts import computed_shape, layout_files, pair_files
 
     typed = [file for type in ("INT8", "UINT8") for file in _typed_files(type)]
-    return [*typed, *_unary_files(), *_other_files(), *layout_files(), computed_shape(), _real_ends()]
+    return [*typed, *_unary_files(), *_other_files(), *layout_files(), *pair_files(), computed_shape(), _real_ends()]
 
 
 def _typed_files(type: str) -> list[Builder]:

@@ -42,6 +42,7 @@ from sateen.sim.golden.interpolation import (
     real_resize_bilinear,
     resize_bilinear,
 )
+from sateen.sim.golden.pairs import COMPARISONS, compare, divide, l2_normalize, prelu, squared_difference
 from sateen.sim.golden.real import (
     REAL_BINARY,
     REAL_REDUCTIONS,
@@ -71,6 +72,7 @@ from sateen.sim.golden.windows import (
 
 __all__ = [
     "ADD_SHIFT",
+    "COMPARISONS",
     "COORDINATES",
     "FRACTION",
     "REAL_BINARY",
@@ -82,9 +84,11 @@ __all__ = [
     "average_pool2d",
     "between",
     "clamped_table",
+    "compare",
     "concatenation_table",
     "conv2d",
     "dequantize",
+    "divide",
     "elu_table",
     "exponential_table",
     "fully_connected",
@@ -93,6 +97,7 @@ __all__ = [
     "hard_swish_table",
     "interpolate",
     "inverse_root_table",
+    "l2_normalize",
     "leaky_relu_table",
     "log_softmax",
     "logarithm_table",
@@ -105,6 +110,7 @@ __all__ = [
     "nearest",
     "negative_table",
     "positions",
+    "prelu",
     "quantize",
     "quantize_multiplier",
     "real_average_pool2d",
@@ -126,6 +132,7 @@ __all__ = [
     "root_table",
     "sigmoid",
     "softmax",
+    "squared_difference",
     "tanh_table",
     "transpose_conv2d",
     "windows",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sateen.frontends.tflite import arrange, functions, operators, reductions, windows
+from sateen.frontends.tflite import arrange, functions, operators, pairs, reductions, windows
 from sateen.frontends.tflite.importer import Handler
 from sateen.frontends.tflite.moves import MOVES
 from sateen.frontends.tflite.real import REAL
@@ -15,6 +15,8 @@ HANDLERS: dict[str, Handler] = {
     **operators.HANDLERS,
     **arrange.HANDLERS,
     **functions.HANDLERS,
+    **pairs.HANDLERS,
+    **pairs.LOGIC,
     **reductions.HANDLERS,
     **windows.HANDLERS,
 }
@@ -23,7 +25,7 @@ MOVED = {kind: MOVES[kind] for kind in MOVES if kind not in ("PAD", "PADV2")} | 
 """The handlers of operators that move values of any type."""
 BY_TYPE: Mapping[str, Mapping[str, Handler]] = {
     "INT8": HANDLERS,
-    "FLOAT32": {**MOVED, **REAL},
+    "FLOAT32": {**MOVED, **REAL, **pairs.LOGIC},
     "INT32": {kind: MOVES[kind] for kind in ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")},
 }
 """The handlers of operators, by the type that they compute with: codes of 8 bits, real numbers, or positions."""

@@ -39,7 +39,7 @@ FOLDED = {"INT32": np.int32, "INT64": np.int64, "BOOL": np.bool_}
 """Types of the constants that are computed here."""
 TYPES = {"INT8": ("INT8", "UINT8"), "FLOAT32": ("FLOAT32",), "INT32": ("INT32", "INT64")}
 """Types of the tensors that operators read, by what they compute with."""
-UNQUANTIZED = {"FLOAT32": "float32", "INT32": "int32", "INT64": "int32"}
+UNQUANTIZED = {"FLOAT32": "float32", "INT32": "int32", "INT64": "int32", "BOOL": "bool"}
 
 
 Handler = Callable[["Importer", RawOperator], None]
@@ -247,14 +247,14 @@ class Importer:
             return self.tensor(index)
         raw, values = self.model.tensors[index], self.constants[index]
         require(
-            raw.type in QUANTIZED or raw.type == "FLOAT32",
+            raw.type in QUANTIZED or raw.type in ("FLOAT32", "INT32", "BOOL"),
             operator or raw,
             f"its constant {raw} must be int8, not {raw.type}; quantize the model to int8",
         )
         shape = (1,) * (rank - values.ndim) + values.shape if values.ndim < rank else values.shape
         shape = shape if shape and shape[0] == 1 else (1, *shape)
-        if raw.type == "FLOAT32":
-            tensor = Tensor(name=f"t{index}", shape=shape, dtype="float32", label=raw.label)
+        if raw.type in UNQUANTIZED:
+            tensor = Tensor(name=f"t{index}", shape=shape, dtype=UNQUANTIZED[raw.type], label=raw.label)
         else:
             scale, zero_point = self.quantization(raw)
             values = (values.astype(np.int16) - QUANTIZED[raw.type]).astype(np.int8)
@@ -310,6 +310,7 @@ class Importer:
             scale=tensor.scale,
             zero_point=tensor.zero_point,
             dtype=tensor.dtype,
+            unsigned=tensor.unsigned,
         )
         return new
 

@@ -12,7 +12,7 @@ import tflite
 from sateen.frontends.grouped import dense_weights
 from sateen.frontends.tflite.file import RawOperator, RawTensor
 from sateen.frontends.tflite.folding import FOLDING
-from sateen.frontends.tflite.importer import QUANTIZED, Importer
+from sateen.frontends.tflite.importer import Importer
 from sateen.frontends.tflite.moves import MOVES, Handler, registers
 from sateen.frontends.tflite.numbers import clamp, limits, scaling
 from sateen.frontends.tflite.weights import dequantized, parameters, read_weights
@@ -189,23 +189,6 @@ def arithmetic(importer: Importer, operator: RawOperator) -> None:
     importer.add(operator, kind, a=a.name, b=b.name, **clamp(operator, y, activation))
 
 
-@handles("MAXIMUM", "MINIMUM")
-def limit(importer: Importer, operator: RawOperator) -> None:
-    """The larger or the smaller of a tensor and a constant of one value."""
-    constant = 0 if importer.raw(operator, 0).index in importer.constants else 1
-    x, y = importer.input(operator, 1 - constant), importer.tensor(operator.outputs[0])
-    values = importer.constant(operator, constant)
-    other = importer.raw(operator, constant)
-    require(
-        other.type in QUANTIZED and x.quantization == y.quantization == importer.quantization(other),
-        operator,
-        f"{x}, {other} and {y} must have the same scale and zero point, because codes are compared",
-    )
-    require(values.size > 0 and len(np.unique(values)) == 1, operator, f"its constant {other} must have one value")
-    code = int(values.reshape(-1)[0]) - (128 if x.unsigned else 0)
-    _requantize(importer, operator, x, 1.0, **{"low" if operator.kind == "MAXIMUM" else "high": code})
-
-
 @handles("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1")
 def relu(importer: Importer, operator: RawOperator) -> None:
     """A clamp, requantized to the output's scale."""
@@ -213,10 +196,10 @@ def relu(importer: Importer, operator: RawOperator) -> None:
     x, y = importer.input(operator, 0), importer.tensor(operator.outputs[0])
     with np.errstate(over="ignore"):
         ratio = float(np.float32(x.scale) / np.float32(y.scale))
-    _requantize(importer, operator, x, ratio, **limits(y, *ranges[operator.kind]))
+    requantize(importer, operator, x, ratio, **limits(y, *ranges[operator.kind]))
 
 
-def _requantize(importer: Importer, operator: RawOperator, x: Tensor, scale: float, **fields: Any) -> None:
+def requantize(importer: Importer, operator: RawOperator, x: Tensor, scale: float, **fields: Any) -> None:
     multiplier, shift = scaling(operator, scale)
     importer.add(operator, Requantize, input=x.name, multiplier=multiplier, shift=shift, **fields)
 
@@ -280,7 +263,7 @@ def quantize(importer: Importer, operator: RawOperator) -> None:
     if x.dtype == "float32":
         importer.add(operator, Quantize, input=x.name)
     else:
-        _requantize(importer, operator, x, x.scale / y.scale)
+        requantize(importer, operator, x, x.scale / y.scale)
 
 
 @handles("DEQUANTIZE")

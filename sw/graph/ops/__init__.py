@@ -15,6 +15,8 @@ from sateen.graph.ops import (
     elementwise,
     host,
     layout,
+    logic,
+    pairs,
     pooling,
     real,
     real_layers,
@@ -28,6 +30,8 @@ from sateen.graph.ops.base import Op
 from sateen.graph.ops.elementwise import *
 from sateen.graph.ops.host import *
 from sateen.graph.ops.layout import *
+from sateen.graph.ops.logic import *
+from sateen.graph.ops.pairs import *
 from sateen.graph.ops.pooling import *
 from sateen.graph.ops.real import *
 from sateen.graph.ops.real_layers import *
@@ -35,7 +39,21 @@ from sateen.graph.ops.reduction import *
 from sateen.graph.ops.resizing import *
 from sateen.graph.ops.weighted import *
 
-_MODULES = (arrange, base, elementwise, host, layout, pooling, real, real_layers, reduction, resizing, weighted)
+_MODULES = (
+    arrange,
+    base,
+    elementwise,
+    host,
+    layout,
+    logic,
+    pairs,
+    pooling,
+    real,
+    real_layers,
+    reduction,
+    resizing,
+    weighted,
+)
 
 OPS: dict[str, type[Op]] = {
     name: kind

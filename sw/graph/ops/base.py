@@ -78,9 +78,10 @@ class FileLayout:
 
 @dataclass(frozen=True, kw_only=True)
 class Tensor:
-    """A tensor of int8 codes, each of which stands for ``scale · (code − zero_point)``, or of float32 or int32 values.
+    """A tensor of int8 codes, each of which stands for ``scale · (code − zero_point)``, or of float32 values, int32
+    values or truth values.
 
-    Only the host handles float32 and int32, usually at a graph's inputs and outputs.
+    Only the host handles others than int8, usually at a graph's inputs and outputs.
     """
 
     name: str
@@ -121,7 +122,7 @@ class Tensor:
             self, f"zero_point must be a whole number from -128 to 127, not {self.zero_point!r}",
         )  # fmt: skip
         require(
-            self.dtype in ("int8", "float32", "int32"),
+            self.dtype in ("int8", "float32", "int32", "bool"),
             self,
             f"dtype must be int8, not {self.dtype!r}; quantize the model to int8",
         )

@@ -213,7 +213,7 @@ class Constant(Op):
         return self.values.shape
 
     def check_types(self, tensors: Tensors) -> None:
-        self._check_type(tensors[self.output], "int8", "float32")
+        self._check_type(tensors[self.output], "int8", "float32", "int32", "bool")
 
     def execute(self, tensors: Tensors, values: Values) -> Array:
         return self.values
