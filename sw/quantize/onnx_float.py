@@ -17,7 +17,7 @@ from sateen.quantize.float_model import FloatModel, Progress, ignore
 
 __all__ = ["float_model"]
 
-QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "QLinear", "QGemm")
+QUANTIZED = ("Quant", "IntQuant", "DequantizeLinear", "QLinear", "QGemm")
 """How the names of quantized models' operators begin."""
 DYNAMIC = ("DynamicQuantize", "MatMulInteger", "ConvInteger")
 """As :data:`QUANTIZED`, for models that measure the ranges of activations while they run."""

@@ -7,7 +7,7 @@ from sateen.graph import require
 
 __all__ = ["check_quantized", "check_static"]
 
-CODED = ("DequantizeLinear", "QGemm", "QLinear", "QuantizeLinear")
+CODED = ("DequantizeLinear", "IntQuant", "QGemm", "QLinear", "Quant")
 """How the names of operators begin that quantized models have."""
 DYNAMIC = (
     "ConvInteger", "DynamicQuantizeLSTM", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger",

@@ -16,6 +16,7 @@ from sateen.frontends.onnx.layers import LAYERS, quantized_constant
 from sateen.frontends.onnx.moves import FLOAT, INT8, MOVES, UINT8
 from sateen.frontends.onnx.normalization import NORMALIZATIONS
 from sateen.frontends.onnx.pools import POOLS, kept
+from sateen.frontends.onnx.qonnx import QUANTS
 from sateen.frontends.onnx.resizing import RESIZES
 from sateen.frontends.onnx.transposed import TRANSPOSED
 from sateen.frontends.onnx.values import (
@@ -62,6 +63,7 @@ HANDLERS: dict[str, Operator] = {
     **POOLS,
     **TRANSPOSED,
     **NORMALIZATIONS,
+    **QUANTS,
 }
 """How each kind of operator is imported."""
 handles, fuses = registers(HANDLERS), registers(HANDLERS, fused=True)

@@ -68,8 +68,17 @@ CONTRIBUTED: dict[str, dict[str, Attribute]] = {
 """Attributes of onnxruntime's operators, from its ContribOperators.md; each operator has one version, 1."""
 
 
+QUANT = {
+    "signed": Attribute("INT", 1), "narrow": Attribute("INT", 0), "rounding_mode": Attribute("STRING", "ROUND"),
+}  # fmt: skip
+QONNX = {("qonnx.custom_op.general", "Quant"), ("qonnx.custom_op.general", "IntQuant"), ("onnx.brevitas", "Quant")}
+"""QONNX's operator that quantizes and dequantizes, by domain and kind; it has one version, 1."""
+
+
 def find(onnx: Any, domain: str, kind: str, opset: int) -> Schema | None:
     """The definition of an operator at an opset; ``None`` if there is none."""
+    if (domain, kind) in QONNX:
+        return Schema(1, QUANT)
     if domain == MICROSOFT:
         return Schema(1, CONTRIBUTED[kind]) if kind in CONTRIBUTED else None
     try:
