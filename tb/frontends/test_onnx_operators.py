@@ -12,7 +12,7 @@ import needs
 from onnx_models import MICROSOFT, compare_all, model, numbers, quantized, reference, weights
 from sateen.errors import SateenWarning
 from sateen.frontends import onnx as frontend
-from sateen.graph import run
+from sateen.graph import DepthwiseConv2D, run
 
 onnx = needs.package("onnx", extra="onnx")
 onnxruntime = needs.package("onnxruntime", extra="reference")
@@ -24,7 +24,7 @@ X, Y = (0.0513, 3), (0.0417, -7)
 def real(
     kind, shape, constants=None, *, inputs=(), dequantized=None, opset=17, x=X, y=Y, most=0, plain=False, **fields
 ):
-    """Compares an operator on a dequantized tensor, the first input, whose result is quantized. ``constants`` are by
+    """Compares an operator on a dequantized tensor, the first input, whose result is quantized; returns the graph. ``constants`` are by
     name; of the ``dequantized`` ones the scales are given."""
     make, rng = helper.make_node, np.random.default_rng(12)
     held = numbers("x", *x, "i") | numbers("y", *y, "i") | (constants or {})
@@ -36,11 +36,12 @@ def real(
     nodes.append(make(kind, ["d", *names], ["r"], **fields))
     nodes += [make("QuantizeLinear", ["r", "y_s", "y_z"], ["c"]), make("DequantizeLinear", ["c", "y_s", "y_z"], ["y"])]
     data = model(nodes, [("x", "f", shape)], ("y", "f", None), held, opset=opset)
-    close(data, {"x": rng.normal(size=shape, scale=1.5).astype(np.float32)}, np.float32(y[0]), most, plain=plain)
+    x = rng.normal(size=shape, scale=1.5).astype(np.float32)
+    return close(data, {"x": x}, np.float32(y[0]), most, plain=plain)
 
 
 def close(data, inputs, step, most=0, *, plain=False):
-    """Compares real results; ``most`` of a hundred values may be a step off, next to a tie of float32's rounding."""
+    """Compares real results, and returns the graph; ``most`` of a hundred values may be a step off, next to a tie of float32's rounding."""
     graph = frontend.load(data)
     given = {name: graph.tensors[name].from_file(value) for name, value in inputs.items()}
     actual = graph.tensors[graph.outputs[0]].to_file(run(graph, given)[graph.outputs[0]])
@@ -48,6 +49,7 @@ def close(data, inputs, step, most=0, *, plain=False):
     assert actual.shape == expected.shape and actual.dtype == expected.dtype
     steps = np.rint(np.abs(actual.astype(np.float64) - expected) / step)
     assert steps.max() <= 1 and (steps > 0).mean() <= most / 100, f"{(steps > 0).mean():.1%}, up to {steps.max()}"
+    return graph
 
 
 def codes(*shape, dtype=np.int8):
@@ -251,4 +253,22 @@ def test_batch_normalization(shape, x, y, opset):
     held = {name: rng.normal(size=19).astype(np.float32) for name in ("scale", "b", "mean", "var")}
     held["var"] = np.abs(held["var"]) + np.float32(0.1)
     held["scale"][3] = 0
-    real("BatchNormalization", shape, held, x=x, y=y, opset=opset, epsilon=1e-3)
+    graph = real("BatchNormalization", shape, held, x=x, y=y, opset=opset, epsilon=1e-3)
+    assert (DepthwiseConv2D in map(type, graph.ops)) == (len(shape) > 2)
+
+
+@pytest.mark.parametrize("clamps", [[], ["Relu"], ["low", "high"], ["Relu", "low"]])
+def test_lines_of_channels(clamps):
+    """A product and a sum with constants of each channel are one layer of the device, with the clamps behind it."""
+    rng, make = np.random.default_rng(19), helper.make_node
+    held = {"low": np.float32(-0.4), "high": np.float32(1.1)} | numbers("x", *X, "i") | numbers("y", 0.0713, -9, "i")
+    held |= {name: rng.normal(size=(1, 33, 1, 1)).astype(np.float32) for name in ("factor", "offset")}
+    nodes = [*quantized("x"), make("Mul", ["x_d", "factor"], ["a"]), make("Sub", ["a", "offset"], ["r0"])]
+    for place, clamp in enumerate(clamps):
+        inputs = {"low": [f"r{place}", "low"], "high": [f"r{place}", "", "high"]}.get(clamp, [f"r{place}"])
+        nodes.append(make("Clip" if len(inputs) > 1 else clamp, inputs, [f"r{place + 1}"]))
+    last = f"r{len(clamps)}"
+    nodes += [make("QuantizeLinear", [last, "y_s", "y_z"], ["c"]), make("DequantizeLinear", ["c", "y_s", "y_z"], ["y"])]
+    data = model(nodes, [("x", "f", (1, 33, 4, 5))], ("y", "f", None), held)
+    graph = close(data, {"x": rng.normal(size=(1, 33, 4, 5)).astype(np.float32) * 3}, 0.0713)
+    assert DepthwiseConv2D in map(type, graph.ops)

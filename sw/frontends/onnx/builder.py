@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from sateen.frontends.onnx.file import Node
+from sateen.frontends.onnx.lines import layer_of
 from sateen.frontends.onnx.tables import table_of
 from sateen.frontends.onnx.values import (
     IMAGE,
@@ -32,6 +33,7 @@ from sateen.graph import (
     Broadcast,
     Concatenate,
     Constant,
+    DepthwiseConv2D,
     FileLayout,
     Op,
     Pad,
@@ -185,6 +187,12 @@ class Builder:
         if found is not None:
             fields: dict[str, Any] = {"input": found.input, "table": found.values, "function": found.function}
             return self.add(Table, node, output, quantization, lambda _: value.file_layout, **fields)
+        lines = layer_of(self.ops, self.tensors, value, quantization)
+        if lines is not None:
+            low, high = clamp(quantization, lines.limits)
+            fields = {**vars(lines.lines), "weights": lines.lines.weights[:, None, None, None]}
+            fields |= {"input": lines.input, "low": low, "high": high, "rounding": Rounding.FLOAT32}
+            return self.add(DepthwiseConv2D, node, output, quantization, lambda _: value.file_layout, **fields)
         return self.add(
             Quantize,
             node,

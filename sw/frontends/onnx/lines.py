@@ -3,15 +3,18 @@ of each channel by itself whose weights, biases and scales are searched until it
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sateen.graph import Array
+from sateen.frontends.onnx.tables import evaluated
+from sateen.frontends.onnx.values import UNLIMITED, Limits, Quantization
+from sateen.graph import Array, Op, RealUnary, Tensor
 from sateen.hw.spec.descriptor import Rounding
 from sateen.sim import golden
 
-__all__ = ["Lines", "lines_of"]
+__all__ = ["FoundLines", "layer_of", "lines_of"]
 
 WEIGHTS, WIDE = range(127, 63, -1), range(255, 127, -1)
 """Magnitudes of weights that are tried, of 8 bits, and of 9. Biases are whole numbers of a slope's WEIGHT-th part."""
@@ -19,6 +22,10 @@ SHIFTS = (0, -1, 1)
 """Units by which biases are tried beside the nearest one."""
 NEAR = 1 + np.linspace(-2e-3, 2e-3, 801)
 """Factors of slopes that are tried where the line itself finds no layer."""
+
+
+STRAIGHT = 1e-3
+"""Steps of the result by which a function may leave a line before it is rounded: float32 is no finer."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,42 @@ class Lines:
     bias: Array
     multiplier: Array
     shift: Array
+
+
+@dataclass(frozen=True)
+class FoundLines:
+    """Lines of one tensor's codes, and the limits of their results."""
+
+    input: str
+    lines: Lines
+    limits: Limits
+
+
+def layer_of(
+    ops: Sequence[Op], tensors: Mapping[str, Tensor], real: Tensor, quantization: Quantization
+) -> FoundLines | None:
+    """The lines of a real image's codes, perhaps clamped; ``None`` if it is something else, or if no layer gives each
+    code's result."""
+    made, limits = {op.output: op for op in ops}, UNLIMITED
+    while isinstance(op := made.get(real.name), RealUnary) and op.function in ("relu", "clip"):
+        # From the last clamp to the first: each is clamped by those behind it.
+        inner = op.parameters if op.function == "clip" else (0.0, np.inf)
+        low, high = (min(max(limit, limits[0]), limits[1]) for limit in inner)
+        limits = low, high
+        real = tensors[op.input]
+    found = evaluated(ops, tensors, real, channels=real.shape[-1]) if len(real.shape) == 4 else None
+    if found is None or not np.isfinite(found[1]).all():
+        return None
+    source, values = found[0], found[1].astype(np.float64) / np.float64(np.float32(quantization.scale))
+    slopes = (values[-1] - values[0]) / 255
+    starts = values[0] - slopes * (-128 - source.zero_point)
+    codes = np.arange(-128, 128) - source.zero_point
+    if np.abs(values - slopes * codes[:, None] - starts).max() > STRAIGHT:
+        return None
+    output = (quantization.scale, quantization.zero_point)
+    tables = golden.quantize(found[1].T, output, rounding=Rounding.FLOAT32)
+    lines = lines_of(source.zero_point, slopes, starts, tables, quantization.zero_point)
+    return None if lines is None else FoundLines(source.name, lines, limits)
 
 
 def lines_of(zero_point: int, slopes: Array, starts: Array, tables: Array, output_zero_point: int) -> Lines | None:

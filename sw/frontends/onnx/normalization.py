@@ -1,4 +1,5 @@
-"""ONNX's batch normalization of quantized values, where no layer has taken it up."""
+"""ONNX's batch normalization, where no layer has taken it up: of real numbers. Between codes it is a line for each
+channel, see :mod:`~sateen.frontends.onnx.lines`."""
 
 from __future__ import annotations
 
@@ -9,25 +10,17 @@ import numpy as np
 from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.folding import registers
 from sateen.frontends.onnx.importer import Importer, Operator
-from sateen.frontends.onnx.lines import lines_of
 from sateen.frontends.onnx.real_layers import real_constant
 from sateen.frontends.onnx.values import (
     REAL,
-    Deferred,
-    Limits,
-    Quantization,
-    clamp,
     image_layout,
     quantization_of,
     to_float32,
 )
-from sateen.graph import Array, DepthwiseConv2D, Dequantize, FileLayout, RealBinary, Reshape, Tensor, require
-from sateen.hw.spec.descriptor import Rounding
-from sateen.sim import golden
+from sateen.graph import Array, FileLayout, RealBinary, Reshape, Tensor, require
 
-__all__ = ["NORMALIZATIONS", "REAL_NORMALIZATIONS"]
+__all__ = ["REAL_NORMALIZATIONS"]
 
-NORMALIZATIONS: dict[str, Operator] = {}
 REAL_NORMALIZATIONS: dict[str, Operator] = {}
 Layout = Callable[[tuple[int, ...]], FileLayout | None]
 
@@ -81,59 +74,9 @@ def _pixel(shape: tuple[int, ...]) -> FileLayout:
 
 @registers(REAL_NORMALIZATIONS)("BatchNormalization 7 9 14 15")
 def real_normalization(importer: Importer, node: Node) -> None:
-    """A batch normalization of real numbers."""
+    """A product and a sum with constants of each channel."""
     x = importer.real(node)
     require(len(x.file_shape) > 1, node, f"its input of {x.file_shape} has no channels")
     slopes, starts = factors(importer, node, x.file_shape[1])
     x, layout = _pixels(importer, node, x)
     importer.set_real(node, add_lines(importer, node, x, slopes, starts, layout, importer.real_name(node)))
-
-
-@registers(NORMALIZATIONS)("BatchNormalization 7 9 14 15")
-def batch_normalization(importer: Importer, node: Node) -> None:
-    """A line for each channel: a layer of the device if one gives each code's result, else two operators of the
-    host."""
-    x = importer.quantized_input(node)
-    require(len(x.file_shape) > 1, node, f"its input of {x.file_shape} has no channels")
-    slopes, starts = factors(importer, node, x.file_shape[1])
-    x, layout = _pixels(importer, node, x)
-
-    def real(name: str) -> Tensor:
-        made = importer.name_of(f"{name}.real")
-        dequantized = importer.add(Dequantize, node, made, REAL, layout, dtype="float32", input=x.name)
-        return add_lines(importer, node, dequantized, slopes, starts, layout, name)
-
-    def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
-        found = _layer(importer, node, x, slopes, starts, layout, name, quantization, limits)
-        if found is not None:
-            return found
-        values = real(importer.name_of(f"{name}.sums"))
-        quantize = importer.with_clamp(node, lambda name, kind, _: importer.quantize(node, values, kind, name))
-        return quantize(name, quantization, limits)
-
-    importer.values[node.outputs[0]] = Deferred(make, real=real)
-
-
-def _layer(
-    importer: Importer, node: Node, x: Tensor, slopes: Array, starts: Array,
-    layout: Layout, name: str, quantization: Quantization, limits: Limits,
-) -> Tensor | None:  # fmt: skip
-    """The layer that gives each code's result, if there is one."""
-    codes = (np.arange(-128, 128) - x.zero_point).astype(np.float32) * np.float32(x.scale)
-    output = (quantization.scale, quantization.zero_point)
-    with np.errstate(over="ignore"):
-        values = codes * slopes[:, None] + starts[:, None]
-        ratio = float(np.float32(x.scale) / np.float32(quantization.scale))
-    if not np.isfinite(values).all() or not np.isfinite(ratio):
-        return None
-    tables = golden.quantize(values, output, rounding=Rounding.FLOAT32)
-    steps = slopes.astype(np.float64) * ratio, starts.astype(np.float64) / quantization.scale
-    found = lines_of(x.zero_point, *steps, tables, quantization.zero_point)
-    if found is None:
-        return None
-    low, high = clamp(quantization, limits)
-    return importer.add(
-        DepthwiseConv2D, node, name, quantization, layout, input=x.name, weights=found.weights[:, None, None, None],
-        bias=found.bias, multiplier=found.multiplier, shift=found.shift, low=low, high=high,
-        rounding=Rounding.FLOAT32,
-    )  # fmt: skip

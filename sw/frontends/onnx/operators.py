@@ -14,7 +14,6 @@ from sateen.frontends.onnx.folding import FOLDED, clip_limits, quantized, regist
 from sateen.frontends.onnx.importer import Importer, Operator
 from sateen.frontends.onnx.layers import LAYERS, quantized_constant
 from sateen.frontends.onnx.moves import FLOAT, INT8, MOVES, UINT8
-from sateen.frontends.onnx.normalization import NORMALIZATIONS
 from sateen.frontends.onnx.pools import POOLS, kept
 from sateen.frontends.onnx.qonnx import QUANTS
 from sateen.frontends.onnx.resizing import RESIZES
@@ -62,7 +61,6 @@ HANDLERS: dict[str, Operator] = {
     **LAYERS,
     **POOLS,
     **TRANSPOSED,
-    **NORMALIZATIONS,
     **QUANTS,
 }
 """How each kind of operator is imported."""

@@ -13,7 +13,7 @@ from sateen.graph import Array, Constant, Dequantize, Op, RealBinary, RealUnary,
 from sateen.hw.spec.descriptor import Rounding
 from sateen.sim import golden
 
-__all__ = ["FoundTable", "table_of"]
+__all__ = ["FoundTable", "evaluated", "table_of"]
 
 
 @dataclass(frozen=True)
@@ -34,18 +34,10 @@ def table_of(
 
     The operators are computed as they are, on every code, so the table gives what they give.
     """
-    chain = _chain(ops, real.name)
-    sources = {op.input for op in chain or () if isinstance(op, Dequantize)}
-    if chain is None or len(sources) != 1:
+    found = evaluated(ops, tensors, real, channels=1)
+    if found is None:
         return None
-    source = tensors[next(iter(sources))]
-    if source.shape != real.shape or source.dtype != "int8":
-        return None
-    every = np.arange(-128, 128).astype(np.int8)
-    values: dict[str, Array] = {source.name: every.reshape(-1, *[1] * (len(real.shape) - 1))}
-    for op in chain:
-        values[op.output] = op.execute(tensors, values)
-    result = values[real.name].reshape(-1)
+    source, result, chain = found[0], found[1].reshape(-1), found[2]
     if np.isnan(result).any():
         # Only the codes that are reached matter; quantizing them refuses what is no number.
         return None
@@ -54,9 +46,28 @@ def table_of(
     return FoundTable(source.name, codes, functions)
 
 
-def _chain(ops: Sequence[Op], name: str) -> list[Op] | None:
+def evaluated(
+    ops: Sequence[Op], tensors: Mapping[str, Tensor], real: Tensor, *, channels: int
+) -> tuple[Tensor, Array, list[Op]] | None:
+    """The tensor of codes of which a real tensor is a function, [256, C] the results for each code of each of so many
+    channels, and the operators; ``None`` if they do not depend on one code alone each, and its channel."""
+    chain = _chain(ops, real.name, {1, channels})
+    sources = {op.input for op in chain or () if isinstance(op, Dequantize)}
+    if chain is None or len(sources) != 1:
+        return None
+    source = tensors[next(iter(sources))]
+    if source.shape != real.shape or source.dtype != "int8":
+        return None
+    every = np.repeat(np.arange(-128, 128).astype(np.int8)[:, None], channels, axis=1)
+    values: dict[str, Array] = {source.name: every.reshape(256, *[1] * (len(real.shape) - 2), channels)}
+    for op in chain:
+        values[op.output] = op.execute(tensors, values)
+    return source, values[real.name].reshape(256, channels), chain
+
+
+def _chain(ops: Sequence[Op], name: str, sizes: set[int]) -> list[Op] | None:
     """The operators that compute a tensor from codes, in order; ``None`` if one of them does more than to compute each
-    value from one, and constants of one value."""
+    value from one, and from constants of these numbers of values along the last axis."""
     chain: list[Op] = []
     wanted = {name}
     for op in reversed(ops):
@@ -66,6 +77,8 @@ def _chain(ops: Sequence[Op], name: str) -> list[Op] | None:
         chain.append(op)
         if isinstance(op, RealBinary | RealUnary):
             wanted.update(op.inputs)
-        elif not isinstance(op, Dequantize) and not (isinstance(op, Constant) and op.values.size == 1):
+        elif not isinstance(op, Dequantize) and not (
+            isinstance(op, Constant) and op.values.size == op.values.shape[-1] and op.values.size in sizes
+        ):
             return None
     return None if wanted else chain[::-1]
