@@ -13,11 +13,12 @@ from sateen.frontends.onnx.importer import Importer, Operator
 from sateen.frontends.onnx.real_layers import real_constant
 from sateen.frontends.onnx.values import (
     REAL,
+    Dequantized,
     image_layout,
     quantization_of,
     to_float32,
 )
-from sateen.graph import Array, FileLayout, RealBinary, Reshape, Tensor, require
+from sateen.graph import Array, Dequantize, FileLayout, RealBinary, Reshape, Tensor, require
 
 __all__ = ["REAL_NORMALIZATIONS"]
 
@@ -75,8 +76,13 @@ def _pixel(shape: tuple[int, ...]) -> FileLayout:
 @registers(REAL_NORMALIZATIONS)("BatchNormalization 7 9 14 15")
 def real_normalization(importer: Importer, node: Node) -> None:
     """A product and a sum with constants of each channel."""
-    x = importer.real(node)
+    value = importer.value(node)
+    x = value.tensor if isinstance(value, Dequantized) else importer.real(node)
     require(len(x.file_shape) > 1, node, f"its input of {x.file_shape} has no channels")
     slopes, starts = factors(importer, node, x.file_shape[1])
     x, layout = _pixels(importer, node, x)
+    if x.dtype == "int8":
+        # Behind the change of layout, so that a line's layer can take the codes.
+        name = importer.name_of(f"{x.name}.real")
+        x = importer.add(Dequantize, node, name, REAL, layout, dtype="float32", input=x.name)
     importer.set_real(node, add_lines(importer, node, x, slopes, starts, layout, importer.real_name(node)))
