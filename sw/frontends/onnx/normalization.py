@@ -4,6 +4,7 @@ channel, see :mod:`~sateen.frontends.onnx.lines`."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def add_lines(
     ):
         values = values.reshape(*[1] * (len(x.shape) - 1), -1)
         constant = importer.add_constant(importer.name_of(f"{wanted}.values"), values, REAL, None)
-        fields = {"a": x.name, "b": constant.name, "function": function}
+        fields: dict[str, Any] = {"a": x.name, "b": constant.name, "function": function}
         x = importer.add(RealBinary, node, wanted, REAL, layout, dtype="float32", **fields)
     return x
 
