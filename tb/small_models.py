@@ -196,6 +196,39 @@ def _real_parts() -> Builder:
     return b, [x], [y]
 
 
+def _wide() -> Builder:
+    """Operators on int16 activations, one behind the other."""
+    b = ModelBuilder()
+
+    def like(shape, scale=1e-3):
+        return b.tensor(shape, "INT16", scale=scale)
+
+    def codes(shape, axis=0):
+        return b.constant(np.resize(CODES, shape), "INT8", scale=0.02, axis=axis)
+
+    image, row = (1, 4, 4, 2), (1, 3)
+    x, c, d, p, s, m, v = b.tensor(image, scale=0.1), *(like(image) for _ in range(6))
+    window = {"StrideH": 1, "StrideW": 1}
+    dilated = {**window, "DilationHFactor": 1, "DilationWFactor": 1}
+    b.op("QUANTIZE", [x], [c])
+    b.op("CONV_2D", [c, codes((2, 3, 3, 2)), b.constant([5, -5], "INT64")], [d], "Conv2DOptions", **dilated)
+    fields = {**dilated, "DepthMultiplier": 1}
+    b.op("DEPTHWISE_CONV_2D", [d, codes((1, 3, 3, 2), 3)], [p], "DepthwiseConv2DOptions", **fields)
+    b.op("AVERAGE_POOL_2D", [p], [s], "Pool2DOptions", FilterHeight=2, FilterWidth=2, **window)
+    b.op("ADD", [s, c], [m], "AddOptions")
+    b.op("MUL", [m, b.constant([300, -200], "INT16", scale=1e-4)], [v], "MulOptions")
+    r, t, g, f, k = like(image), like(image), like((1, 2)), like(row), like(row)
+    h, y = like(row, 2.0**-15), like(row, 2.0**-15)
+    b.op("LEAKY_RELU", [v], [r], "LeakyReluOptions", Alpha=0.1)
+    b.op("RELU", [r], [t])
+    b.op("MEAN", [t, b.constant([1, 2])], [g], "ReducerOptions")
+    b.op("FULLY_CONNECTED", [g, codes((3, 2))], [f], "FullyConnectedOptions", FusedActivationFunction=1)
+    b.op("TANH", [f], [h])
+    b.op("QUANTIZE", [h], [k])
+    b.op("SOFTMAX", [k], [y], "SoftmaxOptions", Beta=1.0)
+    return b, [x], [y]
+
+
 def _onnx_file(nodes, shapes, constants, kinds="ff") -> bytes:
     """A file of nodes (kind, inputs, output, attributes) from ``x`` to ``y``."""
     onnx = needs.package("onnx", extra="onnx")

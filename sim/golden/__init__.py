@@ -58,6 +58,20 @@ from sateen.sim.golden.real import (
 )
 from sateen.sim.golden.scaling import dequantize, quantize, quantize_multiplier, requantize, rescale
 from sateen.sim.golden.softmax import log_softmax, real_softmax, softmax
+from sateen.sim.golden.wide import (
+    wide_add,
+    wide_average_pool2d,
+    wide_conv2d,
+    wide_fully_connected,
+    wide_leaky_relu,
+    wide_logistic,
+    wide_max_pool2d,
+    wide_mean,
+    wide_multiply,
+    wide_requantize,
+    wide_softmax,
+    wide_tanh,
+)
 from sateen.sim.golden.windows import (
     average_pool2d,
     conv2d,
@@ -136,4 +150,16 @@ __all__ = [
     "tanh_table",
     "transpose_conv2d",
     "windows",
+    "wide_add",
+    "wide_average_pool2d",
+    "wide_conv2d",
+    "wide_fully_connected",
+    "wide_leaky_relu",
+    "wide_logistic",
+    "wide_max_pool2d",
+    "wide_mean",
+    "wide_multiply",
+    "wide_requantize",
+    "wide_softmax",
+    "wide_tanh",
 ]

@@ -35,10 +35,16 @@ Quantization = tuple[float, int]
 
 
 def quantize(
-    x: ArrayLike, quantization: Quantization, *, rounding: int = Rounding.DOUBLE, reciprocal: bool = False
-) -> Int8Array:
-    """The integers of real numbers, divided in float32: halves away from zero (TensorFlow Lite), or to even with
-    Rounding.FLOAT32. With ``reciprocal`` they are multiplied by the scale's reciprocal instead, as PyTorch does."""
+    x: ArrayLike,
+    quantization: Quantization,
+    *,
+    rounding: int = Rounding.DOUBLE,
+    reciprocal: bool = False,
+    bits: int = 8,
+) -> NDArray[np.integer[Any]]:
+    """The integers of real numbers, of 8 or 16 bits, divided in float32: halves away from zero (TensorFlow Lite), or to
+    even with Rounding.FLOAT32. With ``reciprocal`` they are multiplied by the scale's reciprocal instead, as PyTorch
+    does."""
     with np.errstate(over="ignore"):
         real = np.asarray(x, np.float32)
         real = real * np.float32(1 / quantization[0]) if reciprocal else real / np.float32(quantization[0])
@@ -46,11 +52,12 @@ def quantize(
     codes = np.rint(real) if rounding == Rounding.FLOAT32 else away
     if np.isnan(codes).any():
         raise ValueError("the values to quantize contain NaN")
-    return np.clip(codes.astype(np.float64) + quantization[1], -128, 127).astype(np.int8)
+    limits = np.iinfo(np.int8 if bits == 8 else np.int16)
+    return np.clip(codes.astype(np.float64) + quantization[1], limits.min, limits.max).astype(limits.dtype)
 
 
-def dequantize(x: Int8Array, quantization: Quantization) -> NDArray[np.float32]:
-    """The real numbers of integers: products of a scale and at most 9 bits, rounded once to float32."""
+def dequantize(x: NDArray[np.integer[Any]], quantization: Quantization) -> NDArray[np.float32]:
+    """The real numbers of integers: products of a scale and at most 17 bits, rounded once to float32."""
     return ((x.astype(np.float64) - quantization[1]) * quantization[0]).astype(np.float32)
 
 

@@ -9,11 +9,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
 from sateen.hw.spec.descriptor import Rounding
-from sateen.sim.golden.scaling import Int8Array, Int32Array, requantize, wrap
+from sateen.sim.golden.scaling import Int8Array, Int32Array, Int64Array, requantize, wrap
 
 __all__ = [
     "average_pool2d",
     "conv2d",
+    "convolution_sums",
     "fully_connected",
     "max_pool2d",
     "mean",
@@ -62,6 +63,27 @@ def conv2d(
     -------
     Sums [N, OH, OW, O], OH being ``(H + top + bottom − dy·(kernel height − 1) − 1) // sy + 1``.
     """
+    return wrap(
+        convolution_sums(
+            x, weights, bias, stride=stride, padding=padding, dilation=dilation, pad_value=pad_value,
+            zero_point=zero_point, groups=groups,
+        )
+    )  # fmt: skip
+
+
+def convolution_sums(
+    x: Integers,
+    weights: Integers,
+    bias: ArrayLike,
+    *,
+    stride: tuple[int, int],
+    padding: Padding,
+    dilation: tuple[int, int],
+    pad_value: int,
+    zero_point: int = 0,
+    groups: int,
+) -> Int64Array:
+    """The sums of :func:`conv2d`, which do not wrap here."""
     outputs, height, width, depth = weights.shape
     patches = windows(x, (height, width), stride=stride, padding=padding, dilation=dilation, pad_value=pad_value)
     images, rows, columns, channels = patches.shape[:4]
@@ -72,7 +94,7 @@ def conv2d(
     for i, j in np.ndindex(height, width):
         values = patches[..., i, j].reshape(images, rows, columns, groups, depth)
         sums += _product(values - np.int64(zero_point), kernels[:, :, i, j])
-    return wrap(sums.reshape(images, rows, columns, outputs).astype(np.int64) + np.asarray(bias, np.int64))
+    return sums.reshape(images, rows, columns, outputs).astype(np.int64) + np.asarray(bias, np.int64)
 
 
 def transpose_conv2d(

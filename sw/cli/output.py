@@ -76,9 +76,9 @@ def load_inputs(path: Path, graph: Graph) -> dict[str, NDArray[Any]]:
     for name, values in loaded.items():
         tensor = graph.tensors.get(name)
         if tensor is not None and np.issubdtype(values.dtype, np.floating):
-            if tensor.dtype == "int8":
+            if tensor.dtype in ("int8", "int16"):
                 codes = tensor.quantize(values).astype(np.int16) + (128 if tensor.unsigned else 0)
-                values = codes.astype(np.uint8 if tensor.unsigned else np.int8)
+                values = codes.astype(np.uint8 if tensor.unsigned else tensor.dtype)
             else:
                 values = values.astype(tensor.dtype)
         result[name] = values

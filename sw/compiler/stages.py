@@ -20,7 +20,7 @@ from sateen.compiler.verification import verify_program
 from sateen.errors import CompileError, SateenWarning
 from sateen.frontends import load
 from sateen.frontends.torch import is_torch
-from sateen.graph import Graph, Real
+from sateen.graph import Graph, Real, Wide
 from sateen.hw.spec.config import Config, parse_config
 from sateen.quantize import quantize, quantize_file, quantize_torch
 
@@ -29,6 +29,12 @@ __all__ = ["compile"]
 COMBINE = ("auto", "off")
 SHOWN = 6
 """Operators that a warning names."""
+WIDE_REMEDY = "the array multiplies 8 bits by 8, so quantize activations to int8 for the device"
+HOST_TYPES = [
+    (Wide, "int16 activations", WIDE_REMEDY),
+    (Real, "real numbers", "the device computes what is quantized"),
+]
+"""Operators that the host computes for their types, what they compute with, and how to avoid it."""
 Source = Any
 """A graph, a network, a path, or a program or module of PyTorch."""
 
@@ -106,15 +112,19 @@ def read(source: Source, calibration: Any, config: Config, example_inputs: Seque
 
 def report_refused(placed: Placement, *, strict: bool) -> None:
     """Warns of each operator that the device cannot run, where with ``strict`` the first is an error, and of those on
-    real numbers."""
+    int16 activations and real numbers."""
     for op in placed.graph.ops:
+        if strict and isinstance(op, Wide):
+            raise CompileError(f"{op}: {WIDE_REMEDY}; compile without strict to run it on the host")
         if strict and op.name in placed.refused:
             raise CompileError(f"{op}: {placed.refused[op.name]}; compile without strict to run it on the host")
     for name, reason in placed.refused.items():
         warnings.warn(f"layer {name!r} runs on the host: {reason}", SateenWarning, stacklevel=3)
-    real = [op for op in placed.graph.ops if isinstance(op, Real)]
-    if real:
-        names = ", ".join(map(str, real[:SHOWN])) + (f" and {len(real) - SHOWN} more" if len(real) > SHOWN else "")
-        what = "operator computes" if len(real) == 1 else "operators compute"
-        text = f"{len(real)} {what} with real numbers, on the host: {names}; the device computes what is quantized"
-        warnings.warn(text, SateenWarning, stacklevel=3)
+    for kind, what, remedy in HOST_TYPES:
+        found = [op for op in placed.graph.ops if isinstance(op, kind)]
+        if found:
+            names = ", ".join(map(str, found[:SHOWN]))
+            names += f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+            compute = "operator computes" if len(found) == 1 else "operators compute"
+            text = f"{len(found)} {compute} with {what}, on the host: {names}; {remedy}"
+            warnings.warn(text, SateenWarning, stacklevel=3)

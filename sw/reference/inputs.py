@@ -28,6 +28,9 @@ def _random(graph: Graph, tensor: Tensor, count: int, rng: np.random.Generator) 
     codes = rng.integers(-128, 128, (count, *tensor.shape[1:])).astype(np.int8)
     if tensor.dtype == "int8":
         return tensor.to_file(codes)
+    if tensor.dtype == "int16":
+        low, high = tensor.limits
+        return tensor.to_file(rng.integers(low, high + 1, codes.shape).astype(np.int16))
     if tensor.dtype == "int32":
         return tensor.to_file(codes.astype(np.int32))
     readers = [op for op in graph.ops if isinstance(op, Quantize) and op.input == tensor.name]

@@ -116,7 +116,7 @@ def divided() -> bytes:
         (convolution(x={"scale": None}), "tensor 't0' (image): it has no scale; quantize the whole model to int8"),
         (
             convolution(x={"type": "INT16"}),
-            "tensor 't0' (image): its type INT16 is not supported; quantize the model to int8",
+            "tensor 't0' (image): its zero point 3 must be 0, as that of INT16 is",
         ),
         (
             convolution(x={"type": "FLOAT32"}),

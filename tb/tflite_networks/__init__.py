@@ -20,6 +20,7 @@ import numpy as np
 from tflite_networks.functions import Functions
 from tflite_networks.layers import Layers
 from tflite_networks.moves import Moves
+from tflite_networks.wide import Wide
 
 __all__ = ["random_network"]
 
@@ -34,7 +35,7 @@ def random_network(rng: np.random.Generator) -> tuple[bytes, list[np.ndarray]]:
     return _Network(rng).network()
 
 
-class _Network(Layers, Moves, Functions):
+class _Network(Layers, Moves, Functions, Wide):
     def network(self) -> tuple[bytes, list[np.ndarray]]:
         rng = self.rng
         for place in range(int(rng.choice([1, 1, 1, 2, 3]))):
@@ -62,6 +63,7 @@ class _Network(Layers, Moves, Functions):
             self.mean,
             self.requantize,
             self.real,
+            self.wide,
         ]
         wanted = int(rng.integers(2, 10))
         for _ in range(200):

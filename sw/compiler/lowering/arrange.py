@@ -96,7 +96,8 @@ def _taken(op: Op, axes: Iterable[Axis], config: Config) -> Iterator[Kernel]:
 
 def _merged(axes: Iterable[Axis]) -> list[Axis]:
     """At most three axes, if that is possible: neighbouring axes that stay become one."""
-    merged = [(size, None if places == tuple(range(size)) else places) for size, places in axes]
+    # A tensor of one value an item has no axis.
+    merged = [(size, None if places == tuple(range(size)) else places) for size, places in axes] or [(1, None)]
     merged = [axis for axis in merged[:-1] if axis != (1, None)] + merged[-1:]
     while len(merged) > 3:
         pair = next((i for i in range(len(merged) - 1) if merged[i][1] is None and merged[i + 1][1] is None), None)

@@ -8,6 +8,7 @@ from sateen.frontends.tflite import arrange, functions, operators, pairs, reduct
 from sateen.frontends.tflite.importer import Handler
 from sateen.frontends.tflite.moves import MOVES
 from sateen.frontends.tflite.real import REAL
+from sateen.frontends.tflite.wide import WIDE
 
 __all__ = ["BY_TYPE", "HANDLERS"]
 
@@ -21,11 +22,13 @@ HANDLERS: dict[str, Handler] = {
     **windows.HANDLERS,
 }
 """The handler of each kind of operator on codes of 8 bits."""
-MOVED = {kind: MOVES[kind] for kind in MOVES if kind not in ("PAD", "PADV2")} | arrange.HANDLERS
+MOVED = {kind: MOVES[kind] for kind in MOVES if kind != "PADV2"} | arrange.HANDLERS
 """The handlers of operators that move values of any type."""
 BY_TYPE: Mapping[str, Mapping[str, Handler]] = {
     "INT8": HANDLERS,
     "FLOAT32": {**MOVED, **REAL, **pairs.LOGIC},
+    "INT16": {**MOVED, **WIDE},
     "INT32": {kind: MOVES[kind] for kind in ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")},
 }
-"""The handlers of operators, by the type that they compute with: codes of 8 bits, real numbers, or positions."""
+"""The handlers of operators, by the type that they compute with: codes of 8 or 16 bits, real numbers, or
+positions."""

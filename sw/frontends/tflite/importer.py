@@ -37,7 +37,9 @@ LARGEST_SHAPE = 4096
 """Values of the largest constant that is computed with here."""
 FOLDED = {"INT32": np.int32, "INT64": np.int64, "BOOL": np.bool_}
 """Types of the constants that are computed here."""
-TYPES = {"INT8": ("INT8", "UINT8"), "FLOAT32": ("FLOAT32",), "INT32": ("INT32", "INT64")}
+TYPES = {
+    "INT8": ("INT8", "UINT8"), "INT16": ("INT16",), "FLOAT32": ("FLOAT32",), "INT32": ("INT32", "INT64"),
+}  # fmt: skip
 """Types of the tensors that operators read, by what they compute with."""
 UNQUANTIZED = {"FLOAT32": "float32", "INT32": "int32", "INT64": "int32", "BOOL": "bool"}
 
@@ -114,14 +116,15 @@ class Importer:
         require(len(operator.outputs) > 0, operator, "it has no output; convert the model anew")
 
     def _theme(self, operator: RawOperator) -> str:
-        """The type that an operator computes with: FLOAT32 if one of its tensors is real, INT32 if all are positions,
+        """The type that an operator computes with: FLOAT32 or INT16 if a tensor is of that, INT32 if all are positions,
         else INT8, which stands for codes of 8 bits."""
         if operator.kind in ("QUANTIZE", "DEQUANTIZE"):
             return "INT8"
         indexes = [index for index in (*operator.inputs, *operator.outputs) if index >= 0]
         types = {self.model.tensors[index].type for index in indexes if index not in self.constants}
-        if "FLOAT32" in types:
-            return "FLOAT32"
+        for wide in ("FLOAT32", "INT16"):
+            if wide in types:
+                return wide
         return "INT32" if types and types <= {"INT32", "INT64"} else "INT8"
 
     def _check_types(self, operator: RawOperator) -> None:
@@ -129,7 +132,8 @@ class Importer:
         if operator.kind in CONVERSIONS:
             return
         raws = [self.model.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
-        types = {raw.type for raw in raws if raw.type in QUANTIZED and raw.index not in self.constants}
+        codes = (*QUANTIZED, "INT16")
+        types = {raw.type for raw in raws if raw.type in codes and raw.index not in self.constants}
         require(len(types) <= 1, operator, f"it mixes {' and '.join(sorted(types))}; quantize the whole model to int8")
 
     def _check_consumed(self, operator: RawOperator) -> None:
@@ -237,6 +241,8 @@ class Importer:
         fields: dict[str, Any] = {"name": f"t{raw.index}", "shape": shape, "label": raw.label}
         if raw.type in UNQUANTIZED:
             return Tensor(**fields, dtype=UNQUANTIZED[raw.type])
+        if raw.type == "INT16":
+            return Tensor(**fields, scale=self.quantization(raw)[0], dtype="int16")
         require(raw.type in QUANTIZED, raw, f"its type {raw.type} is not supported; quantize the model to int8")
         scale, zero_point = self.quantization(raw)
         return Tensor(**fields, scale=scale, zero_point=zero_point, unsigned=raw.type == "UINT8")
@@ -247,7 +253,7 @@ class Importer:
             return self.tensor(index)
         raw, values = self.model.tensors[index], self.constants[index]
         require(
-            raw.type in QUANTIZED or raw.type in ("FLOAT32", "INT32", "BOOL"),
+            raw.type in QUANTIZED or raw.type in ("FLOAT32", "INT16", "INT32", "BOOL"),
             operator or raw,
             f"its constant {raw} must be int8, not {raw.type}; quantize the model to int8",
         )
@@ -255,6 +261,9 @@ class Importer:
         shape = shape if shape and shape[0] == 1 else (1, *shape)
         if raw.type in UNQUANTIZED:
             tensor = Tensor(name=f"t{index}", shape=shape, dtype=UNQUANTIZED[raw.type], label=raw.label)
+        elif raw.type == "INT16":
+            scale, _ = self.quantization(raw)
+            tensor = Tensor(name=f"t{index}", shape=shape, dtype="int16", scale=scale, label=raw.label)
         else:
             scale, zero_point = self.quantization(raw)
             values = (values.astype(np.int16) - QUANTIZED[raw.type]).astype(np.int8)
@@ -289,6 +298,9 @@ class Importer:
         require(len(scales) > 0, raw, "it has no scale; quantize the whole model to int8")
         require(len(scales) == 1, raw, f"it has {len(scales)} scales; activations must have one for all channels")
         require(len(zero_points) == 1, raw, f"it has {len(zero_points)} zero points for one scale")
+        if raw.type == "INT16":
+            require(zero_points[0] == 0, raw, f"its zero point {zero_points[0]} must be 0, as that of INT16 is")
+            return scales[0], 0
         zero_point, low = zero_points[0], -128 + QUANTIZED[raw.type]
         require(
             low <= zero_point <= low + 255, raw, f"its zero point {zero_point} must lie within {low} to {low + 255}"
@@ -376,7 +388,7 @@ def _unscaled(model: RawModel) -> dict[int, tuple[float, int]]:
     wanted = {
         raw.index
         for raw in model.tensors
-        if raw.type in QUANTIZED
+        if raw.type in (*QUANTIZED, "INT16")
         and not raw.scales
         and all(operator.kind in MOVING for operator in touching.get(raw.index, ()))
     }

@@ -143,8 +143,7 @@ def transpose(importer: Importer, operator: RawOperator) -> None:
     rank, order = len(importer.raw(operator, 0).shape), importer.integers(operator, 1)
     order = [axis + rank if axis < 0 else axis for axis in order]
     require(sorted(order) == list(range(rank)), operator, f"its order {order} is none of {rank} axes")
-    types = ("INT8", "UINT8", "FLOAT32")
-    x = importer.whole(operator, 0, *types) if order[:1] not in ([], [0]) else importer.input(operator, 0, *types)
+    x = importer.whole(operator, 0) if order[:1] not in ([], [0]) else importer.input(operator, 0)
     offset = len(x.shape) - rank
     importer.add(operator, Transpose, input=x.name, axes=(*range(offset), *(axis + offset for axis in order)))
 

@@ -23,7 +23,7 @@ ACTIVATIONS: dict[int, tuple[float | None, float | None]] = {
 
 
 def clamp(operator: RawOperator, output: Tensor, activation: int) -> dict[str, Any]:
-    """The range of a fused activation as int8 values of the output."""
+    """The range of a fused activation as codes of the output."""
     require(
         activation in ACTIVATIONS,
         operator,
@@ -36,12 +36,13 @@ def limits(output: Tensor, least: float | None, largest: float | None) -> dict[s
     """Real limits as fields ``low`` and ``high`` of an operator."""
 
     def quantized(value: float) -> int:
-        # An overflow is beyond all int8 values.
+        # An overflow is beyond all codes.
         with np.errstate(over="ignore"):
             steps = np.float32(value) / np.float32(output.scale)
-        return int(np.clip(np.copysign(np.floor(abs(float(steps)) + 0.5), steps) + output.zero_point, -128, 127))
+        return int(np.clip(np.copysign(np.floor(abs(float(steps)) + 0.5), steps) + output.zero_point, low, high))
 
-    return {"low": -128 if least is None else quantized(least), "high": 127 if largest is None else quantized(largest)}
+    low, high = output.limits
+    return {"low": low if least is None else quantized(least), "high": high if largest is None else quantized(largest)}
 
 
 def scaling(operator: RawOperator, scale: float) -> tuple[int, int]:

@@ -37,6 +37,7 @@ from sateen.graph import (
     Subtract,
     Table,
     Tensor,
+    WideRequantize,
     require,
 )
 from sateen.sim import golden
@@ -259,9 +260,14 @@ def arg_max(importer: Importer, operator: RawOperator) -> None:
 @handles("QUANTIZE")
 def quantize(importer: Importer, operator: RawOperator) -> None:
     """Quantizes real values, or requantizes integers."""
-    x, y = importer.input(operator, 0, "FLOAT32", "INT8", "UINT8"), importer.tensor(operator.outputs[0])
+    x, y = importer.input(operator, 0, "FLOAT32", "INT8", "UINT8", "INT16"), importer.tensor(operator.outputs[0])
     if x.dtype == "float32":
         importer.add(operator, Quantize, input=x.name)
+    elif "int16" in (x.dtype, y.dtype):
+        require(not x.unsigned and not y.unsigned, operator, "it mixes INT16 and UINT8; quantize the model to int8")
+        multiplier, shift = scaling(operator, x.scale / y.scale)
+        low, high = y.limits
+        importer.add(operator, WideRequantize, input=x.name, multiplier=multiplier, shift=shift, low=low, high=high)
     else:
         requantize(importer, operator, x, x.scale / y.scale)
 
@@ -271,7 +277,7 @@ def dequantize(importer: Importer, operator: RawOperator) -> None:
     """Dequantizes integers; constants are computed here."""
     raw, y = importer.raw(operator, 0), importer.model.tensors[operator.outputs[0]]
     if raw.index not in importer.constants:
-        return importer.add(operator, Dequantize, input=importer.input(operator, 0).name)
+        return importer.add(operator, Dequantize, input=importer.input(operator, 0, "INT8", "UINT8", "INT16").name)
     require(y.type == "FLOAT32", operator, f"its output {y} is {y.type}, not FLOAT32; convert the model anew")
     importer.constants[y.index] = dequantized(operator, raw, importer.constants[raw.index])
     importer.origins[y.index] = raw.type

@@ -24,7 +24,7 @@ def read_weights(
     """The weights at input 1, with zero points subtracted: int8 if they fit, else int16. The layer's input stands at
     the place ``source``."""
     x, raw = importer.input(operator, source), importer.raw(operator, 1)
-    wanted = ("UINT8",) if x.unsigned else ("INT8", "INT4")
+    wanted = ("UINT8",) if x.unsigned else ("INT8", "INT4") if x.dtype == "int8" else ("INT8",)
     require(
         raw.type in wanted,
         operator,
@@ -52,7 +52,7 @@ def read_weights(
         return raw, values if values.dtype == np.int8 else _smallest_type(values.astype(np.int64))
     # The interpreters ignore zero points of int8 weights, except here.
     require(
-        x.unsigned or (operator.kind == "FULLY_CONNECTED" and len(raw.scales) == 1),
+        x.unsigned or (operator.kind == "FULLY_CONNECTED" and len(raw.scales) == 1 and x.dtype == "int8"),
         operator,
         f"its weights {raw} have zero points, which int8 weights must not; quantize them symmetrically",
     )
@@ -89,11 +89,15 @@ def _read_bias(importer: Importer, operator: RawOperator, place: int, outputs: i
     The integers are added to the sums as they are, so their scale must be that of the sums. tflite-micro checks it for
     fully connected layers with one scale, and takes all others for right.
     """
+    y = importer.tensor(operator.outputs[0])
+    wide = y.dtype == "int16"
     if not importer.has(operator, place):
-        return np.zeros(outputs, np.int32)
+        return np.zeros(outputs, np.int64 if wide else np.int32)
     raw, values = importer.raw(operator, place), importer.constant(operator, place)
-    wanted = "its bias must be INT32, not"
-    require(values.dtype == np.int32, operator, f"{wanted} {raw.type}; quantize the model to int8")
+    # tflite-micro takes int32 for convolutions alone, and reads int64 elsewhere.
+    wanted = ("INT32", "INT64") if wide and operator.kind == "CONV_2D" else ("INT64",) if wide else ("INT32",)
+    good = raw.type in wanted
+    require(good, operator, f"its bias must be {' or '.join(wanted)}, not {raw.type}; quantize the model to int8")
     require(values.size == outputs, operator, f"its bias has {values.size} values for {outputs} channels")
     require(not any(raw.zero_points), operator, f"its bias {raw} has a zero point; quantize it symmetrically")
     require(
@@ -101,7 +105,7 @@ def _read_bias(importer: Importer, operator: RawOperator, place: int, outputs: i
         operator,
         f"its bias {raw} has {len(raw.scales)} scales for {outputs} channels",
     )
-    bias, y = values.reshape(-1).astype(np.int32), importer.tensor(operator.outputs[0])
+    bias = values.reshape(-1)
     if raw.scales:
         require(all(map(math.isfinite, raw.scales)), operator, f"its bias {raw} has a scale that is not finite")
         with np.errstate(over="ignore"):

@@ -23,6 +23,7 @@ from sateen.graph.ops import (
     reduction,
     resizing,
     weighted,
+    wide,
 )
 from sateen.graph.ops.arrange import *
 from sateen.graph.ops.base import *
@@ -38,6 +39,7 @@ from sateen.graph.ops.real_layers import *
 from sateen.graph.ops.reduction import *
 from sateen.graph.ops.resizing import *
 from sateen.graph.ops.weighted import *
+from sateen.graph.ops.wide import *
 
 _MODULES = (
     arrange,
@@ -53,6 +55,7 @@ _MODULES = (
     reduction,
     resizing,
     weighted,
+    wide,
 )
 
 OPS: dict[str, type[Op]] = {

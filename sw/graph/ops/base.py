@@ -15,6 +15,7 @@ from sateen.sim import golden
 
 __all__ = [
     "LARGEST",
+    "MOVABLE",
     "Array",
     "Binary",
     "GraphError",
@@ -35,6 +36,8 @@ Int8Array = NDArray[np.int8]
 Shape = tuple[int, ...]
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
+MOVABLE = ("int8", "int16", "float32")
+"""Types of values that operators move."""
 LARGEST = 2**28
 """Limit on the values of a tensor, beyond what any device or host could use."""
 
@@ -78,10 +81,10 @@ class FileLayout:
 
 @dataclass(frozen=True, kw_only=True)
 class Tensor:
-    """A tensor of int8 codes, each of which stands for ``scale · (code − zero_point)``, or of float32 values, int32
-    values or truth values.
+    """A tensor of int8 or int16 codes, each of which stands for ``scale · (code − zero_point)``, or of float32 values,
+    int32 values or truth values.
 
-    Only the host handles others than int8, usually at a graph's inputs and outputs.
+    Only the host handles others than int8: int16, and the rest usually at a graph's inputs and outputs.
     """
 
     name: str
@@ -122,7 +125,7 @@ class Tensor:
             self, f"zero_point must be a whole number from -128 to 127, not {self.zero_point!r}",
         )  # fmt: skip
         require(
-            self.dtype in ("int8", "float32", "int32", "bool"),
+            self.dtype in ("int8", "int16", "float32", "int32", "bool"),
             self,
             f"dtype must be int8, not {self.dtype!r}; quantize the model to int8",
         )
@@ -135,12 +138,17 @@ class Tensor:
         """Scale and zero point."""
         return self.scale, self.zero_point
 
-    def quantize(self, values: ArrayLike) -> Int8Array:
-        """Real values as this tensor's codes: ties to even, clipped to −128..127; ``ValueError`` for NaN."""
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The least and the largest code."""
+        return (-(2**15), 2**15 - 1) if self.dtype == "int16" else (-128, 127)
+
+    def quantize(self, values: ArrayLike) -> NDArray[np.integer[Any]]:
+        """Real values as this tensor's codes: ties to even, clipped to its limits; ``ValueError`` for NaN."""
         codes = np.rint(np.asarray(values, np.float64) / self.scale) + self.zero_point
         if np.isnan(codes).any():
             raise ValueError(f"{self}: the values to quantize contain NaN")
-        return np.clip(codes, -128, 127).astype(np.int8)
+        return np.clip(codes, *self.limits).astype(np.int16 if self.dtype == "int16" else np.int8)
 
     def dequantize(self, codes: ArrayLike) -> NDArray[np.float32]:
         """The real values that codes of this tensor stand for."""

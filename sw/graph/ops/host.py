@@ -31,12 +31,15 @@ class Quantize(Unary):
         return tensors[self.input].shape
 
     def execute(self, tensors: Tensors, values: Values) -> Array:
-        quantization = tensors[self.output].quantization
-        return golden.quantize(values[self.input], quantization, rounding=self.rounding, reciprocal=self.reciprocal)
+        y = tensors[self.output]
+        bits = 16 if y.dtype == "int16" else 8
+        return golden.quantize(
+            values[self.input], y.quantization, rounding=self.rounding, reciprocal=self.reciprocal, bits=bits
+        )
 
     def check_types(self, tensors: Tensors) -> None:
         self._check_type(tensors[self.input], "float32")
-        self._check_type(tensors[self.output], "int8")
+        self._check_type(tensors[self.output], "int8", "int16")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,7 +55,7 @@ class Dequantize(Unary):
         return golden.dequantize(values[self.input], tensors[self.input].quantization)
 
     def check_types(self, tensors: Tensors) -> None:
-        self._check_type(tensors[self.input], "int8", "int32")
+        self._check_type(tensors[self.input], "int8", "int16", "int32")
         self._check_type(tensors[self.output], "float32")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sateen.graph.ops.base import Array, Op, Shape, Tensors, Unary, Values, is_int, require
+from sateen.graph.ops.base import MOVABLE, Array, Op, Shape, Tensors, Unary, Values, is_int, require
 from sateen.sim import golden
 
 __all__ = ["Broadcast", "Concatenate", "Constant", "Pad", "Reshape", "Resize", "Slice", "Transpose"]
@@ -50,7 +50,7 @@ class Broadcast(Unary):
         return np.ascontiguousarray(np.broadcast_to(x, (len(x), *tensors[self.output].shape[1:])))
 
     def check_types(self, tensors: Tensors) -> None:
-        self._check_type(tensors[self.output], "int8", "float32")
+        self._check_type(tensors[self.output], *MOVABLE)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,11 +79,11 @@ class Pad(Unary):
         )
         return (shape[0], *(size + sum(pair) for size, pair in zip(shape[1:], self.padding, strict=True)))
 
+    def check_types(self, tensors: Tensors) -> None:
+        self._check_type(tensors[self.output], *MOVABLE)
+
     def execute(self, tensors: Tensors, values: Values) -> Array:
         return np.pad(values[self.input], ((0, 0), *self.padding), constant_values=self.value)
-
-    def check_types(self, tensors: Tensors) -> None:
-        self._check_type(tensors[self.output], "int8", "float32")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,7 +108,7 @@ class Concatenate(Op):
         return (*shapes[0][: self.axis], sum(shape[self.axis] for shape in shapes), *shapes[0][self.axis + 1 :])
 
     def check_types(self, tensors: Tensors) -> None:
-        self._check_type(tensors[self.output], "int8", "float32")
+        self._check_type(tensors[self.output], *MOVABLE)
 
     def execute(self, tensors: Tensors, values: Values) -> Array:
         parts = [values[name] for name in self.sources]
@@ -137,7 +137,7 @@ class Resize(Unary):
         return values[self.input][:, rows][:, :, columns]
 
     def check_types(self, tensors: Tensors) -> None:
-        self._check_type(tensors[self.output], "int8", "float32")
+        self._check_type(tensors[self.output], *MOVABLE)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -160,7 +160,7 @@ class Transpose(Unary):
         return values[self.input].transpose(self.axes)
 
     def check_types(self, tensors: Tensors) -> None:
-        self._check_type(tensors[self.input], "int8", "float32")
+        self._check_type(tensors[self.input], *MOVABLE)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -191,7 +191,7 @@ class Slice(Unary):
         return values[self.input][(slice(None), *parts)]
 
     def check_types(self, tensors: Tensors) -> None:
-        self._check_type(tensors[self.output], "int8", "float32")
+        self._check_type(tensors[self.output], *MOVABLE)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -213,7 +213,7 @@ class Constant(Op):
         return self.values.shape
 
     def check_types(self, tensors: Tensors) -> None:
-        self._check_type(tensors[self.output], "int8", "float32", "int32", "bool")
+        self._check_type(tensors[self.output], *MOVABLE, "int32", "bool")
 
     def execute(self, tensors: Tensors, values: Values) -> Array:
         return self.values
