@@ -281,6 +281,8 @@ class LoadedModel:
                 advice = f"; quantize it: model.graph.tensors[{name!r}].quantize(x)" if tensor.dtype == "int8" else ""
                 raise InputError(f"input {name!r} must be {' or '.join(allowed)}, not {values.dtype}{advice}")
             shape = tensor.file_shape[1:]
+            # A model without a batch may get its one item as it is.
+            values = values[None] if values.shape == shape and shape else values
             if values.ndim != len(shape) + 1 or values.shape[1:] != shape or len(values) == 0:
                 wanted = ", ".join(["N", *map(str, shape)])
                 raise InputError(

@@ -100,6 +100,8 @@ class OnnxModel:
     inputs: dict[str, tuple[str, tuple[int, ...]]]
     """Type and shape of each; a free first axis is 1."""
     outputs: tuple[str, ...]
+    free: bool = False
+    """Whether an input's first axis is free."""
 
 
 def read(data: bytes, folder: Path | None = None) -> OnnxModel:
@@ -167,6 +169,9 @@ def _model(onnx: Any, model: Any) -> OnnxModel:
     return OnnxModel(
         name=_text(graph.name), nodes=_sorted(nodes, {*constants, *inputs, ""}), constants=constants, inputs=inputs,
         outputs=tuple(_text(value.name) for value in graph.output),
+        free=any(
+            not value.type.tensor_type.shape.dim[0].dim_value for value in graph.input if _text(value.name) in inputs
+        ),
     )  # fmt: skip
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from sateen.files import read_source
+from sateen.frontends.onnx.batchless import with_batch, without_axis
 from sateen.frontends.onnx.file import OnnxModel, read
 from sateen.frontends.onnx.importer import Importer, Operator
 from sateen.frontends.onnx.moves import REAL_MOVES
 from sateen.frontends.onnx.operators import HANDLERS
 from sateen.frontends.onnx.reals import REALS
-from sateen.graph import Graph
+from sateen.graph import Graph, GraphError
 
 __all__ = ["graph", "load", "recognizes"]
 
@@ -52,4 +54,21 @@ def load(source: bytes | str | os.PathLike[str], *, name: str = "") -> Graph:
 
 def graph(model: OnnxModel, name: str, *, others: Mapping[str, Operator] = MappingProxyType({})) -> Graph:
     """The graph of a quantized model's records. ``others`` are operators that ONNX lacks."""
-    return Importer(model, name).graph({**HANDLERS, **others}, {**REAL_MOVES, **REALS})
+
+    def imported(model: OnnxModel) -> Graph:
+        return Importer(model, name).graph({**HANDLERS, **others}, {**REAL_MOVES, **REALS})
+
+    try:
+        return imported(model)
+    except GraphError as error:
+        if model.free:
+            raise
+        # Perhaps the axis that its tensors begin with is no batch, or some have none.
+        try:
+            made = imported(with_batch(model))
+        except GraphError:
+            raise error from None
+        tensors = {
+            name: tensor if name in made.inputs else without_axis(tensor) for name, tensor in made.tensors.items()
+        }
+        return replace(made, tensors=tensors)

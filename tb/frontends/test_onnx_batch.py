@@ -1,0 +1,117 @@
+"""ONNX models whose tensors do not all begin with a batch, against onnxruntime."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import needs
+import sateen
+from onnx_file import File, W, X, Y, ints
+from sateen.frontends import onnx as frontend
+from sateen.graph import GraphError, run
+
+onnx = needs.package("onnx", extra="onnx")
+onnxruntime = needs.package("onnxruntime", extra="reference")
+
+
+
+def compare(f: File, shape: tuple[int, ...], *outputs: str, tolerance: float = 0.0):
+    """Asserts that a file's results are onnxruntime's, but for axes of length 1."""
+    data = f.build({"x": shape}, *outputs)
+    x = (np.random.default_rng(1).normal(size=shape) * 2).astype(np.float32)
+    graph = frontend.load(data)
+    tensor = graph.tensors["x"]
+    given = x if tensor.file_shape == shape else x[None]
+    results = run(graph, {"x": tensor.from_file(given)})
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    for name, expected in zip(graph.outputs, session.run(None, {"x": x}), strict=True):
+        actual = graph.tensors[name].to_file(results[name])
+        assert [n for n in actual.shape if n > 1] == [n for n in expected.shape if n > 1]
+        difference = np.abs(actual.reshape(expected.shape).astype(np.float64) - expected)
+        assert difference.max() <= tolerance
+    return graph, x
+
+
+@pytest.mark.parametrize("shape", [(10,), (4, 6), (3, 8, 8), (2, 3, 4, 5)])
+@pytest.mark.parametrize("kind", ["Softmax", "ReduceMean", "ArgMax", "Transpose", "Slice", "Concat", "Reshape", "Pad"])
+def test_the_first_axis_is_none(kind, shape):
+    """Operators that reach into the first axis."""
+    f, rank = File(), len(shape)
+    x = f.around("x")
+    if kind == "Slice":
+        y = f.node(
+            kind, x, f.constant(ints(shape[0] - 1)), f.constant(ints(-99)), f.constant(ints(0)), f.constant(ints(-1))
+        )
+    elif kind == "Concat":
+        y = f.node(
+            kind, x, f.dequantize(f.constant(np.arange(np.prod(shape)).reshape(shape).astype(np.int8)), X, 3), axis=0
+        )
+    elif kind == "Reshape":
+        y = f.node(kind, x, f.constant(ints(-1)))
+    elif kind == "Pad":
+        y = f.node(kind, x, f.constant(ints(*[1, *[0] * (rank - 1), 2, *[0] * (rank - 1)])))
+    elif kind == "Transpose":
+        y = f.node(kind, x, perm=list(range(rank))[::-1])
+    elif kind == "ReduceMean":
+        y = f.node(kind, x, axes=[0], keepdims=0 if rank > 1 else 1)
+    else:
+        y = f.node(kind, x, axis=0)
+    real = kind in ("Softmax", "ReduceMean")
+    compare(f, shape, y if kind == "ArgMax" else f.around(y, Y / 4 if real else X, 3), tolerance=0)
+
+
+def test_a_head_without_a_batch():
+    """An image without a batch, which a convolution gets with one."""
+    f = File()
+    x = f.node("Unsqueeze", f.around("x"), f.constant(ints(0)))
+    x = f.around(f.node("Relu", f.node("Conv", x, f.weights(4, 3, 3, 3), strides=[2, 2])), Y)
+    x = f.node("Squeeze", x, f.constant(ints(0)))
+    y = f.around(f.node("ReduceMax", x, axes=[1, 2], keepdims=0), Y)
+    graph, x = compare(f, (3, 9, 9), y)
+    with sateen.open("sim:tiny") as device:
+        loaded = device.load(sateen.compile(graph, "tiny"))
+        for given in (x, x[None]):
+            np.testing.assert_array_equal(loaded.run(given), run(graph, graph.tensors["x"].from_file(x[None]))[y])
+
+
+@pytest.mark.parametrize("kind", ["Squeeze", "Reshape", "Gather", "ReduceMean"])
+def test_a_tail_that_drops_the_batch(kind):
+    f = File()
+    x = f.around(f.node("MaxPool", f.around("x"), kernel_shape=[2, 2], strides=[2, 2]))
+    x = f.around(f.node("Gemm", f.node("Flatten", x), f.weights(48, 7, axis=1)), Y)
+    if kind == "Squeeze":
+        y = f.node(kind, x, f.constant(ints(0)))
+    elif kind == "Reshape":
+        y = f.node(kind, x, f.constant(ints(7)))
+    elif kind == "Gather":
+        y = f.node(kind, x, f.constant(np.int64(0)), axis=0)
+    else:
+        y = f.node(kind, x, axes=[0], keepdims=0)
+    graph, _ = compare(f, (1, 3, 8, 8), f.node("Sigmoid", y), x, tolerance=3e-7)
+    assert graph.tensors["x"].file_shape == (1, 3, 8, 8) and graph.tensors[graph.outputs[1]].file_shape == (1, 7)
+
+
+def test_a_shape_that_is_asked_for():
+    f = File()
+    x = f.around("x")
+    wanted = f.node("Concat", f.node("Shape", x), f.constant(ints(1)), axis=0)
+    y = f.node("ReduceMax", f.node("Reshape", x, wanted), axes=[0], keepdims=0)
+    compare(f, (4, 6), f.around(y))
+
+
+def test_a_free_batch_stays_one():
+    f = File()
+    data = f.build({"x": (1, 7)}, f.node("ReduceMax", f.around("x"), axes=[0]))
+    model = onnx.ModelProto.FromString(data)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "N"
+    with pytest.raises(GraphError, match="batch"):
+        frontend.load(model.SerializeToString())
+
+
+def test_weights_are_found():
+    """A product of a matrix with rows, none of which is an item."""
+    f = File()
+    y = f.around(f.node("MatMul", f.around("x"), f.weights(6, 5)), Y)
+    y = f.around(f.node("Add", y, f.dequantize(f.constant(f.rng.integers(-128, 128, (7, 5)).astype(np.int8)), W, 0)), Y)
+    compare(f, (7, 6), y)
