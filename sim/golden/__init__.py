@@ -75,6 +75,8 @@ from sateen.sim.golden.wide import (
 from sateen.sim.golden.windows import (
     average_pool2d,
     conv2d,
+    float32_average_pool2d,
+    float32_mean,
     fully_connected,
     max_pool2d,
     mean,
@@ -105,6 +107,8 @@ __all__ = [
     "divide",
     "elu_table",
     "exponential_table",
+    "float32_average_pool2d",
+    "float32_mean",
     "fully_connected",
     "fused_terms",
     "gelu_table",

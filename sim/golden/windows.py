@@ -9,12 +9,15 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
 from sateen.hw.spec.descriptor import Rounding
-from sateen.sim.golden.scaling import Int8Array, Int32Array, Int64Array, requantize, wrap
+from sateen.sim.golden.elementwise import real_codes
+from sateen.sim.golden.scaling import Int8Array, Int32Array, Int64Array, Quantization, requantize, wrap
 
 __all__ = [
     "average_pool2d",
     "conv2d",
     "convolution_sums",
+    "float32_average_pool2d",
+    "float32_mean",
     "fully_connected",
     "max_pool2d",
     "mean",
@@ -204,6 +207,36 @@ def average_pool2d(
     away = np.sign(sums) * ((np.abs(sums) + counts // 2) // counts)
     means = (sums + counts // 2) // counts if ties_up else away
     return np.clip(means, low, high).astype(np.int8)
+
+
+def float32_average_pool2d(
+    x: Int8Array,
+    quantization: Quantization,
+    output: Quantization,
+    *,
+    size: tuple[int, int],
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+    padding: Padding,
+    count: int,
+    base: int,
+) -> Int8Array:
+    """The mean of each window as onnxruntime computes it, in the codes of ``output``: real numbers are summed row by
+    row in float32 and divided by ``count``, then by the scale; the zero point is added; ties go to even. Codes are
+    larger by ``base`` there. [N, H, W, C] → [N, OH, OW, C]."""
+    real = real_codes(x, quantization)
+    values = windows(real, size, stride=stride, padding=padding, dilation=dilation, pad_value=0)
+    total = np.zeros(values.shape[:4], np.float32)
+    for row, column in np.ndindex(*size):
+        total = total + values[..., row, column]
+    return float32_mean(total, count, output, base)
+
+
+def float32_mean(total: NDArray[np.float32], count: int, output: Quantization, base: int) -> Int8Array:
+    """The codes of sums divided by ``count``, for :func:`float32_average_pool2d`."""
+    with np.errstate(over="ignore"):
+        steps = total / np.float32(count) / np.float32(output[0]) + np.float32(output[1] + base)
+    return (np.clip(np.rint(steps), base - 128, base + 127) - base).astype(np.int8)
 
 
 def mean_multiplier(multiplier: int, shift: int, count: int) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from sateen.graph import (
     AveragePool2D,
     Conv2D,
     DepthwiseConv2D,
+    FloatAveragePool2D,
     FullyConnected,
     Graph,
     MaxPool2D,
@@ -44,7 +45,9 @@ SPARSE = 0.6
 """From this share of nonzero weights on, no order is searched for."""
 
 Order = NDArray[np.int64]
-EACH_CHANNEL = (Add, AveragePool2D, MaxPool2D, Multiply, Requantize, Resize, Subtract, Table)
+EACH_CHANNEL = (
+    Add, AveragePool2D, FloatAveragePool2D, MaxPool2D, Multiply, Requantize, Resize, Subtract, Table,
+)  # fmt: skip
 """Operators that treat each channel alike."""
 
 

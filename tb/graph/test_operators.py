@@ -3,6 +3,8 @@ golden model."""
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -15,6 +17,7 @@ from sateen.graph import (
     Concatenate,
     Constant,
     DepthwiseConv2D,
+    FloatAveragePool2D,
     Dequantize,
     Graph,
     Mean,
@@ -134,6 +137,27 @@ def test_average_pool_at_the_border(device, out, size, stride, padding, ties_up)
     chain = Chain((6, 5, 7), np.random.default_rng(3)).conv2d(7, (1, 1))
     chain.then(AveragePool2D, *out, 7, size=size, stride=stride, padding=padding, ties_up=ties_up).conv2d(4, (1, 1))
     check(device, chain.graph())
+
+
+@pytest.mark.parametrize(
+    ("scales", "points"),
+    [
+        ((0.0625, 0.0625), (3, -7)),
+        ((0.0625, 0.03125), (-128, 0)),
+        ((0.03123457, 0.02771234), (-128, -127)),
+        ((0.031, 0.031), (0, 0)),
+    ],
+)
+def test_average_pool_in_float(device, scales, points):
+    """Half of these means are ties if scales are equal. If float32 does not hold every sum, the host computes them."""
+    chain = Chain((6, 4, 7), np.random.default_rng(8))
+    chain.then(FloatAveragePool2D, 3, 2, 7, same=False, size=(2, 2), stride=(2, 2), dilation=(1, 1),
+               padding=((0, 0), (0, 0)), count=4)  # fmt: skip
+    graph = chain.graph()
+    for name, scale, point in zip((*graph.inputs, *graph.outputs), scales, points, strict=True):
+        fields = {"scale": float(np.float32(scale)), "zero_point": point}
+        graph.tensors[name] = dataclasses.replace(graph.tensors[name], **fields)
+    check(device, graph, fallbacks=["op0"] if scales == (0.031, 0.031) else [])
 
 
 @pytest.mark.parametrize(("axes", "out"), [((1, 2), (7,)), ((1,), (5, 7)), ((2,), (6, 7))])

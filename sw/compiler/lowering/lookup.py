@@ -139,10 +139,9 @@ def _float32_sums(op: Add, a: Tensor, b: Tensor, y: Tensor) -> Iterator[LookUp]:
     Solving mends what their steps are too large for."""
     sign, unit = _sign(op), float(np.float32(y.scale))
     if op.fused:
-        base = 128 if y.unsigned else 0
         codes, numbers = BYTES.astype(np.int8), (a.quantization, b.quantization, y.quantization)
-        product, rest = golden.fused_terms(codes, codes, *numbers, sign=sign, base=base)
-        yield from _stepped(op, product, rest.astype(np.float64), 1.0, -base, y)
+        product, rest = golden.fused_terms(codes, codes, *numbers, sign=sign, base=y.base)
+        yield from _stepped(op, product, rest.astype(np.float64), 1.0, -y.base, y)
     left, right = (golden.real_codes(BYTES, tensor.quantization).astype(np.float64) for tensor in (a, b))
     yield from _stepped(op, left, sign * right, 1 / unit, y.zero_point, y)
     left, right = ((BYTES - tensor.zero_point) * (tensor.scale / unit) for tensor in (a, b))
@@ -184,7 +183,7 @@ def _float32_products(
             multiplier, shift = golden.quantize_multiplier(factor / (1 + twice))
             if not 0 < multiplier + nudge < 1 << 31:
                 continue
-            for zero_point in dict.fromkeys((y.zero_point, 0, -128 if y.unsigned else 0, y.zero_point ^ 1)):
+            for zero_point in dict.fromkeys((y.zero_point, 0, -y.base, y.zero_point ^ 1)):
                 scaling = multiplier + nudge, shift
                 yield _look_up(op, left << twice, right, Combine.MULTIPLY, scaling, zero_point, y)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sateen.compiler.lowering import arrange, copies, lookup, reduction, resizing, transposed, weighted
+from sateen.compiler.lowering import arrange, copies, float_means, lookup, reduction, resizing, transposed, weighted
 from sateen.compiler.lowering.kernel import Kernel
 from sateen.compiler.lowering.lookup import LookUp
 from sateen.errors import CompileError
@@ -20,6 +20,7 @@ from sateen.graph.ops import (
     Conv2D,
     DepthToSpace,
     DepthwiseConv2D,
+    FloatAveragePool2D,
     FullyConnected,
     MaxPool2D,
     Mean,
@@ -56,6 +57,7 @@ LOWERINGS: dict[type[Op], Lowering] = {
     Conv2D: weighted.conv2d,
     DepthToSpace: arrange.depth_to_space,
     DepthwiseConv2D: weighted.depthwise_conv2d,
+    FloatAveragePool2D: float_means.float_average_pool2d,
     FullyConnected: weighted.fully_connected,
     MaxPool2D: copies.max_pool2d,
     Mean: reduction.mean,

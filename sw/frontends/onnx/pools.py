@@ -7,20 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.folding import registers
 from sateen.frontends.onnx.importer import Importer, Operator
-from sateen.frontends.onnx.layers import layer
 from sateen.frontends.onnx.moves import Apply, different, registers_moves
-from sateen.frontends.onnx.values import IMAGE, Limits, Quantization, image_layout, quantization_of, stored
+from sateen.frontends.onnx.values import IMAGE, Limits, Quantization, clamp, image_layout, quantization_of, stored
 from sateen.frontends.onnx.windows import Window
 from sateen.graph import (
     LARGEST,
     Concatenate,
-    DepthwiseConv2D,
     FileLayout,
+    FloatAveragePool2D,
     Mean,
     Op,
     ReduceMax,
@@ -149,9 +146,8 @@ def _parts(size: int, extent: int, dilation: int, stride: int, pads: tuple[int, 
 
 @handles("com.microsoft.QLinearAveragePool 1", "AveragePool 7 10 11 19 22")
 def average_pool(importer: Importer, node: Node) -> None:
-    """The mean of each window: a depthwise convolution with weights of 1. Where padding does not count, there is one
-    for each part of the image whose windows have equally many values. Where it counts, so does what ``ceil_mode`` adds,
-    as in onnxruntime's integers."""
+    """The mean of each window. Where padding does not count, there is one operator for each part of the image whose
+    windows have equally many values. Where it counts, so does what ``ceil_mode`` adds, as in onnxruntime's kernel."""
     x, size = importer.codes(node), node.get("kernel_shape", ())
     rank = len(x.file_shape)
     require(len(size) == rank - 2, node, f"its kernel {size} does not fit {x.name!r} of {x.file_shape}")
@@ -176,7 +172,6 @@ def _means(
 ) -> Tensor:  # fmt: skip
     """Means of an image's parts, joined."""
     layout = image_layout(len(x.file_shape))
-    ones = np.ones((x.shape[3], *window.size, 1), np.int8)
 
     def part(place: tuple[int, int], rows: _Part, columns: _Part, wanted: str) -> Tensor:
         source, inside = x, ((rows.first, rows.stop), (columns.first, columns.stop))
@@ -184,12 +179,12 @@ def _means(
             ranges = (*((first, stop, 1) for first, stop in inside), (0, x.shape[3], 1))
             cut = importer.name_of(f"{name}.{place[0]}.{place[1]}.part")
             source = importer.add(Slice, node, cut, quantization_of(x), layout, input=x.name, ranges=ranges)
-        scales = np.ones(1, np.float32) / np.float32(rows.count * columns.count)
-        fields: dict[str, Any] = {"stride": window.stride, "dilation": window.dilation}
-        fields["padding"] = (rows.pads, columns.pads)
-        return layer(
-            importer, node, DepthwiseConv2D, source, ones, scales, None, wanted, quantization, limits, layout, **fields
-        )
+        low, high = clamp(quantization, limits)
+        return importer.add(
+            FloatAveragePool2D, node, wanted, quantization, layout, input=source.name, size=window.size,
+            stride=window.stride, dilation=window.dilation, padding=(rows.pads, columns.pads),
+            count=rows.count * columns.count, low=low, high=high,
+        )  # fmt: skip
 
     def join(parts: list[Tensor], axis: int, wanted: str) -> Tensor:
         names = tuple(tensor.name for tensor in parts)

@@ -134,6 +134,11 @@ class Tensor:
         return f"tensor {self.name!r}" + (f" ({self.label})" if self.label else "")
 
     @property
+    def base(self) -> int:
+        """By how much codes are larger in the model's file."""
+        return 128 if self.unsigned else 0
+
+    @property
     def quantization(self) -> tuple[float, int]:
         """Scale and zero point."""
         return self.scale, self.zero_point

@@ -34,10 +34,6 @@ class Arithmetic(Binary):
         self._scaling(max(a.scale, b.scale, a.scale * b.scale) / y.scale)
         return super().infer(tensors)
 
-    def _base(self, tensors: Tensors) -> int:
-        """Offset of the codes in the model's file: real numbers are rounded as those codes."""
-        return 128 if tensors[self.output].unsigned else 0
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Add(Arithmetic):
@@ -50,7 +46,7 @@ class Add(Arithmetic):
         numbers = (tensors[name].quantization for name in (*self.inputs, self.output))
         return golden.add(
             values[self.a], values[self.b], *numbers, sign=sign, low=self.low, high=self.high, rounding=self.rounding,
-            base=self._base(tensors), fused=self.fused,
+            base=tensors[self.output].base, fused=self.fused,
         )  # fmt: skip
 
 
@@ -75,7 +71,7 @@ class Multiply(Arithmetic):
             low=self.low,
             high=self.high,
             rounding=self.rounding,
-            base=self._base(tensors),
+            base=tensors[self.output].base,
             fused=self.fused,
         )
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sateen.graph.ops.base import Int8Array, Padding, Shape, Tensors, Unary, Values, require, window_shape
+from sateen.graph.ops.base import Int8Array, Padding, Shape, Tensors, Unary, Values, is_int, require, window_shape
 from sateen.hw.spec.descriptor import Rounding
 from sateen.sim import golden
 
-__all__ = ["AveragePool2D", "MaxPool2D", "Mean", "Pool2D"]
+__all__ = ["AveragePool2D", "FloatAveragePool2D", "MaxPool2D", "Mean", "Pool2D"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,6 +64,44 @@ class AveragePool2D(Pool2D):
             values[self.input], size=self.size, stride=self.stride, padding=self.padding, low=self.low, high=self.high,
             ties_up=self.ties_up,
         )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FloatAveragePool2D(Unary):
+    """The mean of each window in float32; see :func:`sateen.sim.golden.float32_average_pool2d`."""
+
+    size: tuple[int, int]
+    """(y, x)."""
+    stride: tuple[int, int]
+    """(y, x)."""
+    dilation: tuple[int, int]
+    """(y, x)."""
+    padding: Padding
+    count: int
+    """By what sums are divided, whether or not padding counts."""
+    low: int = -128
+    high: int = 127
+
+    def __post_init__(self) -> None:
+        for field in ("size", "stride", "dilation"):
+            self._check_pair(field, 1)
+        self._check_padding(self.padding)
+        self._check_clamp(self.low, self.high)
+        require(is_int(self.count, 1, 2**24), self, f"count must be 1 to 2^24, not {self.count!r}")
+
+    def infer(self, tensors: Tensors) -> Shape:
+        x, y = self._image(tensors), tensors[self.output]
+        self._scaling(x.scale / y.scale)
+        extent = tuple(step * (length - 1) + 1 for length, step in zip(self.size, self.dilation, strict=True))
+        return (x.shape[0], *window_shape(self, x.shape, extent, self.stride, self.padding), x.shape[3])
+
+    def execute(self, tensors: Tensors, values: Values) -> Int8Array:
+        x, y = tensors[self.input], tensors[self.output]
+        means = golden.float32_average_pool2d(
+            values[self.input], x.quantization, y.quantization, size=self.size, stride=self.stride,
+            dilation=self.dilation, padding=self.padding, count=self.count, base=y.base,
+        )  # fmt: skip
+        return np.clip(means, self.low, self.high)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
