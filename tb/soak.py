@@ -102,6 +102,7 @@ KINDS: dict[str, Check] = {
     "mutated-tflite": _mutated("tflite"),
     "mutated-onnx": _mutated("onnx", "float onnx"),
     "layers": _layers,
+    "ways": _module("ways"),
     "link": _link,
     "hostile": _module("test_hostile"),
 }

@@ -167,6 +167,8 @@ def pack_into(weights: NDArray[np.int8], windows: Windows, config: Config) -> Pa
         return None
     filters, byte = np.nonzero(placed != UNPLACED)
     cell = placed[filters, byte]
+    if len(np.unique(filters * count + cell)) < len(cell):
+        raise ValueError("packing puts two weights in one cell; this is a mistake of the compiler")
     made, chosen = np.zeros((len(matrix), count), np.int8), np.zeros((len(matrix), count), np.int8)
     made[filters, cell] = matrix[filters, byte]
     chosen[filters, cell] = (byte - windows.starts[cell // config.tile_depth]) // config.tile_depth
