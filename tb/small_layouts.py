@@ -21,6 +21,8 @@ def layout_files() -> list[Builder]:
         File().to("REVERSE_V2", IMAGE, constants=[[1]]),
         File().to("GATHER", (1, 4, 3, 2), "GatherOptions", [[3, 0, 0]], Axis=2),
         File().to("GATHER_ND", (2, 4, 2), constants=[[[0, 3], [0, 1]]]),
+        File().to("SPACE_TO_BATCH_ND", (4, 2, 2, 2), "SpaceToBatchNDOptions", [[2, 2], [[0, 0], [0, 0]]]),
+        File((4, 2, 2, 2)).to("BATCH_TO_SPACE_ND", (1, 3, 4, 2), "BatchToSpaceNDOptions", [[2, 2], [[1, 0], [0, 0]]]),
         File().to("RESIZE_BILINEAR", (1, 8, 8, 2), "ResizeBilinearOptions", [[8, 8]], HalfPixelCenters=True),
         *(File((1, 8), numbers=(0.05, -9)).to(kind, (1, 8)) for kind in ("ABS", "ELU", "EXP", "LOG")),
         File((1, 8), numbers=(0.05, 0)).to("NEG", (1, 8), numbers=(0.05, 0)),

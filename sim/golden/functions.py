@@ -64,8 +64,9 @@ def inverse_root_table(quantization: Quantization, output: Quantization) -> Int8
 
 def root_table(quantization: Quantization, output: Quantization) -> Int8Array:
     """√x in float32, rounded down; 0 where x is below 0."""
-    roots = np.sqrt(np.maximum(_real(quantization), np.float32(0)))
-    steps = (roots / np.float32(output[0])).astype(np.float32)
+    with np.errstate(over="ignore"):
+        roots = np.sqrt(np.maximum(_real(quantization), np.float32(0)))
+        steps = (roots / np.float32(output[0])).astype(np.float32)
     return _saturated(np.trunc(_checked(steps)) + output[1])
 
 

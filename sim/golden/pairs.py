@@ -54,13 +54,18 @@ def prelu(
     (scale_x, zero_x), (scale_slope, zero_slope), (scale, zero) = quantization_x, quantization_slope, quantization
     values, slopes = x.astype(np.int64) - zero_x, slope.astype(np.int64) - zero_slope
     if rounding != Rounding.DOUBLE:
-        real = values.astype(np.float32) * np.float32(scale_x)
-        real = np.where(values >= 0, real, real * (slopes.astype(np.float32) * np.float32(scale_slope)))
-        return _saturated(np.rint(real / np.float32(scale)) + zero)
+        with np.errstate(over="ignore", invalid="ignore"):
+            real = values.astype(np.float32) * np.float32(scale_x)
+            real = np.where(values >= 0, real, real * (slopes.astype(np.float32) * np.float32(scale_slope)))
+            codes = np.rint(real / np.float32(scale)) + zero
+        if np.isnan(codes).any():
+            raise ValueError("a result is not a number")
+        return _saturated(codes)
     ratio, other = scale_x / scale, scale_x * scale_slope / scale
     if in_single:
-        ratio = float(np.float32(scale_x) / np.float32(scale))
-        other = float(np.float32(scale_x) * np.float32(scale_slope) / np.float32(scale))
+        with np.errstate(over="ignore", invalid="ignore"):
+            ratio = float(np.float32(scale_x) / np.float32(scale))
+            other = float(np.float32(scale_x) * np.float32(scale_slope) / np.float32(scale))
     above, below = (rescale(v, *quantize_multiplier(r)) for v, r in ((values, ratio), (values * slopes, other)))
     return _saturated(np.where(values >= 0, above, below) + zero)
 

@@ -158,9 +158,7 @@ def _sigmoids() -> Int64Array:
     """The logistic function at 0, 1/24, …, 255/24, in units of 2^-16; each value is moved by half the error of
     interpolation behind it, and the last is the limit."""
     at = [2**16 / (1 + math.exp(-half / 48)) for half in range(513)]
-    values = [
-        at[place] + (at[place + 1] - (at[place] + at[place + 2]) / 2) / 2 for place in range(0, 512, 2)
-    ]
+    values = [at[place] + (at[place + 1] - (at[place] + at[place + 2]) / 2) / 2 for place in range(0, 512, 2)]
     return np.array([*(math.floor(value + 0.5) for value in values[:-1]), 2**16 - 1], np.int64)
 
 

@@ -15,7 +15,6 @@ onnx = needs.package("onnx", extra="onnx")
 onnxruntime = needs.package("onnxruntime", extra="reference")
 
 
-
 def compare(f: File, shape: tuple[int, ...], *outputs: str, tolerance: float = 0.0):
     """Asserts that a file's results are onnxruntime's, but for axes of length 1."""
     data = f.build({"x": shape}, *outputs)

@@ -86,9 +86,7 @@ class _Extended:
             if node.kind != "Shape":
                 self.dynamic.update(node.outputs)
         outputs = tuple(self.renamed.get(name, name) for name in self.model.outputs)
-        return replace(
-            self.model, nodes=tuple(self.nodes), constants=self.constants, inputs=inputs, outputs=outputs
-        )
+        return replace(self.model, nodes=tuple(self.nodes), constants=self.constants, inputs=inputs, outputs=outputs)
 
     def extend(self, node: Node) -> None:
         """Adds an operator with the new axis in its inputs and outputs."""

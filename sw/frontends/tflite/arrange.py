@@ -10,7 +10,7 @@ import tflite
 from sateen.frontends.tflite.file import RawOperator
 from sateen.frontends.tflite.importer import Handler, Importer
 from sateen.frontends.tflite.moves import registers
-from sateen.graph import DepthToSpace, SpaceToDepth, Take, Tensor, require
+from sateen.graph import DepthToSpace, Pad, Reshape, Slice, SpaceToDepth, Take, Tensor, Transpose, require
 
 __all__ = ["HANDLERS"]
 
@@ -133,6 +133,47 @@ def gather_nd(importer: Importer, operator: RawOperator) -> None:
         [None, places, *[None] * (len(flat.shape) - 2)],
         any_shape=True,
     )
+
+
+@handles("SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND")
+def space_to_batch(importer: Importer, operator: RawOperator) -> None:
+    """Blocks of an item's pixels as items, and back, where no convolution between makes them one of dilation."""
+    forwards = operator.kind == "SPACE_TO_BATCH_ND"
+    if operator.table is not None:
+        # It has no fields.
+        operator.options(tflite.SpaceToBatchNDOptions if forwards else tflite.BatchToSpaceNDOptions)
+    x, blocks, sizes = importer.input(operator, 0), importer.integers(operator, 1), importer.integers(operator, 2)
+    shape, lines, count = importer.raw(operator, 0).shape, len(blocks), math.prod(blocks)
+    items = importer.model.tensors[operator.inputs[0] if forwards else operator.outputs[0]].shape[:1]
+    require(items == (1,), operator, f"it makes blocks of {items} items, which is not supported; use a batch of 1")
+    good = len(shape) > lines >= 1 and len(sizes) == 2 * lines and min(*blocks, *sizes, count) >= 0 < count
+    require(good, operator, f"its blocks {blocks} and sizes {sizes} do not fit {x} of {shape}")
+    pairs, rest = list(zip(sizes[::2], sizes[1::2], strict=True)), shape[lines + 1 :]
+    if forwards:
+        padding = (*pairs, *((0, 0) for _ in rest))
+        grown = [size + sum(pair) for size, pair in zip(shape[1:], pairs, strict=False)]
+        require(
+            all(size % block == 0 for size, block in zip(grown, blocks, strict=True)),
+            operator,
+            f"its blocks {blocks} do not divide rows and columns of {grown}",
+        )
+        x = importer.between(operator, Pad, x, "padded", (1, *grown, *rest), padding=padding, value=x.zero_point)
+        parts = [number for size, block in zip(grown, blocks, strict=True) for number in (size // block, block)]
+        order = (*range(2, 2 * lines + 1, 2), *range(1, 2 * lines, 2))
+    else:
+        require(shape[0] == count, operator, f"its blocks {blocks} do not make {shape[0]} items")
+        parts = [*blocks, *shape[1 : lines + 1]]
+        order = tuple(axis for line in range(1, lines + 1) for axis in (line + lines, line))
+    x = importer.reshape(operator, x, "parts", (1, *parts, *rest))
+    axes = (0, *order, *range(2 * lines + 1, 2 * lines + 1 + len(rest)))
+    moved = tuple(x.shape[axis] for axis in axes)
+    x = importer.between(operator, Transpose, x, "moved", moved, axes=axes)
+    if forwards:
+        return importer.add(operator, Reshape, input=x.name)
+    whole = [size * block for size, block in zip(shape[1:], blocks, strict=False)]
+    x = importer.reshape(operator, x, "whole", (1, *whole, *rest))
+    ranges = [(before, size - after, 1) for (before, after), size in zip(pairs, whole, strict=True)]
+    importer.add(operator, Slice, input=x.name, ranges=(*ranges, *((0, size, 1) for size in rest)))
 
 
 def _take(

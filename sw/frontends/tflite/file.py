@@ -85,6 +85,8 @@ class RawOperator:
     table_kind: str
     """A name in the schema's BuiltinOptions, such as ``Conv2DOptions``."""
     version: int = 1
+    padding: tuple[tuple[int, int], tuple[int, int]] | None = None
+    """((top, bottom), (left, right)) in place of what the options say; see :mod:`.dilation`."""
     used: set[int] = field(default_factory=set, compare=False)
     """Places of the inputs that the importer has read."""
 

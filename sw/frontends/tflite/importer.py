@@ -335,6 +335,15 @@ class Importer:
         self.ops.append(Reshape(name=name, input=tensor.name, output=reshaped.name))
         return reshaped
 
+    def between(
+        self, operator: RawOperator, kind: type[Op], tensor: Tensor, suffix: str, shape: tuple[int, ...], **fields: Any
+    ) -> Tensor:
+        """The result of an operator that the file lacks on a tensor, with the tensor's quantization."""
+        made = self.new_like(tensor, f"{suffix}{operator.index}", shape)
+        name = f"{operator.kind.lower()}_{operator.index}_{suffix}"
+        self.ops.append(kind(name=name, input=tensor.name, output=made.name, **fields))
+        return made
+
     def aligned(self, operator: RawOperator, tensor: Tensor, suffix: str, result: Tensor) -> Tensor:
         """A tensor with as many axes as the result to which it broadcasts; new axes are in front."""
         missing = len(result.shape) - len(tensor.shape)

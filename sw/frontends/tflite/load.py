@@ -6,6 +6,7 @@ import contextlib
 import os
 
 from sateen.files import read_source
+from sateen.frontends.tflite.dilation import fuse_dilations
 from sateen.frontends.tflite.file import IDENTIFIER, read
 from sateen.frontends.tflite.folding import FOLDING
 from sateen.frontends.tflite.handlers import BY_TYPE
@@ -41,7 +42,7 @@ def load(source: bytes | str | os.PathLike[str], *, name: str = "") -> Graph:
 
     def imported(batch: int) -> Graph:
         # Read anew each time: the records remember what was used of them.
-        return Importer(read(data), name or "model", batch).graph(BY_TYPE, FOLDING)
+        return Importer(fuse_dilations(read(data)), name or "model", batch).graph(BY_TYPE, FOLDING)
 
     batch = read(data).batch
     try:

@@ -119,6 +119,7 @@ def _windowed(
     require(min(dilation) > 0, operator, f"its dilation must be 1 or more, not {dilation}")
     extents = tuple(d * (k - 1) + 1 for d, k in zip(dilation, weights.shape[1:3], strict=True))
     pads = padding(operator, options.Padding, x.shape[1:3], extents, stride)  # type: ignore[arg-type]
+    pads = pads if operator.padding is None else operator.padding
     fields = parameters(importer, operator, raw, outputs, options.FusedActivationFunction)
     importer.add(operator, kind, weights=weights, stride=stride, dilation=dilation, padding=pads, **fields)
 

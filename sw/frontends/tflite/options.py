@@ -49,6 +49,10 @@ class Options:
         self._read.add(name)
         return self._values[name]
 
+    def changed(self, **values: Any) -> Options:
+        """A copy that nobody has read, with other values of fields."""
+        return Options(self._kind, {**self._values, **values}, self._defaults)
+
     def ignore(self, *names: str) -> None:
         """Marks fields as read that cannot change the result."""
         for name in names:
