@@ -118,6 +118,23 @@ def test_means_of_padded_windows(size, fields, counted):
     real("AveragePool", (1, 5, *size), opset=opset, count_include_pad=counted, most=0.7, plain=plain, **fields)
 
 
+@pytest.mark.parametrize("kind", ["i", "u"])
+@pytest.mark.parametrize(
+    ("x", "y"), [((2.0**-5, 3), (2.0**-5, -7)), ((2.0**-5, -1), (2.0**-4, 5)), ((0.75, 3), (1.0, 1))]
+)
+@pytest.mark.parametrize("shape", [(1, 9, 2, 2), (1, 9, 8, 8), (1, 9, 7, 6), (1, 9, 8)])
+@pytest.mark.parametrize("padded", [0, 1])
+def test_means_on_ties(shape, x, y, kind, padded):
+    """Power-of-two scales with odd zero points: onnxruntime's fused means add these before they round."""
+    axes = len(shape) - 2
+    names = ["x", "x_s", "x_z", "y_s", "y_z"]
+    fields = {"kernel_shape": [2] * axes, "strides": [1 + padded] * axes, "pads": [padded] * 2 * axes}
+    node = helper.make_node("QLinearAveragePool", names, ["y"], domain=MICROSOFT, **fields)
+    data = model([node], [("x", kind, shape)], ("y", kind, None), numbers("x", *x, kind) | numbers("y", *y, kind))
+    given = codes(*shape, dtype=np.int16) + (128 if kind == "u" else 0)
+    close(data, {"x": given.astype(np.uint8 if kind == "u" else np.int8)}, 1)
+
+
 @pytest.mark.parametrize("mode", ["edge", "reflect"])
 @pytest.mark.parametrize(
     ("shape", "pads"),

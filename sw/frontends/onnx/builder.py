@@ -41,6 +41,7 @@ from sateen.graph import (
     Requantize,
     Reshape,
     Resize,
+    Restate,
     Slice,
     Table,
     Tensor,
@@ -120,11 +121,13 @@ class Builder:
             return x
         key = x.name, quantization
         if key not in self._restated:
-            codes = np.arange(-128, 128).astype(np.int8)
-            fields: dict[str, Any] = {"input": x.name, "table": codes, "function": "restate"}
             name = self.name_of(f"{x.name}.restated")
-            self._restated[key] = self.add(Table, node, name, quantization, lambda _: x.file_layout, **fields)
+            self._restated[key] = self.restate(node, x, quantization, name)
         return self._restated[key]
+
+    def restate(self, node: Node, x: Tensor, quantization: Quantization, name: str) -> Tensor:
+        """Appends a tensor of another's codes with a quantization of its own."""
+        return self.add(Restate, node, name, quantization, lambda _: x.file_layout, shape=x.shape, input=x.name)
 
     @staticmethod
     def check_stored(node: Node, name: str, unsigned: bool, quantization: Quantization) -> None:

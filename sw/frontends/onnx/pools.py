@@ -159,11 +159,17 @@ def average_pool(importer: Importer, node: Node) -> None:
     empty = any(part.count == 0 or part.first >= part.stop for parts in axes for part in parts)
     require(not empty, node, "a window of it lies in padding alone; export the model with less padding")
     require(math.prod(map(len, axes)) <= 81, node, f"its windows of {size} reach over the edges in too many ways")
+    # onnxruntime rounds the mean of a whole image in another way than those of its windows.
+    whole = window.size == x.shape[1:3] and not any(map(any, fields["padding"]))
+
+    def make_whole(name: str, quantization: Quantization, limits: Limits) -> Tensor:
+        every = tuple(range(2, rank))
+        return _reduce(importer, node, Mean, x, name, quantization, every, True, rounding=Rounding.FLOAT32)
 
     def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
         return _means(importer, node, x, axes, window, name, quantization, limits)
 
-    importer.set_result(node, make, 3, stored(x))
+    importer.set_result(node, importer.with_clamp(node, make_whole) if whole else make, 3, stored(x))
 
 
 def _means(

@@ -10,7 +10,7 @@ import numpy as np
 from sateen.graph.ops.base import MOVABLE, Array, Op, Shape, Tensors, Unary, Values, is_int, require
 from sateen.sim import golden
 
-__all__ = ["Broadcast", "Concatenate", "Constant", "Pad", "Reshape", "Resize", "Slice", "Transpose"]
+__all__ = ["Broadcast", "Concatenate", "Constant", "Pad", "Reshape", "Restate", "Resize", "Slice", "Transpose"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,6 +32,16 @@ class Reshape(Unary):
 
     def check_types(self, tensors: Tensors) -> None:
         """Accepts any type; :meth:`_check_same_quantization` checks that all types are equal."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Restate(Reshape):
+    """The same codes, which stand for other real values: a model may state another scale or zero point for codes than
+    the operator that made them."""
+
+    def _check_same_quantization(self, tensors: Tensors) -> None:
+        x, y = tensors[self.input], tensors[self.output]
+        require(x.dtype == y.dtype, self, f"{x} and {y} must have one type, because codes pass unchanged")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
