@@ -23,7 +23,9 @@ DTYPES = {
 class ModelBuilder:
     """Builds a file: tensors and operators are appended, and :meth:`build` returns the bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, old_codes: bool = True) -> None:
+        """``old_codes``: number kinds of operators also in the older field of 8 bits, which some tools leave out."""
+        self.old_codes = old_codes
         self.tensors: list[dict[str, Any]] = []
         self.ops: list[dict[str, Any]] = []
 
@@ -150,7 +152,8 @@ class ModelBuilder:
         name = b.CreateString(custom) if custom else None
         number = getattr(tflite.BuiltinOperator, kind)
         tflite.OperatorCodeStart(b)
-        tflite.OperatorCodeAddDeprecatedBuiltinCode(b, min(number, 127))
+        if self.old_codes:
+            tflite.OperatorCodeAddDeprecatedBuiltinCode(b, min(number, 127))
         tflite.OperatorCodeAddBuiltinCode(b, number)
         tflite.OperatorCodeAddVersion(b, version)
         if name is not None:

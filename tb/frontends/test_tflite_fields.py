@@ -255,3 +255,11 @@ def test_other_graphs_are_left_out():
     b.op("RELU", [x], [y])
     with pytest.warns(SateenWarning, match="the file has 2 graphs; the first is taken"):
         assert check(b.build([x], [y], graphs=2)) == "equal"
+
+
+def test_kinds_without_the_older_number():
+    """ai-edge-quantizer numbers the operators that it adds in the newer field alone."""
+    b = ModelBuilder(old_codes=False)
+    x, y = b.tensor((1, 64), scale=0.1), b.tensor((1, 64), scale=0.2, zero_point=3)
+    b.op("QUANTIZE", [x], [y])
+    assert check(b.build([x], [y])) == "equal"

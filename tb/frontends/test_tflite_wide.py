@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import sateen
-from interpreters import micro
+from interpreters import litert, micro
 from sateen.frontends import tflite
 from sateen.frontends.tflite.wide import WIDE
 from sateen.graph import GraphError, run
@@ -18,12 +18,12 @@ EVERY = np.arange(-(2**15), 2**15, dtype=np.int16)
 WINDOW = {"StrideH": 1, "StrideW": 1, "DilationHFactor": 1, "DilationWFactor": 1}
 
 
-def check(data: bytes, given: list[np.ndarray]) -> np.ndarray:
-    """Asserts that the first output of a file is tflite-micro's, and returns it."""
+def check(data: bytes, given: list[np.ndarray], interpreter=micro) -> np.ndarray:
+    """Asserts that the first output of a file is tflite-micro's or another interpreter's, and returns it."""
     graph = tflite.load(data)
     shaped = {n: v.reshape(graph.tensors[n].shape) for n, v in zip(graph.inputs, given, strict=True)}
     actual = run(graph, shaped)[graph.outputs[0]]
-    expected = micro(data, given)
+    expected = interpreter(data, given)
     assert actual.dtype == expected.dtype
     np.testing.assert_array_equal(actual.reshape(expected.shape), expected)
     return actual
@@ -45,7 +45,8 @@ def layer(kind: str, *, bias="INT64", several=True, seed=0, x_type="INT16", w_ty
     count, depth = shape[axis], int(np.prod(shape)) // shape[axis]
     x = b.tensor(given, x_type, scale=2e-4)
     scales = rng.uniform(0.002, 0.02, count if several else 1).astype(np.float32)
-    w = b.constant(rng.integers(-127, 128, shape), w_type, scale=scales.tolist(), axis=axis if several else 0)
+    codes = rng.integers(-127, 128, shape) >> (4 if w_type == "INT4" else 0)
+    w = b.constant(codes, w_type, scale=scales.tolist(), axis=axis if several else 0)
     places = [x, w]
     if bias:
         values = rng.integers(-(2**22), 2**22, count)
@@ -68,6 +69,12 @@ def test_layers_with_weights(kind, bias, several, activation):
                 tflite.load(data)
         else:
             assert len(np.unique(check(data, given))) > 3
+
+
+@pytest.mark.parametrize(("kind", "several"), [("CONV_2D", True), ("CONV_2D", False), ("FULLY_CONNECTED", True)])
+def test_weights_of_four_bits(kind, several):
+    data, given = layer(kind, several=several, w_type="INT4")
+    check(data, given, litert)
 
 
 def test_strides_dilation_and_groups():
@@ -220,7 +227,7 @@ def test_every_operator_is_tried():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (layer("CONV_2D", w_type="INT4")[0], "its weights tensor 't1' are INT4, not INT8"),
+        (layer("DEPTHWISE_CONV_2D", w_type="INT4")[0], "its weights tensor 't1' are INT4, not INT8"),
         (layer("CONV_2D", y={"zero_point": 3})[0], "its zero point 3 must be 0, as that of INT16 is"),
         (unary("TANH", 3e-4)[0], "must have the scale 3.0517578125e-05, not"),
         (unary("HARD_SWISH")[0], "operator 0 (HARD_SWISH): HARD_SWISH of INT16 is not supported; quantize the whole"),

@@ -165,6 +165,15 @@ def _halves(raw: bytes, count: int) -> bytes:
     return values[: len(values) - (len(values) - count == 1)].tobytes()
 
 
+def _number(code: Any) -> int:
+    """The number of an operator's kind, from the field that has replaced an older one of 8 bits.
+
+    The package's own reader returns the older field for numbers below 127, and some tools leave that out.
+    """
+    place = code._tab.Offset(10)
+    return int.from_bytes(code._tab.Bytes[code._tab.Pos + place :][:4], "little", signed=True) if place else 0
+
+
 class _Reader:
     def __init__(self, data: bytes):
         self.data = data
@@ -270,7 +279,7 @@ class _Reader:
     def _operator(self, index: int, operator: Any, count: int) -> RawOperator:
         code = self.file.OperatorCodes(operator.OpcodeIndex())
         require(operator.OpcodeIndex() < self.file.OperatorCodesLength(), f"operator {index}", "its code is missing")
-        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        number = max(_number(code), code.DeprecatedBuiltinCode())
         kind = KINDS.get(number, f"kind {number}")
         who, custom = f"operator {index} ({kind})", _text(code.CustomCode())
         table_kind = OPTIONS.get(operator.BuiltinOptionsType(), f"kind {operator.BuiltinOptionsType()}")

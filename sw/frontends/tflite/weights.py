@@ -24,7 +24,11 @@ def read_weights(
     """The weights at input 1, with zero points subtracted: int8 if they fit, else int16. The layer's input stands at
     the place ``source``."""
     x, raw = importer.input(operator, source), importer.raw(operator, 1)
-    wanted = ("UINT8",) if x.unsigned else ("INT8", "INT4") if x.dtype == "int8" else ("INT8",)
+    # With int16, LiteRT's kernels take weights of 4 bits in these layers, and give others than tflite-micro's would in
+    # the rest.
+    several = len(raw.scales) > 1
+    narrow = x.dtype == "int8" or operator.kind == "CONV_2D" or (operator.kind == "FULLY_CONNECTED" and several)
+    wanted = ("UINT8",) if x.unsigned else ("INT8", "INT4") if narrow else ("INT8",)
     require(
         raw.type in wanted,
         operator,
