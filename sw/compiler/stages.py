@@ -54,15 +54,16 @@ def compile(
     ----------
     source
         A quantized :class:`~sateen.graph.graph.Graph`, a float :class:`~sateen.graph.network.Network`, or the path of a
-        file: of either, or a quantized model of TensorFlow Lite or ONNX. Or a ``torch.export.ExportedProgram`` or
-        ``torch.nn.Module``, as it comes from PT2E's ``convert_pt2e``.
+        file: of either, or a quantized model of TensorFlow Lite or ONNX. Or a PyTorch program
+        (``torch.export.ExportedProgram``) or module, float or quantized by PT2E.
     config
         The device's configuration, or its name: ``"small,rows=8,cols=16"``.
     calibration
-        For a float network or float ONNX model: a batch of inputs [N, …], from which the ranges of its activations are
-        taken.
+        For a float source: representative inputs [N, …], from which the ranges of its activations are taken; for a
+        PyTorch one also a loader of batches.
     example_inputs
-        For a PyTorch module: a tensor, or a tuple of them, with which it is exported.
+        For a PyTorch module: a tensor, or a tuple of them, with which it is exported. Without, the first of
+        ``calibration``.
     strict
         Refuse what the device lacks. Otherwise the host runs it, with a :class:`~sateen.errors.SateenWarning`.
     combine

@@ -47,6 +47,18 @@ def test_resnet8_by_pt2e(resnet8):
     assert found.values > 100_000 and found.different < found.values * 0.001
 
 
+def test_ds_cnn_by_pt2e_has_a_real_end():
+    module, x = initialized(DsCnn(8)), items(4, 1, 49, 10)
+    exported = quantized(module, [item[None] for item in x])
+    with warnings.catch_warnings(action="ignore"):
+        graph = load(exported)
+    assert type(graph.ops[-1]).__name__ == "RealSoftmax"
+    found = compare(exported, graph, x.numpy())
+    assert not found.unexplained and found.different < found.values * 0.005
+    with torch.no_grad():
+        assert np.abs(on_host(graph, x) - module(x).numpy()).max() < 0.1
+
+
 @pytest.mark.parametrize("name", ["resnet8", "ds_cnn"])
 def test_from_module_to_device(name, resnet8):
     module, x = resnet8 if name == "resnet8" else (initialized(DsCnn(16)), items(8, 1, 49, 10))

@@ -13,7 +13,7 @@ import pytest
 import needs
 import sateen
 from sateen.frontends.torch import load
-from sateen.graph import GraphError
+from sateen.graph import GraphError, run
 
 torch = needs.package("torch", extra="torch")
 nn, F = torch.nn, torch.nn.functional
@@ -249,7 +249,6 @@ REFUSED = {
     "unknown": (unary(lambda x: torch.cumsum(x, 1)), r"aten\.cumsum\.default is not supported"),
     "undefined": (unary(lambda x: torch.log(x)), "it is not defined for"),
     "int16": (unary(lambda x: coded(x, 0.01, 0, -32768, 32767, torch.int16)), "int16; quantize to 8"),
-    "float": (unary(lambda x: F.conv2d(x, torch.ones(3, 4, 1, 1)) * x[:, :3]), "quantize the whole model"),
     "buffers": (Training(), "call eval"),
 }
 
@@ -280,6 +279,22 @@ def test_entrances_say_what_is_missing():
     exported = torch.export.export(Unary(torch.relu, 0.1), (x,))
     with pytest.raises(GraphError, match="it is quantized already"):
         sateen.compile(exported, calibration=x)
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "softmax", "log_softmax", "exp"])
+def test_the_host_computes_a_real_end(name):
+    """What stands behind the last codes."""
+    function = {"softmax": lambda x: F.softmax(x, 1), "log_softmax": lambda x: F.log_softmax(x, 1)}.get(name)
+    function = function or getattr(torch, name)
+
+    class Tail(nn.Module):
+        def forward(self, x):
+            return function(coded(x, 0.03, 5))
+
+    exported, graph, x = loaded(Tail(), 40)
+    expected = np.concatenate([exported.module()(torch.from_numpy(item[None])).numpy() for item in x])
+    np.testing.assert_allclose(run(graph, x)[graph.outputs[0]], expected, rtol=1e-5, atol=1e-6)
+    assert all(op.HOST_ONLY for op in graph.ops)
 
 
 def test_real_inputs_on_ties_equal_pytorch():

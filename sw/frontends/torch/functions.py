@@ -37,6 +37,10 @@ CLAMPS = {"relu": (0.0, None), "relu6": (0.0, 6.0)}
 """Limits of operators that state them by their names."""
 
 
+REAL = {"abs": "Abs", "exp": "Exp", "neg": "Neg", "sigmoid": "Sigmoid", "sqrt": "Sqrt", "tanh": "Tanh"}
+"""ONNX's names of functions without parameters, for the host to compute where nothing quantizes their results."""
+
+
 def _clamp(call: Call) -> tuple[float | None, float | None] | None:
     """The limits of a call that only clamps."""
     name = call.kind.split(".")[1]
@@ -56,7 +60,8 @@ def _clamp(call: Call) -> tuple[float | None, float | None] | None:
 
 def try_function(translator: Translator, call: Call) -> str | None:
     """A call's result as a function of one value; ``None`` if it is none."""
-    if not call.kind.startswith("aten.") or call.kind.split(".")[1] not in POINTWISE:
+    domain, name, *_ = call.kind.split(".")
+    if domain != "aten" or name not in POINTWISE:
         return None
     sources = []
     for node in call.node.all_input_nodes:
@@ -66,16 +71,19 @@ def try_function(translator: Translator, call: Call) -> str | None:
         elif constant.numel() > 1:
             return None
     # Several operands may be functions of one value, as in x · sigmoid(x).
-    functions = {name: translator.functions[name] for name in sources if name in translator.functions}
-    bases = {functions[name].base if name in functions else name for name in sources}
+    functions = {source: translator.functions[source] for source in sources if source in translator.functions}
+    bases = {functions[source].base if source in functions else source for source in sources}
     if len(bases) != 1 or (len(sources) > 1 and not functions):
         return None
     (base,), limits = bases, _clamp(call)
     if limits is not None and base not in translator.plain and not functions:
         return _clip(translator, call, base, limits)
 
+    if not functions and name in REAL and any(user.op == "output" for user in call.node.users):
+        return translator.emit(call, REAL[name], [base])
+
     def apply(real: torch.Tensor) -> torch.Tensor:
-        known = {name: functions[name].apply(real) if name in functions else real for name in sources}
+        known = {source: functions[source].apply(real) if source in functions else real for source in sources}
         args, kwargs = (_filled(given, translator, known) for given in (call.node.args, call.node.kwargs))
         return call.node.target(*args, **kwargs)  # type: ignore[operator]
 
