@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 TESTS ?= tb
 
-.PHONY: demo test prove soak lint test-models test-fpga clean
+.PHONY: demo test prove soak lint docs-tables test-models test-fpga clean
 
 demo: .venv/demo
 	@$(RUN) -m sateen.cli demo
@@ -28,6 +28,10 @@ lint: .venv/dev
 	@rm -rf build && $(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --target build/types .
 	@cd build/types && ../../$(RUN) -m mypy --config-file ../../pyproject.toml -p sateen
 	@cd build/types && PYTHONPATH=. ../../.venv/bin/lint-imports ../../pyproject.toml
+
+# The tables of docs/ that are made from the source.
+docs-tables: .venv/test
+	@$(RUN) bench/operators.py docs/operators.md
 
 test-models: .venv/test
 	@SATEEN_CXXFLAGS=-O2 $(RUN) -m pytest -m "models or not models and not fpga" $(TESTS)/system/test_models.py

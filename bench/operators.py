@@ -1,0 +1,170 @@
+"""The operators of model files, from the registries of the front ends, as the page ``docs/operators.md``.
+
+    python bench/operators.py [docs/operators.md]
+
+Where an operator runs is found by compiling the small files of it that the tests have (`tb/small_models.py`,
+`tb/onnx_versions.py`) for `large`. Without a name the page is printed.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tb"))
+
+from onnx_versions import file, schemas, trials
+from sateen.compiler.lowering import lower
+from sateen.compiler.rewrites import rewrite
+from sateen.errors import SateenError
+from sateen.frontends import onnx, tflite
+from sateen.frontends.onnx.moves import REAL_MOVES
+from sateen.frontends.onnx.operators import HANDLERS as ONNX
+from sateen.frontends.onnx.reals import REALS
+from sateen.frontends.tflite.handlers import BY_TYPE
+from sateen.frontends.tflite.versions import newest
+from sateen.graph import Graph, GraphError, Op, Reshape
+from sateen.graph.ops import Constant
+from sateen.hw.spec.config import PRESETS
+from small_models import tflite_files
+
+CONFIG = PRESETS["large"]
+HEAD = """# Operators of model files
+
+Made by `make docs-tables` from the registries of the front ends: do not edit.
+
+**Runs on** says what became of small files with the operator on codes of 8 bits, compiled for `large`. *device*: the
+device ran all of them. *host*: the host, exactly. *device or host*: that depends on the operands; the reasons for the
+host are given where the device might have run it. *with others*: it becomes part of another operator, moves no value,
+or is computed when the file is read. Sums, products and tables need `positions` of 256 or more, and the pipelined
+engine; a layer that does not fit a device's memories runs on the host, with a warning that says so.
+
+Types: *codes* are int8 and uint8, in ONNX in QDQ or operator form; *real* is float32. Only codes are for the device:
+operators on int16 and real numbers always run on the host.
+
+**Exact to**: every integer equals tflite-micro's portable kernels, or TensorFlow Lite's reference kernels for types and
+operators that those lack; for ONNX, onnxruntime's. Real numbers equal the interpreter's to about five digits. `sateen
+verify` compares all tensors of a model with its interpreter.
+"""
+
+Where = dict[str, set[str]]
+"""By kind of operator: ``device``, and reasons for the host."""
+
+
+def places(graph: Graph, ops: Iterable[Op]) -> Iterator[str]:
+    """``device`` or why not, for each operator that computes something."""
+    lowered = lower(graph, CONFIG)
+    for op in (op for op in ops if not isinstance(op, Reshape | Constant)):
+        if op.name in lowered.lowered:
+            yield "device"
+        elif op.name in lowered.refused:
+            yield lowered.refused[op.name]
+        else:
+            yield "host"
+
+
+def rewritten(graph: Graph) -> Graph:
+    return rewrite(graph, CONFIG, combine=False).graph
+
+
+def tflite_places() -> Where:
+    """By the operators' names in the graph, which begin with their kinds."""
+    found: Where = defaultdict(set)
+    for builder, inputs, outputs in tflite_files():
+        kinds = {op["kind"] for op in builder.ops}
+        try:
+            graph = rewritten(tflite.load(builder.build(inputs, outputs)))
+        except GraphError:
+            continue
+        for kind in kinds:
+            own = graph.ops if len(kinds) == 1 else [op for op in graph.ops if _kind(op) == kind.lower()]
+            found[kind] |= set(places(graph, own))
+    return found
+
+
+def _kind(op: Op) -> str:
+    return re.sub(r"_\d+(\..*)?$", "", op.name)
+
+
+def onnx_places() -> Where:
+    """By the name of the node that is tried."""
+    found: Where = defaultdict(set)
+    every = schemas()
+    for kind, operator in {**REAL_MOVES, **REALS, **ONNX}.items():
+        group = every.get(kind, [])
+        known = [schema for schema in group if schema.since_version in operator.versions and not schema.deprecated]
+        # Attributes of the newest version are tried, too.
+        for schema in known:
+            for trial in trials(kind, schema, group, attributes=schema is known[-1]):
+                try:
+                    graph = rewritten(onnx.load(file(trial)))
+                except (GraphError, SateenError):
+                    continue
+                found[kind] |= set(places(graph, [op for op in graph.ops if op.name.split(".")[0] == "tried"]))
+    return found
+
+
+def told(found: set[str]) -> str:
+    """A cell of the table."""
+    reasons = sorted(found - {"device", "host"})
+    if not found:
+        return "with others"
+    if found == {"device"}:
+        return "device"
+    if "device" not in found:
+        return "host"
+    return "device or host" + (f": {'; '.join(_short(reason) for reason in reasons)}" if reasons else "")
+
+
+def _short(reason: str) -> str:
+    return re.sub(r"\s+", " ", reason).replace("|", r"\|")
+
+
+def page() -> str:
+    """The whole page."""
+    with warnings.catch_warnings(action="ignore"):
+        return "\n".join([HEAD, *tflite_lines(), *onnx_lines()]) + "\n"
+
+
+def tflite_lines() -> list[str]:
+    """TensorFlow Lite's table."""
+    lines = []
+    found = tflite_places()
+    lines += ["## TensorFlow Lite", "", "| operator | versions | types | runs on |", "|---|---|---|---|"]
+    kinds = sorted({kind for handlers in BY_TYPE.values() for kind in handlers})
+    names = {"INT8": "codes", "FLOAT32": "real", "INT32": "int32", "INT16": "int16"}
+    for kind in kinds:
+        types = ", ".join(names.get(type, type) for type, handlers in BY_TYPE.items() if kind in handlers)
+        where = told(found[kind]) if kind in BY_TYPE["INT8"] else "host"
+        version = newest(kind)
+        lines.append(f"| {kind} | {'1' if version == 1 else f'1 to {version}'} | {types} | {where} |")
+    return lines
+
+
+def onnx_lines() -> list[str]:
+    """ONNX's table."""
+    lines, found = [], onnx_places()
+    lines += ["", "## ONNX", "", "A version is named after the opset that introduced it.", ""]
+    lines += ["| operator | versions | types | runs on |", "|---|---|---|---|"]
+    for kind in sorted({**REAL_MOVES, **REALS, **ONNX}):
+        types = [name for name, kinds in (("codes", ONNX), ("real", {**REAL_MOVES, **REALS})) if kind in kinds]
+        operator = {**REAL_MOVES, **REALS, **ONNX}[kind]
+        versions = ", ".join(map(str, sorted(operator.versions)))
+        where = told(found[kind]) if kind in ONNX else "host"
+        lines.append(f"| {kind} | {versions} | {', '.join(types)} | {where} |")
+    return lines
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        Path(sys.argv[1]).write_text(page())
+    else:
+        print(page(), end="")
+
+
+if __name__ == "__main__":
+    main()
