@@ -39,6 +39,9 @@ def quantize(
     correct_bias: Annotated[
         bool, typer.Option("--correct-bias", help="Let biases make up for the mean error of rounded weights.")
     ] = False,
+    keep_float: Annotated[
+        list[str] | None, typer.Option("--float", help="A layer that the host computes with real weights; repeatable.")
+    ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="The class of each calibration item (.npy): counts right answers.")
     ] = None,
@@ -53,7 +56,13 @@ def quantize(
     """Quantizes a float model to int8 with calibration data, and says what that costs."""
     if device is not None and labels is None:
         raise InputError("--device needs --labels: its answers are counted")
-    ranges = Calibration(method=method.value, percentile=percentile, equalize=equalize, correct_bias=correct_bias)
+    ranges = Calibration(
+        method=method.value,
+        percentile=percentile,
+        equalize=equalize,
+        correct_bias=correct_bias,
+        keep_float=tuple(keep_float or ()),
+    )
     batch = load_array(calibration)
     truth = None if labels is None else load_array(labels)
     if truth is not None and len(truth) != len(batch):

@@ -101,7 +101,7 @@ class _Tensor:
         tried = [_noise(item[None], tensor.dequantize(tensor.quantize(item))[None])[0] for item in self.items]
         return _median(tried) - _median(self.own[: len(tried)])
 
-    def suggestion(self, before: Sequence[_Tensor]) -> str:
+    def suggestion(self, name: str, before: Sequence[_Tensor]) -> str:
         """What to try; ``before`` are the tensors from which it is computed."""
         if not _median(self.snr) < LOW:
             return ""
@@ -116,8 +116,10 @@ class _Tensor:
         if ratio >= APART:
             return f"ranges of channels lie {ratio:.0f} times apart in its input: try --equalize"
         if _median(self.own) < LOW:
-            return "8 bits are too few for its values: compute it in float, apart from this model"
-        return "its noise comes from the layers before, or from its weights: try --correct-bias"
+            return f"8 bits are too few for its values: --float {name}, and the layer behind it, too"
+        if before and _median(self.snr) < min(_median(tensor.snr) for tensor in before) - GAIN:
+            return f"its weights lose the most here: --correct-bias, or --float {name} leaves it to the host"
+        return "its noise comes from the layers before it"
 
 
 def _noise(expected: Array, found: Array) -> list[float]:
@@ -193,7 +195,7 @@ def _layers(quantized: Quantized, found: Mapping[str, _Tensor]) -> Iterator[Laye
             operator="input" if maker is None else type(maker).__name__,
             snr=_median(found[name].snr),
             own=_median(found[name].own),
-            suggestion=found[name].suggestion([known[x] for x in (maker.inputs if maker else ()) if x in known]),
+            suggestion=found[name].suggestion(name, [known[x] for x in (maker.inputs if maker else ()) if x in known]),
         )
 
 

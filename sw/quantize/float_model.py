@@ -70,7 +70,7 @@ class FloatModel:
             made = {name for node in model.nodes for name in node.outputs} | {*model.inputs}
             found = find_ranges(_only(trace, made), calibration)
             means = _channel_means(trace, model) if calibration.correct_bias else {}
-            rewritten = rewrite(model, found, Maker(), means)
+            rewritten = rewrite(model, found, Maker(), means=means, keep_float=calibration.keep_float)
         graph = self.graph(rewritten)
         names = {name: f"{name}.codes" for name in found if f"{name}.codes" in graph.tensors}
         entry, end = next(iter(model.inputs)), model.outputs[0]

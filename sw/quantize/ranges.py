@@ -39,6 +39,8 @@ class Calibration:
     correct_bias: bool = False
     """Whether biases make up for the mean error of rounded weights on the mean of their inputs, as in section 4.2 of
     the work that ``equalization.py`` cites; padding counts as if it were image."""
+    keep_float: tuple[str, ...] = ()
+    """Layers that the host computes with their real weights, by the names of their results."""
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:

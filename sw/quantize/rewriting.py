@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -98,7 +98,12 @@ def _folded(node: Node, before: Node, constants: dict[str, Array]) -> Node:
 
 
 def rewrite(
-    model: OnnxModel, ranges: Mapping[str, Range], maker: Maker, means: Mapping[str, Array] = MappingProxyType({})
+    model: OnnxModel,
+    ranges: Mapping[str, Range],
+    maker: Maker,
+    *,
+    means: Mapping[str, Array] = MappingProxyType({}),
+    keep_float: Sequence[str] = (),
 ) -> OnnxModel:
     """The model in QDQ form. Tensors with a range become codes, named ``NAME.codes``.
 
@@ -110,8 +115,15 @@ def rewrite(
         The range of each real tensor; tensors without one are not quantized by themselves.
     means
         The mean of each channel of layers' inputs: their biases make up for what rounded weights add to it.
+    keep_float
+        Layers that stay as they are, by the names of their results. What lies between two of them is not quantized.
+
+    Raises
+    ------
+    GraphError
+        If a layer's weights are no constants, or ``keep_float`` names none.
     """
-    return _Rewriter(model, ranges, maker, means).model()
+    return _Rewriter(model, ranges, maker, means, keep_float).model()
 
 
 def _mean_error(node: Node, errors: Array, means: Array) -> Array:
@@ -123,7 +135,14 @@ def _mean_error(node: Node, errors: Array, means: Array) -> Array:
 
 
 class _Rewriter:
-    def __init__(self, model: OnnxModel, ranges: Mapping[str, Range], maker: Maker, means: Mapping[str, Array]):
+    def __init__(
+        self,
+        model: OnnxModel,
+        ranges: Mapping[str, Range],
+        maker: Maker,
+        means: Mapping[str, Array],
+        keep_float: Sequence[str],
+    ):
         self.source, self.ranges, self.maker, self.means = model, ranges, maker, means
         self.constants = dict(model.constants)
         self.numbers: dict[str, tuple[float, int]] = {}
@@ -131,6 +150,26 @@ class _Rewriter:
         for node in model.nodes:
             for name in node.inputs:
                 self.readers.setdefault(name, []).append(node)
+        self.kept = self._kept(keep_float)
+
+    def _kept(self, wanted: Sequence[str]) -> set[str]:
+        """The results of the layers that are kept, with those of the ReLUs that belong to them."""
+        kept: set[str] = set()
+        for node in self.source.nodes:
+            name = node.outputs[0]
+            after = self.readers[name][0].outputs[0] if self._fused(node, name) else name
+            if name in wanted or after in wanted:
+                kept |= {name, after}
+        for name in wanted:
+            layers = [node.outputs[0] for node in self.source.nodes if node.kind in WEIGHTED]
+            known = name in kept
+            require(known, f"layer {name!r}", f"the model has none of this name; layers are {', '.join(layers)}")
+        return kept
+
+    def _stays_real(self, name: str) -> bool:
+        """Whether a result is not quantized, because only layers that are kept read it."""
+        readers = [node.outputs[0] for node in self.readers.get(name, [])]
+        return name in self.kept and all(reader in self.kept for reader in readers)
 
     def model(self) -> OnnxModel:
         nodes: list[Node] = []
@@ -142,10 +181,11 @@ class _Rewriter:
                 given[entry] = f"{entry}.real"
         for node in self.source.nodes:
             inputs, outputs = [given.get(name, name) for name in node.inputs], list(node.outputs)
-            nodes += self._weights(node, inputs) if node.kind in WEIGHTED else self._operands(node, inputs)
+            if node.outputs[0] not in self.kept:
+                nodes += self._weights(node, inputs) if node.kind in WEIGHTED else self._operands(node, inputs)
             after: list[Node] = []
             for place, name in enumerate(node.outputs):
-                if name in self.ranges and not self._fused(node, name):
+                if name in self.ranges and not self._fused(node, name) and not self._stays_real(name):
                     self.numbers[name] = self._numbers(node, name)
                     outputs[place] = f"{name}.float"
                     after += self._around(name, f"{name}.float", name)

@@ -52,8 +52,10 @@ def quantize_source(
 
 def quantize_network(network: Network, calibration: ArrayLike, ranges: Calibration = DEFAULT) -> Quantized:
     """A network as a graph. Tensors have the names of the layers that make them."""
-    if ranges.equalize or ranges.correct_bias:
-        raise ValueError("a network (.npz) is neither equalized nor corrected; give an ONNX or PyTorch model")
+    if ranges.equalize or ranges.correct_bias or ranges.keep_float:
+        raise ValueError(
+            "a network (.npz) is neither equalized nor corrected nor kept in float; give an ONNX or PyTorch model"
+        )
     folded = network.fold()
     graph = quantize(network, np.asarray(calibration), ranges=ranges)
     names = {name: name for name in graph.tensors}

@@ -12,7 +12,7 @@ import pytest
 import needs
 from command_line import cli
 from sateen import digits
-from sateen.graph import run
+from sateen.graph import GraphError, run
 from sateen.quantize import Calibration, assess, quantize_network, quantize_source
 from sateen.quantize.assessment import decibels
 from sateen.quantize.ranges import activation_scale, find_ranges, mean_square_error
@@ -195,6 +195,26 @@ def test_bias_correction_removes_the_mean_error(tmp_path):
         expected = np.concatenate([tensors["y"] for tensors in made.trace()]).transpose(0, 2, 3, 1)
         errors.append(np.abs((tensor.dequantize(y) - expected).mean(axis=(0, 1, 2))).max())
     assert errors[0] > 0.01 and errors[1] < 0.001
+
+
+def test_layers_stay_in_float(network, tmp_path):
+    """What the host computes with real weights has the noise of its operands alone; between two such layers there is
+    none at all."""
+    model, x, _, _ = network
+    convolutions = as_onnx(spread(model), tmp_path / "spread.onnx")
+    x = x[:20].transpose(0, 3, 1, 2)
+    relus = [node.output[0] for node in onnx.load(tmp_path / "spread.onnx").graph.node if node.op_type == "Relu"]
+    noise = {}
+    for kept in ((), (convolutions[1],), tuple(convolutions[:2])):
+        made = quantize_source(tmp_path / "spread.onnx", x, Calibration(keep_float=kept))
+        kinds = [type(op).__name__ for op in made.graph.ops]
+        assert kinds.count("RealConv2D") == len(kept) and kinds.count("Conv2D") == len(convolutions) - len(kept)
+        noise[kept] = {layer.layer: layer.snr for layer in assess(made).layers}
+    second = relus[1]
+    assert noise[convolutions[1],][second] > noise[()][second] + 0.5
+    assert noise[tuple(convolutions[:2])][second] > noise[()][second] + 8
+    with pytest.raises(GraphError, match="layer 'none': the model has none of this name; layers are "):
+        quantize_source(tmp_path / "spread.onnx", x, Calibration(keep_float=("none",)))
 
 
 def test_command_line_reports_and_counts(network, tmp_path):
