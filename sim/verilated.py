@@ -9,18 +9,15 @@ import logging
 import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-
-from filelock import FileLock
-from platformdirs import user_cache_path
 
 from sateen.extras import install_hint
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.wire import FLAG
 from sateen.sim import tools
+from sateen.sim.cache import Cache
 from sateen.sim.errors import SimulationError
 
 __all__ = ["VerilatedDevice", "build"]
@@ -28,7 +25,7 @@ __all__ = ["VerilatedDevice", "build"]
 log = logging.getLogger(__name__)
 
 NATIVE = Path(__file__).parent / "native"
-LIBRARY, CHECKSUM = "device.so", "device.so.sha256"
+LIBRARY, RUNTIME = "device.so", "libverilated.a"
 BUFFER_BYTES = 1 << 16
 COMPILE = f"{os.environ.get('SATEEN_CXXFLAGS', '-O2')} -fPIC"
 """The C++ compiler's flags. With ``SATEEN_CXXFLAGS=-O0`` simulations build three times as fast and run several times as
@@ -84,14 +81,15 @@ class VerilatedDevice:
         library = ctypes.CDLL(str(build(config, trace=trace is not None)))
         library.sateen_open.restype = ctypes.c_void_p
         library.sateen_open.argtypes = [ctypes.c_char_p]
-        library.sateen_close.argtypes = [ctypes.c_void_p]
+        library.sateen_close.restype = library.sateen_written.restype = ctypes.c_bool
+        library.sateen_close.argtypes = library.sateen_written.argtypes = [ctypes.c_void_p]
         library.sateen_cycles.restype = ctypes.c_uint64
         library.sateen_cycles.argtypes = [ctypes.c_void_p]
         library.sateen_exchange.restype = ctypes.c_size_t
         library.sateen_exchange.argtypes = [
             ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint64,
         ]  # fmt: skip
-        self._library = library
+        self._library, self._trace, self._process = library, trace, os.getpid()
         self._buffer = ctypes.create_string_buffer(BUFFER_BYTES)
         self._handle = library.sateen_open(str(trace).encode() if trace is not None else None)
 
@@ -106,15 +104,27 @@ class VerilatedDevice:
         Returns
         -------
         The bytes received up to the FLAG that completes a frame, or after ``max_cycles``, or 64 KiB of them.
+
+        Raises
+        ------
+        SimulationError
+            If the waveform cannot be written.
         """
         count = self._library.sateen_exchange(self._open(), data, len(data), self._buffer, BUFFER_BYTES, max_cycles)
+        if not self._library.sateen_written(self._handle):
+            self._fail_trace()
         return self._buffer.raw[:count]
 
     def close(self) -> None:
-        """Ends the simulation; a waveform is complete then."""
+        """Ends the simulation; a waveform is complete then, or a :class:`SimulationError` says that it is not."""
         if self._handle:
-            self._library.sateen_close(self._handle)
-            self._handle = None
+            handle, self._handle = self._handle, None
+            was_written = self._library.sateen_written(handle)
+            if not self._library.sateen_close(handle) and was_written:
+                self._fail_trace()
+
+    def _fail_trace(self) -> None:
+        raise SimulationError(f"cannot write the waveform {self._trace}: the disk may be full; name another file")
 
     def __enter__(self) -> Self:
         return self
@@ -127,42 +137,16 @@ class VerilatedDevice:
     def _open(self) -> int:
         if not self._handle:
             raise SimulationError("the simulated device is closed; open it anew")
+        if self._process != os.getpid():
+            raise SimulationError("the simulated device was opened before this process was forked; open it anew here")
         return int(self._handle)
 
 
 def build(config: Config, *, trace: bool = False) -> Path:
-    """The library of a configuration, from the cache or built now; safe under several processes at once.
-
-    A build has a folder of its own, which is renamed into the cache at the end: an interrupted build leaves nothing
-    that could be mistaken for a library. A library that was damaged later is built again.
-    """
-    cache = user_cache_path("sateen") / "sim"
-    cache.mkdir(parents=True, exist_ok=True)
+    """The library of a configuration, from the cache or built now; safe under several processes at once."""
     # The key needs no Verilog: for a cached library, Amaranth is not even imported.
-    key = _key(config, trace=trace)
-    folder = cache / key
-    library = folder / LIBRARY
-    if _intact(library):
-        return library
-    with FileLock(cache / f"{key}.lock"):
-        if not _intact(library):
-            with tempfile.TemporaryDirectory(dir=cache, prefix="building-") as work:
-                _compile(config, Path(work), trace=trace)
-                (finished := Path(work) / "finished").mkdir()
-                shutil.copy(Path(work) / LIBRARY, finished / LIBRARY)
-                (finished / CHECKSUM).write_text(_checksum(finished / LIBRARY))
-                shutil.rmtree(folder, ignore_errors=True)
-                finished.rename(folder)
-    return library
-
-
-def _intact(library: Path) -> bool:
-    checksum = library.parent / CHECKSUM
-    return checksum.exists() and library.exists() and checksum.read_text() == _checksum(library)
-
-
-def _checksum(library: Path) -> str:
-    return hashlib.sha256(library.read_bytes()).hexdigest()
+    cache = Cache("sim")
+    return cache.get(_key(config, trace=trace), LIBRARY, lambda work: _compile(config, work, cache, trace=trace))
 
 
 def _key(config: Config, *, trace: bool) -> str:
@@ -187,7 +171,8 @@ def _versions() -> list[str]:
     return versions
 
 
-def _compile(config: Config, work: Path, *, trace: bool) -> None:
+def _compile(config: Config, work: Path, cache: Cache, *, trace: bool) -> Path:
+    """Builds the library in a folder."""
     verilator = tools.verilator()
     for tool in tools.TOOLS:
         if tool.name in ("g++", "make", "perl") and shutil.which(tool.name) is None:
@@ -198,7 +183,15 @@ def _compile(config: Config, work: Path, *, trace: bool) -> None:
     from sateen.hw.export import verilog
     from sateen.hw.top import Accelerator
 
-    (work / "sateen.v").write_text(verilog(Accelerator(config, link="bytes"), name="sateen"))
+    try:
+        text = verilog(Accelerator(config, link="bytes"), name="sateen")
+    except Exception as error:
+        # Yosys, in WebAssembly, keeps a compiled form of itself on the disk.
+        if "os error" in str(error):
+            reason = " ".join(str(error).split())
+            raise SimulationError(f"Yosys cannot run ({reason}); it needs room on the disk of its cache") from error
+        raise
+    (work / "sateen.v").write_text(text)
     log.info("running Verilator")
     flags = [*VERILATE, *(["--trace-fst", "--trace-structs"] if trace else [])]
     _call([str(verilator), *flags, "-CFLAGS", f"-I{NATIVE}", "-Mdir", str(work), "sateen.v"], work)
@@ -217,7 +210,7 @@ def _compile(config: Config, work: Path, *, trace: bool) -> None:
     if "-O0" in COMPILE:
         # Most of the work is headers then: a single file reads them once.
         make.append("VM_PARALLEL_BUILDS=0")
-    runtime = _runtime(make, work, trace=trace)
+    runtime = _runtime(make, work, cache, trace=trace)
     _call([*make, "libVsateen.a"], work)
     include = verilator.parent.parent / "include"
     _call(
@@ -242,19 +235,19 @@ def _compile(config: Config, work: Path, *, trace: bool) -> None:
         ],
         work,
     )
+    return work / LIBRARY
 
 
-def _runtime(make: list[str], work: Path, *, trace: bool) -> Path:
+def _runtime(make: list[str], work: Path, cache: Cache, *, trace: bool) -> Path:
     """Verilator's runtime, most of a small build's work; all configurations share it."""
-    key = hashlib.sha256(
-        repr((COMPILE, trace, _versions(), [path.read_bytes() for path in sorted(NATIVE.glob("*.h"))])).encode()
-    )
-    library = work.parent / f"runtime-{key.hexdigest()[:32]}.a"
-    with FileLock(f"{library}.lock"):
-        if not library.exists():
-            _call([*make, "libverilated.a"], work)
-            (work / "libverilated.a").replace(library)
-    return library
+    headers = [path.read_bytes() for path in sorted(NATIVE.glob("*.h"))]
+    key = hashlib.sha256(repr((COMPILE, trace, _versions(), headers)).encode()).hexdigest()[:32]
+
+    def build_runtime(_: Path) -> Path:
+        _call([*make, RUNTIME], work)
+        return work / RUNTIME
+
+    return cache.get(f"runtime-{key}", RUNTIME, build_runtime)
 
 
 def _call(command: list[str], work: Path) -> None:

@@ -7,7 +7,6 @@ tuple comes back as a list.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import zipfile
@@ -18,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sateen.files import atomic_write
+from sateen.arrays import read_arrays
+from sateen.files import atomic_write, read_bytes
 
 __all__ = ["ArchiveError", "KindError", "VersionError", "flatten", "load", "restore", "save", "save_arrays", "tuples"]
 
@@ -112,16 +112,9 @@ def load(path: str | os.PathLike[str], *, format: str, remedy: str = "write it a
     ArchiveError
         If it is no archive, or is damaged.
     """
-    with open(path, "rb") as file:
-        data = io.BytesIO(file.read())
     try:
-        # NumPy stops at the end of an array, perhaps before the check sum is compared.
-        if zipfile.ZipFile(data).testzip() is not None:
-            raise ValueError("wrong check sum")
-        data.seek(0)
-        with np.load(data, allow_pickle=False) as archive:
-            document = restore({name: archive[name] for name in archive.files})
-    except Exception as error:  # The parsers raise all kinds of errors for damaged bytes.
+        document = restore(read_arrays(read_bytes(path)))
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise ArchiveError(f"{path} is damaged or not a file of Sateen; write it again") from error
     found = document.pop("format", None)
     if found == format:

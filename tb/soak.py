@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import importlib
 import random
+import resource
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -45,6 +47,13 @@ def _mutated(*formats: str) -> Check:
         return "refused" if refused else "compiled"
 
     return check
+
+
+def _documents(seed: int) -> str:
+    """Files of Sateen with hostile contents: refused in one line, or used."""
+    documents = importlib.import_module("documents")
+    with tempfile.TemporaryDirectory() as folder:
+        return str(documents.check(documents.KINDS[seed % len(documents.KINDS)], seed, Path(folder)))
 
 
 @cache
@@ -105,6 +114,7 @@ KINDS: dict[str, Check] = {
     "ways": _module("ways"),
     "link": _link,
     "hostile": _module("test_hostile"),
+    "documents": _documents,
 }
 
 
@@ -202,6 +212,7 @@ def main(
         failed = True
         print(f"{type(error).__name__}: {error}")
     console.print(tally.table())
+    console.print(f"most memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MiB")
     if failed:
         print("repeat with .venv/bin/python tb/soak.py {} --seed {}".format(*current))
         raise typer.Exit(1)

@@ -151,8 +151,10 @@ class Sliding:
     """0 to 255, like ``first_x``."""
     first_x: int
     step_y: int = 1
-    """1 to 255, like ``step_x``."""
+    """1 to :data:`LARGEST_STEP`, like ``step_x``."""
     step_x: int = 1
+
+    LARGEST_STEP = 255
 
     LAYOUT = struct.Struct("<BBBB")
     """first y, first x, step y, step x; zeros where nothing slides."""

@@ -7,6 +7,9 @@
 #include "Vsateen.h"
 #include "verilated.h"
 #if VM_TRACE
+#include <csetjmp>
+#include <csignal>
+
 #include "verilated_fst_c.h"
 #endif
 
@@ -16,6 +19,36 @@ namespace {
 
 constexpr uint8_t FLAG = SATEEN_FLAG;
 
+#if VM_TRACE
+// The writer of waveforms aborts the process when it cannot write. While it works, an abort ends its work alone.
+thread_local sigjmp_buf *escape = nullptr;
+
+void leave(int) {
+    if (escape) siglongjmp(*escape, 1);
+    std::signal(SIGABRT, SIG_DFL);
+    std::raise(SIGABRT);
+}
+
+// Whether the work was done. Afterwards, what did not finish it must not be touched.
+template <typename Work>
+bool survives(Work work) {
+    sigjmp_buf here;
+    bool done = false;
+    if (sigsetjmp(here, 0) == 0) {
+        escape = &here;
+        work();
+        done = true;
+    } else {
+        sigset_t aborts;
+        sigemptyset(&aborts);
+        sigaddset(&aborts, SIGABRT);
+        pthread_sigmask(SIG_UNBLOCK, &aborts, nullptr);
+    }
+    escape = nullptr;
+    return done;
+}
+#endif
+
 struct Device {
     VerilatedContext context;
     Vsateen top{&context};
@@ -23,13 +56,14 @@ struct Device {
 #if VM_TRACE
     VerilatedFstC trace;
     uint64_t time = 0;
+    bool written = true;  // All of the waveform, so far.
 #endif
 
     void half(bool clock) {
         top.clk = clock;
         top.eval();
 #if VM_TRACE
-        if (trace.isOpen()) trace.dump(time++);
+        if (written && trace.isOpen()) written = survives([this] { trace.dump(time++); });
 #endif
     }
 
@@ -52,7 +86,9 @@ void *sateen_open(const char *trace) {
     if (trace) {
         device->context.traceEverOn(true);
         device->top.trace(&device->trace, 99);
-        device->trace.open(trace);
+        // A handler outlives the device: others may be traced.
+        std::signal(SIGABRT, leave);
+        device->written = survives([&] { device->trace.open(trace); });
     }
 #endif
     device->top.rx___05Fvalid = 0;
@@ -64,13 +100,27 @@ void *sateen_open(const char *trace) {
     return device.release();
 }
 
-void sateen_close(void *handle) {
+// Whether the waveform, if there is one, could be written so far.
+bool sateen_written(void *handle) {
+#if VM_TRACE
+    return static_cast<Device *>(handle)->written;
+#else
+    (void)handle;
+    return true;
+#endif
+}
+
+// As `sateen_written`, for the whole waveform.
+bool sateen_close(void *handle) {
     auto *device = static_cast<Device *>(handle);
     device->top.final();
 #if VM_TRACE
-    device->trace.close();
+    if (device->written) device->written = survives([&] { device->trace.close(); });
+    // A writer that could not finish is never freed: it would try again.
+    if (!device->written) return false;
 #endif
     delete device;
+    return true;
 }
 
 uint64_t sateen_cycles(void *handle) { return static_cast<Device *>(handle)->cycles; }

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sateen import archive
+from sateen import archive, records
 from sateen.errors import ModelFileError
 from sateen.graph import Graph, GraphError
 from sateen.hw.spec.config import Config
@@ -174,6 +173,8 @@ class Model:
     """When each buffer is needed; see :attr:`sateen.compiler.memory.Plan.live_ranges`."""
     scratchpad_bytes: int
     """Scratchpad that the model needs."""
+    trusted: bool = False
+    """It was compiled here, and verified. One from a file is checked before a device gets it."""
 
     FORMAT = "sateen.model/6"
 
@@ -245,40 +246,12 @@ class Model:
             If the file is damaged, is something else, or another version of Sateen wrote it.
         """
         try:
-            return cls._from_document(archive.load(path, format=cls.FORMAT, remedy="compile it again"))
+            document = archive.load(path, format=cls.FORMAT, remedy="compile it again")
+            model = records.read(cls, document, "the model")
         except OSError as error:
             raise ModelFileError(f"cannot read {path}: {error.strerror or error}") from error
         except archive.VersionError as error:
             raise ModelFileError(str(error)) from error
-        except (archive.ArchiveError, GraphError, KeyError, TypeError, ValueError) as error:
+        except (archive.ArchiveError, GraphError, ValueError) as error:
             raise ModelFileError(f"{path} is no compiled model, or damaged ({error}); compile it again") from error
-
-    @classmethod
-    def _from_document(cls, document: Mapping[str, Any]) -> Model:
-        layers = tuple(
-            Layer(
-                **{
-                    **layer,
-                    "parts": tuple(Part(**part) for part in layer["parts"]),
-                    "predicted": Counters(**layer["predicted"]),
-                    "traffic": Traffic(**layer["traffic"]),
-                    "combining": Combining(**layer["combining"]),
-                }
-            )
-            for layer in document["layers"]
-        )
-        return cls(
-            graph=Graph.from_document(document["graph"]),
-            config=Config.from_dict(document["config"]),
-            segments=tuple(Segment(**segment) for segment in document["segments"]),
-            layers=layers,
-            steps=tuple(_step(archive.tuples(step)) for step in document["steps"]),
-            addresses=document["addresses"],
-            live_ranges=archive.tuples(document["live_ranges"]),
-            scratchpad_bytes=document["scratchpad_bytes"],
-        )
-
-
-def _step(fields: dict[str, Any]) -> Step:
-    tiles = tuple(Tile(**{**tile, "parts": tuple(Part(**part) for part in tile["parts"])}) for tile in fields["tiles"])
-    return Step(**{**fields, "tiles": tiles})
+        return replace(model, trusted=False)

@@ -67,8 +67,10 @@ def _wraps(kernel: Kernel, axis: int) -> bool:
 
 
 def supports(kernel: Kernel, config: Config) -> bool:
-    """Whether each of the kernel's channels has its own filter, and the device has sliding windows for all columns."""
-    return kernel.filters is not None and config.sliding and config.cols <= config.beat_bytes
+    """Whether each of the kernel's channels has its own filter, and the device has sliding windows for all columns and
+    such strides."""
+    fits = kernel.filters is not None and config.sliding and config.cols <= config.beat_bytes
+    return fits and max(_strides(kernel)) <= Sliding.LARGEST_STEP
 
 
 def walks(kernel: Kernel, config: Config) -> Iterator[Walk]:

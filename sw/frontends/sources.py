@@ -15,9 +15,6 @@ from sateen.graph import Graph, GraphError, Network
 
 __all__ = ["FRONT_ENDS", "FrontEnd", "errors_name", "load"]
 
-LARGEST = 1 << 30
-"""Bytes of the largest file."""
-
 
 @dataclass(frozen=True)
 class FrontEnd:
@@ -57,11 +54,8 @@ def load(path: str | os.PathLike[str]) -> Graph | Network:
         If a model's file is damaged, not quantized, or has an operator that is not supported. It names the file.
     """
     with errors_name(path):
-        size = os.path.getsize(path)
         with open(path, "rb") as file:
             head = file.read(8)
-        if size > LARGEST:
-            raise CompileError(f"{path} has {size:,} bytes, more than {LARGEST:,}; no device holds such a model")
         for front_end in FRONT_ENDS:
             if front_end.recognizes(head, Path(path).suffix):
                 return front_end.load(path)

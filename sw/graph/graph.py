@@ -14,7 +14,6 @@ from sateen.graph.ops import (
     OPS,
     Array,
     Conv2D,
-    FileLayout,
     FullyConnected,
     GraphError,
     MaxPool2D,
@@ -23,7 +22,7 @@ from sateen.graph.ops import (
     Tensor,
     require,
 )
-from sateen.hw.spec.pe import Encoding, TermBudget
+from sateen.records import RecordError, read, short
 
 __all__ = ["Conv2D", "FullyConnected", "Graph", "GraphError", "MaxPool2D", "Op", "Reshape", "Tensor", "run"]
 
@@ -88,15 +87,12 @@ class Graph:
     def from_document(cls, document: Mapping[str, Any]) -> Graph:
         """The inverse of :meth:`to_document`; :class:`GraphError` if the document describes no graph."""
         try:
-            records = archive.tuples(document)
-            tensors = [_tensor(fields) for fields in records["tensors"]]
-            ops = [_op(fields) for fields in records["ops"]]
-            return cls(
-                name=document["name"], tensors={tensor.name: tensor for tensor in tensors}, ops=ops,
-                inputs=document["inputs"], outputs=document["outputs"],
-            )  # fmt: skip
-        except (KeyError, TypeError, AttributeError) as error:
-            raise GraphError(f"the document describes no graph: {error!r}; make it with Graph.to_document") from error
+            parts = read(_Document, document, "the graph")
+            ops = [_op(fields, place) for place, fields in enumerate(parts.ops)]
+        except RecordError as error:
+            raise GraphError(f"the document describes no graph: {error}; make it with Graph.to_document") from error
+        tensors = {tensor.name: tensor for tensor in parts.tensors}
+        return cls(name=parts.name, tensors=tensors, ops=ops, inputs=list(parts.inputs), outputs=list(parts.outputs))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the graph to an ``.npz`` file."""
@@ -117,15 +113,24 @@ def _fields(record: Any) -> dict[str, Any]:
     return fields
 
 
-def _tensor(fields: dict[str, Any]) -> Tensor:
-    layout = fields.get("file_layout")
-    return Tensor(**{**fields, "file_layout": None if layout is None else FileLayout(**layout)})
+@dataclass(frozen=True, kw_only=True)
+class _Document:
+    """A graph as files have it."""
+
+    name: str
+    tensors: tuple[Tensor, ...]
+    ops: tuple[dict[str, Any], ...]
+    """Their fields; ``op`` is the class."""
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
 
 
-def _op(fields: dict[str, Any]) -> Op:
-    if fields.get("terms") is not None:
-        fields["terms"] = TermBudget(**{**fields["terms"], "encoding": Encoding(fields["terms"]["encoding"])})
-    return OPS[fields.pop("op")](**fields)
+def _op(fields: dict[str, Any], place: int) -> Op:
+    kind = fields.get("op")
+    if not isinstance(kind, str) or kind not in OPS:
+        raise RecordError(f"operator {place} is of no known kind, {short(kind)}")
+    fields = {name: value for name, value in fields.items() if name != "op"}
+    return read(OPS[kind], fields, f"operator {place} ({kind})")
 
 
 def run(graph: Graph, inputs: Mapping[str, Array] | Array, *, layers: bool = False) -> dict[str, Array]:

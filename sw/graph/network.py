@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sateen import archive
+from sateen.graph.ops.base import LARGEST
+from sateen.records import RecordError, read, short
 from sateen.sim import golden
 
 __all__ = [
@@ -56,7 +58,11 @@ class Layer:
     def _windows(self, x: Floats, size: Pair, stride: Pair, padding: Padding, dilation: Pair, fill: float) -> Floats:
         if x.ndim != 4:
             raise NetworkError(f"{self}: its input must be (N, H, W, C), not {x.shape}")
+        if min(*size, *stride, *dilation) < 1 or min(*padding[0], *padding[1]) < 0:
+            raise NetworkError(f"{self}: size, stride and dilation must be 1 or more, padding 0 or more")
         lengths = [length + sum(pads) for length, pads in zip(x.shape[1:3], padding, strict=True)]
+        if math.prod(lengths) * x.shape[3] > LARGEST:
+            raise NetworkError(f"{self}: its padded input of {tuple(lengths)} is too large")
         if any(length < d * (extent - 1) + 1 for length, extent, d in zip(lengths, size, dilation, strict=True)):
             raise NetworkError(f"{self}: a window of {size} exceeds its padded input of {tuple(lengths)}")
         return golden.windows(x, size, stride=stride, padding=padding, dilation=dilation, pad_value=fill)
@@ -76,6 +82,8 @@ class Conv2D(Layer):
     dilation: Pair = (1, 1)
 
     def forward(self, x: Floats) -> Floats:
+        if self.weights.ndim != 4:
+            raise NetworkError(f"{self}: its weights must be (O, height, width, I), not {self.weights.shape}")
         outputs, height, width, channels = self.weights.shape
         self._check_channels(self.bias, outputs)
         if x.shape[-1] != channels:
@@ -147,6 +155,8 @@ class FullyConnected(Layer):
     """[O]."""
 
     def forward(self, x: Floats) -> Floats:
+        if self.weights.ndim != 2:
+            raise NetworkError(f"{self}: its weights must be (O, I), not {self.weights.shape}")
         self._check_channels(self.bias, len(self.weights))
         if x.ndim != 2 or x.shape[1] != self.weights.shape[1]:
             raise NetworkError(
@@ -184,6 +194,8 @@ class Network:
             raise NetworkError(
                 f"network {self.name!r}: its layers need names, each different and none 'input', not {names}"
             )
+        if any(size < 1 for size in self.input_shape) or math.prod(self.input_shape) > LARGEST:
+            raise NetworkError(f"network {self.name!r}: its input's shape {self.input_shape} is none, or too large")
         self.trace(np.zeros((1, *self.input_shape), np.float32))
 
     def trace(self, x: ArrayLike) -> dict[str, Floats]:
@@ -230,9 +242,28 @@ class Network:
     def load(cls, path: str | os.PathLike[str]) -> Network:
         """Reads a file that :meth:`save` wrote; :class:`~sateen.archive.ArchiveError` if it is damaged or something
         else."""
-        document: dict[str, Any] = archive.tuples(archive.load(path, format=cls.FORMAT, remedy=archive.MAKE_AGAIN))
+        document = archive.load(path, format=cls.FORMAT, remedy=archive.MAKE_AGAIN)
         try:
-            layers = [LAYERS[fields.pop("layer")](**fields) for fields in document["layers"]]
-            return cls(name=document["name"], input_shape=document["input_shape"], layers=layers)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise NetworkError(f"{path} describes no network: {error!r}; write it with Network.save") from error
+            parts = read(_Document, document, "the network")
+            layers = [_layer(fields, place) for place, fields in enumerate(parts.layers)]
+        except RecordError as error:
+            raise NetworkError(f"{path} describes no network: {error}; write it with Network.save") from error
+        return cls(name=parts.name, input_shape=parts.input_shape, layers=layers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Document:
+    """A network as files have it."""
+
+    name: str
+    input_shape: Shape
+    layers: tuple[dict[str, Any], ...]
+    """Their fields; ``layer`` is the class."""
+
+
+def _layer(fields: dict[str, Any], place: int) -> Layer:
+    kind = fields.get("layer")
+    if not isinstance(kind, str) or kind not in LAYERS:
+        raise RecordError(f"layer {place} is of no known kind, {short(kind)}")
+    fields = {name: value for name, value in fields.items() if name != "layer"}
+    return read(LAYERS[kind], fields, f"layer {place} ({kind})")

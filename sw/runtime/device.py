@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sateen.compiler import Layer, Model, Part
+from sateen.compiler.consistency import check
 from sateen.compiler.verification.decoding import records
 from sateen.errors import ConfigMismatch, InputError, LinkError, OvertimeError, SateenWarning
 from sateen.graph import Array
@@ -107,6 +108,8 @@ class Device:
         ------
         ConfigMismatch
             If the model was compiled for another layout; the message names the fields that differ.
+        ModelFileError
+            If the model is from a file and contradicts itself.
         """
         theirs, ours = model.config.layout, self.config.layout
         differ = [
@@ -131,6 +134,8 @@ class Device:
             )
         for name, reason in model.fallbacks.items():
             warnings.warn(f"layer {name!r} runs on the host: {reason}", SateenWarning, stacklevel=2)
+        if not model.trusted:
+            check(model)
         loaded = LoadedModel(self, model)
         if model.resident and model.segments:
             with self.turn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import threading
 from collections.abc import Iterable, Iterator
@@ -72,7 +73,7 @@ class Link:
         self._frame_bytes = SMALLEST_FRAME
         self._clock_hz = float("inf")
         self._seq, self._session = random.randrange(256), 0
-        self._turn = threading.RLock()
+        self._turn, self._process = threading.RLock(), os.getpid()
 
     def hello(self) -> Identity:
         """Begins a session: aborts a program that may be running, and reads the device's identity.
@@ -135,6 +136,8 @@ class Link:
 
     def _send(self, kind: FrameType, payload: bytes, busy_cycles: int) -> bytes:
         """Sends one frame until it is answered; the data of its answer."""
+        if self._process != os.getpid():
+            raise DeviceError("the device was opened before this process was forked; open it in this process")
         self._seq = (self._seq + 1) % 256
         frame = Frame(kind, self._seq, payload, self._session).encode()
         # Stuffing can double a frame.

@@ -41,3 +41,13 @@ def test_two_weights_in_one_row_are_refused():
     with pytest.raises(ValueError, match="puts two weights in one row of the tile"):
         sliding.words(kernel, config, walk)
     sliding.words(kernel, config, dataclasses.replace(walk, kernel_steps=1))
+
+
+def test_strides_beyond_a_descriptor():
+    """A stride that a descriptor's field for it cannot hold: another way is taken."""
+    rng = np.random.default_rng(1)
+    graph = Builder((1, 301, 3), rng).depthwise_conv2d((1, 3), stride=(1, 300), padding=((0, 0), (1, 1))).graph()
+    x = random_input(graph, rng)
+    with sateen.open("sim:small") as device:
+        loaded = device.load(sateen.compile(graph, device.config))
+        np.testing.assert_array_equal(loaded.run(x), run(graph, x)[graph.outputs[0]])

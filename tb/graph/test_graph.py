@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import fields
+from typing import get_type_hints
 
 import numpy as np
 import pytest
 
 from sateen.archive import ArchiveError
-from sateen.graph import Add, Conv2D, FullyConnected, Graph, GraphError, MaxPool2D, Reshape, Tensor, run
+from sateen.graph import OPS, Add, Conv2D, FullyConnected, Graph, GraphError, MaxPool2D, Reshape, Tensor, run
 from sateen.hw.spec.descriptor import Rounding
+from sateen.records import RecordError, read
 from sateen.sim import golden
 
 
@@ -252,3 +255,12 @@ def test_sums_need_as_many_axes():
         Graph(
             name="g", tensors=tensors, ops=[Add(name="s", a="a", b="b", output="y")], inputs=["a", "b"], outputs=["y"]
         )
+
+
+@pytest.mark.parametrize("kind", OPS.values(), ids=lambda kind: kind.__name__)
+def test_fields_are_of_types_that_files_have(kind):
+    """A field of another type could be written, but never read."""
+    for name, hint in get_type_hints(kind).items():
+        if name in {field.name for field in fields(kind)}:
+            with pytest.raises(RecordError):
+                read(hint, object(), name)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -48,7 +49,7 @@ def test_two_at_once_after_a_killed_build(cache, tmp_path):
     killed = subprocess.Popen([sys.executable, "-c", BUILD], env={**os.environ, "PATH": path}, start_new_session=True)
     while killed.poll() is None and not (compilers / "begun").exists():
         time.sleep(0.02)
-    assert killed.poll() is None and list(cache.glob("building-*/*.cpp"))
+    assert killed.poll() is None and list(cache.glob("building-*/build/*.cpp"))
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
     assert not libraries(cache)
@@ -59,12 +60,89 @@ def test_two_at_once_after_a_killed_build(cache, tmp_path):
     with VerilatedDevice(CONFIG) as device, VerilatedDevice(CONFIG) as other:
         assert answers(device) and answers(other)
     assert libraries(cache)[0].stat() == before, "a finished library was built anew"
+    assert not list(cache.glob("building-*")), "the killed build's folder is still there"
     # A library that was cut short, as by a full disk, is made anew. (The one that this process has loaded stays.)
     damaged = libraries(cache)[0]
     content = damaged.read_bytes()
     damaged.unlink()
     damaged.write_bytes(content[:1000])
     with VerilatedDevice(CONFIG) as device:
+        assert answers(device)
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe\x00", b"0" * 64], ids=["empty", "no text", "another"])
+@pytest.mark.parametrize("which", ["device.so.sha256", "libverilated.a.sha256", "libverilated.a"])
+def test_damaged_files_are_made_anew(cache, monkeypatch, which, damage):
+    """Whatever a full disk or a crash left of the cache's files, the next build repairs it."""
+    monkeypatch.setattr(verilated, "_compile", lambda config, work, cache, *, trace: stand_in(work, cache))
+    build = lambda: verilated.build(CONFIG).read_bytes()  # noqa: E731
+    assert build() == b"library of runtime"
+    (damaged,) = cache.rglob(which)
+    damaged.write_bytes(damage)
+    if "libverilated" in which:
+        next(cache.rglob(verilated.LIBRARY)).unlink()
+    assert build() == b"library of runtime"
+    assert damaged.read_bytes() != damage
+
+
+def stand_in(work, cache):
+    """In place of a compilation, two files that depend on each other as the real ones do."""
+
+    def make_runtime(folder):
+        (folder / verilated.RUNTIME).write_bytes(b"runtime")
+        return folder / verilated.RUNTIME
+
+    runtime = cache.get("runtime-key", verilated.RUNTIME, make_runtime).read_bytes()
+    (work / verilated.LIBRARY).write_bytes(b"library of " + runtime)
+    return work / verilated.LIBRARY
+
+
+def test_only_libraries_that_nobody_else_can_write(cache, monkeypatch):
+    monkeypatch.setattr(verilated, "_compile", lambda config, work, cache, *, trace: stand_in(work, cache))
+    library = verilated.build(CONFIG)
+    for path in (cache.parent, cache, library.parent, library):
+        mode = path.stat().st_mode
+        for others in (0o020, 0o002):
+            path.chmod(mode | others)
+            with pytest.raises(SimulationError, match="can be written by other users.*; set XDG_CACHE_HOME"):
+                verilated.build(CONFIG)
+        path.chmod(mode)
+    assert verilated.build(CONFIG) == library
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    if os.getuid() != 0:
+        with pytest.raises(SimulationError, match="can be written by other users"):
+            verilated.build(CONFIG)
+
+
+def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+    (file := tmp_path / "file").write_text("")
+    for folder in (file, "/proc/sateen", "/dev/null/x"):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+        with pytest.raises(SimulationError, match="cannot use the cache .*; set XDG_CACHE_HOME"):
+            VerilatedDevice(CONFIG)
+
+
+def test_a_full_disk(tmp_path):
+    """No file can grow beyond 64 KiB: the build ends in one line, and leaves nothing that counts as a library."""
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))"
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    result = subprocess.run(
+        [sys.executable, "-c", f"{limit}\n{BUILD}"], env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 1 and result.stderr.splitlines()[-1].startswith("sateen.sim.errors.SimulationError: ")
+    assert not libraries(tmp_path / "sateen" / "sim")
+
+
+def test_a_forked_process_has_no_device():
+    with VerilatedDevice(CONFIG) as device:
+        child = os.fork()
+        if child == 0:
+            try:
+                device.exchange(b"", max_cycles=1)
+            except SimulationError as error:
+                os._exit(0 if "before this process was forked" in str(error) else 2)
+            os._exit(3)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert answers(device)
 
 
@@ -100,3 +178,14 @@ def test_waveform(tmp_path):
     assert data[:9] == bytes([0]) + (329).to_bytes(8, "big") and len(data) > 2000
     with pytest.raises(SimulationError, match="cannot write the waveform"):
         VerilatedDevice(CONFIG, trace=tmp_path / "missing" / "out.fst")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+def test_a_waveform_on_a_full_disk():
+    """An error, and not the end of the process; other devices go on."""
+    device = VerilatedDevice(CONFIG, trace=Path("/dev/full"))
+    with pytest.raises(SimulationError, match="cannot write the waveform /dev/full: the disk may be full"):
+        with device:
+            assert answers(device)
+    with VerilatedDevice(CONFIG) as other:
+        assert answers(other)

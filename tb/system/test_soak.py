@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import needs
+from soak import KINDS
 
 SOAK = Path(__file__).parents[1] / "soak.py"
 
@@ -19,7 +20,7 @@ def test_every_kind_runs():
     needs.package("tflite_micro", extra="reference")
     result = soak("--seed", "3")
     assert result.returncode == 0, result.stdout + result.stderr
-    for kind in ("tflite-networks", "onnx-networks", "mutated-tflite", "mutated-onnx", "layers", "link", "hostile"):
+    for kind in KINDS:
         assert any(kind in line and " 1 " in line for line in result.stdout.splitlines()), result.stdout
 
 

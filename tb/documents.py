@@ -1,0 +1,188 @@
+"""Damaged files of Sateen with valid checksums: models, graphs, networks and arrays whose content somebody changed.
+
+:func:`check` serves the tests and the long searches. A failure is one line, which repeats its file.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import math
+import random
+import warnings
+import zipfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import sateen
+from graphs import Builder, random_input
+from sateen import archive
+from sateen.archive import ArchiveError
+from sateen.arrays import read_array, read_arrays
+from sateen.digits import load_network
+from sateen.errors import SateenError
+from sateen.graph import Graph, GraphError, Network
+from sateen.graph.network import NetworkError
+from sateen.hw.spec.config import parse_config
+from sateen.runtime import Device
+from sateen.runtime.link import Link
+from sateen.runtime.transport import SimulationTransport
+
+__all__ = ["KINDS", "check"]
+
+CONFIG = "tiny"
+NUMBERS = [-1, 0, 1, 2, 3, 7, 127, 255, 256, 65535, 65536, 2**31 - 1, -(2**31), 2**32, 2**63, 10**30]
+ODD = [None, True, "", "x", "[/x]", 0.5, math.inf, math.nan, [], {}, [1], {"$array": "array0"}, {"$array": "none"}]
+
+
+@cache
+def _graph() -> Graph:
+    rng = np.random.default_rng(11)
+    builder = Builder((5, 5, 3), rng).conv2d(4, (3, 3)).max_pool2d((2, 2), stride=(1, 1))
+    return builder.depthwise_conv2d((2, 2)).flatten().fully_connected(5).graph()
+
+
+@cache
+def _device() -> Device:
+    return Device(Link(SimulationTransport(parse_config(CONFIG))))
+
+
+@cache
+def _model() -> sateen.Model:
+    return sateen.compile(_graph(), CONFIG)
+
+
+def _sources(kind: str, folder: Path) -> tuple[dict[str, Any], str]:
+    """A sound document of a kind, and its format."""
+    source: Any = {"model": _model, "graph": _graph, "network": load_network}[kind]()
+    source.save(folder / "sound")
+    document = archive.restore(read_arrays((folder / "sound").read_bytes()))
+    return document, document.pop("format")
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every container of a document, and a key in it."""
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in entries:
+        yield value, key
+        yield from _places(item)
+
+
+def _damaged(document: dict[str, Any], rng: random.Random) -> dict[str, Any]:
+    """A copy with a few values changed, left out, or taken from elsewhere."""
+    result = copy.deepcopy(document)
+    for _ in range(rng.choice([1, 1, 1, 2, 4])):
+        places = list(_places(result))
+        container, key = rng.choice(places)
+        old, what = container[key], rng.random()
+        if what < 0.1:
+            del container[key]
+        elif what < 0.3:
+            other, place = rng.choice(places)
+            container[key] = copy.deepcopy(other[place])
+        elif what < 0.4:
+            container[key] = copy.deepcopy(rng.choice(ODD))
+        elif isinstance(old, np.ndarray):
+            container[key] = _damaged_array(old, rng)
+        elif isinstance(old, bool) or not isinstance(old, int | float):
+            container[key] = rng.choice([*NUMBERS, *ODD])
+        else:
+            container[key] = rng.choice([old + 1, old - 1, 2 * old, *NUMBERS])
+    return result
+
+
+def _damaged_array(old: np.ndarray, rng: random.Random) -> np.ndarray:
+    what, array = rng.randrange(6), old.copy()
+    if what == 0:
+        return array.astype(rng.choice(["<i1", "<u1", "<i4", "<f4", "<f8", "<U3"]))
+    if what == 1:
+        return array.reshape(-1)[: rng.randrange(array.size + 1)]
+    if what == 2:
+        return array[..., None]
+    if array.size and array.dtype.kind in "iu":
+        raw = bytearray(array.tobytes())
+        for _ in range(rng.choice([1, 1, 4, 64])):
+            place = rng.randrange(len(raw))
+            raw[place] = rng.choice([0, 1, 255, rng.randrange(256)])
+        return np.frombuffer(bytes(raw), array.dtype).reshape(array.shape)
+    return np.zeros_like(array) if what == 3 else array * 0 + rng.choice([math.nan, math.inf, 1e38, -1.0])
+
+
+def _check_document(kind: str, rng: random.Random, folder: Path) -> str:
+    document, format = _sources(kind, folder)
+    path = folder / f"damaged.{kind}"
+    archive.save(path, _damaged(document, rng), format=format)
+    if kind == "model":
+        model = sateen.Model.load(path)
+        _device().load(model).run(random_input(model.graph, np.random.default_rng(1)))
+    else:
+        (Graph if kind == "graph" else Network).load(path)
+        calibration = load_calibration() if kind == "network" else None
+        sateen.compile(path, CONFIG, calibration=calibration)
+    return "run"
+
+
+@cache
+def load_calibration() -> np.ndarray:
+    """Inputs of the network."""
+    return np.random.default_rng(2).random((2, *load_network().input_shape)).astype(np.float32)
+
+
+def _check_arrays(rng: random.Random, folder: Path) -> str:
+    """Bytes of ``.npy`` and ``.npz`` changed; sizes in headers, too."""
+    del folder
+    buffer = io.BytesIO()
+    if rng.random() < 0.5:
+        np.save(buffer, np.arange(24, dtype=rng.choice(["<i1", "<f4", "<i8"])).reshape(2, 3, 4))
+        reader: Any = read_array
+    else:
+        with zipfile.ZipFile(buffer, "w", rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])) as file:
+            for name in ("a", "b"):
+                content = io.BytesIO()
+                np.save(content, np.arange(24).reshape(2, 3, 4))
+                file.writestr(f"{name}.npy", content.getvalue())
+        reader = read_arrays
+    data = bytearray(buffer.getvalue())
+    for _ in range(rng.choice([1, 1, 2, 4])):
+        place = rng.randrange(len(data))
+        if rng.random() < 0.2:
+            data[:] = data[:place] if rng.random() < 0.5 else data[:place] + rng.randbytes(4) + data[place:]
+        else:
+            data[place : place + 1] = rng.choice([b"\xff", b"9", b"0", b"(", rng.randbytes(1)])
+        if not data:
+            break
+    reader(bytes(data))
+    return "run"
+
+
+KINDS = ("model", "graph", "network", "arrays")
+
+
+def check(kind: str, seed: int, folder: Path) -> str:
+    """Reads a damaged file, and uses what it holds.
+
+    Raises
+    ------
+    AssertionError
+        If it is neither refused in one line nor used without an error.
+    """
+    rng = random.Random(seed)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _check_arrays(rng, folder) if kind == "arrays" else _check_document(kind, rng, folder)
+    except (SateenError, GraphError, NetworkError, ArchiveError) as error:
+        text = str(error)
+        outcome = "ended by the device" if isinstance(error, sateen.OvertimeError) else "refused"
+    except ValueError as error:
+        expected = kind == "arrays" or str(error).startswith("calibration leads to values")
+        assert expected, f"documents.check({kind!r}, {seed}): {error!r}"
+        text, outcome = str(error), "refused"
+    except Exception as error:
+        raise AssertionError(f"documents.check({kind!r}, {seed}): {error!r}") from error
+    assert "\n" not in text and "internal" not in text, f"documents.check({kind!r}, {seed}): {text!r}"
+    return outcome
