@@ -54,6 +54,7 @@ from sateen.sim.golden.real import (
     real_product,
     real_reduce,
     real_share,
+    real_transpose_conv2d,
     real_unary,
 )
 from sateen.sim.golden.scaling import dequantize, quantize, quantize_multiplier, requantize, rescale
@@ -143,6 +144,7 @@ __all__ = [
     "real_share",
     "real_softmax",
     "real_table",
+    "real_transpose_conv2d",
     "real_unary",
     "requantize",
     "rescale",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sateen.sim.golden.windows import Padding, windows
+from sateen.sim.golden.windows import Padding, transposed_sums, windows
 
 __all__ = [
     "REAL_BINARY",
@@ -27,6 +27,7 @@ __all__ = [
     "real_product",
     "real_reduce",
     "real_share",
+    "real_transpose_conv2d",
     "real_unary",
 ]
 
@@ -151,6 +152,15 @@ def real_conv2d(
         values = patches[..., i, j].reshape(images, rows, columns, groups, depth)
         sums += np.einsum("nyxgc,goc->nyxgo", values, kernels[:, :, i, j], optimize=True)
     return (sums.reshape(images, rows, columns, outputs) + bias).astype(np.float32)
+
+
+def real_transpose_conv2d(
+    x: Floats, weights: Floats, bias: Floats, *, out: tuple[int, int], stride: tuple[int, int],
+    before: tuple[int, int], dilation: tuple[int, int], groups: int,
+) -> Floats:  # fmt: skip
+    """A transposed convolution; see :func:`~sateen.sim.golden.transpose_conv2d`."""
+    places = {"out": out, "stride": stride, "before": before, "dilation": dilation, "groups": groups}
+    return (transposed_sums(x, weights, **places) + bias).astype(np.float32)  # type: ignore[arg-type]
 
 
 def real_max_pool2d(x: Floats, *, size: tuple[int, int], stride: tuple[int, int], padding: Padding) -> Floats:

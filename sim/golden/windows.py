@@ -134,12 +134,22 @@ def transpose_conv2d(
     -------
     Sums [N, *out, O].
     """
+    places = {"out": out, "stride": stride, "before": before, "dilation": dilation, "groups": groups}
+    sums = transposed_sums(x.astype(np.int64) - zero_point, weights, **places)  # type: ignore[arg-type]
+    return wrap(sums.astype(np.int64) + np.asarray(bias, np.int64))
+
+
+def transposed_sums(
+    x: NDArray[Any], weights: NDArray[Any], *, out: tuple[int, int], stride: tuple[int, int], before: tuple[int, int],
+    dilation: tuple[int, int], groups: int,
+) -> NDArray[np.float64]:  # fmt: skip
+    """The sums of :func:`transpose_conv2d` in float64, without bias, of any numbers."""
     outputs, height, width, depth = weights.shape
     images, rows, columns, channels = x.shape
     if channels != groups * depth or outputs % groups:
         raise ValueError(f"weights {weights.shape} in {groups} groups do not fit {channels} channels of x")
     kernels = weights.reshape(groups, outputs // groups, height, width, depth)
-    values = x.astype(np.int64).reshape(images, rows, columns, groups, depth) - zero_point
+    values = x.reshape(images, rows, columns, groups, depth)
     (sy, sx), (dy, dx), (top, left) = stride, dilation, before
     full = np.zeros(
         (
@@ -152,11 +162,10 @@ def transpose_conv2d(
     for i, j in np.ndindex(height, width):
         part = full[:, i * dy :: sy, j * dx :: sx][:, :rows, :columns]
         part += _product(values, kernels[:, :, i, j]).reshape(images, rows, columns, outputs)
-    sums = full[:, top : top + out[0], left : left + out[1]]
-    return wrap(sums.astype(np.int64) + np.asarray(bias, np.int64))
+    return full[:, top : top + out[0], left : left + out[1]]
 
 
-def _product(values: Integers, kernels: Integers) -> NDArray[np.float64]:
+def _product(values: NDArray[Any], kernels: NDArray[Any]) -> NDArray[np.float64]:
     """[..., G, I] by [G, O, I] → [..., G, O] in float64, which is exact: no sum of products of 9 bits comes near
     2^53."""
     if kernels.shape[-1] == 1:

@@ -119,8 +119,7 @@ def fold(importer: Importer, node: Node) -> bool:
     if node.kind == "Shape":
         value = importer.value(node)
         value = value.tensor if isinstance(value, Dequantized) else value
-        known = not isinstance(value, Deferred)
-        require(known, node, f"the shape of {node.inputs[0]!r} is not known here; export the model with fixed shapes")
+        value = importer.real(node) if isinstance(value, Deferred) else value
         value = value.values if isinstance(value, QuantizedConstant) else value
         shape = value.file_shape if isinstance(value, Tensor) else np.shape(value)  # type: ignore[arg-type]
         part = shape[node.get("start", 0) : node.get("end")]

@@ -19,6 +19,8 @@ from sateen.frontends.onnx.moves import FLOAT, pieces
 from sateen.frontends.onnx.normalization import REAL_NORMALIZATIONS
 from sateen.frontends.onnx.pools import kept
 from sateen.frontends.onnx.real_layers import REAL_LAYERS
+from sateen.frontends.onnx.resizing import REAL_RESIZES
+from sateen.frontends.onnx.transposed import REAL_TRANSPOSED
 from sateen.frontends.onnx.values import REAL, Deferred, QuantizedConstant, channels_first, plain, real_values
 from sateen.graph import (
     ArgMax,
@@ -39,7 +41,7 @@ from sateen.graph import (
 
 __all__ = ["REALS"]
 
-REALS: dict[str, Operator] = {**REAL_LAYERS, **REAL_NORMALIZATIONS}
+REALS: dict[str, Operator] = {**REAL_LAYERS, **REAL_NORMALIZATIONS, **REAL_RESIZES, **REAL_TRANSPOSED}
 """How each kind of operator is imported on real numbers, beside those of :data:`REAL_MOVES`."""
 handles = registers(REALS)
 

@@ -10,13 +10,16 @@ import numpy as np
 from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.folding import registers
 from sateen.frontends.onnx.importer import Importer, Operator
-from sateen.frontends.onnx.layers import dequantized, layer, weights_of
-from sateen.frontends.onnx.values import Limits, Quantization, QuantizedConstant, image_layout
-from sateen.graph import LARGEST, Array, Tensor, TransposeConv2D, require
+from sateen.frontends.onnx.layers import Layer, dequantized, weights_of
+from sateen.frontends.onnx.real_layers import real_constant
+from sateen.frontends.onnx.values import REAL, image_layout
+from sateen.graph import LARGEST, Array, RealTransposeConv2D, Tensor, TransposeConv2D, require
 
-__all__ = ["TRANSPOSED"]
+__all__ = ["REAL_TRANSPOSED", "TRANSPOSED"]
 
 TRANSPOSED: dict[str, Operator] = {}
+REAL_TRANSPOSED: dict[str, Operator] = {}
+"""The same operators on real numbers."""
 handles = registers(TRANSPOSED)
 
 
@@ -65,42 +68,61 @@ def _axes(node: Node, sizes: tuple[int, ...], kernel: tuple[int, ...]) -> list[_
     return found
 
 
-def _kernels(node: Node, codes: QuantizedConstant, groups: int) -> tuple[Array, Array]:
-    """Weights [O, kernel height, kernel width, I / groups], and their scales."""
-    shape = codes.values.shape
+def _kernels(node: Node, weights: Array, groups: int) -> Array:
+    """Weights [O, kernel height, kernel width, I / groups]."""
+    shape = weights.shape
     fits = groups > 0 and shape[0] % groups == 0
     require(fits, node, f"its weights of {shape} cannot be in {groups} groups")
-    weights = weights_of(node, codes, 1)
     parts = weights.reshape(groups, shape[0] // groups, *shape[1:])
     order = (0, 2, *range(3, parts.ndim), 1)
     weights = parts.transpose(order).reshape(groups * shape[1], *(shape[2:] if len(shape) == 4 else (1, shape[2])), -1)
-    return np.ascontiguousarray(weights), np.tile(codes.scales, groups) if len(codes.scales) > 1 else codes.scales
+    return np.ascontiguousarray(weights)
+
+
+def _fields(node: Node, x: Tensor, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Stride, dilation, crop and groups of a transposed convolution of an image or rows, for weights of a shape."""
+    rank = len(x.file_shape)
+    require(len(shape) == rank in (3, 4), node, f"its weights of {shape} do not fit its input of {x.file_shape}")
+    stated = node.get("kernel_shape", shape[2:])
+    require(stated == shape[2:], node, f"its kernel_shape {stated} is not that of its weights {shape}")
+    fits = shape[0] == x.file_shape[1]
+    require(fits, node, f"its weights of {shape} do not fit {x.file_shape[1]} channels")
+    axes = _axes(node, x.file_shape[2:], shape[2:])
+    axes = axes if rank == 4 else [_Axis(), *axes]
+    fields: dict[str, Any] = {
+        name: tuple(getattr(axis, name) for axis in axes) for name in ("stride", "dilation", "crop")
+    }
+    return {**fields, "groups": node.get("group")}
 
 
 @handles("ConvTranspose 1 11 22")
 def conv_transpose(importer: Importer, node: Node) -> None:
     """A transposed convolution of dequantized values; weights are [I, O / groups, kernel height, kernel width]."""
     bias, x = importer.value(node, 2) if node.has(2) else None, importer.quantized_input(node)
-    codes, groups = dequantized(importer, node, 1), node.get("group")
-    rank, shape = len(x.file_shape), codes.values.shape
-    require(codes.values.ndim == rank in (3, 4), node, f"its weights of {shape} do not fit its input of {x.file_shape}")
-    stated = node.get("kernel_shape", shape[2:])
-    require(stated == shape[2:], node, f"its kernel_shape {stated} is not that of its weights {shape}")
-    fits = shape[0] == x.file_shape[1]
-    require(fits, node, f"its weights of {shape} do not fit {x.file_shape[1]} channels")
-    weights, scales = _kernels(node, codes, groups)
-    axes = _axes(node, x.file_shape[2:], shape[2:])
-    axes = axes if rank == 4 else [_Axis(), *axes]
+    codes, rank = dequantized(importer, node, 1), len(x.file_shape)
+    fields = _fields(node, x, codes.values.shape)
+    groups = fields["groups"]
+    weights = _kernels(node, weights_of(node, codes, 1), groups)
+    scales = np.tile(codes.scales, groups) if len(codes.scales) > 1 else codes.scales
     x = importer.as_image(node, x)
-    fields: dict[str, Any] = {
-        name: tuple(getattr(axis, name) for axis in axes) for name in ("stride", "dilation", "crop")
-    }
-    fields["groups"] = groups
+    made = Layer(
+        importer=importer, node=node, kind=TransposeConv2D, x=x, weights=weights, scales=scales, bias=bias,
+        layout=image_layout(rank), channels=rank - 1, fields=fields,
+    )  # fmt: skip
+    importer.values[node.outputs[0]] = made.deferred()
 
-    def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
-        return layer(
-            importer, node, TransposeConv2D, x, weights, scales, bias, name, quantization, limits, image_layout(rank),
-            **fields,
-        )  # fmt: skip
 
-    importer.set_result(node, make)
+@registers(REAL_TRANSPOSED)("ConvTranspose 1 11 22")
+def real_conv_transpose(importer: Importer, node: Node) -> None:
+    """The same of real values."""
+    x, weights = importer.real(node), real_constant(importer, node, 1)
+    rank, fields = len(x.file_shape), _fields(node, x, weights.shape)
+    kernels = _kernels(node, weights, fields["groups"])
+    bias = real_constant(importer, node, 2).reshape(-1) if node.has(2) else np.zeros(len(kernels), np.float32)
+    require(len(bias) == len(kernels), node, f"its bias has {len(bias)} values for {len(kernels)} channels")
+    x = importer.as_image(node, x)
+    result = importer.add(
+        RealTransposeConv2D, node, importer.real_name(node), REAL, image_layout(rank), dtype="float32", input=x.name,
+        weights=kernels, bias=bias, **fields,
+    )  # fmt: skip
+    importer.set_real(node, result)

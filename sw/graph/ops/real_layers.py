@@ -12,7 +12,7 @@ from sateen.graph.ops.base import Array, Padding, Shape, Tensors, Unary, Values,
 from sateen.graph.ops.real import Real
 from sateen.sim import golden
 
-__all__ = ["RealConv2D", "RealPool2D", "RealProduct"]
+__all__ = ["RealConv2D", "RealPool2D", "RealProduct", "RealTransposeConv2D"]
 
 Floats = NDArray[np.float32]
 
@@ -93,6 +93,45 @@ class RealConv2D(_RealWeighted):
 
     def macs(self, tensors: Tensors) -> int:
         return math.prod(tensors[self.output].shape[:3]) * self.weights.size
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RealTransposeConv2D(_RealWeighted):
+    """A transposed convolution with weights [O, kernel height, kernel width, I / groups]; its fields are those of
+    :class:`~sateen.graph.TransposeConv2D`."""
+
+    stride: tuple[int, int] = (1, 1)
+    crop: Padding = ((0, 0), (0, 0))
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        self._check_weights(4)
+        self._check_pair("stride", 1)
+        self._check_pair("dilation", 1)
+        good = all(is_int(low, 0, 65535) and is_int(high, -65535, 65535) for low, high in self.crop)
+        require(good and len(self.crop) == 2, self, f"crop must be ((top, bottom), (left, right)), not {self.crop!r}")
+
+    def infer(self, tensors: Tensors) -> Shape:
+        x, (outputs, height, width, depth) = self._image(tensors), self.weights.shape
+        fits = is_int(self.groups, 1, 65535) and x.shape[3] == self.groups * depth and outputs % self.groups == 0
+        require(
+            fits, self, f"its weights {self.weights.shape} in {self.groups!r} groups do not fit {x.shape[3]} channels"
+        )
+        sides = zip(x.shape[1:3], self.stride, self.dilation, (height, width), self.crop, strict=True)
+        rows, columns = ((size - 1) * step + d * (k - 1) + 1 - sum(cut) for size, step, d, k, cut in sides)
+        require(min(rows, columns) >= 1, self, f"it cuts off all of its result; crop {self.crop} less")
+        return (x.shape[0], rows, columns, outputs)
+
+    def execute(self, tensors: Tensors, values: Values) -> Array:
+        rows, columns = tensors[self.output].shape[1:3]
+        return golden.real_transpose_conv2d(
+            values[self.input], self.weights, self.bias, out=(rows, columns), stride=self.stride,
+            before=(self.crop[0][0], self.crop[1][0]), dilation=self.dilation, groups=self.groups,
+        )  # fmt: skip
+
+    def macs(self, tensors: Tensors) -> int:
+        return math.prod(tensors[self.input].shape[:3]) * self.weights.size
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
