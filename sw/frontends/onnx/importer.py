@@ -7,7 +7,7 @@ layer is made when its result is quantized; until then its result is :class:`~sa
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -193,6 +193,15 @@ class Importer(Builder):
                 if found:
                     return True
         return False
+
+    def is_between(self, node: Node, kinds: Collection[str]) -> bool:
+        """Whether an operator of one of these kinds makes a node's input, and one alone reads its output."""
+        maker = self._makers.get(node.inputs[0]) if node.has(0) else None
+        readers = [other for other in self.model.nodes for name in other.inputs if name == node.outputs[0]]
+        return (
+            maker is not None and maker.kind in kinds and len(readers) == 1 and readers[0].kind in kinds
+            and node.outputs[0] not in self.model.outputs
+        )  # fmt: skip
 
     def import_real(self, node: Node) -> None:
         """Computes an operator with real numbers."""

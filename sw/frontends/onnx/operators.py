@@ -53,6 +53,10 @@ from sateen.sim import golden
 
 __all__ = ["HANDLERS"]
 
+PULLED = (
+    "Clip", "DequantizeLinear", "MaxPool", "QuantizeLinear", "Relu", "Reshape", "Squeeze", "Transpose", "Unsqueeze",
+)  # fmt: skip
+"""Operators between a softmax and what quantizes it that leave it in integers."""
 HANDLERS: dict[str, Operator] = {
     **FOLDED,
     **MOVES,
@@ -291,7 +295,12 @@ def table(importer: Importer, node: Node) -> None:
 
 @handles("com.microsoft.QLinearSoftmax 1", "Softmax 1 11 13")
 def softmax(importer: Importer, node: Node) -> None:
-    """Softmax over an axis; before version 13, over the axis and all behind it."""
+    """Softmax over an axis; before version 13, over the axis and all behind it. In QDQ form onnxruntime computes it in
+    integers, to which it pulls a QuantizeLinear and a DequantizeLinear through some operators that move values; else
+    it is real."""
+    if not node.operator_form and not importer.is_between(node, PULLED):
+        importer.import_real(node)
+        return
     x = importer.codes(node)
     version = node.get("opset", 0) if node.operator_form else node.schema.version if node.schema else 0
     axis = _axis(node, len(x.file_shape))
