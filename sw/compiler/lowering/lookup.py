@@ -215,13 +215,18 @@ def _look_up(
     return LookUp(tables=np.array([left, right]), combine=combine, lane=lane, size=math.prod(y.shape[1:]))
 
 
-def _checked(op: Op, tables: LookUp, config: Config) -> LookUp:
-    """``tables``, if the device can use them."""
+def _check_device(op: Op, config: Config) -> None:
+    """Raises :class:`~sateen.errors.CompileError` if the device has no tables."""
     if not config.tables:
         raise CompileError(
             f"{op}: it is looked up in tables, which take engine=pipelined, positions={TABLE_ENTRIES} and cols=4 "
             "or more"
         )
+
+
+def _checked(op: Op, tables: LookUp, config: Config) -> LookUp:
+    """``tables``, if the device can use them."""
+    _check_device(op, config)
     if tables.lines(config)[1][0] > LARGEST_COUNT:
         raise CompileError(f"{op}: its {tables.size} elements are more than a descriptor can say")
     return tables
@@ -232,6 +237,7 @@ def _solved(
 ) -> LookUp:
     """The first of the candidates that gives the defined result for every pair of values, in float32 after solving for
     its tables or its bias."""
+    _check_device(op, config)
     if a.shape[1:] != b.shape[1:]:
         raise CompileError(f"{op}: tensors of shapes {a.shape} and {b.shape}, which broadcast, have no kernel")
     left, right = np.meshgrid(BYTES, BYTES, indexing="ij")
