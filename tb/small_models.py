@@ -286,7 +286,7 @@ def in_real(kind, inputs, shape, given=(1, 2, 4, 4), constants=None, numbers="ys
     """A file of one operator on dequantized values: on ``d``, and on constants such as ``wd`` and ``bd``."""
     nodes = [("QuantizeLinear", "x xs xz", "q", {}), ("DequantizeLinear", "q xs xz", "d", {})]
     nodes += [
-        ("DequantizeLinear", f"{name} ws wz", f"{name}d", {}) for name in "wvuk" if f"{name}d" in inputs.split(" ")
+        ("DequantizeLinear", f"{name} ws wz", f"{name}d", {}) for name in "wvukg" if f"{name}d" in inputs.split(" ")
     ]
     nodes += [("DequantizeLinear", "b bs bz", "bd", {})] * ("bd" in inputs.split(" "))
     nodes += [
@@ -361,6 +361,45 @@ def _qdq_files() -> list[bytes]:
         in_real("Upsample", "d scales", (1, 2, 8, 8), constants=integers, numbers="xs xz"),
         in_real("Resize", "d none none sizes", (1, 2, 8, 8), constants=integers, numbers="xs xz", mode="nearest"),
         in_real("Resize", "d none scales", (1, 2, 8, 8), constants=integers, numbers="xs xz", **floor),
+        *_more_qdq_files(),
+    ]
+
+
+def _more_qdq_files() -> list[bytes]:
+    image, deep, row = (1, 2, 4, 4), (1, 4, 2, 2), (1, 4, 7)
+    held = {
+        "w": np.ones((2, 3, 2, 3), np.int8),
+        "v": np.ones((4, 2, 3), np.int8),
+        "each": np.full(4, 0.5, np.float32),
+        "axes": np.array([2, 3]),
+        "counts": np.array([1, 1, 2, 3]),
+        "larger": np.array([1, 4, 2, 2]),
+        "none": np.zeros(0, np.float32),
+        "places": np.array([1, -1, 0]),
+        "pads": np.array([0, 0, 1, 2, 0, 0, 0, 1]),
+        "sizes": np.array([1, 2, 7, 9]),
+    }
+    two = {"kernel_shape": [2], "strides": [2]}
+    return [
+        in_real("ConvTranspose", "d wd", (1, 6, 9, 9), image, held, strides=[2, 2], group=1, output_padding=[1, 0]),
+        in_real("Conv", "d vd", (1, 4, 6), row, held, group=2, pads=[1, 1]),
+        in_real("MaxPool", "d", (1, 4, 3), row, numbers="xs xz", **two),
+        in_real("AveragePool", "d", image, kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        in_real("BatchNormalization", "d each each each each", deep, deep, held, epsilon=0.01),
+        in_real("ReduceMean", "d", (1, 2, 1, 1), axes=[2, 3], keepdims=1),
+        in_real("ReduceSum", "d axes", (1, 2), constants=held, keepdims=0),
+        in_real("ReduceMax", "d", (1, 2), axes=[-1, 2], keepdims=0, numbers="xs xz"),
+        in_real("GlobalMaxPool", "d", (1, 2, 1, 1), numbers="xs xz"),
+        in_real("DepthToSpace", "d", (1, 1, 4, 4), deep, blocksize=2, mode="CRD", numbers="xs xz"),
+        in_real("SpaceToDepth", "d", (1, 8, 2, 2), blocksize=2, numbers="xs xz"),
+        in_real("Gather", "d places", (1, 2, 3, 4), constants=held, axis=2, numbers="xs xz"),
+        in_real("Tile", "d counts", (1, 2, 8, 12), constants=held, numbers="xs xz"),
+        in_real("Expand", "d larger", deep, (1, 4, 1, 1), held, numbers="xs xz"),
+        in_real("Pad", "d pads", (1, 2, 5, 7), constants=held, mode="reflect", numbers="xs xz"),
+        in_real(
+            "Resize", "d none none sizes", (1, 2, 7, 9), constants=held, mode="linear", cubic_coeff_a=-0.75
+        ),  # fmt: skip
+        in_real("Gemm", "d gd", (1, 5), (1, 4), {"g": np.ones((4, 5), np.int8)}, alpha=0.5, beta=2.0),
     ]
 
 

@@ -70,6 +70,14 @@ class Node:
         attribute = self.schema.attributes.get(name) if self.schema else None
         return attribute.default if attribute else None
 
+    def check_known(self, schema: Schema) -> None:
+        """Raises :class:`GraphError` if the file states an attribute or an input that the definition lacks."""
+        version = f"version {schema.version} of its definition"
+        fits = len(self.inputs) <= schema.inputs
+        require(fits, self, f"it has {len(self.inputs)} inputs, and {version} {schema.inputs}; export the model anew")
+        for name in sorted(self.attributes.keys() - schema.attributes.keys()):
+            raise GraphError(f"{self}: its attribute {name} is unknown to {version}; export the model without it")
+
     def check_used(self) -> None:
         """Raises :class:`GraphError` if the file states an attribute or an input that no handler has used, unless the
         attribute is at its default."""

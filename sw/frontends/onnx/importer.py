@@ -131,6 +131,7 @@ class Importer(Builder):
         require(schema is not None, node, f"the file's opset has no {node.kind}; export the model with a later one")
         assert schema is not None
         check_version(node, schema, node.kind, operator.versions)
+        node.check_known(schema)
         require(len(node.outputs) > 0, node, "it has no output; export the model anew")
         operator.handler(self, node)
         node.check_used()
@@ -233,6 +234,8 @@ class Importer(Builder):
         elif isinstance(value, Deferred) and value.real is not None:
             self._reals[name] = value.real(free)
         else:
+            constant = isinstance(value, QuantizedConstant | np.ndarray)
+            require(not constant, who, f"its input {name!r} is a constant, which is not supported; fold the operator")
             maker = self._makers[name]
             operator = self._real_operators.get(maker.kind)
             require(

@@ -156,6 +156,7 @@ def average_pool(importer: Importer, node: Node) -> None:
     fields, counts = window.fields(x), bool(node.get("count_include_pad"))
     lengths = zip(x.shape[1:3], window.size, window.dilation, window.stride, fields["padding"], strict=True)
     axes = [_parts(length, d * (k - 1) + 1, d, step, pads, counted=counts) for length, k, d, step, pads in lengths]
+    require(all(axes), node, f"a window of {size} exceeds its padded input of {x.file_shape}; check its padding")
     empty = any(part.count == 0 or part.first >= part.stop for parts in axes for part in parts)
     require(not empty, node, "a window of it lies in padding alone; export the model with less padding")
     require(math.prod(map(len, axes)) <= 81, node, f"its windows of {size} reach over the edges in too many ways")

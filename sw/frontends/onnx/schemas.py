@@ -37,6 +37,8 @@ class Schema:
     version: int
     """The opset that introduced it."""
     attributes: Mapping[str, Attribute]
+    inputs: int = 2**31
+    """The most inputs that it takes."""
 
 
 _WINDOW = {
@@ -90,7 +92,7 @@ def find(onnx: Any, domain: str, kind: str, opset: int) -> Schema | None:
         default = attribute.default_value
         value = onnx.helper.get_attribute_value(default) if default.type else None
         attributes[name] = Attribute(attribute.type.name, plain(value))
-    return Schema(found.since_version, attributes)
+    return Schema(found.since_version, attributes, found.max_input)
 
 
 def plain(value: Any) -> Any:

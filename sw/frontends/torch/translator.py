@@ -16,7 +16,7 @@ import numpy as np
 
 from sateen.frontends.onnx.file import Node, OnnxModel
 from sateen.frontends.onnx.making import Maker
-from sateen.frontends.onnx.schemas import Schema
+from sateen.frontends.onnx.schemas import Attribute, Schema
 from sateen.frontends.torch.program import Call, Program
 from sateen.graph import Array, GraphError, require
 
@@ -90,7 +90,7 @@ class Translator:
         self.functions: dict[str, Function] = {}
         self.dequantized: dict[tuple[str, Numbers], str] = {}
         self.maker = Maker("torch")
-        self.maker.schemas[FUNCTION] = Schema(1, {})
+        self.maker.schemas[FUNCTION] = Schema(1, {name: Attribute("STRING") for name in ("function", "title")})
 
     def model(self, name: str) -> OnnxModel:
         """The whole program as a model."""
