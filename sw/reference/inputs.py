@@ -25,17 +25,15 @@ def random_inputs(graph: Graph, count: int) -> dict[str, Array]:
 
 
 def _random(graph: Graph, tensor: Tensor, count: int, rng: np.random.Generator) -> Array:
-    codes = rng.integers(-128, 128, (count, *tensor.shape[1:])).astype(np.int8)
-    if tensor.dtype == "int8":
-        return tensor.to_file(codes)
-    if tensor.dtype == "int16":
-        low, high = tensor.limits
-        return tensor.to_file(rng.integers(low, high + 1, codes.shape).astype(np.int16))
-    if tensor.dtype == "int32":
-        return tensor.to_file(codes.astype(np.int32))
+    shape, (low, high) = (count, *tensor.shape[1:]), tensor.limits
+    if tensor.dtype != "float32":
+        codes = rng.integers(low, high + 1, shape)
+        return tensor.to_file(codes > 0 if tensor.dtype == "bool" else codes.astype(tensor.dtype))
     readers = [op for op in graph.ops if isinstance(op, Quantize) and op.input == tensor.name]
-    scale, zero_point = graph.tensors[readers[0].output].quantization if readers else (1 / 64, 0)
-    real = (codes - float(zero_point) + rng.uniform(-0.5, 0.5, codes.shape)) * scale
+    made = graph.tensors[readers[0].output] if readers else None
+    scale, zero_point = made.quantization if made else (1 / 64, 0)
+    low, high = made.limits if made else (low, high)
+    real = (rng.uniform(low - 0.5, high + 0.5, shape) - zero_point) * scale
     return tensor.to_file(real.astype(np.float32))
 
 
@@ -63,4 +61,6 @@ def image(path: Path, graph: Graph) -> dict[str, Array]:
     values = pixels.reshape(1, height, width, channels)
     if tensor.dtype == "int8":
         return {tensor.name: tensor.to_file((values.astype(np.int16) - 128).astype(np.int8))}
+    if tensor.dtype != "float32":
+        raise InputError(f"the model takes {tensor.dtype}; give a NumPy file in place of {path}")
     return {tensor.name: tensor.to_file((values / np.float32(255)).astype(np.float32))}

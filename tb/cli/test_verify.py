@@ -69,6 +69,19 @@ def test_onnxruntime_is_read_at_every_integer_tensor(folder):
     assert [each.different for each in compare(graph, actual, expected)] == [0, 0, 0]
 
 
+def test_layers_that_onnxruntime_computes_in_real_numbers(folder):
+    """A function between a layer and its quantization keeps them apart; that is said."""
+    graph = load(folder / "small.onnx")
+    assert interpreter(folder / "small.onnx", graph).note == ""
+    model = onnx_models.onnx.load(folder / "small.onnx")
+    (conv,) = [node for node in model.graph.node if node.op_type == "Conv"]
+    conv.output[0] = "sum"
+    place = list(model.graph.node).index(conv) + 1
+    model.graph.node.insert(place, onnx_models.helper.make_node("Sigmoid", ["sum"], ["c"]))
+    onnx_models.onnx.save(model, folder / "real.onnx")
+    assert "1 of its layers with weights in real numbers" in interpreter(folder / "real.onnx", graph).note
+
+
 def test_says_what_differs_first(folder, monkeypatch):
     """A layer that is off by one in two places, and what follows from it."""
 
