@@ -83,8 +83,14 @@ class Importer:
                 SateenWarning,
                 stacklevel=2,
             )
+        for index in self.model.inputs:
+            raw = self.model.tensors[index]
+            require(index not in self.constants, raw, "it is an input, but the file has its values")
         inputs = [self.tensor(index).name for index in self.model.inputs]
         for operator in self.model.operators:
+            for index in operator.outputs:
+                fixed = index in self.constants
+                require(not fixed, operator, f"its output {self.model.tensors[index]} has values in the file already")
             if not self._fold(operator, folding):
                 theme = self._theme(operator)
                 handler = handlers[theme].get(operator.kind)
@@ -359,21 +365,21 @@ class Importer:
     def add(
         self, operator: RawOperator, kind: type[Op], *, place: int = 0, any_shape: bool = False, **fields: Any
     ) -> None:
-        """Appends an operator, and a Reshape if its result has other axes of 1 than the file's output.
+        """Appends an operator, and a Reshape if its result has other axes of 1 in front than the file's output.
 
         Parameters
         ----------
         place
             The output's, among those of the operator.
         any_shape
-            Whether the output may have any shape of as many values.
+            Whether the output may have any shape of as many values, because the handler has checked it.
         """
         output = self.tensor(operator.outputs[place])
         suffix = f"_{place}" if len(operator.outputs) > 1 else ""
         fields = {"name": f"{operator.kind.lower()}_{operator.index}{suffix}", "output": output.name, **fields}
         op = kind(**fields)
         shape = output.shape if isinstance(op, Reshape) else op.infer(self.tensors)
-        long, wanted = ([size for size in sizes if size > 1] for sizes in (shape, output.shape))
+        long, wanted = (sizes[_ones(sizes) :] for sizes in (shape, output.shape))
         same = math.prod(shape) == math.prod(output.shape) if any_shape else long == wanted
         if shape != output.shape and same:
             result = self.new_like(output, "flat", shape)
@@ -385,6 +391,11 @@ class Importer:
     def concatenate(self, operator: RawOperator, sources: list[Tensor], axis: int) -> None:
         """Appends a concatenation."""
         self.add(operator, Concatenate, sources=tuple(source.name for source in sources), axis=axis)
+
+
+def _ones(shape: tuple[int, ...]) -> int:
+    """The number of axes of 1 in front."""
+    return next((axis for axis, size in enumerate(shape) if size != 1), len(shape))
 
 
 def _unscaled(model: RawModel) -> dict[int, tuple[float, int]]:

@@ -95,8 +95,11 @@ def concatenation(importer: Importer, operator: RawOperator) -> None:
     stated = options.ValuesCount if pack else count
     require(stated == count, operator, f"it packs {count} values, but its option ValuesCount is {stated}")
     if pack and count == 1:
-        # The axis is where the output has one more.
-        options.ignore("Axis")
+        sizes, out = list(importer.raw(operator, 0).shape), importer.model.tensors[operator.outputs[0]].shape
+        places = len(sizes) + 1
+        require(-places <= options.Axis < places, operator, f"its axis {options.Axis} is none of {places}")
+        sizes.insert(options.Axis % places, 1)
+        require(out == tuple(sizes), operator, f"its output has the shape {out}, not {tuple(sizes)}")
         return importer.add(operator, Reshape, input=importer.input(operator, 0).name)
     require(
         pack or options.FusedActivationFunction == 0, operator, "its fused activation is not supported; put it behind"
@@ -105,11 +108,13 @@ def concatenation(importer: Importer, operator: RawOperator) -> None:
     sources = []
     for place in range(len(operator.inputs)):
         x = importer.value(operator, importer.raw(operator, place).index, len(y.shape) - pack)
+        # Where the output lacks the batch, so does a source that begins with 1, although it seems to have one.
+        offset = importer.offset(operator.outputs[0])
+        shape = (1, *importer.raw(operator, place).shape) if offset else x.shape
         if pack:
-            x = importer.reshape(operator, x, f"source{place}", (*x.shape[:axis], 1, *x.shape[axis:]))
-        elif importer.offset(operator.outputs[0]):
-            # The output lacks the batch. So does a source that begins with 1, although it seems to have one.
-            x = importer.reshape(operator, x, f"source{place}", (1, *importer.raw(operator, place).shape))
+            shape = (*shape[:axis], 1, *shape[axis:])
+        if pack or offset:
+            x = importer.reshape(operator, x, f"source{place}", shape)
         if x.quantization != y.quantization and y.unsigned:
             requantized = importer.new_like(y, f"source{place}", x.shape)
             try:
@@ -148,9 +153,11 @@ def transpose(importer: Importer, operator: RawOperator) -> None:
     importer.add(operator, Transpose, input=x.name, axes=(*range(offset), *(axis + offset for axis in order)))
 
 
-def _slice(importer: Importer, operator: RawOperator, x: Tensor, place: int, axis: int, begin: int, end: int) -> None:
+def _slice(
+    importer: Importer, operator: RawOperator, x: Tensor, place: int, axis: int, begin: int, end: int, any_shape: bool
+) -> None:
     ranges = tuple((begin, end, 1) if other == axis else (0, size, 1) for other, size in enumerate(x.shape))
-    importer.add(operator, Slice, place=place, input=x.name, ranges=ranges[1:])
+    importer.add(operator, Slice, place=place, any_shape=any_shape, input=x.name, ranges=ranges[1:])
 
 
 @handles("SPLIT", "SPLIT_V", "UNPACK")
@@ -180,9 +187,15 @@ def split(importer: Importer, operator: RawOperator) -> None:
         operator,
         f"its pieces {sizes} do not make up {x} of {x.shape}",
     )
+    unpacks = operator.kind == "UNPACK"
+    if unpacks:
+        place = stated_axis % len(raw.shape)
+        shape = raw.shape[:place] + raw.shape[place + 1 :]
+        good = pieces == raw.shape[place] and all(importer.model.tensors[y].shape == shape for y in operator.outputs)
+        require(good, operator, f"its {pieces} outputs are not {raw.shape[place]} of the shape {shape}")
     for place, size in enumerate(sizes):
         begin = sum(sizes[:place])
-        _slice(importer, operator, x, place, axis, begin, begin + size)
+        _slice(importer, operator, x, place, axis, begin, begin + size, unpacks)
 
 
 @handles("SLICE")
@@ -191,25 +204,28 @@ def slice_(importer: Importer, operator: RawOperator) -> None:
     shape = importer.raw(operator, 0).shape
     begins, sizes = importer.integers(operator, 1), importer.integers(operator, 2)
     require(len(begins) == len(sizes) == len(shape), operator, f"its begin and size do not fit a shape of {shape}")
-    _part(importer, operator, [(b, n if s < 0 else b + s, 1) for b, s, n in zip(begins, sizes, shape, strict=True)])
+    ranges = [(b, n if s < 0 else b + s, 1) for b, s, n in zip(begins, sizes, shape, strict=True)]
+    _part(importer, operator, ranges, tuple(max(end - begin, 0) for begin, end, _ in ranges))
 
 
 @handles("STRIDED_SLICE")
 def strided_slice(importer: Importer, operator: RawOperator) -> None:
     """Part of a tensor, with steps, which may be backwards; axes may be new or left out."""
-    shape, out = importer.raw(operator, 0).shape, importer.model.tensors[operator.outputs[0]].shape
+    shape = importer.raw(operator, 0).shape
     for place in (1, 2, 3):
         importer.integers(operator, place)
     selection = Selection.read(operator, shape, *(importer.constant(operator, place) for place in (1, 2, 3)))
-    require(selection.shape == out, operator, f"its output has the shape {out}, not {selection.shape}")
-    _part(importer, operator, list(selection.ranges))
+    _part(importer, operator, list(selection.ranges), selection.shape)
 
 
-def _part(importer: Importer, operator: RawOperator, ranges: list[tuple[int, int, int]]) -> None:
-    """Part of a tensor, by the file's axes."""
-    shape = importer.raw(operator, 0).shape
+def _part(
+    importer: Importer, operator: RawOperator, ranges: list[tuple[int, int, int]], result: tuple[int, ...]
+) -> None:
+    """Part of a tensor, by the file's axes, as the shape ``result``."""
+    shape, out = importer.raw(operator, 0).shape, importer.model.tensors[operator.outputs[0]].shape
+    require(out == result, operator, f"its output has the shape {out}, not {result}")
     cut = bool(ranges) and ranges[0] != (0, shape[0], 1)
     x = importer.whole(operator, 0) if cut else importer.input(operator, 0)
     if len(x.shape) == len(ranges):
         ranges = ranges[1:]
-    importer.add(operator, Slice, input=x.name, ranges=tuple(ranges))
+    importer.add(operator, Slice, any_shape=True, input=x.name, ranges=tuple(ranges))

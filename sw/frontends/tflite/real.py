@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tflite
 
 from sateen.frontends.tflite.file import RawOperator
@@ -145,11 +146,13 @@ def arg_max(importer: Importer, operator: RawOperator) -> None:
     if operator.table is not None:
         # The output has its type itself.
         operator.options(tflite.ArgMaxOptions if largest else tflite.ArgMinOptions).ignore("OutputType")
-    x, raw = importer.input(operator, 0), importer.raw(operator, 0)
-    axis = importer.axis(operator, raw.index, importer.integer(operator, 1))
+    x, raw, stated = importer.input(operator, 0), importer.raw(operator, 0), importer.integer(operator, 1)
+    axis, out = importer.axis(operator, raw.index, stated), importer.model.tensors[operator.outputs[0]].shape
+    shape = tuple(np.delete(raw.shape, stated).tolist())
+    require(out == shape, operator, f"its output has the shape {out}, not {shape}")
     if axis == 0:
         x, axis = importer.whole(operator, 0), 1
-    importer.add(operator, RealTop, input=x.name, axis=axis, count=1, largest=largest, places=True)
+    importer.add(operator, RealTop, any_shape=True, input=x.name, axis=axis, count=1, largest=largest, places=True)
 
 
 @handles("TOPK_V2")

@@ -12,7 +12,7 @@ from sateen.frontends.tflite.importer import Importer
 from sateen.frontends.tflite.numbers import clamp, scaling
 from sateen.graph import Array, require
 
-__all__ = ["dequantized", "parameters", "read_weights"]
+__all__ = ["check_product", "dequantized", "parameters", "read_weights"]
 
 LARGEST_DIFFERENCE = 0.02
 """Between a bias's scale and that of the sums, in steps of the result: tflite-micro's limit."""
@@ -125,6 +125,14 @@ def _read_bias(importer: Importer, operator: RawOperator, place: int, outputs: i
             f"{steps[channel] * y.scale:.6g}, the product of the scales of input and weights; quantize the model anew",
         )
     return bias
+
+
+def check_product(importer: Importer, operator: RawOperator, outputs: int, keeps: bool) -> None:
+    """Checks the shape of a matrix product: the input's but the last axis, if it ``keeps`` them, else any before the
+    last."""
+    shape, out = importer.raw(operator, 0).shape, importer.model.tensors[operator.outputs[0]].shape
+    good = out == (*shape[:-1], outputs) if keeps else out[-1:] == (outputs,)
+    require(good, operator, f"its output has the shape {out}, which is not that of {outputs} results for {shape}")
 
 
 def parameters(

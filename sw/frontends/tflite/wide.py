@@ -13,7 +13,7 @@ from sateen.frontends.tflite.importer import Handler, Importer
 from sateen.frontends.tflite.moves import registers
 from sateen.frontends.tflite.numbers import clamp, limits, scaling
 from sateen.frontends.tflite.operators import padding
-from sateen.frontends.tflite.weights import parameters, read_weights
+from sateen.frontends.tflite.weights import check_product, parameters, read_weights
 from sateen.graph import (
     Op,
     Tensor,
@@ -80,9 +80,10 @@ def fully_connected(importer: Importer, operator: RawOperator) -> None:
     """A matrix product over the last axis. An input whose last axis does not fit is reshaped."""
     options = operator.options(tflite.FullyConnectedOptions)
     require(options.WeightsFormat == 0, operator, "its weights are shuffled; convert the model anew")
-    # The bias has its type itself, the output its axes, and inputs that are quantized already are not quantized again.
-    options.ignore("QuantizedBiasType", "KeepNumDims", "AsymmetricQuantizeInputs")
+    # The bias has its type itself, and inputs that are quantized already are not quantized again.
+    options.ignore("QuantizedBiasType", "AsymmetricQuantizeInputs")
     raw, weights = read_weights(importer, operator, 0, 2)
+    check_product(importer, operator, len(weights), bool(options.KeepNumDims))
     fields = parameters(importer, operator, raw, len(weights), options.FusedActivationFunction)
     x, depth = importer.input(operator, 0), weights.shape[1]
     size = math.prod(x.shape[1:])
