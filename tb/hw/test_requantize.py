@@ -6,6 +6,7 @@ import cocotb
 import numpy as np
 from cocotb.triggers import ClockCycles, RisingEdge
 
+import lanes
 from harness import reset, run
 from sateen.hw.requantize import CHANNEL, SETTINGS, Requantize
 from sateen.hw.sequential.requantize import SerialRequantize
@@ -152,3 +153,7 @@ def test_requantize():
 
 def test_serial():
     run(SerialRequantize(), __file__, tests=["one_by_one"])
+
+
+def test_float32_by_the_million():
+    lanes.check(1, 2_000_000)

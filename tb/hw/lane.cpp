@@ -1,0 +1,85 @@
+// Sums next to ties through a requantizing lane, compared with the processor's own float32 arithmetic.
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+
+#include "Vtop.h"
+
+static uint64_t state[2] = {0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9};
+
+static uint64_t draw()  // xorshift128+
+{
+    uint64_t a = state[0], b = state[1];
+    state[0] = b;
+    a ^= a << 23;
+    state[1] = a ^ b ^ (a >> 17) ^ (b >> 26);
+    return state[1] + b;
+}
+
+// A significand of 24 bits: a power of two, a product of small numbers, or any.
+static uint32_t significand()
+{
+    uint64_t kind = draw() % 3;
+    uint32_t value = kind == 0 ? 1 : kind == 1 ? (1 + draw() % 255) * (1 + draw() % 255) : draw() & 0xFFFFFF;
+    value += !value;
+    while (!(value & 0x800000)) value <<= 1;
+    return value;
+}
+
+static double limited(double value, double low, double high)
+{
+    return value < low ? low : value > high ? high : value;
+}
+
+static int32_t drawn_sum(float scale)
+{
+    uint64_t kind = draw() % 8;
+    if (kind == 0) return (int32_t)draw() >> draw() % 32;
+    double tie = (int)(draw() % 516) - 258 + 0.5, near = kind == 1 ? draw() % 513 - 256.0 : draw() % 5 - 2.0;
+    return (int32_t)limited(rint(tie / scale) + near, -2147483648., 2147483647.);
+}
+
+int main(int, char **arguments)  // latency, how many values, seed
+{
+    const int latency = atoi(arguments[1]), scales = 512;
+    const long count = atol(arguments[2]);
+    state[0] ^= strtoull(arguments[3], nullptr, 10) * 0xD1342543DE82EF95;
+    for (int warm = 0; warm < 20; warm++) draw();
+    Vtop *lane = new Vtop;
+    float scale = 1;
+    int zero_point = 0;
+    int32_t sums[64] = {};
+    double expected[64] = {};
+    for (long cycle = 0; cycle < count; cycle++) {
+        // Settings change while nothing that counts is in the lane.
+        long place = cycle % 65536;
+        if (place == 0) {
+            zero_point = (int)(draw() % 256) - 128;
+            lane->settings = (zero_point & 0xFF) | 0x80 << 8 | 0x7F << 16 | 2 << 24;
+        }
+        if (cycle % scales == 0) {
+            uint32_t factor = significand();
+            int shift = (int)(draw() % 40) - 31;
+            scale = ldexpf((float)factor, shift - 24);
+            lane->channel[1] = factor << 7;
+            lane->channel[2] = shift & 0xFF;
+        }
+        int32_t sum = drawn_sum(scale);
+        uint32_t bias = draw();
+        lane->channel[0] = bias;
+        lane->i = (uint32_t)sum - bias;
+        sums[cycle % 64] = sum;
+        expected[cycle % 64] = limited(rint((double)((float)sum * scale)) + zero_point, -128, 127);
+        lane->clk = 0;
+        lane->eval();
+        lane->clk = 1;
+        lane->eval();
+        if (place >= latency && (int8_t)lane->o != expected[(cycle - latency + 1) % 64]) {
+            printf("sum %d, scale %a or the one before: %d, not %g\n", sums[(cycle - latency + 1) % 64], scale,
+                   (int8_t)lane->o, expected[(cycle - latency + 1) % 64]);
+            return 1;
+        }
+    }
+    return 0;
+}
