@@ -63,6 +63,17 @@ class NetworkBuilder:
         """Whether those who read one tensor read one DequantizeLinear's result."""
         self.opset = int(rng.choice([14, 17]))
         self.known: dict[tuple, str] = {}
+        self.steps = str(rng.choice(["any", "powers", "hundredths"], p=[0.5, 0.35, 0.15]))
+        """What scales are: random ones, powers of two, where many sums are ties, or such as people write."""
+
+    def chosen(self, scale: float | np.ndarray) -> np.ndarray:
+        """A scale near the given one, in float32."""
+        if self.steps == "powers":
+            return np.float32(2.0 ** np.round(np.log2(scale)))
+        if self.steps == "hundredths":
+            digits = 10.0 ** np.floor(np.log10(scale) - 1)
+            return np.float32(np.round(scale / digits) * digits)
+        return np.float32(scale)
 
     # What all operators are made of.
 
@@ -117,7 +128,7 @@ class NetworkBuilder:
         point = int(
             rng.choice([rng.integers(-40, 41), rng.integers(-128, 128), -128, 127, 0], p=[0.6, 0.15, 0.1, 0.05, 0.1])
         )
-        return np.float32(scale * rng.uniform(0.6, 1.5)), point + (128 if kind == "u" else 0), kind
+        return self.chosen(scale * rng.uniform(0.6, 1.5)), point + (128 if kind == "u" else 0), kind
 
     def add(self, name: str, shape: Sequence[int], numbers: tuple[np.float32, int, str]) -> Value:
         """Adds a quantized result."""

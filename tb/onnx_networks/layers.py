@@ -24,9 +24,9 @@ class Layers(NetworkBuilder):
         if rng.random() < 0.2:
             codes[rng.random(shape) < 0.7] = 0
         if rng.random() < 0.5:
-            scales = rng.uniform(0.003, 0.02, shape[axis]).astype(np.float32)
+            scales = self.chosen(rng.uniform(0.003, 0.02, shape[axis]))
             return codes.astype(np.int8), scales, np.zeros(shape[axis], np.int8)
-        scale = np.float32(rng.uniform(0.003, 0.02))
+        scale = self.chosen(rng.uniform(0.003, 0.02))
         if kind == "u" and rng.random() < 0.5:
             return (codes + 128).astype(np.uint8), scale, np.uint8(rng.integers(100, 156))
         return codes.astype(np.int8), scale, np.int8(0)
