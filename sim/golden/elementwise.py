@@ -36,6 +36,7 @@ __all__ = [
     "logistic_table",
     "look_up",
     "multiply",
+    "quantize_again",
     "real_codes",
     "real_table",
     "sigmoid",
@@ -75,7 +76,7 @@ def add(
     """
     (scale_a, zero_a), (scale_b, zero_b), (scale, zero) = quantization_a, quantization_b, quantization
     if rounding == Rounding.FLOAT32 and not fused:
-        return _requantized(
+        return quantize_again(
             real_codes(a, quantization_a) + sign * real_codes(b, quantization_b), quantization, low, high
         )
     if rounding == Rounding.FLOAT32:
@@ -96,7 +97,7 @@ def real_codes(x: Int8Array, quantization: Quantization) -> NDArray[np.float32]:
     return (x.astype(np.int64) - quantization[1]).astype(np.float32) * np.float32(quantization[0])
 
 
-def _requantized(real: NDArray[np.float32], quantization: Quantization, low: int, high: int) -> Int8Array:
+def quantize_again(real: NDArray[np.float32], quantization: Quantization, low: int, high: int) -> Int8Array:
     """Real numbers divided in float32, ties to even, then moved by the zero point."""
     return _saturated(np.rint(real / np.float32(quantization[0])) + quantization[1], low, high)
 
@@ -150,7 +151,7 @@ def multiply(
     (scale_a, zero_a), (scale_b, zero_b), (scale, zero) = quantization_a, quantization_b, quantization
     product = (a.astype(np.int64) - zero_a) * (b.astype(np.int64) - zero_b)
     if rounding == Rounding.FLOAT32 and not fused:
-        return _requantized(real_codes(a, quantization_a) * real_codes(b, quantization_b), quantization, low, high)
+        return quantize_again(real_codes(a, quantization_a) * real_codes(b, quantization_b), quantization, low, high)
     if rounding == Rounding.FLOAT32:
         factor = np.float32(scale_a) * np.float32(scale_b) / np.float32(scale)
         return _saturated(np.rint(product.astype(np.float32) * factor + np.float32(zero + base)) - base, low, high)

@@ -229,23 +229,31 @@ def float32_average_pool2d(
     padding: Padding,
     count: int,
     base: int,
+    fused: bool,
 ) -> Int8Array:
-    """The mean of each window as onnxruntime computes it, in the codes of ``output``: real numbers are summed row by
-    row in float32 and divided by ``count``, then by the scale; the zero point is added; ties go to even. Codes are
-    larger by ``base`` there. [N, H, W, C] → [N, OH, OW, C]."""
+    """The mean of each window as onnxruntime computes it, in the codes of ``output``: real numbers are summed in
+    float32 and divided by ``count``, then as :func:`float32_mean` has it. A ``fused`` kernel sums row by row; the one
+    for real numbers sums columns first if the windows are one or two columns apart. [N, H, W, C] → [N, OH, OW, C]."""
     real = real_codes(x, quantization)
     values = windows(real, size, stride=stride, padding=padding, dilation=dilation, pad_value=0)
-    total = np.zeros(values.shape[:4], np.float32)
-    for row, column in np.ndindex(*size):
-        total = total + values[..., row, column]
-    return float32_mean(total, count, output, base)
+    if not fused and stride[1] <= 2:
+        values = _added(values, 4)[..., None, :]
+    return float32_mean(_added(values.reshape(*values.shape[:4], -1), 4), count, output, base, fused=fused)
 
 
-def float32_mean(total: NDArray[np.float32], count: int, output: Quantization, base: int) -> Int8Array:
-    """The codes of sums divided by ``count``, for :func:`float32_average_pool2d`."""
+def _added(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """Sums along an axis in float32, one after the other; NumPy's own are pairwise."""
+    return np.cumsum(values, axis=axis, dtype=np.float32).take(-1, axis=axis)
+
+
+def float32_mean(total: NDArray[np.float32], count: int, output: Quantization, base: int, *, fused: bool) -> Int8Array:
+    """The codes of sums divided by ``count``, then by the scale, ties to even; the zero point is added before if
+    ``fused``, else behind. Codes are larger by ``base`` there."""
+    point = output[1] + base
     with np.errstate(over="ignore"):
-        steps = total / np.float32(count) / np.float32(output[0]) + np.float32(output[1] + base)
-    return (np.clip(np.rint(steps), base - 128, base + 127) - base).astype(np.int8)
+        steps = total / np.float32(count) / np.float32(output[0])
+        rounded = np.rint(steps + np.float32(point)) if fused else np.rint(steps) + point
+    return (np.clip(rounded, base - 128, base + 127) - base).astype(np.int8)
 
 
 def mean_multiplier(multiplier: int, shift: int, count: int) -> tuple[int, int]:

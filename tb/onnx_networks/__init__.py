@@ -1,8 +1,6 @@
 """Random quantized ONNX networks: graphs of every operator that the front end knows, in QDQ and in operator form.
 
-Scales have random mantissas, so that sums seldom come to lie on a tie of rounding: onnxruntime multiplies by scales in
-float32, the device by factors of 31 bits, and next to a tie these may differ by one. Which way exact ties go is tested
-with single operators elsewhere.
+Scales are random ones, powers of two, where many sums lie on ties of rounding, or numbers such as people write.
 
 What is left out, since results are known to differ, or since the front end says so:
 

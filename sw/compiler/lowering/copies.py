@@ -9,7 +9,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from sateen.compiler.lowering.fitting import Lane, bias_of
 from sateen.compiler.lowering.kernel import Kernel, diagonal
+from sateen.compiler.lowering.lookup import LookUp, unary
 from sateen.errors import CompileError
 from sateen.graph.ops import (
     AveragePool2D,
@@ -125,17 +127,42 @@ def _division(op: AveragePool2D, count: int) -> tuple[int, int]:
     return multiplier, shift
 
 
-def requantize(op: Requantize, x: Tensor, y: Tensor, config: Config) -> Kernel:
-    """Scales every value."""
+def requantize(op: Requantize, x: Tensor, y: Tensor, config: Config) -> Kernel | LookUp:
+    """Scales every value. Where float32 defines the results, with a scale that gives them all; else by a table."""
+    if op.rounding == Rounding.FLOAT32:
+        return _float32_requantize(op, x, y, config)
     if op.shift > 0 and 0 < op.multiplier < 1 << 30:
         raise CompileError(f"{op}: its scale is too large for the device")
+    lane = Lane(
+        multiplier=op.multiplier, shift=op.shift, rounding=op.rounding, zero_point=y.zero_point, low=op.low,
+        high=op.high,
+    )  # fmt: skip
+    return _scaled(x, lane, 1, -x.zero_point, config)
+
+
+def _scaled(x: Tensor, lane: Lane, weight: int, bias: int, config: Config) -> Kernel:
+    """Each value times a weight, plus a bias, requantized."""
     size = math.prod(x.shape[1:])
     channels = max(divisor for divisor in range(1, config.cols + 1) if size % divisor == 0)
     image = (1, size // channels, channels)
-    return diagonal(
-        _ones(channels), image, image[:2], config, bias=-x.zero_point, multiplier=op.multiplier, shift=op.shift,
-        zero_point=y.zero_point, low=op.low, high=op.high, rounding=op.rounding,
-    )  # fmt: skip
+    return diagonal(_ones(channels, weight=weight), image, image[:2], config, bias=bias, **dataclasses.asdict(lane))
+
+
+def _float32_requantize(op: Requantize, x: Tensor, y: Tensor, config: Config) -> Kernel | LookUp:
+    codes = np.arange(-128, 128)
+    wanted = op.execute({op.input: x, op.output: y}, {op.input: codes.astype(np.int8)})
+    scale = float(np.float32(x.scale) / np.float32(y.scale))
+    for nudge in (0, 1, -1, 2, -2):
+        for weight in (1, AVERAGE_WEIGHT):
+            multiplier, shift = golden.quantize_multiplier(scale / weight)
+            lane = Lane(
+                multiplier=min(multiplier + (nudge << 7), (1 << 31) - (1 << 7)), shift=shift, rounding=op.rounding,
+                zero_point=y.zero_point, low=op.low, high=op.high,
+            )  # fmt: skip
+            bias = bias_of(lane.ranges(wanted), (codes - x.zero_point) * weight)
+            if multiplier and bias is not None:
+                return _scaled(x, lane, weight, bias - x.zero_point * weight, config)
+    return unary(op, wanted, x, config)
 
 
 def pad(op: Pad, x: Tensor, y: Tensor, config: Config) -> Kernel:

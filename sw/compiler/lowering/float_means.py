@@ -24,6 +24,8 @@ WEIGHTS = (1, 64)
 """Weights of the values of a window: with larger ones the bias is finer."""
 NUDGES = (0, 1, -1, 2, -2)
 """Changes of a scale that are tried, in float32's last place."""
+BEYOND = 384
+"""A result that no zero point brings into range."""
 MOST_SUMS, MOST_VALUES = 1 << 22, 1 << 10
 """Limits on the compiler's work."""
 
@@ -74,25 +76,27 @@ def _means(op: FloatAveragePool2D, x: Tensor, y: Tensor) -> tuple[Int8Array, NDA
     sums = np.arange(values * (-128 - x.zero_point), values * (127 - x.zero_point) + 1)
     scale, numbers = np.float32(x.scale), y.quantization
     if _bits(scale) + (values * abs(largest)).bit_length() <= 24:
-        means = golden.float32_mean(sums.astype(np.float32) * scale, op.count, numbers, y.base)
+        means = golden.float32_mean(sums.astype(np.float32) * scale, op.count, numbers, y.base, fused=op.fused)
         return np.clip(means, op.low, op.high), sums
     if values > MOST_VALUES:
         raise CompileError(f"{op}: float32's sums of {values} real numbers are not proven to be exact on the device")
     least, most = -128 - x.zero_point, 127 - x.zero_point
     # Each value and each partial sum is rounded: from both ends, a partial sum has a least and a largest value.
+    rows, columns = op.size if not op.fused and op.stride[1] <= 2 else (1, values)
     added = np.full(sums.shape, float(values * abs(largest)))
-    for before in range(1, values + 1):
+    for before in [*(list(range(2, rows + 1)) * columns), *(rows * column for column in range(2, columns + 1))]:
         behind = values - before
         upper = np.minimum(before * most, sums - behind * least)
         lower = np.maximum(before * least, sums - behind * most)
         added += np.maximum(np.abs(upper), np.abs(lower))
     unit = float(scale) / (op.count * float(np.float32(y.scale)))
-    exact = sums * unit + y.zero_point + y.base
+    point = y.zero_point + y.base
+    exact = sums * unit + (point if op.fused else 0)
     error = 2.0**-24 * (added * unit + 2 * np.abs(sums * unit) + np.abs(exact)) * 1.01
     beside = np.abs(exact - np.floor(exact) - 0.5) <= error
-    if (beside & (exact > y.base - 129) & (exact < y.base + 128)).any():
+    if (beside & (np.abs(exact) < BEYOND)).any():
         raise CompileError(f"{op}: float32's sums of real numbers depend on their order, and some come next to a tie")
-    means = np.clip(np.rint(exact) - y.base, op.low, op.high).astype(np.int8)
+    means = np.clip(np.rint(exact) + (0 if op.fused else point) - y.base, op.low, op.high).astype(np.int8)
     return means, sums
 
 

@@ -187,10 +187,12 @@ def _means(
             cut = importer.name_of(f"{name}.{place[0]}.{place[1]}.part")
             source = importer.add(Slice, node, cut, quantization_of(x), layout, input=x.name, ranges=ranges)
         low, high = clamp(quantization, limits)
+        fused = x.unsigned == quantization.unsigned and (low, high) == (-128, 127)
         return importer.add(
             FloatAveragePool2D, node, wanted, quantization, layout, input=source.name, size=window.size,
             stride=window.stride, dilation=window.dilation, padding=(rows.pads, columns.pads),
-            count=rows.count * columns.count, low=low, high=high,
+            count=rows.count * columns.count,
+            fused=fused, low=low, high=high,
         )  # fmt: skip
 
     def join(parts: list[Tensor], axis: int, wanted: str) -> Tensor:

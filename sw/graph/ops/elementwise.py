@@ -78,8 +78,10 @@ class Multiply(Arithmetic):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Requantize(Unary):
-    """The same real values with the output's scale and zero point, clamped: ReLU, its relatives, and changes of
-    scale."""
+    """The same real values with the output's scale and zero point, clamped: ReLU, its relatives, and changes of scale.
+
+    With Rounding.FLOAT32 values are multiplied by one scale and divided by the other, in float32.
+    """
 
     multiplier: int
     """With ``shift``, as :func:`sateen.sim.golden.quantize_multiplier` returns them."""
@@ -105,6 +107,9 @@ class Requantize(Unary):
         return tensors[self.input].shape
 
     def execute(self, tensors: Tensors, values: Values) -> Int8Array:
+        if self.rounding == Rounding.FLOAT32:
+            real = golden.real_codes(values[self.input], tensors[self.input].quantization)
+            return golden.quantize_again(real, tensors[self.output].quantization, self.low, self.high)
         return golden.requantize(
             values[self.input].astype(np.int64) - tensors[self.input].zero_point,
             self.multiplier,

@@ -79,6 +79,8 @@ class FloatAveragePool2D(Unary):
     padding: Padding
     count: int
     """By what sums are divided, whether or not padding counts."""
+    fused: bool = True
+    """Whether onnxruntime has a kernel for the codes; else it takes real numbers, and quantizes the result."""
     low: int = -128
     high: int = 127
 
@@ -99,7 +101,7 @@ class FloatAveragePool2D(Unary):
         x, y = tensors[self.input], tensors[self.output]
         means = golden.float32_average_pool2d(
             values[self.input], x.quantization, y.quantization, size=self.size, stride=self.stride,
-            dilation=self.dilation, padding=self.padding, count=self.count, base=y.base,
+            dilation=self.dilation, padding=self.padding, count=self.count, base=y.base, fused=self.fused,
         )  # fmt: skip
         return np.clip(means, self.low, self.high)
 
