@@ -3,10 +3,10 @@
 import random
 
 import cocotb
+import lanes
 import numpy as np
 from cocotb.triggers import ClockCycles, RisingEdge
 
-import lanes
 from harness import reset, run
 from sateen.hw.requantize import CHANNEL, SETTINGS, Requantize
 from sateen.hw.sequential.requantize import SerialRequantize
