@@ -28,8 +28,9 @@ from rich.table import Table
 # The test modules of some rooms have functions for single seeds.
 sys.path += [str(Path(__file__).parent / room) for room in ("frontends", "hw", "runtime", "system")]
 
-Check = Callable[[int], str]
-"""Called with a seed, from which all else follows: a word for what came out; an exception if it is wrong."""
+Check = Callable[[int], str | Counter[str]]
+"""Called with a seed, from which all else follows: a word for what came out, or how often each; an exception if it is
+wrong."""
 EVERY = 5.0
 """Seconds from line to line where there is no terminal."""
 
@@ -116,6 +117,8 @@ KINDS: dict[str, Check] = {
     "link": _link,
     "hostile": _module("test_hostile"),
     "documents": _documents,
+    "frames": _module("test_disturbed"),
+    "use": _module("test_long_use"),
 }
 
 
@@ -133,19 +136,26 @@ class Tally:
 
     def __init__(self, kinds: list[str]):
         self.outcomes: dict[str, Counter[str]] = {kind: Counter() for kind in kinds}
+        self.seeds: Counter[str] = Counter(dict.fromkeys(kinds, 0))
         self.seconds: Counter[str] = Counter()
+
+    def add(self, kind: str, outcome: str | Counter[str], seconds: float) -> None:
+        """Adds what a seed led to."""
+        self.outcomes[kind].update([outcome] if isinstance(outcome, str) else outcome)
+        self.seeds[kind] += 1
+        self.seconds[kind] += seconds
 
     def line(self) -> str:
         """The progress in one line."""
-        return ", ".join(f"{kind} {outcomes.total()}" for kind, outcomes in self.outcomes.items())
+        return ", ".join(f"{kind} {count}" for kind, count in self.seeds.items())
 
     def table(self) -> Table:
         """The summary."""
         table = Table("kind", "seeds", "outcomes", "a second")
         for kind, outcomes in self.outcomes.items():
             words = ", ".join(f"{count} {word}" for word, count in outcomes.most_common())
-            rate = f"{outcomes.total() / self.seconds[kind]:.2f}" if self.seconds[kind] else ""
-            table.add_row(kind, str(outcomes.total()), words, rate)
+            rate = f"{self.seeds[kind] / self.seconds[kind]:.2f}" if self.seconds[kind] else ""
+            table.add_row(kind, str(self.seeds[kind]), words, rate)
         return table
 
 
@@ -158,8 +168,8 @@ def rounds(kinds: list[str], first: int, seconds: float | None, tally: Tally) ->
                 return
             yield kind, seed
             start = time.monotonic()
-            tally.outcomes[kind][KINDS[kind](seed)] += 1
-            tally.seconds[kind] += time.monotonic() - start
+            outcome = KINDS[kind](seed)
+            tally.add(kind, outcome, time.monotonic() - start)
         if seconds is None:
             return
         seed += 1

@@ -1,0 +1,74 @@
+"""A line that damages frames in every way that lines do."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import Any
+
+from sateen.hw.spec.wire import FLAG
+
+__all__ = ["KINDS", "Disturbed"]
+
+KINDS = ("flip", "drop", "insert", "repeat", "reorder", "delay", "cut", "burst")
+"""A bit flipped; a byte lost, or too many; the frame twice; before the one that was sent before it; late; cut short; a
+run of bytes that are anything."""
+SILENCE_SECONDS = 5e-5
+"""After as much simulated time without an answer there is none: programs here take less."""
+
+
+class Disturbed:
+    """A transport around another.
+
+    Parameters
+    ----------
+    inner
+        The transport of a simulated device.
+    rate
+        Share of the frames that are disturbed, in each direction.
+    seed
+        Of all that happens.
+    """
+
+    bits_per_second = clock_hz = float("inf")
+
+    def __init__(self, inner: Any, rate: float, seed: int):
+        self.inner, self.rate, self.rng = inner, rate, random.Random(seed)
+        self.counts: Counter[str] = Counter()
+        """Disturbed frames by kind."""
+        self._held = {"out": b"", "in": b""}
+        self._last = {"out": b"", "in": b""}
+
+    def now(self) -> float:
+        """Simulated seconds."""
+        return float(self.inner.now())
+
+    def close(self) -> None:
+        """The other transport stays open."""
+
+    def exchange(self, data: bytes, *, timeout: float) -> bytes:
+        """See :class:`sateen.runtime.transport.Transport`."""
+        sent = self._passed(data, "out") if data else b""
+        return self._passed(self.inner.exchange(sent, timeout=min(timeout, SILENCE_SECONDS)), "in")
+
+    def _passed(self, data: bytes, way: str) -> bytes:
+        held, self._held[way] = self._held[way], b""
+        before, self._last[way] = self._last[way], data
+        if not data or self.rng.random() >= self.rate:
+            return held + data
+        kind = self.rng.choice(KINDS)
+        self.counts[kind] += 1
+        rng, place = self.rng, self.rng.randrange(len(data))
+        if kind == "delay":
+            self._held[way] = data
+            return held
+        changed = {
+            "flip": lambda: data[:place] + bytes([data[place] ^ 1 << rng.randrange(8)]) + data[place + 1 :],
+            "drop": lambda: data[:place] + data[place + 1 :],
+            "insert": lambda: data[:place] + bytes([rng.choice([FLAG, rng.randrange(256)])]) + data[place:],
+            "repeat": lambda: data + data,
+            "reorder": lambda: data + before,
+            "cut": lambda: data[:place],
+            "burst": lambda: data[:place] + rng.randbytes(length := rng.randrange(1, 40)) + data[place + length :],
+        }
+        return held + changed[kind]()
