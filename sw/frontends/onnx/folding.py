@@ -121,7 +121,7 @@ def fold(importer: Importer, node: Node) -> bool:
         value = value.tensor if isinstance(value, Dequantized) else value
         value = importer.real(node) if isinstance(value, Deferred) else value
         value = value.values if isinstance(value, QuantizedConstant) else value
-        shape = value.file_shape if isinstance(value, Tensor) else np.shape(value)  # type: ignore[arg-type]
+        shape = value.file_shape if isinstance(value, Tensor) else np.shape(value)
         part = shape[node.get("start", 0) : node.get("end")]
         importer.values[node.outputs[0]] = np.array(part, np.int64)
         return True
