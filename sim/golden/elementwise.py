@@ -66,19 +66,20 @@ def add(
     rounding: int = Rounding.DOUBLE,
     base: int = 0,
     fused: bool = True,
+    reciprocal: bool = False,
 ) -> Int8Array:
     """``a + sign · b`` as real numbers, in the codes of ``quantization``; shapes broadcast.
 
     TensorFlow Lite's sums: both are shifted left by 20 bits, scaled to twice the larger scale, summed, scaled to the
     output. With Rounding.FLOAT32 they are onnxruntime's, in float32, ties to even: if ``fused`` those of its kernel for
     codes, which are larger by ``base``, on processors with fused multiplication and addition, ``b`` added first; else
-    real numbers are added, and the sum is quantized.
+    real numbers are added, and the sum is quantized: divided by the scale, or multiplied by its ``reciprocal``, as
+    PyTorch does.
     """
     (scale_a, zero_a), (scale_b, zero_b), (scale, zero) = quantization_a, quantization_b, quantization
     if rounding == Rounding.FLOAT32 and not fused:
-        return quantize_again(
-            real_codes(a, quantization_a) + sign * real_codes(b, quantization_b), quantization, low, high
-        )
+        real = real_codes(a, quantization_a) + sign * real_codes(b, quantization_b)
+        return quantize_again(real, quantization, low, high, reciprocal)
     if rounding == Rounding.FLOAT32:
         terms = fused_terms(a, b, quantization_a, quantization_b, quantization, sign=sign, base=base)
         return _saturated(np.rint(_float32_sum(*terms)) - base, low, high)
@@ -97,9 +98,12 @@ def real_codes(x: Int8Array, quantization: Quantization) -> NDArray[np.float32]:
     return (x.astype(np.int64) - quantization[1]).astype(np.float32) * np.float32(quantization[0])
 
 
-def quantize_again(real: NDArray[np.float32], quantization: Quantization, low: int, high: int) -> Int8Array:
+def quantize_again(
+    real: NDArray[np.float32], quantization: Quantization, low: int, high: int, reciprocal: bool = False
+) -> Int8Array:
     """Real numbers divided in float32, ties to even, then moved by the zero point."""
-    return _saturated(np.rint(real / np.float32(quantization[0])) + quantization[1], low, high)
+    steps = real * np.float32(1 / quantization[0]) if reciprocal else real / np.float32(quantization[0])
+    return _saturated(np.rint(steps) + quantization[1], low, high)
 
 
 def fused_terms(
@@ -145,13 +149,15 @@ def multiply(
     rounding: int = Rounding.DOUBLE,
     base: int = 0,
     fused: bool = True,
+    reciprocal: bool = False,
 ) -> Int8Array:
     """``a · b`` as real numbers, in the codes of ``quantization``; shapes broadcast. Roundings as those of
     :func:`add`."""
     (scale_a, zero_a), (scale_b, zero_b), (scale, zero) = quantization_a, quantization_b, quantization
     product = (a.astype(np.int64) - zero_a) * (b.astype(np.int64) - zero_b)
     if rounding == Rounding.FLOAT32 and not fused:
-        return quantize_again(real_codes(a, quantization_a) * real_codes(b, quantization_b), quantization, low, high)
+        real = real_codes(a, quantization_a) * real_codes(b, quantization_b)
+        return quantize_again(real, quantization, low, high, reciprocal)
     if rounding == Rounding.FLOAT32:
         factor = np.float32(scale_a) * np.float32(scale_b) / np.float32(scale)
         return _saturated(np.rint(product.astype(np.float32) * factor + np.float32(zero + base)) - base, low, high)

@@ -18,7 +18,7 @@ from sateen.frontends.onnx.operators import HANDLERS
 from sateen.frontends.onnx.values import Deferred, Limits, Quantization, clamp
 from sateen.frontends.torch.program import Call
 from sateen.frontends.torch.translator import FUNCTION, Function, Translator
-from sateen.graph import Array, Quantize, Table, Tensor, require
+from sateen.graph import Add, Array, Multiply, Quantize, Table, Tensor, require
 
 if TYPE_CHECKING:
     import torch
@@ -130,11 +130,15 @@ def reference_codes(real: Array, scale: float, zero_point: int, low: int, high: 
 
 
 def quantize(importer: Importer, node: Node) -> None:
-    """As ONNX's front end does it; the host multiplies real inputs by the scale's reciprocal."""
+    """As ONNX's front end does it. Real inputs, sums and products are multiplied by the scale's reciprocal."""
     HANDLERS["QuantizeLinear"].handler(importer, node)
     made = importer.ops[-1] if importer.ops else None
-    if isinstance(made, Quantize) and made.output == node.outputs[0]:
+    if made is None or made.output != node.outputs[0]:
+        return
+    if isinstance(made, Quantize):
         importer.ops[-1] = dataclasses.replace(made, reciprocal=True)
+    elif isinstance(made, Add | Multiply):
+        importer.ops[-1] = dataclasses.replace(made, fused=False, reciprocal=True)
 
 
 def make_table(importer: Importer, node: Node) -> None:

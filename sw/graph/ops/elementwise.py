@@ -23,6 +23,8 @@ class Arithmetic(Binary):
     fused: bool = True
     """With Rounding.FLOAT32: whether onnxruntime has a kernel for the codes. Else it takes real numbers, and quantizes
     the result."""
+    reciprocal: bool = False
+    """If not fused: whether the result is multiplied by its scale's reciprocal instead of divided by the scale."""
 
     def __post_init__(self) -> None:
         self._check_clamp(self.low, self.high)
@@ -46,7 +48,7 @@ class Add(Arithmetic):
         numbers = (tensors[name].quantization for name in (*self.inputs, self.output))
         return golden.add(
             values[self.a], values[self.b], *numbers, sign=sign, low=self.low, high=self.high, rounding=self.rounding,
-            base=tensors[self.output].base, fused=self.fused,
+            base=tensors[self.output].base, fused=self.fused, reciprocal=self.reciprocal,
         )  # fmt: skip
 
 
@@ -73,6 +75,7 @@ class Multiply(Arithmetic):
             rounding=self.rounding,
             base=tensors[self.output].base,
             fused=self.fused,
+            reciprocal=self.reciprocal,
         )
 
 
