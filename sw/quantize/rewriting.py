@@ -22,20 +22,10 @@ FUSING = {"Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Mul", "Sub"}
 """Operators into which a following ReLU is fused."""
 FUSED = ("Relu", "Clip")
 MOVING = {
-    "Dropout",
-    "Flatten",
-    "Identity",
-    "MaxPool",
-    "Pad",
-    "Reshape",
-    "Resize",
-    "Slice",
-    "Split",
-    "Squeeze",
-    "Transpose",
-    "Unsqueeze",
-    "Upsample",
-}
+    "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "GlobalMaxPool", "Identity", "MaxPool", "Pad",
+    "ReduceMax", "ReduceMin", "Reshape", "Resize", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose",
+    "Unsqueeze", "Upsample",
+}  # fmt: skip
 """Operators whose result has the scale and zero point of their input."""
 
 

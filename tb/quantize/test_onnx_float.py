@@ -129,3 +129,20 @@ def test_a_quantized_model_is_not_quantized_again(tmp_path, kind, message):
     m.save(tmp_path / "m.onnx", y, (4,), (4,))
     with pytest.raises(GraphError, match=rf"m.onnx: operator '.*_node' \({kind}\): {message}"):
         quantize_file(tmp_path / "m.onnx", np.zeros((1, 4), np.float32))
+
+
+def test_values_that_only_move_keep_their_scale(tmp_path):
+    m = FloatModel(3)
+    x = m.node("ConvTranspose", ["x", m.weights(3, 8, 2, 2), m.weights(8)], strides=[2, 2])
+    m.constants["places"] = np.array([3, 0, 1, 2, 5, 4, 6, 7])
+    x = m.node(
+        "Gather", [m.node("DepthToSpace", [m.node("SpaceToDepth", [x], blocksize=2)], blocksize=2), "places"], axis=1
+    )
+    x = m.node("Flatten", [m.node("ReduceMax", [x], axes=[2, 3])])
+    m.save(tmp_path / "m.onnx", x, (3, 4, 4), (8,))
+    given = np.random.default_rng(4).normal(size=(20, 3, 4, 4)).astype(np.float32)
+    graph = quantize_file(tmp_path / "m.onnx", given)
+    assert len({tensor.quantization for tensor in graph.tensors.values() if tensor.dtype == "int8"}) == 2
+    actual = run(graph, {"x": graph.tensors["x"].from_file(given)})[graph.outputs[0]]
+    expected = onnx.reference.ReferenceEvaluator(str(tmp_path / "m.onnx")).run(None, {"x": given})[0]
+    assert np.abs(actual - expected).max() < 0.05 * np.abs(expected).max()
