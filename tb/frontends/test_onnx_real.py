@@ -143,7 +143,8 @@ def test_clipped_codes(bits):
     y = f.node("Conv", x, f.dequantize(codes, step, 0))
     y = f.dequantize(f.node("Clip", f.quantize(y, Y, 0), *limits), Y, 0)
     graph = compare(f.build({"x": (1, 3, 8, 8)}, f.quantize(f.node("Relu", y), Y, 0)), {"x": image()}, off=0.01)
-    assert np.abs(next(op for op in graph.ops if hasattr(op, "weights")).weights).max() == top
+    layer = next(op for op in graph.ops if hasattr(op, "weights"))
+    assert np.abs(layer.weights).max() == top and (layer.low, layer.high) == (-top, top)
 
 
 @pytest.mark.parametrize("kind", [np.int8, np.uint8])

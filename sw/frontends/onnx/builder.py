@@ -6,6 +6,7 @@ Images are (N, H, W, C) in the graph, whatever their layout in the file.
 from __future__ import annotations
 
 from collections.abc import Callable, Set
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from sateen.frontends.onnx.values import (
     scaling,
 )
 from sateen.graph import (
+    Arithmetic,
     Array,
     Broadcast,
     Concatenate,
@@ -37,6 +39,7 @@ from sateen.graph import (
     FileLayout,
     Op,
     Pad,
+    Pool2D,
     Quantize,
     Requantize,
     Reshape,
@@ -46,12 +49,15 @@ from sateen.graph import (
     Table,
     Tensor,
     Transpose,
+    Weighted,
     require,
 )
 from sateen.hw.spec.descriptor import Rounding
 
 __all__ = ["Builder"]
 
+CLAMPING = (Arithmetic, Pool2D, Requantize, Weighted)
+"""Operators that clamp their results."""
 MOVING = (Broadcast, Concatenate, Pad, Reshape, Resize, Slice, Transpose)
 """Operators whose results have the type of their inputs."""
 
@@ -241,11 +247,18 @@ class Builder:
 
         return clamped
 
-    def clip_codes(self, node: Node, x: Tensor, output: str, limits: Limits) -> Tensor:
-        """Codes clamped to limits, which are codes of the file."""
+    def clip_codes(self, node: Node, x: Tensor, output: str, limits: Limits, *, only: bool) -> Tensor:
+        """Codes clamped to limits, which are codes of the file. If ``only`` this reads them, the operator that makes
+        them clamps them where it can."""
         offset = 128 if x.unsigned else 0
         low, high = (int(np.clip(limit, -128 + offset, 127 + offset)) - offset for limit in limits)
         require(low <= high, node, f"its limits {limits} are not in order; export the model anew")
+        maker = self.ops[-1] if self.ops else None
+        if only and isinstance(maker, CLAMPING) and maker.output == x.name:
+            ends = {name: int(np.clip(getattr(maker, name), low, high)) for name in ("low", "high")}
+            self.ops[-1] = replace(maker, output=output, **ends)
+            del self.tensors[x.name]
+            return self.put(output, x.shape, quantization_of(x), x.file_layout)
         return self.add(
             Requantize, node, output, quantization_of(x), lambda _: x.file_layout, input=x.name, multiplier=1 << 30,
             shift=1, low=low, high=high, rounding=Rounding.FLOAT32,

@@ -195,6 +195,11 @@ class Importer(Builder):
                     return True
         return False
 
+    def is_read_once(self, name: str) -> bool:
+        """Whether one input of one operator reads a tensor, and it is no output."""
+        count = sum(other == name for node in self.model.nodes for other in node.inputs)
+        return count == 1 and name not in self.model.outputs
+
     def is_between(self, node: Node, kinds: Collection[str]) -> bool:
         """Whether an operator of one of these kinds makes a node's input, and one alone reads its output."""
         maker = self._makers.get(node.inputs[0]) if node.has(0) else None

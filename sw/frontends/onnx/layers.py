@@ -284,7 +284,7 @@ def dequantized(importer: Importer, node: Node, place: int) -> QuantizedConstant
     require(
         isinstance(value, QuantizedConstant),
         node,
-        f"its weights {node.inputs[place]!r} are not constant codes; quantize the whole model to int8",
+        f"its input {node.inputs[place]!r} is computed at run time; weights must be constants; split it off",
     )
     assert isinstance(value, QuantizedConstant)
     return value

@@ -122,7 +122,7 @@ def _operand(importer: Importer, node: Node, value: Value, name: str, rank: int)
         require(
             isinstance(value, Dequantized | Tensor),
             node,
-            f"its input {name!r} is computed in float; quantize the whole model to int8",
+            f"its input {name!r} is not quantized; place QuantizeLinear and DequantizeLinear before it",
         )
         assert isinstance(value, Dequantized | Tensor)
         return value.tensor if isinstance(value, Dequantized) else value
@@ -243,7 +243,8 @@ def limit(importer: Importer, node: Node) -> None:
 def _clip(importer: Importer, node: Node, place: int, limits: Limits) -> None:
     value = importer.value(node, place)
     if isinstance(value, Tensor) and value.dtype == "int8":
-        importer.values[node.outputs[0]] = importer.clip_codes(node, value, node.outputs[0], limits)
+        only = importer.is_read_once(node.inputs[place])
+        importer.values[node.outputs[0]] = importer.clip_codes(node, value, node.outputs[0], limits, only=only)
         return
     if isinstance(value, Deferred) and value.limits != UNLIMITED:
         # Limits of one clamp beyond the other's: the last counts.
