@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.folding import registers
@@ -130,17 +133,18 @@ class _Part:
 def _parts(size: int, extent: int, dilation: int, stride: int, pads: tuple[int, int], *, counted: bool) -> list[_Part]:
     """The parts of an axis of ``size`` values. Windows have ``extent`` values from the first to the last; padding may
     be ``counted``."""
-    positions = (size + sum(pads) - extent) // stride + 1
-    starts = [place * stride - pads[0] for place in range(positions)]
-    counts = [sum(counted or 0 <= start + tap < size for tap in range(0, extent, dilation)) for start in starts]
+    positions = max((size + sum(pads) - extent) // stride + 1, 0)
+    starts = np.arange(positions) * stride - pads[0]
+    # The first and the last value of each window that is inside.
+    first, last = -(-np.maximum(-starts, 0) // dilation), np.minimum(extent - 1, size - 1 - starts) // dilation
+    whole = (extent - 1) // dilation + 1
+    counts = np.full(positions, whole) if counted else np.maximum(last - first + 1, 0)
+    edges = [0, *(np.flatnonzero(np.diff(counts)) + 1).tolist(), positions] if positions else []
     parts = []
-    begin = 0
-    for place in range(1, positions + 1):
-        if place == positions or counts[place] != counts[begin]:
-            start, stop = starts[begin], starts[place - 1] + extent
-            inside = max(start, 0), min(stop, size)
-            parts.append(_Part(*inside, (inside[0] - start, stop - inside[1]), counts[begin]))
-            begin = place
+    for begin, end in itertools.pairwise(edges):
+        start, stop = int(starts[begin]), int(starts[end - 1]) + extent
+        inside = max(start, 0), min(stop, size)
+        parts.append(_Part(*inside, (inside[0] - start, stop - inside[1]), int(counts[begin])))
     return parts
 
 

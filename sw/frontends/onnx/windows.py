@@ -10,6 +10,9 @@ from sateen.graph import Tensor, require
 
 __all__ = ["Window"]
 
+MOST = 65535
+"""Limit on all sizes of a window."""
+
 
 @dataclass(frozen=True)
 class Window:
@@ -42,6 +45,8 @@ class Window:
         )
         good = len(pads) == 2 * axes and min(pads) >= 0
         require(good, node, f"its pads must be {2 * axes} numbers of 0 or more, not {pads}")
+        small = max(*size, *stride, *dilation, *pads) <= MOST
+        require(small, node, f"its kernel, strides, dilations or pads are larger than {MOST:,}, as no device has them")
         # Whatever pads an automatic padding has beside it, it replaces them.
         pads = pads if auto == "NOTSET" else (0, 0) * axes
         if axes == 1:
