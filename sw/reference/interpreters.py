@@ -14,7 +14,7 @@ import numpy as np
 from sateen.errors import SateenError
 from sateen.extras import install_hint
 from sateen.files import read_source
-from sateen.graph import Array, Graph
+from sateen.graph import Array, Graph, Tensor
 
 __all__ = ["Interpreter", "interpreter"]
 
@@ -50,10 +50,17 @@ def interpreter(path: Path, graph: Graph) -> Interpreter:
     refused = []
     for kind in (_Micro, _LiteRt):
         try:
-            return kind(data, graph)
+            made = kind(data, graph)
+            # Some kernels refuse a type only when they run.
+            made.run({name: _zeros(graph.tensors[name]) for name in graph.inputs})
+            return made
         except (RuntimeError, ValueError) as error:
             refused.append(f"{kind.name}: {error}")
     raise SateenError(f"{path}: no interpreter takes this model ({'; '.join(refused)})")
+
+
+def _zeros(tensor: Tensor) -> Array:
+    return np.zeros(tensor.file_shape, "uint8" if tensor.unsigned else tensor.dtype)
 
 
 def _package(name: str) -> Any:

@@ -15,6 +15,7 @@ from sateen.errors import SateenError
 from sateen.frontends import load, tflite
 from sateen.graph import run
 from sateen.reference import compare, image, interpreted, interpreter, random_inputs
+from small_models import tflite_files
 from tflite_models import small_tflite_model
 
 SHAPE = (1, 3, 6, 6)
@@ -57,6 +58,20 @@ def test_onnx_with_random_inputs(folder):
     assert "no --input: random inputs, the same every time" in result.stdout
     # The codes of input and result, and both outputs' real values.
     assert "tensors of 3 items on golden equal onnxruntime's, value for value" in result.stdout
+
+
+def test_another_interpreter_for_what_tflite_micro_lacks(folder):
+    """A sum of uint8 tensors, which it refuses only when it runs."""
+    (data,) = [
+        builder.build(*ends)
+        for builder, *ends in tflite_files()
+        if [op["kind"] for op in builder.ops] == ["ADD"] and builder.tensors[0]["type"] == "UINT8"
+    ][:1]
+    (folder / "uint8.tflite").write_bytes(data)
+    graph = load(folder / "uint8.tflite")
+    assert interpreter(folder / "uint8.tflite", graph).name == "LiteRT with reference kernels"
+    arguments = ["verify", str(folder / "uint8.tflite"), "--device", "golden"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
 
 
 def test_onnxruntime_is_read_at_every_integer_tensor(folder):
