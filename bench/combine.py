@@ -23,8 +23,9 @@ from sateen.sparsity import pack
 
 CHOICES = (1, 2, 4, 8)
 KINDS = ("mac", "bitserial", "term")
-TILE = "tiny,scratchpad_bytes=16384"
-DEVICES = (("combined", "small,combine=8"), ("dense", "small,combine=8"), ("dense", "small"))
+TILE = "tiny,weight_bits=8,scratchpad_bytes=16384"
+DENSE = "small,weight_bits=8"
+DEVICES = (("combined", f"{DENSE},combine=8"), ("dense", f"{DENSE},combine=8"), ("dense", DENSE))
 
 
 def luts() -> None:

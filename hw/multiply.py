@@ -237,13 +237,13 @@ class LogicMultiply(wiring.Component):
     a, b : In
         Factors.
     low, high : Out
-        ``b_bits + 5`` wide, signed.
+        ``b_bits + 4`` wide, signed.
     """
 
     LATENCY = 1
 
     def __init__(self, *, b_bits: int = 8) -> None:
-        half = signed(b_bits + 5)
+        half = signed(b_bits + 4)
         super().__init__({"a": In(signed(8)), "b": In(signed(b_bits)), "low": Out(half), "high": Out(half)})
 
     def elaborate(self, platform: object) -> Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import ceil_log2
@@ -45,7 +45,8 @@ class Tile(wiring.Component):
     position_bits : int
         Width of the tag's address.
     weight_bits : int
-        Width of the weights: 8, or 2 to 8 if the kind has narrow ones. ``word`` keeps to that range.
+        Width of the weights, within the kind's :attr:`~sateen.hw.spec.pe.PeKind.weight_bits`. Below 8, ``word`` keeps
+        to that range. With 9, the weights are ``word`` less the zero point in the settings.
     multipliers : int or None
         PEs that may use hardware multipliers, rounded down to whole rows; None for all.
     combine : int
@@ -89,16 +90,18 @@ class Tile(wiring.Component):
                 raise ValueError(f"{name} must be 1 or more, not {value!r}")
         if pe not in PE_KINDS:
             raise ValueError(f"pe must be one of {', '.join(PE_KINDS)}, not {pe!r}")
-        if not (PE_KINDS[pe].narrow and 2 <= weight_bits <= 8 or weight_bits == 8):
-            raise ValueError(
-                f"weight_bits must be {'2 to 8' if PE_KINDS[pe].narrow else f'8 with pe={pe}'}, not {weight_bits!r}"
-            )
+        low, high = PE_KINDS[pe].weight_bits
+        if not low <= weight_bits <= high:
+            allowed = f"{low} to {high}" if low < high else f"{low} with pe={pe}"
+            raise ValueError(f"weight_bits must be {allowed}, not {weight_bits!r}")
         if multipliers is not None and not 0 <= multipliers <= rows * cols:
             raise ValueError(f"multipliers must be 0 to {rows * cols} (rows × cols), not {multipliers!r}")
         if not 1 <= combine <= 16:
             raise ValueError(f"combine must be 1 to 16, not {combine!r}")
         self.rows, self.cols, self.kind, self.combine = rows, cols, PE_KINDS[pe], combine
-        self.sum_bits = 8 + weight_bits + ceil_log2(rows * self.kind.group)
+        self.weight_bits = weight_bits
+        # A weight of 9 bits is the difference of two bytes, hence -255 or more: its product has 16 bits, too.
+        self.sum_bits = 8 + min(8, weight_bits) + ceil_log2(rows * self.kind.group)
         self.edge_stages = edge_stages
         self.latency = edge_stages + rows + self.kind.latency + self.kind.foot
         tag = tag_shape(position_bits)
@@ -198,6 +201,7 @@ class Tile(wiring.Component):
         """Skews the inputs of row ``r`` and column ``c`` by ``edge_stages`` + 1 + ``r`` or ``c`` cycles, and those of a
         row by :meth:`_row_delay`."""
         part, wave = self.loader.o.payload, self.feeder.o.payload
+        zero_points = self._zero_points(m)
         for row, line in enumerate(pes):
             capture = view(line[0].capture_i.shape(), name=f"capture_{row}")
             m.d.comb += [capture.valid.eq(captured[row]), capture.slot.eq(part.slot)]
@@ -210,13 +214,25 @@ class Tile(wiring.Component):
                 )
         for column, pe in enumerate(pes[0]):
             cycles = self.edge_stages + column + 1 + self._row_delay(0)
-            m.d.comb += pe.weight_i.eq(delayed(m, part.weights[column], cycles, name=f"weight_of_{column}"))
+            weight = delayed(m, part.weights[column], cycles, name=f"weight_of_{column}")
+            m.d.comb += pe.weight_i.eq(self.array.column_input(weight, zero_points[column]))
             if self.kind.sliding and column < self.rows * self.combine:
                 # Near the array, samples take another path than the activations of the row with the same number.
                 sample = delayed(m, wave.activations[column], cycles - self.edge_stages, name=f"sample_of_{column}")
                 for stage in range(self.edge_stages):
                     sample = dedicated_register(m, platform, sample, name=f"sample_of_{column}_edge_{stage}")
                 m.d.comb += pe.sample_i.eq(sample)
+
+    def _zero_points(self, m: Module) -> list[Value]:
+        """The zero point of the weights that enter each column. It moves from column to column, as they do in time."""
+        if self.weight_bits <= 8:
+            return [Const(0)] * self.cols
+        cycles = self.edge_stages + 1 + self._row_delay(0)
+        value = delayed(m, self.loader.o.payload.zero_point, cycles, name="zero_point")
+        result: list[Value] = [value]
+        while len(result) < self.cols:
+            result.append(delayed(m, result[-1], name=f"zero_point_of_{len(result)}"))
+        return result
 
     def _row_delay(self, row: int) -> int:
         """Cycles by which a row starts later because its PEs are faster than the kind's latency: all sums arrive as if

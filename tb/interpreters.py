@@ -10,7 +10,7 @@ import needs
 from sateen.frontends import tflite
 from sateen.graph import run
 
-__all__ = ["compare", "every_output", "litert", "micro", "portable"]
+__all__ = ["compare", "every_output", "litert", "litert_tensors", "micro", "portable"]
 
 
 def portable(data: bytes) -> Any:
@@ -44,6 +44,21 @@ def every_output(data: bytes, inputs: list[np.ndarray]) -> list[np.ndarray]:
         interpreter.set_tensor(detail["index"], value)
     interpreter.invoke()
     return [interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()]
+
+
+def litert_tensors(data: bytes, x: np.ndarray) -> dict[str, np.ndarray]:
+    """Every tensor that TensorFlow Lite's reference kernels compute from one input, by its name here."""
+    module = needs.package("ai_edge_litert.interpreter", extra="reference")
+    kernels = module.OpResolverType.BUILTIN_REF
+    interpreter = module.Interpreter(
+        model_content=data, experimental_op_resolver_type=kernels, experimental_preserve_all_tensors=True
+    )
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
+    interpreter.invoke()
+    names = tflite.load(data).tensors
+    indices = [detail["index"] for detail in interpreter.get_tensor_details()]
+    return {f"t{index}": interpreter.get_tensor(index) for index in indices if f"t{index}" in names}
 
 
 def compare(data: bytes, inputs: list[np.ndarray], interpreter: Any = micro) -> None:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Array, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from sateen.hw.pe.contract import PeArray, slot_shape
-from sateen.hw.spec.pe import SELECTS_BIT, WEIGHT_SETTING_BITS, PeKind
+from sateen.hw.spec.pe import SELECTS_BIT, WEIGHT_SETTING_BITS, ZERO_POINT_BIT, PeKind
 from sateen.hw.stream.delay import delayed
 from sateen.hw.stream.mux import dedicated_mux
 
@@ -101,6 +101,7 @@ class CombinedLoader(wiring.Component):
             waits.eq(given & (left == 0)),
             self.o.valid.eq(self.i.valid & ~waits),
             self.i.ready.eq(self.o.ready | waits),
+            self.o.payload.zero_point.eq(self.i.payload.settings[ZERO_POINT_BIT:]),
             self.o.payload.last.eq(1),
         ]
         with m.If(self.i.valid & waits):
@@ -136,8 +137,12 @@ class Combined(PeArray):
         return self.side_by_side.feeder()
 
     def loader(self) -> CombinedLoader:
-        weight = data.StructLayout({"value": signed(self.weight_bits), "select": ceil_log2(self.inputs)})
+        weight = data.StructLayout({"value": signed(self.loaded_bits), "select": ceil_log2(self.inputs)})
         return CombinedLoader(rows=self.rows, cols=self.cols, weight=weight)
+
+    def column_input(self, weight: Any, zero_point: Value) -> Value:
+        value = self.single.column_input(weight.value, zero_point)
+        return Cat(value[: self.weight_bits], weight.select)
 
     def foot(self) -> wiring.Component | None:
         return self.single.foot()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Cat, Module, ShapeLike, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from sateen.hw.spec.pe import BEAT_SETTING_BITS, WEIGHT_SETTING_BITS, PeKind, window
+from sateen.hw.spec.pe import BEAT_SETTING_BITS, WEIGHT_SETTING_BITS, ZERO_POINT_BIT, PeKind, window
 from sateen.hw.stream.delay import dedicated_register
 
 __all__ = ["Feeder", "Loader", "PeArray", "PeSignature", "beat_shape", "forward", "slot_shape", "wave_shape"]
@@ -98,9 +100,10 @@ def wave_shape(activation: ShapeLike, rows: int, tag: data.Layout) -> data.Struc
 
 
 def slot_shape(weight: ShapeLike, cols: int, slots: int) -> data.StructLayout:
-    """What a loader gives each cycle: one of the ``slots`` of a row's weights, for every column; its number; whether it
-    is the row's last."""
-    return data.StructLayout({"weights": data.ArrayLayout(weight, cols), "slot": range(slots), "last": 1})
+    """What a loader gives each cycle: one of the ``slots`` of a row's weights, for every column; their zero point; its
+    number; whether it is the row's last."""
+    weights = data.ArrayLayout(weight, cols)
+    return data.StructLayout({"weights": weights, "zero_point": INT8, "slot": range(slots), "last": 1})
 
 
 class Feeder(wiring.Component):
@@ -142,7 +145,7 @@ class Feeder(wiring.Component):
 
 class Loader(wiring.Component):
     """The array's upper edge: turns words of weights into slots, what the PEs capture. This one forwards the words,
-    truncated to the PEs' weights.
+    truncated to the PEs' weights, and the zero point in their settings.
 
     Members
     -------
@@ -163,6 +166,7 @@ class Loader(wiring.Component):
             self.o.valid.eq(self.i.valid),
             self.i.ready.eq(self.o.ready),
             *(self.o.payload.weights[column].eq(self.i.payload.word[column]) for column in range(self.cols)),
+            self.o.payload.zero_point.eq(self.i.payload.settings[ZERO_POINT_BIT:]),
             self.o.payload.last.eq(1),
         ]
         return m
@@ -223,7 +227,17 @@ class PeArray:
 
     def loader(self) -> wiring.Component:
         """The loader, as :class:`Loader`."""
-        return Loader(cols=self.cols, weight=signed(self.weight_bits))
+        return Loader(cols=self.cols, weight=signed(self.loaded_bits))
+
+    @property
+    def loaded_bits(self) -> int:
+        """Width of the weights that the loader gives: bytes of the weight store, or fewer bits."""
+        return min(8, self.weight_bits)
+
+    def column_input(self, weight: Any, zero_point: Value) -> Value:
+        """What the PEs of a column take of a loader's weight for it, a value of its shape, and the zero point: with
+        weights of 9 bits, the difference."""
+        return weight - zero_point if self.weight_bits > self.loaded_bits else weight
 
     def foot(self) -> wiring.Component | None:
         """The part below each column, of ``kind.foot`` cycles: ``i`` takes partial sums, the ``first`` of a beat

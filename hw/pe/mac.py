@@ -25,7 +25,7 @@ class Mac(wiring.Component):
     Parameters
     ----------
     weight_bits : int
-        Width of the weight, 2 to 8.
+        Width of the weight, 2 to 9; one of 9 bits is -255 or more, so that its products have 16 bits, too.
     sum_bits : int
         Width of a partial sum.
     multiplier : bool
@@ -56,6 +56,7 @@ class Mac(wiring.Component):
             m.d.sync += [held.eq(self.sample_i), below.eq(held)]
         m.d.comb += self.sample_o.eq(below)
         bits = len(self.weight_i)
+        product_bits = 8 + min(8, bits)
         chosen = dedicated_mux(m, platform, self.slide_i, self.sample_i, self.activation_i, name="chosen")
         factor = delayed(m, chosen, name="factor")
         if self.multiplier and getattr(platform, "sateen_technology", None) == "up5k":
@@ -70,11 +71,11 @@ class Mac(wiring.Component):
         multiply: Multiply | LogicMultiply
         if self.multiplier:
             m.submodules.multiply = multiply = Multiply(a_bits=8, b_bits=bits)
-            product = delayed(m, multiply.product, name="product")
+            product = delayed(m, multiply.product[:product_bits].as_signed(), name="product")
         else:
             m.submodules.multiply = multiply = LogicMultiply(b_bits=bits)
             # `keep`: of a sum of three terms, synthesis makes more than two adders.
-            product = Signal(signed(8 + bits), attrs={"keep": 1})
+            product = Signal(signed(product_bits), attrs={"keep": 1})
             m.d.comb += product.eq(multiply.low + (multiply.high << 4))
         m.d.comb += [
             multiply.a.eq(factor),

@@ -15,7 +15,7 @@ from sateen.hw.sequential.counters import Cause
 from sateen.hw.sequential.layer import Layer
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import BIAS_BYTES, DESCRIPTOR_WORDS, PARAMETER_BYTES
-from sateen.hw.spec.pe import WEIGHT_SETTING_BITS
+from sateen.hw.spec.pe import WEIGHT_SETTING_BITS, ZERO_POINT_BIT
 from sateen.hw.sums import tag_shape
 
 __all__ = ["Control"]
@@ -135,6 +135,7 @@ class Control(wiring.Component):
             free.eq(~(self.weights.valid & ~self.weights.ready) & ~(self.beats.valid & ~self.beats.ready)),
             # From registers only: the memory's address depends on it.
             self.using.eq(accesses | self.weights.valid | self.beats.valid),
+            self.weights.payload.settings.eq(layer.zero_point << ZERO_POINT_BIT),
             beat.settings.eq(layer.beat_settings),
             beat.tag.keep.eq(1),
             *(self.weights.payload.word[column].eq(self.line[column]) for column in range(self.config.cols)),

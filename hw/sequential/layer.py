@@ -23,7 +23,7 @@ from sateen.hw.spec.descriptor import (
     ActivationStream,
     OutputStream,
 )
-from sateen.hw.spec.pe import BEAT_SETTING_BITS
+from sateen.hw.spec.pe import BEAT_SETTING_BITS, ZERO_POINT_BIT
 from sateen.hw.stream.view import view
 
 __all__ = ["Layer"]
@@ -58,7 +58,7 @@ class Layer:
         self.counter, self.count = Signal(range(16)), Signal(COUNT_BITS)
 
         self.weight_word = Signal(bits - ceil_log2(config.weight_word_bytes))
-        self.one_scale = Signal()
+        self.one_scale, self.zero_point = Signal(), Signal(8)
         point = data.StructLayout({"row": signed(16), "x": signed(bits + 2), "address": bits})
         self.at, self.step, self.inner = view(point), view(point), view(point)
         self.height, self.width = Signal(16), Signal(bits + 1)
@@ -113,7 +113,7 @@ class Layer:
                     # The coordinates start at zero, and their origin is added.
                     m.d.sync += [self.weight_word.eq(self.first_weight()), self.at.eq(0)]
                 with m.Case(3):
-                    m.d.sync += self.one_scale.eq(self.word[30])
+                    m.d.sync += [self.one_scale.eq(self.word[30]), self.zero_point.eq(self.word[ZERO_POINT_BIT:])]
                 with m.Case(ACTIVATIONS + 1):
                     m.d.comb += self.step.address.eq(self.word)
                     self.advance(m, "address")

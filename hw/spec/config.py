@@ -41,7 +41,8 @@ class Config:
     pe: str = "mac"
     """Kind of processing element, a key of :data:`sateen.hw.spec.pe.PE_KINDS`."""
     weight_bits: int = 8
-    """Width of the weights in a PE, 2 to 8; fewer bits make it smaller. The weight store has a byte for each anyway."""
+    """Width of the weights in a PE, 2 to 9; fewer bits make it smaller. The weight store has a byte for each anyway.
+    With 9 bits a layer's weights may have a zero point, which is subtracted from these bytes."""
     lanes: int = 4
     """Output channels requantized per cycle, 1 to ``cols``."""
     scratchpad_bytes: int = 16384
@@ -72,10 +73,8 @@ class Config:
         self._int("cols", 1, 64)
         if self.pe not in PE_KINDS:
             raise ValueError(f"pe must be one of {', '.join(PE_KINDS)}, not {self.pe!r}")
-        if self.pe_kind.narrow:
-            self._int("weight_bits", 2, 8)
-        else:
-            self._int("weight_bits", 8, 8, f"pe={self.pe} keeps terms of them instead")
+        low, high = self.pe_kind.weight_bits
+        self._int("weight_bits", low, high, "" if low < high else f"pe={self.pe} keeps terms of them instead")
         self._int("combine", 1, 16)
         self._engine()
         self._int("lanes", 1, self.cols, "cols")
@@ -176,6 +175,11 @@ class Config:
         return self.engine == "pipelined" and self.pe_kind.sliding
 
     @property
+    def zero_points(self) -> bool:
+        """Whether weights may have a zero point, see :attr:`sateen.hw.spec.descriptor.WeightStream.zero_point`."""
+        return self.weight_bits == 9
+
+    @property
     def drain_groups(self) -> int:
         """Cycles in which one position's ``cols`` sums pass the post-processing lanes."""
         return -(-self.cols // self.lanes)
@@ -236,6 +240,7 @@ PRESETS: dict[str, Config] = {
     "tiny": Config(
         rows=4,
         cols=4,
+        weight_bits=9,
         lanes=2,
         scratchpad_bytes=8192,
         weight_bytes=16384,
@@ -245,6 +250,7 @@ PRESETS: dict[str, Config] = {
     "small": Config(
         rows=8,
         cols=8,
+        weight_bits=9,
         lanes=4,
         scratchpad_bytes=16384,
         weight_bytes=65536,
@@ -254,6 +260,7 @@ PRESETS: dict[str, Config] = {
     "large": Config(
         rows=16,
         cols=16,
+        weight_bits=9,
         lanes=16,
         scratchpad_bytes=65536,
         weight_bytes=278528,
@@ -266,7 +273,8 @@ PRESETS: dict[str, Config] = {
 
 
 def parse_config(text: str) -> Config:
-    """The configuration that ``PRESET[,field=value…]`` names, as ``small,rows=8,cols=16``.
+    """The configuration that ``PRESET[,field=value…]`` names, as ``small,rows=8,cols=16``. With another kind of PE, a
+    preset's weights have at most the kind's bits.
 
     Raises
     ------
@@ -276,10 +284,13 @@ def parse_config(text: str) -> Config:
     preset, *settings = text.split(",")
     if preset not in PRESETS:
         raise ValueError(f"{preset!r} is no preset; there are {', '.join(PRESETS)}")
-    fields = PRESETS[preset].to_dict()
+    given: dict[str, Any] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:
             raise ValueError(f"{setting!r} is not of the form field=value")
-        fields[name] = int(value) if value.lstrip("-").isdigit() else None if value == "none" else value
+        given[name] = int(value) if value.lstrip("-").isdigit() else None if value == "none" else value
+    fields = {**PRESETS[preset].to_dict(), **given}
+    if fields["pe"] in PE_KINDS and "weight_bits" not in given:
+        fields["weight_bits"] = min(fields["weight_bits"], PE_KINDS[fields["pe"]].weight_bits[1])
     return Config.from_dict(fields)

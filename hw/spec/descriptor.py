@@ -18,6 +18,8 @@ import math
 import struct
 from dataclasses import dataclass, replace
 
+from sateen.hw.spec.pe import ZERO_POINT_BIT
+
 __all__ = [
     "ACTIVATION_DIMS", "BIAS_BYTES", "CHANNELS_DIM", "CHUNK_DIM", "COUNT_BITS", "DESCRIPTOR_WORDS", "DIM_WORDS",
     "OUTPUT_DIMS", "OUTPUT_DIM_WORDS", "PARAMETER_BYTES", "SECTIONS", "TABLE_ENTRIES", "X_DIM", "Y_DIM",
@@ -117,7 +119,10 @@ class WeightStream:
     """Weight words of a group, before its parameters: slices of the reduction × ``rows``."""
 
     settings: int = 0
-    """:attr:`sateen.hw.spec.pe.Settings.weights`."""
+    """:attr:`sateen.hw.spec.pe.Settings.weights`, and :data:`sateen.hw.spec.pe.SELECTS_BIT`."""
+    zero_point: int = 0
+    """int8. The weights are the weight store's bytes less this, -255 to 255: a cell without a weight holds the zero
+    point. Needs PEs with weights of 9 bits."""
     tables: bool = False
     """The words are tables, not weights."""
     one_scale: bool = False
@@ -128,13 +133,13 @@ class WeightStream:
         return BIAS_BYTES if self.one_scale and group else PARAMETER_BYTES
 
     LAYOUT = struct.Struct("<IHHII")
-    """base; blocks, groups; settings with ``tables`` as the highest bit and ``one_scale`` below it; words."""
+    """base; blocks, groups; settings, ``zero_point`` above them, with ``tables`` as the highest bit and ``one_scale``
+    below it; words."""
 
     def encode(self) -> bytes:
         """The section's words."""
-        return self.LAYOUT.pack(
-            self.base, self.blocks, self.groups, self.settings | self.one_scale << 30 | self.tables << 31, self.words
-        )
+        modes = self.settings | (self.zero_point & 0xFF) << ZERO_POINT_BIT | self.one_scale << 30 | self.tables << 31
+        return self.LAYOUT.pack(self.base, self.blocks, self.groups, modes, self.words)
 
 
 @dataclass(frozen=True, kw_only=True)

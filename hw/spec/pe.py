@@ -16,6 +16,7 @@ __all__ = [
     "TERM_SLOTS",
     "TERM_WEIGHTS",
     "WEIGHT_SETTING_BITS",
+    "ZERO_POINT_BIT",
     "Encoding",
     "PeKind",
     "Precision",
@@ -28,11 +29,14 @@ __all__ = [
 
 BEAT_SETTING_BITS = 22
 """Width of the layer settings that travel with the beats."""
-WEIGHT_SETTING_BITS = 16
+WEIGHT_SETTING_BITS = 24
 """Width of the layer settings that travel with the weights."""
-SELECTS_BIT = WEIGHT_SETTING_BITS - 1
+SELECTS_BIT = 15
 """Bit of the weights' settings: a word of selects precedes the words of weights that it is for, see
 :func:`select_bits`."""
+ZERO_POINT_BIT = 16
+"""Lowest bit of the weights' zero point in their settings, int8: see
+:attr:`sateen.hw.spec.descriptor.WeightStream.zero_point`."""
 
 
 def window(row: int, *, rows: int, combine: int) -> list[int]:
@@ -115,7 +119,7 @@ class Settings:
     beats: int = 0
     """Travels with the beats, :data:`BEAT_SETTING_BITS` wide."""
     weights: int = 0
-    """Travels with the weights, :data:`WEIGHT_SETTING_BITS` wide."""
+    """Travels with the weights; below :data:`SELECTS_BIT`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,8 +153,8 @@ class PeKind:
     """Cycles that one row of the tile takes for its weights, if their words come fast enough."""
     sliding: bool = False
     """Its columns can be filters over the beats, see :class:`sateen.hw.spec.descriptor.Sliding`."""
-    narrow: bool = True
-    """Its weights may have fewer than 8 bits."""
+    weight_bits: tuple[int, int] = (2, 9)
+    """The fewest and the most bits that its weights may have."""
 
 
 TermFields = dict[str, tuple[int, int]]
@@ -205,7 +209,7 @@ PE_KINDS: dict[str, PeKind] = {
     "balanced": PeKind(latency=2, feed=1, foot=1, beat_cycles=lambda settings: SERIAL_BITS),
     "interleaved": PeKind(latency=2, feed=1, foot=1 + SERIAL_BITS - 8, beat_cycles=lambda settings: 8),
     "term": PeKind(
-        narrow=False,
+        weight_bits=(8, 8),
         group=TERM_GROUP,
         budgets=True,
         latency=3,

@@ -26,7 +26,7 @@ class Packer:
 
     def packed(self, kernel: Kernel) -> list[Kernel]:
         """Kernels that compute the same in fewer tiles; there may be none, or several."""
-        if self.config.combine == 1:
+        if self.config.combine == 1 or kernel.stacked:
             return []
         key = id(kernel.weights)
         if key not in self._packings:
@@ -53,6 +53,8 @@ class Packer:
 
     def why_not(self, kernel: Kernel) -> str:
         """Why selects do not save tiles for a kernel."""
+        if kernel.stacked:
+            return "its weights are multiplied in parts"
         tiles, share = kernel.tiles(self.config), kernel.nonzeros / kernel.weights.size
         return f"{share:.0%} of its weights are not zero, which takes all {tiles} tiles"
 
@@ -66,15 +68,16 @@ def _precision(kernel: Kernel) -> Precision:
 
 def _depthwise_as_sparse(kernel: Kernel, config: Config) -> Kernel | None:
     """A depthwise kernel as a sparse one: each column takes its own channel of all pixels of a kernel row."""
-    if kernel.filters is None:
+    if kernel.filters is None or len(kernel.filters) > 1:
         return None
-    channels, kernel_y, kernel_x = kernel.filters.shape
+    filters = kernel.filters[0]
+    channels, kernel_y, kernel_x = filters.shape
     width = min(config.cols, kernel.depth)
     length = (kernel_x - 1) * kernel.depth + width
-    weights = np.zeros((channels, kernel_y, 1, length), np.int8)
+    weights = np.zeros((channels, kernel_y, 1, length), filters.dtype)
     channel = np.arange(channels)
     for tap in range(kernel_x):
-        weights[channel, :, 0, tap * kernel.depth + channel % config.cols] = kernel.filters[:, :, tap]
+        weights[channel, :, 0, tap * kernel.depth + channel % config.cols] = filters[:, :, tap]
     reduction = (kernel.reduction[0], Dim(1, (0, 0)))
     return dataclasses.replace(
         kernel, reduction=reduction, run_length=length, group_stride=config.cols, weights=weights

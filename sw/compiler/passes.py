@@ -49,14 +49,14 @@ class Pass:
 
 def _words(kernel: Kernel, config: Config) -> NDArray[np.int8]:
     """The weight store's words, group after group of channels: [groups, words of a group, cols]."""
-    groups = -(-kernel.channels // config.cols)
-    padded = np.zeros((groups * config.cols, kernel.group_words(config)), np.int8)
+    groups, zero_point = -(-kernel.channels // config.cols), kernel.weights_zero_point
+    padded = np.full((groups * config.cols, kernel.group_words(config)), zero_point, np.int8)
     if kernel.packing is None:
         rows, columns = kernel.weights.shape[1:3]
         runs = padded.reshape(len(padded), rows, columns, -1)
-        runs[: kernel.channels, :, :, : kernel.run_length] = kernel.weights
+        runs[: kernel.channels, :, :, : kernel.run_length] = kernel.weights + zero_point
     else:
-        padded[: kernel.channels] = kernel.packing.words(config).reshape(kernel.channels, -1)
+        padded[: kernel.channels] = kernel.packing.words(config, zero_point).reshape(kernel.channels, -1)
     weights = padded.reshape(groups, config.cols, -1).transpose(0, 2, 1)
     return np.concatenate([weights, parameter_words(kernel, config)], axis=1)
 
@@ -99,7 +99,8 @@ def _descriptor(
     settings = config.pe_kind.settings(kernel.precision).weights | (1 << SELECTS_BIT if kernel.packing else 0)
     return Descriptor(
         weights=WeightStream(
-            base=0, blocks=blocks, groups=group_count, words=kernel.group_words(config), settings=settings
+            base=0, blocks=blocks, groups=group_count, words=kernel.group_words(config), settings=settings,
+            zero_point=kernel.weights_zero_point,
         ),
         activations=_activations(kernel, config, source=source, groups=groups, y=y, x=x),
         output=output,

@@ -47,7 +47,7 @@ class Walk:
 
 def _sizes(kernel: Kernel) -> tuple[int, int]:
     assert kernel.filters is not None
-    return kernel.filters.shape[1], kernel.filters.shape[2]
+    return kernel.filters.shape[2], kernel.filters.shape[3]
 
 
 def _strides(kernel: Kernel) -> tuple[int, int]:
@@ -101,10 +101,11 @@ def _fits_tile(walk: Walk, kernel: Kernel, config: Config) -> bool:
 def words(kernel: Kernel, config: Config, walk: Walk) -> NDArray[np.int8]:
     """The weight store's words: [groups of channels, words of a group, cols]."""
     assert kernel.filters is not None
-    filters = kernel.filters if walk.outer == 0 else kernel.filters.transpose(0, 2, 1)
-    channels, size, within = filters.shape
+    filters = kernel.filters if walk.outer == 0 else kernel.filters.transpose(0, 1, 3, 2)
+    summands, channels, size, within = filters.shape
     groups, parts, span = -(-channels // config.cols), walk.parts(kernel), walk.span(kernel)
-    rows = np.zeros((groups * config.cols, parts, config.rows), np.int8)
+    zero_point = kernel.weights_zero_point
+    rows = np.full((groups * config.cols, summands, parts, config.rows), zero_point, np.int8)
     occupied = np.zeros((parts, config.rows), bool)
     for step in range(size):
         part, place = divmod(step, walk.kernel_steps)
@@ -114,7 +115,7 @@ def words(kernel: Kernel, config: Config, walk: Walk) -> NDArray[np.int8]:
         if occupied[part, places].any():
             raise ValueError(f"{walk} puts two weights in one row of the tile; this is a mistake of the compiler")
         occupied[part, places] = True
-        rows[:channels, part, places] = filters[:, step]
+        rows[:channels, :, part, places] = filters[:, :, step].swapaxes(0, 1) + zero_point
     weights = rows.reshape(groups, config.cols, -1).transpose(0, 2, 1)
     return np.concatenate([weights, parameter_words(kernel, config)], axis=1)
 
@@ -154,9 +155,11 @@ def _descriptor(
             Dim(count, (steps[outer],)), Dim(walk.results, (steps[inner],)),
         ),
     )  # fmt: skip
+    assert kernel.filters is not None
     weights = WeightStream(
-        base=0, blocks=repeats, groups=groups[1], words=walk.parts(kernel) * config.rows, settings=settings.weights
-    )
+        base=0, blocks=repeats, groups=groups[1], words=len(kernel.filters) * walk.parts(kernel) * config.rows,
+        settings=settings.weights, zero_point=kernel.weights_zero_point,
+    )  # fmt: skip
     activations = _activations(kernel, config, walk, source, groups, lines, blocks)
     return Descriptor(weights=weights, activations=activations, output=output)
 
@@ -166,6 +169,7 @@ def _activations(
     blocks: tuple[int, int],
 ) -> ActivationStream:  # fmt: skip
     """The activations that :func:`_descriptor` reads."""
+    assert kernel.filters is not None
     outer, inner = walk.outer, 1 - walk.outer
     strides, sizes = _strides(kernel), _sizes(kernel)
 
@@ -198,7 +202,7 @@ def _activations(
         dims=(
             Dim(repeats, at(inner, walk.results * strides[inner])),
             Dim(groups[1], at(1, 0, config.cols)),
-            Dim(1, at(0, 0)),
+            Dim(len(kernel.filters), at(0, 0)),
             Dim(walk.parts(kernel), at(outer, walk.kernel_steps)),
             Dim(1, at(0, 0)),
             Dim((count - 1) * strides[outer] + walk.kernel_steps + walk.wraps, at(outer, 1)),

@@ -12,7 +12,7 @@ import numpy as np
 
 from sateen.compiler.assembly import assemble
 from sateen.compiler.choice import choose
-from sateen.compiler.lowering import lower
+from sateen.compiler.lowering import lower, reason_for_parts
 from sateen.compiler.model import Model
 from sateen.compiler.placement import Placement, place
 from sateen.compiler.precision import set_precision
@@ -21,7 +21,7 @@ from sateen.compiler.verification import verify_program
 from sateen.errors import CompileError, SateenWarning
 from sateen.frontends import load
 from sateen.frontends.torch import is_torch
-from sateen.graph import Graph, Real, Wide
+from sateen.graph import Graph, Op, Real, Weighted, Wide
 from sateen.hw.spec.config import Config, parse_config
 from sateen.quantize import quantize, quantize_file, quantize_torch
 
@@ -92,6 +92,7 @@ def compile(
     precise = set_precision(lowered, config)
     placed = place(precise, config)
     report_refused(placed, strict=strict)
+    report_parts(placed, config)
     chosen = choose(placed, config, combine=combines, channel_orders=rewritten.channel_orders)
     model = assemble(placed, chosen, config)
     verify_program(model)
@@ -109,7 +110,7 @@ def read(source: Source, calibration: Any, config: Config, example_inputs: Seque
         return source
     if calibration is None:
         raise CompileError("a float network is quantized first: give a calibration batch of its inputs")
-    return quantize(source, np.asarray(calibration), weight_bits=config.weight_bits)
+    return quantize(source, np.asarray(calibration), weight_bits=min(8, config.weight_bits))
 
 
 def report_refused(placed: Placement, *, strict: bool) -> None:
@@ -125,8 +126,25 @@ def report_refused(placed: Placement, *, strict: bool) -> None:
     for kind, what, remedy in HOST_TYPES:
         found = [op for op in placed.graph.ops if isinstance(op, kind)]
         if found:
-            names = ", ".join(map(str, found[:SHOWN]))
-            names += f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
             compute = "operator computes" if len(found) == 1 else "operators compute"
-            text = f"{len(found)} {compute} with {what}, on the host: {names}; {remedy}"
+            text = f"{len(found)} {compute} with {what}, on the host: {shown(found)}; {remedy}"
             warnings.warn(text, SateenWarning, stacklevel=3)
+
+
+def report_parts(placed: Placement, config: Config) -> None:
+    """Warns of layers on the device that take more cycles because its PEs do not hold their weights."""
+    layers: dict[str, list[Op]] = {}
+    for op in placed.graph.ops:
+        kernels = placed.device[op.name].kernels if op.name in placed.device else ()
+        if isinstance(op, Weighted) and any(kernel.parts > 1 for kernel in kernels):
+            layers.setdefault(reason_for_parts(op.weights, config), []).append(op)
+    for reason, ops in layers.items():
+        what = "layer multiplies its weights" if len(ops) == 1 else "layers multiply their weights"
+        cost = "in parts, which takes two or three times as many cycles"
+        text = f"{len(ops)} {what} {cost}: {shown(ops)}; {reason}"
+        warnings.warn(text, SateenWarning, stacklevel=3)
+
+
+def shown(ops: Sequence[Op]) -> str:
+    """The first operators by name, and how many more there are."""
+    return ", ".join(map(str, ops[:SHOWN])) + (f" and {len(ops) - SHOWN} more" if len(ops) > SHOWN else "")

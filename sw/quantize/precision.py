@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,7 +31,7 @@ from sateen.sim.golden.terms import term_count
 __all__ = ["bits_for", "fullest_group", "precision", "value_ranges"]
 
 
-def precision(op: Op, weights: NDArray[np.int8], values: tuple[int, int], config: Config) -> Precision:
+def precision(op: Op, weights: NDArray[np.signedinteger[Any]], values: tuple[int, int], config: Config) -> Precision:
     """The precision for a layer on a device: that of the layer's term budget, else the lowest that is exact.
 
     Parameters
@@ -58,7 +60,7 @@ def precision(op: Op, weights: NDArray[np.int8], values: tuple[int, int], config
     return result
 
 
-def _every_term(weights: NDArray[np.int8], values: tuple[int, int]) -> TermBudget:
+def _every_term(weights: NDArray[np.signedinteger[Any]], values: tuple[int, int]) -> TermBudget:
     """The smallest exact budget: the most terms of any group of weights, and of any activation."""
     data = int(term_count(np.arange(values[0], values[1] + 1), Encoding.NAF).max())
     return TermBudget(
@@ -66,7 +68,7 @@ def _every_term(weights: NDArray[np.int8], values: tuple[int, int]) -> TermBudge
     )
 
 
-def fullest_group(weights: NDArray[np.int8]) -> int:
+def fullest_group(weights: NDArray[np.signedinteger[Any]]) -> int:
     """The most terms of any group of weights, at least 1; groups lie along the last axis."""
     counts = term_count(weights, Encoding.NAF)
     padded = np.pad(counts, [(0, 0)] * (counts.ndim - 1) + [(0, -counts.shape[-1] % TERM_GROUP)])

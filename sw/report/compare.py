@@ -140,10 +140,10 @@ def _variants(part: str) -> list[tuple[str, int | None]]:
 
 
 def _config(pe: str, rows: int, cols: int, multipliers: int | None) -> Config:
-    """A small accelerator that holds the digits network with any array."""
+    """A small accelerator that holds the digits network with any array, of weights that have 8 bits in each kind."""
     return dataclasses.replace(
         PRESETS["tiny"], rows=rows, cols=cols, lanes=min(4, cols), pe=pe.partition("-")[0], multipliers=multipliers,
-        weight_bytes=1 << 17, positions=64,
+        weight_bytes=1 << 17, positions=64, weight_bits=8,
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,20 +74,20 @@ class Packing:
     """A kernel's weights in tiles with selects."""
 
     windows: Windows
-    weights: NDArray[np.int8]
+    weights: NDArray[np.signedinteger[Any]]
     """[channels, kernel rows, tiles, rows]."""
     selects: NDArray[np.int8]
     """In the shape of ``weights``: which of its row's bytes each weight multiplies."""
 
-    def words(self, config: Config) -> NDArray[np.int8]:
+    def words(self, config: Config, zero_point: int = 0) -> NDArray[np.int8]:
         """The contents of the weight store, [channels, kernel rows, tiles, words]: a byte of selects, then the weights
-        of the rows that it is for, and so on."""
+        of the rows that it is for, and so on. ``zero_point`` is added to weights."""
         rows_per_byte, bits, pieces = config.selects, select_bits(config.combine), []
         for first in range(0, config.tile_depth, rows_per_byte):
             rows = slice(first, first + rows_per_byte)
             selects = self.selects[..., rows].astype(np.int64)
             byte = (selects << bits * np.arange(selects.shape[-1])).sum(axis=-1, keepdims=True)
-            pieces += [byte.astype(np.uint8).view(np.int8), self.weights[..., rows]]
+            pieces += [byte.astype(np.uint8).view(np.int8), (self.weights[..., rows] + zero_point).astype(np.int8)]
         return np.concatenate(pieces, axis=-1)
 
     def unpacked(self, run: int, config: Config) -> NDArray[np.int64]:
@@ -155,7 +156,7 @@ def _move(byte: int, cells: NDArray[np.int64], taken: NDArray[np.int64], result:
     return False
 
 
-def pack_into(weights: NDArray[np.int8], windows: Windows, config: Config) -> Packing | None:
+def pack_into(weights: NDArray[np.signedinteger[Any]], windows: Windows, config: Config) -> Packing | None:
     """Weights [channels, kernel rows, run] packed into given windows; ``None`` if they do not fit."""
     channels, kernel_rows, run = weights.shape
     matrix = weights.reshape(-1, run)
@@ -169,7 +170,7 @@ def pack_into(weights: NDArray[np.int8], windows: Windows, config: Config) -> Pa
     cell = placed[filters, byte]
     if len(np.unique(filters * count + cell)) < len(cell):
         raise ValueError("packing puts two weights in one cell; this is a mistake of the compiler")
-    made, chosen = np.zeros((len(matrix), count), np.int8), np.zeros((len(matrix), count), np.int8)
+    made, chosen = np.zeros((len(matrix), count), matrix.dtype), np.zeros((len(matrix), count), np.int8)
     made[filters, cell] = matrix[filters, byte]
     chosen[filters, cell] = (byte - windows.starts[cell // config.tile_depth]) // config.tile_depth
     shape = (channels, kernel_rows, windows.tiles, config.tile_depth)
@@ -219,7 +220,7 @@ def arrangements(run: int, tiles: int, config: Config, *, passes: bool = True) -
             yield Windows(repeated, count, stride, width - stride)
 
 
-def pack(weights: NDArray[np.int8], config: Config, *, passes: bool = True) -> Packing | None:
+def pack(weights: NDArray[np.signedinteger[Any]], config: Config, *, passes: bool = True) -> Packing | None:
     """Weights [channels, kernel rows, run] packed into the fewest tiles found; ``None`` if those are no fewer than
     without selects.
 
@@ -244,7 +245,7 @@ def pack(weights: NDArray[np.int8], config: Config, *, passes: bool = True) -> P
     return best
 
 
-def _pack_in(weights: NDArray[np.int8], tiles: int, config: Config, passes: bool) -> Packing | None:
+def _pack_in(weights: NDArray[np.signedinteger[Any]], tiles: int, config: Config, passes: bool) -> Packing | None:
     tried = (
         pack_into(weights, windows, config) for windows in arrangements(weights.shape[-1], tiles, config, passes=passes)
     )

@@ -19,6 +19,8 @@ from sateen.graph.ops import OPS, TransposeConv2D
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
 from sateen.sparsity import Packing
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* in parts:sateen.SateenWarning")
+
 SAME = ((1, 1), (1, 1))
 TERM = "tiny,pe=term,weight_bytes=32768"
 
@@ -40,9 +42,16 @@ def transposed(shape, outputs, kernel=(3, 3)):
 
 
 def wide(graph):
-    """The graph with weights of 9 bits, as uint8 models have them."""
+    """The graph with weights of 9 bits that have no zero point in common."""
     (op,) = graph.ops
     return dataclasses.replace(graph, ops=[dataclasses.replace(op, weights=op.weights.astype(np.int16) * 2)])
+
+
+def with_zero_point(graph, zero_point):
+    """The graph with weights as uint8 models have them, less a zero point; those that were zero still are."""
+    (op,) = graph.ops
+    weights = np.where(op.weights, op.weights.astype(np.int16) - zero_point, 0)
+    return dataclasses.replace(graph, ops=[dataclasses.replace(op, weights=weights.astype(np.int16))])
 
 
 WAYS = {
@@ -66,6 +75,17 @@ WAYS = {
     "streamed": ("tiny,weight_bytes=1024", conv((6, 6, 8), 40, padding=SAME)),
     "parts of wide weights": ("small", wide(conv((6, 6, 5), 7, padding=SAME))),
     "parts of wide depthwise weights": ("small", wide(depthwise((6, 6, 5), padding=SAME))),
+    "parts on the diagonal": ("tiny,pe=bitserial", wide(depthwise((6, 6, 20), padding=SAME))),
+    "parts with a dilation": ("small", wide(conv((9, 9, 5), 7, padding=SAME, dilation=(2, 3)))),
+    "zero point": ("small", with_zero_point(conv((6, 6, 5), 7, padding=SAME), 127)),
+    "zero point, narrow": ("small", with_zero_point(conv((12, 2, 1), 5, (5, 2), padding=((2, 2), (1, 0))), -128)),
+    "zero point, side by side": ("small", with_zero_point(conv((7, 8, 3), 2, (3, 2), padding=((1, 1), (1, 0))), 9)),
+    "zero point, sliding": ("large", with_zero_point(depthwise((9, 9, 20), padding=SAME), 100)),
+    "zero point, diagonal": ("tiny,pe=bitserial", with_zero_point(depthwise((6, 6, 20), padding=SAME), -90)),
+    "zero point, combined": (
+        "tiny,combine=4", with_zero_point(conv((6, 6, 40), 7, padding=SAME, density=0.15), 127),
+    ),
+    "zero point, sequential": ("micro,weight_bits=9", with_zero_point(conv((6, 6, 5), 7, padding=SAME), 55)),
 }
 
 

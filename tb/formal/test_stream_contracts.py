@@ -11,6 +11,7 @@ from amaranth.lib import data
 from prove import Order, contract, free, prove
 from sateen.hw.pe.bitserial import PlaneFeeder
 from sateen.hw.pe.contract import Feeder, Loader
+from sateen.hw.spec.pe import ZERO_POINT_BIT
 from sateen.hw.stream.fetch import Fetch
 from sateen.hw.stream.queue import Queue
 from sateen.hw.stream.slice import RegisterSlice
@@ -71,6 +72,7 @@ def loader(m: Module) -> None:
     contract(m, dut.o)
     m.d.comb += Assert((dut.o.valid == dut.i.valid) & (dut.i.ready == dut.o.ready))
     m.d.comb += Assert((dut.o.payload.weights == dut.i.payload.word) & dut.o.payload.last)
+    m.d.comb += Assert(dut.o.payload.zero_point.as_unsigned() == dut.i.payload.settings[ZERO_POINT_BIT:])
 
 
 def plane_feeder(m: Module) -> None:

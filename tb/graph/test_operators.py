@@ -105,6 +105,7 @@ def test_depthwise(device, multiplier, channels):
     check(device, chain.depthwise(1, (2, 3), dilation=(1, 2)).graph())
 
 
+@pytest.mark.filterwarnings("ignore:.* in parts:sateen.SateenWarning")
 @pytest.mark.parametrize("channels", [3, 12])
 def test_weights_beyond_eight_bits(device, channels):
     rng = np.random.default_rng(2)

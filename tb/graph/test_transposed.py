@@ -88,6 +88,7 @@ def test_device(device, size, kernel, stride, crop, dilation, groups):  # noqa: 
     check(device, layer(size, kernel, stride, crop, dilation, groups, rng).graph())
 
 
+@pytest.mark.filterwarnings("ignore:.* in parts:sateen.SateenWarning")
 def test_device_with_wide_weights_and_many_channels(device):  # noqa: F811
     rng = np.random.default_rng(3)
     check(device, layer((3, 4), *CASES[0], rng, channels=3, outputs=20).graph())

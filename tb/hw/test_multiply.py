@@ -62,18 +62,21 @@ async def accumulates(dut):
     """The contract of :class:`PeSignature`, seen from outside: hops of one cycle, the sum ``latency`` cycles after its
     beat."""
     latency, bits = parameters()["latency"], parameters()["sum_bits"]
+    # Weights of 9 bits are differences of two bytes.
+    low, high = (-255, 255) if parameters()["weight_bits"] == 9 else (-128, 127)
+    widths = {"activation": 8, "weight": parameters()["weight_bits"]}
     await reset(dut)
     following = current = 0
     totals, hops = {}, {}
     for cycle in range(2000):
         beat = {
             "activation": random.choice([-128, -1, 0, 127, random.randint(-128, 127)]),
-            "weight": random.choice([-128, -1, 0, 127, random.randint(-128, 127)]),
+            "weight": random.choice([low, -1, 0, high, random.randint(low, high)]),
             "swap": int(random.random() < 0.3), "capture": int(random.random() < 0.3),
         }  # fmt: skip
         addend = random.choice([-(1 << (bits - 1)), 0, (1 << (bits - 1)) - 1, random.getrandbits(bits - 2)])
         for name, value in beat.items():
-            getattr(dut, f"{name}_i").value = value & (0xFF if name in ("activation", "weight") else 1)
+            getattr(dut, f"{name}_i").value = value & ((1 << widths.get(name, 1)) - 1)
         dut.sum_i.value = addend & ((1 << bits) - 1)
         current = following if beat["swap"] else current
         following = beat["weight"] if beat["capture"] else following
@@ -85,7 +88,7 @@ async def accumulates(dut):
             assert dut.sum_o.value.to_signed() == signed(totals[cycle] & ((1 << bits) - 1), bits)
             for name, value in hops[cycle].items():
                 port = getattr(dut, f"{name}_o").value
-                assert (port.to_signed() if name in ("activation", "weight") else int(port)) == value
+                assert (port.to_signed() if name in widths else int(port)) == value
 
 
 @pytest.mark.parametrize(
@@ -121,7 +124,7 @@ def test_int8(component):
     run(component, __file__, tests=["products", "all_products"], a_bits=8, b_bits=8, latency=component.LATENCY)
 
 
-@pytest.mark.parametrize("b_bits", [8, 5, pytest.param(2, marks=pytest.mark.prove)])
+@pytest.mark.parametrize("b_bits", [8, 5, 9, pytest.param(2, marks=pytest.mark.prove)])
 def test_logic_of_carry_cells(b_bits):
     """As it is built where the technology's cells are placed by hand."""
     component = LogicMultiply(b_bits=b_bits)
@@ -129,10 +132,14 @@ def test_logic_of_carry_cells(b_bits):
     run(component, __file__, tests=tests, technology="ecp5", a_bits=8, b_bits=b_bits, latency=component.LATENCY)
 
 
-@pytest.mark.parametrize(("multiplier", "technology"), [(True, None), (False, None), (True, "up5k")])
-def test_mac(multiplier, technology):
-    mac = Mac(sum_bits=20, multiplier=multiplier)
-    run(mac, __file__, tests=["accumulates"], technology=technology, sum_bits=20, latency=Mac.LATENCY[multiplier])
+@pytest.mark.parametrize(
+    ("multiplier", "technology", "weight_bits"),
+    [(True, None, 8), (False, None, 8), (True, "up5k", 8), (True, "ecp5", 9), (False, "ecp5", 9), (True, "up5k", 9)],
+)
+def test_mac(multiplier, technology, weight_bits):
+    mac = Mac(sum_bits=20, multiplier=multiplier, weight_bits=weight_bits)
+    sizes = {"sum_bits": 20, "weight_bits": weight_bits, "latency": Mac.LATENCY[multiplier]}
+    run(mac, __file__, tests=["accumulates"], technology=technology, **sizes)
 
 
 @cocotb.test()

@@ -13,7 +13,16 @@ from harness import parameters, reset, run, run_netlist, send
 from sateen.fpga.flow import synthesize
 from sateen.fpga.netlists import top_of
 from sateen.fpga.parts import PARTS
-from sateen.hw.spec.pe import PE_KINDS, SELECTS_BIT, Encoding, Precision, TermBudget, select_bits, window
+from sateen.hw.spec.pe import (
+    PE_KINDS,
+    SELECTS_BIT,
+    ZERO_POINT_BIT,
+    Encoding,
+    Precision,
+    TermBudget,
+    select_bits,
+    window,
+)
 from sateen.hw.tile import Tile
 from sateen.sim.golden.terms import quantize_terms
 
@@ -31,17 +40,35 @@ def tile():
 def problem(rng, component, lengths, precision=FULL):
     """Matrices of weights and the beats of each: corners first."""
     low, high = -(1 << (precision.activation_bits - 1)), (1 << (precision.activation_bits - 1)) - 1
-    least = -(1 << (parameters()["weight_bits"] - 1))
     depth = component.rows * component.kind.group
     wide = depth * component.combine
     for index, length in enumerate(lengths):
-        weights = rng.integers(least, -least, (depth, component.cols))
+        least, most = weight_range(rng, index)
+        weights = rng.integers(least, most + 1, (depth, component.cols))
         x = rng.integers(low, high + 1, (length, wide))
         if index == 0:
             weights[:], x[:] = least, low
         elif index == 1:
-            weights[:], x[:] = -least - 1, low
+            weights[:], x[:] = most, low
         yield weights, x
+
+
+def weight_range(rng, index):
+    """The least and the largest weight of a matrix: those of its bits, or with 9 bits, of int8 less some zero point.
+    The first two matrices have the corners."""
+    bits = parameters()["weight_bits"]
+    if bits < 9:
+        return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+    zero_point = (127, -128, 0, -1)[index] if index < 4 else int(rng.integers(-128, 128))
+    return -128 - zero_point, 127 - zero_point
+
+
+def zero_point(weights):
+    """One that makes codes of weights: any, but known from the weights; 0 for those of a narrow PE."""
+    if parameters()["weight_bits"] < 9:
+        return 0
+    least, most = max(-128, -128 - int(weights.min())), min(127, 127 - int(weights.max()))
+    return least + int(abs(weights.astype(np.int64).sum())) % (most - least + 1)
 
 
 def selects(component, weights):
@@ -53,7 +80,8 @@ def selects(component, weights):
 
 def loaded(component, weights, settings):
     """A matrix as it comes in, with its settings: with combined columns, rows after their selects if it has any."""
-    rows = list(weights)
+    point = zero_point(weights)
+    rows, settings = list(weights + point), settings | (point & 0xFF) << ZERO_POINT_BIT
     if component.combine > 1 and weights.flat[0] % 3:
         bits, chosen, rows, settings = (
             select_bits(component.combine),
@@ -65,7 +93,7 @@ def loaded(component, weights, settings):
             some = slice(first, first + 8 // bits)
             rows += [
                 sum(select << bits * place for place, select in enumerate(chosen[some])).astype(np.int8),
-                *weights[some],
+                *(weights[some] + point),
             ]
     return [{"word": [int(v) for v in row], "settings": settings} for row in rows]
 
@@ -192,7 +220,9 @@ async def leaves_no_bubble(dut):
         for length, selecting in itertools.product((1, component.rows, component.rows + 2), (False, True)):
             work = list(problem(rng, component, [length] * 8, precision))
             for weights, _ in work if component.combine > 1 else ():
-                weights.flat[0] = int(selecting)
+                # Towards zero, which all matrices may hold.
+                while bool(weights.flat[0] % 3) != selecting:
+                    weights.flat[0] += 1 if weights.flat[0] < 0 or weights.flat[0] == 0 < weights.max() else -1
             load = component.rows * component.kind.group
             if selecting and component.combine > 1:
                 load += -(-load // (8 // select_bits(component.combine)))
@@ -216,12 +246,12 @@ async def slides(dut, give, load):
             next(iter(problem(rng, component, [length])))
             if index < 4
             else (
-                rng.integers(-128, 128, (component.rows, component.cols)),
+                rng.integers(*weight_range(rng, index), (component.rows, component.cols), endpoint=True),
                 rng.integers(-128, 128, (length, component.rows)),
             )
         )
         slide = bool(index % 3 != 1)
-        words += [{"word": [int(v) for v in row], "settings": 0} for row in weights]
+        words += loaded(component, weights, 0)
         for place, row in enumerate(x):
             # What the columns hold before they are filled may be anything.
             slid += slide
@@ -254,8 +284,9 @@ async def slides(dut, give, load):
     ("pe", "rows", "cols", "weight_bits", "multipliers"),
     [
         ("mac", 1, 1, 8, None), ("mac", 3, 5, 8, 7), ("mac", 8, 4, 8, 32), ("mac", 16, 2, 8, 0), ("mac", 4, 3, 5, 6),
-        ("mac", 5, 3, 8, 11),
+        ("mac", 5, 3, 8, 11), ("mac", 4, 3, 9, 6), ("mac", 16, 1, 9, 0), ("mac", 2, 1, 9, None),
         ("bitserial", 1, 1, 8, None), ("bitserial", 5, 3, 8, None), ("bitserial", 4, 2, 2, None),
+        ("bitserial", 4, 2, 9, None), ("balanced", 4, 2, 9, None), ("interleaved", 4, 2, 9, None),
         pytest.param("bitserial", 16, 2, 8, None, marks=pytest.mark.prove),
         ("balanced", 1, 1, 8, None), ("balanced", 5, 3, 8, None),
         pytest.param("balanced", 4, 2, 3, None, marks=pytest.mark.prove),
@@ -268,7 +299,7 @@ def test_tile(pe, rows, cols, weight_bits, multipliers):
     tests = [
         "matches_matrix_product",
         "leaves_no_bubble",
-        *(["slides"] if PE_KINDS[pe].sliding and weight_bits == 8 else []),
+        *(["slides"] if PE_KINDS[pe].sliding and weight_bits >= 8 else []),
     ]
     run(Tile(position_bits=POSITION_BITS, **settings), __file__, tests=tests, **settings)
 
@@ -276,7 +307,7 @@ def test_tile(pe, rows, cols, weight_bits, multipliers):
 @pytest.mark.fpga
 def test_netlist():
     """What Yosys made of a tile for ECP5, half its rows of multipliers and half of LUTs, from the vendor's cells."""
-    settings = {"pe": "mac", "rows": 4, "cols": 4, "weight_bits": 8, "multipliers": 8}
+    settings = {"pe": "mac", "rows": 4, "cols": 4, "weight_bits": 9, "multipliers": 8}
     netlist, cells = synthesize(Tile(position_bits=POSITION_BITS, **settings), PARTS["ecp5-85f"])
     assert cells.multipliers == 8
     run_netlist(netlist, __file__, tests=["matches_matrix_product", "leaves_no_bubble", "slides"], **settings)
@@ -291,16 +322,17 @@ def test_elements_keep_their_registers():
         assert len({nets[net]["bits"][0] for net in names & nets.keys()}) == len(names)
 
 
-@pytest.mark.parametrize(("pe", "combine"), [
-    ("mac", 2), ("mac", 16), ("bitserial", 4), ("balanced", 3), ("interleaved", 8), ("term", 3),
+@pytest.mark.parametrize(("pe", "combine", "weight_bits"), [
+    ("mac", 2, 8), ("mac", 16, 8), ("bitserial", 4, 8), ("balanced", 3, 8), ("interleaved", 8, 8), ("term", 3, 8),
+    ("mac", 3, 9),
 ])  # fmt: skip
-def test_combined_columns(pe, combine):
+def test_combined_columns(pe, combine, weight_bits):
     rows, cols = (2, 2) if pe == "term" else (3, 4)
     settings = {
         "pe": pe,
         "rows": rows,
         "cols": cols,
-        "weight_bits": 8,
+        "weight_bits": weight_bits,
         "combine": combine,
         "multipliers": 4 if combine == 2 else None,
     }
@@ -318,7 +350,7 @@ def test_combined_columns(pe, combine):
         ({"rows": 0}, "rows must be 1 or more, not 0"),
         ({"cols": 0}, "cols must be 1 or more, not 0"),
         ({"pe": "abacus"}, "pe must be one of mac, bitserial, balanced, interleaved, term, not 'abacus'"),
-        ({"weight_bits": 1}, "weight_bits must be 2 to 8, not 1"),
+        ({"weight_bits": 1}, "weight_bits must be 2 to 9, not 1"),
         ({"pe": "term", "weight_bits": 4}, "weight_bits must be 8 with pe=term, not 4"),
         ({"multipliers": 7}, "multipliers must be 0 to 6 (rows × cols), not 7"),
         ({"combine": 17}, "combine must be 1 to 16, not 17"),

@@ -15,8 +15,10 @@ import pytest
 import needs
 import sateen
 from graphs import random_input
+from interpreters import litert_tensors
+from mobilenet import mobilenet_v1
 from networks import NETWORKS
-from sateen.frontends import load
+from sateen.frontends import load, tflite
 from sateen.graph import Graph, run
 
 NAMES = [
@@ -131,6 +133,26 @@ def test_predicted_cycles(name):
     model = sateen.compile(graph, "large")
     assert model.resident and not model.tiled
     assert sum(layer.predicted.cycles for layer in model.layers) <= CYCLES[name]
+
+
+@pytest.mark.models
+def test_mobilenet_with_zero_points():
+    """A MobileNet of uint8, whose weights have zero points, equals TensorFlow Lite's reference kernels in every tensor,
+    and takes the cycles of one of int8."""
+    size, cycles = 128, {}
+    for unsigned in (False, True):
+        data = mobilenet_v1(unsigned=unsigned, size=size, width=0.25)
+        x = np.random.default_rng(0).integers(0, 256, (1, size, size, 3)).astype(np.uint8)
+        x = x if unsigned else (x.astype(np.int16) - 128).astype(np.int8)
+        expected = litert_tensors(data, x)
+        with sateen.open("sim:large") as device:
+            loaded = device.load(sateen.compile(tflite.load(data), "large", strict=True))
+            _, actual = loaded.run(x, layers=True)
+            for name, values in actual.items():
+                np.testing.assert_array_equal(values, expected[name], err_msg=name)
+            loaded.run(x)
+            cycles[unsigned] = loaded.profile.cycles
+    assert cycles[True] <= 1.1 * cycles[False]
 
 
 @pytest.mark.models

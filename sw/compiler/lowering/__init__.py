@@ -8,5 +8,9 @@ operators. Operators are imported from :mod:`sateen.graph.ops`, so that a new on
 from sateen.compiler.lowering.kernel import Kernel, parameter_words
 from sateen.compiler.lowering.lookup import LookUp
 from sateen.compiler.lowering.lower import LOWERINGS, Lowered, LoweredGraph, lower, lower_operator
+from sateen.compiler.lowering.zero_points import reason_for_parts
 
-__all__ = ["LOWERINGS", "Kernel", "LookUp", "Lowered", "LoweredGraph", "lower", "lower_operator", "parameter_words"]
+__all__ = [
+    "LOWERINGS", "Kernel", "LookUp", "Lowered", "LoweredGraph", "lower", "lower_operator", "parameter_words",
+    "reason_for_parts",
+]  # fmt: skip

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sateen.compiler.lowering.zero_points import Weights, zero_point
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import BIAS_BYTES, PARAMETER_BYTES, Dim, Rounding
 from sateen.hw.spec.pe import Precision
@@ -50,7 +52,7 @@ class Kernel:
     """Change of x from one group of output channels to the next."""
     padding: int
     """int8 value."""
-    weights: NDArray[np.int8]
+    weights: Weights
     """[channels, kernel rows, kernel columns, run_length]."""
     parameters: NDArray[np.uint8]
     """[channels, PARAMETER_BYTES]."""
@@ -67,11 +69,16 @@ class Kernel:
     spacing: tuple[int, int] | None = None
     """Bytes from result to result, down and right; ``None``: the results fill the output without gaps."""
     precision: Precision = FULL
-    filters: NDArray[np.int8] | None = None
-    """[channels, kernel rows, kernel columns], if each output channel depends only on the input channel of the same
-    index, without dilation."""
+    filters: Weights | None = None
+    """[parts, channels, kernel rows, kernel columns], if each output channel depends only on the input channel of the
+    same index, without dilation. The weights are the sum of the parts."""
     depth: int = 1
     """Bytes of a pixel, if there are ``filters``."""
+    parts: int = 1
+    """Parts into which the weights are cut because the PEs do not hold them, see :func:`weight_parts`."""
+    stacked: bool = False
+    """All tiles of a run take its first bytes, each with the next ``tile_depth`` of the weights: one tile a part. The
+    ``run_length`` counts all of them."""
     packing: Packing | None = None
     """The weights in tiles with selects; ``None``: a tile for each ``tile_depth`` bytes of a run."""
 
@@ -79,6 +86,11 @@ class Kernel:
     def result_steps(self) -> tuple[int, int]:
         """Bytes from result to result in the output, down and right."""
         return self.spacing or (self.out[1] * self.channels, self.channels)
+
+    @cached_property
+    def weights_zero_point(self) -> int:
+        """The byte that stands for a weight of 0 in the weight store."""
+        return zero_point(self.weights)
 
     @property
     def nonzeros(self) -> int:
@@ -89,7 +101,7 @@ class Kernel:
         """The tiles of each step of the reduction: how many bytes each takes, and where they begin."""
         if self.packing:
             return self.packing.windows
-        return Windows(1, -(-self.run_length // config.tile_depth), config.tile_depth)
+        return Windows(1, -(-self.run_length // config.tile_depth), 0 if self.stacked else config.tile_depth)
 
     def tiles(self, config: Config) -> int:
         """Number of tiles of weights, for all groups of channels."""
@@ -133,7 +145,7 @@ def parameter_words(kernel: Kernel, config: Config) -> NDArray[np.int8]:
 
 
 def diagonal(
-    weights: NDArray[np.int8], image: tuple[int, int, int], out: tuple[int, int], config: Config, *, outputs: int = 1,
+    weights: Weights, image: tuple[int, int, int], out: tuple[int, int], config: Config, *, outputs: int = 1,
     stride: tuple[int, int] = (1, 1), dilation: tuple[int, int] = (1, 1), origin: tuple[int, int, int] = (0, 0, 0),
     padding: int = 0, bias: ArrayLike = 0, multiplier: ArrayLike = 1 << 30, shift: ArrayLike = 1, zero_point: int = 0,
     low: int = -128, high: int = 127, rounding: int = Rounding.DOUBLE, pooling: tuple[Dim, Dim] = ONCE,
@@ -156,7 +168,7 @@ def diagonal(
     channels, kernel_y, kernel_x = weights.shape
     run_length = min(config.cols // outputs, depth) or 1
     channel = np.arange(channels)
-    sparse = np.zeros((channels, kernel_y, kernel_x, run_length), np.int8)
+    sparse = np.zeros((channels, kernel_y, kernel_x, run_length), weights.dtype)
     sparse[channel, :, :, channel % config.cols // outputs] = weights
     values = [np.broadcast_to(np.asarray(value, np.int64), channels) for value in (bias, multiplier, shift)]
     return Kernel(
@@ -177,6 +189,6 @@ def diagonal(
         low=low,
         high=high,
         rounding=rounding,
-        filters=weights if outputs == 1 and pooling == ONCE and dilation == (1, 1) and min(stride) > 0 else None,
+        filters=weights[None] if outputs == 1 and pooling == ONCE and dilation == (1, 1) and min(stride) > 0 else None,
         depth=depth,
     )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sateen.compiler.lowering.kernel import ONCE, Kernel, diagonal, parameters
+from sateen.compiler.lowering.zero_points import Weights, reason_for_parts, weight_parts
 from sateen.errors import CompileError
 from sateen.graph.ops import Conv2D, DepthwiseConv2D, FullyConnected, Tensor, Weighted
 from sateen.hw.spec.config import Config
@@ -24,22 +25,12 @@ def _bias(op: Weighted, zero_point: int) -> NDArray[np.int64]:
     return op.bias - zero_point * op.kept_weights.reshape(len(op.weights), -1).sum(axis=1)
 
 
-def _bytes(weights: NDArray[np.int8] | NDArray[np.int16]) -> list[NDArray[np.int8]]:
-    """int8 weights whose sum the weights are: one array, or more for int16 weights."""
-    parts: list[NDArray[np.int8]] = []
-    rest = weights.astype(np.int16)
-    while not parts or rest.any():
-        parts.append(np.clip(rest, -128, 127).astype(np.int8))
-        rest = rest - parts[-1]
-    return parts
-
-
 def conv2d(op: Conv2D, x: Tensor, y: Tensor, config: Config) -> Kernel | Iterator[Kernel]:
     """A convolution. On an image so narrow that a beat reaches into the next line, a beat takes several kernel rows.
     With few output channels, the kernel computes several neighbouring pixels at once, if that takes fewer beats."""
     outputs, kernel_y, kernel_x, channels = op.weights.shape
     contiguous = kernel_x == 1 or op.dilation[1] == 1
-    if op.terms is not None or op.weights.dtype != np.int8 or not contiguous:
+    if op.terms is not None or len(weight_parts(op.weights, config)) > 1 or not contiguous:
         return row_by_row(op, x, y, config)
     pitch = x.shape[2] * channels * op.dilation[0]
     rows_per_beat = min(kernel_y, (config.tile_depth - kernel_x * channels) // pitch + 1)
@@ -58,7 +49,8 @@ def _side_by_side(op: Conv2D, x: Tensor, y: Tensor, config: Config, pixels: int)
     """Several neighbouring results at once, each in its own columns: a kernel as wide as all their windows."""
     outputs, kernel_y, kernel_x, channels = op.weights.shape
     single, shift = row_by_row(op, x, y, config), op.stride[1] * channels
-    weights = np.zeros((pixels, outputs, kernel_y, 1, single.run_length + (pixels - 1) * shift), np.int8)
+    length = single.run_length + (pixels - 1) * shift
+    weights = np.zeros((pixels, outputs, kernel_y, 1, length), single.weights.dtype)
     for pixel in range(pixels):
         weights[pixel, ..., pixel * shift : pixel * shift + single.run_length] = single.weights
     return dataclasses.replace(
@@ -84,7 +76,7 @@ def _narrow(op: Conv2D, x: Tensor, y: Tensor, config: Config, rows_per_beat: int
     for mask, same in itertools.groupby(inside):
         count = len(list(same))
         masked = dataclasses.replace(op, weights=op.weights * np.array(mask, np.int8)[:, None])
-        rows = np.zeros((outputs, steps * rows_per_beat, pitch), np.int8)
+        rows = np.zeros((outputs, steps * rows_per_beat, pitch), op.weights.dtype)
         rows[:, :kernel_y, : kernel_x * channels] = masked.weights.reshape(outputs, kernel_y, -1)
         run_length = (rows_per_beat - 1) * pitch + kernel_x * channels
         single = row_by_row(masked, x, y, config)
@@ -108,7 +100,7 @@ def row_by_row(op: Conv2D, x: Tensor, y: Tensor, config: Config) -> Kernel:
     _, height, columns, channels = x.shape
     outputs, kernel_y, kernel_x, _ = op.weights.shape
     (top, _), (left, _) = op.padding
-    parts = _bytes(op.weights)
+    parts, stacked = weight_parts(op.weights, config), False
     # A group of weights that share a term budget must not reach beyond a pixel.
     if kernel_x == 1 or op.dilation[1] == 1 and (op.terms is None or channels % op.terms.group == 0):
         run_length = kernel_x * channels
@@ -116,9 +108,13 @@ def row_by_row(op: Conv2D, x: Tensor, y: Tensor, config: Config) -> Kernel:
         weights = np.stack([part.reshape(outputs, kernel_y, run_length) for part in parts], axis=2)
         inner = Dim(len(parts), (0, 0))
     else:
-        if len(parts) > 1:
-            raise CompileError(f"{op}: weights beyond -128 to 127 with a dilation have no kernel")
-        run_length, weights, inner = channels, parts[0], Dim(kernel_x, (0, op.dilation[1] * channels))
+        if len(parts) > 1 and channels > config.tile_depth:
+            raise CompileError(
+                f"{op}: with a dilation, weights of more than {config.tile_depth} channels cannot be multiplied in "
+                f"parts: {reason_for_parts(op.weights, config)}"
+            )
+        weights, stacked = _stacked(parts, config), len(parts) > 1
+        run_length, inner = weights.shape[-1], Dim(kernel_x, (0, op.dilation[1] * channels))
     return Kernel(
         height=height,
         width=columns * channels,
@@ -137,7 +133,15 @@ def row_by_row(op: Conv2D, x: Tensor, y: Tensor, config: Config) -> Kernel:
         low=op.low,
         high=op.high,
         rounding=op.rounding,
+        parts=len(parts),
+        stacked=stacked,
     )
+
+
+def _stacked(parts: Sequence[Weights], config: Config) -> Weights:
+    """Parts [..., run] of weights side by side, each but the last filled up to a tile of weights."""
+    filling = [(0, 0)] * (parts[0].ndim - 1) + [(0, config.tile_depth - parts[0].shape[-1])]
+    return np.concatenate([*(np.pad(part, filling) for part in parts[:-1]), parts[-1]], axis=-1)
 
 
 def _fields(op: Weighted) -> dict[str, object]:
@@ -158,37 +162,48 @@ def depthwise_conv2d(op: DepthwiseConv2D, x: Tensor, y: Tensor, config: Config) 
     """A kernel on the tile's diagonal; or, where that takes no more beats, a convolution with zeros for the other
     channels."""
     _, height, columns, channels = x.shape
-    outputs, kernel_y, kernel_x, _ = op.weights.shape
+    outputs, _, kernel_x, _ = op.weights.shape
     multiplier = outputs // channels
     fits = config.cols % multiplier == 0 or outputs <= config.cols
     contiguous = op.dilation[1] == 1 and op.terms is None
     dense_beats = -(-kernel_x * channels // config.tile_depth) if contiguous else kernel_x
-    if op.weights.dtype == np.int16 or not fits or dense_beats <= kernel_x and channels <= config.tile_depth:
-        dense = np.zeros((outputs, kernel_y, kernel_x, channels), op.weights.dtype)
+    parts = weight_parts(op.weights, config)
+    if not fits or dense_beats <= kernel_x and channels <= config.tile_depth:
+        dense = np.zeros((*op.weights.shape[:3], channels), op.weights.dtype)
         output = np.arange(outputs)
         dense[output, :, :, output // multiplier] = op.weights[..., 0]
         as_conv = Conv2D(**{**_fields(op), "weights": dense})  # type: ignore[arg-type]
-        if multiplier > 1 or op.dilation != (1, 1) or op.weights.dtype == np.int16:
+        if multiplier > 1 or op.dilation != (1, 1):
             return conv2d(as_conv, x, y, config)
         return dataclasses.replace(
-            row_by_row(as_conv, x, y, config), filters=_bytes(op.weights)[0][..., 0], depth=channels
+            row_by_row(as_conv, x, y, config), filters=np.stack(parts)[..., 0], depth=channels
         )
     (top, _), (left, _) = op.padding
-    return diagonal(
-        _bytes(op.weights)[0][..., 0],
-        (height, columns, channels),
-        (y.shape[1], y.shape[2]),
-        config,
-        outputs=multiplier,
-        stride=op.stride,
-        dilation=op.dilation,
-        origin=(-top, -left, 0),
-        padding=x.zero_point,
-        bias=_bias(op, x.zero_point),
-        multiplier=op.multiplier,
-        shift=op.shift,
-        zero_point=y.zero_point,
-        low=op.low,
-        high=op.high,
-        rounding=op.rounding,
+    kernels = [
+        diagonal(
+            part[..., 0],
+            (height, columns, channels),
+            (y.shape[1], y.shape[2]),
+            config,
+            outputs=multiplier,
+            stride=op.stride,
+            dilation=op.dilation,
+            origin=(-top, -left, 0),
+            padding=x.zero_point,
+            bias=_bias(op, x.zero_point),
+            multiplier=op.multiplier,
+            shift=op.shift,
+            zero_point=y.zero_point,
+            low=op.low,
+            high=op.high,
+            rounding=op.rounding,
+        )
+        for part in parts
+    ]
+    if len(parts) == 1:
+        return kernels[0]
+    weights = _stacked([kernel.weights for kernel in kernels], config)
+    filters = None if kernels[0].filters is None else np.stack(parts)[..., 0]
+    return dataclasses.replace(
+        kernels[0], weights=weights, run_length=weights.shape[-1], filters=filters, parts=len(parts), stacked=True
     )

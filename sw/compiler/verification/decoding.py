@@ -24,7 +24,7 @@ from sateen.hw.spec.descriptor import (
     WeightStream,
     table_words,
 )
-from sateen.hw.spec.pe import SELECTS_BIT, WEIGHT_SETTING_BITS, select_bits, window
+from sateen.hw.spec.pe import SELECTS_BIT, ZERO_POINT_BIT, select_bits, window
 
 __all__ = ["decode", "parameters", "records", "tables", "tiles"]
 
@@ -46,9 +46,10 @@ def decode(record: bytes) -> Descriptor:
 
 def _weights(section: bytes) -> WeightStream:
     base, blocks, groups, modes, words = WeightStream.LAYOUT.unpack_from(section)
+    zero_point = modes >> ZERO_POINT_BIT & 0xFF
     return WeightStream(
-        base=base, blocks=blocks, groups=groups, words=words, settings=modes & (1 << WEIGHT_SETTING_BITS) - 1,
-        tables=bool(modes >> 31), one_scale=bool(modes >> 30 & 1),
+        base=base, blocks=blocks, groups=groups, words=words, settings=modes & (1 << ZERO_POINT_BIT) - 1,
+        zero_point=zero_point - ((zero_point & 0x80) << 1), tables=bool(modes >> 31), one_scale=bool(modes >> 30 & 1),
     )  # fmt: skip
 
 
@@ -101,21 +102,22 @@ def _groups(stream: WeightStream) -> Iterator[tuple[int, int]]:
         word += stream.words + stream.parameters(group)
 
 
-def tiles(stream: WeightStream, store: NDArray[np.int8], config: Config) -> NDArray[np.int8]:
-    """The weights that each tile multiplies a beat's bytes with: [groups, tiles, bytes of a beat, cols]."""
+def tiles(stream: WeightStream, store: NDArray[np.int8], config: Config) -> NDArray[np.int16]:
+    """The weights that each tile multiplies a beat's bytes with, less their zero point: [groups, tiles, bytes of a
+    beat, cols]."""
     words = np.stack([store[first:end] for first, end in _groups(stream)])
     depth = config.tile_depth
     if not stream.settings >> SELECTS_BIT & 1:
-        return words.reshape(stream.groups, -1, depth, config.cols)
+        return words.reshape(stream.groups, -1, depth, config.cols).astype(np.int16) - stream.zero_point
     words = words.reshape(stream.groups, -1, depth + config.select_words, config.cols)
-    result = np.zeros((*words.shape[:2], config.beat_bytes, config.cols), np.int8)
+    result = np.zeros((*words.shape[:2], config.beat_bytes, config.cols), np.int16)
     seen = np.array([window(row, rows=depth, combine=config.combine) for row in range(depth)])
     bits, word = select_bits(config.combine), 0
     for first in range(0, depth, config.selects):
         selects = words[:, :, word].view(np.uint8)
         for row in range(first, min(first + config.selects, depth)):
             byte = seen[row].take(selects >> bits * (row - first) & (1 << bits) - 1, mode="clip")
-            weights = words[:, :, word + 1 + row - first]
+            weights = words[:, :, word + 1 + row - first].astype(np.int16) - stream.zero_point
             np.put_along_axis(result, byte[:, :, None], weights[:, :, None], axis=2)
         word += 1 + min(config.selects, depth - first)
     return result

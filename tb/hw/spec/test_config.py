@@ -19,7 +19,7 @@ from sateen.hw.spec.identity import Identity
         ({"rows": 8.0}, "not 8.0"),
         ({"cols": 0}, "cols must be a whole number from 1 to 64, not 0"),
         ({"pe": "abacus"}, "pe must be one of mac, bitserial, balanced, interleaved, term, not 'abacus'"),
-        ({"weight_bits": 1}, "weight_bits must be a whole number from 2 to 8, not 1"),
+        ({"weight_bits": 1}, "weight_bits must be a whole number from 2 to 9, not 1"),
         (
             {"pe": "term", "weight_bits": 7},
             "weight_bits must be a whole number from 8 to 8 (pe=term keeps terms of them instead), not 7",
