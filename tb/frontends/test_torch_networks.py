@@ -30,7 +30,7 @@ def noise_ratio(expected, found):
 
 @pytest.fixture(scope="module")
 def resnet8():
-    return initialized(ResNet8(8)), items(8, 3, 32, 32)
+    return initialized(ResNet8(8)), items(8, 3, 16, 16)
 
 
 def on_host(graph, x):
@@ -44,7 +44,7 @@ def test_resnet8_by_pt2e(resnet8):
         graph = load(exported)
     found = compare(exported, graph, x[:2].numpy())
     assert not found.unexplained
-    assert found.values > 100_000 and found.different < found.values * 0.001
+    assert found.values > 20_000 and found.different < found.values * 0.001
 
 
 def test_ds_cnn_by_pt2e_has_a_real_end():
@@ -75,21 +75,21 @@ def test_from_module_to_device(name, resnet8):
 
 
 def test_mobilenet_v2():
-    module, x = initialized(MobileNetV2(0.25, 20, 64)), items(4, 3, 32, 32)
+    module, x = initialized(MobileNetV2(0.25, 20, 64)), items(2, 3, 32, 32)
     seen = []
     graph = quantize_torch(module, x, progress=lambda done, total: seen.append((done, total))).graph
-    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert seen == [(1, 2), (2, 2)]
     kinds = [type(op).__name__ for op in graph.ops]
     assert kinds.count("DepthwiseConv2D") == 17 and kinds.count("Conv2D") == 35 and kinds.count("Add") == 11
     with torch.no_grad():
         assert noise_ratio(module(x).numpy(), on_host(graph, x)) > 12
 
 
-def test_loaders_and_fixed_batches(resnet8):
+def test_loaders_and_fixed_batches():
     """A loader of batches with labels, and a program of a fixed batch, give the ranges that one tensor gives."""
-    module, x = resnet8
-    whole = quantize_torch(module, x[:5]).graph
-    loader = [(x[:2], torch.zeros(2)), (x[2:4], torch.zeros(2)), (x[4:5], torch.zeros(1))]
+    module, x = initialized(torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.ReLU())), items(5, 2, 6, 6)
+    whole = quantize_torch(module, x).graph
+    loader = [(x[:2], torch.zeros(2)), (x[2:4], torch.zeros(2)), (x[4:], torch.zeros(1))]
     fixed = torch.export.export(module, (x[:2],))
     for graph in (quantize_torch(module, loader).graph, quantize_torch(fixed, loader).graph):
         scales = [[tensor.scale for tensor in each.tensors.values()] for each in (graph, whole)]
