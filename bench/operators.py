@@ -27,7 +27,7 @@ from sateen.frontends.onnx.operators import HANDLERS as ONNX
 from sateen.frontends.onnx.reals import REALS
 from sateen.frontends.tflite.handlers import BY_TYPE
 from sateen.frontends.tflite.versions import newest
-from sateen.graph import Graph, GraphError, Op, Reshape
+from sateen.graph import Dequantize, Graph, GraphError, Op, Quantize, Real, Reshape
 from sateen.graph.ops import Constant
 from sateen.hw.spec.config import PRESETS
 from small_models import tflite_files
@@ -44,7 +44,9 @@ or is computed when the file is read. Sums, products and tables need `positions`
 engine; a layer that does not fit a device's memories runs on the host, with a warning that says so.
 
 Types: *codes* are int8 and uint8, in ONNX in QDQ or operator form; *real* is float32. Only codes are for the device:
-operators on int16 and real numbers always run on the host.
+operators on int16 and real numbers always run on the host. In ONNX, what operators on real numbers compute between a
+DequantizeLinear and a QuantizeLinear is the device's, too, where each code's result follows from it alone (a table) or
+is a line for each channel (a layer).
 
 **Exact to**: every integer equals tflite-micro's portable kernels, or TensorFlow Lite's reference kernels for types and
 operators that those lack; for ONNX, onnxruntime's. Real numbers equal the interpreter's to about five digits. `sateen
@@ -104,7 +106,11 @@ def onnx_places() -> Where:
                     graph = rewritten(onnx.load(file(trial)))
                 except (GraphError, SateenError):
                     continue
-                found[kind] |= set(places(graph, [op for op in graph.ops if op.name.split(".")[0] == "tried"]))
+                own = [op for op in graph.ops if op.name.split(".")[0] == "tried"]
+                if kind not in ONNX and not any(isinstance(op, Real) for op in graph.ops):
+                    # A table or a line for each channel, which bears the name of what quantizes it.
+                    own = [op for op in graph.ops if not isinstance(op, Quantize | Dequantize)]
+                found[kind] |= set(places(graph, own))
     return found
 
 
@@ -152,9 +158,10 @@ def onnx_lines() -> list[str]:
     lines += ["| operator | versions | types | runs on |", "|---|---|---|---|"]
     for kind in sorted({**REAL_MOVES, **REALS, **ONNX}):
         types = [name for name, kinds in (("codes", ONNX), ("real", {**REAL_MOVES, **REALS})) if kind in kinds]
+        types = ["codes", "real"] if types == ["real"] and "device" in found[kind] else types
         operator = {**REAL_MOVES, **REALS, **ONNX}[kind]
         versions = ", ".join(map(str, sorted(operator.versions)))
-        where = told(found[kind]) if kind in ONNX else "host"
+        where = told(found[kind])
         lines.append(f"| {kind} | {versions} | {', '.join(types)} | {where} |")
     return lines
 

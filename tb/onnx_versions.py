@@ -149,7 +149,7 @@ def _base(kind: str, version: int) -> tuple[list[Any], dict[str, Any], tuple[int
 
 STEP = np.float32(0.0417)
 """The scale of results."""
-BINARY = ("Add", "Sub", "Mul", "Div", "PRelu", "Min", "Max")
+BINARY = ("Add", "Sub", "Mul", "Div", "PRelu", "Min", "Max", "Sum")
 OTHERS: dict[str, list[Any]] = {
     "blocksize": [1, 2, 3],
     "auto_pad": ["SAME_UPPER", "SAME_LOWER", "VALID", "NOTSET"],
