@@ -43,7 +43,7 @@ from sateen.sim.golden.interpolation import (
     real_resize_bilinear,
     resize_bilinear,
 )
-from sateen.sim.golden.pairs import COMPARISONS, compare, divide, l2_normalize, prelu, squared_difference
+from sateen.sim.golden.pairs import COMPARISONS, compare, divide, l2_normalize, prelu, prelu_scales, squared_difference
 from sateen.sim.golden.real import (
     REAL_BINARY,
     REAL_REDUCTIONS,
@@ -131,6 +131,7 @@ __all__ = [
     "negative_table",
     "positions",
     "prelu",
+    "prelu_scales",
     "quantize",
     "quantize_again",
     "quantize_multiplier",

@@ -18,7 +18,7 @@ from sateen.sim.golden.scaling import (
     rescale,
 )
 
-__all__ = ["COMPARISONS", "compare", "divide", "l2_normalize", "prelu", "squared_difference"]
+__all__ = ["COMPARISONS", "compare", "divide", "l2_normalize", "prelu", "prelu_scales", "squared_difference"]
 
 DIFFERENCE_SHIFT, COMPARED_SHIFT = 7, 8
 """Bits by which values are shifted left before they are scaled and subtracted, or compared."""
@@ -61,13 +61,18 @@ def prelu(
         if np.isnan(codes).any():
             raise ValueError("a result is not a number")
         return _saturated(codes)
-    ratio, other = scale_x / scale, scale_x * scale_slope / scale
-    if in_single:
-        with np.errstate(over="ignore", invalid="ignore"):
-            ratio = float(np.float32(scale_x) / np.float32(scale))
-            other = float(np.float32(scale_x) * np.float32(scale_slope) / np.float32(scale))
+    ratio, other = prelu_scales(scale_x, scale_slope, scale, in_single=in_single)
     above, below = (rescale(v, *quantize_multiplier(r)) for v, r in ((values, ratio), (values * slopes, other)))
     return _saturated(np.where(values >= 0, above, below) + zero)
+
+
+def prelu_scales(x: float, slope: float, output: float, *, in_single: bool) -> tuple[float, float]:
+    """The ratios by which values above zero, and products of those below with slopes, are scaled; of scales."""
+    if not in_single:
+        return x / output, x * slope / output
+    with np.errstate(over="ignore", invalid="ignore"):
+        product = np.float32(x) * np.float32(slope)
+        return float(np.float32(x) / np.float32(output)), float(product / np.float32(output))
 
 
 def squared_difference(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from test_operators import check, device  # noqa: F401
 
+import sateen
 from sateen.graph import (
     Compare,
     Constant,
@@ -70,6 +71,25 @@ def test_slopes_in_float32():
     slope = (b.astype(np.float32) + 7) * np.float32(0.1)
     wanted = np.rint(np.where(real >= 0, real, real * slope) / np.float32(0.4)) + 2
     np.testing.assert_array_equal(run(made, {"x": x, "b": b})["y"], np.clip(wanted, -128, 127))
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 3, 5), (1, 12, 5), (1, 60)])
+@pytest.mark.parametrize("wide", [False, True])
+def test_slopes_of_channels_are_split(device, shape, wide):  # noqa: F811
+    """What is above zero and what is below are scaled apart; slopes may take 9 bits."""
+    rng, channels = np.random.default_rng(3), shape[-1]
+    made = graph(PRelu, (1, 4, 3, 5))
+    numbers = {"x": (0.1, -7), "b": (0.01, 120 if wide else 0), "y": (0.07, 11)}
+    shapes = {"x": shape, "b": (1,) * (len(shape) - 1) + (channels,), "y": shape}
+    tensors = {n: Tensor(name=n, shape=shapes[n], scale=s, zero_point=z) for n, (s, z) in numbers.items()}
+    slopes = rng.integers(-128, 128, shapes["b"]).astype(np.int8)
+    constant = Constant(name="c", output="b", values=slopes)
+    made = Graph(name="slopes", tensors=tensors, ops=[constant, made.ops[0]], inputs=["x"], outputs=["y"])
+    x = np.resize(np.arange(-128, 128), (9, *shape[1:])).astype(np.int8)
+    check(device, made, x=x, fallbacks=() if device.config.tables else ["op"])
+    compiled = device.load(sateen.compile(made, device.config)) if device.config.tables else None
+    if compiled is not None:
+        np.testing.assert_array_equal(compiled.run(x), run(made, x)["y"])
 
 
 def test_refusals():

@@ -21,6 +21,7 @@ import numpy as np
 from sateen.frontends.tflite.file import read
 from tflite_networks.changes import change
 from tflite_networks.functions import Functions
+from tflite_networks.images import Images
 from tflite_networks.layers import Layers
 from tflite_networks.moves import Moves
 from tflite_networks.wide import Wide
@@ -48,7 +49,7 @@ def changed_network(rng: np.random.Generator) -> tuple[bytes, list[np.ndarray], 
     return network.b.build(model.inputs, model.outputs), given, what
 
 
-class _Network(Layers, Moves, Functions, Wide):
+class _Network(Images, Layers, Moves, Functions, Wide):
     def network(self) -> tuple[bytes, list[np.ndarray]]:
         rng = self.rng
         for place in range(int(rng.choice([1, 1, 1, 2, 3]))):
@@ -77,9 +78,20 @@ class _Network(Layers, Moves, Functions, Wide):
             self.requantize,
             self.real,
             self.wide,
+            self.transposed,
+            self.interpolated,
+            self.blocks,
+            self.mirrored,
+            self.gathered,
+            self.reduced,
+            self.table,
+            self.slopes,
+            *[self.pair] * 2,
+            self.lengths,
+            self.choice,
         ]
         wanted = int(rng.integers(2, 10))
-        for _ in range(200):
+        for _ in range(1000):
             if len(self.b.ops) >= wanted:
                 break
             kinds[rng.integers(len(kinds))]()

@@ -13,7 +13,7 @@ from sateen.graph import Array, Binary, Op, Reshape, Table, Tensor
 from sateen.graph.ops import Constant
 from sateen.hw.spec.config import Config
 
-__all__ = ["tabulate_constants"]
+__all__ = ["tabulate_constants", "without_unread"]
 
 CODES = np.arange(-128, 128).astype(np.int8)
 
@@ -35,7 +35,7 @@ def tabulate_constants(given: Rewritten, config: Config, combine: bool) -> Rewri
         ops.append(table or op)
     if not any(isinstance(op, Table) and isinstance(old, Binary) for op, old in zip(ops, graph.ops, strict=True)):
         return given
-    return replace(given, graph=replace(graph, ops=_without_unread(ops, graph.outputs, set(values))))
+    return replace(given, graph=replace(graph, ops=without_unread(ops, graph.outputs, set(values))))
 
 
 def _table(op: Binary, tensors: Mapping[str, Tensor], values: Mapping[str, Array]) -> Table | None:
@@ -54,7 +54,7 @@ def _table(op: Binary, tensors: Mapping[str, Tensor], values: Mapping[str, Array
     return None
 
 
-def _without_unread(ops: list[Op], outputs: Sequence[str], constants: set[str]) -> list[Op]:
+def without_unread(ops: list[Op], outputs: Sequence[str], constants: set[str]) -> list[Op]:
     """The operators without constants that nothing reads any more."""
     kept: list[Op] = []
     read = set(outputs)

@@ -346,8 +346,8 @@ class Importer:
     ) -> Tensor:
         """The result of an operator that the file lacks on a tensor, with the tensor's quantization."""
         made = self.new_like(tensor, f"{suffix}{operator.index}", shape)
-        name = f"{operator.kind.lower()}_{operator.index}_{suffix}"
-        self.ops.append(kind(name=name, input=tensor.name, output=made.name, **fields))
+        fields = {"name": f"{operator.kind.lower()}_{operator.index}_{suffix}", "input": tensor.name, **fields}
+        self.ops.append(kind(output=made.name, **fields))
         return made
 
     def aligned(self, operator: RawOperator, tensor: Tensor, suffix: str, result: Tensor) -> Tensor:

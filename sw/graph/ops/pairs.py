@@ -56,6 +56,12 @@ class PRelu(_Scaled):
         unsigned = tensors[self.output].unsigned
         return golden.prelu(a, b, *self._numbers(tensors), rounding=self.rounding, in_single=unsigned)
 
+    def scales(self, tensors: Tensors) -> tuple[float, float]:
+        """As :func:`sateen.sim.golden.prelu_scales` has them; in single precision unless rounding is double."""
+        in_single = tensors[self.output].unsigned or self.rounding != Rounding.DOUBLE
+        x, slope, y = (tensors[name].scale for name in (self.a, self.b, self.output))
+        return golden.prelu_scales(x, slope, y, in_single=in_single)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SquaredDifference(_Scaled):
