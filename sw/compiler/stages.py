@@ -114,11 +114,13 @@ def read(source: Source, calibration: Any, config: Config, example_inputs: Seque
 
 
 def report_refused(placed: Placement, *, strict: bool) -> None:
-    """Warns of each operator that the device cannot run, where with ``strict`` the first is an error, and of those on
-    int16 activations and real numbers."""
+    """Warns of each operator that the device cannot run, and of those on int16 activations and real numbers; with
+    ``strict`` the first of these is an error."""
     for op in placed.graph.ops:
         if strict and isinstance(op, Wide):
             raise CompileError(f"{op}: {WIDE_REMEDY}; compile without strict to run it on the host")
+        if strict and isinstance(op, Real):
+            raise CompileError(f"{op}: it computes with real numbers; compile without strict to run it on the host")
         if strict and op.name in placed.refused:
             raise CompileError(f"{op}: {placed.refused[op.name]}; compile without strict to run it on the host")
     for name, reason in placed.refused.items():

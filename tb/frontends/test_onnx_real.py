@@ -227,6 +227,18 @@ def test_the_last_layer_is_not_quantized(bias, each):
     assert "its result is not quantized, and the device's results are" in compile_quietly(graph)[1]
 
 
+@pytest.mark.parametrize("each", [False, True])
+def test_a_product_of_integers_with_a_real_result(each):
+    f = File()
+    scale = f.rng.uniform(0.01, 0.02, 5).astype(np.float32) if each else W
+    weights = [f.constant(f.rng.integers(-127, 128, (5, 12)).astype(np.int8))]
+    weights += f.numbers(scale, np.zeros(np.shape(scale)))
+    bias = f.constant(f.rng.integers(-2000, 2000, 5).astype(np.int32))
+    x = [f.quantize("x", X, 128, np.uint8), *f.numbers(X, 128, np.uint8)]
+    y = f.node("QGemm", *x, *weights, bias, domain="com.microsoft", transB=1)
+    compare(f.build({"x": (3, 12)}, f.node("Softmax", y), y), {"x": image(shape=(3, 12))}, tolerance=1e-6)
+
+
 def test_a_convolution_that_is_not_quantized_and_a_skip():
     """As TensorRT advises: quantized on the skip only."""
     f = File()

@@ -215,7 +215,9 @@ def test_around_a_device(config):
     with pytest.warns(
         sateen.SateenWarning, match="2 operators compute with real numbers, on the host: RealBinary 'sub'"
     ):
-        model = sateen.compile(graph, config, strict=True)
+        model = sateen.compile(graph, config)
+    with pytest.raises(sateen.CompileError, match="RealBinary 'sub': it computes with real numbers; compile without"):
+        sateen.compile(graph, config, strict=True)
     assert [layer.name for layer in model.layers] == ["relu"]
     with sateen.open(f"sim:{config}") as device:
         loaded = device.load(model)

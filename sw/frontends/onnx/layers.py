@@ -345,8 +345,15 @@ def qgemm(importer: Importer, node: Node) -> None:
     codes = quantized_constant(importer, node, 3, 0 if transposed else 1)
     bias = importer.value(node, 6) if node.has(6) else None
     codes, bias = _scaled(node, codes, bias)
-    require(node.has(7), node, "its result is real, since no scale is given for it; give it one")
-    importer.set_result(node, _product(importer, node, x, codes, bias, transposed=transposed).make, 7, stored(x))
+    made = _product(importer, node, x, codes, bias, transposed=transposed)
+    if node.has(7):
+        importer.set_result(node, made.make, 7, stored(x))
+    else:
+        # No scale is given for its result, which is real.
+        if isinstance(bias, np.ndarray):
+            units = (np.float32(x.scale) * codes.scales).astype(np.float32)
+            bias = QuantizedConstant(bias.reshape(-1), units, np.zeros(1, np.int32), 0)
+        importer.set_real(node, replace(made, bias=bias).real(importer.real_name(node)))
 
 
 @handles("Gemm 7 9 11 13", "MatMul 1 9 13")
