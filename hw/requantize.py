@@ -203,6 +203,6 @@ class _Stages:
         self.m.d.sync += register.eq(value)
         return register
 
-    def delay(self, value: Signal, cycles: int) -> Signal:
+    def delay(self, value: Value, cycles: int) -> Signal:
         """``value``, ``cycles`` later."""
         return delayed(self.m, value, cycles, name="delayed")

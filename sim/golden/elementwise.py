@@ -81,8 +81,8 @@ def add(
         real = real_codes(a, quantization_a) + sign * real_codes(b, quantization_b)
         return quantize_again(real, quantization, low, high, reciprocal)
     if rounding == Rounding.FLOAT32:
-        terms = fused_terms(a, b, quantization_a, quantization_b, quantization, sign=sign, base=base)
-        return _saturated(np.rint(_float32_sum(*terms)) - base, low, high)
+        last = fused_terms(a, b, quantization_a, quantization_b, quantization, sign=sign, base=base)
+        return _saturated(np.rint(_float32_sum(*last)) - base, low, high)
     twice = 2 * max(scale_a, scale_b)
     terms = [
         rescale((value.astype(np.int64) - point) << ADD_SHIFT, *quantize_multiplier(own / twice), rounding=rounding)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,6 +24,8 @@ __all__ = [
     "mean",
     "mean_multiplier",
     "nearest",
+    "real_mean",
+    "sums_are_exact",
     "transpose_conv2d",
     "windows",
 ]
@@ -243,7 +246,7 @@ def float32_average_pool2d(
 
 def _added(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
     """Sums along an axis in float32, one after the other; NumPy's own are pairwise."""
-    return np.cumsum(values, axis=axis, dtype=np.float32).take(-1, axis=axis)
+    return np.moveaxis(np.cumsum(values, axis=axis, dtype=np.float32), axis, -1)[..., -1]
 
 
 def float32_mean(total: NDArray[np.float32], count: int, output: Quantization, base: int, *, fused: bool) -> Int8Array:
@@ -254,6 +257,22 @@ def float32_mean(total: NDArray[np.float32], count: int, output: Quantization, b
         steps = total / np.float32(count) / np.float32(output[0])
         rounded = np.rint(steps + np.float32(point)) if fused else np.rint(steps) + point
     return (np.clip(rounded, base - 128, base + 127) - base).astype(np.int8)
+
+
+def sums_are_exact(quantization: Quantization, count: int) -> bool:
+    """Whether float32 holds all sums of up to ``count`` real numbers exactly, so that their order does not matter."""
+    significand = int(math.ldexp(math.frexp(float(np.float32(quantization[0])))[0], 24))
+    bits = 24 - ((significand & -significand).bit_length() - 1)
+    largest = max(128 + quantization[1], 127 - quantization[1])
+    return bits + (count * largest).bit_length() <= 24
+
+
+def real_mean(
+    sums: Int64Array, quantization: Quantization, output: Quantization, *, count: int, base: int
+) -> Int8Array:
+    """The codes of means of real numbers, from sums of codes less zero points, where :func:`sums_are_exact`."""
+    total = (sums * np.float64(np.float32(quantization[0]))).astype(np.float32)
+    return float32_mean(total, count, output, base, fused=False)
 
 
 def mean_multiplier(multiplier: int, shift: int, count: int) -> tuple[int, int]:

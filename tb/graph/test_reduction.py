@@ -57,6 +57,12 @@ def test_largest_values(device, shape, axes):  # noqa: F811
     check(device, graph)
 
 
+@pytest.mark.parametrize(("shape", "axes"), AXES)
+@pytest.mark.parametrize("kind", [Mean, Sum])
+def test_means_of_real_numbers(device, kind, shape, axes):  # noqa: F811
+    check(device, reduced(kind, shape, axes, rounding=Rounding.FLOAT32, fused=False))
+
+
 def test_what_the_host_computes(device):  # noqa: F811
     check(device, reduced(ReduceMin, (4, 3, 2), (1, 2)), fallbacks=["op0"])
     for kind in (Mean, Sum, ReduceMax):

@@ -13,12 +13,12 @@ from sateen.compiler.lowering.fitting import Lane, bias_of
 from sateen.compiler.lowering.kernel import Kernel
 from sateen.compiler.lowering.weighted import depthwise_conv2d
 from sateen.errors import CompileError
-from sateen.graph.ops import DepthwiseConv2D, FloatAveragePool2D, Int8Array, Tensor
+from sateen.graph.ops import DepthwiseConv2D, FloatAveragePool2D, Int8Array, Mean, Op, Tensor
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import Rounding
 from sateen.sim import golden
 
-__all__ = ["float_average_pool2d"]
+__all__ = ["fitted_mean", "float_average_pool2d"]
 
 WEIGHTS = (1, 64)
 """Weights of the values of a window: with larger ones the bias is finer."""
@@ -33,34 +33,54 @@ MOST_SUMS, MOST_VALUES = 1 << 22, 1 << 10
 def float_average_pool2d(op: FloatAveragePool2D, x: Tensor, y: Tensor, config: Config) -> Kernel | Iterator[Kernel]:
     """A depthwise convolution with equal weights."""
     wanted, sums = _means(op, x, y)
-    for weight, lane in _lanes(op, x, y):
-        bias = bias_of(lane.ranges(wanted), sums * weight)
-        if bias is not None and abs(bias) < 1 << 30:
-            conv = DepthwiseConv2D(
-                name=op.name, input=op.input, output=op.output,
-                weights=np.full((x.shape[3], *op.size, 1), weight, np.int8),
-                bias=np.full(x.shape[3], bias, np.int32),
-                multiplier=np.full(x.shape[3], lane.multiplier, np.int32),
-                shift=np.full(x.shape[3], lane.shift, np.int8),
-                low=op.low, high=op.high, rounding=Rounding.FLOAT32,
-                stride=op.stride, padding=op.padding, dilation=op.dilation,
-            )  # fmt: skip
-            return depthwise_conv2d(conv, x, dataclasses.replace(y, zero_point=lane.zero_point), config)
-    raise CompileError(f"{op}: no scale of the device gives its results in float32 for every sum")
+    weight, bias, lane = _fitted(op, x, y, (wanted, sums), op.count, (op.low, op.high))
+    conv = DepthwiseConv2D(
+        name=op.name, input=op.input, output=op.output,
+        weights=np.full((x.shape[3], *op.size, 1), weight, np.int8),
+        bias=np.full(x.shape[3], bias, np.int32),
+        multiplier=np.full(x.shape[3], lane.multiplier, np.int32),
+        shift=np.full(x.shape[3], lane.shift, np.int8),
+        low=op.low, high=op.high, rounding=Rounding.FLOAT32,
+        stride=op.stride, padding=op.padding, dilation=op.dilation,
+    )  # fmt: skip
+    return depthwise_conv2d(conv, x, dataclasses.replace(y, zero_point=lane.zero_point), config)
 
 
-def _lanes(op: FloatAveragePool2D, x: Tensor, y: Tensor) -> Iterator[tuple[int, Lane]]:
-    """Weights of values, and scales near the right one with them. Zero points may go into the bias."""
+def fitted_mean(op: Mean, x: Tensor, y: Tensor) -> tuple[int, int, Lane]:
+    """A weight for each value, a bias for the weighted sum of codes less zero points, and the lane that makes of it the
+    mean or sum of real numbers."""
+    tensors = {op.input: x, op.output: y}
+    sums, count = _every_sum(op, x, op.count(tensors)), op.divisor(tensors)
+    wanted = golden.real_mean(sums, x.quantization, y.quantization, count=count, base=y.base)
+    return _fitted(op, x, y, (wanted, sums), count, (-128, 127))
+
+
+def _every_sum(op: Op, x: Tensor, values: int) -> NDArray[np.int64]:
+    """The sums that so many codes less zero points may have."""
+    if values * 255 > MOST_SUMS:
+        raise CompileError(f"{op}: a mean of {values} values is not proven to be exact on the device")
+    return np.arange(values * (-128 - x.zero_point), values * (127 - x.zero_point) + 1)
+
+
+def _fitted(
+    op: Op, x: Tensor, y: Tensor, means: tuple[Int8Array, NDArray[np.int64]], count: int, limits: tuple[int, int]
+) -> tuple[int, int, Lane]:
+    """A weight, a bias and a lane that make of every sum the wanted mean. Scales near the right one are tried, and zero
+    points may go into the bias."""
+    wanted, sums = means
     for nudge in NUDGES:
         for weight in WEIGHTS:
-            scale = float(np.float32(x.scale / (op.count * y.scale * weight)))
-            multiplier, shift = golden.quantize_multiplier(scale)
+            multiplier, shift = golden.quantize_multiplier(float(np.float32(x.scale / (count * y.scale * weight))))
+            factor = min(multiplier + (nudge << 7), (1 << 31) - (1 << 7)) if multiplier else 0
             for point in dict.fromkeys((y.zero_point, -y.base)):
-                factor = min(multiplier + (nudge << 7), (1 << 31) - (1 << 7)) if multiplier else 0
-                yield weight, Lane(
-                    multiplier=factor, shift=shift, rounding=Rounding.FLOAT32, zero_point=point, low=op.low,
-                    high=op.high,
+                lane = Lane(
+                    multiplier=factor, shift=shift, rounding=Rounding.FLOAT32, zero_point=point, low=limits[0],
+                    high=limits[1],
                 )  # fmt: skip
+                bias = bias_of(lane.ranges(wanted), sums * weight)
+                if bias is not None and abs(bias) < 1 << 30:
+                    return weight, bias, lane
+    raise CompileError(f"{op}: no scale of the device gives its results in float32 for every sum")
 
 
 def _means(op: FloatAveragePool2D, x: Tensor, y: Tensor) -> tuple[Int8Array, NDArray[np.int64]]:
@@ -71,11 +91,9 @@ def _means(op: FloatAveragePool2D, x: Tensor, y: Tensor) -> tuple[Int8Array, NDA
     """
     values = math.prod(op.size)
     largest = max(-128 - x.zero_point, 127 - x.zero_point, key=abs)
-    if values * 255 > MOST_SUMS:
-        raise CompileError(f"{op}: a mean of {values} values is not proven to be exact on the device")
-    sums = np.arange(values * (-128 - x.zero_point), values * (127 - x.zero_point) + 1)
+    sums = _every_sum(op, x, values)
     scale, numbers = np.float32(x.scale), y.quantization
-    if _bits(scale) + (values * abs(largest)).bit_length() <= 24:
+    if golden.sums_are_exact(x.quantization, values):
         means = golden.float32_mean(sums.astype(np.float32) * scale, op.count, numbers, y.base, fused=op.fused)
         return np.clip(means, op.low, op.high), sums
     if values > MOST_VALUES:
@@ -98,9 +116,3 @@ def _means(op: FloatAveragePool2D, x: Tensor, y: Tensor) -> tuple[Int8Array, NDA
         raise CompileError(f"{op}: float32's sums of real numbers depend on their order, and some come next to a tie")
     means = np.clip(np.rint(exact) + (0 if op.fused else point) - y.base, op.low, op.high).astype(np.int8)
     return means, sums
-
-
-def _bits(number: np.float32) -> int:
-    """Bits of a float32's significand, up to its last one."""
-    significand = int(math.ldexp(math.frexp(float(number))[0], 24))
-    return 24 - ((significand & -significand).bit_length() - 1)

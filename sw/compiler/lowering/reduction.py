@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from sateen.compiler.lowering.fitting import Lane
+from sateen.compiler.lowering.float_means import fitted_mean
 from sateen.compiler.lowering.kernel import Kernel, diagonal
 from sateen.compiler.lowering.weighted import conv2d
 from sateen.errors import CompileError
@@ -35,6 +37,10 @@ def mean(op: Mean, x: Tensor, y: Tensor, config: Config) -> Kernel | Iterator[Ke
     multiplier, shift = op.scaling({op.input: x, op.output: y})
     if shift > 0 and multiplier < 1 << 30:
         raise CompileError(f"{op}: its scale is too large for the device")
+    weight, bias = 1, 0
+    lane = Lane(multiplier=multiplier, shift=shift, rounding=op.rounding, zero_point=y.zero_point, low=-128, high=127)
+    if op.is_real({op.input: x, op.output: y}):
+        weight, bias, lane = fitted_mean(op, x, y)
     if len(x.shape) == 4 and 3 not in op.axes:
         _, height, width, inner = x.shape
         image, size = (height, width), (height if 1 in op.axes else 1, width if 2 in op.axes else 1)
@@ -42,39 +48,36 @@ def mean(op: Mean, x: Tensor, y: Tensor, config: Config) -> Kernel | Iterator[Ke
         outer, count, inner = _view(op, x, op.axes)
         image, size = (outer, count), (1, count)
         if inner == 1:
-            return _over_channels(op, x, y, config, image, (multiplier, shift))
+            return _over_channels(op, x, y, config, image, weight, bias, lane)
     return diagonal(
-        np.ones((inner, *size), np.int8),
+        np.full((inner, *size), weight, np.int8),
         (*image, inner),
         (image[0] // size[0], image[1] // size[1]),
         config,
-        bias=-x.zero_point * math.prod(size),
-        multiplier=multiplier,
-        shift=shift,
-        zero_point=y.zero_point,
-        rounding=op.rounding,
+        bias=bias - weight * x.zero_point * math.prod(size),
+        **dataclasses.asdict(lane),
     )
 
 
 def _over_channels(
-    op: Mean, x: Tensor, y: Tensor, config: Config, image: tuple[int, int], scaling: tuple[int, int]
+    op: Mean, x: Tensor, y: Tensor, config: Config, image: tuple[int, int], weight: int, bias: int, lane: Lane
 ) -> Kernel | Iterator[Kernel]:
     results, count = image
     conv = Conv2D(
         name=op.name,
         input=op.input,
         output=op.output,
-        weights=np.ones((1, 1, 1, count), np.int8),
-        bias=np.zeros(1, np.int32),
-        multiplier=np.array(scaling[:1], np.int32),
-        shift=np.array(scaling[1:], np.int8),
+        weights=np.full((1, 1, 1, count), weight, np.int8),
+        bias=np.full(1, bias, np.int32),
+        multiplier=np.full(1, lane.multiplier, np.int32),
+        shift=np.full(1, lane.shift, np.int8),
         rounding=op.rounding,
     )
     source, target = (
         dataclasses.replace(tensor, shape=(1, 1, results, channels), file_layout=None)
         for tensor, channels in ((x, count), (y, 1))
     )
-    return conv2d(conv, source, target, config)
+    return conv2d(conv, source, dataclasses.replace(target, zero_point=lane.zero_point), config)
 
 
 def reduce_max(op: ReduceMax, x: Tensor, y: Tensor, config: Config) -> Kernel:

@@ -99,7 +99,8 @@ def reduce_sums(importer: Importer, node: Node) -> None:
     axes, keep = (tuple(range(2, len(x.file_shape))), True) if whole else _reduced(importer, node)
 
     def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
-        return _reduce(importer, node, kind, x, name, quantization, axes, keep, rounding=Rounding.FLOAT32)
+        fields: dict[str, Any] = {"rounding": Rounding.FLOAT32, "fused": whole}
+        return _reduce(importer, node, kind, x, name, quantization, axes, keep, **fields)
 
     importer.set_result(node, importer.with_clamp(node, make), 3, stored(x))
 

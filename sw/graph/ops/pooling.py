@@ -94,7 +94,7 @@ class FloatAveragePool2D(Unary):
     def infer(self, tensors: Tensors) -> Shape:
         x, y = self._image(tensors), tensors[self.output]
         self._scaling(x.scale / y.scale)
-        extent = tuple(step * (length - 1) + 1 for length, step in zip(self.size, self.dilation, strict=True))
+        extent = (self.dilation[0] * (self.size[0] - 1) + 1, self.dilation[1] * (self.size[1] - 1) + 1)
         return (x.shape[0], *window_shape(self, x.shape, extent, self.stride, self.padding), x.shape[3])
 
     def execute(self, tensors: Tensors, values: Values) -> Int8Array:
@@ -115,6 +115,9 @@ class Mean(Unary):
     keep_dims: bool = False
     """Whether the axes stay, with a length of 1."""
     rounding: int = Rounding.DOUBLE
+    fused: bool = True
+    """With Rounding.FLOAT32: whether onnxruntime has a kernel for the codes. Else it takes real numbers, and quantizes
+    the result."""
 
     def __post_init__(self) -> None:
         self._check_rounding(self.rounding)
@@ -133,6 +136,16 @@ class Mean(Unary):
         """Number of values that are averaged into one."""
         return math.prod(tensors[self.input].shape[axis] for axis in self.axes)
 
+    def is_real(self, tensors: Tensors) -> bool:
+        """Whether the definition is that of real numbers. Where their sums depend on their order, it is that of codes,
+        and may differ from the interpreter's next to a tie."""
+        exact = golden.sums_are_exact(tensors[self.input].quantization, self.count(tensors))
+        return self.rounding == Rounding.FLOAT32 and not self.fused and exact
+
+    def divisor(self, tensors: Tensors) -> int:
+        """By what the sum is divided."""
+        return self.count(tensors)
+
     def scaling(self, tensors: Tensors) -> tuple[int, int]:
         """Multiplier and shift for the sums."""
         x, y, count = tensors[self.input], tensors[self.output], self.count(tensors)
@@ -142,6 +155,10 @@ class Mean(Unary):
 
     def execute(self, tensors: Tensors, values: Values) -> Int8Array:
         x, y = tensors[self.input], tensors[self.output]
+        if self.is_real(tensors):
+            sums = (values[self.input].astype(np.int64) - x.zero_point).sum(axis=self.axes)
+            means = golden.real_mean(sums, x.quantization, y.quantization, count=self.divisor(tensors), base=y.base)
+            return means.reshape(len(means), *y.shape[1:])
         means = golden.mean(
             values[self.input],
             self.axes,

@@ -17,6 +17,9 @@ __all__ = ["Reduction", "ReduceMax", "ReduceMin", "Sum"]
 class Sum(Mean):
     """The sum over ``axes``, requantized; see :func:`sateen.sim.golden.mean`."""
 
+    def divisor(self, tensors: Tensors) -> int:
+        return 1
+
     def scaling(self, tensors: Tensors) -> tuple[int, int]:
         x, y = tensors[self.input], tensors[self.output]
         if self.rounding == Rounding.FLOAT32:
