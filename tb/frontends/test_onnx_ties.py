@@ -91,6 +91,22 @@ def test_means(name, size, x, y, kind):
     compare(data, {"x": codes(rng.integers(0, 256, shape), kind)})
 
 
+@pytest.mark.parametrize("kind", ["u", "i"])
+@pytest.mark.parametrize("size", [(2, 2), (3, 2), (7, 7)])
+@pytest.mark.parametrize("name", ["ReduceMean", "ReduceSum"])
+def test_reduced_real_numbers(name, size, kind):
+    """Sums of multiples of a power of two are exact in float32, in any order."""
+    node, scales = helper.make_node(name, ["x"], ["y"], keepdims=1), {"x": (2.0**-5, 3), "y": (2.0**-4, -7)}
+    nodes, constants = _quantized(node, ["x"], kind, **scales)
+    if name == "ReduceSum":
+        node.input.append("axes")
+        constants["axes"] = np.int64([2, 3])
+    else:
+        node.attribute.append(helper.make_attribute("axes", [2, 3]))
+    data = model(nodes, [("x", kind, (1, 500, *size))], ("y", kind, (1, 500, 1, 1)), constants)
+    compare(data, {"x": codes(np.random.default_rng(4).integers(0, 256, (1, 500, *size)), kind)})
+
+
 @pytest.mark.parametrize("kind", ["u", "i", "ui", "iu"])
 @pytest.mark.parametrize("clamped", [False, True])
 @pytest.mark.parametrize(("a", "b", "y"), SCALES)
