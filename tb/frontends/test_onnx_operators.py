@@ -290,3 +290,10 @@ def test_lines_of_channels(clamps):
     data = model(nodes, [("x", "f", (1, 33, 4, 35))], ("y", "f", None), held)
     graph = close(data, {"x": rng.normal(size=(1, 33, 4, 35)).astype(np.float32) * 3}, 0.0713)
     assert DepthwiseConv2D in map(type, graph.ops)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+def test_one_bias_for_all_results(shape):
+    held = {"w": codes(9, 6), "b": np.full(shape, 2345, np.int32)}
+    scales = {"w": (0.0113, 0), "b": (np.float32(0.0113) * np.float32(X[0]), 0)}
+    real("Gemm", (1, 9), held, dequantized=scales, y=(0.21, 5), most=20, plain=True)

@@ -217,9 +217,11 @@ def _bias(importer: Importer, node: Node, bias: Value | None, products: Array, s
     values = bias.values if isinstance(bias, QuantizedConstant) else bias
     require(isinstance(values, np.ndarray), node, "its bias must be a constant; it is computed at run time")
     assert isinstance(values, np.ndarray)
-    fits = values.size == len(products) and values.shape[-1:] == products.shape
+    # A Gemm's may be one value for all.
+    one = values.size == 1 and node.kind == "Gemm"
+    fits = one or values.size == len(products) and values.shape[-1:] == products.shape
     require(fits, node, f"its bias of {values.shape} has {values.size} values for {len(products)} channels")
-    values = values.reshape(-1)
+    values = np.broadcast_to(values.reshape(-1), len(products))
     if isinstance(bias, QuantizedConstant):
         values = values.astype(np.int64) - bias.zero_points
         if not is_in_units(bias, products):
