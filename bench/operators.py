@@ -27,6 +27,8 @@ from sateen.frontends.onnx.operators import HANDLERS as ONNX
 from sateen.frontends.onnx.reals import REALS
 from sateen.frontends.tflite.handlers import BY_TYPE
 from sateen.frontends.tflite.versions import newest
+from sateen.frontends.torch.functions import POINTWISE
+from sateen.frontends.torch.load import CALLS
 from sateen.graph import Dequantize, Graph, GraphError, Op, Quantize, Real, Reshape
 from sateen.graph.ops import Constant
 from sateen.hw.spec.config import PRESETS
@@ -133,7 +135,7 @@ def _short(reason: str) -> str:
 def page() -> str:
     """The whole page."""
     with warnings.catch_warnings(action="ignore"):
-        return "\n".join([HEAD, *tflite_lines(), *onnx_lines()]) + "\n"
+        return "\n".join([HEAD, *tflite_lines(), *onnx_lines(), *torch_lines()]) + "\n"
 
 
 def tflite_lines() -> list[str]:
@@ -164,6 +166,19 @@ def onnx_lines() -> list[str]:
         where = told(found[kind])
         lines.append(f"| {kind} | {versions} | {', '.join(types)} | {where} |")
     return lines
+
+
+def torch_lines() -> list[str]:
+    """PyTorch's list."""
+    functions = ", ".join(sorted(POINTWISE))
+    others = ", ".join(sorted({kind.removeprefix("aten.").rpartition(".")[0] for kind in CALLS if "aten" in kind}))
+    return [
+        "", "## PyTorch", "",
+        "Exported programs, quantized by PT2E (`quantized_decomposed`) or float. Their calls become operators of ONNX:",
+        f"{others}.", "",
+        "Functions of one tensor, value by value, in however many calls, become one table, which PyTorch computes:",
+        f"{functions}.",
+    ]  # fmt: skip
 
 
 def main() -> None:

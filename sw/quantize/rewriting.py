@@ -156,8 +156,10 @@ class _Rewriter:
             require(known, f"layer {name!r}", f"the model has none of this name; layers are {', '.join(layers)}")
         return kept
 
-    def _stays_real(self, name: str) -> bool:
-        """Whether a result is not quantized, because only layers that are kept read it."""
+    def _stays_real(self, node: Node, name: str) -> bool:
+        """Whether a result is not quantized: only layers that are kept read it, or the host makes it anyway."""
+        if node.kind == "LogSoftmax" and name not in self.readers:
+            return True
         readers = [node.outputs[0] for node in self.readers.get(name, [])]
         return name in self.kept and all(reader in self.kept for reader in readers)
 
@@ -175,7 +177,7 @@ class _Rewriter:
                 nodes += self._weights(node, inputs) if node.kind in WEIGHTED else self._operands(node, inputs)
             after: list[Node] = []
             for place, name in enumerate(node.outputs):
-                if name in self.ranges and not self._fused(node, name) and not self._stays_real(name):
+                if name in self.ranges and not self._fused(node, name) and not self._stays_real(node, name):
                     self.numbers[name] = self._numbers(node, name)
                     outputs[place] = f"{name}.float"
                     after += self._around(name, f"{name}.float", name)
@@ -232,7 +234,7 @@ class _Rewriter:
     def _operands(self, node: Node, inputs: list[str]) -> Iterator[Node]:
         """Nodes for constant operands of sums and products, as codes."""
         for place, name in enumerate(node.inputs):
-            if node.kind in ("Add", "Mul", "Sub") and name in self.constants:
+            if node.kind in ("Add", "Mul", "PRelu", "Sub") and name in self.constants:
                 values = self.constants[name].astype(np.float32)
                 good = values.size > 0 and bool(np.isfinite(values).all())
                 require(good, node, f"its constant {name!r} is empty or not finite")

@@ -16,7 +16,7 @@ from sateen.quantize.ranges import Calibration
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["batches_of", "float_model", "quantize_torch"]
+__all__ = ["float_model", "quantize_torch"]
 
 ADVICE = "give calibration: representative inputs, as a tensor [N, …] or a loader of batches"
 
@@ -51,6 +51,10 @@ def quantize_torch(
     GraphError
         If an operator is not supported, or the calibration data does not fit.
     """
+    if calibration is not None and not hasattr(calibration, "shape"):
+        # A generator can be read once only.
+        require(isinstance(calibration, Iterable), "calibration", "it must be a tensor or a loader of batches")
+        calibration = list(calibration)
     if example_inputs is None and calibration is not None:
         first = _batches(calibration, 1)[0]
         example_inputs = tuple(_tensor(part[:1]) for part in first)
@@ -80,18 +84,14 @@ def float_model(program: Any, calibration: Any, *, name: str = "", progress: Pro
     )
 
 
-def batches_of(calibration: Any) -> Array:
-    """The first input of all calibration items [N, …]."""
-    return np.concatenate([parts[0] for parts in _batches(calibration, 1)])
-
-
 def _batches(calibration: Any, inputs: int) -> list[tuple[Array, ...]]:
     """Calibration data as batches, each with an array for each input."""
     if hasattr(calibration, "shape"):
         calibration = [calibration]
-    require(isinstance(calibration, Iterable), "calibration", "it must be a tensor or a loader of batches")
     batches = []
     for batch in calibration:
+        good = hasattr(batch, "shape") or isinstance(batch, list | tuple)
+        require(good, "calibration", f"its batches must be tensors or tuples of them, not {type(batch).__name__}")
         parts = (batch,) if hasattr(batch, "shape") else tuple(batch)
         require(len(parts) >= inputs, "calibration", f"a batch has {len(parts)} parts for {inputs} inputs")
         arrays = tuple(_tensor(part).detach().cpu().float().numpy() for part in parts[:inputs])

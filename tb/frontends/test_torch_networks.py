@@ -91,6 +91,7 @@ def test_loaders_and_fixed_batches():
     whole = quantize_torch(module, x).graph
     loader = [(x[:2], torch.zeros(2)), (x[2:4], torch.zeros(2)), (x[4:], torch.zeros(1))]
     fixed = torch.export.export(module, (x[:2],))
-    for graph in (quantize_torch(module, loader).graph, quantize_torch(fixed, loader).graph):
+    for given in (module, fixed):
+        graph = quantize_torch(given, (batch for batch in loader)).graph
         scales = [[tensor.scale for tensor in each.tensors.values()] for each in (graph, whole)]
         np.testing.assert_allclose(*scales, rtol=1e-5)

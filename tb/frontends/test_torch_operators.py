@@ -138,11 +138,11 @@ def test_means_equal_pytorch_up_to_ties(name):
     assert not found.unexplained and found.different <= found.values * 0.01
 
 
-def weights(*shape, per_channel=True):
-    """Codes of random weights, and their scales."""
+def weights(*shape, count):
+    """Codes of random weights, and ``count`` scales."""
     rng = np.random.default_rng(1)
     codes = torch.from_numpy(rng.integers(-127, 128, shape).astype(np.int8))
-    scales = torch.from_numpy(rng.uniform(0.001, 0.01, shape[0] if per_channel else 1).astype(np.float32))
+    scales = torch.from_numpy(rng.uniform(0.001, 0.01, count).astype(np.float32))
     return codes, scales
 
 
@@ -151,8 +151,8 @@ class Layer(nn.Module):
 
     def __init__(self, function, *shape, per_channel=True, bias=True, axis=0):
         super().__init__()
-        codes, scales = weights(*shape, per_channel=per_channel)
         outputs = shape[axis]
+        codes, scales = weights(*shape, count=outputs if per_channel else 1)
         self.function, self.axis, self.per_channel = function, axis, per_channel
         self.register_buffer("codes", codes)
         self.register_buffer("scales", scales if per_channel else scales[:1])
@@ -162,7 +162,7 @@ class Layer(nn.Module):
     def forward(self, x):
         x = coded(x, 0.03, 5)
         if self.per_channel:
-            numbers = (self.scales, self.zeros, 0, -127, 127, torch.int8)
+            numbers = (self.scales, self.zeros, self.axis, -127, 127, torch.int8)
             weight = OPS.dequantize_per_channel(self.codes, *numbers)
         else:
             weight = OPS.dequantize_per_tensor(self.codes, 0.004, 0, -127, 127, torch.int8)
@@ -183,6 +183,7 @@ LAYERS = {
     "conv1d": ((6, 4, 3), lambda x, w, b: F.conv1d(x, w, b, 2, 1), (4, 20)),
     "conv_relu": ((6, 4, 1, 1), lambda x, w, b: torch.relu(F.conv2d(x, w, b)), (4, 8, 9)),
     "conv_relu6": ((6, 4, 1, 1), lambda x, w, b: F.relu6(F.conv2d(x, w, b)), (4, 8, 9)),
+    "conv_transpose": ((4, 6, 3, 2), lambda x, w, b: F.conv_transpose2d(x, w, b, 2, 1, (1, 0)), (4, 8, 9)),
     "linear": ((5, 12), F.linear, (12,)),
     "linear_rows": ((5, 12), F.linear, (7, 12)),
     "linear_relu": ((5, 12), lambda x, w, b: F.relu(F.linear(x, w, b)), (12,)),
@@ -195,7 +196,8 @@ LAYERS = {
 def test_layers_equal_pytorch_up_to_its_sums(name, per_channel):
     """Bias and weights are integers, so that only PyTorch's float sums can differ from exact ones."""
     shape, function, item = LAYERS[name]
-    exported, graph, x = loaded(Layer(function, *shape, per_channel=per_channel), *item, count=6)
+    axis = int(name == "conv_transpose")
+    exported, graph, x = loaded(Layer(function, *shape, per_channel=per_channel, axis=axis), *item, count=6)
     found = compare(exported, graph, x)
     assert not found.unexplained and found.different <= found.values * 0.001
 
@@ -287,6 +289,8 @@ def test_entrances_say_what_is_missing():
         sateen.compile(module, example_inputs=x, calibration=torch.ones(0, 4))
     with pytest.raises(GraphError, match="values in it that are not finite"):
         sateen.compile(module, example_inputs=x, calibration=x * torch.nan)
+    with pytest.raises(GraphError, match="its batches must be tensors or tuples of them, not dict"):
+        sateen.compile(module, calibration=[{"x": x}])
     exported = torch.export.export(Unary(torch.relu, 0.1), (x,))
     with pytest.raises(GraphError, match="it is quantized already"):
         sateen.compile(exported, calibration=x)

@@ -131,24 +131,43 @@ def convolution(translator: Translator, call: Call) -> str:
     weight = call.take("weight")
     kernel = call.shape(weight)[2:]
     call.require(len(kernel) in (1, 2), "only images and sequences are supported")
-    call.require(not call.take("transposed"), "transposed convolutions are not supported; export the model without")
-    call.require(not any(call.take("output_padding")), "its output_padding must be 0")
+    added = call.pair("output_padding", len(kernel))
+    if call.take("transposed"):
+        return _conv(translator, call, weight, kernel, call.pair("padding", len(kernel)), added)
     return _conv(translator, call, weight, kernel, call.pair("padding", len(kernel)))
 
 
-def _conv(translator: Translator, call: Call, weight: Any, kernel: tuple[int, ...], padding: Any) -> str:
+@handles("aten.conv_transpose1d.default", "aten.conv_transpose2d.input")
+def conv_transpose(translator: Translator, call: Call) -> str:
+    """A transposed convolution."""
+    weight = call.take("weight")
+    kernel = call.shape(weight)[2:]
+    added = call.pair("output_padding", len(kernel))
+    return _conv(translator, call, weight, kernel, call.pair("padding", len(kernel)), added)
+
+
+def _conv(
+    translator: Translator,
+    call: Call,
+    weight: Any,
+    kernel: tuple[int, ...],
+    padding: Any,
+    added: tuple[int, ...] | None = None,
+) -> str:
+    """A convolution; a transposed one with ``added`` at the ends of its result."""
     stride, dilation = call.pair("stride", len(kernel)), call.pair("dilation", len(kernel))
     inputs = [translator.name(call.take("input")), translator.name(weight)]
     bias = call.take("bias")
     return translator.emit(
         call,
-        "Conv",
+        "Conv" if added is None else "ConvTranspose",
         inputs + ([] if bias is None else [translator.name(bias)]),
         kernel_shape=list(kernel),
         strides=list(stride),
         dilations=list(dilation),
         pads=_padding(call, padding, kernel, dilation),
         group=call.take("groups"),
+        **({} if added is None else {"output_padding": list(added)}),
     )
 
 
