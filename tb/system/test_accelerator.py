@@ -110,6 +110,7 @@ def test_deep_accumulation():
             shift=np.full(4, -22, np.int8),
             low=-128,
             high=127,
+            rounding=Rounding.DOUBLE,
         )
         graph = builder.graph()
         x = np.concatenate([np.full((1, 4608), -128, np.int8), random_input(graph, rng, 2)])
