@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
-from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Signal, signed
+from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal, signed
 
 from prove import Order, any_const, contract, free, prove, stand_in
 from sateen.hw.link.answer import Answer
@@ -16,10 +16,13 @@ from sateen.hw.link.framing import Deframer, Framer
 from sateen.hw.link.receiver import Receiver
 from sateen.hw.link.uart import BITS, UART
 from sateen.hw.spec.config import PRESETS
-from sateen.hw.spec.wire import Frame
+from sateen.hw.spec.wire import Frame, FrameType
 from sateen.hw.stream.fetch import Fetch
 
 FRAME_BYTES = 4
+HELLO_LENGTH_BITS = 4
+HELLO_CYCLES = 96
+"""Cycles from a HELLO's arrival behind another frame to that one's release."""
 
 
 def framer(m: Module) -> None:
@@ -30,7 +33,8 @@ def framer(m: Module) -> None:
 
 
 def answer(m: Module, *, data: bool) -> None:
-    """A body is four bytes of header, the response's, and the status, which alone is ``last`` and ``done``.
+    """A body is the header, the response's bytes unless it is ``bare``, and the status, which alone is ``last`` and
+    ``done``.
 
     ``data``: the response's bytes are those that were collected.
     """
@@ -39,27 +43,27 @@ def answer(m: Module, *, data: bool) -> None:
     contract(m, dut.o)
     sending, sent, byte = Signal(), Signal(range(FRAME_BYTES + 6)), dut.o.payload
     # The endpoint sends when a response is complete, and begins no other meanwhile.
-    state = Cat(dut.seq, dut.status)
+    state, amount = Cat(dut.seq, dut.session, dut.status), Signal.like(dut.count)
     steady = Signal.like(state)
     m.d.sync += steady.eq(state)
     with m.If(dut.start):
         m.d.comb += Assume(~sending & ~dut.clear & ~dut.i.valid)
-        m.d.sync += [sending.eq(1), sent.eq(0)]
+        m.d.sync += [sending.eq(1), sent.eq(0), amount.eq(Mux(dut.bare, 0, dut.count))]
     with m.If(sending):
         m.d.comb += Assume(~dut.clear & ~dut.i.valid & (state == steady))
     with m.If(dut.o.valid):
-        m.d.comb += Assert(sending & (byte.last == (sent == Frame.HEADER.size + dut.count)))
+        m.d.comb += Assert(sending & (byte.last == (sent == Frame.HEADER.size + amount)))
         m.d.comb += Assert(~byte.last | (byte.data == dut.status))
     m.d.comb += Assert(dut.count < FRAME_BYTES)
     m.d.comb += Assert(dut.done == (dut.o.valid & dut.o.ready & byte.last))
     with m.If(dut.o.valid & dut.o.ready):
         m.d.sync += [sent.eq(sent + 1), sending.eq(~byte.last)]
-    m.d.comb += Cover(dut.done & (dut.count == 2))
+    m.d.comb += [Cover(dut.done & (amount == 2)), Cover(dut.done & (amount == 0) & (dut.count == 2))]
     if data:
         number, collected = any_const(m, range(FRAME_BYTES), "number"), Signal(8)
         with m.If(dut.i.valid & (dut.count == number) & ~dut.clear):
             m.d.sync += collected.eq(dut.i.payload)
-        with m.If(dut.o.valid & (sent == Frame.HEADER.size + number) & (number < dut.count)):
+        with m.If(dut.o.valid & (sent == Frame.HEADER.size + number) & (number < amount)):
             m.d.comb += Assert(byte.data == collected)
 
 
@@ -87,6 +91,53 @@ def endpoint(m: Module) -> None:
         Assume((under_way != 0) | ~dut.response.valid),
     ]
     m.d.sync += under_way.eq(under_way + read - dut.response.valid)
+    m.d.comb += [Cover(dut.request.valid & dut.request.payload.write), Cover(dut.run.valid & dut.run.ready)]
+
+
+class Followed(stand_in(Receiver)):
+    """Any frames, each of which stays until it is released, and HELLOs behind them; each must be released in time."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        frame = Cat(self.type, self.seq, self.length, self.session)
+        valid, before, follows, late = Signal(), Signal.like(frame), Signal(), Signal(range(HELLO_CYCLES + 1))
+        waits = self.valid & self.next_valid & (self.next_type == FrameType.HELLO)
+        m.d.sync += [
+            valid.eq(self.valid & ~self.done),
+            before.eq(frame),
+            follows.eq(waits & ~self.done),
+            late.eq(Mux(waits & ~self.done, late + 1, 0)),
+        ]
+        m.d.comb += [
+            Assume(~valid | (self.valid & (frame == before))),
+            Assume(~follows | waits),
+            Assume(self.length < 1 << HELLO_LENGTH_BITS),
+            Assert(late < HELLO_CYCLES),
+            Cover((late > 8) & self.done),
+        ]
+        return m
+
+
+def answers_hello(m: Module) -> None:
+    """The engine owes no more than this: some cycles after a halt, and until it takes a run, it serves requests and
+    takes a run. The line takes bytes."""
+    m.submodules.dut = dut = Endpoint(PRESETS["tiny"])
+    free(m, dut)
+    halted, freed, under_way = Signal(range(8)), Signal(), Signal(range(4))
+    with m.If(dut.halt):
+        m.d.sync += [halted.eq(0), freed.eq(1)]
+    with m.Elif(dut.run.valid & dut.run.ready):
+        m.d.sync += freed.eq(0)
+    with m.Elif(halted != 7):
+        m.d.sync += halted.eq(halted + 1)
+    serves, read = freed & (halted == 7), dut.request.valid & dut.request.ready & ~dut.request.payload.write
+    m.d.comb += [
+        Assume(~serves | (dut.request.ready & dut.run.ready)),
+        # What was asked for is answered, also while a program runs.
+        Assume(dut.response.valid == (under_way != 0)),
+        Assume(dut.tx.ready),
+    ]
+    m.d.sync += under_way.eq(under_way + read - dut.response.valid)
 
 
 def uart(m: Module) -> None:
@@ -112,7 +163,7 @@ def test_answer():
 @pytest.mark.prove
 def test_answer_bytes():
     """From the start to the end of a response of three bytes that waits for a few cycles."""
-    prove(lambda m: answer(m, data=True), depth=24, cover=16)
+    prove(lambda m: answer(m, data=True), depth=26, cover=20)
 
 
 @pytest.mark.prove
@@ -124,17 +175,31 @@ def test_receiver():
 
 @pytest.mark.prove
 def test_endpoint():
-    """Whatever the receiver says. Lengths have 3 bits, since a proof by bits cannot count to 65,535."""
+    """Whatever the receiver says. Lengths have 4 bits, enough for an operation and its data, since a proof by bits
+    cannot count to 65,535."""
     with ExitStack() as stack:
         for name, value in (
             ("endpoint.Receiver", stand_in(Receiver)),
             ("payload.Fetch", stand_in(Fetch)),
             ("answer.Fetch", stand_in(Fetch)),
-            ("endpoint.LENGTH_BITS", 3),
-            ("endpoint.COUNT", signed(4)),
+            ("endpoint.LENGTH_BITS", 4),
+            ("endpoint.COUNT", signed(5)),
         ):
             stack.enter_context(patch(f"sateen.hw.link.{name}", value))
-        prove(endpoint)
+        prove(endpoint, cover=40)
+
+
+@pytest.mark.prove
+def test_endpoint_answers_hello():
+    """From the start on, for two frames' lives: bounded, since the endpoint's progress is that of several queues."""
+    with ExitStack() as stack:
+        for name, value in (
+            ("endpoint.Receiver", Followed),
+            ("endpoint.LENGTH_BITS", HELLO_LENGTH_BITS),
+            ("endpoint.COUNT", signed(HELLO_LENGTH_BITS + 1)),
+        ):
+            stack.enter_context(patch(f"sateen.hw.link.{name}", value))
+        prove(answers_hello, depth=100, cover=60)
 
 
 @pytest.mark.prove

@@ -120,7 +120,7 @@ def lower(graph: Graph, config: Config) -> LoweredGraph:
     refused: dict[str, str] = {}
     for op in graph.ops:
         if isinstance(op, Weighted) and graph.tensors[op.output].dtype != "int8":
-            refused[op.name] = "its result is not quantized, and the device's results are"
+            refused[op.name] = "its result is not quantized, and the device gives int8 results only"
             continue
         if op.is_for_host(graph.tensors) or isinstance(op, Reshape):
             continue
