@@ -65,6 +65,8 @@ MOVES = {
     "pad_reflect": lambda x: F.pad(x, (1, 2, 0, 1), mode="reflect"),
     "upsample": lambda x: F.interpolate(x, scale_factor=2, mode="nearest"),
     "upsample_to": lambda x: F.interpolate(x, size=(9, 13), mode="nearest"),
+    "upsample_by": lambda x: F.interpolate(x, scale_factor=(1.7, 1.3), mode="nearest"),
+    "upsample_in_float32": lambda x: F.interpolate(x[:, :, :2], size=(82, 6), mode="nearest"),
     "max_pool": lambda x: F.max_pool2d(x, 3, 2, 1),
     "max_pool_ceil": lambda x: F.max_pool2d(x, 2, 3, ceil_mode=True),
     "cat": lambda x: torch.cat([x, x[:, :1]], 1),
@@ -256,7 +258,6 @@ REFUSED = {
     "dilation": (unary(lambda x: F.max_pool2d(x, 2, 1, dilation=2)), "dilations"),
     "indices": (unary(lambda x: F.max_pool2d(x, 2, return_indices=True)[1].float()), "result 1 .* is not supported"),
     "uneven": (unary(lambda x: F.adaptive_avg_pool2d(x, 4)), "differ in size; choose a divisor"),
-    "factor": (unary(lambda x: F.interpolate(x, scale_factor=1.3, mode="nearest")), "its factor 1.3 is not 7 / 6"),
     "batch": (unary(lambda x: x.mean((0, 1))), "it reduces the batch"),
     "everything": (unary(lambda x: x.mean()), "not supported"),
     "unknown": (unary(lambda x: torch.cumsum(x, 1)), r"aten\.cumsum\.default is not supported"),
@@ -294,6 +295,18 @@ def test_entrances_say_what_is_missing():
     exported = torch.export.export(Unary(torch.relu, 0.1), (x,))
     with pytest.raises(GraphError, match="it is quantized already"):
         sateen.compile(exported, calibration=x)
+
+
+def test_a_free_batch_is_one():
+    shape = {0: torch.export.Dim("batch", min=1, max=64)}
+    module = Unary(lambda x: F.max_pool2d(x, 2).view(x.size(0), -1), 0.03)
+    exported = torch.export.export(module, (torch.zeros(3, 4, 6, 6),), dynamic_shapes=(shape,))
+    graph = load(exported)
+    assert graph.tensors[graph.inputs[0]].shape == (1, 6, 6, 4)
+    x = np.random.default_rng(0).normal(size=(5, 4, 6, 6)).astype(np.float32)
+    expected = exported.module()(torch.from_numpy(x)).numpy()
+    found = run(graph, graph.tensors[graph.inputs[0]].from_file(x))[graph.outputs[0]]
+    np.testing.assert_array_equal(graph.tensors[graph.outputs[0]].to_file(found), expected)
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "tanh", "softmax", "log_softmax", "exp"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -166,22 +165,27 @@ def pad(translator: Translator, call: Call) -> str:
 
 @handles("aten.upsample_nearest2d.vec", "aten.upsample_nearest2d.default")
 def upsample(translator: Translator, call: Call) -> str:
-    """An image of another size, by nearest neighbours."""
-    node, name = call.take("input" if "input" in call.arguments else "self"), call.node.name
-    before, after = call.shape(node), call.shape()
-    titles = [title for title in ("scale_factors", "scales_h", "scales_w") if title in call.arguments]
-    factors: list[Any] = [call.take(title) for title in titles]
-    factors = [factor for entry in factors for factor in (entry if isinstance(entry, list) else [entry])]
-    call.take("output_size")
-    for size, wanted, factor in zip(before[2:], after[2:], [*factors, None, None], strict=False):
-        # PyTorch divides positions by the factor if one is given, ONNX by the quotient of sizes.
-        same = factor is None or math.isclose(size * factor, wanted)
-        call.require(same, f"its factor {factor} is not {wanted} / {size}; give the size")
-    inputs = [translator.name(node), "", "", translator.constant(f"{name}.sizes", np.array(after, np.int64))]
-    result = translator.emit(
-        call, "Resize", inputs, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
-    )
-    return translator.moved(call, inputs[0], result)
+    """An image of another size, by the neighbours that PyTorch takes, which computes positions in float32."""
+    import torch
+
+    title = "input" if "input" in call.arguments else "self"
+    node, name = call.take(title), call.node.name
+    others = {other: call.take(other) for other in call.arguments if other != title}
+    before, after = call.shape(node)[2:], call.shape()
+    call.require(math.prod(before) < 1 << 24, "its input is too large")
+    places = torch.arange(math.prod(before), dtype=torch.float32).reshape(1, 1, *before)
+    taken = call.node.target(**{title: places}, **others)[0, 0].numpy().astype(np.int64)  # type: ignore[operator]
+    positions = taken[:, 0] // before[1], taken[0] % before[1]
+    source = result = translator.name(node)
+    exact = [np.arange(wanted) * size // wanted for size, wanted in zip(before, after[2:], strict=True)]
+    if all(np.array_equal(*both) for both in zip(positions, exact, strict=True)):
+        inputs = [source, "", "", translator.constant(f"{name}.sizes", np.array(after, np.int64))]
+        options = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        return translator.moved(call, source, translator.emit(call, "Resize", inputs, mode="nearest", **options))
+    for axis, chosen, made in zip((2, 3), positions, (f"{name}.rows", ""), strict=True):
+        given = translator.constant(f"{name}.places{axis}", chosen)
+        result = translator.moved(call, source, translator.emit(call, "Gather", [result, given], made, axis=axis))
+    return result
 
 
 @handles("aten.pixel_shuffle.default", "aten.pixel_unshuffle.default")
