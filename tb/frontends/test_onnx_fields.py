@@ -145,3 +145,18 @@ def test_steps_of_a_constant_slice():
     constants |= {"begin": np.array([0]), "end": np.array([9]), "step": np.array([2]), "minus": np.array([1, -2, -4])}
     # 5 / -2 is -2, and 13 / -4 is -3.
     compare_all(nodes, [("x", (1, 48))], [("a", (1, 4, 12))], constants)
+
+
+@pytest.mark.parametrize(("axis", "size"), [(0, 2), (1, 3), (-1, 5), (0, 6)])
+def test_scales_of_blocks(axis, size):
+    """Weights with a scale for each block within a channel are real numbers of the host."""
+    rng, make = np.random.default_rng(22), helper.make_node
+    shape = [9, 6]
+    shape[axis] = -(-shape[axis] // size)
+    held = numbers("x", 0.0513, 3, "i") | numbers("y", 0.0711, 1, "i")
+    held |= {"w": rng.integers(-127, 128, (9, 6)).astype(np.int8), "w_z": rng.integers(-9, 9, shape).astype(np.int8)}
+    held["w_s"] = rng.uniform(0.004, 0.02, shape).astype(np.float32)
+    nodes = [*quantized("x"), make("DequantizeLinear", ["w", "w_s", "w_z"], ["w_d"], axis=axis, block_size=size)]
+    nodes += [make("MatMul", ["x_d", "w_d"], ["y"]), *quantized("y")]
+    data = model(nodes, [("x", "f", (1, 9))], ("y_q", "i", None), held, opset=21)
+    compare(data, {"x": rng.normal(size=(1, 9)).astype(np.float32)}, plain=True)

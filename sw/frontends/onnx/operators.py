@@ -10,12 +10,13 @@ import numpy as np
 
 from sateen.frontends.onnx.arranging import ARRANGES
 from sateen.frontends.onnx.file import Node
-from sateen.frontends.onnx.folding import FOLDED, clip_limits, quantized, registers
+from sateen.frontends.onnx.folding import FOLDED, clip_limits, registers
 from sateen.frontends.onnx.importer import Importer, Operator
 from sateen.frontends.onnx.layers import LAYERS, quantized_constant
-from sateen.frontends.onnx.moves import FLOAT, INT8, MOVES, UINT8
+from sateen.frontends.onnx.moves import MOVES
 from sateen.frontends.onnx.pools import POOLS, kept
 from sateen.frontends.onnx.qonnx import QUANTS
+from sateen.frontends.onnx.quantizing import QUANTIZING
 from sateen.frontends.onnx.resizing import RESIZES
 from sateen.frontends.onnx.transposed import TRANSPOSED
 from sateen.frontends.onnx.values import (
@@ -66,54 +67,10 @@ HANDLERS: dict[str, Operator] = {
     **POOLS,
     **TRANSPOSED,
     **QUANTS,
+    **QUANTIZING,
 }
 """How each kind of operator is imported."""
 handles, fuses = registers(HANDLERS), registers(HANDLERS, fused=True)
-
-
-@fuses("QuantizeLinear 10 13 19 21 23 24 25 28", "com.microsoft.QuantizeLinear 1")
-def quantize_linear(importer: Importer, node: Node) -> None:
-    """Quantizes real values; a deferred result is made now."""
-    value = importer.value(node)
-    node.ignore("saturate")  # Only codes of type float8 saturate in two ways.
-    require(node.get("precision", 0) in (0, FLOAT), node, "its precision is not float32; export the model in float32")
-    _check_block(node)
-    kind = node.get("output_dtype", 0)
-    require(kind in (0, INT8, UINT8), node, f"its output_dtype {kind} is not int8 or uint8; quantize to 8 bits")
-    if isinstance(value, QuantizedConstant | np.ndarray):
-        importer.values[node.outputs[0]] = quantized(importer, node, "int8" if kind == INT8 else "uint8")
-        return
-    node.ignore("axis")  # There is one scale, whatever the axis.
-    quantization = importer.quantization(node, 1, "int8" if kind == INT8 else "uint8")
-    same = kind == 0 or quantization.unsigned == (kind == UINT8)
-    require(same, node, f"its output_dtype {kind} is not the type of its zero point")
-    importer.values[node.outputs[0]] = importer.quantize(node, value, quantization, node.outputs[0])
-
-
-@handles("DequantizeLinear 10 13 19 21 23 24 25 28", "com.microsoft.DequantizeLinear 1")
-def dequantize_linear(importer: Importer, node: Node) -> None:
-    """Real values of a tensor's integers; no operator of the graph is needed."""
-    value = importer.value(node)
-    require(node.get("output_dtype", 0) in (0, FLOAT), node, "its output_dtype is not float32; export it in float32")
-    _check_block(node)
-    axis = node.get("axis", 1)
-    if isinstance(value, np.ndarray):
-        importer.values[node.outputs[0]] = quantized_constant(importer, node, 0, axis)
-        return
-    require(
-        isinstance(value, Tensor) and value.dtype == "int8",
-        node,
-        f"its input {node.inputs[0]!r} is no int8 or uint8 tensor; quantize to 8 bits",
-    )
-    assert isinstance(value, Tensor)
-    quantization = importer.quantization(node, 1, stored(value))
-    importer.values[node.outputs[0]] = Dequantized(importer.restated(node, value, quantization))
-
-
-def _check_block(node: Node) -> None:
-    """Raises :class:`GraphError` if scales are of blocks within channels."""
-    size = node.get("block_size", 0)
-    require(not size, node, f"its block_size {size} is not supported; quantize by channel")
 
 
 def _operand(importer: Importer, node: Node, value: Value, name: str, rank: int) -> Tensor:
