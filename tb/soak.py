@@ -110,6 +110,7 @@ KINDS: dict[str, Check] = {
     "tflite-networks": _module("test_tflite_networks"),
     "tflite-changed": _module("test_tflite_changed"),
     "onnx-networks": _module("test_onnx_networks"),
+    "onnx-partly": _module("test_onnx_partly"),
     "mutated-tflite": _mutated("tflite"),
     "mutated-onnx": _mutated("onnx", "float onnx"),
     "layers": _layers,

@@ -18,7 +18,6 @@ onnx = needs.package("onnx", extra="onnx")
 onnxruntime = needs.package("onnxruntime", extra="reference")
 
 from onnx_networks import random_network  # noqa: E402
-from onnx_networks.dropping import without_some  # noqa: E402
 
 ONE = os.environ.get("SATEEN_SEED")
 """A network to run alone."""
@@ -125,30 +124,6 @@ def _check_equal(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray])
 def test_golden_model(group):
     for seed in [int(ONE)] if ONE else range(group * GROUP, (group + 1) * GROUP):
         check(seed)
-
-
-@pytest.mark.parametrize("group", range(GROUPS))
-def test_results_that_are_not_quantized(group):
-    """What tools leave out is computed in float, by onnxruntime and by the host. Sums of products are exact here, so
-    that a value beside a tie may be quantized to the next integer; so may a softmax, which onnxruntime computes in
-    integers here and there."""
-    for seed in [int(ONE)] if ONE else range(20_000 + group * GROUP, 20_000 + (group + 1) * GROUP):
-        data, x = random_network(np.random.default_rng(seed))
-        partly = without_some(data, np.random.default_rng([seed, 2]))
-        if partly is None:
-            continue
-        graph = frontend.load(partly)
-        results = run(graph, {name: graph.tensors[name].from_file(value) for name, value in x.items()})
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.log_severity_level = 1, 4
-        session = onnxruntime.InferenceSession(partly, options, providers=["CPUExecutionProvider"])
-        for name, wanted in zip(graph.outputs, session.run(None, x), strict=True):
-            actual = graph.tensors[name].to_file(results[name])
-            assert actual.shape == wanted.shape, f"network {seed}: {name} is {actual.shape}, not {wanted.shape}"
-            difference = np.abs(actual.astype(np.float64) - wanted)
-            off = float((difference > 2e-5 * max(1, np.abs(wanted).max())).mean())
-            most = float(difference.max()) / max(1e-9, float(np.ptp(wanted)), float(np.abs(wanted).max()))
-            assert off < 0.2 and most < 0.1, f"network {seed}: {off:.0%} of {name} differ, by up to {most:.0%}"
 
 
 @pytest.mark.parametrize("config", CONFIGS)

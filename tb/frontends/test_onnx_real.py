@@ -179,6 +179,32 @@ def test_clamps_in_any_order():
             compare(f.build({"x": (1, 64)}, f.quantize(y, 0.0171)), {"x": image(shape=(1, 64)) / 2})
 
 
+@pytest.mark.parametrize("kind", ["MaxPool", "Split", "Conv", "Add", "Pad"])
+def test_clamps_that_are_no_codes(kind):
+    """Their results are not quantized before another operator reads them, so the clamp is one of real values."""
+    f = File()
+    x = f.node("Clip", f.around("x", X * 4), f.constant(np.float32(-0.1)), f.constant(np.float32(0.27)))
+    if kind == "Split":
+        y = f.node(kind, x, f.constant(ints(1, 2)), outputs=2, axis=1)[1]
+    elif kind == "Conv":
+        y = f.node(kind, x, f.weights(4, 3, 3, 3))
+    elif kind == "Add":
+        y = f.node(kind, x, x)
+    elif kind == "Pad":
+        y = f.node(kind, x, f.constant(ints(0, 0, 1, 1, 0, 0, 1, 1)))
+        y = f.node("Clip", y, f.constant(np.float32(0.05)), f.constant(np.float32(1)))
+    else:
+        y = f.node(kind, x, kernel_shape=[2, 2])
+    compare(f.build({"x": (1, 3, 8, 8)}, f.quantize(y, 0.0091)), {"x": image() / 4}, off=0.005)
+
+
+def test_a_clamp_behind_a_border():
+    f = File()
+    made = f.node("Pad", f.node("Conv", f.around("x"), f.weights(4, 3, 3, 3)), f.constant(ints(0, 0, 1, 1, 0, 0, 1, 1)))
+    y = f.node("Clip", made, f.constant(np.float32(0.5)), f.constant(np.float32(6)))
+    compare(f.build({"x": (1, 3, 8, 8)}, f.quantize(y)), {"x": image()}, off=0.005)
+
+
 # Biases, and results that are not quantized.
 
 

@@ -26,7 +26,6 @@ from sateen.frontends.onnx.values import (
     Quantization,
     QuantizedConstant,
     Value,
-    is_exact,
     plain,
     stored,
 )
@@ -187,7 +186,7 @@ class Importer(Builder):
                 if value.dtype == "float32" or node.kind == "Cast" and node.attributes.get("to") == FLOAT:
                     return True
             elif isinstance(value, Deferred):
-                if value.inherited is None and not fused:
+                if not value.has_codes and not fused:
                     return True
             elif isinstance(value, np.ndarray) and value.dtype == np.float32:
                 found = node.kind == "Concat" or (node.kind, place) in QUANTIZED
@@ -228,7 +227,7 @@ class Importer(Builder):
         if name in self._reals:
             return self._reals[name]
         value, free = self.values[name], name if name not in self.tensors else self.name_of(f"{name}.real")
-        if isinstance(value, Deferred) and value.inherited is not None and is_exact(value.inherited, value.limits):
+        if isinstance(value, Deferred) and value.has_codes and value.inherited is not None:
             value = Dequantized(value.make(self.name_of(f"{name}.codes"), value.inherited, value.limits))
             self.values[name] = value
         if isinstance(value, Dequantized):
@@ -334,7 +333,7 @@ class Importer(Builder):
     def quantized_input(self, node: Node, place: int = 0) -> Tensor:
         """The integers of a real input."""
         value = self.value(node, place)
-        if isinstance(value, Deferred) and value.inherited is not None:
+        if isinstance(value, Deferred) and value.has_codes and value.inherited is not None:
             value = Dequantized(value.make(self.name_of(f"{node.inputs[place]}.codes"), value.inherited, value.limits))
             self.values[node.inputs[place]] = value
         if isinstance(value, Dequantized):

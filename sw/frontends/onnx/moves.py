@@ -69,10 +69,14 @@ def move(importer: Importer, node: Node, apply: Apply, place: int = 0) -> None:
     if isinstance(value, Tensor):
         importer.values[output] = apply(value, output)
         return
-    if isinstance(value, Deferred) and value.inherited is None:
+    if isinstance(value, Deferred) and not value.has_codes:
         source = value
 
         def make_moved(name: str, quantization: Quantization, limits: Limits) -> Tensor:
+            if node.kind == "Pad" and limits != source.limits:
+                # A clamp behind it takes hold of its border, too.
+                made = make_moved(importer.name_of(f"{name}.padded"), quantization, source.limits)
+                return importer.requantize(node, made, name, quantization, limits)
             return apply(source.make(importer.name_of(f"{name}.before"), quantization, limits), name)
 
         importer.values[output] = Deferred(make_moved, None, source.limits)

@@ -101,6 +101,11 @@ class Deferred:
     """If it is the result of a layer without a bias: that with a constant added, or ``None`` if this is no bias, one
     value for each channel."""
 
+    @property
+    def has_codes(self) -> bool:
+        """Whether codes in the inherited quantization stand for it exactly."""
+        return self.inherited is not None and is_exact(self.inherited, self.limits)
+
 
 Value = Tensor | Dequantized | Deferred | QuantizedConstant | Array
 """A tensor of integers or of a float input; real values; or a constant."""
