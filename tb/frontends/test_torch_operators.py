@@ -297,6 +297,35 @@ def test_entrances_say_what_is_missing():
         sateen.compile(exported, calibration=x)
 
 
+@pytest.mark.parametrize("low, high", [(-127, 127), (-8, 7), (0, 127), (-128, 100)])
+def test_fewer_codes_are_a_clamp(low, high):
+    """Of a real input, a function, a moved value and a layer."""
+
+    class Narrow(nn.Module):
+        def forward(self, x):
+            x = coded(x, 0.03, 1, low, high)
+            x = coded(torch.tanh(x), 0.01, 2, low, high)
+            x = coded(x.flatten(1), 0.01, 2, low, high)
+            return coded(x + x, 0.017, 3, low, high)
+
+    exported, graph, x = loaded(Narrow(), 4, 6, 6)
+    assert compare(exported, graph, x).different == 0
+
+
+def test_limits_between_codes_are_rounded_as_pytorch_does():
+    """Limits that lie half way between two codes; dividing and multiplying by the reciprocal differ for many."""
+    differ = 0
+    for scale in np.random.default_rng(0).uniform(0.01, 0.02, 12).astype(np.float32).tolist():
+        limit = float(np.float32(scale) * np.float32(40.5))
+        module = Binary(lambda a, b, limit=limit: torch.clamp(a + b, -limit, limit), scale)
+        exported = torch.export.export(module, (torch.zeros(1, 64), torch.zeros(1, 64)))
+        a = np.linspace(-3, 3, 64, dtype=np.float32)[None]
+        assert compare(exported, load(exported), a, a).different == 0
+        limit = np.float32(limit)
+        differ += bool(np.rint(limit / np.float32(scale)) != np.rint(limit * np.float32(1 / np.float32(scale))))
+    assert differ > 0
+
+
 def test_a_free_batch_is_one():
     shape = {0: torch.export.Dim("batch", min=1, max=64)}
     module = Unary(lambda x: F.max_pool2d(x, 2).view(x.size(0), -1), 0.03)

@@ -130,8 +130,14 @@ def reference_codes(real: Array, scale: float, zero_point: int, low: int, high: 
 
 
 def quantize(importer: Importer, node: Node) -> None:
-    """As ONNX's front end does it. Real inputs, sums and products are multiplied by the scale's reciprocal."""
+    """As ONNX's front end does it. Real inputs, sums, products and clamps are multiplied by the scale's reciprocal."""
+    value, scale = importer.value(node), np.float32(importer.constant(node, 1))
+    if isinstance(value, Deferred):
+        steps = [np.rint(np.float32(limit) * np.float32(1 / scale)) for limit in value.limits]
+        limits = float(steps[0] * np.float64(scale)), float(steps[1] * np.float64(scale))
+        importer.values[node.inputs[0]] = dataclasses.replace(value, limits=limits)
     HANDLERS["QuantizeLinear"].handler(importer, node)
+    importer.values[node.inputs[0]] = value
     made = importer.ops[-1] if importer.ops else None
     if made is None or made.output != node.outputs[0]:
         return
