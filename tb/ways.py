@@ -16,7 +16,7 @@ from graphs import Builder, random_input
 from sateen.compiler import choice
 from sateen.compiler.lowering import Kernel, Lowered, weighted
 from sateen.errors import CompileError
-from sateen.graph import AveragePool2D, Conv2D, DepthwiseConv2D, Graph, Op, run
+from sateen.graph import AveragePool2D, Conv2D, DepthwiseConv2D, Graph, Op, Weighted, run
 from sateen.hw.spec.config import Config
 
 __all__ = ["CONFIGS", "batches", "check", "compiled", "copies", "depthwise", "random_layer", "soak", "ways"]
@@ -33,11 +33,11 @@ def forms(op: Op, graph: Graph, config: Config) -> list[tuple[Kernel, ...]]:
     x, y = graph.tensors[op.inputs[0]], graph.tensors[op.output]
     found = [lower.lower_operator(op, graph.tensors, config).kernels]
     if isinstance(op, DepthwiseConv2D) and op.weights.shape[0] == x.shape[3]:
-        dense = np.zeros((*op.weights.shape[:3], x.shape[3]), np.int8)
+        dense = np.zeros((*op.weights.shape[:3], x.shape[3]), op.weights.dtype)
         dense[np.arange(len(dense)), :, :, np.arange(len(dense))] = op.weights[..., 0]
         fields = {field.name: getattr(op, field.name) for field in dataclasses.fields(op)}
         op = Conv2D(**{**fields, "weights": dense})
-    if isinstance(op, Conv2D) and op.weights.dtype == np.int8:
+    if isinstance(op, Conv2D) and len(weighted.weight_parts(op.weights, config)) == 1:
         found.append((weighted.row_by_row(op, x, y, config),))
         outputs, kernel_y, kernel_x, channels = op.weights.shape
         if kernel_x == 1 or op.dilation[1] == 1:
@@ -148,7 +148,17 @@ def random_layer(rng: np.random.Generator) -> Graph:
         lambda: builder.conv2d(int(rng.integers(1, 20)), kernel, stride=stride, padding=pads),
         lambda: pooled(builder, kernel, stride, size),
     ]
-    return kinds[int(rng.choice(len(kinds), p=[0.5, 0.1, 0.3, 0.1]))]().graph()
+    graph = kinds[int(rng.choice(len(kinds), p=[0.5, 0.1, 0.3, 0.1]))]().graph()
+    return with_zero_point(graph, int(rng.integers(-128, 128))) if rng.random() < 0.3 else graph
+
+
+def with_zero_point(graph: Graph, zero_point: int) -> Graph:
+    """The graph with weights as uint8 models have them, less a zero point, if it has any."""
+    (op,) = graph.ops
+    if not isinstance(op, Weighted):
+        return graph
+    weights = op.weights.astype(np.int16) - zero_point
+    return dataclasses.replace(graph, ops=[dataclasses.replace(op, weights=np.clip(weights, -255, 255))])
 
 
 def pooled(builder: Builder, kernel: tuple[int, ...], stride: tuple[int, ...], size: list[int]) -> Builder:
