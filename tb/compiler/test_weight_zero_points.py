@@ -132,6 +132,7 @@ TERM = "pe=term holds weights of 8 bits; quantize weights to int8 without a zero
         ("small", True, SEVERAL),
         ("tiny,pe=bitserial", True, SEVERAL),
         ("tiny,weight_bits=8", False, NARROW),
+        ("tiny,weight_bits=8", True, SEVERAL),
         ("tiny,pe=term,weight_bytes=32768", False, TERM),
     ],
 )

@@ -55,7 +55,8 @@ def weight_parts(weights: Weights, config: Config) -> list[Weights]:
 
 def reason_for_parts(weights: Weights, config: Config) -> str:
     """Why weights that are multiplied in parts are, and what to change."""
-    if config.zero_points:
+    low, high = _range(weights)
+    if high - low > 255:
         return "their zero points differ too much between channels; quantize weights with one zero point, or with none"
     if config.pe_kind.weight_bits[1] < 9:
         return f"pe={config.pe} holds weights of 8 bits; quantize weights to int8 without a zero point"
