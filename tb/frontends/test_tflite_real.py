@@ -11,6 +11,7 @@ import sateen
 from interpreters import litert, micro
 from sateen.frontends import tflite
 from sateen.frontends.tflite.real import BINARY, REAL, REDUCTIONS, UNARY
+from sateen.frontends.tflite.real_layers import REAL_LAYERS
 from sateen.graph import GraphError, run
 from sateen.graph.ops import Real
 from tflite_models import ModelBuilder
@@ -120,10 +121,75 @@ def test_the_largest():
     check("TOPK_V2", tail.data("TOPK_V2", (1, 4), [tail.real, tail.b.constant(4)], outputs=2), [litert])
 
 
+WINDOW = {"StrideH": 2, "StrideW": 1}
+POOLED = {**WINDOW, "FilterHeight": 3, "FilterWidth": 2}
+DILATED = {**WINDOW, "DilationHFactor": 1, "DilationWFactor": 2}
+
+
+def partly(kind, shape, out, weights, options, activation=0, bias=True, **fields) -> bytes:
+    """A file of a quantized ReLU, a layer of real weights, which a tool has left out, and its quantized result."""
+    b, rng = ModelBuilder(), np.random.default_rng(2)
+    x, codes = b.tensor(shape, scale=0.05, zero_point=3), b.tensor(shape, scale=0.05, zero_point=3)
+    real, made = b.tensor(shape, "FLOAT32"), b.tensor(out, "FLOAT32")
+    b.op("RELU", [x], [codes])
+    b.op("DEQUANTIZE", [codes], [real])
+    places = [real]
+    if weights:
+        places.append(b.constant(rng.normal(size=weights), "FLOAT32"))
+        outputs = weights[3] if kind[0] == "D" else weights[0]
+        places += [b.constant(rng.normal(size=outputs), "FLOAT32")] * bias
+    b.op(kind, places, [made], options, **fields, **({"FusedActivationFunction": activation} if activation else {}))
+    return b.build([x], [made])
+
+
+@pytest.mark.parametrize("activation", [0, 1, 3])
+@pytest.mark.parametrize(
+    ("kind", "shape", "out", "weights", "options", "fields"),
+    [
+        ("CONV_2D", (1, 6, 5, 4), (1, 3, 5, 3), (3, 3, 3, 4), "Conv2DOptions", DILATED),
+        ("CONV_2D", (1, 6, 5, 4), (1, 3, 5, 6), (6, 3, 3, 2), "Conv2DOptions", DILATED),
+        ("DEPTHWISE_CONV_2D", (1, 6, 5, 4), (1, 3, 5, 8), (1, 3, 3, 8), "DepthwiseConv2DOptions",
+         {**DILATED, "DepthMultiplier": 2}),
+        ("FULLY_CONNECTED", (1, 6, 5), (6, 7), (7, 5), "FullyConnectedOptions", {}),
+        ("FULLY_CONNECTED", (1, 6, 5), (1, 6, 7), (7, 5), "FullyConnectedOptions", {"KeepNumDims": True}),
+        ("FULLY_CONNECTED", (1, 6, 5), (1, 7), (7, 30), "FullyConnectedOptions", {}),
+        ("AVERAGE_POOL_2D", (1, 6, 5, 4), (1, 3, 5, 4), (), "Pool2DOptions", POOLED),
+        ("MAX_POOL_2D", (1, 6, 5, 4), (1, 3, 5, 4), (), "Pool2DOptions", POOLED),
+    ],
+)  # fmt: skip
+def test_layers_that_are_left_out(kind, shape, out, weights, options, fields, activation):
+    check(kind, partly(kind, shape, out, weights, options, activation, **fields), [litert])
+
+
+@pytest.mark.parametrize(
+    ("kind", "out", "options", "fields"),
+    [
+        ("L2_NORMALIZATION", (1, 6, 5, 4), "L2NormOptions", {}),
+        ("RESIZE_BILINEAR", (1, 12, 7, 4), "ResizeBilinearOptions", {}),
+        ("RESIZE_BILINEAR", (1, 12, 7, 4), "ResizeBilinearOptions", {"AlignCorners": True}),
+        ("RESIZE_BILINEAR", (1, 3, 10, 4), "ResizeBilinearOptions", {"HalfPixelCenters": True}),
+    ],
+)
+def test_real_images(kind, out, options, fields):
+    tail = Tail((1, 6, 5, 4))
+    sizes = [tail.b.constant(out[1:3])] if kind[0] == "R" else []
+    check(kind, tail.data(kind, out, [tail.real, *sizes], options, **fields), [litert])
+
+
+def test_real_vectors_of_zeros():
+    """Their lengths are 1e-6 at least."""
+    data = Tail((1, 4)).data("L2_NORMALIZATION", (1, 4), options="L2NormOptions")
+    graph = tflite.load(data)
+    zeros = run(graph, {graph.inputs[0]: np.full((1, 4), 3, np.int8)})[graph.outputs[0]]
+    np.testing.assert_array_equal(zeros, np.zeros((1, 4), np.float32))
+
+
 def test_every_operator_is_tried():
     """Operators that move values are tried by random networks."""
     rest = {"LEAKY_RELU", "GELU", "SOFTMAX", "LOG_SOFTMAX", "ARG_MAX", "ARG_MIN", "TOPK_V2", "CAST"}
     assert set(REAL) == {*UNARY, *BINARY, *REDUCTIONS, *rest}
+    layers = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "AVERAGE_POOL_2D", "MAX_POOL_2D"}
+    assert set(REAL_LAYERS) == {*layers, "RESIZE_BILINEAR", "L2_NORMALIZATION"}
 
 
 def network(type: str = "UINT8", mean: float = 127.5) -> bytes:

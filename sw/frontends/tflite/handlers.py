@@ -8,6 +8,7 @@ from sateen.frontends.tflite import arrange, functions, operators, pairs, reduct
 from sateen.frontends.tflite.importer import Handler
 from sateen.frontends.tflite.moves import MOVES
 from sateen.frontends.tflite.real import REAL
+from sateen.frontends.tflite.real_layers import REAL_LAYERS
 from sateen.frontends.tflite.wide import WIDE
 
 __all__ = ["BY_TYPE", "HANDLERS"]
@@ -26,7 +27,7 @@ MOVED = {kind: MOVES[kind] for kind in MOVES if kind != "PADV2"} | arrange.HANDL
 """The handlers of operators that move values of any type."""
 BY_TYPE: Mapping[str, Mapping[str, Handler]] = {
     "INT8": HANDLERS,
-    "FLOAT32": {**MOVED, **REAL, **pairs.LOGIC},
+    "FLOAT32": {**MOVED, **REAL, **REAL_LAYERS, **pairs.LOGIC},
     "INT16": {**MOVED, **WIDE},
     "INT32": {kind: MOVES[kind] for kind in ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")},
 }

@@ -63,6 +63,9 @@ class Importer:
         }
         self.batch = batch
         self.unscaled = _unscaled(model)
+        codes = {raw.index for raw in model.tensors if raw.type in (*QUANTIZED, "INT16")}
+        self.partly = any(codes & {*operator.outputs} for operator in model.operators)
+        """Whether an operator makes codes, so that the model is quantized, if not all of it."""
         self.types = TYPES["INT8"]
         """Types of the tensors that the operator at hand reads."""
         self.origins: dict[int, str] = {}

@@ -13,7 +13,7 @@ from sateen.frontends.tflite.importer import QUANTIZED, Handler, Importer
 from sateen.frontends.tflite.moves import registers
 from sateen.graph import Dequantize, Op, RealBinary, RealReduce, RealSoftmax, RealTop, RealUnary, require
 
-__all__ = ["REAL"]
+__all__ = ["REAL", "activated"]
 
 REAL: dict[str, Handler] = {}
 """The handler of each kind of operator."""
@@ -102,20 +102,27 @@ def binary(importer: Importer, operator: RawOperator) -> None:
         importer.aligned(operator, importer.value(operator, raw.index, len(y.shape)), f"operand{place}", y)
         for place, raw in enumerate(importer.raw(operator, place) for place in (0, 1))
     )
-    _activated(importer, operator, activation, RealBinary, a=a.name, b=b.name, function=function)
+    activated(importer, operator, activation, RealBinary, a=a.name, b=b.name, function=function)
 
 
-def _activated(importer: Importer, operator: RawOperator, activation: int, kind: type[Op], **fields: Any) -> None:
-    """Appends an operator, and its fused activation."""
+def activated(
+    importer: Importer,
+    operator: RawOperator,
+    activation: int,
+    kind: type[Op],
+    shape: tuple[int, ...] = (),
+    **fields: Any,
+) -> None:
+    """Appends an operator, whose result has the output's shape if no other is given, and its fused activation."""
+    y = importer.tensor(operator.outputs[0])
     if activation == tflite.ActivationFunctionType.NONE:
-        return importer.add(operator, kind, **fields)
+        return importer.add(operator, kind, any_shape=bool(shape), **fields)
     known = activation in ACTIVATIONS
     require(known, operator, f"its fused activation {activation} is not supported; put it behind the operator")
     function, parameters = ACTIVATIONS[activation]
-    y = importer.tensor(operator.outputs[0])
-    inner = importer.new_like(y, "inner", y.shape)
+    inner = importer.new_like(y, "inner", shape or y.shape)
     importer.ops.append(kind(name=f"{operator.kind.lower()}_{operator.index}_inner", output=inner.name, **fields))
-    importer.add(operator, RealUnary, input=inner.name, function=function, parameters=parameters)
+    importer.add(operator, RealUnary, any_shape=bool(shape), input=inner.name, function=function, parameters=parameters)
 
 
 @handles("SOFTMAX", "LOG_SOFTMAX")
