@@ -99,7 +99,11 @@ def _descriptor(
     settings = config.pe_kind.settings(kernel.precision).weights | (1 << SELECTS_BIT if kernel.packing else 0)
     return Descriptor(
         weights=WeightStream(
-            base=0, blocks=blocks, groups=group_count, words=kernel.group_words(config), settings=settings,
+            base=0,
+            blocks=blocks,
+            groups=group_count,
+            words=kernel.group_words(config),
+            settings=settings,
             zero_point=kernel.weights_zero_point,
         ),
         activations=_activations(kernel, config, source=source, groups=groups, y=y, x=x),

@@ -83,7 +83,8 @@ WAYS = {
     "zero point, sliding": ("large", with_zero_point(depthwise((9, 9, 20), padding=SAME), 100)),
     "zero point, diagonal": ("tiny,pe=bitserial", with_zero_point(depthwise((6, 6, 20), padding=SAME), -90)),
     "zero point, combined": (
-        "tiny,combine=4", with_zero_point(conv((6, 6, 40), 7, padding=SAME, density=0.15), 127),
+        "tiny,combine=4",
+        with_zero_point(conv((6, 6, 40), 7, padding=SAME, density=0.15), 127),
     ),
     "zero point, sequential": ("micro,weight_bits=9", with_zero_point(conv((6, 6, 5), 7, padding=SAME), 55)),
 }

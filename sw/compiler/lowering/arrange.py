@@ -12,14 +12,15 @@ import numpy as np
 
 from sateen.compiler.lowering.kernel import Kernel, diagonal
 from sateen.errors import CompileError
-from sateen.graph.ops import DepthToSpace, Op, Slice, SpaceToDepth, Take, Tensor
+from sateen.graph.ops import DepthToSpace, Op, Resize, Slice, SpaceToDepth, Take, Tensor
 from sateen.hw.spec.config import Config
+from sateen.sim import golden
 
-__all__ = ["depth_to_space", "slice_", "space_to_depth", "take"]
+__all__ = ["depth_to_space", "resize", "slice_", "space_to_depth", "take"]
 
 MOST_COPIES = 64
 """Copies of one operator. The host needs less time than more of them."""
-MOST_PHASES = 8
+MOST_PHASES = 64
 """Interleaved runs along an axis that are tried."""
 LARGEST_SELECTION = 1 << 16
 """Weights of the largest matrix that selects channels."""
@@ -76,6 +77,16 @@ def take(op: Take, x: Tensor, y: Tensor, config: Config) -> Iterator[Kernel]:
 def slice_(op: Slice, x: Tensor, y: Tensor, config: Config) -> Iterator[Kernel]:
     """A copy, whose first window begins within the tensor; or several, as of a :class:`Take`."""
     return _taken(op, [(size, tuple(range(*part))) for size, part in zip(x.shape[1:], op.ranges, strict=True)], config)
+
+
+def resize(op: Resize, x: Tensor, y: Tensor, config: Config) -> Iterator[Kernel]:
+    """Copies of the rows and columns that nearest neighbours take, as of a :class:`Take`."""
+    flags = {"align_corners": op.align_corners, "half_pixel_centers": op.half_pixel_centers}
+    rows, columns = (
+        tuple(golden.nearest(size, wanted, **flags).tolist())
+        for size, wanted in zip(x.shape[1:3], y.shape[1:3], strict=True)
+    )
+    return _taken(op, zip(x.shape[1:], (rows, columns, None), strict=True), config)
 
 
 def _taken(op: Op, axes: Iterable[Axis], config: Config) -> Iterator[Kernel]:

@@ -20,14 +20,13 @@ from sateen.graph.ops import (
     MaxPool2D,
     Pad,
     Requantize,
-    Resize,
     Tensor,
 )
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import Dim, Rounding
 from sateen.sim import golden
 
-__all__ = ["average_pool2d", "broadcast", "concatenate", "max_pool2d", "pad", "requantize", "resize"]
+__all__ = ["average_pool2d", "broadcast", "concatenate", "max_pool2d", "pad", "requantize"]
 
 AVERAGE_WEIGHT = 64
 """Factor of the values of a mean. With it the requantization's first rounding leaves its second one exact."""
@@ -165,13 +164,25 @@ def _float32_requantize(op: Requantize, x: Tensor, y: Tensor, config: Config) ->
     return unary(op, wanted, x, config)
 
 
-def pad(op: Pad, x: Tensor, y: Tensor, config: Config) -> Kernel:
-    """A copy whose first window begins in the padding."""
+def pad(op: Pad, x: Tensor, y: Tensor, config: Config) -> Iterator[Kernel]:
+    """A copy whose first window begins in the padding; along the last axis, results of no weights beside it."""
+    if len(op.padding) > 3:
+        raise CompileError(f"{op}: {x} has more than 4 axes, which has no kernel")
     image, padding = _image(x), ((0, 0),) * (3 - len(op.padding)) + op.padding
-    if any(padding[-1]) or len(op.padding) > 3:
-        raise CompileError(f"{op}: padding of the last axis has no kernel; that of rows and columns has")
     out = (image[0] + sum(padding[0]), image[1] + sum(padding[1]))
-    return diagonal(_ones(image[2]), image, out, config, origin=(-padding[0][0], -padding[1][0], 0), padding=op.value)
+    before, after = padding[2]
+    copy = diagonal(_ones(image[2]), image, out, config, origin=(-padding[0][0], -padding[1][0], 0), padding=op.value)
+    if not before and not after:
+        yield copy
+        return
+    pixel = before + image[2] + after
+    spacing = (out[1] * pixel, pixel)
+    yield _placed(copy, target=before, spacing=spacing)
+    for first, count in ((0, before), (before + image[2], after)):
+        if count:
+            # Whatever it reads is multiplied by zero.
+            fill = diagonal(np.zeros((count, 1, 1), np.int8), (1, 1, count), out, config, stride=(0, 0), bias=op.value)
+            yield _placed(fill, target=first, spacing=spacing)
 
 
 def broadcast(op: Broadcast, x: Tensor, y: Tensor, config: Config) -> Kernel:
@@ -215,20 +226,6 @@ def concatenate(op: Concatenate, *tensors_and_config: Tensor | Config) -> Iterat
             source=place, target=begin, spacing=(line, channels),
         )  # fmt: skip
         begin += size
-
-
-def resize(op: Resize, x: Tensor, y: Tensor, config: Config) -> Iterator[Kernel]:
-    """One interleaved copy for each repetition, if every position is repeated equally often."""
-    height, columns, channels = _image(x)
-    factors = (y.shape[1] // height, y.shape[2] // columns)
-    for size, wanted, factor in zip((height, columns), y.shape[1:3], factors, strict=True):
-        places = golden.nearest(size, wanted, align_corners=op.align_corners, half_pixel_centers=op.half_pixel_centers)
-        if wanted % size or not np.array_equal(places, np.arange(wanted) // factor):
-            raise CompileError(f"{op}: only whole factors with every position repeated equally often have a kernel")
-    line = y.shape[2] * channels
-    copy = diagonal(_ones(channels), (height, columns, channels), (height, columns), config)
-    for row, column in np.ndindex(*factors):
-        yield _placed(copy, target=row * line + column * channels, spacing=(factors[0] * line, factors[1] * channels))
 
 
 def _placed(kernel: Kernel, *, target: int, spacing: tuple[int, int], source: int = 0) -> Kernel:

@@ -65,7 +65,7 @@ LOWERINGS: dict[type[Op], Lowering] = {
     Pad: copies.pad,
     ReduceMax: reduction.reduce_max,
     Requantize: copies.requantize,
-    Resize: copies.resize,
+    Resize: arrange.resize,
     ResizeBilinear: resizing.resize_bilinear,
     Slice: arrange.slice_,
     SpaceToDepth: arrange.space_to_depth,

@@ -175,9 +175,7 @@ def depthwise_conv2d(op: DepthwiseConv2D, x: Tensor, y: Tensor, config: Config) 
         as_conv = Conv2D(**{**_fields(op), "weights": dense})  # type: ignore[arg-type]
         if multiplier > 1 or op.dilation != (1, 1):
             return conv2d(as_conv, x, y, config)
-        return dataclasses.replace(
-            row_by_row(as_conv, x, y, config), filters=np.stack(parts)[..., 0], depth=channels
-        )
+        return dataclasses.replace(row_by_row(as_conv, x, y, config), filters=np.stack(parts)[..., 0], depth=channels)
     (top, _), (left, _) = op.padding
     kernels = [
         diagonal(
