@@ -78,27 +78,37 @@ class Requantize(wiring.Component):
         twice = stages.then((rounding == Rounding.DOUBLE) & (shift < 0), unsigned(1))
 
         # Multipliers are far apart on the chip: nothing but wire is before them.
-        dropped = stages.then(excess(value) & real.replicate(EXCESS), unsigned(EXCESS))
+        dropped = excess(value) & real.replicate(EXCESS)
+        last = dropped & ~(dropped >> 1) & value[1 : 1 + EXCESS]
+        dropped = stages.then(dropped, unsigned(EXCESS))
+        odd = stages.then(last[:4].any(), unsigned(1)) | stages.then(last[4:].any(), unsigned(1))
         value, factor = stages.then(value, signed(32)), stages.then(factor, unsigned(31))
         place, twice = stages.delay(place, 1 + Multiply.LATENCY + 4), stages.delay(twice, 2 + Multiply.LATENCY)
-        product = self._multiply(stages, value, factor, dropped, twice)
+        product = self._multiply(stages, value, factor, (dropped, odd), twice)
         twice = stages.delay(twice, 5)
         tie = _Tie(stages, product, place)
         value, half, over, rest, negative = self._shift(stages, product, place)
 
-        up = Mux(real, Mux(tie.near(half), value[0], half), half & (~twice | ~negative | rest))
+        up, odd = (
+            stages.then(half & (real | ~twice | ~negative | rest), unsigned(1)),
+            stages.then(value[0], unsigned(1)),
+        )
+        near, whole = (stages.then(flag, unsigned(1)) for flag in tie.near(half))
         limit = Cat((~negative).replicate(RESULT_BITS - 1), negative).as_signed()
-        value, up = stages.then(Mux(over, limit, value), signed(RESULT_BITS)), stages.then(up, unsigned(1))
+        value, up = stages.then(Mux(over, limit, value), signed(RESULT_BITS)), Mux(real & near & whole, odd, up)
         value = stages.then((Cat(1, value).as_signed() + Cat(up, zero_point).as_signed()) >> 1, signed(RESULT_BITS + 1))
         below, above = self.settings.low, self.settings.high
         value = stages.then(Mux(value < below, below, Mux(value > above, above, value)), signed(8))
         m.d.comb += self.o.eq(value)
         return m
 
-    def _multiply(self, stages: _Stages, value: Value, factor: Signal, dropped: Signal, twice: Signal) -> Value:
+    def _multiply(
+        self, stages: _Stages, value: Value, factor: Signal, rounding: tuple[Signal, Value], twice: Signal
+    ) -> Value:
         """The 63-bit product, from four of 17 or 18 bits, ``Multiply.LATENCY + 4`` cycles later, those of the value's
-        low half a cycle after the others. The bits that ``dropped`` marks are rounded off first. ``twice`` comes three
-        cycles before the product and adds 2^30 to it."""
+        low half a cycle after the others. ``rounding`` marks the bits that are rounded off first, and says whether the
+        last one that stays is set. ``twice`` comes three cycles before the product and adds 2^30 to it."""
+        dropped, odd = rounding
 
         def multiply(name: str, a: Value, b: Value) -> Signal:
             stages.m.submodules[name] = multiply = Multiply(a_bits=18, b_bits=17)
@@ -108,7 +118,6 @@ class Requantize(wiring.Component):
         above = value[16:].as_signed()
         middle, high = multiply("middle", above, factor[:16]), multiply("high", above, factor[16:])
         # Plus half of what is dropped, less one unless the last bit that stays is odd.
-        odd = (dropped & ~(dropped >> 1) & value[1 : 1 + EXCESS]).any()
         low = (Cat(1, value[:16]) + Cat(odd, dropped[1:]))[1:]
         low = stages.then(Cat(low[:EXCESS] & ~dropped, low[EXCESS:]), unsigned(17))
         factor = stages.then(factor, unsigned(31))
@@ -184,11 +193,12 @@ class _Tie:
         self.unit = stages.then(Cat(top[n] & ~top[n + 1 :].any() for n in range(16)), unsigned(16))
         self.lost = stages.then(Cat((byte >= n) & flag for n, flag in lost.items()).any(), unsigned(1))
 
-    def near(self, half: Value) -> Value:
-        """The answer, two cycles after the product; ``half`` is the bit at the place."""
+    def near(self, half: Value) -> tuple[Value, Value]:
+        """The answer in two parts that both must be true, two cycles after the product; ``half`` is the bit at the
+        place."""
         # low ≤ unit, or if inverted or with bits below it, low < unit.
         borrow = Cat(1, self.unit) + Cat(half & ~self.lost, self.low ^ half.replicate(16))
-        return borrow[17] & Mux(half, self.zeros, self.ones)
+        return borrow[17], Mux(half, self.zeros, self.ones)
 
 
 class _Stages:
