@@ -6,9 +6,10 @@ What is left out, and why:
 - RELU_N1_TO_1 and RELU_0_TO_1 as operators, which tflite-micro lacks; the former is there as a fused activation.
 - Whatever mixes a model's items: axis 0 of a tensor that begins with the batch is neither cut, padded, moved nor
   reduced.
-- What tflite-micro has not: more axes than its kernels take, RELU6 with another scale behind than before, depthwise
-  convolutions that name a bias of −1, for which it reads address 0, a softmax over 512 values or more, whose sum may
-  exceed what it asserts.
+- What tflite-micro has not: TILE, REVERSE_V2 and functions such as GELU; more axes than its kernels take; RELU6 with
+  another scale behind than before; depthwise convolutions that name a bias of −1, for which it reads address 0; a
+  softmax over 512 values or more, whose sum may exceed what it asserts.
+- What it leaves undefined or stops at: DIV, RSQRT below zero, padding of SPACE_TO_BATCH_ND.
 """
 
 from __future__ import annotations
