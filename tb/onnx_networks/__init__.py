@@ -48,6 +48,7 @@ class _Network(Images, Functions):
             (self.rows, 2),
             (self.transposed, 1),
             (self.reduced, 2),
+            (self.normalized, 1),
             (self.blocks, 1),
             (self.taken, 1),
             (self.concat, 3),

@@ -88,6 +88,21 @@ class Images(Layers, Moves):
         self.result(self.node(f"Reduce{kind}", [self.real(x), *given], **fields)[0], shape, scale, x.kind)
         return True
 
+    def normalized(self) -> bool:
+        """A batch normalization."""
+        x = self.pick(3, 4)
+        if x is None:
+            return False
+        rng, channels = self.rng, x.shape[1]
+        scale, bias, mean = (
+            rng.normal(size=channels) * spread for spread in (1, float(x.scale) * 30, float(x.scale) * 30)
+        )
+        given = [scale, bias, mean, rng.uniform(0.3, 2, channels)]
+        names = [self.constant(values.astype(np.float32)) for values in given]
+        made = self.node("BatchNormalization", [self.real(x), *names], epsilon=float(rng.choice([1e-5, 1e-3])))[0]
+        self.result(made, x.shape, float(x.scale) * 1.5, x.kind)
+        return True
+
     def blocks(self) -> bool:
         """Blocks of pixels as channels, or back."""
         x = self.pick(4)
