@@ -66,14 +66,14 @@ def add(
     rounding: int = Rounding.DOUBLE,
     base: int = 0,
     fused: bool = True,
-    reciprocal: bool = False,
+    reciprocal: float = 0.0,
 ) -> Int8Array:
     """``a + sign · b`` as real numbers, in the codes of ``quantization``; shapes broadcast.
 
     TensorFlow Lite's sums: both are shifted left by 20 bits, scaled to twice the larger scale, summed, scaled to the
     output. With Rounding.FLOAT32 they are onnxruntime's, in float32, ties to even: if ``fused`` those of its kernel for
     codes, which are larger by ``base``, on processors with fused multiplication and addition, ``b`` added first; else
-    real numbers are added, and the sum is quantized: divided by the scale, or multiplied by its ``reciprocal``, as
+    real numbers are added, and the sum is quantized: divided by the scale, or multiplied by a ``reciprocal``, as
     PyTorch does.
     """
     (scale_a, zero_a), (scale_b, zero_b), (scale, zero) = quantization_a, quantization_b, quantization
@@ -99,10 +99,10 @@ def real_codes(x: Int8Array, quantization: Quantization) -> NDArray[np.float32]:
 
 
 def quantize_again(
-    real: NDArray[np.float32], quantization: Quantization, low: int, high: int, reciprocal: bool = False
+    real: NDArray[np.float32], quantization: Quantization, low: int, high: int, reciprocal: float = 0.0
 ) -> Int8Array:
     """Real numbers divided in float32, ties to even, then moved by the zero point."""
-    steps = real * np.float32(1 / quantization[0]) if reciprocal else real / np.float32(quantization[0])
+    steps = real * np.float32(reciprocal) if reciprocal else real / np.float32(quantization[0])
     return _saturated(np.rint(steps) + quantization[1], low, high)
 
 
@@ -149,7 +149,7 @@ def multiply(
     rounding: int = Rounding.DOUBLE,
     base: int = 0,
     fused: bool = True,
-    reciprocal: bool = False,
+    reciprocal: float = 0.0,
 ) -> Int8Array:
     """``a · b`` as real numbers, in the codes of ``quantization``; shapes broadcast. Roundings as those of
     :func:`add`."""

@@ -39,15 +39,15 @@ def quantize(
     quantization: Quantization,
     *,
     rounding: int = Rounding.DOUBLE,
-    reciprocal: bool = False,
+    reciprocal: float = 0.0,
     bits: int = 8,
 ) -> NDArray[np.integer[Any]]:
     """The integers of real numbers, of 8 or 16 bits, divided in float32: halves away from zero (TensorFlow Lite), or to
-    even with Rounding.FLOAT32. With ``reciprocal`` they are multiplied by the scale's reciprocal instead, as PyTorch
+    even with Rounding.FLOAT32. With a ``reciprocal`` they are multiplied by that instead, as PyTorch
     does."""
     with np.errstate(over="ignore"):
         real = np.asarray(x, np.float32)
-        real = real * np.float32(1 / quantization[0]) if reciprocal else real / np.float32(quantization[0])
+        real = real * np.float32(reciprocal) if reciprocal else real / np.float32(quantization[0])
     away = np.copysign(np.floor(np.abs(real.astype(np.float64)) + 0.5), real)
     codes = np.rint(real) if rounding == Rounding.FLOAT32 else away
     if np.isnan(codes).any():

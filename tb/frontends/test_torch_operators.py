@@ -297,6 +297,59 @@ def test_entrances_say_what_is_missing():
         sateen.compile(exported, calibration=x)
 
 
+CHANGES = {
+    "view_before": lambda x: _changed(x, lambda a: a.view(1, -1), lambda a, v: v),
+    "view_after": lambda x: _changed(x, lambda a: a.view(1, -1), lambda a, v: a.view(1, -1)),
+    "read_before": lambda x: _changed(x, torch.sigmoid, lambda a, v: (a + v).flatten(1)),
+    "slice": lambda x: _changed(x, lambda a: a[:, 1:], lambda a, v: v.flatten(1)),
+    "dropout": lambda x: _changed(x, lambda a: F.dropout(a, 0.5, False), lambda a, v: v.flatten(1)),
+}
+
+
+def _changed(x, first, last):
+    """What is computed before and after a change in place."""
+    a = x * 1.0
+    v = first(a)
+    a.add_(0.5)
+    return last(a, v)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_changes_in_place_reach_whoever_shares_memory(name):
+    module = Unary(CHANGES[name], 0.03).eval()
+    exported = torch.export.export(module, (torch.zeros(1, 4, 3, 3),))
+    x = ((np.random.default_rng(0).integers(-100, 100, (1, 4, 3, 3)) - 5) * np.float32(0.03)).astype(np.float32)
+    expected = exported.run_decompositions().module()(torch.from_numpy(x)).numpy()
+    graph = load(exported)
+    found = run(graph, graph.tensors[graph.inputs[0]].from_file(x))[graph.outputs[0]]
+    np.testing.assert_array_equal(graph.tensors[graph.outputs[0]].to_file(found), expected)
+
+
+class Unsigned(nn.Module):
+    """Codes of uint8, and real weights that the program quantizes (``convert_pt2e(fold_quantize=False)``)."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(0)) * 0.1)
+        self.register_buffer("scales", torch.linspace(0.002, 0.004, 6))
+        self.register_buffer("zeros", torch.zeros(6, dtype=torch.int64))
+
+    def forward(self, x):
+        x = coded(x, 0.03, 133, 0, 255, torch.uint8)
+        numbers = (self.scales, self.zeros, 0, -127, 127, torch.int8)
+        weight = OPS.dequantize_per_channel(OPS.quantize_per_channel(self.weight, *numbers), *numbers)
+        y = coded(torch.relu(F.conv2d(x, weight, None, 1, 1)), 0.041, 0, 0, 255, torch.uint8)
+        y = coded(y[:, :4] + x, 0.06, 99, 0, 255, torch.uint8)
+        return coded(F.hardswish(F.max_pool2d(y, 2)), 0.05, 17, 0, 255, torch.uint8)
+
+
+def test_codes_of_uint8():
+    exported, graph, x = loaded(Unsigned(), 4, 8, 8, count=4)
+    found = compare(exported, graph, x)
+    assert not found.unexplained and found.different <= 3 and found.values > 3000
+    assert {tensor.unsigned for tensor in graph.tensors.values() if tensor.dtype == "int8"} == {True}
+
+
 @pytest.mark.parametrize("low, high", [(-127, 127), (-8, 7), (0, 127), (-128, 100)])
 def test_fewer_codes_are_a_clamp(low, high):
     """Of a real input, a function, a moved value and a layer."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from sateen.frontends.onnx.importer import Importer
 from sateen.frontends.onnx.operators import HANDLERS
 from sateen.frontends.onnx.values import Deferred, Limits, Quantization, clamp
 from sateen.frontends.torch.program import Call
-from sateen.frontends.torch.translator import FUNCTION, Function, Translator
+from sateen.frontends.torch.translator import FUNCTION, Function, TorchNode, Translator
 from sateen.graph import Add, Array, Multiply, Quantize, Table, Tensor, require
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ CLAMPS = {"relu": (0.0, None), "relu6": (0.0, 6.0)}
 """Limits of operators that state them by their names."""
 
 
+RECIPROCAL: ContextVar[float] = ContextVar("reciprocal", default=0.0)
+"""What results are multiplied by that are quantized now."""
 REAL = {"abs": "Abs", "exp": "Exp", "neg": "Neg", "sigmoid": "Sigmoid", "sqrt": "Sqrt", "tanh": "Tanh"}
 """ONNX's names of functions without parameters, for the host to compute where nothing quantizes their results."""
 
@@ -121,30 +124,33 @@ def pointwise(
     return translator.emit(call, FUNCTION, [base], name, function=apply, title=title)
 
 
-def reference_codes(real: Array, scale: float, zero_point: int, low: int, high: int) -> Array:
+def reference_codes(real: Array, reciprocal: float, zero_point: int, low: int, high: int) -> Array:
     """Codes of real float32 values as PyTorch's reference makes them: times the scale's reciprocal, both in float32,
     half to even."""
-    reciprocal = np.float32(1.0 / scale)
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.clip(np.rint(real.astype(np.float32) * reciprocal) + np.float32(zero_point), low, high)
+        return np.clip(np.rint(real.astype(np.float32) * np.float32(reciprocal)) + np.float32(zero_point), low, high)
 
 
 def quantize(importer: Importer, node: Node) -> None:
-    """As ONNX's front end does it. Real inputs, sums, products and clamps are multiplied by the scale's reciprocal."""
+    """As ONNX's front end does it. Real inputs, sums, products, tables and clamps are multiplied by the scale's
+    reciprocal."""
     value, scale = importer.value(node), np.float32(importer.constant(node, 1))
+    reciprocal = node.reciprocal if isinstance(node, TorchNode) else float(np.float32(1 / scale))
     if isinstance(value, Deferred):
-        steps = [np.rint(np.float32(limit) * np.float32(1 / scale)) for limit in value.limits]
+        steps = [np.rint(np.float32(limit) * np.float32(reciprocal)) for limit in value.limits]
         limits = float(steps[0] * np.float64(scale)), float(steps[1] * np.float64(scale))
         importer.values[node.inputs[0]] = dataclasses.replace(value, limits=limits)
+    token = RECIPROCAL.set(reciprocal)
     HANDLERS["QuantizeLinear"].handler(importer, node)
+    RECIPROCAL.reset(token)
     importer.values[node.inputs[0]] = value
     made = importer.ops[-1] if importer.ops else None
     if made is None or made.output != node.outputs[0]:
         return
     if isinstance(made, Quantize):
-        importer.ops[-1] = dataclasses.replace(made, reciprocal=True)
+        importer.ops[-1] = dataclasses.replace(made, reciprocal=reciprocal)
     elif isinstance(made, Add | Multiply):
-        importer.ops[-1] = dataclasses.replace(made, fused=False, reciprocal=True)
+        importer.ops[-1] = dataclasses.replace(made, fused=False, reciprocal=reciprocal)
 
 
 def make_table(importer: Importer, node: Node) -> None:
@@ -167,7 +173,8 @@ def make_table(importer: Importer, node: Node) -> None:
     def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
         base = 128 if quantization.unsigned else 0
         low, high = clamp(quantization, limits)
-        codes = reference_codes(results, quantization.scale, quantization.zero_point + base, low + base, high + base)
+        reciprocal = RECIPROCAL.get() or 1 / quantization.scale
+        codes = reference_codes(results, reciprocal, quantization.zero_point + base, low + base, high + base)
         table = (codes - base).astype(np.int8)
         return importer.add(
             Table, node, name, quantization, lambda _: x.file_layout, input=x.name, table=table, function=title

@@ -10,7 +10,7 @@ from sateen.frontends.torch.functions import pointwise
 from sateen.frontends.torch.program import Call
 from sateen.frontends.torch.translator import Handler, Numbers, Translator, registers
 
-__all__ = ["LAYERS"]
+__all__ = ["LAYERS", "rounded"]
 
 LAYERS: dict[str, Handler] = {}
 handles = registers(LAYERS)
@@ -36,12 +36,18 @@ def _number(translator: Translator, call: Call, name: str) -> Any:
     return value
 
 
+def rounded(scale: float) -> tuple[float, float]:
+    """A scale and its reciprocal in float32."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(scale)), float(np.float32(1 / scale)) if scale > 0 else 0.0
+
+
 def _numbers(translator: Translator, call: Call, dtype: str) -> Numbers:
-    scale = float(np.float32(_number(translator, call, "scale")))
+    scale, reciprocal = rounded(_number(translator, call, "scale"))
     zero_point, (low, high) = int(_number(translator, call, "zero_point")), RANGES[dtype]
     call.require(np.isfinite(scale) and scale > 0, f"its scale must be finite and above 0, not {scale!r}")
     call.require(low <= zero_point <= high, f"its zero point {zero_point} is no {dtype}")
-    return Numbers(scale, zero_point, dtype)
+    return Numbers(scale, zero_point, dtype, reciprocal)
 
 
 @handles(*(f"{QD}.quantize_per_tensor.{overload}" for overload in ("default", "tensor", "tensor2")))

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from sateen.frontends.torch.functions import pointwise
+from sateen.frontends.torch.layers import rounded
 from sateen.frontends.torch.program import Call
 from sateen.frontends.torch.translator import Handler, Numbers, Translator, registers
 
@@ -141,7 +142,8 @@ def _wanted(translator: Translator, call: Call) -> Numbers | None:
     dtype = str(reader.arguments["dtype"]).removeprefix("torch.")
     if dtype not in ("int8", "uint8"):
         return None
-    return Numbers(float(np.float32(reader.arguments["scale"])), int(reader.arguments["zero_point"]), dtype)
+    scale, reciprocal = rounded(reader.arguments["scale"])
+    return Numbers(scale, int(reader.arguments["zero_point"]), dtype, reciprocal)
 
 
 @handles("aten.pad.default", "aten.constant_pad_nd.default")

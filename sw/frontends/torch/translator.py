@@ -43,6 +43,8 @@ class Numbers:
     zero_point: int
     dtype: str
     """``"int8"`` or ``"uint8"``."""
+    reciprocal: float
+    """That of the scale, which PyTorch takes before it rounds both to float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,8 @@ class TorchNode(Node):
 
     call: str
     """The operator that is called."""
+    reciprocal: float = 0.0
+    """What real numbers are multiplied by to be quantized."""
 
     def __str__(self) -> str:
         return f"operator {self.name!r} ({self.call})"
@@ -193,7 +197,11 @@ class Translator:
 
     def quantize(self, call: Call, source: str, numbers: Numbers, output: str) -> str:
         """Adds codes of a real value."""
-        return self.emit(call, "QuantizeLinear", [source, *self._numbers(output, numbers)], output)
+        name = self.emit(call, "QuantizeLinear", [source, *self._numbers(output, numbers)], output)
+        node = self.nodes[-1]
+        assert isinstance(node, TorchNode)
+        self.nodes[-1] = dataclasses.replace(node, reciprocal=numbers.reciprocal)
+        return name
 
     def dequantize(self, call: Call, source: str, numbers: Numbers, output: str) -> str:
         """Adds the real values of codes. They are made once, however many calls do so."""

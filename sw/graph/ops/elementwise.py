@@ -23,8 +23,8 @@ class Arithmetic(Binary):
     fused: bool = True
     """With Rounding.FLOAT32: whether onnxruntime has a kernel for the codes. Else it takes real numbers, and quantizes
     the result."""
-    reciprocal: bool = False
-    """If not fused: whether the result is multiplied by its scale's reciprocal instead of divided by the scale."""
+    reciprocal: float = 0.0
+    """If not 0, and not fused: what the result is multiplied by instead of being divided by its scale."""
 
     def __post_init__(self) -> None:
         self._check_clamp(self.low, self.high)

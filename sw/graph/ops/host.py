@@ -19,8 +19,8 @@ class Quantize(Unary):
     """Real numbers to integers; see :func:`sateen.sim.golden.quantize`."""
 
     rounding: int = Rounding.DOUBLE
-    reciprocal: bool = False
-    """Whether numbers are multiplied by the scale's reciprocal instead of divided by the scale."""
+    reciprocal: float = 0.0
+    """If not 0, what numbers are multiplied by instead of being divided by the scale."""
 
     HOST_ONLY = True
 
