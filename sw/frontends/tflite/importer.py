@@ -8,39 +8,32 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import tflite
 
 from sateen.errors import SateenWarning
+from sateen.frontends.tflite.checks import (
+    QUANTIZED,
+    TYPES,
+    check_consumed,
+    check_known,
+    check_types,
+    computes_with,
+    unscaled,
+)
 from sateen.frontends.tflite.file import RawModel, RawOperator, RawTensor
 from sateen.frontends.tflite.refusals import refusal
-from sateen.frontends.tflite.versions import newest
 from sateen.graph import Array, Concatenate, Constant, Graph, GraphError, Op, Reshape, Tensor, require
 
 __all__ = ["QUANTIZED", "Folding", "Handler", "Importer"]
 
-QUANTIZED = {"INT8": 0, "UINT8": 128}
-"""Types of quantized tensors, and the offset that makes their values int8."""
-MOVING = frozenset({
-    "ARG_MAX", "ARG_MIN", "BATCH_TO_SPACE_ND", "BROADCAST_TO", "CAST", "CONCATENATION", "DEPTH_TO_SPACE", "EXPAND_DIMS",
-    "GATHER", "GATHER_ND", "PACK", "PAD", "PADV2", "RESHAPE", "RESIZE_NEAREST_NEIGHBOR", "REVERSE_V2", "SLICE",
-    "SPACE_TO_BATCH_ND", "SPACE_TO_DEPTH", "SPLIT", "SPLIT_V", "SQUEEZE", "STRIDED_SLICE", "TILE", "TRANSPOSE",
-    "UNPACK",
-})  # fmt: skip
-"""Kinds of operators for which codes need no scale."""
-CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "CAST")
-"""Kinds of operators whose input and output have different types."""
 LARGEST_SHAPE = 4096
 """Values of the largest constant that is computed with here."""
 FOLDED = {"INT32": np.int32, "INT64": np.int64, "BOOL": np.bool_}
 """Types of the constants that are computed here."""
-TYPES = {
-    "INT8": ("INT8", "UINT8"), "INT16": ("INT16",), "FLOAT32": ("FLOAT32",), "INT32": ("INT32", "INT64"),
-}  # fmt: skip
-"""Types of the tensors that operators read, by what they compute with."""
 UNQUANTIZED = {"FLOAT32": "float32", "INT32": "int32", "INT64": "int32", "BOOL": "bool"}
 
 
@@ -62,7 +55,7 @@ class Importer:
             tensor.index: tensor.data for tensor in model.tensors if tensor.data is not None
         }
         self.batch = batch
-        self.unscaled = _unscaled(model)
+        self.unscaled = unscaled(model)
         codes = {raw.index for raw in model.tensors if raw.type in (*QUANTIZED, "INT16")}
         self.partly = any(codes & {*operator.outputs} for operator in model.operators)
         """Whether an operator makes codes, so that the model is quantized, if not all of it."""
@@ -79,7 +72,7 @@ class Importer:
         )
         known = set().union(folding, *handlers.values())
         for operator in self.model.operators:
-            self._check_known(operator, known)
+            check_known(operator, known)
         if self.model.subgraphs > 1:
             warnings.warn(
                 f"the file has {self.model.subgraphs} graphs; the first is taken, the others are left out",
@@ -95,14 +88,17 @@ class Importer:
                 fixed = index in self.constants
                 require(not fixed, operator, f"its output {self.model.tensors[index]} has values in the file already")
             if not self._fold(operator, folding):
-                theme = self._theme(operator)
+                theme = computes_with(self.model, self.constants, operator)
                 handler = handlers[theme].get(operator.kind)
                 if handler is None:
                     raise GraphError(f"{operator}: {refusal(self.model, operator, theme, self.origins)}")
                 self.types = TYPES[theme]
-                self._check_types(operator)
+                check_types(self.model, self.constants, operator)
                 handler(self, operator)
-            self._check_consumed(operator)
+            check_consumed(operator)
+            for place, index in enumerate(operator.outputs):
+                made = index in self.constants or f"t{index}" in self.tensors
+                require(made, operator, f"its output {place} is not supported; convert it without")
         for index in self.model.outputs:
             if index in self.constants:
                 self.value(self.model.operators[-1] if self.model.operators else None, index)
@@ -110,53 +106,6 @@ class Importer:
             name=self.name, tensors=self.tensors, ops=self.ops, inputs=inputs,
             outputs=[f"t{index}" for index in self.model.outputs],
         )  # fmt: skip
-
-    @staticmethod
-    def _check_known(operator: RawOperator, kinds: Container[str]) -> None:
-        kind = f"the custom operator {operator.custom!r}" if operator.kind == "CUSTOM" else operator.kind
-        known = operator.kind in kinds
-        require(known, operator, f"{kind} is not supported; convert the model without it, or split it off")
-        require(
-            operator.version <= newest(operator.kind),
-            operator,
-            f"its version {operator.version} is newer than version {newest(operator.kind)}, the newest that is known "
-            "here; convert the model with an older converter",
-        )
-        require(len(operator.outputs) > 0, operator, "it has no output; convert the model anew")
-
-    def _theme(self, operator: RawOperator) -> str:
-        """The type that an operator computes with: FLOAT32 or INT16 if a tensor is of that, INT32 if all are positions,
-        else INT8, which stands for codes of 8 bits."""
-        if operator.kind in ("QUANTIZE", "DEQUANTIZE"):
-            return "INT8"
-        indexes = [index for index in (*operator.inputs, *operator.outputs) if index >= 0]
-        types = {self.model.tensors[index].type for index in indexes if index not in self.constants}
-        for wide in ("FLOAT32", "INT16"):
-            if wide in types:
-                return wide
-        return "INT32" if types and types <= {"INT32", "INT64"} else "INT8"
-
-    def _check_types(self, operator: RawOperator) -> None:
-        """Checks that an operator does not mix types of codes: only those that convert do."""
-        if operator.kind in CONVERSIONS:
-            return
-        raws = [self.model.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
-        codes = (*QUANTIZED, "INT16")
-        types = {raw.type for raw in raws if raw.type in codes and raw.index not in self.constants}
-        require(len(types) <= 1, operator, f"it mixes {' and '.join(sorted(types))}; quantize the whole model to int8")
-
-    def _check_consumed(self, operator: RawOperator) -> None:
-        """Checks that nothing of an operator was left out."""
-        unread = {} if operator.table is None else operator.table.unread()
-        fields = ", ".join(f"{name} = {value}" for name, value in unread.items())
-        require(not unread, operator, f"its options {fields} are not supported; convert the model without them")
-        for place, index in enumerate(operator.inputs):
-            require(
-                index < 0 or place in operator.used, operator, f"its input {place} is not supported; convert it without"
-            )
-        for place, index in enumerate(operator.outputs):
-            made = index in self.constants or f"t{index}" in self.tensors
-            require(made, operator, f"its output {place} is not supported; convert it without")
 
     def _fold(self, operator: RawOperator, folding: Mapping[str, Folding]) -> bool:
         """Computes an operator on constants, or one that asks for a shape. Returns whether it is such an operator."""
@@ -399,28 +348,3 @@ class Importer:
 def _ones(shape: tuple[int, ...]) -> int:
     """The number of axes of 1 in front."""
     return next((axis for axis, size in enumerate(shape) if size != 1), len(shape))
-
-
-def _unscaled(model: RawModel) -> dict[int, tuple[float, int]]:
-    """Scale and zero point of each tensor of codes that has none in the file and needs none, because its codes are
-    only moved: those of a tensor from which or to which they move, or else 1 and 0."""
-    touching: dict[int, list[RawOperator]] = {}
-    for operator in model.operators:
-        for index in {*operator.inputs, *operator.outputs} - {-1}:
-            touching.setdefault(index, []).append(operator)
-    wanted = {
-        raw.index
-        for raw in model.tensors
-        if raw.type in (*QUANTIZED, "INT16")
-        and not raw.scales
-        and all(operator.kind in MOVING for operator in touching.get(raw.index, ()))
-    }
-    found: dict[int, tuple[float, int]] = {}
-    for moves in ([*model.operators, *reversed(model.operators)],) * (2 if wanted else 0):
-        for operator in moves:
-            tensors = [model.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
-            known = [(raw.scales[0], raw.zero_points[0]) for raw in tensors if raw.scales and raw.zero_points]
-            known += [found[raw.index] for raw in tensors if raw.index in found]
-            if known:
-                found |= {raw.index: known[0] for raw in tensors if raw.index in wanted and raw.index not in found}
-    return {index: found.get(index, (1.0, 0)) for index in wanted}

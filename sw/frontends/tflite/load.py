@@ -36,7 +36,7 @@ def load(source: bytes | str | os.PathLike[str], *, name: str = "") -> Graph:
     OSError
         If the file cannot be read.
     GraphError
-        If it is damaged, or not quantized to 8 bits, or has an operator that is not known here.
+        If it is damaged or not quantized, or has an operator, an option or a version that is not known here.
     """
     data, name = read_source(source, name)
 
