@@ -78,6 +78,8 @@ class _Verifier:
                 self.buffers[op.output] = self.buffers.get(op.input, op.input)
         self.programs = [records(segment.program) for segment in model.segments]
         self.rng = np.random.default_rng(SEED)
+        sizes = [model.size(op.input) for op in model.graph.ops if isinstance(op, Weighted)]
+        self.numbers = self._numbers(max(sizes, default=0))
         self.garbage = self._numbers(model.config.scratchpad_bytes)
         self.decoded: dict[tuple[int, int], Layered] = {}
 
@@ -94,7 +96,7 @@ class _Verifier:
         for place in places:
             self._says_what_the_graph_says(op, place)
         if isinstance(op, Weighted) and type(op) in SUMS:
-            inputs = {op.input: self._numbers(self.model.size(op.input))}
+            inputs = {op.input: self.numbers[: self.model.size(op.input)]}
             self._compare(op, places, inputs, self._weighted)
         else:
             # A tensor and its Reshapes are the same bytes.
@@ -139,8 +141,7 @@ class _Verifier:
                 begin = addresses - place.address
                 if begin.min() < 0 or begin.max() + channels > place.size:
                     raise _error(op, f"{place} writes beyond its output's {place.size} bytes")
-                for channel in range(channels):
-                    covered[begin + (place.first + channel)] = True
+                covered[(begin + place.first)[:, None] + np.arange(channels)] = True
         if not covered.all():
             raise _error(op, f"its program does not write {_at(self._shape(op), int(np.argmin(covered)))}")
 

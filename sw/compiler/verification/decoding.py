@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,18 +94,17 @@ def _dims(fields: Sequence[tuple[int, ...]]) -> tuple[Dim, ...]:
     return tuple(reversed(dims))
 
 
-def _groups(stream: WeightStream) -> Iterator[tuple[int, int]]:
-    """The first word of each group's weights, and of its parameters."""
-    word = stream.base
-    for group in range(stream.groups):
-        yield word, word + stream.words
-        word += stream.words + stream.parameters(group)
+def _groups(stream: WeightStream) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The first word of each group's weights, and the number of words of its parameters."""
+    counts = np.array([stream.parameters(group) for group in range(stream.groups)])
+    return stream.base + np.cumsum(stream.words + counts) - stream.words - counts, counts
 
 
 def tiles(stream: WeightStream, store: NDArray[np.int8], config: Config) -> NDArray[np.int16]:
     """The weights that each tile multiplies a beat's bytes with, less their zero point: [groups, tiles, bytes of a
     beat, cols]."""
-    words = np.stack([store[first:end] for first, end in _groups(stream)])
+    first, _ = _groups(stream)
+    words = store[first[:, None] + np.arange(stream.words)]
     depth = config.tile_depth
     if not stream.settings >> SELECTS_BIT & 1:
         return words.reshape(stream.groups, -1, depth, config.cols).astype(np.int16) - stream.zero_point
@@ -113,29 +112,30 @@ def tiles(stream: WeightStream, store: NDArray[np.int8], config: Config) -> NDAr
     result = np.zeros((*words.shape[:2], config.beat_bytes, config.cols), np.int16)
     seen = np.array([window(row, rows=depth, combine=config.combine) for row in range(depth)])
     bits, word = select_bits(config.combine), 0
-    for first in range(0, depth, config.selects):
+    for begin in range(0, depth, config.selects):
         selects = words[:, :, word].view(np.uint8)
-        for row in range(first, min(first + config.selects, depth)):
-            byte = seen[row].take(selects >> bits * (row - first) & (1 << bits) - 1, mode="clip")
-            weights = words[:, :, word + 1 + row - first].astype(np.int16) - stream.zero_point
+        for row in range(begin, min(begin + config.selects, depth)):
+            byte = seen[row].take(selects >> bits * (row - begin) & (1 << bits) - 1, mode="clip")
+            weights = words[:, :, word + 1 + row - begin].astype(np.int16) - stream.zero_point
             np.put_along_axis(result, byte[:, :, None], weights[:, :, None], axis=2)
-        word += 1 + min(config.selects, depth - first)
+        word += 1 + min(config.selects, depth - begin)
     return result
 
 
 def parameters(stream: WeightStream, store: NDArray[np.int8]) -> NDArray[np.int64]:
     """Bias, multiplier and shift of every column: [groups, 3, cols]."""
-    result, scale = [], None
-    for group, (_, first) in enumerate(_groups(stream)):
-        stored = np.ascontiguousarray(store[first : first + stream.parameters(group)].T)
-        if stored.shape[1] == PARAMETER_BYTES:
-            rest = stored[:, BIAS_BYTES:]
-            multiplier = np.ascontiguousarray(rest[:, :4]).view("<i4")[:, 0]
-            scale = multiplier.astype(np.int64), rest[:, 4].astype(np.int64)
-        assert scale is not None
-        bias = np.ascontiguousarray(stored[:, :BIAS_BYTES]).view("<i4")[:, 0].astype(np.int64)
-        result.append(np.stack([bias, *scale]))
-    return np.stack(result)
+    first, counts = _groups(stream)
+    # A group without scales has those of the last one that has any.
+    owner = np.maximum.accumulate(np.where(counts == PARAMETER_BYTES, np.arange(stream.groups), 0))
+    scales = (first + stream.words)[owner] + BIAS_BYTES
+    shift = store[scales + BIAS_BYTES].astype(np.int64)
+    return np.stack([_int32(store, first + stream.words), _int32(store, scales), shift], axis=1)
+
+
+def _int32(store: NDArray[np.int8], first: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Numbers whose four bytes begin at these words: [n, cols]."""
+    data = store[first[:, None] + np.arange(4)].transpose(0, 2, 1)
+    return np.ascontiguousarray(data).view("<i4")[..., 0].astype(np.int64)
 
 
 def tables(stream: WeightStream, store: NDArray[np.int8], config: Config) -> NDArray[np.int64]:

@@ -141,9 +141,13 @@ class Layered:
 
 
 def written(stream: OutputStream, cols: int) -> Iterator[tuple[Ints, int]]:
-    """The address of each run of channels that is written, and the run's length, for each group of channels."""
+    """The address of each run of channels that is written, and the run's length, for each group of channels, or for all
+    that follow each other."""
     dims = stream.dims
     places = stream.address + _outer(*(np.arange(dims[axis].count) * _stride(dims[axis]) for axis in (0, 2, 3)))
+    if _stride(dims[1]) == cols:
+        yield places.ravel(), min(dims[1].count * cols, stream.channels)
+        return
     for group in range(dims[1].count):
         yield places.ravel() + group * _stride(dims[1]), min(cols, stream.channels - group * cols)
 
