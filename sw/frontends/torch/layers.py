@@ -164,6 +164,7 @@ def _conv(
     stride, dilation = call.pair("stride", len(kernel)), call.pair("dilation", len(kernel))
     inputs = [translator.name(call.take("input")), translator.name(weight)]
     bias = call.take("bias")
+    more: dict[str, Any] = {} if added is None else {"output_padding": list(added)}
     return translator.emit(
         call,
         "Conv" if added is None else "ConvTranspose",
@@ -173,7 +174,7 @@ def _conv(
         dilations=list(dilation),
         pads=_padding(call, padding, kernel, dilation),
         group=call.take("groups"),
-        **({} if added is None else {"output_padding": list(added)}),
+        **more,
     )
 
 
