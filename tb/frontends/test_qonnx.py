@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 
 import needs
 import sateen
+import seeds
+from mutations import mutated
 from sateen.frontends.onnx import load
 from sateen.graph import GraphError, run
 
@@ -160,3 +163,21 @@ def test_to_device():
     with warnings.catch_warnings(action="ignore"), sateen.open("sim:tiny") as device:
         found = device.load(sateen.compile(graph, "tiny")).run(values)
     np.testing.assert_array_equal(found, run(graph, values)[graph.outputs[0]])
+
+
+def test_damaged_files_are_read_or_refused_in_one_line():
+    net, rng = Net("onnx.brevitas"), np.random.default_rng(0)
+    scales = np.full((3, 1, 1, 1), 0.01, np.float32)
+    weights = net.quant(net.constant(rng.normal(size=(3, 2, 2, 2)) * 0.2), scales, 0, 8, 1, 1)
+    bias = net.quant(net.constant(rng.normal(size=3)), scales.reshape(-1), 0, 32)
+    real = net.node("Relu", [net.node("Conv", [net.quant("x", 0.05), weights, bias])])
+    data, refused = net.model(net.quant(real, 0.1, 2, 4, 0), (2, 4, 4)), 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", sateen.SateenWarning)
+        for seed in range(seeds.own(), seeds.own() + 500):
+            try:
+                load(mutated(data, random.Random(seed)))
+            except GraphError as error:
+                refused += 1
+                assert "\n" not in str(error)
+    assert refused > 100

@@ -72,8 +72,8 @@ def quant(importer: Importer, node: Node) -> None:
 def _range(importer: Importer, node: Node) -> tuple[int, tuple[int, int]]:
     """Bits, and the least and the largest code."""
     given = importer.constant(node, 3).reshape(-1)
-    good = given.size == 1 and float(given[0]) == int(given[0]) and 2 <= given[0] <= MOST_BITS
-    require(good, node, f"its bits must be a whole number from 2 to {MOST_BITS}, not {given}")
+    good = given.size == 1 and 2 <= given[0] <= MOST_BITS and given[0] == np.rint(given[0])
+    require(bool(good), node, f"its bits must be a whole number from 2 to {MOST_BITS}, not {given}")
     bits, signed, narrow = int(given[0]), bool(node.get("signed", 1)), bool(node.get("narrow", 0))
     mode = str(node.get("rounding_mode", "ROUND")).upper()
     require(mode in ROUNDINGS, node, f"its rounding_mode {mode} is not supported; export the model with ROUND")
@@ -87,9 +87,12 @@ def _constant(
 ) -> QuantizedConstant:
     """A constant's codes, with scales along one axis or one for all."""
     require(values.dtype.kind == "f", node, f"its constant is {values.dtype}, not real numbers")
+    for what, numbers in (("scales", scales), ("zero points", points)):
+        shape = (1,) * (values.ndim - numbers.ndim) + numbers.shape
+        fits = len(shape) == values.ndim and all(a in (1, b) for a, b in zip(shape, values.shape, strict=True))
+        require(fits, node, f"its {what} {numbers.shape} do not fit its constant {values.shape}")
     with np.errstate(over="ignore", invalid="ignore"):
         real = to_float32(values) / scales + to_float32(points)
-    require(real.shape == values.shape, node, f"its scales {scales.shape} do not fit its constant {values.shape}")
     require(not np.isnan(real).any(), node, "its constant is not finite")
     aligned = (1,) * (values.ndim - scales.ndim) + scales.shape
     axes = [axis for axis, size in enumerate(aligned) if size > 1]
