@@ -15,6 +15,7 @@ import tflite as schema
 from interpreters import litert, portable
 from sateen.errors import SateenWarning
 from sateen.frontends import tflite
+from sateen.frontends.tflite import options
 from sateen.frontends.tflite.handlers import HANDLERS
 from sateen.frontends.tflite.options import Options, _fields
 from sateen.graph import Constant, GraphError, run
@@ -113,6 +114,22 @@ def test_fields_of_a_newer_schema():
     builder.Finish(builder.EndObject())
     table = schema.AddOptions.GetRootAs(builder.Output())._tab
     assert Options.of("AddOptions", table).unread() == {"field 7 of AddOptions": "set"}
+
+
+def test_options_that_no_handler_reads(monkeypatch):
+    """Fields of another table, and those of a later schema, which are said to begin earlier here."""
+    f = File((1, 8))
+    f.op("RELU", [f.given], [f.like((1, 8), (0.1, 0))], "Pool2DOptions", StrideH=1, Padding=0)
+    with pytest.raises(GraphError, match=r"operator 0 \(RELU\): its options StrideH = 1 are not supported"):
+        tflite.load(f.build([f.given], [1]))
+    f = File((1, 8))
+    f.op("ADD", [f.given, f.given], [f.like((1, 8), (0.1, 0))], "AddOptions", PotScaleInt16=False)
+    data = f.build([f.given], [1])
+    assert check(data) == "equal"
+    known = options._known
+    monkeypatch.setattr(options, "_known", lambda kind: 1 if kind == "AddOptions" else known(kind))
+    with pytest.raises(GraphError, match="its options field 1 of AddOptions = set are not supported"):
+        tflite.load(data)
 
 
 def convolution(*, kind="CONV_2D", x=(), w=(), bias=None, y=(), version=1, more=None, **fields) -> bytes:

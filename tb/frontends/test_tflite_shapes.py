@@ -94,11 +94,11 @@ def sliced(shape, begin, end, step, out, **masks) -> bytes:
     return f.build([f.given, other], [result])
 
 
-@pytest.mark.parametrize("step", [-3, -2, -1, 1, 2])
+@pytest.mark.parametrize("step", [-3, -1, 1, 2])
 @pytest.mark.parametrize("masks", range(4))
 def test_slices_backwards(step, masks):
     """Every begin and end of an axis, from within to beyond."""
-    for begin, end in itertools.product((-9, -2, -1, 0, 3, 8), repeat=2):
+    for begin, end in itertools.product((-9, -1, 0, 3, 8), repeat=2):
         flags = {"BeginMask": masks & 1 and 2, "EndMask": masks >> 1 and 2}
         first = slice(None if masks & 1 else begin, None if masks >> 1 else end, step)
         count = len(range(*first.indices(5)))
