@@ -304,7 +304,7 @@ def _used(nodes, constants) -> dict[str, Any]:
 
 def onnx_files() -> list[bytes]:
     """Quantized ONNX files that have every kind of operator."""
-    return [*_operator_form_files(), *_qdq_files(), *_several_node_files()]
+    return [*_operator_form_files(), *_qdq_files(), *_several_node_files(), *_partly_real_files()]
 
 
 def _operator_form_files() -> list[bytes]:
@@ -427,6 +427,41 @@ def _several_node_files() -> list[bytes]:
     ]
     files.append(_onnx_file(nodes, (image, row), _used(nodes, integers), "fu"))
     return files
+
+
+def _partly_real_files() -> list[bytes]:
+    """Constants that the file quantizes, heads and tails of real numbers, layers that are not quantized, no batch."""
+    image, deep, row = (1, 2, 4, 4), (1, 4, 2, 2), (1, 32)
+    real = {
+        "f": np.linspace(-1, 1, 72, dtype=np.float32).reshape(4, 2, 3, 3), "each": np.full(4, 0.01, np.float32),
+        "zeros": np.zeros(4, np.int8), "low": np.int8(-7), "high": np.int8(7), "half": np.float32(0.5),
+        "m": np.array([0.5, 0.25], np.float32).reshape(1, 2, 1, 1), "h": np.ones((32, 5), np.float32),
+        "g": np.ones(5, np.float32), "three": np.array([3]), "first": np.array([0]),
+    }  # fmt: skip
+    coded = [("QuantizeLinear", "x xs xz", "q", {}), ("DequantizeLinear", "q xs xz", "d", {})]
+    ends = [("QuantizeLinear", "r ys yz", "c", {}), ("DequantizeLinear", "c ys yz", "y", {})]
+    folded = [
+        ("QuantizeLinear", "f each zeros", "fq", {"axis": 0}),
+        ("Clip", "fq low high", "fc", {}),
+        ("DequantizeLinear", "fc each zeros", "fd", {"axis": 0}),
+        ("Conv", "d fd p", "r", {}),
+    ]
+    head = [("Sub", "x m", "s", {}), ("Div", "s m", "t", {}), ("QuantizeLinear", "t xs xz", "q", {})]
+    chain = [
+        ("Div", "d half", "s", {}), ("Erf", "s", "t", {}), ("Add", "t half", "e", {}), ("Mul", "d e", "r", {}),
+    ]  # fmt: skip
+    tail = [("MatMul", "d h", "m0", {}), ("Add", "m0 g", "m1", {}), ("Softmax", "m1", "m2", {"axis": 1})]
+    sums = [("DequantizeLinear", "w ws wz", "wd", {}), ("Conv", "d wd", "n", {}), ("Tanh", "n", "y", {})]
+    dropped = [("Squeeze", "d first", "e", {}), ("Softmax", "e", "r", {"axis": 0})]
+    cases = [
+        ([*coded, *folded, *ends], image, deep),
+        ([*head, ("DequantizeLinear", "q xs xz", "y", {})], image, image),
+        ([*coded, *chain, *ends], image, image),
+        ([*coded, *tail, ("TopK", "m2 three", "y z", {"axis": 1})], row, (1, 3)),
+        ([*coded, *sums], image, deep),
+        ([*coded, *dropped, *ends], row, (32,)),
+    ]
+    return [_onnx_file(nodes, (given, made), _used(nodes, real)) for nodes, given, made in cases]
 
 
 MOVED: dict[str, Any] = {

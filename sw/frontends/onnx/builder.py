@@ -255,7 +255,7 @@ class Builder:
         require(low <= high, node, f"its limits {limits} are not in order; export the model anew")
         maker = self.ops[-1] if self.ops else None
         if only and isinstance(maker, CLAMPING) and maker.output == x.name:
-            ends = {name: int(np.clip(getattr(maker, name), low, high)) for name in ("low", "high")}
+            ends: dict[str, Any] = {name: int(np.clip(getattr(maker, name), low, high)) for name in ("low", "high")}
             self.ops[-1] = replace(maker, output=output, **ends)
             del self.tensors[x.name]
             return self.put(output, x.shape, quantization_of(x), x.file_layout)
