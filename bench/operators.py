@@ -51,8 +51,9 @@ DequantizeLinear and a QuantizeLinear is the device's, too, where each code's re
 is a line for each channel (a layer).
 
 **Exact to**: every integer equals tflite-micro's portable kernels, or TensorFlow Lite's reference kernels for types and
-operators that those lack; for ONNX, onnxruntime's. Real numbers equal the interpreter's to about five digits. `sateen
-verify` compares all tensors of a model with its interpreter.
+operators that those lack, and for a RELU6 to another scale, which tflite-micro ignores; for ONNX, onnxruntime's. Real
+numbers equal the interpreter's to about five digits. `sateen verify` compares all tensors of a model with its
+interpreter.
 """
 
 Where = dict[str, set[str]]
