@@ -9,6 +9,7 @@ output channel here, do not suffer from ranges apart; in their place stand the a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -95,7 +96,8 @@ def equalize(model: OnnxModel, trace: Trace) -> tuple[OnnxModel, Trace]:
     Channel i of an activation is divided by ``√(r₁ / r₂)``, where r₁ is its largest magnitude and r₂ the largest weight
     of the next layer for it, as a share of the largest weight in the same row; by r₁ where rows have one channel only.
     """
-    found = list(pairs(model))
+    shapes = {name: values.shape for name, values in next(iter(trace())).items()}
+    found = [pair for pair in pairs(model) if _fits(pair, model.constants, shapes)]
     largest = channel_ranges(trace, [pair.last for pair in found]) if found else {}
     constants, divided = dict(model.constants), dict[str, Array]()
     for pair in found:
@@ -109,6 +111,15 @@ def equalize(model: OnnxModel, trace: Trace) -> tuple[OnnxModel, Trace]:
             yield {name: _divided(values, divided.get(name)) for name, values in tensors.items()}
 
     return replace(model, constants=constants), equalized
+
+
+def _fits(pair: Pair, constants: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether channels lie where they are looked for: along axis 1, and flattened in order."""
+    outputs = constants[pair.first.inputs[1]].shape[channel_axis(pair.first)]
+    known = [shapes.get(name, ()) for name in pair.between]
+    rank = (3, 4, 5) if pair.first.kind == "Conv" else (2,)
+    good = all(len(shape) in rank and shape[1] == outputs for shape in known)
+    return good and all(shapes.get(name) == (known[-1][0], math.prod(known[-1][1:])) for name in pair.flat)
 
 
 def _divided(values: Array, factors: Array | None) -> Array:

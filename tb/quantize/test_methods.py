@@ -13,8 +13,9 @@ import needs
 from command_line import cli
 from sateen import digits
 from sateen.graph import GraphError, run
-from sateen.quantize import Calibration, assess, quantize_network, quantize_source
+from sateen.quantize import Calibration, assess, onnx_float, quantize_network, quantize_source
 from sateen.quantize.assessment import decibels
+from sateen.quantize.equalization import equalize
 from sateen.quantize.ranges import activation_scale, find_ranges, mean_square_error
 
 onnx = needs.package("onnx", extra="onnx")
@@ -159,12 +160,12 @@ def test_equalization_brings_channels_together(network, tmp_path):
     as_onnx(model, tmp_path / "as_is.onnx")
     as_onnx(spread(model), tmp_path / "spread.onnx")
     found = {}
-    for name, equalize in (("as_is", False), ("spread", False), ("spread", True), ("as_is", True)):
-        made = quantize_source(tmp_path / f"{name}.onnx", x, Calibration(equalize=equalize))
+    for name, wanted in (("as_is", False), ("spread", False), ("spread", True), ("as_is", True)):
+        made = quantize_source(tmp_path / f"{name}.onnx", x, Calibration(equalize=wanted))
         graph = made.graph
         codes = graph.tensors["x"].from_file(test_x)
         answers = run(graph, codes)[graph.outputs[0]].argmax(axis=1)
-        found[name, equalize] = float((answers == labels[:200]).mean()), assess(made)
+        found[name, wanted] = float((answers == labels[:200]).mean()), assess(made)
     noise = {key: min(layer.snr for layer in each.layers) for key, (_, each) in found.items()}
     assert found["spread", False][0] < found["as_is", False][0] - 0.02
     assert noise["spread", False] < noise["as_is", False] - 6
@@ -172,6 +173,33 @@ def test_equalization_brings_channels_together(network, tmp_path):
     for name in ("spread", "as_is"):
         assert found[name, True][0] >= found["as_is", False][0] - 0.01
         assert noise[name, True] >= noise["as_is", False] - 1
+
+
+@pytest.mark.parametrize("shape", ["rows", "reshaped"])
+def test_only_channels_are_equalized(shape, tmp_path):
+    """Products of rows have channels along their last axis, and not every Reshape flattens."""
+    rng = np.random.default_rng(0)
+    wide = (rng.normal(size=(4, 4)) * 2.0 ** np.arange(-4, 4, 2)).astype(np.float32)
+    if shape == "rows":
+        constants = {"v": wide, "w": rng.normal(size=(4, 4)).astype(np.float32)}
+        nodes = [("MatMul", ["x", "v"], "a"), ("Relu", ["a"], "b"), ("MatMul", ["b", "w"], "y")]
+        ends = (("x", (1, 4, 4)), ("y", (1, 4, 4)))
+    else:
+        constants = {"v": wide.reshape(4, 4, 1, 1), "s": np.array([4, 4], np.int64), "w": wide}
+        nodes = [("Conv", ["x", "v"], "a"), ("Reshape", ["a", "s"], "b"), ("MatMul", ["b", "w"], "y")]
+        ends = (("x", (1, 4, 2, 2)), ("y", (4, 4)))
+    made = [helper.make_node(kind, inputs, [output]) for kind, inputs, output in nodes]
+    values = [helper.make_tensor_value_info(name, 1, sizes) for name, sizes in ends]
+    tensors = [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(made, "g", values[:1], values[1:], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    x = rng.normal(size=(3, *ends[0][1][1:])).astype(np.float32)
+    float_model = onnx_float.float_model(model.SerializeToString(), x)
+    equalized, trace = equalize(float_model.model, float_model.trace)
+    for name, value in float_model.model.constants.items():
+        np.testing.assert_array_equal(equalized.constants[name], value)
+    for before, after in zip(float_model.trace(), trace(), strict=True):
+        np.testing.assert_array_equal(before["a"], after["a"])
 
 
 def test_bias_correction_removes_the_mean_error(tmp_path):
