@@ -7,6 +7,7 @@ import io
 import math
 import warnings
 import zipfile
+import zlib
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def read_arrays(data: bytes) -> dict[str, NDArray[Any]]:
                 raise ValueError("it holds other things than arrays, or two of one name")
             # Reading an entry to its end compares its checksum.
             return {entry.filename.removesuffix(".npy"): read_array(archive.read(entry)) for entry in entries}
-    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError, zipfile.zlib.error) as error:
+    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError, zlib.error) as error:
         raise ValueError(f"it is damaged ({error})") from error
 
 

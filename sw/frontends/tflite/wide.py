@@ -117,7 +117,7 @@ def mean(importer: Importer, operator: RawOperator) -> None:
 @handles("ADD", "SUB", "MUL")
 def arithmetic(importer: Importer, operator: RawOperator) -> None:
     """A sum, difference or product; a constant is broadcast."""
-    kinds: dict[str, tuple[type[Op], Any, dict[str, int]]] = {
+    kinds: dict[str, tuple[type[Op], Any, dict[str, Any]]] = {
         "ADD": (WideAdd, tflite.AddOptions, {}), "SUB": (WideAdd, tflite.SubOptions, {"sign": -1}),
         "MUL": (WideMultiply, tflite.MulOptions, {}),
     }  # fmt: skip
@@ -133,7 +133,8 @@ def arithmetic(importer: Importer, operator: RawOperator) -> None:
         importer.aligned(operator, importer.value(operator, raw.index, len(y.shape)), f"operand{place}", y)
         for place, raw in enumerate(importer.raw(operator, place) for place in (0, 1))
     )
-    importer.add(operator, kind, a=a.name, b=b.name, **fields, **clamp(operator, y, activation))
+    clamped: dict[str, Any] = clamp(operator, y, activation)
+    importer.add(operator, kind, a=a.name, b=b.name, **fields, **clamped)
 
 
 @handles("RELU", "RELU6")
@@ -146,7 +147,7 @@ def relu(importer: Importer, operator: RawOperator) -> None:
     requantize(importer, operator, x, **limits(y, 0.0, 6.0 if operator.kind == "RELU6" else None))
 
 
-def requantize(importer: Importer, operator: RawOperator, x: Tensor, **fields: int) -> None:
+def requantize(importer: Importer, operator: RawOperator, x: Tensor, **fields: Any) -> None:
     """Appends a change of scale."""
     y = importer.tensor(operator.outputs[0])
     multiplier, shift = scaling(operator, x.scale / y.scale)
