@@ -80,6 +80,8 @@ def _folded(node: Node, before: Node, constants: dict[str, Array]) -> Node:
     grouped = before.kind == "ConvTranspose" and before.attributes.get("group", 1) > 1
     fits = weights.shape[axis] == len(factor) and not grouped
     require(fits, node, f"it has {len(factor)} channels, and {before} before it has others")
+    plain = all(before.attributes.get(name, 1.0) == 1.0 for name in ("alpha", "beta")) or before.kind != "Gemm"
+    require(plain, node, f"it cannot be folded into {before} with alpha or beta; export the model without them")
     bias = constants[before.inputs[2]] if len(before.inputs) > 2 else np.zeros(len(factor), np.float32)
     names = [f"{node.outputs[0]}.folded", f"{node.outputs[0]}.bias"]
     shape = [-1 if place == axis else 1 for place in range(weights.ndim)]
