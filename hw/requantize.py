@@ -95,11 +95,12 @@ class Requantize(wiring.Component):
         )
         near, whole = (stages.then(flag, unsigned(1)) for flag in tie.near(half))
         limit = Cat((~negative).replicate(RESULT_BITS - 1), negative).as_signed()
-        value, up = stages.then(Mux(over, limit, value), signed(RESULT_BITS)), Mux(real & near & whole, odd, up)
-        value = stages.then((Cat(1, value).as_signed() + Cat(up, zero_point).as_signed()) >> 1, signed(RESULT_BITS + 1))
+        value = stages.then(Mux(over, limit, value), signed(RESULT_BITS))
+        twofold = Cat(1, value).as_signed() + Cat(Mux(real & near & whole, odd, up), zero_point).as_signed()
+        rounded = stages.then(twofold >> 1, signed(RESULT_BITS + 1))
         below, above = self.settings.low, self.settings.high
-        value = stages.then(Mux(value < below, below, Mux(value > above, above, value)), signed(8))
-        m.d.comb += self.o.eq(value)
+        clamped = Mux(rounded < below, below, Mux(rounded > above, above, rounded))
+        m.d.comb += self.o.eq(stages.then(clamped, signed(8)))
         return m
 
     def _multiply(

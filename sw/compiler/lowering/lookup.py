@@ -137,15 +137,15 @@ def _sign(op: Add) -> int:
 def _float32_sums(op: Add, a: Tensor, b: Tensor, y: Tensor) -> Iterator[LookUp]:
     """Tables of the terms that float32 adds, so that the lane rounds their sums as float32 does; then of exact ones.
     Solving mends what their steps are too large for."""
-    sign, unit = _sign(op), float(np.float32(y.scale))
+    sign, unit, codes = _sign(op), float(np.float32(y.scale)), BYTES.astype(np.int8)
     if op.fused:
-        codes, numbers = BYTES.astype(np.int8), (a.quantization, b.quantization, y.quantization)
+        numbers = a.quantization, b.quantization, y.quantization
         product, rest = golden.fused_terms(codes, codes, *numbers, sign=sign, base=y.base)
         yield from _stepped(op, product, rest.astype(np.float64), 1.0, -y.base, y)
-    left, right = (golden.real_codes(BYTES, tensor.quantization).astype(np.float64) for tensor in (a, b))
+    left, right = (golden.real_codes(codes, tensor.quantization).astype(np.float64) for tensor in (a, b))
     yield from _stepped(op, left, sign * right, 1 / unit, y.zero_point, y)
-    left, right = ((BYTES - tensor.zero_point) * (tensor.scale / unit) for tensor in (a, b))
-    yield from _stepped(op, left, sign * right, 1.0, y.zero_point, y)
+    exact = [np.asarray((BYTES - tensor.zero_point) * (tensor.scale / unit), np.float64) for tensor in (a, b)]
+    yield from _stepped(op, exact[0], sign * exact[1], 1.0, y.zero_point, y)
 
 
 def _stepped(
@@ -158,8 +158,8 @@ def _stepped(
     for fraction in (finest - step for step in STEPS):
         multiplier, shift = golden.quantize_multiplier(math.ldexp(scale, -fraction))
         if multiplier:
-            tables = (np.rint(np.ldexp(term, fraction)).astype(np.int64) for term in (left, right))
-            yield _look_up(op, *tables, Combine.ADD, (multiplier, shift), zero_point, y)
+            first, second = (np.rint(np.ldexp(term, fraction)).astype(np.int64) for term in (left, right))
+            yield _look_up(op, first, second, Combine.ADD, (multiplier, shift), zero_point, y)
 
 
 def multiply(op: Multiply, a: Tensor, b: Tensor, y: Tensor, config: Config) -> LookUp:
@@ -240,10 +240,8 @@ def _solved(
     _check_device(op, config)
     if a.shape[1:] != b.shape[1:]:
         raise CompileError(f"{op}: tensors of shapes {a.shape} and {b.shape}, which broadcast, have no kernel")
-    left, right = np.meshgrid(BYTES, BYTES, indexing="ij")
-    if op.a == op.b:
-        # Only equal bytes meet.
-        left = right = BYTES
+    # Of one tensor with itself, only equal bytes meet.
+    left, right = (BYTES, BYTES) if op.a == op.b else np.meshgrid(BYTES, BYTES, indexing="ij")
     values = {op.a: left.astype(np.int8), op.b: right.astype(np.int8)}
     wanted = op.execute({op.a: a, op.b: b, op.output: y}, values)
     for candidate in candidates:
