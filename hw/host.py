@@ -7,22 +7,20 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
-from sateen.hw.spec.wire import Space
+from sateen.hw.spec.wire import LIMIT_BITS, Space
 from sateen.hw.stream.slice import RegisterSlice
 from sateen.hw.stream.view import view
 
 __all__ = [
-    "HOST_REQUEST", "LIMITED_RUN", "LIMIT_BITS", "RUN", "EngineSignature", "HostPort", "MemoryPort",
-    "descriptor_address",
+    "HOST_REQUEST", "LIMITED_RUN", "RUN", "EngineSignature", "HostPort", "MemoryPort", "descriptor_address",
 ]  # fmt: skip
 
 HOST_REQUEST = data.StructLayout({"space": 3, "address": 24, "write": 1, "data": 8})
 """One byte to write or to read."""
 RUN = data.StructLayout({"first": 8, "count": 8})
 """Descriptors to run: the ``first``, and how many."""
-LIMIT_BITS = 32
 LIMITED_RUN = data.StructLayout({**RUN.members, "limit": LIMIT_BITS})
-"""Descriptors to run, and the cycles that they may take; 0 for any number."""
+"""Descriptors to run, and the cycles that they may take, see :func:`sateen.hw.spec.wire.limit_code`."""
 
 
 def descriptor_address(number: Value) -> Value:

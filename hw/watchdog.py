@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
-from sateen.hw.host import LIMIT_BITS, LIMITED_RUN, RUN
+from sateen.hw.host import LIMITED_RUN, RUN
+from sateen.hw.spec.wire import LIMIT_BITS
 
 __all__ = ["Watchdog", "guard"]
 
@@ -14,7 +15,8 @@ __all__ = ["Watchdog", "guard"]
 class Watchdog(wiring.Component):
     """Stands between the host's runs and the engine, and counts a program's cycles.
 
-    Adds no latency to a run. A program that is still running ``limit`` cycles after it was taken is halted in the next.
+    Adds no latency to a run. A program that still runs ``4 ** limit`` cycles after it was taken is halted soon after;
+    with a limit of 0 never. Powers of 4 spare a comparator.
 
     Members
     -------
@@ -49,7 +51,7 @@ class Watchdog(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        left, limited, up = Signal(LIMIT_BITS), Signal(), Signal()
+        cycles, limit, up = Signal(2 * (1 << LIMIT_BITS) - 1), Signal(LIMIT_BITS), Signal()
         m.d.comb += [
             self.o.valid.eq(self.i.valid),
             self.o.payload.first.eq(self.i.payload.first),
@@ -57,13 +59,13 @@ class Watchdog(wiring.Component):
             self.i.ready.eq(self.o.ready),
             self.stop.eq(self.halt | up),
         ]
-        m.d.sync += [left.eq(left - 1), up.eq(limited & self.busy & (left == 1))]
+        m.d.sync += [cycles.eq(Mux(self.busy, cycles + 1, 0)), up.eq((limit != 0) & Array(cycles[::2])[limit])]
         with m.If(up & self.busy):
-            m.d.sync += [self.overtime.eq(1), self.late.eq(self.place), limited.eq(0)]
+            m.d.sync += [self.overtime.eq(1), self.late.eq(self.place), limit.eq(0)]
         with m.If(self.halt):
-            m.d.sync += [self.overtime.eq(0), limited.eq(0)]
+            m.d.sync += [self.overtime.eq(0), limit.eq(0)]
         with m.If(self.o.valid & self.o.ready):
-            m.d.sync += [left.eq(self.i.payload.limit), limited.eq(self.i.payload.limit != 0), self.overtime.eq(0)]
+            m.d.sync += [limit.eq(self.i.payload.limit), self.overtime.eq(0)]
         return m
 
 

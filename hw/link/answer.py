@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect
@@ -16,6 +16,7 @@ from sateen.hw.stream.fetch import Fetch
 __all__ = ["Answer", "ResponseData"]
 
 READ_LATENCY = 2
+HEADER_BYTES = range(Frame.HEADER.size)
 
 
 class ResponseData(wiring.Component):
@@ -132,7 +133,7 @@ class Answer(wiring.Component):
     start : In(1)
         Sends the response.
     bare : In(1)
-        With ``start``: sends the status alone, and keeps the data.
+        The status alone is sent, and the data are kept; steady while it is sent.
     o : Out(stream)
         The frame's body, see :class:`sateen.hw.link.framing.Framer`.
     done : Out(1)
@@ -160,8 +161,10 @@ class Answer(wiring.Component):
         m = Module()
         m.submodules.body = body = ResponseData(capacity=self.frame_bytes - 1, ahead=self.ahead)
         connect(m, wiring.flipped(self.i), body.i)
-        header, header_left = Signal(8 * Frame.HEADER.size), Signal(range(Frame.HEADER.size + 1))
-        length, sending, o = Signal(LENGTH_BITS), Signal(), self.o.payload
+        place, length = Signal(range(Frame.HEADER.size + 1)), Signal(LENGTH_BITS)
+        sending, o = Signal(), self.o.payload
+        # The bytes of the header, one after the other: its fields are steady.
+        header = Cat(Const(FrameType.RESPONSE, 8), self.seq, length, self.session)
         m.d.comb += [
             body.clear.eq(self.clear),
             self.count.eq(body.count),
@@ -172,16 +175,15 @@ class Answer(wiring.Component):
         ]
         taken = self.o.valid & self.o.ready
         with m.If(self.start):
-            m.d.sync += [
-                sending.eq(1),
-                header.eq(Cat(Const(FrameType.RESPONSE, 8), self.seq, length, self.session)),
-                header_left.eq(Frame.HEADER.size),
-            ]
+            m.d.sync += [sending.eq(1), place.eq(0)]
         with m.If(sending):
-            with m.If(header_left != 0):
-                m.d.comb += [self.o.valid.eq(1), o.data.eq(header[:8])]
+            with m.If(place != Frame.HEADER.size):
+                m.d.comb += [
+                    self.o.valid.eq(1),
+                    o.data.eq(Array(header.word_select(i, 8) for i in HEADER_BYTES)[place]),
+                ]
                 with m.If(taken):
-                    m.d.sync += [header.eq(header >> 8), header_left.eq(header_left - 1)]
+                    m.d.sync += place.eq(place + 1)
             with m.Elif(body.left != 0):
                 m.d.comb += [self.o.valid.eq(body.o.valid), o.data.eq(body.o.payload), body.o.ready.eq(self.o.ready)]
             with m.Else():

@@ -35,4 +35,5 @@ class Register(IntEnum):
     HALT = 0x24
     """Write only: stops the program, and the READ, at once."""
     LIMIT = 0x28
-    """Cycles that a program may run, from its RUN on; 0, as after a reset, for any number. To be written before RUN."""
+    """What a program may take from its RUN on, see :func:`sateen.hw.spec.wire.limit_code`; 0 after a reset. To be
+    written before RUN."""

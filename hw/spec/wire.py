@@ -27,11 +27,28 @@ import zlib
 from dataclasses import dataclass
 from enum import IntEnum
 
-__all__ = ["ESCAPE", "ESCAPE_XOR", "FLAG", "Frame", "FrameType", "Op", "OpHeader", "Space", "Status", "Stuffing"]
+__all__ = [
+    "ESCAPE", "ESCAPE_XOR", "FLAG", "LIMIT_BITS", "Frame", "FrameType", "Op", "OpHeader", "Space", "Status", "Stuffing",
+    "limit_code", "limit_cycles",
+]  # fmt: skip
 
 FLAG = 0x7E
 ESCAPE = 0x7D
 ESCAPE_XOR = 0x20
+LIMIT_BITS = 4
+"""Width of the code of a program's limit."""
+
+
+def limit_code(cycles: int) -> int:
+    """The code of the least limit that allows a program so many cycles: the exponent of a power of 4, from 1 on; 0, for
+    any number, if none does."""
+    code = next((code for code in range(1, 1 << LIMIT_BITS) if 4**code >= cycles), 0)
+    return code if cycles else 0
+
+
+def limit_cycles(code: int) -> int:
+    """The cycles that a limit allows; 0 for any number."""
+    return 4**code if code else 0
 
 
 class FrameType(IntEnum):
@@ -50,8 +67,8 @@ class Op(IntEnum):
     READ = 2
     """Reads ``length`` bytes of ``space`` from ``address`` into the response."""
     RUN = 3
-    """Starts ``length`` descriptors of the program from number ``space``; does not wait for them. After ``address``
-    cycles the device ends the program by itself, see :attr:`Status.OVERTIME`; with 0 it never does."""
+    """Starts ``length`` descriptors of the program from number ``space``; does not wait for them. The device ends the
+    program by itself after the cycles that ``address`` allows, see :func:`limit_code` and :attr:`Status.OVERTIME`."""
     WAIT = 4
     """Waits until no descriptor runs."""
 

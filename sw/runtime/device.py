@@ -173,7 +173,9 @@ class Device:
         try:
             self.place(model, part.segment)
             return self.link.transaction(
-                [*before, start(part.first, part.count, limit=limit), wait(), *after], busy_cycles=2 * limit
+                [*before, start(part.first, part.count, limit=limit), wait(), *after],
+                # A limit may be reached late.
+                busy_cycles=8 * limit,
             )
         except BaseException as error:
             # What the device holds now is unknown.
@@ -181,7 +183,7 @@ class Device:
             if isinstance(error, OvertimeError):
                 raise OvertimeError(
                     f"the device ended the program in layer {model.layer_at(part, error.place).name!r}: it still ran "
-                    f"after {limit:,} cycles, {PATIENCE} times what the model should take; compile the model again, "
+                    f"after {limit:,} cycles, more than {PATIENCE} times what it should take; compile the model again, "
                     f"and if that does not help, report it",
                     place=error.place,
                 ) from error

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from sateen.errors import DeviceError, DeviceTakenError, LinkError, OvertimeError
 from sateen.hw.spec.identity import IDENTITY_BYTES, Identity
-from sateen.hw.spec.wire import Frame, FrameType, Op, OpHeader, Space, Status, Stuffing
+from sateen.hw.spec.wire import Frame, FrameType, Op, OpHeader, Space, Status, Stuffing, limit_code
 from sateen.runtime.transport import Transport
 
 __all__ = ["Link", "Operation", "read", "run", "wait", "write"]
@@ -23,8 +23,6 @@ ANSWER_SECONDS = 0.25
 """Time for an answer, besides its bytes and the program that it waits for. USB bridges take up to 16 ms each way."""
 CYCLES_PER_BYTE = 4
 """Cycles that a device takes at most for a byte of a frame."""
-LARGEST_LIMIT = (1 << 32) - 1
-"""Cycles of the longest limit of a program."""
 SMALLEST_FRAME = 128
 """The smallest ``frame_bytes`` of any device, for frames before its identity is known."""
 
@@ -48,8 +46,9 @@ def read(space: Space, address: int, length: int) -> Operation:
 
 
 def run(first: int, count: int, *, limit: int = 0) -> Operation:
-    """Starts descriptors of the program, which the device ends after ``limit`` cycles; 0 for never."""
-    return Operation(OpHeader(Op.RUN, first, count, min(limit, LARGEST_LIMIT)))
+    """Starts descriptors of the program. The device ends it after ``limit`` cycles or up to four times as many; 0 for
+    never."""
+    return Operation(OpHeader(Op.RUN, first, count, limit_code(limit)))
 
 
 def wait() -> Operation:

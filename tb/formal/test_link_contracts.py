@@ -21,7 +21,7 @@ from sateen.hw.stream.fetch import Fetch
 
 FRAME_BYTES = 4
 HELLO_LENGTH_BITS = 4
-HELLO_CYCLES = 96
+HELLO_CYCLES = 64
 """Cycles from a HELLO's arrival behind another frame to that one's release."""
 
 
@@ -43,7 +43,7 @@ def answer(m: Module, *, data: bool) -> None:
     contract(m, dut.o)
     sending, sent, byte = Signal(), Signal(range(FRAME_BYTES + 6)), dut.o.payload
     # The endpoint sends when a response is complete, and begins no other meanwhile.
-    state, amount = Cat(dut.seq, dut.session, dut.status), Signal.like(dut.count)
+    state, amount = Cat(dut.seq, dut.session, dut.status, dut.bare), Signal.like(dut.count)
     steady = Signal.like(state)
     m.d.sync += steady.eq(state)
     with m.If(dut.start):

@@ -6,6 +6,7 @@ import cocotb
 from cocotb.triggers import ClockCycles, RisingEdge
 
 from harness import reset, run
+from sateen.hw.spec.wire import limit_code, limit_cycles
 from sateen.hw.watchdog import Watchdog
 
 
@@ -34,16 +35,16 @@ async def stops(dut, cycles):
 @cocotb.test()
 async def ends_programs(dut):
     await reset(dut)
-    for limit in (1, 2, 3, 100, 255, 256, 257, random.randrange(1, 1000)):
+    for limit in (1, 2, 3, 4, 5):
         dut.place.value = place = random.randrange(256)
         await start(dut, limit)
-        assert await stops(dut, limit + 10) == limit
+        assert 4**limit <= await stops(dut, 4**limit + 10) <= 4**limit + 3
         dut.busy.value, dut.place.value = 0, 0
         await ClockCycles(dut.clk, 3)
         assert dut.overtime.value and dut.late.value == place
         # A program that ends in time, and one that is halted by the host.
-        await start(dut, limit + 20)
-        await ClockCycles(dut.clk, limit)
+        await start(dut, limit + 1)
+        await ClockCycles(dut.clk, 4**limit)
         assert not dut.overtime.value
         if limit % 2:
             dut.halt.value = 1
@@ -51,11 +52,18 @@ async def ends_programs(dut):
             dut.halt.value = 0
         dut.busy.value = 0
         assert await stops(dut, 40) in (None, 0) and not dut.overtime.value
-    await start(dut, 0)
-    assert await stops(dut, 2000) is None and not dut.overtime.value
-    await start(dut, (1 << 32) - 1)
-    assert await stops(dut, 2000) is None
+    for limit in (0, 15):
+        await start(dut, limit)
+        assert await stops(dut, 5000) is None and not dut.overtime.value
+        dut.busy.value = 0
+        await ClockCycles(dut.clk, 2)
 
 
 def test_watchdog():
     run(Watchdog(), __file__)
+
+
+def test_codes():
+    """The least power of 4 that allows a program its cycles."""
+    assert [limit_code(cycles) for cycles in (0, 1, 4, 5, 16, 17, 4**15, 4**15 + 1)] == [0, 1, 1, 2, 2, 3, 15, 0]
+    assert [limit_cycles(code) for code in (0, 1, 15)] == [0, 4, 4**15]
