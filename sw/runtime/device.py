@@ -226,8 +226,9 @@ class LoadedModel:
         Parameters
         ----------
         x
-            [N, …] in the layout and type of the model's file (int8, uint8 or float32), or for a model of several inputs
-            a dictionary of such arrays by name. A uint8 tensor may also be given as int8, smaller by 128.
+            [N, …], or a single item without the N, in the layout and type of the model's file (int8, uint8 or float32),
+            or for a model of several inputs a dictionary of such arrays by name. A uint8 tensor may also be given as
+            int8, smaller by 128.
         layers
             Also return every tensor; each layer's result is read back from the device after the layer.
         progress
@@ -288,7 +289,7 @@ class LoadedModel:
                 advice = f"; quantize it: model.graph.tensors[{name!r}].quantize(x)" if tensor.dtype == "int8" else ""
                 raise InputError(f"input {name!r} must be {' or '.join(allowed)}, not {values.dtype}{advice}")
             shape = tensor.file_shape[1:]
-            # A model without a batch may get its one item as it is.
+            # A single item may come as it is.
             values = values[None] if values.shape == shape and shape else values
             if values.ndim != len(shape) + 1 or values.shape[1:] != shape or len(values) == 0:
                 wanted = ", ".join(["N", *map(str, shape)])

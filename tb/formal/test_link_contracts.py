@@ -21,7 +21,7 @@ from sateen.hw.stream.fetch import Fetch
 
 FRAME_BYTES = 4
 HELLO_LENGTH_BITS = 4
-HELLO_CYCLES = 64
+HELLO_CYCLES = 96
 """Cycles from a HELLO's arrival behind another frame to that one's release."""
 
 
@@ -199,7 +199,7 @@ def test_endpoint_answers_hello():
             ("endpoint.COUNT", signed(HELLO_LENGTH_BITS + 1)),
         ):
             stack.enter_context(patch(f"sateen.hw.link.{name}", value))
-        prove(answers_hello, depth=100, cover=60)
+        prove(answers_hello, depth=128, cover=60)
 
 
 @pytest.mark.prove

@@ -214,7 +214,7 @@ def test_rejects_another_layout(device):
     [
         (np.zeros((1, 3, 3, 2), np.float32), "must be int8, not float32; quantize it"),
         (np.zeros((1, 3, 2, 2), np.int8), r"must have shape \[N, 3, 3, 2\]"),
-        (np.zeros((3, 3, 2), np.int8), r"must have shape \[N, 3, 3, 2\]"),
+        (np.zeros((3, 2), np.int8), r"must have shape \[N, 3, 3, 2\]"),
         (np.zeros((0, 3, 3, 2), np.int8), "N of 1 or more"),
         ({"y": 1}, "the model's inputs are x; y came"),
     ],
