@@ -114,3 +114,14 @@ def test_weights_are_found():
     y = f.around(f.node("MatMul", f.around("x"), f.weights(6, 5)), Y)
     y = f.around(f.node("Add", y, f.dequantize(f.constant(f.rng.integers(-128, 128, (7, 5)).astype(np.int8)), W, 0)), Y)
     compare(f, (7, 6), y)
+
+
+@pytest.mark.parametrize("attributes", [{}, {"transB": 1, "alpha": 0.5}], ids=["plain", "both"])
+@pytest.mark.parametrize("shape", [(6, 4), (1, 6), (6, 1)])
+def test_products_of_transposed_tensors(shape, attributes):
+    """A Gemm with transA adds along the first axis of its tensor, which is no batch then."""
+    f, rng = File(), np.random.default_rng(2)
+    x, (depth, _) = f.around("x"), shape
+    codes = rng.integers(-127, 128, (5, depth) if attributes else (depth, 5)).astype(np.int8)
+    weights = f.dequantize(f.constant(codes), 0.01, 0)
+    compare(f, shape, f.around(f.node("Gemm", x, weights, transA=1, **attributes), 0.1, 3))

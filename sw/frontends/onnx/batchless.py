@@ -98,8 +98,9 @@ class _Extended:
             self.over(node)
         else:
             special: dict[str, Callable[[Node], None]] = {
-                "Flatten": self.flatten, "Pad": self.pad, "Reshape": self.reshape, "Shape": self.shape,
-                "Slice": self.slice, "Tile": self.tile, "Transpose": self.transpose,
+                "Flatten": self.flatten, "Gemm": self.gemm, "Pad": self.pad, "Reshape": self.reshape,
+                "Shape": self.shape, "Slice": self.slice, "Tile": self.tile, "Transpose": self.transpose,
+                "com.microsoft.QGemm": self.gemm,
             }  # fmt: skip
             special.get(node.kind, self.nodes.append)(node)
 
@@ -174,6 +175,14 @@ class _Extended:
         require(axis in (0, 1), node, f"its axis {axis} is not supported in a model without a batch; use 1")
         target = [1, 0, -1] if axis == 1 else [1, 1, -1]
         self.add("Reshape", [node.inputs[0], self.constant(target, node.outputs[0])], node.outputs[0])
+
+    def gemm(self, node: Node) -> None:
+        """With transA the first axis of the file's tensor, which is no batch then, is the last of the product's."""
+        if node.get("transA", 0):
+            name = self.add("Transpose", [node.inputs[0]], self.name(f"{node.inputs[0]}.transposed"), perm=(0, 2, 1))
+            others = {key: value for key, value in node.attributes.items() if key != "transA"}
+            node = replace(self.with_input(node, 0, name), attributes=others)
+        self.nodes.append(node)
 
     def reshape(self, node: Node) -> None:
         if not node.has(1):
