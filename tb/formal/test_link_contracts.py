@@ -199,7 +199,7 @@ def test_endpoint_answers_hello():
             ("endpoint.COUNT", signed(HELLO_LENGTH_BITS + 1)),
         ):
             stack.enter_context(patch(f"sateen.hw.link.{name}", value))
-        prove(answers_hello, depth=128, cover=60)
+        prove(answers_hello, depth=100, cover=60)
 
 
 @pytest.mark.prove
