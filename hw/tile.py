@@ -23,12 +23,13 @@ class Tile(wiring.Component):
 
     A beat takes the kind's cycles (:attr:`sateen.hw.spec.pe.PeKind.beat_cycles`, one for the MAC). Column 0's sum of a
     beat is out ``latency`` cycles after the beat's last cycle, column ``c``'s ``c`` cycles later. Loading a matrix
-    takes ``rows`` times the kind's row cycles, while the matrix before computes: if its beats take at least as long,
-    there is no bubble. Model: ``beat @ weights``.
+    takes ``rows`` / ``weight_rows`` times the kind's row cycles, while the matrix before computes: if its beats take at
+    least as long, there is no bubble. Model: ``beat @ weights``.
 
-    How it works: weights flow down the columns, one row per cycle, and each row captures its own; activations flow to
-    the right. Rows and columns are skewed by a cycle each, so that ``capture``, ``swap`` and activations are one
-    diagonal wave, which the next cycle's wave never overtakes. Whatever is special about a kind of PE is at the edges
+    How it works: weights flow down the columns, one row per cycle, and each row captures its own; with ``weight_rows``
+    above 1, as many flow side by side, and each row captures one of them. Activations flow to the right. Rows and
+    columns are skewed by a cycle each, so that ``capture``, ``swap`` and activations are one diagonal wave, which the
+    next cycle's wave never overtakes. Whatever is special about a kind of PE is at the edges
     (:class:`~sateen.hw.pe.contract.PeArray`): how beats become waves, words become weights, and partial sums become
     sums.
 
@@ -52,13 +53,17 @@ class Tile(wiring.Component):
     combine : int
         Column combining: activations side by side in a row, 1 to 16; each weight selects one of them. Which those are
         for each row, :func:`sateen.hw.spec.pe.window` says.
+    weight_rows : int
+        Rows whose weights are loaded in one cycle: a divisor of ``rows``; above 1 only for kinds of one element a PE,
+        without ``combine``.
     edge_stages : int
         Pipeline registers before the array's edges.
 
     Members
     -------
     weights : In(stream)
-        ``word``: ``cols`` int8; a matrix has ``rows × group`` words, row 0 first; ``settings`` of the layer. With
+        ``word``: ``weight_rows × cols`` int8, those of the first row first; a matrix has ``rows × group / weight_rows``
+        words, row 0 first; ``settings`` of the layer. With
         ``combine`` above 1 and :data:`~sateen.hw.spec.pe.SELECTS_BIT` in the settings, words of selects stand between
         them (:func:`~sateen.hw.spec.pe.select_bits`); without that bit all selects are 0. Taken while the next matrix
         is incomplete, and together with a beat that swaps.
@@ -83,6 +88,7 @@ class Tile(wiring.Component):
         weight_bits: int = 8,
         multipliers: int | None = None,
         combine: int = 1,
+        weight_rows: int = 1,
         edge_stages: int = EDGE_STAGES,
     ):
         for name, value in (("rows", rows), ("cols", cols), ("position_bits", position_bits)):
@@ -98,7 +104,12 @@ class Tile(wiring.Component):
             raise ValueError(f"multipliers must be 0 to {rows * cols} (rows × cols), not {multipliers!r}")
         if not 1 <= combine <= 16:
             raise ValueError(f"combine must be 1 to 16, not {combine!r}")
+        if weight_rows < 1 or rows % weight_rows or (weight_rows > 1 and (combine > 1 or PE_KINDS[pe].group > 1)):
+            raise ValueError(
+                f"weight_rows must be a divisor of rows ({rows}), and 1 with combine or pe=term, not {weight_rows!r}"
+            )
         self.rows, self.cols, self.kind, self.combine = rows, cols, PE_KINDS[pe], combine
+        self.weight_rows = weight_rows
         self.weight_bits = weight_bits
         # A weight of 9 bits is the difference of two bytes, hence -255 or more: its product has 16 bits, too.
         self.sum_bits = 8 + min(8, weight_bits) + ceil_log2(rows * self.kind.group)
@@ -114,6 +125,7 @@ class Tile(wiring.Component):
             sum_bits=self.sum_bits,
             multipliers=multipliers,
             combine=combine,
+            weight_rows=weight_rows,
             tag=tag,
         )
         self.feeder, self.loader = self.array.feeder(), self.array.loader()
@@ -134,10 +146,11 @@ class Tile(wiring.Component):
         connect(m, wiring.flipped(self.weights), loader.i)
         connect(m, wiring.flipped(self.i), feeder.i)
 
-        # The row of the next matrix that is loaded, one-hot; the last bit: the matrix is complete. A swap makes room in
-        # the same cycle, and only when complete: so only the first and the last bit depend on it, which is known late
-        # in the cycle.
-        loading, row = Signal(self.rows + 1, init=1), Signal(self.rows)
+        # The rows of the next matrix that are loaded, one-hot, ``weight_rows`` a bit; the last bit: the matrix is
+        # complete. A swap makes room in the same cycle, and only when complete: so only the first and the last bit
+        # depend on it, which is known late in the cycle.
+        steps = self.rows // self.weight_rows
+        loading, step = Signal(steps + 1, init=1), Signal(steps)
         taken, swap, complete = Signal(), Signal(), loading[-1]
         wave, part = feeder.o.payload, loader.o.payload
         row_ends = loader.o.valid & part.last
@@ -146,16 +159,16 @@ class Tile(wiring.Component):
             taken.eq(feeder.o.valid & feeder.o.ready),
             swap.eq(feeder.o.valid & wave.swap & complete),
             loader.o.ready.eq(~complete | (feeder.o.valid & wave.swap)),
-            row.eq(Cat(loading[0] | swap, loading[1:-1])),
+            step.eq(Cat(loading[0] | swap, loading[1:-1])),
             self.busy.eq(taken),
             self.waiting.eq(feeder.o.valid & ~feeder.o.ready),
         ]
-        for index in range(self.rows):
-            m.d.sync += loading[index].eq((row[index] & ~row_ends) | ((row[index - 1] & row_ends) if index else 0))
-        m.d.sync += complete.eq((row[-1] & row_ends) | (complete & ~swap))
+        for index in range(steps):
+            m.d.sync += loading[index].eq((step[index] & ~row_ends) | ((step[index - 1] & row_ends) if index else 0))
+        m.d.sync += complete.eq((step[-1] & row_ends) | (complete & ~swap))
 
-        pes = self._array(m)
-        self._edges(m, platform, pes, taken=taken, swap=swap, captured=row & loader.o.valid.replicate(self.rows))
+        pes = self._array(m, self._entering_weights(m))
+        self._edges(m, platform, pes, taken=taken, swap=swap, captured=step & loader.o.valid.replicate(steps))
         self._feet(m, pes, first=taken & wave.first)
 
         valid = taken & wave.last & wave.tag.keep
@@ -165,28 +178,60 @@ class Tile(wiring.Component):
         ]
         return m
 
-    def _array(self, m: Module) -> list[list[wiring.Component]]:
-        """The PEs, each wired to its neighbours."""
+    def _array(self, m: Module, weights: list[list[Value]]) -> list[list[wiring.Component]]:
+        """The PEs, each wired to its neighbours. ``weights`` enter at the top, [weight_rows][cols]."""
         pes: list[list[wiring.Component]] = []
+        right, down = ["activation", "swap", "capture"], ["sum"]
+        if self.kind.sliding:
+            right, down = [*right, "slide"], [*down, "sample"]
         for row in range(self.rows):
             line: list[wiring.Component] = []
             for column in range(self.cols):
                 m.submodules[f"pe_{row}_{column}"] = pe = self.array.pe(row, column)
-                right = (
-                    ("activation", "swap", "capture", "slide")
-                    if self.kind.sliding
-                    else ("activation", "swap", "capture")
-                )
-                down = ("weight", "sum", "sample") if self.kind.sliding else ("weight", "sum")
                 for name in right if column else ():
                     m.d.comb += getattr(pe, f"{name}_i").eq(getattr(line[-1], f"{name}_o"))
                 for name in down if row else ():
                     value = getattr(pes[-1][column], f"{name}_o")
                     delay = 0 if name == "sum" else self._row_delay(row) - self._row_delay(row - 1)
                     m.d.comb += getattr(pe, f"{name}_i").eq(delayed(m, value, delay, name=f"{name}_{row}_{column}"))
+                m.d.comb += pe.weight_i.eq(weights[row % self.weight_rows][column])
                 line.append(pe)
             pes.append(line)
+            if row + 1 < self.rows:
+                weights = self._passed_weights(m, weights, line, row)
         return pes
+
+    def _passed_weights(
+        self, m: Module, weights: list[list[Value]], line: list[wiring.Component], row: int
+    ) -> list[list[Value]]:
+        """The weights that enter the row below ``row``: its PEs pass on those that they get, registers the others."""
+        passed: list[list[Value]] = []
+        for lane, values in enumerate(weights):
+            own = lane == row % self.weight_rows
+            cycles = self._row_delay(row + 1) - self._row_delay(row) + (0 if own else 1)
+            next_use = row + 1 + (lane - row - 1) % self.weight_rows
+            passed.append(
+                [
+                    delayed(m, pe.weight_o if own else value, cycles, name=f"weight_{lane}_{row + 1}_{column}")
+                    for column, (pe, value) in enumerate(zip(line, values, strict=True))
+                ]
+                if next_use < self.rows
+                else values
+            )
+        return passed
+
+    def _entering_weights(self, m: Module) -> list[list[Value]]:
+        """The weights that enter each column, [weight_rows][cols], skewed as :meth:`_edges` says."""
+        weights, zero_points = self.loader.o.payload.weights, self._zero_points(m)
+        entering: list[list[Value]] = []
+        for lane in range(self.weight_rows):
+            line = []
+            for column, zero_point in enumerate(zero_points):
+                cycles, place = self.edge_stages + column + 1 + self._row_delay(0), lane * self.cols + column
+                weight = delayed(m, weights[place], cycles, name=f"weight_of_{place}")
+                line.append(self.array.column_input(weight, zero_point))
+            entering.append(line)
+        return entering
 
     def _edges(
         self,
@@ -199,12 +244,11 @@ class Tile(wiring.Component):
         captured: Value,
     ) -> None:
         """Skews the inputs of row ``r`` and column ``c`` by ``edge_stages`` + 1 + ``r`` or ``c`` cycles, and those of a
-        row by :meth:`_row_delay`."""
+        row by :meth:`_row_delay`. ``captured`` has a bit for each ``weight_rows`` rows."""
         part, wave = self.loader.o.payload, self.feeder.o.payload
-        zero_points = self._zero_points(m)
         for row, line in enumerate(pes):
             capture = view(line[0].capture_i.shape(), name=f"capture_{row}")
-            m.d.comb += [capture.valid.eq(captured[row]), capture.slot.eq(part.slot)]
+            m.d.comb += [capture.valid.eq(captured[row // self.weight_rows]), capture.slot.eq(part.slot)]
             entering = {"activation": self.array.row_inputs(wave.activations, row), "swap": swap, "capture": capture}
             if self.kind.sliding:
                 entering["slide"] = taken & wave.slide
@@ -212,16 +256,18 @@ class Tile(wiring.Component):
                 m.d.comb += getattr(line[0], f"{name}_i").eq(
                     delayed(m, value, self.edge_stages + row + 1 + self._row_delay(row), name=f"{name}_{row}")
                 )
-        for column, pe in enumerate(pes[0]):
-            cycles = self.edge_stages + column + 1 + self._row_delay(0)
-            weight = delayed(m, part.weights[column], cycles, name=f"weight_of_{column}")
-            m.d.comb += pe.weight_i.eq(self.array.column_input(weight, zero_points[column]))
-            if self.kind.sliding and column < self.rows * self.combine:
-                # Near the array, samples take another path than the activations of the row with the same number.
-                sample = delayed(m, wave.activations[column], cycles - self.edge_stages, name=f"sample_of_{column}")
-                for stage in range(self.edge_stages):
-                    sample = dedicated_register(m, platform, sample, name=f"sample_of_{column}_edge_{stage}")
-                m.d.comb += pe.sample_i.eq(sample)
+        if self.kind.sliding:
+            self._samples(m, platform, pes[0])
+
+    def _samples(self, m: Module, platform: object, pes: list[wiring.Component]) -> None:
+        """Bytes of a beat into the columns' PEs of the first row. Near the array, they take another path than the
+        activations of the row with the same number."""
+        activations = self.feeder.o.payload.activations
+        for column, pe in enumerate(pes[: self.rows * self.combine]):
+            sample = delayed(m, activations[column], column + 1 + self._row_delay(0), name=f"sample_of_{column}")
+            for stage in range(self.edge_stages):
+                sample = dedicated_register(m, platform, sample, name=f"sample_of_{column}_edge_{stage}")
+            m.d.comb += pe.sample_i.eq(sample)
 
     def _zero_points(self, m: Module) -> list[Value]:
         """The zero point of the weights that enter each column. It moves from column to column, as they do in time."""

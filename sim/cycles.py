@@ -13,7 +13,7 @@ from math import prod
 
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.counters import Counters
-from sateen.hw.spec.descriptor import CHUNK_DIM, PARAMETER_BYTES, SECTIONS, Combine, Descriptor
+from sateen.hw.spec.descriptor import CHUNK_DIM, SECTIONS, Combine, Descriptor
 from sateen.hw.spec.pe import SELECTS_BIT, Settings
 from sateen.hw.spec.timing import PARAMETER_QUEUE_DEPTH, Timing
 from sateen.sim.sequential import SequentialModel
@@ -54,7 +54,7 @@ class _Model:
         tables_full = (
             max(self.output_loaded, weights_loaded + t.weight_store_latency) + t.output_to_table + d.weights.words
         )
-        taken, arrived = self._parameters(tables_full, PARAMETER_BYTES)
+        taken, arrived = self._parameters(tables_full, config.parameter_words // config.weight_rows)
         opened = arrived + t.parameters_to_full
         self.parameters_free = opened + t.open_to_free
         lines, lanes = d.activations.positions, -(-d.output.channels // config.lanes)
@@ -80,7 +80,7 @@ class _Model:
         )
 
     def _parameters(self, word: int, count: int) -> tuple[int, int]:
-        """``count`` words of parameters follow the word at time ``word``: when the last of them enters its queue, and
+        """``count`` reads of parameters follow the read at time ``word``: when the last of them enters its queue, and
         when it leaves."""
         left = self.queue[-1]
         for _ in range(count):
@@ -126,7 +126,8 @@ class _Model:
                 self.last_beat = ready - 1
                 # A register slice is between. A loader that is slower than its words has taken those of the last row
                 # early.
-                taken, arrived = self._parameters(word - pace.row, d.weights.parameters(group))
+                reads = d.weights.parameters(group, config.weight_rows) // config.weight_rows
+                taken, arrived = self._parameters(word - pace.row, reads)
                 word = max(word, taken + 1 + kind.restart - (pace.row - pace.row_cycles))
                 opened = max(self.last_beat + t.beat_to_full, arrived + t.parameters_to_full, drained + t.reopen)
                 self.parameters_free = opened + t.open_to_free
@@ -159,7 +160,8 @@ class _Pace:
         self.blocks, self.groups = counts[:2]
         self.tiles, self.beats = prod(counts[2 : CHUNK_DIM + 1]), prod(counts[CHUNK_DIM + 1 :])
         self.beat_cycles, self.row_cycles = kind.beat_cycles(settings), kind.row_cycles(settings)
-        self.load_cycles = max(config.tile_depth + selects, config.rows * self.row_cycles)
-        self.row = self.load_cycles // config.rows
+        steps = config.rows // config.weight_rows
+        self.load_cycles = max(config.tile_depth // config.weight_rows + selects, steps * self.row_cycles)
+        self.row = self.load_cycles // steps
         self.lead = kind.lead + (selects > 0)
         self.busy = self.blocks * self.groups * self.tiles * self.beats * (kind.waves or kind.beat_cycles)(settings)

@@ -91,12 +91,12 @@ def _begin(stream: ActivationStream | OutputStream, part: int, positions: int) -
     return positions // 2 if stream.quarters and part % 4 >= 2 else 0
 
 
-def words(stream: WeightStream) -> list[tuple[int, bool]]:
-    """All words of a descriptor: address, and whether it holds parameters."""
+def words(stream: WeightStream, weight_rows: int = 1) -> list[tuple[int, bool]]:
+    """All words of a descriptor: address, and whether it holds parameters. ``weight_rows`` of them are read at once."""
     flags = [
         parameter
         for group in range(stream.groups)
-        for parameter in [False] * stream.words + [True] * stream.parameters(group)
+        for parameter in [False] * stream.words + [True] * stream.parameters(group, weight_rows)
     ]
     return [(stream.base + index, parameter) for index, parameter in enumerate(flags)] * stream.blocks
 

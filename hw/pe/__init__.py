@@ -42,6 +42,7 @@ def create(
     sum_bits: int,
     multipliers: int,
     combine: int,
+    weight_rows: int = 1,
     tag: data.Layout,
 ) -> PeArray:
     """The array of a kind, with column combining around it if ``combine`` is above 1."""
@@ -53,6 +54,7 @@ def create(
         "sum_bits": sum_bits,
         "multipliers": multipliers,
         "inputs": combine,
+        "weight_rows": weight_rows,
         "tag": tag,
     }
     of_kind = PE_KINDS[kind]

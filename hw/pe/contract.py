@@ -190,6 +190,8 @@ class PeArray:
     inputs : int
         Activations side by side from which a PE's weights select, see :func:`sateen.hw.spec.pe.window`. A kind of one
         element a PE leaves the selection to :class:`~sateen.hw.pe.combine.Combined`.
+    weight_rows : int
+        Rows whose weights arrive at once. Above 1, the loader gives those of the first row, then of the next.
     tag : Layout
         What accompanies a beat.
     """
@@ -204,8 +206,10 @@ class PeArray:
         sum_bits: int,
         multipliers: int,
         inputs: int = 1,
+        weight_rows: int = 1,
         tag: data.Layout,
     ):
+        self.weight_rows = weight_rows
         self.kind, self.rows, self.cols, self.inputs, self.tag = kind, rows, cols, inputs, tag
         self.weight_bits, self.sum_bits, self.multipliers = weight_bits, sum_bits, multipliers
 
@@ -227,7 +231,7 @@ class PeArray:
 
     def loader(self) -> wiring.Component:
         """The loader, as :class:`Loader`."""
-        return Loader(cols=self.cols, weight=signed(self.loaded_bits))
+        return Loader(cols=self.weight_rows * self.cols, weight=signed(self.loaded_bits))
 
     @property
     def loaded_bits(self) -> int:

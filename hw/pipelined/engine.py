@@ -15,6 +15,7 @@ from sateen.hw.pipelined.lookup import LookUp
 from sateen.hw.pipelined.output import OutputUnit
 from sateen.hw.pipelined.postprocess import PostProcess
 from sateen.hw.pipelined.sequencer import CauseCounters, Sequencer
+from sateen.hw.pipelined.weight_store import WeightStore
 from sateen.hw.pipelined.weights import ChannelParameters, WeightUnit, parameter_word
 from sateen.hw.requantize import CHANNEL, SETTINGS
 from sateen.hw.spec.config import Config
@@ -148,7 +149,10 @@ class Engine(wiring.Component):
         _share_with_host(m, host.counters, u.records, None)
         m.d.comb += [
             u.sequencer.data.eq(u.program.r_data.as_value()),
-            u.weights.data.eq(u.weight_store.r_data),
+            *(
+                to.eq(u.weight_store.r_data[lane])
+                for to, lane in zip(u.weights.data, u.weight_store.columns, strict=True)
+            ),
             u.records.w_address.eq(u.causes.address),
             u.records.w_data.as_value().eq(u.causes.data),
             u.records.w_enable.eq(u.causes.enable.replicate(4)),
@@ -183,16 +187,16 @@ class _Units:
     def __init__(self, config: Config):
         address_bits, position_bits = ceil_log2(config.scratchpad_bytes), ceil_log2(config.positions)
         self.scratchpad = Scratchpad(banks=config.banks, depth=config.scratchpad_bytes // config.banks)
-        self.weight_store = BlockMemory(lanes=config.cols, depth=config.weight_words)
+        self.weight_store = WeightStore(config)
         self.program = BlockMemory(lanes=4, depth=config.descriptors * DESCRIPTOR_WORDS)
         self.records = BlockMemory(lanes=4, depth=config.descriptors * RECORD_WORDS)
         self.sequencer = Sequencer(descriptors=config.descriptors, read_latency=self.program.latency)
         self.weights = WeightUnit(
             cols=config.cols, address_bits=len(self.weight_store.r_address), read_latency=self.weight_store.latency,
-            setting_bits=WEIGHT_SETTING_BITS,
+            setting_bits=WEIGHT_SETTING_BITS, weight_rows=config.weight_rows,
         )  # fmt: skip
-        self.parameters = ChannelParameters(cols=config.cols, channel=CHANNEL)
-        self.parameter_queue = Queue(parameter_word(config.cols), depth=PARAMETER_QUEUE_DEPTH)
+        self.parameters = ChannelParameters(cols=config.cols, channel=CHANNEL, weight_rows=config.weight_rows)
+        self.parameter_queue = Queue(parameter_word(config.cols, config.weight_rows), depth=PARAMETER_QUEUE_DEPTH)
         self.activations = ActivationUnit(
             lanes=config.rows * config.combine,
             group=config.group,
@@ -208,6 +212,7 @@ class _Units:
             weight_bits=config.weight_bits,
             multipliers=config.multipliers,
             combine=config.combine,
+            weight_rows=config.weight_rows,
         )
         self.accumulators = Accumulators(
             cols=config.cols, positions=config.positions, sum_bits=self.tile.sum_bits, tables=config.tables
@@ -224,12 +229,14 @@ class _Units:
             self.look_up = LookUp(cols=config.cols, beat_bytes=config.beat_bytes)
 
 
-def _byte_latency(memory: BlockMemory) -> int:
+def _byte_latency(memory: BlockMemory | WeightStore) -> int:
     """Cycles from an address to one byte of the word there."""
     return memory.latency + mux_stages(memory.lanes)
 
 
-def _share_with_host(m: Module, port: MemoryPort, memory: BlockMemory, unit: Sequencer | WeightUnit | None) -> None:
+def _share_with_host(
+    m: Module, port: MemoryPort, memory: BlockMemory | WeightStore, unit: Sequencer | WeightUnit | None
+) -> None:
     """Gives the host's byte port access to a memory of words: to write it, unless there is no ``unit``, and to read it
     while ``unit`` does not.
 

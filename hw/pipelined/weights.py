@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect
+from amaranth.utils import exact_log2
 
-from sateen.hw.spec.descriptor import BIAS_BYTES, PARAMETER_BYTES, SECTIONS
+from sateen.hw.spec.descriptor import BIAS_BYTES, PARAMETER_BYTES, SCALE_BYTES, SECTIONS, parameter_words
 from sateen.hw.spec.pe import WEIGHT_SETTING_BITS
 from sateen.hw.stream.delay import FANOUT, delayed, replicated
 from sateen.hw.stream.fetch import Fetch
@@ -15,9 +16,9 @@ from sateen.hw.stream.slice import RegisterSlice
 __all__ = ["ChannelParameters", "WeightUnit", "parameter_word"]
 
 
-def parameter_word(cols: int) -> data.StructLayout:
-    """A byte of each column's parameters, and whether the word is the last of its group."""
-    return data.StructLayout({"word": data.ArrayLayout(8, cols), "last": 1})
+def parameter_word(cols: int, weight_rows: int = 1) -> data.StructLayout:
+    """``weight_rows`` bytes of each column's parameters, and whether they are the last of their group."""
+    return data.StructLayout({"word": data.ArrayLayout(8, weight_rows * cols), "last": 1})
 
 
 class ChannelParameters(wiring.Component):
@@ -29,13 +30,15 @@ class ChannelParameters(wiring.Component):
         Channels of a group.
     channel : StructLayout
         One channel's parameters, :data:`PARAMETER_BYTES` bytes, first byte lowest.
+    weight_rows : int
+        Words that arrive at once.
 
     Members
     -------
     i : In(stream)
-        Words of a group, word ``i`` holding byte ``i`` of each column: :data:`PARAMETER_BYTES` of them, or
-        :data:`BIAS_BYTES` if the group has the same scales as the one before; the last is marked. Taken while the next
-        group is incomplete.
+        Words of a group, ``weight_rows`` at a time, each with a byte of each column's parameters:
+        :func:`~sateen.hw.spec.descriptor.parameter_words`, or :data:`BIAS_BYTES` if the group has the same scales as
+        the one before; the last are marked. Taken while the next group is incomplete.
     full : Out(1)
         The next group is complete.
     take : In(1)
@@ -45,13 +48,13 @@ class ChannelParameters(wiring.Component):
         The current group, from the second cycle after ``take``.
     """
 
-    def __init__(self, *, cols: int, channel: data.StructLayout):
+    def __init__(self, *, cols: int, channel: data.StructLayout, weight_rows: int = 1):
         if channel.size > 8 * PARAMETER_BYTES:
             raise ValueError(f"channel must have at most {8 * PARAMETER_BYTES} bits, not {channel.size}")
-        self.cols, self.channel = cols, channel
+        self.cols, self.channel, self.weight_rows = cols, channel, weight_rows
         super().__init__(
             {
-                "i": In(stream.Signature(parameter_word(cols))),
+                "i": In(stream.Signature(parameter_word(cols, weight_rows))),
                 "full": Out(1),
                 "take": In(1),
                 "o": Out(data.ArrayLayout(channel, cols)),
@@ -60,32 +63,34 @@ class ChannelParameters(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        words = Signal(range(PARAMETER_BYTES + 1))
-        biases = [Signal(8 * BIAS_BYTES, name=f"bias_{c}", reset_less=True) for c in range(self.cols)]
-        scales = [
-            Signal(8 * (PARAMETER_BYTES - BIAS_BYTES), name=f"scale_{c}", reset_less=True) for c in range(self.cols)
-        ]
+        count, wide = self.weight_rows, 8 * self.weight_rows
+        reads, biases_end = Signal(range(parameter_words(count) // count + 1)), BIAS_BYTES // count
+        biases, scales = (
+            [Signal(8 * size, name=f"{name}_{c}", reset_less=True) for c in range(self.cols)]
+            for name, size in (("bias", BIAS_BYTES), ("scale", SCALE_BYTES))
+        )
         current = Signal.like(self.o, reset_less=True)
         taken, take = Signal(), Signal()
         m.d.comb += [self.i.ready.eq(~self.full), self.o.eq(current), taken.eq(self.i.valid & self.i.ready)]
         m.d.sync += take.eq(self.take)
         with m.If(taken):
-            m.d.sync += [words.eq(words + 1), self.full.eq(self.i.payload.last)]
+            m.d.sync += [reads.eq(reads + 1), self.full.eq(self.i.payload.last)]
         with m.If(take):
-            m.d.sync += [words.eq(0), self.full.eq(0)]
+            m.d.sync += [reads.eq(0), self.full.eq(0)]
         # Words arrive two cycles later, from registers of their own.
         copies = -(-self.cols // FANOUT)
         to_bias, to_scale = (
             replicated(m, platform, delayed(m, taken & which, name=f"{name}_before"), copies, name=name)
-            for name, which in (("to_bias", words < BIAS_BYTES), ("to_scale", words >= BIAS_BYTES))
+            for name, which in (("to_bias", reads < biases_end), ("to_scale", reads >= biases_end))
         )
         takes = replicated(m, platform, self.take, copies, name="take")
-        for column, (bias, scale, byte) in enumerate(zip(biases, scales, self.i.payload.word, strict=True)):
-            arriving, copy = delayed(m, byte, 2, name=f"{bias.name}_byte"), column // FANOUT
+        for column, (bias, scale) in enumerate(zip(biases, scales, strict=True)):
+            read = Cat(self.i.payload.word[word * self.cols + column] for word in range(count))
+            arriving, copy = delayed(m, read, 2, name=f"{bias.name}_bytes"), column // FANOUT
             with m.If(to_bias[copy]):
-                m.d.sync += bias.eq(Cat(bias[8:], arriving))
+                m.d.sync += bias.eq(Cat(bias, arriving)[wide:])
             with m.If(to_scale[copy]):
-                m.d.sync += scale.eq(Cat(scale[8:], arriving))
+                m.d.sync += scale.eq(Cat(scale, arriving)[wide:])
             with m.If(takes[copy]):
                 m.d.sync += current[column].eq(Cat(bias, scale))
         return m
@@ -94,19 +99,21 @@ class ChannelParameters(wiring.Component):
 class WeightUnit(wiring.Component):
     """Streams a descriptor's words of the weight store: for each group of channels its weights, then its parameters.
 
-    One word per cycle, full back-pressure. A descriptor begins as soon as its section is loaded, so that the first
-    weights of a layer are prefetched while the layer before still computes.
+    ``weight_rows`` words per cycle, of tables one; full back-pressure. A descriptor begins as soon as its section is
+    loaded, so that the first weights of a layer are prefetched while the layer before still computes.
 
     Parameters
     ----------
     cols : int
         Bytes of a word.
     address_bits : int
-        Of the weight store's word address.
+        Of the weight store's address.
     read_latency : int
         Of the weight store, cycles.
     setting_bits : int
         Width of the settings that the tile takes.
+    weight_rows : int
+        Words that are read at once, a power of two.
 
     Members
     -------
@@ -117,29 +124,31 @@ class WeightUnit(wiring.Component):
     reading : Out(1)
         ``address`` is in use this cycle.
     weights : Out(stream)
-        To the tile: a ``word``, and the ``settings`` of its layer.
+        To the tile: ``weight_rows`` words as ``word``, and the ``settings`` of their layer.
     tables : Out(stream)
-        Words of tables, in place of the tile's.
+        Words of tables, one by one, in place of the tile's.
     parameters : Out(stream)
         To :class:`ChannelParameters`.
     """
 
-    def __init__(self, *, cols: int, address_bits: int, read_latency: int, setting_bits: int = 0):
-        self.setting_bits = setting_bits
+    def __init__(self, *, cols: int, address_bits: int, read_latency: int, setting_bits: int = 0, weight_rows: int = 1):
+        self.setting_bits, self.weight_rows = setting_bits, weight_rows
         self.cols, self.address_bits, self.read_latency = cols, address_bits, read_latency
         super().__init__(
             {
                 "load": In(stream.Signature(32)),
                 "address": Out(address_bits),
-                "data": In(data.ArrayLayout(8, cols)),
+                "data": In(data.ArrayLayout(8, weight_rows * cols)),
                 "reading": Out(1),
                 "weights": Out(
                     stream.Signature(
-                        data.StructLayout({"word": data.ArrayLayout(signed(8), cols), "settings": WEIGHT_SETTING_BITS})
+                        data.StructLayout(
+                            {"word": data.ArrayLayout(signed(8), weight_rows * cols), "settings": WEIGHT_SETTING_BITS}
+                        )
                     )
                 ),
                 "tables": Out(stream.Signature(data.ArrayLayout(signed(8), cols))),
-                "parameters": Out(stream.Signature(parameter_word(cols))),
+                "parameters": Out(stream.Signature(parameter_word(cols, weight_rows))),
             }
         )
 
@@ -157,7 +166,8 @@ class WeightUnit(wiring.Component):
         return m
 
     def _request(self, m: Module, fetch: Fetch) -> None:
-        """Requests a descriptor's words, one after the other."""
+        """Requests a descriptor's words, ``weight_rows`` at a time; all numbers of words count such reads."""
+        low, reads = exact_log2(self.weight_rows), parameter_words(self.weight_rows) // self.weight_rows
         base, address = Signal(self.address_bits), Signal(self.address_bits)
         blocks, groups, groups_left = Signal(16), Signal(16), Signal(16)
         words, left, parameter = Signal(self.address_bits + 1), Signal(self.address_bits + 1), Signal()
@@ -170,15 +180,15 @@ class WeightUnit(wiring.Component):
             m.d.sync += index.eq(index + 1)
             with m.Switch(index):
                 with m.Case(0):
-                    m.d.sync += [base.eq(word), address.eq(word)]
+                    m.d.sync += [base.eq(word[low:]), address.eq(word[low:])]
                 with m.Case(1):
                     m.d.sync += [blocks.eq(word[:16]), groups.eq(word[16:]), groups_left.eq(word[16:])]
                 with m.Case(2):
                     m.d.sync += [settings.eq(word), one_scale.eq(word[30]), tables.eq(word[31])]
                 with m.Default():
                     m.d.sync += [
-                        words.eq(word),
-                        left.eq(word),
+                        words.eq(word[low:]),
+                        left.eq(word[low:]),
                         parameter.eq(0),
                         not_first.eq(0),
                         running.eq(1),
@@ -198,7 +208,7 @@ class WeightUnit(wiring.Component):
         with m.If(fetch.i.valid & fetch.i.ready):
             m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
             with m.If(left == 1):
-                m.d.sync += [parameter.eq(~parameter), left.eq(Mux(one_scale & not_first, BIAS_BYTES, PARAMETER_BYTES))]
+                m.d.sync += [parameter.eq(~parameter), left.eq(Mux(one_scale & not_first, BIAS_BYTES >> low, reads))]
                 with m.If(parameter):
                     m.d.sync += [left.eq(words), groups_left.eq(groups_left - 1), not_first.eq(groups_left != 1)]
                     with m.If(groups_left == 1):
@@ -209,7 +219,7 @@ class WeightUnit(wiring.Component):
     def _distribute(self, m: Module, fetch: Fetch) -> None:
         """Sends each word to its destination; the tile, whose ready comes late in the cycle, is behind a register
         slice."""
-        answer = fetch.o.payload
+        answer, last_word = fetch.o.payload, Signal()
         m.submodules.slice = to_tile = RegisterSlice(self.weights.payload.shape())
         connect(m, to_tile.o, wiring.flipped(self.weights))
         m.d.comb += [
@@ -220,9 +230,22 @@ class WeightUnit(wiring.Component):
             self.parameters.payload.word.eq(answer.data),
             self.parameters.payload.last.eq(answer.tag.last),
             to_tile.i.valid.eq(fetch.o.valid & answer.tag.weight),
-            self.tables.payload.eq(answer.data),
+            self.tables.payload.eq(self._table_word(m, answer.data, last_word)),
             self.tables.valid.eq(fetch.o.valid & answer.tag.table),
             self.parameters.valid.eq(fetch.o.valid & answer.tag.parameter),
         ]
-        takers = {"weight": to_tile.i, "parameter": self.parameters, "table": self.tables}
-        m.d.comb += fetch.o.ready.eq(Cat(answer.tag[name] & taker.ready for name, taker in takers.items()).any())
+        ready = {
+            "weight": to_tile.i.ready, "parameter": self.parameters.ready, "table": self.tables.ready & last_word,
+        }  # fmt: skip
+        m.d.comb += fetch.o.ready.eq(Cat(answer.tag[name] & taken for name, taken in ready.items()).any())
+
+    def _table_word(self, m: Module, read: data.View, last: Signal) -> Value:
+        """The next of the words of a read, for a table; ``last`` is the last one."""
+        m.d.comb += last.eq(1)
+        if self.weight_rows == 1:
+            return read.as_value()
+        place = Signal(range(self.weight_rows))
+        m.d.comb += last.eq(place == self.weight_rows - 1)
+        with m.If(self.tables.valid & self.tables.ready):
+            m.d.sync += place.eq(place + 1)
+        return read.as_value().word_select(place, 8 * self.cols)

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from sateen.hw.spec.descriptor import TABLE_ENTRIES
+from sateen.hw.spec.descriptor import TABLE_ENTRIES, parameter_words
 from sateen.hw.spec.pe import PE_KINDS, PeKind, select_bits
 
 __all__ = ["ENGINES", "PRESETS", "Config", "ceil_pow2", "parse_config"]
@@ -67,6 +67,10 @@ class Config:
     """Column combining: activations side by side in a row, 1 to 16; each weight selects one of them."""
     engine: str = "pipelined"
     """One of :data:`ENGINES`."""
+    weight_rows: int = 1
+    """Rows of the tile whose weights are loaded in one cycle: 1, 2 or 4; a divisor of ``rows``, and at most a quarter
+    of them, since the accumulators need 4 cycles between two tiles of weights. Layers with few positions take up to
+    that many times fewer cycles. 1 with ``combine``, with ``pe=term`` and in a sequential engine."""
 
     def __post_init__(self) -> None:
         self._int("rows", 4, 64, "the accumulators need 4 cycles between two tiles of weights")
@@ -76,12 +80,13 @@ class Config:
         low, high = self.pe_kind.weight_bits
         self._int("weight_bits", low, high, "" if low < high else f"pe={self.pe} keeps terms of them instead")
         self._int("combine", 1, 16)
+        self._weight_rows()
         self._engine()
         self._int("lanes", 1, self.cols, "cols")
         self._int("scratchpad_bytes", self.banks * 16, 1 << 20)
         self._multiple("scratchpad_bytes", self.banks, "banks")
         self._int("weight_bytes", self.weight_word_bytes * 16, 1 << 22)
-        self._multiple("weight_bytes", self.weight_word_bytes, "weight_word_bytes")
+        self._multiple("weight_bytes", self.weight_word_bytes * self.weight_rows, "weight_word_bytes × weight_rows")
         self._int("positions", 16, 4096)
         self._power_of_two("positions")
         self._int("descriptors", 1, 255)
@@ -104,11 +109,24 @@ class Config:
         if self.engine not in ENGINES:
             raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {self.engine!r}")
         if self.engine == "sequential":
-            for name, value in (("combine", self.combine), ("lanes", self.lanes), ("a PE's group", self.group)):
+            ones = ("combine", self.combine), ("lanes", self.lanes), ("a PE's group", self.group)
+            for name, value in (*ones, ("weight_rows", self.weight_rows)):
                 if value != 1:
                     raise ValueError(f"{name} must be 1 with engine=sequential, not {value!r}")
             if self.weight_word_bytes > self.banks:
                 raise ValueError(f"cols must be at most {self.banks} (banks) with engine=sequential, not {self.cols!r}")
+
+    def _weight_rows(self) -> None:
+        """Checks how many rows' weights are loaded at once."""
+        self._int("weight_rows", 1, 4)
+        allowed = [count for count in (1, 2, 4) if self.rows % count == 0 and self.rows >= 4 * count]
+        if self.combine > 1 or self.group > 1:
+            allowed = [1]
+        if self.weight_rows not in allowed:
+            raise ValueError(
+                f"weight_rows must be {' or '.join(map(str, allowed))} with rows={self.rows}, combine={self.combine} "
+                f"and pe={self.pe}, not {self.weight_rows!r}"
+            )
 
     def _multiple(self, name: str, of: int, why: str) -> None:
         if getattr(self, name) % of:
@@ -161,8 +179,13 @@ class Config:
 
     @property
     def weight_words(self) -> int:
-        """Depth of the weight store; each word holds one int8 weight per column."""
+        """Words of the weight store; each holds one int8 weight per column. ``weight_rows`` are read at once."""
         return self.weight_bytes // self.weight_word_bytes
+
+    @property
+    def parameter_words(self) -> int:
+        """Weight words of a group's parameters with scales."""
+        return parameter_words(self.weight_rows)
 
     @property
     def tables(self) -> bool:
@@ -193,6 +216,7 @@ class Config:
             "group",
             "combine",
             "weight_bits",
+            "weight_rows",
             "scratchpad_bytes",
             "weight_bytes",
             "positions",
@@ -205,7 +229,7 @@ class Config:
         """The fields as JSON-ready values. Fields that were added later are left out at their defaults, so that the
         identity and digest of older devices stay the same."""
         fields = dataclasses.asdict(self)
-        for name in ("combine", "engine"):
+        for name in ("combine", "engine", "weight_rows"):
             if fields[name] == type(self).__dataclass_fields__[name].default:
                 del fields[name]
         return fields

@@ -22,9 +22,9 @@ from sateen.hw.spec.pe import ZERO_POINT_BIT
 
 __all__ = [
     "ACTIVATION_DIMS", "BIAS_BYTES", "CHANNELS_DIM", "CHUNK_DIM", "COUNT_BITS", "DESCRIPTOR_WORDS", "DIM_WORDS",
-    "OUTPUT_DIMS", "OUTPUT_DIM_WORDS", "PARAMETER_BYTES", "SECTIONS", "TABLE_ENTRIES", "X_DIM", "Y_DIM",
-    "ActivationStream", "Combine", "Descriptor", "Dim", "OutputStream", "Rounding", "Sliding", "WeightStream", "steps",
-    "table_words",
+    "OUTPUT_DIMS", "OUTPUT_DIM_WORDS", "PARAMETER_BYTES", "SCALE_BYTES", "SECTIONS", "TABLE_ENTRIES", "X_DIM", "Y_DIM",
+    "ActivationStream", "Combine", "Descriptor", "Dim", "OutputStream", "Rounding", "Sliding", "WeightStream",
+    "parameter_words", "steps", "table_words",
 ]  # fmt: skip
 
 ACTIVATION_DIMS = ("block", "channels", "kernel_y", "kernel_x", "chunk", "y", "x", "window_y", "window_x")
@@ -43,9 +43,17 @@ PARAMETER_BYTES = 9
 They follow the weights of their group of channels in the weight store, as ``PARAMETER_BYTES`` words: word ``i`` holds
 byte ``i`` of every column's parameters. They come last because they are needed last: a group's weights never wait until
 the group before is drained. Where all groups have the same scales, the groups after a block's first have biases only.
+Words that are read several at a time are aligned: see :func:`parameter_words`.
 """
 BIAS_BYTES = 4
 """The first of the :data:`PARAMETER_BYTES`; the others are the scale."""
+SCALE_BYTES = PARAMETER_BYTES - BIAS_BYTES
+
+
+def parameter_words(weight_rows: int) -> int:
+    """Words of a group's parameters in a weight store that is read ``weight_rows`` words at a time: biases, words that
+    nobody reads, and at the end scales, so that both are whole reads."""
+    return BIAS_BYTES + -(-SCALE_BYTES // weight_rows) * weight_rows
 
 TABLE_ENTRIES = 256
 """Entries of a table, int32, one for each unsigned byte."""
@@ -110,7 +118,7 @@ class WeightStream:
     """Which words of the weight store go to the tile: all groups' words in order, again for each block."""
 
     base: int
-    """Word address of the first group's weights."""
+    """Word address of the first group's weights; like ``words`` a multiple of the configuration's ``weight_rows``."""
     blocks: int
     """Blocks of output positions, 1 to 65535."""
     groups: int
@@ -128,9 +136,9 @@ class WeightStream:
     one_scale: bool = False
     """All groups have the same scales."""
 
-    def parameters(self, group: int) -> int:
-        """Parameter words of a group, counted within its block."""
-        return BIAS_BYTES if self.one_scale and group else PARAMETER_BYTES
+    def parameters(self, group: int, weight_rows: int) -> int:
+        """Parameter words of a group, counted within its block, see :func:`parameter_words`."""
+        return BIAS_BYTES if self.one_scale and group else parameter_words(weight_rows)
 
     LAYOUT = struct.Struct("<IHHII")
     """base; blocks, groups; settings, ``zero_point`` above them, with ``tables`` as the highest bit and ``one_scale``

@@ -17,6 +17,7 @@ __all__ = [
     "block_memory_latency",
     "flush_cycles",
     "mux_stages",
+    "weight_store_latency",
 ]
 
 BLOCK_DEPTH = 2048
@@ -49,6 +50,12 @@ def block_memory_latency(*, lanes: int, depth: int) -> int:
     return 2 + mux_stages(-(-depth // BLOCK_DEPTH)) + (-(-lanes // FANOUT) if lanes > FANOUT else 0)
 
 
+def weight_store_latency(config: Config) -> int:
+    """Cycles from an address of the weight store to the words there; one more where several are read at once."""
+    depth = config.weight_words // config.weight_rows
+    return block_memory_latency(lanes=config.cols, depth=depth) + (config.weight_rows > 1)
+
+
 def flush_cycles(config: Config) -> int:
     """Cycles from the last one in which a sequential engine's tile takes anything until all sums are in memory."""
     kind = config.pe_kind
@@ -61,7 +68,7 @@ class Timing:
     def __init__(self, config: Config):
         kind = config.pe_kind
         steps = -(-(config.banks - 1).bit_length() // 2)
-        weights = block_memory_latency(lanes=config.cols, depth=config.weight_words)
+        weights = weight_store_latency(config)
         program = block_memory_latency(lanes=4, depth=config.descriptors * DESCRIPTOR_WORDS)
         self.scratchpad_read = 2 + block_memory_latency(lanes=1, depth=config.scratchpad_bytes // config.banks) + steps
         """From an address of the scratchpad to its bytes."""

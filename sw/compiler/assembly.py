@@ -133,7 +133,7 @@ class _Assembler:
 def _traffic(descriptor: Descriptor, config: Config) -> Traffic:
     weights, activations = descriptor.weights, descriptor.activations
     beats = math.prod(dim.count for dim in activations.dims)
-    words = sum(weights.words + weights.parameters(group) for group in range(weights.groups))
+    words = sum(weights.words + weights.parameters(group, config.weight_rows) for group in range(weights.groups))
     # All groups have equally many beats; the last may lack columns. Looked-up pairs do not use the columns.
     channels = min(descriptor.output.channels, weights.groups * config.cols)
     return Traffic(

@@ -19,7 +19,6 @@ from sateen.compiler.placement import Placement
 from sateen.compiler.stripes import Stripe, bytes_needed
 from sateen.graph import Op, Weighted
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.descriptor import PARAMETER_BYTES
 from sateen.sim.cycles import predict
 
 __all__ = ["Chosen", "ChosenStripe", "choose"]
@@ -172,7 +171,7 @@ class _Chooser:
     def _blocks(self, kernel: Kernel, source: int, target: int) -> Iterator[Candidate]:
         """A candidate for each number of rows in a block; none if a group's weights do not fit."""
         config = self.config
-        if kernel.group_words(config) + PARAMETER_BYTES > config.weight_words:
+        if kernel.group_words(config) + config.parameter_words > config.weight_words:
             return
         for rows in block_rows(kernel, config):
             in_blocks = passes(kernel, config, source=source, target=target, rows=rows, words=config.weight_words)

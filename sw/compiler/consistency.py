@@ -104,6 +104,10 @@ class _Checker:
                 beats = math.prod(dim.count for dim in descriptor.activations.dims)
                 most = self.config.cols * (size + self.config.positions) * max(descriptor.output.taps, 1)
                 self._require(0 < walked <= most and 0 < beats < MOST_CYCLES, f"counts of layer {layer.name!r}")
+                # The device reads this many words at once, from aligned places.
+                together, words = self.config.weight_rows, descriptor.weights
+                aligned = words.base % together == 0 and words.words % together == 0
+                self._require(aligned, f"words of layer {layer.name!r}")
 
     def _order(self) -> None:
         """Each operator is computed once, when what it reads is there."""

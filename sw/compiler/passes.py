@@ -14,7 +14,7 @@ from sateen.compiler.lowering import Kernel, LookUp, parameter_words
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import (
     BIAS_BYTES,
-    PARAMETER_BYTES,
+    SCALE_BYTES,
     ActivationStream,
     Descriptor,
     Dim,
@@ -205,10 +205,11 @@ def sliding_passes(
 def _pass(groups: NDArray[np.int8], descriptors: Iterable[Descriptor], config: Config) -> Pass:
     """A pass of weight words, [groups, words, cols], and descriptors that use all of them. Repeated scales are left
     out."""
-    scales = groups[:, BIAS_BYTES - PARAMETER_BYTES :]
+    scales = groups[:, -SCALE_BYTES:]
     one_scale = len(groups) > 1 and bool((scales == scales[0]).all())
     stored = [
-        group[: BIAS_BYTES - PARAMETER_BYTES] if one_scale and index else group for index, group in enumerate(groups)
+        group[: BIAS_BYTES - config.parameter_words] if one_scale and index else group
+        for index, group in enumerate(groups)
     ]
     return Pass(
         weights=np.concatenate(stored),

@@ -70,7 +70,7 @@ def draw(run: RunRecord) -> list[Chart]:
     if not run.layers:
         return []
     config = Config.from_dict(run.config)
-    width = f"{config.rows * config.combine} + {config.cols} bytes a cycle"
+    width = f"{config.rows * config.combine} + {config.weight_rows * config.cols} bytes a cycle"
     zeros = " Combined columns skip zeros, which still count as MACs." if config.combine > 1 else ""
     with matplotlib.rc_context(STYLE):
         return [
@@ -213,7 +213,8 @@ def roofline(run: RunRecord, config: Config) -> str:
     """MACs a cycle over MACs a byte to the tile. Layers are labelled by number; close ones share a label."""
     figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
     axes = figure.subplots()
-    peak, width = config.rows * config.cols * config.group, config.rows * config.combine + config.cols
+    peak = config.rows * config.cols * config.group
+    width = config.rows * config.combine + config.weight_rows * config.cols
     points = {number: _intensity(layer) for number, layer in enumerate(run.layers, 1) if layer.macs and layer.cycles}
     every = [x for x, _ in points.values()] + [peak / width]
     low, high = min(every) / 2, max(every) * 4

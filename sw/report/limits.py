@@ -97,7 +97,8 @@ _TEXTS = {
         f"its {layer.shape[-1]} channels keep {layer.columns / layer.beats:.1f} of the {config.cols} columns at work"
     ),
     "element": lambda layer, config: f"a PE of the kind {config.pe} takes {layer.busy / layer.beats:.1f} cycles a beat",
-    "weights": lambda layer, config: f"beats waited for weights, {layer.weight_bytes:,} bytes at {config.cols} a cycle",
+    "weights": lambda layer, config: f"beats waited for weights, {layer.weight_bytes:,} bytes at "
+    f"{config.weight_rows * config.cols} a cycle",
     "activations": lambda layer, config: "no beat had arrived yet, while descriptors were read and the pipeline filled",
     "accumulators": lambda layer, config: f"the accumulators were full, drained by {_lanes(config)}",
     "output": lambda layer, config: f"the last results were on their way to the scratchpad, through {_lanes(config)}",

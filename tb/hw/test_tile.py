@@ -95,7 +95,8 @@ def loaded(component, weights, settings):
                 sum(select << bits * place for place, select in enumerate(chosen[some])).astype(np.int8),
                 *(weights[some] + point),
             ]
-    return [{"word": [int(v) for v in row], "settings": settings} for row in rows]
+    together = np.array(rows).reshape(-1, component.weight_rows * component.cols)
+    return [{"word": [int(v) for v in words], "settings": settings} for words in together]
 
 
 async def results(dut, component, count):
@@ -226,7 +227,7 @@ async def leaves_no_bubble(dut):
             load = component.rows * component.kind.group
             if selecting and component.combine > 1:
                 load += -(-load // (8 // select_bits(component.combine)))
-            load = max(load, component.rows * component.kind.row_cycles(settings))
+            load = max(load, component.rows * component.kind.row_cycles(settings)) // component.weight_rows
             taken = await multiply(dut, component, work, precision=precision)
             assert taken == 7 * max(length * beat, load) + length * beat
 
@@ -305,6 +306,20 @@ def test_tile(pe, rows, cols, weight_bits, multipliers):
     run(Tile(position_bits=POSITION_BITS, **settings), __file__, tests=tests, **settings)
 
 
+@pytest.mark.parametrize(
+    ("pe", "rows", "cols", "weight_rows", "weight_bits", "multipliers"),
+    [
+        ("mac", 4, 3, 2, 9, 6), ("mac", 16, 1, 4, 8, 8), ("mac", 4, 2, 4, 9, 0), ("mac", 6, 2, 3, 5, None),
+        ("bitserial", 8, 2, 4, 9, None),
+    ],
+)  # fmt: skip
+def test_rows_loaded_at_once(pe, rows, cols, weight_rows, weight_bits, multipliers):
+    settings = {"pe": pe, "rows": rows, "cols": cols, "weight_bits": weight_bits, "multipliers": multipliers}
+    settings["weight_rows"] = weight_rows
+    tests = ["matches_matrix_product", "leaves_no_bubble", *(["slides"] if pe == "mac" and weight_bits >= 8 else [])]
+    run(Tile(position_bits=POSITION_BITS, **settings), __file__, tests=tests, **settings)
+
+
 @pytest.mark.fpga
 def test_netlist():
     """What Yosys made of a tile for ECP5, half its rows of multipliers and half of LUTs, from the vendor's cells."""
@@ -355,6 +370,11 @@ def test_combined_columns(pe, combine, weight_bits):
         ({"pe": "term", "weight_bits": 4}, "weight_bits must be 8 with pe=term, not 4"),
         ({"multipliers": 7}, "multipliers must be 0 to 6 (rows × cols), not 7"),
         ({"combine": 17}, "combine must be 1 to 16, not 17"),
+        ({"weight_rows": 3}, "weight_rows must be a divisor of rows (2), and 1 with combine or pe=term, not 3"),
+        (
+            {"weight_rows": 2, "combine": 2},
+            "weight_rows must be a divisor of rows (2), and 1 with combine or pe=term, not 2",
+        ),
     ],
 )
 def test_rejects(settings, message):

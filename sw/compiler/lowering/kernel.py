@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sateen.compiler.lowering.zero_points import Weights, zero_point
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.descriptor import BIAS_BYTES, PARAMETER_BYTES, Dim, Rounding
+from sateen.hw.spec.descriptor import BIAS_BYTES, SCALE_BYTES, Dim, Rounding
 from sateen.hw.spec.pe import Precision
 from sateen.sparsity import Packing, Windows
 
@@ -133,14 +133,15 @@ def parameters(bias: ArrayLike, multiplier: ArrayLike, shift: ArrayLike) -> NDAr
 
 
 def parameter_words(kernel: Kernel, config: Config) -> NDArray[np.int8]:
-    """Words of all groups' parameters: [groups, PARAMETER_BYTES, cols]. Columns without a channel get the first group's
-    scales."""
+    """Words of all groups' parameters: [groups, config.parameter_words, cols]. Columns without a channel get the first
+    group's scales."""
     groups = -(-kernel.channels // config.cols)
-    words = np.zeros((groups * config.cols, PARAMETER_BYTES), np.uint8)
-    words[: kernel.channels] = kernel.parameters
+    words = np.zeros((groups * config.cols, config.parameter_words), np.uint8)
+    words[: kernel.channels, :BIAS_BYTES] = kernel.parameters[:, :BIAS_BYTES]
+    words[: kernel.channels, -SCALE_BYTES:] = kernel.parameters[:, BIAS_BYTES:]
     if groups > 1:
         missing = np.arange(kernel.channels, len(words))
-        words[missing, BIAS_BYTES:] = words[missing % config.cols, BIAS_BYTES:]
+        words[missing, -SCALE_BYTES:] = words[missing % config.cols, -SCALE_BYTES:]
     return words.view(np.int8).reshape(groups, config.cols, -1).transpose(0, 2, 1)
 
 

@@ -19,7 +19,8 @@ from sateen.errors import CompileError
 from sateen.graph.ops import Add, Int8Array, Multiply, Op, Subtract, Table, Tensor
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import (
-    PARAMETER_BYTES,
+    BIAS_BYTES,
+    SCALE_BYTES,
     TABLE_ENTRIES,
     ActivationStream,
     Combine,
@@ -67,11 +68,12 @@ class LookUp:
     def words(self, config: Config) -> NDArray[np.int8]:
         """The weight store's words: [words, cols]."""
         words = table_words(config.cols)
-        store = np.zeros((words + PARAMETER_BYTES, config.cols), np.int8)
+        store = np.zeros((words + config.parameter_words, config.cols), np.int8)
         entries = self.tables.T if words == TABLE_ENTRIES else self.tables.reshape(-1, 1)
         content = np.ascontiguousarray(entries.astype("<i4")).view(np.int8)
         store[:words, : content.shape[1]] = content
-        store[words:] = parameters([self.bias], [self.lane.multiplier], [self.lane.shift]).T.view(np.int8)
+        lane = parameters([self.bias], [self.lane.multiplier], [self.lane.shift]).T.view(np.int8)
+        store[words : words + BIAS_BYTES], store[-SCALE_BYTES:] = lane[:BIAS_BYTES], lane[BIAS_BYTES:]
         return store
 
     def descriptor(self, config: Config, *, sources: tuple[int, int], target: int) -> Descriptor:

@@ -43,7 +43,6 @@ from sateen.graph.ops import (
     Weighted,
 )
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.descriptor import PARAMETER_BYTES
 
 __all__ = ["LOWERINGS", "Lowered", "LoweredGraph", "lower", "lower_operator"]
 
@@ -185,7 +184,7 @@ def _check_weights(op: Op, kernels: tuple[Kernel, ...], config: Config) -> None:
 
 def _check(op: Op, kernel: Kernel, config: Config) -> None:
     """Raises :class:`CompileError` unless one group's weights and one result's window fit the memories."""
-    words = kernel.group_words(config) + PARAMETER_BYTES
+    words = kernel.group_words(config) + config.parameter_words
     if words > config.weight_words:
         over = (words - config.weight_words) * config.weight_word_bytes
         raise CompileError(

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import (
     ACTIVATION_DIMS,
-    BIAS_BYTES,
     DESCRIPTOR_WORDS,
     OUTPUT_DIMS,
-    PARAMETER_BYTES,
+    SCALE_BYTES,
     SECTIONS,
     TABLE_ENTRIES,
     ActivationStream,
@@ -94,16 +93,16 @@ def _dims(fields: Sequence[tuple[int, ...]]) -> tuple[Dim, ...]:
     return tuple(reversed(dims))
 
 
-def _groups(stream: WeightStream) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _groups(stream: WeightStream, config: Config) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The first word of each group's weights, and the number of words of its parameters."""
-    counts = np.array([stream.parameters(group) for group in range(stream.groups)])
+    counts = np.array([stream.parameters(group, config.weight_rows) for group in range(stream.groups)])
     return stream.base + np.cumsum(stream.words + counts) - stream.words - counts, counts
 
 
 def tiles(stream: WeightStream, store: NDArray[np.int8], config: Config) -> NDArray[np.int16]:
     """The weights that each tile multiplies a beat's bytes with, less their zero point: [groups, tiles, bytes of a
     beat, cols]."""
-    first, _ = _groups(stream)
+    first, _ = _groups(stream, config)
     words = store[first[:, None] + np.arange(stream.words)]
     depth = config.tile_depth
     if not stream.settings >> SELECTS_BIT & 1:
@@ -122,13 +121,13 @@ def tiles(stream: WeightStream, store: NDArray[np.int8], config: Config) -> NDAr
     return result
 
 
-def parameters(stream: WeightStream, store: NDArray[np.int8]) -> NDArray[np.int64]:
+def parameters(stream: WeightStream, store: NDArray[np.int8], config: Config) -> NDArray[np.int64]:
     """Bias, multiplier and shift of every column: [groups, 3, cols]."""
-    first, counts = _groups(stream)
+    first, counts = _groups(stream, config)
     # A group without scales has those of the last one that has any.
-    owner = np.maximum.accumulate(np.where(counts == PARAMETER_BYTES, np.arange(stream.groups), 0))
-    scales = (first + stream.words)[owner] + BIAS_BYTES
-    shift = store[scales + BIAS_BYTES].astype(np.int64)
+    owner = np.maximum.accumulate(np.where(counts == config.parameter_words, np.arange(stream.groups), 0))
+    scales = (first + stream.words + counts)[owner] - SCALE_BYTES
+    shift = store[scales + SCALE_BYTES - 1].astype(np.int64)
     return np.stack([_int32(store, first + stream.words), _int32(store, scales), shift], axis=1)
 
 

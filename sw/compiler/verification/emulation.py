@@ -57,7 +57,7 @@ class Layered:
         self.descriptor, self.config = descriptor, config
         self.looks_up = descriptor.output.combine != Combine.NONE
         stream = descriptor.weights
-        self.parameters = parameters(stream, store)
+        self.parameters = parameters(stream, store, config)
         """[groups, 3, cols]: bias, multiplier, shift."""
         self.tables = tables(stream, store, config) if self.looks_up else np.zeros((2, 0), np.int64)
         self.weights = np.zeros((0, 0, 0, 0)) if self.looks_up else tiles(stream, store, config).astype(np.float64)

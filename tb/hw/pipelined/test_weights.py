@@ -9,9 +9,11 @@ from amaranth.lib import data
 from cocotb.triggers import ClockCycles, RisingEdge
 
 from harness import parameters, receive, reset, run, send
+from sateen.hw.pipelined.weight_store import WeightStore
 from sateen.hw.pipelined.weights import ChannelParameters, WeightUnit, parameter_word
 from sateen.hw.requantize import CHANNEL
-from sateen.hw.spec.descriptor import BIAS_BYTES, PARAMETER_BYTES, WeightStream
+from sateen.hw.spec.config import parse_config
+from sateen.hw.spec.descriptor import BIAS_BYTES, PARAMETER_BYTES, WeightStream, parameter_words
 from sateen.sim.streams import words
 
 LATENCY, ADDRESS_BITS = 3, 12
@@ -19,8 +21,10 @@ LATENCY, ADDRESS_BITS = 3, 12
 SETTING_BITS = 16
 
 
-def unit(cols):
-    return WeightUnit(cols=cols, address_bits=ADDRESS_BITS, read_latency=LATENCY, setting_bits=SETTING_BITS)
+def unit(cols, weight_rows):
+    return WeightUnit(
+        cols=cols, address_bits=ADDRESS_BITS, read_latency=LATENCY, setting_bits=SETTING_BITS, weight_rows=weight_rows
+    )
 
 
 def word(address, cols):
@@ -28,57 +32,69 @@ def word(address, cols):
     return [(address * 7 + column * 31 + (address >> 8)) & 0xFF for column in range(cols)]
 
 
-async def memory(dut, cols):
-    shape = data.ArrayLayout(8, cols)
+def read(address, cols, weight_rows):
+    """The words that are read together, the first of which stands at ``address``."""
+    return [byte for place in range(weight_rows) for byte in word(address + place, cols)]
+
+
+async def memory(dut, cols, weight_rows):
+    shape = data.ArrayLayout(8, weight_rows * cols)
     pending = [0] * (LATENCY - 1)
     while True:
         await RisingEdge(dut.clk)
         pending.append(int(dut.address.value))
-        dut.data.value = shape.const(word(pending.pop(0), cols)).as_bits()
+        dut.data.value = shape.const(read(pending.pop(0) * weight_rows, cols, weight_rows)).as_bits()
 
 
 @cocotb.test()
 @cocotb.parametrize(pause=[0.0, 0.6])
 async def streams_in_order(dut, pause):
-    cols = parameters()["cols"]
-    component = unit(cols)
-    streams = [WeightStream(base=0, blocks=1, groups=1, words=1), WeightStream(base=4000, blocks=3, groups=2, words=5)]
+    cols, together = parameters()["cols"], parameters()["weight_rows"]
+    component = unit(cols, together)
+    streams = [
+        WeightStream(base=0, blocks=1, groups=1, words=together),
+        WeightStream(base=4000, blocks=3, groups=2, words=5 * together),
+    ]
     streams += [
         WeightStream(
-            base=random.randrange(3000),
+            base=random.randrange(700) * 4,
             blocks=random.randint(1, 3),
             groups=random.randint(1, 4),
-            words=random.randint(1, 40),
+            words=random.randint(1, 40) * together,
             settings=random.randrange(1 << SETTING_BITS),
             one_scale=random.random() < 0.5,
+            tables=random.random() < 0.3,
         )
-        for _ in range(6)
+        for _ in range(8)
     ]
     await reset(dut)
-    cocotb.start_soon(memory(dut, cols))
+    cocotb.start_soon(memory(dut, cols, together))
     section = b"".join(stream.encode() for stream in streams)
     cocotb.start_soon(send(dut, "load", struct.unpack(f"<{len(section) // 4}I", section), pause=pause))
-    expected = [(*entry, stream.settings) for stream in streams for entry in words(stream)]
+    expected: dict[str, list] = {"weights": [], "tables": [], "parameters": []}
+    for stream in streams:
+        entries = words(stream, together)
+        for place, (address, parameter) in enumerate(entries):
+            to = "parameters" if parameter else "tables" if stream.tables else "weights"
+            if to == "tables":
+                expected[to].append(word(address, cols))
+            elif place % together == 0:
+                last = not (*entries, (0, False))[place + together][1]
+                expected[to].append((read(address, cols, together), last if parameter else stream.settings))
     sides = {
         name: cocotb.start_soon(
-            receive(
-                dut, name, sum(parameter == flag for _, parameter, _ in expected),
-                layout=getattr(component, name).payload.shape(), pause=pause,
-            )
+            receive(dut, name, len(items), layout=getattr(component, name).payload.shape(), pause=pause)
         )
-        for name, flag in [("weights", False), ("parameters", True)]
-    }  # fmt: skip
-    flags = [parameter for _, parameter, _ in expected] + [False]
-    assert await sides["parameters"] == [
-        {"word": word(address, cols), "last": int(not flags[place + 1])}
-        for place, (address, parameter, _) in enumerate(expected)
-        if parameter
-    ]
-    got = await sides["weights"]
-    shape = data.ArrayLayout(8, cols)
-    for item, (address, settings) in zip(got, [(a, s) for a, parameter, s in expected if not parameter], strict=True):
-        assert [value & 0xFF for value in item["word"]] == word(address, cols) and item["settings"] == settings
-    assert len(component.weights.payload.word.as_value()) == shape.size
+        for name, items in expected.items()
+    }
+    got = {name: await side for name, side in sides.items()}
+
+    def unsigned(values):
+        return [value & 0xFF for value in values]
+
+    assert [unsigned(item) for item in got["tables"]] == expected["tables"]
+    for name, other in (("weights", "settings"), ("parameters", "last")):
+        assert [(unsigned(item["word"]), item[other]) for item in got[name]] == expected[name]
 
 
 @cocotb.test()
@@ -90,17 +106,24 @@ async def holds_two_groups(dut, pause):
         for _ in range(8)
     ]
     groups[0] = [(-(2**31), 0, -31), (2**31 - 1, 2**31 - 1, 30), (0, 1 << 30, 0)][:cols] + groups[0][3:]
+    together = parameters()["weight_rows"]
     stream = []
     for index, group in enumerate(groups):
         # Some have the scales of the group before.
-        bytes_ = PARAMETER_BYTES if index in (0, 1, 4) else BIAS_BYTES
-        if bytes_ == BIAS_BYTES:
+        whole = index in (0, 1, 4)
+        if not whole:
             group[:] = [(bias, *scale) for (bias, *_), (_, *scale) in zip(group, groups[index - 1], strict=True)]
         columns = [struct.pack("<iIb", *channel) for channel in group]
-        stream += [{"word": [column[byte] for column in columns], "last": byte == bytes_ - 1} for byte in range(bytes_)]
+        # What stands between biases and scales, nobody reads.
+        between = [random.randrange(256)] * (parameter_words(together) - PARAMETER_BYTES)
+        columns = [[*column[:BIAS_BYTES], *between, *column[BIAS_BYTES:]] for column in columns]
+        count = parameter_words(together) if whole else BIAS_BYTES
+        for first in range(0, count, together):
+            read_ = [column[byte] for byte in range(first, first + together) for column in columns]
+            stream.append({"word": read_, "last": first + together == count})
     dut.take.value = 0
     await reset(dut)
-    cocotb.start_soon(send(dut, "i", stream, layout=parameter_word(cols), pause=pause))
+    cocotb.start_soon(send(dut, "i", stream, layout=parameter_word(cols, together), pause=pause))
     shape = data.ArrayLayout(CHANNEL, cols)
     for group in groups:
         while not dut.full.value:
@@ -113,21 +136,61 @@ async def holds_two_groups(dut, pause):
         assert [(c.bias, c.multiplier, c.shift) for c in channels] == group
 
 
-@pytest.mark.parametrize("cols", [1, 6, 16])
-def test_weight_unit(cols):
-    run(unit(cols), __file__, tests=["streams_in_order"], cols=cols)
+@cocotb.test()
+async def stores_words(dut):
+    """Reads give all words that stand together, at the documented latency; a write changes one byte."""
+    config = parse_config(parameters()["config"])
+    component, together, cols = WeightStore(config), config.weight_rows, config.cols
+    shape = data.ArrayLayout(8, component.lanes)
+    await reset(dut)
+    model = [[random.randrange(256) for _ in range(together * cols)] for _ in range(component.depth)]
+    for address, bytes_ in enumerate(model):
+        for lane, byte in zip(component.columns, bytes_, strict=True):
+            dut.w_address.value, dut.w_data.value = address, shape.const([byte] * component.lanes).as_bits()
+            dut.w_enable.value = 1 << lane
+            await RisingEdge(dut.clk)
+    dut.w_enable.value = 0
+    await ClockCycles(dut.clk, component.latency)
+    reads = [random.choice([0, component.depth - 1, random.randrange(component.depth)]) for _ in range(200)]
+    for cycle in range(len(reads) + component.latency):
+        dut.r_address.value = reads[cycle] if cycle < len(reads) else 0
+        await RisingEdge(dut.clk)
+        if cycle >= component.latency:
+            got = shape.from_bits(int(dut.r_data.value))
+            assert [int(got[lane]) for lane in component.columns] == model[reads[cycle - component.latency]]
 
 
-@pytest.mark.parametrize(("cols", "technology"), [(1, None), (6, None), (6, "ecp5")])
-def test_channel_parameters(cols, technology):
+@pytest.mark.parametrize(("cols", "weight_rows"), [(1, 1), (6, 1), (16, 1), (4, 2), (3, 4)])
+def test_weight_unit(cols, weight_rows):
+    run(unit(cols, weight_rows), __file__, tests=["streams_in_order"], cols=cols, weight_rows=weight_rows)
+
+
+@pytest.mark.parametrize(
+    ("cols", "technology", "weight_rows"),
+    [(1, None, 1), (6, None, 1), (6, "ecp5", 1), (3, None, 2), (5, None, 4)],
+)
+def test_channel_parameters(cols, technology, weight_rows):
     """On an ECP5 with copies of registers that are placed by hand."""
     run(
-        ChannelParameters(cols=cols, channel=CHANNEL),
+        ChannelParameters(cols=cols, channel=CHANNEL, weight_rows=weight_rows),
         __file__,
         tests=["holds_two_groups"],
         technology=technology,
         cols=cols,
+        weight_rows=weight_rows,
     )
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "tiny,weight_bytes=256",
+        "tiny,cols=3,rows=8,weight_rows=2,weight_bytes=512",
+        "tiny,cols=6,rows=16,weight_rows=4,weight_bytes=4096",
+    ],
+)
+def test_weight_store(config):
+    run(WeightStore(parse_config(config)), __file__, tests=["stores_words"], config=config)
 
 
 def test_rejects():
