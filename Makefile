@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 TESTS ?= tb
 
-.PHONY: demo test prove soak lint docs-tables test-models test-fpga clean
+.PHONY: demo test prove soak mutate lint docs-tables test-models test-fpga clean
 
 demo: .venv/demo
 	@$(RUN) -m sateen.cli demo
@@ -21,6 +21,11 @@ prove: .venv/test
 SECONDS ?= 600
 soak: .venv/test
 	@$(RUN) tb/soak.py $(KINDS) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+# Mutants of the TARGET named, or of all (tb/mutation/targets.py): as many of each as it says, or SAMPLE.
+# FLAGS=--fresh forgets what is known from earlier runs.
+mutate: .venv/test
+	@nice -n 10 $(RUN) tb/mutation/mutate.py $(TARGET) $(if $(SAMPLE),--sample $(SAMPLE)) $(FLAGS)
 
 lint: .venv/dev
 	@$(RUN) -m ruff check .

@@ -119,6 +119,37 @@ def test_requantize_of_the_smallest_scales():
             assert golden.rescale(acc, *factor, rounding=Rounding.FLOAT32) == np.rint(np.float32(acc) * scale)
 
 
+def test_quantize():
+    """Halves, the ends of both types, one kind of division or the other, and NaN among numbers."""
+    halves = np.array([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 0.25]) * 0.5
+    away, even = [-3, -2, -1, 1, 2, 3, 0], [-2, -2, 0, 0, 2, 2, 0]
+    for rounding, expected in ((Rounding.DOUBLE, away), (Rounding.FLOAT32, even)):
+        np.testing.assert_array_equal(golden.quantize(halves, (0.5, 7), rounding=rounding), np.add(expected, 7))
+    np.testing.assert_array_equal(golden.quantize(halves, (0.5, -7)), np.subtract(away, 7))
+    for bits, kind in ((8, np.int8), (16, np.int16)):
+        ends = golden.quantize([-1e38, -40000, 40000, 1e38, np.inf], (0.1, 3), bits=bits)
+        assert ends.dtype == kind
+        low, high = np.iinfo(kind).min, np.iinfo(kind).max
+        np.testing.assert_array_equal(ends, [low, low, high, high, high])
+    np.testing.assert_array_equal(golden.quantize([-400, 400], (1.0, 0), bits=16), [-400, 400])
+    np.testing.assert_array_equal(golden.quantize([-400, 400], (1.0, 0)), [-128, 127])
+    # The reciprocal is used, whatever the scale says.
+    assert golden.quantize(3.0, (0.5, 1), reciprocal=4.0) == 13
+    for values in ([0.0, np.nan], [np.nan]):
+        with pytest.raises(ValueError, match="the values to quantize contain NaN"):
+            golden.quantize(values, (1.0, 0))
+
+
+def test_dequantize():
+    """A product that is rounded once: 16 bits less a zero point, times a scale of 24 bits."""
+    real = golden.dequantize(np.array([-128, 5, 127], np.int8), (0.5, 5))
+    assert real.dtype == np.float32
+    np.testing.assert_array_equal(real, [-66.5, 0, 61])
+    scale = float(np.float32(0.1))
+    wide = golden.dequantize(np.array([-32768, 32767], np.int16), (scale, 5))
+    np.testing.assert_array_equal(wide, [np.float32(float(Fraction(scale) * v)) for v in (-32773, 32762)])
+
+
 @pytest.mark.parametrize(
     ("scale", "expected"),
     [
