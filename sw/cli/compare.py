@@ -45,7 +45,7 @@ def compare_pe(
             raise InputError(f"--part must be one of {', '.join(PARTS)}, not {name!r}")
     rows, cols = _array(array)
     graph, x, labels = _digits()
-    with status("measuring …") as tell:
+    with status("measuring") as tell:
         found = []
         for one in measure(graph, x, parts, rows=rows, cols=cols, luts=luts, progress=tell):
             found.append(one)

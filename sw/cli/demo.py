@@ -10,7 +10,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from sateen.cli.output import console, layer_table, opened, progress, write_json
+from sateen.cli.output import console, layer_table, opened, running, write_json
 from sateen.compiler import compile
 from sateen.errors import SateenError
 from sateen.extras import install_hint
@@ -45,7 +45,7 @@ def demo(
         simulation = getattr(opened_device.link.transport, "device", None)
         cycles = simulation.cycles if simulation else 0
         begin = time.perf_counter()
-        with progress(f"classifying on {device}", count) as report:
+        with running(f"classifying on {device}", loaded, count) as report:
             logits = loaded.run(x, progress=report)
         seconds = time.perf_counter() - begin
         simulated = (simulation.cycles - cycles) if simulation else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import warnings
 from importlib.metadata import version
@@ -11,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from sateen.cli import build, compare, demo, fpga, inspect, quantize, report, run, tune, verify
+from sateen.cli import build, compare, demo, fpga, inspect, progress, quantize, report, run, tune, verify
 from sateen.errors import SateenError, SateenWarning
 from sateen.graph import GraphError, NetworkError
 from sateen.sim.errors import SimulationError
@@ -39,6 +40,11 @@ app.command("doctor")(inspect.doctor)
 app.command("serve")(run.serve)
 
 
+INTERRUPTED = 130
+_signal: int = signal.SIGINT
+"""The signal that ended the command."""
+
+
 def _version(asked: bool) -> None:
     if asked:
         typer.echo(f"sateen {version('sateen')}")
@@ -51,8 +57,14 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is being done.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors, no progress.")] = False,
 ) -> None:
-    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="sateen: %(message)s")
+    logging.basicConfig(format="sateen: %(message)s")
+    # Levels of loggers change while progress is shown; that of what is printed does not.
+    for handler in logging.getLogger().handlers:
+        handler.setLevel(logging.INFO if verbose else logging.ERROR)
+    logging.getLogger("sateen").setLevel(logging.INFO if verbose else logging.ERROR)
+    progress.settings.quiet = quiet
 
 
 def main() -> None:
@@ -60,20 +72,39 @@ def main() -> None:
     traceback."""
     warnings.showwarning = _warn
     warnings.simplefilter("always", SateenWarning)
+    # Whoever ends the command wants it to clean up, whatever the signal.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     try:
         app(standalone_mode=True)
+    except SystemExit as error:
+        # Typer turns an interrupt into this.
+        if error.code != INTERRUPTED:
+            raise
+        _end_interrupted()
     except (SateenError, SimulationError, GraphError, NetworkError, ValueError, OSError) as error:
         _fail(error)
     except MemoryError as error:
         _fail(error, "out of memory; use a smaller model or configuration")
     except KeyboardInterrupt:
-        print("sateen: interrupted", file=sys.stderr)
-        sys.exit(130)
+        _end_interrupted()
     except Exception as error:
         _fail(
             error,
             f"internal error: {type(error).__name__}: {error}; please report it, with the output of SATEEN_DEBUG=1",
         )
+
+
+def _interrupt(number: int, _: object) -> None:
+    global _signal
+    _signal = number
+    raise KeyboardInterrupt
+
+
+def _end_interrupted() -> None:
+    """Ends after a signal, with the status that shells give one."""
+    print("sateen: interrupted", file=sys.stderr)
+    sys.exit(128 + _signal)
 
 
 def _warn(message: Warning | str, *_: object, **__: object) -> None:

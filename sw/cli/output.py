@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,42 +12,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from rich.text import Text
 
+from sateen.cli.progress import progress, running, status
 from sateen.errors import InputError
 from sateen.files import atomic_write
 from sateen.graph import Graph
 from sateen.runtime import Device, RunRecord
 from sateen.runtime import open as open_device
 
-__all__ = ["console", "layer_table", "load_array", "load_inputs", "opened", "progress", "status", "write_json"]
+__all__ = [
+    "console",
+    "layer_table",
+    "load_array",
+    "load_inputs",
+    "opened",
+    "progress",
+    "running",
+    "status",
+    "write_json",
+]
 
 console = Console(highlight=False, markup=False, emoji=False)
 """Prints texts as they are: brackets and colons in names of files, layers and tensors are not markup."""
 
 
 @contextmanager
-def status(text: str) -> Iterator[Callable[[str], None]]:
-    """Shows a spinner with a text on a terminal, nothing elsewhere; yields a function that changes the text."""
-    with console.status(Text(text)) as shown:
-        yield lambda text: shown.update(Text(text))
-
-
-@contextmanager
-def progress(label: str, total: int) -> Iterator[Any]:
-    """Shows a bar on a terminal, nothing elsewhere; yields a function to call with (done, total)."""
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda done, _total: bar.update(task, completed=done)
-
-
-@contextmanager
 def opened(name: str, *, trace: Path | None = None) -> Iterator[Device]:
-    """Opens a device, with a spinner, because building a simulation for the first time takes a while."""
-    with status(f"opening {name} (a simulation is built once per configuration) …"):
+    """Opens a device, and shows how far it is, because building a simulation for the first time takes a while."""
+    with status(f"opening {name}"):
         device = open_device(name, trace=trace)
     with device:
         yield device

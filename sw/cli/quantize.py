@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from sateen.cli.output import console, load_array, opened, progress, status, write_json
+from sateen.cli.output import console, load_array, opened, progress, running, status, write_json
 from sateen.compiler import compile as compile_model
 from sateen.errors import InputError
 from sateen.graph import Array
@@ -67,11 +67,11 @@ def quantize(
     truth = None if labels is None else load_array(labels)
     if truth is not None and len(truth) != len(batch):
         raise InputError(f"{labels} has {len(truth)} labels for the {len(batch)} items of {calibration}")
-    with progress(f"calibrating {source} …", len(batch)) as report:
+    with progress(f"calibrating {source}", len(batch)) as report:
         quantized = quantize_source(source, batch, ranges, progress=report)
     quantized.graph.save(output)
     count = None if truth is not None else min(items, len(batch))
-    with progress("measuring noise …", count or len(batch)) as report:
+    with progress("measuring noise", count or len(batch)) as report:
         found = assess(quantized, labels=truth, items=count, progress=report)
     if device is not None and truth is not None:
         found = _with_device(found, quantized, batch, truth, device)
@@ -86,10 +86,11 @@ def _with_device(found: Assessment, quantized: Quantized, batch: Array, truth: A
     graph = quantized.graph
     entry = graph.tensors[graph.inputs[0]]
     with opened(device) as opened_device:
-        with status("compiling …"):
+        with status("compiling"):
             loaded = opened_device.load(compile_model(graph, opened_device.config))
-        with status(f"running {len(batch)} items on {device} …"):
-            answers = loaded.run(batch.astype("float32") if entry.dtype == "float32" else entry.quantize(batch))
+        x = batch.astype("float32") if entry.dtype == "float32" else entry.quantize(batch)
+        with running(f"running on {device}", loaded, len(batch)) as report:
+            answers = loaded.run(x, progress=report)
     right = (answers.reshape(len(batch), -1).argmax(axis=1) == truth.reshape(-1)).mean()
     return Assessment(layers=found.layers, items=found.items, accuracy={**found.accuracy, device: float(right)})
 

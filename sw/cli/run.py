@@ -11,7 +11,7 @@ import typer
 from numpy.typing import NDArray
 
 from sateen.archive import save_arrays
-from sateen.cli.output import console, layer_table, load_inputs, opened, progress, write_json
+from sateen.cli.output import console, layer_table, load_inputs, opened, running, write_json
 from sateen.compiler import Model
 from sateen.errors import SateenError
 from sateen.files import atomic_write
@@ -75,7 +75,7 @@ def measured(
     """Runs a model on a device: its outputs, with ``layers`` all its tensors, and the record of the run."""
     with opened(device, trace=trace) as opened_device:
         loaded = opened_device.load(model)
-        with progress("running", len(next(iter(x.values())))) as report:
+        with running(f"running on {device}", loaded, len(next(iter(x.values())))) as report:
             y, tensors = loaded.run(x, layers=True, progress=report) if layers else (loaded.run(x, progress=report), {})
         assert loaded.profile is not None
         return y, tensors, RunRecord.of(model, opened_device, device, loaded.profile)

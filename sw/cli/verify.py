@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sateen.cli.output import console, load_inputs, opened, progress, status, write_json
+from sateen.cli.output import console, load_inputs, opened, progress, running, status, write_json
 from sateen.compiler import compile as compile_model
 from sateen.errors import SateenError
 from sateen.frontends import load
@@ -49,7 +49,7 @@ def verify(
     if not isinstance(graph, Graph) or source.suffix not in (".tflite", ".onnx"):
         raise SateenError(f"{source} has no interpreter to compare with; give a quantized model (.tflite, .onnx)")
     x = _inputs(input, graph, items)
-    with status("loading the interpreter …"):
+    with status("loading the interpreter"):
         reference = interpreter(source, graph)
     count = len(next(iter(x.values())))
     with progress(reference.name, count) as report:
@@ -86,16 +86,17 @@ def _inputs(path: Path | None, graph: Graph, items: int) -> dict[str, Array]:
 def _tensors(graph: Graph, x: dict[str, Array], where: str, count: int) -> dict[str, Array]:
     """All tensors by the golden model or a device, in the layout and type of the file."""
     if where == GOLDEN:
-        with status("running the golden model …"):
+        with status("running the golden model"):
             values = run_golden(
                 graph, {name: graph.tensors[name].from_file(given) for name, given in x.items()}, layers=True
             )
         return {name: graph.tensors[name].to_file(value) for name, value in values.items()}
     with opened(where) as opened_device:
-        with status("compiling …"):
+        with status("compiling"):
             model = compile_model(graph, opened_device.config)
-        with progress(f"running on {where}", count) as report:
-            _, tensors = opened_device.load(model).run(x, layers=True, progress=report)
+        loaded = opened_device.load(model)
+        with running(f"running on {where}", loaded, count) as report:
+            _, tensors = loaded.run(x, layers=True, progress=report)
     return tensors
 
 

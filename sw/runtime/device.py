@@ -26,6 +26,7 @@ from sateen.hw.spec.wire import Space
 from sateen.runtime.inference import Inference
 from sateen.runtime.link import Link, Operation, wait, write
 from sateen.runtime.link import run as start
+from sateen.runtime.position import Place, Position
 from sateen.runtime.transport import alternatives, open_transport
 from sateen.sim.cycles import predict
 
@@ -99,6 +100,12 @@ class Device:
     def config(self) -> Config:
         """The configuration that the device reports."""
         return self.identity.config
+
+    @property
+    def simulated_cycles(self) -> int | None:
+        """Clock cycles so far of a simulation in this process, else ``None``; may be read while it runs."""
+        simulation = getattr(self.link.transport, "device", None)
+        return None if simulation is None else int(simulation.cycles)
 
     def load(self, model: Model) -> LoadedModel:
         """Makes a model ready to run; a resident model is sent at once. A :class:`~sateen.errors.SateenWarning` names
@@ -213,6 +220,13 @@ class LoadedModel:
         self.device, self.model = device, model
         self.profile: Profile | None = None
         """The profile of the last :meth:`run`."""
+        self._position: Position | None = None
+
+    @property
+    def position(self) -> Place | None:
+        """Where the inference is that runs now or ran last, ``None`` before the first; for other threads, to tell how
+        far it is."""
+        return self._position() if self._position is not None and self.model.layers else None
 
     @overload
     def run(self, x: Inputs, *, layers: Literal[False] = ..., progress: Progress | None = ...) -> Any: ...
@@ -246,7 +260,9 @@ class LoadedModel:
         """
         inputs = self._inputs(x)
         graph, count = self.model.graph, len(next(iter(inputs.values())))
-        inference = Inference(self.device, self.model)
+        simulated = None if self.device.simulated_cycles is None else lambda: self.device.simulated_cycles or 0
+        self._position = Position(self.model, simulated)
+        inference = Inference(self.device, self.model, self._position)
         items: list[dict[str, Array]] = []
         counters: list[Counters] = []
         link_bytes = 0

@@ -12,6 +12,7 @@ from sateen.graph import Array, Graph, Reshape
 from sateen.hw.spec.counters import Counters
 from sateen.hw.spec.wire import Space
 from sateen.runtime.link import Operation, read, write
+from sateen.runtime.position import Position
 
 __all__ = ["Inference"]
 
@@ -47,10 +48,11 @@ class _Values(dict[str, Array]):
 
 
 class Inference:
-    """Runs a model's items on a device, one by one."""
+    """Runs a model's items on a device, one by one; ``position`` is told which layers run."""
 
-    def __init__(self, device: Runner, model: Model):
+    def __init__(self, device: Runner, model: Model, position: Position | None = None):
         self.device, self.model = device, model
+        self.position = Position(model, None) if position is None else position
         self.ops = {op.name: op for op in model.graph.ops}
         self.values = _Values(model.graph, {})
         """The item's tensors that the host has."""
@@ -96,6 +98,7 @@ class Inference:
         step_layers = self.model.layers[step.first : step.first + step.count]
         groups = [[layer] for layer in step_layers] if layers else [step_layers]
         for index, group in enumerate(groups):
+            self.position.begin(step.first + (index if layers else 0), len(group))
             reads = [group[-1].output] if layers else []
             reads += [name for name in step.reads if index == len(groups) - 1 and name not in reads]
             parts = runs([part for layer in group for part in layer.parts])
@@ -110,7 +113,8 @@ class Inference:
         layer = self.model.layers[step.first]
         sources = [self.values[name].tobytes() for name in self.ops[layer.name].inputs]
         result, total = bytearray(self.model.size(layer.output)), ZERO
-        for tile in step.tiles:
+        for index, tile in enumerate(step.tiles):
+            self.position.begin(step.first, 1, index / len(step.tiles))
             first, size = tile.source
             start, count = tile.target
             send = [

@@ -1,18 +1,15 @@
 """The command line, on real files: what it writes, and that every error is one line."""
 
-import io
 import json
 import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 import sateen
 from command_line import CONFIG, cli
 from graphs import Builder
-from sateen.cli import output
 from tflite_models import small_tflite_model
 
 
@@ -124,20 +121,6 @@ def test_names_are_no_markup(files):
     assert result.returncode == 0 and "[red]net :cat:" in result.stdout and "conv[/b]:dog:" in result.stdout
     result = cli("run", files / "[bold]" / "net.sateen", "-i", files / "x.npy", "-d", f"sim:{CONFIG}")
     assert result.returncode == 0 and "conv[/b]:dog:" in result.stdout, result.stderr
-
-
-def test_spinner_and_progress_are_no_markup(monkeypatch):
-    """On a terminal, too."""
-    file = io.StringIO()
-    terminal = Console(file=file, force_terminal=True, highlight=False, markup=False, emoji=False, width=100)
-    monkeypatch.setattr(output, "console", terminal)
-    with output.status("opening [/x] :cat: …") as tell:
-        tell("building [/y] :dog: …")
-        terminal.print("between")
-    with output.progress("running [/z] :cow:", 2) as report:
-        report(1, 2)
-    for text in ("[/y] :dog:", "[/z] :cow:"):
-        assert text in file.getvalue()
 
 
 def test_info_and_doctor(files):
