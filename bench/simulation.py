@@ -48,13 +48,12 @@ def verilated(name: str) -> float:
 
 def with_cocotb(name: str) -> float:
     """Cycles per second of a cocotb loop around the same Verilog, also compiled with optimization."""
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tb"))
-    from harness import _runner
     from sateen.hw.export import verilog
     from sateen.hw.top import Accelerator
     from sateen.sim.verilated import VERILATE
+    from sateen.testing import runner as cocotb_runner
 
-    runner = _runner()
+    runner = cocotb_runner()
     with tempfile.TemporaryDirectory() as work:
         source = Path(work) / "sateen.v"
         source.write_text(verilog(Accelerator(parse_config(name), link="bytes"), name="sateen"))

@@ -25,6 +25,8 @@ class Tool:
     """The command that installs it."""
     package: str = ""
     """Name on PyPI; empty for a program of the system."""
+    asks: str = "--version"
+    """What a program is called with to tell its version."""
 
     def version(self) -> str | None:
         """Its version, or ``None`` if it is missing."""
@@ -37,7 +39,7 @@ class Tool:
         if path is None:
             return None
         try:
-            text = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
+            text = subprocess.run([path, self.asks], capture_output=True, text=True, timeout=10, check=True).stdout
         except (OSError, subprocess.SubprocessError):
             return None
         return next((line.strip() for line in text.splitlines() if any(c.isdigit() for c in line)), "?")
@@ -54,7 +56,8 @@ TOOLS = (
     Tool(name="g++", purpose="compiles simulations", install=_debian("g++")),
     Tool(name="make", purpose="compiles simulations", install=_debian("make")),
     Tool(name="perl", purpose="runs Verilator", install=_debian("perl")),
-    Tool(name="cocotb", package="cocotb", purpose="testbenches", install=install_command("test")),
+    Tool(name="cocotb", package="cocotb", purpose="testbenches", install=install_command("cocotb")),
+    Tool(name="iverilog", purpose="simulates with cocotb, too", install=_debian("iverilog"), asks="-V"),
     Tool(
         name="scikit-learn",
         package="scikit-learn",

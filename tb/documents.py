@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 import sateen
-from graphs import Builder, random_input
 from sateen import archive
 from sateen.archive import ArchiveError
 from sateen.arrays import read_array, read_arrays
@@ -31,6 +30,7 @@ from sateen.hw.spec.config import parse_config
 from sateen.runtime import Device
 from sateen.runtime.link import Link
 from sateen.runtime.transport import SimulationTransport
+from sateen.testing.graphs import Builder, random_input
 
 __all__ = ["KINDS", "check"]
 

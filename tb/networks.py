@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from graphs import Builder
 from sateen.graph import Add, AveragePool2D, Graph
+from sateen.testing.graphs import Builder
 
 __all__ = ["NETWORKS", "mobilenet_v2", "visual_wake_words"]
 

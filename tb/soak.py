@@ -68,7 +68,7 @@ def _layers(seed: int) -> str:
     """Random layers on a simulated device against the golden model, tensor for tensor."""
     from test_accelerator import CONFIGS, check
 
-    from graphs import random_graph, random_input
+    from sateen.testing.graphs import random_graph, random_input
 
     configs = [config if isinstance(config, str) else config.values[0] for config in CONFIGS]
     rng = np.random.default_rng(seed)
@@ -91,10 +91,10 @@ def _link(seed: int) -> str:
     from test_link import Noisy, SimulationTransportOf
 
     import sateen
-    from graphs import random_graph, random_input
     from sateen.graph import run
     from sateen.runtime import Device
     from sateen.runtime.link import Link
+    from sateen.testing.graphs import random_graph, random_input
 
     rng = np.random.default_rng(seed)
     graph = random_graph(rng)

@@ -12,12 +12,12 @@ from unittest import mock
 import numpy as np
 
 import sateen
-from graphs import Builder, random_input
 from sateen.compiler import choice
 from sateen.compiler.lowering import Kernel, Lowered, weighted
 from sateen.errors import CompileError
 from sateen.graph import AveragePool2D, Conv2D, DepthwiseConv2D, Graph, Op, Weighted, run
 from sateen.hw.spec.config import Config
+from sateen.testing.graphs import Builder, random_input
 
 __all__ = ["CONFIGS", "batches", "check", "compiled", "copies", "depthwise", "random_layer", "soak", "ways"]
 

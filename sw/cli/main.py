@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from sateen.cli import build, compare, demo, fpga, inspect, progress, quantize, report, run, tune, verify
+from sateen.cli import bench, build, compare, demo, fpga, inspect, progress, quantize, report, run, tune, verify
 from sateen.errors import SateenError, SateenWarning
 from sateen.graph import GraphError, NetworkError
 from sateen.sim.errors import SimulationError
@@ -32,6 +32,7 @@ app.command("verify")(verify.verify)
 app.command("report")(report.report)
 app.command("tune")(tune.tune)
 app.command("compare-pe")(compare.compare_pe)
+app.command("cocotb")(bench.cocotb)
 app.command("boards")(fpga.boards)
 app.command("build")(fpga.build)
 app.command("flash")(fpga.flash)

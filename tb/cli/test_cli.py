@@ -9,7 +9,7 @@ import pytest
 
 import sateen
 from command_line import CONFIG, cli
-from graphs import Builder
+from sateen.testing.graphs import Builder
 from tflite_models import small_tflite_model
 
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from graphs import Builder
 from sateen.cli import progress
 from sateen.cli.progress import elapsed
 from sateen.progress import report
+from sateen.testing.graphs import Builder
 
 
 @pytest.fixture

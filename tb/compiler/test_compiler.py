@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import sateen
-from graphs import Builder
 from sateen.compiler.memory import plan
 from sateen.errors import CompileError
 from sateen.hw.memory import BlockMemory, Scratchpad
@@ -18,6 +17,7 @@ from sateen.hw.pipelined.postprocess import PostProcess
 from sateen.hw.spec.config import PRESETS, Config
 from sateen.hw.spec.timing import Timing
 from sateen.hw.tile import Tile
+from sateen.testing.graphs import Builder
 
 CONFIG = Config(rows=4, cols=4, lanes=2, scratchpad_bytes=1024, weight_bytes=2048, positions=64)
 

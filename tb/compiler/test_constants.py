@@ -9,7 +9,6 @@ import pytest
 
 import onnx_models
 import sateen
-from graphs import Builder
 from interpreters import micro
 from sateen.compiler.lowering import lower_operator
 from sateen.compiler.rewrites import rewrite
@@ -18,6 +17,7 @@ from sateen.graph import Add, Broadcast, Concatenate, Graph, Multiply, Subtract,
 from sateen.graph.ops import Constant, Reshape
 from sateen.hw.spec.config import parse_config
 from sateen.hw.spec.descriptor import Rounding
+from sateen.testing.graphs import Builder
 from tflite_models import ModelBuilder
 
 ROUNDINGS = [value for name, value in vars(Rounding).items() if name.isupper()]

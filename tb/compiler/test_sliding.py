@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import sateen
-from graphs import Builder, random_input
 from sateen.compiler import sliding
 from sateen.compiler.lowering import lower_operator
 from sateen.graph import run
 from sateen.hw.spec.config import parse_config
+from sateen.testing.graphs import Builder, random_input
 
 
 def depthwise(height, width, kernel, rng):

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import sateen
-from graphs import Builder
 from sateen.compiler import passes, sliding
 from sateen.compiler.lowering import LookUp
 from sateen.compiler.verification import verify_program
@@ -18,6 +17,7 @@ from sateen.graph import Add, Concatenate, Graph, Reshape, Weighted
 from sateen.graph.ops import OPS, TransposeConv2D
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
 from sateen.sparsity import Packing
+from sateen.testing.graphs import Builder
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* in parts:sateen.SateenWarning")
 

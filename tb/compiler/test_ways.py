@@ -9,9 +9,9 @@ import pytest
 import sateen
 import seeds
 import ways
-from graphs import Builder, random_input
 from sateen.hw.spec.config import parse_config
 from sateen.sparsity import packing
+from sateen.testing.graphs import Builder, random_input
 
 KERNELS, SIZES = range(3, 12), range(1, 9)
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import sateen
-from graphs import Builder, random_input
 from sateen.compiler.lowering.zero_points import weight_parts, zero_point
 from sateen.graph import run
 from sateen.hw.spec.config import parse_config
 from sateen.hw.spec.descriptor import Descriptor
+from sateen.testing.graphs import Builder, random_input
 
 SAME = ((1, 1), (1, 1))
 ZERO_POINTS = (-128, -1, 0, 127, 40)

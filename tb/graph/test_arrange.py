@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from test_operators import Chain, check, device  # noqa: F401
 
-from graphs import random_input
 from sateen.compiler.lowering import lower
 from sateen.compiler.lowering.arrange import runs
 from sateen.graph import DepthToSpace, GraphError, Slice, SpaceToDepth, Take, run
+from sateen.testing.graphs import random_input
 
 
 def taken(shape, places, *, seed=1):

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import sateen
-from graphs import Builder, random_input
 from sateen.graph import (
     Add,
     ArgMax,
@@ -37,6 +36,7 @@ from sateen.graph import (
     run,
 )
 from sateen.hw.spec.descriptor import Rounding
+from sateen.testing.graphs import Builder, random_input
 
 CONFIGS = ["tiny,positions=256", "tiny,rows=6,cols=5,lanes=3,positions=32"]
 """With tables and without."""

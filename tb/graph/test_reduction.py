@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from test_operators import Chain, check, device  # noqa: F401
 
-from graphs import random_input
 from sateen.graph import Mean, ReduceMax, ReduceMin, Sum, run
 from sateen.hw.spec.descriptor import Rounding
 from sateen.sim import golden
+from sateen.testing.graphs import random_input
 
 AXES = [
     ((6, 5, 7), (3,)),

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from test_operators import Chain, check, device  # noqa: F401
 
-from graphs import random_input
 from sateen.graph import GraphError, TransposeConv2D, run
 from sateen.sim import golden
+from sateen.testing.graphs import random_input
 
 
 def definition(x, weights, bias, *, out, stride, before, dilation, zero_point, groups):

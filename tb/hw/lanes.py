@@ -7,11 +7,10 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-from filelock import FileLock
-
-from harness import CACHE, to_verilog
 from sateen.hw.requantize import SETTINGS, Requantize
 from sateen.sim import tools
+from sateen.sim.cache import Cache
+from sateen.testing import to_verilog
 
 __all__ = ["check", "soak"]
 
@@ -23,19 +22,19 @@ def _built() -> Path:
     """The program, of the lane as it is now."""
     assert [SETTINGS[field].offset for field in ("zero_point", "low", "high", "rounding")] == [0, 8, 16, 24]
     text = to_verilog(Requantize())
-    folder = CACHE / hashlib.sha256((text + BENCH.read_text()).encode()).hexdigest()[:24]
-    with FileLock(f"{folder}.lock"):
-        if not (folder / "done").exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "top.v").write_text(text)
-            verilator = tools.verilator()
-            assert verilator is not None
-            # Without excess precision, and no operation fused with another.
-            flags = ["-cc", "--exe", "--build", "-O3", "-Wno-fatal", "-Wno-lint", "--top-module", "top", "-o", "lane"]
-            flags += ["-CFLAGS", "-O1 -ffp-contract=off", "-Mdir", "."]
-            subprocess.run([verilator, *flags, "top.v", BENCH], cwd=folder, check=True, capture_output=True)
-            (folder / "done").touch()
-    return folder / "lane"
+    key = hashlib.sha256((text + BENCH.read_text()).encode()).hexdigest()[:24]
+
+    def make(work: Path) -> Path:
+        (work / "top.v").write_text(text)
+        verilator = tools.verilator()
+        assert verilator is not None
+        # Without excess precision, and no operation fused with another.
+        flags = ["-cc", "--exe", "--build", "-O3", "-Wno-fatal", "-Wno-lint", "--top-module", "top", "-o", "lane"]
+        flags += ["-CFLAGS", "-O1 -ffp-contract=off", "-Mdir", "."]
+        subprocess.run([verilator, *flags, "top.v", BENCH], cwd=work, check=True, capture_output=True)
+        return work / "lane"
+
+    return Cache("benches").get(key, "lane", make)
 
 
 def check(seed: int, count: int) -> None:

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 import needs
-from graphs import Builder
 from sateen.graph import Graph, run
 from sateen.hw.spec.pe import Encoding, TermBudget
 from sateen.quantize import term_pairs, tune, with_terms
+from sateen.testing.graphs import Builder
 
 needs.package("sklearn", extra="demo")
 

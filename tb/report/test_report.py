@@ -13,12 +13,12 @@ import pytest
 import needs
 import sateen
 from command_line import CONFIG, cli
-from graphs import Builder
 from sateen.extras import install_hint
 from sateen.hw.spec.config import PRESETS
 from sateen.report.limits import CAUSES, ENOUGH, causes, limit
 from sateen.report.page import page
 from sateen.runtime import LayerRecord, RunRecord
+from sateen.testing.graphs import Builder
 from tflite_models import small_tflite_model
 
 COUNTED = ("weights", "activations", "accumulators", "output")

@@ -8,12 +8,12 @@ from disturbed import KINDS, Disturbed
 
 import sateen
 import seeds
-from graphs import Builder, random_input
 from sateen.graph import run as golden
 from sateen.hw.spec.config import PRESETS
 from sateen.runtime import Device
 from sateen.runtime.link import Link
 from sateen.runtime.transport import SimulationTransport
+from sateen.testing.graphs import Builder, random_input
 
 RATES = (0.001, 0.01, 0.05, 0.2)
 """Shares of disturbed frames."""

@@ -10,7 +10,6 @@ import pytest
 
 import sateen
 import seeds
-from graphs import Builder, random_input
 from sateen.graph import run as golden
 from sateen.hw.spec.config import PRESETS
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
@@ -18,6 +17,7 @@ from sateen.hw.spec.wire import Frame, FrameType, Op, Space, Status, Stuffing
 from sateen.runtime import Device
 from sateen.runtime.link import Link, read, run, wait, write
 from sateen.runtime.transport import SimulationTransport
+from sateen.testing.graphs import Builder, random_input
 
 CONFIGS = {
     "sequential": PRESETS["micro"],

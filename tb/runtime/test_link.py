@@ -9,12 +9,12 @@ import pytest
 
 import sateen
 import seeds
-from graphs import Builder, random_input
 from sateen.hw.spec.wire import FLAG, Frame, FrameType, Op, OpHeader, Space, Status, Stuffing
 from sateen.runtime import Device
 from sateen.runtime.link import TRIES, Link, read, run, wait, write
 from sateen.runtime.transport import SerialTransport, SimulationTransport, open_transport
 from sateen.sim.verilated import build
+from sateen.testing.graphs import Builder, random_input
 
 CONFIG = sateen.Config(rows=4, cols=4, lanes=2, scratchpad_bytes=8192, weight_bytes=16384, positions=64)
 

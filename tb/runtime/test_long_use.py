@@ -9,12 +9,12 @@ import numpy as np
 from disturbed import Disturbed
 
 import sateen
-from graphs import Builder, random_input
 from sateen.graph import run as golden
 from sateen.hw.spec.config import parse_config
 from sateen.runtime import Device
 from sateen.runtime.link import Link
 from sateen.runtime.transport import SimulationTransport
+from sateen.testing.graphs import Builder, random_input
 
 CONFIG = "micro"
 WARM = 200

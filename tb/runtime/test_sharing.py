@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import sateen
-from graphs import Builder, random_input
 from sateen.graph import run as golden
 from sateen.hw.spec.config import PRESETS
 from sateen.runtime import Device, serve
 from sateen.runtime.link import Link
 from sateen.runtime.transport import SerialTransport, SimulationTransport, TcpTransport
 from sateen.sim.verilated import build
+from sateen.testing.graphs import Builder, random_input
 
 CONFIG = PRESETS["micro"]
 

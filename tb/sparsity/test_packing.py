@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import sateen
-from graphs import Builder, random_input
 from sateen.compiler.combining import Packer
 from sateen.compiler.lowering import lower_operator
 from sateen.graph import run
@@ -15,6 +14,7 @@ from sateen.hw.spec.pe import Encoding, Precision, TermBudget
 from sateen.sim.golden.terms import term_count
 from sateen.sparsity import columns, permute_channels
 from sateen.sparsity.packing import Windows, mask_to_fit, pack, pack_into
+from sateen.testing.graphs import Builder, random_input
 
 
 def sparse(rng, shape, density, *, spread=0.0):

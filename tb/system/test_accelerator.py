@@ -7,7 +7,6 @@ import pytest
 
 import sateen
 import seeds
-from graphs import Builder, random_graph, random_input
 from sateen.compiler.combining import Packer
 from sateen.compiler.lowering import lower_operator
 from sateen.digits import load_network
@@ -16,6 +15,8 @@ from sateen.graph import run as golden
 from sateen.hw.spec.config import parse_config
 from sateen.hw.spec.descriptor import Descriptor, Rounding
 from sateen.hw.spec.pe import Encoding, TermBudget
+from sateen.testing import check_layers
+from sateen.testing.graphs import Builder, random_graph, random_input
 
 CONFIGS = [
     "tiny",
@@ -42,13 +43,8 @@ def device(request):
 
 def check(device, graph, x):
     """Runs a graph layer by layer and in one go; both must equal the golden model."""
-    model = sateen.compile(graph, device.config)
-    loaded = device.load(model)
-    expected = golden(graph, x, layers=True)
-    y, tensors = loaded.run(x, layers=True)
-    for name, values in tensors.items():
-        np.testing.assert_array_equal(values, expected[name], err_msg=f"{name} of {graph.name}")
-    np.testing.assert_array_equal(loaded.run(x), y)
+    loaded = device.load(sateen.compile(graph, device.config))
+    check_layers(loaded, x)
     return loaded
 
 

@@ -14,12 +14,12 @@ import pytest
 
 import needs
 import sateen
-from graphs import random_input
 from interpreters import litert_tensors
 from mobilenet import mobilenet_v1
 from networks import NETWORKS
 from sateen.frontends import load, tflite
 from sateen.graph import Graph, run
+from sateen.testing.graphs import random_input
 
 NAMES = [
     "tflite/ad_autoencoder.tflite",

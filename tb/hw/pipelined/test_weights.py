@@ -1,168 +1,15 @@
 """The weight unit and the channels' parameters."""
 
-import random
-import struct
-
-import cocotb
 import pytest
 from amaranth.lib import data
-from cocotb.triggers import ClockCycles, RisingEdge
 
-from harness import parameters, receive, reset, run, send
-from sateen.hw.pipelined.weight_store import WeightStore
-from sateen.hw.pipelined.weights import ChannelParameters, WeightUnit, parameter_word
-from sateen.hw.requantize import CHANNEL
-from sateen.hw.spec.config import parse_config
-from sateen.hw.spec.descriptor import BIAS_BYTES, PARAMETER_BYTES, WeightStream, parameter_words
-from sateen.sim.streams import words
-
-LATENCY, ADDRESS_BITS = 3, 12
-
-SETTING_BITS = 16
-
-
-def unit(cols, weight_rows):
-    return WeightUnit(
-        cols=cols, address_bits=ADDRESS_BITS, read_latency=LATENCY, setting_bits=SETTING_BITS, weight_rows=weight_rows
-    )
-
-
-def word(address, cols):
-    """What the memory of the bench holds."""
-    return [(address * 7 + column * 31 + (address >> 8)) & 0xFF for column in range(cols)]
-
-
-def read(address, cols, weight_rows):
-    """The words that are read together, the first of which stands at ``address``."""
-    return [byte for place in range(weight_rows) for byte in word(address + place, cols)]
-
-
-async def memory(dut, cols, weight_rows):
-    shape = data.ArrayLayout(8, weight_rows * cols)
-    pending = [0] * (LATENCY - 1)
-    while True:
-        await RisingEdge(dut.clk)
-        pending.append(int(dut.address.value))
-        dut.data.value = shape.const(read(pending.pop(0) * weight_rows, cols, weight_rows)).as_bits()
-
-
-@cocotb.test()
-@cocotb.parametrize(pause=[0.0, 0.6])
-async def streams_in_order(dut, pause):
-    cols, together = parameters()["cols"], parameters()["weight_rows"]
-    component = unit(cols, together)
-    streams = [
-        WeightStream(base=0, blocks=1, groups=1, words=together),
-        WeightStream(base=4000, blocks=3, groups=2, words=5 * together),
-    ]
-    streams += [
-        WeightStream(
-            base=random.randrange(700) * 4,
-            blocks=random.randint(1, 3),
-            groups=random.randint(1, 4),
-            words=random.randint(1, 40) * together,
-            settings=random.randrange(1 << SETTING_BITS),
-            one_scale=random.random() < 0.5,
-            tables=random.random() < 0.3,
-        )
-        for _ in range(8)
-    ]
-    await reset(dut)
-    cocotb.start_soon(memory(dut, cols, together))
-    section = b"".join(stream.encode() for stream in streams)
-    cocotb.start_soon(send(dut, "load", struct.unpack(f"<{len(section) // 4}I", section), pause=pause))
-    expected: dict[str, list] = {"weights": [], "tables": [], "parameters": []}
-    for stream in streams:
-        entries = words(stream, together)
-        for place, (address, parameter) in enumerate(entries):
-            to = "parameters" if parameter else "tables" if stream.tables else "weights"
-            if to == "tables":
-                expected[to].append(word(address, cols))
-            elif place % together == 0:
-                last = not (*entries, (0, False))[place + together][1]
-                expected[to].append((read(address, cols, together), last if parameter else stream.settings))
-    sides = {
-        name: cocotb.start_soon(
-            receive(dut, name, len(items), layout=getattr(component, name).payload.shape(), pause=pause)
-        )
-        for name, items in expected.items()
-    }
-    got = {name: await side for name, side in sides.items()}
-
-    def unsigned(values):
-        return [value & 0xFF for value in values]
-
-    assert [unsigned(item) for item in got["tables"]] == expected["tables"]
-    for name, other in (("weights", "settings"), ("parameters", "last")):
-        assert [(unsigned(item["word"]), item[other]) for item in got[name]] == expected[name]
-
-
-@cocotb.test()
-@cocotb.parametrize(pause=[0.0, 0.5])
-async def holds_two_groups(dut, pause):
-    cols = parameters()["cols"]
-    groups = [
-        [(random.randint(-(2**31), 2**31 - 1), random.randrange(2**31), random.randint(-31, 30)) for _ in range(cols)]
-        for _ in range(8)
-    ]
-    groups[0] = [(-(2**31), 0, -31), (2**31 - 1, 2**31 - 1, 30), (0, 1 << 30, 0)][:cols] + groups[0][3:]
-    together = parameters()["weight_rows"]
-    stream = []
-    for index, group in enumerate(groups):
-        # Some have the scales of the group before.
-        whole = index in (0, 1, 4)
-        if not whole:
-            group[:] = [(bias, *scale) for (bias, *_), (_, *scale) in zip(group, groups[index - 1], strict=True)]
-        columns = [struct.pack("<iIb", *channel) for channel in group]
-        # What stands between biases and scales, nobody reads.
-        between = [random.randrange(256)] * (parameter_words(together) - PARAMETER_BYTES)
-        columns = [[*column[:BIAS_BYTES], *between, *column[BIAS_BYTES:]] for column in columns]
-        count = parameter_words(together) if whole else BIAS_BYTES
-        for first in range(0, count, together):
-            read_ = [column[byte] for byte in range(first, first + together) for column in columns]
-            stream.append({"word": read_, "last": first + together == count})
-    dut.take.value = 0
-    await reset(dut)
-    cocotb.start_soon(send(dut, "i", stream, layout=parameter_word(cols, together), pause=pause))
-    shape = data.ArrayLayout(CHANNEL, cols)
-    for group in groups:
-        while not dut.full.value:
-            await RisingEdge(dut.clk)
-        dut.take.value = 1
-        await RisingEdge(dut.clk)
-        dut.take.value = 0
-        await ClockCycles(dut.clk, 2)
-        channels = shape.from_bits(int(dut.o.value))
-        assert [(c.bias, c.multiplier, c.shift) for c in channels] == group
-
-
-@cocotb.test()
-async def stores_words(dut):
-    """Reads give all words that stand together, at the documented latency; a write changes one byte."""
-    config = parse_config(parameters()["config"])
-    component, together, cols = WeightStore(config), config.weight_rows, config.cols
-    shape = data.ArrayLayout(8, component.lanes)
-    await reset(dut)
-    model = [[random.randrange(256) for _ in range(together * cols)] for _ in range(component.depth)]
-    for address, bytes_ in enumerate(model):
-        for lane, byte in zip(component.columns, bytes_, strict=True):
-            dut.w_address.value, dut.w_data.value = address, shape.const([byte] * component.lanes).as_bits()
-            dut.w_enable.value = 1 << lane
-            await RisingEdge(dut.clk)
-    dut.w_enable.value = 0
-    await ClockCycles(dut.clk, component.latency)
-    reads = [random.choice([0, component.depth - 1, random.randrange(component.depth)]) for _ in range(200)]
-    for cycle in range(len(reads) + component.latency):
-        dut.r_address.value = reads[cycle] if cycle < len(reads) else 0
-        await RisingEdge(dut.clk)
-        if cycle >= component.latency:
-            got = shape.from_bits(int(dut.r_data.value))
-            assert [int(got[lane]) for lane in component.columns] == model[reads[cycle - component.latency]]
+from harness import run
+from sateen.hw.pipelined.weights import ChannelParameters
 
 
 @pytest.mark.parametrize(("cols", "weight_rows"), [(1, 1), (6, 1), (16, 1), (4, 2), (3, 4)])
 def test_weight_unit(cols, weight_rows):
-    run(unit(cols, weight_rows), __file__, tests=["streams_in_order"], cols=cols, weight_rows=weight_rows)
+    run("weight-unit", cols=cols, weight_rows=weight_rows)
 
 
 @pytest.mark.parametrize(
@@ -171,14 +18,7 @@ def test_weight_unit(cols, weight_rows):
 )
 def test_channel_parameters(cols, technology, weight_rows):
     """On an ECP5 with copies of registers that are placed by hand."""
-    run(
-        ChannelParameters(cols=cols, channel=CHANNEL, weight_rows=weight_rows),
-        __file__,
-        tests=["holds_two_groups"],
-        technology=technology,
-        cols=cols,
-        weight_rows=weight_rows,
-    )
+    run("channel-parameters", technology=technology, cols=cols, weight_rows=weight_rows)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +30,7 @@ def test_channel_parameters(cols, technology, weight_rows):
     ],
 )
 def test_weight_store(config):
-    run(WeightStore(parse_config(config)), __file__, tests=["stores_words"], config=config)
+    run("weight-store", config=config)
 
 
 def test_rejects():

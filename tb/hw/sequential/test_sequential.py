@@ -3,19 +3,14 @@
 import random
 from dataclasses import replace
 
-import cocotb
 import numpy as np
 import pytest
-from amaranth.lib import data
-from cocotb.triggers import RisingEdge
 
 import sateen
-from graphs import Builder, random_graph, random_input
-from harness import parameters, reset, run
+from harness import run
 from sateen.graph import Add, Graph, Tensor
 from sateen.graph import run as golden
 from sateen.hw.sequential.counters import Cause
-from sateen.hw.sequential.memory import BankedMemory
 from sateen.hw.sequential.requantize import SerialRequantize
 from sateen.hw.spec.config import parse_config
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS, Descriptor
@@ -24,40 +19,9 @@ from sateen.hw.spec.wire import Op, Space
 from sateen.runtime.device import expected_cycles
 from sateen.runtime.link import read, wait, write
 from sateen.runtime.link import run as run_operation
+from sateen.testing.graphs import Builder, random_graph, random_input
 
 MICRO = "micro,scratchpad_bytes=8192,weight_bytes=16384,descriptors=32"
-
-
-@cocotb.test()
-async def bytes_stay(dut):
-    """What is read is what was written last, and stays while nothing is read."""
-    banks, size = parameters()["banks"], parameters()["banks"] * parameters()["depth"]
-    shape = data.ArrayLayout(8, banks)
-    await reset(dut)
-    model: dict[int, int] = {}
-    dut.read.value, dut.write.value = 0, 1
-    corners = [0, 1, banks - 1, banks, size - banks, size - 1, size // 2 - 1]
-    for address in corners + [random.randrange(size) for _ in range(300)]:
-        for byte in range(address, min(address + banks, size)):
-            model[byte] = random.randrange(256)
-            dut.address.value, dut.w_data.value = byte, model[byte]
-            await RisingEdge(dut.clk)
-    wanted = None
-    for cycle in range(3000):
-        address = random.choice(list(model))
-        reads, writes = random.choice([(0, 0), (1, 0), (1, 0), (0, 1)])
-        byte = random.randrange(256)
-        dut.read.value, dut.write.value, dut.address.value, dut.w_data.value = reads, writes, address, byte
-        await RisingEdge(dut.clk)
-        if wanted is not None:
-            got = [int(each) for each in shape.from_bits(int(dut.r_data.value))]
-            assert all(want in (None, each) for want, each in zip(wanted, got, strict=True)), (
-                f"cycle {cycle}: {got}, not {wanted}"
-            )
-        # What a writing leaves of what was read before is not said.
-        wanted = None if writes else [model.get(each) for each in range(address, address + banks)] if reads else wanted
-        if writes:
-            model[address] = byte
 
 
 @pytest.mark.parametrize(
@@ -65,7 +29,7 @@ async def bytes_stay(dut):
     [(2, 16, None), (4, 100, None), (16, 64, None), (4, 32768, "up5k"), (8, 4096, "up5k")],
 )
 def test_memory(banks, depth, technology):
-    run(BankedMemory(banks=banks, depth=depth), __file__, technology=technology, banks=banks, depth=depth)
+    run("banked-memory", technology=technology, banks=banks, depth=depth)
 
 
 def test_timing():

@@ -1,35 +1,10 @@
 """The register slice: every item once, in order, one per cycle."""
 
-import random
-
-import cocotb
 import pytest
-from cocotb.triggers import RisingEdge
 
-from harness import receive, reset, run, send
-from sateen.hw.stream.slice import RegisterSlice
-
-
-@cocotb.test()
-@cocotb.parametrize(("give", [0.0, 0.5]), ("take", [0.0, 0.5]))
-async def passes_on(dut, give, take):
-    await reset(dut)
-    items = [random.getrandbits(len(dut.i__payload)) for _ in range(500)]
-    cocotb.start_soon(send(dut, "i", items, pause=give))
-    assert await receive(dut, "o", len(items), pause=take) == items
-
-
-@cocotb.test()
-async def one_a_cycle(dut):
-    await reset(dut)
-    dut.i__valid.value = dut.o__ready.value = 1
-    taken = 0
-    for _ in range(100):
-        await RisingEdge(dut.clk)
-        taken += int(dut.o__valid.value)
-    assert taken == 99
+from harness import run
 
 
 @pytest.mark.parametrize("bits", [1, 8, 100])
 def test_slice(bits):
-    run(RegisterSlice(bits), __file__)
+    run("register-slice", bits=bits)

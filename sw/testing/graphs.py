@@ -1,10 +1,12 @@
-"""Random and corner graphs for the benches of the whole accelerator."""
+"""Random graphs, with inputs for them: what benches of the whole accelerator run."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from sateen.compiler import Model, compile
 from sateen.graph import Conv2D, DepthwiseConv2D, FullyConnected, Graph, MaxPool2D, Reshape, Tensor
+from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import Rounding
 from sateen.sim.golden import quantize_multiplier
 
@@ -138,3 +140,24 @@ def random_graph(rng: np.random.Generator) -> Graph:
 def random_input(graph: Graph, rng: np.random.Generator, count: int = 1) -> np.ndarray:
     """A batch for a graph's only input."""
     return rng.integers(-128, 128, (count, *graph.tensors[graph.inputs[0]].shape[1:])).astype(np.int8)
+
+
+def small_network(
+    config: Config, seed: int, *, shape: tuple[int, int, int] = (4, 3, 2)
+) -> tuple[Model, np.ndarray]:
+    """A compiled network of a convolution and a fully connected layer with random weights, and an input for it; small
+    enough for a simulation at pins.
+
+    Parameters
+    ----------
+    config
+        What it is compiled for.
+    seed
+        Where its random numbers begin.
+    shape
+        Height, width and channels of the input, 2 × 2 pixels or more.
+    """
+    rng = np.random.default_rng(seed)
+    layers = Builder(shape, rng, name="small").conv2d(5, (2, 2), padding=((1, 0), (0, 1))).flatten().fully_connected(3)
+    graph = layers.graph()
+    return compile(graph, config), random_input(graph, rng)

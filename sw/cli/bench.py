@@ -1,0 +1,173 @@
+"""``sateen cocotb``."""
+
+from __future__ import annotations
+
+import random
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from sateen.cli.output import console, status, write_json
+from sateen.errors import InputError, SateenError
+from sateen.extras import install_hint
+
+if TYPE_CHECKING:
+    from sateen.testing import Bench, Outcome
+
+__all__ = ["cocotb"]
+
+FORMAT = "sateen.cocotb/1"
+"""Of the record that ``--json`` writes."""
+
+
+def cocotb(
+    unit: Annotated[str | None, typer.Argument(help="The unit; without one, all units are listed.")] = None,
+    config: Annotated[
+        str, typer.Option(help="The unit's fields, [PRESET,]field=value…; --list shows them and their defaults.")
+    ] = "",
+    waves: Annotated[
+        Path | None, typer.Option("--waves", "-w", help="Write a waveform of all signals (.fst or .vcd).")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Where random numbers begin; by default anywhere.", show_default=False)
+    ] = None,
+    simulator: Annotated[str, typer.Option("--simulator", "-s", help="verilator or icarus.")] = "verilator",
+    test: Annotated[
+        list[str] | None, typer.Option("--test", "-t", help="Run only this test; may be given several times.")
+    ] = None,
+    show: Annotated[bool, typer.Option("--list", "-l", help="List the unit's fields and tests, and run none.")] = False,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the record of the run.")] = None,
+    path: Annotated[
+        bool, typer.Option("--path", help="Print the folder of Verilator, which cocotb's makefiles need in PATH.")
+    ] = False,
+) -> None:
+    """Runs the cocotb bench of a unit of the accelerator against its golden model.
+
+    Examples: `sateen cocotb` lists the units; `sateen cocotb tile --config rows=4,cols=4 --waves tile.fst` runs the
+    bench of the array and keeps a waveform. The command fails (exit code 1) if a test does, and prints the line that
+    repeats it.
+    """
+    if path:
+        _print_path()
+        return
+    units = _units()
+    if unit is None:
+        for option, given in (("--test", test), ("--waves", waves), ("--config", config), ("--list", show)):
+            if given:
+                raise InputError(f"{option} needs a unit; sateen cocotb without options lists them")
+        _print_units(units.benches())
+        return
+    bench = units.bench(unit)
+    parameters = bench.parse(config)
+    if show:
+        _print_unit(bench, parameters)
+        return
+    seed = random.randrange(1, 2**31) if seed is None else seed
+    with _steps() as tell:
+        outcome = bench.run(
+            parameters, seed=seed, tests=test or [], simulator=simulator, waves=waves, tell=tell
+        )
+    if json is not None:
+        write_json(json, _record(bench, parameters, simulator, outcome))
+    _print(outcome)
+    for failure in outcome.failed:
+        console.print(f"\n{failure.name} failed:\n{failure.failure}", soft_wrap=True)
+    verdict = f"{len(outcome.failed)} of {len(outcome.tests)} tests failed" if outcome.failed else "every test passed"
+    console.print(f"{len(outcome.tests)} tests, {outcome.cycles:,} cycles, seed {seed}, {simulator}: {verdict}")
+    if waves is not None:
+        console.print(f"{waves}: {waves.stat().st_size:,} bytes; open it with: surfer {shlex.quote(str(waves))}")
+    if outcome.failed:
+        for failure in outcome.failed:
+            console.print(f"repeat with: {_repeat(bench, config, simulator, seed, failure.name)}", soft_wrap=True)
+        raise typer.Exit(1)
+
+
+def _units() -> ModuleType:
+    try:
+        from sateen.testing import benches
+    except ImportError as error:
+        raise SateenError(
+            f"benches need {(error.name or 'cocotb').partition('.')[0]}, which is not installed; "
+            f"{install_hint('cocotb')}"
+        ) from error
+    return benches
+
+
+@contextmanager
+def _steps() -> Iterator[Callable[[str], None]]:
+    """Shows what is being done: in place on a terminal, else a line for each step on the standard error."""
+    if console.is_terminal:
+        with status("starting …") as tell:
+            yield lambda step: tell(f"{step} …")
+    else:
+        yield lambda step: print(f"sateen: {step}", file=sys.stderr, flush=True)
+
+
+def _repeat(bench: Bench, config: str, simulator: str, seed: int, test: str) -> str:
+    """The command that runs one test again."""
+    options = [*(["--config", config] if config else []), "--seed", str(seed), "--test", test]
+    other = ["--simulator", simulator] if simulator != "verilator" else []
+    return shlex.join(["sateen", "cocotb", bench.name, *options, *other])
+
+
+def _record(bench: Bench, parameters: dict[str, Any], simulator: str, outcome: Outcome) -> dict[str, Any]:
+    tests = [
+        {"name": test.name, "passed": not test.failure, "cycles": test.cycles, "seconds": test.seconds,
+         "failure": test.failure}
+        for test in outcome.tests
+    ]  # fmt: skip
+    return {
+        "format": FORMAT, "unit": bench.name, "parameters": {**bench.fields, **parameters}, "simulator": simulator,
+        "seed": outcome.seed, "passed": not outcome.failed, "cycles": outcome.cycles, "tests": tests,
+        "waves": None if outcome.waves is None else str(outcome.waves),
+    }  # fmt: skip
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column(headings[0], no_wrap=True, overflow="fold")
+    for heading in headings[1:]:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def _print_units(benches: dict[str, Bench]) -> None:
+    table = _table("unit", "what it is, and what its tests see", "fields")
+    for bench in benches.values():
+        table.add_row(bench.name, bench.title, ", ".join(bench.fields))
+    console.print(table)
+    console.print("run one with: sateen cocotb UNIT [--config field=value…] [--waves FILE.fst]", soft_wrap=True)
+
+
+def _print_unit(bench: Bench, parameters: dict[str, Any]) -> None:
+    console.print(f"{bench.name}: {bench.title}", soft_wrap=True)
+    for name, value in {**bench.fields, **parameters}.items():
+        console.print(f"  {name}={value if value is not None else 'none'}", soft_wrap=True)
+    console.print("tests:")
+    for name in bench.variants(bench.tests(parameters)):
+        console.print(f"  {name}", soft_wrap=True)
+
+
+def _print(outcome: Outcome) -> None:
+    table = _table("test", "result")
+    for heading in ("cycles", "seconds"):
+        table.add_column(heading, justify="right")
+    for test in outcome.tests:
+        table.add_row(test.name, "failed" if test.failure else "passed", f"{test.cycles:,}", f"{test.seconds:.1f}")
+    console.print(table)
+
+
+def _print_path() -> None:
+    from sateen.sim.tools import verilator
+
+    found = verilator()
+    if found is None:
+        raise SateenError(f"verilator was not found; {install_hint('cocotb')}")
+    print(found.parent)

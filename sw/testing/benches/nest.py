@@ -1,0 +1,82 @@
+"""The affine nest, against the definition of its counters."""
+
+from __future__ import annotations
+
+import random
+
+import cocotb
+
+from sateen.hw.pipelined.nest import Nest
+from sateen.hw.spec.descriptor import Dim, steps
+from sateen.sim.streams import walk
+from sateen.testing.bench import Bench
+from sateen.testing.dut import parameters, reset
+from sateen.testing.streams import receive, send
+
+COORDINATES = {"x": 18, "y": 12}
+
+
+def make(*, dims=9):
+    levels = {"outer": 0, "any": dims - 1}
+    return Nest(dims=dims, coordinates=COORDINATES, entries=levels, exits=levels)
+
+
+def nests(dims):
+    """Corners, then random nests: counters and origin."""
+    yield [Dim(1, (5, 5))] * dims, (0, 0)
+    yield [Dim(2, (1, -1))] * dims, (-7, 3)
+    for inner in range(dims):
+        yield [Dim(3 if d == inner else 1, (1, 10)) for d in range(dims)], (100, -100)
+    for _ in range(10):
+        yield (
+            [
+                Dim(random.choice([1, 1, 2, 3, 5]), (random.randint(-50, 50), random.randint(-9, 9)))
+                for _ in range(dims)
+            ],
+            (random.randint(-1000, 1000), random.randint(-100, 100)),
+        )
+    yield [Dim(1, (0, 0))] * (dims - 1) + [Dim(300, (1, 0))], (0, 0)
+
+
+@cocotb.test()
+@cocotb.parametrize(pause=[0.0, 0.5])
+async def matches_definition(dut, pause):
+    dims = parameters()["dims"]
+    nest = make(dims=dims)
+    await reset(dut)
+    for counters, origin in nests(dims):
+        await send(
+            dut,
+            "dim",
+            [
+                {"index": index, "count": dim.count, "steps": dict(zip(COORDINATES, step, strict=True))}
+                for index, (dim, step) in enumerate(zip(counters, steps(counters), strict=True))
+            ],
+            layout=nest.dim.payload.shape(),
+        )
+        dut.origin.value = nest.point.const(dict(zip(COORDINATES, origin, strict=True))).as_bits()
+        dut.start.value = 1
+        await cocotb.triggers.RisingEdge(dut.clk)
+        dut.start.value = 0
+        expected = list(walk(counters, origin))
+        items = await receive(dut, "o", len(expected), layout=nest.o.payload.shape(), pause=pause)
+        assert [(item["at"]["x"], item["at"]["y"]) for item in items] == [at for _, at in expected]
+        changes = [0]
+        for (before, _), (after, _) in zip(expected, expected[1:], strict=False):
+            changes.append(next(d for d in range(dims) if before[d] != after[d]))
+        assert [item["enter"] for item in items] == changes
+        assert [item["leave"] for item in items] == [*changes[1:], 0]
+        for what, flags in (("enter", "entry"), ("leave", "exit")):
+            assert all(item[flags] == {"outer": item[what] == 0, "any": 1} for item in items)
+        assert [item["last"] for item in items] == [0] * (len(items) - 1) + [1]
+        await cocotb.triggers.ClockCycles(dut.clk, 2)
+        assert dut.busy.value == 0
+
+
+BENCHES = [
+    Bench(
+        name="nest",
+        title="the counters of an affine nest",
+        create=make,
+    ),
+]
