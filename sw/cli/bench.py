@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import random
 import shlex
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -70,10 +67,8 @@ def cocotb(
         _print_unit(bench, parameters)
         return
     seed = random.randrange(1, 2**31) if seed is None else seed
-    with _steps() as tell:
-        outcome = bench.run(
-            parameters, seed=seed, tests=test or [], simulator=simulator, waves=waves, tell=tell
-        )
+    with status(bench.name):
+        outcome = bench.run(parameters, seed=seed, tests=test or [], simulator=simulator, waves=waves)
     if json is not None:
         write_json(json, _record(bench, parameters, simulator, outcome))
     _print(outcome)
@@ -98,16 +93,6 @@ def _units() -> ModuleType:
             f"{install_hint('cocotb')}"
         ) from error
     return benches
-
-
-@contextmanager
-def _steps() -> Iterator[Callable[[str], None]]:
-    """Shows what is being done: in place on a terminal, else a line for each step on the standard error."""
-    if console.is_terminal:
-        with status("starting …") as tell:
-            yield lambda step: tell(f"{step} …")
-    else:
-        yield lambda step: print(f"sateen: {step}", file=sys.stderr, flush=True)
 
 
 def _repeat(bench: Bench, config: str, simulator: str, seed: int, test: str) -> str:

@@ -19,6 +19,7 @@ from sateen.errors import InputError
 from sateen.extras import install_hint
 from sateen.hw.export import ports
 from sateen.hw.spec.config import Config, parse_config
+from sateen.progress import report
 from sateen.sim.errors import SimulationError
 from sateen.testing.simulation import Outcome, simulate
 from sateen.testing.simulators import TOP
@@ -146,7 +147,6 @@ class Bench:
         simulator: str = "verilator",
         waves: Path | None = None,
         technology: str | None = None,
-        tell: Callable[[str], None] = lambda text: None,
     ) -> Outcome:
         """Makes the unit, builds it and runs its tests.
 
@@ -158,7 +158,7 @@ class Bench:
             Where random numbers begin.
         tests
             Only those, with or without their parameters; else all that apply.
-        simulator, waves, tell
+        simulator, waves
             As :func:`sateen.testing.simulate` takes them.
         technology
             Simulate what the unit is on this one, made of its primitives.
@@ -173,11 +173,11 @@ class Bench:
             If the simulation cannot be built or run.
         """
         chosen = self.select(tests, parameters)
-        tell("writing Verilog")
+        report("writing Verilog")
         text = to_verilog(self.create(**parameters), technology)
         return simulate(
             text, self.module, parameters={**self.fields, **parameters}, seed=seed, tests=chosen, simulator=simulator,
-            waves=waves, tell=tell,
+            waves=waves,
         )  # fmt: skip
 
 

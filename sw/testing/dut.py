@@ -38,7 +38,8 @@ async def reset(dut: Any, *, patience_ms: float = PATIENCE_MS) -> None:
     for name in json.loads(os.environ.get(INPUTS_VARIABLE, "[]")):
         getattr(dut, name).value = 0
     cocotb.start_soon(watchdog(patience_ms))
-    cocotb.start_soon(Clock(dut.clk, CLOCK_NS, unit="ns").start())
+    clock: Any = Clock(dut.clk, CLOCK_NS, unit="ns")
+    cocotb.start_soon(clock.start())
     dut.rst.value = 1
     await ClockCycles(dut.clk, 3)
     dut.rst.value = 0

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from sateen.compiler import Model, compile
-from sateen.graph import Conv2D, DepthwiseConv2D, FullyConnected, Graph, MaxPool2D, Reshape, Tensor
+from sateen.graph import Conv2D, DepthwiseConv2D, FullyConnected, Graph, MaxPool2D, Op, Reshape, Tensor
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import Rounding
 from sateen.sim.golden import quantize_multiplier
 
-Pads = tuple[tuple[int, int], tuple[int, int]]
+Pair = tuple[int, int]
+Pads = tuple[Pair, Pair]
 NONE: Pads = ((0, 0), (0, 0))
 
 
@@ -19,7 +23,7 @@ class Builder:
 
     def __init__(self, shape: tuple[int, ...], rng: np.random.Generator, *, name: str = "random", density: float = 1.0):
         self.rng, self.name, self.density = rng, name, density
-        self.ops: list = []
+        self.ops: list[Op] = []
         self.tensors = {"x": Tensor(name="x", shape=(1, *shape), scale=0.05, zero_point=int(rng.integers(-128, 128)))}
         self.last = self.tensors["x"]
 
@@ -31,7 +35,7 @@ class Builder:
         self.tensors[tensor.name] = tensor
         return tensor
 
-    def _weighted(self, shape: tuple[int, ...]) -> dict:
+    def _weighted(self, shape: tuple[int, ...]) -> dict[str, Any]:
         rng, outputs = self.rng, shape[0]
         depth = int(np.prod(shape[1:]))
         weights = rng.integers(-128 if rng.random() < 0.2 else -127, 128, shape).astype(np.int8)
@@ -50,13 +54,14 @@ class Builder:
             "rounding": int(rng.choice([Rounding.DOUBLE, Rounding.SINGLE, Rounding.FLOAT32])),
         }
 
-    def _add(self, kind, output: Tensor, **fields) -> Builder:
+    def _add(self, kind: Any, output: Tensor, **fields: Any) -> Builder:
         self.ops.append(kind(name=f"op{len(self.ops)}", input=self.last.name, output=output.name, **fields))
         self.last = output
         return self
 
     def conv2d(
-        self, outputs: int, kernel: tuple[int, int], *, stride=(1, 1), padding: Pads = NONE, dilation=(1, 1), **fields
+        self, outputs: int, kernel: tuple[int, int], *, stride: Pair = (1, 1), padding: Pads = NONE,
+        dilation: Pair = (1, 1), **fields: Any,
     ) -> Builder:
         """Adds a convolution; ``fields`` replace its random ones."""
         _, height, width, channels = self.last.shape
@@ -70,7 +75,7 @@ class Builder:
         )
 
     def depthwise_conv2d(
-        self, kernel: tuple[int, int], *, stride=(1, 1), padding: Pads = NONE, each: int = 1
+        self, kernel: tuple[int, int], *, stride: Pair = (1, 1), padding: Pads = NONE, each: int = 1
     ) -> Builder:
         """Adds a depthwise convolution with ``each`` results from every channel."""
         _, height, width, channels = self.last.shape
@@ -83,7 +88,7 @@ class Builder:
             DepthwiseConv2D, self._output((*sizes, channels * each)), stride=stride, padding=padding, **made
         )
 
-    def max_pool2d(self, size: tuple[int, int], *, stride=None, padding: Pads = NONE) -> Builder:
+    def max_pool2d(self, size: tuple[int, int], *, stride: Pair | None = None, padding: Pads = NONE) -> Builder:
         """Adds a max pooling layer."""
         stride = stride or size
         _, height, width, channels = self.last.shape
@@ -99,7 +104,7 @@ class Builder:
         """Adds a reshape to one dimension."""
         return self._add(Reshape, self._output((int(np.prod(self.last.shape[1:])),), same=True))
 
-    def fully_connected(self, outputs: int, **fields) -> Builder:
+    def fully_connected(self, outputs: int, **fields: Any) -> Builder:
         """Adds a fully connected layer; ``fields`` replace its random ones."""
         made = {**self._weighted((outputs, self.last.shape[1])), **fields}
         return self._add(FullyConnected, self._output((outputs,)), **made)
@@ -107,6 +112,12 @@ class Builder:
     def graph(self) -> Graph:
         """The finished graph."""
         return Graph(name=self.name, tensors=self.tensors, ops=self.ops, inputs=["x"], outputs=[self.last.name])
+
+
+def _pads(rng: np.random.Generator, below: Pair) -> Pads:
+    """Before and behind, vertically and horizontally."""
+    (top, bottom), (left, right) = ((int(v) for v in rng.integers(0, each, 2)) for each in below)
+    return (top, bottom), (left, right)
 
 
 def random_graph(rng: np.random.Generator) -> Graph:
@@ -119,32 +130,32 @@ def random_graph(rng: np.random.Generator) -> Graph:
         _, height, width, _ = builder.last.shape
         kernel = int(rng.integers(1, min(height, 4) + 1)), int(rng.integers(1, min(width, 5) + 1))
         if rng.random() < 0.3:
-            pads = tuple(tuple(int(v) for v in rng.integers(0, k, 2)) for k in kernel)
+            pads = _pads(rng, kernel)
             stride = int(rng.integers(1, 4)), int(rng.integers(1, 4))
             builder.max_pool2d(kernel, stride=stride, padding=pads)
             continue
-        pads = tuple(tuple(int(v) for v in rng.integers(0, 4, 2)) for _ in range(2))
-        dilation = tuple(
+        pads = _pads(rng, (4, 4))
+        high, wide = (
             int(rng.integers(1, 3)) if (2 * (k - 1) + 1) <= size + sum(p) else 1
             for k, size, p in zip(kernel, (height, width), pads, strict=True)
         )
         builder.conv2d(
             int(rng.integers(1, 24)), kernel, stride=(int(rng.integers(1, 4)), int(rng.integers(1, 4))), padding=pads,
-            dilation=dilation,
+            dilation=(high, wide),
         )  # fmt: skip
     if rng.random() < 0.5:
         builder.flatten().fully_connected(int(rng.integers(1, 30)))
     return builder.graph()
 
 
-def random_input(graph: Graph, rng: np.random.Generator, count: int = 1) -> np.ndarray:
+def random_input(graph: Graph, rng: np.random.Generator, count: int = 1) -> NDArray[np.int8]:
     """A batch for a graph's only input."""
     return rng.integers(-128, 128, (count, *graph.tensors[graph.inputs[0]].shape[1:])).astype(np.int8)
 
 
 def small_network(
     config: Config, seed: int, *, shape: tuple[int, int, int] = (4, 3, 2)
-) -> tuple[Model, np.ndarray]:
+) -> tuple[Model, NDArray[np.int8]]:
     """A compiled network of a convolution and a fully connected layer with random weights, and an input for it; small
     enough for a simulation at pins.
 

@@ -8,7 +8,7 @@ import re
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from unittest import mock
 from xml.etree import ElementTree
 
 from sateen.errors import InputError
+from sateen.progress import report
 from sateen.sim.errors import SimulationError
 from sateen.testing.simulators import TOP, WAVES, build, ports, runner
 
@@ -77,7 +78,6 @@ def simulate(
     tests: Sequence[str] | None = None,
     simulator: str = "verilator",
     waves: Path | None = None,
-    tell: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
     """Runs the cocotb tests of a Python module on Verilog with the top module ``top``.
 
@@ -97,9 +97,6 @@ def simulate(
         ``verilator`` or ``icarus``.
     waves
         A file for the waveform of all signals, ``.fst`` or ``.vcd``.
-    tell
-        Called with what is being done, in a thread of its own.
-
     Raises
     ------
     InputError
@@ -110,7 +107,7 @@ def simulate(
     if waves is not None:
         waves = waves.absolute()
         _check_waves(waves)
-    tell(f"building the simulation with {simulator}")
+    report(f"building the simulation with {simulator}")
     folder = build(text, simulator=simulator, waves=waves.suffix if waves else "")
     run = runner(simulator)
     inputs = [name for name in ports(text, "input") if name not in ("clk", "rst")]
@@ -118,7 +115,7 @@ def simulate(
         log, results = Path(work) / "sim.log", Path(work) / "results.xml"
         os.environ["SIM_CMD_SUFFIX"] = f"-{waves.suffix[1:]} +waves={waves}" if waves and simulator == "icarus" else ""
         done = threading.Event()
-        teller = threading.Thread(target=_follow, args=(log, module, done, tell))
+        teller = threading.Thread(target=_follow, args=(log, module, done))
         teller.start()
         died = False
         try:
@@ -161,13 +158,13 @@ def _check_waves(path: Path) -> None:
         ) from error
 
 
-def _follow(log: Path, module: str, done: threading.Event, tell: Callable[[str], None]) -> None:
+def _follow(log: Path, module: str, done: threading.Event) -> None:
     """Tells which test runs, as the log says it."""
     told, running = "", re.compile(rf" running {re.escape(module)}\.(\S+) \((\d+)/(\d+)\)")
     while not done.wait(LOOK_SECONDS):
         begun = running.findall(log.read_text(errors="replace")) if log.exists() else []
         if begun and (now := "running {} ({} of {})".format(*begun[-1])) != told:
-            tell(told := now)
+            report(told := now)
 
 
 def _last(log: str) -> str:

@@ -28,7 +28,7 @@ from sateen.testing.streams import send
 POSITION_BITS = 6
 FULL = Precision()
 SINGLE_TERM = TermBudget(group=8, weight_terms=1, data_terms=2, encoding=Encoding.HESE)
-BUSY = []
+BUSY: list[int] = []
 
 
 def tile(*, rows=4, cols=4, pe="mac", weight_bits=8, multipliers=None, combine=1, weight_rows=1):
