@@ -62,7 +62,7 @@ class Builder:
     def conv2d(
         self, outputs: int, kernel: tuple[int, int], *, stride: Pair = (1, 1), padding: Pads = NONE,
         dilation: Pair = (1, 1), **fields: Any,
-    ) -> Builder:
+    ) -> Builder:  # fmt: skip
         """Adds a convolution; ``fields`` replace its random ones."""
         _, height, width, channels = self.last.shape
         sizes = [
