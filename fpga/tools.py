@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import logging
 import re
-import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from sateen import processes
 from sateen.errors import SateenError
 from sateen.extras import install_hint
 
-__all__ = ["LOG", "DoesNotFit", "FpgaError", "cached", "call", "version_of"]
-
-log = logging.getLogger(__name__)
+__all__ = ["LOG", "ClockMissed", "DoesNotFit", "FpgaError", "cached", "call", "version_of", "workspace"]
 
 LOG = "yosys.log"
 
@@ -29,6 +28,10 @@ class FpgaError(SateenError):
 
 class DoesNotFit(FpgaError):
     """A design needs more than its part has; the message says of what, and what to reduce."""
+
+
+class ClockMissed(FpgaError):
+    """A build is slower than asked; the message says by how much, and why."""
 
 
 def version_of(package: str) -> str:
@@ -48,15 +51,33 @@ def cached(text: str, package: str) -> Path:
     return folder
 
 
-def call(tool: str, arguments: Sequence[str], work: Path, package: str = "") -> None:
+@contextmanager
+def workspace(folder: Path) -> Iterator[Path]:
+    """A temporary folder within one of :func:`cached`, which goes too if nothing was put into it."""
+    try:
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            yield Path(name)
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def call(
+    tool: str,
+    arguments: Sequence[str],
+    work: Path,
+    package: str = "",
+    *,
+    log: Path | None = None,
+    watch: Callable[[str], None] | None = None,
+) -> None:
     """Runs a tool in a folder: one from a YoWASP package, by default the one named after it, or another package's
-    module."""
-    log.info("running %s", tool)
+    module. While it works, ``watch`` is called with the end of the file ``log``."""
     name = tool.replace("-", "_")
     module = (package or f"yowasp-{tool}").replace("-", "_")
     code = f"import sys, {module} as tool; sys.exit(tool.run_{name}(sys.argv[1:]))"
     command = ["-c", code] if module.startswith("yowasp") else ["-m", f"{module}.{name}"]
-    result = subprocess.run([sys.executable, *command, *arguments], cwd=work, capture_output=True, text=True)
+    result = processes.run([sys.executable, *command, *arguments], cwd=work, log=log, watch=watch)
     if result.returncode:
         # Yosys's output after its first call of ABC is lost, but its log has it.
         printed = (

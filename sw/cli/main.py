@@ -12,7 +12,21 @@ from typing import Annotated
 
 import typer
 
-from sateen.cli import bench, build, compare, demo, fpga, inspect, progress, quantize, report, run, tune, verify
+from sateen.cli import (
+    bench,
+    bitstream,
+    build,
+    compare,
+    demo,
+    fpga,
+    inspect,
+    progress,
+    quantize,
+    report,
+    run,
+    tune,
+    verify,
+)
 from sateen.errors import SateenError, SateenWarning
 from sateen.graph import GraphError, NetworkError
 from sateen.sim.errors import SimulationError
@@ -34,7 +48,7 @@ app.command("tune")(tune.tune)
 app.command("compare-pe")(compare.compare_pe)
 app.command("cocotb")(bench.cocotb)
 app.command("boards")(fpga.boards)
-app.command("build")(fpga.build)
+app.command("build")(bitstream.build)
 app.command("flash")(fpga.flash)
 app.command("info")(inspect.info)
 app.command("doctor")(inspect.doctor)

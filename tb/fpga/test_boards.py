@@ -25,7 +25,8 @@ from sateen.fpga.flash import flash
 from sateen.fpga.flow import Report, Resources
 from sateen.fpga.parts import PARTS
 from sateen.fpga.pll import ecp5, gowin, ice40
-from sateen.fpga.tools import DoesNotFit, FpgaError
+from sateen.fpga.timing import parse_path
+from sateen.fpga.tools import ClockMissed, DoesNotFit, FpgaError
 from sateen.fpga.top import System
 from sateen.fpga.usage import Cell, Usage, placed_cells
 from sateen.hw.spec.config import PRESETS
@@ -117,6 +118,15 @@ def test_recipes():
         Recipe(board="ulx3s-85f", config=TINY, seeds=())
 
 
+def step(kind, delay, source, target=None, to=(3, 4)):
+    """A step of nextpnr's report."""
+    return {
+        "type": kind, "delay": delay,
+        "from": {"cell": source, "loc": [3, 4], "port": "Q"},
+        "to": {"cell": target or source, "loc": list(to), "port": "A"},
+    }  # fmt: skip
+
+
 @pytest.fixture
 def built():
     cells = (
@@ -127,7 +137,14 @@ def built():
     report = Report(
         resources=Resources(luts=10, registers=1, multipliers=1, block_rams=1),
         clock_mhz=96.0,
-        path=("1.00 ns clk-to-q a → b",),
+        path=parse_path(
+            [
+                step("clk-to-q", 1.0, "system.accelerator.engine.tile.pe_0_3.sum_TRELLIS_FF_Q_7"),
+                step("routing", 2.0, "system.accelerator.engine.tile.pe_0_3.sum_TRELLIS_FF_Q_7", "b_LUT4", (7, 2)),
+                step("logic", 0.25, "b_LUT4"),
+                step("setup", 0.0, "system.accelerator.engine.records.block_0.memory.0.0"),
+            ]
+        ),
         seed=2,
     )
     recipe = Recipe(board="ulx3s-85f", config=replace(TINY, clock_hz=80 * MHZ), seeds=(1, 2))
@@ -139,7 +156,13 @@ def test_record(built, tmp_path):
     assert bitstream == tmp_path / "board.bit" and bitstream.read_bytes() == b"bits"
     document = json.loads(record.read_text())
     assert Recipe.load(document["recipe"]) == built.recipe
-    assert document["clock"]["margin"] == pytest.approx(0.2)
+    assert document["format"] == "sateen.build/1" and document["clock"]["margin"] == pytest.approx(0.2)
+    path = document["critical_path"]
+    assert path["start"] == "engine.tile.pe_0_3.sum (row 0, column 3)"
+    assert path["end"] == "engine.records.block_0.memory"
+    assert (path["logic_ns"], path["wires_ns"], len(path["steps"])) == (1.25, 2.0, 4)
+    assert built.save(tmp_path / "big.bit") == (tmp_path / "big.bit", tmp_path / "big.json")
+    assert built.save(tmp_path / "v1.2")[0] == tmp_path / "v1.2.bit"
     assert document["modules"]["engine.tile"] == {
         "luts": 0,
         "registers": 1,
@@ -167,6 +190,7 @@ def test_page(built):
 
     text = page(built)
     assert "X4 Y10" in text and "row 0" in text and built.recipe.identity in text
+    assert "engine.tile.pe_0_3.sum (row 0, column 3)" in text and "2.00 ns routing" in text
 
 
 def test_cells_belong_to_the_innermost_module():
@@ -205,7 +229,7 @@ def test_what_does_not_fit(monkeypatch, resource, used, message):
     ("Unable to find a placement location for cell 'x'", "places; reduce rows, cols or lanes"),
 ])  # fmt: skip
 def test_too_few_places(monkeypatch, tmp_path, message, advice):
-    def call(*arguments):
+    def call(*_, **__):
         raise FpgaError(f"nextpnr failed: ERROR: {message}")
 
     monkeypatch.setattr(flow, "call", call)
@@ -219,18 +243,16 @@ def test_too_few_places(monkeypatch, tmp_path, message, advice):
 
 def test_clock_that_is_not_reached(monkeypatch):
     empty = Resources(luts=0, registers=0, multipliers=0, block_rams=0)
-    steps = (
-        "1.0 ns clk-to-q engine.nest.count_TRELLIS_FF_Q → engine.nest.last_LUT4_Z",
-        "2 ns routing engine.nest.last_LUT4_Z → engine.x",
-    )
-    report = Report(resources=empty, clock_mhz=70.0, path=steps, seed=1)
+    nest, x = "system.accelerator.engine.nest.count_TRELLIS_FF_Q", "system.accelerator.engine.x_TRELLIS_FF_DI"
+    path = parse_path([step("clk-to-q", 1.0, nest), step("routing", 2.0, nest, x)])
+    report = Report(resources=empty, clock_mhz=70.0, path=path, seed=1)
     monkeypatch.setattr(builder, "netlist", lambda text, part: (Path("x/sateen.json"), empty))
     monkeypatch.setattr(builder, "route", lambda *arguments: (Path(), report))
     message = (
         "reaches 70.0 MHz of the 100 asked; choose a lower clock_hz or more seeds; "
-        "the critical path: engine.nest.count · "
+        r"the critical path is from engine\.nest\.count to engine\.x, 1\.0 ns of logic and 2\.0 ns of wires"
     )
-    with pytest.raises(FpgaError, match=message):
+    with pytest.raises(ClockMissed, match=message):
         builder.build(Recipe(board="ulx3s-85f", config=TINY))
 
 
@@ -305,6 +327,8 @@ def test_flash_that_fails(built, loader, tmp_path, text, message):
     (("build",), "name a board with --board, or a build's record with --again"),
     (("build", "--board", "ulx3s-85f", "--config", "huge"), "'huge' is no preset"),
     (("build", "--again", "nothing.json"), "cannot read nothing.json"),
+    (("build", "--board", "ulx3s-85f", "-o", "x.bin"), "x.bin cannot be the bitstream's name: this board's end with"),
+    (("build", "--board", "ulx3s-85f", "-o", "no/x.bit"), "there is no folder no; make it, or choose another"),
     (("flash", "--board", "ulx3s-85f", "nothing.bit"), "there is no nothing.bit; run: sateen build --board ulx3s-85f"),
 ])  # fmt: skip
 def test_command_line_says_what_is_wrong(arguments, message):
