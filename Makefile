@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 TESTS ?= tb
 
-.PHONY: demo test prove soak mutate lint docs-tables test-models test-fpga clean
+.PHONY: demo test prove soak mutate lint docs docs-tables test-models test-fpga clean
 
 demo: .venv/demo
 	@$(RUN) -m sateen.cli demo
@@ -33,6 +33,11 @@ lint: .venv/dev
 	@rm -rf build && $(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --target build/types .
 	@cd build/types && ../../$(RUN) -m mypy --config-file ../../pyproject.toml -p sateen
 	@cd build/types && PYTHONPATH=. ../../.venv/bin/lint-imports ../../pyproject.toml
+
+# The documentation site: build/site/index.html.
+docs: .venv/docs
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet
+	@echo "build/site/index.html"
 
 # The tables of docs/ that are made from the source.
 docs-tables: .venv/test

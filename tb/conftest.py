@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import needs
 import seeds
 
 # Tests build many simulations and run each for a short time.
@@ -63,6 +64,29 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[pytest.C
     if report.skipped and (reason := _forbidden(report.longrepr)):
         report.outcome, report.longrepr = "failed", f"skipped, which {NO_SKIPS} forbids: {reason}"
     return report
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Chromium, without a window."""
+    chromium, driver_path = needs.programs("chromium", "chromedriver", packages="chromium chromium-driver")
+    webdriver = needs.package("selenium.webdriver", extra="test")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (
+        "headless=new",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
+    ):
+        options.add_argument(f"--{flag}")
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver_path))
+    yield driver
+    driver.quit()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -10,7 +10,6 @@ from html import unescape
 import numpy as np
 import pytest
 
-import needs
 import sateen
 from command_line import CONFIG, cli
 from sateen.extras import install_hint
@@ -213,29 +212,6 @@ def test_without_the_extra(folder):
         [sys.executable, "-c", code, "report", folder / "example.json"], capture_output=True, text=True, cwd=folder
     )
     assert result.returncode == 1 and result.stderr.strip().endswith(install_hint("report"))
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """Chromium, without a window."""
-    chromium, driver_path = needs.programs("chromium", "chromedriver", packages="chromium chromium-driver")
-    webdriver = needs.package("selenium.webdriver", extra="test")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (
-        "headless=new",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-background-networking",
-        "disable-component-update",
-        "disable-sync",
-    ):
-        options.add_argument(f"--{flag}")
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver_path))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""What the documentation site is made with: MkDocs' hooks, pages from the source, tables of figures, pictures."""
