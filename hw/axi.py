@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from sateen.hw.engines import create_engine
-from sateen.hw.spec.axi import MAGIC, Register
+from sateen.hw.spec.axi import MAGIC, RUN_COUNT, Register, StatusBit
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.identity import Identity
 from sateen.hw.watchdog import guard
@@ -79,11 +79,13 @@ class AxiAccelerator(wiring.Component):
         self._reads(m, {
             Register.MAGIC: MAGIC, Register.FORMAT: Identity.FORMAT, Register.BUILD_LOW: self.build & 0xFFFFFFFF,
             Register.BUILD_HIGH: self.build >> 32, Register.SPACE: space, Register.ADDRESS: address,
-            Register.LIMIT: watchdog.i.payload.limit,
-            Register.STATUS: Cat(self.busy, left != 0, watchdog.overtime, Const(0, 5), watchdog.late),
+            Register.LAYOUT: self.config.layout_code, Register.LIMIT: watchdog.i.payload.limit,
+            Register.STATUS: self.busy << StatusBit.RUNNING | (left != 0) << StatusBit.READING
+            | watchdog.overtime << StatusBit.OVERTIME | watchdog.late << StatusBit.PLACE,
         })  # fmt: skip
 
         value, run, halt = self.s_axil_wdata, watchdog.i.payload, watchdog.halt
+        count = value[RUN_COUNT:][: len(run.count)]
         with m.If(written):
             with m.Switch(register):
                 with m.Case(Register.SPACE):
@@ -93,7 +95,7 @@ class AxiAccelerator(wiring.Component):
                 with m.Case(Register.READ):
                     m.d.sync += left.eq(value)
                 with m.Case(Register.RUN):
-                    m.d.sync += [Cat(run.first, run.count).eq(value), running.eq(value[8:16] != 0)]
+                    m.d.sync += [run.first.eq(value), run.count.eq(count), running.eq(count != 0)]
                 with m.Case(Register.HALT):
                     m.d.sync += [halt.eq(1), running.eq(0), left.eq(0)]
                 with m.Case(Register.LIMIT):

@@ -1,4 +1,4 @@
-"""The accelerator in a LiteX design: its registers on the CPU's bus, its data as LiteX streams.
+"""The accelerator in a LiteX design: its registers on the SoC's bus, its data as LiteX streams.
 
     from sateen_core import SateenCore
 
@@ -7,7 +7,8 @@
     self.comb += dma_reader.source.connect(self.sateen.sink)
     self.comb += self.sateen.source.connect(dma_writer.sink)
 
-Several accelerators in one design have different names: ``SateenCore(platform, preset="tiny", name="detector")``.
+``soc.py`` is a whole SoC. Several accelerators in one design have different names: ``SateenCore(platform,
+preset="tiny", name="detector")``.
 
 The registers are those of ``sateen.hw.spec.axi.Register``. ``sink`` takes the bytes that go into the accelerator's
 memories, and ``source`` gives the bytes that are read from them.
@@ -15,6 +16,7 @@ memories, and ``source`` gives the bytes that are read from them.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +25,27 @@ from litex.gen import LiteXModule
 from litex.soc.interconnect import axi, stream
 from migen import ClockSignal, Instance, ResetSignal, Signal
 
-__all__ = ["SateenCore"]
+__all__ = ["SateenCore", "SateenError"]
+
+PYTHON = os.environ.get("SATEEN_PYTHON", sys.executable)
+"""The Python that has the package ``sateen``."""
+
+
+class SateenError(Exception):
+    """An accelerator cannot be made; the message says why, in a line."""
+
+
+def write_verilog(file: Path, preset: str, name: str) -> None:
+    """Writes the Verilog of a configuration by the command line, which may be another Python's than LiteX's."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    options = ["--preset", preset, "--part", "accelerator-axi", "--name", name, "--output", str(file)]
+    result = subprocess.run([PYTHON, "-m", "sateen.cli", "verilog", *options], capture_output=True, text=True)
+    if "No module named" in result.stderr:
+        raise SateenError(
+            f"{PYTHON} has no package sateen; install it there, or set SATEEN_PYTHON to a Python that has"
+        )
+    if result.returncode:
+        raise SateenError(result.stderr.strip())
 
 
 class SateenCore(LiteXModule):
@@ -39,6 +61,11 @@ class SateenCore(LiteXModule):
         Of the top module; the names of all other modules and of the file begin with it.
     folder : Path
         Where the Verilog is written.
+
+    Raises
+    ------
+    SateenError
+        If the Verilog cannot be written, or another accelerator of the design has the name.
     """
 
     def __init__(self, platform, *, preset: str = "small", name: str = "sateen", folder: Path = Path("build")):
@@ -47,11 +74,11 @@ class SateenCore(LiteXModule):
         self.source = stream.Endpoint([("data", 8)])
         self.busy = Signal()
 
-        folder.mkdir(parents=True, exist_ok=True)
         verilog = folder / f"{name}.v"
-        options = ["--preset", preset, "--part", "accelerator-axi", "--name", name, "--output", str(verilog)]
-        subprocess.run([sys.executable, "-m", "sateen.cli", "verilog", *options], check=True)
-        platform.add_source(str(verilog))
+        if any(Path(source) == verilog.absolute() for source, *_ in platform.sources):
+            raise SateenError(f"two accelerators are named {name!r}; give each another name: SateenCore(…, name=…)")
+        write_verilog(verilog, preset, name)
+        platform.add_source(str(verilog.absolute()))
 
         channels = {"aw": ("addr", "prot"), "w": ("data", "strb"), "ar": ("addr", "prot")}
         lite: dict[str, object] = {}

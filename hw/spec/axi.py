@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-__all__ = ["MAGIC", "Register"]
+__all__ = ["MAGIC", "RUN_COUNT", "Register", "StatusBit"]
 
 MAGIC = int.from_bytes(b"SATN", "big")
 """What the first register reads as."""
+RUN_COUNT = 8
+"""Lowest bit of the count in the register RUN."""
+
+
+class StatusBit(IntEnum):
+    """Bits of the register STATUS."""
+
+    RUNNING = 0
+    """A program runs."""
+    READING = 1
+    """A READ is under way."""
+    OVERTIME = 2
+    """The last program was ended by its LIMIT."""
+    PLACE = 8
+    """Lowest of eight: with OVERTIME, the place in the run of the descriptor that ran."""
 
 
 class Register(IntEnum):
@@ -28,12 +43,15 @@ class Register(IntEnum):
     READ = 0x18
     """Write only: reads and streams out this many bytes. To be written while STATUS says that no READ is under way."""
     RUN = 0x1C
-    """Write only: first descriptor in bits 0 to 7, their count in bits 8 to 15. To be written while no program runs."""
+    """Write only: first descriptor in bits 0 to 7, their count in eight bits from :data:`RUN_COUNT` on. To be written
+    while no program runs."""
     STATUS = 0x20
-    """Read only: bit 0 while a program runs, bit 1 while a READ is under way, bit 2 if the last program was ended by
-    its LIMIT, and then in bits 8 to 15 the place in the run of the descriptor that ran."""
+    """Read only: see :class:`StatusBit`."""
     HALT = 0x24
     """Write only: stops the program, and the READ, at once."""
     LIMIT = 0x28
     """What a program may take from its RUN on, see :func:`sateen.hw.spec.wire.limit_code`; 0 after a reset. To be
     written before RUN."""
+    LAYOUT = 0x2C
+    """Read only: what programs rely on, :attr:`sateen.hw.spec.config.Config.layout_code`. One that was compiled for
+    another must not be run."""

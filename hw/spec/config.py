@@ -225,6 +225,13 @@ class Config:
         )
         return {name: getattr(self, name) for name in names}
 
+    @property
+    def layout_code(self) -> int:
+        """Names in 32 bits all that a compiled program relies on: :attr:`layout`, :attr:`sliding` and :attr:`tables`.
+        Drivers without a JSON reader compare it."""
+        relied = {**self.layout, "sliding": self.sliding, "tables": self.tables}
+        return int(hashlib.sha256(json.dumps(relied, sort_keys=True).encode()).hexdigest()[:8], 16)
+
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON-ready values. Fields that were added later are left out at their defaults, so that the
         identity and digest of older devices stay the same."""

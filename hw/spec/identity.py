@@ -24,11 +24,19 @@ class Identity:
     FORMAT = 3
     """Version of the wire format and the descriptors."""
 
+    HEAD = f'{{"sateen":{FORMAT},"layout":"'
+    """What the text begins with, before the eight hexadecimal digits of
+    :attr:`~sateen.hw.spec.config.Config.layout_code`: a driver that reads no JSON compares these."""
+
     def encode(self) -> bytes:
         """The memory's contents, :data:`IDENTITY_BYTES` long."""
-        text = json.dumps(
-            {"sateen": self.FORMAT, "build": self.build, "config": self.config.to_dict()}, separators=(",", ":")
-        ).encode()
+        fields = {
+            "sateen": self.FORMAT,
+            "layout": f"{self.config.layout_code:08x}",
+            "build": self.build,
+            "config": self.config.to_dict(),
+        }
+        text = json.dumps(fields, separators=(",", ":")).encode()
         if len(text) > IDENTITY_BYTES:
             raise ValueError(f"the identity takes {len(text)} bytes; at most {IDENTITY_BYTES} fit")
         return text.ljust(IDENTITY_BYTES)

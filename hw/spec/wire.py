@@ -122,7 +122,8 @@ class Frame:
     session: int = 0
 
     HEADER = struct.Struct("<BBHH")
-    """Type, sequence number, length of the payload, session."""
+    FIELDS = ("type", "sequence", "length", "session")
+    """Of the header: type, sequence number, length of the payload, session."""
     CRC_BYTES = 4
 
     def encode(self) -> bytes:
@@ -184,7 +185,7 @@ class OpHeader:
     address: int = 0
 
     LAYOUT = struct.Struct("<BBHI")
-    """op, space, length, address."""
+    FIELDS = ("op", "space", "length", "address")
 
     def encode(self) -> bytes:
         """The header's eight bytes."""

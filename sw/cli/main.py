@@ -18,6 +18,7 @@ from sateen.cli import (
     build,
     compare,
     demo,
+    export,
     fpga,
     inspect,
     progress,
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("verilog")(build.verilog)
 app.command("compile")(build.compile)
+app.command("export-c")(export.export_c)
 app.command("quantize")(quantize.quantize)
 app.command("run")(run.run)
 app.command("verify")(verify.verify)

@@ -5,8 +5,8 @@ counters for them. Read ``device.py`` first, then ``inference.py``; ``link.py`` 
 transport of ``transport.py``.
 """
 
-from sateen.runtime.device import Device, LoadedModel, Profile, open
+from sateen.runtime.device import Device, LoadedModel, Profile, allowed_cycles, open
 from sateen.runtime.record import LayerRecord, RunRecord
 from sateen.runtime.serve import serve
 
-__all__ = ["Device", "LayerRecord", "LoadedModel", "Profile", "RunRecord", "open", "serve"]
+__all__ = ["Device", "LayerRecord", "LoadedModel", "Profile", "RunRecord", "allowed_cycles", "open", "serve"]

@@ -30,7 +30,7 @@ from sateen.runtime.position import Place, Position
 from sateen.runtime.transport import alternatives, open_transport
 from sateen.sim.cycles import predict
 
-__all__ = ["Device", "LayerProfile", "LoadedModel", "Profile", "open"]
+__all__ = ["Device", "LayerProfile", "LoadedModel", "Profile", "allowed_cycles", "open"]
 
 PATIENCE, GRACE_CYCLES = 4, 10_000
 """A program may take so many times the cycles that are predicted, and so many more."""
@@ -94,7 +94,7 @@ class Device:
         self.turn = threading.RLock()
         """Held during an inference, whose layers rely on what the device holds."""
         self._resident: tuple[Model, int] | None = None
-        self._expected: tuple[Model, int] | None = None
+        self._allowed: tuple[Model, int] | None = None
 
     @property
     def config(self) -> Config:
@@ -104,7 +104,7 @@ class Device:
     @property
     def simulated_cycles(self) -> int | None:
         """Clock cycles so far of a simulation in this process, else ``None``; may be read while it runs."""
-        simulation = getattr(self.link.transport, "device", None)
+        simulation = getattr(getattr(self.link, "transport", None), "device", None)
         return None if simulation is None else int(simulation.cycles)
 
     def load(self, model: Model) -> LoadedModel:
@@ -198,9 +198,14 @@ class Device:
 
     def _limit(self, model: Model) -> int:
         """Cycles after which the device ends a program of a model."""
-        if self._expected is None or self._expected[0] is not model:
-            self._expected = model, expected_cycles(model, self.config)
-        return PATIENCE * self._expected[1] + GRACE_CYCLES
+        if self._allowed is None or self._allowed[0] is not model:
+            self._allowed = model, allowed_cycles(model, self.config)
+        return self._allowed[1]
+
+
+def allowed_cycles(model: Model, config: Config) -> int:
+    """What any program of a model may take on a device before it counts as stuck."""
+    return PATIENCE * expected_cycles(model, config) + GRACE_CYCLES
 
 
 def expected_cycles(model: Model, config: Config) -> int:

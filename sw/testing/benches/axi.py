@@ -32,6 +32,7 @@ async def runs_a_network(dut, pause):
     assert await link.registers.read_dword(Register.FORMAT) == Identity.FORMAT
     build = await link.registers.read_dwords(Register.BUILD_LOW, 2)
     assert f"{build[1]:08x}{build[0]:08x}" == config.digest
+    assert await link.registers.read_dword(Register.LAYOUT) == config.layout_code
     assert await link.registers.read_dword(0xFC) == 0
     model, x = small_network(config, random.randrange(2**31), shape=(5, 5, 3))
     host = Host(link)
