@@ -121,9 +121,9 @@ class BlockMemory(wiring.Component):
         m.d.comb += self.r_data.as_value().eq(pipelined_mux(m, outputs, block, name="chosen"))
 
 
-def _word_ports(lanes: int, depth: int) -> dict[str, Member]:
+def _word_ports(lanes: int, depth: int, lane_bits: int = 8) -> dict[str, Member]:
     """Ports of a memory of words."""
-    word, address = data.ArrayLayout(8, lanes), max(1, ceil_log2(depth))
+    word, address = data.ArrayLayout(lane_bits, lanes), max(1, ceil_log2(depth))
     return {
         "r_address": In(address),
         "r_data": Out(word),
@@ -147,11 +147,13 @@ class Block(wiring.Component):
         Words, at most :data:`BLOCK_DEPTH`.
     whole : bool
         ``w_enable`` is the same for all bytes.
+    lane_bits : int
+        8, or 9 where ``whole``: then a byte has all bits that a block RAM has for it.
     """
 
-    def __init__(self, *, lanes: int, depth: int, whole: bool = False):
-        self.lanes, self.depth, self.whole = lanes, depth, whole
-        super().__init__(_word_ports(lanes, depth))
+    def __init__(self, *, lanes: int, depth: int, whole: bool = False, lane_bits: int = 8):
+        self.lanes, self.depth, self.whole, self.lane_bits = lanes, depth, whole, lane_bits
+        super().__init__(_word_ports(lanes, depth, lane_bits))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -160,9 +162,10 @@ class Block(wiring.Component):
             for lane in range(0, self.lanes, together):
                 m.submodules[f"ram_{lane}"] = self._ecp5(lane, together)
             return m
-        memory: Memory = Memory(shape=8 * self.lanes, depth=self.depth, init=[])
+        bits = self.lane_bits * self.lanes
+        memory: Memory = Memory(shape=bits, depth=self.depth, init=[])
         m.submodules.memory = memory
-        write, read = memory.write_port(granularity=8 * self.lanes if self.whole else 8), memory.read_port()
+        write, read = memory.write_port(granularity=bits if self.whole else 8), memory.read_port()
         m.d.comb += [
             read.addr.eq(self.r_address),
             read.en.eq(1),
@@ -188,10 +191,11 @@ class Block(wiring.Component):
         low = {1: 3, 2: 4, 4: 5}[together]
         a = Cat(Const(0, low) if together == 1 else Cat(enable, Const(0, low - len(enable))), self.w_address)
         b = Cat(Const(0, low), self.r_address)
-        data_in, unused = Cat(Cat(self.w_data[lane], Const(0, 1)) for lane in lanes), Signal(36)
+        data_in, unused = Cat(Cat(self.w_data[lane], Const(0, 1))[:9] for lane in lanes), Signal(36)
         out = [
-            self.r_data[first + bit // 9][bit % 9] if bit % 9 < 8 and first + bit // 9 in lanes else unused[bit]
-            for bit in range(36)
+            self.r_data[first + lane][bit] if bit < self.lane_bits and first + lane in lanes else unused[9 * lane + bit]
+            for lane in range(4)
+            for bit in range(9)
         ]
         pins: dict[str, object] = {}
         for bit in range(14):

@@ -1,25 +1,108 @@
-"""The weight store: block RAMs that give several words a cycle."""
+"""The weight store: block RAMs that give one word a cycle, or several."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Module
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from sateen.hw.memory import BlockMemory
+from sateen.hw.memory import Block, BlockMemory
 from sateen.hw.spec.config import Config, ceil_pow2
-from sateen.hw.spec.timing import weight_store_latency
+from sateen.hw.spec.timing import BLOCK_DEPTH, FANOUT, packed_memory_latency, weight_store_latency
 from sateen.hw.stream.delay import delayed, replicated
+from sateen.hw.stream.mux import pipelined_mux
 
-__all__ = ["WeightStore"]
+__all__ = ["PackedMemory", "WeightStore"]
+
+LANE_BITS = 9
+"""Bits side by side in a block RAM of 2048 words."""
+CHUNK = 4
+"""Lanes that one address register drives; as many bits are side by side in a block RAM of 512 words."""
+
+
+class PackedMemory(wiring.Component):
+    """A memory of wide words, which are written whole, so that each ninth bit of the block RAMs is in use.
+
+    One read and one write per cycle, as :class:`~sateen.hw.memory.BlockMemory` has them.
+
+    Parameters
+    ----------
+    bits : int
+        Of a word.
+    depth : int
+        Words.
+
+    Members
+    -------
+    r_address : In, r_data : Out
+        A read: data ``latency`` cycles after the address, see
+        :func:`sateen.hw.spec.timing.packed_memory_latency`.
+    w_address, w_enable : In, w_data : In
+        A write: ``w_data`` two cycles after the others.
+    """
+
+    def __init__(self, *, bits: int, depth: int):
+        self.bits, self.depth = bits, depth
+        self.latency = packed_memory_latency(depth)
+        address = max(1, ceil_log2(depth))
+        super().__init__(
+            {
+                "r_address": In(address),
+                "r_data": Out(bits),
+                "w_address": In(address),
+                "w_enable": In(1),
+                "w_data": In(bits),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        starts = range(0, self.bits, CHUNK * LANE_BITS)
+        reads = self._distributed(m, platform, self.r_address, len(starts), name="read")
+        writes = self._distributed(m, platform, Cat(self.w_enable, self.w_address), len(starts), name="write")
+        for index, start in enumerate(starts):
+            here = slice(start, min(self.bits, start + CHUNK * LANE_BITS))
+            read = self._chunk(m, index, reads[index], writes[index], self.w_data[here])
+            m.d.comb += self.r_data[here].eq(read)
+        return m
+
+    def _distributed(self, m: Module, platform: object, value: Value, copies: int, *, name: str) -> list[Signal]:
+        """``value`` for each chunk, two cycles later: they are spread over the chip."""
+        near = replicated(m, platform, value, -(-copies // FANOUT), name=f"{name}_near")
+        far: list[Signal] = []
+        for index, source in enumerate(near):
+            count = min(FANOUT, copies - len(far))
+            far += replicated(m, platform, source, count, name=f"{name}_far_{index}")
+        return far
+
+    def _chunk(self, m: Module, index: int, address: Value, write: Value, word: Value) -> Value:
+        """Some bits of all words, and what was read of them."""
+        offset_bits = min(len(address), ceil_log2(BLOCK_DEPTH))
+        outputs = []
+        for level, first in enumerate(range(0, self.depth, BLOCK_DEPTH)):
+            depth = min(BLOCK_DEPTH, self.depth - first)
+            lanes = CHUNK if depth <= BLOCK_DEPTH // CHUNK else -(-len(word) // LANE_BITS)
+            memory = Block(lanes=lanes, depth=depth, whole=True, lane_bits=LANE_BITS)
+            m.submodules[f"chunk_{index}_{level}"] = memory
+            enable = write[0] & (write[1 + offset_bits :] == level)
+            m.d.comb += [
+                memory.r_address.eq(address[:offset_bits]),
+                memory.w_address.eq(write[1 : 1 + offset_bits]),
+                memory.w_data.as_value().eq(word),
+                memory.w_enable.eq(enable.replicate(lanes)),
+            ]
+            outputs.append(memory.r_data.as_value()[: len(word)])
+        level = delayed(m, address[offset_bits:], 2, name=f"level_{index}")
+        return pipelined_mux(m, outputs, level, name=f"chosen_{index}")
 
 
 class WeightStore(wiring.Component):
     """Words of ``cols`` bytes, of which ``weight_rows`` neighbours are read at once. One read and one write per cycle.
 
     The host sees ``lanes`` bytes at an address: each word takes ``cols`` of them, rounded up to a power of two, the
-    last one ``cols``. ``columns`` lists those that belong to words.
+    last one ``cols``. ``columns`` lists those that belong to words. Where several words are read at once, they are
+    also written at once, when their last byte is written; the others wait until then.
 
     Members
     -------
@@ -27,7 +110,7 @@ class WeightStore(wiring.Component):
         A read of ``lanes`` bytes: data ``latency`` cycles after the address, see
         :func:`sateen.hw.spec.timing.weight_store_latency`. Bytes between words are 0.
     w_address, w_data : In, w_enable : In(lanes)
-        A write of the enabled bytes; a read from the next cycle on sees it. Bytes between words are lost.
+        A write of the enabled bytes. A read two cycles later sees it. Bytes between words are lost.
     """
 
     def __init__(self, config: Config):
@@ -49,22 +132,30 @@ class WeightStore(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        reads, writes, late = [self.r_address], [self.w_address], 0
         if self.words > 1:
-            # Each word's memories have addresses of their own, a cycle later: they are spread over the chip.
-            reads, writes = (
-                replicated(m, platform, address, self.words, name=name)
-                for name, address in (("read", self.r_address), ("write", self.w_address))
-            )
-            late = 1
-        for word, (read, write) in enumerate(zip(reads, writes, strict=True)):
-            m.submodules[f"word_{word}"] = memory = BlockMemory(lanes=self.cols, depth=self.depth)
-            here = slice(word * self.stride, word * self.stride + self.cols)
-            enable = delayed(m, self.w_enable[here], late, name=f"enable_{word}")
-            m.d.comb += [memory.r_address.eq(read), memory.w_address.eq(write), memory.w_enable.eq(enable)]
-            for column, lane in enumerate(range(here.start, here.stop)):
-                m.d.comb += [
-                    memory.w_data[column].eq(delayed(m, self.w_data[lane], late, name=f"w_data_{lane}")),
-                    self.r_data[lane].eq(memory.r_data[column]),
-                ]
+            self._packed(m)
+            return m
+        m.submodules.memory = memory = BlockMemory(lanes=self.cols, depth=self.depth)
+        m.d.comb += [
+            memory.r_address.eq(self.r_address),
+            memory.w_address.eq(self.w_address),
+            memory.w_data.eq(self.w_data),
+            memory.w_enable.eq(self.w_enable),
+            self.r_data.eq(memory.r_data),
+        ]
         return m
+
+    def _packed(self, m: Module) -> None:
+        """All words of an address are one of the memory's."""
+        m.submodules.memory = memory = PackedMemory(bits=8 * len(self.columns), depth=self.depth)
+        m.d.comb += [
+            memory.r_address.eq(self.r_address),
+            memory.w_address.eq(self.w_address),
+            memory.w_enable.eq(self.w_enable[-1]),
+        ]
+        for place, lane in enumerate(self.columns):
+            here, byte = slice(8 * place, 8 * place + 8), Signal(8, name=f"byte_{lane}", reset_less=True)
+            arriving = delayed(m, self.w_data[lane], name=f"w_data_{lane}")
+            with m.If(delayed(m, self.w_enable[lane], name=f"enable_{lane}")):
+                m.d.sync += byte.eq(arriving)
+            m.d.comb += [memory.w_data[here].eq(byte), self.r_data[lane].eq(memory.r_data[here])]

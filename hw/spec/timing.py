@@ -17,6 +17,7 @@ __all__ = [
     "block_memory_latency",
     "flush_cycles",
     "mux_stages",
+    "packed_memory_latency",
     "weight_store_latency",
 ]
 
@@ -50,10 +51,17 @@ def block_memory_latency(*, lanes: int, depth: int) -> int:
     return 2 + mux_stages(-(-depth // BLOCK_DEPTH)) + (-(-lanes // FANOUT) if lanes > FANOUT else 0)
 
 
+def packed_memory_latency(depth: int) -> int:
+    """Cycles from an address to the word there, in a memory of wide words: two registers of the address, a block RAM
+    and its output register, the multiplexer of the blocks."""
+    return 4 + mux_stages(-(-depth // BLOCK_DEPTH))
+
+
 def weight_store_latency(config: Config) -> int:
-    """Cycles from an address of the weight store to the words there; one more where several are read at once."""
-    depth = config.weight_words // config.weight_rows
-    return block_memory_latency(lanes=config.cols, depth=depth) + (config.weight_rows > 1)
+    """Cycles from an address of the weight store to the words there."""
+    if config.weight_rows > 1:
+        return packed_memory_latency(config.weight_words // config.weight_rows)
+    return block_memory_latency(lanes=config.cols, depth=config.weight_words)
 
 
 def flush_cycles(config: Config) -> int:

@@ -9,11 +9,12 @@ import pytest
 import sateen
 from sateen.compiler.memory import plan
 from sateen.errors import CompileError
-from sateen.hw.memory import BlockMemory, Scratchpad
+from sateen.hw.memory import Scratchpad
 from sateen.hw.pipelined.accumulate import Accumulators
 from sateen.hw.pipelined.lookup import Combiner
 from sateen.hw.pipelined.output import OutputUnit
 from sateen.hw.pipelined.postprocess import PostProcess
+from sateen.hw.pipelined.weight_store import WeightStore
 from sateen.hw.spec.config import PRESETS, Config
 from sateen.hw.spec.timing import Timing
 from sateen.hw.tile import Tile
@@ -94,7 +95,7 @@ def test_latencies_are_the_gateware_s(name):
     scratchpad = Scratchpad(banks=config.banks, depth=config.scratchpad_bytes // config.banks)
     tile = Tile(rows=config.rows, cols=config.cols, pe=config.pe, position_bits=position_bits)
     post = PostProcess(lanes=config.lanes, tag=OutputUnit.tag_shape(lanes=config.lanes, address_bits=8))
-    store = BlockMemory(lanes=config.cols, depth=config.weight_words)
+    store = WeightStore(config)
     assert timing.scratchpad_read == scratchpad.read_latency
     # A request, the weight store, a queue; then a register slice.
     assert timing.weight_store_latency == store.latency + 4

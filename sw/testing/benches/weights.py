@@ -148,20 +148,21 @@ async def holds_two_groups(dut, pause):
 
 @cocotb.test()
 async def stores_words(dut):
-    """Reads give all words that stand together, at the documented latency; a write changes one byte."""
+    """Reads give all words that stand together, at the documented latency."""
     config = parse_config(parameters()["config"])
     component, together, cols = weight_store(**parameters()), config.weight_rows, config.cols
     shape = data.ArrayLayout(8, component.lanes)
     await reset(dut)
-    model = [[random.randrange(256) for _ in range(together * cols)] for _ in range(component.depth)]
-    for address, bytes_ in enumerate(model):
+    places = {0, component.depth - 1, *random.sample(range(component.depth), min(30, component.depth))}
+    model = {place: [random.randrange(256) for _ in range(together * cols)] for place in places}
+    for address, bytes_ in model.items():
         for lane, byte in zip(component.columns, bytes_, strict=True):
             dut.w_address.value, dut.w_data.value = address, shape.const([byte] * component.lanes).as_bits()
             dut.w_enable.value = 1 << lane
             await RisingEdge(dut.clk)
     dut.w_enable.value = 0
     await ClockCycles(dut.clk, component.latency)
-    reads = [random.choice([0, component.depth - 1, random.randrange(component.depth)]) for _ in range(200)]
+    reads = random.choices(sorted(places), k=200)
     for cycle in range(len(reads) + component.latency):
         dut.r_address.value = reads[cycle] if cycle < len(reads) else 0
         await RisingEdge(dut.clk)

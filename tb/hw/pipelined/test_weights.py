@@ -22,15 +22,18 @@ def test_channel_parameters(cols, technology, weight_rows):
 
 
 @pytest.mark.parametrize(
-    "config",
+    ("config", "technology"),
     [
-        "tiny,weight_bytes=256",
-        "tiny,cols=3,rows=8,weight_rows=2,weight_bytes=512",
-        "tiny,cols=6,rows=16,weight_rows=4,weight_bytes=4096",
+        ("tiny,weight_bytes=256", None),
+        ("tiny,cols=3,rows=8,weight_rows=2,weight_bytes=512", None),
+        ("tiny,cols=6,rows=16,weight_rows=4,weight_bytes=4096", None),
+        # Block RAMs of 2048 words, and one whose words have 36 bits behind them.
+        ("tiny,cols=6,rows=8,weight_rows=2,weight_bytes=36864", "ecp5"),
+        ("tiny,cols=6,rows=8,weight_rows=2,weight_bytes=44032", "ecp5"),
     ],
 )
-def test_weight_store(config):
-    run("weight-store", config=config)
+def test_weight_store(config, technology):
+    run("weight-store", technology=technology, config=config)
 
 
 def test_rejects():
