@@ -17,10 +17,10 @@ prove: .venv/test
 	@$(RUN) -m pytest -n 2 --dist worksteal -m "not fpga" tb/formal
 	@$(RUN) -m pytest -n 2 --dist worksteal -m prove --ignore=tb/formal $(TESTS)
 
-# Random tests of the KINDS named, or of all (tb/soak.py), for SECONDS, from a SEED on or a random one.
-SECONDS ?= 600
+# Random tests of the KINDS named, or of all (tb/soak.py), for SECONDS or COUNT rounds, from a SEED on or a random one.
+SECONDS ?= $(if $(COUNT),,600)
 soak: .venv/test
-	@$(RUN) tb/soak.py $(KINDS) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+	@$(RUN) tb/soak.py $(KINDS) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
 
 # Mutants of the TARGET named, or of all (tb/mutation/targets.py): as many of each as it says, or SAMPLE.
 # FLAGS=--fresh forgets what is known from earlier runs.

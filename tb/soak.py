@@ -1,19 +1,22 @@
 """Random tests for as long as one likes: kinds of tests in turn, each round with the next seed.
 
-``make soak`` runs it, and so does ``.venv/bin/python tb/soak.py KIND… --seconds 600``. With ``--seed`` alone, that seed
-is run once.
+``make soak`` runs it, and so does ``.venv/bin/python tb/soak.py KIND… --seconds 600``, or ``--count 1000`` for as many
+rounds of each kind. With ``--seed`` alone, that seed is run once. A round that takes too long is a failure, too.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import random
 import resource
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,6 +36,8 @@ Check = Callable[[int], str | Counter[str]]
 wrong."""
 EVERY = 5.0
 """Seconds from line to line where there is no terminal."""
+HANG_SECONDS = 300
+"""A round that takes longer hangs; some build a simulation first."""
 
 
 def _module(name: str) -> Check:
@@ -141,40 +146,61 @@ class Tally:
         self.outcomes: dict[str, Counter[str]] = {kind: Counter() for kind in kinds}
         self.seeds: Counter[str] = Counter(dict.fromkeys(kinds, 0))
         self.seconds: Counter[str] = Counter()
+        self.longest: Counter[str] = Counter()
 
     def add(self, kind: str, outcome: str | Counter[str], seconds: float) -> None:
         """Adds what a seed led to."""
         self.outcomes[kind].update([outcome] if isinstance(outcome, str) else outcome)
         self.seeds[kind] += 1
         self.seconds[kind] += seconds
+        self.longest[kind] = max(self.longest[kind], seconds)
 
-    def line(self) -> str:
-        """The progress in one line."""
-        return ", ".join(f"{kind} {count}" for kind, count in self.seeds.items())
+    def line(self, count: int | None) -> str:
+        """The progress in one line, towards a count of rounds."""
+        goal = f" of {count:,}" if count is not None else ""
+        rates = {kind: seeds / max(self.seconds[kind], 1e-9) for kind, seeds in self.seeds.items()}
+        return ", ".join(f"{kind} {seeds:,}{goal}, {rates[kind]:.1f}/s" for kind, seeds in self.seeds.items())
 
     def table(self) -> Table:
         """The summary."""
-        table = Table("kind", "seeds", "outcomes", "a second")
+        table = Table("kind", "seeds", "outcomes", "a second", "longest s")
         for kind, outcomes in self.outcomes.items():
-            words = ", ".join(f"{count} {word}" for word, count in outcomes.most_common())
+            words = ", ".join(f"{count:,} {word}" for word, count in outcomes.most_common())
             rate = f"{self.seeds[kind] / self.seconds[kind]:.2f}" if self.seconds[kind] else ""
-            table.add_row(kind, str(self.seeds[kind]), words, rate)
+            table.add_row(kind, f"{self.seeds[kind]:,}", words, rate, f"{self.longest[kind]:.2f}")
         return table
 
 
-def rounds(kinds: list[str], first: int, seconds: float | None, tally: Tally) -> Iterator[tuple[str, int]]:
-    """Runs kinds in turn until time is up, or a single round; yields each kind and seed before it is run."""
+@contextmanager
+def limited(seconds: int) -> Iterator[None]:
+    """Ends what takes longer, with a TimeoutError that says so."""
+
+    def end(*_: Any) -> None:
+        raise TimeoutError(f"it hangs: no end after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def rounds(
+    kinds: list[str], first: int, tally: Tally, *, seconds: float | None = None, count: int | None = None
+) -> Iterator[tuple[str, int]]:
+    """Runs kinds in turn until time is up or each had its count; yields each kind and seed before it is run."""
     begin, seed = time.monotonic(), first
-    while True:
+    while count is None or seed < first + count:
         for kind in kinds:
             if seconds is not None and time.monotonic() - begin >= seconds:
                 return
             yield kind, seed
             start = time.monotonic()
-            outcome = KINDS[kind](seed)
+            with limited(HANG_SECONDS):
+                outcome = KINDS[kind](seed)
             tally.add(kind, outcome, time.monotonic() - start)
-        if seconds is None:
-            return
         seed += 1
 
 
@@ -201,6 +227,7 @@ def main(
         list[str] | None, typer.Argument(help=f"Which of {', '.join(KINDS)}; all of them, if left out.")
     ] = None,
     seconds: Annotated[float | None, typer.Option(help="How long; 600, but a single round if a seed is given.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="How many rounds of each kind.")] = None,
     seed: Annotated[int | None, typer.Option(help="The first seed; random, if left out.")] = None,
 ) -> None:
     """Runs random tests and stops at the first that fails, with the line that repeats it."""
@@ -209,25 +236,27 @@ def main(
     if not chosen:
         raise typer.BadParameter("no kind can run")
     first = random.randrange(2**31) if seed is None else seed
-    seconds = 600.0 if seconds is None and seed is None else seconds
+    if seconds is None and count is None:
+        seconds, count = (600.0, None) if seed is None else (None, 1)
     console.print(f"first seed {first}")
     tally, said, failed = Tally(chosen), time.monotonic(), False
     current = chosen[0], first
     try:
         with Live(tally.table(), console=console, transient=True, auto_refresh=False) as live:
-            for current in rounds(chosen, first, seconds, tally):
+            for current in rounds(chosen, first, tally, seconds=seconds, count=count):
                 if console.is_terminal:
                     live.update(tally.table(), refresh=True)
                 elif time.monotonic() - said >= EVERY:
                     said = time.monotonic()
-                    print(f"{tally.line()}; next seed {current[1]}", flush=True)
+                    print(f"{tally.line(count)}; next seed {current[1]}", flush=True)
     except KeyboardInterrupt:
         pass
     except (Exception, pytest.fail.Exception) as error:
         failed = True
         print(f"{type(error).__name__}: {error}")
     console.print(tally.table())
-    console.print(f"most memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MiB")
+    memory, files = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, len(os.listdir("/proc/self/fd"))
+    console.print(f"most memory {memory:,.0f} MiB; {files} open files")
     if failed:
         print("repeat with .venv/bin/python tb/soak.py {} --seed {}".format(*current))
         raise typer.Exit(1)

@@ -47,7 +47,7 @@ class Engine(wiring.Component):
         m = Module()
         units = _Units(self.config)
         resettable = [name for name in vars(units) if name not in _MEMORIES]
-        reset_domains(m, platform, resettable, self.halt | ResetSignal())
+        reset_domains(m, platform, resettable, self.halt | ResetSignal(allow_reset_less=True))
         for name, unit in vars(units).items():
             m.submodules[name] = DomainRenamer(name)(unit) if name in resettable else unit
         self._control(m, units)

@@ -51,7 +51,7 @@ class SequentialEngine(wiring.Component):
         sums = SequentialAccumulators(cols=config.cols, positions=config.positions, sum_bits=tile.sum_bits)
         control, requantize = Control(config, flush_cycles=flush_cycles(config)), SerialRequantize()
         counters = SequentialCounters(descriptors=config.descriptors)
-        reset_domains(m, platform, ["program"], self.halt | ResetSignal())
+        reset_domains(m, platform, ["program"], self.halt | ResetSignal(allow_reset_less=True))
         for name, unit in (
             ("tile", tile),
             ("sums", sums),

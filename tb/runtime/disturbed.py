@@ -28,12 +28,14 @@ class Disturbed:
         Share of the frames that are disturbed, in each direction.
     seed
         Of all that happens.
+    silence
+        Simulated seconds without an answer after which there is none: most of a soak is such silence.
     """
 
     bits_per_second = clock_hz = float("inf")
 
-    def __init__(self, inner: Any, rate: float, seed: int):
-        self.inner, self.rate, self.rng = inner, rate, random.Random(seed)
+    def __init__(self, inner: Any, rate: float, seed: int, *, silence: float = SILENCE_SECONDS):
+        self.inner, self.rate, self.silence, self.rng = inner, rate, silence, random.Random(seed)
         self.counts: Counter[str] = Counter()
         """Disturbed frames by kind."""
         self._held = {"out": b"", "in": b""}
@@ -49,7 +51,7 @@ class Disturbed:
     def exchange(self, data: bytes, *, timeout: float) -> bytes:
         """See :class:`sateen.runtime.transport.Transport`."""
         sent = self._passed(data, "out") if data else b""
-        return self._passed(self.inner.exchange(sent, timeout=min(timeout, SILENCE_SECONDS)), "in")
+        return self._passed(self.inner.exchange(sent, timeout=min(timeout, self.silence)), "in")
 
     def _passed(self, data: bytes, way: str) -> bytes:
         held, self._held[way] = self._held[way], b""

@@ -13,6 +13,7 @@ import seeds
 from sateen.graph import run as golden
 from sateen.hw.spec.config import PRESETS
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
+from sateen.hw.spec.identity import IDENTITY_BYTES
 from sateen.hw.spec.wire import Frame, FrameType, Op, Space, Status, Stuffing
 from sateen.runtime import Device
 from sateen.runtime.link import Link, read, run, wait, write
@@ -27,20 +28,43 @@ CONFIGS = {
 BYTES = 4 * DESCRIPTOR_WORDS
 HELLO_CYCLES = 20_000
 """Cycles within which a HELLO is answered, with what the device still answers before."""
-LIMIT = 3000
+LOOP = 28
+"""The word of a descriptor with a count of the activations' nest."""
+LIMIT = 1000
 """Cycles of a hostile program."""
 
 
+class Known(Link):
+    """A link to a device whose identity was read before: that takes longer than all else here."""
+
+    def __init__(self, transport, identities):
+        super().__init__(transport)
+        self.identities = identities
+
+    def transaction(self, operations, **options):
+        operations = list(operations)
+        if operations != [read(Space.IDENTITY, 0, IDENTITY_BYTES)]:
+            return super().transaction(operations, **options)
+        if not self.identities:
+            self.identities.append(super().transaction(operations, **options))
+        return self.identities[0]
+
+
 class Victim:
-    """A simulated device, and a model whose results are known."""
+    """A simulated device, a model whose program is attacked, and a small one whose results tell that all is well."""
 
     def __init__(self, config):
-        self.transport = SimulationTransport(config)
+        self.transport, self.identities = SimulationTransport(config), []
         rng = np.random.default_rng(7)
         self.graph = Builder((3, 3, 2), rng).conv2d(3, (2, 2)).flatten().fully_connected(4).graph()
         self.model = sateen.compile(self.graph, config)
         self.x = random_input(self.graph, rng)
-        self.expected = golden(self.graph, self.x)[self.graph.outputs[0]]
+        probe = Builder((6,), rng).fully_connected(4).graph()
+        self.probe, self.inputs = sateen.compile(probe, config), random_input(probe, rng)
+        self.expected = golden(probe, self.inputs)[probe.outputs[0]]
+
+    def link(self):
+        return Known(self.transport, self.identities)
 
     def check(self):
         """HELLO is answered in time, and the model's results are right."""
@@ -53,7 +77,7 @@ class Victim:
             frames += [frame for body in stuffing.feed(came) if (frame := Frame.decode(body))]
             sent = b""
         assert frames[-1].payload == bytes([Status.OK])
-        np.testing.assert_array_equal(Device(Link(self.transport)).load(self.model).run(self.x), self.expected)
+        np.testing.assert_array_equal(Device(self.link()).load(self.probe).run(self.inputs), self.expected)
 
 
 @cache
@@ -66,11 +90,15 @@ def device(request):
     return victim(request.param)
 
 
-def hang(device):
-    """A session, and a program that never ends: a descriptor of zeros waits for weights."""
-    link = Link(device.transport)
+def hang(device, *, reads=False):
+    """A session, and a program that never ends: a descriptor of zeros waits for weights; one whose loop has billions of
+    steps reads the scratchpad."""
+    link = device.link()
     link.hello()
-    link.transaction([write(Space.PROGRAM, 0, bytes(BYTES))])
+    program = bytearray(device.model.segments[0].program.tobytes()[:BYTES] if reads else bytes(BYTES))
+    if reads:
+        program[4 * LOOP : 4 * LOOP + 4] = (0x7FFFFFFF).to_bytes(4, "little")
+    link.transaction([write(Space.PROGRAM, 0, bytes(program))])
     return link
 
 
@@ -84,16 +112,32 @@ def test_repeated_requests_fill_both_slots(device, monkeypatch):
     device.check()
 
 
-@pytest.mark.parametrize("operation", [read(Space.SCRATCHPAD, 0, 200), write(Space.SCRATCHPAD, 0, bytes(200))], ids=str)
+@pytest.mark.parametrize("operation", [read(Space.SCRATCHPAD, 0, 40), write(Space.SCRATCHPAD, 0, bytes(40))], ids=str)
 @pytest.mark.parametrize("space", [Space.SCRATCHPAD, Space.WEIGHTS, Space.PROGRAM, Space.COUNTERS])
-def test_memories_beside_a_hung_program(device, operation, space):
+@pytest.mark.parametrize("reads", [False, True])
+def test_memories_beside_a_hung_program(device, operation, space, reads):
     if space == Space.COUNTERS and operation.header.op == Op.WRITE:
         return
-    link = hang(device)
+    link = hang(device, reads=reads)
     header = replace(operation.header, space=space)
-    request = run(0, 1).header.encode() + header.encode() + operation.data
+    # Twice: a program that begins after the abort would never be ended.
+    request = 2 * (run(0, 1).header.encode() + header.encode() + operation.data)
     frame = Frame(FrameType.REQUEST, 1, request, link._session).encode()
     device.transport.device.exchange(frame + frame, max_cycles=3000)
+    device.check()
+
+
+@pytest.mark.parametrize("behind", [[], [read(Space.PROGRAM, 0, 4)]], ids=["last", "followed"])
+def test_says_that_a_program_was_aborted(device, behind):
+    """A program that a HELLO ends did not finish, and nothing behind it is executed."""
+    link = hang(device)
+    request = b"".join(operation.header.encode() for operation in [run(0, 1), wait(), *behind])
+    hello = Frame(FrameType.HELLO, 2, b"", 0x1234)
+    exchange = device.transport.device.exchange
+    assert not exchange(Frame(FrameType.REQUEST, 1, request, link._session).encode(), max_cycles=500)
+    came = exchange(hello.encode(), max_cycles=HELLO_CYCLES) + exchange(b"", max_cycles=HELLO_CYCLES)
+    answers = [(frame.seq, frame.payload) for body in Stuffing().feed(came) if (frame := Frame.decode(body))]
+    assert answers == [(1, bytes([Status.ABORTED])), (2, bytes([Status.OK]))]
     device.check()
 
 
@@ -147,7 +191,7 @@ def attack(device, seed):
     """Runs a hostile program, with requests of all kinds beside it, in frames with a valid checksum. Returns how it
     ended."""
     rng = random.Random(seed)
-    link = Link(device.transport)
+    link = device.link()
     link.hello()
     program = programs(rng, device.model)[: 2 * BYTES]
     first, count = rng.choice([(0, len(program) // BYTES), (0, 1), (rng.randrange(256), rng.randrange(256))])
@@ -156,9 +200,9 @@ def attack(device, seed):
     for _ in range(rng.randrange(4)):
         space = rng.choice(list(Space))
         address, length = rng.choice([0, 5, 0xFFFFFF, 0xFFFFFFFF, rng.getrandbits(32)]), rng.randrange(60)
-        operations.append(
-            rng.choice([read(space, address, length), write(space, address, rng.randbytes(length)), wait()])
-        )
+        data = rng.randbytes(length)
+        kinds = [read(space, address, length), write(space, address, data), wait(), run(first, count, limit=limit)]
+        operations.append(rng.choice(kinds))
     operations.append(wait())
     link.transaction([write(Space.PROGRAM, 0, program)])
     payload = b"".join(operation.header.encode() + operation.data for operation in operations)

@@ -2,10 +2,14 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import pytest
+import typer
+
 import needs
-from soak import KINDS
+from soak import KINDS, main
 
 SOAK = Path(__file__).parents[1] / "soak.py"
 
@@ -27,3 +31,16 @@ def test_every_kind_runs():
 def test_unknown_kind():
     result = soak("nothing")
     assert result.returncode == 2 and "'nothing' is no kind; there are tflite-networks" in result.stderr
+
+
+def test_count_and_hangs(monkeypatch, capsys):
+    """Each kind has as many rounds as were asked for; one that does not end is a failure, with the line that repeats
+    it."""
+    monkeypatch.setattr("soak.KINDS", {"quick": str, "slow": lambda seed: time.sleep(2 * seed)})
+    monkeypatch.setattr("soak.HANG_SECONDS", 1)
+    main(kinds=["quick"], count=1200, seed=0)
+    assert "1,200" in capsys.readouterr().out
+    with pytest.raises(typer.Exit):
+        main(kinds=["quick", "slow"], count=30, seed=0)
+    output = capsys.readouterr().out
+    assert "it hangs: no end after 1 s" in output and "tb/soak.py slow --seed 1" in output
