@@ -10,7 +10,7 @@ from sateen.fpga.parts import Part
 from sateen.fpga.pll import PLLS, Pll
 from sateen.hw.spec.config import Config, parse_config
 
-__all__ = ["ANY_ADAPTER", "BL702", "FTDI_FULL_SPEED", "FTDI_HIGH_SPEED", "Board", "Bridge"]
+__all__ = ["ANY_ADAPTER", "BL702", "FTDI_FULL_SPEED", "FTDI_HIGH_SPEED", "Board", "Bridge", "Usb"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,19 @@ FTDI_FULL_SPEED = Bridge(title="FT231X", base_hz=3_000_000)
 FTDI_HIGH_SPEED = Bridge(title="FT2232H", base_hz=12_000_000)
 BL702 = Bridge(title="BL702 as an FT2232", base_hz=3_000_000)
 ANY_ADAPTER = Bridge(title="a 3.3 V adapter at the named pins", base_hz=3_000_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usb:
+    """How the loader finds a board on USB."""
+
+    vendor: int
+    product: int
+    """The numbers of openFPGALoader's cable for the board, or of its bootloader."""
+    name: str = ""
+    """A pattern of what the board calls itself; empty if its bridge has its maker's own texts."""
+    port_interface: int = 0
+    """The interface that is the serial port; a bridge with two loads bitstreams over the first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +77,9 @@ class Board:
     """The program that loads a bitstream, with all arguments except the bitstream's name."""
     loader_flash: tuple[str, ...]
     """The same, for the memory that the board boots from."""
+    usb: Usb
+    model: str = ""
+    """The part as ``openFPGALoader --detect`` names it; empty where it cannot be asked, without JTAG."""
     products: str
     """What multiplies on this part, for people."""
 

@@ -15,8 +15,14 @@ ARCS = re.compile(r"Routing (\d+) arcs")
 ROUTED = re.compile(r"^Info: +\d+ \| +\d+ +\d+ \| +\d+ +\d+ \| +(\d+)\|", re.MULTILINE)
 
 
+FIRST = ", whose first call takes a minute longer"
+"""The tools are WebAssembly, which is compiled once."""
+
+
 def yosys_stage(log: str) -> str:
     """Yosys's present step, as ``synthesizing, step 2.31 (OPT_EXPR)``."""
+    if not log:
+        return f"starting Yosys{FIRST}"
     found = HEADING.findall(log)
     return f"synthesizing, step {found[-1][0]} ({found[-1][1]})" if found else "synthesizing"
 
@@ -24,6 +30,8 @@ def yosys_stage(log: str) -> str:
 def nextpnr_stage(log: str) -> str:
     """nextpnr's present stage, with the clock that it estimates once cells have places: the least of all clocks of its
     last analysis."""
+    if not log:
+        return f"starting nextpnr{FIRST}"
     arcs = list(ARCS.finditer(log))
     clocks = CLOCK.findall(log)
     estimate = f", estimated clock {float(clocks[-1]):.1f} MHz" if clocks else ""

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from platformdirs import user_cache_path
 
@@ -31,7 +32,17 @@ class DoesNotFit(FpgaError):
 
 
 class ClockMissed(FpgaError):
-    """A build is slower than asked; the message says by how much, and why."""
+    """A build is slower than asked; the message says by how much, and why.
+
+    Attributes
+    ----------
+    build : sateen.fpga.build.Build
+        The build, to look at.
+    """
+
+    def __init__(self, message: str, build: Any):
+        super().__init__(message)
+        self.build = build
 
 
 def version_of(package: str) -> str:

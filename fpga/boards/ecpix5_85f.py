@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from sateen.fpga.board import FTDI_HIGH_SPEED, Board
+from sateen.fpga.board import FTDI_HIGH_SPEED, Board, Usb
 from sateen.fpga.parts import PARTS
 
 BOARD = Board(
@@ -21,5 +21,7 @@ BOARD = Board(
     leds=(("rgb_led", 0), ("rgb_led", 1)),
     loader=("openFPGALoader", "--board", "ecpix5"),
     loader_flash=("openFPGALoader", "--board", "ecpix5", "--write-flash"),
+    usb=Usb(vendor=0x0403, product=0x6010, port_interface=1),
+    model="LFE5UM5G-85",
     products="one MULT18X18D each, LUTs for the rest",
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """Lattice's iCE40-HX8K breakout board."""
 
-from sateen.fpga.board import FTDI_HIGH_SPEED, Board
+from sateen.fpga.board import FTDI_HIGH_SPEED, Board, Usb
 from sateen.fpga.parts import PARTS
 
 BOARD = Board(
@@ -15,5 +15,6 @@ BOARD = Board(
     bridge=FTDI_HIGH_SPEED,
     loader=("openFPGALoader", "--board", "ice40_generic"),
     loader_flash=("openFPGALoader", "--board", "ice40_generic"),
+    usb=Usb(vendor=0x0403, product=0x6010, port_interface=1),
     products="bit by bit: there are no multipliers",
 )

@@ -1,6 +1,6 @@
 """1BitSquared iCEBreaker with an iCE40UP5K."""
 
-from sateen.fpga.board import FTDI_HIGH_SPEED, Board
+from sateen.fpga.board import FTDI_HIGH_SPEED, Board, Usb
 from sateen.fpga.parts import PARTS
 
 BOARD = Board(
@@ -16,5 +16,6 @@ BOARD = Board(
     pad=True,
     loader=("openFPGALoader", "--board", "ice40_generic"),
     loader_flash=("openFPGALoader", "--board", "ice40_generic"),
+    usb=Usb(vendor=0x0403, product=0x6010, name="icebreaker", port_interface=1),
     products="one SB_MAC16 each, with its registers, up to 16 bits",
 )

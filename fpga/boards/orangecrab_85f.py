@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from sateen.fpga.board import ANY_ADAPTER, Board
+from sateen.fpga.board import ANY_ADAPTER, Board, Usb
 from sateen.fpga.parts import PARTS
 
 BOARD = Board(
@@ -23,5 +23,6 @@ BOARD = Board(
     # Its bootloader writes the memory that it boots from; hold the button while powering up.
     loader=("dfu-util", "-a", "0", "-D"),
     loader_flash=("dfu-util", "-a", "0", "-D"),
+    usb=Usb(vendor=0x1209, product=0x5AF0, name="orangecrab"),
     products="one MULT18X18D each, LUTs for the rest",
 )  # fmt: skip

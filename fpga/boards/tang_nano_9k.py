@@ -1,6 +1,6 @@
 """Sipeed Tang Nano 9K with a Gowin GW1NR-9C."""
 
-from sateen.fpga.board import BL702, Board
+from sateen.fpga.board import BL702, Board, Usb
 from sateen.fpga.parts import PARTS
 
 BOARD = Board(
@@ -15,5 +15,7 @@ BOARD = Board(
     bridge=BL702,
     loader=("openFPGALoader", "--board", "tangnano9k"),
     loader_flash=("openFPGALoader", "--board", "tangnano9k", "--write-flash"),
+    usb=Usb(vendor=0x0403, product=0x6010, name="sipeed", port_interface=1),
+    model="GW1N(R)-9C",
     products="one MULT9X9 each",
 )

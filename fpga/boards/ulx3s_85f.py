@@ -1,6 +1,6 @@
 """Radiona ULX3S with an LFE5U-85F."""
 
-from sateen.fpga.board import FTDI_FULL_SPEED, Board
+from sateen.fpga.board import FTDI_FULL_SPEED, Board, Usb
 from sateen.fpga.parts import PARTS
 
 BOARD = Board(
@@ -15,5 +15,7 @@ BOARD = Board(
     bridge=FTDI_FULL_SPEED,
     loader=("openFPGALoader", "--board", "ulx3s"),
     loader_flash=("openFPGALoader", "--board", "ulx3s", "--write-flash"),
+    usb=Usb(vendor=0x0403, product=0x6015, name="ulx3s"),
+    model="LFE5U-85",
     products="one MULT18X18D each, LUTs for the rest",
 )

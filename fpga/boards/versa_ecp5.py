@@ -1,6 +1,6 @@
 """Lattice ECP5 Versa with an LFE5UM-45F."""
 
-from sateen.fpga.board import FTDI_HIGH_SPEED, Board
+from sateen.fpga.board import FTDI_HIGH_SPEED, Board, Usb
 from sateen.fpga.parts import PARTS
 
 BOARD = Board(
@@ -15,5 +15,7 @@ BOARD = Board(
     bridge=FTDI_HIGH_SPEED,
     loader=("openFPGALoader", "--cable", "ft2232"),
     loader_flash=("openFPGALoader", "--cable", "ft2232", "--write-flash"),
+    usb=Usb(vendor=0x0403, product=0x6010, port_interface=1),
+    model="LFE5UM-45",
     products="one MULT18X18D each, LUTs for the rest",
 )

@@ -19,7 +19,7 @@ class Identity:
 
     config: Config
     build: str
-    """What the device was built from: the configuration's digest, or the hash of a bitstream build."""
+    """What the device was built from: the configuration's digest, or of a bitstream ``BOARD/IDENTITY``."""
 
     FORMAT = 3
     """Version of the wire format and the descriptors."""
@@ -27,6 +27,11 @@ class Identity:
     HEAD = f'{{"sateen":{FORMAT},"layout":"'
     """What the text begins with, before the eight hexadecimal digits of
     :attr:`~sateen.hw.spec.config.Config.layout_code`: a driver that reads no JSON compares these."""
+
+    @property
+    def board(self) -> str:
+        """The board that the bitstream was built for; empty for a simulation or a design of others."""
+        return self.build.rpartition("/")[0]
 
     def encode(self) -> bytes:
         """The memory's contents, :data:`IDENTITY_BYTES` long."""

@@ -37,7 +37,9 @@ def build(
 ) -> None:
     """Writes a bitstream for a board, and beside it a record of how it was made (.json)."""
     from sateen.fpga import build as builder
+    from sateen.fpga.tools import ClockMissed
 
+    console.quiet = str(json) == "-"
     if (board is None) == (again is None):
         raise InputError("name a board with --board, or a build's record with --again")
     if again is not None:
@@ -53,8 +55,13 @@ def build(
         )
     path = output or Path(recipe.board)
     _check(path, builder.SUFFIX[builder.find_board(recipe.board).part.family])
-    with status(f"building for {recipe.board}"):
-        result = builder.build(recipe, jobs=jobs)
+    missed = None
+    try:
+        with status(f"building for {recipe.board}"):
+            result = builder.build(recipe, jobs=jobs)
+    except ClockMissed as error:
+        # All that the build has found is there to look at; sateen flash refuses it.
+        missed, result = error, error.build
     files = result.save(path)
     if html is not None:
         _write_page(html, result)
@@ -62,6 +69,8 @@ def build(
         write_json(json, result.document())
     _print(result)
     console.print(f"{files[0]}: {len(result.bitstream):,} bytes, build {recipe.identity}; its record is {files[1]}")
+    if missed is not None:
+        raise missed
 
 
 def _check(path: Path, suffix: str) -> None:

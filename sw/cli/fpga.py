@@ -42,23 +42,36 @@ def boards() -> None:
 
 
 def flash(
-    board: Annotated[str, typer.Option("--board", "-b", help=BOARD)],
     bitstream: Annotated[
         Path | None, typer.Argument(help="The file to load; by default, what sateen build --board wrote here.")
     ] = None,
+    board: Annotated[str, typer.Option("--board", "-b", help=f"{BOARD} By default, the one on USB.")] = "",
     keep: Annotated[bool, typer.Option("--keep", help="Write to the memory that the board boots from.")] = False,
 ) -> None:
-    """Loads a bitstream into a board."""
-    _, builder = _modules()
-    from sateen.fpga.flash import flash as load
+    """Finds the board on USB, asks its part where JTAG can, and loads a bitstream into it."""
+    boards, builder = _modules()
+    from sateen.fpga import flash as loader
+    from sateen.fpga.usb import SYSTEM, attached
 
-    place = builder.find_board(board)
+    if board:
+        builder.find_board(board)
+        loader.check(board, bitstream or Path(board + builder.SUFFIX[boards[board].part.family]))
+    device = None
+    # Other systems have no such list; the loader looks by itself.
+    if SYSTEM.is_dir() or not board:
+        board, device = loader.find(board, attached(), boards)
+        console.print(f"found {boards[board].title}: {device}")
+    place = boards[board]
     path = bitstream or Path(board + builder.SUFFIX[place.part.family])
-    with status(f"loading {path} …"):
-        load(place, board, path, persistent=keep)
-    console.print(
-        f"{path} is loaded; run a model with: sateen run MODEL.sateen --input X.npy --device serial:/dev/ttyUSB0",
-    )
+    loader.check(board, path)
+    with status(f"loading {path}"):
+        if part := loader.detect(place):
+            console.print(f"its part is {part}")
+        loader.flash(place, board, path, persistent=keep)
+    # Loading may have given the port another number.
+    ports = [each.port(place) for each in attached() if device is not None and each.place == device.place]
+    port = next(filter(None, ports), "/dev/ttyUSB0")
+    console.print(f"{path} is loaded; run a model with: sateen run MODEL.sateen --input X.npy --device serial:{port}")
 
 
 def _modules() -> tuple[dict[str, Board], ModuleType]:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from sateen.cli.output import console
 from sateen.compiler import Model
+from sateen.files import atomic_write
 from sateen.sim.tools import TOOLS
 
 __all__ = ["doctor", "info"]
@@ -54,8 +55,16 @@ def info(model_file: Annotated[Path, typer.Argument(metavar="MODEL", help="Compi
             console.print(f"  {kinds[step.host]} {step.host!r}{step.reason and f': {step.reason}'}")
 
 
-def doctor() -> None:
+def doctor(
+    udev: Annotated[
+        bool, typer.Option("--udev", help="Write Linux's rules that let you use boards on USB, instead.")
+    ] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the rules.")] = None,
+) -> None:
     """Lists the tools that are found, and how to install those that are missing."""
+    if udev:
+        _write_rules(output)
+        return
     table = Table(box=None, pad_edge=False)
     for heading in ("tool", "version", "for", "install with"):
         table.add_column(heading, no_wrap=heading in ("tool", "install with"))
@@ -65,3 +74,16 @@ def doctor() -> None:
         table.add_row(tool.name, version or "missing", tool.purpose, "" if version else tool.install)
     console.print(table)
     console.print("pip commands are for a checkout of Sateen.")
+
+
+def _write_rules(output: Path | None) -> None:
+    from sateen.fpga.boards import BOARDS
+    from sateen.fpga.usb import rules
+
+    text = rules(BOARDS)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    with atomic_write(output) as file:
+        file.write(text)
+    console.print(f"{output}: what to do with it stands at its top")

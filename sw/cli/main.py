@@ -18,6 +18,7 @@ from sateen.cli import (
     build,
     compare,
     demo,
+    devices,
     export,
     fpga,
     inspect,
@@ -52,6 +53,7 @@ app.command("cocotb")(bench.cocotb)
 app.command("boards")(fpga.boards)
 app.command("build")(bitstream.build)
 app.command("flash")(fpga.flash)
+app.command("devices")(devices.devices)
 app.command("info")(inspect.info)
 app.command("doctor")(inspect.doctor)
 app.command("serve")(run.serve)

@@ -89,7 +89,10 @@ def _load(path: Path) -> Any:
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
-    """Writes a document as JSON."""
+    """Writes a document as JSON, to a file or for ``-`` to the standard output."""
+    if str(path) == "-":
+        print(json.dumps(document, indent=2))
+        return
     with atomic_write(path) as file:
         json.dump(document, file, indent=2)
         file.write("\n")

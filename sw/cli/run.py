@@ -11,13 +11,14 @@ import typer
 from numpy.typing import NDArray
 
 from sateen.archive import save_arrays
-from sateen.cli.output import console, layer_table, load_inputs, opened, running, write_json
+from sateen.cli.output import console, layer_table, load_inputs, opened, running, status, write_json
 from sateen.compiler import Model
 from sateen.errors import SateenError
 from sateen.files import atomic_write
 from sateen.graph import run as run_golden
 from sateen.hw.spec.config import parse_config
 from sateen.runtime import RunRecord
+from sateen.runtime.resident import remember
 
 __all__ = ["DEVICE", "INPUT", "measured", "run", "serve"]
 
@@ -78,6 +79,8 @@ def measured(
         with running(f"running on {device}", loaded, len(next(iter(x.values())))) as report:
             y, tensors = loaded.run(x, layers=True, progress=report) if layers else (loaded.run(x, progress=report), {})
         assert loaded.profile is not None
+        if opened_device.simulated_cycles is None:
+            remember(model)
         return y, tensors, RunRecord.of(model, opened_device, device, loaded.profile)
 
 
@@ -85,9 +88,23 @@ def serve(
     config: Annotated[str, typer.Argument(help="PRESET[,field=value…].")] = "small",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="TCP port.")] = 7355,
+    terminal: Annotated[
+        bool, typer.Option("--pty", help="On a pseudo-terminal, which opens like a serial port.")
+    ] = False,
 ) -> None:
-    """Offers a simulated device on a TCP port, as if it were a board."""
+    """Offers a simulated device on a TCP port, or like a serial port, as if it were a board."""
     from sateen.runtime import serve as serve_forever
+    from sateen.runtime.serve import serve_terminal
+    from sateen.sim.verilated import build
 
+    parsed = parse_config(config)
+    with status(f"opening sim:{config}"):
+        build(parsed)
+    if terminal:
+        serve_terminal(
+            parsed,
+            lambda name: console.print(f"serving {config}; connect with --device serial:{name}", soft_wrap=True),
+        )
+        return
     console.print(f"serving {config}; connect with --device tcp:{host}:{port} or serial:socket://{host}:{port}")
-    serve_forever(parse_config(config), host=host, port=port)
+    serve_forever(parsed, host=host, port=port)

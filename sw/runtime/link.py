@@ -62,10 +62,17 @@ class Link:
     After a :class:`~sateen.errors.LinkError`, :meth:`hello` makes the device usable again. Threads take turns, a
     transaction each. Every wait ends: its deadline follows from the rate of the line, the bytes, and the cycles that
     programs may take.
+
+    Parameters
+    ----------
+    transport
+        The line.
+    tries
+        How often a frame is sent until there is an answer.
     """
 
-    def __init__(self, transport: Transport):
-        self.transport = transport
+    def __init__(self, transport: Transport, *, tries: int = TRIES):
+        self.transport, self.tries = transport, tries
         self.bytes = 0
         """Bytes sent and received so far."""
         self.retransmissions = 0
@@ -144,7 +151,7 @@ class Link:
         cycles = busy_cycles + CYCLES_PER_BYTE * size
         clock_hz = min(self._clock_hz, self.transport.clock_hz)
         timeout = ANSWER_SECONDS + 10 * size / self.transport.bits_per_second + cycles / clock_hz
-        for attempt in range(TRIES):
+        for attempt in range(self.tries):
             if attempt:
                 self.retransmissions += 1
                 log.info("no answer to frame %d, sending it again", self._seq)
@@ -153,7 +160,7 @@ class Link:
                 _check(answer)
                 return answer[:-1]
         raise LinkError(
-            f"the device did not answer {TRIES} times; "
+            f"the device did not answer {self.tries} times; "
             f"check that it is connected, configured with Sateen and at the same baud rate"
         )
 

@@ -1,10 +1,15 @@
-"""A simulated device on a TCP port, as if it were a board."""
+"""A simulated device on a TCP port or a pseudo-terminal, as if it were a board."""
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import select
 import socket
 import threading
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sateen.hw.spec.config import Config
@@ -13,7 +18,7 @@ from sateen.hw.spec.wire import FLAG, Frame, FrameType, Status, Stuffing
 if TYPE_CHECKING:
     from sateen.sim.verilated import VerilatedDevice
 
-__all__ = ["serve"]
+__all__ = ["serve", "serve_terminal"]
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +27,8 @@ IDLE_CYCLES = 1 << 16
 POLL_SECONDS = 0.0005
 WAIT_SECONDS = 0.5
 """How long a client waits for the one before."""
+ABSENT_SECONDS = 0.05
+"""Time between two looks for a program that opens the pseudo-terminal."""
 REFUSE_SECONDS = 5.0
 """How long a client that is refused is listened to."""
 
@@ -96,4 +103,51 @@ def _converse(device: VerilatedDevice, client: socket.socket) -> None:
         answer = device.exchange(data, max_cycles=len(data) + IDLE_CYCLES)
         if answer:
             client.sendall(answer)
+            expecting = answer[-1] != FLAG
+
+
+def serve_terminal(config: Config, ready: Callable[[str], None]) -> None:
+    """Offers a simulated device on a pseudo-terminal, which programs open like a serial port, until interrupted.
+
+    Parameters
+    ----------
+    config
+        The configuration to simulate.
+    ready
+        Called with the name of the pseudo-terminal.
+    """
+    import pty
+    import tty
+
+    from sateen.sim.verilated import VerilatedDevice
+
+    with VerilatedDevice(config) as device:
+        line, port = pty.openpty()
+        try:
+            tty.setraw(port)
+            name = os.ttyname(port)
+            # Only its users hold the port, so that they see each other.
+            os.close(port)
+            ready(name)
+            _converse_terminal(device, line)
+        finally:
+            os.close(line)
+
+
+def _converse_terminal(device: VerilatedDevice, line: int) -> None:
+    expecting = False
+    while True:
+        try:
+            here, _, _ = select.select([line], [], [], POLL_SECONDS if expecting else None)
+            data = os.read(line, 1 << 16) if here else b""
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            # Nobody has the port open.
+            time.sleep(ABSENT_SECONDS)
+            continue
+        expecting = expecting or bool(data)
+        answer = device.exchange(data, max_cycles=len(data) + IDLE_CYCLES)
+        if answer:
+            os.write(line, answer)
             expecting = answer[-1] != FLAG

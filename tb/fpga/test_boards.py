@@ -241,19 +241,23 @@ def test_too_few_places(monkeypatch, tmp_path, message, advice):
     assert not isinstance(raised.value, DoesNotFit)
 
 
-def test_clock_that_is_not_reached(monkeypatch):
+def test_clock_that_is_not_reached(monkeypatch, tmp_path):
+    """Everything is there to look at, but loading it is refused."""
     empty = Resources(luts=0, registers=0, multipliers=0, block_rams=0)
     nest, x = "system.accelerator.engine.nest.count_TRELLIS_FF_Q", "system.accelerator.engine.x_TRELLIS_FF_DI"
     path = parse_path([step("clk-to-q", 1.0, nest), step("routing", 2.0, nest, x)])
     report = Report(resources=empty, clock_mhz=70.0, path=path, seed=1)
     monkeypatch.setattr(builder, "netlist", lambda text, part: (Path("x/sateen.json"), empty))
-    monkeypatch.setattr(builder, "route", lambda *arguments: (Path(), report))
+    monkeypatch.setattr(builder, "route", lambda *arguments: (tmp_path, report))
+    monkeypatch.setattr(builder, "pack", lambda *arguments: b"slow")
+    (tmp_path / "placed.json").write_text("[]")
     message = (
         "reaches 70.0 MHz of the 100 asked; choose a lower clock_hz or more seeds; "
         r"the critical path is from engine\.nest\.count to engine\.x, 1\.0 ns of logic and 2\.0 ns of wires"
     )
-    with pytest.raises(ClockMissed, match=message):
+    with pytest.raises(ClockMissed, match=message) as raised:
         builder.build(Recipe(board="ulx3s-85f", config=TINY))
+    assert raised.value.build.bitstream == b"slow" and raised.value.build.margin == pytest.approx(-0.3)
 
 
 def test_missing_tool(monkeypatch):
@@ -295,6 +299,15 @@ def test_flash(built, loader, tmp_path):
         flash(BOARDS["ecpix5-85f"], "ecpix5-85f", bitstream)
     with pytest.raises(FpgaError, match="there is no .*other.bit; run: sateen build --board ulx3s-85f"):
         flash(BOARDS["ulx3s-85f"], "ulx3s-85f", tmp_path / "other.bit")
+
+
+def test_a_build_that_misses_its_clock_is_not_loaded(built, loader, tmp_path):
+    log = loader()
+    slow = replace(built, report=replace(built.report, clock_mhz=60.0))
+    bitstream, _ = slow.save(tmp_path / "slow")
+    with pytest.raises(FpgaError, match=r"slow.bit misses its clock by 25%; build it again with a lower clock_hz"):
+        flash(BOARDS["ulx3s-85f"], "ulx3s-85f", bitstream)
+    assert not log.exists()
 
 
 def test_loader_that_is_missing(tmp_path, monkeypatch):

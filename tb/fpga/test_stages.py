@@ -48,7 +48,9 @@ Info: Max frequency for clock         'clk': 122.44 MHz (PASS at 115.00 MHz)
 
 
 @pytest.mark.parametrize(("stage", "log", "text"), [
-    (yosys_stage, "", "synthesizing"),
+    (yosys_stage, "", "starting Yosys, whose first call takes a minute longer"),
+    (yosys_stage, "/* Yosys", "synthesizing"),
+    (nextpnr_stage, "", "starting nextpnr, whose first call takes a minute longer"),
     (yosys_stage, YOSYS, "synthesizing, step 2.32 (TECHMAP)"),
     (nextpnr_stage, "Info: Packing constants..", "packing cells"),
     (nextpnr_stage, PLACED, "placing, round 1, 556,239 tiles of wire"),
