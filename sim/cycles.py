@@ -3,6 +3,7 @@
 Follows the handshakes between the units, one tile of weights at a time: when its words arrive, when it becomes the
 current one, when its beats are taken, when a half of the accumulators fills and drains. Equal to the device's own
 counters within 1 %; short layers within 2 cycles, or within 6 with PEs that load weights more slowly than words arrive.
+Each cause is within 10 cycles more.
 """
 
 from __future__ import annotations
@@ -107,22 +108,25 @@ class _Model:
         ready = fetched = self.output_loaded + t.activation_latency
         starved = waiting = part = 0
         released = [0] * (4 if d.quarters else 2)
+        requests = _Requests(t, self.output_loaded, config.group, pace)
         drained = self.output_loaded
         for _ in range(pace.blocks):
             left = d.output.channels
             for group in range(pace.groups):
                 free = released[part] + t.release_to_beat
-                starved += max(0, free - t.release_to_beat + t.release_to_free - max(ready, fetched))
                 fetched = max(fetched, free)
-                for _ in range(pace.tiles):
+                for tile in range(pace.tiles):
                     word = max(word, self.shadow_free - pace.lead) + pace.load_cycles
                     first = max(ready, fetched)
+                    requests.add_gap(ready, first)
+                    starved += requests.wait(free - requests.latency) if tile == 0 else 0
                     waiting += max(0, word - first)
                     self.shadow_free = first = max(first, word)
                     # Lines that arrived while the array waited let the first beats follow faster than lines are read.
                     fetched = max(fetched, first - t.waiting_lines)
                     last = max(first + (pace.beats - 1) * pace.beat_cycles, fetched + (pace.beats - 1) * config.group)
                     ready, fetched = last + pace.beat_cycles, fetched + pace.beats * config.group
+                    requests.add_tile(last)
                 self.last_beat = ready - 1
                 # A register slice is between. A loader that is slower than its words has taken those of the last row
                 # early.
@@ -147,6 +151,39 @@ class _Model:
             output=output,
             link=0,
         )
+
+
+class _Requests:
+    """When the activation unit asks for a descriptor's lines. It is ahead of the tile: while it waits for accumulators,
+    the tile may still have no beat of the group before."""
+
+    def __init__(self, t: Timing, begin: int, group: int, pace: _Pace):
+        self.latency = t.release_to_beat - t.release_to_free
+        self.next = begin + t.activation_latency - self.latency
+        """The next request's time."""
+        self.gaps = deque([(begin, begin + t.activation_latency)], maxlen=8)
+        """When the tile had no beat, the last few times."""
+        self.lines = pace.beats * group
+        count = min(pace.beats, t.waiting_lines)
+        self.ahead = (count - 1) * pace.beat_cycles
+        self.taken = deque([begin], maxlen=-(-t.waiting_lines // count))
+        """When it took the first of the last beats of a tile: so many lines may wait for it."""
+
+    def add_gap(self, begin: int, end: int) -> None:
+        """The tile has no beat for some cycles, or none."""
+        if begin < end:
+            self.gaps.append((begin, end))
+
+    def add_tile(self, last: int) -> None:
+        """A tile's lines are asked for; its beats are taken up to time ``last``."""
+        self.taken.append(last - self.ahead)
+        self.next = max(self.next + self.lines, self.taken[0])
+
+    def wait(self, end: int) -> int:
+        """The next request waits for accumulators until a time; in how many of these cycles the tile has no beat."""
+        starved = sum(max(0, min(end, last) - max(self.next, first)) for first, last in self.gaps)
+        self.next = max(self.next, end)
+        return starved
 
 
 class _Pace:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import sateen
+import ways
 from sateen.compiler import sliding
 from sateen.compiler.lowering import lower_operator
 from sateen.graph import run
@@ -51,3 +52,72 @@ def test_strides_beyond_a_descriptor():
     with sateen.open("sim:small") as device:
         loaded = device.load(sateen.compile(graph, device.config))
         np.testing.assert_array_equal(loaded.run(x), run(graph, x)[graph.outputs[0]])
+
+
+LAYERS = [
+    # Height, width, kernel, stride, padding.
+    (4, 5, (3, 3), (1, 1), ((1, 1), (1, 1))),
+    (5, 4, (3, 2), (1, 1), ((2, 2), (1, 0))),
+    (4, 6, (2, 3), (1, 2), ((0, 1), (2, 3))),
+    (5, 3, (1, 4), (2, 1), ((0, 0), (3, 3))),
+    (9, 5, (4, 2), (1, 1), ((1, 2), (0, 0))),
+    (2, 20, (1, 2), (1, 1), ((0, 0), (1, 1))),
+    (6, 4, (2, 2), (1, 1), ((1, 1), (2, 2))),
+    (7, 7, (5, 1), (2, 1), ((2, 3), (1, 1))),
+]
+
+
+def kernel_of(config, height, width, kernel, stride, padding):
+    """A depthwise layer as a kernel, and its graph."""
+    builder = Builder((height, width, 3), np.random.default_rng(1))
+    graph = builder.depthwise_conv2d(kernel, stride=stride, padding=padding).graph()
+    (lowered,) = lower_operator(graph.ops[0], graph.tensors, config).kernels
+    return lowered, graph
+
+
+def right_walks(config, graph, size, kernel, stride, padding):
+    """By their definition: what a window needs is in the beats before, and each weight has a row of its own."""
+    out = graph.tensors[graph.outputs[0]].shape[1:3]
+    for outer, wraps in itertools.product((0, 1), (False, True)):
+        inner = 1 - outer
+        before = padding[inner][0] if wraps else 0
+        for steps, results in itertools.product(range(1, kernel[outer] + 1), range(1, out[inner] + 1)):
+            span = (results - 1) * stride[inner] + kernel[inner] - before
+            places = [(step * span + beat) for step in range(steps) for beat in range(kernel[inner])]
+            if wraps:
+                # A window's first values are the last beats of the line before: padding, and not the whole window.
+                there = results == out[inner] and 0 < before < kernel[inner]
+                if not there or any(span - place < size[inner] for place in range(1, before + 1)):
+                    continue
+                if len(set(places)) < len(places):
+                    continue
+            if max(places) < config.rows and results <= config.positions:
+                yield sliding.Walk(outer, results, steps, wraps)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("name", ["small", "small,positions=16", "small,rows=20,positions=16"])
+def test_every_walk_that_is_right(layer, name):
+    config = parse_config(name)
+    kernel, graph = kernel_of(config, *layer)
+    found = list(sliding.walks(kernel, config))
+    assert len(found) == len(set(found))
+    assert set(found) == set(right_walks(config, graph, layer[:2], *layer[2:]))
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_programs_of_every_walk(layer):
+    """Where the accumulators hold few lines of results, in as few descriptors as there can be. The compiler compares
+    each program with the layer."""
+    config = parse_config("small,positions=16")
+    kernel, graph = kernel_of(config, *layer)
+    several = 0
+    for walk in sliding.walks(kernel, config):
+        made = list(sliding.descriptors(kernel, config, walk, source=0, target=0, groups=(0, 1)))
+        lines, blocks = kernel.out[walk.outer], kernel.out[1 - walk.outer]
+        times = -(-lines // (config.positions // walk.results))
+        assert len(made) == times * (1 + (blocks % walk.results > 0))
+        several += times > 1
+    assert several
+    for some in ways.batches(graph, config):
+        ways.compiled(ways.copies(graph, some), graph, config)

@@ -35,6 +35,7 @@ ROOT = Path(__file__).parents[2]
 EXPLAINED = Path(__file__).with_name("explained.toml")
 """Mutants that may survive, each with the reason."""
 RESULTS = ROOT / "build" / "mutate"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
 EVERY = 10.0
 """Seconds from line to line of progress."""
 
@@ -131,9 +132,7 @@ def run(name: str, *, sample: int | None, fresh: bool, folder: Path, console: Co
 def _tried(name: str, target: Target, left: list[Mutant], console: Console) -> Iterator[tuple[Mutant, Outcome]]:
     """Tries mutants one after the other, and prints progress."""
     with tempfile.TemporaryDirectory(prefix="sateen-mutate-") as folder:
-        if target.hardware:
-            os.environ["XDG_CACHE_HOME"] = str(Path(folder) / "cache")
-        laboratory = Laboratory(ROOT, Path(folder))
+        laboratory = Laboratory(ROOT, Path(folder), CACHE if target.hardware else None)
         original = laboratory.try_original(target.tests)
         if original.word != "survived":
             console.print((Path(folder) / "log").read_text()[-4000:], markup=False, highlight=False)

@@ -27,29 +27,32 @@ def _lowering(*names: str) -> tuple[str, ...]:
 
 TARGETS: dict[str, Target] = {
     "scaling": Target(files=("sim/golden/scaling.py",), tests=("tb/sim/test_golden.py",)),
-    "crc": Target(files=("hw/link/framing.py",), tests=("tb/hw/link/test_framing.py",), hardware=True),
+    "crc": Target(files=("hw/link/framing.py",), tests=("tb/hw/link/test_framing.py",), hardware=True, sample=40),
     "nest": Target(
         files=("hw/pipelined/nest.py",),
         tests=tuple(f"tb/hw/pipelined/test_nest.py::test_{name}" for name in ("rejects", "nest[9]", "nest[1]")),
         hardware=True,
+        sample=30,
     ),
     "sequencer": Target(
-        files=("hw/pipelined/sequencer.py",), tests=("tb/hw/pipelined/test_sequencer.py",), hardware=True
+        files=("hw/pipelined/sequencer.py",), tests=("tb/hw/pipelined/test_sequencer.py",), hardware=True, sample=30
     ),
     "requantize": Target(
-        files=("hw/requantize.py",), tests=("tb/hw/test_requantize.py::test_requantize",), hardware=True, sample=150
+        files=("hw/requantize.py",), tests=("tb/hw/test_requantize.py::test_requantize",), hardware=True, sample=30
     ),
     "planner": Target(
-        files=tuple(f"sw/compiler/{name}.py" for name in ("memory", "schedule", "placement", "stripes")),
-        tests=("tb/compiler/test_compiler.py", "tb/system/test_accelerator.py"),
+        files=("sw/compiler/memory.py", "sw/compiler/schedule.py", "sw/compiler/placement.py"),
+        tests=("tb/compiler/test_planner.py", "tb/compiler/test_compiler.py"),
     ),
     "sliding": Target(
-        files=("sw/compiler/sliding.py",), tests=("tb/compiler/test_sliding.py", "tb/compiler/test_ways.py")
+        files=("sw/compiler/sliding.py",),
+        tests=("tb/compiler/test_ways.py::test_programs_of_random_layers", "tb/compiler/test_sliding.py"),
+        sample=80,
     ),
     "lowering": Target(
         files=_lowering("kernel", "weighted", "zero_points", "reduction", "transposed", "lower", "copies", "arrange"),
-        tests=("tb/compiler", "tb/graph"),
-        sample=300,
+        tests=("tb/compiler/test_ways.py::test_programs_of_random_layers", "tb/graph/test_operators.py"),
+        sample=50,
     ),
-    "cycles": Target(files=("sim/cycles.py",), tests=("tb/system/test_accelerator.py::test_cycle_model",)),
+    "cycles": Target(files=("sim/cycles.py",), tests=("tb/system/test_accelerator.py::test_cycle_model",), sample=40),
 }

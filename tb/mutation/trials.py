@@ -23,6 +23,8 @@ __all__ = ["Laboratory", "Outcome"]
 
 ROOMS = ("hw", "sim", "fpga")
 """Folders that are packages within ``sateen``, which is ``sw``."""
+BENCHES = "sateen/benches"
+"""Where the benches' simulations are in a cache, see ``tb/harness.py``."""
 PRELOADED = ("numpy", "pytest", "amaranth.hdl", "amaranth.lib.wiring", "amaranth.back.verilog", "rich", "typer")
 """Packages that most trials import. A trial is a fork of a process that has them."""
 MEMORY_BYTES = 6 << 30
@@ -53,6 +55,9 @@ class Laboratory:
         The repository, which is only read.
     folder
         An empty folder.
+    cache
+        The user's cache, if the mutants' simulations are to have one of their own in the folder. It begins with what
+        all simulations share.
 
     Raises
     ------
@@ -60,7 +65,7 @@ class Laboratory:
         If this process has imported ``sateen``: trials are forks of it, and would have the original.
     """
 
-    def __init__(self, root: Path, folder: Path):
+    def __init__(self, root: Path, folder: Path, cache: Path | None = None):
         if "sateen" in sys.modules:
             raise RuntimeError("sateen is imported: trials would not see their mutants")
         self.folder, self.limit, self._kept = folder, PATIENCE_SECONDS, set[Path]()
@@ -69,6 +74,11 @@ class Laboratory:
             shutil.copytree(root / name, place, ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("pyproject.toml", "docs", "README.md"):
             (folder / name).symlink_to(root / name)
+        if cache is not None:
+            os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+            (folder / "cache" / BENCHES).mkdir(parents=True)
+            for shared in (*cache.glob(f"{BENCHES}/runtime-*"), *cache.glob(f"{BENCHES}/header-*")):
+                (folder / "cache" / BENCHES / shared.name).symlink_to(shared)
         # Files change within the resolution of their times of change: what is compiled is never compared with them.
         checked = py_compile.PycInvalidationMode.UNCHECKED_HASH
         compileall.compile_dir(folder, quiet=2, invalidation_mode=checked)
@@ -139,12 +149,12 @@ class Laboratory:
             sys.modules.pop(name, None)
         import pytest
 
-        arguments = ["-x", "-q", "--tb=short", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not fpga", *tests]
+        arguments = ["-x", "-q", "--tb=short", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
         os._exit(int(pytest.main(arguments, plugins=[_Reporter(report)])))
 
     def _builds(self) -> set[Path]:
         """Simulations of benches in this laboratory's own cache."""
-        return set((self.folder / "cache" / "sateen" / "benches").glob("*"))
+        return set((self.folder / "cache" / BENCHES).glob("*"))
 
 
 class _Reporter:
