@@ -65,8 +65,8 @@ def _digest(*parts: str | bytes) -> str:
 
 
 def _tests_digest(target: Target) -> str:
-    """Changes with the files of a target's tests."""
-    paths = [ROOT / test.split("::")[0] for test in target.tests]
+    """Changes with the files of a target's tests and benches."""
+    paths = [ROOT / test.split("::")[0] for test in (*target.tests, *target.benches)]
     files = [file for path in paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
     return _digest(*target.tests, *(file.read_bytes() for file in files))
 
@@ -132,7 +132,7 @@ def run(name: str, *, sample: int | None, fresh: bool, folder: Path, console: Co
 def _tried(name: str, target: Target, left: list[Mutant], console: Console) -> Iterator[tuple[Mutant, Outcome]]:
     """Tries mutants one after the other, and prints progress."""
     with tempfile.TemporaryDirectory(prefix="sateen-mutate-") as folder:
-        laboratory = Laboratory(ROOT, Path(folder), CACHE if target.hardware else None)
+        laboratory = Laboratory(ROOT, Path(folder), CACHE if target.benches else None)
         original = laboratory.try_original(target.tests)
         if original.word != "survived":
             console.print((Path(folder) / "log").read_text()[-4000:], markup=False, highlight=False)

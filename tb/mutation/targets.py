@@ -15,8 +15,9 @@ class Target:
     """Paths in the repository."""
     tests: tuple[str, ...]
     """What pytest is called with."""
-    hardware: bool = False
-    """Whether the mutants change Verilog: their simulations are kept apart and thrown away."""
+    benches: tuple[str, ...] = ()
+    """Files of the benches that the tests run, if the mutants change Verilog: their simulations are kept apart and
+    thrown away."""
     sample: int | None = None
     """How many mutants are tried, if not all; always the same ones."""
 
@@ -27,18 +28,29 @@ def _lowering(*names: str) -> tuple[str, ...]:
 
 TARGETS: dict[str, Target] = {
     "scaling": Target(files=("sim/golden/scaling.py",), tests=("tb/sim/test_golden.py",)),
-    "crc": Target(files=("hw/link/framing.py",), tests=("tb/hw/link/test_framing.py",), hardware=True, sample=40),
+    "crc": Target(
+        files=("hw/link/framing.py",),
+        tests=("tb/hw/link/test_framing.py",),
+        benches=("sw/testing/benches/framing.py",),
+        sample=40,
+    ),
     "nest": Target(
         files=("hw/pipelined/nest.py",),
         tests=tuple(f"tb/hw/pipelined/test_nest.py::test_{name}" for name in ("rejects", "nest[9]", "nest[1]")),
-        hardware=True,
-        sample=30,
+        benches=("sw/testing/benches/nest.py",),
+        sample=20,
     ),
     "sequencer": Target(
-        files=("hw/pipelined/sequencer.py",), tests=("tb/hw/pipelined/test_sequencer.py",), hardware=True, sample=30
+        files=("hw/pipelined/sequencer.py",),
+        tests=("tb/hw/pipelined/test_sequencer.py",),
+        benches=("sw/testing/benches/sequencer.py",),
+        sample=20,
     ),
     "requantize": Target(
-        files=("hw/requantize.py",), tests=("tb/hw/test_requantize.py::test_requantize",), hardware=True, sample=30
+        files=("hw/requantize.py",),
+        tests=("tb/hw/test_requantize.py::test_requantize",),
+        benches=("sw/testing/benches/requantize.py",),
+        sample=20,
     ),
     "planner": Target(
         files=("sw/compiler/memory.py", "sw/compiler/schedule.py", "sw/compiler/placement.py"),

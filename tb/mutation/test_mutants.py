@@ -56,7 +56,7 @@ def test_names():
 
 def test_targets_exist():
     for target in TARGETS.values():
-        for path in (*target.files, *(test.split("::")[0] for test in target.tests)):
+        for path in (*target.files, *target.benches, *(test.split("::")[0] for test in target.tests)):
             assert (ROOT / path).exists(), path
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import compileall
 import importlib
 import os
-import py_compile
 import resource
 import shutil
 import signal
@@ -79,9 +77,6 @@ class Laboratory:
             (folder / "cache" / BENCHES).mkdir(parents=True)
             for shared in (*cache.glob(f"{BENCHES}/runtime-*"), *cache.glob(f"{BENCHES}/header-*")):
                 (folder / "cache" / BENCHES / shared.name).symlink_to(shared)
-        # Files change within the resolution of their times of change: what is compiled is never compared with them.
-        checked = py_compile.PycInvalidationMode.UNCHECKED_HASH
-        compileall.compile_dir(folder, quiet=2, invalidation_mode=checked)
         for module in PRELOADED:
             importlib.import_module(module)
 
@@ -98,7 +93,7 @@ class Laboratory:
     def try_mutant(self, mutant: Mutant, tests: Collection[str]) -> Outcome:
         """The tests on one mutant."""
         with self._mutated(mutant):
-            outcome = self._run(tests, patience=self.limit)
+            outcome = self._run(tests, patience=self.limit, compiled=False)
         for build in self._builds() - self._kept:
             shutil.rmtree(build, ignore_errors=True)
         return outcome
@@ -107,17 +102,17 @@ class Laboratory:
     def _mutated(self, mutant: Mutant) -> Iterator[None]:
         room, rest = mutant.file.split("/", 1)
         path = self.folder / "sateen" / (rest if room == "sw" else mutant.file)
-        compiled = Path(importlib.util.cache_from_source(str(path)))
-        original, code = path.read_bytes(), compiled.read_bytes()
-        compiled.unlink()
+        original, times = path.read_bytes(), path.stat()
         path.write_bytes(mutant.source)
+        # Compiled files are compared with their sources' sizes and times: no mutant has the original's.
+        os.utime(path, (times.st_atime, times.st_mtime + 3600))
         try:
             yield
         finally:
             path.write_bytes(original)
-            compiled.write_bytes(code)
+            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
-    def _run(self, tests: Collection[str], *, patience: float) -> Outcome:
+    def _run(self, tests: Collection[str], *, patience: float, compiled: bool = True) -> Outcome:
         begin, report = time.monotonic(), self.folder / "failed"
         report.unlink(missing_ok=True)
         sys.stdout.flush()
@@ -126,7 +121,7 @@ class Laboratory:
             try:
                 os.setsid()
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
-                self._test(tests, report)
+                self._test(tests, report, compiled)
             finally:
                 os._exit(70)
         status = _wait(child, begin + patience)
@@ -134,8 +129,8 @@ class Laboratory:
         word = "timeout" if status is None else "survived" if status == 0 else "killed"
         return Outcome(word, failed, time.monotonic() - begin)
 
-    def _test(self, tests: Collection[str], report: Path) -> None:
-        """Runs pytest in this process, which then ends."""
+    def _test(self, tests: Collection[str], report: Path, compiled: bool) -> None:
+        """Runs pytest in this process, which then ends. With ``compiled``, modules that it compiles stay so."""
         os.chdir(self.folder)
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -143,8 +138,9 @@ class Laboratory:
         for stream in (1, 2):
             os.dup2(log, stream)
         sys.path[0] = str(self.folder)
-        sys.dont_write_bytecode = True
-        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+        if not compiled:
+            sys.dont_write_bytecode = True
+            os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
         for name in ("mutants", "trials", "targets"):
             sys.modules.pop(name, None)
         import pytest
