@@ -3,19 +3,23 @@
     python bench/operators.py [docs/operators.md]
 
 Where an operator runs is found by compiling the small files of it that the tests have (`tb/small_models.py`,
-`tb/onnx_versions.py`) for `large`. Without a name the page is printed.
+`tb/onnx_versions.py`) for `large`, and what it is equal to by running them beside the formats' interpreters. Without a
+name the page is printed.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+import tempfile
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tb"))
+
+import numpy as np
 
 from onnx_versions import file, schemas, trials
 from sateen.compiler.lowering import lower
@@ -29,12 +33,15 @@ from sateen.frontends.tflite.handlers import BY_TYPE
 from sateen.frontends.tflite.versions import newest
 from sateen.frontends.torch.functions import POINTWISE
 from sateen.frontends.torch.load import CALLS
-from sateen.graph import Dequantize, Graph, GraphError, Op, Quantize, Real, Reshape
+from sateen.graph import Array, Dequantize, Graph, GraphError, Op, Quantize, Real, Reshape, run
 from sateen.graph.ops import Constant
 from sateen.hw.spec.config import PRESETS
+from sateen.reference import compare, interpreted, interpreter, random_inputs
 from small_models import tflite_files
 
 CONFIG = PRESETS["large"]
+ITEMS = 16
+"""Random items that each file is run with, times its batch."""
 HEAD = """# Operators of model files
 
 Made by `make docs-tables` from the registries of the front ends: do not edit.
@@ -50,14 +57,54 @@ operators on int16 and real numbers always run on the host. In ONNX, what operat
 DequantizeLinear and a QuantizeLinear is the device's, too, where each code's result follows from it alone (a table) or
 is a line for each channel (a layer).
 
-**Exact to**: every integer equals tflite-micro's portable kernels, or TensorFlow Lite's reference kernels for types and
-operators that those lack, and for a RELU6 to another scale, which tflite-micro ignores; for ONNX, onnxruntime's. Real
-numbers equal the interpreter's to about five digits. `sateen verify` compares all tensors of a model with its
-interpreter.
+**Equal to** names the interpreters that the same files were run with, on random codes of all values: tflite-micro's
+portable kernels, LiteRT's reference kernels for types and operators that those lack, onnxruntime. All integers were the
+same where nothing else is said, and real numbers agreed to five digits; else the largest distance is given. A RELU6 to
+another scale is LiteRT's, since tflite-micro ignores the scale. onnxruntime makes one pair of two pairs of
+QuantizeLinear and DequantizeLinear with different scales, which moves a value next to a tie by a step. A dash: no such
+file has the operator; it is tested inside others. What random networks found beyond these files stands in
+[The machine](architecture.md). `sateen verify` compares all tensors of a model with its interpreter.
 """
 
+HEADER = ["| operator | versions | types | runs on | equal to |", "|---|---|---|---|---|"]
 Where = dict[str, set[str]]
 """By kind of operator: ``device``, and reasons for the host."""
+
+
+def equal_to(data: bytes, suffix: str, graph: Graph) -> Iterator[str]:
+    """The interpreter whose tensors a file's are equal to, and if some are not, by how much they differ."""
+    x, actual = sound(graph)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"model{suffix}"
+        path.write_bytes(data)
+        try:
+            reference = interpreter(path, graph)
+            expected = interpreted(reference, graph, x, lambda done, count: None)
+        except SateenError:
+            return
+    compared = compare(graph, actual, expected)
+    largest = max((each.largest for each in compared), default=0.0)
+    if compared:
+        yield reference.name + (f", up to {largest:g} apart" if any(each.different for each in compared) else "")
+
+
+def sound(graph: Graph) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Random inputs, and all tensors that follow from them. Some functions are defined for few real numbers, and what
+    is no number cannot be quantized: such models get those."""
+    x = random_inputs(graph, ITEMS * graph.tensors[graph.inputs[0]].shape[0])
+    for change in (lambda v: v, np.abs, lambda v: np.abs(v) / max(1, np.abs(v).max()), lambda v: 1 + np.abs(v)):
+        changed = {name: change(values).astype(values.dtype) for name, values in x.items()}
+        try:
+            return changed, computed(graph, changed)
+        except ValueError:
+            continue
+    raise SateenError(f"{graph.name} is defined for none of the inputs that were tried")
+
+
+def computed(graph: Graph, x: dict[str, Array]) -> dict[str, Array]:
+    """All tensors by the golden model, in the layout and type of the file."""
+    values = run(graph, {name: graph.tensors[name].from_file(given) for name, given in x.items()}, layers=True)
+    return {name: graph.tensors[name].to_file(value) for name, value in values.items()}
 
 
 def places(graph: Graph, ops: Iterable[Op]) -> Iterator[str]:
@@ -76,28 +123,34 @@ def rewritten(graph: Graph) -> Graph:
     return rewrite(graph, CONFIG, combine=False).graph
 
 
-def tflite_places() -> Where:
-    """By the operators' names in the graph, which begin with their kinds."""
+def tflite_places() -> tuple[Where, Where]:
+    """By the operators' names in the graph, which begin with their kinds: where they run; what they are equal to."""
     found: Where = defaultdict(set)
+    equal: Where = defaultdict(set)
     for builder, inputs, outputs in tflite_files():
         kinds = {op["kind"] for op in builder.ops}
+        data = builder.build(inputs, outputs)
         try:
-            graph = rewritten(tflite.load(builder.build(inputs, outputs)))
+            loaded = tflite.load(data)
+            graph = rewritten(loaded)
         except GraphError:
             continue
+        same = set(equal_to(data, ".tflite", loaded))
         for kind in kinds:
             own = graph.ops if len(kinds) == 1 else [op for op in graph.ops if _kind(op) == kind.lower()]
             found[kind] |= set(places(graph, own))
-    return found
+            equal[kind] |= same
+    return found, equal
 
 
 def _kind(op: Op) -> str:
     return re.sub(r"_\d+(\..*)?$", "", op.name)
 
 
-def onnx_places() -> Where:
-    """By the name of the node that is tried."""
+def onnx_places() -> tuple[Where, Where]:
+    """By the name of the node that is tried: where operators run, and what they are equal to."""
     found: Where = defaultdict(set)
+    equal: Where = defaultdict(set)
     every = schemas()
     for kind, operator in {**REAL_MOVES, **REALS, **ONNX}.items():
         group = every.get(kind, [])
@@ -105,16 +158,19 @@ def onnx_places() -> Where:
         # Attributes of the newest version are tried, too.
         for schema in known:
             for trial in trials(kind, schema, group, attributes=schema is known[-1]):
+                data = file(trial)
                 try:
-                    graph = rewritten(onnx.load(file(trial)))
+                    loaded = onnx.load(data)
+                    graph = rewritten(loaded)
                 except (GraphError, SateenError):
                     continue
+                equal[kind] |= set(equal_to(data, ".onnx", loaded))
                 own = [op for op in graph.ops if op.name.split(".")[0] == "tried"]
                 if kind not in ONNX and not any(isinstance(op, Real) for op in graph.ops):
                     # A table or a line for each channel, which bears the name of what quantizes it.
                     own = [op for op in graph.ops if not isinstance(op, Quantize | Dequantize)]
                 found[kind] |= set(places(graph, own))
-    return found
+    return found, equal
 
 
 def told(found: set[str]) -> str:
@@ -142,30 +198,35 @@ def page() -> str:
 def tflite_lines() -> list[str]:
     """TensorFlow Lite's table."""
     lines = []
-    found = tflite_places()
-    lines += ["## TensorFlow Lite", "", "| operator | versions | types | runs on |", "|---|---|---|---|"]
+    found, equal = tflite_places()
+    lines += ["## TensorFlow Lite", "", *HEADER]
     kinds = sorted({kind for handlers in BY_TYPE.values() for kind in handlers})
     names = {"INT8": "codes", "FLOAT32": "real", "INT32": "int32", "INT16": "int16"}
     for kind in kinds:
         types = ", ".join(names.get(type, type) for type, handlers in BY_TYPE.items() if kind in handlers)
         where = told(found[kind]) if kind in BY_TYPE["INT8"] else "host"
         version = newest(kind)
-        lines.append(f"| {kind} | {'1' if version == 1 else f'1 to {version}'} | {types} | {where} |")
+        versions = "1" if version == 1 else f"1 to {version}"
+        lines.append(f"| {kind} | {versions} | {types} | {where} | {_joined(equal[kind])} |")
     return lines
+
+
+def _joined(names: set[str]) -> str:
+    return "; ".join(sorted(names, reverse=True)) or "–"
 
 
 def onnx_lines() -> list[str]:
     """ONNX's table."""
-    lines, found = [], onnx_places()
+    lines, (found, equal) = [], onnx_places()
     lines += ["", "## ONNX", "", "A version is named after the opset that introduced it.", ""]
-    lines += ["| operator | versions | types | runs on |", "|---|---|---|---|"]
+    lines += HEADER
     for kind in sorted({**REAL_MOVES, **REALS, **ONNX}):
         types = [name for name, kinds in (("codes", ONNX), ("real", {**REAL_MOVES, **REALS})) if kind in kinds]
         types = ["codes", "real"] if types == ["real"] and "device" in found[kind] else types
         operator = {**REAL_MOVES, **REALS, **ONNX}[kind]
         versions = ", ".join(map(str, sorted(operator.versions)))
         where = told(found[kind])
-        lines.append(f"| {kind} | {versions} | {', '.join(types)} | {where} |")
+        lines.append(f"| {kind} | {versions} | {', '.join(types)} | {where} | {_joined(equal[kind])} |")
     return lines
 
 

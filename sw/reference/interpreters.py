@@ -183,7 +183,10 @@ class _OnnxRuntime:
     @staticmethod
     def _results(session: Any, given: Mapping[str, Array]) -> dict[str, Array]:
         names = [output.name for output in session.get_outputs()]
-        return dict(zip(names, session.run(names, given), strict=True))
+        try:
+            return dict(zip(names, session.run(names, given), strict=True))
+        except Exception as error:
+            raise SateenError(f"onnxruntime cannot run the model ({error})") from error
 
 
 def _real_layers(model: Any) -> list[str]:
