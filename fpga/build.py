@@ -21,7 +21,7 @@ from sateen.fpga.floorplan import plan_sites
 from sateen.fpga.flow import EFFORT, PLACE_LOG, Report, Resources, check_fit, netlist, parse_report, run_nextpnr
 from sateen.fpga.netlists import prepare
 from sateen.fpga.record import BuildRecord, ClockEntry
-from sateen.fpga.tools import ClockMissed, FpgaError, cached, call, version_of, workspace
+from sateen.fpga.tools import ClockMissed, FpgaError, cached, call, produce, version_of
 from sateen.fpga.usage import Cell, Usage, placed_cells
 from sateen.hw.spec.config import Config
 from sateen.progress import report as tell
@@ -239,19 +239,21 @@ def route(
     effort, given = EFFORT if part.family == "ecp5" else (), prepare(file.read_bytes(), plan_sites(file, part, cells))
     key = f"board {part.arguments} {constraints} {seed} {recipe.target_mhz} {options} {effort} {given.decode()}"
     folder = cached(key, f"yowasp-nextpnr-{part.router}")
-    if not (folder / "report.json").exists():
-        with workspace(folder) as work:
-            (work / "sateen.json").write_bytes(given)
-            (work / "pins").write_text(constraints)
-            asked = ["--freq", str(recipe.target_mhz), "--seed", str(seed), "--write", "placed.json"]
-            label = f"seed {seed}: " if len(recipe.seeds) > 1 else ""
-            run_nextpnr(part, [*asked, *options, *effort], work, label)
-            if part.family == "gowin":
-                (work / "routed").write_bytes((work / "placed.json").read_bytes())
-            found = placed_cells(json.loads((work / "placed.json").read_text()), json.loads(file.read_text()))
-            (work / "placed.json").write_text(json.dumps([dataclasses.astuple(cell) for cell in found.cells]))
-            for file_name in (PLACE_LOG, "placed.json", "routed", "report.json"):
-                (work / file_name).replace(folder / file_name)
+
+    def make(work: Path) -> None:
+        (work / "sateen.json").write_bytes(given)
+        (work / "pins").write_text(constraints)
+        asked = ["--freq", str(recipe.target_mhz), "--seed", str(seed), "--write", "placed.json"]
+        label = f"seed {seed}: " if len(recipe.seeds) > 1 else ""
+        run_nextpnr(part, [*asked, *options, *effort], work, label)
+        if part.family == "gowin":
+            (work / "routed").write_bytes((work / "placed.json").read_bytes())
+        found = placed_cells(json.loads((work / "placed.json").read_text()), json.loads(file.read_text()))
+        (work / "placed.json").write_text(json.dumps([dataclasses.astuple(cell) for cell in found.cells]))
+        for file_name in (PLACE_LOG, "placed.json", "routed", "report.json"):
+            (work / file_name).replace(folder / file_name)
+
+    produce(folder, "report.json", make)
     return folder, parse_report(json.loads((folder / "report.json").read_text()), part, cells, seed)
 
 

