@@ -18,9 +18,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sateen.arrays import read_arrays
+from sateen.errors import CompileError
 from sateen.files import atomic_write, read_bytes
 
-__all__ = ["ArchiveError", "KindError", "VersionError", "flatten", "load", "restore", "save", "save_arrays", "tuples"]
+__all__ = [
+    "ArchiveError",
+    "KindError",
+    "VersionError",
+    "flatten",
+    "kind",
+    "load",
+    "restore",
+    "save",
+    "save_arrays",
+    "tuples",
+]
 
 MAKE_AGAIN = "make it again from its source, then compile it again"
 """What to do about a graph or network of another version."""
@@ -124,6 +136,16 @@ def load(path: str | os.PathLike[str], *, format: str, remedy: str = "write it a
     if _kind(found) == _kind(format):
         raise VersionError(f"{path} holds no {format} but {found}, of another version of Sateen; {remedy}")
     raise KindError(f"{path} holds a {_kind(found)} ({found}), not a {_kind(format)} ({format})")
+
+
+def kind(path: str | os.PathLike[str]) -> str:
+    """The kind of document that a file claims to hold, of any version, as ``"graph"``; empty if it is no archive of
+    Sateen."""
+    try:
+        found = restore(read_arrays(read_bytes(path))).get("format")
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, CompileError):
+        return ""
+    return _kind(found) if isinstance(found, str) else ""
 
 
 def _kind(format: str) -> str:

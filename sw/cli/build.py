@@ -8,7 +8,10 @@ from typing import Annotated
 
 import typer
 
-from sateen.cli.output import console, load_array, status
+from sateen.cli.inspect import entry
+from sateen.cli.outlook import print_outlook
+from sateen.cli.output import load_array, status
+from sateen.cli.printing import JsonFile, console, write_document
 from sateen.compiler import Model
 from sateen.compiler import compile as compile_model
 from sateen.errors import SateenError
@@ -73,6 +76,7 @@ def compile(
         bool,
         typer.Option("--strict", help="Refuse layers that the device cannot run, instead of running them on the host."),
     ] = False,
+    json: JsonFile = None,
     combine: Annotated[
         str, typer.Option(help="Pack sparse layers where that pays (auto) or never (off); for combine=2 to 16.")
     ] = "auto",
@@ -97,6 +101,9 @@ def compile(
         ):
             dense = compile_model(model.graph, config, combine="off")
         _print_combining(model, cycles, sum(layer.predicted.cycles for layer in dense.layers))
+    found = entry(model, output)
+    write_document(json, found)
+    print_outlook(model, found.outlook)
 
 
 def _print_combining(model: Model, cycles: int, dense_cycles: int) -> None:

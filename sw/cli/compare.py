@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from sateen.cli.output import console, status, write_json
+from sateen.cli.documents import Comparison, Tile
+from sateen.cli.output import status
+from sateen.cli.printing import JsonFile, console, write_document
+from sateen.cli.tables import Column, number, print_table
 from sateen.errors import InputError, SateenError
 from sateen.extras import install_hint
 from sateen.files import atomic_write
@@ -17,6 +18,8 @@ from sateen.files import atomic_write
 __all__ = ["compare_pe"]
 
 LARGEST = 64
+KEPT = {"array": 0, "per 1000 LUTs": 1, "inferences/s": 2, "cycles": 3, "accuracy": 0, "fewer": 1}
+"""Ranks of the columns that stay longest where the terminal is narrow."""
 COMPARED = ("ecp5-85f", "ice40-hx8k")
 """Parts to compare on by default: one with hardware multipliers, one without."""
 
@@ -25,9 +28,7 @@ def compare_pe(
     array: Annotated[str, typer.Option(help="Rows and columns of the arrays of equal size.")] = "4x4",
     luts: Annotated[int, typer.Option(help="LUTs to fill with the arrays of equal area.", min=100)] = 6500,
     part: Annotated[list[str] | None, typer.Option(help="Parts to place on; by default an ECP5 and an iCE40.")] = None,
-    json_file: Annotated[Path, typer.Option("--json", help="File for the figures, for programs.")] = Path(
-        "compare-pe.json"
-    ),
+    json: JsonFile = Path("compare-pe.json"),
     markdown: Annotated[Path, typer.Option("--markdown", help="File for the tables, for documents.")] = Path(
         "compare-pe.md"
     ),
@@ -60,18 +61,18 @@ def compare_pe(
         tables.append((f"{PARTS[name].title}", *_measurements([one for one in found if one.part == name])))
     tables.append((f"Term budgets, {rows}×{cols} term MACs, {len(labels)} digits", *_accuracies(budgets)))
     for title, headings, lines in tables:
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-        for index, heading in enumerate(headings):
-            table.add_column(heading, justify="right" if index else "left")
-        for line in lines:
-            table.add_row(*line)
         console.print()
-        console.print(table)
+        # The key, the array's size and the last two figures stay longest.
+        columns = [Column(headings[0]), *(number(h, rank=KEPT.get(h, 9)) for h in headings[1:])]
+        print_table(columns, lines, title=title)
     with atomic_write(markdown) as file:
         file.write("\n".join(_markdown(*table) for table in tables))
-    document = [dataclasses.asdict(one) | {"per_thousand_luts": one.per_thousand_luts} for one in found]
-    write_json(json_file, {"tiles": document, "budgets": [dataclasses.asdict(one) for one in budgets]})
-    console.print(f"\nSaved as {markdown} and {json_file}.")
+    speeds = [
+        Tile(measured=one, inferences_per_second=one.inferences_per_second, per_thousand_luts=one.per_thousand_luts)
+        for one in found
+    ]
+    write_document(json, Comparison(tiles=speeds, budgets=budgets))
+    console.print(f"\nSaved as {markdown} and {json}.")
 
 
 def _array(text: str) -> tuple[int, int]:

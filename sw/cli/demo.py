@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Annotated
@@ -10,9 +11,11 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from sateen.cli.output import console, layer_table, opened, running, write_json
+from sateen.cli.documents import Demo
+from sateen.cli.output import opened, print_layers, running
+from sateen.cli.printing import JsonFile, console, write_document
 from sateen.compiler import compile
-from sateen.errors import SateenError
+from sateen.errors import DifferenceError, SateenError
 from sateen.extras import install_hint
 from sateen.graph import run as run_golden
 from sateen.runtime import RunRecord
@@ -26,7 +29,7 @@ SHADES = " ░▒▓█"
 def demo(
     device: Annotated[str, typer.Option("--device", "-d", help="Device to run on.")] = "sim:small",
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=497, help="Digits to classify.")] = 100,
-    json: Annotated[Path | None, typer.Option("--json", help="Write the record of the run.")] = None,
+    json: JsonFile = None,
     trace: Annotated[Path | None, typer.Option("--trace", help="Write a waveform (.fst); simulations only.")] = None,
 ) -> None:
     """Classifies handwritten digits with a small CNN, and compares each result with the golden model."""
@@ -70,11 +73,12 @@ def demo(
             f"  simulation      {simulated / seconds:,.0f} cycles a second, {count / seconds:.0f} images a second"
         )
     console.print()
-    console.print(layer_table(record))
+    print_layers(record)
     if json is not None:
-        write_json(json, {**record.document(), "accuracy": accuracy, "inferences": count})
+        fields = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+        write_document(json, Demo(**{**fields, "inferences": count}, accuracy=accuracy))
     if not equal:
-        raise SateenError("the device's results differ from the golden model's")
+        raise DifferenceError("the device's results differ from the golden model's")
 
 
 def _draw(images: NDArray[np.float32], answers: NDArray[np.integer], labels: NDArray[np.integer]) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import typer
 
-from sateen.cli.output import console, status, write_json
+from sateen.cli.output import status
+from sateen.cli.printing import JsonFile, console, write_document
 from sateen.fpga.boards import BOARDS
 from sateen.runtime.discovery import Port, PortState, examine, serial_ports
 
@@ -55,12 +55,9 @@ def devices(
     ports: Annotated[
         list[str] | None, typer.Argument(metavar="[PORT]…", help="Ports to ask; by default, those of boards' bridges.")
     ] = None,
-    json: Annotated[
-        Path | None, typer.Option("--json", help="Write what was found to this file; - is the standard output.")
-    ] = None,
+    json: JsonFile = None,
 ) -> None:
     """Lists the serial ports, and asks which device answers there. Ports that are in use are left alone."""
-    console.quiet = str(json) == "-"
     bridges = {(board.usb.vendor, board.usb.product) for board in BOARDS.values()}
     known = {port.name: port for port in serial_ports()}
     asked = [known.get(name, Port(name=name)) for name in ports or ()]
@@ -69,8 +66,7 @@ def devices(
     with status(f"asking {', '.join(port.name for port in asked) or 'no port'}"):
         with ThreadPoolExecutor(max(1, len(asked))) as pool:
             found = [*pool.map(examine, asked), *others]
-    if json is not None:
-        write_json(json, {"format": Devices.FORMAT, **asdict(Devices(ports=[_entry(port) for port in found]))})
+    write_document(json, Devices(ports=[_entry(port) for port in found]))
     _print(found)
 
 
@@ -100,7 +96,7 @@ def _print(found: Sequence[Port]) -> None:
         detail = f" {port.detail}" if port.detail else ""
         if port.state == PortState.NOT_ASKED:
             detail = f"; to ask it all the same: sateen devices {port.name}"
-        console.print(f"{port.name}{title}: {port.state}{detail}", soft_wrap=True)
+        console.print(f"{port.name}{title}: {port.state}{detail}")
         entry = _entry(port)
         if port.identity is not None:
             config = port.identity.config
@@ -113,4 +109,4 @@ def _print(found: Sequence[Port]) -> None:
                 "run with": f"--device {entry.device}",
             }
             for name, value in rows.items():
-                console.print(f"  {name:13}  {value}", soft_wrap=True)
+                console.print(f"  {name:13}  {value}")

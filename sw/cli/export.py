@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sateen.cli.output import console
+from sateen.cli.printing import console
 from sateen.compiler import Model
 from sateen.embedded import export
 from sateen.errors import SateenError

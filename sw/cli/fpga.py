@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from sateen.cli.bitstream import BOARD
-from sateen.cli.output import console, status
+from sateen.cli.documents import BoardEntry, Boards
+from sateen.cli.output import status
+from sateen.cli.printing import JsonFile, console, write_document
+from sateen.cli.tables import Column, number, print_table
 
 if TYPE_CHECKING:
     from sateen.fpga.board import Board
@@ -19,26 +20,36 @@ if TYPE_CHECKING:
 __all__ = ["boards", "flash"]
 
 
-def boards() -> None:
+def boards(json: JsonFile = None) -> None:
     """Lists the boards, each with its default configuration."""
-    boards, _ = _modules()
-    table = Table(box=None, pad_edge=False)
-    for heading in ("board", "part", "LUTs", "DSPs", "block RAMs", "default configuration", "clock", "serial port"):
-        table.add_column(heading, justify="right" if heading in ("LUTs", "DSPs", "block RAMs", "clock") else "left")
-    for name, board in boards.items():
-        capacity = board.part.capacity
-        table.add_row(
-            name,
-            board.part.title,
-            *(f"{capacity[resource]:,}" for resource in ("luts", "multipliers", "block_rams")),
-            re.sub(",.*", ",…", board.config),
-            f"{board.run_hz / 1e6:g} MHz",
-            f"{board.baud / 1e6:g} Mbaud, {board.bridge.title}",
+    found = [
+        BoardEntry(
+            name=name,
+            title=board.title,
+            part=board.part.title,
+            capacity=board.part.capacity,
+            config=board.config,
+            clock_hz=board.run_hz,
+            baud=board.baud,
+            bridge=board.bridge.title,
         )
-    console.print(table)
-    for name, board in boards.items():
-        if "," in board.config:
-            console.print(f"{name}: {board.config}", soft_wrap=True)
+        for name, board in _modules()[0].items()
+    ]
+    write_document(json, Boards(boards=found))
+    columns = [Column("board"), Column("part", rank=1), number("LUTs", 3), number("DSPs", 4), number("block RAMs", 5)]
+    columns += [number("clock", 2), Column("serial port", rank=6), Column("default configuration", fold=True, rank=7)]
+    rows = [
+        [
+            board.name,
+            board.part,
+            *(f"{board.capacity[resource]:,}" for resource in ("luts", "multipliers", "block_rams")),
+            f"{board.clock_hz / 1e6:g} MHz",
+            f"{board.baud / 1e6:g} Mbaud, {board.bridge}",
+            board.config,
+        ]
+        for board in found
+    ]
+    print_table(columns, rows)
 
 
 def flash(

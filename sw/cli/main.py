@@ -26,9 +26,13 @@ from sateen.cli import (
     quantize,
     report,
     run,
+    schema,
     tune,
     verify,
 )
+from sateen.cli.examples import epilog
+from sateen.cli.exits import ExitCode, exit_code
+from sateen.cli.printing import printable
 from sateen.errors import SateenError, SateenWarning
 from sateen.graph import GraphError, NetworkError
 from sateen.sim.errors import SimulationError
@@ -36,7 +40,7 @@ from sateen.sim.errors import SimulationError
 __all__ = ["app", "main"]
 
 app = typer.Typer(
-    name="sateen", help="DNN inference accelerators from Python.", no_args_is_help=True, add_completion=False,
+    name="sateen", help="DNN inference accelerators from Python.", no_args_is_help=True, rich_markup_mode=None,
     pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 app.command("demo")(demo.demo)
@@ -57,9 +61,11 @@ app.command("devices")(devices.devices)
 app.command("info")(inspect.info)
 app.command("doctor")(inspect.doctor)
 app.command("serve")(run.serve)
+app.command("schema")(schema.schema)
+for command in app.registered_commands:
+    command.epilog = epilog(command.name or "")
 
 
-INTERRUPTED = 130
 _signal: int = signal.SIGINT
 """The signal that ended the command."""
 
@@ -89,6 +95,9 @@ def _options(
 def main() -> None:
     """Runs the command line. Errors and warnings are one line each; SATEEN_DEBUG=1 raises errors with their
     traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files may hold what a terminal's encoding lacks.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     warnings.showwarning = _warn
     warnings.simplefilter("always", SateenWarning)
     # Whoever ends the command wants it to clean up, whatever the signal.
@@ -98,7 +107,7 @@ def main() -> None:
         app(standalone_mode=True)
     except SystemExit as error:
         # Typer turns an interrupt into this.
-        if error.code != INTERRUPTED:
+        if error.code != ExitCode.INTERRUPTED:
             raise
         _end_interrupted()
     except (SateenError, SimulationError, GraphError, NetworkError, ValueError, OSError) as error:
@@ -108,10 +117,8 @@ def main() -> None:
     except KeyboardInterrupt:
         _end_interrupted()
     except Exception as error:
-        _fail(
-            error,
-            f"internal error: {type(error).__name__}: {error}; please report it, with the output of SATEEN_DEBUG=1",
-        )
+        text = f"internal error: {type(error).__name__}: {error}; please report it, with the output of SATEEN_DEBUG=1"
+        _fail(error, text, code=ExitCode.INTERNAL)
 
 
 def _interrupt(number: int, _: object) -> None:
@@ -127,12 +134,15 @@ def _end_interrupted() -> None:
 
 
 def _warn(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"sateen: warning: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"sateen: warning: {_line(message)}", file=sys.stderr)
 
 
-def _fail(error: BaseException, message: str = "") -> None:
+def _fail(error: BaseException, message: str = "", *, code: ExitCode | None = None) -> None:
     if os.environ.get("SATEEN_DEBUG"):
         raise error
-    text = " ".join((message or str(error)).split())
-    print(f"sateen: error: {text}", file=sys.stderr)
-    sys.exit(1)
+    print(f"sateen: error: {_line(message or error)}", file=sys.stderr)
+    sys.exit(exit_code(error) if code is None else code)
+
+
+def _line(message: object) -> str:
+    return printable(" ".join(str(message).split()))

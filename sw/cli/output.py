@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,30 +10,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 from sateen.cli.progress import progress, running, status
+from sateen.cli.tables import Column, number, print_table
 from sateen.errors import InputError
-from sateen.files import atomic_write
 from sateen.graph import Graph
 from sateen.runtime import Device, RunRecord
 from sateen.runtime import open as open_device
 
-__all__ = [
-    "console",
-    "layer_table",
-    "load_array",
-    "load_inputs",
-    "opened",
-    "progress",
-    "running",
-    "status",
-    "write_json",
-]
-
-console = Console(highlight=False, markup=False, emoji=False)
-"""Prints texts as they are: brackets and colons in names of files, layers and tensors are not markup."""
+__all__ = ["load_array", "load_inputs", "opened", "print_layers", "progress", "running", "status"]
 
 
 @contextmanager
@@ -88,27 +72,13 @@ def _load(path: Path) -> Any:
         raise InputError(f"{path} is no NumPy file (.npy); write it with numpy.save") from error
 
 
-def write_json(path: Path, document: dict[str, Any]) -> None:
-    """Writes a document as JSON, to a file or for ``-`` to the standard output."""
-    if str(path) == "-":
-        print(json.dumps(document, indent=2))
-        return
-    with atomic_write(path) as file:
-        json.dump(document, file, indent=2)
-        file.write("\n")
-
-
-def layer_table(run: RunRecord) -> Table:
-    """A table of the layers of a run."""
-    table = Table(title=None, box=None, pad_edge=False)
-    table.add_column("layer")
-    table.add_column("op")
-    for heading in ("MACs", "cycles", "used", "weights", "activ.", "accum.", "output"):
-        table.add_column(heading, justify="right")
-    for layer in run.layers:
-        table.add_row(
-            layer.name, layer.op, f"{layer.macs:,}", f"{layer.cycles:,}", f"{layer.utilization:.0%}",
-            *(f"{layer.stalls[cause]:,}" for cause in ("weights", "activations", "accumulators", "output")),
-        )  # fmt: skip
-    table.add_row("total", "", f"{run.macs:,}", f"{run.cycles:,}", f"{run.utilization:.0%}", style="bold")
-    return table
+def print_layers(run: RunRecord) -> None:
+    """Prints a table of the layers of a run."""
+    columns = [Column("layer"), Column("op", rank=5), number("MACs", 4), number("cycles"), number("used", 1)]
+    columns += [number(heading, rank=3) for heading in ("weights", "activ.", "accum.", "output")]
+    rows = [
+        [layer.name, layer.op, f"{layer.macs:,}", f"{layer.cycles:,}", f"{layer.utilization:.0%}"]
+        + [f"{layer.stalls[cause]:,}" for cause in ("weights", "activations", "accumulators", "output")]
+        for layer in run.layers
+    ]
+    print_table(columns, rows, total=["total", "", f"{run.macs:,}", f"{run.cycles:,}", f"{run.utilization:.0%}"])

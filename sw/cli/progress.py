@@ -25,6 +25,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from sateen.cli.printing import printable
 from sateen.progress import LEVEL
 from sateen.runtime import LoadedModel
 
@@ -122,7 +123,7 @@ class Work(logging.Handler):
                 if self.total is not None:
                     parts.append(f"{self.done} of {self.total}")
                 parts.append(elapsed(time.monotonic() - self._begin))
-                print(f"sateen: {', '.join(parts)}", file=sys.stderr, flush=True)
+                print(printable(f"sateen: {', '.join(parts)}"), file=sys.stderr, flush=True)
 
     def _description(self) -> str:
         detail = self.detail() if self.detail is not None else ""

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from sateen.cli.output import console, load_array, opened, progress, running, status, write_json
+from sateen.cli.output import load_array, opened, progress, running, status
+from sateen.cli.printing import console, write_json
+from sateen.cli.tables import Column, number, print_table
 from sateen.compiler import compile as compile_model
 from sateen.errors import InputError
 from sateen.graph import Array
@@ -96,12 +97,13 @@ def _with_device(found: Assessment, quantized: Quantized, batch: Array, truth: A
 
 
 def _print(found: Assessment) -> None:
-    table = Table(title=None, box=None, pad_edge=False)
-    for heading, justify in (("layer", "left"), ("op", "left"), ("SNR dB", "right"), ("own", "right"), ("", "left")):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
-    for layer in found.layers:
-        table.add_row(layer.layer, layer.operator, _number(layer.snr), _number(layer.own), layer.suggestion)
-    console.print(table)
+    columns = [Column("layer"), Column("op", rank=2), number("SNR dB"), number("own", 1)]
+    columns += [Column("suggestion", rank=3, fold=True)]
+    rows = [
+        [layer.layer, layer.operator, _number(layer.snr), _number(layer.own), layer.suggestion]
+        for layer in found.layers
+    ]
+    print_table(columns, rows)
     console.print(
         "SNR: signal to noise with the noise of all layers before; own: of float values in this layer's codes"
     )

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from sateen.cli.output import console, layer_table, load_inputs
+from sateen.cli.output import load_inputs, print_layers
+from sateen.cli.printing import console
 from sateen.cli.run import DEVICE, INPUT, measured
 from sateen.compiler import Model
 from sateen.errors import InputError, SateenError
@@ -45,5 +46,5 @@ def report(
         _, _, record = measured(model, load_inputs(input, model.graph), device)
     with atomic_write(output, "wb") as file:
         file.write(page(record).encode())
-    console.print(layer_table(record))
+    print_layers(record)
     console.print(f"{output}: {record.model} on {record.device}")

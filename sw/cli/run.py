@@ -11,9 +11,10 @@ import typer
 from numpy.typing import NDArray
 
 from sateen.archive import save_arrays
-from sateen.cli.output import console, layer_table, load_inputs, opened, running, status, write_json
+from sateen.cli.output import load_inputs, opened, print_layers, running, status
+from sateen.cli.printing import console, write_json
 from sateen.compiler import Model
-from sateen.errors import SateenError
+from sateen.errors import DifferenceError
 from sateen.files import atomic_write
 from sateen.graph import run as run_golden
 from sateen.hw.spec.config import parse_config
@@ -60,11 +61,11 @@ def run(
         save_arrays(layers, tensors)
     if json is not None:
         write_json(json, record.document())
-    console.print(layer_table(record))
+    print_layers(record)
     console.print(f"{record.inferences} inferences, {record.link_bytes:,} bytes over the link")
     if check:
         if differ:
-            raise SateenError(
+            raise DifferenceError(
                 f"{len(differ)} of {len(tensors)} tensors differ from the golden model, the first {differ[0]!r}"
             )
         console.print(f"all {len(tensors)} tensors equal the golden model")
@@ -103,7 +104,7 @@ def serve(
     if terminal:
         serve_terminal(
             parsed,
-            lambda name: console.print(f"serving {config}; connect with --device serial:{name}", soft_wrap=True),
+            lambda name: console.print(f"serving {config}; connect with --device serial:{name}"),
         )
         return
     console.print(f"serving {config}; connect with --device tcp:{host}:{port} or serial:socket://{host}:{port}")

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from sateen.cli.output import console, load_array, progress
+from sateen.cli.output import load_array, progress
+from sateen.cli.printing import console
 from sateen.errors import InputError
 from sateen.graph import Graph
 from sateen.quantize import tune as search

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from sateen.cli.output import console, load_inputs, opened, progress, running, status, write_json
+from sateen.cli.output import load_inputs, opened, progress, running, status
+from sateen.cli.printing import console, write_json
 from sateen.compiler import compile as compile_model
-from sateen.errors import SateenError
+from sateen.errors import DifferenceError, SateenError
 from sateen.frontends import load
 from sateen.graph import Array, Graph
 from sateen.graph import run as run_golden
@@ -67,7 +68,7 @@ def verify(
         console.print(f"… and {len(differ) - SHOWN} more")
     of = f"{len(compared)} tensors of {count} item{'s'[: count != 1]} on {where}"
     if differ:
-        raise SateenError(f"{len(differ)} of {of} differ from {reference.name}, first {differ[0]}")
+        raise DifferenceError(f"{len(differ)} of {of} differ from {reference.name}, first {differ[0]}")
     if not compared:
         raise SateenError(f"{reference.name} has no tensor in common with {source}")
     console.print(f"all {of} equal {reference.name}'s, value for value")

@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sateen import archive
 from sateen.archive import ArchiveError, KindError
 from sateen.errors import CompileError
 from sateen.frontends import onnx, tflite
 from sateen.graph import Graph, GraphError, Network
+from sateen.kinds import MODELS, describe
 
 __all__ = ["FRONT_ENDS", "FrontEnd", "errors_name", "load"]
 
@@ -54,6 +56,8 @@ def load(path: str | os.PathLike[str]) -> Graph | Network:
         If a model's file is damaged, not quantized, or has an operator that is not supported. It names the file.
     """
     with errors_name(path):
+        if os.path.isdir(path):
+            raise CompileError(f"{path} is {describe(path)}; give {MODELS}")
         with open(path, "rb") as file:
             head = file.read(8)
         for front_end in FRONT_ENDS:
@@ -71,5 +75,7 @@ def _load_own(path: str | os.PathLike[str]) -> Graph | Network:
             errors.append(error)
     if all(isinstance(error, KindError) for error in errors):
         raise CompileError(f"{errors[0]}; give the graph or model file that it was made from")
+    if not archive.kind(path):
+        raise CompileError(f"{path} is {describe(path)}; give {MODELS}")
     # The kind that the file claims to hold knows what is wrong with it.
     raise CompileError(str(next(error for error in errors if not isinstance(error, KindError))))

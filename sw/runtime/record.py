@@ -10,9 +10,9 @@ from typing import Any
 from sateen.compiler import Model, Step
 from sateen.errors import InputError
 from sateen.hw.spec.config import Config
-from sateen.runtime.device import Device, Profile
+from sateen.runtime.device import Device, LayerProfile, Profile
 
-__all__ = ["LayerRecord", "RunRecord", "StepRecord", "TensorRecord"]
+__all__ = ["LayerRecord", "RunRecord", "StepRecord", "TensorRecord", "predicted_layers"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +157,13 @@ class RunRecord:
     def macs(self) -> int:
         """Multiply-accumulates of one inference."""
         return sum(layer.macs for layer in self.layers)
+
+
+def predicted_layers(model: Model) -> list[LayerRecord]:
+    """The layers with the counters that the cycle model expects."""
+    pes = model.config.rows * model.config.cols * model.config.group
+    layers = tuple(LayerProfile(layer=layer, counters=layer.predicted, pes=pes) for layer in model.layers)
+    return _layers(model, Profile(layers=layers, inferences=1, link_bytes=0))
 
 
 def _layers(model: Model, profile: Profile) -> list[LayerRecord]:

@@ -40,6 +40,7 @@ def files(tmp_path_factory):
     np.save(folder / "x.npy", rng.integers(-128, 128, (3, 5, 5, 3)).astype(np.int8))
     np.save(folder / "real.npy", rng.normal(size=(2, 5, 5, 3)))
     np.save(folder / "wrong.npy", np.zeros((1, 4, 4, 3), np.int8))
+    (folder / "LICENSE").write_text("Apache License\n")
     (folder / "foreign.sateen").write_bytes(b"PK\x03\x04 something else")
     assert cli("compile", folder / "example.npz", "-o", folder / "example.sateen", "--config", CONFIG).returncode == 0
     data = (folder / "example.sateen").read_bytes()
@@ -151,7 +152,10 @@ def test_help_and_version():
         (["verilog", "--preset", "huge", "-o", "{}/x.v"], "'huge' is no preset; there are micro, tiny, small, large"),
         (["verilog", "--part", "wheel", "-o", "{}/x.v"], "'wheel' is no part; there are accelerator"),
         (["compile", "{}/none.npz", "-o", "{}/x.sateen"], "cannot read"),
-        (["compile", "{}/foreign.sateen", "-o", "{}/x.sateen"], "damaged or not a file of Sateen"),
+        (["compile", "{}/foreign.sateen", "-o", "{}/x.sateen"], "foreign.sateen is damaged: it begins as an archive"),
+        (["compile", "{}/LICENSE"], "LICENSE is a text; give a quantized model (.tflite, .onnx), a graph"),
+        (["compile", "{}/x.npy"], "x.npy is a NumPy array, which may be an input but is no model"),
+        (["info", "{}/LICENSE"], "LICENSE is a text"),
         (
             ["compile", "{}/example.npz", "-o", "{}/x.sateen", "--config", "tiny,rows=99"],
             "rows must be a whole number from 4 to 64",
@@ -179,7 +183,6 @@ def test_help_and_version():
         (["compile", "{}/example.sateen"], "give the graph or model file that it was made from"),
         (["compile", "{}/older.npz"], "make it again from its source, then compile it again"),
         (["tune", "{}/older.npz", "-i", "{}/x.npy", "-l", "{}/x.npy", "-o", "{}/t.npz"], "then compile it again"),
-        (["info", "{}/example.npz"], "holds a graph (sateen.graph/1), not a model"),
     ],
 )
 def test_errors_are_one_line(files, arguments, message):

@@ -1,0 +1,168 @@
+"""What commands write with ``--json``: a dataclass each, whose FORMAT names its kind and version.
+
+A new field or another meaning of one is a new version. ``sateen schema`` prints the JSON Schemas.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from sateen.cli.devices import Devices
+from sateen.cli.printing import Document
+from sateen.report.compare import Accuracy, Measurement
+from sateen.report.outlook import Outlook
+from sateen.runtime import RunRecord
+
+__all__ = ["DOCUMENTS"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardEntry:
+    """One board."""
+
+    name: str
+    """What ``sateen build --board`` takes."""
+    title: str
+    part: str
+    capacity: dict[str, int]
+    """Resources of the part."""
+    config: str
+    """The default configuration, as PRESET[,field=value…]."""
+    clock_hz: int
+    """Clock of the default configuration."""
+    baud: int
+    """Rate of the serial port, bits per second."""
+    bridge: str
+    """The chip between the serial port and the host."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boards:
+    """What ``sateen boards`` lists."""
+
+    FORMAT: ClassVar[str] = "sateen.boards/1"
+
+    boards: list[BoardEntry]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolEntry:
+    """A program or package that some part of Sateen calls."""
+
+    name: str
+    version: str | None
+    """``null`` if it is missing."""
+    purpose: str
+    install: str
+    """The command that installs it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doctor:
+    """What ``sateen doctor`` found."""
+
+    FORMAT: ClassVar[str] = "sateen.doctor/1"
+
+    python: str
+    system: str
+    machine: str
+    tools: list[ToolEntry]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerEntry:
+    """A layer on the device."""
+
+    name: str
+    op: str
+    output: str
+    """Name of its output tensor."""
+    shape: list[int]
+    """Shape of one item's output."""
+    macs: int
+    descriptors: int
+    predicted_cycles: int
+    memory_bytes: int
+    """Scratchpad in use while it runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostEntry:
+    """An operator that the host runs."""
+
+    name: str
+    op: str
+    reason: str
+    """Why, if a device might run it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEntry:
+    """A compiled model, as ``sateen compile`` and ``sateen info`` describe it."""
+
+    FORMAT: ClassVar[str] = "sateen.info/1"
+
+    file: str
+    model: str
+    """The model's own name."""
+    config: dict[str, Any]
+    """The configuration that it was compiled for, without fields that were added later and have their defaults."""
+    macs: int
+    cycles: int
+    """Of one inference, by the cycle model, without the link."""
+    resident: bool
+    """Weights and program stay on the device; other models are streamed."""
+    segments: int
+    """Parts in which weights and program are sent."""
+    weight_bytes: int
+    """Weights and channel parameters."""
+    weight_bytes_available: int
+    scratchpad_bytes: int
+    scratchpad_bytes_available: int
+    tiled_layers: int
+    """Layers that are computed row by row, since their tensors do not fit the scratchpad."""
+    layers: list[LayerEntry]
+    host: list[HostEntry]
+    outlook: Outlook
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo(RunRecord):
+    """The record of ``sateen demo``: that of a run, and what came out."""
+
+    accuracy: float
+    """Share of the digits that were classified correctly."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """One tile on one part, and its speed."""
+
+    measured: Measurement
+    inferences_per_second: float | None
+    """``null`` if it does not fit the part."""
+    per_thousand_luts: float | None
+    """Inferences per second for each 1000 LUTs of the tile."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What ``sateen compare-pe`` measured."""
+
+    FORMAT: ClassVar[str] = "sateen.compare-pe/1"
+
+    tiles: list[Tile]
+    budgets: list[Accuracy]
+
+
+DOCUMENTS: dict[str, type[Document]] = {
+    "boards": Boards,
+    "doctor": Doctor,
+    "devices": Devices,
+    "info": ModelEntry,
+    "run": RunRecord,
+    "demo": Demo,
+    "compare-pe": Comparison,
+}
+"""Every document, by the name that ``sateen schema`` takes. ``compile`` writes the one of ``info``."""

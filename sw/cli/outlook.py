@@ -1,0 +1,61 @@
+"""Prints what to expect of a model: whether it fits, what bounds it, how long it takes, what would help."""
+
+from __future__ import annotations
+
+from sateen.cli.printing import console
+from sateen.cli.tables import Column, number, print_table
+from sateen.compiler import Model
+from sateen.report.outlook import Outlook, Timing
+
+__all__ = ["print_outlook"]
+
+SHARES = 3
+"""Causes that are named."""
+
+
+def print_outlook(model: Model, found: Outlook) -> None:
+    """Prints the answers, all by the cycle model and the serial port's rate."""
+    timing = found.timing
+    console.print(f"fits: {_fit(model, timing)}")
+    shares = ", ".join(f"{share.cause} {share.share:.0%}" for share in found.bound[:SHARES])
+    console.print(f"the array's cycles: {shares}")
+    array = f"{timing.cycles:,} cycles take {_ms(timing.compute_ms)} at {timing.clock_hz / 1e6:g} MHz"
+    port = f"{timing.link_bytes:,} bytes on the serial port {_ms(timing.link_ms)} at {timing.baud:,} baud"
+    console.print(f"bound by the {'serial port' if timing.link_ms > timing.compute_ms else 'array'}: {array}, {port}")
+    for change in found.changes:
+        console.print(
+            f"{change.config} would take {_ms(change.compute_ms + change.link_ms)}, {change.factor:.1f} times less: "
+            f"{change.cycles:,} cycles, {change.link_bytes:,} bytes"
+        )
+    if not found.changes:
+        console.print("no other preset, and neither weight_rows nor combine, would take less time")
+    console.print()
+    print_table(
+        [
+            Column("board"), Column("default configuration", rank=5), number("clock", 4), number("cycles", 2),
+            number("array"), number("serial port"), Column("weights", rank=3), Column("this file", rank=1),
+        ],
+        [_row(each) for each in found.boards],
+        title="one inference, by the cycle model and the bytes on the serial port:",
+    )  # fmt: skip
+
+
+def _fit(model: Model, timing: Timing) -> str:
+    if model.resident:
+        text = "weights and program stay on the device"
+    else:
+        text = "weights and program are too large to stay on the device, and are sent for each inference"
+    return text + (f"; the host runs {timing.host_layers} of its layers" if timing.host_layers else "")
+
+
+def _row(timing: Timing) -> list[str]:
+    host = f", {timing.host_layers} on the host" if timing.host_layers else ""
+    return [
+        timing.board, timing.config.partition(",")[0] + (",…" if "," in timing.config else ""),
+        f"{timing.clock_hz / 1e6:g} MHz", f"{timing.cycles:,}", _ms(timing.compute_ms), _ms(timing.link_ms),
+        ("resident" if timing.resident else "streamed") + host, "runs" if timing.matches else "compile for it",
+    ]  # fmt: skip
+
+
+def _ms(milliseconds: float) -> str:
+    return f"{milliseconds:,.0f} ms" if milliseconds >= 100 else f"{milliseconds:.3g} ms"

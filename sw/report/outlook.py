@@ -1,0 +1,200 @@
+"""What to expect of a compiled model: does it fit, what bounds it, how long it takes on boards, and what would help.
+
+Every figure is the cycle model's, or counts bytes of the serial port; nothing is measured on hardware.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+
+from sateen.compiler import Model, compile
+from sateen.errors import SateenError
+from sateen.fpga.boards import BOARDS
+from sateen.graph import Graph
+from sateen.hw.spec.config import PRESETS, Config
+from sateen.report.limits import CAUSES, causes
+from sateen.runtime.device import expected_cycles
+from sateen.runtime.record import predicted_layers
+
+__all__ = ["Change", "Outlook", "Share", "Timing", "outlook", "timing"]
+
+BITS = 10
+"""Bits of the serial port for each byte: a start bit, eight bits of data, a stop bit."""
+WORTHWHILE = 0.95
+"""A change is named if it leaves at most this share of the time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What some of the array's cycles go to."""
+
+    cause: str
+    cycles: int
+    share: float
+    """Of all cycles of an inference."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """One inference on a board with its default configuration, or on a device of the model's own configuration."""
+
+    board: str
+    """The board's name; empty for a device of the model's configuration and its clock and serial port."""
+    config: str
+    clock_hz: int
+    baud: int
+    matches: bool
+    """The model as it is compiled runs there."""
+    resident: bool
+    """Weights and program stay on the device."""
+    host_layers: int
+    """Layers that the host runs because this device cannot."""
+    cycles: int
+    """Of the accelerator, by the cycle model."""
+    compute_ms: float
+    link_bytes: int
+    """Payload over the serial port: inputs, outputs, and the weights of a streamed model."""
+    link_ms: float
+    """The least that the serial port takes for the payload."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A configuration that takes less time, and how much."""
+
+    config: str
+    cycles: int
+    link_bytes: int
+    compute_ms: float
+    link_ms: float
+    factor: float
+    """How many times less time an inference takes, serial port included."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """What to expect of a model."""
+
+    timing: Timing
+    """With the model's own configuration."""
+    bound: list[Share]
+    """Where the accelerator's cycles go, the largest share first."""
+    changes: list[Change]
+    """Other configurations that take less time, the best first."""
+    boards: list[Timing]
+    """The model on every board's default configuration."""
+
+
+def outlook(model: Model) -> Outlook:
+    """What to expect of a model. Compiles it for other configurations, which takes as long as compiling it a dozen
+    times."""
+    own = timing(model, model.config)
+    compiled: dict[str, Model | None] = {}
+
+    def other(config: Config) -> Model | None:
+        if config.layout == model.config.layout and config.engine == model.config.engine:
+            return model
+        key = repr((sorted(config.layout.items()), config.engine, config.pe))
+        if key not in compiled:
+            compiled[key] = _compiled(model.graph, config)
+        return compiled[key]
+
+    changes = []
+    for name, config in _changes(model.config):
+        changed = other(config)
+        if changed is None:
+            continue
+        found = timing(changed, config)
+        before, after = own.compute_ms + own.link_ms, found.compute_ms + found.link_ms
+        if after <= WORTHWHILE * before and found.host_layers <= own.host_layers:
+            changes.append(
+                Change(
+                    config=name,
+                    cycles=found.cycles,
+                    link_bytes=found.link_bytes,
+                    compute_ms=found.compute_ms,
+                    link_ms=found.link_ms,
+                    factor=before / after,
+                )
+            )
+    boards = []
+    for name, board in BOARDS.items():
+        config = board.parse()
+        on_board = other(config)
+        if on_board is not None:
+            matches = on_board is model
+            boards.append(replace(timing(on_board, config), board=name, config=board.config, matches=matches))
+    return Outlook(
+        timing=own,
+        bound=bound(model),
+        changes=sorted(changes, key=lambda change: -change.factor),
+        boards=boards,
+    )
+
+
+def timing(model: Model, config: Config) -> Timing:
+    """One inference on a device of a configuration, which may have another engine or kind of PE than the model's."""
+    cycles, link_bytes = expected_cycles(model, config), _link_bytes(model)
+    return Timing(
+        board="",
+        config=config.text,
+        clock_hz=config.clock_hz,
+        baud=config.baud,
+        matches=True,
+        resident=model.resident,
+        host_layers=len(model.fallbacks),
+        cycles=cycles,
+        compute_ms=1e3 * cycles / config.clock_hz,
+        link_bytes=link_bytes,
+        link_ms=1e3 * link_bytes * BITS / config.baud,
+    )
+
+
+def bound(model: Model) -> list[Share]:
+    """Where the accelerator's cycles go, the largest share first."""
+    sums = dict.fromkeys(CAUSES, 0)
+    for layer in predicted_layers(model):
+        for cause, cycles in causes(layer, model.config).items():
+            sums[cause] += cycles
+    total = sum(sums.values())
+    found = sorted(((cause, cycles) for cause, cycles in sums.items() if cycles), key=lambda each: -each[1])
+    return [Share(cause=CAUSES[cause], cycles=cycles, share=cycles / total) for cause, cycles in found]
+
+
+def _changes(config: Config) -> list[tuple[str, Config]]:
+    """Configurations to try."""
+    found = [(name, replace(preset, clock_hz=config.clock_hz, baud=config.baud)) for name, preset in PRESETS.items()]
+    for field, value in (("weight_rows", 4), ("combine", 4)):
+        try:
+            found.append((f"{field}={value}", replace(config, **{field: value})))
+        except ValueError:
+            continue
+    return [(name, each) for name, each in found if each.layout != config.layout]
+
+
+def _compiled(graph: Graph, config: Config) -> Model | None:
+    """The graph for another configuration; ``None`` if it cannot be compiled for it."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return compile(graph, config)
+    except SateenError:
+        return None
+
+
+def _link_bytes(model: Model) -> int:
+    """Bytes of data that cross the link in one inference, without frames and commands."""
+    total = 0
+    for step in model.steps:
+        total += sum(model.size(name) for name in (*step.writes, *step.reads))
+        total += sum(tile.source[1] * _inputs(model, step.first) + tile.target[1] for tile in step.tiles)
+    if not model.resident:
+        total += sum(
+            len(segment.weights) * model.config.weight_word_bytes + segment.program.nbytes for segment in model.segments
+        )
+    return total
+
+
+def _inputs(model: Model, layer: int) -> int:
+    name = model.layers[layer].name
+    return next(len(op.inputs) for op in model.graph.ops if op.name == name)
