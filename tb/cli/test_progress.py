@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,3 +108,39 @@ def test_interrupt_of_a_simulation(model, number, status):
     _, printed = process.communicate(timeout=30)
     assert process.returncode == status and time.monotonic() - begin < 10
     assert [line for line in printed.splitlines() if " of 200" not in line] == ["sateen: interrupted"]
+
+
+def those_with(mark):
+    """Processes whose environment has a mark; all that a marked command called, and what those called."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (process / "environ").read_bytes():
+                found.append(process.name)
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize(("begun", "arguments"), [
+    ("compiling the simulation, file", ("demo", "--device", "sim:micro,weight_bytes=65536")),
+    ("Yosys", ("build", "--board", "ulx3s-85f", "--config", "micro")),
+])  # fmt: skip
+def test_interrupt_of_other_programs(tmp_path, begun, arguments):
+    """They end with the command that called them, and leave nothing half-done in temporary folder and cache."""
+    mark = f"SATEEN_MARK=of {tmp_path}"
+    (tmp_path / "tmp").mkdir()
+    process = started(
+        *arguments, TMPDIR=str(tmp_path / "tmp"), XDG_CACHE_HOME=str(tmp_path / "cache"), SATEEN_MARK=mark[12:],
+        SATEEN_CXXFLAGS="-O0",
+    )  # fmt: skip
+    seen = next(line for line in iter(process.stderr.readline, "") if begun in line)
+    assert len(those_with(mark)) > 1, seen
+    process.send_signal(signal.SIGINT)
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert printed.splitlines()[-1] == "sateen: interrupted" and "Traceback" not in printed
+    assert those_with(mark) == []
+    assert list((tmp_path / "tmp").iterdir()) == []
+    left = [path for path in (tmp_path / "cache" / "sateen").rglob("*") if path.is_file() and path.suffix != ".lock"]
+    assert not [path for path in left if "tmp" in str(path.relative_to(tmp_path)) or "building" in str(path)]
