@@ -23,6 +23,8 @@ ANSWER_SECONDS = 0.25
 """Time for an answer, besides its bytes and the program that it waits for. USB bridges take up to 16 ms each way."""
 CYCLES_PER_BYTE = 4
 """Cycles that a device takes at most for a byte of a frame."""
+MOST_BYTES = 1 << 20
+"""As many bytes without the answer, and it is no device that sends them: bytes before a flag are kept."""
 SMALLEST_FRAME = 128
 """The smallest ``frame_bytes`` of any device, for frames before its identity is known."""
 
@@ -167,7 +169,7 @@ class Link:
     def _receive(self, frame: bytes, timeout: float) -> bytes | None:
         """Sends a frame; the payload of its answer, or ``None`` if none came in time."""
         stuffing, ours = Stuffing(), (FrameType.RESPONSE, self._seq, self._session)
-        deadline = self.transport.now() + timeout
+        deadline, begin = self.transport.now() + timeout, self.bytes
         self.bytes += len(frame)
         came = self.transport.exchange(frame, timeout=timeout)
         while came:
@@ -177,7 +179,7 @@ class Link:
                 if answer is not None and (answer.type, answer.seq, answer.session) == ours:
                     return answer.payload
             # Whatever trickles in, the deadline stands.
-            left = deadline - self.transport.now()
+            left = deadline - self.transport.now() if self.bytes - begin < MOST_BYTES else 0
             came = self.transport.exchange(b"", timeout=left) if left > 0 else b""
         return None
 

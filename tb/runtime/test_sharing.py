@@ -206,6 +206,24 @@ def test_a_peer_that_never_ends(sends):
         done.set()
 
 
+def test_a_flood_is_not_kept():
+    """However fast bytes without a flag come, memory is bounded."""
+
+    class Flood:
+        bits_per_second = clock_hz = float("inf")
+
+        def now(self):
+            return 0.0
+
+        def exchange(self, data, *, timeout):
+            return bytes(1 << 16)
+
+    link = Link(Flood())
+    with pytest.raises(sateen.LinkError, match="did not answer"):
+        link.hello()
+    assert link.bytes < 8 << 20
+
+
 def test_a_peer_that_takes_nothing():
     """A connection whose other end neither reads nor writes."""
     with socket.create_server(("127.0.0.1", 0)) as listening:

@@ -43,4 +43,4 @@ def test_count_and_hangs(monkeypatch, capsys):
     with pytest.raises(typer.Exit):
         main(kinds=["quick", "slow"], count=30, seed=0)
     output = capsys.readouterr().out
-    assert "it hangs: no end after 1 s" in output and "tb/soak.py slow --seed 1" in output
+    assert "Hangs: no end after 1 s" in output and "tb/soak.py slow --seed 1" in output
