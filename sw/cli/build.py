@@ -64,7 +64,7 @@ def verilog(
 
 def compile(
     source: Annotated[
-        Path, typer.Argument(help="A quantized model (.tflite, .onnx) or graph, or a float model (.onnx, .npz).")
+        Path, typer.Argument(help="A quantized model (.tflite, .onnx, .pt2) or graph, or a float one (also .npz).")
     ],
     output: Annotated[
         Path | None,

@@ -25,7 +25,7 @@ WHOLE = Method("max")
 
 
 def quantize(
-    source: Annotated[Path, typer.Argument(help="A float model (.onnx) or network (.npz).")],
+    source: Annotated[Path, typer.Argument(help="A float model (.onnx, .pt2) or network (.npz).")],
     calibration: Annotated[Path, typer.Option("--calibration", "-c", help="A batch of its inputs (.npy).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The quantized graph, for sateen compile.")],
     method: Annotated[

@@ -55,7 +55,7 @@ def compile(
     ----------
     source
         A quantized :class:`~sateen.graph.graph.Graph`, a float :class:`~sateen.graph.network.Network`, or the path of a
-        file: of either, or a quantized model of TensorFlow Lite or ONNX. Or a PyTorch program
+        file: of either, or a model of TensorFlow Lite, ONNX or PyTorch (``torch.export.save``). Or a PyTorch program
         (``torch.export.ExportedProgram``) or module, float or quantized by PT2E.
     config
         The device's configuration, or its name: ``"small,rows=8,cols=16"``.

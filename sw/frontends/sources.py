@@ -11,7 +11,7 @@ from pathlib import Path
 from sateen import archive
 from sateen.archive import ArchiveError, KindError
 from sateen.errors import CompileError
-from sateen.frontends import onnx, tflite
+from sateen.frontends import onnx, tflite, torch
 from sateen.graph import Graph, GraphError, Network
 from sateen.kinds import MODELS, describe
 
@@ -30,6 +30,7 @@ class FrontEnd:
 FRONT_ENDS = (
     FrontEnd(tflite.recognizes, tflite.load),
     FrontEnd(onnx.recognizes, onnx.load),
+    FrontEnd(torch.recognizes, torch.load_file),
 )
 """All front ends, in the order in which they are asked. A file that none recognizes should be Sateen's own."""
 

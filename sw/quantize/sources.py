@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sateen.frontends import errors_name, load
+from sateen.frontends import torch as torch_frontend
 from sateen.graph import Graph, GraphError, Network
 from sateen.quantize import onnx_float
 from sateen.quantize.calibration import quantize
 from sateen.quantize.float_model import Progress, Quantized, ignore
 from sateen.quantize.ranges import Calibration
+from sateen.quantize.torch_float import quantize_torch
 
 __all__ = ["quantize_file", "quantize_network", "quantize_source"]
 
@@ -21,7 +23,7 @@ DEFAULT = Calibration()
 
 
 def quantize_file(path: str | os.PathLike[str], calibration: ArrayLike) -> Graph:
-    """A float network or float ONNX model from a file, quantized with a batch of its inputs.
+    """A float network, ONNX model or PyTorch program from a file, quantized with a batch of its inputs.
 
     Raises what :func:`load` does, :class:`GraphError` for a model that is quantized already, and ``ValueError`` for
     calibration data that does not fit.
@@ -39,11 +41,18 @@ def quantize_source(
     ranges
         How the ranges of activations are found.
     progress
-        Called with (items done, items) whenever an ONNX model runs on the data.
+        Called with (items done, items) whenever an ONNX model or a PyTorch program runs on the data.
     """
     if Path(path).suffix == ".onnx":
         with errors_name(path):
             return onnx_float.float_model(path, calibration, progress=progress).quantize(ranges)
+    if Path(path).suffix == torch_frontend.SUFFIX:
+        with errors_name(path):
+            program = torch_frontend.open_program(path)
+            quantized = quantize_torch(program, calibration, ranges=ranges, name=Path(path).stem, progress=progress)
+            # A program that is quantized already was refused.
+            assert isinstance(quantized, Quantized)
+            return quantized
     source = load(path)
     if isinstance(source, Graph):
         raise GraphError(f"{path}: the model is quantized already; compile it as it is, without calibration data")
