@@ -39,9 +39,11 @@ docs: .venv/docs
 	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet
 	@echo "build/site/index.html"
 
-# The tables of docs/ that are made from the source.
+# The tables of docs/ and the README that are made from the source and from bench/results.json, and the pictures.
 docs-tables: .venv/test
 	@$(RUN) bench/operators.py docs/operators.md
+	@$(RUN) bench/tables.py
+	@cd docs && ../$(RUN) -m making.pictures
 
 test-models: .venv/test
 	@SATEEN_CXXFLAGS=-O2 $(RUN) -m pytest -m "models or not models and not fpga" $(TESTS)/system/test_models.py

@@ -1,12 +1,10 @@
-"""Cells and clock of each board's default configuration after place and route, as a Markdown table.
+"""Cells and clock of each board's default configuration after place and route, entered into ``results.json``.
 
     python bench/boards.py [--seeds N] [--jobs M] [BOARD[:PRESET[,field=value…]] …] [MODEL.tflite …]
 
-With several seeds of the placer, `reached` lists the clock of each; the margin is that of the best, which `sateen
-build` keeps.
-
-Latencies come from the cycle model, at the board's clock, for the digits network and the given models. `streamed` means
-that weights come over the link. Latencies include neither the link nor layers on the host.
+With several seeds of the placer, `reached_mhz` has the clock of each; `sateen build` keeps the best. Latencies come
+from the cycle model, at the board's clock, for the digits network and the given models. `streamed` means that weights
+come over the link. Latencies include neither the link nor layers on the host.
 """
 
 from __future__ import annotations
@@ -15,8 +13,11 @@ import argparse
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
+import results
 import sateen
+import tables
 from sateen.cli.progress import status
 from sateen.digits import load_data, load_network
 from sateen.fpga.boards import BOARDS
@@ -26,20 +27,23 @@ from sateen.hw.spec.config import Config
 from sateen.hw.spec.pe import Precision
 
 
-def latencies(config: Config, models: list[Path]) -> list[str]:
-    """Per model, the milliseconds of an inference without the link, or a note that it does not fit."""
+def latencies(config: Config, models: list[Path]) -> dict[str, dict[str, Any]]:
+    """By model, what an inference takes without the link; nothing of those that do not fit."""
     warnings.simplefilter("ignore", sateen.SateenWarning)
-    found = []
-    for source, options in [(load_network(), {"calibration": load_data()[0]}), *((path, {}) for path in models)]:
+    found = {}
+    sources: list[tuple[Any, dict[str, Any]]] = [(load_network(), {"calibration": load_data()[0]})]
+    for source, options in [*sources, *((path, {}) for path in models)]:
         try:
             model = sateen.compile(source, config, **options)
         except sateen.SateenError:
-            found.append("does not fit")
             continue
         cycles = sum(layer.predicted.cycles for layer in model.layers)
-        found.append(f"{1e3 * cycles / config.clock_hz:.3g}" + ("" if model.resident else ", streamed"))
-        if model.fallbacks:
-            found[-1] += f", {len(model.fallbacks)} on the host"
+        name = source.stem if isinstance(source, Path) else "digits"
+        found[name] = {
+            "ms": float(f"{1e3 * cycles / config.clock_hz:.3g}"),
+            "streamed": not model.resident,
+            "on_host": len(model.fallbacks),
+        }
     return found
 
 
@@ -52,9 +56,6 @@ def main() -> None:
     models = [Path(name) for name in arguments.names if Path(name).suffix]
     names = [name for name in arguments.names if not Path(name).suffix] or list(BOARDS)
     seeds = tuple(range(1, arguments.seeds + 1))
-    heads = [f"{name}, ms" for name in ("digits", *(path.stem for path in models))]
-    print(f"| board | configuration | LUTs | DSPs | block RAMs | clock | reached | peak GMAC/s | {' | '.join(heads)} |")
-    print(f"|---|---|{'---:|' * (6 + len(heads))}")
     for name in names:
         board_name, _, text = name.partition(":")
         board = find_board(board_name)
@@ -67,7 +68,6 @@ def main() -> None:
             print(f"{name}: {error}", file=sys.stderr)
             continue
         cells = result.report.resources
-        reached = ", ".join(str(clock) for clock in result.clocks.values())
         kind = config.pe_kind
         peak = (
             config.rows
@@ -77,13 +77,14 @@ def main() -> None:
             / kind.beat_cycles(kind.settings(Precision()))
             / 1e9
         )
-        rams = f"{cells.block_rams}" + (f" and {cells.single_port_rams} of 32 KiB" if cells.single_port_rams else "")
-        columns = [
-            board.title, f"`{text or board.config}`", f"{cells.luts:,}", str(cells.multipliers), rams,
-            f"{result.clock_mhz:g} MHz", f"{reached} MHz, {result.margin:+.0%}", f"{peak:.3g}",
-            *latencies(config, models),
-        ]  # fmt: skip
-        print(f"| {' | '.join(columns)} |", flush=True)
+        results.add(
+            "board", name=board_name, configuration=text or board.config, part=board.part.title, seeds=list(seeds),
+            luts=cells.luts, registers=cells.registers, multipliers=cells.multipliers, block_rams=cells.block_rams,
+            large_rams=cells.single_port_rams, clock_mhz=round(result.clock_mhz, 2),
+            reached_mhz=list(result.clocks.values()), peak_gmacs=float(f"{peak:.3g}"),
+            latency=latencies(config, models), tools=results.PLACEMENT,
+        )  # fmt: skip
+    print(tables.boards(), tables.latencies(), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""Cost and gain of combined columns, as Markdown tables: LUTs of a tile by the number of activations that a PE chooses
-from; the digits, dense and combined, by the device's counters, with the device's LUTs; the time that packing takes.
+"""Cost and gain of combined columns, entered into ``results.json``: LUTs of a tile by the number of activations that a
+PE chooses from; the digits, dense and combined, by the device's counters, with the device's LUTs; the time that packing
+takes.
 
     python bench/combine.py [luts] [digits] [packing]
 """
@@ -12,7 +13,9 @@ import time
 
 import numpy as np
 
+import results
 import sateen
+import tables
 from sateen.digits import load_data, load_network
 from sateen.fpga.flow import Resources, synthesize
 from sateen.fpga.parts import PARTS
@@ -30,18 +33,20 @@ DEVICES = (("combined", f"{DENSE},combine=8"), ("dense", f"{DENSE},combine=8"), 
 
 def luts() -> None:
     """LUTs and registers of an LFE5U-85F, synthesized."""
-    heads = " | ".join(f"`{pe}`: LUTs, registers a PE" for pe in KINDS)
-    print(f"| combine | {heads} | accelerator with `mac`: LUTs, registers, block RAMs |")
-    print("|---|" + "---|" * (len(KINDS) + 1))
     for combine in CHOICES:
         config = dataclasses.replace(parse_config(TILE), combine=combine)
         pes = config.rows * config.cols
         made = [_cells("tile", dataclasses.replace(config, pe=pe)) for pe in KINDS]
-        cells = [f"{one.luts / pes:.0f}, {one.registers / pes:.0f}" for one in made]
+        per_pe = {
+            pe: {"luts": round(one.luts / pes), "registers": round(one.registers / pes)}
+            for pe, one in zip(KINDS, made, strict=True)
+        }
         whole = _cells("accelerator", config)
-        print(
-            f"| {combine} | {' | '.join(cells)} | {whole.luts:,}, {whole.registers:,}, {whole.block_rams} |", flush=True
-        )
+        results.add(
+            "combine", name=str(combine), configuration=f"{TILE},combine={combine}", part="ecp5-85f", per_pe=per_pe,
+            luts=whole.luts, registers=whole.registers, block_rams=whole.block_rams, tools=results.SYNTHESIS,
+        )  # fmt: skip
+    print(tables.combine())
 
 
 def _cells(part: str, config: Config) -> Resources:
@@ -52,8 +57,6 @@ def digits() -> None:
     """Cycles by the device's counters, and accuracy on 497 images in int8 by the golden model, which the device
     equals."""
     train_x, _, test_x, test_y = load_data()
-    print("| network | device | tiles | cells used | cycles | accuracy | LUTs, registers of the device |")
-    print("|---|---|---|---|---|---|---|")
     for name, device_name in DEVICES:
         network = load_network(combined=name == "combined")
         with sateen.open(f"sim:{device_name}") as device:
@@ -66,20 +69,18 @@ def digits() -> None:
         layers = [layer.combining for layer in model.layers if layer.macs and layer.combining.tiles]
         tiles = sum(one.tiles for one in layers)
         cells = sum(one.cells for one in layers)
-        used = f"{sum(one.nonzeros for one in layers) / cells:.0%}" if cells else "–"
-        accuracy = np.mean(expected.argmax(axis=1) == test_y)
+        used = round(sum(one.nonzeros for one in layers) / cells, 4) if cells else None
         area = _cells("accelerator", device.config)
-        sizes = f"{area.luts:,}, {area.registers:,}"
-        print(
-            f"| {name} | `{device_name}` | {tiles or '–'} | {used} | {cycles:,} | {accuracy:.2%} | {sizes} |",
-            flush=True,
-        )
+        results.add(
+            "combined", name=name, configuration=device_name, part="ecp5-85f", tiles=tiles or None, cells_used=used,
+            cycles=cycles, accuracy=round(float(np.mean(expected.argmax(axis=1) == test_y)), 4), luts=area.luts,
+            registers=area.registers, tools=(*results.SIMULATION, *results.SYNTHESIS),
+        )  # fmt: skip
+    print(tables.combined())
 
 
 def packing() -> None:
     """Time to pack matrices of 512 filters on one core."""
-    print("| weights | device | not zero | tiles | cells used | seconds |")
-    print("|---|---|---|---|---|---|")
     rng = np.random.default_rng(1)
     for device in ("large,combine=8", "large,combine=16"):
         config = parse_config(device)
@@ -92,10 +93,11 @@ def packing() -> None:
             dense = -(-shape[-1] // config.tile_depth)
             tiles = made.windows.tiles if made else dense
             used = np.count_nonzero(weights) / (tiles * config.tile_depth * shape[0])
-            print(
-                f"| 512 × 4,608 | `{device}` | {density:.0%} | {tiles} of {dense} | {used:.0%} | {seconds:.1f} |",
-                flush=True,
-            )
+            results.add(
+                "packing", name="512 × 4,608", configuration=device, density=density, tiles=tiles, dense_tiles=dense,
+                cells_used=round(float(used), 4), seconds=round(seconds, 1), tools=("numpy",),
+            )  # fmt: skip
+    print(tables.packing())
 
 
 def main() -> None:

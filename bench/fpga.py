@@ -1,6 +1,7 @@
-"""Cells of configurations on an LFE5U-85F, and the clocks that they reach with several seeds, as a Markdown table.
+"""Cells of configurations on an LFE5U-85F, and the clocks that they reach with several seeds, entered into
+``results.json``.
 
-python bench/fpga.py [--seeds N] [--jobs M] [PRESET[,field=value…] …]
+    python bench/fpga.py [--seeds N] [--jobs M] [PRESET[,field=value…] …]
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 from concurrent.futures import ThreadPoolExecutor
 
+import results
 from sateen.fpga.flow import place, synthesize
 from sateen.fpga.parts import PARTS
 from sateen.hw.spec.config import parse_config
@@ -21,8 +23,6 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="placements to run at a time")
     arguments = parser.parse_args()
     part, seeds = PARTS["ecp5-85f"], range(1, arguments.seeds + 1)
-    print("| configuration | LUTs | registers | multipliers | block RAMs | clock by seed, MHz |")
-    print("|---|---|---|---|---|---|")
     for name in arguments.configs:
         config = parse_config(name)
         synthesize(Accelerator(config), part)
@@ -34,8 +34,13 @@ def main() -> None:
                 )
             )
         r = reports[0].resources
-        clocks = ", ".join(str(report.clock_mhz) for report in reports)
-        print(f"| `{name}` | {r.luts:,} | {r.registers:,} | {r.multipliers} | {r.block_rams} | {clocks} |", flush=True)
+        clocks = [report.clock_mhz for report in reports]
+        results.add(
+            "cells", configuration=name, part="ecp5-85f", seeds=list(seeds), luts=r.luts, registers=r.registers,
+            multipliers=r.multipliers, block_rams=r.block_rams, clock_mhz=asked, reached_mhz=clocks,
+            tools=results.PLACEMENT,
+        )  # fmt: skip
+        print(f"{name}: {r.luts:,} LUTs, {r.registers:,} registers, {', '.join(map(str, clocks))} MHz", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""What models take on a simulated device, with every layer compared with a reference, as a Markdown table.
+"""What models take on a simulated device, with every layer compared with a reference; entered into
+``results.json``.
 
     python bench/models.py CONFIG MODEL…
 
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+import results
 import sateen
 from sateen.frontends import load
 from sateen.graph import Graph, run
@@ -53,8 +55,6 @@ def computed(graph: Graph) -> tuple[NDArray, Arrays]:
 
 def main() -> None:
     config, *names = sys.argv[1:]
-    print("| model | layers | MACs | cycles | utilization | equal to | |")
-    print("|---|---:|---:|---:|---:|---|---|")
     warnings.simplefilter("ignore", sateen.SateenWarning)
     different = False
     with sateen.open(f"sim:{config}") as device:
@@ -76,12 +76,12 @@ def main() -> None:
             notes = [f"{len(model.fallbacks)} on the host"] if model.fallbacks else []
             notes += [] if model.resident else ["streamed"]
             notes += [f"{model.tiled} in pieces"] if model.tiled else []
-            print(
-                f"| {path.stem} | {len(profile.layers)} | {model.macs:,} | {profile.cycles:,} "
-                f"| {profile.utilization:.0%} "
-                f"| {reference}: {len(equal)} of {len(expected)} tensors | {', '.join(notes)} |",
-                flush=True,
-            )
+            results.add(
+                "model", name=path.stem, configuration=config, layers=len(profile.layers), macs=model.macs,
+                cycles=profile.cycles, utilization=round(profile.utilization, 4), reference=reference,
+                equal=len(equal), tensors=len(expected), notes=notes, tools=results.SIMULATION,
+            )  # fmt: skip
+            print(f"{path.stem}: {profile.cycles:,} cycles, {len(equal)} of {len(expected)} tensors equal", flush=True)
     sys.exit(different)
 
 

@@ -2,6 +2,8 @@
 
     python bench/simulation.py [PRESET[,field=value…]]
 
+The figures are entered into ``results.json``.
+
 Both execute the same requests over the link and count their clock cycles. On a busy machine, only the ratio is
 meaningful.
 """
@@ -10,11 +12,13 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import results
 from sateen.hw.spec.config import parse_config
 from sateen.hw.spec.wire import Frame, FrameType, Op, OpHeader, Space, Stuffing
 
@@ -111,6 +115,10 @@ if "SATEEN_BENCH_RESULT" in os.environ:
 def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else "small"
     ours, theirs = verilated(name), with_cocotb(name)
+    results.add(
+        "simulation", configuration=name, cycles_per_second=round(ours), cocotb_cycles_per_second=round(theirs),
+        machine=f"{os.cpu_count()} × {platform.machine()}", tools=(*results.SIMULATION, "cocotb"),
+    )  # fmt: skip
     print(
         f"{name}: simulated device {ours:,.0f} cycles/s, cocotb loop {theirs:,.0f} cycles/s, ratio {ours / theirs:.1f}"
     )

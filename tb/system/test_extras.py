@@ -61,8 +61,9 @@ def test_no_hint_is_written_out():
     assert {path.name for path in written} == {"extras.py", "test_extras.py"}
 
 
-def test_readme_names_extras():
-    commands = re.findall(r"pip install '(.*?)\[(.*?)\]'", (ROOT / "README.md").read_text())
+def test_pages_name_extras():
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    commands = [found for page in pages for found in re.findall(r"pip install '(.*?)\[(.*?)\]'", page.read_text())]
     assert commands and all(where == "." and set(extras.split(",")) <= set(EXTRAS) for where, extras in commands)
 
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 RUN = ("console", "python")
 NO_COMMANDS = ("text", "verilog", "make", "yaml", "json", "c", "ini")
 """Languages of blocks that hold nothing to run."""
-PAGES = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocks(path):

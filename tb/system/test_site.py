@@ -11,7 +11,9 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 import needs
-from making import errors, hooks
+import results
+import tables
+from making import errors, hooks, pictures
 
 ROOT = Path(__file__).parents[2]
 PASSED_ON = {
@@ -132,3 +134,41 @@ def test_every_raise_has_its_text():
                     if written.partition("(")[0] not in PASSED_ON:
                         unknown.append(f"{path.relative_to(ROOT)}:{node.lineno}: {written}")
     assert unknown == []
+
+
+def test_tables_are_those_of_the_results():
+    """``make docs-tables`` would change nothing, and every table has a place."""
+    places = []
+    for page in tables.PAGES:
+        text = page.read_text()
+        places += [found[2] for found in tables.PLACE.finditer(text)]
+        assert tables.written(text) == text, f"{page.name}: run make docs-tables"
+    assert sorted(set(places)) == sorted(tables.TABLES)
+
+
+def test_results_are_named_once():
+    names = [results.name_of(record) for record in results.load()]
+    assert len(set(names)) == len(names)
+    for record in results.load():
+        assert {"commit", "tools", "configuration"} <= set(record)
+        assert record["commit"] != "unknown" or record["listed"]
+
+
+def test_a_result_is_replaced(monkeypatch, tmp_path):
+    (tmp_path / "results.json").write_bytes(results.FILE.read_bytes())
+    monkeypatch.setattr(results, "FILE", tmp_path / "results.json")
+    before = results.load()
+    for luts in (1, 2):
+        results.add("cells", configuration="none", part="ecp5-85f", luts=luts, tools=["numpy", "no-such-package"])
+    *others, last = results.load()
+    assert others == before and last["luts"] == 2 and last["tools"]["no-such-package"] == "unknown"
+
+
+def test_pictures_are_made():
+    """The files are what ``python -m making.pictures`` writes."""
+    made = pictures.made()
+    assert {path.name: path.read_text() for path in pictures.FOLDER.iterdir()} == made
+
+
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120

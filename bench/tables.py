@@ -1,0 +1,256 @@
+"""Writes the tables of measured figures into the documentation, from ``bench/results.json``.
+
+    python bench/tables.py
+
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->`` in one of :data:`PAGES`; names are the
+keys of :data:`TABLES`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import results
+from results import Record
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PLACE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+NONE = "–"
+LATENCIES = ("digits", "ic_resnet8", "kws_dscnn", "ad_autoencoder")
+"""Models whose latency on each board is listed."""
+
+
+def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Lines of Markdown. Heads that begin with ``>`` are those of numbers."""
+    heads = list(heads)
+    rule = "|".join("---:" if head.startswith(">") else "---" for head in heads)
+    lines = [f"| {' | '.join(head.removeprefix('>') for head in heads)} |", f"|{rule}|"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def number(value: float | None) -> str:
+    return NONE if value is None else f"{value:,}"
+
+
+def share(value: float | None, digits: int = 0) -> str:
+    return NONE if value is None else f"{value:.{digits}%}"
+
+
+def boards() -> str:
+    """Every build for a board."""
+    heads = ["board", "configuration", ">LUTs", ">registers", ">multipliers", ">block RAMs", ">clock, MHz", ">reached"]
+    rows = [
+        [
+            f"`{one['name']}`", f"`{one['configuration']}`", number(one["luts"]), number(one["registers"]),
+            number(one["multipliers"]), _rams(one), f"{one['clock_mhz']:g}", _reached(one),
+        ]
+        for one in results.of_kind("board")
+    ]  # fmt: skip
+    return table(heads, rows)
+
+
+def _rams(one: Record) -> str:
+    large = one.get("large_rams")
+    return f"{one['block_rams']}" + (f" and {large} of 32 KiB" if large else "")
+
+
+def _reached(one: Record) -> str:
+    """The clock of each seed, and the margin of the best."""
+    clocks = one["reached_mhz"]
+    return f"{', '.join(map(str, clocks))}, {max(clocks) / one['clock_mhz'] - 1:+.0%}"
+
+
+def latencies() -> str:
+    """What an inference takes on each build."""
+    heads = ["board", "configuration", ">peak GMAC/s", *(f">{name}, ms" for name in LATENCIES)]
+    found = [one for one in results.of_kind("board") if one["latency"]]
+    rows = [
+        [
+            f"`{one['name']}`", f"`{one['configuration']}`", f"{one['peak_gmacs']:g}",
+            *(_latency(one["latency"].get(name)) for name in LATENCIES),
+        ]
+        for one in found
+    ]  # fmt: skip
+    return table(heads, rows)
+
+
+def _latency(one: Record | None) -> str:
+    if one is None:
+        return NONE
+    notes = ["streamed"] * one["streamed"] + [f"{one['on_host']} on the host"] * bool(one["on_host"])
+    return ", ".join([f"{one['ms']:g}", *notes])
+
+
+def models() -> str:
+    """Public models by the simulated device's counters."""
+    heads = ["model", ">layers", ">MACs", ">cycles", ">utilization", "equal to", ""]
+    rows = [
+        [
+            one["name"], number(one["layers"]), number(one["macs"]), number(one["cycles"]), share(one["utilization"]),
+            f"{one['reference']}: {one['equal']} of {one['tensors']} tensors", ", ".join(one["notes"]),
+        ]
+        for one in results.of_kind("model")
+        if one["configuration"] == "large"
+    ]  # fmt: skip
+    return table(heads, rows)
+
+
+def weight_rows() -> str:
+    """A model of fully connected layers by ``weight_rows``."""
+    found = [one for one in results.of_kind("model") if one["name"] == "ad_autoencoder"]
+    return table(["configuration", ">cycles"], [[f"`{one['configuration']}`", number(one["cycles"])] for one in found])
+
+
+def summary() -> str:
+    """A few builds with what they take, for the README."""
+    chosen = ("ulx3s-85f", "orangecrab-85f", "icebreaker", "tang-nano-9k")
+    heads = ["board", "array", ">LUTs", ">clock, MHz", *(f">{name}, ms" for name in ("digits", "kws_dscnn"))]
+    rows = []
+    for one in results.of_kind("board"):
+        if one["name"] in chosen and one["latency"]:
+            preset = one["configuration"].partition(",")[0]
+            times = (f"{one['latency'][name]['ms']:g}" for name in ("digits", "kws_dscnn"))
+            rows.append([f"`{one['name']}`", f"`{preset}`", number(one["luts"]), f"{one['clock_mhz']:g}", *times])
+    return table(heads, rows)
+
+
+def elements(part: str) -> str:
+    """Tiles of each kind of processing element on a part."""
+    heads = ["PE", ">array", ">LUTs", ">registers", ">multipliers", ">MHz", ">cycles"]
+    heads += [">inferences/s", ">per 1000 LUTs"]
+    rows = []
+    for one in (one for one in results.of_kind("element") if one["part"] == part):
+        clock, rate, per = one["reached_mhz"], one["inferences_per_second"], one["per_1000_luts"]
+        end = [number(clock), number(one["cycles"]), number(rate), number(per)]
+        if clock is None:
+            end = ["does not fit", number(one["cycles"]), NONE, NONE]
+        cells = (number(one[name]) for name in ("luts", "registers", "multipliers"))
+        rows.append([one["name"], one["array"], *cells, *end])
+    return table(heads, rows)
+
+
+def budgets() -> str:
+    """Term budgets."""
+    found = results.of_kind("budget")
+    exact = found[0]["term_pairs"]
+    rows = [
+        [
+            one["name"], share(one["accuracy"], 1), number(one["term_pairs"]),
+            f"{exact / one['term_pairs']:.1f}×" if one is not found[0] else "", number(one["cycles"]),
+        ]
+        for one in found
+    ]  # fmt: skip
+    return table(["budget", ">accuracy", ">term pairs", ">fewer", ">cycles"], rows)
+
+
+def combined() -> str:
+    """The digits, dense and combined."""
+    heads = ["network", "device", ">tiles", ">cells used", ">cycles", ">accuracy in int8", ">LUTs", ">registers"]
+    rows = [
+        [
+            one["name"], f"`{one['configuration']}`", number(one["tiles"]), share(one["cells_used"]),
+            number(one["cycles"]), share(one["accuracy"], 2), number(one["luts"]), number(one["registers"]),
+        ]
+        for one in results.of_kind("combined")
+    ]  # fmt: skip
+    return table(heads, rows)
+
+
+def combine() -> str:
+    """Cells of a PE by the number of activations that it chooses from."""
+    found = results.of_kind("combine")
+    kinds = list(found[0]["per_pe"])
+    heads = ["combine", *(f"`{pe}`, a PE: LUTs, registers" for pe in kinds)]
+    heads += [">whole: LUTs", ">registers", ">block RAMs"]
+    rows = []
+    for one in found:
+        cells = (f"{one['per_pe'][pe]['luts']:,}, {one['per_pe'][pe]['registers']:,}" for pe in kinds)
+        rows.append([one["name"], *cells, number(one["luts"]), number(one["registers"]), number(one["block_rams"])])
+    return table(heads, rows)
+
+
+def packing() -> str:
+    """Time that packing takes."""
+    heads = ["weights", "device", ">not zero", ">tiles", ">cells used", ">seconds"]
+    rows = [
+        [
+            one["name"], f"`{one['configuration']}`", share(one["density"]), f"{one['tiles']} of {one['dense_tiles']}",
+            share(one["cells_used"]), f"{one['seconds']:.1f}",
+        ]
+        for one in results.of_kind("packing")
+    ]  # fmt: skip
+    return table(heads, rows)
+
+
+def weight_bits() -> str:
+    """Tiles with weights of 8 and 9 bits."""
+    heads = ["weight_bits", ">multipliers: LUTs", ">registers", ">without: LUTs", ">registers"]
+    names = ("luts", "registers", "logic_luts", "logic_registers")
+    found = results.of_kind("weight_bits")
+    return table(heads, [[one["name"], *(number(one[name]) for name in names)] for one in found])
+
+
+def simulation() -> str:
+    """Speed of the simulated device."""
+    heads = ["configuration", ">simulated device, cycles/s", ">cocotb loop, cycles/s", ">ratio", "on"]
+    rows = [
+        [
+            f"`{one['configuration']}`", number(one["cycles_per_second"]), number(one["cocotb_cycles_per_second"]),
+            f"{one['cycles_per_second'] / one['cocotb_cycles_per_second']:.0f}", one["machine"],
+        ]
+        for one in results.of_kind("simulation")
+    ]  # fmt: skip
+    return table(heads, rows)
+
+
+def origins() -> str:
+    """Where the figures come from."""
+    found: dict[tuple[str, str, str], int] = {}
+    for one in results.load():
+        tools = one["tools"] if isinstance(one["tools"], str) else _versions(one["tools"])
+        source = one["commit"] if one["commit"] != "unknown" else f"unknown; first listed by {one['listed'][:9]}"
+        found[one["kind"], source, tools] = found.get((one["kind"], source, tools), 0) + 1
+    rows = ([kind, str(count), source, tools] for (kind, source, tools), count in found.items())
+    return table(["kind", ">records", "commit", "tools"], rows)
+
+
+def _versions(tools: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in tools.items())
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "boards": boards,
+    "budgets": budgets,
+    "combine": combine,
+    "combined": combined,
+    "elements-ecp5": lambda: elements("ecp5-85f"),
+    "elements-ice40": lambda: elements("ice40-hx8k"),
+    "latencies": latencies,
+    "models": models,
+    "origins": origins,
+    "packing": packing,
+    "simulation": simulation,
+    "summary": summary,
+    "weight-bits": weight_bits,
+    "weight-rows": weight_rows,
+}
+
+
+def written(text: str) -> str:
+    """A page with all its tables made anew."""
+    return PLACE.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n\n{found[3]}", text)
+
+
+def main() -> None:
+    for page in PAGES:
+        text = page.read_text()
+        if (new := written(text)) != text:
+            page.write_text(new)
+            print(f"{page.relative_to(ROOT)}: written")
+
+
+if __name__ == "__main__":
+    main()
