@@ -6,6 +6,7 @@ build.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
@@ -17,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from making import boards, commands, errors, members, notebooks
 
-ROOT = Path(__file__).parents[2]
+ROOT, DOCS = Path(__file__).parents[2], Path(__file__).parents[1]
 SHIM, OWN_SHIM = "https://unpkg.com/iframe-worker/shim", "styles/worker.js"
 """What the theme loads from elsewhere to search in pages without a server, and what it loads instead."""
 SOURCES = ROOT / "build" / "sources" / "sateen"
@@ -26,12 +27,29 @@ MADE = re.compile(r"^<!-- made: (.*?) -->$", re.MULTILINE)
 KINDS: dict[str, Callable[..., str]] = {
     "boards": boards.table,
     "commands": commands.reference,
-    "contributing": lambda: (ROOT / "CONTRIBUTING.md").read_text(),
+    "contributing": lambda: linked((ROOT / "CONTRIBUTING.md").read_text(), ROOT, DOCS),
     "errors": errors.tables,
     "members": members.table,
     "notebook": notebooks.page,
     "presets": members.presets,
 }
+
+
+LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!\w+:|#)([^)#\s]+)(#[^)]*)?\)")
+
+
+def linked(text: str, folder: Path, target: Path) -> str:
+    """Markdown of a file in ``folder``, for a page in ``target``: links to other pages lead there from the page, and
+    links to files of the repository are their names, since the site does not have those files."""
+
+    def replaced(found: re.Match[str]) -> str:
+        label, name, anchor = found[1], found[2], found[3] or ""
+        path = (folder / name).resolve()
+        if path.is_relative_to(DOCS):
+            return f"[{label}]({os.path.relpath(path, target)}{anchor})"
+        return label if path.exists() and name in label else f"{label} (`{path.relative_to(ROOT)}`)"
+
+    return LINK.sub(replaced, text)
 
 
 def made(text: str) -> str:
@@ -53,8 +71,9 @@ def on_config(config: Any) -> Any:
     return config
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    return made(markdown)
+def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
+    folder = Path(page.file.abs_src_path).parent
+    return linked(made(markdown), folder, folder)
 
 
 def on_post_page(output: str, *, page: Any, **_: Any) -> str:
