@@ -62,8 +62,9 @@ def read_array(data: bytes) -> NDArray[Any]:
             warnings.simplefilter("ignore")
             shape, fortran, dtype = header(stream)
     except Exception as error:  # NumPy evaluates the header's text.
-        raise ValueError(f"its header is damaged ({error})") from error
-    if dtype.kind not in "biufUS" or any(size < 0 for size in shape):
+        raise ValueError(f"its header is damaged ({' '.join(str(error).split())})") from error
+    # Of nothing there may be any number: texts without letters, or `True` as a size.
+    if dtype.kind not in "biufUS" or not dtype.itemsize or any(type(size) is not int or size < 0 for size in shape):
         raise ValueError(f"it holds {dtype} of shape {shape}, and not numbers")
     content = data[stream.tell() :]
     if math.prod(shape) * dtype.itemsize != len(content):

@@ -27,6 +27,7 @@ from sateen.errors import SateenError
 from sateen.graph import Graph, GraphError, Network
 from sateen.graph.network import NetworkError
 from sateen.hw.spec.config import parse_config
+from sateen.reference.inputs import image
 from sateen.runtime import Device
 from sateen.runtime.link import Link
 from sateen.runtime.transport import SimulationTransport
@@ -135,6 +136,9 @@ def load_calibration() -> np.ndarray:
 def _check_arrays(rng: random.Random, folder: Path) -> str:
     """Bytes of ``.npy`` and ``.npz`` changed; sizes in headers, too."""
     del folder
+    if rng.random() < 0.2:
+        read_array(_odd_header(rng))
+        return "run"
     buffer = io.BytesIO()
     if rng.random() < 0.5:
         np.save(buffer, np.arange(24, dtype=rng.choice(["<i1", "<f4", "<i8"])).reshape(2, 3, 4))
@@ -146,7 +150,50 @@ def _check_arrays(rng: random.Random, folder: Path) -> str:
                 np.save(content, np.arange(24).reshape(2, 3, 4))
                 file.writestr(f"{name}.npy", content.getvalue())
         reader = read_arrays
-    data = bytearray(buffer.getvalue())
+    reader(_changed(buffer.getvalue(), rng))
+    return "run"
+
+
+def _odd_header(rng: random.Random) -> bytes:
+    """An ``.npy`` whose header nobody would write."""
+    sizes = ["0", "1", "True", "-1", "2.0", "None", "10**9", "4294967296", "9" * 30, "(1,)"]
+    shape = "".join(f"{rng.choice(sizes)}," for _ in range(rng.choice([0, 1, 1, 2, 70])))
+    kind = rng.choice(["<i1", "<U0", "|S0", "<f4", "O", "<m8[ns]", "|V0", "<i1,<i1", "[('a','<i1')]"])
+    header = f"{{'descr':'{kind}','fortran_order':{rng.choice(['False', 'True', '7'])},'shape':({shape})}}".encode()
+    deep = rng.choice([b"", b"", b"", b"(" * 3000, b"[" * 20000, b"-" * 9000])
+    size = len(deep + header).to_bytes(2, "little")
+    return b"\x93NUMPY\1\0" + size + deep + header + rng.randbytes(rng.choice([0, 1, 4]))
+
+
+def _check_image(rng: random.Random, folder: Path) -> str:
+    """Bytes of pictures changed, or their size."""
+    from PIL import Image
+
+    path, buffer = folder / "damaged.png", io.BytesIO()
+    format = rng.choice(["PNG", "BMP", "GIF", "PPM", "JPEG", "WEBP"])
+    picture = Image.frombytes("RGB", (7, 5), rng.randbytes(7 * 5 * 3))
+    picture.save(buffer, format)
+    path.write_bytes(_bomb(rng) if rng.random() < 0.1 else _changed(buffer.getvalue(), rng))
+    image(path, _graph())
+    return "run"
+
+
+def _bomb(rng: random.Random) -> bytes:
+    """A small file with a large picture, or a large text."""
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    if rng.random() < 0.5:
+        return f"P6 {rng.choice([9999, 10_001, 65_535, 10**9])} {rng.choice([1, 9999, 99_999])} 255\n".encode()
+    buffer, text = io.BytesIO(), PngInfo()
+    text.add_text("a", "x" * (1 << rng.choice([10, 21, 24])), zip=True)
+    Image.new("RGB", (3, 3)).save(buffer, "PNG", pnginfo=text)
+    return buffer.getvalue()
+
+
+def _changed(content: bytes, rng: random.Random) -> bytes:
+    """A few bytes changed, left out or added, or the end left out."""
+    data = bytearray(content)
     for _ in range(rng.choice([1, 1, 2, 4])):
         place = rng.randrange(len(data))
         if rng.random() < 0.2:
@@ -155,11 +202,10 @@ def _check_arrays(rng: random.Random, folder: Path) -> str:
             data[place : place + 1] = rng.choice([b"\xff", b"9", b"0", b"(", rng.randbytes(1)])
         if not data:
             break
-    reader(bytes(data))
-    return "run"
+    return bytes(data)
 
 
-KINDS = ("model", "graph", "network", "arrays")
+KINDS = ("model", "graph", "network", "arrays", "image")
 
 
 def check(kind: str, seed: int, folder: Path) -> str:
@@ -174,6 +220,8 @@ def check(kind: str, seed: int, folder: Path) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if kind == "image":
+                return _check_image(rng, folder)
             return _check_arrays(rng, folder) if kind == "arrays" else _check_document(kind, rng, folder)
     except (SateenError, GraphError, NetworkError, ArchiveError) as error:
         text = str(error)

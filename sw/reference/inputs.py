@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ def image(path: Path, graph: Graph) -> dict[str, Array]:
         If the model takes no picture of one or three colours, or the file is none.
     """
     try:
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image
     except ImportError as error:
         raise InputError(f"reading pictures needs Pillow ({error}); {install_hint('reference')}") from error
     tensor = graph.tensors[graph.inputs[0]]
@@ -54,10 +55,14 @@ def image(path: Path, graph: Graph) -> dict[str, Array]:
         raise InputError(f"the model does not take one picture of 1 or 3 colours; give a NumPy file in place of {path}")
     _, height, width, channels = tensor.shape
     try:
-        with Image.open(path) as opened:
+        with warnings.catch_warnings():
+            # Of pictures that are too large; far larger ones are an error anyway.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            opened = Image.open(path)
+        with opened:
             pixels = np.asarray(opened.convert("L" if channels == 1 else "RGB").resize((width, height)))
-    except (OSError, UnidentifiedImageError) as error:
-        raise InputError(f"cannot read {path} as a picture: {error}") from error
+    except Exception as error:  # Pillow's readers raise all kinds.
+        raise InputError(f"cannot read {path} as a picture: {' '.join(str(error).split())}") from error
     values = pixels.reshape(1, height, width, channels)
     if tensor.dtype == "int8":
         return {tensor.name: tensor.to_file((values.astype(np.int16) - 128).astype(np.int8))}

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import documents
+import needs
 import sateen
 import seeds
 from sateen.archive import ArchiveError
@@ -25,9 +26,13 @@ from sateen.files import atomic_write
 from sateen.graph import Graph
 
 
-@pytest.mark.parametrize(("kind", "count"), [("arrays", 2000), ("graph", 150), ("network", 60), ("model", 120)])
+@pytest.mark.parametrize(
+    ("kind", "count"), [("arrays", 2000), ("image", 500), ("graph", 150), ("network", 60), ("model", 120)]
+)
 def test_damaged(kind, count, tmp_path):
     """Every outcome is a word of :func:`documents.check`; a failure is the line that repeats it."""
+    if kind == "image":
+        needs.package("PIL", extra="reference")
     first = seeds.own()
     outcomes = {documents.check(kind, first + place, tmp_path) for place in range(count)}
     assert "refused" in outcomes
