@@ -20,6 +20,7 @@ __all__ = ["PARTS", "ports", "verilog"]
 
 WAIVERS = {
     "DECLFILENAME": "one file holds all modules",
+    "UNSIGNED": "an offset may be zero, and everything is at least that",
     "UNUSEDSIGNAL": "every field of a word has a name, used or not",
     "ASCRANGE": "a field without bits is written [-1:0]",
     "WIDTHEXPAND": "operands are written without their extension",
