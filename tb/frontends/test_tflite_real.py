@@ -18,7 +18,7 @@ from tflite_models import ModelBuilder
 
 EXACT = ["ABS", "ADD", "CEIL", "DIV", "FLOOR", "LEAKY_RELU", "MAXIMUM", "MINIMUM", "MUL", "NEG", "PRELU", "RELU"] + [
     "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "REDUCE_MAX", "REDUCE_MIN", "ROUND", "SIGN", "SQRT", "SQUARE",
-    "SQUARED_DIFFERENCE", "SUB", "ARG_MAX", "ARG_MIN", "CAST", "TOPK_V2",
+    "SQUARED_DIFFERENCE", "SUB", "ARG_MAX", "ARG_MIN", "TOPK_V2",
 ]  # fmt: skip
 """Operators whose results are rounded once, or only chosen. Those of the others are approximated by interpreters."""
 
@@ -186,7 +186,7 @@ def test_real_vectors_of_zeros():
 
 def test_every_operator_is_tried():
     """Operators that move values are tried by random networks."""
-    rest = {"LEAKY_RELU", "GELU", "SOFTMAX", "LOG_SOFTMAX", "ARG_MAX", "ARG_MIN", "TOPK_V2", "CAST"}
+    rest = {"LEAKY_RELU", "GELU", "SOFTMAX", "LOG_SOFTMAX", "ARG_MAX", "ARG_MIN", "TOPK_V2"}
     assert set(REAL) == {*UNARY, *BINARY, *REDUCTIONS, *rest}
     layers = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "AVERAGE_POOL_2D", "MAX_POOL_2D"}
     assert set(REAL_LAYERS) == {*layers, "RESIZE_BILINEAR", "L2_NORMALIZATION"}
@@ -252,20 +252,13 @@ def layer(weights: str, *, dequantized=False, kind="FULLY_CONNECTED") -> bytes:
         (layer("INT8", dequantized=True), "its weights tensor 't3' are INT8, but its input is real: only weights"),
         (layer("FLOAT16", dequantized=True), "its weights tensor 't3' are FLOAT16; quantize the model to int8 instead"),
         (layer("FLOAT32"), "it computes with real numbers; quantize the whole model to int8: in TensorFlow set"),
+        (Tail().data("SQUARE", (1, 3, 4, 5), [0], type="INT8"), "TensorFlow Lite has no SQUARE of INT8; put"),
         (layer("INT8", kind="SVDF"), "operator 0 (SVDF): SVDF is not supported; convert the model without it"),
     ],
 )
 def test_layers_with_real_inputs(data, message):
     with pytest.raises(GraphError, match=re.escape(message)):
         tflite.load(data)
-
-
-def test_casts_of_codes_with_a_scale():
-    b = ModelBuilder()
-    x, y = b.tensor((1, 8), scale=0.5), b.tensor((1, 8), "FLOAT32")
-    b.op("CAST", [x], [y], "CastOptions")
-    with pytest.raises(GraphError, match="tensor 't0' has a scale, which a cast ignores; use DEQUANTIZE"):
-        tflite.load(b.build([x], [y]))
 
 
 def test_constants_that_are_dequantized():

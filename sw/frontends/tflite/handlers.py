@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sateen.frontends.tflite import arrange, functions, operators, pairs, reductions, windows
+from sateen.frontends.tflite.casting import CASTS
 from sateen.frontends.tflite.importer import Handler
 from sateen.frontends.tflite.moves import MOVES
 from sateen.frontends.tflite.real import REAL
@@ -21,15 +22,16 @@ HANDLERS: dict[str, Handler] = {
     **pairs.LOGIC,
     **reductions.HANDLERS,
     **windows.HANDLERS,
+    **CASTS,
 }
 """The handler of each kind of operator on codes of 8 bits."""
 MOVED = {kind: MOVES[kind] for kind in MOVES if kind != "PADV2"} | arrange.HANDLERS
 """The handlers of operators that move values of any type."""
 BY_TYPE: Mapping[str, Mapping[str, Handler]] = {
     "INT8": HANDLERS,
-    "FLOAT32": {**MOVED, **REAL, **REAL_LAYERS, **pairs.LOGIC},
-    "INT16": {**MOVED, **WIDE},
-    "INT32": {kind: MOVES[kind] for kind in ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")},
+    "FLOAT32": {**MOVED, **REAL, **REAL_LAYERS, **pairs.LOGIC, **CASTS},
+    "INT16": {**MOVED, **WIDE, **CASTS},
+    "INT32": {**{kind: MOVES[kind] for kind in ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")}, **CASTS},
 }
 """The handlers of operators, by the type that they compute with: codes of 8 or 16 bits, real numbers, or
 positions."""

@@ -9,9 +9,9 @@ import numpy as np
 import tflite
 
 from sateen.frontends.tflite.file import RawOperator
-from sateen.frontends.tflite.importer import QUANTIZED, Handler, Importer
+from sateen.frontends.tflite.importer import Handler, Importer
 from sateen.frontends.tflite.moves import registers
-from sateen.graph import Dequantize, Op, RealBinary, RealReduce, RealSoftmax, RealTop, RealUnary, require
+from sateen.graph import Op, RealBinary, RealReduce, RealSoftmax, RealTop, RealUnary, require
 
 __all__ = ["REAL", "activated"]
 
@@ -170,16 +170,3 @@ def top(importer: Importer, operator: RawOperator) -> None:
         importer.add(
             operator, RealTop, place=place, input=x.name, axis=len(x.shape) - 1, count=count, places=place == 1
         )
-
-
-@handles("CAST")
-def cast(importer: Importer, operator: RawOperator) -> None:
-    """Codes as real numbers: 3 becomes 3.0, whatever scale the codes have."""
-    if operator.table is not None:
-        # Input and output have their types themselves.
-        operator.options(tflite.CastOptions).ignore("InDataType", "OutDataType")
-    x, y = importer.input(operator, 0, *QUANTIZED), importer.tensor(operator.outputs[0])
-    plain = x.quantization == (1.0, -128 if x.unsigned else 0)
-    require(plain, operator, f"{x} has a scale, which a cast ignores; use DEQUANTIZE")
-    require(y.dtype == "float32", operator, "it makes codes of real numbers; use QUANTIZE")
-    importer.add(operator, Dequantize, input=x.name)

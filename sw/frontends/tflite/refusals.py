@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 from sateen.frontends.tflite.file import RawModel, RawOperator
 
-__all__ = ["refusal"]
+__all__ = ["REAL_ONLY", "refusal"]
 
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL")
+REAL_ONLY = ("COS", "FLOOR", "POW", "SIN", "SQUARE")
+"""Operators that TensorFlow Lite's interpreters compute with real numbers alone."""
 STATIC = (
     "in TensorFlow set converter.representative_dataset and inference_input_type = inference_output_type = tf.int8, in "
     "ai-edge-quantizer take the recipe static_wi8_ai8"
@@ -21,6 +23,11 @@ def refusal(model: RawModel, operator: RawOperator, theme: str, origins: Mapping
 
     ``origins`` are the types of the constants that a DEQUANTIZE has made real, by their index.
     """
+    if theme != "FLOAT32" and operator.kind in REAL_ONLY:
+        return (
+            f"TensorFlow Lite has no {operator.kind} of {theme}; put DEQUANTIZE before it and QUANTIZE behind it, or "
+            "convert the model anew"
+        )
     if theme != "FLOAT32":
         return f"{operator.kind} of {theme} is not supported; quantize the whole model to int8"
     if operator.kind in WEIGHTED and len(operator.inputs) > 1 and operator.inputs[1] >= 0:

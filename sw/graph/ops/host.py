@@ -11,7 +11,7 @@ from sateen.graph.ops.base import Array, Shape, Tensors, Unary, Values, require
 from sateen.hw.spec.descriptor import Rounding
 from sateen.sim import golden
 
-__all__ = ["ArgMax", "Dequantize", "LogSoftmax", "Quantize", "Softmax"]
+__all__ = ["ArgMax", "Cast", "Dequantize", "LogSoftmax", "Quantize", "Softmax"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -126,3 +126,30 @@ class ArgMax(Unary):
     def check_types(self, tensors: Tensors) -> None:
         self._check_type(tensors[self.input], "int8", "float32")
         self._check_type(tensors[self.output], "int32")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cast(Unary):
+    """Values as another type, whatever scales codes have: the codes of the model's file as numbers, numbers and truth
+    values as codes. Real numbers are truncated, codes wrap; what is not 0 is true."""
+
+    HOST_ONLY = True
+    TYPES = ("int8", "int16", "int32", "bool", "float32")
+
+    def infer(self, tensors: Tensors) -> Shape:
+        return tensors[self.input].shape
+
+    def execute(self, tensors: Tensors, values: Values) -> Array:
+        x, y = tensors[self.input], tensors[self.output]
+        given = values[self.input]
+        if x.dtype == "int8":
+            given = given.astype(np.int16) + np.int16(x.base)
+        if y.dtype == "int8":
+            return (given.astype(np.int32) - y.base).astype(np.int8)
+        with np.errstate(invalid="ignore"):
+            # Beyond int32 the result is -2^31, as processors have it that TensorFlow Lite runs on.
+            return given.astype(y.dtype)
+
+    def check_types(self, tensors: Tensors) -> None:
+        self._check_type(tensors[self.input], *self.TYPES)
+        self._check_type(tensors[self.output], *self.TYPES)
