@@ -159,6 +159,9 @@ def _other_files() -> list[Builder]:
     f = File((1, 3))
     weights = f.constant(np.resize(CODES, (5, 3)), "INT4", scale=0.1)
     files.append(f.ends("FULLY_CONNECTED", [f.given, weights], [f.like((1, 5))], "FullyConnectedOptions"))
+    for kind in ("INT32", "BOOL"):
+        f = File()
+        files.append(f.ends("CAST", [f.given], [f.tensor(IMAGE, kind)], "CastOptions"))
     f = File((1, 3, 2))
     files.append(f.ends("PACK", [f.given, f.given], [f.like((1, 3, 2, 2))], "PackOptions", ValuesCount=2, Axis=2))
     f = File()

