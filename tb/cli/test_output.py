@@ -52,7 +52,7 @@ def test_names_are_never_cut(monkeypatch, width):
         tables.Column("layer"), tables.Column("op", rank=3), tables.number("cycles", 1),
         tables.Column("install with", rank=2, fold=True), *(tables.number(f"figure {place}", 9) for place in range(6)),
     ]  # fmt: skip
-    rows = [[name, "DepthwiseConv2D", "1,234,567", f"pip install '.[{name}]'", *["123,456,789"] * 6] for name in NAMES]
+    rows = [[name, "DepthwiseConv2D", "1,234,567", f"get '.[{name}]'", *["123,456,789"] * 6] for name in NAMES]
     text = printed(monkeypatch, columns, rows, width=width, total=["total"])
     for name in NAMES:
         assert printing.printable(name) in text and f".[{printing.printable(name)}]'" in text

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sateen.cli.inspect import doctor
-from sateen.cli.output import console
+from sateen.cli.printing import console
 from sateen.extras import install_command, install_hint
 from sateen.sim.tools import TOOLS, Tool
 
