@@ -8,11 +8,13 @@ from typing import Any
 
 from sateen.hw.spec.wire import FLAG
 
-__all__ = ["KINDS", "Disturbed"]
+__all__ = ["KINDS", "STREAM", "Disturbed"]
 
 KINDS = ("flip", "drop", "insert", "repeat", "reorder", "delay", "cut", "burst")
 """A bit flipped; a byte lost, or too many; the frame twice; before the one that was sent before it; late; cut short; a
 run of bytes that are anything."""
+STREAM = tuple(kind for kind in KINDS if kind != "reorder")
+"""What happens on a stream, which never brings a frame again after a later one."""
 SILENCE_SECONDS = 5e-5
 """After as much simulated time without an answer there is none: programs here take less."""
 
@@ -28,14 +30,18 @@ class Disturbed:
         Share of the frames that are disturbed, in each direction.
     seed
         Of all that happens.
+    kinds
+        In which ways.
     silence
         Simulated seconds without an answer after which there is none: most of a soak is such silence.
     """
 
     bits_per_second = clock_hz = float("inf")
 
-    def __init__(self, inner: Any, rate: float, seed: int, *, silence: float = SILENCE_SECONDS):
-        self.inner, self.rate, self.silence, self.rng = inner, rate, silence, random.Random(seed)
+    def __init__(
+        self, inner: Any, rate: float, seed: int, *, kinds: tuple[str, ...] = KINDS, silence: float = SILENCE_SECONDS
+    ):
+        self.inner, self.rate, self.kinds, self.silence, self.rng = inner, rate, kinds, silence, random.Random(seed)
         self.counts: Counter[str] = Counter()
         """Disturbed frames by kind."""
         self._held = {"out": b"", "in": b""}
@@ -58,7 +64,7 @@ class Disturbed:
         before, self._last[way] = self._last[way], data
         if not data or self.rng.random() >= self.rate:
             return held + data
-        kind = self.rng.choice(KINDS)
+        kind = self.rng.choice(self.kinds)
         self.counts[kind] += 1
         rng, place = self.rng, self.rng.randrange(len(data))
         if kind == "delay":
