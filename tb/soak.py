@@ -242,11 +242,13 @@ def main(
     first = random.randrange(2**31) if seed is None else seed
     if seconds is None and count is None:
         seconds, count = (600.0, None) if seed is None else (None, 1)
-    console.print(f"first seed {first}")
+    for number in (signal.SIGINT, signal.SIGTERM):  # Also in the background: the summary comes in any case.
+        signal.signal(number, signal.default_int_handler)
     tally, said, failed = Tally(chosen), time.monotonic(), False
     current = chosen[0], first
     try:
         with Live(tally.table(), console=console, transient=True, auto_refresh=False) as live:
+            print(f"first seed {first}", flush=True)
             for current in rounds(chosen, first, tally, seconds=seconds, count=count):
                 if console.is_terminal:
                     live.update(tally.table(), refresh=True)

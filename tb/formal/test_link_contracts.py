@@ -192,7 +192,7 @@ def test_endpoint():
 @pytest.mark.prove
 def test_endpoint_answers_hello():
     """From the start on, for a HELLO that comes within the first cycles: too early for a frame that already waits for a
-    program, which the endpoint's bench covers."""
+    program or a memory, of which ``tb/runtime/test_hostile.py`` has each case."""
     with ExitStack() as stack:
         for name, value in (
             ("endpoint.Receiver", Followed),

@@ -28,6 +28,15 @@ def test_every_kind_runs():
         assert any(kind in line and " 1 " in line for line in result.stdout.splitlines()), result.stdout
 
 
+def test_summary_when_ended():
+    command = [sys.executable, SOAK, "documents", "--seconds", "600", "--seed", "4"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "first seed 4\n"
+    process.terminate()
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == 0 and "documents" in output and "most memory" in output, output
+
+
 def test_unknown_kind():
     result = soak("nothing")
     assert result.returncode == 2 and "'nothing' is no kind; there are tflite-networks" in result.stderr
