@@ -36,6 +36,7 @@ def build(
 ) -> None:
     """Writes a bitstream for a board, and beside it a record of how it was made (.json)."""
     from sateen.fpga import build as builder
+    from sateen.fpga.estimate import processor_seconds
     from sateen.fpga.tools import ClockMissed
 
     if (board is None) == (again is None):
@@ -53,6 +54,9 @@ def build(
         )
     path = output or Path(recipe.board)
     _check(path, builder.SUFFIX[builder.find_board(recipe.board).part.family])
+    minutes = max(1, round(processor_seconds(recipe.config) / 60))
+    each = " for each seed" if len(recipe.seeds) > 1 else ""
+    console.print(f"builds of this size take about {minutes} min of a processor{each}; what was built before is kept")
     missed = None
     try:
         with status(f"building for {recipe.board}"):

@@ -72,6 +72,10 @@ class Work(logging.Handler):
 
     def tell(self, text: str) -> None:
         """Says what is done now."""
+        self.title = text
+        self._set(text)
+
+    def _set(self, text: str) -> None:
         self.text = text
         if self._bar is not None:
             self._bar.update(self._task, description=self._description())
@@ -85,7 +89,7 @@ class Work(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Shows what a library says of its progress."""
         if record.levelno == LEVEL:
-            self.tell(f"{self.title}: {record.getMessage()}")
+            self._set(f"{self.title}: {record.getMessage()}")
 
     def __enter__(self) -> Work:
         logger = logging.getLogger("sateen")
@@ -127,7 +131,7 @@ class Work(logging.Handler):
 
     def _description(self) -> str:
         detail = self.detail() if self.detail is not None else ""
-        return f"{self.text}: {detail}" if detail else self.text
+        return printable(f"{self.text}: {detail}" if detail else self.text)
 
 
 def elapsed(seconds: float) -> str:

@@ -43,10 +43,10 @@ def test_lines_without_a_terminal(monkeypatch, capsys):
     monkeypatch.setattr(progress, "SECONDS", 0.02)
     with progress.progress("tuning [x]", 7) as done:
         done(3, 7)
-        report("layer 'a'")
+        report("layer 'a\x1b[31m'")
         time.sleep(0.2)
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) >= 2 and lines[0] == "sateen: tuning [x]: layer 'a', 3 of 7, 0 s"
+    assert len(lines) >= 2 and lines[0] == "sateen: tuning [x]: layer 'a\\x1b[31m', 3 of 7, 0 s"
     monkeypatch.setattr(progress.settings, "quiet", True)
     with progress.status("working"):
         time.sleep(0.1)

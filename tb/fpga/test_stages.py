@@ -2,8 +2,10 @@
 
 import pytest
 
+from sateen.fpga.estimate import MEASURED, processor_seconds
 from sateen.fpga.stages import nextpnr_stage, yosys_stage
 from sateen.fpga.timing import register
+from sateen.hw.spec.config import PRESETS
 
 
 @pytest.mark.parametrize(("cell", "text"), [
@@ -62,3 +64,11 @@ Info: Max frequency for clock         'clk': 122.44 MHz (PASS at 115.00 MHz)
 def test_stages_are_those_of_the_logs(stage, log, text):
     """Lines of real logs."""
     assert stage(log) == text
+
+
+def test_estimate():
+    """The measured builds themselves, more for more PEs, and no less than the smallest."""
+    found = {config.rows * config.cols: processor_seconds(config) for config in (PRESETS["tiny"], PRESETS["large"])}
+    assert found == pytest.approx(MEASURED)
+    assert MEASURED[16] < processor_seconds(PRESETS["small"]) < MEASURED[256]
+    assert processor_seconds(PRESETS["micro"]) == MEASURED[16]
