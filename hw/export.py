@@ -16,7 +16,7 @@ from amaranth.utils import ceil_log2
 from sateen.hw.rtlil import Contents, collected_later, converted, merged, without_contents
 from sateen.hw.spec.config import Config
 
-__all__ = ["PARTS", "ports", "verilog"]
+__all__ = ["PARTS", "ports", "started", "verilog"]
 
 WAIVERS = {
     "DECLFILENAME": "one file holds all modules",
@@ -27,6 +27,7 @@ WAIVERS = {
     "WIDTHTRUNC": "conditions are written as whole words",
     "CASEINCOMPLETE": "defaults stand before the case",
     "PINMISSING": "outputs that an instance does not need are left open",
+    "INITIALDLY": "what makes blocks run at the start changes after all of them wait",
     "PROCASSINIT": "registers have their reset values from the start",
 }
 """Of ``verilator --lint-only -Wall``: what Yosys's Verilog writer causes."""
@@ -185,9 +186,9 @@ write_verilog
 """
     # It warns that not every process can be written; Amaranth's all can.
     text = find_yosys(lambda version: version >= (0, 40)).run(["-q", "-"], script, ignore_warnings=True)
-    # A register has its initial value beside it; what makes blocks run at the start gets a name that reads well.
+    # A register has its initial value beside it.
     text = re.sub(r"^  \(\* init = .* \*\)\n(?=  (?:output .*\n  )?wire )", "", text, flags=re.MULTILINE)
-    text = re.sub(r"\\\$auto\$verilog_backend\.cc:\d+:dump_module\$\d+ ", "_start_", text)
+    text = started(text)
     for one in contents:
         # A name that Verilog has a use for is written with a backslash before it and a space behind.
         memory = rf"  reg (?:\[\d+:\d+\] )?(\\{re.escape(one.memory)} |{re.escape(one.memory)}) \[\d+:\d+\];\n"
@@ -202,6 +203,19 @@ write_verilog
                 f"Yosys wrote no memory {one.memory} in module {one.module}, whose initial words belong there"
             )
     return text
+
+
+def started(text: str) -> str:
+    """Verilog of Yosys in which every block runs at the start, whatever the simulator.
+
+    Yosys gives a module a register that all blocks of combinational logic are sensitive to, and an initial value in its
+    declaration. In SystemVerilog, and in Icarus Verilog with ``-g2012``, it has that value before any block waits for a
+    change: outputs of blocks whose inputs are constant at the start would stay undefined. What is assigned here changes
+    after all blocks wait. The register gets a name that reads well.
+    """
+    name = r"\\\$auto\$verilog_backend\.cc:\d+:dump_module\$\d+ "
+    text = re.sub(rf"^  reg {name}\s*= 0;$", "  reg _start_;\n  initial _start_ <= 1'b0;", text, flags=re.MULTILINE)
+    return re.sub(name, "_start_", text)
 
 
 def _filled(contents: Contents, name: str) -> str:

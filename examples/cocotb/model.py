@@ -19,7 +19,8 @@ from sateen.graph.network import Flatten, FullyConnected, Network, Relu
 
 def network(images, labels):
     """64 pixels → 16 → 10."""
-    trained = MLPClassifier((16,), solver="lbfgs", random_state=0, max_iter=1000).fit(images.reshape(len(images), -1), labels)
+    trained = MLPClassifier((16,), solver="lbfgs", random_state=0, max_iter=1000)
+    trained.fit(images.reshape(len(images), -1), labels)
     (first, second), (bias, last) = trained.coefs_, trained.intercepts_
     return Network(
         name="digits",

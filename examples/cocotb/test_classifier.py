@@ -14,6 +14,7 @@ from sateen.hw.spec.wire import Op
 from sateen.testing import Host, StreamMonitor, StreamSource, golden, watchdog
 
 IMAGES = 5
+RESET_CYCLES = 64
 
 
 def pins(name):
@@ -56,11 +57,12 @@ async def digit(dut):
 @cocotb.parametrize(pause=[0.0, 0.5])
 async def classifies(dut, pause):
     """Whatever the pauses of what comes in, each digit is that of the golden model."""
-    cocotb.start_soon(Clock(dut.clk, 10, unit="ns").start())
-    cocotb.start_soon(watchdog(2))
     dut.load_valid.value = dut.pixel_valid.value = 0
     dut.rst.value = 1
-    await ClockCycles(dut.clk, 3)
+    cocotb.start_soon(Clock(dut.clk, 10, unit="ns").start())
+    cocotb.start_soon(watchdog(2))
+    # As long as it takes until what is undefined at the start has left the accelerator's pipelines.
+    await ClockCycles(dut.clk, RESET_CYCLES)
     dut.rst.value = 0
 
     model = sateen.Model.load("digits.sateen")

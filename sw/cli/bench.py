@@ -126,9 +126,11 @@ def _print_units(benches: dict[str, Bench]) -> None:
 
 
 def _print_unit(bench: Bench, parameters: dict[str, Any]) -> None:
+    from sateen.testing.bench import shown
+
     console.print(f"{bench.name}: {bench.title}")
     for name, value in {**bench.fields, **parameters}.items():
-        console.print(f"  {name}={value if value is not None else 'none'}")
+        console.print(f"  {name}={shown(value)}")
     console.print("tests:")
     for name in bench.variants(bench.tests(parameters)):
         console.print(f"  {name}")

