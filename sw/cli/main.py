@@ -137,6 +137,9 @@ def _end_interrupted() -> None:
 
 
 def _warn(message: Warning | str, *_: object, **__: object) -> None:
+    # Amaranth's, of hardware that an error or an interrupt left unfinished.
+    if type(message).__name__ == "UnusedElaboratable":
+        return
     print(f"sateen: warning: {_line(message)}", file=sys.stderr)
 
 

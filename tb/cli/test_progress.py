@@ -144,3 +144,13 @@ def test_interrupt_of_other_programs(tmp_path, begun, arguments):
     assert list((tmp_path / "tmp").iterdir()) == []
     left = [path for path in (tmp_path / "cache" / "sateen").rglob("*") if path.is_file() and path.suffix != ".lock"]
     assert not [path for path in left if "tmp" in str(path.relative_to(tmp_path)) or "building" in str(path)]
+
+
+def test_hardware_that_is_left_unfinished_is_no_warning(capsys):
+    from amaranth.hdl import UnusedElaboratable
+
+    from sateen.cli.main import _warn
+
+    _warn(UnusedElaboratable("never used"))
+    _warn(UserWarning("of a layer"))
+    assert capsys.readouterr().err == "sateen: warning: of a layer\n"
