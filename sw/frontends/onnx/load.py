@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from sateen.files import read_source
 from sateen.frontends.onnx.batchless import with_batch, without_axis
+from sateen.frontends.onnx.differences import warn_of_differences
 from sateen.frontends.onnx.file import OnnxModel, read
 from sateen.frontends.onnx.importer import Importer, Operator
 from sateen.frontends.onnx.moves import REAL_MOVES
@@ -29,7 +30,8 @@ def recognizes(head: bytes, suffix: str) -> bool:
 
 
 def load(source: bytes | str | os.PathLike[str], *, name: str = "") -> Graph:
-    """A quantized ONNX model as a graph.
+    """A quantized ONNX model as a graph. A :class:`~sateen.errors.SateenWarning` names operators that onnxruntime
+    computes otherwise than the file says, or in an order of its own.
 
     Parameters
     ----------
@@ -49,7 +51,10 @@ def load(source: bytes | str | os.PathLike[str], *, name: str = "") -> Graph:
     """
     data, name = read_source(source, name)
     folder = None if isinstance(source, bytes) else Path(source).parent
-    return graph(read(data, folder), name or "model")
+    model = read(data, folder)
+    made = graph(model, name or "model")
+    warn_of_differences(model, made)
+    return made
 
 
 def graph(model: OnnxModel, name: str, *, others: Mapping[str, Operator] = MappingProxyType({})) -> Graph:
