@@ -30,6 +30,7 @@ KEYS = {
     "combine": ("configuration",),
     "packing": ("name", "configuration", "density"),
     "cells": ("configuration", "part"),
+    "family": ("configuration", "family"),
     "simulation": ("configuration",),
     "weight_bits": ("name",),
 }

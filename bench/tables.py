@@ -206,6 +206,16 @@ def simulation() -> str:
     return table(heads, rows)
 
 
+def families() -> str:
+    """What the exported Verilog takes on parts of other makers."""
+    heads = ["configuration", "family", ">LUTs", ">registers", ">multipliers", ">block RAMs", ">distributed RAMs"]
+    names = ("luts", "registers", "multipliers", "block_rams", "distributed_rams")
+    found = results.of_kind("family")
+    return table(
+        heads, [[f"`{one['configuration']}`", one["family"], *(number(one[name]) for name in names)] for one in found]
+    )
+
+
 def origins() -> str:
     """Where the figures come from."""
     found: dict[tuple[str, str, str], int] = {}
@@ -226,6 +236,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "budgets": budgets,
     "combine": combine,
     "combined": combined,
+    "families": families,
     "elements-ecp5": lambda: elements("ecp5-85f"),
     "elements-ice40": lambda: elements("ice40-hx8k"),
     "latencies": latencies,
