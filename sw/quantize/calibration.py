@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +66,19 @@ class _Builder:
             return low, 127
         limit = 127 if relu.limit is None else int(output.quantize(relu.limit))
         return max(low, output.zero_point), limit
+
+    def add(self, layer: network.Layer, relu: network.Relu | None) -> None:
+        """Adds a layer, with the ReLU after it; :class:`NetworkError` for a ReLU that stands alone."""
+        if isinstance(layer, network.Conv2D | network.FullyConnected):
+            self.weighted(layer, relu)
+        elif isinstance(layer, network.MaxPool2D):
+            self.pool(layer, relu)
+        elif isinstance(layer, network.Flatten):
+            self.flatten(layer)
+        else:
+            raise NetworkError(
+                f"{layer}: it can be fused only into a Conv2D, FullyConnected or MaxPool2D right before it"
+            )
 
     def weighted(self, layer: network.Conv2D | network.FullyConnected, relu: network.Relu | None) -> None:
         """Adds a convolution or fully connected layer, with the ReLU after it."""
@@ -148,35 +162,37 @@ def quantize(
         raise ValueError(f"scheme must be {' or '.join(SCHEMES)}, not {scheme!r}")
     if not 2 <= weight_bits <= 8:
         raise ValueError(f"weight_bits must be 2 to 8, not {weight_bits!r}")
+    folded = model.fold()
+    trace = _traced(folded, calibration)
+    builder = _Builder(scheme, rounding, weight_bits, trace, find_ranges(lambda: [trace], ranges, scheme=scheme))
+    builder.tensor("input")
+    for layer, relu in _fused(folded.layers):
+        builder.add(layer, relu)
+    tensors = {tensor.name: tensor for tensor in builder.tensors}
+    return Graph(
+        name=model.name, tensors=tensors, ops=builder.ops, inputs=["input"], outputs=[builder.tensors[-1].name]
+    )
+
+
+def _traced(model: Network, calibration: ArrayLike) -> dict[str, NDArray[np.float32]]:
+    """Every result on the calibration data; ``ValueError`` if there is none or one is not finite."""
     if not np.size(calibration):
         raise ValueError("calibration must hold one item or more, not none")
-    folded = model.fold()
-    trace = folded.trace(calibration)
+    trace = model.trace(calibration)
     for name, values in trace.items():
         if not np.isfinite(values).all():
             raise ValueError(
                 f"calibration leads to values in {name!r} that are not finite; remove NaN and infinity from it"
             )
-    found = find_ranges(lambda: [trace], ranges, scheme=scheme)
-    builder = _Builder(scheme, rounding, weight_bits, trace, found)
-    builder.tensor("input")
-    layers = list(folded.layers)
-    while layers:
-        layer, relu = layers.pop(0), None
-        if layers and isinstance(layers[0], network.Relu) and not isinstance(layer, network.Flatten | network.Relu):
-            relu = layers[0]
-            del layers[0]
-        if isinstance(layer, network.Conv2D | network.FullyConnected):
-            builder.weighted(layer, relu)
-        elif isinstance(layer, network.MaxPool2D):
-            builder.pool(layer, relu)
-        elif isinstance(layer, network.Flatten):
-            builder.flatten(layer)
-        else:
-            raise NetworkError(
-                f"{layer}: it can be fused only into a Conv2D, FullyConnected or MaxPool2D right before it"
-            )
-    tensors = {tensor.name: tensor for tensor in builder.tensors}
-    return Graph(
-        name=model.name, tensors=tensors, ops=builder.ops, inputs=["input"], outputs=[builder.tensors[-1].name]
-    )
+    return trace
+
+
+def _fused(layers: Sequence[network.Layer]) -> Iterator[tuple[network.Layer, network.Relu | None]]:
+    """Each layer with the ReLU right after it, which becomes part of it."""
+    left = list(layers)
+    while left:
+        layer, relu = left.pop(0), None
+        if left and isinstance(left[0], network.Relu) and not isinstance(layer, network.Flatten | network.Relu):
+            relu = left[0]
+            del left[0]
+        yield layer, relu
