@@ -18,7 +18,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "run": (
         "sateen run net.sateen --input x.npy --check",
-        "sateen run net.sateen --input x.npy --device serial:/dev/ttyUSB0",
+        "sateen run net.tflite --input photos/ --labels classes.txt --device serial:/dev/ttyUSB0",
     ),
     "verify": ("sateen verify net.tflite", "sateen verify net.onnx --input photo.png --config large"),
     "report": ("sateen report net.sateen --input x.npy", "sateen report run.json -o report.html"),

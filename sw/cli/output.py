@@ -18,7 +18,7 @@ from sateen.graph import Graph
 from sateen.runtime import Device, RunRecord
 from sateen.runtime import open as open_device
 
-__all__ = ["load_array", "load_inputs", "opened", "print_layers", "progress", "running", "status"]
+__all__ = ["load_array", "load_arrays", "opened", "print_layers", "progress", "running", "status"]
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def load_array(path: Path) -> NDArray[Any]:
     return array
 
 
-def load_inputs(path: Path, graph: Graph) -> dict[str, NDArray[Any]]:
+def load_arrays(path: Path, graph: Graph) -> dict[str, NDArray[Any]]:
     """A graph's inputs from a file: one array, or several by name. Real values are quantized where the graph takes
     integers."""
     loaded = _load(path)

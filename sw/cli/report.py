@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from sateen.cli.output import load_inputs, print_layers
+from sateen.cli.inputs import INPUT, MeanOption, Preprocessing, ResizeOption, ScaleOption, load_inputs
+from sateen.cli.output import opened, print_layers
 from sateen.cli.printing import console
-from sateen.cli.run import DEVICE, INPUT, measured
-from sateen.compiler import Model
+from sateen.cli.run import DEVICE, measured
+from sateen.cli.sources import load_source
 from sateen.errors import InputError, SateenError
 from sateen.extras import install_hint
 from sateen.files import atomic_write
@@ -22,12 +23,13 @@ __all__ = ["report"]
 def report(
     source: Annotated[
         Path,
-        typer.Argument(
-            metavar="MODEL|RUN.json", help="Compiled model (.sateen) to run, or the record from sateen run --json."
-        ),
+        typer.Argument(metavar="MODEL|RUN.json", help="Model to run, or the record from sateen run --json."),
     ],
-    input: Annotated[Path | None, typer.Option("--input", "-i", help=INPUT)] = None,
+    input: Annotated[list[Path] | None, typer.Option("--input", "-i", help=INPUT)] = None,
     device: Annotated[str, typer.Option("--device", "-d", help=DEVICE)] = "sim:small",
+    mean: MeanOption = None,
+    scale: ScaleOption = None,
+    resize: ResizeOption = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.")] = Path("report.html"),
 ) -> None:
     """Writes a page of HTML that shows what a run took, layer by layer."""
@@ -36,14 +38,17 @@ def report(
     except ImportError as error:
         raise SateenError(f"reports need Jinja and Matplotlib ({error}); {install_hint('report')}") from error
     if source.suffix == ".json":
-        if input is not None:
+        if input:
             raise InputError(f"{source} is the record of a finished run; leave --input out, or give a compiled model")
         record = RunRecord.load(source)
     else:
-        model = Model.load(source)
-        if input is None:
+        if not input:
             raise InputError("a model is run on inputs; give them with --input X.npy")
-        _, _, record = measured(model, load_inputs(input, model.graph), device)
+        found = load_source(source)
+        given = load_inputs(input, found.graph, Preprocessing(mean=mean, scale=scale, resize=resize))
+        with opened(device) as opened_device:
+            model = found.compiled(opened_device.config)
+            _, _, record = measured(model, given.values, opened_device, device)
     with atomic_write(output, "wb") as file:
         file.write(page(record).encode())
     print_layers(record)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sateen.cli.output import load_inputs, opened, progress, running, status
+from sateen.cli.output import load_arrays, opened, progress, running, status
 from sateen.cli.printing import console, write_json
 from sateen.compiler import compile as compile_model
 from sateen.errors import DifferenceError, SateenError
@@ -81,7 +81,7 @@ def _inputs(path: Path | None, graph: Graph, items: int) -> dict[str, Array]:
         return random_inputs(graph, items * batch)
     if path.suffix.lower() in IMAGES:
         return image(path, graph)
-    return load_inputs(path, graph)
+    return load_arrays(path, graph)
 
 
 def _tensors(graph: Graph, x: dict[str, Array], where: str, count: int) -> dict[str, Array]:
