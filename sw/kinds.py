@@ -10,7 +10,7 @@ from sateen import archive
 
 __all__ = ["MODELS", "describe", "is_model"]
 
-MODELS = "a quantized model (.tflite, .onnx), a graph, or a float model with calibration data (.onnx, .npz)"
+MODELS = "a quantized model (.tflite, .onnx, .pt2), a graph, or a float model with calibration data (.onnx, .pt2, .npz)"
 """What a model's file may be."""
 
 _MAGIC = (
@@ -70,6 +70,8 @@ def _describe_zip(path: Path) -> str:
         return "damaged: it begins as an archive, and its end is missing; copy or write it again"
     if any(name.endswith("data.pkl") for name in names):
         return "a file of PyTorch; load it in Python and give the module to sateen.compile"
+    if "document.npy" in names:
+        return "a damaged file of Sateen; write it again"
     if names and all(name.endswith(".npy") for name in names):
         return "NumPy arrays, which may be inputs but are no model"
     return "an archive (zip); unpack it"

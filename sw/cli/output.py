@@ -15,6 +15,7 @@ from sateen.cli.progress import progress, running, status
 from sateen.cli.tables import Column, number, print_table
 from sateen.errors import InputError
 from sateen.graph import Graph
+from sateen.kinds import describe
 from sateen.runtime import Device, RunRecord
 from sateen.runtime import open as open_device
 
@@ -69,7 +70,11 @@ def _load(path: Path) -> Any:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is no NumPy file (.npy); write it with numpy.save") from error
+        what = describe(path)
+        text = (
+            f"{path} is no NumPy file (.npy), but {what}" if "NumPy" not in what else f"{path} is a damaged NumPy file"
+        )
+        raise InputError(f"{text}; write it with numpy.save") from error
 
 
 def print_layers(run: RunRecord) -> None:

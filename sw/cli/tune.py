@@ -7,10 +7,13 @@ from typing import Annotated
 
 import typer
 
+from sateen import archive
+from sateen.archive import ArchiveError
 from sateen.cli.output import load_array, progress
 from sateen.cli.printing import console
 from sateen.errors import InputError
 from sateen.graph import Graph
+from sateen.kinds import describe
 from sateen.quantize import tune as search
 
 __all__ = ["tune"]
@@ -33,6 +36,12 @@ def tune(
         graph = Graph.load(graph_file)
     except OSError as error:
         raise InputError(f"cannot read {graph_file}: {error.strerror or error}") from error
+    except ArchiveError as error:
+        if archive.kind(graph_file):
+            raise
+        raise InputError(
+            f"{graph_file} is {describe(graph_file)}; give a graph, as sateen quantize writes it"
+        ) from error
     x, truth = load_array(input), load_array(labels)
     if x.dtype != "int8":
         x = graph.tensors[graph.inputs[0]].quantize(x)
