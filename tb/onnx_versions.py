@@ -66,46 +66,48 @@ def _integers(*values: int) -> np.ndarray:
     return np.array(values, np.int64)
 
 
-def _base(kind: str, version: int) -> tuple[list[Any], dict[str, Any], tuple[int, ...]] | None:
-    """Inputs, attributes and the shape of x for an operator that does something; ``None`` if it is of constants."""
+Base = tuple[list[Any], dict[str, Any], tuple[int, ...]]
+"""Inputs, attributes and the shape of x for an operator that does something."""
+
+
+def _base(kind: str, version: int) -> Base | None:
+    """The example of an operator; ``None`` if it is of constants."""
+    plain = kind.removeprefix(f"{MICROSOFT}.")
+    if plain.startswith(("Q", "DequantizeLinear")):
+        return _of_codes(plain)
+    if plain.startswith("Reduce"):
+        # As of some version the axes are an input.
+        last = {"ReduceSum": 13}.get(plain, 18)
+        return (["d"], {"axes": [2, 3]}, IMAGE) if version < last else (["d", _integers(2, 3)], {}, IMAGE)
+    if kind in ("Constant", "Shape"):
+        return None
+    real = _by_version(version) | _of_all_versions()
+    return real.get(kind, (["d", "e"] if kind in BINARY else ["d"], {}, IMAGE))
+
+
+def _of_codes(plain: str) -> Base:
+    """Operators in operator form, QuantizeLinear and DequantizeLinear."""
     one, two = ["qs", "qz"], ["ys", "yz"]
-    window = {"kernel_shape": [2, 3]}
-    codes = {
+    codes: dict[str, Base] = {
         "QLinearConv": (["q", *one, "w", "ws", "wz", *two], {}, IMAGE),
         "QLinearMatMul": (["q", *one, "v", "vs", "vz", *two], {}, ROW),
         "QGemm": (["q", *one, "v", "vs", "vz", "", *two], {}, ROW),
         "QLinearAdd": (["q", *one, "q", *one, *two], {}, IMAGE),
         "QLinearMul": (["q", *one, "q", *one, *two], {}, IMAGE),
         "QLinearConcat": ([*two, "q", *one, "q", *one], {"axis": 1}, IMAGE),
-        "QLinearAveragePool": (["q", *one, *two], window, IMAGE),
+        "QLinearAveragePool": (["q", *one, *two], {"kernel_shape": [2, 3]}, IMAGE),
         "QLinearSoftmax": (["q", *one, *two], {"opset": 13}, IMAGE),
+        "QuantizeLinear": (["d", *two], {}, IMAGE),
+        "DequantizeLinear": (["q", *one], {}, IMAGE),
     }
-    plain = kind.removeprefix(f"{MICROSOFT}.")
-    if plain in codes:
-        return codes[plain]
-    if plain.startswith("QLinear"):
-        return ["q", *one, *two], {}, IMAGE
-    if plain == "QuantizeLinear":
-        return ["d", *two], {}, IMAGE
-    if plain == "DequantizeLinear":
-        return ["q", *one], {}, IMAGE
-    if plain.startswith("Reduce"):
-        # As of some version the axes are an input.
-        last = {"ReduceSum": 13}.get(plain, 18)
-        return (["d"], {"axes": [2, 3]}, IMAGE) if version < last else (["d", _integers(2, 3)], {}, IMAGE)
+    return codes.get(plain, (["q", *one, *two], {}, IMAGE))
+
+
+def _by_version(version: int) -> dict[str, Base]:
+    """Operators whose inputs and attributes differ between versions."""
     by_axes = {"axes": [1, 3]} if version < 13 else {}
-    each = np.linspace(0.5, 1.5, 4, dtype=np.float32)
-    real: dict[str, tuple[list[Any], dict[str, Any], tuple[int, ...]] | None] = {
-        "BatchNormalization": (["d", each, each - 1, -each, each], {}, IMAGE),
-        "Conv": (["d", "wd"], {}, IMAGE),
-        "ConvTranspose": (["d", "td"], {}, IMAGE),
+    return {
         "Gemm": (["d", "vd", *(["fd"] if version < 11 else [])], {}, ROW),
-        "MatMul": (["d", "vd"], {}, ROW),
-        "Concat": (["d", "d"], {"axis": 1}, IMAGE),
-        "MaxPool": (["d"], window, IMAGE),
-        "AveragePool": (["d"], window, IMAGE),
-        "Cast": (["d"], {"to": FLOAT}, IMAGE),
-        "Reshape": (["d", _integers(0, 3, -1)], {}, IMAGE),
         "Squeeze": (["d", *([] if version < 13 else [_integers(1, 3)])], by_axes, (1, 1, 6, 1, 5)),
         "Unsqueeze": (["d", *([] if version < 13 else [_integers(1, 3)])], by_axes, ROW),
         "Slice": (
@@ -113,7 +115,6 @@ def _base(kind: str, version: int) -> tuple[list[Any], dict[str, Any], tuple[int
             if version < 10
             else (["d", _integers(0, 1), _integers(1, 4)], {}, IMAGE)
         ),
-        "Transpose": (["d"], {"perm": [0, 3, 1, 2]}, IMAGE),
         "Pad": (
             (["d"], {"pads": [0, 0, 1, 2, 0, 0, 3, 0]}, IMAGE)
             if version < 11
@@ -130,11 +131,28 @@ def _base(kind: str, version: int) -> tuple[list[Any], dict[str, Any], tuple[int
             IMAGE,
         ),
         "Split": (["d"], {"axis": 1, **({"num_outputs": 2} if version >= 18 else {})}, IMAGE),
+    }
+
+
+def _of_all_versions() -> dict[str, Base]:
+    """Operators whose inputs and attributes are the same in all versions."""
+    each = np.linspace(0.5, 1.5, 4, dtype=np.float32)
+    window = {"kernel_shape": [2, 3]}
+    return {
+        "BatchNormalization": (["d", each, each - 1, -each, each], {}, IMAGE),
+        "Conv": (["d", "wd"], {}, IMAGE),
+        "ConvTranspose": (["d", "td"], {}, IMAGE),
+        "MatMul": (["d", "vd"], {}, ROW),
+        "Concat": (["d", "d"], {"axis": 1}, IMAGE),
+        "MaxPool": (["d"], window, IMAGE),
+        "AveragePool": (["d"], window, IMAGE),
+        "Cast": (["d"], {"to": FLOAT}, IMAGE),
+        "Reshape": (["d", _integers(0, 3, -1)], {}, IMAGE),
+        "Transpose": (["d"], {"perm": [0, 3, 1, 2]}, IMAGE),
         "ArgMax": (["d"], {"axis": 1}, IMAGE),
         "ArgMin": (["d"], {"axis": 1}, IMAGE),
         "Pow": (["d", np.float32(2)], {}, IMAGE),
         "Softmax": (["d"], {}, IMAGE),
-        "Constant": None,
         "TopK": (["d", _integers(3)], {}, IMAGE),
         "LayerNormalization": (["d", np.ones(5, np.float32)], {}, IMAGE),
         "DepthToSpace": (["d"], {"blocksize": 2}, (1, 8, 3, 5)),
@@ -142,9 +160,7 @@ def _base(kind: str, version: int) -> tuple[list[Any], dict[str, Any], tuple[int
         "Gather": (["d", _integers(2, -4, 2)], {"axis": 1}, IMAGE),
         "SpaceToDepth": (["d"], {"blocksize": 2}, (1, 3, 4, 6)),
         "Tile": (["d", _integers(1, 2, 1, 3)], {}, IMAGE),
-        "Shape": None,
     }
-    return real.get(kind, (["d", "e"] if kind in BINARY else ["d"], {}, IMAGE))
 
 
 STEP = np.float32(0.0417)
