@@ -36,11 +36,11 @@ def archives(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def installed(archives, tmp_path_factory):
-    """The folder of the commands of a fresh environment that holds the wheel with the extra ``demo``."""
+    """The folder of the commands of a fresh environment that has the wheel, with the extras ``cocotb`` and ``demo``."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=False)
     pip = [sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "--disable-pip-version-check"]
-    run(*pip, "install", "--quiet", f"{archives[1]}[demo]", folder=folder)
+    run(*pip, "install", "--quiet", f"{archives[1]}[cocotb,demo]", folder=folder)
     return folder / "bin"
 
 
@@ -62,6 +62,12 @@ def test_doctor(installed, tmp_path):
 def test_verilog(installed, tmp_path):
     run(installed / "sateen", "verilog", "--preset", "tiny", "-o", "tiny.v", folder=tmp_path)
     assert "module sateen" in (tmp_path / "tiny.v").read_text()
+
+
+def test_cocotb(installed, tmp_path):
+    """A bench and its waveform, without a checkout."""
+    printed = run(installed / "sateen", "cocotb", "queue", "--seed", "1", "--waves", "queue.fst", folder=tmp_path)
+    assert "every test passed" in printed and (tmp_path / "queue.fst").stat().st_size > 1000
 
 
 def test_demo(installed, tmp_path):
