@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 import threading
@@ -113,7 +114,9 @@ def simulate(
     inputs = [name for name in ports(text, "input") if name not in ("clk", "rst")]
     with tempfile.TemporaryDirectory() as work, mock.patch.dict(os.environ):
         log, results = Path(work) / "sim.log", Path(work) / "results.xml"
-        os.environ["SIM_CMD_SUFFIX"] = f"-{waves.suffix[1:]} +waves={waves}" if waves and simulator == "icarus" else ""
+        # Of a name with blanks, Icarus would get several arguments.
+        dump = Path(work) / f"dump{waves.suffix}" if waves and simulator == "icarus" else None
+        os.environ["SIM_CMD_SUFFIX"] = f"-{dump.suffix[1:]} +waves={dump.name}" if dump else ""
         done = threading.Event()
         teller = threading.Thread(target=_follow, args=(log, module, done))
         teller.start()
@@ -138,6 +141,8 @@ def simulate(
         finally:
             done.set()
             teller.join()
+        if dump is not None and dump.exists() and waves is not None:
+            shutil.move(dump, waves)
         text = log.read_text(errors="replace")[-TAIL:] if log.exists() else ""
         if not results.exists():
             raise SimulationError(f"the simulation ended before its tests: {_last(text)}")

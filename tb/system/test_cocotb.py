@@ -1,6 +1,10 @@
 """``sateen cocotb``, the runs behind it, and the example of a design of one's own."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -13,6 +17,7 @@ from sateen.hw.stream.queue import Queue
 from sateen.testing import Bench, Outcome, TestOutcome, simulate, to_verilog
 from sateen.testing.benches import benches
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "cocotb"
 SIGNATURES = {".fst": b"\x00", ".vcd": b"$"}
 """How a waveform begins."""
 
@@ -89,3 +94,15 @@ def test_a_missing_simulator_is_named(tmp_path):
     result = cli("cocotb", "queue", "--simulator", "icarus", PATH=str(tmp_path))
     assert result.returncode == 1
     assert "icarus needs iverilog, which was not found; run: apt-get install iverilog" in result.stderr
+
+
+@pytest.mark.parametrize("simulator", ["verilator", "icarus"])
+def test_example(simulator, tmp_path):
+    """A smaller accelerator than the example's own, for the time that it takes to build."""
+    simulators(simulator)
+    options = ["-p", "no:cacheprovider", "-q", "-k", simulator]
+    command = [sys.executable, "-m", "pytest", *options, EXAMPLE / "test_runner.py"]
+    environment = {**os.environ, "CONFIG": "micro", "MAKEFLAGS": "OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0"}
+    environment.pop("PYTEST_CURRENT_TEST", None)
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0 and "1 passed" in result.stdout, result.stdout[-5000:] + result.stderr[-2000:]
