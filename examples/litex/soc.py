@@ -6,6 +6,7 @@ The bus has three masters: the two DMAs, and a port that a CPU would have. LiteX
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from pathlib import Path
@@ -69,13 +70,14 @@ class AcceleratorSoC(SoCCore):
 
 
 def main(preset: str, folder: str) -> None:
-    logging.getLogger().setLevel(logging.WARNING)  # LiteX describes the SoC at length.
+    logging.disable(logging.INFO)  # LiteX describes the SoC at length.
     build = Path(folder)
     host = [Subsignal(name, Pins(width)) for name, width, _ in wishbone.Interface().layout]
     platform = SimPlatform("SIM", [(name, 0, Pins(1)) for name in ("clk", "rst", "busy")] + [("host", 0, *host)])
     soc = AcceleratorSoC(platform, preset=preset, folder=build)
     soc.finalize()
-    platform.get_verilog(soc, name="soc").write(str(build / "soc.v"))
+    with contextlib.chdir(build):  # Contents of memories are written where one stands.
+        platform.get_verilog(soc, name="soc").write("soc.v")
     # Addresses alone: how a word is read and written is up to the host.
     header = get_csr_header(soc.csr.regions, soc.constants, soc.mem_regions["csr"].origin, with_access_functions=False)
     addresses = {"MEMORY_BASE": MEMORY, "MEMORY_BYTES": MEMORY_BYTES, "SATEEN_BASE": SATEEN}
