@@ -24,7 +24,8 @@ import sateen
 from needs import MODELS
 from sateen.errors import CompileError
 from sateen.graph import GraphError
-from small_models import CALIBRATION, Builder, sources, tflite_files
+from small_models import Builder, sources, tflite_files
+from small_onnx import CALIBRATION
 
 __all__ = [
     "FORMATS",

@@ -13,7 +13,8 @@ from sateen.errors import CompileError
 from sateen.frontends import load, tflite
 from sateen.frontends import onnx as onnx_frontend
 from sateen.graph import GraphError
-from small_models import File, in_codes, in_real
+from small_models import File
+from small_onnx import in_codes, in_real
 from tflite_models import ModelBuilder
 
 CONV = {"StrideH": 1, "StrideW": 1, "DilationHFactor": 1, "DilationWFactor": 1}
@@ -322,7 +323,7 @@ def test_other_files(tmp_path):
     with pytest.raises(GraphError, match="no ONNX model"):
         load(tmp_path / "m.onnx")
     (tmp_path / "m.bin").write_bytes(b"something else")
-    with pytest.raises(CompileError, match="damaged or not a file of Sateen"):
+    with pytest.raises(CompileError, match="is a text; give a quantized model"):
         load(tmp_path / "m.bin")
     with pytest.raises(CompileError, match="cannot read"):
         load(tmp_path / "none.tflite")
