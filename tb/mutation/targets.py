@@ -58,13 +58,26 @@ TARGETS: dict[str, Target] = {
     ),
     "sliding": Target(
         files=("sw/compiler/sliding.py",),
-        tests=("tb/compiler/test_ways.py::test_programs_of_random_layers", "tb/compiler/test_sliding.py"),
+        tests=(
+            *(
+                f"tb/compiler/test_sliding.py::test_{name}"
+                for name in ("every_walk_that_is_right", "programs_of_every_walk")
+            ),
+            "tb/compiler/test_ways.py::test_programs_of_random_layers",
+            "tb/compiler/test_sliding.py",
+        ),
         sample=80,
     ),
     "lowering": Target(
         files=_lowering("kernel", "weighted", "zero_points", "reduction", "transposed", "lower", "copies", "arrange"),
         tests=("tb/compiler/test_ways.py::test_programs_of_random_layers", "tb/graph/test_operators.py"),
-        sample=50,
+        sample=30,
     ),
-    "cycles": Target(files=("sim/cycles.py",), tests=("tb/system/test_accelerator.py::test_cycle_model",), sample=40),
+    "cycles": Target(
+        files=("sim/cycles.py",),
+        tests=tuple(
+            f"tb/system/test_accelerator.py::test_cycle_model[{config}]" for config in ("tiny", "tiny,pe=bitserial")
+        ),
+        sample=30,
+    ),
 }

@@ -78,11 +78,11 @@ def test_command(tmp_path):
         command = [sys.executable, MUTATE, *arguments, "--results", tmp_path]
         return subprocess.run(command, capture_output=True, text=True)
 
-    first = run("scaling", "--sample", "4")
+    first = run("scaling", "--sample", "2")
     assert first.returncode == 0, first.stdout + first.stderr
-    assert "scaling: 4 of " in first.stdout and "the tests take" in first.stdout
-    assert len((tmp_path / "scaling.jsonl").read_text().splitlines()) == 4
-    second = run("scaling", "--sample", "4")
+    assert "scaling: 2 of " in first.stdout and "the tests take" in first.stdout
+    assert len((tmp_path / "scaling.jsonl").read_text().splitlines()) == 2
+    second = run("scaling", "--sample", "2")
     assert second.returncode == 0 and "the tests take" not in second.stdout
     assert first.stdout.splitlines()[-4:] == second.stdout.splitlines()[-4:]
     assert (before.st_mtime_ns, before.st_ino) == (path.stat().st_mtime_ns, path.stat().st_ino)

@@ -81,12 +81,9 @@ class Laboratory:
             importlib.import_module(module)
 
     def try_original(self, tests: Collection[str]) -> Outcome:
-        """The tests without a mutant, a second time if they pass, with all simulations there; sets the limit of
-        time."""
+        """The tests without a mutant; sets the limit of time."""
         outcome = self._run(tests, patience=3600)
-        if outcome.word == "survived":
-            self._kept = self._builds()
-            outcome = self._run(tests, patience=3600)
+        self._kept = self._builds()
         self.limit = PATIENCE_SECONDS + PATIENCE_FACTOR * outcome.seconds
         return outcome
 
