@@ -260,7 +260,8 @@ class Config:
             changed = [(name, value) for name, value in fields.items() if getattr(preset, name) != value]
             return [f"{name}={'none' if value is None else value}" for name, value in changed]
 
-        return ",".join(min(([name, *settings(preset)] for name, preset in PRESETS.items()), key=len))
+        shortest = min(([name, *settings(preset)] for name, preset in PRESETS.items()), key=len)
+        return ",".join(shortest)
 
     @property
     def digest(self) -> str:
