@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sateen.cli.output import status
-from sateen.cli.printing import console, write_json
+from sateen.cli.printing import JsonFile, console, write_json
 from sateen.cli.tables import Column, number, print_table
 from sateen.errors import InputError, SateenError
 from sateen.extras import install_hint
@@ -41,7 +41,7 @@ def cocotb(
         list[str] | None, typer.Option("--test", "-t", help="Run only this test; may be given several times.")
     ] = None,
     show: Annotated[bool, typer.Option("--list", "-l", help="List the unit's fields and tests, and run none.")] = False,
-    json: Annotated[Path | None, typer.Option("--json", help="Write the record of the run.")] = None,
+    json: JsonFile = None,
     path: Annotated[
         bool, typer.Option("--path", help="Print the folder of Verilator, which cocotb's makefiles need in PATH.")
     ] = False,

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from sateen.cli.output import load_array, opened, progress, running, status
-from sateen.cli.printing import console, write_json
+from sateen.cli.printing import JsonFile, console, write_json
 from sateen.cli.tables import Column, number, print_table
 from sateen.compiler import compile as compile_model
 from sateen.errors import InputError
@@ -22,6 +22,8 @@ __all__ = ["quantize"]
 
 Method = StrEnum("Method", {name: name for name in METHODS})  # type: ignore[misc]
 WHOLE = Method("max")
+FORMAT = "sateen.quantize/1"
+"""Of what --json writes."""
 
 
 def quantize(
@@ -52,7 +54,7 @@ def quantize(
     items: Annotated[
         int, typer.Option(min=1, help="Calibration items to measure noise on; with --labels all are used.")
     ] = 32,
-    json: Annotated[Path | None, typer.Option("--json", help="Write noise and accuracy.")] = None,
+    json: JsonFile = None,
 ) -> None:
     """Quantizes a float model to int8 with calibration data, and says what that costs."""
     if device is not None and labels is None:
@@ -123,4 +125,4 @@ def _document(found: Assessment) -> dict[str, object]:
         for name in ("snr", "own"):
             if not math.isfinite(layer[name]):
                 layer[name] = None
-    return document
+    return {"format": FORMAT, **document}

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from sateen.cli.output import load_arrays, opened, progress, running, status
-from sateen.cli.printing import console, write_json
+from sateen.cli.printing import JsonFile, console, write_json
 from sateen.compiler import compile as compile_model
 from sateen.errors import DifferenceError, SateenError
 from sateen.frontends import load
@@ -20,6 +20,8 @@ from sateen.reference.inputs import IMAGES
 
 __all__ = ["verify"]
 
+FORMAT = "sateen.verify/1"
+"""Of the comparison that --json writes."""
 GOLDEN = "golden"
 SHOWN = 10
 """Tensors that differ, of which a line is printed."""
@@ -43,7 +45,7 @@ def verify(
         ),
     ] = None,
     items: Annotated[int, typer.Option(min=1, help="Number of random inputs.")] = 1,
-    json: Annotated[Path | None, typer.Option("--json", help="Write the comparison of every tensor.")] = None,
+    json: JsonFile = None,
 ) -> None:
     """Compares every tensor with the model's own interpreter: tflite-micro or onnxruntime."""
     graph = load(source)
@@ -103,6 +105,7 @@ def _tensors(graph: Graph, x: dict[str, Array], where: str, count: int) -> dict[
 
 def _document(source: Path, reference: str, where: str, count: int, compared: list[Difference]) -> dict[str, Any]:
     return {
+        "format": FORMAT,
         "model": str(source),
         "reference": reference,
         "device": where,

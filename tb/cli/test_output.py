@@ -127,6 +127,14 @@ def test_examples(name):
         parsed(COMMANDS[name], arguments)
 
 
+def test_json_on_the_standard_output_is_alone():
+    """Every ``--json`` is the same option, which silences what people read if it goes to the standard output."""
+    for name, command in COMMANDS.items():
+        for parameter in command.params:
+            if "--json" in parameter.opts:
+                assert parameter.metavar == "FILE" and "- is the standard output" in parameter.help, name
+
+
 def test_exit_codes(files, tmp_path):
     assert cli("info", files / "none.sateen").returncode == exits.ExitCode.ERROR
     for usage in (["no-such-command"], ["boards", "--no-such-option"], ["run"]):
