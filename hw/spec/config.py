@@ -260,8 +260,8 @@ class Config:
             changed = [(name, value) for name, value in fields.items() if getattr(preset, name) != value]
             return [f"{name}={'none' if value is None else value}" for name, value in changed]
 
-        shortest = min(([name, *settings(preset)] for name, preset in PRESETS.items()), key=len)
-        return ",".join(shortest)
+        names: list[list[str]] = [[name, *settings(preset)] for name, preset in PRESETS.items()]
+        return ",".join(min(names, key=lambda parts: len(parts)))
 
     @property
     def digest(self) -> str:

@@ -1,0 +1,45 @@
+"""What is expected of a model equals what compiling it for the other configuration gives."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import sateen
+from sateen.fpga.boards import BOARDS
+from sateen.hw.spec.config import PRESETS, parse_config
+from sateen.report.outlook import outlook
+from sateen.testing.graphs import Builder
+
+
+def cycles(model):
+    return sum(layer.predicted.cycles for layer in model.layers)
+
+
+def test_outlook():
+    builder = Builder((12, 12, 1), np.random.default_rng(1)).conv2d(16, (3, 3)).conv2d(16, (3, 3))
+    graph = builder.max_pool2d((8, 8)).graph()
+    model = sateen.compile(graph, "tiny,baud=12000000")
+    found = outlook(model)
+    assert sum(share.cycles for share in found.bound) == cycles(model) == found.timing.cycles
+    # Weights and program are resident; an image goes in and a vector comes out, ten bits a byte.
+    assert model.resident and found.timing.link_bytes == 12 * 12 + 16
+    assert found.timing.link_ms == pytest.approx(1e3 * 160 * 10 / model.config.baud)
+    assert found.changes and {"small", "large"} & {change.config for change in found.changes}
+    for change in found.changes:
+        name = change.config if change.config in PRESETS else f"tiny,{change.config}"
+        assert change.cycles == cycles(sateen.compile(graph, name)) and change.factor > 1
+    assert [timing.board for timing in found.boards] == list(BOARDS)
+    for timing in found.boards:
+        board = BOARDS[timing.board]
+        assert timing.compute_ms == pytest.approx(1e3 * timing.cycles / board.run_hz) and timing.baud == board.baud
+        if timing.matches:
+            assert timing.cycles == cycles(model)
+    assert {timing.board for timing in found.boards if timing.matches} == {"versa-ecp5"}
+
+
+@pytest.mark.parametrize("text", [*PRESETS, *(board.config for board in BOARDS.values()), "small,multipliers=8"])
+def test_a_configuration_names_itself(text):
+    config = parse_config(text)
+    again = parse_config(config.text)
+    assert replace(again, clock_hz=config.clock_hz, baud=config.baud) == config
