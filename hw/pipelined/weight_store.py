@@ -79,7 +79,7 @@ class PackedMemory(wiring.Component):
     def _chunk(self, m: Module, index: int, address: Value, write: Value, word: Value) -> Value:
         """Some bits of all words, and what was read of them."""
         offset_bits = min(len(address), ceil_log2(BLOCK_DEPTH))
-        outputs = []
+        outputs: list[Value] = []
         for level, first in enumerate(range(0, self.depth, BLOCK_DEPTH)):
             depth = min(BLOCK_DEPTH, self.depth - first)
             lanes = CHUNK if depth <= BLOCK_DEPTH // CHUNK else -(-len(word) // LANE_BITS)
@@ -93,8 +93,8 @@ class PackedMemory(wiring.Component):
                 memory.w_enable.eq(enable.replicate(lanes)),
             ]
             outputs.append(memory.r_data.as_value()[: len(word)])
-        level = delayed(m, address[offset_bits:], 2, name=f"level_{index}")
-        return pipelined_mux(m, outputs, level, name=f"chosen_{index}")
+        chosen = delayed(m, address[offset_bits:], 2, name=f"level_{index}")
+        return pipelined_mux(m, outputs, chosen, name=f"chosen_{index}")
 
 
 class WeightStore(wiring.Component):
