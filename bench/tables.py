@@ -193,19 +193,6 @@ def weight_bits() -> str:
     return table(heads, [[one["name"], *(number(one[name]) for name in names)] for one in found])
 
 
-def simulation() -> str:
-    """Speed of the simulated device."""
-    heads = ["configuration", ">simulated device, cycles/s", ">cocotb loop, cycles/s", ">ratio", "on"]
-    rows = [
-        [
-            f"`{one['configuration']}`", number(one["cycles_per_second"]), number(one["cocotb_cycles_per_second"]),
-            f"{one['cycles_per_second'] / one['cocotb_cycles_per_second']:.0f}", one["machine"],
-        ]
-        for one in results.of_kind("simulation")
-    ]  # fmt: skip
-    return table(heads, rows)
-
-
 def families() -> str:
     """What the exported Verilog takes on parts of other makers."""
     heads = ["configuration", "family", ">LUTs", ">registers", ">multipliers", ">block RAMs", ">distributed RAMs"]
@@ -243,7 +230,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "models": models,
     "origins": origins,
     "packing": packing,
-    "simulation": simulation,
     "summary": summary,
     "weight-bits": weight_bits,
     "weight-rows": weight_rows,
