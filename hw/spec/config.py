@@ -261,7 +261,8 @@ class Config:
             return [f"{name}={'none' if value is None else value}" for name, value in changed]
 
         names: list[list[str]] = [[name, *settings(preset)] for name, preset in PRESETS.items()]
-        return ",".join(min(names, key=lambda parts: len(parts)))
+        shortest: list[str] = min(names, key=len)
+        return ",".join(shortest)
 
     @property
     def digest(self) -> str:

@@ -76,9 +76,9 @@ class Preprocessing:
         if kind == "table":
             return np.array(0.0), np.array(1.0)
         taken = real_range(graph, tensor)
-        for ends, (mean, scale) in NATURAL[kind].items() if taken else ():
-            if np.allclose(ends, taken, rtol=0, atol=TOLERANCE * (ends[1] - ends[0])):
-                return np.array(mean), np.array(scale)
+        for ends, (offset, divisor) in NATURAL[kind].items():
+            if taken and np.allclose(ends, taken, rtol=0, atol=TOLERANCE * (ends[1] - ends[0])):
+                return np.array(offset), np.array(divisor)
         takes = f"values from {taken[0]:.4g} to {taken[1]:.4g}" if taken else "real values of any range"
         raise InputError(
             f"{path}: the model takes {takes}, which does not tell how a {kind} becomes its input; give --mean and "

@@ -11,7 +11,7 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
 import typer
 from rich.console import Console
@@ -48,7 +48,7 @@ def width() -> int | None:
 class Document(Protocol):
     """A dataclass that a command writes as JSON."""
 
-    FORMAT: str
+    FORMAT: ClassVar[str]
     """Kind and version, as ``"sateen.boards/1"``; it is the document's field ``format``."""
 
 

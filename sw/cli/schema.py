@@ -73,7 +73,8 @@ def _type(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     if origin is dict:
         return {"type": "object", "additionalProperties": _type(arguments[1], definitions)}
     if isinstance(hint, enum.EnumMeta):
-        return {"enum": [each.value for each in hint]}
+        members: list[enum.Enum] = list(hint)
+        return {"enum": [member.value for member in members]}
     if dataclasses.is_dataclass(hint):
         name = hint.__name__  # type: ignore[union-attr]
         if name not in definitions:

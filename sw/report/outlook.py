@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sateen.compiler import Model, compile
 from sateen.errors import SateenError
@@ -165,9 +166,10 @@ def bound(model: Model) -> list[Share]:
 def _changes(config: Config) -> list[tuple[str, Config]]:
     """Configurations to try."""
     found = [(name, replace(preset, clock_hz=config.clock_hz, baud=config.baud)) for name, preset in PRESETS.items()]
-    for field, value in (("weight_rows", 4), ("combine", 4)):
+    changes: list[dict[str, Any]] = [{"weight_rows": 4}, {"combine": 4}]
+    for change in changes:
         try:
-            found.append((f"{field}={value}", replace(config, **{field: value})))
+            found.append((",".join(f"{field}={value}" for field, value in change.items()), replace(config, **change)))
         except ValueError:
             continue
     return [(name, each) for name, each in found if each.layout != config.layout]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from sateen.compiler import Model, Step
 from sateen.errors import InputError
@@ -102,7 +102,7 @@ class RunRecord:
     equal_to_golden: bool | None
     """``None``: not compared."""
 
-    FORMAT = "sateen.run/2"
+    FORMAT: ClassVar[str] = "sateen.run/2"
 
     @classmethod
     def of(cls, model: Model, device: Device, name: str, profile: Profile, equal: bool | None = None) -> RunRecord:
