@@ -33,10 +33,11 @@ class Line:
 
     def __init__(self, device, *, rate=0.0):
         self.device, self.rate, self.rng = device, rate, random.Random(seeds.own())
-        self.buffer = b""
+        self.buffer = self.sent = b""
         self.silent = self.broken = False
 
     def send(self, data):
+        self.sent += data
         if not self.silent:
             self.buffer += self.device.exchange(self._damaged(data), max_cycles=len(data) + 8)
         return not self.broken
@@ -234,7 +235,9 @@ def test_silence_then_back(driver, line):
     assert driver.retransmissions == 4
     line.silent = False
     forget = OpHeader(Op.WRITE, Space.WEIGHTS, 900, 0).encode() + bytes(900)
-    line.device.exchange(Frame(FrameType.REQUEST, 200, forget, 7).encode(), max_cycles=5000)
+    (*_, lost) = Stuffing().feed(line.sent)
+    forged = Frame(FrameType.REQUEST, Frame.decode(lost).seq, forget, 7)
+    assert line.device.exchange(forged.encode(), max_cycles=5000)
     check(driver, "net", count=1)
     line.broken = True
     assert driver.run("net", np.zeros((1, 5, 5, 3), np.int8))[0] == driver.Status.LOST

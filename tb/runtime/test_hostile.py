@@ -112,6 +112,11 @@ def test_repeated_requests_fill_both_slots(device, monkeypatch):
     device.check()
 
 
+def following(link):
+    """The number of the next request."""
+    return (link._seq + 1) % 256
+
+
 @pytest.mark.parametrize("operation", [read(Space.SCRATCHPAD, 0, 40), write(Space.SCRATCHPAD, 0, bytes(40))], ids=str)
 @pytest.mark.parametrize("space", [Space.SCRATCHPAD, Space.WEIGHTS, Space.PROGRAM, Space.COUNTERS])
 @pytest.mark.parametrize("reads", [False, True])
@@ -122,7 +127,7 @@ def test_memories_beside_a_hung_program(device, operation, space, reads):
     header = replace(operation.header, space=space)
     # Twice: a program that begins after the abort would never be ended.
     request = 2 * (run(0, 1).header.encode() + header.encode() + operation.data)
-    frame = Frame(FrameType.REQUEST, 1, request, link._session).encode()
+    frame = Frame(FrameType.REQUEST, following(link), request, link._session).encode()
     device.transport.device.exchange(frame + frame, max_cycles=3000)
     device.check()
 
@@ -132,12 +137,12 @@ def test_says_that_a_program_was_aborted(device, behind):
     """A program that a HELLO ends did not finish, and nothing behind it is executed."""
     link = hang(device)
     request = b"".join(operation.header.encode() for operation in [run(0, 1), wait(), *behind])
-    hello = Frame(FrameType.HELLO, 2, b"", 0x1234)
+    seq, hello = following(link), Frame(FrameType.HELLO, 2, b"", 0x1234)
     exchange = device.transport.device.exchange
-    assert not exchange(Frame(FrameType.REQUEST, 1, request, link._session).encode(), max_cycles=500)
+    assert not exchange(Frame(FrameType.REQUEST, seq, request, link._session).encode(), max_cycles=500)
     came = exchange(hello.encode(), max_cycles=HELLO_CYCLES) + exchange(b"", max_cycles=HELLO_CYCLES)
     answers = [(frame.seq, frame.payload) for body in Stuffing().feed(came) if (frame := Frame.decode(body))]
-    assert answers == [(1, bytes([Status.ABORTED])), (2, bytes([Status.OK]))]
+    assert answers == [(seq, bytes([Status.ABORTED])), (2, bytes([Status.OK]))]
     device.check()
 
 
@@ -206,7 +211,7 @@ def attack(device, seed):
     operations.append(wait())
     link.transaction([write(Space.PROGRAM, 0, program)])
     payload = b"".join(operation.header.encode() + operation.data for operation in operations)
-    frame = Frame(FrameType.REQUEST, rng.randrange(256), payload, link._session).encode()
+    frame = Frame(FrameType.REQUEST, following(link), payload, link._session).encode()
     sent = frame * rng.choice([1, 1, 2, 5]) + rng.choice([b"", rng.randbytes(20), frame[:-4]])
     came = device.transport.device.exchange(sent, max_cycles=len(sent) + rng.choice([10, LIMIT, 4 * LIMIT]))
     device.check()
