@@ -40,7 +40,7 @@ class Family:
 
 FAMILIES = {
     "xilinx7": Family(
-        title="Xilinx 7", command="synth_xilinx -family xc7",
+        title="Xilinx 7", command="synth_xilinx -flatten -family xc7",
         luts={"LUT[1-6]": 1, "RAM64M|RAM32M": 4, "RAM(32|64)X1D": 2, "SRL16E|SRLC32E": 1},
         registers="FD[RSCP]E(_1)?", multipliers="DSP48E1", block_rams="RAMB(18|36)E1", distributed_rams="RAM(32|64).*",
     ),

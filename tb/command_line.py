@@ -20,4 +20,5 @@ def cli(*arguments, quiet=True, **environment):
 
 def parsed(command, arguments):
     """The values of a command's parameters on a command line, which is not run."""
-    return command.make_context(command.name, list(arguments)).params
+    with command.make_context(command.name, list(arguments)) as context:
+        return context.params

@@ -62,13 +62,19 @@ def made(text: str) -> str:
     return MADE.sub(replaced, text)
 
 
-def on_config(config: Any) -> Any:
-    """Copies the package's sources to where its names say."""
-    shutil.rmtree(SOURCES, ignore_errors=True)
+def on_startup(**_: Any) -> None:
+    """Copies the package's sources to where its names say, before plugins look for them. Files are replaced whole:
+    several builds may run at once."""
     for folder in ("sw", "hw", "sim", "fpga"):
         target = SOURCES / ("" if folder == "sw" else folder)
-        shutil.copytree(ROOT / folder, target, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
-    return config
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / folder, target, ignore=ignored, copy_function=_replace, dirs_exist_ok=True)
+
+
+def _replace(source: str, target: str) -> None:
+    part = f"{target}.{os.getpid()}"
+    shutil.copyfile(source, part)
+    Path(part).replace(target)
 
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:

@@ -52,10 +52,16 @@ class Document(Protocol):
     """Kind and version, as ``"sateen.boards/1"``; it is the document's field ``format``."""
 
 
-def _silence(path: Path | None) -> Path | None:
+def _silence(context: typer.Context, path: Path | None) -> Path | None:
+    """A document on standard output is alone there, until its command ends."""
     if str(path) == STANDARD_OUTPUT:
         console.quiet = True
+        context.call_on_close(_speak)
     return path
+
+
+def _speak() -> None:
+    console.quiet = False
 
 
 JsonFile = Annotated[

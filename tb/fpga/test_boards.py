@@ -378,7 +378,7 @@ def test_boards_are_listed():
     result = cli("boards")
     assert result.returncode == 0
     assert all(name in result.stdout for name in BOARDS)
-    assert all(f"{name}: {board.config}\n" in result.stdout for name, board in BOARDS.items() if "," in board.config)
+    assert all(board.config in result.stdout for board in BOARDS.values())
 
 
 def test_records_are_repeated_only_with_the_same_tools(built, tmp_path):

@@ -23,7 +23,7 @@ from sateen.testing.graphs import Builder
 CONFIG = parse_config("micro")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def served():
     """The name of a port with a device behind it."""
     build(CONFIG)

@@ -75,6 +75,7 @@ def test_the_extra_brings_the_tool(tool):
 
 def test_doctor_prints_hints_whole(monkeypatch, capsys):
     monkeypatch.setattr(console, "width", 100)
+    monkeypatch.setattr(console, "quiet", False)
     monkeypatch.setattr(Tool, "version", lambda self: None)
     doctor()
     text = capsys.readouterr().out
