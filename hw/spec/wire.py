@@ -8,8 +8,8 @@ little-endian.
 The host sends HELLO or REQUEST; the device answers each with one RESPONSE of the same sequence number. The device
 silently drops a frame that is damaged, whose length differs from its header's, or that arrives while both receive
 buffers are full; the host retransmits after a time-out. A REQUEST with the sequence number of the last one executed is
-not executed again: the device repeats its response. One whose number is 1 to 128 behind, modulo 256, comes again after
-a later one, and is dropped. So every operation happens exactly once.
+not executed again: the device repeats its response. So every operation happens exactly once, on a line that keeps the
+order of frames.
 
 HELLO begins a session: the host chooses a number, which all frames of the session carry. A REQUEST of another session
 is not executed; its response says STRANGER. HELLO is always received: it takes the place of a frame that waits in the

@@ -59,7 +59,8 @@ def wait() -> Operation:
 
 
 class Link:
-    """A session with a device. Each operation is executed exactly once, or a LinkError says that it may not have been.
+    """A session with a device. On a line that keeps the order of frames, each operation is executed exactly once, or a
+    LinkError says that it may not have been.
 
     After a :class:`~sateen.errors.LinkError`, :meth:`hello` makes the device usable again. Threads take turns, a
     transaction each. Every wait ends: its deadline follows from the rate of the line, the bytes, and the cycles that

@@ -8,11 +8,13 @@ from typing import Any
 
 from sateen.hw.spec.wire import FLAG
 
-__all__ = ["KINDS", "Disturbed"]
+__all__ = ["KINDS", "STREAM", "Disturbed"]
 
 KINDS = ("flip", "drop", "insert", "repeat", "reorder", "delay", "cut", "burst")
 """A bit flipped; a byte lost, or too many; the frame twice; before the one that was sent before it; late; cut short; a
 run of bytes that are anything."""
+STREAM = tuple(kind for kind in KINDS if kind != "reorder")
+"""What happens on a stream, which never brings a frame again after a later one."""
 SILENCE_SECONDS = 5e-5
 """After as much simulated time without an answer there is none: programs here take less."""
 

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from disturbed import Disturbed
+from disturbed import STREAM, Disturbed
 
 import sateen
 from sateen.graph import run as golden
@@ -31,7 +31,7 @@ class LongUse:
         config = parse_config(CONFIG)
         self.rng = random.Random(seed)
         self.transport = SimulationTransport(config)
-        self.device = Device(Link(Disturbed(self.transport, rate, seed) if rate else self.transport))
+        self.device = Device(Link(Disturbed(self.transport, rate, seed, kinds=STREAM) if rate else self.transport))
         self.models = list(cases(config))
         self.loaded = [self.device.load(model) for model, _, _ in self.models]
         self.inferences, self.held = 0, None
