@@ -74,7 +74,8 @@ def test_the_extra_brings_the_tool(tool):
 
 
 def test_doctor_prints_hints_whole(monkeypatch, capsys):
-    monkeypatch.setattr(console, "width", 100)
+    # So wide that the table is whole, whether or not other tests pretend a terminal.
+    monkeypatch.setattr(console, "width", 400)
     monkeypatch.setattr(console, "quiet", False)
     monkeypatch.setattr(Tool, "version", lambda self: None)
     doctor()
