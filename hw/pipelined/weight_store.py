@@ -110,7 +110,8 @@ class WeightStore(wiring.Component):
         A read of ``lanes`` bytes: data ``latency`` cycles after the address, see
         :func:`sateen.hw.spec.timing.weight_store_latency`. Bytes between words are 0.
     w_address, w_data : In, w_enable : In(lanes)
-        A write of the enabled bytes. A read two cycles later sees it. Bytes between words are lost.
+        A write of the enabled bytes. Reads from a few cycles later on see it; where several words are read at once,
+        only after their last byte. Bytes between words are lost.
     """
 
     def __init__(self, config: Config):

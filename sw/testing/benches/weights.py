@@ -179,7 +179,7 @@ BENCHES = [
     ),
     Bench(
         name="weight-store",
-        title="words that are read together, written byte by byte",
+        title="words that are read together, written by bytes",
         create=weight_store, only=("stores_words",),
     ),
     Bench(
