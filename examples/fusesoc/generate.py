@@ -24,6 +24,7 @@ def main() -> None:
             fail(f"{name!r} is no parameter; there are {', '.join(DEFAULTS)}")
     parameters = {**DEFAULTS, **given}
     stimulus = parameters.pop("stimulus")
+    refuse_second(vlnv, parameters["name"])
     python = find_python()
     verilog = f"{parameters['name']}.v"
     options = [f"--{name}={value}" for name, value in parameters.items()]
@@ -55,19 +56,33 @@ def read_request(path: Path) -> tuple[str, dict[str, str]]:
     return vlnv, parameters
 
 
-def find_python() -> str:
-    """A Python that has the package."""
+def refuse_second(vlnv: str, name: str) -> None:
+    """Each generated core lies in a folder of its own beside those of the same design: one of another core has modules
+    of the same name. The folder of this one from an earlier run, with other parameters, begins with its name."""
+    folder = Path.cwd()
+    own = folder.name.rpartition("-")[0]
+    for other in folder.parent.glob(f"*/{name}.v"):
+        if other.parent != folder and other.parent.name.rpartition("-")[0] != own:
+            core = other.parent.name.rpartition("-")[0]
+            fail(
+                f"{vlnv} and {core} are both named {name!r}; give each another name, or remove {folder.parent} if the "
+                "other is from an earlier run"
+            )
+
+
+def find_python(package: str = "sateen") -> str:
+    """A Python that has a package."""
     named = os.environ.get("SATEEN_PYTHON")
     candidates = [named] if named else [sys.executable, str(CHECKOUT / ".venv" / "bin" / "python")]
     for python in candidates:
         try:
-            if subprocess.run([python, "-c", "import sateen"], capture_output=True).returncode == 0:
+            if subprocess.run([python, "-c", f"import {package}"], capture_output=True).returncode == 0:
                 return python
         except OSError:
             continue
     fail(
-        f"the package sateen is missing in {' and in '.join(candidates)}; "
-        f"install it in one of them, or set SATEEN_PYTHON to a Python that has it"
+        f"the package {package} is missing in {' and in '.join(candidates)}; "
+        "install it in one of them, or set SATEEN_PYTHON to a Python that has it"
     )
 
 
