@@ -1,5 +1,5 @@
 """``python -m sateen.cli``."""
 
-from sateen.cli.main import main
+from sateen.cli import main
 
 main()

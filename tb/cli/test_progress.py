@@ -110,6 +110,25 @@ def test_interrupt_of_a_simulation(model, number, status):
     assert [line for line in printed.splitlines() if " of 200" not in line] == ["sateen: interrupted"]
 
 
+INTERRUPT = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+from sateen.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["sateen.cli.main", "numpy", "sateen.runtime"])
+def test_interrupt_of_imports(module):
+    """Half a second goes by before a command can begin."""
+    result = subprocess.run([sys.executable, "-c", INTERRUPT, module], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (130, "sateen: interrupted\n")
+
+
 def those_with(mark):
     """Processes whose environment has a mark; all that a marked command called, and what those called."""
     found = []

@@ -34,3 +34,20 @@ def test_spec_is_plain_python():
     code = f"import {modules}; print('amaranth' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert result.stdout.strip() == "False", result.stderr
+
+
+def test_names_of_the_package():
+    """They are imported when they are first used, from where they are."""
+    code = """
+import sys, sateen
+early = "numpy" in sys.modules
+from sateen import *
+print(early, all(name in globals() and name in dir(sateen) for name in sateen.__all__), sateen.graph.Graph.__name__)
+try:
+    sateen.nothing
+except AttributeError as error:
+    print(error)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    printed = ["False True Graph", "module 'sateen' has no attribute 'nothing'"]
+    assert result.stdout.splitlines() == printed, result.stderr
