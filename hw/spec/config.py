@@ -314,7 +314,10 @@ PRESETS: dict[str, Config] = {
         multipliers=64,
     ),
 }
-"""Named configurations. ``large`` is sized to one ECP5-85F: 208 block RAMs of 2 KiB, 156 multipliers."""
+PRESETS["lm"] = dataclasses.replace(PRESETS["large"], scratchpad_bytes=32768, weight_bytes=311296)
+"""Named configurations. ``large`` is sized to one ECP5-85F: 208 block RAMs of 2 KiB, 156 multipliers. ``lm`` has the
+same block RAMs, 16 of them in the weight store instead of the scratchpad: for language models, whose activations are
+small."""
 
 
 def parse_config(text: str) -> Config:

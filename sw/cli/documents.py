@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from sateen.cli.devices import Devices
 from sateen.cli.printing import Document
+from sateen.cli.tell import Told
 from sateen.fpga.record import BuildRecord
 from sateen.report.compare import Accuracy, Measurement
 from sateen.report.outlook import Outlook
@@ -165,6 +166,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "info": ModelEntry,
     "run": RunRecord,
     "demo": Demo,
+    "tell": Told,
     "compare-pe": Comparison,
 }
 """Every document, by the name that ``sateen schema`` takes. ``compile`` writes the one of ``info``."""

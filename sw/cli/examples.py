@@ -20,6 +20,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "sateen run net.sateen --input x.npy --check",
         "sateen run net.tflite --input photos/ --labels classes.txt --device serial:/dev/ttyUSB0",
     ),
+    "tell": (
+        'sateen tell stories260K.bin "Once upon a time"',
+        "sateen tell stories260K.bin --device golden --temperature 0.8 --seed 7",
+    ),
     "verify": ("sateen verify net.tflite", "sateen verify net.onnx --input photo.png --config large"),
     "report": ("sateen report net.sateen --input x.npy", "sateen report run.json -o report.html"),
     "tune": (

@@ -28,6 +28,7 @@ from sateen.cli import (
     report,
     run,
     schema,
+    tell,
     tune,
     verify,
 )
@@ -50,6 +51,7 @@ app.command("compile")(build.compile)
 app.command("export-c")(export.export_c)
 app.command("quantize")(quantize.quantize)
 app.command("run")(run.run)
+app.command("tell")(tell.tell)
 app.command("verify")(verify.verify)
 app.command("report")(report.report)
 app.command("tune")(tune.tune)

@@ -3,6 +3,7 @@
 import ast
 import io
 import json
+import shlex
 from pathlib import Path
 
 import jsonschema
@@ -122,7 +123,7 @@ def test_examples(name):
     help_text = COMMANDS[name].get_help(typer.Context(COMMANDS[name], info_name=f"sateen {name}"))
     for example in EXAMPLES[name]:
         assert f"\n    {example}\n" in help_text + "\n"
-        program, command, *arguments = example.split()
+        program, command, *arguments = shlex.split(example)
         assert (program, command) == ("sateen", name)
         parsed(COMMANDS[name], arguments)
 

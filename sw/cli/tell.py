@@ -1,0 +1,144 @@
+"""``sateen tell``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from sateen.cli.output import opened, status
+from sateen.cli.printing import JsonFile, console, printable, write_document
+from sateen.errors import DifferenceError
+from sateen.language import Decoder, DeviceProducts, GoldenProducts, Llama, Quantized, Tokenizer, Writer, load, quantize
+
+__all__ = ["Told", "tell"]
+
+GOLDEN = "golden"
+"""The name that stands for the golden model, in place of a device's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What ``sateen tell`` wrote, and what it took."""
+
+    FORMAT: ClassVar[str] = "sateen.tell/1"
+
+    model: str
+    device: str
+    prompt: list[int]
+    """Tokens of the prompt, the beginning token first."""
+    tokens: list[int]
+    """Tokens that were written."""
+    text: str
+    ended: str
+    """Why the text ended, if not by the number of tokens."""
+    passes: int
+    """Passes over the weights for the tokens that were written."""
+    seconds: float
+    """Time that they took here."""
+    cycles: int | None
+    """Clock cycles of the device for their products; ``null`` without a device."""
+    tokens_per_second: float | None
+    """At the device's clock, the products alone."""
+    products: int | None
+    """Products of a vector and a matrix on the device, each of which was compared with the golden model."""
+
+
+class _Compared:
+    """Products by a device, each compared with the golden model's."""
+
+    def __init__(self, device: DeviceProducts, golden: GoldenProducts):
+        self.device, self.golden, self.count = device, golden, 0
+
+    def __call__(self, name: str, x: NDArray[np.int8]) -> NDArray[np.int8]:
+        y = self.device(name, x)
+        if not np.array_equal(y, self.golden(name, x)):
+            raise DifferenceError(f"the device's product {name!r} differs from the golden model's")
+        self.count += len(x)
+        return y
+
+
+def tell(
+    model_file: Annotated[Path, typer.Argument(metavar="MODEL", help="Language model: llama2.c (.bin) or GGUF.")],
+    prompt: Annotated[str, typer.Argument(help="What the text begins with.")] = "",
+    device: Annotated[
+        str, typer.Option("--device", "-d", help="A device, or golden: the golden model alone.")
+    ] = "sim:lm",
+    tokens: Annotated[int, typer.Option("--tokens", "-n", min=1, help="Tokens to write, at most.")] = 100,
+    temperature: Annotated[float, typer.Option(help="0: the likeliest token each time; 1: as the model says.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn at a temperature above 0.")] = 1,
+    ahead: Annotated[
+        int, typer.Option(min=0, max=63, help="Tokens to guess from the text, and to check in one pass.")
+    ] = 0,
+    tokenizer: Annotated[Path | None, typer.Option(help="Tokenizer of a llama2.c model.")] = None,
+    json: JsonFile = None,
+) -> None:
+    """Writes a text with a language model. Products with weights run on the device, the rest on the host."""
+    with status(f"quantizing {model_file}"):
+        model, words = load(model_file, tokenizer)
+        quantized = quantize(model)
+    start = words.encode(prompt)
+    options = {"temperature": temperature, "seed": seed, "ahead": ahead}
+    if device == GOLDEN:
+        told = _told(quantized, words, start, tokens, options, device, GoldenProducts(quantized))
+    else:
+        with opened(device) as opened_device:
+            products = DeviceProducts(opened_device, quantized, 1 + ahead)
+            compared = _Compared(products, GoldenProducts(quantized))
+            told = _told(quantized, words, start, tokens, options, device, compared)
+    _summary(model, told)
+    write_document(json, told)
+
+
+def _told(
+    model: Quantized, words: Tokenizer, prompt: list[int], count: int, options: dict[str, Any], device: str,
+    products: GoldenProducts | _Compared,
+) -> Told:  # fmt: skip
+    """Writes and prints the text."""
+    writer = Writer(Decoder(model, products), prompt, ends=(words.begin, words.end), **options)
+    on_device = products.device if isinstance(products, _Compared) else None
+    before, began = on_device.cycles if on_device else 0, time.perf_counter()
+    pieces = []
+
+    def noted() -> Iterable[int]:
+        yield from prompt
+        yield from writer.write(count)
+
+    for piece in words.stream(noted()):
+        pieces.append(piece)
+        console.print(printable(piece), end="")
+        console.file.flush()
+    console.print("\n")
+    seconds, written = time.perf_counter() - began, writer.text[len(prompt) :]
+    cycles = on_device.cycles - before if on_device else None
+    rate = len(written) * on_device.device.config.clock_hz / cycles if on_device and cycles else None
+    return Told(
+        model=model.name, device=device, prompt=prompt, tokens=written, text="".join(pieces), ended=writer.ended,
+        passes=writer.steps, seconds=seconds, cycles=cycles, tokens_per_second=rate,
+        products=products.count if isinstance(products, _Compared) else None,
+    )  # fmt: skip
+
+
+def _summary(model: Llama, told: Told) -> None:
+    if told.ended:
+        context = f" ({model.shape.context} tokens)" if "context" in told.ended else ""
+        console.print(f"{told.ended}{context}")
+    written = len(told.tokens)
+    console.print(
+        f"{written} tokens in {told.passes} passes over {model.weights:,} weights, {written / told.seconds:.3g} "
+        f"tokens/s here"
+    )
+    if told.cycles is None or told.products is None or told.tokens_per_second is None:
+        return
+    console.print(
+        f"products with weights on {told.device}: {told.cycles / max(1, told.passes):,.0f} cycles a pass, "
+        f"{told.tokens_per_second:,.0f} tokens/s at its clock; embedding, normalization, RoPE, attention, SiLU and "
+        f"residual sums on the host, not counted"
+    )
+    console.print(f"golden model: all {told.products:,} products equal, bit for bit")

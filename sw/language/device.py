@@ -1,0 +1,158 @@
+"""The products of a quantized decoder on a device: one layer of the compiled program for each matrix."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import Counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sateen.compiler import Model, runs
+from sateen.compiler import compile as compile_graph
+from sateen.errors import CompileError, SateenWarning
+from sateen.graph import FullyConnected, Graph, Tensor
+from sateen.hw.spec.config import PRESETS, Config
+from sateen.hw.spec.counters import Counters
+from sateen.hw.spec.wire import Space
+from sateen.language.integers import Quantized
+from sateen.runtime import Device
+from sateen.runtime.link import read, write
+
+__all__ = ["DeviceProducts", "compile_products", "product_graph"]
+
+LARGEST_STORE = 1 << 22
+"""Bytes of the largest weight store that a configuration may have."""
+
+
+def product_graph(model: Quantized, positions: int = 1) -> Graph:
+    """The matrices of a decoder as fully connected layers, each with an input and an output of its own.
+
+    Parameters
+    ----------
+    positions
+        Tokens that a layer takes at a time.
+    """
+    tensors, ops = {}, []
+    for name, matrix in model.matrices.items():
+        outputs, inputs = matrix.weights.shape
+        for suffix, channels in (("in", inputs), ("out", outputs)):
+            shape = (1, channels) if positions == 1 else (1, positions, channels)
+            tensors[f"{name}.{suffix}"] = Tensor(name=f"{name}.{suffix}", shape=shape)
+        scaling = matrix.scaling
+        ops.append(
+            FullyConnected(
+                name=name, input=f"{name}.in", output=f"{name}.out", weights=matrix.weights, bias=matrix.bias,
+                multiplier=scaling.multiplier, shift=scaling.shift,
+            )
+        )  # fmt: skip
+    return Graph(
+        name=model.name, tensors=tensors, ops=ops, inputs=[op.input for op in ops], outputs=[op.output for op in ops]
+    )
+
+
+def compile_products(model: Quantized, config: Config | str, positions: int = 1) -> Model:
+    """Compiles the matrices of a decoder, all of which stay on the device.
+
+    Raises
+    ------
+    CompileError
+        If they do not fit one of the device's memories: which, how much over, and what to change.
+    """
+    with warnings.catch_warnings():
+        # What the device cannot run is an error below.
+        warnings.simplefilter("ignore", SateenWarning)
+        compiled = compile_graph(product_graph(model, positions), config)
+    config = compiled.config
+    if compiled.fallbacks:
+        name, reason = next(iter(compiled.fallbacks.items()))
+        fewer = ", or take fewer tokens at a time" if positions > 1 else ""
+        raise CompileError(f"the device cannot compute {name!r} of {model.name}: {reason}{fewer}")
+    if compiled.tiled:
+        raise CompileError(
+            f"the activations of {model.name}, {positions} tokens at a time, do not fit the scratchpad of "
+            f"{config.scratchpad_bytes:,} bytes; raise scratchpad_bytes, or take fewer tokens at a time"
+        )
+    if not compiled.resident:
+        raise CompileError(_excess(model, compiled))
+    return compiled
+
+
+def _excess(model: Quantized, compiled: Model) -> str:
+    """Which memory a model of several segments does not fit."""
+    config = compiled.config
+    needed, over = compiled.weight_words, compiled.weight_words - config.weight_words
+    if over > 0:
+        unit = config.weight_word_bytes * config.weight_rows
+        needed = -(-needed * config.weight_word_bytes // unit) * unit
+        return (
+            f"{model.name} has {needed:,} bytes of weights with their scales, {needed - config.weight_bytes:,} more "
+            f"than the weight store has ({config.weight_bytes:,}); {_remedy(needed)}"
+        )
+    count = sum(segment.count for segment in compiled.segments)
+    return (
+        f"{model.name} takes {count} descriptors, {count - config.descriptors} more than the program memory has "
+        f"({config.descriptors}); use a configuration with descriptors={count}"
+    )
+
+
+def _remedy(needed: int) -> str:
+    """What to do about a weight store that lacks bytes."""
+    if needed > LARGEST_STORE:
+        return f"no configuration has more than {LARGEST_STORE:,}; use a smaller model"
+    larger = [name for name, preset in PRESETS.items() if preset.weight_bytes >= needed]
+    preset = f"use the configuration {larger[0]}, or one" if larger else "use a configuration"
+    return f"{preset} with weight_bytes={needed}"
+
+
+class DeviceProducts:
+    """Products that a device computes; see :class:`sateen.language.integers.Products`.
+
+    Raises
+    ------
+    CompileError
+        As :func:`compile_products` does.
+    """
+
+    def __init__(self, device: Device, model: Quantized, positions: int = 1):
+        self.device, self.positions = device, positions
+        self.compiled = compile_products(model, device.config, positions)
+        self.layers = {layer.name: layer for layer in self.compiled.layers}
+        self.counters: Counter[str] = Counter()
+        """Cycles and stalls of all products so far, by the fields of the device's counters."""
+        device.load(self.compiled)
+
+    @property
+    def cycles(self) -> int:
+        """Cycles of all products so far, by the device's counters."""
+        return self.counters["cycles"]
+
+    def __call__(self, name: str, x: NDArray[np.int8]) -> NDArray[np.int8]:
+        starts = range(0, len(x), self.positions)
+        return np.concatenate([self._run(name, x[start : start + self.positions]) for start in starts])
+
+    def _run(self, name: str, x: NDArray[np.int8]) -> NDArray[np.int8]:
+        """At most ``positions`` rows."""
+        model, layer = self.compiled, self.layers[name]
+        source, target = f"{name}.in", f"{name}.out"
+        rows = np.zeros((self.positions, x.shape[1]), np.int8)
+        rows[: len(x)] = x
+        parts = runs(layer.parts)
+        data = b""
+        with self.device.turn:
+            for index, part in enumerate(parts):
+                before = [write(Space.SCRATCHPAD, model.addresses[source], rows.tobytes())] if index == 0 else []
+                size = part.count * Counters.LAYOUT.size
+                after = [read(Space.COUNTERS, 0, size)]
+                if index == len(parts) - 1:
+                    after.append(read(Space.SCRATCHPAD, model.addresses[target], model.size(target)))
+                answer = self.device.run(model, part, before, after)
+                self._count(answer[:size])
+                data = answer[size:]
+        outputs = math.prod(model.graph.tensors[target].shape) // self.positions
+        return np.frombuffer(data, np.int8).reshape(self.positions, outputs)[: len(x)]
+
+    def _count(self, records: bytes) -> None:
+        for start in range(0, len(records), Counters.LAYOUT.size):
+            self.counters.update(vars(Counters.decode(records[start : start + Counters.LAYOUT.size])))

@@ -1,0 +1,51 @@
+"""``sateen tell``: text, record and errors."""
+
+import json
+
+import jsonschema
+import pytest
+
+import small_llama
+from command_line import cli
+from sateen.cli.documents import DOCUMENTS
+from sateen.cli.schema import schema_of
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A small model's file, with its tokenizer beside it."""
+    path = tmp_path_factory.mktemp("tell") / "small.bin"
+    small_llama.write_tokenizer(path.with_name("tok280.bin"))
+    return small_llama.write_llama2c(small_llama.model(), path)
+
+
+def test_on_a_device(model, tmp_path):
+    record = tmp_path / "told.json"
+    done = cli("tell", model, "ab\x1b", "--device", "sim:tiny", "--tokens", "3", "--ahead", "1", "--json", record)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(record.read_text())
+    jsonschema.validate(told, schema_of(DOCUMENTS["tell"]))
+    assert told["prompt"] == [1, 265, 30] and len(told["tokens"]) == 3
+    assert "\x1b" not in done.stdout and done.stdout.startswith("ab\\x1b")
+    for text in ("3 tokens in", "products with weights on sim:tiny", "on the host, not counted", "equal, bit for bit"):
+        assert text in done.stdout
+    golden = cli("tell", model, "ab\x1b", "--device", "golden", "--tokens", "3", "--json", "-")
+    assert json.loads(golden.stdout)["tokens"] == told["tokens"]
+
+
+def test_a_full_context(model):
+    done = cli("tell", model, "--device", "golden", "--tokens", "60")
+    assert done.returncode == 0 and "the context is full (32 tokens)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--device", "sim:tiny,weight_bytes=4096"), "more than the weight store has (4,096)"),
+        (("--device", "golden", "--ahead", "2", "--temperature", "1"), "use a temperature of 0"),
+        (("--device", "golden", "--tokenizer", "none.bin"), "cannot read none.bin"),
+    ],
+)
+def test_errors(model, options, text):
+    done = cli("tell", model, "a", *options)
+    assert done.returncode == 1 and text in done.stderr and done.stderr.count("\n") == 1
