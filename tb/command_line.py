@@ -1,8 +1,14 @@
 """Calls the command line in another process, for tests."""
 
+import json
 import os
 import subprocess
 import sys
+
+import jsonschema
+
+from sateen.cli import documents
+from sateen.cli.schema import schema_of
 
 CONFIG = "tiny"
 """What commands are tested with."""
@@ -22,3 +28,11 @@ def parsed(command, arguments):
     """The values of a command's parameters on a command line, which is not run."""
     with command.make_context(command.name, list(arguments)) as context:
         return context.params
+
+
+def read_document(path, kind):
+    """What a command wrote with ``--json``: a document of this kind, as its schema has it."""
+    document = json.loads(path.read_text())
+    jsonschema.validate(document, schema_of(documents.DOCUMENTS[kind]))
+    assert document["format"] == documents.DOCUMENTS[kind].FORMAT
+    return document

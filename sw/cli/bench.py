@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
 from sateen.cli.output import status
-from sateen.cli.printing import JsonFile, console, write_json
+from sateen.cli.printing import JsonFile, console, write_document
 from sateen.cli.tables import Column, number, print_table
 from sateen.errors import InputError, SateenError
 from sateen.extras import install_hint
@@ -19,10 +20,37 @@ from sateen.extras import install_hint
 if TYPE_CHECKING:
     from sateen.testing import Bench, Outcome
 
-__all__ = ["cocotb"]
+__all__ = ["BenchRecord", "cocotb"]
 
-FORMAT = "sateen.cocotb/1"
-"""Of the record that ``--json`` writes."""
+
+@dataclass(frozen=True, kw_only=True)
+class TestEntry:
+    """A test of a unit's bench."""
+
+    name: str
+    passed: bool
+    cycles: int
+    seconds: float
+    failure: str
+    """Empty if it passed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchRecord:
+    """A run of ``sateen cocotb``."""
+
+    FORMAT: ClassVar[str] = "sateen.cocotb/1"
+
+    unit: str
+    parameters: dict[str, Any]
+    """The unit's fields, those of the command line and the defaults of the others."""
+    simulator: str
+    seed: int
+    passed: bool
+    cycles: int
+    tests: list[TestEntry]
+    waves: str | None
+    """The waveform's file."""
 
 
 def cocotb(
@@ -69,8 +97,7 @@ def cocotb(
     seed = random.randrange(1, 2**31) if seed is None else seed
     with status(bench.name):
         outcome = bench.run(parameters, seed=seed, tests=test or [], simulator=simulator, waves=waves)
-    if json is not None:
-        write_json(json, _record(bench, parameters, simulator, outcome))
+    write_document(json, _record(bench, parameters, simulator, outcome))
     _print(outcome)
     for failure in outcome.failed:
         console.print(f"\n{failure.name} failed:\n{failure.failure}")
@@ -102,17 +129,18 @@ def _repeat(bench: Bench, config: str, simulator: str, seed: int, test: str) -> 
     return shlex.join(["sateen", "cocotb", bench.name, *options, *other])
 
 
-def _record(bench: Bench, parameters: dict[str, Any], simulator: str, outcome: Outcome) -> dict[str, Any]:
+def _record(bench: Bench, parameters: dict[str, Any], simulator: str, outcome: Outcome) -> BenchRecord:
     tests = [
-        {"name": test.name, "passed": not test.failure, "cycles": test.cycles, "seconds": test.seconds,
-         "failure": test.failure}
+        TestEntry(
+            name=test.name, passed=not test.failure, cycles=test.cycles, seconds=test.seconds, failure=test.failure
+        )
         for test in outcome.tests
     ]  # fmt: skip
-    return {
-        "format": FORMAT, "unit": bench.name, "parameters": {**bench.fields, **parameters}, "simulator": simulator,
-        "seed": outcome.seed, "passed": not outcome.failed, "cycles": outcome.cycles, "tests": tests,
-        "waves": None if outcome.waves is None else str(outcome.waves),
-    }  # fmt: skip
+    return BenchRecord(
+        unit=bench.name, parameters={**bench.fields, **parameters}, simulator=simulator, seed=outcome.seed,
+        passed=not outcome.failed, cycles=outcome.cycles, tests=tests,
+        waves=None if outcome.waves is None else str(outcome.waves),
+    )  # fmt: skip
 
 
 def _print_units(benches: dict[str, Bench]) -> None:

@@ -8,9 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from sateen.cli.bench import BenchRecord
 from sateen.cli.devices import Devices
 from sateen.cli.printing import Document
+from sateen.cli.quantize import Quantization
 from sateen.cli.tell import Told
+from sateen.cli.verify import Verification
 from sateen.fpga.record import BuildRecord
 from sateen.report.compare import Accuracy, Measurement
 from sateen.report.outlook import Outlook
@@ -167,6 +170,9 @@ DOCUMENTS: dict[str, type[Document]] = {
     "run": RunRecord,
     "demo": Demo,
     "tell": Told,
+    "verify": Verification,
+    "quantize": Quantization,
     "compare-pe": Comparison,
+    "cocotb": BenchRecord,
 }
 """Every document, by the name that ``sateen schema`` takes. ``compile`` writes the one of ``info``."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
 from sateen.cli.output import load_array, opened, progress, running, status
-from sateen.cli.printing import JsonFile, console, write_json
+from sateen.cli.printing import JsonFile, console, write_document
 from sateen.cli.tables import Column, number, print_table
 from sateen.compiler import compile as compile_model
 from sateen.errors import InputError
@@ -18,12 +19,37 @@ from sateen.graph import Array
 from sateen.quantize import Assessment, Calibration, Quantized, assess, quantize_source
 from sateen.quantize.ranges import METHODS
 
-__all__ = ["quantize"]
+__all__ = ["Quantization", "quantize"]
 
 Method = StrEnum("Method", {name: name for name in METHODS})  # type: ignore[misc]
 WHOLE = Method("max")
-FORMAT = "sateen.quantize/1"
-"""Of what --json writes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseEntry:
+    """A layer's result, as codes beside float."""
+
+    layer: str
+    operator: str
+    snr: float | None
+    """Signal to noise in dB with the noise of all layers before; ``null`` without noise or without a signal."""
+    own: float | None
+    """Signal to noise in dB of the float result in this tensor's codes; ``null`` as above."""
+    suggestion: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantization:
+    """What ``sateen quantize`` found that quantization costs."""
+
+    FORMAT: ClassVar[str] = "sateen.quantize/1"
+
+    layers: list[NoiseEntry]
+    items: int
+    """Items of data that the noise was measured on."""
+    accuracy: dict[str, float]
+    """Share of right answers: of ``float``, ``int8`` (golden model), and of a device by its name; empty without
+    labels."""
 
 
 def quantize(
@@ -78,8 +104,7 @@ def quantize(
         found = assess(quantized, labels=truth, items=count, progress=report)
     if device is not None and truth is not None:
         found = _with_device(found, quantized, batch, truth, device)
-    if json is not None:
-        write_json(json, _document(found))
+    write_document(json, _document(found))
     _print(found)
     graph = quantized.graph
     console.print(f"{output}: {len(graph.ops)} operators, {sum(graph.macs.values()):,} MACs")
@@ -118,11 +143,10 @@ def _number(value: float) -> str:
     return "exact" if math.isinf(value) else "-" if math.isnan(value) else f"{value:.1f}"
 
 
-def _document(found: Assessment) -> dict[str, object]:
+def _document(found: Assessment) -> Quantization:
     """For JSON, which has no infinity and no NaN."""
-    document = found.to_document()
-    for layer in document["layers"]:
-        for name in ("snr", "own"):
-            if not math.isfinite(layer[name]):
-                layer[name] = None
-    return {"format": FORMAT, **document}
+    layers = [asdict(layer) for layer in found.layers]
+    for layer in layers:
+        layer |= {name: layer[name] if math.isfinite(layer[name]) else None for name in ("snr", "own")}
+    entries = [NoiseEntry(**layer) for layer in layers]
+    return Quantization(layers=entries, items=found.items, accuracy=dict(found.accuracy))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import math
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, ClassVar
 
 import typer
 
 from sateen.cli.output import load_arrays, opened, progress, running, status
-from sateen.cli.printing import JsonFile, console, write_json
+from sateen.cli.printing import JsonFile, console, write_document
 from sateen.compiler import compile as compile_model
 from sateen.errors import DifferenceError, SateenError
 from sateen.frontends import load
@@ -18,13 +19,50 @@ from sateen.graph import run as run_golden
 from sateen.reference import Difference, compare, image, interpreted, interpreter, random_inputs
 from sateen.reference.inputs import IMAGES
 
-__all__ = ["verify"]
+__all__ = ["Verification", "verify"]
 
-FORMAT = "sateen.verify/1"
-"""Of the comparison that --json writes."""
 GOLDEN = "golden"
 SHOWN = 10
 """Tensors that differ, of which a line is printed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorEntry:
+    """A tensor that both sides have, compared value for value."""
+
+    tensor: str
+    label: str
+    """The tensor's other name, for people."""
+    op: str
+    """The operator that makes it; empty for an input."""
+    values: int
+    different: int
+    """Values that are not equal; what follows is 0 and empty if there are none."""
+    largest: float | None
+    """Their largest difference; ``null`` if it is no finite number."""
+    index: list[int]
+    """Where the first of them is, in the file's layout."""
+    actual: float | None
+    """Sateen's value there; ``null`` if it is no finite number."""
+    expected: float | None
+    """The interpreter's; ``null`` if it is no finite number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What ``sateen verify`` compared."""
+
+    FORMAT: ClassVar[str] = "sateen.verify/1"
+
+    model: str
+    reference: str
+    """The interpreter's name."""
+    device: str
+    """``golden`` for the golden model."""
+    items: int
+    equal: bool
+    """Whether there are tensors to compare, and all are equal."""
+    tensors: list[TensorEntry]
 
 
 def verify(
@@ -60,8 +98,11 @@ def verify(
     where = device or f"sim:{config}"
     compared = compare(graph, _tensors(graph, x, where, count), expected)
     differ = [each for each in compared if each.different]
-    if json is not None:
-        write_json(json, _document(source, reference.name, where, count, compared))
+    document = Verification(
+        model=str(source), reference=reference.name, device=where, items=count, equal=bool(compared) and not differ,
+        tensors=[_entry(each) for each in compared],
+    )  # fmt: skip
+    write_document(json, document)
     if reference.note:
         console.print(reference.note)
     for each in differ[:SHOWN]:
@@ -103,13 +144,10 @@ def _tensors(graph: Graph, x: dict[str, Array], where: str, count: int) -> dict[
     return tensors
 
 
-def _document(source: Path, reference: str, where: str, count: int, compared: list[Difference]) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "model": str(source),
-        "reference": reference,
-        "device": where,
-        "items": count,
-        "equal": bool(compared) and not any(each.different for each in compared),
-        "tensors": [asdict(each) for each in compared],
-    }
+def _entry(found: Difference) -> TensorEntry:
+    """For JSON, which has no infinity and no NaN."""
+    fields = asdict(found) | {"index": list(found.index)}
+    for name in ("largest", "actual", "expected"):
+        if not math.isfinite(fields[name]):
+            fields[name] = None
+    return TensorEntry(**fields)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -55,10 +54,6 @@ class Assessment:
     """Items of data that the noise was measured on."""
     accuracy: Mapping[str, float] = field(default_factory=dict)
     """Share of right answers: of ``float``, ``int8`` (golden model), and of others by name."""
-
-    def to_document(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 def decibels(signal: float, noise: float) -> float:

@@ -117,6 +117,14 @@ def test_schemas(files):
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_document_has_a_schema(name):
+    """What a command writes with ``--json`` is one of the documents."""
+    writes = any(parameter.name == "json" for parameter in COMMANDS[name].params)
+    kind = {"compile": "info"}.get(name, name)
+    assert writes is (kind in documents.DOCUMENTS), f"{name}: enter its document in sw/cli/documents.py"
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_examples(name):
     """Every command's help ends with two examples or more that it accepts."""
     assert len(EXAMPLES[name]) >= 2

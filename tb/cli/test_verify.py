@@ -1,6 +1,5 @@
 """``sateen verify``: every tensor against the interpreter of the model's file."""
 
-import json
 
 import numpy as np
 import pytest
@@ -8,7 +7,7 @@ from typer.testing import CliRunner
 
 import needs
 import onnx_models
-from command_line import CONFIG, cli
+from command_line import CONFIG, cli, read_document
 from sateen.cli import verify
 from sateen.cli.main import app
 from sateen.errors import SateenError
@@ -46,7 +45,7 @@ def test_tflite_on_a_device(folder):
     result = cli("verify", folder / "small.tflite", "-i", folder / "x.npy", "--config", CONFIG, "--json", folder / "v")
     assert result.returncode == 0, result.stderr
     assert f"all 4 tensors of 2 items on sim:{CONFIG} equal tflite-micro's, value for value" in result.stdout
-    document = json.loads((folder / "v").read_text())
+    document = read_document(folder / "v", "verify")
     assert document["equal"] and document["reference"] == "tflite-micro" and document["items"] == 2
     assert [each["op"] for each in document["tensors"]] == ["", "Conv2D", "Add", "Softmax"]
     assert [each["values"] for each in document["tensors"]] == [150] * 4
@@ -113,7 +112,7 @@ def test_says_what_differs_first(folder, monkeypatch):
     assert isinstance(result.exception, SateenError) and result.exit_code == 1
     expected = r"1 of 4 tensors of 1 item on golden differ from tflite-micro, first 't2', of Conv2D: 2 of 75 values"
     assert expected in str(result.exception) and "the first at [0, 0, 0, 2] is" in str(result.exception)
-    document = json.loads((folder / "w").read_text())
+    document = read_document(folder / "w", "verify")
     (wrong_one,) = [each for each in document["tensors"] if each["different"]]
     assert not document["equal"] and wrong_one["index"] == [0, 0, 0, 2] and 1 <= wrong_one["largest"] <= 3
 

@@ -3,14 +3,13 @@ costs."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import needs
-from command_line import cli
+from command_line import cli, read_document
 from sateen import digits
 from sateen.graph import GraphError, run
 from sateen.quantize import Calibration, assess, onnx_float, quantize_network, quantize_source
@@ -257,7 +256,7 @@ def test_command_line_reports_and_counts(network, tmp_path):
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert "SNR dB" in result.stdout and "right answers of 40: float" in result.stdout
-    report = json.loads((tmp_path / "q.json").read_text())
+    report = read_document(tmp_path / "q.json", "quantize")
     assert set(report["accuracy"]) == {"float", "int8", "sim:tiny"}
     assert report["accuracy"]["int8"] == report["accuracy"]["sim:tiny"] >= 0.95
     assert {"layer", "operator", "snr", "own", "suggestion"} == set(report["layers"][0])

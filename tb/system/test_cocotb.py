@@ -1,6 +1,5 @@
 """``sateen cocotb``, the runs behind it, and the example of a design of one's own."""
 
-import json
 import os
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 import needs
-from command_line import cli
+from command_line import cli, read_document
 from sateen.cli.main import app
 from sateen.errors import InputError
 from sateen.hw.stream.queue import Queue
@@ -46,7 +45,7 @@ def test_runs_a_unit(simulator, suffix, tmp_path):
     assert result.returncode == 0, result.stderr
     assert f"seed 7, {simulator}: every test passed" in result.stdout and str(waves) in result.stdout.replace("\n", "")
     assert waves.read_bytes().startswith(SIGNATURES[suffix]) and waves.stat().st_size > 1000
-    document = json.loads(record.read_text())
+    document = read_document(record, "cocotb")
     assert document["passed"] and document["parameters"] == {"bits": 9, "depth": 4} and document["cycles"] > 1000
     assert {test["name"].partition("/")[0] for test in document["tests"]} == {"keeps_order"}
 
