@@ -61,17 +61,10 @@ def test_two_at_once_after_a_killed_build(cache, tmp_path):
         assert answers(device) and answers(other)
     assert libraries(cache)[0].stat() == before, "a finished library was built anew"
     assert not list(cache.glob("building-*")), "the killed build's folder is still there"
-    # A library that was cut short, as by a full disk, is made anew. (The one that this process has loaded stays.)
-    damaged = libraries(cache)[0]
-    content = damaged.read_bytes()
-    damaged.unlink()
-    damaged.write_bytes(content[:1000])
-    with VerilatedDevice(CONFIG) as device:
-        assert answers(device)
 
 
 @pytest.mark.parametrize("damage", [b"", b"\xff\xfe\x00", b"0" * 64], ids=["empty", "no text", "another"])
-@pytest.mark.parametrize("which", ["device.so.sha256", "libverilated.a.sha256", "libverilated.a"])
+@pytest.mark.parametrize("which", ["device.so.sha256", "device.so", "libverilated.a.sha256", "libverilated.a"])
 def test_damaged_files_are_made_anew(cache, monkeypatch, which, damage):
     """Whatever a full disk or a crash left of the cache's files, the next build repairs it."""
     monkeypatch.setattr(verilated, "_compile", lambda config, work, cache, *, trace: stand_in(work, cache))
