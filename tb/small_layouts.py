@@ -50,6 +50,10 @@ def pair_files() -> list[Builder]:
         f = File(row)
         other = f.like(row, data=np.arange(10, 18, dtype=np.int8).reshape(row))
         files.append(f.ends(kind, [f.given, other], [f.like(row, numbers)], options))
+    for type, numbers in (("INT8", (0.2, 1)), ("FLOAT32", X)):
+        f = File((1, 2, 3, 4), type, X)
+        result = f.like((1, 2, 3, 3), numbers)
+        files.append(f.ends("BATCH_MATMUL", [f.given, f.given], [result], "BatchMatMulOptions", version=2, AdjY=True))
     files.append(File(row).to("L2_NORMALIZATION", row, "L2NormOptions", numbers=(1 / 128, 0)))
     f = File(row)
     other = f.like((1, 1), (0.02, 0), data=np.int8([[5]]))

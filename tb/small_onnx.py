@@ -125,6 +125,7 @@ def _qdq_files() -> list[bytes]:
         in_real("Conv", "d kd p", (1, 4, 3, 3), (1, 4, 4, 4), kernel_shape=[2, 2], group=2),
         in_real("Gemm", "d vd", (1, 5), row, beta=1.0),
         in_real("MatMul", "d vd", (1, 5), row),
+        in_real("MatMul", "d d", image),
         *(in_real(kind, "d d", image) for kind in ("Add", "Sub")),
         in_real("Mul", "d ud", image),
         *(in_real(kind, "d", image) for kind in ("Relu", "Sigmoid", "Tanh", "HardSwish", "Identity")),

@@ -44,6 +44,7 @@ from sateen.sim.golden.interpolation import (
     resize_bilinear,
 )
 from sateen.sim.golden.pairs import COMPARISONS, compare, divide, l2_normalize, prelu, prelu_scales, squared_difference
+from sateen.sim.golden.products import matrix_product, real_matrix_product
 from sateen.sim.golden.real import (
     REAL_BINARY,
     REAL_REDUCTIONS,
@@ -125,6 +126,7 @@ __all__ = [
     "logarithm_table",
     "logistic_table",
     "look_up",
+    "matrix_product",
     "max_pool2d",
     "mean",
     "mean_multiplier",
@@ -142,6 +144,7 @@ __all__ = [
     "real_binary",
     "real_codes",
     "real_conv2d",
+    "real_matrix_product",
     "real_max_pool2d",
     "real_mean",
     "real_product",

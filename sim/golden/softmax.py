@@ -26,9 +26,11 @@ DIFFERENCE_BITS, SUM_BITS = 5, 12
 def _exponentials(x: Int8Array, scale: float) -> tuple[Int64Array, Int64Array, NDArray[np.bool_], int, tuple[int, int]]:
     """The distances of values to their row's maximum: scaled; their exponentials; whether each counts, and the least
     that does; the multiplier and shift that scale them."""
-    multiplier, shift = (
-        quantize_multiplier(min(scale * 2.0 ** (31 - DIFFERENCE_BITS), 2.0**31 - 1)) if scale < 32 else (2**31 - 1, 31)
-    )
+    multiplier, shift = 2**31 - 1, 31
+    if scale < 2.0**DIFFERENCE_BITS:
+        # Half of it, since a shift of 31 is beyond that of layers.
+        multiplier, shift = quantize_multiplier(scale * 2.0 ** (30 - DIFFERENCE_BITS))
+        shift += 1
     least = -input_radius(DIFFERENCE_BITS, shift)
     difference = x.astype(np.int64) - x.max(axis=-1, keepdims=True).astype(np.int64)
     counts = difference >= least

@@ -50,7 +50,7 @@ def test_functions_of_one_value(kind, x, y, options, fields):
     compare(*unary(kind, x, y, options, **fields))
 
 
-@pytest.mark.parametrize("x", SCALES)
+@pytest.mark.parametrize("x", [*SCALES, (16.0, 3), (23.7, -128), (31.999998, 0), (32.0, 0), (1000.0, 5)])
 @pytest.mark.parametrize("kind", ["SOFTMAX", "LOG_SOFTMAX"])
 def test_softmax_of_random_rows(kind, x):
     rng = np.random.default_rng(1)

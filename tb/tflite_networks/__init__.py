@@ -88,6 +88,7 @@ class _Network(Images, Layers, Moves, Functions, Wide):
             self.table,
             self.slopes,
             *[self.pair] * 2,
+            self.product,
             self.lengths,
             self.choice,
         ]

@@ -3,6 +3,7 @@ axes."""
 
 from __future__ import annotations
 
+import itertools
 import math
 
 from tflite_networks.builder import PRODUCTS, VALUES, NetworkBuilder, Value
@@ -130,6 +131,24 @@ class Images(Layers, NetworkBuilder):
             return self._op(kind, [a, b], self._new(out, size=size))
         return self._op(kind, [a, self._with_numbers(b, a)], self._new(out, a))
 
+    def product(self) -> bool:
+        """A matrix product of two tensors; often of one with itself, as in attention."""
+        a = self._pick(lambda x: len(x.shape) >= 3 and self._with_batch(x))
+        if a is None:
+            return False
+        b = self._pick(lambda x: len(x.shape) == len(a.shape) and x.shape[:-2] == a.shape[:-2])
+        b = a if b is None else b
+        fitting = [flags for flags in itertools.product((False, True), repeat=2) if _inner(a, b, *flags)]
+        if not fitting:
+            return False
+        left, right = fitting[self.rng.integers(len(fitting))]
+        rows, depth = a.shape[-2:][::-1] if left else a.shape[-2:]
+        out = (*a.shape[:-2], rows, b.shape[-2] if right else b.shape[-1])
+        if math.prod(out) > VALUES or math.prod(out) * depth > PRODUCTS:
+            return False
+        y = self._new(out, size=a.size * b.size * math.sqrt(depth))
+        return self._op("BATCH_MATMUL", [a, b], y, "BatchMatMulOptions", AdjX=left, AdjY=right)
+
     def lengths(self) -> bool:
         x = self._pick(lambda x: 2 <= len(x.shape) <= 4)
         if x is None or self._chance(0.7):
@@ -148,3 +167,8 @@ class Images(Layers, NetworkBuilder):
         self._op(kind, [x, other], flag)
         second = self._codes(x.shape if self.batch == 1 else (1,) * len(x.shape), *x.numbers)
         return self._op("SELECT_V2", [flag, x, second], self._new(x.shape, x))
+
+
+def _inner(a: Value, b: Value, left: bool, right: bool) -> bool:
+    """Whether two matrices fit, each of which may be transposed."""
+    return a.shape[-2 if left else -1] == b.shape[-1 if right else -2]

@@ -42,7 +42,18 @@ from sateen.graph import (
 )
 from sateen.hw.spec.descriptor import Rounding
 
-__all__ = ["LAYERS", "Layer", "dequantized", "layer", "quantized_constant", "weights_of"]
+__all__ = [
+    "LAYERS",
+    "Layer",
+    "dequantized",
+    "layer",
+    "quantized_bias",
+    "quantized_constant",
+    "weighted_gemm",
+    "weighted_matmul",
+    "weighted_qgemm",
+    "weights_of",
+]
 
 LAYERS: dict[str, Operator] = {}
 handles = registers(LAYERS)
@@ -117,7 +128,7 @@ def layer(
         layout,
         input=x.name,
         weights=np.ascontiguousarray(weights),
-        bias=_bias(importer, node, bias, np.broadcast_to(products, len(weights)), quantization.scale),
+        bias=quantized_bias(importer, node, bias, np.broadcast_to(products, len(weights)), quantization.scale),
         multiplier=np.array([factor for factor, _ in scalings], np.int32),
         shift=np.array([shift for _, shift in scalings], np.int8),
         low=low,
@@ -160,7 +171,7 @@ class Layer:
         sums = importer.add(
             self.kind, node, importer.name_of(f"{name}.sums"), REAL, self.layout, dtype="int32", input=self.x.name,
             weights=np.ascontiguousarray(self.weights),
-            bias=_bias(importer, node, self.bias if coded else None, products, 1.0),
+            bias=quantized_bias(importer, node, self.bias if coded else None, products, 1.0),
             multiplier=np.zeros(outputs, np.int32), shift=np.zeros(outputs, np.int8), rounding=Rounding.FLOAT32,
             **self.fields,
         )  # fmt: skip
@@ -209,7 +220,7 @@ def is_in_units(bias: QuantizedConstant, products: Array) -> bool:
     return bool(np.allclose(bias.scales, products, rtol=1e-6, atol=0))
 
 
-def _bias(importer: Importer, node: Node, bias: Value | None, products: Array, step: float) -> Array:
+def quantized_bias(importer: Importer, node: Node, bias: Value | None, products: Array, step: float) -> Array:
     """A bias in units of the sums, which are ``products`` of scales. What is no whole number of them is rounded, and
     the importer is told by how much, in steps of the result."""
     if bias is None:
@@ -315,8 +326,7 @@ def _product(
     )
 
 
-@handles("QLinearMatMul 10 21")
-def qlinear_matmul(importer: Importer, node: Node) -> None:
+def weighted_matmul(importer: Importer, node: Node) -> None:
     """A matrix product of integers."""
     x, codes = importer.codes(node), quantized_constant(importer, node, 3, 1)
     importer.set_result(node, _product(importer, node, x, codes, None, transposed=False).make, 6, stored(x))
@@ -340,8 +350,7 @@ def _scaled(node: Node, codes: QuantizedConstant, bias: Value | None) -> tuple[Q
     return QuantizedConstant(values, scales, points, codes.axis), bias
 
 
-@handles("com.microsoft.QGemm 1")
-def qgemm(importer: Importer, node: Node) -> None:
+def weighted_qgemm(importer: Importer, node: Node) -> None:
     """A matrix product of integers, with a bias."""
     transposed, x = bool(node.get("transB")), importer.codes(node)
     codes = quantized_constant(importer, node, 3, 0 if transposed else 1)
@@ -358,8 +367,7 @@ def qgemm(importer: Importer, node: Node) -> None:
         importer.set_real(node, replace(made, bias=bias).real(importer.real_name(node)))
 
 
-@handles("Gemm 7 9 11 13", "MatMul 1 9 13")
-def gemm(importer: Importer, node: Node) -> None:
+def weighted_gemm(importer: Importer, node: Node) -> None:
     """A matrix product of dequantized values."""
     transposed, x = bool(node.get("transB", 0)), importer.quantized_input(node)
     bias = importer.value(node, 2) if node.has(2) else None

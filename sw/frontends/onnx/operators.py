@@ -15,6 +15,7 @@ from sateen.frontends.onnx.importer import Importer, Operator
 from sateen.frontends.onnx.layers import LAYERS, quantized_constant
 from sateen.frontends.onnx.moves import MOVES
 from sateen.frontends.onnx.pools import POOLS, kept
+from sateen.frontends.onnx.products import PRODUCTS
 from sateen.frontends.onnx.qonnx import QUANTS
 from sateen.frontends.onnx.quantizing import QUANTIZING
 from sateen.frontends.onnx.resizing import RESIZES
@@ -65,6 +66,7 @@ HANDLERS: dict[str, Operator] = {
     **RESIZES,
     **LAYERS,
     **POOLS,
+    **PRODUCTS,
     **TRANSPOSED,
     **QUANTS,
     **QUANTIZING,

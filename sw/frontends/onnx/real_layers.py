@@ -13,7 +13,7 @@ from sateen.frontends.onnx.values import REAL, QuantizedConstant, image_layout, 
 from sateen.frontends.onnx.windows import Window
 from sateen.graph import Array, RealConv2D, RealPool2D, RealProduct, RealReduce, Tensor, require
 
-__all__ = ["REAL_LAYERS"]
+__all__ = ["REAL_LAYERS", "real_constant", "real_gemm"]
 
 REAL_LAYERS: dict[str, Operator] = {}
 handles = registers(REAL_LAYERS)
@@ -57,8 +57,7 @@ def conv(importer: Importer, node: Node) -> None:
     importer.set_real(node, result)
 
 
-@handles("Gemm 7 9 11 13", "MatMul 1 9 13")
-def gemm(importer: Importer, node: Node) -> None:
+def real_gemm(importer: Importer, node: Node) -> None:
     """A matrix product of real values with constants."""
     x, weights = importer.in_file_layout(node, importer.real(node)), real_constant(importer, node, 1)
     require(weights.ndim == 2, node, f"its weights must have 2 axes, not {weights.shape}")

@@ -18,6 +18,7 @@ from sateen.frontends.onnx.importer import Importer, Operator
 from sateen.frontends.onnx.moves import FLOAT, pieces
 from sateen.frontends.onnx.normalization import REAL_NORMALIZATIONS
 from sateen.frontends.onnx.pools import kept
+from sateen.frontends.onnx.products import REAL_PRODUCTS
 from sateen.frontends.onnx.real_layers import REAL_LAYERS
 from sateen.frontends.onnx.resizing import REAL_RESIZES
 from sateen.frontends.onnx.transposed import REAL_TRANSPOSED
@@ -41,7 +42,7 @@ from sateen.graph import (
 
 __all__ = ["REALS"]
 
-REALS: dict[str, Operator] = {**REAL_LAYERS, **REAL_NORMALIZATIONS, **REAL_RESIZES, **REAL_TRANSPOSED}
+REALS: dict[str, Operator] = {**REAL_LAYERS, **REAL_NORMALIZATIONS, **REAL_PRODUCTS, **REAL_RESIZES, **REAL_TRANSPOSED}
 """How each kind of operator is imported on real numbers, beside those of :data:`REAL_MOVES`."""
 handles = registers(REALS)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sateen.frontends.tflite import arrange, functions, operators, pairs, reductions, windows
+from sateen.frontends.tflite import arrange, functions, operators, pairs, products, reductions, windows
 from sateen.frontends.tflite.casting import CASTS
 from sateen.frontends.tflite.importer import Handler
 from sateen.frontends.tflite.moves import MOVES
@@ -20,6 +20,7 @@ HANDLERS: dict[str, Handler] = {
     **functions.HANDLERS,
     **pairs.HANDLERS,
     **pairs.LOGIC,
+    **products.HANDLERS,
     **reductions.HANDLERS,
     **windows.HANDLERS,
     **CASTS,
@@ -29,7 +30,7 @@ MOVED = {kind: MOVES[kind] for kind in MOVES if kind != "PADV2"} | arrange.HANDL
 """The handlers of operators that move values of any type."""
 BY_TYPE: Mapping[str, Mapping[str, Handler]] = {
     "INT8": HANDLERS,
-    "FLOAT32": {**MOVED, **REAL, **REAL_LAYERS, **pairs.LOGIC, **CASTS},
+    "FLOAT32": {**MOVED, **REAL, **REAL_LAYERS, **products.REAL_PRODUCTS, **pairs.LOGIC, **CASTS},
     "INT16": {**MOVED, **WIDE, **CASTS},
     "INT32": {**{kind: MOVES[kind] for kind in ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")}, **CASTS},
 }

@@ -18,6 +18,7 @@ from sateen.graph.ops import (
     logic,
     pairs,
     pooling,
+    products,
     real,
     real_layers,
     reduction,
@@ -34,6 +35,7 @@ from sateen.graph.ops.layout import *
 from sateen.graph.ops.logic import *
 from sateen.graph.ops.pairs import *
 from sateen.graph.ops.pooling import *
+from sateen.graph.ops.products import *
 from sateen.graph.ops.real import *
 from sateen.graph.ops.real_layers import *
 from sateen.graph.ops.reduction import *
@@ -50,6 +52,7 @@ _MODULES = (
     logic,
     pairs,
     pooling,
+    products,
     real,
     real_layers,
     reduction,
