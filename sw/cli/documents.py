@@ -14,6 +14,7 @@ from sateen.cli.printing import Document
 from sateen.cli.quantize import Quantization
 from sateen.cli.tell import Told
 from sateen.cli.verify import Verification
+from sateen.explore.evaluate import Point
 from sateen.fpga.record import BuildRecord
 from sateen.report.compare import Accuracy, Measurement
 from sateen.report.outlook import Outlook
@@ -161,6 +162,42 @@ class Comparison:
     budgets: list[Accuracy]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """A configuration that was placed."""
+
+    config: str
+    fits: bool
+    reached_mhz: float | None
+    """The clock that the timing analysis allows; ``null`` if it does not fit."""
+    luts: int | None
+    registers: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exploration:
+    """What ``sateen explore`` found."""
+
+    FORMAT: ClassVar[str] = "sateen.explore/1"
+
+    target: str
+    """The board or part."""
+    models: list[str]
+    weights: dict[str, float]
+    """Per model, what one of its inferences counts in the latency."""
+    limits: dict[str, int]
+    """Per resource, how much a configuration might use."""
+    trials: int
+    """Configurations looked at."""
+    skipped: dict[str, int]
+    """Of these, how many were no candidates, by reason: ``fit``, ``compile``, ``host``, ``unknown``."""
+    front: list[Point]
+    """The configurations that no other one beats in latency and in the share of the part, the fastest first."""
+    by_hand: list[Point]
+    """The board's own and the presets, by the same estimates."""
+    verified: list[Verified]
+
+
 DOCUMENTS: dict[str, type[Document]] = {
     "boards": Boards,
     "doctor": Doctor,
@@ -174,5 +211,6 @@ DOCUMENTS: dict[str, type[Document]] = {
     "quantize": Quantization,
     "compare-pe": Comparison,
     "cocotb": BenchRecord,
+    "explore": Exploration,
 }
 """Every document, by the name that ``sateen schema`` takes. ``compile`` writes the one of ``info``."""

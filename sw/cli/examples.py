@@ -31,6 +31,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "sateen tune net.graph -i x.npy -l y.npy -o tuned.graph --loss 0.01",
     ),
     "compare-pe": ("sateen compare-pe", "sateen compare-pe --part ecp5-85f --array 8x8"),
+    "explore": (
+        "sateen explore net.tflite --board ulx3s-85f --html front.html",
+        "sateen explore a.tflite b.onnx --weight 10 --weight 1 --part ecp5-85f --luts 20000 --study search.db",
+    ),
     "cocotb": ("sateen cocotb", "sateen cocotb tile --config rows=4,cols=4 --waves tile.fst"),
     "boards": ("sateen boards", "sateen boards --json -"),
     "build": ("sateen build --board ulx3s-85f", "sateen build --board ulx3s-85f --config large --seeds 4 --jobs 2"),

@@ -20,6 +20,7 @@ from sateen.cli import (
     compare,
     demo,
     devices,
+    explore,
     export,
     fpga,
     inspect,
@@ -56,6 +57,7 @@ app.command("verify")(verify.verify)
 app.command("report")(report.report)
 app.command("tune")(tune.tune)
 app.command("compare-pe")(compare.compare_pe)
+app.command("explore")(explore.explore)
 app.command("cocotb")(bench.cocotb)
 app.command("boards")(fpga.boards)
 app.command("build")(bitstream.build)

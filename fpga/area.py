@@ -1,0 +1,248 @@
+"""Cells of a configuration, without synthesis: block RAMs and multipliers by rule, LUTs and registers by regression.
+
+``area.json`` holds the coefficients and what they were fitted to; ``bench/area.py`` makes it from syntheses. Each group
+of modules has a formula of its own, whose terms follow the structure of the gateware: so a few small arrays tell what a
+large one takes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sateen.fpga.blocks import blocks, multiplier_pes
+from sateen.fpga.flow import Resources
+from sateen.fpga.parts import Part
+from sateen.hw.spec.config import Config
+from sateen.hw.spec.timing import BLOCK_DEPTH
+
+__all__ = ["FILE", "GROUPS", "AreaUnknown", "Error", "area", "count_of_pes", "error_of", "group_of", "terms"]
+
+FILE = Path(__file__).with_name("area.json")
+FORMAT = "sateen.area/1"
+RESOURCES = ("luts", "registers")
+
+
+class AreaUnknown(ValueError):
+    """There are no measurements of such configurations on such parts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Error:
+    """How far estimates were off on configurations that were left out of the fit, as shares of what they took."""
+
+    luts: float | None
+    registers: float | None
+    """The mean deviations; ``None`` where too few configurations were measured to leave one out."""
+    most: float | None
+    """The largest of either."""
+    points: int
+    """Configurations that were left out, one at a time."""
+
+
+Term = Callable[[Config], float]
+
+
+def _bits(value: int) -> int:
+    return max(1, (value - 1).bit_length())
+
+
+def _sum_bits(config: Config) -> int:
+    return 8 + min(8, config.weight_bits) + _bits(config.tile_depth)
+
+
+def _skew(count: int) -> int:
+    """Cycles by which all rows or columns together are late: one more each."""
+    return sum(range(3, 3 + count))
+
+
+GROUPS: dict[str, dict[str, dict[str, Term]]] = {
+    "pipelined": {
+        "control": {
+            "one": lambda c: 1,
+            "program": lambda c: math.log2(c.descriptors),
+            "memories": lambda c: -(-c.scratchpad_bytes // c.banks // BLOCK_DEPTH) + -(-c.weight_words // BLOCK_DEPTH),
+            "columns": lambda c: c.cols * c.weight_rows,
+        },
+        "accumulators": {
+            "one": lambda c: 1,
+            "columns": lambda c: c.cols,
+            "sums": lambda c: c.cols * _sum_bits(c),
+            "tables": lambda c: c.cols * c.tables,
+        },
+        "activations": {
+            "one": lambda c: 1,
+            "bytes": lambda c: c.beat_bytes,
+            "group": lambda c: c.beat_bytes * (c.group > 1),
+        },
+        "output": {
+            "one": lambda c: 1,
+            "columns": lambda c: c.cols,
+            "lanes": lambda c: c.lanes,
+            "tables": lambda c: c.cols * c.tables,
+        },
+        "parameters": {
+            "one": lambda c: 1,
+            "columns": lambda c: c.cols,
+            "wide": lambda c: c.cols * (c.weight_rows - 1),
+        },
+        "postprocess": {
+            "one": lambda c: 1,
+            "lanes": lambda c: c.lanes,
+            "tables": lambda c: c.lanes * c.tables,
+            "lines": lambda c: c.beat_bytes * c.tables,
+        },
+        "scratchpad": {
+            "one": lambda c: 1,
+            "banks": lambda c: c.banks,
+            "rotation": lambda c: c.banks * -(-_bits(c.banks) // 2),
+            "blocks": lambda c: c.banks * (-(-c.scratchpad_bytes // c.banks // BLOCK_DEPTH) - 1),
+        },
+        "weight_store": {
+            "one": lambda c: 1,
+            "columns": lambda c: c.cols * (c.weight_rows == 1),
+            "blocks": lambda c: c.cols * c.weight_rows * (-(-c.weight_words // c.weight_rows // BLOCK_DEPTH) - 1),
+            "wide": lambda c: c.cols * c.weight_rows * (c.weight_rows > 1),
+        },
+        "edges": {
+            "one": lambda c: 1,
+            "rows": lambda c: _skew(c.rows) * (8 * c.combine if c.pe == "mac" else c.combine),
+            "columns": lambda c: _skew(c.cols) * c.weight_bits * c.weight_rows,
+            "samples": lambda c: _skew(min(c.cols, c.rows)) * 8 * (c.pe == "mac"),
+            "bytes": lambda c: c.beat_bytes * (c.pe != "mac"),
+            "feet": lambda c: c.cols * (c.pe != "mac"),
+        },
+    },
+    "sequential": {
+        "control": {
+            "one": lambda c: 1,
+            "columns": lambda c: c.cols,
+            "addresses": lambda c: _bits(c.scratchpad_bytes + c.weight_bytes),
+        },
+        "memory": {
+            "banks": lambda c: c.banks,
+            "blocks": lambda c: c.banks * ((c.scratchpad_bytes + c.weight_bytes) // c.banks // (BLOCK_DEPTH + 1)),
+        },
+        "sums": {"columns": lambda c: c.cols, "positions": lambda c: c.cols * math.ceil(c.positions / 256)},
+        "edges": {
+            "one": lambda c: 1,
+            "rows": lambda c: _skew(c.rows),
+            "columns": lambda c: _skew(c.cols) * c.weight_bits,
+            "feet": lambda c: c.cols * (c.pe != "mac"),
+        },
+    },
+}
+"""By engine, the groups of modules, and the terms of each."""
+
+PE_TERMS: dict[str, Term] = {
+    "one": lambda c: 1,
+    "sum": _sum_bits,
+    "weight": lambda c: c.weight_bits,
+    "inputs": lambda c: c.combine - 1,
+}
+"""The terms of one PE, of each kind of its own."""
+
+MODULES = {
+    "accumulators": "accumulators",
+    "activations": "activations",
+    "output": "output",
+    "parameter_queue": "parameters",
+    "parameters": "parameters",
+    "weights": "parameters",
+    "look_up": "postprocess",
+    "postprocess": "postprocess",
+    "scratchpad": "scratchpad",
+    "weight_store": "weight_store",
+    "memory": "memory",
+    "sums": "sums",
+    "tile": "edges",
+}
+"""The group of each module of an engine; all others are ``control``."""
+
+
+def group_of(module: str, config: Config) -> str:
+    """The group of a module by its name in the netlist, as ``engine.tile.pe_0_1``."""
+    levels = [level.partition("$")[0] for level in module.split(".")]
+    if levels[0] != "engine" or len(levels) == 1:
+        return "control"
+    if levels[1] == "tile" and len(levels) > 2 and levels[2].startswith("pe_"):
+        row = int(levels[2].split("_")[1])
+        return _pe_group(config, with_multiplier=row < multiplier_pes(config) // config.cols)
+    group = MODULES.get(levels[1], "control")
+    return group if group in GROUPS[config.engine] else "control"
+
+
+def _pe_group(config: Config, *, with_multiplier: bool) -> str:
+    return f"pe.{config.pe}" if with_multiplier or config.pe != "mac" else "pe.mac-logic"
+
+
+def count_of_pes(config: Config) -> dict[str, int]:
+    """How many PEs there are of each group."""
+    with_multiplier, all_pes = multiplier_pes(config), config.rows * config.cols
+    counts = {_pe_group(config, with_multiplier=True): with_multiplier}
+    other = _pe_group(config, with_multiplier=False)
+    return {group: count for group, count in {**counts, other: all_pes - with_multiplier}.items() if count}
+
+
+def terms(group: str, config: Config) -> dict[str, float]:
+    """The terms of a group, for all of its modules together."""
+    if group.startswith("pe."):
+        count = count_of_pes(config).get(group, 0)
+        return {name: count * term(config) for name, term in PE_TERMS.items()}
+    return {name: term(config) for name, term in GROUPS[config.engine][group].items()}
+
+
+def area(config: Config, part: Part) -> Resources:
+    """The cells that a configuration takes, as Yosys counts them; on an iCE40 ``luts`` are logic cells.
+
+    Raises
+    ------
+    AreaUnknown
+        If nothing of the kind has been measured.
+    """
+    fitted, large = _coefficients(config, part), blocks(config, part)
+    groups = [*GROUPS[config.engine], *count_of_pes(config)]
+    totals = dict.fromkeys(RESOURCES, 0.0)
+    for group in groups:
+        if group not in fitted:
+            raise AreaUnknown(f"no synthesis of a {config.engine} engine with pe={config.pe} on {part.technology}")
+        found = terms(group, config)
+        for resource in RESOURCES:
+            totals[resource] += sum(value * found[name] for name, value in fitted[group][resource].items())
+    return Resources(
+        luts=round(totals["luts"]),
+        registers=round(totals["registers"]),
+        multipliers=large.multipliers,
+        block_rams=large.block_rams,
+        single_port_rams=large.single_port_rams,
+    )
+
+
+def error_of(config: Config, part: Part) -> Error:
+    """What the estimates of this engine on this technology were off by; :class:`AreaUnknown` as from :func:`area`."""
+    _coefficients(config, part)
+    return Error(**_table()["errors"][_key(config.engine, part.technology)])
+
+
+def _key(engine: str, technology: str) -> str:
+    return f"{engine} on {technology}"
+
+
+def _coefficients(config: Config, part: Part) -> Mapping[str, Any]:
+    fitted = _table()["coefficients"].get(_key(config.engine, part.technology))
+    if fitted is None:
+        raise AreaUnknown(f"no synthesis of a {config.engine} engine on {part.technology}")
+    return fitted
+
+
+@cache
+def _table() -> dict[str, Any]:
+    table: dict[str, Any] = json.loads(FILE.read_text())
+    if table["format"] != FORMAT:
+        raise ValueError(f"{FILE} is of format {table['format']!r}, not {FORMAT!r}")
+    return table

@@ -1,0 +1,213 @@
+"""``sateen explore``."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sateen.cli.bitstream import BOARD
+from sateen.cli.documents import Exploration, Verified
+from sateen.cli.output import progress, status
+from sateen.cli.printing import JsonFile, console, write_document
+from sateen.cli.sources import load_source
+from sateen.cli.tables import Column, number, print_table
+from sateen.errors import InputError, SateenError
+from sateen.extras import install_hint
+from sateen.files import atomic_write
+
+if TYPE_CHECKING:
+    from sateen.explore import Point, Search, Target
+    from sateen.graph import Graph
+
+__all__ = ["explore"]
+
+SHOWN = 12
+"""Configurations of the front that are printed."""
+
+
+def explore(
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL…", help="Quantized models, graphs or .sateen files.")],
+    board: Annotated[str | None, typer.Option("--board", "-b", help=BOARD)] = None,
+    part: Annotated[str | None, typer.Option(help="A part instead of a board, as ecp5-85f.")] = None,
+    weight: Annotated[
+        list[float] | None, typer.Option(help="What an inference of each model counts, in their order; by default 1.")
+    ] = None,
+    fill: Annotated[float, typer.Option(help="Share of the part's LUTs and registers to use.", min=0.01, max=1)] = 0.9,
+    luts: Annotated[int | None, typer.Option(help="Most LUTs.", min=1)] = None,
+    multipliers: Annotated[int | None, typer.Option(help="Most multipliers.", min=0)] = None,
+    block_rams: Annotated[int | None, typer.Option(help="Most block RAMs.", min=1)] = None,
+    trials: Annotated[int, typer.Option(help="Configurations to look at.", min=1)] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the search.", min=0)] = 0,
+    study: Annotated[
+        Path | None, typer.Option(help="File (SQLite) that keeps the trials; if it has some, they are continued.")
+    ] = None,
+    verify: Annotated[int, typer.Option(help="Build so many of the fastest; minutes to hours each.", min=0)] = 0,
+    html: Annotated[Path | None, typer.Option("--html", help="Write a page with the front.")] = None,
+    json: JsonFile = None,
+) -> None:
+    """Finds configurations for models: the front of latency and area on a board or part."""
+    try:
+        import optuna  # noqa: F401
+
+        from sateen.explore import Task
+        from sateen.explore import explore as search
+    except ImportError as error:
+        raise SateenError(f"exploring needs Optuna ({error}); {install_hint('explore')}") from error
+    target = _target(board, part, fill, {"luts": luts, "multipliers": multipliers, "block_rams": block_rams})
+    graphs, weights = _models(models, weight or [])
+    with progress("exploring", trials) as report:
+        found = search(
+            Task(graphs=graphs, weights=weights, target=target), trials=trials, seed=seed, study=study, progress=report
+        )
+    if not found.front:
+        raise SateenError(_nothing(found, target))
+    _print(found, target)
+    verified = [_verified(point, target) for point in found.front[:verify]]
+    write_document(
+        json,
+        Exploration(
+            target=target.name, models=list(graphs), weights=weights, limits=target.limits, trials=found.trials,
+            skipped=found.skipped, front=found.front, by_hand=found.baseline, verified=verified,
+        ),
+    )  # fmt: skip
+    if html is not None:
+        from sateen.explore.page import page
+
+        with atomic_write(html, "wb") as file:
+            file.write(page(found, target, list(graphs)).encode())
+        console.print(f"{html}: the front")
+    if target.board is not None:
+        console.print(f"the fastest: sateen build --board {target.name} --config {shlex.quote(found.front[0].config)}")
+    else:
+        console.print(f"the fastest: sateen verilog --preset {shlex.quote(found.front[0].config)} -o sateen.v")
+
+
+def _target(board: str | None, part: str | None, fill: float, given: dict[str, int | None]) -> Target:
+    from sateen.explore import Target
+    from sateen.fpga.build import find_board
+    from sateen.fpga.parts import PARTS
+
+    if (board is None) == (part is None):
+        raise InputError("name a board with --board, or a part with --part")
+    if part is not None and part not in PARTS:
+        raise InputError(f"--part must be one of {', '.join(PARTS)}, not {part!r}")
+    place = find_board(board) if board is not None else None
+    chip = place.part if place is not None else PARTS[part or ""]
+    limits = {name: int(most * fill) if name in ("luts", "registers") else most for name, most in chip.capacity.items()}
+    # A logic cell of an iCE40 is a LUT with its register: the LUTs' limit is that of both.
+    if chip.family == "ice40":
+        del limits["registers"]
+    asked = {name: min(most, limits.get(name, 0)) for name, most in given.items() if most is not None}
+    return Target(name=board or part or "", part=chip, board=place, limits={**limits, **asked}, asked=tuple(asked))
+
+
+def _models(paths: list[Path], weight: list[float]) -> tuple[dict[str, Graph], dict[str, float]]:
+    if weight and len(weight) != len(paths):
+        raise InputError(f"--weight is given {len(weight)} times for {len(paths)} models; give one for each, or none")
+    if any(not 0 < each < float("inf") for each in weight):
+        raise InputError("--weight must be above 0")
+    graphs: dict[str, Graph] = {}
+    for path in paths:
+        name = path.stem if path.stem not in graphs else str(path)
+        if name in graphs:
+            raise InputError(f"{path} is given twice; count it once, with a larger --weight")
+        graphs[name] = load_source(path).graph
+    return graphs, dict(zip(graphs, weight or [1.0] * len(paths), strict=True))
+
+
+REASONS = {
+    "fit": "do not fit",
+    "compile": "cannot run a model",
+    "host": "leave more layers to the host than need be",
+    "unknown": "are of a kind that has not been measured",
+}
+
+
+def _nothing(found: Search, target: Target) -> str:
+    counts = ", ".join(f"{count:,} {REASONS[reason]}" for reason, count in found.skipped.items())
+    nearest = found.nearest
+    text = f"no configuration of {found.trials:,} serves on {target.name}: {counts}"
+    if nearest is not None:
+        text += f"; the nearest, {nearest.config}, {nearest.problem}; allow more with --luts, --multipliers, "
+        text += "--block-rams or --fill, or name a larger part"
+    return text
+
+
+def _print(found: Search, target: Target) -> None:
+    from sateen.fpga.area import error_of
+    from sateen.fpga.speed import speed
+    from sateen.hw.spec.config import parse_config
+
+    skipped = ", ".join(f"{count:,} {REASONS[reason]}" for reason, count in found.skipped.items())
+    console.print(f"{found.trials:,} configurations" + (f"; {skipped}" if skipped else ""))
+    console.print("every one computes the same integers, so that accuracy is the same")
+    columns = [
+        number("latency"), number("array", 3), number("port", 4), number("clock", 2),
+        *(number(name.replace("_", " "), rank=5) for name in target.limits), Column("configuration", fold=True, rank=1),
+    ]  # fmt: skip
+    shown = found.front
+    if len(shown) > SHOWN:
+        shown = [shown[round(place * (len(shown) - 1) / (SHOWN - 1))] for place in range(SHOWN)]
+    left = f", {SHOWN} of its {len(found.front)} (--json and --html have all)" if shown is not found.front else ""
+    print_table(columns, [_row(point, target) for point in shown], title=f"the front, fastest first{left}:")
+    by_hand = [point for point in found.baseline if not point.problem]
+    if by_hand:
+        print_table(columns, [_row(point, target) for point in by_hand], title="made by hand:")
+    first = parse_config(found.front[0].config)
+    error, clock = error_of(first, target.part), speed(first, target.part, found.front[0].cells["luts"])
+    if error.luts is None or error.registers is None or error.most is None:
+        off = "by how much they are off was not measured for this engine on this technology"
+    else:
+        off = (
+            f"off by {error.luts:.1%} LUTs and {error.registers:.1%} registers in the mean, {error.most:.0%} at most, "
+            f"on {error.points} syntheses that were left out"
+        )
+    console.print(f"LUTs and registers are estimates, {off}; block RAMs and multipliers are exact")
+    if clock is not None:
+        console.print(
+            f"clocks are estimates, off by {clock.error:.0%} in the mean on {clock.points} placements that were left "
+            "out; --verify 1 builds the fastest"
+        )
+
+
+def _row(point: Point, target: Target) -> list[str]:
+    arrays, ports = (sum(getattr(each, name) for each in point.models) for name in ("compute_ms", "link_ms"))
+    cells = [f"{point.cells[name]:,}" for name in target.limits]
+    return [_ms(point.latency_ms), _ms(arrays), _ms(ports), f"{point.clock_mhz:g} MHz", *cells, point.config]
+
+
+def _ms(value: float) -> str:
+    return f"{value:,.0f} ms" if value >= 1000 else f"{value:.4g} ms"
+
+
+def _verified(point: Point, target: Target) -> Verified:
+    """A point, placed."""
+    from sateen.fpga.build import Recipe, build
+    from sateen.fpga.flow import place
+    from sateen.fpga.tools import ClockMissed, DoesNotFit
+    from sateen.hw.spec.config import parse_config
+
+    with status(f"building {point.config}"):
+        try:
+            if target.board is not None:
+                recipe = Recipe(board=target.name, config=target.board.with_pll_clock(target.board.parse(point.config)))
+                try:
+                    report = build(recipe).report
+                except ClockMissed as error:
+                    report = error.build.report
+            else:
+                from sateen.hw.top import Accelerator
+
+                report = place(Accelerator(parse_config(point.config)), target.part, target_mhz=point.clock_mhz)
+        except DoesNotFit as error:
+            console.print(f"{point.config}: {error}")
+            return Verified(config=point.config, fits=False, reached_mhz=None, luts=None, registers=None)
+    cells = report.resources
+    missed = "" if report.clock_mhz >= point.clock_mhz else ", less than its clock"
+    console.print(f"{point.config}: placed, {cells.luts:,} LUTs, {report.clock_mhz} MHz{missed}")
+    return Verified(
+        config=point.config, fits=True, reached_mhz=report.clock_mhz, luts=cells.luts, registers=cells.registers
+    )

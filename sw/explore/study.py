@@ -1,0 +1,241 @@
+"""The search: Optuna's NSGA-II, whose trials may be kept in a file and continued."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sateen.errors import SateenError
+from sateen.explore.evaluate import Point, Task
+from sateen.explore.space import Space
+from sateen.fpga.area import FILE
+from sateen.hw.spec.config import Config
+
+if TYPE_CHECKING:
+    import optuna
+
+__all__ = ["FORMAT", "Search", "StudyMismatch", "explore"]
+
+FORMAT = "sateen.study/1"
+POPULATION = 32
+"""Configurations of one generation."""
+FAR = 1e9
+"""Milliseconds that count for a configuration that does not fit, which has no latency."""
+
+Evaluate = Callable[[Sequence[Config]], Iterable[Point]]
+"""Evaluates configurations, and gives their points in order, each as soon as it and those before are known."""
+
+
+class StudyMismatch(SateenError):
+    """A study's file holds trials of another search."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What a search has found."""
+
+    front: list[Point]
+    """The configurations that no other one beats in latency and in the share of the part, the fastest first."""
+    baseline: list[Point]
+    """Those made by hand, of the target's board and the presets, as they are estimated."""
+    trials: int
+    """Configurations looked at, earlier runs of the study included."""
+    skipped: dict[str, int]
+    """Of these, how many were no candidates, by reason: ``fit``, ``compile``, ``host``, ``unknown``."""
+    nearest: Point | None
+    """If nothing fits, the configuration that misses the limits least."""
+
+
+def explore(
+    task: Task,
+    *,
+    trials: int = 300,
+    seed: int = 0,
+    study: Path | None = None,
+    evaluate: Evaluate | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Search:
+    """Searches configurations for models.
+
+    Parameters
+    ----------
+    task
+        Models and target.
+    trials
+        Configurations to look at in this run, those made by hand besides.
+    seed
+        Of the search; the same seed finds the same, unless a study is continued.
+    study
+        A file (SQLite) that keeps the trials as they come; one with trials is continued.
+    evaluate
+        How configurations are evaluated; by default one after the other in this process.
+    progress
+        Called with the number of trials done in this run, and their total.
+
+    Raises
+    ------
+    StudyMismatch
+        If the file is no study, or of other models, another target or version.
+    """
+    task, baseline = _with_baseline(task)
+    space = Space.of(task.target, list(task.graphs.values()))
+    for each in task.target.hand_made():
+        space = space.widened(each)
+    found = _opened(study, task, space, seed)
+    done: dict[str, Point] = {}
+    for earlier in found.get_trials(deepcopy=False):
+        if "point" in earlier.user_attrs:
+            done[earlier.user_attrs["digest"]] = Point.load(earlier.user_attrs["point"])
+    if not done:
+        for each in task.target.hand_made():
+            if chosen := space.chosen(each):
+                found.enqueue_trial(chosen)
+    count = 0
+    while count < trials:
+        batch = [found.ask() for _ in range(min(POPULATION, trials - count))]
+        configs = [_config(space, trial) for trial in batch]
+        new = {_digest(config): config for config in configs if config is not None and _digest(config) not in done}
+        points = (evaluate or (lambda those: map(task.evaluate, those)))(list(new.values()))
+        for number, (digest, point) in enumerate(zip(new, points, strict=True), 1):
+            done[digest] = point
+            if progress is not None:
+                progress(count + number, trials)
+        for trial, config in zip(batch, configs, strict=True):
+            _tell(found, trial, None if config is None else _digest(config), done)
+        count += len(batch)
+        if progress is not None:
+            progress(count, trials)
+    return _result([*done.values(), *baseline], baseline, len(done))
+
+
+def _with_baseline(task: Task) -> tuple[Task, list[Point]]:
+    """The task with its limit of layers on the host, which is the fewest of the configurations made by hand that fit,
+    and these."""
+    points = [task.evaluate(config) for config in task.target.hand_made()]
+    unique = list({point.config: point for point in points}.values())
+    hosted = [sum(each.host_layers for each in point.models) for point in unique if point.models and not point.problem]
+    if task.host_layers is None and hosted:
+        task = replace(task, host_layers=min(hosted))
+        unique = [
+            replace(point, problem="the host would run more layers", reason="host")
+            if not point.problem and sum(each.host_layers for each in point.models) > min(hosted)
+            else point
+            for point in unique
+        ]
+    return task, unique
+
+
+def _opened(path: Path | None, task: Task, space: Space, seed: int) -> optuna.Study:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    identity = {"format": FORMAT, "search": _identity(task, space)}
+    fresh = path is None or not path.exists() or not path.stat().st_size
+    try:
+        found = optuna.create_study(
+            storage=None if path is None else _storage(path),
+            study_name="sateen",
+            directions=["minimize", "minimize"],
+            load_if_exists=True,
+            sampler=optuna.samplers.NSGAIISampler(population_size=POPULATION, seed=seed),
+        )
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise StudyMismatch(f"{path} cannot be used as a study ({reason}); name another file with --study") from error
+    if fresh:
+        for name, value in identity.items():
+            found.set_user_attr(name, value)
+        return found
+    kept = {name: found.user_attrs.get(name) for name in identity}
+    if kept != identity:
+        what = (
+            f"was written by another version ({kept['format'] or 'none of Sateen'}, not {FORMAT})"
+            if kept["format"] != FORMAT
+            else "is of other models, another target or other estimates"
+        )
+        raise StudyMismatch(f"the study {path} {what}; name another file with --study, or remove it")
+    # Otherwise the same children would come again.
+    found.sampler = optuna.samplers.NSGAIISampler(population_size=POPULATION, seed=seed + len(found.trials))
+    return found
+
+
+def _storage(path: Path) -> optuna.storages.RDBStorage:
+    """A study's file. It does not wait for the disk after each value: what a killed search wrote stays, what a machine
+    without power wrote may not."""
+    import optuna
+    from sqlalchemy import event
+
+    storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+
+    @event.listens_for(storage.engine, "connect")
+    def _(connection: Any, _: Any) -> None:
+        connection.execute("PRAGMA synchronous = OFF")
+
+    storage.engine.dispose()
+    return storage
+
+
+def _identity(task: Task, space: Space) -> str:
+    """Hash of all that a study's points depend on."""
+    digest = hashlib.sha256(FILE.read_bytes())
+    target = task.target
+    digest.update(repr((target.name, target.limits, space.values, task.weights, task.host_layers)).encode())
+    for name, graph in task.graphs.items():
+        digest.update(name.encode())
+        for tensor in graph.tensors.values():
+            digest.update(repr((tensor.name, tensor.shape, tensor.dtype)).encode())
+        for op in graph.ops:
+            digest.update(repr((type(op).__name__, op.name)).encode())
+            for value in vars(op).values():
+                if isinstance(value, np.ndarray):
+                    digest.update(value.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _config(space: Space, trial: optuna.Trial) -> Config | None:
+    chosen: dict[str, Any] = {name: trial.suggest_categorical(name, values) for name, values in space.values.items()}
+    try:
+        return space.config(chosen)
+    except ValueError:
+        return None
+
+
+def _digest(config: Config) -> str:
+    return replace(config, clock_hz=100_000_000, baud=1_000_000).digest
+
+
+def _tell(study: optuna.Study, trial: optuna.Trial, digest: str | None, done: dict[str, Point]) -> None:
+    """Enters a trial's point, or that there is none."""
+    import optuna
+
+    if digest is None:
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        return
+    point = done[digest]
+    trial.set_user_attr("digest", digest)
+    trial.set_user_attr("point", json.loads(json.dumps(asdict(point))))
+    if point.reason in ("compile", "unknown"):
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        return
+    trial.set_constraint("limits", point.excess if point.reason != "host" else 1.0)
+    study.tell(trial, [point.latency_ms or FAR, point.fill])
+
+
+def _result(points: Sequence[Point], baseline: list[Point], trials: int) -> Search:
+    good = list({point.config: point for point in points if not point.problem}.values())
+    front = [point for point in good if not any(other.dominates(point) for other in good)]
+    missed = [point for point in points if point.reason == "fit"]
+    return Search(
+        front=sorted(front, key=lambda point: (point.latency_ms, point.fill)),
+        baseline=baseline,
+        trials=trials,
+        skipped=dict(Counter(point.reason for point in points if point.problem)),
+        nearest=None if good else min(missed, key=lambda point: point.excess, default=None),
+    )

@@ -1,0 +1,187 @@
+"""The search for configurations: its space, its front, its studies, and what it says when nothing serves."""
+
+import dataclasses
+import json
+import sqlite3
+
+import jsonschema
+import numpy as np
+import pytest
+
+from command_line import cli
+from sateen.cli import documents
+from sateen.cli.schema import schema_of
+from sateen.explore import Point, StudyMismatch, Target, Task, explore
+from sateen.explore.page import page
+from sateen.explore.space import Space
+from sateen.fpga.boards import BOARDS
+from sateen.fpga.parts import PARTS
+from sateen.hw.spec.config import parse_config
+from sateen.testing.graphs import Builder
+
+pytest.importorskip("optuna")
+
+
+def graph(seed=3):
+    builder = Builder((8, 8, 3), np.random.default_rng(seed)).conv2d(8, (3, 3)).depthwise_conv2d((3, 3))
+    return builder.flatten().fully_connected(10).graph()
+
+
+def target(name, **limits):
+    board = BOARDS[name]
+    return Target(
+        name=name, part=board.part, board=board, limits={**board.part.capacity, **limits}, asked=tuple(limits)
+    )
+
+
+def task(where="ulx3s-85f", seed=3, **limits):
+    return Task(graphs={"net": graph(seed)}, weights={"net": 1.0}, target=target(where, **limits))
+
+
+@pytest.fixture(scope="module")
+def found():
+    return explore(task(), trials=40)
+
+
+@pytest.mark.parametrize("name", ["ulx3s-85f", "icebreaker", "ice40-hx8k"])
+def test_the_space_has_the_boards_own_configuration(name):
+    """What is made by hand takes part in the search."""
+    where = target(name)
+    own = where.board.parse()
+    space = Space.of(where, [graph()]).widened(own)
+    assert space.config(space.chosen(own)).text == own.text
+
+
+def test_presets_are_in_the_space():
+    space = Space.of(target("ulx3s-85f"), [graph()])
+    for name in ("tiny", "small", "large"):
+        assert space.config(space.chosen(parse_config(name))).layout == parse_config(name).layout
+
+
+def test_the_front_is_one(found):
+    assert found.front
+    for point in found.front:
+        assert not any(other.dominates(point) for other in found.front)
+    latencies = [point.latency_ms for point in found.front]
+    assert latencies == sorted(latencies)
+
+
+def test_nothing_by_hand_beats_the_front(found):
+    by_hand = [point for point in found.baseline if not point.problem]
+    assert by_hand
+    for point in by_hand:
+        assert any(each == point or each.dominates(point) or each.config == point.config for each in found.front)
+
+
+def test_the_front_fits_and_compiles(found):
+    for point in found.front:
+        assert point.fill <= 1 and not point.problem
+        again = task().evaluate(BOARDS["ulx3s-85f"].parse(point.config))
+        assert again.models == point.models and again.cells == point.cells
+
+
+def test_the_same_seed_finds_the_same(found):
+    assert explore(task(), trials=40) == found
+
+
+def test_weights_count():
+    graphs = {"a": graph(), "b": graph(5)}
+    config = parse_config("small")
+    once = Task(graphs=graphs, weights={"a": 1.0, "b": 1.0}, target=target("ulx3s-85f")).evaluate(config)
+    more = Task(graphs=graphs, weights={"a": 3.0, "b": 1.0}, target=target("ulx3s-85f")).evaluate(config)
+    a = once.models[0]
+    assert more.latency_ms - once.latency_ms == pytest.approx(2 * (a.compute_ms + a.link_ms))
+
+
+def test_points_survive_json(found):
+    for point in [*found.front, *found.baseline]:
+        assert Point.load(json.loads(json.dumps(dataclasses.asdict(point)))) == point
+
+
+def test_studies_are_continued(tmp_path):
+    file = tmp_path / "search.db"
+    first = explore(task(), trials=20, study=file)
+    second = explore(task(), trials=20, study=file)
+    assert second.trials > first.trials
+    for point in first.front:
+        assert any(each.config == point.config or each.dominates(point) for each in second.front)
+
+
+def test_studies_of_other_searches_are_refused(tmp_path):
+    file = tmp_path / "search.db"
+    explore(task(), trials=2, study=file)
+    with pytest.raises(StudyMismatch, match="is of other models, another target or other estimates"):
+        explore(task(seed=4), trials=2, study=file)
+    with pytest.raises(StudyMismatch, match="name another file with --study"):
+        explore(task(luts=20000), trials=2, study=file)
+    with sqlite3.connect(file) as base:
+        base.execute("update study_user_attributes set value_json = '\"sateen.study/0\"' where key = 'format'")
+    base.close()
+    with pytest.raises(StudyMismatch, match="another version .sateen.study/0, not sateen.study/1."):
+        explore(task(), trials=2, study=file)
+
+
+def test_files_that_are_no_studies_are_refused(tmp_path):
+    file = tmp_path / "search.db"
+    file.write_text("no database")
+    with pytest.raises(StudyMismatch, match="cannot be used as a study"):
+        explore(task(), trials=2, study=file)
+    assert file.read_text() == "no database"
+
+
+def test_if_nothing_fits_the_nearest_says_what_it_lacks():
+    found = explore(task(luts=500), trials=20)
+    assert not found.front and found.nearest.reason == "fit"
+    assert "does not fit: luts" in found.nearest.problem and "of 500" in found.nearest.problem
+
+
+def test_layers_on_the_host_are_no_gain():
+    """A configuration that leaves work to the host is no candidate if another does not."""
+    found = explore(task(), trials=20)
+    assert all(each.host_layers == 0 for point in found.front for each in point.models)
+
+
+def test_a_part_without_measurements_is_skipped():
+    where = Target(name="odd", part=dataclasses.replace(PARTS["ecp5-85f"], technology="odd"), limits={"luts": 10})
+    point = Task(graphs={"net": graph()}, weights={"net": 1.0}, target=where).evaluate(parse_config("small"))
+    assert point.reason == "unknown" and "no synthesis of a pipelined engine on odd" in point.problem
+
+
+def test_the_page_has_every_point_of_the_front(found):
+    text = page(found, target("ulx3s-85f"), ["<net>"])
+    assert "&lt;net&gt;" in text and "<net>" not in text
+    for point in found.front:
+        assert text.count(point.config) >= 2
+
+
+def test_the_command_line(tmp_path):
+    graph().save(tmp_path / "net.graph")
+    done = cli(
+        "explore", tmp_path / "net.graph", "--board", "ulx3s-85f", "--trials", 10, "--json", tmp_path / "found.json",
+        "--html", tmp_path / "front.html",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    document = json.loads((tmp_path / "found.json").read_text())
+    jsonschema.validate(document, schema_of(documents.DOCUMENTS["explore"]))
+    line = done.stdout.splitlines()[-1]
+    assert line.startswith("the fastest: sateen build --board ulx3s-85f --config ")
+    assert parse_config(line.split()[-1].strip("'"))
+    assert "plotly" in (tmp_path / "front.html").read_text().lower()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "name a board with --board, or a part with --part"),
+        (["--board", "ulx3s-85f", "--part", "ecp5-85f"], "name a board with --board, or a part with --part"),
+        (["--part", "none"], "--part must be one of"),
+        (["--board", "none"], "is no board"),
+        (["--board", "ulx3s-85f", "--weight", "1", "--weight", "2"], "--weight is given 2 times for 1 models"),
+        (["--board", "ulx3s-85f", "--weight", "0"], "--weight must be above 0"),
+        (["--board", "ulx3s-85f", "--luts", "500", "--trials", "5"], "the nearest, "),
+    ],
+)
+def test_the_command_line_refuses(tmp_path, arguments, message):
+    graph().save(tmp_path / "net.graph")
+    done = cli("explore", tmp_path / "net.graph", *arguments)
+    assert done.returncode == 1 and message in done.stderr
