@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import results
+from families import FAMILIES
 from results import Record
+from sateen.hw.spec.config import PRESETS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -197,10 +199,15 @@ def families() -> str:
     """What the exported Verilog takes on parts of other makers."""
     heads = ["configuration", "family", ">LUTs", ">registers", ">multipliers", ">block RAMs", ">distributed RAMs"]
     names = ("luts", "registers", "multipliers", "block_rams", "distributed_rams")
-    found = results.of_kind("family")
-    return table(
-        heads, [[f"`{one['configuration']}`", one["family"], *(number(one[name]) for name in names)] for one in found]
+    rows = (
+        [f"`{one['configuration']}`", FAMILIES[one["family"]].title, *(number(one[name]) for name in names)]
+        for one in sorted(results.of_kind("family"), key=_place_of_family)
     )
+    return table(heads, rows)
+
+
+def _place_of_family(one: Record) -> tuple[int, int]:
+    return list(PRESETS).index(one["configuration"]), list(FAMILIES).index(one["family"])
 
 
 def origins() -> str:

@@ -24,6 +24,7 @@ SHIM, OWN_SHIM = "https://unpkg.com/iframe-worker/shim", "styles/worker.js"
 SOURCES = ROOT / "build" / "sources" / "sateen"
 """The package as it is imported, for mkdocstrings, which reads files: folders are not where the package's names say."""
 MADE = re.compile(r"^<!-- made: (.*?) -->$", re.MULTILINE)
+CONFIGURATION = re.compile(r"(<td[^>]*><code>)(\w+(?:,\w+=\w+)+)(?=</code></td>)")
 KINDS: dict[str, Callable[..., str]] = {
     "boards": boards.table,
     "commands": commands.reference,
@@ -80,6 +81,11 @@ def _replace(source: str, target: str) -> None:
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     folder = Path(page.file.abs_src_path).parent
     return linked(made(markdown), folder, folder)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """A configuration in a narrow column breaks after its commas."""
+    return CONFIGURATION.sub(lambda found: found[1] + found[2].replace(",", ",<wbr>"), html)
 
 
 def on_post_page(output: str, *, page: Any, **_: Any) -> str:
