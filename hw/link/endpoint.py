@@ -1,4 +1,4 @@
-"""The device's end of the link: executes the operations of frames, each once on a line that keeps their order."""
+"""The device's end of the link: executes the operations of frames, each once."""
 
 from __future__ import annotations
 
@@ -138,17 +138,20 @@ class Endpoint(wiring.Component):
         return m
 
     def _classify(self, m: Module, receiver: Receiver, *, seq: Signal, session: Signal) -> tuple[Signal, ...]:
-        """What the oldest frame is, from the cycle after it appears: a HELLO; a REQUEST; one of another session; one
-        that was executed, if it is of this session."""
+        """What the oldest frame is, from the cycle after it appears: a HELLO; a REQUEST that is to be answered; one of
+        another session; the one that was executed last, if it is of this session."""
         hello, request, stranger, repeated = (
             Signal(name=name) for name in ("hello", "request", "stranger", "repeated")
         )
-        asks = receiver.type == FrameType.REQUEST
+        asks, other = receiver.type == FrameType.REQUEST, session != Cat(receiver.session, 1)
+        ahead = Signal(8)
+        m.d.comb += ahead.eq(receiver.seq - seq)
         m.d.sync += [
             hello.eq(receiver.type == FrameType.HELLO),
-            request.eq(asks),
-            stranger.eq(asks & (session != Cat(receiver.session, 1))),
-            repeated.eq(asks & (receiver.seq == seq)),
+            # The last one or the next one. Any other comes again after later ones, or before a HELLO that comes again.
+            request.eq(asks & (other | (ahead[1:] == 0))),
+            stranger.eq(asks & other),
+            repeated.eq(asks & ~ahead[0]),
         ]
         return hello, request, stranger, repeated
 

@@ -7,9 +7,11 @@ little-endian.
 
 The host sends HELLO or REQUEST; the device answers each with one RESPONSE of the same sequence number. The device
 silently drops a frame that is damaged, whose length differs from its header's, or that arrives while both receive
-buffers are full; the host retransmits after a time-out. A REQUEST with the sequence number of the last one executed is
-not executed again: the device repeats its response. So every operation happens exactly once, on a line that keeps the
-order of frames.
+buffers are full; the host retransmits after a time-out. Each frame has the sequence number that follows that of the
+frame before it, modulo 256. A REQUEST with the sequence number of the last frame executed is not executed again: the
+device repeats its response. It executes the one that follows, and drops all others: they come again after later ones,
+or a HELLO came again after them. So every operation happens exactly once, but for a frame that comes again after 255
+later ones.
 
 HELLO begins a session: the host chooses a number, which all frames of the session carry. A REQUEST of another session
 is not executed; its response says STRANGER. HELLO is always received: it takes the place of a frame that waits in the

@@ -299,7 +299,40 @@ static void forget_operations(sateen *device)
     device->answer_bytes = 1;
 }
 
-/* Sends the waiting operations in a frame until it is answered. */
+/* Sends the waiting operations in a frame until it is answered: OK, SILENT or LOST. */
+static sateen_status insist(sateen *device, uint8_t type, uint32_t milliseconds, receiver *from)
+{
+    sateen_status status = SATEEN_SILENT;
+    for (unsigned attempt = 0; (attempt < TRIES) && (status == SATEEN_SILENT); attempt++) {
+        device->retransmissions += (attempt != 0u) ? 1u : 0u;
+        status = send_frame(device, type) ? receive_frame(device, milliseconds, from) : SATEEN_LOST;
+    }
+    device->unanswered = (status != SATEEN_OK);
+    return status;
+}
+
+/*
+ * After a frame without an answer, the device expects its number, if it never came, or the next one. A request for
+ * nothing with this number is executed, or the answer repeated; the next one is expected after it in any case.
+ */
+static sateen_status settle(sateen *device, uint32_t milliseconds)
+{
+    const uint8_t waiting = device->waiting;
+    const uint16_t request_bytes = device->request_bytes;
+    receiver from;
+    device->waiting = 0;
+    device->request_bytes = 0;
+    sateen_status status = insist(device, SATEEN_FRAME_REQUEST, milliseconds, &from);
+    device->waiting = waiting;
+    device->request_bytes = request_bytes;
+    if (status == SATEEN_OK) {
+        const sateen_status said = judge(device, &from);
+        status = ((said == SATEEN_TAKEN) || (said == SATEEN_IN_USE)) ? said : SATEEN_OK;
+    }
+    return status;
+}
+
+/* Sends the waiting operations, and judges the answer. */
 static sateen_status exchange(sateen *device, uint8_t type)
 {
     bool runs = false;
@@ -307,15 +340,14 @@ static sateen_status exchange(sateen *device, uint8_t type)
         runs = runs || (device->operations[i].op == SATEEN_OP_WAIT);
     }
     const uint32_t milliseconds = time_out(device, runs);
-    sateen_status status = SATEEN_SILENT;
-    receiver from;
-    device->sequence++;
-    for (unsigned attempt = 0; (attempt < TRIES) && (status == SATEEN_SILENT); attempt++) {
-        device->retransmissions += (attempt != 0u) ? 1u : 0u;
-        status = send_frame(device, type) ? receive_frame(device, milliseconds, &from) : SATEEN_LOST;
-    }
+    sateen_status status = device->unanswered ? settle(device, milliseconds) : SATEEN_OK;
     if (status == SATEEN_OK) {
-        status = judge(device, &from);
+        receiver from;
+        device->sequence++;
+        status = insist(device, type, milliseconds, &from);
+        if (status == SATEEN_OK) {
+            status = judge(device, &from);
+        }
     }
     forget_operations(device);
     return status;

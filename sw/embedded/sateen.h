@@ -152,6 +152,7 @@ typedef struct {
     uint8_t sequence;
     uint8_t waiting;
     uint8_t limit;
+    bool unanswered; /* The last frame. */
     sateen_operation operations[SATEEN_OPERATIONS];
 } sateen;
 

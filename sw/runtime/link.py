@@ -59,7 +59,7 @@ def wait() -> Operation:
 
 
 class Link:
-    """A session with a device. On a line that keeps the order of frames, each operation is executed exactly once, or a
+    """A session with a device. Whatever the line does to frames, each operation is executed exactly once, or a
     LinkError says that it may not have been.
 
     After a :class:`~sateen.errors.LinkError`, :meth:`hello` makes the device usable again. Threads take turns, a
@@ -82,6 +82,7 @@ class Link:
         self._frame_bytes = SMALLEST_FRAME
         self._clock_hz = float("inf")
         self._seq, self._session = random.randrange(256), 0
+        self._answered = True
         self._turn, self._process = threading.RLock(), os.getpid()
 
     def hello(self) -> Identity:
@@ -147,21 +148,32 @@ class Link:
         """Sends one frame until it is answered; the data of its answer."""
         if self._process != os.getpid():
             raise DeviceError("the device was opened before this process was forked; open it in this process")
+        if kind == FrameType.REQUEST and not self._answered:
+            # The device expects this number, if the frame never came, or the next one. A request for nothing with this
+            # number is executed or repeats the answer; the next one is expected after it in any case.
+            _check_user(self._answer(FrameType.REQUEST, b"", busy_cycles))
         self._seq = (self._seq + 1) % 256
+        answer = self._answer(kind, payload, busy_cycles)
+        _check(answer)
+        return answer[:-1]
+
+    def _answer(self, kind: FrameType, payload: bytes, busy_cycles: int) -> bytes:
+        """Sends the frame of the present number until it is answered; the payload of its answer."""
         frame = Frame(kind, self._seq, payload, self._session).encode()
         # Stuffing can double a frame.
         size = 2 * (len(frame) + self._frame_bytes)
         cycles = busy_cycles + CYCLES_PER_BYTE * size
         clock_hz = min(self._clock_hz, self.transport.clock_hz)
         timeout = ANSWER_SECONDS + 10 * size / self.transport.bits_per_second + cycles / clock_hz
+        self._answered = False
         for attempt in range(self.tries):
             if attempt:
                 self.retransmissions += 1
                 log.info("no answer to frame %d, sending it again", self._seq)
             answer = self._receive(frame, timeout)
             if answer is not None:
-                _check(answer)
-                return answer[:-1]
+                self._answered = True
+                return answer
         raise LinkError(
             f"the device did not answer {self.tries} times; "
             f"check that it is connected, configured with Sateen and at the same baud rate"
@@ -185,13 +197,19 @@ class Link:
         return None
 
 
-def _check(answer: bytes) -> None:
-    """Raises what a response's status says."""
+def _check_user(answer: bytes) -> None:
+    """Raises what a response's status says of other users."""
     status = answer[-1] if answer else Status.BAD_OP
     if status in (Status.STRANGER, Status.ABORTED):
         raise DeviceTakenError("another session has taken over the device; close that one, and open the device again")
     if status == Status.IN_USE:
         raise DeviceTakenError("the device is in use by another client; wait until that one has closed it")
+
+
+def _check(answer: bytes) -> None:
+    """Raises what a response's status says."""
+    _check_user(answer)
+    status = answer[-1] if answer else Status.BAD_OP
     if status == Status.OVERTIME and len(answer) > 1:
         raise OvertimeError(
             f"the device ended a program that ran for longer than its limit, in descriptor {answer[-2]} of the run",

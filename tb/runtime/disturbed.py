@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, deque
 from typing import Any
 
 from sateen.hw.spec.wire import FLAG
 
-__all__ = ["KINDS", "STREAM", "Disturbed"]
+__all__ = ["KINDS", "Disturbed"]
 
-KINDS = ("flip", "drop", "insert", "repeat", "reorder", "delay", "cut", "burst")
-"""A bit flipped; a byte lost, or too many; the frame twice; before the one that was sent before it; late; cut short; a
-run of bytes that are anything."""
-STREAM = tuple(kind for kind in KINDS if kind != "reorder")
-"""What happens on a stream, which never brings a frame again after a later one."""
+KINDS = ("flip", "drop", "insert", "repeat", "reorder", "again", "delay", "cut", "burst")
+"""A bit flipped; a byte lost, or too many; the frame twice; before the one that was sent before it; before one that was
+sent long ago; late; cut short; a run of bytes that are anything."""
+MEMORY = 30
+"""Frames of long ago that are kept."""
 SILENCE_SECONDS = 5e-5
 """After as much simulated time without an answer there is none: programs here take less."""
 
@@ -45,7 +45,7 @@ class Disturbed:
         self.counts: Counter[str] = Counter()
         """Disturbed frames by kind."""
         self._held = {"out": b"", "in": b""}
-        self._last = {"out": b"", "in": b""}
+        self._last: dict[str, deque[bytes]] = {way: deque([], maxlen=MEMORY) for way in ("out", "in")}
 
     def now(self) -> float:
         """Simulated seconds."""
@@ -61,8 +61,12 @@ class Disturbed:
 
     def _passed(self, data: bytes, way: str) -> bytes:
         held, self._held[way] = self._held[way], b""
-        before, self._last[way] = self._last[way], data
-        if not data or self.rng.random() >= self.rate:
+        if not data:
+            return held
+        last = self._last[way]
+        before, long_ago = (last[-1], self.rng.choice(last)) if last else (data, data)
+        last.append(data)
+        if self.rng.random() >= self.rate:
             return held + data
         kind = self.rng.choice(self.kinds)
         self.counts[kind] += 1
@@ -76,6 +80,7 @@ class Disturbed:
             "insert": lambda: data[:place] + bytes([rng.choice([FLAG, rng.randrange(256)])]) + data[place:],
             "repeat": lambda: data + data,
             "reorder": lambda: data + before,
+            "again": lambda: data + long_ago,
             "cut": lambda: data[:place],
             "burst": lambda: data[:place] + rng.randbytes(length := rng.randrange(1, 40)) + data[place + length :],
         }

@@ -118,6 +118,21 @@ def test_executes_once(simulation):
     )
 
 
+def test_late_requests_are_dropped(simulation):
+    """A request that comes again after later ones, or after a HELLO that came again."""
+    old, new = (
+        Frame(FrameType.REQUEST, seq, OpHeader(Op.WRITE, Space.SCRATCHPAD, 2, 0).encode() + data).encode()
+        for seq, data in ((8, b"ab"), (9, b"cd"))
+    )
+    for sent in (hello(7), old, new):
+        assert answers(simulation, sent)[0].payload == b"\0"
+    look = OpHeader(Op.READ, Space.SCRATCHPAD, 2, 0).encode()
+    assert answers(simulation, old) == []
+    assert answers(simulation, Frame(FrameType.REQUEST, 10, look).encode())[0].payload == b"cd\0"
+    assert answers(simulation, hello(7))[0].payload == b"\0"
+    assert answers(simulation, new) == []
+
+
 @pytest.mark.parametrize(
     ("operations", "status"),
     [
@@ -198,6 +213,46 @@ def test_silence_then_back(simulation):
         loaded.run(x)
     line.silent = False
     np.testing.assert_array_equal(loaded.run(x), expected)
+
+
+class Losing(SimulationTransportOf):
+    """Loses frames ``way`` the device, or back."""
+
+    way = ""
+
+    def exchange(self, data, *, timeout):
+        came = super().exchange(data, timeout=timeout) if self.way != "to" else b""
+        return came if self.way != "from" else b""
+
+
+@pytest.mark.parametrize("way", ["to", "from"])
+def test_goes_on_after_silence(simulation, way):
+    """Whether the frame that was not answered never came or its answer was lost: what follows is executed, once."""
+    line = Losing(simulation)
+    link = Link(line)
+    link.hello()
+    place = [read(Space.SCRATCHPAD, 0, 2)]
+    link.transaction([write(Space.SCRATCHPAD, 0, b"ab")])
+    line.way = way
+    with pytest.raises(sateen.LinkError, match="did not answer"):
+        link.transaction([*place, write(Space.SCRATCHPAD, 0, b"cd")])
+    line.way = ""
+    assert link.transaction([*place, write(Space.SCRATCHPAD, 0, b"ef")]) == (b"ab" if way == "to" else b"cd")
+    assert link.transaction(place) == b"ef"
+
+
+def test_silence_and_another_session(simulation):
+    """Somebody else took the device over while the line was silent: an error says so."""
+    line = Losing(simulation)
+    link = Link(line)
+    link.hello()
+    line.way = "to"
+    with pytest.raises(sateen.LinkError, match="did not answer"):
+        link.transaction([wait()])
+    line.way = ""
+    Link(line).hello()
+    with pytest.raises(sateen.DeviceTakenError, match="another session"):
+        link.transaction([wait()])
 
 
 def test_long_operations_are_split(transport):

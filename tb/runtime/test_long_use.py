@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from disturbed import STREAM, Disturbed
+from disturbed import Disturbed
 
 import sateen
 from sateen.graph import run as golden
@@ -31,7 +31,9 @@ class LongUse:
         config = parse_config(CONFIG)
         self.rng = random.Random(seed)
         self.transport = SimulationTransport(config)
-        self.device = Device(Link(Disturbed(self.transport, rate, seed, kinds=STREAM) if rate else self.transport))
+        self.device = Device(link := Link(self.transport))
+        # From here on: a HELLO that came again would end the session.
+        link.transport = Disturbed(self.transport, rate, seed)
         self.models = list(cases(config))
         self.loaded = [self.device.load(model) for model, _, _ in self.models]
         self.inferences, self.held = 0, None

@@ -198,6 +198,18 @@ async def executes_once(dut, pause):
         for _ in range(2):
             assert await exchange(dut, Frame(FrameType.REQUEST, seq, request), pause) == data + bytes([Status.OK])
             assert memories.writes == writes + len(data), "a repeated request was executed again"
+    # Frames that come again after later ones, or before their turn, get no answer.
+    writes, write = memories.writes, OpHeader(Op.WRITE, Space.SCRATCHPAD, 1).encode() + b"x"
+    for seq in (12, 8, 15, 13 + 128, 12 + 128):
+        await send(dut, "rx", Frame(FrameType.REQUEST, seq, write).encode(), pause=pause)
+    # Nor does any behind a HELLO that came again.
+    assert await exchange(dut, Frame(FrameType.REQUEST, 14, b""), pause) == bytes([Status.OK])
+    assert await exchange(dut, Frame(FrameType.HELLO, 7), pause) == bytes([Status.OK])
+    for seq in (13, 14, 15):
+        await send(dut, "rx", Frame(FrameType.REQUEST, seq, write).encode(), pause=pause)
+    assert await exchange(dut, Frame(FrameType.HELLO, 255), pause) == bytes([Status.OK])
+    assert await exchange(dut, Frame(FrameType.REQUEST, 0, b""), pause) == bytes([Status.OK])
+    assert memories.writes == writes, "a request was executed that comes after later ones"
 
 
 @cocotb.test()
@@ -205,7 +217,7 @@ async def says_what_fails(dut):
     await reset(dut)
     cocotb.start_soon(Memories(dut, 0.0).serve())
     dut.run__ready.value = 1
-    assert await exchange(dut, Frame(FrameType.HELLO, 99), 0.0) == bytes([Status.OK])
+    assert await exchange(dut, Frame(FrameType.HELLO, 89), 0.0) == bytes([Status.OK])
     cases = [
         (bytes([99, 0, 0, 0, 0, 0, 0, 0]), Status.BAD_OP),
         (OpHeader(Op.READ).encode()[:5], Status.BAD_OP),
@@ -218,7 +230,7 @@ async def says_what_fails(dut):
         (OpHeader(Op.RUN, 0, 0, 0).encode(), Status.OK),
         (b"", Status.OK),
     ]
-    for seq, (request, status) in enumerate(cases):
+    for seq, (request, status) in enumerate(cases, start=90):
         assert (await exchange(dut, Frame(FrameType.REQUEST, seq, request), 0.0))[-1] == status, request
     dut.busy.value = 1
     assert (await exchange(dut, Frame(FrameType.REQUEST, 100, OpHeader(Op.RUN, 0, 1).encode()), 0.0))[-1] == Status.BUSY
