@@ -1,10 +1,12 @@
-"""Settings of all tests: seeds, allowed skips, and the line that repeats a failure."""
+"""Settings of all tests: seeds, allowed skips, the line that repeats a failure, and that no test changes the next."""
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import shlex
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +17,9 @@ import seeds
 
 # Tests build many simulations and run each for a short time.
 os.environ.setdefault("SATEEN_CXXFLAGS", "-O0")
+# What tests see does not depend on the terminal they are started from.
+for name in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+    os.environ.pop(name, None)
 
 NO_SKIPS = "SATEEN_NO_SKIPS"
 """Where this is set, a test that is skipped has failed, unless its reason is allowed."""
@@ -35,6 +40,29 @@ def _forbidden(longrepr: Any) -> str | None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     random.seed(seeds.begin(item.nodeid))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    """Commands that run in this process set what is logged."""
+    loggers = [(each, each.level) for each in (logging.getLogger("sateen"), *logging.getLogger().handlers)]
+    try:
+        return (yield)
+    finally:
+        for each, level in loggers:
+            each.setLevel(level)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """The console that all commands share must be as it was."""
+    yield
+    if (printing := sys.modules.get("sateen.cli.printing")) is None:
+        return
+    console = printing.console
+    if (left := (console.quiet, console._width)) != (False, None):
+        console.quiet, console._width = False, None
+        pytest.fail(f"the test left the console's quiet and width at {left}", pytrace=False)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from sateen.cli.inspect import doctor
-from sateen.cli.printing import console
 from sateen.extras import install_command, install_hint
 from sateen.sim.tools import TOOLS, Tool
 
@@ -74,9 +73,7 @@ def test_the_extra_brings_the_tool(tool):
 
 
 def test_doctor_prints_hints_whole(monkeypatch, capsys):
-    # So wide that the table is whole, whether or not other tests pretend a terminal.
-    monkeypatch.setattr(console, "width", 400)
-    monkeypatch.setattr(console, "quiet", False)
+    monkeypatch.setenv("COLUMNS", "400")
     monkeypatch.setattr(Tool, "version", lambda self: None)
     doctor()
     text = capsys.readouterr().out
