@@ -32,6 +32,7 @@ KEYS = {
     "cells": ("configuration", "part"),
     "family": ("configuration", "family"),
     "simulation": ("configuration",),
+    "soak": ("name",),
     "weight_bits": ("name",),
 }
 """By kind, the fields that name a record."""

@@ -210,6 +210,20 @@ def _place_of_family(one: Record) -> tuple[int, int]:
     return list(PRESETS).index(one["configuration"]), list(FAMILIES).index(one["family"])
 
 
+def soaks() -> str:
+    """What random rounds led to."""
+    heads = ["kind", ">rounds", ">wrong", ">hangs", ">a second", ">longest, s", ">most memory, MiB", "what came out"]
+    rows = [
+        [
+            f"`{one['name']}`", number(one["rounds"]), number(one["wrong"]), number(one["hangs"]),
+            f"{one['rounds_a_second']:.1f}", f"{one['longest_seconds']:.1f}", number(one["memory_mib"]),
+            ", ".join(f"{number(count)} {word}" for word, count in one["outcomes"].items()),
+        ]
+        for one in results.of_kind("soak")
+    ]  # fmt: skip
+    return table(heads, rows)
+
+
 def origins() -> str:
     """Where the figures come from."""
     found: dict[tuple[str, str, str], int] = {}
@@ -237,6 +251,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "models": models,
     "origins": origins,
     "packing": packing,
+    "soaks": soaks,
     "summary": summary,
     "weight-bits": weight_bits,
     "weight-rows": weight_rows,

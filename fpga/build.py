@@ -25,6 +25,7 @@ from sateen.fpga.tools import ClockMissed, FpgaError, cached, call, produce, ver
 from sateen.fpga.usage import Cell, Usage, placed_cells
 from sateen.hw.spec.config import Config
 from sateen.progress import report as tell
+from sateen.records import read
 
 if TYPE_CHECKING:
     from amaranth.lib import wiring
@@ -82,8 +83,8 @@ class Recipe:
 
     @classmethod
     def load(cls, fields: dict[str, Any]) -> Recipe:
-        """The inverse of :meth:`document`."""
-        return cls(**{**fields, "config": Config.from_dict(fields["config"]), "seeds": tuple(fields["seeds"])})
+        """The inverse of :meth:`document`; ``ValueError`` for anything else."""
+        return read(cls, fields, "the recipe")
 
     @property
     def identity(self) -> str:

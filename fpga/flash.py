@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sateen import processes
+from sateen.errors import SateenError
 from sateen.extras import install_hint
+from sateen.files import read_bytes
 from sateen.fpga.board import Board
 from sateen.fpga.tools import FpgaError
 from sateen.fpga.usb import Attached, matches
@@ -177,9 +179,9 @@ def _called(board: Board, program: str, arguments: Sequence[str]) -> str:
 def _recorded(record: Path) -> tuple[str | None, float]:
     """The board and the margin of the clock in a build's record, if there is one."""
     try:
-        document = json.loads(record.read_text())
+        document = json.loads(read_bytes(record))
         return str(document["recipe"]["board"]), float(document["clock"]["margin"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, SateenError):
         return None, 0.0
 
 

@@ -67,6 +67,9 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         kinds = arguments[:1] * len(value) if origin is Sequence or arguments[-1:] == (Ellipsis,) else arguments
         _require(len(kinds) == len(value), where, f"a list of {len(kinds)}", value)
         return tuple(_read(each, item, f"{where}[{place}]") for place, (each, item) in enumerate(zip(kinds, value)))  # noqa: B905
+    if origin is list:
+        _require(isinstance(value, list), where, "a list", value)
+        return [_read(arguments[0], item, f"{where}[{place}]") for place, item in enumerate(value)]
     if origin in (dict, Mapping):
         _require(isinstance(value, dict), where, "a dictionary", value)
         return {key: _read(arguments[1], item, f"{where}[{key!r}]") for key, item in value.items()}

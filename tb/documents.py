@@ -1,4 +1,5 @@
-"""Damaged files of Sateen with valid checksums: models, graphs, networks and arrays whose content somebody changed.
+"""Damaged files of Sateen with valid checksums: models, graphs, networks, arrays and records whose content somebody
+changed, and the identities of devices.
 
 :func:`check` serves the tests and the long searches. A failure is one line, which repeats its file.
 """
@@ -7,13 +8,16 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 import math
 import random
+import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,11 +28,16 @@ from sateen.archive import ArchiveError
 from sateen.arrays import read_array, read_arrays
 from sateen.digits import load_network
 from sateen.errors import SateenError
+from sateen.fpga.build import Recipe
 from sateen.graph import Graph, GraphError, Network
 from sateen.graph.network import NetworkError
 from sateen.hw.spec.config import parse_config
+from sateen.hw.spec.identity import Identity
 from sateen.reference.inputs import image
-from sateen.runtime import Device
+from sateen.report.limits import limit
+from sateen.report.page import page
+from sateen.runtime import Device, Profile, RunRecord
+from sateen.runtime.device import LayerProfile
 from sateen.runtime.link import Link
 from sateen.runtime.transport import SimulationTransport
 from sateen.testing.graphs import Builder, random_input
@@ -57,11 +66,13 @@ def _model() -> sateen.Model:
     return sateen.compile(_graph(), CONFIG)
 
 
-def _sources(kind: str, folder: Path) -> tuple[dict[str, Any], str]:
+@cache
+def _source(kind: str) -> tuple[dict[str, Any], str]:
     """A sound document of a kind, and its format."""
     source: Any = {"model": _model, "graph": _graph, "network": load_network}[kind]()
-    source.save(folder / "sound")
-    document = archive.restore(read_arrays((folder / "sound").read_bytes()))
+    with tempfile.TemporaryDirectory() as folder:
+        source.save(path := Path(folder) / "sound")
+        document = archive.restore(read_arrays(path.read_bytes()))
     return document, document.pop("format")
 
 
@@ -114,7 +125,7 @@ def _damaged_array(old: np.ndarray, rng: random.Random) -> np.ndarray:
 
 
 def _check_document(kind: str, rng: random.Random, folder: Path) -> str:
-    document, format = _sources(kind, folder)
+    document, format = _source(kind)
     path = folder / f"damaged.{kind}"
     archive.save(path, _damaged(document, rng), format=format)
     if kind == "model":
@@ -191,6 +202,45 @@ def _bomb(rng: random.Random) -> bytes:
     return buffer.getvalue()
 
 
+@cache
+def _run_record() -> dict[str, Any]:
+    """The record of a run of the model, with the figures of the cycle model."""
+    model: Any = _model()
+    layers = tuple(LayerProfile(layer=layer, counters=layer.predicted, pes=16) for layer in model.layers)
+    device: Any = SimpleNamespace(config=model.config, identity=SimpleNamespace(build="x"))
+    profile = Profile(layers=layers, inferences=1, link_bytes=1)
+    record = RunRecord.of(model, device, f"sim:{CONFIG}", profile, equal=True)
+    document: dict[str, Any] = json.loads(json.dumps(record.document()))
+    return document
+
+
+def _check_record(rng: random.Random, folder: Path) -> str:
+    """Fields of the records of runs and builds changed, or of what a device says of itself."""
+    what = rng.randrange(3)
+    if what == 0:
+        (folder / "record.json").write_text(_text(_run_record(), rng))
+        record = RunRecord.load(folder / "record.json")
+        config = parse_config(CONFIG)
+        causes = [limit(layer, config) for layer in record.layers]
+        # Pages take long.
+        return f"run with {len(causes)} layers" if rng.random() < 0.9 else f"page of {len(page(record)):.0e}"
+    config = parse_config("micro")
+    if what == 1:
+        recipe = Recipe(board="icebreaker", config=config, gateware="x", tools={"yosys": "1"}).document()
+        Recipe.load(json.loads(_text(recipe, rng)))
+        return "run"
+    identity = json.loads(Identity(config, "board/build").encode())
+    Identity.decode(_text(identity, rng).encode()).board.encode()
+    return "run"
+
+
+def _text(document: dict[str, Any], rng: random.Random) -> str:
+    """A damaged document as JSON."""
+    if rng.random() < 0.05:
+        return rng.choice(["", "null", "[]", "[" * 100_000, '{"format": "sateen.run/2"}', "1" * 5000, '"\\ud800"'])
+    return json.dumps(_damaged(document, rng), default=repr)
+
+
 def _changed(content: bytes, rng: random.Random) -> bytes:
     """A few bytes changed, left out or added, or the end left out."""
     data = bytearray(content)
@@ -205,7 +255,7 @@ def _changed(content: bytes, rng: random.Random) -> bytes:
     return bytes(data)
 
 
-KINDS = ("model", "graph", "network", "arrays", "image")
+KINDS = ("model", "graph", "network", "arrays", "image", "record")
 
 
 def check(kind: str, seed: int, folder: Path) -> str:
@@ -220,14 +270,14 @@ def check(kind: str, seed: int, folder: Path) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if kind == "image":
-                return _check_image(rng, folder)
+            if kind in ("image", "record"):
+                return (_check_image if kind == "image" else _check_record)(rng, folder)
             return _check_arrays(rng, folder) if kind == "arrays" else _check_document(kind, rng, folder)
     except (SateenError, GraphError, NetworkError, ArchiveError) as error:
         text = str(error)
         outcome = "ended by the device" if isinstance(error, sateen.OvertimeError) else "refused"
     except ValueError as error:
-        expected = kind == "arrays" or str(error).startswith("calibration leads to values")
+        expected = kind in ("arrays", "record") or str(error).startswith("calibration leads to values")
         assert expected, f"documents.check({kind!r}, {seed}): {error!r}"
         text, outcome = str(error), "refused"
     except Exception as error:

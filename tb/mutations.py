@@ -232,7 +232,7 @@ def check_mutated(format: str, seed: int, count: int, *, models: bool = False) -
     return refused
 
 
-def _file(format: str, whole: list[bytes], rng: random.Random) -> bytes:
+def _file(format: str, whole: Sequence[bytes], rng: random.Random) -> bytes:
     if rng.random() < (0.5 if format == "tflite" else 0.2):
         return mutated(rng.choice(whole), rng)
     return rebuilt(rng.choice(tflite_files()), rng) if format == "tflite" else rewritten(rng.choice(whole), rng)

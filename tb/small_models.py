@@ -23,7 +23,8 @@ Builder = tuple[ModelBuilder, list[int], list[int]]
 """A TensorFlow Lite file in the making, its inputs and its outputs."""
 
 
-def sources(format: str, *, models: bool = False) -> list[bytes]:
+@functools.cache
+def sources(format: str, *, models: bool = False) -> tuple[bytes, ...]:
     """Small whole files that have every kind of operator, and the small ones of the reference models."""
     made = {
         "tflite": lambda: [b.build(*ends) for b, *ends in tflite_files()],
@@ -31,7 +32,7 @@ def sources(format: str, *, models: bool = False) -> list[bytes]:
         "float onnx": float_files,
     }[format]()
     paths = sorted((MODELS / format).glob(f"*.{format}")) if models and format != "float onnx" else []
-    return made + [path.read_bytes() for path in paths if path.stat().st_size < 100_000]
+    return (*made, *(path.read_bytes() for path in paths if path.stat().st_size < 100_000))
 
 
 X, IMAGE, CODES = (0.05, 3), (1, 4, 4, 2), np.arange(-8, 8, dtype=np.int8)

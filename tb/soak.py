@@ -2,6 +2,7 @@
 
 ``make soak`` runs it, and so does ``.venv/bin/python tb/soak.py KIND… --seconds 600``, or ``--count 1000`` for as many
 rounds of each kind. With ``--seed`` alone, that seed is run once. A round that takes too long is a failure, too.
+``--record`` enters what came out into ``bench/results.json``, of which the table in ``docs/robustness.md`` is made.
 """
 
 from __future__ import annotations
@@ -55,11 +56,16 @@ def _mutated(*formats: str) -> Check:
     return check
 
 
+@cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """For files of any round; removed at the end."""
+    return tempfile.TemporaryDirectory()
+
+
 def _documents(seed: int) -> str:
     """Files of Sateen with hostile contents: refused in one line, or used."""
     documents = importlib.import_module("documents")
-    with tempfile.TemporaryDirectory() as folder:
-        return str(documents.check(documents.KINDS[seed % len(documents.KINDS)], seed, Path(folder)))
+    return str(documents.check(documents.KINDS[seed % len(documents.KINDS)], seed, Path(_folder().name)))
 
 
 @cache
@@ -171,6 +177,20 @@ class Tally:
         return table
 
 
+def enter(tally: Tally, failure: tuple[str, BaseException] | None, memory: int) -> None:
+    """Enters the rounds of each kind into ``bench/results.json``, with the kind that failed and how."""
+    sys.path.append(str(Path(__file__).parents[1] / "bench"))
+    results = importlib.import_module("results")
+    for kind, outcomes in tally.outcomes.items():
+        error = failure[1] if failure and failure[0] == kind else None
+        results.add(
+            "soak", tools=results.SIMULATION, name=kind, rounds=tally.seeds[kind] + (error is not None),
+            wrong=int(error is not None and not isinstance(error, Hangs)), hangs=int(isinstance(error, Hangs)),
+            rounds_a_second=round(tally.seeds[kind] / max(tally.seconds[kind], 1e-9), 2),
+            longest_seconds=round(tally.longest[kind], 2), memory_mib=memory, outcomes=dict(outcomes.most_common()),
+        )  # fmt: skip
+
+
 class Hangs(AssertionError):
     """A round does not end."""
 
@@ -233,6 +253,7 @@ def main(
     seconds: Annotated[float | None, typer.Option(help="How long; 600, but a single round if a seed is given.")] = None,
     count: Annotated[int | None, typer.Option(min=1, help="How many rounds of each kind.")] = None,
     seed: Annotated[int | None, typer.Option(help="The first seed; random, if left out.")] = None,
+    record: Annotated[bool, typer.Option(help="Enter what came out into bench/results.json.")] = False,
 ) -> None:
     """Runs random tests and stops at the first that fails, with the line that repeats it."""
     console = Console()
@@ -244,7 +265,7 @@ def main(
         seconds, count = (600.0, None) if seed is None else (None, 1)
     for number in (signal.SIGINT, signal.SIGTERM):  # Also in the background: the summary comes in any case.
         signal.signal(number, signal.default_int_handler)
-    tally, said, failed = Tally(chosen), time.monotonic(), False
+    tally, said, failure = Tally(chosen), time.monotonic(), None
     current = chosen[0], first
     try:
         with Live(tally.table(), console=console, transient=True, auto_refresh=False) as live:
@@ -258,12 +279,14 @@ def main(
     except KeyboardInterrupt:
         pass
     except (Exception, pytest.fail.Exception) as error:
-        failed = True
+        failure = current[0], error
         print(f"{type(error).__name__}: {error}")
     console.print(tally.table())
-    memory, files = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, len(os.listdir("/proc/self/fd"))
-    console.print(f"most memory {memory:,.0f} MiB; {files} open files")
-    if failed:
+    memory, files = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, len(os.listdir("/proc/self/fd"))
+    console.print(f"most memory {memory:,} MiB; {files} open files")
+    if record:
+        enter(tally, failure, memory)
+    if failure:
         print("repeat with .venv/bin/python tb/soak.py {} --seed {}".format(*current))
         raise typer.Exit(1)
 

@@ -75,7 +75,7 @@ class Config:
     def __post_init__(self) -> None:
         self._int("rows", 4, 64, "the accumulators need 4 cycles between two tiles of weights")
         self._int("cols", 1, 64)
-        if self.pe not in PE_KINDS:
+        if not isinstance(self.pe, str) or self.pe not in PE_KINDS:
             raise ValueError(f"pe must be one of {', '.join(PE_KINDS)}, not {self.pe!r}")
         low, high = self.pe_kind.weight_bits
         self._int("weight_bits", low, high, "" if low < high else f"pe={self.pe} keeps terms of them instead")
@@ -106,7 +106,7 @@ class Config:
 
     def _engine(self) -> None:
         """Checks what the engine requires of other fields."""
-        if self.engine not in ENGINES:
+        if not isinstance(self.engine, str) or self.engine not in ENGINES:
             raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {self.engine!r}")
         if self.engine == "sequential":
             ones = ("combine", self.combine), ("lanes", self.lanes), ("a PE's group", self.group)
@@ -243,7 +243,9 @@ class Config:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Config:
-        """The inverse of :meth:`to_dict`; an unknown field is a ``ValueError``."""
+        """The inverse of :meth:`to_dict`; anything else is a ``ValueError``."""
+        if not isinstance(fields, dict):
+            raise ValueError(f"a configuration must be a dictionary of its fields, not {fields!r}")
         known = {field.name for field in dataclasses.fields(cls)}
         for name in fields:
             if name not in known:

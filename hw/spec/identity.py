@@ -52,8 +52,10 @@ class Identity:
         try:
             fields = json.loads(data)
             version, build, config = fields["sateen"], fields["build"], fields["config"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError("the device's identity is not Sateen's") from error
         if version != cls.FORMAT:
             raise ValueError(f"the device speaks format {version}, this driver format {cls.FORMAT}")
+        if not isinstance(build, str):
+            raise ValueError(f"the device's identity names its build {build!r}")
         return cls(Config.from_dict(config), build)

@@ -12,7 +12,7 @@ from sateen.cli.output import status
 from sateen.cli.printing import JsonFile, console, write_json
 from sateen.cli.tables import Column, number, print_table
 from sateen.errors import InputError, SateenError
-from sateen.files import atomic_write
+from sateen.files import atomic_write, read_bytes
 
 if TYPE_CHECKING:
     from sateen.fpga.build import Build, Recipe
@@ -90,10 +90,10 @@ def _recorded(path: Path) -> Recipe:
     from sateen.fpga.build import Recipe
 
     try:
-        recipe = Recipe.load(json_module.loads(path.read_text())["recipe"])
+        recipe = Recipe.load(json_module.loads(read_bytes(path))["recipe"])
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path} is not the record of a build; sateen build writes one beside the bitstream"
         ) from error

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
 from sateen.compiler import Model, Step
 from sateen.errors import InputError
+from sateen.files import read_bytes
 from sateen.hw.spec.config import Config
+from sateen.hw.spec.counters import Counters
+from sateen.records import read, short
 from sateen.runtime.device import Device, LayerProfile, Profile
 
 __all__ = ["LayerRecord", "RunRecord", "StepRecord", "TensorRecord", "predicted_layers"]
+
+MOST = 1 << 60
+"""Numbers of a record are smaller."""
+STALLS = {field.name for field in fields(Counters)} - {"cycles", "busy"}
+"""The names of a layer's stalls."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,17 +147,15 @@ class RunRecord:
             If the file is damaged or something else.
         """
         try:
-            document = json.loads(path.read_bytes())
-            if document["format"] != cls.FORMAT:
-                raise ValueError(f"its format is {document['format']!r}")
-            values = {field.name: document[field.name] for field in fields(cls)}
-            for name, kind in (("layers", LayerRecord), ("steps", StepRecord), ("tensors", TensorRecord)):
-                values[name] = [kind(**one) for one in values[name]]
-            Config.from_dict(values["config"])
-            return cls(**values)
+            document = json.loads(read_bytes(path))
+            if document.pop("format") != cls.FORMAT:
+                raise ValueError("its format is another one")
+            record = read(cls, document, "the record")
+            _check(record)
+            return record
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise InputError(
                 f"{path} holds no {cls.FORMAT}, or is damaged ({error}); write it again with sateen run --json"
             ) from error
@@ -157,6 +164,35 @@ class RunRecord:
     def macs(self) -> int:
         """Multiply-accumulates of one inference."""
         return sum(layer.macs for layer in self.layers)
+
+
+def _check(run: RunRecord) -> None:
+    """``ValueError`` if figures of a record cannot be, or contradict each other."""
+    Config.from_dict(run.config)
+    for one in (run, *run.layers, *run.steps, *run.tensors):
+        for name, value in vars(one).items():
+            for each in _leaves(value):
+                if isinstance(each, str):
+                    each.encode()
+                elif not 0 <= each < MOST:
+                    raise ValueError(f"{name} is {each!r}")
+    for layer in run.layers:
+        if set(layer.stalls) != STALLS or not layer.shape or not layer.cycles:
+            raise ValueError(f"layer {short(layer.name)} lacks figures")
+        if layer.macs and not (layer.beats and layer.columns and layer.weight_bytes + layer.activation_bytes):
+            raise ValueError(f"layer {short(layer.name)} has MACs without beats or bytes")
+    for tensor in run.tensors:
+        if not tensor.first <= tensor.last < len(run.steps) or tensor.bytes > run.scratchpad_bytes:
+            raise ValueError(f"tensor {short(tensor.name)} is in no step or in no memory")
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """The texts and numbers of a field, those of its lists and dictionaries among them."""
+    if isinstance(value, list | dict):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(each)
+    elif isinstance(value, str | int | float):
+        yield value
 
 
 def predicted_layers(model: Model) -> list[LayerRecord]:

@@ -13,7 +13,7 @@ from platformdirs import user_cache_path
 
 from sateen.compiler import Model
 from sateen.errors import SateenError
-from sateen.files import atomic_write
+from sateen.files import atomic_write, read_bytes
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
 from sateen.hw.spec.wire import Space
 from sateen.runtime.device import Device
@@ -78,7 +78,7 @@ def _file() -> Path:
 
 def _known() -> list[dict[str, Any]]:
     try:
-        entries = json.loads(_file().read_text())
+        entries = json.loads(read_bytes(_file()))
         return [each for each in entries if {"name", "program", "weights", "sha256"} <= set(each)]
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError, SateenError):
         return []

@@ -27,7 +27,8 @@ from sateen.graph import Graph
 
 
 @pytest.mark.parametrize(
-    ("kind", "count"), [("arrays", 2000), ("image", 500), ("graph", 150), ("network", 60), ("model", 120)]
+    ("kind", "count"),
+    [("arrays", 2000), ("image", 500), ("graph", 150), ("network", 60), ("model", 120), ("record", 120)],
 )
 def test_damaged(kind, count, tmp_path):
     """Every outcome is a word of :func:`documents.check`; a failure is the line that repeats it."""

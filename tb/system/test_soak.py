@@ -1,5 +1,6 @@
 """Random tests with fresh seeds: every kind runs, and a seed repeats its run."""
 
+import importlib
 import subprocess
 import sys
 import time
@@ -53,3 +54,25 @@ def test_count_and_hangs(monkeypatch, capsys):
         main(kinds=["quick", "slow"], count=30, seed=0)
     output = capsys.readouterr().out
     assert "Hangs: no end after 1 s" in output and "tb/soak.py slow --seed 1" in output
+
+
+def test_record(monkeypatch, tmp_path):
+    """What came out is entered into the measured figures, failures too."""
+    monkeypatch.syspath_prepend(SOAK.parents[1] / "bench")
+    results = importlib.import_module("results")
+    monkeypatch.setattr(results, "FILE", tmp_path / "bench" / "results.json")
+    results.FILE.parent.mkdir()
+    results.write([])
+    monkeypatch.setattr("soak.KINDS", {"good": lambda seed: "equal", "bad": lambda seed: f"equal{1 // (3 - seed)}"})
+    main(kinds=["good"], count=5, seed=0, record=True)
+    with pytest.raises(typer.Exit):
+        main(kinds=["bad"], count=5, seed=0, record=True)
+    good, bad = results.of_kind("soak")
+    assert (good["name"], good["rounds"], good["wrong"], good["hangs"], good["outcomes"]) == (
+        "good",
+        5,
+        0,
+        0,
+        {"equal": 5},
+    )
+    assert (bad["name"], bad["rounds"], bad["wrong"], bad["hangs"]) == ("bad", 4, 1, 0)

@@ -54,9 +54,18 @@ def test_identity_round_trip(name):
     assert Identity.decode(identity.encode()) == identity
 
 
-@pytest.mark.parametrize("data", [b"", b"\xff" * 100, b"{}", b'{"sateen":99,"build":"","config":{}}', b"[1]"])
-def test_identity_rejects(data):
-    with pytest.raises(ValueError, match=r"not Sateen's|speaks format 99"):
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        *((data, "not Sateen's") for data in (b"", b"\xff" * 100, b"{}", b"[1]", b"[" * 100_000)),
+        (b'{"sateen":99,"build":"","config":{}}', "speaks format 99"),
+        (b'{"sateen":3,"build":1,"config":{}}', "names its build 1"),
+        (b'{"sateen":3,"build":"","config":7}', "a configuration must be a dictionary of its fields, not 7"),
+        (b'{"sateen":3,"build":"","config":{"pe":[]}}', r"pe must be one of .*, not \[\]"),
+    ],
+)
+def test_identity_rejects(data, message):
+    with pytest.raises(ValueError, match=message):
         Identity.decode(data)
 
 
