@@ -118,6 +118,18 @@ def test_refuses_files(tmp_path, entries, message):
     assert str(error.value).startswith(f"{path}: tensor 'w': ") and "\n" not in str(error.value)
 
 
+def test_a_check_sum_of_a_huge_file(tmp_path):
+    """It is not read."""
+    path = tmp_path / "model.onnx"
+    save(path)
+    tensor, write = weights(path)
+    state(tensor, checksum="0" * 40)
+    write()
+    os.truncate(tmp_path / "model.onnx.data", 1 << 40)
+    with pytest.raises(GraphError, match=r"its file 'model.onnx.data' has more than 1,073,741,824 bytes; no device"):
+        load(path)
+
+
 def test_a_short_file(tmp_path):
     """The copy of the data stopped in the middle."""
     path = tmp_path / "model.onnx"

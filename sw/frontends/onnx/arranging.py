@@ -10,7 +10,7 @@ from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.importer import Importer, Operator
 from sateen.frontends.onnx.moves import Apply, different, registers_moves
 from sateen.frontends.onnx.values import channels_first, quantization_of
-from sateen.graph import LARGEST, DepthToSpace, Pad, Reshape, SpaceToDepth, Take, Tensor, require
+from sateen.graph import LARGEST, DepthToSpace, Pad, Reshape, SpaceToDepth, Take, Tensor, require, require_places
 
 __all__ = ["ARRANGES"]
 
@@ -108,6 +108,7 @@ def _padded_with_own(
         most = {"reflect": size - 1, "wrap": size, "edge": LARGEST}[mode]
         fits = max(before, after) <= most and size + before + after <= LARGEST
         require(fits, node, f"its pads {pairs} by {mode} are too large for {x.file_shape}")
+        require_places(node, size + before + after if before or after else 0)
         own = tuple(np.pad(np.arange(size), (before, after), mode=mode).tolist())
         places.append(own if before or after else None)
     return _taken(importer, node, x, places, name)
@@ -145,6 +146,7 @@ def tile(importer: Importer, node: Node) -> Apply:
     def apply(x: Tensor, name: str) -> Tensor:
         good = len(counts) == len(x.file_shape) and min(counts) > 0 and max(counts) <= LARGEST
         require(good, node, f"its repeats {counts} do not fit {x.file_shape}")
+        require_places(node, *(size * count for size, count in zip(x.file_shape, counts, strict=True) if count > 1))
         places: Places = [
             tuple(range(size)) * count if count > 1 else None for size, count in zip(x.file_shape, counts, strict=True)
         ]
@@ -165,6 +167,7 @@ def expand(importer: Importer, node: Node) -> Apply:
         sizes = (*[1] * (rank - len(wanted)), *wanted)
         fits = all(a == b or 1 in (a, b) for a, b in zip(sizes, x.file_shape, strict=True)) and min(sizes) > 0
         require(fits and max(sizes) <= LARGEST, node, f"its shape {wanted} does not fit {x.file_shape}")
+        require_places(node, *(size for size, has in zip(sizes, x.file_shape, strict=True) if size > has))
         places: Places = [(0,) * size if size > has else None for size, has in zip(sizes, x.file_shape, strict=True)]
         return _taken(importer, node, x, places, name)
 

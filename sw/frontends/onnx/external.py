@@ -42,7 +42,11 @@ def embed(onnx: Any, model: Any, folder: Path | None) -> None:
         entries = {entry.key: entry.value for entry in tensor.external_data}
         path = _path(who, folder, entries.get("location", ""))
         if "checksum" in entries and path not in checked:
-            good = hashlib.sha1(path.read_bytes()).hexdigest() == entries["checksum"].lower()
+            size = path.stat().st_size
+            large = f"its file {entries['location']!r} has more than {LARGEST:,} bytes; no device holds such a model"
+            require(size <= LARGEST, who, large)
+            with path.open("rb") as file:
+                good = hashlib.file_digest(file, "sha1").hexdigest() == entries["checksum"].lower()
             require(good, who, f"the check sum of its file {entries['location']!r} is wrong; {AGAIN}")
             checked.add(path)
         data = _bytes(who, path, entries, LARGEST - total)

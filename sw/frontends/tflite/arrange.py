@@ -10,7 +10,18 @@ import tflite
 from sateen.frontends.tflite.file import RawOperator
 from sateen.frontends.tflite.importer import Handler, Importer
 from sateen.frontends.tflite.moves import registers
-from sateen.graph import DepthToSpace, Pad, Reshape, Slice, SpaceToDepth, Take, Tensor, Transpose, require
+from sateen.graph import (
+    DepthToSpace,
+    Pad,
+    Reshape,
+    Slice,
+    SpaceToDepth,
+    Take,
+    Tensor,
+    Transpose,
+    require,
+    require_places,
+)
 
 __all__ = ["HANDLERS"]
 
@@ -49,6 +60,7 @@ def mirror_pad(importer: Importer, operator: RawOperator) -> None:
     for pair, size in zip(pairs, x.shape, strict=True):
         good = all(0 <= pad <= size - reflect for pad in pair)
         require(good, operator, f"its padding {pair} exceeds what {size} values mirror")
+        require_places(operator, size + sum(pair) if any(pair) else 0)
         mirrored = np.pad(np.arange(size), pair, "reflect" if reflect else "symmetric")
         places.append(tuple(map(int, mirrored)) if any(pair) else None)
     _take(importer, operator, x, places)
@@ -61,7 +73,8 @@ def tile(importer: Importer, operator: RawOperator) -> None:
     times = [1] * offset + importer.integers(operator, 1)
     good = len(times) == len(x.shape) and min(times) >= 1
     require(good, operator, f"its multiples {times[offset:]} do not fit {x} of {x.shape}")
-    sizes = zip(x.shape, times, strict=True)
+    sizes = list(zip(x.shape, times, strict=True))
+    require_places(operator, *(size * count for size, count in sizes if count != 1))
     _take(importer, operator, x, [None if count == 1 else tuple(range(size)) * count for size, count in sizes])
 
 
@@ -73,7 +86,8 @@ def broadcast_to(importer: Importer, operator: RawOperator) -> None:
     x = importer.aligned(operator, x, "operand", y)
     good = len(x.shape) == len(y.shape) and all(a in (1, b) for a, b in zip(x.shape, y.shape, strict=True))
     require(good, operator, f"{x} of {x.shape} does not broadcast to {y} of {y.shape}")
-    sizes = zip(x.shape, y.shape, strict=True)
+    sizes = list(zip(x.shape, y.shape, strict=True))
+    require_places(operator, *(wanted for size, wanted in sizes if size != wanted))
     _take(importer, operator, x, [None if size == wanted else (0,) * wanted for size, wanted in sizes])
 
 
@@ -82,6 +96,7 @@ def reverse(importer: Importer, operator: RawOperator) -> None:
     """A tensor backwards along axes."""
     x = importer.input(operator, 0)
     axes = {importer.axis(operator, operator.inputs[0], axis) for axis in importer.integers(operator, 1)}
+    require_places(operator, *(x.shape[axis] for axis in axes))
     backwards = [tuple(range(size - 1, -1, -1)) if axis in axes else None for axis, size in enumerate(x.shape)]
     _take(importer, operator, x, backwards)
 

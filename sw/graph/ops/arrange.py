@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from sateen.graph.ops.base import Array, Shape, Tensors, Unary, Values, is_int, require
 
-__all__ = ["DepthToSpace", "Move", "SpaceToDepth", "Take"]
+__all__ = ["DepthToSpace", "Move", "SpaceToDepth", "Take", "require_places"]
+
+LONGEST = 2**22
+"""Places that are listed along an axis, at most: a list takes some forty times the memory of the values."""
+
+
+def require_places(who: Any, *sizes: int) -> None:
+    """A GraphError for axes that are too long for a :class:`Take`, before their places are listed."""
+    for size in sizes:
+        require(
+            size <= LONGEST,
+            who,
+            f"it moves values along an axis of {size:,}, more than {LONGEST:,}; use a smaller model",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
