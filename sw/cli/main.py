@@ -100,6 +100,10 @@ def _options(
 def main() -> None:
     """Runs the command line. Errors and warnings are one line each; SATEEN_DEBUG=1 raises errors with their
     traceback."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        # A process may be started with none open: no file that it opens later may take their place.
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         # Names of files may hold what a terminal's encoding lacks.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

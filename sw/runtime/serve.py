@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from sateen.hw.spec.config import Config
@@ -27,10 +28,13 @@ IDLE_CYCLES = 1 << 16
 POLL_SECONDS = 0.0005
 WAIT_SECONDS = 0.5
 """How long a client waits for the one before."""
+CLIENTS = 32
+"""As many clients are connected at a time, of which one has the device and the others are refused; of more, the
+connection is closed at once."""
 ABSENT_SECONDS = 0.05
 """Time between two looks for a program that opens the pseudo-terminal."""
-REFUSE_SECONDS = 5.0
-"""How long a client that is refused is listened to."""
+REFUSE_SECONDS, REFUSE_BYTES = 5.0, 1 << 20
+"""How long a client that is refused is listened to, and for how many bytes at most, whatever trickles in."""
 
 
 def serve(config: Config, *, host: str = "127.0.0.1", port: int = 7355, ready: socket.socket | None = None) -> None:
@@ -48,17 +52,21 @@ def serve(config: Config, *, host: str = "127.0.0.1", port: int = 7355, ready: s
     """
     from sateen.sim.verilated import VerilatedDevice
 
-    in_use = threading.Lock()
+    in_use, room = threading.Lock(), threading.Semaphore(CLIENTS)
     with VerilatedDevice(config) as device, ready or socket.create_server((host, port)) as server:
         while True:
             client, address = server.accept()
-            log.info("connected: %s", address)
-            threading.Thread(target=_serve, args=(device, client, in_use), daemon=True).start()
+            if room.acquire(blocking=False):
+                log.info("connected: %s", address)
+                threading.Thread(target=_serve, args=(device, client, in_use, room), daemon=True).start()
+            else:
+                client.close()
 
 
-def _serve(device: VerilatedDevice, client: socket.socket, in_use: threading.Lock) -> None:
-    """Serves a client until it disconnects, or refuses it."""
-    with client:
+def _serve(device: VerilatedDevice, client: socket.socket, in_use: threading.Lock, room: threading.Semaphore) -> None:
+    """Serves a client until it disconnects, or refuses it; then there is room for another."""
+    with client, ExitStack() as left:
+        left.callback(room.release)
         # The client before may just have closed its end.
         free = in_use.acquire(timeout=WAIT_SECONDS)
         try:
@@ -77,9 +85,13 @@ def _serve(device: VerilatedDevice, client: socket.socket, in_use: threading.Loc
 def _refuse(client: socket.socket) -> None:
     """Answers a client's first frame: the device is in use."""
     log.info("refused, since the device is in use")
-    stuffing = Stuffing()
-    client.settimeout(REFUSE_SECONDS)
-    while data := client.recv(1 << 12):
+    stuffing, deadline, left = Stuffing(), time.monotonic() + REFUSE_SECONDS, REFUSE_BYTES
+    while left > 0 and (seconds := deadline - time.monotonic()) > 0:
+        client.settimeout(seconds)
+        data = client.recv(min(left, 1 << 12))
+        if not data:
+            return
+        left -= len(data)
         for frame in filter(None, map(Frame.decode, stuffing.feed(data))):
             status = bytes([Status.IN_USE])
             client.sendall(Frame(FrameType.RESPONSE, frame.seq, status, frame.session).encode())

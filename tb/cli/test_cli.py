@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -53,6 +55,13 @@ def files(tmp_path_factory):
     older(folder / "example.sateen", folder / "older.model")
     older(folder / "example.npz", folder / "older.npz")
     return folder
+
+
+def test_without_standard_streams(files):
+    """Started with none of them open, as some services are: no file takes the place of one."""
+    command = f'"{sys.executable}" -m sateen.cli compile example.npz -o closed.sateen --config {CONFIG} <&- >&- 2>&-'
+    assert subprocess.run(command, shell=True, cwd=files).returncode == 0
+    assert sateen.Model.load(files / "closed.sateen").config.rows
 
 
 def test_run_writes_everything(files):

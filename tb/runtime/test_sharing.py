@@ -115,6 +115,30 @@ def test_a_served_device_has_one_client(server, patient):
             np.testing.assert_array_equal(device.load(model).run(x), expected)
 
 
+def test_many_clients(server, patient):
+    """However many connect, and whatever they send: the one that has the device goes on, and after it another."""
+    (model, x, expected), *_ = cases(1)
+    with sateen.open(f"tcp:127.0.0.1:{server}") as device:
+        loaded = device.load(model)
+        others = [socket.create_connection(("127.0.0.1", server)) for _ in range(100)]
+        with pytest.raises(OSError):
+            for _ in range(1000):
+                # Without a flag: no frame ever ends.
+                others[0].sendall(bytes(1 << 16))
+        np.testing.assert_array_equal(loaded.run(x), expected)
+        for other in others:
+            other.close()
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with sateen.open(f"tcp:127.0.0.1:{server}") as device:
+                np.testing.assert_array_equal(device.load(model).run(x), expected)
+            break
+        except sateen.DeviceError:
+            # Until the server has seen that they are gone.
+            assert time.monotonic() < deadline
+
+
 KILLED = """
 import os, signal, sys
 import numpy as np
