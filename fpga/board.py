@@ -10,7 +10,12 @@ from sateen.fpga.parts import Part
 from sateen.fpga.pll import PLLS, Pll
 from sateen.hw.spec.config import Config, parse_config
 
-__all__ = ["ANY_ADAPTER", "BL702", "FTDI_FULL_SPEED", "FTDI_HIGH_SPEED", "Board", "Bridge", "Usb"]
+__all__ = ["ANY_ADAPTER", "BL702", "FTDI_FULL_SPEED", "FTDI_HIGH_SPEED", "SDRAM_HZ", "Board", "Bridge", "Usb"]
+
+
+SDRAM_HZ = 80_000_000
+"""The slowest clock with SDRAM. The chip has the inverted clock: at CAS latency n a word stays until n + ½ cycles
+behind its command and 2.5 ns more, and is taken at n + 1; the ways out and in take 3 to 4 ns together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +76,8 @@ class Board:
     """The first blinks once or twice a second, the second shows that a program runs."""
     pad: bool = False
     """Whether the PLL takes its input directly from the pin."""
+    sdram: tuple[str, ...] = ()
+    """The chips of SDRAM that the board may carry, at the Amaranth resource ``sdram``, the usual one first."""
     serial_pins: tuple[str, str] | None = None
     """On a board without a serial port, the pins of the connector ``io`` that make one: receive and transmit."""
     loader: tuple[str, ...]
@@ -93,9 +100,18 @@ class Board:
             If the text names no configuration.
         """
         config = parse_config(text or self.config)
+        if config.sdram is not None and config.sdram not in self.sdram:
+            chips = f"one of {', '.join(self.sdram)}, or none" if self.sdram else "none"
+            raise ValueError(f"sdram must be {chips} on {self.title}, not {config.sdram!r}")
         given = {setting.partition("=")[0] for setting in text.split(",")[1:]}
         defaults: dict[str, Any] = {"clock_hz": self.run_hz, "baud": self.baud}
-        return replace(config, **{name: value for name, value in defaults.items() if name not in given})
+        config = replace(config, **{name: value for name, value in defaults.items() if name not in given})
+        if config.sdram is not None and config.clock_hz < SDRAM_HZ:
+            raise ValueError(
+                f"clock_hz must be {SDRAM_HZ} or more with sdram on a board, not {config.clock_hz}: the words of a "
+                f"slower chip would be gone when they are taken"
+            )
+        return config
 
     def pll(self, config: Config) -> Pll:
         """The PLL's settings for a configuration's clock; ``ValueError`` if there are none."""

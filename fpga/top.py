@@ -8,12 +8,14 @@ from amaranth.hdl import ClockDomain, ClockSignal, Const, Elaboratable, Instance
 from amaranth.lib import io, wiring
 from amaranth.lib.cdc import ResetSynchronizer
 from amaranth.lib.io import Direction
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import ceil_log2
 
 from sateen.fpga.board import Board
 from sateen.fpga.pll import Pll
+from sateen.hw.sdram.pins import pins
 from sateen.hw.spec.config import Config
+from sateen.hw.spec.sdram import find_chip
 from sateen.hw.top import Accelerator
 
 __all__ = ["BoardTop", "System"]
@@ -37,6 +39,8 @@ class System(wiring.Component):
         Toggles every half to one second while the clock runs.
     busy : Out(1)
         Whether a program runs.
+    sdram : Out
+        Pins of the SDRAM, if the configuration has one, see :class:`sateen.hw.bridge.SdramBridge`.
     """
 
     def __init__(self, config: Config, *, build: str = ""):
@@ -47,6 +51,7 @@ class System(wiring.Component):
                 "uart_tx": Out(1, init=1),  # type: ignore[call-arg]
                 "heartbeat": Out(1),
                 "busy": Out(1),
+                **({"sdram": Out(pins(find_chip(config.sdram)))} if config.sdram else {}),
             }
         )
 
@@ -61,6 +66,8 @@ class System(wiring.Component):
             self.heartbeat.eq(count[-1]),
             self.busy.eq(accelerator.busy),
         ]
+        if self.config.sdram:
+            connect(m, accelerator.sdram, wiring.flipped(self.sdram))
         return m
 
 
@@ -84,7 +91,30 @@ class BoardTop(Elaboratable):
             # Of a coloured light, the green one.
             m.submodules[f"led_{index}"] = pin = io.Buffer(Direction.Output, led.g if hasattr(led, "g") else led)
             m.d.comb += pin.o.eq(value)
+        if self.config.sdram:
+            self._sdram(m, platform, system.sdram)
         return m
+
+    def _sdram(self, m: Module, platform: Any, memory: Any) -> None:
+        """The chip's pins, all with registers in their I/O cells. Its clock is ours, inverted, so that commands are
+        steady around its edge. See :data:`sateen.fpga.board.SDRAM_HZ`."""
+        lines = platform.resources["sdram", 0].ios
+        port = platform.request("sdram", 0, dir={line.name: "-" for line in lines if hasattr(line, "name")})
+        outputs = {"ras": memory.ras, "cas": memory.cas, "we": memory.we, "ba": memory.ba, "a": memory.a}
+        # What a board has tied is no line of its resource.
+        for name, value in {**outputs, "dqm": memory.dqm, "clk_en": Const(1), "cs": Const(1)}.items():
+            if hasattr(port, name):
+                m.submodules[f"sdram_{name}"] = pin = io.FFBuffer(Direction.Output, getattr(port, name))
+                m.d.comb += pin.o.eq(value)
+        m.submodules.sdram_dq = dq = io.FFBuffer(Direction.Bidir, port.dq)
+        m.submodules.sdram_clk = clock = io.DDRBuffer(Direction.Output, port.clk)
+        m.d.comb += [
+            dq.o.eq(memory.dq_o),
+            dq.oe.eq(memory.dq_oe),
+            memory.dq_i.eq(dq.i),
+            clock.o[0].eq(0),
+            clock.o[1].eq(1),
+        ]
 
     def _other_lines(self, platform: Any) -> dict[str, str]:
         resource = platform.resources[self.board.uart]

@@ -49,6 +49,8 @@ class AxiAccelerator(wiring.Component):
     """
 
     def __init__(self, config: Config, *, build: str = ""):
+        if config.sdram is not None:
+            raise ValueError(f"sdram must be None behind AXI, where memories are the design's, not {config.sdram!r}")
         self.config = config
         self.build = int(build or config.digest, 16)
         if self.build >> 64:

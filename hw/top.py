@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import DomainRenamer, Module, ResetSignal
+from amaranth.hdl import DomainRenamer, Module, Mux, ResetSignal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
+from sateen.hw.bridge import SdramBridge
 from sateen.hw.engines import create_engine
 from sateen.hw.link.endpoint import Endpoint
 from sateen.hw.link.uart import UART
+from sateen.hw.sdram.pins import pins
 from sateen.hw.spec.config import Config
+from sateen.hw.spec.sdram import find_chip
 from sateen.hw.stream.delay import reset_domains
 from sateen.hw.watchdog import guard
 
@@ -40,6 +43,8 @@ class Accelerator(wiring.Component):
         Serial port, high when idle. With ``link="uart"``.
     busy : Out(1)
         A program runs.
+    sdram : Out
+        The pins of the configuration's SDRAM, if it has one, see :class:`sateen.hw.bridge.SdramBridge`.
     """
 
     def __init__(self, config: Config, *, link: str = "uart", build: str = ""):
@@ -50,7 +55,8 @@ class Accelerator(wiring.Component):
             "uart": {"uart_rx": In(1), "uart_tx": Out(1)},
             "bytes": {"rx": In(stream.Signature(8, always_ready=True)), "tx": Out(stream.Signature(8))},
         }
-        super().__init__({**ports[link], "busy": Out(1)})
+        outside = {"sdram": Out(pins(find_chip(config.sdram)))} if config.sdram else {}
+        super().__init__({**ports[link], "busy": Out(1), **outside})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -58,8 +64,11 @@ class Accelerator(wiring.Component):
         endpoint = Endpoint(self.config, build=self.build)
         m.submodules.endpoint = DomainRenamer("link")(endpoint)
         m.submodules.engine = engine = create_engine(self.config)
-        connect(m, endpoint.request, engine.request)
-        connect(m, engine.response, endpoint.response)
+        if self.config.sdram:
+            self._outside(m, endpoint, engine)
+        else:
+            connect(m, endpoint.request, engine.request)
+            connect(m, engine.response, endpoint.response)
         watchdog = guard(m, engine)
         connect(m, endpoint.run, watchdog.i)
         m.d.comb += [
@@ -79,3 +88,19 @@ class Accelerator(wiring.Component):
             connect(m, wiring.flipped(self.rx), endpoint.rx)
             connect(m, endpoint.tx, wiring.flipped(self.tx))
         return m
+
+    def _outside(self, m: Module, endpoint: Endpoint, engine: wiring.Component) -> None:
+        """SDRAM, between link and engine."""
+        m.submodules.bridge = bridge = SdramBridge(self.config)
+        connect(m, endpoint.request, bridge.i)
+        connect(m, bridge.o, engine.request)
+        connect(m, endpoint.copy, bridge.copy)
+        connect(m, bridge.pins, wiring.flipped(self.sdram))
+        m.d.comb += [
+            bridge.upper.eq(endpoint.upper),
+            bridge.seek.eq(endpoint.seek),
+            bridge.source.eq(endpoint.source),
+            # An operation reads one memory, and waits for all of its bytes.
+            endpoint.response.valid.eq(engine.response.valid | bridge.response.valid),
+            endpoint.response.payload.eq(Mux(bridge.response.valid, bridge.response.payload, engine.response.payload)),
+        ]

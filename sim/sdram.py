@@ -32,7 +32,7 @@ class SdramViolation(Exception):
         Its name, as the datasheet has it: ``tRCD``, ``refresh``, ``bus conflict`` and so on.
     """
 
-    def __init__(self, rule: str, message: str):
+    def __init__(self, message: str, *, rule: str):
         super().__init__(message)
         self.rule = rule
 
@@ -180,7 +180,9 @@ class Sdram:
 
     def _refuse(self, rule: str, message: str) -> None:
         time = self.cycle * self.period / 1000
-        raise SdramViolation(rule, f"cycle {self.cycle} ({time:.3f} us), rule {rule}: {message} ({self.chip.title})")
+        raise SdramViolation(
+            f"cycle {self.cycle} ({time:.3f} us), rule {rule}: {message} ({self.chip.title})", rule=rule
+        )
 
     def _apart(self, rule: str, what: str, since: float, now: float, least: float) -> None:
         """Refuses what comes too early. A thousandth of a cycle is rounding, not time."""

@@ -16,13 +16,14 @@ from typing import Self
 from sateen import processes
 from sateen.extras import install_hint
 from sateen.hw.spec.config import Config
+from sateen.hw.spec.sdram import SdramChip, find_chip
 from sateen.hw.spec.wire import FLAG
 from sateen.progress import report
 from sateen.sim import tools
 from sateen.sim.cache import Cache
 from sateen.sim.errors import SimulationError
 
-__all__ = ["VerilatedDevice", "build"]
+__all__ = ["VerilatedDevice", "build", "chip_figures"]
 
 NATIVE = Path(__file__).parent / "native"
 FLAG_BYTE = bytes([FLAG])
@@ -88,6 +89,8 @@ class VerilatedDevice:
         library.sateen_open.argtypes = [ctypes.c_char_p]
         library.sateen_close.restype = library.sateen_written.restype = ctypes.c_bool
         library.sateen_close.argtypes = library.sateen_written.argtypes = [ctypes.c_void_p]
+        library.sateen_fault.restype = ctypes.c_char_p
+        library.sateen_fault.argtypes = [ctypes.c_void_p]
         library.sateen_cycles.restype = ctypes.c_uint64
         library.sateen_cycles.argtypes = [ctypes.c_void_p]
         library.sateen_exchange.restype = ctypes.c_size_t
@@ -121,6 +124,8 @@ class VerilatedDevice:
             count = self._library.sateen_exchange(self._open(), data, len(data), self._buffer, BUFFER_BYTES, cycles)
             if not self._library.sateen_written(self._handle):
                 self._fail_trace()
+            if (fault := self._library.sateen_fault(self._handle)) is not None:
+                raise SimulationError(f"the accelerator broke a rule of its SDRAM: {fault.decode()}; report it")
             came += self._buffer.raw[:count]
             max_cycles, data = max_cycles - cycles, b""
             # A frame ends with a FLAG behind another byte.
@@ -221,6 +226,7 @@ def _compile(config: Config, work: Path, cache: Cache, *, trace: bool) -> Path:
             "-shared",
             f"-DSATEEN_FLAG={FLAG}",
             f"-DVM_TRACE={int(trace)}",
+            *([f"-DSATEEN_SDRAM={chip_figures(find_chip(config.sdram), config.clock_hz)}"] if config.sdram else []),
             "-I.",
             f"-I{NATIVE}",
             f"-I{include}",
@@ -236,6 +242,18 @@ def _compile(config: Config, work: Path, cache: Cache, *, trace: bool) -> Path:
         work,
     )
     return work / LIBRARY
+
+
+def chip_figures(chip: SdramChip, clock_hz: int) -> str:
+    """A chip and its clock as C++ has them, see ``native/sdram.h``."""
+    times = ("t_rcd", "t_rp", "t_ras", "t_rc", "t_rrd", "t_wr", "t_rfc", "t_ras_max")
+    clocks = ",".join(f"{chip.clock_ns.get(cas, 0)}" for cas in range(4))
+    figures = [
+        chip.bank_bits, chip.row_bits, chip.column_bits, chip.data_bits, 1e9 / clock_hz,
+        *(getattr(chip, name) for name in times), chip.refresh_ns, chip.power_up_us * 1000,
+        chip.wr_cycles, chip.mrd_cycles, chip.power_up_refreshes,
+    ]  # fmt: skip
+    return f"{{{','.join(map(repr, figures))},{{{clocks}}}}}"
 
 
 def _generate(config: Config, file: Path) -> None:

@@ -15,6 +15,7 @@ BOARD = Board(
     bridge=FTDI_FULL_SPEED,
     loader=("openFPGALoader", "--board", "ulx3s"),
     loader_flash=("openFPGALoader", "--board", "ulx3s", "--write-flash"),
+    sdram=("as4c32m16sb", "is42s16160g"),
     usb=Usb(vendor=0x0403, product=0x6015, name="ulx3s"),
     model="LFE5U-85",
     products="one MULT18X18D each, LUTs for the rest",

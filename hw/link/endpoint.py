@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect
 
-from sateen.hw.host import HOST_REQUEST, LIMITED_RUN
+from sateen.hw.host import COPY, HOST_REQUEST, LIMITED_RUN
 from sateen.hw.link.answer import Answer
 from sateen.hw.link.framing import Framer
 from sateen.hw.link.payload import Payload
@@ -22,6 +22,8 @@ __all__ = ["Endpoint"]
 
 OP_HEADER = data.StructLayout({"op": 8, "space": 8, "length": 16, "address": 32})
 WRITABLE = (Space.SCRATCHPAD, Space.WEIGHTS, Space.PROGRAM)
+OUTSIDE = (Space.SDRAM, Space.CHECK)
+"""Memories of devices with SDRAM."""
 AHEAD = 2
 """Bytes read ahead where cells matter more than speed: one byte in three cycles."""
 COUNT = signed(LENGTH_BITS + 1)
@@ -59,11 +61,16 @@ class Endpoint(wiring.Component):
         The last program was ended because it ran for too long; the place in the run of the descriptor that ran.
     halt : Out(1)
         Pulses when a session begins, and when a HELLO waits behind another frame: no program may run any longer.
+    upper : Out(8), seek : Out(1), source : Out(32), copy : Out(stream)
+        With SDRAM only, see :class:`sateen.hw.bridge.SdramBridge`. A HELLO waits for a copy that is under way.
     """
 
     def __init__(self, config: Config, *, build: str = ""):
         self.config = config
         self.identity = Identity(config, build or config.digest).encode()
+        outside = {
+            "upper": Out(8), "seek": Out(1), "source": Out(32), "copy": Out(stream.Signature(COPY)),
+        }  # fmt: skip
         super().__init__(
             {
                 "rx": In(stream.Signature(8, always_ready=True)),
@@ -75,6 +82,7 @@ class Endpoint(wiring.Component):
                 "overtime": In(1),
                 "place": In(8),
                 "halt": Out(1),
+                **(outside if config.sdram else {}),
             }
         )
 
@@ -199,12 +207,14 @@ class Endpoint(wiring.Component):
         """
         count, waiting = Signal(COUNT), Signal(COUNT)
         known, writable, cut, overflow = Signal(), Signal(), Signal(), Signal()
+        spaces = [space for space in Space if space not in OUTSIDE or self.config.sdram]
+        targets = [*WRITABLE, Space.SDRAM] if self.config.sdram else WRITABLE
         with m.State("check"):
             m.d.sync += [
                 count.eq(op.length - 1),
                 waiting.eq(op.length - 1),
-                known.eq(Cat(op.space == space for space in Space).any()),
-                writable.eq(Cat(op.space == space for space in WRITABLE).any()),
+                known.eq(Cat(op.space == space for space in spaces).any()),
+                writable.eq(Cat(op.space == space for space in targets).any()),
                 cut.eq(op.length - 1 > payload.left),
                 overflow.eq(op.length + answer.count > self.config.frame_bytes - 1),
             ]
@@ -229,11 +239,43 @@ class Endpoint(wiring.Component):
                         _fail(m, status, Status.BUSY)
                 with m.Case(Op.WAIT):
                     m.next = "wait"
+                if self.config.sdram:
+                    self._begin_copy(m, op, status=status)
                 with m.Default():
                     _fail(m, status, Status.BAD_OP)
             with m.If(yielding):
                 _fail(m, status, Status.ABORTED)
         return count, waiting
+
+    def _begin_copy(self, m: Module, op: data.View, *, status: Signal) -> None:
+        """In the state ``begin``: what is copied, and from where."""
+        with m.Case(Op.FROM):
+            m.next = "from"
+            with m.If(op.address[:2].any()):
+                _fail(m, status, Status.BAD_OP)
+        with m.Case(Op.COPY):
+            m.next = "copy"
+            with m.If(~Cat(op.space == space for space in (*WRITABLE, Space.CHECK)).any()):
+                _fail(m, status, Status.BAD_SPACE)
+            with m.If(op.length[:2].any()):
+                _fail(m, status, Status.BAD_OP)
+
+    def _copy(self, m: Module, op: data.View) -> None:
+        """The states that copy from SDRAM; they end in ``header``."""
+        m.d.comb += [
+            self.upper.eq(op.address[len(self.request.payload.address) :]),
+            self.source.eq(op.address),
+            self.copy.payload.space.eq(op.space),
+            self.copy.payload.address.eq(op.address),
+            self.copy.payload.length.eq(op.length),
+        ]
+        with m.State("from"):
+            m.d.comb += self.seek.eq(1)
+            m.next = "header"
+        with m.State("copy"):
+            m.d.comb += self.copy.valid.eq(1)
+            with m.If(self.copy.ready):
+                m.next = "header"
 
     def _execute(
         self,
@@ -289,6 +331,8 @@ class Endpoint(wiring.Component):
                 _fail(m, status, Status.OVERTIME)
             with m.Elif(~self.busy):
                 m.next = "header"
+        if self.config.sdram:
+            self._copy(m, op)
 
     def _data(self, m: Module, answer: Answer, *, address: Signal, identity: Signal, late: Signal) -> None:
         """Adds bytes to the answer: those that are read from the identity or the memories, or with ``late`` the

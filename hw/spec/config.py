@@ -10,6 +10,7 @@ from typing import Any
 
 from sateen.hw.spec.descriptor import TABLE_ENTRIES, parameter_words
 from sateen.hw.spec.pe import PE_KINDS, PeKind, select_bits
+from sateen.hw.spec.sdram import find_chip
 
 __all__ = ["ENGINES", "PRESETS", "Config", "ceil_pow2", "parse_config"]
 
@@ -71,6 +72,9 @@ class Config:
     """Rows of the tile whose weights are loaded in one cycle: 1, 2 or 4; a divisor of ``rows``, and at most a quarter
     of them, since the accumulators need 4 cycles between two tiles of weights. Layers with few positions take up to
     that many times fewer cycles. 1 with ``combine``, with ``pe=term`` and in a sequential engine."""
+    sdram: str | None = None
+    """Chip of SDRAM beside the part, a key of :data:`sateen.hw.spec.sdram.CHIPS`: models are loaded into it once.
+    ``None``: there is none."""
 
     def __post_init__(self) -> None:
         self._int("rows", 4, 64, "the accumulators need 4 cycles between two tiles of weights")
@@ -96,6 +100,9 @@ class Config:
         self._int("baud", 300, self.clock_hz // 8, "clock_hz / 8")
         if self.multipliers is not None:
             self._int("multipliers", 0, self.rows * self.cols, "rows × cols")
+        if self.sdram is not None:
+            find_chip(self.sdram).timing(self.clock_hz)
+            self._multiple("weight_bytes", 4, "what is copied from SDRAM")
 
     def _int(self, name: str, low: int, high: int, why: str = "") -> None:
         value = getattr(self, name)
@@ -236,7 +243,7 @@ class Config:
         """The fields as JSON-ready values. Fields that were added later are left out at their defaults, so that the
         identity and digest of older devices stay the same."""
         fields = dataclasses.asdict(self)
-        for name in ("combine", "engine", "weight_rows"):
+        for name in ("combine", "engine", "weight_rows", "sdram"):
             if fields[name] == type(self).__dataclass_fields__[name].default:
                 del fields[name]
         return fields

@@ -6,10 +6,12 @@ import math
 from dataclasses import dataclass
 from enum import IntEnum
 
-__all__ = ["CHIPS", "Command", "SdramChip", "SdramTiming", "find_chip"]
+__all__ = ["CHIPS", "PAD_CYCLES", "Command", "SdramChip", "SdramTiming", "find_chip"]
 
 ALL_BANKS = 10
 """Address bit that makes a precharge one of all banks; with a read or write it would close the row behind it."""
+PAD_CYCLES = 2
+"""Of the registers in I/O cells between controller and chip: a cycle to the chip, and one from it."""
 CAS_BIT = 4
 """Lowest bit of the CAS latency in the mode register; all others are 0: bursts of one word, in order."""
 

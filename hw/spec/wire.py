@@ -74,6 +74,11 @@ class Op(IntEnum):
     program by itself after the cycles that ``address`` allows, see :func:`limit_code` and :attr:`Status.OVERTIME`."""
     WAIT = 4
     """Waits until no descriptor runs."""
+    FROM = 5
+    """Of devices with SDRAM: the next COPY begins at byte ``address`` of it, a multiple of 4."""
+    COPY = 6
+    """Of devices with SDRAM: copies ``length`` bytes, a multiple of 4, to ``space`` from ``address``. They follow those
+    of the COPY before, or begin where FROM says. To :attr:`Space.CHECK` nothing is written."""
 
 
 class Space(IntEnum):
@@ -89,6 +94,10 @@ class Space(IntEnum):
     """Weight words, each ``Config.weight_word_bytes`` apart; the first ``cols`` bytes of a word are stored."""
     PROGRAM = 4
     """Descriptors of 32-bit words, see :mod:`sateen.hw.spec.descriptor`. Written in whole words."""
+    SDRAM = 5
+    """Of devices with SDRAM: its bytes; a word's lowest byte comes first."""
+    CHECK = 6
+    """Of devices with SDRAM, read only: the CRC-32 of all bytes that COPY has read since FROM, little-endian."""
 
 
 class Status(IntEnum):

@@ -6,6 +6,9 @@
 
 #include "Vsateen.h"
 #include "verilated.h"
+#ifdef SATEEN_SDRAM
+#include "sdram.h"
+#endif
 #if VM_TRACE
 #include <csetjmp>
 #include <csignal>
@@ -67,11 +70,38 @@ struct Device {
 #endif
     }
 
+#ifdef SATEEN_SDRAM
+    // A refresh is late by one at most.
+    sdram::Sdram memory{sdram::Chip SATEEN_SDRAM, 1};
+    sdram::Pins sent;  // What the registers of the I/O cells hold.
+
+    sdram::Pins pins() const {
+        const int command = top.sdram___05Fras << 2 | top.sdram___05Fcas << 1 | top.sdram___05Fwe;
+        return {command, top.sdram___05Fba, top.sdram___05Fa, top.sdram___05Fdq_o, top.sdram___05Fdqm, bool(top.sdram___05Fdq_oe)};
+    }
+#endif
+
     // One rising edge; what was driven before is what the registers see.
     void tick() {
+#ifdef SATEEN_SDRAM
+        const uint32_t word = memory.word;
+        memory.step(sent);
+        sent = pins();
+#endif
         half(true);
+#ifdef SATEEN_SDRAM
+        top.sdram___05Fdq_i = word;
+#endif
         half(false);
         ++cycles;
+    }
+
+    // What went wrong outside; null if nothing has.
+    const char *fault() const {
+#ifdef SATEEN_SDRAM
+        if (!memory.fault.empty()) return memory.fault.c_str();
+#endif
+        return nullptr;
     }
 };
 
@@ -123,6 +153,9 @@ bool sateen_close(void *handle) {
     return true;
 }
 
+// The rule of the SDRAM that was broken, or null.
+const char *sateen_fault(void *handle) { return static_cast<Device *>(handle)->fault(); }
+
 uint64_t sateen_cycles(void *handle) { return static_cast<Device *>(handle)->cycles; }
 
 // Sends `size` bytes, one a cycle, and collects what comes back until a frame is complete behind the last of them (a FLAG that
@@ -138,6 +171,7 @@ size_t sateen_exchange(void *handle, const uint8_t *in, size_t size, uint8_t *ou
         const bool arrives = top.tx___05Fvalid;
         const uint8_t byte = top.tx___05Fpayload;
         device->tick();
+        if (device->fault()) break;
         if (!arrives) continue;
         out[received++] = byte;
         const bool complete = byte == FLAG && inside;

@@ -20,6 +20,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "sateen run net.sateen --input x.npy --check",
         "sateen run net.tflite --input photos/ --labels classes.txt --device serial:/dev/ttyUSB0",
     ),
+    "load": (
+        "sateen load net.sateen --device serial:/dev/ttyUSB0",
+        "sateen load net.tflite --device sim:small,sdram=as4c32m16sb",
+    ),
     "tell": (
         'sateen tell stories260K.bin "Once upon a time"',
         "sateen tell stories260K.bin --device golden --temperature 0.8 --seed 7",

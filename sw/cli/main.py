@@ -24,6 +24,7 @@ from sateen.cli import (
     export,
     fpga,
     inspect,
+    load,
     progress,
     quantize,
     report,
@@ -52,6 +53,7 @@ app.command("compile")(build.compile)
 app.command("export-c")(export.export_c)
 app.command("quantize")(quantize.quantize)
 app.command("run")(run.run)
+app.command("load")(load.load)
 app.command("tell")(tell.tell)
 app.command("verify")(verify.verify)
 app.command("report")(report.report)

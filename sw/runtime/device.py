@@ -27,6 +27,7 @@ from sateen.runtime.inference import Inference
 from sateen.runtime.link import Link, Operation, wait, write
 from sateen.runtime.link import run as start
 from sateen.runtime.position import Place, Position
+from sateen.runtime.shelf import Shelf
 from sateen.runtime.transport import alternatives, open_transport
 from sateen.sim.cycles import predict
 
@@ -36,7 +37,7 @@ PATIENCE, GRACE_CYCLES = 4, 10_000
 """A program may take so many times the cycles that are predicted, and so many more."""
 Inputs = ArrayLike | Mapping[str, Array]
 Progress = Callable[[int, int], None]
-"""Called with the number of inferences done and their total."""
+"""Called with what is done, inferences or bytes of a model, and how many there are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +94,8 @@ class Device:
         self.identity: Identity = link.hello()
         self.turn = threading.RLock()
         """Held during an inference, whose layers rely on what the device holds."""
+        self.shelf = Shelf(link, self.config) if self.config.sdram else None
+        """The models in the device's SDRAM, if it has any."""
         self._resident: tuple[Model, int] | None = None
         self._allowed: tuple[Model, int] | None = None
 
@@ -107,9 +110,10 @@ class Device:
         simulation = getattr(getattr(self.link, "transport", None), "device", None)
         return None if simulation is None else int(simulation.cycles)
 
-    def load(self, model: Model) -> LoadedModel:
-        """Makes a model ready to run; a resident model is sent at once. A :class:`~sateen.errors.SateenWarning` names
-        each layer that the host runs because the device cannot.
+    def load(self, model: Model, *, progress: Progress | None = None) -> LoadedModel:
+        """Makes a model ready to run; a resident model is sent at once. With SDRAM every model is, unless it lies there
+        already, so that no run sends weights. A :class:`~sateen.errors.SateenWarning` names each layer that the host
+        runs because the device cannot.
 
         Raises
         ------
@@ -117,6 +121,8 @@ class Device:
             If the model was compiled for another layout; the message names the fields that differ.
         ModelFileError
             If the model is from a file and contradicts itself.
+        DeviceError
+            If the model is larger than the device's SDRAM, or that does not keep what is written.
         """
         theirs, ours = model.config.layout, self.config.layout
         differ = [
@@ -144,8 +150,10 @@ class Device:
         if not model.trusted:
             check(model)
         loaded = LoadedModel(self, model)
-        if model.resident and model.segments:
-            with self.turn:
+        with self.turn:
+            if self.shelf is not None:
+                self.shelf.load(model, progress)
+            if model.resident and model.segments:
                 self.place(model, 0)
         return loaded
 
@@ -162,28 +170,39 @@ class Device:
         self.close()
 
     def place(self, model: Model, segment: int) -> None:
-        """Sends a segment's weights and program, unless the device already has them."""
+        """Puts a segment's weights and program into the memories that programs use, unless they are there."""
+        operations, cycles = self._placing(model, segment)
+        if operations:
+            self.link.transaction(operations, busy_cycles=cycles)
+        self._resident = (model, segment)
+
+    def _placing(self, model: Model, segment: int) -> tuple[list[Operation], int]:
+        """What places a segment, and the cycles that it takes besides the link's; nothing if the segment is there.
+        Afterwards what the device holds is unknown."""
         if self._resident is not None and self._resident[0] is model and self._resident[1] == segment:
-            return
+            return [], 0
         self._resident = None
+        if self.shelf is not None:
+            return self.shelf.placing(model, segment)
         data = model.segments[segment]
         words = np.zeros((len(data.weights), self.config.weight_word_bytes), np.int8)
         words[:, : self.config.cols] = data.weights
-        self.link.transaction(
-            [write(Space.WEIGHTS, 0, words.tobytes()), write(Space.PROGRAM, 0, data.program.tobytes())]
-        )
-        self._resident = (model, segment)
+        return [write(Space.WEIGHTS, 0, words.tobytes()), write(Space.PROGRAM, 0, data.program.tobytes())], 0
 
     def run(self, model: Model, part: Part, before: Sequence[Operation], after: Sequence[Operation]) -> bytes:
         """Runs descriptors, with operations before and after, and returns the bytes that ``after`` reads."""
         limit = self._limit(model)
         try:
-            self.place(model, part.segment)
-            return self.link.transaction(
-                [*before, start(part.first, part.count, limit=limit), wait(), *after],
+            if self.shelf is None:
+                self.place(model, part.segment)
+            placing, cycles = self._placing(model, part.segment)
+            result = self.link.transaction(
+                [*placing, *before, start(part.first, part.count, limit=limit), wait(), *after],
                 # A limit may be reached late.
-                busy_cycles=8 * limit,
+                busy_cycles=8 * limit + cycles,
             )
+            self._resident = (model, part.segment)
+            return result
         except BaseException as error:
             # What the device holds now is unknown.
             self._resident = None

@@ -14,7 +14,7 @@ from sateen.hw.spec.identity import IDENTITY_BYTES, Identity
 from sateen.hw.spec.wire import Frame, FrameType, Op, OpHeader, Space, Status, Stuffing, limit_code
 from sateen.runtime.transport import Transport
 
-__all__ = ["Link", "Operation", "read", "run", "wait", "write"]
+__all__ = ["Link", "Operation", "copies", "read", "run", "wait", "write"]
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +25,8 @@ CYCLES_PER_BYTE = 4
 """Cycles that a device takes at most for a byte of a frame."""
 MOST_BYTES = 1 << 20
 """As many bytes without the answer, and it is no device that sends them: bytes before a flag are kept."""
+MOST_COPIED = 0xFFFC
+"""Bytes of one COPY."""
 SMALLEST_FRAME = 128
 """The smallest ``frame_bytes`` of any device, for frames before its identity is known."""
 
@@ -56,6 +58,13 @@ def run(first: int, count: int, *, limit: int = 0) -> Operation:
 def wait() -> Operation:
     """Waits until the program has finished."""
     return Operation(OpHeader(Op.WAIT))
+
+
+def copies(source: int, space: Space, address: int, length: int) -> list[Operation]:
+    """Copies bytes from SDRAM to a memory; source and length are multiples of 4."""
+    pieces = range(0, length, MOST_COPIED)
+    copied = (OpHeader(Op.COPY, space, min(MOST_COPIED, length - start), address + start) for start in pieces)
+    return [Operation(OpHeader(Op.FROM, address=source)), *map(Operation, copied)]
 
 
 class Link:

@@ -1,0 +1,205 @@
+"""Models in the SDRAM beside a device: loaded once, found again by their contents, also by another program.
+
+A directory at the SDRAM's beginning says which models lie where. It is written last, when a model is complete, and the
+device itself computes the checksum of every model before that is relied on. So half a model, or what an SDRAM holds
+after its power was off, is never taken for one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import struct
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from sateen.compiler import Model
+from sateen.errors import DeviceError
+from sateen.hw.spec.config import Config
+from sateen.hw.spec.sdram import find_chip
+from sateen.hw.spec.wire import Space
+from sateen.runtime.link import Link, Operation, copies, read, write
+
+__all__ = ["Entry", "Shelf"]
+
+log = logging.getLogger(__name__)
+
+MAGIC = b"SATEEN1\n"
+DIRECTORY_BYTES = 4096
+HEAD = struct.Struct("<8sII")
+"""Of the directory: magic, length and CRC-32 of the JSON text behind."""
+NAME_LENGTH = 40
+ALIGNMENT = 4
+"""Of what COPY moves, in bytes."""
+PIECE_BYTES = 1 << 14
+"""Written between two calls of ``progress``."""
+CYCLES_PER_BYTE = 4
+"""That a copy takes at most, with all refreshes and while a program uses the memories."""
+Progress = Callable[[int, int], None]
+"""Called with the bytes sent, and their number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A model in SDRAM."""
+
+    name: str
+    sha256: str
+    """Of its bytes."""
+    base: int
+    """Where it begins."""
+    size: int
+    crc32: int
+
+
+class Shelf:
+    """The models in the SDRAM of one device.
+
+    Parameters
+    ----------
+    link : Link
+    config : Config
+        The device's, with SDRAM.
+    """
+
+    def __init__(self, link: Link, config: Config):
+        assert config.sdram is not None
+        self.link, self.config, self.chip = link, config, find_chip(config.sdram)
+        self.sent = 0
+        """Bytes of models sent so far."""
+        self._images: dict[int, tuple[Model, bytes, list[tuple[int, int, int]]]] = {}
+        self._checked: dict[str, Entry] = {}
+        self._entries: list[Entry] | None = None
+
+    @property
+    def entries(self) -> list[Entry]:
+        """What the directory names; none if it is damaged, or nobody has written one."""
+        if self._entries is None:
+            self._entries = self._read_directory()
+        return list(self._entries)
+
+    def size(self, model: Model) -> int:
+        """Bytes that a model takes."""
+        return len(self._image(model)[0])
+
+    def load(self, model: Model, progress: Progress | None = None) -> Entry:
+        """Puts a model into SDRAM, unless it is there. Others give way if there is no room.
+
+        Raises
+        ------
+        DeviceError
+            If the model is larger than the SDRAM, or that does not keep what is written.
+        """
+        image, _ = self._image(model)
+        digest = hashlib.sha256(image).hexdigest()
+        if digest in self._checked:
+            return self._checked[digest]
+        for entry in self.entries:
+            if entry.sha256 == digest and entry.size == len(image) and self._crc(entry) == entry.crc32:
+                log.info("the device has %r already", model.graph.name)
+                self._checked[digest] = entry
+                return entry
+        others = [entry for entry in self.entries if entry.sha256 != digest]
+        base, staying = self._place(model.graph.name, others, len(image))
+        entry = Entry(
+            name=model.graph.name[:NAME_LENGTH], sha256=digest, base=base, size=len(image), crc32=zlib.crc32(image)
+        )
+        # Models that give way are forgotten before they are written over.
+        self._write_directory(staying)
+        for start in range(0, len(image), PIECE_BYTES):
+            piece = image[start : start + PIECE_BYTES]
+            self.link.transaction([write(Space.SDRAM, base + start, piece)])
+            self.sent += len(piece)
+            if progress is not None:
+                progress(start + len(piece), len(image))
+        if self._crc(entry) != entry.crc32:
+            raise DeviceError(
+                f"the SDRAM does not keep what is written to it; check that the board has {self.chip.title}, for which "
+                f"the device was built, and build it with a lower clock_hz"
+            )
+        self._write_directory([*staying, entry])
+        self._checked[digest] = entry
+        return entry
+
+    def placing(self, model: Model, segment: int) -> tuple[list[Operation], int]:
+        """Operations that copy a segment's weights and program from SDRAM into the device's memories, and the cycles
+        that they take at most. Loads the model first, unless it is there."""
+        base = self.load(model).base
+        start, weights, program = self._image(model)[1][segment]
+        operations = [
+            *copies(base + start, Space.WEIGHTS, 0, weights),
+            *copies(base + start + weights, Space.PROGRAM, 0, program),
+        ]
+        return operations, CYCLES_PER_BYTE * (weights + program)
+
+    def _image(self, model: Model) -> tuple[bytes, list[tuple[int, int, int]]]:
+        """A model's bytes, and for each segment where they begin, and how many are weights and program."""
+        known = self._images.get(id(model))
+        if known is None or known[0] is not model:
+            parts, places, start = [], [], 0
+            for segment in model.segments:
+                words = np.zeros((len(segment.weights), self.config.weight_word_bytes), np.int8)
+                words[:, : self.config.cols] = segment.weights
+                weights, program = _padded(words.tobytes()), _padded(segment.program.tobytes())
+                places.append((start, len(weights), len(program)))
+                parts += [weights, program]
+                start += len(weights) + len(program)
+            known = self._images[id(model)] = model, b"".join(parts), places
+        return known[1], known[2]
+
+    def _place(self, name: str, others: Sequence[Entry], size: int) -> tuple[int, list[Entry]]:
+        """Where a model of this size goes, and the models that stay."""
+        room = self.chip.capacity - DIRECTORY_BYTES
+        if size > room:
+            raise DeviceError(
+                f"the model {name!r} takes {size:,} bytes of SDRAM, {size - room:,} more than {self.chip.title} has "
+                f"room for; choose a smaller model, or a device with more SDRAM"
+            )
+        base = DIRECTORY_BYTES
+        for entry in sorted(others, key=lambda entry: entry.base):
+            if base + size <= entry.base:
+                break
+            base = max(base, entry.base + entry.size)
+        if base + size <= self.chip.capacity and len(_directory([*others, _longest(size)])) <= DIRECTORY_BYTES:
+            return base, list(others)
+        return DIRECTORY_BYTES, []
+
+    def _crc(self, entry: Entry) -> int:
+        """The checksum of what lies in a model's place, by the device."""
+        operations = [*copies(entry.base, Space.CHECK, 0, entry.size), read(Space.CHECK, 0, 4)]
+        return int.from_bytes(self.link.transaction(operations, busy_cycles=CYCLES_PER_BYTE * entry.size), "little")
+
+    def _read_directory(self) -> list[Entry]:
+        magic, length, crc32 = HEAD.unpack(self.link.transaction([read(Space.SDRAM, 0, HEAD.size)]))
+        if magic != MAGIC or length > DIRECTORY_BYTES - HEAD.size:
+            return []
+        text = self.link.transaction([read(Space.SDRAM, HEAD.size, length)])
+        if zlib.crc32(text) != crc32:
+            return []
+        found: list[dict[str, Any]] = json.loads(text)
+        return [Entry(**fields) for fields in found]
+
+    def _write_directory(self, entries: Sequence[Entry]) -> None:
+        self._entries = None
+        self._checked = {entry.sha256: entry for entry in entries if entry.sha256 in self._checked}
+        self.link.transaction([write(Space.SDRAM, 0, _directory(entries))])
+        self._entries = list(entries)
+
+
+def _directory(entries: Sequence[Entry]) -> bytes:
+    text = json.dumps([asdict(entry) for entry in entries], separators=(",", ":")).encode()
+    return HEAD.pack(MAGIC, len(text), zlib.crc32(text)) + text
+
+
+def _longest(size: int) -> Entry:
+    """An entry that takes as much of the directory as any."""
+    return Entry(name="\uffff" * NAME_LENGTH, sha256="f" * 64, base=0xFFFFFFFF, size=size, crc32=0xFFFFFFFF)
+
+
+def _padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % ALIGNMENT)

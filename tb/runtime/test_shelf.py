@@ -1,0 +1,256 @@
+"""Models in SDRAM: loaded once, found again by their contents, never taken for whole if they are not; and a device with
+SDRAM, which copies from it."""
+
+import json
+import random
+import zlib
+
+import numpy as np
+import pytest
+
+import sateen
+import seeds
+from sateen.errors import DeviceError
+from sateen.graph import run as run_golden
+from sateen.hw.spec.config import parse_config
+from sateen.hw.spec.sdram import find_chip
+from sateen.hw.spec.wire import Op, OpHeader, Space
+from sateen.runtime import Device
+from sateen.runtime.link import Operation, copies, read, run, wait, write
+from sateen.runtime.shelf import DIRECTORY_BYTES, HEAD, Shelf
+from sateen.testing.graphs import Builder, random_input, small_network
+
+CONFIG = parse_config("micro,sdram=m12l64322a")
+CAPACITY = find_chip(CONFIG.sdram).capacity
+
+
+class Memory:
+    """A link to a device of which there is only the SDRAM. ``breaks`` ends it before so many more writes."""
+
+    def __init__(self):
+        self.bytes, self.breaks, self.written = {}, None, 0
+        self.source = self.crc = 0
+
+    def get(self, start, length):
+        return bytes(self.bytes.get(place, 0xA5) for place in range(start, start + length))
+
+    def transaction(self, operations, *, busy_cycles=0):
+        answer = b""
+        for operation in operations:
+            header = operation.header
+            if header.op == Op.WRITE:
+                if self.breaks is not None:
+                    if not self.breaks:
+                        raise sateen.LinkError("cut")
+                    self.breaks -= 1
+                self.written += header.length
+                self.bytes.update(enumerate(operation.data, header.address))
+            elif header.op == Op.FROM:
+                self.source, self.crc = header.address, 0
+            elif header.op == Op.COPY:
+                assert header.space == Space.CHECK and header.length % 4 == 0 and self.source % 4 == 0
+                self.crc = zlib.crc32(self.get(self.source, header.length), self.crc)
+                self.source += header.length
+            elif header.space == Space.SDRAM:
+                answer += self.get(header.address, header.length)
+            else:
+                answer += self.crc.to_bytes(4, "little")
+        return answer
+
+
+@pytest.fixture(scope="module")
+def models():
+    return [small_network(CONFIG, seed)[0] for seed in (1, 2, 3)]
+
+
+def test_loads_once(models):
+    memory = Memory()
+    entries = [Shelf(memory, CONFIG).load(model) for model in models]
+    assert [entry.base for entry in entries] == [4096, 4096 + entries[0].size, 4096 + 2 * entries[0].size]
+    written = memory.written
+    for entry, model in zip(entries, models, strict=True):
+        shelf = Shelf(memory, CONFIG)
+        assert shelf.entries == entries and shelf.load(model) == entry and not shelf.sent
+    assert memory.written == written
+
+
+def test_half_a_model_is_none(models):
+    """A transfer that is cut at any write leaves the models before it, and the next load is whole."""
+    for breaks in range(4):
+        memory = Memory()
+        first = Shelf(memory, CONFIG).load(models[0])
+        memory.breaks, shelf = breaks, Shelf(memory, CONFIG)
+        if breaks < 3:
+            with pytest.raises(sateen.LinkError):
+                shelf.load(models[1])
+        else:
+            shelf.load(models[1])
+        memory.breaks = None
+        again = Shelf(memory, CONFIG)
+        assert again.entries[:1] == [first] and len(again.entries) == (2 if breaks == 3 else 1)
+        again.load(models[1])
+        assert bool(again.sent) == (breaks < 3)
+
+
+@pytest.mark.parametrize("place", [0, 8, 12, HEAD.size, HEAD.size + 30])
+def test_stale_directory(models, place):
+    """A directory that has lost a bit is none."""
+    memory = Memory()
+    Shelf(memory, CONFIG).load(models[0])
+    memory.bytes[place] ^= 1
+    shelf = Shelf(memory, CONFIG)
+    assert shelf.entries == []
+    shelf.load(models[0])
+    assert shelf.sent
+
+
+def test_stale_model(models):
+    """A model that has lost a bit is sent anew."""
+    memory = Memory()
+    entry = Shelf(memory, CONFIG).load(models[0])
+    memory.bytes[entry.base + entry.size - 1] ^= 0x80
+    shelf = Shelf(memory, CONFIG)
+    shelf.load(models[0])
+    assert shelf.sent == entry.size and len(shelf.entries) == 1
+
+
+def test_gives_way(models, monkeypatch):
+    """Where there is no room, other models give way, and are sent anew when they run."""
+    memory = Memory()
+    shelf = Shelf(memory, CONFIG)
+    size = shelf.size(models[0])
+    monkeypatch.setattr(type(shelf.chip), "capacity", DIRECTORY_BYTES + 2 * size + 8)
+    for model in models[:2]:
+        shelf.load(model)
+    assert [entry.base for entry in shelf.entries] == [4096, 4096 + size]
+    shelf.load(models[2])
+    assert [entry.sha256 for entry in shelf.entries] == [shelf.load(models[2]).sha256]
+    sent = shelf.sent
+    operations, _ = shelf.placing(models[0], 0)
+    assert shelf.sent == sent + size and operations[0].header.address == 4096 + size
+    monkeypatch.setattr(type(shelf.chip), "capacity", DIRECTORY_BYTES + size - 4)
+    with pytest.raises(
+        DeviceError, match=rf"takes {size:,} bytes of SDRAM, 4 more than ESMT M12L64322A-6 has room for"
+    ):
+        Shelf(Memory(), CONFIG).load(models[0])
+
+
+def test_full_directory(models):
+    """However long the names, the directory stays within its place."""
+    memory = Memory()
+    shelf = Shelf(memory, CONFIG)
+    for index in range(40):
+        model = small_network(CONFIG, index)[0]
+        object.__setattr__(model.graph, "name", "\u2603" * 60)
+        shelf.load(model)
+        magic, length, _ = HEAD.unpack(memory.get(0, HEAD.size))
+        assert length + HEAD.size <= DIRECTORY_BYTES
+        assert len(json.loads(memory.get(HEAD.size, length))) == len(shelf.entries)
+    assert 1 <= len(shelf.entries) < 40
+
+
+def test_memory_that_forgets(models):
+    memory = Memory()
+    memory.get = lambda start, length: bytes(length)
+    with pytest.raises(DeviceError, match="does not keep what is written to it; check that the board has ESMT M12L6"):
+        Shelf(memory, CONFIG).load(models[0])
+
+
+@pytest.fixture(scope="module")
+def device():
+    with sateen.open("sim:micro,sdram=m12l64322a") as opened:
+        yield opened
+
+
+def test_bytes(device):
+    """The SDRAM's bytes from the first to the last, and over the 24 bits of other memories' addresses."""
+    rng = random.Random(seeds.own())
+    places = {place: rng.randbytes(9) for place in (0, 4093, CAPACITY - 9, (1 << 22) - 3)}
+    device.link.transaction([write(Space.SDRAM, place, data) for place, data in places.items()])
+    for place, data in places.items():
+        assert device.link.transaction([read(Space.SDRAM, place, 9)]) == data
+
+
+def test_copies(device):
+    """Copies follow one another; the checksum is that of all bytes since FROM; nothing else is written."""
+    data = random.Random(seeds.own()).randbytes(400)
+    link = device.link
+    link.transaction([write(Space.SDRAM, 8000, data), write(Space.SCRATCHPAD, 0, bytes(600))])
+    more = Operation(OpHeader(Op.COPY, Space.SCRATCHPAD, 96, 401))
+    none = Operation(OpHeader(Op.COPY, Space.SCRATCHPAD, 0, 9))
+    answer = link.transaction(
+        [*copies(8000, Space.SCRATCHPAD, 1, 300), none, more, read(Space.CHECK, 0, 4), read(Space.SCRATCHPAD, 0, 600)]
+    )
+    assert int.from_bytes(answer[:4], "little") == zlib.crc32(data[:396])
+    assert answer[4:] == bytes(1) + data[:300] + bytes(100) + data[300:396] + bytes(103)
+    answer = link.transaction([*copies(8004, Space.CHECK, 0, 396), read(Space.CHECK, 1, 3)])
+    assert answer == zlib.crc32(data[4:]).to_bytes(4, "little")[1:]
+
+
+@pytest.mark.parametrize(
+    ("operation", "status"),
+    [
+        (OpHeader(Op.FROM, address=2), "BAD_OP"),
+        (OpHeader(Op.COPY, Space.WEIGHTS, 6, 0), "BAD_OP"),
+        (OpHeader(Op.COPY, Space.SDRAM, 4, 0), "BAD_SPACE"),
+        (OpHeader(Op.COPY, Space.COUNTERS, 4, 0), "BAD_SPACE"),
+        (OpHeader(Op.WRITE, Space.CHECK, 0, 0), "BAD_SPACE"),
+    ],
+)
+def test_refuses(device, operation, status):
+    with pytest.raises(DeviceError, match=status):
+        device.link.transaction([Operation(operation)])
+
+
+def test_runs_from_sdram(device):
+    """A model's runs send its input, receive its output, and are exact; another device object finds it there."""
+    model, x = small_network(CONFIG, seeds.own())
+    loaded = device.load(model)
+    (name,), (output,) = model.graph.inputs, model.graph.outputs
+    golden = run_golden(model.graph, {name: model.graph.tensors[name].from_file(x)}, layers=True)
+    other, _ = small_network(CONFIG, 7)
+    for _ in range(2):
+        assert np.array_equal(model.graph.tensors[output].from_file(loaded.run(x)), golden[output])
+        assert loaded.profile.link_bytes < 300 < device.shelf.size(model)
+        # Other weights in the meantime.
+        device.load(other)
+    again = Device(device.link)
+    again.load(model)
+    assert not again.shelf.sent and len(again.shelf.entries) == 2
+
+
+def test_larger_than_the_weight_store(device):
+    """A model of several segments sends its input and receives its output, no weights."""
+    rng = np.random.default_rng(seeds.own())
+    builder = Builder((1, 1, 60), rng, name="wide").flatten()
+    graph = builder.fully_connected(60).fully_connected(50).fully_connected(40).graph()
+    model = sateen.compile(graph, CONFIG)
+    assert len(model.segments) >= 2 and not model.fallbacks
+    x = random_input(graph, rng)
+    loaded = device.load(model)
+    (name,), (output,) = graph.inputs, graph.outputs
+    golden = run_golden(graph, {name: graph.tensors[name].from_file(x)}, layers=True)
+    for _ in range(2):
+        assert np.array_equal(graph.tensors[output].from_file(loaded.run(x)), golden[output])
+        # Two frames each way, a header for each operation, and counters.
+        assert loaded.profile.link_bytes < 500 < device.shelf.size(model) / 10
+
+
+def test_copies_while_a_program_runs(device):
+    """What a program computes does not depend on copies to places that it does not use."""
+    model, x = small_network(CONFIG, 3)
+    device.load(model).run(x)
+    (name,) = model.graph.inputs
+    data = random.Random(1).randbytes(512)
+    (part,) = model.layers[0].parts
+    size, address = model.size(model.layers[0].output), model.addresses[model.layers[0].output]
+    put = write(Space.SCRATCHPAD, model.addresses[name], model.graph.tensors[name].from_file(x).tobytes())
+    result = read(Space.SCRATCHPAD, address, size)
+    expected = device.link.transaction([put, run(part.first, part.count), wait(), result])
+    place = CONFIG.scratchpad_bytes - len(data)
+    device.link.transaction([write(Space.SDRAM, 1 << 20, data), write(Space.SCRATCHPAD, address, bytes(size))])
+    answer = device.link.transaction(
+        [put, run(part.first, part.count), *copies(1 << 20, Space.SCRATCHPAD, place, 512), wait(), result]
+    )
+    assert answer == expected
+    assert device.link.transaction([read(Space.SCRATCHPAD, place, 512)]) == data
