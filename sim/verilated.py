@@ -8,6 +8,7 @@ import importlib.metadata
 import os
 import re
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -61,7 +62,8 @@ VERILATE = [
 class VerilatedDevice:
     """One simulated accelerator, driven in blocks of bytes over the same frames as a board; a context manager.
 
-    Each instance has a state of its own; an instance is used by one thread at a time.
+    Each instance has a state of its own; an instance is used by one thread at a time. Any thread may close it: an
+    exchange under way ends with an error then.
 
     Parameters
     ----------
@@ -100,11 +102,14 @@ class VerilatedDevice:
         self._library, self._trace, self._process = library, trace, os.getpid()
         self._buffer = ctypes.create_string_buffer(BUFFER_BYTES)
         self._handle = library.sateen_open(str(trace).encode() if trace is not None else None)
+        # Held while the library runs: what it works on is not freed meanwhile.
+        self._turn = threading.Lock()
+        self._cycles = int(library.sateen_cycles(self._handle))
 
     @property
     def cycles(self) -> int:
-        """Clock cycles so far."""
-        return int(self._library.sateen_cycles(self._open()))
+        """Clock cycles so far, at most :data:`SLICE_CYCLES` ago; any thread may ask."""
+        return self._cycles
 
     def exchange(self, data: bytes, *, max_cycles: int) -> bytes:
         """Sends bytes, one per cycle, and runs until a frame has come back.
@@ -121,12 +126,15 @@ class VerilatedDevice:
         came = b""
         while True:
             cycles = min(max_cycles, len(data) + SLICE_CYCLES)
-            count = self._library.sateen_exchange(self._open(), data, len(data), self._buffer, BUFFER_BYTES, cycles)
-            if not self._library.sateen_written(self._handle):
-                self._fail_trace()
-            if (fault := self._library.sateen_fault(self._handle)) is not None:
-                raise SimulationError(f"the accelerator broke a rule of its SDRAM: {fault.decode()}; report it")
-            came += self._buffer.raw[:count]
+            with self._turn:
+                handle = self._open()
+                count = self._library.sateen_exchange(handle, data, len(data), self._buffer, BUFFER_BYTES, cycles)
+                self._cycles = int(self._library.sateen_cycles(handle))
+                if not self._library.sateen_written(handle):
+                    self._fail_trace()
+                if (fault := self._library.sateen_fault(handle)) is not None:
+                    raise SimulationError(f"the accelerator broke a rule of its SDRAM: {fault.decode()}; report it")
+                came += self._buffer.raw[:count]
             max_cycles, data = max_cycles - cycles, b""
             # A frame ends with a FLAG behind another byte.
             complete = came[-1:] == FLAG_BYTE and came[-2:-1] not in (b"", FLAG_BYTE)
@@ -135,11 +143,15 @@ class VerilatedDevice:
 
     def close(self) -> None:
         """Ends the simulation; a waveform is complete then, or a :class:`SimulationError` says that it is not."""
-        if self._handle:
+        if self._process != os.getpid():
+            # A fork's copy: the waveform is its parent's to end.
+            return
+        with self._turn:
             handle, self._handle = self._handle, None
-            was_written = self._library.sateen_written(handle)
-            if not self._library.sateen_close(handle) and was_written:
-                self._fail_trace()
+            if handle:
+                was_written = self._library.sateen_written(handle)
+                if not self._library.sateen_close(handle) and was_written:
+                    self._fail_trace()
 
     def _fail_trace(self) -> None:
         raise SimulationError(f"cannot write the waveform {self._trace}: the disk may be full; name another file")

@@ -7,6 +7,7 @@ import os
 import random
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from sateen.errors import DeviceError, DeviceTakenError, LinkError, OvertimeError
@@ -150,8 +151,10 @@ class Link:
             )
 
     def close(self) -> None:
-        """Closes the connection."""
-        self.transport.close()
+        """Closes the connection, once a transaction of another thread has ended."""
+        # In a fork, that thread is none.
+        with self._turn if self._process == os.getpid() else nullcontext():
+            self.transport.close()
 
     def _send(self, kind: FrameType, payload: bytes, busy_cycles: int) -> bytes:
         """Sends one frame until it is answered; the data of its answer."""

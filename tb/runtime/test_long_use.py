@@ -2,6 +2,9 @@
 
 import os
 import random
+import socket
+import threading
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -11,9 +14,10 @@ from disturbed import Disturbed
 import sateen
 from sateen.graph import run as golden
 from sateen.hw.spec.config import parse_config
-from sateen.runtime import Device
+from sateen.runtime import Device, serve
 from sateen.runtime.link import Link
-from sateen.runtime.transport import SimulationTransport
+from sateen.runtime.transport import SimulationTransport, TcpTransport
+from sateen.sim.verilated import build
 from sateen.testing.graphs import Builder, random_input
 
 CONFIG = "micro"
@@ -24,16 +28,17 @@ GROWTH = 16 << 20
 
 
 class LongUse:
-    """A device that is opened once, four models, and what the process held when it was warm."""
+    """A device that is opened once, four models, and what the process held when it was warm; ``served``: over TCP, by
+    this process."""
 
-    def __init__(self, seed, rate, *, warm=WARM):
+    def __init__(self, seed, rate, *, warm=WARM, served=False):
         self.warm = warm
         config = parse_config(CONFIG)
         self.rng = random.Random(seed)
-        self.transport = SimulationTransport(config)
-        self.device = Device(link := Link(self.transport))
+        transport = TcpTransport("127.0.0.1", server(config)) if served else SimulationTransport(config)
+        self.device = Device(link := Link(transport))
         # From here on: a HELLO that came again would end the session.
-        link.transport = Disturbed(self.transport, rate, seed)
+        link.transport = Disturbed(transport, rate, seed, silence=1.0) if served else Disturbed(transport, rate, seed)
         self.models = list(cases(config))
         self.loaded = [self.device.load(model) for model, _, _ in self.models]
         self.inferences, self.held = 0, None
@@ -53,6 +58,14 @@ class LongUse:
             memory, files = held()
             assert files <= self.held[1], f"{files - self.held[1]} files more are open"
             assert memory - self.held[0] < GROWTH, f"{(memory - self.held[0]) >> 10} KiB more after {self.inferences}"
+
+
+def server(config):
+    """The port of a simulated device on TCP, built before somebody waits for its answers."""
+    build(config)
+    listening = socket.create_server(("127.0.0.1", 0))
+    threading.Thread(target=serve, args=(config,), kwargs={"ready": listening}, daemon=True).start()
+    return listening.getsockname()[1]
 
 
 def cases(config):
@@ -76,14 +89,15 @@ def held():
 
 
 @cache
-def user(rate):
-    return LongUse(1, rate)
+def user(rate, served):
+    return LongUse(1, rate, served=served)
 
 
 def soak(seed):
-    """Ten inferences more of the same device, over a clean line or one that disturbs a frame in a hundred."""
-    user(0.01 if seed % 2 else 0).use(10)
-    return "equal"
+    """Ten inferences more of the same device, over a clean line, one that disturbs a frame in a hundred, or TCP that
+    does."""
+    user(0.01 if seed % 3 else 0, seed % 3 == 2).use(10)
+    return Counter({("clean", "disturbed", "TCP disturbed")[seed % 3]: 10})
 
 
 def test_long_use():

@@ -18,6 +18,7 @@ from sateen.hw.spec.config import PRESETS
 from sateen.runtime import Device, serve
 from sateen.runtime.link import Link
 from sateen.runtime.transport import SerialTransport, SimulationTransport, TcpTransport
+from sateen.sim.errors import SimulationError
 from sateen.sim.verilated import build
 from sateen.testing.graphs import Builder, random_input
 
@@ -113,6 +114,30 @@ def test_a_served_device_has_one_client(server, patient):
             with pytest.raises(sateen.DeviceTakenError, match="the device is in use by another client"):
                 sateen.open(f"tcp:127.0.0.1:{server}")
             np.testing.assert_array_equal(device.load(model).run(x), expected)
+
+
+def test_closed_by_another_thread(server, patient):
+    """Threads that use the device end with an error that says so, in process and over TCP."""
+    (model, x, expected), *_ = cases(1)
+    for transport in (SimulationTransport(CONFIG), TcpTransport("127.0.0.1", server)):
+        device = Device(Link(transport))
+        loaded, ended = device.load(model), []
+
+        def work(loaded=loaded, ended=ended):
+            try:
+                while True:
+                    np.testing.assert_array_equal(loaded.run(x), expected)
+            except (sateen.SateenError, SimulationError) as error:
+                ended.append(str(error))
+
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        loaded.run(x)
+        device.close()
+        for thread in threads:
+            thread.join(timeout=120)
+        assert len(ended) == 3 and all("closed" in each or "connection is lost" in each for each in ended), ended
 
 
 def test_many_clients(server, patient):

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -137,6 +138,30 @@ def test_a_forked_process_has_no_device():
             os._exit(3)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert answers(device)
+
+
+def test_closed_by_another_thread():
+    """While it runs: the exchange ends with an error."""
+    for _ in range(3):
+        device, ended = VerilatedDevice(CONFIG), []
+        begin = device.cycles
+
+        def run(device=device, ended=ended):
+            try:
+                while True:
+                    device.exchange(b"x", max_cycles=1 << 20)
+            except SimulationError as error:
+                ended.append(str(error))
+
+        threads = [threading.Thread(target=run) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        while device.cycles == begin:
+            time.sleep(0.001)
+        device.close()
+        for thread in threads:
+            thread.join(timeout=60)
+        assert ended == ["the simulated device is closed; open it anew"] * 2
 
 
 def test_closed():
