@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sateen.graph.ops.base import Array, Binary, GraphError, Shape, Tensors, Values, is_int, require
+from sateen.graph.ops.base import Array, GraphError, Op, Shape, Tensors, Values, is_int, require
 from sateen.graph.ops.real import Real
 from sateen.hw.spec.descriptor import Rounding
 from sateen.sim import golden
@@ -18,10 +18,12 @@ __all__ = ["MatrixProduct", "Product", "RealMatrixProduct"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Product(Binary):
+class Product(Op):
     """What matrix products share: (N, …, M, I) by (N, …, I, O) is (N, …, M, O). The axes before the last two broadcast,
     the batch as well."""
 
+    a: str
+    b: str
     bias: NDArray[Any]
     """[O], or one value for all."""
     transpose_a: bool = False
@@ -33,6 +35,10 @@ class Product(Binary):
     def __post_init__(self) -> None:
         good = isinstance(self.bias, np.ndarray) and self.bias.dtype == self.BIAS and self.bias.ndim == 1
         require(good and self.bias.size > 0, self, f"bias must be one axis of {self.BIAS}, and not empty")
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.a, self.b)
 
     def infer(self, tensors: Tensors) -> Shape:
         (*outer, rows, depth), (*others, inner, columns) = self._shapes(tensors)
