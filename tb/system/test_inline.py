@@ -124,6 +124,15 @@ def test_commands_exist(path):
     assert not wrong, "\n".join(wrong)
 
 
+def test_options_exist():
+    """Those that a text names without a command."""
+    known = {option for command in COMMANDS.values() for each in command.params for option in each.opts} | {*OF_ALL}
+    for path in PAGES:
+        text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+        for option in re.findall(r"`(--?[a-z][\w-]*)", text):
+            assert option in known, f"{path.name}: no command has {option}"
+
+
 def test_commands_are_found():
     assert sum(1 for path in PAGES for command in mentioned(path) if words(command)) > 100
 
