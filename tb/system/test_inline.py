@@ -133,6 +133,13 @@ def test_options_exist():
             assert option in known, f"{path.name}: no command has {option}"
 
 
+def test_every_extra_is_explained():
+    """In the table of the first page."""
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    rows = re.findall(r"^\| (`[a-z`, ]+`) \|", (ROOT / "docs" / "index.md").read_text(), re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(known)
+
+
 def test_commands_are_found():
     assert sum(1 for path in PAGES for command in mentioned(path) if words(command)) > 100
 
