@@ -11,6 +11,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from sateen.extras import install_command, install_hint
@@ -49,20 +50,22 @@ def texts(path: str) -> list[Text]:
     return list(dict.fromkeys(text for text in found if len(text.what) > len(VALUE)))
 
 
+@cache
 def every() -> dict[str, list[Text]]:
-    """The texts of all files that have any."""
+    """The texts of all files that have any. Each page's section asks for them; they are read once a process."""
     paths = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
     names = [*(path.relative_to(ROOT).as_posix() for path in paths), *SINGLE]
     return {name: found for name in names if (found := texts(name))}
 
 
-def scopes(tree: ast.AST, scope: ast.AST | None = None) -> Iterator[tuple[ast.AST, ast.AST]]:
-    """Every node with the function around it."""
-    scope = scope or tree
-    for node in ast.iter_child_nodes(tree):
+def scopes(tree: ast.AST) -> Iterator[tuple[ast.AST, ast.AST]]:
+    """Every node with the function around it, in the order of the source."""
+    waiting: list[tuple[ast.AST, ast.AST]] = [(tree, child) for child in ast.iter_child_nodes(tree)][::-1]
+    while waiting:
+        scope, node = waiting.pop()
         yield scope, node
         inner = node if isinstance(node, ast.FunctionDef) else scope
-        yield from scopes(node, inner)
+        waiting += [(inner, child) for child in ast.iter_child_nodes(node)][::-1]
 
 
 def raises(node: ast.AST) -> bool:
