@@ -63,7 +63,7 @@ def explore(
             Task(graphs=graphs, weights=weights, target=target), trials=trials, seed=seed, study=study, progress=report
         )
     if not found.front:
-        raise SateenError(_nothing(found, target))
+        raise SateenError(f"{refusal(found, target)}")
     _print(found, target)
     verified = [_verified(point, target) for point in found.front[:verify]]
     write_document(
@@ -126,14 +126,16 @@ REASONS = {
 }
 
 
-def _nothing(found: Search, target: Target) -> str:
+def refusal(found: Search, target: Target) -> str:
+    """Why nothing was found, and what would help."""
     counts = ", ".join(f"{count:,} {REASONS[reason]}" for reason, count in found.skipped.items())
     nearest = found.nearest
-    text = f"no configuration of {found.trials:,} serves on {target.name}: {counts}"
-    if nearest is not None:
-        text += f"; the nearest, {nearest.config}, {nearest.problem}; allow more with --luts, --multipliers, "
-        text += "--block-rams or --fill, or name a larger part"
-    return text
+    if nearest is None:
+        return f"no configuration of {found.trials:,} serves on {target.name}: {counts}"
+    return (
+        f"no configuration of {found.trials:,} serves on {target.name}: {counts}; the nearest, {nearest.config}, "
+        f"{nearest.problem}; allow more with --luts, --multipliers, --block-rams or --fill, or name a larger part"
+    )
 
 
 def _print(found: Search, target: Target) -> None:
