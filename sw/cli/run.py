@@ -57,6 +57,7 @@ def run(
     with opened(device, trace=trace) as opened_device:
         model = source.compiled(opened_device.config)
         y, tensors, record = measured(model, given.values, opened_device, device, layers=check or layers is not None)
+        copied = opened_device.shelf.copied if opened_device.shelf else 0
     differ = _differing(model, given.values, tensors) if check else []
     if check:
         record = replace(record, equal_to_golden=not differ)
@@ -65,7 +66,7 @@ def run(
     if classes is not None:
         print_classes(model.graph, y, classes, _item_names(given.names))
     print_layers(record)
-    console.print(_summary(model, record))
+    console.print(_summary(model, record, copied))
     if differ:
         raise DifferenceError(
             f"{len(differ)} of {len(tensors)} tensors differ from the golden model, the first {differ[0]!r}"
@@ -102,9 +103,10 @@ def _item_names(names: list[str]) -> list[str]:
     return numbered
 
 
-def _summary(model: Model, record: RunRecord) -> str:
+def _summary(model: Model, record: RunRecord, copied: int) -> str:
     many = "s" if record.inferences != 1 else ""
     text = f"{record.inferences} inference{many}, {record.link_bytes:,} bytes over the link"
+    text += f", {copied:,} copied from SDRAM" if copied else ""
     if not (host := len(model.fallbacks)):
         return text
     return f"{text}; the host ran {host} layer{'s' if host > 1 else ''} (sateen info says why)"

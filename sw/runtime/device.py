@@ -63,6 +63,9 @@ class Profile:
     """Inferences of the run."""
     link_bytes: int
     """Bytes over the link in both directions, in the whole run."""
+    copied_bytes: int = 0
+    """Bytes copied from SDRAM into the device's memories, in the whole run. A copy takes a cycle a byte, besides
+    :attr:`cycles`."""
 
     @property
     def cycles(self) -> int:
@@ -96,6 +99,8 @@ class Device:
         """Held during an inference, whose layers rely on what the device holds."""
         self.shelf = Shelf(link, self.config) if self.config.sdram else None
         """The models in the device's SDRAM, if it has any."""
+        if self.shelf is not None:
+            self.shelf.probe()
         self._resident: tuple[Model, int] | None = None
         self._allowed: tuple[Model, int] | None = None
 
@@ -289,7 +294,7 @@ class LoadedModel:
         inference = Inference(self.device, self.model, self._position)
         items: list[dict[str, Array]] = []
         counters: list[Counters] = []
-        link_bytes = 0
+        link_bytes, copied = 0, self._copied()
         for item in range(count):
             single = {name: values[item : item + 1] for name, values in inputs.items()}
             with self.device.turn:
@@ -308,6 +313,7 @@ class LoadedModel:
             ),
             inferences=count,
             link_bytes=link_bytes,
+            copied_bytes=self._copied() - copied,
         )
         tensors = {
             name: graph.tensors[name].to_file(np.concatenate([values[name] for values in items])) for name in items[0]
@@ -315,6 +321,9 @@ class LoadedModel:
         outputs = {name: tensors[name] for name in graph.outputs}
         result = next(iter(outputs.values())) if len(outputs) == 1 else outputs
         return (result, tensors) if layers else result
+
+    def _copied(self) -> int:
+        return 0 if self.device.shelf is None else self.device.shelf.copied
 
     def _inputs(self, x: Any) -> dict[str, Array]:
         names = list(self.model.graph.inputs)

@@ -31,6 +31,11 @@ log = logging.getLogger(__name__)
 
 MAGIC = b"SATEEN1\n"
 DIRECTORY_BYTES = 4096
+PROBE = 4080
+"""Where the directory's last bytes are left for :meth:`Shelf.probe`."""
+PATTERNS = (bytes.fromhex("00ff55aa0f1e2d3c"), bytes.fromhex("ff00aa55f0e1d2c3"))
+KEPT_IMAGES = 8
+"""Models whose bytes are kept ready."""
 HEAD = struct.Struct("<8sII")
 """Of the directory: magic, length and CRC-32 of the JSON text behind."""
 NAME_LENGTH = 40
@@ -57,6 +62,17 @@ class Entry:
     crc32: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Image:
+    """A model's bytes."""
+
+    model: Model
+    data: bytes
+    sha256: str
+    places: tuple[tuple[int, int, int], ...]
+    """For each segment: where it begins, and how many bytes are weights and program."""
+
+
 class Shelf:
     """The models in the SDRAM of one device.
 
@@ -72,7 +88,9 @@ class Shelf:
         self.link, self.config, self.chip = link, config, find_chip(config.sdram)
         self.sent = 0
         """Bytes of models sent so far."""
-        self._images: dict[int, tuple[Model, bytes, list[tuple[int, int, int]]]] = {}
+        self.copied = 0
+        """Bytes of models copied from SDRAM into the device's memories so far."""
+        self._images: list[_Image] = []
         self._checked: dict[str, Entry] = {}
         self._entries: list[Entry] | None = None
 
@@ -83,9 +101,20 @@ class Shelf:
             self._entries = self._read_directory()
         return list(self._entries)
 
+    def probe(self) -> None:
+        """Raises :class:`~sateen.errors.DeviceError` if the SDRAM does not answer."""
+        for pattern in PATTERNS:
+            self.link.transaction([write(Space.SDRAM, PROBE, pattern)])
+            if (found := self.link.transaction([read(Space.SDRAM, PROBE, len(pattern))])) != pattern:
+                raise DeviceError(
+                    f"the device's SDRAM does not answer: {found.hex()} was read where {pattern.hex()} was written; "
+                    f"check that the board has {self.chip.title}, for which the device was built, or build it without "
+                    f"sdram"
+                )
+
     def size(self, model: Model) -> int:
         """Bytes that a model takes."""
-        return len(self._image(model)[0])
+        return len(self._image(model).data)
 
     def load(self, model: Model, progress: Progress | None = None) -> Entry:
         """Puts a model into SDRAM, unless it is there. Others give way if there is no room.
@@ -95,8 +124,7 @@ class Shelf:
         DeviceError
             If the model is larger than the SDRAM, or that does not keep what is written.
         """
-        image, _ = self._image(model)
-        digest = hashlib.sha256(image).hexdigest()
+        image, digest = self._image(model).data, self._image(model).sha256
         if digest in self._checked:
             return self._checked[digest]
         for entry in self.entries:
@@ -130,27 +158,31 @@ class Shelf:
         """Operations that copy a segment's weights and program from SDRAM into the device's memories, and the cycles
         that they take at most. Loads the model first, unless it is there."""
         base = self.load(model).base
-        start, weights, program = self._image(model)[1][segment]
+        start, weights, program = self._image(model).places[segment]
+        self.copied += weights + program
         operations = [
             *copies(base + start, Space.WEIGHTS, 0, weights),
             *copies(base + start + weights, Space.PROGRAM, 0, program),
         ]
         return operations, CYCLES_PER_BYTE * (weights + program)
 
-    def _image(self, model: Model) -> tuple[bytes, list[tuple[int, int, int]]]:
-        """A model's bytes, and for each segment where they begin, and how many are weights and program."""
-        known = self._images.get(id(model))
-        if known is None or known[0] is not model:
-            parts, places, start = [], [], 0
-            for segment in model.segments:
-                words = np.zeros((len(segment.weights), self.config.weight_word_bytes), np.int8)
-                words[:, : self.config.cols] = segment.weights
-                weights, program = _padded(words.tobytes()), _padded(segment.program.tobytes())
-                places.append((start, len(weights), len(program)))
-                parts += [weights, program]
-                start += len(weights) + len(program)
-            known = self._images[id(model)] = model, b"".join(parts), places
-        return known[1], known[2]
+    def _image(self, model: Model) -> _Image:
+        """A model's bytes, made once."""
+        for known in self._images:
+            if known.model is model:
+                return known
+        parts, places, start = [], [], 0
+        for segment in model.segments:
+            words = np.zeros((len(segment.weights), self.config.weight_word_bytes), np.int8)
+            words[:, : self.config.cols] = segment.weights
+            weights, program = _padded(words.tobytes()), _padded(segment.program.tobytes())
+            places.append((start, len(weights), len(program)))
+            parts += [weights, program]
+            start += len(weights) + len(program)
+        data = b"".join(parts)
+        image = _Image(model=model, data=data, sha256=hashlib.sha256(data).hexdigest(), places=tuple(places))
+        self._images = [image, *self._images[: KEPT_IMAGES - 1]]
+        return image
 
     def _place(self, name: str, others: Sequence[Entry], size: int) -> tuple[int, list[Entry]]:
         """Where a model of this size goes, and the models that stay."""
@@ -165,7 +197,7 @@ class Shelf:
             if base + size <= entry.base:
                 break
             base = max(base, entry.base + entry.size)
-        if base + size <= self.chip.capacity and len(_directory([*others, _longest(size)])) <= DIRECTORY_BYTES:
+        if base + size <= self.chip.capacity and len(_directory([*others, _longest(size)])) <= PROBE:
             return base, list(others)
         return DIRECTORY_BYTES, []
 
@@ -176,7 +208,7 @@ class Shelf:
 
     def _read_directory(self) -> list[Entry]:
         magic, length, crc32 = HEAD.unpack(self.link.transaction([read(Space.SDRAM, 0, HEAD.size)]))
-        if magic != MAGIC or length > DIRECTORY_BYTES - HEAD.size:
+        if magic != MAGIC or length > PROBE - HEAD.size:
             return []
         text = self.link.transaction([read(Space.SDRAM, HEAD.size, length)])
         if zlib.crc32(text) != crc32:

@@ -17,7 +17,7 @@ from sateen.hw.spec.sdram import find_chip
 from sateen.hw.spec.wire import Op, OpHeader, Space
 from sateen.runtime import Device
 from sateen.runtime.link import Operation, copies, read, run, wait, write
-from sateen.runtime.shelf import DIRECTORY_BYTES, HEAD, Shelf
+from sateen.runtime.shelf import DIRECTORY_BYTES, HEAD, PROBE, Shelf
 from sateen.testing.graphs import Builder, random_input, small_network
 
 CONFIG = parse_config("micro,sdram=m12l64322a")
@@ -144,7 +144,7 @@ def test_full_directory(models):
         object.__setattr__(model.graph, "name", "\u2603" * 60)
         shelf.load(model)
         magic, length, _ = HEAD.unpack(memory.get(0, HEAD.size))
-        assert length + HEAD.size <= DIRECTORY_BYTES
+        assert length + HEAD.size <= PROBE
         assert len(json.loads(memory.get(HEAD.size, length))) == len(shelf.entries)
     assert 1 <= len(shelf.entries) < 40
 
@@ -154,6 +154,19 @@ def test_memory_that_forgets(models):
     memory.get = lambda start, length: bytes(length)
     with pytest.raises(DeviceError, match="does not keep what is written to it; check that the board has ESMT M12L6"):
         Shelf(memory, CONFIG).load(models[0])
+
+
+def test_memory_that_does_not_answer(models):
+    """Neither a chip that is not there nor one that drives nothing passes; one that answers keeps its directory."""
+    memory = Memory()
+    shelf = Shelf(memory, CONFIG)
+    entry = shelf.load(models[0])
+    shelf.probe()
+    assert Shelf(memory, CONFIG).load(models[0]) == entry and not memory.written > 5000
+    for byte in (0x00, 0xFF):
+        memory.get = lambda start, length, byte=byte: bytes([byte]) * length
+        with pytest.raises(DeviceError, match="SDRAM does not answer: (00|ff){8} was read where .* was written; check"):
+            shelf.probe()
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +198,16 @@ def test_copies(device):
     assert answer[4:] == bytes(1) + data[:300] + bytes(100) + data[300:396] + bytes(103)
     answer = link.transaction([*copies(8004, Space.CHECK, 0, 396), read(Space.CHECK, 1, 3)])
     assert answer == zlib.crc32(data[4:]).to_bytes(4, "little")[1:]
+
+
+def test_copies_a_byte_a_cycle(device):
+    """Besides the frame, and refreshes."""
+    cycles = []
+    for length in (4, 3204):
+        before = device.simulated_cycles
+        device.link.transaction(copies(0, Space.CHECK, 0, length))
+        cycles.append(device.simulated_cycles - before)
+    assert 3150 <= cycles[1] - cycles[0] <= 3300
 
 
 @pytest.mark.parametrize(
@@ -232,6 +255,7 @@ def test_larger_than_the_weight_store(device):
     golden = run_golden(graph, {name: graph.tensors[name].from_file(x)}, layers=True)
     for _ in range(2):
         assert np.array_equal(graph.tensors[output].from_file(loaded.run(x)), golden[output])
+        assert loaded.profile.copied_bytes == device.shelf.size(model)
         # Two frames each way, a header for each operation, and counters.
         assert loaded.profile.link_bytes < 500 < device.shelf.size(model) / 10
 
