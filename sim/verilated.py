@@ -27,6 +27,8 @@ from sateen.sim.errors import SimulationError
 __all__ = ["VerilatedDevice", "build", "chip_figures"]
 
 NATIVE = Path(__file__).parent / "native"
+PROBE = Path(__file__).parent / "probe"
+"""What a device with recorded signals has besides: see :mod:`sateen.sim.probed`."""
 FLAG_BYTE = bytes([FLAG])
 LIBRARY, RUNTIME = "device.so", "libverilated.a"
 BUFFER_BYTES = 1 << 16
@@ -86,7 +88,7 @@ class VerilatedDevice:
                 raise SimulationError(
                     f"cannot write the waveform {trace}: {error.strerror}; name a file that can be written"
                 ) from error
-        library = ctypes.CDLL(str(build(config, trace=trace is not None)))
+        library = ctypes.CDLL(str(self._build(config, trace is not None)))
         library.sateen_open.restype = ctypes.c_void_p
         library.sateen_open.argtypes = [ctypes.c_char_p]
         library.sateen_close.restype = library.sateen_written.restype = ctypes.c_bool
@@ -105,6 +107,9 @@ class VerilatedDevice:
         # Held while the library runs: what it works on is not freed meanwhile.
         self._turn = threading.Lock()
         self._cycles = int(library.sateen_cycles(self._handle))
+
+    def _build(self, config: Config, trace: bool) -> Path:
+        return build(config, trace=trace)
 
     @property
     def cycles(self) -> int:
@@ -128,7 +133,7 @@ class VerilatedDevice:
             cycles = min(max_cycles, len(data) + SLICE_CYCLES)
             with self._turn:
                 handle = self._open()
-                count = self._library.sateen_exchange(handle, data, len(data), self._buffer, BUFFER_BYTES, cycles)
+                count = self._exchange(handle, data, cycles)
                 self._cycles = int(self._library.sateen_cycles(handle))
                 if not self._library.sateen_written(handle):
                     self._fail_trace()
@@ -140,6 +145,10 @@ class VerilatedDevice:
             complete = came[-1:] == FLAG_BYTE and came[-2:-1] not in (b"", FLAG_BYTE)
             if complete or max_cycles <= 0 or len(came) >= BUFFER_BYTES:
                 return came
+
+    def _exchange(self, handle: int, data: bytes, cycles: int) -> int:
+        """A slice of an exchange; the bytes that it puts into the buffer."""
+        return int(self._library.sateen_exchange(handle, data, len(data), self._buffer, BUFFER_BYTES, cycles))
 
     def close(self) -> None:
         """Ends the simulation; a waveform is complete then, or a :class:`SimulationError` says that it is not."""
@@ -172,18 +181,20 @@ class VerilatedDevice:
         return int(self._handle)
 
 
-def build(config: Config, *, trace: bool = False) -> Path:
-    """The library of a configuration, from the cache or built now; safe under several processes at once."""
+def build(config: Config, *, trace: bool = False, probe: bool = False) -> Path:
+    """The library of a configuration, from the cache or built now; safe under several processes at once. With ``probe``
+    signals can be recorded."""
     # The key needs no Verilog: for a cached library, Amaranth is not even imported.
     cache = Cache("sim")
-    return cache.get(_key(config, trace=trace), LIBRARY, lambda work: _compile(config, work, cache, trace=trace))
+    key = _key(config, trace=trace, probe=probe)
+    return cache.get(key, LIBRARY, lambda work: _compile(config, work, cache, trace=trace, probe=probe))
 
 
-def _key(config: Config, *, trace: bool) -> str:
+def _key(config: Config, *, trace: bool, probe: bool) -> str:
     """A hash of all that the library depends on: configuration, generator, harness, tools and flags."""
     digest = hashlib.sha256(repr((config.digest, COMPILE, COMPILE_ONCE, VERILATE, trace, _versions())).encode())
     package = Path(__file__).parent.parent
-    sources = [*(package / "hw").rglob("*.py"), *NATIVE.iterdir()]
+    sources = [*(package / "hw").rglob("*.py"), *NATIVE.iterdir(), *(PROBE.iterdir() if probe else ())]
     for path in sorted(sources):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:32]
@@ -201,7 +212,7 @@ def _versions() -> list[str]:
     return versions
 
 
-def _compile(config: Config, work: Path, cache: Cache, *, trace: bool) -> Path:
+def _compile(config: Config, work: Path, cache: Cache, *, trace: bool, probe: bool) -> Path:
     """Builds the library in a folder."""
     verilator = tools.verilator()
     for tool in tools.TOOLS:
@@ -212,6 +223,8 @@ def _compile(config: Config, work: Path, cache: Cache, *, trace: bool) -> Path:
     _generate(config, work / "sateen.v")
     report("running Verilator")
     flags = [*VERILATE, *(["--trace-fst", "--trace-structs"] if trace else [])]
+    # Names of signals are there at run time with --vpi only.
+    flags += ["--vpi", str(PROBE / "signals.vlt")] if probe else []
     _call([str(verilator), *flags, "-CFLAGS", f"-I{NATIVE}", "-Mdir", str(work), "sateen.v"], work)
     make = [
         "make",
@@ -245,7 +258,7 @@ def _compile(config: Config, work: Path, cache: Cache, *, trace: bool) -> Path:
             f"-I{include}/vltstd",
             "-o",
             LIBRARY,
-            str(NATIVE / "device.cpp"),
+            str(PROBE / "probe.cpp" if probe else NATIVE / "device.cpp"),
             "libVsateen.a",
             str(runtime),
             "-pthread",

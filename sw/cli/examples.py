@@ -35,6 +35,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "sateen tune net.graph -i x.npy -l y.npy -o tuned.graph --loss 0.01",
     ),
     "compare-pe": ("sateen compare-pe", "sateen compare-pe --part ecp5-85f --array 8x8"),
+    "play": (
+        "sateen play",
+        "sateen play net.tflite --labels classes.txt --device serial:/dev/ttyUSB0",
+    ),
     "explore": (
         "sateen explore net.tflite --board ulx3s-85f --html front.html",
         "sateen explore a.tflite b.onnx --weight 10 --weight 1 --part ecp5-85f --luts 20000 --study search.db",

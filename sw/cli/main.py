@@ -25,6 +25,7 @@ from sateen.cli import (
     fpga,
     inspect,
     load,
+    play,
     progress,
     quantize,
     report,
@@ -59,6 +60,7 @@ app.command("verify")(verify.verify)
 app.command("report")(report.report)
 app.command("tune")(tune.tune)
 app.command("compare-pe")(compare.compare_pe)
+app.command("play")(play.play)
 app.command("explore")(explore.explore)
 app.command("cocotb")(bench.cocotb)
 app.command("boards")(fpga.boards)

@@ -66,7 +66,7 @@ class SimulationTransport:
     def __init__(self, config: Config, *, trace: Path | None = None):
         from sateen.sim.verilated import VerilatedDevice
 
-        self.device = VerilatedDevice(config, trace=trace)
+        self.device: VerilatedDevice = VerilatedDevice(config, trace=trace)
         self.clock_hz = float(config.clock_hz)
 
     def now(self) -> float:
@@ -80,6 +80,16 @@ class SimulationTransport:
     def close(self) -> None:
         """See :class:`Transport`."""
         self.device.close()
+
+
+class ProbedTransport(SimulationTransport):
+    """A simulated device that records its array, see :class:`sateen.sim.probed.ProbedDevice`."""
+
+    def __init__(self, config: Config):
+        from sateen.sim.probed import ProbedDevice
+
+        self.device = ProbedDevice(config)
+        self.clock_hz = float(config.clock_hz)
 
 
 class SerialTransport:
