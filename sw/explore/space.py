@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -105,6 +105,15 @@ class Space:
             except ValueError:
                 return None
         return None
+
+    def neighbours(self, config: Config) -> Iterator[dict[str, Any]]:
+        """Values that differ from a configuration's in one parameter: the next smaller or larger, or another kind."""
+        own = self.chosen(config)
+        for name, values in self.values.items() if own is not None else ():
+            assert own is not None
+            place, plain = values.index(own[name]), isinstance(own[name], int)
+            near = (place + 1, place - 1) if plain else range(len(values))
+            yield from ({**own, name: values[other]} for other in near if 0 <= other < len(values) and other != place)
 
     def _multipliers(self, choice: str, pes: int, cols: int, pe: str, lanes: int) -> int | None:
         """PEs with hardware multipliers, in whole rows; ``None`` for all of them."""

@@ -26,6 +26,8 @@ __all__ = ["FORMAT", "Search", "StudyMismatch", "explore"]
 FORMAT = "sateen.study/1"
 POPULATION = 32
 """Configurations of one generation."""
+NEIGHBOURS = 12
+"""Of these, at most so many beside the fastest of those before."""
 FAR = 1e9
 """Milliseconds that count for a configuration that does not fit, which has no latency."""
 
@@ -99,6 +101,8 @@ def explore(
                 found.enqueue_trial(chosen)
     count = 0
     while count < trials:
+        if done:
+            _enqueue_neighbours(found, task, space, done)
         batch = [found.ask() for _ in range(min(POPULATION, trials - count))]
         configs = [_config(space, trial) for trial in batch]
         new = {_digest(config): config for config in configs if config is not None and _digest(config) not in done}
@@ -113,6 +117,25 @@ def explore(
         if progress is not None:
             progress(count, trials)
     return _result([*done.values(), *baseline], baseline, len(done))
+
+
+def _enqueue_neighbours(study: optuna.Study, task: Task, space: Space, done: dict[str, Point]) -> None:
+    """Lets the next generation begin with configurations beside the fastest so far that were not looked at: evolution
+    alone finds them late."""
+    good = [point for point in done.values() if not point.problem]
+    if not good:
+        return
+    fastest, added = min(good, key=lambda point: (point.latency_ms, point.fill)), 0
+    seen = set(done)
+    for chosen in space.neighbours(task.target.parse(fastest.config)):
+        try:
+            digest = _digest(space.config(chosen))
+        except ValueError:
+            continue
+        if digest not in seen and added < NEIGHBOURS:
+            seen.add(digest)
+            added += 1
+            study.enqueue_trial(chosen)
 
 
 def _with_baseline(task: Task) -> tuple[Task, list[Point]]:

@@ -33,6 +33,10 @@ class Target:
             return [self.board.parse(), *(self.board.parse(name) for name in presets)]
         return [parse_config(name) for name in presets]
 
+    def parse(self, text: str) -> Config:
+        """A configuration by its text, with the board's clock and rate where that has none."""
+        return parse_config(text) if self.board is None else self.board.parse(text)
+
     def is_own(self, config: Config) -> bool:
         """Whether it is the board's own configuration at whatever clock: built and recorded, it needs no estimate."""
         return self.board is not None and config.text == self.board.parse().text

@@ -58,6 +58,17 @@ def test_presets_are_in_the_space():
         assert space.config(space.chosen(parse_config(name))).layout == parse_config(name).layout
 
 
+def test_neighbours_differ_in_one_parameter():
+    space = Space.of(target("ulx3s-85f"), [graph()])
+    own = space.chosen(parse_config("small"))
+    near = list(space.neighbours(parse_config("small")))
+    assert len(near) > 15
+    assert all(sum(own[name] != chosen[name] for name in own) == 1 for chosen in near)
+    assert {"rows", "cols", "lanes", "multipliers", "pe", "weights"} <= {
+        name for chosen in near for name in own if own[name] != chosen[name]
+    }
+
+
 def test_the_front_is_one(found):
     assert found.front
     for point in found.front:
