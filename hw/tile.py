@@ -89,6 +89,7 @@ class Tile(wiring.Component):
         multipliers: int | None = None,
         combine: int = 1,
         weight_rows: int = 1,
+        activation_bits: int = 8,
         edge_stages: int = EDGE_STAGES,
     ):
         for name, value in (("rows", rows), ("cols", cols), ("position_bits", position_bits)):
@@ -108,11 +109,17 @@ class Tile(wiring.Component):
             raise ValueError(
                 f"weight_rows must be a divisor of rows ({rows}), and 1 with combine or pe=term, not {weight_rows!r}"
             )
+        products = pe == "mac" and combine == 1 and weight_bits == 9 and multipliers in (None, rows * cols)
+        if activation_bits != 8 and not (activation_bits == 9 and products):
+            raise ValueError(
+                "activation_bits must be 8, or 9 with pe=mac, weight_bits=9, combine=1 and a multiplier for each PE, "
+                f"not {activation_bits!r}"
+            )
         self.rows, self.cols, self.kind, self.combine = rows, cols, PE_KINDS[pe], combine
         self.weight_rows = weight_rows
         self.weight_bits = weight_bits
         # A weight of 9 bits is the difference of two bytes, hence -255 or more: its product has 16 bits, too.
-        self.sum_bits = 8 + min(8, weight_bits) + ceil_log2(rows * self.kind.group)
+        self.sum_bits = activation_bits + min(8, weight_bits) + ceil_log2(rows * self.kind.group)
         self.edge_stages = edge_stages
         self.latency = edge_stages + rows + self.kind.latency + self.kind.foot
         tag = tag_shape(position_bits)
@@ -125,6 +132,7 @@ class Tile(wiring.Component):
             sum_bits=self.sum_bits,
             multipliers=multipliers,
             combine=combine,
+            activation_bits=activation_bits,
             weight_rows=weight_rows,
             tag=tag,
         )

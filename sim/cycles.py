@@ -104,7 +104,8 @@ class _Model:
         t, config, kind, pace = self.timing, self.config, self.config.pe_kind, _Pace(d, self.config)
         begin = self.done
         weights_loaded = self._load()
-        word = weights_loaded + t.weight_store_latency + t.weights_to_tile
+        begins = max(weights_loaded, begin + t.operand_settle) if d.weights.waits else weights_loaded
+        word = begins + t.weight_store_latency + t.weights_to_tile
         ready = fetched = self.output_loaded + t.activation_latency
         starved = waiting = part = 0
         released = [0] * (4 if d.quarters else 2)

@@ -42,6 +42,7 @@ def create(
     sum_bits: int,
     multipliers: int,
     combine: int,
+    activation_bits: int = 8,
     weight_rows: int = 1,
     tag: data.Layout,
 ) -> PeArray:
@@ -54,6 +55,7 @@ def create(
         "sum_bits": sum_bits,
         "multipliers": multipliers,
         "inputs": combine,
+        "activation_bits": activation_bits,
         "weight_rows": weight_rows,
         "tag": tag,
     }

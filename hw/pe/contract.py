@@ -133,7 +133,7 @@ class Feeder(wiring.Component):
         m.d.comb += [
             self.o.valid.eq(self.i.valid),
             self.i.ready.eq(self.o.ready),
-            wave.activations.eq(self.i.payload.data),
+            wave.activations.eq(self.activations(self.i.payload)),
             wave.swap.eq(self.i.payload.swap),
             wave.slide.eq(self.i.payload.slide),
             wave.first.eq(1),
@@ -141,6 +141,11 @@ class Feeder(wiring.Component):
             wave.tag.eq(self.i.payload.tag),
         ]
         return m
+
+
+    def activations(self, beat: data.View) -> Any:
+        """What the PEs take of a beat."""
+        return beat.data
 
 
 class Loader(wiring.Component):
@@ -190,6 +195,8 @@ class PeArray:
     inputs : int
         Activations side by side from which a PE's weights select, see :func:`sateen.hw.spec.pe.window`. A kind of one
         element a PE leaves the selection to :class:`~sateen.hw.pe.combine.Combined`.
+    activation_bits : int
+        Width of the activations: 8, or 9 where the feeder subtracts their zero point.
     weight_rows : int
         Rows whose weights arrive at once. Above 1, the loader gives those of the first row, then of the next.
     tag : Layout
@@ -206,10 +213,11 @@ class PeArray:
         sum_bits: int,
         multipliers: int,
         inputs: int = 1,
+        activation_bits: int = 8,
         weight_rows: int = 1,
         tag: data.Layout,
     ):
-        self.weight_rows = weight_rows
+        self.activation_bits, self.weight_rows = activation_bits, weight_rows
         self.kind, self.rows, self.cols, self.inputs, self.tag = kind, rows, cols, inputs, tag
         self.weight_bits, self.sum_bits, self.multipliers = weight_bits, sum_bits, multipliers
 

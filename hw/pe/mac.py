@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal, signed
-from amaranth.lib import wiring
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.lib import data, wiring
 
 from sateen.hw.multiply import LogicMultiply, Multiply, MultiplyAdd
-from sateen.hw.pe.contract import PeArray, PeSignature, forward
+from sateen.hw.pe.contract import Feeder, PeArray, PeSignature, forward
+from sateen.hw.spec.pe import ACTIVATION_POINT_BIT
 from sateen.hw.stream.delay import delayed
 from sateen.hw.stream.mux import dedicated_mux
 
@@ -26,6 +29,9 @@ class Mac(wiring.Component):
     ----------
     weight_bits : int
         Width of the weight, 2 to 9; one of 9 bits is -255 or more, so that its products have 16 bits, too.
+    activation_bits : int
+        Width of an activation: 8, or 9 of a hardware multiplier only; one of 9 bits is -255 or more, too. Samples have
+        8.
     sum_bits : int
         Width of a partial sum.
     multiplier : bool
@@ -35,11 +41,12 @@ class Mac(wiring.Component):
     LATENCY = {True: 6, False: 3}
     """By ``multiplier``."""
 
-    def __init__(self, *, weight_bits: int = 8, sum_bits: int, multiplier: bool = True):
-        self.multiplier = multiplier
-        super().__init__(
-            PeSignature(activation=signed(8), weight=signed(weight_bits), sum_bits=sum_bits, sample=signed(8))
-        )
+    def __init__(self, *, weight_bits: int = 8, activation_bits: int = 8, sum_bits: int, multiplier: bool = True):
+        if activation_bits > 8 and not multiplier:
+            raise ValueError(f"activation_bits must be 8 without a hardware multiplier, not {activation_bits!r}")
+        self.activation_bits, self.multiplier = activation_bits, multiplier
+        shapes = {"activation": signed(activation_bits), "weight": signed(weight_bits), "sample": signed(8)}
+        super().__init__(PeSignature(**shapes, sum_bits=sum_bits))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -56,12 +63,18 @@ class Mac(wiring.Component):
             m.d.sync += [held.eq(self.sample_i), below.eq(held)]
         m.d.comb += self.sample_o.eq(below)
         bits = len(self.weight_i)
-        product_bits = 8 + min(8, bits)
-        chosen = dedicated_mux(m, platform, self.slide_i, self.sample_i, self.activation_i, name="chosen")
+        product_bits = self.activation_bits + min(8, bits)
+        sample = self.sample_i
+        if self.activation_bits > 8:
+            sample = Signal.like(self.activation_i, name="sample")
+            m.d.comb += sample.eq(self.sample_i)
+        chosen = dedicated_mux(m, platform, self.slide_i, sample, self.activation_i, name="chosen")
         factor = delayed(m, chosen, name="factor")
         if self.multiplier and getattr(platform, "sateen_technology", None) == "up5k":
             # The adder is in the multiplier, too, which saves a cycle.
-            m.submodules.multiply = multiply_add = MultiplyAdd(a_bits=8, b_bits=bits, sum_bits=len(self.sum_i))
+            m.submodules.multiply = multiply_add = MultiplyAdd(
+                a_bits=self.activation_bits, b_bits=bits, sum_bits=len(self.sum_i)
+            )
             m.d.comb += [
                 multiply_add.a.eq(delayed(m, factor, name="delayed_factor")),
                 multiply_add.b.eq(delayed(m, current, name="delayed_weight")),
@@ -70,7 +83,7 @@ class Mac(wiring.Component):
             return m
         multiply: Multiply | LogicMultiply
         if self.multiplier:
-            m.submodules.multiply = multiply = Multiply(a_bits=8, b_bits=bits)
+            m.submodules.multiply = multiply = Multiply(a_bits=self.activation_bits, b_bits=bits)
             product = delayed(m, multiply.product[:product_bits].as_signed(), name="product")
         else:
             m.submodules.multiply = multiply = LogicMultiply(b_bits=bits)
@@ -85,11 +98,27 @@ class Mac(wiring.Component):
         return m
 
 
+class Offset(Feeder):
+    """A feeder that subtracts the activations' zero point, which is in the beat's settings."""
+
+    def activations(self, beat: data.View) -> Any:
+        zero_point = beat.settings[ACTIVATION_POINT_BIT:].as_signed()
+        return Cat(beat.data[row] - zero_point for row in range(self.rows))
+
+
 class Array(PeArray):
     """The upper rows have hardware multipliers, as many as there are for whole rows."""
 
     def pe(self, row: int, column: int) -> Mac:
-        return Mac(weight_bits=self.weight_bits, sum_bits=self.sum_bits, multiplier=self._multiplies(row))
+        return Mac(
+            weight_bits=self.weight_bits, activation_bits=self.activation_bits, sum_bits=self.sum_bits,
+            multiplier=self._multiplies(row),
+        )  # fmt: skip
+
+    def feeder(self) -> Feeder:
+        if self.activation_bits == 8:
+            return super().feeder()  # type: ignore[return-value]
+        return Offset(rows=self.rows, tag=self.tag, activation=signed(self.activation_bits))
 
     def latency(self, row: int) -> int:
         return Mac.LATENCY[self._multiplies(row)]

@@ -12,6 +12,7 @@ from sateen.hw.memory import BlockMemory, Scratchpad
 from sateen.hw.pipelined.accumulate import Accumulators
 from sateen.hw.pipelined.activations import ActivationUnit
 from sateen.hw.pipelined.lookup import LookUp
+from sateen.hw.pipelined.operands import OperandWriter
 from sateen.hw.pipelined.output import OutputUnit
 from sateen.hw.pipelined.postprocess import PostProcess
 from sateen.hw.pipelined.sequencer import CauseCounters, Sequencer
@@ -54,6 +55,8 @@ class Engine(wiring.Component):
         self._compute(m, units)
         if self.config.tables:
             self._look_up(m, units)
+        if self.config.products:
+            self._write_operands(m, units)
         self._memories(m, units)
         return m
 
@@ -132,6 +135,17 @@ class Engine(wiring.Component):
                 u.causes.waiting.eq(lines.valid & ~lines.ready & ~u.look_up.full),
             ]
 
+    def _write_operands(self, m: Module, u: _Units) -> None:
+        """Results to the weight store, whose unit waits for them."""
+        result = u.postprocess.o.payload
+        m.d.comb += [
+            u.weights.done.eq(u.output.done),
+            u.operands.enable.eq(u.postprocess.o.valid & u.output.to_weights),
+            u.operands.address.eq(result.tag.address),
+            u.operands.mask.eq(result.tag.mask),
+            *(to.eq(value) for to, value in zip(u.operands.results, result.data, strict=True)),
+        ]
+
     def _memories(self, m: Module, u: _Units) -> None:
         """Connects the memories with the units, and with the host's port, which gives way to them."""
         m.submodules.host = host = HostPort(
@@ -144,7 +158,7 @@ class Engine(wiring.Component):
         )
         connect(m, wiring.flipped(self.request), host.i)
         connect(m, host.o, wiring.flipped(self.response))
-        _share_with_host(m, host.weights, u.weight_store, u.weights)
+        _share_with_host(m, host.weights, u.weight_store, u.weights, u.operands if self.config.products else None)
         _share_with_host(m, host.program, u.program, u.sequencer)
         _share_with_host(m, host.counters, u.records, None)
         m.d.comb += [
@@ -170,6 +184,9 @@ class Engine(wiring.Component):
         m.d.sync += scratchpad.w_data.as_value().eq(result.data.as_value())
         with m.If(u.postprocess.o.valid):
             m.d.sync += [scratchpad.w_address.eq(result.tag.address), scratchpad.w_enable.eq(result.tag.mask)]
+            if self.config.products:
+                with m.If(u.output.to_weights):
+                    m.d.sync += scratchpad.w_enable.eq(0)
         with m.Else():
             m.d.sync += [
                 scratchpad.w_address.eq(port.address),
@@ -186,6 +203,8 @@ class _Units:
 
     def __init__(self, config: Config):
         address_bits, position_bits = ceil_log2(config.scratchpad_bytes), ceil_log2(config.positions)
+        weight_bits = ceil_log2(config.weight_words) + ceil_log2(config.cols)
+        result_bits = max(address_bits, weight_bits) if config.products else address_bits
         self.scratchpad = Scratchpad(banks=config.banks, depth=config.scratchpad_bytes // config.banks)
         self.weight_store = WeightStore(config)
         self.program = BlockMemory(lanes=4, depth=config.descriptors * DESCRIPTOR_WORDS)
@@ -193,7 +212,7 @@ class _Units:
         self.sequencer = Sequencer(descriptors=config.descriptors, read_latency=self.program.latency)
         self.weights = WeightUnit(
             cols=config.cols, address_bits=len(self.weight_store.r_address), read_latency=self.weight_store.latency,
-            setting_bits=WEIGHT_SETTING_BITS, weight_rows=config.weight_rows,
+            setting_bits=WEIGHT_SETTING_BITS, weight_rows=config.weight_rows, waits=bool(config.products),
         )  # fmt: skip
         self.parameters = ChannelParameters(cols=config.cols, channel=CHANNEL, weight_rows=config.weight_rows)
         self.parameter_queue = Queue(parameter_word(config.cols, config.weight_rows), depth=PARAMETER_QUEUE_DEPTH)
@@ -213,20 +232,24 @@ class _Units:
             multipliers=config.multipliers,
             combine=config.combine,
             weight_rows=config.weight_rows,
+            activation_bits=config.activation_bits,
         )
         self.accumulators = Accumulators(
             cols=config.cols, positions=config.positions, sum_bits=self.tile.sum_bits, tables=config.tables
         )
         self.output = OutputUnit(
-            cols=config.cols, lanes=config.lanes, position_bits=position_bits, address_bits=address_bits,
+            cols=config.cols, lanes=config.lanes, position_bits=position_bits, address_bits=result_bits,
             sum_latency=self.accumulators.LATENCY, channel=CHANNEL, settings=SETTINGS, tables=config.tables,
+            products=bool(config.products),
         )  # fmt: skip
         self.postprocess = PostProcess(
-            lanes=config.lanes, tag=OutputUnit.tag_shape(lanes=config.lanes, address_bits=address_bits)
+            lanes=config.lanes, tag=OutputUnit.tag_shape(lanes=config.lanes, address_bits=result_bits)
         )
         self.causes = CauseCounters(descriptors=config.descriptors)
         if config.tables:
             self.look_up = LookUp(cols=config.cols, beat_bytes=config.beat_bytes)
+        if config.products:
+            self.operands = OperandWriter(cols=config.cols, lanes=config.lanes, address_bits=weight_bits)
 
 
 def _byte_latency(memory: BlockMemory | WeightStore) -> int:
@@ -235,10 +258,11 @@ def _byte_latency(memory: BlockMemory | WeightStore) -> int:
 
 
 def _share_with_host(
-    m: Module, port: MemoryPort, memory: BlockMemory | WeightStore, unit: Sequencer | WeightUnit | None
-) -> None:
+    m: Module, port: MemoryPort, memory: BlockMemory | WeightStore, unit: Sequencer | WeightUnit | None,
+    operands: OperandWriter | None = None,
+) -> None:  # fmt: skip
     """Gives the host's byte port access to a memory of words: to write it, unless there is no ``unit``, and to read it
-    while ``unit`` does not.
+    while ``unit`` does not. ``operands`` are written before.
 
     Writes pass a register: it is far to the block RAMs.
     """
@@ -252,10 +276,16 @@ def _share_with_host(
             port.read_ready.eq(~unit.reading),
             memory.r_address.eq(Mux(unit.reading, unit.address, word)),
         ]
-        m.d.comb += [
-            memory.w_address.eq(delayed(m, word, name="w_address")),
-            memory.w_data.as_value().eq(delayed(m, port.write, name="w_data").replicate(memory.lanes)),
-        ]
-        m.d.sync += memory.w_enable.eq(port.write_enable << lane)
+        address, value = delayed(m, word, name="w_address"), delayed(m, port.write, name="w_data")
+        m.d.comb += [memory.w_address.eq(address), memory.w_data.as_value().eq(value.replicate(memory.lanes))]
+        if operands is None:
+            m.d.sync += memory.w_enable.eq(port.write_enable << lane)
+        else:
+            enable = Signal.like(memory.w_enable, name="host_enable")
+            m.d.sync += enable.eq(port.write_enable << lane)
+            m.d.comb += [memory.w_enable.eq(enable), port.write_ready.eq(~operands.busy)]
+            with m.If(operands.w_enable.any()):
+                for name in ("address", "enable", "data"):
+                    m.d.comb += getattr(memory, f"w_{name}").eq(getattr(operands, f"w_{name}"))
     lane = delayed(m, lane, memory.latency, name="lane")
     m.d.comb += port.read.eq(pipelined_mux(m, list(memory.r_data), lane, name="byte"))

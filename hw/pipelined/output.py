@@ -122,6 +122,8 @@ class OutputUnit(wiring.Component):
         One channel's parameters.
     tables : bool
         The accumulators' memories can hold tables, too.
+    products : bool
+        Results may be bytes of the weight store.
 
     Members
     -------
@@ -148,6 +150,9 @@ class OutputUnit(wiring.Component):
         Of :class:`sateen.hw.pipelined.weights.ChannelParameters`.
     settings : Out
         Of :class:`sateen.hw.pipelined.postprocess.PostProcess`, steady while values are in flight.
+    to_weights : Out(1)
+        High from ``loaded`` to ``done`` of a descriptor whose results are bytes of the weight store. Only with
+        ``products``.
     o : Out(stream), always ready
         To post-processing. The tag has the result's byte ``address``, the ``mask`` of lanes that hold channels, and
         ``final``.
@@ -166,8 +171,9 @@ class OutputUnit(wiring.Component):
         channel: data.StructLayout,
         settings: data.StructLayout,
         tables: bool = False,
+        products: bool = False,
     ):
-        self.cols, self.lanes = cols, lanes
+        self.cols, self.lanes, self.products = cols, lanes, products
         self.position_bits, self.address_bits, self.sum_latency = position_bits, address_bits, sum_latency
         self.channel, self.settings_shape, self.tables = channel, settings, tables
         self.latency = sum_latency + 1 + (Combiner.LATENCY if tables else 0)
@@ -189,6 +195,7 @@ class OutputUnit(wiring.Component):
                 "position": Out(position_bits),
                 "sums": In(sums),
                 **(for_tables if tables else {}),
+                **({"to_weights": Out(1)} if products else {}),
                 "parameters_full": In(1),
                 "take": Out(1),
                 "channels": In(data.ArrayLayout(channel, cols)),
@@ -317,6 +324,8 @@ class OutputUnit(wiring.Component):
             nest.dim.payload.steps.address.eq(word),
             nest.start.eq(self.loaded),
         ]
+        if self.products:
+            self._direct(m, word, index)
         looks_up = self.look_up if self.tables else Signal()
         with m.If(self.done):
             m.d.sync += [running.eq(0), looks_up.eq(0)]
@@ -337,3 +346,13 @@ class OutputUnit(wiring.Component):
             with m.If(index == words - 1):
                 m.d.comb += self.loaded.eq(1)
                 m.d.sync += [running.eq(1), index.eq(0), looks_up.eq(self.settings.combine != descriptor.Combine.NONE)]
+
+    def _direct(self, m: Module, word: Value, index: Signal) -> None:
+        """Where results go, from the third word on."""
+        to_weights = Signal()
+        with m.If(self.done):
+            m.d.sync += self.to_weights.eq(0)
+        with m.If(self.load.valid & self.load.ready & (index == 2)):
+            m.d.sync += to_weights.eq(word[24 + descriptor.TO_WEIGHTS_BIT])
+        with m.If(self.loaded):
+            m.d.sync += self.to_weights.eq(to_weights)

@@ -7,8 +7,16 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import exact_log2
 
-from sateen.hw.spec.descriptor import BIAS_BYTES, PARAMETER_BYTES, SCALE_BYTES, SECTIONS, parameter_words
+from sateen.hw.spec.descriptor import (
+    BIAS_BYTES,
+    PARAMETER_BYTES,
+    SCALE_BYTES,
+    SECTIONS,
+    WAITS_BIT,
+    parameter_words,
+)
 from sateen.hw.spec.pe import WEIGHT_SETTING_BITS
+from sateen.hw.spec.timing import OPERAND_SETTLE
 from sateen.hw.stream.delay import FANOUT, delayed, replicated
 from sateen.hw.stream.fetch import Fetch
 from sateen.hw.stream.slice import RegisterSlice
@@ -114,9 +122,14 @@ class WeightUnit(wiring.Component):
         Width of the settings that the tile takes.
     weight_rows : int
         Words that are read at once, a power of two.
+    waits : bool
+        Descriptors may wait for all before them: their words are read ``OPERAND_SETTLE`` cycles after the last
+        ``done``.
 
     Members
     -------
+    done : In(1)
+        A descriptor's last result has been written. Only with ``waits``.
     load : In(stream)
         The words of the descriptor's weight section in order; taken while no request is left to make.
     address : Out, data : In
@@ -131,11 +144,14 @@ class WeightUnit(wiring.Component):
         To :class:`ChannelParameters`.
     """
 
-    def __init__(self, *, cols: int, address_bits: int, read_latency: int, setting_bits: int = 0, weight_rows: int = 1):
-        self.setting_bits, self.weight_rows = setting_bits, weight_rows
+    def __init__(self, *, cols: int, address_bits: int, read_latency: int, setting_bits: int = 0, weight_rows: int = 1,
+        waits: bool = False,
+    ):  # fmt: skip
+        self.setting_bits, self.weight_rows, self.waits = setting_bits, weight_rows, waits
         self.cols, self.address_bits, self.read_latency = cols, address_bits, read_latency
         super().__init__(
             {
+                **({"done": In(1)} if waits else {}),
                 "load": In(stream.Signature(32)),
                 "address": Out(address_bits),
                 "data": In(data.ArrayLayout(8, weight_rows * cols)),
@@ -196,7 +212,7 @@ class WeightUnit(wiring.Component):
                     ]
 
         m.d.comb += [
-            fetch.i.valid.eq(running),
+            fetch.i.valid.eq(running & self._in_turn(m) if self.waits else running),
             fetch.i.payload.address.eq(address),
             fetch.i.payload.tag.weight.eq(~parameter & ~tables),
             fetch.i.payload.tag.parameter.eq(parameter),
@@ -215,6 +231,28 @@ class WeightUnit(wiring.Component):
                         m.d.sync += [groups_left.eq(groups), address.eq(base), blocks.eq(blocks - 1)]
                         with m.If(blocks == 1):
                             m.d.sync += running.eq(0)
+
+    def _in_turn(self, m: Module) -> Value:
+        """Whether the loaded descriptor's words may be read: it does not wait, or all before it have ended, and what
+        they wrote is there."""
+        waits, index = Signal(), Signal(range(SECTIONS["weights"]))
+        ahead, settling = Signal(3), Signal(range(OPERAND_SETTLE + 1))
+        taken, loaded = Signal(), Signal()
+        m.d.comb += [
+            taken.eq(self.load.valid & self.load.ready),
+            loaded.eq(taken & (index == SECTIONS["weights"] - 1)),
+        ]
+        # Those that are loaded and have not ended, this one included.
+        m.d.sync += ahead.eq(ahead + loaded - self.done)
+        with m.If(taken):
+            m.d.sync += index.eq(Mux(loaded, 0, index + 1))
+            with m.If(index == 2):
+                m.d.sync += waits.eq(self.load.payload[WAITS_BIT])
+        with m.If(self.done):
+            m.d.sync += settling.eq(OPERAND_SETTLE)
+        with m.Elif(settling != 0):
+            m.d.sync += settling.eq(settling - 1)
+        return ~waits | ((ahead <= 1) & (settling == 0))
 
     def _distribute(self, m: Module, fetch: Fetch) -> None:
         """Sends each word to its destination; the tile, whose ready comes late in the cycle, is behind a register

@@ -75,6 +75,10 @@ class Config:
     sdram: str | None = None
     """Chip of SDRAM beside the part, a key of :data:`sateen.hw.spec.sdram.CHIPS`: models are loaded into it once.
     ``None``: there is none."""
+    products: int = 0
+    """1: the tile also multiplies two tensors, of which one becomes words of the weight store at run time, and
+    subtracts both zero points. Only in a pipelined engine with ``pe=mac``, ``weight_bits=9``, ``combine=1``,
+    ``weight_rows=1`` and a hardware multiplier for each PE."""
 
     def __post_init__(self) -> None:
         self._int("rows", 4, 64, "the accumulators need 4 cycles between two tiles of weights")
@@ -103,6 +107,7 @@ class Config:
         if self.sdram is not None:
             find_chip(self.sdram).timing(self.clock_hz)
             self._multiple("weight_bytes", 4, "what is copied from SDRAM")
+        self._products()
 
     def _int(self, name: str, low: int, high: int, why: str = "") -> None:
         value = getattr(self, name)
@@ -134,6 +139,16 @@ class Config:
                 f"weight_rows must be {' or '.join(map(str, allowed))} with rows={self.rows}, combine={self.combine} "
                 f"and pe={self.pe}, not {self.weight_rows!r}"
             )
+
+    def _products(self) -> None:
+        """Checks what products of two tensors require."""
+        self._int("products", 0, 1)
+        required = {"engine": "pipelined", "pe": "mac", "weight_bits": 9, "combine": 1, "weight_rows": 1}
+        for name, value in required.items() if self.products else ():
+            if getattr(self, name) != value:
+                raise ValueError(f"{name} must be {value} with products=1, not {getattr(self, name)!r}")
+        if self.products and self.multipliers not in (None, self.rows * self.cols):
+            raise ValueError(f"multipliers must be none with products=1, one for each PE, not {self.multipliers!r}")
 
     def _multiple(self, name: str, of: int, why: str) -> None:
         if getattr(self, name) % of:
@@ -205,6 +220,11 @@ class Config:
         return self.engine == "pipelined" and self.pe_kind.sliding
 
     @property
+    def activation_bits(self) -> int:
+        """Width of the activations in a PE."""
+        return 9 if self.products else 8
+
+    @property
     def zero_points(self) -> bool:
         """Whether weights may have a zero point, see :attr:`sateen.hw.spec.descriptor.WeightStream.zero_point`."""
         return self.weight_bits == 9
@@ -230,7 +250,9 @@ class Config:
             "descriptors",
             "frame_bytes",
         )
-        return {name: getattr(self, name) for name in names}
+        layout = {name: getattr(self, name) for name in names}
+        # Later than the others: without it, devices and models are as before.
+        return {**layout, "products": 1} if self.products else layout
 
     @property
     def layout_code(self) -> int:
@@ -243,7 +265,7 @@ class Config:
         """The fields as JSON-ready values. Fields that were added later are left out at their defaults, so that the
         identity and digest of older devices stay the same."""
         fields = dataclasses.asdict(self)
-        for name in ("combine", "engine", "weight_rows", "sdram"):
+        for name in ("combine", "engine", "weight_rows", "sdram", "products"):
             if fields[name] == type(self).__dataclass_fields__[name].default:
                 del fields[name]
         return fields

@@ -22,7 +22,8 @@ from sateen.hw.spec.pe import ZERO_POINT_BIT
 
 __all__ = [
     "ACTIVATION_DIMS", "BIAS_BYTES", "CHANNELS_DIM", "CHUNK_DIM", "COUNT_BITS", "DESCRIPTOR_WORDS", "DIM_WORDS",
-    "OUTPUT_DIMS", "OUTPUT_DIM_WORDS", "PARAMETER_BYTES", "SCALE_BYTES", "SECTIONS", "TABLE_ENTRIES", "X_DIM", "Y_DIM",
+    "OUTPUT_DIMS", "OUTPUT_DIM_WORDS", "PARAMETER_BYTES", "SCALE_BYTES", "SECTIONS", "TABLE_ENTRIES", "TO_WEIGHTS_BIT",
+    "WAITS_BIT", "X_DIM", "Y_DIM",
     "ActivationStream", "Combine", "Descriptor", "Dim", "OutputStream", "Rounding", "Sliding", "WeightStream",
     "parameter_words", "steps", "table_words",
 ]  # fmt: skip
@@ -57,6 +58,9 @@ def parameter_words(weight_rows: int) -> int:
 
 TABLE_ENTRIES = 256
 """Entries of a table, int32, one for each unsigned byte."""
+
+WAITS_BIT, TO_WEIGHTS_BIT = 29, 5
+"""Places of :attr:`WeightStream.waits` and :attr:`OutputStream.to_weights` in their modes."""
 
 COUNT_BITS = 16
 """Width of a counter's ``count`` in a descriptor."""
@@ -135,18 +139,22 @@ class WeightStream:
     """The words are tables, not weights."""
     one_scale: bool = False
     """All groups have the same scales."""
+    waits: bool = False
+    """The words are read when all descriptors before have ended, since these write some of them. Only with
+    :attr:`~sateen.hw.spec.config.Config.products`."""
 
     def parameters(self, group: int, weight_rows: int) -> int:
         """Parameter words of a group, counted within its block, see :func:`parameter_words`."""
         return BIAS_BYTES if self.one_scale and group else parameter_words(weight_rows)
 
     LAYOUT = struct.Struct("<IHHII")
-    """base; blocks, groups; settings, ``zero_point`` above them, with ``tables`` as the highest bit and ``one_scale``
-    below it; words."""
+    """base; blocks, groups; settings, ``zero_point`` above them, with ``tables`` as the highest bit, ``one_scale`` and
+    ``waits`` below it; words."""
 
     def encode(self) -> bytes:
         """The section's words."""
-        modes = self.settings | (self.zero_point & 0xFF) << ZERO_POINT_BIT | self.one_scale << 30 | self.tables << 31
+        modes = self.settings | (self.zero_point & 0xFF) << ZERO_POINT_BIT
+        modes |= self.waits << WAITS_BIT | self.one_scale << 30 | self.tables << 31
         return self.LAYOUT.pack(self.base, self.blocks, self.groups, modes, self.words)
 
 
@@ -262,16 +270,19 @@ class OutputStream:
     """:class:`Combine`."""
     quarters: bool = False
     """As in :class:`ActivationStream`."""
+    to_weights: bool = False
+    """The results become bytes of the weight store, whose byte addresses these are, as the host has them. Only with
+    :attr:`~sateen.hw.spec.config.Config.products`."""
 
     HEAD = struct.Struct("<iHHbbbB")
     """address; channels, taps; zero point, low, high, and a byte of ``rounding`` (bits 0 and 1), ``combine`` (bits 2
-    and 3) and ``quarters`` (bit 4)."""
+    and 3), ``quarters`` (bit 4) and ``to_weights`` (:data:`TO_WEIGHTS_BIT`)."""
     DIM = struct.Struct("<Hxxi")
     """count; step of address."""
 
     def encode(self) -> bytes:
         """The section's words."""
-        modes = self.rounding | self.combine << 2 | self.quarters << 4
+        modes = self.rounding | self.combine << 2 | self.quarters << 4 | self.to_weights << TO_WEIGHTS_BIT
         head = self.HEAD.pack(self.address, self.channels, self.taps, self.zero_point, self.low, self.high, modes)
         return head + b"".join(
             self.DIM.pack(dim.count, *step) for dim, step in zip(self.dims, steps(list(self.dims)), strict=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 __all__ = [
+    "ACTIVATION_POINT_BIT",
     "BEAT_SETTING_BITS",
     "PE_KINDS",
     "SELECTS_BIT",
@@ -34,6 +35,9 @@ WEIGHT_SETTING_BITS = 24
 SELECTS_BIT = 15
 """Bit of the weights' settings: a word of selects precedes the words of weights that it is for, see
 :func:`select_bits`."""
+ACTIVATION_POINT_BIT = 14
+"""Lowest bit of the activations' zero point in the settings of their beats, int8, where a tile subtracts it: the
+weights are another tensor then, so that no bias can."""
 ZERO_POINT_BIT = 16
 """Lowest bit of the weights' zero point in their settings, int8: see
 :attr:`sateen.hw.spec.descriptor.WeightStream.zero_point`."""

@@ -9,6 +9,7 @@ __all__ = [
     "BLOCK_DEPTH",
     "EDGE_STAGES",
     "FANOUT",
+    "OPERAND_SETTLE",
     "PARAMETER_QUEUE_DEPTH",
     "RECORD_CYCLES",
     "REQUANTIZE_CYCLES",
@@ -35,6 +36,8 @@ FANOUT = 4
 """Columns, memory lanes or post-processing lanes that one register drives: they are spread over the chip."""
 EDGE_STAGES = 2
 """Pipeline registers before the array's edges, the farthest of which are at the other end of the chip."""
+OPERAND_SETTLE = 12
+"""Cycles from the end of a descriptor that writes words of the weight store until these are read."""
 
 
 def mux_stages(count: int) -> int:
@@ -86,6 +89,9 @@ class Timing:
         """Words of a descriptor after its last section."""
         self.weight_store_latency = 4 + weights
         """From the weight section's last word to the first word taken from the weight store."""
+        self.operand_settle = OPERAND_SETTLE
+        """From the writing of a descriptor's last result to the time at which the weight section's last word would have
+        arrived, had the words not waited for that."""
         self.weights_to_tile = 1 + kind.load
         """From a word's taking to its arrival in the tile."""
         self.output_to_table = -1

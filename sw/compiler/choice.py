@@ -16,6 +16,7 @@ from sateen.compiler.lowering import Kernel, LookUp
 from sateen.compiler.model import Combining
 from sateen.compiler.passes import Pass, block_rows, look_up_passes, passes, sliding_passes
 from sateen.compiler.placement import Placement
+from sateen.compiler.products import product_passes
 from sateen.compiler.stripes import Stripe, bytes_needed
 from sateen.graph import Op, Weighted
 from sateen.hw.spec.config import Config
@@ -92,6 +93,9 @@ class _Chooser:
         if lowered.tables is not None:
             looked_up = look_up_passes(lowered.tables, self.config, sources=sources, target=target)
             return Chosen(passes=tuple(looked_up), memory_bytes=memory.bytes_in_use[op.name])
+        if lowered.product is not None:
+            multiplied = product_passes(lowered.product, self.config, sources=sources, target=target)
+            return Chosen(passes=tuple(multiplied), memory_bytes=memory.bytes_in_use[op.name])
         fastest = [self._fastest(op, kernel, sources[kernel.source], target) for kernel in lowered.kernels]
         return Chosen(
             passes=tuple(each for candidate in fastest for each in candidate.passes),

@@ -96,7 +96,7 @@ class _Checker:
         counts = [*astuple(layer.predicted), layer.macs, layer.memory_bytes, *astuple(layer.traffic)]
         self._require(all(0 <= count < MOST_CYCLES for count in counts), f"figures of layer {layer.name!r}")
         # So that the verification does not walk over more results than there are.
-        size = self.model.size(layer.output)
+        size = max(self.model.size(name) for name in (layer.output, *op.inputs))
         for part in layer.parts:
             program = records(self.model.segments[part.segment].program)
             for descriptor in program[part.first : part.first + part.count]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sateen.compiler import sliding
-from sateen.compiler.lowering import Kernel, LookUp, parameter_words
+from sateen.compiler.lowering import Kernel, LookUp, parameter_words, split
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import (
     BIAS_BYTES,
@@ -21,7 +21,7 @@ from sateen.hw.spec.descriptor import (
     OutputStream,
     WeightStream,
 )
-from sateen.hw.spec.pe import SELECTS_BIT
+from sateen.hw.spec.pe import ACTIVATION_POINT_BIT, SELECTS_BIT
 
 __all__ = ["Pass", "block_rows", "look_up_passes", "passes", "sliding_passes"]
 
@@ -34,13 +34,18 @@ class Pass:
     """[words, cols]."""
     descriptors: tuple[Descriptor, ...]
     """Their weight addresses count from the first word of ``weights``."""
+    word_bytes: int = 0
+    """Bytes of a word in the host's address space, if some descriptors write words."""
 
     def relocated(self, base: int) -> tuple[Descriptor, ...]:
         """The descriptors for weights that begin at word ``base``."""
-        return tuple(
-            dataclasses.replace(d, weights=dataclasses.replace(d.weights, base=d.weights.base + base))
-            for d in self.descriptors
-        )
+        return tuple(self._relocated(d, base) for d in self.descriptors)
+
+    def _relocated(self, d: Descriptor, base: int) -> Descriptor:
+        output = d.output
+        if output.to_weights:
+            output = dataclasses.replace(output, address=output.address + base * self.word_bytes)
+        return dataclasses.replace(d, weights=dataclasses.replace(d.weights, base=d.weights.base + base), output=output)
 
     def part(self, start: int, stop: int) -> Pass:
         """Some of the descriptors, with all weights."""
@@ -59,15 +64,6 @@ def _words(kernel: Kernel, config: Config) -> NDArray[np.int8]:
         padded[: kernel.channels] = kernel.packing.words(config, zero_point).reshape(kernel.channels, -1)
     weights = padded.reshape(groups, config.cols, -1).transpose(0, 2, 1)
     return np.concatenate([weights, parameter_words(kernel, config)], axis=1)
-
-
-def _split(length: int, limit: int) -> Iterator[tuple[int, int, int]]:
-    """Splits ``length`` into equal parts of at most ``limit`` and a rest: (start, size of a part, number of parts)."""
-    size = min(length, limit)
-    count = length // size
-    yield 0, size, count
-    if length % size:
-        yield count * size, length % size, 1
 
 
 def _descriptor(
@@ -137,7 +133,7 @@ def _activations(
         height=1 if kernel.flat else kernel.height,
         width=kernel.height * kernel.width if kernel.flat else kernel.width,
         padding=kernel.padding,
-        settings=config.pe_kind.settings(kernel.precision).beats,
+        settings=config.pe_kind.settings(kernel.precision).beats | _activation_point(kernel),
         dims=(
             Dim(blocks, at(rows * kernel.stride[0], 0)),
             Dim(group_count, at(0, kernel.group_stride)),
@@ -148,6 +144,11 @@ def _activations(
             *(Dim(dim.count, at(*dim.strides)) for dim in kernel.pooling),
         ),
     )
+
+
+def _activation_point(kernel: Kernel) -> int:
+    """The input's zero point as part of the beats' settings, if the tile subtracts it."""
+    return 0 if kernel.zero_points is None else (kernel.zero_points[0] & 0xFF) << ACTIVATION_POINT_BIT
 
 
 def passes(kernel: Kernel, config: Config, *, source: int, target: int, rows: int, words: int) -> list[Pass]:
@@ -168,13 +169,13 @@ def passes(kernel: Kernel, config: Config, *, source: int, target: int, rows: in
     groups, group_words = store.shape[:2]
     results = config.positions // kernel.pool_size
     result = []
-    for first, size, count in _split(groups, min(groups, words // group_words)):
+    for first, size, count in split(groups, min(groups, words // group_words)):
         for part in range(count):
             pass_groups = (first + part * size, size)
             descriptors = []
-            for column, columns, column_parts in _split(kernel.out[1], results):
+            for column, columns, column_parts in split(kernel.out[1], results):
                 for piece in range(column_parts):
-                    for y in _split(kernel.out[0], max(1, min(rows, results // columns))):
+                    for y in split(kernel.out[0], max(1, min(rows, results // columns))):
                         descriptors.append(
                             _descriptor(
                                 kernel, config, source=source, target=target, groups=pass_groups, y=y,
@@ -194,7 +195,7 @@ def sliding_passes(
     if group_words > words:
         return []
     result = []
-    for first, size, count in _split(groups, min(groups, words // group_words)):
+    for first, size, count in split(groups, min(groups, words // group_words)):
         for part in range(count):
             start = first + part * size
             slid = sliding.descriptors(kernel, config, walk, source=source, target=target, groups=(start, size))

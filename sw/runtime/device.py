@@ -130,8 +130,12 @@ class Device:
             If the model is larger than the device's SDRAM, or that does not keep what is written.
         """
         theirs, ours = model.config.layout, self.config.layout
+        # A field that is left out is 0.
+        names = dict.fromkeys((*ours, *theirs))
         differ = [
-            f"{name} is {ours[name]} here, {theirs[name]} in the model" for name in ours if ours[name] != theirs[name]
+            f"{name} is {ours.get(name, 0)} here, {theirs.get(name, 0)} in the model"
+            for name in names
+            if ours.get(name, 0) != theirs.get(name, 0)
         ]
         programs = [segment.program.tobytes() for segment in model.segments]
         if not self.config.sliding and any(map(Descriptor.slides, programs)):

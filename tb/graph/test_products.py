@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import sateen
 import seeds
+from sateen.compiler.verification import verify_program
+from sateen.compiler.verification.decoding import records
+from sateen.errors import CompileError, InternalError
 from sateen.graph import Graph, GraphError, MatrixProduct, RealMatrixProduct, Tensor, run
+from sateen.hw.spec.descriptor import Rounding
 from sateen.sim import golden
 
 SHAPES = [
@@ -91,3 +96,114 @@ def test_devices_without_products(config):
         warnings.simplefilter("always")
         model = sateen.compile(made, config)
     assert [step.host for step in model.steps] == ["product"] and "runs on the host" in str(warned[0].message)
+
+
+@pytest.fixture(scope="module")
+def device():
+    with sateen.open("sim:tiny,products=1,descriptors=12") as opened:
+        yield opened
+
+
+def check(device, made, items=1):
+    """Runs a graph on the device alone: equal to the golden model, and as long as predicted."""
+    model = sateen.compile(made, device.config, strict=True)
+    x = codes(made, items)
+    loaded = device.load(model)
+    actual = loaded.run(x)
+    np.testing.assert_array_equal(actual, run(made, x)[made.outputs[0]])
+    for layer in loaded.profile.layers:
+        predicted, cycles = layer.layer.predicted.cycles, layer.counters.cycles
+        assert abs(predicted - cycles) <= max(2, 0.01 * cycles), f"{cycles} cycles, predicted {predicted}"
+    return model
+
+
+@pytest.mark.parametrize("shapes", SHAPES)
+@pytest.mark.parametrize("transposed", [False, True])
+def test_on_the_device(device, shapes, transposed):
+    check(device, graph(*shapes, exchanged=(False, transposed)), items=2)
+
+
+@pytest.mark.parametrize("points", [(-128, 127, 0), (127, -128, -128), (-128, -128, 127), (0, 0, 5)])
+def test_zero_points_on_the_device(device, points):
+    """The products of the corners take all of 17 bits."""
+    made = graph((1, 2, 5, 9), (1, 2, 9, 6), points=points, bias=(1, -2, 3000, 0, -50_000, 9), scale=1e-4)
+    check(device, made)
+    x = {
+        name: np.full(made.tensors[name].shape, -128 if points[at] > 0 else 127, np.int8)
+        for at, name in enumerate("ab")
+    }
+    loaded = device.load(sateen.compile(made, device.config, strict=True))
+    np.testing.assert_array_equal(loaded.run(x), run(made, x)["y"])
+
+
+@pytest.mark.parametrize("rounding", [Rounding.SINGLE, Rounding.FLOAT32])
+def test_roundings_on_the_device(device, rounding):
+    check(device, graph((1, 4, 8), (1, 8, 4), scale=2.0**-8, rounding=rounding, low=-100, high=90))
+
+
+def test_several_products_on_the_device(device):
+    """Of a tensor with itself, and of results of products; more heads than descriptors hold at a time."""
+    shape, square = (1, 5, 6, 8), (1, 5, 6, 6)
+    tensors = {name: Tensor(name=name, shape=s, zero_point=z) for name, s, z in
+               [("x", shape, 4), ("s", square, -9), ("v", shape, 1), ("o", square, 2)]}  # fmt: skip
+    multiplier, shift = golden.quantize_multiplier(0.003)
+    fields = {"bias": np.zeros(1, np.int32), "multiplier": multiplier, "shift": shift}
+    ops = [
+        MatrixProduct(name="scores", a="x", b="x", output="s", transpose_b=True, **fields),
+        MatrixProduct(name="values", a="s", b="x", output="v", **fields),
+        MatrixProduct(name="again", a="v", b="x", output="o", transpose_b=True, **fields),
+    ]
+    made = Graph(name="g", tensors=tensors, ops=ops, inputs=["x"], outputs=["o"])
+    model = check(device, made, items=2)
+    assert len(model.segments) > 1 and not any(step.host for step in model.steps)
+    # A broadcast operand is copied once.
+    once, each = (check(device, graph((1, 3, 5, 4), b)).layers[0].parts for b in ((1, 1, 4, 3), (1, 3, 4, 3)))
+    assert sum(part.count for part in once) == 1 + 3 and sum(part.count for part in each) == 3 + 3
+
+
+def test_files(device, tmp_path):
+    """A compiled model is verified again when it is read."""
+    made = graph((1, 3, 5, 9), (1, 3, 9, 7))
+    sateen.compile(made, device.config).save(tmp_path / "m.sateen")
+    model = sateen.Model.load(tmp_path / "m.sateen")
+    x = codes(made)
+    np.testing.assert_array_equal(device.load(model).run(x), run(made, x)["y"])
+
+
+@pytest.mark.parametrize(
+    ("made", "config", "reason"),
+    [
+        (graph((1, 3, 4), (1, 4, 5)), "tiny", "the device multiplies by constants only; configure one with products=1"),
+        (graph((1, 3, 4), (1, 4, 5), exchanged=(True, False)), "tiny,products=1", "its left operand is transposed"),
+        (
+            graph((1, 3, 64), (1, 64, 64)), "tiny,products=1,weight_bytes=2048",
+            "its right operand of 64 by 64 does not fit the weight store's 512 words; raise weight_bytes",
+        ),
+        (
+            graph((1, 3, 4), (1, 4, 40)), "tiny,products=1,descriptors=8",
+            "one of its matrices takes 11 descriptors, more than the 8 that the device holds at a time",
+        ),
+    ],
+)  # fmt: skip
+def test_reasons_for_the_host(made, config, reason):
+    with pytest.raises(CompileError, match=reason):
+        sateen.compile(made, config, strict=True)
+
+
+def test_verification():
+    """A program whose product does not wait, or whose copy goes elsewhere, is found."""
+    model = sateen.compile(graph((1, 3, 5, 9), (1, 3, 9, 7)), "tiny,products=1")
+    descriptors = records(model.segments[0].program)
+    copy = next(d for d in descriptors if d.output.to_weights)
+    product = next(d for d in descriptors if d.weights.waits)
+    changes = [
+        (product, replace(product, weights=replace(product.weights, waits=False)), "does not wait for the words"),
+        (copy, replace(copy, output=replace(copy.output, address=copy.output.address + 4)), "its program gives"),
+        (copy, replace(copy, output=replace(copy.output, address=1 << 13)), "writes beyond its segment's"),
+        (product, replace(product, activations=replace(product.activations, settings=8)), "its program gives"),
+    ]
+    for old, new, found in changes:
+        program = b"".join((new if d is old else d).encode() for d in descriptors)
+        segment = replace(model.segments[0], program=np.frombuffer(program, np.uint8))
+        with pytest.raises(InternalError, match=found):
+            verify_program(replace(model, segments=(segment,)))

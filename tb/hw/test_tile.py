@@ -45,6 +45,11 @@ def test_rows_loaded_at_once(pe, rows, cols, weight_rows, weight_bits, multiplie
     run("tile", **settings)
 
 
+@pytest.mark.parametrize("technology", [None, "ecp5"])
+def test_zero_points_of_activations(technology):
+    run("tile", technology=technology, rows=4, cols=3, weight_bits=9, activation_bits=9)
+
+
 @pytest.mark.fpga
 def test_netlist():
     """What Yosys made of a tile for ECP5, half its rows of multipliers and half of LUTs, from the vendor's cells."""

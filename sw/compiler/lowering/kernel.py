@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,7 +16,7 @@ from sateen.hw.spec.descriptor import BIAS_BYTES, SCALE_BYTES, Dim, Rounding
 from sateen.hw.spec.pe import Precision
 from sateen.sparsity import Packing, Windows
 
-__all__ = ["ONCE", "Kernel", "diagonal", "parameter_words", "parameters"]
+__all__ = ["ONCE", "Kernel", "diagonal", "parameter_words", "parameters", "split"]
 
 FULL = Precision()
 ONCE = (Dim(1, (0, 0)), Dim(1, (0, 0)))
@@ -79,6 +80,9 @@ class Kernel:
     stacked: bool = False
     """All tiles of a run take its first bytes, each with the next ``tile_depth`` of the weights: one tile a part. The
     ``run_length`` counts all of them."""
+    zero_points: tuple[int, int] | None = None
+    """Those of the input and of another tensor that takes the place of the weights at run time: both are subtracted.
+    The weights are zeros then, and no bias holds the input's zero point."""
     packing: Packing | None = None
     """The weights in tiles with selects; ``None``: a tile for each ``tile_depth`` bytes of a run."""
 
@@ -90,7 +94,7 @@ class Kernel:
     @cached_property
     def weights_zero_point(self) -> int:
         """The byte that stands for a weight of 0 in the weight store."""
-        return zero_point(self.weights)
+        return zero_point(self.weights) if self.zero_points is None else self.zero_points[1]
 
     @property
     def nonzeros(self) -> int:
@@ -120,6 +124,15 @@ class Kernel:
     def pool_size(self) -> int:
         """Positions that are pooled into one result."""
         return self.pooling[0].count * self.pooling[1].count
+
+
+def split(length: int, limit: int) -> Iterator[tuple[int, int, int]]:
+    """Splits ``length`` into equal parts of at most ``limit`` and a rest: (start, size of a part, number of parts)."""
+    size = min(length, limit)
+    count = length // size
+    yield 0, size, count
+    if length % size:
+        yield count * size, length % size, 1
 
 
 def parameters(bias: ArrayLike, multiplier: ArrayLike, shift: ArrayLike) -> NDArray[np.uint8]:

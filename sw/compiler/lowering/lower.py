@@ -7,9 +7,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sateen.compiler.lowering import arrange, copies, float_means, lookup, reduction, resizing, transposed, weighted
+from sateen.compiler.lowering import (
+    arrange,
+    copies,
+    float_means,
+    lookup,
+    products,
+    reduction,
+    resizing,
+    transposed,
+    weighted,
+)
 from sateen.compiler.lowering.kernel import Kernel
 from sateen.compiler.lowering.lookup import LookUp
+from sateen.compiler.lowering.products import ProductOfTwo
 from sateen.errors import CompileError
 from sateen.graph import Graph
 from sateen.graph.ops import (
@@ -22,6 +33,7 @@ from sateen.graph.ops import (
     DepthwiseConv2D,
     FloatAveragePool2D,
     FullyConnected,
+    MatrixProduct,
     MaxPool2D,
     Mean,
     Multiply,
@@ -46,7 +58,7 @@ from sateen.hw.spec.config import Config
 
 __all__ = ["LOWERINGS", "Lowered", "LoweredGraph", "lower", "lower_operator"]
 
-Lowering = Callable[..., Kernel | LookUp | Iterator[Kernel]]
+Lowering = Callable[..., Kernel | LookUp | ProductOfTwo | Iterator[Kernel]]
 
 LOWERINGS: dict[type[Op], Lowering] = {
     Add: lookup.add,
@@ -58,6 +70,7 @@ LOWERINGS: dict[type[Op], Lowering] = {
     DepthwiseConv2D: weighted.depthwise_conv2d,
     FloatAveragePool2D: float_means.float_average_pool2d,
     FullyConnected: weighted.fully_connected,
+    MatrixProduct: products.matrix_product,
     MaxPool2D: copies.max_pool2d,
     Mean: reduction.mean,
     Multiply: lookup.multiply,
@@ -77,7 +90,8 @@ LOWERINGS: dict[type[Op], Lowering] = {
 """The operators that the device computes, each with the function that lowers it.
 
 Called with the operator, the tensors of its inputs and its output, and the configuration. It returns one kernel,
-several, or tables. It raises :class:`CompileError` with the reason if the device cannot compute the operator.
+several, tables, or a product of two tensors. It raises :class:`CompileError` with the reason if the device cannot
+compute the operator.
 """
 
 
@@ -89,6 +103,8 @@ class Lowered:
     """Convolutions over lines of bytes, one after the other."""
     tables: LookUp | None = None
     """If given, there are no kernels."""
+    product: ProductOfTwo | None = None
+    """The same."""
     row_kernel: Kernel | None = None
     """The whole operator as one kernel over one tensor, which can be cut into stripes of rows; ``None`` if there is no
     such kernel."""
@@ -146,6 +162,10 @@ def lower_operator(op: Op, tensors: Mapping[str, Tensor], config: Config) -> Low
     result = lowering(op, *arguments)
     if isinstance(result, LookUp):
         return Lowered(tables=result)
+    if isinstance(result, ProductOfTwo):
+        for kernel in (*result.copies, result.kernel):
+            _check(op, kernel, config)
+        return Lowered(product=result, uncut="it multiplies two tensors")
     kernels = (result,) if isinstance(result, Kernel) else tuple(result)
     _check_weights(op, kernels, config)
     for kernel in kernels:

@@ -82,17 +82,20 @@ class _Verifier:
         self.numbers = self._numbers(max(sizes, default=0))
         self.garbage = self._numbers(model.config.scratchpad_bytes)
         self.decoded: dict[tuple[int, int], Layered] = {}
+        self.stores: dict[int, NDArray[np.int8]] = {}
+        """Words of the segments that a layer's descriptors write to, by the segments' numbers."""
 
     def layer(self, layer: Layer, tiles: tuple[Tile, ...]) -> None:
         """Compares a layer, whole or in stripes."""
-        op, self.decoded = self.ops[layer.name], {}
+        op, self.decoded, self.stores = self.ops[layer.name], {}, {}
         try:
             self._layer(op, list(self._places(op, layer, tiles)))
         except (ArithmeticError, AssertionError, LookupError, ValueError) as error:
             raise _error(op, f"its program has no meaning ({error!r})") from error
 
     def _layer(self, op: Op, places: list[_Place]) -> None:
-        self._writes_everything(op, places)
+        copies = [place for place in places if self._descriptor(place).output.to_weights]
+        self._writes_everything(op, [place for place in places if place not in copies])
         for place in places:
             self._says_what_the_graph_says(op, place)
         if isinstance(op, Weighted) and type(op) in SUMS:
@@ -129,7 +132,7 @@ class _Verifier:
     def _layered(self, place: _Place) -> Layered:
         key = place.segment, place.index
         if key not in self.decoded:
-            store = self.model.segments[place.segment].weights
+            store = self.stores.get(place.segment, self.model.segments[place.segment].weights)
             self.decoded[key] = Layered(self._descriptor(place), store, self.config)
         return self.decoded[key]
 
@@ -174,10 +177,17 @@ class _Verifier:
         self, op: Op, places: list[_Place], inputs: Mapping[str, Floats],
         expected: Callable[[Op, Results, _Place, Ints, Mapping[str, Floats]], tuple[Ints, Ints]],
     ) -> None:  # fmt: skip
-        memory, before = None, None
+        memory, before, copied = None, None, False
         for place in places:
             if memory is None or place.sources != before:
                 memory, before = self._memory(op, place, inputs), place.sources
+            if self._descriptor(place).output.to_weights:
+                self._copy(op, place, np.clip(memory, -128, 127))
+                copied = True
+                continue
+            if copied and not self._descriptor(place).weights.waits:
+                raise _error(op, f"{place} does not wait for the words that descriptors before it write")
+            copied = False
             if self._layered(place).looks_up:
                 memory = np.clip(memory, -128, 127)
             results = self._layered(place).results(memory)
@@ -185,6 +195,17 @@ class _Verifier:
             found, wanted = expected(op, results, place, index, inputs)
             if not np.array_equal(found, wanted):
                 self._report(op, place, index, found, wanted, inputs)
+
+    def _copy(self, op: Op, place: _Place, memory: Floats) -> None:
+        """Writes the results of a descriptor into words of its segment, which those behind it read."""
+        results = self._layered(place).results(memory, every=True)
+        values, word = self._requantized(place, results), self.config.weight_word_bytes
+        store = self.stores.setdefault(place.segment, self.model.segments[place.segment].weights.copy())
+        row, column = np.divmod(results.address, word)
+        if row.min() < 0 or row.max() >= len(store) or column.max() >= self.config.cols:
+            raise _error(op, f"{place} writes beyond its segment's {len(store)} words")
+        store[row, column] = values
+        self.decoded.clear()
 
     def _weighted(
         self, op: Op, results: Results, place: _Place, index: Ints, inputs: Mapping[str, Floats]

@@ -15,6 +15,8 @@ from sateen.hw.spec.descriptor import (
     SCALE_BYTES,
     SECTIONS,
     TABLE_ENTRIES,
+    TO_WEIGHTS_BIT,
+    WAITS_BIT,
     ActivationStream,
     Descriptor,
     Dim,
@@ -49,6 +51,7 @@ def _weights(section: bytes) -> WeightStream:
     return WeightStream(
         base=base, blocks=blocks, groups=groups, words=words, settings=modes & (1 << ZERO_POINT_BIT) - 1,
         zero_point=zero_point - ((zero_point & 0x80) << 1), tables=bool(modes >> 31), one_scale=bool(modes >> 30 & 1),
+        waits=bool(modes >> WAITS_BIT & 1),
     )  # fmt: skip
 
 
@@ -80,7 +83,8 @@ def _output(section: bytes) -> OutputStream:
     ]
     return OutputStream(
         address=address, channels=channels, taps=taps, zero_point=zero_point, low=low, high=high, rounding=modes & 3,
-        combine=modes >> 2 & 3, quarters=bool(modes >> 4 & 1), dims=_dims(fields),
+        combine=modes >> 2 & 3, quarters=bool(modes >> 4 & 1),
+        to_weights=bool(modes >> TO_WEIGHTS_BIT & 1), dims=_dims(fields),
     )  # fmt: skip
 
 

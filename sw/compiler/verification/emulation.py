@@ -23,6 +23,7 @@ from sateen.hw.spec.descriptor import (
     Dim,
     OutputStream,
 )
+from sateen.hw.spec.pe import ACTIVATION_POINT_BIT
 
 __all__ = ["Layered", "Results", "positions", "written"]
 
@@ -56,6 +57,9 @@ class Layered:
     def __init__(self, descriptor: Descriptor, store: NDArray[np.int8], config: Config):
         self.descriptor, self.config = descriptor, config
         self.looks_up = descriptor.output.combine != Combine.NONE
+        point = descriptor.activations.settings >> ACTIVATION_POINT_BIT & 0xFF if config.products else 0
+        self.zero_point = point - ((point & 0x80) << 1)
+        """That of the activations, if the tile subtracts it."""
         stream = descriptor.weights
         self.parameters = parameters(stream, store, config)
         """[groups, 3, cols]: bias, multiplier, shift."""
@@ -63,11 +67,11 @@ class Layered:
         self.weights = np.zeros((0, 0, 0, 0)) if self.looks_up else tiles(stream, store, config).astype(np.float64)
         """[groups, tiles, bytes, cols]; where windows slide, the bytes are beats."""
 
-    def results(self, memory: Floats) -> Results:
-        """The results of the first and last blocks, rows and columns and those in their middle, in all channels, given
-        what stands at each byte address of the scratchpad."""
+    def results(self, memory: Floats, *, every: bool = False) -> Results:
+        """The results of the first and last blocks, rows and columns and those in their middle, or ``every`` one, in
+        all channels, given what stands at each byte address of the scratchpad."""
         d, config = self.descriptor, self.config
-        block, y, x, position = _sampled(d)
+        block, y, x, position = _all(d) if every else _sampled(d)
         sums = self._looked_up(block, position, memory) if self.looks_up else self._sums(block, position, memory)
         dims, channel = d.output.dims, np.arange(config.cols)
         group = np.arange(dims[1].count)
@@ -109,7 +113,7 @@ class Layered:
         groups, count, depth, cols = weights.shape
         at = base[None] + _coordinates(stream, {CHANNELS_DIM: group})[:, None, None, None]
         if stream.sliding is None:
-            data = _read(stream, at[..., None, :], np.arange(depth), memory)
+            data = _read(stream, at[..., None, :], np.arange(depth), memory) - self.zero_point
             rows = data.transpose(0, 1, 3, 2, 4).reshape(len(group), -1, count * depth)
             product = rows @ (
                 weights.reshape(groups, count * depth, cols)
@@ -166,6 +170,14 @@ def _outer(*parts: Ints) -> Ints:
 
 def _some(count: int) -> Ints:
     return np.unique([0, count // 2, count - 1])
+
+
+def _all(descriptor: Descriptor) -> tuple[Ints, Ints, Ints, Ints]:
+    """As :func:`_sampled`, every one."""
+    block, _, rows, columns = (dim.count for dim in descriptor.output.dims)
+    y, x = (axis.ravel() for axis in np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"))
+    position = (y * columns + x)[:, None] * descriptor.output.taps + np.arange(descriptor.output.taps)
+    return np.arange(block), y, x, position
 
 
 def _sampled(descriptor: Descriptor) -> tuple[Ints, Ints, Ints, Ints]:

@@ -17,7 +17,8 @@ __all__ = ["MODULES", "bench", "benches"]
 MODULES = (
     "tile", "accelerator", "axi", "board",
     "multiply", "terms", "memory", "host", "requantize", "watchdog",
-    "sequencer", "weights", "activations", "nest", "accumulate", "lookup", "output", "postprocess", "banked",
+    "sequencer", "weights", "activations", "nest", "accumulate", "lookup", "output", "operands", "postprocess",
+    "banked",
     "uart", "framing", "endpoint", "fetch", "queue", "slice", "serial", "sdram",
 )  # fmt: skip
 """From the whole to the parts: the array, the accelerator, then rooms of :mod:`sateen.hw` in turn."""

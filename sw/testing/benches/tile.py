@@ -10,6 +10,7 @@ from cocotb.triggers import RisingEdge
 from cocotb.utils import get_sim_time
 
 from sateen.hw.spec.pe import (
+    ACTIVATION_POINT_BIT,
     PE_KINDS,
     SELECTS_BIT,
     ZERO_POINT_BIT,
@@ -31,10 +32,11 @@ SINGLE_TERM = TermBudget(group=8, weight_terms=1, data_terms=2, encoding=Encodin
 BUSY: list[int] = []
 
 
-def tile(*, rows=4, cols=4, pe="mac", weight_bits=8, multipliers=None, combine=1, weight_rows=1):
+def tile(*, rows=4, cols=4, pe="mac", weight_bits=8, multipliers=None, combine=1, weight_rows=1,
+         activation_bits=8):  # fmt: skip
     return Tile(
         rows=rows, cols=cols, pe=pe, weight_bits=weight_bits, multipliers=multipliers, combine=combine,
-        weight_rows=weight_rows, position_bits=POSITION_BITS,
+        weight_rows=weight_rows, activation_bits=activation_bits, position_bits=POSITION_BITS,
     )  # fmt: skip
 
 
@@ -76,6 +78,16 @@ def zero_point(weights):
         return 0
     least, most = max(-128, -128 - int(weights.min())), min(127, 127 - int(weights.max()))
     return least + int(abs(weights.astype(np.int64).sum())) % (most - least + 1)
+
+
+def activation_point(x):
+    """What the tile subtracts from the bytes of beats: any int8, but known from them; those of one value get the
+    farthest. 0 without products of two tensors."""
+    if parameters()["activation_bits"] < 9:
+        return 0
+    if (x == x.flat[0]).all():
+        return 127 if x.flat[0] < 0 else -128
+    return int(abs(x.astype(np.int64).sum())) % 256 - 128
 
 
 def selects(component, weights):
@@ -132,7 +144,7 @@ async def multiply(dut, component, work, *, precision=FULL, give=0.0, load=0.0):
         {
             "data": [int(v) for v in row],
             "swap": index == 0,
-            "settings": settings.beats,
+            "settings": settings.beats | (activation_point(x) & 0xFF) << ACTIVATION_POINT_BIT,
             "tag": {
                 "address": (place := next(counter)) % 2**POSITION_BITS,
                 "first": place % 3 == 0,
@@ -151,7 +163,7 @@ async def multiply(dut, component, work, *, precision=FULL, give=0.0, load=0.0):
     await send(dut, "i", beats, layout=component.i.payload.shape(), pause=give)
     sums, tags = await collected
     np.testing.assert_array_equal(
-        sums, np.concatenate([product(component, x, weights, precision) for weights, x in work])
+        sums, np.concatenate([product(component, x - activation_point(x), weights, precision) for weights, x in work])
     )
     for beat, tag in zip(beats, tags, strict=True):
         assert (tag.address, tag["first"], tag["last"]) == (

@@ -14,6 +14,7 @@ from sateen.hw.pipelined.weights import ChannelParameters, WeightUnit, parameter
 from sateen.hw.requantize import CHANNEL
 from sateen.hw.spec.config import parse_config
 from sateen.hw.spec.descriptor import BIAS_BYTES, PARAMETER_BYTES, WeightStream, parameter_words
+from sateen.hw.spec.timing import OPERAND_SETTLE
 from sateen.sim.streams import words
 from sateen.testing.bench import Bench
 from sateen.testing.dut import parameters, reset
@@ -23,10 +24,16 @@ LATENCY, ADDRESS_BITS = 3, 12
 SETTING_BITS = 16
 
 
-def unit(*, cols=4, weight_rows=1):
+def unit(*, cols=4, weight_rows=1, waits=False):
     return WeightUnit(
-        cols=cols, address_bits=ADDRESS_BITS, read_latency=LATENCY, setting_bits=SETTING_BITS, weight_rows=weight_rows
-    )
+        cols=cols, address_bits=ADDRESS_BITS, read_latency=LATENCY, setting_bits=SETTING_BITS,
+        weight_rows=weight_rows, waits=waits,
+    )  # fmt: skip
+
+
+def waiting(p, tests):
+    """Only some units wait for results."""
+    return [name for name in tests if p["waits"] or name != "waits_for_results"]
 
 
 def word(address, cols):
@@ -108,6 +115,41 @@ async def streams_in_order(dut, pause):
 
 
 @cocotb.test()
+async def waits_for_results(dut):
+    """A layer that waits begins when all before it have ended, and no sooner than what they wrote is there; another is
+    read at once."""
+    cols = parameters()["cols"]
+    streams = [
+        WeightStream(base=place * 100, blocks=1, groups=1, words=3, waits=place in (1, 3)) for place in range(5)
+    ]
+    await reset(dut)
+    dut.done.value = 0
+    cocotb.start_soon(memory(dut, cols, 1))
+    section = b"".join(stream.encode() for stream in streams)
+    cocotb.start_soon(send(dut, "load", struct.unpack(f"<{len(section) // 4}I", section)))
+    for side in ("weights", "tables", "parameters"):
+        getattr(dut, f"{side}__ready").value = 1
+    begun, at, cycle, ended = [], 0, 0, []
+    # The results of layer n end at these times: those of 0 late, those of 1 and 2 one after the other.
+    ends = [200, 400, 430, 800, 900]
+    while cycle < 1000:
+        await RisingEdge(dut.clk)
+        cycle += 1
+        dut.done.value = int(cycle in ends)
+        ended += [cycle] * (cycle in ends)
+        if dut.reading.value and int(dut.address.value) // 100 == at and int(dut.address.value) % 100 == 0:
+            begun.append(cycle)
+            at += 1
+    assert len(begun) == len(streams)
+    for place, waits in ((1, True), (2, False), (3, True), (4, False)):
+        before = ends[place - 1]
+        if waits:
+            assert before + OPERAND_SETTLE <= begun[place] <= before + OPERAND_SETTLE + 6, (begun, ends)
+        else:
+            assert begun[place] < before, (begun, ends)
+
+
+@cocotb.test()
 @cocotb.parametrize(pause=[0.0, 0.5])
 async def holds_two_groups(dut, pause):
     cols = parameters()["cols"]
@@ -175,7 +217,7 @@ BENCHES = [
     Bench(
         name="weight-unit",
         title="a layer's words of weights, streamed in order",
-        create=unit, only=("streams_in_order",),
+        create=unit, only=("streams_in_order", "waits_for_results"), applies=waiting,
     ),
     Bench(
         name="weight-store",

@@ -12,6 +12,10 @@ def test_weight_unit(cols, weight_rows):
     run("weight-unit", cols=cols, weight_rows=weight_rows)
 
 
+def test_weight_unit_that_waits():
+    run("weight-unit", cols=3, waits=True)
+
+
 @pytest.mark.parametrize(
     ("cols", "technology", "weight_rows"),
     [(1, None, 1), (6, None, 1), (6, "ecp5", 1), (3, None, 2), (5, None, 4)],

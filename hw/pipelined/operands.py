@@ -1,0 +1,80 @@
+"""Results that become words of the weight store: the second operand of a product of two tensors."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+__all__ = ["OperandWriter"]
+
+
+class OperandWriter(wiring.Component):
+    """Puts results in their columns of a word of the weight store. ``lanes`` bytes per cycle, of one word; the write is
+    out 2 cycles after the results. Nothing holds it back.
+
+    Parameters
+    ----------
+    cols : int
+        Bytes of a word.
+    lanes : int
+        Results per cycle, at most ``cols``.
+    address_bits : int
+        Of a byte address of the weight store, in which a word takes ``cols`` bytes, rounded up to a power of two.
+
+    Members
+    -------
+    enable : In(1)
+        There are results.
+    address : In
+        Byte address of the first.
+    mask : In(lanes), results : In
+        Those of the results that count, and all of them. Bytes behind the word's last are lost.
+    busy : Out(1)
+        A write is under way that is not out yet.
+    w_address, w_enable, w_data : Out
+        The write: a word's address, its bytes, and which of them.
+    """
+
+    def __init__(self, *, cols: int, lanes: int, address_bits: int):
+        self.cols, self.lanes = cols, lanes
+        self.column_bits = ceil_log2(cols)
+        super().__init__(
+            {
+                "enable": In(1),
+                "address": In(address_bits),
+                "mask": In(lanes),
+                "results": In(data.ArrayLayout(8, lanes)),
+                "busy": Out(1),
+                "w_address": Out(address_bits - self.column_bits),
+                "w_enable": Out(cols),
+                "w_data": Out(data.ArrayLayout(8, cols)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        mask, column = Signal(self.lanes), Signal(range(max(2, 1 << self.column_bits)))
+        word, results = Signal.like(self.w_address), Signal(8 * self.lanes, reset_less=True)
+        m.d.sync += [
+            self.busy.eq(self.enable),
+            mask.eq(Mux(self.enable, self.mask, 0)),
+            column.eq(self.address[: self.column_bits]),
+            word.eq(self.address[self.column_bits :]),
+            results.eq(self.results.as_value()),
+        ]
+        m.d.sync += self.w_address.eq(word)
+        for place in range(self.cols):
+            # The lanes that may stand here, by the column of the first.
+            lanes = [(place - lane, lane) for lane in range(self.lanes) if lane <= place]
+            with m.Switch(column):
+                for first, lane in lanes:
+                    with m.Case(first):
+                        m.d.sync += [
+                            self.w_enable[place].eq(mask[lane]),
+                            self.w_data[place].eq(results.word_select(lane, 8)),
+                        ]
+                with m.Default():
+                    m.d.sync += self.w_enable[place].eq(0)
+        return m
