@@ -1,4 +1,4 @@
-"""SDRAM beside an engine: the host's bytes go in and out, and what lies there is copied into the engine's memories."""
+"""SDRAM beside an engine: the host's bytes go in and out, and bytes move between it and the engine's memories."""
 
 from __future__ import annotations
 
@@ -8,22 +8,26 @@ from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import exact_log2
 
-from sateen.hw.host import COPY, HOST_REQUEST
+from sateen.hw.host import HOST_REQUEST, MOVE
 from sateen.hw.sdram.controller import SdramController
 from sateen.hw.sdram.pins import pins
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.sdram import PAD_CYCLES, find_chip
 from sateen.hw.spec.wire import Space
+from sateen.hw.stream.queue import Queue
 
 __all__ = ["SdramBridge"]
+
+ANSWERS = 32
+"""Bytes under way from the engine's memories, or waiting for the SDRAM: more than their latency."""
 
 
 class SdramBridge(wiring.Component):
     """Stands between link and engine. Requests for SDRAM end here, all others pass, without latency.
 
-    A copy moves a byte a cycle, as the engine's memories take them, also while a program runs. It begins within CAS
-    latency + 18 cycles of its request, and those of a refresh. A single byte that the host writes or reads takes as
-    long; requests of bytes follow one another.
+    Moves begin at any byte and have any length. To the engine they take a cycle a byte, as its memories take them; from
+    it a cycle a byte and one a word. They may go on while a program runs. A move begins within CAS latency + 18 cycles,
+    besides those of a refresh. A single byte that the host writes or reads takes as long.
 
     Parameters
     ----------
@@ -35,13 +39,15 @@ class SdramBridge(wiring.Component):
     i : In(stream), upper : In(8)
         The host's requests (:data:`sateen.hw.host.HOST_REQUEST`), and the eight bits above their address.
     o : Out(stream)
-        Requests to the engine: the host's and those of copies. None of the host's may be offered during a copy.
+        Requests to the engine: the host's and those of moves. The host may offer none during a move.
+    answer : In(stream), always ready
+        The engine's.
     response : Out(stream), always ready
-        The bytes read from SDRAM, or of the checksum.
-    seek : In(1), source : In(32)
-        Copies begin at byte ``source``, and a checksum with them.
-    copy : In(stream)
-        Copies, see :data:`sateen.hw.host.COPY`. One is taken when its last byte is.
+        Answers to the host: the engine's, the bytes read from SDRAM, and those of the checksum.
+    seek : In(1), position : In(32)
+        Moves begin at byte ``position``, and a checksum with them.
+    move : In(stream)
+        See :data:`sateen.hw.host.MOVE`. One is taken when its last byte is.
     pins : Out
         The chip, see :func:`sateen.hw.sdram.pins.pins`, through registers on both ways
         (:data:`~sateen.hw.spec.sdram.PAD_CYCLES`).
@@ -51,22 +57,24 @@ class SdramBridge(wiring.Component):
         if config.sdram is None:
             raise ValueError("sdram must be the name of a chip, not None")
         self.config, self.chip = config, find_chip(config.sdram)
+        byte = stream.Signature(8, always_ready=True)
         super().__init__(
             {
                 "i": In(stream.Signature(HOST_REQUEST)),
                 "upper": In(8),
                 "o": Out(stream.Signature(HOST_REQUEST)),
-                "response": Out(stream.Signature(8, always_ready=True)),
+                "answer": In(byte),
+                "response": Out(byte),
                 "seek": In(1),
-                "source": In(32),
-                "copy": In(stream.Signature(COPY)),
+                "position": In(32),
+                "move": In(stream.Signature(MOVE)),
                 "pins": Out(pins(self.chip)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        length_bits = len(self.copy.payload.length)
+        length_bits = len(self.move.payload.length)
         m.submodules.controller = memory = SdramController(
             chip=self.chip, clock_hz=self.config.clock_hz, delay=PAD_CYCLES, length_bits=length_bits
         )
@@ -76,16 +84,20 @@ class SdramBridge(wiring.Component):
         offset_bits = exact_log2(size)
         word_bits = slice(offset_bits, offset_bits + self.chip.address_bits)
 
-        asked, copy = self.i.payload, self.copy.payload
+        asked, move = self.i.payload, self.move.payload
         address = Cat(asked.address, self.upper)
         of_chip, of_check = Signal(), Signal()
-        place, source, index = Signal.like(copy.address), Signal.like(self.source), Signal(offset_bits)
+        place, position = Signal.like(move.address), Signal.like(self.position)
+        index, last = Signal(offset_bits), Signal()
+        """The byte of a word."""
         left = Signal(signed(length_bits + 1))
-        """Bytes that are still to be copied, less one."""
+        """Bytes that are still to be moved, less one."""
         m.d.comb += [
             of_chip.eq(asked.space == Space.SDRAM),
             of_check.eq(asked.space == Space.CHECK),
+            last.eq(index == size - 1),
             self.o.payload.eq(asked),
+            self.response.payload.eq(self.answer.payload),
             memory.w.payload.data.eq(asked.data.replicate(size)),
             memory.w.payload.enable.eq(1 << address[:offset_bits]),
             memory.request.payload.write.eq(asked.write),
@@ -94,20 +106,22 @@ class SdramBridge(wiring.Component):
             crc.start.eq(self.seek),
         ]
         with m.If(self.seek):
-            m.d.sync += source.eq(self.source)
+            m.d.sync += position.eq(self.position)
         with m.FSM():
             with m.State("idle"):
+                checks = self.i.valid & of_check & ~asked.write
                 m.d.comb += [
                     self.o.valid.eq(self.i.valid & ~of_chip & ~of_check),
                     self.i.ready.eq(Mux(of_check, 1, self.o.ready & ~of_chip)),
-                    self.response.valid.eq(self.i.valid & of_check & ~asked.write),
-                    self.response.payload.eq(crc.crc.word_select(asked.address[:2], 8)),
+                    self.response.valid.eq(self.answer.valid | checks),
                 ]
-                m.d.sync += [place.eq(copy.address), left.eq(copy.length - 1), index.eq(0)]
+                with m.If(checks):
+                    m.d.comb += self.response.payload.eq(crc.crc.word_select(asked.address[:2], 8))
+                m.d.sync += [place.eq(move.address), left.eq(move.length - 1), index.eq(position)]
                 with m.If(self.i.valid & of_chip):
                     m.next = "ask"
-                with m.Elif(self.copy.valid):
-                    m.next = "fetch"
+                with m.Elif(self.move.valid):
+                    m.next = "begin"
             with m.State("ask"):
                 m.d.comb += memory.request.valid.eq(1)
                 with m.If(memory.request.ready):
@@ -122,34 +136,87 @@ class SdramBridge(wiring.Component):
                 ]
                 with m.If(self.i.ready):
                     m.next = "idle"
-            with m.State("fetch"):
+            with m.State("begin"):
                 m.d.comb += [
                     memory.request.valid.eq(left >= 0),
-                    memory.request.payload.write.eq(0),
-                    memory.request.payload.address.eq(source[word_bits]),
-                    memory.request.payload.length.eq(left >> offset_bits),
+                    memory.request.payload.write.eq(move.store),
+                    memory.request.payload.address.eq(position[word_bits]),
+                    memory.request.payload.length.eq((left + index) >> offset_bits),
                 ]
-                with m.If(memory.request.ready | (left < 0)):
-                    m.next = "move"
-            with m.State("move"):
-                checked = copy.space == Space.CHECK
-                request = self.o.payload
+                with m.If(left < 0):
+                    m.d.comb += self.move.ready.eq(1)
+                    m.next = "idle"
+                with m.Elif(memory.request.ready):
+                    with m.If(move.store):
+                        m.next = "store"
+                    with m.Else():
+                        m.next = "copy"
+            with m.State("copy"):
+                checked, request = move.space == Space.CHECK, self.o.payload
                 m.d.comb += [
-                    request.space.eq(copy.space),
+                    request.space.eq(move.space),
                     request.address.eq(place),
                     request.write.eq(1),
                     request.data.eq(crc.data),
-                    self.o.valid.eq(memory.r.valid & ~checked),
-                    crc.valid.eq(memory.r.valid & (self.o.ready | checked)),
-                    memory.r.ready.eq(crc.valid & (index == size - 1)),
+                    self.o.valid.eq(memory.r.valid & ~checked & (left >= 0)),
+                    crc.valid.eq(memory.r.valid & (self.o.ready | checked) & (left >= 0)),
+                    # What is left of the last word is dropped.
+                    memory.r.ready.eq(Mux(left < 0, index != 0, crc.valid & last)),
                 ]
-                m.d.sync += [
-                    place.eq(place + crc.valid),
-                    index.eq(index + crc.valid),
-                    left.eq(left - crc.valid),
-                ]
+                m.d.sync += [place.eq(place + crc.valid), index.eq(index + crc.valid), left.eq(left - crc.valid)]
                 with m.If(left < 0):
-                    m.d.comb += self.copy.ready.eq(1)
-                    m.d.sync += source.eq(source + copy.length)
-                    m.next = "idle"
+                    self._end(m, position)
+            self._store(m, memory, place=place, left=left, index=index, last=last, position=position)
         return m
+
+    def _store(
+        self, m: Module, memory: SdramController, *, place: Signal, left: Signal, index: Signal, last: Signal,
+        position: Signal,
+    ) -> None:  # fmt: skip
+        """The state in which bytes are asked of the engine, wait in a queue, and are put together to words."""
+        m.submodules.answers = answers = Queue(8, depth=ANSWERS)
+        move, request, size = self.move.payload, self.o.payload, self.chip.data_bits // 8
+        free, asking = Signal(range(ANSWERS + 1), init=ANSWERS), Signal(signed(len(left)))
+        words, enable, full = Signal(8 * size), Signal(size), Signal()
+        asks, taken = Signal(), Signal()
+        m.d.comb += [
+            answers.i.payload.eq(self.answer.payload),
+            asks.eq(self.o.valid & self.o.ready),
+            taken.eq(answers.o.valid & answers.o.ready),
+        ]
+        m.d.sync += asking.eq(move.length - 1)
+        with m.State("store"):
+            m.d.comb += [
+                answers.i.valid.eq(self.answer.valid),
+                answers.o.ready.eq(~full & (left >= 0)),
+                request.space.eq(move.space),
+                request.address.eq(place),
+                request.write.eq(0),
+                self.o.valid.eq((asking >= 0) & (free != 0)),
+                memory.w.valid.eq(full),
+                memory.w.payload.data.eq(words),
+                memory.w.payload.enable.eq(enable),
+            ]
+            m.d.sync += [
+                place.eq(place + asks),
+                asking.eq(asking - asks),
+                free.eq(free - asks + taken),
+                index.eq(index + taken),
+                left.eq(left - taken),
+            ]
+            with m.If(full & memory.w.ready):
+                m.d.sync += [full.eq(0), enable.eq(0)]
+            with m.If(taken):
+                m.d.sync += [
+                    words.word_select(index, 8).eq(answers.o.payload),
+                    enable.bit_select(index, 1).eq(1),
+                    full.eq(last | (left == 0)),
+                ]
+            with m.If((left < 0) & ~full):
+                self._end(m, position)
+
+    def _end(self, m: Module, position: Signal) -> None:
+        """In a state: the move is over, and the next one goes on behind it."""
+        m.d.comb += self.move.ready.eq(1)
+        m.d.sync += position.eq(position + self.move.payload.length)
+        m.next = "idle"

@@ -12,13 +12,13 @@ from sateen.hw.stream.slice import RegisterSlice
 from sateen.hw.stream.view import view
 
 __all__ = [
-    "COPY", "HOST_REQUEST", "LIMITED_RUN", "RUN", "EngineSignature", "HostPort", "MemoryPort", "descriptor_address",
+    "HOST_REQUEST", "LIMITED_RUN", "MOVE", "RUN", "EngineSignature", "HostPort", "MemoryPort", "descriptor_address",
 ]  # fmt: skip
 
 HOST_REQUEST = data.StructLayout({"space": 3, "address": 24, "write": 1, "data": 8})
 """One byte to write or to read."""
-COPY = data.StructLayout({"space": 3, "address": 24, "length": 16})
-"""Bytes to copy from SDRAM into one of the memories: how many, a multiple of 4, and to where."""
+MOVE = data.StructLayout({"store": 1, "space": 3, "address": 24, "length": 16})
+"""Bytes to copy from SDRAM into one of the memories, or with ``store`` from there into SDRAM."""
 RUN = data.StructLayout({"first": 8, "count": 8})
 """Descriptors to run: the ``first``, and how many."""
 LIMITED_RUN = data.StructLayout({**RUN.members, "limit": LIMIT_BITS})

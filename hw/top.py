@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import DomainRenamer, Module, Mux, ResetSignal
+from amaranth.hdl import DomainRenamer, Module, ResetSignal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
@@ -94,13 +94,12 @@ class Accelerator(wiring.Component):
         m.submodules.bridge = bridge = SdramBridge(self.config)
         connect(m, endpoint.request, bridge.i)
         connect(m, bridge.o, engine.request)
-        connect(m, endpoint.copy, bridge.copy)
+        connect(m, engine.response, bridge.answer)
+        connect(m, bridge.response, endpoint.response)
+        connect(m, endpoint.move, bridge.move)
         connect(m, bridge.pins, wiring.flipped(self.sdram))
         m.d.comb += [
             bridge.upper.eq(endpoint.upper),
             bridge.seek.eq(endpoint.seek),
-            bridge.source.eq(endpoint.source),
-            # An operation reads one memory, and waits for all of its bytes.
-            endpoint.response.valid.eq(engine.response.valid | bridge.response.valid),
-            endpoint.response.payload.eq(Mux(bridge.response.valid, bridge.response.payload, engine.response.payload)),
+            bridge.position.eq(endpoint.position),
         ]

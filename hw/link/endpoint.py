@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect
 
-from sateen.hw.host import COPY, HOST_REQUEST, LIMITED_RUN
+from sateen.hw.host import HOST_REQUEST, LIMITED_RUN, MOVE
 from sateen.hw.link.answer import Answer
 from sateen.hw.link.framing import Framer
 from sateen.hw.link.payload import Payload
@@ -61,15 +61,15 @@ class Endpoint(wiring.Component):
         The last program was ended because it ran for too long; the place in the run of the descriptor that ran.
     halt : Out(1)
         Pulses when a session begins, and when a HELLO waits behind another frame: no program may run any longer.
-    upper : Out(8), seek : Out(1), source : Out(32), copy : Out(stream)
-        With SDRAM only, see :class:`sateen.hw.bridge.SdramBridge`. A HELLO waits for a copy that is under way.
+    upper : Out(8), seek : Out(1), position : Out(32), move : Out(stream)
+        With SDRAM only, see :class:`sateen.hw.bridge.SdramBridge`. A HELLO waits for a move that is under way.
     """
 
     def __init__(self, config: Config, *, build: str = ""):
         self.config = config
         self.identity = Identity(config, build or config.digest).encode()
         outside = {
-            "upper": Out(8), "seek": Out(1), "source": Out(32), "copy": Out(stream.Signature(COPY)),
+            "upper": Out(8), "seek": Out(1), "position": Out(32), "move": Out(stream.Signature(MOVE)),
         }  # fmt: skip
         super().__init__(
             {
@@ -240,41 +240,39 @@ class Endpoint(wiring.Component):
                 with m.Case(Op.WAIT):
                     m.next = "wait"
                 if self.config.sdram:
-                    self._begin_copy(m, op, status=status)
+                    self._begin_move(m, op, status=status)
                 with m.Default():
                     _fail(m, status, Status.BAD_OP)
             with m.If(yielding):
                 _fail(m, status, Status.ABORTED)
         return count, waiting
 
-    def _begin_copy(self, m: Module, op: data.View, *, status: Signal) -> None:
-        """In the state ``begin``: what is copied, and from where."""
-        with m.Case(Op.FROM):
-            m.next = "from"
-            with m.If(op.address[:2].any()):
-                _fail(m, status, Status.BAD_OP)
-        with m.Case(Op.COPY):
-            m.next = "copy"
-            with m.If(~Cat(op.space == space for space in (*WRITABLE, Space.CHECK)).any()):
-                _fail(m, status, Status.BAD_SPACE)
-            with m.If(op.length[:2].any()):
-                _fail(m, status, Status.BAD_OP)
+    def _begin_move(self, m: Module, op: data.View, *, status: Signal) -> None:
+        """In the state ``begin``: what is moved, and to or from where in SDRAM."""
+        with m.Case(Op.SEEK):
+            m.next = "seek"
+        for kind, spaces in ((Op.COPY, (*WRITABLE, Space.CHECK)), (Op.STORE, (*WRITABLE, Space.COUNTERS))):
+            with m.Case(kind):
+                m.next = "move"
+                with m.If(~Cat(op.space == space for space in spaces).any()):
+                    _fail(m, status, Status.BAD_SPACE)
 
-    def _copy(self, m: Module, op: data.View) -> None:
-        """The states that copy from SDRAM; they end in ``header``."""
+    def _move(self, m: Module, op: data.View) -> None:
+        """The states that move bytes from and to SDRAM; they end in ``header``."""
         m.d.comb += [
             self.upper.eq(op.address[len(self.request.payload.address) :]),
-            self.source.eq(op.address),
-            self.copy.payload.space.eq(op.space),
-            self.copy.payload.address.eq(op.address),
-            self.copy.payload.length.eq(op.length),
+            self.position.eq(op.address),
+            self.move.payload.store.eq(op.op == Op.STORE),
+            self.move.payload.space.eq(op.space),
+            self.move.payload.address.eq(op.address),
+            self.move.payload.length.eq(op.length),
         ]
-        with m.State("from"):
+        with m.State("seek"):
             m.d.comb += self.seek.eq(1)
             m.next = "header"
-        with m.State("copy"):
-            m.d.comb += self.copy.valid.eq(1)
-            with m.If(self.copy.ready):
+        with m.State("move"):
+            m.d.comb += self.move.valid.eq(1)
+            with m.If(self.move.ready):
                 m.next = "header"
 
     def _execute(
@@ -332,7 +330,7 @@ class Endpoint(wiring.Component):
             with m.Elif(~self.busy):
                 m.next = "header"
         if self.config.sdram:
-            self._copy(m, op)
+            self._move(m, op)
 
     def _data(self, m: Module, answer: Answer, *, address: Signal, identity: Signal, late: Signal) -> None:
         """Adds bytes to the answer: those that are read from the identity or the memories, or with ``late`` the

@@ -106,7 +106,6 @@ class Config:
             self._int("multipliers", 0, self.rows * self.cols, "rows × cols")
         if self.sdram is not None:
             find_chip(self.sdram).timing(self.clock_hz)
-            self._multiple("weight_bytes", 4, "what is copied from SDRAM")
         self._products()
 
     def _int(self, name: str, low: int, high: int, why: str = "") -> None:

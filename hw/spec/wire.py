@@ -74,11 +74,13 @@ class Op(IntEnum):
     program by itself after the cycles that ``address`` allows, see :func:`limit_code` and :attr:`Status.OVERTIME`."""
     WAIT = 4
     """Waits until no descriptor runs."""
-    FROM = 5
-    """Of devices with SDRAM: the next COPY begins at byte ``address`` of it, a multiple of 4."""
+    SEEK = 5
+    """Of devices with SDRAM: the next COPY or STORE begins at byte ``address`` of it, and so does the checksum."""
     COPY = 6
-    """Of devices with SDRAM: copies ``length`` bytes, a multiple of 4, to ``space`` from ``address``. They follow those
-    of the COPY before, or begin where FROM says. To :attr:`Space.CHECK` nothing is written."""
+    """Of devices with SDRAM: copies ``length`` bytes of it to ``space`` from ``address``. They follow those of the COPY
+    or STORE before, or begin where SEEK says. To :attr:`Space.CHECK` nothing is written."""
+    STORE = 7
+    """The other way: copies ``length`` bytes of ``space`` from ``address`` into SDRAM."""
 
 
 class Space(IntEnum):
@@ -97,7 +99,7 @@ class Space(IntEnum):
     SDRAM = 5
     """Of devices with SDRAM: its bytes; a word's lowest byte comes first."""
     CHECK = 6
-    """Of devices with SDRAM, read only: the CRC-32 of all bytes that COPY has read since FROM, little-endian."""
+    """Of devices with SDRAM, read only: the CRC-32 of all bytes that COPY has read since SEEK, little-endian."""
 
 
 class Status(IntEnum):

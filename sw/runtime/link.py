@@ -15,7 +15,7 @@ from sateen.hw.spec.identity import IDENTITY_BYTES, Identity
 from sateen.hw.spec.wire import Frame, FrameType, Op, OpHeader, Space, Status, Stuffing, limit_code
 from sateen.runtime.transport import Transport
 
-__all__ = ["Link", "Operation", "copies", "read", "run", "wait", "write"]
+__all__ = ["Link", "Operation", "copies", "read", "run", "stores", "wait", "write"]
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +26,8 @@ CYCLES_PER_BYTE = 4
 """Cycles that a device takes at most for a byte of a frame."""
 MOST_BYTES = 1 << 20
 """As many bytes without the answer, and it is no device that sends them: bytes before a flag are kept."""
-MOST_COPIED = 0xFFFC
-"""Bytes of one COPY."""
+MOST_MOVED = 0xFFFF
+"""Bytes of one COPY or STORE."""
 SMALLEST_FRAME = 128
 """The smallest ``frame_bytes`` of any device, for frames before its identity is known."""
 
@@ -62,10 +62,19 @@ def wait() -> Operation:
 
 
 def copies(source: int, space: Space, address: int, length: int) -> list[Operation]:
-    """Copies bytes from SDRAM to a memory; source and length are multiples of 4."""
-    pieces = range(0, length, MOST_COPIED)
-    copied = (OpHeader(Op.COPY, space, min(MOST_COPIED, length - start), address + start) for start in pieces)
-    return [Operation(OpHeader(Op.FROM, address=source)), *map(Operation, copied)]
+    """Copies bytes from SDRAM to a memory."""
+    return _moves(Op.COPY, source, space, address, length)
+
+
+def stores(target: int, space: Space, address: int, length: int) -> list[Operation]:
+    """Copies bytes of a memory into SDRAM."""
+    return _moves(Op.STORE, target, space, address, length)
+
+
+def _moves(op: Op, place: int, space: Space, address: int, length: int) -> list[Operation]:
+    pieces = range(0, length, MOST_MOVED)
+    moved = (OpHeader(op, space, min(MOST_MOVED, length - start), address + start) for start in pieces)
+    return [Operation(OpHeader(Op.SEEK, address=place)), *map(Operation, moved)]
 
 
 class Link:

@@ -39,8 +39,6 @@ KEPT_IMAGES = 8
 HEAD = struct.Struct("<8sII")
 """Of the directory: magic, length and CRC-32 of the JSON text behind."""
 NAME_LENGTH = 40
-ALIGNMENT = 4
-"""Of what COPY moves, in bytes."""
 PIECE_BYTES = 1 << 14
 """Written between two calls of ``progress``."""
 CYCLES_PER_BYTE = 4
@@ -175,7 +173,7 @@ class Shelf:
         for segment in model.segments:
             words = np.zeros((len(segment.weights), self.config.weight_word_bytes), np.int8)
             words[:, : self.config.cols] = segment.weights
-            weights, program = _padded(words.tobytes()), _padded(segment.program.tobytes())
+            weights, program = words.tobytes(), segment.program.tobytes()
             places.append((start, len(weights), len(program)))
             parts += [weights, program]
             start += len(weights) + len(program)
@@ -231,7 +229,3 @@ def _directory(entries: Sequence[Entry]) -> bytes:
 def _longest(size: int) -> Entry:
     """An entry that takes as much of the directory as any."""
     return Entry(name="\uffff" * NAME_LENGTH, sha256="f" * 64, base=0xFFFFFFFF, size=size, crc32=0xFFFFFFFF)
-
-
-def _padded(data: bytes) -> bytes:
-    return data + bytes(-len(data) % ALIGNMENT)
