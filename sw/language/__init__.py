@@ -3,11 +3,12 @@
 In comes a file of llama2.c or GGUF, out comes text. Read ``decoder.py`` first, which says what such a model computes,
 in floating point; then ``integers.py``, the same in integers, which is the golden model, and ``quantizing.py``, which
 leads from one to the other. ``device.py`` gives the products with constant weights to a device, ``writing.py`` chooses
-tokens. ``sateen tell`` uses all of it.
+tokens. ``eviction.py`` bounds the cache, ``lowrank.py`` cuts matrices. ``sateen tell`` uses all of it.
 """
 
 from sateen.language.decoder import FloatDecoder, Llama, Shape
-from sateen.language.device import DeviceProducts, compile_products
+from sateen.language.device import DeviceProducts, check_size, compile_products
+from sateen.language.eviction import EvictingCache
 from sateen.language.integers import Cache, Decoder, GoldenProducts, Products, Quantized
 from sateen.language.loading import load
 from sateen.language.quantizing import quantize, written
@@ -19,6 +20,7 @@ __all__ = [
     "Cache",
     "Decoder",
     "DeviceProducts",
+    "EvictingCache",
     "FloatDecoder",
     "GoldenProducts",
     "Llama",
@@ -27,6 +29,7 @@ __all__ = [
     "Shape",
     "Tokenizer",
     "Writer",
+    "check_size",
     "compile_products",
     "load",
     "quantize",

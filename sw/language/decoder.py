@@ -159,8 +159,8 @@ class FloatDecoder:
         self.position = 0
         """Tokens so far."""
         s = model.shape
-        self._keys = np.zeros((s.layers, s.context, s.kv_heads, s.head_dim), dtype)
-        self._values = np.zeros_like(self._keys)
+        empty = np.zeros((0, s.kv_heads, s.head_dim), dtype)
+        self._keys, self._values = [empty] * s.layers, [empty] * s.layers
 
     def step(self, tokens: Sequence[int]) -> Floats:
         """Takes the next tokens; logits [tokens, vocabulary], one row for each.
@@ -203,12 +203,11 @@ class FloatDecoder:
         query, key = (_rotate(heads[name], cosines, sines) for name in ("query", "key"))
         self._see(f"{index}.query", query.reshape(count, -1))
         self._see(f"{index}.key", key.reshape(count, -1))
-        end = start + count
-        self._keys[index, start:end], self._values[index, start:end] = key, heads["value"]
-        keys, values = self._keys[index, :end], self._values[index, :end]
+        keys = self._keys[index] = np.concatenate([self._keys[index], key])
+        values = self._values[index] = np.concatenate([self._values[index], heads["value"]])
         grouped = query.reshape(count, s.kv_heads, s.sharing, s.head_dim)
         scores = np.einsum("tgsd,pgd->tgsp", grouped, keys) / np.sqrt(self.dtype(s.head_dim))
-        future = np.arange(end) > start + np.arange(count)[:, None]
+        future = np.arange(start + count) > start + np.arange(count)[:, None]
         scores = np.where(future[:, None, None], -np.inf, scores)
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         weights /= weights.sum(axis=-1, keepdims=True)

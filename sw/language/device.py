@@ -16,14 +16,30 @@ from sateen.graph import FullyConnected, Graph, Tensor
 from sateen.hw.spec.config import PRESETS, Config
 from sateen.hw.spec.counters import Counters
 from sateen.hw.spec.wire import Space
+from sateen.language.decoder import Llama
 from sateen.language.integers import Quantized
 from sateen.runtime import Device
 from sateen.runtime.link import read, write
 
-__all__ = ["DeviceProducts", "compile_products", "product_graph"]
+__all__ = ["DeviceProducts", "check_size", "compile_products", "product_graph"]
 
 LARGEST_STORE = 1 << 22
 """Bytes of the largest weight store that a configuration may have."""
+
+
+def check_size(model: Llama) -> None:
+    """Refuses a model that no device can hold, before it is quantized, which takes long.
+
+    Raises
+    ------
+    CompileError
+        If its weights alone are more than any weight store.
+    """
+    if model.weights > LARGEST_STORE:
+        raise CompileError(
+            f"{model.name} has {model.weights:,} weights, {model.weights - LARGEST_STORE:,} more than the largest "
+            f"weight store holds; use a smaller model, or --device golden"
+        )
 
 
 def product_graph(model: Quantized, positions: int = 1) -> Graph:

@@ -68,7 +68,8 @@ class Matrix:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Layer:
-    """What a layer needs beside its matrices ``N.qkv``, ``N.output``, ``N.gate_up`` and ``N.down``."""
+    """What a layer needs beside its matrices ``N.qkv``, ``N.output``, ``N.gate_up`` and ``N.down``, and ``N.latent``
+    before the first if that is factored."""
 
     attention_norm: Scaling
     scores: Scaling
@@ -189,6 +190,8 @@ class Decoder:
         x = model.embedding[list(tokens)].astype(np.int64)
         for number, layer in enumerate(model.layers):
             y = self._normalized(x, layer.attention_norm)
+            if f"{number}.latent" in model.matrices:
+                y = self.products(f"{number}.latent", y)
             mixed = self._attention(number, layer, self.products(f"{number}.qkv", y))
             x = _saturated(x + layer.output(self.products(f"{number}.output", mixed)))
             y = self._normalized(x, layer.feed_norm)

@@ -62,8 +62,7 @@ class _Arrays:
         expected = HEADER.size + 4 * values
         if len(data) != expected:
             raise ModelFileError(
-                f"{path} is no llama2.c model, or damaged: its header asks for {expected:,} bytes, it has "
-                f"{len(data):,}"
+                f"{path} is no llama2.c model, or damaged: its header asks for {expected:,} bytes, it has {len(data):,}"
             )
 
     def take(self, *size: int) -> Floats:

@@ -26,6 +26,7 @@ from sateen.language.integers import (
     Quantized,
     Scaling,
 )  # fmt: skip
+from sateen.language.lowrank import Factors, cut
 from sateen.language.sampling import sample
 from sateen.language.tokenizer import BEGIN
 from sateen.sim import golden
@@ -71,32 +72,49 @@ class _Ranges:
         return np.maximum(np.maximum(-self.low[name], self.high[name]), 1e-6)
 
 
-def calibrate(model: Llama, texts: Sequence[Sequence[int]]) -> _Ranges:
-    """The ranges of all activations over texts."""
+def calibrate(model: Llama, texts: Sequence[Sequence[int]], factors: Sequence[Factors] = ()) -> _Ranges:
+    """The ranges of all activations over texts; with factors, of the vectors between them, too."""
     ranges = _Ranges()
+    narrow = {f"{number}.attention.normalized": each.narrow for number, each in enumerate(factors)}
+
+    def observe(name: str, values: Floats) -> None:
+        ranges(name, values)
+        if name in narrow:
+            ranges(name.replace("attention.normalized", "latent"), values @ narrow[name].T)
+
     for text in texts:
-        FloatDecoder(model, dtype=np.float64, observe=ranges).step(text[: model.shape.context])
+        FloatDecoder(model, dtype=np.float64, observe=observe).step(text[: model.shape.context])
     return ranges
 
 
-def quantize(model: Llama, texts: Sequence[Sequence[int]] | None = None) -> Quantized:
+def quantize(model: Llama, texts: Sequence[Sequence[int]] | None = None, *, rank: int | None = None) -> Quantized:
     """A quantized decoder.
 
     Parameters
     ----------
     texts
         Tokens that activations are calibrated on; by default text that the float model writes.
+    rank
+        Cut queries, keys and values of each layer to this joint rank (:func:`sateen.language.lowrank.cut`).
+
+    Raises
+    ------
+    InputError
+        If the rank is out of range.
     """
     if texts is None:
         texts = written(model, range(FIRST_SEED, FIRST_SEED + SEEDS), TOKENS)
-    return _Quantizer(model, calibrate(model, texts)).quantized()
+    factors: tuple[Factors, ...] = ()
+    if rank is not None:
+        model, factors = cut(model, rank, texts)
+    return _Quantizer(model, calibrate(model, texts, factors), factors).quantized()
 
 
 class _Quantizer:
     """Makes a quantized decoder of a float one and of ranges."""
 
-    def __init__(self, model: Llama, ranges: _Ranges):
-        self.model, self.ranges = model, ranges
+    def __init__(self, model: Llama, ranges: _Ranges, factors: Sequence[Factors] = ()):
+        self.model, self.ranges, self.factors = model, ranges, factors
         self.matrices: dict[str, Matrix] = {}
         names = [name for name in ranges.high if name.endswith((".middle", ".end"))]
         largest = max([float(ranges.largest(name).max()) for name in names] + [float(np.abs(model.embedding).max())])
@@ -124,10 +142,18 @@ class _Quantizer:
     def _layer(self, number: int, block: Block) -> Layer:
         s = self.model.shape
         qkv = self._folded(np.concatenate([block.query, block.key, block.value]), block.attention_norm)
-        attention = self._normalized(f"{number}.attention", qkv)
+        first = self.factors[number].narrow if self.factors else qkv
+        attention = self._normalized(f"{number}.attention", first)
+        if self.factors:
+            wide = self.factors[number].wide
+            latent = self._balanced(self.ranges.largest(f"{number}.latent"), wide)
+            self._matrix(f"{number}.latent", first * attention, latent)
+            qkv, entering = wide, latent
+        else:
+            entering = attention
         query, key, product = self._turned(number)
         value = self._scale(f"{number}.value")
-        self._matrix(f"{number}.qkv", qkv * attention, np.concatenate([query, key, value]))
+        self._matrix(f"{number}.qkv", qkv * entering, np.concatenate([query, key, value]))
         scores = product / math.sqrt(s.head_dim) * 2.0**SCORE_BITS
         # The values of a head of keys are those of all heads that share it.
         shared = np.repeat(value.reshape(s.kv_heads, 1, -1), s.sharing, axis=1).reshape(-1)

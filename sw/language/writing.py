@@ -61,6 +61,8 @@ class Writer:
             raise InputError(f"the prompt has {len(prompt)} tokens, the model's context {context}; shorten it")
         if not (np.isfinite(temperature) and temperature >= 0):
             raise InputError(f"temperature must be 0 or more, not {temperature}")
+        if ahead and not decoder.cache.full:
+            raise InputError("guessed tokens cannot be taken back from a cache with a budget: use one or the other")
         if ahead and temperature:
             raise InputError("guessed tokens are checked against the likeliest: use a temperature of 0 with them")
         self.decoder, self.text, self.ahead, self.ends = decoder, list(prompt), ahead, frozenset(ends)

@@ -38,6 +38,13 @@ def test_a_full_context(model):
     assert done.returncode == 0 and "the context is full (32 tokens)" in done.stdout
 
 
+def test_a_budget_and_a_rank(model):
+    done = cli("tell", model, "--device", "golden", "--tokens", "40", "--keep", "8", "--rank", "8")
+    assert done.returncode == 0 and "40 tokens in 40 passes over 8,064 weights" in done.stdout
+    done = cli("tell", model, "--device", "golden", "--keep", "1")
+    assert done.returncode == 1 and "a budget must be 2 to 32 positions" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [

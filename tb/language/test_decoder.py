@@ -1,6 +1,7 @@
 """Decoders: the float one against recorded logits, the integer one against itself, the float one and a device."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from sateen.language import (
     FloatDecoder,
     GoldenProducts,
     Writer,
+    check_size,
     compile_products,
     load,
     quantize,
@@ -178,7 +180,12 @@ def test_device(small, ahead):
 
 
 def test_what_does_not_fit(small):
-    _, quantized = small
+    model, quantized = small
+    huge = replace(model)
+    check_size(huge)
+    object.__setattr__(huge, "shape", replace(huge.shape, hidden=50_000))
+    with pytest.raises(CompileError, match="small has 4,806,016 weights, 611,712 more than the largest weight store"):
+        check_size(huge)
     need = compile_products(quantized, "tiny").weight_words * 4
     text = rf"{need:,} bytes .*, {need - 4096:,} more .*\(4,096\); .*weight_bytes={need}"
     with pytest.raises(CompileError, match=text):
