@@ -19,7 +19,6 @@ from sateen.sim.golden.elementwise import (
     quantize_again,
     real_codes,
     real_table,
-    sigmoid,
     tanh_table,
 )
 from sateen.sim.golden.functions import (
@@ -45,6 +44,7 @@ from sateen.sim.golden.interpolation import (
 )
 from sateen.sim.golden.pairs import COMPARISONS, compare, divide, l2_normalize, prelu, prelu_scales, squared_difference
 from sateen.sim.golden.products import matrix_product, real_matrix_product
+from sateen.sim.golden.rational import float32_sigmoid, float32_tanh
 from sateen.sim.golden.real import (
     REAL_BINARY,
     REAL_REDUCTIONS,
@@ -114,6 +114,8 @@ __all__ = [
     "exponential_table",
     "float32_average_pool2d",
     "float32_mean",
+    "float32_sigmoid",
+    "float32_tanh",
     "fully_connected",
     "fused_terms",
     "gelu_table",
@@ -159,7 +161,6 @@ __all__ = [
     "rescale",
     "resize_bilinear",
     "root_table",
-    "sigmoid",
     "softmax",
     "squared_difference",
     "sums_are_exact",

@@ -29,6 +29,7 @@ __all__ = [
     "add",
     "clamped_table",
     "concatenation_table",
+    "float32_sum",
     "fused_terms",
     "hard_swish_table",
     "input_radius",
@@ -39,7 +40,6 @@ __all__ = [
     "quantize_again",
     "real_codes",
     "real_table",
-    "sigmoid",
     "tanh_table",
 ]
 
@@ -82,7 +82,7 @@ def add(
         return quantize_again(real, quantization, low, high, reciprocal)
     if rounding == Rounding.FLOAT32:
         last = fused_terms(a, b, quantization_a, quantization_b, quantization, sign=sign, base=base)
-        return _saturated(np.rint(_float32_sum(*last)) - base, low, high)
+        return _saturated(np.rint(float32_sum(*last)) - base, low, high)
     twice = 2 * max(scale_a, scale_b)
     terms = [
         rescale((value.astype(np.int64) - point) << ADD_SHIFT, *quantize_multiplier(own / twice), rounding=rounding)
@@ -121,14 +121,14 @@ def fused_terms(
     (scale_a, zero_a), (scale_b, zero_b), (scale, zero) = quantization_a, quantization_b, quantization
     ratio_a, ratio_b = (np.float32(own) / np.float32(scale) for own in (scale_a, scale_b))
     ratio_b = np.float32(sign) * ratio_b
-    points = _float32_sum(np.float64(ratio_a) * (zero_a + base), ratio_b * np.float32(zero_b + base))
+    points = float32_sum(np.float64(ratio_a) * (zero_a + base), ratio_b * np.float32(zero_b + base))
     offset = np.float32(zero + base) - points
-    inner = _float32_sum(np.float64(ratio_b) * (b.astype(np.int64) + base), offset)
+    inner = float32_sum(np.float64(ratio_b) * (b.astype(np.int64) + base), offset)
     return np.float64(ratio_a) * (a.astype(np.int64) + base), inner
 
 
-def _float32_sum(product: NDArray[np.float64] | np.float64, added: NDArray[np.float32] | np.float32) -> Any:
-    """A sum in float32, rounded once."""
+def float32_sum(product: NDArray[np.float64] | np.float64, added: NDArray[np.float32] | np.float32) -> Any:
+    """A sum in float32, rounded once, as fused multiplication and addition gives it."""
     # In float64 it is rounded to odd: then float32 rounds it as it rounds the exact sum.
     total = np.asarray(product + np.float64(added))
     back = total - product
@@ -189,12 +189,6 @@ def real_table(
     if np.isnan(codes).any():
         raise ValueError("a result is not a number")
     return _saturated(codes)
-
-
-def sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """1 / (1 + exp(−x)) of real numbers."""
-    with np.errstate(over="ignore"):
-        return (1 / (1 + np.exp(-x.astype(np.float64)))).astype(np.float32)
 
 
 def leaky_relu_table(quantization: Quantization, output: Quantization, alpha: float) -> Int8Array:

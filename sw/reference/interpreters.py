@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +20,8 @@ __all__ = ["Interpreter", "interpreter"]
 
 ARENA_BYTES = 64 << 20
 """tflite-micro's memory; where tensors are kept, each has its own."""
+CONVERTED = "qdq_s8_to_u8_quant"
+"""How onnxruntime's names of int8 tensors begin that it makes uint8."""
 TENSOR = re.compile(r"t(\d+)")
 """A tensor of a TensorFlow Lite file in its graph: its index."""
 
@@ -118,8 +120,9 @@ class _LiteRt:
 
 
 class _OnnxRuntime:
-    """With its optimizations, as users run it. Integer tensors become outputs besides the model's own, which leaves the
-    fused operators as they are; the model's outputs come from a session without them."""
+    """With its optimizations, as users run it. Integer tensors are read from the file that it makes of the model before
+    it changes layouts: further outputs of the model itself would change what is computed with codes and what with real
+    numbers."""
 
     name = "onnxruntime"
 
@@ -130,33 +133,40 @@ class _OnnxRuntime:
             model = onnx.load(path)
         except Exception as error:
             raise SateenError(f"{path}: onnx cannot read it ({error})") from error
-        outputs = {output.name for output in model.graph.output}
-        made = {name for node in model.graph.node for name in node.output}
-        codes = {name for name, tensor in graph.tensors.items() if tensor.dtype != "float32"}
+        unnamed = [node for node in model.graph.node if not node.name]
+        for place, node in enumerate(unnamed):
+            node.name = f"{node.op_type} of {place}"
         with tempfile.TemporaryDirectory() as folder:
-            optimized = Path(folder) / "optimized.onnx"
-            self.plain = self._session(path, str(path), optimized)
-            real = _real_layers(onnx.load(optimized, load_external_data=False)) if optimized.exists() else []
+            file = Path(folder) / "optimized.onnx"
+            source = model.SerializeToString() if unnamed else str(path)
+            self._session(path, source, "ORT_ENABLE_EXTENDED", file)
+            optimized = onnx.load(file)
+        self.plain = self._session(path, source, "ORT_ENABLE_ALL")
+        real = _real_layers(optimized)
         if real:
             self.note = (
                 f"onnxruntime computes {len(real)} of its layers with weights in real numbers, first {real[0]!r}: "
                 "results next to a tie of rounding follow the order of its sums, and may differ by one"
             )
-        self.every = self._with(path, model, sorted(codes & made - outputs))
-        integers = [output.name for output in self.every.get_outputs() if output.type != "tensor(float)"]
-        if set(integers) < codes & made - outputs:
-            self.every = self._with(path, model, [name for name in integers if name not in outputs])
+        codes = {name for name, tensor in graph.tensors.items() if tensor.dtype != "float32"}
+        self.inner = _inner_tensors(model, optimized, codes)
+        session = self._with(path, optimized, self.inner)
+        integers = [output.name for output in session.get_outputs() if output.type != "tensor(float)"]
+        self.inner = {name: self.inner[name] for name in integers if name in self.inner}
+        self.every = self._with(path, optimized, self.inner)
 
-    def _with(self, path: Path, model: Any, names: list[str]) -> Any:
-        """A session in which these tensors are outputs, too."""
+    def _with(self, path: Path, model: Any, names: Iterable[str]) -> Any:
+        """A session of an optimized file in which these tensors are outputs, too."""
         more = type(model)()
         more.CopyFrom(model)
-        more.graph.output.extend(type(model.graph.output[0])(name=name) for name in names)
-        return self._session(path, more.SerializeToString())
+        outputs = {output.name for output in model.graph.output}
+        more.graph.output.extend(type(model.graph.output[0])(name=name) for name in names if name not in outputs)
+        return self._session(path, more.SerializeToString(), "ORT_DISABLE_ALL")
 
-    def _session(self, path: Path, source: str | bytes, optimized: Path | None = None) -> Any:
+    def _session(self, path: Path, source: str | bytes, level: str, optimized: Path | None = None) -> Any:
         options = self.runtime.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4
+        options.graph_optimization_level = getattr(self.runtime.GraphOptimizationLevel, level)
         if optimized is not None:
             options.optimized_model_filepath = str(optimized)
         try:
@@ -178,7 +188,13 @@ class _OnnxRuntime:
         ]
         if changed:
             self.note = f"onnxruntime gives another {changed[0]!r} when its integer tensors are read, too"
-        return results | outputs
+        return {self.inner[name]: self._stored(name, results[name]) for name in self.inner} | outputs
+
+    def _stored(self, name: str, values: Array) -> Array:
+        """Integers in the type of the file: inside, onnxruntime makes uint8 of int8."""
+        tensor = self.graph.tensors[self.inner[name]]
+        converted = values.dtype == np.uint8 and tensor.dtype == "int8" and not tensor.unsigned
+        return (values.astype(np.int16) - 128).astype(np.int8) if converted else values
 
     @staticmethod
     def _results(session: Any, given: Mapping[str, Array]) -> dict[str, Array]:
@@ -194,3 +210,28 @@ def _real_layers(model: Any) -> list[str]:
     real = {name for node in model.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
     kinds = ("Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul")
     return [node.name for node in model.graph.node if node.op_type in kinds and real & set(node.input)]
+
+
+def _inner_tensors(model: Any, optimized: Any, codes: Set[str]) -> dict[str, str]:
+    """The tensors of an optimized file that are quantized tensors of the model, and their names there. Tensors keep
+    their names, except those that become uint8, whose operators keep theirs."""
+    nodes = {node.name: node for node in model.graph.node if node.name}
+    readers: dict[str, list[Any]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+
+    def quantized(node: Any) -> str:
+        """The codes of an operator's result."""
+        while node is not None and node.op_type != "QuantizeLinear":
+            behind = readers.get(node.output[0], [])
+            node = behind[0] if len(behind) == 1 and behind[0].op_type in ("Clip", "QuantizeLinear", "Relu") else None
+        return node.output[0] if node is not None else ""
+
+    known = {name for node in model.graph.node for name in node.output}
+    found: dict[str, str] = {}
+    for node in optimized.graph.node:
+        found |= {name: name for name in node.output if name in codes & known}
+        if node.output[0].startswith(CONVERTED) and quantized(nodes.get(node.name)) in codes:
+            found[node.output[0]] = quantized(nodes[node.name])
+    return found

@@ -94,7 +94,7 @@ def _means(op: FloatAveragePool2D, x: Tensor, y: Tensor) -> tuple[Int8Array, NDA
     sums = _every_sum(op, x, values)
     scale, numbers = np.float32(x.scale), y.quantization
     if golden.sums_are_exact(x.quantization, values):
-        means = golden.float32_mean(sums.astype(np.float32) * scale, op.count, numbers, y.base, fused=op.fused)
+        means = golden.float32_mean(sums.astype(np.float32) * scale, op.count, numbers, op.base(y), fused=op.fused)
         return np.clip(means, op.low, op.high), sums
     if values > MOST_VALUES:
         raise CompileError(f"{op}: float32's sums of {values} real numbers are not proven to be exact on the device")
@@ -108,11 +108,11 @@ def _means(op: FloatAveragePool2D, x: Tensor, y: Tensor) -> tuple[Int8Array, NDA
         lower = np.maximum(before * least, sums - behind * most)
         added += np.maximum(np.abs(upper), np.abs(lower))
     unit = float(scale) / (op.count * float(np.float32(y.scale)))
-    point = y.zero_point + y.base
+    point = y.zero_point + op.base(y)
     exact = sums * unit + (point if op.fused else 0)
     error = 2.0**-24 * (added * unit + 2 * np.abs(sums * unit) + np.abs(exact)) * 1.01
     beside = np.abs(exact - np.floor(exact) - 0.5) <= error
     if (beside & (np.abs(exact) < BEYOND)).any():
         raise CompileError(f"{op}: float32's sums of real numbers depend on their order, and some come next to a tie")
-    means = np.clip(np.rint(exact) + (0 if op.fused else point) - y.base, op.low, op.high).astype(np.int8)
+    means = np.clip(np.rint(exact) + (0 if op.fused else point) - op.base(y), op.low, op.high).astype(np.int8)
     return means, sums

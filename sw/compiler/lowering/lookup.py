@@ -142,8 +142,8 @@ def _float32_sums(op: Add, a: Tensor, b: Tensor, y: Tensor) -> Iterator[LookUp]:
     sign, unit, codes = _sign(op), float(np.float32(y.scale)), BYTES.astype(np.int8)
     if op.fused:
         numbers = a.quantization, b.quantization, y.quantization
-        product, rest = golden.fused_terms(codes, codes, *numbers, sign=sign, base=y.base)
-        yield from _stepped(op, product, rest.astype(np.float64), 1.0, -y.base, y)
+        product, rest = golden.fused_terms(codes, codes, *numbers, sign=sign, base=op.base(y))
+        yield from _stepped(op, product, rest.astype(np.float64), 1.0, -op.base(y), y)
     left, right = (golden.real_codes(codes, tensor.quantization).astype(np.float64) for tensor in (a, b))
     yield from _stepped(op, left, sign * right, 1 / unit, y.zero_point, y)
     exact = [np.asarray((BYTES - tensor.zero_point) * (tensor.scale / unit), np.float64) for tensor in (a, b)]
@@ -185,7 +185,7 @@ def _float32_products(
             multiplier, shift = golden.quantize_multiplier(factor / (1 + twice))
             if not 0 < multiplier + nudge < 1 << 31:
                 continue
-            for zero_point in dict.fromkeys((y.zero_point, 0, -y.base, y.zero_point ^ 1)):
+            for zero_point in dict.fromkeys((y.zero_point, 0, -op.base(y), y.zero_point ^ 1)):
                 scaling = multiplier + nudge, shift
                 yield _look_up(op, left << twice, right, Combine.MULTIPLY, scaling, zero_point, y)
 

@@ -7,7 +7,7 @@ layer is made when its result is quantized; until then its result is :class:`~sa
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from sateen.errors import SateenWarning
 from sateen.frontends.onnx.builder import Builder
 from sateen.frontends.onnx.file import Node, OnnxModel
+from sateen.frontends.onnx.kernels import Kernel, kernels
 from sateen.frontends.onnx.kinds import check_quantized, check_static
 from sateen.frontends.onnx.schemas import check_version
 from sateen.frontends.onnx.values import (
@@ -77,6 +78,7 @@ class Importer(Builder):
         self._real_operators: Mapping[str, Operator] = {}
         self._reals: dict[str, Tensor] = {}
         self._makers = {name: node for node in model.nodes for name in node.outputs}
+        self._kernels = kernels(model)
 
     def graph(self, operators: Mapping[str, Operator], reals: Mapping[str, Operator] | None = None) -> Graph:
         """The graph of the whole model. ``operators`` are by their kinds; ``reals`` are those of which the host can
@@ -105,6 +107,10 @@ class Importer(Builder):
         return Graph(
             name=self.name, tensors=self.tensors, ops=self.ops, inputs=list(self.model.inputs), outputs=outputs
         )
+
+    def kernel(self, node: Node) -> Kernel:
+        """What computes an operator in onnxruntime."""
+        return self._kernels.get(node.outputs[0], Kernel.CODES)
 
     def rounds(self, node: Node, error: float) -> None:
         """Notes that an operator's constants are rounded: by how much its result differs for it, in steps."""
@@ -198,15 +204,6 @@ class Importer(Builder):
         """Whether one input of one operator reads a tensor, and it is no output."""
         count = sum(other == name for node in self.model.nodes for other in node.inputs)
         return count == 1 and name not in self.model.outputs
-
-    def is_between(self, node: Node, kinds: Collection[str]) -> bool:
-        """Whether an operator of one of these kinds makes a node's input, and one alone reads its output."""
-        maker = self._makers.get(node.inputs[0]) if node.has(0) else None
-        readers = [other for other in self.model.nodes for name in other.inputs if name == node.outputs[0]]
-        return (
-            maker is not None and maker.kind in kinds and len(readers) == 1 and readers[0].kind in kinds
-            and node.outputs[0] not in self.model.outputs
-        )  # fmt: skip
 
     def import_real(self, node: Node) -> None:
         """Computes an operator with real numbers."""

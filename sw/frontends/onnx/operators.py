@@ -12,6 +12,7 @@ from sateen.frontends.onnx.arranging import ARRANGES
 from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.folding import FOLDED, clip_limits, registers
 from sateen.frontends.onnx.importer import Importer, Operator
+from sateen.frontends.onnx.kernels import Kernel
 from sateen.frontends.onnx.layers import LAYERS, quantized_constant
 from sateen.frontends.onnx.moves import MOVES
 from sateen.frontends.onnx.pools import POOLS, kept
@@ -55,10 +56,6 @@ from sateen.sim import golden
 
 __all__ = ["HANDLERS"]
 
-PULLED = (
-    "Clip", "DequantizeLinear", "MaxPool", "QuantizeLinear", "Relu", "Reshape", "Squeeze", "Transpose", "Unsqueeze",
-)  # fmt: skip
-"""Operators between a softmax and what quantizes it that leave it in integers."""
 HANDLERS: dict[str, Operator] = {
     **FOLDED,
     **MOVES,
@@ -111,15 +108,15 @@ def _arithmetic(importer: Importer, node: Node, kind: type[Op], a: Tensor, b: Te
         a, b = importer.as_image(node, a), importer.as_image(node, b)
     elif a.file_layout != b.file_layout:
         a, b = importer.in_file_layout(node, a), importer.in_file_layout(node, b)
-    layout = channels_first if rank == 4 else (lambda _: a.file_layout)
+    layout, kernel = channels_first if rank == 4 else (lambda _: a.file_layout), importer.kernel(node)
     if kind is Add and exchanged:
         a, b = b, a
 
     def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
         low, high = clamp(quantization, limits)
-        # onnxruntime has kernels of codes for sums and products of one type, and none with a clamp.
-        fused = a.unsigned == b.unsigned == quantization.unsigned and (low, high) == (-128, 127)
-        fields: dict[str, Any] = {"low": low, "high": high, "fused": fused and kind is not Subtract}
+        # Kernels of codes have no clamp.
+        fused = kernel is not Kernel.REAL and (low, high) == (-128, 127) and kind is not Subtract
+        fields: dict[str, Any] = {"low": low, "high": high, "fused": fused, "as_uint8": kernel is Kernel.UINT8}
         return importer.add(
             kind, node, name, quantization, layout, a=a.name, b=b.name, rounding=Rounding.FLOAT32, **fields
         )
@@ -237,8 +234,8 @@ def table(importer: Importer, node: Node) -> None:
     alpha, beta = np.float32(node.get("alpha", 0.0)), np.float32(node.get("beta", 0.0))
     functions: dict[str, Callable[[Array], Array]] = {
         "LeakyRelu": lambda real: np.where(real >= 0, real, alpha * real),
-        "Sigmoid": golden.sigmoid,
-        "Tanh": lambda real: np.tanh(real.astype(np.float64)).astype(np.float32),
+        "Sigmoid": golden.float32_sigmoid,
+        "Tanh": golden.float32_tanh,
         "HardSwish": lambda real: real * np.clip(real / np.float32(6) + np.float32(0.5), 0, 1).astype(np.float32),
         "HardSigmoid": lambda real: np.clip(alpha * real + beta, 0, 1).astype(np.float32),
     }
@@ -255,10 +252,9 @@ def table(importer: Importer, node: Node) -> None:
 
 @handles("com.microsoft.QLinearSoftmax 1", "Softmax 1 11 13")
 def softmax(importer: Importer, node: Node) -> None:
-    """Softmax over an axis; before version 13, over the axis and all behind it. In QDQ form onnxruntime computes it in
-    integers, to which it pulls a QuantizeLinear and a DequantizeLinear through some operators that move values; else
-    it is real."""
-    if not node.operator_form and not importer.is_between(node, PULLED):
+    """Softmax over an axis; before version 13, over the axis and all behind it. It is real where onnxruntime has no
+    kernel of codes for it."""
+    if not node.operator_form and importer.kernel(node) is Kernel.REAL:
         importer.import_real(node)
         return
     x = importer.codes(node)

@@ -13,6 +13,7 @@ import numpy as np
 from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.folding import registers
 from sateen.frontends.onnx.importer import Importer, Operator
+from sateen.frontends.onnx.kernels import Kernel
 from sateen.frontends.onnx.moves import Apply, different, registers_moves
 from sateen.frontends.onnx.values import IMAGE, Limits, Quantization, clamp, image_layout, quantization_of, stored
 from sateen.frontends.onnx.windows import Window
@@ -99,7 +100,8 @@ def reduce_sums(importer: Importer, node: Node) -> None:
     axes, keep = (tuple(range(2, len(x.file_shape))), True) if whole else _reduced(importer, node)
 
     def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
-        fields: dict[str, Any] = {"rounding": Rounding.FLOAT32, "fused": whole}
+        fused = whole and importer.kernel(node) is not Kernel.REAL
+        fields: dict[str, Any] = {"rounding": Rounding.FLOAT32, "fused": fused}
         return _reduce(importer, node, kind, x, name, quantization, axes, keep, **fields)
 
     importer.set_result(node, importer.with_clamp(node, make), 3, stored(x))
@@ -183,7 +185,7 @@ def _means(
     quantization: Quantization, limits: Limits,
 ) -> Tensor:  # fmt: skip
     """Means of an image's parts, joined."""
-    layout = image_layout(len(x.file_shape))
+    layout, kernel = image_layout(len(x.file_shape)), importer.kernel(node)
 
     def part(place: tuple[int, int], rows: _Part, columns: _Part, wanted: str) -> Tensor:
         source, inside = x, ((rows.first, rows.stop), (columns.first, columns.stop))
@@ -192,12 +194,13 @@ def _means(
             cut = importer.name_of(f"{name}.{place[0]}.{place[1]}.part")
             source = importer.add(Slice, node, cut, quantization_of(x), layout, input=x.name, ranges=ranges)
         low, high = clamp(quantization, limits)
-        fused = x.unsigned == quantization.unsigned and (low, high) == (-128, 127)
+        # Kernels of codes have no clamp.
+        fused = kernel is not Kernel.REAL and (low, high) == (-128, 127)
         return importer.add(
             FloatAveragePool2D, node, wanted, quantization, layout, input=source.name, size=window.size,
             stride=window.stride, dilation=window.dilation, padding=(rows.pads, columns.pads),
             count=rows.count * columns.count,
-            fused=fused, low=low, high=high,
+            fused=fused, as_uint8=kernel is Kernel.UINT8, low=low, high=high,
         )  # fmt: skip
 
     def join(parts: list[Tensor], axis: int, wanted: str) -> Tensor:

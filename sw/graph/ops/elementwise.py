@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sateen.graph.ops.base import Binary, Int8Array, Shape, Tensors, Unary, Values, is_int, require
+from sateen.graph.ops.base import Binary, Int8Array, Shape, Tensor, Tensors, Unary, Values, is_int, require
 from sateen.hw.spec.descriptor import Rounding
 from sateen.sim import golden
 
@@ -23,6 +23,8 @@ class Arithmetic(Binary):
     fused: bool = True
     """With Rounding.FLOAT32: whether onnxruntime has a kernel for the codes. Else it takes real numbers, and quantizes
     the result."""
+    as_uint8: bool = False
+    """Whether that kernel is one of uint8, also if the file has int8."""
     reciprocal: float = 0.0
     """If not 0, and not fused: what the result is multiplied by instead of being divided by its scale."""
 
@@ -36,6 +38,10 @@ class Arithmetic(Binary):
         self._scaling(max(a.scale, b.scale, a.scale * b.scale) / y.scale)
         return super().infer(tensors)
 
+    def base(self, y: Tensor) -> int:
+        """By how much codes are larger in onnxruntime's kernel for a result."""
+        return 128 if self.as_uint8 else y.base
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Add(Arithmetic):
@@ -48,7 +54,7 @@ class Add(Arithmetic):
         numbers = (tensors[name].quantization for name in (*self.inputs, self.output))
         return golden.add(
             values[self.a], values[self.b], *numbers, sign=sign, low=self.low, high=self.high, rounding=self.rounding,
-            base=tensors[self.output].base, fused=self.fused, reciprocal=self.reciprocal,
+            base=self.base(tensors[self.output]), fused=self.fused, reciprocal=self.reciprocal,
         )  # fmt: skip
 
 
@@ -73,7 +79,7 @@ class Multiply(Arithmetic):
             low=self.low,
             high=self.high,
             rounding=self.rounding,
-            base=tensors[self.output].base,
+            base=self.base(tensors[self.output]),
             fused=self.fused,
             reciprocal=self.reciprocal,
         )

@@ -7,7 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sateen.graph.ops.base import Int8Array, Padding, Shape, Tensors, Unary, Values, is_int, require, window_shape
+from sateen.graph.ops.base import (
+    Int8Array,
+    Padding,
+    Shape,
+    Tensor,
+    Tensors,
+    Unary,
+    Values,
+    is_int,
+    require,
+    window_shape,
+)
 from sateen.hw.spec.descriptor import Rounding
 from sateen.sim import golden
 
@@ -81,6 +92,8 @@ class FloatAveragePool2D(Unary):
     """By what sums are divided, whether or not padding counts."""
     fused: bool = True
     """Whether onnxruntime has a kernel for the codes; else it takes real numbers, and quantizes the result."""
+    as_uint8: bool = False
+    """Whether that kernel is one of uint8, also if the file has int8."""
     low: int = -128
     high: int = 127
 
@@ -97,11 +110,15 @@ class FloatAveragePool2D(Unary):
         extent = (self.dilation[0] * (self.size[0] - 1) + 1, self.dilation[1] * (self.size[1] - 1) + 1)
         return (x.shape[0], *window_shape(self, x.shape, extent, self.stride, self.padding), x.shape[3])
 
+    def base(self, y: Tensor) -> int:
+        """By how much codes are larger in onnxruntime's kernel for a result."""
+        return 128 if self.as_uint8 else y.base
+
     def execute(self, tensors: Tensors, values: Values) -> Int8Array:
         x, y = tensors[self.input], tensors[self.output]
         means = golden.float32_average_pool2d(
             values[self.input], x.quantization, y.quantization, size=self.size, stride=self.stride,
-            dilation=self.dilation, padding=self.padding, count=self.count, base=y.base, fused=self.fused,
+            dilation=self.dilation, padding=self.padding, count=self.count, base=self.base(y), fused=self.fused,
         )  # fmt: skip
         return np.clip(means, self.low, self.high)
 
