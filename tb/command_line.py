@@ -1,13 +1,19 @@
-"""Calls the command line in another process, for tests."""
+"""Calls the command line, for tests: in another process, or in this one."""
 
+import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
+from unittest import mock
 
 import jsonschema
 
-from sateen.cli import documents
+from sateen.cli import documents, progress
+from sateen.cli.main import main
 from sateen.cli.schema import schema_of
 
 CONFIG = "tiny"
@@ -22,6 +28,29 @@ def cli(*arguments, quiet=True, **environment):
         [sys.executable, "-m", "sateen.cli", *options, *map(str, arguments)],
         capture_output=True, text=True, timeout=300, env={**os.environ, "COLUMNS": "160", **environment},
     )  # fmt: skip
+
+
+def here(*arguments):
+    """As :func:`cli`, in this process, which has imported all: for commands that end at once."""
+    written = [io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2)]
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        with (
+            mock.patch.object(sys, "argv", ["sateen", "--quiet", *map(str, arguments)]),
+            mock.patch.dict(os.environ, COLUMNS="160"),
+            mock.patch.object(progress.settings, "quiet", True),
+            warnings.catch_warnings(),
+            redirect_stdout(written[0]),
+            redirect_stderr(written[1]),
+        ):
+            main()
+        code = 0
+    except SystemExit as end:
+        code = end.code or 0
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return subprocess.CompletedProcess(arguments, code, *(each.buffer.getvalue().decode() for each in written))
 
 
 def parsed(command, arguments):

