@@ -35,6 +35,8 @@ __all__ = ["Device", "LayerProfile", "LoadedModel", "Profile", "allowed_cycles",
 
 PATIENCE, GRACE_CYCLES = 4, 10_000
 """A program may take so many times the cycles that are predicted, and so many more."""
+Job = tuple[Part, Sequence[Operation], Sequence[Operation]]
+"""Descriptors to run, with operations before and after."""
 Inputs = ArrayLike | Mapping[str, Array]
 Progress = Callable[[int, int], None]
 """Called with what is done, inferences or bytes of a model, and how many there are."""
@@ -200,26 +202,32 @@ class Device:
 
     def run(self, model: Model, part: Part, before: Sequence[Operation], after: Sequence[Operation]) -> bytes:
         """Runs descriptors, with operations before and after, and returns the bytes that ``after`` reads."""
+        return self.run_all(model, [(part, before, after)])
+
+    def run_all(self, model: Model, jobs: Sequence[Job]) -> bytes:
+        """Runs several parts, all of one layer or a single one, without waiting for each. Returns what all read."""
         limit = self._limit(model)
+        operations: list[Operation] = []
+        busy = 0
         try:
-            if self.shelf is None:
-                self.place(model, part.segment)
-            placing, cycles = self._placing(model, part.segment)
-            result = self.link.transaction(
-                [*placing, *before, start(part.first, part.count, limit=limit), wait(), *after],
+            for part, before, after in jobs:
+                if self.shelf is None:
+                    self.place(model, part.segment)
+                placing, cycles = self._placing(model, part.segment)
+                operations += [*placing, *before, start(part.first, part.count, limit=limit), wait(), *after]
+                # What the device holds by then.
+                self._resident = (model, part.segment)
                 # A limit may be reached late.
-                busy_cycles=8 * limit + cycles,
-            )
-            self._resident = (model, part.segment)
-            return result
+                busy += 8 * limit + cycles
+            return self.link.transaction(operations, busy_cycles=busy)
         except BaseException as error:
             # What the device holds now is unknown.
             self._resident = None
             if isinstance(error, OvertimeError):
                 raise OvertimeError(
-                    f"the device ended the program in layer {model.layer_at(part, error.place).name!r}: it still ran "
-                    f"after {limit:,} cycles, more than {PATIENCE} times what it should take; compile the model again, "
-                    f"and if that does not help, report it",
+                    f"the device ended the program in layer {model.layer_at(jobs[0][0], error.place).name!r}: it still "
+                    f"ran after {limit:,} cycles, more than {PATIENCE} times what it should take; compile the model "
+                    f"again, and if that does not help, report it",
                     place=error.place,
                 ) from error
             raise
@@ -295,7 +303,8 @@ class LoadedModel:
         graph, count = self.model.graph, len(next(iter(inputs.values())))
         simulated = None if self.device.simulated_cycles is None else lambda: self.device.simulated_cycles or 0
         self._position = Position(self.model, simulated)
-        inference = Inference(self.device, self.model, self._position)
+        with self.device.turn:
+            inference = Inference(self.device, self.model, self._position)
         items: list[dict[str, Array]] = []
         counters: list[Counters] = []
         link_bytes, copied = 0, self._copied()

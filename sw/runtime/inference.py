@@ -11,19 +11,31 @@ from sateen.compiler import Model, Part, Step, runs
 from sateen.graph import Array, Graph, Reshape
 from sateen.hw.spec.counters import Counters
 from sateen.hw.spec.wire import Space
-from sateen.runtime.link import Operation, read, write
+from sateen.runtime.link import Link, Operation, copies, read, stores, write
 from sateen.runtime.position import Position
+from sateen.runtime.shelf import Shelf
+from sateen.runtime.spill import Spill
 
 __all__ = ["Inference"]
 
 ZERO = Counters(0, 0, 0, 0, 0, 0, 0)
 
 
+TILES = 16
+"""Tiles that the device computes without waiting for the host, where it needs nothing from there."""
+
+
 class Runner(Protocol):
     """The part of a device that an inference uses."""
 
+    link: Link
+    shelf: Shelf | None
+
     def run(self, model: Model, part: Part, before: Sequence[Operation], after: Sequence[Operation]) -> bytes:
         """Runs descriptors, with operations before and after. Returns the bytes that ``after`` reads."""
+
+    def run_all(self, model: Model, jobs: Sequence[tuple[Part, Sequence[Operation], Sequence[Operation]]]) -> bytes:
+        """Several runs, of one layer."""
 
 
 class _Values(dict[str, Array]):
@@ -38,6 +50,10 @@ class _Values(dict[str, Array]):
                 group = self.groups.setdefault(op.input, [op.input])
                 group.append(op.output)
                 self.groups[op.output] = group
+
+    def knows(self, name: str) -> bool:
+        """Whether the tensor is there, or one that it reshapes."""
+        return name in self or any(other in self for other in self.groups.get(name, ()))
 
     def __missing__(self, name: str) -> Array:
         source = next((other for other in self.groups.get(name, ()) if other in self), None)
@@ -56,6 +72,11 @@ class Inference:
         self.ops = {op.name: op for op in model.graph.ops}
         self.values = _Values(model.graph, {})
         """The item's tensors that the host has."""
+        groups = self.values.groups
+        self.spill = (
+            None if device.shelf is None else Spill(device.shelf, model, lambda name: groups.get(name, [name])[0])
+        )
+        """The item's tensors that are in SDRAM, if the device has any."""
         self.counters: dict[str, Counters] = {}
         """Counters of each layer, by its name."""
 
@@ -78,9 +99,12 @@ class Inference:
         The outputs, or with ``layers`` all tensors; and with ``profiled`` the counters of each of the model's layers.
         """
         self.values, self.counters = _Values(self.model.graph, inputs), {}
+        if self.spill is not None:
+            self.spill.here.clear()
         for step in self.model.steps:
             if step.host:
                 op = self.ops[step.host]
+                self._fetch(op.inputs)
                 self.values[op.output] = op.execute(self.model.graph.tensors, self.values)
             elif step.tiles:
                 self._run_tiled(step, profiled=profiled)
@@ -88,21 +112,28 @@ class Inference:
                 self._run_layers(step, layers=layers, profiled=profiled)
         graph = self.model.graph
         wanted = (*graph.inputs, *(op.output for op in graph.ops)) if layers else graph.outputs
+        self._fetch(wanted)
         counters = [self.counters[layer.name] for layer in self.model.layers] if profiled else []
         return {name: self.values[name] for name in wanted}, counters
 
     def _run_layers(self, step: Step, *, layers: bool, profiled: bool) -> None:
         before = [
-            write(Space.SCRATCHPAD, self.model.addresses[name], self.values[name].tobytes()) for name in step.writes
+            operation
+            for name in step.writes
+            for operation in self._bring(name, self.model.addresses[name], 0, self.model.size(name))
         ]
         step_layers = self.model.layers[step.first : step.first + step.count]
         groups = [[layer] for layer in step_layers] if layers else [step_layers]
         for index, group in enumerate(groups):
             self.position.begin(step.first + (index if layers else 0), len(group))
             reads = [group[-1].output] if layers else []
-            reads += [name for name in step.reads if index == len(groups) - 1 and name not in reads]
+            kept = [name for name in step.reads if index == len(groups) - 1 and self._stays(name)]
+            reads += [name for name in step.reads if index == len(groups) - 1 and name not in (*reads, *kept)]
+            saved = [each for name in kept for each in self._save(name, self.model.addresses[name])]
             parts = runs([part for layer in group for part in layer.parts])
-            records, data = self._run(parts, before, [self._read(name) for name in reads], profiled=profiled)
+            records, data = self._run(parts, before, [*saved, *(self._read(name) for name in reads)], profiled=profiled)
+            for name in kept if self.spill else ():
+                self.spill.note(name)
             before = []
             self._store(reads, data)
             for layer in group if profiled else ():
@@ -111,6 +142,8 @@ class Inference:
 
     def _run_tiled(self, step: Step, *, profiled: bool) -> None:
         layer = self.model.layers[step.first]
+        if self.spill is not None:
+            return self._run_outside(step, self.spill, profiled=profiled)
         sources = [self.values[name].tobytes() for name in self.ops[layer.name].inputs]
         result, total = bytearray(self.model.size(layer.output)), ZERO
         for index, tile in enumerate(step.tiles):
@@ -128,6 +161,76 @@ class Inference:
             total = sum(records.values(), total)
         self.counters[layer.name] = total
         self._store([layer.output], bytes(result))
+
+    def _run_outside(self, step: Step, spill: Spill, *, profiled: bool) -> None:
+        """As :meth:`_run_tiled`, with inputs in SDRAM, and the result if another turn takes it."""
+        layer, size = self.model.layers[step.first], Counters.LAYOUT.size
+        names, place = self.ops[layer.name].inputs, spill.place(layer.output)
+        self._put(names, spill)
+        result, total = bytearray(self.model.size(layer.output)), ZERO
+        for index in range(0, len(step.tiles), TILES):
+            tiles = step.tiles[index : index + TILES]
+            self.position.begin(step.first, 1, index / len(step.tiles))
+            jobs = []
+            for tile in tiles:
+                parts, (start, count) = runs(tile.parts), tile.target
+                bring = [
+                    operation
+                    for number, name in enumerate(names)
+                    for operation in self._bring(name, number * tile.source[1], *tile.source)
+                ]
+                save = [read(Space.SCRATCHPAD, tile.address, count)]
+                if place is not None:
+                    save = stores(place + start, Space.SCRATCHPAD, tile.address, count)
+                for part in parts:
+                    counted = [read(Space.COUNTERS, 0, part.count * size)] if profiled else []
+                    jobs.append(
+                        (part, bring if part is parts[0] else [], [*counted, *(save if part is parts[-1] else [])])
+                    )
+            answer = self.device.run_all(self.model, jobs)
+            for tile in tiles:
+                for part in runs(tile.parts) if profiled else ():
+                    records, answer = answer[: part.count * size], answer[part.count * size :]
+                    total = sum(_decode(records), total)
+                if place is None:
+                    start, count = tile.target
+                    result[start : start + count], answer = answer[:count], answer[count:]
+        self.counters[layer.name] = total
+        if place is None:
+            self._store([layer.output], bytes(result))
+        else:
+            spill.note(layer.output)
+
+    def _bring(self, name: str, address: int, first: int, size: int) -> list[Operation]:
+        """Puts bytes of a tensor into the scratchpad, from SDRAM if it is there."""
+        if self.spill is not None and self.spill.has(name):
+            return copies((self.spill.place(name) or 0) + first, Space.SCRATCHPAD, address, size)
+        return [write(Space.SCRATCHPAD, address, self.values[name].tobytes()[first : first + size])]
+
+    def _put(self, names: Sequence[str], spill: Spill) -> None:
+        """Puts tensors of which parts are needed into SDRAM."""
+        for name in names:
+            place = spill.place(name)
+            if place is not None and not spill.has(name):
+                self.device.link.transaction([write(Space.SDRAM, place, self.values[name].tobytes())])
+                spill.note(name)
+
+    def _stays(self, name: str) -> bool:
+        """Whether a result goes into SDRAM: the next that needs it is the device."""
+        return self.spill is not None and self.spill.place(name) is not None
+
+    def _save(self, name: str, address: int) -> list[Operation]:
+        """Puts a result into SDRAM."""
+        place = None if self.spill is None else self.spill.place(name)
+        assert place is not None
+        return stores(place, Space.SCRATCHPAD, address, self.model.size(name))
+
+    def _fetch(self, names: Sequence[str]) -> None:
+        """Reads tensors that the host needs and does not have from SDRAM."""
+        for name in names if self.spill is not None else ():
+            place = self.spill.place(name) if self.spill else None
+            if place is not None and self.spill and self.spill.has(name) and not self.values.knows(name):
+                self._store([name], self.device.link.transaction([read(Space.SDRAM, place, self.model.size(name))]))
 
     def _run(
         self, parts: Sequence[Part], before: Sequence[Operation], after: Sequence[Operation], *, profiled: bool

@@ -89,6 +89,7 @@ class Shelf:
         self.copied = 0
         """Bytes of models copied from SDRAM into the device's memories so far."""
         self._images: list[_Image] = []
+        self._reserved = 0
         self._checked: dict[str, Entry] = {}
         self._entries: list[Entry] | None = None
 
@@ -113,6 +114,32 @@ class Shelf:
     def size(self, model: Model) -> int:
         """Bytes that a model takes."""
         return len(self._image(model).data)
+
+    def reserve(self, size: int) -> int:
+        """Keeps the last bytes of the SDRAM free of models, for what one inference needs at a time; where they begin.
+        Models that lie there give way.
+
+        Raises
+        ------
+        DeviceError
+            If there are not as many.
+        """
+        room = self.chip.capacity - DIRECTORY_BYTES
+        if size > room:
+            raise DeviceError(
+                f"the model's tensors take {size:,} bytes of SDRAM, {size - room:,} more than {self.chip.title} has "
+                f"room for; choose a smaller model, or a device with more SDRAM"
+            )
+        self._reserved = max(self._reserved, size)
+        staying = [entry for entry in self.entries if entry.base + entry.size <= self._end]
+        if staying != self.entries:
+            self._write_directory(staying)
+        return self.chip.capacity - size
+
+    @property
+    def _end(self) -> int:
+        """Where the models' part of the SDRAM ends."""
+        return self.chip.capacity - self._reserved
 
     def load(self, model: Model, progress: Progress | None = None) -> Entry:
         """Puts a model into SDRAM, unless it is there. Others give way if there is no room.
@@ -184,7 +211,7 @@ class Shelf:
 
     def _place(self, name: str, others: Sequence[Entry], size: int) -> tuple[int, list[Entry]]:
         """Where a model of this size goes, and the models that stay."""
-        room = self.chip.capacity - DIRECTORY_BYTES
+        room = self._end - DIRECTORY_BYTES
         if size > room:
             raise DeviceError(
                 f"the model {name!r} takes {size:,} bytes of SDRAM, {size - room:,} more than {self.chip.title} has "
@@ -195,7 +222,7 @@ class Shelf:
             if base + size <= entry.base:
                 break
             base = max(base, entry.base + entry.size)
-        if base + size <= self.chip.capacity and len(_directory([*others, _longest(size)])) <= PROBE:
+        if base + size <= self._end and len(_directory([*others, _longest(size)])) <= PROBE:
             return base, list(others)
         return DIRECTORY_BYTES, []
 

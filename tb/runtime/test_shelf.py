@@ -20,7 +20,8 @@ from sateen.runtime.link import Operation, copies, read, run, stores, wait, writ
 from sateen.runtime.shelf import DIRECTORY_BYTES, HEAD, PROBE, Shelf
 from sateen.testing.graphs import Builder, random_input, small_network
 
-CONFIG = parse_config("micro,sdram=m12l64322a")
+DEVICE = "micro,sdram=m12l64322a,scratchpad_bytes=1024"
+CONFIG = parse_config(DEVICE)
 CAPACITY = find_chip(CONFIG.sdram).capacity
 
 
@@ -171,7 +172,7 @@ def test_memory_that_does_not_answer(models):
 
 @pytest.fixture(scope="module")
 def device():
-    with sateen.open("sim:micro,sdram=m12l64322a") as opened:
+    with sateen.open(f"sim:{DEVICE}") as opened:
         yield opened
 
 
@@ -274,6 +275,41 @@ def test_larger_than_the_weight_store(device):
         assert loaded.profile.copied_bytes == device.shelf.size(model)
         # Two frames each way, a header for each operation, and counters.
         assert loaded.profile.link_bytes < 500 < device.shelf.size(model) / 10
+
+
+def spilling(seed):
+    """A model whose tensors do not fit the scratchpad, so that some layers are computed row by row, with a layer on
+    the host in its midst."""
+    rng = np.random.default_rng(seed)
+    builder = Builder((15, 9, 3), rng, name="spilling").conv2d(5, (3, 3), padding=((1, 1), (1, 1)))
+    builder = builder.conv2d(8, (3, 3), padding=((1, 1), (1, 1))).conv2d(120, (3, 3))
+    graph = builder.conv2d(7, (1, 1)).conv2d(6, (3, 3)).flatten().fully_connected(9).graph()
+    with pytest.warns(sateen.SateenWarning, match="runs on the host: one row of results takes"):
+        model = sateen.compile(graph, CONFIG)
+    return model, random_input(graph, rng)
+
+
+def test_tensors_stay_in_sdram(device):
+    """Between the device's turns tensors do not pass the link; every one is exact, also where each is read."""
+    model, x = spilling(seeds.own())
+    assert sum(bool(step.tiles) for step in model.steps) >= 3 and model.steps[-1].writes
+    tiles = [tile for step in model.steps for tile in step.tiles]
+    with pytest.warns(sateen.SateenWarning, match="runs on the host"):
+        loaded = device.load(model)
+    (name,), (output,) = model.graph.inputs, model.graph.outputs
+    golden = run_golden(model.graph, {name: model.graph.tensors[name].from_file(x)}, layers=True)
+    for layers in (False, True, False):
+        result = loaded.run(x, layers=layers)
+        tensors = result[1] if layers else {output: result}
+        assert set(tensors) == set(golden) or not layers
+        for tensor, values in tensors.items():
+            assert np.array_equal(model.graph.tensors[tensor].from_file(values), golden[tensor]), tensor
+    # Input and output, what the host's layer takes and gives, and for each tile its operations and its counters.
+    (host,) = (op for op in model.graph.ops if op.name in model.fallbacks)
+    most = x.size + model.size(host.inputs[0]) + model.size(host.output) + len(tiles) * 160
+    # Frames of 128 bytes add a tenth.
+    assert loaded.profile.link_bytes < 1.25 * most
+    assert loaded.profile.cycles == sum(layer.predicted.cycles for layer in model.layers)
 
 
 def test_copies_while_a_program_runs(device):

@@ -1,0 +1,72 @@
+"""Tensors that wait in SDRAM between the device's turns, so that they do not pass the link."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sateen.compiler import Model
+from sateen.runtime.shelf import Shelf
+
+__all__ = ["Spill"]
+
+ALIGNMENT = 4
+"""Of tensors, in bytes: whole words are read and written faster."""
+
+
+class Spill:
+    """Where a model's tensors lie in SDRAM: those that one turn of the device gives and another takes, and the inputs
+    of layers that are computed row by row.
+
+    Parameters
+    ----------
+    shelf : Shelf
+        Gives the place, which all models share.
+    model : Model
+    original : callable
+        A tensor's name, or that of the tensor that it reshapes.
+
+    Raises
+    ------
+    DeviceError
+        If the SDRAM has no room for them.
+    """
+
+    def __init__(self, shelf: Shelf, model: Model, original: Callable[[str], str]):
+        self.original = original
+        self.places: dict[str, int] = {}
+        """By original name, the byte address in SDRAM."""
+        self.here: set[str] = set()
+        """Original names of this item's tensors that are there."""
+        offsets, total = {}, 0
+        for name, size in _spilled(model, original).items():
+            offsets[name] = total
+            total += -(-size // ALIGNMENT) * ALIGNMENT
+        if total:
+            base = shelf.reserve(total)
+            self.places = {name: base + offset for name, offset in offsets.items()}
+
+    def place(self, name: str) -> int | None:
+        """Where a tensor goes, if it goes there."""
+        return self.places.get(self.original(name))
+
+    def has(self, name: str) -> bool:
+        """Whether a tensor is there."""
+        return self.original(name) in self.here
+
+    def note(self, name: str) -> None:
+        """A tensor is there from now on."""
+        self.here.add(self.original(name))
+
+
+def _spilled(model: Model, original: Callable[[str], str]) -> dict[str, int]:
+    """The tensors, and their bytes."""
+    ops = {op.name: op for op in model.graph.ops}
+    given, taken, by_rows = set(), set(), set()
+    for step in model.steps:
+        if step.tiles:
+            given.add(original(model.layers[step.first].output))
+            by_rows |= {original(name) for name in ops[model.layers[step.first].name].inputs}
+        elif not step.host:
+            given |= {original(name) for name in step.reads}
+            taken |= {original(name) for name in step.writes}
+    return {name: model.size(name) for name in sorted((given & taken) | by_rows)}
