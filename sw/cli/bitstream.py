@@ -54,9 +54,12 @@ def build(
         )
     path = output or Path(recipe.board)
     _check(path, builder.SUFFIX[builder.find_board(recipe.board).part.family])
-    minutes = max(1, round(processor_seconds(recipe.config) / 60))
+    least, most = (max(1, round(seconds / 60)) for seconds in processor_seconds(recipe.config))
     each = " for each seed" if len(recipe.seeds) > 1 else ""
-    console.print(f"builds of this size take about {minutes} min of a processor{each}; what was built before is kept")
+    console.print(
+        f"builds of this size take about {least} to {most} min of a processor{each}, most of it for placement and "
+        "routing; what was built before is kept"
+    )
     missed = None
     try:
         with status(f"building for {recipe.board}"):
