@@ -48,6 +48,8 @@ returns, also if it makes the operators later; what it leaves unread must be at 
 
 FLOAT = 1
 """ONNX's number of float32."""
+STORED = {2: ("int8",), 3: ("int8",), 6: ("int32",), 7: ("int32",)}
+"""The types here of values that ONNX's types hold, by their numbers."""
 MOVED = ("Clip", "Concat", "Resize", "Split", "Upsample")
 """Operators that leave what integers stand for as it is, beside those that are fused."""
 QUANTIZED = {(kind, place) for kind in ("Add", "Div", "Mul", "Pow", "PRelu", "Sub") for place in (0, 1)}
@@ -184,13 +186,15 @@ class Importer(Builder):
 
     def _is_real(self, node: Node, *, fused: bool) -> bool:
         """Whether an operator is computed with real numbers: an input is nothing else, or the result of a layer that
-        it does not take part in."""
+        it does not take part in; or a Cast makes another type of it."""
+        to = node.attributes.get("to")
         for place, name in enumerate(node.inputs):
             value = self.values.get(name)
             if isinstance(value, Tensor):
-                # A Cast makes real numbers of integers.
-                if value.dtype == "float32" or node.kind == "Cast" and node.attributes.get("to") == FLOAT:
+                if value.dtype == "float32" or node.kind == "Cast" and value.dtype not in STORED.get(to, ()):
                     return True
+            elif node.kind == "Cast" and to != FLOAT:
+                return not isinstance(value, np.ndarray)
             elif isinstance(value, Deferred):
                 if not value.has_codes and not fused:
                     return True

@@ -30,7 +30,7 @@ Apply = Callable[[Tensor, str], Tensor]
 Move = Callable[[Importer, Node], Apply]
 """Reads an operator's attributes and constants."""
 
-FLOAT, UINT8, INT8, INT32, INT64 = 1, 2, 3, 6, 7
+FLOAT, UINT8, INT8, INT32, INT64, BOOL = 1, 2, 3, 6, 7, 9
 """Numbers of ONNX's types."""
 
 

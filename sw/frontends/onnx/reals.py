@@ -15,7 +15,7 @@ import numpy as np
 from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.folding import clip_limits, registers
 from sateen.frontends.onnx.importer import Importer, Operator
-from sateen.frontends.onnx.moves import FLOAT, pieces
+from sateen.frontends.onnx.moves import BOOL, FLOAT, INT32, INT64, pieces
 from sateen.frontends.onnx.normalization import REAL_NORMALIZATIONS
 from sateen.frontends.onnx.pools import kept
 from sateen.frontends.onnx.products import REAL_PRODUCTS
@@ -26,6 +26,7 @@ from sateen.frontends.onnx.values import REAL, Deferred, QuantizedConstant, chan
 from sateen.graph import (
     ArgMax,
     Array,
+    Cast,
     Concatenate,
     Dequantize,
     FileLayout,
@@ -144,17 +145,24 @@ def clip(importer: Importer, node: Node) -> None:
 
 @handles("Cast 6 9 13 19 21 23 24 25 28")
 def cast(importer: Importer, node: Node) -> None:
-    """Real numbers of integers, which stand for themselves; or the same real numbers."""
+    """Numbers as another type: integers and truth values stand for themselves, real numbers are truncated, and what is
+    not 0 is true."""
     node.ignore("saturate", "round_mode")  # Of types of 8 bits and fewer that are float.
-    require(node.get("to") == FLOAT, node, "it changes what its values are; export the model in float32")
-    x, name = importer.value(node), importer.real_name(node)
-    if isinstance(x, Tensor) and x.dtype != "float32":
-        x = importer.restated(node, x, plain(x.unsigned)) if x.dtype == "int8" else x
-        layout = x.file_layout
-        made = importer.add(Dequantize, node, name, REAL, lambda _: layout, dtype="float32", input=x.name)
+    x, name, to = importer.value(node), importer.real_name(node), node.get("to")
+    x = x if isinstance(x, Tensor) and x.dtype != "float32" else importer.real(node)
+    kinds = {FLOAT: "float32", INT32: "int32", BOOL: "bool"}
+    if x.dtype != "float32":
+        # Real numbers may be beyond the integers that there are here.
+        kinds[INT64] = "int32"
+    kind = kinds.get(to, "")
+    require(kind != "", node, f"to type {to}, it changes what its values are; export the model in float32 or INT32")
+    x = importer.restated(node, x, plain(x.unsigned)) if x.dtype == "int8" else x
+    fields: dict[str, Any] = {"dtype": kind, "input": x.name}
+    if kind == x.dtype:
+        made = importer.add(Reshape, node, name, REAL, lambda _: x.file_layout, shape=x.shape, **fields)
     else:
-        x = importer.real(node)
-        made = importer.add(Reshape, node, name, REAL, lambda _: x.file_layout, shape=x.shape, input=x.name)
+        decoded = kind == "float32" and x.dtype in ("int8", "int32")
+        made = importer.add(Dequantize if decoded else Cast, node, name, REAL, lambda _: x.file_layout, **fields)
     importer.set_real(node, made)
 
 
