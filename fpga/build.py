@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import hashlib
 import json
 import re
@@ -17,9 +18,11 @@ from sateen.extras import install_hint
 from sateen.files import atomic_write
 from sateen.fpga.board import Board
 from sateen.fpga.boards import BOARDS
+from sateen.fpga.elsewhere import RESULTS, Placement, Spread, place_elsewhere
 from sateen.fpga.floorplan import plan_sites
 from sateen.fpga.flow import EFFORT, PLACE_LOG, Report, Resources, check_fit, netlist, parse_report, run_nextpnr
 from sateen.fpga.netlists import prepare
+from sateen.fpga.parts import Part
 from sateen.fpga.record import BuildRecord, ClockEntry
 from sateen.fpga.tools import ClockMissed, FpgaError, cached, call, produce, version_of
 from sateen.fpga.usage import Cell, Usage, placed_cells
@@ -30,7 +33,7 @@ from sateen.records import read
 if TYPE_CHECKING:
     from amaranth.lib import wiring
 
-__all__ = ["MARGIN", "SUFFIX", "Build", "Recipe", "find_board", "build", "design", "pack", "route"]
+__all__ = ["MARGIN", "SUFFIX", "Build", "Recipe", "find_board", "build", "design", "pack", "place_there", "route"]
 
 MARGIN = 0.15
 """Share by which nextpnr's clock should exceed the configuration's, because nextpnr's timing of multipliers with all
@@ -161,7 +164,7 @@ class Build:
         return bitstream, record
 
 
-def build(recipe: Recipe, *, jobs: int = 1) -> Build:
+def build(recipe: Recipe, *, jobs: int = 1, spread: Spread | None = None) -> Build:
     """Synthesizes, places, routes and packs a design; results of earlier builds come from the cache.
 
     Parameters
@@ -170,6 +173,8 @@ def build(recipe: Recipe, *, jobs: int = 1) -> Build:
         What to build.
     jobs
         How many seeds to place at a time.
+    spread
+        Places in other processes instead, see :mod:`sateen.fpga.elsewhere`.
 
     Raises
     ------
@@ -188,6 +193,20 @@ def build(recipe: Recipe, *, jobs: int = 1) -> Build:
     text, constraints = design(board, recipe.config, System(recipe.config, build=f"{recipe.board}/{recipe.identity}"))
     file, cells = netlist(text, part)
     check_fit(cells, part)
+
+    if spread is not None:
+        packed = gzip.compress(file.read_bytes(), 1)
+        place_elsewhere(
+            [
+                (
+                    Placement(recipe=recipe, netlist=packed, cells=cells, constraints=constraints, seed=seed),
+                    _route_folder(recipe, _given(file, part, cells), constraints, seed),
+                )
+                for seed in recipe.seeds
+            ],
+            place_there,
+            spread,
+        )
 
     def attempt(seed: int) -> tuple[Path, Report]:
         return route(board, recipe, file, cells, constraints, seed)
@@ -236,10 +255,8 @@ def route(
 ) -> tuple[Path, Report]:
     """Places and routes with one seed; the folder of the results, and the report."""
     part = board.part
-    options = FAMILIES[part.family]
-    effort, given = EFFORT if part.family == "ecp5" else (), prepare(file.read_bytes(), plan_sites(file, part, cells))
-    key = f"board {part.arguments} {constraints} {seed} {recipe.target_mhz} {options} {effort} {given.decode()}"
-    folder = cached(key, f"yowasp-nextpnr-{part.router}")
+    options, effort, given = FAMILIES[part.family], _effort(part), _given(file, part, cells)
+    folder = _route_folder(recipe, given, constraints, seed)
 
     def make(work: Path) -> None:
         (work / "sateen.json").write_bytes(given)
@@ -258,12 +275,48 @@ def route(
     return folder, parse_report(json.loads((folder / "report.json").read_text()), part, cells, seed)
 
 
+def _given(file: Path, part: Part, cells: Resources) -> bytes:
+    """The netlist as nextpnr gets it."""
+    return prepare(file.read_bytes(), plan_sites(file, part, cells))
+
+
+def _effort(part: Part) -> tuple[str, ...]:
+    return EFFORT if part.family == "ecp5" else ()
+
+
+def _route_folder(recipe: Recipe, given: bytes, constraints: str, seed: int) -> Path:
+    """The folder in the cache for the results of :func:`route`."""
+    part = find_board(recipe.board).part
+    options, effort = FAMILIES[part.family], _effort(part)
+    key = f"board {part.arguments} {constraints} {seed} {recipe.target_mhz} {options} {effort} {given.decode()}"
+    return cached(key, f"yowasp-nextpnr-{part.router}")
+
+
 FAMILIES = {
     "ecp5": ("--lpf", "pins", "--textcfg", "routed"),
     "gowin": ("--vopt", "cst=pins"),
     "ice40": ("--pcf", "pins", "--asc", "routed"),
 }
 """nextpnr's options for the constraints and for the packer's input, which for Gowin is the placed netlist."""
+
+
+def place_there(placement: Placement) -> dict[str, bytes]:
+    """Places and routes for another process; the files of the results, compressed.
+
+    Raises
+    ------
+    FpgaError
+        If this process has other versions of gateware or tools, or as :func:`route` raises.
+    """
+    recipe = placement.recipe
+    if Recipe(board=recipe.board, config=recipe.config, seeds=recipe.seeds) != recipe:
+        raise FpgaError("a worker has other versions of the FPGA tools; install those that are here")
+    with tempfile.TemporaryDirectory(prefix="sateen-") as name:
+        file = Path(name) / "sateen.json"
+        file.write_bytes(gzip.decompress(placement.netlist))
+        board = find_board(recipe.board)
+        folder, _ = route(board, recipe, file, placement.cells, placement.constraints, placement.seed)
+    return {each: gzip.compress((folder / each).read_bytes(), 1) for each in RESULTS}
 
 
 def pack(board: Board, folder: Path) -> bytes:

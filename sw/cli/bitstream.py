@@ -11,6 +11,7 @@ import typer
 from sateen.cli.output import status
 from sateen.cli.printing import JsonFile, console, write_json
 from sateen.cli.tables import Column, number, print_table
+from sateen.cli.work import SchedulerOption, spread
 from sateen.errors import InputError, SateenError
 from sateen.files import atomic_write, read_bytes
 
@@ -30,6 +31,7 @@ def build(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Placements to try; the best is kept.")] = 1,
     jobs: Annotated[int, typer.Option(min=1, help="Placements to run at a time.")] = 1,
+    scheduler: SchedulerOption = "",
     again: Annotated[Path | None, typer.Option("--again", help="Record (.json) of a build to repeat.")] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write a page with the floorplan.")] = None,
     json: JsonFile = None,
@@ -62,8 +64,8 @@ def build(
     )
     missed = None
     try:
-        with status(f"building for {recipe.board}"):
-            result = builder.build(recipe, jobs=jobs)
+        with status(f"building for {recipe.board}"), spread(scheduler, 1) as run:
+            result = builder.build(recipe, jobs=jobs, spread=run)
     except ClockMissed as error:
         # All that the build has found is there to look at; sateen flash refuses it.
         missed, result = error, error.build

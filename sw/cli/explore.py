@@ -14,6 +14,7 @@ from sateen.cli.output import progress, status
 from sateen.cli.printing import JsonFile, console, write_document
 from sateen.cli.sources import load_source
 from sateen.cli.tables import Column, number, print_table
+from sateen.cli.work import SchedulerOption, spread
 from sateen.errors import InputError, SateenError
 from sateen.extras import install_hint
 from sateen.files import atomic_write
@@ -44,6 +45,8 @@ def explore(
     study: Annotated[
         Path | None, typer.Option(help="File (SQLite) that keeps the trials; if it has some, they are continued.")
     ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that look at configurations.")] = 1,
+    scheduler: SchedulerOption = "",
     verify: Annotated[int, typer.Option(help="Build so many of the fastest; minutes to hours each.", min=0)] = 0,
     html: Annotated[Path | None, typer.Option("--html", help="Write a page with the front.")] = None,
     json: JsonFile = None,
@@ -58,10 +61,9 @@ def explore(
         raise SateenError(f"exploring needs Optuna ({error}); {install_hint('explore')}") from error
     target = _target(board, part, fill, {"luts": luts, "multipliers": multipliers, "block_rams": block_rams})
     graphs, weights = _models(models, weight or [])
-    with progress("exploring", trials) as report:
-        found = search(
-            Task(graphs=graphs, weights=weights, target=target), trials=trials, seed=seed, study=study, progress=report
-        )
+    task = Task(graphs=graphs, weights=weights, target=target)
+    with progress("exploring", trials) as report, spread(scheduler, jobs) as run:
+        found = search(task, trials=trials, seed=seed, study=study, spread=run, progress=report)
     if not found.front:
         raise SateenError(f"{refusal(found, target)}")
     _print(found, target)

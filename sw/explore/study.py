@@ -31,8 +31,9 @@ NEIGHBOURS = 12
 FAR = 1e9
 """Milliseconds that count for a configuration that does not fit, which has no latency."""
 
-Evaluate = Callable[[Sequence[Config]], Iterable[Point]]
-"""Evaluates configurations, and gives their points in order, each as soon as it and those before are known."""
+Spread = Callable[[Callable[[Config], Point], Sequence[Config]], Iterable[Point]]
+"""Calls a function for configurations, and gives their points in order, each as soon as it and those before are
+known."""
 
 
 class StudyMismatch(SateenError):
@@ -61,7 +62,7 @@ def explore(
     trials: int = 300,
     seed: int = 0,
     study: Path | None = None,
-    evaluate: Evaluate | None = None,
+    spread: Spread | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Search:
     """Searches configurations for models.
@@ -76,8 +77,8 @@ def explore(
         Of the search; the same seed finds the same, unless a study is continued.
     study
         A file (SQLite) that keeps the trials as they come; one with trials is continued.
-    evaluate
-        How configurations are evaluated; by default one after the other in this process.
+    spread
+        How configurations are looked at; by default one after the other in this process.
     progress
         Called with the number of trials done in this run, and their total.
 
@@ -106,13 +107,14 @@ def explore(
         batch = [found.ask() for _ in range(min(POPULATION, trials - count))]
         configs = [_config(space, trial) for trial in batch]
         new = {_digest(config): config for config in configs if config is not None and _digest(config) not in done}
-        points = (evaluate or (lambda those: map(task.evaluate, those)))(list(new.values()))
+        points = (spread or map)(task.evaluate, list(new.values()))
+        waiting = list(zip(batch, configs, strict=True))
         for number, (digest, point) in enumerate(zip(new, points, strict=True), 1):
             done[digest] = point
+            waiting = _tell_known(found, waiting, done)
             if progress is not None:
                 progress(count + number, trials)
-        for trial, config in zip(batch, configs, strict=True):
-            _tell(found, trial, None if config is None else _digest(config), done)
+        _tell_known(found, waiting, done)
         count += len(batch)
         if progress is not None:
             progress(count, trials)
@@ -232,6 +234,18 @@ def _config(space: Space, trial: optuna.Trial) -> Config | None:
 
 def _digest(config: Config) -> str:
     return replace(config, clock_hz=100_000_000, baud=1_000_000).digest
+
+
+def _tell_known(
+    study: optuna.Study, waiting: list[tuple[optuna.Trial, Config | None]], done: dict[str, Point]
+) -> list[tuple[optuna.Trial, Config | None]]:
+    """Enters the trials, in order, up to the first whose point is not known; returns the others."""
+    for place, (trial, config) in enumerate(waiting):
+        digest = None if config is None else _digest(config)
+        if digest is not None and digest not in done:
+            return waiting[place:]
+        _tell(study, trial, digest, done)
+    return []
 
 
 def _tell(study: optuna.Study, trial: optuna.Trial, digest: str | None, done: dict[str, Point]) -> None:

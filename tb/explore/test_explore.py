@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 import sqlite3
 
 import jsonschema
@@ -196,3 +197,28 @@ def test_the_command_line_refuses(tmp_path, arguments, message):
     graph().save(tmp_path / "net.graph")
     done = cli("explore", tmp_path / "net.graph", *arguments)
     assert done.returncode == 1 and message in done.stderr
+
+
+def test_other_processes_find_the_same(found):
+    """Task and configurations are sent; the order of answers does not matter, since they are entered in order."""
+
+    def spread(function, configs):
+        sent = pickle.loads(pickle.dumps(function))
+        yield from [sent(config) for config in pickle.loads(pickle.dumps(configs))]
+
+    assert explore(task(), trials=40, spread=spread) == found
+
+
+def test_trials_are_kept_as_they_come(tmp_path):
+    """What was looked at before an interrupt is in the study."""
+
+    def spread(function, configs):
+        for number, config in enumerate(configs):
+            if number == 12:
+                raise KeyboardInterrupt
+            yield function(config)
+
+    with pytest.raises(KeyboardInterrupt):
+        explore(task(), trials=30, study=tmp_path / "search.db", spread=spread)
+    again = explore(task(), trials=1, study=tmp_path / "search.db")
+    assert again.trials >= 12

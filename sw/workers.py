@@ -1,0 +1,196 @@
+"""Work in other processes, on this machine or on others, by Dask. Needs the extra ``workers``."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sateen.errors import SateenError
+from sateen.extras import install_hint
+
+if TYPE_CHECKING:
+    from distributed import Client, LocalCluster
+
+__all__ = ["Workers", "WorkersError", "workers"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+CONNECT_SECONDS = 10.0
+START_SECONDS = 120.0
+"""Time in which a worker must be there; those of this machine import Sateen first."""
+DEATHS = 3
+"""Workers that may die on the same piece of work; after as many more it is given up."""
+
+
+class WorkersError(SateenError):
+    """There is no scheduler, or no worker that can do the work; the message says what to do."""
+
+
+class Workers:
+    """Processes that do work. From :func:`workers`.
+
+    What a worker was doing when it died is done again by another. What is finished is fetched at once, so that it is
+    not done twice.
+    """
+
+    def __init__(self, client: Client, name: str):
+        self._client, self._name = client, name
+
+    def run(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+        """Calls a function for several items; the results in order, each as soon as it and those before are there.
+
+        Whatever ends the iteration early cancels what has not begun.
+
+        Parameters
+        ----------
+        function
+            One that can be pickled. What it raises, is raised here.
+
+        Raises
+        ------
+        WorkersError
+            If work kills its workers again and again, or the scheduler goes away.
+        """
+        from distributed import CancelledError, KilledWorker
+        from distributed.comm import CommClosedError
+
+        futures = [self._client.submit(function, item, pure=False) for item in items]
+        place = {future.key: number for number, future in enumerate(futures)}
+        came: queue.Queue[tuple[int, Any]] = queue.Queue()
+        # Another thread fetches, however slowly the results are taken.
+        threading.Thread(target=self._fetch, args=(futures, place, came), daemon=True).start()
+        done: dict[int, Any] = {}
+        try:
+            for following in range(len(futures)):
+                while following not in done:
+                    number, result = came.get()
+                    if isinstance(result, BaseException):
+                        raise result
+                    done[number] = result
+                yield done.pop(following)
+        except KilledWorker as error:
+            raise WorkersError(
+                f"{DEATHS + 1} workers died on the same work; look at what their logs say, for example of memory"
+            ) from error
+        except (CancelledError, CommClosedError, TimeoutError) as error:
+            raise WorkersError(
+                f"the scheduler {self._name} went away; start it again, and repeat the command"
+            ) from error
+        finally:
+            with suppress(Exception):
+                self._client.cancel(futures, force=True)
+
+    def _fetch(self, futures: list[Any], place: dict[Any, int], came: queue.Queue[tuple[int, Any]]) -> None:
+        """Fetches results as they come, or what ended the first work that failed."""
+        from distributed import as_completed
+
+        try:
+            for future in as_completed(futures, loop=self._client.loop):
+                came.put((place[future.key], future.result()))
+                # It is here.
+                future.release()
+        except BaseException as error:
+            came.put((-1, error))
+
+
+@contextmanager
+def workers(scheduler: str = "", *, count: int = 2) -> Iterator[Workers]:
+    """Workers: those of a scheduler, or as many processes here.
+
+    Parameters
+    ----------
+    scheduler
+        Its address, as ``tcp://HOST:8786``; empty for processes of this machine.
+    count
+        How many processes to start here.
+
+    Raises
+    ------
+    WorkersError
+        If no scheduler answers, it has no worker, or a worker has other sources of Sateen.
+    """
+    try:
+        import dask
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise WorkersError(f"working in other processes needs Dask ({error}); {install_hint('workers')}") from error
+    # It says in errors what went wrong; its own log is for those who run a scheduler.
+    for name in ("distributed", "tornado"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    with dask.config.set({"distributed.scheduler.allowed-failures": DEATHS}):
+        cluster: LocalCluster | None = None
+        if not scheduler:
+            cluster = LocalCluster(
+                n_workers=count, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL
+            )
+        try:
+            client = _connected(Client, cluster or scheduler, scheduler)
+            try:
+                _check(client, scheduler)
+                yield Workers(client, scheduler or "of this machine")
+            finally:
+                with suppress(Exception):
+                    client.close(timeout=2)
+        finally:
+            if cluster is not None:
+                with suppress(Exception):
+                    cluster.close(timeout=5)
+
+
+def _connected(client: Any, to: Any, scheduler: str) -> Client:
+    try:
+        return client(to, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise WorkersError(
+            f"no scheduler answers at {scheduler or 'this machine'}; start one with dask scheduler, and name its "
+            "address as tcp://HOST:8786"
+        ) from error
+
+
+def _check(client: Client, scheduler: str) -> None:
+    """Refuses workers that would compute something else."""
+    try:
+        client.wait_for_workers(1, timeout=START_SECONDS if not scheduler else CONNECT_SECONDS)
+    except TimeoutError as error:
+        raise WorkersError(
+            f"the scheduler {scheduler or 'of this machine'} has no workers; start some with: dask worker "
+            f"{scheduler or 'ADDRESS'}"
+        ) from error
+    if not scheduler:
+        return
+    try:
+        # The scheduler reads the work before it gives it to others.
+        found = {"the scheduler": client.run_on_scheduler(fingerprint), **client.run(fingerprint)}
+    except Exception as error:
+        raise WorkersError(
+            f"the scheduler {scheduler} or one of its workers has no Sateen ({error}); install it there"
+        ) from error
+    for address, theirs in found.items():
+        if theirs != _own():
+            raise WorkersError(f"{address} has another version of Sateen; install the one that is here")
+
+
+def _own() -> str:
+    return fingerprint()
+
+
+@cache
+def fingerprint() -> str:
+    """Hash of Sateen's sources."""
+    digest, package = hashlib.sha256(), Path(__file__).parent
+    # The rooms beside this one, in a checkout as in an installed package.
+    import sateen
+
+    roots = {package, *(Path(path) for path in sateen.__path__)}
+    for root in sorted(roots):
+        for path in sorted(root.rglob("*.py")):
+            digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
