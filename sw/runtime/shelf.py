@@ -30,11 +30,11 @@ __all__ = ["Entry", "Shelf"]
 log = logging.getLogger(__name__)
 
 MAGIC = b"SATEEN1\n"
-DIRECTORY_BYTES = 4096
-PROBE = 4080
+DIRECTORY_BYTES = 1 << 16
+PROBE = DIRECTORY_BYTES - 16
 """Where the directory's last bytes are left for :meth:`Shelf.probe`."""
 PATTERNS = (bytes.fromhex("00ff55aa0f1e2d3c"), bytes.fromhex("ff00aa55f0e1d2c3"))
-KEPT_IMAGES = 8
+KEPT_IMAGES = 64
 """Models whose bytes are kept ready."""
 HEAD = struct.Struct("<8sII")
 """Of the directory: magic, length and CRC-32 of the JSON text behind."""
