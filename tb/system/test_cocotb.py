@@ -1,6 +1,7 @@
 """``sateen cocotb``, the runs behind it, and the example of a design of one's own."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -95,12 +96,19 @@ def test_a_missing_simulator_is_named(tmp_path):
     assert "icarus needs iverilog, which was not found; run: apt-get install iverilog" in result.stderr
 
 
-def test_example(tmp_path):
-    """Under both simulators. A smaller accelerator than the example's own, for the time that it takes to build."""
-    simulators("icarus")
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", EXAMPLE / "test_runner.py"]
+@pytest.mark.parametrize("command", ["make SIM=icarus", "pytest test_runner.py -k verilator"])
+def test_example(command, tmp_path):
+    """The commands of its README, on a smaller accelerator than its own, for the time that it takes to build."""
+    program, *arguments = command.split()
+    assert f"\n{program} {arguments[0]}" in (EXAMPLE / "README.md").read_text()
+    if program == "make":
+        simulators("icarus")
+    folder = shutil.copytree(EXAMPLE, tmp_path / "cocotb", ignore=shutil.ignore_patterns("sim_build", "__pycache__"))
     flags = "VM_PARALLEL_BUILDS=0 OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0"
-    environment = {**os.environ, "CONFIG": "micro", "MAKEFLAGS": flags, "OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "CONFIG": "micro", "MAKEFLAGS": flags, "OMP_NUM_THREADS": "1", "PATH": path}
     environment.pop("PYTEST_CURRENT_TEST", None)
-    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert result.returncode == 0 and "2 passed" in result.stdout, result.stdout[-5000:] + result.stderr[-2000:]
+    called = [sys.executable, "-m", "pytest"] if program == "pytest" else [program]
+    result = subprocess.run([*called, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+    said = {"make": r"TESTS=2 PASS=2 FAIL=0", "pytest": "1 passed"}[program]
+    assert result.returncode == 0 and said in result.stdout, result.stdout[-5000:] + result.stderr[-2000:]
