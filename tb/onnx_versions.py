@@ -155,6 +155,7 @@ def _of_all_versions() -> dict[str, Base]:
         "Softmax": (["d"], {}, IMAGE),
         "TopK": (["d", _integers(3)], {}, IMAGE),
         "LayerNormalization": (["d", np.ones(5, np.float32)], {}, IMAGE),
+        "RMSNormalization": (["d", np.linspace(0.5, 1.5, 5, dtype=np.float32)], {}, IMAGE),
         "DepthToSpace": (["d"], {"blocksize": 2}, (1, 8, 3, 5)),
         "Expand": (["d", _integers(3, 4, 5)], {}, (1, 3, 1, 5)),
         "Gather": (["d", _integers(2, -4, 2)], {"axis": 1}, IMAGE),

@@ -89,7 +89,7 @@ class Timing:
         """Words of a descriptor after its last section."""
         self.weight_store_latency = 4 + weights
         """From the weight section's last word to the first word taken from the weight store."""
-        self.operand_settle = OPERAND_SETTLE
+        self.operand_settle = OPERAND_SETTLE - 2
         """From the writing of a descriptor's last result to the time at which the weight section's last word would have
         arrived, had the words not waited for that."""
         self.weights_to_tile = 1 + kind.load

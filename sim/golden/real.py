@@ -24,6 +24,7 @@ __all__ = [
     "real_binary",
     "real_conv2d",
     "real_max_pool2d",
+    "real_normalize",
     "real_product",
     "real_reduce",
     "real_share",
@@ -177,6 +178,19 @@ def real_average_pool2d(
     image = np.ones((1, *x.shape[1:3], 1))
     counts = math.prod(size) if counted else windows(image, pad_value=0, **fields).sum(axis=(4, 5))
     return (sums / counts).astype(np.float32)
+
+
+def real_normalize(
+    x: Floats, axes: tuple[int, ...], scale: Floats, bias: Floats, *, epsilon: float, centred: bool
+) -> Floats:
+    """Values divided by the root of their mean square over axes and ``epsilon``, less their mean before if ``centred``;
+    then scaled, and a bias added."""
+    values = x.astype(np.float64)
+    with np.errstate(all="ignore"):
+        if centred:
+            values = values - values.mean(axis=axes, keepdims=True)
+        lengths = np.sqrt(np.square(values).mean(axis=axes, keepdims=True) + epsilon)
+        return (values / lengths * scale + bias).astype(np.float32)
 
 
 def real_share(x: Floats, axis: int, *, beta: float = 1.0, log: bool = False) -> Floats:

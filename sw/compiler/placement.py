@@ -10,7 +10,7 @@ from sateen.compiler.memory import Plan, plan
 from sateen.compiler.schedule import Schedule, build_schedule
 from sateen.compiler.stripes import Stripe, stripes
 from sateen.errors import CompileError
-from sateen.graph import Broadcast, Graph
+from sateen.graph import Broadcast, Graph, Reshape, Transpose
 from sateen.hw.spec.config import Config
 
 __all__ = ["Placement", "place"]
@@ -56,13 +56,14 @@ def place(lowered: LoweredGraph, config: Config) -> Placement:
         try:
             striped[largest.name] = stripes(largest, device[largest.name], config)
         except CompileError as error:
-            refused[largest.name] = str(error).removeprefix(f"{largest}: ")
+            if not isinstance(largest, Transpose):
+                refused[largest.name] = str(error).removeprefix(f"{largest}: ")
             del device[largest.name]
 
 
 def _assign(lowered: LoweredGraph) -> tuple[dict[str, Lowered], dict[str, str]]:
     """The device's operators, and the host's with reasons. A Broadcast runs where the sum or product that reads it
-    runs."""
+    runs, a Transpose where its neighbours do."""
     device, refused = dict(lowered.lowered), dict(lowered.refused)
     broadcasts = {op.output: op.name for op in lowered.graph.ops if isinstance(op, Broadcast)}
     for op in lowered.graph.ops:
@@ -74,4 +75,25 @@ def _assign(lowered: LoweredGraph) -> tuple[dict[str, Lowered], dict[str, str]]:
         if op.name not in device:
             for name in read:
                 device.pop(name, None)
+    while found := _at_ends(lowered.graph, device):
+        for name in found:
+            del device[name]
     return device, refused
+
+
+def _at_ends(graph: Graph, device: Mapping[str, Lowered]) -> list[str]:
+    """Transpositions on the device that do not stand between its other operators: the host reads or writes their
+    tensors anyway, and transposes for nothing."""
+    buffers = {name: name for name in graph.tensors}
+    for op in graph.ops:
+        if isinstance(op, Reshape):
+            buffers[op.output] = buffers[op.input]
+    made = {op.output for op in graph.ops if op.name in device}
+    read = {buffers[name] for op in graph.ops if op.name in device for name in op.inputs}
+    return [
+        op.name
+        for op in graph.ops
+        if isinstance(op, Transpose)
+        and op.name in device
+        and not (buffers[op.input] in made and op.output in read)
+    ]

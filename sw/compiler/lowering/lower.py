@@ -16,6 +16,7 @@ from sateen.compiler.lowering import (
     reduction,
     resizing,
     transposed,
+    transposition,
     weighted,
 )
 from sateen.compiler.lowering.kernel import Kernel
@@ -51,6 +52,7 @@ from sateen.graph.ops import (
     Table,
     Take,
     Tensor,
+    Transpose,
     TransposeConv2D,
     Weighted,
 )
@@ -85,6 +87,7 @@ LOWERINGS: dict[type[Op], Lowering] = {
     Sum: reduction.mean,
     Table: lookup.table,
     Take: arrange.take,
+    Transpose: transposition.transpose,
     TransposeConv2D: transposed.transpose_conv2d,
 }
 """The operators that the device computes, each with the function that lowers it.
@@ -126,7 +129,8 @@ class LoweredGraph:
     lowered: Mapping[str, Lowered]
     """By the operators' names."""
     refused: Mapping[str, str]
-    """Reasons, by the operators' names. Operators for the host only, and reshapes, are in neither mapping."""
+    """Reasons, by the operators' names. Operators for the host only, reshapes, and transpositions that the device does
+    not compute are in neither mapping."""
 
 
 def lower(graph: Graph, config: Config) -> LoweredGraph:
@@ -142,6 +146,9 @@ def lower(graph: Graph, config: Config) -> LoweredGraph:
         try:
             lowered[op.name] = lower_operator(op, graph.tensors, config)
         except CompileError as error:
+            # The host transposes as a matter of course.
+            if isinstance(op, Transpose):
+                continue
             refused[op.name] = str(error).removeprefix(f"{op}: ")
     return LoweredGraph(graph=graph, lowered=lowered, refused=refused)
 

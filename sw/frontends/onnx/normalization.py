@@ -1,5 +1,5 @@
-"""ONNX's batch normalization, where no layer has taken it up: of real numbers. Between codes it is a line for each
-channel, see :mod:`~sateen.frontends.onnx.lines`."""
+"""ONNX's normalizations of real numbers. A batch normalization that no layer has taken up is a line for each channel
+between codes, see :mod:`~sateen.frontends.onnx.lines`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from sateen.frontends.onnx.values import (
     quantization_of,
     to_float32,
 )
-from sateen.graph import Array, Dequantize, FileLayout, RealBinary, Reshape, Tensor, require
+from sateen.graph import Array, Dequantize, FileLayout, RealBinary, RealNormalize, Reshape, Tensor, require
 
 __all__ = ["REAL_NORMALIZATIONS"]
 
 REAL_NORMALIZATIONS: dict[str, Operator] = {}
+handles = registers(REAL_NORMALIZATIONS)
 Layout = Callable[[tuple[int, ...]], FileLayout | None]
 
 
@@ -74,7 +75,7 @@ def _pixel(shape: tuple[int, ...]) -> FileLayout:
     return FileLayout(shape, (0, 1, 2, 3), (shape[0], shape[3]))
 
 
-@registers(REAL_NORMALIZATIONS)("BatchNormalization 7 9 14 15")
+@handles("BatchNormalization 7 9 14 15")
 def real_normalization(importer: Importer, node: Node) -> None:
     """A product and a sum with constants of each channel."""
     value = importer.value(node)
@@ -87,3 +88,25 @@ def real_normalization(importer: Importer, node: Node) -> None:
         name = importer.name_of(f"{x.name}.real")
         x = importer.add(Dequantize, node, name, REAL, layout, dtype="float32", input=x.name)
     importer.set_real(node, add_lines(importer, node, x, slopes, starts, layout, importer.real_name(node)))
+
+
+@handles("LayerNormalization 17", "RMSNormalization 23")
+def layer_normalization(importer: Importer, node: Node) -> None:
+    """Values over an axis and all behind it, divided by the root of their mean square; less their mean, unless it is
+    RMSNormalization."""
+    # float32, which sums are in at least. Outputs behind the first are refused where something reads them.
+    node.ignore("stash_type")
+    x, name = importer.in_file_layout(node, importer.real(node)), importer.real_name(node)
+    rank, axis = len(x.shape), node.get("axis")
+    good = -rank <= axis < rank and axis % rank > 0
+    require(good, node, f"its axis {axis} must be one of 1 to {rank - 1}; the first axis is the batch")
+    constants = [real_constant(importer, node, 1)]
+    constants.append(real_constant(importer, node, 2) if node.has(2) else np.zeros(1, np.float32))
+    fits = all(value.ndim <= rank - axis % rank or value.size == 1 for value in constants)
+    require(fits, node, f"its scale of {constants[0].shape} or its bias does not fit the axes from {axis} on")
+    scale, bias = (value.reshape((1,) * (rank - value.ndim) + value.shape) for value in constants)
+    result = importer.add(
+        RealNormalize, node, name, REAL, dtype="float32", input=x.name, axes=tuple(range(axis % rank, rank)),
+        scale=scale, bias=bias, epsilon=float(node.get("epsilon")), centred=node.kind == "LayerNormalization",
+    )  # fmt: skip
+    importer.set_real(node, result)

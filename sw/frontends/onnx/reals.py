@@ -137,6 +137,14 @@ def gelu(importer: Importer, node: Node) -> None:
     add_unary(importer, node, "gelu_tanh" if kind == "tanh" else "gelu")
 
 
+@handles("Swish 24")
+def swish(importer: Importer, node: Node) -> None:
+    """x · sigmoid(alpha · x)."""
+    alpha = float(node.get("alpha", 1.0))
+    require(alpha == 1, node, f"its alpha {alpha:g} must be 1; export the model as Sigmoid and Mul")
+    add_unary(importer, node, "swish")
+
+
 @handles("Clip 6 11 12 13")
 def clip(importer: Importer, node: Node) -> None:
     """A clamp."""

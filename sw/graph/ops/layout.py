@@ -157,8 +157,6 @@ class Transpose(Unary):
     axes: tuple[int, ...]
     """The input's axes in the order of the output; the first stays."""
 
-    HOST_ONLY = True
-
     def infer(self, tensors: Tensors) -> Shape:
         shape = tensors[self.input].shape
         self._check_same_quantization(tensors)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sateen.graph.ops.base import Array, Binary, Op, Shape, Tensors, Unary, Values, is_int, require
 from sateen.sim import golden
 
-__all__ = ["Real", "RealBinary", "RealReduce", "RealSoftmax", "RealTop", "RealUnary"]
+__all__ = ["Real", "RealBinary", "RealNormalize", "RealReduce", "RealSoftmax", "RealTop", "RealUnary"]
 
 
 class Real(Op):
@@ -107,6 +108,39 @@ class RealSoftmax(Real, Unary):
 
     def execute(self, tensors: Tensors, values: Values) -> Array:
         return golden.real_share(values[self.input], self.axis, beta=self.beta, log=self.log)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RealNormalize(Real, Unary):
+    """A layer normalization, or one by the root of the mean square; see :func:`sateen.sim.golden.real_normalize`."""
+
+    axes: tuple[int, ...]
+    """Each 1 or more."""
+    scale: NDArray[np.float32]
+    """[1, …], broadcast to the input, like ``bias``."""
+    bias: NDArray[np.float32]
+    epsilon: float
+    centred: bool = True
+    """Whether the mean is subtracted."""
+
+    def __post_init__(self) -> None:
+        good = np.isfinite(self.epsilon) and self.epsilon >= 0
+        require(bool(good), self, f"epsilon must be a finite number of 0 or more, not {self.epsilon!r}")
+
+    def infer(self, tensors: Tensors) -> Shape:
+        shape = tensors[self.input].shape
+        self._check_axes(self.axes, len(shape))
+        for name in ("scale", "bias"):
+            given = getattr(self, name).shape
+            fits = len(given) == len(shape) and given[:1] == (1,)
+            fits = fits and all(size in (1, whole) for size, whole in zip(given, shape, strict=True))
+            require(fits, self, f"its {name} of {given} does not broadcast to {shape}")
+        return shape
+
+    def execute(self, tensors: Tensors, values: Values) -> Array:
+        return golden.real_normalize(
+            values[self.input], self.axes, self.scale, self.bias, epsilon=self.epsilon, centred=self.centred
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

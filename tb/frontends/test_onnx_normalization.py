@@ -1,0 +1,60 @@
+"""ONNX's normalizations over the last axes, against onnxruntime."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import needs
+import seeds
+from onnx_models import model, numbers, quantized, reference
+from sateen.frontends import onnx as frontend
+from sateen.graph import GraphError, run
+
+onnx = needs.package("onnx", extra="onnx")
+make = onnx.helper.make_node
+
+
+def file(kind, shape, constants, *, opset=23, **fields):
+    """One normalization between Q and DQ."""
+    held = numbers("x", 0.031, 5, "i") | numbers("y", 0.027, -11, "i") | constants
+    nodes = [*quantized("x"), make(kind, ["x_d", *constants], ["y"], **fields), *quantized("y")]
+    return model(nodes, [("x", "f", shape)], ("y_d", "f", None), held, opset=opset)
+
+
+def reals(*shape):
+    return np.random.default_rng(seeds.own()).normal(size=shape).astype(np.float32)
+
+
+CASES = [
+    ("LayerNormalization", (1, 5, 16), (16,), {}),
+    ("LayerNormalization", (2, 3, 4, 7), (7,), {"epsilon": 0.1}),
+    ("LayerNormalization", (2, 3, 4, 7), (4, 7), {"axis": 2}),
+    ("LayerNormalization", (2, 24), (24,), {"axis": 1}),
+    ("RMSNormalization", (1, 5, 16), (16,), {}),
+    ("RMSNormalization", (2, 3, 4, 7), (7,), {"epsilon": 0.1, "axis": -1}),
+    ("RMSNormalization", (2, 3, 4, 7), (3, 4, 7), {"axis": 1}),
+]
+
+
+@pytest.mark.parametrize(("kind", "shape", "size", "fields"), CASES)
+def test_normalizations(kind, shape, size, fields):
+    """Results next to a tie may differ by a step."""
+    biased = kind == "LayerNormalization" and "axis" not in fields
+    constants = {"w": reals(*size) + 1} | ({"v": reals(*size)} if biased else {})
+    data = file(kind, shape, constants, **fields)
+    x = {"x": reals(*shape) * 2}
+    graph = frontend.load(data)
+    given = {"x": graph.tensors["x"].from_file(x["x"])}
+    actual = graph.tensors[graph.outputs[0]].to_file(run(graph, given)[graph.outputs[0]])
+    steps = np.rint((actual - reference(data, x)[0]) / np.float32(0.027))
+    assert abs(steps).max() <= 1 and (steps != 0).mean() < 0.01
+    assert len(np.unique(actual)) > 20
+
+
+def test_refusals():
+    with pytest.raises(GraphError, match="its axis 0 must be one of 1 to 2; the first axis is the batch"):
+        frontend.load(file("LayerNormalization", (2, 5, 16), {"w": reals(2, 5, 16)}, axis=0))
+    data = file("LayerNormalization", (1, 5, 16), {"w": reals(5, 16)})
+    with pytest.raises(GraphError, match="does not fit the axes from -1 on"):
+        frontend.load(data)
