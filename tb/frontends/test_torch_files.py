@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import json
+import os
+import re
+import sys
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -90,6 +97,90 @@ def test_damaged_files(programs, tmp_path):
             load(path)
         except (GraphError, sateen.CompileError) as error:
             assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
+
+
+class Executed:
+    """A pickle of it makes a folder when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def pickled(path):
+    buffer = io.BytesIO()
+    torch.save(Executed(path), buffer)
+    return buffer.getvalue()
+
+
+def inputs_pickle(name, data, mark):
+    return pickled(mark) if name.endswith("sample_inputs/model.pt") else data
+
+
+def weights_pickle(name, data, mark):
+    """Weights that say of themselves that they are pickled."""
+    if name.endswith("_config.json"):
+        return data.replace(b'"use_pickle": false', b'"use_pickle": true')
+    return pickled(mark) if "/weights/weight_" in name or "/constants/tensor_" in name else data
+
+
+def size_expression(name, data, mark):
+    """The text of a size is evaluated."""
+    value = {"as_expr": {"expr_str": f"__import__('os').mkdir('{mark}')", "hint": None}}
+    return data.replace(b'"sizes": [{"as_int": 1}', b'"sizes": [' + json.dumps(value).encode())
+
+
+def size_tower(name, data, mark):
+    value = {"as_expr": {"expr_str": "9**9**9", "hint": None}}
+    return data.replace(b'"sizes": [{"as_int": 1}', b'"sizes": [' + json.dumps(value).encode())
+
+
+def named_class(name, data, mark):
+    """The module of a class in the structure of inputs is imported."""
+    context = json.dumps({"__enum__": True, "fqn": "antigravity:x", "name": "y"})
+    structure = json.dumps([1, {"type": "builtins.tuple", "context": context, "children_spec": []}])
+    changed = b'"in_spec": ' + json.dumps(structure).encode()
+    return re.sub(rb'"in_spec": "(?:[^"\\]|\\.)*"', lambda found: changed, data, count=1)
+
+
+def other_function(name, data, mark):
+    return data.replace(b'"target": "torch.ops.aten.relu.default"', b'"target": "torch.os.mkdir"')
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (inputs_pickle, "it is no exported program, or damaged"), (weights_pickle, "no exported program, or damaged"),
+        (size_expression, "a size of its tensors is the expression .__import__"),
+        (size_tower, r"is the expression '9\*\*9\*\*9'; export"),
+        (named_class, "the structure of its inputs names a class .__enum__.; export"),
+        (other_function, "'torch.os.mkdir' is none of PyTorch's operators"),
+    ],
+)  # fmt: skip
+def test_nothing_is_executed(programs, tmp_path, change, message):
+    """What PyTorch would unpickle, evaluate or import is refused before."""
+    folder, _ = programs
+    path, mark, changed = tmp_path / "hostile.pt2", tmp_path / "executed", 0
+    with zipfile.ZipFile(folder / "reals.pt2") as sound, zipfile.ZipFile(path, "w") as hostile:
+        for name in sound.namelist():
+            data = change(name, sound.read(name), mark)
+            changed += data != sound.read(name)
+            hostile.writestr(name, data)
+    assert changed
+    with pytest.raises(GraphError, match=message) as error:
+        load(path)
+    assert not mark.exists() and "antigravity" not in sys.modules
+    assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
+
+
+def test_archives_that_unpack_to_more(tmp_path, monkeypatch):
+    monkeypatch.setattr("sateen.frontends.torch.archive.LARGEST", 1 << 16)
+    with zipfile.ZipFile(tmp_path / "bomb.pt2", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/archive_format", bytes(1 << 20))
+    with pytest.raises(GraphError, match=r"it unpacks to more than 65,536 bytes; no device"):
+        load(tmp_path / "bomb.pt2")
 
 
 def test_operator_that_pytorch_does_not_know(tmp_path):

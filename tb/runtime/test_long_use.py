@@ -15,7 +15,7 @@ import sateen
 from sateen.graph import run as golden
 from sateen.hw.spec.config import parse_config
 from sateen.runtime import Device, serve
-from sateen.runtime.link import Link
+from sateen.runtime.link import TRIES, Link
 from sateen.runtime.transport import SimulationTransport, TcpTransport
 from sateen.sim.verilated import build
 from sateen.testing.graphs import Builder, random_input
@@ -36,7 +36,8 @@ class LongUse:
         config = parse_config(CONFIG)
         self.rng = random.Random(seed)
         transport = TcpTransport("127.0.0.1", server(config)) if served else SimulationTransport(config)
-        self.device = Device(link := Link(transport))
+        # On a busy machine, a served device is late.
+        self.device = Device(link := Link(transport, tries=20 if served else TRIES))
         # From here on: a HELLO that came again would end the session.
         link.transport = Disturbed(transport, rate, seed, silence=1.0) if served else Disturbed(transport, rate, seed)
         self.models = list(cases(config))

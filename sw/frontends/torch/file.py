@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 from sateen.errors import CompileError
 from sateen.extras import install_hint
+from sateen.files import read_bytes
 from sateen.frontends.onnx import guarded
+from sateen.frontends.torch.archive import checked, only_weights
 from sateen.frontends.torch.load import graph, program, translate
 from sateen.graph import Graph, GraphError
 
@@ -49,9 +51,7 @@ def open_program(path: str | os.PathLike[str]) -> torch.export.ExportedProgram:
     """
     if os.fspath(path).endswith(PICKLED):
         raise GraphError(f"file: it holds Python objects, which may do anything when they are read; {EXPORT}")
-    with open(path, "rb"):
-        # An error of the system is told as such, before PyTorch hides it.
-        pass
+    data = read_bytes(path)
     try:
         import torch
     except ImportError as error:
@@ -60,8 +60,8 @@ def open_program(path: str | os.PathLike[str]) -> torch.export.ExportedProgram:
         ) from error
     with contextlib.suppress(ImportError), warnings.catch_warnings(action="ignore"):
         importlib.import_module(REGISTRY)
-    with guarded("file", "it is no exported program, or damaged", EXPORT), _causes():
-        return torch.export.load(path)
+    with guarded("file", "it is no exported program, or damaged", EXPORT), _causes(), only_weights():
+        return torch.export.load(checked(data))
 
 
 def load_file(path: str | os.PathLike[str]) -> Graph:
