@@ -35,7 +35,7 @@ from sateen.hw.top import Accelerator
 Point = dict[str, Any]
 ACCELERATOR = "system.accelerator"
 RIDGE = 0.02
-"""Weight of small coefficients in a fit, for groups with few points."""
+"""Weight of small coefficients in a fit, for groups with few points; a constant part is free."""
 
 
 def groups_of(netlist: Path, part: Part, config: Config) -> dict[str, dict[str, int]]:
@@ -133,7 +133,8 @@ def _fitted(points: list[Point]) -> dict[str, dict[str, dict[str, float]]]:
             counts = np.array([point["groups"].get(group, {}).get(resource, 0) for point in having], float)
             # Shares of each point count, so that small arrays matter as much as large ones.
             weight = 1 / np.maximum(counts, 0.02 * counts.max() + 1)
-            left = np.vstack([matrix / scale * weight[:, None], RIDGE * np.eye(len(names)) / max(1.0, counts.mean())])
+            ridge = np.diag([RIDGE * (name != "one") for name in names]) / max(1.0, counts.mean())
+            left = np.vstack([matrix / scale * weight[:, None], ridge])
             right = np.concatenate([counts * weight, np.zeros(len(names))])
             solution, _ = nnls(left, right)
             found[group][resource] = {

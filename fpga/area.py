@@ -7,6 +7,7 @@ large one takes.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -26,6 +27,13 @@ __all__ = ["FILE", "GROUPS", "AreaUnknown", "Error", "area", "count_of_pes", "er
 FILE = Path(__file__).with_name("area.json")
 FORMAT = "sateen.area/1"
 RESOURCES = ("luts", "registers")
+
+
+MEASURED = {
+    "rows", "cols", "pe", "weight_bits", "lanes", "scratchpad_bytes", "weight_bytes", "positions", "descriptors",
+    "frame_bytes", "clock_hz", "baud", "multipliers", "combine", "engine", "weight_rows",
+}  # fmt: skip
+"""The fields that the estimates follow."""
 
 
 class AreaUnknown(ValueError):
@@ -234,6 +242,10 @@ def _key(engine: str, technology: str) -> str:
 
 
 def _coefficients(config: Config, part: Part) -> Mapping[str, Any]:
+    for field in dataclasses.fields(config):
+        # Options that came later: what was measured is without them.
+        if field.name not in MEASURED and getattr(config, field.name) != field.default:
+            raise AreaUnknown(f"no synthesis of a configuration with {field.name}={getattr(config, field.name)}")
     fitted = _table()["coefficients"].get(_key(config.engine, part.technology))
     if fitted is None:
         raise AreaUnknown(f"no synthesis of a {config.engine} engine on {part.technology}")

@@ -134,17 +134,17 @@ def _word_ports(lanes: int, depth: int, lane_bits: int = 8) -> dict[str, Member]
 
 
 class Block(wiring.Component):
-    """A memory as deep as one block RAM; latency :data:`BLOCK_LATENCY`. Ports as those of :class:`BlockMemory`.
+    """A memory as deep as one block RAM, or deeper; latency :data:`BLOCK_LATENCY`. Ports as :class:`BlockMemory`'s.
 
     If the platform's ``sateen_technology`` is ``ecp5``, it instantiates DP16KD, whose output registers Yosys leaves
-    unused. Shallow memories, and all others, are inferred.
+    unused. Shallow memories, those deeper than :data:`BLOCK_DEPTH`, and all others are inferred.
 
     Parameters
     ----------
     lanes : int
         Bytes of a word.
     depth : int
-        Words, at most :data:`BLOCK_DEPTH`.
+        Words.
     whole : bool
         ``w_enable`` is the same for all bytes.
     lane_bits : int
@@ -177,7 +177,10 @@ class Block(wiring.Component):
         return m
 
     def _together(self) -> int:
-        """Bytes of a word in one DP16KD of 2048, 1024 or 512 words; 0 if most of it would be empty."""
+        """Bytes of a word in one DP16KD of 2048, 1024 or 512 words; 0 if most of it would be empty, or if the memory is
+        deeper."""
+        if self.depth > BLOCK_DEPTH:
+            return 0
         if self.whole and self.lanes == 4 and SHALLOW < self.depth <= ECP5_BITS // 36:
             return 4
         return 0 if self.depth <= ECP5_BITS // 36 else 2 if self.depth <= ECP5_BITS // 18 else 1

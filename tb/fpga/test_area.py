@@ -71,6 +71,8 @@ def test_what_was_not_measured_is_not_guessed():
     with pytest.raises(AreaUnknown, match="no synthesis of a pipelined engine on up5k"):
         area(parse_config("small"), PARTS["ice40-up5k"])
     assert speed(parse_config("small"), PARTS["ice40-up5k"], 5000) is None
+    with pytest.raises(AreaUnknown, match="no synthesis of a configuration with products=1"):
+        area(parse_config("small,products=1"), PARTS["ecp5-85f"])
 
 
 @pytest.mark.parametrize("name", ["ulx3s-85f", "versa-ecp5", "orangecrab-85f", "icebreaker", "ice40-hx8k"])

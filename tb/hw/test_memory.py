@@ -1,9 +1,14 @@
 """Memories: what was written is read, at the documented latency, whatever the depth."""
 
+import re
+
 import pytest
 
 from harness import run
-from sateen.hw.memory import BlockMemory, Scratchpad
+from sateen.fpga.flow import Technology
+from sateen.hw.export import ports
+from sateen.hw.memory import Block, BlockMemory, Scratchpad
+from sateen.hw.rtlil import converted
 
 
 @pytest.mark.parametrize(("lanes", "depth"), [
@@ -25,6 +30,18 @@ def test_block_memory_on_ecp5(lanes, depth):
 @pytest.mark.parametrize(("banks", "depth"), [(2, 8), (8, 20), (16, 32), pytest.param(4, 16, marks=pytest.mark.prove)])
 def test_scratchpad(banks, depth):
     run("scratchpad", banks=banks, depth=depth)
+
+
+@pytest.mark.parametrize("depth", [16, 129, 512, 1024, 2048, 4096])
+@pytest.mark.parametrize("whole", [False, True])
+def test_block_rams_have_room_for_their_words(depth, whole):
+    """Where block RAMs are instantiated, as many as the words need: an address that they have no pins for is lost
+    silently."""
+    block = Block(lanes=4, depth=depth, whole=whole)
+    text = converted(block, name="block", ports=ports(block), platform=Technology("ecp5"))
+    count = len(re.findall(r"^  cell \\DP16KD ", text, re.MULTILINE))
+    assert count in (0, -(-depth // 2048) * 4, -(-depth // 1024) * 2, -(-depth // 512))
+    assert count == 0 or count * 2048 >= 4 * depth
 
 
 def test_rejects():
