@@ -144,7 +144,7 @@ def _reader(graph: Graph, how: Preprocessing) -> Callable[[bytes], NDArray[Any]]
             try:
                 return load_inputs([file], graph, how).values[graph.inputs[0]]
             except InputError as error:
-                raise InputError(str(error).replace(str(file), "the picture")) from error
+                raise InputError(f"{str(error).replace(str(file), 'the picture')}") from error
             finally:
                 console.quiet = quiet
 
