@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import needs
-from sateen.frontends.torch import program
+from sateen.frontends.torch import load, program
 from sateen.graph import Graph
 
 torch = needs.package("torch", extra="torch")
@@ -147,3 +147,34 @@ def coded(x: Any, scale: float, zero_point: int, low: int = -128, high: int = 12
     """Codes of a real value, dequantized again: what PT2E puts around every operator."""
     numbers = (scale, zero_point, low, high, dtype or torch.int8)
     return OPS.dequantize_per_tensor(OPS.quantize_per_tensor(x, *numbers), *numbers)
+
+
+class Unary(torch.nn.Module):
+    """A function between quantized values."""
+
+    def __init__(self, function, scale):
+        super().__init__()
+        self.function, self.scale = function, scale
+
+    def forward(self, x):
+        return coded(self.function(coded(x, 0.03, 5)), self.scale, -7)
+
+
+class Binary(torch.nn.Module):
+    """An operator on two tensors of different quantization."""
+
+    def __init__(self, function, scale):
+        super().__init__()
+        self.function, self.scale = function, scale
+
+    def forward(self, a, b):
+        return coded(self.function(coded(a, 0.03, 5), coded(b, 0.021, -9)), self.scale, 11)
+
+
+def loaded(module, *shape, count=2):
+    """A module's program, its graph, and inputs that are codes of its first quantization."""
+    exported = torch.export.export(module.eval(), (torch.zeros(1, *shape),))
+    rng = np.random.default_rng(0)
+    x = ((rng.integers(-128, 128, (count, *shape)) - 5) * np.float32(0.03)).astype(np.float32)
+    with warnings.catch_warnings(action="ignore"):
+        return exported, load(exported), x
