@@ -132,6 +132,7 @@ KINDS: dict[str, Check] = {
     "documents": _documents,
     "frames": _module("test_disturbed"),
     "use": _module("test_long_use"),
+    "sdram": _module("test_shelf"),
 }
 
 

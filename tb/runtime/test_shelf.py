@@ -3,7 +3,9 @@ SDRAM, which copies from it."""
 
 import json
 import random
+import warnings
 import zlib
+from functools import cache
 from types import SimpleNamespace
 from unittest import mock
 
@@ -21,7 +23,7 @@ from sateen.hw.spec.wire import Op, OpHeader, Space
 from sateen.runtime import Device
 from sateen.runtime.link import Operation, copies, read, run, stores, wait, write
 from sateen.runtime.shelf import DIRECTORY_BYTES, HEAD, Shelf
-from sateen.testing.graphs import Builder, random_input, small_network
+from sateen.testing.graphs import Builder, random_graph, random_input, small_network
 
 DEVICE = "micro,sdram=m12l64322a,scratchpad_bytes=1024"
 CONFIG = parse_config(DEVICE)
@@ -60,6 +62,32 @@ class Memory:
             else:
                 answer += self.crc.to_bytes(4, "little")
         return answer
+
+
+@cache
+def opened():
+    """One device for all rounds of a soak."""
+    return sateen.open(f"sim:{DEVICE}")
+
+
+def soak(seed):
+    """A random network on a small device with SDRAM, in several parts or rows as often as not."""
+    rng = np.random.default_rng(seed)
+    graph = random_graph(rng)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", sateen.SateenWarning)
+        model = sateen.compile(graph, CONFIG)
+        loaded = opened().load(model)
+    inputs = {name: random_input(graph, rng) for name in graph.inputs}
+    layers = bool(rng.integers(2))
+    result = loaded.run(inputs, layers=layers)
+    (output,) = graph.outputs
+    tensors = result[1] if layers else {output: result}
+    golden = run_golden(graph, {name: graph.tensors[name].from_file(x) for name, x in inputs.items()}, layers=True)
+    for name, values in tensors.items():
+        np.testing.assert_array_equal(graph.tensors[name].from_file(values), golden[name], err_msg=name)
+    moves = any(step.tiles for step in model.steps)
+    return "row by row" if moves else "in parts" if len(model.segments) > 1 else "whole"
 
 
 @pytest.fixture(scope="module")
