@@ -33,7 +33,7 @@ from sateen.frontends.tflite.handlers import BY_TYPE
 from sateen.frontends.tflite.versions import newest
 from sateen.frontends.torch.functions import POINTWISE
 from sateen.frontends.torch.load import CALLS
-from sateen.graph import Array, Dequantize, Graph, GraphError, Op, Quantize, Real, Reshape, run
+from sateen.graph import Array, Dequantize, Graph, GraphError, Op, Quantize, Real, Reshape, Transpose, run
 from sateen.graph.ops import Constant
 from sateen.hw.spec.config import PRESETS
 from sateen.reference import compare, interpreted, interpreter, random_inputs
@@ -50,7 +50,9 @@ Made by `make docs-tables` from the registries of the front ends: do not edit.
 device ran all of them. *host*: the host, exactly. *device or host*: that depends on the operands; the reasons for the
 host are given where the device might have run it. *with others*: it becomes part of another operator, moves no value,
 or is computed when the file is read. Sums, products and tables need `positions` of 256 or more, and the pipelined
-engine; a layer that does not fit a device's memories runs on the host, with a warning that says so.
+engine; a layer that does not fit a device's memories runs on the host, with a warning that says so. Transpositions are
+the device's between its other operators, and else the host's. Products of two tensors are the device's with
+`products=1`.
 
 Types: *codes* are int8 and uint8, in ONNX in QDQ or operator form; *real* is float32. Only codes are for the device:
 operators on int16 and real numbers always run on the host. In ONNX, what operators on real numbers compute between a
@@ -108,9 +110,11 @@ def computed(graph: Graph, x: dict[str, Array]) -> dict[str, Array]:
 
 
 def places(graph: Graph, ops: Iterable[Op]) -> Iterator[str]:
-    """``device`` or why not, for each operator that computes something."""
+    """``device`` or why not, for each operator that computes something. Transpositions beside others, which bring axes
+    into their order, do not count."""
     lowered = lower(graph, CONFIG)
-    for op in (op for op in ops if not isinstance(op, Reshape | Constant)):
+    computing = [op for op in ops if not isinstance(op, Reshape | Constant)]
+    for op in [op for op in computing if not isinstance(op, Transpose)] or computing:
         if op.name in lowered.lowered:
             yield "device"
         elif op.name in lowered.refused:
