@@ -1,13 +1,16 @@
 """The commands and programs of the documentation are run, and print what the pages show."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
+import sateen
 from making import examples
 from page_files import FILES
+from sateen.digits import load_data, load_network
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,6 +46,14 @@ def test_every_block_is_known():
         for block in blocks(path):
             assert block.language in RUN + NO_COMMANDS, f"{path.name}:{block.line}: {block.language}"
             assert block.language != "console" or block.commands, f"{path.name}:{block.line}: no line begins with $"
+
+
+def test_cycles_of_the_demonstration():
+    """The README shows a run that takes minutes: its cycles are those of the cycle model, which are the device's."""
+    x, *_ = load_data()
+    layers = sateen.compile(load_network(), "small", calibration=x).layers
+    found = re.findall(r"^(\w+) +\w+ +[\d,]+ +([\d,]+) +\d+%", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert found == [(layer.name, f"{layer.predicted.cycles:,}") for layer in layers]
 
 
 @pytest.mark.parametrize(
