@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,16 @@ def test_sdist_holds_the_sources(archives):
     with tarfile.open(archives[0]) as archive:
         names = {Path(*Path(name).parts[1:]).as_posix() for name in archive.getnames()}
     assert {"pyproject.toml", "README.md", "LICENSE", "sw/__init__.py", "hw/spec/config.py"} <= names
+
+
+def test_wheel_holds_every_file(archives):
+    """Pages, headers and tables too, which the project's file names one by one."""
+    with zipfile.ZipFile(archives[1]) as archive:
+        held = set(archive.namelist())
+    for folder, package in (("sw", "sateen"), ("hw", "sateen/hw"), ("sim", "sateen/sim"), ("fpga", "sateen/fpga")):
+        for path in (CHECKOUT / folder).rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                assert f"{package}/{path.relative_to(CHECKOUT / folder).as_posix()}" in held
 
 
 def test_package_comes_from_the_wheel(installed, tmp_path):
