@@ -2,7 +2,7 @@
 
 In: a :class:`~sateen.compiler.Model` and the name of a device, simulated or real. Out: results, and the device's
 counters for them. Read ``device.py`` first, then ``inference.py``; ``link.py`` speaks the wire format over any
-transport of ``transport.py``.
+transport of ``transport.py``. ``shelf.py`` and ``spill.py`` are for devices with SDRAM.
 """
 
 from sateen.runtime.device import Device, LoadedModel, Profile, allowed_cycles, open
