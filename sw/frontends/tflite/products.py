@@ -11,7 +11,7 @@ from sateen.frontends.tflite.file import RawOperator, RawTensor
 from sateen.frontends.tflite.importer import QUANTIZED, Handler, Importer
 from sateen.frontends.tflite.moves import registers
 from sateen.frontends.tflite.numbers import scaling
-from sateen.graph import FullyConnected, MatrixProduct, RealMatrixProduct, Tensor, require
+from sateen.graph import FullyConnected, MatrixProduct, RealMatrixProduct, Tensor, Transpose, require
 
 __all__ = ["HANDLERS", "REAL_PRODUCTS"]
 
@@ -22,7 +22,8 @@ handles, of_reals = registers(HANDLERS), registers(REAL_PRODUCTS)
 
 
 def _operands(importer: Importer, operator: RawOperator) -> tuple[tuple[Tensor, Tensor], dict[str, bool]]:
-    """Both operands, with a batch and as many axes as the other, and which are transposed."""
+    """Both operands, with a batch and as many axes as the other, and whether the right one is transposed. The left one
+    is transposed by itself, which devices can."""
     options = operator.options(tflite.BatchMatMulOptions)
     # Operands that are quantized already are not quantized again.
     options.ignore("AsymmetricQuantizeInputs")
@@ -42,7 +43,11 @@ def _operands(importer: Importer, operator: RawOperator) -> tuple[tuple[Tensor, 
         good = x.shape[0] == 1 or len(x.shape) == rank
         require(good, operator, f"the batch of {x}, {x.shape[0]}, stands beside another axis; add an axis of 1 to it")
         tensors[place] = importer.reshape(operator, x, f"operand{place}", (1,) * (rank - len(x.shape)) + x.shape)
-    return (tensors[0], tensors[1]), {"transpose_a": bool(options.AdjX), "transpose_b": bool(options.AdjY)}
+    if options.AdjX:
+        order = (*range(rank - 2), rank - 1, rank - 2)
+        shape = tuple(tensors[0].shape[axis] for axis in order)
+        tensors[0] = importer.between(operator, Transpose, tensors[0], "exchanged", shape, axes=order)
+    return (tensors[0], tensors[1]), {"transpose_b": bool(options.AdjY)}
 
 
 def _scaling(importer: Importer, operator: RawOperator) -> tuple[int, int]:
