@@ -45,8 +45,10 @@ class Mac(wiring.Component):
         if activation_bits > 8 and not multiplier:
             raise ValueError(f"activation_bits must be 8 without a hardware multiplier, not {activation_bits!r}")
         self.activation_bits, self.multiplier = activation_bits, multiplier
-        shapes = {"activation": signed(activation_bits), "weight": signed(weight_bits), "sample": signed(8)}
-        super().__init__(PeSignature(**shapes, sum_bits=sum_bits))
+        signature = PeSignature(
+            activation=signed(activation_bits), weight=signed(weight_bits), sum_bits=sum_bits, sample=signed(8)
+        )
+        super().__init__(signature)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

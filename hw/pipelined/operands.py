@@ -55,14 +55,14 @@ class OperandWriter(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        mask, column = Signal(self.lanes), Signal(range(max(2, 1 << self.column_bits)))
-        word, results = Signal.like(self.w_address), Signal(8 * self.lanes, reset_less=True)
+        counts, column = Signal(self.lanes), Signal(range(max(2, 1 << self.column_bits)))
+        word, values = Signal.like(self.w_address, name="word"), Signal(8 * self.lanes, reset_less=True)
         m.d.sync += [
             self.busy.eq(self.enable),
-            mask.eq(Mux(self.enable, self.mask, 0)),
+            counts.eq(Mux(self.enable, self.mask, 0)),
             column.eq(self.address[: self.column_bits]),
             word.eq(self.address[self.column_bits :]),
-            results.eq(self.results.as_value()),
+            values.eq(self.results.as_value()),
         ]
         m.d.sync += self.w_address.eq(word)
         for place in range(self.cols):
@@ -72,8 +72,8 @@ class OperandWriter(wiring.Component):
                 for first, lane in lanes:
                     with m.Case(first):
                         m.d.sync += [
-                            self.w_enable[place].eq(mask[lane]),
-                            self.w_data[place].eq(results.word_select(lane, 8)),
+                            self.w_enable[place].eq(counts[lane]),
+                            self.w_data[place].eq(values.word_select(lane, 8)),
                         ]
                 with m.Default():
                     m.d.sync += self.w_enable[place].eq(0)

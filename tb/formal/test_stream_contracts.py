@@ -5,13 +5,15 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
-from amaranth.hdl import Assert, Assume, Cover, Module, Signal
+from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Signal, signed
 from amaranth.lib import data
 
 from prove import Order, contract, free, prove
 from sateen.hw.pe.bitserial import PlaneFeeder
 from sateen.hw.pe.contract import Feeder, Loader
-from sateen.hw.spec.pe import ZERO_POINT_BIT
+from sateen.hw.pe.mac import Offset
+from sateen.hw.pipelined.operands import OperandWriter
+from sateen.hw.spec.pe import ACTIVATION_POINT_BIT, ZERO_POINT_BIT
 from sateen.hw.stream.fetch import Fetch
 from sateen.hw.stream.queue import Queue
 from sateen.hw.stream.slice import RegisterSlice
@@ -65,6 +67,38 @@ def feeder(m: Module) -> None:
     m.d.comb += Assert(wave.first & wave.last)
 
 
+def offset_feeder(m: Module) -> None:
+    """Wires, and the differences of bytes and their zero point."""
+    m.submodules.dut = dut = Offset(rows=2, tag=TAG, activation=signed(9))
+    free(m, dut)
+    contract(m, dut.o)
+    beat, wave = dut.i.payload, dut.o.payload
+    m.d.comb += Assert((dut.o.valid == dut.i.valid) & (dut.i.ready == dut.o.ready))
+    zero_point = beat.settings[ACTIVATION_POINT_BIT : ACTIVATION_POINT_BIT + 8].as_signed()
+    for row in range(2):
+        m.d.comb += Assert(wave.activations[row] + zero_point == beat.data[row])
+    m.d.comb += Assert((wave.swap == beat.swap) & (wave.slide == beat.slide) & (wave.tag == beat.tag))
+
+
+def operand_writer(m: Module) -> None:
+    """Each result that counts is written to its place two cycles later, and nothing else is."""
+    m.submodules.dut = dut = OperandWriter(cols=3, lanes=2, address_bits=4)
+    free(m, dut)
+    given = Cat(dut.enable, dut.mask, dut.address, dut.results)
+    before, earlier = Signal.like(given), Signal.like(given)
+    m.d.sync += [before.eq(given), earlier.eq(before)]
+    enable, mask, column, word = earlier[0], earlier[1:3], earlier[3:5], earlier[5:7]
+    results = [earlier[7:15], earlier[15:23]]
+    for place in range(3):
+        lanes = [enable & mask[lane] & (column + lane == place) for lane in range(2)]
+        m.d.comb += Assert(dut.w_enable[place] == (lanes[0] | lanes[1]))
+        for lane in range(2):
+            with m.If(lanes[lane]):
+                m.d.comb += Assert((dut.w_data[place] == results[lane]) & (dut.w_address == word))
+    m.d.comb += Assert(dut.busy == before[0])
+    m.d.comb += Cover(dut.w_enable == 6)
+
+
 def loader(m: Module) -> None:
     """Wires."""
     m.submodules.dut = dut = Loader(cols=2)
@@ -111,8 +145,10 @@ def tile(m: Module, *, pe: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "build, cycles", [(register_slice, 5), (queue, 8), (feeder, 0), (loader, 0), (plane_feeder, 12)]
-)
+    "build, cycles",
+    [(register_slice, 5), (queue, 8), (feeder, 0), (offset_feeder, 0), (operand_writer, 5), (loader, 0),
+     (plane_feeder, 12)],
+)  # fmt: skip
 def test_stream(build, cycles):
     prove(build, cover=cycles)
 
