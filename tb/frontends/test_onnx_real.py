@@ -317,3 +317,11 @@ def test_an_unknown_operator_is_named_before_a_type_is_complained_of():
     x = f.node("Einsum", f.node("LSTM", f.around("x"), "x", "x"), equation="ij->ji")
     with pytest.raises(GraphError, match=r"'LSTM_2' \(LSTM\): LSTM is not supported"):
         frontend.load(f.build({"x": ((1, 4), onnx.TensorProto.FLOAT16)}, x))
+
+
+def test_no_number_to_quantize():
+    """A logarithm of negative numbers: refused when it runs, by the operator's name."""
+    f = File()
+    graph = frontend.load(f.build({"x": (1, 8)}, f.around(f.node("Log", f.around("x")))))
+    with pytest.raises(sateen.InputError, match="'QuantizeLinear_3': the values to quantize contain NaN; give numbers"):
+        run(graph, graph.tensors["x"].from_file(np.linspace(-2, 2, 8, dtype=np.float32)[None]))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sateen.errors import InputError
 from sateen.graph.ops.base import Array, Shape, Tensors, Unary, Values, require
 from sateen.hw.spec.descriptor import Rounding
 from sateen.sim import golden
@@ -33,9 +34,15 @@ class Quantize(Unary):
     def execute(self, tensors: Tensors, values: Values) -> Array:
         y = tensors[self.output]
         bits = 16 if y.dtype == "int16" else 8
-        return golden.quantize(
-            values[self.input], y.quantization, rounding=self.rounding, reciprocal=self.reciprocal, bits=bits
-        )
+        try:
+            return golden.quantize(
+                values[self.input], y.quantization, rounding=self.rounding, reciprocal=self.reciprocal, bits=bits
+            )
+        except ValueError as error:
+            raise InputError(
+                f"{self}: {error}; give numbers for which all operators before it have a result (not the logarithm of "
+                "one below 0)"
+            ) from None
 
     def check_types(self, tensors: Tensors) -> None:
         self._check_type(tensors[self.input], "float32")
