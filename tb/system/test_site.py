@@ -153,7 +153,7 @@ def test_results_are_named_once():
     names = [results.name_of(record) for record in results.load()]
     assert len(set(names)) == len(names)
     for record in results.load():
-        assert {"commit", "tools", "configuration"} <= set(record)
+        assert {"commit", "tools", *results.KEYS[record["kind"]]} <= set(record)
         assert record["commit"] != "unknown" or record["listed"]
 
 
