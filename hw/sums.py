@@ -11,11 +11,12 @@ SUM_BITS = 32
 """Width of a complete sum."""
 
 
-def tag_shape(position_bits: int) -> data.StructLayout:
+def tag_shape(position_bits: int, *, in_place: bool = False) -> data.StructLayout:
     """What accompanies a beat and its sums: their ``address`` in the accumulators; whether the sum begins with this
     beat (``first``) and the half of the accumulators is complete with it (``last``); whether the tile gives its sums
-    (``keep``)."""
-    return data.StructLayout({"address": position_bits, "first": 1, "last": 1, "keep": 1})
+    (``keep``); with ``in_place``, whether the beat's sum goes on where the last beat's ended (``stay``)."""
+    stay = {"stay": 1} if in_place else {}
+    return data.StructLayout({"address": position_bits, "first": 1, **stay, "last": 1, "keep": 1})
 
 
 def partial_sums(*, cols: int, sum_bits: int, tag: data.Layout) -> data.StructLayout:

@@ -56,6 +56,8 @@ class Tile(wiring.Component):
     weight_rows : int
         Rows whose weights are loaded in one cycle: a divisor of ``rows``; above 1 only for kinds of one element a PE,
         without ``combine``.
+    in_place : bool
+        The tag is that of :func:`~sateen.hw.sums.tag_shape` with ``in_place``.
     edge_stages : int
         Pipeline registers before the array's edges.
 
@@ -90,6 +92,7 @@ class Tile(wiring.Component):
         combine: int = 1,
         weight_rows: int = 1,
         activation_bits: int = 8,
+        in_place: bool = False,
         edge_stages: int = EDGE_STAGES,
     ):
         for name, value in (("rows", rows), ("cols", cols), ("position_bits", position_bits)):
@@ -122,7 +125,7 @@ class Tile(wiring.Component):
         self.sum_bits = activation_bits + min(8, weight_bits) + ceil_log2(rows * self.kind.group)
         self.edge_stages = edge_stages
         self.latency = edge_stages + rows + self.kind.latency + self.kind.foot
-        tag = tag_shape(position_bits)
+        tag = tag_shape(position_bits, in_place=in_place)
         multipliers = rows * cols if multipliers is None else multipliers
         self.array = create(
             pe,

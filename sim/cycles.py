@@ -14,7 +14,7 @@ from math import prod
 
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.counters import Counters
-from sateen.hw.spec.descriptor import CHUNK_DIM, SECTIONS, Combine, Descriptor
+from sateen.hw.spec.descriptor import CHUNK_DIM, MOST_AHEAD, SECTIONS, Combine, Descriptor
 from sateen.hw.spec.pe import SELECTS_BIT, Settings
 from sateen.hw.spec.timing import PARAMETER_QUEUE_DEPTH, Timing
 from sateen.sim.sequential import SequentialModel
@@ -24,8 +24,15 @@ __all__ = ["predict"]
 
 def predict(descriptors: Sequence[Descriptor], config: Config) -> list[Counters]:
     """The counters of each descriptor of a run; ``link`` is zero."""
-    model = SequentialModel(config) if config.engine == "sequential" else _Model(config)
-    return [model.descriptor(descriptor) for descriptor in descriptors]
+    if config.engine == "sequential":
+        return [SequentialModel(config).descriptor(descriptor) for descriptor in descriptors]
+    model = _Model(config)
+    counters = [model.descriptor(descriptor) for descriptor in descriptors]
+    if config.overlap and counters:
+        # The last one's results are nobody else's.
+        output = model.done - model.last_beat - 1
+        counters[-1] += Counters(output, 0, 0, 0, 0, output, 0)
+    return counters
 
 
 class _Model:
@@ -42,6 +49,14 @@ class _Model:
         self.parameters_free = 0
         self.queue = deque([0] * PARAMETER_QUEUE_DEPTH, maxlen=PARAMETER_QUEUE_DEPTH)
         """The times at which the last words of parameters left their queue."""
+        self.drains: list[int] = []
+        """The times at which parts of the accumulators were drained: those of this descriptor, with ``overlap`` of
+        all."""
+        self.next_request = self.activations_loaded = 0
+        self.gates: list[tuple[int, int]] = []
+        """Lines that the next descriptor may read before a time, and that time."""
+        self.done_before, self.halves_before = 0, False
+        """Of the descriptor before, with ``overlap``: when it was done, and whether it took halves."""
 
     def descriptor(self, d: Descriptor) -> Counters:
         """Advances by one descriptor, and returns its counters."""
@@ -50,7 +65,7 @@ class _Model:
     def _look_up(self, d: Descriptor) -> Counters:
         """A descriptor of lookups: tables are loaded, then pairs of lines follow as fast as the lanes take their
         results."""
-        t, config, begin = self.timing, self.config, self.done
+        t, config, begin = self.timing, self.config, self._begin()
         weights_loaded = self._load()
         tables_full = (
             max(self.output_loaded, weights_loaded + t.weight_store_latency) + t.output_to_table + d.weights.words
@@ -63,13 +78,18 @@ class _Model:
         # When the first pair is used, all but the last line of the second are there.
         drained = opened + max(pairs * lanes, (pairs - 2) * 2 * config.group + 1 + lanes) - 1
         # Three lines are taken before the tables are complete, and wait.
-        first = self.output_loaded + t.line_latency
+        request = max([self._first_request(), *(time for _, time in self.gates)])
+        first = request + t.line_latency - t.loaded_to_first
         waiting = max(0, tables_full - (first + 3 * config.group)) if lines > 3 else 0
         last_line = drained + 1 - lanes if lines > 3 else first + (lines - 1) * config.group
         self.last_beat = last_line + (lines > 3)
         self.words_done = max(weights_loaded, taken - t.prefetched_words)
-        self.done = drained + t.drain_to_done
+        done_before, self.done = self.done, drained + t.drain_to_done
         cycles, busy, output = self.done - begin, lines, self.done - last_line - 1
+        if config.overlap:
+            self.next_request = last_line - first + request + 1
+            self.gates = [(0, self.done + t.done_to_request)]
+            cycles, output = self.last_beat + 1 - begin, max(0, done_before - begin)
         return Counters(
             cycles=cycles,
             busy=busy,
@@ -96,38 +116,87 @@ class _Model:
         t = self.timing
         weights_loaded = max(self.output_loaded + t.spare_words, self.words_done) + SECTIONS["weights"]
         activations_loaded = max(weights_loaded, self.last_beat + 2) + SECTIONS["activations"]
+        if self.config.overlap:
+            handed = self.output_loaded + t.spare_words + SECTIONS["weights"]
+            weights_loaded = max(handed + 1, self.words_done + SECTIONS["weights"])
+            activations_loaded = max(handed, self.activations_loaded) + SECTIONS["activations"]
+            self.activations_loaded = activations_loaded
         self.output_loaded = max(activations_loaded, self.done + 1) + SECTIONS["output"]
         return weights_loaded
+
+    def _begin(self) -> int:
+        """The time from which on cycles are the next descriptor's."""
+        if not self.config.overlap:
+            self.drains.clear()
+            return self.done
+        return self.last_beat + 1 if self.last_beat else 0
+
+    def _first_request(self) -> int:
+        """The time of a descriptor's first request, as far as the sections and the one before are concerned; the time
+        from which the section of the next one is taken."""
+        t = self.timing
+        if not self.config.overlap:
+            return self.output_loaded + t.loaded_to_first
+        request = max(self.activations_loaded + t.loaded_to_request, self.next_request + t.request_to_request)
+        self.activations_loaded = request - t.loaded_to_request
+        return request
+
+    def _part_free(self, quarters: bool, parts: int) -> int:
+        """When the next part of the accumulators is free, after so many of this descriptor."""
+
+        def drained(back: int) -> int:
+            return self.drains[-back] if len(self.drains) >= back else 0
+
+        if not quarters:
+            return drained(2)
+        if parts < 4 and self.halves_before:
+            t = self.timing
+            return max(drained(4), min(drained(2), self.done_before + t.done_to_request - t.release_to_free))
+        return drained(4)
+
+    def _set_gates(self, ahead: Sequence[int], drains: list[int]) -> None:
+        """When the next descriptor may read how many lines, after one whose parts were drained at given times."""
+        t = self.timing
+        written = [time + t.drain_to_done + t.part_to_request for time in reversed(drains[-len(ahead) - 1 :])]
+        written[0] = self.done + t.done_to_request
+        self.gates = [(line, time) for line, time in zip((*ahead, 0), written, strict=False) if line < MOST_AHEAD]
 
     def _tiles(self, d: Descriptor) -> Counters:
         """A descriptor of products: tiles of weights, and their beats."""
         t, config, kind, pace = self.timing, self.config, self.config.pe_kind, _Pace(d, self.config)
-        begin = self.done
+        begin, first_part = self._begin(), len(self.drains)
         weights_loaded = self._load()
         begins = max(weights_loaded, begin + t.operand_settle) if d.weights.waits else weights_loaded
         word = begins + t.weight_store_latency + t.weights_to_tile
-        ready = fetched = self.output_loaded + t.activation_latency
-        starved = waiting = part = 0
-        released = [0] * (4 if d.quarters else 2)
-        requests = _Requests(t, self.output_loaded, config.group, pace)
-        drained = self.output_loaded
+        requests = _Requests(t, self._first_request(), config.group, pace, self.gates)
+        fetched = requests.next + requests.latency
+        ready = max(fetched, begin) if config.overlap else fetched
+        requests.add_gap(begin, ready)
+        starved = waiting = behind = 0
+        drained = self.drains[-1] if self.drains else 0
+        may_open = self.output_loaded + t.loaded_to_open
         for _ in range(pace.blocks):
             left = d.output.channels
             for group in range(pace.groups):
-                free = released[part] + t.release_to_beat
+                free = self._part_free(d.quarters, len(self.drains) - first_part) + t.release_to_beat
                 fetched = max(fetched, free)
                 for tile in range(pace.tiles):
                     word = max(word, self.shadow_free - pace.lead) + pace.load_cycles
+                    gate = requests.pass_gates()
+                    fetched = max(fetched, gate.first)
                     first = max(ready, fetched)
                     requests.add_gap(ready, first)
+                    behind += requests.wait(gate.first - requests.latency)
                     starved += requests.wait(free - requests.latency) if tile == 0 else 0
+                    behind += requests.wait_within(gate, first + gate.place * pace.beat_cycles)
                     waiting += max(0, word - first)
                     self.shadow_free = first = max(first, word)
                     # Lines that arrived while the array waited let the first beats follow faster than lines are read.
                     fetched = max(fetched, first - t.waiting_lines)
                     last = max(first + (pace.beats - 1) * pace.beat_cycles, fetched + (pace.beats - 1) * config.group)
-                    ready, fetched = last + pace.beat_cycles, fetched + pace.beats * config.group
-                    requests.add_tile(last)
+                    last = max(last, gate.last)
+                    ready, fetched = last + pace.beat_cycles, max(fetched + pace.beats * config.group, gate.last + 1)
+                    requests.add_tile(last, gate.last)
                 self.last_beat = ready - 1
                 # A register slice is between. A loader that is slower than its words has taken those of the last row
                 # early.
@@ -135,14 +204,18 @@ class _Model:
                 taken, arrived = self._parameters(word - pace.row, reads)
                 word = max(word, taken + 1 + kind.restart - (pace.row - pace.row_cycles))
                 opened = max(self.last_beat + t.beat_to_full, arrived + t.parameters_to_full, drained + t.reopen)
+                opened = max(opened, may_open)
                 self.parameters_free = opened + t.open_to_free
                 drained = opened + d.activations.positions * -(-min(left, config.cols) // config.lanes)
-                released[part] = drained
-                part = (part + 1) % len(released)
+                self.drains.append(drained)
                 left -= config.cols
         self.words_done = max(weights_loaded, word - kind.load - t.prefetched_words)
         self.done = drained + t.drain_to_done
         cycles, output = self.done - begin, self.done - self.last_beat - 1
+        if config.overlap:
+            cycles, output, self.next_request = self.last_beat + 1 - begin, behind, requests.next
+            self._set_gates(d.output.ahead, self.drains[first_part:])
+            self.done_before, self.halves_before = self.done, not d.quarters
         return Counters(
             cycles=cycles,
             busy=pace.busy,
@@ -154,35 +227,80 @@ class _Model:
         )
 
 
+class _Gate:
+    """When lines of a tile of weights may be read and arrive, as far as results of the descriptor before are
+    concerned."""
+
+    def __init__(self) -> None:
+        self.first = self.last = 0
+        """When the first and the last line arrive, at the earliest."""
+        self.place = self.time = 0
+        """The line behind the first that waits longest, and until when."""
+
+    def add(self, place: int, time: int, *, latency: int, lines: int) -> None:
+        """The line at ``place`` may be read from ``time`` on."""
+        if place == 0:
+            self.first = max(self.first, time + latency)
+        self.last = max(self.last, time + latency + lines - 1 - place)
+        if place and time > self.time:
+            self.place, self.time = place, time
+
+
 class _Requests:
     """When the activation unit asks for a descriptor's lines. It is ahead of the tile: while it waits for accumulators,
     the tile may still have no beat of the group before."""
 
-    def __init__(self, t: Timing, begin: int, group: int, pace: _Pace):
+    def __init__(self, t: Timing, first: int, group: int, pace: _Pace, gates: list[tuple[int, int]]):
         self.latency = t.release_to_beat - t.release_to_free
-        self.next = begin + t.activation_latency - self.latency
+        self.next = first
         """The next request's time."""
-        self.gaps = deque([(begin, begin + t.activation_latency)], maxlen=8)
+        self.gaps: deque[tuple[int, int]] = deque(maxlen=8)
         """When the tile had no beat, the last few times."""
         self.lines = pace.beats * group
+        self.gates, self.line = gates, 0
+        """:attr:`_Model.gates`, and the number of the next line."""
         count = min(pace.beats, t.waiting_lines)
         self.ahead = (count - 1) * pace.beat_cycles
-        self.taken = deque([begin], maxlen=-(-t.waiting_lines // count))
+        self.taken = deque([first], maxlen=-(-t.waiting_lines // count))
         """When it took the first of the last beats of a tile: so many lines may wait for it."""
+
+    def pass_gates(self) -> _Gate:
+        """What the next tile's lines wait for."""
+        gate, end = _Gate(), self.line + self.lines
+        for line, time in self.gates:
+            if line < end:
+                place = max(0, line - self.line)
+                gate.add(place, time, latency=self.latency, lines=self.lines)
+        self.line = end
+        return gate
 
     def add_gap(self, begin: int, end: int) -> None:
         """The tile has no beat for some cycles, or none."""
         if begin < end:
             self.gaps.append((begin, end))
 
-    def add_tile(self, last: int) -> None:
-        """A tile's lines are asked for; its beats are taken up to time ``last``."""
+    def add_tile(self, last: int, arrival: int) -> None:
+        """A tile's lines are asked for; its beats are taken up to time ``last``, and the last line does not arrive
+        before ``arrival``."""
         self.taken.append(last - self.ahead)
-        self.next = max(self.next + self.lines, self.taken[0])
+        self.next = max(self.next + self.lines, self.taken[0], arrival - self.latency + 1)
+
+    def idle(self, begin: int, end: int) -> int:
+        """In how many cycles between two times the tile has no beat."""
+        return sum(max(0, min(end, last) - max(begin, first)) for first, last in self.gaps)
+
+    def wait_within(self, gate: _Gate, idle: int) -> int:
+        """A line behind the tile's first waits for results; the tile has no beat from a time on. In how many cycles
+        that is why."""
+        asked = self.next + gate.place
+        if gate.time <= asked:
+            return 0
+        self.add_gap(idle, gate.time + self.latency)
+        return self.idle(asked, gate.time)
 
     def wait(self, end: int) -> int:
-        """The next request waits for accumulators until a time; in how many of these cycles the tile has no beat."""
-        starved = sum(max(0, min(end, last) - max(self.next, first)) for first, last in self.gaps)
+        """The next request waits until a time; in how many of these cycles the tile has no beat."""
+        starved = self.idle(self.next, end)
         self.next = max(self.next, end)
         return starved
 

@@ -10,6 +10,7 @@ from amaranth.utils import ceil_log2
 from sateen.hw.memory import Block
 from sateen.hw.pipelined.lookup import ENTRY, pair_shape
 from sateen.hw.spec.descriptor import TABLE_ENTRIES
+from sateen.hw.spec.timing import REVISIT_CYCLES
 from sateen.hw.stream.delay import FANOUT, delayed, delayed_item, replicated
 from sateen.hw.stream.view import view
 from sateen.hw.sums import SUM_BITS, check_accumulators, partial_sums, tag_shape
@@ -40,6 +41,9 @@ class Accumulators(wiring.Component):
         Width of a partial sum, at most 32.
     tables : bool
         The halves can hold tables, too.
+    in_place : bool
+        Beats with ``tag.stay`` are added to the sums of the beat before, whatever its distance, so that the memory is
+        not read for them. They may be in divided halves.
 
     Members
     -------
@@ -59,16 +63,16 @@ class Accumulators(wiring.Component):
         as ``second_entries``.
     """
 
-    REVISIT = 4
+    REVISIT = REVISIT_CYCLES
     LATENCY = 5
 
-    def __init__(self, *, cols: int, positions: int, sum_bits: int, tables: bool = False):
+    def __init__(self, *, cols: int, positions: int, sum_bits: int, tables: bool = False, in_place: bool = False):
         check_accumulators(cols=cols, positions=positions, sum_bits=sum_bits)
         if tables and positions < TABLE_ENTRIES:
             raise ValueError(f"positions must be {TABLE_ENTRIES} or more with tables, not {positions!r}")
-        self.cols, self.positions, self.tables = cols, positions, tables
+        self.cols, self.positions, self.tables, self.in_place = cols, positions, tables, in_place
         address = ceil_log2(positions)
-        partial = partial_sums(cols=cols, sum_bits=sum_bits, tag=tag_shape(address))
+        partial = partial_sums(cols=cols, sum_bits=sum_bits, tag=tag_shape(address, in_place=in_place))
         sums = data.ArrayLayout(signed(SUM_BITS), cols)
         looking = {"write": In(ENTRY), "look_up": In(1), "pair": In(pair_shape(cols)), "second_entries": Out(sums)}
         super().__init__(
@@ -97,13 +101,18 @@ class Accumulators(wiring.Component):
         m.d.sync += complete_parts.eq(complete_parts + complete - self.drained)
         m.d.comb += self.full.eq(complete_parts >= 0)
 
-        control = view(data.StructLayout({"valid": 1, "half": 1, "first": 1, "reads": 2, "address": len(tag.address)}))
+        stay = {"stay": 1} if self.in_place else {}
+        control = view(
+            data.StructLayout({"valid": 1, "half": 1, "first": 1, "reads": 2, "address": len(tag.address), **stay})
+        )
+        reads = ~tag.first & ~tag.stay if self.in_place else ~tag.first
         m.d.comb += [
             control.valid.eq(self.i.valid),
             control.half.eq(writing),
             control.first.eq(tag.first),
-            control.reads.eq(Mux(self.i.valid & ~tag.first, Mux(writing, 2, 1), 0)),
+            control.reads.eq(Mux(self.i.valid & reads, Mux(writing, 2, 1), 0)),
             control.address.eq(tag.address),
+            *([control.stay.eq(tag.stay)] if self.in_place else []),
         ]
         control = delayed_item(m, control, name="control")
         half, copies = Signal(), -(-self.cols // FANOUT)
@@ -119,7 +128,7 @@ class Accumulators(wiring.Component):
             if self.tables:
                 pair = [delayed(m, line[column], name=f"pair_{column}_{table}") for table, line in enumerate(self.pair)]
                 wanted = [Mux(look_ups[copy], byte, position) for byte, position in zip(pair, wanted, strict=True)]
-            self._column(m, column, control, wanted, halves[copy], write)
+            self._column(m, column, control, wanted, halves[copy], write, clear=look_ups[copy])
             control = delayed_item(m, control, name=f"control_of_{column + 1}")
         return m
 
@@ -133,9 +142,10 @@ class Accumulators(wiring.Component):
         return entry.as_value()
 
     def _column(
-        self, m: Module, column: int, control: data.View, wanted: list[Value], reading: Signal, table: data.View | None
-    ) -> None:
-        """One column: adds in one half, and reads what is ``wanted`` in the other."""
+        self, m: Module, column: int, control: data.View, wanted: list[Value], reading: Signal, table: data.View | None,
+        *, clear: Value | None,
+    ) -> None:  # fmt: skip
+        """One column: adds in one half, and reads what is ``wanted`` in the other. ``clear``: no sums are needed."""
         name = f"column_{column}"
         adding = delayed_item(m, control, 2, name=f"{name}_adding")
         writing = delayed_item(m, adding, name=f"{name}_writing")
@@ -157,11 +167,14 @@ class Accumulators(wiring.Component):
             ]
             outputs.append(output)
         before = Mux(adding.half, outputs[1], outputs[0])
+        if self.in_place:
+            before = Mux(adding.stay, total, before)
         m.d.sync += total.eq(Mux(adding.first, 0, before) + arrived)
-        if self.tables:
+        if self.tables or self.in_place:
             # Entries are zero while no table is written, sums while no beat comes: an OR joins them.
+            kept = total if clear is None else Mux(clear, 0, total)
             with m.If(~adding.valid):
-                m.d.sync += total.eq(0)
+                m.d.sync += total.eq(kept if self.in_place else 0)
 
         m.d.comb += self.sums[column].eq(delayed(m, Mux(reading, outputs[1], outputs[0]), name=f"{name}_sums"))
         if self.tables:

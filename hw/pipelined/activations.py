@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from sateen.hw.pipelined.ahead import AHEAD, ReadAhead
 from sateen.hw.pipelined.nest import Nest
+from sateen.hw.pipelined.padding import Padding
 from sateen.hw.spec.descriptor import (
     ACTIVATION_DIMS,
     CHANNELS_DIM,
@@ -18,93 +22,24 @@ from sateen.hw.spec.descriptor import (
     Y_DIM,
 )
 from sateen.hw.spec.pe import BEAT_SETTING_BITS
-from sateen.hw.stream.delay import delayed
 from sateen.hw.stream.fetch import Fetch
 from sateen.hw.stream.slice import RegisterSlice
 from sateen.hw.stream.view import view
 from sateen.hw.sums import tag_shape
 
-__all__ = ["ActivationUnit", "Padding", "beat_shape"]
+__all__ = ["ActivationUnit", "beat_shape"]
 
 SLIDING = data.StructLayout({"first_y": 8, "first_x": 8, "step_y": 8, "step_x": 8})
 """The fields of :attr:`sateen.hw.spec.descriptor.Sliding.LAYOUT`."""
 
 
-def beat_shape(lanes: int, position_bits: int) -> data.StructLayout:
+def beat_shape(lanes: int, position_bits: int, *, in_place: bool = False) -> data.StructLayout:
     """A beat as the unit sends it: one for the tile, or one of ``pairs`` to be looked up; and whether it is the
-    descriptor's last (``final``)."""
+    descriptor's last (``final``). With ``in_place`` as :func:`~sateen.hw.sums.tag_shape`."""
     values = data.ArrayLayout(signed(8), lanes)
     modes = {"slide": 1, "pairs": 1, "settings": BEAT_SETTING_BITS}
-    return data.StructLayout({"data": values, "swap": 1, **modes, "tag": tag_shape(position_bits), "final": 1})
-
-
-class Padding(wiring.Component):
-    """Replaces the bytes of a beat that lie outside the input by the padding value.
-
-    Byte ``lane`` stays if ``0 ≤ row < height`` and ``0 ≤ x + lane < width``. One beat per cycle, no back-pressure. The
-    beat is out one cycle after ``data``, which comes ``latency`` cycles after ``row`` and ``x``.
-
-    Parameters
-    ----------
-    lanes : int
-        Bytes of a beat.
-    bits : int
-        Width of ``x``.
-    latency : int
-        Cycles from the coordinates to ``data``, 3 or more.
-
-    Members
-    -------
-    row, x : In
-        Coordinates of a beat.
-    height, width, value : In
-        Of the layer's input; steady while beats are under way.
-    data : In
-        The bytes of the scratchpad.
-    o : Out
-        The beat.
-    """
-
-    def __init__(self, *, lanes: int, bits: int, latency: int):
-        if latency < 3:
-            raise ValueError(f"latency must be 3 or more, not {latency!r}")
-        self.lanes, self.bits, self.latency = lanes, bits, latency
-        beat = data.ArrayLayout(signed(8), lanes)
-        super().__init__(
-            {
-                "row": In(signed(16)),
-                "x": In(signed(bits)),
-                "height": In(16),
-                "width": In(bits - 1),
-                "value": In(signed(8)),
-                "data": In(beat),
-                "o": Out(beat),
-            }
-        )
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        # Lanes from `low` to `high` - 1 are inside. Both are clamped to a few bits before any lane compares.
-        from_left, from_right, inside = Signal(signed(self.bits + 1)), Signal(signed(self.bits + 1)), Signal()
-        low, high = Signal(range(self.lanes + 1)), Signal(range(self.lanes + 1))
-        mask = Signal(self.lanes)
-
-        def clamp(value: Signal) -> Value:
-            return Mux(value < 0, 0, Mux(value > self.lanes, self.lanes, value))
-
-        m.d.sync += [
-            from_left.eq(-self.x),
-            from_right.eq(self.width - self.x),
-            inside.eq(self.row.as_unsigned() < self.height),
-            low.eq(clamp(from_left)),
-            high.eq(Mux(inside, clamp(from_right), 0)),
-        ]
-        for lane in range(self.lanes):
-            m.d.sync += mask[lane].eq((low <= lane) & (lane < high))
-        mask = delayed(m, mask, self.latency - 3, name="mask")
-        for lane in range(self.lanes):
-            m.d.comb += self.o[lane].eq(delayed(m, Mux(mask[lane], self.data[lane], self.value), name=f"lane_{lane}"))
-        return m
+    tag = tag_shape(position_bits, in_place=in_place)
+    return data.StructLayout({"data": values, "swap": 1, **modes, "tag": tag, "final": 1})
 
 
 class ActivationUnit(wiring.Component):
@@ -113,6 +48,12 @@ class ActivationUnit(wiring.Component):
     Takes the words of the descriptor's activation section, waits for ``go``, then sends one beat per cycle, as long as
     the tile takes them and a half of the accumulators is free for their sums. The first beat is out ``9 + group +
     read_latency`` cycles after ``go``.
+
+    With ``overlap`` the next section is taken while beats are made, and its beats follow these without ``go``: its
+    first line is asked for 5 cycles or more after the last of these, as far ahead of the results of the descriptor
+    before as that says (:class:`~sateen.hw.pipelined.ahead.ReadAhead`). Parts of the accumulators are then taken in one
+    order over all descriptors: the last but one lies in the same memory as the next, whether they are halves or
+    quarters. ``pairs`` must not run ahead.
 
     Parameters
     ----------
@@ -124,15 +65,21 @@ class ActivationUnit(wiring.Component):
         Of the scratchpad's byte address.
     position_bits : int
         Of an accumulator's position.
-    read_latency : int
+    read_latency, write_latency : int
         Of the scratchpad, cycles.
+    overlap : bool
+        Descriptors may overlap.
 
     Members
     -------
     load : In(stream)
-        The section's words in order; taken while the unit is idle.
+        The section's words in order; taken while the unit is idle, with ``overlap`` while no section waits.
     go : In(1)
-        Starts a loaded descriptor.
+        Starts a loaded descriptor; not with ``overlap``.
+    running, written, done, ahead : In
+        Of the output unit, only with ``overlap``, see :class:`~sateen.hw.pipelined.ahead.ReadAhead`.
+    behind : Out(1)
+        The next line waits for results of the descriptor before; only with ``overlap``.
     drained : In(1)
         A half of the accumulators, or a quarter, has been drained.
     address : Out, data : In
@@ -145,19 +92,23 @@ class ActivationUnit(wiring.Component):
         The next beat waits for a free half of the accumulators.
     """
 
-    def __init__(self, *, lanes: int, group: int = 1, address_bits: int, position_bits: int, read_latency: int):
-        self.group = group
+    def __init__(
+        self, *, lanes: int, group: int = 1, address_bits: int, position_bits: int, read_latency: int,
+        write_latency: int = 2, overlap: bool = False,
+    ):  # fmt: skip
+        self.group, self.write_latency, self.overlap = group, write_latency, overlap
         self.lanes, self.address_bits, self.position_bits = lanes, address_bits, position_bits
         self.read_latency = read_latency
+        follows = {"running": In(1), "written": In(1), "done": In(1), "ahead": In(AHEAD), "behind": Out(1)}
         super().__init__(
             {
                 "load": In(stream.Signature(32)),
-                "go": In(1),
+                **(follows if overlap else {"go": In(1)}),
                 "drained": In(1),
                 "address": Out(address_bits),
                 "data": In(data.ArrayLayout(signed(8), lanes)),
                 "reading": Out(1),
-                "o": Out(stream.Signature(beat_shape(lanes * group, position_bits))),
+                "o": Out(stream.Signature(beat_shape(lanes * group, position_bits, in_place=overlap))),
                 "starved": Out(1),
             }
         )
@@ -169,11 +120,17 @@ class ActivationUnit(wiring.Component):
             dims=len(ACTIVATION_DIMS),
             coordinates={"row": 16, "x": bits, "address": self.address_bits},
             entries={"opens": CHANNELS_DIM, "swap": CHUNK_DIM, "y": Y_DIM, "x": X_DIM},
+            staged=self.overlap,
         )
-        # What accompanies a request and comes back with its bytes. The settings hold until the last beat is taken.
-        beat = beat_shape(self.lanes, self.position_bits).members
-        tag = data.StructLayout({name: beat[name] for name in ("swap", "tag", "final")})
-        m.submodules.padding = padding = Padding(lanes=self.lanes, bits=bits, latency=1 + self.read_latency)
+        # What accompanies a request and comes back with its bytes. The settings hold until the last beat is taken, or
+        # accompany the request, too.
+        beat = beat_shape(self.lanes, self.position_bits, in_place=self.overlap).members
+        modes = ("settings", "slide", "pairs")
+        follow = modes if self.overlap else ()
+        tag = data.StructLayout({name: beat[name] for name in ("swap", "tag", "final", *follow)})
+        m.submodules.padding = padding = Padding(
+            lanes=self.lanes, bits=bits, latency=1 + self.read_latency, follows=self.overlap
+        )
         m.submodules.fetch = fetch = Fetch(
             address=self.address_bits, data_shape=padding.o.shape(), tag=tag, latency=self.read_latency + 1
         )
@@ -187,18 +144,21 @@ class ActivationUnit(wiring.Component):
         settings, sliding, slides = Signal(BEAT_SETTING_BITS), view(SLIDING), Signal()
         pairs, quarters = Signal(), Signal()
         m.d.sync += slides.eq(sliding.step_y != 0)
-        self._load(m, nest, padding, Cat(settings, quarters, pairs), sliding, idle=fetch.empty & ~requests.o.valid)
+        idle = ~requests.o.valid if self.overlap else fetch.empty & ~requests.o.valid
+        self._load(m, nest, padding, Cat(settings, quarters, pairs), sliding, idle=idle)
         keep = self._request(m, nest, requests.i, quarters=quarters, pairs=pairs)
         advance = requests.i.valid & requests.i.ready & nest.o.ready
         m.d.comb += keep.eq(~slides | self._sum_counts(m, nest.o.payload, sliding, advance=advance))
-        self._send(m, requests.o, fetch, padding, quarters=quarters)
+        allowed, most = self._run_ahead(m, nest, requests.o, quarters) if self.overlap else (Const(1), Const(0))
+        self._send(m, requests.o, fetch, padding, quarters=quarters, allowed=allowed, most=most)
 
         answer = fetch.o.payload
+        m.d.comb += self.o.payload.swap.eq(answer.tag.swap)
+        for name, value in zip(modes, (settings, slides, pairs), strict=True):
+            if self.overlap:
+                m.d.comb += requests.i.payload.tag[name].eq(value)
+            m.d.comb += self.o.payload[name].eq(answer.tag[name] if self.overlap else value)
         m.d.comb += [
-            self.o.payload.swap.eq(answer.tag.swap),
-            self.o.payload.settings.eq(settings),
-            self.o.payload.slide.eq(slides),
-            self.o.payload.pairs.eq(pairs),
             self.o.payload.tag.eq(answer.tag.tag),
             self.o.payload.final.eq(answer.tag.final),
         ]
@@ -215,7 +175,15 @@ class ActivationUnit(wiring.Component):
         line = self._lines(m, requested)
         # Parts of the accumulators are taken in the same order for each descriptor.
         part, position, reducing = Signal(2), Signal(self.position_bits), Signal()
-        begin = (part[1] & quarters) << (self.position_bits - 1)
+        high = part[1]
+        if self.overlap:
+            # Further tiles of weights for the same part.
+            here = Signal()
+            high = Mux(opens, part[1], here)
+            with m.If(requests.valid & requests.ready):
+                m.d.sync += here.eq(high)
+            m.d.comb += request.tag.tag.stay.eq(quarters & ~opens)
+        begin = (high & quarters) << (self.position_bits - 1)
         m.d.comb += [
             requests.valid.eq(nest.o.valid),
             nest.o.ready.eq(requests.ready & line.last),
@@ -231,29 +199,58 @@ class ActivationUnit(wiring.Component):
             request.tag.tag.keep.eq(keep),
             request.tag.final.eq(item.last),
         ]
+        follow = [
+            part.eq(part + opens),
+            position.eq(request.tag.tag.address + keep),
+            reducing.eq(~request.tag.tag.first),
+        ]
+        if self.overlap:
+            with m.If(requested & line.last):
+                m.d.sync += follow
+            return keep
         with m.If(self.go):
             m.d.sync += part.eq(0)
         with m.Elif(requested & line.last):
-            m.d.sync += [
-                part.eq(part + opens),
-                position.eq(request.tag.tag.address + keep),
-                reducing.eq(~request.tag.tag.first),
-            ]
+            m.d.sync += follow
         return keep
 
+    def _run_ahead(
+        self, m: Module, nest: Nest, requests: wiring.PureInterface, quarters: Signal
+    ) -> tuple[Signal, Value]:
+        """Whether the next request may be made, as far as results of the descriptor before are concerned; and how many
+        parts of the accumulators may be in use."""
+        m.submodules.read_ahead = read_ahead = ReadAhead(write_latency=self.write_latency)
+        fired = requests.valid & requests.ready
+        m.d.comb += [
+            read_ahead.start.eq(nest.start),
+            read_ahead.opens.eq(fired & requests.payload.takes),
+            read_ahead.fired.eq(fired),
+            *(getattr(read_ahead, name).eq(getattr(self, name)) for name in ("running", "written", "done", "ahead")),
+            self.behind.eq(requests.valid & ~read_ahead.allowed),
+        ]
+        # Quarters of this descriptor must not meet halves of the one before.
+        halves_before = Signal()
+        with m.If(nest.start):
+            m.d.sync += halves_before.eq(~quarters)
+        return read_ahead.allowed, Mux(quarters & ~(read_ahead.behind & halves_before), 4, 2)
+
     def _send(
-        self, m: Module, requests: wiring.PureInterface, fetch: Fetch, padding: Padding, *, quarters: Signal
-    ) -> None:
-        """Makes requests while there is a place for their sums."""
+        self, m: Module, requests: wiring.PureInterface, fetch: Fetch, padding: Padding, *, quarters: Signal,
+        allowed: Value, most: Value,
+    ) -> None:  # fmt: skip
+        """Makes requests while there is a place for their sums and they are ``allowed``. With ``overlap`` at ``most``
+        so many parts of the accumulators are in use."""
         # A half of the accumulators, or a quarter, is taken by its first beat and released by `drained`. Pairs take
         # none.
-        free, none_free, released = Signal(range(5)), Signal(), Signal()
-        following, request = Signal.like(free), requests.payload
+        used, none_free, released = Signal(range(5)), Signal(), Signal()
+        following, request = Signal.like(used), requests.payload
+        takes = fetch.i.valid & fetch.i.ready & request.takes
+        goes = ~self.starved & allowed if self.overlap else ~self.starved
         m.d.comb += [
-            following.eq(free + released - (fetch.i.valid & fetch.i.ready & request.takes)),
+            following.eq(used + takes - released if self.overlap else used + released - takes),
             self.starved.eq(requests.valid & request.takes & none_free),
-            fetch.i.valid.eq(requests.valid & ~self.starved),
-            requests.ready.eq(fetch.i.ready & ~self.starved),
+            fetch.i.valid.eq(requests.valid & goes),
+            requests.ready.eq(fetch.i.ready & goes),
             fetch.i.payload.address.eq(request.address),
             fetch.i.payload.tag.eq(request.tag),
             self.address.eq(fetch.address),
@@ -263,10 +260,14 @@ class ActivationUnit(wiring.Component):
             padding.data.eq(self.data),
             fetch.data.eq(padding.o),
         ]
-        m.d.sync += [released.eq(self.drained), free.eq(following), none_free.eq(following == 0)]
+        m.d.sync += [released.eq(self.drained), used.eq(following)]
+        if self.overlap:
+            m.d.sync += none_free.eq(following >= most)
+            return
+        m.d.sync += none_free.eq(following == 0)
         # All are free before a descriptor.
         with m.If(self.go):
-            m.d.sync += [free.eq(Mux(quarters, 4, 2)), none_free.eq(0)]
+            m.d.sync += [used.eq(Mux(quarters, 4, 2)), none_free.eq(0)]
 
     def _lines(self, m: Module, fired: Signal) -> data.View | data.Const:
         """Which line of its beat is requested, and how many bytes lie before it."""
@@ -330,7 +331,8 @@ class ActivationUnit(wiring.Component):
         return keeps[0] & keeps[1]
 
     def _load(self, m: Module, nest: Nest, padding: Padding, modes: Value, sliding: data.View, *, idle: Signal) -> None:
-        """Takes the section's words apart: the head into registers, each counter's words into the nest."""
+        """Takes the section's words apart: the head into registers, each counter's words into the nest. With
+        ``overlap``, the head waits in registers of its own until the walk begins."""
         words = SECTIONS["activations"]
         index, part, loaded = Signal(range(words + 1)), Signal(range(DIM_WORDS)), Signal()
         dim, count, row = Signal(range(len(ACTIVATION_DIMS))), Signal(COUNT_BITS), Signal(16)
@@ -338,12 +340,16 @@ class ActivationUnit(wiring.Component):
         word = self.load.payload
         setting = nest.dim.payload
         m.d.comb += [
-            self.load.ready.eq(~loaded & ~nest.busy & idle),
+            self.load.ready.eq(~loaded if self.overlap else ~loaded & ~nest.busy & idle),
             setting.count.eq(count),
             setting.steps.row.eq(row),
             setting.steps.x.eq(x),
-            nest.start.eq(self.go & loaded),
+            nest.start.eq(loaded & ~nest.dim.valid & ~nest.busy & idle if self.overlap else self.go & loaded),
         ]
+        head: dict[str, Any] = {name: getattr(padding, name) for name in ("height", "width", "value")}
+        head |= {"modes": modes, "sliding": sliding}
+        if self.overlap:
+            head = {name: self._staged(m, target, nest.start, name=name) for name, target in head.items()}
         # A counter is set a cycle after its last word, when its other words are still held.
         m.d.sync += [nest.dim.valid.eq(0), setting.index.eq(dim), setting.steps.address.eq(word)]
         with m.If(self.load.valid & self.load.ready):
@@ -352,15 +358,15 @@ class ActivationUnit(wiring.Component):
                 with m.Case(0):
                     m.d.sync += nest.origin.address.eq(word)
                 with m.Case(1):
-                    m.d.sync += [nest.origin.row.eq(word[:16]), padding.height.eq(word[16:])]
+                    m.d.sync += [nest.origin.row.eq(word[:16]), head["height"].eq(word[16:])]
                 with m.Case(2):
                     m.d.sync += nest.origin.x.eq(word)
                 with m.Case(3):
-                    m.d.sync += padding.width.eq(word)
+                    m.d.sync += head["width"].eq(word)
                 with m.Case(4):
-                    m.d.sync += [padding.value.eq(word[:8]), modes.eq(word[8:])]
+                    m.d.sync += [head["value"].eq(word[:8]), head["modes"].eq(word[8:])]
                 with m.Case(5):
-                    m.d.sync += [sliding.eq(word), part.eq(0), dim.eq(0)]
+                    m.d.sync += [head["sliding"].eq(word), part.eq(0), dim.eq(0)]
                 with m.Default():
                     m.d.sync += part.eq(part + 1)
                     with m.Switch(part):
@@ -374,3 +380,10 @@ class ActivationUnit(wiring.Component):
                 m.d.sync += [loaded.eq(1), index.eq(0)]
         with m.If(nest.start):
             m.d.sync += loaded.eq(0)
+
+    def _staged(self, m: Module, target: Any, start: Value, *, name: str) -> Signal:
+        """A register that ``target`` takes over with ``start``."""
+        staged = Signal(len(Value.cast(target)), name=f"staged_{name}", reset_less=True)
+        with m.If(start):
+            m.d.sync += target.eq(staged)
+        return staged

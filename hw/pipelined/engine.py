@@ -19,9 +19,9 @@ from sateen.hw.pipelined.sequencer import CauseCounters, Sequencer
 from sateen.hw.pipelined.weight_store import WeightStore
 from sateen.hw.pipelined.weights import ChannelParameters, WeightUnit, parameter_word
 from sateen.hw.requantize import CHANNEL, SETTINGS
-from sateen.hw.spec.config import Config
+from sateen.hw.spec.config import Config, ceil_pow2
 from sateen.hw.spec.counters import RECORD_WORDS
-from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
+from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS, SECTIONS
 from sateen.hw.spec.pe import WEIGHT_SETTING_BITS
 from sateen.hw.spec.timing import PARAMETER_QUEUE_DEPTH, mux_stages
 from sateen.hw.spec.wire import Space
@@ -67,10 +67,18 @@ class Engine(wiring.Component):
         m.d.sync += halted.eq(Cat(self.halt, halted))
         with m.If(~self.halt & ~halted.any()):
             connect(m, wiring.flipped(self.run), u.sequencer.run)
-        connect(m, u.sequencer.weights, u.weights.load)
+        weights = u.sequencer.weights
+        if self.config.overlap:
+            # A section waits there until the weight unit has made its requests, and does not hold up those behind it.
+            connect(m, weights, u.section_queue.i)
+            weights = u.section_queue.o
+        connect(m, weights, u.weights.load)
         connect(m, u.sequencer.activations, u.activations.load)
         connect(m, u.sequencer.output, u.output.load)
-        m.d.sync += u.activations.go.eq(u.output.loaded)
+        if self.config.overlap:
+            self._overlap(m, u)
+        else:
+            m.d.sync += u.activations.go.eq(u.output.loaded)
         connect(m, u.sequencer.finished, u.causes.finished)
         beats = u.activations.o
         m.d.comb += [
@@ -82,6 +90,19 @@ class Engine(wiring.Component):
             u.causes.waiting.eq(u.tile.waiting),
             u.causes.ending.eq(beats.valid & beats.ready & beats.payload.final),
             u.causes.starved.eq(u.activations.starved),
+        ]
+
+    def _overlap(self, m: Module, u: _Units) -> None:
+        """Lets the activation unit run ahead of results."""
+        activations, output, causes, result = u.activations, u.output, u.causes, u.postprocess.o
+        m.d.comb += [
+            activations.running.eq(~output.load.ready),
+            activations.ahead.eq(output.ahead),
+            activations.written.eq(result.valid & result.payload.tag.part),
+            activations.done.eq(output.done),
+            causes.behind.eq(activations.behind),
+            causes.begin.eq(u.sequencer.run.valid & u.sequencer.run.ready),
+            causes.count.eq(u.sequencer.run.payload.count),
         ]
 
     def _compute(self, m: Module, u: _Units) -> None:
@@ -222,6 +243,8 @@ class _Units:
             address_bits=address_bits,
             position_bits=position_bits,
             read_latency=self.scratchpad.read_latency,
+            write_latency=self.scratchpad.write_latency,
+            overlap=bool(config.overlap),
         )
         self.tile = Tile(
             rows=config.rows,
@@ -233,19 +256,21 @@ class _Units:
             combine=config.combine,
             weight_rows=config.weight_rows,
             activation_bits=config.activation_bits,
+            in_place=bool(config.overlap),
         )
         self.accumulators = Accumulators(
-            cols=config.cols, positions=config.positions, sum_bits=self.tile.sum_bits, tables=config.tables
-        )
+            cols=config.cols, positions=config.positions, sum_bits=self.tile.sum_bits, tables=config.tables,
+            in_place=bool(config.overlap),
+        )  # fmt: skip
         self.output = OutputUnit(
             cols=config.cols, lanes=config.lanes, position_bits=position_bits, address_bits=result_bits,
             sum_latency=self.accumulators.LATENCY, channel=CHANNEL, settings=SETTINGS, tables=config.tables,
-            products=bool(config.products),
+            products=bool(config.products), overlap=bool(config.overlap),
         )  # fmt: skip
-        self.postprocess = PostProcess(
-            lanes=config.lanes, tag=OutputUnit.tag_shape(lanes=config.lanes, address_bits=result_bits)
-        )
-        self.causes = CauseCounters(descriptors=config.descriptors)
+        self.postprocess = PostProcess(lanes=config.lanes, tag=self.output.tag)
+        self.causes = CauseCounters(descriptors=config.descriptors, overlap=bool(config.overlap))
+        if config.overlap:
+            self.section_queue = Queue(32, depth=ceil_pow2(SECTIONS["weights"]))
         if config.tables:
             self.look_up = LookUp(cols=config.cols, beat_bytes=config.beat_bytes)
         if config.products:

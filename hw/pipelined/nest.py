@@ -31,6 +31,8 @@ class Nest(wiring.Component):
     entries, exits : dict of str to int
         Flags of an item's ``entry`` and ``exit`` and the counter of each: whether that counter or one outside it led
         here, or advances next. Registered, for decisions that hold the nest back.
+    staged : bool
+        Counters and origin can be set during a walk, for the next one. They are not kept for further walks.
 
     Members
     -------
@@ -55,12 +57,13 @@ class Nest(wiring.Component):
         coordinates: dict[str, int],
         entries: dict[str, int] | None = None,
         exits: dict[str, int] | None = None,
+        staged: bool = False,
     ):
         if dims < 1:
             raise ValueError(f"dims must be 1 or more, not {dims!r}")
         if not coordinates:
             raise ValueError("coordinates must name at least one coordinate")
-        self.dims, self.entries, self.exits = dims, entries or {}, exits or {}
+        self.dims, self.entries, self.exits, self.staged = dims, entries or {}, exits or {}, staged
         index = ceil_log2(max(dims, 2))
         item: dict[str, ShapeLike] = {"enter": index, "leave": index, "last": 1}
         item |= {
@@ -85,17 +88,29 @@ class Nest(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         setting = self.dim.payload
-        steps: Memory = Memory(shape=self.point, depth=1 << len(setting.index), init=[])
+        half = Signal()
+        """The walk's half of the memory, if the other one can be set meanwhile."""
+        of_walk, set_next = ([half], [~half]) if self.staged else ([], [])
+        steps: Memory = Memory(shape=self.point, depth=1 << len(setting.index) + self.staged, init=[])
         m.submodules.steps = steps
         write, read = steps.write_port(), steps.read_port(domain="comb")
-        m.d.comb += [write.addr.eq(setting.index), write.data.eq(setting.steps), write.en.eq(self.dim.valid)]
+        m.d.comb += [
+            write.addr.eq(Cat(setting.index, *set_next)),
+            write.data.eq(setting.steps),
+            write.en.eq(self.dim.valid),
+        ]
 
         moves, running = self._counters(m)
+        origin = self.origin
+        if self.staged:
+            origin = view(self.point, name="origin_of_walk")
+            with m.If(self.start):
+                m.d.sync += [half.eq(~half), origin.eq(self.origin)]
         stage, valid, step, enable = view(moves.o.payload.shape()), Signal(), view(self.point), Signal()
         m.d.comb += [
             enable.eq(~self.o.valid | self.o.ready),
             moves.o.ready.eq(enable),
-            read.addr.eq(moves.o.payload.enter),
+            read.addr.eq(Cat(moves.o.payload.enter, *of_walk)),
             self.busy.eq(running | moves.o.valid | valid | self.o.valid),
         ]
         with m.If(enable):
@@ -116,7 +131,7 @@ class Nest(wiring.Component):
                 for name in self.point.members:
                     here = self.o.payload.at[name]
                     with m.If(stage.first):
-                        m.d.sync += here.eq(self.origin[name])
+                        m.d.sync += here.eq(origin[name])
                     with m.Else():
                         m.d.sync += here.eq(here + step[name])
         return m
@@ -155,6 +170,14 @@ class Nest(wiring.Component):
                 m.d.sync += counts[d].eq(Mux(more[d], counts[d] - 1, limits[d]))
         with m.If(self.start):
             m.d.sync += [running.eq(1), first.eq(1), enter.eq(0)]
+        if self.staged:
+            staged = [Signal(signed(COUNT_BITS + 1), name=f"staged_{d}", reset_less=True) for d in range(self.dims)]
+            with m.If(self.dim.valid):
+                m.d.sync += Array(staged)[setting.index].eq(setting.count - 2)
+            with m.If(self.start):
+                m.d.sync += [limit.eq(value) for limit, value in zip(limits, staged, strict=True)]
+                m.d.sync += [count.eq(value) for count, value in zip(counts, staged, strict=True)]
+            return moves, running
         with m.If(self.dim.valid):
             m.d.sync += [
                 Array(limits)[setting.index].eq(setting.count - 2),

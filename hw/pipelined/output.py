@@ -6,10 +6,11 @@ from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from sateen.hw.pipelined.ahead import AHEAD
 from sateen.hw.pipelined.lookup import Combiner
 from sateen.hw.pipelined.nest import Nest
 from sateen.hw.spec import descriptor
-from sateen.hw.spec.descriptor import CHANNELS_DIM, OUTPUT_DIMS, SECTIONS
+from sateen.hw.spec.descriptor import CHANNELS_DIM, COUNT_BITS, OUTPUT_DIMS, SECTIONS
 from sateen.hw.stream.delay import FANOUT, delayed, delayed_item
 from sateen.hw.stream.mux import indexed_mux
 from sateen.hw.stream.view import view
@@ -124,6 +125,9 @@ class OutputUnit(wiring.Component):
         The accumulators' memories can hold tables, too.
     products : bool
         Results may be bytes of the weight store.
+    overlap : bool
+        The activation unit runs ahead, see :class:`~sateen.hw.pipelined.ahead.ReadAhead`. Parts of the accumulators are
+        then read in one order over all descriptors.
 
     Members
     -------
@@ -155,9 +159,12 @@ class OutputUnit(wiring.Component):
         ``products``.
     o : Out(stream), always ready
         To post-processing. The tag has the result's byte ``address``, the ``mask`` of lanes that hold channels, and
-        ``final``.
+        ``final``; with ``overlap`` also whether it is the last result of a ``part`` of the accumulators.
     done : In(1)
         The result tagged ``final`` has been written: the unit is idle from the next cycle.
+    ahead : Out
+        The descriptor's :attr:`sateen.hw.spec.descriptor.OutputStream.ahead`, from ``loaded`` to ``done``. Only with
+        ``overlap``.
     """
 
     def __init__(
@@ -172,10 +179,11 @@ class OutputUnit(wiring.Component):
         settings: data.StructLayout,
         tables: bool = False,
         products: bool = False,
+        overlap: bool = False,
     ):
         self.cols, self.lanes, self.products = cols, lanes, products
         self.position_bits, self.address_bits, self.sum_latency = position_bits, address_bits, sum_latency
-        self.channel, self.settings_shape, self.tables = channel, settings, tables
+        self.channel, self.settings_shape, self.tables, self.overlap = channel, settings, tables, overlap
         self.latency = sum_latency + 1 + (Combiner.LATENCY if tables else 0)
         sums = data.ArrayLayout(signed(32), cols)
         for_tables = {
@@ -185,7 +193,7 @@ class OutputUnit(wiring.Component):
             "pair_taken": Out(1),
             "second_entries": In(sums),
         }
-        self.tag = self.tag_shape(lanes=lanes, address_bits=address_bits)
+        self.tag = self.tag_shape(lanes=lanes, address_bits=address_bits, overlap=overlap)
         super().__init__(
             {
                 "load": In(stream.Signature(32)),
@@ -215,13 +223,15 @@ class OutputUnit(wiring.Component):
                     )
                 ),
                 "done": In(1),
+                **({"ahead": Out(AHEAD)} if overlap else {}),
             }
         )
 
     @staticmethod
-    def tag_shape(*, lanes: int, address_bits: int) -> data.StructLayout:
+    def tag_shape(*, lanes: int, address_bits: int, overlap: bool = False) -> data.StructLayout:
         """What accompanies a result through post-processing."""
-        return data.StructLayout({"address": address_bits, "mask": lanes, "final": 1})
+        part = {"part": 1} if overlap else {}
+        return data.StructLayout({"address": address_bits, "mask": lanes, "final": 1, **part})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -259,6 +269,8 @@ class OutputUnit(wiring.Component):
             control.tag.mask.eq(here.mask),
             control.tag.final.eq(item.last & here.last_lanes),
         ]
+        if self.overlap:
+            m.d.comb += control.tag.part.eq(self.drained & walk.advance)
         self._select(m, control)
         return m
 
@@ -275,9 +287,12 @@ class OutputUnit(wiring.Component):
         ]
         m.d.sync += [opening.eq((opening << 1) | walk.begin), changing.eq(walk.begin | opening[:-1].any())]
         with m.If(self.loaded):
-            m.d.sync += [walk.channels.eq(channels), part.eq(0)]
+            m.d.sync += walk.channels.eq(channels)
+            if not self.overlap:
+                m.d.sync += part.eq(0)
         with m.If(walk.begin):
-            m.d.sync += [opened.eq(1), part.eq(part + 1)]
+            # Lookups take no part.
+            m.d.sync += [opened.eq(1), part.eq(part + ~self.look_up if self.overlap and self.tables else part + 1)]
         item_exit = nest.o.payload.exit
         with m.If(nest.o.valid & nest.o.ready & item_exit.group):
             m.d.comb += self.drained.eq(~self.look_up if self.tables else 1)
@@ -341,6 +356,8 @@ class OutputUnit(wiring.Component):
                 with m.Default():
                     with m.If(index[0]):
                         m.d.sync += count.eq(word)
+                        if self.overlap:
+                            m.d.sync += self.ahead[((index - 3) >> 1)[:2]].eq(word[COUNT_BITS:])
                     with m.Else():
                         m.d.comb += nest.dim.valid.eq(1)
             with m.If(index == words - 1):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -112,8 +112,23 @@ class CauseCounters(wiring.Component):
     A record (:class:`sateen.hw.spec.counters.Counters`) is written one word a cycle, beginning three cycles after
     ``finished``.
 
+    With ``overlap`` beats of a descriptor are taken while results of the one before are under way: then a descriptor's
+    cycles begin after the last beat of the one before and end with its own last beat, those of a run's last one with
+    its last result. Where two last beats are less than ten cycles apart, these cycles are the second one's.
+
+    Parameters
+    ----------
+    descriptors : int
+        Capacity of the program memory.
+    overlap : bool
+        Descriptors may overlap.
+
     Members
     -------
+    begin : In(1), count : In
+        A run begins, with its number of descriptors; only with ``overlap``, like the following.
+    behind : In(1)
+        The activation unit waits for results of the descriptor before; counts as ``output``.
     busy : In(1)
         A program runs.
     computing, waiting : In(1)
@@ -128,10 +143,11 @@ class CauseCounters(wiring.Component):
         To the memory of the records, in words.
     """
 
-    def __init__(self, *, descriptors: int):
-        self.descriptors = descriptors
+    def __init__(self, *, descriptors: int, overlap: bool = False):
+        self.descriptors, self.overlap = descriptors, overlap
         super().__init__(
             {
+                **({"begin": In(1), "count": In(8), "behind": In(1)} if overlap else {}),
                 "busy": In(1),
                 "computing": In(1),
                 "waiting": In(1),
@@ -147,16 +163,22 @@ class CauseCounters(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         # All inputs are registered, so that the tile's handshake ends here.
-        registered = view(
-            data.StructLayout({name: 1 for name in ("busy", "computing", "waiting", "ending", "starved", "finished")})
-        )
+        inputs = ("busy", "computing", "waiting", "ending", "starved", *(["behind"] if self.overlap else []))
+        registered = view(data.StructLayout({name: 1 for name in (*inputs, "finished")}))
         place, drained, ended = Signal(8), Signal(), Signal()
-        for name in ("busy", "computing", "waiting", "ending", "starved"):
+        for name in inputs:
             m.d.sync += registered[name].eq(getattr(self, name))
-        m.d.sync += [
-            registered.finished.eq(self.finished.valid),
-            place.eq(Mux(self.finished.valid, self.finished.payload, place)),
-        ]
+        if self.overlap:
+            run_ends, final = Signal(), Signal(8)
+            with m.If(self.begin):
+                m.d.sync += final.eq(self.count - 1)
+            m.d.comb += run_ends.eq(self.finished.valid & (self.finished.payload == final))
+            m.d.sync += registered.finished.eq(run_ends)
+        else:
+            m.d.sync += [
+                registered.finished.eq(self.finished.valid),
+                place.eq(Mux(self.finished.valid, self.finished.payload, place)),
+            ]
 
         counts = {name: Signal(32, name=name) for name in ("cycles", *CAUSES, "link")}
         cause = {name: Signal(name=f"is_{name}") for name in CAUSES}
@@ -164,16 +186,23 @@ class CauseCounters(wiring.Component):
         m.d.comb += [
             cause["busy"].eq(registered.computing),
             cause["weights"].eq(~registered.computing & registered.waiting),
-            cause["output"].eq(idle & drained),
-            cause["accumulators"].eq(idle & ~drained & registered.starved),
-            cause["activations"].eq(idle & ~drained & ~registered.starved),
         ]
-        with m.If(registered.ending):
+        on_the_way, drains = drained, registered.ending
+        if self.overlap:
+            last = self._last(m, registered)
+            on_the_way, drains = drained | registered.behind, registered.ending & last
+        m.d.comb += [
+            cause["output"].eq(idle & on_the_way),
+            cause["accumulators"].eq(idle & ~on_the_way & registered.starved),
+            cause["activations"].eq(idle & ~on_the_way & ~registered.starved),
+        ]
+        with m.If(drains):
             m.d.sync += drained.eq(1)
         with m.If(registered.finished):
             m.d.sync += drained.eq(0)
         # The descriptor's last cycle has been counted.
-        m.d.sync += ended.eq(registered.finished)
+        if not self.overlap:
+            m.d.sync += ended.eq(registered.finished)
 
         snapshot = [Signal(32, name=f"snapshot_{i}", reset_less=True) for i in range(RECORD_WORDS)]
         columns = [*counts.values()] + [None] * (RECORD_WORDS - len(counts))
@@ -181,6 +210,9 @@ class CauseCounters(wiring.Component):
             here = ~registered.busy if name == "link" else registered.busy & (cause.get(name, 1))
             m.d.sync += count.eq(Mux(ended, 0, count) + here)
         left, record = Signal(range(RECORD_WORDS + 1)), Signal(8)
+        if self.overlap:
+            ends = (registered.ending & ~last) | registered.finished
+            m.d.sync += ended.eq(self._ends(m, ends, place, ended=ended, writing=left != 0))
         with m.If(ended):
             m.d.sync += [left.eq(RECORD_WORDS), record.eq(place)]
             m.d.sync += [word.eq(0 if count is None else count) for word, count in zip(snapshot, columns, strict=True)]
@@ -193,3 +225,23 @@ class CauseCounters(wiring.Component):
             self.address.eq(Cat((RECORD_WORDS - left)[: ceil_log2(RECORD_WORDS)], record)),
         ]
         return m
+
+    def _last(self, m: Module, registered: data.View) -> Value:
+        """Whether the next last beat is that of a run's last descriptor."""
+        to_end = Signal(8)
+        with m.If(self.begin):
+            m.d.sync += to_end.eq(self.count)
+        with m.Elif(registered.ending):
+            m.d.sync += to_end.eq(to_end - 1)
+        return to_end == 1
+
+    def _ends(self, m: Module, ends: Value, place: Signal, *, ended: Signal, writing: Value) -> Value:
+        """Whether a record begins: it waits until the one before is written. Counts the records of a run."""
+        waits, begins = Signal(), Signal()
+        m.d.comb += begins.eq((ends | waits) & ~ended & ~writing)
+        m.d.sync += waits.eq((ends | waits) & ~begins)
+        with m.If(self.begin):
+            m.d.sync += place.eq(0)
+        with m.Elif(ended):
+            m.d.sync += place.eq(place + 1)
+        return begins

@@ -72,13 +72,16 @@ class Config:
     """Rows of the tile whose weights are loaded in one cycle: 1, 2 or 4; a divisor of ``rows``, and at most a quarter
     of them, since the accumulators need 4 cycles between two tiles of weights. Layers with few positions take up to
     that many times fewer cycles. 1 with ``combine``, with ``pe=term`` and in a sequential engine."""
+    overlap: int = 0
+    """1: a layer's beats begin while the last results of the layer before are still under way, as far as they do not
+    read them, and sums at a single position add up in a register. 0 in a sequential engine and with ``products``."""
     sdram: str | None = None
     """Chip of SDRAM beside the part, a key of :data:`sateen.hw.spec.sdram.CHIPS`: models are loaded into it once.
     ``None``: there is none."""
     products: int = 0
     """1: the tile also multiplies two tensors, of which one becomes words of the weight store at run time, and
     subtracts both zero points. Only in a pipelined engine with ``pe=mac``, ``weight_bits=9``, ``combine=1``,
-    ``weight_rows=1`` and a hardware multiplier for each PE."""
+    ``weight_rows=1``, ``overlap=0`` and a hardware multiplier for each PE."""
 
     def __post_init__(self) -> None:
         self._int("rows", 4, 64, "the accumulators need 4 cycles between two tiles of weights")
@@ -89,6 +92,7 @@ class Config:
         self._int("weight_bits", low, high, "" if low < high else f"pe={self.pe} keeps terms of them instead")
         self._int("combine", 1, 16)
         self._weight_rows()
+        self._int("overlap", 0, 1)
         self._engine()
         self._int("lanes", 1, self.cols, "cols")
         self._int("scratchpad_bytes", self.banks * 16, 1 << 20)
@@ -124,6 +128,8 @@ class Config:
             for name, value in (*ones, ("weight_rows", self.weight_rows)):
                 if value != 1:
                     raise ValueError(f"{name} must be 1 with engine=sequential, not {value!r}")
+            if self.overlap:
+                raise ValueError(f"overlap must be 0 with engine=sequential, not {self.overlap!r}")
             if self.weight_word_bytes > self.banks:
                 raise ValueError(f"cols must be at most {self.banks} (banks) with engine=sequential, not {self.cols!r}")
 
@@ -142,7 +148,7 @@ class Config:
     def _products(self) -> None:
         """Checks what products of two tensors require."""
         self._int("products", 0, 1)
-        required = {"engine": "pipelined", "pe": "mac", "weight_bits": 9, "combine": 1, "weight_rows": 1}
+        required = {"engine": "pipelined", "pe": "mac", "weight_bits": 9, "combine": 1, "weight_rows": 1, "overlap": 0}
         for name, value in required.items() if self.products else ():
             if getattr(self, name) != value:
                 raise ValueError(f"{name} must be {value} with products=1, not {getattr(self, name)!r}")
@@ -250,8 +256,8 @@ class Config:
             "frame_bytes",
         )
         layout = {name: getattr(self, name) for name in names}
-        # Later than the others: without it, devices and models are as before.
-        return {**layout, "products": 1} if self.products else layout
+        # Later than the others: without them, devices and models are as before.
+        return {**layout, **{name: 1 for name in ("products", "overlap") if getattr(self, name)}}
 
     @property
     def layout_code(self) -> int:
@@ -264,7 +270,7 @@ class Config:
         """The fields as JSON-ready values. Fields that were added later are left out at their defaults, so that the
         identity and digest of older devices stay the same."""
         fields = dataclasses.asdict(self)
-        for name in ("combine", "engine", "weight_rows", "sdram", "products"):
+        for name in ("combine", "engine", "weight_rows", "overlap", "sdram", "products"):
             if fields[name] == type(self).__dataclass_fields__[name].default:
                 del fields[name]
         return fields

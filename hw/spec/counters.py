@@ -13,7 +13,8 @@ class Counters:
     """Where one descriptor's cycles went. ``cycles`` is the sum of all others except ``link``."""
 
     cycles: int
-    """From the end of the descriptor before (or from RUN) to this one's last output written."""
+    """From the end of the descriptor before (or from RUN) to this one's last output written; with ``overlap`` in the
+    configuration from the last beat of the one before to this one's, or to the last output written of a run."""
     busy: int
     """The tile took a beat."""
     weights: int
@@ -23,7 +24,8 @@ class Counters:
     accumulators: int
     """No half of the accumulator memory was free."""
     output: int
-    """All beats taken; the last results were on their way to the scratchpad."""
+    """All beats taken; the last results were on their way to the scratchpad. With ``overlap`` also: the next beat
+    waited for results of the descriptor before."""
     link: int
     """Cycles between the end of the last descriptor and RUN, in which the accelerator waited for the host."""
 

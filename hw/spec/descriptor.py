@@ -22,8 +22,8 @@ from sateen.hw.spec.pe import ZERO_POINT_BIT
 
 __all__ = [
     "ACTIVATION_DIMS", "BIAS_BYTES", "CHANNELS_DIM", "CHUNK_DIM", "COUNT_BITS", "DESCRIPTOR_WORDS", "DIM_WORDS",
-    "OUTPUT_DIMS", "OUTPUT_DIM_WORDS", "PARAMETER_BYTES", "SCALE_BYTES", "SECTIONS", "TABLE_ENTRIES", "TO_WEIGHTS_BIT",
-    "WAITS_BIT", "X_DIM", "Y_DIM",
+    "MOST_AHEAD", "OUTPUT_DIMS", "OUTPUT_DIM_WORDS", "PARAMETER_BYTES", "SCALE_BYTES", "SECTIONS", "TABLE_ENTRIES",
+    "TO_WEIGHTS_BIT", "WAITS_BIT", "X_DIM", "Y_DIM",
     "ActivationStream", "Combine", "Descriptor", "Dim", "OutputStream", "Rounding", "Sliding", "WeightStream",
     "parameter_words", "steps", "table_words",
 ]  # fmt: skip
@@ -64,6 +64,8 @@ WAITS_BIT, TO_WEIGHTS_BIT = 29, 5
 
 COUNT_BITS = 16
 """Width of a counter's ``count`` in a descriptor."""
+MOST_AHEAD = (1 << 16) - 1
+"""The largest number of lines in :attr:`OutputStream.ahead`."""
 
 
 def table_words(cols: int) -> int:
@@ -273,19 +275,24 @@ class OutputStream:
     to_weights: bool = False
     """The results become bytes of the weight store, whose byte addresses these are, as the host has them. Only with
     :attr:`~sateen.hw.spec.config.Config.products`."""
+    ahead: tuple[int, ...] = (0, 0, 0, 0)
+    """How many lines the *next* descriptor may read while 1, 2, 3 or 4 parts of the accumulators have results of this
+    one that are not yet written, 0 to :data:`MOST_AHEAD`. Only with ``overlap`` in the configuration. Beats of a tile
+    of weights with fewer than :data:`~sateen.hw.spec.timing.REVISIT_CYCLES` positions may not wait for each other."""
 
     HEAD = struct.Struct("<iHHbbbB")
     """address; channels, taps; zero point, low, high, and a byte of ``rounding`` (bits 0 and 1), ``combine`` (bits 2
     and 3), ``quarters`` (bit 4) and ``to_weights`` (:data:`TO_WEIGHTS_BIT`)."""
-    DIM = struct.Struct("<Hxxi")
-    """count; step of address."""
+    DIM = struct.Struct("<HHi")
+    """count, a value of ``ahead``; step of address."""
 
     def encode(self) -> bytes:
         """The section's words."""
         modes = self.rounding | self.combine << 2 | self.quarters << 4 | self.to_weights << TO_WEIGHTS_BIT
         head = self.HEAD.pack(self.address, self.channels, self.taps, self.zero_point, self.low, self.high, modes)
         return head + b"".join(
-            self.DIM.pack(dim.count, *step) for dim, step in zip(self.dims, steps(list(self.dims)), strict=True)
+            self.DIM.pack(dim.count, ahead, *step)
+            for dim, ahead, step in zip(self.dims, self.ahead, steps(list(self.dims)), strict=True)
         )
 
 
@@ -302,15 +309,19 @@ class Descriptor:
         """Whether both streams use quarters of the accumulators."""
         return self.activations.quarters and self.output.quarters
 
-    def in_quarters(self, positions: int) -> Descriptor:
+    def in_quarters(self, positions: int, *, overlap: bool = False) -> Descriptor:
         """The descriptor with each half of the accumulators, of ``positions``, divided in two, if the layer allows it.
 
         Then up to four groups' sums are under way instead of two, and short layers do not wait for the latency of a
         sum. Each sum must be that of one beat: a half's memory has one read port, for adding to sums or for draining.
+        With ``overlap``, sums at a single position may be of several beats.
         """
         counts = [dim.count for dim in self.activations.dims]
         tiles = math.prod(counts[CHANNELS_DIM + 1 : CHUNK_DIM + 1])
-        if tiles > 1 or 2 * self.activations.positions > positions or self.output.combine != Combine.NONE:
+        beats = math.prod(counts[CHUNK_DIM + 1 :])
+        if tiles > 1 and not (overlap and beats == 1):
+            return self
+        if 2 * self.activations.positions > positions or self.output.combine != Combine.NONE:
             return self
         activations, output = replace(self.activations, quarters=True), replace(self.output, quarters=True)
         return replace(self, activations=activations, output=output)

@@ -13,6 +13,7 @@ __all__ = [
     "PARAMETER_QUEUE_DEPTH",
     "RECORD_CYCLES",
     "REQUANTIZE_CYCLES",
+    "REVISIT_CYCLES",
     "SERIAL_SHIFTS",
     "Timing",
     "block_memory_latency",
@@ -28,6 +29,8 @@ PARAMETER_QUEUE_DEPTH = 16
 """Words of channel parameters that can wait for their group's turn without blocking the weights behind them."""
 RECORD_CYCLES = 7
 """Cycles that a sequential engine takes to write a descriptor's counters."""
+REVISIT_CYCLES = 4
+"""Cycles after which a position of a pipelined engine's accumulators may be added to again."""
 REQUANTIZE_CYCLES = 26
 """Cycles of a serial requantization."""
 SERIAL_SHIFTS = 7
@@ -115,6 +118,19 @@ class Timing:
         """From a half's opening to room for the next group's parameters."""
         self.drain_to_done = 23 + combiner
         """From the reading of the last sum to the writing of the last result."""
+        self.loaded_to_first = 4
+        """From the output section's last word to the first request."""
+        self.loaded_to_request = 5
+        """With ``overlap``, from the activation section's last word to the first request, at the earliest."""
+        self.request_to_request = 5
+        """With ``overlap``, from a descriptor's last request to the next one's first, at the earliest, beyond one."""
+        late = max(0, steps - 2)
+        self.done_to_request = late
+        """With ``overlap``, from a descriptor's last result to the requests that waited for it."""
+        self.part_to_request = 1 + late
+        """With ``overlap``, from the last result of a part of the accumulators to the requests that waited for it."""
+        self.loaded_to_open = 1
+        """From the output section's last word to the first opening of a part of the accumulators, at the earliest."""
         self.waiting_lines = 8
         """Most lines of activations that wait for the tile."""
         self.prefetched_words = 7 + weights

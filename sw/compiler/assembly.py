@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from sateen.compiler.ahead import overlapped
 from sateen.compiler.choice import Chosen
 from sateen.compiler.model import Layer, Model, Part, Segment, Step, Tile, Traffic, runs
 from sateen.compiler.passes import Pass
@@ -170,6 +171,9 @@ class _Segments:
         first = len(self._descriptors[-1])
         self._weights[-1].append(piece.weights)
         self._descriptors[-1].extend(piece.relocated(words))
+        if self.config.overlap:
+            since = max(0, first - 1)
+            self._descriptors[-1][since:] = overlapped(self._descriptors[-1][since:], self.config)
         return [Part(segment=len(self._descriptors) - 1, first=first, count=len(piece.descriptors))]
 
     def descriptors(self, part: Part) -> list[Descriptor]:

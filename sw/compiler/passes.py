@@ -216,7 +216,7 @@ def _pass(groups: NDArray[np.int8], descriptors: Iterable[Descriptor], config: C
         weights=np.concatenate(stored),
         descriptors=tuple(
             dataclasses.replace(d, weights=dataclasses.replace(d.weights, one_scale=one_scale)).in_quarters(
-                config.positions
+                config.positions, overlap=bool(config.overlap)
             )
             for d in descriptors
         ),

@@ -101,5 +101,8 @@ _TEXTS = {
     f"{config.weight_rows * config.cols} a cycle",
     "activations": lambda layer, config: "no beat had arrived yet, while descriptors were read and the pipeline filled",
     "accumulators": lambda layer, config: f"the accumulators were full, drained by {_lanes(config)}",
-    "output": lambda layer, config: f"the last results were on their way to the scratchpad, through {_lanes(config)}",
+    "output": lambda layer, config: (
+        f"the last results{' of the layer before' if config.overlap else ''} were on their way to the scratchpad, "
+        f"through {_lanes(config)}"
+    ),
 }

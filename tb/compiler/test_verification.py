@@ -72,6 +72,7 @@ WAYS = {
     "transposed": ("small", transposed((5, 4, 6), 7)),
     "rows loaded at once": ("small,weight_rows=2", conv((6, 6, 20), 24, padding=SAME)),
     "rows loaded at once, sliding": ("large,weight_rows=4", depthwise((9, 9, 20), padding=SAME)),
+    "sums in place": ("tiny,overlap=1", Builder((100,), np.random.default_rng(3)).fully_connected(30).graph()),
     "sequential": ("micro", conv((6, 6, 5), 7, padding=SAME)),
     "stripes": ("small,scratchpad_bytes=1024", conv((16, 8, 8), 8, padding=SAME)),
     "streamed": ("tiny,weight_bytes=1024", conv((6, 6, 8), 40, padding=SAME)),

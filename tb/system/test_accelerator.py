@@ -10,7 +10,7 @@ import seeds
 from sateen.compiler.combining import Packer
 from sateen.compiler.lowering import lower_operator
 from sateen.digits import load_network
-from sateen.graph import Weighted
+from sateen.graph import Add, Weighted
 from sateen.graph import run as golden
 from sateen.hw.spec.config import parse_config
 from sateen.hw.spec.descriptor import Descriptor, Rounding
@@ -27,7 +27,7 @@ CONFIGS = [
     "micro,scratchpad_bytes=8192,weight_bytes=16384,descriptors=32",
     "micro,rows=6,cols=5,pe=bitserial,positions=32,scratchpad_bytes=8192,weight_bytes=16384",
     "small,weight_rows=2",
-    "tiny,rows=16,cols=6,lanes=3,weight_rows=4,positions=256,weight_bytes=32768",
+    "tiny,rows=16,cols=6,lanes=3,weight_rows=4,positions=256,weight_bytes=32768,overlap=1",
     "tiny,combine=4",
     "tiny,rows=6,cols=5,lanes=3,combine=5,pe=bitserial,scratchpad_bytes=8192",
     pytest.param("tiny,pe=term,combine=2,weight_bytes=32768", marks=pytest.mark.prove),
@@ -203,6 +203,28 @@ def test_cycle_model(device):
             assert abs(p.cycles - c.cycles) <= (max(few, 0.01 * c.cycles) if few else 0), (
                 f"{layer.layer.op}: {c}, predicted {p}"
             )
+
+
+def test_layers_that_overlap():
+    """Layers that begin before the one before has written its results: pointwise, sliding, a sum of tensors, strides,
+    pooling, single positions; each in one go as layer by layer."""
+    config = "tiny,rows=16,cols=6,lanes=3,weight_rows=4,positions=256,weight_bytes=32768,overlap=1"
+    with sateen.open(f"sim:{config}") as device:
+        for seed in range(6):
+            rng = np.random.default_rng([19, seed])
+            size = int(rng.integers(5, 10))
+            builder = Builder((size, size, int(rng.integers(3, 9))), rng).conv2d(12, (1, 1))
+            before = builder.last
+            builder.depthwise_conv2d((3, 3), padding=((1, 1), (1, 1))).conv2d(12, (1, 1))
+            output = builder._output((size, size, 12))
+            builder.ops.append(Add(name="sum", a=before.name, b=builder.last.name, output=output.name))
+            builder.last = output
+            builder.conv2d(int(rng.integers(1, 20)), (3, 3), stride=(2, 2), padding=((1, 1), (1, 1)))
+            graph = builder.max_pool2d((2, 2)).flatten().fully_connected(20).fully_connected(9).graph()
+            loaded = check(device, graph, random_input(graph, rng))
+            counted = sum(layer.counters.cycles for layer in loaded.profile.layers)
+            predicted = sum(layer.layer.predicted.cycles for layer in loaded.profile.layers)
+            assert abs(counted - predicted) <= 2 * len(loaded.profile.layers)
 
 
 def test_rejects_another_layout(device):

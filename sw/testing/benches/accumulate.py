@@ -33,16 +33,17 @@ class Skewed:
         await RisingEdge(self.dut.clk)
 
 
-def accumulators(*, cols=4, positions=64):
-    return Accumulators(cols=cols, positions=positions, sum_bits=SUM_BITS)
+def accumulators(*, cols=4, positions=64, in_place=0):
+    return Accumulators(cols=cols, positions=positions, sum_bits=SUM_BITS, in_place=bool(in_place))
 
 
 @cocotb.test()
 @cocotb.parametrize(slow=[False, True], parts=[2, 4])
 async def matches_sums(dut, slow, parts):
-    """Fills halves, or quarters, while the ones before are read, slowly or at once."""
-    cols, positions = parameters()["cols"], parameters()["positions"]
-    component = accumulators(cols=cols, positions=positions)
+    """Fills halves, or quarters, while the ones before are read, slowly or at once. In place, quarters have sums of
+    several beats, too, one right after the other."""
+    cols, positions, in_place = parameters()["cols"], parameters()["positions"], parameters().get("in_place", 0)
+    component = accumulators(cols=cols, positions=positions, in_place=in_place)
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
     await reset(dut)
     tile, filled, free = Skewed(dut, component), [], [parts]
@@ -74,7 +75,9 @@ async def matches_sums(dut, slow, parts):
         free[0] -= 1
         begin = positions // 2 * (parts == 4 and part % 4 // 2)
         used = int(rng.choice([1, component.REVISIT, positions if parts == 2 else positions // 2]))
-        tiles = int(rng.integers(1, 5)) if parts == 2 else 1
+        stays = in_place and parts == 4 and rng.random() < 0.7
+        used = 1 if stays else used
+        tiles = int(rng.integers(1, 5)) if parts == 2 or stays else 1
         total = np.zeros((used, cols), np.int64)
         for index in range(tiles):
             for position in range(used):
@@ -84,10 +87,11 @@ async def matches_sums(dut, slow, parts):
                 if last:
                     filled.append((begin, total))
                 tag = {"address": begin + position, "first": index == 0, "last": last}
+                tag |= {"stay": stays and index > 0} if in_place else {}
                 await tile.cycle({"sums": [int(v) for v in sums], "tag": tag})
                 if rng.random() < 0.2:
                     await tile.cycle()
-            for _ in range(component.REVISIT - used):
+            for _ in range(0 if stays else component.REVISIT - used):
                 await tile.cycle()
     while filled or free[0] != parts:
         await tile.cycle()

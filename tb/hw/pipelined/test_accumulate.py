@@ -11,6 +11,10 @@ def test_accumulators(cols, positions):
     run("accumulators", cols=cols, positions=positions)
 
 
+def test_sums_in_place():
+    run("accumulators", cols=2, positions=16, in_place=1)
+
+
 def test_accumulators_on_ecp5():
     run("accumulators", technology="ecp5", cols=2, positions=256)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from harness import run
-from sateen.hw.pipelined.activations import Padding
+from sateen.hw.pipelined.padding import Padding
 
 
 @pytest.mark.parametrize("lanes", [6, 16, pytest.param(4, marks=pytest.mark.prove)])
