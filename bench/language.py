@@ -84,7 +84,7 @@ def quality(made: Measured) -> None:
     model = made.model
     add("quality", "float32", **made.of(lambda tokens: FloatDecoder(model, dtype=np.float64).step(tokens)))
     add("quality", "int8", **made.of_integers(made.quantized))
-    for config in (CONFIG, f"{CONFIG},weight_rows=4"):
+    for config in (CONFIG, f"{CONFIG},weight_rows=4", f"{CONFIG},weight_rows=4,overlap=1"):
         clock, took = parse_config(config).clock_hz, cycles(made.quantized, config)
         add("speed", config, cycles=took, clock_mhz=clock / 1e6, tokens_per_second=round(clock / took))
 

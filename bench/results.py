@@ -29,6 +29,7 @@ KEYS = {
     "combined": ("name", "configuration"),
     "combine": ("configuration",),
     "packing": ("name", "configuration", "density"),
+    "predicted": ("name", "configuration"),
     "cells": ("configuration", "part"),
     "family": ("configuration", "family"),
     "simulation": ("configuration",),

@@ -106,6 +106,14 @@ def weight_rows() -> str:
     return table(["configuration", ">cycles"], [[f"`{one['configuration']}`", number(one["cycles"])] for one in found])
 
 
+def steps() -> str:
+    """What models take by the cycle model, a row for each configuration."""
+    found = {(one["configuration"], one["name"]): one["cycles"] for one in results.of_kind("predicted")}
+    names, configurations = (list(dict.fromkeys(key[axis] for key in found)) for axis in (1, 0))
+    rows = [[f"`{each}`", *(number(found[each, name]) for name in names)] for each in configurations]
+    return table(["configuration", *(f">{name}" for name in names)], rows)
+
+
 def summary() -> str:
     """A few builds with what they take, for the README."""
     chosen = ("ulx3s-85f", "orangecrab-85f", "icebreaker", "tang-nano-9k")
@@ -313,6 +321,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "origins": origins,
     "packing": packing,
     "soaks": soaks,
+    "steps": steps,
     "summary": summary,
     "weight-bits": weight_bits,
     "weight-rows": weight_rows,
