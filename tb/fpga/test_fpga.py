@@ -13,7 +13,9 @@ from sateen.fpga.probe import Probe
 from sateen.fpga.tools import DoesNotFit
 from sateen.fpga.top import System
 from sateen.hw.link.uart import UART
+from sateen.hw.sdram.controller import SdramController
 from sateen.hw.spec.config import parse_config
+from sateen.hw.spec.sdram import find_chip
 from sateen.hw.tile import Tile
 from sateen.hw.top import Accelerator
 
@@ -34,6 +36,15 @@ def test_ecp5_meets_its_clock():
     config = parse_config("tiny")
     report = place(Accelerator(config), ECP5, target_mhz=config.clock_hz / 1e6)
     assert report.clock_mhz >= config.clock_hz / 1e6, report.path
+
+
+@pytest.mark.fpga
+def test_sdram_controller():
+    """Faster than the fastest of its chips on boards."""
+    controller = SdramController(chip=find_chip("as4c32m16sb"), clock_hz=142_000_000)
+    report = place(Probe(controller), ECP5, target_mhz=170.0)
+    assert report.clock_mhz >= 150, report.path
+    assert report.resources.luts < 1000 and not report.resources.block_rams
 
 
 @pytest.mark.fpga
