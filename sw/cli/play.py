@@ -17,7 +17,7 @@ from sateen.cli.inputs import MeanOption, Preprocessing, ScaleOption, load_input
 from sateen.cli.output import opened, status
 from sateen.cli.printing import console
 from sateen.cli.run import DEVICE
-from sateen.cli.sources import MODEL, load_source
+from sateen.cli.sources import MODEL, Source, load_source
 from sateen.errors import InputError, SateenError
 from sateen.extras import install_hint
 from sateen.graph import Graph
@@ -55,11 +55,13 @@ def play(
         raise SateenError(f"the page needs Starlette and Uvicorn ({error}); {install_hint('play')}") from error
     if labels is not None and model is None:
         raise InputError("--labels are those of a model; name one")
+    source = load_source(model) if model is not None else None
     listening = _listen(host, port)
     with listening, _opened(device) as device_opened:
         offered = [_digits(device_opened)]
-        if model is not None:
-            offered.append(_pictures(model, device_opened, labels, Preprocessing(mean=mean, scale=scale, resize=True)))
+        if source is not None:
+            how = Preprocessing(mean=mean, scale=scale, resize=True)
+            offered.append(_pictures(source, device_opened, labels, how))
         player = Player(device_opened, device, offered)
         shown = f"http://{host if host != '0.0.0.0' else socket.gethostname()}:{listening.getsockname()[1]}/"
         console.print(f"open {shown}; Ctrl-C ends it")
@@ -111,12 +113,11 @@ def _digits(device: Device) -> Playable:
     )  # fmt: skip
 
 
-def _pictures(path: Path, device: Device, labels: Path | None, how: Preprocessing) -> Playable:
+def _pictures(source: Source, device: Device, labels: Path | None, how: Preprocessing) -> Playable:
     """A model of pictures, from a file."""
     from sateen.play import Playable
 
-    source = load_source(path)
-    model = source.compiled(device.config)
+    path, model = source.path, source.compiled(device.config)
     graph = model.graph
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise InputError(f"{path} has several inputs or outputs; a page of pictures needs one of each")

@@ -9,7 +9,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from command_line import cli
+from command_line import here
 from sateen.cli import documents
 from sateen.cli.schema import schema_of
 from sateen.explore import Point, StudyMismatch, Target, Task, explore
@@ -168,7 +168,7 @@ def test_the_page_has_every_point_of_the_front(found):
 
 def test_the_command_line(tmp_path):
     graph().save(tmp_path / "net.graph")
-    done = cli(
+    done = here(
         "explore", tmp_path / "net.graph", "--board", "ulx3s-85f", "--trials", 10, "--json", tmp_path / "found.json",
         "--html", tmp_path / "front.html",
     )  # fmt: skip
@@ -190,12 +190,13 @@ def test_the_command_line(tmp_path):
         (["--board", "none"], "is no board"),
         (["--board", "ulx3s-85f", "--weight", "1", "--weight", "2"], "--weight is given 2 times for 1 models"),
         (["--board", "ulx3s-85f", "--weight", "0"], "--weight must be above 0"),
+        (["--board", "ulx3s-85f", "--fill", "0"], "--fill must be above 0"),
         (["--board", "ulx3s-85f", "--luts", "500", "--trials", "5"], "the nearest, "),
     ],
 )
 def test_the_command_line_refuses(tmp_path, arguments, message):
     graph().save(tmp_path / "net.graph")
-    done = cli("explore", tmp_path / "net.graph", *arguments)
+    done = here("explore", tmp_path / "net.graph", *arguments)
     assert done.returncode == 1 and message in done.stderr
 
 

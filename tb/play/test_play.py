@@ -17,9 +17,10 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 import sateen
-from command_line import cli
+from command_line import here
 from sateen.cli.inputs import Preprocessing
 from sateen.cli.play import _digits, _pictures
+from sateen.cli.sources import load_source
 from sateen.hw.spec.config import parse_config
 from sateen.play import Player, application, pixels
 from sateen.play.player import BUSY, STARVED, WAITING
@@ -57,7 +58,7 @@ def player(tmp_path_factory):
     low, high = real_range(graph, graph.tensors[graph.inputs[0]])
     with Device(Link(ProbedTransport(parse_config(CONFIG)))) as device:
         how = Preprocessing(mean=str(-255 * low / (high - low)), scale=str(255 / (high - low)), resize=True)
-        yield Player(device, f"sim:{CONFIG}", [_digits(device), _pictures(file, device, None, how)])
+        yield Player(device, f"sim:{CONFIG}", [_digits(device), _pictures(load_source(file), device, None, how)])
 
 
 @pytest.fixture
@@ -354,7 +355,7 @@ def test_a_browser_draws(browser, address):
     ],
 )
 def test_the_command_line_refuses(arguments, message):
-    done = cli("play", *arguments)
+    done = here("play", *arguments)
     assert done.returncode == 1 and message in done.stderr
 
 
