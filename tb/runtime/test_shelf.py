@@ -167,6 +167,27 @@ def test_gives_way(models, monkeypatch):
         Shelf(Memory(), CONFIG).load(models[0])
 
 
+def test_reserves(models, monkeypatch):
+    """Models give way to what an inference keeps in SDRAM, and stay out of its place afterwards."""
+    memory = Memory()
+    shelf = Shelf(memory, CONFIG)
+    size = shelf.size(models[0])
+    capacity = DIRECTORY_BYTES + 3 * size
+    monkeypatch.setattr(type(shelf.chip), "capacity", capacity)
+    first, *_ = [shelf.load(model) for model in models]
+    assert shelf.reserve(size - 1) == capacity - size + 1 and len(shelf.entries) == 2
+    assert shelf.reserve(8) == capacity - 8 and len(shelf.entries) == 2
+    # The last two do not go beside the first and the second any more.
+    assert shelf.load(models[2]).base == DIRECTORY_BYTES and len(shelf.entries) == 1
+    assert shelf.reserve(2 * size) == capacity - 2 * size and len(Shelf(memory, CONFIG).entries) == 1
+    assert shelf.reserve(3 * size) == capacity - 3 * size and not shelf.entries
+    with pytest.raises(DeviceError, match="the model's tensors take .* bytes of SDRAM, 1 more than"):
+        shelf.reserve(3 * size + 1)
+    with pytest.raises(DeviceError, match=f"takes {size:,} bytes of SDRAM, {size:,} more than .* has room for"):
+        shelf.load(models[0])
+    assert first.base == DIRECTORY_BYTES
+
+
 def test_full_directory(models, monkeypatch):
     """However long the names, the directory stays within its place."""
     monkeypatch.setattr("sateen.runtime.shelf.PROBE", most := 4080)
