@@ -169,7 +169,16 @@ class FloatDecoder:
         ------
         InputError
             If the context is full.
+        CompileError
+            If a logit is not finite.
         """
+        with np.errstate(over="ignore", invalid="ignore"):
+            logits = self._step(tokens)
+        if not np.isfinite(logits).all():
+            raise CompileError(f"model {self.model.name!r}: its numbers overflow; its weights are damaged")
+        return logits
+
+    def _step(self, tokens: Sequence[int]) -> Floats:
         s, count = self.model.shape, len(tokens)
         if self.position + count > s.context:
             raise InputError(f"the context of {s.context} tokens is full")
@@ -182,7 +191,8 @@ class FloatDecoder:
             gate, up = y @ self._cast(block.gate).T, y @ self._cast(block.up).T
             self._see(f"{index}.gate", gate)
             self._see(f"{index}.up", up)
-            hidden = gate / (1 + np.exp(-gate)) * up
+            # gate / (1 + exp(−gate)), without overflow.
+            hidden = gate * (1 + np.tanh(gate / 2)) / 2 * up
             self._see(f"{index}.hidden", hidden)
             down = hidden @ self._cast(block.down).T
             self._see(f"{index}.down", down)

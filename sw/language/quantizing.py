@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sateen.errors import CompileError
 from sateen.language.decoder import Block, FloatDecoder, Floats, Llama
 from sateen.language.integers import (
     LOGIT_BITS,
@@ -39,6 +40,8 @@ FIRST_SEED = 1000
 """The seed of the first of them; measurements use others."""
 BALANCE = 0.5
 """How much of a channel's range goes into the weights."""
+LARGEST_LOGIT = 1 << 13
+"""Logits may be four times those of the calibration text before they overflow; those of real models are below 100."""
 HEADROOM = 1.25
 """Largest residual value that fits, relative to the largest that was seen."""
 
@@ -101,6 +104,8 @@ def quantize(model: Llama, texts: Sequence[Sequence[int]] | None = None, *, rank
     ------
     InputError
         If the rank is out of range.
+    CompileError
+        If its numbers are too large, or differ too much in range.
     """
     if texts is None:
         texts = written(model, range(FIRST_SEED, FIRST_SEED + SEEDS), TOKENS)
@@ -197,6 +202,11 @@ class _Quantizer:
     def _classifier(self, norm: Floats) -> tuple[Scaling, NDArray[np.int32]]:
         """The classifier, whose codes stand for each logit's distance to the middle of its range."""
         low, high = self.ranges.low["logits"], self.ranges.high["logits"]
+        if (largest := max(-low.min(), high.max())) >= LARGEST_LOGIT:
+            raise CompileError(
+                f"model {self.model.name!r}: its logits reach {largest:,.0f}, more than the {LARGEST_LOGIT:,} that "
+                f"their 32 bits hold"
+            )
         middle, scale = _steady((low + high) / 2), _steady(np.maximum((high - low) / 2, 1e-6) / 127)
         weights = self._folded(self.model.classifier, self.model.norm) * norm
         self._matrix("classifier", weights, scale, offset=middle)
@@ -236,13 +246,16 @@ class _Quantizer:
 def _silu(scale: float) -> tuple[NDArray[np.int16], float]:
     """SiLU of all codes of a scale, in 16 bits, and its scale."""
     x = np.arange(-128, 128) * scale
-    values = x / (1 + np.exp(-x))
+    values = x * (1 + np.tanh(x / 2)) / 2
     unit = _steady(np.abs(values).max() / (2**15 - 1)).item()
     return np.clip(np.rint(values / unit), -(2**15), 2**15 - 1).astype(np.int16), unit
 
 
 def _scaling(factors: Any) -> Scaling:
-    pairs = [golden.quantize_multiplier(float(factor)) for factor in factors]
+    try:
+        pairs = [golden.quantize_multiplier(float(factor)) for factor in factors]
+    except ValueError as error:
+        raise CompileError(f"the model's channels differ too much in range to be quantized: {error}") from error
     multiplier, shift = zip(*pairs, strict=True)
     return Scaling(multiplier=np.array(multiplier, np.int32), shift=np.array(shift, np.int8))
 

@@ -103,6 +103,44 @@ def test_integers_follow_floats(small):
     assert np.corrcoef(exact.ravel(), found.ravel())[0, 1] > 0.99
 
 
+@pytest.mark.parametrize(
+    ("part", "factor", "text"),
+    [
+        ("classifier", 1e4, "its logits reach .*, more than the 8,192 that their 32 bits hold"),
+        ("norm", 1e30, "its logits reach"),
+        ("blocks", 1e4, "the model's channels differ too much in range"),
+    ],
+)
+def test_what_cannot_be_quantized(small, part, factor, text):
+    model, _ = small
+    wrong = (
+        replace(model, **{part: getattr(model, part) * np.float32(factor)})
+        if part != "blocks"
+        else replace(model, blocks=tuple(replace(b, query=b.query * factor, key=b.key * factor) for b in model.blocks))
+    )
+    with pytest.raises(CompileError, match=text):
+        quantize(wrong, written(model, [7], 10))
+
+
+def test_numbers_that_overflow(small):
+    model, _ = small
+    with pytest.raises(CompileError, match="its numbers overflow; its weights are damaged"):
+        FloatDecoder(replace(model, classifier=model.classifier * np.float32(1e36), norm=model.norm * 1000)).step([1])
+
+
+@pytest.mark.parametrize("factor", [0, 1e-20])
+def test_layers_that_do_nothing(small, factor):
+    """Scales of channels that are always 0 divide nothing by 0."""
+    model, _ = small
+    names = ("query", "key", "value", "output", "gate", "up", "down")
+    blocks = [replace(b, **{name: getattr(b, name) * np.float32(factor) for name in names}) for b in model.blocks]
+    extreme = replace(model, blocks=tuple(blocks))
+    (text,) = written(extreme, [7], 20)
+    exact = FloatDecoder(extreme, dtype=np.float64).step(text)
+    found = Decoder(quantize(extreme, [text])).step(text)
+    assert np.corrcoef(exact.ravel(), found.ravel())[0, 1] > 0.9
+
+
 def test_tokens_at_once(small):
     """Several tokens in a step give the integers that they give one by one; what is forgotten leaves no trace."""
     _, quantized = small
