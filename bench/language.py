@@ -35,6 +35,7 @@ from sateen.language import (
     surprise,
     written,
 )
+from sateen.language.device import predicted_cycles
 from sateen.language.eviction import cache_bytes
 from sateen.language.integers import LOGIT_BITS
 from sateen.language.lowrank import cut
@@ -72,7 +73,7 @@ class Measured:
 
 def cycles(model: Quantized, config: str, positions: int = 1) -> int:
     """Cycles of one pass over the weights."""
-    return sum(layer.predicted.cycles for layer in compile_products(model, config, positions).layers)
+    return predicted_cycles(compile_products(model, config, positions))
 
 
 def add(part: str, name: object, **fields: Any) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sateen.compiler import Model, runs
 from sateen.compiler import compile as compile_graph
+from sateen.compiler.verification.decoding import records
 from sateen.errors import CompileError, SateenWarning
 from sateen.graph import FullyConnected, Graph, Tensor
 from sateen.hw.spec.config import PRESETS, Config
@@ -20,8 +21,9 @@ from sateen.language.decoder import Llama
 from sateen.language.integers import Quantized
 from sateen.runtime import Device
 from sateen.runtime.link import read, write
+from sateen.sim.cycles import predict
 
-__all__ = ["DeviceProducts", "check_size", "compile_products", "product_graph"]
+__all__ = ["DeviceProducts", "check_size", "compile_products", "predicted_cycles", "product_graph"]
 
 LARGEST_STORE = 1 << 22
 """Bytes of the largest weight store that a configuration may have."""
@@ -93,6 +95,14 @@ def compile_products(model: Quantized, config: Config | str, positions: int = 1)
     if not compiled.resident:
         raise CompileError(_excess(model, compiled))
     return compiled
+
+
+def predicted_cycles(compiled: Model) -> int:
+    """What the cycle model expects of one pass over all matrices, each of which is run by itself."""
+    programs = [records(segment.program) for segment in compiled.segments]
+    parts = [part for layer in compiled.layers for part in runs(layer.parts)]
+    each = [predict(programs[part.segment][part.first : part.first + part.count], compiled.config) for part in parts]
+    return sum(counters.cycles for found in each for counters in found)
 
 
 def _excess(model: Quantized, compiled: Model) -> str:

@@ -3,6 +3,8 @@ tokenizers."""
 
 from __future__ import annotations
 
+import math
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 
 from sateen.errors import CompileError, ModelFileError, SateenError
 from sateen.extras import install_hint
+from sateen.files import LARGEST, read_bytes
 from sateen.language.decoder import Block, Floats, Llama, Shape
 from sateen.language.tokenizer import BEGIN, END, Tokenizer
 
@@ -23,6 +26,11 @@ BLOCK = {
 }  # fmt: skip
 """Names of a layer's tensors in a file."""
 SPACE = "▁".encode()
+VERSIONS = (2, 3)
+SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+"""Bytes of a field's value, by its type's number."""
+STRING, ARRAY = 8, 9
+MOST_DIMENSIONS = 4
 
 
 def load_gguf(path: Path) -> tuple[Llama, Tokenizer]:
@@ -39,6 +47,7 @@ def load_gguf(path: Path) -> tuple[Llama, Tokenizer]:
         from gguf import GGUFReader
     except ImportError as error:
         raise CompileError(f"{path} is a GGUF file, which needs the gguf package; {install_hint('gguf')}") from error
+    check_structure(read_bytes(path), path)
     try:
         return _File(path, GGUFReader(path)).load()
     except SateenError:
@@ -48,6 +57,63 @@ def load_gguf(path: Path) -> tuple[Llama, Tokenizer]:
     except Exception as error:
         # The reader's own errors are of many types.
         raise ModelFileError(f"{path} is a damaged GGUF file ({type(error).__name__}: {error})") from error
+
+
+def check_structure(data: bytes, path: Path) -> None:
+    """Follows a file's lengths and counts, which the package takes as they are, even beyond the file's end.
+
+    Raises
+    ------
+    ModelFileError
+        If they lead out of the file, or its version or a type is unknown.
+    """
+    place = len(MAGIC)
+
+    def number(form: str) -> int:
+        nonlocal place
+        size = struct.calcsize(form)
+        if place + size > len(data):
+            raise ModelFileError(f"{path} is a damaged GGUF file: it ends in the middle of its fields")
+        place += size
+        return int(struct.unpack_from(form, data, place - size)[0])
+
+    def skip(count: int) -> None:
+        nonlocal place
+        if not 0 <= count <= len(data) - place:
+            raise ModelFileError(f"{path} is a damaged GGUF file: a field is longer than the file")
+        place += count
+
+    def value(kind: int) -> None:
+        if kind == STRING:
+            skip(number("<Q"))
+        elif kind in SIZES:
+            skip(SIZES[kind])
+        else:
+            raise ModelFileError(f"{path} is a damaged GGUF file: a field's type is {kind}")
+
+    if (version := number("<I")) not in VERSIONS:
+        raise ModelFileError(f"{path} is a GGUF file of version {version}, or damaged; versions 2 and 3 are read")
+    tensors, fields = number("<Q"), number("<Q")
+    for _ in range(fields):
+        skip(number("<Q"))
+        kind = number("<I")
+        if kind != ARRAY:
+            value(kind)
+            continue
+        kind, count = number("<I"), number("<Q")
+        if kind in SIZES:
+            skip(SIZES[kind] * count)
+            continue
+        for _ in range(count):
+            value(kind)
+    for _ in range(tensors):
+        skip(number("<Q"))
+        dimensions = number("<I")
+        if dimensions > MOST_DIMENSIONS:
+            raise ModelFileError(f"{path} is a damaged GGUF file: a tensor has {dimensions} dimensions")
+        if math.prod(number("<Q") for _ in range(dimensions)) > LARGEST:
+            raise ModelFileError(f"{path} is a damaged GGUF file: a tensor has more than {LARGEST:,} values")
+        skip(4 + 8)
 
 
 class _File:

@@ -1,6 +1,7 @@
 """Decoders: the float one against recorded logits, the integer one against itself, the float one and a device."""
 
 import json
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from sateen.language import (
     surprise,
     written,
 )  # fmt: skip
+from sateen.language.device import predicted_cycles
 from sateen.language.integers import _divided
 from sateen.language.writing import guess
 
@@ -141,6 +143,13 @@ def test_layers_that_do_nothing(small, factor):
     assert np.corrcoef(exact.ravel(), found.ravel())[0, 1] > 0.9
 
 
+def test_recorded_integers(small):
+    """Quantization and the golden model give the same integers on every machine."""
+    _, quantized = small
+    logits = Decoder(quantized).step([1, *range(255, 280)])
+    assert zlib.crc32(logits.tobytes()) == 1606608962
+
+
 def test_tokens_at_once(small):
     """Several tokens in a step give the integers that they give one by one; what is forgotten leaves no trace."""
     _, quantized = small
@@ -210,11 +219,11 @@ def test_device(small, ahead):
         writer = Writer(Decoder(quantized, both), [1, 259, 262], ahead=ahead)
         text = list(writer.write(4))
         cycles = products.cycles
-        predicted = sum(layer.predicted.cycles for layer in products.compiled.layers)
+        predicted = predicted_cycles(products.compiled)
     assert text == list(Writer(Decoder(quantized), [1, 259, 262]).write(4))
     assert set(seen) == set(quantized.matrices)
     runs = len(seen) // len(quantized.matrices) if ahead else 6
-    assert abs(cycles - runs * predicted) <= 0.1 * cycles
+    assert abs(cycles - runs * predicted) <= 2 * len(seen)
 
 
 def test_what_does_not_fit(small):

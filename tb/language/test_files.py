@@ -1,11 +1,13 @@
 """Files of language models: what is read, and what is refused by name."""
 
+import random
 import struct
 
 import numpy as np
 import pytest
 
 import needs
+import seeds
 import small_llama
 from sateen.errors import CompileError, InputError, ModelFileError
 from sateen.language import FloatDecoder, Shape, load
@@ -110,6 +112,27 @@ def test_damaged_gguf(tmp_path):
         path.write_bytes(data[:size])
         with pytest.raises((ModelFileError, CompileError), match="small.gguf"):
             load_gguf(path)
+
+
+def test_changed_gguf(tmp_path):
+    """Whatever a file claims, it is read or refused at once, in one sentence."""
+    needs.package("gguf", extra="gguf")
+    path = small_llama.write_gguf(small_llama.model(), tmp_path / "small.gguf")
+    data = path.read_bytes()
+    tokens = data.index(b"tokenizer.ggml.tokens") + len(b"tokenizer.ggml.tokens")
+    infos = data.index(b"token_embd.weight") + len(b"token_embd.weight")
+    big, rng = struct.pack("<Q", 1 << 60), random.Random(seeds.own())
+    changes = [(8, big), (16, big), (24, big), (tokens + 8, big), (tokens + 16, big), (infos + 4, big)]
+    changes += [(infos, b"\xff"), (4, b"\x09"), (tokens + 4, b"\x09")]
+    changes += [(rng.randrange(4, infos + 200), bytes([rng.randrange(256)])) for _ in range(60)]
+    for place, new in changes:
+        path.write_bytes(data[:place] + new + data[place + len(new) :])
+        try:
+            load_gguf(path)
+        except (CompileError, ModelFileError) as error:
+            assert "small" in str(error)
+        else:
+            assert len(new) == 1
 
 
 def test_encoding():
