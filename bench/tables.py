@@ -224,7 +224,7 @@ def soaks() -> str:
     rows = [
         [
             f"`{one['name']}`", number(one["rounds"]), number(one["wrong"]), number(one["hangs"]),
-            f"{one['rounds_a_second']:.1f}", f"{one['longest_seconds']:.1f}", number(one["memory_mib"]),
+            number(one["rounds_a_second"]), number(one["longest_seconds"]), number(one["memory_mib"]),
             ", ".join(f"{number(count)} {word}" for word, count in one["outcomes"].items()),
         ]
         for one in results.of_kind("soak")

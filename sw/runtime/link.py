@@ -119,7 +119,7 @@ class Link:
         with self._turn:
             self._frame_bytes, self._clock_hz = SMALLEST_FRAME, float("inf")
             self._session = random.randrange(1 << 16)
-            self._send(FrameType.HELLO, b"", 0)
+            self._send(FrameType.HELLO, b"", 1, 0)
             answer = self.transaction([read(Space.IDENTITY, 0, IDENTITY_BYTES)])
             try:
                 identity = Identity.decode(answer)
@@ -155,8 +155,8 @@ class Link:
         """
         with self._turn:
             return b"".join(
-                self._send(FrameType.REQUEST, payload, busy_cycles)
-                for payload in _frames(operations, self._frame_bytes)
+                self._send(FrameType.REQUEST, payload, size, busy_cycles)
+                for payload, size in _frames(operations, self._frame_bytes)
             )
 
     def close(self) -> None:
@@ -165,8 +165,8 @@ class Link:
         with self._turn if self._process == os.getpid() else nullcontext():
             self.transport.close()
 
-    def _send(self, kind: FrameType, payload: bytes, busy_cycles: int) -> bytes:
-        """Sends one frame until it is answered; the data of its answer."""
+    def _send(self, kind: FrameType, payload: bytes, size: int, busy_cycles: int) -> bytes:
+        """Sends one frame until it is answered; the data of its answer, which has ``size`` bytes with its status."""
         if self._process != os.getpid():
             raise DeviceError("the device was opened before this process was forked; open it in this process")
         if kind == FrameType.REQUEST and not self._answered:
@@ -175,7 +175,7 @@ class Link:
             _check_user(self._answer(FrameType.REQUEST, b"", busy_cycles))
         self._seq = (self._seq + 1) % 256
         answer = self._answer(kind, payload, busy_cycles)
-        _check(answer)
+        _check(answer, size)
         return answer[:-1]
 
     def _answer(self, kind: FrameType, payload: bytes, busy_cycles: int) -> bytes:
@@ -227,8 +227,8 @@ def _check_user(answer: bytes) -> None:
         raise DeviceTakenError("the device is in use by another client; wait until that one has closed it")
 
 
-def _check(answer: bytes) -> None:
-    """Raises what a response's status says."""
+def _check(answer: bytes, size: int) -> None:
+    """Raises what a response's status says, and if it has another size than was asked for."""
     _check_user(answer)
     status = answer[-1] if answer else Status.BAD_OP
     if status == Status.OVERTIME and len(answer) > 1:
@@ -239,10 +239,15 @@ def _check(answer: bytes) -> None:
     if status != Status.OK:
         name = Status(status).name if status in set(Status) else str(status)
         raise DeviceError(f"the device refused a request ({name}); this driver and the device do not match")
+    if len(answer) != size:
+        raise DeviceError(
+            f"the device answered {len(answer)} bytes where {size} were asked for; "
+            f"this driver and the device do not match"
+        )
 
 
-def _frames(operations: Iterable[Operation], frame_bytes: int) -> Iterator[bytes]:
-    """Payloads that hold the operations; long operations are split."""
+def _frames(operations: Iterable[Operation], frame_bytes: int) -> Iterator[tuple[bytes, int]]:
+    """Payloads that hold the operations, and the bytes of their answers; long operations are split."""
     header_bytes = OpHeader.LAYOUT.size
     payload, answer = bytearray(), 1
     for operation in operations:
@@ -252,7 +257,7 @@ def _frames(operations: Iterable[Operation], frame_bytes: int) -> Iterator[bytes
             reads = header.op == Op.READ
             room_for = frame_bytes - answer if reads else room
             if room < 0 or (header.op in (Op.WRITE, Op.READ) and room_for <= 0 < header.length):
-                yield bytes(payload)
+                yield bytes(payload), answer
                 payload, answer = bytearray(), 1
                 continue
             length = min(header.length, room_for) if header.op in (Op.WRITE, Op.READ) else header.length
@@ -264,4 +269,4 @@ def _frames(operations: Iterable[Operation], frame_bytes: int) -> Iterator[bytes
             header = replace(header, length=header.length - length, address=header.address + length)
             data = data[length:]
     if payload:
-        yield bytes(payload)
+        yield bytes(payload), answer

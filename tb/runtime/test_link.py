@@ -3,6 +3,7 @@
 import random
 import socket
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -213,6 +214,30 @@ def test_silence_then_back(simulation):
         loaded.run(x)
     line.silent = False
     np.testing.assert_array_equal(loaded.run(x), expected)
+
+
+class Short(SimulationTransportOf):
+    """Leaves out or adds bytes of answers, with checksums that are right."""
+
+    change = 0
+
+    def exchange(self, data, *, timeout):
+        (body,) = Stuffing().feed(super().exchange(data, timeout=timeout))
+        frame = Frame.decode(body)
+        middle = frame.payload[:-1]
+        middle = middle[: self.change] if self.change < 0 else middle + bytes(self.change)
+        return replace(frame, payload=middle + frame.payload[-1:]).encode()
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_answers_of_another_size(simulation, change):
+    """A device that gives more or less than was asked for: no result is made of it."""
+    line = Short(simulation)
+    link = Link(line)
+    link.hello()
+    line.change = change
+    with pytest.raises(sateen.DeviceError, match=f"answered {6 + change} bytes where 6 were asked for"):
+        link.transaction([read(Space.SCRATCHPAD, 0, 5)])
 
 
 class Losing(SimulationTransportOf):
