@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
+
 import numpy as np
 import pytest
 import tflite as schema
 
 import needs
+import sateen
 import seeds
 from mutations import check_mutated
 from sateen.errors import CompileError
 from sateen.frontends import load, tflite
 from sateen.frontends import onnx as onnx_frontend
 from sateen.graph import GraphError
-from small_models import File
-from small_onnx import in_codes, in_real
+from small_models import File, sources
+from small_onnx import CALIBRATION, in_codes, in_real
 from tflite_models import ModelBuilder
 
 CONV = {"StrideH": 1, "StrideW": 1, "DilationHFactor": 1, "DilationWFactor": 1}
@@ -346,3 +350,25 @@ def test_mutated_files(format, count, models):
     if models:
         needs.models()
     assert check_mutated(format, seeds.own(), count, models=models) > count // 20
+
+
+def test_inputs_that_are_left_out(tmp_path):
+    """The first operator of each kind, with inputs cut off or of no name: refused in one line, or compiled."""
+    onnx, path, seen = needs.package("onnx", extra="onnx"), tmp_path / "model.onnx", set()
+    for format in ("onnx", "float onnx"):
+        for model in map(onnx.ModelProto.FromString, sources(format)):
+            for place, node in enumerate(model.graph.node):
+                if (format, node.op_type) in seen:
+                    continue
+                seen.add((format, node.op_type))
+                for number in range(2 * len(node.input)):
+                    changed = onnx.ModelProto.FromString(model.SerializeToString())
+                    inputs = changed.graph.node[place].input
+                    if number < len(node.input):
+                        del inputs[number:]
+                    else:
+                        inputs[number - len(node.input)] = ""
+                    path.write_bytes(changed.SerializeToString())
+                    with contextlib.suppress(GraphError, CompileError), warnings.catch_warnings(action="ignore"):
+                        sateen.compile(path, "tiny", calibration=CALIBRATION if format != "onnx" else None)
+    assert len(seen) > 60

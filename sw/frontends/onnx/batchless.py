@@ -126,6 +126,7 @@ class _Extended:
 
     def known(self, node: Node, place: int) -> Array:
         """A constant input that is in the file as such."""
+        require(node.has(place), node, f"its input {place} is missing; export the model anew")
         value = self.constants.get(node.inputs[place], self.held.get(node.inputs[place]))
         good = value is not None
         require(good, node, f"its input {node.inputs[place]!r} must be a constant in a model without a batch")

@@ -318,7 +318,7 @@ class _Network:
 
     def _kind_read(self, part: _Part) -> str:
         """The type of the codes that a DequantizeLinear reads."""
-        maker = self.makers.get(part.inputs[0])
+        maker = self.makers.get(part.inputs[0]) if part.inputs else None
         if maker is not None and maker.kind == QUANTIZE:
             return self._kind(maker)
         return part.numbers.kind if part.numbers else ""

@@ -43,7 +43,7 @@ handles, of_reals = registers(PRODUCTS), registers(REAL_PRODUCTS)
 
 def _is_layer(importer: Importer, node: Node, place: int) -> bool:
     """Whether a product's right operand is one matrix of constants, and its left one is computed at run time."""
-    left, right = (importer.values.get(node.inputs[each]) for each in (0, place))
+    left, right = (importer.values.get(node.inputs[each]) if node.has(each) else None for each in (0, place))
     right = right.values if isinstance(right, QuantizedConstant) else right
     constant = isinstance(left, QuantizedConstant | np.ndarray)
     return not constant and isinstance(right, np.ndarray) and right.ndim == 2
