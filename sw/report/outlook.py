@@ -166,7 +166,7 @@ def bound(model: Model) -> list[Share]:
 def _changes(config: Config) -> list[tuple[str, Config]]:
     """Configurations to try."""
     found = [(name, replace(preset, clock_hz=config.clock_hz, baud=config.baud)) for name, preset in PRESETS.items()]
-    changes: list[dict[str, Any]] = [{"weight_rows": 4}, {"combine": 4}]
+    changes: list[dict[str, Any]] = [{"weight_rows": 4}, {"overlap": 1}, {"combine": 4}]
     for change in changes:
         try:
             found.append((",".join(f"{field}={value}" for field, value in change.items()), replace(config, **change)))
