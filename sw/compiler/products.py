@@ -48,7 +48,7 @@ class _Words:
 
     def __init__(self, product: ProductOfTwo, config: Config):
         self.product, self.config = product, config
-        self.words = self._pass(product.kernel, 0, 0).weights
+        self.words: NDArray[np.int8] = self._pass(product.kernel, 0, 0).weights
         self.bases: list[int] = []
         """Where the words of each copy begin; equal ones are there once."""
         known: dict[bytes, int] = {}
@@ -57,7 +57,7 @@ class _Words:
             key = words.tobytes()
             if key not in known:
                 known[key] = len(self.words)
-                self.words: NDArray[np.int8] = np.concatenate([self.words, words])
+                self.words = np.concatenate([self.words, words])
             self.bases.append(known[key])
 
     def _pass(self, kernel: Kernel, source: int, target: int) -> Pass:

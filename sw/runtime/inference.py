@@ -132,8 +132,9 @@ class Inference:
             saved = [each for name in kept for each in self._save(name, self.model.addresses[name])]
             parts = runs([part for layer in group for part in layer.parts])
             records, data = self._run(parts, before, [*saved, *(self._read(name) for name in reads)], profiled=profiled)
-            for name in kept if self.spill else ():
-                self.spill.note(name)
+            if self.spill is not None:
+                for name in kept:
+                    self.spill.note(name)
             before = []
             self._store(reads, data)
             for layer in group if profiled else ():
