@@ -90,8 +90,9 @@ class Task:
     """Most layers that may be left to the host, in all models together; ``None`` for any number."""
 
     def evaluate(self, config: Config) -> Point:
-        """What a configuration takes; its own clock does not matter, except for the board's own configuration."""
-        known = self.target.is_own(config)
+        """What a configuration takes, at the clock that it is expected to reach; its own does not matter. The board's
+        configuration runs at the board's clock."""
+        own = self.target.own(config)
         try:
             cells = area(config, self.target.part)
             reached = speed(config, self.target.part, cells.luts)
@@ -100,7 +101,7 @@ class Task:
         if reached is None:
             text = f"no placement of a {config.engine} engine on {self.target.part.title}"
             return Point(config=config.text, problem=text, reason="unknown")
-        clocked = config if known else self.target.clocked(config, reached.mhz / (1 + MARGIN))
+        clocked = own or self.target.clocked(config, reached.mhz / (1 + MARGIN))
         if clocked is None:
             return Point(config=config.text, problem="the board makes no such clock", reason="unknown")
         point = Point(
@@ -108,9 +109,10 @@ class Task:
             clock_mhz=clocked.clock_hz / 1e6,
             cells=_cells(cells),
             shares=self.target.shares(cells),
-            known=known,
+            known=own is not None,
         )
-        over = [name for name, share in point.shares.items() if share > 1 and (name in self.target.asked or not known)]
+        strict = self.target.asked if own is not None else tuple(point.shares)
+        over = [name for name, share in point.shares.items() if share > 1 and name in strict]
         if over:
             return replace(point, problem=self._missing(cells, over), reason="fit")
         return self._timed(point, clocked)

@@ -17,6 +17,7 @@ from sateen.explore.evaluate import Point, Task
 from sateen.explore.space import Space
 from sateen.fpga.area import FILE
 from sateen.hw.spec.config import Config
+from sateen.workers import fingerprint
 
 if TYPE_CHECKING:
     import optuna
@@ -183,7 +184,7 @@ def _opened(path: Path | None, task: Task, space: Space, seed: int) -> optuna.St
         what = (
             f"was written by another version ({kept['format'] or 'none of Sateen'}, not {FORMAT})"
             if kept["format"] != FORMAT
-            else "is of other models, another target or other estimates"
+            else "is of other models, another target or another version of Sateen"
         )
         raise StudyMismatch(f"the study {path} {what}; name another file with --study, or remove it")
     # Otherwise the same children would come again.
@@ -209,7 +210,7 @@ def _storage(path: Path) -> optuna.storages.RDBStorage:
 
 def _identity(task: Task, space: Space) -> str:
     """Hash of all that a study's points depend on."""
-    digest = hashlib.sha256(FILE.read_bytes())
+    digest = hashlib.sha256(FILE.read_bytes() + fingerprint().encode())
     target = task.target
     digest.update(repr((target.name, target.limits, space.values, task.weights, task.host_layers)).encode())
     for name, graph in task.graphs.items():

@@ -37,9 +37,13 @@ class Target:
         """A configuration by its text, with the board's clock and rate where that has none."""
         return parse_config(text) if self.board is None else self.board.parse(text)
 
-    def is_own(self, config: Config) -> bool:
-        """Whether it is the board's own configuration at whatever clock: built and recorded, it needs no estimate."""
-        return self.board is not None and config.text == self.board.parse().text
+    def own(self, config: Config) -> Config | None:
+        """The board's own configuration, at its clock, if this is the same at whatever clock: built and recorded, it
+        needs no estimate."""
+        if self.board is None:
+            return None
+        own = self.board.parse()
+        return self.board.with_pll_clock(own) if config.text == own.text else None
 
     def clocked(self, config: Config, mhz: float) -> Config | None:
         """The configuration with the highest clock of at most so many MHz that the board can make, in whole MHz;

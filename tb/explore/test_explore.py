@@ -11,12 +11,14 @@ import pytest
 
 from command_line import here
 from sateen.cli import documents
+from sateen.cli.explore import _target
 from sateen.cli.schema import schema_of
 from sateen.explore import Point, StudyMismatch, Target, Task, explore
 from sateen.explore.page import page
 from sateen.explore.space import Space
 from sateen.fpga.boards import BOARDS
 from sateen.fpga.parts import PARTS
+from sateen.fpga.speed import speed
 from sateen.hw.spec.config import parse_config
 from sateen.testing.graphs import Builder
 
@@ -122,7 +124,7 @@ def test_studies_are_continued(tmp_path):
 def test_studies_of_other_searches_are_refused(tmp_path):
     file = tmp_path / "search.db"
     explore(task(), trials=2, study=file)
-    with pytest.raises(StudyMismatch, match="is of other models, another target or other estimates"):
+    with pytest.raises(StudyMismatch, match="is of other models, another target or another version of Sateen"):
         explore(task(seed=4), trials=2, study=file)
     with pytest.raises(StudyMismatch, match="name another file with --study"):
         explore(task(luts=20000), trials=2, study=file)
@@ -223,3 +225,26 @@ def test_trials_are_kept_as_they_come(tmp_path):
         explore(task(), trials=30, study=tmp_path / "search.db", spread=spread)
     again = explore(task(), trials=1, study=tmp_path / "search.db")
     assert again.trials >= 12
+
+
+@pytest.mark.parametrize("name, config", [("ulx3s-85f", "large"), ("ulx3s-85f", "small"), ("icebreaker", "")])
+def test_what_was_built_is_a_candidate_by_default(name, config):
+    """The default shares of a part leave out nothing that is known to route."""
+    where = _target(name, None, None, {})
+    point = Task(graphs={"net": graph()}, weights={"net": 1.0}, target=where).evaluate(where.board.parse(config))
+    assert point.problem == ""
+
+
+@pytest.mark.parametrize("name", ["ulx3s-85f", "icebreaker", "ice40-hx8k", "versa-ecp5"])
+def test_clocks_are_the_boards_or_estimates(name):
+    """Whatever clock a configuration comes with: the board's own runs at the board's, others at what is expected."""
+    where = target(name)
+    own = where.board.parse()
+    there = where.board.with_pll_clock(own).clock_hz
+    for hz in (5_000_000, own.clock_hz, 100_000_000):
+        point = task(name).evaluate(dataclasses.replace(own, clock_hz=hz, baud=300_000))
+        assert point.clock_mhz == there / 1e6
+        assert point.models == task(name).evaluate(own).models
+    for point in explore(task(name), trials=12).front:
+        expected = speed(where.board.parse(point.config), where.part, point.cells["luts"])
+        assert point.clock_mhz <= max(expected.mhz, there / 1e6)
