@@ -66,7 +66,11 @@ def pair_files() -> list[Builder]:
     f.op("LOGICAL_NOT", [flags[7]], [flags[8]])
     y = f.like(row)
     f.op("SELECT_V2", [flags[8], f.given, f.given], [y])
-    return [*files, (f, [f.given], [y, flags[4], flags[5], flags[6]])]
+    first = File(row)
+    flag, chosen = first.tensor(row, "BOOL"), first.like(row)
+    first.op("LESS", [first.given, first.like(row, data=np.full(row, 7, np.int8))], [flag])
+    first.op("SELECT", [flag, first.given, first.given], [chosen])
+    return [*files, (f, [f.given], [y, flags[4], flags[5], flags[6]]), (first, [first.given], [chosen])]
 
 
 def computed_shape() -> Builder:

@@ -130,3 +130,14 @@ def test_choices(type):
     compare(data, given, litert)
     if type == "INT8":
         compare(data, given, micro)
+    # The first version of the operator, which takes no shapes that broadcast.
+    m.ops[-1]["kind"] = "SELECT"
+    compare(m.build([a, b], [y]), given, litert)
+
+
+def test_a_choice_of_whole_items():
+    m = ModelBuilder()
+    flag, a, b, y = (m.tensor(shape, kind) for shape, kind in (((1,), "BOOL"), *[((1, 5), "FLOAT32")] * 3))
+    m.op("SELECT", [flag, a, b], [y])
+    with pytest.raises(GraphError, match=r"SELECT.*shapes \[\(1,\), \(1, 5\), \(1, 5\)\] must be equal"):
+        tflite.load(m.build([flag, a, b], [y]))

@@ -128,8 +128,12 @@ def logical_not(importer: Importer, operator: RawOperator) -> None:
     importer.add(operator, Not, input=importer.input(operator, 0, "BOOL").name)
 
 
-@compares("SELECT_V2")
+@compares("SELECT", "SELECT_V2")
 def select(importer: Importer, operator: RawOperator) -> None:
     """One of two values, by a truth value."""
+    shapes = [importer.model.tensors[index].shape for index in operator.inputs]
+    # A condition of one axis chooses whole items there, which is not how shapes broadcast.
+    alike = operator.kind == "SELECT_V2" or len(set(shapes)) == 1
+    require(alike, operator, f"shapes {shapes} must be equal; export the model with SELECT_V2 (tf.where)")
     condition, a, b = _operands(importer, operator, range(3), *ANY)
     importer.add(operator, Select, condition=condition.name, a=a.name, b=b.name)
