@@ -48,7 +48,7 @@ returns, also if it makes the operators later; what it leaves unread must be at 
 
 FLOAT = 1
 """ONNX's number of float32."""
-STORED = {2: ("int8",), 3: ("int8",), 6: ("int32",), 7: ("int32",)}
+STORED: dict[int, tuple[str, ...]] = {2: ("int8",), 3: ("int8",), 6: ("int32",), 7: ("int32",)}
 """The types here of values that ONNX's types hold, by their numbers."""
 MOVED = ("Clip", "Concat", "Resize", "Split", "Upsample")
 """Operators that leave what integers stand for as it is, beside those that are fused."""
@@ -191,7 +191,7 @@ class Importer(Builder):
         for place, name in enumerate(node.inputs):
             value = self.values.get(name)
             if isinstance(value, Tensor):
-                if value.dtype == "float32" or node.kind == "Cast" and value.dtype not in STORED.get(to, ()):
+                if value.dtype == "float32" or node.kind == "Cast" and value.dtype not in STORED.get(to or 0, ()):
                     return True
             elif node.kind == "Cast" and to != FLOAT:
                 return not isinstance(value, np.ndarray)

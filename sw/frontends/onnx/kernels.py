@@ -136,7 +136,7 @@ class _Network:
         """Whether an operator is computed when the file is read."""
         if node.kind in ("Constant", "Shape"):
             return node.kind == "Constant" or not free
-        return node.kind != DEQUANTIZE and folded.issuperset(node.inputs)
+        return node.kind != DEQUANTIZE and all(name in folded for name in node.inputs)
 
     def _is_removed(self, node: Node) -> bool:
         """Whether an operator gives its input, real numbers or codes."""
@@ -193,10 +193,11 @@ class _Network:
         """Of two pairs, one behind the other, the inner operators go (``DoubleQDQPairsRemover``)."""
         chain = [first]
         for kind in (QUANTIZE, DEQUANTIZE, QUANTIZE, DEQUANTIZE):
-            last: _Part | None = chain[-1]
-            if last is None or last.kind != kind or last.numbers is None:
+            last = chain[-1]
+            behind = self._only_reader(last.output)
+            if last.kind != kind or last.numbers is None or (behind is None and len(chain) < 4):
                 return
-            chain.append(self._only_reader(last.output))
+            chain += [] if behind is None else [behind]
         numbers = [part.numbers for part in chain[:4]]
         if numbers[0] == numbers[1] and numbers[2] == numbers[3]:
             self._read(chain[3], 0, first.output)
