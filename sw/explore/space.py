@@ -88,7 +88,7 @@ class Space:
         return Config(
             **fields,
             scratchpad_bytes=min(1 << 20, chosen["scratchpad"] * SCRATCHPAD_UNIT * shape.banks),
-            weight_bytes=min(1 << 22, chosen["weights"] * WEIGHT_UNIT * shape.weight_word_bytes * shape.weight_rows),
+            weight_bytes=min(1 << 22, chosen["weights"] * WEIGHT_UNIT * shape.weight_word_bytes),
         )
 
     def chosen(self, config: Config) -> dict[str, Any] | None:
@@ -126,7 +126,7 @@ class Space:
 
 def _numbers(config: Config) -> dict[str, int]:
     """A configuration's sizes, as parameters."""
-    words = WEIGHT_UNIT * config.weight_word_bytes * config.weight_rows
+    words = WEIGHT_UNIT * config.weight_word_bytes
     plain = ("rows", "cols", "lanes", "weight_rows", "positions", "descriptors")
     return {
         **{name: getattr(config, name) for name in plain},
