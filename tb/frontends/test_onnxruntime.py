@@ -222,7 +222,6 @@ def test_constant_in_two_scales():
         ("x", "UINT8"),
         ("x_d", "INT8"),
         ("x_d", "FLOAT16"),
-        ("x_d", "INT32"),
         ("best", "INT8"),
     ],
 )
