@@ -26,6 +26,7 @@ import sateen
 from sateen import archive
 from sateen.archive import ArchiveError
 from sateen.arrays import read_array, read_arrays
+from sateen.cli.bitstream import _recorded
 from sateen.digits import load_network
 from sateen.errors import SateenError
 from sateen.fpga.build import Recipe
@@ -88,7 +89,8 @@ def _damaged(document: dict[str, Any], rng: random.Random) -> dict[str, Any]:
     """A copy with a few values changed, left out, or taken from elsewhere."""
     result = copy.deepcopy(document)
     for _ in range(rng.choice([1, 1, 1, 2, 4])):
-        places = list(_places(result))
+        if not (places := list(_places(result))):
+            break
         container, key = rng.choice(places)
         old, what = container[key], rng.random()
         if what < 0.1:
@@ -223,11 +225,12 @@ def _check_record(rng: random.Random, folder: Path) -> str:
         config = parse_config(CONFIG)
         causes = [limit(layer, config) for layer in record.layers]
         # Pages take long.
-        return f"run with {len(causes)} layers" if rng.random() < 0.9 else f"page of {len(page(record)):.0e}"
+        return "run" if len(causes) and rng.random() < 0.9 else f"page of {len(page(record)) >> 20} MiB"
     config = parse_config("micro")
     if what == 1:
         recipe = Recipe(board="icebreaker", config=config, gateware="x", tools={"yosys": "1"}).document()
-        Recipe.load(json.loads(_text(recipe, rng)))
+        (folder / "build.json").write_text(_text({"recipe": recipe}, rng))
+        _recorded(folder / "build.json")
         return "run"
     identity = json.loads(Identity(config, "board/build").encode())
     Identity.decode(_text(identity, rng).encode()).board.encode()
