@@ -187,7 +187,7 @@ class Importer(Builder):
     def _is_real(self, node: Node, *, fused: bool) -> bool:
         """Whether an operator is computed with real numbers: an input is nothing else, or the result of a layer that
         it does not take part in; or a Cast makes another type of it."""
-        to = node.attributes.get("to")
+        to = int(node.attributes.get("to", 0)) if node.kind == "Cast" else 0
         for place, name in enumerate(node.inputs):
             value = self.values.get(name)
             if isinstance(value, Tensor):

@@ -191,14 +191,14 @@ class _Network:
 
     def _remove_double(self, first: _Part) -> None:
         """Of two pairs, one behind the other, the inner operators go (``DoubleQDQPairsRemover``)."""
-        chain = [first]
+        chain: list[_Part] = []
+        part: _Part | None = first
         for kind in (QUANTIZE, DEQUANTIZE, QUANTIZE, DEQUANTIZE):
-            last = chain[-1]
-            behind = self._only_reader(last.output)
-            if last.kind != kind or last.numbers is None or (behind is None and len(chain) < 4):
+            if part is None or part.kind != kind or part.numbers is None:
                 return
-            chain += [] if behind is None else [behind]
-        numbers = [part.numbers for part in chain[:4]]
+            chain.append(part)
+            part = self._only_reader(part.output)
+        numbers = [each.numbers for each in chain]
         if numbers[0] == numbers[1] and numbers[2] == numbers[3]:
             self._read(chain[3], 0, first.output)
             self._remove(chain[1])
