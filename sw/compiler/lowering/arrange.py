@@ -25,6 +25,8 @@ MOST_PHASES = 64
 LARGEST_SELECTION = 1 << 16
 """Weights of the largest matrix that selects channels."""
 
+LONGEST = 1 << 17
+"""Places along an axis that are looked through for runs."""
 Axis = tuple[int, tuple[int, ...] | None]
 """The input's size along an axis, and the positions to take; ``None``: all, in order."""
 
@@ -71,22 +73,34 @@ def _consecutive(places: Sequence[int]) -> list[Run]:
 def take(op: Take, x: Tensor, y: Tensor, config: Config) -> Iterator[Kernel]:
     """A copy for each combination of runs of positions along rows, columns and channels; or, where single channels
     change places, a product with a matrix of ones."""
+    _check_listed(op, *(len(places) for places in op.places if places is not None))
     return _taken(op, zip(x.shape[1:], op.places, strict=True), config)
 
 
 def slice_(op: Slice, x: Tensor, y: Tensor, config: Config) -> Iterator[Kernel]:
     """A copy, whose first window begins within the tensor; or several, as of a :class:`Take`."""
-    return _taken(op, [(size, tuple(range(*part))) for size, part in zip(x.shape[1:], op.ranges, strict=True)], config)
+    parts = [(size, range(*part)) for size, part in zip(x.shape[1:], op.ranges, strict=True)]
+    _check_listed(op, *(len(part) for size, part in parts if part != range(size)))
+    return _taken(op, [(size, None if part == range(size) else tuple(part)) for size, part in parts], config)
 
 
 def resize(op: Resize, x: Tensor, y: Tensor, config: Config) -> Iterator[Kernel]:
     """Copies of the rows and columns that nearest neighbours take, as of a :class:`Take`."""
+    _check_listed(op, *y.shape[1:3])
     flags = {"align_corners": op.align_corners, "half_pixel_centers": op.half_pixel_centers}
     rows, columns = (
         tuple(golden.nearest(size, wanted, **flags).tolist())
         for size, wanted in zip(x.shape[1:3], y.shape[1:3], strict=True)
     )
     return _taken(op, zip(x.shape[1:], (rows, columns, None), strict=True), config)
+
+
+def _check_listed(op: Op, *counts: int) -> None:
+    """Refuses so many places along an axis that it takes long to find their runs."""
+    if max(counts, default=0) > LONGEST:
+        raise CompileError(
+            f"{op}: it places {max(counts):,} values along an axis, more than the {LONGEST:,} that are listed"
+        )
 
 
 def _taken(op: Op, axes: Iterable[Axis], config: Config) -> Iterator[Kernel]:
