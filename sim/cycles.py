@@ -25,7 +25,8 @@ __all__ = ["predict"]
 def predict(descriptors: Sequence[Descriptor], config: Config) -> list[Counters]:
     """The counters of each descriptor of a run; ``link`` is zero."""
     if config.engine == "sequential":
-        return [SequentialModel(config).descriptor(descriptor) for descriptor in descriptors]
+        sequential = SequentialModel(config)
+        return [sequential.descriptor(descriptor) for descriptor in descriptors]
     model = _Model(config)
     counters = [model.descriptor(descriptor) for descriptor in descriptors]
     if config.overlap and counters:

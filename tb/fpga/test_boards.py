@@ -268,7 +268,7 @@ def test_build_command(built, monkeypatch, tmp_path):
     """What it prints and writes, also of a build that misses its clock."""
     slow = replace(built, report=replace(built.report, clock_mhz=60.0))
 
-    def build(recipe, *, jobs):
+    def build(recipe, *, jobs, spread):
         raise ClockMissed("too slow", slow)
 
     monkeypatch.setattr(builder, "build", build)

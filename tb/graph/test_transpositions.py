@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import sateen
 import seeds
 from sateen.graph import Graph, Requantize, Reshape, Softmax, Tensor, Transpose, run
+from sateen.hw.spec.config import parse_config
 
 SHAPES = [(1, 3, 4), (1, 3, 1, 5), (1, 3, 4, 5), (1, 2, 3, 4, 5), (1, 20, 3, 9)]
 CLAMP = {"multiplier": 1 << 30, "shift": 1, "low": -100, "high": 90}
@@ -95,3 +97,16 @@ def test_at_ends_the_host_transposes():
 def test_too_many_copies():
     """The host transposes what the device cannot, without a warning, as it always did."""
     assert hosts(graph((1, 10, 9, 8, 9), (0, 4, 3, 2, 1)), "tiny,scratchpad_bytes=32768") == ["turn"]
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 33), (1, 8, 1, 9), (1, 3, 4, 15), (1, 2, 3, 4, 5), (1, 20, 3, 9)])
+def test_larger_than_the_scratchpad(shape):
+    """Rows of a transposition's results may lie between one another, and are no stripe then."""
+    for axes in orders(shape):
+        made = graph(shape, axes)
+        bytes_each = int(np.prod(shape))
+        for size in range(-(-bytes_each // 4) * 4, 2 * bytes_each, 8):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", sateen.SateenWarning)
+                # Compiling compares the program with the graph.
+                sateen.compile(made, replace(parse_config("tiny"), scratchpad_bytes=size))

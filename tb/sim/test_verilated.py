@@ -68,7 +68,7 @@ def test_two_at_once_after_a_killed_build(cache, tmp_path):
 @pytest.mark.parametrize("which", ["device.so.sha256", "device.so", "libverilated.a.sha256", "libverilated.a"])
 def test_damaged_files_are_made_anew(cache, monkeypatch, which, damage):
     """Whatever a full disk or a crash left of the cache's files, the next build repairs it."""
-    monkeypatch.setattr(verilated, "_compile", lambda config, work, cache, *, trace: stand_in(work, cache))
+    monkeypatch.setattr(verilated, "_compile", lambda config, work, cache, **_: stand_in(work, cache))
     build = lambda: verilated.build(CONFIG).read_bytes()  # noqa: E731
     assert build() == b"library of runtime"
     (damaged,) = cache.rglob(which)
@@ -92,7 +92,7 @@ def stand_in(work, cache):
 
 
 def test_only_libraries_that_nobody_else_can_write(cache, monkeypatch):
-    monkeypatch.setattr(verilated, "_compile", lambda config, work, cache, *, trace: stand_in(work, cache))
+    monkeypatch.setattr(verilated, "_compile", lambda config, work, cache, **_: stand_in(work, cache))
     library = verilated.build(CONFIG)
     for path in (cache.parent, cache, library.parent, library):
         mode = path.stat().st_mode

@@ -193,7 +193,11 @@ def _row_kernel(op: Op, kernels: tuple[Kernel, ...], arguments: Sequence[Any], c
         raise CompileError(f"{op}: it reads {len(op.inputs)} tensors")
     if len(kernels) > 1:
         raise CompileError(f"{op}: it takes {len(kernels)} passes over its input")
-    return kernels[0]
+    kernel = kernels[0]
+    down, right = kernel.result_steps
+    if down < (kernel.out[1] - 1) * right + kernel.channels:
+        raise CompileError(f"{op}: its rows of results do not stand one behind the other")
+    return kernel
 
 
 def _check_weights(op: Op, kernels: tuple[Kernel, ...], config: Config) -> None:
