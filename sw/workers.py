@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -184,13 +185,21 @@ def _own() -> str:
 
 @cache
 def fingerprint() -> str:
-    """Hash of Sateen's sources."""
-    digest, package = hashlib.sha256(), Path(__file__).parent
-    # The rooms beside this one, in a checkout as in an installed package.
-    import sateen
-
-    roots = {package, *(Path(path) for path in sateen.__path__)}
-    for root in sorted(roots):
-        for path in sorted(root.rglob("*.py")):
-            digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
+    """Hash of Sateen's sources, the same for a checkout and an installed package."""
+    digest = hashlib.sha256()
+    for name, path in sorted(sources().items()):
+        digest.update(name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def sources() -> dict[str, Path]:
+    """Sateen's sources and the measurements that it estimates from, by their names in an installed package."""
+    found: dict[str, Path] = {}
+    # A checkout has these rooms beside the package, not in it.
+    for room in ("", "hw", "sim", "fpga"):
+        spec = find_spec(f"sateen.{room}".rstrip("."))
+        for folder in spec.submodule_search_locations or () if spec is not None else ():
+            for path in Path(folder).rglob("*"):
+                if path.suffix in (".py", ".json"):
+                    found[(room / path.relative_to(folder)).as_posix()] = path
+    return found

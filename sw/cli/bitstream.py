@@ -64,7 +64,7 @@ def build(
     )
     missed = None
     try:
-        with status(f"building for {recipe.board}"), spread(scheduler, 1) as run:
+        with status(f"building for {recipe.board}"), spread(scheduler, jobs if scheduler else 1) as run:
             result = builder.build(recipe, jobs=jobs, spread=run)
     except ClockMissed as error:
         # All that the build has found is there to look at; sateen flash refuses it.

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from sateen.errors import InputError
+
 __all__ = ["SchedulerOption", "spread"]
 
 SchedulerOption = Annotated[
@@ -19,6 +21,8 @@ SchedulerOption = Annotated[
 def spread(scheduler: str, jobs: int) -> Iterator[Any]:
     """What calls a function for items in other processes, see :meth:`sateen.workers.Workers.run`: those of a scheduler,
     or several here; ``None`` for one job without a scheduler, which this process does itself."""
+    if scheduler and jobs > 1:
+        raise InputError("--jobs counts processes here, and --scheduler has workers of its own; leave one out")
     if not scheduler and jobs == 1:
         yield None
         return

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from sateen.cli.work import spread
 from sateen.errors import InputError
-from sateen.workers import Workers, WorkersError, fingerprint, workers
+from sateen.workers import Workers, WorkersError, fingerprint, sources, workers
 
 pytest.importorskip("distributed")
 
@@ -61,7 +62,10 @@ def cluster():
         )
     ]
 
-    def worker():
+    def worker(alive=0):
+        """Starts one, unless as many are alive."""
+        if alive and sum(each.poll() is None for each in started[1:]) >= alive:
+            return None
         command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny"]
         started.append(subprocess.Popen([*command, "--no-dashboard"], **quiet))
         return started[-1]
@@ -125,7 +129,7 @@ def test_four_workers_of_which_two_die(cluster, tmp_path):
 
 def test_what_work_raises_is_raised(cluster):
     address, worker = cluster
-    worker()
+    worker(1)
     with workers(address) as found:
         with pytest.raises(InputError, match="three"):
             list(found.run(Fails(), range(6)))
@@ -134,7 +138,7 @@ def test_what_work_raises_is_raised(cluster):
 
 def test_ending_early_cancels(cluster, tmp_path):
     address, worker = cluster
-    worker()
+    worker(1)
     work = Noted(tmp_path, 0.05)
     with workers(address) as found:
         results = found.run(work, range(400))
@@ -149,18 +153,29 @@ def test_ending_early_cancels(cluster, tmp_path):
 
 def test_other_versions_are_refused(cluster, monkeypatch):
     address, worker = cluster
-    worker()
+    worker(1)
     monkeypatch.setattr("sateen.workers._own", lambda: "another")
     with pytest.raises(WorkersError, match="has another version of Sateen"):
         with workers(address):
             pass
 
 
-def test_processes_of_this_machine():
+def test_every_room_counts():
+    """What a worker computes depends on them; a checkout has most of them beside the package."""
+    assert {"workers.py", "cli/main.py", "hw/top.py", "sim/cycles.py", "fpga/area.json"} <= set(sources())
+
+
+def test_processes_here_are_not_those_of_a_scheduler():
+    with pytest.raises(InputError, match="leave one out"), spread("tcp://127.0.0.1:1", 2):
+        pass
+
+
+def test_processes_of_this_machine(monkeypatch):
     """They do the work, and a piece that kills each of them is given up."""
     assert len(fingerprint()) == 16
+    monkeypatch.setattr("sateen.workers.DEATHS", 1)
     with workers(count=2) as found:
         assert isinstance(found, Workers)
         assert list(found.run(Fails(), [5, 6, 7])) == [5, 6, 7]
-        with pytest.raises(WorkersError, match="4 workers died on the same work"):
+        with pytest.raises(WorkersError, match="2 workers died on the same work"):
             list(found.run(Dies(), [1]))
