@@ -64,8 +64,15 @@ def explore(
 
         from sateen.explore import Task
         from sateen.explore import explore as search
+
+        if html is not None:
+            from sateen.explore.page import page
     except ImportError as error:
         raise SateenError(f"exploring needs Optuna ({error}); {install_hint('explore')}") from error
+    for path in (html, json):
+        # Before minutes of work.
+        if path is not None and not path.parent.is_dir():
+            raise InputError(f"there is no folder {path.parent}; make it, or choose another for {path.name}")
     target = _target(board, part, fill, {"luts": luts, "multipliers": multipliers, "block_rams": block_rams})
     graphs, weights = _models(models, weight or [])
     task = Task(graphs=graphs, weights=weights, target=target)
@@ -74,20 +81,23 @@ def explore(
     if not found.front:
         raise SateenError(f"{refusal(found, target)}")
     _print(found, target)
-    verified = [_verified(point, target) for point in found.front[:verify]]
-    write_document(
-        json,
-        Exploration(
-            target=target.name, models=list(graphs), weights=weights, limits=target.limits, trials=found.trials,
-            skipped=found.skipped, front=found.front, by_hand=found.baseline, verified=verified,
-        ),
-    )  # fmt: skip
     if html is not None:
-        from sateen.explore.page import page
-
         with atomic_write(html, "wb") as file:
             file.write(page(found, target, list(graphs)).encode())
         console.print(f"{html}: the front")
+    verified: list[Verified] = []
+    try:
+        for point in found.front[:verify]:
+            verified.append(_verified(point, target))
+    finally:
+        # What was found is kept, whatever becomes of the builds.
+        write_document(
+            json,
+            Exploration(
+                target=target.name, models=list(graphs), weights=weights, limits=target.limits, trials=found.trials,
+                skipped=found.skipped, front=found.front, by_hand=found.baseline, verified=verified,
+            ),
+        )  # fmt: skip
     if target.board is not None:
         console.print(f"the fastest: sateen build --board {target.name} --config {shlex.quote(found.front[0].config)}")
     else:
@@ -114,7 +124,9 @@ def _target(board: str | None, part: str | None, fill: float | None, given: dict
     # A logic cell of an iCE40 is a LUT with its register: the LUTs' limit is that of both.
     if chip.family == "ice40":
         del limits["registers"]
-    asked = {name: min(most, limits.get(name, 0)) for name, most in given.items() if most is not None}
+    # A limit that is asked for stands in place of a default share.
+    room = dict(chip.capacity) if fill is None else limits
+    asked = {name: min(most, room.get(name, 0)) for name, most in given.items() if most is not None}
     return Target(name=board or part or "", part=chip, board=place, limits={**limits, **asked}, asked=tuple(asked))
 
 

@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from sateen.archive import flatten
 from sateen.errors import SateenError
 from sateen.explore.evaluate import Point, Task
 from sateen.explore.space import Space
@@ -50,7 +49,7 @@ class Search:
     baseline: list[Point]
     """Those made by hand, of the target's board and the presets, as they are estimated."""
     trials: int
-    """Configurations looked at, earlier runs of the study included."""
+    """Configurations looked at, those made by hand and earlier runs of the study included."""
     skipped: dict[str, int]
     """Of these, how many were no candidates, by reason: ``fit``, ``compile``, ``host``, ``unknown``."""
     nearest: Point | None
@@ -119,7 +118,7 @@ def explore(
         count += len(batch)
         if progress is not None:
             progress(count, trials)
-    return _result([*done.values(), *baseline], baseline, len(done))
+    return _result(list(done.values()), baseline)
 
 
 def _enqueue_neighbours(study: optuna.Study, task: Task, space: Space, done: dict[str, Point]) -> None:
@@ -146,16 +145,25 @@ def _with_baseline(task: Task) -> tuple[Task, list[Point]]:
     and these."""
     points = [task.evaluate(config) for config in task.target.hand_made()]
     unique = list({point.config: point for point in points}.values())
-    hosted = [sum(each.host_layers for each in point.models) for point in unique if point.models and not point.problem]
+    hosted = [_hosted(point) for point in unique if not point.problem]
     if task.host_layers is None and hosted:
-        task = replace(task, host_layers=min(hosted))
-        unique = [
-            replace(point, problem="the host would run more layers", reason="host")
-            if not point.problem and sum(each.host_layers for each in point.models) > min(hosted)
-            else point
-            for point in unique
-        ]
+        task, unique = replace(task, host_layers=min(hosted)), _limited(unique)
     return task, unique
+
+
+def _hosted(point: Point) -> int:
+    return sum(each.host_layers for each in point.models)
+
+
+def _limited(points: Sequence[Point]) -> list[Point]:
+    """The points, of which those that leave more layers to the host than another are no candidates."""
+    fewest = min((_hosted(point) for point in points if not point.problem), default=0)
+    return [
+        replace(point, problem="the host would run more layers", reason="host")
+        if not point.problem and _hosted(point) > fewest
+        else point
+        for point in points
+    ]
 
 
 def _opened(path: Path | None, task: Task, space: Space, seed: int) -> optuna.Study:
@@ -212,16 +220,12 @@ def _identity(task: Task, space: Space) -> str:
     """Hash of all that a study's points depend on."""
     digest = hashlib.sha256(FILE.read_bytes() + fingerprint().encode())
     target = task.target
-    digest.update(repr((target.name, target.limits, space.values, task.weights, task.host_layers)).encode())
+    fields = (target.name, target.limits, target.asked, space.values, task.weights, task.host_layers)
+    digest.update(repr(fields).encode())
     for name, graph in task.graphs.items():
         digest.update(name.encode())
-        for tensor in graph.tensors.values():
-            digest.update(repr((tensor.name, tensor.shape, tensor.dtype)).encode())
-        for op in graph.ops:
-            digest.update(repr((type(op).__name__, op.name)).encode())
-            for value in vars(op).values():
-                if isinstance(value, np.ndarray):
-                    digest.update(value.tobytes())
+        for key, array in flatten(graph.to_document()).items():
+            digest.update(key.encode() + array.tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -266,14 +270,17 @@ def _tell(study: optuna.Study, trial: optuna.Trial, digest: str | None, done: di
     study.tell(trial, [point.latency_ms or FAR, point.fill])
 
 
-def _result(points: Sequence[Point], baseline: list[Point], trials: int) -> Search:
-    good = list({point.config: point for point in points if not point.problem}.values())
+def _result(done: list[Point], baseline: list[Point]) -> Search:
+    # Most of those made by hand are among the trials. If none of them fits, these have no limit of layers on the host.
+    points = _limited(list({point.config: point for point in [*baseline, *done]}.values()))
+    by_config = {point.config: point for point in points}
+    good = [point for point in points if not point.problem]
     front = [point for point in good if not any(other.dominates(point) for other in good)]
     missed = [point for point in points if point.reason == "fit"]
     return Search(
         front=sorted(front, key=lambda point: (point.latency_ms, point.fill)),
-        baseline=baseline,
-        trials=trials,
+        baseline=[by_config[point.config] for point in baseline],
+        trials=len(points),
         skipped=dict(Counter(point.reason for point in points if point.problem)),
         nearest=None if good else min(missed, key=lambda point: point.excess, default=None),
     )

@@ -13,9 +13,11 @@ from command_line import here
 from sateen.cli import documents
 from sateen.cli.explore import _target
 from sateen.cli.schema import schema_of
-from sateen.explore import Point, StudyMismatch, Target, Task, explore
+from sateen.errors import SateenError
+from sateen.explore import ModelTime, Point, StudyMismatch, Target, Task, explore
 from sateen.explore.page import page
 from sateen.explore.space import Space
+from sateen.explore.study import _identity, _result
 from sateen.fpga.boards import BOARDS
 from sateen.fpga.parts import PARTS
 from sateen.fpga.speed import speed
@@ -114,8 +116,8 @@ def test_points_survive_json(found):
 
 def test_studies_are_continued(tmp_path):
     file = tmp_path / "search.db"
-    first = explore(task(), trials=20, study=file)
-    second = explore(task(), trials=20, study=file)
+    first = explore(task(), trials=8, study=file)
+    second = explore(task(), trials=8, study=file)
     assert second.trials > first.trials
     for point in first.front:
         assert any(each.config == point.config or each.dominates(point) for each in second.front)
@@ -135,6 +137,23 @@ def test_studies_of_other_searches_are_refused(tmp_path):
         explore(task(), trials=2, study=file)
 
 
+def test_studies_are_of_whole_models_and_targets():
+    """Fields that are no arrays count, and whose limits they are."""
+    one = task()
+    space = Space.of(one.target, [])
+    net = one.graphs["net"]
+    ops = [dataclasses.replace(net.ops[0], dilation=(2, 2), padding=((1, 1), (1, 1))), *net.ops[1:]]
+    other = dataclasses.replace(one, graphs={"net": dataclasses.replace(net, ops=ops)})
+    assert _identity(other, space) != _identity(one, space)
+    asked = dataclasses.replace(one.target, asked=("luts",))
+    assert _identity(dataclasses.replace(one, target=asked), space) != _identity(one, space)
+
+
+def test_a_limit_stands_in_place_of_a_default_share():
+    for fill, luts, expected in ((None, 70000, 70000), (0.5, 70000, 41820), (None, 10**6, 83640), (None, None, 58547)):
+        assert _target("ulx3s-85f", None, fill, {"luts": luts}).limits["luts"] == expected
+
+
 def test_files_that_are_no_studies_are_refused(tmp_path):
     file = tmp_path / "search.db"
     file.write_text("no database")
@@ -147,12 +166,24 @@ def test_if_nothing_fits_the_nearest_says_what_it_lacks():
     found = explore(task(luts=500), trials=20)
     assert not found.front and found.nearest.reason == "fit"
     assert "does not fit: luts" in found.nearest.problem and "of 500" in found.nearest.problem
+    assert sum(found.skipped.values()) == found.trials
 
 
 def test_layers_on_the_host_are_no_gain():
     """A configuration that leaves work to the host is no candidate if another does not."""
     found = explore(task(), trials=20)
     assert all(each.host_layers == 0 for point in found.front for each in point.models)
+
+
+def test_points_of_which_the_host_runs_more_are_no_candidates():
+    """Also where nothing made by hand fits, so that no limit is known before the search."""
+
+    def point(name, latency, hosted):
+        times = [ModelTime(model="net", cycles=1, compute_ms=latency, link_ms=0, resident=True, host_layers=hosted)]
+        return Point(config=name, latency_ms=latency, shares={"luts": latency}, models=times)
+
+    found = _result([point("fast", 1, 1), point("slow", 2, 0)], [])
+    assert [each.config for each in found.front] == ["slow"] and found.skipped == {"host": 1} and found.trials == 2
 
 
 def test_a_part_without_measurements_is_skipped():
@@ -183,9 +214,21 @@ def test_the_command_line(tmp_path):
     assert "plotly" in (tmp_path / "front.html").read_text().lower()
 
 
+def test_what_was_found_is_kept_if_a_build_fails(tmp_path, monkeypatch):
+    def fails(*_):
+        raise SateenError("no tools")
+
+    monkeypatch.setattr("sateen.cli.explore._verified", fails)
+    graph().save(tmp_path / "net.graph")
+    done = here("explore", tmp_path / "net.graph", "--board", "icebreaker", "--trials", 1, "--verify", 1, "--json", "-")
+    assert done.returncode == 1 and "no tools" in done.stderr
+    assert json.loads(done.stdout)["front"] and not json.loads(done.stdout)["verified"]
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
+        (["--board", "ulx3s-85f", "--html", "none/front.html"], "there is no folder none"),
         ([], "name a board with --board, or a part with --part"),
         (["--board", "ulx3s-85f", "--part", "ecp5-85f"], "name a board with --board, or a part with --part"),
         (["--part", "none"], "--part must be one of"),
@@ -217,14 +260,14 @@ def test_trials_are_kept_as_they_come(tmp_path):
 
     def spread(function, configs):
         for number, config in enumerate(configs):
-            if number == 12:
+            if number == 8:
                 raise KeyboardInterrupt
             yield function(config)
 
     with pytest.raises(KeyboardInterrupt):
-        explore(task(), trials=30, study=tmp_path / "search.db", spread=spread)
+        explore(task(), trials=10, study=tmp_path / "search.db", spread=spread)
     again = explore(task(), trials=1, study=tmp_path / "search.db")
-    assert again.trials >= 12
+    assert again.trials >= 8
 
 
 @pytest.mark.parametrize("name, config", [("ulx3s-85f", "large"), ("ulx3s-85f", "small"), ("icebreaker", "")])
