@@ -33,7 +33,8 @@ def load(
             )
         model = source.compiled(opened_device.config)
         begin = time.monotonic()
-        with warnings.catch_warnings(), progress(f"loading {model_file}", shelf.size(model)) as report:
+        # The first report says of how many bytes.
+        with warnings.catch_warnings(), progress(f"loading {model_file}", 1) as report:
             warnings.simplefilter("ignore", SateenWarning)
             opened_device.load(model, progress=report)
         seconds = time.monotonic() - begin

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sateen.errors import ModelFileError
+from sateen.errors import InputError, ModelFileError
 from sateen.language.decoder import Llama
 from sateen.language.gguf_file import MAGIC, load_gguf
 from sateen.language.llama2c import load_model, load_tokenizer
@@ -28,11 +28,15 @@ def load(path: Path, tokenizer: Path | None = None) -> tuple[Llama, Tokenizer]:
         If a file cannot be read, is damaged or is something else, or the tokenizer is missing.
     CompileError
         If the model is one that is not read.
+    InputError
+        If a tokenizer is given with a GGUF file.
     """
     try:
         with open(path, "rb") as file:
             is_gguf = file.read(len(MAGIC)) == MAGIC
         if is_gguf:
+            if tokenizer is not None:
+                raise InputError(f"{path} is a GGUF file, which has its own tokenizer; leave --tokenizer out")
             return load_gguf(path)
         model = load_model(path)
         vocabulary = model.shape.vocabulary

@@ -78,6 +78,8 @@ def test_gguf(tmp_path, kind):
     shape = Shape(dim=32, hidden=64, layers=2, heads=4, kv_heads=2, vocabulary=280, context=32)
     made = small_llama.model(shape=shape)
     read, words = load(small_llama.write_gguf(made, tmp_path / "small.gguf", kind))
+    with pytest.raises(InputError, match="has its own tokenizer; leave --tokenizer out"):
+        load(tmp_path / "small.gguf", tmp_path / "tok280.bin")
     assert read.shape.dim == 32 and read.shape.kv_heads == 2
     assert words.encode("ab") == [1, 265] and words.decode([1, 265, 264]) == "ab a"
     close = np.abs(read.blocks[1].down - made.blocks[1].down).max()

@@ -391,6 +391,9 @@ def test_command(tmp_path):
     done = here("load", tmp_path / "small.sateen", "--device", f"sim:{DEVICE}")
     assert done.returncode == 0, done.stderr
     assert "bytes loaded and checked in" in done.stdout and "models in SDRAM: 1, " in done.stdout
+    small_network("small", 1)[0].save(tmp_path / "other.sateen")
+    done = here("load", tmp_path / "other.sateen", "--device", f"sim:{DEVICE}")
+    assert done.returncode == 4 and "the model was compiled for another device" in done.stderr
     with mock.patch("sateen.cli.load.opened") as opened:
         opened.return_value.__enter__.return_value = SimpleNamespace(shelf=None, config=parse_config("micro"))
         done = here("load", tmp_path / "small.sateen", "--device", "sim:micro")
