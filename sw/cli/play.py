@@ -24,6 +24,7 @@ from sateen.graph import Graph
 from sateen.runtime import Device
 
 if TYPE_CHECKING:
+    from sateen.language import Quantized, Tokenizer
     from sateen.play import Playable
 
 __all__ = ["play"]
@@ -41,6 +42,9 @@ def play(
     ] = None,
     mean: MeanOption = None,
     scale: ScaleOption = None,
+    story: Annotated[
+        Path | None, typer.Option(help="A language model that writes on the page, as sateen tell takes it.")
+    ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on; with another than 127.0.0.1, others may use the page.")
     ] = "127.0.0.1",
@@ -50,12 +54,15 @@ def play(
     try:
         import uvicorn
 
-        from sateen.play import Player, application
+        from sateen.play import MOST_BYTES, Player, Story, application
     except ImportError as error:
         raise SateenError(f"the page needs Starlette and Uvicorn ({error}); {install_hint('play')}") from error
     if labels is not None and model is None:
         raise InputError("--labels are those of a model; name one")
+    if (mean is not None or scale is not None) and model is None:
+        raise InputError("--mean and --scale are those of a model; name one")
     source = load_source(model) if model is not None else None
+    language = _language(story) if story is not None else None
     listening = _listen(host, port)
     with listening, _opened(device) as device_opened:
         offered = [_digits(device_opened)]
@@ -63,10 +70,14 @@ def play(
             how = Preprocessing(mean=mean, scale=scale, resize=True)
             offered.append(_pictures(source, device_opened, labels, how))
         player = Player(device_opened, device, offered)
+        teller = Story(*language, device_opened, device) if language is not None else None
+        if teller is not None:
+            console.print(f"{teller.model.name}: {teller.where}")
         shown = f"http://{host if host != '0.0.0.0' else socket.gethostname()}:{listening.getsockname()[1]}/"
         console.print(f"open {shown}; Ctrl-C ends it")
         names = ["127.0.0.1", "localhost", host] if host != "0.0.0.0" else ["*"]
-        server = uvicorn.Server(uvicorn.Config(application(player, hosts=names), log_level="warning"))
+        served = application(player, hosts=names, story=teller)
+        server = uvicorn.Server(uvicorn.Config(served, log_level="warning", ws_max_size=MOST_BYTES))
         server.run(sockets=[listening])
 
 
@@ -113,6 +124,15 @@ def _digits(device: Device) -> Playable:
     )  # fmt: skip
 
 
+def _language(path: Path) -> tuple[Quantized, Tokenizer]:
+    """A language model, as integers."""
+    from sateen.language import load, quantize
+
+    with status(f"quantizing {path}"):
+        model, words = load(path)
+        return quantize(model), words
+
+
 def _pictures(source: Source, device: Device, labels: Path | None, how: Preprocessing) -> Playable:
     """A model of pictures, from a file."""
     from sateen.play import Playable
@@ -124,6 +144,8 @@ def _pictures(source: Source, device: Device, labels: Path | None, how: Preproce
     shape = graph.tensors[graph.inputs[0]].shape
     if len(shape) != 4 or shape[3] not in (1, 3):
         raise InputError(f"{path} takes {'×'.join(map(str, shape[1:]))} values, not a picture of 1 or 3 colours")
+    # Whether the options tell how a picture becomes an input, before anybody chooses one.
+    how.numbers("picture", graph, graph.tensors[graph.inputs[0]], path)
     count = 1
     for size in graph.tensors[graph.outputs[0]].shape[1:]:
         count *= size

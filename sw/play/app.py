@@ -18,10 +18,11 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from sateen.errors import SateenError
+from sateen.errors import InputError, SateenError
 from sateen.play.player import Player
+from sateen.play.story import Story
 
-__all__ = ["application"]
+__all__ = ["MOST_BYTES", "application"]
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,9 @@ class _Turns:
             self.waiting -= 1
 
 
-def application(player: Player, *, hosts: Sequence[str] = ("127.0.0.1", "localhost")) -> Starlette:
+def application(
+    player: Player, *, hosts: Sequence[str] = ("127.0.0.1", "localhost"), story: Story | None = None
+) -> Starlette:
     """The page's application (ASGI).
 
     Parameters
@@ -75,6 +78,8 @@ def application(player: Player, *, hosts: Sequence[str] = ("127.0.0.1", "localho
     hosts
         Names by which the page may be opened. Requests by other names, and websockets from pages of other sites, are
         refused: a site that somebody visits cannot use the device.
+    story
+        A language model that the page offers, too.
     """
     turns = _Turns()
 
@@ -90,12 +95,26 @@ def application(player: Player, *, hosts: Sequence[str] = ("127.0.0.1", "localho
             await socket.close(WRONG_ORIGIN, "open the page from its own address")
             return
         try:
-            await socket.send_json({"type": "hello", **player.describe()})
+            about = {"most_bytes": MOST_BYTES, "story": story and {"name": story.model.name, "where": story.where}}
+            await socket.send_json({"type": "hello", **about, **player.describe()})
             await _Person(socket, player, turns).serve()
         except WebSocketDisconnect:
             log.info("a browser left")
 
+    async def write(socket: WebSocket) -> None:
+        await socket.accept()
+        if not _same_origin(socket):
+            await socket.close(WRONG_ORIGIN, "open the page from its own address")
+            return
+        assert story is not None
+        try:
+            await _write(socket, story)
+        except WebSocketDisconnect:
+            log.info("a browser left")
+
     routes = [Route("/", file), Route("/{name}", file), WebSocketRoute("/device", talk)]
+    if story is not None:
+        routes.append(WebSocketRoute("/story", write))
     return Starlette(routes=routes, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))])
 
 
@@ -103,6 +122,20 @@ def _same_origin(socket: WebSocket) -> bool:
     """Whether the page that opens the websocket is this server's own: browsers say where it is from."""
     origin, host = socket.headers.get("origin", ""), socket.headers.get("host", "")
     return urlsplit(origin).netloc == host != ""
+
+
+async def _write(socket: WebSocket, story: Story) -> None:
+    """One text: its prompt comes, and its pieces go as they are written, until it ends or the browser leaves."""
+    try:
+        prompt = await socket.receive_text()
+        pieces = story.write(prompt)
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            await socket.send_json({"type": "piece", "text": piece})
+        await socket.send_json({"type": "end"})
+    except (SateenError, KeyError) as error:
+        text = str(error) if isinstance(error, SateenError) else "this page is of another version; load it again"
+        await socket.send_json({"type": "error", "text": text})
+    await socket.close()
 
 
 class _Person:
@@ -130,14 +163,16 @@ class _Person:
             await self._receive()
 
     async def _receive(self) -> None:
-        text = await self.socket.receive_text()
         try:
-            asked = json.loads(text)
+            asked = json.loads(await self.socket.receive_text())
             index = asked["model"]
             kind = self.player.models[index].kind if type(index) is int and index >= 0 else None
             if kind is None or type(asked["id"]) is not int:
                 raise ValueError("no such model")
             given = asked["strokes"] if kind == "digit" else await self._file()
+        except InputError as error:
+            await self.socket.send_json({"type": "error", "id": asked["id"], "text": str(error)})
+            return
         except (ValueError, KeyError, TypeError, IndexError, RecursionError):
             await self.socket.send_json({"type": "error", "text": "this page is of another version; load it again"})
             return
@@ -147,7 +182,7 @@ class _Person:
     async def _file(self) -> bytes:
         data = await self.socket.receive_bytes()
         if len(data) > MOST_BYTES:
-            raise ValueError("too large")
+            raise InputError(f"the picture has more than {MOST_BYTES // 1_000_000} MB; choose a smaller one")
         return data
 
     async def _work(self) -> None:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import urllib.request
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from command_line import here
 from sateen.cli.inputs import Preprocessing
 from sateen.cli.play import _digits, _pictures
 from sateen.cli.sources import load_source
+from sateen.errors import InputError
 from sateen.hw.spec.config import parse_config
 from sateen.play import Player, application, pixels
 from sateen.play.player import BUSY, STARVED, WAITING
@@ -226,6 +228,26 @@ def test_odd_drawings_are_answered(client, strokes):
         assert ws.receive_json()["class"] == "1"
 
 
+def test_pictures_without_a_request_and_too_large_ones_are_answered(client, monkeypatch):
+    monkeypatch.setattr("sateen.play.app.MOST_BYTES", 1_000_000)
+    with client.websocket_connect("/device", headers=OWN) as ws:
+        assert ws.receive_json()["most_bytes"] == 1_000_000
+        ws.send_bytes(b"alone")
+        assert ws.receive_json()["type"] == "error"
+        ask(ws, model=1, id=4)
+        ws.send_bytes(bytes(1_000_001))
+        refused = ws.receive_json()
+        assert refused["id"] == 4 and "the picture has more than 1 MB" in refused["text"]
+        ask(ws, strokes=DRAWN[1])
+        assert ws.receive_json()["class"] == "1"
+
+
+def test_how_pictures_become_inputs_must_be_known_before(player, tmp_path):
+    Builder((6, 6, 3), np.random.default_rng(1)).conv2d(4, (3, 3)).graph().save(tmp_path / "rgb.graph")
+    with pytest.raises(InputError, match="rgb.graph: .*give --mean and --scale"):
+        _pictures(load_source(tmp_path / "rgb.graph"), player.device, None, Preprocessing(resize=True))
+
+
 def test_people_take_turns(client, player, monkeypatch):
     """The second waits and is told so; both get their own answers. One that leaves meanwhile harms nobody."""
     run, begun, go = player.run, threading.Event(), threading.Event()
@@ -279,7 +301,9 @@ def test_only_the_last_of_a_moving_pen_counts(client, player, monkeypatch):
 @pytest.fixture(scope="module")
 def address(player):
     uvicorn = pytest.importorskip("uvicorn")
-    server = uvicorn.Server(uvicorn.Config(application(player), port=0, log_level="warning"))
+    about = SimpleNamespace(name="small")
+    story = SimpleNamespace(model=about, where="by hand", write=lambda prompt: iter([prompt, ", there was one."]))
+    server = uvicorn.Server(uvicorn.Config(application(player, story=story), port=0, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
@@ -334,6 +358,9 @@ def test_a_browser_draws(browser, address):
     assert text(browser, "answer") == "–"
     pad.send_keys(Keys.SPACE, *[Keys.ARROW_DOWN] * 24, Keys.SPACE)
     waited(browser, lambda _: text(browser, "answer") == "1")
+    browser.find_element("id", "tell").click()
+    waited(browser, lambda _: text(browser, "told").startswith("the end; "))
+    assert text(browser, "text") == "Once upon a time, there was one." and text(browser, "tell") == "Write"
     if "SATEEN_PICTURES" in os.environ:
         browser.save_screenshot(os.path.join(os.environ["SATEEN_PICTURES"], "play.png"))
     browser.set_window_size(500, 900)
@@ -349,6 +376,7 @@ def test_a_browser_draws(browser, address):
     "arguments, message",
     [
         (["--labels", "x.txt"], "--labels are those of a model; name one"),
+        (["--mean", "0"], "--mean and --scale are those of a model; name one"),
         (["--host", "203.0.113.1"], "cannot listen on 203.0.113.1:7380"),
         (["--device", "sim:none", "--port", "0"], "'none' is no preset"),
         (["none.tflite", "--device", f"sim:{CONFIG}", "--port", "0"], "none.tflite"),

@@ -10,8 +10,10 @@ let socket = null, hello = null, id = 0, recording = null, awaited = null;
 
 // The connection.
 
+const opened = (name) => new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/${name}`);
+
 function connect() {
-  socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/device`);
+  socket = opened("device");
   socket.binaryType = "arraybuffer";
   socket.onmessage = (event) => (typeof event.data === "string" ? receive(JSON.parse(event.data)) : record(event.data));
   socket.onclose = () => {
@@ -23,16 +25,25 @@ function connect() {
 function receive(message) {
   if (message.type === "hello") greet(message);
   else if (message.type === "waiting") byId("took").textContent = `waiting; ${message.ahead} before you`;
-  else if (message.type === "error") byId("problem").textContent = message.text;
+  else if (message.type === "error") { if ((message.id ?? id) === id) problem(message.text); }
   else if (message.type === "result") show(message);
+}
+
+function problem(text) {
+  byId("problem").textContent = text;
+  byId("took").textContent = "";
 }
 
 function greet(message) {
   hello = message;
+  // A record of the device before has its number of PEs.
+  recording = null;
+  byId("live").hidden = true; byId("live-hint").hidden = false;
   byId("device").textContent =
     `${hello.device}: ${hello.config}, ${hello.rows} × ${hello.cols} PEs at ${hello.clock_hz / 1e6} MHz`;
   byId("digit").hidden = model("digit") < 0;
   byId("picture").hidden = model("picture") < 0;
+  byId("story").hidden = !hello.story;
   byId("watch").disabled = !hello.live;
   if (!hello.live) byId("live-hint").textContent = "The signals of the array are those of a simulated device; this is another.";
   layers(0, null);
@@ -116,6 +127,10 @@ byId("watch").onchange = () => ask(true);
 byId("file").onchange = async (event) => {
   const file = event.target.files[0];
   if (!file) return;
+  if (hello && file.size > hello.most_bytes) {
+    problem(`the picture has more than ${hello.most_bytes / 1e6} MB; choose a smaller one`);
+    return;
+  }
   byId("shown").src = URL.createObjectURL(file); byId("shown").hidden = false; byId("shown").alt = file.name;
   send("picture", { record: byId("watch").checked }, await file.arrayBuffer());
 };
@@ -183,6 +198,30 @@ function layers(index, counters) {
     `weights take ${about.weights.toLocaleString()} of ${about.weight_bytes.toLocaleString()} bytes` +
     (about.resident ? ", and stay on the device" : ", and are sent for each inference");
 }
+
+// A story.
+
+let telling = null;
+
+byId("write").onsubmit = (event) => {
+  event.preventDefault();
+  if (telling) { telling.close(); return; }
+  const mine = telling = opened("story"), began = performance.now();
+  let pieces = 0, ended = "stopped";
+  byId("text").textContent = ""; byId("tell").textContent = "Stop"; byId("told").textContent = hello.story.where;
+  mine.onopen = () => mine.send(byId("prompt").value);
+  mine.onmessage = (received) => {
+    const message = JSON.parse(received.data);
+    if (message.type === "piece") { byId("text").textContent += message.text; ++pieces; }
+    else ended = message.type === "end" ? "the end" : message.text;
+  };
+  mine.onclose = () => {
+    telling = null;
+    byId("tell").textContent = "Write";
+    const rate = (1e3 * pieces) / (performance.now() - began);
+    byId("told").textContent = `${ended}; ${rate.toPrecision(2)} tokens a second here, ${hello.story.where}`;
+  };
+};
 
 // The array.
 
