@@ -265,7 +265,7 @@ def test_trials_are_kept_as_they_come(tmp_path):
             yield function(config)
 
     with pytest.raises(KeyboardInterrupt):
-        explore(task(), trials=10, study=tmp_path / "search.db", spread=spread)
+        explore(task(), trials=20, study=tmp_path / "search.db", spread=spread)
     again = explore(task(), trials=1, study=tmp_path / "search.db")
     assert again.trials >= 8
 
