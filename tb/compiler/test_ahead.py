@@ -1,12 +1,15 @@
 """How far a descriptor reads ahead of the one before, against the streams by definition."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import sateen
+from sateen.compiler.verification import verify_program
 from sateen.compiler.verification.decoding import records
+from sateen.errors import InternalError
 from sateen.graph import Add
 from sateen.hw.spec.config import parse_config
 from sateen.hw.spec.descriptor import CHUNK_DIM, MOST_AHEAD, Combine
@@ -98,3 +101,29 @@ def test_without_overlap():
     graph = Builder((5, 5, 16), np.random.default_rng(0)).conv2d(16, (1, 1)).conv2d(4, (1, 1)).graph()
     for descriptor in itertools.chain(*descriptors(graph, parse_config("tiny"))):
         assert descriptor.output.ahead == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "was", "ahead", "reason"),
+    [
+        ((5, 5, 16), (75, 50, 25, 0), (76, 50, 25, 0), "read 76 lines while 1 parts of its results are not written"),
+        ((5, 5, 16), (75, 50, 25, 0), (75, 50, 25, 1), "read 1 lines while 4 parts"),
+        ((1, 3, 16), (9, 6, 3, 0), (9, 4, 3, 0), "wait after 4 lines, within a tile of 3"),
+    ],
+)
+def test_verification(shape, was, ahead, reason):
+    """A program that reads what is not yet written, or waits where it must not, is found; one that waits longer is
+    not."""
+    builder = Builder(shape, np.random.default_rng(0)).conv2d(16, (1, 1)).conv2d(4, (1, 1))
+    model = sateen.compile(builder.graph(), "tiny,positions=256,overlap=1")
+
+    def changed(ahead):
+        first, *others = records(model.segments[0].program)
+        assert first.output.ahead == was
+        program = [replace(first, output=replace(first.output, ahead=ahead)), *others]
+        encoded = np.frombuffer(b"".join(d.encode() for d in program), np.uint8)
+        return replace(model, segments=(replace(model.segments[0], program=encoded),))
+
+    verify_program(changed((0, 0, 0, 0)))
+    with pytest.raises(InternalError, match=f"'op0': descriptor 0 of segment 0 lets the next one {reason}"):
+        verify_program(changed(ahead))

@@ -180,6 +180,27 @@ def test_weights_of_another_layer(monkeypatch):
         sateen.compile(graph, "tiny")
 
 
+@pytest.mark.parametrize(
+    ("streams", "reason"), [(("activations", "output"), "sums do not allow"), (("output",), "sums do not allow")]
+)
+def test_divided_accumulators(streams, reason):
+    """Sums of several tiles are read back, for which divided halves have no port; the streams count the same parts."""
+    model = sateen.compile(conv((4, 4, 9), 12), "tiny")
+    (d,) = records(model.segments[0].program)
+    assert not d.quarters
+    divided = dataclasses.replace(d, **{name: dataclasses.replace(getattr(d, name), quarters=True) for name in streams})
+    segment = dataclasses.replace(model.segments[0], program=np.frombuffer(divided.encode(), np.uint8))
+    with pytest.raises(InternalError, match=reason):
+        verify_program(dataclasses.replace(model, segments=(segment,)))
+
+
+def test_more_sums_than_accumulators():
+    model = sateen.compile(Builder((8, 8, 4), np.random.default_rng(3)).max_pool2d((8, 8)).graph(), "small")
+    config = dataclasses.replace(model.config, positions=32)
+    with pytest.raises(InternalError, match="has 64 sums, 32 fit"):
+        verify_program(dataclasses.replace(model, config=config))
+
+
 def sums():
     builder = Builder((4, 4, 4), np.random.default_rng(3)).conv2d(4, (1, 1))
     output = builder._output((4, 4, 4))

@@ -3,7 +3,6 @@ can keep a new session waiting."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from unittest.mock import patch
 
 import pytest
@@ -14,7 +13,7 @@ from prove import free, prove, stand_in
 from sateen.hw.host import HostPort
 from sateen.hw.pipelined.engine import Engine
 from sateen.hw.sequential.engine import SequentialEngine
-from sateen.hw.spec.config import PRESETS
+from sateen.hw.spec.config import PRESETS, parse_config
 from sateen.hw.spec.wire import Space
 
 ABORT_CYCLES = 6
@@ -72,11 +71,11 @@ def test_sequential():
 
 
 @pytest.mark.prove
-@pytest.mark.parametrize("pe", ["mac", "bitserial"])
-def test_pipelined(pe):
+@pytest.mark.parametrize("text", ["tiny", "tiny,pe=bitserial", "tiny,overlap=1", "tiny,products=1"])
+def test_pipelined(text):
     """Whatever the host asks for; what is assumed is what the sequential engine's cover meets."""
     with patch("sateen.hw.pipelined.engine.HostPort", AnyRequests):
-        engine = Engine(config=replace(PRESETS["tiny"], pe=pe))
+        engine = Engine(config=parse_config(text))
         inside = engine.elaborate(None)
         with patch.object(engine, "elaborate", lambda platform: inside):
             prove(lambda m: aborted(m, engine, AnyRequests.made[-1].free()), depth=12, anywhere=True)

@@ -13,6 +13,7 @@ import sateen
 import seeds
 from sateen.compiler.verification import verify_program
 from sateen.compiler.verification.decoding import records
+from sateen.compiler.verification.segments import conflicts
 from sateen.errors import CompileError, InternalError
 from sateen.graph import Graph, GraphError, MatrixProduct, RealMatrixProduct, Tensor, run
 from sateen.hw.spec.descriptor import Rounding
@@ -180,6 +181,16 @@ def test_files(device, tmp_path):
             "its right operand of 64 by 64 does not fit the weight store's 512 words; raise weight_bytes",
         ),
         (
+            # 21 words of the product, and 13 for the copy of each group of columns: the second one is narrower.
+            graph((1, 3, 4), (1, 4, 6)), "tiny,products=1,weight_bytes=160",
+            "its right operand of 4 by 6 does not fit the weight store's 40 words; raise weight_bytes",
+        ),
+        (
+            # A copy of 16 columns takes four tiles.
+            graph((1, 3, 4), (1, 4, 16)), "tiny,products=1,cols=16,weight_bytes=560",
+            "its right operand of 4 by 16 does not fit the weight store's 35 words; raise weight_bytes",
+        ),
+        (
             graph((1, 3, 4), (1, 4, 40)), "tiny,products=1,descriptors=8",
             "one of its matrices takes 11 descriptors, more than the 8 that the device holds at a time",
         ),
@@ -207,3 +218,15 @@ def test_verification():
         segment = replace(model.segments[0], program=np.frombuffer(program, np.uint8))
         with pytest.raises(InternalError, match=found):
             verify_program(replace(model, segments=(segment,)))
+
+
+def test_words_of_others():
+    """A copy must not write words that another layer, or a copy, reads: they are not sent again."""
+    model = sateen.compile(graph((1, 5, 9), (1, 9, 7)), "tiny,products=1")
+    descriptors, words = records(model.segments[0].program), len(model.segments[0].weights)
+    first, second, product = descriptors
+    own = replace(first, output=replace(first.output, address=first.weights.base * model.config.weight_word_bytes))
+    assert not list(conflicts(descriptors, [0, 0, 0], words, model.config))
+    cases = (descriptors, [0, 0, 1]), ([own, second, product], [0, 0, 0])
+    found = [[index for index, _ in conflicts(*case, words, model.config)] for case in cases]
+    assert found == [[0, 1], [0]]

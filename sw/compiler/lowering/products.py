@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,6 +71,7 @@ def matrix_product(op: MatrixProduct, a: Tensor, b: Tensor, y: Tensor, config: C
         zero_points=(a.zero_point, b.zero_point),
     )
     copies = tuple(_copies(op, kernel, depth, columns, config))
+    _check_words(op, kernel, copies, depth, config)
     count = sum(_descriptors(each, config) for each in (*copies, kernel))
     if count > config.descriptors:
         raise CompileError(
@@ -80,6 +81,17 @@ def matrix_product(op: MatrixProduct, a: Tensor, b: Tensor, y: Tensor, config: C
     return ProductOfTwo(kernel=kernel, copies=copies, items=tuple(_items(a, b, y)))
 
 
+def _check_words(op: MatrixProduct, kernel: Kernel, copies: Sequence[Kernel], depth: int, config: Config) -> None:
+    """Raises unless the words of the product and those of its copies, equal ones once, fit together."""
+    groups = -(-kernel.channels // config.cols)
+    copied = {copy.channels: copy.group_words(config) + config.parameter_words for copy in copies}
+    if groups * (kernel.group_words(config) + config.parameter_words) + sum(copied.values()) > config.weight_words:
+        raise CompileError(
+            f"{op}: its right operand of {depth} by {kernel.channels} does not fit the weight store's "
+            f"{config.weight_words} words; raise weight_bytes"
+        )
+
+
 def _channels(op: MatrixProduct, columns: int) -> Iterator[NDArray[np.int64]]:
     for value in (op.bias, op.multiplier, op.shift):
         yield np.broadcast_to(np.asarray(value, np.int64), columns)
@@ -87,11 +99,6 @@ def _channels(op: MatrixProduct, columns: int) -> Iterator[NDArray[np.int64]]:
 
 def _copies(op: MatrixProduct, kernel: Kernel, depth: int, columns: int, config: Config) -> Iterator[Kernel]:
     groups, words = -(-columns // config.cols), kernel.group_words(config)
-    if groups * (words + config.parameter_words) + config.tile_depth + config.parameter_words > config.weight_words:
-        raise CompileError(
-            f"{op}: its right operand of {depth} by {columns} does not fit the weight store's {config.weight_words} "
-            "words; raise weight_bytes"
-        )
     word, start = config.weight_word_bytes, 0
     for group in range(groups):
         first, here = group * config.cols, min(config.cols, columns - group * config.cols)

@@ -8,7 +8,7 @@ for random bytes. Results are taken at the beginning, in the middle and at the e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,10 @@ from sateen.compiler.model import Layer, Model, Part, Tile
 from sateen.compiler.verification.decoding import records
 from sateen.compiler.verification.definitions import SUMS, sums
 from sateen.compiler.verification.emulation import Layered, Results, positions, written
+from sateen.compiler.verification.segments import conflicts
 from sateen.errors import InternalError
 from sateen.graph.ops import Op, Reshape, Weighted
-from sateen.hw.spec.descriptor import CHANNELS_DIM, Descriptor
+from sateen.hw.spec.descriptor import CHANNELS_DIM, Combine, Descriptor
 from sateen.sim import golden
 
 __all__ = ["verify_program"]
@@ -59,12 +60,14 @@ def verify_program(model: Model) -> None:
     ------
     InternalError
         If a layer multiplies by another weight, adds another bias, scales or rounds otherwise, has other tables, or
-        does not write each of its results. It names layer and weight.
+        does not write each of its results; if its sums do not fit the accumulators as it divides them; or if it
+        disturbs its neighbours. It names layer and weight.
     """
     verifier = _Verifier(model)
     for step in model.steps:
         for layer in model.layers[step.first : step.first + step.count]:
             verifier.layer(layer, step.tiles)
+    verifier.segments()
 
 
 class _Verifier:
@@ -92,6 +95,17 @@ class _Verifier:
             self._layer(op, list(self._places(op, layer, tiles)))
         except (ArithmeticError, AssertionError, LookupError, ValueError) as error:
             raise _error(op, f"its program has no meaning ({error!r})") from error
+
+    def segments(self) -> None:
+        """Looks for descriptors that disturb others of their segment."""
+        layers = [[-1] * len(program) for program in self.programs]
+        for number, layer in enumerate(self.model.layers):
+            for part in layer.parts:
+                layers[part.segment][part.first : part.first + part.count] = [number] * part.count
+        for number, (program, segment) in enumerate(zip(self.programs, self.model.segments, strict=True)):
+            for index, what in conflicts(program, layers[number], len(segment.weights), self.config):
+                op = self.ops[self.model.layers[layers[number][index]].name]
+                raise _error(op, f"descriptor {index} of segment {number} {what}")
 
     def _layer(self, op: Op, places: list[_Place]) -> None:
         copies = [place for place in places if self._descriptor(place).output.to_weights]
@@ -161,11 +175,26 @@ class _Verifier:
             raise _error(op, f"the blocks and groups of {place} are not the same in its streams: {turns}")
         if positions(d.activations) != counts[2] * counts[3] * d.output.taps:
             raise _error(op, f"{place} sums up {positions(d.activations)} positions, not {counts[2] * counts[3]}")
+        self._fits_accumulators(op, place)
         if isinstance(op, Weighted):
             stated = d.output.zero_point, d.output.low, d.output.high, d.output.rounding
             wanted = self.graph.tensors[op.output].zero_point, op.low, op.high, op.rounding
             if stated != wanted:
                 raise _error(op, f"{place} has zero point, clamp and rounding {stated}, the graph {wanted}")
+
+    def _fits_accumulators(self, op: Op, place: _Place) -> None:
+        d = self._descriptor(place)
+        looks_up = d.output.combine != Combine.NONE
+        if not d.activations.pairs == d.weights.tables == looks_up:
+            raise _error(op, f"{place} looks up in some of its streams only")
+        if not looks_up and positions(d.activations) > self.config.positions:
+            raise _error(op, f"{place} has {positions(d.activations)} sums, {self.config.positions} fit")
+        halves = replace(
+            d, activations=replace(d.activations, quarters=False), output=replace(d.output, quarters=False)
+        )
+        divided = halves.in_quarters(self.config.positions, overlap=bool(self.config.overlap))
+        if d.activations.quarters != d.output.quarters or (d.quarters and not divided.quarters):
+            raise _error(op, f"{place} divides the accumulators, which its sums do not allow")
 
     def _memory(self, op: Op, place: _Place, inputs: Mapping[str, Floats]) -> Floats:
         memory = self.garbage.copy()
