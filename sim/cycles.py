@@ -32,7 +32,8 @@ def predict(descriptors: Sequence[Descriptor], config: Config) -> list[Counters]
     if config.overlap and counters:
         # The last one's results are nobody else's.
         output = model.done - model.last_beat - 1
-        counters[-1] += Counters(output, 0, 0, 0, 0, output, 0)
+        cycles, busy = model.late
+        counters[-1] += Counters(output + cycles, busy, 0, cycles - busy, 0, output, 0)
     return counters
 
 
@@ -58,6 +59,9 @@ class _Model:
         """Lines that the next descriptor may read before a time, and that time."""
         self.done_before, self.halves_before = 0, False
         """Of the descriptor before, with ``overlap``: when it was done, and whether it took halves."""
+        self.late = 0, 0
+        """Cycles of its last beat that count for the next one, since a beat of several cycles is taken in its first;
+        and those of them in which the PEs compute."""
 
     def descriptor(self, d: Descriptor) -> Counters:
         """Advances by one descriptor, and returns its counters."""
@@ -90,7 +94,9 @@ class _Model:
         if config.overlap:
             self.next_request = last_line - first + request + 1
             self.gates = [(0, self.done + t.done_to_request)]
-            cycles, output = self.last_beat + 1 - begin, max(0, done_before - begin)
+            late, self.late = self.late, (0, 0)
+            cycles, output = self.last_beat + 1 - begin + late[0], max(0, done_before - begin)
+            busy += late[1]
         return Counters(
             cycles=cycles,
             busy=busy,
@@ -212,16 +218,19 @@ class _Model:
                 left -= config.cols
         self.words_done = max(weights_loaded, word - kind.load - t.prefetched_words)
         self.done = drained + t.drain_to_done
-        cycles, output = self.done - begin, self.done - self.last_beat - 1
+        cycles, busy, output = self.done - begin, pace.busy, self.done - self.last_beat - 1
         if config.overlap:
-            cycles, output, self.next_request = self.last_beat + 1 - begin, behind, requests.next
+            late, self.late = self.late, pace.late
+            cycles, busy = self.last_beat + 1 - begin + late[0] - self.late[0], busy + late[1] - self.late[1]
+            starved = min(starved, cycles - busy - waiting)
+            output, self.next_request = min(behind, cycles - busy - waiting - starved), requests.next
             self._set_gates(d.output.ahead, self.drains[first_part:])
             self.done_before, self.halves_before = self.done, not d.quarters
         return Counters(
             cycles=cycles,
-            busy=pace.busy,
+            busy=busy,
             weights=waiting,
-            activations=cycles - pace.busy - waiting - starved - output,
+            activations=cycles - busy - waiting - starved - output,
             accumulators=starved,
             output=output,
             link=0,
@@ -321,4 +330,7 @@ class _Pace:
         self.load_cycles = max(config.tile_depth // config.weight_rows + selects, steps * self.row_cycles)
         self.row = self.load_cycles // steps
         self.lead = kind.lead + (selects > 0)
-        self.busy = self.blocks * self.groups * self.tiles * self.beats * (kind.waves or kind.beat_cycles)(settings)
+        waves = (kind.waves or kind.beat_cycles)(settings)
+        self.busy = self.blocks * self.groups * self.tiles * self.beats * waves
+        self.late = (self.beat_cycles, waves) if self.beat_cycles > 1 else (0, 0)
+        """:attr:`_Model.late`."""
