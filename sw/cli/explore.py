@@ -80,10 +80,10 @@ def explore(
         found = search(task, trials=trials, seed=seed, study=study, spread=run, progress=report)
     if not found.front:
         raise SateenError(f"{refusal(found, target)}")
-    _print(found, target)
+    _print(found, target, weights)
     if html is not None:
         with atomic_write(html, "wb") as file:
-            file.write(page(found, target, list(graphs)).encode())
+            file.write(page(found, target, weights).encode())
         console.print(f"{html}: the front")
     verified: list[Verified] = []
     try:
@@ -164,7 +164,7 @@ def refusal(found: Search, target: Target) -> str:
     )
 
 
-def _print(found: Search, target: Target) -> None:
+def _print(found: Search, target: Target, weights: dict[str, float]) -> None:
     from sateen.fpga.area import error_of
     from sateen.fpga.speed import speed
     from sateen.hw.spec.config import parse_config
@@ -180,10 +180,10 @@ def _print(found: Search, target: Target) -> None:
     if len(shown) > SHOWN:
         shown = [shown[round(place * (len(shown) - 1) / (SHOWN - 1))] for place in range(SHOWN)]
     left = f", {SHOWN} of its {len(found.front)} (--json and --html have all)" if shown is not found.front else ""
-    print_table(columns, [_row(point, target) for point in shown], title=f"the front, fastest first{left}:")
+    print_table(columns, [_row(point, target, weights) for point in shown], title=f"the front, fastest first{left}:")
     by_hand = [point for point in found.baseline if not point.problem]
     if by_hand:
-        print_table(columns, [_row(point, target) for point in by_hand], title="made by hand:")
+        print_table(columns, [_row(point, target, weights) for point in by_hand], title="made by hand:")
     first = parse_config(found.front[0].config)
     error, clock = error_of(first, target.part), speed(first, target.part, found.front[0].cells["luts"])
     if error.luts is None or error.registers is None or error.most is None:
@@ -201,8 +201,8 @@ def _print(found: Search, target: Target) -> None:
         )
 
 
-def _row(point: Point, target: Target) -> list[str]:
-    arrays, ports = (sum(getattr(each, name) for each in point.models) for name in ("compute_ms", "link_ms"))
+def _row(point: Point, target: Target, weights: dict[str, float]) -> list[str]:
+    arrays, ports = point.weighted("compute_ms", weights), point.weighted("link_ms", weights)
     cells = [f"{point.cells[name]:,}" for name in target.limits]
     return [_ms(point.latency_ms), _ms(arrays), _ms(ports), f"{point.clock_mhz:g} MHz", *cells, point.config]
 

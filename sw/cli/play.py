@@ -62,13 +62,14 @@ def play(
     if (mean is not None or scale is not None) and model is None:
         raise InputError("--mean and --scale are those of a model; name one")
     source = load_source(model) if model is not None else None
+    how = Preprocessing(mean=mean, scale=scale, resize=True)
+    classes = _classes(source, labels, how) if source is not None else []
     language = _language(story) if story is not None else None
     listening = _listen(host, port)
     with listening, _opened(device) as device_opened:
         offered = [_digits(device_opened)]
         if source is not None:
-            how = Preprocessing(mean=mean, scale=scale, resize=True)
-            offered.append(_pictures(source, device_opened, labels, how))
+            offered.append(_pictures(source, device_opened, classes, how))
         player = Player(device_opened, device, offered)
         teller = Story(*language, device_opened, device) if language is not None else None
         if teller is not None:
@@ -133,12 +134,9 @@ def _language(path: Path) -> tuple[Quantized, Tokenizer]:
         return quantize(model), words
 
 
-def _pictures(source: Source, device: Device, labels: Path | None, how: Preprocessing) -> Playable:
-    """A model of pictures, from a file."""
-    from sateen.play import Playable
-
-    path, model = source.path, source.compiled(device.config)
-    graph = model.graph
+def _classes(source: Source, labels: Path | None, how: Preprocessing) -> list[str]:
+    """Names of a model's classes; an :class:`InputError` if it is none of pictures, before a device is opened."""
+    path, graph = source.path, source.graph
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise InputError(f"{path} has several inputs or outputs; a page of pictures needs one of each")
     shape = graph.tensors[graph.inputs[0]].shape
@@ -152,7 +150,15 @@ def _pictures(source: Source, device: Device, labels: Path | None, how: Preproce
     names = load_labels(labels) if labels is not None else [str(place) for place in range(count)]
     if len(names) != count:
         raise InputError(f"the model has {count:,} classes, and there are {len(names):,} labels")
-    return Playable(name=path.stem, kind="picture", model=model, classes=names, prepare=_reader(graph, how))
+    return names
+
+
+def _pictures(source: Source, device: Device, classes: list[str], how: Preprocessing) -> Playable:
+    """A model of pictures, from a file."""
+    from sateen.play import Playable
+
+    model, name = source.compiled(device.config), source.path.stem
+    return Playable(name=name, kind="picture", model=model, classes=classes, prepare=_reader(model.graph, how))
 
 
 def _reader(graph: Graph, how: Preprocessing) -> Callable[[bytes], NDArray[Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -56,6 +56,10 @@ class Point:
     """Why it is no candidate; empty for others."""
     reason: str = ""
     """The kind of problem: ``fit``, ``compile``, ``host`` or ``unknown``."""
+
+    def weighted(self, name: str, weights: Mapping[str, float]) -> float:
+        """The weighted sum of a field of the models' times."""
+        return sum(weights[each.model] * float(getattr(each, name)) for each in self.models)
 
     @property
     def fill(self) -> float:

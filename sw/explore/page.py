@@ -4,6 +4,7 @@ the extra ``explore``."""
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
 
 import plotly.graph_objects as go
 
@@ -29,19 +30,21 @@ th:last-child, td:last-child {{ text-align: left; font-family: ui-monospace, mon
 """
 
 
-def page(search: Search, target: Target, models: list[str]) -> str:
-    """The page of a search."""
-    title = f"{', '.join(models)} on {target.name}"
+def page(search: Search, target: Target, weights: Mapping[str, float]) -> str:
+    """The page of a search, of models with weights."""
+    title = f"{', '.join(weights)} on {target.name}"
     skipped = sum(search.skipped.values())
     text = (
         f"{search.trials:,} configurations, of which {skipped:,} were no candidates. Latency is one inference of each "
-        "model, by the cycle model and the bytes on the serial port; cells and clock are estimates."
+        "model, as often as its weight says, by the cycle model and the bytes on the serial port; cells and "
+        "clock are estimates."
     )
     figure = go.Figure(layout=_layout())
     figure.add_trace(_trace(search.front, "front", "lines+markers", "#1f6feb"))
     figure.add_trace(_trace([point for point in search.baseline if not point.problem], "by hand", "markers", "#d1690e"))
     chart = figure.to_html(full_html=False, include_plotlyjs=True, config={"responsive": True})
-    return HEAD.format(title=html.escape(title), text=html.escape(text)) + chart + _table(search.front) + "</html>\n"
+    head = HEAD.format(title=html.escape(title), text=html.escape(text))
+    return head + chart + _table(search.front, weights) + "</html>\n"
 
 
 def _layout() -> go.Layout:
@@ -77,13 +80,13 @@ def _hover(point: Point) -> str:
     return f"{html.escape(point.config)}<br>{point.latency_ms:.4g} ms at {point.clock_mhz:g} MHz<br>{cells}<br>{times}"
 
 
-def _table(points: list[Point]) -> str:
+def _table(points: list[Point], weights: Mapping[str, float]) -> str:
     names = list(points[0].shares) if points else []
     heads = ["latency, ms", "array, ms", "MHz", *(name.replace("_", " ") for name in names), "configuration"]
     rows = [
         [
             f"{point.latency_ms:.4g}",
-            f"{sum(each.compute_ms for each in point.models):.4g}",
+            f"{point.weighted('compute_ms', weights):.4g}",
             f"{point.clock_mhz:g}",
             *(f"{point.cells[name]:,}" for name in names),
             point.config,

@@ -11,7 +11,7 @@ import pytest
 
 from command_line import here
 from sateen.cli import documents
-from sateen.cli.explore import _target
+from sateen.cli.explore import _row, _target
 from sateen.cli.schema import schema_of
 from sateen.errors import SateenError
 from sateen.explore import ModelTime, Point, StudyMismatch, Target, Task, explore
@@ -107,6 +107,9 @@ def test_weights_count():
     more = Task(graphs=graphs, weights={"a": 3.0, "b": 1.0}, target=target("ulx3s-85f")).evaluate(config)
     a = once.models[0]
     assert more.latency_ms - once.latency_ms == pytest.approx(2 * (a.compute_ms + a.link_ms))
+    cells = _row(more, target("ulx3s-85f"), {"a": 3.0, "b": 1.0})[:3]
+    latency, array, port = (float(cell.split()[0]) for cell in cells)
+    assert latency == pytest.approx(array + port, rel=1e-3)
 
 
 def test_points_survive_json(found):
@@ -193,7 +196,7 @@ def test_a_part_without_measurements_is_skipped():
 
 
 def test_the_page_has_every_point_of_the_front(found):
-    text = page(found, target("ulx3s-85f"), ["<net>"])
+    text = page(found, target("ulx3s-85f"), {"net": 1.0, "<net>": 1.0})
     assert "&lt;net&gt;" in text and "<net>" not in text
     for point in found.front:
         assert text.count(point.config) >= 2

@@ -20,7 +20,7 @@ from starlette.websockets import WebSocketDisconnect
 import sateen
 from command_line import here
 from sateen.cli.inputs import Preprocessing
-from sateen.cli.play import _digits, _pictures
+from sateen.cli.play import _classes, _digits, _pictures
 from sateen.cli.sources import load_source
 from sateen.errors import InputError
 from sateen.hw.spec.config import parse_config
@@ -60,7 +60,7 @@ def player(tmp_path_factory):
     low, high = real_range(graph, graph.tensors[graph.inputs[0]])
     with Device(Link(ProbedTransport(parse_config(CONFIG)))) as device:
         how = Preprocessing(mean=str(-255 * low / (high - low)), scale=str(255 / (high - low)), resize=True)
-        yield Player(device, f"sim:{CONFIG}", [_digits(device), _pictures(load_source(file), device, None, how)])
+        yield Player(device, f"sim:{CONFIG}", [_digits(device), _pictures(load_source(file), device, list("012"), how)])
 
 
 @pytest.fixture
@@ -242,10 +242,10 @@ def test_pictures_without_a_request_and_too_large_ones_are_answered(client, monk
         assert ws.receive_json()["class"] == "1"
 
 
-def test_how_pictures_become_inputs_must_be_known_before(player, tmp_path):
+def test_how_pictures_become_inputs_must_be_known_before(tmp_path):
     Builder((6, 6, 3), np.random.default_rng(1)).conv2d(4, (3, 3)).graph().save(tmp_path / "rgb.graph")
     with pytest.raises(InputError, match="rgb.graph: .*give --mean and --scale"):
-        _pictures(load_source(tmp_path / "rgb.graph"), player.device, None, Preprocessing(resize=True))
+        _classes(load_source(tmp_path / "rgb.graph"), None, Preprocessing(resize=True))
 
 
 def test_people_take_turns(client, player, monkeypatch):
