@@ -41,7 +41,7 @@ class _Step:
     address: int = 0
 
     def __str__(self) -> str:
-        fields = f"{self.which}, {self.count}, {self.offset}, {self.size}, {self.address}"
+        fields = f"{self.count}, {self.which}, {self.offset}, {self.size}, {self.address}"
         return f"{{SATEEN_STEP_{self.kind}, {fields}}}"
 
 
@@ -240,7 +240,7 @@ def _source(parts: _Parts, name: str) -> str:
     for number in range(len(model.segments)):
         sizes = f"sizeof weights_{number}, sizeof program_{number}"
         lines.append(f"    {{weights_{number}, program_{number}, {sizes}}},")
-    lines += ["};", "", "/* Kind, which, count, offset, size, address. */", "static const sateen_step steps[] = {"]
+    lines += ["};", "", "/* Kind, count, which, offset, size, address. */", "static const sateen_step steps[] = {"]
     lines += [f"    {step}," for step in parts.steps]
     lines += ["};", ""]
     for kind, names in (("inputs", parts.inputs), ("outputs", parts.outputs)):

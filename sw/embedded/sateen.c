@@ -684,7 +684,7 @@ static sateen_status do_step(sateen *device, const sateen_model *model, const sa
         }
         break;
     case SATEEN_STEP_RUN:
-        status = execute(device, step->which, step->count);
+        status = execute(device, (uint8_t)which, step->count);
         break;
     default:
         status = get(device, SATEEN_SPACE_SCRATCHPAD, step->address, &buffer[step->offset], step->size);

@@ -98,8 +98,8 @@ enum { SATEEN_STEP_LOAD, SATEEN_STEP_SEND, SATEEN_STEP_RUN, SATEEN_STEP_FETCH };
 /* A step of an inference. Buffers are numbered: inputs, then outputs, then the work area. */
 typedef struct {
     uint8_t kind;     /* One of SATEEN_STEP_*. */
-    uint8_t which;    /* LOAD: segment; SEND and FETCH: buffer; RUN: first descriptor. */
     uint8_t count;    /* RUN: descriptors. */
+    uint16_t which;   /* LOAD: segment; SEND and FETCH: buffer; RUN: first descriptor. */
     uint32_t offset;  /* SEND and FETCH: first byte in the buffer. */
     uint32_t size;    /* SEND and FETCH: bytes. */
     uint32_t address; /* SEND and FETCH: in the scratchpad. */

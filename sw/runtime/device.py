@@ -190,9 +190,10 @@ class Device:
     def _placing(self, model: Model, segment: int) -> tuple[list[Operation], int]:
         """What places a segment, and the cycles that it takes besides the link's; nothing if the segment is there.
         Afterwards what the device holds is unknown."""
-        if self._resident is not None and self._resident[0] is model and self._resident[1] == segment:
+        known = self._resident if getattr(self.link, "holder", None) is self else None
+        if known is not None and known[0] is model and known[1] == segment:
             return [], 0
-        self._resident = None
+        self._resident, self.link.holder = None, self
         if self.shelf is not None:
             return self.shelf.placing(model, segment)
         data = model.segments[segment]
@@ -224,8 +225,10 @@ class Device:
             # What the device holds now is unknown.
             self._resident = None
             if isinstance(error, OvertimeError):
+                # Several parts are of one layer, whichever of them ran.
+                layer = model.layer_at(jobs[0][0], error.place if len(jobs) == 1 else 0)
                 raise OvertimeError(
-                    f"the device ended the program in layer {model.layer_at(jobs[0][0], error.place).name!r}: it still "
+                    f"the device ended the program in layer {layer.name!r}: it still "
                     f"ran after {limit:,} cycles, more than {PATIENCE} times what it should take; compile the model "
                     f"again, and if that does not help, report it",
                     place=error.place,
@@ -307,14 +310,15 @@ class LoadedModel:
             inference = Inference(self.device, self.model, self._position)
         items: list[dict[str, Array]] = []
         counters: list[Counters] = []
-        link_bytes, copied = 0, self._copied()
+        link_bytes = copied = 0
         for item in range(count):
             single = {name: values[item : item + 1] for name, values in inputs.items()}
             with self.device.turn:
-                before = self.device.link.bytes
+                before, copied_before = self.device.link.bytes, self._copied()
                 # The last item is profiled.
                 values, counters = inference.run(single, layers=layers, profiled=layers or item == count - 1)
                 link_bytes += self.device.link.bytes - before
+                copied += self._copied() - copied_before
             items.append(values)
             if progress is not None:
                 progress(item + 1, count)
@@ -326,7 +330,7 @@ class LoadedModel:
             ),
             inferences=count,
             link_bytes=link_bytes,
-            copied_bytes=self._copied() - copied,
+            copied_bytes=copied,
         )
         tensors = {
             name: graph.tensors[name].to_file(np.concatenate([values[name] for values in items])) for name in items[0]

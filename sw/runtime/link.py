@@ -98,6 +98,10 @@ class Link:
         self.bytes = 0
         """Bytes sent and received so far."""
         self.retransmissions = 0
+        self.holder: object = None
+        """Whoever knows what the device's memories hold, since they were the last to change that in this session."""
+        self.shelf: object = None
+        """The same of the device's SDRAM."""
         self._frame_bytes = SMALLEST_FRAME
         self._clock_hz = float("inf")
         self._seq, self._session = random.randrange(256), 0
@@ -118,6 +122,8 @@ class Link:
         """
         with self._turn:
             self._frame_bytes, self._clock_hz = SMALLEST_FRAME, float("inf")
+            # Others may have used the device, or its power was off.
+            self.holder = self.shelf = None
             self._session = random.randrange(1 << 16)
             self._send(FrameType.HELLO, b"", 1, 0)
             answer = self.transaction([read(Space.IDENTITY, 0, IDENTITY_BYTES)])

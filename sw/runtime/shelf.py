@@ -96,9 +96,15 @@ class Shelf:
     @property
     def entries(self) -> list[Entry]:
         """What the directory names; none if it is damaged, or nobody has written one."""
+        self._recall()
         if self._entries is None:
             self._entries = self._read_directory()
         return list(self._entries)
+
+    def _recall(self) -> None:
+        """Forgets what was found before the present session, or before another shelf used this link."""
+        if self.link.shelf is not self:
+            self.link.shelf, self._entries, self._checked = self, None, {}
 
     def probe(self) -> None:
         """Raises :class:`~sateen.errors.DeviceError` if the SDRAM does not answer."""
@@ -149,6 +155,7 @@ class Shelf:
         DeviceError
             If the model is larger than the SDRAM, or that does not keep what is written.
         """
+        self._recall()
         image, digest = self._image(model).data, self._image(model).sha256
         if digest in self._checked:
             return self._checked[digest]
@@ -238,8 +245,12 @@ class Shelf:
         text = self.link.transaction([read(Space.SDRAM, HEAD.size, length)])
         if zlib.crc32(text) != crc32:
             return []
-        found: list[dict[str, Any]] = json.loads(text)
-        return [Entry(**fields) for fields in found]
+        try:
+            found: list[dict[str, Any]] = json.loads(text)
+            return [Entry(**fields) for fields in found]
+        except (TypeError, ValueError):
+            # Another version's.
+            return []
 
     def _write_directory(self, entries: Sequence[Entry]) -> None:
         self._entries = None

@@ -13,6 +13,9 @@ from sateen.embedded import export
 from sateen.errors import CompileError
 from sateen.graph import Graph, Softmax, Tensor
 from sateen.graph import run as golden
+from sateen.hw.spec.config import parse_config
+from sateen.hw.spec.identity import Identity
+from sateen.hw.spec.wire import Op, OpHeader, Space
 from sateen.testing.graphs import Builder, random_input
 
 
@@ -105,3 +108,32 @@ def test_an_output_that_is_an_input():
     both = Graph(name="both", tensors=graph.tensors, ops=graph.ops, inputs=graph.inputs, outputs=[*graph.outputs, "x"])
     with pytest.raises(CompileError, match="the output 'x' is not the device's"):
         export(sateen.compile(both, CONFIG), "both")
+
+
+def test_more_segments_than_a_byte_counts(tmp_path):
+    """Each is sent in its turn."""
+    from test_c_driver import Scripted, answer
+
+    config = parse_config("micro,weight_bytes=64")
+    model = sateen.compile(Builder((8,), np.random.default_rng(1)).fully_connected(600).graph(), config)
+    assert len(model.segments) > 256
+    sent = bytearray()
+
+    def memoryless(frame):
+        payload, length_of_data = frame.payload, 0
+        while payload:
+            op, space, length, _ = OpHeader.LAYOUT.unpack_from(payload)
+            payload = payload[OpHeader.LAYOUT.size :]
+            if op == Op.WRITE:
+                sent.extend(payload[:length] if space == Space.WEIGHTS else b"")
+                payload = payload[length:]
+            length_of_data += length if op == Op.READ else 0
+        text = Identity(config, "").encode() + bytes(config.frame_bytes)
+        return answer(frame, text[:length_of_data] + b"\0")
+
+    driver = CDriver(tmp_path, net=model)
+    assert Scripted(memoryless).open(driver) == driver.Status.OK
+    assert driver.run("net", np.zeros((1, 8), np.int8))[0] == driver.Status.OK
+    words = np.zeros((sum(len(each.weights) for each in model.segments), config.weight_word_bytes), np.int8)
+    words[:, : config.cols] = np.concatenate([each.weights for each in model.segments])
+    assert sent == words.tobytes()

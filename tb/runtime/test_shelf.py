@@ -34,7 +34,7 @@ class Memory:
     """A link to a device of which there is only the SDRAM. ``breaks`` ends it before so many more writes."""
 
     def __init__(self):
-        self.bytes, self.breaks, self.written = {}, None, 0
+        self.bytes, self.breaks, self.written, self.shelf = {}, None, 0, None
         self.source = self.crc = 0
 
     def get(self, start, length):

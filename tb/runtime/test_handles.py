@@ -1,0 +1,98 @@
+"""Handles of one device, one after another and in turn: none relies on what another one, or another session, left."""
+
+import json
+import zlib
+
+import numpy as np
+import pytest
+from test_sharing import CONFIG, cases
+from test_shelf import CONFIG as WITH_SDRAM
+from test_shelf import DEVICE, Memory
+
+import sateen
+from sateen.errors import OvertimeError
+from sateen.hw.spec.identity import Identity
+from sateen.runtime import Device
+from sateen.runtime.link import Link
+from sateen.runtime.shelf import HEAD, MAGIC, Shelf
+from sateen.runtime.transport import SimulationTransport
+from sateen.testing.graphs import Builder, small_network
+
+
+def test_a_session_in_the_meantime():
+    """A handle that begins a session again before any of its requests was refused."""
+    transport = SimulationTransport(CONFIG)
+    (model, x, expected), (other, other_x, _) = cases(2)
+    first = Device(Link(transport))
+    loaded = first.load(model)
+    np.testing.assert_array_equal(loaded.run(x), expected)
+    Device(Link(transport)).load(other).run(other_x)
+    first.link.hello()
+    np.testing.assert_array_equal(loaded.run(x), expected)
+    transport.close()
+
+
+def test_handles_that_share_a_link():
+    link = Link(SimulationTransport(CONFIG))
+    pairs = [(Device(link).load(model), x, expected) for model, x, expected in cases(2)]
+    for _ in range(2):
+        for loaded, x, expected in pairs:
+            np.testing.assert_array_equal(loaded.run(x), expected)
+    link.close()
+
+
+def test_sdram_after_another_session():
+    """What was found in SDRAM is looked for again once a session has begun, and once another shelf was used."""
+    models = [small_network(WITH_SDRAM, seed)[0] for seed in (1, 2)]
+    memory = Memory()
+    shelf, other = Shelf(memory, WITH_SDRAM), Shelf(memory, WITH_SDRAM)
+    size = shelf.load(models[0]).size
+    other.load(models[1])
+    assert len(shelf.entries) == 2 and shelf.load(models[1]) and shelf.sent == size
+    memory.bytes.clear()
+    memory.shelf = None
+    shelf.load(models[0])
+    assert shelf.sent == 2 * size and len(shelf.entries) == 1
+
+
+@pytest.mark.parametrize("listed", [[{"name": "x", "since": 1}], [3], {"name": "x"}])
+def test_a_directory_of_another_version(listed):
+    """Its checksum is right, but it says other things."""
+    text = json.dumps(listed).encode()
+    memory = Memory()
+    memory.bytes.update(enumerate(HEAD.pack(MAGIC, len(text), zlib.crc32(text)) + text))
+    shelf = Shelf(memory, WITH_SDRAM)
+    assert shelf.entries == []
+    shelf.load(small_network(WITH_SDRAM, 1)[0])
+    assert len(shelf.entries) == 1
+
+
+def test_copies_of_others_do_not_count():
+    """A profile has the bytes that its own run copied, whoever else ran between its items."""
+    with sateen.open(f"sim:{DEVICE}") as device:
+        (model, x), (other, other_x) = (small_network(WITH_SDRAM, seed) for seed in (1, 2))
+        loaded, another = device.load(model), device.load(other)
+        loaded.run(np.concatenate([x, x]), progress=lambda done, total: another.run(other_x))
+        # For each item, and not for what ran in between.
+        assert loaded.profile.copied_bytes == 2 * device.shelf.size(model)
+
+
+def test_overtime_in_one_of_several_parts():
+    """The layer is named, although the place counts from the beginning of a part behind the first."""
+
+    class Stuck:
+        transport, bytes = None, 0
+
+        def hello(self):
+            return Identity(CONFIG, "")
+
+        def transaction(self, operations, *, busy_cycles=0):
+            raise OvertimeError("too long", place=200)
+
+    graph = Builder((4, 4, 2), np.random.default_rng(1), name="net").conv2d(3, (2, 2)).graph()
+    model = sateen.compile(graph, CONFIG)
+    (part,) = model.layers[0].parts
+    device = Device(Stuck())
+    device.place = lambda model, segment: None
+    with pytest.raises(OvertimeError, match=f"in layer {model.layers[0].name!r}"):
+        device.run_all(model, [(part, [], []), (part, [], [])])
