@@ -1,5 +1,6 @@
 """How far a descriptor reads ahead of the one before, against the streams by definition."""
 
+import dataclasses
 import itertools
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 import sateen
+from sateen.compiler import consistency
 from sateen.compiler.verification import verify_program
 from sateen.compiler.verification.decoding import records
 from sateen.errors import InternalError
@@ -127,3 +129,14 @@ def test_verification(shape, was, ahead, reason):
     verify_program(changed((0, 0, 0, 0)))
     with pytest.raises(InternalError, match=f"'op0': descriptor 0 of segment 0 lets the next one {reason}"):
         verify_program(changed(ahead))
+
+
+@pytest.mark.parametrize("text", ["tiny,pe=interleaved,positions=16,overlap=1", "tiny,pe=bitserial,overlap=1"])
+def test_predictions(text, tmp_path):
+    """Beats of several cycles count for two layers; no cause has fewer cycles than none, which files must not say."""
+    model = sateen.compile(random_graph(np.random.default_rng([51, 21])), text)
+    for layer in model.layers:
+        cycles, *causes, link = dataclasses.astuple(layer.predicted)
+        assert min(causes) >= 0 and sum(causes) == cycles and link == 0
+    model.save(tmp_path / "m.sateen")
+    consistency.check(sateen.Model.load(tmp_path / "m.sateen"))
