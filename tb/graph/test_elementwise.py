@@ -136,13 +136,21 @@ def test_host_amid_rows_at_a_time():
         check(opened, residual(Add, np.random.default_rng(8)).graph(), fallbacks=["joint"])
 
 
+def test_tables_need_a_weight_store():
+    """A byte too few, and the host computes; 512 entries of two tables and 9 words of parameters, 4 bytes each."""
+    made = elementwise(Add, (4, 4, 4), (0.02, 0.03, 0.01), (3, -7, 11))
+    sateen.compile(made, "tiny,positions=256,weight_bytes=2084", strict=True)
+    with pytest.raises(sateen.CompileError, match="its tables take 2084 bytes of the weight store, which has 2080"):
+        sateen.compile(made, "tiny,positions=256,weight_bytes=2080", strict=True)
+
+
 def test_elements_at_a_time():
     """Sums, products and tables of tensors that do not fit the scratchpad."""
     rng = np.random.default_rng(17)
     chain = Chain((9, 8, 7), rng).then(
         Table, 9, 8, 7, table=rng.integers(-128, 128, 256).astype(np.int8), function="random"
     )
-    with sateen.open("sim:tiny,positions=256,scratchpad_bytes=512") as opened:
+    with sateen.open("sim:tiny,positions=256,scratchpad_bytes=512,overlap=1") as opened:
         graphs = [elementwise(kind, (9, 8, 7), (0.02, 0.03, 0.01), (3, -7, 11)) for kind in (Add, Multiply)]
         for graph in (*graphs, chain.graph()):
             x = {name: random_input_of((2, 9, 8, 7)) for name in graph.inputs}

@@ -57,6 +57,7 @@ from sateen.graph.ops import (
     Weighted,
 )
 from sateen.hw.spec.config import Config
+from sateen.hw.spec.descriptor import table_words
 
 __all__ = ["LOWERINGS", "Lowered", "LoweredGraph", "lower", "lower_operator"]
 
@@ -168,6 +169,7 @@ def lower_operator(op: Op, tensors: Mapping[str, Tensor], config: Config) -> Low
     arguments = (*(tensors[name] for name in op.inputs), tensors[op.output], config)
     result = lowering(op, *arguments)
     if isinstance(result, LookUp):
+        _check_tables(op, config)
         return Lowered(tables=result)
     if isinstance(result, ProductOfTwo):
         for kernel in (*result.copies, result.kernel):
@@ -210,6 +212,16 @@ def _check_weights(op: Op, kernels: tuple[Kernel, ...], config: Config) -> None:
             f"{op}: its weights reach from {low} to {high}, but the configuration holds weights of "
             f"{config.weight_bits} bits, {-limit} to {limit - 1}; quantize with "
             f"weight_bits={config.weight_bits}, or raise the configuration's"
+        )
+
+
+def _check_tables(op: Op, config: Config) -> None:
+    """Raises :class:`CompileError` unless both tables fit the weight store."""
+    words = table_words(config.cols) + config.parameter_words
+    if words > config.weight_words:
+        raise CompileError(
+            f"{op}: its tables take {words * config.weight_word_bytes} bytes of the weight store, which has "
+            f"{config.weight_bytes}; raise weight_bytes"
         )
 
 

@@ -103,6 +103,10 @@ class _Verifier:
             for part in layer.parts:
                 layers[part.segment][part.first : part.first + part.count] = [number] * part.count
         for number, (program, segment) in enumerate(zip(self.programs, self.model.segments, strict=True)):
+            words, most = len(segment.weights), self.config.weight_words
+            if words > most:
+                op = self.ops[self.model.layers[layers[number][0]].name]
+                raise _error(op, f"segment {number} has {words} words, more than the weight store's {most}")
             for index, what in conflicts(program, layers[number], len(segment.weights), self.config):
                 op = self.ops[self.model.layers[layers[number][index]].name]
                 raise _error(op, f"descriptor {index} of segment {number} {what}")
