@@ -220,9 +220,10 @@ class Shelf:
         """Where a model of this size goes, and the models that stay."""
         room = self._end - DIRECTORY_BYTES
         if size > room:
+            beside = f" beside {self._reserved:,} bytes of tensors of models that ran" if self._reserved else ""
             raise DeviceError(
                 f"the model {name!r} takes {size:,} bytes of SDRAM, {size - room:,} more than {self.chip.title} has "
-                f"room for; choose a smaller model, or a device with more SDRAM"
+                f"room for{beside}; choose a smaller model, or a device with more SDRAM"
             )
         base = DIRECTORY_BYTES
         for entry in sorted(others, key=lambda entry: entry.base):
