@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, ShapeLike, Signal
+from amaranth.hdl import Module, Mux, ShapeLike, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
@@ -31,7 +31,7 @@ class Fetch(wiring.Component):
     latency : int
         Cycles from ``address`` to ``data``, 1 or more.
     sliced : bool
-        A register slice follows the queue.
+        A register slice follows the queue, and requests may come late in a cycle: faster, in more cells.
     depth : int or None
         Most requests under way, a power of two of 2 or more; None for enough for one per cycle.
 
@@ -88,6 +88,9 @@ class Fetch(wiring.Component):
         m.d.sync += released.eq(taken)
         m.d.comb += [following.eq(used + fired - released), self.i.ready.eq(room), self.empty.eq(used == 0)]
         m.d.sync += [used.eq(following), room.eq(following != self.depth)]
+        if self.sliced:
+            # The same, in more cells: the request, which may come late, passes no adder.
+            m.d.sync += room.eq(released | Mux(fired, used != self.depth - 1, used != self.depth))
 
         m.d.sync += [self.reading.eq(fired), self.address.eq(self.i.payload.address)]
         valid = delayed(m, fired, 1 + self.latency, name="valid", reset=True)
