@@ -102,7 +102,7 @@ def operator(file: File, kind: str, before: list[str]) -> str:
 
 
 @pytest.mark.parametrize("kind", ["Add", "Mul", "AveragePool", "GlobalAveragePool", "Softmax"])
-@pytest.mark.parametrize("types", itertools.product(["int8", "uint8"], repeat=2))
+@pytest.mark.parametrize("types", [*itertools.product(["int8", "uint8"], repeat=2)])
 def test_types_and_readers(kind, types, tmp_path):
     """Codes that are given, that are made, that another operator or an output reads; the same after the operator."""
     for before, after, codes, second in itertools.product(
