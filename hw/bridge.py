@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from dataclasses import dataclass
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out, connect
@@ -20,6 +22,22 @@ __all__ = ["SdramBridge"]
 
 ANSWERS = 32
 """Bytes under way from the engine's memories, or waiting for the SDRAM: more than their latency."""
+
+
+@dataclass(frozen=True)
+class _Progress:
+    """How far a move is."""
+
+    place: Signal
+    """The next byte's address in the engine's memory."""
+    position: Signal
+    """The move's first byte in SDRAM."""
+    index: Signal
+    """The next byte's place in its word of SDRAM."""
+    last: Signal
+    """That is the word's last."""
+    left: Signal
+    """Bytes that are still to be moved, less one."""
 
 
 class SdramBridge(wiring.Component):
@@ -81,102 +99,126 @@ class SdramBridge(wiring.Component):
         connect(m, memory.pins, wiring.flipped(self.pins))
         m.submodules.checksum = crc = CRC32_ISO_HDLC(data_width=8).create()
         size = self.chip.data_bits // 8
-        offset_bits = exact_log2(size)
-        word_bits = slice(offset_bits, offset_bits + self.chip.address_bits)
-
-        asked, move = self.i.payload, self.move.payload
+        index, left = Signal(exact_log2(size)), Signal(signed(length_bits + 1))
+        at = _Progress(
+            place=Signal.like(self.move.payload.address, name="place"),
+            position=Signal.like(self.position, name="position"),
+            index=index,
+            last=Signal(name="last"),
+            left=left,
+        )
+        asked = self.i.payload
         address = Cat(asked.address, self.upper)
-        of_chip, of_check = Signal(), Signal()
-        place, position = Signal.like(move.address), Signal.like(self.position)
-        index, last = Signal(offset_bits), Signal()
-        """The byte of a word."""
-        left = Signal(signed(length_bits + 1))
-        """Bytes that are still to be moved, less one."""
         m.d.comb += [
-            of_chip.eq(asked.space == Space.SDRAM),
-            of_check.eq(asked.space == Space.CHECK),
-            last.eq(index == size - 1),
+            at.last.eq(index == size - 1),
             self.o.payload.eq(asked),
             self.response.payload.eq(self.answer.payload),
             memory.w.payload.data.eq(asked.data.replicate(size)),
-            memory.w.payload.enable.eq(1 << address[:offset_bits]),
+            memory.w.payload.enable.eq(1 << address[: len(index)]),
             memory.request.payload.write.eq(asked.write),
-            memory.request.payload.address.eq(address[word_bits]),
+            memory.request.payload.address.eq(self._word(address)),
             crc.data.eq(memory.r.payload.word_select(index, 8)),
             crc.start.eq(self.seek),
         ]
         with m.If(self.seek):
-            m.d.sync += position.eq(self.position)
+            m.d.sync += at.position.eq(self.position)
         with m.FSM():
-            with m.State("idle"):
-                checks = self.i.valid & of_check & ~asked.write
-                m.d.comb += [
-                    self.o.valid.eq(self.i.valid & ~of_chip & ~of_check),
-                    self.i.ready.eq(Mux(of_check, 1, self.o.ready & ~of_chip)),
-                    self.response.valid.eq(self.answer.valid | checks),
-                ]
-                with m.If(checks):
-                    m.d.comb += self.response.payload.eq(crc.crc.word_select(asked.address[:2], 8))
-                m.d.sync += [place.eq(move.address), left.eq(move.length - 1), index.eq(position)]
-                with m.If(self.i.valid & of_chip):
-                    m.next = "ask"
-                with m.Elif(self.move.valid):
-                    m.next = "begin"
-            with m.State("ask"):
-                m.d.comb += memory.request.valid.eq(1)
-                with m.If(memory.request.ready):
-                    m.next = "access"
-            with m.State("access"):
-                m.d.comb += [
-                    memory.w.valid.eq(asked.write),
-                    memory.r.ready.eq(~asked.write),
-                    self.i.ready.eq(Mux(asked.write, memory.w.ready, memory.r.valid)),
-                    self.response.valid.eq(memory.r.valid),
-                    self.response.payload.eq(memory.r.payload.word_select(address[:offset_bits], 8)),
-                ]
-                with m.If(self.i.ready):
-                    m.next = "idle"
-            with m.State("begin"):
-                m.d.comb += [
-                    memory.request.valid.eq(left >= 0),
-                    memory.request.payload.write.eq(move.store),
-                    memory.request.payload.address.eq(position[word_bits]),
-                    memory.request.payload.length.eq((left + index) >> offset_bits),
-                ]
-                with m.If(left < 0):
-                    m.d.comb += self.move.ready.eq(1)
-                    m.next = "idle"
-                with m.Elif(memory.request.ready):
-                    with m.If(move.store):
-                        m.next = "store"
-                    with m.Else():
-                        m.next = "copy"
-            with m.State("copy"):
-                checked, request = move.space == Space.CHECK, self.o.payload
-                m.d.comb += [
-                    request.space.eq(move.space),
-                    request.address.eq(place),
-                    request.write.eq(1),
-                    request.data.eq(crc.data),
-                    self.o.valid.eq(memory.r.valid & ~checked & (left >= 0)),
-                    crc.valid.eq(memory.r.valid & (self.o.ready | checked) & (left >= 0)),
-                    # What is left of the last word is dropped.
-                    memory.r.ready.eq(Mux(left < 0, index != 0, crc.valid & last)),
-                ]
-                m.d.sync += [place.eq(place + crc.valid), index.eq(index + crc.valid), left.eq(left - crc.valid)]
-                with m.If(left < 0):
-                    self._end(m, position)
-            self._store(m, memory, place=place, left=left, index=index, last=last, position=position)
+            self._idle(m, at, crc.crc)
+            self._access(m, memory, address[: len(index)])
+            self._begin(m, memory, at)
+            self._copy(m, memory, crc, at)
+            self._store(m, memory, at)
         return m
 
-    def _store(
-        self, m: Module, memory: SdramController, *, place: Signal, left: Signal, index: Signal, last: Signal,
-        position: Signal,
-    ) -> None:  # fmt: skip
+    def _word(self, address: Value) -> Value:
+        """The word of SDRAM that a byte is in."""
+        offset = exact_log2(self.chip.data_bits // 8)
+        return address[offset : offset + self.chip.address_bits]
+
+    def _idle(self, m: Module, at: _Progress, checksum: Value) -> None:
+        """The state in which the host's requests pass, or begin an access; or a move begins."""
+        asked, move = self.i.payload, self.move.payload
+        of_chip, of_check = Signal(), Signal()
+        m.d.comb += [of_chip.eq(asked.space == Space.SDRAM), of_check.eq(asked.space == Space.CHECK)]
+        with m.State("idle"):
+            checks = self.i.valid & of_check & ~asked.write
+            m.d.comb += [
+                self.o.valid.eq(self.i.valid & ~of_chip & ~of_check),
+                self.i.ready.eq(Mux(of_check, 1, self.o.ready & ~of_chip)),
+                self.response.valid.eq(self.answer.valid | checks),
+            ]
+            with m.If(checks):
+                m.d.comb += self.response.payload.eq(checksum.word_select(asked.address[:2], 8))
+            m.d.sync += [at.place.eq(move.address), at.left.eq(move.length - 1), at.index.eq(at.position)]
+            with m.If(self.i.valid & of_chip):
+                m.next = "ask"
+            with m.Elif(self.move.valid):
+                m.next = "begin"
+
+    def _access(self, m: Module, memory: SdramController, offset: Value) -> None:
+        """The states in which the host writes or reads a byte of SDRAM, at an offset in its word."""
+        write = self.i.payload.write
+        with m.State("ask"):
+            m.d.comb += memory.request.valid.eq(1)
+            with m.If(memory.request.ready):
+                m.next = "access"
+        with m.State("access"):
+            m.d.comb += [
+                memory.w.valid.eq(write),
+                memory.r.ready.eq(~write),
+                self.i.ready.eq(Mux(write, memory.w.ready, memory.r.valid)),
+                self.response.valid.eq(memory.r.valid),
+                self.response.payload.eq(memory.r.payload.word_select(offset, 8)),
+            ]
+            with m.If(self.i.ready):
+                m.next = "idle"
+
+    def _begin(self, m: Module, memory: SdramController, at: _Progress) -> None:
+        """The state that asks for the words of a move."""
+        with m.State("begin"):
+            m.d.comb += [
+                memory.request.valid.eq(at.left >= 0),
+                memory.request.payload.write.eq(self.move.payload.store),
+                memory.request.payload.address.eq(self._word(at.position)),
+                memory.request.payload.length.eq((at.left + at.index) >> len(at.index)),
+            ]
+            with m.If(at.left < 0):
+                m.d.comb += self.move.ready.eq(1)
+                m.next = "idle"
+            with m.Elif(memory.request.ready):
+                with m.If(self.move.payload.store):
+                    m.next = "store"
+                with m.Else():
+                    m.next = "copy"
+
+    def _copy(self, m: Module, memory: SdramController, crc: wiring.Component, at: _Progress) -> None:
+        """The state in which bytes go to the engine's memories, or into the checksum alone."""
+        move, request = self.move.payload, self.o.payload
+        with m.State("copy"):
+            checked = move.space == Space.CHECK
+            m.d.comb += [
+                request.space.eq(move.space),
+                request.address.eq(at.place),
+                request.write.eq(1),
+                request.data.eq(crc.data),
+                self.o.valid.eq(memory.r.valid & ~checked & (at.left >= 0)),
+                crc.valid.eq(memory.r.valid & (self.o.ready | checked) & (at.left >= 0)),
+                # What is left of the last word is dropped.
+                memory.r.ready.eq(Mux(at.left < 0, at.index != 0, crc.valid & at.last)),
+            ]
+            m.d.sync += [
+                at.place.eq(at.place + crc.valid),
+                at.index.eq(at.index + crc.valid),
+                at.left.eq(at.left - crc.valid),
+            ]
+            with m.If(at.left < 0):
+                self._end(m, at)
+
+    def _store(self, m: Module, memory: SdramController, at: _Progress) -> None:
         """The state in which bytes are asked of the engine, wait in a queue, and are put together to words."""
         m.submodules.answers = answers = Queue(8, depth=ANSWERS)
         move, request, size = self.move.payload, self.o.payload, self.chip.data_bits // 8
-        free, asking = Signal(range(ANSWERS + 1), init=ANSWERS), Signal(signed(len(left)))
+        free, asking = Signal(range(ANSWERS + 1), init=ANSWERS), Signal(signed(len(at.left)))
         words, enable, full = Signal(8 * size), Signal(size), Signal()
         asks, taken = Signal(), Signal()
         m.d.comb += [
@@ -188,9 +230,9 @@ class SdramBridge(wiring.Component):
         with m.State("store"):
             m.d.comb += [
                 answers.i.valid.eq(self.answer.valid),
-                answers.o.ready.eq(~full & (left >= 0)),
+                answers.o.ready.eq(~full & (at.left >= 0)),
                 request.space.eq(move.space),
-                request.address.eq(place),
+                request.address.eq(at.place),
                 request.write.eq(0),
                 self.o.valid.eq((asking >= 0) & (free != 0)),
                 memory.w.valid.eq(full),
@@ -198,25 +240,25 @@ class SdramBridge(wiring.Component):
                 memory.w.payload.enable.eq(enable),
             ]
             m.d.sync += [
-                place.eq(place + asks),
+                at.place.eq(at.place + asks),
                 asking.eq(asking - asks),
                 free.eq(free - asks + taken),
-                index.eq(index + taken),
-                left.eq(left - taken),
+                at.index.eq(at.index + taken),
+                at.left.eq(at.left - taken),
             ]
             with m.If(full & memory.w.ready):
                 m.d.sync += [full.eq(0), enable.eq(0)]
             with m.If(taken):
                 m.d.sync += [
-                    words.word_select(index, 8).eq(answers.o.payload),
-                    enable.bit_select(index, 1).eq(1),
-                    full.eq(last | (left == 0)),
+                    words.word_select(at.index, 8).eq(answers.o.payload),
+                    enable.bit_select(at.index, 1).eq(1),
+                    full.eq(at.last | (at.left == 0)),
                 ]
-            with m.If((left < 0) & ~full):
-                self._end(m, position)
+            with m.If((at.left < 0) & ~full):
+                self._end(m, at)
 
-    def _end(self, m: Module, position: Signal) -> None:
+    def _end(self, m: Module, at: _Progress) -> None:
         """In a state: the move is over, and the next one goes on behind it."""
         m.d.comb += self.move.ready.eq(1)
-        m.d.sync += position.eq(position + self.move.payload.length)
+        m.d.sync += at.position.eq(at.position + self.move.payload.length)
         m.next = "idle"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amaranth.hdl import Array, Module, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from sateen.hw.sdram.pins import Timer, command_layout
@@ -99,8 +99,6 @@ class Prepare(wiring.Component):
         with m.If(self.reopened):
             m.d.sync += [opened.bit_select(self.bank, 1).eq(1), rows[self.bank].eq(self.row)]
 
-        # A state decides upon a command a cycle before it is given: nothing but `stop` can come between. Behind a stop,
-        # which closes all banks, the run is looked at anew.
         m.d.sync += [self.due.eq(0), ready.eq(0)]
         with m.FSM():
             with m.State("take"):
@@ -115,35 +113,46 @@ class Prepare(wiring.Component):
                 ]
                 with m.If(~self.stop):
                     m.next = "decide"
-            with m.State("decide"):
-                with m.If(self.stop):
-                    m.next = "look"
-                with m.Elif(~is_open):
-                    m.next = "open"
-                with m.Elif(same):
-                    m.next = "ready"
-                with m.Else():
-                    m.next = "close"
-            with m.State("close"):
-                in_use = self.busy & (self.bank == next_run.bank)
-                with m.If(self.stop):
-                    m.next = "look"
-                with m.Elif(self.due):
-                    m.next = "open"
-                with m.Else():
-                    m.d.sync += self.due.eq(self.closable.bit_select(next_run.bank, 1) & ~in_use)
-            with m.State("open"):
-                with m.If(self.stop):
-                    m.next = "look"
-                with m.Elif(self.due):
-                    m.next = "ready"
-                with m.Else():
-                    m.d.sync += self.due.eq(~step.runs & ~apart.runs)
-            with m.State("ready"):
-                with m.If(self.stop):
-                    m.next = "look"
-                with m.Elif(self.run.valid & self.run.ready):
-                    m.next = "take"
-                with m.Else():
-                    m.d.sync += ready.eq(~step.runs)
+            self._prepare(m, next_run, is_open=is_open, same=same, ready=ready, step=step, apart=apart)
         return m
+
+    def _prepare(
+        self, m: Module, next_run: data.View, *, is_open: Signal, same: Signal, ready: Signal, step: Timer,
+        apart: Timer,
+    ) -> None:  # fmt: skip
+        """The states from the decision upon a run's row until the run is handed on.
+
+        They decide upon a command a cycle before it is given: nothing but ``stop`` can come between. Behind a stop,
+        which closes all banks, the run is looked at anew.
+        """
+        with m.State("decide"):
+            with m.If(self.stop):
+                m.next = "look"
+            with m.Elif(~is_open):
+                m.next = "open"
+            with m.Elif(same):
+                m.next = "ready"
+            with m.Else():
+                m.next = "close"
+        with m.State("close"):
+            in_use = self.busy & (self.bank == next_run.bank)
+            with m.If(self.stop):
+                m.next = "look"
+            with m.Elif(self.due):
+                m.next = "open"
+            with m.Else():
+                m.d.sync += self.due.eq(self.closable.bit_select(next_run.bank, 1) & ~in_use)
+        with m.State("open"):
+            with m.If(self.stop):
+                m.next = "look"
+            with m.Elif(self.due):
+                m.next = "ready"
+            with m.Else():
+                m.d.sync += self.due.eq(~step.runs & ~apart.runs)
+        with m.State("ready"):
+            with m.If(self.stop):
+                m.next = "look"
+            with m.Elif(self.run.valid & self.run.ready):
+                m.next = "take"
+            with m.Else():
+                m.d.sync += ready.eq(~step.runs)
