@@ -42,6 +42,7 @@ class _Network(Images, Functions):
         makers: list[tuple[Callable[[], bool], int]] = [
             (self.conv, 6),
             (self.matmul, 4),
+            (self.product, 1),
             (self.pool, 3),
             (self.mean, 1),
             (self.arithmetic, 4),

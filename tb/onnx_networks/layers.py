@@ -164,6 +164,28 @@ class Layers(NetworkBuilder):
         self.layer(kind, x, weights, axis, depth, (*x.shape[:-1], outputs), biased=biased, **fields)
         return True
 
+    def product(self) -> bool:
+        """A matrix product of a tensor with itself, transposed: either may be the left one."""
+        x = self.pick(3, 4)
+        if x is None:
+            return False
+        *outer, rows, depth = x.shape
+        turned = (*outer, depth, rows)
+        order = (*range(len(outer)), len(outer) + 1, len(outer))
+        self.move("Transpose", x, turned, perm=order)
+        a, b = (x, self.values[-1]) if self.rng.random() < 0.5 else (self.values[-1], x)
+        shape = (*outer, a.shape[-2], b.shape[-1])
+        if math.prod(shape) > MOST or a.shape[-1] != b.shape[-2] or b.shape[:-2] != a.shape[:-2]:
+            return False
+        scale = float(a.scale) * float(b.scale) * 73 * 73 * math.sqrt(a.shape[-1]) / 45
+        if self.coded():
+            out = self.drawn(scale, x.kind)
+            made = self.node("QLinearMatMul", [*self.codes(a), *self.codes(b), *self.numbers(*out)])
+            self.add(made[0], shape, out)
+        else:
+            self.result(self.node("MatMul", [self.real(a), self.real(b)])[0], shape, scale, x.kind)
+        return True
+
     # Pools.
 
     def pool(self) -> bool:
