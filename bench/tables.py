@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PLACE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 NONE = "–"
+UNKNOWN = "†"
+"""Behind what names a figure of which the commit is not known."""
 LATENCIES = ("digits", "ic_resnet8", "kws_dscnn", "ad_autoencoder")
 """Models whose latency on each board is listed."""
 
@@ -30,11 +32,19 @@ def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     heads = list(heads)
     rule = "|".join("---:" if head.startswith(">") else "---" for head in heads)
     lines = [f"| {' | '.join(head.removeprefix('>') for head in heads)} |", f"|{rule}|"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    if any(f" {UNKNOWN} |" in line for line in lines):
+        lines += ["", f"{UNKNOWN} Measured before commits were recorded."]
+    return "\n".join(lines)
 
 
 def number(value: float | None) -> str:
     return NONE if value is None else f"{value:,}"
+
+
+def named(one: Record, text: str) -> str:
+    """A row's first cell, which says whether it is known of what the row was measured."""
+    return f"{text} {UNKNOWN}" if one["commit"] == "unknown" else text
 
 
 def share(value: float | None, digits: int = 0) -> str:
@@ -46,7 +56,7 @@ def boards() -> str:
     heads = ["board", "configuration", ">LUTs", ">registers", ">multipliers", ">block RAMs", ">clock, MHz", ">reached"]
     rows = [
         [
-            f"`{one['name']}`", f"`{one['configuration']}`", number(one["luts"]), number(one["registers"]),
+            named(one, f"`{one['name']}`"), f"`{one['configuration']}`", number(one["luts"]), number(one["registers"]),
             number(one["multipliers"]), _rams(one), f"{one['clock_mhz']:g}", _reached(one),
         ]
         for one in results.of_kind("board")
@@ -71,7 +81,7 @@ def latencies() -> str:
     found = [one for one in results.of_kind("board") if one["latency"]]
     rows = [
         [
-            f"`{one['name']}`", f"`{one['configuration']}`", f"{one['peak_gmacs']:g}",
+            named(one, f"`{one['name']}`"), f"`{one['configuration']}`", f"{one['peak_gmacs']:g}",
             *(_latency(one["latency"].get(name)) for name in LATENCIES),
         ]
         for one in found
@@ -91,8 +101,9 @@ def models() -> str:
     heads = ["model", ">layers", ">MACs", ">cycles", ">utilization", "equal to", ""]
     rows = [
         [
-            one["name"], number(one["layers"]), number(one["macs"]), number(one["cycles"]), share(one["utilization"]),
-            f"{one['reference']}: {one['equal']} of {one['tensors']} tensors", ", ".join(one["notes"]),
+            named(one, one["name"]), number(one["layers"]), number(one["macs"]), number(one["cycles"]),
+            share(one["utilization"]), f"{one['reference']}: {one['equal']} of {one['tensors']} tensors",
+            ", ".join(one["notes"]),
         ]
         for one in results.of_kind("model")
         if one["configuration"] == "large"
@@ -103,7 +114,10 @@ def models() -> str:
 def weight_rows() -> str:
     """A model of fully connected layers by ``weight_rows``."""
     found = [one for one in results.of_kind("model") if one["name"] == "ad_autoencoder"]
-    return table(["configuration", ">cycles"], [[f"`{one['configuration']}`", number(one["cycles"])] for one in found])
+    return table(
+        ["configuration", ">cycles"],
+        [[named(one, f"`{one['configuration']}`"), number(one["cycles"])] for one in found],
+    )
 
 
 def steps() -> str:
@@ -138,7 +152,7 @@ def elements(part: str) -> str:
         if clock is None:
             end = ["does not fit", number(one["cycles"]), NONE, NONE]
         cells = (number(one[name]) for name in ("luts", "registers", "multipliers"))
-        rows.append([one["name"], one["array"], *cells, *end])
+        rows.append([named(one, one["name"]), one["array"], *cells, *end])
     return table(heads, rows)
 
 
@@ -148,7 +162,7 @@ def budgets() -> str:
     exact = found[0]["term_pairs"]
     rows = [
         [
-            one["name"], share(one["accuracy"], 1), number(one["term_pairs"]),
+            named(one, one["name"]), share(one["accuracy"], 1), number(one["term_pairs"]),
             f"{exact / one['term_pairs']:.1f}×" if one is not found[0] else "", number(one["cycles"]),
         ]
         for one in found
@@ -161,7 +175,7 @@ def combined() -> str:
     heads = ["network", "device", ">tiles", ">cells used", ">cycles", ">accuracy in int8", ">LUTs", ">registers"]
     rows = [
         [
-            one["name"], f"`{one['configuration']}`", number(one["tiles"]), share(one["cells_used"]),
+            named(one, one["name"]), f"`{one['configuration']}`", number(one["tiles"]), share(one["cells_used"]),
             number(one["cycles"]), share(one["accuracy"], 2), number(one["luts"]), number(one["registers"]),
         ]
         for one in results.of_kind("combined")
@@ -178,7 +192,8 @@ def combine() -> str:
     rows = []
     for one in found:
         cells = (f"{one['per_pe'][pe]['luts']:,}, {one['per_pe'][pe]['registers']:,}" for pe in kinds)
-        rows.append([one["name"], *cells, number(one["luts"]), number(one["registers"]), number(one["block_rams"])])
+        whole = (number(one[name]) for name in ("luts", "registers", "block_rams"))
+        rows.append([named(one, one["name"]), *cells, *whole])
     return table(heads, rows)
 
 
@@ -187,8 +202,8 @@ def packing() -> str:
     heads = ["weights", "device", ">not zero", ">tiles", ">cells used", ">seconds"]
     rows = [
         [
-            one["name"], f"`{one['configuration']}`", share(one["density"]), f"{one['tiles']} of {one['dense_tiles']}",
-            share(one["cells_used"]), f"{one['seconds']:.1f}",
+            named(one, one["name"]), f"`{one['configuration']}`", share(one["density"]),
+            f"{one['tiles']} of {one['dense_tiles']}", share(one["cells_used"]), f"{one['seconds']:.1f}",
         ]
         for one in results.of_kind("packing")
     ]  # fmt: skip
@@ -200,7 +215,7 @@ def weight_bits() -> str:
     heads = ["weight_bits", ">multipliers: LUTs", ">registers", ">without: LUTs", ">registers"]
     names = ("luts", "registers", "logic_luts", "logic_registers")
     found = results.of_kind("weight_bits")
-    return table(heads, [[one["name"], *(number(one[name]) for name in names)] for one in found])
+    return table(heads, [[named(one, one["name"]), *(number(one[name]) for name in names)] for one in found])
 
 
 def families() -> str:
@@ -208,7 +223,7 @@ def families() -> str:
     heads = ["configuration", "family", ">LUTs", ">registers", ">multipliers", ">block RAMs", ">distributed RAMs"]
     names = ("luts", "registers", "multipliers", "block_rams", "distributed_rams")
     rows = (
-        [f"`{one['configuration']}`", FAMILIES[one["family"]].title, *(number(one[name]) for name in names)]
+        [named(one, f"`{one['configuration']}`"), FAMILIES[one["family"]].title, *(number(one[name]) for name in names)]
         for one in sorted(results.of_kind("family"), key=_place_of_family)
     )
     return table(heads, rows)
@@ -223,7 +238,7 @@ def soaks() -> str:
     heads = ["kind", ">rounds", ">wrong", ">hangs", ">a second", ">longest, s", ">most memory, MiB", "what came out"]
     rows = [
         [
-            f"`{one['name']}`", number(one["rounds"]), number(one["wrong"]), number(one["hangs"]),
+            named(one, f"`{one['name']}`"), number(one["rounds"]), number(one["wrong"]), number(one["hangs"]),
             number(one["rounds_a_second"]), number(one["longest_seconds"]), number(one["memory_mib"]),
             ", ".join(f"{number(count)} {word}" for word, count in one["outcomes"].items()),
         ]
