@@ -233,13 +233,14 @@ def float32_average_pool2d(
     count: int,
     base: int,
     fused: bool,
+    columns: bool,
 ) -> Int8Array:
     """The mean of each window as onnxruntime computes it, in the codes of ``output``: real numbers are summed in
-    float32 and divided by ``count``, then as :func:`float32_mean` has it. A ``fused`` kernel sums row by row; the one
-    for real numbers sums columns first if the windows are one or two columns apart. [N, H, W, C] → [N, OH, OW, C]."""
+    float32 and divided by ``count``, then as :func:`float32_mean` has it. They are summed row by row, or each column
+    first, then the ``columns``. [N, H, W, C] → [N, OH, OW, C]."""
     real = real_codes(x, quantization)
     values = windows(real, size, stride=stride, padding=padding, dilation=dilation, pad_value=0)
-    if not fused and stride[1] <= 2:
+    if columns:
         values = _added(values, 4)[..., None, :]
     return float32_mean(_added(values.reshape(*values.shape[:4], -1), 4), count, output, base, fused=fused)
 

@@ -100,7 +100,7 @@ def _means(op: FloatAveragePool2D, x: Tensor, y: Tensor) -> tuple[Int8Array, NDA
         raise CompileError(f"{op}: float32's sums of {values} real numbers are not proven to be exact on the device")
     least, most = -128 - x.zero_point, 127 - x.zero_point
     # Each value and each partial sum is rounded: from both ends, a partial sum has a least and a largest value.
-    rows, columns = op.size if not op.fused and op.stride[1] <= 2 else (1, values)
+    rows, columns = op.size if op.columns else (1, values)
     added = np.full(sums.shape, float(values * abs(largest)))
     for before in [*(list(range(2, rows + 1)) * columns), *(rows * column for column in range(2, columns + 1))]:
         behind = values - before

@@ -39,6 +39,9 @@ POOLS: dict[str, Operator] = {}
 handles = registers(POOLS)
 moves = registers_moves(POOLS)
 
+DILATED = 19
+"""The first version of AveragePool that has dilations."""
+
 
 def _order(importer: Importer, node: Node, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
     """A tensor whose axes here are those of the file, and the place here of each of them."""
@@ -167,17 +170,32 @@ def average_pool(importer: Importer, node: Node) -> None:
     empty = any(part.count == 0 or part.first >= part.stop for parts in axes for part in parts)
     require(not empty, node, "a window of it lies in padding alone; export the model with less padding")
     require(math.prod(map(len, axes)) <= 81, node, f"its windows of {size} reach over the edges in too many ways")
-    # onnxruntime rounds the mean of a whole image in another way than those of its windows.
+    # onnxruntime has other kernels for the mean of a whole image than for those of its windows.
     whole = window.size == x.shape[1:3] and not any(map(any, fields["padding"]))
+    fused = importer.kernel(node) is not Kernel.REAL
+    whole = whole and (fused or _version(node) < DILATED and window.stride == (1, 1))
 
     def make_whole(name: str, quantization: Quantization, limits: Limits) -> Tensor:
         every = tuple(range(2, rank))
-        return _reduce(importer, node, Mean, x, name, quantization, every, True, rounding=Rounding.FLOAT32)
+        kind: dict[str, Any] = {"rounding": Rounding.FLOAT32, "fused": fused}
+        return _reduce(importer, node, Mean, x, name, quantization, every, True, **kind)
 
     def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
         return _means(importer, node, x, axes, window, name, quantization, limits)
 
     importer.set_result(node, importer.with_clamp(node, make_whole) if whole else make, 3, stored(x))
+
+
+def _version(node: Node) -> int:
+    return node.schema.version if node.schema else 0
+
+
+def _sums_columns(node: Node, x: Tensor, window: Window) -> bool:
+    """Whether onnxruntime's kernel for real numbers sums the columns of a window first: that of vectors, for small
+    windows one or two columns apart (``MlasPool``). Operators that have dilations have a kernel of their own."""
+    width = x.shape[2] + sum(window.fields(x)["padding"][1])
+    near = window.stride[1] <= 2 and max(window.size) <= 32 and width <= 2045
+    return _version(node) < DILATED and near
 
 
 def _means(
@@ -186,6 +204,7 @@ def _means(
 ) -> Tensor:  # fmt: skip
     """Means of an image's parts, joined."""
     layout, kernel = image_layout(len(x.file_shape)), importer.kernel(node)
+    apart = _sums_columns(node, x, window)
 
     def part(place: tuple[int, int], rows: _Part, columns: _Part, wanted: str) -> Tensor:
         source, inside = x, ((rows.first, rows.stop), (columns.first, columns.stop))
@@ -200,7 +219,7 @@ def _means(
             FloatAveragePool2D, node, wanted, quantization, layout, input=source.name, size=window.size,
             stride=window.stride, dilation=window.dilation, padding=(rows.pads, columns.pads),
             count=rows.count * columns.count,
-            fused=fused, as_uint8=kernel is Kernel.UINT8, low=low, high=high,
+            fused=fused, as_uint8=kernel is Kernel.UINT8, columns=apart and not fused, low=low, high=high,
         )  # fmt: skip
 
     def join(parts: list[Tensor], axis: int, wanted: str) -> Tensor:

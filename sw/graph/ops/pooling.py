@@ -94,6 +94,8 @@ class FloatAveragePool2D(Unary):
     """Whether onnxruntime has a kernel for the codes; else it takes real numbers, and quantizes the result."""
     as_uint8: bool = False
     """Whether that kernel is one of uint8, also if the file has int8."""
+    columns: bool = False
+    """Whether each column of a window is summed first, then these sums; else all values are summed row by row."""
     low: int = -128
     high: int = 127
 
@@ -119,6 +121,7 @@ class FloatAveragePool2D(Unary):
         means = golden.float32_average_pool2d(
             values[self.input], x.quantization, y.quantization, size=self.size, stride=self.stride,
             dilation=self.dilation, padding=self.padding, count=self.count, base=self.base(y), fused=self.fused,
+            columns=self.columns,
         )  # fmt: skip
         return np.clip(means, self.low, self.high)
 
