@@ -158,6 +158,48 @@ def test_operators_that_move_values(movers, place, opset, tmp_path):
         check(file, tmp_path)
 
 
+def between_transposes(seed: int) -> File:
+    """Operators that have kernels of codes, and Transposes of real numbers and of codes around them."""
+    rng, file = np.random.default_rng(seed), File(17)
+    kind = str(rng.choice(["int8", "uint8"]))
+    y = first = file.real(file.given(kind, codes=bool(rng.random() < 0.3)), kind)
+    for step in range(int(rng.integers(3, 9))):
+        pool = {"kernel_shape": [2, 2], "pads": [0, 0, 1, 1]}
+        choice = str(rng.choice(["pool", "Softmax", "Add", "codes", "codes", "real", "real", "pair", "Relu", "branch"]))
+        orders = [[0, 3, 1, 2], [0, 2, 3, 1], [0, 3, 2, 1], [0, 1, 3, 2]]
+        perm = orders[int(rng.integers(4))]
+        if choice == "pool":
+            y = file.node("AveragePool", y, **pool)
+        elif choice == "Add":
+            other = file.constant(np.full((1, 4, 4, 4), 7, kind))
+            y = file.node("Add", y, first if rng.random() < 0.3 else file.real(other, kind))
+        elif choice == "codes":
+            y = file.real(file.node("Transpose", file.quantize(y, kind), perm=perm), kind)
+        elif choice == "real":
+            y = file.node("Transpose", y, perm=perm)
+        elif choice == "pair":
+            y = file.real(file.quantize(y, kind), kind)
+        elif choice == "branch" and step:
+            file.output(file.node("Abs", y))
+        elif choice != "branch":
+            y = file.node(choice, y)
+        if choice in ("pool", "Softmax", "Add") and rng.random() < 0.7:
+            y = file.quantize(y, kind)
+            y = file.node("Transpose", y, perm=perm) if rng.random() < 0.2 else y
+            y = file.real(y, kind)
+    file.output(y)
+    return file
+
+
+@pytest.mark.parametrize("group", range(4))
+def test_transposes(group, tmp_path):
+    """They move towards each other, and pairs close up where they were."""
+    for seed in range(group * 25, group * 25 + 25):
+        file = between_transposes(seed)
+        if any(node.op_type in ("AveragePool", "Softmax", "Add") for node in file.nodes):
+            check(file, tmp_path)
+
+
 @pytest.mark.parametrize("limits", [None, (-20, 20), (-1, 20), (-20, 5), (-13.29, 12.19), (-13.2, 12.19)])
 @pytest.mark.parametrize("kind", ["int8", "uint8"])
 def test_clamps(limits, kind, tmp_path):

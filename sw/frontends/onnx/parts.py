@@ -1,0 +1,132 @@
+"""The operators of a file, as onnxruntime's optimizations change them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from sateen.frontends.onnx.file import Node, OnnxModel
+from sateen.graph import Array
+
+__all__ = ["DEQUANTIZE", "QUANTIZE", "Numbers", "Part", "Parts", "constants_of", "numbers_of"]
+
+QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+MOVES = {"MaxPool": 12, "Reshape": 5, "Slice": 1, "Squeeze": 1, "Transpose": 1, "Unsqueeze": 1}
+"""Operators that quantizations move across, and since which version."""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What a QuantizeLinear or DequantizeLinear states."""
+
+    scale: float
+    zero_point: int
+    kind: str
+    """The type of its codes: int8, uint8, or another one."""
+    stated: bool
+    """Whether it states the zero point."""
+
+
+def numbers_of(constants: Mapping[str, Array], node: Node) -> Numbers | None:
+    """What a QuantizeLinear or DequantizeLinear states, if that is one scale and one zero point."""
+    scale = constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
+    if scale is None or scale.size != 1:
+        return None
+    if not node.has(2):
+        return Numbers(float(scale.item()), 0, "uint8", False)
+    point = constants.get(node.inputs[2])
+    if point is None or point.size != 1:
+        return None
+    return Numbers(float(scale.item()), int(point.item()), point.dtype.name, True)
+
+
+def constants_of(model: OnnxModel) -> dict[str, Array]:
+    """A file's constants, also those that stand in operators."""
+    stated = {node.outputs[0]: node.attributes for node in model.nodes if node.kind == "Constant" and node.outputs}
+    given = {name: next(iter(values.values())) for name, values in stated.items() if len(values) == 1}
+    return {**model.constants, **{name: np.asarray(value) for name, value in given.items()}}
+
+
+@dataclass(eq=False)
+class Part:
+    """An operator. A QuantizeLinear or DequantizeLinear has one input here, and its numbers."""
+
+    kind: str
+    version: int
+    inputs: list[str]
+    outputs: tuple[str, ...]
+    numbers: Numbers | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    results: list[str] = field(default_factory=list)
+    """The first outputs of the file's operators that it stands for."""
+
+    @property
+    def output(self) -> str:
+        return self.outputs[0]
+
+    @property
+    def moves(self) -> bool:
+        """Whether quantizations move across it."""
+        return self.kind in MOVES and self.version >= MOVES[self.kind]
+
+
+class Parts:
+    """Operators, and who makes and reads each tensor."""
+
+    def __init__(self, model: OnnxModel):
+        self.outputs = set(model.outputs)
+        self.parts: list[Part] = []
+        self.makers: dict[str, Part] = {}
+        self.readers: dict[str, list[Part]] = {}
+        """By a tensor's name; who reads it twice stands there twice."""
+        self.count = 0
+        self.constants = constants_of(model)
+
+    def name(self, like: str, what: str) -> str:
+        """A name for another tensor."""
+        self.count += 1
+        return f"{like} {what} {self.count}"
+
+    def is_needed(self, part: Part) -> bool:
+        return any(self.readers.get(name) or name in self.outputs for name in part.outputs)
+
+    def ordered(self) -> list[Part]:
+        """All operators, each behind those that make what it reads."""
+        found, waiting = dict[Part, None](), [*reversed(self.parts)]
+        while waiting:
+            part = waiting[-1]
+            before = [maker for maker in map(self.makers.get, part.inputs) if maker is not None and maker not in found]
+            waiting += before
+            if not before:
+                found[waiting.pop()] = None
+        return list(found)
+
+    def put(self, part: Part) -> None:
+        self.parts.append(part)
+        self.makers |= dict.fromkeys(part.outputs, part)
+        for name in part.inputs:
+            self.readers.setdefault(name, []).append(part)
+
+    def remove(self, part: Part) -> None:
+        self.parts.remove(part)
+        for name in part.inputs:
+            self.readers[name].remove(part)
+
+    def read(self, part: Part, place: int, name: str) -> None:
+        """Gives an operator another input."""
+        self.readers[part.inputs[place]].remove(part)
+        part.inputs[place] = name
+        self.readers.setdefault(name, []).append(part)
+
+    def places(self, name: str) -> list[tuple[Part, int]]:
+        """Who reads a tensor, and as which of its inputs."""
+        readers = dict.fromkeys(self.readers.get(name, []))
+        return [(reader, place) for reader in readers for place, other in enumerate(reader.inputs) if other == name]
+
+    def only_reader(self, name: str) -> Part | None:
+        """The operator that alone reads a tensor, once, if that is no output."""
+        found = self.readers.get(name, [])
+        return found[0] if len(found) == 1 and name not in self.outputs else None
