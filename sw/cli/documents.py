@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from sateen.cli.bench import BenchRecord
 from sateen.cli.devices import Devices
+from sateen.cli.mlperf import Measured
 from sateen.cli.printing import Document
 from sateen.cli.quantize import Quantization
 from sateen.cli.tell import Told
@@ -207,6 +208,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "run": RunRecord,
     "demo": Demo,
     "tell": Told,
+    "mlperf": Measured,
     "verify": Verification,
     "quantize": Quantization,
     "compare-pe": Comparison,

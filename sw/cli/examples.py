@@ -29,6 +29,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "sateen tell stories260K.bin --device golden --temperature 0.8 --seed 7",
     ),
     "verify": ("sateen verify net.tflite", "sateen verify net.onnx --input photo.png --config large"),
+    "mlperf": (
+        "sateen mlperf ic.tflite ic01 --device serial:/dev/ttyUSB0",
+        "sateen mlperf kws.tflite kws01 --serve",
+    ),
     "report": ("sateen report net.sateen --input x.npy", "sateen report run.json -o report.html"),
     "tune": (
         "sateen tune net.graph --input x.npy --labels y.npy -o tuned.graph",

@@ -25,6 +25,7 @@ from sateen.cli import (
     fpga,
     inspect,
     load,
+    mlperf,
     play,
     progress,
     quantize,
@@ -58,6 +59,7 @@ app.command("load")(load.load)
 app.command("tell")(tell.tell)
 app.command("verify")(verify.verify)
 app.command("report")(report.report)
+app.command("mlperf")(mlperf.mlperf)
 app.command("tune")(tune.tune)
 app.command("compare-pe")(compare.compare_pe)
 app.command("play")(play.play)

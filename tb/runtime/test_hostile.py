@@ -24,6 +24,8 @@ CONFIGS = {
     "sequential": PRESETS["micro"],
     "pipelined": replace(PRESETS["tiny"], weight_bytes=16384),
     "bit-serial": replace(PRESETS["tiny"], weight_bytes=16384, pe="bitserial"),
+    "overlapped": replace(PRESETS["tiny"], weight_bytes=16384, weight_rows=2, overlap=1),
+    "products": replace(PRESETS["tiny"], weight_bytes=16384, products=1),
 }
 BYTES = 4 * DESCRIPTOR_WORDS
 HELLO_CYCLES = 20_000
