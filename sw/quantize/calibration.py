@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sateen.graph import Graph, Network, NetworkError, Tensor, graph, network
+from sateen.graph import Graph, Network, NetworkError, Tensor, network, ops
 from sateen.hw.spec.descriptor import Rounding
+from sateen.quantize.chains import equalized
 from sateen.quantize.ranges import SCHEMES, Calibration, Range, activation_scale, find_ranges
 from sateen.sim import golden
 
-__all__ = ["quantize", "weight_scales"]
+__all__ = ["prepared", "quantize", "weight_scales"]
 
 _LARGEST_BIAS = 2**30
+WEIGHTED = (network.Conv2D, network.FullyConnected)
 
 
 def weight_scales(
@@ -42,8 +44,10 @@ class _Builder:
     weight_bits: int
     trace: dict[str, NDArray[np.float32]]
     ranges: dict[str, Range]
+    corrected: bool
+    """Whether biases make up for the mean error of rounded weights."""
     tensors: list[Tensor] = field(default_factory=list)
-    ops: list[graph.Op] = field(default_factory=list)
+    ops: list[ops.Op] = field(default_factory=list)
 
     def tensor(self, name: str, *, like: Tensor | None = None, step: float = 0.0) -> Tensor:
         """Adds the tensor for the result of the layer ``name``, with scale and zero point from its range.
@@ -57,6 +61,13 @@ class _Builder:
         else:
             scale, zero_point = like.scale, like.zero_point
         self.tensors.append(Tensor(name=name, shape=(1, *values.shape[1:]), scale=scale, zero_point=zero_point))
+        return self.tensors[-1]
+
+    def real_tensor(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """Adds a tensor of real numbers, under another name if a layer or a tensor has it."""
+        taken = {*self.trace, *(tensor.name for tensor in self.tensors)}
+        free = next(each for each in (name, *(f"{name}.{i}" for i in range(len(taken)))) if each not in taken)
+        self.tensors.append(Tensor(name=free, shape=shape, scale=1.0, zero_point=0, dtype="float32"))
         return self.tensors[-1]
 
     def clamp(self, output: Tensor, relu: network.Relu | None) -> tuple[int, int]:
@@ -87,6 +98,9 @@ class _Builder:
         per_channel = scales.reshape(-1, *[1] * (layer.weights.ndim - 1))
         # A scale of at least two steps of the sums means that no sum is shifted left, where it could overflow.
         y = self.tensor((relu or layer).name, step=2 * x.scale * float(scales.max()))
+        codes, bias = np.clip(np.rint(layer.weights / per_channel), -most, most).astype(np.int8), layer.bias
+        if self.corrected:
+            bias = bias - self._mean_error(codes * per_channel - layer.weights, self.trace[x.name])
         ratios = x.scale * scales / y.scale
         if self.rounding == Rounding.FLOAT32:
             ratios = ratios.astype(np.float32)
@@ -94,17 +108,49 @@ class _Builder:
         low, high = self.clamp(y, relu)
         fields: dict[str, Any] = {
             "name": layer.name, "input": x.name, "output": y.name,
-            "weights": np.clip(np.rint(layer.weights / per_channel), -most, most).astype(np.int8),
-            "bias": np.rint(layer.bias / (x.scale * scales)).astype(np.int32),
+            "weights": codes, "bias": np.rint(bias / (x.scale * scales)).astype(np.int32),
             "multiplier": np.array([multiplier for multiplier, _ in scalings], np.int32),
             "shift": np.array([shift for _, shift in scalings], np.int8),
             "low": low, "high": high, "rounding": self.rounding,
         }  # fmt: skip
         if isinstance(layer, network.Conv2D):
             fields |= {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}
-            self.ops.append(graph.Conv2D(**fields))
+            self.ops.append(ops.Conv2D(**fields))
         else:
-            self.ops.append(graph.FullyConnected(**fields))
+            self.ops.append(ops.FullyConnected(**fields))
+
+    @staticmethod
+    def _mean_error(errors: NDArray[np.float64], inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        """What errors of weights [O, …, I] add to each result on average; padding counts as if it were image."""
+        channels = errors.shape[-1]
+        return errors.reshape(len(errors), -1, channels).sum(axis=1) @ inputs.reshape(-1, channels).mean(axis=0)
+
+    def real(
+        self, layer: network.Conv2D | network.FullyConnected, relu: network.Relu | None, *, quantized: bool
+    ) -> None:
+        """Adds a layer with its real weights, and the ReLU after it, for the host. Its result may be ``quantized``."""
+        x, result = self.tensors[-1], (relu or layer).name
+        if x.dtype != "float32":
+            real = self.real_tensor(f"{x.name}.real", x.shape)
+            self.ops.append(ops.Dequantize(name=f"{real.name}.dequantize", input=x.name, output=real.name))
+            x = real
+        y = self.real_tensor(f"{layer.name}.sums", (1, *self.trace[layer.name].shape[1:]))
+        fields: dict[str, Any] = {"name": layer.name, "input": x.name, "output": y.name}
+        fields |= {"weights": layer.weights, "bias": layer.bias}
+        if isinstance(layer, network.Conv2D):
+            fields |= {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}
+            self.ops.append(ops.RealConv2D(**fields))
+        else:
+            self.ops.append(ops.RealProduct(**fields))
+        if relu is not None:
+            x, y = y, self.real_tensor(f"{relu.name}.clamped", y.shape)
+            limits = () if relu.limit is None else (0.0, float(relu.limit))
+            fields = {"function": "clip" if limits else "relu", "parameters": limits}
+            self.ops.append(ops.RealUnary(name=relu.name, input=x.name, output=y.name, **fields))
+        if quantized:
+            codes = self.tensor(result)
+            fields = {"name": f"{result}.quantize", "input": y.name, "output": codes.name}
+            self.ops.append(ops.Quantize(**fields, rounding=self.rounding))
 
     def pool(self, layer: network.MaxPool2D, relu: network.Relu | None) -> None:
         """Adds a max pool, with the ReLU after it."""
@@ -112,13 +158,13 @@ class _Builder:
         y = self.tensor((relu or layer).name, like=x)
         low, high = self.clamp(y, relu)
         fields: dict[str, Any] = {"size": layer.size, "stride": layer.stride, "padding": layer.padding}
-        self.ops.append(graph.MaxPool2D(name=layer.name, input=x.name, output=y.name, low=low, high=high, **fields))
+        self.ops.append(ops.MaxPool2D(name=layer.name, input=x.name, output=y.name, low=low, high=high, **fields))
 
     def flatten(self, layer: network.Flatten) -> None:
         """Adds a reshape."""
         x = self.tensors[-1]
         y = self.tensor(layer.name, like=x)
-        self.ops.append(graph.Reshape(name=layer.name, input=x.name, output=y.name))
+        self.ops.append(ops.Reshape(name=layer.name, input=x.name, output=y.name))
 
 
 def quantize(
@@ -148,7 +194,9 @@ def quantize(
     weight_bits
         Bits of the weights, 2 to 8.
     ranges
-        How the ranges of activations are found.
+        How the ranges of activations are found; whether channels are equalized and biases corrected; and which
+        convolutions and fully connected layers keep real weights, by the name of the layer or of the ReLU after it.
+        Where such a layer is the last, the graph's output is real.
 
     Raises
     ------
@@ -156,22 +204,47 @@ def quantize(
         If the scheme is unknown, weight_bits is out of range, or the calibration data is empty or leads to values that
         are not finite.
     NetworkError
-        If the network has a layer where it can be neither folded nor fused.
+        If the network has a layer where it can be neither folded nor fused, or none of a name in ``ranges``.
     """
     if scheme not in SCHEMES:
         raise ValueError(f"scheme must be {' or '.join(SCHEMES)}, not {scheme!r}")
     if not 2 <= weight_bits <= 8:
         raise ValueError(f"weight_bits must be 2 to 8, not {weight_bits!r}")
-    folded = model.fold()
+    folded = prepared(model, calibration, ranges)
     trace = _traced(folded, calibration)
-    builder = _Builder(scheme, rounding, weight_bits, trace, find_ranges(lambda: [trace], ranges, scheme=scheme))
+    found = find_ranges(lambda: [trace], ranges, scheme=scheme)
+    builder = _Builder(scheme, rounding, weight_bits, trace, found, ranges.correct_bias)
     builder.tensor("input")
-    for layer, relu in _fused(folded.layers):
-        builder.add(layer, relu)
+    parts = list(_fused(folded.layers))
+    kept = _kept(parts, ranges.keep_float)
+    for place, (layer, relu) in enumerate(parts):
+        if layer in kept and isinstance(layer, WEIGHTED):
+            # Between two such layers nothing is quantized, nor behind the last of the network.
+            following = parts[place + 1][0] if place + 1 < len(parts) else layer
+            builder.real(layer, relu, quantized=following not in kept)
+        else:
+            builder.add(layer, relu)
     tensors = {tensor.name: tensor for tensor in builder.tensors}
     return Graph(
         name=model.name, tensors=tensors, ops=builder.ops, inputs=["input"], outputs=[builder.tensors[-1].name]
     )
+
+
+def prepared(model: Network, calibration: ArrayLike, ranges: Calibration) -> Network:
+    """The network that :func:`quantize` quantizes: without batch normalization, and equalized if that is asked for."""
+    folded = model.fold()
+    return equalized(folded, _traced(folded, calibration)) if ranges.equalize else folded
+
+
+def _kept(parts: Sequence[tuple[network.Layer, network.Relu | None]], wanted: Sequence[str]) -> list[network.Layer]:
+    """The layers that keep real weights."""
+    known = {name: layer for layer, relu in parts for name in (layer.name, relu and relu.name)
+             if name and isinstance(layer, WEIGHTED)}  # fmt: skip
+    for name in wanted:
+        if name not in known:
+            layers = ", ".join(layer.name for layer, _ in parts if isinstance(layer, WEIGHTED))
+            raise NetworkError(f"layer {name!r}: the network has none of this name with weights; such are {layers}")
+    return [known[name] for name in wanted]
 
 
 def _traced(model: Network, calibration: ArrayLike) -> dict[str, NDArray[np.float32]]:

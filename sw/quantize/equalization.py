@@ -17,6 +17,7 @@ import numpy as np
 
 from sateen.frontends.onnx.file import Node, OnnxModel
 from sateen.graph import Array
+from sateen.quantize.factors import channel_factors
 from sateen.quantize.ranges import Trace
 from sateen.quantize.rewriting import channel_axis
 
@@ -101,7 +102,7 @@ def equalize(model: OnnxModel, trace: Trace) -> tuple[OnnxModel, Trace]:
     largest = channel_ranges(trace, [pair.last for pair in found]) if found else {}
     constants, divided = dict(model.constants), dict[str, Array]()
     for pair in found:
-        factors = _factors(largest[pair.last], _by_channel(pair.second, constants, len(largest[pair.last])))
+        factors = channel_factors(largest[pair.last], _by_channel(pair.second, constants, len(largest[pair.last])))
         _divide_rows(pair.first, constants, factors)
         _multiply_columns(pair.second, constants, factors)
         divided |= {name: factors for name in (*pair.between, *pair.flat)}
@@ -127,13 +128,6 @@ def _divided(values: Array, factors: Array | None) -> Array:
         return values
     along = np.repeat(factors, values.shape[1] // len(factors))
     return (values / along.reshape(-1, *[1] * (values.ndim - 2))).astype(np.float32)
-
-
-def _factors(activations: Array, weights: Array) -> Array:
-    usable = (activations > 0) & (weights > 0)
-    alone = bool((weights == 1).all())
-    ratios = activations.astype(np.float64) if alone else np.sqrt(activations / np.where(usable, weights, 1))
-    return np.where(usable, ratios, 1.0).astype(np.float32)
 
 
 def _by_channel(node: Node, constants: Mapping[str, Array], channels: int) -> Array:

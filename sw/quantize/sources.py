@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from sateen.frontends import errors_name, load
 from sateen.frontends import torch as torch_frontend
 from sateen.graph import Graph, GraphError, Network
 from sateen.quantize import onnx_float
-from sateen.quantize.calibration import quantize
+from sateen.quantize.calibration import prepared, quantize
 from sateen.quantize.float_model import Progress, Quantized, ignore
 from sateen.quantize.ranges import Calibration
 from sateen.quantize.torch_float import quantize_torch
@@ -61,12 +62,8 @@ def quantize_source(
 
 def quantize_network(network: Network, calibration: ArrayLike, ranges: Calibration = DEFAULT) -> Quantized:
     """A network as a graph. Tensors have the names of the layers that make them."""
-    if ranges.equalize or ranges.correct_bias or ranges.keep_float:
-        raise ValueError(
-            "a network (.npz) is neither equalized nor corrected nor kept in float; give an ONNX or PyTorch model"
-        )
-    folded = network.fold()
-    graph = quantize(network, np.asarray(calibration), ranges=ranges)
-    names = {name: name for name in graph.tensors}
+    folded = prepared(network, calibration, ranges)
+    graph = quantize(folded, np.asarray(calibration), ranges=replace(ranges, equalize=False))
+    names = {tensor.name: tensor.name for tensor in graph.tensors.values() if tensor.dtype == "int8"}
     end = folded.layers[-1].name
     return Quantized(graph=graph, trace=lambda: [folded.trace(calibration)], names=names, input="input", output=end)

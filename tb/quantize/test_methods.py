@@ -11,7 +11,8 @@ import pytest
 import needs
 from command_line import cli, read_document
 from sateen import digits
-from sateen.graph import GraphError, run
+from sateen.graph import Graph, GraphError, Network, run
+from sateen.graph.network import Conv2D
 from sateen.quantize import Calibration, assess, onnx_float, quantize_network, quantize_source
 from sateen.quantize.assessment import decibels
 from sateen.quantize.equalization import equalize
@@ -244,6 +245,75 @@ def test_layers_stay_in_float(network, tmp_path):
         quantize_source(tmp_path / "spread.onnx", x, Calibration(keep_float=("none",)))
 
 
+def test_networks_are_equalized(network, tmp_path):
+    """As a model of ONNX's operators is; what the network computes in float stays."""
+    model, x, test_x, labels = network
+    as_onnx(spread(model), tmp_path / "spread.onnx")
+    wanted = Calibration(equalize=True)
+    made = quantize_network(spread(model), x[:40], wanted)
+    other = quantize_source(tmp_path / "spread.onnx", x[:40].transpose(0, 3, 1, 2), wanted)
+    layers = [[op.weights.astype(int) for op in each.graph.ops if hasattr(op, "weights")] for each in (made, other)]
+    for mine, same in zip(*(each[:2] for each in layers), strict=True):
+        np.testing.assert_allclose(mine, same.reshape(mine.shape), atol=1)
+    (tensors,) = made.trace()
+    np.testing.assert_allclose(tensors["logits"], model.forward(x[:40]), rtol=1e-3, atol=1e-3)
+    assert (
+        accuracy(made.graph, test_x, labels) >= accuracy(quantize_network(model, x[:40]).graph, test_x, labels) - 0.01
+    )
+    assert min(layer.snr for layer in assess(made).layers) > 30
+    # A ReLU6's limit does not move with a factor.
+    limited = replace(
+        spread(model),
+        layers=[replace(each, limit=6.0) if type(each).__name__ == "Relu" else each for each in spread(model).layers],
+    )
+    (tensors,) = quantize_network(limited, x[:40], wanted).trace()
+    np.testing.assert_allclose(tensors["relu1"], limited.fold().trace(x[:40])["relu1"])
+
+
+def test_biases_of_networks_are_corrected():
+    """The same layer as above."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(-100, 100, (6, 1, 1, 8)) + 0.45
+    codes[..., 0] = 127
+    layer = Conv2D(name="y", weights=(codes / 127).astype(np.float32), bias=np.zeros(6, np.float32))
+    model = Network(name="one", input_shape=(4, 4, 8), layers=[layer])
+    x = rng.uniform(0.4, 0.6, (20, 4, 4, 8)).astype(np.float32)
+    errors = []
+    for correct in (False, True):
+        graph = quantize_network(model, x, Calibration(correct_bias=correct)).graph
+        y = graph.tensors["y"].dequantize(run(graph, graph.tensors["input"].quantize(x))["y"])
+        errors.append(np.abs((y - model.forward(x)).mean(axis=(0, 1, 2))).max())
+    assert errors[0] > 0.01 and errors[1] < 0.001
+
+
+@pytest.mark.parametrize(
+    ("kept", "kinds"),
+    [
+        (("relu2",), "Conv2D Dequantize RealConv2D RealUnary Quantize MaxPool2D Reshape FullyConnected"),
+        (("conv1", "conv2"), "Dequantize RealConv2D RealUnary RealConv2D RealUnary Quantize MaxPool2D Reshape "
+                             "FullyConnected"),
+        (("logits",), "Conv2D Conv2D MaxPool2D Reshape Dequantize RealProduct"),
+    ],
+)  # fmt: skip
+def test_layers_of_networks_stay_in_float(network, kept, kinds, tmp_path):
+    """By the name of the layer or of the ReLU behind it; an answer of the last is real."""
+    model, x, _, _ = network
+    made = quantize_network(spread(model), x[:40], Calibration(keep_float=kept))
+    assert [type(op).__name__ for op in made.graph.ops] == kinds.split()
+    made.graph.save(tmp_path / "kept.npz")
+    graph = Graph.load(tmp_path / "kept.npz")
+    assert graph.tensors[graph.outputs[0]].dtype == ("float32" if kept == ("logits",) else "int8")
+    found = {layer.layer: layer.snr for layer in assess(made, labels=np.zeros(40, int)).layers}
+    plain = {layer.layer: layer.snr for layer in assess(quantize_network(spread(model), x[:40])).layers}
+    assert found.keys() <= plain.keys()
+    if kept != ("logits",):
+        assert found["relu2"] > plain["relu2"] + (8 if "conv1" in kept else 0.5)
+    with pytest.raises(
+        ValueError, match="layer 'pool': the network has none of this name with weights; such are conv1"
+    ):
+        quantize_network(model, x[:40], Calibration(keep_float=("pool",)))
+
+
 def test_command_line_reports_and_counts(network, tmp_path):
     model, x, _, _ = network
     model.save(tmp_path / "digits.npz")
@@ -252,6 +322,7 @@ def test_command_line_reports_and_counts(network, tmp_path):
     np.save(tmp_path / "labels.npy", labels[:40])
     result = cli(
         "quantize", tmp_path / "digits.npz", "-c", tmp_path / "x.npy", "-o", tmp_path / "q.npz", "--method", "mse",
+        "--equalize", "--correct-bias", "--float", "logits",
         "--labels", tmp_path / "labels.npy", "--device", "sim:tiny", "--json", tmp_path / "q.json",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
