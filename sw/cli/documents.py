@@ -92,6 +92,8 @@ class LayerEntry:
     predicted_cycles: int
     memory_bytes: int
     """Scratchpad in use while it runs."""
+    note: str
+    """Why it takes more cycles than its weights need, if it does."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,11 +11,11 @@ import typer
 
 from sateen.cli.documents import Doctor, HostEntry, LayerEntry, ModelEntry, ToolEntry
 from sateen.cli.outlook import print_outlook
-from sateen.cli.output import status
+from sateen.cli.output import print_notes, status
 from sateen.cli.printing import JsonFile, console, write_document
 from sateen.cli.sources import CONFIG, load_model
 from sateen.cli.tables import Column, number, print_table
-from sateen.compiler import Model
+from sateen.compiler import Model, notes
 from sateen.files import atomic_write
 from sateen.report.outlook import outlook
 from sateen.sim.tools import TOOLS
@@ -45,6 +45,7 @@ def info(
         for layer in found.layers
     ]  # fmt: skip
     print_table(columns, rows)
+    print_notes(found.layers)
     if found.host:
         console.print("on the host:")
         for host in found.host:
@@ -77,6 +78,7 @@ def entry(model: Model, path: Path) -> ModelEntry:
     """A model, as programs read it. Compiles it for other configurations, to compare."""
     with status("trying other configurations"):
         expected = outlook(model)
+    said = notes(model)
     config, kinds = model.config, {op.name: type(op).__name__ for op in model.graph.ops}
     return ModelEntry(
         file=str(path),
@@ -101,6 +103,7 @@ def entry(model: Model, path: Path) -> ModelEntry:
                 descriptors=sum(part.count for part in layer.parts),
                 predicted_cycles=layer.predicted.cycles,
                 memory_bytes=layer.memory_bytes,
+                note=said.get(layer.name, ""),
             )
             for layer in model.layers
         ],

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sateen.cli.printing import console
 from sateen.cli.progress import progress, running, status
 from sateen.cli.tables import Column, number, print_table
 from sateen.errors import InputError
@@ -19,7 +20,10 @@ from sateen.kinds import describe
 from sateen.runtime import Device, RunRecord
 from sateen.runtime import open as open_device
 
-__all__ = ["load_array", "load_arrays", "opened", "print_layers", "progress", "running", "status"]
+__all__ = ["load_array", "load_arrays", "opened", "print_layers", "print_notes", "progress", "running", "status"]
+
+SHOWN = 6
+"""Layers of which the same is said that are named."""
 
 
 @contextmanager
@@ -77,8 +81,30 @@ def _load(path: Path) -> Any:
         raise InputError(f"{text}; write it with numpy.save") from error
 
 
+class Noted(Protocol):
+    """A layer, and what should be said of it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def op(self) -> str: ...
+    @property
+    def note(self) -> str: ...
+
+
+def print_notes(layers: Sequence[Noted]) -> None:
+    """Prints what should be said of layers, those of which the same is said together."""
+    found: dict[str, list[str]] = {}
+    for layer in layers:
+        if layer.note:
+            found.setdefault(layer.note, []).append(f"{layer.op} {layer.name!r}")
+    for note, names in found.items():
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        console.print(f"{', '.join(names[:SHOWN])}{more}: {note}")
+
+
 def print_layers(run: RunRecord) -> None:
-    """Prints a table of the layers of a run."""
+    """Prints a table of the layers of a run, and what should be said of them."""
     columns = [Column("layer"), Column("op", rank=5), number("MACs", 4), number("cycles"), number("used", 1)]
     columns += [number(heading, rank=3) for heading in ("weights", "activ.", "accum.", "output")]
     rows = [
@@ -87,3 +113,4 @@ def print_layers(run: RunRecord) -> None:
         for layer in run.layers
     ]
     print_table(columns, rows, total=["total", "", f"{run.macs:,}", f"{run.cycles:,}", f"{run.utilization:.0%}"])
+    print_notes(run.layers)

@@ -6,6 +6,7 @@ own.
 """
 
 from sateen.compiler.model import Combining, Layer, Model, Part, Segment, Step, Tile, Traffic, runs
+from sateen.compiler.notes import notes
 from sateen.compiler.stages import compile
 
-__all__ = ["Combining", "Layer", "Model", "Part", "Segment", "Step", "Tile", "Traffic", "compile", "runs"]
+__all__ = ["Combining", "Layer", "Model", "Part", "Segment", "Step", "Tile", "Traffic", "compile", "notes", "runs"]

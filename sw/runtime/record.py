@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sateen.compiler import Model, Step
+from sateen.compiler import Model, Step, notes
 from sateen.errors import InputError
 from sateen.files import read_bytes
 from sateen.hw.spec.config import Config
@@ -59,6 +59,8 @@ class LayerRecord:
     """Share of the tiles' cells that hold a nonzero weight."""
     dense_cycles: int = 0
     """Cycles without combined columns, by the cycle model; 0 if the device has none."""
+    note: str = ""
+    """Why it takes more cycles than its weights need, if it does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +205,7 @@ def predicted_layers(model: Model) -> list[LayerRecord]:
 
 
 def _layers(model: Model, profile: Profile) -> list[LayerRecord]:
-    records = []
+    records, said = [], notes(model)
     for one in profile.layers:
         layer, counters = one.layer, asdict(one.counters)
         records.append(
@@ -223,6 +225,7 @@ def _layers(model: Model, profile: Profile) -> list[LayerRecord]:
                 dense_tiles=layer.combining.dense_tiles,
                 density=layer.combining.density,
                 dense_cycles=layer.combining.dense_cycles,
+                note=said.get(layer.name, ""),
             )
         )
     return records

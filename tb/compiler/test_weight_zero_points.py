@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import sateen
+from sateen.compiler import notes
 from sateen.compiler.lowering.zero_points import weight_parts, zero_point
 from sateen.graph import run
 from sateen.hw.spec.config import parse_config
@@ -147,6 +148,9 @@ def test_parts(config, each, reason):
             with pytest.warns(sateen.SateenWarning, match="1 layer multiplies its weights in parts") as said:
                 loaded = check(device, with_zero_points(plain, [points], rng), rng)
             assert str(said[0].message).endswith(reason)
+            # What shows a compiled model says it again.
+            (note,) = notes(loaded.model).values()
+            assert note.startswith("its weights are multiplied in ") and note.endswith(reason)
             if plain.name == "depthwise" and device.config.sliding:
                 assert any(Descriptor.slides(segment.program.tobytes()) for segment in loaded.model.segments)
 

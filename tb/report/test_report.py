@@ -12,6 +12,7 @@ import pytest
 
 import sateen
 from command_line import CONFIG, cli, here
+from sateen.cli.output import print_layers
 from sateen.extras import install_hint
 from sateen.hw.spec.config import PRESETS
 from sateen.report.limits import CAUSES, ENOUGH, causes, limit
@@ -107,6 +108,18 @@ def test_record(folder, name):
     low = [layer for layer in run.layers if layer.utilization < ENOUGH]
     said = re.findall(r"<li><b>(.*?)</b>, \d+%, (.*?): ", text)
     assert low and [name for name, _ in said] == [layer.name for layer in low] and all(title for _, title in said)
+
+
+def test_notes(folder, capsys):
+    """What is said of layers stands under the table of a run, and on its page."""
+    run = RunRecord.load(folder / "example.json")
+    assert not any(layer.note for layer in run.layers) and 'id="notes"' not in page(run)
+    layers = [replace(layer, name=f"layer{place}", note="in 2 parts" if place else "") for place, layer in
+              enumerate([run.layers[0]] * 9)]  # fmt: skip
+    assert page(replace(run, layers=layers)).count(": in 2 parts</li>") == 8
+    print_layers(replace(run, layers=layers))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "'layer1', Conv2D 'layer2'" in said and "'layer6' and 2 more: in 2 parts" in said
 
 
 def layer_record(macs=0, channels=4, beats=100, wait=None, **stalls):

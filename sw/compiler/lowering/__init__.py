@@ -9,9 +9,9 @@ from sateen.compiler.lowering.kernel import Kernel, parameter_words, split
 from sateen.compiler.lowering.lookup import LookUp
 from sateen.compiler.lowering.lower import LOWERINGS, Lowered, LoweredGraph, lower, lower_operator
 from sateen.compiler.lowering.products import ProductOfTwo
-from sateen.compiler.lowering.zero_points import reason_for_parts
+from sateen.compiler.lowering.zero_points import reason_for_parts, weight_parts
 
 __all__ = [
     "LOWERINGS", "Kernel", "LookUp", "Lowered", "LoweredGraph", "ProductOfTwo", "lower", "lower_operator",
-    "parameter_words", "reason_for_parts", "split",
+    "parameter_words", "reason_for_parts", "split", "weight_parts",
 ]  # fmt: skip
