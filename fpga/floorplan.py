@@ -27,14 +27,15 @@ __all__ = ["plan_sites", "sites"]
 FULL = 0.8
 """From this share of a part's multipliers or block RAMs on, they are placed here."""
 FLOORS = (
-    r"weight_store\.(?:lanes_(?P<first>\d+)\.)?block_(?P<row>\d+).*?ram_(?P<column>\d+)",
+    r"weight_store\.memory\.(?:lanes_(?P<first>\d+)\.)?block_(?P<row>\d+).*?ram_(?P<column>\d+)",
+    r"weight_store\.memory\.lane_(?P<column>\d+)_chunk_\d+_block_(?P<row>\d+).*?ram_",
     r"tile\.pe_(?P<row>\d+)_(?P<column>\d+)",
     r"accumulators\.column_(?P<column>\d+)_half_(?P<row>\d+)",
     r"output\.combiner_(?P<column>\d+)",
     r"postprocess\.lane_(?P<column>\d+)",
     r"scratchpad\.bank_(?P<column>\d+)",
 )
-"""Modules by name, from top to bottom; all others lie below them."""
+"""Modules by name, from top to bottom; all others lie below them. A device has one of the two weight stores."""
 CELLS = ("MULT18X18D", "DP16KD")
 
 

@@ -32,6 +32,8 @@ class PackedMemory(wiring.Component):
         Of a word.
     depth : int
         Words.
+    lanes : int
+        Bytes after which a word begins again at the left of the tile, above which its blocks are placed.
 
     Members
     -------
@@ -42,8 +44,8 @@ class PackedMemory(wiring.Component):
         A write: ``w_data`` two cycles after the others.
     """
 
-    def __init__(self, *, bits: int, depth: int):
-        self.bits, self.depth = bits, depth
+    def __init__(self, *, bits: int, depth: int, lanes: int):
+        self.bits, self.depth, self.lanes = bits, depth, lanes
         self.latency = packed_memory_latency(depth)
         address = max(1, ceil_log2(depth))
         super().__init__(
@@ -63,7 +65,8 @@ class PackedMemory(wiring.Component):
         writes = self._distributed(m, platform, Cat(self.w_enable, self.w_address), len(starts), name="write")
         for index, start in enumerate(starts):
             here = slice(start, min(self.bits, start + CHUNK * LANE_BITS))
-            read = self._chunk(m, index, reads[index], writes[index], self.w_data[here])
+            lane = start // 8 % self.lanes
+            read = self._chunk(m, f"lane_{lane}_chunk_{index}", reads[index], writes[index], self.w_data[here])
             m.d.comb += self.r_data[here].eq(read)
         return m
 
@@ -76,7 +79,7 @@ class PackedMemory(wiring.Component):
             far += replicated(m, platform, source, count, name=f"{name}_far_{index}")
         return far
 
-    def _chunk(self, m: Module, index: int, address: Value, write: Value, word: Value) -> Value:
+    def _chunk(self, m: Module, name: str, address: Value, write: Value, word: Value) -> Value:
         """Some bits of all words, and what was read of them."""
         offset_bits = min(len(address), ceil_log2(BLOCK_DEPTH))
         outputs: list[Value] = []
@@ -84,7 +87,7 @@ class PackedMemory(wiring.Component):
             depth = min(BLOCK_DEPTH, self.depth - first)
             lanes = CHUNK if depth <= BLOCK_DEPTH // CHUNK else -(-len(word) // LANE_BITS)
             memory = Block(lanes=lanes, depth=depth, whole=True, lane_bits=LANE_BITS)
-            m.submodules[f"chunk_{index}_{level}"] = memory
+            m.submodules[f"{name}_block_{level}"] = memory
             enable = write[0] & (write[1 + offset_bits :] == level)
             m.d.comb += [
                 memory.r_address.eq(address[:offset_bits]),
@@ -93,8 +96,8 @@ class PackedMemory(wiring.Component):
                 memory.w_enable.eq(enable.replicate(lanes)),
             ]
             outputs.append(memory.r_data.as_value()[: len(word)])
-        chosen = delayed(m, address[offset_bits:], 2, name=f"level_{index}")
-        return pipelined_mux(m, outputs, chosen, name=f"chosen_{index}")
+        chosen = delayed(m, address[offset_bits:], 2, name=f"{name}_level")
+        return pipelined_mux(m, outputs, chosen, name=f"{name}_chosen")
 
 
 class WeightStore(wiring.Component):
@@ -148,7 +151,7 @@ class WeightStore(wiring.Component):
 
     def _packed(self, m: Module) -> None:
         """All words of an address are one of the memory's."""
-        m.submodules.memory = memory = PackedMemory(bits=8 * len(self.columns), depth=self.depth)
+        m.submodules.memory = memory = PackedMemory(bits=8 * len(self.columns), depth=self.depth, lanes=self.cols)
         m.d.comb += [
             memory.r_address.eq(self.r_address),
             memory.w_address.eq(self.w_address),
