@@ -74,34 +74,39 @@ class Receiver(wiring.Component):
         headers = view(data.ArrayLayout(header, 2))
         used, oldest, filling = Signal(range(3)), Signal(), Signal()
 
-        # `count` is the bytes of the frame so far; it stops at `most`, which is too long for any frame.
-        most = self.frame_bytes + OVERHEAD + 1
-        count, dropped, index = Signal(range(most + 1)), Signal(), Signal(range(most + 1))
+        # `count` is the bytes of the frame so far less those that are no payload, so that it compares with the header's
+        # length as it is. It stops at `most`, which is too long for any frame.
+        most = self.frame_bytes + 1
+        count, dropped = Signal(range(-OVERHEAD, most + 1), init=-OVERHEAD), Signal()
+        index, begins = Signal(range(-HEADER, most + Frame.CRC_BYTES + 1)), Signal()
         byte, commit, full, replaces = deframer.o.payload, Signal(), Signal(), Signal()
         # With both slots in use, `filling` is the oldest. The other one is given up for a HELLO.
-        arriving, hello = headers[filling ^ replaces], byte.data == FrameType.HELLO
-        drop = Mux(count == 0, full & ~hello, dropped)
+        arriving, hello = filling ^ replaces, byte.data == FrameType.HELLO
+        drop = Mux(begins, full & ~hello, dropped)
         m.d.comb += [
             full.eq(used == 2),
-            replaces.eq(deframer.o.valid & ~byte.end & (count == 0) & full & hello & ~self.done),
-            index.eq(count - HEADER),
+            begins.eq(count == -OVERHEAD),
+            replaces.eq(deframer.o.valid & ~byte.end & begins & full & hello & ~self.done),
+            index.eq(count + Frame.CRC_BYTES),
             write.addr.eq(Cat(index[: len(self.address)], filling)),
             write.data.eq(byte.data),
             commit.eq(
-                deframer.o.valid & byte.end & byte.good & ~dropped & (count >= OVERHEAD) & (count != most)
-                & (arriving.length == count - OVERHEAD)
+                deframer.o.valid & byte.end & byte.good & ~dropped
+                & (count != most) & (headers[filling].length == count)
             ),
         ]  # fmt: skip
         with m.If(deframer.o.valid):
             with m.If(byte.end):
-                m.d.sync += [count.eq(0), dropped.eq(0), filling.eq(filling ^ commit)]
+                m.d.sync += [count.eq(count.init), dropped.eq(0), filling.eq(filling ^ commit)]
             with m.Else():
                 m.d.sync += [dropped.eq(drop), filling.eq(filling ^ replaces)]
                 with m.If(count != most):
                     m.d.sync += count.eq(count + 1)
                 with m.If(~drop):
-                    with m.If(count < HEADER):
-                        m.d.sync += arriving.eq(Cat(arriving.as_value()[8:], byte.data))
+                    with m.If(index < 0):
+                        for slot in range(2):
+                            with m.If(arriving == slot):
+                                m.d.sync += headers[slot].eq(Cat(headers[slot].as_value()[8:], byte.data))
                     with m.Elif(index < self.frame_bytes):
                         m.d.comb += write.en.eq(1)
         m.d.sync += [used.eq(used + commit - self.done - replaces), oldest.eq(oldest ^ self.done)]
