@@ -46,7 +46,7 @@ def _ahead(before: Descriptor, after: Descriptor, config: Config) -> tuple[int, 
     late = _late(before.output, config)
     lines = config.rows * config.combine
     # The earliest part that any byte of a line is of; a line that begins before byte 0 wraps, as addresses do.
-    of_line = np.lib.stride_tricks.sliding_window_view(np.concatenate([late, late[: lines - 1]]), lines).min(axis=1)
+    of_line = _least(late, lines)
     found = [MOST_AHEAD] * len(NONE)
     count = math.prod(dim.count for dim in after.activations.dims) * config.group
     for start in range(0, min(count, MOST_AHEAD), CHUNK):
@@ -76,6 +76,15 @@ def _late(output: OutputStream, config: Config) -> NDArray[np.uint8]:
         results = _offsets(output.dims[CHANNELS_DIM + 1 :], 0)
         late[(first + results[:, None] + np.arange(channels)) % len(late)] = back
     return late
+
+
+def _least(values: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """For each place, the least of ``count`` values from there on; behind the last comes the first."""
+    least, done = values, 1
+    while done < count:
+        step = min(done, count - done)
+        least, done = np.minimum(least, np.roll(least, -step)), done + step
+    return least
 
 
 def _addresses(stream: ActivationStream, start: int, stop: int, config: Config) -> NDArray[np.int64]:

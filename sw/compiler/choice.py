@@ -14,15 +14,21 @@ from sateen.compiler import sliding
 from sateen.compiler.combining import Packer
 from sateen.compiler.lowering import Kernel, LookUp
 from sateen.compiler.model import Combining
+from sateen.compiler.neighbours import choose_together
 from sateen.compiler.passes import Pass, block_rows, look_up_passes, passes, sliding_passes
 from sateen.compiler.placement import Placement
 from sateen.compiler.products import product_passes
+from sateen.compiler.schedule import DevicePhase
 from sateen.compiler.stripes import Stripe, bytes_needed
 from sateen.graph import Op, Weighted
 from sateen.hw.spec.config import Config
+from sateen.hw.spec.descriptor import Descriptor
 from sateen.sim.cycles import predict
 
 __all__ = ["Chosen", "ChosenStripe", "choose"]
+
+WAYS = 4
+"""Ways to compute a kernel that are tried beside other layers."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,6 +60,8 @@ class Candidate:
     kernel: Kernel
     passes: list[Pass]
     cycles: int
+    hidden: int
+    """Of these, how many the next layer can make use of at most: those in which results are under way."""
     combining: Combining = Combining()
 
 
@@ -79,12 +87,58 @@ def choose(placed: Placement, config: Config, *, combine: bool, channel_orders: 
         combining = layer.combining if isinstance(op, Weighted) else dataclasses.replace(layer.combining, reason="")
         combining = dataclasses.replace(combining, order=channel_orders.get(op.name, ""))
         chosen[op.name] = dataclasses.replace(layer, combining=combining)
-    return chosen
+    return _with_neighbours(chosen, chooser.ways, placed, config) if config.overlap else chosen
+
+
+def _with_neighbours(
+    chosen: Mapping[str, Chosen], ways: Mapping[str, list[list[list[Pass]]]], placed: Placement, config: Config
+) -> dict[str, Chosen]:
+    """The choice for layers that overlap with those before and behind them. ``ways`` has those of each kernel of a
+    layer, what is chosen so far first; layers without have no choice."""
+    result = dict(chosen)
+    for phase in placed.schedule.phases:
+        names = [placed.graph.ops[index].name for index in phase.ops] if isinstance(phase, DevicePhase) else []
+        kernels = [kernel for name in names for kernel in ways.get(name, [[list(chosen[name].passes)]])]
+        taken = choose_together([[_descriptors(way) for way in kernel] for kernel in kernels], config) if names else []
+        fastest = iter([kernel[index] for kernel, index in zip(kernels, taken, strict=True)])
+        for name in names:
+            passes = [each for _ in ways.get(name, [[]]) for each in next(fastest)]
+            result[name] = dataclasses.replace(chosen[name], passes=tuple(passes))
+    return result
+
+
+def _descriptors(passes: Sequence[Pass]) -> list[Descriptor]:
+    return [descriptor for each in passes for descriptor in each.descriptors]
+
+
+def _sensible(candidates: Sequence[Candidate]) -> list[list[Pass]]:
+    """Of the candidates, the fastest first, those that may be the fastest beside other layers, and need no more
+    descriptors and weights than the first."""
+    best = candidates[0]
+    fit = [
+        candidate
+        for candidate in candidates
+        if candidate.cycles - candidate.hidden < best.cycles and _fits_beside(candidate, best)
+    ]
+    shown = sorted(fit, key=lambda candidate: candidate.cycles - candidate.hidden)[:WAYS]
+    return [best.passes, *(candidate.passes for candidate in shown if candidate is not best)]
+
+
+def _fits_beside(candidate: Candidate, best: Candidate) -> bool:
+    """Whether a candidate takes no more of the program memory and the weight store than another."""
+    sizes = [
+        (sum(len(each.descriptors) for each in passes), sum(len(each.weights) for each in passes))
+        for passes in (candidate.passes, best.passes)
+    ]
+    return all(size <= most for size, most in zip(*sizes, strict=True))
 
 
 class _Chooser:
     def __init__(self, config: Config, packer: Packer | None):
         self.config, self.packer = config, packer
+        self.ways: dict[str, list[list[list[Pass]]]] = {}
+        """With ``overlap``, of each layer's kernels, the ways that may be the fastest beside other layers; the fastest
+        alone is the first."""
 
     def choose_whole(self, op: Op, placed: Placement) -> Chosen:
         """A layer whose whole tensors stand in the scratchpad."""
@@ -130,8 +184,11 @@ class _Chooser:
         )
 
     def _fastest(self, op: Op, kernel: Kernel, source: int, target: int) -> Candidate:
-        dense = min(self._dense(kernel, source, target), key=lambda candidate: candidate.cycles)
+        candidates = sorted(self._dense(kernel, source, target), key=lambda candidate: candidate.cycles)
+        dense = candidates[0]
         if self.packer is None:
+            if self.config.overlap:
+                self.ways.setdefault(op.name, []).append(_sensible(candidates))
             return dense
         budget = getattr(op, "terms", None)
         packed = [] if budget else self.packer.packed(kernel)
@@ -167,10 +224,12 @@ class _Chooser:
         """Candidates without selects."""
         config = self.config
         yield from self._blocks(kernel, source, target)
-        for walk in sliding.walks(kernel, config) if sliding.supports(kernel, config) else ():
-            slid = sliding_passes(kernel, config, walk, source=source, target=target, words=config.weight_words)
-            if slid:
-                yield self._candidate(kernel, slid)
+        slides = [kernel, *sliding.side_by_side(kernel, config)] if sliding.supports(kernel, config) else []
+        for slid in slides:
+            for walk in sliding.walks(slid, config):
+                in_walks = sliding_passes(slid, config, walk, source=source, target=target, words=config.weight_words)
+                if in_walks:
+                    yield self._candidate(kernel, in_walks)
 
     def _blocks(self, kernel: Kernel, source: int, target: int) -> Iterator[Candidate]:
         """A candidate for each number of rows in a block; none if a group's weights do not fit."""
@@ -182,5 +241,6 @@ class _Chooser:
             yield self._candidate(kernel, in_blocks)
 
     def _candidate(self, kernel: Kernel, passes: list[Pass]) -> Candidate:
-        expected = predict([descriptor for each in passes for descriptor in each.descriptors], self.config)
-        return Candidate(kernel=kernel, passes=passes, cycles=sum(counters.cycles for counters in expected))
+        expected = predict(_descriptors(passes), self.config)
+        cycles = sum(counters.cycles for counters in expected)
+        return Candidate(kernel=kernel, passes=passes, cycles=cycles, hidden=expected[-1].output)

@@ -8,6 +8,7 @@ The last beats are the window's values, and each row of the tile holds the weigh
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from sateen.compiler.lowering import Kernel, parameter_words
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import ActivationStream, Descriptor, Dim, OutputStream, Sliding, WeightStream
 
-__all__ = ["Walk", "descriptors", "supports", "walks", "words"]
+__all__ = ["Walk", "descriptors", "side_by_side", "supports", "walks", "words"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,9 @@ def _padding_before(kernel: Kernel, axis: int) -> int:
 
 
 def _wraps(kernel: Kernel, axis: int) -> bool:
-    """Whether the padding before the input's positions is also there behind them."""
+    """Whether the padding before the input's positions is also there behind them, for all parts of the filters."""
+    if kernel.filter_step:
+        return False
     before, inputs = _padding_before(kernel, axis), (kernel.height, kernel.width // kernel.depth)[axis]
     behind = (kernel.out[axis] - 1) * _strides(kernel)[axis] + _sizes(kernel)[axis] - before - inputs
     return 0 < before <= min(behind, _sizes(kernel)[axis] - 1)
@@ -71,6 +74,39 @@ def supports(kernel: Kernel, config: Config) -> bool:
     such strides."""
     fits = kernel.filters is not None and config.sliding and config.cols <= config.beat_bytes
     return fits and max(_strides(kernel)) <= Sliding.LARGEST_STEP
+
+
+def side_by_side(kernel: Kernel, config: Config) -> Iterator[Kernel]:
+    """The kernel on neighbouring pixels at once, for layers whose channels leave columns of the tile without work.
+
+    Several pixels are taken for one of as many times the channels. A column then sees every second pixel, say. Those in
+    between come to it when the beats begin a pixel later: its filter is cut into a part for each such shift, whose sums
+    are added.
+    """
+    assert kernel.filters is not None
+    plain = len(kernel.filters) == 1 and kernel.spacing is None
+    for pixels in range(2, config.cols // kernel.channels + 1):
+        depth, before = pixels * kernel.depth, _padding_before(kernel, 1)
+        if not plain or _strides(kernel)[1] != 1 or kernel.out[1] % pixels or kernel.width % depth:
+            continue
+        # The pixel of a window at `place` is in part `place % pixels`, in the wide pixel `place // pixels`.
+        places = np.arange(_sizes(kernel)[1]) - before
+        first = int(places[0]) // pixels
+        width = int(places[-1]) // pixels - first + 1
+        filters = np.zeros((pixels, *kernel.filters.shape[1:3], width), kernel.filters.dtype)
+        for tap, place in enumerate(places):
+            filters[place % pixels, :, :, place // pixels - first] = kernel.filters[0, :, :, tap]
+        yield dataclasses.replace(
+            kernel,
+            out=(kernel.out[0], kernel.out[1] // pixels),
+            channels=pixels * kernel.channels,
+            origin=(kernel.origin[0], kernel.origin[1] + (pixels * first + before) * kernel.depth),
+            stride=(kernel.stride[0], depth),
+            parameters=np.tile(kernel.parameters, (pixels, 1)),
+            filters=np.tile(filters, (1, pixels, 1, 1)),
+            filter_step=kernel.depth,
+            depth=depth,
+        )
 
 
 def walks(kernel: Kernel, config: Config) -> Iterator[Walk]:
@@ -202,7 +238,7 @@ def _activations(
         dims=(
             Dim(repeats, at(inner, walk.results * strides[inner])),
             Dim(groups[1], at(1, 0, config.cols)),
-            Dim(len(kernel.filters), at(0, 0)),
+            Dim(len(kernel.filters), at(1, 0, kernel.filter_step)),
             Dim(walk.parts(kernel), at(outer, walk.kernel_steps)),
             Dim(1, at(0, 0)),
             Dim((count - 1) * strides[outer] + walk.kernel_steps + walk.wraps, at(outer, 1)),

@@ -73,6 +73,8 @@ class Kernel:
     filters: Weights | None = None
     """[parts, channels, kernel rows, kernel columns], if each output channel depends only on the input channel of the
     same index, without dilation. The weights are the sum of the parts."""
+    filter_step: int = 0
+    """Change of x from one part of the filters to the next."""
     depth: int = 1
     """Bytes of a pixel, if there are ``filters``."""
     parts: int = 1
