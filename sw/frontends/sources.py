@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from sateen import archive
 from sateen.archive import ArchiveError, KindError
 from sateen.errors import CompileError
-from sateen.frontends import onnx, tflite, torch
 from sateen.graph import Graph, GraphError, Network
 from sateen.kinds import MODELS, describe
 
@@ -20,17 +21,29 @@ __all__ = ["FRONT_ENDS", "FrontEnd", "errors_name", "load"]
 
 @dataclass(frozen=True)
 class FrontEnd:
-    """A kind of file and its reader."""
+    """A kind of file and its reader, which is imported when it is first asked: most commands read none."""
 
-    recognizes: Callable[[bytes, str], bool]
-    """Called with the first eight bytes and the suffix of the name."""
-    load: Callable[[str | os.PathLike[str]], Graph]
+    room: str
+    """The module, which has ``recognizes``."""
+    loader: str = "load"
+    """Its function that reads a file by its path."""
+
+    def recognizes(self, head: bytes, suffix: str) -> bool:
+        """Whether a file is of this kind, by its first eight bytes and the suffix of its name."""
+        return self._module().recognizes(head, suffix)
+
+    def load(self, path: str | os.PathLike[str]) -> Graph:
+        """The graph of a file."""
+        return getattr(self._module(), self.loader)(path)
+
+    def _module(self) -> Any:
+        return import_module(self.room)
 
 
 FRONT_ENDS = (
-    FrontEnd(tflite.recognizes, tflite.load),
-    FrontEnd(onnx.recognizes, onnx.load),
-    FrontEnd(torch.recognizes, torch.load_file),
+    FrontEnd("sateen.frontends.tflite"),
+    FrontEnd("sateen.frontends.onnx"),
+    FrontEnd("sateen.frontends.torch", "load_file"),
 )
 """All front ends, in the order in which they are asked. A file that none recognizes should be Sateen's own."""
 

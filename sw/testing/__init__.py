@@ -8,6 +8,11 @@ In: Verilog under a simulator, at any of its interfaces. Out: a comparison with 
 ``sateen.testing.axi`` is imported by itself: it needs cocotbext-axi.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from sateen.extras import install_hint
 
 try:
@@ -15,14 +20,16 @@ try:
 except ImportError as error:
     raise ImportError(f"sateen.testing needs cocotb, which is not installed; {install_hint('cocotb')}") from error
 
-from sateen.testing.bench import Bench, cells, to_verilog
 from sateen.testing.dut import parameters, reset, watchdog
-from sateen.testing.golden import check_layers, check_tensors, golden
-from sateen.testing.host import ByteTransport, Host
-from sateen.testing.simulation import Outcome, TestOutcome, simulate
-from sateen.testing.simulators import SIMULATORS, build, runner
 from sateen.testing.streams import StreamMonitor, StreamSink, StreamSource, plain, receive, send
-from sateen.testing.uart import SerialBridge, UartTransport, receive_byte, transmit_byte
+
+if TYPE_CHECKING:
+    from sateen.testing.bench import Bench, cells, to_verilog
+    from sateen.testing.checks import check_layers, check_tensors, golden
+    from sateen.testing.host import ByteTransport, Host
+    from sateen.testing.simulation import Outcome, TestOutcome, simulate
+    from sateen.testing.simulators import SIMULATORS, build, runner
+    from sateen.testing.uart import SerialBridge, UartTransport, receive_byte, transmit_byte
 
 __all__ = [
     "SIMULATORS", "Bench", "ByteTransport", "Host", "Outcome", "SerialBridge", "StreamMonitor", "StreamSink",
@@ -30,3 +37,29 @@ __all__ = [
     "parameters", "plain", "receive", "receive_byte", "reset", "runner", "send", "simulate", "to_verilog",
     "transmit_byte", "watchdog",
 ]  # fmt: skip
+
+PLACES = {
+    "bench": ("Bench", "cells", "to_verilog"),
+    "checks": ("check_layers", "check_tensors", "golden"),
+    "host": ("ByteTransport", "Host"),
+    "simulation": ("Outcome", "TestOutcome", "simulate"),
+    "simulators": ("SIMULATORS", "build", "runner"),
+    "uart": ("SerialBridge", "UartTransport", "receive_byte", "transmit_byte"),
+}
+"""By module, what is imported when it is first used: the compiler and its front ends take longer to load than most
+benches to run, and few need them."""
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        for module, names in PLACES.items():
+            if name in names:
+                value = getattr(import_module(f"{__name__}.{module}"), name)
+                globals()[name] = value
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -16,7 +16,7 @@ from sateen.hw.spec.identity import Identity
 from sateen.hw.spec.wire import FLAG
 from sateen.runtime import Device, LoadedModel
 from sateen.runtime.link import Link
-from sateen.testing.golden import check_layers
+from sateen.testing.checks import check_layers
 from sateen.testing.streams import StreamSink, StreamSource
 
 __all__ = ["ByteTransport", "Host"]

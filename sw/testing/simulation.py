@@ -133,6 +133,8 @@ def simulate(
                     "PYTHONPATH": os.pathsep.join(sys.path),
                     # Registers of data are not reset. What is undefined in Icarus is anything, as in Verilator.
                     "COCOTB_RESOLVE_X": "random",
+                    # cocotb uses pytest to tell why an assertion failed, and none of its plugins.
+                    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
                     "COCOTB_REWRITE_ASSERTION_FILES": f"{module.rpartition('.')[2]}.py",
                 },
             )  # fmt: skip

@@ -51,3 +51,19 @@ except AttributeError as error:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     printed = ["False True Graph", "module 'sateen' has no attribute 'nothing'"]
     assert result.stdout.splitlines() == printed, result.stderr
+
+
+def test_what_is_slow_to_load_waits():
+    """Benches need no compiler, and most commands read no model file. What :mod:`sateen.testing` has is there all the
+    same."""
+    code = """
+import sys
+import sateen.testing.benches.queue
+early = "sateen.compiler" in sys.modules
+import sateen.cli.main
+print(early, "tflite" in sys.modules)
+from sateen.testing import *
+print(all(name in globals() and name in dir(sateen.testing) for name in sateen.testing.__all__), golden.__module__)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert result.stdout.splitlines() == ["False False", "True sateen.testing.checks"], result.stderr

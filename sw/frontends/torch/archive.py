@@ -13,9 +13,8 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
-from unittest import mock
 
 from sateen.graph import require
 
@@ -101,6 +100,19 @@ _EXPORT = "export the module with tensors as its inputs, and fixed sizes but the
 @contextlib.contextmanager
 def only_weights() -> Iterator[None]:
     """Lets PyTorch unpickle tensors, and nothing else."""
-    with mock.patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD="1"):
-        os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
+    forced = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": None}
+    before = {name: os.environ.get(name) for name in forced}
+    _set(forced)
+    try:
         yield
+    finally:
+        _set(before)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    """Sets the process's environment; variables without a value are removed."""
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

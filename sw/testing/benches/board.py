@@ -14,8 +14,8 @@ from sateen.fpga.board import FTDI_HIGH_SPEED
 from sateen.fpga.top import System
 from sateen.hw.spec.config import parse_config
 from sateen.testing.bench import Bench
+from sateen.testing.checks import golden
 from sateen.testing.dut import parameters, reset
-from sateen.testing.golden import golden
 from sateen.testing.graphs import small_network
 from sateen.testing.host import Host
 from sateen.testing.uart import SerialBridge, UartTransport
