@@ -1,4 +1,5 @@
-// Sums next to ties through a requantizing lane, compared with the processor's own float32 arithmetic.
+// Sums next to ties through a requantizing lane, compared with the processor's own arithmetic: float32 for ONNX's
+// rounding, 64-bit integers as in gemmlowp for TensorFlow Lite's two.
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -17,13 +18,13 @@ static uint64_t draw()  // xorshift128+
     return state[1] + b;
 }
 
-// A significand of 24 bits: a power of two, a product of small numbers, or any.
-static uint32_t significand()
+// A significand of so many bits: a power of two, a product of small numbers, or any.
+static uint32_t significand(int bits)
 {
     uint64_t kind = draw() % 3;
-    uint32_t value = kind == 0 ? 1 : kind == 1 ? (1 + draw() % 255) * (1 + draw() % 255) : draw() & 0xFFFFFF;
+    uint32_t value = kind == 0 ? 1 : kind == 1 ? (1 + draw() % 255) * (1 + draw() % 255) : draw() >> (64 - bits);
     value += !value;
-    while (!(value & 0x800000)) value <<= 1;
+    while (!(value >> (bits - 1))) value <<= 1;
     return value;
 }
 
@@ -32,12 +33,25 @@ static double limited(double value, double low, double high)
     return value < low ? low : value > high ? high : value;
 }
 
-static int32_t drawn_sum(float scale)
+static int32_t drawn_sum(double scale)
 {
     uint64_t kind = draw() % 8;
     if (kind == 0) return (int32_t)draw() >> draw() % 32;
     double tie = (int)(draw() % 516) - 258 + 0.5, near = kind == 1 ? draw() % 513 - 256.0 : draw() % 5 - 2.0;
     return (int32_t)limited(rint(tie / scale) + near, -2147483648., 2147483647.);
+}
+
+enum { DOUBLE, SINGLE, FLOAT32, ROUNDINGS };
+
+// sum · factor · 2^(shift − 31), rounded.
+static double rounded(int32_t sum, uint32_t factor, int shift, int rounding)
+{
+    if (rounding == FLOAT32) return rint((double)((float)sum * ldexpf((float)factor, shift - 31)));
+    int64_t product = (int64_t)sum * factor;
+    if (rounding == SINGLE || shift >= 0) return (double)((product + (1LL << (30 - shift))) >> (31 - shift));
+    int64_t high = (product + (product >= 0 ? 1LL << 30 : 1 - (1LL << 30))) / (1LL << 31);
+    int64_t mask = (1LL << -shift) - 1;
+    return (double)((high >> -shift) + ((high & mask) > (mask >> 1) + (high < 0)));
 }
 
 int main(int, char **arguments)  // latency, how many values, seed
@@ -47,37 +61,38 @@ int main(int, char **arguments)  // latency, how many values, seed
     state[0] ^= strtoull(arguments[3], nullptr, 10) * 0xD1342543DE82EF95;
     for (int warm = 0; warm < 20; warm++) draw();
     Vtop *lane = new Vtop;
-    float scale = 1;
-    int zero_point = 0;
+    uint32_t factor = 0;
+    int shift = 0, zero_point = 0, rounding = 0;
     int32_t sums[64] = {};
     double expected[64] = {};
     for (long cycle = 0; cycle < count; cycle++) {
         // Settings change while nothing that counts is in the lane.
         long place = cycle % 65536;
         if (place == 0) {
+            rounding = cycle / 65536 % ROUNDINGS;
             zero_point = (int)(draw() % 256) - 128;
-            lane->settings = (zero_point & 0xFF) | 0x80 << 8 | 0x7F << 16 | 2 << 24;
+            lane->settings = (zero_point & 0xFF) | 0x80 << 8 | 0x7F << 16 | rounding << 24;
         }
         if (cycle % scales == 0) {
-            uint32_t factor = significand();
-            int shift = (int)(draw() % 40) - 31;
-            scale = ldexpf((float)factor, shift - 24);
-            lane->channel[1] = factor << 7;
+            factor = rounding == FLOAT32 ? significand(24) << 7 : significand(31);
+            shift = (int)(draw() % 40) - 31;
+            lane->channel[1] = factor;
             lane->channel[2] = shift & 0xFF;
         }
-        int32_t sum = drawn_sum(scale);
+        int32_t sum = drawn_sum(ldexp((double)factor, shift - 31));
         uint32_t bias = draw();
         lane->channel[0] = bias;
         lane->i = (uint32_t)sum - bias;
         sums[cycle % 64] = sum;
-        expected[cycle % 64] = limited(rint((double)((float)sum * scale)) + zero_point, -128, 127);
+        expected[cycle % 64] = limited(rounded(sum, factor, shift, rounding) + zero_point, -128, 127);
         lane->clk = 0;
         lane->eval();
         lane->clk = 1;
         lane->eval();
         if (place >= latency && (int8_t)lane->o != expected[(cycle - latency + 1) % 64]) {
-            printf("sum %d, scale %a or the one before: %d, not %g\n", sums[(cycle - latency + 1) % 64], scale,
-                   (int8_t)lane->o, expected[(cycle - latency + 1) % 64]);
+            printf("sum %d, factor %u, shift %d or those before, rounding %d: %d, not %g\n",
+                   sums[(cycle - latency + 1) % 64], factor, shift, rounding, (int8_t)lane->o,
+                   expected[(cycle - latency + 1) % 64]);
             return 1;
         }
     }

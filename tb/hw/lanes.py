@@ -1,4 +1,5 @@
-"""A requantizing lane at the speed of C++: millions of sums next to ties, compared with float32 of the processor."""
+"""A requantizing lane at the speed of C++: millions of sums next to ties, by each rounding in turn, compared with the
+processor's own arithmetic."""
 
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ def _built() -> Path:
 
 
 def check(seed: int, count: int) -> None:
-    """Sends ``count`` sums through the lane. AssertionError with the first that is not float32's."""
+    """Sends ``count`` sums through the lane. AssertionError with the first that is wrong."""
     command = [_built(), str(Requantize.LATENCY), str(count), str(seed)]
     result = subprocess.run(command, capture_output=True, text=True)
     assert not result.returncode, f"seed {seed}: {result.stdout}{result.stderr}"

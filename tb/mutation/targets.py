@@ -48,7 +48,7 @@ TARGETS: dict[str, Target] = {
     ),
     "requantize": Target(
         files=("hw/requantize.py",),
-        tests=("tb/hw/test_requantize.py::test_requantize",),
+        tests=("tb/hw/test_requantize.py::test_by_the_million", "tb/hw/test_requantize.py::test_requantize"),
         benches=("sw/testing/benches/requantize.py",),
         sample=20,
     ),
