@@ -33,7 +33,7 @@ from sateen.frontends.tflite.handlers import BY_TYPE
 from sateen.frontends.tflite.versions import newest
 from sateen.frontends.torch.functions import POINTWISE
 from sateen.frontends.torch.load import CALLS
-from sateen.graph import Array, Dequantize, Graph, GraphError, Op, Quantize, Real, Reshape, Transpose, run
+from sateen.graph import Array, Dequantize, Graph, GraphError, Op, Quantize, Real, Recurrent, Reshape, Transpose, run
 from sateen.graph.ops import Constant
 from sateen.hw.spec.config import PRESETS
 from sateen.reference import compare, interpreted, interpreter, random_inputs
@@ -111,16 +111,17 @@ def computed(graph: Graph, x: dict[str, Array]) -> dict[str, Array]:
 
 def places(graph: Graph, ops: Iterable[Op]) -> Iterator[str]:
     """``device`` or why not, for each operator that computes something. Transpositions beside others, which bring axes
-    into their order, do not count."""
+    into their order, do not count, nor what moves the states of recurrent layers."""
     lowered = lower(graph, CONFIG)
     computing = [op for op in ops if not isinstance(op, Reshape | Constant)]
+    computing = [op for op in computing if isinstance(op, Recurrent)] or computing
     for op in [op for op in computing if not isinstance(op, Transpose)] or computing:
         if op.name in lowered.lowered:
             yield "device"
         elif op.name in lowered.refused:
             yield lowered.refused[op.name]
         else:
-            yield "host"
+            yield "states of int16" if isinstance(op, Recurrent) else "host"
 
 
 def rewritten(graph: Graph) -> Graph:

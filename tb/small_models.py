@@ -7,6 +7,7 @@ import functools
 import numpy as np
 
 from needs import MODELS
+from recurrent_models import recurrent_files
 from small_onnx import float_files, onnx_files
 from tflite_models import ModelBuilder
 
@@ -75,7 +76,8 @@ def tflite_files() -> list[Builder]:
     from small_layouts import computed_shape, layout_files, pair_files
 
     typed = [file for type in ("INT8", "UINT8") for file in _typed_files(type)]
-    return [*typed, *_unary_files(), *_other_files(), *layout_files(), *pair_files(), computed_shape(), _real_ends()]
+    others = [*_unary_files(), *_other_files(), *layout_files(), *pair_files(), *recurrent_files()]
+    return [*typed, *others, computed_shape(), _real_ends()]
 
 
 def _typed_files(type: str) -> list[Builder]:

@@ -60,6 +60,7 @@ from sateen.sim.golden.real import (
     real_transpose_conv2d,
     real_unary,
 )
+from sateen.sim.golden.recurrent import GATES, Lstm, time_product, widening_product
 from sateen.sim.golden.scaling import dequantize, quantize, quantize_multiplier, requantize, rescale
 from sateen.sim.golden.softmax import log_softmax, real_softmax, softmax
 from sateen.sim.golden.wide import (
@@ -97,10 +98,12 @@ __all__ = [
     "COMPARISONS",
     "COORDINATES",
     "FRACTION",
+    "GATES",
     "REAL_BINARY",
     "REAL_REDUCTIONS",
     "REAL_UNARY",
     "Between",
+    "Lstm",
     "absolute_table",
     "add",
     "average_pool2d",
@@ -167,6 +170,7 @@ __all__ = [
     "squared_difference",
     "sums_are_exact",
     "tanh_table",
+    "time_product",
     "transpose_conv2d",
     "windows",
     "wide_add",
@@ -181,4 +185,5 @@ __all__ = [
     "wide_requantize",
     "wide_softmax",
     "wide_tanh",
+    "widening_product",
 ]

@@ -16,6 +16,9 @@ from sateen.sim.golden.scaling import Int64Array, quantize_multiplier, rescale, 
 from sateen.sim.golden.windows import Padding, convolution_sums, windows
 
 __all__ = [
+    "Int16Array",
+    "clipped",
+    "tanh_at",
     "wide_add",
     "wide_average_pool2d",
     "wide_conv2d",
@@ -36,7 +39,8 @@ SHIFT = 15
 """Bits by which the terms of a sum are shifted left before they are scaled."""
 
 
-def _clipped(values: Int64Array, low: int = LOW, high: int = HIGH) -> Int16Array:
+def clipped(values: Int64Array, low: int = LOW, high: int = HIGH) -> Int16Array:
+    """The nearest codes of 16 bits, or from ``low`` to ``high``."""
     return np.clip(values, low, high).astype(np.int16)
 
 
@@ -69,7 +73,7 @@ def wide_conv2d(
     sums = convolution_sums(
         x, weights, bias, stride=stride, padding=padding, dilation=dilation, pad_value=0, groups=groups
     )
-    return _clipped(_scaled(sums, multiplier, shift, wraps=bias.dtype == np.int32), low, high)
+    return clipped(_scaled(sums, multiplier, shift, wraps=bias.dtype == np.int32), low, high)
 
 
 def wide_fully_connected(
@@ -85,7 +89,7 @@ def wide_fully_connected(
     """``x · weightsᵀ + bias`` over the last axis, requantized. A bias of int32 makes sums that wrap at 32 bits."""
     # Sums below 2^53 are exact in float64.
     sums = (x.astype(np.float64) @ weights.T.astype(np.float64)).astype(np.int64) + bias
-    return _clipped(_scaled(sums, multiplier, shift, wraps=bias.dtype == np.int32), low, high)
+    return clipped(_scaled(sums, multiplier, shift, wraps=bias.dtype == np.int32), low, high)
 
 
 def wide_add(
@@ -99,7 +103,7 @@ def wide_add(
         for values, own in zip((a, b), scales, strict=True)
     ]
     factors = quantize_multiplier(twice / ((1 << SHIFT) * scale))
-    return _clipped(rescale(wrap(terms[0] + sign * terms[1]), *factors), low, high)
+    return clipped(rescale(wrap(terms[0] + sign * terms[1]), *factors), low, high)
 
 
 def wide_multiply(
@@ -107,7 +111,7 @@ def wide_multiply(
 ) -> Int16Array:
     """``a · b`` as real numbers."""
     product = a.astype(np.int64) * b.astype(np.int64)
-    return _clipped(rescale(product, *quantize_multiplier(scales[0] * scales[1] / scale)), low, high)
+    return clipped(rescale(product, *quantize_multiplier(scales[0] * scales[1] / scale)), low, high)
 
 
 def wide_max_pool2d(
@@ -115,7 +119,7 @@ def wide_max_pool2d(
 ) -> Int16Array:
     """The largest of each window."""
     values = windows(x, size, stride=stride, padding=padding, dilation=(1, 1), pad_value=LOW)
-    return _clipped(values.max(axis=(4, 5)).astype(np.int64), low, high)
+    return clipped(values.max(axis=(4, 5)).astype(np.int64), low, high)
 
 
 def wide_average_pool2d(
@@ -128,13 +132,13 @@ def wide_average_pool2d(
         )
         for values in (x, np.ones((1, *x.shape[1:3], 1)))
     )
-    return _clipped(np.sign(sums) * ((np.abs(sums) + counts // 2) // counts), low, high)
+    return clipped(np.sign(sums) * ((np.abs(sums) + counts // 2) // counts), low, high)
 
 
 def wide_mean(x: Int16Array, axes: tuple[int, ...], multiplier: int, shift: int) -> Int16Array:
     """The mean over axes, which are kept with length 1; factors as :func:`~sateen.sim.golden.windows.mean_multiplier`
     gives them."""
-    return _clipped(rescale(x.astype(np.int64).sum(axis=axes, keepdims=True), multiplier, shift))
+    return clipped(rescale(x.astype(np.int64).sum(axis=axes, keepdims=True), multiplier, shift))
 
 
 def wide_requantize(
@@ -150,7 +154,7 @@ def wide_leaky_relu(x: Int16Array, scale: float, output_scale: float, alpha: flo
     """x where x ≥ 0, else alpha · x."""
     values = x.astype(np.int64)
     one, other = quantize_multiplier(scale / output_scale), quantize_multiplier(scale * alpha / output_scale)
-    return _clipped(np.where(values >= 0, rescale(values, *one), rescale(values, *other)))
+    return clipped(np.where(values >= 0, rescale(values, *one), rescale(values, *other)))
 
 
 @cache
@@ -192,7 +196,11 @@ def wide_logistic(x: Int16Array, scale: float) -> Int16Array:
 
 def wide_tanh(x: Int16Array, scale: float) -> Int16Array:
     """The hyperbolic tangent, in units of 2^-15."""
-    places = _places(x, scale)
+    return tanh_at(_places(x, scale))
+
+
+def tanh_at(places: Int64Array) -> Int16Array:
+    """The hyperbolic tangent of real values in units of 2^-12 / 3, in units of 2^-15."""
     size = np.abs(places)
     result = np.where(size >> 8 >= 255, 0xFFFF << 8, _interpolated(size, 8))
     result = np.where(places >= 0, result - (1 << 23) + (1 << 7), (1 << 23) - result + (1 << 7) - 1)

@@ -112,7 +112,7 @@ class _Checker:
     def _order(self) -> None:
         """Each operator is computed once, when what it reads is there."""
         here, on_device = _Tensors(self.model), _Tensors(self.model)
-        for name in self.graph.inputs:
+        for name in self.graph.sources:
             here.add(name)
         done: list[str] = []
         for step in self.model.steps:
@@ -136,7 +136,7 @@ class _Checker:
                 self._require(name in on_device and name in self.model.addresses, f"{name!r} cannot be read")
                 here.add(name)
         self._require(len(set(done)) == len(done), "an operator is computed twice")
-        for name in self.graph.outputs:
+        for name in self.graph.results:
             self._require(name in here, f"nothing computes the output {name!r}")
 
     def _names(self, step: Step) -> list[str]:

@@ -76,7 +76,7 @@ class _Scheduler:
             if isinstance(op, Reshape):
                 self.buffer_of[op.output] = self.buffer_of[op.input]
         host_ops = [op for op in graph.ops if op.name not in device and not isinstance(op, Reshape)]
-        host_tensors = (*(name for op in host_ops for name in op.inputs), *graph.outputs)
+        host_tensors = (*(name for op in host_ops for name in op.inputs), *graph.results)
         self.host_buffers = {self.buffer_of[name] for name in host_tensors}
         """Buffers that the host needs."""
         self.last_use = {

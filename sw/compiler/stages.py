@@ -21,7 +21,7 @@ from sateen.compiler.verification import verify_program
 from sateen.errors import CompileError, SateenWarning
 from sateen.frontends import load
 from sateen.frontends.torch import is_torch
-from sateen.graph import Graph, Op, Real, Weighted, Wide
+from sateen.graph import Graph, Op, Real, Recurrent, Weighted, Wide
 from sateen.hw.spec.config import Config, parse_config
 from sateen.quantize import quantize, quantize_file, quantize_torch
 
@@ -31,9 +31,11 @@ COMBINE = ("auto", "off")
 SHOWN = 6
 """Operators that a warning names."""
 WIDE_REMEDY = "the array multiplies 8 bits by 8, so quantize activations to int8 for the device"
+RECURRENT_REMEDY = "the device's results have 8 bits, so quantize an SVDF with a state of int8 for the device"
 HOST_TYPES = [
     (Wide, "int16 activations", WIDE_REMEDY),
     (Real, "real numbers", "the device computes what is quantized"),
+    (Recurrent, "recurrent states of 16 bits", RECURRENT_REMEDY),
 ]
 """Operators that the host computes for their types, what they compute with, and how to avoid it."""
 Source = Any
@@ -121,6 +123,8 @@ def report_refused(placed: Placement, *, strict: bool) -> None:
             raise CompileError(f"{op}: {WIDE_REMEDY}; compile without strict to run it on the host")
         if strict and isinstance(op, Real):
             raise CompileError(f"{op}: it computes with real numbers; compile without strict to run it on the host")
+        if strict and isinstance(op, Recurrent):
+            raise CompileError(f"{op}: {RECURRENT_REMEDY}; compile without strict to run it on the host")
         if strict and op.name in placed.refused:
             raise CompileError(f"{op}: {placed.refused[op.name]}; compile without strict to run it on the host")
     for name, reason in placed.refused.items():

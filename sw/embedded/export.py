@@ -80,6 +80,8 @@ class _Parts:
     def __init__(self, model: Model, *, device_part: bool):
         self.model = model
         graph = model.graph
+        if graph.states:
+            raise CompileError(f"the model keeps states ({', '.join(graph.states)}), and the driver in C keeps none")
         self.ops = {op.name: op for op in graph.ops}
         # A Reshape's tensors are the same bytes.
         self.roots: dict[str, str] = {}

@@ -6,8 +6,10 @@ import dataclasses
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from sateen import archive
 from sateen.graph.ops import (
@@ -34,7 +36,8 @@ class Graph:
     Raises
     ------
     GraphError
-        If a tensor is unknown, is read before it is computed, is computed twice, or does not fit an operator.
+        If a tensor is unknown, is read before it is computed, is computed twice, or does not fit an operator, or if a
+        state has a batch or another type than what replaces it.
     """
 
     name: str
@@ -42,6 +45,9 @@ class Graph:
     ops: Sequence[Op]
     inputs: Sequence[str]
     outputs: Sequence[str]
+    states: Mapping[str, str] = field(default_factory=dict)
+    """Tensors that live from one item to the next, [1, …]: read like inputs, and then replaced by the tensors that they
+    are mapped to here. Items are steps of a stream in a graph that has any."""
 
     FORMAT = "sateen.graph/1"
 
@@ -54,7 +60,8 @@ class Graph:
             require(name in self.tensors, who, f"its input {name!r} is no tensor; add it to tensors")
         for name, count in Counter(op.name for op in self.ops).items():
             require(count == 1, who, f"{count} operators are named {name!r}; name each differently")
-        made = set(self.inputs)
+        made = set(self.sources)
+        require(len(made) == len(self.sources), who, "an input or state is named twice; name each once")
         for op in self.ops:
             for name in (*op.inputs, op.output):
                 require(name in self.tensors, op, f"its tensor {name!r} is unknown; add it to tensors")
@@ -67,6 +74,32 @@ class Graph:
             require(shape == output.shape, op, f"its result is {shape}, but {output} is {output.shape}")
         for name in self.outputs:
             require(name in made, who, f"no operator makes its output {name!r}")
+        self._check_states(made)
+
+    def _check_states(self, made: set[str]) -> None:
+        for name, following in self.states.items():
+            require(following in made, self.tensors[name], f"nothing makes {following!r}, which replaces this state")
+            state, new = self.tensors[name], self.tensors[following]
+            good = state.shape == new.shape and state.dtype == new.dtype and state.quantization == new.quantization
+            require(good, state, f"it is a state, so {new}, which replaces it, must have its shape, type and scale")
+            require(state.shape[0] == 1, state, f"it is a state, so its batch must be 1, not {state.shape[0]}")
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """What stands there before the first operator: inputs and states."""
+        return (*self.inputs, *self.states)
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """What is wanted behind the last operator: outputs, and what replaces states."""
+        return tuple(dict.fromkeys((*self.outputs, *self.states.values())))
+
+    def first_states(self) -> dict[str, Array]:
+        """The states before a stream's first item: codes of zero."""
+        tensors = {name: self.tensors[name] for name in self.states}
+        return {
+            name: np.full(tensor.shape, tensor.zero_point, tensor.dtype) for name, tensor in tensors.items()
+        }  # fmt: skip
 
     @property
     def macs(self) -> dict[str, int]:
@@ -75,13 +108,14 @@ class Graph:
 
     def to_document(self) -> dict[str, Any]:
         """The graph as a document of :mod:`sateen.archive`."""
-        return {
+        document = {
             "name": self.name,
             "tensors": [_fields(tensor) for tensor in self.tensors.values()],
             "ops": [{"op": type(op).__name__, **_fields(op)} for op in self.ops],
             "inputs": list(self.inputs),
             "outputs": list(self.outputs),
         }
+        return document | ({"states": dict(self.states)} if self.states else {})
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Graph:
@@ -92,7 +126,10 @@ class Graph:
         except RecordError as error:
             raise GraphError(f"the document describes no graph: {error}; make it with Graph.to_document") from error
         tensors = {tensor.name: tensor for tensor in parts.tensors}
-        return cls(name=parts.name, tensors=tensors, ops=ops, inputs=list(parts.inputs), outputs=list(parts.outputs))
+        return cls(
+            name=parts.name, tensors=tensors, ops=ops, inputs=list(parts.inputs), outputs=list(parts.outputs),
+            states=parts.states,
+        )  # fmt: skip
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the graph to an ``.npz`` file."""
@@ -123,6 +160,7 @@ class _Document:
     """Their fields; ``op`` is the class."""
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    states: Mapping[str, str] = field(default_factory=dict)
 
 
 def _op(fields: dict[str, Any], place: int) -> Op:
@@ -133,16 +171,25 @@ def _op(fields: dict[str, Any], place: int) -> Op:
     return read(OPS[kind], fields, f"operator {place} ({kind})")
 
 
-def run(graph: Graph, inputs: Mapping[str, Array] | Array, *, layers: bool = False) -> dict[str, Array]:
+def run(
+    graph: Graph,
+    inputs: Mapping[str, Array] | Array,
+    *,
+    layers: bool = False,
+    states: dict[str, Array] | None = None,
+) -> dict[str, Array]:
     """The graph's outputs by the golden model, bit for bit those of the device.
 
     Parameters
     ----------
     inputs
         int8 arrays (float32 for a real input) by name, or the array itself if there is one input, with any number of
-        items along the first axis.
+        items along the first axis. For a graph with states they are the steps of a stream.
     layers
-        Return every tensor, inputs included, instead of the outputs only.
+        Return every tensor, inputs and states included, instead of the outputs only.
+    states
+        The states before the first item, which become those behind the last. ``None``: those of
+        :meth:`Graph.first_states`.
 
     Raises
     ------
@@ -160,7 +207,23 @@ def run(graph: Graph, inputs: Mapping[str, Array] | Array, *, layers: bool = Fal
             graph.tensors[name],
             f"give {dtype} values of shape (N, {', '.join(map(str, shape))}), not {value.dtype} of {value.shape}",
         )
-    values = given
+    values = _stream(graph, given, states) if graph.states else _computed(graph, given)
+    return values if layers else {name: values[name] for name in graph.outputs}
+
+
+def _computed(graph: Graph, values: dict[str, Array]) -> dict[str, Array]:
+    """All tensors."""
     for op in graph.ops:
         values[op.output] = op.execute(graph.tensors, values)
-    return values if layers else {name: values[name] for name in graph.outputs}
+    return values
+
+
+def _stream(graph: Graph, given: Mapping[str, Array], states: dict[str, Array] | None) -> dict[str, Array]:
+    """All tensors of all items, one after the other."""
+    states = graph.first_states() if states is None else states
+    items = []
+    for item in range(len(next(iter(given.values())))):
+        single = {name: values[item : item + 1] for name, values in given.items()}
+        items.append(_computed(graph, {**single, **states}))
+        states.update({name: items[-1][following] for name, following in graph.states.items()})
+    return {name: np.concatenate([values[name] for values in items]) for name in items[0]}

@@ -77,7 +77,7 @@ def fullest_group(weights: NDArray[np.signedinteger[Any]]) -> int:
 
 def value_ranges(graph: Graph) -> dict[str, tuple[int, int]]:
     """The smallest and largest int8 value that each tensor can hold, derived from the operators."""
-    ranges = dict.fromkeys(graph.inputs, (-128, 127))
+    ranges = dict.fromkeys(graph.sources, (-128, 127))
     for op in graph.ops:
         ranges[op.output] = _result_range(op, [ranges[name] for name in op.inputs])
     return ranges

@@ -79,7 +79,7 @@ def compare(graph: Graph, actual: Mapping[str, Array], expected: Mapping[str, Ar
     """All tensors that both have, in the order in which the graph makes them. Integers are compared with integers
     only."""
     made = {op.output: type(op).__name__ for op in graph.ops}
-    names = [*graph.inputs, *(op.output for op in graph.ops)]
+    names = [*graph.sources, *(op.output for op in graph.ops)]
     return [
         _difference(graph, name, made.get(name, ""), actual[name], expected[name])
         for name in names

@@ -34,7 +34,11 @@ class Interpreter(Protocol):
     """What there is to say of its last results."""
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """All tensors for one batch of the size of the model's own."""
+        """All tensors for one batch of the size of the model's own. Variables keep what they have from run to run; of a
+        graph's states, what replaces them is returned."""
+
+    def reset(self) -> None:
+        """Gives variables the values that they begin with."""
 
 
 def interpreter(path: Path, graph: Graph) -> Interpreter:
@@ -55,6 +59,7 @@ def interpreter(path: Path, graph: Graph) -> Interpreter:
             made = kind(data, graph)
             # Some kernels refuse a type only when they run.
             made.run({name: _zeros(graph.tensors[name]) for name in graph.inputs})
+            made.reset()
             return made
         except (RuntimeError, ValueError) as error:
             refused.append(f"{kind.name}: {error}")
@@ -75,9 +80,10 @@ def _package(name: str) -> Any:
 
 
 def _indices(graph: Graph) -> dict[str, int]:
-    """The tensors of the file that the graph has, by name: their indices."""
+    """The tensors of the file that the graph has, by name: their indices. Behind a run a variable has what replaces the
+    graph's state."""
     matches = {name: TENSOR.fullmatch(name) for name in graph.tensors}
-    return {name: int(match[1]) for name, match in matches.items() if match}
+    return {graph.states.get(name, name): int(match[1]) for name, match in matches.items() if match}
 
 
 class _Micro:
@@ -96,6 +102,9 @@ class _Micro:
             self.interpreter.set_input(np.ascontiguousarray(inputs[name].reshape(shape)), index)
         self.interpreter.invoke()
         return {name: self.interpreter.GetTensor(index, 0)["tensor_data"] for name, index in self.indices.items()}
+
+    def reset(self) -> None:
+        self.interpreter.reset()
 
 
 class _LiteRt:
@@ -117,6 +126,9 @@ class _LiteRt:
             self.interpreter.set_tensor(detail["index"], inputs[name].reshape(detail["shape"]))
         self.interpreter.invoke()
         return {name: self.interpreter.get_tensor(index) for name, index in self.indices.items()}
+
+    def reset(self) -> None:
+        self.interpreter.reset_all_variables()
 
 
 class _OnnxRuntime:
@@ -189,6 +201,9 @@ class _OnnxRuntime:
         if changed:
             self.note = f"onnxruntime gives another {changed[0]!r} when its integer tensors are read, too"
         return {self.inner[name]: self._stored(name, results[name]) for name in self.inner} | outputs
+
+    def reset(self) -> None:
+        """ONNX files have no variables."""
 
     def _stored(self, name: str, values: Array) -> Array:
         """Integers in the type of the file: inside, onnxruntime makes uint8 of int8."""

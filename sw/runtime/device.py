@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from sateen.compiler import Layer, Model, Part
 from sateen.compiler.consistency import check
 from sateen.compiler.verification.decoding import records
-from sateen.errors import ConfigMismatch, InputError, LinkError, OvertimeError, SateenWarning
+from sateen.errors import ConfigMismatch, LinkError, OvertimeError, SateenWarning
 from sateen.graph import Array
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.counters import Counters
@@ -24,10 +24,12 @@ from sateen.hw.spec.descriptor import Descriptor
 from sateen.hw.spec.identity import Identity
 from sateen.hw.spec.wire import Space
 from sateen.runtime.inference import Inference
+from sateen.runtime.inputs import taken_inputs
 from sateen.runtime.link import Link, Operation, wait, write
 from sateen.runtime.link import run as start
 from sateen.runtime.position import Place, Position
 from sateen.runtime.shelf import Shelf
+from sateen.runtime.states import Stateful
 from sateen.runtime.transport import alternatives, open_transport
 from sateen.sim.cycles import predict
 
@@ -257,10 +259,11 @@ def expected_cycles(model: Model, config: Config) -> int:
     return sum(sum(cycles[part.segment][part.first : part.first + part.count]) for part in parts)
 
 
-class LoadedModel:
+class LoadedModel(Stateful):
     """A model on a device. Others may be loaded and run between its runs."""
 
     def __init__(self, device: Device, model: Model):
+        super().__init__(model.graph)
         self.device, self.model = device, model
         self.profile: Profile | None = None
         """The profile of the last :meth:`run`."""
@@ -279,7 +282,7 @@ class LoadedModel:
         self, x: Inputs, *, layers: Literal[True], progress: Progress | None = ...
     ) -> tuple[Any, dict[str, Array]]: ...
     def run(self, x: Any, *, layers: bool = False, progress: Progress | None = None) -> Any:
-        """Runs a batch, item by item.
+        """Runs a batch, item by item; for a model with states these are the next steps of its stream.
 
         Parameters
         ----------
@@ -302,7 +305,7 @@ class LoadedModel:
         InputError
             If ``x`` has another shape or type.
         """
-        inputs = self._inputs(x)
+        inputs = taken_inputs(self.model.graph, x)
         graph, count = self.model.graph, len(next(iter(inputs.values())))
         simulated = None if self.device.simulated_cycles is None else lambda: self.device.simulated_cycles or 0
         self._position = Position(self.model, simulated)
@@ -316,7 +319,10 @@ class LoadedModel:
             with self.device.turn:
                 before, copied_before = self.device.link.bytes, self._copied()
                 # The last item is profiled.
-                values, counters = inference.run(single, layers=layers, profiled=layers or item == count - 1)
+                values, counters = inference.run(
+                    {**single, **self._states}, layers=layers, profiled=layers or item == count - 1
+                )
+                self._advance(values)
                 link_bytes += self.device.link.bytes - before
                 copied += self._copied() - copied_before
             items.append(values)
@@ -341,31 +347,6 @@ class LoadedModel:
 
     def _copied(self) -> int:
         return 0 if self.device.shelf is None else self.device.shelf.copied
-
-    def _inputs(self, x: Any) -> dict[str, Array]:
-        names = list(self.model.graph.inputs)
-        given = dict(x) if isinstance(x, Mapping) else {names[0]: x}
-        if set(given) != set(names):
-            raise InputError(f"the model's inputs are {', '.join(names)}; {', '.join(map(str, given))} came")
-        inputs = {}
-        for name in names:
-            tensor, values = self.model.graph.tensors[name], np.asarray(given[name])
-            allowed = ("uint8", "int8") if tensor.unsigned else (tensor.dtype,)
-            if values.dtype not in allowed:
-                advice = f"; quantize it: model.graph.tensors[{name!r}].quantize(x)" if tensor.dtype == "int8" else ""
-                raise InputError(f"input {name!r} must be {' or '.join(allowed)}, not {values.dtype}{advice}")
-            shape = tensor.file_shape[1:]
-            # A single item may come as it is.
-            values = values[None] if values.shape == shape and shape else values
-            if values.ndim != len(shape) + 1 or values.shape[1:] != shape or len(values) == 0:
-                wanted = ", ".join(["N", *map(str, shape)])
-                raise InputError(
-                    f"input {name!r} must have shape [{wanted}] with N of 1 or more, not {list(values.shape)}"
-                )
-            inputs[name] = tensor.from_file(values)
-        if len({len(values) for values in inputs.values()}) != 1:
-            raise InputError("all inputs must have the same number of items")
-        return inputs
 
 
 def open(name: str = "sim:small", *, trace: Path | str | None = None) -> Device:

@@ -88,7 +88,7 @@ class Inference:
         Parameters
         ----------
         inputs
-            [1, …] each, in the shapes of the graph.
+            [1, …] each, in the shapes of the graph: those of the model, and its states.
         layers
             Stop after each layer of the device and read its result.
         profiled
@@ -96,7 +96,8 @@ class Inference:
 
         Returns
         -------
-        The outputs, or with ``layers`` all tensors; and with ``profiled`` the counters of each of the model's layers.
+        The graph's results, or with ``layers`` all tensors; and with ``profiled`` the counters of each of the model's
+        layers.
         """
         self.values, self.counters = _Values(self.model.graph, inputs), {}
         if self.spill is not None:
@@ -111,7 +112,7 @@ class Inference:
             else:
                 self._run_layers(step, layers=layers, profiled=profiled)
         graph = self.model.graph
-        wanted = (*graph.inputs, *(op.output for op in graph.ops)) if layers else graph.outputs
+        wanted = (*graph.sources, *(op.output for op in graph.ops)) if layers else graph.results
         self._fetch(wanted)
         counters = [self.counters[layer.name] for layer in self.model.layers] if profiled else []
         return {name: self.values[name] for name in wanted}, counters

@@ -100,6 +100,7 @@ class _ChannelClasses:
         pins = [(name, "it is the model's input") for name in graph.inputs] + [
             (name, "it is the model's output") for name in graph.outputs
         ]
+        pins += [(name, "it is a state of the model") for pair in graph.states.items() for name in pair]
         for op in graph.ops:
             if self._each_channel(op):
                 for name in op.inputs:

@@ -44,7 +44,7 @@ def check_tensors(graph: Graph, tensors: Mapping[str, Array], expected: Mapping[
         which is the first.
     """
     actual = {name: graph.tensors[name].from_file(values) for name, values in tensors.items()}
-    order = [name for name in (*graph.inputs, *(op.output for op in graph.ops)) if name in actual]
+    order = [name for name in (*graph.sources, *(op.output for op in graph.ops)) if name in actual]
     for done, name in enumerate(order):
         if np.array_equal(actual[name], expected[name], equal_nan=actual[name].dtype.kind == "f"):
             continue
@@ -55,7 +55,8 @@ def check_tensors(graph: Graph, tensors: Mapping[str, Array], expected: Mapping[
 
 
 def check_layers(loaded: LoadedModel, x: Any) -> Any:
-    """Runs a model on its device, layer by layer and then in one go; both must equal the golden model.
+    """Runs a model on its device, layer by layer and then in one go, from its first states; both must equal the golden
+    model.
 
     Parameters
     ----------
@@ -75,8 +76,10 @@ def check_layers(loaded: LoadedModel, x: Any) -> Any:
     """
     graph = loaded.model.graph
     expected = golden(graph, x)
+    loaded.reset()
     y, tensors = loaded.run(x, layers=True)
     check_tensors(graph, tensors, expected)
+    loaded.reset()
     again = loaded.run(x)
     outputs = again if isinstance(again, Mapping) else {graph.outputs[0]: again}
     check_tensors(graph, outputs, expected)

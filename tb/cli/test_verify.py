@@ -1,6 +1,8 @@
 """``sateen verify``: every tensor against the interpreter of the model's file."""
 
 
+import warnings
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -8,9 +10,10 @@ from typer.testing import CliRunner
 import needs
 import onnx_models
 from command_line import CONFIG, cli, read_document
+from recurrent_models import lstm_model, svdf_model
 from sateen.cli import verify
 from sateen.cli.main import app
-from sateen.errors import SateenError
+from sateen.errors import SateenError, SateenWarning
 from sateen.frontends import load, tflite
 from sateen.graph import run
 from sateen.reference import compare, image, interpreted, interpreter, random_inputs
@@ -57,6 +60,30 @@ def test_onnx_with_random_inputs(folder):
     assert "no --input: random inputs, the same every time" in result.stdout
     # The codes of input and result, and both outputs' real values.
     assert "tensors of 3 items on golden equal onnxruntime's, value for value" in result.stdout
+
+
+@pytest.mark.parametrize("kind", ["INT8", "LSTM"])
+def test_a_stream_keeps_its_states(folder, kind):
+    """Step by step beside the interpreter, whose states live on, too; what replaces a state is compared."""
+    rng = np.random.default_rng(2)
+    builder, *ends = lstm_model(rng) if kind == "LSTM" else svdf_model(rng, kind, state={"zero_point": 0})
+    file = folder / f"{kind}.tflite"
+    file.write_bytes(builder.build(*ends))
+    arguments = ["verify", str(file), "--device", "golden", "--items", "7", "--json", str(folder / "stream")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    compared = {each["tensor"] for each in read_document(folder / "stream", "verify")["tensors"]}
+    graph = load(file)
+    assert set(graph.states.values()) <= compared and not set(graph.states) & compared
+    x = random_inputs(graph, 7)[graph.inputs[0]]
+    np.save(folder / "stream.npy", x)
+    arguments = ["run", str(file), "-i", str(folder / "stream.npy"), "-d", f"sim:{CONFIG}", "--check"]
+    with warnings.catch_warnings(action="ignore", category=SateenWarning):
+        result = CliRunner().invoke(app, [*arguments, "-o", str(folder / "y.npy")])
+    assert result.exit_code == 0, result.output
+    assert f"all {len(graph.tensors)} tensors equal the golden model" in result.output
+    expected = run(graph, graph.tensors[graph.inputs[0]].from_file(x))[graph.outputs[0]]
+    np.testing.assert_array_equal(np.load(folder / "y.npy"), graph.tensors[graph.outputs[0]].to_file(expected))
 
 
 def test_another_interpreter_for_what_tflite_micro_lacks(folder):

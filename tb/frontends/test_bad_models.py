@@ -159,8 +159,8 @@ def divided() -> bytes:
         (convolution(FusedActivationFunction=4), "operator 0 (CONV_2D): its fused activation 4 is not supported"),
         (convolution(options=""), "operator 0 (CONV_2D): its options are missing"),
         (
-            convolution(kind="SVDF", options=""),
-            "operator 0 (SVDF): SVDF is not supported; convert the model without it, or split it off",
+            convolution(kind="CUMSUM", options=""),
+            "operator 0 (CUMSUM): CUMSUM is not supported; convert the model without it, or split it off",
         ),
         (
             convolution(kind="CUSTOM", options="", custom="Mine"),

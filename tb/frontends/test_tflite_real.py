@@ -253,7 +253,7 @@ def layer(weights: str, *, dequantized=False, kind="FULLY_CONNECTED") -> bytes:
         (layer("FLOAT16", dequantized=True), "its weights tensor 't3' are FLOAT16; quantize the model to int8 instead"),
         (layer("FLOAT32"), "it computes with real numbers; quantize the whole model to int8: in TensorFlow set"),
         (Tail().data("SQUARE", (1, 3, 4, 5), [0], type="INT8"), "TensorFlow Lite has no SQUARE of INT8; put"),
-        (layer("INT8", kind="SVDF"), "operator 0 (SVDF): SVDF is not supported; convert the model without it"),
+        (layer("INT8", kind="CUMSUM"), "operator 0 (CUMSUM): CUMSUM is not supported; convert the model without it"),
     ],
 )
 def test_layers_with_real_inputs(data, message):

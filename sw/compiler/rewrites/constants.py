@@ -35,7 +35,7 @@ def tabulate_constants(given: Rewritten, config: Config, combine: bool) -> Rewri
         ops.append(table or op)
     if not any(isinstance(op, Table) and isinstance(old, Binary) for op, old in zip(ops, graph.ops, strict=True)):
         return given
-    return replace(given, graph=replace(graph, ops=without_unread(ops, graph.outputs, set(values))))
+    return replace(given, graph=replace(graph, ops=without_unread(ops, graph.results, set(values))))
 
 
 def _table(op: Binary, tensors: Mapping[str, Tensor], values: Mapping[str, Array]) -> Table | None:

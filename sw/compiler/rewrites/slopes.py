@@ -44,7 +44,7 @@ def split_slopes(given: Rewritten, config: Config, combine: bool) -> Rewritten:
             ops += operators
     if len(ops) == len(graph.ops):
         return given
-    kept = without_unread(ops, graph.outputs, set(constants))
+    kept = without_unread(ops, graph.results, set(constants))
     return dataclasses.replace(given, graph=dataclasses.replace(graph, tensors=tensors, ops=kept))
 
 

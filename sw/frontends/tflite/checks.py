@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from sateen.frontends.tflite.file import RawModel, RawOperator
+from sateen.frontends.tflite.file import STATES, RawModel, RawOperator, RawTensor
 from sateen.frontends.tflite.versions import newest
 from sateen.graph import require
 
@@ -46,21 +46,28 @@ def computes_with(model: RawModel, constants: Container[int], operator: RawOpera
     else INT8, which stands for codes of 8 bits."""
     if operator.kind in ("QUANTIZE", "DEQUANTIZE"):
         return "INT8"
-    indexes = [index for index in (*operator.inputs, *operator.outputs) if index >= 0]
-    types = {model.tensors[index].type for index in indexes if index not in constants}
+    types = {raw.type for raw in _activations(model, constants, operator)}
     for wide in ("FLOAT32", "INT16"):
         if wide in types:
             return wide
     return "INT32" if types and types <= {"INT32", "INT64"} else "INT8"
 
 
+def _activations(model: RawModel, constants: Container[int], operator: RawOperator) -> list[RawTensor]:
+    """The tensors of an operator that are neither constants nor its states."""
+    states = STATES.get(operator.kind, ())
+    indexes = [index for place, index in enumerate(operator.inputs) if place not in states]
+    return [
+        model.tensors[index] for index in (*indexes, *operator.outputs) if index >= 0 and index not in constants
+    ]  # fmt: skip
+
+
 def check_types(model: RawModel, constants: Container[int], operator: RawOperator) -> None:
     """Checks that an operator does not mix types of codes: only those that convert do."""
     if operator.kind in CONVERSIONS:
         return
-    raws = [model.tensors[index] for index in (*operator.inputs, *operator.outputs) if index >= 0]
     codes = (*QUANTIZED, "INT16")
-    types = {raw.type for raw in raws if raw.type in codes and raw.index not in constants}
+    types = {raw.type for raw in _activations(model, constants, operator) if raw.type in codes}
     require(len(types) <= 1, operator, f"it mixes {' and '.join(sorted(types))}; quantize the whole model to int8")
 
 

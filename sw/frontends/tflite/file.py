@@ -16,7 +16,7 @@ import tflite
 from sateen.frontends.tflite.options import Options, newer_fields
 from sateen.graph import Array, GraphError, require
 
-__all__ = ["IDENTIFIER", "RawModel", "RawOperator", "RawTensor", "read"]
+__all__ = ["IDENTIFIER", "STATES", "RawModel", "RawOperator", "RawTensor", "read"]
 
 IDENTIFIER = b"TFL3"
 """Bytes 4 to 7 of a file."""
@@ -32,6 +32,8 @@ TYPES = {19: "INT2", 20: "UINT4", 21: "FLOAT8_E4M3FN", 22: "FLOAT8_E5M2", **_nam
 OPTIONS = _names(tflite.BuiltinOptions)
 DETAILS = {1: "custom", 2: "blockwise", 3: "along several axes"}
 """Kinds of quantization that a scale and a zero point do not describe."""
+STATES = {"SVDF": (4,), "UNIDIRECTIONAL_SEQUENCE_LSTM": (18, 19)}
+"""Kinds of operators that keep states, and the places of these among their inputs."""
 SCHEMA = 3
 """The version that every file states."""
 DTYPES = {
@@ -63,6 +65,8 @@ class RawTensor:
     """The axis along which scales differ."""
     data: Array | None
     """The values of a constant."""
+    variable: bool = False
+    """Whether its values live from one run to the next."""
 
     def __str__(self) -> str:
         return f"tensor 't{self.index}'" + (f" ({self.label})" if self.label else "")
@@ -230,10 +234,12 @@ class _Reader:
         label = _text(tensor.Name())
         who = f"tensor 't{index}'" + (f" ({label})" if label else "")
         self._plain(who, tensor, quantization)
+        data, variable = self._constant(who, tensor.Buffer(), kind, shape), bool(tensor.IsVariable())
+        require(data is None or not variable, who, "it is a variable, but the file has its values; convert it without")
         return RawTensor(
             index=index, label=label, shape=shape, type=kind, scales=scales, zero_points=zero_points,
             axis=quantization.QuantizedDimension() if quantization is not None else 0,
-            data=self._constant(who, tensor.Buffer(), kind, shape),
+            data=data, variable=variable,
         )  # fmt: skip
 
     def _plain(self, who: str, tensor: Any, quantization: Any) -> None:
@@ -243,9 +249,6 @@ class _Reader:
         tell what other shapes the tensor could have.
         """
         require(tensor.Sparsity() is None, who, "it is sparse; convert the model without sparsity")
-        require(
-            not tensor.IsVariable(), who, "it is a variable, which is not supported; convert the model without states"
-        )
         require(tensor.VariantTensorsLength() == 0, who, "it is a variant, which is not supported")
         newer = newer_fields(tensor._tab, "Tensor")
         require(not newer, who, f"it has the {', '.join(newer)}, which is newer than what is known here")
@@ -286,7 +289,7 @@ class _Reader:
         with _guarded(f"operator {index} ({custom or kind})", "its options are damaged"):
             table = self._options(table_kind, operator.BuiltinOptions())
         if kind != "CUSTOM":
-            self._ordinary(who, operator)
+            self._ordinary(who, kind, operator)
         return RawOperator(
             index=index, kind=kind, custom=custom, version=code.Version(),
             inputs=self._indexes(who, operator.InputsLength(), operator.Inputs, count, -1),
@@ -294,14 +297,15 @@ class _Reader:
             table=table, table_kind=table_kind,
         )  # fmt: skip
 
-    def _ordinary(self, who: str, operator: Any) -> None:
-        """Checks that an operator has none of the fields that a :class:`RawOperator` lacks."""
+    def _ordinary(self, who: str, kind: str, operator: Any) -> None:
+        """Checks that an operator has none of the fields that a :class:`RawOperator` lacks, except those of recurrent
+        layers that say the same as their kind: which inputs are states, and what layer normalization computes with."""
         fields = {
             "custom options": operator.CustomOptionsLength() > 0 or operator.LargeCustomOptionsSize() > 0,
             "options of a second kind": operator.BuiltinOptions2Type() != 0,
-            "intermediate tensors": operator.IntermediatesLength() > 0,
+            "intermediate tensors": operator.IntermediatesLength() > 0 and kind not in STATES,
             "variables that it changes": any(
-                operator.MutatingVariableInputs(place)
+                operator.MutatingVariableInputs(place) and place not in STATES.get(kind, ())
                 for place in range(self._count(operator.MutatingVariableInputsLength()))
             ),
         }

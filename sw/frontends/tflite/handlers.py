@@ -10,6 +10,7 @@ from sateen.frontends.tflite.importer import Handler
 from sateen.frontends.tflite.moves import MOVES
 from sateen.frontends.tflite.real import REAL
 from sateen.frontends.tflite.real_layers import REAL_LAYERS
+from sateen.frontends.tflite.recurrent import RECURRENT
 from sateen.frontends.tflite.wide import WIDE
 
 __all__ = ["BY_TYPE", "HANDLERS"]
@@ -22,6 +23,7 @@ HANDLERS: dict[str, Handler] = {
     **pairs.LOGIC,
     **products.HANDLERS,
     **reductions.HANDLERS,
+    **RECURRENT,
     **windows.HANDLERS,
     **CASTS,
 }

@@ -24,7 +24,7 @@ from sateen.frontends.tflite.checks import (
     computes_with,
     unscaled,
 )
-from sateen.frontends.tflite.file import RawModel, RawOperator, RawTensor
+from sateen.frontends.tflite.file import STATES, RawModel, RawOperator, RawTensor
 from sateen.frontends.tflite.refusals import refusal
 from sateen.graph import Array, Concatenate, Constant, Graph, GraphError, Op, Reshape, Tensor, require
 
@@ -63,6 +63,8 @@ class Importer:
         """Types of the tensors that the operator at hand reads."""
         self.origins: dict[int, str] = {}
         """Types of the constants that were made real, by their index."""
+        self.states: dict[str, str] = {}
+        """The graph's states."""
 
     def graph(self, handlers: Mapping[str, Mapping[str, Handler]], folding: Mapping[str, Folding]) -> Graph:
         """The graph of the whole model. By kinds of operators, ``handlers`` make them, for each type that they compute
@@ -104,7 +106,7 @@ class Importer:
                 self.value(self.model.operators[-1] if self.model.operators else None, index)
         return Graph(
             name=self.name, tensors=self.tensors, ops=self.ops, inputs=inputs,
-            outputs=[f"t{index}" for index in self.model.outputs],
+            outputs=[self.tensor(index).name for index in self.model.outputs], states=self.states,
         )  # fmt: skip
 
     def _fold(self, operator: RawOperator, folding: Mapping[str, Folding]) -> bool:
@@ -184,9 +186,14 @@ class Importer:
 
     def tensor(self, index: int) -> Tensor:
         """A tensor by its index in the file. Raises :class:`GraphError` if its type is not supported."""
-        name = f"t{index}"
+        name, raw = f"t{index}", self.model.tensors[index]
+        require(
+            not raw.variable, raw,
+            f"it is a variable, which only {' and '.join(sorted(STATES))} take, as their state; convert the model "
+            "without",
+        )  # fmt: skip
         if name not in self.tensors:
-            self.tensors[name] = self._tensor(self.model.tensors[index])
+            self.tensors[name] = self._tensor(raw)
         return self.tensors[name]
 
     def _tensor(self, raw: RawTensor) -> Tensor:

@@ -21,6 +21,7 @@ from sateen.graph.ops import (
     products,
     real,
     real_layers,
+    recurrent,
     reduction,
     resizing,
     weighted,
@@ -38,6 +39,7 @@ from sateen.graph.ops.pooling import *
 from sateen.graph.ops.products import *
 from sateen.graph.ops.real import *
 from sateen.graph.ops.real_layers import *
+from sateen.graph.ops.recurrent import *
 from sateen.graph.ops.reduction import *
 from sateen.graph.ops.resizing import *
 from sateen.graph.ops.weighted import *
@@ -55,6 +57,7 @@ _MODULES = (
     products,
     real,
     real_layers,
+    recurrent,
     reduction,
     resizing,
     weighted,
