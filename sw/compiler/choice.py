@@ -224,7 +224,7 @@ class _Chooser:
         """Candidates without selects."""
         config = self.config
         yield from self._blocks(kernel, source, target)
-        slides = [kernel, *sliding.side_by_side(kernel, config)] if sliding.supports(kernel, config) else []
+        slides = [kernel, *sliding.interleaved(kernel, config)] if sliding.supports(kernel, config) else []
         for slid in slides:
             for walk in sliding.walks(slid, config):
                 in_walks = sliding_passes(slid, config, walk, source=source, target=target, words=config.weight_words)

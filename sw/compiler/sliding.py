@@ -19,7 +19,7 @@ from sateen.compiler.lowering import Kernel, parameter_words
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import ActivationStream, Descriptor, Dim, OutputStream, Sliding, WeightStream
 
-__all__ = ["Walk", "descriptors", "side_by_side", "supports", "walks", "words"]
+__all__ = ["Walk", "descriptors", "interleaved", "supports", "walks", "words"]
 
 
 @dataclass(frozen=True)
@@ -76,36 +76,37 @@ def supports(kernel: Kernel, config: Config) -> bool:
     return fits and max(_strides(kernel)) <= Sliding.LARGEST_STEP
 
 
-def side_by_side(kernel: Kernel, config: Config) -> Iterator[Kernel]:
-    """The kernel on neighbouring pixels at once, for layers whose channels leave columns of the tile without work.
+def interleaved(kernel: Kernel, config: Config) -> Iterator[Kernel]:
+    """The kernel on every second pixel, say, of a line at a time.
 
-    Several pixels are taken for one of as many times the channels. A column then sees every second pixel, say. Those in
-    between come to it when the beats begin a pixel later: its filter is cut into a part for each such shift, whose sums
-    are added.
+    Several pixels are taken for a wide one. A column sees the same of each; the others come to it when the beats begin
+    a pixel later. So the filter is cut into a part for each such shift, whose sums are added. With a stride no beat is
+    in vain then, as those for other pixels are. Without, each pixel of the wide one has its own columns, for layers
+    whose channels leave columns without work.
     """
     assert kernel.filters is not None
-    plain = len(kernel.filters) == 1 and kernel.spacing is None
-    for pixels in range(2, config.cols // kernel.channels + 1):
-        depth, before = pixels * kernel.depth, _padding_before(kernel, 1)
-        if not plain or _strides(kernel)[1] != 1 or kernel.out[1] % pixels or kernel.width % depth:
+    if len(kernel.filters) > 1 or kernel.spacing is not None:
+        return
+    stride, before = _strides(kernel)[1], _padding_before(kernel, 1)
+    for pixels in range(2, config.cols // kernel.channels + 1) if stride == 1 else (1,):
+        if kernel.out[1] % pixels:
             continue
-        # The pixel of a window at `place` is in part `place % pixels`, in the wide pixel `place // pixels`.
-        places = np.arange(_sizes(kernel)[1]) - before
-        first = int(places[0]) // pixels
-        width = int(places[-1]) // pixels - first + 1
-        filters = np.zeros((pixels, *kernel.filters.shape[1:3], width), kernel.filters.dtype)
+        # The pixel of a window at `place` is in part `place % wide`, in the wide pixel `place // wide`.
+        places, wide = np.arange(_sizes(kernel)[1]) - before, stride * pixels
+        first, last = int(places[0]) // wide, int(places[-1]) // wide
+        filters = np.zeros((wide, *kernel.filters.shape[1:3], last - first + 1), kernel.filters.dtype)
         for tap, place in enumerate(places):
-            filters[place % pixels, :, :, place // pixels - first] = kernel.filters[0, :, :, tap]
+            filters[place % wide, :, :, place // wide - first] = kernel.filters[0, :, :, tap]
         yield dataclasses.replace(
             kernel,
             out=(kernel.out[0], kernel.out[1] // pixels),
             channels=pixels * kernel.channels,
-            origin=(kernel.origin[0], kernel.origin[1] + (pixels * first + before) * kernel.depth),
-            stride=(kernel.stride[0], depth),
+            origin=(kernel.origin[0], kernel.origin[1] + (wide * first + before) * kernel.depth),
+            stride=(kernel.stride[0], wide * kernel.depth),
             parameters=np.tile(kernel.parameters, (pixels, 1)),
             filters=np.tile(filters, (1, pixels, 1, 1)),
             filter_step=kernel.depth,
-            depth=depth,
+            depth=wide * kernel.depth,
         )
 
 

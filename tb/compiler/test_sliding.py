@@ -107,6 +107,23 @@ def test_every_walk_that_is_right(layer, name):
     assert set(found) == set(right_walks(config, graph, layer[:2], *layer[2:]))
 
 
+@pytest.mark.parametrize(
+    ("channels", "stride", "beats"),
+    [
+        # Blocks of 6 rows of results, from 13 rows; 24 columns of every second pixel and one more.
+        (16, (2, 2), 2 * 4 * 13 * 25),
+        # Blocks of 6 columns of results, from 7 columns of pairs of pixels; 48 rows and two more.
+        (8, (1, 1), 2 * 4 * 7 * 50),
+    ],
+)
+def test_interleaved(channels, stride, beats):
+    """Beats on every second pixel, in two passes."""
+    builder = Builder((48, 48, channels), np.random.default_rng(1))
+    graph = builder.depthwise_conv2d((3, 3), stride=stride, padding=((1, 1), (1, 1))).graph()
+    (layer,) = sateen.compile(graph, "large").layers
+    assert layer.predicted.busy == beats
+
+
 @pytest.mark.parametrize("layer", LAYERS)
 def test_programs_of_every_walk(layer):
     """Where the accumulators hold few lines of results, in as few descriptors as there can be. The compiler compares
