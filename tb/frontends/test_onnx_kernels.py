@@ -239,6 +239,19 @@ def test_operators_that_go_away(case, tmp_path):
     check(file, tmp_path)
 
 
+def test_other_domain(tmp_path):
+    """Pairs of onnxruntime's own operators are pairs."""
+    file = File()
+    y = file.node("AveragePool", file.real(file.given("int8", codes=False), "int8"), kernel_shape=[2, 2])
+    file.output(file.real(file.quantize(y, "int8"), "int8"))
+    model = onnx.ModelProto.FromString(file.build())
+    for node in model.graph.node:
+        node.domain = "com.microsoft" if node.op_type.endswith("Linear") else ""
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    data = model.SerializeToString()
+    assert kernels(read(data)) == {y: found(data, tmp_path)[y]} == {y: Kernel.UINT8}
+
+
 def test_equal_operators(tmp_path):
     """They become one, which two operators read then."""
     file = File()

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence, Set
 import numpy as np
 
 from sateen.frontends.onnx.file import Node, OnnxModel
-from sateen.frontends.onnx.parts import DEQUANTIZE, QUANTIZE, Numbers, Part, Parts, numbers_of
+from sateen.frontends.onnx.parts import DEQUANTIZE, QUANTIZE, Numbers, Part, Parts, kind_of, numbers_of
 from sateen.frontends.onnx.transposes import move_transposes
 from sateen.graph import Array
 
@@ -78,7 +78,7 @@ class _Network(Parts):
         """Whether an operator is computed when the file is read."""
         if node.kind in ("Constant", "Shape"):
             return node.kind == "Constant" or not free
-        return node.kind != DEQUANTIZE and all(name in folded for name in node.inputs)
+        return kind_of(node) != DEQUANTIZE and all(name in folded for name in node.inputs)
 
     def _is_removed(self, node: Node) -> bool:
         """Whether an operator gives its input, real numbers or codes."""
@@ -267,7 +267,7 @@ class _Network(Parts):
 
 
 def _part(constants: Mapping[str, Array], node: Node, inputs: list[str]) -> Part:
-    version = node.schema.version if node.schema else 0
-    if node.kind in (QUANTIZE, DEQUANTIZE):
-        return Part(node.kind, version, inputs[:1], node.outputs, numbers_of(constants, node))
-    return Part(node.kind, version, inputs, node.outputs, attributes=node.attributes, results=[node.outputs[0]])
+    version, kind = node.schema.version if node.schema else 0, kind_of(node)
+    if kind in (QUANTIZE, DEQUANTIZE):
+        return Part(kind, version, inputs[:1], node.outputs, numbers_of(constants, node))
+    return Part(kind, version, inputs, node.outputs, attributes=node.attributes, results=[node.outputs[0]])

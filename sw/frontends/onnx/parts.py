@@ -11,9 +11,11 @@ import numpy as np
 from sateen.frontends.onnx.file import Node, OnnxModel
 from sateen.graph import Array
 
-__all__ = ["DEQUANTIZE", "QUANTIZE", "Numbers", "Part", "Parts", "constants_of", "numbers_of"]
+__all__ = ["DEQUANTIZE", "QUANTIZE", "Numbers", "Part", "Parts", "constants_of", "kind_of", "numbers_of"]
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+OWN = {f"com.microsoft.{kind}": kind for kind in (QUANTIZE, DEQUANTIZE)}
+"""onnxruntime's own, of which its optimizations make no difference."""
 MOVES = {"MaxPool": 12, "Reshape": 5, "Slice": 1, "Squeeze": 1, "Transpose": 1, "Unsqueeze": 1}
 """Operators that quantizations move across, and since which version."""
 
@@ -28,6 +30,11 @@ class Numbers:
     """The type of its codes: int8, uint8, or another one."""
     stated: bool
     """Whether it states the zero point."""
+
+
+def kind_of(node: Node) -> str:
+    """An operator's kind, as optimizations see it."""
+    return OWN.get(node.kind, node.kind)
 
 
 def numbers_of(constants: Mapping[str, Array], node: Node) -> Numbers | None:
