@@ -83,3 +83,33 @@ def test_sums_next_to_ties(kind, scale, expected):
     _, texts = warned(data)
     # A sum of equal scales is a whole number of steps.
     assert any("adds the real numbers of" in text for text in texts) == (expected and kind == "ReduceMean")
+
+
+@pytest.mark.parametrize("domain", ["", "com.microsoft"])
+@pytest.mark.parametrize("between", ["", "Relu", "Identity", "Flatten", "reader"])
+@pytest.mark.parametrize("kind", ["Conv", "ConvTranspose", "Gemm", "MatMul"])
+def test_weights_that_are_rounded(kind, between, domain):
+    """Real weights between codes, unless something else stands there, or an operator that onnxruntime spares."""
+    rng = np.random.default_rng(3)
+    shape, weights = ((1, 4, 5, 5), (4, 4, 3, 3)) if kind.startswith("Conv") else ((1, 64), (64, 50))
+    constants = {"s1": np.float32(0.05), "z1": np.int8(3), "s2": np.float32(0.03), "z2": np.int8(0)}
+    constants["w"] = (rng.normal(size=weights) * 0.1).astype(np.float32)
+    nodes = [*pair("x", "a", "b", "1"), helper.make_node(kind, ["b", "w"], ["c"], name="layer")]
+    last = "d" if between in ("Relu", "Identity", "Flatten") else "c"
+    nodes += [helper.make_node(between, ["c"], ["d"])] if last == "d" else []
+    nodes += pair(last, "e", "f", "2")
+    flat = helper.make_node("Flatten", ["c"], ["other"])
+    nodes += [flat, helper.make_node("Flatten", ["f"], ["g"]), helper.make_node("Concat", ["g", "other"], ["y"], axis=1)
+              ] if between == "reader" else [helper.make_node("Identity", ["f"], ["y"])]  # fmt: skip
+    for node in nodes:
+        node.domain = domain if node.op_type.endswith("Linear") else ""
+    model = package.ModelProto.FromString(file(nodes, shape, (TensorProto.FLOAT, None), constants))
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    data = model.SerializeToString()
+    graph, texts = warned(data)
+    x = rng.uniform(-6, 6, shape).astype(np.float32)
+    mine = next(iter(run(graph, {"x": graph.tensors["x"].from_file(x)}).values()))
+    mine, plain = graph.tensors[graph.outputs[0]].to_file(mine), results(data, x, "ORT_DISABLE_ALL")
+    np.testing.assert_allclose(mine, plain, atol=1e-5)
+    told = any(f"rounds the real weights of operator 'layer' ({kind})" in text for text in texts)
+    assert told == (np.abs(results(data, x) - plain).max() > 1e-4)

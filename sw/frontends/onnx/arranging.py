@@ -7,9 +7,17 @@ from typing import Any
 import numpy as np
 
 from sateen.frontends.onnx.file import Node
+from sateen.frontends.onnx.folding import registers
 from sateen.frontends.onnx.importer import Importer, Operator
-from sateen.frontends.onnx.moves import Apply, different, registers_moves
-from sateen.frontends.onnx.values import channels_first, quantization_of
+from sateen.frontends.onnx.moves import REAL_MOVES, Apply, different, move, registers_moves
+from sateen.frontends.onnx.values import (
+    QuantizedConstant,
+    channels_first,
+    clamp,
+    has_code,
+    quantization_of,
+    real_values,
+)
 from sateen.graph import LARGEST, DepthToSpace, Pad, Reshape, SpaceToDepth, Take, Tensor, require, require_places
 
 __all__ = ["ARRANGES"]
@@ -56,20 +64,45 @@ def blocks(importer: Importer, node: Node) -> Apply:
     return apply
 
 
-@moves("Pad 2 11 13 18 19 21 23 24 25")
-def pad(importer: Importer, node: Node) -> Apply:
+PADDING = "Pad 2 11 13 18 19 21 23 24 25"
+
+
+@registers(ARRANGES, fused=True)(PADDING)
+def pad(importer: Importer, node: Node) -> None:
     """Zeros around an image, another constant value, or values of the image's own."""
+    value = _value(importer, node)
+    move(importer, node, _padding(importer, node), holds=lambda numbers: has_code(numbers, value))
+
+
+@registers(REAL_MOVES)(PADDING)
+def real_pad(importer: Importer, node: Node) -> None:
+    """The same of real values."""
+    importer.set_real(node, _padding(importer, node)(importer.real(node), importer.real_name(node)))
+
+
+def _value(importer: Importer, node: Node) -> float:
+    """What a Pad puts around a tensor: a number that is given, or a constant, also one that is quantized."""
+    if node.get("mode") != "constant":
+        node.ignore(2, "value")
+        return 0.0
+    given = importer.value(node, 2) if node.has(2) else np.array(node.get("value", 0.0), np.float32)
+    values = real_values(given) if isinstance(given, QuantizedConstant) else given
+    good = isinstance(values, np.ndarray) and values.size == 1 and bool(np.isfinite(values).all())
+    require(good, node, "it pads with what is no constant number")
+    assert isinstance(values, np.ndarray)
+    return float(values.reshape(-1)[0])
+
+
+def _padding(importer: Importer, node: Node) -> Apply:
     mode = node.get("mode")
     require(mode in ("constant", *OWN), node, f"its mode {mode!r} is not supported")
     pads = importer.integers(node, 1) if node.has(1) else node.get("pads", ())
     axes = importer.integers(node, 3) if node.has(3) else ()
+    value = _value(importer, node)
     if mode != "constant":
-        node.ignore(2, "value")
         return lambda x, name: _padded_with_own(importer, node, x, _padded(node, x.file_shape, pads, axes), mode, name)
-    value = importer.constant(node, 2, np.array(node.get("value", 0.0), np.float32)).reshape(-1)
-    require(value.size == 1 and bool(np.isfinite(value).all()), node, "it pads with what is no number")
-    integers = isinstance(importer.value(node), Tensor)
-    require(integers or not float(value[0]), node, f"its value {float(value[0]):g} is not supported; pad with 0")
+    source = importer.value(node)
+    integers = isinstance(source, Tensor) and source.dtype == "int8"
 
     def apply(x: Tensor, name: str) -> Tensor:
         pairs = _padded(node, x.file_shape, pads, axes)
@@ -77,8 +110,16 @@ def pad(importer: Importer, node: Node) -> Apply:
         rank = len(x.file_shape)
         x = importer.as_image(node, x) if rank == 4 else importer.in_file_layout(node, x)
         pairs = [pairs[axis] for axis in (0, 2, 3, 1)] if rank == 4 else pairs
-        # Of integers it is a code, of which 0 is the default; of real values it is a zero.
-        code = int(value[0]) - (128 if x.unsigned else 0) if integers else x.zero_point
+        if integers:
+            code = int(value) - (128 if x.unsigned else 0)
+        elif x.dtype == "int8":
+            code = clamp(quantization_of(x), (value, value))[0]
+        else:
+            code = int(value)
+            good = code == value and -128 <= code <= 127
+            require(
+                good, node, f"its value {value:g} is no whole number of 8 bits, and what it pads is real; pad with 0"
+            )
         layout = channels_first if rank == 4 else (lambda _: None)
         return importer.add(
             Pad, node, name, quantization_of(x), layout, input=x.name, padding=tuple(pairs[1:]), value=code

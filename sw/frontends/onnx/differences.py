@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from sateen.errors import SateenWarning
 from sateen.frontends.onnx.file import Node, OnnxModel
+from sateen.frontends.onnx.parts import constants_of, kind_of
 from sateen.graph import Graph, Mean, Op, Tensor
 from sateen.hw.spec.descriptor import Rounding
 
-__all__ = ["merged_pairs", "open_means", "warn_of_differences"]
+__all__ = ["merged_pairs", "open_means", "rounded_weights", "warn_of_differences"]
 
 SHOWN = 6
 """Operators that a warning names."""
 REMOVED = ("Dropout", "Identity")
 """Operators that onnxruntime removes first."""
+BETWEEN = (*REMOVED, "Clip", "Relu")
+"""Operators between a layer and the QuantizeLinear of its result."""
+LAYERS = ("Conv", "ConvTranspose", "Gemm")
+"""Layers whose weights onnxruntime quantizes."""
 LARGEST = 2**22
 """Sums that are tried."""
 
@@ -30,6 +35,12 @@ def warn_of_differences(model: OnnxModel, graph: Graph) -> None:
             f"onnxruntime computes {_named(merged)} with other scales than the file's: it makes one pair of two pairs "
             "of QuantizeLinear and DequantizeLinear. Here they are as ONNX defines them, and as onnxruntime has them "
             "without optimizations; give both pairs the same scale and zero point"
+        )
+    rounded = [*rounded_weights(model)]
+    if rounded:
+        _warn(
+            f"onnxruntime rounds the real weights of {_named(rounded)} to int8, since codes are read and made around "
+            "them. Here they are the file's, and as onnxruntime has them without optimizations; quantize them"
         )
     if means:
         _warn(
@@ -51,30 +62,64 @@ def _named(operators: Sequence[Node | Op]) -> str:
 def merged_pairs(model: OnnxModel) -> Iterator[Node]:
     """Each QuantizeLinear that onnxruntime removes, with the DequantizeLinear before it, though the pair that they end
     and the one that they begin have different numbers (``DoubleQDQPairsRemover``)."""
-    readers: dict[str, list[Node]] = {}
-    for node in model.nodes:
-        for name in node.inputs:
-            readers.setdefault(name, []).append(node)
-
-    def behind(node: Node, kind: str) -> Node | None:
-        """The operator of a kind that alone reads a node's result."""
-        while True:
-            name = node.outputs[0]
-            found = readers.get(name, [])
-            if len(found) != 1 or name in model.outputs or not found[0].outputs:
-                return None
-            (node,) = found
-            if node.kind not in REMOVED:
-                return node if node.kind == kind else None
-
+    readers = _readers(model)
     for first in model.nodes:
-        chain = [first] if first.kind == "QuantizeLinear" and first.outputs else []
+        chain = [first] if kind_of(first) == "QuantizeLinear" and first.outputs else []
         for kind in ("DequantizeLinear", "QuantizeLinear", "DequantizeLinear"):
-            follower = behind(chain[-1], kind) if chain else None
+            follower = _behind(model, readers, chain[-1], kind, REMOVED) if chain else None
             chain = [*chain, follower] if follower is not None else []
         numbers = [_numbers(model, node) for node in chain]
         if numbers and None not in numbers and numbers[0] == numbers[1] != numbers[2] == numbers[3]:
             yield chain[2]
+
+
+def rounded_weights(model: OnnxModel) -> Iterator[Node]:
+    """Each layer with real weights whose input and result are quantized (``WeightBiasQuantization``)."""
+    readers = _readers(model)
+    makers = {name: node for node in model.nodes for name in node.outputs}
+    constants = constants_of(model)
+    for node in model.nodes:
+        if node.kind not in LAYERS or not (node.has(0) and node.has(1) and node.outputs):
+            continue
+        before, weights = _source(makers, node.inputs[0]), constants.get(node.inputs[1])
+        real = weights is not None and weights.dtype == np.float32
+        bias = constants.get(node.inputs[2]) if node.has(2) else np.zeros(1)
+        if not real or before is None or kind_of(before) != "DequantizeLinear" or bias is None or bias.ndim != 1:
+            continue
+        scale = constants.get(before.inputs[1])
+        if scale is not None and scale.size == 1 and _behind(model, readers, node, "QuantizeLinear", BETWEEN):
+            yield node
+
+
+def _readers(model: OnnxModel) -> dict[str, list[Node]]:
+    """Who reads each tensor; twice, who reads it twice."""
+    readers: dict[str, list[Node]] = {}
+    for node in model.nodes:
+        for name in node.inputs:
+            readers.setdefault(name, []).append(node)
+    return readers
+
+
+def _source(makers: Mapping[str, Node], name: str) -> Node | None:
+    """The operator that makes a tensor."""
+    node = makers.get(name)
+    while node is not None and node.kind in REMOVED:
+        node = makers.get(node.inputs[0])
+    return node
+
+
+def _behind(
+    model: OnnxModel, readers: Mapping[str, list[Node]], node: Node, kind: str, between: Sequence[str]
+) -> Node | None:
+    """The operator of a kind that alone reads a node's result, or that behind some others."""
+    while True:
+        name = node.outputs[0]
+        found = readers.get(name, [])
+        if len(found) != 1 or name in model.outputs or not found[0].outputs:
+            return None
+        (node,) = found
+        if node.kind not in between:
+            return node if kind_of(node) == kind else None
 
 
 def _numbers(model: OnnxModel, node: Node) -> tuple[float, int] | None:

@@ -234,7 +234,7 @@ def quantized(importer: Importer, node: Node, stored: str) -> Array:
     range_ = np.iinfo(points.dtype)
     with np.errstate(over="ignore"):
         steps = np.rint(values / scales).astype(np.float64) + points
-    return np.clip(steps, range_.min, range_.max).astype(points.dtype)
+    return np.asarray(np.clip(steps, range_.min, range_.max).astype(points.dtype))
 
 
 def registers(table: dict[str, Operator], *, fused: bool = False) -> Callable[..., Callable[[Handler], Handler]]:

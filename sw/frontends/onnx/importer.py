@@ -53,7 +53,7 @@ STORED: dict[int, tuple[str, ...]] = {2: ("int8",), 3: ("int8",), 6: ("int32",),
 MOVED = ("Clip", "Concat", "Resize", "Split", "Upsample")
 """Operators that leave what integers stand for as it is, beside those that are fused."""
 QUANTIZED = {(kind, place) for kind in ("Add", "Div", "Mul", "Pow", "PRelu", "Sub") for place in (0, 1)}
-QUANTIZED |= {(kind, 1) for kind in ("Conv", "Gemm", "MatMul")}
+QUANTIZED |= {(kind, 1) for kind in ("Conv", "ConvTranspose", "Gemm", "MatMul")}
 """Operators, and places of inputs, whose constants are quantized if the operator is to be computed in integers."""
 
 

@@ -23,10 +23,24 @@ from sateen.frontends.onnx.values import (
 from sateen.frontends.onnx.windows import Window
 from sateen.graph import FileLayout, MaxPool2D, Reshape, Slice, Tensor, require
 
-__all__ = ["FLOAT", "INT8", "MOVES", "REAL_MOVES", "UINT8", "Apply", "different", "move", "pieces", "registers_moves"]
+__all__ = [
+    "FLOAT",
+    "INT8",
+    "MOVES",
+    "REAL_MOVES",
+    "UINT8",
+    "Apply",
+    "Holds",
+    "different",
+    "move",
+    "pieces",
+    "registers_moves",
+]
 
 Apply = Callable[[Tensor, str], Tensor]
 """Applies an operator to a tensor of integers. Called with the tensor and the result's name."""
+Holds = Callable[[Quantization], bool]
+"""Whether codes stand exactly for the values that an operator adds."""
 Move = Callable[[Importer, Node], Apply]
 """Reads an operator's attributes and constants."""
 
@@ -63,8 +77,9 @@ MOVES: dict[str, Operator] = {}
 moves = registers_moves(MOVES)
 
 
-def move(importer: Importer, node: Node, apply: Apply, place: int = 0) -> None:
-    """Applies an operator to its input: at once to integers, and to a real value when it is quantized."""
+def move(importer: Importer, node: Node, apply: Apply, place: int = 0, *, holds: Holds = lambda _: True) -> None:
+    """Applies an operator to its input: at once to integers, and to a real value when it is quantized. What it adds
+    itself may be no code of a quantization."""
     value, output = importer.value(node), node.outputs[place]
     if isinstance(value, Tensor):
         importer.values[output] = apply(value, output)
@@ -82,13 +97,21 @@ def move(importer: Importer, node: Node, apply: Apply, place: int = 0) -> None:
         importer.values[output] = Deferred(make_moved, None, source.limits)
         return
     x = importer.quantized_input(node)
+    exact = holds(quantization_of(x))
 
     def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
         if quantization == quantization_of(x) and limits == UNLIMITED:
             return apply(x, name)
+        if not exact:
+            before = importer.requantize(node, x, importer.name_of(f"{name}.before"), quantization)
+            if limits == UNLIMITED:
+                return apply(before, name)
+            return importer.requantize(
+                node, apply(before, importer.name_of(f"{name}.moved")), name, quantization, limits
+            )
         return importer.requantize(node, apply(x, importer.name_of(f"{name}.before")), name, quantization, limits)
 
-    importer.values[output] = Deferred(make, quantization_of(x))
+    importer.values[output] = Deferred(make, quantization_of(x) if exact else None)
 
 
 @moves("MaxPool 1 8 10 11 12 22")

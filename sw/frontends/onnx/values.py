@@ -28,6 +28,7 @@ __all__ = [
     "Value",
     "channels_first",
     "clamp",
+    "has_code",
     "image_layout",
     "is_exact",
     "plain",
@@ -130,7 +131,7 @@ def real_values(constant: QuantizedConstant) -> Array:
         array.reshape(shape) if array.size > 1 else array.reshape(-1)[0]
         for array in (constant.zero_points.astype(np.int64), constant.scales.astype(np.float64))
     )
-    return ((constant.values.astype(np.int64) - points) * scales).astype(np.float32)
+    return np.asarray(((constant.values.astype(np.int64) - points) * scales).astype(np.float32))
 
 
 def quantization_of(x: Tensor) -> Quantization:
@@ -161,6 +162,14 @@ def is_exact(quantization: Quantization, limits: Limits) -> bool:
             if within and np.float32(np.rint(steps) * quantization.scale) != np.float32(limit):
                 return False
     return True
+
+
+def has_code(quantization: Quantization, value: float) -> bool:
+    """Whether a code stands exactly for a real value."""
+    with np.errstate(over="ignore"):
+        steps = np.rint(np.float32(value) / np.float32(quantization.scale))
+    within = -128 <= steps + quantization.zero_point <= 127
+    return bool(within and np.float32(steps) * np.float32(quantization.scale) == np.float32(value))
 
 
 def to_float32(values: Array) -> Array:
