@@ -78,6 +78,8 @@ class Board:
     """Whether the PLL takes its input directly from the pin."""
     sdram: tuple[str, ...] = ()
     """The chips of SDRAM that the board may carry, at the Amaranth resource ``sdram``, the usual one first."""
+    usb_lines: tuple[str, int] | None = None
+    """Amaranth resource of a USB connector whose lines lead to the FPGA, for builds with ``link=usb``."""
     serial_pins: tuple[str, str] | None = None
     """On a board without a serial port, the pins of the connector ``io`` that make one: receive and transmit."""
     loader: tuple[str, ...]
@@ -103,6 +105,8 @@ class Board:
         if config.sdram is not None and config.sdram not in self.sdram:
             chips = f"one of {', '.join(self.sdram)}, or none" if self.sdram else "none"
             raise ValueError(f"sdram must be {chips} on {self.title}, not {config.sdram!r}")
+        if config.link == "usb" and self.usb_lines is None:
+            raise ValueError(f"link must be uart on {self.title}, which has no USB connector at the FPGA, not 'usb'")
         given = {setting.partition("=")[0] for setting in text.split(",")[1:]}
         defaults: dict[str, Any] = {"clock_hz": self.run_hz, "baud": self.baud}
         config = replace(config, **{name: value for name, value in defaults.items() if name not in given})
@@ -124,11 +128,11 @@ class Board:
         ------
         ValueError
             If the PLL can make no clock near the requested one, or the serial port's rate differs from the bridge's by
-            more than 1 %.
+            more than 1 %. USB has no rate.
         """
         config = replace(config, clock_hz=round(self.pll(config).output_hz))
         error = self.baud_error(config)
-        if abs(error) > 0.01:
+        if abs(error) > 0.01 and config.link == "uart":
             raise ValueError(
                 f"baud cannot be {config.baud}: the bridge ({self.bridge.title}) is off by {1 / (1 + error) - 1:+.1%} "
                 f"there; choose {self.bridge.base_hz} divided by a whole number"

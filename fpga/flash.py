@@ -19,7 +19,7 @@ from sateen.fpga.tools import FpgaError
 from sateen.fpga.usb import Attached, matches
 from sateen.progress import report
 
-__all__ = ["check", "detect", "find", "flash"]
+__all__ = ["check", "detect", "find", "flash", "linked_by_usb"]
 
 SECONDS = 600
 """The slowest memories take a few minutes to write."""
@@ -156,6 +156,14 @@ def check(name: str, path: Path) -> None:
         raise FpgaError(f"{path} was built for {built_for}, not {name}; run: sateen build --board {name}")
     if margin < 0:
         raise FpgaError(f"{path} misses its clock by {-margin:.0%}; build it again with a lower clock_hz or more seeds")
+
+
+def linked_by_usb(path: Path) -> bool:
+    """Whether a bitstream's record says that its link to the host is the board's own USB."""
+    try:
+        return bool(json.loads(read_bytes(path.with_suffix(".json")))["recipe"]["config"].get("link") == "usb")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SateenError):
+        return False
 
 
 def _called(board: Board, program: str, arguments: Sequence[str]) -> str:

@@ -54,6 +54,8 @@ NO_SITE = r"no (?:more )?BELs|unable to (?:place|find (?:an? |legal )?placement)
 """nextpnr's messages about too few sites."""
 KIND = r"of type '(\w+)'|cell type '?(\w+)'?|of \d+ (\w+?)s\b"
 """How such a message names the kind of cell, if it does."""
+USB_CLOCKS = r"\busb(?:_io)?_clk\b"
+"""Clocks of the USB link, in nextpnr's names of nets."""
 
 
 class Technology:
@@ -85,6 +87,8 @@ class Report:
     path: CriticalPath
     """The critical path."""
     seed: int
+    missed: str = ""
+    """What another clock of the design, such as that of USB, reaches of what it needs, if that is less."""
 
 
 def synthesize(component: wiring.Component, part: Part) -> tuple[Path, Resources]:
@@ -219,13 +223,25 @@ def run_nextpnr(part: Part, arguments: Sequence[str], work: Path, label: str = "
 def parse_report(document: dict, part: Part, cells: Resources, seed: int) -> Report:
     """nextpnr's own report, with Yosys's counts where it has none."""
     used = {name: entry["used"] for name, entry in document["utilization"].items()}
-    clocks = document["fmax"]
+    # Clocks of USB have constraints of their own; the engine's, the option's.
+    others = {name: clock for name, clock in document["fmax"].items() if re.search(USB_CLOCKS, name)}
+    clocks = {name: clock for name, clock in document["fmax"].items() if name not in others}
     slowest = min(clocks, key=lambda name: clocks[name]["achieved"])
-    paths = [path for path in document["critical_paths"] if path["from"] == path["to"]]
+    paths = [
+        path
+        for path in document["critical_paths"]
+        if path["from"] == path["to"] and not re.search(USB_CLOCKS, path["from"])
+    ]
+    missed = [
+        f"{name} reaches {clock['achieved']:.1f} MHz of {clock['constraint']:.1f}"
+        for name, clock in others.items()
+        if clock["achieved"] < clock["constraint"]
+    ]
     counts = {name: used[part.used[name]] if name in part.used else getattr(cells, name) for name in part.cells}
     return Report(
         resources=Resources(**counts),
         clock_mhz=round(clocks[slowest]["achieved"], 1),
         path=parse_path(paths[0]["path"]) if paths else CriticalPath(),
         seed=seed,
+        missed="; ".join(missed),
     )

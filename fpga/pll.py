@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-__all__ = ["PLLS", "Pll", "ecp5", "gowin", "ice40"]
+__all__ = ["PLLS", "USB_HZ", "USB_IO_HZ", "Pll", "ecp5", "ecp5_usb", "gowin", "ice40"]
 
 MHZ = 1_000_000
+USB_HZ, USB_IO_HZ = 12 * MHZ, 48 * MHZ
+"""Clocks of the USB link: of its bits, and of their samples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,31 @@ def ecp5(input_hz: int, requested_hz: int) -> Pll:
         for output, divide, multiply, post in found
     )
     return _nearest("EHXPLLL", settings, input_hz, requested_hz)
+
+
+def ecp5_usb(input_hz: int) -> Pll:
+    """EHXPLLL for the USB link: :data:`USB_IO_HZ` from its first secondary output, :data:`USB_HZ` from its second,
+    exactly, with edges that come together. Limits as in :func:`ecp5`.
+
+    Raises
+    ------
+    ValueError
+        If the PLL cannot make them.
+    """
+    for divide in range(1, 129):
+        for oscillator in range(432 * MHZ, 801 * MHZ, USB_IO_HZ):
+            times, rest = divmod(oscillator * divide, input_hz)
+            # The primary output, which is fed back, is the oscillator's frequency divided by `post`.
+            post = next((post for post in range(2, 129) if times % post == 0 and times // post <= 80), None)
+            if rest or post is None or not 3.125 * MHZ <= input_hz / divide <= 400 * MHZ:
+                continue
+            if 3.125 * MHZ <= oscillator / post <= 400 * MHZ:
+                settings = {"CLKI_DIV": divide, "CLKFB_DIV": times // post, "CLKOP_DIV": post}
+                settings |= {"CLKOS_DIV": oscillator // USB_IO_HZ, "CLKOS2_DIV": oscillator // USB_HZ}
+                return Pll(
+                    cell="EHXPLLL", settings=settings, input_hz=input_hz, requested_hz=USB_IO_HZ, output_hz=USB_IO_HZ
+                )
+    raise ValueError(f"link cannot be usb: EHXPLLL makes no {USB_IO_HZ // MHZ} MHz of {input_hz / 1e6:g} MHz")
 
 
 def ice40(input_hz: int, requested_hz: int) -> Pll:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import ClockDomain, ClockSignal, Const, Elaboratable, Instance, Module, Signal
+from amaranth.hdl import ClockDomain, ClockSignal, Const, Elaboratable, Instance, Module, ResetSignal, Signal
 from amaranth.lib import io, wiring
 from amaranth.lib.cdc import ResetSynchronizer
 from amaranth.lib.io import Direction
@@ -12,7 +12,8 @@ from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import ceil_log2
 
 from sateen.fpga.board import Board
-from sateen.fpga.pll import Pll
+from sateen.fpga.pll import Pll, ecp5_usb
+from sateen.hw.link.usb import USB_PINS, UsbSerial
 from sateen.hw.sdram.pins import pins
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.sdram import find_chip
@@ -34,7 +35,9 @@ class System(wiring.Component):
     Members
     -------
     uart_rx : In(1), uart_tx : Out(1)
-        Serial port, high when idle.
+        Serial port, high when idle. Not with ``link=usb``.
+    usb : Out
+        The lines of USB, with ``link=usb``, see :data:`sateen.hw.link.usb.USB_PINS`.
     heartbeat : Out(1)
         Toggles every half to one second while the clock runs.
     busy : Out(1)
@@ -45,10 +48,13 @@ class System(wiring.Component):
 
     def __init__(self, config: Config, *, build: str = ""):
         self.config, self.build = config, build
+        serial = {
+            "uart_rx": In(1, init=1),  # type: ignore[call-arg]
+            "uart_tx": Out(1, init=1),  # type: ignore[call-arg]
+        }
         super().__init__(
             {
-                "uart_rx": In(1, init=1),  # type: ignore[call-arg]
-                "uart_tx": Out(1, init=1),  # type: ignore[call-arg]
+                **({"usb": Out(USB_PINS)} if config.link == "usb" else serial),
                 "heartbeat": Out(1),
                 "busy": Out(1),
                 **({"sdram": Out(pins(find_chip(config.sdram)))} if config.sdram else {}),
@@ -57,12 +63,18 @@ class System(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.accelerator = accelerator = Accelerator(self.config, build=self.build)
+        link = "bytes" if self.config.link == "usb" else "uart"
+        m.submodules.accelerator = accelerator = Accelerator(self.config, link=link, build=self.build)
+        if self.config.link == "usb":
+            m.submodules.usb_serial = serial = UsbSerial()
+            connect(m, serial.o, accelerator.rx)
+            connect(m, accelerator.tx, serial.i)
+            connect(m, serial.pins, wiring.flipped(self.usb))
+        else:
+            m.d.comb += [accelerator.uart_rx.eq(self.uart_rx), self.uart_tx.eq(accelerator.uart_tx)]
         count = Signal(ceil_log2(self.config.clock_hz))
         m.d.sync += count.eq(count + 1)
         m.d.comb += [
-            accelerator.uart_rx.eq(self.uart_rx),
-            self.uart_tx.eq(accelerator.uart_tx),
             self.heartbeat.eq(count[-1]),
             self.busy.eq(accelerator.busy),
         ]
@@ -82,10 +94,13 @@ class BoardTop(Elaboratable):
         m = Module()
         self._clock(m, platform)
         m.submodules.system = system = self.system
-        serial = platform.request(*self.board.uart, dir={"rx": "-", "tx": "-"} | self._other_lines(platform))
-        m.submodules.rx = rx = io.Buffer(Direction.Input, serial.rx)
-        m.submodules.tx = tx = io.Buffer(Direction.Output, serial.tx)
-        m.d.comb += [system.uart_rx.eq(rx.i), tx.o.eq(system.uart_tx)]
+        if self.config.link == "usb":
+            self._usb(m, platform, system.usb)
+        else:
+            serial = platform.request(*self.board.uart, dir=_unbuffered(platform, self.board.uart))
+            m.submodules.rx = rx = io.Buffer(Direction.Input, serial.rx)
+            m.submodules.tx = tx = io.Buffer(Direction.Output, serial.tx)
+            m.d.comb += [system.uart_rx.eq(rx.i), tx.o.eq(system.uart_tx)]
         for index, (resource, value) in enumerate(zip(self.board.leds, (system.heartbeat, system.busy), strict=False)):
             led = platform.request(*resource, dir="-")
             # Of a coloured light, the green one.
@@ -116,9 +131,22 @@ class BoardTop(Elaboratable):
             clock.o[1].eq(1),
         ]
 
-    def _other_lines(self, platform: Any) -> dict[str, str]:
-        resource = platform.resources[self.board.uart]
-        return {line.name: "-" for line in resource.ios}
+    def _usb(self, m: Module, platform: Any, lines: Any) -> None:
+        """The lines of USB. The pull-up at D+, which tells the host of a device, comes with the reset's end."""
+        assert self.board.usb_lines is not None
+        port = platform.request(*self.board.usb_lines, dir=_unbuffered(platform, self.board.usb_lines))
+        m.submodules.usb_dp = dp = io.Buffer(Direction.Bidir, port.d_p)
+        m.submodules.usb_dn = dn = io.Buffer(Direction.Bidir, port.d_n)
+        m.submodules.usb_pullup = pullup = io.Buffer(Direction.Output, port.pullup)
+        m.d.comb += [
+            lines.dp_i.eq(dp.i),
+            lines.dn_i.eq(dn.i),
+            dp.o.eq(lines.dp_o),
+            dn.o.eq(lines.dn_o),
+            dp.oe.eq(lines.oe),
+            dn.oe.eq(lines.oe),
+            pullup.o.eq(~ResetSignal("usb")),
+        ]
 
     def _clock(self, m: Module, platform: Any) -> None:
         """The domain ``sync``, clocked by the PLL and in reset until the PLL has locked."""
@@ -133,10 +161,33 @@ class BoardTop(Elaboratable):
         make = {"ecp5": _ecp5, "gowin": _gowin, "ice40": _ice40}[self.board.part.family]
         m.submodules.pll = make(self.board, self.board.pll(self.config), source, ClockSignal(), locked)
         m.submodules.reset = ResetSynchronizer(~locked)
+        if self.config.link == "usb":
+            self._usb_clocks(m, source)
+
+    def _usb_clocks(self, m: Module, source: Any) -> None:
+        """The domains of :class:`sateen.hw.link.usb.UsbSerial`, from a PLL of their own."""
+        m.domains.usb, m.domains.usb_io = ClockDomain("usb"), ClockDomain("usb_io")
+        settings, locked, fed_back = ecp5_usb(self.board.clock_hz), Signal(), Signal()
+        m.submodules.usb_pll = _ecp5(
+            self.board, settings, source, fed_back, locked, ClockSignal("usb_io"), ClockSignal("usb")
+        )
+        for domain in ("usb", "usb_io"):
+            m.submodules[f"{domain}_reset"] = ResetSynchronizer(~locked, domain=domain)
 
 
-def _ecp5(board: Board, pll: Pll, source: Any, output: Any, locked: Signal) -> Instance:
-    """Settings other than the dividers are those of Lattice's own generator."""
+def _unbuffered(platform: Any, resource: tuple[str, int]) -> dict[str, str]:
+    """Asks for all lines of a resource without buffers."""
+    lines = platform.resources[resource].ios
+    return {line.name: "-" for line in lines if hasattr(line, "name")}
+
+
+def _ecp5(board: Board, pll: Pll, source: Any, output: Any, locked: Signal, *secondary: Any) -> Instance:
+    """Settings other than the dividers are those of Lattice's own generator. The ``secondary`` outputs, in order, have
+    edges where the primary one has some: their phases are their dividers less one, too."""
+    more: dict[str, Any] = {}
+    for name, clock in zip(("CLKOS", "CLKOS2"), secondary, strict=False):
+        phase = pll.settings[f"{name}_DIV"] - 1
+        more |= {f"p_{name}_ENABLE": "ENABLED", f"p_{name}_CPHASE": phase, f"p_{name}_FPHASE": 0, f"o_{name}": clock}
     return Instance(
         "EHXPLLL",
         a_ICP_CURRENT="12", a_LPF_RESISTOR="8", a_MFG_ENABLE_FILTEROPAMP="1", a_MFG_GMCREF_SEL="2",
@@ -146,7 +197,7 @@ def _ecp5(board: Board, pll: Pll, source: Any, output: Any, locked: Signal) -> I
         p_CLKOP_ENABLE="ENABLED", p_CLKOP_CPHASE=pll.settings["CLKOP_DIV"] - 1, p_CLKOP_FPHASE=0, p_FEEDBK_PATH="CLKOP",
         i_CLKI=source, i_CLKFB=output, i_RST=0, i_STDBY=0, i_ENCLKOP=0, i_PHASESEL0=0, i_PHASESEL1=0, i_PHASEDIR=1,
         i_PHASESTEP=1, i_PHASELOADREG=1, i_PLLWAKESYNC=0,
-        o_CLKOP=output, o_LOCK=locked,
+        o_CLKOP=output, o_LOCK=locked, **more,
     )  # fmt: skip
 
 

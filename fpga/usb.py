@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sateen.fpga.board import Board, Usb
+from sateen.hw.spec.usb import MAKER, PRODUCT, VENDOR
 
 __all__ = ["SYSTEM", "Attached", "attached", "matches", "rules"]
 
@@ -126,5 +127,10 @@ def rules(boards: Mapping[str, Board]) -> str:
         lines.append(f"# {'; '.join(names)}")
         match = f'ATTRS{{idVendor}}=="{vendor:04x}", ATTRS{{idProduct}}=="{product:04x}"'
         lines.append(f'{match}, MODE="0660", GROUP="plugdev", TAG+="uaccess"')
-    lines.append('LABEL="sateen_end"')
+    lines += [
+        "# Boards whose bitstream has link=usb; ModemManager would take them for modems.",
+        f'ATTRS{{idVendor}}=="{VENDOR:04x}", ATTRS{{idProduct}}=="{PRODUCT:04x}", ATTRS{{manufacturer}}=="{MAKER}", '
+        'MODE="0660", GROUP="plugdev", TAG+="uaccess", ENV{ID_MM_DEVICE_IGNORE}="1"',
+        'LABEL="sateen_end"',
+    ]
     return "\n".join(lines) + "\n"

@@ -50,6 +50,10 @@ class Accelerator(wiring.Component):
     def __init__(self, config: Config, *, link: str = "uart", build: str = ""):
         if link not in LINKS:
             raise ValueError(f"link must be one of {', '.join(LINKS)}, not {link!r}")
+        if link == "uart" and config.link != "uart":
+            raise ValueError(
+                "link=usb is for builds for boards; elsewhere choose link=uart, or streams of bytes (accelerator-bytes)"
+            )
         self.config, self.link, self.build = config, link, build
         ports = {
             "uart": {"uart_rx": In(1), "uart_tx": Out(1)},

@@ -1,4 +1,5 @@
-"""OrangeCrab r0.2 with an LFE5U-85F. It has no serial port; the pins 0 (receive) and 1 (transmit) serve as one."""
+"""OrangeCrab r0.2 with an LFE5U-85F. It has no serial port: the pins 0 (receive) and 1 (transmit) serve as one, or its
+USB connector with ``link=usb``."""
 
 from dataclasses import replace
 
@@ -21,6 +22,7 @@ BOARD = Board(
     serial_pins=("0", "1"),
     leds=(("rgb_led", 0),),
     # Its bootloader writes the memory that it boots from; hold the button while powering up.
+    usb_lines=("usb", 0),
     loader=("dfu-util", "-a", "0", "-D"),
     loader_flash=("dfu-util", "-a", "0", "-D"),
     usb=Usb(vendor=0x1209, product=0x5AF0, name="orangecrab"),

@@ -13,6 +13,7 @@ BOARD = Board(
     clock="clk25",
     clock_hz=25_000_000,
     bridge=FTDI_FULL_SPEED,
+    usb_lines=("usb", 0),
     loader=("openFPGALoader", "--board", "ulx3s"),
     loader_flash=("openFPGALoader", "--board", "ulx3s", "--write-flash"),
     sdram=("as4c32m16sb", "is42s16160g"),

@@ -12,12 +12,16 @@ from sateen.hw.spec.descriptor import TABLE_ENTRIES, parameter_words
 from sateen.hw.spec.pe import PE_KINDS, PeKind, select_bits
 from sateen.hw.spec.sdram import find_chip
 
-__all__ = ["ENGINES", "PRESETS", "Config", "ceil_pow2", "parse_config"]
+__all__ = ["ENGINES", "LINKS", "PRESETS", "Config", "ceil_pow2", "parse_config"]
 
 
 ENGINES = ("pipelined", "sequential")
 """``pipelined``: a unit for each stream, all working at once. ``sequential``: one step at a time, for parts of a few
 thousand LUTs."""
+LINKS = ("uart", "usb")
+"""What leads from a board to the host: a serial port at :attr:`Config.baud`, or the board's own USB at full speed."""
+USB_BAUD = 11_000_000
+"""What USB amounts to as a serial port of ten bits a byte: 1.1 MB/s, of 1.14 and 1.19 measured in simulation."""
 
 
 def ceil_pow2(value: int) -> int:
@@ -82,6 +86,8 @@ class Config:
     """1: the tile also multiplies two tensors, of which one becomes words of the weight store at run time, and
     subtracts both zero points. Only in a pipelined engine with ``pe=mac``, ``weight_bits=9``, ``combine=1``,
     ``weight_rows=1``, ``overlap=0`` and a hardware multiplier for each PE."""
+    link: str = "uart"
+    """One of :data:`LINKS`, for builds for boards."""
 
     def __post_init__(self) -> None:
         self._int("rows", 4, 64, "the accumulators need 4 cycles between two tiles of weights")
@@ -110,6 +116,8 @@ class Config:
             self._int("multipliers", 0, self.rows * self.cols, "rows × cols")
         if self.sdram is not None:
             find_chip(self.sdram).timing(self.clock_hz)
+        if not isinstance(self.link, str) or self.link not in LINKS:
+            raise ValueError(f"link must be one of {', '.join(LINKS)}, not {self.link!r}")
         self._products()
 
     def _int(self, name: str, low: int, high: int, why: str = "") -> None:
@@ -240,6 +248,11 @@ class Config:
         return -(-self.cols // self.lanes)
 
     @property
+    def line_baud(self) -> int:
+        """Bits per second of the link, ten for a byte."""
+        return USB_BAUD if self.link == "usb" else self.baud
+
+    @property
     def layout(self) -> dict[str, int]:
         """The fields that shape a compiled model. A device refuses a model whose values differ."""
         names = (
@@ -270,7 +283,7 @@ class Config:
         """The fields as JSON-ready values. Fields that were added later are left out at their defaults, so that the
         identity and digest of older devices stay the same."""
         fields = dataclasses.asdict(self)
-        for name in ("combine", "engine", "weight_rows", "overlap", "sdram", "products"):
+        for name in ("combine", "engine", "weight_rows", "overlap", "sdram", "products", "link"):
             if fields[name] == type(self).__dataclass_fields__[name].default:
                 del fields[name]
         return fields
@@ -288,9 +301,10 @@ class Config:
 
     @property
     def text(self) -> str:
-        """``PRESET[,field=value…]`` that names this configuration, but for its clock and serial rate: from the preset
-        that shares most fields."""
-        fields = {name: value for name, value in dataclasses.asdict(self).items() if name not in ("clock_hz", "baud")}
+        """``PRESET[,field=value…]`` that names this configuration, but for its clock and link: from the preset that
+        shares most fields."""
+        other = ("clock_hz", "baud", "link")
+        fields = {name: value for name, value in dataclasses.asdict(self).items() if name not in other}
 
         def settings(preset: Config) -> list[str]:
             changed = [(name, value) for name, value in fields.items() if getattr(preset, name) != value]

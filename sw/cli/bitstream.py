@@ -51,9 +51,8 @@ def build(
         recipe = builder.Recipe(board=board or "", config=place.with_pll_clock(asked), seeds=tuple(range(1, seeds + 1)))
         error = recipe.config.clock_hz / asked.clock_hz - 1
         console.print(f"clock {recipe.config.clock_hz / 1e6:g} MHz from the PLL, {error:+.2%} off the requested one")
-        console.print(
-            f"serial port {recipe.config.baud:,} baud, {place.baud_error(recipe.config):+.2%} off the bridge's rate"
-        )
+        port = f"serial port {recipe.config.baud:,} baud, {place.baud_error(recipe.config):+.2%} off the bridge's rate"
+        console.print("USB at full speed" if recipe.config.link == "usb" else port)
     path = output or Path(recipe.board)
     _check(path, builder.SUFFIX[builder.find_board(recipe.board).part.family])
     least, most = (max(1, round(seconds / 60)) for seconds in processor_seconds(recipe.config))

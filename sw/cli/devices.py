@@ -53,7 +53,7 @@ class Devices:
 
 def devices(
     ports: Annotated[
-        list[str] | None, typer.Argument(metavar="[PORT]…", help="Ports to ask; by default, those of boards' bridges.")
+        list[str] | None, typer.Argument(metavar="[PORT]…", help="Ports to ask; by default, those of boards.")
     ] = None,
     json: JsonFile = None,
 ) -> None:
@@ -61,8 +61,9 @@ def devices(
     bridges = {(board.usb.vendor, board.usb.product) for board in BOARDS.values()}
     known = {port.name: port for port in serial_ports()}
     asked = [known.get(name, Port(name=name)) for name in ports or ()]
-    others = [] if ports else [port for port in known.values() if port.ids not in bridges]
-    asked += [] if ports else [port for port in known.values() if port.ids in bridges]
+    own = [port for port in known.values() if port.ids in bridges or port.own]
+    others = [] if ports else [port for port in known.values() if port not in own]
+    asked += [] if ports else own
     with status(f"asking {', '.join(port.name for port in asked) or 'no port'}"):
         with ThreadPoolExecutor(max(1, len(asked))) as pool:
             found = [*pool.map(examine, asked), *others]

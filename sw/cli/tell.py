@@ -146,7 +146,7 @@ def _told(
         model=model.name, device=device, prompt=prompt, tokens=written, text="".join(pieces), ended=writer.ended,
         passes=writer.steps, seconds=seconds, cycles=cycles, tokens_per_second=rate,
         link_bytes=on_device.device.link.bytes - bytes_before if on_device else None,
-        baud=on_device.device.config.baud if on_device else None,
+        baud=on_device.device.config.line_baud if on_device else None,
         products=products.count if isinstance(products, _Compared) else None,
     )  # fmt: skip
 

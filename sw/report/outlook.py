@@ -141,14 +141,14 @@ def timing(model: Model, config: Config) -> Timing:
         board="",
         config=config.text,
         clock_hz=config.clock_hz,
-        baud=config.baud,
+        baud=config.line_baud,
         matches=True,
         resident=model.resident,
         host_layers=len(model.fallbacks),
         cycles=cycles,
         compute_ms=1e3 * cycles / config.clock_hz,
         link_bytes=link_bytes,
-        link_ms=1e3 * link_bytes * BITS / config.baud,
+        link_ms=1e3 * link_bytes * BITS / config.line_baud,
     )
 
 

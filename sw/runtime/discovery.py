@@ -12,6 +12,7 @@ from serial.tools import list_ports
 
 from sateen.errors import DeviceError, DeviceTakenError, LinkError
 from sateen.hw.spec.identity import Identity
+from sateen.hw.spec.usb import MAKER, PRODUCT, TITLE, VENDOR
 from sateen.runtime.device import Device
 from sateen.runtime.link import Link
 from sateen.runtime.resident import resident
@@ -36,7 +37,7 @@ class PortState(StrEnum):
     OTHER = "answers with something else"
     """A device of another version."""
     NOT_ASKED = "not asked"
-    """Not a port of a board's bridge: nothing was sent."""
+    """Not a port of a board: nothing was sent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,11 @@ class Port:
     """What the device says of itself."""
     model: str | None = None
     """The model that the device holds."""
+
+    @property
+    def own(self) -> bool:
+        """Whether it is the USB link of a device of Sateen, by its numbers and what it calls itself."""
+        return self.ids == (VENDOR, PRODUCT) and self.title == f"{MAKER} {TITLE}"
 
 
 def serial_ports() -> list[Port]:

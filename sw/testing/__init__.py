@@ -30,12 +30,13 @@ if TYPE_CHECKING:
     from sateen.testing.simulation import Outcome, TestOutcome, simulate
     from sateen.testing.simulators import SIMULATORS, build, runner
     from sateen.testing.uart import SerialBridge, UartTransport, receive_byte, transmit_byte
+    from sateen.testing.usb import UsbHost, UsbTransport
 
 __all__ = [
     "SIMULATORS", "Bench", "ByteTransport", "Host", "Outcome", "SerialBridge", "StreamMonitor", "StreamSink",
-    "StreamSource", "TestOutcome", "UartTransport", "build", "cells", "check_layers", "check_tensors", "golden",
-    "parameters", "plain", "receive", "receive_byte", "reset", "runner", "send", "simulate", "to_verilog",
-    "transmit_byte", "watchdog",
+    "StreamSource", "TestOutcome", "UartTransport", "UsbHost", "UsbTransport", "build", "cells", "check_layers",
+    "check_tensors", "golden", "parameters", "plain", "receive", "receive_byte", "reset", "runner", "send", "simulate",
+    "to_verilog", "transmit_byte", "watchdog",
 ]  # fmt: skip
 
 PLACES = {
@@ -45,6 +46,7 @@ PLACES = {
     "simulation": ("Outcome", "TestOutcome", "simulate"),
     "simulators": ("SIMULATORS", "build", "runner"),
     "uart": ("SerialBridge", "UartTransport", "receive_byte", "transmit_byte"),
+    "usb": ("UsbHost", "UsbTransport"),
 }
 """By module, what is imported when it is first used: the compiler and its front ends take longer to load than most
 benches to run, and few need them."""

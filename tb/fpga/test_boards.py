@@ -9,8 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
 from typer.testing import CliRunner
 
+import needs
 from command_line import here
 from sateen.cli.exits import ExitCode, exit_code
 from sateen.cli.main import app
@@ -27,6 +31,7 @@ from sateen.fpga.timing import parse_path
 from sateen.fpga.tools import ClockMissed, DoesNotFit, FpgaError
 from sateen.fpga.top import System
 from sateen.fpga.usage import Cell, Usage, placed_cells
+from sateen.hw.link.usb import USB_PINS
 from sateen.hw.spec.config import PRESETS
 from sateen.runtime.transport import RATES, alternatives
 
@@ -56,6 +61,52 @@ def test_design(name):
     assert len(re.findall(r"^\s*(?:LOCATE|set_io|IO_LOC) ", constraints, re.MULTILINE)) == 3 + len(board.leds)
     assert "requency" not in constraints
     assert board.parse(f"tiny,clock_hz={40 * MHZ}").clock_hz == 40 * MHZ
+
+
+class Lines(wiring.Component):
+    """The ports of a system with USB, and nothing inside."""
+
+    def __init__(self):
+        super().__init__({"usb": Out(USB_PINS), "heartbeat": Out(1), "busy": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.usb_io += self.usb.dp_o.eq(self.usb.dp_i)
+        m.d.usb += self.usb.dn_o.eq(self.usb.dn_i)
+        return m
+
+
+@pytest.mark.parametrize("name", ["ulx3s-85f", "orangecrab-85f"])
+def test_design_with_usb(name):
+    """Lines and pull-up in place of the serial port; a PLL more, whose clocks the placer is told of."""
+    board = BOARDS[name]
+    config = board.with_pll_clock(board.parse("tiny,link=usb,baud=2400000"))
+    text, constraints = design(board, config, Lines())
+    assert len(re.findall(r"cell .?EHXPLLL", text)) == 2 and constraints.count("LOCATE") == 4 + len(board.leds)
+    assert re.findall(r"FREQUENCY NET .*", constraints) == [
+        'FREQUENCY NET "usb_clk" 12 MHZ;', 'FREQUENCY NET "usb_io_clk" 48 MHZ;',
+    ]  # fmt: skip
+    needs.package("luna", extra="usb")
+    assert "luna-usb" in Recipe(board=name, config=config).tools
+
+
+def test_usb_of_boards_without():
+    with pytest.raises(ValueError, match="link must be uart on Lattice ECP5 Versa.*, which has no USB connector"):
+        BOARDS["versa-ecp5"].parse("tiny,link=usb")
+
+
+def test_clocks_of_usb():
+    """They have constraints of their own, which are met or named; the engine's clock is the report's."""
+    entry = {"achieved": 60.0, "constraint": 48.0}
+    fmax = {"$glbnet$clk": {"achieved": 130.0, "constraint": 115.0}, "$glbnet$usb_io_clk": entry}
+    document = {"utilization": {name: {"used": 1} for name in PARTS["ecp5-85f"].used.values()}, "fmax": fmax,
+                "critical_paths": []}  # fmt: skip
+    cells = Resources(luts=0, registers=0, multipliers=0, block_rams=0)
+    report = flow.parse_report(document, PARTS["ecp5-85f"], cells, 1)
+    assert (report.clock_mhz, report.missed) == (130.0, "")
+    entry["achieved"] = 47.0
+    report = flow.parse_report(document, PARTS["ecp5-85f"], cells, 1)
+    assert report.missed == "$glbnet$usb_io_clk reaches 47.0 MHz of 48.0"
 
 
 def test_serial_ports_are_tried_at_the_boards_rates():

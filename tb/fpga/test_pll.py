@@ -10,7 +10,7 @@ import pytest
 
 import needs
 from sateen.fpga.boards import BOARDS
-from sateen.fpga.pll import ecp5, gowin, ice40
+from sateen.fpga.pll import ecp5, ecp5_usb, gowin, ice40
 from sateen.hw.spec.config import PRESETS
 
 MHZ = 1_000_000
@@ -45,6 +45,20 @@ def test_ecp5_pll_keeps_its_limits(input_mhz):
         assert pll.output_hz == pytest.approx(input_mhz * MHZ / divide * multiply)
         # No further off than half a step of the slowest phase detector, or a whole one at the end of the range.
         assert abs(pll.output_hz - asked) <= input_mhz * MHZ / (input_mhz // 3.125)
+
+
+@pytest.mark.parametrize("input_mhz", [12, 25, 48, 100])
+def test_usb_clocks_are_exact(input_mhz):
+    settings = ecp5_usb(input_mhz * MHZ).settings
+    detector = input_mhz / settings["CLKI_DIV"]
+    oscillator = detector * settings["CLKFB_DIV"] * settings["CLKOP_DIV"]
+    assert detector >= 3.125 and 400 <= oscillator <= 800 and 3.125 <= oscillator / settings["CLKOP_DIV"] <= 400
+    assert oscillator / settings["CLKOS_DIV"] == 48 and oscillator / settings["CLKOS2_DIV"] == 12
+
+
+def test_usb_clocks_out_of_reach():
+    with pytest.raises(ValueError, match="link cannot be usb: EHXPLLL makes no 48 MHz of 33.333 MHz"):
+        ecp5_usb(33_333_000)
 
 
 def test_clocks_out_of_reach():

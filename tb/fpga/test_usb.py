@@ -129,6 +129,7 @@ def test_udev_rules(tmp_path):
     for board in BOARDS.values():
         match = f'ATTRS{{idVendor}}=="{board.usb.vendor:04x}", ATTRS{{idProduct}}=="{board.usb.product:04x}"'
         assert len(re.findall(f'^{re.escape(match)}, MODE="0660", GROUP="plugdev", TAG', text, re.MULTILINE)) == 1
+    assert 'ATTRS{manufacturer}=="Sateen", MODE="0660", GROUP="plugdev", TAG+="uaccess", ENV{ID_MM_DEVICE' in text
     for line in text.splitlines():
         assert re.fullmatch(r'#.*|(\w+(\{\w+\})?(==|!=|=|\+=)"[^"]*"(, )?)+', line), line
 

@@ -13,6 +13,7 @@ import sateen
 from command_line import cli
 from sateen.fpga.boards import BOARDS
 from sateen.hw.spec.config import parse_config
+from sateen.hw.spec.usb import MAKER, PRODUCT, TITLE, VENDOR
 from sateen.runtime import discovery, resident
 from sateen.runtime.discovery import Port, PortState, examine, serial_ports
 from sateen.runtime.serve import serve_terminal
@@ -125,6 +126,13 @@ def test_ports_of_the_machine(monkeypatch):
     assert (plain.name, plain.ids, plain.title) == ("/dev/ttyS0", None, "")
     assert board.ids == (BOARDS["ulx3s-85f"].usb.vendor, BOARDS["ulx3s-85f"].usb.product)
     assert board.title == "FER-RADIONA-EMARD ULX3S FPGA 85K v3.0.8" and board.state == PortState.NOT_ASKED
+
+
+def test_devices_on_usb(monkeypatch):
+    """Numbers for tests are anybody's; the texts say that it is one of ours."""
+    infos = [Info("/dev/ttyACM0", VENDOR, PRODUCT, MAKER, TITLE), Info("/dev/ttyACM1", VENDOR, PRODUCT, "Other", TITLE)]
+    monkeypatch.setattr(discovery.list_ports, "comports", lambda: infos)
+    assert [port.own for port in serial_ports()] == [True, False]
 
 
 def test_devices_command(served, tmp_path):

@@ -19,7 +19,7 @@ MODULES = (
     "multiply", "terms", "memory", "host", "requantize", "watchdog",
     "sequencer", "weights", "activations", "nest", "accumulate", "lookup", "output", "operands", "postprocess",
     "banked",
-    "uart", "framing", "endpoint", "fetch", "queue", "slice", "serial", "sdram",
+    "uart", "usb", "framing", "endpoint", "fetch", "queue", "slice", "serial", "sdram",
 )  # fmt: skip
 """From the whole to the parts: the array, the accelerator, then rooms of :mod:`sateen.hw` in turn."""
 

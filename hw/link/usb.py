@@ -1,0 +1,145 @@
+"""A serial port on USB at full speed, without a PHY: CDC-ACM, whose gateware is luna-usb's."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from amaranth.hdl import Module, Mux, ResetInserter, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.cdc import FFSynchronizer
+from amaranth.lib.fifo import AsyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+
+from sateen.errors import SateenError
+from sateen.extras import install_hint
+from sateen.hw.spec.usb import MAKER, PRODUCT, TITLE, VENDOR
+from sateen.hw.spec.wire import FLAG
+
+__all__ = ["USB_PINS", "UsbSerial"]
+
+USB_PINS = wiring.Signature({"dp_i": In(1), "dn_i": In(1), "dp_o": Out(1), "dn_o": Out(1), "oe": Out(1)})
+"""The lines D+ and D−, seen from the device: what comes, and what it puts on them while ``oe``."""
+
+
+PACKET_BYTES = 64
+"""Of a bulk endpoint at full speed."""
+BUFFER_BYTES = 17
+"""Of the buffers between the clocks: what arrives meanwhile, at a byte a cycle of 12 MHz."""
+RESET_CYCLES = 36
+"""Both lines low for as long are a reset of the bus: 3 µs, of at least 2.5 (USB 2.0, 7.1.7.5)."""
+IDLE_CYCLES = 16
+"""Silence of the device after which a packet goes out that is not full."""
+
+
+class UsbSerial(wiring.Component):
+    """A device of the class CDC-ACM at full speed, which any computer takes for a serial port; its rate means nothing.
+
+    In both directions up to 19 packets of 64 bytes a millisecond. Answers begin within 15 bits after the host's packet;
+    USB wants 6.5 at the device, which luna's gateware for the lines does not reach, and hosts wait for 16 to 18.
+
+    Needs the clock domains ``usb_io``, 48 MHz, and ``usb``, 12 MHz from the same PLL, with an edge at every fourth edge
+    of that.
+
+    The host's driver asks for two packets at a time and waits until they are full or a shorter one comes. What is sent
+    therefore ends in a packet that is not full, to which a FLAG or two are added: between frames they mean nothing.
+
+    A reset of the bus resets all of the device's end, with the toggles of its packets: luna's own leaves those as they
+    are, and a host that begins anew would lose a packet.
+
+    Members
+    -------
+    pins : Out
+        The lines, see :data:`USB_PINS`.
+    i : In(stream)
+        Bytes for the host.
+    o : Out(stream)
+        Bytes from the host.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "pins": Out(USB_PINS),
+                "i": In(stream.Signature(8)),
+                "o": Out(stream.Signature(8)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        try:
+            from luna.gateware.usb.devices.acm import USBSerialDevice
+        except ImportError as error:
+            raise SateenError(f"link=usb needs luna-usb ({error}); {install_hint('usb')}") from error
+        bus = self._bus(m)
+        device = USBSerialDevice(
+            bus=bus,
+            idVendor=VENDOR,
+            idProduct=PRODUCT,
+            manufacturer_string=MAKER,
+            product_string=TITLE,
+            max_packet_size=PACKET_BYTES,
+        )
+        m.submodules.device = ResetInserter({"usb": self._reset(m, bus)})(device)
+        m.d.comb += device.connect.eq(1)
+        m.submodules.incoming = incoming = AsyncFIFOBuffered(
+            width=8, depth=BUFFER_BYTES, w_domain="usb", r_domain="sync"
+        )
+        m.submodules.outgoing = outgoing = AsyncFIFOBuffered(
+            width=8, depth=BUFFER_BYTES, w_domain="sync", r_domain="usb"
+        )
+        m.d.comb += [
+            incoming.w_data.eq(device.rx.payload),
+            incoming.w_en.eq(device.rx.valid),
+            device.rx.ready.eq(incoming.w_rdy),
+            self.o.payload.eq(incoming.r_data),
+            self.o.valid.eq(incoming.r_rdy),
+            incoming.r_en.eq(self.o.ready),
+            outgoing.w_data.eq(self.i.payload),
+            outgoing.w_en.eq(self.i.valid),
+            self.i.ready.eq(outgoing.w_rdy),
+        ]
+        self._pack(m, outgoing, device.tx)
+        return m
+
+    def _bus(self, m: Module) -> SimpleNamespace:
+        """The lines as luna takes them. Its gateware also reads them unsynchronized, so they are before."""
+        dp, dn = (
+            SimpleNamespace(**{part: Signal(name=f"{name}_{part}") for part in ("i", "o", "oe")})
+            for name in ("dp", "dn")
+        )
+        m.submodules.dp_synchronizer = FFSynchronizer(self.pins.dp_i, dp.i, init=1, o_domain="usb_io")
+        m.submodules.dn_synchronizer = FFSynchronizer(self.pins.dn_i, dn.i, o_domain="usb_io")
+        m.d.comb += [self.pins.dp_o.eq(dp.o), self.pins.dn_o.eq(dn.o), self.pins.oe.eq(dp.oe)]
+        return SimpleNamespace(d_p=dp, d_n=dn)
+
+    def _reset(self, m: Module, bus: SimpleNamespace) -> Signal:
+        """High while the host resets the bus."""
+        low, reset = Signal(range(RESET_CYCLES + 1)), Signal()
+        with m.If(bus.d_p.i | bus.d_n.i):
+            m.d.usb += low.eq(0)
+        with m.Elif(~reset):
+            m.d.usb += low.eq(low + 1)
+        m.d.comb += reset.eq(low == RESET_CYCLES)
+        return reset
+
+    def _pack(self, m: Module, source: AsyncFIFOBuffered, sink: Any) -> None:
+        """Sends bytes, and ends the last packet after silence, with a FLAG that does not fill it."""
+        place, silence, open_ended = Signal(range(PACKET_BYTES)), Signal(range(IDLE_CYCLES + 1)), Signal()
+        ending = Signal()
+        m.d.comb += [
+            ending.eq(open_ended & ~source.r_rdy & (silence == IDLE_CYCLES)),
+            sink.valid.eq(source.r_rdy | ending),
+            sink.payload.eq(Mux(source.r_rdy, source.r_data, FLAG)),
+            sink.last.eq(ending & (place != PACKET_BYTES - 1)),
+            source.r_en.eq(sink.ready),
+        ]
+        with m.If(source.r_rdy):
+            m.d.usb += silence.eq(0)
+        with m.Elif(silence != IDLE_CYCLES):
+            m.d.usb += silence.eq(silence + 1)
+        with m.If(sink.valid & sink.ready):
+            m.d.usb += [place.eq(place + 1), open_ended.eq(1)]
+            with m.If(sink.last):
+                m.d.usb += [place.eq(0), open_ended.eq(0)]

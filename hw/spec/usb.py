@@ -1,0 +1,8 @@
+"""What a board with the USB link says of itself on the bus."""
+
+__all__ = ["MAKER", "PRODUCT", "TITLE", "VENDOR"]
+
+VENDOR, PRODUCT = 0x1209, 0x0001
+"""pid.codes' numbers for tests. Whoever sells or gives away such boards asks pid.codes for numbers of their own."""
+MAKER, TITLE = "Sateen", "accelerator"
+"""What it calls itself. The numbers for tests are anybody's; these texts tell it apart."""
