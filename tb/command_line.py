@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import warnings
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from unittest import mock
 
 import jsonschema
@@ -30,18 +30,20 @@ def cli(*arguments, quiet=True, **environment):
     )  # fmt: skip
 
 
-def here(*arguments):
-    """As :func:`cli`, in this process, which has imported all: for commands that end at once."""
+def here(*arguments, folder=".", columns=160, together=False):
+    """As :func:`cli`, in this process, which has imported all: for commands that end at once. ``together`` has both
+    streams in ``stdout``, as a terminal shows them."""
     written = [io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2)]
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         with (
             mock.patch.object(sys, "argv", ["sateen", "--quiet", *map(str, arguments)]),
-            mock.patch.dict(os.environ, COLUMNS="160"),
+            mock.patch.dict(os.environ, COLUMNS=str(columns)),
             mock.patch.object(progress.settings, "quiet", True),
             warnings.catch_warnings(),
             redirect_stdout(written[0]),
-            redirect_stderr(written[1]),
+            redirect_stderr(written[0 if together else 1]),
+            chdir(folder),
         ):
             main()
         code = 0

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,8 +69,12 @@ def _pattern(line: str) -> str:
     return "[^\n]*".join(re.escape(word).replace(r"\ ", " +") for word in words) + "\n"
 
 
-def run(block: Block, folder: Path, environment: dict[str, str]) -> Iterator[str]:
-    """Runs a block in a folder and yields what differs from the page."""
+Shell = Callable[[str], tuple[int, str]]
+"""Runs a line of a console: its exit code, and what it prints."""
+
+
+def run(block: Block, folder: Path, environment: dict[str, str], shell: Shell | None = None) -> Iterator[str]:
+    """Runs a block in a folder and yields what differs from the page. ``shell`` stands for Bash."""
     if block.language == "python":
         command = [sys.executable, "-c", block.text]
         result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
@@ -78,10 +82,15 @@ def run(block: Block, folder: Path, environment: dict[str, str]) -> Iterator[str
             yield f"line {block.line}: {result.stderr}"
         return
     for command, shown in block.commands:
-        result = subprocess.run(
-            ["bash", "-c", command], cwd=folder, env=environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        if shown and not matches(shown, result.stdout) or not shown and result.returncode:
-            ended = f"printed, and ended with {result.returncode}"
-            yield f"line {block.line}: {command}\nshown:\n{shown}\n{ended}:\n{result.stdout}"
+        code, printed = (shell or (lambda line: bash(line, folder, environment)))(command)
+        if shown and not matches(shown, printed) or not shown and code:
+            ended = f"printed, and ended with {code}"
+            yield f"line {block.line}: {command}\nshown:\n{shown}\n{ended}:\n{printed}"
+
+
+def bash(line: str, folder: Path, environment: dict[str, str]) -> tuple[int, str]:
+    """A :data:`Shell`, in a folder."""
+    result = subprocess.run(
+        ["bash", "-c", line], cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    return result.returncode, result.stdout

@@ -35,7 +35,7 @@ most models."""
 BASE = (seeds.BASE - 1) * 100_000
 """The first network's seed."""
 EACH = {"large": 4}
-"""Networks for a configuration, where they are not ten."""
+"""Networks for a configuration that takes minutes to build, in place of ten."""
 
 
 def reference(data: bytes, given: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -111,7 +111,9 @@ def test_golden_model(first):
         check(seed)
 
 
-@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize(
+    "config", [pytest.param(each, marks=[pytest.mark.prove] if each in EACH else []) for each in CONFIGS]
+)
 def test_on_devices(config):
     with sateen.open(f"sim:{config}") as device:
         for number in range(EACH.get(config, 10)):
