@@ -30,6 +30,7 @@ KEYS = {
     "combine": ("configuration",),
     "packing": ("name", "configuration", "density"),
     "predicted": ("name", "configuration"),
+    "attention": ("name", "configuration"),
     "cells": ("configuration", "part"),
     "family": ("configuration", "family"),
     "simulation": ("configuration",),

@@ -128,6 +128,12 @@ def steps() -> str:
     return table(["configuration", *(f">{name}" for name in names)], rows)
 
 
+def attention() -> str:
+    """A head of attention, layer by layer."""
+    rows = [[one["name"], number(one["cycles"]), number(one["predicted"])] for one in results.of_kind("attention")]
+    return table(["layer", ">cycles", ">by the cycle model"], rows)
+
+
 def summary() -> str:
     """A few builds with what they take, for the README."""
     chosen = ("ulx3s-85f", "orangecrab-85f", "icebreaker", "tang-nano-9k")
@@ -318,6 +324,7 @@ def _versions(tools: dict[str, str]) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "attention": attention,
     "boards": boards,
     "budgets": budgets,
     "combine": combine,

@@ -17,6 +17,7 @@ from sateen.hw.spec.counters import Counters
 from sateen.hw.spec.descriptor import CHUNK_DIM, MOST_AHEAD, SECTIONS, Combine, Descriptor
 from sateen.hw.spec.pe import SELECTS_BIT, Settings
 from sateen.hw.spec.timing import PARAMETER_QUEUE_DEPTH, Timing
+from sateen.sim.passes import walk
 from sateen.sim.sequential import SequentialModel
 
 __all__ = ["predict"]
@@ -78,16 +79,22 @@ class _Model:
         taken, arrived = self._parameters(tables_full, config.parameter_words // config.weight_rows)
         opened = arrived + t.parameters_to_full
         self.parameters_free = opened + t.open_to_free
-        lines, lanes = d.activations.positions, -(-d.output.channels // config.lanes)
-        pairs = lines // 2
-        # When the first pair is used, all but the last line of the second are there.
-        drained = opened + max(pairs * lanes, (pairs - 2) * 2 * config.group + 1 + lanes) - 1
-        # Three lines are taken before the tables are complete, and wait.
         request = max([self._first_request(), *(time for _, time in self.gates)])
         first = request + t.line_latency - t.loaded_to_first
-        waiting = max(0, tables_full - (first + 3 * config.group)) if lines > 3 else 0
-        last_line = drained + 1 - lanes if lines > 3 else first + (lines - 1) * config.group
-        self.last_beat = last_line + (lines > 3)
+        if d.output.softmax:
+            lines = prod(dim.count for dim in d.activations.dims)
+            walked = walk(d, config, first=first, opened=opened, tables_full=tables_full)
+            drained, waiting, last_line = walked.drained, walked.waiting, walked.last_line + 1
+            self.last_beat = last_line
+        else:
+            lines, lanes = d.activations.positions, -(-d.output.channels // config.lanes)
+            pairs = lines // 2
+            # When the first pair is used, all but the last line of the second are there.
+            drained = opened + max(pairs * lanes, (pairs - 2) * 2 * config.group + 1 + lanes) - 1
+            # Three lines are taken before the tables are complete, and wait.
+            waiting = max(0, tables_full - (first + 3 * config.group)) if lines > 3 else 0
+            last_line = drained + 1 - lanes if lines > 3 else first + (lines - 1) * config.group
+            self.last_beat = last_line + (lines > 3)
         self.words_done = max(weights_loaded, taken - t.prefetched_words)
         done_before, self.done = self.done, drained + t.drain_to_done
         cycles, busy, output = self.done - begin, lines, self.done - last_line - 1

@@ -16,6 +16,7 @@ from sateen.hw.pipelined.operands import OperandWriter
 from sateen.hw.pipelined.output import OutputUnit
 from sateen.hw.pipelined.postprocess import PostProcess
 from sateen.hw.pipelined.sequencer import CauseCounters, Sequencer
+from sateen.hw.pipelined.softmax import Distances, RowScales
 from sateen.hw.pipelined.weight_store import WeightStore
 from sateen.hw.pipelined.weights import ChannelParameters, WeightUnit, parameter_word
 from sateen.hw.requantize import CHANNEL, SETTINGS
@@ -55,6 +56,8 @@ class Engine(wiring.Component):
         self._compute(m, units)
         if self.config.tables:
             self._look_up(m, units)
+        if self.config.softmax:
+            self._softmax(m, units)
         if self.config.products:
             self._write_operands(m, units)
         self._memories(m, units)
@@ -137,9 +140,18 @@ class Engine(wiring.Component):
         """Tables to the accumulators' memories, and pairs of lines past the tile."""
         connect(m, u.weights.tables, u.look_up.words)
         beats, lines = u.activations.o, u.look_up.i
+        if self.config.softmax:
+            lines = u.distances.i
+            connect(m, u.distances.o, u.look_up.i)
+            # Whether lines are a softmax's is known when the output unit has the layer.
+            m.d.comb += [
+                lines.payload.line.eq(beats.payload.data),
+                lines.payload.begin.eq(beats.payload.swap),
+                lines.valid.eq(beats.valid & beats.payload.pairs & u.output.look_up),
+            ]
+        else:
+            m.d.comb += [lines.payload.eq(beats.payload.data), lines.valid.eq(beats.valid & beats.payload.pairs)]
         m.d.comb += [
-            lines.payload.eq(beats.payload.data),
-            lines.valid.eq(beats.valid & beats.payload.pairs),
             u.look_up.open.eq(u.output.look_up),
             u.accumulators.write.eq(delayed(m, u.look_up.write, name="table")),
             u.accumulators.look_up.eq(u.output.look_up),
@@ -155,6 +167,19 @@ class Engine(wiring.Component):
                 u.causes.computing.eq(lines.valid & lines.ready),
                 u.causes.waiting.eq(lines.valid & ~lines.ready & ~u.look_up.full),
             ]
+
+    def _softmax(self, m: Module, u: _Units) -> None:
+        """Which lookups are a softmax's; exponentials to their sums, and rows' scales back."""
+        connect(m, u.scales.o, u.output.scales)
+        m.d.comb += [
+            u.distances.on.eq(u.output.softmax),
+            u.look_up.alone.eq(u.output.softmax),
+            u.scales.on.eq(u.output.softmax),
+            u.scales.valid.eq(u.output.row.sums),
+            u.scales.last.eq(u.output.row.last),
+            u.scales.mask.eq(u.output.o.payload.tag.mask),
+            u.scales.entries.eq(u.output.o.payload.sums),
+        ]
 
     def _write_operands(self, m: Module, u: _Units) -> None:
         """Results to the weight store, whose unit waits for them."""
@@ -265,14 +290,17 @@ class _Units:
         self.output = OutputUnit(
             cols=config.cols, lanes=config.lanes, position_bits=position_bits, address_bits=result_bits,
             sum_latency=self.accumulators.LATENCY, channel=CHANNEL, settings=SETTINGS, tables=config.tables,
-            products=bool(config.products), overlap=bool(config.overlap),
+            products=bool(config.products), softmax=bool(config.softmax), overlap=bool(config.overlap),
         )  # fmt: skip
         self.postprocess = PostProcess(lanes=config.lanes, tag=self.output.tag)
         self.causes = CauseCounters(descriptors=config.descriptors, overlap=bool(config.overlap))
         if config.overlap:
             self.section_queue = Queue(32, depth=ceil_pow2(SECTIONS["weights"]))
         if config.tables:
-            self.look_up = LookUp(cols=config.cols, beat_bytes=config.beat_bytes)
+            self.look_up = LookUp(cols=config.cols, beat_bytes=config.beat_bytes, softmax=bool(config.softmax))
+        if config.softmax:
+            self.distances = Distances(width=config.cols, beat_bytes=config.beat_bytes)
+            self.scales = RowScales(lanes=config.lanes)
         if config.products:
             self.operands = OperandWriter(cols=config.cols, lanes=config.lanes, address_bits=weight_bits)
 

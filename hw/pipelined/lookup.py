@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -38,6 +38,8 @@ class LookUp(wiring.Component):
         Columns of the tile, 4 or more.
     beat_bytes : int
         Bytes of a line; columns beyond them look up its first byte.
+    softmax : bool
+        Lines may come alone.
 
     Members
     -------
@@ -51,14 +53,16 @@ class LookUp(wiring.Component):
         To the accumulators, see :data:`ENTRY`.
     full : Out(1)
         Both tables are complete.
+    alone : In(1)
+        Each line is both of a pair, and one is taken per cycle. Steady while lines come. Only with ``softmax``.
     o : Out(stream)
         Pairs, see :func:`pair_shape`.
     """
 
-    def __init__(self, *, cols: int, beat_bytes: int):
+    def __init__(self, *, cols: int, beat_bytes: int, softmax: bool = False):
         if cols < 4:
             raise ValueError(f"cols must be 4 or more, not {cols!r}")
-        self.cols, self.beat_bytes = cols, beat_bytes
+        self.cols, self.beat_bytes, self.softmax = cols, beat_bytes, softmax
         super().__init__(
             {
                 "words": In(stream.Signature(data.ArrayLayout(signed(8), cols))),
@@ -66,6 +70,7 @@ class LookUp(wiring.Component):
                 "open": In(1),
                 "write": Out(ENTRY),
                 "full": Out(1),
+                **({"alone": In(1)} if softmax else {}),
                 "o": Out(stream.Signature(pair_shape(cols))),
             }
         )
@@ -94,10 +99,11 @@ class LookUp(wiring.Component):
         line = [self.i.payload[column if column < self.beat_bytes else 0] for column in range(self.cols)]
         m.submodules.pairs = pairs = RegisterSlice(data.ArrayLayout(data.ArrayLayout(8, 2), self.cols))
         second, arrives = Signal(), Signal()
+        alone = self.alone if self.softmax else Const(0)
         m.d.comb += [
-            arrives.eq(self.i.valid & self.i.ready),
+            arrives.eq(self.i.valid & self.i.ready & ~alone if self.softmax else self.i.valid & self.i.ready),
             self.i.ready.eq(pairs.i.ready),
-            pairs.i.valid.eq(self.i.valid & second),
+            pairs.i.valid.eq(self.i.valid & (second | alone) if self.softmax else self.i.valid & second),
             self.o.valid.eq(pairs.o.valid),
             pairs.o.ready.eq(self.o.ready),
         ]
@@ -107,7 +113,7 @@ class LookUp(wiring.Component):
             first = Signal.like(byte, name=f"first_{column}", reset_less=True)
             with m.If(for_first[column // FANOUT]):
                 m.d.sync += first.eq(byte)
-            m.d.comb += pairs.i.payload[column].eq(Cat(first, byte))
+            m.d.comb += pairs.i.payload[column].eq(Cat(Mux(alone, byte, first) if self.softmax else first, byte))
             m.d.comb += [self.o.payload[table][column].eq(pairs.o.payload[column][table]) for table in range(2)]
         return m
 

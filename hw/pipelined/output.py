@@ -9,95 +9,15 @@ from amaranth.lib.wiring import In, Out
 from sateen.hw.pipelined.ahead import AHEAD
 from sateen.hw.pipelined.lookup import Combiner
 from sateen.hw.pipelined.nest import Nest
+from sateen.hw.pipelined.softmax import ROW, SCALE, Passes
+from sateen.hw.pipelined.walk import GroupWalk
 from sateen.hw.spec import descriptor
 from sateen.hw.spec.descriptor import CHANNELS_DIM, COUNT_BITS, OUTPUT_DIMS, SECTIONS
 from sateen.hw.stream.delay import FANOUT, delayed, delayed_item
 from sateen.hw.stream.mux import indexed_mux
 from sateen.hw.stream.view import view
 
-__all__ = ["GroupWalk", "OutputUnit"]
-
-
-class GroupWalk(wiring.Component):
-    """Walks over the sums of one group of channels: window by window, ``lanes`` channels at a time, tap by tap.
-
-    The first item is there in the cycle after ``begin``, the next one in the cycle after ``advance``.
-
-    Parameters
-    ----------
-    cols, lanes : int
-        Of the configuration.
-    position_bits : int
-        Width of an accumulator's position.
-
-    Members
-    -------
-    channels : In
-        Output channels from this group on, 1 or more; steady from ``begin`` to the group's end.
-    taps : In
-        Positions of a window, 1 or more; steady likewise.
-    begin : In(1), start : In
-        Begins a group, whose first sum is at ``start``.
-    advance : In(1)
-        Goes on to the next item.
-    o : Out
-        The item: ``position`` of its sums; ``lane_group``, the number of its lanes in the group, which begin at column
-        ``offset``; ``mask`` of lanes that hold channels; whether it is the ``first`` and ``last`` tap of a window, and
-        of the window's ``last_lanes``.
-    """
-
-    def __init__(self, *, cols: int, lanes: int, position_bits: int):
-        self.cols, self.lanes = cols, lanes
-        item = {
-            "position": position_bits,
-            "lane_group": range(max(2, -(-cols // lanes))),
-            "offset": range(cols + lanes),
-            "mask": lanes,
-            "first": 1,
-            "last": 1,
-            "last_lanes": 1,
-        }
-        super().__init__(
-            {
-                "channels": In(16),
-                "taps": In(16),
-                "begin": In(1),
-                "start": In(position_bits),
-                "advance": In(1),
-                "o": Out(data.StructLayout(item)),
-            }
-        )
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        o = self.o
-        # The window's position, the taps from this one on, the channels from these lanes on.
-        window, tap, left = Signal.like(o.position), Signal.like(self.taps), Signal.like(self.channels)
-        # `last` and `last_lanes` hold the nest back: they are registers.
-        one_tap, one_lane_group = Signal(), Signal()
-        m.d.comb += [
-            one_tap.eq(self.taps == 1),
-            one_lane_group.eq((self.channels <= self.lanes) | (self.cols <= self.lanes)),
-            o.first.eq(tap == self.taps),
-            *(o.mask[lane].eq((left > lane) & (o.offset < self.cols - lane)) for lane in range(self.lanes)),
-        ]
-        to_first_tap = [tap.eq(self.taps), o.last.eq(one_tap)]
-        to_first_lanes = [left.eq(self.channels), o.offset.eq(0), o.lane_group.eq(0), o.last_lanes.eq(one_lane_group)]
-        with m.If(self.begin):
-            m.d.sync += [o.position.eq(self.start), window.eq(self.start), *to_first_tap, *to_first_lanes]
-        with m.If(self.advance):
-            m.d.sync += [o.position.eq(o.position + 1), tap.eq(tap - 1), o.last.eq(tap == 2)]
-            with m.If(o.last):
-                m.d.sync += [o.position.eq(window), *to_first_tap]
-                m.d.sync += [
-                    left.eq(left - self.lanes),
-                    o.offset.eq(o.offset + self.lanes),
-                    o.lane_group.eq(o.lane_group + 1),
-                    o.last_lanes.eq((left <= 2 * self.lanes) | (o.offset >= self.cols - 2 * self.lanes)),
-                ]
-                with m.If(o.last_lanes):
-                    m.d.sync += [o.position.eq(o.position + 1), window.eq(o.position + 1), *to_first_lanes]
-        return m
+__all__ = ["OutputUnit"]
 
 
 class OutputUnit(wiring.Component):
@@ -125,6 +45,8 @@ class OutputUnit(wiring.Component):
         The accumulators' memories can hold tables, too.
     products : bool
         Results may be bytes of the weight store.
+    softmax : bool
+        Lookups may be those of a softmax (:attr:`sateen.hw.spec.descriptor.OutputStream.softmax`); needs ``tables``.
     overlap : bool
         The activation unit runs ahead, see :class:`~sateen.hw.pipelined.ahead.ReadAhead`. Parts of the accumulators are
         then read in one order over all descriptors.
@@ -157,6 +79,12 @@ class OutputUnit(wiring.Component):
     to_weights : Out(1)
         High from ``loaded`` to ``done`` of a descriptor whose results are bytes of the weight store. Only with
         ``products``.
+    softmax : Out(1)
+        High from ``loaded`` to ``done`` of a softmax. Only with ``softmax``, like the following.
+    row : Out
+        Whether ``o.payload`` has entries to be added up, which are not for post-processing, and the last ones of a row.
+    scales : In(stream)
+        Each row's scale, to be taken from the first entries that it scales on. Without one, results wait.
     o : Out(stream), always ready
         To post-processing. The tag has the result's byte ``address``, the ``mask`` of lanes that hold channels, and
         ``final``; with ``overlap`` also whether it is the last result of a ``part`` of the accumulators.
@@ -179,9 +107,10 @@ class OutputUnit(wiring.Component):
         settings: data.StructLayout,
         tables: bool = False,
         products: bool = False,
+        softmax: bool = False,
         overlap: bool = False,
     ):
-        self.cols, self.lanes, self.products = cols, lanes, products
+        self.cols, self.lanes, self.products, self.softmaxes = cols, lanes, products, softmax
         self.position_bits, self.address_bits, self.sum_latency = position_bits, address_bits, sum_latency
         self.channel, self.settings_shape, self.tables, self.overlap = channel, settings, tables, overlap
         self.latency = sum_latency + 1 + (Combiner.LATENCY if tables else 0)
@@ -193,6 +122,7 @@ class OutputUnit(wiring.Component):
             "pair_taken": Out(1),
             "second_entries": In(sums),
         }
+        for_softmax = {"softmax": Out(1), "row": Out(ROW), "scales": In(stream.Signature(SCALE))}
         self.tag = self.tag_shape(lanes=lanes, address_bits=address_bits, overlap=overlap)
         super().__init__(
             {
@@ -204,6 +134,7 @@ class OutputUnit(wiring.Component):
                 "sums": In(sums),
                 **(for_tables if tables else {}),
                 **({"to_weights": Out(1)} if products else {}),
+                **(for_softmax if softmax else {}),
                 "parameters_full": In(1),
                 "take": Out(1),
                 "channels": In(data.ArrayLayout(channel, cols)),
@@ -243,10 +174,13 @@ class OutputUnit(wiring.Component):
         m.submodules.walk = walk = GroupWalk(cols=self.cols, lanes=self.lanes, position_bits=self.position_bits)
         channels = Signal(16)
         self._load(m, nest, channels, walk.taps)
-        opened = self._open_groups(m, nest, walk, channels)
+        passes = self._passes(m, walk, channels) if self.softmaxes else None
+        opened = self._open_groups(m, nest, walk, channels, passes)
 
         here, item = walk.o, nest.o.payload
-        ready = ~self.look_up | self.pair if self.tables else Const(1)
+        ready: Value = ~self.look_up | self.pair if self.tables else Const(1)
+        if passes is not None:
+            ready &= passes.ready
         m.d.comb += [
             walk.advance.eq(opened & nest.o.valid & ready),
             nest.o.ready.eq(opened & here.last & here.last_lanes & ready),
@@ -257,7 +191,10 @@ class OutputUnit(wiring.Component):
 
         control = view(
             data.StructLayout(
-                {"valid": 1, "first": 1, "last": 1, "lane_group": here.lane_group.shape(), "tag": self.tag}
+                {
+                    "valid": 1, "first": 1, "last": 1, "lane_group": here.lane_group.shape(), "tag": self.tag,
+                    **({"row": ROW} if self.softmaxes else {}),
+                }
             )
         )
         m.d.comb += [
@@ -271,13 +208,34 @@ class OutputUnit(wiring.Component):
         ]
         if self.overlap:
             m.d.comb += control.tag.part.eq(self.drained & walk.advance)
+        if passes is not None:
+            m.d.comb += control.valid.eq(walk.advance & (passes.writes | ~self.softmax))
+            m.d.comb += control.row.eq(passes.row)
         self._select(m, control)
         return m
 
-    def _open_groups(self, m: Module, nest: Nest, walk: GroupWalk, channels: Signal) -> Signal:
+    def _passes(self, m: Module, walk: GroupWalk, channels: Signal) -> Passes:
+        """A softmax's passes over rows."""
+        m.submodules.passes = passes = Passes(cols=self.cols)
+        m.d.comb += [
+            passes.on.eq(self.softmax),
+            passes.length.eq(channels),
+            passes.begin.eq(walk.begin),
+            passes.advance.eq(walk.advance),
+            passes.ends.eq(walk.advance & walk.o.last_lanes),
+            passes.last_lanes.eq(walk.o.last_lanes),
+            passes.scale.eq(self.scales.valid),
+            passes.taken.eq(self.scales.ready),
+        ]
+        return passes
+
+    def _open_groups(
+        self, m: Module, nest: Nest, walk: GroupWalk, channels: Signal, passes: Passes | None
+    ) -> Signal:
         """Opens a group of channels when its half of the accumulators and its parameters are complete, and closes it
         with its last item. Returns whether one is open."""
         opened, opening, changing, part = Signal(), Signal(self.latency - 1), Signal(), Signal(2)
+        of_group = Signal(16) if self.softmaxes else walk.channels
         full = Mux(self.look_up, self.tables_full, self.full) if self.tables else self.full
         m.d.comb += [
             walk.begin.eq(nest.o.valid & ~opened & full & self.parameters_full & ~changing),
@@ -287,7 +245,7 @@ class OutputUnit(wiring.Component):
         ]
         m.d.sync += [opening.eq((opening << 1) | walk.begin), changing.eq(walk.begin | opening[:-1].any())]
         with m.If(self.loaded):
-            m.d.sync += walk.channels.eq(channels)
+            m.d.sync += of_group.eq(channels)
             if not self.overlap:
                 m.d.sync += part.eq(0)
         with m.If(walk.begin):
@@ -296,7 +254,9 @@ class OutputUnit(wiring.Component):
         item_exit = nest.o.payload.exit
         with m.If(nest.o.valid & nest.o.ready & item_exit.group):
             m.d.comb += self.drained.eq(~self.look_up if self.tables else 1)
-            m.d.sync += [opened.eq(0), walk.channels.eq(Mux(item_exit.block, channels, walk.channels - self.cols))]
+            m.d.sync += [opened.eq(0), of_group.eq(Mux(item_exit.block, channels, of_group - self.cols))]
+        if passes is not None:
+            m.d.comb += walk.channels.eq(Mux(self.softmax, passes.channels, of_group))
         return opened
 
     def _select(self, m: Module, control: data.View) -> None:
@@ -304,7 +264,10 @@ class OutputUnit(wiring.Component):
         with_sums = delayed_item(m, control, self.sum_latency, name="with_sums")
         with_channels = delayed_item(m, with_sums, self.latency - 1 - self.sum_latency, name="with_channels")
         out = delayed_item(m, with_channels, name="out")
+        if self.softmaxes:
+            m.d.comb += [self.row.eq(out.row), self.scales.ready.eq(with_channels.row.begins)]
         o, combine = self.o.payload, self.settings.combine if self.tables else None
+        scale: Value = Const(0)
         m.d.comb += [self.o.valid.eq(out.valid), o.first.eq(out.first), o.last.eq(out.last), o.tag.eq(out.tag)]
         for lane in range(self.lanes):
             columns = [min(first + lane, self.cols - 1) for first in range(0, self.cols, self.lanes)]
@@ -325,7 +288,22 @@ class OutputUnit(wiring.Component):
                 ]
                 sums = combiner.o
             channels = [channel.as_value() for channel in self.channels]
-            m.d.comb += [o.sums[lane].eq(sums), o.channels[lane].eq(pick(channels, with_channels, f"channel_{lane}"))]
+            picked = pick(channels, with_channels, f"channel_{lane}")
+            if self.softmaxes:
+                scale = self._scale(m, lane) if lane % FANOUT == 0 else scale
+                picked = picked | scale
+            m.d.comb += [o.sums[lane].eq(sums), o.channels[lane].eq(picked)]
+
+    def _scale(self, m: Module, lane: int) -> Value:
+        """A row's scale as parameters of channels, whose own are zero in a softmax; else zero."""
+        scale = view(SCALE, name=f"scale_{lane}")
+        with m.If(self.scales.ready):
+            m.d.sync += scale.eq(self.scales.payload)
+        with m.If(~self.softmax):
+            m.d.sync += scale.eq(0)
+        channel = view(self.channel, name=f"scaled_{lane}")
+        m.d.comb += [channel.multiplier.eq(scale.multiplier), channel.shift.eq(scale.shift)]
+        return channel.as_value()
 
     def _load(self, m: Module, nest: Nest, channels: Signal, taps: Signal) -> None:
         """Takes the section's words apart: the head into registers, each counter's words into the nest."""
@@ -340,7 +318,9 @@ class OutputUnit(wiring.Component):
             nest.start.eq(self.loaded),
         ]
         if self.products:
-            self._direct(m, word, index)
+            self._flag(m, self.to_weights, "to_weights", word[24 + descriptor.TO_WEIGHTS_BIT], index)
+        if self.softmaxes:
+            self._flag(m, self.softmax, "is_softmax", word[24 + descriptor.SOFTMAX_BIT], index)
         looks_up = self.look_up if self.tables else Signal()
         with m.If(self.done):
             m.d.sync += [running.eq(0), looks_up.eq(0)]
@@ -364,12 +344,12 @@ class OutputUnit(wiring.Component):
                 m.d.comb += self.loaded.eq(1)
                 m.d.sync += [running.eq(1), index.eq(0), looks_up.eq(self.settings.combine != descriptor.Combine.NONE)]
 
-    def _direct(self, m: Module, word: Value, index: Signal) -> None:
-        """Where results go, from the third word on."""
-        to_weights = Signal()
+    def _flag(self, m: Module, flag: Signal, name: str, bit: Value, index: Signal) -> None:
+        """A mode of the third word that holds from ``loaded`` to ``done``."""
+        given = Signal(name=name)
         with m.If(self.done):
-            m.d.sync += self.to_weights.eq(0)
+            m.d.sync += flag.eq(0)
         with m.If(self.load.valid & self.load.ready & (index == 2)):
-            m.d.sync += to_weights.eq(word[24 + descriptor.TO_WEIGHTS_BIT])
+            m.d.sync += given.eq(bit)
         with m.If(self.loaded):
-            m.d.sync += self.to_weights.eq(to_weights)
+            m.d.sync += flag.eq(given)

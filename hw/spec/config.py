@@ -88,6 +88,10 @@ class Config:
     ``weight_rows=1``, ``overlap=0`` and a hardware multiplier for each PE."""
     link: str = "uart"
     """One of :data:`LINKS`, for builds for boards."""
+    softmax: int = 0
+    """1: the device computes softmax over the last axis, as TensorFlow Lite defines it, with one multiplier more. Only
+    in a pipelined engine with ``positions=256`` or more, and ``cols`` from 4 to the bytes of a beat (``rows``, or a
+    multiple where a PE takes several)."""
 
     def __post_init__(self) -> None:
         self._int("rows", 4, 64, "the accumulators need 4 cycles between two tiles of weights")
@@ -119,6 +123,7 @@ class Config:
         if not isinstance(self.link, str) or self.link not in LINKS:
             raise ValueError(f"link must be one of {', '.join(LINKS)}, not {self.link!r}")
         self._products()
+        self._softmax()
 
     def _int(self, name: str, low: int, high: int, why: str = "") -> None:
         value = getattr(self, name)
@@ -162,6 +167,16 @@ class Config:
                 raise ValueError(f"{name} must be {value} with products=1, not {getattr(self, name)!r}")
         if self.products and self.multipliers not in (None, self.rows * self.cols):
             raise ValueError(f"multipliers must be none with products=1, one for each PE, not {self.multipliers!r}")
+
+    def _softmax(self) -> None:
+        """Checks what softmax requires."""
+        self._int("softmax", 0, 1)
+        if self.softmax and self.engine != "pipelined":
+            raise ValueError(f"engine must be pipelined with softmax=1, not {self.engine!r}")
+        limits = {"positions": (TABLE_ENTRIES, 4096), "cols": (4, self.beat_bytes)}
+        for name, (low, high) in limits.items() if self.softmax else ():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} must be {low} to {high} with softmax=1, not {getattr(self, name)!r}")
 
     def _multiple(self, name: str, of: int, why: str) -> None:
         if getattr(self, name) % of:
@@ -270,7 +285,7 @@ class Config:
         )
         layout = {name: getattr(self, name) for name in names}
         # Later than the others: without them, devices and models are as before.
-        return {**layout, **{name: 1 for name in ("products", "overlap") if getattr(self, name)}}
+        return {**layout, **{name: 1 for name in ("products", "overlap", "softmax") if getattr(self, name)}}
 
     @property
     def layout_code(self) -> int:
@@ -283,7 +298,7 @@ class Config:
         """The fields as JSON-ready values. Fields that were added later are left out at their defaults, so that the
         identity and digest of older devices stay the same."""
         fields = dataclasses.asdict(self)
-        for name in ("combine", "engine", "weight_rows", "overlap", "sdram", "products", "link"):
+        for name in ("combine", "engine", "weight_rows", "overlap", "sdram", "products", "link", "softmax"):
             if fields[name] == type(self).__dataclass_fields__[name].default:
                 del fields[name]
         return fields

@@ -22,8 +22,8 @@ from sateen.hw.spec.pe import ZERO_POINT_BIT
 
 __all__ = [
     "ACTIVATION_DIMS", "BIAS_BYTES", "CHANNELS_DIM", "CHUNK_DIM", "COUNT_BITS", "DESCRIPTOR_WORDS", "DIM_WORDS",
-    "MOST_AHEAD", "OUTPUT_DIMS", "OUTPUT_DIM_WORDS", "PARAMETER_BYTES", "SCALE_BYTES", "SECTIONS", "TABLE_ENTRIES",
-    "TO_WEIGHTS_BIT", "WAITS_BIT", "X_DIM", "Y_DIM",
+    "MOST_AHEAD", "OUTPUT_DIMS", "OUTPUT_DIM_WORDS", "PARAMETER_BYTES", "SCALE_BYTES", "SECTIONS", "SOFTMAX_BIT",
+    "SOFTMAX_LENGTH", "TABLE_ENTRIES", "TO_WEIGHTS_BIT", "WAITS_BIT", "X_DIM", "Y_DIM",
     "ActivationStream", "Combine", "Descriptor", "Dim", "OutputStream", "Rounding", "Sliding", "WeightStream",
     "parameter_words", "steps", "table_words",
 ]  # fmt: skip
@@ -59,8 +59,11 @@ def parameter_words(weight_rows: int) -> int:
 TABLE_ENTRIES = 256
 """Entries of a table, int32, one for each unsigned byte."""
 
-WAITS_BIT, TO_WEIGHTS_BIT = 29, 5
-"""Places of :attr:`WeightStream.waits` and :attr:`OutputStream.to_weights` in their modes."""
+WAITS_BIT, TO_WEIGHTS_BIT, SOFTMAX_BIT = 29, 5, 6
+"""Places of :attr:`WeightStream.waits`, :attr:`OutputStream.to_weights` and :attr:`OutputStream.softmax` in their
+modes."""
+SOFTMAX_LENGTH = 2047
+"""Most values of a row whose softmax the device computes: the sum of its exponentials is then below 2^30."""
 
 COUNT_BITS = 16
 """Width of a counter's ``count`` in a descriptor."""
@@ -275,6 +278,16 @@ class OutputStream:
     to_weights: bool = False
     """The results become bytes of the weight store, whose byte addresses these are, as the host has them. Only with
     :attr:`~sateen.hw.spec.config.Config.products`."""
+    softmax: bool = False
+    """Softmax of rows of ``channels`` values, 1 to :data:`SOFTMAX_LENGTH`. The first table holds the exponential of
+    each distance to a row's maximum, 0 to 2^31 − 1; the second one, biases, multipliers and shifts are zero, and
+    entries are added. Each row has its own multiplier and shift.
+
+    Beats, in lines of ``cols`` bytes, come in steps of three passes: over a row, over the one before and over the one
+    before that. There are two steps more than rows, so that each row passes three times; what passes before the first
+    row and behind the last is padding. The counters are those of steps (``y``) and of the lines of two passes (``x``):
+    the first two steps' results are not written, nor those of each step's first half. Only with
+    :attr:`~sateen.hw.spec.config.Config.softmax`."""
     ahead: tuple[int, ...] = (0, 0, 0, 0)
     """How many lines the *next* descriptor may read while 1, 2, 3 or 4 parts of the accumulators have results of this
     one that are not yet written, 0 to :data:`MOST_AHEAD`. Only with ``overlap`` in the configuration. Beats of a tile
@@ -282,13 +295,14 @@ class OutputStream:
 
     HEAD = struct.Struct("<iHHbbbB")
     """address; channels, taps; zero point, low, high, and a byte of ``rounding`` (bits 0 and 1), ``combine`` (bits 2
-    and 3), ``quarters`` (bit 4) and ``to_weights`` (:data:`TO_WEIGHTS_BIT`)."""
+    and 3), ``quarters`` (bit 4), ``to_weights`` (:data:`TO_WEIGHTS_BIT`) and ``softmax`` (:data:`SOFTMAX_BIT`)."""
     DIM = struct.Struct("<HHi")
     """count, a value of ``ahead``; step of address."""
 
     def encode(self) -> bytes:
         """The section's words."""
-        modes = self.rounding | self.combine << 2 | self.quarters << 4 | self.to_weights << TO_WEIGHTS_BIT
+        modes = self.rounding | self.combine << 2 | self.quarters << 4
+        modes |= self.to_weights << TO_WEIGHTS_BIT | self.softmax << SOFTMAX_BIT
         head = self.HEAD.pack(self.address, self.channels, self.taps, self.zero_point, self.low, self.high, modes)
         return head + b"".join(
             self.DIM.pack(dim.count, ahead, *step)

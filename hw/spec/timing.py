@@ -11,6 +11,7 @@ __all__ = [
     "FANOUT",
     "OPERAND_SETTLE",
     "PARAMETER_QUEUE_DEPTH",
+    "RECIPROCAL_CYCLES",
     "RECORD_CYCLES",
     "REQUANTIZE_CYCLES",
     "REVISIT_CYCLES",
@@ -39,6 +40,8 @@ FANOUT = 4
 """Columns, memory lanes or post-processing lanes that one register drives: they are spread over the chip."""
 EDGE_STAGES = 2
 """Pipeline registers before the array's edges, the farthest of which are at the other end of the chip."""
+RECIPROCAL_CYCLES = 62
+"""Cycles from the sum of a row's exponentials to its reciprocal."""
 OPERAND_SETTLE = 12
 """Cycles from the end of a descriptor that writes words of the weight store until these are read."""
 
@@ -114,6 +117,15 @@ class Timing:
         self.reopen = 1
         """From the reading of a half's last sum to the opening of the next half."""
         combiner = 4 if config.tables else 0
+        adding, lanes = 1, config.lanes
+        while lanes > 1:
+            adding, lanes = adding + 1, -(-lanes // FANOUT)
+        self.entries_to_sum = 7 + combiner + adding
+        """Of a softmax, from the reading of a row's last entries to the time from which its reciprocal is computed."""
+        self.reciprocal = RECIPROCAL_CYCLES
+        """Of a softmax, from then until the row's results can be read."""
+        self.entries_to_scale = 5 + combiner
+        """Of a softmax, from the reading of a row's first results until the scale of the next row can follow."""
         self.open_to_free = 6 + combiner
         """From a half's opening to room for the next group's parameters."""
         self.drain_to_done = 23 + combiner

@@ -62,7 +62,7 @@ from sateen.sim.golden.real import (
 )
 from sateen.sim.golden.recurrent import GATES, Lstm, time_product, widening_product
 from sateen.sim.golden.scaling import dequantize, quantize, quantize_multiplier, requantize, rescale
-from sateen.sim.golden.softmax import log_softmax, real_softmax, softmax
+from sateen.sim.golden.softmax import exponentials, log_softmax, real_softmax, row_scales, softmax
 from sateen.sim.golden.wide import (
     wide_add,
     wide_average_pool2d,
@@ -116,6 +116,7 @@ __all__ = [
     "divide",
     "elu_table",
     "exponential_table",
+    "exponentials",
     "float32_average_pool2d",
     "float32_mean",
     "float32_sigmoid",
@@ -166,6 +167,7 @@ __all__ = [
     "rescale",
     "resize_bilinear",
     "root_table",
+    "row_scales",
     "softmax",
     "squared_difference",
     "sums_are_exact",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,13 +19,15 @@ from sateen.sim.golden.scaling import (
     rescale,
 )
 
-__all__ = ["log_softmax", "real_softmax", "softmax"]
+__all__ = ["exponentials", "log_softmax", "real_softmax", "row_scales", "softmax"]
 
 DIFFERENCE_BITS, SUM_BITS = 5, 12
 """Integer bits of a difference from the row's maximum, and of the sum of exponentials."""
 
 
-def _exponentials(x: Int8Array, scale: float) -> tuple[Int64Array, Int64Array, NDArray[np.bool_], int, tuple[int, int]]:
+def _exponentials(
+    x: NDArray[np.integer[Any]], scale: float
+) -> tuple[Int64Array, Int64Array, NDArray[np.bool_], int, tuple[int, int]]:
     """The distances of values to their row's maximum: scaled; their exponentials; whether each counts, and the least
     that does; the multiplier and shift that scale them."""
     multiplier, shift = 2**31 - 1, 31
@@ -46,14 +50,25 @@ def _exponentials(x: Int8Array, scale: float) -> tuple[Int64Array, Int64Array, N
     )
 
 
+def exponentials(scale: float) -> Int64Array:
+    """exp(−``scale`` · d) for each distance d of 0 to 255, without integer bits; 0 where it does not count."""
+    return _exponentials(-np.arange(256)[None], scale)[1][0]
+
+
+def row_scales(exponential: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """By what the exponentials of a row, along the last axis, are multiplied to be shares in 256ths: multiplier and
+    shift."""
+    total = divide_by_power(exponential, SUM_BITS).sum(axis=-1, keepdims=True)
+    zeros = fixed.leading_zeros(total)
+    return fixed.one_over_one_plus((total << zeros) - (1 << 31)), zeros - (SUM_BITS + 31 - 8)
+
+
 def softmax(x: Int8Array, scale: float) -> Int8Array:
     """exp(x − max) / Σ exp(x − max) over the last axis; ``scale`` is the input's times beta, the output's quantization
     is (1/256, −128)."""
     _, exponential, counts, _, _ = _exponentials(x, scale)
-    total = divide_by_power(exponential, SUM_BITS).sum(axis=-1, keepdims=True)
-    zeros = fixed.leading_zeros(total)
-    reciprocal = fixed.one_over_one_plus((total << zeros) - (1 << 31))
-    shares = divide_by_power(high_multiply(exponential, reciprocal), SUM_BITS - zeros + 31 - 8) - 128
+    reciprocal, shift = row_scales(exponential)
+    shares = divide_by_power(high_multiply(exponential, reciprocal), -shift) - 128
     return np.where(counts, np.clip(shares, -128, 127), -128).astype(np.int8)
 
 

@@ -39,6 +39,11 @@ def stripes(op: Op, lowered: Lowered, config: Config) -> list[Stripe]:
     if tables is not None:
         line, inputs = tables.lines(config)[0], len(op.inputs)
         limit = config.scratchpad_bytes // (inputs + 1) // line * line
+        if not limit:
+            raise CompileError(
+                f"{op}: one row and its results take {(inputs + 1) * line} bytes of scratchpad, "
+                f"{(inputs + 1) * line - config.scratchpad_bytes} more than there are; raise scratchpad_bytes"
+            )
         return [_elements(tables, first, min(limit, tables.size - first)) for first in range(0, tables.size, limit)]
     kernel = lowered.row_kernel
     if kernel is None:

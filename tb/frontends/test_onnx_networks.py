@@ -30,7 +30,7 @@ CONFIGS = [
     "tiny",
     "small",
     "large",
-    "tiny,products=1,positions=256,descriptors=12",
+    "tiny,products=1,softmax=1,positions=256,descriptors=12",
     "tiny,rows=6,cols=5,lanes=3,positions=32",
     "tiny,pe=bitserial",
     "tiny,pe=balanced,overlap=1",
@@ -38,7 +38,7 @@ CONFIGS = [
     "tiny,pe=term,weight_bytes=32768",
     "tiny,combine=4",
     "micro,scratchpad_bytes=8192,weight_bytes=16384,descriptors=32",
-    "tiny,positions=256,scratchpad_bytes=512,overlap=1",
+    "tiny,positions=256,scratchpad_bytes=512,overlap=1,softmax=1",
     "tiny,scratchpad_bytes=512,weight_bytes=8192",
     "tiny,scratchpad_bytes=1024,weight_bytes=4096,descriptors=4",
 ]

@@ -150,7 +150,7 @@ def test_elements_at_a_time():
     chain = Chain((9, 8, 7), rng).then(
         Table, 9, 8, 7, table=rng.integers(-128, 128, 256).astype(np.int8), function="random"
     )
-    with sateen.open("sim:tiny,positions=256,scratchpad_bytes=512,overlap=1") as opened:
+    with sateen.open("sim:tiny,positions=256,scratchpad_bytes=512,overlap=1,softmax=1") as opened:
         graphs = [elementwise(kind, (9, 8, 7), (0.02, 0.03, 0.01), (3, -7, 11)) for kind in (Add, Multiply)]
         for graph in (*graphs, chain.graph()):
             x = {name: random_input_of((2, 9, 8, 7)) for name in graph.inputs}

@@ -15,6 +15,7 @@ from sateen.compiler.lowering import (
     products,
     reduction,
     resizing,
+    softmax,
     transposed,
     transposition,
     weighted,
@@ -46,6 +47,7 @@ from sateen.graph.ops import (
     Resize,
     ResizeBilinear,
     Slice,
+    Softmax,
     SpaceToDepth,
     Subtract,
     Sum,
@@ -83,6 +85,7 @@ LOWERINGS: dict[type[Op], Lowering] = {
     Resize: arrange.resize,
     ResizeBilinear: resizing.resize_bilinear,
     Slice: arrange.slice_,
+    Softmax: softmax.softmax,
     SpaceToDepth: arrange.space_to_depth,
     Subtract: lookup.add,
     Sum: reduction.mean,
@@ -143,6 +146,9 @@ def lower(graph: Graph, config: Config) -> LoweredGraph:
             refused[op.name] = "its result is not quantized, and the device gives int8 results only"
             continue
         if op.is_for_host(graph.tensors) or isinstance(op, Reshape):
+            continue
+        if isinstance(op, Softmax) and not config.softmax:
+            # The host computes it as a matter of course, as it does what follows a classifier's last layer.
             continue
         try:
             lowered[op.name] = lower_operator(op, graph.tensors, config)

@@ -7,7 +7,7 @@ for random bytes. Results are taken at the beginning, in the middle and at the e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,8 +19,8 @@ from sateen.compiler.verification.definitions import SUMS, sums
 from sateen.compiler.verification.emulation import Layered, Results, positions, written
 from sateen.compiler.verification.segments import conflicts
 from sateen.errors import InternalError
-from sateen.graph.ops import Op, Reshape, Weighted
-from sateen.hw.spec.descriptor import CHANNELS_DIM, Combine, Descriptor
+from sateen.graph.ops import Op, Reshape, Softmax, Weighted
+from sateen.hw.spec.descriptor import CHANNELS_DIM, CHUNK_DIM, Combine, Descriptor, Dim
 from sateen.sim import golden
 
 __all__ = ["verify_program"]
@@ -177,7 +177,9 @@ class _Verifier:
         ]
         if len(set(turns)) > 1:
             raise _error(op, f"the blocks and groups of {place} are not the same in its streams: {turns}")
-        if positions(d.activations) != counts[2] * counts[3] * d.output.taps:
+        if d.output.softmax:
+            self._is_softmax(op, place)
+        elif positions(d.activations) != counts[2] * counts[3] * d.output.taps:
             raise _error(op, f"{place} sums up {positions(d.activations)} positions, not {counts[2] * counts[3]}")
         self._fits_accumulators(op, place)
         if isinstance(op, Weighted):
@@ -185,6 +187,24 @@ class _Verifier:
             wanted = self.graph.tensors[op.output].zero_point, op.low, op.high, op.rounding
             if stated != wanted:
                 raise _error(op, f"{place} has zero point, clamp and rounding {stated}, the graph {wanted}")
+
+    def _is_softmax(self, op: Op, place: _Place) -> None:
+        """All that the descriptor of a softmax states. Its results say less: few values of a row have a share."""
+        d, length, cols = self._descriptor(place), self._shape(op)[-1], self.config.cols
+        if not (isinstance(op, Softmax) and self.config.softmax):
+            raise _error(op, f"{place} is a softmax")
+        rows, lines, stream = place.size // length, -(-length // cols), d.activations
+        stated = _counters(stream.dims), (stream.row, stream.x, stream.height, stream.width, stream.padding)
+        stated += _counters(d.output.dims), d.output.channels
+        steps, passes = (rows + 2, (1, 0, length)), (3, (-1, 0, -length))
+        wanted = _counters((Dim(*steps), Dim(*passes), Dim(lines, (0, cols, cols)))), (0, 0, rows, length, -128)
+        wanted += _counters((Dim(rows + 2, (length,)), Dim(2 * lines, (cols,)))), length
+        if stated != wanted or d.activations.dims[CHUNK_DIM].count != 3:
+            raise _error(op, f"{place} states counters, lines and rows {stated}, the graph {wanted}")
+        table = self._layered(place).tables
+        exponentials = golden.exponentials(self.graph.tensors[op.input].scale * op.beta)
+        if d.output.combine != Combine.ADD or (table != [exponentials, np.zeros_like(exponentials)]).any():
+            raise _error(op, f"the tables of {place} are not exponentials and zeros")
 
     def _fits_accumulators(self, op: Op, place: _Place) -> None:
         d = self._descriptor(place)
@@ -285,7 +305,7 @@ class _Verifier:
         """Tries every entry of the tables, with several of the other table's."""
         for place in places:
             layered = self._layered(place)
-            if not layered.looks_up:
+            if not layered.looks_up or layered.descriptor.output.softmax:
                 return
             a = b = BYTES
             if len(set(op.inputs)) > 1:
@@ -339,6 +359,11 @@ class _Verifier:
         weight = (differences(low, high) - constant)[first] / x[low]
         byte = _at(self.graph.tensors[op.input].shape[1:], low, op.input)
         raise _error(op, f"its program's weight of {byte} at {where} is larger by {weight:g} than the graph's")
+
+
+def _counters(dims: Iterable[Dim]) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    """Counts and strides of the counters that count."""
+    return tuple((dim.count, dim.strides) for dim in dims if dim.count > 1)
 
 
 def _of(

@@ -14,6 +14,7 @@ from sateen.hw.spec.descriptor import (
     OUTPUT_DIMS,
     SCALE_BYTES,
     SECTIONS,
+    SOFTMAX_BIT,
     TABLE_ENTRIES,
     TO_WEIGHTS_BIT,
     WAITS_BIT,
@@ -84,7 +85,8 @@ def _output(section: bytes) -> OutputStream:
     return OutputStream(
         address=address, channels=channels, taps=taps, zero_point=zero_point, low=low, high=high, rounding=modes & 3,
         combine=modes >> 2 & 3, quarters=bool(modes >> 4 & 1),
-        to_weights=bool(modes >> TO_WEIGHTS_BIT & 1), dims=_dims([(count, step) for count, _, step in fields]),
+        to_weights=bool(modes >> TO_WEIGHTS_BIT & 1), softmax=bool(modes >> SOFTMAX_BIT & 1),
+        dims=_dims([(count, step) for count, _, step in fields]),
         ahead=tuple(ahead for _, ahead, _ in fields),
     )  # fmt: skip
 

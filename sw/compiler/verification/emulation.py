@@ -24,6 +24,7 @@ from sateen.hw.spec.descriptor import (
     OutputStream,
 )
 from sateen.hw.spec.pe import ACTIVATION_POINT_BIT
+from sateen.sim import golden
 
 __all__ = ["Layered", "Results", "positions", "written"]
 
@@ -71,6 +72,8 @@ class Layered:
         """The results of the first and last blocks, rows and columns and those in their middle, or ``every`` one, in
         all channels, given what stands at each byte address of the scratchpad."""
         d, config = self.descriptor, self.config
+        if d.output.softmax:
+            return self._shares(memory, every=every)
         block, y, x, position = _all(d) if every else _sampled(d)
         sums = self._looked_up(block, position, memory) if self.looks_up else self._sums(block, position, memory)
         dims, channel = d.output.dims, np.arange(config.cols)
@@ -138,6 +141,30 @@ class Layered:
         entries = self.combined(values[:, 0].astype(np.int64), values[:, 1].astype(np.int64))
         return entries.astype(np.float64)[None, None, :, :, None]
 
+    def _shares(self, memory: Floats, *, every: bool) -> Results:
+        """The exponentials of the first row, the last and one in the middle, or of ``every`` one, and their scales."""
+        output, cols = self.descriptor.output, self.config.cols
+        rows, lines, length = output.dims[2].count - 2, output.dims[3].count // 2, output.channels
+        row = np.arange(rows) if every else _some(rows)
+
+        def passed(number: int) -> Ints:
+            """The lines of a pass over each row, side by side."""
+            stream = self.descriptor.activations
+            beats = (3 * (row + number) + number)[:, None] * lines + np.arange(lines)
+            at = np.array([stream.row, stream.x, stream.address]) + _walked(stream, beats, outermost=0)
+            return _read(stream, at[:, :, None], np.arange(cols), memory).reshape(len(row), -1).astype(np.int64)
+
+        largest = passed(0).max(axis=1, keepdims=True)
+        added, scaled = (self.tables[0][(largest - passed(number))[:, :length] & 0xFF] for number in (1, 2))
+        bias, multiplier, shift = self.parameters[0, :, 0]
+        reciprocal, right = golden.row_scales(added)
+        place = np.arange(length)
+        address = output.address + (row[:, None] + 2) * _stride(output.dims[2])
+        address = address + (lines + place // cols) * _stride(output.dims[3]) + place % cols
+        fields = (address, scaled, bias, reciprocal | multiplier, right | shift)
+        address, entries, *scales = (np.broadcast_to(field, address.shape).ravel() for field in fields)
+        return Results(address, entries[:, None], *scales)
+
     def combined(self, a: Ints, b: Ints) -> Ints:
         """The combined entries of pairs of int8 values."""
         left, right = self.tables[0][a & 0xFF], self.tables[1][b & 0xFF]
@@ -148,6 +175,12 @@ def written(stream: OutputStream, cols: int) -> Iterator[tuple[Ints, int]]:
     """The address of each run of channels that is written, and the run's length, for each group of channels, or for all
     that follow each other."""
     dims = stream.dims
+    if stream.softmax:
+        lines = dims[3].count // 2
+        rows = stream.address + np.arange(2, dims[2].count) * _stride(dims[2])
+        for line in range(lines):
+            yield rows + (lines + line) * _stride(dims[3]), min(cols, stream.channels - line * cols)
+        return
     places = stream.address + _outer(*(np.arange(dims[axis].count) * _stride(dims[axis]) for axis in (0, 2, 3)))
     if _stride(dims[1]) == cols:
         yield places.ravel(), min(dims[1].count * cols, stream.channels)
@@ -213,14 +246,15 @@ def positions(stream: ActivationStream) -> int:
     return len(_kept(counts[0], s.first_y, s.step_y)) * len(_kept(counts[1], s.first_x, s.step_x))
 
 
-def _walked(stream: ActivationStream, beats: Ints) -> Ints:
-    """By how much the counters that walk over positions have changed the coordinates at a beat: [..., 3]."""
+def _walked(stream: ActivationStream, beats: Ints, *, outermost: int = Y_DIM) -> Ints:
+    """By how much counters, those that walk over positions or from another one on, have changed the coordinates at a
+    beat: [..., 3]."""
     total = np.zeros((*beats.shape, 3), np.int64)
-    outermost, *inner = stream.dims[Y_DIM:]
+    first, *inner = stream.dims[outermost:]
     for dim in reversed(inner):
         beats, value = np.divmod(beats, dim.count)
         total += value[..., None] * np.array(dim.strides)
-    return total + beats[..., None] * np.array(outermost.strides)
+    return total + beats[..., None] * np.array(first.strides)
 
 
 def _coordinates(stream: ActivationStream, values: dict[int, Ints | None]) -> Ints:

@@ -1,5 +1,5 @@
-"""Operators that only the host computes, usually at a graph's inputs and outputs: real numbers to integers and back,
-softmax, argmax."""
+"""Operators that the host computes, usually at a graph's inputs and outputs: real numbers to integers and back, argmax,
+and, where the device does not, softmax."""
 
 from __future__ import annotations
 
@@ -74,7 +74,6 @@ class Softmax(Unary):
     rounding: int = Rounding.DOUBLE
     """``Rounding.FLOAT32`` is onnxruntime's definition, see :func:`sateen.sim.golden.real_softmax`."""
 
-    HOST_ONLY = True
     QUANTIZATION = (1 / 256, -128)
     """Scale and zero point that a result of double rounding must have."""
 
@@ -105,6 +104,7 @@ class Softmax(Unary):
 class LogSoftmax(Softmax):
     """The logarithm of softmax over the last axis; see :func:`sateen.sim.golden.log_softmax`."""
 
+    HOST_ONLY = True
     QUANTIZATION = (1 / 16, 127)
 
     def execute(self, tensors: Tensors, values: Values) -> Array:

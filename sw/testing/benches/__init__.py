@@ -17,7 +17,8 @@ __all__ = ["MODULES", "bench", "benches"]
 MODULES = (
     "tile", "accelerator", "axi", "board",
     "multiply", "terms", "memory", "host", "requantize", "watchdog",
-    "sequencer", "weights", "activations", "nest", "accumulate", "lookup", "output", "operands", "postprocess",
+    "sequencer", "weights", "activations", "nest", "accumulate", "lookup", "softmax", "output", "operands",
+    "postprocess",
     "banked",
     "uart", "usb", "framing", "endpoint", "fetch", "queue", "slice", "serial", "sdram",
 )  # fmt: skip

@@ -1,0 +1,61 @@
+"""What a head of attention takes on the device alone, layer by layer, by the counters; entered into ``results.json``.
+
+    python bench/attention.py
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+import results
+import sateen
+from sateen.graph import Graph, MatrixProduct, Softmax, Tensor
+from sateen.graph import run as golden_model
+from sateen.sim import golden
+
+CONFIGURATION = "small,products=1,softmax=1"
+LENGTH, DEPTH = 64, 32
+"""Rows, and channels of each."""
+SCALE = 0.05
+LAYERS = {"scores": "Q·Kᵀ", "shares": "softmax", "mixed": "its product with V"}
+
+
+def main() -> None:
+    made, rng = head(), np.random.default_rng(1)
+    x = {name: rng.integers(-128, 128, made.tensors[name].shape).astype(np.int8) for name in made.inputs}
+    with sateen.open(f"sim:{CONFIGURATION}") as device:
+        loaded = device.load(sateen.compile(made, device.config, strict=True))
+        np.testing.assert_array_equal(loaded.run(x), golden_model(made, x)["y"])
+        for layer in loaded.profile.layers:
+            cycles = layer.counters.cycles
+            results.add(
+                "attention", name=LAYERS[layer.layer.name], configuration=CONFIGURATION, rows=LENGTH, channels=DEPTH,
+                cycles=cycles, predicted=layer.layer.predicted.cycles, tools=results.SIMULATION,
+            )  # fmt: skip
+            print(f"{layer.layer.name}: {cycles:,} cycles", flush=True)
+
+
+def head() -> Graph:
+    """Q·Kᵀ, softmax, and its product with V."""
+    square, flat = (1, LENGTH, LENGTH), (1, LENGTH, DEPTH)
+    tensors = [Tensor(name=name, shape=flat, scale=SCALE, zero_point=2) for name in "qkvy"]
+    tensors.append(Tensor(name="scores", shape=square, scale=2 * SCALE, zero_point=-5))
+    tensors.append(Tensor(name="shares", shape=square, scale=1 / 256, zero_point=-128))
+
+    def product(name: str, a: str, b: str, y: str, scale: float) -> MatrixProduct:
+        multiplier, shift = golden.quantize_multiplier(scale)
+        return MatrixProduct(
+            name=name, a=a, b=b, output=y, bias=np.zeros(1, np.int32), multiplier=multiplier, shift=shift,
+            transpose_b=name == "scores",
+        )  # fmt: skip
+
+    ops = [
+        product("scores", "q", "k", "scores", SCALE / 2),
+        Softmax(name="shares", input="scores", output="shares"),
+        product("mixed", "shares", "v", "y", 1 / 256),
+    ]
+    return Graph(name="head", tensors={t.name: t for t in tensors}, ops=ops, inputs=["q", "k", "v"], outputs=["y"])
+
+
+if __name__ == "__main__":
+    main()

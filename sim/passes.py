@@ -1,0 +1,74 @@
+"""The cycles of a softmax: when its lines are taken, and when their entries leave, pass by pass."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from sateen.hw.spec.config import Config
+from sateen.hw.spec.descriptor import Descriptor
+from sateen.hw.spec.timing import Timing
+
+__all__ = ["Passes", "walk"]
+
+
+@dataclass(frozen=True)
+class Passes:
+    """What a softmax's passes over rows take; times are cycles, as the caller's."""
+
+    last_line: int
+    """When the last line is taken."""
+    drained: int
+    """When its last entries are read."""
+    waiting: int
+    """Cycles in which a line waits for the tables."""
+
+
+def walk(d: Descriptor, config: Config, *, first: int, opened: int, tables_full: int) -> Passes:
+    """Follows each line of a softmax through the pairs' register slice, whose two places hold the lines of a sum or of
+    results until all lanes have taken them.
+
+    Parameters
+    ----------
+    d, config
+        The descriptor, and what it is compiled for.
+    first, opened, tables_full
+        When the first line is there, when the first entries can be read, and when the tables are complete.
+    """
+    t, group, lanes = Timing(config), config.group, config.lanes
+    steps, length = d.output.dims[2].count, d.output.channels
+    counts = [-(-min(config.cols, length - start) // lanes) for start in range(0, length, config.cols)]
+    taken, waiting = first - group, 0
+    arrivals = deque([first - group], maxlen=max(1, t.waiting_lines // group))
+    """When the last lines were taken: so many may wait."""
+    read = opened - 1
+    """When the last entries of the line before are read."""
+    left = deque([0, 0], maxlen=2)
+    """When the last two lines left the slice."""
+    arrival = first - group
+    free = scale = 0
+    """When the reciprocal may begin; when the scale of the next results is there."""
+    for step in range(steps):
+        added = 0
+        for number in range(3):
+            for line, count in enumerate(counts):
+                arrival = max(arrival + group, arrivals[0])
+                ready = max(arrival, taken + 1)
+                taken = max(ready, left[0] + 1) if number else ready
+                waiting += max(0, min(taken, tables_full) - ready)
+                arrivals.append(taken)
+                if not number:
+                    continue
+                begins = max(read + 1, taken + 1)
+                if number == 2 and line == 0 and step:
+                    # The scale is there unless the one before has not been taken.
+                    begins = max(begins, scale)
+                    marked = begins + t.entries_to_scale
+                read = begins + count - 1
+                left.append(read)
+            if number == 1:
+                added = read + t.entries_to_sum
+        # The sum of this step, once that of the step before is done; its scale, once that one's has been taken.
+        done = max(added, free) + t.reciprocal - 1
+        scale = free = max(done, marked if step else 0) + 1
+    return Passes(last_line=taken, drained=read, waiting=waiting)
