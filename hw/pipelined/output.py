@@ -288,7 +288,7 @@ class OutputUnit(wiring.Component):
                 ]
                 sums = combiner.o
             channels = [channel.as_value() for channel in self.channels]
-            picked = pick(channels, with_channels, f"channel_{lane}")
+            picked: Value = pick(channels, with_channels, f"channel_{lane}")
             if self.softmaxes:
                 scale = self._scale(m, lane) if lane % FANOUT == 0 else scale
                 picked = picked | scale
