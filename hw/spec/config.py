@@ -337,47 +337,21 @@ class Config:
 
 PRESETS: dict[str, Config] = {
     "micro": Config(
-        rows=4,
-        cols=2,
-        lanes=1,
-        scratchpad_bytes=4096,
-        weight_bytes=4096,
-        positions=256,
-        descriptors=8,
-        frame_bytes=128,
-        engine="sequential",
-    ),
+        rows=4, cols=2, lanes=1, scratchpad_bytes=4096, weight_bytes=4096, positions=256, descriptors=8,
+        frame_bytes=128, engine="sequential",
+    ),  # fmt: skip
     "tiny": Config(
-        rows=4,
-        cols=4,
-        weight_bits=9,
-        lanes=2,
-        scratchpad_bytes=8192,
-        weight_bytes=16384,
-        positions=64,
+        rows=4, cols=4, weight_bits=9, lanes=2, scratchpad_bytes=8192, weight_bytes=16384, positions=64,
         descriptors=32,
-    ),
+    ),  # fmt: skip
     "small": Config(
-        rows=8,
-        cols=8,
-        weight_bits=9,
-        lanes=4,
-        scratchpad_bytes=16384,
-        weight_bytes=65536,
-        positions=256,
+        rows=8, cols=8, weight_bits=9, lanes=4, scratchpad_bytes=16384, weight_bytes=65536, positions=256,
         descriptors=32,
-    ),
+    ),  # fmt: skip
     "large": Config(
-        rows=16,
-        cols=16,
-        weight_bits=9,
-        lanes=16,
-        scratchpad_bytes=65536,
-        weight_bytes=278528,
-        positions=512,
-        descriptors=42,
-        multipliers=64,
-    ),
+        rows=16, cols=16, weight_bits=9, lanes=16, scratchpad_bytes=65536, weight_bytes=278528, positions=512,
+        descriptors=42, multipliers=64,
+    ),  # fmt: skip
 }
 PRESETS["lm"] = dataclasses.replace(PRESETS["large"], scratchpad_bytes=32768, weight_bytes=311296)
 """Named configurations. ``large`` is sized to one ECP5-85F: 208 block RAMs of 2 KiB, 156 multipliers. ``lm`` has the
