@@ -290,7 +290,8 @@ class _Units:
         self.output = OutputUnit(
             cols=config.cols, lanes=config.lanes, position_bits=position_bits, address_bits=result_bits,
             sum_latency=self.accumulators.LATENCY, channel=CHANNEL, settings=SETTINGS, tables=config.tables,
-            products=bool(config.products), softmax=bool(config.softmax), overlap=bool(config.overlap),
+            products=bool(config.products), softmax=bool(config.softmax), squares=bool(config.squares),
+            overlap=bool(config.overlap),
         )  # fmt: skip
         self.postprocess = PostProcess(lanes=config.lanes, tag=self.output.tag)
         self.causes = CauseCounters(descriptors=config.descriptors, overlap=bool(config.overlap))

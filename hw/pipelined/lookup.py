@@ -17,7 +17,7 @@ __all__ = ["ENTRY", "Combiner", "LookUp", "pair_shape"]
 
 ENTRY = data.StructLayout({"enable": 2, "index": range(TABLE_ENTRIES), "entries": data.ArrayLayout(signed(32), 2)})
 """An entry of each table at ``index``, and an ``enable`` bit for each."""
-FACTOR_BITS = 10
+FACTOR_BITS, SQUARED_BITS = 10, 17
 
 
 def pair_shape(cols: int) -> data.ArrayLayout:
@@ -122,6 +122,11 @@ class Combiner(wiring.Component):
     """Combines two entries as :class:`sateen.hw.spec.descriptor.Combine` says. One result per cycle, latency
     ``LATENCY`` = 4 cycles.
 
+    Parameters
+    ----------
+    squares : bool
+        Sums may be squared.
+
     Members
     -------
     combine : In(2)
@@ -129,17 +134,19 @@ class Combiner(wiring.Component):
     a, b : In
         Entries; or, with ``NONE``, a sum and anything.
     o : Out
-        ``a``, ``a + b`` or ``a · b``.
+        ``a``, ``a + b``, ``a · b`` or, with ``squares``, ``(a + b)²``.
     """
 
     LATENCY = Multiply.LATENCY + 1
 
-    def __init__(self) -> None:
+    def __init__(self, *, squares: bool = False) -> None:
+        self.squares = squares
         super().__init__({"combine": In(2), "a": In(signed(32)), "b": In(signed(32)), "o": Out(signed(32))})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.multiply = multiply = Multiply(a_bits=FACTOR_BITS, b_bits=FACTOR_BITS)
+        bits = SQUARED_BITS if self.squares else FACTOR_BITS
+        m.submodules.multiply = multiply = Multiply(a_bits=bits, b_bits=bits)
         adds, multiplies = (self.combine & bit != 0 for bit in (descriptor.Combine.ADD, descriptor.Combine.MULTIPLY))
         total, result = Signal(signed(32)), Signal(signed(32), reset_less=True)
         m.d.comb += [
@@ -148,5 +155,8 @@ class Combiner(wiring.Component):
             total.eq(self.a + Mux(adds, self.b, 0)),
             self.o.eq(result),
         ]
+        if self.squares:
+            with m.If(adds):
+                m.d.comb += [multiply.a.eq(total), multiply.b.eq(total)]
         m.d.sync += result.eq(Mux(multiplies, multiply.product, delayed(m, total, Multiply.LATENCY, name="total")))
         return m

@@ -47,6 +47,8 @@ class OutputUnit(wiring.Component):
         Results may be bytes of the weight store.
     softmax : bool
         Lookups may be those of a softmax (:attr:`sateen.hw.spec.descriptor.OutputStream.softmax`); needs ``tables``.
+    squares : bool
+        Lookups may square sums of entries; needs ``tables``.
     overlap : bool
         The activation unit runs ahead, see :class:`~sateen.hw.pipelined.ahead.ReadAhead`. Parts of the accumulators are
         then read in one order over all descriptors.
@@ -108,9 +110,11 @@ class OutputUnit(wiring.Component):
         tables: bool = False,
         products: bool = False,
         softmax: bool = False,
+        squares: bool = False,
         overlap: bool = False,
     ):
         self.cols, self.lanes, self.products, self.softmaxes = cols, lanes, products, softmax
+        self.squares = squares
         self.position_bits, self.address_bits, self.sum_latency = position_bits, address_bits, sum_latency
         self.channel, self.settings_shape, self.tables, self.overlap = channel, settings, tables, overlap
         self.latency = sum_latency + 1 + (Combiner.LATENCY if tables else 0)
@@ -280,7 +284,7 @@ class OutputUnit(wiring.Component):
             if self.tables:
                 # Settings are there long before values.
                 combine = delayed(m, combine, name=f"combine_{lane}") if lane % FANOUT == 0 else combine
-                m.submodules[f"combiner_{lane}"] = combiner = Combiner()
+                m.submodules[f"combiner_{lane}"] = combiner = Combiner(squares=self.squares)
                 m.d.comb += [
                     combiner.combine.eq(combine),
                     combiner.a.eq(sums),

@@ -92,6 +92,9 @@ class Config:
     """1: the device computes softmax over the last axis, as TensorFlow Lite defines it, with one multiplier more. Only
     in a pipelined engine with ``positions=256`` or more, and ``cols`` from 4 to the bytes of a beat (``rows``, or a
     multiple where a PE takes several)."""
+    squares: int = 0
+    """1: the device computes squared differences of tensors, as layer normalization has them. Only in a pipelined
+    engine with ``positions=256`` and ``cols=4`` or more."""
 
     def __post_init__(self) -> None:
         self._int("rows", 4, 64, "the accumulators need 4 cycles between two tiles of weights")
@@ -124,6 +127,12 @@ class Config:
             raise ValueError(f"link must be one of {', '.join(LINKS)}, not {self.link!r}")
         self._products()
         self._softmax()
+        self._int("squares", 0, 1)
+        if self.squares and not self.tables:
+            raise ValueError(
+                f"squares must be 0 without tables (engine=pipelined, positions={TABLE_ENTRIES} and cols=4 or more), "
+                f"not {self.squares!r}"
+            )
 
     def _int(self, name: str, low: int, high: int, why: str = "") -> None:
         value = getattr(self, name)
@@ -285,7 +294,7 @@ class Config:
         )
         layout = {name: getattr(self, name) for name in names}
         # Later than the others: without them, devices and models are as before.
-        return {**layout, **{name: 1 for name in ("products", "overlap", "softmax") if getattr(self, name)}}
+        return {**layout, **{name: 1 for name in ("products", "overlap", "softmax", "squares") if getattr(self, name)}}
 
     @property
     def layout_code(self) -> int:
@@ -298,7 +307,8 @@ class Config:
         """The fields as JSON-ready values. Fields that were added later are left out at their defaults, so that the
         identity and digest of older devices stay the same."""
         fields = dataclasses.asdict(self)
-        for name in ("combine", "engine", "weight_rows", "overlap", "sdram", "products", "link", "softmax"):
+        later = ("combine", "engine", "weight_rows", "overlap", "sdram", "products", "link", "softmax", "squares")
+        for name in later:
             if fields[name] == type(self).__dataclass_fields__[name].default:
                 del fields[name]
         return fields

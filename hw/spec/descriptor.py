@@ -85,6 +85,8 @@ class Combine:
     ADD = 1
     MULTIPLY = 2
     """Entries have at most 10 bits."""
+    SQUARE = ADD | MULTIPLY
+    """The square of the sum, which has at most 17 bits. Only with :attr:`~sateen.hw.spec.config.Config.squares`."""
 
 
 class Rounding:

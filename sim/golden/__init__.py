@@ -42,7 +42,16 @@ from sateen.sim.golden.interpolation import (
     real_resize_bilinear,
     resize_bilinear,
 )
-from sateen.sim.golden.pairs import COMPARISONS, compare, divide, l2_normalize, prelu, prelu_scales, squared_difference
+from sateen.sim.golden.pairs import (
+    COMPARISONS,
+    compare,
+    divide,
+    l2_normalize,
+    prelu,
+    prelu_scales,
+    scaled_difference,
+    squared_difference,
+)
 from sateen.sim.golden.products import matrix_product, real_matrix_product
 from sateen.sim.golden.rational import float32_sigmoid, float32_tanh
 from sateen.sim.golden.real import (
@@ -168,6 +177,7 @@ __all__ = [
     "resize_bilinear",
     "root_table",
     "row_scales",
+    "scaled_difference",
     "softmax",
     "squared_difference",
     "sums_are_exact",

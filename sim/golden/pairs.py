@@ -18,7 +18,10 @@ from sateen.sim.golden.scaling import (
     rescale,
 )
 
-__all__ = ["COMPARISONS", "compare", "divide", "l2_normalize", "prelu", "prelu_scales", "squared_difference"]
+__all__ = [
+    "COMPARISONS", "compare", "divide", "l2_normalize", "prelu", "prelu_scales", "scaled_difference",
+    "squared_difference",
+]  # fmt: skip
 
 DIFFERENCE_SHIFT, COMPARED_SHIFT = 7, 8
 """Bits by which values are shifted left before they are scaled and subtracted, or compared."""
@@ -83,15 +86,29 @@ def squared_difference(
     quantization: Quantization,
 ) -> Int8Array:
     """(a − b)²; ``ValueError`` if the output's scale is too small."""
+    values = (x.astype(np.int64) for x in (a, b))
+    (left, right), ratio = scaled_difference(*values, quantization_a, quantization_b, quantization)
+    return _saturated(rescale((left - right) ** 2, *quantize_multiplier(ratio)) + quantization[1])
+
+
+def scaled_difference(
+    a: Int64Array,
+    b: Int64Array,
+    quantization_a: Quantization,
+    quantization_b: Quantization,
+    quantization: Quantization,
+) -> tuple[tuple[Int64Array, Int64Array], float]:
+    """Both operands of a squared difference in common steps, and the ratio of the steps of their difference's square
+    and of the output; ``ValueError`` if that is 1 or more."""
     twice = 2 * max(quantization_a[0], quantization_b[0])
     ratio = twice * twice / ((1 << 2 * DIFFERENCE_SHIFT) * quantization[0])
     if ratio >= 1:
         raise ValueError(f"steps of {quantization[0]!r} are too small for differences in steps of {twice / 2!r}")
     left, right = (
-        rescale((x.astype(np.int64) - zero) << DIFFERENCE_SHIFT, *quantize_multiplier(scale / twice))
+        rescale((x - zero) << DIFFERENCE_SHIFT, *quantize_multiplier(scale / twice))
         for x, (scale, zero) in ((a, quantization_a), (b, quantization_b))
     )
-    return _saturated(rescale((left - right) ** 2, *quantize_multiplier(ratio)) + quantization[1])
+    return (left, right), ratio
 
 
 def divide(

@@ -101,7 +101,7 @@ def test_devices_without_products(config):
 
 @pytest.fixture(scope="module")
 def device():
-    with sateen.open("sim:tiny,products=1,softmax=1,positions=256,descriptors=12") as opened:
+    with sateen.open("sim:tiny,products=1,softmax=1,squares=1,positions=256,descriptors=12") as opened:
         yield opened
 
 

@@ -19,7 +19,7 @@ from sateen.hw.spec.descriptor import Rounding
 from sateen.sim import golden
 
 CONFIGS = [
-    "tiny,products=1,softmax=1,positions=256,descriptors=12",
+    "tiny,products=1,softmax=1,squares=1,positions=256,descriptors=12",
     "tiny,positions=256,scratchpad_bytes=512,overlap=1,softmax=1",
 ]
 SHARES = {"scale": 1 / 256, "zero_point": -128}

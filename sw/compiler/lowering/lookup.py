@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sateen.compiler.lowering.fitting import Lane, bias_of, fitted
 from sateen.compiler.lowering.kernel import parameters
 from sateen.errors import CompileError
-from sateen.graph.ops import Add, Int8Array, Multiply, Op, Subtract, Table, Tensor
+from sateen.graph.ops import Add, Int8Array, Multiply, Op, SquaredDifference, Subtract, Table, Tensor
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import (
     BIAS_BYTES,
@@ -33,7 +33,7 @@ from sateen.hw.spec.descriptor import (
 )
 from sateen.sim import golden
 
-__all__ = ["LookUp", "add", "multiply", "table", "unary"]
+__all__ = ["LookUp", "add", "multiply", "squared_difference", "table", "unary"]
 
 BYTES = np.arange(TABLE_ENTRIES).astype(np.uint8).view(np.int8).astype(np.int64)
 """The int8 value of each entry of a table, in the order of the entries."""
@@ -63,7 +63,8 @@ class LookUp:
     def results(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int8]:
         """The device's results for pairs of values."""
         left, right = self.tables[0][a & 0xFF], self.tables[1][b & 0xFF]
-        return self.lane.results((left + right if self.combine == Combine.ADD else left * right) + self.bias)
+        entries = left * right if self.combine == Combine.MULTIPLY else left + right
+        return self.lane.results((entries**2 if self.combine == Combine.SQUARE else entries) + self.bias)
 
     def words(self, config: Config) -> NDArray[np.int8]:
         """The weight store's words: [words, cols]."""
@@ -190,6 +191,19 @@ def _float32_products(
                 yield _look_up(op, left << twice, right, Combine.MULTIPLY, scaling, zero_point, y)
 
 
+def squared_difference(op: SquaredDifference, a: Tensor, b: Tensor, y: Tensor, config: Config) -> LookUp:
+    """Squared differences of two tensors."""
+    if not config.squares:
+        raise CompileError(f"{op}: the device does not square differences; configure one with squares=1")
+    (left, right), ratio = golden.scaled_difference(BYTES, BYTES, a.quantization, b.quantization, y.quantization)
+    multiplier, shift = golden.quantize_multiplier(ratio)
+    lane = Lane(
+        multiplier=multiplier, shift=shift, rounding=Rounding.DOUBLE, zero_point=y.zero_point, low=-128, high=127
+    )
+    tables = LookUp(tables=np.array([left, -right]), combine=Combine.SQUARE, lane=lane, size=math.prod(y.shape[1:]))
+    return _solved(op, a, b, y, config, [tables])
+
+
 def table(op: Table, x: Tensor, y: Tensor, config: Config) -> LookUp:
     """Any function of one value."""
     return unary(op, op.table, x, config)
@@ -235,8 +249,9 @@ def _checked(op: Op, tables: LookUp, config: Config) -> LookUp:
 
 
 def _solved(
-    op: Add | Multiply, a: Tensor, b: Tensor, y: Tensor, config: Config, candidates: Iterable[LookUp]
-) -> LookUp:
+    op: Add | Multiply | SquaredDifference, a: Tensor, b: Tensor, y: Tensor, config: Config,
+    candidates: Iterable[LookUp],
+) -> LookUp:  # fmt: skip
     """The first of the candidates that gives the defined result for every pair of values, in float32 after solving for
     its tables or its bias."""
     _check_device(op, config)
@@ -248,7 +263,7 @@ def _solved(
     wanted = op.execute({op.a: a, op.b: b, op.output: y}, values)
     for candidate in candidates:
         tables = _checked(op, candidate, config)
-        if op.rounding == Rounding.FLOAT32:
+        if tables.lane.rounding == Rounding.FLOAT32:
             tables = _mended(tables, wanted)
         if np.array_equal(tables.results(left, right), wanted):
             return tables

@@ -168,7 +168,14 @@ class Layered:
     def combined(self, a: Ints, b: Ints) -> Ints:
         """The combined entries of pairs of int8 values."""
         left, right = self.tables[0][a & 0xFF], self.tables[1][b & 0xFF]
-        return left + right if self.descriptor.output.combine == Combine.ADD else left * right
+        return combined(left, right, self.descriptor.output.combine)
+
+
+def combined(left: Ints, right: Ints, combine: int) -> Ints:
+    """Pairs of entries, as :class:`~sateen.hw.spec.descriptor.Combine` says."""
+    if combine == Combine.MULTIPLY:
+        return left * right
+    return left + right if combine == Combine.ADD else (left + right) ** 2
 
 
 def written(stream: OutputStream, cols: int) -> Iterator[tuple[Ints, int]]:

@@ -22,8 +22,8 @@ def look_up(*, cols=4, beat_bytes=8):
     return LookUp(cols=cols, beat_bytes=beat_bytes)
 
 
-def combiner():
-    return Combiner()
+def combiner(*, squares=False):
+    return Combiner(squares=squares)
 
 
 def accumulators_with_tables(*, cols=4, positions=256):
@@ -107,8 +107,9 @@ async def takes_a_line_a_cycle(dut):
 async def combines(dut):
     await reset(dut)
     corners = [-512, -1, 0, 1, 511]
-    for combine in (Combine.NONE, Combine.ADD, Combine.MULTIPLY):
-        bits = 9 if combine == Combine.MULTIPLY else 30
+    modes = (Combine.NONE, Combine.ADD, Combine.MULTIPLY, *([Combine.SQUARE] if parameters()["squares"] else []))
+    for combine in modes:
+        bits = {Combine.MULTIPLY: 9, Combine.SQUARE: 14}.get(combine, 30)
         pairs = [(a, b) for a in corners for b in corners]
         pairs += [
             (random.randrange(-(1 << bits), 1 << bits), random.randrange(-(1 << bits), 1 << bits)) for _ in range(200)
@@ -120,7 +121,7 @@ async def combines(dut):
             await RisingEdge(dut.clk)
             if cycle >= Combiner.LATENCY:
                 a, b = pairs[cycle - Combiner.LATENCY]
-                assert dut.o.value.to_signed() == [a, a + b, a * b][combine]
+                assert dut.o.value.to_signed() == [a, a + b, a * b, (a + b) ** 2][combine]
 
 
 @cocotb.test()
@@ -174,7 +175,7 @@ BENCHES = [
     ),
     Bench(
         name="combiner",
-        title="what is made of two entries: a sum or a product",
+        title="what is made of two entries: a sum, a product or a square",
         create=combiner, only=("combines",),
     ),
     Bench(

@@ -19,8 +19,9 @@ def test_rejects():
         Accumulators(cols=4, positions=128, sum_bits=20, tables=True)
 
 
-def test_combiner():
-    run("combiner")
+@pytest.mark.parametrize("squares", [False, True])
+def test_combiner(squares):
+    run("combiner", squares=squares)
 
 
 def test_tables_in_accumulators():
