@@ -86,8 +86,8 @@ def squared_difference(
     quantization: Quantization,
 ) -> Int8Array:
     """(a − b)²; ``ValueError`` if the output's scale is too small."""
-    values = (x.astype(np.int64) for x in (a, b))
-    (left, right), ratio = scaled_difference(*values, quantization_a, quantization_b, quantization)
+    wide = np.asarray(a, np.int64), np.asarray(b, np.int64)
+    (left, right), ratio = scaled_difference(*wide, quantization_a, quantization_b, quantization)
     return _saturated(rescale((left - right) ** 2, *quantize_multiplier(ratio)) + quantization[1])
 
 
