@@ -139,7 +139,7 @@ def _bias_margin(graph: Graph, op: Any) -> float:
     """Half a step of the accumulator in steps of the result, at most."""
     if getattr(op, "bias", None) is None:
         return 0.0
-    ratios = op.multiplier.astype(np.float64) * 2.0 ** (op.shift.astype(np.float64) - 31)
+    ratios = np.asarray(op.multiplier, np.float64) * 2.0 ** (np.asarray(op.shift, np.float64) - 31)
     return 0.5 * float(ratios.max())
 
 

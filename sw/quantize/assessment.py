@@ -159,12 +159,16 @@ def assess(
     inputs, answers = list[Array](), dict[str, list[Array]]({"float": [], "int8": []})
     done = 0
     for tensors in quantized.trace():
+        count = len(tensors[quantized.input])
         x = tensors[quantized.input][: None if items is None else items - done]
         values = run(graph, _input(graph, x), layers=True)
         for name, made in quantized.names.items():
-            if name in tensors:
+            whole = name in tensors and tensors[name].shape[:1] == (count,)
+            if whole or name in tensors and count == 1:
                 tensor = graph.tensors[made]
-                found[name].add(tensors[name][: len(x)], _real(tensor, values[made]), tensor)
+                # The axis of a single item may be elsewhere, or missing.
+                expected = tensors[name] if whole else tensors[name][None]
+                found[name].add(expected[: len(x)], _real(tensor, values[made]), tensor)
         inputs.append(x)
         answers["float"].append(tensors[quantized.output][: len(x)])
         answers["int8"].append(values[graph.outputs[0]])

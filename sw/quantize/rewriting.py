@@ -18,6 +18,8 @@ __all__ = ["FUSED", "WEIGHTED", "channel_axis", "fold_batch_norms", "inline_cons
 
 WEIGHTED = {"Conv": 0, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1}
 """Operators with constant weights, and the axis of their output channels; for a transposed Gemm it is 0."""
+PRODUCTS = ("Gemm", "MatMul")
+"""Of these, those that may be products of two tensors, too."""
 FUSING = {"Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Mul", "Sub"}
 """Operators into which a following ReLU is fused."""
 FUSED = ("Relu", "Clip")
@@ -144,6 +146,10 @@ class _Rewriter:
                 self.readers.setdefault(name, []).append(node)
         self.kept = self._kept(keep_float)
 
+    def _is_layer(self, node: Node) -> bool:
+        """Whether an operator has weights, and is no product of two tensors."""
+        return node.kind in WEIGHTED and (node.kind not in PRODUCTS or node.inputs[1] in self.constants)
+
     def _kept(self, wanted: Sequence[str]) -> set[str]:
         """The results of the layers that are kept, with those of the ReLUs that belong to them."""
         kept: set[str] = set()
@@ -176,7 +182,7 @@ class _Rewriter:
         for node in self.source.nodes:
             inputs, outputs = [given.get(name, name) for name in node.inputs], list(node.outputs)
             if node.outputs[0] not in self.kept:
-                nodes += self._weights(node, inputs) if node.kind in WEIGHTED else self._operands(node, inputs)
+                nodes += self._weights(node, inputs) if self._is_layer(node) else self._operands(node, inputs)
             after: list[Node] = []
             for place, name in enumerate(node.outputs):
                 if name in self.ranges and not self._fused(node, name) and not self._stays_real(node, name):
@@ -250,7 +256,7 @@ class _Rewriter:
     ) -> Node:
         shape = () if len(scales) == 1 else (len(scales),)
         scales, zeros = scales.reshape(shape), np.full(shape, zero_point, codes.dtype)
-        self.constants |= {f"{name}.codes": codes, f"{name}.scale": scales, f"{name}.zero": zeros}
+        self.constants |= {f"{name}.codes": np.asarray(codes), f"{name}.scale": scales, f"{name}.zero": zeros}
         inputs[place] = name
         sources = [f"{name}.codes", f"{name}.scale", f"{name}.zero"]
         return self.maker.node("DequantizeLinear", f"{name}.dequantize", sources, [name], axis=axis)

@@ -119,9 +119,9 @@ def _traced(
         for start in range(0, len(batch[0]), step):
             parts = [part[start : start + step] for part in batch]
             count = len(parts[0])
-            # A fixed batch is filled up with its last item.
+            # A fixed batch is filled up with its last item. Other axes than items' may come first.
             yield {
-                name: values[:count]
+                name: values[:count] if values.shape[:1] == (step,) else values
                 for name, values in translation.run(
                     [np.concatenate([part, *[part[-1:]] * (step - count)]) for part in parts]
                 ).items()

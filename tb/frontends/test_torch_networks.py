@@ -11,9 +11,10 @@ import needs
 import sateen
 from sateen.frontends.torch import load
 from sateen.graph import run
-from sateen.quantize import quantize_torch
+from sateen.quantize import assess, quantize_torch
 
 torch = needs.package("torch", extra="torch")
+nn = torch.nn
 
 from torch_networks import DsCnn, MobileNetV2, ResNet8, initialized  # noqa: E402
 from torch_programs import compare, quantized  # noqa: E402
@@ -72,6 +73,21 @@ def test_from_module_to_device(name, resnet8):
     np.testing.assert_array_equal(y, on_host(graph, x[:1]))
     with torch.no_grad():
         assert noise_ratio(module(x).numpy(), on_host(graph, x)) > 25
+
+
+@pytest.mark.filterwarnings("ignore:.* layers have biases:sateen.SateenWarning")
+def test_encoder_of_a_transformer():
+    """Its batch moves between axes, its products are of two tensors, and most of it is real."""
+    module = initialized(nn.TransformerEncoderLayer(8, 2, 16, dropout=0, batch_first=True))
+    x = items(4, 6, 8)
+    program = quantized(module, list(x.split(1)))
+    graph = quantize_torch(program)
+    for item in x.split(1):
+        y = run(graph, graph.tensors[graph.inputs[0]].from_file(item.numpy()))[graph.outputs[0]]
+        with torch.no_grad():
+            np.testing.assert_allclose(graph.tensors[graph.outputs[0]].to_file(y), program.module()(item), atol=1e-5)
+    made = quantize_torch(module, x)
+    assert min(layer.snr for layer in assess(made).layers) > 25
 
 
 def test_mobilenet_v2():

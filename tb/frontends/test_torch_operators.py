@@ -85,6 +85,12 @@ REAL = {
     "sum": lambda x: x[:, :, :2].sum((2, 3)),
     "amax": lambda x: x.amax((2, 3)),
     "softmax": lambda x: F.softmax(torch.flatten(x, 1), 1),
+    "function": lambda x: F.adaptive_avg_pool2d(F.hardswish(x), 1),
+    "functions": lambda x: F.avg_pool2d(F.elu(x) * 0.5, 2) - 1,
+    "layer_norm": lambda x: F.layer_norm(x, (6,)) * 0.5,
+    "matmul": lambda x: torch.matmul(x, x.transpose(2, 3)),
+    "attention": lambda x: F.scaled_dot_product_attention(x, x, x),
+    "attention_scaled": lambda x: F.scaled_dot_product_attention(x[:, :2], x[:, 2:], x[:, :2], scale=0.2),
 }
 
 

@@ -16,10 +16,11 @@ import numpy as np
 from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.importer import Importer
 from sateen.frontends.onnx.operators import HANDLERS
+from sateen.frontends.onnx.values import REAL as REALS
 from sateen.frontends.onnx.values import Deferred, Limits, Quantization, clamp
 from sateen.frontends.torch.program import Call
 from sateen.frontends.torch.translator import FUNCTION, Function, TorchNode, Translator
-from sateen.graph import Add, Array, Multiply, Quantize, Table, Tensor, require
+from sateen.graph import Add, Array, Multiply, Quantize, RealTable, Table, Tensor, require
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +41,10 @@ CLAMPS = {"relu": (0.0, None), "relu6": (0.0, 6.0)}
 
 RECIPROCAL: ContextVar[float] = ContextVar("reciprocal", default=0.0)
 """What results are multiplied by that are quantized now."""
-REAL = {"abs": "Abs", "exp": "Exp", "neg": "Neg", "sigmoid": "Sigmoid", "sqrt": "Sqrt", "tanh": "Tanh"}
+REAL = {
+    "abs": "Abs", "erf": "Erf", "exp": "Exp", "hardswish": "HardSwish", "neg": "Neg", "sigmoid": "Sigmoid",
+    "sqrt": "Sqrt", "tanh": "Tanh",
+}  # fmt: skip
 """ONNX's names of functions without parameters, for the host to compute where nothing quantizes their results."""
 
 
@@ -84,6 +88,10 @@ def try_function(translator: Translator, call: Call) -> str | None:
 
     if not functions and name in REAL and any(user.op == "output" for user in call.node.users):
         return translator.emit(call, REAL[name], [base])
+    if not functions and base not in translator.plain and translator.program.quantized:
+        made = _of_reals(translator, call, base, name)
+        if made is not None:
+            return made
 
     def apply(real: torch.Tensor) -> torch.Tensor:
         known = {source: functions[source].apply(real) if source in functions else real for source in sources}
@@ -91,6 +99,26 @@ def try_function(translator: Translator, call: Call) -> str | None:
         return call.node.target(*args, **kwargs)  # type: ignore[operator]
 
     return pointwise(translator, call, base, apply, call.node.name)
+
+
+def _of_reals(translator: Translator, call: Call, base: str, name: str) -> str | None:
+    """A function of real values, which no codes stand for, if the host knows it: one of :data:`REAL`, or a sum,
+    difference, product or quotient with a number."""
+    if name in REAL:
+        return translator.emit(call, REAL[name], [base])
+    others = [call.arguments.get(place) for place in ("self", "other")]
+    plain = call.arguments.get("alpha", 1) == 1 and call.arguments.get("rounding_mode") is None
+    if name not in ("add", "sub", "mul", "div") or not plain:
+        return None
+    inputs = []
+    for place, value in zip(("self", "other"), others, strict=True):
+        constant = translator.tensor(value) if hasattr(value, "op") else value
+        if constant is None:
+            inputs.append(base)
+        else:
+            number = np.float32(constant.item() if hasattr(constant, "item") else constant)
+            inputs.append(translator.constant(f"{call.node.name}.{place}", number))
+    return translator.emit(call, name.capitalize(), inputs)
 
 
 def _filled(value: Any, translator: Translator, known: dict[str, torch.Tensor]) -> Any:
@@ -180,4 +208,8 @@ def make_table(importer: Importer, node: Node) -> None:
             Table, node, name, quantization, lambda _: x.file_layout, input=x.name, table=table, function=title
         )
 
-    importer.values[node.outputs[0]] = Deferred(make)
+    def make_real(name: str) -> Tensor:
+        fields: dict[str, Any] = {"input": x.name, "table": results, "function": title}
+        return importer.add(RealTable, node, name, REALS, lambda _: x.file_layout, dtype="float32", **fields)
+
+    importer.values[node.outputs[0]] = Deferred(make, real=make_real)

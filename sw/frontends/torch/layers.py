@@ -193,6 +193,51 @@ def product(translator: Translator, call: Call) -> str:
     return translator.emit(call, "Gemm", [translator.name(call.take(name)) for name in names])
 
 
+@handles("aten.bmm.default", "aten.matmul.default")
+def matrix_product(translator: Translator, call: Call) -> str:
+    """A product of two tensors, matrix by matrix."""
+    second = "mat2" if "bmm" in call.kind else "other"
+    return translator.emit(call, "MatMul", [translator.name(call.take(name)) for name in ("self", second)])
+
+
+@handles("aten.scaled_dot_product_attention.default")
+def attention(translator: Translator, call: Call) -> str:
+    """Softmax of the products of queries and keys, by which values are added."""
+    plain = call.take("attn_mask") is None and not call.take("is_causal") and not call.take("enable_gqa")
+    call.require(plain, "its mask and its groups are not supported; write it as products and a softmax")
+    call.require(call.take("dropout_p") == 0, "it drops values as in training; call eval() on the module")
+    names, name = [translator.name(call.arguments[place]) for place in ("query", "key", "value")], call.node.name
+    shape, scale = call.shape(call.take("query")), call.take("scale")
+    for place in ("key", "value"):
+        call.take(place)
+    order = [*range(len(shape) - 2), len(shape) - 1, len(shape) - 2]
+    keys = translator.emit(call, "Transpose", [names[1]], f"{name}.keys", perm=order)
+    scores = translator.emit(call, "MatMul", [names[0], keys], f"{name}.scores")
+    factor = translator.constant(f"{name}.scale", np.float32(shape[-1] ** -0.5 if scale is None else scale))
+    scaled = translator.emit(call, "Mul", [scores, factor], f"{name}.scaled")
+    shares = translator.emit(call, "Softmax", [scaled], f"{name}.shares", axis=-1)
+    return translator.emit(call, "MatMul", [shares, names[2]])
+
+
+@handles("aten.layer_norm.default", "aten.native_layer_norm.default")
+def layer_norm(translator: Translator, call: Call) -> str | tuple[str, ...]:
+    """Normalization over the last axes."""
+    shape, name = tuple(call.take("normalized_shape")), call.node.name
+    affine = []
+    for place, default in (("weight", np.ones), ("bias", np.zeros)):
+        given = call.take(place)
+        made = f"{name}.{place}"
+        affine.append(
+            translator.constant(made, default(shape, np.float32)) if given is None else translator.name(given)
+        )
+    native = "native" in call.kind
+    if not native:
+        call.take("cudnn_enable")  # It chooses an implementation.
+    inputs = [translator.name(call.take("input")), *affine]
+    result = translator.emit(call, "LayerNormalization", inputs, axis=-len(shape), epsilon=float(call.take("eps")))
+    return (result,) if native else result
+
+
 @handles("aten.batch_norm.default", "aten._native_batch_norm_legit_no_training.default")
 def batch_norm(translator: Translator, call: Call) -> str | tuple[str, ...]:
     """Batch normalization by fixed statistics."""

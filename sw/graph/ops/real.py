@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sateen.graph.ops.base import Array, Binary, Op, Shape, Tensors, Unary, Values, is_int, require
 from sateen.sim import golden
 
-__all__ = ["Real", "RealBinary", "RealNormalize", "RealReduce", "RealSoftmax", "RealTop", "RealUnary"]
+__all__ = ["Real", "RealBinary", "RealNormalize", "RealReduce", "RealSoftmax", "RealTable", "RealTop", "RealUnary"]
 
 
 class Real(Op):
@@ -141,6 +141,30 @@ class RealNormalize(Real, Unary):
         return golden.real_normalize(
             values[self.input], self.axes, self.scale, self.bias, epsilon=self.epsilon, centred=self.centred
         )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RealTable(Real, Unary):
+    """Any function of one code with a real result, given by its 256 results."""
+
+    table: NDArray[np.float32]
+    """[256]: the results for −128 to 127, in this order."""
+    function: str
+    """The function's name, for people."""
+
+    def __post_init__(self) -> None:
+        good = isinstance(self.table, np.ndarray) and self.table.dtype == np.float32 and self.table.shape == (256,)
+        require(good, self, "table must be an array of 256 float32 values")
+
+    def infer(self, tensors: Tensors) -> Shape:
+        return tensors[self.input].shape
+
+    def execute(self, tensors: Tensors, values: Values) -> Array:
+        return self.table[values[self.input].astype(np.int16) + 128]
+
+    def check_types(self, tensors: Tensors) -> None:
+        self._check_type(tensors[self.input], "int8")
+        self._check_type(tensors[self.output], *self.RESULT)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
