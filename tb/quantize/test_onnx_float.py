@@ -146,3 +146,21 @@ def test_values_that_only_move_keep_their_scale(tmp_path):
     actual = run(graph, {"x": graph.tensors["x"].from_file(given)})[graph.outputs[0]]
     expected = onnx.reference.ReferenceEvaluator(str(tmp_path / "m.onnx")).run(None, {"x": given})[0]
     assert np.abs(actual - expected).max() < 0.05 * np.abs(expected).max()
+
+
+def test_products_of_tensors_and_numbers(tmp_path):
+    """Neither operand of a product has weights, and a constant has no axes."""
+    m = FloatModel()
+    m.constants["half"] = np.float32(0.5)
+    keys = m.node("Transpose", ["x"], perm=[0, 2, 1])
+    y = m.node("MatMul", [m.node("Mul", [m.node("MatMul", ["x", keys]), "half"]), "x"])
+    m.save(tmp_path / "m.onnx", y, (6, 4), (6, 4))
+    x = m.rng.normal(size=(8, 6, 4)).astype(np.float32)
+    graph = quantize_file(tmp_path / "m.onnx", x)
+    assert [type(op).__name__ for op in graph.ops].count("MatrixProduct") == 2
+    expected = 0.5 * x @ x.transpose(0, 2, 1) @ x
+    for item, wanted in zip(x, expected, strict=True):
+        found = run(graph, graph.tensors[graph.inputs[0]].from_file(item[None]))[graph.outputs[0]]
+        np.testing.assert_allclose(
+            graph.tensors[graph.outputs[0]].to_file(found)[0], wanted, atol=0.03 * abs(expected).max()
+        )
