@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from sateen.compiler.ahead import overlapped
-from sateen.compiler.choice import Chosen
-from sateen.compiler.model import Layer, Model, Part, Segment, Step, Tile, Traffic, runs
+from sateen.compiler.choice import Chosen, ChosenStripe
+from sateen.compiler.model import Layer, Model, Part, Piece, Segment, Step, Tile, Traffic, runs
 from sateen.compiler.passes import Pass
 from sateen.compiler.placement import Placement
 from sateen.compiler.schedule import DevicePhase, HostPhase
+from sateen.compiler.stripes import Stripe
 from sateen.graph import Graph, Op
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.counters import Counters
@@ -33,8 +34,7 @@ def assemble(placed: Placement, chosen: Mapping[str, Chosen], config: Config) ->
             assembler.device_phase(phase, chosen)
         else:
             assembler.host_phase(phase, placed, chosen)
-    striped = [layer.memory_bytes for layer in chosen.values() if layer.stripes]
-    return assembler.model(placed, max([placed.memory.peak, *striped]))
+    return assembler.model(placed)
 
 
 class _Assembler:
@@ -54,29 +54,33 @@ class _Assembler:
         self.steps.append(Step(first=first, count=len(phase.ops), writes=phase.writes, reads=phase.reads))
 
     def host_phase(self, phase: HostPhase, placed: Placement, chosen: Mapping[str, Chosen]) -> None:
-        """Appends an operator of the host, or a layer in stripes."""
+        """Appends an operator of the host, or layers in stripes."""
         op = self.graph.ops[phase.op]
         if op.name in placed.stripes:
-            self._stripes(op, chosen[op.name])
+            names = next((chain for chain in placed.chains if op.name in chain), (op.name,))
+            ops = {each.name: each for each in self.graph.ops}
+            self._stripes([ops[name] for name in names], [chosen[name] for name in names])
         else:
             self.steps.append(Step(host=op.name, reason=placed.refused.get(op.name, "")))
 
-    def _stripes(self, op: Op, chosen: Chosen) -> None:
-        """Appends a layer that is computed row by row. Stripes that share their passes share their program."""
-        parts: dict[int, tuple[Part, ...]] = {}
-        tiles = []
-        for chosen_stripe in chosen.stripes:
-            key = id(chosen_stripe.passes)
-            if key not in parts:
-                parts[key] = tuple(self._parts(chosen_stripe.passes))
-            stripe = chosen_stripe.stripe
-            tiles.append(
-                Tile(source=stripe.source, address=chosen.result_address, target=stripe.target, parts=parts[key])
-            )
-        self._layer(op, [part for tile in tiles for part in tile.parts], chosen)
-        self.steps.append(Step(first=len(self.layers) - 1, count=1, tiles=tuple(tiles)))
+    def _stripes(self, ops: Sequence[Op], chosen: Sequence[Chosen]) -> None:
+        """Appends layers that are computed row by row. Tiles that share the passes of all layers share a program."""
+        kinds: dict[tuple[int, ...], list[ChosenStripe]] = {}
+        tiles = list(zip(*(layer.stripes for layer in chosen), strict=True))
+        for stripes in tiles:
+            kinds.setdefault(tuple(id(stripe.passes) for stripe in stripes), list(stripes))
+        self._segments.make_room([piece for stripes in kinds.values() for each in stripes for piece in each.passes])
+        parts = {key: [tuple(self._parts(each.passes)) for each in stripes] for key, stripes in kinds.items()}
+        made = []
+        for stripes in tiles:
+            own = parts[tuple(id(stripe.passes) for stripe in stripes)]
+            made.append(Tile(pieces=tuple(_piece(each.stripe, some) for each, some in zip(stripes, own, strict=True))))
+        first = len(self.layers)
+        for place, (op, layer) in enumerate(zip(ops, chosen, strict=True)):
+            self._layer(op, [part for tile in made for part in tile.pieces[place].parts], layer)
+        self.steps.append(Step(first=first, count=len(ops), tiles=tuple(made)))
 
-    def model(self, placed: Placement, scratchpad_bytes: int) -> Model:
+    def model(self, placed: Placement) -> Model:
         """The assembled model."""
         predictions, traffic = self._predictions(), self._segments.traffic()
         layers = []
@@ -93,8 +97,16 @@ class _Assembler:
             steps=tuple(self.steps),
             addresses=dict(placed.memory.addresses),
             live_ranges=dict(placed.memory.live_ranges),
-            scratchpad_bytes=scratchpad_bytes,
+            scratchpad_bytes=max([placed.memory.peak, *self._ends()]),
         )
+
+    def _ends(self) -> Iterator[int]:
+        """Where what is computed row by row ends in the scratchpad."""
+        inputs = {op.name: len(op.inputs) for op in self.graph.ops}
+        for step in self.steps:
+            for tile in step.tiles:
+                yield inputs[self.layers[step.first].name] * tile.source[1]
+                yield from (piece.address + piece.target[1] for piece in tile.pieces)
 
     def _predictions(self) -> dict[tuple[int, int], Counters]:
         """What the cycle model expects of each (segment, descriptor). It starts afresh with every run."""
@@ -131,6 +143,13 @@ class _Assembler:
         return [part for piece in passes for part in self._segments.add(piece)]
 
 
+def _piece(stripe: Stripe, parts: tuple[Part, ...]) -> Piece:
+    return Piece(
+        source_address=stripe.source_address, source=stripe.source, address=stripe.address, target=stripe.target,
+        parts=parts,
+    )  # fmt: skip
+
+
 def _traffic(descriptor: Descriptor, config: Config) -> Traffic:
     weights, activations = descriptor.weights, descriptor.activations
     beats = math.prod(dim.count for dim in activations.dims)
@@ -152,24 +171,49 @@ class _Segments:
         self.config = config
         self._weights: list[list[np.ndarray]] = []
         self._descriptors: list[list[Descriptor]] = []
+        self._known: list[dict[bytes, int]] = []
+        """Of each segment, the first word of each pass's weights, by these weights."""
+
+    def _has_room(self, words: int, descriptors: int) -> bool:
+        """Whether the last segment has room for more."""
+        if not self._weights:
+            return False
+        words += sum(len(weights) for weights in self._weights[-1])
+        return words <= self.config.weight_words and len(self._descriptors[-1]) + descriptors <= self.config.descriptors
+
+    def _begin(self) -> None:
+        """Begins a segment."""
+        self._weights.append([])
+        self._descriptors.append([])
+        self._known.append({})
+
+    def make_room(self, pieces: Sequence[Pass]) -> None:
+        """Begins a new segment if passes do not all fit the last one, but an empty one: they are run again and again,
+        and the device has one segment at a time."""
+        words = sum(len(weights) for weights in {piece.weights.tobytes(): piece.weights for piece in pieces}.values())
+        count = sum(len(piece.descriptors) for piece in pieces)
+        if words <= self.config.weight_words and count <= self.config.descriptors and not self._has_room(words, count):
+            self._begin()
 
     def add(self, piece: Pass) -> list[Part]:
-        """Places a pass in the last segment, or begins a new segment. A pass of too many descriptors is split."""
+        """Places a pass in the last segment, or begins a new segment. A pass of too many descriptors is split. Weights
+        that are there already are used again, unless the device writes them."""
         limit = self.config.descriptors
         if len(piece.descriptors) > limit:
             starts = range(0, len(piece.descriptors), limit)
             return [part for start in starts for part in self.add(piece.part(start, start + limit))]
-        words = sum(len(weights) for weights in self._weights[-1]) if self._weights else 0
-        if (
-            not self._weights
-            or words + len(piece.weights) > self.config.weight_words
-            or len(self._descriptors[-1]) + len(piece.descriptors) > limit
-        ):
-            self._weights.append([])
-            self._descriptors.append([])
-            words = 0
+        written = any(d.output.to_weights or d.weights.waits for d in piece.descriptors)
+        known = b"" if written else piece.weights.tobytes()
+        more = 0 if self._known and known in self._known[-1] else len(piece.weights)
+        if not self._has_room(more, len(piece.descriptors)):
+            self._begin()
+        words = self._known[-1].get(known)
+        if words is None:
+            words = sum(len(weights) for weights in self._weights[-1])
+            self._weights[-1].append(piece.weights)
+            if known:
+                self._known[-1][known] = words
         first = len(self._descriptors[-1])
-        self._weights[-1].append(piece.weights)
         self._descriptors[-1].extend(piece.relocated(words))
         if self.config.overlap:
             since = max(0, first - 1)

@@ -19,7 +19,7 @@ from sateen.compiler.passes import Pass, block_rows, look_up_passes, passes, sli
 from sateen.compiler.placement import Placement
 from sateen.compiler.products import product_passes
 from sateen.compiler.schedule import DevicePhase
-from sateen.compiler.stripes import Stripe, bytes_needed
+from sateen.compiler.stripes import Stripe
 from sateen.graph import Op, Weighted
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import Descriptor
@@ -49,8 +49,6 @@ class Chosen:
     combining: Combining = Combining()
     memory_bytes: int
     """Scratchpad that live tensors take while it runs."""
-    result_address: int = 0
-    """Byte address of each stripe's results."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,29 +156,26 @@ class _Chooser:
         )
 
     def choose_striped(self, op: Op, cut: Sequence[Stripe]) -> Chosen:
-        """A layer that is computed stripe by stripe, from address 0 on."""
+        """A layer that is computed stripe by stripe."""
         inputs = len(op.inputs)
-        target = inputs * max(stripe.source[1] for stripe in cut)
         shared: dict[tuple[object, ...], tuple[Pass, ...]] = {}
         combining = Combining()
         chosen = []
         for stripe in cut:
-            work = stripe.computation
-            key = (work.size,) if isinstance(work, LookUp) else (work.height, work.out, work.origin)
+            work, key = stripe.computation, stripe.geometry
             if key not in shared:
                 if isinstance(work, LookUp):
-                    sources = [index * work.size for index in range(inputs)]
-                    shared[key] = tuple(look_up_passes(work, self.config, sources=sources, target=target))
+                    sources = [stripe.source_address + index * work.size for index in range(inputs)]
+                    shared[key] = tuple(look_up_passes(work, self.config, sources=sources, target=stripe.address))
                 else:
-                    fastest = self._fastest(op, work, 0, target)
+                    fastest = self._fastest(op, work, stripe.source_address, stripe.address)
                     shared[key] = tuple(fastest.passes)
                     combining += fastest.combining
             chosen.append(ChosenStripe(stripe=stripe, passes=shared[key]))
         return Chosen(
             stripes=tuple(chosen),
             combining=combining,
-            memory_bytes=bytes_needed(cut, inputs),
-            result_address=target,
+            memory_bytes=inputs * max(stripe.source[1] for stripe in cut) + max(stripe.target[1] for stripe in cut),
         )
 
     def _fastest(self, op: Op, kernel: Kernel, source: int, target: int) -> Candidate:

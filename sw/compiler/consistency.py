@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from dataclasses import astuple
 
-from sateen.compiler.model import Layer, Model, Part, Step
+from sateen.compiler.model import Layer, Model, Part, Piece, Step
 from sateen.compiler.verification import verify_program
 from sateen.compiler.verification.decoding import records
 from sateen.errors import InternalError, ModelFileError
@@ -51,14 +51,19 @@ class _Checker:
             self._layer(layer)
         self._order()
         for step in self.model.steps:
+            layers = self.model.layers[step.first : step.first + step.count]
             for tile in step.tiles:
-                layer = self.model.layers[step.first]
-                sources = [self.model.size(name) for name in self.ops[layer.name].inputs]
-                self._within(tile.source, min(sources), "a stripe's input")
-                self._within(tile.target, self.model.size(layer.output), "a stripe's result")
-                self._in_scratchpad(tile.address, tile.target[1], "a stripe's result")
-                self._in_scratchpad(0, len(sources) * tile.source[1], "a stripe's input")
-                self._parts(tile.parts, layer.name)
+                self._require(len(tile.pieces) == len(layers), "a stripe lacks layers")
+                for layer, piece in zip(layers, tile.pieces, strict=True):
+                    self._piece(layer, piece)
+
+    def _piece(self, layer: Layer, piece: Piece) -> None:
+        sources = [self.model.size(name) for name in self.ops[layer.name].inputs]
+        self._within(piece.source, min(sources), "a stripe's input")
+        self._within(piece.target, self.model.size(layer.output), "a stripe's result")
+        self._in_scratchpad(piece.address, piece.target[1], "a stripe's result")
+        self._in_scratchpad(piece.source_address, len(sources) * piece.source[1], "a stripe's input")
+        self._parts(piece.parts, layer.name)
 
     def _require(self, holds: bool, what: str) -> None:
         if not holds:
@@ -121,7 +126,10 @@ class _Checker:
             if step.host or step.tiles:
                 for name in self.ops[names[0]].inputs:
                     self._require(name in here, f"the host lacks {name!r}, which {names[0]!r} reads")
-                here.add(self.ops[names[0]].output)
+                for before, after in zip(names, names[1:], strict=False):
+                    alone = self.ops[after].inputs == (self.ops[before].output,)
+                    self._require(alone, f"{after!r} does not read what {before!r} gives")
+                here.add(self.ops[names[-1]].output)
                 continue
             for name in step.writes:
                 self._require(name in here and name in self.model.addresses, f"{name!r} cannot be written")
@@ -145,7 +153,7 @@ class _Checker:
             self._require(step.host in self.ops, f"there is no operator {step.host!r}")
             return [step.host]
         fits = 0 <= step.first < step.first + step.count <= len(self.model.layers)
-        self._require(fits and (step.count == 1 or not step.tiles), "a step has layers that are not there")
+        self._require(fits, "a step has layers that are not there")
         return [layer.name for layer in self.model.layers[step.first : step.first + step.count]]
 
 

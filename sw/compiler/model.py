@@ -16,7 +16,7 @@ from sateen.graph import Graph, GraphError
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.counters import Counters
 
-__all__ = ["Combining", "Layer", "Model", "Part", "Segment", "Step", "Tile", "Traffic", "runs"]
+__all__ = ["Combining", "Layer", "Model", "Part", "Piece", "Segment", "Step", "Tile", "Traffic", "runs"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,16 +122,47 @@ class Segment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tile:
-    """Some rows of a layer whose tensors do not fit the scratchpad. They are sent, computed and read back alone."""
+class Piece:
+    """Some rows of one layer."""
 
+    source_address: int
+    """Byte address of the first input in the scratchpad; the others stand behind it."""
     source: tuple[int, int]
-    """First byte and byte count of each input. The inputs are written one behind the other, from address 0."""
+    """First byte and byte count of each input."""
     address: int
     """Byte address of the results."""
     target: tuple[int, int]
     """First byte and byte count of the output."""
     parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """Some rows of a step's last layer, and those of the layers before that they need. The first layer's inputs are
+    sent, and the last one's results read back. What stands between stays in the scratchpad."""
+
+    pieces: tuple[Piece, ...]
+    """One for each of the step's layers."""
+
+    @property
+    def source(self) -> tuple[int, int]:
+        """First byte and byte count of each input that is sent."""
+        return self.pieces[0].source
+
+    @property
+    def address(self) -> int:
+        """Byte address of the results that are read back."""
+        return self.pieces[-1].address
+
+    @property
+    def target(self) -> tuple[int, int]:
+        """First byte and byte count of these in the output."""
+        return self.pieces[-1].target
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What runs, in order."""
+        return tuple(part for piece in self.pieces for part in piece.parts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +182,8 @@ class Step:
     reads: tuple[str, ...] = ()
     """Tensors that the host reads back after."""
     tiles: tuple[Tile, ...] = ()
-    """The rows of the step's only layer, if it is computed row by row. The host then has its inputs and output."""
+    """The rows of the step's layers, if they are computed row by row. The host then has the first one's inputs and the
+    last one's output; each of the others reads what the one before gives."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +208,7 @@ class Model:
     trusted: bool = False
     """It was compiled here, and verified. One from a file is checked before a device gets it."""
 
-    FORMAT = "sateen.model/6"
+    FORMAT = "sateen.model/7"
 
     @property
     def resident(self) -> bool:
@@ -186,7 +218,7 @@ class Model:
     @property
     def tiled(self) -> int:
         """Number of layers that are computed row by row because their tensors do not fit the scratchpad."""
-        return sum(bool(step.tiles) for step in self.steps)
+        return sum(step.count for step in self.steps if step.tiles)
 
     @property
     def fallbacks(self) -> dict[str, str]:

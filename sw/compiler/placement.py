@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sateen.compiler.chains import chained
 from sateen.compiler.lowering import Lowered, LoweredGraph
 from sateen.compiler.memory import Plan, plan
 from sateen.compiler.schedule import Schedule, build_schedule
@@ -24,7 +26,10 @@ class Placement:
     device: Mapping[str, Lowered]
     """The device's operators, lowered, by their names."""
     stripes: Mapping[str, list[Stripe]]
-    """Of these, the ones whose tensors do not fit the scratchpad, cut into rows."""
+    """Of these, the ones that are computed some rows at a time: those whose tensors do not fit the scratchpad, and
+    others of their chains."""
+    chains: tuple[tuple[str, ...], ...]
+    """Names of layers that are computed in the same stripes, one behind the other."""
     refused: Mapping[str, str]
     """Why the host computes an operator that the device might have, by the operator's name."""
     schedule: Schedule
@@ -46,9 +51,11 @@ def place(lowered: LoweredGraph, config: Config) -> Placement:
         schedule = build_schedule(graph, whole, spill=spill)
         memory = plan(graph, schedule)
         if memory.peak <= config.scratchpad_bytes:
-            return Placement(
-                graph=graph, device=device, stripes=striped, refused=refused, schedule=schedule, memory=memory
-            )
+            placed = Placement(
+                graph=graph, device=device, stripes=striped, chains=(), refused=refused, schedule=schedule,
+                memory=memory,
+            )  # fmt: skip
+            return _with_chains(placed, config) if striped else placed
         if not spill:
             spill = True
             continue
@@ -59,6 +66,20 @@ def place(lowered: LoweredGraph, config: Config) -> Placement:
             if not isinstance(largest, Transpose):
                 refused[largest.name] = str(error).removeprefix(f"{largest}: ")
             del device[largest.name]
+
+
+def _with_chains(placed: Placement, config: Config) -> Placement:
+    """Computes layers in chains where that moves fewer bytes."""
+    chains = chained(placed.graph, placed.device, placed.stripes, config)
+    stripes = {**placed.stripes, **{name: cut for chain in chains for name, cut in chain.items()}}
+    whole = [name for name in placed.device if name not in stripes]
+    behind = [name for chain in chains for name in list(chain)[1:]]
+    schedule = build_schedule(placed.graph, whole, spill=True, behind=behind)
+    memory = plan(placed.graph, schedule)
+    if memory.peak > config.scratchpad_bytes:
+        return placed
+    names = tuple(tuple(chain) for chain in chains)
+    return dataclasses.replace(placed, stripes=stripes, chains=names, schedule=schedule, memory=memory)
 
 
 def _assign(lowered: LoweredGraph) -> tuple[dict[str, Lowered], dict[str, str]]:

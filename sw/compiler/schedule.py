@@ -24,7 +24,8 @@ class DevicePhase:
 
 @dataclass(frozen=True, kw_only=True)
 class HostPhase:
-    """One operator that the host runs, or feeds to the device stripe by stripe. The host has its inputs and output."""
+    """One operator that the host runs, or feeds to the device stripe by stripe, then with the others of its chain. The
+    host has its inputs, and its output or the chain's."""
 
     op: int
     """Index of the graph's operator."""
@@ -41,7 +42,9 @@ class Schedule:
     """Nothing stays on the device from phase to phase."""
 
 
-def build_schedule(graph: Graph, device: Collection[str], *, spill: bool = False) -> Schedule:
+def build_schedule(
+    graph: Graph, device: Collection[str], *, spill: bool = False, behind: Collection[str] = ()
+) -> Schedule:
     """The schedule of a graph.
 
     Parameters
@@ -51,12 +54,14 @@ def build_schedule(graph: Graph, device: Collection[str], *, spill: bool = False
     spill
         Read back what a later phase of the device needs, and write it again then. The device's memory is free between
         phases.
+    behind
+        Names of the operators of chains behind their first ones, with which they are computed.
     """
     scheduler = _Scheduler(graph, device, spill)
     for index, op in enumerate(graph.ops):
         if op.name in device:
             scheduler.layers.append(index)
-        elif not isinstance(op, Reshape):
+        elif not isinstance(op, Reshape) and op.name not in behind:
             scheduler.end_device_phase()
             scheduler.phases.append(HostPhase(op=index))
     scheduler.end_device_phase()

@@ -119,7 +119,7 @@ class _Parts:
 
     def fetched(self, step: Step) -> Sequence[str]:
         """Tensors that come from the device after a step."""
-        return (self.model.layers[step.first].output,) if step.tiles else step.reads
+        return (self.model.layers[step.first + step.count - 1].output,) if step.tiles else step.reads
 
     def _device_steps(self, device_part: bool) -> list[Step]:
         """The steps without the host's."""

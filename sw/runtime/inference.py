@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from sateen.compiler import Model, Part, Step, runs
+from sateen.compiler import Layer, Model, Part, Step, Tile, runs
 from sateen.graph import Array, Graph, Reshape
 from sateen.hw.spec.counters import Counters
 from sateen.hw.spec.wire import Space
@@ -108,7 +108,7 @@ class Inference:
                 self._fetch(op.inputs)
                 self.values[op.output] = op.execute(self.model.graph.tensors, self.values)
             elif step.tiles:
-                self._run_tiled(step, profiled=profiled)
+                self._run_tiled(step, layers=layers, profiled=profiled)
             else:
                 self._run_layers(step, layers=layers, profiled=profiled)
         graph = self.model.graph
@@ -142,37 +142,45 @@ class Inference:
                 places = [(part.segment, part.first + i) for part in layer.parts for i in range(part.count)]
                 self.counters[layer.name] = sum((records[place] for place in places), ZERO)
 
-    def _run_tiled(self, step: Step, *, profiled: bool) -> None:
-        layer = self.model.layers[step.first]
-        if self.spill is not None:
+    def _run_tiled(self, step: Step, *, layers: bool, profiled: bool) -> None:
+        if self.spill is not None and not layers:
             return self._run_outside(step, self.spill, profiled=profiled)
-        sources = [self.values[name].tobytes() for name in self.ops[layer.name].inputs]
-        result, total = bytearray(self.model.size(layer.output)), ZERO
+        computed = self._layers(step)
+        names = self.ops[computed[0].name].inputs
+        self._fetch(names)
+        sources = [self.values[name].tobytes() for name in names]
+        read_back = computed if layers else computed[-1:]
+        results = {layer.output: bytearray(self.model.size(layer.output)) for layer in read_back}
+        totals = {layer.name: ZERO for layer in computed}
         for index, tile in enumerate(step.tiles):
-            self.position.begin(step.first, 1, index / len(step.tiles))
+            self.position.begin(step.first, step.count, index / len(step.tiles))
             first, size = tile.source
-            start, count = tile.target
             send = [
                 write(Space.SCRATCHPAD, place * size, source[first : first + size])
                 for place, source in enumerate(sources)
             ]
-            records, data = self._run(
-                runs(tile.parts), send, [read(Space.SCRATCHPAD, tile.address, count)], profiled=profiled
-            )
-            result[start : start + count] = data
-            total = sum(records.values(), total)
-        self.counters[layer.name] = total
-        self._store([layer.output], bytes(result))
+            pieces = [(piece, piece.parts) for piece in tile.pieces] if layers else [(tile.pieces[-1], tile.parts)]
+            for layer, (piece, parts) in zip(read_back, pieces, strict=True):
+                start, count = piece.target
+                after = [read(Space.SCRATCHPAD, piece.address, count)]
+                records, data = self._run(runs(parts), send, after, profiled=profiled)
+                results[layer.output][start : start + count] = data
+                _count(totals, computed, tile, records)
+                send = []
+        self.counters |= totals
+        for name, result in results.items():
+            self._store([name], bytes(result))
 
     def _run_outside(self, step: Step, spill: Spill, *, profiled: bool) -> None:
         """As :meth:`_run_tiled`, with inputs in SDRAM, and the result if another turn takes it."""
-        layer, size = self.model.layers[step.first], Counters.LAYOUT.size
-        names, place = self.ops[layer.name].inputs, spill.place(layer.output)
+        computed, size = self._layers(step), Counters.LAYOUT.size
+        output = computed[-1].output
+        names, place = self.ops[computed[0].name].inputs, spill.place(output)
         self._put(names, spill)
-        result, total = bytearray(self.model.size(layer.output)), ZERO
+        result, totals = bytearray(self.model.size(output)), {layer.name: ZERO for layer in computed}
         for index in range(0, len(step.tiles), TILES):
             tiles = step.tiles[index : index + TILES]
-            self.position.begin(step.first, 1, index / len(step.tiles))
+            self.position.begin(step.first, step.count, index / len(step.tiles))
             jobs = []
             for tile in tiles:
                 parts, (start, count) = runs(tile.parts), tile.target
@@ -192,16 +200,19 @@ class Inference:
             answer = self.device.run_all(self.model, jobs)
             for tile in tiles:
                 for part in runs(tile.parts) if profiled else ():
-                    records, answer = answer[: part.count * size], answer[part.count * size :]
-                    total = sum(_decode(records), total)
+                    data, answer = answer[: part.count * size], answer[part.count * size :]
+                    _count(totals, computed, tile, _records(part, data))
                 if place is None:
                     start, count = tile.target
                     result[start : start + count], answer = answer[:count], answer[count:]
-        self.counters[layer.name] = total
+        self.counters |= totals
         if place is None:
-            self._store([layer.output], bytes(result))
+            self._store([output], bytes(result))
         else:
-            spill.note(layer.output)
+            spill.note(output)
+
+    def _layers(self, step: Step) -> Sequence[Layer]:
+        return self.model.layers[step.first : step.first + step.count]
 
     def _bring(self, name: str, address: int, first: int, size: int) -> list[Operation]:
         """Puts bytes of a tensor into the scratchpad, from SDRAM if it is there."""
@@ -246,9 +257,7 @@ class Inference:
             answer = self.device.run(
                 self.model, part, before if index == 0 else (), [*reads, *(after if index == len(parts) - 1 else ())]
             )
-            records |= {
-                (part.segment, part.first + place): counters for place, counters in enumerate(_decode(answer[:size]))
-            }
+            records |= _records(part, answer[:size])
             data = answer[size:]
         return records, data
 
@@ -264,6 +273,19 @@ class Inference:
             data = data[size:]
 
 
-def _decode(data: bytes) -> list[Counters]:
+def _records(part: Part, data: bytes) -> dict[tuple[int, int], Counters]:
+    """The counters of a part's descriptors, by (segment, descriptor); none if there are no data."""
     size = Counters.LAYOUT.size
-    return [Counters.decode(data[start : start + size]) for start in range(0, len(data), size)]
+    return {
+        (part.segment, part.first + place): Counters.decode(data[place * size : (place + 1) * size])
+        for place in range(len(data) // size)
+    }
+
+
+def _count(
+    totals: dict[str, Counters], layers: Sequence[Layer], tile: Tile, records: Mapping[tuple[int, int], Counters]
+) -> None:
+    """Adds the counters of some descriptors to those of the layers whose rows they computed."""
+    for layer, piece in zip(layers, tile.pieces, strict=True):
+        places = [(part.segment, part.first + index) for part in piece.parts for index in range(part.count)]
+        totals[layer.name] = sum((records[place] for place in places if place in records), totals[layer.name])

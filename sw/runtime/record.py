@@ -248,18 +248,7 @@ def _memory(model: Model) -> tuple[list[StepRecord], list[TensorRecord]]:
         if step.host:
             reasons[step.host] = step.reason
         elif step.tiles:
-            layer = model.layers[step.first]
-            at = operators.index(layer.name)
-            source, target = max(tile.source[1] for tile in step.tiles), max(tile.target[1] for tile in step.tiles)
-            for index, name in enumerate(model.graph.ops[number[layer.name]].inputs):
-                tensors.append(
-                    TensorRecord(name=f"rows of {name}", address=index * source, bytes=source, first=at, last=at)
-                )
-            tensors.append(
-                TensorRecord(
-                    name=f"rows of {layer.output}", address=step.tiles[0].address, bytes=target, first=at, last=at
-                )
-            )
+            tensors += _rows(model, step, operators.index(model.layers[step.first].name))
     steps = [
         StepRecord(
             name=name,
@@ -271,6 +260,21 @@ def _memory(model: Model) -> tuple[list[StepRecord], list[TensorRecord]]:
         for index, name in enumerate(operators)
     ]
     return steps, sorted(tensors, key=lambda tensor: (tensor.first, tensor.address))
+
+
+def _rows(model: Model, step: Step, at: int) -> Iterator[TensorRecord]:
+    """What stands in the scratchpad while layers are computed row by row, the first of them in step ``at``."""
+    ops = {op.name: op for op in model.graph.ops}
+    layers = model.layers[step.first : step.first + step.count]
+    size = max(tile.source[1] for tile in step.tiles)
+    for index, name in enumerate(ops[layers[0].name].inputs):
+        yield TensorRecord(name=f"rows of {name}", address=index * size, bytes=size, first=at, last=at)
+    for place, layer in enumerate(layers):
+        pieces = [tile.pieces[place] for tile in step.tiles]
+        yield TensorRecord(
+            name=f"rows of {layer.output}", address=pieces[0].address, bytes=max(piece.target[1] for piece in pieces),
+            first=at + place, last=min(at + place + 1, at + step.count - 1),
+        )  # fmt: skip
 
 
 def _operators(model: Model, step: Step) -> list[str]:

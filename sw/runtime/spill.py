@@ -64,7 +64,7 @@ def _spilled(model: Model, original: Callable[[str], str]) -> dict[str, int]:
     given, taken, by_rows = set(), set(), set()
     for step in model.steps:
         if step.tiles:
-            given.add(original(model.layers[step.first].output))
+            given.add(original(model.layers[step.first + step.count - 1].output))
             by_rows |= {original(name) for name in ops[model.layers[step.first].name].inputs}
         elif not step.host:
             given |= {original(name) for name in step.reads}

@@ -7,13 +7,13 @@ for random bytes. Results are taken at the beginning, in the middle and at the e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sateen.compiler.model import Layer, Model, Part, Tile
+from sateen.compiler.model import Layer, Model, Part, Piece, Tile
 from sateen.compiler.verification.decoding import records
 from sateen.compiler.verification.definitions import SUMS, sums
 from sateen.compiler.verification.emulation import Layered, Results, positions, written
@@ -65,8 +65,10 @@ def verify_program(model: Model) -> None:
     """
     verifier = _Verifier(model)
     for step in model.steps:
-        for layer in model.layers[step.first : step.first + step.count]:
-            verifier.layer(layer, step.tiles)
+        for place, layer in enumerate(model.layers[step.first : step.first + step.count]):
+            verifier.layer(layer, [tile.pieces[place] for tile in step.tiles])
+        for tile in step.tiles:
+            verifier.tile(model.layers[step.first], tile)
     verifier.segments()
 
 
@@ -88,13 +90,28 @@ class _Verifier:
         self.stores: dict[int, NDArray[np.int8]] = {}
         """Words of the segments that a layer's descriptors write to, by the segments' numbers."""
 
-    def layer(self, layer: Layer, tiles: tuple[Tile, ...]) -> None:
+    def layer(self, layer: Layer, pieces: Sequence[Piece]) -> None:
         """Compares a layer, whole or in stripes."""
         op, self.decoded, self.stores = self.ops[layer.name], {}, {}
         try:
-            self._layer(op, list(self._places(op, layer, tiles)))
+            self._layer(op, list(self._places(op, layer, pieces)))
         except (ArithmeticError, AssertionError, LookupError, ValueError) as error:
             raise _error(op, f"its program has no meaning ({error!r})") from error
+
+    def tile(self, layer: Layer, tile: Tile) -> None:
+        """Looks whether each layer of a tile, the first of which is given, finds its input where the one before left
+        it, and keeps it until it has its results."""
+        op = self.ops[layer.name]
+        for before, piece in zip(tile.pieces, tile.pieces[1:], strict=False):
+            first, end = piece.source[0], sum(piece.source)
+            inside = before.target[0] <= first and end <= sum(before.target)
+            if not inside or piece.source_address - before.address != first - before.target[0]:
+                raise _error(op, f"bytes {first} to {end} are not where the layer behind reads them")
+        for number, piece in enumerate(tile.pieces):
+            inputs = (len(op.inputs) if number == 0 else 1) * piece.source[1]
+            begin, end = piece.address, piece.address + piece.target[1]
+            if begin < piece.source_address + inputs and piece.source_address < end:
+                raise _error(op, f"results of rows are written over their inputs, at {begin}")
 
     def segments(self) -> None:
         """Looks for descriptors that disturb others of their segment."""
@@ -134,15 +151,15 @@ class _Verifier:
         """Odd numbers, so that none is zero."""
         return 2.0 * self.rng.integers(-LARGEST // 2, LARGEST // 2, count, np.int32) + 1
 
-    def _places(self, op: Op, layer: Layer, tiles: tuple[Tile, ...]) -> Iterator[_Place]:
+    def _places(self, op: Op, layer: Layer, pieces: Sequence[Piece]) -> Iterator[_Place]:
         size, addresses = self.model.size, self.model.addresses
-        if not tiles:
+        if not pieces:
             sources = tuple((addresses[name], 0, size(name)) for name in op.inputs)
             yield from _of(layer.parts, sources, addresses[op.output], 0, size(op.output))
-        for tile in tiles:
-            first, count = tile.source
-            sources = tuple((index * count, first, count) for index in range(len(op.inputs)))
-            yield from _of(tile.parts, sources, tile.address, *tile.target)
+        for piece in pieces:
+            first, count = piece.source
+            sources = tuple((piece.source_address + index * count, first, count) for index in range(len(op.inputs)))
+            yield from _of(piece.parts, sources, piece.address, *piece.target)
 
     def _descriptor(self, place: _Place) -> Descriptor:
         return self.programs[place.segment][place.index]
