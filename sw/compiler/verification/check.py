@@ -211,11 +211,11 @@ class _Verifier:
         if not (isinstance(op, Softmax) and self.config.softmax):
             raise _error(op, f"{place} is a softmax")
         rows, lines, stream = place.size // length, -(-length // cols), d.activations
-        stated = _counters(stream.dims), (stream.row, stream.x, stream.height, stream.width, stream.padding)
-        stated += _counters(d.output.dims), d.output.channels
-        steps, passes = (rows + 2, (1, 0, length)), (3, (-1, 0, -length))
-        wanted = _counters((Dim(*steps), Dim(*passes), Dim(lines, (0, cols, cols)))), (0, 0, rows, length, -128)
-        wanted += _counters((Dim(rows + 2, (length,)), Dim(2 * lines, (cols,)))), length
+        area = stream.row, stream.x, stream.height, stream.width, stream.padding
+        stated = _counters(stream.dims), area, _counters(d.output.dims), d.output.channels
+        walks = Dim(rows + 2, (1, 0, length)), Dim(3, (-1, 0, -length)), Dim(lines, (0, cols, cols))
+        results = Dim(rows + 2, (length,)), Dim(2 * lines, (cols,))
+        wanted = _counters(walks), (0, 0, rows, length, -128), _counters(results), length
         if stated != wanted or d.activations.dims[CHUNK_DIM].count != 3:
             raise _error(op, f"{place} states counters, lines and rows {stated}, the graph {wanted}")
         table = self._layered(place).tables
