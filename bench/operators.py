@@ -66,6 +66,9 @@ another scale is LiteRT's, since tflite-micro ignores the scale. onnxruntime mak
 QuantizeLinear and DequantizeLinear with different scales, which changes values; `compile` warns. A dash: no such
 file has the operator; it is tested inside others. What random networks found beyond these files stands in
 [The machine](architecture.md). `sateen verify` compares all tensors of a model with its interpreter.
+
+LSTM, GRU and RNN of float ONNX models are [unrolled](model.md#recurrent-layers-and-streams) by `sateen quantize`, and
+so stand in no table here.
 """
 
 HEADER = ["| operator | versions | types | runs on | equal to |", "|---|---|---|---|---|"]

@@ -31,7 +31,10 @@ COMBINE = ("auto", "off")
 SHOWN = 6
 """Operators that a warning names."""
 WIDE_REMEDY = "the array multiplies 8 bits by 8, so quantize activations to int8 for the device"
-RECURRENT_REMEDY = "the device's results have 8 bits, so quantize an SVDF with a state of int8 for the device"
+RECURRENT_REMEDY = (
+    "the device's results have 8 bits, so quantize an SVDF with a state of int8, or an LSTM from float ONNX, for the "
+    "device"
+)
 HOST_TYPES = [
     (Wide, "int16 activations", WIDE_REMEDY),
     (Real, "real numbers", "the device computes what is quantized"),

@@ -6,7 +6,7 @@ one path: batch normalization is folded, ranges are found, and the model is rewr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from sateen.frontends.onnx import Maker, OnnxModel, guarded
 from sateen.graph import Array, Graph
 from sateen.quantize.equalization import equalize
-from sateen.quantize.ranges import Calibration, Trace, find_ranges
+from sateen.quantize.ranges import Calibration, Range, Trace, find_ranges
 from sateen.quantize.rewriting import WEIGHTED, fold_batch_norms, inline_constants, rewrite
 
 __all__ = ["FloatModel", "Progress", "Quantized", "ignore"]
@@ -52,6 +52,10 @@ class FloatModel:
     graph: Callable[[OnnxModel], Graph]
     """Reads the model in QDQ form."""
     item_shape: tuple[int, ...]
+    shared: Sequence[Sequence[str]] = ()
+    """Groups of real tensors that shall have one range."""
+    factors: Set[str] = frozenset()
+    """Real tensors whose scales shall be powers of two."""
 
     def quantize(self, calibration: Calibration = Calibration()) -> Quantized:  # noqa: B008
         """The model as a graph of int8 activations and weights.
@@ -68,13 +72,26 @@ class FloatModel:
             if calibration.equalize:
                 model, trace = equalize(model, trace)
             made = {name for node in model.nodes for name in node.outputs} | {*model.inputs}
-            found = find_ranges(_only(trace, made), calibration)
+            found = _joined(find_ranges(_only(trace, made), calibration), self.shared)
             means = _channel_means(trace, model) if calibration.correct_bias else {}
-            rewritten = rewrite(model, found, Maker(), means=means, keep_float=calibration.keep_float)
+            rewritten = rewrite(
+                model, found, Maker(), means=means, keep_float=calibration.keep_float, factors=self.factors
+            )
         graph = self.graph(rewritten)
         names = {name: f"{name}.codes" for name in found if f"{name}.codes" in graph.tensors}
         entry, end = next(iter(model.inputs)), model.outputs[0]
         return Quantized(graph=graph, trace=trace, names=names, input=entry, output=end)
+
+
+def _joined(ranges: Mapping[str, Range], groups: Sequence[Sequence[str]]) -> dict[str, Range]:
+    """The ranges, where each tensor of a group has that of the whole group."""
+    joined = dict(ranges)
+    for group in groups:
+        found = {name: ranges[name] for name in group if name in ranges}
+        if found:
+            whole = min(low for low, _ in found.values()), max(high for _, high in found.values())
+            joined |= dict.fromkeys(found, whole)
+    return joined
 
 
 def _channel_means(trace: Trace, model: OnnxModel) -> dict[str, Array]:

@@ -14,6 +14,7 @@ from sateen.files import read_source
 from sateen.frontends.onnx import graph, guarded, parse, records
 from sateen.graph import Array, require
 from sateen.quantize.float_model import FloatModel, Progress, ignore
+from sateen.quantize.unrolling import unrolled
 
 __all__ = ["float_model"]
 
@@ -50,6 +51,9 @@ def float_model(
     with guarded("file", "it is damaged"):
         _check_float(model)
     batch = np.asarray(calibration, np.float32)
+    with guarded("file", "its recurrent layers cannot be unrolled"):
+        whole = unrolled(onnx, model, batch.shape[1:])
+    model = whole.model
     read = records(onnx, model)
     count = len(read.inputs)
     require(count == 1, "file", f"it has {count} inputs; only models of one can be quantized here")
@@ -61,6 +65,8 @@ def float_model(
         trace=lambda: _traced(model, entry, batch, {*read.constants}, progress),
         graph=lambda quantized: graph(quantized, name or "model"),
         item_shape=batch.shape[1:],
+        shared=whole.shared,
+        factors=whole.factors,
     )
 
 

@@ -51,7 +51,7 @@ def check(built, steps: int = 12, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("built", [svdf_model, lstm_model])
 def test_states_step_by_step(built, tmp_path):
     """All bits of the states, which show a multiplier that was rounded otherwise."""
-    for seed in range(6):
+    for seed in range(4):
         builder, *ends = built(np.random.default_rng(seed), inputs=60)
         (tmp_path / "model.tflite").write_bytes(builder.build(*ends))
         graph = tflite.load(tmp_path / "model.tflite")
@@ -107,8 +107,8 @@ def test_results_of_svdf_next_to_ties():
 
 
 @pytest.mark.parametrize("clip", [0.0, 0.7])
-@pytest.mark.parametrize("loud", [0.3, 1.0, 5.0, 60.0])
-@pytest.mark.parametrize("power", [-15, -12, -11, -8, -3])
+@pytest.mark.parametrize("loud", [0.3, 1.0, 60.0])
+@pytest.mark.parametrize("power", [-15, -12, -11, -3])
 def test_lstm(power, loud, clip):
     for seed in range(2):
         rng = np.random.default_rng(seed)
