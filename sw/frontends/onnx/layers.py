@@ -46,6 +46,7 @@ __all__ = [
     "LAYERS",
     "Layer",
     "dequantized",
+    "is_in_units",
     "layer",
     "quantized_bias",
     "quantized_constant",

@@ -11,6 +11,7 @@ from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.folding import registers
 from sateen.frontends.onnx.importer import Importer, Operator
 from sateen.frontends.onnx.layers import (
+    is_in_units,
     quantized_bias,
     quantized_constant,
     weighted_gemm,
@@ -94,9 +95,13 @@ class Product:
         with np.errstate(over="ignore"):
             return np.float32(np.float32(self.alpha) * np.float32(self.a.scale) * np.float32(self.b.scale))
 
-    def _fields(self, step: float) -> dict[str, Any]:
-        columns = self.b.shape[-2 if self.transposed else -1]
-        bias = quantized_bias(self.importer, self.node, self.bias, np.broadcast_to(self.unit, columns), step)
+    @property
+    def columns(self) -> int:
+        """Columns of the result."""
+        return self.b.shape[-2 if self.transposed else -1]
+
+    def _fields(self, step: float, bias: Value | None) -> dict[str, Any]:
+        bias = quantized_bias(self.importer, self.node, bias, np.broadcast_to(self.unit, self.columns), step)
         return {
             "a": self.a.name, "b": self.b.name, "bias": bias, "transpose_b": self.transposed,
             "rounding": Rounding.FLOAT32,
@@ -109,21 +114,35 @@ class Product:
         low, high = clamp(quantization, limits)
         return self.importer.add(
             MatrixProduct, self.node, name, quantization, multiplier=multiplier, shift=shift, low=low, high=high,
-            **self._fields(quantization.scale),
+            **self._fields(quantization.scale, self.bias),
         )  # fmt: skip
 
     def real(self, name: str) -> Tensor:
-        """Appends the product with a real result: exact sums of integers, multiplied by their unit in float32."""
+        """Appends the product with a real result: exact sums of integers, multiplied by their unit in float32; a bias
+        that is no whole number of them is added behind."""
         importer, node = self.importer, self.node
+        units = np.broadcast_to(self.unit, self.columns)
+        coded = isinstance(self.bias, np.ndarray) and self.bias.dtype == np.int32
+        coded |= isinstance(self.bias, QuantizedConstant) and is_in_units(self.bias, units)
         sums = importer.add(
             MatrixProduct, node, importer.name_of(f"{name}.sums"), REAL, dtype="int32", multiplier=0, shift=0,
-            **self._fields(1.0),
+            **self._fields(1.0, self.bias if coded else None),
         )  # fmt: skip
         real = importer.add(Dequantize, node, importer.name_of(f"{name}.real"), REAL, dtype="float32", input=sums.name)
-        unit = np.full([1] * len(real.shape), self.unit, np.float32)
-        factor = importer.add_constant(importer.name_of(f"{name}.unit"), unit, REAL, None)
-        fields: dict[str, Any] = {"a": real.name, "b": factor.name, "function": "multiply"}
-        return importer.add(RealBinary, node, name, REAL, dtype="float32", **fields)
+        steps = [("multiply", np.reshape(self.unit, -1))]
+        if self.bias is not None and not coded:
+            bias = real_values(self.bias) if isinstance(self.bias, QuantizedConstant) else self.bias
+            good = isinstance(bias, np.ndarray) and bias.dtype == np.float32 and bias.size in (1, self.columns)
+            require(good, node, f"its bias must be one constant for each of {self.columns} columns, or one for all")
+            assert isinstance(bias, np.ndarray)
+            steps.append(("add", bias.reshape(-1)))
+        for place, (function, values) in enumerate(steps):
+            made = name if place == len(steps) - 1 else importer.name_of(f"{name}.{function}")
+            values = values.reshape(*[1] * (len(real.shape) - 1), -1)
+            constant = importer.add_constant(importer.name_of(f"{made}.{function}.values"), values, REAL, None)
+            fields: dict[str, Any] = {"a": real.name, "b": constant.name, "function": function}
+            real = importer.add(RealBinary, node, made, REAL, dtype="float32", **fields)
+        return real
 
 
 def _product(
