@@ -10,7 +10,7 @@ from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import exact_log2
 
-from sateen.hw.host import HOST_REQUEST, MOVE
+from sateen.hw.host import HOST_REQUEST, MOVE, host_request
 from sateen.hw.sdram.controller import SdramController
 from sateen.hw.sdram.pins import pins
 from sateen.hw.spec.config import Config
@@ -43,9 +43,11 @@ class _Progress:
 class SdramBridge(wiring.Component):
     """Stands between link and engine. Requests for SDRAM end here, all others pass, without latency.
 
-    Moves begin at any byte and have any length. To the engine they take a cycle a byte, as its memories take them; from
-    it a cycle a byte and one a word. They may go on while a program runs. A move begins within CAS latency + 18 cycles,
-    besides those of a refresh. A single byte that the host writes or reads takes as long.
+    Moves begin at any byte and have any length. To a pipelined engine they take a cycle a word of SDRAM, where that is
+    whole and its place in the engine's memory a multiple of a word, or in the scratchpad; else a cycle a byte, and so
+    to a sequential engine and into the checksum. From the engine they take a cycle a byte and one a word. They may go
+    on while a program runs. A move begins within CAS latency + 18 cycles, besides those of a refresh. A single byte
+    that the host writes or reads takes as long.
 
     Parameters
     ----------
@@ -80,7 +82,7 @@ class SdramBridge(wiring.Component):
             {
                 "i": In(stream.Signature(HOST_REQUEST)),
                 "upper": In(8),
-                "o": Out(stream.Signature(HOST_REQUEST)),
+                "o": Out(stream.Signature(host_request(config.moved_bytes))),
                 "answer": In(byte),
                 "response": Out(byte),
                 "seek": In(1),
@@ -107,11 +109,14 @@ class SdramBridge(wiring.Component):
             last=Signal(name="last"),
             left=left,
         )
-        asked = self.i.payload
+        asked, width = self.i.payload, self.config.moved_bytes
         address = Cat(asked.address, self.upper)
         m.d.comb += [
             at.last.eq(index == size - 1),
-            self.o.payload.eq(asked),
+            self.o.payload.space.eq(asked.space),
+            self.o.payload.address.eq(asked.address),
+            self.o.payload.write.eq(asked.write),
+            self.o.payload.data.eq(asked.data.replicate(width)),
             self.response.payload.eq(self.answer.payload),
             memory.w.payload.data.eq(asked.data.replicate(size)),
             memory.w.payload.enable.eq(1 << address[: len(index)]),
@@ -193,23 +198,29 @@ class SdramBridge(wiring.Component):
 
     def _copy(self, m: Module, memory: SdramController, crc: wiring.Component, at: _Progress) -> None:
         """The state in which bytes go to the engine's memories, or into the checksum alone."""
-        move, request = self.move.payload, self.o.payload
+        move, request, width = self.move.payload, self.o.payload, self.config.moved_bytes
+        checked, whole, taken, moved = Signal(), Signal(), Signal(), Signal(range(width + 1))
+        anywhere = move.space == Space.SCRATCHPAD
+        m.d.comb += [checked.eq(move.space == Space.CHECK), moved.eq(Mux(taken & whole, width, taken))]
+        if width > 1:
+            aligned = at.place[: exact_log2(width)] == 0
+            m.d.comb += whole.eq(~checked & (at.index == 0) & (at.left >= width - 1) & (anywhere | aligned))
         with m.State("copy"):
-            checked = move.space == Space.CHECK
             m.d.comb += [
                 request.space.eq(move.space),
                 request.address.eq(at.place),
-                request.write.eq(1),
-                request.data.eq(crc.data),
+                request.write.eq(Mux(whole, (1 << width) - 1, 1)),
+                request.data.eq(Mux(whole, memory.r.payload, crc.data.replicate(width))),
                 self.o.valid.eq(memory.r.valid & ~checked & (at.left >= 0)),
-                crc.valid.eq(memory.r.valid & (self.o.ready | checked) & (at.left >= 0)),
+                taken.eq(memory.r.valid & (self.o.ready | checked) & (at.left >= 0)),
+                crc.valid.eq(taken & checked),
                 # What is left of the last word is dropped.
-                memory.r.ready.eq(Mux(at.left < 0, at.index != 0, crc.valid & at.last)),
+                memory.r.ready.eq(Mux(at.left < 0, at.index != 0, taken & (at.last | whole))),
             ]
             m.d.sync += [
-                at.place.eq(at.place + crc.valid),
-                at.index.eq(at.index + crc.valid),
-                at.left.eq(at.left - crc.valid),
+                at.place.eq(at.place + moved),
+                at.index.eq(at.index + moved),
+                at.left.eq(at.left - moved),
             ]
             with m.If(at.left < 0):
                 self._end(m, at)

@@ -13,9 +13,17 @@ from sateen.hw.stream.view import view
 
 __all__ = [
     "HOST_REQUEST", "LIMITED_RUN", "MOVE", "RUN", "EngineSignature", "HostPort", "MemoryPort", "descriptor_address",
+    "host_request",
 ]  # fmt: skip
 
-HOST_REQUEST = data.StructLayout({"space": 3, "address": 24, "write": 1, "data": 8})
+def host_request(width: int = 1) -> data.StructLayout:
+    """One byte to read, or bytes to write: ``write`` has a bit for each of ``width`` bytes, the first of which is at
+    ``address``. If more than one is written, the address is a multiple of ``width``, but in the scratchpad. If one is,
+    it stands in each place of ``data``."""
+    return data.StructLayout({"space": 3, "address": 24, "write": width, "data": 8 * width})
+
+
+HOST_REQUEST = host_request()
 """One byte to write or to read."""
 MOVE = data.StructLayout({"store": 1, "space": 3, "address": 24, "length": 16})
 """Bytes to copy from SDRAM into one of the memories, or with ``store`` from there into SDRAM."""
@@ -34,10 +42,15 @@ def descriptor_address(number: Value) -> Value:
 class EngineSignature(wiring.Signature):
     """Ports of every engine, seen from inside it.
 
+    Parameters
+    ----------
+    width : int
+        Bytes that a request may write.
+
     Members
     -------
     request : In(stream)
-        The host's bytes to write and to read.
+        The host's bytes to write and to read, see :func:`host_request`.
     response : Out(stream), always ready
         The bytes read, in order.
     run : In(stream)
@@ -50,10 +63,10 @@ class EngineSignature(wiring.Signature):
         Stops the program at once. Memories keep what they hold.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 1) -> None:
         super().__init__(
             {
-                "request": In(stream.Signature(HOST_REQUEST)),
+                "request": In(stream.Signature(host_request(width))),
                 "response": Out(stream.Signature(8, always_ready=True)),
                 "run": In(stream.Signature(RUN)),
                 "busy": Out(1),
@@ -64,17 +77,18 @@ class EngineSignature(wiring.Signature):
 
 
 class MemoryPort(wiring.Signature):
-    """A byte-wide port to one memory, which accepts a write while ``write_ready`` and a read while ``read_ready``.
+    """A port to one memory, which accepts a write while ``write_ready`` and a read while ``read_ready``.
 
-    The byte of an accepted read comes a fixed number of cycles later.
+    Reads are of a byte, writes of ``width`` bytes, of which those that are enabled are written. The byte of an accepted
+    read comes a fixed number of cycles later.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 1) -> None:
         super().__init__(
             {
                 "address": Out(24),
-                "write": Out(8),
-                "write_enable": Out(1),
+                "write": Out(8 * width),
+                "write_enable": Out(width),
                 "read_enable": Out(1),
                 "write_ready": In(1),
                 "read_ready": In(1),
@@ -93,6 +107,8 @@ class HostPort(wiring.Component):
     ----------
     latencies : dict of Space to int
         Cycles from a request to the memory's answer.
+    width : int
+        Bytes that a request may write.
 
     Members
     -------
@@ -104,13 +120,13 @@ class HostPort(wiring.Component):
         Named by the space in lower case.
     """
 
-    def __init__(self, *, latencies: dict[Space, int]):
-        self.latencies = latencies
+    def __init__(self, *, latencies: dict[Space, int], width: int = 1):
+        self.latencies, self.width = latencies, width
         super().__init__(
             {
-                "i": In(stream.Signature(HOST_REQUEST)),
+                "i": In(stream.Signature(host_request(width))),
                 "o": Out(stream.Signature(8, always_ready=True)),
-                **{space.name.lower(): Out(MemoryPort()) for space in latencies},
+                **{space.name.lower(): Out(MemoryPort(width)) for space in latencies},
             }
         )
 
@@ -119,7 +135,7 @@ class HostPort(wiring.Component):
         # The memory is decoded before a register, since any of the memories may hold a request back. The last bit:
         # none.
         m.submodules.slice = pending = RegisterSlice(
-            data.StructLayout({"request": HOST_REQUEST, "chosen": len(self.latencies) + 1})
+            data.StructLayout({"request": host_request(self.width), "chosen": len(self.latencies) + 1})
         )
         here = Cat(self.i.payload.space == space for space in self.latencies)
         m.d.comb += [
@@ -129,6 +145,7 @@ class HostPort(wiring.Component):
             pending.i.payload.chosen.eq(Cat(here, ~here.any())),
         ]
         request, chosen = pending.o.payload.request, pending.o.payload.chosen
+        writes = request.write if self.width == 1 else request.write.any()
         latency = max(self.latencies.values())
         # A token per stage says which memory answers; bytes of faster memories wait as long as those of the slowest.
         token = view(data.StructLayout({"valid": 1, "space": 3}))
@@ -140,14 +157,14 @@ class HostPort(wiring.Component):
             m.d.comb += [
                 port.address.eq(request.address),
                 port.write.eq(request.data),
-                port.write_enable.eq(asked & request.write),
-                port.read_enable.eq(asked & ~request.write),
+                port.write_enable.eq((asked if self.width == 1 else asked.replicate(self.width)) & request.write),
+                port.read_enable.eq(asked & ~writes),
             ]
-            ready = ready | (chosen[place] & Mux(request.write, port.write_ready, port.read_ready))
+            ready = ready | (chosen[place] & Mux(writes, port.write_ready, port.read_ready))
         m.d.comb += [
             pending.o.ready.eq(ready),
             token.space.eq(request.space),
-            token.valid.eq(pending.o.valid & ready & ~request.write & ~chosen[-1]),
+            token.valid.eq(pending.o.valid & ready & ~writes & ~chosen[-1]),
         ]
         for stage in range(latency + 1):
             byte, waiting = Signal(8, name=f"byte_{stage}"), byte

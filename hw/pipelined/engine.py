@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, DomainRenamer, Module, Mux, ResetSignal, Signal
+from amaranth.hdl import Cat, DomainRenamer, Module, Mux, ResetSignal, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import connect
 from amaranth.utils import ceil_log2
@@ -43,7 +43,7 @@ class Engine(wiring.Component):
 
     def __init__(self, *, config: Config):
         self.config = config
-        super().__init__(EngineSignature())
+        super().__init__(EngineSignature(config.moved_bytes))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -200,7 +200,8 @@ class Engine(wiring.Component):
                 Space.SCRATCHPAD: u.scratchpad.read_latency,
                 Space.WEIGHTS: _byte_latency(u.weight_store),
                 Space.PROGRAM: _byte_latency(u.program),
-            }
+            },
+            width=self.config.moved_bytes,
         )
         connect(m, wiring.flipped(self.request), host.i)
         connect(m, host.o, wiring.flipped(self.response))
@@ -236,7 +237,7 @@ class Engine(wiring.Component):
         with m.Else():
             m.d.sync += [
                 scratchpad.w_address.eq(port.address),
-                scratchpad.w_data[0].eq(port.write),
+                *(to.eq(byte) for to, byte in zip(scratchpad.w_data, _bytes(port.write), strict=False)),
                 scratchpad.w_enable.eq(port.write_enable),
             ]
 
@@ -306,6 +307,10 @@ class _Units:
             self.operands = OperandWriter(cols=config.cols, lanes=config.lanes, address_bits=weight_bits)
 
 
+def _bytes(value: Value) -> list[Value]:
+    return [value[first : first + 8] for first in range(0, len(value), 8)]
+
+
 def _byte_latency(memory: BlockMemory | WeightStore) -> int:
     """Cycles from an address to one byte of the word there."""
     return memory.latency + mux_stages(memory.lanes)
@@ -331,7 +336,8 @@ def _share_with_host(
             memory.r_address.eq(Mux(unit.reading, unit.address, word)),
         ]
         address, value = delayed(m, word, name="w_address"), delayed(m, port.write, name="w_data")
-        m.d.comb += [memory.w_address.eq(address), memory.w_data.as_value().eq(value.replicate(memory.lanes))]
+        copies = -(-8 * memory.lanes // len(value))
+        m.d.comb += [memory.w_address.eq(address), memory.w_data.as_value().eq(value.replicate(copies))]
         if operands is None:
             m.d.sync += memory.w_enable.eq(port.write_enable << lane)
         else:

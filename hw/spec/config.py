@@ -197,6 +197,13 @@ class Config:
             raise ValueError(f"{name} must be a power of two, not {value!r}")
 
     @property
+    def moved_bytes(self) -> int:
+        """Bytes that come from SDRAM into the engine's memories in a cycle, at most; they are a word of SDRAM."""
+        if self.sdram is None or self.engine != "pipelined":
+            return 1
+        return find_chip(self.sdram).data_bits // 8
+
+    @property
     def pe_kind(self) -> PeKind:
         """What the array, the memories and the compiler know about the processing element."""
         return PE_KINDS[self.pe]

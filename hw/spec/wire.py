@@ -99,7 +99,7 @@ class Space(IntEnum):
     SDRAM = 5
     """Of devices with SDRAM: its bytes; a word's lowest byte comes first."""
     CHECK = 6
-    """Of devices with SDRAM, read only: the CRC-32 of all bytes that COPY has read since SEEK, little-endian."""
+    """Of devices with SDRAM, read only: the CRC-32 of all bytes that COPY has read to it since SEEK, little-endian."""
 
 
 class Status(IntEnum):

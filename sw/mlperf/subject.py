@@ -70,8 +70,9 @@ class Subject:
             if self.timer == "device":
                 profile = self.loaded.profile
                 assert profile is not None
-                # A copy from SDRAM takes a cycle a byte.
-                self.seconds += (profile.cycles + profile.copied_bytes) / self.loaded.device.config.clock_hz
+                config = self.loaded.device.config
+                copying = profile.copied_bytes // config.moved_bytes
+                self.seconds += (profile.cycles + copying) / config.clock_hz
 
     def now(self) -> float:
         """The time in seconds."""

@@ -68,8 +68,8 @@ class Profile:
     link_bytes: int
     """Bytes over the link in both directions, in the whole run."""
     copied_bytes: int = 0
-    """Bytes copied from SDRAM into the device's memories, in the whole run. A copy takes a cycle a byte, besides
-    :attr:`cycles`."""
+    """Bytes copied from SDRAM into the device's memories, in the whole run. A copy takes about a cycle for
+    :attr:`~sateen.hw.spec.config.Config.moved_bytes`, besides :attr:`cycles`."""
 
     @property
     def cycles(self) -> int:

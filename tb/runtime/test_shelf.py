@@ -27,6 +27,8 @@ from sateen.testing.graphs import Builder, random_graph, random_input, small_net
 
 DEVICE = "micro,sdram=m12l64322a,scratchpad_bytes=1024"
 CONFIG = parse_config(DEVICE)
+WIDE = ("tiny,sdram=as4c32m16sb,scratchpad_bytes=1024,weight_bytes=4096", "tiny,cols=6,lanes=3,sdram=m12l64322a")
+"""Pipelined engines, to which whole words of 2 and of 4 bytes go at once."""
 CAPACITY = find_chip(CONFIG.sdram).capacity
 
 
@@ -239,17 +241,21 @@ def test_bytes(device):
 
 
 def test_copies(device):
-    """Copies follow one another; the checksum is that of all bytes since SEEK; nothing else is written."""
+    """Copies follow one another; the checksum is that of bytes that go nowhere else; nothing else is written."""
     data = random.Random(seeds.own()).randbytes(400)
     link = device.link
     link.transaction([write(Space.SDRAM, 8000, data), write(Space.SCRATCHPAD, 0, bytes(600))])
-    more = Operation(OpHeader(Op.COPY, Space.SCRATCHPAD, 96, 401))
+    more = Operation(OpHeader(Op.COPY, Space.SCRATCHPAD, 90, 407))
     none = Operation(OpHeader(Op.COPY, Space.SCRATCHPAD, 0, 9))
+    checked = Operation(OpHeader(Op.COPY, Space.CHECK, 6, 0))
     answer = link.transaction(
-        [*copies(8000, Space.SCRATCHPAD, 1, 300), none, more, read(Space.CHECK, 0, 4), read(Space.SCRATCHPAD, 0, 600)]
+        [
+            *copies(8000, Space.SCRATCHPAD, 1, 300),
+            *(none, checked, more, read(Space.CHECK, 0, 4), read(Space.SCRATCHPAD, 0, 600)),
+        ]
     )
-    assert int.from_bytes(answer[:4], "little") == zlib.crc32(data[:396])
-    assert answer[4:] == bytes(1) + data[:300] + bytes(100) + data[300:396] + bytes(103)
+    assert int.from_bytes(answer[:4], "little") == zlib.crc32(data[300:306])
+    assert answer[4:] == bytes(1) + data[:300] + bytes(106) + data[306:396] + bytes(103)
     answer = link.transaction([*copies(8004, Space.CHECK, 0, 396), read(Space.CHECK, 1, 3)])
     assert answer == zlib.crc32(data[4:]).to_bytes(4, "little")[1:]
 
@@ -271,10 +277,9 @@ def test_stores(device):
         length, source, target, place = rng.randrange(90), *(rng.randrange(8) for _ in range(3))
         data, old = rng.randbytes(110), rng.randbytes(110)
         link.transaction([write(Space.SDRAM, 5000, data), write(Space.SDRAM, 6000, old)])
-        moves = [*copies(5000 + source, Space.SCRATCHPAD, place, length), read(Space.CHECK, 0, 4)]
+        moves = copies(5000 + source, Space.SCRATCHPAD, place, length)
         more = Operation(OpHeader(Op.STORE, Space.SCRATCHPAD, 3, place))
-        crc = link.transaction([*moves, *stores(6000 + target, Space.SCRATCHPAD, place, length), more])
-        assert int.from_bytes(crc, "little") == zlib.crc32(data[source : source + length])
+        link.transaction([*moves, *stores(6000 + target, Space.SCRATCHPAD, place, length), more])
         middle = data[source : source + length] + link.transaction([read(Space.SCRATCHPAD, place, 3)])
         expected = old[:target] + middle + old[target + length + 3 :]
         assert link.transaction([read(Space.SDRAM, 6000, 110)]) == expected, (length, source, target, place)
@@ -363,6 +368,67 @@ def test_tensors_stay_in_sdram(device):
     # Frames of 128 bytes add a tenth.
     assert loaded.profile.link_bytes < 1.25 * most
     assert loaded.profile.cycles == sum(layer.predicted.cycles for layer in model.layers)
+
+
+@pytest.fixture(scope="module", params=[DEVICE, *WIDE])
+def each_device(request):
+    with sateen.open(f"sim:{request.param}") as opened:
+        yield opened
+
+
+def test_copies_from_and_to_any_place(each_device):
+    """Of any length, into each memory, as they were; what is beside them stays."""
+    rng, config = random.Random(seeds.own()), each_device.config
+    link, word = each_device.link, config.weight_word_bytes
+    stored = [place for place in range(24 * word) if place % word < config.cols]
+    places = {Space.SCRATCHPAD: list(range(96)), Space.WEIGHTS: stored, Space.PROGRAM: list(range(96))}
+    data = rng.randbytes(400)
+    link.transaction([write(Space.SDRAM, 1 << 16, data)])
+    for _ in range(40):
+        space = rng.choice(list(places))
+        first, length, source = rng.randrange(40), rng.randrange(1, 48), rng.randrange(300)
+        if space == Space.PROGRAM and config.engine == "sequential":
+            first, length = first // 4 * 4, -(-length // 4) * 4
+        before = rng.randbytes(len(range(96)))
+        expected = bytearray(before)
+        expected[first : first + length] = data[source : source + length]
+        after = link.transaction(
+            [
+                write(space, 0, before),
+                *copies((1 << 16) + source, space, first, length),
+                read(space, 0, 96),
+            ]
+        )
+        kept = [place for place in places[space] if place < 96]
+        assert [after[place] for place in kept] == [expected[place] for place in kept], (space, first, length, source)
+
+
+@pytest.mark.parametrize("config", WIDE)
+def test_models_in_parts(config):
+    """Weights and tensors that do not fit, on engines that take words of SDRAM."""
+    rng = np.random.default_rng(seeds.own())
+    graph = (
+        Builder((15, 9, 3), rng).conv2d(20, (3, 3), padding=((1, 1), (1, 1))).conv2d(30, (3, 3), stride=(2, 2)).graph()
+    )
+    x = random_input(graph, rng, 2)
+    with sateen.open(f"sim:{config}") as opened:
+        model = sateen.compile(graph, opened.config)
+        loaded = opened.load(model)
+        np.testing.assert_array_equal(loaded.run(x), run_golden(graph, x)[graph.outputs[0]])
+        assert loaded.profile.cycles == sum(layer.predicted.cycles for layer in model.layers)
+
+
+def test_words_of_sdram_go_at_once(each_device):
+    """A copy takes a cycle a word where it may, else a cycle a byte."""
+    link, width = each_device.link, each_device.config.moved_bytes
+
+    def cycles(source, length):
+        before = each_device.simulated_cycles
+        link.transaction(copies((1 << 16) + source, Space.SCRATCHPAD, 0, length), busy_cycles=10000)
+        return each_device.simulated_cycles - before
+
+    assert abs((cycles(0, 512) - cycles(0, 256)) - 256 // width) < 40
+    assert abs((cycles(0, 512) - cycles(0, 511)) - 1) < 40
 
 
 def test_copies_while_a_program_runs(device):
