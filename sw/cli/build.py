@@ -91,7 +91,7 @@ def compile(
     cycles = sum(layer.predicted.cycles for layer in model.layers)
     host = f", {len(model.fallbacks)} more on the host" if model.fallbacks else ""
     console.print(
-        f"{output}: {len(model.layers)} layers{host}, {model.macs:,} MACs, {where}, "
+        f"{output}: {len(model.layers)} layer{'s'[: len(model.layers) != 1]}{host}, {model.macs:,} MACs, {where}, "
         f"about {cycles:,} cycles an inference"
     )
     if model.config.combine > 1 and combine == "auto":

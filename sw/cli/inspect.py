@@ -56,7 +56,7 @@ def info(
 
 def _print_summary(model: Model) -> None:
     config = model.config
-    console.print(f"{model.graph.name}: {len(model.layers)} layers, {model.macs:,} MACs")
+    console.print(f"{model.graph.name}: {len(model.layers)} layer{'s'[: len(model.layers) != 1]}, {model.macs:,} MACs")
     layout = ", ".join(f"{name} {value}" for name, value in config.layout.items())
     console.print(f"compiled for {config.text}: {layout}")
     where = "resident" if model.resident else f"streamed in {len(model.segments)} segments"

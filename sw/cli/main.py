@@ -79,6 +79,8 @@ for command in app.registered_commands:
 
 _signal: int = signal.SIGINT
 """The signal that ended the command."""
+_told: set[str] = set()
+"""Warnings of this command: each is told once, though compiling and loading a model may both give it."""
 
 
 def _version(asked: bool) -> None:
@@ -114,6 +116,7 @@ def main() -> None:
         # Names of files may hold what a terminal's encoding lacks.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     warnings.showwarning = _warn
+    _told.clear()
     warnings.simplefilter("always", SateenWarning)
     # Whoever ends the command wants it to clean up, whatever the signal.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -154,7 +157,9 @@ def _warn(message: Warning | str, *_: object, **__: object) -> None:
     # Amaranth's, of hardware that an error or an interrupt left unfinished.
     if type(message).__name__ == "UnusedElaboratable":
         return
-    print(f"sateen: warning: {_line(message)}", file=sys.stderr)
+    if (line := _line(message)) not in _told:
+        _told.add(line)
+        print(f"sateen: warning: {line}", file=sys.stderr)
 
 
 def _fail(error: BaseException, message: str = "", *, code: ExitCode | None = None) -> None:

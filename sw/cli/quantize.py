@@ -107,7 +107,7 @@ def quantize(
     write_document(json, _document(found))
     _print(found)
     graph = quantized.graph
-    console.print(f"{output}: {len(graph.ops)} operators, {sum(graph.macs.values()):,} MACs")
+    console.print(f"{output}: {len(graph.ops)} operator{'s'[: len(graph.ops) != 1]}, {sum(graph.macs.values()):,} MACs")
 
 
 def _with_device(found: Assessment, quantized: Quantized, batch: Array, truth: Array, device: str) -> Assessment:

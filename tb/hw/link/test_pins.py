@@ -10,8 +10,16 @@ from sateen.hw.top import Accelerator
 from sateen.testing.benches.board import configured
 
 
-def test_board():
-    run("board")
+@pytest.mark.parametrize(
+    "tests",
+    [
+        ("runs_a_network/error=0.02", "bears_spikes_and_breaks"),
+        # The receiver's own bench has slow lines, too.
+        pytest.param(("runs_a_network/error=-0.02",), marks=pytest.mark.prove),
+    ],
+)
+def test_board(tests):
+    run("board", tests=tests)
 
 
 @pytest.mark.fpga
