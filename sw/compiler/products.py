@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sateen.compiler.lowering import Kernel, ProductOfTwo
 from sateen.compiler.passes import Pass, block_rows, passes
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.descriptor import Descriptor
+from sateen.hw.spec.descriptor import Descriptor, Dim
 
 __all__ = ["product_passes"]
 
@@ -72,7 +72,13 @@ class _Words:
     def copied(self, source: int) -> list[Descriptor]:
         """The copies of one matrix."""
         copies = zip(self.product.copies, self.bases, strict=True)
-        return [d for copy, base in copies for d in self._copy(copy, base, source)]
+        found: list[list[Descriptor]] = []
+        for here in (list(self._copy(copy, base, source)) for copy, base in copies):
+            # Copies of one block each.
+            alone = found and len(found[-1]) == len(here) == 1
+            joined = _joined(found[-1][0], here[0]) if alone else None
+            found[-1:] = [*found[-1:], here] if joined is None else [[joined]]
+        return [d for each in found for d in each]
 
     def _copy(self, copy: Kernel, base: int, source: int) -> Iterator[Descriptor]:
         for d in self._pass(copy, source, 0).descriptors:
@@ -81,3 +87,32 @@ class _Words:
                 weights=dataclasses.replace(d.weights, base=base),
                 output=dataclasses.replace(d.output, to_weights=True),
             )
+
+
+def _joined(before: Descriptor, after: Descriptor) -> Descriptor | None:
+    """Both as blocks of one descriptor, if ``after`` is a block like those of ``before``, as far from the last of them
+    as they are from each other. The results of a block are then written while the next one is summed up."""
+    count, start = before.weights.blocks, _start(before)
+    distance = [there - here for here, there in zip(start, _start(after), strict=True)]
+    step = tuple(each // count for each in distance)
+    strides = (*before.activations.dims[0].strides, *before.output.dims[0].strides)
+    equidistant = count == 1 or (step == strides and [each * count for each in step] == distance)
+    alike = after.weights.blocks == 1 and _in_blocks(after, start, 1, step) == _in_blocks(before, start, 1, step)
+    return _in_blocks(before, start, count + 1, step) if equidistant and alike else None
+
+
+def _start(d: Descriptor) -> tuple[int, int, int, int]:
+    """The coordinates of the first beat, and the address of the first result."""
+    return d.activations.row, d.activations.x, d.activations.address, d.output.address
+
+
+def _in_blocks(d: Descriptor, start: tuple[int, ...], count: int, step: tuple[int, ...]) -> Descriptor:
+    """A descriptor with so many blocks, from another start on."""
+    row, x, address, target = start
+    read, wrote = Dim(count, step[:3]), Dim(count, step[3:])
+    activations = dataclasses.replace(
+        d.activations, row=row, x=x, address=address, dims=(read, *d.activations.dims[1:])
+    )
+    output = dataclasses.replace(d.output, address=target, dims=(wrote, *d.output.dims[1:]))
+    weights = dataclasses.replace(d.weights, blocks=count)
+    return dataclasses.replace(d, weights=weights, activations=activations, output=output)

@@ -191,8 +191,13 @@ def test_files(device, tmp_path):
             "its right operand of 4 by 16 does not fit the weight store's 35 words; raise weight_bytes",
         ),
         (
-            graph((1, 3, 4), (1, 4, 40)), "tiny,products=1,descriptors=8",
-            "one of its matrices takes 11 descriptors, more than the 8 that the device holds at a time",
+            graph((1, 3, 4), (1, 4, 42)), "tiny,products=1,descriptors=3",
+            "one of its matrices takes 4 descriptors, more than the 3 that the device holds at a time",
+        ),
+        (
+            # Copies of several blocks each are descriptors of their own.
+            graph((1, 3, 128), (1, 128, 12)), "tiny,products=1,descriptors=3",
+            "one of its matrices takes 4 descriptors, more than the 3 that the device holds at a time",
         ),
     ],
 )  # fmt: skip

@@ -72,7 +72,11 @@ def matrix_product(op: MatrixProduct, a: Tensor, b: Tensor, y: Tensor, config: C
     )
     copies = tuple(_copies(op, kernel, depth, columns, config))
     _check_words(op, kernel, copies, depth, config)
-    count = sum(_descriptors(each, config) for each in (*copies, kernel))
+    full, rest = copies[: columns // config.cols], copies[columns // config.cols :]
+    if full and math.prod(full[0].out) <= config.positions:
+        # The first two are blocks of one descriptor, the others of another one: scales stand behind the first alone.
+        full = full[: min(2, len(full) - 1) or 1]
+    count = sum(_descriptors(each, config) for each in (*full, *rest, kernel))
     if count > config.descriptors:
         raise CompileError(
             f"{op}: one of its matrices takes {count} descriptors, more than the {config.descriptors} that the device "
