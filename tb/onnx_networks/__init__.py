@@ -11,7 +11,7 @@ What is left out, since results are known to differ, or since the front end says
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx
@@ -24,9 +24,9 @@ from onnx_networks.images import Images
 __all__ = ["random_network"]
 
 
-def random_network(rng: np.random.Generator) -> tuple[bytes, dict[str, np.ndarray]]:
-    """A model of 2 to 9 operators, and values for its inputs."""
-    network = _Network(rng)
+def random_network(rng: np.random.Generator, opsets: Sequence[int] = (14, 17)) -> tuple[bytes, dict[str, np.ndarray]]:
+    """A model of 2 to 9 operators in a version of ONNX, and values for its inputs."""
+    network = _Network(rng, opsets)
     for _ in range(int(rng.integers(1, 3))):
         network.input()
     wanted = int(rng.integers(2, 10))

@@ -45,7 +45,7 @@ def _shape(rng: np.random.Generator) -> tuple[int, ...]:
 class NetworkBuilder:
     """Draws choices, and adds tensors and nodes to a file."""
 
-    def __init__(self, rng: np.random.Generator):
+    def __init__(self, rng: np.random.Generator, opsets: Sequence[int]):
         self.rng = rng
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, np.ndarray] = {}
@@ -61,7 +61,7 @@ class NetworkBuilder:
         """How often an operator takes codes rather than what they stand for."""
         self.shared = rng.random() < 0.5
         """Whether those who read one tensor read one DequantizeLinear's result."""
-        self.opset = int(rng.choice([14, 17]))
+        self.opset = int(rng.choice(opsets))
         self.known: dict[tuple, str] = {}
         self.steps = str(rng.choice(["any", "powers", "hundredths"], p=[0.5, 0.35, 0.15]))
         """What scales are: random ones, powers of two, where many sums are ties, or such as people write."""
@@ -90,6 +90,10 @@ class NetworkBuilder:
         return name
 
     def node(self, kind: str, inputs: Sequence[str], outputs: int = 1, **attributes) -> list[str]:
+        if self.opset >= 18 and kind.startswith("Reduce") and "axes" in attributes:
+            inputs = [*inputs, self.constant(np.array(attributes.pop("axes"), np.int64))]
+        if self.opset >= 18 and kind == "Split" and len(inputs) == 1:
+            attributes["num_outputs"] = outputs
         names = [f"{kind.lower()}{len(self.nodes)}{'abc'[place] if outputs > 1 else ''}" for place in range(outputs)]
         domain = (
             MICROSOFT
