@@ -13,7 +13,8 @@ from sateen.hw.stream.delay import delayed
 __all__ = ["CHANNEL", "SETTINGS", "Requantize", "excess"]
 
 CHANNEL = data.StructLayout({"bias": signed(32), "multiplier": unsigned(32), "shift": signed(8)})
-"""One output channel's parameters: multiplier 0 to 2^31 − 1, shift −31 to 30; scale = multiplier · 2^(shift − 31)."""
+"""One output channel's parameters: multiplier 0 to 2^31 − 1, shift −31 to 30, down to −33 in a softmax; scale =
+multiplier · 2^(shift − 31)."""
 
 SETTINGS = data.StructLayout(
     {"zero_point": signed(8), "low": signed(8), "high": signed(8), "rounding": 2, "combine": 2, "quarters": 1}

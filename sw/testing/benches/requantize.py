@@ -77,6 +77,15 @@ def _cases(count, bits):
         yield random.randint(LOW, HIGH), random.randint(LOW, HIGH), random.randint(0, HIGH), random.randint(-31, 30)
 
 
+def shares():
+    """Shifts that only rows of a softmax have, and exponentials next to half a share."""
+    for shift in (-32, -33):
+        for multiplier in (2**30, 2**30 + 12345, HIGH):
+            tie = (1 << 30 - shift) // multiplier
+            for acc in (0, 1, *range(tie - 2, tie + 3), HIGH - 1, HIGH):
+                yield min(acc, HIGH), 0, multiplier, shift
+
+
 def requantize():
     return Requantize()
 
@@ -90,7 +99,7 @@ def serial_requantize():
 async def matches_golden(dut, rounding):
     await reset(dut)
     for zero_point, low, high in [(0, -128, 127), (-128, -128, 127), (127, -128, 127), (5, -7, 100), (-3, 4, 4)]:
-        values = list(cases(500))
+        values = [*cases(500), *(shares() if rounding == Rounding.DOUBLE else ())]
         setting = {"zero_point": zero_point, "low": low, "high": high, "rounding": rounding}
         dut.settings.value = SETTINGS.const(setting).as_bits()
         results = []
