@@ -98,11 +98,11 @@ def _latency(one: Record | None) -> str:
 
 def models() -> str:
     """Public models by the simulated device's counters."""
-    heads = ["model", ">layers", ">MACs", ">cycles", ">utilization", "equal to", ""]
+    heads = ["model", ">layers", ">MACs", ">cycles", ">used", "tensors equal to", ""]
     rows = [
         [
             named(one, one["name"]), number(one["layers"]), number(one["macs"]), number(one["cycles"]),
-            share(one["utilization"]), f"{one['reference']}: {one['equal']} of {one['tensors']} tensors",
+            share(one["utilization"]), f"{one['reference']}: {one['equal']} of {one['tensors']}",
             ", ".join(one["notes"]),
         ]
         for one in results.of_kind("model")

@@ -48,7 +48,10 @@ def test_a_budget_and_a_rank(model):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (("--device", "sim:tiny,weight_bytes=4096"), "more than the weight store has (4,096)"),
+        (
+            ("--device", "sim:tiny,scratchpad_bytes=1024,weight_bytes=4096,descriptors=4"),
+            "more than the weight store has (4,096)",
+        ),
         (("--device", "golden", "--ahead", "2", "--temperature", "1"), "use a temperature of 0"),
         (("--device", "golden", "--tokenizer", "none.bin"), "cannot read none.bin"),
     ],

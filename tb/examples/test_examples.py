@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import needs
+import objects
 from sateen.sim import tools
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -34,7 +35,8 @@ def checkout(tmp_path):
 def environment(folder):
     """The project's Python, and its tools on the PATH."""
     path = os.pathsep.join([str(Path(sys.executable).parent), tools.environment()["PATH"]])
-    return {**os.environ, "PATH": path, "PYTHON": sys.executable, "BUILD": str(folder / "build"), "COLUMNS": "160"}
+    own = {"PATH": path, "PYTHON": sys.executable, "BUILD": str(folder / "build"), "COLUMNS": "160"}
+    return {**os.environ, **objects.VARIABLE, **own}
 
 
 def promised(folder, command):

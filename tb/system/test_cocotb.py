@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import needs
+import objects
 from command_line import cli, read_document
 from sateen.cli.main import app
 from sateen.errors import InputError
@@ -106,7 +107,8 @@ def test_example(command, tmp_path):
     folder = shutil.copytree(EXAMPLE, tmp_path / "cocotb", ignore=shutil.ignore_patterns("sim_build", "__pycache__"))
     flags = "VM_PARALLEL_BUILDS=0 OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0"
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "CONFIG": "micro", "MAKEFLAGS": flags, "OMP_NUM_THREADS": "1", "PATH": path}
+    own = {"CONFIG": "micro", "MAKEFLAGS": flags, "OMP_NUM_THREADS": "1", "PATH": path}
+    environment = {**os.environ, **objects.VARIABLE, **own}
     environment.pop("PYTEST_CURRENT_TEST", None)
     called = [sys.executable, "-m", "pytest"] if program == "pytest" else [program]
     result = subprocess.run([*called, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
