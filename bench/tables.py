@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PLACE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 NONE = "–"
-UNKNOWN = "†"
+UNKNOWN = "\N{NO-BREAK SPACE}†"
 """Behind what names a figure of which the commit is not known."""
 LATENCIES = ("digits", "ic_resnet8", "kws_dscnn", "ad_autoencoder")
 """Models whose latency on each board is listed."""
@@ -33,8 +33,8 @@ def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     rule = "|".join("---:" if head.startswith(">") else "---" for head in heads)
     lines = [f"| {' | '.join(head.removeprefix('>') for head in heads)} |", f"|{rule}|"]
     lines += [f"| {' | '.join(row)} |" for row in rows]
-    if any(f" {UNKNOWN} |" in line for line in lines):
-        lines += ["", f"{UNKNOWN} Measured before commits were recorded."]
+    if any(f"{UNKNOWN} |" in line for line in lines):
+        lines += ["", f"{UNKNOWN.strip()} Measured before commits were recorded."]
     return "\n".join(lines)
 
 
@@ -44,7 +44,7 @@ def number(value: float | None) -> str:
 
 def named(one: Record, text: str) -> str:
     """A row's first cell, which says whether it is known of what the row was measured."""
-    return f"{text} {UNKNOWN}" if one["commit"] == "unknown" else text
+    return f"{text}{UNKNOWN}" if one["commit"] == "unknown" else text
 
 
 def share(value: float | None, digits: int = 0) -> str:
@@ -102,7 +102,7 @@ def models() -> str:
     rows = [
         [
             named(one, one["name"]), number(one["layers"]), number(one["macs"]), number(one["cycles"]),
-            share(one["utilization"]), f"{one['reference']}: {one['equal']} of {one['tensors']}",
+            share(one["utilization"]), f"{one['reference']}, {one['equal']}/{one['tensors']}",
             ", ".join(one["notes"]),
         ]
         for one in results.of_kind("model")
