@@ -33,6 +33,7 @@ KEYS = {
     "attention": ("name", "configuration"),
     "cells": ("configuration", "part"),
     "family": ("configuration", "family"),
+    "sdram": ("name", "configuration"),
     "simulation": ("configuration",),
     "soak": ("name",),
     "weight_bits": ("name",),

@@ -253,6 +253,26 @@ def soaks() -> str:
     return table(heads, rows)
 
 
+def sdram() -> str:
+    """Inferences with and without SDRAM."""
+    heads = [
+        "network",
+        "configuration",
+        ">cycles of layers",
+        ">of all but the link",
+        ">bytes from SDRAM",
+        ">over the link",
+    ]
+    rows = [
+        [
+            named(one, one["name"]), f"`{one['configuration']}`", number(one["cycles"]), number(one["all_cycles"]),
+            number(one["copied_bytes"]), number(one["link_bytes"]),
+        ]
+        for one in results.of_kind("sdram")
+    ]  # fmt: skip
+    return table(heads, rows)
+
+
 def _language(part: str) -> list[Record]:
     return [one for one in results.of_kind("language") if one["part"] == part]
 
@@ -342,6 +362,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "models": models,
     "origins": origins,
     "packing": packing,
+    "sdram": sdram,
     "soaks": soaks,
     "steps": steps,
     "summary": summary,

@@ -27,8 +27,19 @@ ZERO = Counters(0, 0, 0, 0, 0, 0, 0)
 
 
 def assemble(placed: Placement, chosen: Mapping[str, Chosen], config: Config) -> Model:
-    """The compiled model: every layer's passes in segments, with what the cycle model expects of them."""
-    assembler = _Assembler(placed.graph, config)
+    """The compiled model: every layer's passes in segments, with what the cycle model expects of them.
+
+    Where segments come from SDRAM, they take half the memories, if there are several: one is copied while another is
+    computed.
+    """
+    model = _assembled(placed, chosen, config, share=1)
+    if config.sdram and config.engine == "pipelined" and not model.resident:
+        return _assembled(placed, chosen, config, share=2)
+    return model
+
+
+def _assembled(placed: Placement, chosen: Mapping[str, Chosen], config: Config, *, share: int) -> Model:
+    assembler = _Assembler(placed.graph, config, share)
     for phase in placed.schedule.phases:
         if isinstance(phase, DevicePhase):
             assembler.device_phase(phase, chosen)
@@ -40,11 +51,11 @@ def assemble(placed: Placement, chosen: Mapping[str, Chosen], config: Config) ->
 class _Assembler:
     """Builds a model. Steps are appended in order."""
 
-    def __init__(self, graph: Graph, config: Config):
+    def __init__(self, graph: Graph, config: Config, share: int):
         self.graph, self.config = graph, config
         self.layers: list[Layer] = []
         self.steps: list[Step] = []
-        self._segments = _Segments(config)
+        self._segments = _Segments(config, share)
 
     def device_phase(self, phase: DevicePhase, chosen: Mapping[str, Chosen]) -> None:
         """Appends consecutive layers of the device."""
@@ -165,35 +176,44 @@ def _traffic(descriptor: Descriptor, config: Config) -> Traffic:
 
 
 class _Segments:
-    """Packs passes into segments, each of which fits the weight store and the program memory."""
+    """Packs passes into segments, each of which fits the weight store and the program memory.
 
-    def __init__(self, config: Config):
-        self.config = config
+    A segment takes one part in ``share`` of both, or more only where passes that belong together need it.
+    """
+
+    def __init__(self, config: Config, share: int):
+        self.config, self.share = config, share
         self._weights: list[list[np.ndarray]] = []
         self._descriptors: list[list[Descriptor]] = []
         self._known: list[dict[bytes, int]] = []
         """Of each segment, the first word of each pass's weights, by these weights."""
+        self._whole = False
+        """The last segment may take all of the memories."""
 
     def _has_room(self, words: int, descriptors: int) -> bool:
         """Whether the last segment has room for more."""
         if not self._weights:
             return False
         words += sum(len(weights) for weights in self._weights[-1])
-        return words <= self.config.weight_words and len(self._descriptors[-1]) + descriptors <= self.config.descriptors
+        return self._fits(words, len(self._descriptors[-1]) + descriptors, 1 if self._whole else self.share)
 
-    def _begin(self) -> None:
+    def _fits(self, words: int, descriptors: int, share: int) -> bool:
+        return words <= self.config.weight_words // share and descriptors <= self.config.descriptors // share
+
+    def _begin(self, *, whole: bool = False) -> None:
         """Begins a segment."""
         self._weights.append([])
         self._descriptors.append([])
         self._known.append({})
+        self._whole = whole
 
     def make_room(self, pieces: Sequence[Pass]) -> None:
         """Begins a new segment if passes do not all fit the last one, but an empty one: they are run again and again,
         and the device has one segment at a time."""
         words = sum(len(weights) for weights in {piece.weights.tobytes(): piece.weights for piece in pieces}.values())
         count = sum(len(piece.descriptors) for piece in pieces)
-        if words <= self.config.weight_words and count <= self.config.descriptors and not self._has_room(words, count):
-            self._begin()
+        if self._fits(words, count, 1) and not self._has_room(words, count):
+            self._begin(whole=not self._fits(words, count, self.share))
 
     def add(self, piece: Pass) -> list[Part]:
         """Places a pass in the last segment, or begins a new segment. A pass of too many descriptors is split. Weights

@@ -23,7 +23,7 @@ from sateen.hw.spec.descriptor import (
 )
 from sateen.hw.spec.pe import ACTIVATION_POINT_BIT, SELECTS_BIT
 
-__all__ = ["Pass", "block_rows", "look_up_passes", "passes", "sliding_passes"]
+__all__ = ["Pass", "block_rows", "look_up_passes", "passes", "relocated", "sliding_passes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,17 +39,20 @@ class Pass:
 
     def relocated(self, base: int) -> tuple[Descriptor, ...]:
         """The descriptors for weights that begin at word ``base``."""
-        return tuple(self._relocated(d, base) for d in self.descriptors)
-
-    def _relocated(self, d: Descriptor, base: int) -> Descriptor:
-        output = d.output
-        if output.to_weights:
-            output = dataclasses.replace(output, address=output.address + base * self.word_bytes)
-        return dataclasses.replace(d, weights=dataclasses.replace(d.weights, base=d.weights.base + base), output=output)
+        return tuple(relocated(descriptor, base, self.word_bytes) for descriptor in self.descriptors)
 
     def part(self, start: int, stop: int) -> Pass:
         """Some of the descriptors, with all weights."""
         return dataclasses.replace(self, descriptors=self.descriptors[start:stop])
+
+
+def relocated(d: Descriptor, base: int, word_bytes: int) -> Descriptor:
+    """A descriptor for weights that begin ``base`` words later; a word takes ``word_bytes`` of the host's address
+    space."""
+    output = d.output
+    if output.to_weights:
+        output = dataclasses.replace(output, address=output.address + base * word_bytes)
+    return dataclasses.replace(d, weights=dataclasses.replace(d.weights, base=d.weights.base + base), output=output)
 
 
 def _words(kernel: Kernel, config: Config) -> NDArray[np.int8]:

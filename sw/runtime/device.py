@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -105,7 +106,8 @@ class Device:
         """The models in the device's SDRAM, if it has any."""
         if self.shelf is not None:
             self.shelf.probe()
-        self._resident: tuple[Model, int] | None = None
+        self._resident: tuple[Model, frozenset[int]] | None = None
+        """The model whose segments are in the device's memories, and which of them."""
         self._allowed: tuple[Model, int] | None = None
 
     @property
@@ -184,18 +186,20 @@ class Device:
 
     def place(self, model: Model, segment: int) -> None:
         """Puts a segment's weights and program into the memories that programs use, unless they are there."""
-        operations, cycles = self._placing(model, segment)
-        if operations:
-            self.link.transaction(operations, busy_cycles=cycles)
-        self._resident = (model, segment)
+        with self._unknown_if_it_fails():
+            operations, cycles = self._placing(model, segment)
+            if operations:
+                self.link.transaction(operations, busy_cycles=cycles)
 
     def _placing(self, model: Model, segment: int) -> tuple[list[Operation], int]:
         """What places a segment, and the cycles that it takes besides the link's; nothing if the segment is there.
-        Afterwards what the device holds is unknown."""
+        Others of the model that stand elsewhere stay."""
         known = self._resident if getattr(self.link, "holder", None) is self else None
-        if known is not None and known[0] is model and known[1] == segment:
+        here = known[1] if known is not None and known[0] is model else frozenset()
+        self.link.holder = self
+        self._resident = model, frozenset({segment, *(other for other in here if self._beside(model, other, segment))})
+        if segment in here:
             return [], 0
-        self._resident, self.link.holder = None, self
         if self.shelf is not None:
             return self.shelf.placing(model, segment)
         data = model.segments[segment]
@@ -203,38 +207,57 @@ class Device:
         words[:, : self.config.cols] = data.weights
         return [write(Space.WEIGHTS, 0, words.tobytes()), write(Space.PROGRAM, 0, data.program.tobytes())], 0
 
-    def run(self, model: Model, part: Part, before: Sequence[Operation], after: Sequence[Operation]) -> bytes:
-        """Runs descriptors, with operations before and after, and returns the bytes that ``after`` reads."""
-        return self.run_all(model, [(part, before, after)])
+    def _beside(self, model: Model, one: int, other: int) -> bool:
+        """Whether the device's memories hold two segments at a time."""
+        return self.shelf is not None and self.shelf.slot(model, one).beside(self.shelf.slot(model, other))
 
-    def run_all(self, model: Model, jobs: Sequence[Job]) -> bytes:
-        """Runs several parts, all of one layer or a single one, without waiting for each. Returns what all read."""
+    def run(
+        self, model: Model, part: Part, before: Sequence[Operation], after: Sequence[Operation],
+        following: int | None = None,
+    ) -> bytes:  # fmt: skip
+        """Runs descriptors, with operations before and after, and returns the bytes that ``after`` reads."""
+        return self.run_all(model, [(part, before, after)], following)
+
+    def run_all(self, model: Model, jobs: Sequence[Job], following: int | None = None) -> bytes:
+        """Runs several parts without waiting for each, and returns what all read. With SDRAM the next part's segment,
+        or ``following``, is copied while a part runs, if it stands elsewhere."""
         limit = self._limit(model)
         operations: list[Operation] = []
         busy = 0
-        try:
-            for part, before, after in jobs:
+        with self._unknown_if_it_fails():
+            for (part, before, after), behind in zip(
+                jobs, [*(job[0].segment for job in jobs[1:]), following], strict=True
+            ):
                 if self.shelf is None:
                     self.place(model, part.segment)
                 placing, cycles = self._placing(model, part.segment)
-                operations += [*placing, *before, start(part.first, part.count, limit=limit), wait(), *after]
-                # What the device holds by then.
-                self._resident = (model, part.segment)
+                first = part.first + (self.shelf.slot(model, part.segment).descriptors.start if self.shelf else 0)
+                ahead, more = [], 0
+                if behind is not None and self._beside(model, part.segment, behind):
+                    ahead, more = self._placing(model, behind)
+                operations += [*placing, *before, start(first, part.count, limit=limit), *ahead, wait(), *after]
                 # A limit may be reached late.
-                busy += 8 * limit + cycles
-            return self.link.transaction(operations, busy_cycles=busy)
-        except BaseException as error:
-            # What the device holds now is unknown.
-            self._resident = None
-            if isinstance(error, OvertimeError):
-                # Several parts are of one layer, whichever of them ran.
-                layer = model.layer_at(jobs[0][0], error.place if len(jobs) == 1 else 0)
+                busy += 8 * limit + cycles + more
+            try:
+                return self.link.transaction(operations, busy_cycles=busy)
+            except OvertimeError as error:
+                # Tiles of a chain have equally many descriptors; other parts are of one layer, whichever ran.
+                alike = len({part.count for part, _, _ in jobs}) == 1
+                layer = model.layer_at(jobs[0][0], error.place if alike else 0)
                 raise OvertimeError(
                     f"the device ended the program in layer {layer.name!r}: it still "
                     f"ran after {limit:,} cycles, more than {PATIENCE} times what it should take; compile the model "
                     f"again, and if that does not help, report it",
                     place=error.place,
                 ) from error
+
+    @contextmanager
+    def _unknown_if_it_fails(self) -> Iterator[None]:
+        """After an error, what the device holds is unknown."""
+        try:
+            yield
+        except BaseException:
+            self._resident = None
             raise
 
     def _limit(self, model: Model) -> int:

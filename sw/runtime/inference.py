@@ -31,11 +31,18 @@ class Runner(Protocol):
     link: Link
     shelf: Shelf | None
 
-    def run(self, model: Model, part: Part, before: Sequence[Operation], after: Sequence[Operation]) -> bytes:
-        """Runs descriptors, with operations before and after. Returns the bytes that ``after`` reads."""
+    def run(
+        self, model: Model, part: Part, before: Sequence[Operation], after: Sequence[Operation],
+        following: int | None = None,
+    ) -> bytes:  # fmt: skip
+        """Runs descriptors, with operations before and after. Returns the bytes that ``after`` reads. The segment
+        ``following`` is needed next."""
 
-    def run_all(self, model: Model, jobs: Sequence[tuple[Part, Sequence[Operation], Sequence[Operation]]]) -> bytes:
-        """Several runs, of one layer."""
+    def run_all(
+        self, model: Model, jobs: Sequence[tuple[Part, Sequence[Operation], Sequence[Operation]]],
+        following: int | None = None,
+    ) -> bytes:  # fmt: skip
+        """Several runs, without waiting for each."""
 
 
 class _Values(dict[str, Array]):
@@ -79,6 +86,8 @@ class Inference:
         """The item's tensors that are in SDRAM, if the device has any."""
         self.counters: dict[str, Counters] = {}
         """Counters of each layer, by its name."""
+        self._following: int | None = None
+        """The segment that the next step needs."""
 
     def run(
         self, inputs: Mapping[str, Array], *, layers: bool, profiled: bool
@@ -102,7 +111,8 @@ class Inference:
         self.values, self.counters = _Values(self.model.graph, inputs), {}
         if self.spill is not None:
             self.spill.here.clear()
-        for step in self.model.steps:
+        for number, step in enumerate(self.model.steps):
+            self._following = self._next_segment(number)
             if step.host:
                 op = self.ops[step.host]
                 self._fetch(op.inputs)
@@ -116,6 +126,13 @@ class Inference:
         self._fetch(wanted)
         counters = [self.counters[layer.name] for layer in self.model.layers] if profiled else []
         return {name: self.values[name] for name in wanted}, counters
+
+    def _next_segment(self, number: int) -> int | None:
+        """The segment that is needed first after a step; after the last one, in the next inference."""
+        for step in (*self.model.steps[number + 1 :], *self.model.steps):
+            if not step.host:
+                return self.model.layers[step.first].parts[0].segment
+        return None
 
     def _run_layers(self, step: Step, *, layers: bool, profiled: bool) -> None:
         before = [
@@ -197,7 +214,7 @@ class Inference:
                     jobs.append(
                         (part, bring if part is parts[0] else [], [*counted, *(save if part is parts[-1] else [])])
                     )
-            answer = self.device.run_all(self.model, jobs)
+            answer = self.device.run_all(self.model, jobs, self._following)
             for tile in tiles:
                 for part in runs(tile.parts) if profiled else ():
                     data, answer = answer[: part.count * size], answer[part.count * size :]
@@ -255,8 +272,9 @@ class Inference:
             size = part.count * Counters.LAYOUT.size if profiled else 0
             reads = [read(Space.COUNTERS, 0, size)] if size else []
             answer = self.device.run(
-                self.model, part, before if index == 0 else (), [*reads, *(after if index == len(parts) - 1 else ())]
-            )
+                self.model, part, before if index == 0 else (), [*reads, *(after if index == len(parts) - 1 else ())],
+                parts[index + 1].segment if index + 1 < len(parts) else self._following,
+            )  # fmt: skip
             records |= _records(part, answer[:size])
             data = answer[size:]
         return records, data

@@ -18,14 +18,17 @@ from typing import Any
 
 import numpy as np
 
-from sateen.compiler import Model
+from sateen.compiler import Model, Segment
+from sateen.compiler.passes import relocated
+from sateen.compiler.verification.decoding import records
 from sateen.errors import DeviceError
 from sateen.hw.spec.config import Config
+from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
 from sateen.hw.spec.sdram import find_chip
 from sateen.hw.spec.wire import Space
 from sateen.runtime.link import Link, Operation, copies, read, write
 
-__all__ = ["Entry", "Shelf"]
+__all__ = ["Entry", "Shelf", "Slot"]
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +37,7 @@ DIRECTORY_BYTES = 1 << 16
 PROBE = DIRECTORY_BYTES - 16
 """Where the directory's last bytes are left for :meth:`Shelf.probe`."""
 PATTERNS = (bytes.fromhex("00ff55aa0f1e2d3c"), bytes.fromhex("ff00aa55f0e1d2c3"))
+DESCRIPTOR_BYTES = 4 * DESCRIPTOR_WORDS
 KEPT_IMAGES = 64
 """Models whose bytes are kept ready."""
 HEAD = struct.Struct("<8sII")
@@ -61,6 +65,19 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Slot:
+    """The place of a segment in the device's memories, in words of weights and in descriptors."""
+
+    words: range
+    descriptors: range
+
+    def beside(self, other: Slot) -> bool:
+        """Whether both segments may be there at a time."""
+        pairs = ((self.words, other.words), (self.descriptors, other.descriptors))
+        return all(one.stop <= two.start or two.stop <= one.start for one, two in pairs)
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Image:
     """A model's bytes."""
 
@@ -69,6 +86,8 @@ class _Image:
     sha256: str
     places: tuple[tuple[int, int, int], ...]
     """For each segment: where it begins, and how many bytes are weights and program."""
+    slots: tuple[Slot, ...]
+    """Where each segment goes in the device's memories."""
 
 
 class Shelf:
@@ -191,12 +210,17 @@ class Shelf:
         that they take at most. Loads the model first, unless it is there."""
         base = self.load(model).base
         start, weights, program = self._image(model).places[segment]
+        slot = self.slot(model, segment)
         self.copied += weights + program
         operations = [
-            *copies(base + start, Space.WEIGHTS, 0, weights),
-            *copies(base + start + weights, Space.PROGRAM, 0, program),
+            *copies(base + start, Space.WEIGHTS, slot.words.start * self.config.weight_word_bytes, weights),
+            *copies(base + start + weights, Space.PROGRAM, slot.descriptors.start * DESCRIPTOR_BYTES, program),
         ]
         return operations, CYCLES_PER_BYTE * (weights + program)
+
+    def slot(self, model: Model, segment: int) -> Slot:
+        """Where a segment goes in the device's memories."""
+        return self._image(model).slots[segment]
 
     def _image(self, model: Model) -> _Image:
         """A model's bytes, made once."""
@@ -204,15 +228,18 @@ class Shelf:
             if known.model is model:
                 return known
         parts, places, start = [], [], 0
-        for segment in model.segments:
+        slots = tuple(_slot(number, segment, self.config) for number, segment in enumerate(model.segments))
+        for segment, slot in zip(model.segments, slots, strict=True):
             words = np.zeros((len(segment.weights), self.config.weight_word_bytes), np.int8)
             words[:, : self.config.cols] = segment.weights
-            weights, program = words.tobytes(), segment.program.tobytes()
+            weights, program = words.tobytes(), _relocated(segment, slot, self.config)
             places.append((start, len(weights), len(program)))
             parts += [weights, program]
             start += len(weights) + len(program)
         data = b"".join(parts)
-        image = _Image(model=model, data=data, sha256=hashlib.sha256(data).hexdigest(), places=tuple(places))
+        image = _Image(
+            model=model, data=data, sha256=hashlib.sha256(data).hexdigest(), places=tuple(places), slots=slots
+        )
         self._images = [image, *self._images[: KEPT_IMAGES - 1]]
         return image
 
@@ -258,6 +285,25 @@ class Shelf:
         self._checked = {entry.sha256: entry for entry in entries if entry.sha256 in self._checked}
         self.link.transaction([write(Space.SDRAM, 0, _directory(entries))])
         self._entries = list(entries)
+
+
+def _slot(number: int, segment: Segment, config: Config) -> Slot:
+    """Where a segment goes. In a pipelined engine the first, the third and so on stand at the memories' beginning, the
+    others at their end: one can be copied while another is computed."""
+    words, count, word, descriptor = len(segment.weights), segment.count, 0, 0
+    if number % 2 and config.engine == "pipelined":
+        word = (config.weight_words - words) // config.weight_rows * config.weight_rows
+        descriptor = config.descriptors - count
+    return Slot(words=range(word, word + words), descriptors=range(descriptor, descriptor + count))
+
+
+def _relocated(segment: Segment, slot: Slot, config: Config) -> bytes:
+    """A segment's program for weights in its slot."""
+    base = slot.words.start
+    if not base:
+        return segment.program.tobytes()
+    program = records(segment.program)
+    return b"".join(relocated(descriptor, base, config.weight_word_bytes).encode() for descriptor in program)
 
 
 def _directory(entries: Sequence[Entry]) -> bytes:

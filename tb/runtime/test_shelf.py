@@ -27,7 +27,10 @@ from sateen.testing.graphs import Builder, random_graph, random_input, small_net
 
 DEVICE = "micro,sdram=m12l64322a,scratchpad_bytes=1024"
 CONFIG = parse_config(DEVICE)
-WIDE = ("tiny,sdram=as4c32m16sb,scratchpad_bytes=1024,weight_bytes=4096", "tiny,cols=6,lanes=3,sdram=m12l64322a")
+WIDE = (
+    "tiny,sdram=as4c32m16sb,scratchpad_bytes=1024,weight_bytes=4096",
+    "tiny,cols=6,lanes=3,sdram=m12l64322a,weight_bytes=3072",
+)
 """Pipelined engines, to which whole words of 2 and of 4 bytes go at once."""
 CAPACITY = find_chip(CONFIG.sdram).capacity
 
@@ -416,6 +419,60 @@ def test_models_in_parts(config):
         loaded = opened.load(model)
         np.testing.assert_array_equal(loaded.run(x), run_golden(graph, x)[graph.outputs[0]])
         assert loaded.profile.cycles == sum(layer.predicted.cycles for layer in model.layers)
+
+
+def in_parts(seed, config):
+    """A model of several segments, an input of two items, and its results."""
+    rng = np.random.default_rng(seed)
+    builder = Builder((6, 5, 7), rng, name=f"parts {seed}").conv2d(24, (3, 3)).conv2d(20, (2, 2))
+    graph = builder.conv2d(40, (1, 1)).conv2d(18, (2, 2)).flatten().fully_connected(20).graph()
+    x = random_input(graph, rng, 2)
+    return sateen.compile(graph, config), x, run_golden(graph, x)[graph.outputs[0]]
+
+
+def test_segments_are_copied_while_others_run():
+    """It takes fewer cycles than one after the other, and the same results, also of models that take turns."""
+    with sateen.open(f"sim:{WIDE[0]}") as opened:
+        cases = [in_parts(seed, opened.config) for seed in (1, 2)]
+        loaded = [opened.load(model) for model, _, _ in cases]
+        assert all(len(model.segments) > 3 for model, _, _ in cases)
+        for number in (0, 1, 1, 0, 0, 1):
+            np.testing.assert_array_equal(loaded[number].run(cases[number][1]), cases[number][2])
+
+        def cycles():
+            loaded[0].run(cases[0][1])
+            before = opened.simulated_cycles
+            np.testing.assert_array_equal(loaded[0].run(cases[0][1]), cases[0][2])
+            return opened.simulated_cycles - before
+
+        ahead, copied = cycles(), loaded[0].profile.copied_bytes
+        with mock.patch.object(Device, "_beside", return_value=False):
+            behind = cycles()
+            assert loaded[0].profile.copied_bytes == copied
+        assert ahead < behind - 500, (ahead, behind)
+        np.testing.assert_array_equal(loaded[1].run(cases[1][1]), cases[1][2])
+
+
+def test_after_an_error_nothing_is_known(each_device):
+    """A frame that was lost for good, between two segments: all of them are copied anew."""
+    model, x, expected = in_parts(3, each_device.config)
+    loaded = each_device.load(model)
+    np.testing.assert_array_equal(loaded.run(x), expected)
+    transaction = each_device.link.transaction
+    for failing in range(4):
+        calls = iter(range(100))
+
+        def broken(operations, calls=calls, failing=failing, **options):
+            if next(calls) == failing:
+                raise sateen.LinkError("cut")
+            return transaction(operations, **options)
+
+        with mock.patch.object(each_device.link, "transaction", broken), pytest.raises(sateen.LinkError):
+            loaded.run(x)
+        before = each_device.shelf.copied if each_device.shelf else 0
+        each_device.link.transaction([write(Space.WEIGHTS, 0, bytes(1024)), write(Space.PROGRAM, 0, bytes(192))])
+        np.testing.assert_array_equal(loaded.run(x), expected)
+        assert each_device.shelf.copied > before
 
 
 def test_words_of_sdram_go_at_once(each_device):
