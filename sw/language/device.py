@@ -173,7 +173,7 @@ class DeviceProducts:
                 after = [read(Space.COUNTERS, 0, size)]
                 if index == len(parts) - 1:
                     after.append(read(Space.SCRATCHPAD, model.addresses[target], model.size(target)))
-                answer = self.device.run(model, part, before, after)
+                answer = self.device.run_all(model, [(part, before, after)])
                 self._count(answer[:size])
                 data = answer[size:]
         outputs = math.prod(model.graph.tensors[target].shape) // self.positions

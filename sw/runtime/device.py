@@ -211,13 +211,6 @@ class Device:
         """Whether the device's memories hold two segments at a time."""
         return self.shelf is not None and self.shelf.slot(model, one).beside(self.shelf.slot(model, other))
 
-    def run(
-        self, model: Model, part: Part, before: Sequence[Operation], after: Sequence[Operation],
-        following: int | None = None,
-    ) -> bytes:  # fmt: skip
-        """Runs descriptors, with operations before and after, and returns the bytes that ``after`` reads."""
-        return self.run_all(model, [(part, before, after)], following)
-
     def run_all(self, model: Model, jobs: Sequence[Job], following: int | None = None) -> bytes:
         """Runs several parts without waiting for each, and returns what all read. With SDRAM the next part's segment,
         or ``following``, is copied while a part runs, if it stands elsewhere."""
@@ -242,7 +235,7 @@ class Device:
                 return self.link.transaction(operations, busy_cycles=busy)
             except OvertimeError as error:
                 # Tiles of a chain have equally many descriptors; other parts are of one layer, whichever ran.
-                alike = len({part.count for part, _, _ in jobs}) == 1
+                alike = len({part.count for part, _, _ in jobs}) == 1 and error.place < jobs[0][0].count
                 layer = model.layer_at(jobs[0][0], error.place if alike else 0)
                 raise OvertimeError(
                     f"the device ended the program in layer {layer.name!r}: it still "

@@ -31,18 +31,12 @@ class Runner(Protocol):
     link: Link
     shelf: Shelf | None
 
-    def run(
-        self, model: Model, part: Part, before: Sequence[Operation], after: Sequence[Operation],
-        following: int | None = None,
-    ) -> bytes:  # fmt: skip
-        """Runs descriptors, with operations before and after. Returns the bytes that ``after`` reads. The segment
-        ``following`` is needed next."""
-
     def run_all(
         self, model: Model, jobs: Sequence[tuple[Part, Sequence[Operation], Sequence[Operation]]],
         following: int | None = None,
     ) -> bytes:  # fmt: skip
-        """Several runs, without waiting for each."""
+        """Runs descriptors, several times without waiting for each, with operations before and after. Returns the bytes
+        that those after read. The segment ``following`` is needed next."""
 
 
 class _Values(dict[str, Array]):
@@ -271,10 +265,10 @@ class Inference:
         for index, part in enumerate(parts):
             size = part.count * Counters.LAYOUT.size if profiled else 0
             reads = [read(Space.COUNTERS, 0, size)] if size else []
-            answer = self.device.run(
-                self.model, part, before if index == 0 else (), [*reads, *(after if index == len(parts) - 1 else ())],
-                parts[index + 1].segment if index + 1 < len(parts) else self._following,
-            )  # fmt: skip
+            last = index == len(parts) - 1
+            job = part, before if index == 0 else (), [*reads, *(after if last else ())]
+            following = self._following if last else parts[index + 1].segment
+            answer = self.device.run_all(self.model, [job], following)
             records |= _records(part, answer[:size])
             data = answer[size:]
         return records, data

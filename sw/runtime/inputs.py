@@ -37,9 +37,7 @@ def taken_inputs(graph: Graph, x: Any) -> dict[str, Array]:
         values = values[None] if values.shape == shape and shape else values
         if values.ndim != len(shape) + 1 or values.shape[1:] != shape or len(values) == 0:
             wanted = ", ".join(["N", *map(str, shape)])
-            raise InputError(
-                f"input {name!r} must have shape [{wanted}] with N of 1 or more, not {list(values.shape)}"
-            )
+            raise InputError(f"input {name!r} must have shape [{wanted}] with N of 1 or more, not {list(values.shape)}")
         inputs[name] = tensor.from_file(values)
     if len({len(values) for values in inputs.values()}) != 1:
         raise InputError("all inputs must have the same number of items")

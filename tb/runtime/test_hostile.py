@@ -24,7 +24,7 @@ CONFIGS = {
     "sequential": PRESETS["micro"],
     "pipelined": replace(PRESETS["tiny"], weight_bytes=16384),
     "bit-serial": replace(PRESETS["tiny"], weight_bytes=16384, pe="bitserial"),
-    "overlapped": replace(PRESETS["tiny"], weight_bytes=16384, weight_rows=2, overlap=1),
+    "overlapped": replace(PRESETS["tiny"], weight_bytes=16384, overlap=1),
     "products": replace(PRESETS["tiny"], weight_bytes=16384, products=1),
 }
 BYTES = 4 * DESCRIPTOR_WORDS
