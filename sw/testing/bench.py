@@ -10,19 +10,18 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from amaranth.back import verilog
 from amaranth.lib import wiring
 
 from sateen.errors import InputError
 from sateen.extras import install_hint
-from sateen.hw.export import ports, started
 from sateen.hw.spec.config import Config, parse_config
 from sateen.progress import report
 from sateen.sim.errors import SimulationError
-from sateen.testing.simulation import Outcome, simulate
-from sateen.testing.simulators import TOP
+
+if TYPE_CHECKING:
+    from sateen.testing.simulation import Outcome
 
 __all__ = ["Bench", "cells", "nearest", "to_verilog"]
 
@@ -172,6 +171,9 @@ class Bench:
         SimulationError
             If the simulation cannot be built or run.
         """
+        # A bench's own process needs none of what builds and runs it, and there are many.
+        from sateen.testing.simulation import simulate
+
         chosen = self.select(tests, parameters)
         report("writing Verilog")
         text = to_verilog(self.create(**parameters), technology)
@@ -191,6 +193,11 @@ class _Technology:
 def to_verilog(component: wiring.Component, technology: str | None = None) -> str:
     """The component as Verilog with the top module ``top``; ports that are constant are left out. With a technology,
     the behaviour of its primitives is added."""
+    from amaranth.back import verilog
+
+    from sateen.hw.export import ports, started
+    from sateen.testing.simulators import TOP
+
     if technology is None:
         return started(verilog.convert(component, name=TOP, ports=ports(component), emit_src=False))
     platform = _Technology(technology)

@@ -10,10 +10,10 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, Timer
 
-from sateen.testing.simulation import INPUTS_VARIABLE, PARAMETERS_VARIABLE
+__all__ = ["CLOCK_NS", "INPUTS_VARIABLE", "PARAMETERS_VARIABLE", "parameters", "reset", "watchdog"]
 
-__all__ = ["CLOCK_NS", "parameters", "reset", "watchdog"]
-
+PARAMETERS_VARIABLE, INPUTS_VARIABLE = "SATEEN_BENCH_PARAMETERS", "SATEEN_BENCH_INPUTS"
+"""Environment of a simulation: the unit's parameters, and the names of its inputs, as JSON."""
 CLOCK_NS = 10
 """The period of every bench's clock."""
 PATIENCE_MS = 5

@@ -19,12 +19,11 @@ from xml.etree import ElementTree
 from sateen.errors import InputError
 from sateen.progress import report
 from sateen.sim.errors import SimulationError
+from sateen.testing.dut import INPUTS_VARIABLE, PARAMETERS_VARIABLE
 from sateen.testing.simulators import TOP, WAVES, build, ports, runner
 
-__all__ = ["INPUTS_VARIABLE", "PARAMETERS_VARIABLE", "Outcome", "TestOutcome", "simulate"]
+__all__ = ["Outcome", "TestOutcome", "simulate"]
 
-PARAMETERS_VARIABLE, INPUTS_VARIABLE = "SATEEN_BENCH_PARAMETERS", "SATEEN_BENCH_INPUTS"
-"""Environment of a simulation: the unit's parameters, and the names of its inputs, as JSON."""
 CYCLE_NS = 10
 LOOK_SECONDS = 0.2
 """How often the log is looked at for what runs."""
