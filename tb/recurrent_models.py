@@ -8,7 +8,7 @@ import numpy as np
 
 from tflite_models import ModelBuilder
 
-__all__ = ["lstm_model", "recurrent_files", "svdf_model"]
+__all__ = ["lstm_model", "recurrent_files", "svdf_model", "variable_model"]
 
 
 def svdf_model(
@@ -83,7 +83,62 @@ def lstm_model(
     return b, [x], [y]
 
 
+def variable_model(
+    type="INT8", *, begin: Any = None, frames=4, depth=3, channels=5, names=("ring", "ring"), point=9,
+) -> tuple[ModelBuilder, list[int], list[int], ModelBuilder | None]:  # fmt: skip
+    """A file of a convolution over the last frames of a stream, which a resource variable keeps.
+
+    Parameters
+    ----------
+    begin
+        What the variable is set to once; ``None``: the file does not set it.
+    names
+        Of the variable where it is read, and where it is assigned.
+
+    Returns
+    -------
+    The builder, input and output, and the graph that is called once.
+    """
+    rng, b = np.random.default_rng(7), ModelBuilder()
+    numbers = {"scale": 0.05, "zero_point": point} if type == "INT8" else {"scale": 0.001} if type == "INT16" else {}
+
+    def tensor(*shape: int) -> int:
+        return b.tensor((1, *shape), type, **numbers)
+
+    once = None
+    if begin is not None:
+        b.op("CALL_ONCE", [], [], "CallOnceOptions", InitSubgraphIndex=1)
+        once = ModelBuilder()
+        handle = once.tensor((), "RESOURCE")
+        once.op("VAR_HANDLE", [], [handle], "VarHandleOptions", Container="", SharedName=names[0])
+        data = np.full((1, frames - 1, 1, channels), begin)
+        once.op("ASSIGN_VARIABLE", [handle, once.constant(data, type, **numbers)], [], "AssignVariableOptions")
+    x, kept, joined, following = (
+        tensor(1, 1, channels), tensor(frames - 1, 1, channels), tensor(frames, 1, channels),
+        tensor(frames - 1, 1, channels),
+    )  # fmt: skip
+    handles = [b.tensor((), "RESOURCE") for _ in names]
+    for handle, name in zip(handles, names, strict=True):
+        b.op("VAR_HANDLE", [], [handle], "VarHandleOptions", Container="", SharedName=name)
+    b.op("READ_VARIABLE", [handles[0]], [kept], "ReadVariableOptions")
+    b.op("CONCATENATION", [kept, x], [joined], "ConcatenationOptions", Axis=1)
+    ends = [b.constant(each) for each in ([0, 1, 0, 0], [1, frames, 1, channels], [1, 1, 1, 1])]
+    b.op("STRIDED_SLICE", [joined, *ends], [following], "StridedSliceOptions")
+    b.op("ASSIGN_VARIABLE", [handles[1], following], [], "AssignVariableOptions")
+    if type != "INT8":
+        y = tensor(frames * channels)
+        b.op("RESHAPE", [joined, b.constant([1, frames * channels])], [y], "ReshapeOptions")
+        return b, [x], [y], once
+    w = b.constant(rng.integers(-127, 128, (depth, frames, 1, channels)), "INT8", scale=0.01)
+    y = b.tensor((1, 1, 1, depth), scale=0.2, zero_point=-3)
+    bias = b.constant(rng.integers(-999, 999, depth), "INT32", scale=0.0005)
+    window = {"StrideH": 1, "StrideW": 1, "DilationHFactor": 1, "DilationWFactor": 1, "Padding": 1}
+    b.op("CONV_2D", [joined, w, bias], [y], "Conv2DOptions", **window)
+    return b, [x], [y], once
+
+
 def recurrent_files() -> list[tuple[ModelBuilder, list[int], list[int]]]:
     """A file of each recurrent layer, its inputs and its outputs."""
     rng = np.random.default_rng(5)
-    return [svdf_model(rng), svdf_model(rng, "INT8", state={"zero_point": 0}), lstm_model(rng)]
+    narrow = svdf_model(rng, "INT8", state={"zero_point": 0})
+    return [svdf_model(rng), narrow, lstm_model(rng), variable_model()[:3]]

@@ -69,35 +69,29 @@ class ModelBuilder:
             )
         )  # fmt: skip
 
-    def build(self, inputs, outputs, graphs=1) -> bytes:
-        """The file, whose graph stands there several times."""
-        tables, behind = self._tables(inputs, outputs, graphs, 2), b""
+    def build(self, inputs, outputs, graphs=1, once=None) -> bytes:
+        """The file, whose graph stands there several times. Behind them stands that of another builder, ``once``."""
+        tables, behind = self._tables(inputs, outputs, graphs, 2, once), b""
         if any(tensor["outside"] is not None for tensor in self.tensors):
-            tables = self._tables(inputs, outputs, graphs, len(tables))
+            tables = self._tables(inputs, outputs, graphs, len(tables), once)
             behind = b"".join(tensor["outside"].tobytes() for tensor in self.tensors if tensor["outside"] is not None)
         return tables + behind
 
-    def _tables(self, inputs, outputs, graphs, place) -> bytes:
+    def _tables(self, inputs, outputs, graphs, place, once) -> bytes:
         """The file without what stands behind its tables, at ``place``."""
         b = flatbuffers.Builder(1024)
         buffers = [self._buffer(b, None)]
-        for tensor in self.tensors:
+        builders = [self, once] if once else [self]
+        for tensor in (tensor for builder in builders for tensor in builder.tensors):
             data = halves(tensor["data"]) if tensor["type"] == "INT4" else tensor["data"]
             buffers.append(self._buffer(b, data, tensor["outside"], place))
             place += 0 if tensor["outside"] is None else tensor["outside"].nbytes
-        tensors = [self._tensor(b, tensor, index + 1) for index, tensor in enumerate(self.tensors)]
-        kinds = [(op["kind"], op["custom"], op["version"]) for op in self.ops]
-        codes = list(dict.fromkeys(kinds))
+        codes = list(dict.fromkeys(_code(op) for builder in builders for op in builder.ops))
         code_tables = [self._code(b, *code) for code in codes]
-        ops = [self._operator(b, op, codes.index(kind)) for op, kind in zip(self.ops, kinds, strict=True)]
-        vectors = [
-            _offsets(b, tflite.SubGraphStartTensorsVector, tensors), _ints(b, inputs), _ints(b, outputs),
-            _offsets(b, tflite.SubGraphStartOperatorsVector, ops),
-        ]  # fmt: skip
-        tflite.SubGraphStart(b)
-        for field, vector in zip(("Tensors", "Inputs", "Outputs", "Operators"), vectors, strict=True):
-            getattr(tflite, f"SubGraphAdd{field}")(b, vector)
-        subgraphs = _offsets(b, tflite.ModelStartSubgraphsVector, [tflite.SubGraphEnd(b)] * graphs)
+        tables = [self._subgraph(b, inputs, outputs, codes, 1)] * graphs
+        if once:
+            tables.append(once._subgraph(b, [], [], codes, 1 + len(self.tensors)))
+        subgraphs = _offsets(b, tflite.ModelStartSubgraphsVector, tables)
         code_vector = _offsets(b, tflite.ModelStartOperatorCodesVector, code_tables)
         buffer_vector = _offsets(b, tflite.ModelStartBuffersVector, buffers)
         tflite.ModelStart(b)
@@ -107,6 +101,19 @@ class ModelBuilder:
         tflite.ModelAddBuffers(b, buffer_vector)
         b.Finish(tflite.ModelEnd(b), file_identifier=b"TFL3")
         return bytes(b.Output())
+
+    def _subgraph(self, b, inputs, outputs, codes, buffer):
+        """The graph, whose tensors' buffers begin with number ``buffer``."""
+        tensors = [self._tensor(b, tensor, index + buffer) for index, tensor in enumerate(self.tensors)]
+        ops = [self._operator(b, op, codes.index(_code(op))) for op in self.ops]
+        vectors = [
+            _offsets(b, tflite.SubGraphStartTensorsVector, tensors), _ints(b, inputs), _ints(b, outputs),
+            _offsets(b, tflite.SubGraphStartOperatorsVector, ops),
+        ]  # fmt: skip
+        tflite.SubGraphStart(b)
+        for field, vector in zip(("Tensors", "Inputs", "Outputs", "Operators"), vectors, strict=True):
+            getattr(tflite, f"SubGraphAdd{field}")(b, vector)
+        return tflite.SubGraphEnd(b)
 
     def _buffer(self, b, data, outside=None, place=0):
         vector = b.CreateByteVector(np.ascontiguousarray(data).tobytes()) if data is not None else None
@@ -164,6 +171,7 @@ class ModelBuilder:
         table = None
         if op["options"]:
             lists = {field: _ints(b, value) for field, value in op["fields"].items() if isinstance(value, list)}
+            lists |= {field: b.CreateString(value) for field, value in op["fields"].items() if isinstance(value, str)}
             getattr(tflite, f"{op['options']}Start")(b)
             for field, value in {**op["fields"], **lists}.items():
                 getattr(tflite, f"{op['options']}Add{field}")(b, value)
@@ -186,6 +194,11 @@ def halves(values):
     """Values of 4 bits, two in a byte, the lower half first."""
     codes = np.append(np.asarray(values, np.uint8).reshape(-1) & 15, np.zeros(np.size(values) % 2, np.uint8))
     return codes[::2] | codes[1::2] << 4
+
+
+def _code(op):
+    """What the table of an operator's code has."""
+    return op["kind"], op["custom"], op["version"]
 
 
 def _ints(b, values):

@@ -40,10 +40,10 @@ class Stateful:
         taken = {}
         for name in self._states:
             tensor, values = self._graph.tensors[name], np.asarray(given[name])
-            if values.dtype != tensor.dtype or values.shape != tensor.file_shape:
+            kind = "uint8" if tensor.unsigned else tensor.dtype
+            if values.dtype != kind or values.shape != tensor.file_shape:
                 raise InputError(
-                    f"state {name!r} must be {tensor.dtype} of {tensor.file_shape}, not {values.dtype} of "
-                    f"{values.shape}"
+                    f"state {name!r} must be {kind} of {tensor.file_shape}, not {values.dtype} of {values.shape}"
                 )
             taken[name] = tensor.from_file(values).copy()
         self._states = taken

@@ -10,7 +10,7 @@ import pytest
 
 import sateen
 from interpreters import portable
-from recurrent_models import lstm_model, svdf_model
+from recurrent_models import lstm_model, svdf_model, variable_model
 from sateen.errors import InputError, SateenWarning
 from sateen.frontends import tflite
 from sateen.graph import GraphError, LstmCells, LstmHidden, Recurrent, run
@@ -24,11 +24,12 @@ CONFIG = "tiny"
 def stream(built, steps: int, seed: int = 0):
     """The graph of a file, random inputs in its layout, and tflite-micro's results, of which each follows from all
     inputs before."""
-    builder, inputs, outputs = built
-    data = builder.build(inputs, outputs)
+    builder, inputs, outputs, *once = built
+    data = builder.build(inputs, outputs, once=once[0] if once else None)
     graph, interpreter = tflite.load(data), portable(data)
     shape = builder.tensors[inputs[0]]["shape"]
-    x = np.random.default_rng(seed).integers(-128, 128, (steps, *shape)).astype(np.int8)
+    x = np.random.default_rng(seed).integers(-128, 128, (steps, *shape))
+    x = x.astype({"INT8": np.int8, "INT16": np.int16, "FLOAT32": np.float32}[builder.tensors[inputs[0]]["type"]])
     # Corners, which last long enough to fill all states.
     x[steps // 2], x[steps // 2 + 1] = -128, 127
     expected = []
@@ -184,6 +185,46 @@ def test_states_belong_to_one_operator():
         tflite.load(builder.build(inputs, [second]))
 
 
+@pytest.mark.parametrize("begin", [None, "zeros"])
+@pytest.mark.parametrize("type", ["INT8", "INT16", "FLOAT32"])
+def test_resource_variables(type, begin):
+    """Streaming models keep the last frames in them, and begin with zeros."""
+    zero = {"INT8": 9}.get(type, 0)
+    check(variable_model(type, begin=None if begin is None else zero), steps=9)
+
+
+def test_a_variable_that_is_read_again_after_it_was_assigned():
+    b, inputs, _, _ = variable_model()
+    again = b.tensor((1, 3, 1, 5), scale=0.05, zero_point=9)
+    handle = b.ops[0]["outputs"][0]
+    b.op("READ_VARIABLE", [handle], [again], "ReadVariableOptions")
+    check((b, inputs, [again]), steps=5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"begin": 4}, "it sets a variable to tensor 't1', which is not zero throughout; begin with zeros"),
+        ({"names": ("one", "other")}, "tensor 'v0' (one): nothing assigns values to this variable"),
+    ],
+)
+def test_variables_that_are_refused(changes, message):
+    builder, inputs, outputs, once = variable_model(**changes)
+    with pytest.raises(GraphError, match=re.escape(message)):
+        tflite.load(builder.build(inputs, outputs, once=once))
+
+
+@pytest.mark.parametrize("numbers", [{"scale": 0.1}, {"scale": 0.05, "zero_point": 1}])
+def test_variables_of_other_numbers_are_refused(numbers):
+    b = ModelBuilder()
+    x, y, handle = b.tensor((1, 4), **numbers), b.tensor((1, 4), scale=0.05), b.tensor((), "RESOURCE")
+    b.op("VAR_HANDLE", [], [handle], "VarHandleOptions", Container="", SharedName="kept")
+    b.op("READ_VARIABLE", [handle], [y])
+    b.op("ASSIGN_VARIABLE", [handle, x], [])
+    with pytest.raises(GraphError, match="'t0' must have the shape, type, scale and zero point of the variable 'kept'"):
+        tflite.load(b.build([x], [y]))
+
+
 def loaded(built, device) -> tuple[LoadedModel, np.ndarray, np.ndarray]:
     """A model on a device, inputs and tflite-micro's results."""
     graph, x, expected = stream(built, 8)
@@ -205,10 +246,12 @@ def device():
         yield opened
 
 
-@pytest.mark.parametrize("kind", ["INT16", "INT8", "LSTM"])
+@pytest.mark.parametrize("kind", ["INT16", "INT8", "LSTM", "variable"])
 def test_states_live_from_run_to_run(device, kind):
     rng = np.random.default_rng(2)
-    model, x, expected = loaded(lstm_model(rng) if kind == "LSTM" else svdf_model(rng, kind, state=plain(kind)), device)
+    others = {"LSTM": lstm_model, "variable": lambda _: variable_model()}
+    built = others[kind](rng) if kind in others else svdf_model(rng, kind, state=plain(kind))
+    model, x, expected = loaded(built, device)
     first = model.run(x[:3]).reshape(3, -1)
     saved = model.states
     # One by one, and then again from what was saved.

@@ -19,6 +19,8 @@ MOVING = frozenset({
     "UNPACK",
 })  # fmt: skip
 """Kinds of operators for which codes need no scale."""
+WITHOUT_OUTPUT = ("ASSIGN_VARIABLE", "CALL_ONCE")
+"""Kinds of operators that have no result."""
 CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "CAST")
 """Kinds of operators whose input and output have different types."""
 TYPES = {
@@ -38,7 +40,8 @@ def check_known(operator: RawOperator, kinds: Container[str]) -> None:
         f"its version {operator.version} is newer than version {newest(operator.kind)}, the newest that is known "
         "here; convert the model with an older converter",
     )
-    require(len(operator.outputs) > 0, operator, "it has no output; convert the model anew")
+    good = len(operator.outputs) > 0 or operator.kind in WITHOUT_OUTPUT
+    require(good, operator, "it has no output; convert the model anew")
 
 
 def computes_with(model: RawModel, constants: Container[int], operator: RawOperator) -> str:

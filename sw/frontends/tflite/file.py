@@ -5,9 +5,9 @@ The parser stays in this module. Users of the records meet none of its errors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -118,6 +118,8 @@ class RawModel:
     outputs: tuple[int, ...]
     subgraphs: int = 1
     """Of the file; those behind the first are left out."""
+    called: Mapping[int, RawModel] = field(default_factory=dict)
+    """Of these the ones that CALL_ONCE names, by number."""
 
     @property
     def batch(self) -> int:
@@ -190,7 +192,17 @@ class _Reader:
         require(
             version == SCHEMA, "file", f"its schema has the version {version}, not {SCHEMA}; convert the model anew"
         )
-        graph = self.file.Subgraphs(0)
+        model = self._graph(0)
+        numbers = {
+            operator.options(tflite.CallOnceOptions).InitSubgraphIndex
+            for operator in model.operators
+            if operator.kind == "CALL_ONCE"
+        }
+        there = [number for number in sorted(numbers) if 0 < number < model.subgraphs]
+        return replace(model, called={number: self._graph(number) for number in there})
+
+    def _graph(self, number: int) -> RawModel:
+        graph = self.file.Subgraphs(number)
         count = self._count(graph.TensorsLength())
         return RawModel(
             tensors=[self._tensor(index, graph.Tensors(index)) for index in range(count)],

@@ -11,6 +11,7 @@ from sateen.frontends.tflite.moves import MOVES
 from sateen.frontends.tflite.real import REAL
 from sateen.frontends.tflite.real_layers import REAL_LAYERS
 from sateen.frontends.tflite.recurrent import RECURRENT
+from sateen.frontends.tflite.variables import VARIABLES
 from sateen.frontends.tflite.wide import WIDE
 
 __all__ = ["BY_TYPE", "HANDLERS"]
@@ -24,6 +25,7 @@ HANDLERS: dict[str, Handler] = {
     **products.HANDLERS,
     **reductions.HANDLERS,
     **RECURRENT,
+    **VARIABLES,
     **windows.HANDLERS,
     **CASTS,
 }
@@ -32,8 +34,8 @@ MOVED = {kind: MOVES[kind] for kind in MOVES if kind != "PADV2"} | arrange.HANDL
 """The handlers of operators that move values of any type."""
 BY_TYPE: Mapping[str, Mapping[str, Handler]] = {
     "INT8": HANDLERS,
-    "FLOAT32": {**MOVED, **REAL, **REAL_LAYERS, **products.REAL_PRODUCTS, **pairs.LOGIC, **CASTS},
-    "INT16": {**MOVED, **WIDE, **CASTS},
+    "FLOAT32": {**MOVED, **VARIABLES, **REAL, **REAL_LAYERS, **products.REAL_PRODUCTS, **pairs.LOGIC, **CASTS},
+    "INT16": {**MOVED, **VARIABLES, **WIDE, **CASTS},
     "INT32": {**{kind: MOVES[kind] for kind in ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")}, **CASTS},
 }
 """The handlers of operators, by the type that they compute with: codes of 8 or 16 bits, real numbers, or

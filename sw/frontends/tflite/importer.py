@@ -65,6 +65,8 @@ class Importer:
         """Types of the constants that were made real, by their index."""
         self.states: dict[str, str] = {}
         """The graph's states."""
+        self.variables: dict[tuple[str, str], int] = {}
+        """Numbers of resource variables, by container and name."""
 
     def graph(self, handlers: Mapping[str, Mapping[str, Handler]], folding: Mapping[str, Folding]) -> Graph:
         """The graph of the whole model. By kinds of operators, ``handlers`` make them, for each type that they compute
@@ -75,7 +77,7 @@ class Importer:
         known = set().union(folding, *handlers.values())
         for operator in self.model.operators:
             check_known(operator, known)
-        if self.model.subgraphs > 1:
+        if self.model.subgraphs > 1 + len(self.model.called):
             warnings.warn(
                 f"the file has {self.model.subgraphs} graphs; the first is taken, the others are left out",
                 SateenWarning,
@@ -104,6 +106,8 @@ class Importer:
         for index in self.model.outputs:
             if index in self.constants:
                 self.value(self.model.operators[-1] if self.model.operators else None, index)
+        for name, following in self.states.items():
+            require(bool(following), self.tensors[name], "nothing assigns values to this variable; convert it without")
         return Graph(
             name=self.name, tensors=self.tensors, ops=self.ops, inputs=inputs,
             outputs=[self.tensor(index).name for index in self.model.outputs], states=self.states,
