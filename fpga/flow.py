@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sateen.fpga.floorplan import plan_sites
 from sateen.fpga.netlists import prepare
 from sateen.fpga.parts import Part
+from sateen.fpga.pll import USB_HZ, USB_IO_HZ
 from sateen.fpga.stages import nextpnr_stage, yosys_stage
 from sateen.fpga.timing import Path as CriticalPath
 from sateen.fpga.timing import parse_path
@@ -232,10 +233,11 @@ def parse_report(document: dict, part: Part, cells: Resources, seed: int) -> Rep
         for path in document["critical_paths"]
         if path["from"] == path["to"] and not re.search(USB_CLOCKS, path["from"])
     ]
+    needed = {name: (USB_IO_HZ if "usb_io" in name else USB_HZ) / 1e6 for name in others}
     missed = [
-        f"{name} reaches {clock['achieved']:.1f} MHz of {clock['constraint']:.1f}"
+        f"{name} reaches {clock['achieved']:.1f} MHz of {needed[name]:.1f}"
         for name, clock in others.items()
-        if clock["achieved"] < clock["constraint"]
+        if clock["achieved"] < needed[name]
     ]
     counts = {name: used[part.used[name]] if name in part.used else getattr(cells, name) for name in part.cells}
     return Report(

@@ -166,7 +166,11 @@ class BoardTop(Elaboratable):
 
     def _usb_clocks(self, m: Module, source: Any) -> None:
         """The domains of :class:`sateen.hw.link.usb.UsbSerial`, from a PLL of their own."""
-        m.domains.usb, m.domains.usb_io = ClockDomain("usb"), ClockDomain("usb_io")
+        for name in ("usb", "usb_io"):
+            domain = ClockDomain(name)
+            # The placer's constraints name these nets. Of equal nets, synthesis keeps the name of one with attributes.
+            domain.clk.attrs["keep"] = 1
+            m.domains += domain
         settings, locked, fed_back = ecp5_usb(self.board.clock_hz), Signal(), Signal()
         m.submodules.usb_pll = _ecp5(
             self.board, settings, source, fed_back, locked, ClockSignal("usb_io"), ClockSignal("usb")

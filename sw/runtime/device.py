@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, overload
+from typing import Self
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from sateen.compiler import Layer, Model, Part
+from sateen.compiler import Model, Part
 from sateen.compiler.consistency import check
 from sateen.compiler.verification.decoding import records
-from sateen.errors import ConfigMismatch, LinkError, OvertimeError, SateenWarning
-from sateen.graph import Array
+from sateen.errors import ConfigMismatch, DeviceError, LinkError, OvertimeError, SateenWarning
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.counters import Counters
 from sateen.hw.spec.descriptor import Descriptor
 from sateen.hw.spec.identity import Identity
 from sateen.hw.spec.wire import Space
-from sateen.runtime.inference import Inference
-from sateen.runtime.inputs import taken_inputs
 from sateen.runtime.link import Link, Operation, wait, write
 from sateen.runtime.link import run as start
-from sateen.runtime.position import Place, Position
+from sateen.runtime.loaded import LayerProfile, LoadedModel, Profile, Progress
 from sateen.runtime.shelf import Shelf
-from sateen.runtime.states import Stateful
 from sateen.runtime.transport import alternatives, open_transport
+from sateen.runtime.window import Job as LinkJob
 from sateen.sim.cycles import predict
 
 __all__ = ["Device", "LayerProfile", "LoadedModel", "Profile", "allowed_cycles", "open"]
@@ -40,54 +35,11 @@ PATIENCE, GRACE_CYCLES = 4, 10_000
 """A program may take so many times the cycles that are predicted, and so many more."""
 Job = tuple[Part, Sequence[Operation], Sequence[Operation]]
 """Descriptors to run, with operations before and after."""
-Inputs = ArrayLike | Mapping[str, Array]
-Progress = Callable[[int, int], None]
-"""Called with what is done, inferences or bytes of a model, and how many there are."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerProfile:
-    """Counters of one layer in one inference."""
-
-    layer: Layer
-    counters: Counters
-    pes: int
-
-    @property
-    def utilization(self) -> float:
-        """Multiply-accumulates ÷ (cycles × PEs)."""
-        return self.layer.macs / (self.counters.cycles * self.pes) if self.counters.cycles else 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Profile:
-    """The device's counters for the last inference of a run."""
-
-    layers: tuple[LayerProfile, ...]
-    inferences: int
-    """Inferences of the run."""
-    link_bytes: int
-    """Bytes over the link in both directions, in the whole run."""
-    copied_bytes: int = 0
-    """Bytes copied from SDRAM into the device's memories, in the whole run. A copy takes about a cycle for
-    :attr:`~sateen.hw.spec.config.Config.moved_bytes`, besides :attr:`cycles`."""
-
-    @property
-    def cycles(self) -> int:
-        """Cycles of one inference, without the link."""
-        return sum(layer.counters.cycles for layer in self.layers)
-
-    @property
-    def utilization(self) -> float:
-        """Multiply-accumulates ÷ (cycles × PEs) of one inference."""
-        if not self.cycles:
-            return 0.0
-        return sum(layer.layer.macs for layer in self.layers) / (self.cycles * self.layers[0].pes)
 
 
 class Device:
     """An accelerator at the other end of a link; a context manager. Threads may share it: they take turns, an inference
-    each.
+    each, or up to 16 of a batch.
 
     Raises
     ------
@@ -106,6 +58,7 @@ class Device:
         """The models in the device's SDRAM, if it has any."""
         if self.shelf is not None:
             self.shelf.probe()
+        self._loaded: weakref.WeakSet[LoadedModel] = weakref.WeakSet()
         self._resident: tuple[Model, frozenset[int]] | None = None
         """The model whose segments are in the device's memories, and which of them."""
         self._allowed: tuple[Model, int] | None = None
@@ -165,6 +118,7 @@ class Device:
         if not model.trusted:
             check(model)
         loaded = LoadedModel(self, model)
+        self._loaded.add(loaded)
         with self.turn:
             if self.shelf is not None:
                 self.shelf.load(model, progress)
@@ -173,7 +127,10 @@ class Device:
         return loaded
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Closes the connection. Inferences that are under way end before; submissions that have not begun are
+        cancelled."""
+        for loaded in list(self._loaded):
+            loaded.withdraw()
         self.link.close()
 
     def __enter__(self) -> Self:
@@ -214,7 +171,7 @@ class Device:
     def run_all(self, model: Model, jobs: Sequence[Job], following: int | None = None) -> bytes:
         """Runs several parts without waiting for each, and returns what all read. With SDRAM the next part's segment,
         or ``following``, is copied while a part runs, if it stands elsewhere."""
-        limit = self._limit(model)
+        limit = self.limit(model)
         operations: list[Operation] = []
         busy = 0
         with self._unknown_if_it_fails():
@@ -236,13 +193,8 @@ class Device:
             except OvertimeError as error:
                 # Tiles of a chain have equally many descriptors; other parts are of one layer, whichever ran.
                 alike = len({part.count for part, _, _ in jobs}) == 1 and error.place < jobs[0][0].count
-                layer = model.layer_at(jobs[0][0], error.place if alike else 0)
-                raise OvertimeError(
-                    f"the device ended the program in layer {layer.name!r}: it still "
-                    f"ran after {limit:,} cycles, more than {PATIENCE} times what it should take; compile the model "
-                    f"again, and if that does not help, report it",
-                    place=error.place,
-                ) from error
+                place = error.place if alike else 0
+                raise self.explain(OvertimeError(str(error), place=place), model, jobs[0][0]) from error
 
     @contextmanager
     def _unknown_if_it_fails(self) -> Iterator[None]:
@@ -253,7 +205,31 @@ class Device:
             self._resident = None
             raise
 
-    def _limit(self, model: Model) -> int:
+    def stream(
+        self, model: Model, part: Part, source: Callable[[], LinkJob | None], *, poll_seconds: float | None = None
+    ) -> None:
+        """Places the segment of a part, and executes jobs that run it, the bytes of one while the one before is
+        computed. See :class:`sateen.runtime.window.Window`."""
+        with self._unknown_if_it_fails():
+            self.place(model, part.segment)
+            self.link.stream(source, poll_seconds=poll_seconds)
+
+    def forget(self) -> None:
+        """What the device holds is unknown."""
+        self._resident = None
+
+    def explain(self, error: DeviceError, model: Model, part: Part) -> DeviceError:
+        """An error of a program that ran a part, with the layer."""
+        if not isinstance(error, OvertimeError):
+            return error
+        layer, limit = model.layer_at(part, error.place), self.limit(model)
+        return OvertimeError(
+            f"the device ended the program in layer {layer.name!r}: it still ran after {limit:,} cycles, more than "
+            f"{PATIENCE} times what it should take; compile the model again, and if that does not help, report it",
+            place=error.place,
+        )
+
+    def limit(self, model: Model) -> int:
         """Cycles after which the device ends a program of a model."""
         if self._allowed is None or self._allowed[0] is not model:
             self._allowed = model, allowed_cycles(model, self.config)
@@ -273,96 +249,6 @@ def expected_cycles(model: Model, config: Config) -> int:
     cycles = [[each.cycles for each in predict(records(segment.program), config)] for segment in model.segments]
     parts = [part for layer in model.layers for part in layer.parts]
     return sum(sum(cycles[part.segment][part.first : part.first + part.count]) for part in parts)
-
-
-class LoadedModel(Stateful):
-    """A model on a device. Others may be loaded and run between its runs."""
-
-    def __init__(self, device: Device, model: Model):
-        super().__init__(model.graph)
-        self.device, self.model = device, model
-        self.profile: Profile | None = None
-        """The profile of the last :meth:`run`."""
-        self._position: Position | None = None
-
-    @property
-    def position(self) -> Place | None:
-        """Where the inference is that runs now or ran last, ``None`` before the first; for other threads, to tell how
-        far it is."""
-        return self._position() if self._position is not None and self.model.layers else None
-
-    @overload
-    def run(self, x: Inputs, *, layers: Literal[False] = ..., progress: Progress | None = ...) -> Any: ...
-    @overload
-    def run(
-        self, x: Inputs, *, layers: Literal[True], progress: Progress | None = ...
-    ) -> tuple[Any, dict[str, Array]]: ...
-    def run(self, x: Any, *, layers: bool = False, progress: Progress | None = None) -> Any:
-        """Runs a batch, item by item; for a model with states these are the next steps of its stream.
-
-        Parameters
-        ----------
-        x
-            [N, …], or a single item without the N, in the layout and type of the model's file (int8, uint8 or float32),
-            or for a model of several inputs a dictionary of such arrays by name. A uint8 tensor may also be given as
-            int8, smaller by 128.
-        layers
-            Also return every tensor; each layer's result is read back from the device after the layer.
-        progress
-            Called after each item.
-
-        Returns
-        -------
-        [N, …] in the layout and type of the model's file, or for a model of several outputs a dictionary of such
-        arrays. With ``layers``, a pair of that and a dictionary of all tensors by name.
-
-        Raises
-        ------
-        InputError
-            If ``x`` has another shape or type.
-        """
-        inputs = taken_inputs(self.model.graph, x)
-        graph, count = self.model.graph, len(next(iter(inputs.values())))
-        simulated = None if self.device.simulated_cycles is None else lambda: self.device.simulated_cycles or 0
-        self._position = Position(self.model, simulated)
-        with self.device.turn:
-            inference = Inference(self.device, self.model, self._position)
-        items: list[dict[str, Array]] = []
-        counters: list[Counters] = []
-        link_bytes = copied = 0
-        for item in range(count):
-            single = {name: values[item : item + 1] for name, values in inputs.items()}
-            with self.device.turn:
-                before, copied_before = self.device.link.bytes, self._copied()
-                # The last item is profiled.
-                values, counters = inference.run(
-                    {**single, **self._states}, layers=layers, profiled=layers or item == count - 1
-                )
-                self._advance(values)
-                link_bytes += self.device.link.bytes - before
-                copied += self._copied() - copied_before
-            items.append(values)
-            if progress is not None:
-                progress(item + 1, count)
-        pes = self.device.config.rows * self.device.config.cols * self.device.config.group
-        self.profile = Profile(
-            layers=tuple(
-                LayerProfile(layer=layer, counters=c, pes=pes)
-                for layer, c in zip(self.model.layers, counters, strict=True)
-            ),
-            inferences=count,
-            link_bytes=link_bytes,
-            copied_bytes=copied,
-        )
-        tensors = {
-            name: graph.tensors[name].to_file(np.concatenate([values[name] for values in items])) for name in items[0]
-        }
-        outputs = {name: tensors[name] for name in graph.outputs}
-        result = next(iter(outputs.values())) if len(outputs) == 1 else outputs
-        return (result, tensors) if layers else result
-
-    def _copied(self) -> int:
-        return 0 if self.device.shelf is None else self.device.shelf.copied
 
 
 def open(name: str = "sim:small", *, trace: Path | str | None = None) -> Device:

@@ -16,7 +16,7 @@ from sateen.runtime.position import Position
 from sateen.runtime.shelf import Shelf
 from sateen.runtime.spill import Spill
 
-__all__ = ["Inference"]
+__all__ = ["Inference", "Values", "part_records"]
 
 ZERO = Counters(0, 0, 0, 0, 0, 0, 0)
 
@@ -39,7 +39,7 @@ class Runner(Protocol):
         that those after read. The segment ``following`` is needed next."""
 
 
-class _Values(dict[str, Array]):
+class Values(dict[str, Array]):
     """Tensors of one item, [1, …], by name. If one is there, so are its Reshapes, and the tensor that it reshapes."""
 
     def __init__(self, graph: Graph, inputs: Mapping[str, Array]):
@@ -71,7 +71,7 @@ class Inference:
         self.device, self.model = device, model
         self.position = Position(model, None) if position is None else position
         self.ops = {op.name: op for op in model.graph.ops}
-        self.values = _Values(model.graph, {})
+        self.values = Values(model.graph, {})
         """The item's tensors that the host has."""
         groups = self.values.groups
         self.spill = (
@@ -102,7 +102,7 @@ class Inference:
         The graph's results, or with ``layers`` all tensors; and with ``profiled`` the counters of each of the model's
         layers.
         """
-        self.values, self.counters = _Values(self.model.graph, inputs), {}
+        self.values, self.counters = Values(self.model.graph, inputs), {}
         if self.spill is not None:
             self.spill.here.clear()
         for number, step in enumerate(self.model.steps):
@@ -212,7 +212,7 @@ class Inference:
             for tile in tiles:
                 for part in runs(tile.parts) if profiled else ():
                     data, answer = answer[: part.count * size], answer[part.count * size :]
-                    _count(totals, computed, tile, _records(part, data))
+                    _count(totals, computed, tile, part_records(part, data))
                 if place is None:
                     start, count = tile.target
                     result[start : start + count], answer = answer[:count], answer[count:]
@@ -269,7 +269,7 @@ class Inference:
             job = part, before if index == 0 else (), [*reads, *(after if last else ())]
             following = self._following if last else parts[index + 1].segment
             answer = self.device.run_all(self.model, [job], following)
-            records |= _records(part, answer[:size])
+            records |= part_records(part, answer[:size])
             data = answer[size:]
         return records, data
 
@@ -285,7 +285,7 @@ class Inference:
             data = data[size:]
 
 
-def _records(part: Part, data: bytes) -> dict[tuple[int, int], Counters]:
+def part_records(part: Part, data: bytes) -> dict[tuple[int, int], Counters]:
     """The counters of a part's descriptors, by (segment, descriptor); none if there are no data."""
     size = Counters.LAYOUT.size
     return {

@@ -6,14 +6,27 @@ import logging
 import os
 import random
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
 
-from sateen.errors import DeviceError, DeviceTakenError, LinkError, OvertimeError
+from sateen.errors import DeviceError
 from sateen.hw.spec.identity import IDENTITY_BYTES, Identity
-from sateen.hw.spec.wire import Frame, FrameType, Op, OpHeader, Space, Status, Stuffing, limit_code
+from sateen.hw.spec.wire import Frame, FrameType, Op, Space, Stuffing
+from sateen.runtime.frames import (
+    Operation,
+    check,
+    check_user,
+    copies,
+    frames,
+    read,
+    run,
+    silent,
+    stores,
+    wait,
+    write,
+)
 from sateen.runtime.transport import Transport
+from sateen.runtime.window import Job, Window
 
 __all__ = ["Link", "Operation", "copies", "read", "run", "stores", "wait", "write"]
 
@@ -26,60 +39,14 @@ CYCLES_PER_BYTE = 4
 """Cycles that a device takes at most for a byte of a frame."""
 MOST_BYTES = 1 << 20
 """As many bytes without the answer, and it is no device that sends them: bytes before a flag are kept."""
-MOST_MOVED = 0xFFFF
-"""Bytes of one COPY or STORE."""
 SMALLEST_FRAME = 128
 """The smallest ``frame_bytes`` of any device, for frames before its identity is known."""
 
 
-@dataclass(frozen=True)
-class Operation:
-    """One operation of any length."""
-
-    header: OpHeader
-    data: bytes = b""
-
-
-def write(space: Space, address: int, data: bytes) -> Operation:
-    """Writes bytes to a memory."""
-    return Operation(OpHeader(Op.WRITE, space, len(data), address), data)
-
-
-def read(space: Space, address: int, length: int) -> Operation:
-    """Reads bytes from a memory."""
-    return Operation(OpHeader(Op.READ, space, length, address))
-
-
-def run(first: int, count: int, *, limit: int = 0) -> Operation:
-    """Starts descriptors of the program. The device ends it after ``limit`` cycles or up to four times as many; 0 for
-    never."""
-    return Operation(OpHeader(Op.RUN, first, count, limit_code(limit)))
-
-
-def wait() -> Operation:
-    """Waits until the program has finished."""
-    return Operation(OpHeader(Op.WAIT))
-
-
-def copies(source: int, space: Space, address: int, length: int) -> list[Operation]:
-    """Copies bytes from SDRAM to a memory."""
-    return _moves(Op.COPY, source, space, address, length)
-
-
-def stores(target: int, space: Space, address: int, length: int) -> list[Operation]:
-    """Copies bytes of a memory into SDRAM."""
-    return _moves(Op.STORE, target, space, address, length)
-
-
-def _moves(op: Op, place: int, space: Space, address: int, length: int) -> list[Operation]:
-    pieces = range(0, length, MOST_MOVED)
-    moved = (OpHeader(op, space, min(MOST_MOVED, length - start), address + start) for start in pieces)
-    return [Operation(OpHeader(Op.SEEK, address=place)), *map(Operation, moved)]
-
-
 class Link:
     """A session with a device. Whatever the line does to frames, each operation is executed exactly once, or a
-    LinkError says that it may not have been.
+    LinkError says that it may not have been; those of a :class:`~sateen.runtime.window.Job`, and writes alone, once or
+    more often with the same result.
 
     After a :class:`~sateen.errors.LinkError`, :meth:`hello` makes the device usable again. Threads take turns, a
     transaction each. Every wait ends: its deadline follows from the rate of the line, the bytes, and the cycles that
@@ -102,10 +69,15 @@ class Link:
         """Whoever knows what the device's memories hold, since they were the last to change that in this session."""
         self.shelf: object = None
         """The same of the device's SDRAM."""
-        self._frame_bytes = SMALLEST_FRAME
+        self.frame_bytes = SMALLEST_FRAME
+        """Most bytes of a frame's payload."""
+        self.session = 0
+        """The number of the session."""
+        self.unanswered = 0
+        """The last frames, of which it is unknown whether the device has executed them."""
+        self._streaming = False
         self._clock_hz = float("inf")
-        self._seq, self._session = random.randrange(256), 0
-        self._answered = True
+        self._seq = random.randrange(256)
         self._turn, self._process = threading.RLock(), os.getpid()
 
     def hello(self) -> Identity:
@@ -121,17 +93,18 @@ class Link:
             If the answer is not from a device that this driver supports.
         """
         with self._turn:
-            self._frame_bytes, self._clock_hz = SMALLEST_FRAME, float("inf")
+            self.frame_bytes, self._clock_hz = SMALLEST_FRAME, float("inf")
             # Others may have used the device, or its power was off.
             self.holder = self.shelf = None
-            self._session = random.randrange(1 << 16)
+            self.unanswered = 0
+            self.session = random.randrange(1 << 16)
             self._send(FrameType.HELLO, b"", 1, 0)
             answer = self.transaction([read(Space.IDENTITY, 0, IDENTITY_BYTES)])
             try:
                 identity = Identity.decode(answer)
             except ValueError as error:
                 raise DeviceError(f"{error}; update the device or this package") from error
-            self._frame_bytes, self._clock_hz = identity.config.frame_bytes, identity.config.clock_hz
+            self.frame_bytes, self._clock_hz = identity.config.frame_bytes, identity.config.clock_hz
             return identity
 
     def transaction(self, operations: Iterable[Operation], *, busy_cycles: int = 0) -> bytes:
@@ -159,11 +132,35 @@ class Link:
         DeviceError
             If the device refuses an operation.
         """
+        operations = list(operations)
         with self._turn:
+            if all(each.header.op == Op.WRITE for each in operations):
+                return self._write(operations)
             return b"".join(
                 self._send(FrameType.REQUEST, payload, size, busy_cycles)
-                for payload, size in _frames(operations, self._frame_bytes)
+                for payload, size in frames(operations, self.frame_bytes)
             )
+
+    def stream(self, source: Callable[[], Job | None], *, poll_seconds: float | None = None) -> None:
+        """Executes jobs, in order, while the next one's bytes are on the way. See :class:`sateen.runtime.window.Window`
+        for parameters and errors."""
+        with self._turn:
+            self._catch_up(0)
+            self._streaming = True
+            try:
+                Window(self, source, poll_seconds=poll_seconds).run()
+            finally:
+                self._streaming = False
+
+    def _write(self, operations: list[Operation]) -> bytes:
+        """Writes, which may be done twice."""
+        found: list[bytes | DeviceError] = []
+        jobs = iter([Job(operations=operations, finish=found.append)] if operations else [])
+        self.stream(lambda: next(jobs, None))
+        for each in found:
+            if isinstance(each, DeviceError):
+                raise each
+        return b""
 
     def close(self) -> None:
         """Closes the connection, once a transaction of another thread has ended."""
@@ -173,42 +170,67 @@ class Link:
 
     def _send(self, kind: FrameType, payload: bytes, size: int, busy_cycles: int) -> bytes:
         """Sends one frame until it is answered; the data of its answer, which has ``size`` bytes with its status."""
-        if self._process != os.getpid():
-            raise DeviceError("the device was opened before this process was forked; open it in this process")
-        if kind == FrameType.REQUEST and not self._answered:
-            # The device expects this number, if the frame never came, or the next one. A request for nothing with this
-            # number is executed or repeats the answer; the next one is expected after it in any case.
-            _check_user(self._answer(FrameType.REQUEST, b"", busy_cycles))
+        if kind == FrameType.REQUEST:
+            self._catch_up(busy_cycles)
+        else:
+            self._check_process()
         self._seq = (self._seq + 1) % 256
         answer = self._answer(kind, payload, busy_cycles)
-        _check(answer, size)
+        check(answer, size)
         return answer[:-1]
 
-    def _answer(self, kind: FrameType, payload: bytes, busy_cycles: int) -> bytes:
-        """Sends the frame of the present number until it is answered; the payload of its answer."""
-        frame = Frame(kind, self._seq, payload, self._session).encode()
+    def _check_process(self) -> None:
+        if self._process != os.getpid():
+            raise DeviceError("the device was opened before this process was forked; open it in this process")
+        if self._streaming:
+            raise DeviceError("the device computes while a callback of its results runs; use it from another thread")
+
+    def _catch_up(self, busy_cycles: int) -> None:
+        """Has the device expect the next number, whichever of the last frames never came."""
+        self._check_process()
+        if self.unanswered:
+            # It expects the number of one of these, or the next one. Requests for nothing with their numbers are
+            # executed, or dropped, or repeat the last answer; the next one is expected after them in any case.
+            before = [(self._seq - back) % 256 for back in reversed(range(1, self.unanswered))]
+            nothing = b"".join(Frame(FrameType.REQUEST, seq, b"", self.session).encode() for seq in before)
+            check_user(self._answer(FrameType.REQUEST, b"", busy_cycles, before=nothing))
+
+    def count_frame(self) -> int:
+        """The number of the next frame, which is one more on the way."""
+        self._seq, self.unanswered = (self._seq + 1) % 256, self.unanswered + 1
+        return self._seq
+
+    def patience(self, size: int, busy_cycles: int) -> float:
+        """Seconds within which frames of so many bytes, with their answers, are answered."""
         # Stuffing can double a frame.
-        size = 2 * (len(frame) + self._frame_bytes)
+        size *= 2
         cycles = busy_cycles + CYCLES_PER_BYTE * size
         clock_hz = min(self._clock_hz, self.transport.clock_hz)
-        timeout = ANSWER_SECONDS + 10 * size / self.transport.bits_per_second + cycles / clock_hz
-        self._answered = False
+        return ANSWER_SECONDS + 10 * size / self.transport.bits_per_second + cycles / clock_hz
+
+    def may_continue(self, begin: int) -> bool:
+        """Whether what came since there were ``begin`` bytes may still be a device's."""
+        return self.bytes - begin < MOST_BYTES
+
+    def _answer(self, kind: FrameType, payload: bytes, busy_cycles: int, *, before: bytes = b"") -> bytes:
+        """Sends the frame of the present number, after other bytes, until it is answered; the payload of its answer."""
+        frame = before + Frame(kind, self._seq, payload, self.session).encode()
+        timeout = self.patience(len(frame) + self.frame_bytes, busy_cycles)
+        # The frames that `before` repeats are still unanswered.
+        self.unanswered = max(1, self.unanswered)
         for attempt in range(self.tries):
             if attempt:
                 self.retransmissions += 1
                 log.info("no answer to frame %d, sending it again", self._seq)
             answer = self._receive(frame, timeout)
             if answer is not None:
-                self._answered = True
+                self.unanswered = 0
                 return answer
-        raise LinkError(
-            f"the device did not answer {self.tries} times; "
-            f"check that it is connected, configured with Sateen and at the same baud rate"
-        )
+        raise silent(self.tries)
 
     def _receive(self, frame: bytes, timeout: float) -> bytes | None:
         """Sends a frame; the payload of its answer, or ``None`` if none came in time."""
-        stuffing, ours = Stuffing(), (FrameType.RESPONSE, self._seq, self._session)
+        stuffing, ours = Stuffing(), (FrameType.RESPONSE, self._seq, self.session)
         deadline, begin = self.transport.now() + timeout, self.bytes
         self.bytes += len(frame)
         came = self.transport.exchange(frame, timeout=timeout)
@@ -219,60 +241,6 @@ class Link:
                 if answer is not None and (answer.type, answer.seq, answer.session) == ours:
                     return answer.payload
             # Whatever trickles in, the deadline stands.
-            left = deadline - self.transport.now() if self.bytes - begin < MOST_BYTES else 0
+            left = deadline - self.transport.now() if self.may_continue(begin) else 0
             came = self.transport.exchange(b"", timeout=left) if left > 0 else b""
         return None
-
-
-def _check_user(answer: bytes) -> None:
-    """Raises what a response's status says of other users."""
-    status = answer[-1] if answer else Status.BAD_OP
-    if status in (Status.STRANGER, Status.ABORTED):
-        raise DeviceTakenError("another session has taken over the device; close that one, and open the device again")
-    if status == Status.IN_USE:
-        raise DeviceTakenError("the device is in use by another client; wait until that one has closed it")
-
-
-def _check(answer: bytes, size: int) -> None:
-    """Raises what a response's status says, and if it has another size than was asked for."""
-    _check_user(answer)
-    status = answer[-1] if answer else Status.BAD_OP
-    if status == Status.OVERTIME and len(answer) > 1:
-        raise OvertimeError(
-            f"the device ended a program that ran for longer than its limit, in descriptor {answer[-2]} of the run",
-            place=answer[-2],
-        )
-    if status != Status.OK:
-        name = Status(status).name if status in set(Status) else str(status)
-        raise DeviceError(f"the device refused a request ({name}); this driver and the device do not match")
-    if len(answer) != size:
-        raise DeviceError(
-            f"the device answered {len(answer)} bytes where {size} were asked for; "
-            f"this driver and the device do not match"
-        )
-
-
-def _frames(operations: Iterable[Operation], frame_bytes: int) -> Iterator[tuple[bytes, int]]:
-    """Payloads that hold the operations, and the bytes of their answers; long operations are split."""
-    header_bytes = OpHeader.LAYOUT.size
-    payload, answer = bytearray(), 1
-    for operation in operations:
-        header, data = operation.header, operation.data
-        while True:
-            room = frame_bytes - len(payload) - header_bytes
-            reads = header.op == Op.READ
-            room_for = frame_bytes - answer if reads else room
-            if room < 0 or (header.op in (Op.WRITE, Op.READ) and room_for <= 0 < header.length):
-                yield bytes(payload), answer
-                payload, answer = bytearray(), 1
-                continue
-            length = min(header.length, room_for) if header.op in (Op.WRITE, Op.READ) else header.length
-            piece = replace(header, length=length)
-            payload += piece.encode() + data[:length]
-            answer += length if reads else 0
-            if length == header.length:
-                break
-            header = replace(header, length=header.length - length, address=header.address + length)
-            data = data[length:]
-    if payload:
-        yield bytes(payload), answer

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.wire import FLAG, Frame, FrameType, Status, Stuffing
+from sateen.hw.spec.wire import Frame, FrameType, Status, Stuffing
 
 if TYPE_CHECKING:
     from sateen.sim.verilated import VerilatedDevice
@@ -98,24 +98,45 @@ def _refuse(client: socket.socket) -> None:
             return
 
 
+class Due:
+    """Whether a device still owes an answer: the one to the last frame that came."""
+
+    def __init__(self) -> None:
+        self.expecting = False
+        self._came, self._went = Stuffing(), Stuffing()
+        self._last: tuple[int, int] | None = None
+
+    def comes(self, data: bytes) -> None:
+        """Bytes to the device."""
+        self.expecting = self.expecting or bool(data)
+        for frame in filter(None, map(Frame.decode, self._came.feed(data))):
+            self._last = frame.seq, frame.session
+
+    def goes(self, data: bytes) -> None:
+        """Bytes from the device."""
+        for frame in filter(None, map(Frame.decode, self._went.feed(data))):
+            if (frame.seq, frame.session) == self._last:
+                self.expecting = False
+
+
 def _converse(device: VerilatedDevice, client: socket.socket) -> None:
     """Passes bytes between a client and the device until the client disconnects."""
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    expecting = False
+    due = Due()
     while True:
         # While an answer is due, the device keeps running; otherwise it has nothing to do.
-        client.settimeout(POLL_SECONDS if expecting else None)
+        client.settimeout(POLL_SECONDS if due.expecting else None)
         try:
             data = client.recv(1 << 16)
             if not data:
                 return
-            expecting = True
         except TimeoutError:
             data = b""
+        due.comes(data)
         answer = device.exchange(data, max_cycles=len(data) + IDLE_CYCLES)
         if answer:
             client.sendall(answer)
-            expecting = answer[-1] != FLAG
+            due.goes(answer)
 
 
 def serve_terminal(config: Config, ready: Callable[[str], None]) -> None:
@@ -147,10 +168,10 @@ def serve_terminal(config: Config, ready: Callable[[str], None]) -> None:
 
 
 def _converse_terminal(device: VerilatedDevice, line: int) -> None:
-    expecting = False
+    due = Due()
     while True:
         try:
-            here, _, _ = select.select([line], [], [], POLL_SECONDS if expecting else None)
+            here, _, _ = select.select([line], [], [], POLL_SECONDS if due.expecting else None)
             data = os.read(line, 1 << 16) if here else b""
         except OSError as error:
             if error.errno != errno.EIO:
@@ -158,8 +179,8 @@ def _converse_terminal(device: VerilatedDevice, line: int) -> None:
             # Nobody has the port open.
             time.sleep(ABSENT_SECONDS)
             continue
-        expecting = expecting or bool(data)
+        due.comes(data)
         answer = device.exchange(data, max_cycles=len(data) + IDLE_CYCLES)
         if answer:
             os.write(line, answer)
-            expecting = answer[-1] != FLAG
+            due.goes(answer)

@@ -32,6 +32,8 @@ DEFAULT_BAUD = Config().baud
 RATES = (DEFAULT_BAUD, 3_000_000, 2_000_000)
 """Rates of the boards' default configurations, tried in turn where no rate is given."""
 CONNECT_SECONDS = 5.0
+SEND_SECONDS = 0.1
+"""Time to send, besides what the bytes take, however short the wait for an answer is: half a frame is none."""
 FORMS = "sim:PRESET[,field=value…], serial:/dev/ttyUSB0[?baud=…] or tcp:HOST:PORT"
 """What :data:`TRANSPORTS` open, for messages."""
 
@@ -49,7 +51,7 @@ class Transport(Protocol):
 
     def exchange(self, data: bytes, *, timeout: float) -> bytes:
         """Sends bytes, then returns received ones: at least one, or none if ``timeout`` seconds pass without any.
-        Takes no longer than about twice the ``timeout``.
+        Takes no longer than about twice the ``timeout``, or what sending takes.
 
         Raises :class:`~sateen.errors.DeviceError` if the connection is lost.
         """
@@ -124,7 +126,7 @@ class SerialTransport:
         """See :class:`Transport`."""
         try:
             if data:
-                self._port.write_timeout = timeout
+                self._port.write_timeout = max(timeout, SEND_SECONDS + 20 * len(data) / self.bits_per_second)
                 self._port.write(data)
             self._port.timeout = timeout
             first = self._port.read(1)
@@ -173,8 +175,9 @@ class TcpTransport:
     def exchange(self, data: bytes, *, timeout: float) -> bytes:
         """See :class:`Transport`."""
         try:
-            self._socket.settimeout(timeout)
+            self._socket.settimeout(max(timeout, SEND_SECONDS))
             self._socket.sendall(data)
+            self._socket.settimeout(timeout)
             came = self._socket.recv(1 << 16)
         except TimeoutError:
             return b""

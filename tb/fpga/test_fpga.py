@@ -5,6 +5,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+import needs
 from sateen.fpga.boards import BOARDS
 from sateen.fpga.build import Recipe, build, design, pack, route
 from sateen.fpga.flow import netlist, place, synthesize
@@ -76,6 +77,16 @@ def test_boards_find_multipliers_and_memories(name, cells):
     text, _ = design(board, config, System(config))
     _, found = netlist(text, board.part)
     assert (found.multipliers, found.block_rams, found.single_port_rams) == cells
+
+
+@pytest.mark.fpga
+def test_usb():
+    """The engine's clock and those of USB are met: 48 MHz at the lines, 12 MHz behind."""
+    needs.package("luna", extra="usb")
+    board = BOARDS["orangecrab-85f"]
+    made = build(Recipe(board="orangecrab-85f", config=board.with_pll_clock(board.parse("tiny,link=usb"))))
+    assert made.margin >= 0 and not made.report.missed
+    assert 9_000 < made.report.resources.luts < 12_000
 
 
 @pytest.mark.fpga

@@ -129,7 +129,7 @@ def test_memories_beside_a_hung_program(device, operation, space, reads):
     header = replace(operation.header, space=space)
     # Twice: a program that begins after the abort would never be ended.
     request = 2 * (run(0, 1).header.encode() + header.encode() + operation.data)
-    frame = Frame(FrameType.REQUEST, following(link), request, link._session).encode()
+    frame = Frame(FrameType.REQUEST, following(link), request, link.session).encode()
     device.transport.device.exchange(frame + frame, max_cycles=3000)
     device.check()
 
@@ -141,7 +141,7 @@ def test_says_that_a_program_was_aborted(device, behind):
     request = b"".join(operation.header.encode() for operation in [run(0, 1), wait(), *behind])
     seq, hello = following(link), Frame(FrameType.HELLO, 2, b"", 0x1234)
     exchange = device.transport.device.exchange
-    assert not exchange(Frame(FrameType.REQUEST, seq, request, link._session).encode(), max_cycles=500)
+    assert not exchange(Frame(FrameType.REQUEST, seq, request, link.session).encode(), max_cycles=500)
     came = exchange(hello.encode(), max_cycles=HELLO_CYCLES) + exchange(b"", max_cycles=HELLO_CYCLES)
     answers = [(frame.seq, frame.payload) for body in Stuffing().feed(came) if (frame := Frame.decode(body))]
     assert answers == [(seq, bytes([Status.ABORTED])), (2, bytes([Status.OK]))]
@@ -213,7 +213,7 @@ def attack(device, seed):
     operations.append(wait())
     link.transaction([write(Space.PROGRAM, 0, program)])
     payload = b"".join(operation.header.encode() + operation.data for operation in operations)
-    frame = Frame(FrameType.REQUEST, following(link), payload, link._session).encode()
+    frame = Frame(FrameType.REQUEST, following(link), payload, link.session).encode()
     sent = frame * rng.choice([1, 1, 2, 5]) + rng.choice([b"", rng.randbytes(20), frame[:-4]])
     came = device.transport.device.exchange(sent, max_cycles=len(sent) + rng.choice([10, LIMIT, 4 * LIMIT]))
     device.check()

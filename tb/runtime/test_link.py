@@ -160,7 +160,7 @@ def test_hello_aborts(simulation):
     # A descriptor of zeros waits for weights for ever.
     link.transaction([write(Space.PROGRAM, 0, bytes(192)), run(0, 1)])
     seq = (link._seq + 1) % 256
-    waiting = Frame(FrameType.REQUEST, seq, OpHeader(Op.WAIT).encode(), link._session).encode()
+    waiting = Frame(FrameType.REQUEST, seq, OpHeader(Op.WAIT).encode(), link.session).encode()
     assert answers(simulation, waiting, cycles=5000) == []
     came = answers(simulation, hello(201)) + answers(simulation, b"", cycles=5000)
     assert [(frame.seq, frame.payload[-1]) for frame in came] == [(seq, Status.ABORTED), (201, Status.OK)]
