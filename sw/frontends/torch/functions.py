@@ -102,10 +102,27 @@ def try_function(translator: Translator, call: Call) -> str | None:
 
 
 def _of_reals(translator: Translator, call: Call, base: str, name: str) -> str | None:
-    """A function of real values, which no codes stand for, if the host knows it: one of :data:`REAL`, or a sum,
-    difference, product or quotient with a number."""
+    """A function of real values, which no codes stand for, if the host knows it: one of :data:`REAL`, GELU, SiLU and
+    the like, or a sum, difference, product or quotient with a number."""
     if name in REAL:
         return translator.emit(call, REAL[name], [base])
+    if name == "hardsigmoid":
+        return translator.emit(call, "HardSigmoid", [base], alpha=1 / 6, beta=0.5)
+    if name == "leaky_relu":
+        return translator.emit(call, "LeakyRelu", [base], alpha=float(call.arguments["negative_slope"]))
+    result = call.node.name
+    if name == "silu":
+        return translator.emit(call, "Mul", [base, translator.emit(call, "Sigmoid", [base], f"{result}.sigmoid")])
+    if name == "gelu" and call.arguments["approximate"] == "none":
+        root, one, half = (
+            translator.constant(f"{result}.{title}", np.float32(value))
+            for title, value in (("root", 2**0.5), ("one", 1), ("half", 0.5))
+        )
+        erf = translator.emit(call, "Div", [base, root], f"{result}.divided")
+        erf = translator.emit(call, "Erf", [erf], f"{result}.erf")
+        share = translator.emit(call, "Add", [erf, one], f"{result}.share")
+        share = translator.emit(call, "Mul", [share, half], f"{result}.halved")
+        return translator.emit(call, "Mul", [base, share])
     others = [call.arguments.get(place) for place in ("self", "other")]
     plain = call.arguments.get("alpha", 1) == 1 and call.arguments.get("rounding_mode") is None
     if name not in ("add", "sub", "mul", "div") or not plain:
