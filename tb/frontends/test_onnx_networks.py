@@ -21,7 +21,7 @@ from onnx_networks import random_network  # noqa: E402
 
 ONE = os.environ.get("SATEEN_SEED")
 """A network to run alone."""
-GROUPS, GROUP = 8, 30
+GROUPS, GROUP = 8, 24
 """Networks for the golden model."""
 FRESH = 100_000
 """From this seed on networks are of later versions of ONNX, too: those of the soak test."""
