@@ -9,8 +9,10 @@ from c_driver import FLAGS, CDriver
 
 import sateen
 from command_line import CONFIG, cli
+from recurrent_models import variable_model
 from sateen.embedded import export
 from sateen.errors import CompileError
+from sateen.frontends import tflite
 from sateen.graph import Graph, Softmax, Tensor
 from sateen.graph import run as golden
 from sateen.hw.spec.config import parse_config
@@ -108,6 +110,14 @@ def test_an_output_that_is_an_input():
     both = Graph(name="both", tensors=graph.tensors, ops=graph.ops, inputs=graph.inputs, outputs=[*graph.outputs, "x"])
     with pytest.raises(CompileError, match="the output 'x' is not the device's"):
         export(sateen.compile(both, CONFIG), "both")
+
+
+def test_states_are_refused():
+    """The driver in C forgets everything between two runs."""
+    builder, inputs, outputs, _ = variable_model()
+    model = sateen.compile(tflite.load(builder.build(inputs, outputs)), CONFIG)
+    with pytest.raises(CompileError, match=r"the model keeps states \(v0\), and the driver in C keeps none"):
+        export(model, "stream")
 
 
 def test_more_segments_than_a_byte_counts(tmp_path):

@@ -167,6 +167,33 @@ def test_graph_refuses_its_own_fields(changes, message):
         dataclasses.replace(small_graph(), **changes)
 
 
+@pytest.mark.parametrize(
+    ("changes", "states", "message"),
+    [
+        ({}, {"kept": "other"}, "nothing makes 'other', which replaces this state"),
+        ({"next": tensor("next", 1, 4, scale=0.25)}, {"kept": "next"}, "must have its shape, type and scale"),
+        ({"x": tensor("x", 1, 4)}, {"x": "next"}, "an input or state is named twice; name each once"),
+        ({name: tensor(name, 2, 4) for name in ("x", "kept", "next")}, {"kept": "next"}, "its batch must be 1, not 2"),
+    ],
+)
+def test_states_are_refused(changes, states, message):
+    tensors = {name: tensor(name, 1, 4) for name in ("x", "kept", "next")} | changes
+    op = Add(name="add", a="x", b="x" if "x" in states else "kept", output="next")
+    with pytest.raises(GraphError, match=message):
+        Graph(name="g", tensors=tensors, ops=[op], inputs=["x"], outputs=["next"], states=states)
+
+
+def test_states_run_from_item_to_item():
+    tensors = {name: Tensor(name=name, shape=(1, 2)) for name in ("x", "kept", "next")}
+    op = Add(name="add", a="x", b="kept", output="next")
+    graph = Graph(name="g", tensors=tensors, ops=[op], inputs=["x"], outputs=["next"], states={"kept": "next"})
+    x, states = np.arange(8, dtype=np.int8).reshape(4, 2), graph.first_states()
+    values = run(graph, x, layers=True, states=states)
+    np.testing.assert_array_equal(values["next"], x.cumsum(axis=0))
+    np.testing.assert_array_equal(values["kept"], np.concatenate([np.zeros((1, 2)), values["next"][:-1]]))
+    np.testing.assert_array_equal(states["kept"], values["next"][-1:])
+
+
 def test_reshape_keeps_the_batch():
     tensors = {"a": tensor("a", 2, 3), "b": tensor("b", 3, 2)}
     with pytest.raises(GraphError, match="keep the batch and the number of values"):

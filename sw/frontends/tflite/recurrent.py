@@ -19,6 +19,7 @@ from sateen.graph import (
     DepthwiseConv2D,
     FileLayout,
     FullyConnected,
+    LastStep,
     LstmCells,
     LstmHidden,
     Reshape,
@@ -232,14 +233,8 @@ def lstm(importer: Importer, operator: RawOperator) -> None:
     results = importer.new_like(hidden, "steps", (1, steps, size))
     importer.ops.append(LstmHidden(name=f"{name}_hidden", cell=cells.name, output=results.name, **fields))
     importer.add(operator, Reshape, input=results.name)
-    for every, following in ((results, next_hidden), (cells, next_cell)):
-        last = importer.between(
-            operator, Slice, every, f"last_{following.dtype}", (1, 1, size),
-            ranges=((steps - 1, steps, 1), (0, size, 1)),
-        )  # fmt: skip
-        importer.ops.append(
-            Reshape(name=f"{name}_next_{following.dtype}", input=last.name, output=following.name)
-        )  # fmt: skip
+    for kind, every, following in (("hidden", results, next_hidden), ("cells", cells, next_cell)):
+        importer.ops.append(LastStep(name=f"{name}_last_{kind}", input=every.name, output=following.name))
 
 
 def _sequence(importer: Importer, operator: RawOperator, time_major: bool) -> Tensor:

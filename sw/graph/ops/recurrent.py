@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sateen.graph.ops.base import Array, Op, Shape, Tensors, Unary, Values, is_int, require
 from sateen.sim import golden
 
-__all__ = ["LstmCells", "LstmHidden", "Recurrent", "TimeProduct", "WideningProduct"]
+__all__ = ["LastStep", "LstmCells", "LstmHidden", "Recurrent", "TimeProduct", "WideningProduct"]
 
 
 class Recurrent(Op):
@@ -206,3 +206,20 @@ class LstmHidden(_Lstm):
 
     def execute(self, tensors: Tensors, values: Values) -> Array:
         return self._numbers(tensors).hidden(values[self.input], values[self.hidden], values[self.cell])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LastStep(Recurrent, Unary):
+    """The last of the steps [N, T, S] that the host has computed, [N, S]: a state behind a sequence."""
+
+    def check_types(self, tensors: Tensors) -> None:
+        self._check_type(tensors[self.input], "int8", "int16")
+        self._check_same_quantization(tensors)
+
+    def infer(self, tensors: Tensors) -> Shape:
+        shape = tensors[self.input].shape
+        require(len(shape) == 3, self, f"its input must be (N, T, S), not {shape}")
+        return (shape[0], shape[2])
+
+    def execute(self, tensors: Tensors, values: Values) -> Array:
+        return values[self.input][:, -1]
