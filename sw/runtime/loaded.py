@@ -210,8 +210,9 @@ class LoadedModel(Stateful):
                 copied += self._copied() - copied_before
             pieces.extend(reversed(again))
             # Here, since it may use the device.
-            for number in range(told, len(results) if progress is not None and not errors else 0):
-                progress(number + 1, count)
+            if progress is not None and not errors:
+                for number in range(told, len(results)):
+                    progress(number + 1, count)
         if errors:
             raise errors[0]
         self._profile(counters, count, link_bytes, copied)

@@ -310,7 +310,7 @@ class Submission:
         """Its items."""
         count = len(next(iter(self.inputs.values())))
 
-        def done(item: int, outputs: Tensors) -> None:
+        def done(item: int, outputs: Tensors, _: list[Counters]) -> None:
             self.outputs[item] = outputs
             if len(self.outputs) == count and not self.future.done():
                 try:
@@ -321,7 +321,7 @@ class Submission:
         return [
             Piece(
                 inputs={name: values[item : item + 1] for name, values in self.inputs.items()},
-                done=lambda outputs, _, item=item: done(item, outputs),
+                done=partial(done, item),
                 failed=self.fail,
             )
             for item in range(count)
