@@ -17,6 +17,8 @@ runtime = needs.package("onnxruntime", extra="reference")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
+from onnx_networks import random_network  # noqa: E402
+
 KINDS = {"int8": TensorProto.INT8, "uint8": TensorProto.UINT8}
 MOVERS = {
     "Reshape": {"shape": [1, 4, 4, 4]}, "Transpose": {"perm": [0, 3, 1, 2]}, "Flatten": {}, "Relu": {}, "Identity": {},
@@ -217,6 +219,20 @@ def test_clamps(limits, kind, tmp_path):
         check(file, tmp_path)
 
 
+@pytest.mark.parametrize("stated", [True, False])
+def test_clamps_with_one_limit(stated, tmp_path):
+    """Without a zero point, which is 0 of uint8 then, onnxruntime takes no upper limit for a low one."""
+    for low, high, scale in itertools.product((None, -30, -1e10), (None, 100, 1e9, 1e10), (0.1, 3.0)):
+        file = File()
+        y = file.node("AveragePool", file.real(file.given("uint8", codes=True), "uint8"), kernel_shape=[2, 2])
+        limits = ["" if limit is None else file.constant(np.float32(limit)) for limit in (low, high)]
+        numbers = file.numbers("uint8", scale)
+        clipped = file.node("Clip", y, *(limits if high is not None else limits[: low is not None]))
+        made = file.node("QuantizeLinear", clipped, *(numbers if stated else numbers[:1]))
+        file.output(made, KINDS["uint8"])
+        check(file, tmp_path)
+
+
 @pytest.mark.parametrize("case", ["shape", "cast", "equal", "double", "inverse"])
 def test_operators_that_go_away(case, tmp_path):
     """Those that are computed when the file is read, equal ones, and pairs that undo each other."""
@@ -274,3 +290,17 @@ def test_functions_in_float32(kind, count):
     data = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
     (expected,) = runtime.InferenceSession(data).run(None, {"x": x})
     np.testing.assert_array_equal({"Sigmoid": golden.float32_sigmoid, "Tanh": golden.float32_tanh}[kind](x), expected)
+
+
+@pytest.mark.parametrize("group", range(2))
+def test_random_networks(group, tmp_path):
+    """Whatever stands around an operator; some are removed, or become one."""
+    seen = 0
+    for seed in range(group * 20, group * 20 + 20):
+        data, _ = random_network(np.random.default_rng(seed))
+        model = read(data)
+        expected, names = found(data, tmp_path), {node.outputs[0]: node.name for node in model.nodes if node.outputs}
+        for output, kernel in kernels(model).items():
+            assert expected.get(names[output], kernel) == kernel, f"{names[output]} of network {seed}"
+            seen += names[output] in expected
+    assert seen > 5

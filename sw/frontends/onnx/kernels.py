@@ -243,11 +243,15 @@ class _Network(Parts):
             return True
         given = [self.constants.get(name) for name in [*clamp.inputs[1:], "", ""][:2]]
         stated = [clamp.attributes.get(name, value) for name, value in zip(("min", "max"), given, strict=True)]
-        lowest, highest = (
-            end if value is None else np.rint(np.float32(np.asarray(value).reshape(-1)[0]) / np.float32(numbers.scale))
-            for value, end in zip(stated, (-np.inf, np.inf), strict=True)
+        with np.errstate(over="ignore"):
+            lowest, highest = (
+                np.rint(np.float32(end if value is None else np.asarray(value).flat[0]) / np.float32(numbers.scale))
+                for value, end in zip(stated, (-np.inf, np.inf), strict=True)
+            )
+        # Without a zero point only one of its two steps looks, which takes what is beyond int32 for the least.
+        return bool(not numbers.stated and highest >= 2**31) or bool(
+            lowest + numbers.zero_point > least or highest + numbers.zero_point < least + 255
         )
-        return bool(lowest + numbers.zero_point > least or highest + numbers.zero_point < least + 255)
 
     def _kind_read(self, part: Part) -> str:
         """The type of the codes that a DequantizeLinear reads."""
