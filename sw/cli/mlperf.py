@@ -42,7 +42,8 @@ class Measured:
     clock_hz: int
     """The device's clock, as its configuration says."""
     resident: bool
-    """Whether the weights stay on the device; if not, the link sends them in each inference."""
+    """Whether the weights stay in the device's memories; if not, they come over the link in each inference, or from the
+    device's SDRAM."""
     windows: list[Window]
     """Of the performance mode."""
     median: float | None
@@ -179,5 +180,6 @@ def _print(measured: Measured, device: Device) -> None:
         "device": f"time: the device's cycles at {device.config.clock_hz / 1e6:g} MHz, without the link",
         "host": "time: this machine's clock, with the link",
     }[measured.timer]
-    streamed = "" if measured.resident else "; the weights come over the link in each inference"
+    source = "from SDRAM" if device.config.sdram else "over the link"
+    streamed = "" if measured.resident else f"; the weights come {source} in each inference"
     console.print(f"{how}{streamed}; no official result of MLPerf")

@@ -44,7 +44,8 @@ def _fit(model: Model, timing: Timing) -> str:
     if model.resident:
         text = "weights and program stay on the device"
     else:
-        text = "weights and program are too large to stay on the device, and are sent for each inference"
+        how = "copied from SDRAM" if model.config.sdram else "sent"
+        text = f"weights and program are too large to stay on the device, and are {how} for each inference"
     return text + (f"; the host runs {timing.host_layers} of its layers" if timing.host_layers else "")
 
 

@@ -130,22 +130,36 @@ class _Checker:
                     alone = self.ops[after].inputs == (self.ops[before].output,)
                     self._require(alone, f"{after!r} does not read what {before!r} gives")
                 here.add(self.ops[names[-1]].output)
+                if step.tiles:
+                    # They take the scratchpad.
+                    on_device.names.clear()
                 continue
             for name in step.writes:
                 self._require(name in here and name in self.model.addresses, f"{name!r} cannot be written")
-                on_device.add(name)
+                self._write(name, on_device)
             for op in (self.ops[name] for name in names):
                 for name in (*op.inputs, op.output):
                     self._require(name in self.model.addresses, f"{name!r} of {op} has no address")
                 for name in op.inputs:
                     self._require(name in on_device, f"the device lacks {name!r}, which {op} reads")
-                on_device.add(op.output)
+                self._write(op.output, on_device)
+                for name in op.inputs:
+                    self._require(name in on_device, f"the result of {op} is written over {name!r}, which it reads")
             for name in step.reads:
                 self._require(name in on_device and name in self.model.addresses, f"{name!r} cannot be read")
                 here.add(name)
         self._require(len(set(done)) == len(done), "an operator is computed twice")
         for name in self.graph.results:
             self._require(name in here, f"nothing computes the output {name!r}")
+
+    def _write(self, name: str, on_device: _Tensors) -> None:
+        """A tensor is written to its place in the scratchpad, over others that stand there."""
+        begin, size = self.model.addresses[name], self.model.size(name)
+        for other in list(on_device.names & self.model.addresses.keys()):
+            at = self.model.addresses[other]
+            if at < begin + size and begin < at + self.model.size(other):
+                on_device.names.discard(other)
+        on_device.add(name)
 
     def _names(self, step: Step) -> list[str]:
         """The operators of a step."""

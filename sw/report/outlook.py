@@ -12,11 +12,12 @@ from typing import Any
 from sateen.compiler import Model, compile
 from sateen.errors import SateenError
 from sateen.fpga.boards import BOARDS
-from sateen.graph import Graph
+from sateen.graph import Graph, Reshape
 from sateen.hw.spec.config import PRESETS, Config
 from sateen.report.limits import CAUSES, causes
 from sateen.runtime.device import expected_cycles
 from sateen.runtime.record import predicted_layers
+from sateen.runtime.spill import spilled
 
 __all__ = ["Change", "Outlook", "Share", "Timing", "outlook", "timing"]
 
@@ -55,7 +56,8 @@ class Timing:
     """Of the accelerator, by the cycle model."""
     compute_ms: float
     link_bytes: int
-    """Payload over the serial port: inputs, outputs, and the weights of a streamed model."""
+    """Payload over the serial port: inputs, outputs, and unless they are in SDRAM the weights of a streamed model and
+    what does not fit the scratchpad."""
     link_ms: float
     """The least that the serial port takes for the payload."""
 
@@ -136,7 +138,8 @@ def outlook(model: Model) -> Outlook:
 
 def timing(model: Model, config: Config) -> Timing:
     """One inference on a device of a configuration, which may have another engine or kind of PE than the model's."""
-    cycles, link_bytes = expected_cycles(model, config), _link_bytes(model)
+    cycles = expected_cycles(model, config)
+    link_bytes = _link_bytes(model) if config.sdram is None else _link_bytes_with_sdram(model)
     return Timing(
         board="",
         config=config.text,
@@ -194,6 +197,31 @@ def _link_bytes(model: Model) -> int:
         total += sum(
             len(segment.weights) * model.config.weight_word_bytes + segment.program.nbytes for segment in model.segments
         )
+    return total
+
+
+def _link_bytes_with_sdram(model: Model) -> int:
+    """The same if the device has SDRAM, for all weights and the tensors that go there: of these, the host writes those
+    that it gives, and reads those that it takes."""
+    roots: dict[str, str] = {}
+    for op in model.graph.ops:
+        if isinstance(op, Reshape):
+            roots[op.output] = roots.get(op.input, op.input)
+
+    def root(name: str) -> str:
+        return roots.get(name, name)
+
+    ops = {op.name: op for op in model.graph.ops}
+    host = [ops[step.host] for step in model.steps if step.host]
+    gives = {root(name) for name in (*model.graph.sources, *(op.output for op in host))}
+    takes = {root(name) for name in (*model.graph.results, *(name for op in host for name in op.inputs))} - gives
+    apart = spilled(model, root)
+    total = sum(size * ((name in gives) + (name in takes)) for name, size in apart.items())
+    for step in model.steps:
+        moved = [*step.writes, *step.reads]
+        if step.tiles:
+            moved.append(model.layers[step.first + step.count - 1].output)
+        total += sum(model.size(name) for name in moved if root(name) not in apart)
     return total
 
 

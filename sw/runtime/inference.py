@@ -11,7 +11,7 @@ from sateen.compiler import Layer, Model, Part, Step, Tile, runs
 from sateen.graph import Array, Graph, Reshape
 from sateen.hw.spec.counters import Counters
 from sateen.hw.spec.wire import Space
-from sateen.runtime.link import Link, Operation, copies, read, stores, write
+from sateen.runtime.link import Link, Operation, read, write
 from sateen.runtime.position import Position
 from sateen.runtime.shelf import Shelf
 from sateen.runtime.spill import Spill
@@ -202,7 +202,7 @@ class Inference:
                 ]
                 save = [read(Space.SCRATCHPAD, tile.address, count)]
                 if place is not None:
-                    save = stores(place + start, Space.SCRATCHPAD, tile.address, count)
+                    save = spill.save(output, start, tile.address, count)
                 for part in parts:
                     counted = [read(Space.COUNTERS, 0, part.count * size)] if profiled else []
                     jobs.append(
@@ -228,7 +228,7 @@ class Inference:
     def _bring(self, name: str, address: int, first: int, size: int) -> list[Operation]:
         """Puts bytes of a tensor into the scratchpad, from SDRAM if it is there."""
         if self.spill is not None and self.spill.has(name):
-            return copies((self.spill.place(name) or 0) + first, Space.SCRATCHPAD, address, size)
+            return self.spill.bring(name, first, address, size)
         return [write(Space.SCRATCHPAD, address, self.values[name].tobytes()[first : first + size])]
 
     def _put(self, names: Sequence[str], spill: Spill) -> None:
@@ -245,9 +245,8 @@ class Inference:
 
     def _save(self, name: str, address: int) -> list[Operation]:
         """Puts a result into SDRAM."""
-        place = None if self.spill is None else self.spill.place(name)
-        assert place is not None
-        return stores(place, Space.SCRATCHPAD, address, self.model.size(name))
+        assert self.spill is not None
+        return self.spill.save(name, 0, address, self.model.size(name))
 
     def _fetch(self, names: Sequence[str]) -> None:
         """Reads tensors that the host needs and does not have from SDRAM."""

@@ -54,8 +54,11 @@ class Profile:
     link_bytes: int
     """Bytes over the link in both directions, in the whole run."""
     copied_bytes: int = 0
-    """Bytes copied from SDRAM into the device's memories, in the whole run. A copy takes about a cycle for
-    :attr:`~sateen.hw.spec.config.Config.moved_bytes`, besides :attr:`cycles`."""
+    """Bytes of weights and programs copied from SDRAM into the device's memories, in the whole run. A copy takes about
+    a cycle for :attr:`~sateen.hw.spec.config.Config.moved_bytes`, while layers run or besides :attr:`cycles`."""
+    spilled_bytes: int = 0
+    """Bytes of tensors copied from and into SDRAM, in the whole run. A byte takes a cycle at most, about, besides
+    :attr:`cycles`."""
 
     @property
     def cycles(self) -> int:
@@ -146,7 +149,8 @@ class LoadedModel(Stateful):
             items.append(values)
             if progress is not None:
                 progress(item + 1, count)
-        self._profile(counters, count, link_bytes, copied)
+        spilled = 0 if inference.spill is None else inference.spill.moved
+        self._profile(counters, count, link_bytes, copied, spilled)
         tensors = self._stacked(items)
         return (self._result(tensors), tensors) if layers else self._result(tensors)
 
@@ -218,7 +222,7 @@ class LoadedModel(Stateful):
         self._profile(counters, count, link_bytes, copied)
         return self._combined([results[item] for item in range(count)])
 
-    def _profile(self, counters: list[Counters], count: int, link_bytes: int, copied: int) -> None:
+    def _profile(self, counters: list[Counters], count: int, link_bytes: int, copied: int, spilled: int = 0) -> None:
         pes = self.device.config.rows * self.device.config.cols * self.device.config.group
         self.profile = Profile(
             layers=tuple(
@@ -228,6 +232,7 @@ class LoadedModel(Stateful):
             inferences=count,
             link_bytes=link_bytes,
             copied_bytes=copied,
+            spilled_bytes=spilled,
         )
 
     def _stacked(self, items: list[Tensors]) -> Tensors:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sateen.compiler import Model
+from sateen.hw.spec.wire import Space
+from sateen.runtime.link import Operation, copies, stores
 from sateen.runtime.shelf import Shelf
 
-__all__ = ["Spill"]
+__all__ = ["Spill", "spilled"]
 
 ALIGNMENT = 4
 """Of tensors, in bytes: whole words are read and written faster."""
@@ -35,10 +37,12 @@ class Spill:
         self.original = original
         self.places: dict[str, int] = {}
         """By original name, the byte address in SDRAM."""
+        self.moved = 0
+        """Bytes of tensors copied from and into SDRAM so far."""
         self.here: set[str] = set()
         """Original names of this item's tensors that are there."""
         offsets, total = {}, 0
-        for name, size in _spilled(model, original).items():
+        for name, size in spilled(model, original).items():
             offsets[name] = total
             total += -(-size // ALIGNMENT) * ALIGNMENT
         if total:
@@ -53,13 +57,23 @@ class Spill:
         """Whether a tensor is there."""
         return self.original(name) in self.here
 
+    def bring(self, name: str, first: int, address: int, size: int) -> list[Operation]:
+        """Copies bytes of a tensor that is there into the scratchpad, from byte ``first`` on."""
+        self.moved += size
+        return copies(self.places[self.original(name)] + first, Space.SCRATCHPAD, address, size)
+
+    def save(self, name: str, first: int, address: int, size: int) -> list[Operation]:
+        """Copies bytes of a tensor from the scratchpad into its place, from byte ``first`` on."""
+        self.moved += size
+        return stores(self.places[self.original(name)] + first, Space.SCRATCHPAD, address, size)
+
     def note(self, name: str) -> None:
         """A tensor is there from now on."""
         self.here.add(self.original(name))
 
 
-def _spilled(model: Model, original: Callable[[str], str]) -> dict[str, int]:
-    """The tensors, and their bytes."""
+def spilled(model: Model, original: Callable[[str], str]) -> dict[str, int]:
+    """The tensors that go into SDRAM, by original name, and their bytes; ``original`` as :class:`Spill`'s."""
     ops = {op.name: op for op in model.graph.ops}
     given, taken, by_rows = set(), set(), set()
     for step in model.steps:

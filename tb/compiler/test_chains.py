@@ -8,8 +8,10 @@ import pytest
 
 import sateen
 from sateen.compiler.lowering import lower
+from sateen.compiler.model import Tile
 from sateen.compiler.placement import place
 from sateen.compiler.verification import verify_program
+from sateen.compiler.verification.decoding import records
 from sateen.errors import InternalError, ModelFileError
 from sateen.graph import Add
 from sateen.graph import run as golden
@@ -141,6 +143,25 @@ def changed(model, number, **fields):
     return dataclasses.replace(model, steps=(dataclasses.replace(step, tiles=tiles), *others))
 
 
+def reading_elsewhere(model, address):
+    """The model whose first layer reads its rows at another address, also in its program."""
+    (step,), (segment,) = model.steps, model.segments
+    parts = [part for tile in step.tiles for part in tile.pieces[0].parts]
+    moved = {part.first + index for part in parts for index in range(part.count)}
+    program = b"".join(
+        dataclasses.replace(
+            d, activations=dataclasses.replace(d.activations, address=d.activations.address + address * (n in moved))
+        ).encode()
+        for n, d in enumerate(records(segment.program))
+    )
+    tiles = [(dataclasses.replace(tile.pieces[0], source_address=address), *tile.pieces[1:]) for tile in step.tiles]
+    return dataclasses.replace(
+        model,
+        segments=(dataclasses.replace(segment, program=np.frombuffer(program, np.uint8)),),
+        steps=(dataclasses.replace(step, tiles=tuple(Tile(pieces=pieces) for pieces in tiles)),),
+    )
+
+
 def test_verification_sees_pieces_that_do_not_fit():
     model = sateen.compile(GRAPHS["windows"]().graph(), CONFIG, strict=True)
     pieces = model.steps[0].tiles[1].pieces
@@ -152,6 +173,8 @@ def test_verification_sees_pieces_that_do_not_fit():
             verify_program(changed(model, 1, **fields))
     with pytest.raises(InternalError):
         verify_program(changed(model, 0, address=pieces[0].source_address))
+    with pytest.raises(InternalError, match="its rows are put at address 0, and it reads them at 16"):
+        verify_program(reading_elsewhere(model, 16))
 
 
 def test_files_with_chains(tmp_path):

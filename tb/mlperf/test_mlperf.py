@@ -4,6 +4,7 @@ import os
 import re
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import serial
 
 import sateen
 from command_line import here, read_document
+from sateen.cli.mlperf import Measured, _print
 from sateen.graph import run as golden
 from sateen.hw.spec.config import PRESETS
 from sateen.mlperf import BENCHMARKS, Monitor, Subject, accuracy, dataset, performance, serve, serve_terminal
@@ -210,6 +212,34 @@ def test_time_of_the_host(device):
     before = measured.now()
     measured.infer(2)
     assert 0 < measured.now() - before < 60 and measured.seconds == 0
+
+
+def test_time_of_copies():
+    """With SDRAM, what is copied counts, tensors too: the time is about that of all that the simulation does besides
+    the link."""
+    config = "tiny,sdram=as4c32m16sb,scratchpad_bytes=1024,weight_bytes=4096"
+    graph = Builder((9, 8, 4), np.random.default_rng(3)).conv2d(20, (3, 3)).conv2d(40, (3, 3)).conv2d(4, (1, 1)).graph()
+    with sateen.open(f"sim:{config}") as device:
+        model = sateen.compile(graph, device.config)
+        assert model.tiled and len(model.segments) > 1
+        measured = Subject(device.load(model), BENCHMARKS["ic01"], "device")
+        before = device.simulated_cycles
+        measured.infer(1)
+        elapsed = device.simulated_cycles - before - measured.loaded.profile.link_bytes
+        assert 0.85 * elapsed < measured.seconds * device.config.clock_hz < elapsed
+        assert measured.loaded.profile.spilled_bytes > 4000
+
+
+@pytest.mark.parametrize(("chip", "source"), [("as4c32m16sb", "from SDRAM"), (None, "over the link")])
+def test_where_weights_come_from(capsys, chip, source):
+    """Those that the device's memories do not hold."""
+    device = SimpleNamespace(config=replace(PRESETS["tiny"], sdram=chip))
+    measured = Measured(
+        benchmark="ic01", model="net", device="sim", timer="device", clock_hz=10**8, resident=False, windows=[],
+        median=None, accuracy=None,
+    )  # fmt: skip
+    _print(measured, device)
+    assert f"the weights come {source} in each inference" in capsys.readouterr().out
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 import sateen
 from sateen.fpga.boards import BOARDS
 from sateen.hw.spec.config import PRESETS, parse_config
-from sateen.report.outlook import outlook
+from sateen.report.outlook import outlook, timing
 from sateen.testing.graphs import Builder
 
 
@@ -29,13 +29,13 @@ def test_outlook():
     for change in found.changes:
         name = change.config if change.config in PRESETS else f"tiny,{change.config}"
         assert change.cycles == cycles(sateen.compile(graph, name)) and change.factor > 1
-    assert [timing.board for timing in found.boards] == list(BOARDS)
-    for timing in found.boards:
-        board = BOARDS[timing.board]
-        assert timing.compute_ms == pytest.approx(1e3 * timing.cycles / board.run_hz) and timing.baud == board.baud
-        if timing.matches:
-            assert timing.cycles == cycles(model)
-    assert {timing.board for timing in found.boards if timing.matches} == {"versa-ecp5"}
+    assert [each.board for each in found.boards] == list(BOARDS)
+    for each in found.boards:
+        board = BOARDS[each.board]
+        assert each.compute_ms == pytest.approx(1e3 * each.cycles / board.run_hz) and each.baud == board.baud
+        if each.matches:
+            assert each.cycles == cycles(model)
+    assert {each.board for each in found.boards if each.matches} == {"versa-ecp5"}
 
 
 @pytest.mark.parametrize("text", [*PRESETS, *(board.config for board in BOARDS.values()), "small,multipliers=8"])
@@ -43,3 +43,18 @@ def test_a_configuration_names_itself(text):
     config = parse_config(text)
     again = parse_config(config.text)
     assert replace(again, clock_hz=config.clock_hz, baud=config.baud) == config
+
+
+@pytest.mark.filterwarnings("ignore:.*runs on the host")
+def test_sdram():
+    """Neither weights nor tensors that fit no memory pass the link, but for what the host computes and takes."""
+    builder = Builder((15, 9, 3), np.random.default_rng(1)).conv2d(5, (3, 3), padding=((1, 1), (1, 1)))
+    builder = builder.conv2d(8, (3, 3), padding=((1, 1), (1, 1))).conv2d(120, (3, 3))
+    graph = builder.conv2d(7, (1, 1)).conv2d(6, (3, 3)).flatten().fully_connected(9).graph()
+    config = parse_config("micro,sdram=m12l64322a,scratchpad_bytes=1024,weight_bytes=4096")
+    model = sateen.compile(graph, config)
+    (host,) = (op for op in graph.ops if op.name in model.fallbacks)
+    assert not model.resident and model.tiled
+    ends = [*graph.inputs, host.inputs[0], host.output, *graph.outputs]
+    assert timing(model, config).link_bytes == sum(map(model.size, ends))
+    assert timing(model, replace(config, sdram=None)).link_bytes > 2 * sum(len(s.weights) for s in model.segments)

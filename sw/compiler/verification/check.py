@@ -100,8 +100,10 @@ class _Verifier:
 
     def tile(self, layer: Layer, tile: Tile) -> None:
         """Looks whether each layer of a tile, the first of which is given, finds its input where the one before left
-        it, and keeps it until it has its results."""
+        it, or the host puts it, and keeps it until it has its results."""
         op = self.ops[layer.name]
+        if tile.pieces[0].source_address:
+            raise _error(op, f"its rows are put at address 0, and it reads them at {tile.pieces[0].source_address}")
         for before, piece in zip(tile.pieces, tile.pieces[1:], strict=False):
             first, end = piece.source[0], sum(piece.source)
             inside = before.target[0] <= first and end <= sum(before.target)
