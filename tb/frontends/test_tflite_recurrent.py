@@ -296,3 +296,26 @@ def test_files_keep_states(tmp_path):
     name = graph.outputs[0]
     np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), run(graph, x)[name])
     assert {type(op) for op in graph.ops} == {LastStep, LstmCells, LstmHidden, Reshape}
+
+
+def soak(seed: int) -> str:
+    """A random recurrent layer or variable of any size and loudness, over a stream."""
+    rng = np.random.default_rng(seed)
+    kind = str(rng.choice(["INT8", "INT16", "LSTM", "variable"]))
+    loud, sizes = float(2.0 ** rng.uniform(-3, 7)), [int(size) for size in rng.integers(1, 24, 3)]
+    if kind == "variable":
+        point = int(rng.integers(-128, 128))
+        built = variable_model(frames=1 + sizes[0], depth=sizes[1], channels=sizes[2], point=point)
+    elif kind == "LSTM":
+        built = lstm_model(
+            rng, inputs=sizes[0], cells=sizes[1], steps=1 + sizes[2] // 3, power=int(rng.integers(-15, 0)), loud=loud,
+            clip=float(rng.choice([0.0, rng.uniform(1, 4)])), time_major=bool(rng.integers(2)),
+            hidden_scale=float(np.float32(2.0 ** rng.uniform(-10, -6))),
+        )  # fmt: skip
+    else:
+        built = svdf_model(
+            rng, kind, inputs=sizes[0], units=sizes[1], rank=int(rng.integers(1, 4)), steps=sizes[2], loud=loud,
+            state=plain(kind),
+        )  # fmt: skip
+    check(built, steps=int(rng.integers(4, 24)), seed=seed)
+    return kind
