@@ -19,6 +19,8 @@ from making import errors, hooks, pictures
 ROOT = Path(__file__).parents[2]
 PASSED_ON = {
     "self._unusable": "makes the error of `sim/cache.py`",
+    "self.explain": "makes the error of a program that took too long",
+    "silent": "makes the error of a device that does not answer",
     "ModelFileError": "of `str(error)`: texts of `sw/archive.py`",
     "CompileError": "of a front end's error: texts of `sw/archive.py`",
     "next": "of the alternatives of a record's field: texts of `sw/records.py`",
