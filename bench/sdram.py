@@ -3,8 +3,8 @@
 
     python bench/sdram.py [CONFIG:NETWORK …]
 
-``all_cycles`` are those of the simulated device from the first byte to the last, but for the link's, a cycle a byte.
-Results are compared with the golden model.
+``all_cycles`` are those of the simulated device from the first byte to the last, with a link of a byte a cycle. Results
+are compared with the golden model.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def measure(config: str, network: str) -> None:
         profile = loaded.profile
         results.add(
             "sdram", tools=results.SIMULATION, name=network, configuration=config, cycles=profile.cycles,
-            all_cycles=device.simulated_cycles - before - profile.link_bytes, link_bytes=profile.link_bytes,
+            all_cycles=device.simulated_cycles - before, link_bytes=profile.link_bytes,
             copied_bytes=profile.copied_bytes,
         )  # fmt: skip
 

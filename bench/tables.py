@@ -23,6 +23,8 @@ PLACE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end of table -->)", re
 NONE = "–"
 UNKNOWN = "\N{NO-BREAK SPACE}†"
 """Behind what names a figure of which the commit is not known."""
+PORT_BAUD = 3_000_000
+"""Of a ULX3S's serial port."""
 LATENCIES = ("digits", "ic_resnet8", "kws_dscnn", "ad_autoencoder")
 """Models whose latency on each board is listed."""
 
@@ -255,18 +257,12 @@ def soaks() -> str:
 
 def sdram() -> str:
     """Inferences with and without SDRAM."""
-    heads = [
-        "network",
-        "configuration",
-        ">cycles of layers",
-        ">of all but the link",
-        ">bytes from SDRAM",
-        ">over the link",
-    ]
+    heads = ["network", "configuration", ">layers", ">whole inference", ">weights copied", ">over the link"]
+    heads.append(f">ms at {PORT_BAUD / 1e6:g} Mbaud")
     rows = [
         [
             named(one, one["name"]), f"`{one['configuration']}`", number(one["cycles"]), number(one["all_cycles"]),
-            number(one["copied_bytes"]), number(one["link_bytes"]),
+            number(one["copied_bytes"]), number(one["link_bytes"]), number(round(1e4 * one["link_bytes"] / PORT_BAUD)),
         ]
         for one in results.of_kind("sdram")
     ]  # fmt: skip
