@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import needs
+from recurrent_models import variable_model
 from tflite_models import small_tflite_model
 
 __all__ = ["FILES"]
@@ -49,11 +50,23 @@ def _labels(path: Path) -> None:
     np.save(path, np.random.default_rng(3).integers(0, 10, 16))
 
 
+def _stream(path: Path) -> None:
+    """A model that keeps its last frames in a variable."""
+    builder, inputs, outputs, _ = variable_model()
+    path.write_bytes(builder.build(inputs, outputs))
+
+
+def _frames(path: Path) -> None:
+    np.save(path, np.random.default_rng(4).integers(-128, 128, (30, 1, 1, 5)).astype(np.int8))
+
+
 FILES: dict[str, Callable[[Path], None]] = {
     "net.tflite": _tflite,
     "net.npy": _inputs,
     "net.onnx": _onnx,
     "calibration.npy": _calibration,
     "labels.npy": _labels,
+    "wake.tflite": _stream,
+    "frames.npy": _frames,
 }
 """By name, what writes the file that a page means."""
