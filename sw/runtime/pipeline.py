@@ -22,7 +22,7 @@ from sateen.runtime.frames import run as start
 from sateen.runtime.inference import ZERO, Values, part_records
 from sateen.runtime.window import Job
 
-__all__ = ["TURN_ITEMS", "Piece", "Submissions", "Tensors", "Turn", "one_turn", "take_turn"]
+__all__ = ["TURN_ITEMS", "Item", "Piece", "Submissions", "Tensors", "Turn", "one_turn", "take_turn"]
 
 TURN_ITEMS = 16
 """Inferences after which others get the device."""
@@ -181,7 +181,12 @@ def take_turn(
             broken = True
             piece.failed(device.explain(answer, turn.model, turn.part))
         else:
-            piece.done(item.finish(answer), item.counters)
+            try:
+                outputs = item.finish(answer)
+            except Exception as error:
+                piece.failed(error)
+            else:
+                piece.done(outputs, item.counters)
 
     with device.turn:
         try:
@@ -259,11 +264,17 @@ class Submissions:
                 if not self._waiting and not self._pieces:
                     self._working = False
                     return
-            if self.turn is None:
-                self._run_whole()
-            else:
-                again = take_turn(self.device, self.turn, self._next, poll_seconds=POLL_SECONDS)
-                self._pieces.extendleft(reversed(again))
+            try:
+                if self.turn is None:
+                    self._run_whole()
+                else:
+                    again = take_turn(self.device, self.turn, self._next, poll_seconds=POLL_SECONDS)
+                    self._pieces.extendleft(reversed(again))
+            except BaseException:
+                # The next submission begins a thread of its own.
+                with self._lock:
+                    self._working = False
+                raise
 
     def _begin(self) -> Submission | None:
         """The next submission that is not cancelled."""

@@ -15,7 +15,7 @@ from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
 from sateen.hw.spec.wire import Frame, Space, Stuffing
 from sateen.runtime import Device
 from sateen.runtime.link import Link, read, write
-from sateen.runtime.pipeline import TURN_ITEMS, one_turn
+from sateen.runtime.pipeline import TURN_ITEMS, Item, one_turn
 from sateen.runtime.transport import SimulationTransport
 from sateen.testing.graphs import Builder, random_input
 
@@ -154,6 +154,24 @@ def test_silence_fails_the_oldest(transport, monkeypatch):
     silent.clear()
     np.testing.assert_array_equal(loaded.submit(x[0]).result()[0], expected[0])
     np.testing.assert_array_equal(loaded.run(x), expected)
+
+
+def test_an_error_of_the_host_is_of_its_inference_alone(transport, monkeypatch):
+    model, x, expected = case(3)
+    loaded, finish, count = Device(Link(transport)).load(model), Item.finish, []
+
+    def fails_once(item, answer):
+        count.append(item)
+        if len(count) == 2:
+            raise ZeroDivisionError("as an operator of the host may")
+        return finish(item, answer)
+
+    monkeypatch.setattr(Item, "finish", fails_once)
+    futures = [loaded.submit(each) for each in x]
+    with pytest.raises(ZeroDivisionError):
+        futures[1].result()
+    for place in (0, 2, 3):
+        np.testing.assert_array_equal(futures[place].result()[0], expected[place])
 
 
 def test_callbacks_may_not_use_the_device(transport):
