@@ -191,10 +191,7 @@ class Device:
             try:
                 return self.link.transaction(operations, busy_cycles=busy)
             except OvertimeError as error:
-                # Tiles of a chain have equally many descriptors; other parts are of one layer, whichever ran.
-                alike = len({part.count for part, _, _ in jobs}) == 1 and error.place < jobs[0][0].count
-                place = error.place if alike else 0
-                raise self.explain(OvertimeError(str(error), place=place), model, jobs[0][0]) from error
+                raise self.explain(error, model, *(part for part, _, _ in jobs)) from error
 
     @contextmanager
     def _unknown_if_it_fails(self) -> Iterator[None]:
@@ -218,13 +215,16 @@ class Device:
         """What the device holds is unknown."""
         self._resident = None
 
-    def explain(self, error: DeviceError, model: Model, part: Part) -> DeviceError:
-        """An error of a program that ran a part, with the layer."""
+    def explain(self, error: DeviceError, model: Model, *parts: Part) -> DeviceError:
+        """An error of a program that ran one of several parts, with the layer; with all that it may have been, if
+        these are of several."""
         if not isinstance(error, OvertimeError):
             return error
-        layer, limit = model.layer_at(part, error.place), self.limit(model)
+        ran, limit = [part for part in parts if error.place < part.count] or parts, self.limit(model)
+        layers = [model.layer_at(part, min(error.place, part.count - 1)) for part in ran]
+        names = " or ".join(dict.fromkeys(repr(layer.name) for layer in layers))
         return OvertimeError(
-            f"the device ended the program in layer {layer.name!r}: it still ran after {limit:,} cycles, more than "
+            f"the device ended the program in layer {names}: it still ran after {limit:,} cycles, more than "
             f"{PATIENCE} times what it should take; compile the model again, and if that does not help, report it",
             place=error.place,
         )

@@ -124,7 +124,7 @@ class Sharing(Protocol):
     def limit(self, model: Model) -> int:
         """Cycles after which the device ends a program of a model."""
 
-    def explain(self, error: DeviceError, model: Model, part: Part) -> DeviceError:
+    def explain(self, error: DeviceError, model: Model, *parts: Part) -> DeviceError:
         """An error of a program, with the layer."""
 
     def forget(self) -> None:

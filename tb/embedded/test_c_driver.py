@@ -191,6 +191,19 @@ def test_streamed_and_in_pieces(tmp_path):
         check(driver, "pieces")
 
 
+def test_chains(tmp_path):
+    """Layers in the same stripes: the first one's input is sent, the last one's result stands in the work area."""
+    builder = Builder((9, 8, 4), np.random.default_rng(3)).conv2d(20, (1, 1)).depthwise_conv2d((3, 3), stride=(2, 2))
+    graph = builder.conv2d(20, (1, 1)).conv2d(40, (1, 1)).conv2d(4, (2, 2)).flatten().fully_connected(9).graph()
+    config = parse_config("tiny,scratchpad_bytes=1024")
+    model = sateen.compile(graph, config)
+    assert any(step.tiles and step.count > 1 for step in model.steps) and len(model.steps) > 1
+    driver = CDriver(tmp_path, chain=model)
+    with VerilatedDevice(config) as device:
+        assert Line(device).open(driver) == driver.Status.OK
+        check(driver, "chain")
+
+
 def test_overtime_and_after(driver, line):
     """A program that never ends is ended by the device; the next run sends its model again."""
     x = np.zeros((1, 5, 5, 3), np.int8)

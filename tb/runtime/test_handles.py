@@ -89,10 +89,11 @@ def test_overtime_in_one_of_several_parts():
         def transaction(self, operations, *, busy_cycles=0):
             raise OvertimeError("too long", place=200)
 
-    graph = Builder((4, 4, 2), np.random.default_rng(1), name="net").conv2d(3, (2, 2)).graph()
+    graph = Builder((4, 4, 2), np.random.default_rng(1), name="net").conv2d(3, (2, 2)).conv2d(2, (1, 1)).graph()
     model = sateen.compile(graph, CONFIG)
-    (part,) = model.layers[0].parts
+    (first,), (second,) = (layer.parts for layer in model.layers)
     device = Device(Stuck())
     device.place = lambda model, segment: None
-    with pytest.raises(OvertimeError, match=f"in layer {model.layers[0].name!r}"):
-        device.run_all(model, [(part, [], []), (part, [], [])])
+    for parts, names in (((first, first), "'op0'"), ((second, second), "'op1'"), ((first, second), "'op0' or 'op1'")):
+        with pytest.raises(OvertimeError, match=f"in layer {names}: "):
+            device.run_all(model, [(part, [], []) for part in parts])
