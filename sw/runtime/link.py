@@ -65,6 +65,8 @@ class Link:
         self.bytes = 0
         """Bytes sent and received so far."""
         self.retransmissions = 0
+        self.turn = threading.RLock()
+        """Held by whoever relies on what the device's memories hold, during an inference."""
         self.holder: object = None
         """Whoever knows what the device's memories hold, since they were the last to change that in this session."""
         self.shelf: object = None

@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -39,6 +40,23 @@ def test_handles_that_share_a_link():
         for loaded, x, expected in pairs:
             np.testing.assert_array_equal(loaded.run(x), expected)
     link.close()
+
+
+def test_handles_in_threads():
+    """They take turns, as threads that share a handle do: between a segment's placing and its run no other comes."""
+    with sateen.open("sim:micro") as device:
+        cases = []
+        for handle, seed in ((device, 1), (Device(device.link), 2)):
+            model, x = small_network(device.config, seed)
+            loaded = handle.load(model)
+            cases.append((loaded, x, loaded.run(x)))
+
+        def wrong(case):
+            loaded, x, expected = case
+            return sum(not np.array_equal(loaded.run(x), expected) for _ in range(40))
+
+        with ThreadPoolExecutor() as pool:
+            assert list(pool.map(wrong, cases)) == [0, 0]
 
 
 def test_sdram_after_another_session():

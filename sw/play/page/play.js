@@ -196,7 +196,7 @@ function layers(index, counters) {
   }));
   byId("memory").textContent =
     `weights take ${about.weights.toLocaleString()} of ${about.weight_bytes.toLocaleString()} bytes` +
-    (about.resident ? ", and stay on the device" : ", and are sent for each inference");
+    (about.resident ? ", and stay on the device" : ", and are brought there for each inference");
 }
 
 // A story.
