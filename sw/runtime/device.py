@@ -170,7 +170,9 @@ class Device:
 
     def run_all(self, model: Model, jobs: Sequence[Job], following: int | None = None) -> bytes:
         """Runs several parts without waiting for each, and returns what all read. With SDRAM the next part's segment,
-        or ``following``, is copied while a part runs, if it stands elsewhere."""
+        or ``following``, is copied while a part runs, if it stands elsewhere. Without SDRAM all parts are of one
+        segment."""
+        assert self.shelf is not None or len({part.segment for part, _, _ in jobs}) == 1
         limit = self.limit(model)
         operations: list[Operation] = []
         busy = 0
@@ -182,7 +184,8 @@ class Device:
                     self.place(model, part.segment)
                 placing, cycles = self._placing(model, part.segment)
                 first = part.first + (self.shelf.slot(model, part.segment).descriptors.start if self.shelf else 0)
-                ahead, more = [], 0
+                ahead: list[Operation] = []
+                more = 0
                 if behind is not None and self._beside(model, part.segment, behind):
                     ahead, more = self._placing(model, behind)
                 operations += [*placing, *before, start(first, part.count, limit=limit), *ahead, wait(), *after]
