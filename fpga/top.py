@@ -175,8 +175,8 @@ class BoardTop(Elaboratable):
         m.submodules.usb_pll = _ecp5(
             self.board, settings, source, fed_back, locked, ClockSignal("usb_io"), ClockSignal("usb")
         )
-        for domain in ("usb", "usb_io"):
-            m.submodules[f"{domain}_reset"] = ResetSynchronizer(~locked, domain=domain)
+        for name in ("usb", "usb_io"):
+            m.submodules[f"{name}_reset"] = ResetSynchronizer(~locked, domain=name)
 
 
 def _unbuffered(platform: Any, resource: tuple[str, int]) -> dict[str, str]:

@@ -98,7 +98,8 @@ class _Builder:
         per_channel = scales.reshape(-1, *[1] * (layer.weights.ndim - 1))
         # A scale of at least two steps of the sums means that no sum is shifted left, where it could overflow.
         y = self.tensor((relu or layer).name, step=2 * x.scale * float(scales.max()))
-        codes, bias = np.clip(np.rint(layer.weights / per_channel), -most, most).astype(np.int8), layer.bias
+        codes = np.clip(np.rint(layer.weights / per_channel), -most, most).astype(np.int8)
+        bias: NDArray[np.floating[Any]] = layer.bias
         if self.corrected:
             bias = bias - self._mean_error(codes * per_channel - layer.weights, self.trace[x.name])
         ratios = x.scale * scales / y.scale
