@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from sateen.compiler.model import Layer, Model, Part, Piece, Tile
+from sateen.compiler.model import Layer, Model, Part, Piece
 from sateen.compiler.verification.decoding import records
 from sateen.compiler.verification.definitions import SUMS, sums
 from sateen.compiler.verification.emulation import Layered, Results, positions, written
 from sateen.compiler.verification.segments import conflicts
+from sateen.compiler.verification.tiles import misplaced
 from sateen.errors import InternalError
 from sateen.graph.ops import Op, Reshape, Softmax, Weighted
 from sateen.hw.spec.descriptor import CHANNELS_DIM, CHUNK_DIM, Combine, Descriptor, Dim
@@ -68,7 +69,9 @@ def verify_program(model: Model) -> None:
         for place, layer in enumerate(model.layers[step.first : step.first + step.count]):
             verifier.layer(layer, [tile.pieces[place] for tile in step.tiles])
         for tile in step.tiles:
-            verifier.tile(model.layers[step.first], tile)
+            op = verifier.ops[model.layers[step.first].name]
+            for what in misplaced(tile, len(op.inputs)):
+                raise _error(op, what)
     verifier.segments()
 
 
@@ -97,23 +100,6 @@ class _Verifier:
             self._layer(op, list(self._places(op, layer, pieces)))
         except (ArithmeticError, AssertionError, LookupError, ValueError) as error:
             raise _error(op, f"its program has no meaning ({error!r})") from error
-
-    def tile(self, layer: Layer, tile: Tile) -> None:
-        """Looks whether each layer of a tile, the first of which is given, finds its input where the one before left
-        it, or the host puts it, and keeps it until it has its results."""
-        op = self.ops[layer.name]
-        if tile.pieces[0].source_address:
-            raise _error(op, f"its rows are put at address 0, and it reads them at {tile.pieces[0].source_address}")
-        for before, piece in zip(tile.pieces, tile.pieces[1:], strict=False):
-            first, end = piece.source[0], sum(piece.source)
-            inside = before.target[0] <= first and end <= sum(before.target)
-            if not inside or piece.source_address - before.address != first - before.target[0]:
-                raise _error(op, f"bytes {first} to {end} are not where the layer behind reads them")
-        for number, piece in enumerate(tile.pieces):
-            inputs = (len(op.inputs) if number == 0 else 1) * piece.source[1]
-            begin, end = piece.address, piece.address + piece.target[1]
-            if begin < piece.source_address + inputs and piece.source_address < end:
-                raise _error(op, f"results of rows are written over their inputs, at {begin}")
 
     def segments(self) -> None:
         """Looks for descriptors that disturb others of their segment."""

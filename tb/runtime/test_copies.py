@@ -1,0 +1,305 @@
+"""A device with SDRAM: its bytes, what is copied from there and stored, models and tensors that lie there, and segments
+that are copied while others run."""
+
+import random
+import zlib
+from unittest import mock
+
+import numpy as np
+import pytest
+from test_shelf import CAPACITY, CONFIG, DEVICE
+
+import sateen
+import seeds
+from sateen.errors import DeviceError
+from sateen.graph import run as run_golden
+from sateen.hw.spec.wire import Op, OpHeader, Space
+from sateen.runtime import Device
+from sateen.runtime.link import Operation, copies, read, run, stores, wait, write
+from sateen.testing.graphs import Builder, random_input, small_network
+
+WIDE = (
+    "tiny,sdram=as4c32m16sb,scratchpad_bytes=1024,weight_bytes=4096",
+    "tiny,cols=6,lanes=3,sdram=m12l64322a,weight_bytes=3072",
+)
+"""Pipelined engines, to which whole words of 2 and of 4 bytes go at once."""
+
+
+@pytest.fixture(scope="module")
+def device():
+    with sateen.open(f"sim:{DEVICE}") as opened:
+        yield opened
+
+
+def test_bytes(device):
+    """The SDRAM's bytes from the first to the last, and over the 24 bits of other memories' addresses."""
+    rng = random.Random(seeds.own())
+    places = {place: rng.randbytes(9) for place in (0, 4093, CAPACITY - 9, (1 << 22) - 3)}
+    device.link.transaction([write(Space.SDRAM, place, data) for place, data in places.items()])
+    for place, data in places.items():
+        assert device.link.transaction([read(Space.SDRAM, place, 9)]) == data
+
+
+def test_copies(device):
+    """Copies follow one another; the checksum is that of bytes that go nowhere else; nothing else is written."""
+    data = random.Random(seeds.own()).randbytes(400)
+    link = device.link
+    link.transaction([write(Space.SDRAM, 8000, data), write(Space.SCRATCHPAD, 0, bytes(600))])
+    more = Operation(OpHeader(Op.COPY, Space.SCRATCHPAD, 90, 407))
+    none = Operation(OpHeader(Op.COPY, Space.SCRATCHPAD, 0, 9))
+    checked = Operation(OpHeader(Op.COPY, Space.CHECK, 6, 0))
+    answer = link.transaction(
+        [
+            *copies(8000, Space.SCRATCHPAD, 1, 300),
+            *(none, checked, more, read(Space.CHECK, 0, 4), read(Space.SCRATCHPAD, 0, 600)),
+        ]
+    )
+    assert int.from_bytes(answer[:4], "little") == zlib.crc32(data[300:306])
+    assert answer[4:] == bytes(1) + data[:300] + bytes(106) + data[306:396] + bytes(103)
+    answer = link.transaction([*copies(8004, Space.CHECK, 0, 396), read(Space.CHECK, 1, 3)])
+    assert answer == zlib.crc32(data[4:]).to_bytes(4, "little")[1:]
+
+
+def test_copies_a_byte_a_cycle(device):
+    """Besides the frame, and refreshes."""
+    cycles = []
+    for length in (4, 3204):
+        before = device.simulated_cycles
+        device.link.transaction(copies(0, Space.CHECK, 0, length))
+        cycles.append(device.simulated_cycles - before)
+    assert 3150 <= cycles[1] - cycles[0] <= 3300
+
+
+def test_stores(device):
+    """What copies bring comes back, from and to any byte, in any number; nothing else is written."""
+    rng, link = random.Random(seeds.own()), device.link
+    for _ in range(60):
+        length, source, target, place = rng.randrange(90), *(rng.randrange(8) for _ in range(3))
+        data, old = rng.randbytes(110), rng.randbytes(110)
+        link.transaction([write(Space.SDRAM, 5000, data), write(Space.SDRAM, 6000, old)])
+        moves = copies(5000 + source, Space.SCRATCHPAD, place, length)
+        more = Operation(OpHeader(Op.STORE, Space.SCRATCHPAD, 3, place))
+        link.transaction([*moves, *stores(6000 + target, Space.SCRATCHPAD, place, length), more])
+        middle = data[source : source + length] + link.transaction([read(Space.SCRATCHPAD, place, 3)])
+        expected = old[:target] + middle + old[target + length + 3 :]
+        assert link.transaction([read(Space.SDRAM, 6000, 110)]) == expected, (length, source, target, place)
+
+
+@pytest.mark.parametrize(
+    ("operation", "status"),
+    [
+        (OpHeader(Op.STORE, Space.IDENTITY, 4, 0), "BAD_SPACE"),
+        (OpHeader(Op.STORE, Space.SDRAM, 4, 0), "BAD_SPACE"),
+        (OpHeader(Op.COPY, Space.SDRAM, 4, 0), "BAD_SPACE"),
+        (OpHeader(Op.COPY, Space.COUNTERS, 4, 0), "BAD_SPACE"),
+        (OpHeader(Op.WRITE, Space.CHECK, 0, 0), "BAD_SPACE"),
+    ],
+)
+def test_refuses(device, operation, status):
+    with pytest.raises(DeviceError, match=status):
+        device.link.transaction([Operation(operation)])
+
+
+def test_runs_from_sdram(device):
+    """A model's runs send its input, receive its output, and are exact; another device object finds it there."""
+    model, x = small_network(CONFIG, seeds.own())
+    loaded = device.load(model)
+    (name,), (output,) = model.graph.inputs, model.graph.outputs
+    golden = run_golden(model.graph, {name: model.graph.tensors[name].from_file(x)}, layers=True)
+    other, _ = small_network(CONFIG, 7)
+    for _ in range(2):
+        assert np.array_equal(model.graph.tensors[output].from_file(loaded.run(x)), golden[output])
+        assert loaded.profile.link_bytes < 300 < device.shelf.size(model)
+        # Other weights in the meantime.
+        device.load(other)
+    again = Device(device.link)
+    again.load(model)
+    assert not again.shelf.sent and len(again.shelf.entries) == 2
+
+
+def test_larger_than_the_weight_store(device):
+    """A model of several segments sends its input and receives its output, no weights."""
+    rng = np.random.default_rng(seeds.own())
+    builder = Builder((1, 1, 60), rng, name="wide").flatten()
+    graph = builder.fully_connected(60).fully_connected(50).fully_connected(40).graph()
+    model = sateen.compile(graph, CONFIG)
+    assert len(model.segments) >= 2 and not model.fallbacks
+    x = random_input(graph, rng)
+    loaded = device.load(model)
+    (name,), (output,) = graph.inputs, graph.outputs
+    golden = run_golden(graph, {name: graph.tensors[name].from_file(x)}, layers=True)
+    for _ in range(2):
+        assert np.array_equal(graph.tensors[output].from_file(loaded.run(x)), golden[output])
+        assert loaded.profile.copied_bytes == device.shelf.size(model)
+        # Two frames each way, a header for each operation, and counters.
+        assert loaded.profile.link_bytes < 500 < device.shelf.size(model) / 10
+
+
+def spilling(seed):
+    """A model whose tensors do not fit the scratchpad, so that some layers are computed row by row, with a layer on
+    the host in its midst."""
+    rng = np.random.default_rng(seed)
+    builder = Builder((15, 9, 3), rng, name="spilling").conv2d(5, (3, 3), padding=((1, 1), (1, 1)))
+    builder = builder.conv2d(8, (3, 3), padding=((1, 1), (1, 1))).conv2d(120, (3, 3))
+    graph = builder.conv2d(7, (1, 1)).conv2d(6, (3, 3)).flatten().fully_connected(9).graph()
+    with pytest.warns(sateen.SateenWarning, match="runs on the host: one row of results takes"):
+        model = sateen.compile(graph, CONFIG)
+    return model, random_input(graph, rng)
+
+
+def test_tensors_stay_in_sdram(device):
+    """Between the device's turns tensors do not pass the link; every one is exact, also where each is read."""
+    model, x = spilling(seeds.own())
+    assert sum(bool(step.tiles) for step in model.steps) >= 3 and model.steps[-1].writes
+    tiles = [tile for step in model.steps for tile in step.tiles]
+    with pytest.warns(sateen.SateenWarning, match="runs on the host"):
+        loaded = device.load(model)
+    (name,), (output,) = model.graph.inputs, model.graph.outputs
+    golden = run_golden(model.graph, {name: model.graph.tensors[name].from_file(x)}, layers=True)
+    for layers in (False, True, False):
+        result = loaded.run(x, layers=layers)
+        tensors = result[1] if layers else {output: result}
+        assert set(tensors) == set(golden) or not layers
+        for tensor, values in tensors.items():
+            assert np.array_equal(model.graph.tensors[tensor].from_file(values), golden[tensor]), tensor
+    # Input and output, what the host's layer takes and gives, and for each tile its operations and its counters.
+    (host,) = (op for op in model.graph.ops if op.name in model.fallbacks)
+    most = x.size + model.size(host.inputs[0]) + model.size(host.output) + len(tiles) * 160
+    # Frames of 128 bytes add a tenth.
+    assert loaded.profile.link_bytes < 1.25 * most
+    assert loaded.profile.cycles == sum(layer.predicted.cycles for layer in model.layers)
+
+
+@pytest.fixture(scope="module", params=[DEVICE, *WIDE])
+def each_device(request):
+    with sateen.open(f"sim:{request.param}") as opened:
+        yield opened
+
+
+def test_copies_from_and_to_any_place(each_device):
+    """Of any length, into each memory, as they were; what is beside them stays."""
+    rng, config = random.Random(seeds.own()), each_device.config
+    link, word = each_device.link, config.weight_word_bytes
+    stored = [place for place in range(24 * word) if place % word < config.cols]
+    places = {Space.SCRATCHPAD: list(range(96)), Space.WEIGHTS: stored, Space.PROGRAM: list(range(96))}
+    data = rng.randbytes(400)
+    link.transaction([write(Space.SDRAM, 1 << 16, data)])
+    for _ in range(40):
+        space = rng.choice(list(places))
+        first, length, source = rng.randrange(40), rng.randrange(1, 48), rng.randrange(300)
+        if space == Space.PROGRAM and config.engine == "sequential":
+            first, length = first // 4 * 4, -(-length // 4) * 4
+        before = rng.randbytes(len(range(96)))
+        expected = bytearray(before)
+        expected[first : first + length] = data[source : source + length]
+        after = link.transaction(
+            [
+                write(space, 0, before),
+                *copies((1 << 16) + source, space, first, length),
+                read(space, 0, 96),
+            ]
+        )
+        kept = [place for place in places[space] if place < 96]
+        assert [after[place] for place in kept] == [expected[place] for place in kept], (space, first, length, source)
+
+
+@pytest.mark.parametrize("config", WIDE)
+def test_models_in_parts(config):
+    """Weights and tensors that do not fit, on engines that take words of SDRAM."""
+    rng = np.random.default_rng(seeds.own())
+    graph = (
+        Builder((15, 9, 3), rng).conv2d(20, (3, 3), padding=((1, 1), (1, 1))).conv2d(30, (3, 3), stride=(2, 2)).graph()
+    )
+    x = random_input(graph, rng, 2)
+    with sateen.open(f"sim:{config}") as opened:
+        model = sateen.compile(graph, opened.config)
+        loaded = opened.load(model)
+        np.testing.assert_array_equal(loaded.run(x), run_golden(graph, x)[graph.outputs[0]])
+        assert loaded.profile.cycles == sum(layer.predicted.cycles for layer in model.layers)
+
+
+def in_parts(seed, config):
+    """A model of several segments, an input of two items, and its results."""
+    rng = np.random.default_rng(seed)
+    builder = Builder((6, 5, 7), rng, name=f"parts {seed}").conv2d(24, (3, 3)).conv2d(20, (2, 2))
+    graph = builder.conv2d(40, (1, 1)).conv2d(18, (2, 2)).flatten().fully_connected(20).graph()
+    x = random_input(graph, rng, 2)
+    return sateen.compile(graph, config), x, run_golden(graph, x)[graph.outputs[0]]
+
+
+def test_segments_are_copied_while_others_run():
+    """It takes fewer cycles than one after the other, and the same results, also of models that take turns."""
+    with sateen.open(f"sim:{WIDE[0]}") as opened:
+        cases = [in_parts(seed, opened.config) for seed in (1, 2)]
+        loaded = [opened.load(model) for model, _, _ in cases]
+        assert all(len(model.segments) > 3 for model, _, _ in cases)
+        for number in (0, 1, 1, 0, 0, 1):
+            np.testing.assert_array_equal(loaded[number].run(cases[number][1]), cases[number][2])
+
+        def cycles():
+            loaded[0].run(cases[0][1])
+            before = opened.simulated_cycles
+            np.testing.assert_array_equal(loaded[0].run(cases[0][1]), cases[0][2])
+            return opened.simulated_cycles - before
+
+        ahead, copied = cycles(), loaded[0].profile.copied_bytes
+        with mock.patch.object(Device, "_beside", return_value=False):
+            behind = cycles()
+            assert loaded[0].profile.copied_bytes == copied
+        assert ahead < behind - 500, (ahead, behind)
+        np.testing.assert_array_equal(loaded[1].run(cases[1][1]), cases[1][2])
+
+
+def test_after_an_error_nothing_is_known(each_device):
+    """A frame that was lost for good, between two segments: all of them are copied anew."""
+    model, x, expected = in_parts(3, each_device.config)
+    loaded = each_device.load(model)
+    np.testing.assert_array_equal(loaded.run(x), expected)
+    transaction = each_device.link.transaction
+    for failing in range(4):
+        calls = iter(range(100))
+
+        def broken(operations, calls=calls, failing=failing, **options):
+            if next(calls) == failing:
+                raise sateen.LinkError("cut")
+            return transaction(operations, **options)
+
+        with mock.patch.object(each_device.link, "transaction", broken), pytest.raises(sateen.LinkError):
+            loaded.run(x)
+        before = each_device.shelf.copied if each_device.shelf else 0
+        each_device.link.transaction([write(Space.WEIGHTS, 0, bytes(1024)), write(Space.PROGRAM, 0, bytes(192))])
+        np.testing.assert_array_equal(loaded.run(x), expected)
+        assert each_device.shelf.copied > before
+
+
+def test_words_of_sdram_go_at_once(each_device):
+    """A copy takes a cycle a word where it may, else a cycle a byte."""
+    link, width = each_device.link, each_device.config.moved_bytes
+
+    def cycles(source, length):
+        before = each_device.simulated_cycles
+        link.transaction(copies((1 << 16) + source, Space.SCRATCHPAD, 0, length), busy_cycles=10000)
+        return each_device.simulated_cycles - before
+
+    assert abs((cycles(0, 512) - cycles(0, 256)) - 256 // width) < 40
+    assert abs((cycles(0, 512) - cycles(0, 511)) - 1) < 40
+
+
+def test_copies_while_a_program_runs(device):
+    """What a program computes does not depend on copies to places that it does not use."""
+    model, x = small_network(CONFIG, 3)
+    device.load(model).run(x)
+    (name,) = model.graph.inputs
+    data = random.Random(1).randbytes(512)
+    (part,) = model.layers[0].parts
+    size, address = model.size(model.layers[0].output), model.addresses[model.layers[0].output]
+    put = write(Space.SCRATCHPAD, model.addresses[name], model.graph.tensors[name].from_file(x).tobytes())
+    result = read(Space.SCRATCHPAD, address, size)
+    expected = device.link.transaction([put, run(part.first, part.count), wait(), result])
+    place = CONFIG.scratchpad_bytes - len(data)
+    device.link.transaction([write(Space.SDRAM, 1 << 20, data), write(Space.SCRATCHPAD, address, bytes(size))])
+    answer = device.link.transaction(
+        [put, run(part.first, part.count), *copies(1 << 20, Space.SCRATCHPAD, place, 512), wait(), result]
+    )
+    assert answer == expected
+    assert device.link.transaction([read(Space.SCRATCHPAD, place, 512)]) == data
