@@ -157,9 +157,9 @@ def _warn(message: Warning | str, *_: object, **__: object) -> None:
     # Amaranth's, of hardware that an error or an interrupt left unfinished.
     if type(message).__name__ == "UnusedElaboratable":
         return
-    if (line := _line(message)) not in _told:
-        _told.add(line)
-        print(f"sateen: warning: {line}", file=sys.stderr)
+    if _line(message) not in _told:
+        _told.add(_line(message))
+        print(f"sateen: warning: {_line(message)}", file=sys.stderr)
 
 
 def _fail(error: BaseException, message: str = "", *, code: ExitCode | None = None) -> None:

@@ -101,11 +101,14 @@ class Parts:
         return any(self.readers.get(name) or name in self.outputs for name in part.outputs)
 
     def ordered(self) -> list[Part]:
-        """All operators, each behind those that make what it reads."""
-        found, waiting = dict[Part, None](), [*reversed(self.parts)]
+        """All operators, each behind those that make what it reads. A file whose operators read each other in a circle
+        is refused elsewhere; here their order is any."""
+        found, entered, waiting = dict[Part, None](), set[Part](), [*reversed(self.parts)]
         while waiting:
             part = waiting[-1]
-            before = [maker for maker in map(self.makers.get, part.inputs) if maker is not None and maker not in found]
+            makers = () if part in entered else map(self.makers.get, part.inputs)
+            entered.add(part)
+            before = [maker for maker in makers if maker is not None and maker not in entered]
             waiting += before
             if not before:
                 found[waiting.pop()] = None
