@@ -36,7 +36,9 @@ TARGETS: dict[str, Target] = {
     ),
     "nest": Target(
         files=("hw/pipelined/nest.py",),
-        tests=tuple(f"tb/hw/pipelined/test_nest.py::test_{name}" for name in ("rejects", "nest[9]", "nest[1]")),
+        tests=tuple(
+            f"tb/hw/pipelined/test_nest.py::test_{name}" for name in ("rejects", "nest[9]", "staged", "nest[1]")
+        ),
         benches=("sw/testing/benches/nest.py",),
         sample=20,
     ),

@@ -16,9 +16,9 @@ from sateen.testing.streams import receive, send
 COORDINATES = {"x": 18, "y": 12}
 
 
-def make(*, dims=9):
+def make(*, dims=9, staged=False):
     levels = {"outer": 0, "any": dims - 1}
-    return Nest(dims=dims, coordinates=COORDINATES, entries=levels, exits=levels)
+    return Nest(dims=dims, coordinates=COORDINATES, entries=levels, exits=levels, staged=staged)
 
 
 def nests(dims):
@@ -38,26 +38,33 @@ def nests(dims):
     yield [Dim(1, (0, 0))] * (dims - 1) + [Dim(300, (1, 0))], (0, 0)
 
 
+async def settle(dut, nest, counters):
+    """Sets all counters."""
+    values = [
+        {"index": index, "count": dim.count, "steps": dict(zip(COORDINATES, step, strict=True))}
+        for index, (dim, step) in enumerate(zip(counters, steps(counters), strict=True))
+    ]
+    await send(dut, "dim", values, layout=nest.dim.payload.shape())
+
+
 @cocotb.test()
 @cocotb.parametrize(pause=[0.0, 0.5])
 async def matches_definition(dut, pause):
-    dims = parameters()["dims"]
-    nest = make(dims=dims)
+    """Also where the next walk is set during one (``staged``)."""
+    dims, staged = parameters()["dims"], parameters()["staged"]
+    nest = make(dims=dims, staged=staged)
     await reset(dut)
-    for counters, origin in nests(dims):
-        await send(
-            dut,
-            "dim",
-            [
-                {"index": index, "count": dim.count, "steps": dict(zip(COORDINATES, step, strict=True))}
-                for index, (dim, step) in enumerate(zip(counters, steps(counters), strict=True))
-            ],
-            layout=nest.dim.payload.shape(),
-        )
+    walks = list(nests(dims))
+    await settle(dut, nest, walks[0][0])
+    for (counters, origin), following in zip(walks, [*walks[1:], None], strict=True):
         dut.origin.value = nest.point.const(dict(zip(COORDINATES, origin, strict=True))).as_bits()
         dut.start.value = 1
         await cocotb.triggers.RisingEdge(dut.clk)
         dut.start.value = 0
+        setting = None
+        if staged:
+            dut.origin.value = 0
+            setting = cocotb.start_soon(settle(dut, nest, following[0])) if following else None
         expected = list(walk(counters, origin))
         items = await receive(dut, "o", len(expected), layout=nest.o.payload.shape(), pause=pause)
         assert [(item["at"]["x"], item["at"]["y"]) for item in items] == [at for _, at in expected]
@@ -69,8 +76,12 @@ async def matches_definition(dut, pause):
         for what, flags in (("enter", "entry"), ("leave", "exit")):
             assert all(item[flags] == {"outer": item[what] == 0, "any": 1} for item in items)
         assert [item["last"] for item in items] == [0] * (len(items) - 1) + [1]
+        if setting is not None:
+            await setting
         await cocotb.triggers.ClockCycles(dut.clk, 2)
         assert dut.busy.value == 0
+        if following and not staged:
+            await settle(dut, nest, following[0])
 
 
 BENCHES = [

@@ -12,6 +12,11 @@ def test_nest(dims):
     run("nest", dims=dims)
 
 
+def test_staged():
+    """A walk is set while the one before is under way."""
+    run("nest", dims=4, staged=True)
+
+
 def test_rejects():
     with pytest.raises(ValueError, match="dims must be 1 or more, not 0"):
         Nest(dims=0, coordinates=COORDINATES)
