@@ -10,7 +10,19 @@ import numpy as np
 import pytest
 
 from sateen.archive import ArchiveError
-from sateen.graph import OPS, Add, Conv2D, FullyConnected, Graph, GraphError, MaxPool2D, Reshape, Tensor, run
+from sateen.graph import (
+    OPS,
+    Add,
+    Conv2D,
+    FileLayout,
+    FullyConnected,
+    Graph,
+    GraphError,
+    MaxPool2D,
+    Reshape,
+    Tensor,
+    run,
+)
 from sateen.hw.spec.descriptor import Rounding
 from sateen.records import RecordError, read
 from sateen.sim import golden
@@ -100,6 +112,12 @@ def test_quantize_and_dequantize():
         ({"scale": float("inf")}, "scale must be a finite float above 0"),
         ({"zero_point": 128}, "zero_point must be a whole number from -128 to 127, not 128"),
         ({"dtype": "uint8"}, "dtype must be int8, not 'uint8'"),
+        ({"channel_order": (0, 0)}, "channel_order must name each of the channels once"),
+        ({"channel_order": (0, 2, 1)}, "channel_order must name each of the channels once"),
+        ({"channel_order": ()}, "channel_order must name each of the channels once"),
+        ({"file_layout": FileLayout((1, 2), (0, 0), (1, 2))}, "file_layout must move all of its values"),
+        ({"file_layout": FileLayout((1, 2, 1), (1, 0, 2), (1, 2))}, "file_layout must move all of its values"),
+        ({"file_layout": FileLayout((1, 3), (0, 1), (1, 3))}, "file_layout must move all of its values"),
     ],
 )
 def test_tensor_refuses(fields, message):

@@ -26,6 +26,10 @@ def _lowering(*names: str) -> tuple[str, ...]:
     return tuple(f"sw/compiler/lowering/{name}.py" for name in names)
 
 
+CYCLE_CONFIGS = (
+    "tiny", "tiny,pe=bitserial",
+    "tiny,rows=16,cols=6,lanes=3,weight_rows=4,positions=256,weight_bytes=32768,overlap=1",
+)  # fmt: skip
 TARGETS: dict[str, Target] = {
     "scaling": Target(files=("sim/golden/scaling.py",), tests=("tb/sim/test_golden.py",)),
     "crc": Target(
@@ -77,8 +81,10 @@ TARGETS: dict[str, Target] = {
     ),
     "cycles": Target(
         files=("sim/cycles.py",),
-        tests=tuple(
-            f"tb/system/test_accelerator.py::test_cycle_model[{config}]" for config in ("tiny", "tiny,pe=bitserial")
+        tests=(
+            *(f"tb/system/test_accelerator.py::test_cycle_model[{config}]" for config in CYCLE_CONFIGS),
+            "tb/graph/test_softmax_layers.py",
+            "tb/graph/test_pairs.py",
         ),
         sample=30,
     ),

@@ -129,6 +129,14 @@ class Tensor:
             self,
             f"dtype must be int8, not {self.dtype!r}; quantize the model to int8",
         )
+        size, order, layout = math.prod(self.shape[1:]), self.channel_order, self.file_layout
+        if order is not None:
+            fits = sorted(order) == list(range(len(order))) and len(order) > 0 and size % len(order) == 0
+            require(fits, self, "channel_order must name each of the channels once")
+        if layout is not None:
+            axes = layout.axes[:1] == (0,) and sorted(layout.axes) == list(range(len(layout.view)))
+            fits = axes and math.prod(layout.view[1:]) == math.prod(layout.shape[1:]) == size
+            require(fits, self, "file_layout must move all of its values, and leave the batch in front")
 
     def __str__(self) -> str:
         return f"tensor {self.name!r}" + (f" ({self.label})" if self.label else "")

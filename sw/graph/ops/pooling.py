@@ -170,7 +170,8 @@ class Mean(Unary):
         """Multiplier and shift for the sums."""
         x, y, count = tensors[self.input], tensors[self.output], self.count(tensors)
         if self.rounding == Rounding.FLOAT32:
-            return self._scaling(float(np.float32(x.scale) / (np.float32(y.scale) * np.float32(count))))
+            with np.errstate(over="ignore"):
+                return self._scaling(float(np.float32(x.scale) / (np.float32(y.scale) * np.float32(count))))
         return golden.mean_multiplier(*self._scaling(x.scale / y.scale), count)
 
     def execute(self, tensors: Tensors, values: Values) -> Int8Array:
