@@ -71,6 +71,7 @@ def _operand(importer: Importer, node: Node, value: Tensor | QuantizedConstant |
         codes = (codes - offset).astype(np.int8)
     else:
         codes, quantization = value, REAL
+    require(rank > 0, node, f"its constant {name!r} is a single number, no matrix")
     codes = codes.reshape((1,) * (rank - codes.ndim) + codes.shape)
     require(len(codes) == 1, node, f"its constant {name!r} of {codes.shape} does not broadcast over the batch")
     return importer.add_constant(f"{name}.matrix", np.ascontiguousarray(codes), quantization, None)
