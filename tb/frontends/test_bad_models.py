@@ -333,11 +333,19 @@ def test_other_files(tmp_path):
         load(tmp_path / "none.tflite")
 
 
-@pytest.mark.parametrize("seed", [50005076, 60038522, 758469677])
-def test_files_that_once_ended_otherwise(seed):
-    """A scale beyond float32's sums, a single number in place of a matrix, operators that read each other."""
-    needs.package("onnx", extra="onnx")
-    assert check_mutated("onnx", seed, 1) in (0, 1)
+@pytest.mark.parametrize(
+    ("format", "seed"),
+    [
+        ("onnx", 50005076), ("onnx", 60038522), ("onnx", 70020464), ("onnx", 758469677), ("tflite", 80012429),
+        ("tflite", 91006091),
+    ],
+)  # fmt: skip
+def test_files_that_once_ended_otherwise(format, seed):
+    """Scales beyond float32, a single number in place of a matrix, operators that read each other, a variable that is
+    none."""
+    if format == "onnx":
+        needs.package("onnx", extra="onnx")
+    assert check_mutated(format, seed, 1) in (0, 1)
 
 
 @pytest.mark.parametrize(

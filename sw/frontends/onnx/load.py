@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
+
 from sateen.files import read_source
 from sateen.frontends.onnx.batchless import with_batch, without_axis
 from sateen.frontends.onnx.differences import warn_of_differences
@@ -29,6 +31,8 @@ def recognizes(head: bytes, suffix: str) -> bool:
     return suffix == ".onnx" and not head.startswith(ZIP)
 
 
+# Quotients of scales beyond float32 are infinite, and refused by name.
+@np.errstate(over="ignore")
 def load(source: bytes | str | os.PathLike[str], *, name: str = "") -> Graph:
     """A quantized ONNX model as a graph. A :class:`~sateen.errors.SateenWarning` names operators that onnxruntime
     computes otherwise than the file says, or in an order of its own.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 
+import numpy as np
+
 from sateen.files import read_source
 from sateen.frontends.tflite.dilation import fuse_dilations
 from sateen.frontends.tflite.file import IDENTIFIER, read
@@ -21,6 +23,8 @@ def recognizes(head: bytes, suffix: str) -> bool:
     return head[4:8] == IDENTIFIER or suffix == ".tflite"
 
 
+# Quotients of scales beyond float32 are infinite, and refused by name.
+@np.errstate(over="ignore")
 def load(source: bytes | str | os.PathLike[str], *, name: str = "") -> Graph:
     """A TensorFlow Lite model as a graph.
 

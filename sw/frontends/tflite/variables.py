@@ -34,7 +34,9 @@ def var_handle(importer: Importer, operator: RawOperator) -> None:
 def _number(importer: Importer, operator: RawOperator) -> int:
     good = importer.batch == 1
     require(good, operator, f"it keeps a state, and the model has a batch of {importer.batch}; convert it with 1")
-    return importer.integer(operator, 0)
+    number = importer.integer(operator, 0)
+    require(number in importer.variables.values(), operator, "its first input is no variable's handle")
+    return number
 
 
 def _state(importer: Importer, like: Tensor, number: int) -> Tensor:
