@@ -115,7 +115,8 @@ class Concatenate(Op):
         self._check_axes((self.axis,), len(shapes[0]))
         rest = {shape[: self.axis] + shape[self.axis + 1 :] for shape in shapes}
         require(len(rest) == 1, self, f"shapes {shapes} differ in more than axis {self.axis}")
-        require(len({len(shape) for shape in shapes}) == 1, self, f"its inputs have different numbers of axes, {shapes}")
+        ranks = {len(shape) for shape in shapes}
+        require(len(ranks) == 1, self, f"its inputs have different numbers of axes, {shapes}")
         return (*shapes[0][: self.axis], sum(shape[self.axis] for shape in shapes), *shapes[0][self.axis + 1 :])
 
     def check_types(self, tensors: Tensors) -> None:
