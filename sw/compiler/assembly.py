@@ -209,7 +209,7 @@ class _Segments:
 
     def make_room(self, pieces: Sequence[Pass]) -> None:
         """Begins a new segment if passes do not all fit the last one, but an empty one: they are run again and again,
-        and the device has one segment at a time."""
+        and segments would be exchanged each time."""
         words = sum(len(weights) for weights in {piece.weights.tobytes(): piece.weights for piece in pieces}.values())
         count = sum(len(piece.descriptors) for piece in pieces)
         if self._fits(words, count, 1) and not self._has_room(words, count):

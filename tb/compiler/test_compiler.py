@@ -105,3 +105,10 @@ def test_latencies_are_the_gateware_s(name):
     assert timing.drain_to_done == Accumulators.LATENCY + post.latency + 3 + (Combiner.LATENCY if config.tables else 0)
     # Parameters change over behind the last sums of the group before.
     assert timing.open_to_free == Accumulators.LATENCY + 1 + (Combiner.LATENCY if config.tables else 0)
+
+
+def test_a_stride_beyond_a_descriptor():
+    """Also where there is a single row of results, which takes no step."""
+    graph = Builder((2, 2, 4), np.random.default_rng(2)).depthwise_conv2d((2, 2), stride=(65535, 1)).graph()
+    with pytest.raises(CompileError, match="65535 lines from result to result, more than the 32767 that a descriptor"):
+        sateen.compile(graph, CONFIG, strict=True)

@@ -249,11 +249,13 @@ def _check(op: Op, kernel: Kernel, config: Config) -> None:
         )
     counts = {
         "lines": kernel.height,
+        "lines from result to result": abs(kernel.stride[0]),
+        "lines of padding in front": max(0, -kernel.origin[0]),
         "columns of results": kernel.out[1],
         "channels": kernel.channels,
         "bytes in a line": kernel.width,
     }
     for what, count in counts.items():
-        limit = 32767 if what == "lines" else 65535 if what != "bytes in a line" else 2**31 - 1
+        limit = 32767 if what.startswith("lines") else 65535 if what != "bytes in a line" else 2**31 - 1
         if count > limit:
             raise CompileError(f"{op}: it has {count} {what}, more than the {limit} that a descriptor can say")
