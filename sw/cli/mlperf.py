@@ -16,7 +16,20 @@ from sateen.cli.run import DEVICE
 from sateen.cli.sources import MODEL, load_source
 from sateen.cli.tables import number, print_table
 from sateen.errors import InputError, SateenWarning
-from sateen.mlperf import BENCHMARKS, Accuracy, Benchmark, Monitor, Subject, Window, accuracy, dataset, performance
+from sateen.mlperf import (
+    BENCHMARKS,
+    Accuracy,
+    Benchmark,
+    Monitor,
+    Subject,
+    Window,
+    accuracy,
+    dataset,
+    performance,
+    serve_terminal,
+)
+from sateen.mlperf.port import BAUD
+from sateen.mlperf.port import serve as serve_on_port
 from sateen.mlperf.runner import Sample
 from sateen.mlperf.subject import Timer
 from sateen.runtime import Device
@@ -44,6 +57,8 @@ class Measured:
     resident: bool
     """Whether the weights stay in the device's memories; if not, they come over the link in each inference, or from the
     device's SDRAM."""
+    uncounted: list[str]
+    """Operators that the host computes, in time that the device does not count."""
     windows: list[Window]
     """Of the performance mode."""
     median: float | None
@@ -95,24 +110,28 @@ def mlperf(
         if serve:
             _serve(subject, port)
             return
-        ran: list[Window] = []
-        found = None
         if accurate:
             with progress(f"running {len(samples):,} files on {device}", len(samples)) as report:
-                found = accuracy(subject, samples, progress=report)
+                measured = _measured(subject, device, found=accuracy(subject, samples, progress=report))
         else:
             seconds, each = (SECONDS, count) if not (simulated or count) else (None, count or 1)
+            inputs = _inputs(samples, subject)
             with progress(f"running {windows} windows on {device}", windows) as report:
-                ran = performance(
-                    subject, _inputs(samples, subject), windows=windows, seconds=seconds, count=each, progress=report
-                )
-    measured = Measured(
-        benchmark=chosen.name, model=model.graph.name, device=device, timer=subject.timer,
-        clock_hz=opened_device.config.clock_hz, resident=model.resident, windows=ran,
-        median=float(np.median([window.rate for window in ran])) if ran else None, accuracy=found,
-    )  # fmt: skip
+                ran = performance(subject, inputs, windows=windows, seconds=seconds, count=each, progress=report)
+            measured = _measured(subject, device, ran=ran)
     write_document(json, measured)
     _print(measured, opened_device)
+
+
+def _measured(
+    subject: Subject, device: str, *, ran: list[Window] | None = None, found: Accuracy | None = None
+) -> Measured:
+    model, config = subject.loaded.model, subject.loaded.device.config
+    return Measured(
+        benchmark=subject.benchmark.name, model=model.graph.name, device=device, timer=subject.timer,
+        clock_hz=config.clock_hz, resident=model.resident, uncounted=subject.uncounted, windows=ran or [],
+        median=float(np.median([window.rate for window in ran])) if ran else None, accuracy=found,
+    )  # fmt: skip
 
 
 def _benchmark(name: str) -> Benchmark:
@@ -149,14 +168,11 @@ def _inputs(samples: list[Sample], subject: Subject) -> list[bytes]:
 
 
 def _serve(subject: Subject, port: str | None) -> None:
-    from sateen.mlperf import serve, serve_terminal
-    from sateen.mlperf.port import BAUD
-
     monitor = Monitor(subject)
     told = f"{subject.benchmark.name}, timed by the {subject.timer}; Ctrl-C ends it"
     if port is not None:
         console.print(f"answering on {port} at {BAUD:,} baud: {told}")
-        serve(monitor, port)
+        serve_on_port(monitor, port)
         return
     serve_terminal(monitor, lambda name: console.print(f"answering on {name}: {told}"))
 
@@ -182,4 +198,6 @@ def _print(measured: Measured, device: Device) -> None:
     }[measured.timer]
     source = "from SDRAM" if device.config.sdram else "over the link"
     streamed = "" if measured.resident else f"; the weights come {source} in each inference"
+    if measured.uncounted:
+        how += f" and what the host computes ({', '.join(measured.uncounted)})"
     console.print(f"{how}{streamed}; no official result of MLPerf")

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import select
-import time
 from collections.abc import Callable
 
 import serial
 
 from sateen.errors import DeviceError
 from sateen.mlperf.monitor import Monitor
+from sateen.runtime.terminal import terminal
 
 __all__ = ["BAUD", "serve", "serve_terminal"]
 
 BAUD = 115_200
 """Bits per second that runners expect."""
-ABSENT_SECONDS = 0.05
-"""Time between two looks for a program that opens the pseudo-terminal."""
 POLL_SECONDS = 0.2
 
 
@@ -49,25 +44,7 @@ def serve(monitor: Monitor, url: str, *, baud: int = BAUD) -> None:
 def serve_terminal(monitor: Monitor, ready: Callable[[str], None]) -> None:
     """Answers on a pseudo-terminal, which programs open like a serial port, until interrupted; ``ready`` is called with
     its name."""
-    import pty
-    import tty
-
-    line, port = pty.openpty()
-    try:
-        tty.setraw(port)
-        name = os.ttyname(port)
-        os.close(port)
-        ready(name)
+    with terminal(ready) as line:
         while True:
-            try:
-                select.select([line], [], [])
-                came = os.read(line, 1 << 12)
-                for answer in monitor.feed(came):
-                    os.write(line, answer)
-            except OSError as error:
-                if error.errno != errno.EIO:
-                    raise
-                # Nobody has the port open.
-                time.sleep(ABSENT_SECONDS)
-    finally:
-        os.close(line)
+            for answer in monitor.feed(line.receive()):
+                line.send(answer)

@@ -34,8 +34,7 @@ class Subject:
     Raises
     ------
     InputError
-        If the model is not of the benchmark's kind, or the device cannot tell the time, because the host computes a
-        part of the model.
+        If the model is not of the benchmark's kind.
     """
 
     def __init__(self, loaded: LoadedModel, benchmark: Benchmark, timer: Timer):
@@ -45,12 +44,8 @@ class Subject:
         self.loaded, self.benchmark, self.timer = loaded, benchmark, timer
         self.source, self.result = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
         benchmark.check(self.source, self.result)
-        host = [step.host for step in loaded.model.steps if step.host]
-        if timer == "device" and host:
-            raise InputError(
-                f"the host computes {', '.join(map(repr, host))}, which the device's cycles do not count; measure with "
-                f"--timer host"
-            )
+        self.uncounted = [step.host for step in loaded.model.steps if step.host and timer == "device"]
+        """Operators that the host computes, in time that the device does not count."""
         self.data = bytes(benchmark.size(self.source))
         """The bytes of the input."""
         self.output: NDArray[Any] | None = None

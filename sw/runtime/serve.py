@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
-import select
 import socket
 import threading
 import time
@@ -15,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.wire import Frame, FrameType, Status, Stuffing
+from sateen.runtime.terminal import terminal
 
 if TYPE_CHECKING:
     from sateen.sim.verilated import VerilatedDevice
@@ -31,8 +29,6 @@ WAIT_SECONDS = 0.5
 CLIENTS = 32
 """As many clients are connected at a time, of which one has the device and the others are refused; of more, the
 connection is closed at once."""
-ABSENT_SECONDS = 0.05
-"""Time between two looks for a program that opens the pseudo-terminal."""
 REFUSE_SECONDS, REFUSE_BYTES = 5.0, 1 << 20
 """How long a client that is refused is listened to, and for how many bytes at most, whatever trickles in."""
 
@@ -149,38 +145,14 @@ def serve_terminal(config: Config, ready: Callable[[str], None]) -> None:
     ready
         Called with the name of the pseudo-terminal.
     """
-    import pty
-    import tty
-
     from sateen.sim.verilated import VerilatedDevice
 
-    with VerilatedDevice(config) as device:
-        line, port = pty.openpty()
-        try:
-            tty.setraw(port)
-            name = os.ttyname(port)
-            # Only its users hold the port, so that they see each other.
-            os.close(port)
-            ready(name)
-            _converse_terminal(device, line)
-        finally:
-            os.close(line)
-
-
-def _converse_terminal(device: VerilatedDevice, line: int) -> None:
-    due = Due()
-    while True:
-        try:
-            here, _, _ = select.select([line], [], [], POLL_SECONDS if due.expecting else None)
-            data = os.read(line, 1 << 16) if here else b""
-        except OSError as error:
-            if error.errno != errno.EIO:
-                raise
-            # Nobody has the port open.
-            time.sleep(ABSENT_SECONDS)
-            continue
-        due.comes(data)
-        answer = device.exchange(data, max_cycles=len(data) + IDLE_CYCLES)
-        if answer:
-            os.write(line, answer)
-            due.goes(answer)
+    with VerilatedDevice(config) as device, terminal(ready) as line:
+        due = Due()
+        while True:
+            data = line.receive(POLL_SECONDS if due.expecting else None)
+            due.comes(data)
+            answer = device.exchange(data, max_cycles=len(data) + IDLE_CYCLES) if data or due.expecting else b""
+            if answer:
+                line.send(answer)
+                due.goes(answer)

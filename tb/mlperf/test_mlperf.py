@@ -235,7 +235,8 @@ def test_where_weights_come_from(capsys, chip, source):
     """Those that the device's memories do not hold."""
     device = SimpleNamespace(config=replace(PRESETS["tiny"], sdram=chip))
     measured = Measured(
-        benchmark="ic01", model="net", device="sim", timer="device", clock_hz=10**8, resident=False, windows=[],
+        benchmark="ic01", model="net", device="sim", timer="device", clock_hz=10**8, resident=False, uncounted=[],
+        windows=[],
         median=None, accuracy=None,
     )  # fmt: skip
     _print(measured, device)
@@ -341,6 +342,23 @@ def test_command(model, folder):
     done = here("mlperf", model, "ic01", "--device", "sim:micro", "--data", folder, "--accuracy", "--json", record)
     assert read_document(record, "mlperf")["accuracy"] == {"files": 6, "correct": 5, "area": None}
     assert "5 of 6 files right, 83.3%" in done.stdout
+
+
+def test_what_the_host_computes_is_told(tmp_path):
+    """It does not count for the device, and is named."""
+    from sateen.graph import Softmax, Tensor
+
+    b = Builder((2, 2, 3), np.random.default_rng(5)).flatten().fully_connected(SIZE)
+    b.tensors["shares"] = Tensor(name="shares", shape=(1, SIZE), scale=1 / 256, zero_point=-128)
+    b.ops.append(Softmax(name="soft", input=b.last.name, output="shares"))
+    b.last = b.tensors["shares"]
+    b.graph().save(tmp_path / "net.graph")
+    record = tmp_path / "measured.json"
+    done = here("mlperf", tmp_path / "net.graph", "kws01", "--device", "sim:micro", "--json", record)
+    assert done.returncode == 0 and "without the link and what the host computes (soft)" in done.stdout
+    assert read_document(record, "mlperf")["uncounted"] == ["soft"]
+    done = here("mlperf", tmp_path / "net.graph", "kws01", "--device", "sim:micro", "--timer", "host", "--json", record)
+    assert "what the host computes" not in done.stdout and not read_document(record, "mlperf")["uncounted"]
 
 
 @pytest.mark.parametrize(
