@@ -42,7 +42,7 @@ def measure(config: str, network: str) -> None:
         results.add(
             "sdram", tools=results.SIMULATION, name=network, configuration=config, cycles=profile.cycles,
             all_cycles=device.simulated_cycles - before, link_bytes=profile.link_bytes,
-            copied_bytes=profile.copied_bytes,
+            copied_bytes=profile.copied_bytes, memory_cycles=profile.memory_cycles,
         )  # fmt: skip
 
 

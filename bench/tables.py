@@ -257,12 +257,13 @@ def soaks() -> str:
 
 def sdram() -> str:
     """Inferences with and without SDRAM."""
-    heads = ["network", "configuration", ">layers", ">whole inference", ">weights copied", ">over the link"]
+    heads = ["network", "configuration", ">layers", ">waiting for SDRAM", ">whole inference", ">over the link"]
     heads.append(f">ms at {PORT_BAUD / 1e6:g} Mbaud")
     rows = [
         [
-            named(one, one["name"]), f"`{one['configuration']}`", number(one["cycles"]), number(one["all_cycles"]),
-            number(one["copied_bytes"]), number(one["link_bytes"]), number(round(1e4 * one["link_bytes"] / PORT_BAUD)),
+            named(one, one["name"]), f"`{one['configuration']}`", number(one["cycles"]),
+            number(one.get("memory_cycles")), number(one["all_cycles"]), number(one["link_bytes"]),
+            number(round(1e4 * one["link_bytes"] / PORT_BAUD)),
         ]
         for one in results.of_kind("sdram")
     ]  # fmt: skip

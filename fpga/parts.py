@@ -93,6 +93,12 @@ PARTS: dict[str, Part] = {
         arguments=("--um-45k", "--package", "CABGA381", "--speed", "8", "--lpf-allow-unconstrained"),
         capacity={"luts": 43848, "registers": 43848, "multipliers": 72, "block_rams": 108},
     ),
+    "ecp5-25f": replace(
+        _ECP5_85F,
+        title="LFE5U-25F, speed grade 6",
+        arguments=("--25k", "--package", "CABGA256", "--speed", "6", "--lpf-allow-unconstrained"),
+        capacity={"luts": 24288, "registers": 24288, "multipliers": 28, "block_rams": 56},
+    ),
     "ice40-hx8k": _HX8K,
     "ice40-up5k": replace(
         _HX8K,

@@ -15,7 +15,7 @@ from sateen.hw.sdram.controller import SdramController
 from sateen.hw.sdram.pins import pins
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.sdram import PAD_CYCLES, find_chip
-from sateen.hw.spec.wire import Space
+from sateen.hw.spec.wire import CHECK_BYTES, Space
 from sateen.hw.stream.queue import Queue
 
 __all__ = ["SdramBridge"]
@@ -38,6 +38,8 @@ class _Progress:
     """That is the word's last."""
     left: Signal
     """Bytes that are still to be moved, less one."""
+    edges: tuple[Signal, Signal]
+    """The words that a store begins and ends with, as they were, of a chip without byte masks."""
 
 
 class SdramBridge(wiring.Component):
@@ -45,9 +47,10 @@ class SdramBridge(wiring.Component):
 
     Moves begin at any byte and have any length. To a pipelined engine they take a cycle a word of SDRAM, where that is
     whole and its place in the engine's memory a multiple of a word, or in the scratchpad; else a cycle a byte, and so
-    to a sequential engine and into the checksum. From the engine they take a cycle a byte and one a word. They may go
-    on while a program runs. A move begins within CAS latency + 18 cycles, besides those of a refresh. A single byte
-    that the host writes or reads takes as long.
+    to a sequential engine, into the checksum, from the engine, and from and to the host. They may go on while a program
+    runs. A move begins within CAS latency + 18 cycles, besides those of a refresh. To a chip without byte masks only
+    whole words are written: what stands in the first and the last beside a move's bytes is read before, in twice that
+    time.
 
     Parameters
     ----------
@@ -56,18 +59,22 @@ class SdramBridge(wiring.Component):
 
     Members
     -------
-    i : In(stream), upper : In(8)
-        The host's requests (:data:`sateen.hw.host.HOST_REQUEST`), and the eight bits above their address.
+    i : In(stream)
+        The host's requests (:data:`sateen.hw.host.HOST_REQUEST`). During a move it may offer none but the bytes of one
+        to :attr:`~sateen.hw.spec.wire.Space.SDRAM`, of which only the data count.
     o : Out(stream)
-        Requests to the engine: the host's and those of moves. The host may offer none during a move.
+        Requests to the engine: the host's and those of moves.
     answer : In(stream), always ready
         The engine's.
     response : Out(stream), always ready
-        Answers to the host: the engine's, the bytes read from SDRAM, and those of the checksum.
+        Answers to the host: the engine's, the bytes read from SDRAM, and those of the checksum and the counter.
     seek : In(1), position : In(32)
-        Moves begin at byte ``position``, and a checksum with them.
+        Moves begin at byte ``position``, and a checksum with them. One from or to the host begins there without
+        ``seek``, and others go on where they were.
     move : In(stream)
         See :data:`sateen.hw.host.MOVE`. One is taken when its last byte is.
+    busy : In(1)
+        A program runs. While none does, the cycles of moves other than the host's are counted.
     pins : Out
         The chip, see :func:`sateen.hw.sdram.pins.pins`, through registers on both ways
         (:data:`~sateen.hw.spec.sdram.PAD_CYCLES`).
@@ -81,13 +88,13 @@ class SdramBridge(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(HOST_REQUEST)),
-                "upper": In(8),
                 "o": Out(stream.Signature(host_request(config.moved_bytes))),
                 "answer": In(byte),
                 "response": Out(byte),
                 "seek": In(1),
                 "position": In(32),
                 "move": In(stream.Signature(MOVE)),
+                "busy": In(1),
                 "pins": Out(pins(self.chip)),
             }
         )
@@ -108,31 +115,33 @@ class SdramBridge(wiring.Component):
             index=index,
             last=Signal(name="last"),
             left=left,
+            edges=(Signal(self.chip.data_bits, name="before"), Signal(self.chip.data_bits, name="behind")),
         )
         asked, width = self.i.payload, self.config.moved_bytes
-        address = Cat(asked.address, self.upper)
+        of_host, moving, waited = Signal(), Signal(), Signal(32)
+        where = Mux(of_host, self.position, at.position)
         m.d.comb += [
+            of_host.eq(self.move.payload.space == Space.SDRAM),
             at.last.eq(index == size - 1),
             self.o.payload.space.eq(asked.space),
             self.o.payload.address.eq(asked.address),
             self.o.payload.write.eq(asked.write),
             self.o.payload.data.eq(asked.data.replicate(width)),
             self.response.payload.eq(self.answer.payload),
-            memory.w.payload.data.eq(asked.data.replicate(size)),
-            memory.w.payload.enable.eq(1 << address[: len(index)]),
-            memory.request.payload.write.eq(asked.write),
-            memory.request.payload.address.eq(self._word(address)),
             crc.data.eq(memory.r.payload.word_select(index, 8)),
             crc.start.eq(self.seek),
         ]
+        m.d.sync += waited.eq(waited + (moving & ~of_host & ~self.busy))
         with m.If(self.seek):
             m.d.sync += at.position.eq(self.position)
-        with m.FSM():
-            self._idle(m, at, crc.crc)
-            self._access(m, memory, address[: len(index)])
-            self._begin(m, memory, at)
-            self._copy(m, memory, crc, at)
-            self._store(m, memory, at)
+        with m.FSM() as states:
+            self._idle(m, at, where=where, told=Cat(crc.crc, waited))
+            if not self.chip.masks:
+                self._edges(m, memory, where, at)
+            self._begin(m, memory, where, at)
+            self._copy(m, memory, crc, at, of_host=of_host)
+            self._store(m, memory, at, of_host=of_host)
+        m.d.comb += moving.eq(~states.ongoing("idle"))
         return m
 
     def _word(self, address: Value) -> Value:
@@ -140,8 +149,8 @@ class SdramBridge(wiring.Component):
         offset = exact_log2(self.chip.data_bits // 8)
         return address[offset : offset + self.chip.address_bits]
 
-    def _idle(self, m: Module, at: _Progress, checksum: Value) -> None:
-        """The state in which the host's requests pass, or begin an access; or a move begins."""
+    def _idle(self, m: Module, at: _Progress, *, where: Value, told: Value) -> None:
+        """The state in which the host's requests pass, or a move begins; ``told`` is what may be read of moves."""
         asked, move = self.i.payload, self.move.payload
         of_chip, of_check = Signal(), Signal()
         m.d.comb += [of_chip.eq(asked.space == Space.SDRAM), of_check.eq(asked.space == Space.CHECK)]
@@ -153,38 +162,37 @@ class SdramBridge(wiring.Component):
                 self.response.valid.eq(self.answer.valid | checks),
             ]
             with m.If(checks):
-                m.d.comb += self.response.payload.eq(checksum.word_select(asked.address[:2], 8))
-            m.d.sync += [at.place.eq(move.address), at.left.eq(move.length - 1), at.index.eq(at.position)]
-            with m.If(self.i.valid & of_chip):
-                m.next = "ask"
-            with m.Elif(self.move.valid):
-                m.next = "begin"
+                m.d.comb += self.response.payload.eq(told.word_select(asked.address[: exact_log2(CHECK_BYTES)], 8))
+            m.d.sync += [at.place.eq(move.address), at.left.eq(move.length - 1), at.index.eq(where)]
+            with m.If(self.move.valid):
+                m.next = "begin" if self.chip.masks else "first"
 
-    def _access(self, m: Module, memory: SdramController, offset: Value) -> None:
-        """The states in which the host writes or reads a byte of SDRAM, at an offset in its word."""
-        write = self.i.payload.write
-        with m.State("ask"):
-            m.d.comb += memory.request.valid.eq(1)
-            with m.If(memory.request.ready):
-                m.next = "access"
-        with m.State("access"):
-            m.d.comb += [
-                memory.w.valid.eq(write),
-                memory.r.ready.eq(~write),
-                self.i.ready.eq(Mux(write, memory.w.ready, memory.r.valid)),
-                self.response.valid.eq(memory.r.valid),
-                self.response.payload.eq(memory.r.payload.word_select(offset, 8)),
-            ]
-            with m.If(self.i.ready):
-                m.next = "idle"
+    def _edges(self, m: Module, memory: SdramController, where: Value, at: _Progress) -> None:
+        """The states that read a store's first and last word, of which it may write a part."""
+        last = where + self.move.payload.length - 1
+        for name, address, word, following in (
+            ("first", where, at.edges[0], "last"), ("last", last, at.edges[1], "begin"),
+        ):  # fmt: skip
+            with m.State(name):
+                m.d.comb += [memory.request.valid.eq(1), memory.request.payload.address.eq(self._word(address))]
+                with m.If(~self.move.payload.store | (at.left < 0)):
+                    m.d.comb += memory.request.valid.eq(0)
+                    m.next = "begin"
+                with m.Elif(memory.request.ready):
+                    m.next = f"{name} comes"
+            with m.State(f"{name} comes"):
+                m.d.comb += memory.r.ready.eq(1)
+                m.d.sync += word.eq(memory.r.payload)
+                with m.If(memory.r.valid):
+                    m.next = following
 
-    def _begin(self, m: Module, memory: SdramController, at: _Progress) -> None:
+    def _begin(self, m: Module, memory: SdramController, where: Value, at: _Progress) -> None:
         """The state that asks for the words of a move."""
         with m.State("begin"):
             m.d.comb += [
                 memory.request.valid.eq(at.left >= 0),
                 memory.request.payload.write.eq(self.move.payload.store),
-                memory.request.payload.address.eq(self._word(at.position)),
+                memory.request.payload.address.eq(self._word(where)),
                 memory.request.payload.length.eq((at.left + at.index) >> len(at.index)),
             ]
             with m.If(at.left < 0):
@@ -196,24 +204,29 @@ class SdramBridge(wiring.Component):
                 with m.Else():
                     m.next = "copy"
 
-    def _copy(self, m: Module, memory: SdramController, crc: wiring.Component, at: _Progress) -> None:
-        """The state in which bytes go to the engine's memories, or into the checksum alone."""
+    def _copy(
+        self, m: Module, memory: SdramController, crc: wiring.Component, at: _Progress, *, of_host: Value
+    ) -> None:
+        """The state in which bytes go to the engine's memories, into the checksum alone, or to the host."""
         move, request, width = self.move.payload, self.o.payload, self.config.moved_bytes
         checked, whole, taken, moved = Signal(), Signal(), Signal(), Signal(range(width + 1))
+        aside = checked | of_host
         anywhere = move.space == Space.SCRATCHPAD
         m.d.comb += [checked.eq(move.space == Space.CHECK), moved.eq(Mux(taken & whole, width, taken))]
         if width > 1:
             aligned = at.place[: exact_log2(width)] == 0
-            m.d.comb += whole.eq(~checked & (at.index == 0) & (at.left >= width - 1) & (anywhere | aligned))
+            m.d.comb += whole.eq(~aside & (at.index == 0) & (at.left >= width - 1) & (anywhere | aligned))
         with m.State("copy"):
             m.d.comb += [
                 request.space.eq(move.space),
                 request.address.eq(at.place),
                 request.write.eq(Mux(whole, (1 << width) - 1, 1)),
                 request.data.eq(Mux(whole, memory.r.payload, crc.data.replicate(width))),
-                self.o.valid.eq(memory.r.valid & ~checked & (at.left >= 0)),
-                taken.eq(memory.r.valid & (self.o.ready | checked) & (at.left >= 0)),
+                self.o.valid.eq(memory.r.valid & ~aside & (at.left >= 0)),
+                taken.eq(memory.r.valid & (self.o.ready | aside) & (at.left >= 0)),
                 crc.valid.eq(taken & checked),
+                self.response.valid.eq(taken & of_host),
+                self.response.payload.eq(crc.data),
                 # What is left of the last word is dropped.
                 memory.r.ready.eq(Mux(at.left < 0, at.index != 0, taken & (at.last | whole))),
             ]
@@ -223,53 +236,66 @@ class SdramBridge(wiring.Component):
                 at.left.eq(at.left - moved),
             ]
             with m.If(at.left < 0):
-                self._end(m, at)
+                self._end(m, at, of_host=of_host)
 
-    def _store(self, m: Module, memory: SdramController, at: _Progress) -> None:
-        """The state in which bytes are asked of the engine, wait in a queue, and are put together to words."""
+    def _store(self, m: Module, memory: SdramController, at: _Progress, *, of_host: Value) -> None:
+        """The state in which bytes are asked of the engine, or come from the host, wait in a queue, and are put
+        together to words."""
         m.submodules.answers = answers = Queue(8, depth=ANSWERS)
         move, request, size = self.move.payload, self.o.payload, self.chip.data_bits // 8
         free, asking = Signal(range(ANSWERS + 1), init=ANSWERS), Signal(signed(len(at.left)))
-        words, enable, full = Signal(8 * size), Signal(size), Signal()
-        asks, taken = Signal(), Signal()
+        words, enable, full, begun = Signal(8 * size), Signal(size), Signal(), Signal()
+        asks, taken, leaves = Signal(), Signal(), Signal()
         m.d.comb += [
-            answers.i.payload.eq(self.answer.payload),
+            answers.i.payload.eq(Mux(of_host, self.i.payload.data, self.answer.payload)),
             asks.eq(self.o.valid & self.o.ready),
             taken.eq(answers.o.valid & answers.o.ready),
+            leaves.eq(full & memory.w.ready),
+            memory.w.payload.data.eq(words),
+            memory.w.payload.enable.eq(enable),
         ]
-        m.d.sync += asking.eq(move.length - 1)
+        if not self.chip.masks:
+            beside = Mux(begun, at.edges[1], at.edges[0])
+            m.d.comb += [
+                memory.w.payload.data.eq(
+                    Cat(Mux(enable[k], words.word_select(k, 8), beside.word_select(k, 8)) for k in range(size))
+                ),
+                memory.w.payload.enable.eq((1 << size) - 1),
+            ]
+        m.d.sync += [asking.eq(move.length - 1), begun.eq(0)]
         with m.State("store"):
             m.d.comb += [
-                answers.i.valid.eq(self.answer.valid),
-                answers.o.ready.eq(~full & (at.left >= 0)),
+                answers.i.valid.eq(Mux(of_host, self.i.valid, self.answer.valid)),
+                self.i.ready.eq(of_host & answers.i.ready),
+                answers.o.ready.eq((~full | memory.w.ready) & (at.left >= 0)),
                 request.space.eq(move.space),
                 request.address.eq(at.place),
                 request.write.eq(0),
-                self.o.valid.eq((asking >= 0) & (free != 0)),
+                self.o.valid.eq(~of_host & (asking >= 0) & (free != 0)),
                 memory.w.valid.eq(full),
-                memory.w.payload.data.eq(words),
-                memory.w.payload.enable.eq(enable),
             ]
             m.d.sync += [
                 at.place.eq(at.place + asks),
                 asking.eq(asking - asks),
-                free.eq(free - asks + taken),
+                free.eq(free - asks + (taken & ~of_host)),
                 at.index.eq(at.index + taken),
                 at.left.eq(at.left - taken),
+                begun.eq(begun | leaves),
             ]
-            with m.If(full & memory.w.ready):
+            with m.If(leaves):
                 m.d.sync += [full.eq(0), enable.eq(0)]
             with m.If(taken):
                 m.d.sync += [
                     words.word_select(at.index, 8).eq(answers.o.payload),
-                    enable.bit_select(at.index, 1).eq(1),
+                    enable.eq(Mux(leaves, 0, enable) | (1 << at.index)),
                     full.eq(at.last | (at.left == 0)),
                 ]
             with m.If((at.left < 0) & ~full):
-                self._end(m, at)
+                self._end(m, at, of_host=of_host)
 
-    def _end(self, m: Module, at: _Progress) -> None:
+    def _end(self, m: Module, at: _Progress, *, of_host: Value) -> None:
         """In a state: the move is over, and the next one goes on behind it."""
         m.d.comb += self.move.ready.eq(1)
-        m.d.sync += at.position.eq(at.position + self.move.payload.length)
+        with m.If(~of_host):
+            m.d.sync += at.position.eq(at.position + self.move.payload.length)
         m.next = "idle"

@@ -26,7 +26,8 @@ def host_request(width: int = 1) -> data.StructLayout:
 HOST_REQUEST = host_request()
 """One byte to write or to read."""
 MOVE = data.StructLayout({"store": 1, "space": 3, "address": 24, "length": 16})
-"""Bytes to copy from SDRAM into one of the memories, or with ``store`` from there into SDRAM."""
+"""Bytes to copy from SDRAM into one of the memories, or with ``store`` from there into SDRAM. The memory
+:attr:`~sateen.hw.spec.wire.Space.SDRAM` stands for the host."""
 RUN = data.StructLayout({"first": 8, "count": 8})
 """Descriptors to run: the ``first``, and how many."""
 LIMITED_RUN = data.StructLayout({**RUN.members, "limit": LIMIT_BITS})

@@ -103,7 +103,7 @@ class Accelerator(wiring.Component):
         connect(m, endpoint.move, bridge.move)
         connect(m, bridge.pins, wiring.flipped(self.sdram))
         m.d.comb += [
-            bridge.upper.eq(endpoint.upper),
             bridge.seek.eq(endpoint.seek),
             bridge.position.eq(endpoint.position),
+            bridge.busy.eq(engine.busy),
         ]

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from sateen.fpga.board import Board
-from sateen.fpga.boards import ecpix5_85f, ice40_hx8k, icebreaker, orangecrab_85f, tang_nano_9k, ulx3s_85f, versa_ecp5
+from sateen.fpga.boards import (
+    colorlight_5a_75b,
+    ecpix5_85f,
+    ice40_hx8k,
+    icebreaker,
+    icepi_zero,
+    orangecrab_85f,
+    tang_nano_9k,
+    ulx3s_85f,
+    versa_ecp5,
+)
 
 __all__ = ["BOARDS"]
 
@@ -12,6 +22,8 @@ BOARDS: dict[str, Board] = {
     "orangecrab-85f": orangecrab_85f.BOARD,
     "ecpix5-85f": ecpix5_85f.BOARD,
     "versa-ecp5": versa_ecp5.BOARD,
+    "icepi-zero": icepi_zero.BOARD,
+    "colorlight-5a-75b": colorlight_5a_75b.BOARD,
     "icebreaker": icebreaker.BOARD,
     "ice40-hx8k": ice40_hx8k.BOARD,
     "tang-nano-9k": tang_nano_9k.BOARD,

@@ -61,16 +61,15 @@ class Endpoint(wiring.Component):
         The last program was ended because it ran for too long; the place in the run of the descriptor that ran.
     halt : Out(1)
         Pulses when a session begins, and when a HELLO waits behind another frame: no program may run any longer.
-    upper : Out(8), seek : Out(1), position : Out(32), move : Out(stream)
-        With SDRAM only, see :class:`sateen.hw.bridge.SdramBridge`. A HELLO waits for a move that is under way.
+    seek : Out(1), position : Out(32), move : Out(stream)
+        With SDRAM only, see :class:`sateen.hw.bridge.SdramBridge`. Its bytes that the host writes and reads are moves,
+        too. A HELLO waits for a move that is under way.
     """
 
     def __init__(self, config: Config, *, build: str = ""):
         self.config = config
         self.identity = Identity(config, build or config.digest).encode()
-        outside = {
-            "upper": Out(8), "seek": Out(1), "position": Out(32), "move": Out(stream.Signature(MOVE)),
-        }  # fmt: skip
+        outside = {"seek": Out(1), "position": Out(32), "move": Out(stream.Signature(MOVE))}
         super().__init__(
             {
                 "rx": In(stream.Signature(8, always_ready=True)),
@@ -223,12 +222,18 @@ class Endpoint(wiring.Component):
             with m.Switch(op.op):
                 with m.Case(Op.WRITE):
                     m.next = "write"
+                    if self.config.sdram:
+                        with m.If(op.space == Space.SDRAM):
+                            m.next = "write outside"
                     with m.If(~writable):
                         _fail(m, status, Status.BAD_SPACE)
                     with m.If(cut):
                         _fail(m, status, Status.BAD_OP)
                 with m.Case(Op.READ):
                     m.next = "read"
+                    if self.config.sdram:
+                        with m.If(op.space == Space.SDRAM):
+                            m.next = "move"
                     with m.If(~known):
                         _fail(m, status, Status.BAD_SPACE)
                     with m.If(overflow):
@@ -257,12 +262,11 @@ class Endpoint(wiring.Component):
                 with m.If(~Cat(op.space == space for space in spaces).any()):
                     _fail(m, status, Status.BAD_SPACE)
 
-    def _move(self, m: Module, op: data.View) -> None:
+    def _move(self, m: Module, op: data.View, payload: Payload, *, count: Signal) -> None:
         """The states that move bytes from and to SDRAM; they end in ``header``."""
         m.d.comb += [
-            self.upper.eq(op.address[len(self.request.payload.address) :]),
             self.position.eq(op.address),
-            self.move.payload.store.eq(op.op == Op.STORE),
+            self.move.payload.store.eq((op.op == Op.STORE) | (op.op == Op.WRITE)),
             self.move.payload.space.eq(op.space),
             self.move.payload.address.eq(op.address),
             self.move.payload.length.eq(op.length),
@@ -272,6 +276,18 @@ class Endpoint(wiring.Component):
             m.next = "header"
         with m.State("move"):
             m.d.comb += self.move.valid.eq(1)
+            with m.If(self.move.ready):
+                m.next = "header"
+        with m.State("write outside"):
+            m.d.comb += [
+                self.move.valid.eq(1),
+                self.request.payload.write.eq(1),
+                self.request.payload.data.eq(payload.o.payload),
+                self.request.valid.eq(payload.o.valid & (count >= 0)),
+                payload.o.ready.eq(self.request.ready & (count >= 0)),
+            ]
+            with m.If(self.request.valid & self.request.ready):
+                m.d.sync += count.eq(count - 1)
             with m.If(self.move.ready):
                 m.next = "header"
 
@@ -330,7 +346,7 @@ class Endpoint(wiring.Component):
             with m.Elif(~self.busy):
                 m.next = "header"
         if self.config.sdram:
-            self._move(m, op)
+            self._move(m, op, payload, count=count)
 
     def _data(self, m: Module, answer: Answer, *, address: Signal, identity: Signal, late: Signal) -> None:
         """Adds bytes to the answer: those that are read from the identity or the memories, or with ``late`` the

@@ -80,8 +80,8 @@ class Config:
     """1: a layer's beats begin while the last results of the layer before are still under way, as far as they do not
     read them, and sums at a single position add up in a register. 0 in a sequential engine and with ``products``."""
     sdram: str | None = None
-    """Chip of SDRAM beside the part, in which models and their tensors lie: ``as4c32m16sb``, ``is42s16160g`` or
-    ``m12l64322a``. ``None``: there is none."""
+    """Chip of SDRAM beside the part, in which models and their tensors lie: ``as4c32m16sb``, ``is42s16160g``,
+    ``m12l64322a``, ``m12l16161a`` or ``w9825g6kh``. ``None``: there is none."""
     products: int = 0
     """1: the tile also multiplies two tensors, of which one becomes words of the weight store at run time, and
     subtracts both zero points. Only in a pipelined engine with ``pe=mac``, ``weight_bits=9``, ``combine=1``,

@@ -95,6 +95,8 @@ class SdramChip:
     """Refreshes in :attr:`retention_ms`."""
     retention_ms: float = 64
     power_up_us: float = 200
+    masks: bool = True
+    """Whether single bytes of a word can be written: its DQM pins lead somewhere."""
     power_up_refreshes: int = 2
 
     def __post_init__(self) -> None:
@@ -216,6 +218,45 @@ CHIPS = {
         t_rfc=60,
         refreshes=4096,
         power_up_refreshes=8,
+    ),
+    "w9825g6kh": SdramChip(
+        title="Winbond W9825G6KH-6",
+        source="Winbond, W9825G6KH, grade -6; tRRD and tWR, two cycles of any clock there, as those of 7.5 ns",
+        row_bits=13,
+        column_bits=9,
+        data_bits=16,
+        clock_ns={2: 7.5, 3: 6},
+        t_rcd=15,
+        t_rp=15,
+        t_ras=42,
+        t_rc=60,
+        t_rrd=15,
+        t_wr=15,
+        wr_cycles=2,
+        t_rfc=60,
+        refreshes=8192,
+        power_up_refreshes=8,
+    ),
+    "m12l16161a": SdramChip(
+        title="two ESMT M12L16161A-5 side by side",
+        source="ESMT, M12L16161A, with LiteDRAM's geometry and the slower times of M12L64322A here; the Colorlight "
+        "5A-75B has two, whose DQM pins are tied",
+        bank_bits=1,
+        row_bits=11,
+        column_bits=8,
+        data_bits=32,
+        clock_ns={2: 10, 3: 6},
+        t_rcd=18,
+        t_rp=18,
+        t_ras=42,
+        t_rc=60,
+        t_rrd=12,
+        t_wr=15,
+        wr_cycles=2,
+        t_rfc=60,
+        refreshes=4096,
+        power_up_refreshes=8,
+        masks=False,
     ),
 }
 """The chips of boards, by name."""

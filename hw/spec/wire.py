@@ -31,8 +31,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 __all__ = [
-    "ESCAPE", "ESCAPE_XOR", "FLAG", "LIMIT_BITS", "Frame", "FrameType", "Op", "OpHeader", "Space", "Status", "Stuffing",
-    "limit_code", "limit_cycles",
+    "CHECK_BYTES", "ESCAPE", "ESCAPE_XOR", "FLAG", "LIMIT_BITS", "WAITED", "WAITED_BYTES", "Frame", "FrameType", "Op",
+    "OpHeader", "Space", "Status", "Stuffing", "limit_code", "limit_cycles",
 ]  # fmt: skip
 
 FLAG = 0x7E
@@ -60,6 +60,13 @@ class FrameType(IntEnum):
     HELLO = 1
     REQUEST = 2
     RESPONSE = 3
+
+
+WAITED = 4
+"""Place of the counter in :attr:`Space.CHECK`."""
+WAITED_BYTES = 4
+CHECK_BYTES = 8
+"""Bytes of :attr:`Space.CHECK`, which repeat."""
 
 
 class Op(IntEnum):
@@ -99,7 +106,9 @@ class Space(IntEnum):
     SDRAM = 5
     """Of devices with SDRAM: its bytes; a word's lowest byte comes first."""
     CHECK = 6
-    """Of devices with SDRAM, read only: the CRC-32 of all bytes that COPY has read to it since SEEK, little-endian."""
+    """Of devices with SDRAM, read only: the CRC-32 of all bytes that COPY has read to it since SEEK, little-endian.
+    From :data:`WAITED` on, a counter of :data:`WAITED_BYTES`, little-endian, of the cycles in which COPY and STORE
+    moved bytes while no program ran."""
 
 
 class Status(IntEnum):

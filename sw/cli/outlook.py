@@ -21,11 +21,17 @@ def print_outlook(model: Model, found: Outlook) -> None:
     console.print(f"the array's cycles: {shares}")
     array = f"{timing.cycles:,} cycles take {_ms(timing.compute_ms)} at {timing.clock_hz / 1e6:g} MHz"
     port = f"{timing.link_bytes:,} bytes on the serial port {_ms(timing.link_ms)} at {timing.baud:,} baud"
-    console.print(f"bound by the {'serial port' if timing.link_ms > timing.compute_ms else 'array'}: {array}, {port}")
+    memory = (
+        f"waiting for SDRAM {_ms(timing.memory_ms)}, of which {timing.memory_bytes:,} bytes are moved, "
+        if timing.memory_bytes
+        else ""
+    )
+    times = {"array": timing.compute_ms, "SDRAM": timing.memory_ms, "serial port": timing.link_ms}
+    console.print(f"bound by the {max(times, key=lambda name: times[name])}: {array}, {memory}{port}")
     for change in found.changes:
         console.print(
-            f"{change.config} would take {_ms(change.compute_ms + change.link_ms)}, {change.factor:.1f} times less: "
-            f"{change.cycles:,} cycles, {change.link_bytes:,} bytes"
+            f"{change.config} would take {_ms(change.compute_ms + change.memory_ms + change.link_ms)}, "
+            f"{change.factor:.1f} times less: {change.cycles:,} cycles, {change.link_bytes:,} bytes"
         )
     if not found.changes:
         console.print("no other preset, and neither weight_rows nor combine, would take less time")

@@ -14,9 +14,8 @@ from sateen.runtime import LoadedModel
 __all__ = ["Subject", "Timer"]
 
 Timer = Literal["device", "host"]
-"""``device``: the device's own cycles at its clock, without the link. What is copied from and into SDRAM takes a cycle
-for each :attr:`~sateen.hw.spec.config.Config.moved_bytes` of weights and programs, and for each byte of tensors, as if
-no layer ran meanwhile. ``host``: this machine's clock, with the link."""
+"""``device``: the device's own cycles at its clock, without the link; those in which it waits for SDRAM are among them.
+``host``: this machine's clock, with the link."""
 
 
 class Subject:
@@ -67,9 +66,7 @@ class Subject:
             if self.timer == "device":
                 profile = self.loaded.profile
                 assert profile is not None
-                config = self.loaded.device.config
-                copying = profile.copied_bytes // config.moved_bytes + profile.spilled_bytes
-                self.seconds += (profile.cycles + copying) / config.clock_hz
+                self.seconds += (profile.cycles + profile.memory_cycles) / self.loaded.device.config.clock_hz
 
     def now(self) -> float:
         """The time in seconds."""

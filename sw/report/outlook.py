@@ -16,6 +16,7 @@ from sateen.graph import Graph, Reshape
 from sateen.hw.spec.config import PRESETS, Config
 from sateen.report.limits import CAUSES, causes
 from sateen.runtime.device import expected_cycles
+from sateen.runtime.moves import memory_use
 from sateen.runtime.record import predicted_layers
 from sateen.runtime.spill import spilled
 
@@ -53,13 +54,23 @@ class Timing:
     host_layers: int
     """Layers that the host runs because this device cannot."""
     cycles: int
-    """Of the accelerator, by the cycle model."""
+    """Of the accelerator's layers, by the cycle model."""
     compute_ms: float
+    memory_bytes: int
+    """Bytes of weights, programs and tensors that are copied from SDRAM and into it."""
+    memory_cycles: int
+    """Cycles in which they move while no layer runs, by the model of moves: the array waits for memory."""
+    memory_ms: float
     link_bytes: int
     """Payload over the serial port: inputs, outputs, and unless they are in SDRAM the weights of a streamed model and
     what does not fit the scratchpad."""
     link_ms: float
     """The least that the serial port takes for the payload."""
+
+    @property
+    def total_ms(self) -> float:
+        """Layers, SDRAM and serial port, one after the other."""
+        return self.compute_ms + self.memory_ms + self.link_ms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +81,10 @@ class Change:
     cycles: int
     link_bytes: int
     compute_ms: float
+    memory_ms: float
     link_ms: float
     factor: float
-    """How many times less time an inference takes, serial port included."""
+    """How many times less time an inference takes, serial port and SDRAM included."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +121,7 @@ def outlook(model: Model) -> Outlook:
         if changed is None:
             continue
         found = timing(changed, config)
-        before, after = own.compute_ms + own.link_ms, found.compute_ms + found.link_ms
+        before, after = own.total_ms, found.total_ms
         if after <= WORTHWHILE * before and found.host_layers <= own.host_layers:
             changes.append(
                 Change(
@@ -117,6 +129,7 @@ def outlook(model: Model) -> Outlook:
                     cycles=found.cycles,
                     link_bytes=found.link_bytes,
                     compute_ms=found.compute_ms,
+                    memory_ms=found.memory_ms,
                     link_ms=found.link_ms,
                     factor=before / after,
                 )
@@ -140,6 +153,7 @@ def timing(model: Model, config: Config) -> Timing:
     """One inference on a device of a configuration, which may have another engine or kind of PE than the model's."""
     cycles = expected_cycles(model, config)
     link_bytes = _link_bytes(model) if config.sdram is None else _link_bytes_with_sdram(model)
+    memory = memory_use(model, config)
     return Timing(
         board="",
         config=config.text,
@@ -150,6 +164,9 @@ def timing(model: Model, config: Config) -> Timing:
         host_layers=len(model.fallbacks),
         cycles=cycles,
         compute_ms=1e3 * cycles / config.clock_hz,
+        memory_bytes=memory.moved,
+        memory_cycles=memory.cycles,
+        memory_ms=1e3 * memory.cycles / config.clock_hz,
         link_bytes=link_bytes,
         link_ms=1e3 * link_bytes * BITS / config.line_baud,
     )

@@ -21,6 +21,7 @@ from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import Descriptor
 from sateen.hw.spec.identity import Identity
 from sateen.hw.spec.wire import Space
+from sateen.runtime.inference import Job
 from sateen.runtime.link import Link, Operation, wait, write
 from sateen.runtime.link import run as start
 from sateen.runtime.loaded import LayerProfile, LoadedModel, Profile, Progress
@@ -33,8 +34,6 @@ __all__ = ["Device", "LayerProfile", "LoadedModel", "Profile", "allowed_cycles",
 
 PATIENCE, GRACE_CYCLES = 4, 10_000
 """A program may take so many times the cycles that are predicted, and so many more."""
-Job = tuple[Part, Sequence[Operation], Sequence[Operation]]
-"""Descriptors to run, with operations before and after."""
 
 
 class Device:
@@ -168,13 +167,15 @@ class Device:
         """Whether the device's memories hold two segments at a time."""
         return self.shelf is not None and self.shelf.slot(model, one).beside(self.shelf.slot(model, other))
 
-    def run_all(self, model: Model, jobs: Sequence[Job], following: int | None = None) -> bytes:
-        """Runs several parts without waiting for each, and returns what all read. With SDRAM the next part's segment,
-        or ``following``, is copied while a part runs, if it stands elsewhere. Without SDRAM all parts are of one
-        segment."""
+    def run_all(
+        self, model: Model, jobs: Sequence[Job], following: int | None = None, leading: Sequence[Operation] = ()
+    ) -> bytes:
+        """Runs several parts without waiting for each, behind the operations ``leading``, and returns what all read.
+        With SDRAM the next part's segment, or ``following``, is copied while a part runs, if it stands elsewhere.
+        Without SDRAM all parts are of one segment."""
         assert self.shelf is not None or len({part.segment for part, _, _ in jobs}) == 1
         limit = self.limit(model)
-        operations: list[Operation] = []
+        operations = list(leading)
         busy = 0
         with self._unknown_if_it_fails():
             for (part, before, after), behind in zip(

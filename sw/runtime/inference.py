@@ -10,19 +10,23 @@ import numpy as np
 from sateen.compiler import Layer, Model, Part, Step, Tile, runs
 from sateen.graph import Array, Graph, Reshape
 from sateen.hw.spec.counters import Counters
-from sateen.hw.spec.wire import Space
+from sateen.hw.spec.wire import WAITED, WAITED_BYTES, Space
 from sateen.runtime.link import Link, Operation, read, write
 from sateen.runtime.position import Position
 from sateen.runtime.shelf import Shelf
 from sateen.runtime.spill import Spill
 
-__all__ = ["Inference", "Values", "part_records"]
+__all__ = ["Inference", "Job", "Values", "part_records"]
 
 ZERO = Counters(0, 0, 0, 0, 0, 0, 0)
 
 
 TILES = 16
 """Tiles that the device computes without waiting for the host, where it needs nothing from there."""
+
+
+Job = tuple[Part, Sequence[Operation], Sequence[Operation]]
+"""Descriptors to run, and the operations before and after."""
 
 
 class Runner(Protocol):
@@ -32,11 +36,11 @@ class Runner(Protocol):
     shelf: Shelf | None
 
     def run_all(
-        self, model: Model, jobs: Sequence[tuple[Part, Sequence[Operation], Sequence[Operation]]],
-        following: int | None = None,
+        self, model: Model, jobs: Sequence[Job],
+        following: int | None = None, leading: Sequence[Operation] = (),
     ) -> bytes:  # fmt: skip
         """Runs descriptors, several times without waiting for each, with operations before and after. Returns the bytes
-        that those after read. The segment ``following`` is needed next."""
+        that those read, and before them what ``leading`` does. The segment ``following`` is needed next."""
 
 
 class Values(dict[str, Array]):
@@ -80,6 +84,10 @@ class Inference:
         """The item's tensors that are in SDRAM, if the device has any."""
         self.counters: dict[str, Counters] = {}
         """Counters of each layer, by its name."""
+        self.waited = 0
+        """Cycles of a profiled item in which the array waited for SDRAM."""
+        self._since: int | None = None
+        """Where that counter stood when the item began."""
         self._following: int | None = None
         """The segment that the next step needs."""
 
@@ -103,6 +111,7 @@ class Inference:
         layers.
         """
         self.values, self.counters = Values(self.model.graph, inputs), {}
+        self.waited, self._since = 0, None
         if self.spill is not None:
             self.spill.here.clear()
         for number, step in enumerate(self.model.steps):
@@ -208,7 +217,9 @@ class Inference:
                     jobs.append(
                         (part, bring if part is parts[0] else [], [*counted, *(save if part is parts[-1] else [])])
                     )
-            answer = self.device.run_all(self.model, jobs, self._following)
+            more = step.tiles[index + TILES :]
+            following = more[0].parts[0].segment if more else self._following
+            answer = self._run_all(jobs, following, profiled=profiled)
             for tile in tiles:
                 for part in runs(tile.parts) if profiled else ():
                     data, answer = answer[: part.count * size], answer[part.count * size :]
@@ -267,10 +278,23 @@ class Inference:
             last = index == len(parts) - 1
             job = part, before if index == 0 else (), [*reads, *(after if last else ())]
             following = self._following if last else parts[index + 1].segment
-            answer = self.device.run_all(self.model, [job], following)
+            answer = self._run_all([job], following, profiled=profiled)
             records |= part_records(part, answer[:size])
             data = answer[size:]
         return records, data
+
+    def _run_all(self, jobs: Sequence[Job], following: int | None, *, profiled: bool) -> bytes:
+        """Runs jobs, and returns what they read. With SDRAM, :attr:`waited` goes on if they are profiled."""
+        if self.spill is None or not profiled:
+            return self.device.run_all(self.model, jobs, following)
+        ask = read(Space.CHECK, WAITED, WAITED_BYTES)
+        first = [ask] if self._since is None else []
+        *others, (part, before, after) = jobs
+        answer = self.device.run_all(self.model, [*others, (part, before, [*after, ask])], following, first)
+        if self._since is None:
+            self._since, answer = int.from_bytes(answer[:WAITED_BYTES], "little"), answer[WAITED_BYTES:]
+        self.waited = (int.from_bytes(answer[-WAITED_BYTES:], "little") - self._since) % (1 << 8 * WAITED_BYTES)
+        return answer[:-WAITED_BYTES]
 
     def _read(self, name: str) -> Operation:
         return read(Space.SCRATCHPAD, self.model.addresses[name], self.model.size(name))

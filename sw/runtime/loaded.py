@@ -59,6 +59,9 @@ class Profile:
     spilled_bytes: int = 0
     """Bytes of tensors copied from and into SDRAM, in the whole run. A byte takes a cycle at most, about, besides
     :attr:`cycles`."""
+    memory_cycles: int = 0
+    """Cycles of the last inference in which bytes moved from and to SDRAM while no layer ran, as the device counted
+    them: the array waited for memory, besides :attr:`cycles`."""
 
     @property
     def cycles(self) -> int:
@@ -150,7 +153,7 @@ class LoadedModel(Stateful):
             if progress is not None:
                 progress(item + 1, count)
         spilled = 0 if inference.spill is None else inference.spill.moved
-        self._profile(counters, count, link_bytes, copied, spilled)
+        self._profile(counters, count, link_bytes, copied, spilled, inference.waited)
         tensors = self._stacked(items)
         return (self._result(tensors), tensors) if layers else self._result(tensors)
 
@@ -222,7 +225,9 @@ class LoadedModel(Stateful):
         self._profile(counters, count, link_bytes, copied)
         return self._combined([results[item] for item in range(count)])
 
-    def _profile(self, counters: list[Counters], count: int, link_bytes: int, copied: int, spilled: int = 0) -> None:
+    def _profile(
+        self, counters: list[Counters], count: int, link_bytes: int, copied: int, spilled: int = 0, waited: int = 0
+    ) -> None:
         pes = self.device.config.rows * self.device.config.cols * self.device.config.group
         self.profile = Profile(
             layers=tuple(
@@ -233,6 +238,7 @@ class LoadedModel(Stateful):
             link_bytes=link_bytes,
             copied_bytes=copied,
             spilled_bytes=spilled,
+            memory_cycles=waited,
         )
 
     def _stacked(self, items: list[Tensors]) -> Tensors:

@@ -15,6 +15,7 @@ from sateen.hw.spec.config import Config
 from sateen.hw.spec.counters import Counters
 from sateen.records import read, short
 from sateen.runtime.device import Device, LayerProfile, Profile
+from sateen.runtime.moves import memory_use
 
 __all__ = ["LayerRecord", "RunRecord", "StepRecord", "TensorRecord", "predicted_layers"]
 
@@ -112,6 +113,13 @@ class RunRecord:
     """Bytes over the link in both directions, in the whole run."""
     equal_to_golden: bool | None
     """``None``: not compared."""
+    memory_bytes: int = 0
+    """Bytes of weights, programs and tensors that one inference copies from and into SDRAM, by the model of moves."""
+    memory_cycles: int = 0
+    """Cycles of one inference in which such bytes moved while no layer ran, as the device counted them: the array
+    waited for memory, besides :attr:`cycles`."""
+    predicted_memory_cycles: int = 0
+    """The same by the model of moves."""
 
     FORMAT: ClassVar[str] = "sateen.run/2"
 
@@ -119,6 +127,7 @@ class RunRecord:
     def of(cls, model: Model, device: Device, name: str, profile: Profile, equal: bool | None = None) -> RunRecord:
         """The record of a run of ``model`` on ``device``, which was opened by ``name``."""
         steps, tensors = _memory(model)
+        memory = memory_use(model, device.config)
         return cls(
             model=model.graph.name,
             device=name,
@@ -133,6 +142,9 @@ class RunRecord:
             inferences=profile.inferences,
             link_bytes=profile.link_bytes,
             equal_to_golden=equal,
+            memory_bytes=memory.moved,
+            memory_cycles=profile.memory_cycles,
+            predicted_memory_cycles=memory.cycles,
         )
 
     def document(self) -> dict[str, Any]:

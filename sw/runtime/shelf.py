@@ -28,7 +28,7 @@ from sateen.hw.spec.sdram import find_chip
 from sateen.hw.spec.wire import Space
 from sateen.runtime.link import Link, Operation, copies, read, write
 
-__all__ = ["Entry", "Shelf", "Slot"]
+__all__ = ["Entry", "Shelf", "Slot", "slot_of"]
 
 log = logging.getLogger(__name__)
 
@@ -228,7 +228,7 @@ class Shelf:
             if known.model is model:
                 return known
         parts, places, start = [], [], 0
-        slots = tuple(_slot(number, segment, self.config) for number, segment in enumerate(model.segments))
+        slots = tuple(slot_of(number, segment, self.config) for number, segment in enumerate(model.segments))
         for segment, slot in zip(model.segments, slots, strict=True):
             words = np.zeros((len(segment.weights), self.config.weight_word_bytes), np.int8)
             words[:, : self.config.cols] = segment.weights
@@ -287,7 +287,7 @@ class Shelf:
         self._entries = list(entries)
 
 
-def _slot(number: int, segment: Segment, config: Config) -> Slot:
+def slot_of(number: int, segment: Segment, config: Config) -> Slot:
     """Where a segment goes. In a pipelined engine the first, the third and so on stand at the memories' beginning, the
     others at their end: one can be copied while another is computed."""
     words, count, word, descriptor = len(segment.weights), segment.count, 0, 0

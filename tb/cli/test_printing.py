@@ -5,6 +5,7 @@ import io
 import json
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import jsonschema
 import numpy as np
@@ -16,8 +17,10 @@ from command_line import CONFIG, cli, here, parsed
 from sateen.cli import documents, exits, printing, tables
 from sateen.cli.examples import EXAMPLES
 from sateen.cli.main import app
+from sateen.cli.run import _memory
 from sateen.cli.schema import schema_of
 from sateen.errors import DeviceError, DifferenceError, InternalError, SateenError
+from sateen.hw.spec.config import PRESETS
 from sateen.testing.graphs import Builder
 
 NAMES = ["conv_2d_transposed_with_a_name", "a[/b]:cat:", "esc\x1b[31m"]
@@ -158,3 +161,16 @@ def test_other_encodings():
     """A terminal without the characters shows their numbers."""
     result = cli("info", "no\u0308\udc80[/x].sateen", PYTHONIOENCODING="ascii")
     assert result.returncode == 1 and "no\\u0308\\udc80[/x].sateen" in result.stderr
+
+
+def test_what_is_said_of_sdram():
+    """For how many cycles the array waited, what part of an inference that is, and the least that the bytes take."""
+    config = {"sdram": "as4c32m16sb", "clock_hz": 100_000_000}
+    record = SimpleNamespace(
+        config={**PRESETS["tiny"].to_dict(), **config}, cycles=3000, memory_cycles=1000, predicted_memory_cycles=990,
+        memory_bytes=2001,
+    )  # fmt: skip
+    assert _memory(record) == (
+        "SDRAM: the array waited 1,000 cycles, 25% of an inference without the link (990 by the model); "
+        "2,001 bytes moved, which take 1,001 cycles at 200 MB/s at least"
+    )

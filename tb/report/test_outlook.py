@@ -35,7 +35,9 @@ def test_outlook():
         assert each.compute_ms == pytest.approx(1e3 * each.cycles / board.run_hz) and each.baud == board.baud
         if each.matches:
             assert each.cycles == cycles(model)
-    assert {each.board for each in found.boards if each.matches} == {"versa-ecp5"}
+    assert {each.board for each in found.boards if each.matches} == {
+        "versa-ecp5", "icepi-zero", "colorlight-5a-75b",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("text", [*PRESETS, *(board.config for board in BOARDS.values()), "small,multipliers=8"])
@@ -57,4 +59,11 @@ def test_sdram():
     assert not model.resident and model.tiled
     ends = [*graph.inputs, host.inputs[0], host.output, *graph.outputs]
     assert timing(model, config).link_bytes == sum(map(model.size, ends))
-    assert timing(model, replace(config, sdram=None)).link_bytes > 2 * sum(len(s.weights) for s in model.segments)
+    without = timing(model, replace(config, sdram=None))
+    assert without.link_bytes > 2 * sum(len(s.weights) for s in model.segments)
+    # All weights, and the rows of tensors, a byte a cycle.
+    found = timing(model, config)
+    assert config.weight_word_bytes * model.weight_words < found.memory_bytes < found.memory_cycles
+    assert found.memory_ms == 1e3 * found.memory_cycles / config.clock_hz
+    assert found.total_ms == found.compute_ms + found.memory_ms + found.link_ms
+    assert (without.memory_bytes, without.memory_cycles) == (0, 0)

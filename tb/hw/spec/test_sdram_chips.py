@@ -8,7 +8,10 @@ import pytest
 from sateen.hw.spec.sdram import CHIPS, find_chip
 
 
-@pytest.mark.parametrize(("name", "megabytes"), [("as4c32m16sb", 64), ("is42s16160g", 32), ("m12l64322a", 8)])
+@pytest.mark.parametrize(
+    ("name", "megabytes"),
+    [("as4c32m16sb", 64), ("is42s16160g", 32), ("m12l64322a", 8), ("w9825g6kh", 32), ("m12l16161a", 4)],
+)
 def test_capacity(name, megabytes):
     assert find_chip(name).capacity == megabytes << 20
 
@@ -47,7 +50,7 @@ def test_rejects():
         dataclasses.replace(chip, column_bits=11)
     with pytest.raises(ValueError, match="data_bits must be a multiple of 8, not 12"):
         dataclasses.replace(chip, data_bits=12)
-    with pytest.raises(ValueError, match="sdram must be one of as4c32m16sb, is42s16160g, m12l64322a, not 'ddr5'"):
+    with pytest.raises(ValueError, match=f"sdram must be one of {', '.join(CHIPS)}, not 'ddr5'"):
         find_chip("ddr5")
 
 

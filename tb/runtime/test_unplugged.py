@@ -1,0 +1,78 @@
+"""A serial port whose cable is pulled out: the error says what to do, and behind a new connection all is as before."""
+
+import queue
+import threading
+
+import numpy as np
+import pytest
+from test_shelf import CONFIG
+
+import sateen
+from sateen.errors import DeviceError
+from sateen.runtime.terminal import terminal
+from sateen.runtime.transport import SimulationTransport
+from sateen.testing.graphs import small_network
+
+SECONDS = 0.001
+"""Simulated between two looks at the port."""
+
+
+class Cable(threading.Thread):
+    """Leads from a port to a simulated device, until so many bytes have come."""
+
+    def __init__(self, device, until=float("inf")):
+        super().__init__(daemon=True)
+        self.device, self.until, self.names = device, until, queue.Queue()
+        self.start()
+        self.port = f"serial:{self.names.get()}?baud=1000000"
+
+    def run(self):
+        with terminal(self.names.put) as line:
+            while self.until > 0:
+                data = line.receive(0.01)[: int(min(self.until, 1 << 16))]
+                self.until -= len(data)
+                if answer := self.device.exchange(data, timeout=SECONDS):
+                    line.send(answer)
+
+    def pull(self):
+        self.until = 0
+        self.join()
+
+
+@pytest.fixture(scope="module")
+def simulation():
+    transport = SimulationTransport(CONFIG)
+    yield transport
+    transport.close()
+
+
+def test_cable_is_pulled_out(simulation):
+    """While a model is sent, of which nothing is found afterwards; while one runs; and between two runs."""
+    (model, x), (other, y) = small_network(CONFIG, 1), small_network(CONFIG, 2)
+    cable = Cable(simulation)
+    with sateen.open(cable.port) as device:
+        expected = device.load(model).run(x)
+        size = device.shelf.size(other)
+        cable.until = size // 2
+        with pytest.raises(DeviceError, match="connection is lost: .*; connect the device and open it again"):
+            device.load(other)
+    cable.join()
+    cable = Cable(simulation)
+    with sateen.open(cable.port) as device:
+        assert [entry.name for entry in device.shelf.entries] == [model.graph.name]
+        loaded = device.load(model)
+        assert not device.shelf.sent
+        cable.until = 10
+        with pytest.raises(DeviceError, match="connection is lost"):
+            loaded.run(x)
+        with pytest.raises(DeviceError, match="connection is lost"):
+            loaded.run(x)
+    cable.join()
+    cable = Cable(simulation)
+    with sateen.open(cable.port) as device:
+        np.testing.assert_array_equal(device.load(model).run(x), expected)
+        device.load(other).run(y)
+        assert device.shelf.sent == size and len(device.shelf.entries) == 2
+        cable.pull()
+        with pytest.raises(DeviceError, match="connection is lost"):
+            device.load(model).run(x)
