@@ -10,7 +10,7 @@ from graph.test_softmax_layers import attention
 from sateen.compiler.verification import verify_program
 from sateen.hw.spec.config import parse_config
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
-from sateen.runtime.shelf import _relocated, _slot
+from sateen.runtime.shelf import _relocated, slot_of
 from sateen.testing.graphs import Builder
 
 CHIP = "sdram=as4c32m16sb,weight_bytes=4096"
@@ -36,7 +36,7 @@ def test_moved_programs(name):
     made, text = CASES[name]
     config = parse_config(text)
     model = sateen.compile(made(), config)
-    slots = [_slot(1, segment, config) for segment in model.segments]
+    slots = [slot_of(1, segment, config) for segment in model.segments]
     for slot in slots:
         assert 0 < slot.words.start <= slot.words.stop <= config.weight_words
         assert slot.words.start % config.weight_rows == 0 and slot.descriptors.stop == config.descriptors
