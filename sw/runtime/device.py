@@ -50,13 +50,14 @@ class Device:
 
     def __init__(self, link: Link):
         self.link = link
-        self.identity: Identity = link.hello()
         self.turn = getattr(link, "turn", None) or threading.RLock()
         """Held during an inference, whose layers rely on what the device holds; all devices of a link share it."""
-        self.shelf = Shelf(link, self.config) if self.config.sdram else None
-        """The models in the device's SDRAM, if it has any."""
-        if self.shelf is not None:
-            self.shelf.probe()
+        with self.turn:
+            self.identity: Identity = link.hello()
+            self.shelf = Shelf(link, self.config) if self.config.sdram else None
+            """The models in the device's SDRAM, if it has any."""
+            if self.shelf is not None:
+                self.shelf.probe()
         self._loaded: weakref.WeakSet[LoadedModel] = weakref.WeakSet()
         self._resident: tuple[Model, frozenset[int]] | None = None
         """The model whose segments are in the device's memories, and which of them."""

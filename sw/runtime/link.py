@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
-import threading
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 
@@ -26,6 +24,7 @@ from sateen.runtime.frames import (
     write,
 )
 from sateen.runtime.transport import Transport
+from sateen.runtime.turns import Turns
 from sateen.runtime.window import Job, Window
 
 __all__ = ["Link", "Operation", "copies", "read", "run", "stores", "wait", "write"]
@@ -65,12 +64,14 @@ class Link:
         self.bytes = 0
         """Bytes sent and received so far."""
         self.retransmissions = 0
-        self.turn = threading.RLock()
+        self.turn = Turns()
         """Held by whoever relies on what the device's memories hold, during an inference."""
         self.holder: object = None
         """Whoever knows what the device's memories hold, since they were the last to change that in this session."""
         self.shelf: object = None
         """The same of the device's SDRAM."""
+        self.reserved = 0
+        """Bytes at the SDRAM's end that inferences of any handle write to; no model lies there."""
         self.frame_bytes = SMALLEST_FRAME
         """Most bytes of a frame's payload."""
         self.session = 0
@@ -80,7 +81,7 @@ class Link:
         self._streaming = False
         self._clock_hz = float("inf")
         self._seq = random.randrange(256)
-        self._turn, self._process = threading.RLock(), os.getpid()
+        self._turn = Turns()
 
     def hello(self) -> Identity:
         """Begins a session: aborts a program that may be running, and reads the device's identity.
@@ -167,7 +168,7 @@ class Link:
     def close(self) -> None:
         """Closes the connection, once a transaction of another thread has ended."""
         # In a fork, that thread is none.
-        with self._turn if self._process == os.getpid() else nullcontext():
+        with self._turn if self._turn.here else nullcontext():
             self.transport.close()
 
     def _send(self, kind: FrameType, payload: bytes, size: int, busy_cycles: int) -> bytes:
@@ -175,21 +176,19 @@ class Link:
         if kind == FrameType.REQUEST:
             self._catch_up(busy_cycles)
         else:
-            self._check_process()
+            self._check_idle()
         self._seq = (self._seq + 1) % 256
         answer = self._answer(kind, payload, busy_cycles)
         check(answer, size)
         return answer[:-1]
 
-    def _check_process(self) -> None:
-        if self._process != os.getpid():
-            raise DeviceError("the device was opened before this process was forked; open it in this process")
+    def _check_idle(self) -> None:
         if self._streaming:
             raise DeviceError("the device computes while a callback of its results runs; use it from another thread")
 
     def _catch_up(self, busy_cycles: int) -> None:
         """Has the device expect the next number, whichever of the last frames never came."""
-        self._check_process()
+        self._check_idle()
         if self.unanswered:
             # It expects the number of one of these, or the next one. Requests for nothing with their numbers are
             # executed, or dropped, or repeat the last answer; the next one is expected after them in any case.

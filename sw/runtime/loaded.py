@@ -80,7 +80,7 @@ class LoadedModel(Stateful):
     """A model on a device. Others may be loaded and run between its runs."""
 
     def __init__(self, device: Device, model: Model):
-        super().__init__(model.graph)
+        super().__init__(model.graph, device.turn)
         self.device, self.model = device, model
         self.profile: Profile | None = None
         """The profile of the last :meth:`run`."""

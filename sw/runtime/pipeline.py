@@ -20,6 +20,7 @@ from sateen.hw.spec.wire import Space
 from sateen.runtime.frames import Operation, read, wait, write
 from sateen.runtime.frames import run as start
 from sateen.runtime.inference import ZERO, Values, part_records
+from sateen.runtime.turns import Turns
 from sateen.runtime.window import Job
 
 __all__ = ["TURN_ITEMS", "Item", "Piece", "Submissions", "Tensors", "Turn", "one_turn", "take_turn"]
@@ -227,7 +228,7 @@ class Submissions:
         self.device, self.turn, self.run, self.combine = device, turn, run, combine
         self._waiting: deque[Submission] = deque()
         self._pieces: deque[Piece] = deque()
-        self._lock, self._working, self._closed = threading.Lock(), False, False
+        self._lock, self._working, self._closed = Turns(), False, False
 
     def submit(self, x: Any, inputs: Mapping[str, Array]) -> Future[Any]:
         """Runs a batch when those before it have run.
@@ -250,7 +251,9 @@ class Submissions:
         return submission.future
 
     def close(self) -> None:
-        """Cancels what has not begun. What has is finished by whoever works on it."""
+        """Cancels what has not begun. What has is finished by whoever works on it. In a fork all is the parent's."""
+        if not self._lock.here:
+            return
         with self._lock:
             self._closed = True
             waiting = list(self._waiting)

@@ -108,7 +108,6 @@ class Shelf:
         self.copied = 0
         """Bytes of models copied from SDRAM into the device's memories so far."""
         self._images: list[_Image] = []
-        self._reserved = 0
         self._checked: dict[str, Entry] = {}
         self._entries: list[Entry] | None = None
 
@@ -142,7 +141,7 @@ class Shelf:
 
     def reserve(self, size: int) -> int:
         """Keeps the last bytes of the SDRAM free of models, for what one inference needs at a time; where they begin.
-        Models that lie there give way.
+        Models that lie there give way, and all shelves of the link leave them free.
 
         Raises
         ------
@@ -155,7 +154,7 @@ class Shelf:
                 f"the model's tensors take {size:,} bytes of SDRAM, {size - room:,} more than {self.chip.title} has "
                 f"room for; choose a smaller model, or a device with more SDRAM"
             )
-        self._reserved = max(self._reserved, size)
+        self.link.reserved = max(self.link.reserved, size)
         staying = [entry for entry in self.entries if entry.base + entry.size <= self._end]
         if staying != self.entries:
             self._write_directory(staying)
@@ -164,7 +163,7 @@ class Shelf:
     @property
     def _end(self) -> int:
         """Where the models' part of the SDRAM ends."""
-        return self.chip.capacity - self._reserved
+        return self.chip.capacity - self.link.reserved
 
     def load(self, model: Model, progress: Progress | None = None) -> Entry:
         """Puts a model into SDRAM, unless it is there. Others give way if there is no room.
@@ -247,7 +246,8 @@ class Shelf:
         """Where a model of this size goes, and the models that stay."""
         room = self._end - DIRECTORY_BYTES
         if size > room:
-            beside = f" beside {self._reserved:,} bytes of tensors of models that ran" if self._reserved else ""
+            kept = self.link.reserved
+            beside = f" beside {kept:,} bytes of tensors of models that ran" if kept else ""
             raise DeviceError(
                 f"the model {name!r} takes {size:,} bytes of SDRAM, {size - room:,} more than {self.chip.title} has "
                 f"room for{beside}; choose a smaller model, or a device with more SDRAM"

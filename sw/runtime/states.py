@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
 import numpy as np
 
@@ -13,10 +14,11 @@ __all__ = ["Stateful"]
 
 
 class Stateful:
-    """The part of a loaded model that keeps the graph's states; nothing for a graph that has none."""
+    """The part of a loaded model that keeps the graph's states; nothing for a graph that has none. ``turn`` is held
+    during an item: what is set meanwhile counts from the next one on."""
 
-    def __init__(self, graph: Graph):
-        self._graph = graph
+    def __init__(self, graph: Graph, turn: AbstractContextManager[object]):
+        self._graph, self._states_turn = graph, turn
         self._states = graph.first_states()
 
     @property
@@ -46,11 +48,13 @@ class Stateful:
                     f"state {name!r} must be {kind} of {tensor.file_shape}, not {values.dtype} of {values.shape}"
                 )
             taken[name] = tensor.from_file(values).copy()
-        self._states = taken
+        with self._states_turn:
+            self._states = taken
 
     def reset(self) -> None:
         """Gives the states the values that they have before the first item."""
-        self._states = self._graph.first_states()
+        with self._states_turn:
+            self._states = self._graph.first_states()
 
     def _advance(self, tensors: Mapping[str, Array]) -> None:
         """Takes the states behind an item from its tensors."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from contextlib import nullcontext
 
 import numpy as np
@@ -16,6 +17,7 @@ from sateen.frontends import tflite
 from sateen.graph import GraphError, LastStep, LstmCells, LstmHidden, Recurrent, Reshape, run
 from sateen.reference import interpreted, interpreter, random_inputs
 from sateen.runtime.device import LoadedModel
+from sateen.runtime.inference import Inference
 from tflite_models import ModelBuilder
 
 CONFIG = "tiny"
@@ -261,6 +263,25 @@ def test_states_live_from_run_to_run(device, kind):
     np.testing.assert_array_equal(model.run(x[3:]).reshape(5, -1), expected[3:])
     model.reset()
     np.testing.assert_array_equal(model.run(x).reshape(8, -1), expected)
+
+
+def test_a_reset_during_an_item(device, monkeypatch):
+    """It comes behind that item, and is not undone by what the item leaves."""
+    model, x, expected = loaded(variable_model(), device)
+    users, items = [], iter(range(len(x)))
+    run = Inference.run
+
+    def interrupted(self, *arguments, **options):
+        if next(items) == 2:
+            users.append(threading.Thread(target=model.reset))
+            users[0].start()
+            users[0].join(0.2)
+        return run(self, *arguments, **options)
+
+    monkeypatch.setattr(Inference, "run", interrupted)
+    np.testing.assert_array_equal(model.run(x[:3]).reshape(3, -1), expected[:3])
+    users[0].join()
+    np.testing.assert_array_equal(model.run(x[:2]).reshape(2, -1), expected[:2])
 
 
 def test_an_svdf_of_int8_is_the_devices(device):

@@ -11,11 +11,11 @@ from test_shelf import CONFIG as WITH_SDRAM
 from test_shelf import DEVICE, Memory
 
 import sateen
-from sateen.errors import OvertimeError
+from sateen.errors import DeviceError, OvertimeError
 from sateen.hw.spec.identity import Identity
 from sateen.runtime import Device
 from sateen.runtime.link import Link
-from sateen.runtime.shelf import HEAD, MAGIC, Shelf
+from sateen.runtime.shelf import DIRECTORY_BYTES, HEAD, MAGIC, Shelf
 from sateen.runtime.transport import SimulationTransport
 from sateen.testing.graphs import Builder, small_network
 
@@ -71,6 +71,29 @@ def test_sdram_after_another_session():
     memory.shelf = None
     shelf.load(models[0])
     assert shelf.sent == 2 * size and len(shelf.entries) == 1
+
+
+def test_room_that_another_handle_reserves(monkeypatch):
+    """No handle puts a model where inferences of another one keep their tensors: what is there is not looked at again
+    while the same shelf is used."""
+    models = [small_network(WITH_SDRAM, seed)[0] for seed in (1, 2)]
+    memory = Memory()
+    shelf, other = Shelf(memory, WITH_SDRAM), Shelf(memory, WITH_SDRAM)
+    size = shelf.size(models[0])
+    monkeypatch.setattr(type(shelf.chip), "capacity", DIRECTORY_BYTES + 2 * size)
+    base = shelf.reserve(size)
+    for model in models:
+        assert other.load(model).base + size <= base
+    assert shelf.reserve(size + 1) == base - 1 and not other.entries
+    with pytest.raises(DeviceError, match=f"1 more than .* room for beside {size + 1:,} bytes of tensors"):
+        other.load(models[0])
+
+
+def test_handles_that_are_made_at_once():
+    """What one looks for in SDRAM, another one does not write over meanwhile."""
+    with sateen.open(f"sim:{DEVICE}") as device, ThreadPoolExecutor(4) as pool:
+        for handle in list(pool.map(Device, [device.link] * 12)):
+            assert handle.identity == device.identity
 
 
 @pytest.mark.parametrize("listed", [[{"name": "x", "since": 1}], [3], {"name": "x"}])

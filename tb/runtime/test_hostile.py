@@ -7,16 +7,19 @@ from functools import cache
 
 import numpy as np
 import pytest
+from test_copies import DEVICE, WIDE
 
 import sateen
 import seeds
 from sateen.graph import run as golden
-from sateen.hw.spec.config import PRESETS
+from sateen.hw.spec.config import PRESETS, parse_config
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
 from sateen.hw.spec.identity import IDENTITY_BYTES
-from sateen.hw.spec.wire import Frame, FrameType, Op, Space, Status, Stuffing
+from sateen.hw.spec.wire import Frame, FrameType, Op, OpHeader, Space, Status, Stuffing
 from sateen.runtime import Device
-from sateen.runtime.link import Link, read, run, wait, write
+from sateen.runtime.frames import MOST_MOVED
+from sateen.runtime.link import Link, Operation, read, run, wait, write
+from sateen.runtime.shelf import CYCLES_PER_BYTE
 from sateen.runtime.transport import SimulationTransport
 from sateen.testing.graphs import Builder, random_input
 
@@ -27,6 +30,15 @@ CONFIGS = {
     "overlapped": replace(PRESETS["tiny"], weight_bytes=16384, overlap=1),
     "products": replace(PRESETS["tiny"], weight_bytes=16384, products=1),
 }
+ATTACKED = CONFIGS | {
+    name: parse_config(text)
+    for name, text in {
+        "SDRAM": DEVICE,
+        "pipelined with SDRAM": WIDE[0],
+        "softmax": "tiny,products=1,softmax=1,squares=1,positions=256,descriptors=12",
+    }.items()
+}
+"""Where hostile programs run, in configurations that other tests have, too."""
 BYTES = 4 * DESCRIPTOR_WORDS
 HELLO_CYCLES = 20_000
 """Cycles within which a HELLO is answered, with what the device still answers before."""
@@ -56,7 +68,7 @@ class Victim:
     """A simulated device, a model whose program is attacked, and a small one whose results tell that all is well."""
 
     def __init__(self, config):
-        self.transport, self.identities = SimulationTransport(config), []
+        self.config, self.transport, self.identities = config, SimulationTransport(config), []
         rng = np.random.default_rng(7)
         self.graph = Builder((3, 3, 2), rng).conv2d(3, (2, 2)).flatten().fully_connected(4).graph()
         self.model = sateen.compile(self.graph, config)
@@ -68,14 +80,15 @@ class Victim:
     def link(self):
         return Known(self.transport, self.identities)
 
-    def check(self):
-        """HELLO is answered in time, and the model's results are right."""
+    def check(self, *, moved=0):
+        """HELLO is answered in time, but for a move of so many bytes, and the model's results are right."""
+        most = HELLO_CYCLES + CYCLES_PER_BYTE * moved
         device, seq = self.transport.device, 77
         stuffing, begin = Stuffing(), device.cycles
         frames, sent = [], Frame(FrameType.HELLO, seq, b"", 0xABCD).encode()
         while not any((frame.seq, frame.session) == (seq, 0xABCD) for frame in frames):
-            came = device.exchange(sent, max_cycles=HELLO_CYCLES)
-            assert came and device.cycles - begin < HELLO_CYCLES, "no answer to HELLO"
+            came = device.exchange(sent, max_cycles=most)
+            assert came and device.cycles - begin < most, "no answer to HELLO"
             frames += [frame for body in stuffing.feed(came) if (frame := Frame.decode(body))]
             sent = b""
         assert frames[-1].payload == bytes([Status.OK])
@@ -84,7 +97,7 @@ class Victim:
 
 @cache
 def victim(name):
-    return Victim(CONFIGS[name])
+    return Victim(ATTACKED[name])
 
 
 @pytest.fixture(params=CONFIGS)
@@ -209,6 +222,10 @@ def attack(device, seed):
         address, length = rng.choice([0, 5, 0xFFFFFF, 0xFFFFFFFF, rng.getrandbits(32)]), rng.randrange(60)
         data = rng.randbytes(length)
         kinds = [read(space, address, length), write(space, address, data), wait(), run(first, count, limit=limit)]
+        if device.config.sdram:
+            moved = rng.choice([0, 1, 6, 60, 600, rng.choice([3000, 3000, 3000, MOST_MOVED])])
+            kinds.append(Operation(OpHeader(Op.SEEK, address=address)))
+            kinds += [Operation(OpHeader(op, space, moved, address)) for op in (Op.COPY, Op.STORE)]
         operations.append(rng.choice(kinds))
     operations.append(wait())
     link.transaction([write(Space.PROGRAM, 0, program)])
@@ -216,18 +233,20 @@ def attack(device, seed):
     frame = Frame(FrameType.REQUEST, following(link), payload, link.session).encode()
     sent = frame * rng.choice([1, 1, 2, 5]) + rng.choice([b"", rng.randbytes(20), frame[:-4]])
     came = device.transport.device.exchange(sent, max_cycles=len(sent) + rng.choice([10, LIMIT, 4 * LIMIT]))
-    device.check()
+    device.check(moved=MOST_MOVED if device.config.sdram else 0)
     frames = [frame for body in Stuffing().feed(came) if (frame := Frame.decode(body))]
     return Status(frames[0].payload[-1]).name.lower() if frames else "no answer"
 
 
 def soak(seed):
     """One hostile program on each kind of engine."""
-    return attack(victim(list(CONFIGS)[seed % len(CONFIGS)]), seed)
+    return attack(victim(list(ATTACKED)[seed % len(ATTACKED)]), seed)
 
 
+@pytest.mark.parametrize("device", ATTACKED, indirect=True)
 def test_hostile_programs(device):
-    """Random descriptors and damaged ones, counts of zero and 255, addresses outside, limits, repeated requests."""
+    """Random descriptors and damaged ones, counts of zero and 255, addresses outside, limits, repeated requests; with
+    SDRAM also moves of any bytes into and out of any memory, and what they leave in it."""
     base = random.Random(seeds.own()).randrange(2**31)
-    ends = {attack(device, base + index) for index in range(100)}
+    ends = {attack(device, base + index) for index in range(60)}
     assert {"ok", "overtime", "no answer"} <= ends

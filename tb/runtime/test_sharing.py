@@ -225,6 +225,52 @@ def test_a_forked_process_has_no_session(server, patient):
         np.testing.assert_array_equal(loaded.run(x), expected)
 
 
+def in_fork(call):
+    """What a call raises in a fork; it must not wait."""
+    ends, child = os.pipe(), os.fork()
+    if child == 0:
+        signal.alarm(20)
+        try:
+            call()
+        except BaseException as error:
+            os.write(ends[1], f"{type(error).__name__}: {error}".encode())
+        os._exit(0)
+    os.close(ends[1])
+    with open(ends[0]) as said:
+        text = said.read()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "it hangs"
+    return text
+
+
+def test_a_fork_while_threads_use_the_device():
+    """Their locks are held for ever in the fork, where they do not exist."""
+    (model, x, expected), *_ = cases(1)
+    device = Device(Link(SimulationTransport(CONFIG)))
+    loaded, held, done = device.load(model), threading.Event(), threading.Event()
+
+    def hold():
+        with device.turn, device.link._turn, loaded._submissions._lock:
+            held.set()
+            done.wait()
+
+    thread = threading.Thread(target=hold, daemon=True)
+    thread.start()
+    held.wait()
+    calls = [
+        lambda: loaded.run(x), lambda: loaded.submit(x), lambda: device.load(model), device.link.hello,
+        lambda: Device(device.link), lambda: loaded.reset(),
+    ]  # fmt: skip
+    refused = [in_fork(call) for call in calls]
+    closed = in_fork(device.close)
+    done.set()
+    thread.join()
+    assert {*refused} == {"DeviceError: the device was opened before this process was forked; open it in this process"}
+    assert closed == ""
+    np.testing.assert_array_equal(loaded.run(x), expected)
+    np.testing.assert_array_equal(loaded.submit(x).result(), expected)
+    device.close()
+
+
 def test_threads_over_tcp(server, patient):
     with sateen.open(f"tcp:127.0.0.1:{server}") as device:
         assert run_in_threads(device, list(cases(2)), threads=8, rounds=1) == []

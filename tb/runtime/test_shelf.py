@@ -29,7 +29,7 @@ class Memory:
     """A link to a device of which there is only the SDRAM. ``breaks`` ends it before so many more writes."""
 
     def __init__(self):
-        self.bytes, self.breaks, self.written, self.shelf = {}, None, 0, None
+        self.bytes, self.breaks, self.written, self.shelf, self.reserved = {}, None, 0, None, 0
         self.source = self.crc = 0
 
     def get(self, start, length):

@@ -30,12 +30,12 @@ def test_every_kind_runs():
 
 
 def test_summary_when_ended():
-    command = [sys.executable, SOAK, "documents", "--seconds", "600", "--seed", "4"]
+    command = [sys.executable, SOAK, "mutated-npz", "--seconds", "600", "--seed", "4"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "first seed 4\n"
     process.terminate()
     output = process.communicate(timeout=300)[0]
-    assert process.returncode == 0 and "documents" in output and "most memory" in output, output
+    assert process.returncode == 0 and "mutated-npz" in output and "most memory" in output, output
 
 
 def test_unknown_kind():

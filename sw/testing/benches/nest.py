@@ -7,13 +7,15 @@ import random
 import cocotb
 
 from sateen.hw.pipelined.nest import Nest
-from sateen.hw.spec.descriptor import Dim, steps
+from sateen.hw.spec.descriptor import COUNT_BITS, Dim, steps
 from sateen.sim.streams import walk
 from sateen.testing.bench import Bench
 from sateen.testing.dut import parameters, reset
 from sateen.testing.streams import receive, send
 
 COORDINATES = {"x": 18, "y": 12}
+WATCHED = 4
+"""Items of the longest walk during which each cycle is looked at."""
 
 
 def make(*, dims=9, staged=False):
@@ -47,6 +49,21 @@ async def settle(dut, nest, counters):
     await send(dut, "dim", values, layout=nest.dim.payload.shape())
 
 
+async def begin(dut, nest, origin):
+    """Begins a walk."""
+    dut.origin.value = nest.point.const(dict(zip(COORDINATES, origin, strict=True))).as_bits()
+    dut.start.value = 1
+    await cocotb.triggers.RisingEdge(dut.clk)
+    dut.start.value = 0
+
+
+async def stays_busy(dut):
+    """In each cycle until it is cancelled."""
+    while True:
+        await cocotb.triggers.RisingEdge(dut.clk)
+        assert dut.busy.value == 1
+
+
 @cocotb.test()
 @cocotb.parametrize(pause=[0.0, 0.5])
 async def matches_definition(dut, pause):
@@ -57,16 +74,16 @@ async def matches_definition(dut, pause):
     walks = list(nests(dims))
     await settle(dut, nest, walks[0][0])
     for (counters, origin), following in zip(walks, [*walks[1:], None], strict=True):
-        dut.origin.value = nest.point.const(dict(zip(COORDINATES, origin, strict=True))).as_bits()
-        dut.start.value = 1
-        await cocotb.triggers.RisingEdge(dut.clk)
-        dut.start.value = 0
+        await begin(dut, nest, origin)
         setting = None
         if staged:
             dut.origin.value = 0
             setting = cocotb.start_soon(settle(dut, nest, following[0])) if following else None
         expected = list(walk(counters, origin))
+        watching = cocotb.start_soon(stays_busy(dut)) if len(expected) <= WATCHED else None
         items = await receive(dut, "o", len(expected), layout=nest.o.payload.shape(), pause=pause)
+        if watching is not None:
+            watching.cancel()
         assert [(item["at"]["x"], item["at"]["y"]) for item in items] == [at for _, at in expected]
         changes = [0]
         for (before, _), (after, _) in zip(expected, expected[1:], strict=False):
@@ -82,6 +99,20 @@ async def matches_definition(dut, pause):
         assert dut.busy.value == 0
         if following and not staged:
             await settle(dut, nest, following[0])
+
+
+@cocotb.test()
+async def counts_are_wide(dut):
+    """A walk of as many items as a counter can have goes on behind the first few."""
+    dims, staged = parameters()["dims"], parameters()["staged"]
+    nest = make(dims=dims, staged=staged)
+    await reset(dut)
+    await settle(dut, nest, [Dim((1 << COUNT_BITS) - 1, (1, 2))] + [Dim(1, (5, 5))] * (dims - 1))
+    await begin(dut, nest, (0, 0))
+    items = await receive(dut, "o", 4, layout=nest.o.payload.shape())
+    assert [(item["at"], item["leave"], item["last"]) for item in items] == [
+        ({"x": place, "y": 2 * place}, 0, 0) for place in range(4)
+    ]
 
 
 BENCHES = [

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import random
+from itertools import accumulate
 
 import cocotb
 from cocotb.triggers import ClockCycles, RisingEdge
 
 from sateen.hw.pipelined.sequencer import CauseCounters, Sequencer
-from sateen.hw.spec.counters import Counters
+from sateen.hw.spec.counters import RECORD_WORDS, Counters
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS, SECTIONS
 from sateen.testing.bench import Bench
 from sateen.testing.dut import reset
 from sateen.testing.streams import receive, send
 
 LATENCY, DESCRIPTORS = 3, 8
+PLACES = (0, 1, 2, 3, 127, 128, 200, 255)
+"""In a run, of the descriptors whose records are looked at."""
+RECORD_CYCLES = 10
+"""From the end of a record to that of the next one, at least."""
 BEHAVIOUR = ("busy", "computing", "waiting", "ending", "starved")
 
 
@@ -31,8 +36,8 @@ def sequencer():
     return Sequencer(descriptors=DESCRIPTORS, read_latency=LATENCY)
 
 
-def cause_counters():
-    return CauseCounters(descriptors=DESCRIPTORS)
+def cause_counters(*, overlap=False):
+    return CauseCounters(descriptors=max(PLACES) + 1, overlap=overlap)
 
 
 @cocotb.test()
@@ -65,6 +70,20 @@ async def hands_out_sections(dut, pause):
         await RisingEdge(dut.clk)
 
 
+def drive(dut, state):
+    """Sets inputs by name."""
+    for name, value in state.items():
+        getattr(dut, name).value = value
+
+
+def record(records, place):
+    """A record by the names of its counters, and that of ``link``; what is behind them is 0."""
+    words = [records[place * RECORD_WORDS + word] for word in range(RECORD_WORDS)]
+    got = dict(zip(Counters.__dataclass_fields__, words, strict=False))
+    assert not any(words[len(got) :])
+    return got, got.pop("link")
+
+
 def cause(state, drained):
     """The definition: what a cycle of a running program counts as."""
     if state["computing"]:
@@ -76,29 +95,26 @@ def cause(state, drained):
     return "accumulators" if state["starved"] else "activations"
 
 
+async def watch(dut, records):
+    """Notes what is written, by address."""
+    while True:
+        await RisingEdge(dut.clk)
+        if dut.enable.value:
+            records[int(dut.address.value)] = int(dut.data.value)
+
+
 @cocotb.test()
 async def counts_by_cause(dut):
-    for name in BEHAVIOUR:
-        getattr(dut, name).value = 0
-    dut.finished__valid.value = 0
     records = {}
-
-    async def watch():
-        while True:
-            await RisingEdge(dut.clk)
-            if dut.enable.value:
-                records[int(dut.address.value)] = int(dut.data.value)
-
     await reset(dut)
-    cocotb.start_soon(watch())
-    for place in range(DESCRIPTORS):
+    cocotb.start_soon(watch(dut, records))
+    for place in PLACES:
         counts, drained = dict.fromkeys(Counters.__dataclass_fields__, 0), False
         length = random.randint(12, 60)
         for cycle in range(length):
             state = {name: random.random() < 0.5 for name in BEHAVIOUR}
             state["busy"] = True
-            for name, value in state.items():
-                getattr(dut, name).value = value
+            drive(dut, state)
             dut.finished__valid.value = cycle == length - 1
             dut.finished__payload.value = place
             await RisingEdge(dut.clk)
@@ -106,28 +122,68 @@ async def counts_by_cause(dut):
             counts[cause(state, drained)] += 1
             drained |= state["ending"]
         pause = 20
-        for name in BEHAVIOUR:
-            getattr(dut, name).value = 0
+        drive(dut, dict.fromkeys(BEHAVIOUR, 0))
         dut.finished__valid.value = 0
         await ClockCycles(dut.clk, pause)
-        words = [records[place * 8 + word] for word in range(8)]
-        got = dict(zip(Counters.__dataclass_fields__, words, strict=False))
-        link = got.pop("link")
+        got, link = record(records, place)
         counts.pop("link")
         assert got == counts
-        assert words[7] == 0
         assert link == pause or place == 0
+
+
+@cocotb.test()
+async def counts_where_descriptors_overlap(dut):
+    """Several runs of descriptors: each one's cycles end with its last beat, the last one's with its last result. A
+    record that is due while one is written comes later, and so do its cycles."""
+    records, pause = {}, 20
+    await reset(dut)
+    cocotb.start_soon(watch(dut, records))
+    for run, gaps in enumerate([(15,), (30, 4, 26), (12, 1, 40, 9, 30, 10, 30)]):
+        count, beats = len(gaps), list(accumulate(gaps))
+        end = beats[-1] + random.randint(12, 40)
+        ends = []
+        for beat in (*beats[:-1], end):
+            ends.append(max(beat, ends[-1] + RECORD_CYCLES) if ends else beat)
+        expected = [dict.fromkeys(Counters.__dataclass_fields__, 0) for _ in gaps]
+        dut.begin.value, dut.count.value = 1, count
+        await RisingEdge(dut.clk)
+        dut.begin.value = 0
+        for cycle in range(1, end + 1):
+            state = {name: random.random() < 0.5 for name in BEHAVIOUR} | {"busy": True, "ending": cycle in beats}
+            behind = random.random() < 0.3
+            drive(dut, state | {"behind": behind})
+            # The results of all but the last are complete at any time.
+            dut.finished__valid.value = cycle == end or random.random() < 0.1
+            dut.finished__payload.value = count - 1 if cycle == end else random.randrange(max(1, count - 1))
+            if count == 1 and cycle != end:
+                dut.finished__valid.value = 0
+            await RisingEdge(dut.clk)
+            counts = expected[next(place for place, last in enumerate(ends) if cycle <= last)]
+            counts["cycles"] += 1
+            counts[cause(state, behind or cycle > beats[-1])] += 1
+        drive(dut, dict.fromkeys((*BEHAVIOUR, "behind"), 0))
+        dut.finished__valid.value = 0
+        await ClockCycles(dut.clk, pause)
+        for place, counts in enumerate(expected):
+            got, link = record(records, place)
+            counts.pop("link")
+            assert got == counts, f"record {place} of {count}"
+            # One more in which the run begins.
+            assert link == (0 if place else pause + 1) or not run
 
 
 BENCHES = [
     Bench(
         name="sequencer",
         title="the sections of descriptors reach their units in order",
-        create=sequencer, only=("hands_out_sections",),
+        create=sequencer,
+        only=("hands_out_sections",),
     ),
     Bench(
         name="cause-counters",
         title="each cycle counts for one cause",
-        create=cause_counters, only=("counts_by_cause",),
+        create=cause_counters,
+        only=("counts_by_cause", "counts_where_descriptors_overlap"),
+        applies=lambda fields, tests: [name for name in tests if name.endswith("overlap") == fields["overlap"]],
     ),
 ]

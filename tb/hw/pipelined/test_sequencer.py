@@ -1,5 +1,7 @@
 """The sequencer hands out sections in order, and its counters give each cycle to one cause."""
 
+import pytest
+
 from harness import run
 
 
@@ -7,5 +9,6 @@ def test_sequencer():
     run("sequencer")
 
 
-def test_cause_counters():
-    run("cause-counters")
+@pytest.mark.parametrize("overlap", [False, True])
+def test_cause_counters(overlap):
+    run("cause-counters", overlap=overlap)
