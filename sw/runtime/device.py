@@ -26,6 +26,7 @@ from sateen.runtime.link import Link, Operation, wait, write
 from sateen.runtime.link import run as start
 from sateen.runtime.loaded import LayerProfile, LoadedModel, Profile, Progress
 from sateen.runtime.shelf import Shelf
+from sateen.runtime.slots import Piece, Plan, Stock
 from sateen.runtime.transport import alternatives, open_transport
 from sateen.runtime.window import Job as LinkJob
 from sateen.sim.cycles import predict
@@ -59,8 +60,8 @@ class Device:
             if self.shelf is not None:
                 self.shelf.probe()
         self._loaded: weakref.WeakSet[LoadedModel] = weakref.WeakSet()
-        self._resident: tuple[Model, frozenset[int]] | None = None
-        """The model whose segments are in the device's memories, and which of them."""
+        self._stock: tuple[Model, Stock] | None = None
+        """The model whose segments are in the device's memories, and what of them."""
         self._allowed: tuple[Model, int] | None = None
 
     @property
@@ -144,52 +145,54 @@ class Device:
     def place(self, model: Model, segment: int) -> None:
         """Puts a segment's weights and program into the memories that programs use, unless they are there."""
         with self._unknown_if_it_fails():
-            operations, cycles = self._placing(model, segment)
+            operations, cycles = self._placing(model, self._stocked(model).needed(segment))
             if operations:
                 self.link.transaction(operations, busy_cycles=cycles)
 
-    def _placing(self, model: Model, segment: int) -> tuple[list[Operation], int]:
-        """What places a segment, and the cycles that it takes besides the link's; nothing if the segment is there.
-        Others of the model that stand elsewhere stay."""
-        known = self._resident if getattr(self.link, "holder", None) is self else None
-        here = known[1] if known is not None and known[0] is model else frozenset()
+    def _stocked(self, model: Model) -> Stock:
+        """What of a model's segments is in the device's memories."""
+        known = self._stock if getattr(self.link, "holder", None) is self else None
         self.link.holder = self
-        self._resident = model, frozenset({segment, *(other for other in here if self._beside(model, other, segment))})
-        if segment in here:
-            return [], 0
-        if self.shelf is not None:
-            return self.shelf.placing(model, segment)
-        data = model.segments[segment]
-        words = np.zeros((len(data.weights), self.config.weight_word_bytes), np.int8)
-        words[:, : self.config.cols] = data.weights
-        return [write(Space.WEIGHTS, 0, words.tobytes()), write(Space.PROGRAM, 0, data.program.tobytes())], 0
+        if known is None or known[0] is not model:
+            plan = Plan(model, self.config) if self.shelf is None else self.shelf.plan(model)
+            known = model, Stock(plan)
+        self._stock = known
+        return known[1]
 
-    def _beside(self, model: Model, one: int, other: int) -> bool:
-        """Whether the device's memories hold two segments at a time."""
-        return self.shelf is not None and self.shelf.slot(model, one).beside(self.shelf.slot(model, other))
+    def _placing(self, model: Model, pieces: Sequence[Piece]) -> tuple[list[Operation], int]:
+        """What places pieces of segments, and the cycles that it takes besides the link's."""
+        if self.shelf is not None:
+            return self.shelf.copying(model, pieces) if pieces else ([], 0)
+        operations = []
+        for piece in pieces:
+            segment = model.segments[piece.segment]
+            data = segment.program.tobytes()
+            if piece.space == Space.WEIGHTS:
+                words = np.zeros((len(segment.weights), self.config.weight_word_bytes), np.int8)
+                words[:, : self.config.cols] = segment.weights
+                data = words.tobytes()
+            operations.append(write(piece.space, 0, data))
+        return operations, 0
 
     def run_all(
-        self, model: Model, jobs: Sequence[Job], following: int | None = None, leading: Sequence[Operation] = ()
+        self, model: Model, jobs: Sequence[Job], following: Sequence[int] = (), leading: Sequence[Operation] = ()
     ) -> bytes:
         """Runs several parts without waiting for each, behind the operations ``leading``, and returns what all read.
-        With SDRAM the next part's segment, or ``following``, is copied while a part runs, if it stands elsewhere.
-        Without SDRAM all parts are of one segment."""
+        With SDRAM, segments of the next parts and those ``following`` are copied while a part runs. Without SDRAM all
+        parts are of one segment."""
         assert self.shelf is not None or len({part.segment for part, _, _ in jobs}) == 1
         limit = self.limit(model)
         operations = list(leading)
         busy = 0
         with self._unknown_if_it_fails():
-            for (part, before, after), behind in zip(
-                jobs, [*(job[0].segment for job in jobs[1:]), following], strict=True
-            ):
+            for place, (part, before, after) in enumerate(jobs):
                 if self.shelf is None:
                     self.place(model, part.segment)
-                placing, cycles = self._placing(model, part.segment)
-                first = part.first + (self.shelf.slot(model, part.segment).descriptors.start if self.shelf else 0)
-                ahead: list[Operation] = []
-                more = 0
-                if behind is not None and self._beside(model, part.segment, behind):
-                    ahead, more = self._placing(model, behind)
+                stock = self._stocked(model)
+                placing, cycles = self._placing(model, stock.needed(part.segment))
+                upcoming = [*(job[0].segment for job in jobs[place + 1 :]), *following]
+                ahead, more = self._placing(model, stock.ahead(part, upcoming) if self.shelf else [])
+                first = part.first + stock.plan.slots[part.segment].descriptors.start
                 operations += [*placing, *before, start(first, part.count, limit=limit), *ahead, wait(), *after]
                 # A limit may be reached late.
                 busy += 8 * limit + cycles + more
@@ -204,7 +207,7 @@ class Device:
         try:
             yield
         except BaseException:
-            self._resident = None
+            self._stock = None
             raise
 
     def stream(
@@ -218,7 +221,7 @@ class Device:
 
     def forget(self) -> None:
         """What the device holds is unknown."""
-        self._resident = None
+        self._stock = None
 
     def explain(self, error: DeviceError, model: Model, *parts: Part) -> DeviceError:
         """An error of a program that ran one of several parts, with the layer; with all that it may have been, if

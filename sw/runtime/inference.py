@@ -14,6 +14,7 @@ from sateen.hw.spec.wire import WAITED, WAITED_BYTES, Space
 from sateen.runtime.link import Link, Operation, read, write
 from sateen.runtime.position import Position
 from sateen.runtime.shelf import Shelf
+from sateen.runtime.slots import visits
 from sateen.runtime.spill import Spill
 
 __all__ = ["Inference", "Job", "Values", "part_records"]
@@ -37,10 +38,10 @@ class Runner(Protocol):
 
     def run_all(
         self, model: Model, jobs: Sequence[Job],
-        following: int | None = None, leading: Sequence[Operation] = (),
+        following: Sequence[int] = (), leading: Sequence[Operation] = (),
     ) -> bytes:  # fmt: skip
         """Runs descriptors, several times without waiting for each, with operations before and after. Returns the bytes
-        that those read, and before them what ``leading`` does. The segment ``following`` is needed next."""
+        that those read, and before them what ``leading`` does. The segments ``following`` are needed next."""
 
 
 class Values(dict[str, Array]):
@@ -88,8 +89,9 @@ class Inference:
         """Cycles of a profiled item in which the array waited for SDRAM."""
         self._since: int | None = None
         """Where that counter stood when the item began."""
-        self._following: int | None = None
-        """The segment that the next step needs."""
+        self._visits = [[part.segment for part in step] for step in visits(model)]
+        self._following: list[int] = []
+        """The segments that are needed behind the present step."""
 
     def run(
         self, inputs: Mapping[str, Array], *, layers: bool, profiled: bool
@@ -115,7 +117,8 @@ class Inference:
         if self.spill is not None:
             self.spill.here.clear()
         for number, step in enumerate(self.model.steps):
-            self._following = self._next_segment(number)
+            behind = (*self._visits[number + 1 :], *self._visits[: number + 1])
+            self._following = list(dict.fromkeys(segment for step in behind for segment in step))
             if step.host:
                 op = self.ops[step.host]
                 self._fetch(op.inputs)
@@ -129,13 +132,6 @@ class Inference:
         self._fetch(wanted)
         counters = [self.counters[layer.name] for layer in self.model.layers] if profiled else []
         return {name: self.values[name] for name in wanted}, counters
-
-    def _next_segment(self, number: int) -> int | None:
-        """The segment that is needed first after a step; after the last one, in the next inference."""
-        for step in (*self.model.steps[number + 1 :], *self.model.steps):
-            if not step.host:
-                return self.model.layers[step.first].parts[0].segment
-        return None
 
     def _run_layers(self, step: Step, *, layers: bool, profiled: bool) -> None:
         before = [
@@ -217,8 +213,8 @@ class Inference:
                     jobs.append(
                         (part, bring if part is parts[0] else [], [*counted, *(save if part is parts[-1] else [])])
                     )
-            more = step.tiles[index + TILES :]
-            following = more[0].parts[0].segment if more else self._following
+            more = (part.segment for tile in step.tiles[index + TILES :] for part in tile.parts)
+            following = [*dict.fromkeys(more), *self._following]
             answer = self._run_all(jobs, following, profiled=profiled)
             for tile in tiles:
                 for part in runs(tile.parts) if profiled else ():
@@ -277,13 +273,13 @@ class Inference:
             reads = [read(Space.COUNTERS, 0, size)] if size else []
             last = index == len(parts) - 1
             job = part, before if index == 0 else (), [*reads, *(after if last else ())]
-            following = self._following if last else parts[index + 1].segment
+            following = [*(each.segment for each in parts[index + 1 :]), *self._following]
             answer = self._run_all([job], following, profiled=profiled)
             records |= part_records(part, answer[:size])
             data = answer[size:]
         return records, data
 
-    def _run_all(self, jobs: Sequence[Job], following: int | None, *, profiled: bool) -> bytes:
+    def _run_all(self, jobs: Sequence[Job], following: Sequence[int], *, profiled: bool) -> bytes:
         """Runs jobs, and returns what they read. With SDRAM, :attr:`waited` goes on if they are profiled."""
         if self.spill is None or not profiled:
             return self.device.run_all(self.model, jobs, following)

@@ -11,15 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sateen.compiler import Model, Part, Step, runs
-from sateen.compiler.verification.decoding import records
 from sateen.graph import Reshape
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.sdram import find_chip
 from sateen.hw.spec.wire import OpHeader, Space
 from sateen.runtime.frames import MOST_MOVED
-from sateen.runtime.shelf import DESCRIPTOR_BYTES, slot_of
+from sateen.runtime.slots import Piece, Plan, Stock, visits
 from sateen.runtime.spill import ALIGNMENT, spilled
-from sateen.sim.cycles import predict
 
 __all__ = ["MemoryUse", "Move", "memory_use", "move_cycles"]
 
@@ -115,19 +113,18 @@ class _Walk:
         self.model, self.config = model, config
         self.roots = {op.output: op.input for op in model.graph.ops if isinstance(op, Reshape)}
         self.ops = {op.name: op for op in model.graph.ops}
-        self.slots = [slot_of(number, segment, config) for number, segment in enumerate(model.segments)]
-        self.cycles = [[each.cycles for each in predict(records(one.program), config)] for one in model.segments]
+        self.visits = visits(model)
+        self.stock = Stock(Plan(model, config))
         self.starts = [0]
         for segment in model.segments:
-            self.starts.append(self.starts[-1] + self._weights(len(self.starts) - 1) + segment.program.nbytes)
+            weights = len(segment.weights) * config.weight_word_bytes
+            self.starts.append(self.starts[-1] + weights + segment.program.nbytes)
         self.tensors: dict[str, int] = {}
         """By the tensor that others reshape, its place in SDRAM."""
         place = 0
         for name, size in spilled(model, self.root).items():
             self.tensors[name] = place
             place += -(-size // ALIGNMENT) * ALIGNMENT
-        self.here = frozenset[int]()
-        """Segments in the device's memories."""
 
     def root(self, name: str) -> str:
         """The tensor that a tensor reshapes."""
@@ -174,37 +171,27 @@ class _Walk:
         yield from self._jobs(jobs, number)
 
     def _jobs(self, jobs: Sequence[tuple[Part, list[Move], list[Move]]], number: int) -> Iterator[_Turn]:
-        behind = [*(part.segment for part, _, _ in jobs[1:]), self._following(number)]
-        for (part, before, after), following in zip(jobs, behind, strict=True):
-            placing = self._place(part.segment)
-            during: list[Move] = []
-            if self.slots[part.segment].beside(self.slots[following]):
-                during = self._place(following)
-            cycles = sum(self.cycles[part.segment][part.first : part.first + part.count])
-            yield _Turn(before=[*placing, *before], cycles=cycles, during=during, after=after)
+        steps = (*self.visits[number + 1 :], *self.visits[: number + 1])
+        behind = [part.segment for step in steps for part in step]
+        for place, (part, before, after) in enumerate(jobs):
+            placing = self._copies(self.stock.needed(part.segment))
+            upcoming = [*(job[0].segment for job in jobs[place + 1 :]), *behind]
+            yield _Turn(
+                before=[*placing, *before], cycles=self.stock.plan.time(part),
+                during=self._copies(self.stock.ahead(part, upcoming)), after=after,
+            )  # fmt: skip
 
-    def _following(self, number: int) -> int:
-        """The segment that is needed first behind a step."""
-        steps = (*self.model.steps[number + 1 :], *self.model.steps)
-        return next(self.model.layers[step.first].parts[0].segment for step in steps if not step.host)
-
-    def _place(self, segment: int) -> list[Move]:
-        """What copies a segment, unless it is there."""
-        there = segment in self.here
-        stay = {other for other in self.here if self.slots[other].beside(self.slots[segment])}
-        self.here = frozenset({segment, *stay})
-        if there:
-            return []
-        slot, weights, start = self.slots[segment], self._weights(segment), self.starts[segment]
-        size = self.model.segments[segment].program.nbytes
-        word = slot.words.start * self.config.weight_word_bytes
-        return [
-            *_pieces(Space.WEIGHTS, start, word, weights),
-            *_pieces(Space.PROGRAM, start + weights, slot.descriptors.start * DESCRIPTOR_BYTES, size),
-        ]
-
-    def _weights(self, segment: int) -> int:
-        return len(self.model.segments[segment].weights) * self.config.weight_word_bytes
+    def _copies(self, pieces: Sequence[Piece]) -> list[Move]:
+        """What copies pieces of segments."""
+        moves = []
+        for piece in pieces:
+            weights = self.stock.plan.sizes[piece.segment][Space.WEIGHTS]
+            position = self.starts[piece.segment] + piece.first + (weights if piece.space == Space.PROGRAM else 0)
+            place = self.stock.plan.address(piece.segment, piece.space) + piece.first
+            for start in range(0, piece.count, MOST_MOVED):
+                size = min(MOST_MOVED, piece.count - start)
+                moves.append(Move(space=piece.space, position=position + start, place=place + start, length=size))
+        return moves
 
     def _move(self, name: str, address: int, span: tuple[int, int], *, store: bool = False) -> Move:
         first, length = span
@@ -212,10 +199,3 @@ class _Walk:
             space=Space.SCRATCHPAD, store=store, position=self.tensors[self.root(name)] + first, place=address,
             length=length,
         )  # fmt: skip
-
-
-def _pieces(space: Space, position: int, place: int, length: int) -> Iterator[Move]:
-    """A copy of any length."""
-    for start in range(0, length, MOST_MOVED):
-        size = min(MOST_MOVED, length - start)
-        yield Move(space=space, position=position + start, place=place + start, length=size)

@@ -23,12 +23,12 @@ from sateen.compiler.passes import relocated
 from sateen.compiler.verification.decoding import records
 from sateen.errors import DeviceError
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
 from sateen.hw.spec.sdram import find_chip
 from sateen.hw.spec.wire import Space
 from sateen.runtime.link import Link, Operation, copies, read, write
+from sateen.runtime.slots import Piece, Plan, Slot
 
-__all__ = ["Entry", "Shelf", "Slot", "slot_of"]
+__all__ = ["Entry", "Shelf"]
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,6 @@ DIRECTORY_BYTES = 1 << 16
 PROBE = DIRECTORY_BYTES - 16
 """Where the directory's last bytes are left for :meth:`Shelf.probe`."""
 PATTERNS = (bytes.fromhex("00ff55aa0f1e2d3c"), bytes.fromhex("ff00aa55f0e1d2c3"))
-DESCRIPTOR_BYTES = 4 * DESCRIPTOR_WORDS
 KEPT_IMAGES = 64
 """Models whose bytes are kept ready."""
 HEAD = struct.Struct("<8sII")
@@ -65,19 +64,6 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Slot:
-    """The place of a segment in the device's memories, in words of weights and in descriptors."""
-
-    words: range
-    descriptors: range
-
-    def beside(self, other: Slot) -> bool:
-        """Whether both segments may be there at a time."""
-        pairs = ((self.words, other.words), (self.descriptors, other.descriptors))
-        return all(one.stop <= two.start or two.stop <= one.start for one, two in pairs)
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Image:
     """A model's bytes."""
 
@@ -86,7 +72,7 @@ class _Image:
     sha256: str
     places: tuple[tuple[int, int, int], ...]
     """For each segment: where it begins, and how many bytes are weights and program."""
-    slots: tuple[Slot, ...]
+    plan: Plan
     """Where each segment goes in the device's memories."""
 
 
@@ -204,22 +190,23 @@ class Shelf:
         self._checked[digest] = entry
         return entry
 
-    def placing(self, model: Model, segment: int) -> tuple[list[Operation], int]:
-        """Operations that copy a segment's weights and program from SDRAM into the device's memories, and the cycles
-        that they take at most. Loads the model first, unless it is there."""
-        base = self.load(model).base
-        start, weights, program = self._image(model).places[segment]
-        slot = self.slot(model, segment)
-        self.copied += weights + program
-        operations = [
-            *copies(base + start, Space.WEIGHTS, slot.words.start * self.config.weight_word_bytes, weights),
-            *copies(base + start + weights, Space.PROGRAM, slot.descriptors.start * DESCRIPTOR_BYTES, program),
-        ]
-        return operations, CYCLES_PER_BYTE * (weights + program)
+    def copying(self, model: Model, pieces: Sequence[Piece]) -> tuple[list[Operation], int]:
+        """Operations that copy pieces of a model's segments from SDRAM into the device's memories, and the cycles that
+        they take at most. Loads the model first, unless it is there."""
+        base, image = self.load(model).base, self._image(model)
+        operations: list[Operation] = []
+        for piece in pieces:
+            start, weights, _ = image.places[piece.segment]
+            source = base + start + piece.first + (weights if piece.space == Space.PROGRAM else 0)
+            target = image.plan.address(piece.segment, piece.space) + piece.first
+            operations += copies(source, piece.space, target, piece.count)
+        size = sum(piece.count for piece in pieces)
+        self.copied += size
+        return operations, CYCLES_PER_BYTE * size
 
-    def slot(self, model: Model, segment: int) -> Slot:
-        """Where a segment goes in the device's memories."""
-        return self._image(model).slots[segment]
+    def plan(self, model: Model) -> Plan:
+        """Where a model's segments go in the device's memories."""
+        return self._image(model).plan
 
     def _image(self, model: Model) -> _Image:
         """A model's bytes, made once."""
@@ -227,8 +214,8 @@ class Shelf:
             if known.model is model:
                 return known
         parts, places, start = [], [], 0
-        slots = tuple(slot_of(number, segment, self.config) for number, segment in enumerate(model.segments))
-        for segment, slot in zip(model.segments, slots, strict=True):
+        plan = Plan(model, self.config)
+        for segment, slot in zip(model.segments, plan.slots, strict=True):
             words = np.zeros((len(segment.weights), self.config.weight_word_bytes), np.int8)
             words[:, : self.config.cols] = segment.weights
             weights, program = words.tobytes(), _relocated(segment, slot, self.config)
@@ -237,7 +224,7 @@ class Shelf:
             start += len(weights) + len(program)
         data = b"".join(parts)
         image = _Image(
-            model=model, data=data, sha256=hashlib.sha256(data).hexdigest(), places=tuple(places), slots=slots
+            model=model, data=data, sha256=hashlib.sha256(data).hexdigest(), places=tuple(places), plan=plan
         )
         self._images = [image, *self._images[: KEPT_IMAGES - 1]]
         return image
@@ -285,16 +272,6 @@ class Shelf:
         self._checked = {entry.sha256: entry for entry in entries if entry.sha256 in self._checked}
         self.link.transaction([write(Space.SDRAM, 0, _directory(entries))])
         self._entries = list(entries)
-
-
-def slot_of(number: int, segment: Segment, config: Config) -> Slot:
-    """Where a segment goes. In a pipelined engine the first, the third and so on stand at the memories' beginning, the
-    others at their end: one can be copied while another is computed."""
-    words, count, word, descriptor = len(segment.weights), segment.count, 0, 0
-    if number % 2 and config.engine == "pipelined":
-        word = (config.weight_words - words) // config.weight_rows * config.weight_rows
-        descriptor = config.descriptors - count
-    return Slot(words=range(word, word + words), descriptors=range(descriptor, descriptor + count))
 
 
 def _relocated(segment: Segment, slot: Slot, config: Config) -> bytes:

@@ -17,6 +17,7 @@ from sateen.hw.spec.wire import Op, OpHeader, Space
 from sateen.runtime import Device
 from sateen.runtime.link import Operation, copies, read, run, stores, wait, write
 from sateen.runtime.moves import MemoryUse, memory_use
+from sateen.runtime.slots import Stock
 from sateen.testing.graphs import Builder, random_input, small_network
 
 WIDE = (
@@ -25,6 +26,8 @@ WIDE = (
 )
 """Pipelined engines, to which whole words of 2 and of 4 bytes go at once. To the second one's chip no single bytes can
 be written."""
+REFRESHES = 80
+"""Cycles of four refreshes, which come at their own time."""
 
 
 @pytest.fixture(scope="module")
@@ -250,10 +253,11 @@ def test_waiting_for_memory(each_device):
     for seed in (1, 2):
         model, x, expected = in_parts(seed, each_device.config)
         loaded = each_device.load(model)
-        np.testing.assert_array_equal(loaded.run(x), expected)
+        for _ in range(2):
+            np.testing.assert_array_equal(loaded.run(x), expected)
         use, profile = memory_use(model, each_device.config), loaded.profile
         assert 2 * use.moved == profile.copied_bytes + profile.spilled_bytes
-        assert profile.memory_cycles == pytest.approx(use.cycles, rel=0.02), (profile.memory_cycles, use)
+        assert profile.memory_cycles == pytest.approx(use.cycles, rel=0.02, abs=REFRESHES), (profile.memory_cycles, use)
 
 
 def test_waiting_for_tensors(device):
@@ -265,7 +269,7 @@ def test_waiting_for_tensors(device):
     loaded.run(x)
     use = memory_use(model, device.config)
     assert use.moved == loaded.profile.copied_bytes + loaded.profile.spilled_bytes
-    assert loaded.profile.memory_cycles == pytest.approx(use.cycles, rel=0.02), (loaded.profile.memory_cycles, use)
+    assert loaded.profile.memory_cycles == pytest.approx(use.cycles, rel=0.02, abs=REFRESHES)
     model, x = small_network(CONFIG, 3)
     resident = device.load(model)
     resident.run(x)
@@ -313,7 +317,7 @@ def test_segments_are_copied_while_others_run():
             return opened.simulated_cycles - before
 
         ahead, copied = cycles(), loaded[0].profile.copied_bytes
-        with mock.patch.object(Device, "_beside", return_value=False):
+        with mock.patch.object(Stock, "ahead", return_value=[]):
             behind = cycles()
             assert loaded[0].profile.copied_bytes == copied
         assert ahead < behind - 500, (ahead, behind)

@@ -18,6 +18,7 @@ from sateen.hw.spec.config import parse_config
 from sateen.hw.spec.sdram import find_chip
 from sateen.hw.spec.wire import Op, Space
 from sateen.runtime.shelf import DIRECTORY_BYTES, HEAD, Shelf
+from sateen.runtime.slots import Piece
 from sateen.testing.graphs import random_graph, random_input, small_network
 
 DEVICE = "micro,sdram=m12l64322a,scratchpad_bytes=1024"
@@ -153,7 +154,7 @@ def test_gives_way(models, monkeypatch):
     shelf.load(models[2])
     assert [entry.sha256 for entry in shelf.entries] == [shelf.load(models[2]).sha256]
     sent = shelf.sent
-    operations, _ = shelf.placing(models[0], 0)
+    operations, _ = shelf.copying(models[0], [Piece(segment=0, space=Space.WEIGHTS, first=0, count=4)])
     assert shelf.sent == sent + size and operations[0].header.address == DIRECTORY_BYTES + size
     monkeypatch.setattr(type(shelf.chip), "capacity", DIRECTORY_BYTES + size - 4)
     with pytest.raises(

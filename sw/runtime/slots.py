@@ -1,0 +1,249 @@
+"""Where the segments of a model stand in a device's memories, and what of them is copied when.
+
+Segments that come from SDRAM have places of their own, so that later ones are copied while others run: a segment may
+lie where one stood that has run. Weights and programs have memories of their own, and need not be copied together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
+
+from sateen.compiler import Model, Part, runs
+from sateen.compiler.verification.decoding import records
+from sateen.hw.spec.config import Config
+from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
+from sateen.hw.spec.wire import Space
+from sateen.sim.cycles import predict
+
+__all__ = ["DESCRIPTOR_BYTES", "Piece", "Plan", "Slot", "Stock", "visits"]
+
+DESCRIPTOR_BYTES = 4 * DESCRIPTOR_WORDS
+MEMORIES = (Space.WEIGHTS, Space.PROGRAM)
+WIDTH = 256
+"""Arrangements that the search keeps."""
+TRIED = 32
+"""Of them, those of which all copies are followed."""
+NEAR = 8
+"""Segments back that the search looks for ones in the way."""
+BESIDE = 3
+"""Segments back beside which it tries a place."""
+GRAIN = 256
+"""Bytes of which as many are copied as there is time for."""
+SHARE = 0.95
+"""Of the cycles of a run, those that copies may take."""
+COPY_CYCLES = 48
+"""That a copy takes besides its bytes, with the operation that asks for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """The place of a segment in the device's memories, in words of weights and in descriptors."""
+
+    words: range
+    descriptors: range
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """Bytes of a segment's weights or program."""
+
+    segment: int
+    space: Space
+    first: int
+    count: int
+
+
+class Plan:
+    """Where a model's segments go. In a pipelined engine with SDRAM each has a place that lets as much of it as
+    possible be copied while others run; elsewhere all stand at the memories' beginning.
+
+    Parameters
+    ----------
+    model : Model
+    config : Config
+        The device's.
+    """
+
+    def __init__(self, model: Model, config: Config):
+        self.model, self.config = model, config
+        word = config.weight_word_bytes
+        self.sizes = [
+            {Space.WEIGHTS: len(each.weights) * word, Space.PROGRAM: each.program.nbytes} for each in model.segments
+        ]
+        """Bytes of each segment in each memory."""
+
+    @cached_property
+    def slots(self) -> tuple[Slot, ...]:
+        """Each segment's place."""
+        segments, config = self.model.segments, self.config
+        words, descriptors = [len(each.weights) for each in segments], [each.count for each in segments]
+        if config.sdram is None or config.engine != "pipelined" or len(segments) < 2:
+            return _slots([range(count) for count in words], [range(count) for count in descriptors])
+        times = [0] * len(segments)
+        for part in self.parts:
+            times[part.segment] += self.time(part)
+        copies = [[size[space] / config.moved_bytes for size in self.sizes] for space in MEMORIES]
+        (program, *_) = _arranged(descriptors, copies[1], times, room=config.descriptors, grain=1)
+        found = _arranged(words, copies[0], times, room=config.weight_words, grain=config.weight_rows)
+        return min((_slots(places, program) for places in found[:TRIED]), key=self._waiting)
+
+    @cached_property
+    def parts(self) -> list[Part]:
+        """What runs in an inference, in order."""
+        return [part for step in visits(self.model) for part in step]
+
+    @cached_property
+    def cycles(self) -> list[list[int]]:
+        """Cycles of each descriptor of each segment, by the cycle model."""
+        return [[each.cycles for each in predict(records(one.program), self.config)] for one in self.model.segments]
+
+    def time(self, part: Part) -> int:
+        """Cycles of a part, by the cycle model."""
+        return sum(self.cycles[part.segment][part.first : part.first + part.count])
+
+    def address(self, segment: int, space: Space) -> int:
+        """The byte at which a segment stands in a memory."""
+        unit = self.config.weight_word_bytes if space == Space.WEIGHTS else DESCRIPTOR_BYTES
+        return _place(self.slots[segment], space).start * unit
+
+    def _waiting(self, slots: tuple[Slot, ...]) -> float:
+        """Cycles in which copies of segments go on and nothing runs, about, of two inferences."""
+        plan = copy(self)
+        plan.slots = slots
+        stock, cycles = Stock(plan), 0.0
+        for number, part in enumerate(parts := 2 * self.parts):
+            cycles += sum(self.copy_cycles(piece) for piece in stock.needed(part.segment))
+            upcoming = [each.segment for each in parts[number + 1 :]]
+            cycles += max(0.0, sum(map(self.copy_cycles, stock.ahead(part, upcoming))) - self.time(part))
+        return cycles
+
+    def copy_cycles(self, piece: Piece) -> float:
+        """What a piece takes, about."""
+        return COPY_CYCLES + piece.count / self.config.moved_bytes
+
+
+class Stock:
+    """What of a model's segments is in a device's memories, by what was asked to be copied."""
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self._here: dict[Space, dict[int, int]] = {space: {} for space in MEMORIES}
+        """By memory and segment, how many of its first bytes are there."""
+
+    def needed(self, segment: int) -> list[Piece]:
+        """What must be copied before a segment runs."""
+        return [piece for space in MEMORIES for piece in self._take(space, segment)]
+
+    def ahead(self, part: Part, upcoming: Iterable[int]) -> list[Piece]:
+        """What is copied while a part runs: of the segments that are needed next, in this order, as much as there is
+        time for, and the whole of the next one. None lies where one stands that is needed before it."""
+        plan, order = self.plan, dict.fromkeys(upcoming)
+        time = SHARE * plan.time(part)
+        passed, pieces = [part.segment], list[Piece]()
+        for number, segment in enumerate(order):
+            if segment in passed:
+                continue
+            for space in MEMORIES:
+                most = max(0, int((time - COPY_CYCLES) * plan.config.moved_bytes)) // GRAIN * GRAIN
+                room = self._room(space, segment, passed)
+                for piece in self._take(space, segment, room if number == 0 else min(room, most)):
+                    time -= plan.copy_cycles(piece)
+                    pieces.append(piece)
+            passed.append(segment)
+        return pieces
+
+    def _room(self, space: Space, segment: int, passed: Sequence[int]) -> int:
+        """Bytes of a segment that may be copied before others have run."""
+        first = self._here[space].get(segment, 0)
+        begin = self.plan.address(segment, space)
+        ends = begin + self.plan.sizes[segment][space]
+        for other in passed:
+            start = self.plan.address(other, space)
+            if start < ends and start + self.plan.sizes[other][space] > begin + first:
+                ends = max(start, begin + first)
+        return ends - begin - first
+
+    def _take(self, space: Space, segment: int, most: int | None = None) -> list[Piece]:
+        """The bytes that are missing, or the first of them. What they lie on is gone."""
+        here = self._here[space]
+        first = here.get(segment, 0)
+        count = self.plan.sizes[segment][space] - first
+        count = count if most is None else min(count, most)
+        if not count:
+            return []
+        begin = self.plan.address(segment, space) + first
+        self._here[space] = {
+            other: size
+            for other, size in here.items()
+            if (start := self.plan.address(other, space)) >= begin + count
+            or start + self.plan.sizes[other][space] <= begin
+        } | {segment: first + count}
+        return [Piece(segment=segment, space=space, first=first, count=count)]
+
+
+def visits(model: Model) -> list[list[Part]]:
+    """By step, the parts that run, in order."""
+    found = []
+    for step in model.steps:
+        layers = model.layers[step.first : step.first + step.count]
+        if step.tiles:
+            found.append([part for tile in step.tiles for part in runs(tile.parts)])
+        else:
+            found.append(runs([part for layer in layers for part in layer.parts]))
+    return found
+
+
+def _slots(words: Iterable[range], descriptors: Iterable[range]) -> tuple[Slot, ...]:
+    return tuple(Slot(words=one, descriptors=other) for one, other in zip(words, descriptors, strict=True))
+
+
+def _place(slot: Slot, space: Space) -> range:
+    return slot.words if space == Space.WEIGHTS else slot.descriptors
+
+
+@dataclass(frozen=True)
+class _Arrangement:
+    """Places of the first segments, and when each has run if copies go on without a pause."""
+
+    places: tuple[range, ...]
+    ends: tuple[float, ...]
+    copied: float
+
+    def with_one(self, place: range, copy: float, time: float) -> _Arrangement:
+        """The same with the next segment at a place."""
+        first = max(0, len(self.places) - NEAR)
+        met = [
+            end
+            for other, end in zip(self.places[first:], self.ends[first:], strict=True)
+            if place.start < other.stop and other.start < place.stop
+        ]
+        copied = max(self.copied, *met, 0.0) + copy
+        ends = max(copied, self.ends[-1] if self.ends else 0.0) + time
+        return _Arrangement((*self.places, place), (*self.ends, ends), copied)
+
+
+def _arranged(
+    sizes: Sequence[int], copies: Sequence[float], times: Sequence[float], *, room: int, grain: int
+) -> list[tuple[range, ...]]:
+    """Places in a memory of ``room`` words for segments that run one after the other, again and again: at its
+    beginning, at its end, or beside one of the segments before, as lets two rounds end the soonest. The best that a
+    beam search finds, in order."""
+    kept = [_Arrangement((), (), 0.0)]
+    for number in range(2 * len(sizes)):
+        segment = number % len(sizes)
+        made = {}
+        for each in kept:
+            starts = [0, room - sizes[segment]]
+            if number >= len(sizes):
+                starts = [each.places[segment].start]
+            for place in each.places[-BESIDE:] if number < len(sizes) else ():
+                starts += [place.stop + -place.stop % grain, place.start - sizes[segment]]
+            for start in dict.fromkeys(start // grain * grain for start in starts):
+                if 0 <= start <= room - sizes[segment]:
+                    one = each.with_one(range(start, start + sizes[segment]), copies[segment], times[segment])
+                    made[one.places] = one
+        kept = sorted(made.values(), key=lambda each: (each.ends[-1], each.copied))[:WIDTH]
+    return [each.places[: len(sizes)] for each in kept]
