@@ -41,7 +41,7 @@ TARGETS: dict[str, Target] = {
     "nest": Target(
         files=("hw/pipelined/nest.py",),
         tests=tuple(
-            f"tb/hw/pipelined/test_nest.py::test_{name}" for name in ("rejects", "nest[9]", "staged", "nest[1]")
+            f"tb/hw/pipelined/test_nest.py::test_{name}" for name in ("rejects", "nest[1]", "staged", "nest[9]")
         ),
         benches=("sw/testing/benches/nest.py",),
         sample=20,
@@ -76,7 +76,11 @@ TARGETS: dict[str, Target] = {
     ),
     "lowering": Target(
         files=_lowering("kernel", "weighted", "zero_points", "reduction", "transposed", "lower", "copies", "arrange"),
-        tests=("tb/compiler/test_ways.py::test_programs_of_random_layers", "tb/graph/test_operators.py"),
+        tests=(
+            "tb/compiler/test_lowering.py",
+            "tb/compiler/test_ways.py::test_programs_of_random_layers",
+            "tb/graph/test_operators.py",
+        ),
         sample=30,
     ),
     "cycles": Target(
