@@ -11,6 +11,7 @@ from sateen.cli.documents import Comparison, Tile
 from sateen.cli.output import status
 from sateen.cli.printing import JsonFile, console, write_document
 from sateen.cli.tables import Column, number, print_table
+from sateen.cli.work import SchedulerOption, spread
 from sateen.errors import InputError, SateenError
 from sateen.extras import install_hint
 from sateen.files import atomic_write
@@ -28,6 +29,8 @@ def compare_pe(
     array: Annotated[str, typer.Option(help="Rows and columns of the arrays of equal size.")] = "4x4",
     luts: Annotated[int, typer.Option(help="LUTs to fill with the arrays of equal area.", min=100)] = 6500,
     part: Annotated[list[str] | None, typer.Option(help="Parts to place on; by default an ECP5 and an iCE40.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Kinds of PEs to measure at a time.")] = 1,
+    scheduler: SchedulerOption = "",
     json: JsonFile = Path("compare-pe.json"),
     markdown: Annotated[Path, typer.Option("--markdown", help="File for the tables, for documents.")] = Path(
         "compare-pe.md"
@@ -46,9 +49,9 @@ def compare_pe(
             raise InputError(f"--part must be one of {', '.join(PARTS)}, not {name!r}")
     rows, cols = _array(array)
     graph, x, labels = _digits()
-    with status("measuring") as tell:
+    with status("measuring") as tell, spread(scheduler, jobs) as run:
         found = []
-        for one in measure(graph, x, parts, rows=rows, cols=cols, luts=luts, progress=tell):
+        for one in measure(graph, x, parts, rows=rows, cols=cols, luts=luts, progress=tell, spread=run):
             found.append(one)
             clock = "does not fit" if one.clock_mhz is None else f"{one.clock_mhz} MHz"
             console.print(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ BUDGETS = (
 """Term budgets to compare; ``None`` is the smallest exact one, which the compiler finds for each layer."""
 
 Progress = Callable[[str], None]
+Spread = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,40 +80,80 @@ class Accuracy:
     """Cycles of the simulated device for one digit."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A kind of PE to measure on a part."""
+
+    graph: Graph
+    x: NDArray[np.int8]
+    part: str
+    pe: str
+    multipliers: int | None
+    rows: int
+    cols: int
+    luts: int
+
+    def measured(self, progress: Progress) -> Iterator[Measurement]:
+        """The array of ``rows × cols``, and the one with the most columns that fit ``luts`` LUTs, unless it is the same
+        or no column fits."""
+        config = _config(self.pe, self.rows, self.cols, self.multipliers)
+        progress(f"{self.part}: {self.pe} {self.rows}×{self.cols}")
+        first = _measured(self.graph, self.x, self.part, self.pe, config)
+        yield first
+        most = _fill(self.part, config, first, self.luts)
+        while most > 0 and most != first.cols:
+            progress(f"{self.part}: {self.pe} {self.rows}×{most}")
+            config = _config(self.pe, self.rows, most, self.multipliers)
+            try:
+                found = _measured(self.graph, self.x, self.part, self.pe, config)
+            except FpgaError as error:
+                # Yosys's mapper fails on a few designs.
+                if "Assert" not in str(error):
+                    raise
+            else:
+                if found.clock_mhz is not None:
+                    yield found
+                    return
+            most -= max(1, most // 8)
+
+
 def measure(
-    graph: Graph, x: NDArray[np.int8], parts: list[str], *, rows: int, cols: int, luts: int, progress: Progress
+    graph: Graph,
+    x: NDArray[np.int8],
+    parts: list[str],
+    *,
+    rows: int,
+    cols: int,
+    luts: int,
+    progress: Progress,
+    spread: Spread | None = None,
 ) -> Iterator[Measurement]:
     """Measures each kind with an array of ``rows × cols``, then with as many columns as fit ``luts`` LUTs, if one fits.
 
-    The first run of each builds, places and routes, which takes minutes. Everything is cached.
+    The first run of each builds, places and routes, which takes minutes. Everything is cached where it is measured.
+
+    Parameters
+    ----------
+    spread
+        Measures the kinds in other processes, see :meth:`sateen.workers.Workers.run`; by default one after the other in
+        this one.
     """
-    for part in parts:
-        for pe, multipliers in _variants(part):
-            progress(f"{part}: {pe} {rows}×{cols}")
-            config = _config(pe, rows, cols, multipliers)
-            first = _measured(graph, x, part, pe, config)
-            yield first
-            yield from _largest(graph, x, part, first, config, luts, progress)
+    tasks = [
+        Task(graph=graph, x=x, part=part, pe=pe, multipliers=multipliers, rows=rows, cols=cols, luts=luts)
+        for part in parts
+        for pe, multipliers in _variants(part)
+    ]
+    if spread is None:
+        for task in tasks:
+            yield from task.measured(progress)
+        return
+    progress(f"{len(tasks)} kinds of PEs on {len(parts)} parts")
+    for found in spread(_elsewhere, tasks):
+        yield from found
 
 
-def _largest(
-    graph: Graph, x: NDArray[np.int8], part: str, first: Measurement, config: Config, luts: int, progress: Progress
-) -> Iterator[Measurement]:
-    """The tile with the most columns that fit ``luts`` LUTs, unless it is the first tile or no column fits."""
-    most = _fill(part, config, first, luts)
-    while most > 0 and most != first.cols:
-        progress(f"{part}: {first.pe} {config.rows}×{most}")
-        try:
-            measured = _measured(graph, x, part, first.pe, _config(first.pe, config.rows, most, config.multipliers))
-        except FpgaError as error:
-            # Yosys's mapper fails on a few designs.
-            if "Assert" not in str(error):
-                raise
-        else:
-            if measured.clock_mhz is not None:
-                yield measured
-                return
-        most -= max(1, most // 8)
+def _elsewhere(task: Task) -> list[Measurement]:
+    return list(task.measured(lambda text: None))
 
 
 def accuracies(

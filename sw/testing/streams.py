@@ -73,6 +73,8 @@ class StreamSource(Stream):
                 self.payload.value = self.encode(item)
             await RisingEdge(self.clock)
             while self.ready is not None and not self.ready.value:
+                # Nothing happens in the cycles between.
+                await RisingEdge(self.ready)
                 await RisingEdge(self.clock)
         self.valid.value = 0
 
@@ -85,6 +87,9 @@ class StreamSink(Stream):
         items: list[Any] = []
         while len(items) < count:
             items += await self.cycle()
+            if not self.pause and not self.valid.value and len(items) < count:
+                # Nothing happens in the cycles between.
+                await RisingEdge(self.valid)
         if self.ready is not None:
             self.ready.value = 0
         return items

@@ -112,6 +112,8 @@ def test_interrupt_of_a_simulation(model, number, status):
 
 INTERRUPT = """
 import os, signal, sys
+# As from a terminal: whatever starts the tests may ignore interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 class Finder:
     def find_spec(self, name, path=None, target=None):
         if name == sys.argv[1]:

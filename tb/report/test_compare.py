@@ -1,6 +1,7 @@
 """The comparison of processing elements: which tiles it measures. What it measures is `sateen compare-pe`'s to show."""
 
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
@@ -36,16 +37,25 @@ def tools(monkeypatch):
     return given, tried
 
 
-def measured(luts=3000):
-    x = np.zeros((1, 64), np.int8)
-    return [
-        one.cols
-        for one in compare.measure(None, x, ["ecp5-85f"], rows=4, cols=4, luts=luts, progress=lambda text: None)
-    ]
+def measured(luts=3000, spread=None):
+    x, parts = np.zeros((1, 64), np.int8), ["ecp5-85f"]
+    found = compare.measure(None, x, parts, rows=4, cols=4, luts=luts, progress=lambda text: None, spread=spread)
+    return [one.cols for one in found]
 
 
 def test_equal_size_then_equal_area(tools):
     assert measured() == [4, 16]
+
+
+def test_other_processes_measure_the_same(tools):
+    given = []
+
+    def spread(function, tasks):
+        given.extend(tasks)
+        return [function(task) for task in pickle.loads(pickle.dumps(tasks))]
+
+    assert measured(spread=spread) == [4, 16]
+    assert [(task.part, task.pe) for task in given] == [("ecp5-85f", "mac")]
 
 
 def test_fewer_columns_where_a_tool_gives_up(tools):

@@ -6,7 +6,7 @@ import itertools
 
 import cocotb
 import numpy as np
-from cocotb.triggers import RisingEdge
+from cocotb.triggers import FallingEdge, RisingEdge
 from cocotb.utils import get_sim_time
 
 from sateen.hw.spec.pe import (
@@ -127,6 +127,9 @@ async def results(dut, component, count):
         await RisingEdge(dut.clk)
         valid = [int(dut.o__valid.value), *valid[:-1]]
         if not any(valid):
+            # Nothing comes in the cycles between.
+            if not dut.o__valid.value:
+                await RisingEdge(dut.o__valid)
             continue
         payload = shape.from_bits(int(dut.o__payload.value))
         if valid[0]:
@@ -176,12 +179,15 @@ async def multiply(dut, component, work, *, precision=FULL, give=0.0, load=0.0):
 
 
 async def busy_cycles(dut):
-    """Notes the cycles in which the PEs compute."""
+    """Notes the first cycle in which the PEs compute, and the last of each time without a pause."""
     BUSY.clear()
     while True:
+        if not dut.busy.value:
+            await RisingEdge(dut.busy)
         await RisingEdge(dut.clk)
-        if dut.busy.value:
-            BUSY.append(round(get_sim_time("ns") / 10))
+        BUSY.append(round(get_sim_time("ns") / 10))
+        await FallingEdge(dut.busy)
+        BUSY.append(round(get_sim_time("ns") / 10))
 
 
 def precisions(component):
