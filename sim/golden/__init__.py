@@ -55,6 +55,7 @@ from sateen.sim.golden.pairs import (
 from sateen.sim.golden.products import matrix_product, real_matrix_product
 from sateen.sim.golden.rational import float32_sigmoid, float32_tanh
 from sateen.sim.golden.real import (
+    REAL_APPROXIMATED,
     REAL_BINARY,
     REAL_REDUCTIONS,
     REAL_UNARY,
@@ -108,6 +109,7 @@ __all__ = [
     "COORDINATES",
     "FRACTION",
     "GATES",
+    "REAL_APPROXIMATED",
     "REAL_BINARY",
     "REAL_REDUCTIONS",
     "REAL_UNARY",

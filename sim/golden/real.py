@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sateen.sim.golden.windows import Padding, transposed_sums, windows
 
 __all__ = [
+    "REAL_APPROXIMATED",
     "REAL_BINARY",
     "REAL_REDUCTIONS",
     "REAL_UNARY",
@@ -78,6 +79,8 @@ _APPROXIMATED: dict[str, Callable[..., Any]] = {
     "tanh": np.tanh,
 }
 """Functions in float64."""
+REAL_APPROXIMATED = frozenset(_APPROXIMATED)
+"""The functions of one value that interpreters approximate."""
 _PARAMETERS = {"clip": 2, "elu": 1, "hard_sigmoid": 2, "leaky_relu": 1, "selu": 2}
 REAL_UNARY: dict[str, int] = {name: _PARAMETERS.get(name, 0) for name in (*_ROUNDED_ONCE, *_APPROXIMATED)}
 """The functions of one value, with the number of their parameters."""

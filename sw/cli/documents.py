@@ -133,6 +133,8 @@ class ModelEntry:
     """Layers that are computed row by row, since their tensors do not fit the scratchpad."""
     layers: list[LayerEntry]
     host: list[HostEntry]
+    warnings: list[str]
+    """Of reading the model and of compiling it; none of a model that is compiled already."""
     outlook: Outlook
 
 

@@ -12,7 +12,7 @@ import typer
 from sateen.cli.documents import Doctor, HostEntry, LayerEntry, ModelEntry, ToolEntry
 from sateen.cli.outlook import print_outlook
 from sateen.cli.output import print_notes, status
-from sateen.cli.printing import JsonFile, console, write_document
+from sateen.cli.printing import JsonFile, console, warned, write_document
 from sateen.cli.sources import CONFIG, load_model
 from sateen.cli.tables import Column, number, print_table
 from sateen.compiler import Model, notes
@@ -108,6 +108,7 @@ def entry(model: Model, path: Path) -> ModelEntry:
             for layer in model.layers
         ],
         host=[HostEntry(name=s.host, op=kinds[s.host], reason=s.reason) for s in model.steps if s.host],
+        warnings=list(warned),
         outlook=expected,
     )
 

@@ -38,7 +38,7 @@ from sateen.cli import (
 )
 from sateen.cli.examples import epilog
 from sateen.cli.exits import ExitCode, exit_code
-from sateen.cli.printing import printable
+from sateen.cli.printing import printable, warned
 from sateen.errors import SateenError, SateenWarning
 from sateen.graph import GraphError, NetworkError
 from sateen.sim.errors import SimulationError
@@ -79,8 +79,6 @@ for command in app.registered_commands:
 
 _signal: int = signal.SIGINT
 """The signal that ended the command."""
-_told: set[str] = set()
-"""Warnings of this command: each is told once, though compiling and loading a model may both give it."""
 
 
 def _version(asked: bool) -> None:
@@ -116,7 +114,7 @@ def main() -> None:
         # Names of files may hold what a terminal's encoding lacks.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     warnings.showwarning = _warn
-    _told.clear()
+    warned.clear()
     warnings.simplefilter("always", SateenWarning)
     # Whoever ends the command wants it to clean up, whatever the signal.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -157,8 +155,8 @@ def _warn(message: Warning | str, *_: object, **__: object) -> None:
     # Amaranth's, of hardware that an error or an interrupt left unfinished.
     if type(message).__name__ == "UnusedElaboratable":
         return
-    if _line(message) not in _told:
-        _told.add(_line(message))
+    if _line(message) not in warned:
+        warned.append(_line(message))
         print(f"sateen: warning: {_line(message)}", file=sys.stderr)
 
 

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from sateen.files import atomic_write
 
-__all__ = ["Document", "JsonFile", "console", "printable", "width", "write_document", "write_json"]
+__all__ = ["Document", "JsonFile", "console", "printable", "warned", "width", "write_document", "write_json"]
 
 STANDARD_OUTPUT = "-"
 CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) != "\n"}
@@ -38,6 +38,11 @@ class Printer(Console):
 
 console = Printer(highlight=False, markup=False, emoji=False, soft_wrap=True)
 """Prints texts as they are; the terminal folds long lines, and programs see whole ones."""
+
+
+warned: list[str] = []
+"""Warnings of this command, in one line each; each is there once, though compiling and loading a model may both give
+it."""
 
 
 def width() -> int | None:

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 import typer
 
 from sateen.cli.output import load_arrays, opened, progress, running, status
-from sateen.cli.printing import JsonFile, console, write_document
+from sateen.cli.printing import JsonFile, console, warned, write_document
 from sateen.compiler import compile as compile_model
 from sateen.errors import DifferenceError, SateenError
 from sateen.frontends import load
@@ -63,6 +63,8 @@ class Verification:
     equal: bool
     """Whether there are tensors to compare, and all are equal."""
     tensors: list[TensorEntry]
+    warnings: list[str]
+    """Of reading the model and of compiling it, and what else is known of the interpreter's results."""
 
 
 def verify(
@@ -100,7 +102,7 @@ def verify(
     differ = [each for each in compared if each.different]
     document = Verification(
         model=str(source), reference=reference.name, device=where, items=count, equal=bool(compared) and not differ,
-        tensors=[_entry(each) for each in compared],
+        tensors=[_entry(each) for each in compared], warnings=[*warned, *filter(None, [reference.note])],
     )  # fmt: skip
     write_document(json, document)
     if reference.note:

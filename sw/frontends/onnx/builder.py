@@ -69,6 +69,9 @@ class Builder:
         """``names`` are those that the file has."""
         self.tensors: dict[str, Tensor] = {}
         self.ops: list[Op] = []
+        self.open: dict[str, Node] = {}
+        """The file's operators of which onnxruntime may have a result that is one step from theirs here, or, of real
+        numbers, another last bit; by tensors that they make."""
         self._names = names
         self._in_file_layout: dict[str, Tensor] = {}
         self._images: dict[str, Tensor] = {}
@@ -194,6 +197,8 @@ class Builder:
         assert isinstance(value, Tensor)
         found = table_of(self.ops, self.tensors, value, quantization)
         if found is not None:
+            if found.open:
+                self.open[output] = node
             fields: dict[str, Any] = {"input": found.input, "table": found.values, "function": found.function}
             return self.add(Table, node, output, quantization, lambda _: value.file_layout, **fields)
         lines = layer_of(self.ops, self.tensors, value, quantization)

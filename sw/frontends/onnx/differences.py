@@ -9,11 +9,29 @@ import numpy as np
 
 from sateen.errors import SateenWarning
 from sateen.frontends.onnx.file import Node, OnnxModel
+from sateen.frontends.onnx.kernels import Optimized
 from sateen.frontends.onnx.parts import constants_of, kind_of
-from sateen.graph import Graph, Mean, Op, Tensor
+from sateen.graph import (
+    Graph,
+    Mean,
+    Op,
+    Quantize,
+    RealBinary,
+    RealConv2D,
+    RealMatrixProduct,
+    RealNormalize,
+    RealPool2D,
+    RealProduct,
+    RealReduce,
+    RealSoftmax,
+    RealTransposeConv2D,
+    RealUnary,
+    Tensor,
+)
 from sateen.hw.spec.descriptor import Rounding
+from sateen.sim import golden
 
-__all__ = ["merged_pairs", "open_means", "rounded_weights", "warn_of_differences"]
+__all__ = ["open_codes", "open_means", "quantized_reals", "rounded_weights", "warn_of_differences"]
 
 SHOWN = 6
 """Operators that a warning names."""
@@ -27,12 +45,30 @@ LARGEST = 2**22
 """Sums that are tried."""
 
 
-def warn_of_differences(model: OnnxModel, graph: Graph) -> None:
-    """Warns of operators whose results may differ from those of onnxruntime."""
-    merged, means = [*merged_pairs(model)], [*open_means(graph)]
-    if merged:
+def warn_of_differences(model: OnnxModel, graph: Graph, optimized: Optimized, open_: Mapping[str, Node]) -> None:
+    """Warns of operators whose results may differ from those of onnxruntime.
+
+    Parameters
+    ----------
+    optimized
+        What onnxruntime makes of the file.
+    open_
+        The file's operators that onnxruntime may compute otherwise next to a tie, by the graph's tensors: codes, or
+        real numbers that perhaps are never quantized.
+    """
+    pairs, quantizing = (
+        [node for node in model.nodes if node.outputs and node.outputs[0] in names]
+        for names in (optimized.merged, optimized.quantizing)
+    )
+    if quantizing:
         _warn(
-            f"onnxruntime computes {_named(merged)} with other scales than the file's: it makes one pair of two pairs "
+            f"onnxruntime computes {_named(quantizing)} with codes that it makes of the real input while it runs. Here "
+            "that is as the file has it, and as onnxruntime has it without optimizations; quantize what is multiplied"
+        )
+    means = [*open_means(graph)]
+    if pairs:
+        _warn(
+            f"onnxruntime computes {_named(pairs)} with other scales than the file's: it makes one pair of two pairs "
             "of QuantizeLinear and DequantizeLinear. Here they are as ONNX defines them, and as onnxruntime has them "
             "without optimizations; give both pairs the same scale and zero point"
         )
@@ -47,6 +83,20 @@ def warn_of_differences(model: OnnxModel, graph: Graph) -> None:
             f"onnxruntime adds the real numbers of {_named(means)} in an order of its own, and some sums come next to "
             "a tie, where a result may differ from it by one; scales that are powers of two are exact"
         )
+    coded = list({str(node): node for node in open_codes(graph, open_).values()}.values())
+    if coded:
+        _warn(
+            f"onnxruntime computes {_named(coded)} with real numbers, in an order of its own or by other "
+            "approximations, and some results come next to a tie, where one may differ from it by one; scales that "
+            "are powers of two are exact, and so are layers of uint8 that read and make codes, without a clamp that "
+            "these do not imply"
+        )
+    real = list({str(who): who for found in quantized_reals(graph, open_).values() for who in found}.values())
+    if real:
+        _warn(
+            f"onnxruntime computes {_named(real)} with real numbers, in an order of its own, which are quantized "
+            "behind them: next to a tie a result may differ from it by one; quantize what they give"
+        )
 
 
 def _warn(text: str) -> None:
@@ -57,20 +107,6 @@ def _named(operators: Sequence[Node | Op]) -> str:
     """The first by name, and how many more there are."""
     more = f" and {len(operators) - SHOWN} more" if len(operators) > SHOWN else ""
     return ", ".join(map(str, operators[:SHOWN])) + more
-
-
-def merged_pairs(model: OnnxModel) -> Iterator[Node]:
-    """Each QuantizeLinear that onnxruntime removes, with the DequantizeLinear before it, though the pair that they end
-    and the one that they begin have different numbers (``DoubleQDQPairsRemover``)."""
-    readers = _readers(model)
-    for first in model.nodes:
-        chain = [first] if kind_of(first) == "QuantizeLinear" and first.outputs else []
-        for kind in ("DequantizeLinear", "QuantizeLinear", "DequantizeLinear"):
-            follower = _behind(model, readers, chain[-1], kind, REMOVED) if chain else None
-            chain = [*chain, follower] if follower is not None else []
-        numbers = [_numbers(model, node) for node in chain]
-        if numbers and None not in numbers and numbers[0] == numbers[1] != numbers[2] == numbers[3]:
-            yield chain[2]
 
 
 def rounded_weights(model: OnnxModel) -> Iterator[Node]:
@@ -122,11 +158,40 @@ def _behind(
             return node if kind_of(node) == kind else None
 
 
-def _numbers(model: OnnxModel, node: Node) -> tuple[float, int] | None:
-    """Scale and zero point, if the file states them as one number each."""
-    given = [model.constants.get(name) for name in node.inputs[1:3]]
-    found = [value.item() for value in given if value is not None and value.size == 1]
-    return (found[0], found[1]) if len(found) == 2 else None
+def open_codes(graph: Graph, open_: Mapping[str, Node]) -> dict[str, Node]:
+    """Those of the operators that make codes, by their results."""
+    kept = ((name, node) for name, node in open_.items() if name in graph.tensors)
+    return {name: node for name, node in kept if graph.tensors[name].dtype == "int8"}
+
+
+def quantized_reals(graph: Graph, open_: Mapping[str, Node]) -> dict[str, list[Op | Node]]:
+    """Codes that are made of real numbers that depend on an order of additions, or on approximations, and the operators
+    that give these."""
+    makers, found = {op.output: op for op in graph.ops}, dict[str, list[Op | Node]]()
+    for quantize in graph.ops:
+        waiting, seen = [quantize.input] if isinstance(quantize, Quantize) else [], set[str]()
+        while waiting:
+            name = waiting.pop()
+            op, kind = makers.get(name), graph.tensors[name].dtype
+            if name in seen or op is None or kind not in ("float32", "int32"):
+                continue
+            seen.add(name)
+            who = open_.get(name, op if kind == "float32" and _is_rounded_often(op) else None)
+            if who is not None:
+                found.setdefault(quantize.output, []).append(who)
+            waiting += op.inputs if kind == "float32" else ()
+    return found
+
+
+def _is_rounded_often(op: Op) -> bool:
+    """Whether an operator on real numbers is no single operation of float32."""
+    if isinstance(op, RealReduce | RealPool2D):
+        return op.function not in ("maximum", "minimum")
+    if isinstance(op, RealUnary | RealBinary):
+        return op.function in (*golden.REAL_APPROXIMATED, "power")
+    return isinstance(
+        op, RealConv2D | RealTransposeConv2D | RealProduct | RealMatrixProduct | RealNormalize | RealSoftmax
+    )
 
 
 def open_means(graph: Graph) -> Iterator[Op]:

@@ -20,7 +20,7 @@ from sateen.frontends.onnx.external import embed
 from sateen.frontends.onnx.schemas import MICROSOFT, Schema, find, opsets, plain, same, text
 from sateen.graph import Array, GraphError, require
 
-__all__ = ["Node", "OnnxModel", "array", "guarded", "parse", "read", "records", "widened"]
+__all__ = ["NARROW", "Node", "OnnxModel", "array", "guarded", "parse", "read", "records", "widened"]
 
 ATTRIBUTES = ("FLOAT", "INT", "STRING", "TENSOR", "FLOATS", "INTS", "STRINGS")
 """Types of attributes that operators here have."""

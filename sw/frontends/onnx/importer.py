@@ -15,9 +15,11 @@ import numpy as np
 from sateen.errors import SateenWarning
 from sateen.frontends.onnx.builder import Builder
 from sateen.frontends.onnx.file import Node, OnnxModel
-from sateen.frontends.onnx.kernels import Kernel, kernels
+from sateen.frontends.onnx.kernels import optimized
 from sateen.frontends.onnx.kinds import check_quantized, check_static
+from sateen.frontends.onnx.replacement import Kernel
 from sateen.frontends.onnx.schemas import check_version
+from sateen.frontends.onnx.ties import Sums
 from sateen.frontends.onnx.values import (
     REAL,
     UNLIMITED,
@@ -80,7 +82,8 @@ class Importer(Builder):
         self._real_operators: Mapping[str, Operator] = {}
         self._reals: dict[str, Tensor] = {}
         self._makers = {name: node for node in model.nodes for name in node.outputs}
-        self._kernels = kernels(model)
+        self.optimized = optimized(model)
+        """What onnxruntime makes of the file."""
 
     def graph(self, operators: Mapping[str, Operator], reals: Mapping[str, Operator] | None = None) -> Graph:
         """The graph of the whole model. ``operators`` are by their kinds; ``reals`` are those of which the host can
@@ -110,9 +113,26 @@ class Importer(Builder):
             name=self.name, tensors=self.tensors, ops=self.ops, inputs=list(self.model.inputs), outputs=outputs
         )
 
-    def kernel(self, node: Node) -> Kernel:
-        """What computes an operator in onnxruntime."""
-        return self._kernels.get(node.outputs[0], Kernel.CODES)
+    def kernel(self, node: Node, rank: int = 2) -> Kernel:
+        """What computes an operator in onnxruntime, on a first input with so many axes."""
+        name, found = node.outputs[0], self.optimized
+        return (found.rows if rank > 2 and name in found.rows else found.kernels).get(name, Kernel.CODES)
+
+    def compare_sums(
+        self, node: Node, made: Tensor, sums: Callable[[], Sums], limits: tuple[int, int] | None = None
+    ) -> None:
+        """Notes a layer that onnxruntime computes with real numbers, if its results may differ: codes within
+        ``limits``, or real numbers."""
+        source = self.tensors[self.ops[-1].inputs[0]]
+        if self.kernel(node, len(source.file_shape)) is not Kernel.REAL:
+            return
+        if limits is None:
+            differ = not sums().is_exact()
+        else:
+            low, high = (limit - made.zero_point for limit in limits)
+            differ = sums().differ(made.scale, range(low, high + 1))
+        if differ:
+            self.open[made.name] = node
 
     def rounds(self, node: Node, error: float) -> None:
         """Notes that an operator's constants are rounded: by how much its result differs for it, in steps."""

@@ -6,70 +6,77 @@ onnxruntime's optimizations that matter, in their order: equal operators become 
 become one; pairs are put in between operators that move values (``QDQPropagationTransformer``); each reader gets a
 DequantizeLinear of its own (``EnsureUniqueDQForNodeUnit``); Transposes move on to the next one
 (``TransposeOptimizer``); int8 codes that only one operator reads become uint8
-(``QDQS8ToU8Transformer``); operators whose codes are of one type are replaced (``BinaryNodeGroupSelector``,
-``UnaryNodeGroupSelector``). Those are the rules for x86-64.
+(``QDQS8ToU8Transformer``). What then becomes of each operator stands in :mod:`~sateen.frontends.onnx.replacement`.
 """
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 
 import numpy as np
 
 from sateen.frontends.onnx.file import Node, OnnxModel
-from sateen.frontends.onnx.parts import DEQUANTIZE, QUANTIZE, Numbers, Part, Parts, kind_of, numbers_of
+from sateen.frontends.onnx.parts import DEQUANTIZE, QUANTIZE, Numbers, Part, kind_of, numbers_of
+from sateen.frontends.onnx.replacement import KERNELS, LAYERS, Kernel, Replacement
 from sateen.frontends.onnx.transposes import move_transposes
 from sateen.graph import Array
 
-__all__ = ["Kernel", "kernels"]
+__all__ = ["Kernel", "Optimized", "optimized"]
 
-KERNELS = ("Add", "AveragePool", "GlobalAveragePool", "Mul", "Softmax")
-"""Kinds that have kernels of codes, and whose results depend on that."""
 REMOVED = ("Dropout", "Identity")
 """Operators that are removed first."""
-CLAMPS = ("Clip", "Relu")
 ROUNDS = 10
 """How often all optimizations are made at most."""
 FLOAT = 1
 """ONNX's number of float32."""
 
 
-class Kernel(enum.Enum):
-    """What computes an operator between DequantizeLinear and QuantizeLinear."""
+@dataclass(frozen=True)
+class Optimized:
+    """What onnxruntime's optimizations make of a file, as far as results depend on it."""
 
-    CODES = enum.auto()
-    """A kernel of codes, as the file has them."""
-    UINT8 = enum.auto()
-    """A kernel of uint8, larger by 128 than the file's int8."""
-    REAL = enum.auto()
-    """The operator itself, in float32."""
+    kernels: Mapping[str, Kernel]
+    """What computes each of the :data:`KERNELS` and :data:`LAYERS`, by its first output."""
+    rows: Mapping[str, Kernel]
+    """The same of each MatMul if its input has more than two axes."""
+    quantizing: tuple[str, ...]
+    """The first outputs of products of real numbers that quantize these while they run."""
+    merged: tuple[str, ...]
+    """The results of each QuantizeLinear that goes away because a pair is behind a pair with other numbers."""
 
 
-def kernels(model: OnnxModel) -> dict[str, Kernel]:
-    """What computes each operator of the :data:`KERNELS`, by its first output."""
-    if not any(node.kind in KERNELS for node in model.nodes):
-        return {}
+def optimized(model: OnnxModel) -> Optimized:
+    """Follows onnxruntime's optimizations of a file."""
     network = _Network(model)
     network.optimize()
-    found = [part for part in network.parts if part.kind in KERNELS]
-    return {name: network.kernel(part) for part in found for name in part.results}
+    found = [part for part in network.parts if part.kind in (*KERNELS, *LAYERS)]
+    products = [part for part in found if part.kind == "MatMul"]
+    return Optimized(
+        {name: network.kernel(part) for part in found for name in part.results},
+        {name: network.kernel(part, rows=True) for part in products for name in part.results},
+        tuple(name for part in found if network.quantizes_input(part) for name in part.results),
+        tuple(network.merged),
+    )
 
 
-class _Network(Parts):
+class _Network(Replacement):
     """The operators of a file, and the changes that decide which kernels there are."""
 
     def __init__(self, model: OnnxModel):
         super().__init__(model)
+        self.merged: list[str] = []
         names, folded = dict[str, str](), {*self.constants, ""}
         for node in model.nodes:
             inputs = [names.get(name, name) for name in node.inputs]
             if self._is_folded(node, folded, free=model.free):
                 folded.update(node.outputs)
+                self._fold(node)
             elif self._is_removed(node):
                 names[node.outputs[0]] = inputs[0]
             elif node.outputs:
                 self.put(_part(self.constants, node, inputs))
+                self.note_weights(node)
         for part in [part for part in self.parts if part.kind == DEQUANTIZE and not self.is_needed(part)]:
             self.remove(part)
 
@@ -79,6 +86,13 @@ class _Network(Parts):
         if node.kind in ("Constant", "Shape"):
             return node.kind == "Constant" or not free
         return kind_of(node) != DEQUANTIZE and all(name in folded for name in node.inputs)
+
+    def _fold(self, node: Node) -> None:
+        """Puts codes of a constant among the constants; of them only type and shape matter."""
+        values = self.constants.get(node.inputs[0]) if node.inputs else None
+        if kind_of(node) == QUANTIZE and values is not None and node.outputs:
+            point = self.constants.get(node.inputs[2]) if node.has(2) else None
+            self.constants[node.outputs[0]] = np.zeros(values.shape, np.uint8 if point is None else point.dtype)
 
     def _is_removed(self, node: Node) -> bool:
         """Whether an operator gives its input, real numbers or codes."""
@@ -114,20 +128,29 @@ class _Network(Parts):
         for part in list(self.parts):
             self._move_forward(part)
 
-    def _remove_double(self, first: Part) -> None:
-        """Of two pairs, one behind the other, the inner operators go (``DoubleQDQPairsRemover``)."""
-        chain: list[Part] = []
-        part: Part | None = first
-        for kind in (QUANTIZE, DEQUANTIZE, QUANTIZE, DEQUANTIZE):
-            if part is None or part.kind != kind or part.numbers is None:
+    def _remove_double(self, inner: Part) -> None:
+        """Of two pairs, one behind the other, the inner operators go. Different pairs get numbers that stand for what
+        both stand for (``DoubleQDQPairsRemover``)."""
+        first, last = self.makers.get(inner.inputs[0]) if inner.inputs else None, self.only_reader(inner.output)
+        if inner.kind != DEQUANTIZE or first is None or first.kind != QUANTIZE or last is None or last.kind != QUANTIZE:
+            return
+        readers = self.readers.get(last.output, [])
+        pairs = [(first, inner), *((last, reader) for reader in readers)]
+        if not readers or last.output in self.outputs or any(reader.kind != DEQUANTIZE for reader in readers):
+            return
+        if any(a.numbers is None or not a.numbers.stated or a.numbers != b.numbers for a, b in pairs):
+            return
+        if inner.numbers != last.numbers:
+            common = _common(inner.numbers, last.numbers)
+            if common is None or self.only_reader(first.output) is not inner:
                 return
-            chain.append(part)
-            part = self.only_reader(part.output)
-        numbers = [each.numbers for each in chain]
-        if numbers[0] == numbers[1] and numbers[2] == numbers[3]:
-            self.read(chain[3], 0, first.output)
-            self.remove(chain[1])
-            self.remove(chain[2])
+            self.merged.append(last.output)
+            for part in (first, *readers):
+                part.numbers = common
+        for reader in list(readers):
+            self.read(reader, 0, first.output)
+        self.remove(inner)
+        self.remove(last)
 
     def _remove_inverse(self, part: Part) -> None:
         """A DequantizeLinear goes with the QuantizeLinear that alone reads it, if that gives the same codes to one
@@ -215,59 +238,21 @@ class _Network(Parts):
             self.read(reader, place, copy)
             self.put(Part(DEQUANTIZE, 0, list(part.inputs), (copy,), part.numbers))
 
-    def kernel(self, part: Part) -> Kernel:
-        """What computes an operator."""
-        clamps, behind = [], self.only_reader(part.output)
-        while behind is not None and behind.kind in CLAMPS:
-            clamps.append(behind)
-            behind = self.only_reader(behind.output)
-        before = [self.makers.get(name) for name in part.inputs]
-        if behind is None or behind.kind != QUANTIZE or any(each is None or each.kind != DEQUANTIZE for each in before):
-            return Kernel.REAL
-        if any(self._changes_codes(clamp, behind) for clamp in clamps):
-            return Kernel.REAL
-        kinds = {self._kind(behind), *(self._kind_read(each) for each in before if each is not None)}
-        if len(kinds) > 1 or not kinds <= {"int8", "uint8"}:
-            return Kernel.REAL
-        return Kernel.UINT8 if kinds == {"uint8"} else Kernel.CODES
 
-    def _changes_codes(self, clamp: Part, quantize: Part) -> bool:
-        """Whether a clamp before a QuantizeLinear changes codes (``IsClipMadeRedundantByQ``)."""
-        numbers = quantize.numbers
-        if numbers is None or numbers.kind not in ("int8", "uint8"):
-            return True
-        least = -128 if numbers.kind == "int8" else 0
-        if clamp.kind == "Relu":
-            return numbers.zero_point != least
-        if any(name and name not in self.constants for name in clamp.inputs[1:]):
-            return True
-        given = [self.constants.get(name) for name in [*clamp.inputs[1:], "", ""][:2]]
-        stated = [clamp.attributes.get(name, value) for name, value in zip(("min", "max"), given, strict=True)]
-        with np.errstate(over="ignore"):
-            lowest, highest = (
-                np.rint(np.float32(end if value is None else np.asarray(value).flat[0]) / np.float32(numbers.scale))
-                for value, end in zip(stated, (-np.inf, np.inf), strict=True)
-            )
-        # Without a zero point only one of its two steps looks, which takes what is beyond int32 for the least.
-        return bool(not numbers.stated and highest >= 2**31) or bool(
-            lowest + numbers.zero_point > least or highest + numbers.zero_point < least + 255
-        )
-
-    def _kind_read(self, part: Part) -> str:
-        """The type of the codes that a DequantizeLinear reads."""
-        maker = self.makers.get(part.inputs[0]) if part.inputs else None
-        if maker is not None and maker.kind == QUANTIZE:
-            return self._kind(maker)
-        return part.numbers.kind if part.numbers else ""
-
-    def _kind(self, part: Part) -> str:
-        """The type of the codes that a QuantizeLinear gives."""
-        if part.numbers is None:
-            return ""
-        behind = self.only_reader(part.output)
-        pair = behind is not None and behind.kind == DEQUANTIZE and part.numbers.stated
-        converted = pair and behind is not None and behind.numbers == part.numbers
-        return "uint8" if converted and part.numbers.kind == "int8" else part.numbers.kind
+@np.errstate(all="ignore")
+def _common(a: Numbers | None, b: Numbers | None) -> Numbers | None:
+    """Numbers whose codes stand for the real numbers that those of both stand for; ``None`` if their types differ."""
+    if a is None or b is None or a.kind != b.kind or a.kind not in ("int8", "uint8"):
+        return None
+    least = -128 if a.kind == "int8" else 0
+    lowest, highest = (
+        [np.float32(np.float32(code - each.zero_point) * np.float32(each.scale)) for each in (a, b)]
+        for code in (least, least + 255)
+    )
+    low, high = max(lowest), min(highest)
+    scale = np.float32(high - low) / np.float32(255)
+    point = np.rint(np.float32(least) - low / scale) if scale > 0 and np.isfinite(scale) else np.float32(0)
+    return Numbers(float(scale), int(point), a.kind, True)
 
 
 def _part(constants: Mapping[str, Array], node: Node, inputs: list[str]) -> Part:

@@ -12,6 +12,7 @@ from sateen.frontends.grouped import dense_weights
 from sateen.frontends.onnx.file import Node, widened
 from sateen.frontends.onnx.folding import registers
 from sateen.frontends.onnx.importer import Importer, Operator
+from sateen.frontends.onnx.ties import Sums, sums_of
 from sateen.frontends.onnx.values import (
     REAL,
     Deferred,
@@ -38,6 +39,7 @@ from sateen.graph import (
     Op,
     RealBinary,
     Tensor,
+    Weighted,
     require,
 )
 from sateen.hw.spec.descriptor import Rounding
@@ -158,10 +160,12 @@ class Layer:
 
     def make(self, name: str, quantization: Quantization, limits: Limits) -> Tensor:
         """Appends the layer with a quantized result."""
-        return layer(
+        made = layer(
             self.importer, self.node, self.kind, self.x, self.weights, self.scales, self.bias, name, quantization,
             limits, self.layout, **self.fields,
         )  # fmt: skip
+        self.importer.compare_sums(self.node, made, self._sums, clamp(quantization, limits))
+        return made
 
     def real(self, name: str) -> Tensor:
         """Appends the layer with a real result: exact sums of integers, multiplied by their unit in float32."""
@@ -176,6 +180,7 @@ class Layer:
             multiplier=np.zeros(outputs, np.int32), shift=np.zeros(outputs, np.int8), rounding=Rounding.FLOAT32,
             **self.fields,
         )  # fmt: skip
+        importer.compare_sums(node, sums, self._sums)
         steps: list[tuple[str, Array]] = [("multiply", products)]
         if self.bias is not None and not coded:
             steps.append(("add", self._real_bias(outputs)))
@@ -189,6 +194,13 @@ class Layer:
             fields: dict[str, Any] = {"a": real.name, "b": constant.name, "function": function}
             real = importer.add(RealBinary, node, made, REAL, self.layout, dtype="float32", **fields)
         return real
+
+    def _sums(self) -> Sums:
+        """What the layer that was appended last adds up."""
+        op, bias = self.importer.ops[-1], self.bias
+        assert isinstance(op, Weighted)
+        bias = real_values(bias) if isinstance(bias, QuantizedConstant) else bias
+        return sums_of(self.x, self.weights, self.scales, op.bias, bias if isinstance(bias, np.ndarray) else None)
 
     def _real_bias(self, outputs: int) -> Array:
         values = real_values(self.bias) if isinstance(self.bias, QuantizedConstant) else self.bias

@@ -20,7 +20,7 @@ from sateen.frontends.onnx.operators import HANDLERS
 from sateen.frontends.onnx.reals import REALS
 from sateen.graph import Graph, GraphError
 
-__all__ = ["graph", "load", "recognizes"]
+__all__ = ["graph", "imported", "load", "recognizes"]
 
 ZIP = b"PK"
 """The first bytes of a ZIP archive, such as Sateen's own files, whatever their names."""
@@ -56,28 +56,36 @@ def load(source: bytes | str | os.PathLike[str], *, name: str = "") -> Graph:
     data, name = read_source(source, name)
     folder = None if isinstance(source, bytes) else Path(source).parent
     model = read(data, folder)
-    made = graph(model, name or "model")
-    warn_of_differences(model, made)
+    made, importer = imported(model, name or "model")
+    warn_of_differences(model, made, importer.optimized, importer.open)
     return made
 
 
 def graph(model: OnnxModel, name: str, *, others: Mapping[str, Operator] = MappingProxyType({})) -> Graph:
     """The graph of a quantized model's records. ``others`` are operators that ONNX lacks."""
+    return imported(model, name, others=others)[0]
 
-    def imported(model: OnnxModel) -> Graph:
-        return Importer(model, name).graph({**HANDLERS, **others}, {**REAL_MOVES, **REALS})
+
+def imported(
+    model: OnnxModel, name: str, *, others: Mapping[str, Operator] = MappingProxyType({})
+) -> tuple[Graph, Importer]:
+    """The graph, and the importer with what it has noted."""
+
+    def attempt(model: OnnxModel) -> tuple[Graph, Importer]:
+        importer = Importer(model, name)
+        return importer.graph({**HANDLERS, **others}, {**REAL_MOVES, **REALS}), importer
 
     try:
-        return imported(model)
+        return attempt(model)
     except GraphError as error:
         if model.free:
             raise
         # Perhaps the axis that its tensors begin with is no batch, or some have none.
         try:
-            made = imported(with_batch(model))
+            made, importer = attempt(with_batch(model))
         except GraphError:
             raise error from None
         tensors = {
             name: tensor if name in made.inputs else without_axis(tensor) for name, tensor in made.tensors.items()
         }
-        return replace(made, tensors=tensors)
+        return replace(made, tensors=tensors), importer

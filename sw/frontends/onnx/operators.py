@@ -12,13 +12,13 @@ from sateen.frontends.onnx.arranging import ARRANGES
 from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.folding import FOLDED, clip_limits, registers
 from sateen.frontends.onnx.importer import Importer, Operator
-from sateen.frontends.onnx.kernels import Kernel
 from sateen.frontends.onnx.layers import LAYERS, quantized_constant
 from sateen.frontends.onnx.moves import MOVES
 from sateen.frontends.onnx.pools import POOLS, kept
 from sateen.frontends.onnx.products import PRODUCTS
 from sateen.frontends.onnx.qonnx import QUANTS
 from sateen.frontends.onnx.quantizing import QUANTIZING
+from sateen.frontends.onnx.replacement import Kernel
 from sateen.frontends.onnx.resizing import RESIZES
 from sateen.frontends.onnx.transposed import TRANSPOSED
 from sateen.frontends.onnx.values import (

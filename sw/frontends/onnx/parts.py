@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sateen.frontends.onnx.file import Node, OnnxModel
+from sateen.frontends.onnx.file import NARROW, Node, OnnxModel
 from sateen.graph import Array
 
 __all__ = ["DEQUANTIZE", "QUANTIZE", "Numbers", "Part", "Parts", "constants_of", "kind_of", "numbers_of"]
@@ -40,12 +40,12 @@ def kind_of(node: Node) -> str:
 def numbers_of(constants: Mapping[str, Array], node: Node) -> Numbers | None:
     """What a QuantizeLinear or DequantizeLinear states, if that is one scale and one zero point."""
     scale = constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
-    if scale is None or scale.size != 1:
+    if scale is None or scale.size != 1 or scale.dtype.kind not in "iuf":
         return None
     if not node.has(2):
         return Numbers(float(scale.item()), 0, "uint8", False)
     point = constants.get(node.inputs[2])
-    if point is None or point.size != 1:
+    if point is None or point.size != 1 or point.dtype.kind not in "iu" and point.dtype.name not in NARROW:
         return None
     return Numbers(float(scale.item()), int(point.item()), point.dtype.name, True)
 

@@ -13,8 +13,8 @@ import numpy as np
 from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.folding import registers
 from sateen.frontends.onnx.importer import Importer, Operator
-from sateen.frontends.onnx.kernels import Kernel
 from sateen.frontends.onnx.moves import Apply, different, registers_moves
+from sateen.frontends.onnx.replacement import Kernel
 from sateen.frontends.onnx.values import IMAGE, Limits, Quantization, clamp, image_layout, quantization_of, stored
 from sateen.frontends.onnx.windows import Window
 from sateen.graph import (

@@ -19,6 +19,7 @@ from sateen.frontends.onnx.layers import (
     weighted_qgemm,
 )
 from sateen.frontends.onnx.real_layers import real_constant, real_gemm
+from sateen.frontends.onnx.ties import Sums, largest
 from sateen.frontends.onnx.values import (
     REAL,
     Deferred,
@@ -113,10 +114,25 @@ class Product:
         with np.errstate(over="ignore"):
             multiplier, shift = scaling(self.node, float(self.unit / np.float32(quantization.scale)))
         low, high = clamp(quantization, limits)
-        return self.importer.add(
+        made = self.importer.add(
             MatrixProduct, self.node, name, quantization, multiplier=multiplier, shift=shift, low=low, high=high,
             **self._fields(quantization.scale, self.bias),
         )  # fmt: skip
+        self.importer.compare_sums(self.node, made, self._sums, (low, high))
+        return made
+
+    def _sums(self) -> Sums:
+        """What the product that was appended last adds up."""
+        op, a, b = self.importer.ops[-1], self.a, self.b
+        assert isinstance(op, MatrixProduct)
+        codes, terms = np.abs(op.bias.astype(np.int64)), a.shape[-1]
+        reach = (terms * largest(a) * largest(b) + codes).astype(np.float64)
+        error = np.zeros(len(codes))
+        if isinstance(self.bias, QuantizedConstant | np.ndarray) and not self.node.operator_form:
+            bias = real_values(self.bias) if isinstance(self.bias, QuantizedConstant) else self.bias
+            error = np.abs(op.bias * np.float64(self.unit) - bias.reshape(-1).astype(np.float64))
+        scales = np.float32(np.float32(self.alpha) * np.float32(a.scale)), np.float32(b.scale)
+        return Sums(scales=scales, reach=reach, terms=terms, error=error)
 
     def real(self, name: str) -> Tensor:
         """Appends the product with a real result: exact sums of integers, multiplied by their unit in float32; a bias
@@ -129,6 +145,7 @@ class Product:
             MatrixProduct, node, importer.name_of(f"{name}.sums"), REAL, dtype="int32", multiplier=0, shift=0,
             **self._fields(1.0, self.bias if coded else None),
         )  # fmt: skip
+        importer.compare_sums(node, sums, self._sums)
         real = importer.add(Dequantize, node, importer.name_of(f"{name}.real"), REAL, dtype="float32", input=sums.name)
         steps = [("multiply", np.reshape(self.unit, -1))]
         if self.bias is not None and not coded:
