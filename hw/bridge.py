@@ -47,7 +47,8 @@ class SdramBridge(wiring.Component):
 
     Moves begin at any byte and have any length. To a pipelined engine they take a cycle a word of SDRAM, where that is
     whole and its place in the engine's memory a multiple of a word, or in the scratchpad; else a cycle a byte, and so
-    to a sequential engine, into the checksum, from the engine, and from and to the host. They may go on while a program
+    to a sequential engine, into the checksum, and from and to the host. From the engine they take a cycle a word of the
+    scratchpad of a pipelined one, else a cycle a byte. They may go on while a program
     runs. A move begins within CAS latency + 18 cycles, besides those of a refresh. To a chip without byte masks only
     whole words are written: what stands in the first and the last beside a move's bytes is read before, in twice that
     time.
@@ -84,12 +85,12 @@ class SdramBridge(wiring.Component):
         if config.sdram is None:
             raise ValueError("sdram must be the name of a chip, not None")
         self.config, self.chip = config, find_chip(config.sdram)
-        byte = stream.Signature(8, always_ready=True)
+        byte, answer = (stream.Signature(8 * width, always_ready=True) for width in (1, config.moved_bytes))
         super().__init__(
             {
                 "i": In(stream.Signature(HOST_REQUEST)),
                 "o": Out(stream.Signature(host_request(config.moved_bytes))),
-                "answer": In(byte),
+                "answer": In(answer),
                 "response": Out(byte),
                 "seek": In(1),
                 "position": In(32),
@@ -127,7 +128,7 @@ class SdramBridge(wiring.Component):
             self.o.payload.address.eq(asked.address),
             self.o.payload.write.eq(asked.write),
             self.o.payload.data.eq(asked.data.replicate(width)),
-            self.response.payload.eq(self.answer.payload),
+            self.response.payload.eq(self.answer.payload[:8]),
             crc.data.eq(memory.r.payload.word_select(index, 8)),
             crc.start.eq(self.seek),
         ]
@@ -140,7 +141,7 @@ class SdramBridge(wiring.Component):
                 self._edges(m, memory, where, at)
             self._begin(m, memory, where, at)
             self._copy(m, memory, crc, at, of_host=of_host)
-            self._store(m, memory, at, of_host=of_host)
+            self._store(m, memory, where, at, of_host=of_host)
         m.d.comb += moving.eq(~states.ongoing("idle"))
         return m
 
@@ -238,22 +239,33 @@ class SdramBridge(wiring.Component):
             with m.If(at.left < 0):
                 self._end(m, at, of_host=of_host)
 
-    def _store(self, m: Module, memory: SdramController, at: _Progress, *, of_host: Value) -> None:
+    def _store(self, m: Module, memory: SdramController, where: Value, at: _Progress, *, of_host: Value) -> None:
         """The state in which bytes are asked of the engine, or come from the host, wait in a queue, and are put
-        together to words."""
-        m.submodules.answers = answers = Queue(8, depth=ANSWERS)
-        move, request, size = self.move.payload, self.o.payload, self.chip.data_bits // 8
+        together to words. Of the scratchpad, words are asked for."""
+        width, size = self.config.moved_bytes, self.chip.data_bits // 8
+        m.submodules.answers = answers = Queue(8 * width, depth=ANSWERS)
+        move, request = self.move.payload, self.o.payload
         free, asking = Signal(range(ANSWERS + 1), init=ANSWERS), Signal(signed(len(at.left)))
-        words, enable, full, begun = Signal(8 * size), Signal(size), Signal(), Signal()
-        asks, taken, leaves = Signal(), Signal(), Signal()
+        index, words, enable = Signal.like(at.index, name="asked_index"), Signal(8 * size), Signal(size)
+        full, begun, asks, taken, leaves = Signal(), Signal(), Signal(), Signal(), Signal()
+        asked, moved = Signal(range(width + 1)), Signal(range(width + 1))
+        ask_whole, whole = Signal(), Signal()
         m.d.comb += [
             answers.i.payload.eq(Mux(of_host, self.i.payload.data, self.answer.payload)),
             asks.eq(self.o.valid & self.o.ready),
             taken.eq(answers.o.valid & answers.o.ready),
+            asked.eq(Mux(asks & ask_whole, width, asks)),
+            moved.eq(Mux(taken & whole, width, taken)),
             leaves.eq(full & memory.w.ready),
             memory.w.payload.data.eq(words),
             memory.w.payload.enable.eq(enable),
         ]
+        if width > 1:
+            wide = move.space == Space.SCRATCHPAD
+            m.d.comb += [
+                ask_whole.eq(wide & (index == 0) & (asking >= width - 1)),
+                whole.eq(wide & (at.index == 0) & (at.left >= width - 1)),
+            ]
         if not self.chip.masks:
             beside = Mux(begun, at.edges[1], at.edges[0])
             m.d.comb += [
@@ -262,7 +274,7 @@ class SdramBridge(wiring.Component):
                 ),
                 memory.w.payload.enable.eq((1 << size) - 1),
             ]
-        m.d.sync += [asking.eq(move.length - 1), begun.eq(0)]
+        m.d.sync += [asking.eq(move.length - 1), index.eq(where), begun.eq(0)]
         with m.State("store"):
             m.d.comb += [
                 answers.i.valid.eq(Mux(of_host, self.i.valid, self.answer.valid)),
@@ -275,11 +287,12 @@ class SdramBridge(wiring.Component):
                 memory.w.valid.eq(full),
             ]
             m.d.sync += [
-                at.place.eq(at.place + asks),
-                asking.eq(asking - asks),
+                at.place.eq(at.place + asked),
+                asking.eq(asking - asked),
+                index.eq(index + asked),
                 free.eq(free - asks + (taken & ~of_host)),
-                at.index.eq(at.index + taken),
-                at.left.eq(at.left - taken),
+                at.index.eq(at.index + moved),
+                at.left.eq(at.left - moved),
                 begun.eq(begun | leaves),
             ]
             with m.If(leaves):
@@ -290,6 +303,8 @@ class SdramBridge(wiring.Component):
                     enable.eq(Mux(leaves, 0, enable) | (1 << at.index)),
                     full.eq(at.last | (at.left == 0)),
                 ]
+            with m.If(taken & whole):
+                m.d.sync += [words.eq(answers.o.payload), enable.eq((1 << size) - 1), full.eq(1)]
             with m.If((at.left < 0) & ~full):
                 self._end(m, at, of_host=of_host)
 

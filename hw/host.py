@@ -46,14 +46,14 @@ class EngineSignature(wiring.Signature):
     Parameters
     ----------
     width : int
-        Bytes that a request may write.
+        Bytes that a request may write, and that are read.
 
     Members
     -------
     request : In(stream)
         The host's bytes to write and to read, see :func:`host_request`.
     response : Out(stream), always ready
-        The bytes read, in order.
+        The bytes read, in order; of the scratchpad ``width`` that follow one another, elsewhere the lowest counts.
     run : In(stream)
         A program, see :data:`RUN`; taken while none runs.
     busy : Out(1)
@@ -68,7 +68,7 @@ class EngineSignature(wiring.Signature):
         super().__init__(
             {
                 "request": In(stream.Signature(host_request(width))),
-                "response": Out(stream.Signature(8, always_ready=True)),
+                "response": Out(stream.Signature(8 * width, always_ready=True)),
                 "run": In(stream.Signature(RUN)),
                 "busy": Out(1),
                 "place": Out(8),
@@ -80,8 +80,8 @@ class EngineSignature(wiring.Signature):
 class MemoryPort(wiring.Signature):
     """A port to one memory, which accepts a write while ``write_ready`` and a read while ``read_ready``.
 
-    Reads are of a byte, writes of ``width`` bytes, of which those that are enabled are written. The byte of an accepted
-    read comes a fixed number of cycles later.
+    Writes are of ``width`` bytes, of which those that are enabled are written. Reads are of as many, or of one, the
+    lowest. What an accepted one reads comes a fixed number of cycles later.
     """
 
     def __init__(self, width: int = 1) -> None:
@@ -93,7 +93,7 @@ class MemoryPort(wiring.Signature):
                 "read_enable": Out(1),
                 "write_ready": In(1),
                 "read_ready": In(1),
-                "read": In(8),
+                "read": In(8 * width),
             }
         )
 
@@ -109,14 +109,14 @@ class HostPort(wiring.Component):
     latencies : dict of Space to int
         Cycles from a request to the memory's answer.
     width : int
-        Bytes that a request may write.
+        Bytes that a request may write, and that are read.
 
     Members
     -------
     i : In(stream)
         Requests.
     o : Out(stream), always ready
-        The bytes read.
+        The bytes read, see :class:`MemoryPort`.
     memories : {space: Out(MemoryPort)}
         Named by the space in lower case.
     """
@@ -126,7 +126,7 @@ class HostPort(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(host_request(width))),
-                "o": Out(stream.Signature(8, always_ready=True)),
+                "o": Out(stream.Signature(8 * width, always_ready=True)),
                 **{space.name.lower(): Out(MemoryPort(width)) for space in latencies},
             }
         )
@@ -150,7 +150,7 @@ class HostPort(wiring.Component):
         latency = max(self.latencies.values())
         # A token per stage says which memory answers; bytes of faster memories wait as long as those of the slowest.
         token = view(data.StructLayout({"valid": 1, "space": 3}))
-        byte: Value = Const(0, 8)
+        byte: Value = Const(0, 8 * self.width)
         ready: Value = chosen[-1]
         for place, space in enumerate(self.latencies):
             port = getattr(self, space.name.lower())
@@ -168,7 +168,7 @@ class HostPort(wiring.Component):
             token.valid.eq(pending.o.valid & ready & ~writes & ~chosen[-1]),
         ]
         for stage in range(latency + 1):
-            byte, waiting = Signal(8, name=f"byte_{stage}"), byte
+            byte, waiting = Signal(8 * self.width, name=f"byte_{stage}"), byte
             m.d.sync += byte.eq(waiting)
             with m.Switch(token.space):
                 for space, cycles in self.latencies.items():

@@ -222,7 +222,7 @@ class Engine(wiring.Component):
         m.d.comb += [
             scratchpad.r_address.eq(Mux(u.activations.reading, u.activations.address, port.address)),
             u.activations.data.as_value().eq(scratchpad.r_data.as_value()),
-            port.read.eq(scratchpad.r_data[0]),
+            port.read.eq(Cat(scratchpad.r_data[lane] for lane in range(self.config.moved_bytes))),
             port.write_ready.eq(~u.postprocess.o.valid),
             port.read_ready.eq(~u.activations.reading),
         ]

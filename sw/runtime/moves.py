@@ -74,7 +74,8 @@ def move_cycles(move: Move, config: Config) -> float:
         return 2
     before = min(-move.position % width, move.length)
     wholes = 0
-    if width > 1 and not move.store and (move.space == Space.SCRATCHPAD or (move.place + before) % width == 0):
+    aligned = not move.store and (move.place + before) % width == 0
+    if width > 1 and (move.space == Space.SCRATCHPAD or aligned):
         wholes = (move.length - before) // width
     passed = move.length - wholes * (width - 1)
     words = (move.position + move.length - 1) // size - move.position // size + 1
