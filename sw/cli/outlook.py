@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sateen.cli.output import memory_text
 from sateen.cli.printing import console
 from sateen.cli.tables import Column, number, print_table
 from sateen.compiler import Model
@@ -21,13 +22,12 @@ def print_outlook(model: Model, found: Outlook) -> None:
     console.print(f"the array's cycles: {shares}")
     array = f"{timing.cycles:,} cycles take {_ms(timing.compute_ms)} at {timing.clock_hz / 1e6:g} MHz"
     port = f"{timing.link_bytes:,} bytes on the serial port {_ms(timing.link_ms)} at {timing.baud:,} baud"
-    memory = (
-        f"waiting for SDRAM {_ms(timing.memory_ms)}, of which {timing.memory_bytes:,} bytes are moved, "
-        if timing.memory_bytes
-        else ""
-    )
-    times = {"array": timing.compute_ms, "SDRAM": timing.memory_ms, "serial port": timing.link_ms}
-    console.print(f"bound by the {max(times, key=lambda name: times[name])}: {array}, {memory}{port}")
+    times = {"the array": timing.compute_ms, "SDRAM": timing.memory_ms, "the serial port": timing.link_ms}
+    bound = max(times, key=lambda name: times[name])
+    memory = f"waiting for SDRAM {_ms(timing.memory_ms)}, " if timing.memory_bytes else ""
+    console.print(f"bound by {bound}: {array}, {memory}{port}")
+    if timing.memory_bytes:
+        console.print(memory_text(model.config, timing.memory_bytes, timing.memory_cycles, timing.cycles))
     for change in found.changes:
         console.print(
             f"{change.config} would take {_ms(change.compute_ms + change.memory_ms + change.link_ms)}, "

@@ -16,11 +16,16 @@ from sateen.cli.progress import progress, running, status
 from sateen.cli.tables import Column, number, print_table
 from sateen.errors import InputError
 from sateen.graph import Graph
+from sateen.hw.spec.config import Config
+from sateen.hw.spec.sdram import find_chip
 from sateen.kinds import describe
 from sateen.runtime import Device, RunRecord
 from sateen.runtime import open as open_device
 
-__all__ = ["load_array", "load_arrays", "opened", "print_layers", "print_notes", "progress", "running", "status"]
+__all__ = [
+    "load_array", "load_arrays", "memory_text", "opened", "print_layers", "print_notes", "progress", "running",
+    "status",
+]  # fmt: skip
 
 SHOWN = 6
 """Layers of which the same is said that are named."""
@@ -90,6 +95,15 @@ class Noted(Protocol):
     def op(self) -> str: ...
     @property
     def note(self) -> str: ...
+
+
+def memory_text(config: Config, moved: int, waited: int, cycles: int) -> str:
+    """What SDRAM takes of an inference whose layers take ``cycles``: the bytes, and how long the array waits."""
+    word = find_chip(config.sdram or "").data_bits // 8
+    return (
+        f"SDRAM: {moved:,} bytes move, {-(-moved // word):,} cycles at {word * config.clock_hz / 1e6:g} MB/s at least; "
+        f"the array waits {waited:,} cycles, {waited / (cycles + waited):.0%} of an inference without the link"
+    )
 
 
 def print_notes(layers: Sequence[Noted]) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sateen.archive import save_arrays
 from sateen.cli.classes import load_labels, print_classes
 from sateen.cli.inputs import INPUT, MeanOption, Preprocessing, ResizeOption, ScaleOption, load_inputs
-from sateen.cli.output import opened, print_layers, running, status
+from sateen.cli.output import memory_text, opened, print_layers, running, status
 from sateen.cli.printing import JsonFile, console, write_document
 from sateen.cli.sources import MODEL, load_source
 from sateen.compiler import Model
@@ -23,7 +23,6 @@ from sateen.errors import DifferenceError, SateenWarning
 from sateen.files import atomic_write
 from sateen.graph import run as run_golden
 from sateen.hw.spec.config import Config, parse_config
-from sateen.hw.spec.sdram import find_chip
 from sateen.runtime import Device, RunRecord
 from sateen.runtime.resident import remember
 
@@ -69,7 +68,8 @@ def run(
     print_layers(record)
     console.print(_summary(model, record, copied))
     if record.memory_bytes:
-        console.print(_memory(record))
+        text = memory_text(Config.from_dict(record.config), record.memory_bytes, record.memory_cycles, record.cycles)
+        console.print(f"{text}; {record.predicted_memory_cycles:,} by the model")
     if differ:
         raise DifferenceError(
             f"{len(differ)} of {len(tensors)} tensors differ from the golden model, the first {differ[0]!r}"
@@ -113,17 +113,6 @@ def _summary(model: Model, record: RunRecord, copied: int) -> str:
     if not (host := len(model.fallbacks)):
         return text
     return f"{text}; the host ran {host} layer{'s' if host > 1 else ''} (sateen info says why)"
-
-
-def _memory(record: RunRecord) -> str:
-    """What SDRAM takes of an inference."""
-    config, whole = Config.from_dict(record.config), record.cycles + record.memory_cycles
-    word = find_chip(config.sdram or "").data_bits // 8
-    return (
-        f"SDRAM: the array waited {record.memory_cycles:,} cycles, {record.memory_cycles / whole:.0%} of an inference "
-        f"without the link ({record.predicted_memory_cycles:,} by the model); {record.memory_bytes:,} bytes moved, "
-        f"which take {-(-record.memory_bytes // word):,} cycles at {word * config.clock_hz / 1e6:g} MB/s at least"
-    )
 
 
 def measured(

@@ -3,9 +3,9 @@
 import ast
 import io
 import json
+import re
 import shlex
 from pathlib import Path
-from types import SimpleNamespace
 
 import jsonschema
 import numpy as np
@@ -17,10 +17,10 @@ from command_line import CONFIG, cli, here, parsed
 from sateen.cli import documents, exits, printing, tables
 from sateen.cli.examples import EXAMPLES
 from sateen.cli.main import app
-from sateen.cli.run import _memory
+from sateen.cli.output import memory_text
 from sateen.cli.schema import schema_of
 from sateen.errors import DeviceError, DifferenceError, InternalError, SateenError
-from sateen.hw.spec.config import PRESETS
+from sateen.hw.spec.config import parse_config
 from sateen.testing.graphs import Builder
 
 NAMES = ["conv_2d_transposed_with_a_name", "a[/b]:cat:", "esc\x1b[31m"]
@@ -163,14 +163,17 @@ def test_other_encodings():
     assert result.returncode == 1 and "no\\u0308\\udc80[/x].sateen" in result.stderr
 
 
-def test_what_is_said_of_sdram():
-    """For how many cycles the array waited, what part of an inference that is, and the least that the bytes take."""
-    config = {"sdram": "as4c32m16sb", "clock_hz": 100_000_000}
-    record = SimpleNamespace(
-        config={**PRESETS["tiny"].to_dict(), **config}, cycles=3000, memory_cycles=1000, predicted_memory_cycles=990,
-        memory_bytes=2001,
-    )  # fmt: skip
-    assert _memory(record) == (
-        "SDRAM: the array waited 1,000 cycles, 25% of an inference without the link (990 by the model); "
-        "2,001 bytes moved, which take 1,001 cycles at 200 MB/s at least"
+def test_what_is_said_of_sdram(tmp_path):
+    """The bytes that move, the least that they take, and for how many cycles the array waits for them."""
+    config = parse_config("tiny,sdram=as4c32m16sb,clock_hz=100000000")
+    assert memory_text(config, 2001, 1000, 3000) == (
+        "SDRAM: 2,001 bytes move, 1,001 cycles at 200 MB/s at least; the array waits 1,000 cycles, 25% of an inference "
+        "without the link"
     )
+    builder = Builder((1, 1, 60), np.random.default_rng(1)).flatten()
+    graph = builder.fully_connected(60).fully_connected(50).fully_connected(40).graph()
+    config = "micro,sdram=m12l64322a,scratchpad_bytes=1024,weight_bytes=4096,baud=12000000"
+    sateen.compile(graph, config).save(tmp_path / "wide.sateen")
+    text = here("info", tmp_path / "wide.sateen").stdout
+    assert re.search(r"^bound by the array: .*, waiting for SDRAM [\d.]+ ms, ", text, re.MULTILINE)
+    assert re.search(r"^SDRAM: [\d,]+ bytes move, [\d,]+ cycles at 400 MB/s at least; the array", text, re.MULTILINE)
