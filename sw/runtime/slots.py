@@ -26,10 +26,8 @@ WIDTH = 256
 """Arrangements that the search keeps."""
 TRIED = 32
 """Of them, those of which all copies are followed."""
-NEAR = 8
-"""Segments back that the search looks for ones in the way."""
 BESIDE = 3
-"""Segments back beside which it tries a place."""
+"""Segments back beside which the search tries a place."""
 GRAIN = 256
 """Bytes of which as many are copied as there is time for."""
 SHARE = 0.95
@@ -110,14 +108,15 @@ class Plan:
         return _place(self.slots[segment], space).start * unit
 
     def _waiting(self, slots: tuple[Slot, ...]) -> float:
-        """Cycles in which copies of segments go on and nothing runs, about, of two inferences."""
+        """Cycles in which copies of segments go on and nothing runs, about, of the second of several inferences."""
         plan = copy(self)
         plan.slots = slots
-        stock, cycles = Stock(plan), 0.0
+        stock, count, cycles = Stock(plan), len(self.parts), 0.0
         for number, part in enumerate(parts := 2 * self.parts):
-            cycles += sum(self.copy_cycles(piece) for piece in stock.needed(part.segment))
-            upcoming = [each.segment for each in parts[number + 1 :]]
-            cycles += max(0.0, sum(map(self.copy_cycles, stock.ahead(part, upcoming))) - self.time(part))
+            waits = sum(self.copy_cycles(piece) for piece in stock.needed(part.segment))
+            upcoming = [each.segment for each in (*parts[number + 1 :], *self.parts)][:count]
+            waits += max(0.0, sum(map(self.copy_cycles, stock.ahead(part, upcoming))) - self.time(part))
+            cycles += waits if number >= count else 0.0
         return cycles
 
     def copy_cycles(self, piece: Piece) -> float:
@@ -212,14 +211,17 @@ class _Arrangement:
     ends: tuple[float, ...]
     copied: float
 
-    def with_one(self, place: range, copy: float, time: float) -> _Arrangement:
-        """The same with the next segment at a place."""
-        first = max(0, len(self.places) - NEAR)
+    def with_one(self, place: range, copy: float, time: float, round: int) -> _Arrangement:
+        """The same with the next segment at a place. It needs no copy if it was there ``round`` segments before, and
+        nothing lay there since."""
+        first = max(0, len(self.places) - round)
         met = [
             end
             for other, end in zip(self.places[first:], self.ends[first:], strict=True)
             if place.start < other.stop and other.start < place.stop
         ]
+        if len(self.places) >= round and met == self.ends[first : first + 1]:
+            copy = 0.0
         copied = max(self.copied, *met, 0.0) + copy
         ends = max(copied, self.ends[-1] if self.ends else 0.0) + time
         return _Arrangement((*self.places, place), (*self.ends, ends), copied)
@@ -243,7 +245,8 @@ def _arranged(
                 starts += [place.stop + -place.stop % grain, place.start - sizes[segment]]
             for start in dict.fromkeys(start // grain * grain for start in starts):
                 if 0 <= start <= room - sizes[segment]:
-                    one = each.with_one(range(start, start + sizes[segment]), copies[segment], times[segment])
+                    place = range(start, start + sizes[segment])
+                    one = each.with_one(place, copies[segment], times[segment], len(sizes))
                     made[one.places] = one
         kept = sorted(made.values(), key=lambda each: (each.ends[-1], each.copied))[:WIDTH]
     return [each.places[: len(sizes)] for each in kept]
