@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -14,15 +14,17 @@ from numpy.typing import NDArray
 
 from sateen.cli.output import opened, status
 from sateen.cli.printing import JsonFile, console, printable, write_document
-from sateen.errors import DifferenceError
+from sateen.errors import DifferenceError, SateenError
+from sateen.extras import install_hint
+from sateen.files import atomic_write
 from sateen.language import (
-    Cache,
     Decoder,
     DeviceProducts,
     EvictingCache,
     GoldenProducts,
     Quantized,
     Tokenizer,
+    WatchedDecoder,
     Writer,
     check_size,
     load,
@@ -97,9 +99,13 @@ def tell(
     ] = None,
     rank: Annotated[int | None, typer.Option(help="Joint rank to which queries, keys and values are cut.")] = None,
     tokenizer: Annotated[Path | None, typer.Option(help="Tokenizer of a llama2.c model.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page that shows what each token looked at, and what the cache kept.")
+    ] = None,
     json: JsonFile = None,
 ) -> None:
     """Writes a text with a language model. Products with weights run on the device, the rest on the host."""
+    page = None if html is None else _page()
     with status(f"quantizing {model_file}"):
         model, words = load(model_file, tokenizer)
         if device != GOLDEN:
@@ -108,23 +114,52 @@ def tell(
     start = words.encode(prompt)
     cache = None if keep is None else EvictingCache(model.shape, keep)
     options = {"temperature": temperature, "seed": seed, "ahead": ahead}
+    kind = Decoder if page is None else WatchedDecoder
     if device == GOLDEN:
-        told = _told(quantized, words, start, tokens, options, device, GoldenProducts(quantized), cache)
+        decoder = kind(quantized, GoldenProducts(quantized), cache)
+        told = _told(decoder, words, start, tokens, options, device)
     else:
         with opened(device) as opened_device:
             products = DeviceProducts(opened_device, quantized, 1 + ahead)
-            compared = _Compared(products, GoldenProducts(quantized))
-            told = _told(quantized, words, start, tokens, options, device, compared, cache)
+            decoder = kind(quantized, _Compared(products, GoldenProducts(quantized)), cache)
+            told = _told(decoder, words, start, tokens, options, device)
     _summary(quantized, told)
     write_document(json, told)
+    if html is not None and page is not None and isinstance(decoder, WatchedDecoder):
+        with atomic_write(html, "wb") as file:
+            file.write(page(told, decoder, words).encode())
+        console.print(f"{html}: what each token looked at")
+
+
+def _page() -> Callable[[Told, WatchedDecoder, Tokenizer], str]:
+    """What makes a page of a text, before the text is written, which takes long."""
+    try:
+        from sateen.report.story import story
+    except ImportError as error:
+        raise SateenError(f"pages need Jinja ({error}); {install_hint('report')}") from error
+
+    def page(told: Told, decoder: WatchedDecoder, words: Tokenizer) -> str:
+        rate = told.tokens_per_second
+        facts = {
+            "products with weights": f"on {told.device}" if told.products else "by the golden model",
+            "tokens": f"{len(told.prompt):,} of the prompt, {len(told.tokens):,} written",
+            "passes over the weights": f"{told.passes:,}",
+            **({"cycles a pass": f"{told.cycles / told.passes:,.0f}"} if told.cycles and told.passes else {}),
+            **({"tokens/s at its clock, products alone": f"{rate:,.0f}"} if rate else {}),
+            **({"golden model": f"all {told.products:,} products equal"} if told.products else {}),
+        }
+        text = told.prompt + told.tokens
+        return story(told.model, facts, text, len(told.prompt), decoder.steps, words, decoder.model.shape)
+
+    return page
 
 
 def _told(
-    model: Quantized, words: Tokenizer, prompt: list[int], count: int, options: dict[str, Any], device: str,
-    products: GoldenProducts | _Compared, cache: Cache | None,
-) -> Told:  # fmt: skip
+    decoder: Decoder, words: Tokenizer, prompt: list[int], count: int, options: dict[str, Any], device: str
+) -> Told:
     """Writes and prints the text."""
-    writer = Writer(Decoder(model, products, cache), prompt, ends=(words.begin, words.end), **options)
+    model, products = decoder.model, decoder.products
+    writer = Writer(decoder, prompt, ends=(words.begin, words.end), **options)
     on_device = products.device if isinstance(products, _Compared) else None
     cycles_before, bytes_before = (on_device.cycles, on_device.device.link.bytes) if on_device else (0, 0)
     began = time.perf_counter()

@@ -55,7 +55,7 @@ class EvictingCache(Cache):
             gone = got[: -self.recent].argmin(axis=0)
             kept = np.arange(len(got) - 1)[:, None]
             kept = kept + (kept >= gone)
-            got = np.take_along_axis(got, kept, axis=0)
+            got, self.places[layer] = (np.take_along_axis(held, kept, axis=0) for held in (got, self.places[layer]))
             self.keys[layer], self.values[layer] = (
                 np.take_along_axis(held[layer], kept[:, :, None], axis=0) for held in (self.keys, self.values)
             )

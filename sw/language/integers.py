@@ -137,9 +137,16 @@ class Cache:
         """Tokens so far, those that are kept and others."""
         empty = np.zeros((0, shape.kv_heads, shape.head_dim), np.int8)
         self.keys, self.values = [empty] * shape.layers, [empty] * shape.layers
+        self.places = [np.zeros((0, shape.kv_heads), np.int64)] * shape.layers
+        """Which tokens of the text these are, by layer: [positions, kv_heads]."""
 
     def add(self, layer: int, keys: NDArray[np.int8], values: NDArray[np.int8]) -> None:
         """Appends a layer's keys and values of new tokens."""
+        places = self.places[layer]
+        # The last one is always kept.
+        first = int(places[-1, 0]) + 1 if len(places) else 0
+        new = np.repeat(np.arange(first, first + len(keys))[:, None], places.shape[1], axis=1)
+        self.places[layer] = np.concatenate([places, new])
         self.keys[layer] = np.concatenate([self.keys[layer], keys])
         self.values[layer] = np.concatenate([self.values[layer], values])
 
@@ -150,8 +157,9 @@ class Cache:
         """Takes back the last ``count`` tokens."""
         self.position -= count
         if count:
-            self.keys = [keys[:-count] for keys in self.keys]
-            self.values = [values[:-count] for values in self.values]
+            self.keys, self.values, self.places = (
+                [layer[:-count] for layer in held] for held in (self.keys, self.values, self.places)
+            )
 
     @property
     def full(self) -> str:
@@ -202,6 +210,10 @@ class Decoder:
         cache.position += len(tokens)
         return (model.logits(codes) + model.offset).astype(np.int32)
 
+    def attended(self, layer: int, shares: Integers) -> None:
+        """Told, after each token, its shares [heads, positions] of a layer with :data:`SHARE_BITS`."""
+        self.cache.attended(layer, shares)
+
     def _normalized(self, x: NDArray[np.int64], scaling: Scaling) -> NDArray[np.int8]:
         """x divided by the root of its row's sum of squares, scaled per channel."""
         rows = []
@@ -229,7 +241,7 @@ class Decoder:
             distance = layer.scores((scores - scores.max(axis=1, keepdims=True)).T).T
             exponential = fixed.exp_on_negative(np.maximum(distance, LEAST), 31 - SCORE_BITS)
             shares = golden.rescale(exponential, 2**30, SHARE_BITS - 30, rounding=Rounding.SINGLE)
-            cache.attended(number, shares)
+            self.attended(number, shares)
             mixed = np.einsum("gsp,pgd->gsd", shares.reshape(s.kv_heads, s.sharing, -1), values)
             rows.append(_divided(mixed.reshape(s.heads, -1), shares.sum(axis=1)))
         return np.clip(layer.mixed(np.array(rows).reshape(count, s.dim)), -128, 127).astype(np.int8)

@@ -85,6 +85,12 @@ class Tokenizer:
             _, place, joined = best
             tokens[place : place + 2] = [joined]
 
+    def shown(self, token: int) -> str:
+        """A token by itself, for people; bytes that are no whole character as ``\\xNN``."""
+        if token in (self.begin, self.end):
+            return "⟨begin⟩" if token == self.begin else "⟨end⟩"
+        return self._byte_of.get(token, self.pieces[token]).decode("utf-8", "backslashreplace")
+
     def decode(self, tokens: Iterable[int]) -> str:
         """The text of tokens that follow a beginning token; it ends before the next beginning or ending token."""
         return "".join(self.stream(tokens))
