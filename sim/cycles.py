@@ -91,10 +91,10 @@ class _Model:
             pairs = lines // 2
             # When the first pair is used, all but the last line of the second are there.
             drained = opened + max(pairs * lanes, (pairs - 2) * 2 * config.group + 1 + lanes) - 1
-            # Three lines are taken before the tables are complete, and wait.
-            waiting = max(0, tables_full - (first + 3 * config.group)) if lines > 3 else 0
-            last_line = drained + 1 - lanes if lines > 3 else first + (lines - 1) * config.group
-            self.last_beat = last_line + (lines > 3)
+            # Four lines are taken before the tables are complete. Of more, the fifth waits.
+            waiting = max(0, tables_full - (first + 3 * config.group)) if lines > 4 else 0
+            last_line = drained + 1 - lanes if lines > 4 else first + (lines - 1) * config.group
+            self.last_beat = last_line + (lines > 4)
         self.words_done = max(weights_loaded, taken - t.prefetched_words)
         done_before, self.done = self.done, drained + t.drain_to_done
         cycles, busy, output = self.done - begin, lines, self.done - last_line - 1

@@ -79,13 +79,13 @@ TARGETS: dict[str, Target] = {
         tests=(
             "tb/compiler/test_lowering.py",
             "tb/compiler/test_ways.py::test_programs_of_random_layers",
-            "tb/graph/test_operators.py",
         ),
         sample=30,
     ),
     "cycles": Target(
         files=("sim/cycles.py",),
         tests=(
+            "tb/sim/test_cycles.py",
             *(f"tb/system/test_accelerator.py::test_cycle_model[{config}]" for config in CYCLE_CONFIGS),
             "tb/graph/test_softmax_layers.py",
             "tb/graph/test_pairs.py",

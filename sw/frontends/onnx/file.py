@@ -18,7 +18,7 @@ from sateen.errors import CompileError
 from sateen.extras import install_hint
 from sateen.frontends.onnx.external import embed
 from sateen.frontends.onnx.schemas import MICROSOFT, Schema, find, opsets, plain, same, text
-from sateen.graph import Array, GraphError, require
+from sateen.graph import Array, GraphError, one_line, require
 
 __all__ = ["NARROW", "Node", "OnnxModel", "array", "guarded", "parse", "read", "records", "widened"]
 
@@ -185,8 +185,7 @@ def _model(onnx: Any, model: Any) -> OnnxModel:
 
 def _text(name: str | bytes) -> str:
     """A name in one line. The parser returns bytes if it is not UTF-8."""
-    text = name.decode("utf-8", "replace") if isinstance(name, bytes) else name
-    return "".join(char if char.isprintable() else "?" for char in text)
+    return one_line(name.decode("utf-8", "replace") if isinstance(name, bytes) else name)
 
 
 def _described(onnx: Any, value: Any) -> tuple[str, tuple[int, ...]]:

@@ -14,7 +14,7 @@ import numpy as np
 import tflite
 
 from sateen.frontends.tflite.options import Options, newer_fields
-from sateen.graph import Array, GraphError, require
+from sateen.graph import Array, GraphError, one_line, require
 
 __all__ = ["IDENTIFIER", "STATES", "RawModel", "RawOperator", "RawTensor", "read"]
 
@@ -131,7 +131,7 @@ class RawModel:
 
 def _text(name: bytes | None) -> str:
     """A name in one line."""
-    return "".join(char if char.isprintable() else "?" for char in (name or b"").decode("utf-8", "replace"))
+    return one_line((name or b"").decode("utf-8", "replace"))
 
 
 def read(data: bytes) -> RawModel:

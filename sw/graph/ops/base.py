@@ -28,6 +28,7 @@ __all__ = [
     "Tensors",
     "Unary",
     "Values",
+    "one_line",
     "require",
 ]
 
@@ -50,6 +51,11 @@ def require(condition: bool, who: object, what: str) -> None:
     """Raises :class:`GraphError` unless ``condition`` holds."""
     if not condition:
         raise GraphError(f"{who}: {what}")
+
+
+def one_line(text: str) -> str:
+    """A text from a file, for a message: what is not printable becomes a question mark."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def is_int(value: object, low: int, high: int) -> bool:
@@ -139,7 +145,7 @@ class Tensor:
             require(fits, self, "file_layout must move all of its values, and leave the batch in front")
 
     def __str__(self) -> str:
-        return f"tensor {self.name!r}" + (f" ({self.label})" if self.label else "")
+        return f"tensor {self.name!r}" + (f" ({one_line(self.label)})" if self.label else "")
 
     @property
     def base(self) -> int:
