@@ -59,6 +59,10 @@ operators on int16 and real numbers always run on the host. In ONNX, what operat
 DequantizeLinear and a QuantizeLinear is the device's, too, where each code's result follows from it alone (a table) or
 is a line for each channel (a layer).
 
+Activations of int16 with weights of int8 (16x8) are the host's in TensorFlow Lite: their sums are of 64 bits, the
+array's of 32, and memories and multipliers for them would double. ONNX files with codes of 16 bits are refused, with
+the advice to quantize to 8 bits.
+
 **Equal to** names the interpreters that the same files were run with, on random codes of all values: tflite-micro's
 portable kernels, LiteRT's reference kernels for types and operators that those lack, onnxruntime. All integers were the
 same where nothing else is said, and real numbers agreed to five digits; else the largest distance is given. A RELU6 to

@@ -154,6 +154,7 @@ def _of_all_versions() -> dict[str, Base]:
         "Pow": (["d", np.float32(2)], {}, IMAGE),
         "Softmax": (["d"], {}, IMAGE),
         "TopK": (["d", _integers(3)], {}, IMAGE),
+        "InstanceNormalization": (["d", np.float32([1, 2, 3, 4]), np.float32([0.1, -2, 0, 4])], {}, IMAGE),
         "LayerNormalization": (["d", np.ones(5, np.float32)], {}, IMAGE),
         "RMSNormalization": (["d", np.linspace(0.5, 1.5, 5, dtype=np.float32)], {}, IMAGE),
         "DepthToSpace": (["d"], {"blocksize": 2}, (1, 8, 3, 5)),

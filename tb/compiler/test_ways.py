@@ -9,6 +9,7 @@ import pytest
 import sateen
 import seeds
 import ways
+from sateen.graph import run
 from sateen.hw.spec.config import parse_config
 from sateen.sparsity import packing
 from sateen.testing.graphs import Builder, random_input
@@ -34,6 +35,17 @@ def test_small_images():
 )
 def test_all_small_images(config, kernels, sizes):
     assert swept(config, kernels, sizes, sizes, (3, 16)) > 500
+
+
+@pytest.mark.prove
+def test_all_small_images_as_chosen():
+    """On the large array, as the compiler chooses to compute each."""
+    with sateen.open("sim:large") as device:
+        for place, shape in enumerate(itertools.product(SIZES, SIZES, KERNELS[::2], (3, 16))):
+            graph = ways.depthwise(*shape, np.random.default_rng([place, 7]))
+            x = random_input(graph, np.random.default_rng([place, 8]))
+            actual = device.load(sateen.compile(graph, device.config)).run(x)
+            np.testing.assert_array_equal(actual, run(graph, x)[graph.outputs[0]], err_msg=f"image and kernel {shape}")
 
 
 @pytest.mark.parametrize("case", range(8))

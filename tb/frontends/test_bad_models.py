@@ -296,6 +296,7 @@ def test_onnx_says_what_is_odd(kind, inputs, shape, fields, message):
         ({"strides": "wide"}, "its attribute strides must be INTS, not STRING"),
         ({"pads": [-1, 0, 0, 0]}, "its pads must be 4 numbers of 0 or more"),
         ({"auto_pad": "MIDDLE"}, "its auto_pad 'MIDDLE' is not supported"),
+        ({"auto_pad": "SAME_UPPER", "pads": [1, 0, 1, 0]}, "it states pads (1, 0, 1, 0) beside its auto_pad 'SAME_"),
         ({"pads": [2, 2, 2, 2], "dilations": [5, 5]}, "exceeds its padded input"),
     ],
 )

@@ -120,6 +120,19 @@ def test_refuses_what_no_handler_has_used(change, message):
     assert message in str(error.value)
 
 
+def test_refuses_them_without_a_batch():
+    """Where the axes of a model are counted otherwise, since its first is no batch."""
+    nodes = [helper.make_node("Flatten", ["x_d"], ["f"], axis=0), helper.make_node("Relu", ["f"], ["a"])]
+    nodes = [*quantized("x"), *nodes, *quantized("a")]
+    constants = numbers("x", 0.0513, 3, "i") | numbers("a", 0.0711, 1, "i")
+    file = onnx.ModelProto.FromString(model(nodes, [("x", "f", (3, 4))], ("a_d", "f", (1, 12)), constants))
+    assert frontend.load(file.SerializeToString()).tensors["a_d"].file_shape
+    (flatten,) = (node for node in file.graph.node if node.op_type == "Flatten")
+    flatten.attribute.append(helper.make_attribute("mode", "fast"))
+    with pytest.raises(GraphError, match="its attribute mode is unknown to version 13"):
+        frontend.load(file.SerializeToString())
+
+
 def test_functions_of_the_file_are_expanded():
     """An operator that the file itself defines."""
     make, domain = helper.make_node, "my.own"

@@ -1,4 +1,4 @@
-"""ONNX's normalizations over the last axes, against onnxruntime."""
+"""ONNX's normalizations over the last axes and of images, against onnxruntime."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ CASES = [
     ("LayerNormalization", (2, 3, 4, 7), (7,), {"epsilon": 0.1}),
     ("LayerNormalization", (2, 3, 4, 7), (4, 7), {"axis": 2}),
     ("LayerNormalization", (2, 24), (24,), {"axis": 1}),
+    ("InstanceNormalization", (2, 5, 4, 7), (5,), {}),
+    ("InstanceNormalization", (1, 6, 20), (6,), {"epsilon": 0.1}),
     ("RMSNormalization", (1, 5, 16), (16,), {}),
     ("RMSNormalization", (2, 3, 4, 7), (7,), {"epsilon": 0.1, "axis": -1}),
     ("RMSNormalization", (2, 3, 4, 7), (3, 4, 7), {"axis": 1}),
@@ -40,7 +42,7 @@ CASES = [
 @pytest.mark.parametrize(("kind", "shape", "size", "fields"), CASES)
 def test_normalizations(kind, shape, size, fields):
     """Results next to a tie may differ by a step."""
-    biased = kind == "LayerNormalization" and "axis" not in fields
+    biased = kind == "InstanceNormalization" or kind == "LayerNormalization" and "axis" not in fields
     constants = {"w": reals(*size) + 1} | ({"v": reals(*size)} if biased else {})
     data = file(kind, shape, constants, **fields)
     x = {"x": reals(*shape) * 2}
@@ -58,3 +60,5 @@ def test_refusals():
     data = file("LayerNormalization", (1, 5, 16), {"w": reals(5, 16)})
     with pytest.raises(GraphError, match="does not fit the axes from -1 on"):
         frontend.load(data)
+    with pytest.raises(GraphError, match="is no image or rows, or its scale or B does not fit its channels"):
+        frontend.load(file("InstanceNormalization", (1, 5, 16), {"w": reals(4), "v": reals(4)}))

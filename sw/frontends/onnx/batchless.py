@@ -78,6 +78,9 @@ class _Extended:
                 inputs[name] = kind, (1, *shape)
             self.dynamic.add(self.renamed.get(name, name))
         for node in self.model.nodes:
+            if node.schema is not None:
+                # Some are replaced with operators that have other attributes.
+                node.check_known(node.schema)
             node = replace(node, inputs=tuple(self.renamed.get(name, name) for name in node.inputs), used=set())
             if not self.dynamic.intersection(node.inputs):
                 self.nodes.append(node)

@@ -90,6 +90,21 @@ def real_normalization(importer: Importer, node: Node) -> None:
     importer.set_real(node, add_lines(importer, node, x, slopes, starts, layout, importer.real_name(node)))
 
 
+@handles("InstanceNormalization 6 22")
+def instance_normalization(importer: Importer, node: Node) -> None:
+    """Each channel of an image, less its mean and divided by its deviation."""
+    x = importer.as_image(node, importer.real(node))
+    constants = [real_constant(importer, node, place) for place in (1, 2)]
+    good = len(x.shape) == 4 and all(value.shape == x.shape[3:] for value in constants)
+    require(good, node, f"its input of {x.file_shape} is no image or rows, or its scale or B does not fit its channels")
+    scale, bias = (value.reshape(1, 1, 1, -1) for value in constants)
+    result = importer.add(
+        RealNormalize, node, importer.real_name(node), REAL, image_layout(len(x.file_shape)), dtype="float32",
+        input=x.name, axes=(1, 2), scale=scale, bias=bias, epsilon=float(node.get("epsilon")),
+    )  # fmt: skip
+    importer.set_real(node, result)
+
+
 @handles("LayerNormalization 17", "RMSNormalization 23")
 def layer_normalization(importer: Importer, node: Node) -> None:
     """Values over an axis and all behind it, divided by the root of their mean square; less their mean, unless it is

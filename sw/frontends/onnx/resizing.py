@@ -56,6 +56,14 @@ def resize_real(importer: Importer, node: Node) -> None:
 
 def _interpolate(importer: Importer, node: Node, sizes_of: Sizes, kind: str) -> None:
     require(node.get("mode") == "linear", node, f"its mode {node.get('mode')!r} is not supported; use linear")
+    value = importer.value(node)
+    coded = isinstance(value, Tensor) and value.dtype != "float32"
+    require(
+        not coded,
+        node,
+        "it interpolates codes, which are cut off to whole numbers in place of rounded; place DequantizeLinear before "
+        "it and QuantizeLinear behind it, as quantize_static does with quant_format=QuantFormat.QDQ",
+    )
     x = importer.as_image(node, importer.real(node))
     shape, scales = _here(node, x, sizes_of)
     result = importer.add(

@@ -51,6 +51,8 @@ def _axes(node: Node, sizes: tuple[int, ...], kernel: tuple[int, ...]) -> list[_
     auto = node.get("auto_pad")
     known = auto in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
     require(known, node, f"its auto_pad {auto!r} is not supported")
+    alone = auto == "NOTSET" or not any(pads)
+    require(alone, node, f"it states pads {pads} beside its auto_pad {auto!r}; export the model with one of them")
     require(len(wanted) in (0, count), node, f"its output_shape {wanted} does not fit {count} axes")
     if not wanted and auto.startswith("SAME"):
         wanted = tuple(size * step for size, step in zip(sizes, strides, strict=True))

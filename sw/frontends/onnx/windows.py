@@ -47,7 +47,9 @@ class Window:
         require(good, node, f"its pads must be {2 * axes} numbers of 0 or more, not {pads}")
         small = max(*size, *stride, *dilation, *pads) <= MOST
         require(small, node, f"its kernel, strides, dilations or pads are larger than {MOST:,}, as no device has them")
-        # Whatever pads an automatic padding has beside it, it replaces them.
+        # In pools automatic padding replaces what pads are beside it; onnxruntime refuses other layers that state both.
+        alone = auto == "NOTSET" or not any(pads) or "Conv" not in node.kind
+        require(alone, node, f"it states pads {pads} beside its auto_pad {auto!r}; export the model with one of them")
         pads = pads if auto == "NOTSET" else (0, 0) * axes
         if axes == 1:
             size, stride, dilation, pads = (1, *size), (1, *stride), (1, *dilation), (0, pads[0], 0, pads[1])
