@@ -17,6 +17,8 @@ __all__ = ["Difference", "compare", "interpreted"]
 REAL = 1e-5
 """Relative difference of two real numbers that are taken as equal: the interpreters' exponential functions differ in
 their last bits."""
+LAST = 2.0**-22
+"""The same relative to a tensor's largest number: a few of its last bits, which differences near 0 are of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +98,8 @@ def _difference(graph: Graph, name: str, op: str, actual: Array, expected: Array
     a, b = actual.astype(np.float64), expected.astype(np.float64)
     equal = (a == b) | (np.isnan(a) & np.isnan(b))
     if np.issubdtype(actual.dtype, np.floating):
-        equal |= np.isclose(a, b, rtol=REAL, atol=0, equal_nan=True)
+        finite = np.abs(b[np.isfinite(b)])
+        equal |= np.isclose(a, b, rtol=REAL, atol=LAST * finite.max(initial=0), equal_nan=True)
     tensor = graph.tensors[name]
     same: dict[str, Any] = dict(tensor=name, label=tensor.label, op=op, values=actual.size)
     if equal.all():

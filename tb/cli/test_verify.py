@@ -153,6 +153,18 @@ def test_real_numbers_are_compared_to_five_digits(folder):
         assert found.different == different
 
 
+def test_last_bits_near_zero_are_those_of_the_largest(folder):
+    """A difference of two numbers is as uncertain as they are."""
+    graph = load(folder / "small.onnx")
+    name = graph.outputs[0]
+    values = np.linspace(0, 3, 4 * 36, dtype=np.float32).reshape(1, 4, 6, 6)
+    for error, different in ((3e-7, 0), (3e-5, 1), (np.inf, 1)):
+        other = values.copy()
+        other.flat[0] += np.float32(error)
+        (found,) = compare(graph, {name: other}, {name: values})
+        assert found.different == different
+
+
 def test_pictures(folder):
     image_module = needs.package("PIL.Image", extra="reference")
     pixels = np.arange(2 * 2 * 3, dtype=np.uint8).reshape(2, 2, 3) * 20

@@ -286,3 +286,39 @@ def test_real_numbers_that_meet_codes(kind, scales, behind, told, tmp_path):
     kinds = {node.op_type for node in package.load(tmp_path / "optimized.onnx").graph.node}
     assert ("MatMulNBits" in kinds) == told
     assert any(f"operator 'layer' ({kind}) with codes that it makes" in text for text in texts) == told
+
+
+@pytest.mark.parametrize("channels", [False, True])
+@pytest.mark.parametrize(("factor", "point"), [(1, 0), (1.009, 0), (1.02, 0), (2, 0), (1, 100)])
+@pytest.mark.parametrize("kind", ["Conv", "Gemm", "MatMul"])
+def test_biases_that_are_taken_for_others(kind, factor, point, channels):
+    """By kernels of codes, whose biases have no scale. Convolutions have such a kernel if the scale is about right."""
+    rng, image = np.random.default_rng(1), kind == "Conv"
+    weights = np.full(4 if channels else (), 0.01, np.float32)
+    constants = {"s_x": np.float32(0.05), "z_x": np.uint8(128), "s_w": weights, "z_w": np.zeros(weights.shape, np.int8)}
+    constants |= {"w": rng.integers(-50, 50, (4, 4, 3, 3) if image else (8, 4)).astype(np.int8)}
+    constants |= {
+        "s_b": np.float32(0.05) * weights * np.float32(factor),
+        "z_b": np.full(weights.shape, point, np.int32),
+    }
+    constants |= {"b": rng.integers(-3000, 3000, 4).astype(np.int32), "s_y": np.float32(0.1), "z_y": np.uint8(128)}
+    axes = {"x": 0, "w": 0 if image else 1, "b": 0}
+    nodes = [
+        helper.make_node("DequantizeLinear", [n, f"s_{n}", f"z_{n}"], [f"{n}_real"], axis=a) for n, a in axes.items()
+    ]
+    inputs = ["x_real", "w_real", *(["b_real"] if kind != "MatMul" else [])]
+    nodes.append(helper.make_node(kind, inputs, ["c"], name="layer"))
+    nodes += [helper.make_node("Add", ["c", "b_real"], ["d"])] if kind == "MatMul" else []
+    nodes.append(helper.make_node("QuantizeLinear", ["d" if kind == "MatMul" else "c", "s_y", "z_y"], ["y"]))
+    shape = (1, 4, 40, 40) if image else (200, 8)
+    ends = [helper.make_tensor_value_info(name, TensorProto.UINT8, end) for name, end in (("x", shape), ("y", None))]
+    values = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], values)
+    opset = [helper.make_opsetid("", 13)]
+    data = helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+    distance, texts = apart(data, {"x": rng.integers(0, 256, shape).astype(np.uint8)})
+    told = [text for text in texts if text.startswith("onnxruntime")]
+    other = any(f"operator 'layer' ({kind}) with another bias than the file's" in text for text in told)
+    assert distance.max() == 0 or told
+    assert other == ((factor, point) != (1, 0) and (not image or factor == 1.009))
+    assert distance.max() <= 1 or other

@@ -72,6 +72,8 @@ class Builder:
         self.open: dict[str, Node] = {}
         """The file's operators of which onnxruntime may have a result that is one step from theirs here, or, of real
         numbers, another last bit; by tensors that they make."""
+        self.biased: list[Node] = []
+        """Layers whose bias onnxruntime takes for something else."""
         self._names = names
         self._in_file_layout: dict[str, Tensor] = {}
         self._images: dict[str, Tensor] = {}

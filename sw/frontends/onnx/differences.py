@@ -45,7 +45,9 @@ LARGEST = 2**22
 """Sums that are tried."""
 
 
-def warn_of_differences(model: OnnxModel, graph: Graph, optimized: Optimized, open_: Mapping[str, Node]) -> None:
+def warn_of_differences(
+    model: OnnxModel, graph: Graph, optimized: Optimized, open_: Mapping[str, Node], biased: Sequence[Node]
+) -> None:
     """Warns of operators whose results may differ from those of onnxruntime.
 
     Parameters
@@ -55,7 +57,15 @@ def warn_of_differences(model: OnnxModel, graph: Graph, optimized: Optimized, op
     open_
         The file's operators that onnxruntime may compute otherwise next to a tie, by the graph's tensors: codes, or
         real numbers that perhaps are never quantized.
+    biased
+        Layers whose bias it takes for codes in units of the sums.
     """
+    if biased:
+        _warn(
+            f"onnxruntime computes {_named(biased)} with another bias than the file's: it takes its codes for units of "
+            "the sums, whatever their scale and zero point. Here they are as the file says, and as onnxruntime has "
+            "them without optimizations; give the bias the product of the scales of input and weights"
+        )
     pairs, quantizing = (
         [node for node in model.nodes if node.outputs and node.outputs[0] in names]
         for names in (optimized.merged, optimized.quantizing)

@@ -119,12 +119,16 @@ class Importer(Builder):
         return (found.rows if rank > 2 and name in found.rows else found.kernels).get(name, Kernel.CODES)
 
     def compare_sums(
-        self, node: Node, made: Tensor, sums: Callable[[], Sums], limits: tuple[int, int] | None = None
-    ) -> None:
+        self, node: Node, made: Tensor, sums: Callable[[], Sums], limits: tuple[int, int] | None = None, *,
+        in_units: bool = True,
+    ) -> None:  # fmt: skip
         """Notes a layer that onnxruntime computes with real numbers, if its results may differ: codes within
-        ``limits``, or real numbers."""
+        ``limits``, or real numbers; and one that it computes with codes, if its bias is not ``in_units`` of the sums,
+        which is taken for that."""
         source = self.tensors[self.ops[-1].inputs[0]]
         if self.kernel(node, len(source.file_shape)) is not Kernel.REAL:
+            if not in_units:
+                self.biased.append(node)
             return
         if limits is None:
             differ = not sums().is_exact()

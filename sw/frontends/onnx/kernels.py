@@ -12,7 +12,7 @@ DequantizeLinear of its own (``EnsureUniqueDQForNodeUnit``); Transposes move on 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -236,7 +236,7 @@ class _Network(Replacement):
         for reader, place in readers if name in self.outputs else readers[1:]:
             copy = self.name(name, "copy")
             self.read(reader, place, copy)
-            self.put(Part(DEQUANTIZE, 0, list(part.inputs), (copy,), part.numbers))
+            self.put(replace(part, inputs=list(part.inputs), outputs=(copy,)))
 
 
 @np.errstate(all="ignore")
@@ -258,5 +258,8 @@ def _common(a: Numbers | None, b: Numbers | None) -> Numbers | None:
 def _part(constants: Mapping[str, Array], node: Node, inputs: list[str]) -> Part:
     version, kind = node.schema.version if node.schema else 0, kind_of(node)
     if kind in (QUANTIZE, DEQUANTIZE):
-        return Part(kind, version, inputs[:1], node.outputs, numbers_of(constants, node))
+        scales, points = (constants.get(name) for name in (*node.inputs[1:3], "", "")[:2])
+        return Part(
+            kind, version, inputs[:1], node.outputs, numbers_of(constants, node), scales=scales, points=points
+        )  # fmt: skip
     return Part(kind, version, inputs, node.outputs, attributes=node.attributes, results=[node.outputs[0]])

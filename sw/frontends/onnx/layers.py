@@ -164,7 +164,7 @@ class Layer:
             self.importer, self.node, self.kind, self.x, self.weights, self.scales, self.bias, name, quantization,
             limits, self.layout, **self.fields,
         )  # fmt: skip
-        self.importer.compare_sums(self.node, made, self._sums, clamp(quantization, limits))
+        self._compare(made, clamp(quantization, limits))
         return made
 
     def real(self, name: str) -> Tensor:
@@ -180,7 +180,7 @@ class Layer:
             multiplier=np.zeros(outputs, np.int32), shift=np.zeros(outputs, np.int8), rounding=Rounding.FLOAT32,
             **self.fields,
         )  # fmt: skip
-        importer.compare_sums(node, sums, self._sums)
+        self._compare(sums)
         steps: list[tuple[str, Array]] = [("multiply", products)]
         if self.bias is not None and not coded:
             steps.append(("add", self._real_bias(outputs)))
@@ -194,6 +194,11 @@ class Layer:
             fields: dict[str, Any] = {"a": real.name, "b": constant.name, "function": function}
             real = importer.add(RealBinary, node, made, REAL, self.layout, dtype="float32", **fields)
         return real
+
+    def _compare(self, made: Tensor, limits: tuple[int, int] | None = None) -> None:
+        bias, products = self.bias, np.float32(self.x.scale) * self.scales
+        own = isinstance(bias, QuantizedConstant) and not (is_in_units(bias, products) and not bias.zero_points.any())
+        self.importer.compare_sums(self.node, made, self._sums, limits, in_units=not own)
 
     def _sums(self) -> Sums:
         """What the layer that was appended last adds up."""

@@ -57,7 +57,7 @@ def load(source: bytes | str | os.PathLike[str], *, name: str = "") -> Graph:
     folder = None if isinstance(source, bytes) else Path(source).parent
     model = read(data, folder)
     made, importer = imported(model, name or "model")
-    warn_of_differences(model, made, importer.optimized, importer.open)
+    warn_of_differences(model, made, importer.optimized, importer.open, importer.biased)
     return made
 
 

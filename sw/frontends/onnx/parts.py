@@ -67,6 +67,10 @@ class Part:
     outputs: tuple[str, ...]
     numbers: Numbers | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    scales: Array | None = None
+    """Those of a DequantizeLinear of constants."""
+    points: Array | None = None
+    """Its zero points; ``None`` if it states none."""
     results: list[str] = field(default_factory=list)
     """The first outputs of the file's operators that it stands for."""
 

@@ -118,8 +118,13 @@ class Product:
             MatrixProduct, self.node, name, quantization, multiplier=multiplier, shift=shift, low=low, high=high,
             **self._fields(quantization.scale, self.bias),
         )  # fmt: skip
-        self.importer.compare_sums(self.node, made, self._sums, (low, high))
+        self._compare(made, (low, high))
         return made
+
+    def _compare(self, made: Tensor, limits: tuple[int, int] | None = None) -> None:
+        bias, units = self.bias, np.broadcast_to(self.unit, self.columns)
+        own = isinstance(bias, QuantizedConstant) and not (is_in_units(bias, units) and not bias.zero_points.any())
+        self.importer.compare_sums(self.node, made, self._sums, limits, in_units=not own)
 
     def _sums(self) -> Sums:
         """What the product that was appended last adds up."""
@@ -145,7 +150,7 @@ class Product:
             MatrixProduct, node, importer.name_of(f"{name}.sums"), REAL, dtype="int32", multiplier=0, shift=0,
             **self._fields(1.0, self.bias if coded else None),
         )  # fmt: skip
-        importer.compare_sums(node, sums, self._sums)
+        self._compare(sums)
         real = importer.add(Dequantize, node, importer.name_of(f"{name}.real"), REAL, dtype="float32", input=sums.name)
         steps = [("multiply", np.reshape(self.unit, -1))]
         if self.bias is not None and not coded:

@@ -25,6 +25,8 @@ LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 CLAMPS = ("Clip", "Relu")
 BLOCK = 16
 """The least number of weights with one scale that there are kernels for."""
+ABSOLUTE, RELATIVE = 1e-6, 1e-2
+"""How far a bias's scale may be from that of the sums."""
 
 
 class Kernel(enum.Enum):
@@ -125,6 +127,8 @@ class Replacement(Parts):
         whole = str(part.attributes.get("beta", 1.0)) == "1.0"
         if len(inputs) > 2 and not (whole and self._is_int32(inputs[2], last, behind)):
             return False
+        if part.kind == "Conv" and len(inputs) > 2 and not _fits_sums(self.makers.get(inputs[2]), first, second):
+            return False
         if behind is not None:
             near = self.only_reader(last.output) is behind
             return near and behind.numbers is not None and behind.numbers.stated if rows else self._kind(behind) == kind
@@ -190,3 +194,16 @@ class Replacement(Parts):
         pair = behind is not None and behind.kind == DEQUANTIZE and part.numbers.stated
         converted = pair and behind is not None and behind.numbers == part.numbers
         return "uint8" if converted and part.numbers.kind == "int8" else part.numbers.kind
+
+
+@np.errstate(all="ignore")
+def _fits_sums(bias: Part | None, first: Part, second: Part) -> bool:
+    """Whether a bias without a zero point has about the scales of a convolution's sums (``CheckConvBiasScale``)."""
+    if bias is None:
+        return True
+    if first.numbers is None or second.scales is None or bias.scales is None:
+        return False
+    wanted = np.float64(first.numbers.scale) * second.scales.astype(np.float64)
+    fits = bias.scales.size == 1 or bias.scales.shape == wanted.shape
+    near = fits and np.abs(bias.scales - wanted) <= ABSOLUTE + RELATIVE * np.abs(wanted)
+    return bool(np.all(near)) and (bias.points is None or not bias.points.any())
