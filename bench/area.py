@@ -22,7 +22,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 import results
-from sateen.fpga.area import FILE, FORMAT, GROUPS, RESOURCES, count_of_pes, group_of, terms
+from sateen.fpga.area import FILE, FORMAT, GROUPS, OPTIONS, RESOURCES, count_of_pes, group_of, terms
 from sateen.fpga.blocks import blocks
 from sateen.fpga.boards import BOARDS
 from sateen.fpga.flow import synthesize
@@ -94,8 +94,10 @@ def enter(part: str, config: str, netlist: Path) -> None:
 def fit() -> None:
     """Fits all coefficients, and says how far each point is off when it is left out."""
     document = load()
-    document["coefficients"], document["errors"] = {}, {}
+    document["coefficients"], document["errors"], document["options"] = {}, {}, {}
     for key, points in _by_key(document["points"]).items():
+        configs = [parse_config(point["config"]) for point in points]
+        document["options"][key] = [name for name in OPTIONS if any(getattr(config, name) for config in configs)]
         for point in points:
             _check_blocks(point)
         document["coefficients"][key] = _fitted(points)

@@ -22,7 +22,7 @@ from sateen.fpga.parts import Part
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.timing import BLOCK_DEPTH
 
-__all__ = ["FILE", "GROUPS", "AreaUnknown", "Error", "area", "count_of_pes", "error_of", "group_of", "terms"]
+__all__ = ["FILE", "GROUPS", "OPTIONS", "AreaUnknown", "Error", "area", "count_of_pes", "error_of", "group_of", "terms"]
 
 FILE = Path(__file__).with_name("area.json")
 FORMAT = "sateen.area/1"
@@ -33,7 +33,9 @@ MEASURED = {
     "rows", "cols", "pe", "weight_bits", "lanes", "scratchpad_bytes", "weight_bytes", "positions", "descriptors",
     "frame_bytes", "clock_hz", "baud", "multipliers", "combine", "engine", "weight_rows",
 }  # fmt: skip
-"""The fields that the estimates follow."""
+"""The fields that the estimates follow, wherever anything was measured."""
+OPTIONS = ("overlap",)
+"""Those that they follow where configurations with them were measured."""
 
 
 class AreaUnknown(ValueError):
@@ -76,16 +78,19 @@ GROUPS: dict[str, dict[str, dict[str, Term]]] = {
             "program": lambda c: math.log2(c.descriptors),
             "memories": lambda c: -(-c.scratchpad_bytes // c.banks // BLOCK_DEPTH) + -(-c.weight_words // BLOCK_DEPTH),
             "columns": lambda c: c.cols * c.weight_rows,
+            "overlap": lambda c: c.overlap,
         },
         "accumulators": {
             "one": lambda c: 1,
             "columns": lambda c: c.cols,
             "sums": lambda c: c.cols * _sum_bits(c),
             "tables": lambda c: c.cols * c.tables,
+            "overlap": lambda c: c.cols * c.overlap,
         },
         "activations": {
             "one": lambda c: 1,
             "bytes": lambda c: c.beat_bytes,
+            "overlap": lambda c: c.beat_bytes * c.overlap,
             "group": lambda c: c.beat_bytes * (c.group > 1),
         },
         "output": {
@@ -242,11 +247,13 @@ def _key(engine: str, technology: str) -> str:
 
 
 def _coefficients(config: Config, part: Part) -> Mapping[str, Any]:
+    key = _key(config.engine, part.technology)
+    measured = {*MEASURED, *_table()["options"].get(key, ())}
     for field in dataclasses.fields(config):
-        # Options that came later: what was measured is without them.
-        if field.name not in MEASURED and getattr(config, field.name) != field.default:
+        # What came later: what was measured is without it.
+        if field.name not in measured and getattr(config, field.name) != field.default:
             raise AreaUnknown(f"no synthesis of a configuration with {field.name}={getattr(config, field.name)}")
-    fitted = _table()["coefficients"].get(_key(config.engine, part.technology))
+    fitted = _table()["coefficients"].get(key)
     if fitted is None:
         raise AreaUnknown(f"no synthesis of a {config.engine} engine on {part.technology}")
     return fitted

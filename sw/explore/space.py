@@ -59,7 +59,7 @@ class Space:
         return cls(
             target=target,
             values={**VALUES, "engine": engines, "pe": kinds, "weight_bits": bits, "combine": combines}
-            | {"multipliers": products},
+            | {"multipliers": products, "overlap": (0, 1) if _overlaps(target) else (0,)},
         )
 
     def widened(self, config: Config) -> Space:
@@ -82,6 +82,8 @@ class Space:
             "weight_bits": min(chosen["weight_bits"], PE_KINDS[pe].weight_bits[1]),
             "multipliers": self._multipliers(chosen["multipliers"], rows * cols, cols, pe, 0 if serial else lanes),
             "weight_rows": 1 if serial or combine > 1 or pe == "term" else _weight_rows(chosen["weight_rows"], rows),
+            # Of PEs that take several cycles, the cycle model is not exact where layers overlap.
+            "overlap": 0 if serial or pe != "mac" else chosen["overlap"],
         }  # fmt: skip
         # The sizes depend on the others' banks and words.
         shape = Config(**{**fields, "scratchpad_bytes": 1 << 20, "weight_bytes": 1 << 22})
@@ -127,7 +129,7 @@ class Space:
 def _numbers(config: Config) -> dict[str, int]:
     """A configuration's sizes, as parameters."""
     words = WEIGHT_UNIT * config.weight_word_bytes
-    plain = ("rows", "cols", "lanes", "weight_rows", "positions", "descriptors")
+    plain = ("rows", "cols", "lanes", "weight_rows", "positions", "descriptors", "overlap")
     return {
         **{name: getattr(config, name) for name in plain},
         "scratchpad": config.scratchpad_bytes // (SCRATCHPAD_UNIT * config.banks),
@@ -148,12 +150,17 @@ def _weight_rows(wanted: int, rows: int) -> int:
     return next(count for count in (4, 2, 1) if count <= wanted and rows % count == 0 and rows >= 4 * count)
 
 
-def _estimated(target: Target, engine: str, pe: str) -> bool:
+def _overlaps(target: Target) -> bool:
+    """Whether there is an estimate for layers that overlap."""
+    return _estimated(target, "pipelined", "mac", overlap=1)
+
+
+def _estimated(target: Target, engine: str, pe: str, **options: int) -> bool:
     """Whether there is an estimate for such configurations."""
     base = PRESETS["micro" if engine == "sequential" else "tiny"]
     products = None if pe != "mac" or target.part.technology in MULTIPLIER_BITS else 0
     try:
-        config = replace(base, engine=engine, pe=pe, weight_bits=8, multipliers=products)
+        config = replace(base, engine=engine, pe=pe, weight_bits=8, multipliers=products, **options)
         area(config, target.part)
     except (AreaUnknown, ValueError):
         return False

@@ -63,6 +63,14 @@ def test_presets_are_in_the_space():
         assert space.config(space.chosen(parse_config(name))).layout == parse_config(name).layout
 
 
+def test_layers_overlap_where_that_is_exact_and_was_measured():
+    space = Space.of(target("ulx3s-85f"), [graph()])
+    own = space.chosen(wanted := parse_config("large,weight_rows=4,overlap=1"))
+    assert space.config(own).layout == wanted.layout
+    assert space.config({**own, "pe": "bitserial"}).overlap == 0
+    assert Space.of(target("icebreaker"), [graph()]).values["overlap"] == (0,)
+
+
 def test_neighbours_differ_in_one_parameter():
     space = Space.of(target("ulx3s-85f"), [graph()])
     own = space.chosen(parse_config("small"))

@@ -75,6 +75,17 @@ def test_what_was_not_measured_is_not_guessed():
         area(parse_config("small,products=1"), PARTS["ecp5-85f"])
 
 
+def test_options_are_those_of_the_points(monkeypatch):
+    """Layers that overlap take more, and are unknown where no such configuration was synthesized."""
+    part, plain, overlapping = PARTS["ecp5-85f"], parse_config("small"), parse_config("small,overlap=1")
+    assert area(overlapping, part).luts > area(plain, part).luts
+    assert area(overlapping, part).registers > area(plain, part).registers
+    monkeypatch.setattr("sateen.fpga.area._table", lambda: {**TABLE, "options": {}})
+    area(plain, part)
+    with pytest.raises(AreaUnknown, match="no synthesis of a configuration with overlap=1"):
+        area(overlapping, part)
+
+
 @pytest.mark.parametrize("name", ["ulx3s-85f", "versa-ecp5", "orangecrab-85f", "icebreaker", "ice40-hx8k"])
 def test_clocks_of_the_boards(name):
     """The boards' own clocks are within what is expected of their configurations."""

@@ -68,7 +68,7 @@ def test_what_does_not_fit_is_named():
 @pytest.mark.fpga
 @pytest.mark.parametrize(("name", "cells"), [
     ("ulx3s-85f", (84, 64, 0)), ("orangecrab-85f", (84, 64, 0)), ("ecpix5-85f", (84, 64, 0)),
-    ("versa-ecp5", (24, 28, 0)),
+    ("versa-ecp5", (24, 28, 0)), ("icepi-zero", (24, 28, 0)), ("colorlight-5a-75b", (24, 28, 0)),
     ("icebreaker", (8, 23, 4)), ("ice40-hx8k", (0, 31, 0)), ("tang-nano-9k", (16, 23, 0)),
 ])  # fmt: skip
 def test_boards_find_multipliers_and_memories(name, cells):
