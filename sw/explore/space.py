@@ -58,8 +58,9 @@ class Space:
         products = MULTIPLIERS if target.limits.get("multipliers") else ("none",)
         return cls(
             target=target,
-            values={**VALUES, "engine": engines, "pe": kinds, "weight_bits": bits, "combine": combines}
-            | {"multipliers": products, "overlap": (0, 1) if _overlaps(target) else (0,)},
+            # A study begins with neighbours in the first parameters.
+            values={"overlap": (0, 1) if _overlaps(target) else (0,), **VALUES, "engine": engines, "pe": kinds}
+            | {"weight_bits": bits, "combine": combines, "multipliers": products},
         )
 
     def widened(self, config: Config) -> Space:
