@@ -170,6 +170,15 @@ def test_limits(layer, title, text):
     assert found is None or found.title == title and text in found.text
 
 
+def test_sdram(folder):
+    """The bytes that move and the cycles that the array waits for them, of runs in which some do."""
+    run = RunRecord.load(folder / "example.json")
+    assert run.memory_bytes == run.memory_cycles == 0 and "SDRAM" not in page(run)
+    text = page(replace(run, memory_bytes=54321, memory_cycles=12345))
+    assert "<dt>waiting for SDRAM, cycles</dt><dd>12,345</dd>" in text
+    assert "<dt>from and to SDRAM, bytes an inference</dt><dd>54,321</dd>" in text
+
+
 def test_names_are_text(folder):
     """What a model calls itself and its layers is no markup, neither of the page nor of formulas."""
     run = RunRecord.load(folder / "example.json")
