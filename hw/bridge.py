@@ -48,10 +48,9 @@ class SdramBridge(wiring.Component):
     Moves begin at any byte and have any length. To a pipelined engine they take a cycle a word of SDRAM, where that is
     whole and its place in the engine's memory a multiple of a word, or in the scratchpad; else a cycle a byte, and so
     to a sequential engine, into the checksum, and from and to the host. From the engine they take a cycle a word of the
-    scratchpad of a pipelined one, else a cycle a byte. They may go on while a program
-    runs. A move begins within CAS latency + 18 cycles, besides those of a refresh. To a chip without byte masks only
-    whole words are written: what stands in the first and the last beside a move's bytes is read before, in twice that
-    time.
+    scratchpad of a pipelined one, else a cycle a byte. They may go on while a program runs. A move begins within CAS
+    latency + 18 cycles, besides those of a refresh. To a chip without byte masks only whole words are written: what
+    stands in the first and the last beside a move's bytes is read before, in twice that time.
 
     Parameters
     ----------

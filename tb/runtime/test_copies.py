@@ -26,8 +26,8 @@ WIDE = (
 )
 """Pipelined engines, to which whole words of 2 and of 4 bytes go at once. To the second one's chip no single bytes can
 be written."""
-REFRESHES = 80
-"""Cycles of four refreshes, which come at their own time."""
+REFRESHES = 120
+"""Cycles of six refreshes, which come at their own time."""
 
 
 @pytest.fixture(scope="module")
