@@ -315,7 +315,7 @@ def test_dynamic_quantization(kind):
 def test_an_unknown_operator_is_named_before_a_type_is_complained_of():
     f = File()
     x = f.node("Einsum", f.node("LSTM", f.around("x"), "x", "x"), equation="ij->ji")
-    with pytest.raises(GraphError, match=r"'LSTM_2' \(LSTM\): LSTM is not supported"):
+    with pytest.raises(GraphError, match=r"'LSTM_2' \(LSTM\): LSTM is not supported; give the float model to"):
         frontend.load(f.build({"x": ((1, 4), onnx.TensorProto.FLOAT16)}, x))
 
 

@@ -92,6 +92,8 @@ REAL = {
     "silu_of_reals": lambda x: F.silu(F.layer_norm(x, (6,))),
     "hardsigmoid_of_reals": lambda x: F.hardsigmoid(F.layer_norm(x, (6,))),
     "leaky_relu_of_reals": lambda x: F.leaky_relu(F.layer_norm(x, (6,)), 0.2),
+    "elu_of_reals": lambda x: F.elu(F.layer_norm(x, (6,)), 0.7),
+    "cos_of_reals": lambda x: torch.cos(F.layer_norm(x, (6,))),
     "matmul": lambda x: torch.matmul(x, x.transpose(2, 3)),
     "attention": lambda x: F.scaled_dot_product_attention(x, x, x),
     "attention_scaled": lambda x: F.scaled_dot_product_attention(x[:, :2], x[:, 2:], x[:, :2], scale=0.2),
@@ -229,6 +231,15 @@ class Training(nn.Module):
         return coded(self.norm(coded(x, 0.03, 5)), 0.03, 5)
 
 
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.LSTM(6, 6, batch_first=True)
+
+    def forward(self, x):
+        return coded(self.cell(coded(x, 0.03, 5)[:, 0])[0], 0.03, 5)
+
+
 REFUSED = {
     "alpha": (unary(lambda x: torch.add(x[:, :1], x[:, 1:2], alpha=2)), "its alpha must be 1"),
     "divisor": (unary(lambda x: F.avg_pool2d(x, 2, divisor_override=3)), "argument divisor_override = 3 is not"),
@@ -242,6 +253,7 @@ REFUSED = {
     "undefined": (unary(lambda x: torch.log(x)), "it is not defined for"),
     "int16": (unary(lambda x: coded(x, 0.01, 0, -32768, 32767, torch.int16)), "int16; quantize to 8"),
     "buffers": (Training(), "call eval"),
+    "recurrent": (Recurrent(), "lstm.* is not supported; export the float module to ONNX, and give that to sateen"),
 }
 
 

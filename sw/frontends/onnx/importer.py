@@ -16,7 +16,7 @@ from sateen.errors import SateenWarning
 from sateen.frontends.onnx.builder import Builder
 from sateen.frontends.onnx.file import Node, OnnxModel
 from sateen.frontends.onnx.kernels import optimized
-from sateen.frontends.onnx.kinds import check_quantized, check_static
+from sateen.frontends.onnx.kinds import check_quantized, check_static, remedy_of
 from sateen.frontends.onnx.replacement import Kernel
 from sateen.frontends.onnx.schemas import check_version
 from sateen.frontends.onnx.ties import Sums
@@ -95,7 +95,7 @@ class Importer(Builder):
         for node in self.model.nodes:
             check_static(node)
             known = node.kind in operators or node.kind in self._real_operators
-            require(known, node, f"{node.kind} is not supported; export the model without it, or split it off")
+            require(known, node, f"{node.kind} is not supported; {remedy_of(node)}")
         if self._real_operators:
             check_quantized(self.model)
         for node in self.model.nodes:

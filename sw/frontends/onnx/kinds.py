@@ -5,7 +5,7 @@ from __future__ import annotations
 from sateen.frontends.onnx.file import Node, OnnxModel
 from sateen.graph import require
 
-__all__ = ["check_quantized", "check_static"]
+__all__ = ["check_quantized", "check_static", "remedy_of"]
 
 CODED = ("DequantizeLinear", "IntQuant", "QGemm", "QLinear", "Quant")
 """How the names of operators begin that quantized models have."""
@@ -14,6 +14,17 @@ DYNAMIC = (
     "MatMulIntegerToFloat",
 )  # fmt: skip
 """Operators of models that measure the ranges of activations while they run."""
+
+
+UNROLLED = ("GRU", "LSTM", "RNN")
+"""Operators that quantizing a float model here replaces."""
+
+
+def remedy_of(node: Node) -> str:
+    """What to do about an operator that is not supported."""
+    if node.kind in UNROLLED:
+        return "give the float model to sateen quantize, which unrolls it"
+    return "export the model without it, or split it off"
 
 
 def check_static(node: Node) -> None:

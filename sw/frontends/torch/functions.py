@@ -46,6 +46,11 @@ REAL = {
     "sqrt": "Sqrt", "tanh": "Tanh",
 }  # fmt: skip
 """ONNX's names of functions without parameters, for the host to compute where nothing quantizes their results."""
+OF_REALS = {
+    **REAL, "ceil": "Ceil", "cos": "Cos", "floor": "Floor", "log": "Log", "reciprocal": "Reciprocal", "round": "Round",
+    "sign": "Sign", "sin": "Sin",
+}  # fmt: skip
+"""The same where no codes stand for what they take."""
 
 
 def _clamp(call: Call) -> tuple[float | None, float | None] | None:
@@ -102,10 +107,12 @@ def try_function(translator: Translator, call: Call) -> str | None:
 
 
 def _of_reals(translator: Translator, call: Call, base: str, name: str) -> str | None:
-    """A function of real values, which no codes stand for, if the host knows it: one of :data:`REAL`, GELU, SiLU and
-    the like, or a sum, difference, product or quotient with a number."""
-    if name in REAL:
-        return translator.emit(call, REAL[name], [base])
+    """A function of real values, which no codes stand for, if the host knows it: one of :data:`OF_REALS`, GELU, SiLU
+    and the like, or a sum, difference, product or quotient with a number."""
+    if name in OF_REALS:
+        return translator.emit(call, OF_REALS[name], [base])
+    if name == "elu" and call.arguments["scale"] == call.arguments["input_scale"] == 1:
+        return translator.emit(call, "Elu", [base], alpha=float(call.arguments["alpha"]))
     if name == "hardsigmoid":
         return translator.emit(call, "HardSigmoid", [base], alpha=1 / 6, beta=0.5)
     if name == "leaky_relu":

@@ -33,6 +33,9 @@ IGNORED = ("aten._assert_tensor_metadata.default", "aten._assert_scalar.default"
            "aten.sym_constrain_range_for_size.default", "<built-in function eq>", "<built-in function ge>",
            "<built-in function le>", "<built-in function mul>", "<built-in function add>")  # fmt: skip
 """Calls that check or compute sizes only."""
+UNROLLED = ("aten.gru.", "aten.lstm.", "aten.rnn_")
+"""How calls begin that quantizing a float ONNX model here replaces."""
+UNROLL = "export the float module to ONNX, and give that to sateen quantize, which unrolls it"
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,9 @@ class Translator:
             return
         handler = self.handlers.get(call.kind)
         if handler is None:
-            raise GraphError(f"{call}: {call.kind} is not supported; export the model without it, or split it off")
+            unrolled = call.kind.startswith(UNROLLED)
+            remedy = UNROLL if unrolled else "export the model without it, or split it off"
+            raise GraphError(f"{call}: {call.kind} is not supported; {remedy}")
         self.names[node] = handler(self, call)
         call.finish()
 
