@@ -150,7 +150,8 @@ def forms(config, graph):
     """Compiles a graph's last operator, and says what it became: how many kernels; of each different one, results down
     and right, channels, bytes of a run, tiles of weights, and whether it may slide; whether its rows can be computed
     alone."""
-    assert not sateen.compile(graph, config, strict=True).fallbacks
+    model = sateen.compile(graph, config, strict=True)
+    assert model.layers and not any(step.host for step in model.steps)
     lowered = lower_operator(graph.ops[-1], graph.tensors, config)
     kernels = [
         (*kernel.out, kernel.channels, kernel.run_length, kernel.tiles(config), kernel.filters is not None)

@@ -42,6 +42,10 @@ FIGURES = {
         (36054, 17127, 8554, 5213, 578, 4582, 0),
         (36063, 17127, 8545, 5199, 586, 4606, 0),
     ),
+    "tiny,pe=term,overlap=1,weight_bytes=32768,positions=256": (
+        (506199, 491056, 4831, 8177, 0, 2135, 0),
+        (506241, 491056, 4807, 7954, 0, 2424, 0),
+    ),
 }
 """For each configuration, the sums over all layers of the counters: predicted, and what the device counted."""
 
