@@ -352,9 +352,9 @@ def test_files_that_once_ended_otherwise(format, seed):
 @pytest.mark.parametrize(
     ("format", "count", "models"),
     [
-        ("tflite", 3000, False),
+        ("tflite", 2000, False),
         ("tflite", 400, True),
-        ("onnx", 2500, False),
+        ("onnx", 1500, False),
         ("onnx", 300, True),
         ("float onnx", 300, False),
     ],
