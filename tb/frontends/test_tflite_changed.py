@@ -65,6 +65,9 @@ def soak(seed: int) -> str:
     alone = refusals == len(interpreters) - 1
     if alone and any(operator.kind == "FULLY_CONNECTED" for operator in model.operators):
         return "not compared"
+    # Of sums of codes LiteRT's reference kernel adds up something else than the values.
+    if scaled and any(operator.kind == "SUM" for operator in model.operators):
+        return "not compared"
     assert refusals == len(interpreters), f"network {seed} differs: {what or 'nothing was changed'}"
     return "refused by the interpreters"
 
