@@ -120,8 +120,9 @@ class SdramBridge(wiring.Component):
         asked, width = self.i.payload, self.config.moved_bytes
         of_host, moving, waited = Signal(), Signal(), Signal(32)
         where = Mux(of_host, self.position, at.position)
+        # A move is steady from the cycle on in which it is offered; its states begin a cycle later.
+        m.d.sync += of_host.eq(self.move.payload.space == Space.SDRAM)
         m.d.comb += [
-            of_host.eq(self.move.payload.space == Space.SDRAM),
             at.last.eq(index == size - 1),
             self.o.payload.space.eq(asked.space),
             self.o.payload.address.eq(asked.address),
@@ -135,7 +136,7 @@ class SdramBridge(wiring.Component):
         with m.If(self.seek):
             m.d.sync += at.position.eq(self.position)
         with m.FSM() as states:
-            self._idle(m, at, where=where, told=Cat(crc.crc, waited))
+            self._idle(m, at, told=Cat(crc.crc, waited))
             if not self.chip.masks:
                 self._edges(m, memory, where, at)
             self._begin(m, memory, where, at)
@@ -149,7 +150,7 @@ class SdramBridge(wiring.Component):
         offset = exact_log2(self.chip.data_bits // 8)
         return address[offset : offset + self.chip.address_bits]
 
-    def _idle(self, m: Module, at: _Progress, *, where: Value, told: Value) -> None:
+    def _idle(self, m: Module, at: _Progress, *, told: Value) -> None:
         """The state in which the host's requests pass, or a move begins; ``told`` is what may be read of moves."""
         asked, move = self.i.payload, self.move.payload
         of_chip, of_check = Signal(), Signal()
@@ -163,7 +164,8 @@ class SdramBridge(wiring.Component):
             ]
             with m.If(checks):
                 m.d.comb += self.response.payload.eq(told.word_select(asked.address[: exact_log2(CHECK_BYTES)], 8))
-            m.d.sync += [at.place.eq(move.address), at.left.eq(move.length - 1), at.index.eq(where)]
+            place = Mux(move.space == Space.SDRAM, self.position, at.position)
+            m.d.sync += [at.place.eq(move.address), at.left.eq(move.length - 1), at.index.eq(place)]
             with m.If(self.move.valid):
                 m.next = "begin" if self.chip.masks else "first"
 
@@ -210,9 +212,9 @@ class SdramBridge(wiring.Component):
         """The state in which bytes go to the engine's memories, into the checksum alone, or to the host."""
         move, request, width = self.move.payload, self.o.payload, self.config.moved_bytes
         checked, whole, taken, moved = Signal(), Signal(), Signal(), Signal(range(width + 1))
-        aside = checked | of_host
-        anywhere = move.space == Space.SCRATCHPAD
-        m.d.comb += [checked.eq(move.space == Space.CHECK), moved.eq(Mux(taken & whole, width, taken))]
+        aside, anywhere = checked | of_host, Signal()
+        m.d.sync += [checked.eq(move.space == Space.CHECK), anywhere.eq(move.space == Space.SCRATCHPAD)]
+        m.d.comb += moved.eq(Mux(taken & whole, width, taken))
         if width > 1:
             aligned = at.place[: exact_log2(width)] == 0
             m.d.comb += whole.eq(~aside & (at.index == 0) & (at.left >= width - 1) & (anywhere | aligned))
@@ -246,12 +248,15 @@ class SdramBridge(wiring.Component):
         move, request = self.move.payload, self.o.payload
         free, asking = Signal(range(ANSWERS + 1), init=ANSWERS), Signal(signed(len(at.left)))
         index, words, enable = Signal.like(at.index, name="asked_index"), Signal(8 * size), Signal(size)
-        full, begun, asks, taken, leaves = Signal(), Signal(), Signal(), Signal(), Signal()
+        full, begun, ask, asks, taken, leaves = (
+            Signal(name=name) for name in ("full", "begun", "ask", "asks", "taken", "leaves")
+        )
         asked, moved = Signal(range(width + 1)), Signal(range(width + 1))
         ask_whole, whole = Signal(), Signal()
         m.d.comb += [
             answers.i.payload.eq(Mux(of_host, self.i.payload.data, self.answer.payload)),
-            asks.eq(self.o.valid & self.o.ready),
+            ask.eq(~of_host & (asking >= 0) & (free != 0)),
+            asks.eq(ask & self.o.ready),
             taken.eq(answers.o.valid & answers.o.ready),
             asked.eq(Mux(asks & ask_whole, width, asks)),
             moved.eq(Mux(taken & whole, width, taken)),
@@ -260,7 +265,8 @@ class SdramBridge(wiring.Component):
             memory.w.payload.enable.eq(enable),
         ]
         if width > 1:
-            wide = move.space == Space.SCRATCHPAD
+            wide = Signal()
+            m.d.sync += wide.eq(move.space == Space.SCRATCHPAD)
             m.d.comb += [
                 ask_whole.eq(wide & (index == 0) & (asking >= width - 1)),
                 whole.eq(wide & (at.index == 0) & (at.left >= width - 1)),
@@ -282,7 +288,7 @@ class SdramBridge(wiring.Component):
                 request.space.eq(move.space),
                 request.address.eq(at.place),
                 request.write.eq(0),
-                self.o.valid.eq(~of_host & (asking >= 0) & (free != 0)),
+                self.o.valid.eq(ask),
                 memory.w.valid.eq(full),
             ]
             m.d.sync += [
