@@ -156,12 +156,12 @@ def _overlaps(target: Target) -> bool:
     return _estimated(target, "pipelined", "mac", overlap=1)
 
 
-def _estimated(target: Target, engine: str, pe: str, **options: int) -> bool:
+def _estimated(target: Target, engine: str, pe: str, *, overlap: int = 0) -> bool:
     """Whether there is an estimate for such configurations."""
     base = PRESETS["micro" if engine == "sequential" else "tiny"]
     products = None if pe != "mac" or target.part.technology in MULTIPLIER_BITS else 0
     try:
-        config = replace(base, engine=engine, pe=pe, weight_bits=8, multipliers=products, **options)
+        config = replace(base, engine=engine, pe=pe, weight_bits=8, multipliers=products, overlap=overlap)
         area(config, target.part)
     except (AreaUnknown, ValueError):
         return False

@@ -157,9 +157,9 @@ class Cache:
         """Takes back the last ``count`` tokens."""
         self.position -= count
         if count:
-            self.keys, self.values, self.places = (
-                [layer[:-count] for layer in held] for held in (self.keys, self.values, self.places)
-            )
+            self.keys = [keys[:-count] for keys in self.keys]
+            self.values = [values[:-count] for values in self.values]
+            self.places = [places[:-count] for places in self.places]
 
     @property
     def full(self) -> str:
