@@ -99,6 +99,8 @@ def test_clocks_of_usb():
     cells = Resources(luts=0, registers=0, multipliers=0, block_rams=0)
     report = flow.parse_report(document, PARTS["ecp5-85f"], cells, 1)
     assert (report.clock_mhz, report.missed) == (130.0, "")
+    fmax["$glbnet$clk"]["achieved"] = 129.97
+    assert flow.parse_report(document, PARTS["ecp5-85f"], cells, 1).clock_mhz == 129.9
     entry["achieved"] = 47.0
     report = flow.parse_report(document, PARTS["ecp5-85f"], cells, 1)
     assert report.missed == "$glbnet$usb_io_clk reaches 47.0 MHz of 48.0"
