@@ -103,7 +103,7 @@ def _damaged(document: dict[str, Any], rng: random.Random) -> dict[str, Any]:
         elif isinstance(old, np.ndarray):
             container[key] = _damaged_array(old, rng)
         elif isinstance(old, bool) or not isinstance(old, int | float):
-            container[key] = rng.choice([*NUMBERS, *ODD])
+            container[key] = copy.deepcopy(rng.choice([*NUMBERS, *ODD]))
         else:
             container[key] = rng.choice([old + 1, old - 1, 2 * old, *NUMBERS])
     return result
