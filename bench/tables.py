@@ -137,15 +137,21 @@ def attention() -> str:
 
 
 def summary() -> str:
-    """A few builds with what they take, for the README."""
-    chosen = ("ulx3s-85f", "orangecrab-85f", "icebreaker", "tang-nano-9k")
-    heads = ["board", "array", ">LUTs", ">clock, MHz", *(f">{name}, ms" for name in ("digits", "kws_dscnn"))]
-    rows = []
+    """A few builds with what they take, for the README: of each board and preset the fastest."""
+    chosen, shown = ("ulx3s-85f", "orangecrab-85f", "icebreaker", "tang-nano-9k"), ("digits", "kws_dscnn")
+    heads = ["board", "array", ">LUTs", ">clock, MHz", *(f">{name}, ms" for name in shown)]
+    fastest: dict[tuple[str, str], Record] = {}
     for one in results.of_kind("board"):
         if one["name"] in chosen and one["latency"]:
-            preset = one["configuration"].partition(",")[0]
-            times = (f"{one['latency'][name]['ms']:g}" for name in ("digits", "kws_dscnn"))
-            rows.append([f"`{one['name']}`", f"`{preset}`", number(one["luts"]), f"{one['clock_mhz']:g}", *times])
+            key = one["name"], one["configuration"].partition(",")[0]
+            fastest[key] = min(fastest.get(key, one), one, key=lambda each: each["latency"][shown[1]]["ms"])
+    rows = []
+    for (board, preset), one in fastest.items():
+        fields = one["configuration"].split(",")[1:]
+        faster = [field for field in fields if field.startswith(("weight_rows", "overlap"))]
+        times = (f"{one['latency'][name]['ms']:g}" for name in shown)
+        array = f"`{','.join([preset, *faster])}`"
+        rows.append([f"`{board}`", array, number(one["luts"]), f"{one['clock_mhz']:g}", *times])
     return table(heads, rows)
 
 
