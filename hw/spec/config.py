@@ -198,10 +198,9 @@ class Config:
 
     @property
     def moved_bytes(self) -> int:
-        """Bytes that come from SDRAM into the engine's memories in a cycle, at most; they are a word of SDRAM."""
-        if self.sdram is None or self.engine != "pipelined":
-            return 1
-        return find_chip(self.sdram).data_bits // 8
+        """Bytes that come from SDRAM to the engine in a cycle, at most: a word, if its memories are as wide."""
+        word = 1 if self.sdram is None or self.engine != "pipelined" else find_chip(self.sdram).data_bits // 8
+        return word if word <= min(self.weight_word_bytes, self.banks) else 1
 
     @property
     def pe_kind(self) -> PeKind:

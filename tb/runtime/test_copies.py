@@ -26,6 +26,8 @@ WIDE = (
 )
 """Pipelined engines, to which whole words of 2 and of 4 bytes go at once. To the second one's chip no single bytes can
 be written."""
+NARROW = "tiny,cols=2,lanes=1,sdram=m12l64322a,scratchpad_bytes=1024,weight_bytes=1024"
+"""Weight words of 2 bytes beside words of SDRAM of 4: bytes go one by one."""
 REFRESHES = 120
 """Cycles of six refreshes, which come at their own time."""
 
@@ -178,7 +180,7 @@ def test_tensors_stay_in_sdram(device):
     assert loaded.profile.cycles == sum(layer.predicted.cycles for layer in model.layers)
 
 
-@pytest.fixture(scope="module", params=[DEVICE, *WIDE])
+@pytest.fixture(scope="module", params=[DEVICE, *WIDE, NARROW])
 def each_device(request):
     with sateen.open(f"sim:{request.param}") as opened:
         yield opened
