@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from sateen.cli.output import opened, status
 from sateen.cli.printing import JsonFile, console, printable, write_document
-from sateen.errors import DifferenceError, SateenError
+from sateen.errors import DifferenceError, InputError, SateenError
 from sateen.extras import install_hint
 from sateen.files import atomic_write
 from sateen.language import (
@@ -106,6 +107,8 @@ def tell(
 ) -> None:
     """Writes a text with a language model. Products with weights run on the device, the rest on the host."""
     page = None if html is None else _page()
+    if html is not None and not (html.parent.is_dir() and os.access(html.parent, os.W_OK)):
+        raise InputError(f"cannot write into the folder {html.parent}; choose another with --html")
     with status(f"quantizing {model_file}"):
         model, words = load(model_file, tokenizer)
         if device != GOLDEN:
@@ -186,13 +189,18 @@ def _told(
     )  # fmt: skip
 
 
+def _count(number: int, one: str, more: str = "") -> str:
+    return f"{number:,} {one if number == 1 else more or one + 's'}"
+
+
 def _summary(model: Quantized, told: Told) -> None:
     if told.ended:
         context = f" ({model.shape.context} tokens)" if "context" in told.ended else ""
         console.print(f"{told.ended}{context}")
     written = len(told.tokens)
     console.print(
-        f"{written} tokens in {told.passes} passes over {model.weights:,} weights, {written / told.seconds:.3g} "
+        f"{_count(written, 'token')} in {_count(told.passes, 'pass', 'passes')} over {model.weights:,} weights, "
+        f"{written / told.seconds:.3g} "
         f"tokens/s here"
     )
     if told.cycles is None or told.products is None or told.link_bytes is None or told.baud is None:

@@ -71,6 +71,39 @@ def test_pairs_that_are_merged(between, second):
     assert differs == any("operator 'to_d' (QuantizeLinear) with other scales" in text for text in texts)
 
 
+@pytest.mark.parametrize("second", [(0.02, 0), (0.013, 0)])
+def test_pairs_of_constants_that_are_merged(second):
+    """Before constants are folded."""
+    weights = np.random.default_rng(0).normal(size=(2, 2, 1, 1)).astype(np.float32)
+    types = {"s0": np.float32(0.05), "z0": np.int8(3), "s1": np.float32(0.02), "z1": np.int8(0), "w": weights}
+    types |= {"s2": np.float32(second[0]), "z2": np.int8(second[1])}
+    nodes = [*pair("x", "q", "d", "0"), *pair("w", "a", "b", "1"), *pair("b", "c", "e", "2")]
+    nodes += [helper.make_node("Conv", ["d", "e"], ["r"]), *pair("r", "t", "y", "0")]
+    data = file(nodes, (1, 2, 9, 9), (TensorProto.FLOAT, None), types)
+    graph, texts = warned(data)
+    x = np.random.default_rng(1).uniform(-6, 6, (1, 2, 9, 9)).astype(np.float32)
+    mine = graph.tensors["y"].to_file(run(graph, {"x": graph.tensors["x"].from_file(x)})["y"])
+    assert np.abs(mine - results(data, x, "ORT_DISABLE_ALL")).max() < 0.051
+    differs = np.abs(mine - results(data, x)).max() > 0.051
+    assert differs == any("operator 'to_c' (QuantizeLinear) with other scales" in text for text in texts)
+    assert differs == (second[0] != 0.02)
+
+
+@pytest.mark.parametrize(("kind", "bound"), [
+    ("Min", -0.0969), ("Min", 0.33), ("Min", 1000.0), ("Max", 1000.0), ("Max", 0.15), ("Max", -1000.0),
+])  # fmt: skip
+def test_real_limits_beyond_the_codes(kind, bound):
+    """Codes clamped to a limit that none of them reaches stand for it only if it cuts nothing off."""
+    types = {"s1": np.float32(0.05), "z1": np.uint8(0), "v": np.float32(bound)}
+    nodes = [*pair("x", "q", "d", "1"), helper.make_node(kind, ["d", "v"], ["y"])]
+    data = file(nodes, (1, 99), (TensorProto.FLOAT, None), types)
+    graph, texts = warned(data)
+    x = np.random.default_rng(1).uniform(-6, 14, (1, 99)).astype(np.float32)
+    mine = graph.tensors["y"].to_file(run(graph, {"x": graph.tensors["x"].from_file(x)})["y"])
+    np.testing.assert_array_equal(mine, results(data, x))
+    assert not texts
+
+
 @pytest.mark.parametrize("kind", ["ReduceMean", "ReduceSum"])
 @pytest.mark.parametrize(("scale", "expected"), [(0.0625, False), (0.1, True)])
 def test_sums_next_to_ties(kind, scale, expected):

@@ -171,6 +171,7 @@ def test_blocks(kind, shape, fields):
         {"strides": [3, 2], "dilations": [2, 1], "output_padding": [2, 1]},
         {"strides": [2, 2], "auto_pad": "SAME_UPPER"},
         {"strides": [2, 2], "auto_pad": "SAME_LOWER"},
+        {"strides": [4, 5], "auto_pad": "SAME_UPPER"},
         {"strides": [2, 3], "output_shape": [9, 14]},
         {"strides": [2, 3], "output_shape": [9, 14], "auto_pad": "SAME_UPPER"},
     ],

@@ -173,6 +173,12 @@ def test_in_a_browser(browser, page, width, height):
     assert not browser.get_log("browser")
 
 
+def test_a_folder_that_is_none(tmp_path):
+    """It is said before the model is read."""
+    done = cli("tell", "none.bin", "a", "--html", tmp_path / "no" / "story.html")
+    assert done.returncode == 1 and "cannot write into the folder" in done.stderr
+
+
 def test_without_jinja(tmp_path, monkeypatch):
     """It is said before the text is written."""
     (tmp_path / "jinja2.py").write_text("raise ImportError('no module named jinja2')")

@@ -376,7 +376,9 @@ class Importer(Builder):
         if not node.operator_form:
             return self.quantized_input(node, place)
         value = self.value(node, place)
-        good = isinstance(value, Tensor) and value.dtype == "int8"
-        require(good, node, f"its input {node.inputs[place]!r} is no int8 or uint8 tensor; quantize to 8 bits")
+        name, good = node.inputs[place], isinstance(value, Tensor) and value.dtype == "int8"
+        constant = isinstance(value, QuantizedConstant | np.ndarray)
+        require(not constant, node, f"its input {name!r} is a constant, which {node.kind} cannot take here; fold it")
+        require(good, node, f"its input {name!r} is no int8 or uint8 tensor; quantize to 8 bits")
         assert isinstance(value, Tensor)
         return self.restated(node, value, self.quantization(node, place + 1, stored(value)))

@@ -79,6 +79,19 @@ class _Network(Replacement):
                 self.note_weights(node)
         for part in [part for part in self.parts if part.kind == DEQUANTIZE and not self.is_needed(part)]:
             self.remove(part)
+        self._note_pairs_of_constants(model.nodes, folded)
+
+    def _note_pairs_of_constants(self, nodes: Sequence[Node], folded: Set[str]) -> None:
+        """Two different pairs behind real constants are made one before constants are folded, too."""
+        makers = {name: node for node in nodes for name in node.outputs}
+        for last in nodes:
+            chain = [last]
+            for kind in (DEQUANTIZE, QUANTIZE):
+                maker = makers.get(chain[-1].inputs[0]) if chain[-1].inputs else None
+                chain += [maker] if maker is not None and kind_of(maker) == kind else []
+            if kind_of(last) == QUANTIZE and len(chain) == 3 and {*chain[2].inputs[:1]} <= folded:
+                inner, outer = (numbers_of(self.constants, node) for node in chain[1::-1])
+                self.merged += [last.outputs[0]] if inner != outer else []
 
     @staticmethod
     def _is_folded(node: Node, folded: Set[str], *, free: bool) -> bool:

@@ -54,15 +54,15 @@ def _axes(node: Node, sizes: tuple[int, ...], kernel: tuple[int, ...]) -> list[_
     alone = auto == "NOTSET" or not any(pads)
     require(alone, node, f"it states pads {pads} beside its auto_pad {auto!r}; export the model with one of them")
     require(len(wanted) in (0, count), node, f"its output_shape {wanted} does not fit {count} axes")
-    if not wanted and auto.startswith("SAME"):
-        wanted = tuple(size * step for size, step in zip(sizes, strides, strict=True))
+    same = not wanted and auto.startswith("SAME")
     found = []
     for axis, (size, length) in enumerate(zip(sizes, kernel, strict=True)):
         stride, dilation = strides[axis], dilations[axis]
         whole = (size - 1) * stride + dilation * (length - 1) + 1 + more[axis]
         crop = (pads[axis], pads[axis + count]) if auto == "NOTSET" else (0, 0)
-        if wanted:
-            total = whole - wanted[axis]
+        if wanted or same:
+            # Nothing is added to a result that is smaller than asked, but by an output_shape.
+            total = max(0, whole - size * stride) if same else whole - wanted[axis]
             half = max(total, 0) // 2
             crop = (half, total - half) if auto == "SAME_UPPER" or total < 0 else (total - half, half)
         require(0 < whole - sum(crop) <= LARGEST, node, "it cuts off all of its result, or makes one that is too large")

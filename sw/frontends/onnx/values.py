@@ -154,12 +154,14 @@ def clamp(quantization: Quantization, limits: Limits) -> tuple[int, int]:
 
 
 def is_exact(quantization: Quantization, limits: Limits) -> bool:
-    """Whether clamped codes stand for the clamped real values: the limits are codes, or beyond them."""
-    for limit in limits:
+    """Whether clamped codes stand for the clamped real values: each limit is a code, or cuts nothing off."""
+    for limit, last in zip(limits, (-128, 127), strict=True):
         if np.isfinite(limit):
             steps = np.float64(limit) / quantization.scale
-            within = -128 < steps + quantization.zero_point < 127
-            if within and np.float32(np.rint(steps) * quantization.scale) != np.float32(limit):
+            code = steps + quantization.zero_point
+            free = code <= last if last < 0 else code >= last
+            held = -128 <= np.rint(code) <= 127
+            if not free and not (held and np.float32(np.rint(steps) * quantization.scale) == np.float32(limit)):
                 return False
     return True
 
