@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -102,6 +103,13 @@ def examine(port: Port, rates: Sequence[int] = RATES) -> Port:
     return replace(port, state=PortState.SILENT)
 
 
+def _opened(process: Path) -> Iterator[str]:
+    """What a process has open; a file that it closes meanwhile hides no other."""
+    for each in (process / "fd").iterdir():
+        with suppress(OSError):
+            yield os.readlink(each)
+
+
 def _user(name: str) -> str:
     """The program of this user that has a port open, if there is one: not all lock it."""
     if not name.startswith("/dev/"):
@@ -111,7 +119,7 @@ def _user(name: str) -> str:
         if process.name == str(os.getpid()):
             continue
         try:
-            if any(os.readlink(each) == target for each in (process / "fd").iterdir()):
+            if target in _opened(process):
                 return f"by {(process / 'comm').read_text().strip()}, process {process.name}"
         except OSError:
             # It has ended, or belongs to somebody else.
