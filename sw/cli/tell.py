@@ -200,8 +200,7 @@ def _summary(model: Quantized, told: Told) -> None:
     written = len(told.tokens)
     console.print(
         f"{_count(written, 'token')} in {_count(told.passes, 'pass', 'passes')} over {model.weights:,} weights, "
-        f"{written / told.seconds:.3g} "
-        f"tokens/s here"
+        f"{written / told.seconds:.3g} tokens/s here"
     )
     if told.cycles is None or told.products is None or told.link_bytes is None or told.baud is None:
         return
