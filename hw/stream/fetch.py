@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, ShapeLike, Signal
+from amaranth.hdl import Module, Mux, ShapeLike, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 
@@ -31,7 +31,8 @@ class Fetch(wiring.Component):
     latency : int
         Cycles from ``address`` to ``data``, 1 or more.
     sliced : bool
-        A register slice follows the queue, and requests may come late in a cycle: faster, in more cells.
+        A register slice follows the queue, and requests may come late in a cycle: faster, in more cells. Without it
+        ``data`` comes from the queue's memory; ``tag``, by which a consumer decides, from registers in either case.
     depth : int or None
         Most requests under way, a power of two of 2 or more; None for enough for one per cycle.
 
@@ -78,7 +79,9 @@ class Fetch(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.queue = queue = Queue(self.o.payload.shape(), depth=self.depth)
+        apart = not self.sliced and len(Value.cast(self.i.payload.tag)) > 0
+        item = self.o.payload.data if apart else self.o.payload
+        m.submodules.queue = queue = Queue(item.shape(), depth=self.depth)
 
         # `used` counts requests from acceptance to the cycle after the answer's departure: the consumer's handshake
         # ends in a register.
@@ -93,9 +96,12 @@ class Fetch(wiring.Component):
             m.d.sync += room.eq(released | Mux(fired, used != self.depth - 1, used != self.depth))
 
         m.d.sync += [self.reading.eq(fired), self.address.eq(self.i.payload.address)]
-        valid = delayed(m, fired, 1 + self.latency, name="valid", reset=True)
+        m.d.comb += queue.i.valid.eq(delayed(m, fired, 1 + self.latency, name="valid", reset=True))
+        if apart:
+            self._apart(m, queue, fired, taken)
+            return m
         tag = delayed(m, self.i.payload.tag, 1 + self.latency, name="tag")
-        m.d.comb += [queue.i.valid.eq(valid), queue.i.payload.data.eq(self.data), queue.i.payload.tag.eq(tag)]
+        m.d.comb += [queue.i.payload.data.eq(self.data), queue.i.payload.tag.eq(tag)]
         answers = queue.o
         if self.sliced:
             m.submodules.output = output = RegisterSlice(self.o.payload.shape())
@@ -103,3 +109,20 @@ class Fetch(wiring.Component):
             answers = output.o
         connect(m, answers, wiring.flipped(self.o))
         return m
+
+    def _apart(self, m: Module, queue: Queue, fired: Value, taken: Value) -> None:
+        """Gives answers whose tags wait in a queue and a slice of their own. They are there before the answers, since
+        they do not wait for the memory."""
+        m.submodules.tags = tags = Queue(self.o.payload.tag.shape(), depth=self.depth)
+        m.submodules.tag_slice = front = RegisterSlice(self.o.payload.tag.shape())
+        connect(m, tags.o, front.i)
+        m.d.comb += [
+            tags.i.valid.eq(fired),
+            tags.i.payload.eq(self.i.payload.tag),
+            front.o.ready.eq(taken),
+            queue.i.payload.eq(self.data),
+            queue.o.ready.eq(self.o.ready),
+            self.o.valid.eq(queue.o.valid),
+            self.o.payload.data.eq(queue.o.payload),
+            self.o.payload.tag.eq(front.o.payload),
+        ]

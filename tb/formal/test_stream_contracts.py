@@ -56,6 +56,18 @@ def fetch(m: Module) -> None:
     m.d.comb += Cover(order.found)
 
 
+def fetch_tags_apart(m: Module) -> None:
+    """The same without a register slice, where tags wait apart: each comes with its own answer, a cycle earlier."""
+    m.submodules.dut = dut = Fetch(address=1, data_shape=1, tag=1, latency=1, sliced=False, depth=4)
+    free(m, dut)
+    answer = Signal()
+    m.d.sync += answer.eq(dut.address)
+    m.d.comb += dut.data.eq(answer)
+    contract(m, dut.o)
+    order = Order(m, dut.i, dut.o, capacity=dut.depth, latency=dut.latency + 2)
+    m.d.comb += Cover(order.found)
+
+
 def feeder(m: Module) -> None:
     """Wires."""
     m.submodules.dut = dut = Feeder(rows=2, tag=TAG)
@@ -155,7 +167,8 @@ def test_stream(build, cycles):
 
 @pytest.mark.prove
 @pytest.mark.parametrize(
-    "build, cycles", [(fetch, 10), (partial(tile, pe="mac"), 20), (partial(tile, pe="bitserial"), 20)]
+    "build, cycles",
+    [(fetch, 10), (fetch_tags_apart, 10), (partial(tile, pe="mac"), 20), (partial(tile, pe="bitserial"), 20)],
 )
 def test_slow_stream(build, cycles):
     prove(build, cover=cycles)

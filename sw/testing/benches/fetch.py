@@ -13,8 +13,8 @@ from sateen.testing.dut import parameters, reset
 from sateen.testing.streams import receive, send
 
 
-def fetch(*, latency=3):
-    return Fetch(address=8, data_shape=16, tag=5, latency=latency)
+def fetch(*, latency=3, sliced=True):
+    return Fetch(address=8, data_shape=16, tag=5, latency=latency, sliced=sliced)
 
 
 def answer(address):
@@ -35,7 +35,7 @@ async def memory(dut, latency):
 @cocotb.parametrize(("give", [0.0, 0.5]), ("take", [0.0, 0.7]))
 async def answers_in_order(dut, give, take):
     latency = parameters()["latency"]
-    component = fetch(latency=latency)
+    component = fetch(**parameters())
     requests = [(random.randrange(256), random.randrange(32)) for _ in range(300)]
     await reset(dut)
     # The harness's memory adds the register of its own assignment.

@@ -7,8 +7,9 @@ from sateen.testing.benches.fetch import fetch
 
 
 @pytest.mark.parametrize("latency", [1, 7, pytest.param(3, marks=pytest.mark.prove)])
-def test_fetch(latency):
-    run("fetch", latency=latency)
+@pytest.mark.parametrize("sliced", [True, False])
+def test_fetch(latency, sliced):
+    run("fetch", latency=latency, sliced=sliced)
 
 
 def test_rejects():
