@@ -100,10 +100,11 @@ def _blocks(config: Config) -> Iterator[tuple[int, int, bool]]:
     yield from _levels(4, config.descriptors * RECORD_WORDS)
     for _ in range(2 * config.cols):
         yield 4, config.positions, True
-    if config.weight_rows == 1:
-        yield from _levels(config.cols, config.weight_words)
+    columns, depth = config.cols * config.weight_rows, config.weight_words // config.weight_rows
+    if not config.weights_packed:
+        yield from _levels(columns, depth)
         return
-    bits, depth = 8 * config.cols * config.weight_rows, config.weight_words // config.weight_rows
+    bits = 8 * columns
     for start in range(0, bits, 36):
         for first in range(0, depth, BLOCK_DEPTH):
             words = min(BLOCK_DEPTH, depth - first)

@@ -304,7 +304,9 @@ class _Units:
             self.distances = Distances(width=config.cols, beat_bytes=config.beat_bytes)
             self.scales = RowScales(lanes=config.lanes)
         if config.products:
-            self.operands = OperandWriter(cols=config.cols, lanes=config.lanes, address_bits=weight_bits)
+            self.operands = OperandWriter(
+                cols=config.cols, lanes=config.lanes, address_bits=weight_bits, weight_rows=config.weight_rows
+            )
 
 
 def _bytes(value: Value) -> list[Value]:

@@ -105,7 +105,8 @@ class WeightStore(wiring.Component):
 
     The host sees ``lanes`` bytes at an address: each word takes ``cols`` of them, rounded up to a power of two, the
     last one ``cols``. ``columns`` lists those that belong to words. Where several words are read at once, they are
-    also written at once, when their last byte is written; the others wait until then.
+    also written at once, when their last byte is written; the others wait until then. Only where results become words
+    (``products``) is each byte written by itself.
 
     Members
     -------
@@ -113,7 +114,7 @@ class WeightStore(wiring.Component):
         A read of ``lanes`` bytes: data ``latency`` cycles after the address, see
         :func:`sateen.hw.spec.timing.weight_store_latency`. Bytes between words are 0.
     w_address, w_data : In, w_enable : In(lanes)
-        A write of the enabled bytes. Reads from a few cycles later on see it; where several words are read at once,
+        A write of the enabled bytes. Reads from a few cycles later on see it; where several words are written at once,
         only after their last byte. Bytes between words are lost.
     """
 
@@ -122,7 +123,7 @@ class WeightStore(wiring.Component):
         self.lanes = (self.words - 1) * self.stride + self.cols
         self.columns = [word * self.stride + column for word in range(self.words) for column in range(self.cols)]
         self.depth = config.weight_words // self.words
-        self.latency = weight_store_latency(config)
+        self.packed, self.latency = config.weights_packed, weight_store_latency(config)
         address = max(1, ceil_log2(self.depth))
         super().__init__(
             {
@@ -136,17 +137,18 @@ class WeightStore(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        if self.words > 1:
+        if self.packed:
             self._packed(m)
             return m
-        m.submodules.memory = memory = BlockMemory(lanes=self.cols, depth=self.depth)
-        m.d.comb += [
-            memory.r_address.eq(self.r_address),
-            memory.w_address.eq(self.w_address),
-            memory.w_data.eq(self.w_data),
-            memory.w_enable.eq(self.w_enable),
-            self.r_data.eq(memory.r_data),
-        ]
+        m.submodules.memory = memory = BlockMemory(lanes=len(self.columns), depth=self.depth)
+        m.d.comb += [memory.r_address.eq(self.r_address), memory.w_address.eq(self.w_address)]
+        # A column's bytes are side by side, as columns are in the array.
+        for place, lane in enumerate(sorted(self.columns, key=lambda lane: lane % self.stride)):
+            m.d.comb += [
+                memory.w_data[place].eq(self.w_data[lane]),
+                memory.w_enable[place].eq(self.w_enable[lane]),
+                self.r_data[lane].eq(memory.r_data[place]),
+            ]
         return m
 
     def _packed(self, m: Module) -> None:

@@ -170,7 +170,7 @@ class Config:
     def _products(self) -> None:
         """Checks what products of two tensors require."""
         self._int("products", 0, 1)
-        required = {"engine": "pipelined", "pe": "mac", "weight_bits": 9, "combine": 1, "weight_rows": 1, "overlap": 0}
+        required = {"engine": "pipelined", "pe": "mac", "weight_bits": 9, "combine": 1, "overlap": 0}
         for name, value in required.items() if self.products else ():
             if getattr(self, name) != value:
                 raise ValueError(f"{name} must be {value} with products=1, not {getattr(self, name)!r}")
@@ -246,6 +246,12 @@ class Config:
     def weight_words(self) -> int:
         """Words of the weight store; each holds one int8 weight per column. ``weight_rows`` are read at once."""
         return self.weight_bytes // self.weight_word_bytes
+
+    @property
+    def weights_packed(self) -> bool:
+        """Whether the weight store's words are written whole, several at once, so that each ninth bit of its block RAMs
+        is in use. Products of two tensors write single bytes."""
+        return self.weight_rows > 1 and not self.products
 
     @property
     def parameter_words(self) -> int:

@@ -68,9 +68,10 @@ def packed_memory_latency(depth: int) -> int:
 
 def weight_store_latency(config: Config) -> int:
     """Cycles from an address of the weight store to the words there."""
-    if config.weight_rows > 1:
-        return packed_memory_latency(config.weight_words // config.weight_rows)
-    return block_memory_latency(lanes=config.cols, depth=config.weight_words)
+    depth = config.weight_words // config.weight_rows
+    if config.weights_packed:
+        return packed_memory_latency(depth)
+    return block_memory_latency(lanes=config.weight_rows * config.cols, depth=depth)
 
 
 def flush_cycles(config: Config) -> int:

@@ -124,6 +124,19 @@ def test_on_the_device(device, shapes, transposed):
     check(device, graph(*shapes, exchanged=(False, transposed)), items=2)
 
 
+@pytest.fixture(scope="module")
+def wide():
+    """Four rows of weights are loaded at once; of the words of an address, results become one at a time."""
+    with sateen.open("sim:tiny,rows=16,cols=3,lanes=2,weight_rows=4,products=1,descriptors=12") as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("shapes", SHAPES)
+@pytest.mark.parametrize("transposed", [False, True])
+def test_with_words_side_by_side(wide, shapes, transposed):
+    check(wide, graph(*shapes, exchanged=(False, transposed)), items=2)
+
+
 @pytest.mark.parametrize("points", [(-128, 127, 0), (127, -128, -128), (-128, -128, 127), (0, 0, 5)])
 def test_zero_points_on_the_device(device, points):
     """The products of the corners take all of 17 bits."""

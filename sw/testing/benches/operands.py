@@ -15,8 +15,8 @@ from sateen.testing.dut import parameters, reset
 ADDRESS_BITS, LATENCY = 9, 2
 
 
-def writer(*, cols=6, lanes=4):
-    return OperandWriter(cols=cols, lanes=lanes, address_bits=ADDRESS_BITS)
+def writer(*, cols=6, lanes=4, weight_rows=1):
+    return OperandWriter(cols=cols, lanes=lanes, address_bits=ADDRESS_BITS, weight_rows=weight_rows)
 
 
 @cocotb.test()
@@ -43,8 +43,12 @@ async def writes_each_byte(dut):
         await RisingEdge(dut.clk)
         wanted = pending.pop(0) or {}
         enable, values = int(dut.w_enable.value), int(dut.w_data.value)
-        address = int(dut.w_address.value)
-        found = {(address, place): values >> 8 * place & 0xFF for place in range(cols) if enable >> place & 1}
+        first = int(dut.w_address.value) * component.weight_rows
+        found = {
+            (first + place // stride, place % stride): values >> 8 * place & 0xFF
+            for place in range(len(dut.w_enable))
+            if enable >> place & 1
+        }
         assert found == wanted, (found, wanted)
 
 

@@ -31,6 +31,7 @@ def test_channel_parameters(cols, technology, weight_rows):
         ("tiny,weight_bytes=256", None),
         ("tiny,cols=3,rows=8,weight_rows=2,weight_bytes=512", None),
         ("tiny,cols=6,rows=16,weight_rows=4,weight_bytes=4096", None),
+        ("tiny,cols=3,rows=8,weight_rows=2,weight_bytes=512,products=1", None),
         # Block RAMs of 2048 words, and one whose words have 36 bits behind them.
         ("tiny,cols=6,rows=8,weight_rows=2,weight_bytes=36864", "ecp5"),
         ("tiny,cols=6,rows=8,weight_rows=2,weight_bytes=44032", "ecp5"),

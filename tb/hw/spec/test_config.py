@@ -34,7 +34,6 @@ from sateen.hw.spec.identity import Identity
         ({"weight_rows": 2, "pe": "term"}, "weight_rows must be 1 with rows=8, combine=1 and pe=term, not 2"),
         ({"products": 2}, "products must be a whole number from 0 to 1, not 2"),
         ({"products": 1}, "weight_bits must be 9 with products=1, not 8"),
-        ({"products": 1, "weight_bits": 9, "weight_rows": 2}, "weight_rows must be 1 with products=1, not 2"),
         ({"products": 1, "weight_bits": 9, "pe": "bitserial"}, "pe must be mac with products=1, not 'bitserial'"),
         (
             {"products": 1, "weight_bits": 9, "multipliers": 32},
