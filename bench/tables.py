@@ -8,6 +8,7 @@ keys of :data:`TABLES`.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import results
 from families import FAMILIES
 from results import Record
+from sateen.fpga.energy import FILE as ENERGY
 from sateen.hw.spec.config import PRESETS
 
 ROOT = Path(__file__).parents[1]
@@ -276,6 +278,42 @@ def sdram() -> str:
     return table(heads, rows)
 
 
+def energy() -> str:
+    """What an inference takes by estimate."""
+    heads = ["model", "board, configuration", ">ms", ">logic, µJ", ">multipliers", ">block RAMs", ">clock",
+             ">what switches", ">the idle part", ">together, from … to"]  # fmt: skip
+    rows = []
+    for one in results.of_kind("energy"):
+        low, high = (one[f"dynamic_{end}_uj"] + one[f"static_{end}_uj"] for end in ("low", "high"))
+        terms = (one[f"{term}_uj"] for term in ("logic", "multipliers", "memory", "clock", "dynamic", "static"))
+        rows.append(
+            [
+                named(one, one["name"]), f"{one['board']}, `{one['configuration']}`",
+                f"{one['cycles'] / one['clock_mhz'] / 1e3:.3g}", *(f"{value:,.3g}" for value in terms),
+                f"{one['dynamic_uj'] + one['static_uj']:,.3g}, {low:,.3g} … {high:,.3g}",
+            ]
+        )  # fmt: skip
+    return table(heads, rows)
+
+
+def energy_figures() -> str:
+    """What the estimates of energy are made of."""
+    data = json.loads(ENERGY.read_text())
+    heads = ["technology", "figure", ">value", ">from", ">to", "rule", "source"]
+    rows = [
+        [technology, figure, f"{one['pj']:g} pJ", f"{one['low']:g}", f"{one['high']:g}", one["rule"], one["source"]]
+        for technology, found in data["technologies"].items()
+        for figure, one in found["terms"].items()
+    ]
+    rows += [
+        [one["technology"], f"static, {one['luts']:,} LUTs", f"{one['mw']:g} mW", f"{one['low']:g}", f"{one['high']:g}",
+         one["rule"], one["source"]]
+        for one in data["static"]
+    ]  # fmt: skip
+    sources = [f"- {name}: [{one['title']}]({one['where']}). {one['what']}" for name, one in data["sources"].items()]
+    return "\n".join([table(heads, rows), "", *sources])
+
+
 def _language(part: str) -> list[Record]:
     return [one for one in results.of_kind("language") if one["part"] == part]
 
@@ -353,6 +391,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "combine": combine,
     "combined": combined,
     "families": families,
+    "energy": energy,
+    "energy-figures": energy_figures,
     "elements-ecp5": lambda: elements("ecp5-85f"),
     "elements-ice40": lambda: elements("ice40-hx8k"),
     "language-ahead": language_ahead,

@@ -22,7 +22,10 @@ from sateen.fpga.parts import Part
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.timing import BLOCK_DEPTH
 
-__all__ = ["FILE", "GROUPS", "OPTIONS", "AreaUnknown", "Error", "area", "count_of_pes", "error_of", "group_of", "terms"]
+__all__ = [
+    "FILE", "GROUPS", "OPTIONS", "AreaUnknown", "Error", "area", "cells_by_group", "count_of_pes", "error_of",
+    "group_of", "terms",
+]  # fmt: skip
 
 FILE = Path(__file__).with_name("area.json")
 FORMAT = "sateen.area/1"
@@ -218,22 +221,29 @@ def area(config: Config, part: Part) -> Resources:
     AreaUnknown
         If nothing of the kind has been measured.
     """
-    fitted, large = _coefficients(config, part), blocks(config, part)
-    groups = [*GROUPS[config.engine], *count_of_pes(config)]
-    totals = dict.fromkeys(RESOURCES, 0.0)
-    for group in groups:
-        if group not in fitted:
-            raise AreaUnknown(f"no synthesis of a {config.engine} engine with pe={config.pe} on {part.technology}")
-        found = terms(group, config)
-        for resource in RESOURCES:
-            totals[resource] += sum(value * found[name] for name, value in fitted[group][resource].items())
+    groups, large = cells_by_group(config, part), blocks(config, part)
     return Resources(
-        luts=round(totals["luts"]),
-        registers=round(totals["registers"]),
+        luts=round(sum(luts for luts, _ in groups.values())),
+        registers=round(sum(registers for _, registers in groups.values())),
         multipliers=large.multipliers,
         block_rams=large.block_rams,
         single_port_rams=large.single_port_rams,
     )
+
+
+def cells_by_group(config: Config, part: Part) -> dict[str, tuple[float, float]]:
+    """LUTs and registers of each group of modules, by estimate; :class:`AreaUnknown` as from :func:`area`."""
+    fitted = _coefficients(config, part)
+    cells = {}
+    for group in (*GROUPS[config.engine], *count_of_pes(config)):
+        if group not in fitted:
+            raise AreaUnknown(f"no synthesis of a {config.engine} engine with pe={config.pe} on {part.technology}")
+        found = terms(group, config)
+        luts, registers = (
+            sum(value * found[name] for name, value in fitted[group][resource].items()) for resource in RESOURCES
+        )
+        cells[group] = luts, registers
+    return cells
 
 
 def error_of(config: Config, part: Part) -> Error:

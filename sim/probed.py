@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sateen.hw.spec.config import Config
 from sateen.sim.errors import SimulationError
-from sateen.sim.verilated import BUFFER_BYTES, VerilatedDevice, build
+from sateen.sim.verilated import BUFFER_BYTES, PROBE, VerilatedDevice, build
 
 __all__ = ["ProbedDevice", "Recording"]
 
@@ -79,7 +79,7 @@ class ProbedDevice(VerilatedDevice):
                 raise SimulationError(f"the simulation has no signal {scope}.{name}; please report it")
 
     def _build(self, config: Config, trace: bool) -> Path:
-        return build(config, trace=trace, probe=True)
+        return build(config, trace=trace, extra=PROBE)
 
     def _exchange(self, handle: int, data: bytes, cycles: int) -> int:
         if self._record is None:
@@ -115,6 +115,9 @@ class ProbedDevice(VerilatedDevice):
             starved=states[:, 3] > 0 if len(self._state) > 3 else np.zeros(count, bool),
             whole=count < len(all_rows),
         )
+
+    def _closing(self, handle: int) -> None:
+        self._library.sateen_closing(ctypes.c_void_p(handle))
 
     def close(self) -> None:
         """See :meth:`~sateen.sim.verilated.VerilatedDevice.close`."""

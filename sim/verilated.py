@@ -10,6 +10,7 @@ import re
 import shutil
 import threading
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,8 +28,12 @@ from sateen.sim.errors import SimulationError
 __all__ = ["VerilatedDevice", "build", "chip_figures"]
 
 NATIVE = Path(__file__).parent / "native"
-PROBE = Path(__file__).parent / "probe"
-"""What a device with recorded signals has besides: see :mod:`sateen.sim.probed`."""
+PROBE, ACTIVITY = (Path(__file__).parent / name for name in ("probe", "activity"))
+"""What devices have besides whose signals are recorded, see :mod:`sateen.sim.probed`, or whose registers' toggles are
+counted, see :mod:`sateen.sim.counted`."""
+REGISTER = re.compile(r"^  always @\(posedge clk\)\n    \\?(\S+) +<= ", re.MULTILINE)
+"""A register in the Verilog, which has its name alone, once. Block RAMs are written in blocks of statements."""
+MODULE = re.compile(r"^module \\?([^\s(]+)", re.MULTILINE)
 FLAG_BYTE = bytes([FLAG])
 LIBRARY, RUNTIME = "device.so", "libverilated.a"
 BUFFER_BYTES = 1 << 16
@@ -158,9 +163,13 @@ class VerilatedDevice:
         with self._turn:
             handle, self._handle = self._handle, None
             if handle:
+                self._closing(handle)
                 was_written = self._library.sateen_written(handle)
                 if not self._library.sateen_close(handle) and was_written:
                     self._fail_trace()
+
+    def _closing(self, handle: int) -> None:
+        """Called before the simulation ends."""
 
     def _fail_trace(self) -> None:
         raise SimulationError(f"cannot write the waveform {self._trace}: the disk may be full; name another file")
@@ -181,20 +190,20 @@ class VerilatedDevice:
         return int(self._handle)
 
 
-def build(config: Config, *, trace: bool = False, probe: bool = False) -> Path:
-    """The library of a configuration, from the cache or built now; safe under several processes at once. With ``probe``
-    signals can be recorded."""
+def build(config: Config, *, trace: bool = False, extra: Path | None = None) -> Path:
+    """The library of a configuration, from the cache or built now; safe under several processes at once. ``extra`` is
+    :data:`PROBE` or :data:`ACTIVITY`."""
     # The key needs no Verilog: for a cached library, Amaranth is not even imported.
     cache = Cache("sim")
-    key = _key(config, trace=trace, probe=probe)
-    return cache.get(key, LIBRARY, lambda work: _compile(config, work, cache, trace=trace, probe=probe))
+    key = _key(config, trace=trace, extra=extra)
+    return cache.get(key, LIBRARY, lambda work: _compile(config, work, cache, trace=trace, extra=extra))
 
 
-def _key(config: Config, *, trace: bool, probe: bool) -> str:
+def _key(config: Config, *, trace: bool, extra: Path | None) -> str:
     """A hash of all that the library depends on: configuration, generator, harness, tools and flags."""
     digest = hashlib.sha256(repr((config.digest, COMPILE, COMPILE_ONCE, VERILATE, trace, _versions())).encode())
     package = Path(__file__).parent.parent
-    sources = [*(package / "hw").rglob("*.py"), *NATIVE.iterdir(), *(PROBE.iterdir() if probe else ())]
+    sources = [*(package / "hw").rglob("*.py"), *NATIVE.iterdir(), *(extra.iterdir() if extra else ())]
     for path in sorted(sources):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:32]
@@ -212,7 +221,7 @@ def _versions() -> list[str]:
     return versions
 
 
-def _compile(config: Config, work: Path, cache: Cache, *, trace: bool, probe: bool) -> Path:
+def _compile(config: Config, work: Path, cache: Cache, *, trace: bool, extra: Path | None) -> Path:
     """Builds the library in a folder."""
     verilator = tools.verilator()
     for tool in tools.TOOLS:
@@ -223,8 +232,12 @@ def _compile(config: Config, work: Path, cache: Cache, *, trace: bool, probe: bo
     _generate(config, work / "sateen.v")
     report("running Verilator")
     flags = [*VERILATE, *(["--trace-fst", "--trace-structs"] if trace else [])]
-    # Names of signals are there at run time with --vpi only.
-    flags += ["--vpi", str(PROBE / "signals.vlt")] if probe else []
+    if extra:
+        # Names of signals are there at run time with --vpi only.
+        flags += ["--vpi", *map(str, extra.glob("*.vlt"))]
+    if extra == ACTIVITY:
+        (work / "registers.vlt").write_text(_registers((work / "sateen.v").read_text()))
+        flags.append("registers.vlt")
     _call([str(verilator), *flags, "-CFLAGS", f"-I{NATIVE}", "-Mdir", str(work), "sateen.v"], work)
     make = [
         "make",
@@ -258,7 +271,7 @@ def _compile(config: Config, work: Path, cache: Cache, *, trace: bool, probe: bo
             f"-I{include}/vltstd",
             "-o",
             LIBRARY,
-            str(PROBE / "probe.cpp" if probe else NATIVE / "device.cpp"),
+            str(extra / f"{extra.name}.cpp" if extra else NATIVE / "device.cpp"),
             "libVsateen.a",
             str(runtime),
             "-pthread",
@@ -296,6 +309,17 @@ def _generate(config: Config, file: Path) -> None:
             raise SimulationError(f"Yosys cannot run ({reason}); it needs room on the disk of its cache") from error
         raise
     file.write_text(text)
+
+
+def _registers(verilog: str) -> str:
+    """The registers of a design, as Verilator is told that their values are wanted."""
+    lines = ["`verilator_config"]
+    for start, end in pairwise([*(found.start() for found in MODULE.finditer(verilog)), len(verilog)]):
+        found = MODULE.match(verilog, start)
+        assert found is not None
+        names = dict.fromkeys(one[1] for one in REGISTER.finditer(verilog, start, end))
+        lines += [f'public_flat_rd -module "{found[1]}" -var "{name}"' for name in names]
+    return "\n".join(lines) + "\n"
 
 
 def _runtime(make: list[str], work: Path, cache: Cache, *, trace: bool) -> Path:

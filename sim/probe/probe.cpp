@@ -28,6 +28,10 @@ void *sateen_probe() { return new Probe; }
 
 void sateen_probe_free(void *probe) { delete static_cast<Probe *>(probe); }
 
+// Before the device is closed: names of signals are taken out of the context that is the thread's, which is that of the device
+// that was opened last.
+void sateen_closing(void *handle) { Verilated::threadContextp(&static_cast<Device *>(handle)->context); }
+
 // Adds a signal; whether there is one of this name.
 bool sateen_watch(void *handle, void *probe, const char *scope, const char *name) {
     const VerilatedScope *found = static_cast<Device *>(handle)->context.scopeFind(scope);

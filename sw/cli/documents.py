@@ -18,6 +18,7 @@ from sateen.cli.verify import Verification
 from sateen.explore.evaluate import Point
 from sateen.fpga.record import BuildRecord
 from sateen.report.compare import Accuracy, Measurement
+from sateen.report.energy import EnergyRecord
 from sateen.report.outlook import Outlook
 from sateen.runtime import RunRecord
 
@@ -218,5 +219,6 @@ DOCUMENTS: dict[str, type[Document]] = {
     "compare-pe": Comparison,
     "cocotb": BenchRecord,
     "explore": Exploration,
+    "energy": EnergyRecord,
 }
 """Every document, by the name that ``sateen schema`` takes. ``compile`` writes the one of ``info``."""

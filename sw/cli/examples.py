@@ -33,7 +33,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "sateen mlperf ic.tflite ic01 --device serial:/dev/ttyUSB0",
         "sateen mlperf kws.tflite kws01 --serve",
     ),
-    "report": ("sateen report net.sateen --input x.npy", "sateen report run.json -o report.html"),
+    "report": ("sateen report net.sateen --input x.npy", "sateen report run.json --energy energy.json"),
+    "energy": (
+        "sateen energy net.tflite --input x.npy --board ulx3s-85f",
+        "sateen energy net.tflite -i photos/ --part ecp5-85f --config large --json energy.json",
+    ),
     "tune": (
         "sateen tune net.graph --input x.npy --labels y.npy -o tuned.graph",
         "sateen tune net.graph -i x.npy -l y.npy -o tuned.graph --loss 0.01",

@@ -20,6 +20,7 @@ from sateen.cli import (
     compare,
     demo,
     devices,
+    energy,
     explore,
     export,
     fpga,
@@ -59,6 +60,7 @@ app.command("load")(load.load)
 app.command("tell")(tell.tell)
 app.command("verify")(verify.verify)
 app.command("report")(report.report)
+app.command("energy")(energy.energy)
 app.command("mlperf")(mlperf.mlperf)
 app.command("tune")(tune.tune)
 app.command("compare-pe")(compare.compare_pe)

@@ -15,6 +15,7 @@ from sateen.cli.sources import load_source
 from sateen.errors import InputError, SateenError
 from sateen.extras import install_hint
 from sateen.files import atomic_write
+from sateen.report.energy import EnergyRecord
 from sateen.runtime import RunRecord
 
 __all__ = ["report"]
@@ -30,6 +31,9 @@ def report(
     mean: MeanOption = None,
     scale: ScaleOption = None,
     resize: ResizeOption = False,
+    energy: Annotated[
+        Path | None, typer.Option(help="What sateen energy --json wrote of the same model, to show by layer.")
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.")] = Path("report.html"),
 ) -> None:
     """Writes a page of HTML that shows what a run took, layer by layer."""
@@ -37,6 +41,7 @@ def report(
         from sateen.report.page import page
     except ImportError as error:
         raise SateenError(f"reports need Jinja and Matplotlib ({error}); {install_hint('report')}") from error
+    estimated = EnergyRecord.load(energy) if energy is not None else None
     if source.suffix == ".json":
         if input:
             raise InputError(f"{source} is the record of a finished run; leave --input out, or give a compiled model")
@@ -49,7 +54,9 @@ def report(
         with opened(device) as opened_device:
             model = found.compiled(opened_device.config)
             _, _, record = measured(model, given.values, opened_device, device)
+    if estimated is not None and [layer.name for layer in estimated.layers] != [layer.name for layer in record.layers]:
+        raise InputError(f"{energy} is of another model, {estimated.model!r}, than this run; write it for this one")
     with atomic_write(output, "wb") as file:
-        file.write(page(record).encode())
+        file.write(page(record, estimated).encode())
     print_layers(record)
     console.print(f"{output}: {record.model} on {record.device}")

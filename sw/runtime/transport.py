@@ -94,6 +94,16 @@ class ProbedTransport(SimulationTransport):
         self.clock_hz = float(config.clock_hz)
 
 
+class CountingTransport(SimulationTransport):
+    """A simulated device that counts toggles, see :class:`sateen.sim.counted.CountingDevice`."""
+
+    def __init__(self, config: Config):
+        from sateen.sim.counted import CountingDevice
+
+        self.device: CountingDevice = CountingDevice(config)
+        self.clock_hz = float(config.clock_hz)
+
+
 class SerialTransport:
     """A serial port, or any other URL that pyserial supports. A port is locked: no other program can open it.
 

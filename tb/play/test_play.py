@@ -30,6 +30,7 @@ from sateen.reference.inputs import real_range
 from sateen.runtime import Device
 from sateen.runtime.link import Link
 from sateen.runtime.transport import ProbedTransport
+from sateen.sim.probed import ProbedDevice
 from sateen.testing.graphs import Builder
 
 CONFIG = "tiny"
@@ -66,6 +67,15 @@ def player(tmp_path_factory):
 @pytest.fixture
 def client(player):
     return TestClient(application(player, hosts=["testserver"]))
+
+
+def test_two_devices_that_record_at_once(player):
+    """Each ends by itself, whichever was opened first."""
+    config = player.device.config
+    first, second = ProbedDevice(config), ProbedDevice(config)
+    second.close()
+    first.close()
+    first.close()
 
 
 @pytest.mark.parametrize("digit", DRAWN)
