@@ -63,8 +63,10 @@ def of_kind(kind: str) -> list[Record]:
 
 
 def add(kind: str, *, tools: Iterable[str], **fields: Any) -> None:
-    """Enters a record, in the place of one of the same name or at the end; ``tools`` are packages of Python."""
-    record = {"kind": kind, **fields, "commit": commit(), "tools": {name: _version(name) for name in tools}}
+    """Enters a record, in the place of one of the same name or at the end; ``tools`` are packages of Python. What took
+    long states the ``commit`` that it began with, else it is that of now."""
+    sources = fields.get("commit") or commit()
+    record = {"kind": kind, **fields, "commit": sources, "tools": {name: _version(name) for name in tools}}
     records = load()
     same = [place for place, other in enumerate(records) if name_of(other) == name_of(record)]
     if same:

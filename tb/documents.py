@@ -14,8 +14,8 @@ import random
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,7 +30,8 @@ from sateen.cli.bitstream import _recorded
 from sateen.digits import load_network
 from sateen.errors import SateenError
 from sateen.fpga.build import Recipe
-from sateen.graph import Graph, GraphError, Network
+from sateen.frontends import tflite
+from sateen.graph import Graph, GraphError, MatrixProduct, Network, Op, Softmax, Tensor
 from sateen.graph.network import NetworkError
 from sateen.hw.spec.config import parse_config
 from sateen.hw.spec.identity import Identity
@@ -41,7 +42,10 @@ from sateen.runtime import Device, Profile, RunRecord
 from sateen.runtime.device import LayerProfile
 from sateen.runtime.link import Link
 from sateen.runtime.transport import SimulationTransport
-from sateen.testing.graphs import Builder, random_input
+from sateen.sim.golden import quantize_multiplier
+from sateen.testing.checks import check_tensors, golden
+from sateen.testing.graphs import Builder
+from small_models import sources
 
 __all__ = ["KINDS", "check"]
 
@@ -58,19 +62,76 @@ def _graph() -> Graph:
 
 
 @cache
-def _device() -> Device:
-    return Device(Link(SimulationTransport(parse_config(CONFIG))))
+def _device(config: str = CONFIG) -> Device:
+    return Device(Link(SimulationTransport(parse_config(config))))
 
 
 @cache
-def _model() -> sateen.Model:
-    return sateen.compile(_graph(), CONFIG)
+def _model(case: str = "layers") -> sateen.Model:
+    graph, config = _made(case)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return sateen.compile(graph, config)
+
+
+def _layer() -> Graph:
+    return Builder((6,), np.random.default_rng(12)).fully_connected(4).graph()
+
+
+def _sparse() -> Graph:
+    """Weights that are mostly zeros, which are packed."""
+    builder = Builder((4, 4, 9), np.random.default_rng(13), density=0.2)
+    return builder.conv2d(12, (2, 2)).flatten().fully_connected(6).graph()
+
+
+def _striped() -> Graph:
+    """Tensors that no small scratchpad holds, and weights of several segments."""
+    builder = Builder((10, 10, 6), np.random.default_rng(14)).conv2d(12, (3, 3)).conv2d(20, (3, 3))
+    return builder.conv2d(20, (1, 1)).max_pool2d((3, 3), stride=(3, 3)).flatten().fully_connected(10).graph()
+
+
+def _attention() -> Graph:
+    """Products of two tensors and a softmax."""
+    shapes = {"q": (3, 8), "k": (4, 8), "v": (4, 8), "scores": (3, 4), "shares": (3, 4), "y": (3, 8)}
+    tensors = {name: Tensor(name=name, shape=(1, *shape), scale=0.05) for name, shape in shapes.items()}
+    tensors["shares"] = Tensor(name="shares", shape=(1, 3, 4), scale=1 / 256, zero_point=-128)
+    multiplier, shift = quantize_multiplier(1 / 256)
+    product = partial(MatrixProduct, bias=np.zeros(1, np.int32), multiplier=multiplier, shift=shift)
+    ops: list[Op] = [
+        product(name="scores", a="q", b="k", output="scores", transpose_b=True),
+        Softmax(name="shares", input="scores", output="shares"),
+        product(name="mixed", a="shares", b="v", output="y"),
+    ]
+    return Graph(name="attention", tensors=tensors, ops=ops, inputs=["q", "k", "v"], outputs=["y"])
+
+
+CASES: dict[str, tuple[Callable[[], Graph], str]] = {
+    "layers": (_graph, CONFIG),
+    "layer": (_layer, "micro"),
+    "sparse": (_sparse, "tiny,combine=4"),
+    "striped": (_striped, "tiny,sdram=as4c32m16sb,scratchpad_bytes=1024,weight_bytes=4096"),
+    "attention": (_attention, "tiny,products=1,softmax=1,squares=1,positions=256,descriptors=12"),
+}
+"""Graphs and configurations: all that a model may consist of."""
+
+
+def _case(rng: random.Random) -> str:
+    """What is damaged: one of :data:`CASES`, or the file of an operator."""
+    return rng.choice([*CASES]) if rng.random() < 0.6 else f"file {rng.randrange(len(sources('tflite')))}"
+
+
+def _made(case: str) -> tuple[Graph, str]:
+    """The graph and the configuration of a case."""
+    if case in CASES:
+        graph, config = CASES[case]
+        return graph(), config
+    return tflite.load(sources("tflite")[int(case.removeprefix("file "))], name="file"), CONFIG
 
 
 @cache
-def _source(kind: str) -> tuple[dict[str, Any], str]:
+def _source(kind: str, case: str) -> tuple[dict[str, Any], str]:
     """A sound document of a kind, and its format."""
-    source: Any = {"model": _model, "graph": _graph, "network": load_network}[kind]()
+    source: Any = _model(case) if kind == "model" else _made(case)[0] if kind == "graph" else load_network()
     with tempfile.TemporaryDirectory() as folder:
         source.save(path := Path(folder) / "sound")
         document = archive.restore(read_arrays(path.read_bytes()))
@@ -127,17 +188,30 @@ def _damaged_array(old: np.ndarray, rng: random.Random) -> np.ndarray:
 
 
 def _check_document(kind: str, rng: random.Random, folder: Path) -> str:
-    document, format = _source(kind)
+    case = kind if kind == "network" else _case(rng)
+    document, format = _source(kind, case)
     path = folder / f"damaged.{kind}"
     archive.save(path, _damaged(document, rng), format=format)
-    if kind == "model":
-        model = sateen.Model.load(path)
-        _device().load(model).run(random_input(model.graph, np.random.default_rng(1)))
-    else:
-        (Graph if kind == "graph" else Network).load(path)
-        calibration = load_calibration() if kind == "network" else None
-        sateen.compile(path, CONFIG, calibration=calibration)
+    if kind == "network":
+        Network.load(path)
+        sateen.compile(path, CONFIG, calibration=load_calibration())
+        return "run"
+    config = CASES[case][1] if case in CASES else CONFIG
+    model = sateen.Model.load(path) if kind == "model" else sateen.compile(path, config)
+    graph, given = model.graph, _inputs(model.graph)
+    result = _device(config).load(model).run(given)
+    results, expected = result if isinstance(result, dict) else {graph.outputs[0]: result}, golden(graph, given)
+    check_tensors(graph, results, {name: expected[name] for name in results})
     return "run"
+
+
+def _inputs(graph: Graph) -> dict[str, np.ndarray]:
+    """Random values for each input."""
+    rng, given = np.random.default_rng(1), {}
+    for name in graph.inputs:
+        tensor = graph.tensors[name]
+        given[name] = rng.integers(0, 100, tensor.file_shape).astype("u1" if tensor.unsigned else tensor.dtype)
+    return given
 
 
 @cache

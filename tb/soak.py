@@ -2,7 +2,8 @@
 
 ``make soak`` runs it, and so does ``.venv/bin/python tb/soak.py KIND… --seconds 600``, or ``--count 1000`` for as many
 rounds of each kind. With ``--seed`` alone, that seed is run once. A round that takes too long is a failure, too.
-``--record`` enters what came out into ``bench/results.json``, of which the table in ``docs/robustness.md`` is made.
+``--record`` enters what came out into ``bench/results.json``, of which the table in ``docs/robustness.md`` is made; a
+run that is ended before its time enters nothing.
 """
 
 from __future__ import annotations
@@ -185,11 +186,16 @@ class Tally:
         return table
 
 
-def enter(tally: Tally, failure: tuple[str, BaseException] | None, memory: int, first: int) -> None:
-    """Enters the rounds of each kind, from seed ``first`` on, into ``bench/results.json``, with the kind that failed
-    and how."""
+def _results() -> Any:
+    """The module that keeps measured figures."""
     sys.path.append(str(Path(__file__).parents[1] / "bench"))
-    results = importlib.import_module("results")
+    return importlib.import_module("results")
+
+
+def enter(tally: Tally, failure: tuple[str, BaseException] | None, memory: int, first: int, commit: str) -> None:
+    """Enters the rounds of each kind, from seed ``first`` on, into ``bench/results.json``, with the kind that failed
+    and how; ``commit`` is that of the sources when they began."""
+    results = _results()
     for kind, outcomes in tally.outcomes.items():
         error = failure[1] if failure and failure[0] == kind else None
         results.add(
@@ -198,6 +204,7 @@ def enter(tally: Tally, failure: tuple[str, BaseException] | None, memory: int, 
             wrong=int(error is not None and not isinstance(error, Hangs)), hangs=int(isinstance(error, Hangs)),
             rounds_a_second=round(tally.seeds[kind] / max(tally.seconds[kind], 1e-9), 2),
             longest_seconds=round(tally.longest[kind], 2), memory_mib=memory, outcomes=dict(outcomes.most_common()),
+            commit=commit,
         )  # fmt: skip
 
 
@@ -275,7 +282,8 @@ def main(
         seconds, count = (600.0, None) if seed is None else (None, 1)
     for number in (signal.SIGINT, signal.SIGTERM):  # Also in the background: the summary comes in any case.
         signal.signal(number, signal.default_int_handler)
-    tally, said, failure = Tally(chosen), time.monotonic(), None
+    tally, said, failure, ended = Tally(chosen), time.monotonic(), None, False
+    commit = _results().commit() if record else ""
     current = chosen[0], first
     try:
         with Live(tally.table(), console=console, transient=True, auto_refresh=False) as live:
@@ -287,15 +295,17 @@ def main(
                     said = time.monotonic()
                     print(f"{tally.line(count)}; next seed {current[1]}", flush=True)
     except KeyboardInterrupt:
-        pass
+        ended = True
     except (Exception, pytest.fail.Exception) as error:
         failure = current[0], error
         print(f"{type(error).__name__}: {error}")
     console.print(tally.table())
     memory, files = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, len(os.listdir("/proc/self/fd"))
     console.print(f"most memory {memory:,} MiB; {files} open files")
-    if record:
-        enter(tally, failure, memory, first)
+    if record and ended:
+        print("not recorded: the run was ended before its time")
+    elif record:
+        enter(tally, failure, memory, first, commit)
     if failure:
         print("repeat with .venv/bin/python tb/soak.py {} --seed {}".format(*current))
         raise typer.Exit(1)

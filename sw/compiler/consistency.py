@@ -47,6 +47,7 @@ class _Checker:
         for name, address in self.model.addresses.items():
             self._require(name in self.graph.tensors, f"there is no tensor {name!r}, which has an address")
             self._in_scratchpad(address, self.model.size(name), f"tensor {name!r}")
+        self._reshapes()
         for layer in self.model.layers:
             self._layer(layer)
         self._order()
@@ -56,6 +57,14 @@ class _Checker:
                 self._require(len(tile.pieces) == len(layers), "a stripe lacks layers")
                 for layer, piece in zip(layers, tile.pieces, strict=True):
                     self._piece(layer, piece)
+
+    def _reshapes(self) -> None:
+        """A tensor and its reshapes are the same bytes: they stand in one place."""
+        places = self.model.addresses
+        for op in self.graph.ops:
+            if isinstance(op, Reshape) and op.input in places and op.output in places:
+                same = places[op.input] == places[op.output]
+                self._require(same, f"{op.output!r} does not stand where {op.input!r} does, of which it is a reshape")
 
     def _piece(self, layer: Layer, piece: Piece) -> None:
         sources = [self.model.size(name) for name in self.ops[layer.name].inputs]

@@ -107,6 +107,17 @@ def test_latencies_are_the_gateware_s(name):
     assert timing.open_to_free == Accumulators.LATENCY + 1 + (Combiner.LATENCY if config.tables else 0)
 
 
+def test_a_step_beyond_a_descriptor():
+    """Also of a window of one row, which takes none; and from the last window back to the first."""
+    builder = Builder((2, 2, 4), np.random.default_rng(2)).conv2d(4, (1, 1), dilation=(65535, 1))
+    message = "65535 lines from row to row of its window, more than the 32767 that a descriptor"
+    with pytest.raises(CompileError, match=message):
+        sateen.compile(builder.graph(), CONFIG, strict=True)
+    padded = Builder((2, 2, 4), np.random.default_rng(2)).conv2d(4, (1, 1), padding=((32767, 9), (0, 0)))
+    with pytest.raises(CompileError, match="32777 lines from its first window to its last, more than the 32767"):
+        sateen.compile(padded.graph(), CONFIG, strict=True)
+
+
 def test_a_stride_beyond_a_descriptor():
     """Also where there is a single row of results, which takes no step."""
     graph = Builder((2, 2, 4), np.random.default_rng(2)).depthwise_conv2d((2, 2), stride=(65535, 1)).graph()

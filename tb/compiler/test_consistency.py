@@ -56,3 +56,15 @@ def test_tensors_under_stripes():
     steps = (*model.steps[:-1], dataclasses.replace(last, writes=kept))
     with pytest.raises(ModelFileError, match="the device lacks"):
         check(dataclasses.replace(model, steps=steps))
+
+
+def test_a_reshape_in_another_place():
+    """What is written to the one would be read from the other."""
+    graph = Builder((4, 4, 2), np.random.default_rng(3)).max_pool2d((2, 2)).flatten().fully_connected(3).graph()
+    model = sateen.compile(graph, "tiny")
+    check(model)
+    pooled = graph.ops[0].output
+    moved = dataclasses.replace(model, addresses={**model.addresses, pooled: model.addresses[pooled] + 64})
+    # The layer that writes there would be refused, if its program were not changed, too.
+    with pytest.raises(ModelFileError, match=f"does not stand where '{pooled}' does, of which it is a reshape"):
+        check(moved)

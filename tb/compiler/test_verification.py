@@ -2,6 +2,7 @@
 computed, and says where it is."""
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from sateen.compiler.verification import verify_program
 from sateen.compiler.verification.decoding import records
 from sateen.compiler.verification.definitions import SUMS
 from sateen.errors import InternalError
-from sateen.graph import Add, Concatenate, Graph, Reshape, Weighted
+from sateen.graph import Add, Concatenate, Graph, MatrixProduct, Reshape, Tensor, Weighted
 from sateen.graph.ops import OPS, TransposeConv2D
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
 from sateen.sparsity import Packing
@@ -22,6 +23,7 @@ from sateen.testing.graphs import Builder
 pytestmark = pytest.mark.filterwarnings("ignore:.* in parts:sateen.SateenWarning")
 
 SAME = ((1, 1), (1, 1))
+RNG = partial(np.random.default_rng, 3)
 TERM = "tiny,pe=term,weight_bytes=32768"
 
 
@@ -208,6 +210,16 @@ def sums():
     return Graph(name="sum", tensors=builder.tensors, ops=builder.ops, inputs=["x"], outputs=[output.name])
 
 
+def products():
+    """A product of two matrices, whose results are small."""
+    shapes = {"a": (1, 3, 8), "b": (1, 8, 4), "y": (1, 3, 4)}
+    tensors = {name: Tensor(name=name, shape=shape) for name, shape in shapes.items()}
+    op = MatrixProduct(
+        name="product", a="a", b="b", output="y", bias=np.zeros(1, np.int32), multiplier=1 << 30, shift=-9
+    )
+    return Graph(name="products", tensors=tensors, ops=[op], inputs=["a", "b"], outputs=["y"])
+
+
 def test_a_tensor_and_its_reshape():
     """They are the same bytes."""
     builder = Builder((4, 4, 4), np.random.default_rng(3)).conv2d(4, (1, 1))
@@ -232,3 +244,28 @@ def test_what_a_device_gets_is_read_back(way):
 def test_every_layer_with_weights_has_a_definition():
     weighted = {op for op in OPS.values() if issubclass(op, Weighted)}
     assert weighted == set(SUMS)
+
+
+ATTENTION = "tiny,products=1,softmax=1,squares=1,positions=256,descriptors=12"
+
+
+@pytest.mark.parametrize(
+    ("make", "config", "change", "reason"),
+    [
+        (lambda: Builder((6, 6, 4), RNG()).max_pool2d((3, 3)).graph(), "tiny", {"low": 1}, "its program gives -128 at"),
+        (lambda: Builder((6, 6, 4), RNG()).max_pool2d((3, 3)).graph(), "tiny", {"high": 126}, "its program gives 127"),
+        (sums, "tiny,positions=256", {"high": 126}, "the tables of .* give 127 for"),
+        (products, ATTENTION, {"low": -120}, "its program gives -1.. at"),
+        (products, ATTENTION, {"multiplier": (1 << 30) + 1}, "multiplies by 1073741824, the graph 1073741825"),
+        (products, ATTENTION, {"bias": np.array([1], np.int32)}, "adds 0, the graph 1"),
+    ],
+    ids=["lowest of windows", "highest of windows", "highest of sums", "lowest of products", "a factor", "a bias"],
+)
+def test_what_few_results_show(make, config, change, reason):
+    """Limits and factors of which the results for random bytes hardly tell."""
+    model = sateen.compile(make(), config)
+    verify_program(model)
+    *before, op = model.graph.ops
+    graph = dataclasses.replace(model.graph, ops=[*before, dataclasses.replace(op, **change)])
+    with pytest.raises(InternalError, match=reason):
+        verify_program(dataclasses.replace(model, graph=graph))

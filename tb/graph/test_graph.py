@@ -18,9 +18,11 @@ from sateen.graph import (
     FullyConnected,
     Graph,
     GraphError,
+    LogSoftmax,
     MaxPool2D,
     Reshape,
     Tensor,
+    WideningProduct,
     run,
 )
 from sateen.hw.spec.descriptor import Rounding
@@ -309,3 +311,23 @@ def test_fields_are_of_types_that_files_have(kind):
         if name in {field.name for field in fields(kind)}:
             with pytest.raises(RecordError):
                 read(hint, object(), name)
+
+
+@pytest.mark.parametrize(("scale", "beta"), [(2.0**-60, 1.0), (0.1, 1e-300)])
+def test_a_logarithm_of_softmax_needs_a_scale(scale, beta):
+    """A scale that no multiplier has would be divided by."""
+    tensors = {
+        "x": Tensor(name="x", shape=(1, 4), scale=scale),
+        "y": Tensor(name="y", shape=(1, 4), scale=1 / 16, zero_point=127),
+    }
+    op = LogSoftmax(name="log", input="x", output="y", beta=beta)
+    with pytest.raises(GraphError, match="the scale of its input times beta must be 5.55112e-17 or more, not"):
+        Graph(name="g", tensors=tensors, ops=[op], inputs=["x"], outputs=["y"])
+
+
+@pytest.mark.parametrize("multiplier", [2**31, 2**63, 1])
+def test_factors_of_recurrent_layers(multiplier):
+    with pytest.raises(GraphError, match=r"multipliers must be 0 or 2\^30 to 2\^31 - 1"):
+        WideningProduct(
+            name="op", input="x", output="y", weights=np.ones((2, 2), np.int8), multiplier=multiplier, shift=0
+        )

@@ -76,3 +76,24 @@ def test_record(monkeypatch, tmp_path):
         {"equal": 5},
     )
     assert (bad["name"], bad["rounds"], bad["wrong"], bad["hangs"]) == ("bad", 4, 1, 0)
+
+
+def test_a_run_that_is_ended_is_no_record(monkeypatch, tmp_path, capsys):
+    """Nor does it take the place of another."""
+    monkeypatch.syspath_prepend(SOAK.parents[1] / "bench")
+    results = importlib.import_module("results")
+    monkeypatch.setattr(results, "FILE", tmp_path / "bench" / "results.json")
+    results.FILE.parent.mkdir()
+    results.write([])
+
+    def ended(seed):
+        if seed == 3:
+            raise KeyboardInterrupt
+        return "equal"
+
+    monkeypatch.setattr("soak.KINDS", {"kind": ended})
+    main(kinds=["kind"], count=2, seed=0, record=True)
+    before = results.of_kind("soak")
+    main(kinds=["kind"], count=5, seed=0, record=True)
+    assert "not recorded: the run was ended" in capsys.readouterr().out
+    assert results.of_kind("soak") == before and before[0]["rounds"] == 2 and before[0]["commit"] == results.commit()

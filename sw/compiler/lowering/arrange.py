@@ -46,27 +46,34 @@ class Run:
 
 def runs(places: Sequence[int]) -> list[Run]:
     """As few runs as are found that make up ``places``: runs follow each other, or are interleaved."""
-    options = (
-        [
-            Run(first + run.target * step, step, run.count, run.source, run.source_step)
-            for first in range(step)
-            for run in _consecutive(places[first::step])
-        ]
-        for step in range(1, min(MOST_PHASES, len(places)) + 1)
-    )
-    return min(options, key=len)
+    best = _consecutive(places, len(places))
+    for step in range(2, min(MOST_PHASES, len(places)) + 1):
+        found: list[Run] = []
+        for first in range(step):
+            found += (
+                Run(first + run.target * step, step, run.count, run.source, run.source_step)
+                for run in _consecutive(places[first::step], len(best) - len(found))
+            )
+            if len(found) >= len(best):
+                break
+        else:
+            best = found
+    return best
 
 
-def _consecutive(places: Sequence[int]) -> list[Run]:
+def _consecutive(places: Sequence[int], most: int) -> list[Run]:
+    """Runs that follow each other; no further ones once there are ``most``."""
     found: list[Run] = []
-    for target, source in enumerate(places):
-        if found:
-            last = found[-1]
-            step = source - last.source if last.count == 1 else last.source_step
-            if source == last.source + last.count * step:
-                found[-1] = dataclasses.replace(last, count=last.count + 1, source_step=step)
-                continue
-        found.append(Run(target, 1, 1, source, 1))
+    begin, end = 0, 0
+    while begin < len(places) and len(found) < most:
+        source = places[begin]
+        step, end = 1, begin + 1
+        if end < len(places):
+            step = places[end] - source
+            while end < len(places) and places[end] == source + (end - begin) * step:
+                end += 1
+        found.append(Run(begin, 1, end - begin, source, step))
+        begin = end
     return found
 
 

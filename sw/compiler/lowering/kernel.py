@@ -123,6 +123,17 @@ class Kernel:
         return math.prod(dim.count for dim in self.reduction) * self.windows(config).tiles * words
 
     @property
+    def span(self) -> tuple[int, int]:
+        """(row, x) from the first byte of the first window to that of the last run of the last window."""
+        steps: list[tuple[int, tuple[int, ...]]] = [
+            (self.out[0], (self.stride[0], 0)),
+            (self.out[1], (0, self.stride[1])),
+        ]
+        steps += [(dim.count, dim.strides) for dim in (*self.reduction, *self.pooling)]
+        rows, x = (sum((count - 1) * abs(step[axis]) for count, step in steps) for axis in (0, 1))
+        return rows, x
+
+    @property
     def pool_size(self) -> int:
         """Positions that are pooled into one result."""
         return self.pooling[0].count * self.pooling[1].count

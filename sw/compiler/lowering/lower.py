@@ -247,15 +247,21 @@ def _check(op: Op, kernel: Kernel, config: Config) -> None:
             f"{op}: its window has {kernel.pool_size} taps, {kernel.pool_size - config.positions} more than the "
             f"accumulators' {config.positions} positions; raise positions, or pool in two steps"
         )
+    # Also a counter of one value has a step.
+    steps, (rows, columns) = [dim.strides[:2] for dim in (*kernel.reduction, *kernel.pooling)], kernel.span
     counts = {
         "lines": kernel.height,
         "lines from result to result": abs(kernel.stride[0]),
+        "lines from row to row of its window": max(abs(row) for row, _ in steps),
+        "lines from its first window to its last": rows,
+        "bytes from column to column of its window": max(abs(x) for _, x in steps),
+        "bytes from its first window to its last": rows * kernel.width + columns,
         "lines of padding in front": max(0, -kernel.origin[0]),
         "columns of results": kernel.out[1],
         "channels": kernel.channels,
         "bytes in a line": kernel.width,
     }
     for what, count in counts.items():
-        limit = 32767 if what.startswith("lines") else 65535 if what != "bytes in a line" else 2**31 - 1
+        limit = 32767 if what.startswith("lines") else 2**31 - 1 if what.startswith("bytes") else 65535
         if count > limit:
             raise CompileError(f"{op}: it has {count} {what}, more than the {limit} that a descriptor can say")

@@ -2,25 +2,27 @@
 
 Of a layer with weights the sums are compared, for random numbers of 20 bits in place of its input's bytes. Two sums
 that multiply these by different weights are equal once in a million times. Of other layers the results are compared,
-for random bytes. Results are taken at the beginning, in the middle and at the end of each axis, in all channels.
+for random bytes, and where results are clamped for the lowest and the highest ones; tables are tried with all pairs of
+bytes. Results are taken at the beginning, in the middle and at the end of each axis, in all channels.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sateen.compiler.model import Layer, Model, Part, Piece
+from sateen.compiler.model import Layer, Model, Piece
 from sateen.compiler.verification.decoding import records
 from sateen.compiler.verification.definitions import SUMS, sums
 from sateen.compiler.verification.emulation import Layered, Results, positions, written
+from sateen.compiler.verification.places import Place, element, mistake, places_of
 from sateen.compiler.verification.segments import conflicts
 from sateen.compiler.verification.tiles import misplaced
-from sateen.errors import InternalError
-from sateen.graph.ops import Op, Reshape, Softmax, Weighted
+from sateen.graph.ops import MatrixProduct, Op, Reshape, Softmax, Weighted
 from sateen.hw.spec.descriptor import CHANNELS_DIM, CHUNK_DIM, Combine, Descriptor, Dim
 from sateen.sim import golden
 
@@ -30,28 +32,10 @@ SEED = 1
 LARGEST = 1 << 20
 """Of the numbers in place of a weighted layer's input."""
 BYTES = np.arange(-128, 128)
-TABLE_PAIRS = 16
-"""Partners of each byte when tables are tried."""
+LIMITS = -128, 127
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class _Place:
-    """A descriptor, and what it reads and writes."""
-
-    segment: int
-    index: int
-    sources: tuple[tuple[int, int, int], ...]
-    """For each input: its address, and the first byte and byte count of what stands there."""
-    address: int
-    """Of the results, which begin at byte ``first`` of the output."""
-    first: int
-    size: int
-
-    def __str__(self) -> str:
-        return f"descriptor {self.index} of segment {self.segment}"
 
 
 def verify_program(model: Model) -> None:
@@ -71,7 +55,7 @@ def verify_program(model: Model) -> None:
         for tile in step.tiles:
             op = verifier.ops[model.layers[step.first].name]
             for what in misplaced(tile, len(op.inputs)):
-                raise _error(op, what)
+                raise mistake(op, what)
     verifier.segments()
 
 
@@ -99,7 +83,7 @@ class _Verifier:
         try:
             self._layer(op, list(self._places(op, layer, pieces)))
         except (ArithmeticError, AssertionError, LookupError, ValueError) as error:
-            raise _error(op, f"its program has no meaning ({error!r})") from error
+            raise mistake(op, f"its program has no meaning ({error!r})") from error
 
     def segments(self) -> None:
         """Looks for descriptors that disturb others of their segment."""
@@ -111,12 +95,12 @@ class _Verifier:
             words, most = len(segment.weights), self.config.weight_words
             if words > most:
                 op = self.ops[self.model.layers[layers[number][0]].name]
-                raise _error(op, f"segment {number} has {words} words, more than the weight store's {most}")
+                raise mistake(op, f"segment {number} has {words} words, more than the weight store's {most}")
             for index, what in conflicts(program, layers[number], len(segment.weights), self.config):
                 op = self.ops[self.model.layers[layers[number][index]].name]
-                raise _error(op, f"descriptor {index} of segment {number} {what}")
+                raise mistake(op, f"descriptor {index} of segment {number} {what}")
 
-    def _layer(self, op: Op, places: list[_Place]) -> None:
+    def _layer(self, op: Op, places: list[Place]) -> None:
         copies = [place for place in places if self._descriptor(place).output.to_weights]
         self._writes_everything(op, [place for place in places if place not in copies])
         for place in places:
@@ -127,51 +111,61 @@ class _Verifier:
         else:
             # A tensor and its Reshapes are the same bytes.
             buffers = {name: self.buffers.get(name, name) for name in op.inputs}
-            values = {
-                buffer: self.rng.integers(-128, 128, self.model.size(buffer)).astype(np.float64)
-                for buffer in dict.fromkeys(buffers.values())
-            }
-            inputs = {name: values[buffer] for name, buffer in buffers.items()}
+            sizes = {buffer: self.model.size(buffer) for buffer in buffers.values()}
+            tried = [{buffer: self.rng.integers(-128, 128, size).astype(np.float64) for buffer, size in sizes.items()}]
+            if self._clamps(op, places):
+                tried += [
+                    {buffer: np.full(sizes[buffer], float(value)) for buffer, value in zip(sizes, values, strict=True)}
+                    for values in itertools.product(LIMITS, repeat=len(sizes))
+                ]
             self._tables(op, places)
-            self._compare(op, places, inputs, self._executed(op, inputs))
+            for values in tried:
+                inputs = {name: values[buffer] for name, buffer in buffers.items()}
+                self._compare(op, places, inputs, self._executed(op, inputs))
+
+    def _clamps(self, op: Op, places: list[Place]) -> bool:
+        """Whether results are clamped further than int8 is: by the graph, or by the program."""
+        streams = [self._descriptor(place).output for place in places]
+        stated = {(getattr(op, "low", -128), getattr(op, "high", 127)), *((each.low, each.high) for each in streams)}
+        return stated != {LIMITS}
 
     def _numbers(self, count: int) -> Floats:
         """Odd numbers, so that none is zero."""
         return 2.0 * self.rng.integers(-LARGEST // 2, LARGEST // 2, count, np.int32) + 1
 
-    def _places(self, op: Op, layer: Layer, pieces: Sequence[Piece]) -> Iterator[_Place]:
+    def _places(self, op: Op, layer: Layer, pieces: Sequence[Piece]) -> Iterator[Place]:
         size, addresses = self.model.size, self.model.addresses
         if not pieces:
             sources = tuple((addresses[name], 0, size(name)) for name in op.inputs)
-            yield from _of(layer.parts, sources, addresses[op.output], 0, size(op.output))
+            yield from places_of(layer.parts, sources, addresses[op.output], 0, size(op.output))
         for piece in pieces:
             first, count = piece.source
             sources = tuple((piece.source_address + index * count, first, count) for index in range(len(op.inputs)))
-            yield from _of(piece.parts, sources, piece.address, *piece.target)
+            yield from places_of(piece.parts, sources, piece.address, *piece.target)
 
-    def _descriptor(self, place: _Place) -> Descriptor:
+    def _descriptor(self, place: Place) -> Descriptor:
         return self.programs[place.segment][place.index]
 
-    def _layered(self, place: _Place) -> Layered:
+    def _layered(self, place: Place) -> Layered:
         key = place.segment, place.index
         if key not in self.decoded:
             store = self.stores.get(place.segment, self.model.segments[place.segment].weights)
             self.decoded[key] = Layered(self._descriptor(place), store, self.config)
         return self.decoded[key]
 
-    def _writes_everything(self, op: Op, places: list[_Place]) -> None:
+    def _writes_everything(self, op: Op, places: list[Place]) -> None:
         covered = np.zeros(self.model.size(op.output), bool)
         for place in places:
             stream = self._descriptor(place).output
             for addresses, channels in written(stream, self.config.cols):
                 begin = addresses - place.address
                 if begin.min() < 0 or begin.max() + channels > place.size:
-                    raise _error(op, f"{place} writes beyond its output's {place.size} bytes")
+                    raise mistake(op, f"{place} writes beyond its output's {place.size} bytes")
                 covered[(begin + place.first)[:, None] + np.arange(channels)] = True
         if not covered.all():
-            raise _error(op, f"its program does not write {_at(self._shape(op), int(np.argmin(covered)))}")
+            raise mistake(op, f"its program does not write {element(self._shape(op), int(np.argmin(covered)))}")
 
-    def _says_what_the_graph_says(self, op: Op, place: _Place) -> None:
+    def _says_what_the_graph_says(self, op: Op, place: Place) -> None:
         """What the descriptor states besides its weights."""
         d = self._descriptor(place)
         counts = [dim.count for dim in d.output.dims]
@@ -181,23 +175,23 @@ class _Verifier:
             tuple(counts[: CHANNELS_DIM + 1]),
         ]
         if len(set(turns)) > 1:
-            raise _error(op, f"the blocks and groups of {place} are not the same in its streams: {turns}")
+            raise mistake(op, f"the blocks and groups of {place} are not the same in its streams: {turns}")
         if d.output.softmax:
             self._is_softmax(op, place)
         elif positions(d.activations) != counts[2] * counts[3] * d.output.taps:
-            raise _error(op, f"{place} sums up {positions(d.activations)} positions, not {counts[2] * counts[3]}")
+            raise mistake(op, f"{place} sums up {positions(d.activations)} positions, not {counts[2] * counts[3]}")
         self._fits_accumulators(op, place)
         if isinstance(op, Weighted):
             stated = d.output.zero_point, d.output.low, d.output.high, d.output.rounding
             wanted = self.graph.tensors[op.output].zero_point, op.low, op.high, op.rounding
             if stated != wanted:
-                raise _error(op, f"{place} has zero point, clamp and rounding {stated}, the graph {wanted}")
+                raise mistake(op, f"{place} has zero point, clamp and rounding {stated}, the graph {wanted}")
 
-    def _is_softmax(self, op: Op, place: _Place) -> None:
+    def _is_softmax(self, op: Op, place: Place) -> None:
         """All that the descriptor of a softmax states. Its results say less: few values of a row have a share."""
         d, length, cols = self._descriptor(place), self._shape(op)[-1], self.config.cols
         if not (isinstance(op, Softmax) and self.config.softmax):
-            raise _error(op, f"{place} is a softmax")
+            raise mistake(op, f"{place} is a softmax")
         rows, lines, stream = place.size // length, -(-length // cols), d.activations
         area = stream.row, stream.x, stream.height, stream.width, stream.padding
         stated = _counters(stream.dims), area, _counters(d.output.dims), d.output.channels
@@ -205,35 +199,35 @@ class _Verifier:
         results = Dim(rows + 2, (length,)), Dim(2 * lines, (cols,))
         wanted = _counters(walks), (0, 0, rows, length, -128), _counters(results), length
         if stated != wanted or d.activations.dims[CHUNK_DIM].count != 3:
-            raise _error(op, f"{place} states counters, lines and rows {stated}, the graph {wanted}")
+            raise mistake(op, f"{place} states counters, lines and rows {stated}, the graph {wanted}")
         table = self._layered(place).tables
         exponentials = golden.exponentials(self.graph.tensors[op.input].scale * op.beta)
         if d.output.combine != Combine.ADD or (table != [exponentials, np.zeros_like(exponentials)]).any():
-            raise _error(op, f"the tables of {place} are not exponentials and zeros")
+            raise mistake(op, f"the tables of {place} are not exponentials and zeros")
 
-    def _fits_accumulators(self, op: Op, place: _Place) -> None:
+    def _fits_accumulators(self, op: Op, place: Place) -> None:
         d = self._descriptor(place)
         looks_up = d.output.combine != Combine.NONE
         if not d.activations.pairs == d.weights.tables == looks_up:
-            raise _error(op, f"{place} looks up in some of its streams only")
+            raise mistake(op, f"{place} looks up in some of its streams only")
         if not looks_up and positions(d.activations) > self.config.positions:
-            raise _error(op, f"{place} has {positions(d.activations)} sums, {self.config.positions} fit")
+            raise mistake(op, f"{place} has {positions(d.activations)} sums, {self.config.positions} fit")
         halves = replace(
             d, activations=replace(d.activations, quarters=False), output=replace(d.output, quarters=False)
         )
         divided = halves.in_quarters(self.config.positions, overlap=bool(self.config.overlap))
         if d.activations.quarters != d.output.quarters or (d.quarters and not divided.quarters):
-            raise _error(op, f"{place} divides the accumulators, which its sums do not allow")
+            raise mistake(op, f"{place} divides the accumulators, which its sums do not allow")
 
-    def _memory(self, op: Op, place: _Place, inputs: Mapping[str, Floats]) -> Floats:
+    def _memory(self, op: Op, place: Place, inputs: Mapping[str, Floats]) -> Floats:
         memory = self.garbage.copy()
         for name, (address, first, count) in zip(op.inputs, place.sources, strict=True):
             memory[address : address + count] = inputs[name][first : first + count]
         return memory
 
     def _compare(
-        self, op: Op, places: list[_Place], inputs: Mapping[str, Floats],
-        expected: Callable[[Op, Results, _Place, Ints, Mapping[str, Floats]], tuple[Ints, Ints]],
+        self, op: Op, places: list[Place], inputs: Mapping[str, Floats],
+        expected: Callable[[Op, Results, Place, Ints, Mapping[str, Floats]], tuple[Ints, Ints]],
     ) -> None:  # fmt: skip
         memory, before, copied = None, None, False
         for place in places:
@@ -244,7 +238,7 @@ class _Verifier:
                 copied = True
                 continue
             if copied and not self._descriptor(place).weights.waits:
-                raise _error(op, f"{place} does not wait for the words that descriptors before it write")
+                raise mistake(op, f"{place} does not wait for the words that descriptors before it write")
             copied = False
             if self._layered(place).looks_up:
                 memory = np.clip(memory, -128, 127)
@@ -254,19 +248,19 @@ class _Verifier:
             if not np.array_equal(found, wanted):
                 self._report(op, place, index, found, wanted, inputs)
 
-    def _copy(self, op: Op, place: _Place, memory: Floats) -> None:
+    def _copy(self, op: Op, place: Place, memory: Floats) -> None:
         """Writes the results of a descriptor into words of its segment, which those behind it read."""
         results = self._layered(place).results(memory, every=True)
         values, word = self._requantized(place, results), self.config.weight_word_bytes
         store = self.stores.setdefault(place.segment, self.model.segments[place.segment].weights.copy())
         row, column = np.divmod(results.address, word)
         if row.min() < 0 or row.max() >= len(store) or column.max() >= self.config.cols:
-            raise _error(op, f"{place} writes beyond its segment's {len(store)} words")
+            raise mistake(op, f"{place} writes beyond its segment's {len(store)} words")
         store[row, column] = values
         self.decoded.clear()
 
     def _weighted(
-        self, op: Op, results: Results, place: _Place, index: Ints, inputs: Mapping[str, Floats]
+        self, op: Op, results: Results, place: Place, index: Ints, inputs: Mapping[str, Floats]
     ) -> tuple[Ints, Ints]:
         """Sums of the program and of the graph, with their scales: [n, 3] each."""
         assert isinstance(op, Weighted)
@@ -282,7 +276,7 @@ class _Verifier:
 
     def _executed(
         self, op: Op, inputs: Mapping[str, Floats]
-    ) -> Callable[[Op, Results, _Place, Ints, Mapping[str, Floats]], tuple[Ints, Ints]]:
+    ) -> Callable[[Op, Results, Place, Ints, Mapping[str, Floats]], tuple[Ints, Ints]]:
         """Compares the program's results with those of the operator."""
         values = {
             name: given.astype(np.int8).reshape(1, *self.graph.tensors[name].shape[1:])
@@ -291,14 +285,29 @@ class _Verifier:
         wanted = op.execute(self.graph.tensors, values).ravel()
 
         def compared(
-            op: Op, results: Results, place: _Place, index: Ints, inputs: Mapping[str, Floats]
+            op: Op, results: Results, place: Place, index: Ints, inputs: Mapping[str, Floats]
         ) -> tuple[Ints, Ints]:
+            if isinstance(op, MatrixProduct):
+                self._scales_as_the_graph(op, place, results, index)
             found = self._requantized(place, results)
             return found[:, None], wanted[index].astype(np.int64)[:, None]
 
         return compared
 
-    def _requantized(self, place: _Place, results: Results) -> Ints:
+    def _scales_as_the_graph(self, op: MatrixProduct, place: Place, results: Results, index: Ints) -> None:
+        """What is added to a product's sums, and by what they are scaled. Its results for some bytes say less."""
+        bias = np.broadcast_to(op.bias, self._shape(op)[-1:])[index % self._shape(op)[-1]]
+        for what, found, wanted in (
+            ("adds", results.bias, bias),
+            ("multiplies by", results.multiplier, op.multiplier),
+            ("shifts by", results.shift, op.shift),
+        ):
+            if (different := found != wanted).any():
+                first = int(np.argmax(different))
+                value = np.broadcast_to(wanted, found.shape)[first]
+                raise mistake(op, f"{place} {what} {found[first]}, the graph {value}")
+
+    def _requantized(self, place: Place, results: Results) -> Ints:
         stream = self._descriptor(place).output
         values = golden.requantize(
             results.sums + results.bias[:, None], results.multiplier[:, None], results.shift[:, None],
@@ -306,16 +315,15 @@ class _Verifier:
         )  # fmt: skip
         return values.max(axis=1).astype(np.int64)
 
-    def _tables(self, op: Op, places: list[_Place]) -> None:
-        """Tries every entry of the tables, with several of the other table's."""
+    def _tables(self, op: Op, places: list[Place]) -> None:
+        """Tries every entry of the tables, with every one of the other table's."""
         for place in places:
             layered = self._layered(place)
             if not layered.looks_up or layered.descriptor.output.softmax:
                 return
             a = b = BYTES
             if len(set(op.inputs)) > 1:
-                a, b = np.repeat(BYTES, TABLE_PAIRS), np.tile(BYTES, TABLE_PAIRS)
-                b = (b + 8 * a) % 256 - 128
+                a, b = np.repeat(BYTES, len(BYTES)), np.tile(BYTES, len(BYTES))
             none = np.zeros(len(a), np.int64)
             bias, multiplier, shift = (none + layered.parameters[0, which, 0] for which in range(3))
             results = Results(none, layered.combined(a, b)[:, None], bias, multiplier, shift)
@@ -324,23 +332,23 @@ class _Verifier:
             if not np.array_equal(found, wanted):
                 at = int(np.argmax(found != wanted))
                 values = a[at] if len(set(op.inputs)) == 1 else f"{a[at]} and {b[at]}"
-                raise _error(op, f"the tables of {place} give {found[at]} for {values}, the graph {wanted[at]}")
+                raise mistake(op, f"the tables of {place} give {found[at]} for {values}, the graph {wanted[at]}")
 
     def _shape(self, op: Op) -> tuple[int, ...]:
         return self.graph.tensors[op.output].shape[1:]
 
     def _report(
-        self, op: Op, place: _Place, index: Ints, found: Ints, wanted: Ints, inputs: Mapping[str, Floats]
+        self, op: Op, place: Place, index: Ints, found: Ints, wanted: Ints, inputs: Mapping[str, Floats]
     ) -> None:
         """Raises an error that says what differs, of a layer with weights by which weight."""
         first = int(np.argmax((found != wanted).any(axis=1)))
-        where = f"{_at(self._shape(op), int(index[first]))} ({place})"
+        where = f"{element(self._shape(op), int(index[first]))} ({place})"
         if found.shape[1] == 1:
-            raise _error(op, f"its program gives {found[first, 0]} at {where}, the graph {wanted[first, 0]}")
+            raise mistake(op, f"its program gives {found[first, 0]} at {where}, the graph {wanted[first, 0]}")
         assert isinstance(op, Weighted)
         if found[first, 0] == wanted[first, 0]:
             scales = f"{tuple(found[first, 1:].tolist())}, the graph {tuple(wanted[first, 1:].tolist())}"
-            raise _error(op, f"its program scales {where} by multiplier and shift {scales}")
+            raise mistake(op, f"its program scales {where} by multiplier and shift {scales}")
         x = inputs[op.input]
 
         def differences(low: int, high: int) -> Ints:
@@ -355,33 +363,17 @@ class _Verifier:
         # In padding a wrong weight changes a constant; a result that reads it says which it is.
         changing = differences(low, high) != constant
         if not changing.any():
-            raise _error(op, f"its program's bias is larger by {constant[first]} at {where} than the graph's")
+            raise mistake(op, f"its program's bias is larger by {constant[first]} at {where} than the graph's")
         first = int(np.argmax(changing))
-        where = f"{_at(self._shape(op), int(index[first]))} ({place})"
+        where = f"{element(self._shape(op), int(index[first]))} ({place})"
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if differences(low, middle)[first] != constant[first] else (middle, high)
         weight = (differences(low, high) - constant)[first] / x[low]
-        byte = _at(self.graph.tensors[op.input].shape[1:], low, op.input)
-        raise _error(op, f"its program's weight of {byte} at {where} is larger by {weight:g} than the graph's")
+        byte = element(self.graph.tensors[op.input].shape[1:], low, op.input)
+        raise mistake(op, f"its program's weight of {byte} at {where} is larger by {weight:g} than the graph's")
 
 
 def _counters(dims: Iterable[Dim]) -> tuple[tuple[int, tuple[int, ...]], ...]:
     """Counts and strides of the counters that count."""
     return tuple((dim.count, dim.strides) for dim in dims if dim.count > 1)
-
-
-def _of(
-    parts: tuple[Part, ...], sources: tuple[tuple[int, int, int], ...], address: int, first: int, size: int
-) -> Iterator[_Place]:
-    for part in parts:
-        for index in range(part.first, part.first + part.count):
-            yield _Place(part.segment, index, sources, address, first, size)
-
-
-def _at(shape: tuple[int, ...], index: int, name: str = "result") -> str:
-    return f"{name}[{', '.join(str(int(place)) for place in np.unravel_index(index, shape))}]"
-
-
-def _error(op: Op, what: str) -> InternalError:
-    return InternalError(f"{op}: {what}; this is a mistake of Sateen's compiler: please report it with the model")

@@ -106,6 +106,14 @@ class LogSoftmax(Softmax):
 
     HOST_ONLY = True
     QUANTIZATION = (1 / 16, 127)
+    LEAST = 2.0**-54
+    """The smallest scale by which distances between values are multiplied at all."""
+
+    def infer(self, tensors: Tensors) -> Shape:
+        scale, least = tensors[self.input].scale * self.beta, self.LEAST
+        require(self.rounding == Rounding.DOUBLE, self, f"rounding must be Rounding.DOUBLE, not {self.rounding!r}")
+        require(scale >= least, self, f"the scale of its input times beta must be {least:g} or more, not {scale:g}")
+        return super().infer(tensors)
 
     def execute(self, tensors: Tensors, values: Values) -> Array:
         return golden.log_softmax(values[self.input], tensors[self.input].scale * self.beta)

@@ -31,8 +31,9 @@ class Recurrent(Op):
         require(good, self, f"{field} must be {dtype.__name__} of {shape}")
 
     def _check_factors(self, multiplier: Array, shift: Array) -> None:
-        good = bool(((multiplier == 0) | (multiplier >= 1 << 30)).all() and ((shift >= -31) & (shift <= 30)).all())
-        require(good, self, "multipliers must be 0 or at least 2^30, and shifts lie within -31 to 30")
+        fits = (multiplier == 0) | ((multiplier >= 1 << 30) & (multiplier < 1 << 31))
+        good = bool(fits.all() and ((shift >= -31) & (shift <= 30)).all())
+        require(good, self, "multipliers must be 0 or 2^30 to 2^31 - 1, and shifts lie within -31 to 30")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
