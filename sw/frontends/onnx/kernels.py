@@ -159,7 +159,8 @@ class _Network(Replacement):
                 return
             self.merged.append(last.output)
             for part in (first, *readers):
-                part.numbers = common
+                ranks, point = part.numbers.ranks if part.numbers else (0, 0), self.name(part.output, "point")
+                part.numbers = replace(common, ranks=ranks, point=point)
         for reader in list(readers):
             self.read(reader, 0, first.output)
         self.remove(inner)
@@ -186,8 +187,8 @@ class _Network(Replacement):
 
     def _merge(self, part: Part, known: dict[tuple[object, ...], Part]) -> None:
         """Drops an operator that computes the same as one of those ``known``."""
-        inputs = tuple(map(self._value, part.inputs))
-        key = (part.kind, inputs, part.numbers, repr(sorted(part.attributes.items())), len(part.outputs))
+        inputs, point = tuple(map(self._value, part.inputs)), part.numbers.point if part.numbers else ""
+        key = (part.kind, inputs, part.numbers, point, repr(sorted(part.attributes.items())), len(part.outputs))
         equal = known.setdefault(key, part)
         if equal is part or part.kind == DEQUANTIZE or self.outputs & {*part.outputs}:
             return
@@ -198,9 +199,11 @@ class _Network(Replacement):
         self.remove(part)
 
     def _value(self, name: str) -> object:
-        """Equal for equal tensors: single constants are compared by their values."""
+        """Equal for equal tensors: single constants are compared by their values, except those of 8 bits."""
         value = self.constants.get(name)
-        return name if value is None or value.size != 1 else (value.dtype.name, value.shape, value.item())
+        if value is None or value.size != 1 or value.dtype.itemsize == 1:
+            return name
+        return value.dtype.name, value.shape, value.item()
 
     def _insert(self, name: str, readers: Sequence[tuple[Part, int]], numbers: Numbers) -> None:
         """Puts a QuantizeLinear behind a tensor, and a DequantizeLinear before each of its readers."""
@@ -224,7 +227,7 @@ class _Network(Replacement):
             mover = source
 
     def _move_forward(self, part: Part) -> None:
-        """Puts pairs behind the operators that move what a DequantizeLinear gives."""
+        """Puts pairs behind the operators that move what a DequantizeLinear gives, unless it is quantized there."""
         if part.kind != DEQUANTIZE or part.numbers is None:
             return
         waiting = [self.only_reader(part.output)]
@@ -235,8 +238,8 @@ class _Network(Replacement):
             name = mover.output
             if name in self.outputs:
                 continue
-            readers = [(reader, place) for reader, place in self.places(name) if reader.kind != QUANTIZE]
-            if readers:
+            readers = self.places(name)
+            if readers and all(reader.kind != QUANTIZE for reader, _ in readers):
                 self._insert(name, readers, part.numbers)
                 waiting += [reader for reader, _ in readers]
 

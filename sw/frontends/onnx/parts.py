@@ -30,6 +30,10 @@ class Numbers:
     """The type of its codes: int8, uint8, or another one."""
     stated: bool
     """Whether it states the zero point."""
+    ranks: tuple[int, int] = field(default=(0, 0), compare=False)
+    """Axes of the scale and of the zero point, which may be lists of one."""
+    point: str = field(default="", compare=False)
+    """The name of the zero point's tensor."""
 
 
 def kind_of(node: Node) -> str:
@@ -43,11 +47,12 @@ def numbers_of(constants: Mapping[str, Array], node: Node) -> Numbers | None:
     if scale is None or scale.size != 1 or scale.dtype.kind not in "iuf":
         return None
     if not node.has(2):
-        return Numbers(float(scale.item()), 0, "uint8", False)
+        return Numbers(float(scale.item()), 0, "uint8", False, (scale.ndim, 0))
     point = constants.get(node.inputs[2])
     if point is None or point.size != 1 or point.dtype.kind not in "iu" and point.dtype.name not in NARROW:
         return None
-    return Numbers(float(scale.item()), int(point.item()), point.dtype.name, True)
+    ranks = scale.ndim, point.ndim
+    return Numbers(float(scale.item()), int(point.item()), point.dtype.name, True, ranks, node.inputs[2])
 
 
 def constants_of(model: OnnxModel) -> dict[str, Array]:

@@ -9,6 +9,7 @@ Operators whose codes are of one type are replaced with kernels of codes (``Bina
 from __future__ import annotations
 
 import enum
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,6 +23,8 @@ KERNELS = ("Add", "AveragePool", "GlobalAveragePool", "Mul", "Softmax")
 """Kinds that have kernels of codes, and whose results depend on that."""
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """Sums of products, which have kernels of codes if these are uint8, Gemm also of int8; ConvTranspose has none."""
+PAIRS = ("Add", "Mul")
+"""Those that have two operands, and such kernels only if no scale or zero point is a list."""
 CLAMPS = ("Clip", "Relu")
 BLOCK = 16
 """The least number of weights with one scale that there are kernels for."""
@@ -91,6 +94,8 @@ class Replacement(Parts):
             return Kernel.REAL
         kinds = {self._kind(behind), *(self._kind_read(each) for each in before if each is not None)}
         if len(kinds) > 1 or not kinds <= {"int8", "uint8"}:
+            return Kernel.REAL
+        if part.kind in PAIRS and not all(map(self._is_plain, [behind, *filter(None, before)])):
             return Kernel.REAL
         return Kernel.UINT8 if kinds == {"uint8"} else Kernel.CODES
 
@@ -165,11 +170,11 @@ class Replacement(Parts):
         least = -128 if numbers.kind == "int8" else 0
         if clamp.kind == "Relu":
             return numbers.zero_point != least
-        if any(name and name not in self.constants for name in clamp.inputs[1:]):
+        if not self._is_plain(quantize) or any(name and name not in self.constants for name in clamp.inputs[1:]):
             return True
         given = [self.constants.get(name) for name in [*clamp.inputs[1:], "", ""][:2]]
         stated = [clamp.attributes.get(name, value) for name, value in zip(("min", "max"), given, strict=True)]
-        with np.errstate(over="ignore"):
+        with np.errstate(all="ignore"):
             lowest, highest = (
                 np.rint(np.float32(end if value is None else np.asarray(value).flat[0]) / np.float32(numbers.scale))
                 for value, end in zip(stated, (-np.inf, np.inf), strict=True)
@@ -186,14 +191,24 @@ class Replacement(Parts):
             return self._kind(maker)
         return part.numbers.kind if part.numbers else ""
 
-    def _kind(self, part: Part) -> str:
-        """The type of the codes that a QuantizeLinear gives."""
+    def _is_plain(self, part: Part) -> bool:
+        """Whether scale and zero point are single numbers, not lists of one. Codes that become uint8 get such a zero
+        point."""
         if part.numbers is None:
-            return ""
-        behind = self.only_reader(part.output)
-        pair = behind is not None and behind.kind == DEQUANTIZE and part.numbers.stated
-        converted = pair and behind is not None and behind.numbers == part.numbers
-        return "uint8" if converted and part.numbers.kind == "int8" else part.numbers.kind
+            return False
+        scale, point = part.numbers.ranks
+        kind = self._kind(part) if part.kind == QUANTIZE else self._kind_read(part)
+        return scale == 0 and (point == 0 or kind != part.numbers.kind)
+
+    def _kind(self, part: Part) -> str:
+        """The type of the codes that a QuantizeLinear gives. Those of int8 become uint8 if a DequantizeLinear alone
+        reads them, with the same zero point; its scale does not matter."""
+        numbers, behind = part.numbers, self.only_reader(part.output)
+        if numbers is None or numbers.kind != "int8":
+            return numbers.kind if numbers else ""
+        read = behind.numbers if behind is not None and behind.kind == DEQUANTIZE else None
+        alike = read is not None and replace(read, scale=numbers.scale) == numbers
+        return "uint8" if alike and numbers.stated else "int8"
 
 
 @np.errstate(all="ignore")
