@@ -68,9 +68,10 @@ portable kernels, LiteRT's reference kernels for types and operators that those 
 same where nothing else is said, and real numbers agreed to five digits; else the largest distance is given. A RELU6 to
 another scale is LiteRT's, since tflite-micro ignores the scale. onnxruntime makes one pair of two pairs of
 QuantizeLinear and DequantizeLinear with different scales, which changes values, and computes some layers with real
-numbers, whose results may be one apart next to a tie; `compile` warns of both by name. A dash: no such file has the
-operator; it is tested inside others. What random networks found beyond these files stands in
-[The machine](architecture.md). `sateen verify` compares all tensors of a model with its interpreter.
+numbers, whose results may be one apart next to a tie; `compile` warns of both by name, and so does what reads the
+compiled file. A dash: no such file has the operator; it is tested inside others. What random networks found beyond
+these files stands in [The machine](architecture.md). `sateen verify` compares all tensors of a model with its
+interpreter.
 
 LSTM, GRU and RNN of float ONNX models are [unrolled](model.md#recurrent-layers-and-streams) by `sateen quantize`, and
 so stand in no table here.

@@ -96,12 +96,24 @@ REAL_BINARY: dict[str, Callable[..., Any]] = {
     "subtract": np.subtract,
 }
 """The functions of two values."""
+
+
+def _held(sums: Any) -> Any:
+    """Sums that float32 holds, as they are; larger ones are infinite, as in interpreters, which add in float32."""
+    return np.where(np.abs(sums) > np.finfo(np.float32).max, np.copysign(np.inf, sums), sums)
+
+
+def _mean(x: Any, **where: Any) -> Any:
+    sums = _held(x.sum(dtype=np.float64, **where))
+    return sums / (x.size / max(1, sums.size))
+
+
 REAL_REDUCTIONS: dict[str, Callable[..., Any]] = {
     "l1": lambda x, **where: np.abs(x).sum(dtype=np.float64, **where),
-    "l2": lambda x, **where: np.sqrt(np.square(x, dtype=np.float64).sum(**where)),
+    "l2": lambda x, **where: np.sqrt(_held(np.square(x, dtype=np.float64).sum(**where))),
     "log_sum_exp": lambda x, **where: np.logaddexp.reduce(x.astype(np.float64), **where),
     "maximum": np.max,
-    "mean": lambda x, **where: x.mean(dtype=np.float64, **where),
+    "mean": _mean,
     "minimum": np.min,
     "product": lambda x, **where: x.prod(dtype=np.float64, **where),
     "sum": lambda x, **where: x.sum(dtype=np.float64, **where),
@@ -177,7 +189,7 @@ def real_average_pool2d(
 ) -> Floats:
     """The mean of each window of images [N, H, W, C]. Padding counts as zeros, or does not count."""
     fields: Any = {"size": size, "stride": stride, "padding": padding, "dilation": (1, 1)}
-    sums = windows(x.astype(np.float64), pad_value=0, **fields).sum(axis=(4, 5))
+    sums = _held(windows(x.astype(np.float64), pad_value=0, **fields).sum(axis=(4, 5)))
     image = np.ones((1, *x.shape[1:3], 1))
     counts = math.prod(size) if counted else windows(image, pad_value=0, **fields).sum(axis=(4, 5))
     return (sums / counts).astype(np.float32)
@@ -191,8 +203,8 @@ def real_normalize(
     values = x.astype(np.float64)
     with np.errstate(all="ignore"):
         if centred:
-            values = values - values.mean(axis=axes, keepdims=True)
-        lengths = np.sqrt(np.square(values).mean(axis=axes, keepdims=True) + epsilon)
+            values = values - _mean(values, axis=axes, keepdims=True)
+        lengths = np.sqrt(_mean(np.square(values), axis=axes, keepdims=True) + epsilon)
         return (values / lengths * scale + bias).astype(np.float32)
 
 

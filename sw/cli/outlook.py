@@ -16,6 +16,9 @@ SHARES = 3
 
 def print_outlook(model: Model, found: Outlook) -> None:
     """Prints the answers, all by the cycle model and the serial port's rate."""
+    if not model.layers:
+        console.print("no layer runs on the device: the host computes everything")
+        return
     timing = found.timing
     console.print(f"fits: {_fit(model, timing)}")
     shares = ", ".join(f"{share.cause} {share.share:.0%}" for share in found.bound[:SHARES])

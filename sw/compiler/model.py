@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sateen import archive, records
 from sateen.errors import ModelFileError
-from sateen.graph import Graph, GraphError
+from sateen.graph import Graph, GraphError, tell
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.counters import Counters
 
@@ -270,7 +270,7 @@ class Model:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Model:
-        """Reads a ``.sateen`` file.
+        """Reads a ``.sateen`` file, with a :class:`~sateen.errors.SateenWarning` for each note of its graph.
 
         Raises
         ------
@@ -286,4 +286,5 @@ class Model:
             raise ModelFileError(str(error)) from error
         except (archive.ArchiveError, GraphError, ValueError) as error:
             raise ModelFileError(f"{path} is no compiled model, or damaged ({error}); compile it again") from error
+        tell(model.graph, stacklevel=3)
         return replace(model, trusted=False)

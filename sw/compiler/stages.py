@@ -136,7 +136,9 @@ def report_refused(placed: Placement, *, strict: bool) -> None:
         found = [op for op in placed.graph.ops if isinstance(op, kind)]
         if found:
             compute = "operator computes" if len(found) == 1 else "operators compute"
-            text = f"{len(found)} {compute} with {what}, on the host: {shown(found)}; {remedy}"
+            # By the names that the file has; its kinds of operators are others.
+            names = shown([repr(op.name) for op in found])
+            text = f"{len(found)} {compute} with {what}, on the host: {names}; {remedy}"
             warnings.warn(text, SateenWarning, stacklevel=3)
 
 
@@ -154,6 +156,6 @@ def report_parts(placed: Placement, config: Config) -> None:
         warnings.warn(text, SateenWarning, stacklevel=3)
 
 
-def shown(ops: Sequence[Op]) -> str:
+def shown(ops: Sequence[Op | str]) -> str:
     """The first operators by name, and how many more there are."""
     return ", ".join(map(str, ops[:SHOWN])) + (f" and {len(ops) - SHOWN} more" if len(ops) > SHOWN else "")

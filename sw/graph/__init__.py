@@ -8,6 +8,7 @@ quantization. Read ``graph.py`` first, then ``ops/base.py``; ``ops/`` has the op
 # Names from elsewhere that a type checker shall take as this room's own are imported ``as`` themselves.
 from sateen.graph.graph import Graph as Graph
 from sateen.graph.graph import run as run
+from sateen.graph.graph import tell as tell
 from sateen.graph.network import Network as Network
 from sateen.graph.network import NetworkError as NetworkError
 from sateen.graph.ops import *  # noqa: F403

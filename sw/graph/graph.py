@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from sateen import archive
+from sateen.errors import SateenWarning
 from sateen.graph.ops import (
     OPS,
     Array,
@@ -22,11 +24,12 @@ from sateen.graph.ops import (
     Op,
     Reshape,
     Tensor,
+    one_line,
     require,
 )
 from sateen.records import RecordError, read, short
 
-__all__ = ["Conv2D", "FullyConnected", "Graph", "GraphError", "MaxPool2D", "Op", "Reshape", "Tensor", "run"]
+__all__ = ["Conv2D", "FullyConnected", "Graph", "GraphError", "MaxPool2D", "Op", "Reshape", "Tensor", "run", "tell"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,6 +51,9 @@ class Graph:
     states: Mapping[str, str] = field(default_factory=dict)
     """Tensors that live from one item to the next, [1, …]: read like inputs, and then replaced by the tensors that they
     are mapped to here. Items are steps of a stream in a graph that has any."""
+    notes: Sequence[str] = ()
+    """What the front end that read a model's file warned of: above all where an interpreter's results may differ. Who
+    reads a file of the graph, or of a model compiled from it, is warned, too."""
 
     FORMAT = "sateen.graph/1"
 
@@ -108,14 +114,15 @@ class Graph:
 
     def to_document(self) -> dict[str, Any]:
         """The graph as a document of :mod:`sateen.archive`."""
-        document = {
+        document: dict[str, Any] = {
             "name": self.name,
             "tensors": [_fields(tensor) for tensor in self.tensors.values()],
             "ops": [{"op": type(op).__name__, **_fields(op)} for op in self.ops],
             "inputs": list(self.inputs),
             "outputs": list(self.outputs),
         }
-        return document | ({"states": dict(self.states)} if self.states else {})
+        document |= {"states": dict(self.states)} if self.states else {}
+        return document | ({"notes": list(self.notes)} if self.notes else {})
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Graph:
@@ -128,7 +135,7 @@ class Graph:
         tensors = {tensor.name: tensor for tensor in parts.tensors}
         return cls(
             name=parts.name, tensors=tensors, ops=ops, inputs=list(parts.inputs), outputs=list(parts.outputs),
-            states=parts.states,
+            states=parts.states, notes=parts.notes,
         )  # fmt: skip
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -137,9 +144,17 @@ class Graph:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Graph:
-        """Reads a file that :meth:`save` wrote; :class:`~sateen.archive.ArchiveError` if it is damaged or something
-        else."""
-        return cls.from_document(archive.load(path, format=cls.FORMAT, remedy=archive.MAKE_AGAIN))
+        """Reads a file that :meth:`save` wrote, with a :class:`~sateen.errors.SateenWarning` for each of its notes;
+        :class:`~sateen.archive.ArchiveError` if it is damaged or something else."""
+        graph = cls.from_document(archive.load(path, format=cls.FORMAT, remedy=archive.MAKE_AGAIN))
+        tell(graph, stacklevel=3)
+        return graph
+
+
+def tell(graph: Graph, *, stacklevel: int = 2) -> None:
+    """Warns of a graph's notes; ``stacklevel`` is that of :func:`warnings.warn`, of this function's caller's line."""
+    for note in graph.notes:
+        warnings.warn(one_line(note), SateenWarning, stacklevel=stacklevel)
 
 
 def _fields(record: Any) -> dict[str, Any]:
@@ -161,6 +176,7 @@ class _Document:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     states: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def _op(fields: dict[str, Any], place: int) -> Op:

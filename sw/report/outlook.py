@@ -122,7 +122,7 @@ def outlook(model: Model) -> Outlook:
             continue
         found = timing(changed, config)
         before, after = own.total_ms, found.total_ms
-        if after <= WORTHWHILE * before and found.host_layers <= own.host_layers:
+        if 0 < after <= WORTHWHILE * before and found.host_layers <= own.host_layers:
             changes.append(
                 Change(
                     config=name,

@@ -62,3 +62,20 @@ def test_refusals():
         frontend.load(data)
     with pytest.raises(GraphError, match="is no image or rows, or its scale or B does not fit its channels"):
         frontend.load(file("InstanceNormalization", (1, 5, 16), {"w": reals(4), "v": reals(4)}))
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e18, 1e25])
+@pytest.mark.parametrize("kind", ["LayerNormalization", "InstanceNormalization", "RMSNormalization", "ReduceL2"])
+def test_squares_beyond_float32(kind, size):
+    """They are infinite, so that nothing but the bias is left."""
+    constants = {} if kind == "ReduceL2" else {"w": np.full(6, 2, np.float32)}
+    constants |= {"v": np.full(6, 0.3, np.float32)} if kind[0] in "LI" else {}
+    fields = {"axes": [3]} if kind == "ReduceL2" else {}
+    nodes = [make(kind, ["x", *constants], ["y"], **fields), *quantized("y")]
+    constants |= numbers("y", 0.027, -11, "i")
+    data = model(nodes, [("x", "f", (1, 6, 4, 6))], ("y_d", "f", None), constants, opset=17 if fields else 23)
+    x = {"x": reals(1, 6, 4, 6) * np.float32(size)}
+    graph = frontend.load(data)
+    actual = run(graph, {"x": graph.tensors["x"].from_file(x["x"])})[graph.outputs[0]]
+    actual, expected = graph.tensors[graph.outputs[0]].to_file(actual), reference(data, x)[0]
+    assert np.abs(actual - expected).max() <= 0.028

@@ -81,15 +81,21 @@ def test_softmax_of_equals(length, steps, kind):
 
 
 @pytest.mark.parametrize("kind", ["u", "i"])
-def test_concat(kind):
+@pytest.mark.parametrize("constant", ["", "a", "b", "c"])
+def test_concat(constant, kind):
+    """Codes that are computed, and a constant's in the result's quantization, in another one, or at the first place."""
     inputs = [("a", (0.05, 3)), ("b", (0.031, 72)), ("c", (0.07, -8))]
     places = ["y_s", "y_z", *(f"{n}{e}" for n, _ in inputs for e in ("", "_s", "_z"))]
     constants = numbers("y", 0.07, -8, kind)
     for name, own in inputs:
         constants |= numbers(name, *own, kind)
+    values = {n: codes(np.arange(256).reshape(1, 256, 1, 1), kind) for n, _ in inputs}
+    constants |= {constant: values.pop(constant)} if constant else {}
     node = helper.make_node("QLinearConcat", places, ["y"], domain=MICROSOFT, axis=1)
-    data = model([node], [(n, kind, (1, 256, 1, 1)) for n, _ in inputs], ("y", kind, (1, 768, 1, 1)), constants)
-    compare(data, {n: codes(np.arange(256).reshape(1, 256, 1, 1), kind) for n, _ in inputs})
+    data = model([node], [(n, kind, (1, 256, 1, 1)) for n in values], ("y", kind, (1, 768, 1, 1)), constants)
+    compare(data, values)
+    made = {op.output: type(op).__name__ for op in frontend.load(data).ops}
+    assert [*made.values()].count("Table") == len(values.keys() - {"c"})
 
 
 @pytest.mark.parametrize("kind", ["u", "i"])

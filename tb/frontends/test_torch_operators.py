@@ -19,6 +19,7 @@ nn, F = torch.nn, torch.nn.functional
 
 from torch_programs import OPS, Binary, Unary, coded, compare, loaded  # noqa: E402
 
+RAMP = torch.linspace(-1, 1.5, 6)
 FUNCTIONS = {
     "relu": torch.relu,
     "relu6": F.relu6,
@@ -95,6 +96,20 @@ REAL = {
     "elu_of_reals": lambda x: F.elu(F.layer_norm(x, (6,)), 0.7),
     "cos_of_reals": lambda x: torch.cos(F.layer_norm(x, (6,))),
     "matmul": lambda x: torch.matmul(x, x.transpose(2, 3)),
+    "group_norm": lambda x: F.group_norm(x, 2, RAMP[:4], RAMP[2:6]),
+    "group_norm_plain": lambda x: F.group_norm(x.flatten(2), 1),
+    "instance_norm": lambda x: F.instance_norm(x, weight=RAMP[:4], bias=RAMP[2:6]),
+    "bilinear": lambda x: F.interpolate(x, scale_factor=(1.7, 2), mode="bilinear"),
+    "bilinear_recomputed": lambda x: F.interpolate(x, scale_factor=1.7, mode="bilinear", recompute_scale_factor=True),
+    "bilinear_corners": lambda x: F.interpolate(x, size=(9, 1), mode="bilinear", align_corners=True),
+    "linear": lambda x: F.interpolate(x.flatten(2), size=50, mode="linear"),
+    "minimum": lambda x: torch.minimum(x, x.transpose(2, 3)),
+    "maximum": lambda x: torch.max(x, RAMP),
+    "einsum_scores": lambda x: torch.einsum("bhqd,bhkd->bhqk", x, x),
+    "einsum_moved": lambda x: torch.einsum("bhqk,bhkd->bqhd", x, x),
+    "einsum_two_sums": lambda x: torch.einsum("bchw,bdhw->bdc", x, x),
+    "einsum_items": lambda x: torch.einsum("bchw,bchw->bc", x, x),
+    "einsum_weights": lambda x: torch.einsum("bchw,kw->bckh", x, RAMP[:, None] * RAMP),
     "attention": lambda x: F.scaled_dot_product_attention(x, x, x),
     "attention_scaled": lambda x: F.scaled_dot_product_attention(x[:, :2], x[:, 2:], x[:, :2], scale=0.2),
 }
@@ -250,6 +265,12 @@ REFUSED = {
     "batch": (unary(lambda x: x.mean((0, 1))), "it reduces the batch"),
     "everything": (unary(lambda x: x.mean()), "not supported"),
     "unknown": (unary(lambda x: torch.cumsum(x, 1)), r"aten\.cumsum\.default is not supported"),
+    "diagonal": (unary(lambda x: torch.einsum("bchh->bch", x)), "bchh->bch has not two operands; write it as permute"),
+    "dots": (unary(lambda x: torch.einsum("b...h,b...h->b", x, x)), "is no matrix product; write it as permute"),
+    "moved batch": (unary(lambda x: torch.einsum("bchw,bchw->cb", x, x)), "moves the batch; keep the first index"),
+    "antialiased": (
+        unary(lambda x: F.interpolate(x, size=3, mode="bilinear", antialias=True)), "_aa.* is not supported; export"
+    ),
     "undefined": (unary(lambda x: torch.log(x)), "it is not defined for"),
     "int16": (unary(lambda x: coded(x, 0.01, 0, -32768, 32767, torch.int16)), "int16; quantize to 8"),
     "buffers": (Training(), "call eval"),

@@ -74,6 +74,10 @@ class Builder:
         numbers, another last bit; by tensors that they make."""
         self.biased: list[Node] = []
         """Layers whose bias onnxruntime takes for something else."""
+        self.notes: list[str] = []
+        """What to warn of."""
+        self.origins: dict[str, Node] = {}
+        """The file's operators, by the tensors that operators here make for them."""
         self._names = names
         self._in_file_layout: dict[str, Tensor] = {}
         self._images: dict[str, Tensor] = {}
@@ -186,6 +190,7 @@ class Builder:
             shape = op.infer({**self.tensors, output: stand_in})
         tensor = self.put(output, shape, quantization, layout(shape), dtype=dtype)
         self.ops.append(op)
+        self.origins[output] = node
         return tensor
 
     def quantize(self, node: Node, value: Value, quantization: Quantization, output: str) -> Tensor:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from sateen.errors import SateenWarning
 from sateen.frontends.onnx.file import Node, OnnxModel
-from sateen.frontends.onnx.kernels import Optimized
+from sateen.frontends.onnx.importer import Importer
 from sateen.frontends.onnx.parts import constants_of, kind_of
 from sateen.graph import (
     Graph,
@@ -31,7 +29,7 @@ from sateen.graph import (
 from sateen.hw.spec.descriptor import Rounding
 from sateen.sim import golden
 
-__all__ = ["open_codes", "open_means", "quantized_reals", "rounded_weights", "warn_of_differences"]
+__all__ = ["differences", "open_codes", "open_means", "quantized_reals", "rounded_weights"]
 
 SHOWN = 6
 """Operators that a warning names."""
@@ -45,78 +43,59 @@ LARGEST = 2**22
 """Sums that are tried."""
 
 
-def warn_of_differences(
-    model: OnnxModel, graph: Graph, optimized: Optimized, open_: Mapping[str, Node], biased: Sequence[Node]
-) -> None:
-    """Warns of operators whose results may differ from those of onnxruntime.
-
-    Parameters
-    ----------
-    optimized
-        What onnxruntime makes of the file.
-    open_
-        The file's operators that onnxruntime may compute otherwise next to a tie, by the graph's tensors: codes, or
-        real numbers that perhaps are never quantized.
-    biased
-        Layers whose bias it takes for codes in units of the sums.
-    """
-    if biased:
-        _warn(
-            f"onnxruntime computes {_named(biased)} with another bias than the file's: it takes its codes for units of "
-            "the sums, whatever their scale and zero point. Here they are as the file says, and as onnxruntime has "
-            "them without optimizations; give the bias the product of the scales of input and weights"
+def differences(model: OnnxModel, graph: Graph, importer: Importer) -> Iterator[str]:
+    """What onnxruntime computes otherwise than the file says, or than it is computed here: in a sentence each, with the
+    file's operators. ``importer`` is the one that made the graph, with what it has noted."""
+    if importer.biased:
+        yield (
+            f"onnxruntime computes {_named(importer.biased)} with another bias than the file's: it takes its codes for "
+            "units of the sums, whatever their scale and zero point. Here they are as the file says, and as "
+            "onnxruntime has them without optimizations; give the bias the product of the scales of input and weights"
         )
     pairs, quantizing = (
         [node for node in model.nodes if node.outputs and node.outputs[0] in names]
-        for names in (optimized.merged, optimized.quantizing)
+        for names in (importer.optimized.merged, importer.optimized.quantizing)
     )
     if quantizing:
-        _warn(
+        yield (
             f"onnxruntime computes {_named(quantizing)} with codes that it makes of the real input while it runs. Here "
             "that is as the file has it, and as onnxruntime has it without optimizations; quantize what is multiplied"
         )
-    means = [*open_means(graph)]
     if pairs:
-        _warn(
+        yield (
             f"onnxruntime computes {_named(pairs)} with other scales than the file's: it makes one pair of two pairs "
             "of QuantizeLinear and DequantizeLinear. Here they are as ONNX defines them, and as onnxruntime has them "
             "without optimizations; give both pairs the same scale and zero point"
         )
-    rounded = [*rounded_weights(model)]
-    if rounded:
-        _warn(
+    if rounded := [*rounded_weights(model)]:
+        yield (
             f"onnxruntime rounds the real weights of {_named(rounded)} to int8, since codes are read and made around "
             "them. Here they are the file's, and as onnxruntime has them without optimizations; quantize them"
         )
-    if means:
-        _warn(
+    if means := [importer.origins.get(op.output, op) for op in open_means(graph)]:
+        yield (
             f"onnxruntime adds the real numbers of {_named(means)} in an order of its own, and some sums come next to "
             "a tie, where a result may differ from it by one; scales that are powers of two are exact"
         )
-    coded = list({str(node): node for node in open_codes(graph, open_).values()}.values())
-    if coded:
-        _warn(
+    if coded := [*open_codes(graph, importer.open).values()]:
+        yield (
             f"onnxruntime computes {_named(coded)} with real numbers, in an order of its own or by other "
             "approximations, and some results come next to a tie, where one may differ from it by one; scales that "
             "are powers of two are exact, and so are layers of uint8 that read and make codes, without a clamp that "
             "these do not imply"
         )
-    real = list({str(who): who for found in quantized_reals(graph, open_).values() for who in found}.values())
-    if real:
-        _warn(
+    found = [op for ops in quantized_reals(graph, importer.open).values() for op in ops]
+    if real := [op if isinstance(op, Node) else importer.origins.get(op.output, op) for op in found]:
+        yield (
             f"onnxruntime computes {_named(real)} with real numbers, in an order of its own, which are quantized "
             "behind them: next to a tie a result may differ from it by one; quantize what they give"
         )
 
 
-def _warn(text: str) -> None:
-    warnings.warn(text, SateenWarning, stacklevel=4)
-
-
 def _named(operators: Sequence[Node | Op]) -> str:
-    """The first by name, and how many more there are."""
-    more = f" and {len(operators) - SHOWN} more" if len(operators) > SHOWN else ""
-    return ", ".join(map(str, operators[:SHOWN])) + more
+    """The first by name, and how many more there are; each once."""
+    names = [*dict.fromkeys(map(str, operators))]
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def rounded_weights(model: OnnxModel) -> Iterator[Node]:

@@ -6,13 +6,11 @@ layer is made when its result is quantized; until then its result is :class:`~sa
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sateen.errors import SateenWarning
 from sateen.frontends.onnx.builder import Builder
 from sateen.frontends.onnx.file import Node, OnnxModel
 from sateen.frontends.onnx.kernels import optimized
@@ -107,11 +105,12 @@ class Importer(Builder):
             if node.kind != "Constant":
                 self._import(node, operators)
         outputs = [self._output(name) for name in self.model.outputs]
-        self._warn()
+        self._note_rounded()
         self.drop_unread({*outputs, *self.model.inputs})
         return Graph(
-            name=self.name, tensors=self.tensors, ops=self.ops, inputs=list(self.model.inputs), outputs=outputs
-        )
+            name=self.name, tensors=self.tensors, ops=self.ops, inputs=list(self.model.inputs), outputs=outputs,
+            notes=tuple(self.notes),
+        )  # fmt: skip
 
     def kernel(self, node: Node, rank: int = 2) -> Kernel:
         """What computes an operator in onnxruntime, on a first input with so many axes."""
@@ -143,14 +142,12 @@ class Importer(Builder):
         if error > 0:
             self._rounded[str(node)] = max(error, self._rounded.get(str(node), 0.0))
 
-    def _warn(self) -> None:
+    def _note_rounded(self) -> None:
         if self._rounded:
             node, error = max(self._rounded.items(), key=lambda item: item[1])
-            warnings.warn(
+            self.notes.append(
                 f"{len(self._rounded)} layers have biases that are no whole numbers of their sums' units and are "
-                f"rounded; {node} most, by {error:.2g} steps of its result",
-                SateenWarning,
-                stacklevel=5,
+                f"rounded; {node} most, by {error:.2g} steps of its result"
             )
 
     def _import(self, node: Node, operators: Mapping[str, Operator]) -> None:

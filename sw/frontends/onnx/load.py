@@ -12,13 +12,13 @@ import numpy as np
 
 from sateen.files import read_source
 from sateen.frontends.onnx.batchless import with_batch, without_axis
-from sateen.frontends.onnx.differences import warn_of_differences
+from sateen.frontends.onnx.differences import differences
 from sateen.frontends.onnx.file import OnnxModel, read
 from sateen.frontends.onnx.importer import Importer, Operator
 from sateen.frontends.onnx.moves import REAL_MOVES
 from sateen.frontends.onnx.operators import HANDLERS
 from sateen.frontends.onnx.reals import REALS
-from sateen.graph import Graph, GraphError
+from sateen.graph import Graph, GraphError, tell
 
 __all__ = ["graph", "imported", "load", "recognizes"]
 
@@ -57,13 +57,16 @@ def load(source: bytes | str | os.PathLike[str], *, name: str = "") -> Graph:
     folder = None if isinstance(source, bytes) else Path(source).parent
     model = read(data, folder)
     made, importer = imported(model, name or "model")
-    warn_of_differences(model, made, importer.optimized, importer.open, importer.biased)
+    made = replace(made, notes=(*made.notes, *differences(model, made, importer)))
+    tell(made, stacklevel=3)
     return made
 
 
 def graph(model: OnnxModel, name: str, *, others: Mapping[str, Operator] = MappingProxyType({})) -> Graph:
     """The graph of a quantized model's records. ``others`` are operators that ONNX lacks."""
-    return imported(model, name, others=others)[0]
+    made = imported(model, name, others=others)[0]
+    tell(made, stacklevel=3)
+    return made
 
 
 def imported(

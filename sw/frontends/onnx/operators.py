@@ -40,6 +40,7 @@ from sateen.graph import (
     ArgMax,
     Array,
     Concatenate,
+    Constant,
     FileLayout,
     GraphError,
     Multiply,
@@ -131,16 +132,18 @@ def _exchanged(a: Value, b: Value) -> bool:
     return next((size == 1 for size, other in pairs if max(size, other) > 1), True)
 
 
+def _codes(importer: Importer, node: Node, place: int) -> Tensor | QuantizedConstant:
+    """Codes at a place of the inputs: a tensor's, or in operator form a constant's."""
+    if node.operator_form and isinstance(importer.value(node, place), np.ndarray):
+        return quantized_constant(importer, node, place, 0)
+    return importer.codes(node, place)
+
+
 @handles("com.microsoft.QLinearAdd 1", "com.microsoft.QLinearMul 1")
 def qlinear_arithmetic(importer: Importer, node: Node) -> None:
     """A sum or product of integers."""
     kind = Add if node.kind.endswith("Add") else Multiply
-    values: list[Tensor | QuantizedConstant] = [
-        quantized_constant(importer, node, place, 0)
-        if isinstance(importer.value(node, place), np.ndarray)
-        else importer.codes(node, place)
-        for place in (0, 3)
-    ]
+    values = [_codes(importer, node, place) for place in (0, 3)]
     rank = max(len(_shape(value)) for value in values)
     a, b = (
         _operand(importer, node, value, node.inputs[place], rank) for value, place in zip(values, (0, 3), strict=True)
@@ -311,7 +314,7 @@ def concat(importer: Importer, node: Node) -> None:
     # Integers in QDQ form stand for whatever is said behind.
     moved = not node.operator_form and all(isinstance(value, Tensor) for value in values)
     given = [
-        value if moved or isinstance(value, QuantizedConstant) else importer.codes(node, place)
+        value if moved or isinstance(value, QuantizedConstant) else _codes(importer, node, place)
         for value, place in zip(values, places, strict=True)
     ]
     ranks = {len(_shape(value)) for value in given}
@@ -347,6 +350,10 @@ def concat(importer: Importer, node: Node) -> None:
 
 def _requantized(importer: Importer, node: Node, x: Tensor, quantization: Quantization, name: str) -> Tensor:
     values = _table(node, x, quantization, lambda real: real)
+    maker = next((op for op in importer.ops if op.output == x.name), None)
+    if isinstance(maker, Constant):
+        codes = values[maker.values.astype(np.int64) + 128]
+        return importer.add_constant(importer.name_of(name), codes, quantization, x.file_layout)
     fields: dict[str, Any] = {"input": x.name, "table": values, "function": "requantize"}
     return importer.add(Table, node, importer.name_of(name), quantization, lambda _: x.file_layout, **fields)
 

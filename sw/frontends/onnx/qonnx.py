@@ -6,11 +6,8 @@ Definition: ``(clip(round(x / scale + zero_point), low, high) − zero_point) ·
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 
-from sateen.errors import SateenWarning
 from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.folding import registers
 from sateen.frontends.onnx.importer import Importer, Operator
@@ -59,11 +56,9 @@ def quant(importer: Importer, node: Node) -> None:
     limits = (low - zero_point) * quantization.scale, (high - zero_point) * quantization.scale
     whole_range = (low, high) == ((0, 255) if unsigned else (-128, 127))
     if zero_point % 2:
-        warnings.warn(
+        importer.notes.append(
             f"{node}: its zero point {zero_point} is odd. The definition rounds after it is added, the device before: "
-            "results half way between two codes differ by one",
-            SateenWarning,
-            stacklevel=5,
+            "results half way between two codes differ by one"
         )
     codes = _codes(importer, node, value, quantization, UNLIMITED if whole_range else limits)
     importer.values[node.outputs[0]] = Dequantized(codes)

@@ -7,14 +7,12 @@ kind and index, such as ``conv_2d_0``. Constant subgraphs are computed here.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import tflite
 
-from sateen.errors import SateenWarning
 from sateen.frontends.tflite.checks import (
     QUANTIZED,
     TYPES,
@@ -65,6 +63,8 @@ class Importer:
         """Types of the constants that were made real, by their index."""
         self.states: dict[str, str] = {}
         """The graph's states."""
+        self.notes: list[str] = []
+        """What to warn of."""
         self.variables: dict[tuple[str, str], int] = {}
         """Numbers of resource variables, by container and name."""
 
@@ -78,11 +78,8 @@ class Importer:
         for operator in self.model.operators:
             check_known(operator, known)
         if self.model.subgraphs > 1 + len(self.model.called):
-            warnings.warn(
-                f"the file has {self.model.subgraphs} graphs; the first is taken, the others are left out",
-                SateenWarning,
-                stacklevel=2,
-            )
+            left = f"the file has {self.model.subgraphs} graphs; the first is taken, the others are left out"
+            self.notes.append(left)
         for index in self.model.inputs:
             raw = self.model.tensors[index]
             require(index not in self.constants, raw, "it is an input, but the file has its values")
@@ -111,6 +108,7 @@ class Importer:
         return Graph(
             name=self.name, tensors=self.tensors, ops=self.ops, inputs=inputs,
             outputs=[self.tensor(index).name for index in self.model.outputs], states=self.states,
+            notes=tuple(self.notes),
         )  # fmt: skip
 
     def _fold(self, operator: RawOperator, folding: Mapping[str, Folding]) -> bool:

@@ -13,7 +13,7 @@ from sateen.frontends.tflite.file import IDENTIFIER, read
 from sateen.frontends.tflite.folding import FOLDING
 from sateen.frontends.tflite.handlers import BY_TYPE
 from sateen.frontends.tflite.importer import Importer
-from sateen.graph import Graph, GraphError
+from sateen.graph import Graph, GraphError, tell
 
 __all__ = ["load", "recognizes"]
 
@@ -26,7 +26,7 @@ def recognizes(head: bytes, suffix: str) -> bool:
 # Quotients of scales beyond float32 are infinite, and refused by name.
 @np.errstate(over="ignore")
 def load(source: bytes | str | os.PathLike[str], *, name: str = "") -> Graph:
-    """A TensorFlow Lite model as a graph.
+    """A TensorFlow Lite model as a graph, with a :class:`~sateen.errors.SateenWarning` for each of its notes.
 
     Parameters
     ----------
@@ -43,6 +43,13 @@ def load(source: bytes | str | os.PathLike[str], *, name: str = "") -> Graph:
         If it is damaged or not quantized, or has an operator, an option or a version that is not known here.
     """
     data, name = read_source(source, name)
+    graph = _graph(data, name)
+    tell(graph, stacklevel=3)
+    return graph
+
+
+def _graph(data: bytes, name: str) -> Graph:
+    """The graph of a file's bytes."""
 
     def imported(batch: int) -> Graph:
         # Read anew each time: the records remember what was used of them.

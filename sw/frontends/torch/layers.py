@@ -271,6 +271,13 @@ def arithmetic(translator: Translator, call: Call) -> str:
     return translator.emit(call, kind, inputs)
 
 
+@handles("aten.minimum.default", "aten.maximum.default", "aten.min.other", "aten.max.other")
+def extremes(translator: Translator, call: Call) -> str:
+    """The smaller or the larger of two tensors' values."""
+    inputs = [translator.name(call.take(name)) for name in ("self", "other")]
+    return translator.emit(call, "Min" if ".min" in call.kind else "Max", inputs)
+
+
 @handles("aten.max_pool1d.default", "aten.max_pool2d.default", "aten.max_pool2d_with_indices.default")
 def max_pool(translator: Translator, call: Call) -> str | tuple[str, ...]:
     """The largest of each window."""

@@ -13,6 +13,7 @@ from sateen.frontends.onnx import OnnxModel, guarded
 from sateen.frontends.onnx.importer import Operator
 from sateen.frontends.onnx.operators import HANDLERS
 from sateen.frontends.torch.functions import make_table, quantize, try_function
+from sateen.frontends.torch.further import FURTHER
 from sateen.frontends.torch.layers import LAYERS
 from sateen.frontends.torch.moves import MOVES
 from sateen.frontends.torch.program import Program, read
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Translation", "graph", "is_torch", "load", "program", "translate"]
 
-CALLS: dict[str, Handler] = {**LAYERS, **MOVES}
+CALLS: dict[str, Handler] = {**LAYERS, **MOVES, **FURTHER}
 """The handler of each operator that is no function of one value."""
 
 
