@@ -23,7 +23,7 @@ RETURNED = ("refusal",)
 """Functions that return an error's text."""
 LISTED = ("REASONS",)
 """Lists of (pattern, text) that an error's text is chosen from."""
-TELLS = {"require": 2, "_require": 1, "_error": 1, "warn": 0, "exit": 0, "_fail": 1}
+TELLS = {"require": 2, "_require": 1, "_error": 1, "mistake": 1, "warn": 0, "exit": 0, "_fail": 1}
 """Functions that end in an error or a warning, and which of their arguments is its text."""
 VALUE = "…"
 
