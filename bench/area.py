@@ -1,10 +1,10 @@
 """Fits the estimators of cells and clock, ``fpga/area.json``, to syntheses and placements.
 
-    python bench/area.py synthesize PART PRESET[,field=value…]
+    python bench/area.py synthesize [--jobs N | --scheduler ADDRESS] PART PRESET[,field=value…] …
     python bench/area.py enter PART NETLIST PRESET[,field=value…]
     python bench/area.py fit
 
-The first two enter a point: the cells of each group of modules, of a configuration synthesized now, or of Yosys's
+The first two enter points: the cells of each group of modules, of configurations synthesized now, or of Yosys's
 netlist of a build (``sateen.json`` in the cache of the FPGA tools). The third fits the coefficients, and measures their
 error by leaving each point out in turn. Clocks are those of ``bench/results.json``.
 """
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import nnls
 
+import many
 import results
 from sateen.fpga.area import FILE, FORMAT, GROUPS, OPTIONS, RESOURCES, count_of_pes, group_of, terms
 from sateen.fpga.blocks import blocks
@@ -72,22 +73,32 @@ def _logic_cells(top: dict[str, Any]) -> dict[str, int]:
     return single
 
 
-def enter(part: str, config: str, netlist: Path) -> None:
-    """Enters a point."""
-    parsed = parse_config(config)
-    document = load()
+def point_of(part: str, config: str, netlist: Path) -> Point:
+    """What a netlist takes."""
     cells = Counter(cell["type"] for cell in top_of(json.loads(netlist.read_text()))["cells"].values())
     counted = {
         name: sum(cells[kind] * each for kind, each in kinds.items())
         for name, kinds in PARTS[part].cells.items()
         if name not in RESOURCES
     }
-    point = {
-        "part": part, "config": config, "groups": groups_of(netlist, PARTS[part], parsed), **counted,
+    return {
+        "part": part, "config": config, "groups": groups_of(netlist, PARTS[part], parse_config(config)), **counted,
         "commit": results.commit(),
     }  # fmt: skip
-    kept = [each for each in document["points"] if (each["part"], each["config"]) != (part, config)]
-    document["points"] = [*kept, point]
+
+
+def synthesized(task: tuple[str, str]) -> Point:
+    """The point of a part and a configuration, synthesized now."""
+    part, config = task
+    netlist, _ = synthesize(Accelerator(parse_config(config)), PARTS[part])
+    return point_of(part, config, netlist)
+
+
+def enter(point: Point) -> None:
+    """Enters a point, in place of one of the same part and configuration."""
+    document = load()
+    named = point["part"], point["config"]
+    document["points"] = [*(each for each in document["points"] if (each["part"], each["config"]) != named), point]
     write(document)
 
 
@@ -250,17 +261,19 @@ def main() -> None:
     for each in (one, other):
         each.add_argument("part", choices=PARTS)
     other.add_argument("netlist", type=Path)
-    for each in (one, other):
-        each.add_argument("config")
+    other.add_argument("config")
+    one.add_argument("configs", nargs="+")
+    many.options(one)
     commands.add_parser("fit")
     arguments = parser.parse_args()
     if arguments.command == "fit":
         fit()
     elif arguments.command == "enter":
-        enter(arguments.part, arguments.config, arguments.netlist)
+        enter(point_of(arguments.part, arguments.config, arguments.netlist))
     else:
-        netlist, _ = synthesize(Accelerator(parse_config(arguments.config)), PARTS[arguments.part])
-        enter(arguments.part, arguments.config, netlist)
+        with many.spreading(arguments) as run:
+            for point in run(synthesized, [(arguments.part, config) for config in arguments.configs]):
+                enter(point)
 
 
 if __name__ == "__main__":

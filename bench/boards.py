@@ -1,6 +1,6 @@
 """Cells and clock of each board's default configuration after place and route, entered into ``results.json``.
 
-    python bench/boards.py [--seeds N] [--jobs M] [BOARD[:PRESET[,field=value…]] …] [MODEL.tflite …]
+    python bench/boards.py [--seeds N] [--jobs M | --scheduler ADDRESS] [BOARD[:CONFIG] …] [MODEL.tflite …]
 
 With several seeds of the placer, `reached_mhz` has the clock of each; `sateen build` keeps the best. Latencies come
 from the cycle model, at the board's clock, for the digits network and the given models. `streamed` means that weights
@@ -15,10 +15,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import many
 import results
 import sateen
 import tables
 from sateen.cli.progress import status
+from sateen.cli.work import spread
 from sateen.digits import load_data, load_network
 from sateen.fpga.boards import BOARDS
 from sateen.fpga.build import Recipe, build, find_board
@@ -51,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="BOARD[:PRESET[,field=value…]] | MODEL.tflite")
     parser.add_argument("--seeds", type=int, default=1, help="number of the placer's seeds, from 1")
-    parser.add_argument("--jobs", type=int, default=1, help="seeds to place at a time")
+    many.options(parser)
     arguments = parser.parse_args()
     models = [Path(name) for name in arguments.names if Path(name).suffix]
     names = [name for name in arguments.names if not Path(name).suffix] or list(BOARDS)
@@ -62,8 +64,12 @@ def main() -> None:
         config = board.with_pll_clock(board.parse(text))
         try:
             recipe = Recipe(board=board_name, config=config, seeds=seeds)
-            with status(f"building {name}"):
-                result = build(recipe, jobs=arguments.jobs)
+            # Seeds are placed by programs, which need no processes of their own here.
+            with (
+                status(f"building {name}"),
+                spread(arguments.scheduler, arguments.jobs if arguments.scheduler else 1) as run,
+            ):
+                result = build(recipe, jobs=arguments.jobs, spread=run)
         except ClockMissed as error:
             # What was reached is a figure, too; what an inference would take is none.
             print(f"{name}: {error}", file=sys.stderr)

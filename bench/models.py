@@ -1,7 +1,7 @@
 """What models take on a simulated device, with every layer compared with a reference; entered into
 ``results.json``.
 
-    python bench/models.py CONFIG MODEL…
+    python bench/models.py [--jobs N | --scheduler ADDRESS] CONFIG MODEL…
 
 A model is a file, or the name of a network of `tb/networks.py`. If `MODEL.golden.npz` lies beside a file, it is the
 reference: it holds an ``input`` and what the reference interpreter computed for each tensor (``t<index>`` for
@@ -10,13 +10,16 @@ TensorFlow Lite, ``q:<name>`` for ONNX). Otherwise the golden model is the refer
 
 from __future__ import annotations
 
+import argparse
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+import many
 import results
 import sateen
 from sateen.frontends import load
@@ -53,35 +56,51 @@ def computed(graph: Graph) -> tuple[NDArray, Arrays]:
     }
 
 
-def main() -> None:
-    config, *names = sys.argv[1:]
+def measured(task: tuple[str, str]) -> dict[str, Any]:
+    """What a model takes on a configuration: the fields of its record."""
+    config, name = task
     warnings.simplefilter("ignore", sateen.SateenWarning)
-    different = False
+    path = Path(name)
+    graph = NETWORKS[name]() if name in NETWORKS else load(path)
+    assert isinstance(graph, Graph), f"{name} is no quantized model"
+    found = None if name in NETWORKS else recorded(path)
+    x, expected = found or computed(graph)
+    reference = "golden model" if found is None else "onnxruntime" if path.suffix == ".onnx" else "tflite-micro"
     with sateen.open(f"sim:{config}") as device:
-        for name in names:
-            path = Path(name)
-            graph = NETWORKS[name]() if name in NETWORKS else load(path)
-            assert isinstance(graph, Graph), f"{name} is no quantized model"
-            found = None if name in NETWORKS else recorded(path)
-            x, expected = found or computed(graph)
-            reference = "golden model" if found is None else "onnxruntime" if path.suffix == ".onnx" else "tflite-micro"
-            loaded = device.load(sateen.compile(graph, config))
-            _, layers = loaded.run(x, layers=True)
-            equal = [key for key, value in expected.items() if np.array_equal(layers[key].reshape(value.shape), value)]
-            different |= len(equal) < len(expected)
-            # Again without stopping after each layer.
-            loaded.run(x)
-            profile, model = loaded.profile, loaded.model
-            assert profile is not None
-            notes = [f"{len(model.fallbacks)} on the host"] if model.fallbacks else []
-            notes += [] if model.resident else ["streamed"]
-            notes += [f"{model.tiled} in pieces"] if model.tiled else []
-            results.add(
-                "model", name=path.stem, configuration=config, layers=len(profile.layers), macs=model.macs,
-                cycles=profile.cycles, utilization=round(profile.utilization, 4), reference=reference,
-                equal=len(equal), tensors=len(expected), notes=notes, tools=results.SIMULATION,
-            )  # fmt: skip
-            print(f"{path.stem}: {profile.cycles:,} cycles, {len(equal)} of {len(expected)} tensors equal", flush=True)
+        loaded = device.load(sateen.compile(graph, config))
+        _, layers = loaded.run(x, layers=True)
+        # Again without stopping after each layer.
+        loaded.run(x)
+    equal = [key for key, value in expected.items() if np.array_equal(layers[key].reshape(value.shape), value)]
+    profile, model = loaded.profile, loaded.model
+    assert profile is not None
+    notes = [f"{len(model.fallbacks)} on the host"] if model.fallbacks else []
+    notes += [] if model.resident else ["streamed"]
+    notes += [f"{model.tiled} in pieces"] if model.tiled else []
+    return {
+        "name": path.stem, "configuration": config, "layers": len(profile.layers), "macs": model.macs,
+        "cycles": profile.cycles, "utilization": round(profile.utilization, 4), "reference": reference,
+        "equal": len(equal), "tensors": len(expected), "notes": notes,
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", metavar="CONFIG")
+    parser.add_argument("models", nargs="+", metavar="MODEL")
+    parser.add_argument("--print-only", action="store_true", help="leave results.json as it is")
+    many.options(parser)
+    arguments = parser.parse_args()
+    different = False
+    with many.spreading(arguments) as run:
+        for found in run(measured, [(arguments.config, name) for name in arguments.models]):
+            different |= found["equal"] < found["tensors"]
+            if not arguments.print_only:
+                results.add("model", **found, tools=results.SIMULATION)
+            print(
+                f"{found['name']}: {found['cycles']:,} cycles, {found['equal']} of {found['tensors']} tensors equal",
+                flush=True,
+            )
     sys.exit(different)
 
 

@@ -314,6 +314,27 @@ def energy_figures() -> str:
     return "\n".join([table(heads, rows), "", *sources])
 
 
+SCALED = {
+    "explore": "explore", "verify": "whole models, simulated", "build": "build --seeds 2", "compare-pe": "compare-pe",
+}  # fmt: skip
+"""Names of work that several processes do."""
+
+
+def scaling() -> str:
+    """How much sooner several processes are done."""
+    rows = []
+    for one in results.of_kind("scaling"):
+        what = SCALED[one["name"]] + (f", {one['trials']:,} trials" if "trials" in one else "")
+        what += f" of {len(one['models'])} model{'s' * (len(one['models']) > 1)}" if "models" in one else ""
+        rows.append(
+            [named(one, what), str(one["jobs"]), number(one["seconds_of_one"]), number(one["seconds"]),
+             f"{one['ratio']:.2f}"]
+        )  # fmt: skip
+    if not rows:
+        return "Nothing has been entered; `python bench/scaling.py` measures it, on a machine that does nothing else."
+    return table(["work", ">processes", ">seconds by one", ">by these", ">times sooner"], rows)
+
+
 def _language(part: str) -> list[Record]:
     return [one for one in results.of_kind("language") if one["part"] == part]
 
@@ -405,6 +426,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "models": models,
     "origins": origins,
     "packing": packing,
+    "scaling": scaling,
     "sdram": sdram,
     "soaks": soaks,
     "steps": steps,

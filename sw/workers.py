@@ -1,4 +1,4 @@
-"""Work in other processes, on this machine or on others, by Dask. Needs the extra ``workers``."""
+"""Work in other processes: of this machine, or by Dask on others, which needs the extra ``workers``."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sateen.errors import SateenError
 from sateen.extras import install_hint
+from sateen.pool import Pool, WorkDied
 
 if TYPE_CHECKING:
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
 __all__ = ["Workers", "WorkersError", "workers"]
 
@@ -25,8 +26,6 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 CONNECT_SECONDS = 10.0
-START_SECONDS = 120.0
-"""Time in which a worker must be there; those of this machine import Sateen first."""
 DEATHS = 3
 """Workers that may die on the same piece of work; after as many more it is given up."""
 
@@ -35,15 +34,12 @@ class WorkersError(SateenError):
     """There is no scheduler, or no worker that can do the work; the message says what to do."""
 
 
-class Workers:
+class Workers(Protocol):
     """Processes that do work. From :func:`workers`.
 
     What a worker was doing when it died is done again by another. What is finished is fetched at once, so that it is
     not done twice.
     """
-
-    def __init__(self, client: Client, name: str):
-        self._client, self._name = client, name
 
     def run(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
         """Calls a function for several items; the results in order, each as soon as it and those before are there.
@@ -60,6 +56,30 @@ class Workers:
         WorkersError
             If work kills its workers again and again, or the scheduler goes away.
         """
+
+
+class LocalWorkers:
+    """Processes of this machine; see :class:`Workers`. What ends early, ends at once."""
+
+    def __init__(self, pool: Pool):
+        self._pool = pool
+
+    def run(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+        """See :meth:`Workers.run`."""
+        try:
+            yield from self._pool.run(function, items)
+        except WorkDied as error:
+            raise _given_up(int(str(error))) from error
+
+
+class DaskWorkers:
+    """Those of a scheduler; see :class:`Workers`."""
+
+    def __init__(self, client: Client, name: str):
+        self._client, self._name = client, name
+
+    def run(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+        """See :meth:`Workers.run`."""
         from distributed import CancelledError, KilledWorker
         from distributed.comm import CommClosedError
 
@@ -78,9 +98,7 @@ class Workers:
                     done[number] = result
                 yield done.pop(following)
         except KilledWorker as error:
-            raise WorkersError(
-                f"{DEATHS + 1} workers died on the same work; look at what their logs say, for example of memory"
-            ) from error
+            raise _given_up(DEATHS + 1) from error
         except (CancelledError, CommClosedError, TimeoutError) as error:
             raise WorkersError(
                 f"the scheduler {self._name} went away; start it again, and repeat the command"
@@ -102,8 +120,12 @@ class Workers:
             came.put((-1, error))
 
 
+def _given_up(count: int) -> WorkersError:
+    return WorkersError(f"{count} workers died on the same work; look at what their logs say, for example of memory")
+
+
 @contextmanager
-def workers(scheduler: str = "", *, count: int = 2) -> Iterator[Workers]:
+def workers(scheduler: str = "", *, count: int = 2, imports: Sequence[str] = ()) -> Iterator[Workers]:
     """Workers: those of a scheduler, or as many processes here.
 
     Parameters
@@ -112,61 +134,54 @@ def workers(scheduler: str = "", *, count: int = 2) -> Iterator[Workers]:
         Its address, as ``tcp://HOST:8786``; empty for processes of this machine.
     count
         How many processes to start here.
+    imports
+        Modules that the work of processes here needs: they import them while the caller goes on.
 
     Raises
     ------
     WorkersError
         If no scheduler answers, it has no worker, or a worker has other sources of Sateen.
     """
+    if not scheduler:
+        with Pool(count, imports=imports, deaths=DEATHS) as pool:
+            yield LocalWorkers(pool)
+        return
     try:
         import dask
-        from distributed import Client, LocalCluster
+        from distributed import Client
     except ImportError as error:
-        raise WorkersError(f"working in other processes needs Dask ({error}); {install_hint('workers')}") from error
+        raise WorkersError(f"working on other machines needs Dask ({error}); {install_hint('workers')}") from error
     # It says in errors what went wrong; its own log is for those who run a scheduler.
     for name in ("distributed", "tornado"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with dask.config.set({"distributed.scheduler.allowed-failures": DEATHS}):
-        cluster: LocalCluster | None = None
-        if not scheduler:
-            cluster = LocalCluster(
-                n_workers=count, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL
-            )
+        client = _connected(Client, scheduler)
         try:
-            client = _connected(Client, cluster or scheduler, scheduler)
-            try:
-                _check(client, scheduler)
-                yield Workers(client, scheduler or "of this machine")
-            finally:
-                with suppress(Exception):
-                    client.close(timeout=2)
+            _check(client, scheduler)
+            yield DaskWorkers(client, scheduler)
         finally:
-            if cluster is not None:
-                with suppress(Exception):
-                    cluster.close(timeout=5)
+            with suppress(Exception):
+                client.close(timeout=2)
 
 
-def _connected(client: Any, to: Any, scheduler: str) -> Client:
+def _connected(client: Any, scheduler: str) -> Client:
     try:
-        return client(to, timeout=CONNECT_SECONDS, set_as_default=False)
+        return client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise WorkersError(
-            f"no scheduler answers at {scheduler or 'this machine'}; start one with dask scheduler, and name its "
-            "address as tcp://HOST:8786"
+            f"no scheduler answers at {scheduler}; start one with dask scheduler, and name its address as "
+            "tcp://HOST:8786"
         ) from error
 
 
 def _check(client: Client, scheduler: str) -> None:
     """Refuses workers that would compute something else."""
     try:
-        client.wait_for_workers(1, timeout=START_SECONDS if not scheduler else CONNECT_SECONDS)
+        client.wait_for_workers(1, timeout=CONNECT_SECONDS)
     except TimeoutError as error:
         raise WorkersError(
-            f"the scheduler {scheduler or 'of this machine'} has no workers; start some with: dask worker "
-            f"{scheduler or 'ADDRESS'}"
+            f"the scheduler {scheduler} has no workers; start some with: dask worker {scheduler}"
         ) from error
-    if not scheduler:
-        return
     try:
         # The scheduler reads the work before it gives it to others.
         found = {"the scheduler": client.run_on_scheduler(fingerprint), **client.run(fingerprint)}

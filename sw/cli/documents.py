@@ -184,7 +184,7 @@ class Verified:
 class Exploration:
     """What ``sateen explore`` found."""
 
-    FORMAT: ClassVar[str] = "sateen.explore/1"
+    FORMAT: ClassVar[str] = "sateen.explore/2"
 
     target: str
     """The board or part."""
@@ -197,10 +197,12 @@ class Exploration:
     """Configurations looked at."""
     skipped: dict[str, int]
     """Of these, how many were no candidates, by reason: ``fit``, ``compile``, ``host``, ``unknown``."""
+    over: dict[str, int]
+    """Of those that do not fit, how many need more of a resource than its limit; one may need more of several."""
     front: list[Point]
     """The configurations that no other one beats in latency and in the share of the part, the fastest first."""
     by_hand: list[Point]
-    """The board's own and the presets, by the same estimates."""
+    """The board's own and the presets, by the same estimates; the fastest first, those that do not serve last."""
     verified: list[Verified]
 
 

@@ -74,9 +74,10 @@ def explore(
         if path is not None and not path.parent.is_dir():
             raise InputError(f"there is no folder {path.parent}; make it, or choose another for {path.name}")
     target = _target(board, part, fill, {"luts": luts, "multipliers": multipliers, "block_rams": block_rams})
-    graphs, weights = _models(models, weight or [])
-    task = Task(graphs=graphs, weights=weights, target=target)
-    with progress("exploring", trials) as report, spread(scheduler, jobs) as run:
+    with progress("exploring", trials) as report, spread(scheduler, jobs, ["sateen.explore"]) as run:
+        # Processes begin meanwhile.
+        graphs, weights = _models(models, weight or [])
+        task = Task(graphs=graphs, weights=weights, target=target)
         found = search(task, trials=trials, seed=seed, study=study, spread=run, progress=report)
     if not found.front:
         raise SateenError(f"{refusal(found, target)}")
@@ -95,7 +96,7 @@ def explore(
             json,
             Exploration(
                 target=target.name, models=list(graphs), weights=weights, limits=target.limits, trials=found.trials,
-                skipped=found.skipped, front=found.front, by_hand=found.baseline, verified=verified,
+                skipped=found.skipped, over=found.over, front=found.front, by_hand=found.baseline, verified=verified,
             ),
         )  # fmt: skip
     if target.board is not None:
@@ -152,15 +153,28 @@ REASONS = {
 }
 
 
+NOT_SEARCHED = ("products", "softmax", "squares", "sdram")
+"""Fields that stay at their defaults: no synthesis of them was entered, or a clock of its own would be needed."""
+
+
+def counts_text(found: Search) -> str:
+    """Why configurations are no candidates, and how many."""
+    texts = []
+    for reason, count in sorted(found.skipped.items(), key=lambda each: -each[1]):
+        over = [f"{name.replace('_', ' ')} of {many:,}" for name, many in found.over.items() if reason == "fit"]
+        texts.append(f"{count:,} {REASONS[reason]}" + (f" (too many {', '.join(over)})" if over else ""))
+    return "; ".join(texts)
+
+
 def refusal(found: Search, target: Target) -> str:
     """Why nothing was found, and what would help."""
-    counts = ", ".join(f"{count:,} {REASONS[reason]}" for reason, count in found.skipped.items())
     nearest = found.nearest
     if nearest is None:
-        return f"no configuration of {found.trials:,} serves on {target.name}: {counts}"
+        return f"no configuration of {found.trials:,} serves on {target.name}: {counts_text(found)}"
     return (
-        f"no configuration of {found.trials:,} serves on {target.name}: {counts}; the nearest, {nearest.config}, "
-        f"{nearest.problem}; allow more with --luts, --multipliers, --block-rams or --fill, or name a larger part"
+        f"no configuration of {found.trials:,} serves on {target.name}: {counts_text(found)}; the nearest, "
+        f"{nearest.config}, {nearest.problem}; allow more with --luts, --multipliers, --block-rams or --fill, or name "
+        "a larger part"
     )
 
 
@@ -169,8 +183,14 @@ def _print(found: Search, target: Target, weights: dict[str, float]) -> None:
     from sateen.fpga.speed import speed
     from sateen.hw.spec.config import parse_config
 
-    skipped = ", ".join(f"{count:,} {REASONS[reason]}" for reason, count in found.skipped.items())
-    console.print(f"{found.trials:,} configurations" + (f"; {skipped}" if skipped else ""))
+    serve = found.trials - sum(found.skipped.values())
+    console.print(
+        f"looked at {found.trials:,} configurations, those made by hand among them: {serve:,} serve, of which "
+        f"{len(found.front):,} are on the front, since no other is as fast and as small"
+    )
+    if found.skipped:
+        console.print(counts_text(found))
+    console.print(f"not searched, at their defaults: {', '.join(NOT_SEARCHED)}{_memory(found, target)}")
     console.print("every one computes the same integers, so that accuracy is the same")
     columns = [
         number("latency"), number("array", 3), number("port", 4), number("clock", 2),
@@ -199,6 +219,15 @@ def _print(found: Search, target: Target, weights: dict[str, float]) -> None:
             f"clocks are estimates, off by {clock.error:.0%} in the mean on {clock.points} placements that were left "
             "out; --verify 1 builds the fastest"
         )
+
+
+def _memory(found: Search, target: Target) -> str:
+    """What SDRAM would change, where the fastest sends weights for each inference."""
+    streamed = [each.model for each in found.front[0].models if not each.resident]
+    chips = target.board.sdram if target.board is not None else ()
+    if not streamed or not chips:
+        return ""
+    return f"; {', '.join(streamed)}: with sdram={chips[0]} no inference would send weights"
 
 
 def _row(point: Point, target: Target, weights: dict[str, float]) -> list[str]:

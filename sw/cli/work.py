@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -18,9 +18,10 @@ SchedulerOption = Annotated[
 
 
 @contextmanager
-def spread(scheduler: str, jobs: int) -> Iterator[Any]:
+def spread(scheduler: str, jobs: int, imports: Sequence[str] = ()) -> Iterator[Any]:
     """What calls a function for items in other processes, see :meth:`sateen.workers.Workers.run`: those of a scheduler,
-    or several here; ``None`` for one job without a scheduler, which this process does itself."""
+    or several here, of which ``imports`` are modules that the work needs; ``None`` for one job without a scheduler,
+    which this process does itself."""
     if scheduler and jobs > 1:
         raise InputError("--jobs counts processes here, and --scheduler has workers of its own; leave one out")
     if not scheduler and jobs == 1:
@@ -28,5 +29,5 @@ def spread(scheduler: str, jobs: int) -> Iterator[Any]:
         return
     from sateen.workers import workers
 
-    with workers(scheduler, count=jobs) as found:
+    with workers(scheduler, count=jobs, imports=imports) as found:
         yield found.run

@@ -33,11 +33,11 @@ th:last-child, td:last-child {{ text-align: left; font-family: ui-monospace, mon
 def page(search: Search, target: Target, weights: Mapping[str, float]) -> str:
     """The page of a search, of models with weights."""
     title = f"{', '.join(weights)} on {target.name}"
-    skipped = sum(search.skipped.values())
+    serve = search.trials - sum(search.skipped.values())
     text = (
-        f"{search.trials:,} configurations, of which {skipped:,} were no candidates. Latency is one inference of each "
-        "model, as often as its weight says, by the cycle model and the bytes on the serial port; cells and "
-        "clock are estimates."
+        f"{search.trials:,} configurations were looked at, of which {serve:,} serve and {len(search.front):,} are on "
+        "the front. Latency is one inference of each model, as often as its weight says, by the cycle model and the "
+        "bytes on the serial port; cells and clock are estimates."
     )
     figure = go.Figure(layout=_layout())
     figure.add_trace(_trace(search.front, "front", "lines+markers", "#1f6feb"))

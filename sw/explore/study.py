@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,11 +47,14 @@ class Search:
     front: list[Point]
     """The configurations that no other one beats in latency and in the share of the part, the fastest first."""
     baseline: list[Point]
-    """Those made by hand, of the target's board and the presets, as they are estimated."""
+    """Those made by hand, of the target's board and the presets, as they are estimated; the fastest first, those that
+    do not serve last."""
     trials: int
     """Configurations looked at, those made by hand and earlier runs of the study included."""
     skipped: dict[str, int]
     """Of these, how many were no candidates, by reason: ``fit``, ``compile``, ``host``, ``unknown``."""
+    over: dict[str, int]
+    """Of those that do not fit, how many need more of a resource than its limit; one may need more of several."""
     nearest: Point | None
     """If nothing fits, the configuration that misses the limits least."""
 
@@ -87,7 +90,7 @@ def explore(
     StudyMismatch
         If the file is no study, or of other models, another target or version.
     """
-    task, baseline = _with_baseline(task)
+    task, baseline = _with_baseline(task, spread)
     space = Space.of(task.target, list(task.graphs.values()))
     for each in task.target.hand_made():
         space = space.widened(each)
@@ -107,10 +110,13 @@ def explore(
         batch = [found.ask() for _ in range(min(POPULATION, trials - count))]
         configs = [_config(space, trial) for trial in batch]
         new = {_digest(config): config for config in configs if config is not None and _digest(config) not in done}
-        points = (spread or map)(task.evaluate, list(new.values()))
         waiting = list(zip(batch, configs, strict=True))
-        for number, (digest, point) in enumerate(zip(new, points, strict=True), 1):
-            done[digest] = point
+        for number, (config, point) in enumerate(_evaluated(task, list(new.values()), spread), 1):
+            done[_digest(config)] = point
+            # It is told in its turn, and kept now.
+            for trial, other in waiting:
+                if other is config:
+                    _keep(trial, _digest(config), point)
             waiting = _tell_known(found, waiting, done)
             if progress is not None:
                 progress(count + number, trials)
@@ -119,6 +125,14 @@ def explore(
         if progress is not None:
             progress(count, trials)
     return _result(list(done.values()), baseline)
+
+
+def _evaluated(task: Task, configs: Sequence[Config], spread: Spread | None) -> Iterator[tuple[Config, Point]]:
+    """Configurations with their points, as they come. Where several are looked at at once, those of few PEs come first:
+    the longest programs are made for them, and others fill the time that is left."""
+    if spread is not None:
+        configs = sorted(configs, key=lambda config: config.rows * config.cols)
+    return zip(configs, (spread or map)(task.evaluate, configs), strict=True)
 
 
 def _enqueue_neighbours(study: optuna.Study, task: Task, space: Space, done: dict[str, Point]) -> None:
@@ -140,11 +154,12 @@ def _enqueue_neighbours(study: optuna.Study, task: Task, space: Space, done: dic
             study.enqueue_trial(chosen)
 
 
-def _with_baseline(task: Task) -> tuple[Task, list[Point]]:
+def _with_baseline(task: Task, spread: Spread | None) -> tuple[Task, list[Point]]:
     """The task with its limit of layers on the host, which is the fewest of the configurations made by hand that fit,
     and these."""
-    points = [task.evaluate(config) for config in task.target.hand_made()]
-    unique = list({point.config: point for point in points}.values())
+    made = list({config.text: config for config in task.target.hand_made()}.values())
+    points = {config.text: point for config, point in _evaluated(task, made, spread)}
+    unique = list({points[config.text].config: points[config.text] for config in made}.values())
     hosted = [_hosted(point) for point in unique if not point.problem]
     if task.host_layers is None and hosted:
         task, unique = replace(task, host_layers=min(hosted)), _limited(unique)
@@ -261,13 +276,19 @@ def _tell(study: optuna.Study, trial: optuna.Trial, digest: str | None, done: di
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return
     point = done[digest]
-    trial.set_user_attr("digest", digest)
-    trial.set_user_attr("point", json.loads(json.dumps(asdict(point))))
+    if "point" not in trial.user_attrs:
+        _keep(trial, digest, point)
     if point.reason in ("compile", "unknown"):
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return
     trial.set_constraint("limits", point.excess if point.reason != "host" else 1.0)
     study.tell(trial, [point.latency_ms or FAR, point.fill])
+
+
+def _keep(trial: optuna.Trial, digest: str, point: Point) -> None:
+    """Writes a trial's point, from which a later run takes it."""
+    trial.set_user_attr("digest", digest)
+    trial.set_user_attr("point", json.loads(json.dumps(asdict(point))))
 
 
 def _result(done: list[Point], baseline: list[Point]) -> Search:
@@ -279,8 +300,11 @@ def _result(done: list[Point], baseline: list[Point]) -> Search:
     missed = [point for point in points if point.reason == "fit"]
     return Search(
         front=sorted(front, key=lambda point: (point.latency_ms, point.fill)),
-        baseline=[by_config[point.config] for point in baseline],
+        baseline=sorted(
+            (by_config[point.config] for point in baseline), key=lambda point: (bool(point.problem), point.latency_ms)
+        ),
         trials=len(points),
         skipped=dict(Counter(point.reason for point in points if point.problem)),
+        over=dict(Counter(name for point in missed for name, share in point.shares.items() if share > 1)),
         nearest=None if good else min(missed, key=lambda point: point.excess, default=None),
     )

@@ -11,7 +11,7 @@ import pytest
 
 from command_line import here
 from sateen.cli import documents
-from sateen.cli.explore import _row, _target
+from sateen.cli.explore import _memory, _row, _target
 from sateen.cli.schema import schema_of
 from sateen.errors import SateenError
 from sateen.explore import ModelTime, Point, StudyMismatch, Target, Task, explore
@@ -178,6 +178,13 @@ def test_if_nothing_fits_the_nearest_says_what_it_lacks():
     assert not found.front and found.nearest.reason == "fit"
     assert "does not fit: luts" in found.nearest.problem and "of 500" in found.nearest.problem
     assert sum(found.skipped.values()) == found.trials
+    # Each that does not fit lacks something; here all lack LUTs.
+    assert found.over["luts"] == found.skipped["fit"]
+
+
+def test_those_made_by_hand_are_sorted(found):
+    served = [point.latency_ms for point in found.baseline if not point.problem]
+    assert served == sorted(served) and all(not point.problem for point in found.baseline[: len(served)])
 
 
 def test_layers_on_the_host_are_no_gain():
@@ -219,10 +226,28 @@ def test_the_command_line(tmp_path):
     assert done.returncode == 0, done.stderr
     document = json.loads((tmp_path / "found.json").read_text())
     jsonschema.validate(document, schema_of(documents.DOCUMENTS["explore"]))
+    said, serve = done.stdout, document["trials"] - sum(document["skipped"].values())
+    assert f"looked at {document['trials']} configurations" in said and f": {serve} serve, of which" in said
+    assert f"{len(document['front'])} are on the front" in said and "not searched, at their defaults: products" in said
+    assert ("do not fit (too many " in said) == bool(document["over"]) == ("fit" in document["skipped"])
     line = done.stdout.splitlines()[-1]
     assert line.startswith("the fastest: sateen build --board ulx3s-85f --config ")
     assert parse_config(line.split()[-1].strip("'"))
     assert "plotly" in (tmp_path / "front.html").read_text().lower()
+
+
+def test_sdram_is_named_where_weights_are_sent():
+    """On a board without SDRAM nothing is promised."""
+
+    def point(resident):
+        times = [ModelTime(model="net", cycles=1, compute_ms=1, link_ms=0, resident=resident, host_layers=0)]
+        return Point(config="small", latency_ms=1, shares={"luts": 1}, models=times)
+
+    where = target("ulx3s-85f")
+    said = _memory(_result([point(False)], []), where)
+    assert said == "; net: with sdram=as4c32m16sb no inference would send weights"
+    assert _memory(_result([point(True)], []), where) == ""
+    assert _memory(_result([point(False)], []), target("versa-ecp5")) == ""
 
 
 def test_what_was_found_is_kept_if_a_build_fails(tmp_path, monkeypatch):
@@ -267,18 +292,28 @@ def test_other_processes_find_the_same(found):
 
 
 def test_trials_are_kept_as_they_come(tmp_path):
-    """What was looked at before an interrupt is in the study."""
+    """What was looked at before an interrupt is in the study, in whatever order it came."""
+    looked_at = []
 
     def spread(function, configs):
         for number, config in enumerate(configs):
             if number == 8:
                 raise KeyboardInterrupt
+            if len(configs) > 8:
+                looked_at.append(config)
             yield function(config)
 
     with pytest.raises(KeyboardInterrupt):
         explore(task(), trials=20, study=tmp_path / "search.db", spread=spread)
-    again = explore(task(), trials=1, study=tmp_path / "search.db")
-    assert again.trials >= 8
+    assert len(looked_at) == 8
+    again = []
+
+    def noting(function, configs):
+        again.extend(configs)
+        return map(function, configs)
+
+    found = explore(task(), trials=1, study=tmp_path / "search.db", spread=noting)
+    assert found.trials >= 8 and not {each.digest for each in looked_at} & {each.digest for each in again[5:]}
 
 
 @pytest.mark.parametrize("name, config", [("ulx3s-85f", "large"), ("ulx3s-85f", "small"), ("icebreaker", "")])

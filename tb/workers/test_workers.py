@@ -12,7 +12,8 @@ import pytest
 
 from sateen.cli.work import spread
 from sateen.errors import InputError
-from sateen.workers import Workers, WorkersError, fingerprint, sources, workers
+from sateen.pool import Pool
+from sateen.workers import WorkersError, fingerprint, sources, workers
 
 pytest.importorskip("distributed")
 
@@ -177,11 +178,62 @@ def test_processes_here_are_not_those_of_a_scheduler():
 
 
 def test_processes_of_this_machine(monkeypatch):
-    """They do the work, and a piece that kills each of them is given up."""
+    """They do the work, and a piece that kills each of them is given up; others go on."""
     assert len(fingerprint()) == 16
     monkeypatch.setattr("sateen.workers.DEATHS", 1)
     with workers(count=2) as found:
-        assert isinstance(found, Workers)
         assert list(found.run(Fails(), [5, 6, 7])) == [5, 6, 7]
         with pytest.raises(WorkersError, match="2 workers died on the same work"):
             list(found.run(Dies(), [1]))
+        with pytest.raises(InputError, match="three"):
+            list(found.run(Fails(), range(6)))
+        assert list(found.run(Fails(), [1, 2])) == [1, 2]
+
+
+def test_processes_here_of_which_one_dies(tmp_path):
+    """All results come, in order; only what it was doing is done again."""
+    work, count = Noted(tmp_path, 0.2), 12
+    with Pool(2) as pool:
+        results, kept = pool.run(work, range(count)), []
+        kept.append(next(results))
+        until(lambda: work.all("begun"))
+        os.kill(int(work.all("begun")[0].name.split(".")[2]), signal.SIGKILL)
+        kept += results
+    assert kept == [item * item for item in range(count)]
+    done = [path.name.partition(".")[0] for path in work.all("done")]
+    assert sorted(done, key=int) == [str(item) for item in range(count)] and len(work.all("begun")) <= 1
+
+
+def test_processes_here_end_early(tmp_path):
+    """What has begun is ended, and the next work is done."""
+    work = Noted(tmp_path, 0.1)
+    with Pool(2) as pool:
+        results = pool.run(work, range(400))
+        next(results)
+        results.close()
+        assert list(pool.run(Fails(), [1, 2])) == [1, 2]
+    done = len(work.all("done"))
+    time.sleep(0.3)
+    assert done == len(work.all("done")) < 10
+
+
+def test_processes_here_have_this_ones_surroundings(monkeypatch):
+    """Variables that were set since the first of them began; and errors that cannot be sent come as their texts."""
+    with Pool(1) as pool:
+        monkeypatch.setenv("SATEEN_TEST_WORKERS", "here")
+        assert list(pool.run(os.getenv, ["SATEEN_TEST_WORKERS"])) == [None]
+    with Pool(1) as pool:
+        assert list(pool.run(os.getenv, ["SATEEN_TEST_WORKERS"])) == ["here"]
+        with pytest.raises(RuntimeError, match="Odd: 1 and 2"):
+            list(pool.run(raises_odd, [1]))
+
+
+class Odd(Exception):
+    """One that pickle cannot read back."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+def raises_odd(item):
+    raise Odd(item, item + 1)
