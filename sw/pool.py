@@ -46,7 +46,8 @@ class Pool:
 
     def __init__(self, count: int, *, imports: Sequence[str] = (), deaths: int = 3):
         methods = multiprocessing.get_all_start_methods()
-        self._context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+        # Typeshed knows no Process of a context.
+        self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         if "forkserver" in methods:
             self._context.set_forkserver_preload([__name__, *imports])
         self.deaths = deaths
