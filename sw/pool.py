@@ -28,7 +28,7 @@ END_SECONDS = 5.0
 
 
 class WorkDied(Exception):
-    """Processes died on the same item again and again; the message is their number."""
+    """Processes died on the same item again and again."""
 
 
 class Pool:
@@ -119,7 +119,7 @@ class Pool:
                     left.appendleft(worker.has)
                     died[number] += 1
                     if died[number] > self.deaths:
-                        raise WorkDied(str(died[number])) from None
+                        raise WorkDied(f"{died[number]} workers died on the same work") from None
                 worker.end()
                 self._workers[place] = self._started()
                 continue

@@ -69,7 +69,7 @@ class LocalWorkers:
         try:
             yield from self._pool.run(function, items)
         except WorkDied as error:
-            raise _given_up(int(str(error))) from error
+            raise WorkersError(f"{error}; look at what it takes, for example of memory") from error
 
 
 class DaskWorkers:
@@ -98,7 +98,9 @@ class DaskWorkers:
                     done[number] = result
                 yield done.pop(following)
         except KilledWorker as error:
-            raise _given_up(DEATHS + 1) from error
+            raise WorkersError(
+                f"{DEATHS + 1} workers died on the same work; look at what their logs say, for example of memory"
+            ) from error
         except (CancelledError, CommClosedError, TimeoutError) as error:
             raise WorkersError(
                 f"the scheduler {self._name} went away; start it again, and repeat the command"
@@ -118,10 +120,6 @@ class DaskWorkers:
                 future.release()
         except BaseException as error:
             came.put((-1, error))
-
-
-def _given_up(count: int) -> WorkersError:
-    return WorkersError(f"{count} workers died on the same work; look at what their logs say, for example of memory")
 
 
 @contextmanager
