@@ -80,6 +80,10 @@ class Board:
     """The chips of SDRAM that the board may carry, at the Amaranth resource ``sdram``, the usual one first."""
     usb_lines: tuple[str, int] | None = None
     """Amaranth resource of a USB connector whose lines lead to the FPGA, for builds with ``link=usb``."""
+    ethernet: tuple[str, int] | None = None
+    """Amaranth resource of a gigabit PHY with RGMII, for builds with ``link=ethernet``."""
+    ethernet_delay_ps: int = 0
+    """By which what the PHY sends is delayed at the pins: about 2,000 in all with the PHY's own delay."""
     serial_pins: tuple[str, str] | None = None
     """On a board without a serial port, the pins of the connector ``io`` that make one: receive and transmit."""
     loader: tuple[str, ...]
@@ -107,6 +111,8 @@ class Board:
             raise ValueError(f"sdram must be {chips} on {self.title}, not {config.sdram!r}")
         if config.link == "usb" and self.usb_lines is None:
             raise ValueError(f"link must be uart on {self.title}, which has no USB connector at the FPGA, not 'usb'")
+        if config.link == "ethernet" and self.ethernet is None:
+            raise ValueError(f"link must be uart on {self.title}, which has no Ethernet at the FPGA, not 'ethernet'")
         given = {setting.partition("=")[0] for setting in text.split(",")[1:]}
         defaults: dict[str, Any] = {"clock_hz": self.run_hz, "baud": self.baud}
         config = replace(config, **{name: value for name, value in defaults.items() if name not in given})
@@ -128,7 +134,7 @@ class Board:
         ------
         ValueError
             If the PLL can make no clock near the requested one, or the serial port's rate differs from the bridge's by
-            more than 1 %. USB has no rate.
+            more than 1 %. USB and Ethernet have no rate.
         """
         config = replace(config, clock_hz=round(self.pll(config).output_hz))
         error = self.baud_error(config)

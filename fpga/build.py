@@ -20,10 +20,19 @@ from sateen.fpga.board import Board
 from sateen.fpga.boards import BOARDS
 from sateen.fpga.elsewhere import RESULTS, Placement, Spread, place_elsewhere
 from sateen.fpga.floorplan import plan_sites
-from sateen.fpga.flow import EFFORT, PLACE_LOG, Report, Resources, check_fit, netlist, parse_report, run_nextpnr
+from sateen.fpga.flow import (
+    EFFORT,
+    LINK_CLOCKS,
+    PLACE_LOG,
+    Report,
+    Resources,
+    check_fit,
+    netlist,
+    parse_report,
+    run_nextpnr,
+)
 from sateen.fpga.netlists import prepare
 from sateen.fpga.parts import Part
-from sateen.fpga.pll import USB_HZ, USB_IO_HZ
 from sateen.fpga.record import BuildRecord, ClockEntry
 from sateen.fpga.tools import ClockMissed, FpgaError, cached, call, produce, version_of
 from sateen.fpga.usage import Cell, Usage, placed_cells
@@ -39,9 +48,6 @@ __all__ = ["MARGIN", "SUFFIX", "Build", "Recipe", "find_board", "build", "design
 MARGIN = 0.15
 """Share by which nextpnr's clock should exceed the configuration's, because nextpnr's timing of multipliers with all
 registers in use is optimistic."""
-USB_NETS = {"usb_clk": USB_HZ, "usb_io_clk": USB_IO_HZ}
-"""The nets of the clocks of the USB link."""
-
 SUFFIX = {"ecp5": ".bit", "gowin": ".fs", "ice40": ".bin"}
 """Per family, the suffix of its bitstreams."""
 
@@ -253,8 +259,7 @@ def design(board: Board, config: Config, system: wiring.Component) -> tuple[str,
     constraints = next(text for name, text in files.items() if name.endswith((".lpf", ".pcf", ".cst")))
     # The placer gets the engine's clock, with its margin, as an option.
     pins = [line for line in constraints.splitlines() if not re.match("FREQUENCY|set_frequency|#|//", line.strip())]
-    if config.link == "usb":
-        pins += [f'FREQUENCY NET "{net}" {hz // 1_000_000} MHZ;' for net, hz in USB_NETS.items()]
+    pins += [f'FREQUENCY NET "{net}" {hz // 1_000_000} MHZ;' for net, hz in LINK_CLOCKS[config.link].items()]
     return files["sateen.il"], "\n".join(pins) + "\n"
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-__all__ = ["PLLS", "USB_HZ", "USB_IO_HZ", "Pll", "ecp5", "ecp5_usb", "gowin", "ice40"]
+__all__ = ["ETHERNET_HZ", "PLLS", "USB_HZ", "USB_IO_HZ", "Pll", "ecp5", "ecp5_usb", "gowin", "ice40"]
 
 MHZ = 1_000_000
 USB_HZ, USB_IO_HZ = 12 * MHZ, 48 * MHZ
 """Clocks of the USB link: of its bits, and of their samples."""
+ETHERNET_HZ = 125 * MHZ
+"""Clock of the Ethernet link, which comes from the PHY."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,9 @@ from amaranth.utils import ceil_log2
 
 from sateen.fpga.board import Board
 from sateen.fpga.pll import Pll, ecp5_usb
+from sateen.fpga.rgmii import rgmii
+from sateen.hw.link.ethernet.frames import GMII
+from sateen.hw.link.ethernet.link import EthernetLink
 from sateen.hw.link.usb import USB_PINS, UsbSerial
 from sateen.hw.sdram.pins import pins
 from sateen.hw.spec.config import Config
@@ -35,9 +38,11 @@ class System(wiring.Component):
     Members
     -------
     uart_rx : In(1), uart_tx : Out(1)
-        Serial port, high when idle. Not with ``link=usb``.
+        Serial port, high when idle, with ``link=uart``.
     usb : Out
         The lines of USB, with ``link=usb``, see :data:`sateen.hw.link.usb.USB_PINS`.
+    phy : Out
+        The lines of a PHY, with ``link=ethernet``, see :data:`sateen.hw.link.ethernet.frames.GMII`.
     heartbeat : Out(1)
         Toggles every half to one second while the clock runs.
     busy : Out(1)
@@ -48,13 +53,17 @@ class System(wiring.Component):
 
     def __init__(self, config: Config, *, build: str = ""):
         self.config, self.build = config, build
-        serial = {
-            "uart_rx": In(1, init=1),  # type: ignore[call-arg]
-            "uart_tx": Out(1, init=1),  # type: ignore[call-arg]
+        links: dict[str, dict[str, Any]] = {
+            "uart": {
+                "uart_rx": In(1, init=1),  # type: ignore[call-arg]
+                "uart_tx": Out(1, init=1),  # type: ignore[call-arg]
+            },
+            "usb": {"usb": Out(USB_PINS)},
+            "ethernet": {"phy": Out(GMII)},
         }
         super().__init__(
             {
-                **({"usb": Out(USB_PINS)} if config.link == "usb" else serial),
+                **links[config.link],
                 "heartbeat": Out(1),
                 "busy": Out(1),
                 **({"sdram": Out(pins(find_chip(config.sdram)))} if config.sdram else {}),
@@ -63,15 +72,12 @@ class System(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        link = "bytes" if self.config.link == "usb" else "uart"
+        link = "uart" if self.config.link == "uart" else "bytes"
         m.submodules.accelerator = accelerator = Accelerator(self.config, link=link, build=self.build)
-        if self.config.link == "usb":
-            m.submodules.usb_serial = serial = UsbSerial()
-            connect(m, serial.o, accelerator.rx)
-            connect(m, accelerator.tx, serial.i)
-            connect(m, serial.pins, wiring.flipped(self.usb))
-        else:
+        if link == "uart":
             m.d.comb += [accelerator.uart_rx.eq(self.uart_rx), self.uart_tx.eq(accelerator.uart_tx)]
+        else:
+            self._bytes(m, accelerator)
         count = Signal(ceil_log2(self.config.clock_hz))
         m.d.sync += count.eq(count + 1)
         m.d.comb += [
@@ -81,6 +87,18 @@ class System(wiring.Component):
         if self.config.sdram:
             connect(m, accelerator.sdram, wiring.flipped(self.sdram))
         return m
+
+    def _bytes(self, m: Module, accelerator: Accelerator) -> None:
+        """What carries the link's bytes."""
+        end: UsbSerial | EthernetLink
+        if self.config.link == "usb":
+            m.submodules.usb_serial = end = UsbSerial()
+            connect(m, end.pins, wiring.flipped(self.usb))
+        else:
+            m.submodules.ethernet = end = EthernetLink(self.config.address)
+            connect(m, end.phy, wiring.flipped(self.phy))
+        connect(m, end.o, accelerator.rx)
+        connect(m, accelerator.tx, end.i)
 
 
 class BoardTop(Elaboratable):
@@ -96,6 +114,8 @@ class BoardTop(Elaboratable):
         m.submodules.system = system = self.system
         if self.config.link == "usb":
             self._usb(m, platform, system.usb)
+        elif self.config.link == "ethernet":
+            rgmii(m, platform, self.board, system.phy)
         else:
             serial = platform.request(*self.board.uart, dir=_unbuffered(platform, self.board.uart))
             m.submodules.rx = rx = io.Buffer(Direction.Input, serial.rx)

@@ -52,7 +52,8 @@ class Accelerator(wiring.Component):
             raise ValueError(f"link must be one of {', '.join(LINKS)}, not {link!r}")
         if link == "uart" and config.link != "uart":
             raise ValueError(
-                "link=usb is for builds for boards; elsewhere choose link=uart, or streams of bytes (accelerator-bytes)"
+                f"link={config.link} is for builds for boards; elsewhere choose link=uart, or streams of bytes "
+                "(accelerator-bytes)"
             )
         self.config, self.link, self.build = config, link, build
         ports = {

@@ -14,6 +14,8 @@ BOARD = Board(
     clock="clk25",
     clock_hz=25_000_000,
     bridge=ANY_ADAPTER,
+    ethernet=("eth_rgmii", 0),
+    ethernet_delay_ps=2000,
     # The only one is at the pin of the serial port.
     leds=(),
     loader=("openFPGALoader", "--cable", "ft232"),

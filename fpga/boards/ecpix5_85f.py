@@ -18,6 +18,8 @@ BOARD = Board(
     clock="clk100",
     clock_hz=100_000_000,
     bridge=FTDI_HIGH_SPEED,
+    # The PHY, a KSZ9031RNX, delays by 1.2 ns by itself.
+    ethernet=("eth_rgmii", 0),
     leds=(("rgb_led", 0), ("rgb_led", 1)),
     loader=("openFPGALoader", "--board", "ecpix5"),
     loader_flash=("openFPGALoader", "--board", "ecpix5", "--write-flash"),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sateen.hw.spec.descriptor import TABLE_ENTRIES, parameter_words
+from sateen.hw.spec.ethernet import ADDRESS, parse_address
 from sateen.hw.spec.pe import PE_KINDS, PeKind, select_bits
 from sateen.hw.spec.sdram import find_chip
 
@@ -18,15 +19,26 @@ __all__ = ["ENGINES", "LINKS", "PRESETS", "Config", "ceil_pow2", "parse_config"]
 ENGINES = ("pipelined", "sequential")
 """``pipelined``: a unit for each stream, all working at once. ``sequential``: one step at a time, for parts of a few
 thousand LUTs."""
-LINKS = ("uart", "usb")
-"""What leads from a board to the host: a serial port at :attr:`Config.baud`, or the board's own USB at full speed."""
+LINKS = ("uart", "usb", "ethernet")
+"""What leads from a board to the host: a serial port at :attr:`Config.baud`, the board's own USB at full speed, or
+gigabit Ethernet, on which the device is :attr:`Config.address`."""
 USB_BAUD = 11_000_000
 """What USB amounts to as a serial port of ten bits a byte: 1.1 MB/s, of 1.14 and 1.19 measured in simulation."""
+
+
+ETHERNET_BAUD = 700_000_000
+"""The same of gigabit Ethernet: 70 MB/s, of 97 to the device and 75 from it measured in simulation at 100 MHz."""
 
 
 def ceil_pow2(value: int) -> int:
     """The smallest power of two that is ``value`` or more."""
     return 1 << max(0, value - 1).bit_length()
+
+
+LATER = (
+    "combine", "engine", "weight_rows", "overlap", "sdram", "products", "link", "softmax", "squares", "address",
+)  # fmt: skip
+"""Fields of a configuration that the first version did not have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +104,8 @@ class Config:
     """1: the device computes softmax over the last axis, as TensorFlow Lite defines it, with one multiplier more. Only
     in a pipelined engine with ``positions=256`` or more, and ``cols`` from 4 to the bytes of a beat (``rows``, or a
     multiple where a PE takes several)."""
+    address: str = ADDRESS
+    """The device's IPv4 address with ``link=ethernet``."""
     squares: int = 0
     """1: the device computes squared differences of tensors, as layer normalization has them. Only in a pipelined
     engine with ``positions=256`` and ``cols=4`` or more."""
@@ -125,6 +139,9 @@ class Config:
             find_chip(self.sdram).timing(self.clock_hz)
         if not isinstance(self.link, str) or self.link not in LINKS:
             raise ValueError(f"link must be one of {', '.join(LINKS)}, not {self.link!r}")
+        parse_address(self.address)
+        if self.address != ADDRESS and self.link != "ethernet":
+            raise ValueError(f"address must be left out without link=ethernet, not {self.address!r}")
         self._products()
         self._softmax()
         self._int("squares", 0, 1)
@@ -286,7 +303,7 @@ class Config:
     @property
     def line_baud(self) -> int:
         """Bits per second of the link, ten for a byte."""
-        return USB_BAUD if self.link == "usb" else self.baud
+        return {"usb": USB_BAUD, "ethernet": ETHERNET_BAUD}.get(self.link, self.baud)
 
     @property
     def layout(self) -> dict[str, int]:
@@ -319,8 +336,7 @@ class Config:
         """The fields as JSON-ready values. Fields that were added later are left out at their defaults, so that the
         identity and digest of older devices stay the same."""
         fields = dataclasses.asdict(self)
-        later = ("combine", "engine", "weight_rows", "overlap", "sdram", "products", "link", "softmax", "squares")
-        for name in later:
+        for name in LATER:
             if fields[name] == type(self).__dataclass_fields__[name].default:
                 del fields[name]
         return fields
@@ -340,7 +356,7 @@ class Config:
     def text(self) -> str:
         """``PRESET[,field=value…]`` that names this configuration, but for its clock and link: from the preset that
         shares most fields."""
-        other = ("clock_hz", "baud", "link")
+        other = ("clock_hz", "baud", "link", "address")
         fields = {name: value for name, value in dataclasses.asdict(self).items() if name not in other}
 
         def settings(preset: Config) -> list[str]:

@@ -28,7 +28,7 @@ from sateen.runtime.resident import remember
 
 __all__ = ["DEVICE", "measured", "run", "serve"]
 
-DEVICE = "sim:PRESET[,field=value…], serial:/dev/ttyUSB0[?baud=…] or tcp:HOST:PORT."
+DEVICE = "sim:PRESET[,field=value…], serial:/dev/ttyUSB0[?baud=…], udp:HOST or tcp:HOST:PORT."
 
 
 def run(

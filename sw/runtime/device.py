@@ -265,8 +265,8 @@ def open(name: str = "sim:small", *, trace: Path | str | None = None) -> Device:
     Parameters
     ----------
     name
-        ``sim:PRESET[,field=value…]``, ``serial:/dev/ttyUSB0[?baud=…]`` or ``tcp:HOST:PORT``. Without a rate, the rates
-        of the boards' default configurations are tried.
+        ``sim:PRESET[,field=value…]``, ``serial:/dev/ttyUSB0[?baud=…]``, ``udp:HOST`` or ``tcp:HOST:PORT``. Without
+        a rate, the rates of the boards' default configurations are tried.
     trace
         File for a waveform (FST); simulations only.
 

@@ -1,4 +1,4 @@
-"""Transports to a device, as streams of bytes: a simulation in this process, a serial port, a TCP connection.
+"""Transports to a device, as streams of bytes: a simulation in this process, a serial port, TCP, UDP.
 
 To add one, write its class and a function that opens it, and register the function in :data:`TRANSPORTS`.
 """
@@ -17,6 +17,7 @@ import serial
 
 from sateen.errors import DeviceError, DeviceTakenError
 from sateen.hw.spec.config import Config, parse_config
+from sateen.hw.spec.ethernet import DATAGRAM_BYTES, PORT
 
 __all__ = [
     "TRANSPORTS",
@@ -24,6 +25,7 @@ __all__ = [
     "SimulationTransport",
     "TcpTransport",
     "Transport",
+    "UdpTransport",
     "alternatives",
     "open_transport",
 ]
@@ -34,7 +36,7 @@ RATES = (DEFAULT_BAUD, 3_000_000, 2_000_000)
 CONNECT_SECONDS = 5.0
 SEND_SECONDS = 0.1
 """Time to send, besides what the bytes take, however short the wait for an answer is: half a frame is none."""
-FORMS = "sim:PRESET[,field=value…], serial:/dev/ttyUSB0[?baud=…] or tcp:HOST:PORT"
+FORMS = "sim:PRESET[,field=value…], serial:/dev/ttyUSB0[?baud=…], udp:HOST or tcp:HOST:PORT"
 """What :data:`TRANSPORTS` open, for messages."""
 
 
@@ -204,6 +206,57 @@ class TcpTransport:
         self._socket.close()
 
 
+class UdpTransport:
+    """Datagrams to and from a board with the Ethernet link. Lost ones are the link's to repeat.
+
+    Parameters
+    ----------
+    host : str
+        The device's address or name.
+    port : int
+        Number of the port.
+    """
+
+    bits_per_second = clock_hz = float("inf")
+
+    def __init__(self, host: str, port: int = PORT):
+        self.name = f"udp:{host}" if port == PORT else f"udp:{host}:{port}"
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+            self._socket = socket.socket(family, kind, protocol)
+            # From now on only the device's datagrams are received.
+            self._socket.connect(address)
+        except OSError as error:
+            raise DeviceError(f"cannot open {self.name}: {error.strerror or error}; check the address") from error
+
+    def now(self) -> float:
+        """A clock that only goes forwards."""
+        return time.monotonic()
+
+    def exchange(self, data: bytes, *, timeout: float) -> bytes:
+        """See :class:`Transport`."""
+        try:
+            self._socket.settimeout(max(timeout, SEND_SECONDS))
+            for start in range(0, len(data), DATAGRAM_BYTES):
+                self._socket.send(data[start : start + DATAGRAM_BYTES])
+            self._socket.settimeout(timeout)
+            return self._socket.recv(1 << 16)
+        except TimeoutError:
+            return b""
+        except ConnectionRefusedError as error:
+            raise DeviceError(
+                f"{self.name} takes no datagrams there; check that the address is a board's with link=ethernet"
+            ) from error
+        except OSError as error:
+            raise DeviceError(
+                f"the connection is lost: {error.strerror or error}; connect the device and open it again"
+            ) from error
+
+    def close(self) -> None:
+        """See :class:`Transport`."""
+        self._socket.close()
+
+
 def open_simulation(rest: str, name: str, trace: Path | None) -> Transport:
     """A simulated device of the configuration ``rest``."""
     try:
@@ -233,6 +286,15 @@ def open_tcp(rest: str, name: str, trace: Path | None) -> Transport:
     return TcpTransport(host, int(port))
 
 
+def open_udp(rest: str, name: str, trace: Path | None) -> Transport:
+    """A board on Ethernet, ``HOST[:PORT]``."""
+    _refuse_trace(name, trace)
+    host, colon, port = rest.partition(":")
+    if not host or (colon and not (port.isdigit() and 0 < int(port) < 1 << 16)):
+        raise DeviceError(f"{name!r} names no device; write udp:HOST or udp:HOST:PORT")
+    return UdpTransport(host, int(port) if colon else PORT)
+
+
 def _refuse_trace(name: str, trace: Path | None) -> None:
     if trace is not None:
         raise DeviceError(f"{name!r} is no simulation, so there is no waveform to write; leave the trace out")
@@ -242,6 +304,7 @@ TRANSPORTS: dict[str, Callable[[str, str, Path | None], Transport]] = {
     "sim": open_simulation,
     "serial": open_serial,
     "tcp": open_tcp,
+    "udp": open_udp,
 }
 """What opens each kind of transport, by the word before the colon in a device's name.
 
@@ -266,7 +329,7 @@ def open_transport(name: str, *, trace: Path | str | None = None) -> Transport:
     Parameters
     ----------
     name
-        ``sim:PRESET[,field=value…]``, ``serial:/dev/ttyUSB0[?baud=…]`` or ``tcp:HOST:PORT``.
+        ``sim:PRESET[,field=value…]``, ``serial:/dev/ttyUSB0[?baud=…]``, ``udp:HOST[:PORT]`` or ``tcp:HOST:PORT``.
     trace
         File for a waveform; simulations only.
 

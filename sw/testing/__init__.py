@@ -42,6 +42,7 @@ __all__ = [
 PLACES = {
     "bench": ("Bench", "cells", "to_verilog"),
     "checks": ("check_layers", "check_tensors", "golden"),
+    "ethernet": ("EthernetHost", "UdpTransport"),
     "host": ("ByteTransport", "Host"),
     "simulation": ("Outcome", "TestOutcome", "simulate"),
     "simulators": ("SIMULATORS", "build", "runner"),

@@ -17,6 +17,7 @@ from sateen.fpga.boards import BOARDS
 from sateen.fpga.build import Recipe, design
 from sateen.fpga.flow import Resources
 from sateen.fpga.parts import PARTS
+from sateen.hw.link.ethernet.frames import GMII
 from sateen.hw.link.usb import USB_PINS
 from sateen.hw.sdram.pins import pins
 from sateen.hw.spec.sdram import find_chip
@@ -85,12 +86,39 @@ def test_design_with_usb(name):
     assert "luna-usb" in Recipe(board=name, config=config).tools
 
 
-def test_usb_of_boards_without():
+def test_links_of_boards_without():
     with pytest.raises(ValueError, match="link must be uart on Lattice ECP5 Versa.*, which has no USB connector"):
         BOARDS["versa-ecp5"].parse("tiny,link=usb")
+    with pytest.raises(ValueError, match="link must be uart on Radiona ULX3S.*, which has no Ethernet at the FPGA"):
+        BOARDS["ulx3s-85f"].parse("tiny,link=ethernet")
 
 
-def test_clocks_of_usb():
+class Phy(wiring.Component):
+    """The ports of a system with Ethernet: it gives back what comes."""
+
+    def __init__(self):
+        super().__init__({"phy": Out(GMII), "heartbeat": Out(1), "busy": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.ethernet += [self.phy.tx_valid.eq(self.phy.rx_valid), self.phy.tx_data.eq(self.phy.rx_data)]
+        return m
+
+
+@pytest.mark.parametrize(("name", "taps"), [("colorlight-5a-75b", 80), ("ecpix5-85f", 0)])
+def test_design_with_ethernet(name, taps):
+    """Twelve lines of the PHY and its reset in place of the serial port; delays; a clock that the placer is told of."""
+    board = BOARDS[name]
+    config = board.with_pll_clock(board.parse("tiny,link=ethernet,baud=2400000,address=10.0.0.7"))
+    text, constraints = design(board, config, Phy())
+    assert config.address == "10.0.0.7" and constraints.count("LOCATE") == 1 + 13 + len(board.leds)
+    assert re.findall(r"FREQUENCY NET .*", constraints) == ['FREQUENCY NET "ethernet_clk" 125 MHZ;']
+    counts = {cell: len(re.findall(rf"cell .?{cell} ", text)) for cell in ("DELAYG", "IDDRX1F", "ODDRX1F")}
+    assert counts == {"DELAYG": 5, "IDDRX1F": 5, "ODDRX1F": 6}
+    assert set(re.findall(r"parameter .*DEL_VALUE (\d+)", text)) == {str(taps)}
+
+
+def test_clocks_of_links():
     """They have constraints of their own, which are met or named; the engine's clock is the report's."""
     entry = {"achieved": 60.0, "constraint": 48.0}
     fmax = {"$glbnet$clk": {"achieved": 130.0, "constraint": 115.0}, "$glbnet$usb_io_clk": entry}
@@ -104,6 +132,9 @@ def test_clocks_of_usb():
     entry["achieved"] = 47.0
     report = flow.parse_report(document, PARTS["ecp5-85f"], cells, 1)
     assert report.missed == "$glbnet$usb_io_clk reaches 47.0 MHz of 48.0"
+    fmax["$glbnet$ethernet_clk"] = {"achieved": 124.9, "constraint": 125.0}
+    report = flow.parse_report(document, PARTS["ecp5-85f"], cells, 1)
+    assert report.missed.endswith("$glbnet$ethernet_clk reaches 124.9 MHz of 125.0")
 
 
 def test_serial_ports_are_tried_at_the_boards_rates():

@@ -13,10 +13,13 @@ from sateen.fpga.parts import PARTS
 from sateen.fpga.probe import Probe
 from sateen.fpga.tools import DoesNotFit
 from sateen.fpga.top import System
+from sateen.hw.link.ethernet.frames import GMII
+from sateen.hw.link.ethernet.link import EthernetLink
 from sateen.hw.link.uart import UART
 from sateen.hw.link.usb import USB_PINS, UsbSerial
 from sateen.hw.sdram.controller import SdramController
 from sateen.hw.spec.config import parse_config
+from sateen.hw.spec.ethernet import ADDRESS
 from sateen.hw.spec.sdram import find_chip
 from sateen.hw.tile import Tile
 from sateen.hw.top import Accelerator
@@ -106,6 +109,34 @@ def test_usb():
     _, report = route(board, Recipe(board="orangecrab-85f", config=config), file, cells, constraints, 1)
     assert not report.missed and report.clock_mhz >= 120
     assert report.resources.luts < 3000 and not report.resources.block_rams
+
+
+class EthernetAlone(wiring.Component):
+    """The Ethernet link, whose bytes go back, in place of a board's system."""
+
+    def __init__(self):
+        super().__init__({"phy": Out(GMII), "heartbeat": Out(1), "busy": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.link = link = EthernetLink(ADDRESS)
+        connect(m, link.phy, wiring.flipped(self.phy))
+        connect(m, link.o, link.i)
+        m.d.sync += self.heartbeat.eq(~self.heartbeat)
+        return m
+
+
+@pytest.mark.fpga
+@pytest.mark.parametrize("name", ["colorlight-5a-75b", "ecpix5-85f"])
+def test_ethernet(name):
+    """The PHY's 125 MHz are met, beside the board's own clock."""
+    board = BOARDS[name]
+    config = board.with_pll_clock(board.parse("tiny,link=ethernet"))
+    text, constraints = design(board, config, EthernetAlone())
+    file, cells = netlist(text, board.part)
+    _, report = route(board, Recipe(board=name, config=config), file, cells, constraints, 1)
+    assert not report.missed and report.clock_mhz >= config.clock_hz / 1e6
+    assert report.resources.luts < 3000 and report.resources.block_rams <= 6
 
 
 @pytest.mark.fpga

@@ -43,7 +43,7 @@ from sateen.hw.spec.identity import Identity
         ({"overlap": 1, "products": 1, "weight_bits": 9}, "overlap must be 0 with products=1, not 1"),
         ({"overlap": 2}, "overlap must be a whole number from 0 to 1, not 2"),
         ({"overlap": 1, "engine": "sequential", "lanes": 1}, "overlap must be 0 with engine=sequential, not 1"),
-        ({"link": "spi"}, "link must be one of uart, usb, not 'spi'"),
+        ({"link": "spi"}, "link must be one of uart, usb, ethernet, not 'spi'"),
         ({"positions": 100}, "positions must be a power of two, not 100"),
         ({"descriptors": 0}, "descriptors must be a whole number from 1 to 255, not 0"),
         ({"frame_bytes": 200}, "frame_bytes must be a power of two, not 200"),
