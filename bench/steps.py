@@ -1,5 +1,5 @@
 """What an inference takes by the cycle model, step by step from a plain configuration to one with everything that
-saves cycles; entered into ``results.json``.
+saves cycles, and on the iCEBreaker's; entered into ``results.json``.
 
     python bench/steps.py FOLDER
 
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import results
 import sateen
+from sateen.fpga.boards import BOARDS
 from sateen.frontends import load
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tb"))
@@ -22,6 +23,7 @@ from networks import NETWORKS
 
 MODELS = ("ic_resnet8", "kws_dscnn", "visual_wake_words", "ad_autoencoder")
 CONFIGURATIONS = ("large", "large,weight_rows=4", "large,overlap=1", "large,weight_rows=4,overlap=1")
+CONFIGURATIONS += (BOARDS["icebreaker"].config,)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import results
 from families import FAMILIES
 from results import Record
+from sateen.fpga.boards import BOARDS
 from sateen.fpga.energy import FILE as ENERGY
 from sateen.hw.spec.config import PRESETS
 
@@ -29,6 +30,16 @@ PORT_BAUD = 3_000_000
 """Of a ULX3S's serial port."""
 LATENCIES = ("digits", "ic_resnet8", "kws_dscnn", "ad_autoencoder")
 """Models whose latency on each board is listed."""
+
+
+BENCHMARK = {
+    "ic_resnet8": "image classification", "kws_dscnn": "keyword spotting", "ad_autoencoder": "anomaly detection",
+    "visual_wake_words": "visual wake words",
+}  # fmt: skip
+"""MLPerf Tiny's models."""
+ICEBREAKER = BOARDS["icebreaker"].config
+EXPLORED = (("ulx3s-85f", "large", "large,weight_rows=4,overlap=1"), ("icebreaker", ICEBREAKER, None))
+"""By board, what was made by hand, and what ``sateen explore`` found."""
 
 
 def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -125,8 +136,9 @@ def weight_rows() -> str:
 
 
 def steps() -> str:
-    """What models take by the cycle model, a row for each configuration."""
-    found = {(one["configuration"], one["name"]): one["cycles"] for one in results.of_kind("predicted")}
+    """What models take by the cycle model on `large`, a row for each configuration."""
+    predicted = [one for one in results.of_kind("predicted") if one["configuration"].startswith("large")]
+    found = {(one["configuration"], one["name"]): one["cycles"] for one in predicted}
     names, configurations = (list(dict.fromkeys(key[axis] for key in found)) for axis in (1, 0))
     rows = [[f"`{each}`", *(number(found[each, name]) for name in names)] for each in configurations]
     return table(["configuration", *(f">{name}" for name in names)], rows)
@@ -278,6 +290,30 @@ def sdram() -> str:
     return table(heads, rows)
 
 
+def explored() -> str:
+    """What the search found for the benchmark's models, where it is placed, against what was made by hand."""
+    boards = {(one["name"], one["configuration"]): one for one in results.of_kind("board")}
+    cycles = {
+        (one["name"], one["configuration"]): one["cycles"]
+        for kind in ("predicted", "model")
+        for one in results.of_kind(kind)
+    }
+    heads = ["model", "board", "by hand", ">placed, MHz", ">array, ms", "found", ">placed, MHz", ">array, ms"]
+    rows = []
+    for board, hand, found in EXPLORED:
+        for model, title in BENCHMARK.items():
+            cells = [title, board]
+            for config in (hand, found):
+                if config is None:
+                    cells += ["none faster that fits", NONE, NONE]
+                    continue
+                one, name = boards[board, config], config.partition(",")[0] + ",…" if config == ICEBREAKER else config
+                ms = cycles[model, config] / one["clock_mhz"] / 1e3
+                cells += [f"`{name}`", f"{max(one['reached_mhz'])}, runs at {one['clock_mhz']:g}", f"{ms:.3g}"]
+            rows.append(cells)
+    return table(heads, rows)
+
+
 def energy() -> str:
     """What an inference takes by estimate."""
     heads = ["model", "board, configuration", ">ms", ">logic, µJ", ">multipliers", ">block RAMs", ">clock",
@@ -411,6 +447,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "budgets": budgets,
     "combine": combine,
     "combined": combined,
+    "explored": explored,
     "families": families,
     "energy": energy,
     "energy-figures": energy_figures,

@@ -108,6 +108,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         "disable-background-networking",
         "disable-component-update",
         "disable-sync",
+        "use-fake-device-for-media-stream",
+        "use-fake-ui-for-media-stream",
     ):
         options.add_argument(f"--{flag}")
     options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")

@@ -161,8 +161,8 @@ def counts_text(found: Search) -> str:
     """Why configurations are no candidates, and how many."""
     texts = []
     for reason, count in sorted(found.skipped.items(), key=lambda each: -each[1]):
-        over = [f"{name.replace('_', ' ')} of {many:,}" for name, many in found.over.items() if reason == "fit"]
-        texts.append(f"{count:,} {REASONS[reason]}" + (f" (too many {', '.join(over)})" if over else ""))
+        over = [f"{many:,} for {name.replace('_', ' ')}" for name, many in found.over.items() if reason == "fit"]
+        texts.append(f"{count:,} {REASONS[reason]}" + (f" ({', '.join(over)})" if over else ""))
     return "; ".join(texts)
 
 

@@ -382,6 +382,45 @@ def test_a_browser_draws(browser, address):
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
+def test_a_browser_shows_its_camera(browser, address, player, monkeypatch):
+    """Frames are classified one after the other, until it is stopped or a file is chosen; what it sees is square."""
+    came = []
+    run = player.run
+    monkeypatch.setattr(
+        player, "run", lambda index, given, **options: (came.append((index, given)), run(index, given, **options))[1]
+    )
+    browser.set_window_size(1200, 1000)
+    browser.get(address)
+    waited(browser, lambda _: "PEs" in text(browser, "device"))
+    button = browser.find_element("id", "camera")
+    button.click()
+    waited(browser, lambda _: len(came) > 2)
+    assert {index for index, _ in came} == {1} and text(browser, "answer") in "012"
+    assert [Image.open(io.BytesIO(given)).size for _, given in came] == [(320, 320)] * len(came)
+    assert len({given for _, given in came}) > 1 and browser.find_element("id", "video").is_displayed()
+    assert button.text == "Stop the camera" and button.get_attribute("aria-pressed") == "true"
+    if "SATEEN_PICTURES" in os.environ:
+        browser.save_screenshot(os.path.join(os.environ["SATEEN_PICTURES"], "camera.png"))
+    # A drawing between is answered, and frames go on.
+    browser.find_element("id", "pad").send_keys(" ", "\ue015", " ")
+    waited(browser, lambda _: 0 in {index for index, _ in came})
+    seen = len(came)
+    waited(browser, lambda _: len(came) > seen + 2)
+    button.click()
+    assert not browser.find_element("id", "video").is_displayed() and button.text == "Use the camera"
+    time.sleep(0.5)
+    seen = len(came)
+    time.sleep(0.5)
+    assert len(came) == seen
+    browser.execute_script(
+        "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotAllowedError'));"
+    )
+    button.click()
+    waited(browser, lambda _: "NotAllowedError" in text(browser, "problem"))
+    assert "choose a file" in text(browser, "problem") and button.text == "Use the camera"
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

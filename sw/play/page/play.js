@@ -25,7 +25,7 @@ function connect() {
 function receive(message) {
   if (message.type === "hello") greet(message);
   else if (message.type === "waiting") byId("took").textContent = `waiting; ${message.ahead} before you`;
-  else if (message.type === "error") { if ((message.id ?? id) === id) problem(message.text); }
+  else if (message.type === "error") { pending = 0; if ((message.id ?? id) === id) problem(message.text); }
   else if (message.type === "result") show(message);
 }
 
@@ -131,13 +131,60 @@ byId("file").onchange = async (event) => {
     problem(`the picture has more than ${hello.most_bytes / 1e6} MB; choose a smaller one`);
     return;
   }
+  watchCamera(null);
   byId("shown").src = URL.createObjectURL(file); byId("shown").hidden = false; byId("shown").alt = file.name;
   send("picture", { record: byId("watch").checked }, await file.arrayBuffer());
+};
+
+// The camera: the square in its middle, whenever the answer before is there. Browsers offer it to pages of this machine
+// and over https; elsewhere the file's button remains, behind which a phone has its camera.
+
+const video = byId("video"), FRAME = 320, FRAME_MS = 150, PATIENCE_MS = 5000;
+let camera = null, photographs = 0, pending = 0;
+byId("camera").hidden = !navigator.mediaDevices?.getUserMedia;
+
+function watchCamera(stream) {
+  camera?.getTracks().forEach((track) => track.stop());
+  clearInterval(photographs);
+  camera = stream; pending = 0;
+  video.hidden = !stream; video.srcObject = stream;
+  byId("camera").textContent = stream ? "Stop the camera" : "Use the camera";
+  byId("camera").setAttribute("aria-pressed", String(Boolean(stream)));
+  if (!stream) return;
+  byId("shown").hidden = true;
+  stream.getVideoTracks()[0].addEventListener("ended", () => { if (camera === stream) watchCamera(null); });
+  video.play().catch(() => {});
+  photographs = setInterval(photograph, FRAME_MS);
+}
+
+async function photograph() {
+  const now = performance.now(), size = Math.min(video.videoWidth, video.videoHeight);
+  if (!size || document.hidden || (pending && now - pending < PATIENCE_MS)) return;
+  pending = now;
+  const square = document.createElement("canvas");
+  square.width = square.height = FRAME;
+  square.getContext("2d").drawImage(
+    video, (video.videoWidth - size) / 2, (video.videoHeight - size) / 2, size, size, 0, 0, FRAME, FRAME);
+  const picture = await new Promise((done) => square.toBlob(done, "image/jpeg", 0.92));
+  const bytes = await picture.arrayBuffer();
+  if (camera) send("picture", { record: byId("watch").checked }, bytes);
+}
+
+byId("camera").onclick = async () => {
+  if (camera) { watchCamera(null); return; }
+  try {
+    watchCamera(await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } }));
+    byId("problem").textContent = "";
+  } catch (error) {
+    problem(error.name === "NotFoundError" ? "there is no camera; choose a file"
+      : `the browser gives no camera (${error.name}); allow it for this page, or choose a file`);
+  }
 };
 
 // Answers.
 
 function show(result) {
+  pending = 0;
   awaited = result.recording ? result : null;
   if (result.id !== id) return;
   const about = hello.models[result.model];
