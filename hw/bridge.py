@@ -38,12 +38,20 @@ class _Progress:
     """That is the word's last."""
     left: Signal
     """Bytes that are still to be moved, less one."""
+    many: Signal
+    """They are as many as the engine takes at a time, or more."""
     edges: tuple[Signal, Signal]
     """The words that a store begins and ends with, as they were, of a chip without byte masks."""
+    forth: Signal
+    """``place`` goes on, by a byte or, with ``whole``, by as many as the engine takes at a time."""
+    whole: Signal
+    over: Signal
+    """The move ends in this cycle."""
 
 
 class SdramBridge(wiring.Component):
-    """Stands between link and engine. Requests for SDRAM end here, all others pass, without latency.
+    """Stands between link and engine. Requests for SDRAM end here, all others pass, without latency; answers take a
+    cycle.
 
     Moves begin at any byte and have any length. To a pipelined engine they take a cycle a word of SDRAM, where that is
     whole and its place in the engine's memory a multiple of a word, or in the scratchpad; else a cycle a byte, and so
@@ -67,7 +75,8 @@ class SdramBridge(wiring.Component):
     answer : In(stream), always ready
         The engine's.
     response : Out(stream), always ready
-        Answers to the host: the engine's, the bytes read from SDRAM, and those of the checksum and the counter.
+        Answers to the host: the engine's, the bytes read from SDRAM, and those of the checksum and the counter. A
+        register, so that they come a cycle later, and a move's last one in the cycle behind it.
     seek : In(1), position : In(32)
         Moves begin at byte ``position``, and a checksum with them. One from or to the host begins there without
         ``seek``, and others go on where they were.
@@ -108,18 +117,23 @@ class SdramBridge(wiring.Component):
         connect(m, memory.pins, wiring.flipped(self.pins))
         m.submodules.checksum = crc = CRC32_ISO_HDLC(data_width=8).create()
         size = self.chip.data_bits // 8
-        index, left = Signal(exact_log2(size)), Signal(signed(length_bits + 1))
+        index, left, many = Signal(exact_log2(size)), Signal(signed(length_bits + 1)), Signal()
         at = _Progress(
             place=Signal.like(self.move.payload.address, name="place"),
             position=Signal.like(self.position, name="position"),
             index=index,
             last=Signal(name="last"),
             left=left,
+            many=many,
             edges=(Signal(self.chip.data_bits, name="before"), Signal(self.chip.data_bits, name="behind")),
+            forth=Signal(name="forth"),
+            whole=Signal(name="whole_forth"),
+            over=Signal(name="over"),
         )
         asked, width = self.i.payload, self.config.moved_bytes
         of_host, moving, waited = Signal(), Signal(), Signal(32)
         where = Mux(of_host, self.position, at.position)
+        replied, reply = Signal(), Signal(8)
         # A move is steady from the cycle on in which it is offered; its states begin a cycle later.
         m.d.sync += of_host.eq(self.move.payload.space == Space.SDRAM)
         m.d.comb += [
@@ -128,19 +142,29 @@ class SdramBridge(wiring.Component):
             self.o.payload.address.eq(asked.address),
             self.o.payload.write.eq(asked.write),
             self.o.payload.data.eq(asked.data.replicate(width)),
-            self.response.payload.eq(self.answer.payload[:8]),
+            reply.eq(self.answer.payload[:8]),
             crc.data.eq(memory.r.payload.word_select(index, 8)),
             crc.start.eq(self.seek),
         ]
-        m.d.sync += waited.eq(waited + (moving & ~of_host & ~self.busy))
+        m.d.sync += [
+            waited.eq(waited + (moving & ~of_host & ~self.busy)),
+            self.response.valid.eq(replied),
+            self.response.payload.eq(reply),
+        ]
+        with m.If(at.forth):
+            m.d.sync += at.place.eq(at.place + Mux(at.whole, width, 1))
+        with m.If(at.over):
+            m.d.comb += self.move.ready.eq(1)
+            with m.If(~of_host):
+                m.d.sync += at.position.eq(at.position + self.move.payload.length)
         with m.If(self.seek):
             m.d.sync += at.position.eq(self.position)
         with m.FSM() as states:
-            self._idle(m, at, told=Cat(crc.crc, waited))
+            self._idle(m, at, told=Cat(crc.crc, waited), replied=replied, reply=reply)
             if not self.chip.masks:
                 self._edges(m, memory, where, at)
             self._begin(m, memory, where, at)
-            self._copy(m, memory, crc, at, of_host=of_host)
+            self._copy(m, memory, crc, at, of_host=of_host, replied=replied, reply=reply)
             self._store(m, memory, where, at, of_host=of_host)
         m.d.comb += moving.eq(~states.ongoing("idle"))
         return m
@@ -150,7 +174,7 @@ class SdramBridge(wiring.Component):
         offset = exact_log2(self.chip.data_bits // 8)
         return address[offset : offset + self.chip.address_bits]
 
-    def _idle(self, m: Module, at: _Progress, *, told: Value) -> None:
+    def _idle(self, m: Module, at: _Progress, *, told: Value, replied: Signal, reply: Signal) -> None:
         """The state in which the host's requests pass, or a move begins; ``told`` is what may be read of moves."""
         asked, move = self.i.payload, self.move.payload
         of_chip, of_check = Signal(), Signal()
@@ -160,12 +184,17 @@ class SdramBridge(wiring.Component):
             m.d.comb += [
                 self.o.valid.eq(self.i.valid & ~of_chip & ~of_check),
                 self.i.ready.eq(Mux(of_check, 1, self.o.ready & ~of_chip)),
-                self.response.valid.eq(self.answer.valid | checks),
+                replied.eq(self.answer.valid | checks),
             ]
             with m.If(checks):
-                m.d.comb += self.response.payload.eq(told.word_select(asked.address[: exact_log2(CHECK_BYTES)], 8))
+                m.d.comb += reply.eq(told.word_select(asked.address[: exact_log2(CHECK_BYTES)], 8))
             place = Mux(move.space == Space.SDRAM, self.position, at.position)
-            m.d.sync += [at.place.eq(move.address), at.left.eq(move.length - 1), at.index.eq(place)]
+            m.d.sync += [
+                at.place.eq(move.address),
+                at.left.eq(move.length - 1),
+                at.many.eq(move.length >= self.config.moved_bytes),
+                at.index.eq(place),
+            ]
             with m.If(self.move.valid):
                 m.next = "begin" if self.chip.masks else "first"
 
@@ -198,26 +227,39 @@ class SdramBridge(wiring.Component):
                 memory.request.payload.length.eq((at.left + at.index) >> len(at.index)),
             ]
             with m.If(at.left < 0):
-                m.d.comb += self.move.ready.eq(1)
-                m.next = "idle"
+                self._end(m, at)
             with m.Elif(memory.request.ready):
                 with m.If(self.move.payload.store):
                     m.next = "store"
                 with m.Else():
                     m.next = "copy"
 
+    def _pass(self, m: Module, at: _Progress, taken: Value, whole: Value) -> None:
+        """In a state: bytes pass, if one is taken, and with ``whole`` as many as the engine takes at a time."""
+        width = self.config.moved_bytes
+        with m.If(taken):
+            m.d.sync += [
+                at.index.eq(at.index + Mux(whole, width, 1)),
+                at.left.eq(at.left - Mux(whole, width, 1)),
+                at.many.eq(Mux(whole, at.left >= 2 * width - 1, at.left >= width)),
+            ]
+
     def _copy(
-        self, m: Module, memory: SdramController, crc: wiring.Component, at: _Progress, *, of_host: Value
-    ) -> None:
+        self, m: Module, memory: SdramController, crc: wiring.Component, at: _Progress, *, of_host: Value,
+        replied: Signal, reply: Signal,
+    ) -> None:  # fmt: skip
         """The state in which bytes go to the engine's memories, into the checksum alone, or to the host."""
         move, request, width = self.move.payload, self.o.payload, self.config.moved_bytes
-        checked, whole, taken, moved = Signal(), Signal(), Signal(), Signal(range(width + 1))
-        aside, anywhere = checked | of_host, Signal()
-        m.d.sync += [checked.eq(move.space == Space.CHECK), anywhere.eq(move.space == Space.SCRATCHPAD)]
-        m.d.comb += moved.eq(Mux(taken & whole, width, taken))
+        checked, whole, taken = Signal(), Signal(), Signal()
+        aside, anywhere, by_words = checked | of_host, Signal(), Signal()
+        m.d.sync += [
+            checked.eq(move.space == Space.CHECK),
+            anywhere.eq(move.space == Space.SCRATCHPAD),
+            by_words.eq((move.space == Space.WEIGHTS) | (move.space == Space.PROGRAM)),
+        ]
         if width > 1:
             aligned = at.place[: exact_log2(width)] == 0
-            m.d.comb += whole.eq(~aside & (at.index == 0) & (at.left >= width - 1) & (anywhere | aligned))
+            m.d.comb += whole.eq((at.index == 0) & at.many & (anywhere | (by_words & aligned)))
         with m.State("copy"):
             m.d.comb += [
                 request.space.eq(move.space),
@@ -226,19 +268,17 @@ class SdramBridge(wiring.Component):
                 request.data.eq(Mux(whole, memory.r.payload, crc.data.replicate(width))),
                 self.o.valid.eq(memory.r.valid & ~aside & (at.left >= 0)),
                 taken.eq(memory.r.valid & (self.o.ready | aside) & (at.left >= 0)),
+                at.forth.eq(taken),
+                at.whole.eq(whole),
                 crc.valid.eq(taken & checked),
-                self.response.valid.eq(taken & of_host),
-                self.response.payload.eq(crc.data),
+                replied.eq(taken & of_host),
+                reply.eq(crc.data),
                 # What is left of the last word is dropped.
                 memory.r.ready.eq(Mux(at.left < 0, at.index != 0, taken & (at.last | whole))),
             ]
-            m.d.sync += [
-                at.place.eq(at.place + moved),
-                at.index.eq(at.index + moved),
-                at.left.eq(at.left - moved),
-            ]
+            self._pass(m, at, taken, whole)
             with m.If(at.left < 0):
-                self._end(m, at, of_host=of_host)
+                self._end(m, at)
 
     def _store(self, m: Module, memory: SdramController, where: Value, at: _Progress, *, of_host: Value) -> None:
         """The state in which bytes are asked of the engine, or come from the host, wait in a queue, and are put
@@ -247,19 +287,15 @@ class SdramBridge(wiring.Component):
         m.submodules.answers = answers = Queue(8 * width, depth=ANSWERS)
         move, request = self.move.payload, self.o.payload
         free, asking = Signal(range(ANSWERS + 1), init=ANSWERS), Signal(signed(len(at.left)))
+        asking_many = Signal()
         index, words, enable = Signal.like(at.index, name="asked_index"), Signal(8 * size), Signal(size)
-        full, begun, ask, asks, taken, leaves = (
-            Signal(name=name) for name in ("full", "begun", "ask", "asks", "taken", "leaves")
-        )
-        asked, moved = Signal(range(width + 1)), Signal(range(width + 1))
-        ask_whole, whole = Signal(), Signal()
+        full, begun, asks, taken, leaves = (Signal(name=name) for name in ("full", "begun", "asks", "taken", "leaves"))
+        ask, ask_whole, whole = Signal(), Signal(), Signal()
         m.d.comb += [
             answers.i.payload.eq(Mux(of_host, self.i.payload.data, self.answer.payload)),
             ask.eq(~of_host & (asking >= 0) & (free != 0)),
             asks.eq(ask & self.o.ready),
             taken.eq(answers.o.valid & answers.o.ready),
-            asked.eq(Mux(asks & ask_whole, width, asks)),
-            moved.eq(Mux(taken & whole, width, taken)),
             leaves.eq(full & memory.w.ready),
             memory.w.payload.data.eq(words),
             memory.w.payload.enable.eq(enable),
@@ -268,8 +304,8 @@ class SdramBridge(wiring.Component):
             wide = Signal()
             m.d.sync += wide.eq(move.space == Space.SCRATCHPAD)
             m.d.comb += [
-                ask_whole.eq(wide & (index == 0) & (asking >= width - 1)),
-                whole.eq(wide & (at.index == 0) & (at.left >= width - 1)),
+                ask_whole.eq(wide & (index == 0) & asking_many),
+                whole.eq(wide & (at.index == 0) & at.many),
             ]
         if not self.chip.masks:
             beside = Mux(begun, at.edges[1], at.edges[0])
@@ -279,7 +315,7 @@ class SdramBridge(wiring.Component):
                 ),
                 memory.w.payload.enable.eq((1 << size) - 1),
             ]
-        m.d.sync += [asking.eq(move.length - 1), index.eq(where), begun.eq(0)]
+        m.d.sync += [asking.eq(move.length - 1), asking_many.eq(move.length >= width), index.eq(where), begun.eq(0)]
         with m.State("store"):
             m.d.comb += [
                 answers.i.valid.eq(Mux(of_host, self.i.valid, self.answer.valid)),
@@ -289,17 +325,24 @@ class SdramBridge(wiring.Component):
                 request.address.eq(at.place),
                 request.write.eq(0),
                 self.o.valid.eq(ask),
+                at.forth.eq(asks),
+                at.whole.eq(ask_whole),
                 memory.w.valid.eq(full),
             ]
             m.d.sync += [
-                at.place.eq(at.place + asked),
-                asking.eq(asking - asked),
-                index.eq(index + asked),
+                asking.eq(asking),
+                asking_many.eq(asking_many),
+                index.eq(index),
                 free.eq(free - asks + (taken & ~of_host)),
-                at.index.eq(at.index + moved),
-                at.left.eq(at.left - moved),
                 begun.eq(begun | leaves),
             ]
+            with m.If(asks):
+                m.d.sync += [
+                    asking.eq(asking - Mux(ask_whole, width, 1)),
+                    asking_many.eq(Mux(ask_whole, asking >= 2 * width - 1, asking >= width)),
+                    index.eq(index + Mux(ask_whole, width, 1)),
+                ]
+            self._pass(m, at, taken, whole)
             with m.If(leaves):
                 m.d.sync += [full.eq(0), enable.eq(0)]
             with m.If(taken):
@@ -311,11 +354,9 @@ class SdramBridge(wiring.Component):
             with m.If(taken & whole):
                 m.d.sync += [words.eq(answers.o.payload), enable.eq((1 << size) - 1), full.eq(1)]
             with m.If((at.left < 0) & ~full):
-                self._end(m, at, of_host=of_host)
+                self._end(m, at)
 
-    def _end(self, m: Module, at: _Progress, *, of_host: Value) -> None:
+    def _end(self, m: Module, at: _Progress) -> None:
         """In a state: the move is over, and the next one goes on behind it."""
-        m.d.comb += self.move.ready.eq(1)
-        with m.If(~of_host):
-            m.d.sync += at.position.eq(at.position + self.move.payload.length)
+        m.d.comb += at.over.eq(1)
         m.next = "idle"

@@ -29,7 +29,7 @@ class Watchdog(wiring.Component):
     halt : In(1)
         The host's.
     stop : Out(1)
-        To the engine: the host's ``halt``, or time is up.
+        To the engine: the host's ``halt``, or time is up. A register.
     overtime : Out(1), late : Out(8)
         The last program was ended by the limit; the place in the run of the descriptor that ran then. Until the next
         run is taken or ``halt``.
@@ -57,9 +57,13 @@ class Watchdog(wiring.Component):
             self.o.payload.first.eq(self.i.payload.first),
             self.o.payload.count.eq(self.i.payload.count),
             self.i.ready.eq(self.o.ready),
-            self.stop.eq(self.halt | up),
         ]
-        m.d.sync += [cycles.eq(Mux(self.busy, cycles + 1, 0)), up.eq((limit != 0) & Array(cycles[::2])[limit])]
+        m.d.sync += [
+            # A cycle later another program might run, if this one has ended by itself.
+            self.stop.eq(self.halt | (up & self.busy)),
+            cycles.eq(Mux(self.busy, cycles + 1, 0)),
+            up.eq((limit != 0) & Array(cycles[::2])[limit]),
+        ]
         with m.If(up & self.busy):
             m.d.sync += [self.overtime.eq(1), self.late.eq(self.place), limit.eq(0)]
         with m.If(self.halt):
