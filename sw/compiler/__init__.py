@@ -5,10 +5,12 @@ and the steps of an inference. Read ``stages.py`` first: :func:`compile` is a li
 own.
 """
 
+from sateen.compiler.assembly import bytes_per_inference
 from sateen.compiler.model import Combining, Layer, Model, Part, Piece, Segment, Step, Tile, Traffic, runs
 from sateen.compiler.notes import notes
 from sateen.compiler.stages import compile
 
 __all__ = [
-    "Combining", "Layer", "Model", "Part", "Piece", "Segment", "Step", "Tile", "Traffic", "compile", "notes", "runs",
+    "Combining", "Layer", "Model", "Part", "Piece", "Segment", "Step", "Tile", "Traffic", "bytes_per_inference",
+    "compile", "notes", "runs",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from sateen.hw.spec.counters import Counters
 from sateen.hw.spec.descriptor import Descriptor
 from sateen.sim.cycles import predict
 
-__all__ = ["assemble"]
+__all__ = ["assemble", "bytes_per_inference"]
 
 ZERO = Counters(0, 0, 0, 0, 0, 0, 0)
 
@@ -36,6 +36,27 @@ def assemble(placed: Placement, chosen: Mapping[str, Chosen], config: Config) ->
     if config.sdram and config.engine == "pipelined" and not model.resident:
         return _assembled(placed, chosen, config, share=2)
     return model
+
+
+def bytes_per_inference(model: Model) -> int:
+    """Bytes of data that cross the link in one inference of many, or go to and from SDRAM: tensors, and segments each
+    time that another one is needed. Frames and commands are not counted."""
+    total, visited = 0, list[int]()
+    for step in model.steps:
+        layers = model.layers[step.first : step.first + step.count]
+        total += sum(model.size(name) for name in (*step.writes, *step.reads))
+        if step.tiles:
+            inputs = next(op.inputs for op in model.graph.ops if op.name == layers[0].name)
+            sent, taken = sum(name not in step.inside for name in inputs), layers[-1].output not in step.inside
+            total += sum(tile.source[1] * sent + tile.target[1] * taken for tile in step.tiles)
+            visited += [part.segment for tile in step.tiles for part in tile.parts]
+        else:
+            visited += [part.segment for layer in layers for part in layer.parts]
+    for before, number in zip([*visited[-1:], *visited], visited, strict=False):
+        if number != before:
+            segment = model.segments[number]
+            total += len(segment.weights) * model.config.weight_word_bytes + segment.program.nbytes
+    return total
 
 
 def _assembled(placed: Placement, chosen: Mapping[str, Chosen], config: Config, *, share: int) -> Model:
@@ -70,11 +91,11 @@ class _Assembler:
         if op.name in placed.stripes:
             names = next((chain for chain in placed.chains if op.name in chain), (op.name,))
             ops = {each.name: each for each in self.graph.ops}
-            self._stripes([ops[name] for name in names], [chosen[name] for name in names])
+            self._stripes([ops[name] for name in names], [chosen[name] for name in names], placed.staying)
         else:
             self.steps.append(Step(host=op.name, reason=placed.refused.get(op.name, "")))
 
-    def _stripes(self, ops: Sequence[Op], chosen: Sequence[Chosen]) -> None:
+    def _stripes(self, ops: Sequence[Op], chosen: Sequence[Chosen], staying: Collection[str]) -> None:
         """Appends layers that are computed row by row. Tiles that share the passes of all layers share a program."""
         kinds: dict[tuple[int, ...], list[ChosenStripe]] = {}
         tiles = list(zip(*(layer.stripes for layer in chosen), strict=True))
@@ -89,7 +110,8 @@ class _Assembler:
         first = len(self.layers)
         for place, (op, layer) in enumerate(zip(ops, chosen, strict=True)):
             self._layer(op, [part for tile in made for part in tile.pieces[place].parts], layer)
-        self.steps.append(Step(first=first, count=len(ops), tiles=tuple(made)))
+        inside = tuple(name for name in (*ops[0].inputs, ops[-1].output) if name in staying)
+        self.steps.append(Step(first=first, count=len(ops), tiles=tuple(made), inside=inside))
 
     def model(self, placed: Placement) -> Model:
         """The assembled model."""
@@ -116,7 +138,7 @@ class _Assembler:
         inputs = {op.name: len(op.inputs) for op in self.graph.ops}
         for step in self.steps:
             for tile in step.tiles:
-                yield inputs[self.layers[step.first].name] * tile.source[1]
+                yield tile.pieces[0].source_address + inputs[self.layers[step.first].name] * tile.source[1]
                 yield from (piece.address + piece.target[1] for piece in tile.pieces)
 
     def _predictions(self) -> dict[tuple[int, int], Counters]:

@@ -18,12 +18,14 @@ from sateen.compiler.stripes import Stripe, rows_needed, stripe_of_rows
 from sateen.graph import Graph, Op
 from sateen.hw.spec.config import Config
 
-__all__ = ["chained"]
+__all__ = ["Standing", "byte_cycles", "chained", "cost", "cut_rows", "largest"]
 
 LONGEST = 8
 """Layers of a chain."""
 LAYER_CYCLES = 120
 """That a short layer takes besides its beats, about."""
+DESCRIPTORS = 2
+"""That a layer of a tile takes, about."""
 VARIANTS = 3
 """Kinds of stripes: the first, the last, and those between."""
 UART_BITS = 10
@@ -32,10 +34,22 @@ Rows = tuple[int, int]
 """The first, and the one behind the last."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What a chain's tiles find in the scratchpad."""
+
+    room: range
+    """The addresses that they may take."""
+    source: int | None = None
+    """Byte address of the chain's input, if it stands there whole."""
+    target: int | None = None
+    """The same of its result."""
+
+
 def chained(
     graph: Graph, device: Mapping[str, Lowered], striped: Mapping[str, Sequence[Stripe]], config: Config
-) -> list[dict[str, list[Stripe]]]:
-    """The chains that are worth while: for each the stripes of its layers, in order and as many for each layer.
+) -> list[tuple[str, ...]]:
+    """The chains that are worth while: for each the names of its layers, in order.
 
     Parameters
     ----------
@@ -50,10 +64,7 @@ def chained(
         if any(op.name in striped for op in path):
             kernels = [_kernel(device[op.name]) for op in path]
             for first, end in _Partition(kernels, [op.name in striped for op in path], config).chains():
-                tiles = _largest(kernels[first:end], config)
-                assert tiles is not None
-                cut = _stripes(kernels[first:end], tiles)
-                found.append({op.name: each for op, each in zip(path[first:end], cut, strict=True)})
+                found.append(tuple(op.name for op in path[first:end]))
     return found
 
 
@@ -115,7 +126,7 @@ class _Partition:
                     for before in (False, True):
                         if (start, before) in best:
                             moved = self._tensor(start) if start and cut != before else 0
-                            total = best[start, before][0] + cost + self._byte_cycles * moved
+                            total = best[start, before][0] + cost + byte_cycles(self.config) * moved
                             if total < best.get((end, cut), (math.inf, 0, False))[0]:
                                 best[end, cut] = total, start, before
         end, cut = count, min((False, True), key=lambda cut: best.get((count, cut), (math.inf, 0, False))[0])
@@ -133,29 +144,34 @@ class _Partition:
         if end - start == 1 and not self.striped[start]:
             yield False, _cycles(kernels[0], self.config) + LAYER_CYCLES
         if any(self.striped[start:end]):
-            tiles = _largest(kernels, self.config)
+            standing = Standing(room=range(self.config.scratchpad_bytes))
+            tiles = largest(kernels, self.config, standing)
             if tiles is not None:
-                yield True, self._cost(kernels, tiles)
-
-    def _cost(self, kernels: Sequence[Kernel], tiles: Sequence[Sequence[Rows]]) -> float:
-        """Cycles of a part in stripes, those of the bytes that it moves among them."""
-        cycles = float(LAYER_CYCLES * len(kernels) * len(tiles))
-        for kernel, spans in zip(kernels, zip(*tiles, strict=True), strict=True):
-            rows = sum(end - first for first, end in spans)
-            cycles += _cycles(kernel, self.config) * rows / kernel.out[0]
-        first, last = kernels[0], kernels[-1]
-        needed = (rows_needed(first, tile[0]) for tile in tiles)
-        moved = sum(end - begin for begin, end in needed) * first.width + last.out[0] * last.result_steps[0]
-        return cycles + self._byte_cycles * moved
+                yield True, cost(kernels, tiles, self.config, standing)
 
     def _tensor(self, place: int) -> int:
         """Bytes of the input of a layer."""
         return self.kernels[place].height * self.kernels[place].width
 
-    @property
-    def _byte_cycles(self) -> float:
-        """Cycles that a byte takes, from or to SDRAM, else over the link."""
-        return 1.0 if self.config.sdram else UART_BITS * self.config.clock_hz / self.config.baud
+
+def cost(kernels: Sequence[Kernel], tiles: Sequence[Sequence[Rows]], config: Config, standing: Standing) -> float:
+    """Cycles of a part in stripes, those of the bytes that it moves among them."""
+    cycles = float(LAYER_CYCLES * len(kernels) * len(tiles))
+    for kernel, spans in zip(kernels, zip(*tiles, strict=True), strict=True):
+        rows = sum(end - first for first, end in spans)
+        cycles += _cycles(kernel, config) * rows / kernel.out[0]
+    first, last, moved = kernels[0], kernels[-1], 0
+    if standing.source is None:
+        needed = (rows_needed(first, tile[0]) for tile in tiles)
+        moved += sum(end - begin for begin, end in needed) * first.width
+    if standing.target is None:
+        moved += last.out[0] * last.result_steps[0]
+    return cycles + byte_cycles(config) * moved
+
+
+def byte_cycles(config: Config) -> float:
+    """Cycles that a byte takes, from or to SDRAM, else over the link."""
+    return 1.0 if config.sdram else UART_BITS * config.clock_hz / config.baud
 
 
 def _cycles(kernel: Kernel, config: Config) -> float:
@@ -168,23 +184,28 @@ def _cycles(kernel: Kernel, config: Config) -> float:
     return min(beats, (kernel.height * kernel.width + kernel.out[0] * kernel.result_steps[0]) / config.cols)
 
 
-def _largest(kernels: Sequence[Kernel], config: Config) -> list[list[Rows]] | None:
-    """The fewest tiles that fit the scratchpad: rows of each layer's results. ``None`` if not even single rows fit, or
-    not all weights the weight store, so that each tile would have to bring them."""
+def largest(kernels: Sequence[Kernel], config: Config, standing: Standing) -> list[list[Rows]] | None:
+    """The fewest tiles that fit their room: rows of each layer's results. ``None`` if not even single rows fit, or
+    not all weights the weight store, so that each tile would have to bring them, or not all programs theirs: where an
+    end of the chain stands whole, each tile has one of its own."""
     words = sum(kernel.tiles(config) * config.tile_depth for kernel in kernels)
     words += sum(-(-kernel.channels // config.cols) * config.parameter_words for kernel in kernels)
     if len(kernels) > 1 and (
-        VARIANTS * words > config.weight_words or 2 * VARIANTS * len(kernels) > config.descriptors
+        VARIANTS * words > config.weight_words or DESCRIPTORS * VARIANTS * len(kernels) > config.descriptors
     ):
         return None
     low, high = 0, kernels[-1].out[0]
     while low < high:
         middle = (low + high + 1) // 2
-        if _fits(_sizes(kernels, _cut(kernels, middle)), config):
+        if _bytes_needed(_sizes(kernels, _cut(kernels, middle), standing)) <= len(standing.room):
             low = middle
         else:
             high = middle - 1
-    return _cut(kernels, low) if low else None
+    tiles = _cut(kernels, low) if low else None
+    apart = standing.source is None and standing.target is None
+    if tiles and not apart and DESCRIPTORS * len(tiles) * len(kernels) > config.descriptors:
+        return None
+    return tiles
 
 
 def _cut(kernels: Sequence[Kernel], rows: int) -> list[list[Rows]]:
@@ -204,17 +225,17 @@ def _cut(kernels: Sequence[Kernel], rows: int) -> list[list[Rows]]:
     return tiles
 
 
-def _sizes(kernels: Sequence[Kernel], tiles: Sequence[Sequence[Rows]]) -> list[int]:
-    """The most bytes of the chain's input, and of each layer's results, that a tile has."""
+def _sizes(kernels: Sequence[Kernel], tiles: Sequence[Sequence[Rows]], standing: Standing) -> list[int]:
+    """The most bytes of the chain's input, and of each layer's results, that a tile has; none of what stands whole."""
     begins = [rows_needed(kernels[0], tile[0]) for tile in tiles]
     sizes = [max(end - begin for begin, end in begins) * kernels[0].width]
     for kernel, spans in zip(kernels, zip(*tiles, strict=True), strict=True):
         sizes.append(max(end - begin for begin, end in spans) * kernel.result_steps[0])
+    if standing.source is not None:
+        sizes[0] = 0
+    if standing.target is not None:
+        sizes[-1] = 0
     return sizes
-
-
-def _fits(sizes: Sequence[int], config: Config) -> bool:
-    return _bytes_needed(sizes) <= config.scratchpad_bytes
 
 
 def _bytes_needed(sizes: Sequence[int]) -> int:
@@ -223,19 +244,25 @@ def _bytes_needed(sizes: Sequence[int]) -> int:
     return max(size + after for size, after in zip(sizes, sizes[1:], strict=False))
 
 
-def _stripes(kernels: Sequence[Kernel], tiles: Sequence[Sequence[Rows]]) -> list[list[Stripe]]:
-    """The stripes of each layer."""
-    sizes = _sizes(kernels, tiles)
-    addresses = [_bytes_needed(sizes) - size if place % 2 else 0 for place, size in enumerate(sizes)]
+def cut_rows(kernels: Sequence[Kernel], tiles: Sequence[Sequence[Rows]], standing: Standing) -> list[list[Stripe]]:
+    """The stripes of each layer, in order and as many for each layer."""
+    sizes = _sizes(kernels, tiles, standing)
+    begin = standing.room.start
+    addresses = [begin + (_bytes_needed(sizes) - size if place % 2 else 0) for place, size in enumerate(sizes)]
     cut: list[list[Stripe]] = [[] for _ in kernels]
     for tile in tiles:
         # Row of the tensor that stands at its address.
         row = rows_needed(kernels[0], tile[0])[0]
+        places = list(addresses)
+        if standing.source is not None:
+            places[0] = standing.source + row * kernels[0].width
+        if standing.target is not None:
+            places[-1] = standing.target + tile[-1][0] * kernels[-1].result_steps[0]
         for place, (kernel, rows) in enumerate(zip(kernels, tile, strict=True)):
             skipped = rows_needed(kernel, rows)[0] - row
             cut[place].append(
                 stripe_of_rows(
-                    kernel, rows, source_address=addresses[place] + skipped * kernel.width, address=addresses[place + 1]
+                    kernel, rows, source_address=places[place] + skipped * kernel.width, address=places[place + 1]
                 )
             )
             row = rows[0]

@@ -134,14 +134,16 @@ class _Checker:
             done += names
             if step.host or step.tiles:
                 for name in self.ops[names[0]].inputs:
-                    self._require(name in here, f"the host lacks {name!r}, which {names[0]!r} reads")
+                    if name not in step.inside:
+                        self._require(name in here, f"the host lacks {name!r}, which {names[0]!r} reads")
                 for before, after in zip(names, names[1:], strict=False):
                     alone = self.ops[after].inputs == (self.ops[before].output,)
                     self._require(alone, f"{after!r} does not read what {before!r} gives")
-                here.add(self.ops[names[-1]].output)
+                output = self.ops[names[-1]].output
                 if step.tiles:
-                    # They take the scratchpad.
-                    on_device.names.clear()
+                    self._rows(step, self.ops[names[0]].inputs, output, on_device)
+                if output not in step.inside:
+                    here.add(output)
                 continue
             for name in step.writes:
                 self._require(name in here and name in self.model.addresses, f"{name!r} cannot be written")
@@ -161,14 +163,36 @@ class _Checker:
         for name in self.graph.results:
             self._require(name in here, f"nothing computes the output {name!r}")
 
+    def _rows(self, step: Step, inputs: tuple[str, ...], output: str, on_device: _Tensors) -> None:
+        """A step that is computed row by row, and what it leaves of the scratchpad."""
+        inside, known = set(step.inside), self.model.addresses
+        self._require(inside <= {*inputs, output} & known.keys(), "what is to stand in the scratchpad does not")
+        self._require(len(inputs) == 1 or not inside & set(inputs), "one of several inputs stands in the scratchpad")
+        if output in inside:
+            self._write(output, on_device)
+        for tile in step.tiles:
+            if not inside & set(inputs):
+                begin = tile.pieces[0].source_address
+                self._overwrite(begin, len(inputs) * tile.source[1], on_device, kept="")
+            for piece in tile.pieces:
+                last = piece is tile.pieces[-1]
+                self._overwrite(piece.address, piece.target[1], on_device, kept=output if last else "")
+        for name in inside:
+            self._require(name in on_device, f"{name!r} is to stand in the scratchpad, and is written over")
+        if output not in inside:
+            on_device.names.discard(output)
+
     def _write(self, name: str, on_device: _Tensors) -> None:
         """A tensor is written to its place in the scratchpad, over others that stand there."""
-        begin, size = self.model.addresses[name], self.model.size(name)
+        self._overwrite(self.model.addresses[name], self.model.size(name), on_device, kept=name)
+        on_device.add(name)
+
+    def _overwrite(self, begin: int, size: int, on_device: _Tensors, *, kept: str) -> None:
+        """Bytes of the scratchpad are written, over tensors that stand there, but for one of which they are."""
         for other in list(on_device.names & self.model.addresses.keys()):
             at = self.model.addresses[other]
-            if at < begin + size and begin < at + self.model.size(other):
+            if other != kept and at < begin + size and begin < at + self.model.size(other):
                 on_device.names.discard(other)
-        on_device.add(name)
 
     def _names(self, step: Step) -> list[str]:
         """The operators of a step."""

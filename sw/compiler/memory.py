@@ -9,7 +9,16 @@ from dataclasses import dataclass, field
 from sateen.compiler.schedule import DevicePhase, Schedule, build_schedule
 from sateen.graph import Graph, Reshape
 
-__all__ = ["Plan", "plan"]
+__all__ = ["Plan", "Staying", "plan"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Staying:
+    """The place of a tensor that stays in the scratchpad from one turn of the device to another."""
+
+    address: int
+    live: tuple[int, int]
+    """The first and last operator between which it does, as indices."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +55,7 @@ class _Buffer:
         return any(first <= op <= last for first, last in self.live_ranges)
 
 
-def plan(graph: Graph, schedule: Schedule | None = None) -> Plan:
+def plan(graph: Graph, schedule: Schedule | None = None, staying: Mapping[str, Staying] | None = None) -> Plan:
     """Places every tensor that the device touches: the largest first, each at the lowest address that is free
     throughout its live ranges.
 
@@ -54,12 +63,18 @@ def plan(graph: Graph, schedule: Schedule | None = None) -> Plan:
     ----------
     schedule
         The phases; ``None``: the device runs every operator.
+    staying
+        Tensors that have their places already, by name.
     """
+    staying = staying or {}
     if schedule is None:
         schedule = build_schedule(graph, [op.name for op in graph.ops if not isinstance(op, Reshape)])
     buffers = _buffers(graph, schedule)
-    placed: list[_Buffer] = []
-    for buffer in sorted(buffers.values(), key=lambda buffer: (-buffer.size, buffer.live_ranges[0])):
+    for name, each in staying.items():
+        buffers[name] = _Buffer(math.prod(graph.tensors[name].shape[1:]), [each.live], each.address)
+    placed = [buffers[name] for name in staying]
+    others = [buffer for name, buffer in buffers.items() if name not in staying]
+    for buffer in sorted(others, key=lambda buffer: (-buffer.size, buffer.live_ranges[0])):
         neighbours = [other for other in placed if other.overlaps(buffer)]
         for other in sorted(neighbours, key=lambda other: other.address):
             if buffer.address + buffer.size <= other.address:

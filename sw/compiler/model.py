@@ -139,7 +139,8 @@ class Piece:
 @dataclass(frozen=True, kw_only=True)
 class Tile:
     """Some rows of a step's last layer, and those of the layers before that they need. The first layer's inputs are
-    sent, and the last one's results read back. What stands between stays in the scratchpad."""
+    sent, one behind the other, and the last one's results read back, but for those of :attr:`Step.inside`. What stands
+    between stays in the scratchpad."""
 
     pieces: tuple[Piece, ...]
     """One for each of the step's layers."""
@@ -183,7 +184,10 @@ class Step:
     """Tensors that the host reads back after."""
     tiles: tuple[Tile, ...] = ()
     """The rows of the step's layers, if they are computed row by row. The host then has the first one's inputs and the
-    last one's output; each of the others reads what the one before gives."""
+    last one's output, but for those ``inside``; each of the others reads what the one before gives."""
+    inside: tuple[str, ...] = ()
+    """Of a step that is computed row by row: its input, or its output, if that stands in the scratchpad as a whole, at
+    its address. It is not sent, or not read back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +212,7 @@ class Model:
     trusted: bool = False
     """It was compiled here, and verified. One from a file is checked before a device gets it."""
 
-    FORMAT = "sateen.model/7"
+    FORMAT = "sateen.model/8"
 
     @property
     def resident(self) -> bool:

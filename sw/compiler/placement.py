@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sateen.compiler.chains import chained
+from sateen.compiler.chains import Standing, chained, cut_rows, largest
 from sateen.compiler.lowering import Lowered, LoweredGraph
-from sateen.compiler.memory import Plan, plan
+from sateen.compiler.memory import Plan, Staying, plan
 from sateen.compiler.schedule import Schedule, build_schedule
+from sateen.compiler.staying import Search
 from sateen.compiler.stripes import Stripe, stripes
 from sateen.errors import CompileError
 from sateen.graph import Broadcast, Graph, Reshape, Transpose
@@ -30,17 +31,20 @@ class Placement:
     others of their chains."""
     chains: tuple[tuple[str, ...], ...]
     """Names of layers that are computed in the same stripes, one behind the other."""
+    staying: Mapping[str, Staying]
+    """Tensors that stay in the scratchpad between phases, where others do not, by their names."""
     refused: Mapping[str, str]
     """Why the host computes an operator that the device might have, by the operator's name."""
     schedule: Schedule
     memory: Plan
 
 
-def place(lowered: LoweredGraph, config: Config) -> Placement:
+def place(lowered: LoweredGraph, config: Config, *, staying: bool = True) -> Placement:
     """Gives the device what it can compute, in a schedule in which all tensors fit the scratchpad.
 
     If they do not fit, tensors are read back to the host between phases. If that is not enough, the largest layers are
-    computed in stripes, or by the host where they cannot be cut.
+    computed in stripes, or by the host where they cannot be cut. With ``staying``, tensors that fit beside stripes
+    stay.
     """
     graph = lowered.graph
     device, refused = _assign(lowered)
@@ -52,10 +56,11 @@ def place(lowered: LoweredGraph, config: Config) -> Placement:
         memory = plan(graph, schedule)
         if memory.peak <= config.scratchpad_bytes:
             placed = Placement(
-                graph=graph, device=device, stripes=striped, chains=(), refused=refused, schedule=schedule,
-                memory=memory,
+                graph=graph, device=device, stripes=striped, chains=(), staying={}, refused=refused,
+                schedule=schedule, memory=memory,
             )  # fmt: skip
-            return _with_chains(placed, config) if striped else placed
+            placed = _with_chains(placed, config) if striped else placed
+            return _with_tensors(placed, config) if staying else placed
         if not spill:
             spill = True
             continue
@@ -71,15 +76,41 @@ def place(lowered: LoweredGraph, config: Config) -> Placement:
 def _with_chains(placed: Placement, config: Config) -> Placement:
     """Computes layers in chains where that moves fewer bytes."""
     chains = chained(placed.graph, placed.device, placed.stripes, config)
-    stripes = {**placed.stripes, **{name: cut for chain in chains for name, cut in chain.items()}}
+    stripes, standing = dict(placed.stripes), Standing(room=range(config.scratchpad_bytes))
+    for chain in chains:
+        stripes |= _cut(placed, chain, config, standing)
     whole = [name for name in placed.device if name not in stripes]
-    behind = [name for chain in chains for name in list(chain)[1:]]
+    behind = [name for chain in chains for name in chain[1:]]
     schedule = build_schedule(placed.graph, whole, spill=True, behind=behind)
     memory = plan(placed.graph, schedule)
     if memory.peak > config.scratchpad_bytes:
         return placed
-    names = tuple(tuple(chain) for chain in chains)
-    return dataclasses.replace(placed, stripes=stripes, chains=names, schedule=schedule, memory=memory)
+    return dataclasses.replace(placed, stripes=stripes, chains=tuple(chains), schedule=schedule, memory=memory)
+
+
+def _cut(placed: Placement, names: Sequence[str], config: Config, standing: Standing) -> dict[str, list[Stripe]]:
+    """The stripes of layers that are computed together."""
+    kernels = [kernel for name in names if (kernel := placed.device[name].row_kernel) is not None]
+    tiles = largest(kernels, config, standing)
+    assert tiles is not None
+    return dict(zip(names, cut_rows(kernels, tiles, standing), strict=True))
+
+
+def _with_tensors(placed: Placement, config: Config) -> Placement:
+    """Leaves tensors in the scratchpad where that moves fewer bytes."""
+    search = Search(placed.graph, placed.device, placed.stripes, placed.chains, config)
+    staying = search.find()
+    if not staying:
+        return placed
+    stripes = dict(placed.stripes)
+    for turn in search.turns:
+        standing = search.standing(turn, staying)
+        if turn.kernels and standing != Standing(room=range(config.scratchpad_bytes)):
+            names = [op.name for op in search.layers(placed.graph.ops[turn.first].name)]
+            stripes |= _cut(placed, names, config, standing)
+    schedule = build_schedule(placed.graph, search.whole, spill=True, behind=search.behind, staying=staying)
+    memory = plan(placed.graph, schedule, staying)
+    return dataclasses.replace(placed, stripes=stripes, staying=staying, schedule=schedule, memory=memory)
 
 
 def _assign(lowered: LoweredGraph) -> tuple[dict[str, Lowered], dict[str, str]]:

@@ -39,11 +39,16 @@ class Schedule:
     buffer_of: dict[str, str]
     """The buffer of each tensor. A tensor and all Reshapes of it share one, which is named after that tensor."""
     spill: bool
-    """Nothing stays on the device from phase to phase."""
+    """Nothing stays on the device from phase to phase, but what has a place for that."""
 
 
 def build_schedule(
-    graph: Graph, device: Collection[str], *, spill: bool = False, behind: Collection[str] = ()
+    graph: Graph,
+    device: Collection[str],
+    *,
+    spill: bool = False,
+    behind: Collection[str] = (),
+    staying: Collection[str] = (),
 ) -> Schedule:
     """The schedule of a graph.
 
@@ -56,8 +61,10 @@ def build_schedule(
         phases.
     behind
         Names of the operators of chains behind their first ones, with which they are computed.
+    staying
+        Tensors that stay on the device nevertheless, from the phase that computes them on.
     """
-    scheduler = _Scheduler(graph, device, spill)
+    scheduler = _Scheduler(graph, device, spill, staying)
     for index, op in enumerate(graph.ops):
         if op.name in device:
             scheduler.layers.append(index)
@@ -71,8 +78,8 @@ def build_schedule(
 class _Scheduler:
     """Reshapes take no phase: whoever has a buffer has all its tensors."""
 
-    def __init__(self, graph: Graph, device: Collection[str], spill: bool):
-        self.graph, self.spill = graph, spill
+    def __init__(self, graph: Graph, device: Collection[str], spill: bool, staying: Collection[str]):
+        self.graph, self.spill, self.staying = graph, spill, frozenset(staying)
         self.phases: list[DevicePhase | HostPhase] = []
         self.layers: list[int] = []
         """Operators of the device phase that is being built."""
@@ -88,8 +95,8 @@ class _Scheduler:
             self.buffer_of[name]: index for index, op in enumerate(graph.ops) if op.name in device for name in op.inputs
         }
         """The last operator on the device that reads each buffer."""
-        self.resident: set[str] = set()
-        """Buffers in the device's memory. The host has all others that are computed."""
+        self.resident: set[str] = set(self.staying)
+        """Buffers in the device's memory, once they are computed. The host has all others that are."""
 
     def end_device_phase(self) -> None:
         """Ends a device phase: the host writes the inputs that are not resident, and reads what others need."""
@@ -104,7 +111,7 @@ class _Scheduler:
             computed.append(op.output)
         writes = tuple(dict.fromkeys(missing))
         spilled = {name for name, last in self.last_use.items() if last > self.layers[-1]} if self.spill else set()
-        reads = tuple(name for name in computed if name in self.host_buffers | spilled)
+        reads = tuple(name for name in computed if name in (self.host_buffers | spilled) - self.staying)
         self.phases.append(DevicePhase(ops=tuple(self.layers), writes=writes, reads=reads))
-        self.resident = set() if self.spill else self.resident | set(computed) | set(missing)
+        self.resident = set(self.staying) if self.spill else self.resident | set(computed) | set(missing)
         self.layers = []

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sateen.compiler.assembly import assemble
+from sateen.compiler.assembly import assemble, bytes_per_inference
 from sateen.compiler.choice import choose
 from sateen.compiler.lowering import lower, reason_for_parts
 from sateen.compiler.model import Model
@@ -100,6 +100,11 @@ def compile(
     report_parts(placed, config)
     chosen = choose(placed, config, combine=combines, channel_orders=rewritten.channel_orders)
     model = assemble(placed, chosen, config)
+    if placed.staying and not model.resident:
+        # Beside tensors that stay each tile has a program of its own, which may be what no longer fits.
+        others = place(precise, config, staying=False)
+        chosen = choose(others, config, combine=combines, channel_orders=rewritten.channel_orders)
+        model = min((model, assemble(others, chosen, config)), key=bytes_per_inference)
     verify_program(model)
     return dataclasses.replace(model, trusted=True)
 

@@ -115,11 +115,16 @@ class _Parts:
 
     def sent(self, step: Step) -> Sequence[str]:
         """Tensors that go to the device before a step."""
-        return self.ops[self.model.layers[step.first].name].inputs if step.tiles else step.writes
+        if step.tiles:
+            return [name for name in self.ops[self.model.layers[step.first].name].inputs if name not in step.inside]
+        return step.writes
 
     def fetched(self, step: Step) -> Sequence[str]:
         """Tensors that come from the device after a step."""
-        return (self.model.layers[step.first + step.count - 1].output,) if step.tiles else step.reads
+        if step.tiles:
+            output = self.model.layers[step.first + step.count - 1].output
+            return [] if output in step.inside else [output]
+        return step.reads
 
     def _device_steps(self, device_part: bool) -> list[Step]:
         """The steps without the host's."""
@@ -175,10 +180,12 @@ class _Parts:
 
     def _tile(self, step: Step, tile: Any) -> list[_Step]:
         (first, size), (start, count) = tile.source, tile.target
-        before = [self._send(name, first, size, place * size) for place, name in enumerate(self.sent(step))]
+        address = tile.pieces[0].source_address
+        before = [self._send(name, first, size, address + place * size) for place, name in enumerate(self.sent(step))]
         after = [
             _Step(kind="FETCH", which=which, offset=offset + start, size=count, address=tile.address)
-            for which, offset in self._buffers(self.fetched(step)[0])
+            for name in self.fetched(step)
+            for which, offset in self._buffers(name)
         ]
         return _run(tile.parts, before, after)
 

@@ -9,7 +9,7 @@ import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sateen.compiler import Model, compile
+from sateen.compiler import Model, bytes_per_inference, compile
 from sateen.errors import SateenError
 from sateen.fpga.boards import BOARDS
 from sateen.graph import Graph, Reshape
@@ -152,7 +152,7 @@ def outlook(model: Model) -> Outlook:
 def timing(model: Model, config: Config) -> Timing:
     """One inference on a device of a configuration, which may have another engine or kind of PE than the model's."""
     cycles = expected_cycles(model, config)
-    link_bytes = _link_bytes(model) if config.sdram is None else _link_bytes_with_sdram(model)
+    link_bytes = bytes_per_inference(model) if config.sdram is None else _link_bytes_with_sdram(model)
     memory = memory_use(model, config)
     return Timing(
         board="",
@@ -204,19 +204,6 @@ def _compiled(graph: Graph, config: Config) -> Model | None:
         return None
 
 
-def _link_bytes(model: Model) -> int:
-    """Bytes of data that cross the link in one inference, without frames and commands."""
-    total = 0
-    for step in model.steps:
-        total += sum(model.size(name) for name in (*step.writes, *step.reads))
-        total += sum(tile.source[1] * _inputs(model, step.first) + tile.target[1] for tile in step.tiles)
-    if not model.resident:
-        total += sum(
-            len(segment.weights) * model.config.weight_word_bytes + segment.program.nbytes for segment in model.segments
-        )
-    return total
-
-
 def _link_bytes_with_sdram(model: Model) -> int:
     """The same if the device has SDRAM, for all weights and the tensors that go there: of these, the host writes those
     that it gives, and reads those that it takes."""
@@ -236,12 +223,7 @@ def _link_bytes_with_sdram(model: Model) -> int:
     total = sum(size * ((name in gives) + (name in takes)) for name, size in apart.items())
     for step in model.steps:
         moved = [*step.writes, *step.reads]
-        if step.tiles:
-            moved.append(model.layers[step.first + step.count - 1].output)
+        if step.tiles and (output := model.layers[step.first + step.count - 1].output) not in step.inside:
+            moved.append(output)
         total += sum(model.size(name) for name in moved if root(name) not in apart)
     return total
-
-
-def _inputs(model: Model, layer: int) -> int:
-    name = model.layers[layer].name
-    return next(len(op.inputs) for op in model.graph.ops if op.name == name)

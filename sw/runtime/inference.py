@@ -162,36 +162,38 @@ class Inference:
         if self.spill is not None and not layers:
             return self._run_outside(step, self.spill, profiled=profiled)
         computed = self._layers(step)
-        names = self.ops[computed[0].name].inputs
+        names = [name for name in self.ops[computed[0].name].inputs if name not in step.inside]
         self._fetch(names)
         sources = [self.values[name].tobytes() for name in names]
+        kept = computed[-1].output in step.inside and not layers
         read_back = computed if layers else computed[-1:]
         results = {layer.output: bytearray(self.model.size(layer.output)) for layer in read_back}
         totals = {layer.name: ZERO for layer in computed}
         for index, tile in enumerate(step.tiles):
             self.position.begin(step.first, step.count, index / len(step.tiles))
-            first, size = tile.source
+            (first, size), address = tile.source, tile.pieces[0].source_address
             send = [
-                write(Space.SCRATCHPAD, place * size, source[first : first + size])
+                write(Space.SCRATCHPAD, address + place * size, source[first : first + size])
                 for place, source in enumerate(sources)
             ]
             pieces = [(piece, piece.parts) for piece in tile.pieces] if layers else [(tile.pieces[-1], tile.parts)]
             for layer, (piece, parts) in zip(read_back, pieces, strict=True):
                 start, count = piece.target
-                after = [read(Space.SCRATCHPAD, piece.address, count)]
+                after = [] if kept else [read(Space.SCRATCHPAD, piece.address, count)]
                 records, data = self._run(runs(parts), send, after, profiled=profiled)
-                results[layer.output][start : start + count] = data
+                results[layer.output][start : start + len(data)] = data
                 _count(totals, computed, tile, records)
                 send = []
         self.counters |= totals
-        for name, result in results.items():
+        for name, result in results.items() if not kept else ():
             self._store([name], bytes(result))
 
     def _run_outside(self, step: Step, spill: Spill, *, profiled: bool) -> None:
         """As :meth:`_run_tiled`, with inputs in SDRAM, and the result if another turn takes it."""
         computed, size = self._layers(step), Counters.LAYOUT.size
         output = computed[-1].output
-        names, place = self.ops[computed[0].name].inputs, spill.place(output)
+        names = [name for name in self.ops[computed[0].name].inputs if name not in step.inside]
+        place, kept = spill.place(output), output in step.inside
         self._put(names, spill)
         result, totals = bytearray(self.model.size(output)), {layer.name: ZERO for layer in computed}
         for index in range(0, len(step.tiles), TILES):
@@ -199,14 +201,14 @@ class Inference:
             self.position.begin(step.first, step.count, index / len(step.tiles))
             jobs = []
             for tile in tiles:
-                parts, (start, count) = runs(tile.parts), tile.target
+                parts, (start, count), address = runs(tile.parts), tile.target, tile.pieces[0].source_address
                 bring = [
                     operation
                     for number, name in enumerate(names)
-                    for operation in self._bring(name, number * tile.source[1], *tile.source)
+                    for operation in self._bring(name, address + number * tile.source[1], *tile.source)
                 ]
-                save = [read(Space.SCRATCHPAD, tile.address, count)]
-                if place is not None:
+                save = [] if kept else [read(Space.SCRATCHPAD, tile.address, count)]
+                if place is not None and not kept:
                     save = spill.save(output, start, tile.address, count)
                 for part in parts:
                     counted = [read(Space.COUNTERS, 0, part.count * size)] if profiled else []
@@ -220,13 +222,13 @@ class Inference:
                 for part in runs(tile.parts) if profiled else ():
                     data, answer = answer[: part.count * size], answer[part.count * size :]
                     _count(totals, computed, tile, part_records(part, data))
-                if place is None:
+                if place is None and not kept:
                     start, count = tile.target
                     result[start : start + count], answer = answer[:count], answer[count:]
         self.counters |= totals
-        if place is None:
+        if not kept and place is None:
             self._store([output], bytes(result))
-        else:
+        elif not kept:
             spill.note(output)
 
     def _layers(self, step: Step) -> Sequence[Layer]:

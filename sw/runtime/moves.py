@@ -139,8 +139,9 @@ class _Walk:
         for number, step in enumerate(self.model.steps):
             if step.tiles:
                 yield from self._tiled(number, step)
-                stored |= {self.root(name) for name in self.ops[self.model.layers[step.first].name].inputs}
-                stored.add(self.root(self.model.layers[step.first + step.count - 1].output))
+                inputs = self.ops[self.model.layers[step.first].name].inputs
+                ends = (*inputs, self.model.layers[step.first + step.count - 1].output)
+                stored |= {self.root(name) for name in ends if name not in step.inside}
             elif not step.host:
                 layers = self.model.layers[step.first : step.first + step.count]
                 parts = runs([part for layer in layers for part in layer.parts])
@@ -164,9 +165,13 @@ class _Walk:
         jobs = []
         for tile in step.tiles:
             parts = runs(tile.parts)
-            bring = [self._move(name, index * tile.source[1], tile.source) for index, name in enumerate(names)]
+            bring = [
+                self._move(name, tile.pieces[0].source_address + index * tile.source[1], tile.source)
+                for index, name in enumerate(names)
+                if name not in step.inside
+            ]
             save = []
-            if self.root(output) in self.tensors:
+            if self.root(output) in self.tensors and output not in step.inside:
                 save = [self._move(output, tile.address, tile.target, store=True)]
             jobs += [(part, bring if part is parts[0] else [], save if part is parts[-1] else []) for part in parts]
         yield from self._jobs(jobs, number)

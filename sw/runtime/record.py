@@ -278,10 +278,11 @@ def _rows(model: Model, step: Step, at: int) -> Iterator[TensorRecord]:
     """What stands in the scratchpad while layers are computed row by row, the first of them in step ``at``."""
     ops = {op.name: op for op in model.graph.ops}
     layers = model.layers[step.first : step.first + step.count]
-    size = max(tile.source[1] for tile in step.tiles)
-    for index, name in enumerate(ops[layers[0].name].inputs):
-        yield TensorRecord(name=f"rows of {name}", address=index * size, bytes=size, first=at, last=at)
-    for place, layer in enumerate(layers):
+    size, address = max(tile.source[1] for tile in step.tiles), step.tiles[0].pieces[0].source_address
+    inputs = ops[layers[0].name].inputs
+    for index, name in enumerate(name for name in inputs if name not in step.inside):
+        yield TensorRecord(name=f"rows of {name}", address=address + index * size, bytes=size, first=at, last=at)
+    for place, layer in enumerate(layer for layer in layers if layer.output not in step.inside):
         pieces = [tile.pieces[place] for tile in step.tiles]
         yield TensorRecord(
             name=f"rows of {layer.output}", address=pieces[0].address, bytes=max(piece.target[1] for piece in pieces),

@@ -78,8 +78,9 @@ def spilled(model: Model, original: Callable[[str], str]) -> dict[str, int]:
     given, taken, by_rows = set(), set(), set()
     for step in model.steps:
         if step.tiles:
-            given.add(original(model.layers[step.first + step.count - 1].output))
-            by_rows |= {original(name) for name in ops[model.layers[step.first].name].inputs}
+            output, inputs = model.layers[step.first + step.count - 1].output, ops[model.layers[step.first].name].inputs
+            given |= {original(output)} - set(step.inside)
+            by_rows |= {original(name) for name in inputs if name not in step.inside}
         elif not step.host:
             given |= {original(name) for name in step.reads}
             taken |= {original(name) for name in step.writes}

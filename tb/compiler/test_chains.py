@@ -173,8 +173,8 @@ def test_verification_sees_pieces_that_do_not_fit():
             verify_program(changed(model, 1, **fields))
     with pytest.raises(InternalError):
         verify_program(changed(model, 0, address=pieces[0].source_address))
-    with pytest.raises(InternalError, match="its rows are put at address 0, and it reads them at 16"):
-        verify_program(reading_elsewhere(model, 16))
+    # The host puts rows where the first layer reads them.
+    verify_program(reading_elsewhere(model, 16))
 
 
 def test_files_with_chains(tmp_path):

@@ -54,7 +54,9 @@ def verify_program(model: Model) -> None:
             verifier.layer(layer, [tile.pieces[place] for tile in step.tiles])
         for tile in step.tiles:
             op = verifier.ops[model.layers[step.first].name]
-            for what in misplaced(tile, len(op.inputs)):
+            ends = (*op.inputs, model.layers[step.first + step.count - 1].output)
+            source, target = (model.addresses[name] if name in step.inside else None for name in (ends[0], ends[-1]))
+            for what in misplaced(tile, len(op.inputs), source=source, target=target):
                 raise mistake(op, what)
     verifier.segments()
 
