@@ -4,7 +4,7 @@
 
 With several seeds of the placer, `reached_mhz` has the clock of each; `sateen build` keeps the best. Latencies come
 from the cycle model, at the board's clock, for the digits network and the given models. `streamed` means that weights
-come over the link. Latencies include neither the link nor layers on the host.
+are sent, or come from SDRAM, in each inference. Latencies include neither the link nor layers on the host.
 """
 
 from __future__ import annotations

@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PLACE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 NONE = "–"
+SENT = "sent"
+"""Of weights that come over the link in each inference."""
 UNKNOWN = "\N{NO-BREAK SPACE}†"
 """Behind what names a figure of which the commit is not known."""
 PORT_BAUD = 3_000_000
@@ -97,17 +99,18 @@ def latencies() -> str:
     rows = [
         [
             named(one, f"`{one['name']}`"), f"`{one['configuration']}`", f"{one['peak_gmacs']:g}",
-            *(_latency(one["latency"].get(name)) for name in LATENCIES),
+            *(_latency(one["latency"].get(name), one["configuration"]) for name in LATENCIES),
         ]
         for one in found
     ]  # fmt: skip
     return table(heads, rows)
 
 
-def _latency(one: Record | None) -> str:
+def _latency(one: Record | None, configuration: str) -> str:
     if one is None:
         return NONE
-    notes = ["streamed"] * one["streamed"] + [f"{one['on_host']} on the host"] * bool(one["on_host"])
+    source = "from SDRAM" if "sdram=" in configuration else SENT
+    notes = [source] * one["streamed"] + [f"{one['on_host']} on the host"] * bool(one["on_host"])
     return ", ".join([f"{one['ms']:g}", *notes])
 
 
@@ -118,7 +121,7 @@ def models() -> str:
         [
             named(one, one["name"]), number(one["layers"]), number(one["macs"]), number(one["cycles"]),
             share(one["utilization"]), f"{one['reference']}, {one['equal']}/{one['tensors']}",
-            ", ".join(one["notes"]),
+            ", ".join(SENT if note == "streamed" else note for note in one["notes"]),
         ]
         for one in results.of_kind("model")
         if one["configuration"] == "large"

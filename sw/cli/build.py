@@ -10,7 +10,7 @@ import typer
 
 from sateen.cli.inspect import entry
 from sateen.cli.outlook import print_outlook
-from sateen.cli.output import load_array, status
+from sateen.cli.output import load_array, status, weights_text
 from sateen.cli.printing import JsonFile, console, write_document
 from sateen.compiler import Model
 from sateen.compiler import compile as compile_model
@@ -87,7 +87,7 @@ def compile(
     with status(f"compiling {source}"):
         model = compile_model(source, config, calibration=batch, strict=strict, combine=combine)
         model.save(output)
-    where = "resident" if model.resident else f"streamed in {len(model.segments)} segments"
+    where = weights_text(model)
     cycles = sum(layer.predicted.cycles for layer in model.layers)
     host = f", {len(model.fallbacks)} more on the host" if model.fallbacks else ""
     console.print(

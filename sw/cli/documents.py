@@ -122,7 +122,7 @@ class ModelEntry:
     cycles: int
     """Of one inference, by the cycle model, without the link."""
     resident: bool
-    """Weights and program stay on the device; other models are streamed."""
+    """Weights and program stay on the device; those of other models are sent, or copied from SDRAM, each time."""
     segments: int
     """Parts in which weights and program are sent."""
     weight_bytes: int

@@ -11,7 +11,7 @@ import typer
 
 from sateen.cli.documents import Doctor, HostEntry, LayerEntry, ModelEntry, ToolEntry
 from sateen.cli.outlook import print_outlook
-from sateen.cli.output import print_notes, status
+from sateen.cli.output import print_notes, status, weights_text
 from sateen.cli.printing import JsonFile, console, warned, write_document
 from sateen.cli.sources import CONFIG, load_model
 from sateen.cli.tables import Column, number, print_table
@@ -59,7 +59,7 @@ def _print_summary(model: Model) -> None:
     console.print(f"{model.graph.name}: {len(model.layers)} layer{'s'[: len(model.layers) != 1]}, {model.macs:,} MACs")
     layout = ", ".join(f"{name} {value}" for name, value in config.layout.items())
     console.print(f"compiled for {config.text}: {layout}")
-    where = "resident" if model.resident else f"streamed in {len(model.segments)} segments"
+    where = weights_text(model)
     if model.tiled:
         where += f", {model.tiled} layer{'s'[: model.tiled != 1]} row by row"
     console.print(

@@ -42,10 +42,11 @@ def print_outlook(model: Model, found: Outlook) -> None:
     print_table(
         [
             Column("board"), Column("default configuration", rank=5), number("clock", 4), number("cycles", 2),
-            number("array"), number("serial port"), Column("weights", rank=3), Column("this file", rank=1),
+            number("array"), number("SDRAM", 3), number("serial port"), Column("weights", rank=3),
+            Column("this file", rank=1),
         ],
         [_row(each) for each in found.boards],
-        title="one inference, by the cycle model and the bytes on the serial port:",
+        title="one inference: the array by the cycle model, waiting for SDRAM, the bytes on the serial port:",
     )  # fmt: skip
 
 
@@ -62,8 +63,10 @@ def _row(timing: Timing) -> list[str]:
     host = f", {timing.host_layers} on the host" if timing.host_layers else ""
     return [
         timing.board, timing.config.partition(",")[0] + (",…" if "," in timing.config else ""),
-        f"{timing.clock_hz / 1e6:g} MHz", f"{timing.cycles:,}", _ms(timing.compute_ms), _ms(timing.link_ms),
-        ("resident" if timing.resident else "streamed") + host, "runs" if timing.matches else "compile for it",
+        f"{timing.clock_hz / 1e6:g} MHz", f"{timing.cycles:,}", _ms(timing.compute_ms),
+        _ms(timing.memory_ms) if timing.memory_bytes else "–", _ms(timing.link_ms),
+        ("resident" if timing.resident else "from SDRAM" if timing.memory_bytes else "sent") + host,
+        "runs" if timing.matches else "compile for it",
     ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sateen.cli.printing import console
 from sateen.cli.progress import progress, running, status
 from sateen.cli.tables import Column, number, print_table
+from sateen.compiler import Model
 from sateen.errors import InputError
 from sateen.graph import Graph
 from sateen.hw.spec.config import Config
@@ -24,7 +25,7 @@ from sateen.runtime import open as open_device
 
 __all__ = [
     "load_array", "load_arrays", "memory_text", "opened", "print_layers", "print_notes", "progress", "running",
-    "status",
+    "status", "weights_text",
 ]  # fmt: skip
 
 SHOWN = 6
@@ -104,6 +105,13 @@ def memory_text(config: Config, moved: int, waited: int, cycles: int) -> str:
         f"SDRAM: {moved:,} bytes move, {-(-moved // word):,} cycles at {word * config.clock_hz / 1e6:g} MB/s at least; "
         f"the array waits {waited:,} cycles, {waited / (cycles + waited):.0%} of an inference without the link"
     )
+
+
+def weights_text(model: Model) -> str:
+    """Where a model's weights and programs are while it runs."""
+    if model.resident:
+        return "resident"
+    return f"{'copied from SDRAM' if model.config.sdram else 'sent'} in {len(model.segments)} segments"
 
 
 def print_notes(layers: Sequence[Noted]) -> None:

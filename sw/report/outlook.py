@@ -62,7 +62,7 @@ class Timing:
     """Cycles in which they move while no layer runs, by the model of moves: the array waits for memory."""
     memory_ms: float
     link_bytes: int
-    """Payload over the serial port: inputs, outputs, and unless they are in SDRAM the weights of a streamed model and
+    """Payload over the serial port: inputs, outputs, and unless they are in SDRAM weights that do not stay and
     what does not fit the scratchpad."""
     link_ms: float
     """The least that the serial port takes for the payload."""
