@@ -107,6 +107,12 @@ def mlperf(
             warnings.simplefilter("ignore", SateenWarning)
             loaded = opened_device.load(model)
         subject = Subject(loaded, chosen, _timer(timer, simulated=simulated))
+        if (values := int(np.prod(subject.source.shape[1:]))) != chosen.values:
+            warnings.warn(
+                f"an input of {chosen.name} has {chosen.values:,} values, and the model's has {values:,}: what is "
+                "measured is no figure of this benchmark",
+                SateenWarning, stacklevel=2,
+            )  # fmt: skip
         if serve:
             _serve(subject, port)
             return

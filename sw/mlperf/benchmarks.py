@@ -26,6 +26,8 @@ class Benchmark:
     title: str
     sent: Literal["pixels", "codes", "floats"]
     """Bytes of 0 to 255 of a picture; the input's own int8 codes; float32 values, least significant byte first."""
+    values: int
+    """Numbers of an input of its data."""
     reconstructs: bool = False
     """The output is to equal the input, and the result is the mean squared error; else the results are the output."""
 
@@ -94,10 +96,10 @@ class Benchmark:
 BENCHMARKS = {
     benchmark.name: benchmark
     for benchmark in (
-        Benchmark(name="ic01", title="image classification", sent="pixels"),
-        Benchmark(name="vww01", title="visual wake words", sent="pixels"),
-        Benchmark(name="kws01", title="keyword spotting", sent="codes"),
-        Benchmark(name="ad01", title="anomaly detection", sent="floats", reconstructs=True),
+        Benchmark(name="ic01", title="image classification", sent="pixels", values=3072),
+        Benchmark(name="vww01", title="visual wake words", sent="pixels", values=27648),
+        Benchmark(name="kws01", title="keyword spotting", sent="codes", values=490),
+        Benchmark(name="ad01", title="anomaly detection", sent="floats", values=640, reconstructs=True),
     )
 }
 """By name."""
