@@ -7,7 +7,7 @@ is left out. Run it on a machine that does nothing else.
 
 ``explore`` looks for configurations of a ULX3S for all models together; ``verify`` simulates each model with every
 layer compared (``bench/models.py``) on `small`, whose simulation is built before; ``build`` places two seeds of `tiny`
-for a ULX3S; ``compare-pe`` measures each kind of PE in an array of 4×4.
+for a ULX3S; ``compare-pe`` measures each kind of PE in an array of 4×4 alone.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def build_seeds(arguments: argparse.Namespace, jobs: int) -> tuple[str, ...]:
 
 
 def compare_pe(arguments: argparse.Namespace, jobs: int) -> tuple[str, ...]:
-    return (*SATEEN, "compare-pe", "--part", "ecp5-85f", "--array", "4x4", "--jobs", str(jobs))
+    return (*SATEEN, "compare-pe", "--part", "ecp5-85f", "--array", "4x4", "--luts", "100", "--jobs", str(jobs))
 
 
 WORK: dict[str, Work] = {"explore": explore, "verify": verify, "build": build_seeds, "compare-pe": compare_pe}

@@ -49,7 +49,7 @@ def compare_pe(
             raise InputError(f"--part must be one of {', '.join(PARTS)}, not {name!r}")
     rows, cols = _array(array)
     graph, x, labels = _digits()
-    with status("measuring") as tell, spread(scheduler, jobs) as run:
+    with status("measuring") as tell, spread(scheduler, jobs, ["sateen.report.compare"]) as run:
         found = []
         for one in measure(graph, x, parts, rows=rows, cols=cols, luts=luts, progress=tell, spread=run):
             found.append(one)
