@@ -325,14 +325,21 @@ def energy() -> str:
     for one in results.of_kind("energy"):
         low, high = (one[f"dynamic_{end}_uj"] + one[f"static_{end}_uj"] for end in ("low", "high"))
         terms = (one[f"{term}_uj"] for term in ("logic", "multipliers", "memory", "clock", "dynamic", "static"))
+        config = one["configuration"]
+        if config == ICEBREAKER:
+            config = f"{config.partition(',')[0]},…"
         rows.append(
             [
-                named(one, one["name"]), f"{one['board']}, `{one['configuration']}`",
-                f"{one['cycles'] / one['clock_mhz'] / 1e3:.3g}", *(f"{value:,.3g}" for value in terms),
-                f"{one['dynamic_uj'] + one['static_uj']:,.3g}, {low:,.3g} … {high:,.3g}",
+                named(one, BENCHMARK.get(one["name"], one["name"])), f"{one['board']}, `{config}`",
+                f"{one['cycles'] / one['clock_mhz'] / 1e3:.3g}", *map(_uj, terms),
+                f"{_uj(one['dynamic_uj'] + one['static_uj'])}, {_uj(low)} … {_uj(high)}",
             ]
         )  # fmt: skip
     return table(heads, rows)
+
+
+def _uj(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def energy_figures() -> str:
