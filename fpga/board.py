@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sateen.fpga.parts import Part
-from sateen.fpga.pll import PLLS, Pll
+from sateen.fpga.pll import ETHERNET_HZ, PLLS, ULPI_HZ, USB_HZ, USB_IO_HZ, Pll
 from sateen.hw.spec.config import Config, parse_config
 
 __all__ = ["ANY_ADAPTER", "BL702", "FTDI_FULL_SPEED", "FTDI_HIGH_SPEED", "SDRAM_HZ", "Board", "Bridge", "Usb"]
@@ -80,6 +80,8 @@ class Board:
     """The chips of SDRAM that the board may carry, at the Amaranth resource ``sdram``, the usual one first."""
     usb_lines: tuple[str, int] | None = None
     """Amaranth resource of a USB connector whose lines lead to the FPGA, for builds with ``link=usb``."""
+    usb_phy: tuple[str, int] | None = None
+    """Amaranth resource of a PHY for high speed, for builds with ``link=usb``."""
     ethernet: tuple[str, int] | None = None
     """Amaranth resource of a gigabit PHY with RGMII, for builds with ``link=ethernet``."""
     ethernet_delay_ps: int = 0
@@ -109,7 +111,7 @@ class Board:
         if config.sdram is not None and config.sdram not in self.sdram:
             chips = f"one of {', '.join(self.sdram)}, or none" if self.sdram else "none"
             raise ValueError(f"sdram must be {chips} on {self.title}, not {config.sdram!r}")
-        if config.link == "usb" and self.usb_lines is None:
+        if config.link == "usb" and self.usb_lines is None and self.usb_phy is None:
             raise ValueError(f"link must be uart on {self.title}, which has no USB connector at the FPGA, not 'usb'")
         if config.link == "ethernet" and self.ethernet is None:
             raise ValueError(f"link must be uart on {self.title}, which has no Ethernet at the FPGA, not 'ethernet'")
@@ -144,6 +146,11 @@ class Board:
                 f"there; choose {self.bridge.base_hz} divided by a whole number"
             )
         return config
+
+    def link_clocks(self, config: Config) -> dict[str, int]:
+        """The nets of the clocks that the configuration's link has of its own, and their frequencies."""
+        usb = {"usb_clk": USB_HZ, "usb_io_clk": USB_IO_HZ} if self.usb_phy is None else {"usb_clk": ULPI_HZ}
+        return {"usb": usb, "ethernet": {"ethernet_clk": ETHERNET_HZ}}.get(config.link, {})
 
     def baud_error(self, config: Config) -> float:
         """Error of the serial port's rate, as a share of the bridge's."""

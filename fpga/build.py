@@ -22,7 +22,6 @@ from sateen.fpga.elsewhere import RESULTS, Placement, Spread, place_elsewhere
 from sateen.fpga.floorplan import plan_sites
 from sateen.fpga.flow import (
     EFFORT,
-    LINK_CLOCKS,
     PLACE_LOG,
     Report,
     Resources,
@@ -200,7 +199,10 @@ def build(recipe: Recipe, *, jobs: int = 1, spread: Spread | None = None) -> Bui
     tell("generating the hardware")
     from sateen.fpga.top import System
 
-    text, constraints = design(board, recipe.config, System(recipe.config, build=f"{recipe.board}/{recipe.identity}"))
+    system = System(
+        recipe.config, build=f"{recipe.board}/{recipe.identity}", high_speed=board.usb_phy is not None
+    )  # fmt: skip
+    text, constraints = design(board, recipe.config, system)
     file, cells = netlist(text, part)
     check_fit(cells, part)
 
@@ -259,7 +261,7 @@ def design(board: Board, config: Config, system: wiring.Component) -> tuple[str,
     constraints = next(text for name, text in files.items() if name.endswith((".lpf", ".pcf", ".cst")))
     # The placer gets the engine's clock, with its margin, as an option.
     pins = [line for line in constraints.splitlines() if not re.match("FREQUENCY|set_frequency|#|//", line.strip())]
-    pins += [f'FREQUENCY NET "{net}" {hz // 1_000_000} MHZ;' for net, hz in LINK_CLOCKS[config.link].items()]
+    pins += [f'FREQUENCY NET "{net}" {hz // 1_000_000} MHZ;' for net, hz in board.link_clocks(config).items()]
     return files["sateen.il"], "\n".join(pins) + "\n"
 
 

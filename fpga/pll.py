@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-__all__ = ["ETHERNET_HZ", "PLLS", "USB_HZ", "USB_IO_HZ", "Pll", "ecp5", "ecp5_usb", "gowin", "ice40"]
+__all__ = ["ETHERNET_HZ", "PLLS", "ULPI_HZ", "USB_HZ", "USB_IO_HZ", "Pll", "ecp5", "ecp5_usb", "gowin", "ice40"]
 
 MHZ = 1_000_000
 USB_HZ, USB_IO_HZ = 12 * MHZ, 48 * MHZ
 """Clocks of the USB link: of its bits, and of their samples."""
-ETHERNET_HZ = 125 * MHZ
-"""Clock of the Ethernet link, which comes from the PHY."""
+ULPI_HZ, ETHERNET_HZ = 60 * MHZ, 125 * MHZ
+"""Clocks of the links with a PHY, which they come from."""
 
 
 @dataclass(frozen=True, kw_only=True)

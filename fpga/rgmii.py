@@ -11,7 +11,7 @@ from amaranth.lib.io import Direction
 
 from sateen.fpga.board import Board
 
-__all__ = ["rgmii"]
+__all__ = ["clock_from", "rgmii"]
 
 TAP_PS = 25
 """Of an ECP5's delay at a pin (Lattice FPGA-TN-02035)."""
@@ -29,13 +29,9 @@ def rgmii(m: Module, platform: Any, board: Board, phy: Any) -> None:
     assert board.ethernet is not None
     lines = platform.resources[board.ethernet].ios
     port = platform.request(*board.ethernet, dir={line.name: "-" for line in lines if hasattr(line, "name")})
-    domain = ClockDomain("ethernet")
-    # The placer's constraint names this net.
-    domain.clk.attrs["keep"] = 1
-    m.domains += domain
-    m.submodules.ethernet_clock = clock = io.Buffer(Direction.Input, port.rx_clk)
+    clock_from(m, port.rx_clk, "ethernet")
     count, ready = Signal(RESET_BITS), Signal()
-    m.d.comb += [domain.clk.eq(clock.i), ready.eq(count.all())]
+    m.d.comb += ready.eq(count.all())
     with m.If(~ready):
         m.d.sync += count.eq(count + 1)
     m.submodules.ethernet_reset = ResetSynchronizer(~ready, domain="ethernet")
@@ -58,6 +54,15 @@ def rgmii(m: Module, platform: Any, board: Board, phy: Any) -> None:
     ):
         m.submodules[f"ethernet_{name}"] = sent = io.DDRBuffer(Direction.Output, line, o_domain="ethernet")
         m.d.comb += [sent.o[0].eq(first), sent.o[1].eq(second)]
+
+
+def clock_from(m: Module, pin: Any, name: str) -> None:
+    """Makes a domain whose clock comes from a pin. Its net keeps the domain's name, by which the placer's constraint
+    and report know it: synthesis keeps a name with attributes, and a buffer of Amaranth's would give a shorter one."""
+    domain = ClockDomain(name)
+    domain.clk.attrs["keep"] = 1
+    m.domains += domain
+    m.submodules[f"{name}_clock"] = Instance("IB", i_I=pin.io, o_O=domain.clk)
 
 
 def _line(port: Any, name: str) -> Any:

@@ -14,9 +14,10 @@ from amaranth.utils import ceil_log2
 from sateen.fpga.board import Board
 from sateen.fpga.pll import Pll, ecp5_usb
 from sateen.fpga.rgmii import rgmii
+from sateen.fpga.ulpi import ulpi
 from sateen.hw.link.ethernet.frames import GMII
 from sateen.hw.link.ethernet.link import EthernetLink
-from sateen.hw.link.usb import USB_PINS, UsbSerial
+from sateen.hw.link.usb import ULPI_PINS, USB_PINS, UsbSerial
 from sateen.hw.sdram.pins import pins
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.sdram import find_chip
@@ -34,13 +35,15 @@ class System(wiring.Component):
         The accelerator's configuration.
     build : str
         The build's identity, which the device reports.
+    high_speed : bool
+        USB has a PHY.
 
     Members
     -------
     uart_rx : In(1), uart_tx : Out(1)
         Serial port, high when idle, with ``link=uart``.
     usb : Out
-        The lines of USB, with ``link=usb``, see :data:`sateen.hw.link.usb.USB_PINS`.
+        The lines of USB or its PHY, with ``link=usb``, see :class:`sateen.hw.link.usb.UsbSerial`.
     phy : Out
         The lines of a PHY, with ``link=ethernet``, see :data:`sateen.hw.link.ethernet.frames.GMII`.
     heartbeat : Out(1)
@@ -51,14 +54,14 @@ class System(wiring.Component):
         Pins of the SDRAM, if the configuration has one, see :class:`sateen.hw.bridge.SdramBridge`.
     """
 
-    def __init__(self, config: Config, *, build: str = ""):
-        self.config, self.build = config, build
+    def __init__(self, config: Config, *, build: str = "", high_speed: bool = False):
+        self.config, self.build, self.high_speed = config, build, high_speed
         links: dict[str, dict[str, Any]] = {
             "uart": {
                 "uart_rx": In(1, init=1),  # type: ignore[call-arg]
                 "uart_tx": Out(1, init=1),  # type: ignore[call-arg]
             },
-            "usb": {"usb": Out(USB_PINS)},
+            "usb": {"usb": Out(ULPI_PINS if high_speed else USB_PINS)},
             "ethernet": {"phy": Out(GMII)},
         }
         super().__init__(
@@ -92,7 +95,7 @@ class System(wiring.Component):
         """What carries the link's bytes."""
         end: UsbSerial | EthernetLink
         if self.config.link == "usb":
-            m.submodules.usb_serial = end = UsbSerial()
+            m.submodules.usb_serial = end = UsbSerial(high_speed=self.high_speed)
             connect(m, end.pins, wiring.flipped(self.usb))
         else:
             m.submodules.ethernet = end = EthernetLink(self.config.address)
@@ -112,7 +115,9 @@ class BoardTop(Elaboratable):
         m = Module()
         self._clock(m, platform)
         m.submodules.system = system = self.system
-        if self.config.link == "usb":
+        if self.config.link == "usb" and self.board.usb_phy is not None:
+            ulpi(m, platform, self.board.usb_phy, system.usb)
+        elif self.config.link == "usb":
             self._usb(m, platform, system.usb)
         elif self.config.link == "ethernet":
             rgmii(m, platform, self.board, system.phy)
@@ -181,7 +186,7 @@ class BoardTop(Elaboratable):
         make = {"ecp5": _ecp5, "gowin": _gowin, "ice40": _ice40}[self.board.part.family]
         m.submodules.pll = make(self.board, self.board.pll(self.config), source, ClockSignal(), locked)
         m.submodules.reset = ResetSynchronizer(~locked)
-        if self.config.link == "usb":
+        if self.config.link == "usb" and self.board.usb_phy is None:
             self._usb_clocks(m, source)
 
     def _usb_clocks(self, m: Module, source: Any) -> None:

@@ -18,6 +18,7 @@ BOARD = Board(
     clock="clk100",
     clock_hz=100_000_000,
     bridge=FTDI_HIGH_SPEED,
+    usb_phy=("ulpi", 0),
     # The PHY, a KSZ9031RNX, delays by 1.2 ns by itself.
     ethernet=("eth_rgmii", 0),
     leds=(("rgb_led", 0), ("rgb_led", 1)),

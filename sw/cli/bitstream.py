@@ -52,7 +52,8 @@ def build(
         error = recipe.config.clock_hz / asked.clock_hz - 1
         console.print(f"clock {recipe.config.clock_hz / 1e6:g} MHz from the PLL, {error:+.2%} off the requested one")
         port = f"serial port {recipe.config.baud:,} baud, {place.baud_error(recipe.config):+.2%} off the bridge's rate"
-        links = {"usb": "USB at full speed", "ethernet": f"gigabit Ethernet, udp:{recipe.config.address}"}
+        speed = "full" if place.usb_phy is None else "high"
+        links = {"usb": f"USB at {speed} speed", "ethernet": f"gigabit Ethernet, udp:{recipe.config.address}"}
         console.print(links.get(recipe.config.link, port))
     path = output or Path(recipe.board)
     _check(path, builder.SUFFIX[builder.find_board(recipe.board).part.family])

@@ -47,6 +47,7 @@ PLACES = {
     "simulation": ("Outcome", "TestOutcome", "simulate"),
     "simulators": ("SIMULATORS", "build", "runner"),
     "uart": ("SerialBridge", "UartTransport", "receive_byte", "transmit_byte"),
+    "ulpi": ("UlpiHost",),
     "usb": ("UsbHost", "UsbTransport"),
 }
 """By module, what is imported when it is first used: the compiler and its front ends take longer to load than most

@@ -96,7 +96,8 @@ class Pipe:
 
 
 class UsbHost:
-    """A host controller at full speed.
+    """A host controller at full speed, bit by bit at the lines. :class:`sateen.testing.ulpi.UlpiHost` is one at high
+    speed, byte by byte at a PHY.
 
     Parameters
     ----------
@@ -105,6 +106,8 @@ class UsbHost:
     error : float
         Of the host's clock, as a share of the device's; 0.0025 each are allowed.
     """
+
+    packet_bytes, frame_bits, guard_bits = 64, FRAME_BITS, GUARD_BITS
 
     def __init__(self, pins: Any, prefix: str = "", *, error: float = 0.0):
         self.dp_i, self.dn_i, self.dp_o, self.dn_o, self.oe = (
@@ -141,9 +144,9 @@ class UsbHost:
     async def _room(self) -> None:
         """Waits for the next frame, if a transaction does not end in this one."""
         passed = (get_sim_time("ps") - self.frame_ps) / self.bit_ps
-        if passed > FRAME_BITS - GUARD_BITS:
-            if passed < FRAME_BITS:
-                await self.wait(FRAME_BITS - passed)
+        if passed > self.frame_bits - self.guard_bits:
+            if passed < self.frame_bits:
+                await self.wait(self.frame_bits - passed)
             await self._begin_frame()
 
     async def _send(self, bits: list[int]) -> None:
@@ -305,9 +308,9 @@ class UsbHost:
 
     async def write(self, data: bytes) -> None:
         """Sends bytes in full packets."""
-        for at in range(0, len(data), 64):
+        for at in range(0, len(data), self.packet_bytes):
             for _ in range(MOST_WAITS):
-                if await self.send(self.output, data[at : at + 64]) == ACK:
+                if await self.send(self.output, data[at : at + self.packet_bytes]) == ACK:
                     break
             else:
                 raise AssertionError("the device takes nothing more")
@@ -347,10 +350,11 @@ class UsbTransport:
 
     async def _exchange(self, data: bytes, *, timeout: float) -> bytes:
         came, packet, began = b"", None, get_sim_time("ps")
+        most = self.host.packet_bytes
         # A transfer of the driver of serial ports ends with a packet that is not full.
-        while data or came[-1:] != bytes([FLAG]) or len(came) < 2 or len(packet or b"") == 64:
-            if data and await self.host.send(self.host.output, data[:64]) == ACK:
-                data = data[64:]
+        while data or came[-1:] != bytes([FLAG]) or len(came) < 2 or len(packet or b"") == most:
+            if data and await self.host.send(self.host.output, data[:most]) == ACK:
+                data = data[most:]
             packet = await self.host.receive(self.host.input)
             came += packet or b""
             if not came and get_sim_time("ps") - began > self.patience_bits * self.host.bit_ps:

@@ -18,7 +18,7 @@ from sateen.fpga.build import Recipe, design
 from sateen.fpga.flow import Resources
 from sateen.fpga.parts import PARTS
 from sateen.hw.link.ethernet.frames import GMII
-from sateen.hw.link.usb import USB_PINS
+from sateen.hw.link.usb import ULPI_PINS, USB_PINS
 from sateen.hw.sdram.pins import pins
 from sateen.hw.spec.sdram import find_chip
 from sateen.runtime.transport import RATES, alternatives
@@ -84,6 +84,26 @@ def test_design_with_usb(name):
     ]  # fmt: skip
     needs.package("luna", extra="usb")
     assert "luna-usb" in Recipe(board=name, config=config).tools
+
+
+class UsbPhy(wiring.Component):
+    """The ports of a system with USB and a PHY, and nothing inside."""
+
+    def __init__(self):
+        super().__init__({"usb": Out(ULPI_PINS), "heartbeat": Out(1), "busy": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.usb += self.usb.data_o.eq(self.usb.data_i)
+        return m
+
+
+def test_design_with_a_usb_phy():
+    """Thirteen lines of the PHY in place of the serial port; its clock, which the placer is told of; no PLL more."""
+    board = BOARDS["ecpix5-85f"]
+    text, constraints = design(board, board.with_pll_clock(board.parse("tiny,link=usb,baud=2400000")), UsbPhy())
+    assert len(re.findall(r"cell .?EHXPLLL", text)) == 1 and constraints.count("LOCATE") == 1 + 13 + len(board.leds)
+    assert re.findall(r"FREQUENCY NET .*", constraints) == ['FREQUENCY NET "usb_clk" 60 MHZ;']
 
 
 def test_links_of_boards_without():

@@ -16,7 +16,7 @@ from sateen.fpga.top import System
 from sateen.hw.link.ethernet.frames import GMII
 from sateen.hw.link.ethernet.link import EthernetLink
 from sateen.hw.link.uart import UART
-from sateen.hw.link.usb import USB_PINS, UsbSerial
+from sateen.hw.link.usb import ULPI_PINS, USB_PINS, UsbSerial
 from sateen.hw.sdram.controller import SdramController
 from sateen.hw.spec.config import parse_config
 from sateen.hw.spec.ethernet import ADDRESS
@@ -86,12 +86,15 @@ def test_boards_find_multipliers_and_memories(name, cells):
 class UsbAlone(wiring.Component):
     """The USB link, whose bytes go back, in place of a board's system."""
 
-    def __init__(self):
-        super().__init__({"usb": Out(USB_PINS), "heartbeat": Out(1), "busy": Out(1)})
+    def __init__(self, *, high_speed):
+        self.high_speed = high_speed
+        super().__init__(
+            {"usb": Out(ULPI_PINS if high_speed else USB_PINS), "heartbeat": Out(1), "busy": Out(1)}
+        )  # fmt: skip
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.usb_serial = serial = UsbSerial()
+        m.submodules.usb_serial = serial = UsbSerial(high_speed=self.high_speed)
         connect(m, serial.pins, wiring.flipped(self.usb))
         connect(m, serial.o, serial.i)
         m.d.sync += self.heartbeat.eq(~self.heartbeat)
@@ -99,16 +102,17 @@ class UsbAlone(wiring.Component):
 
 
 @pytest.mark.fpga
-def test_usb():
-    """The clocks of USB are met, 48 MHz at the lines and 12 MHz behind, beside the board's own."""
+@pytest.mark.parametrize(("name", "blocks"), [("orangecrab-85f", 0), ("ecpix5-85f", 3)])
+def test_usb(name, blocks):
+    """The clocks of USB are met, 48 MHz at the lines and 12 MHz behind, or the PHY's 60, beside the board's own."""
     needs.package("luna", extra="usb")
-    board = BOARDS["orangecrab-85f"]
+    board = BOARDS[name]
     config = board.with_pll_clock(board.parse("tiny,link=usb"))
-    text, constraints = design(board, config, UsbAlone())
+    text, constraints = design(board, config, UsbAlone(high_speed=board.usb_phy is not None))
     file, cells = netlist(text, board.part)
-    _, report = route(board, Recipe(board="orangecrab-85f", config=config), file, cells, constraints, 1)
-    assert not report.missed and report.clock_mhz >= 120
-    assert report.resources.luts < 3000 and not report.resources.block_rams
+    _, report = route(board, Recipe(board=name, config=config), file, cells, constraints, 1)
+    assert not report.missed and report.clock_mhz >= config.clock_hz / 1e6
+    assert report.resources.luts < 3000 and report.resources.block_rams == blocks
 
 
 class EthernetAlone(wiring.Component):
