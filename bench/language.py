@@ -1,10 +1,10 @@
 """What quantization, a budget of the cache, a low rank and guessed tokens do to a language model, entered into
 ``results.json``.
 
-    python bench/language.py MODEL.bin [quality] [budget] [rank] [ahead] [fusion]
+    python bench/language.py MODEL.bin [quality] [whole] [budget] [rank] [ahead] [fusion]
 
 Perplexities are those of 1,000 tokens that the float model wrote from four seeds, calibration used others. Texts are
-greedy, cycles those of the products by the cycle model.
+greedy, cycles those of the products by the cycle model, in ``whole`` those of everything on the device.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from sateen.hw.spec.config import parse_config
 from sateen.language import (
     Cache,
     Decoder,
+    DecoderProgram,
     EvictingCache,
     FloatDecoder,
+    Int8Decoder,
     Llama,
     Quantized,
     Tokenizer,
@@ -32,6 +34,7 @@ from sateen.language import (
     compile_products,
     load,
     quantize,
+    quantize_int8,
     surprise,
     written,
 )
@@ -43,6 +46,8 @@ from sateen.language.quantizing import FIRST_SEED, SEEDS, TOKENS
 
 CONFIG = "lm"
 TEXTS, LENGTH = range(1, 5), 250
+WHOLE = ("story", "story,cols=16,lanes=16,weight_bytes=573440")
+POSITIONS = (1, 100, 200, 512)
 BUDGETS = (256, 128, 64, 32, 16)
 RANKS = (42, 40, 36, 32, 24)
 AHEAD = (0, 1, 3, 5, 7)
@@ -84,10 +89,23 @@ def quality(made: Measured) -> None:
     """Float against integers, and passes on two configurations."""
     model = made.model
     add("quality", "float32", **made.of(lambda tokens: FloatDecoder(model, dtype=np.float64).step(tokens)))
-    add("quality", "int8", **made.of_integers(made.quantized))
+    add("quality", "16 bits between products of int8", **made.of_integers(made.quantized))
+    whole = quantize_int8(model)
+    add("quality", "int8 alone", **made.of(lambda tokens: Int8Decoder(whole).step(tokens) / 2**LOGIT_BITS))
     for config in (CONFIG, f"{CONFIG},weight_rows=4", f"{CONFIG},weight_rows=4,overlap=1"):
         clock, took = parse_config(config).clock_hz, cycles(made.quantized, config)
         add("speed", config, cycles=took, clock_mhz=clock / 1e6, tokens_per_second=round(clock / took))
+
+
+def whole(made: Measured) -> None:
+    """Cycles of a token by the number of keys and values."""
+    model = quantize_int8(made.model)
+    for config in WHOLE:
+        program, clock = DecoderProgram(model, config, made.model.shape.context), parse_config(config).clock_hz
+        for positions in POSITIONS:
+            took = program.cycles(positions)
+            add("whole", f"{config}:{positions}", configuration=config, positions=positions, cycles=took,
+                clock_mhz=clock / 1e6, tokens_per_second=round(clock / took))  # fmt: skip
 
 
 def budget(made: Measured) -> None:
@@ -155,7 +173,7 @@ def _prompt(words: Tokenizer) -> list[int]:
 def main() -> None:
     path, *chosen = sys.argv[1:]
     made = Measured(Path(path))
-    parts = {part.__name__: part for part in (quality, budget, rank, ahead, fusion)}
+    parts = {part.__name__: part for part in (quality, whole, budget, rank, ahead, fusion)}
     for name in chosen or parts:
         parts[name](made)
         print(tables.TABLES[f"language-{name}"](), end="\n\n")

@@ -404,6 +404,16 @@ def language_speed() -> str:
     return table(["configuration", ">cycles a token", ">clock, MHz", ">tokens/s"], rows)
 
 
+def language_whole() -> str:
+    """Whole decoders by configuration and position."""
+    rows = [
+        [f"`{one['configuration']}`", number(one["positions"]), number(one["cycles"]), f"{one['clock_mhz']:g}",
+         number(one["tokens_per_second"])]
+        for one in _language("whole")
+    ]  # fmt: skip
+    return table(["configuration", ">tokens before and this one", ">cycles", ">clock, MHz", ">tokens/s"], rows)
+
+
 def language_budget() -> str:
     """Eviction of positions."""
     rows = [[one["name"], number(one["bytes"]), *_quality(one)] for one in _language("budget")]
@@ -469,6 +479,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "language-quality": language_quality,
     "language-rank": language_rank,
     "language-speed": language_speed,
+    "language-whole": language_whole,
     "latencies": latencies,
     "models": models,
     "origins": origins,

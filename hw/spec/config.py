@@ -392,9 +392,14 @@ PRESETS: dict[str, Config] = {
     ),  # fmt: skip
 }
 PRESETS["lm"] = dataclasses.replace(PRESETS["large"], scratchpad_bytes=32768, weight_bytes=311296)
+PRESETS["story"] = dataclasses.replace(
+    PRESETS["large"], cols=8, lanes=4, scratchpad_bytes=16384, weight_bytes=540672, positions=256, descriptors=160,
+    multipliers=None, weight_rows=4, products=1, softmax=1,
+)  # fmt: skip
 """Named configurations. ``large`` is sized to one ECP5-85F: 208 block RAMs of 2 KiB, 156 multipliers. ``lm`` has the
 same block RAMs, 16 of them in the weight store instead of the scratchpad: for language models, whose activations are
-small."""
+small. ``story`` computes a whole decoder, and keeps keys and values of 512 positions; its multipliers are those of an
+ECP5-85F, its block RAMs are more."""
 
 
 def parse_config(text: str) -> Config:

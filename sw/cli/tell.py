@@ -20,17 +20,25 @@ from sateen.extras import install_hint
 from sateen.files import atomic_write
 from sateen.language import (
     Decoder,
+    DeviceDecoder,
     DeviceProducts,
     EvictingCache,
     GoldenProducts,
-    Quantized,
+    Int8Decoder,
     Tokenizer,
     WatchedDecoder,
+    WatchedInt8Decoder,
     Writer,
     check_size,
+    device_refusal,
     load,
     quantize,
+    quantize_int8,
+    written,
 )
+from sateen.language.integers import AnyDecoder
+from sateen.language.quantizing import FIRST_SEED, SEEDS, TOKENS
+from sateen.language.watching import Watched
 
 __all__ = ["Told", "tell"]
 
@@ -57,16 +65,23 @@ class Told:
     """Passes over the weights for the tokens that were written."""
     seconds: float
     """Time that they took here."""
+    whole: bool
+    """Whether the decoder is the one in int8, of which the device computes everything behind the embedding up to the
+    logits; else it computes the products with weights."""
     cycles: int | None
-    """Clock cycles of the device for their products; ``null`` without a device."""
+    """Clock cycles of the device for them; ``null`` without a device."""
     tokens_per_second: float | None
-    """At the device's clock, the products alone."""
+    """At the device's clock, with these cycles alone."""
     link_bytes: int | None
     """Bytes over the link in both directions for the tokens that were written; ``null`` without a device."""
     baud: int | None
     """Rate of the device's serial port, bits per second."""
     products: int | None
-    """Products of a vector and a matrix on the device, each of which was compared with the golden model."""
+    """Products of a vector and a matrix on the device, each of which was compared with the golden model; ``null`` if
+    it computes the whole decoder, or without a device."""
+    compared: int | None
+    """Tokens of the prompt and the text whose logits by the device were compared with the golden model's; ``null`` if
+    it computes products alone, or without a device."""
 
 
 class _Compared:
@@ -88,7 +103,7 @@ def tell(
     prompt: Annotated[str, typer.Argument(help="What the text begins with.")] = "",
     device: Annotated[
         str, typer.Option("--device", "-d", help="A device, or golden: the golden model alone.")
-    ] = "sim:lm",
+    ] = "sim:story",
     tokens: Annotated[int, typer.Option("--tokens", "-n", min=1, help="Tokens to write, at most.")] = 100,
     temperature: Annotated[float, typer.Option(help="0: the likeliest token each time; 1: as the model says.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Of what is drawn at a temperature above 0.")] = 1,
@@ -105,7 +120,8 @@ def tell(
     ] = None,
     json: JsonFile = None,
 ) -> None:
-    """Writes a text with a language model. Products with weights run on the device, the rest on the host."""
+    """Writes a text with a language model. A device with products=1 and softmax=1 computes all that is between the
+    embedding and the choice of a token; others, and with --ahead, --keep or --rank every one, products with weights."""
     page = None if html is None else _page()
     if html is not None and not (html.parent.is_dir() and os.access(html.parent, os.W_OK)):
         raise InputError(f"cannot write into the folder {html.parent}; choose another with --html")
@@ -113,43 +129,59 @@ def tell(
         model, words = load(model_file, tokenizer)
         if device != GOLDEN:
             check_size(model)
-        quantized = quantize(model, rank=rank)
+        texts = written(model, range(FIRST_SEED, FIRST_SEED + SEEDS), TOKENS)
+        whole = quantize_int8(model, texts) if keep is None and rank is None and not ahead else None
+        quantized = None if whole else quantize(model, texts, rank=rank)
     start = words.encode(prompt)
     cache = None if keep is None else EvictingCache(model.shape, keep)
     options = {"temperature": temperature, "seed": seed, "ahead": ahead}
-    kind = Decoder if page is None else WatchedDecoder
+    decoder: AnyDecoder
     if device == GOLDEN:
-        decoder = kind(quantized, GoldenProducts(quantized), cache)
-        told = _told(decoder, words, start, tokens, options, device)
+        if whole:
+            decoder = (WatchedInt8Decoder if page else Int8Decoder)(whole)
+        else:
+            assert quantized is not None
+            decoder = (WatchedDecoder if page else Decoder)(quantized, GoldenProducts(quantized), cache)
+        told = _told(decoder, None, words, start, tokens, options, device)
     else:
         with opened(device) as opened_device:
-            products = DeviceProducts(opened_device, quantized, 1 + ahead)
-            decoder = kind(quantized, _Compared(products, GoldenProducts(quantized)), cache)
-            told = _told(decoder, words, start, tokens, options, device)
-    _summary(quantized, told)
+            on_device: DeviceDecoder | DeviceProducts
+            if whole and not device_refusal(opened_device.config):
+                on_device = DeviceDecoder(opened_device, whole, len(start) + tokens)
+                decoder = (WatchedInt8Decoder if page else Int8Decoder)(whole, on_device)
+            else:
+                quantized = quantized or quantize(model, texts)
+                on_device = DeviceProducts(opened_device, quantized, 1 + ahead)
+                products = _Compared(on_device, GoldenProducts(quantized))
+                decoder = (WatchedDecoder if page else Decoder)(quantized, products, cache)
+            told = _told(decoder, on_device, words, start, tokens, options, device)
+    _summary(decoder, told)
     write_document(json, told)
-    if html is not None and page is not None and isinstance(decoder, WatchedDecoder):
+    if html is not None and page is not None and isinstance(decoder, Watched):
         with atomic_write(html, "wb") as file:
             file.write(page(told, decoder, words).encode())
         console.print(f"{html}: what each token looked at")
 
 
-def _page() -> Callable[[Told, WatchedDecoder, Tokenizer], str]:
+def _page() -> Callable[[Told, Watched, Tokenizer], str]:
     """What makes a page of a text, before the text is written, which takes long."""
     try:
         from sateen.report.story import story
     except ImportError as error:
         raise SateenError(f"pages need Jinja ({error}); {install_hint('report')}") from error
 
-    def page(told: Told, decoder: WatchedDecoder, words: Tokenizer) -> str:
-        rate = told.tokens_per_second
+    def page(told: Told, decoder: Watched, words: Tokenizer) -> str:
+        rate, on_device = told.tokens_per_second, told.cycles is not None
+        by = f"on {told.device}" if on_device else "by the golden model"
+        alone = "" if told.whole else ", products alone"
         facts = {
-            "products with weights": f"on {told.device}" if told.products else "by the golden model",
+            ("embedding to logits" if told.whole else "products with weights"): by,
             "tokens": f"{len(told.prompt):,} of the prompt, {len(told.tokens):,} written",
             "passes over the weights": f"{told.passes:,}",
             **({"cycles a pass": f"{told.cycles / told.passes:,.0f}"} if told.cycles and told.passes else {}),
-            **({"tokens/s at its clock, products alone": f"{rate:,.0f}"} if rate else {}),
+            **({f"tokens/s at its clock{alone}": f"{rate:,.0f}"} if rate else {}),
             **({"golden model": f"all {told.products:,} products equal"} if told.products else {}),
+            **({"golden model": f"logits of all {told.compared:,} tokens equal"} if told.compared else {}),
         }
         text = told.prompt + told.tokens
         return story(told.model, facts, text, len(told.prompt), decoder.steps, words, decoder.model.shape)
@@ -158,13 +190,12 @@ def _page() -> Callable[[Told, WatchedDecoder, Tokenizer], str]:
 
 
 def _told(
-    decoder: Decoder, words: Tokenizer, prompt: list[int], count: int, options: dict[str, Any], device: str
-) -> Told:
+    decoder: AnyDecoder, on_device: DeviceDecoder | DeviceProducts | None, words: Tokenizer, prompt: list[int],
+    count: int, options: dict[str, Any], device: str,
+) -> Told:  # fmt: skip
     """Writes and prints the text."""
-    model, products = decoder.model, decoder.products
     writer = Writer(decoder, prompt, ends=(words.begin, words.end), **options)
-    on_device = products.device if isinstance(products, _Compared) else None
-    cycles_before, bytes_before = (on_device.cycles, on_device.device.link.bytes) if on_device else (0, 0)
+    cycles_before, bytes_before = (on_device.cycles, on_device.link_bytes) if on_device else (0, 0)
     began = time.perf_counter()
     pieces = []
 
@@ -180,12 +211,14 @@ def _told(
     seconds, written = time.perf_counter() - began, writer.text[len(prompt) :]
     cycles = on_device.cycles - cycles_before if on_device else None
     rate = len(written) * on_device.device.config.clock_hz / cycles if on_device and cycles else None
+    products, name = getattr(decoder, "products", None), decoder.model.name
     return Told(
-        model=model.name, device=device, prompt=prompt, tokens=written, text="".join(pieces), ended=writer.ended,
-        passes=writer.steps, seconds=seconds, cycles=cycles, tokens_per_second=rate,
-        link_bytes=on_device.device.link.bytes - bytes_before if on_device else None,
+        model=name, device=device, prompt=prompt, tokens=written, text="".join(pieces), ended=writer.ended,
+        passes=writer.steps, seconds=seconds, whole=isinstance(decoder, Int8Decoder), cycles=cycles,
+        tokens_per_second=rate, link_bytes=on_device.link_bytes - bytes_before if on_device else None,
         baud=on_device.device.config.line_baud if on_device else None,
         products=products.count if isinstance(products, _Compared) else None,
+        compared=decoder.compared if isinstance(decoder, Int8Decoder) and on_device else None,
     )  # fmt: skip
 
 
@@ -193,24 +226,29 @@ def _count(number: int, one: str, more: str = "") -> str:
     return f"{number:,} {one if number == 1 else more or one + 's'}"
 
 
-def _summary(model: Quantized, told: Told) -> None:
+def _summary(decoder: AnyDecoder, told: Told) -> None:
     if told.ended:
-        context = f" ({model.shape.context} tokens)" if "context" in told.ended else ""
+        context = f" ({decoder.model.shape.context} tokens)" if "context" in told.ended else ""
         console.print(f"{told.ended}{context}")
-    written = len(told.tokens)
+    written, weights = len(told.tokens), decoder.model.weights
     console.print(
-        f"{_count(written, 'token')} in {_count(told.passes, 'pass', 'passes')} over {model.weights:,} weights, "
+        f"{_count(written, 'token')} in {_count(told.passes, 'pass', 'passes')} over {weights:,} weights, "
         f"{written / told.seconds:.3g} tokens/s here"
     )
-    if told.cycles is None or told.products is None or told.link_bytes is None or told.baud is None:
+    if told.cycles is None or told.link_bytes is None or told.baud is None:
         return
     rate = f", {told.tokens_per_second:,.0f} tokens/s at its clock" if told.tokens_per_second else ""
+    what = "everything from the embedding to the logits" if told.whole else "products with weights"
+    host = "embedding, normalization, RoPE, attention, SiLU and residual sums"
+    if told.whole:
+        host = "looking up the embedding and choosing a token"
     console.print(
-        f"products with weights on {told.device}: {told.cycles / max(1, told.passes):,.0f} cycles a pass{rate}; "
-        f"embedding, normalization, RoPE, attention, SiLU and residual sums on the host, not counted"
+        f"{what} on {told.device}: {told.cycles / max(1, told.passes):,.0f} cycles a pass{rate}; "
+        f"{host} on the host, not counted"
     )
     sent = told.link_bytes / max(1, written)
     console.print(
         f"link, not counted: {sent:,.0f} bytes a token, {1e4 * sent / told.baud:,.0f} ms at {told.baud:,} baud"
     )
-    console.print(f"golden model: all {told.products:,} products equal, bit for bit")
+    compared = f"the logits of all {told.compared:,} tokens" if told.whole else f"all {told.products:,} products"
+    console.print(f"golden model: {compared} equal, bit for bit")

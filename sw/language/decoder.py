@@ -219,6 +219,7 @@ class FloatDecoder:
         scores = np.einsum("tgsd,pgd->tgsp", grouped, keys) / np.sqrt(self.dtype(s.head_dim))
         future = np.arange(start + count) > start + np.arange(count)[:, None]
         scores = np.where(future[:, None, None], -np.inf, scores)
+        self._see(f"{index}.peaks", scores.max(axis=-1).reshape(-1, 1))
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         weights /= weights.sum(axis=-1, keepdims=True)
         mixed = np.einsum("tgsp,pgd->tgsd", weights, values).reshape(count, s.dim)
@@ -228,7 +229,9 @@ class FloatDecoder:
         return result
 
     def _norm(self, x: Floats, gain: Floats, name: str) -> Floats:
-        y = x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + self.dtype(self.model.shape.epsilon))
+        square = (x * x).mean(axis=-1, keepdims=True)
+        self._see(f"{name}.square", square)
+        y = x / np.sqrt(square + self.dtype(self.model.shape.epsilon))
         self._see(f"{name}.normalized", y)
         return y * self._cast(gain)
 

@@ -154,6 +154,11 @@ class DeviceProducts:
         """Cycles of all products so far, by the device's counters."""
         return self.counters["cycles"]
 
+    @property
+    def link_bytes(self) -> int:
+        """Bytes over the device's link so far, both ways."""
+        return self.device.link.bytes
+
     def __call__(self, name: str, x: NDArray[np.int8]) -> NDArray[np.int8]:
         starts = range(0, len(x), self.positions)
         return np.concatenate([self._run(name, x[start : start + self.positions]) for start in starts])

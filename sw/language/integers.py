@@ -22,8 +22,8 @@ from sateen.sim import golden
 from sateen.sim.golden import fixed
 
 __all__ = [
-    "ANGLE_BITS", "LOGIT_BITS", "MIX_BITS", "NORM_BITS", "SCORE_BITS", "Cache", "Decoder", "GoldenProducts", "Layer",
-    "Matrix", "Products", "Quantized", "Scaling",
+    "ANGLE_BITS", "LOGIT_BITS", "MIX_BITS", "NORM_BITS", "SCORE_BITS", "AnyDecoder", "Cache", "Decoder", "Described",
+    "GoldenProducts", "Layer", "Matrix", "Products", "Quantized", "Scaling",
 ]  # fmt: skip
 
 Integers = NDArray[np.integer[Any]]
@@ -167,7 +167,37 @@ class Cache:
         return "the context is full"
 
 
-class Decoder:
+class Described(Protocol):
+    """What is known of any quantized decoder."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def shape(self) -> Shape: ...
+
+    @property
+    def weights(self) -> int:
+        """Number of weights."""
+        ...
+
+
+class AnyDecoder:
+    """A quantized decoder at work, whatever computes it."""
+
+    model: Described
+    cache: Cache
+
+    def step(self, tokens: Sequence[int]) -> NDArray[np.int32]:
+        """Takes the next tokens; logits with :data:`LOGIT_BITS`, [tokens, vocabulary]."""
+        raise NotImplementedError
+
+    def attended(self, layer: int, shares: Integers) -> None:
+        """Told, after each token, its shares [heads, positions] of a layer; only their ratios count."""
+        self.cache.attended(layer, shares)
+
+
+class Decoder(AnyDecoder):
     """A quantized decoder at work: a cache, and someone who computes products.
 
     Parameters
@@ -177,6 +207,8 @@ class Decoder:
     cache
         Holds keys and values; by default it keeps all, up to the model's context.
     """
+
+    model: Quantized
 
     def __init__(self, model: Quantized, products: Products | None = None, cache: Cache | None = None):
         self.model = model
@@ -209,10 +241,6 @@ class Decoder:
         codes = self.products("classifier", self._normalized(x, model.norm))
         cache.position += len(tokens)
         return (model.logits(codes) + model.offset).astype(np.int32)
-
-    def attended(self, layer: int, shares: Integers) -> None:
-        """Told, after each token, its shares [heads, positions] of a layer with :data:`SHARE_BITS`."""
-        self.cache.attended(layer, shares)
 
     def _normalized(self, x: NDArray[np.int64], scaling: Scaling) -> NDArray[np.int8]:
         """x divided by the root of its row's sum of squares, scaled per channel."""

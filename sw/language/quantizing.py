@@ -32,7 +32,7 @@ from sateen.language.sampling import sample
 from sateen.language.tokenizer import BEGIN
 from sateen.sim import golden
 
-__all__ = ["calibrate", "quantize", "written"]
+__all__ = ["Quantizer", "Ranges", "calibrate", "quantize", "scaling", "steady", "written"]
 
 SEEDS, TOKENS = 8, 160
 """Texts that calibrate, and their length."""
@@ -58,7 +58,7 @@ def written(model: Llama, seeds: Sequence[int], tokens: int, *, temperature: flo
     return texts
 
 
-class _Ranges:
+class Ranges:
     """Least and largest value of each channel that was observed."""
 
     def __init__(self) -> None:
@@ -75,9 +75,9 @@ class _Ranges:
         return np.maximum(np.maximum(-self.low[name], self.high[name]), 1e-6)
 
 
-def calibrate(model: Llama, texts: Sequence[Sequence[int]], factors: Sequence[Factors] = ()) -> _Ranges:
+def calibrate(model: Llama, texts: Sequence[Sequence[int]], factors: Sequence[Factors] = ()) -> Ranges:
     """The ranges of all activations over texts; with factors, of the vectors between them, too."""
-    ranges = _Ranges()
+    ranges = Ranges()
     narrow = {f"{number}.attention.normalized": each.narrow for number, each in enumerate(factors)}
 
     def observe(name: str, values: Floats) -> None:
@@ -112,18 +112,20 @@ def quantize(model: Llama, texts: Sequence[Sequence[int]] | None = None, *, rank
     factors: tuple[Factors, ...] = ()
     if rank is not None:
         model, factors = cut(model, rank, texts)
-    return _Quantizer(model, calibrate(model, texts, factors), factors).quantized()
+    return Quantizer(model, calibrate(model, texts, factors), factors).quantized()
 
 
-class _Quantizer:
+class Quantizer:
     """Makes a quantized decoder of a float one and of ranges."""
 
-    def __init__(self, model: Llama, ranges: _Ranges, factors: Sequence[Factors] = ()):
+    def __init__(self, model: Llama, ranges: Ranges, factors: Sequence[Factors] = ()):
         self.model, self.ranges, self.factors = model, ranges, factors
         self.matrices: dict[str, Matrix] = {}
         names = [name for name in ranges.high if name.endswith((".middle", ".end"))]
         largest = max([float(ranges.largest(name).max()) for name in names] + [float(np.abs(model.embedding).max())])
-        self.residual = _steady(HEADROOM * largest / (2**15 - 1)).item()
+        self.spare = 1.0
+        """Largest distance of a logit to its middle that a code holds, relative to the largest that was seen."""
+        self.residual = steady(HEADROOM * largest / (2**15 - 1)).item()
         """The residual stream's scale."""
 
     def quantized(self) -> Quantized:
@@ -176,13 +178,13 @@ class _Quantizer:
         down_scale = self._matrix(f"{number}.down", down * hidden, self._scale(f"{number}.down"))
         return Layer(
             attention_norm=self._norm_scaling(attention),
-            scores=_scaling(scores),
-            mixed=_scaling(shared / mixed / 2.0**MIX_BITS),
-            output=_scaling(output_scale / self.residual),
+            scores=scaling(scores),
+            mixed=scaling(shared / mixed / 2.0**MIX_BITS),
+            output=scaling(output_scale / self.residual),
             feed_norm=self._norm_scaling(feed),
             silu=silu,
-            hidden=_scaling(silu_scale * up / hidden),
-            down=_scaling(down_scale / self.residual),
+            hidden=scaling(silu_scale * up / hidden),
+            down=scaling(down_scale / self.residual),
         )
 
     def _turned(self, number: int) -> tuple[Floats, Floats, Floats]:
@@ -192,10 +194,10 @@ class _Quantizer:
         query, key = (self.ranges.largest(f"{number}.{name}").reshape(-1, s.head_dim // 2, 2).max(axis=2)
                       for name in ("query", "key"))  # fmt: skip
         shared = query.reshape(s.kv_heads, s.sharing, -1).max(axis=1)
-        uneven = _steady((key / shared) ** BALANCE)
-        key_scale = uneven * _steady((key / uneven).max(axis=1, keepdims=True) / 127)
+        uneven = steady((key / shared) ** BALANCE)
+        key_scale = uneven * steady((key / uneven).max(axis=1, keepdims=True) / 127)
         uneven = np.repeat(uneven, s.sharing, axis=0)
-        query_scale = _steady((query * uneven).max(axis=1, keepdims=True) / 127) / uneven
+        query_scale = steady((query * uneven).max(axis=1, keepdims=True) / 127) / uneven
         products = query_scale[:, 0] * np.repeat(key_scale, s.sharing, axis=0)[:, 0]
         return np.repeat(query_scale, 2), np.repeat(key_scale, 2), products
 
@@ -207,18 +209,19 @@ class _Quantizer:
                 f"model {self.model.name!r}: its logits reach {largest:,.0f}, more than the {LARGEST_LOGIT:,} that "
                 f"their 32 bits hold"
             )
-        middle, scale = _steady((low + high) / 2), _steady(np.maximum((high - low) / 2, 1e-6) / 127)
+        middle = steady((low + high) / 2)
+        scale = steady(self.spare * np.maximum((high - low) / 2, 1e-6) / 127)
         weights = self._folded(self.model.classifier, self.model.norm) * norm
         self._matrix("classifier", weights, scale, offset=middle)
-        return _scaling(scale * 2.0**LOGIT_BITS), np.rint(middle * 2.0**LOGIT_BITS).astype(np.int32)
+        return scaling(scale * 2.0**LOGIT_BITS), np.rint(middle * 2.0**LOGIT_BITS).astype(np.int32)
 
     def _matrix(self, name: str, weights: Floats, scale: Floats, offset: ArrayLike = 0.0) -> Floats:
         """Quantizes a matrix that takes codes and gives codes of ``scale``, which it returns."""
-        unit = _steady(np.maximum(np.abs(weights).max(axis=1), 1e-9) / 127)
+        unit = steady(np.maximum(np.abs(weights).max(axis=1), 1e-9) / 127)
         self.matrices[name] = Matrix(
             weights=np.clip(np.rint(weights / unit[:, None]), -127, 127).astype(np.int8),
             bias=np.rint(-np.broadcast_to(offset, unit.shape) / unit).astype(np.int32),
-            scaling=_scaling(unit / scale),
+            scaling=scaling(unit / scale),
         )
         return scale
 
@@ -227,7 +230,7 @@ class _Quantizer:
 
     def _scale(self, name: str) -> Floats:
         """Scales of channels whose codes use their whole range."""
-        return _steady(self.ranges.largest(name) / 127)
+        return steady(self.ranges.largest(name) / 127)
 
     def _normalized(self, name: str, weights: Floats) -> Floats:
         return self._balanced(self.ranges.largest(f"{name}.normalized"), weights)
@@ -236,22 +239,23 @@ class _Quantizer:
         """Scales of the channels that a matrix takes: their ranges and those of its columns share the unevenness."""
         columns = np.maximum(np.abs(weights).max(axis=0), 1e-9)
         wanted = largest**BALANCE / columns ** (1 - BALANCE)
-        return _steady(wanted * (largest / wanted).max() / 127)
+        return steady(wanted * (largest / wanted).max() / 127)
 
     def _norm_scaling(self, scales: Floats) -> Scaling:
         """Values divided by the root of the sum of squares, to codes of their root mean square."""
-        return _scaling(math.sqrt(self.model.shape.dim) / scales / 2.0**NORM_BITS)
+        return scaling(math.sqrt(self.model.shape.dim) / scales / 2.0**NORM_BITS)
 
 
 def _silu(scale: float) -> tuple[NDArray[np.int16], float]:
     """SiLU of all codes of a scale, in 16 bits, and its scale."""
     x = np.arange(-128, 128) * scale
     values = x * (1 + np.tanh(x / 2)) / 2
-    unit = _steady(np.abs(values).max() / (2**15 - 1)).item()
+    unit = steady(np.abs(values).max() / (2**15 - 1)).item()
     return np.clip(np.rint(values / unit), -(2**15), 2**15 - 1).astype(np.int16), unit
 
 
-def _scaling(factors: Any) -> Scaling:
+def scaling(factors: Any) -> Scaling:
+    """Factors, one a channel; :class:`CompileError` if one is out of range."""
     try:
         pairs = [golden.quantize_multiplier(float(factor)) for factor in factors]
     except ValueError as error:
@@ -260,7 +264,7 @@ def _scaling(factors: Any) -> Scaling:
     return Scaling(multiplier=np.array(multiplier, np.int32), shift=np.array(shift, np.int8))
 
 
-def _steady(values: ArrayLike) -> NDArray[np.float64]:
+def steady(values: ArrayLike) -> NDArray[np.float64]:
     """Values with 16 bits of mantissa: what is computed from them does not depend on the order of a machine's sums."""
     mantissa, exponent = np.frexp(np.asarray(values, np.float64))
     return np.ldexp(np.rint(np.ldexp(mantissa, 16)), exponent - 16)

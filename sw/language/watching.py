@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sateen.language.integers import LOGIT_BITS, Cache, Decoder, Integers, Products, Quantized
+from sateen.language.int8_decoder import Int8Decoder
+from sateen.language.integers import LOGIT_BITS, AnyDecoder, Decoder, Integers
 
-__all__ = ["Look", "Step", "WatchedDecoder"]
+__all__ = ["Look", "Step", "Watched", "WatchedDecoder", "WatchedInt8Decoder"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,11 +36,11 @@ class Step:
     """The likelihood of each token of the vocabulary to be the next, at a temperature of 1."""
 
 
-class WatchedDecoder(Decoder):
-    """A decoder that keeps what it looked at."""
+class Watched(AnyDecoder):
+    """What a decoder looked at, kept. Stands before the kind of decoder among the bases of a class."""
 
-    def __init__(self, model: Quantized, products: Products | None = None, cache: Cache | None = None):
-        super().__init__(model, products, cache)
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
         self.steps: dict[int, Step] = {}
         """By place in the text. A guessed token that was wrong is replaced by the one that stands there."""
         self._looks: list[list[Look]] = []
@@ -46,7 +48,7 @@ class WatchedDecoder(Decoder):
 
     def step(self, tokens: Sequence[int]) -> NDArray[np.int32]:
         first = self.cache.position
-        self._looks = [[] for _ in self.model.layers]
+        self._looks = [[] for _ in range(self.model.shape.layers)]
         logits = super().step(tokens)
         values = logits.astype(np.float64) / 2**LOGIT_BITS
         likelihood = np.exp(values - values.max(axis=1, keepdims=True))
@@ -61,3 +63,11 @@ class WatchedDecoder(Decoder):
         part = shares / shares.sum(axis=1, keepdims=True)
         self._looks[layer].append(Look(places=self.cache.places[layer].T, shares=part))
         super().attended(layer, shares)
+
+
+class WatchedDecoder(Watched, Decoder):
+    """A decoder that keeps what it looked at."""
+
+
+class WatchedInt8Decoder(Watched, Int8Decoder):
+    """The same of a decoder in int8."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from sateen.errors import InputError
-from sateen.language.integers import Decoder
+from sateen.language.integers import AnyDecoder
 from sateen.language.sampling import sample
 
 __all__ = ["Writer", "guess"]
@@ -51,7 +51,7 @@ class Writer:
     """
 
     def __init__(
-        self, decoder: Decoder, prompt: Sequence[int], *, temperature: float = 0.0, seed: int = 1, ahead: int = 0,
+        self, decoder: AnyDecoder, prompt: Sequence[int], *, temperature: float = 0.0, seed: int = 1, ahead: int = 0,
         ends: Sequence[int] = (),
     ):  # fmt: skip
         context = decoder.model.shape.context

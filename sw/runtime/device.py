@@ -149,6 +149,10 @@ class Device:
             if operations:
                 self.link.transaction(operations, busy_cycles=cycles)
 
+    def holds(self, model: Model) -> bool:
+        """Whether the memories that programs use are as this model left them: nobody else has used them since."""
+        return getattr(self.link, "holder", None) is self and self._stock is not None and self._stock[0] is model
+
     def _stocked(self, model: Model) -> Stock:
         """What of a model's segments is in the device's memories."""
         known = self._stock if getattr(self.link, "holder", None) is self else None

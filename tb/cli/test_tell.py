@@ -1,6 +1,7 @@
 """``sateen tell``: text, record and errors."""
 
 import json
+from dataclasses import replace
 
 import jsonschema
 import pytest
@@ -29,7 +30,24 @@ def test_on_a_device(model, tmp_path):
     assert "\x1b" not in done.stdout and done.stdout.startswith("ab\\x1b")
     for text in ("3 tokens in", "products with weights on sim:tiny", "on the host, not counted", "equal, bit for bit"):
         assert text in done.stdout
-    golden = cli("tell", model, "ab\x1b", "--device", "golden", "--tokens", "3", "--json", "-")
+    golden = cli("tell", model, "ab\x1b", "--device", "golden", "--tokens", "3", "--ahead", "1", "--json", "-")
+    assert json.loads(golden.stdout)["tokens"] == told["tokens"] and not told["whole"]
+
+
+def test_whole_on_a_device(tmp_path):
+    """Everything from the embedding to the logits, with the golden model's text."""
+    shape = replace(small_llama.SHAPE, dim=8, hidden=12, layers=1)
+    small_llama.write_tokenizer(tmp_path / "tok280.bin")
+    path = small_llama.write_llama2c(small_llama.model(2, shape), tmp_path / "small.bin")
+    device = "sim:tiny,products=1,softmax=1,positions=256,descriptors=40,weight_bytes=20480"
+    done = cli("tell", path, "ab", "--device", device, "--tokens", "4", "--json", tmp_path / "told.json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "told.json").read_text())
+    jsonschema.validate(told, schema_of(DOCUMENTS["tell"]))
+    assert told["whole"] and told["compared"] == len(told["prompt"]) + 3 and told["products"] is None
+    for text in ("everything from the embedding to the logits on sim:tiny", "the logits of all 5 tokens equal"):
+        assert text in done.stdout
+    golden = cli("tell", path, "ab", "--device", "golden", "--tokens", "4", "--json", "-")
     assert json.loads(golden.stdout)["tokens"] == told["tokens"]
 
 

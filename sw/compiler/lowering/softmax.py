@@ -37,20 +37,23 @@ class RowLookUp(LookUp):
 
     length: int
     """Bytes of a row."""
+    pitch: int = 0
+    """Bytes from row to row, of the input and of the output; 0: ``length``."""
 
     def descriptor(self, config: Config, *, sources: tuple[int, int], target: int) -> Descriptor:
         """As :attr:`sateen.hw.spec.descriptor.OutputStream.softmax` says."""
         rows, n, cols = self.size // self.length, self.length, config.cols
+        pitch = self.pitch or n
         steps, lines = rows + 2, -(-n // cols)
         activations = ActivationStream(
             address=sources[0], row=0, x=0, height=rows, width=n, padding=-128, pairs=True,
             dims=(
-                Dim(), Dim(), Dim(steps, (1, 0, n)), Dim(), Dim(3, (-1, 0, -n)),
+                Dim(), Dim(), Dim(steps, (1, 0, pitch)), Dim(), Dim(3, (-1, 0, -pitch)),
                 Dim(), Dim(lines, (0, cols, cols)), Dim(), Dim(),
             ),
         )  # fmt: skip
         output = OutputStream(
-            address=target - 2 * n - lines * cols,
+            address=target - 2 * pitch - lines * cols,
             channels=n,
             taps=1,
             zero_point=self.lane.zero_point,
@@ -59,7 +62,7 @@ class RowLookUp(LookUp):
             rounding=self.lane.rounding,
             combine=self.combine,
             softmax=True,
-            dims=(Dim(1, (0,)), Dim(1, (0,)), Dim(steps, (n,)), Dim(2 * lines, (cols,))),
+            dims=(Dim(1, (0,)), Dim(1, (0,)), Dim(steps, (pitch,)), Dim(2 * lines, (cols,))),
         )
         weights = WeightStream(base=0, blocks=1, groups=1, words=table_words(config.cols), tables=True)
         return Descriptor(weights=weights, activations=activations, output=output)
