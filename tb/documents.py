@@ -184,7 +184,9 @@ def _damaged_array(old: np.ndarray, rng: random.Random) -> np.ndarray:
             place = rng.randrange(len(raw))
             raw[place] = rng.choice([0, 1, 255, rng.randrange(256)])
         return np.frombuffer(bytes(raw), array.dtype).reshape(array.shape)
-    return np.zeros_like(array) if what == 3 else array * 0 + rng.choice([math.nan, math.inf, 1e38, -1.0])
+    if what == 3 or array.dtype.kind == "U":
+        return np.zeros_like(array)
+    return array * 0 + rng.choice([math.nan, math.inf, 1e38, -1.0])
 
 
 def _check_document(kind: str, rng: random.Random, folder: Path) -> str:

@@ -331,3 +331,10 @@ def test_factors_of_recurrent_layers(multiplier):
         WideningProduct(
             name="op", input="x", output="y", weights=np.ones((2, 2), np.int8), multiplier=multiplier, shift=0
         )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int32", "int16", "bool"])
+def test_only_codes_are_unsigned(dtype):
+    """Others would be shifted, and cut to 8 bits, in what a user gets."""
+    with pytest.raises(GraphError, match=f"only codes of int8 are uint8 in a model's file, not values of {dtype}"):
+        Tensor(name="x", shape=(1, 4), dtype=dtype, unsigned=True)

@@ -135,6 +135,10 @@ class Tensor:
             self,
             f"dtype must be int8, not {self.dtype!r}; quantize the model to int8",
         )
+        require(
+            not self.unsigned or self.dtype == "int8",
+            self, f"only codes of int8 are uint8 in a model's file, not values of {self.dtype}",
+        )  # fmt: skip
         size, order, layout = math.prod(self.shape[1:]), self.channel_order, self.file_layout
         if order is not None:
             fits = sorted(order) == list(range(len(order))) and len(order) > 0 and size % len(order) == 0

@@ -20,7 +20,7 @@ MODULES = (
     "sequencer", "weights", "activations", "nest", "accumulate", "lookup", "softmax", "output", "operands",
     "postprocess",
     "banked",
-    "uart", "usb", "usb_phy", "ethernet",
+    "uart", "usb", "usb_attacked", "usb_phy", "ethernet",
     "framing", "endpoint", "fetch", "queue", "slice", "crossing", "serial", "sdram",
 )  # fmt: skip
 """From the whole to the parts: the array, the accelerator, then rooms of :mod:`sateen.hw` in turn."""

@@ -18,6 +18,22 @@ def test_bytes_and_packets():
     run("usb")
 
 
+def test_attacks():
+    """Each byte arrives once, whatever packets a host loses, damages or repeats."""
+    run("usb-attacked", tests=["keeps_each_byte"])
+
+
+@pytest.mark.prove
+def test_recovers():
+    """Bytes go both ways again after worse, once the device was enumerated anew."""
+    run("usb-attacked", tests=["recovers"])
+
+
+@pytest.mark.prove
+def test_attacks_on_a_board():
+    run("usb-board-attacked")
+
+
 def test_network():
     run("usb-board")
 
