@@ -21,6 +21,7 @@ from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import Descriptor
 from sateen.hw.spec.identity import Identity
 from sateen.hw.spec.wire import Space
+from sateen.runtime.frames import moved_cycles, reached
 from sateen.runtime.inference import Job
 from sateen.runtime.link import Link, Operation, wait, write
 from sateen.runtime.link import run as start
@@ -185,7 +186,6 @@ class Device:
         With SDRAM, segments of the next parts and those ``following`` are copied while a part runs. Without SDRAM all
         parts are of one segment."""
         assert self.shelf is not None or len({part.segment for part, _, _ in jobs}) == 1
-        limit = self.limit(model)
         operations = list(leading)
         busy = 0
         with self._unknown_if_it_fails():
@@ -196,10 +196,11 @@ class Device:
                 placing, cycles = self._placing(model, stock.needed(part.segment))
                 upcoming = [*(job[0].segment for job in jobs[place + 1 :]), *following]
                 ahead, more = self._placing(model, stock.ahead(part, upcoming) if self.shelf else [])
+                # A program may wait for copies beside it.
+                limit = self._limit_of(model, stock.plan, part) + cycles + more
                 first = part.first + stock.plan.slots[part.segment].descriptors.start
                 operations += [*placing, *before, start(first, part.count, limit=limit), *ahead, wait(), *after]
-                # A limit may be reached late.
-                busy += 8 * limit + cycles + more
+                busy += reached(limit) + cycles + more + moved_cycles([*before, *after])
             try:
                 return self.link.transaction(operations, busy_cycles=busy)
             except OvertimeError as error:
@@ -232,14 +233,28 @@ class Device:
         these are of several."""
         if not isinstance(error, OvertimeError):
             return error
-        ran, limit = [part for part in parts if error.place < part.count] or parts, self.limit(model)
+        ran = [part for part in parts if error.place < part.count] or parts
         layers = [model.layer_at(part, min(error.place, part.count - 1)) for part in ran]
         names = " or ".join(dict.fromkeys(repr(layer.name) for layer in layers))
         return OvertimeError(
-            f"the device ended the program in layer {names}: it still ran after {limit:,} cycles, more than "
-            f"{PATIENCE} times what it should take; compile the model again, and if that does not help, report it",
+            f"the device ended the program in layer {names}: it still ran after {self._least(model, ran):,} cycles, "
+            f"more than {PATIENCE} times what it should take; compile the model again, and if that does not help, "
+            f"report it",
             place=error.place,
         )
+
+    def _least(self, model: Model, parts: Sequence[Part]) -> int:
+        """The least limit that programs of these parts may have had."""
+        plan = Plan(model, self.config)
+        return min(self._limit_of(model, plan, part) for part in parts)
+
+    def _limit_of(self, model: Model, plan: Plan, part: Part) -> int:
+        """Cycles after which the device ends one part of a model, which waits for nothing else."""
+        try:
+            return min(self.limit(model), PATIENCE * plan.time(part) + GRACE_CYCLES)
+        except ArithmeticError:
+            # A program that means nothing has no prediction: it gets what the model should take.
+            return self.limit(model)
 
     def limit(self, model: Model) -> int:
         """Cycles after which the device ends a program of a model."""

@@ -6,12 +6,29 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from sateen.errors import DeviceError, DeviceTakenError, LinkError, OvertimeError
-from sateen.hw.spec.wire import Op, OpHeader, Space, Status, limit_code
+from sateen.hw.spec.wire import Op, OpHeader, Space, Status, limit_code, limit_cycles
 
-__all__ = ["Operation", "check", "check_user", "copies", "frames", "read", "run", "silent", "stores", "wait", "write"]
+__all__ = [
+    "CYCLES_PER_BYTE",
+    "Operation",
+    "check",
+    "check_user",
+    "copies",
+    "frames",
+    "moved_cycles",
+    "reached",
+    "read",
+    "run",
+    "silent",
+    "stores",
+    "wait",
+    "write",
+]
 
 MOST_MOVED = 0xFFFF
 """Bytes of one COPY or STORE."""
+CYCLES_PER_BYTE = 4
+"""That a copy takes at most, with all refreshes and while a program uses the memories."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +74,18 @@ def _moves(op: Op, place: int, space: Space, address: int, length: int) -> list[
     pieces = range(0, length, MOST_MOVED)
     moved = (OpHeader(op, space, min(MOST_MOVED, length - start), address + start) for start in pieces)
     return [Operation(OpHeader(Op.SEEK, address=place)), *map(Operation, moved)]
+
+
+def reached(limit: int) -> int:
+    """Cycles by which the device has ended a program of a limit: it counts powers of 4. A limit beyond all of them is
+    none; its program is given as long."""
+    return limit_cycles(limit_code(limit)) or limit
+
+
+def moved_cycles(operations: Iterable[Operation]) -> int:
+    """Cycles that moves from and to SDRAM take at most."""
+    moves = (each.header.length for each in operations if each.header.op in (Op.COPY, Op.STORE))
+    return CYCLES_PER_BYTE * sum(moves)
 
 
 def silent(tries: int) -> LinkError:

@@ -17,7 +17,7 @@ from sateen.errors import DeviceError
 from sateen.graph import Array
 from sateen.hw.spec.counters import Counters
 from sateen.hw.spec.wire import Space
-from sateen.runtime.frames import Operation, read, wait, write
+from sateen.runtime.frames import Operation, reached, read, wait, write
 from sateen.runtime.frames import run as start
 from sateen.runtime.inference import ZERO, Values, part_records
 from sateen.runtime.turns import Turns
@@ -165,10 +165,9 @@ def take_turn(
                 piece.failed(error)
                 continue
             begun.append(piece)
-            # A limit may be reached late.
             return Job(
                 operations=item.operations(limit),
-                busy_cycles=8 * limit,
+                busy_cycles=reached(limit),
                 finish=partial(finish, piece, item),
             )
         return None

@@ -25,6 +25,7 @@ from sateen.errors import DeviceError
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.sdram import find_chip
 from sateen.hw.spec.wire import Space
+from sateen.runtime.frames import CYCLES_PER_BYTE
 from sateen.runtime.link import Link, Operation, copies, read, write
 from sateen.runtime.slots import Piece, Plan, Slot
 
@@ -44,8 +45,6 @@ HEAD = struct.Struct("<8sII")
 NAME_LENGTH = 40
 PIECE_BYTES = 1 << 14
 """Written between two calls of ``progress``."""
-CYCLES_PER_BYTE = 4
-"""That a copy takes at most, with all refreshes and while a program uses the memories."""
 Progress = Callable[[int, int], None]
 """Called with the bytes sent, and their number."""
 

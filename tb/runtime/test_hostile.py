@@ -17,9 +17,8 @@ from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
 from sateen.hw.spec.identity import IDENTITY_BYTES
 from sateen.hw.spec.wire import Frame, FrameType, Op, OpHeader, Space, Status, Stuffing
 from sateen.runtime import Device
-from sateen.runtime.frames import MOST_MOVED
+from sateen.runtime.frames import CYCLES_PER_BYTE, MOST_MOVED
 from sateen.runtime.link import Link, Operation, read, run, wait, write
-from sateen.runtime.shelf import CYCLES_PER_BYTE
 from sateen.runtime.transport import SimulationTransport
 from sateen.testing.graphs import Builder, random_input
 
