@@ -65,6 +65,7 @@ class Graph:
         for name in self.inputs:
             require(name in self.tensors, who, f"its input {name!r} is no tensor; add it to tensors")
         for name, count in Counter(op.name for op in self.ops).items():
+            require(bool(name), who, "an operator has no name; give it one")
             require(count == 1, who, f"{count} operators are named {name!r}; name each differently")
         made = set(self.sources)
         require(len(made) == len(self.sources), who, "an input or state is named twice; name each once")

@@ -338,3 +338,10 @@ def test_only_codes_are_unsigned(dtype):
     """Others would be shifted, and cut to 8 bits, in what a user gets."""
     with pytest.raises(GraphError, match=f"only codes of int8 are uint8 in a model's file, not values of {dtype}"):
         Tensor(name="x", shape=(1, 4), dtype=dtype, unsigned=True)
+
+
+def test_operators_have_names():
+    """A step of a model names the operator that the host computes, or none."""
+    tensors = {name: Tensor(name=name, shape=(1, 4)) for name in "xy"}
+    with pytest.raises(GraphError, match="an operator has no name; give it one"):
+        Graph(name="g", tensors=tensors, ops=[Reshape(name="", input="x", output="y")], inputs=["x"], outputs=["y"])
