@@ -322,7 +322,10 @@ def energy() -> str:
     heads = ["model", "board, configuration", ">ms", ">logic, µJ", ">multipliers", ">block RAMs", ">clock",
              ">what switches", ">the idle part", ">together, from … to"]  # fmt: skip
     rows = []
-    for one in results.of_kind("energy"):
+    order = list(BENCHMARK)
+    found = results.of_kind("energy")
+    found.sort(key=lambda one: (one["board"] == "icebreaker", one["configuration"], order.index(one["name"])))
+    for one in found:
         low, high = (one[f"dynamic_{end}_uj"] + one[f"static_{end}_uj"] for end in ("low", "high"))
         terms = (one[f"{term}_uj"] for term in ("logic", "multipliers", "memory", "clock", "dynamic", "static"))
         config = one["configuration"]
