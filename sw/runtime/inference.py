@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -20,12 +22,8 @@ from sateen.runtime.spill import Spill
 __all__ = ["Inference", "Job", "Values", "part_records"]
 
 ZERO = Counters(0, 0, 0, 0, 0, 0, 0)
-
-
-TILES = 16
-"""Tiles that the device computes without waiting for the host, where it needs nothing from there."""
-
-
+AT_ONCE = 16
+"""Parts that a device with SDRAM computes without waiting for the host, where it needs nothing from there."""
 Job = tuple[Part, Sequence[Operation], Sequence[Operation]]
 """Descriptors to run, and the operations before and after."""
 
@@ -69,8 +67,25 @@ class Values(dict[str, Array]):
         return value
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Waiting:
+    """What is to run, and has not been sent yet."""
+
+    step: Step
+    share: float = 0.0
+    """Of the step's work, what stands before."""
+    jobs: Sequence[Job]
+    following: Sequence[int]
+    """The segments that are needed behind."""
+    finish: Callable[[bytes], bytes]
+    """Takes what the jobs read, and returns what others have read behind them."""
+
+
 class Inference:
-    """Runs a model's items on a device, one by one; ``position`` is told which layers run."""
+    """Runs a model's items on a device, one by one; ``position`` is told which layers run.
+
+    With SDRAM the device waits for the host only where that computes something, or after :data:`AT_ONCE` parts.
+    """
 
     def __init__(self, device: Runner, model: Model, position: Position | None = None):
         self.device, self.model = device, model
@@ -92,6 +107,8 @@ class Inference:
         self._visits = [[part.segment for part in step] for step in visits(model)]
         self._following: list[int] = []
         """The segments that are needed behind the present step."""
+        self._waiting: list[_Waiting] = []
+        self._profiled = False
 
     def run(
         self, inputs: Mapping[str, Array], *, layers: bool, profiled: bool
@@ -114,6 +131,7 @@ class Inference:
         """
         self.values, self.counters = Values(self.model.graph, inputs), {}
         self.waited, self._since = 0, None
+        self._waiting, self._profiled = [], profiled
         if self.spill is not None:
             self.spill.here.clear()
         for number, step in enumerate(self.model.steps):
@@ -124,16 +142,16 @@ class Inference:
                 self._fetch(op.inputs)
                 self.values[op.output] = op.execute(self.model.graph.tensors, self.values)
             elif step.tiles:
-                self._run_tiled(step, layers=layers, profiled=profiled)
+                self._run_tiled(step, layers=layers)
             else:
-                self._run_layers(step, layers=layers, profiled=profiled)
+                self._run_layers(step, layers=layers)
         graph = self.model.graph
         wanted = (*graph.sources, *(op.output for op in graph.ops)) if layers else graph.results
         self._fetch(wanted)
         counters = [self.counters[layer.name] for layer in self.model.layers] if profiled else []
         return {name: self.values[name] for name in wanted}, counters
 
-    def _run_layers(self, step: Step, *, layers: bool, profiled: bool) -> None:
+    def _run_layers(self, step: Step, *, layers: bool) -> None:
         before = [
             operation
             for name in step.writes
@@ -142,25 +160,37 @@ class Inference:
         step_layers = self.model.layers[step.first : step.first + step.count]
         groups = [[layer] for layer in step_layers] if layers else [step_layers]
         for index, group in enumerate(groups):
-            self.position.begin(step.first + (index if layers else 0), len(group))
             reads = [group[-1].output] if layers else []
             kept = [name for name in step.reads if index == len(groups) - 1 and self._stays(name)]
             reads += [name for name in step.reads if index == len(groups) - 1 and name not in (*reads, *kept)]
             saved = [each for name in kept for each in self._save(name, self.model.addresses[name])]
             parts = runs([part for layer in group for part in layer.parts])
-            records, data = self._run(parts, before, [*saved, *(self._read(name) for name in reads)], profiled=profiled)
+            jobs = self._jobs(parts, before, [*saved, *(self._read(name) for name in reads)])
+            finish = partial(self._finish_layers, group, parts, reads)
             if self.spill is not None:
                 for name in kept:
                     self.spill.note(name)
             before = []
-            self._store(reads, data)
-            for layer in group if profiled else ():
-                places = [(part.segment, part.first + i) for part in layer.parts for i in range(part.count)]
-                self.counters[layer.name] = sum((records[place] for place in places), ZERO)
+            if self.spill is not None and not layers:
+                self._later(_Waiting(step=step, jobs=jobs, following=self._following, finish=finish))
+            else:
+                self.position.begin(step.first + (index if layers else 0), len(group))
+                finish(self._run(jobs))
 
-    def _run_tiled(self, step: Step, *, layers: bool, profiled: bool) -> None:
+    def _finish_layers(
+        self, group: Sequence[Layer], parts: Sequence[Part], reads: Sequence[str], answer: bytes
+    ) -> bytes:
+        """Takes the counters of layers, and the tensors that are read behind them."""
+        records, data = self._records(parts, answer)
+        self._store(reads, data)
+        for layer in group if self._profiled else ():
+            places = [(part.segment, part.first + i) for part in layer.parts for i in range(part.count)]
+            self.counters[layer.name] = sum((records[place] for place in places), ZERO)
+        return data[sum(map(self.model.size, reads)) :]
+
+    def _run_tiled(self, step: Step, *, layers: bool) -> None:
         if self.spill is not None and not layers:
-            return self._run_outside(step, self.spill, profiled=profiled)
+            return self._run_outside(step, self.spill)
         computed = self._layers(step)
         names = [name for name in self.ops[computed[0].name].inputs if name not in step.inside]
         self._fetch(names)
@@ -180,7 +210,8 @@ class Inference:
             for layer, (piece, parts) in zip(read_back, pieces, strict=True):
                 start, count = piece.target
                 after = [] if kept else [read(Space.SCRATCHPAD, piece.address, count)]
-                records, data = self._run(runs(parts), send, after, profiled=profiled)
+                jobs = self._jobs(runs(parts), send, after)
+                records, data = self._records(runs(parts), self._run(jobs))
                 results[layer.output][start : start + len(data)] = data
                 _count(totals, computed, tile, records)
                 send = []
@@ -188,17 +219,17 @@ class Inference:
         for name, result in results.items() if not kept else ():
             self._store([name], bytes(result))
 
-    def _run_outside(self, step: Step, spill: Spill, *, profiled: bool) -> None:
+    def _run_outside(self, step: Step, spill: Spill) -> None:
         """As :meth:`_run_tiled`, with inputs in SDRAM, and the result if another turn takes it."""
-        computed, size = self._layers(step), Counters.LAYOUT.size
+        computed = self._layers(step)
         output = computed[-1].output
         names = [name for name in self.ops[computed[0].name].inputs if name not in step.inside]
         place, kept = spill.place(output), output in step.inside
         self._put(names, spill)
         result, totals = bytearray(self.model.size(output)), {layer.name: ZERO for layer in computed}
-        for index in range(0, len(step.tiles), TILES):
-            tiles = step.tiles[index : index + TILES]
-            self.position.begin(step.first, step.count, index / len(step.tiles))
+        taken = None if kept or place is not None else result
+        for index in range(0, len(step.tiles), AT_ONCE):
+            tiles = step.tiles[index : index + AT_ONCE]
             jobs = []
             for tile in tiles:
                 parts, (start, count), address = runs(tile.parts), tile.target, tile.pieces[0].source_address
@@ -207,29 +238,53 @@ class Inference:
                     for number, name in enumerate(names)
                     for operation in self._bring(name, address + number * tile.source[1], *tile.source)
                 ]
-                save = [] if kept else [read(Space.SCRATCHPAD, tile.address, count)]
+                save = [] if taken is None else [read(Space.SCRATCHPAD, tile.address, count)]
                 if place is not None and not kept:
                     save = spill.save(output, start, tile.address, count)
-                for part in parts:
-                    counted = [read(Space.COUNTERS, 0, part.count * size)] if profiled else []
-                    jobs.append(
-                        (part, bring if part is parts[0] else [], [*counted, *(save if part is parts[-1] else [])])
-                    )
-            more = (part.segment for tile in step.tiles[index + TILES :] for part in tile.parts)
+                jobs += self._jobs(parts, bring, save)
+            more = (part.segment for tile in step.tiles[index + AT_ONCE :] for part in tile.parts)
             following = [*dict.fromkeys(more), *self._following]
-            answer = self._run_all(jobs, following, profiled=profiled)
-            for tile in tiles:
-                for part in runs(tile.parts) if profiled else ():
-                    data, answer = answer[: part.count * size], answer[part.count * size :]
-                    _count(totals, computed, tile, part_records(part, data))
-                if place is None and not kept:
-                    start, count = tile.target
-                    result[start : start + count], answer = answer[:count], answer[count:]
-        self.counters |= totals
-        if not kept and place is None:
-            self._store([output], bytes(result))
-        elif not kept:
+            finish = partial(self._finish_tiles, computed, tiles, totals, taken)
+            share = index / len(step.tiles)
+            self._later(_Waiting(step=step, share=share, jobs=jobs, following=following, finish=finish))
+        if place is not None and not kept:
             spill.note(output)
+
+    def _finish_tiles(
+        self, computed: Sequence[Layer], tiles: Sequence[Tile], totals: dict[str, Counters], result: bytearray | None,
+        answer: bytes,
+    ) -> bytes:  # fmt: skip
+        """Takes the counters of tiles, and the results that are read behind them, if any are."""
+        for tile in tiles:
+            records, answer = self._records(runs(tile.parts), answer)
+            _count(totals, computed, tile, records)
+            if result is not None:
+                start, count = tile.target
+                result[start : start + count], answer = answer[:count], answer[count:]
+        self.counters |= totals
+        if result is not None:
+            self._store([computed[-1].output], bytes(result))
+        return answer
+
+    def _later(self, waiting: _Waiting) -> None:
+        """Runs something, at the latest when the host needs what the device has."""
+        self._waiting.append(waiting)
+        if sum(len(each.jobs) for each in self._waiting) >= AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Runs all that waits."""
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            first, last = waiting[0].step, waiting[-1].step
+            layers = self.model.layers[first.first : last.first + last.count]
+            done = waiting[0].share * sum(layer.predicted.cycles for layer in self._layers(first))
+            total = sum(layer.predicted.cycles for layer in layers)
+            self.position.begin(first.first, len(layers), done / max(1, total))
+            jobs = [job for each in waiting for job in each.jobs]
+            answer = self._run_all(jobs, waiting[-1].following)
+            for each in waiting:
+                answer = each.finish(answer)
 
     def _layers(self, step: Step) -> Sequence[Layer]:
         return self.model.layers[step.first : step.first + step.count]
@@ -238,13 +293,20 @@ class Inference:
         """Puts bytes of a tensor into the scratchpad, from SDRAM if it is there."""
         if self.spill is not None and self.spill.has(name):
             return self.spill.bring(name, first, address, size)
+        self._know(name)
         return [write(Space.SCRATCHPAD, address, self.values[name].tobytes()[first : first + size])]
+
+    def _know(self, name: str) -> None:
+        """The host has a tensor, once what gives it has run."""
+        if not self.values.knows(name):
+            self._flush()
 
     def _put(self, names: Sequence[str], spill: Spill) -> None:
         """Puts tensors of which parts are needed into SDRAM."""
         for name in names:
             place = spill.place(name)
             if place is not None and not spill.has(name):
+                self._know(name)
                 self.device.link.transaction([write(Space.SDRAM, place, self.values[name].tobytes())])
                 spill.note(name)
 
@@ -259,31 +321,41 @@ class Inference:
 
     def _fetch(self, names: Sequence[str]) -> None:
         """Reads tensors that the host needs and does not have from SDRAM."""
+        self._flush()
         for name in names if self.spill is not None else ():
             place = self.spill.place(name) if self.spill else None
             if place is not None and self.spill and self.spill.has(name) and not self.values.knows(name):
                 self._store([name], self.device.link.transaction([read(Space.SDRAM, place, self.model.size(name))]))
 
-    def _run(
-        self, parts: Sequence[Part], before: Sequence[Operation], after: Sequence[Operation], *, profiled: bool
-    ) -> tuple[dict[tuple[int, int], Counters], bytes]:
-        """Runs parts in order. Returns counters by (segment, descriptor), and what is read after the last part."""
-        records: dict[tuple[int, int], Counters] = {}
-        data = b""
+    def _jobs(self, parts: Sequence[Part], before: Sequence[Operation], after: Sequence[Operation]) -> list[Job]:
+        """Runs of parts in order, with what is done before the first and after the last."""
+        jobs: list[Job] = []
         for index, part in enumerate(parts):
-            size = part.count * Counters.LAYOUT.size if profiled else 0
-            reads = [read(Space.COUNTERS, 0, size)] if size else []
+            counted = [read(Space.COUNTERS, 0, part.count * Counters.LAYOUT.size)] if self._profiled else []
             last = index == len(parts) - 1
-            job = part, before if index == 0 else (), [*reads, *(after if last else ())]
-            following = [*(each.segment for each in parts[index + 1 :]), *self._following]
-            answer = self._run_all([job], following, profiled=profiled)
-            records |= part_records(part, answer[:size])
-            data = answer[size:]
-        return records, data
+            jobs.append((part, before if index == 0 else (), [*counted, *(after if last else ())]))
+        return jobs
 
-    def _run_all(self, jobs: Sequence[Job], following: Sequence[int], *, profiled: bool) -> bytes:
-        """Runs jobs, and returns what they read. With SDRAM, :attr:`waited` goes on if they are profiled."""
-        if self.spill is None or not profiled:
+    def _run(self, jobs: Sequence[Job]) -> bytes:
+        """Runs jobs one by one, and returns what they read."""
+        answer = b""
+        for index, job in enumerate(jobs):
+            following = [*(part.segment for part, _, _ in jobs[index + 1 :]), *self._following]
+            answer += self._run_all([job], following)
+        return answer
+
+    def _records(self, parts: Sequence[Part], answer: bytes) -> tuple[dict[tuple[int, int], Counters], bytes]:
+        """The counters of parts by (segment, descriptor), if they are read, and what is read behind them."""
+        records: dict[tuple[int, int], Counters] = {}
+        for part in parts if self._profiled else ():
+            size = part.count * Counters.LAYOUT.size
+            records |= part_records(part, answer[:size])
+            answer = answer[size:]
+        return records, answer
+
+    def _run_all(self, jobs: Sequence[Job], following: Sequence[int]) -> bytes:
+        """Runs jobs, and returns what they read. With SDRAM, :attr:`waited` goes on if the item is profiled."""
+        if self.spill is None or not self._profiled:
             return self.device.run_all(self.model, jobs, following)
         ask = read(Space.CHECK, WAITED, WAITED_BYTES)
         first = [ask] if self._since is None else []
