@@ -169,6 +169,16 @@ def test_ecp5_bitstream():
     assert first.bitstream == build(recipe).bitstream
 
 
+@pytest.mark.fpga
+def test_sdram_and_usb():
+    """The clocks of the engine and of USB are met beside both, with the first placement."""
+    needs.package("luna", extra="usb")
+    board = BOARDS["ulx3s-85f"]
+    config = board.with_pll_clock(board.parse("tiny,sdram=as4c32m16sb,link=usb"))
+    made = build(Recipe(board="ulx3s-85f", config=config))
+    assert made.margin >= 0 and not made.report.missed, made.report.path
+
+
 class Echo(wiring.Component):
     """What comes from the serial port goes back: a system that fits any board."""
 
