@@ -98,7 +98,7 @@ class System(wiring.Component):
             m.submodules.usb_serial = end = UsbSerial(high_speed=self.high_speed)
             connect(m, end.pins, wiring.flipped(self.usb))
         else:
-            m.submodules.ethernet = end = EthernetLink(self.config.address)
+            m.submodules.ethernet = end = EthernetLink(self.config.address, frame_bytes=self.config.frame_bytes)
             connect(m, end.phy, wiring.flipped(self.phy))
         connect(m, end.o, accelerator.rx)
         connect(m, accelerator.tx, end.i)

@@ -28,9 +28,9 @@ PREAMBLE = bytes([0x55] * 7 + [0xD5])
 LEAST_FRAME, LEAST_GAP = 64, 12
 
 
-def start_clock(dut: Any) -> None:
+def start_clock(dut: Any, ns: int = CLOCK_NS) -> None:
     """Starts the clock ``ethernet_clk`` of a device under test."""
-    clock: Any = Clock(dut.ethernet_clk, CLOCK_NS, unit="ns")
+    clock: Any = Clock(dut.ethernet_clk, ns, unit="ns")
     cocotb.start_soon(clock.start())
 
 

@@ -123,7 +123,7 @@ class EthernetAlone(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.link = link = EthernetLink(ADDRESS)
+        m.submodules.link = link = EthernetLink(ADDRESS, frame_bytes=1024)
         connect(m, link.phy, wiring.flipped(self.phy))
         connect(m, link.o, link.i)
         m.d.sync += self.heartbeat.eq(~self.heartbeat)

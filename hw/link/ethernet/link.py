@@ -15,7 +15,7 @@ from sateen.hw.stream.crossing import Crossing
 __all__ = ["EthernetLink"]
 
 BUFFER_BYTES = 2048
-"""Of the buffers between the clocks: a whole frame, since a frame on the line does not pause."""
+"""Of the buffers between the clocks, at least: a whole frame, since a frame on the line does not pause."""
 LENGTHS = 5
 """Frames that wait for the line."""
 
@@ -27,12 +27,16 @@ class EthernetLink(wiring.Component):
     Needs the clock domain ``ethernet``, the PHY's, 125 MHz at gigabit; only full duplex.
 
     A byte a cycle of ``sync`` both ways, but for headers: at 100 MHz 97 MB/s to the device and 75 MB/s from it, in
-    datagrams of 1,400 bytes. What arrives faster is cut when :data:`BUFFER_BYTES` wait.
+    datagrams of 1,400 bytes. What arrives faster waits in a buffer, and is cut when it is full. The buffer holds two of
+    the link's frames, which the host sends at once, or one whose bytes are all stuffed; a frame that were cut would be
+    cut each time that it is sent again.
 
     Parameters
     ----------
     address : str
         The device's IPv4 address.
+    frame_bytes : int
+        Largest payload of the link's frames, a power of two.
 
     Members
     -------
@@ -44,8 +48,8 @@ class EthernetLink(wiring.Component):
         Bytes from the host.
     """
 
-    def __init__(self, address: str):
-        self.address = parse_address(address)
+    def __init__(self, address: str, *, frame_bytes: int):
+        self.address, self.waiting = parse_address(address), max(BUFFER_BYTES, 2 * frame_bytes)
         super().__init__({"phy": Out(GMII), "i": In(stream.Signature(8)), "o": Out(stream.Signature(8))})
 
     def elaborate(self, platform: object) -> Module:
@@ -56,7 +60,7 @@ class EthernetLink(wiring.Component):
         m.submodules.receiver = receiver = PacketReceiver(self.address)
         m.submodules.sender = sender = PacketSender(self.address)
         m.submodules.incoming = incoming = Crossing(
-            RECEIVED, depth=BUFFER_BYTES, write_domain="ethernet", read_domain="sync"
+            RECEIVED, depth=self.waiting, write_domain="ethernet", read_domain="sync"
         )
         m.submodules.outgoing = outgoing = Crossing(8, depth=BUFFER_BYTES, write_domain="sync", read_domain="ethernet")
         m.submodules.lengths = lengths = AsyncFIFOBuffered(

@@ -131,7 +131,8 @@ class PacketReceiver(wiring.Component):
             m.d.sync += asked.ip.eq(Cat(asked.ip[8:], byte))
 
     def _refuse(self, m: Module, place: Signal, byte: Value, *, taken: Value, left: Signal) -> None:
-        """Rules out kinds that the frame cannot be, and finds the number of bytes behind the header."""
+        """Rules out kinds that the frame cannot be, and finds the number of bytes behind the header. Only bytes do: an
+        end has the next frame's kinds open again."""
         asked = self.asked
         for kind, bytes_ in _expected(self.address).items():
             for at, (mask, value) in bytes_.items():
@@ -143,7 +144,7 @@ class PacketReceiver(wiring.Component):
         for at, value in enumerate(ethernet_address(self.address)):
             with m.If(taken & (place == at)):
                 m.d.sync += [own.eq(own & (byte == value)), all_.eq(all_ & (byte == 0xFF))]
-        with m.If(place == 6):
+        with m.If(taken & (place == 6)):
             with m.If(~own):
                 m.d.sync += [asked.udp.eq(0), asked.echo.eq(0)]
             with m.If(~own & ~all_):
@@ -158,13 +159,13 @@ class PacketReceiver(wiring.Component):
             m.d.sync += length.eq(Cat(byte, length[:8]))
         with m.If(taken & ((place == 38) | (place == 39))):
             m.d.sync += datagram.eq(Cat(byte, datagram[:8]))
-        with m.If(place == 36):
+        with m.If(taken & (place == 36)):
             with m.If((total[:16] + total[16:] != 0xFFFF) | (length < IP_BYTES + 8) | (length > 1500)):
                 m.d.sync += [asked.udp.eq(0), asked.echo.eq(0)]
             with m.If(length > IP_BYTES + 8 + ECHO_BYTES):
                 m.d.sync += asked.echo.eq(0)
             m.d.sync += [left.eq(Mux(asked.arp, 0, length - IP_BYTES - 8)), asked.length.eq(length - IP_BYTES - 8)]
-        with m.If((place == 40) & (datagram != length - IP_BYTES)):
+        with m.If(taken & (place == 40) & (datagram != length - IP_BYTES)):
             m.d.sync += asked.udp.eq(0)
 
 

@@ -6,7 +6,7 @@ import random
 
 import cocotb
 import numpy as np
-from cocotb.triggers import Timer
+from cocotb.triggers import Timer, with_timeout
 from cocotb.utils import get_sim_time
 from scapy.layers.inet import ICMP, IP, UDP, IPOption_NOP
 from scapy.layers.l2 import ARP, Dot1Q, Ether
@@ -20,7 +20,7 @@ from sateen.hw.spec.ethernet import ADDRESS, DATAGRAM_BYTES, PORT
 from sateen.testing.bench import Bench
 from sateen.testing.checks import golden
 from sateen.testing.dut import parameters, reset
-from sateen.testing.ethernet import HOST, HOST_MAC, EthernetHost, UdpTransport, datagram, start_clock
+from sateen.testing.ethernet import CLOCK_NS, HOST, HOST_MAC, EthernetHost, UdpTransport, datagram, start_clock
 from sateen.testing.graphs import small_network
 from sateen.testing.host import Host
 from sateen.testing.streams import StreamSink, StreamSource
@@ -30,14 +30,14 @@ GOAL = 40_000_000
 BUILD = "0123456789abcdef"
 
 
-def ethernet(*, address=ADDRESS):
-    return EthernetLink(address)
+def ethernet(*, address=ADDRESS, frame_bytes=1024):
+    return EthernetLink(address, frame_bytes=frame_bytes)
 
 
-async def begin(dut, *, prefix="phy__", patience_ms=2):
+async def begin(dut, *, prefix="phy__", patience_ms=2, clock_ns=CLOCK_NS):
     """Resets the device; the host at the other end of the cable."""
     await reset(dut, patience_ms=patience_ms)
-    start_clock(dut)
+    start_clock(dut, clock_ns)
     # Both together, so that what the domains knew of each other goes, too.
     dut.rst.value, dut.ethernet_rst.value = 1, 1
     await Timer(200, "ns")
@@ -227,6 +227,13 @@ async def survives_the_line(dut):
         await host.raw(data, gap=12 + len(data))
         await host.send(host.packet(b"ok"))
         assert bytes(await sink.receive(2)) == b"ok"
+    # Ends where a rule has just been broken: what follows is not held to it.
+    broken = dict(strangers(host))
+    for name in ("another host's", "header's checksum", "length of the datagram"):
+        for length in (6, 36, 40):
+            await host.raw(bytes([0x55] * 7 + [0xD5]) + bytes(broken[name])[:length])
+            await host.send(host.packet(b"ok"))
+            assert bytes(await sink.receive(2)) == b"ok", f"{name}, {length}"
     # Nobody takes: frames are cut where the buffer is full. Afterwards all is well.
     for _ in range(4):
         await host.send(host.packet(bytes(DATAGRAM_BYTES)))
@@ -237,6 +244,17 @@ async def survives_the_line(dut):
     while found[-9:] != [0, 0, 0, 1, 1, 1, 2, 2, 2]:
         found += await sink.receive(1)
     assert len(found) < 4 * DATAGRAM_BYTES
+
+
+@cocotb.test()
+async def takes_frames(dut):
+    """The link's longest frame with every byte stuffed, on a line that is four times as fast as the device, arrives."""
+    host = await begin(dut, clock_ns=CLOCK_NS // 4)
+    sink, data = StreamSink(dut, "o"), random.randbytes(2 * parameters()["frame_bytes"] + 40)
+    taken = cocotb.start_soon(sink.receive(len(data)))
+    for start in range(0, len(data), DATAGRAM_BYTES):
+        await host.send(host.packet(data[start : start + DATAGRAM_BYTES]))
+    assert bytes(await with_timeout(taken, 200, "us")) == data
 
 
 def system(*, config="micro,link=ethernet"):
@@ -262,7 +280,8 @@ BENCHES = [
         name="ethernet",
         title="the link over Ethernet: real frames, found by ARP and echo, whatever else comes over the line",
         create=ethernet,
-        only=("carries_bytes", "is_found", "echoes_whole", "takes_its_own", "survives_the_line"),
+        only=("carries_bytes", "is_found", "echoes_whole", "takes_its_own", "survives_the_line",
+              "takes_frames"),
     ),
     Bench(
         name="ethernet-board",

@@ -10,6 +10,11 @@ def test_frames():
     run("ethernet")
 
 
+def test_long_frames():
+    """Of a device whose frames are longer than the line's."""
+    run("ethernet", tests=("takes_frames",), frame_bytes=4096)
+
+
 @pytest.mark.prove
 def test_another_address():
     run("ethernet", address="10.0.255.7")
