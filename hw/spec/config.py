@@ -97,7 +97,7 @@ class Config:
     products: int = 0
     """1: the tile also multiplies two tensors, of which one becomes words of the weight store at run time, and
     subtracts both zero points. Only in a pipelined engine with ``pe=mac``, ``weight_bits=9``, ``combine=1``,
-    ``weight_rows=1``, ``overlap=0`` and a hardware multiplier for each PE."""
+    ``overlap=0`` and a hardware multiplier for each PE."""
     link: str = "uart"
     """One of :data:`LINKS`, for builds for boards."""
     softmax: int = 0
@@ -419,7 +419,7 @@ def parse_config(text: str) -> Config:
         name, equals, value = setting.partition("=")
         if not equals:
             raise ValueError(f"{setting!r} is not of the form field=value")
-        given[name] = int(value) if value.lstrip("-").isdigit() else None if value == "none" else value
+        given[name] = int(value) if value.removeprefix("-").isdecimal() else None if value == "none" else value
     fields = {**PRESETS[preset].to_dict(), **given}
     if fields["pe"] in PE_KINDS and "weight_bits" not in given:
         fields["weight_bits"] = min(fields["weight_bits"], PE_KINDS[fields["pe"]].weight_bits[1])

@@ -49,7 +49,7 @@ def verilog(
         if part != "bitserial-multiplier":
             raise SateenError("--widths belongs to --part bitserial-multiplier; leave it out, or choose that part")
         a, cross, b = widths.partition("x")
-        if not (cross and a.isdigit() and b.isdigit()):
+        if not (cross and a.isdecimal() and b.isdecimal()):
             raise SateenError(f"--widths {widths!r} is not of the form AxB, as 8x8")
         options["widths"] = int(a), int(b)
     if not name:

@@ -80,7 +80,7 @@ def compare_pe(
 
 def _array(text: str) -> tuple[int, int]:
     sizes = text.split("x")
-    if len(sizes) != 2 or not all(size.isdigit() and 4 <= int(size) <= LARGEST for size in sizes):
+    if len(sizes) != 2 or not all(size.isdecimal() and 4 <= int(size) <= LARGEST for size in sizes):
         raise InputError(f"--array must be two numbers from 4 to {LARGEST}, as 4x4, not {text!r}")
     return int(sizes[0]), int(sizes[1])
 

@@ -92,7 +92,7 @@ def silent(tries: int) -> LinkError:
     """What to raise if nothing answers."""
     return LinkError(
         f"the device did not answer {tries} times; "
-        f"check that it is connected, configured with Sateen and at the same baud rate"
+        f"check that it is connected, configured with Sateen and has this baud rate or address"
     )
 
 

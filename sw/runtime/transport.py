@@ -174,10 +174,9 @@ class TcpTransport:
         try:
             self._socket = socket.create_connection((host, port), timeout=CONNECT_SECONDS)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise DeviceError(
-                f"cannot open tcp:{host}:{port}: {error.strerror or error}; check the name, and that a device is served"
-                f" there"
+                f"cannot open tcp:{host}:{port}: {_reason(error)}; check the name, and that a device is served there"
             ) from error
 
     def now(self) -> float:
@@ -222,12 +221,14 @@ class UdpTransport:
     def __init__(self, host: str, port: int = PORT):
         self.name = f"udp:{host}" if port == PORT else f"udp:{host}:{port}"
         try:
-            family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+            # Whatever else has the name: boards have IPv4.
+            found = socket.getaddrinfo(host, port, family=socket.AF_INET, type=socket.SOCK_DGRAM)
+            family, kind, protocol, _, address = found[0]
             self._socket = socket.socket(family, kind, protocol)
             # From now on only the device's datagrams are received.
             self._socket.connect(address)
-        except OSError as error:
-            raise DeviceError(f"cannot open {self.name}: {error.strerror or error}; check the address") from error
+        except (OSError, UnicodeError) as error:
+            raise DeviceError(f"cannot open {self.name}: {_reason(error)}; check the address") from error
 
     def now(self) -> float:
         """A clock that only goes forwards."""
@@ -239,8 +240,14 @@ class UdpTransport:
             self._socket.settimeout(max(timeout, SEND_SECONDS))
             for start in range(0, len(data), DATAGRAM_BYTES):
                 self._socket.send(data[start : start + DATAGRAM_BYTES])
-            self._socket.settimeout(timeout)
-            return self._socket.recv(1 << 16)
+            left, deadline = timeout, self.now() + timeout
+            while left > 0:
+                self._socket.settimeout(left)
+                if came := self._socket.recv(1 << 16):
+                    return came
+                # An empty datagram is no answer, and does not end the wait for one.
+                left = deadline - self.now()
+            return b""
         except TimeoutError:
             return b""
         except ConnectionRefusedError as error:
@@ -255,6 +262,11 @@ class UdpTransport:
     def close(self) -> None:
         """See :class:`Transport`."""
         self._socket.close()
+
+
+def _reason(error: Exception) -> str:
+    """Why a name could not be found or opened."""
+    return str(getattr(error, "strerror", None) or error)
 
 
 def open_simulation(rest: str, name: str, trace: Path | None) -> Transport:
@@ -272,7 +284,7 @@ def open_serial(rest: str, name: str, trace: Path | None) -> Transport:
     url, _, query = rest.partition("?")
     settings = parse_qs(query)
     baud = settings.pop("baud", [str(DEFAULT_BAUD)])[-1]
-    if settings or not baud.isdigit() or int(baud) == 0:
+    if settings or not baud.isdecimal() or int(baud) == 0:
         raise DeviceError(f"{name!r} names no device; write serial:/dev/ttyUSB0?baud=1000000")
     return SerialTransport(url, baud=int(baud))
 
@@ -281,7 +293,7 @@ def open_tcp(rest: str, name: str, trace: Path | None) -> Transport:
     """A TCP connection to ``HOST:PORT``."""
     _refuse_trace(name, trace)
     host, _, port = rest.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 1 << 16:
+    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
         raise DeviceError(f"{name!r} names no device; write tcp:HOST:PORT")
     return TcpTransport(host, int(port))
 
@@ -290,7 +302,7 @@ def open_udp(rest: str, name: str, trace: Path | None) -> Transport:
     """A board on Ethernet, ``HOST[:PORT]``."""
     _refuse_trace(name, trace)
     host, colon, port = rest.partition(":")
-    if not host or (colon and not (port.isdigit() and 0 < int(port) < 1 << 16)):
+    if not host or (colon and not (port.isdecimal() and 0 < int(port) < 1 << 16)):
         raise DeviceError(f"{name!r} names no device; write udp:HOST or udp:HOST:PORT")
     return UdpTransport(host, int(port) if colon else PORT)
 

@@ -87,7 +87,7 @@ def test_nobody_there():
 
 
 def test_strangers_are_not_heard():
-    """Only the device's own datagrams arrive."""
+    """Only the device's own datagrams arrive; those without a byte end no wait."""
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as board,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other,
@@ -99,6 +99,26 @@ def test_strangers_are_not_heard():
         came, host = board.recvfrom(4096)
         assert (len(came), board.recvfrom(4096)) == (DATAGRAM_BYTES, (b"x", host))
         other.sendto(b"wrong", host)
+        board.sendto(b"", host)
+        assert transport.exchange(b"", timeout=0.01) == b""
+        board.sendto(b"", host)
         board.sendto(b"right", host)
         assert transport.exchange(b"", timeout=1) == b"right"
+        transport.close()
+
+
+def test_names_with_other_addresses(monkeypatch):
+    """Of a name's addresses the board's is one of IPv4."""
+    found = socket.getaddrinfo
+
+    def both(host, port, family=0, **fields):
+        others = [] if family else [(socket.AF_INET6, socket.SOCK_DGRAM, 17, "", ("::1", port, 0, 0))]
+        return others + found(host, port, family=socket.AF_INET, **fields)
+
+    monkeypatch.setattr(socket, "getaddrinfo", both)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as board:
+        board.bind(("127.0.0.1", 0))
+        transport = open_transport(f"udp:localhost:{board.getsockname()[1]}")
+        transport.exchange(b"here", timeout=0.01)
+        assert board.recv(100) == b"here"
         transport.close()
