@@ -17,9 +17,10 @@ from sateen.files import read_bytes
 from sateen.fpga.board import Board
 from sateen.fpga.tools import FpgaError
 from sateen.fpga.usb import Attached, matches
+from sateen.hw.spec.config import Config
 from sateen.progress import report
 
-__all__ = ["check", "detect", "find", "flash", "linked_by_usb"]
+__all__ = ["check", "detect", "find", "flash", "name_of"]
 
 SECONDS = 600
 """The slowest memories take a few minutes to write."""
@@ -158,12 +159,13 @@ def check(name: str, path: Path) -> None:
         raise FpgaError(f"{path} misses its clock by {-margin:.0%}; build it again with a lower clock_hz or more seeds")
 
 
-def linked_by_usb(path: Path) -> bool:
-    """Whether a bitstream's record says that its link to the host is the board's own USB."""
+def name_of(path: Path, port: str) -> str:
+    """The name of the device that a bitstream's record describes: its link's, or that of a serial port."""
     try:
-        return bool(json.loads(read_bytes(path.with_suffix(".json")))["recipe"]["config"].get("link") == "usb")
+        config = Config.from_dict(json.loads(read_bytes(path.with_suffix(".json")))["recipe"]["config"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SateenError):
-        return False
+        return f"serial:{port}"
+    return {"usb": "serial:/dev/ttyACM0", "ethernet": f"udp:{config.address}"}.get(config.link, f"serial:{port}")
 
 
 def _called(board: Board, program: str, arguments: Sequence[str]) -> str:

@@ -81,9 +81,8 @@ def flash(
         loader.flash(place, board, path, persistent=keep)
     # Loading may have given the port another number.
     ports = [each.port(place) for each in attached() if device is not None and each.place == device.place]
-    usb = loader.linked_by_usb(path)
-    port = "/dev/ttyACM0" if usb else next(filter(None, ports), "/dev/ttyUSB0")
-    console.print(f"{path} is loaded; run a model with: sateen run MODEL.sateen --input X.npy --device serial:{port}")
+    name = loader.name_of(path, next(filter(None, ports), "/dev/ttyUSB0"))
+    console.print(f"{path} is loaded; run a model with: sateen run MODEL.sateen --input X.npy --device {name}")
 
 
 def _modules() -> tuple[dict[str, Board], ModuleType]:

@@ -12,10 +12,12 @@ __all__ = ["print_outlook"]
 
 SHARES = 3
 """Causes that are named."""
+LINKS = {"usb": "USB", "ethernet": "Ethernet"}
+"""Lines that are no serial port, by the link's name."""
 
 
 def print_outlook(model: Model, found: Outlook) -> None:
-    """Prints the answers, all by the cycle model and the serial port's rate."""
+    """Prints the answers, all by the cycle model and the link's rate."""
     if not model.layers:
         console.print("no layer runs on the device: the host computes everything")
         return
@@ -24,8 +26,10 @@ def print_outlook(model: Model, found: Outlook) -> None:
     shares = ", ".join(f"{share.cause} {share.share:.0%}" for share in found.bound[:SHARES])
     console.print(f"the array's cycles: {shares}")
     array = f"{timing.cycles:,} cycles take {_ms(timing.compute_ms)} at {timing.clock_hz / 1e6:g} MHz"
-    port = f"{timing.link_bytes:,} bytes on the serial port {_ms(timing.link_ms)} at {timing.baud:,} baud"
-    times = {"the array": timing.compute_ms, "SDRAM": timing.memory_ms, "the serial port": timing.link_ms}
+    link = LINKS.get(model.config.link)
+    port = f"{timing.link_bytes:,} bytes on {link or 'the serial port'} {_ms(timing.link_ms)}"
+    port += "" if link else f" at {timing.baud:,} baud"
+    times = {"the array": timing.compute_ms, "SDRAM": timing.memory_ms, link or "the serial port": timing.link_ms}
     bound = max(times, key=lambda name: times[name])
     memory = f"waiting for SDRAM {_ms(timing.memory_ms)}, " if timing.memory_bytes else ""
     console.print(f"bound by {bound}: {array}, {memory}{port}")

@@ -171,7 +171,7 @@ def cost(kernels: Sequence[Kernel], tiles: Sequence[Sequence[Rows]], config: Con
 
 def byte_cycles(config: Config) -> float:
     """Cycles that a byte takes, from or to SDRAM, else over the link."""
-    return 1.0 if config.sdram else UART_BITS * config.clock_hz / config.baud
+    return 1.0 if config.sdram else UART_BITS * config.clock_hz / config.line_baud
 
 
 def _cycles(kernel: Kernel, config: Config) -> float:

@@ -185,7 +185,10 @@ def bound(model: Model) -> list[Share]:
 
 def _changes(config: Config) -> list[tuple[str, Config]]:
     """Configurations to try."""
-    found = [(name, replace(preset, clock_hz=config.clock_hz, baud=config.baud)) for name, preset in PRESETS.items()]
+    found = [
+        (name, replace(preset, clock_hz=config.clock_hz, baud=config.baud, link=config.link))
+        for name, preset in PRESETS.items()
+    ]
     changes: list[dict[str, Any]] = [{"weight_rows": 4}, {"overlap": 1}, {"combine": 4}]
     for change in changes:
         try:

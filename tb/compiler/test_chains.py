@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import sateen
+from sateen.compiler.chains import byte_cycles
 from sateen.compiler.lowering import lower
 from sateen.compiler.model import Tile
 from sateen.compiler.placement import place
@@ -202,3 +203,9 @@ def test_traffic_of_mobilenet():
     ops = {op.name: op for op in graph.ops}
     kept = sum(2 * math.prod(graph.tensors[ops[name].output].shape) for name in inside)
     assert kept > 1_500_000
+
+
+def test_bytes_over_faster_links():
+    """They take fewer cycles than over a serial port, and none takes less than one of SDRAM's."""
+    uart, usb, ethernet = (byte_cycles(parse_config(f"tiny,link={link}")) for link in ("uart", "usb", "ethernet"))
+    assert uart > usb > ethernet > byte_cycles(parse_config("tiny,sdram=as4c32m16sb"))

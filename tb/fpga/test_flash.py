@@ -8,8 +8,9 @@ import pytest
 from one_build import made
 
 from sateen.fpga.boards import BOARDS
-from sateen.fpga.flash import flash
+from sateen.fpga.flash import flash, name_of
 from sateen.fpga.tools import FpgaError
+from sateen.hw.spec.config import parse_config
 
 
 @pytest.fixture
@@ -47,6 +48,23 @@ def test_flash(built, loader, tmp_path):
         flash(BOARDS["ecpix5-85f"], "ecpix5-85f", bitstream)
     with pytest.raises(FpgaError, match="there is no .*other.bit; run: sateen build --board ulx3s-85f"):
         flash(BOARDS["ulx3s-85f"], "ulx3s-85f", tmp_path / "other.bit")
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        ("tiny", "serial:/dev/ttyUSB7"),
+        ("tiny,link=usb", "serial:/dev/ttyACM0"),
+        ("tiny,link=ethernet", "udp:192.168.1.50"),
+        ("tiny,link=ethernet,address=10.0.0.7", "udp:10.0.0.7"),
+    ],
+)
+def test_name_of_the_device(built, tmp_path, config, name):
+    """As the bitstream's link has it."""
+    other = replace(built, recipe=replace(built.recipe, config=parse_config(config)))
+    bitstream, *_ = other.save(tmp_path / "board")
+    assert name_of(bitstream, "/dev/ttyUSB7") == name
+    assert name_of(tmp_path / "none.bit", "/dev/ttyUSB7") == "serial:/dev/ttyUSB7"
 
 
 def test_a_build_that_misses_its_clock_is_not_loaded(built, loader, tmp_path):

@@ -1,11 +1,14 @@
 """What is expected of a model equals what compiling it for the other configuration gives."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import sateen
+from sateen.cli.outlook import print_outlook
+from sateen.cli.printing import console
 from sateen.fpga.boards import BOARDS
 from sateen.hw.spec.config import PRESETS, parse_config
 from sateen.report.outlook import outlook, timing
@@ -38,6 +41,21 @@ def test_outlook():
     assert {each.board for each in found.boards if each.matches} == {
         "versa-ecp5", "icepi-zero", "colorlight-5a-75b",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("link", ["usb", "ethernet"])
+def test_other_links(link):
+    """What else is tried has the same link, and the text names it."""
+    graph = Builder((12, 12, 1), np.random.default_rng(1)).conv2d(16, (3, 3)).conv2d(16, (3, 3)).graph()
+    model = sateen.compile(graph, f"tiny,link={link}")
+    found = outlook(model)
+    for change in found.changes:
+        assert change.link_ms == pytest.approx(1e4 * change.link_bytes / model.config.line_baud)
+    with console.capture() as capture:
+        print_outlook(model, found)
+    name = {"usb": "USB", "ethernet": "Ethernet"}[link]
+    text = " ".join(capture.get().split())
+    assert re.search(rf"bound by (the array|{name}): .* bytes on {name} [\d.]+ ms (?!at)", text)
 
 
 @pytest.mark.parametrize("text", [*PRESETS, *(board.config for board in BOARDS.values()), "small,multipliers=8"])
