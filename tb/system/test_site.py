@@ -15,6 +15,7 @@ import needs
 import results
 import tables
 from making import errors, hooks, pictures
+from tabular import UNKNOWN
 
 ROOT = Path(__file__).parents[2]
 PASSED_ON = {
@@ -154,10 +155,10 @@ def test_tables_are_those_of_the_results():
 def test_figures_of_unknown_commits_are_marked():
     """Once at least, and what the mark means stands below the table."""
     made = [make() for make in tables.TABLES.values()]
-    marked = [each for each in made if f"{tables.UNKNOWN} |" in each]
+    marked = [each for each in made if f"{UNKNOWN} |" in each]
     unknown = [record for record in results.load() if record["commit"] == "unknown"]
-    assert sum(each.count(f"{tables.UNKNOWN} |") for each in marked) >= len(unknown)
-    assert all(each.endswith(f"\n\n{tables.UNKNOWN.strip()} Measured before commits were recorded.") for each in marked)
+    assert sum(each.count(f"{UNKNOWN} |") for each in marked) >= len(unknown)
+    assert all(each.endswith(f"\n\n{UNKNOWN.strip()} Measured before commits were recorded.") for each in marked)
 
 
 def test_results_are_named_once():
