@@ -78,7 +78,9 @@ def test_port_in_use_is_left_alone(served, patient):
         device.load(model(3))
 
 
-def test_port_that_another_program_has_open_without_a_lock():
+@pytest.fixture
+def unlocked():
+    """A port that another process has open, without a lock: its name, the process, and the line behind it."""
     line, port = pty.openpty()
     name = os.ttyname(port)
     child = os.fork()
@@ -86,16 +88,33 @@ def test_port_that_another_program_has_open_without_a_lock():
         time.sleep(60)
         os._exit(0)
     os.close(port)
-    try:
-        found = examine(Port(name=name))
-        assert found.state == PortState.IN_USE and found.detail.endswith(f"process {child}")
-        os.set_blocking(line, False)
-        with pytest.raises(OSError):
-            os.read(line, 1)
-    finally:
-        os.kill(child, 9)
-        os.waitpid(child, 0)
-        os.close(line)
+    yield name, child, line
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    os.close(line)
+
+
+def test_port_that_another_program_has_open_without_a_lock(unlocked):
+    name, child, line = unlocked
+    found = examine(Port(name=name))
+    assert found.state == PortState.IN_USE and found.detail.endswith(f"process {child}")
+    os.set_blocking(line, False)
+    with pytest.raises(OSError):
+        os.read(line, 1)
+
+
+def test_files_that_are_closed_meanwhile(unlocked, monkeypatch):
+    """A program closes all its other files just before they are looked at: its port is still found."""
+    name, child, _ = unlocked
+    readlink = os.readlink
+
+    def closed(path):
+        if (found := readlink(path)) != name:
+            raise FileNotFoundError(path)
+        return found
+
+    monkeypatch.setattr(os, "readlink", closed)
+    assert examine(Port(name=name)).detail.endswith(f"process {child}")
 
 
 def test_silent_and_missing_ports(monkeypatch):
