@@ -40,7 +40,7 @@ from sateen.testing.usb import (
 
 PRE, PING, SPLIT = 0xC, 0x4, 0x8
 """Names of packets that no device at full speed expects."""
-ROUNDS = 6
+ROUNDS = 3
 """Enumerations of the board, each after a few attacks."""
 
 Attack = Callable[[UsbHost], Awaitable[None]]
