@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -96,8 +96,11 @@ class _Tensor:
         tried = [_noise(item[None], tensor.dequantize(tensor.quantize(item))[None])[0] for item in self.items]
         return _median(tried) - _median(self.own[: len(tried)])
 
-    def suggestion(self, name: str, before: Sequence[_Tensor]) -> str:
-        """What to try; ``before`` are the tensors from which it is computed."""
+    def suggestion(
+        self, name: str, before: Mapping[str, _Tensor], scalable: Set[str], spread: Callable[[str], list[str]]
+    ) -> str:
+        """What to try; ``before`` are the tensors from which it is computed, ``scalable`` those that can be equalized.
+        ``spread`` gives the layers up to one that have channels apart."""
         if not _median(self.snr) < LOW:
             return ""
         gains = [self.gain(calibration) for calibration in TRIED]
@@ -107,12 +110,18 @@ class _Tensor:
             option = f"--method {chosen.method}"
             option += f" --percentile {chosen.percentile:g}" if chosen.method == "percentile" else ""
             return f"few values take most of its range: {option} gains {gain:.0f} dB here"
-        ratio = max((tensor.apart for tensor in before), default=1.0)
-        if ratio >= APART:
-            return f"ranges of channels lie {ratio:.0f} times apart in its input: try --equalize"
+        widest = max(before, key=lambda each: before[each].apart, default="")
+        if widest and before[widest].apart >= APART:
+            apart = f"ranges of channels lie {before[widest].apart:.0f} times apart in its input"
+            layers = [*spread(widest), name]
+            if widest in scalable:
+                return f"{apart}: try --equalize"
+            if len(layers) > 1:
+                return f"{apart}: {' '.join(f'--float {each}' for each in layers)} leave them to the host"
+            return f"{apart}, which is the model's: give its channels one range"
         if _median(self.own) < LOW:
             return f"8 bits are too few for its values: --float {name}, and the layer behind it, too"
-        if before and _median(self.snr) < min(_median(tensor.snr) for tensor in before) - GAIN:
+        if before and _median(self.snr) < min(_median(tensor.snr) for tensor in before.values()) - GAIN:
             return f"its weights lose the most here: --correct-bias, or --float {name} leaves it to the host"
         return "its noise comes from the layers before it"
 
@@ -186,7 +195,22 @@ def assess(
 
 def _layers(quantized: Quantized, found: Mapping[str, _Tensor]) -> Iterator[LayerNoise]:
     makers = {op.output: op for op in quantized.graph.ops}
-    known = {made: found[name] for name, made in quantized.names.items()}
+    floats = {made: name for name, made in quantized.names.items()}
+
+    def sources(name: str) -> list[str]:
+        maker = makers.get(quantized.names[name])
+        return [floats[x] for x in (maker.inputs if maker else ()) if x in floats]
+
+    def spread(name: str) -> list[str]:
+        # Up to where they come to lie so far apart.
+        layers, waiting, least = list[str](), [name], max(APART, found[name].apart ** 0.5)
+        while waiting:
+            layer = waiting.pop()
+            if layer not in layers and found[layer].apart >= least and sources(layer):
+                layers.insert(0, layer)
+                waiting += sources(layer)
+        return layers
+
     for name, made in quantized.names.items():
         maker = makers.get(made)
         yield LayerNoise(
@@ -194,7 +218,9 @@ def _layers(quantized: Quantized, found: Mapping[str, _Tensor]) -> Iterator[Laye
             operator="input" if maker is None else type(maker).__name__,
             snr=_median(found[name].snr),
             own=_median(found[name].own),
-            suggestion=found[name].suggestion(name, [known[x] for x in (maker.inputs if maker else ()) if x in known]),
+            suggestion=found[name].suggestion(
+                name, {each: found[each] for each in sources(name)}, quantized.scalable, spread
+            ),
         )
 
 

@@ -21,7 +21,7 @@ from sateen.quantize.factors import channel_factors
 from sateen.quantize.ranges import Trace
 from sateen.quantize.rewriting import channel_axis
 
-__all__ = ["channel_ranges", "equalize", "pairs"]
+__all__ = ["channel_ranges", "equalize", "pairs", "scalable"]
 
 LAYERS = ("Conv", "Gemm", "MatMul")
 PASSING = ("Relu", "LeakyRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "Identity", "Dropout")
@@ -97,8 +97,7 @@ def equalize(model: OnnxModel, trace: Trace) -> tuple[OnnxModel, Trace]:
     Channel i of an activation is divided by ``√(r₁ / r₂)``, where r₁ is its largest magnitude and r₂ the largest weight
     of the next layer for it, as a share of the largest weight in the same row; by r₁ where rows have one channel only.
     """
-    shapes = {name: values.shape for name, values in next(iter(trace())).items()}
-    found = [pair for pair in pairs(model) if _fits(pair, model.constants, shapes)]
+    found = _fitting(model, trace)
     largest = channel_ranges(trace, [pair.last for pair in found]) if found else {}
     constants, divided = dict(model.constants), dict[str, Array]()
     for pair in found:
@@ -112,6 +111,16 @@ def equalize(model: OnnxModel, trace: Trace) -> tuple[OnnxModel, Trace]:
             yield {name: _divided(values, divided.get(name)) for name, values in tensors.items()}
 
     return replace(model, constants=constants), equalized
+
+
+def scalable(model: OnnxModel, trace: Trace) -> frozenset[str]:
+    """The tensors to whose channels equalization gives one range."""
+    return frozenset(name for pair in _fitting(model, trace) for name in (*pair.between, *pair.flat))
+
+
+def _fitting(model: OnnxModel, trace: Trace) -> list[Pair]:
+    shapes = {name: values.shape for name, values in next(iter(trace())).items()}
+    return [pair for pair in pairs(model) if _fits(pair, model.constants, shapes)]
 
 
 def _fits(pair: Pair, constants: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 
 from sateen.frontends.onnx import Maker, OnnxModel, guarded
 from sateen.graph import Array, Graph
-from sateen.quantize.equalization import equalize
+from sateen.quantize.equalization import equalize, scalable
 from sateen.quantize.ranges import Calibration, Range, Trace, find_ranges
 from sateen.quantize.rewriting import WEIGHTED, fold_batch_norms, inline_constants, rewrite
 
@@ -39,6 +39,8 @@ class Quantized:
     input: str
     output: str
     """The float model's first input and output."""
+    scalable: Set[str] = frozenset()
+    """Float tensors to whose channels equalization would give one range, and has not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +71,11 @@ class FloatModel:
         """
         with guarded("file", "it cannot be quantized"), np.errstate(all="ignore"):
             model, trace = fold_batch_norms(inline_constants(self.model)), self.trace
+            able = frozenset[str]()
             if calibration.equalize:
                 model, trace = equalize(model, trace)
+            else:
+                able = scalable(model, trace)
             made = {name for node in model.nodes for name in node.outputs} | {*model.inputs}
             found = _joined(find_ranges(_only(trace, made), calibration), self.shared)
             means = _channel_means(trace, model) if calibration.correct_bias else {}
@@ -80,7 +85,7 @@ class FloatModel:
         graph = self.graph(rewritten)
         names = {name: f"{name}.codes" for name in found if f"{name}.codes" in graph.tensors}
         entry, end = next(iter(model.inputs)), model.outputs[0]
-        return Quantized(graph=graph, trace=trace, names=names, input=entry, output=end)
+        return Quantized(graph=graph, trace=trace, names=names, input=entry, output=end, scalable=able)
 
 
 def _joined(ranges: Mapping[str, Range], groups: Sequence[Sequence[str]]) -> dict[str, Range]:

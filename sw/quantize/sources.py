@@ -66,4 +66,7 @@ def quantize_network(network: Network, calibration: ArrayLike, ranges: Calibrati
     graph = quantize(folded, np.asarray(calibration), ranges=replace(ranges, equalize=False))
     names = {tensor.name: tensor.name for tensor in graph.tensors.values() if tensor.dtype == "int8"}
     end = folded.layers[-1].name
-    return Quantized(graph=graph, trace=lambda: [folded.trace(calibration)], names=names, input="input", output=end)
+    return Quantized(
+        graph=graph, trace=lambda: [folded.trace(calibration)], names=names, input="input", output=end,
+        scalable=frozenset() if ranges.equalize else frozenset(names) - {"input"},
+    )  # fmt: skip

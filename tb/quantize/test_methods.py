@@ -175,6 +175,36 @@ def test_equalization_brings_channels_together(network, tmp_path):
         assert noise[name, True] >= noise["as_is", False] - 1
 
 
+@pytest.mark.parametrize("between", ["Relu", "HardSwish"])
+def test_suggestions_help(between, tmp_path):
+    """Equalization where it reaches and has not been tried; else the layers from which on channels lie apart."""
+    rng = np.random.default_rng(7)
+    far = np.float32(10) ** np.linspace(0, 4, 8, dtype=np.float32)
+    values = {"a": rng.normal(size=(8, 1, 3, 3)) * 0.3, "b": rng.normal(size=(8, 8, 1, 1)) * 0.3}
+    values = {name: value.astype(np.float32) for name, value in values.items()}
+    values = {"a": values["a"] * far[:, None, None, None], "b": values["b"] / far[None, :, None, None]}
+    nodes = [helper.make_node("Conv", ["x", "a"], ["first"], pads=[1] * 4), helper.make_node(between, ["first"], ["h"])]
+    nodes.append(helper.make_node("Conv", ["h", "b"], ["last"]))
+    ends = [helper.make_tensor_value_info(name, 1, ("N", count, 8, 8)) for name, count in (("x", 1), ("last", 8))]
+    tensors = [onnx.numpy_helper.from_array(value, name) for name, value in values.items()]
+    graph = helper.make_graph(nodes, "apart", ends[:1], ends[1:], tensors)
+    path, x = tmp_path / "apart.onnx", rng.normal(size=(8, 1, 8, 8)).astype(np.float32)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8), path)
+
+    def last(**options):
+        return assess(quantize_source(path, x, Calibration(**options))).layers[-1]
+
+    plain, equalized = last(), last(equalize=True)
+    assert plain.snr < 20 and "ranges of channels lie" in plain.suggestion
+    if between == "Relu":
+        assert plain.suggestion.endswith("try --equalize") and equalized.snr > plain.snr + 10
+    else:
+        layers = ("first", "h", "last")
+        for each in (plain, equalized):
+            assert each.suggestion.endswith(f": {' '.join(f'--float {x}' for x in layers)} leave them to the host")
+        assert last(keep_float=layers).snr > plain.snr + 20
+
+
 @pytest.mark.parametrize("shape", ["rows", "reshaped"])
 def test_only_channels_are_equalized(shape, tmp_path):
     """Products of rows have channels along their last axis, and not every Reshape flattens."""

@@ -49,11 +49,11 @@ def group_norm(translator: Translator, call: Call) -> str | tuple[str, ...]:
     normal = translator.emit(call, "InstanceNormalization", inputs, f"{name}.normal", epsilon=epsilon)
     steps = [(kind, given) for kind, given in zip(("Mul", "Add"), affine, strict=True) if given is not None]
     result = _shaped(translator, call, normal, shape, f"{name}.plain" if steps else name)
-    for place, (kind, given) in enumerate(steps):
+    for step, (kind, given) in enumerate(steps):
         constant = translator.tensor(given)
         call.require(constant is not None, "its weight or bias is computed at run time")
         assert constant is not None
-        made = name if place == len(steps) - 1 else f"{name}.scaled"
+        made = name if step == len(steps) - 1 else f"{name}.scaled"
         values = constant.numpy().reshape(-1, *[1] * (len(shape) - 2))
         result = translator.emit(call, kind, [result, translator.constant(f"{name}.{kind}", values)], made)
     return (result,) if native else result
