@@ -110,6 +110,8 @@ class OnnxModel:
     outputs: tuple[str, ...]
     free: bool = False
     """Whether an input's first axis is free."""
+    replaceable: frozenset[str] = frozenset()
+    """Constants that are inputs, too: other interpreters let callers replace them, and optimize less for it."""
 
 
 def read(data: bytes, folder: Path | None = None) -> OnnxModel:
@@ -180,6 +182,8 @@ def _model(onnx: Any, model: Any) -> OnnxModel:
         free=any(
             not value.type.tensor_type.shape.dim[0].dim_value for value in graph.input if _text(value.name) in inputs
         ),
+        # Before version 4 of the format every constant had to be an input.
+        replaceable=frozenset(map(_text, (value.name for value in graph.input if model.ir_version > 3))) - {*inputs},
     )  # fmt: skip
 
 

@@ -17,10 +17,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sateen.frontends.onnx.file import Node, OnnxModel
-from sateen.frontends.onnx.parts import DEQUANTIZE, QUANTIZE, Numbers, Part, kind_of, numbers_of
+from sateen.frontends.onnx.parts import DEQUANTIZE, QUANTIZE, Numbers, Part, Parts, kind_of, numbers_of
 from sateen.frontends.onnx.replacement import KERNELS, LAYERS, Kernel, Replacement
 from sateen.frontends.onnx.transposes import move_transposes
-from sateen.graph import Array
 
 __all__ = ["Kernel", "Optimized", "optimized"]
 
@@ -75,7 +74,7 @@ class _Network(Replacement):
             elif self._is_removed(node):
                 names[node.outputs[0]] = inputs[0]
             elif node.outputs:
-                self.put(_part(self.constants, node, inputs))
+                self.put(_part(self, node, inputs))
                 self.note_weights(node)
         for part in [part for part in self.parts if part.kind == DEQUANTIZE and not self.is_needed(part)]:
             self.remove(part)
@@ -153,6 +152,8 @@ class _Network(Replacement):
             return
         if any(a.numbers is None or not a.numbers.stated or a.numbers != b.numbers for a, b in pairs):
             return
+        if not all(part.numbers and all(part.numbers.fixed) for both in pairs for part in both):
+            return
         if inner.numbers != last.numbers:
             common = _common(inner.numbers, last.numbers)
             if common is None or self.only_reader(first.output) is not inner:
@@ -173,7 +174,9 @@ class _Network(Replacement):
         if part.kind != DEQUANTIZE or behind is None or behind.kind != QUANTIZE or behind.numbers is None:
             return
         places, maker = self.places(behind.output), self.makers.get(part.inputs[0])
-        if behind.numbers != part.numbers or len({reader for reader, _ in places}) > 1:
+        if behind.numbers != part.numbers or not (all(behind.numbers.fixed) and all(part.numbers.fixed)):
+            return
+        if len({reader for reader, _ in places}) > 1:
             return
         if behind.output in self.outputs:
             if places or maker is None or self.only_reader(part.inputs[0]) is not part:
@@ -201,7 +204,7 @@ class _Network(Replacement):
     def _value(self, name: str) -> object:
         """Equal for equal tensors: single constants are compared by their values, except those of 8 bits."""
         value = self.constants.get(name)
-        if value is None or value.size != 1 or value.dtype.itemsize == 1:
+        if value is None or value.size != 1 or value.dtype.itemsize == 1 or name in self.replaceable:
             return name
         return value.dtype.name, value.shape, value.item()
 
@@ -271,11 +274,14 @@ def _common(a: Numbers | None, b: Numbers | None) -> Numbers | None:
     return Numbers(float(scale), int(point), a.kind, True)
 
 
-def _part(constants: Mapping[str, Array], node: Node, inputs: list[str]) -> Part:
+def _part(parts: Parts, node: Node, inputs: list[str]) -> Part:
+    constants = parts.constants
     version, kind = node.schema.version if node.schema else 0, kind_of(node)
     if kind in (QUANTIZE, DEQUANTIZE):
         scales, points = (constants.get(name) for name in (*node.inputs[1:3], "", "")[:2])
+        scales = None if parts.replaceable & {*node.inputs[1:3]} else scales
         return Part(
-            kind, version, inputs[:1], node.outputs, numbers_of(constants, node), scales=scales, points=points
+            kind, version, inputs[:1], node.outputs, numbers_of(constants, node, parts.replaceable), scales=scales,
+            points=points,
         )  # fmt: skip
     return Part(kind, version, inputs, node.outputs, attributes=node.attributes, results=[node.outputs[0]])

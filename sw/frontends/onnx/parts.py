@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,8 @@ class Numbers:
     """Axes of the scale and of the zero point, which may be lists of one."""
     point: str = field(default="", compare=False)
     """The name of the zero point's tensor."""
+    fixed: tuple[bool, bool] = field(default=(True, True), compare=False)
+    """Whether the scale and the zero point are constants that no caller may replace."""
 
 
 def kind_of(node: Node) -> str:
@@ -41,18 +43,20 @@ def kind_of(node: Node) -> str:
     return OWN.get(node.kind, node.kind)
 
 
-def numbers_of(constants: Mapping[str, Array], node: Node) -> Numbers | None:
+def numbers_of(constants: Mapping[str, Array], node: Node, replaceable: Set[str] = frozenset()) -> Numbers | None:
     """What a QuantizeLinear or DequantizeLinear states, if that is one scale and one zero point."""
     scale = constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
     if scale is None or scale.size != 1 or scale.dtype.kind not in "iuf":
         return None
     if not node.has(2):
-        return Numbers(float(scale.item()), 0, "uint8", False, (scale.ndim, 0))
+        fixed = node.inputs[1] not in replaceable, True
+        return Numbers(float(scale.item()), 0, "uint8", False, (scale.ndim, 0), fixed=fixed)
     point = constants.get(node.inputs[2])
     if point is None or point.size != 1 or point.dtype.kind not in "iu" and point.dtype.name not in NARROW:
         return None
-    ranks = scale.ndim, point.ndim
-    return Numbers(float(scale.item()), int(point.item()), point.dtype.name, True, ranks, node.inputs[2])
+    ranks, names = (scale.ndim, point.ndim), node.inputs[1:3]
+    fixed = names[0] not in replaceable, names[1] not in replaceable
+    return Numbers(float(scale.item()), int(point.item()), point.dtype.name, True, ranks, names[1], fixed)
 
 
 def constants_of(model: OnnxModel) -> dict[str, Array]:
@@ -73,7 +77,7 @@ class Part:
     numbers: Numbers | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     scales: Array | None = None
-    """Those of a DequantizeLinear of constants."""
+    """Those of a DequantizeLinear of constants, unless callers may replace them or its zero points."""
     points: Array | None = None
     """Its zero points; ``None`` if it states none."""
     results: list[str] = field(default_factory=list)
@@ -99,7 +103,7 @@ class Parts:
         self.readers: dict[str, list[Part]] = {}
         """By a tensor's name; who reads it twice stands there twice."""
         self.count = 0
-        self.constants = constants_of(model)
+        self.constants, self.replaceable = constants_of(model), model.replaceable
 
     def name(self, like: str, what: str) -> str:
         """A name for another tensor."""

@@ -59,6 +59,8 @@ class Replacement(Parts):
         points = self.constants.get(node.inputs[2]) if node.has(2) else scales
         if codes is None or scales is None or points is None or codes.ndim != 2 or points.ndim != scales.ndim:
             return
+        if self.replaceable & {*node.inputs}:
+            return
         axis, size = node.attributes.get("axis", 1), node.attributes.get("block_size", 0)
         whole = scales.ndim == 0 or scales.shape == codes.shape[1:] and axis == 1
         if whole if not size else axis == 0 and size >= BLOCK and size & (size - 1) == 0:
@@ -95,7 +97,11 @@ class Replacement(Parts):
         kinds = {self._kind(behind), *(self._kind_read(each) for each in before if each is not None)}
         if len(kinds) > 1 or not kinds <= {"int8", "uint8"}:
             return Kernel.REAL
-        if part.kind in PAIRS and not all(map(self._is_plain, [behind, *filter(None, before)])):
+        given = [*filter(None, before)]
+        if part.kind in PAIRS and not all(map(self._is_plain, [behind, *given])):
+            return Kernel.REAL
+        # That has a table of exponentials of the scale.
+        if part.kind == "Softmax" and not all(each.numbers and each.numbers.fixed[0] for each in given):
             return Kernel.REAL
         return Kernel.UINT8 if kinds == {"uint8"} else Kernel.CODES
 
@@ -165,12 +171,13 @@ class Replacement(Parts):
     def _changes_codes(self, clamp: Part, quantize: Part) -> bool:
         """Whether a clamp before a QuantizeLinear changes codes (``IsClipMadeRedundantByQ``)."""
         numbers = quantize.numbers
-        if numbers is None or numbers.kind not in ("int8", "uint8"):
+        if numbers is None or numbers.kind not in ("int8", "uint8") or not numbers.fixed[1]:
             return True
         least = -128 if numbers.kind == "int8" else 0
         if clamp.kind == "Relu":
             return numbers.zero_point != least
-        if not self._is_plain(quantize) or any(name and name not in self.constants for name in clamp.inputs[1:]):
+        fixed = self.constants.keys() - self.replaceable | {""}
+        if not (self._is_plain(quantize) and numbers.fixed[0] and fixed.issuperset(clamp.inputs[1:])):
             return True
         given = [self.constants.get(name) for name in [*clamp.inputs[1:], "", ""][:2]]
         stated = [clamp.attributes.get(name, value) for name, value in zip(("min", "max"), given, strict=True)]
@@ -208,7 +215,8 @@ class Replacement(Parts):
             return numbers.kind if numbers else ""
         read = behind.numbers if behind is not None and behind.kind == DEQUANTIZE else None
         alike = read is not None and replace(read, scale=numbers.scale) == numbers
-        return "uint8" if alike and numbers.stated else "int8"
+        fixed = read is not None and numbers.fixed[1] and read.fixed[1]
+        return "uint8" if alike and fixed and numbers.stated else "int8"
 
 
 @np.errstate(all="ignore")
@@ -216,7 +224,7 @@ def _fits_sums(bias: Part | None, first: Part, second: Part) -> bool:
     """Whether a bias without a zero point has about the scales of a convolution's sums (``CheckConvBiasScale``)."""
     if bias is None:
         return True
-    if first.numbers is None or second.scales is None or bias.scales is None:
+    if first.scales is None or first.numbers is None or second.scales is None or bias.scales is None:
         return False
     wanted = np.float64(first.numbers.scale) * second.scales.astype(np.float64)
     fits = bias.scales.size == 1 or bias.scales.shape == wanted.shape
