@@ -180,7 +180,7 @@ class _Model:
         t, config, kind, pace = self.timing, self.config, self.config.pe_kind, _Pace(d, self.config)
         begin, first_part = self._begin(), len(self.drains)
         weights_loaded = self._load()
-        begins = max(weights_loaded, begin + t.operand_settle) if d.weights.waits else weights_loaded
+        begins = max(weights_loaded, self.done + t.operand_settle) if d.weights.waits else weights_loaded
         word = begins + t.weight_store_latency + t.weights_to_tile
         requests = _Requests(t, self._first_request(), config.group, pace, self.gates)
         fetched = requests.next + requests.latency

@@ -90,14 +90,14 @@ class Config:
     that many times fewer cycles. 1 with ``combine``, with ``pe=term`` and in a sequential engine."""
     overlap: int = 0
     """1: a layer's beats begin while the last results of the layer before are still under way, as far as they do not
-    read them, and sums at a single position add up in a register. 0 in a sequential engine and with ``products``."""
+    read them, and sums at a single position add up in a register. 0 in a sequential engine."""
     sdram: str | None = None
     """Chip of SDRAM beside the part, in which models and their tensors lie: ``as4c32m16sb``, ``is42s16160g``,
     ``m12l64322a``, ``m12l16161a`` or ``w9825g6kh``. ``None``: there is none."""
     products: int = 0
     """1: the tile also multiplies two tensors, of which one becomes words of the weight store at run time, and
-    subtracts both zero points. Only in a pipelined engine with ``pe=mac``, ``weight_bits=9``, ``combine=1``,
-    ``overlap=0`` and a hardware multiplier for each PE."""
+    subtracts both zero points. Only in a pipelined engine with ``pe=mac``, ``weight_bits=9``, ``combine=1`` and a
+    hardware multiplier for each PE."""
     link: str = "uart"
     """One of :data:`LINKS`, for builds for boards."""
     softmax: int = 0
@@ -187,7 +187,7 @@ class Config:
     def _products(self) -> None:
         """Checks what products of two tensors require."""
         self._int("products", 0, 1)
-        required = {"engine": "pipelined", "pe": "mac", "weight_bits": 9, "combine": 1, "overlap": 0}
+        required = {"engine": "pipelined", "pe": "mac", "weight_bits": 9, "combine": 1}
         for name, value in required.items() if self.products else ():
             if getattr(self, name) != value:
                 raise ValueError(f"{name} must be {value} with products=1, not {getattr(self, name)!r}")

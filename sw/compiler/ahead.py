@@ -66,8 +66,10 @@ def _ahead(before: Descriptor, after: Descriptor, config: Config) -> tuple[int, 
 
 def _late(output: OutputStream, config: Config) -> NDArray[np.uint8]:
     """Of each byte of the scratchpad: 1 if the last part of the accumulators writes it, up to 4 for the fourth last,
-    else more."""
+    else more. Words of the weight store are none of them: whoever reads those waits by itself."""
     late = np.full(config.scratchpad_bytes, len(NONE) + 1, np.uint8)
+    if output.to_weights:
+        return late
     parts = math.prod(dim.count for dim in output.dims[: CHANNELS_DIM + 1])
     for back in range(min(parts, len(NONE)), 0, -1):
         block, group = divmod(parts - back, output.dims[CHANNELS_DIM].count)

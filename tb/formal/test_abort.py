@@ -72,7 +72,9 @@ def test_sequential():
 
 @pytest.mark.prove
 @pytest.mark.parametrize(
-    "text", ["tiny", "tiny,pe=bitserial", "tiny,overlap=1", "tiny,products=1", "tiny,positions=256,softmax=1"]
+    "text",
+    ["tiny", "tiny,pe=bitserial", "tiny,overlap=1", "tiny,products=1", "tiny,products=1,overlap=1",
+     "tiny,positions=256,softmax=1"],
 )
 def test_pipelined(text):
     """Whatever the host asks for; what is assumed is what the sequential engine's cover meets."""

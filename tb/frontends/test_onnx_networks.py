@@ -35,7 +35,7 @@ CONFIGS = [
     "tiny",
     "small",
     "large",
-    "tiny,products=1,softmax=1,squares=1,positions=256,descriptors=12",
+    "tiny,products=1,softmax=1,squares=1,positions=256,descriptors=12,overlap=1",
     "tiny,rows=6,cols=5,lanes=3,positions=32",
     "tiny,pe=bitserial",
     "tiny,pe=balanced,overlap=1",

@@ -23,7 +23,7 @@ from sateen.runtime import Device
 from tflite_networks import random_network
 
 CONFIGS = [
-    "tiny,products=1,softmax=1,squares=1,positions=256,descriptors=12", "tiny",
+    "tiny,products=1,softmax=1,squares=1,positions=256,descriptors=12,overlap=1", "tiny",
     "micro,scratchpad_bytes=8192,weight_bytes=16384,descriptors=32",
     "tiny,scratchpad_bytes=1024,weight_bytes=4096,descriptors=4", "tiny,pe=bitserial", "tiny,combine=4",
     "tiny,positions=256,scratchpad_bytes=512,overlap=1,softmax=1", "tiny,pe=interleaved",

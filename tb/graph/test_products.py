@@ -127,7 +127,7 @@ def test_on_the_device(device, shapes, transposed):
 @pytest.fixture(scope="module")
 def wide():
     """Four rows of weights are loaded at once; of the words of an address, results become one at a time."""
-    with sateen.open("sim:tiny,rows=16,cols=3,lanes=2,weight_rows=4,products=1,descriptors=12") as opened:
+    with sateen.open("sim:tiny,rows=16,cols=3,lanes=2,weight_rows=4,products=1,descriptors=12,overlap=1") as opened:
         yield opened
 
 

@@ -77,8 +77,11 @@ def _lines(stream: ActivationStream, count: int, config: Config) -> tuple[NDArra
 
 
 def _last_written(output: OutputStream, parts: int, config: Config) -> NDArray[np.int64]:
-    """For each byte of the scratchpad, 1 if it is a result of the last ``parts`` parts of the accumulators."""
+    """For each byte of the scratchpad, 1 if it is a result of the last ``parts`` parts of the accumulators. Words of
+    the weight store are none: what reads them waits for all descriptors before."""
     found = np.zeros(config.scratchpad_bytes, np.int64)
+    if output.to_weights:
+        return found
     blocks, groups, rows, columns = output.dims
     offsets = np.add.outer(np.arange(rows.count) * rows.strides[0], np.arange(columns.count) * columns.strides[0])
     count = blocks.count * groups.count

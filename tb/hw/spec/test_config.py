@@ -40,7 +40,6 @@ from sateen.hw.spec.identity import Identity
             "multipliers must be none with products=1, one for each PE, not 32",
         ),
         ({"weight_rows": True}, "weight_rows must be a whole number from 1 to 4, not True"),
-        ({"overlap": 1, "products": 1, "weight_bits": 9}, "overlap must be 0 with products=1, not 1"),
         ({"overlap": 2}, "overlap must be a whole number from 0 to 1, not 2"),
         ({"overlap": 1, "engine": "sequential", "lanes": 1}, "overlap must be 0 with engine=sequential, not 1"),
         ({"link": "spi"}, "link must be one of uart, usb, ethernet, not 'spi'"),
