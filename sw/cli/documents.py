@@ -173,7 +173,11 @@ class Verified:
     """A configuration that was placed."""
 
     config: str
+    clock_mhz: float
+    """What it was to reach."""
     fits: bool
+    lacks: str
+    """Of what the part has too little; empty if it fits."""
     reached_mhz: float | None
     """The clock that the timing analysis allows; ``null`` if it does not fit."""
     luts: int | None

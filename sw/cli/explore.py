@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -88,8 +89,12 @@ def explore(
         console.print(f"{html}: the front")
     verified: list[Verified] = []
     try:
-        for point in found.front[:verify]:
-            verified.append(_verified(point, target))
+        if verify:
+            several = f"the {verify} fastest" if verify > 1 else found.front[0].config
+            with status(f"building {several}"), spread(scheduler, jobs) as run:
+                for each in (run or map)(partial(_verified, target), found.front[:verify]):
+                    verified.append(each)
+                    console.print(_text(each))
     finally:
         # What was found is kept, whatever becomes of the builds.
         write_document(
@@ -240,31 +245,39 @@ def _ms(value: float) -> str:
     return f"{value:,.0f} ms" if value >= 1000 else f"{value:.4g} ms"
 
 
-def _verified(point: Point, target: Target) -> Verified:
-    """A point, placed."""
+def _verified(target: Target, point: Point) -> Verified:
+    """A point, placed, in whatever process."""
     from sateen.fpga.build import Recipe, build
     from sateen.fpga.flow import place
     from sateen.fpga.tools import ClockMissed, DoesNotFit
     from sateen.hw.spec.config import parse_config
 
-    with status(f"building {point.config}"):
-        try:
-            if target.board is not None:
-                recipe = Recipe(board=target.name, config=target.board.with_pll_clock(target.board.parse(point.config)))
-                try:
-                    report = build(recipe).report
-                except ClockMissed as error:
-                    report = error.build.report
-            else:
-                from sateen.hw.top import Accelerator
+    try:
+        if target.board is not None:
+            recipe = Recipe(board=target.name, config=target.board.with_pll_clock(target.board.parse(point.config)))
+            try:
+                report = build(recipe).report
+            except ClockMissed as error:
+                report = error.build.report
+        else:
+            from sateen.hw.top import Accelerator
 
-                report = place(Accelerator(parse_config(point.config)), target.part, target_mhz=point.clock_mhz)
-        except DoesNotFit as error:
-            console.print(f"{point.config}: {error}")
-            return Verified(config=point.config, fits=False, reached_mhz=None, luts=None, registers=None)
+            report = place(Accelerator(parse_config(point.config)), target.part, target_mhz=point.clock_mhz)
+    except DoesNotFit as error:
+        return Verified(
+            config=point.config, clock_mhz=point.clock_mhz, fits=False, lacks=str(error), reached_mhz=None, luts=None,
+            registers=None,
+        )  # fmt: skip
     cells = report.resources
-    missed = "" if report.clock_mhz >= point.clock_mhz else ", less than its clock"
-    console.print(f"{point.config}: placed, {cells.luts:,} LUTs, {report.clock_mhz} MHz{missed}")
     return Verified(
-        config=point.config, fits=True, reached_mhz=report.clock_mhz, luts=cells.luts, registers=cells.registers
-    )
+        config=point.config, clock_mhz=point.clock_mhz, fits=True, lacks="", reached_mhz=report.clock_mhz,
+        luts=cells.luts, registers=cells.registers,
+    )  # fmt: skip
+
+
+def _text(found: Verified) -> str:
+    if not found.fits:
+        return f"{found.config}: {found.lacks}"
+    assert found.reached_mhz is not None
+    missed = "" if found.reached_mhz >= found.clock_mhz else ", less than its clock"
+    return f"{found.config}: placed, {found.luts:,} LUTs, {found.reached_mhz} MHz{missed}"

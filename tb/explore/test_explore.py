@@ -4,6 +4,8 @@ import dataclasses
 import json
 import pickle
 import sqlite3
+from functools import partial
+from types import SimpleNamespace
 
 import jsonschema
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 
 from command_line import here
 from sateen.cli import documents
-from sateen.cli.explore import _memory, _row, _target
+from sateen.cli.explore import _memory, _row, _target, _verified
 from sateen.cli.schema import schema_of
 from sateen.errors import SateenError
 from sateen.explore import ModelTime, Point, StudyMismatch, Target, Task, explore
@@ -19,8 +21,10 @@ from sateen.explore.page import page
 from sateen.explore.space import Space
 from sateen.explore.study import _identity, _result
 from sateen.fpga.boards import BOARDS
+from sateen.fpga.flow import Resources
 from sateen.fpga.parts import PARTS
 from sateen.fpga.speed import speed
+from sateen.fpga.tools import ClockMissed, DoesNotFit
 from sateen.hw.spec.config import parse_config
 from sateen.testing.graphs import Builder
 
@@ -259,6 +263,40 @@ def test_what_was_found_is_kept_if_a_build_fails(tmp_path, monkeypatch):
     done = here("explore", tmp_path / "net.graph", "--board", "icebreaker", "--trials", 1, "--verify", 1, "--json", "-")
     assert done.returncode == 1 and "no tools" in done.stderr
     assert json.loads(done.stdout)["front"] and not json.loads(done.stdout)["verified"]
+
+
+def test_the_fastest_are_placed(tmp_path, monkeypatch):
+    """What placement gave is printed as it comes and in the JSON, also of those that miss their clock or do not fit."""
+    answers = iter([(50_000, 120.5), (40_000, 20.0), DoesNotFit("208 block RAMs, 300 needed")])
+
+    def built(recipe):
+        found = next(answers)
+        if isinstance(found, Exception):
+            raise found
+        cells = Resources(luts=found[0], registers=7, multipliers=0, block_rams=0)
+        report = SimpleNamespace(report=SimpleNamespace(resources=cells, clock_mhz=found[1]))
+        if found[1] < 50:
+            raise ClockMissed("missed", report)
+        return report
+
+    monkeypatch.setattr("sateen.fpga.build.build", built)
+    graph().save(tmp_path / "net.graph")
+    call = ("explore", "net.graph", "--board", "ulx3s-85f", "--trials", 20, "--verify", 3, "--json", "found.json")
+    done = here(*call, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    document = json.loads((tmp_path / "found.json").read_text())
+    jsonschema.validate(document, schema_of(documents.DOCUMENTS["explore"]))
+    verified = document["verified"]
+    assert [each["config"] for each in verified] == [each["config"] for each in document["front"][:3]]
+    assert [(each["fits"], each["reached_mhz"], each["luts"]) for each in verified] == [
+        (True, 120.5, 50_000), (True, 20.0, 40_000), (False, None, None),
+    ]  # fmt: skip
+    first, second, third = (each["config"] for each in verified)
+    assert f"{first}: placed, 50,000 LUTs, 120.5 MHz\n" in done.stdout
+    assert f"{second}: placed, 40,000 LUTs, 20.0 MHz, less than its clock" in done.stdout
+    assert f"{third}: 208 block RAMs, 300 needed" in done.stdout
+    # Other processes get it, too.
+    assert pickle.loads(pickle.dumps(partial(_verified, target("ulx3s-85f"))))
 
 
 @pytest.mark.parametrize(
