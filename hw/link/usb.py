@@ -9,12 +9,13 @@ from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.fifo import AsyncFIFOBuffered
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect
 
 from sateen.errors import SateenError
 from sateen.extras import install_hint
 from sateen.hw.spec.usb import MAKER, PRODUCT, TITLE, VENDOR
 from sateen.hw.spec.wire import FLAG
+from sateen.hw.stream.slice import RegisterSlice
 
 __all__ = ["ULPI_PINS", "USB_PINS", "UsbSerial"]
 
@@ -105,6 +106,9 @@ class UsbSerial(wiring.Component):
         m.submodules.outgoing = outgoing = AsyncFIFOBuffered(
             width=8, depth=BUFFER_BYTES, w_domain="sync", r_domain="usb"
         )
+        # Whether there is room is known late.
+        m.submodules.sending = sending = RegisterSlice(8)
+        connect(m, wiring.flipped(self.i), sending.i)
         m.d.comb += [
             incoming.w_data.eq(device.rx.payload),
             incoming.w_en.eq(device.rx.valid),
@@ -112,9 +116,9 @@ class UsbSerial(wiring.Component):
             self.o.payload.eq(incoming.r_data),
             self.o.valid.eq(incoming.r_rdy),
             incoming.r_en.eq(self.o.ready),
-            outgoing.w_data.eq(self.i.payload),
-            outgoing.w_en.eq(self.i.valid),
-            self.i.ready.eq(outgoing.w_rdy),
+            outgoing.w_data.eq(sending.o.payload),
+            outgoing.w_en.eq(sending.o.valid),
+            sending.o.ready.eq(outgoing.w_rdy),
         ]
         self._pack(m, outgoing, device.tx)
         return m
