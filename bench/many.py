@@ -28,5 +28,5 @@ def options(parser: argparse.ArgumentParser) -> None:
 @contextmanager
 def spreading(arguments: argparse.Namespace) -> Iterator[Callable[[Callable[[Item], Result], Sequence[Item]], Any]]:
     """What calls a function for items; results come in order, each as soon as it is there."""
-    with spread(arguments.scheduler, arguments.jobs) as run:
+    with spread(arguments.scheduler, arguments.jobs, ["sateen.compiler", "sateen.runtime"]) as run:
         yield run or map
