@@ -5,7 +5,7 @@ Both parts are in the domain ``sync``, which whoever uses them renames to the PH
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.crc import Processor
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
@@ -21,7 +21,7 @@ GMII = wiring.Signature(
 )  # fmt: skip
 """A PHY's lines, a byte a cycle, seen from the device (IEEE 802.3, clause 35): RX_DV, RX_ER, RXD, TX_EN, TXD."""
 RECEIVED = data.StructLayout({"data": 8, "end": 1})
-"""A frame's next byte, its check sequence included; or its end, with ``data`` 1 if the frame is good."""
+"""A frame's next byte; or its end, with ``data`` 1 if the frame is good."""
 LEAST_BYTES = 60
 """Of a frame without its check sequence; shorter ones are padded."""
 CHECK_BYTES = 4
@@ -36,7 +36,8 @@ def _crc() -> Processor:
 
 
 class FrameReceiver(wiring.Component):
-    """Takes frames from a PHY. Byte by byte, 2 cycles later; no back-pressure reaches the line.
+    """Takes frames from a PHY. Byte by byte, 6 cycles later; no back-pressure reaches the line. Check sequences are not
+    passed on: a packet that says that it is longer than its frame does not take them for its own.
 
     Members
     -------
@@ -53,8 +54,10 @@ class FrameReceiver(wiring.Component):
         m = Module()
         m.submodules.check = crc = _crc()
         valid, error, byte, broken = Signal(), Signal(), Signal(8), Signal()
+        # The last bytes, of which nobody knows whether they are the check sequence.
+        held, count = Signal(8 * CHECK_BYTES), Signal(range(CHECK_BYTES + 1))
         m.d.sync += [valid.eq(self.valid), error.eq(self.error), byte.eq(self.data)]
-        m.d.comb += [crc.data.eq(byte), self.o.payload.data.eq(byte)]
+        m.d.comb += [crc.data.eq(byte), self.o.payload.data.eq(held[:8])]
         with m.FSM():
             with m.State("gap"):
                 # A frame whose beginning nobody saw passes.
@@ -62,13 +65,15 @@ class FrameReceiver(wiring.Component):
                     m.next = "preamble"
             with m.State("preamble"):
                 m.d.comb += crc.start.eq(1)
-                m.d.sync += broken.eq(0)
+                m.d.sync += [broken.eq(0), count.eq(0)]
                 with m.If(valid & (byte == BEGIN)):
                     m.next = "frame"
                 with m.Elif(valid & (byte != PREAMBLE)):
                     m.next = "gap"
             with m.State("frame"):
-                m.d.comb += [self.o.valid.eq(valid & ~broken), crc.valid.eq(valid)]
+                m.d.comb += [self.o.valid.eq(valid & ~broken & (count == CHECK_BYTES)), crc.valid.eq(valid)]
+                with m.If(valid):
+                    m.d.sync += [held.eq(Cat(held[8:], byte)), count.eq(count + (count != CHECK_BYTES))]
                 with m.If((valid & error) | (self.o.valid & ~self.o.ready)):
                     m.d.sync += broken.eq(1)
                 with m.If(~valid):

@@ -177,6 +177,7 @@ def strangers(host):
     yield "answer of ARP", Ether(dst=host.mac, src=HOST_MAC) / ARP(op=2, hwsrc=HOST_MAC, psrc=HOST, pdst=ADDRESS)
     echo = Ether(dst=host.mac, src=HOST_MAC) / IP(src=HOST, dst=host.address) / ICMP()
     yield "an echo whose header's checksum is wrong", changed_of(echo, IP, chksum=0x1234)
+    yield "an echo that is longer than its frame", changed_of(echo / (b"e" * 30), IP, len=20 + 8 + 34)
     yield "an echo for another", changed_of(echo, IP, dst="192.168.1.51")
     yield "answer to an echo", Ether(dst=host.mac, src=HOST_MAC) / IP(src=HOST, dst=host.address) / ICMP(type=0)
     yield "nothing", b""
@@ -230,7 +231,7 @@ async def survives_the_line(dut):
     # Ends where a rule has just been broken: what follows is not held to it.
     broken = dict(strangers(host))
     for name in ("another host's", "header's checksum", "length of the datagram"):
-        for length in (6, 36, 40):
+        for length in (10, 40, 44):
             await host.raw(bytes([0x55] * 7 + [0xD5]) + bytes(broken[name])[:length])
             await host.send(host.packet(b"ok"))
             assert bytes(await sink.receive(2)) == b"ok", f"{name}, {length}"
