@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_onnx_kernels import KINDS, File, check, found, helper, operator
+from test_onnx_kernels import KINDS, File, check, found, helper, onnx, operator
 
 import seeds
+from sateen.frontends import onnx as frontend
 from sateen.frontends.onnx.file import read
 from sateen.frontends.onnx.kernels import optimized
 
@@ -157,6 +158,37 @@ def test_constants_that_callers_may_replace(kind, code, which, tmp_path):
                 number = helper.np_dtype_to_tensor_dtype(value.dtype)
                 file.inputs.append(helper.make_tensor_value_info(name, number, value.shape))
         check(file, tmp_path)
+
+
+UNCHANGED = {
+    "Add": [0.0], "Add of a list": [[0.0]], "Sub": [0.0], "Mul": [1.0], "Div": [1.0], "Expand": np.array([1, 4, 4, 4]),
+    "Expand by ones": np.array([1, 1]), "Add of many": np.zeros((1, 4, 1, 1)).tolist(), "Mul by 2": [2.0],
+    "Pow": [1.0], "Tile": np.ones(4, np.int64), "Expand of rows": np.array([1, 4, 4, 8]),
+}  # fmt: skip
+"""Operators with their constant; the first ones change nothing and are removed, so that pairs meet."""
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("case", UNCHANGED)
+def test_operators_that_change_nothing(case, first, tmp_path):
+    """Two different pairs around them become one, and that is told."""
+    kind, value = case.split()[0], UNCHANGED[case]
+    if first and kind not in ("Add", "Mul"):
+        return
+    file = File()
+    given, other = numbers(file, "int8"), numbers(file, "int8", 0.13)
+    x = pair(file, real_input(file), given, given)
+    x = file.node("ReduceMax", x, axes=[3]) if "rows" in case else x
+    value = np.float32(value[0] if kind in ("Add", "Sub", "Mul", "Div", "Pow") and len(value) == 1 else value)
+    constant = file.constant(value if kind not in ("Expand", "Tile") else UNCHANGED[case])
+    x = file.node(kind, *([constant, x] if first else [x, constant]))
+    file.output(pair(file, x, other, other))
+    data = file.build()
+    found(data, tmp_path)
+    constants = {tensor.name for tensor in onnx.load(tmp_path / "optimized.onnx").graph.initializer}
+    changed = any(name.startswith("DoubleQDQRemoved") for name in constants)
+    told = any("with other scales than the file's" in note for note in frontend.load(data).notes)
+    assert told == changed == (case in (*UNCHANGED,)[:7])
 
 
 class Random:

@@ -203,12 +203,15 @@ def expand(importer: Importer, node: Node) -> Apply:
 
     def apply(x: Tensor, name: str) -> Tensor:
         rank = max(len(wanted), len(x.file_shape))
+        given = x.file_shape
         require(rank == len(x.file_shape) or x.shape[0] == 1, node, f"it makes another batch of {x.file_shape}")
         x = importer.with_rank(node, x, rank)
         sizes = (*[1] * (rank - len(wanted)), *wanted)
         fits = all(a == b or 1 in (a, b) for a, b in zip(sizes, x.file_shape, strict=True)) and min(sizes) > 0
         require(fits and max(sizes) <= LARGEST, node, f"its shape {wanted} does not fit {x.file_shape}")
         require_places(node, *(size for size, has in zip(sizes, x.file_shape, strict=True) if size > has))
+        if rank == len(given) and all(size <= has for size, has in zip(sizes, given, strict=True)):
+            importer.alike.add(node.outputs[0])
         places: Places = [(0,) * size if size > has else None for size, has in zip(sizes, x.file_shape, strict=True)]
         return _taken(importer, node, x, places, name)
 

@@ -6,7 +6,7 @@ layer is made when its result is quantized; until then its result is :class:`~sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -71,7 +71,8 @@ class Operator:
 class Importer(Builder):
     """Builds a graph. Handlers of operators add tensors and operators to it."""
 
-    def __init__(self, model: OnnxModel, name: str):
+    def __init__(self, model: OnnxModel, name: str, alike: Set[str] = frozenset()):
+        """``alike`` are results that an earlier import found to be as their inputs are."""
         super().__init__({*model.constants, *model.inputs, *(name for node in model.nodes for name in node.outputs)})
         self.model, self.name = model, name
         self.values: dict[str, Value] = dict(model.constants)
@@ -80,7 +81,10 @@ class Importer(Builder):
         self._real_operators: Mapping[str, Operator] = {}
         self._reals: dict[str, Tensor] = {}
         self._makers = {name: node for node in model.nodes for name in node.outputs}
-        self.optimized = optimized(model)
+        self.alike: set[str] = set()
+        """Results of Expand that are as their inputs are."""
+        # With a free batch other interpreters do not know that.
+        self.optimized = optimized(model, frozenset() if model.free else alike)
         """What onnxruntime makes of the file."""
 
     def graph(self, operators: Mapping[str, Operator], reals: Mapping[str, Operator] | None = None) -> Graph:

@@ -25,6 +25,8 @@ __all__ = ["Kernel", "Optimized", "optimized"]
 
 REMOVED = ("Dropout", "Identity")
 """Operators that are removed first."""
+NEUTRAL = {"Add": (0, (0, 1)), "Div": (1, (1,)), "Mul": (1, (0, 1)), "Sub": (0, (1,))}
+"""Operators that are removed if one operand, at one of some places, is this number (``NoopElimination``)."""
 ROUNDS = 10
 """How often all optimizations are made at most."""
 FLOAT = 1
@@ -45,9 +47,9 @@ class Optimized:
     """The results of each QuantizeLinear that goes away because a pair is behind a pair with other numbers."""
 
 
-def optimized(model: OnnxModel) -> Optimized:
-    """Follows onnxruntime's optimizations of a file."""
-    network = _Network(model)
+def optimized(model: OnnxModel, alike: Set[str] = frozenset()) -> Optimized:
+    """Follows onnxruntime's optimizations of a file. ``alike`` are results of Expand that are as their inputs are."""
+    network = _Network(model, alike)
     network.optimize()
     found = [part for part in network.parts if part.kind in (*KERNELS, *LAYERS)]
     products = [part for part in found if part.kind == "MatMul"]
@@ -62,17 +64,17 @@ def optimized(model: OnnxModel) -> Optimized:
 class _Network(Replacement):
     """The operators of a file, and the changes that decide which kernels there are."""
 
-    def __init__(self, model: OnnxModel):
+    def __init__(self, model: OnnxModel, alike: Set[str]):
         super().__init__(model)
-        self.merged: list[str] = []
+        self.alike, self.merged = alike, list[str]()
         names, folded = dict[str, str](), {*self.constants, ""}
         for node in model.nodes:
             inputs = [names.get(name, name) for name in node.inputs]
             if self._is_folded(node, folded, free=model.free):
                 folded.update(node.outputs)
                 self._fold(node)
-            elif self._is_removed(node):
-                names[node.outputs[0]] = inputs[0]
+            elif (place := self._passed(node)) is not None:
+                names[node.outputs[0]] = inputs[place]
             elif node.outputs:
                 self.put(_part(self, node, inputs))
                 self.note_weights(node)
@@ -106,10 +108,20 @@ class _Network(Replacement):
             point = self.constants.get(node.inputs[2]) if node.has(2) else None
             self.constants[node.outputs[0]] = np.zeros(values.shape, np.uint8 if point is None else point.dtype)
 
-    def _is_removed(self, node: Node) -> bool:
-        """Whether an operator gives its input, real numbers or codes."""
+    def _passed(self, node: Node) -> int | None:
+        """The place of the input, real numbers or codes, that an operator gives as it is, so that it is removed."""
+        if self.outputs & {*node.outputs}:
+            return None
         same = node.kind in REMOVED or node.kind == "Cast" and node.attributes.get("to") == FLOAT
-        return same and not self.outputs & {*node.outputs}
+        if same or self.alike & {*node.outputs}:
+            return 0
+        neutral, places = NEUTRAL.get(node.kind, (0, ()))
+        for place in places if len(node.inputs) == 2 else ():
+            value = self.constants.get(node.inputs[place])
+            fixed = value is not None and value.size == 1 and node.inputs[place] not in self.replaceable
+            if fixed and value is not None and value.item() == neutral:
+                return 1 - place
+        return None
 
     def optimize(self) -> None:
         """Makes the changes that decide which kernels there are, until nothing changes."""

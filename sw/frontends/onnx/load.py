@@ -75,8 +75,13 @@ def imported(
     """The graph, and the importer with what it has noted."""
 
     def attempt(model: OnnxModel) -> tuple[Graph, Importer]:
-        importer = Importer(model, name)
-        return importer.graph({**HANDLERS, **others}, {**REAL_MOVES, **REALS}), importer
+        alike = set[str]()
+        while True:
+            importer = Importer(model, name, alike)
+            made = importer.graph({**HANDLERS, **others}, {**REAL_MOVES, **REALS})
+            if importer.alike == alike:
+                return made, importer
+            alike = importer.alike
 
     try:
         return attempt(model)
