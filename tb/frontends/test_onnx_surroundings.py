@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import seeds
 from sateen.frontends import onnx as frontend
 from sateen.frontends.onnx.file import read
 from sateen.frontends.onnx.kernels import optimized
+from sateen.graph import Graph
 
 POINTS = {"int8": 5, "uint8": 133}
 COUNT = 120
@@ -65,6 +67,12 @@ def check_by_name(file: File, tmp_path: Path) -> None:
     actual = {names[output]: kernel for output, kernel in optimized(model).kernels.items()}
     kept = actual.keys() & expected.keys()
     assert {name: actual[name] for name in kept} == {name: expected[name] for name in kept}
+
+
+def loaded(data: bytes) -> Graph:
+    """The graph of a file, whose warnings stand in its notes."""
+    with warnings.catch_warnings(action="ignore"):
+        return frontend.load(data)
 
 
 @pytest.mark.parametrize("code", KINDS)
@@ -187,8 +195,30 @@ def test_operators_that_change_nothing(case, first, tmp_path):
     found(data, tmp_path)
     constants = {tensor.name for tensor in onnx.load(tmp_path / "optimized.onnx").graph.initializer}
     changed = any(name.startswith("DoubleQDQRemoved") for name in constants)
-    told = any("with other scales than the file's" in note for note in frontend.load(data).notes)
+    told = any("with other scales than the file's" in note for note in loaded(data).notes)
     assert told == changed == (case in (*UNCHANGED,)[:7])
+
+
+@pytest.mark.parametrize("case", [*UNCHANGED][:7])
+@pytest.mark.parametrize("kind", ["AveragePool", "Softmax", "Conv"])
+def test_layers_before_operators_that_change_nothing(kind, case, tmp_path):
+    """They have their kernels of codes, and are made in codes here, too; real weights are rounded."""
+    for real in (False, True) if kind == "Conv" else (False,):
+        file = File()
+        given = numbers(file, "uint8")
+        x = pair(file, real_input(file), given, given)
+        y = file.node("Conv", x, file.constant(np.ones((4, 4, 1, 1), np.float32))) if real else layer(file, kind, x)
+        value = UNCHANGED[case] if case.startswith("Expand") else np.float32(UNCHANGED[case][0])
+        value = np.array([1]) if case == "Expand" else value
+        y = file.node(case.split()[0], y, file.constant(value))
+        file.output(pair(file, y, given, given))
+        graph = loaded(file.build())
+        if real:
+            assert any("rounds the real weights of" in note for note in graph.notes)
+        else:
+            if not case.startswith("Expand"):  # Whether that changes something, the import finds.
+                check(file, tmp_path)
+            assert not any(type(op).__name__.startswith("Real") for op in graph.ops)
 
 
 class Random:

@@ -33,9 +33,7 @@ __all__ = ["differences", "open_codes", "open_means", "quantized_reals", "rounde
 
 SHOWN = 6
 """Operators that a warning names."""
-REMOVED = ("Dropout", "Identity")
-"""Operators that onnxruntime removes first."""
-BETWEEN = (*REMOVED, "Clip", "Relu")
+CLAMPS = ("Clip", "Relu")
 """Operators between a layer and the QuantizeLinear of its result."""
 LAYERS = ("Conv", "ConvTranspose", "Gemm")
 """Layers whose weights onnxruntime quantizes."""
@@ -67,7 +65,7 @@ def differences(model: OnnxModel, graph: Graph, importer: Importer) -> Iterator[
             "of QuantizeLinear and DequantizeLinear. Here they are as ONNX defines them, and as onnxruntime has them "
             "without optimizations; give both pairs the same scale and zero point"
         )
-    if rounded := [*rounded_weights(model)]:
+    if rounded := [*rounded_weights(model, importer.optimized.removed)]:
         yield (
             f"onnxruntime rounds the real weights of {_named(rounded)} to int8, since codes are read and made around "
             "them. Here they are the file's, and as onnxruntime has them without optimizations; quantize them"
@@ -98,21 +96,22 @@ def _named(operators: Sequence[Node | Op]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
-def rounded_weights(model: OnnxModel) -> Iterator[Node]:
-    """Each layer with real weights whose input and result are quantized (``WeightBiasQuantization``)."""
+def rounded_weights(model: OnnxModel, removed: Mapping[str, str]) -> Iterator[Node]:
+    """Each layer with real weights whose input and result are quantized (``WeightBiasQuantization``); ``removed`` are
+    results of operators that go away before, and what they are."""
     readers = _readers(model)
     makers = {name: node for node in model.nodes for name in node.outputs}
     constants = constants_of(model)
     for node in model.nodes:
         if node.kind not in LAYERS or not (node.has(0) and node.has(1) and node.outputs):
             continue
-        before, weights = _source(makers, node.inputs[0]), constants.get(node.inputs[1])
+        before, weights = makers.get(removed.get(node.inputs[0], node.inputs[0])), constants.get(node.inputs[1])
         real = weights is not None and weights.dtype == np.float32
         bias = constants.get(node.inputs[2]) if node.has(2) else np.zeros(1)
         if not real or before is None or kind_of(before) != "DequantizeLinear" or bias is None or bias.ndim != 1:
             continue
         scale = constants.get(before.inputs[1])
-        if scale is not None and scale.size == 1 and _behind(model, readers, node, "QuantizeLinear", BETWEEN):
+        if scale is not None and scale.size == 1 and _behind(model, readers, node, "QuantizeLinear", removed):
             yield node
 
 
@@ -125,16 +124,8 @@ def _readers(model: OnnxModel) -> dict[str, list[Node]]:
     return readers
 
 
-def _source(makers: Mapping[str, Node], name: str) -> Node | None:
-    """The operator that makes a tensor."""
-    node = makers.get(name)
-    while node is not None and node.kind in REMOVED:
-        node = makers.get(node.inputs[0])
-    return node
-
-
 def _behind(
-    model: OnnxModel, readers: Mapping[str, list[Node]], node: Node, kind: str, between: Sequence[str]
+    model: OnnxModel, readers: Mapping[str, list[Node]], node: Node, kind: str, removed: Mapping[str, str]
 ) -> Node | None:
     """The operator of a kind that alone reads a node's result, or that behind some others."""
     while True:
@@ -143,7 +134,7 @@ def _behind(
         if len(found) != 1 or name in model.outputs or not found[0].outputs:
             return None
         (node,) = found
-        if node.kind not in between:
+        if node.kind not in CLAMPS and node.outputs[0] not in removed:
             return node if kind_of(node) == kind else None
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from sateen.frontends.onnx.builder import Builder
 from sateen.frontends.onnx.file import Node, OnnxModel
-from sateen.frontends.onnx.kernels import optimized
+from sateen.frontends.onnx.kernels import NEUTRAL, optimized
 from sateen.frontends.onnx.kinds import check_quantized, check_static, remedy_of
 from sateen.frontends.onnx.replacement import Kernel
 from sateen.frontends.onnx.schemas import check_version
@@ -155,6 +155,10 @@ class Importer(Builder):
             )
 
     def _import(self, node: Node, operators: Mapping[str, Operator]) -> None:
+        source = self.optimized.removed.get(node.outputs[0]) if node.kind in NEUTRAL and node.outputs else None
+        if source is not None:
+            self.values[node.outputs[0]] = self.values[source]
+            return
         operator = operators.get(node.kind)
         if node.kind in self._real_operators and (operator is None or self._is_real(node, fused=operator.fused)):
             operator = self._real_operators[node.kind]

@@ -21,7 +21,7 @@ from sateen.frontends.onnx.parts import DEQUANTIZE, QUANTIZE, Numbers, Part, Par
 from sateen.frontends.onnx.replacement import KERNELS, LAYERS, Kernel, Replacement
 from sateen.frontends.onnx.transposes import move_transposes
 
-__all__ = ["Kernel", "Optimized", "optimized"]
+__all__ = ["NEUTRAL", "Kernel", "Optimized", "optimized"]
 
 REMOVED = ("Dropout", "Identity")
 """Operators that are removed first."""
@@ -45,6 +45,8 @@ class Optimized:
     """The first outputs of products of real numbers that quantize these while they run."""
     merged: tuple[str, ...]
     """The results of each QuantizeLinear that goes away because a pair is behind a pair with other numbers."""
+    removed: Mapping[str, str]
+    """The results of operators that change nothing and go away, and what is read in their place."""
 
 
 def optimized(model: OnnxModel, alike: Set[str] = frozenset()) -> Optimized:
@@ -58,6 +60,7 @@ def optimized(model: OnnxModel, alike: Set[str] = frozenset()) -> Optimized:
         {name: network.kernel(part, rows=True) for part in products for name in part.results},
         tuple(name for part in found if network.quantizes_input(part) for name in part.results),
         tuple(network.merged),
+        network.removed,
     )
 
 
@@ -66,8 +69,8 @@ class _Network(Replacement):
 
     def __init__(self, model: OnnxModel, alike: Set[str]):
         super().__init__(model)
-        self.alike, self.merged = alike, list[str]()
-        names, folded = dict[str, str](), {*self.constants, ""}
+        self.alike, self.merged, self.removed = alike, list[str](), dict[str, str]()
+        names, folded = self.removed, {*self.constants, ""}
         for node in model.nodes:
             inputs = [names.get(name, name) for name in node.inputs]
             if self._is_folded(node, folded, free=model.free):
