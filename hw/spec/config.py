@@ -398,8 +398,8 @@ PRESETS["story"] = dataclasses.replace(
 )  # fmt: skip
 """Named configurations. ``large`` is sized to one ECP5-85F: 208 block RAMs of 2 KiB, 156 multipliers. ``lm`` has the
 same block RAMs, 16 of them in the weight store instead of the scratchpad: for language models, whose activations are
-small. ``story`` computes a whole decoder, and keeps keys and values of 512 positions; its multipliers are those of an
-ECP5-85F, its block RAMs are more."""
+small. ``story`` computes a whole decoder, and keeps keys and values of 512 positions; it takes the multipliers of an
+ECP5-85F, but half as many block RAMs again."""
 
 
 def parse_config(text: str) -> Config:

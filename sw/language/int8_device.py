@@ -47,8 +47,7 @@ class DeviceDecoder:
         self.counters: Counter[str] = Counter()
         """Cycles and stalls of all tokens so far, by the fields of the device's counters."""
         self.compiled = self.program.compiled
-        self._held = [self.compiled.segments[0].program[i:i + RECORD_BYTES].tobytes()
-                      for i in range(0, self.compiled.segments[0].count * RECORD_BYTES, RECORD_BYTES)]  # fmt: skip
+        self._held = self.program.records(self.program.positions)
         """The descriptors on the device."""
         device.load(self.compiled)
 
@@ -63,7 +62,7 @@ class DeviceDecoder:
         words = np.zeros((len(store), word), np.int8)
         words[:, : store.shape[1]] = store
         with self.device.turn:
-            self.device.place(self.compiled, 0)
+            self._place()
             self.device.link.transaction(
                 write(Space.WEIGHTS, first * word, words[first : first + count].tobytes())
                 for first, count in self.program.caches
@@ -79,7 +78,7 @@ class DeviceDecoder:
         InputError
             If there is no room for them.
         DeviceError
-            If another program has used the device meanwhile, so that keys and values are lost.
+            If keys and values are lost, since another program has used the device meanwhile, or the link has failed.
         """
         if self.position + len(tokens) > self.positions:
             raise InputError(f"the context of {self.positions} tokens is full")
@@ -98,8 +97,11 @@ class DeviceDecoder:
         part = Part(segment=0, first=0, count=compiled.segments[0].count)
         with self.device.turn:
             if self.position and not self.device.holds(compiled):
-                raise DeviceError("another program has used the device, and keys and values are lost; begin again")
-            self.device.place(compiled, 0)
+                raise DeviceError(
+                    "the device has lost the text's keys and values, since another program has used it or an exchange "
+                    "over the link has failed; begin the text again"
+                )
+            self._place()
             before = link.bytes
             operations = [*self._inputs(token), *self._changes()]
             logits = read(Space.SCRATCHPAD, compiled.addresses["logits"], compiled.size("logits"))
@@ -111,6 +113,12 @@ class DeviceDecoder:
             self.counters.update(vars(Counters.decode(records[start : start + size])))
         self.position += 1
         return np.frombuffer(data, np.int8)[None]
+
+    def _place(self) -> None:
+        """Puts program and weights on the device, unless they are there."""
+        if not self.device.holds(self.compiled):
+            self._held = self.program.records(self.program.positions)
+            self.device.place(self.compiled, 0)
 
     def _inputs(self, token: int) -> Iterator[Operation]:
         values = {"embedded": self.model.embedding[token], "rotation": rotation(self.model.shape, self.position)}

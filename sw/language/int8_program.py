@@ -22,6 +22,7 @@ from sateen.compiler.model import Traffic
 from sateen.compiler.verification.decoding import records
 from sateen.errors import CompileError
 from sateen.graph import Graph
+from sateen.graph.ops import Concatenate, Op, Reshape, Slice, Tensor
 from sateen.hw.spec.config import Config, parse_config
 from sateen.hw.spec.counters import Counters
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
@@ -39,19 +40,35 @@ ZERO = Counters(0, 0, 0, 0, 0, 0, 0)
 def device_refusal(config: Config) -> str:
     """Why a device cannot run a whole decoder; empty if it can."""
     missing = [f"{name}=1" for name in ("products", "softmax") if not getattr(config, name)]
+    if config.overlap:
+        # How far layers read ahead of each other is known for those of the compiler alone.
+        missing.append("overlap=0")
     return f"configure it with {' and '.join(missing)}" if missing else ""
 
 
+PLACES = ("joined", "cut")
+"""What stands in the place of an attention in :func:`body`, so that memory is planned for it."""
+
+
 def body(model: Int8Model) -> Graph:
-    """Everything but the attention: ``N.mixed`` are inputs, ``N.heads`` and ``N.turned`` outputs."""
-    numbers = range(model.shape.layers)
-    ops = [op for layer in model.layers for op in (*layer.before, *layer.after)]
+    """The decoder with operators in the place of each attention that read and write the same tensors."""
+    tensors, s = dict(model.tensors), model.shape
+    ops: list[Op] = []
+    for number, layer in enumerate(model.layers):
+        joined, cut = (f"{number}.{name}" for name in PLACES)
+        width = 2 * (s.heads + 2 * s.kv_heads)
+        tensors[joined] = Tensor(name=joined, shape=(1, width, s.head_dim))
+        tensors[cut] = Tensor(name=cut, shape=(1, s.heads, s.head_dim))
+        ranges = ((0, s.heads, 1), (0, s.head_dim, 1))
+        ops += [
+            *layer.before,
+            Concatenate(name=joined, sources=(f"{number}.heads", f"{number}.turned"), output=joined, axis=1),
+            Slice(name=cut, input=joined, output=cut, ranges=ranges),
+            Reshape(name=f"{number}.mixed", input=cut, output=f"{number}.mixed"),
+            *layer.after,
+        ]
     return Graph(
-        name=model.name,
-        tensors=dict(model.tensors),
-        ops=[*ops, *model.last],
-        inputs=["embedded", "rotation", *(f"{number}.mixed" for number in numbers)],
-        outputs=["logits", *(f"{number}.{name}" for number in numbers for name in ("heads", "turned"))],
+        name=model.name, tensors=tensors, ops=[*ops, *model.last], inputs=["embedded", "rotation"], outputs=["logits"]
     )
 
 
@@ -77,7 +94,8 @@ class DecoderProgram:
         if s.head_dim > config.cols:
             raise CompileError(
                 f"{model.name} has heads of {s.head_dim} channels, {s.head_dim - config.cols} more than the array has "
-                f"columns ({config.cols}); use a configuration with cols={s.head_dim}"
+                f"columns ({config.cols}); use a configuration with cols={s.head_dim}, or let the host compute all but "
+                f"the products with weights, by a device without products=1"
             )
         unit = int(np.lcm(config.cols, config.tile_depth))
         self.positions = -(-positions // unit) * unit
@@ -102,7 +120,8 @@ class DecoderProgram:
         self.caches = [place for each in self._attention for place in each.places]
         """Words of the keys and values, (first, count), which a text begins with as they are in :attr:`compiled`."""
         self.compiled = self._compiled()
-        """Program and weights for one position, as a model of one segment."""
+        """Program and weights for as many keys and values as there may be, as a model of one segment: no token takes
+        longer."""
         self._check()
 
     def records(self, positions: int) -> list[bytes]:
@@ -124,24 +143,23 @@ class DecoderProgram:
 
     def _order(self) -> list[tuple[str | int, Part]]:
         """Layers in order: names of those of the compiler with their descriptors, and numbers of attentions."""
-        last = {layer.before[-1].name: number for number, layer in enumerate(self.model.layers)}
+        first, then = ({f"{n}.{name}": n for n in range(self.model.shape.layers)} for name in PLACES)
         order: list[tuple[str | int, Part]] = []
         for layer in self._base.layers:
-            order += [(layer.name, part) for part in layer.parts]
-            if layer.name in last:
-                order.append((last[layer.name], Part(segment=0, first=0, count=0)))
+            if layer.name in first:
+                order.append((first[layer.name], Part(segment=0, first=0, count=0)))
+            elif layer.name not in then:
+                order += [(layer.name, part) for part in layer.parts]
         return order
 
     def _compiled(self) -> Model:
-        program = self.records(1)
-        # The most that a token takes, for the time after which a program counts as stuck.
-        found = self._predicted(self.positions)
+        program, found = self.records(self.positions), self._predicted(self.positions)
         layers, first, s = [], 0, self.model.shape
         macs = 2 * s.heads * s.head_dim * self.positions
         by_name = {layer.name: layer for layer in self._base.layers}
         for name, part in self._order():
             if isinstance(name, int):
-                count = len(self._attention[name].descriptors(1))
+                count = len(self._attention[name].descriptors(self.positions))
                 layer = Layer(
                     name=f"{name}.attention", op="Attention", output=f"{name}.mixed", macs=macs,
                     parts=(), predicted=sum(found[first : first + count], ZERO), traffic=Traffic(), memory_bytes=0,

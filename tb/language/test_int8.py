@@ -3,6 +3,7 @@
 import json
 import zlib
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import needs
 import sateen
 import small_llama
+from sateen.compiler.verification.decoding import decode
 from sateen.errors import CompileError, DeviceError, DifferenceError, InputError
 from sateen.graph import run
 from sateen.hw.spec.wire import Space
@@ -146,7 +148,7 @@ def layers(decoder, token):
 def test_every_tensor(tiny, device):
     """At every position each tensor on the device is the golden model's."""
     decoder, golden = DeviceDecoder(device, tiny), Int8Decoder(tiny)
-    for token in TOKENS:
+    for token in TOKENS[:22]:
         found = layers(decoder, token)
         golden.step([token])
         assert set(found) >= {"0.turned", "0.scores", "0.shares", "0.mixed", "0.end", "logits"}
@@ -157,21 +159,21 @@ def test_every_tensor(tiny, device):
 
 def test_texts_on_a_device(tiny, device):
     """A token is one exchange over the link; a second text begins with nothing of the first one."""
-    decoder = DeviceDecoder(device, tiny, 20)
+    decoder = DeviceDecoder(device, tiny, 12)
     golden = Int8Decoder(tiny, decoder)
-    golden.step(TOKENS[:20])
-    assert golden.compared == 20
-    # Embedding, matrix, logits, few words of the program, and their frames.
-    assert decoder.link_bytes / 20 < 400
-    predicted = sum(decoder.program.cycles(positions) for positions in range(1, 21))
+    golden.step(TOKENS[:12])
+    assert golden.compared == 12
+    # Embedding, matrix, logits, few words of the program, and their frames; at first the program of a full cache.
+    assert decoder.link_bytes / 12 < 600
+    predicted = sum(decoder.program.cycles(positions) for positions in range(1, 13))
     assert abs(decoder.cycles - predicted) <= 0.01 * predicted
-    with pytest.raises(InputError, match="the context of 20 tokens is full"):
+    with pytest.raises(InputError, match="the context of 12 tokens is full"):
         decoder.step([1])
     decoder.reset()
-    Int8Decoder(tiny, decoder).step(TOKENS[20:33])
-    other = DeviceDecoder(device, tiny, 20)
+    Int8Decoder(tiny, decoder).step(TOKENS[20:29])
+    other = DeviceDecoder(device, tiny, 12)
     other.step([1])
-    with pytest.raises(DeviceError, match="another program has used the device, and keys and values are lost"):
+    with pytest.raises(DeviceError, match="lost the text's keys and values, since another program has used it"):
         decoder.step([1])
     decoder.reset()
     Int8Decoder(tiny, decoder).step(TOKENS[5:9])
@@ -206,10 +208,14 @@ def test_watching(tiny):
 def test_what_changes_from_token_to_token(tiny):
     """Few words, but where a group of columns or a tile is added."""
     program = DecoderProgram(tiny, DEVICE, 40)
-    for positions in (1, 2, 3, 4, 8, 15, 16, 30, 39):
+    for positions in (1, 2, 4, 15, 39):
         pairs = zip(program.records(positions), program.records(positions + 1), strict=True)
         changed = sum(count for old, new in pairs for _, count in _differing(new, old))
         assert changed <= 20 or positions % 4 == 0
+    descriptors = [decode(record) for record in program.records(1)]
+    for before, after in pairwise(descriptors):
+        # What reads words of weights waits for the last that writes some.
+        assert not before.output.to_weights or after.output.to_weights or after.weights.waits
     for old, new in ((bytes(16), b"\1" + bytes(11) + b"\1" * 4), (bytes(24), b"\1" + bytes(19) + b"\1" * 4)):
         patched = bytearray(old)
         for first, count in _differing(new, old):
@@ -234,7 +240,7 @@ def test_what_does_not_fit(tiny, config, text):
 
 def test_wide_heads():
     model = small_llama.model(1, replace(SHAPE, heads=1, kv_heads=1))
-    with pytest.raises(CompileError, match=r"has heads of 8 channels, 4 more than .* \(4\); .* cols=8"):
+    with pytest.raises(CompileError, match=r"has heads of 8 channels, 4 more than .* \(4\); .* cols=8, or"):
         DecoderProgram(quantize_int8(model, written(model, [7], 10)), DEVICE, 40)
 
 
@@ -248,11 +254,12 @@ def stories():
     return model, words, quantize_int8(model)
 
 
-def test_story(stories):
+@pytest.mark.parametrize("count", [60, pytest.param(200, marks=pytest.mark.models)])
+def test_story(stories, count):
     _, words, quantized = stories
     writer = Writer(Int8Decoder(quantized), words.encode(STORY["prompt"]))
-    assert list(writer.write(len(STORY["tokens"]))) == STORY["tokens"]
-    assert words.decode(writer.text) == STORY["text"]
+    assert list(writer.write(count)) == STORY["tokens"][:count]
+    assert STORY["text"].startswith(words.decode(writer.text)) and len(STORY["tokens"]) == 200
 
 
 @pytest.mark.models
