@@ -46,7 +46,7 @@ from sateen.language.quantizing import FIRST_SEED, SEEDS, TOKENS
 
 CONFIG = "lm"
 TEXTS, LENGTH = range(1, 5), 250
-WHOLE = ("story", "story,cols=16,lanes=16,weight_bytes=573440")
+WHOLE = ("story", "story,overlap=1", "story,cols=16,lanes=16,weight_bytes=573440")
 POSITIONS = (1, 100, 200, 512)
 BUDGETS = (256, 128, 64, 32, 16)
 RANKS = (42, 40, 36, 32, 24)

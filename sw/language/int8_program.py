@@ -13,6 +13,7 @@ descriptors for any number; the driver writes the words that differ from those o
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from sateen.graph import Graph
 from sateen.graph.ops import Concatenate, Op, Reshape, Slice, Tensor
 from sateen.hw.spec.config import Config, parse_config
 from sateen.hw.spec.counters import Counters
-from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
+from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS, Descriptor
 from sateen.language.int8 import Int8Model
 from sateen.language.int8_attention import AttentionProgram, Store
 from sateen.sim.cycles import predict
@@ -40,9 +41,6 @@ ZERO = Counters(0, 0, 0, 0, 0, 0, 0)
 def device_refusal(config: Config) -> str:
     """Why a device cannot run a whole decoder; empty if it can."""
     missing = [f"{name}=1" for name in ("products", "softmax") if not getattr(config, name)]
-    if config.overlap:
-        # How far layers read ahead of each other is known for those of the compiler alone.
-        missing.append("overlap=0")
     return f"configure it with {' and '.join(missing)}" if missing else ""
 
 
@@ -108,7 +106,7 @@ class DecoderProgram:
                 f"weights, by a device without products=1"
             )
         self._base = base
-        self._fixed = [d.encode() for d in records(base.segments[0].program)]
+        self._fixed = self._alone(records(base.segments[0].program))
         self._store = Store(base.segments[0].weights)
         scores = -(-base.scratchpad_bytes // config.banks) * config.banks
         shares = scores + s.heads * self.positions
@@ -133,6 +131,16 @@ class DecoderProgram:
             else:
                 found += self._fixed[part.first : part.first + part.count]
         return found
+
+    def _alone(self, program: list[Descriptor]) -> list[bytes]:
+        """The compiler's descriptors. With ``overlap``, what stands behind those before an attention is another than
+        the compiler knows, and waits for all of their results, as everything in an attention does."""
+        for layer, following in pairwise(self._base.layers):
+            if following.name.endswith(f".{PLACES[0]}"):
+                last = layer.parts[-1].first + layer.parts[-1].count - 1
+                output = dataclasses.replace(program[last].output, ahead=(0, 0, 0, 0))
+                program[last] = dataclasses.replace(program[last], output=output)
+        return [d.encode() for d in program]
 
     def cycles(self, positions: int) -> int:
         """What the cycle model expects of a token, with so many keys and values."""

@@ -179,6 +179,18 @@ def test_texts_on_a_device(tiny, device):
     Int8Decoder(tiny, decoder).step(TOKENS[5:9])
 
 
+@pytest.mark.models
+def test_layers_that_overlap(tiny):
+    """With ``overlap`` a token takes less time and has the same tensors."""
+    apart = DecoderProgram(tiny, DEVICE, len(TOKENS))
+    with sateen.open(f"sim:{DEVICE},overlap=1") as device:
+        decoder = DeviceDecoder(device, tiny)
+        Int8Decoder(tiny, decoder).step(TOKENS)
+        predicted = sum(decoder.program.cycles(positions + 1) for positions in range(len(TOKENS)))
+    assert abs(decoder.cycles - predicted) <= 0.01 * predicted
+    assert predicted < 0.97 * sum(apart.cycles(positions + 1) for positions in range(len(TOKENS)))
+
+
 def test_a_difference_is_told(tiny):
     class Wrong:
         def __init__(self):
