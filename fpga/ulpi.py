@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, ResetSignal, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import io
+from amaranth.lib.cdc import ResetSynchronizer
 from amaranth.lib.io import Direction
 
 from sateen.fpga.rgmii import clock_from
@@ -33,14 +34,14 @@ def ulpi(m: Module, platform: Any, resource: tuple[str, int], phy: Any) -> None:
     count = Signal(RESET_BITS + 1)
     with m.If(~count[-1]):
         m.d.sync += count.eq(count + 1)
+    m.submodules.ulpi_reset = ResetSynchronizer(~count[-1], domain="usb")
     m.d.comb += [
-        # The PHY's clock stops in its reset.
-        ResetSignal("usb").eq(~count[-1]),
         phy.dir.eq(buffers["dir"].i),
         phy.nxt.eq(buffers["nxt"].i),
         phy.data_i.eq(buffers["data"].i),
         buffers["data"].o.eq(phy.data_o),
         buffers["data"].oe.eq(phy.data_oe),
         buffers["stp"].o.eq(phy.stp),
-        buffers["rst"].o.eq(phy.rst),
+        # Not from the domain's reset, which ends with edges of a clock that may stand meanwhile.
+        buffers["rst"].o.eq(~count[-1]),
     ]

@@ -182,7 +182,7 @@ def _high_speed_device() -> Any:
     from luna.gateware.usb.usb2.request import StallOnlyRequestHandler
     from usb_protocol.types import USBRequestType
 
-    class HighSpeedDevice(USBSerialDevice):  # type: ignore[misc]
+    class HighSpeedDevice(USBSerialDevice):
         def elaborate(self, platform: object) -> Module:
             m = Module()
             m.submodules.usb = usb = USBDevice(bus=self._bus)
