@@ -180,6 +180,20 @@ UNCHANGED = {
 @pytest.mark.parametrize("case", UNCHANGED)
 def test_operators_that_change_nothing(case, first, tmp_path):
     """Two different pairs around them become one, and that is told."""
+    unchanged(case, first, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("case", "computed"),
+    [("Mul", ("Mul", 1, 1)), ("Mul", ("Div", 3, 3)), ("Add", ("Sub", 2.5, 2.5)), ("Mul by 2", ("Add", 1, 1)),
+     ("Div", ("Sqrt", 1)), ("Sub", ("Identity", 0)), ("Mul", ("Pow", 1, 5))],
+)  # fmt: skip
+def test_numbers_that_are_computed_when_the_file_is_read(case, computed, tmp_path):
+    unchanged(case, False, tmp_path, computed)
+
+
+def unchanged(case, first, tmp_path, computed=None):
+    """Checks one of them."""
     kind, value = case.split()[0], UNCHANGED[case]
     if first and kind not in ("Add", "Mul"):
         return
@@ -189,6 +203,8 @@ def test_operators_that_change_nothing(case, first, tmp_path):
     x = file.node("ReduceMax", x, axes=[3]) if "rows" in case else x
     value = np.float32(value[0] if kind in ("Add", "Sub", "Mul", "Div", "Pow") and len(value) == 1 else value)
     constant = file.constant(value if kind not in ("Expand", "Tile") else UNCHANGED[case])
+    if computed is not None:
+        constant = file.node(computed[0], *(file.constant(np.float32(each)) for each in computed[1:]))
     x = file.node(kind, *([constant, x] if first else [x, constant]))
     file.output(pair(file, x, other, other))
     data = file.build()

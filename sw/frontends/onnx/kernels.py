@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -64,6 +65,13 @@ def optimized(model: OnnxModel, alike: Set[str] = frozenset()) -> Optimized:
     )
 
 
+ARITHMETIC: dict[str, Any] = {
+    "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide, "Neg": np.negative, "Sqrt": np.sqrt,
+    "Reciprocal": np.reciprocal, "Pow": np.power, "Abs": np.abs, "Identity": np.asarray,
+}  # fmt: skip
+"""What files compute single numbers with, that may turn out to change nothing."""
+
+
 class _Network(Replacement):
     """The operators of a file, and the changes that decide which kernels there are."""
 
@@ -105,8 +113,14 @@ class _Network(Replacement):
         return kind_of(node) != DEQUANTIZE and all(name in folded for name in node.inputs)
 
     def _fold(self, node: Node) -> None:
-        """Puts codes of a constant among the constants; of them only type and shape matter."""
-        values = self.constants.get(node.inputs[0]) if node.inputs else None
+        """Puts codes of a constant among the constants, of which only type and shape matter, and single numbers that
+        are computed from others."""
+        known = [self.constants.get(name) for name in node.inputs]
+        single = [value for value in known if value is not None and value.size == 1]
+        if node.kind in ARITHMETIC and len(single) == len(node.inputs) and node.outputs:
+            with np.errstate(all="ignore"):
+                self.constants[node.outputs[0]] = np.asarray(ARITHMETIC[node.kind](*single))
+        values = known[0] if known else None
         if kind_of(node) == QUANTIZE and values is not None and node.outputs:
             point = self.constants.get(node.inputs[2]) if node.has(2) else None
             self.constants[node.outputs[0]] = np.zeros(values.shape, np.uint8 if point is None else point.dtype)
