@@ -27,8 +27,8 @@ class AnyRequests(stand_in(HostPort)):
 
     made: list[AnyRequests] = []
 
-    def __init__(self, *, latencies: dict[Space, int]):
-        super().__init__(latencies=latencies)
+    def __init__(self, *, latencies: dict[Space, int], width: int = 1):
+        super().__init__(latencies=latencies, width=width)
         self.made.append(self)
 
     def free(self) -> Value:
