@@ -192,7 +192,7 @@ def test_processes_of_this_machine(monkeypatch):
 
 def test_processes_here_of_which_one_dies(tmp_path):
     """All results come, in order; only what it was doing is done again."""
-    work, count = Noted(tmp_path, 0.2), 12
+    work, count = Noted(tmp_path, 0.5), 12
     with Pool(2) as pool:
         results, kept = pool.run(work, range(count)), []
         kept.append(next(results))

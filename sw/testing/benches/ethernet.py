@@ -279,7 +279,7 @@ async def runs_a_network(dut):
 BENCHES = [
     Bench(
         name="ethernet",
-        title="the link over Ethernet: real frames, found by ARP and echo, whatever else comes over the line",
+        title="the link over Ethernet: real frames, ARP and echo, whatever else the line brings",
         create=ethernet,
         only=("carries_bytes", "is_found", "echoes_whole", "takes_its_own", "survives_the_line",
               "takes_frames"),

@@ -290,13 +290,13 @@ async def computes_after_attacks(dut):
 BENCHES = [
     Bench(
         name="usb-attacked",
-        title="the serial port on USB under hosts that lose, damage, repeat and cut packets, and garble requests",
+        title="the serial port on USB under hosts that lose, damage, repeat and cut packets",
         create=usb,
         only=("keeps_each_byte", "recovers"),
     ),
     Bench(
         name="usb-board-attacked",
-        title="a board's design at its USB lines, under such hosts: it answers, and computes as before",
+        title="a board's design under such hosts: it answers, and computes as before",
         create=system,
         only=("computes_after_attacks",),
     ),

@@ -119,13 +119,13 @@ async def runs_a_network(dut):
 BENCHES = [
     Bench(
         name="usb-phy",
-        title="the serial port on USB at high speed: how the speed is found, bytes both ways, ends of packets",
+        title="the serial port on USB at high speed: bytes both ways, ends of packets",
         create=usb,
         only=("carries_bytes",),
     ),
     Bench(
         name="usb-phy-board",
-        title="a board's design at its PHY's lines: a host at high speed enumerates it, and the driver runs a network",
+        title="a board's design at its PHY's lines: at high speed, the driver runs a network",
         create=system,
         only=("runs_a_network",),
     ),
