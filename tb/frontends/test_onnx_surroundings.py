@@ -237,6 +237,24 @@ def test_layers_before_operators_that_change_nothing(kind, case, tmp_path):
             assert not any(type(op).__name__.startswith("Real") for op in graph.ops)
 
 
+@pytest.mark.parametrize(("between", "told"), [((), True), (("Identity",), True), (("Relu",), False), (None, False)])
+def test_pads_before_means(between, told, tmp_path):
+    """onnxruntime makes one operator of both, whose results are others, and that is told."""
+    file = File()
+    given = numbers(file, "int8")
+    x = pair(file, real_input(file), given, given)
+    x = file.node("Pad", x, file.constant(np.zeros(8, np.int64)), file.constant(np.float32(0)))
+    for kind in between or ():
+        x = file.node(kind, x)
+    x = pair(file, x, given, given) if between is None else x
+    x = file.node("AveragePool", x, kernel_shape=[2, 2], strides=[3, 3], ceil_mode=1)
+    file.output(pair(file, x, given, given))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        notes = frontend.load(file.build()).notes
+    assert any("and the Pad before it" in note for note in notes) == told
+
+
 class Random:
     """A network of pairs and operators between them."""
 

@@ -65,11 +65,12 @@ def optimized(model: OnnxModel, alike: Set[str] = frozenset()) -> Optimized:
     )
 
 
-ARITHMETIC: dict[str, Any] = {
-    "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide, "Neg": np.negative, "Sqrt": np.sqrt,
-    "Reciprocal": np.reciprocal, "Pow": np.power, "Abs": np.abs, "Identity": np.asarray,
+ARITHMETIC: dict[tuple[str, int], Any] = {
+    ("Add", 2): np.add, ("Sub", 2): np.subtract, ("Mul", 2): np.multiply, ("Div", 2): np.divide, ("Pow", 2): np.power,
+    ("Neg", 1): np.negative, ("Sqrt", 1): np.sqrt, ("Reciprocal", 1): np.reciprocal, ("Abs", 1): np.abs,
+    ("Identity", 1): np.asarray,
 }  # fmt: skip
-"""What files compute single numbers with, that may turn out to change nothing."""
+"""What files compute single numbers with, that may turn out to change nothing, and of how many others."""
 
 
 class _Network(Replacement):
@@ -116,10 +117,11 @@ class _Network(Replacement):
         """Puts codes of a constant among the constants, of which only type and shape matter, and single numbers that
         are computed from others."""
         known = [self.constants.get(name) for name in node.inputs]
-        single = [value for value in known if value is not None and value.size == 1]
-        if node.kind in ARITHMETIC and len(single) == len(node.inputs) and node.outputs:
+        single = [value for value in known if value is not None and value.size == 1 and value.dtype == np.float32]
+        computed = ARITHMETIC.get((node.kind, len(single)))
+        if computed is not None and len(single) == len(node.inputs) and node.outputs:
             with np.errstate(all="ignore"):
-                self.constants[node.outputs[0]] = np.asarray(ARITHMETIC[node.kind](*single))
+                self.constants[node.outputs[0]] = np.asarray(computed(*single))
         values = known[0] if known else None
         if kind_of(node) == QUANTIZE and values is not None and node.outputs:
             point = self.constants.get(node.inputs[2]) if node.has(2) else None
