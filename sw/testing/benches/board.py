@@ -39,9 +39,8 @@ async def start(dut):
     await ClockCycles(dut.clk, 50)
 
 
-async def infer(transport):
+async def infer(transport, config):
     """As ``sateen run`` does, and compares the outputs with the golden model's."""
-    config = configured(parameters()["config"])
     host = Host(transport)
     identity = await host.connect()
     assert identity.config == config and identity.build == parameters().get("build", BUILD)
@@ -55,7 +54,8 @@ async def infer(transport):
 @cocotb.parametrize(error=[-0.02, 0.02])
 async def runs_a_network(dut, error):
     await start(dut)
-    await infer(UartTransport(dut.uart_rx, dut.uart_tx, bit_ns=1e9 / BAUD * (1 + error)))
+    transport = UartTransport(dut.uart_rx, dut.uart_tx, bit_ns=1e9 / BAUD * (1 + error))
+    await infer(transport, configured(parameters()["config"]))
 
 
 @cocotb.test()
@@ -63,7 +63,8 @@ async def bears_spikes_and_breaks(dut):
     """Spikes are filtered; what a break or a wild line destroys is sent again."""
     await start(dut)
     line = {"spike_ns": 9.0, "disturb": 0.1}
-    link = await infer(SerialBridge(dut.uart_rx, dut.uart_tx, bridge=FTDI_HIGH_SPEED, baud=BAUD, **line))
+    transport = SerialBridge(dut.uart_rx, dut.uart_tx, bridge=FTDI_HIGH_SPEED, baud=BAUD, **line)
+    link = await infer(transport, configured(parameters()["config"]))
     assert link.retransmissions
 
 
