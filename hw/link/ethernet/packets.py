@@ -83,7 +83,7 @@ class PacketReceiver(wiring.Component):
             {
                 "i": In(stream.Signature(RECEIVED)),
                 "o": Out(stream.Signature(8)),
-                "asked": Out(ASKED, init=dict.fromkeys(KINDS, 1)),
+                "asked": Out(ASKED, init=dict.fromkeys(KINDS, 1)),  # type: ignore[call-arg]
                 "came": Out(1),
                 "echo": Out(1),
                 "echo_place": Out(range(ECHO_BYTES)),
