@@ -8,33 +8,18 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from sateen.hw.spec.checks import ENGINES, LINKS, ceil_pow2, check_fields
 from sateen.hw.spec.descriptor import TABLE_ENTRIES, parameter_words
-from sateen.hw.spec.ethernet import ADDRESS, parse_address
+from sateen.hw.spec.ethernet import ADDRESS
 from sateen.hw.spec.pe import PE_KINDS, PeKind, select_bits
 from sateen.hw.spec.sdram import find_chip
 
 __all__ = ["ENGINES", "LINKS", "PRESETS", "Config", "ceil_pow2", "parse_config"]
 
-
-ENGINES = ("pipelined", "sequential")
-"""``pipelined``: a unit for each stream, all working at once. ``sequential``: one step at a time, for parts of a few
-thousand LUTs."""
-LINKS = ("uart", "usb", "ethernet")
-"""What leads from a board to the host: a serial port at :attr:`Config.baud`, the board's own USB at full speed, or
-gigabit Ethernet, on which the device is :attr:`Config.address`."""
 USB_BAUD = 11_000_000
 """What USB amounts to as a serial port of ten bits a byte: 1.1 MB/s, of 1.14 and 1.19 measured in simulation."""
-
-
 ETHERNET_BAUD = 700_000_000
 """The same of gigabit Ethernet: 70 MB/s, of 97 to the device and 75 from it measured in simulation at 100 MHz."""
-
-
-def ceil_pow2(value: int) -> int:
-    """The smallest power of two that is ``value`` or more."""
-    return 1 << max(0, value - 1).bit_length()
-
-
 LATER = (
     "combine", "engine", "weight_rows", "overlap", "sdram", "products", "link", "softmax", "squares", "address",
 )  # fmt: skip
@@ -111,107 +96,7 @@ class Config:
     engine with ``positions=256`` and ``cols=4`` or more."""
 
     def __post_init__(self) -> None:
-        self._int("rows", 4, 64, "the accumulators need 4 cycles between two tiles of weights")
-        self._int("cols", 1, 64)
-        if not isinstance(self.pe, str) or self.pe not in PE_KINDS:
-            raise ValueError(f"pe must be one of {', '.join(PE_KINDS)}, not {self.pe!r}")
-        low, high = self.pe_kind.weight_bits
-        self._int("weight_bits", low, high, "" if low < high else f"pe={self.pe} keeps terms of them instead")
-        self._int("combine", 1, 16)
-        self._weight_rows()
-        self._int("overlap", 0, 1)
-        self._engine()
-        self._int("lanes", 1, self.cols, "cols")
-        self._int("scratchpad_bytes", self.banks * 16, 1 << 20)
-        self._multiple("scratchpad_bytes", self.banks, "banks")
-        self._int("weight_bytes", self.weight_word_bytes * 16, 1 << 22)
-        self._multiple("weight_bytes", self.weight_word_bytes * self.weight_rows, "weight_word_bytes × weight_rows")
-        self._int("positions", 16, 4096)
-        self._power_of_two("positions")
-        self._int("descriptors", 1, 255)
-        self._int("frame_bytes", 128, 4096)
-        self._power_of_two("frame_bytes")
-        self._int("clock_hz", 1_000_000, 1_000_000_000)
-        self._int("baud", 300, self.clock_hz // 8, "clock_hz / 8")
-        if self.multipliers is not None:
-            self._int("multipliers", 0, self.rows * self.cols, "rows × cols")
-        if self.sdram is not None:
-            find_chip(self.sdram).timing(self.clock_hz)
-        if not isinstance(self.link, str) or self.link not in LINKS:
-            raise ValueError(f"link must be one of {', '.join(LINKS)}, not {self.link!r}")
-        parse_address(self.address)
-        if self.address != ADDRESS and self.link != "ethernet":
-            raise ValueError(f"address must be left out without link=ethernet, not {self.address!r}")
-        self._products()
-        self._softmax()
-        self._int("squares", 0, 1)
-        if self.squares and not self.tables:
-            raise ValueError(
-                f"squares must be 0 without tables (engine=pipelined, positions={TABLE_ENTRIES} and cols=4 or more), "
-                f"not {self.squares!r}"
-            )
-
-    def _int(self, name: str, low: int, high: int, why: str = "") -> None:
-        value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise ValueError(
-                f"{name} must be a whole number from {low} to {high}{f' ({why})' if why else ''}, not {value!r}"
-            )
-
-    def _engine(self) -> None:
-        """Checks what the engine requires of other fields."""
-        if not isinstance(self.engine, str) or self.engine not in ENGINES:
-            raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {self.engine!r}")
-        if self.engine == "sequential":
-            ones = ("combine", self.combine), ("lanes", self.lanes), ("a PE's group", self.group)
-            for name, value in (*ones, ("weight_rows", self.weight_rows)):
-                if value != 1:
-                    raise ValueError(f"{name} must be 1 with engine=sequential, not {value!r}")
-            if self.overlap:
-                raise ValueError(f"overlap must be 0 with engine=sequential, not {self.overlap!r}")
-            if self.weight_word_bytes > self.banks:
-                raise ValueError(f"cols must be at most {self.banks} (banks) with engine=sequential, not {self.cols!r}")
-
-    def _weight_rows(self) -> None:
-        """Checks how many rows' weights are loaded at once."""
-        self._int("weight_rows", 1, 4)
-        allowed = [count for count in (1, 2, 4) if self.rows % count == 0 and self.rows >= 4 * count]
-        if self.combine > 1 or self.group > 1:
-            allowed = [1]
-        if self.weight_rows not in allowed:
-            raise ValueError(
-                f"weight_rows must be {' or '.join(map(str, allowed))} with rows={self.rows}, combine={self.combine} "
-                f"and pe={self.pe}, not {self.weight_rows!r}"
-            )
-
-    def _products(self) -> None:
-        """Checks what products of two tensors require."""
-        self._int("products", 0, 1)
-        required = {"engine": "pipelined", "pe": "mac", "weight_bits": 9, "combine": 1}
-        for name, value in required.items() if self.products else ():
-            if getattr(self, name) != value:
-                raise ValueError(f"{name} must be {value} with products=1, not {getattr(self, name)!r}")
-        if self.products and self.multipliers not in (None, self.rows * self.cols):
-            raise ValueError(f"multipliers must be none with products=1, one for each PE, not {self.multipliers!r}")
-
-    def _softmax(self) -> None:
-        """Checks what softmax requires."""
-        self._int("softmax", 0, 1)
-        if self.softmax and self.engine != "pipelined":
-            raise ValueError(f"engine must be pipelined with softmax=1, not {self.engine!r}")
-        limits = {"positions": (TABLE_ENTRIES, 4096), "cols": (4, self.beat_bytes)}
-        for name, (low, high) in limits.items() if self.softmax else ():
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} must be {low} to {high} with softmax=1, not {getattr(self, name)!r}")
-
-    def _multiple(self, name: str, of: int, why: str) -> None:
-        if getattr(self, name) % of:
-            raise ValueError(f"{name} must be a multiple of {of} ({why}), not {getattr(self, name)!r}")
-
-    def _power_of_two(self, name: str) -> None:
-        value = getattr(self, name)
-        if value != ceil_pow2(value):
-            raise ValueError(f"{name} must be a power of two, not {value!r}")
+        check_fields(self)
 
     @property
     def moved_bytes(self) -> int:
@@ -375,20 +260,46 @@ class Config:
 
 PRESETS: dict[str, Config] = {
     "micro": Config(
-        rows=4, cols=2, lanes=1, scratchpad_bytes=4096, weight_bytes=4096, positions=256, descriptors=8,
-        frame_bytes=128, engine="sequential",
+        rows=4,
+        cols=2,
+        lanes=1,
+        scratchpad_bytes=4096,
+        weight_bytes=4096,
+        positions=256,
+        descriptors=8,
+        frame_bytes=128,
+        engine="sequential",
     ),  # fmt: skip
     "tiny": Config(
-        rows=4, cols=4, weight_bits=9, lanes=2, scratchpad_bytes=8192, weight_bytes=16384, positions=64,
+        rows=4,
+        cols=4,
+        weight_bits=9,
+        lanes=2,
+        scratchpad_bytes=8192,
+        weight_bytes=16384,
+        positions=64,
         descriptors=32,
     ),  # fmt: skip
     "small": Config(
-        rows=8, cols=8, weight_bits=9, lanes=4, scratchpad_bytes=16384, weight_bytes=65536, positions=256,
+        rows=8,
+        cols=8,
+        weight_bits=9,
+        lanes=4,
+        scratchpad_bytes=16384,
+        weight_bytes=65536,
+        positions=256,
         descriptors=32,
     ),  # fmt: skip
     "large": Config(
-        rows=16, cols=16, weight_bits=9, lanes=16, scratchpad_bytes=65536, weight_bytes=278528, positions=512,
-        descriptors=42, multipliers=64,
+        rows=16,
+        cols=16,
+        weight_bits=9,
+        lanes=16,
+        scratchpad_bytes=65536,
+        weight_bytes=278528,
+        positions=512,
+        descriptors=42,
+        multipliers=64,
     ),  # fmt: skip
 }
 PRESETS["lm"] = dataclasses.replace(PRESETS["large"], scratchpad_bytes=32768, weight_bytes=311296)
