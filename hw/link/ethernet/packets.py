@@ -210,25 +210,7 @@ class PacketSender(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # The answer that waits, and to whom datagrams go.
-        answer, waiting, missed = view(ASKED), Signal(), Signal()
-        peer, known = view(ASKED), Signal()
-        with m.If(self.echo & waiting):
-            m.d.sync += missed.eq(1)
-        with m.If(self.came):
-            m.d.sync += missed.eq(0)
-            with m.If(self.asked.udp):
-                m.d.sync += [peer.eq(self.asked), known.eq(1)]
-            with m.Elif(~waiting & (self.asked.arp | (self.asked.echo & ~missed))):
-                m.d.sync += [answer.eq(self.asked), waiting.eq(1)]
-        echoes: Memory = Memory(shape=8, depth=ECHO_BYTES, init=[], attrs=NO_COLLISIONS)
-        m.submodules.echoes = echoes
-        write = echoes.write_port()
-        m.d.comb += [
-            write.addr.eq(self.echo_place),
-            write.data.eq(self.echo_data),
-            write.en.eq(self.echo & ~waiting),
-        ]
+        answer, waiting, peer, known, echoes = self._keep_asked(m)
         bank, full, counts, datagrams = self._collect(m)
         # To whom the frame goes, the bytes behind its header, and those of them that are still to be sent, less one.
         to, answering, place = view(ASKED), Signal(), Signal(range(HEAD_BYTES))
@@ -285,6 +267,29 @@ class PacketSender(wiring.Component):
                         m.d.sync += [full[bank].eq(0), bank.eq(~bank)]
                     m.next = "idle"
         return m
+
+    def _keep_asked(self, m: Module) -> tuple[data.View, Signal, data.View, Signal, Memory]:
+        """Returns the request that waits for its answer and whether one does, to whom datagrams go and whether that is
+        known, and the memory of an echo's bytes."""
+        answer, waiting, missed = view(ASKED), Signal(), Signal()
+        peer, known = view(ASKED), Signal()
+        with m.If(self.echo & waiting):
+            m.d.sync += missed.eq(1)
+        with m.If(self.came):
+            m.d.sync += missed.eq(0)
+            with m.If(self.asked.udp):
+                m.d.sync += [peer.eq(self.asked), known.eq(1)]
+            with m.Elif(~waiting & (self.asked.arp | (self.asked.echo & ~missed))):
+                m.d.sync += [answer.eq(self.asked), waiting.eq(1)]
+        echoes: Memory = Memory(shape=8, depth=ECHO_BYTES, init=[], attrs=NO_COLLISIONS)
+        m.submodules.echoes = echoes
+        write = echoes.write_port()
+        m.d.comb += [
+            write.addr.eq(self.echo_place),
+            write.data.eq(self.echo_data),
+            write.en.eq(self.echo & ~waiting),
+        ]
+        return answer, waiting, peer, known, echoes
 
     def _collect(self, m: Module) -> tuple[Signal, Array, Array, Memory]:
         """Fills two buffers in turn. Returns which one is sent next, which are full, their lengths and their memory."""
