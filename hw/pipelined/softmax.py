@@ -7,6 +7,7 @@ the one before that, so that the reciprocal of a row is computed while others pa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
@@ -24,6 +25,8 @@ ROW = data.StructLayout({"sums": 1, "last": 1, "begins": 1})
 """Of some of a row's entries: whether they are added up, whether they are the last ones of those, and whether they are
 the first that the row's scale is for."""
 PASSES = 3
+LARGEST_LATENCY = 3
+"""Cycles from a line to its largest byte."""
 SUM_SHIFT = 12
 """Bits by which exponentials are rounded before they are added up."""
 NORMALIZING = (8, 4, 2, 1)
@@ -89,16 +92,17 @@ class Distances(wiring.Component):
         with m.Elif(taken):
             m.d.sync += before.eq(here)
 
-        # The maximum is there three cycles after the last line of the first pass, no later than the next first pass
-        # begins.
+        # The maximum is on its way to its register three cycles after the last line of the first pass. The next first
+        # pass begins then or later.
         running, of_second, of_third = (Signal(signed(8), name=name) for name in ("running", "of_second", "of_third"))
+        update = Signal(signed(8))
         largest = self._largest(m, [line[byte] for byte in range(self.width)])
-        counts = delayed(m, taken & (here == 0), 2, name="counts", reset=True)
-        fresh = delayed(m, begin, 2, name="fresh")
-        with m.If(counts):
-            m.d.sync += running.eq(Mux(fresh | (largest > running), largest, running))
+        counts = delayed(m, taken & (here == 0), LARGEST_LATENCY, name="counts", reset=True)
+        fresh = delayed(m, begin, LARGEST_LATENCY, name="fresh")
+        m.d.comb += update.eq(Mux(counts & (fresh | (largest > running)), largest, running))
+        m.d.sync += running.eq(update)
         with m.If(taken & begin & (here == 0)):
-            m.d.sync += [of_second.eq(running), of_third.eq(of_second)]
+            m.d.sync += [of_second.eq(update), of_third.eq(of_second)]
         for byte in range(self.beat_bytes):
             value = line[byte]
             if byte < self.width:
@@ -107,14 +111,16 @@ class Distances(wiring.Component):
         return m
 
     def _largest(self, m: Module, values: list[Value]) -> Value:
-        """The largest of a line's bytes, two cycles later."""
+        """The largest of a line's bytes, :data:`LARGEST_LATENCY` cycles later. A line comes from a queue, whose output
+        takes half a cycle."""
         size = FANOUT if len(values) <= FANOUT**2 else 2 * FANOUT
-        parts = [values[start : start + size] for start in range(0, len(values), size)]
+        held = [delayed(m, value.as_signed(), name=f"held_{byte}") for byte, value in enumerate(values)]
+        parts = [held[start : start + size] for start in range(0, len(held), size)]
         first: list[Value] = [delayed(m, _maximum(part), name=f"largest_{index}") for index, part in enumerate(parts)]
         return delayed(m, _maximum(first), name="largest")
 
 
-def _maximum(values: list[Value]) -> Value:
+def _maximum(values: Sequence[Value]) -> Value:
     """The largest of signed bytes, by a tree."""
     while len(values) > 1:
         pairs = [values[start : start + 2] for start in range(0, len(values), 2)]
