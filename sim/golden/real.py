@@ -185,13 +185,19 @@ def real_max_pool2d(x: Floats, *, size: tuple[int, int], stride: tuple[int, int]
 
 
 def real_average_pool2d(
-    x: Floats, *, size: tuple[int, int], stride: tuple[int, int], padding: Padding, counted: bool
-) -> Floats:
-    """The mean of each window of images [N, H, W, C]. Padding counts as zeros, or does not count."""
+    x: Floats, *, size: tuple[int, int], stride: tuple[int, int], padding: Padding, counted: bool,
+    beyond: tuple[int, int] = (0, 0),
+) -> Floats:  # fmt: skip
+    """The mean of each window of images [N, H, W, C]. Padding counts as zeros, but for the last ``beyond`` rows and
+    columns of it, or does not count."""
     fields: Any = {"size": size, "stride": stride, "padding": padding, "dilation": (1, 1)}
     sums = _held(windows(x.astype(np.float64), pad_value=0, **fields).sum(axis=(4, 5)))
     image = np.ones((1, *x.shape[1:3], 1))
-    counts = math.prod(size) if counted else windows(image, pad_value=0, **fields).sum(axis=(4, 5))
+    if counted:
+        given = [(before, after - more) for (before, after), more in zip(padding, beyond, strict=True)]
+        image = np.pad(image, ((0, 0), *given, (0, 0)), constant_values=1)
+        fields["padding"] = tuple((0, more) for more in beyond)
+    counts = windows(image, pad_value=0, **fields).sum(axis=(4, 5))
     return (sums / counts).astype(np.float32)
 
 

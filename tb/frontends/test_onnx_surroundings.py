@@ -237,22 +237,25 @@ def test_layers_before_operators_that_change_nothing(kind, case, tmp_path):
             assert not any(type(op).__name__.startswith("Real") for op in graph.ops)
 
 
-@pytest.mark.parametrize(("between", "told"), [((), True), (("Identity",), True), (("Relu",), False), (None, False)])
-def test_pads_before_means(between, told, tmp_path):
-    """onnxruntime makes one operator of both, whose results are others, and that is told."""
-    file = File()
-    given = numbers(file, "int8")
-    x = pair(file, real_input(file), given, given)
-    x = file.node("Pad", x, file.constant(np.zeros(8, np.int64)), file.constant(np.float32(0)))
-    for kind in between or ():
-        x = file.node(kind, x)
-    x = pair(file, x, given, given) if between is None else x
-    x = file.node("AveragePool", x, kernel_shape=[2, 2], strides=[3, 3], ceil_mode=1)
-    file.output(pair(file, x, given, given))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        notes = frontend.load(file.build()).notes
-    assert any("and the Pad before it" in note for note in notes) == told
+PADS = {"none": [0] * 8, "all": [0, 0, 1, 2, 0, 0, 1, 1], "before": [0, 0, 1, 1, 0, 0, 0, 0]}
+STATED = [{}, {"count_include_pad": 1}, {"pads": [1, 1, 1, 1]}, {"pads": [1, 1, 1, 1], "count_include_pad": 1}]
+
+
+@pytest.mark.parametrize("between", [(), ("Identity",), ("Relu",), None])
+@pytest.mark.parametrize("pads", PADS)
+def test_pads_before_means(pads, between, tmp_path):
+    """onnxruntime makes one operator of both, with a kernel of codes, where padding counts."""
+    for stated, ceiled in itertools.product(STATED, (0, 1)):
+        file = File()
+        given = numbers(file, "int8")
+        x = pair(file, real_input(file), given, given)
+        x = file.node("Pad", x, file.constant(np.array(PADS[pads])), file.constant(np.float32(0)))
+        for kind in between or ():
+            x = file.node(kind, x)
+        x = pair(file, x, given, given) if between is None else x
+        x = file.node("AveragePool", x, kernel_shape=[2, 2], strides=[3, 3], ceil_mode=ceiled, **stated)
+        file.output(pair(file, x, given, given))
+        check(file, tmp_path)
 
 
 class Random:

@@ -9,7 +9,7 @@ import numpy as np
 from sateen.frontends.onnx.file import Node
 from sateen.frontends.onnx.folding import registers
 from sateen.frontends.onnx.importer import Importer, Operator
-from sateen.frontends.onnx.moves import REAL_MOVES, Apply, different, move, registers_moves
+from sateen.frontends.onnx.moves import REAL_MOVES, Apply, different, move, registers_moves, sliced
 from sateen.frontends.onnx.values import (
     QuantizedConstant,
     channels_first,
@@ -99,14 +99,25 @@ def _padding(importer: Importer, node: Node) -> Apply:
     pads = importer.integers(node, 1) if node.has(1) else node.get("pads", ())
     axes = importer.integers(node, 3) if node.has(3) else ()
     value = _value(importer, node)
-    if mode != "constant":
-        return lambda x, name: _padded_with_own(importer, node, x, _padded(node, x.file_shape, pads, axes), mode, name)
     source = importer.value(node)
     integers = isinstance(source, Tensor) and source.dtype == "int8"
 
     def apply(x: Tensor, name: str) -> Tensor:
         pairs = _padded(node, x.file_shape, pads, axes)
         require(pairs[0] == (0, 0), node, "it pads the batch, which is not supported")
+        if any(size < 0 for pair in pairs for size in pair):
+            # Negative ones cut off values, before others are put there.
+            ranges = [(max(-before, 0), size + min(after, 0), 1)
+                      for size, (before, after) in zip(x.file_shape, pairs, strict=True)]  # fmt: skip
+            left = all(first < last for first, last, _ in ranges)
+            require(left, node, f"its pads {pads} leave nothing of {x.file_shape}; export the model without it")
+            pairs = [(max(before, 0), max(after, 0)) for before, after in pairs]
+            padded = any(map(any, pairs))
+            x = sliced(importer, node, x, ranges, importer.name_of(f"{name}.cut") if padded else name)
+            if not padded:
+                return x
+        if mode != "constant":
+            return _padded_with_own(importer, node, x, pairs, mode, name)
         rank = len(x.file_shape)
         x = importer.as_image(node, x) if rank == 4 else importer.in_file_layout(node, x)
         pairs = [pairs[axis] for axis in (0, 2, 3, 1)] if rank == 4 else pairs
@@ -133,8 +144,9 @@ def _padded(node: Node, shape: tuple[int, ...], pads: tuple[int, ...], axes: tup
     rank = len(shape)
     axes = axes or tuple(range(rank))
     different(node, axes, rank)
-    good = len(pads) == 2 * len(axes) and 0 <= min(pads, default=0) <= max(pads, default=0) < LARGEST
-    require(good, node, f"its pads {pads} do not fit {shape}")
+    require(len(pads) == 2 * len(axes), node, f"its pads {pads} are not two for each of {len(axes)} axes")
+    small = all(abs(size) < LARGEST for size in pads)
+    require(small, node, f"its pads {pads} are larger than {LARGEST - 1:,}, as no device has them")
     pairs = [(0, 0)] * rank
     for place, axis in enumerate(axes):
         pairs[axis] = (pads[place], pads[place + len(axes)])

@@ -264,7 +264,6 @@ class Builder:
         them clamps them where it can."""
         offset = 128 if x.unsigned else 0
         low, high = (int(np.clip(limit, -128 + offset, 127 + offset)) - offset for limit in limits)
-        require(low <= high, node, f"its limits {limits} are not in order; export the model anew")
         maker = self.ops[-1] if self.ops else None
         if only and isinstance(maker, CLAMPING) and maker.output == x.name:
             ends: dict[str, Any] = {name: int(np.clip(getattr(maker, name), low, high)) for name in ("low", "high")}

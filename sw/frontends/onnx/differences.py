@@ -29,7 +29,7 @@ from sateen.graph import (
 from sateen.hw.spec.descriptor import Rounding
 from sateen.sim import golden
 
-__all__ = ["differences", "open_codes", "open_means", "padded_means", "quantized_reals", "rounded_weights"]
+__all__ = ["differences", "open_codes", "open_means", "quantized_reals", "rounded_weights"]
 
 SHOWN = 6
 """Operators that a warning names."""
@@ -70,12 +70,6 @@ def differences(model: OnnxModel, graph: Graph, importer: Importer) -> Iterator[
             f"onnxruntime rounds the real weights of {_named(rounded)} to int8, since codes are read and made around "
             "them. Here they are the file's, and as onnxruntime has them without optimizations; quantize them"
         )
-    if padded := [*padded_means(model, importer.optimized.removed)]:
-        yield (
-            f"onnxruntime makes one operator of {_named(padded)} and the Pad before it, with another kernel, and "
-            "counts its padding where ceil_mode adds to windows. Here they are as the file says; give the pads to the "
-            "pool, or put QuantizeLinear and DequantizeLinear between the two"
-        )
     if means := [importer.origins.get(op.output, op) for op in open_means(graph)]:
         yield (
             f"onnxruntime adds the real numbers of {_named(means)} in an order of its own, and some sums come next to "
@@ -100,15 +94,6 @@ def _named(operators: Sequence[Node | Op]) -> str:
     """The first by name, and how many more there are; each once."""
     names = [*dict.fromkeys(map(str, operators))]
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-
-
-def padded_means(model: OnnxModel, removed: Mapping[str, str]) -> Iterator[Node]:
-    """Each AveragePool that reads what a Pad gives (``PadFusion``); ``removed`` as in :func:`rounded_weights`."""
-    makers = {name: node for node in model.nodes for name in node.outputs}
-    for node in model.nodes:
-        before = makers.get(removed.get(node.inputs[0], node.inputs[0])) if node.has(0) else None
-        if node.kind == "AveragePool" and before is not None and before.kind == "Pad":
-            yield node
 
 
 def rounded_weights(model: OnnxModel, removed: Mapping[str, str]) -> Iterator[Node]:

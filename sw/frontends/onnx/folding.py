@@ -209,7 +209,8 @@ def clip_limits(importer: Importer, node: Node) -> tuple[float, float]:
         value = importer.constant(node, place, np.array(node.get(name, math.inf if name == "max" else -math.inf)))
         require(value.size == 1 and not np.isnan(value).any(), node, "its limits must be single numbers")
         limits.append(float(value.reshape(-1)[0]))
-    return limits[0], limits[1]
+    # The greatest counts where the least is above it.
+    return min(limits), limits[1]
 
 
 def quantized(importer: Importer, node: Node, stored: str) -> Array:

@@ -48,6 +48,8 @@ class Optimized:
     """The results of each QuantizeLinear that goes away because a pair is behind a pair with other numbers."""
     removed: Mapping[str, str]
     """The results of operators that change nothing and go away, and what is read in their place."""
+    padded: Mapping[str, bool]
+    """The results of means of windows that take over a Pad before them, so that padding counts; whether it adds any."""
 
 
 def optimized(model: OnnxModel, alike: Set[str] = frozenset()) -> Optimized:
@@ -62,6 +64,7 @@ def optimized(model: OnnxModel, alike: Set[str] = frozenset()) -> Optimized:
         tuple(name for part in found if network.quantizes_input(part) for name in part.results),
         tuple(network.merged),
         network.removed,
+        network.padded,
     )
 
 
@@ -78,7 +81,7 @@ class _Network(Replacement):
 
     def __init__(self, model: OnnxModel, alike: Set[str]):
         super().__init__(model)
-        self.alike, self.merged, self.removed = alike, list[str](), dict[str, str]()
+        self.alike, self.merged, self.removed, self.padded = alike, list[str](), dict[str, str](), dict[str, bool]()
         names, folded = self.removed, {*self.constants, ""}
         for node in model.nodes:
             inputs = [names.get(name, name) for name in node.inputs]
@@ -92,6 +95,8 @@ class _Network(Replacement):
                 self.note_weights(node)
         for part in [part for part in self.parts if part.kind == DEQUANTIZE and not self.is_needed(part)]:
             self.remove(part)
+        for part in [part for part in self.parts if part.kind == "Pad"]:
+            self._fuse_padding(part)
         self._note_pairs_of_constants(model.nodes, folded)
 
     def _note_pairs_of_constants(self, nodes: Sequence[Node], folded: Set[str]) -> None:
@@ -105,6 +110,31 @@ class _Network(Replacement):
             if kind_of(last) == QUANTIZE and len(chain) == 3 and {*chain[2].inputs[:1]} <= folded:
                 inner, outer = (numbers_of(self.constants, node) for node in chain[1::-1])
                 self.merged += [last.outputs[0]] if inner != outer else []
+
+    def _fuse_padding(self, pad: Part) -> None:
+        """A Pad by zeros becomes part of the convolution or mean of windows that alone reads it (``PadFusion``)."""
+        window, stated = self.only_reader(pad.output), pad.attributes
+        known = [np.asarray(stated.get("pads", ()))] if len(pad.inputs) < 2 else []
+        known += [value for name in pad.inputs[1:] if (value := self.constants.get(name)) is not None]
+        fixed = len(known) == max(len(pad.inputs) - 1, 1) <= 2 and not self.replaceable & {*pad.inputs[1:]}
+        zero = stated.get("mode", "constant") == "constant" and not stated.get("value")
+        if window is None or window.kind not in ("AveragePool", "Conv") or not (fixed and zero):
+            return
+        pads = [int(size) for size in known[0].reshape(-1)]
+        sides = pads[2 : len(pads) // 2], pads[len(pads) // 2 + 2 :]
+        inside = len(pads) > 4 and min(pads) >= 0 and sum(map(sum, sides)) == sum(pads)
+        if not inside or any(value.tobytes().strip(b"\0") for value in known[1:]):
+            return
+        said, mean = window.attributes, window.kind == "AveragePool"
+        counts = said.get("count_include_pad", 0) or not any(said.get("pads", ()))
+        sizes = [*said.get("kernel_shape", ())] * 2
+        both = zip(sides[0] + sides[1], said.get("pads", [0] * len(sizes)), sizes, strict=False)
+        fits = all(sum(pair) < size for *pair, size in both) and not (said.get("ceil_mode", 0) and any(sides[1]))
+        if said.get("auto_pad", "NOTSET") != "NOTSET" or mean and not (counts and fits):
+            return
+        self.padded |= dict.fromkeys(window.results if mean else (), any(pads))
+        self.read(window, 0, pad.inputs[0])
+        self.remove(pad)
 
     @staticmethod
     def _is_folded(node: Node, folded: Set[str], *, free: bool) -> bool:

@@ -209,10 +209,10 @@ class Layer:
 
     def _real_bias(self, outputs: int) -> Array:
         values = real_values(self.bias) if isinstance(self.bias, QuantizedConstant) else self.bias
-        good = isinstance(values, np.ndarray) and values.dtype == np.float32 and values.size == outputs
+        good = isinstance(values, np.ndarray) and values.dtype == np.float32 and values.size in (1, outputs)
         require(good, self.node, f"its bias must be {outputs} constants, real or quantized")
         assert isinstance(values, np.ndarray)
-        return values.reshape(-1)
+        return np.broadcast_to(values.reshape(-1), outputs)
 
     def deferred(self) -> Deferred:
         """The result until its quantization is known."""

@@ -35,6 +35,7 @@ __all__ = [
     "move",
     "pieces",
     "registers_moves",
+    "sliced",
 ]
 
 Apply = Callable[[Tensor, str], Tensor]
@@ -275,7 +276,8 @@ def transpose(importer: Importer, node: Node) -> Apply:
     return apply
 
 
-def _sliced(importer: Importer, node: Node, x: Tensor, ranges: list[tuple[int, int, int]], name: str) -> Tensor:
+def sliced(importer: Importer, node: Node, x: Tensor, ranges: list[tuple[int, int, int]], name: str) -> Tensor:
+    """Part of a tensor: (begin, end, step) of each axis of the file's layout."""
     rank = len(x.file_shape)
     require(ranges[0] == (0, x.shape[0], 1), node, "it slices the batch, which is not supported")
     x = importer.as_image(node, x) if rank == 4 else importer.in_file_layout(node, x)
@@ -303,7 +305,7 @@ def slice_(importer: Importer, node: Node) -> Apply:
         ranges = [(0, size, 1) for size in x.file_shape]
         for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
             ranges[axis % rank] = slice(start, end, step).indices(x.file_shape[axis])
-        return _sliced(importer, node, x, ranges, name)
+        return sliced(importer, node, x, ranges, name)
 
     return apply
 
@@ -314,7 +316,7 @@ def split(importer: Importer, node: Node) -> None:
     value = importer.value(node)
     x = value if isinstance(value, Tensor) and value.dtype == "int8" else importer.quantized_input(node)
     for place, ranges in enumerate(pieces(importer, node, x.file_shape)):
-        move(importer, node, lambda x, name, ranges=ranges: _sliced(importer, node, x, ranges, name), place)  # type: ignore[misc]
+        move(importer, node, lambda x, name, ranges=ranges: sliced(importer, node, x, ranges, name), place)  # type: ignore[misc]
 
 
 def pieces(importer: Importer, node: Node, shape: tuple[int, ...]) -> list[list[tuple[int, int, int]]]:

@@ -136,15 +136,19 @@ class _Part:
     """Values that the mean of a window is of."""
 
 
-def _parts(size: int, extent: int, dilation: int, stride: int, pads: tuple[int, int], *, counted: bool) -> list[_Part]:
-    """The parts of an axis of ``size`` values. Windows have ``extent`` values from the first to the last; padding may
-    be ``counted``."""
+def _parts(
+    size: int, extent: int, dilation: int, stride: int, pads: tuple[int, int], counted: int | None
+) -> list[_Part]:
+    """The parts of an axis of ``size`` values. Windows have ``extent`` values from the first to the last. The first
+    ``counted`` values beyond the end count in means, with those before the begin; none of both if it is left out."""
     positions = max((size + sum(pads) - extent) // stride + 1, 0)
     starts = np.arange(positions) * stride - pads[0]
     # The first and the last value of each window that is inside.
     first, last = -(-np.maximum(-starts, 0) // dilation), np.minimum(extent - 1, size - 1 - starts) // dilation
-    whole = (extent - 1) // dilation + 1
-    counts = np.full(positions, whole) if counted else np.maximum(last - first + 1, 0)
+    if counted is None:
+        counts = np.maximum(last - first + 1, 0)
+    else:
+        counts = np.minimum(extent - 1, size + counted - 1 - starts) // dilation + 1
     edges = [0, *(np.flatnonzero(np.diff(counts)) + 1).tolist(), positions] if positions else []
     parts = []
     for begin, end in itertools.pairwise(edges):
@@ -157,22 +161,27 @@ def _parts(size: int, extent: int, dilation: int, stride: int, pads: tuple[int, 
 @handles("com.microsoft.QLinearAveragePool 1", "AveragePool 7 10 11 19 22")
 def average_pool(importer: Importer, node: Node) -> None:
     """The mean of each window. Where padding does not count, there is one operator for each part of the image whose
-    windows have equally many values. Where it counts, so does what ``ceil_mode`` adds, as in onnxruntime's kernel."""
+    windows have equally many values. Where it counts, what ``ceil_mode`` adds does in onnxruntime's kernel of codes
+    alone."""
     x, size = importer.codes(node), node.get("kernel_shape", ())
     rank = len(x.file_shape)
     require(len(size) == rank - 2, node, f"its kernel {size} does not fit {x.name!r} of {x.file_shape}")
     x, window = importer.as_image(node, x), Window.read(node, size)
     require(math.prod(size) * x.shape[3] <= LARGEST, node, f"its window of {size} is too large")
-    fields, counts = window.fields(x), bool(node.get("count_include_pad"))
-    lengths = zip(x.shape[1:3], window.size, window.dilation, window.stride, fields["padding"], strict=True)
-    axes = [_parts(length, d * (k - 1) + 1, d, step, pads, counted=counts) for length, k, d, step, pads in lengths]
+    fields, padded = window.fields(x), importer.optimized.padded
+    counts = bool(node.get("count_include_pad")) or node.outputs[0] in padded
+    fused = importer.kernel(node) is not Kernel.REAL
+    beyond = (0, 0) if fused else window.beyond(x)
+    counted = [pads[1] - more if counts else None for pads, more in zip(fields["padding"], beyond, strict=True)]
+    lengths = zip(x.shape[1:3], window.size, window.dilation, window.stride, fields["padding"], counted, strict=True)
+    axes = [_parts(length, d * (k - 1) + 1, d, step, pads, most) for length, k, d, step, pads, most in lengths]
     require(all(axes), node, f"a window of {size} exceeds its padded input of {x.file_shape}; check its padding")
     empty = any(part.count == 0 or part.first >= part.stop for parts in axes for part in parts)
     require(not empty, node, "a window of it lies in padding alone; export the model with less padding")
     require(math.prod(map(len, axes)) <= 81, node, f"its windows of {size} reach over the edges in too many ways")
     # onnxruntime has other kernels for the mean of a whole image than for those of its windows.
     whole = window.size == x.shape[1:3] and not any(map(any, fields["padding"]))
-    fused = importer.kernel(node) is not Kernel.REAL
+    whole = whole and not padded.get(node.outputs[0])
     whole = whole and (fused or _version(node) < DILATED and window.stride == (1, 1))
 
     def make_whole(name: str, quantization: Quantization, limits: Limits) -> Tensor:

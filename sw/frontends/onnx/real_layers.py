@@ -34,9 +34,11 @@ def _bias(importer: Importer, node: Node, outputs: int) -> Array:
     if not node.has(2):
         return np.zeros(outputs, np.float32)
     bias = real_constant(importer, node, 2)
-    fits = bias.size == outputs and bias.shape[-1:] == (outputs,)
+    # A Gemm's may be one value for all.
+    one = bias.size == 1 and node.kind == "Gemm"
+    fits = one or bias.size == outputs and bias.shape[-1:] == (outputs,)
     require(fits, node, f"its bias of {bias.shape} does not fit {outputs} channels")
-    return bias.reshape(-1)
+    return np.broadcast_to(bias.reshape(-1), outputs)
 
 
 @handles("Conv 1 11 22")
@@ -87,8 +89,8 @@ def pool(importer: Importer, node: Node) -> None:
     size, mean = node.get("kernel_shape", ()), node.kind == "AveragePool"
     window = Window.read(node, size)
     counted = mean and bool(node.get("count_include_pad", 0))
-    good = window.dilation == (1, 1) and not (counted and window.ceil_mode)
-    require(good, node, "its dilations or its ceil_mode are not supported; export the model without")
+    good = window.dilation == (1, 1)
+    require(good, node, f"its dilations {window.dilation} are not supported on real numbers; export the model without")
     node.ignore("storage_order")  # The order of the places that it also gives, which nothing may read.
     x: Tensor = importer.as_image(node, importer.real(node))
     fields = window.fields(x)
@@ -96,6 +98,7 @@ def pool(importer: Importer, node: Node) -> None:
     result = importer.add(
         RealPool2D, node, importer.real_name(node), REAL, image_layout(len(x.file_shape)), dtype="float32",
         input=x.name,
-        function="mean" if mean else "maximum", size=window.size, counted=counted, **fields,
+        function="mean" if mean else "maximum", size=window.size, counted=counted,
+        beyond=window.beyond(x) if counted else (0, 0), **fields,
     )  # fmt: skip
     importer.set_real(node, result)

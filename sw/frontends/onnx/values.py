@@ -177,7 +177,7 @@ def has_code(quantization: Quantization, value: float) -> bool:
 def to_float32(values: Array) -> Array:
     """The values as float32; infinite where they overflow."""
     with np.errstate(over="ignore"):
-        return values.astype(np.float32)
+        return np.asarray(values, np.float32)
 
 
 def scaling(node: Node, scale: float) -> tuple[int, int]:

@@ -12,6 +12,8 @@ __all__ = ["Window"]
 
 MOST = 65535
 """Limit on all sizes of a window."""
+SAME = ("SAME_UPPER", "SAME_LOWER")
+"""Values of ``auto_pad`` by which a result has as many windows as strides fit."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +35,15 @@ class Window:
     def read(cls, node: Node, size: tuple[int, ...]) -> Window:
         """The attributes of an operator with a kernel of this size."""
         axes = len(size)
-        good = axes in (1, 2) and min(size) > 0
+        good = axes in (1, 2)
         require(good, node, f"its kernel must have one axis or two, not {size}; only rows and images are supported")
+        require(min(size) > 0, node, f"its kernel's sizes must be 1 or more, not {size}")
         stride, dilation = node.get("strides", (1,) * axes), node.get("dilations", (1,) * axes)
         good = len(stride) == len(dilation) == axes and min(dilation) > 0
         require(good, node, f"its strides {stride} or dilations {dilation} do not fit its kernel {size}")
         require(min(stride) > 0, node, f"its strides must be 1 or more, not {stride}")
         auto, pads = node.get("auto_pad"), node.get("pads", (0, 0) * axes)
-        require(
-            auto in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"), node, f"its auto_pad {auto!r} is not supported"
-        )
+        require(auto in ("NOTSET", "VALID", *SAME), node, f"its auto_pad {auto!r} is not supported")
         good = len(pads) == 2 * axes and min(pads) >= 0
         require(good, node, f"its pads must be {2 * axes} numbers of 0 or more, not {pads}")
         small = max(*size, *stride, *dilation, *pads) <= MOST
@@ -59,11 +60,17 @@ class Window:
         """Stride, dilation and padding over an image (N, H, W, C)."""
         return {"stride": self.stride, "dilation": self.dilation, "padding": self._padding(x.shape[1:3])}
 
+    def beyond(self, x: Tensor) -> tuple[int, ...]:
+        """How many rows and columns ``ceil_mode`` adds behind the padding of an image that the file states."""
+        behind = (pair[1] for pair in self._padding(x.shape[1:3]))
+        given = self.pads[2:] if self.ceil_mode and self.auto_pad not in SAME else None
+        return (0, 0) if given is None else tuple(all_ - each for all_, each in zip(behind, given, strict=True))
+
     def _padding(self, sizes: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
         """((top, bottom), (left, right))."""
         extents = tuple(d * (k - 1) + 1 for d, k in zip(self.dilation, self.size, strict=True))
         axes = list(zip(sizes, extents, self.stride, strict=True))
-        if self.auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+        if self.auto_pad in SAME:
             totals = [max((-(-size // step) - 1) * step + extent - size, 0) for size, extent, step in axes]
             upper = self.auto_pad == "SAME_UPPER"
             return tuple((t // 2, t - t // 2) if upper else (t - t // 2, t // 2) for t in totals)

@@ -148,6 +148,8 @@ class RealPool2D(Real, Unary):
     """((top, bottom), (left, right))."""
     counted: bool = False
     """Whether padding counts in means, as zeros."""
+    beyond: tuple[int, int] = (0, 0)
+    """(y, x): rows and columns at the end of the padding that do not count even so."""
 
     def __post_init__(self) -> None:
         require(self.function in ("maximum", "mean"), self, f"function must be maximum or mean, not {self.function!r}")
@@ -158,6 +160,9 @@ class RealPool2D(Real, Unary):
             all(max(pads) < size for pads, size in zip(self.padding, self.size, strict=True)),
             self, f"padding must be below the window's size of {self.size}, not {self.padding}",
         )  # fmt: skip
+        self._check_pair("beyond", 0)
+        inside = all(more <= pads[1] for more, pads in zip(self.beyond, self.padding, strict=True))
+        require(inside, self, f"beyond must be part of the padding of {self.padding}, not {self.beyond}")
 
     def infer(self, tensors: Tensors) -> Shape:
         x = self._image(tensors)
@@ -168,5 +173,5 @@ class RealPool2D(Real, Unary):
         if self.function == "maximum":
             return golden.real_max_pool2d(x, size=self.size, stride=self.stride, padding=self.padding)
         return golden.real_average_pool2d(
-            x, size=self.size, stride=self.stride, padding=self.padding, counted=self.counted
+            x, size=self.size, stride=self.stride, padding=self.padding, counted=self.counted, beyond=self.beyond
         )

@@ -1,0 +1,115 @@
+"""Corners of ONNX operators, each against onnxruntime: windows that reach beyond the image, pads that cut off, limits
+out of order, biases of one value."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+
+import numpy as np
+import pytest
+from test_onnx_real import compare, image
+
+import needs
+from onnx_file import File, W, X, ints
+from sateen.errors import SateenWarning
+from sateen.frontends import onnx as frontend
+from sateen.graph import GraphError
+
+onnx = needs.package("onnx", extra="onnx")
+
+SCALE = np.float32(2.0**-5)
+WINDOWS = [*itertools.product([[0, 0, 0, 0], [1, 1, 1, 1], [0, 1, 2, 0]], (0, 1), (0, 1))]
+"""Pads, whether they count, and whether the last window may reach beyond the image."""
+
+
+def pooled(f: File, x: str, pads: list[int], counted: int, ceiled: int) -> str:
+    fields = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": pads, "ceil_mode": ceiled}
+    return f.node("AveragePool", x, count_include_pad=counted, **fields)
+
+
+@pytest.mark.parametrize("end", ["codes", "pair", "real", "integers"])
+def test_means_beyond_the_image(end):
+    """Kernels of codes count what is added to the last window, those of real numbers do not. Scales are powers of two,
+    so that there are ties."""
+    for pads, counted, ceiled in WINDOWS:
+        f, numbers = File(19 if sum(pads) else 17), (SCALE, 9)
+        if end == "integers":
+            names = [*f.numbers(*numbers), *f.numbers(SCALE * 2, -4)]
+            fields = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": pads, "ceil_mode": ceiled}
+            y = f.node("QLinearAveragePool", f.quantize("x", *numbers), *names, domain="com.microsoft",
+                       count_include_pad=counted, **fields)  # fmt: skip
+        else:
+            y = pooled(f, "x" if end == "real" else f.around("x", *numbers), pads, counted, ceiled)
+            y = {"codes": f.quantize, "pair": f.around, "real": lambda y, *_: y}[end](y, SCALE * 2, -4)
+        ends = [y, f.around("x", *numbers)] if end == "real" else [y]
+        compare(f.build({"x": (1, 3, 8, 9)}, *ends), {"x": image(shape=(1, 3, 8, 9))}, tolerance=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("border", "coded"), [([0, 0, 1, 2, 0, 0, 0, 1], True), ([0, 0, 1, 0, 0, 0, 0, 0], False), ([0] * 8, False)]
+)
+def test_a_pad_before_a_mean(border, coded):
+    """onnxruntime makes one operator of both, and computes that with codes."""
+    for pads, counted, ceiled in WINDOWS:
+        f, value = File(), float(pads == [0, 1, 2, 0] and ceiled)
+        padded = f.node("Pad", f.around("x", SCALE, 9), f.constant(ints(*border)), f.constant(np.float32(value)))
+        y = pooled(f, padded, pads, counted, ceiled)
+        y = f.quantize(y, SCALE * 2, -4) if coded else f.around(y, SCALE * 2, -4)
+        compare(f.build({"x": (1, 3, 6, 7)}, y), {"x": image(shape=(1, 3, 6, 7))}, tolerance=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["constant", "edge", "reflect", "wrap"])
+@pytest.mark.parametrize("real", [False, True])
+def test_pads_that_cut_off(real, mode):
+    for pads in ([0, 0, -1, 0, 0, 0, 0, -1], [0, 0, -1, 2, 0, 0, 1, -1], [0, -1, 0, 1, 0, -1, 0, 0]):
+        f = File(19)
+        x = "x" if real else f.around("x")
+        y = f.node("Pad", x, f.constant(ints(*pads)), mode=mode)
+        compare(f.build({"x": (1, 4, 6, 5)}, f.quantize(y)), {"x": image(shape=(1, 4, 6, 5))})
+
+
+@pytest.mark.parametrize(
+    ("pads", "message"),
+    [
+        ([0, 0, -3, 0, 0, 0, -3, 0], "leave nothing of"), ([0, 0, 1], "are not two for each of 4 axes"),
+        ([-1, 0, 0, 0, 0, 0, 0, 0], "it pads the batch"), ([0, 0, 2**40, 0, 0, 0, 0, 0], "are larger than"),
+    ],
+)  # fmt: skip
+def test_pads_that_do_not_fit(pads, message):
+    f = File()
+    y = f.node("Pad", f.around("x"), f.constant(ints(*pads)))
+    with pytest.raises(GraphError, match=message):
+        frontend.load(f.build({"x": (1, 4, 6, 5)}, f.quantize(y)))
+
+
+@pytest.mark.parametrize("before", ["", "around", "Conv", "codes", "Relu"])
+@pytest.mark.parametrize("limits", [(1.0, -1.0), (3.0, 0.5)])
+def test_limits_out_of_order(limits, before):
+    """All values become the upper one."""
+    f = File()
+    if before == "codes":
+        y = f.node("Clip", f.quantize("x"), f.constant(np.int8(5)), f.constant(np.int8(-5)))
+    else:
+        x = f.around("x") if before else "x"
+        x = {"Conv": lambda: f.node("Conv", x, f.weights(3, 4, 1, 1)), "Relu": lambda: f.node("Relu", x)}.get(
+            before, lambda: x
+        )()
+        y = f.quantize(f.node("Clip", x, *(f.constant(np.float32(limit)) for limit in limits)))
+    compare(f.build({"x": (1, 4, 3, 3)}, y), {"x": image(shape=(1, 4, 3, 3))})
+
+
+@pytest.mark.parametrize("end", ["codes", "real", "head"])
+@pytest.mark.parametrize("coded", [False, True])
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (5,), (1, 5)])
+def test_biases_of_one_value(shape, coded, end):
+    f = File()
+    bias = f.reals(*shape)
+    if coded:
+        codes = f.constant(f.rng.integers(-2000, 2000, shape).astype(np.int32))
+        bias = f.node("DequantizeLinear", codes, f.constant(np.float32(X * W)))
+    y = f.node("Gemm", "x" if end == "head" else f.around("x"), f.weights(8, 5, axis=1), bias)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SateenWarning)
+        data = f.build({"x": (1, 8)}, y if end == "real" else f.quantize(y))
+        compare(data, {"x": image(shape=(1, 8))}, tolerance=1e-6, off=0.2 if end != "real" else 0)
