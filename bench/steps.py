@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tb"))
 
 from networks import NETWORKS
 
-MODELS = ("ic_resnet8", "kws_dscnn", "visual_wake_words", "ad_autoencoder")
+MODELS = ("ic_resnet8", "kws_dscnn", "visual_wake_words", "ad_autoencoder", "streaming_wakeword")
 CONFIGURATIONS = ("large", "large,weight_rows=4", "large,overlap=1", "large,weight_rows=4,overlap=1")
 CONFIGURATIONS += (BOARDS["icebreaker"].config,)
 

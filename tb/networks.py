@@ -9,7 +9,7 @@ import numpy as np
 from sateen.graph import Add, AveragePool2D, Graph
 from sateen.testing.graphs import Builder
 
-__all__ = ["NETWORKS", "mobilenet_v2", "visual_wake_words"]
+__all__ = ["NETWORKS", "mobilenet_v2", "streaming_wakeword", "visual_wake_words"]
 
 
 def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -65,6 +65,15 @@ def visual_wake_words(seed: int = 0) -> Graph:
     return net.classes(2)
 
 
+def streaming_wakeword(seed: int = 0) -> Graph:
+    """MLPerf Tiny's, of its reference implementation (``ds_tcn`` in ``benchmark/training/streaming_wakeword``): four
+    separable convolutions over 30 frames of 40 features, without padding, and three classes."""
+    net = Builder((30, 1, 40), np.random.default_rng(seed), name="streaming_wakeword")
+    for outputs, frames in ((128, 3), (64, 5), (64, 10), (32, 15)):
+        net.depthwise_conv2d((frames, 1)).conv2d(outputs, (1, 1))
+    return net.flatten().fully_connected(3).graph()
+
+
 def mobilenet_v2(seed: int = 0) -> Graph:
     """MobileNetV2 (arXiv:1801.04381) of width 0.35 at 160×160×3 without the last, widest convolution."""
     net = _MobileNet((160, 160, 3), np.random.default_rng(seed), name="mobilenet_v2")
@@ -76,5 +85,9 @@ def mobilenet_v2(seed: int = 0) -> Graph:
     return net.classes(1000)
 
 
-NETWORKS: dict[str, Callable[[], Graph]] = {"visual_wake_words": visual_wake_words, "mobilenet_v2": mobilenet_v2}
+NETWORKS: dict[str, Callable[[], Graph]] = {
+    "visual_wake_words": visual_wake_words,
+    "streaming_wakeword": streaming_wakeword,
+    "mobilenet_v2": mobilenet_v2,
+}
 """By name."""

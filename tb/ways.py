@@ -1,5 +1,5 @@
 """Every way in which the compiler can compute a layer, not only the one that it chooses: each form of kernel, each
-number of rows in a block, each walk of a window that slides, each packing."""
+number of rows in a block, each walk of a window that slides, each packing; and behind an unfolded image."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from sateen.testing.graphs import Builder, random_input
 __all__ = ["CONFIGS", "batches", "check", "compiled", "copies", "depthwise", "random_layer", "soak", "ways"]
 
 lower = importlib.import_module("sateen.compiler.lowering.lower")
+stages = importlib.import_module("sateen.compiler.stages")
+unfold = importlib.import_module("sateen.compiler.rewrites.unfold")
 CONFIGS = ["small", "large", "tiny", "tiny,combine=4", "tiny,pe=bitserial"]
 """A seed's is that at its remainder."""
 AGAIN = "repeat with .venv/bin/python tb/soak.py ways --seed"
@@ -95,7 +97,14 @@ def compiled(graph: Graph, original: Graph, config: Config) -> sateen.Model:
     with (
         mock.patch.object(lower, "lower_operator", lowered),
         mock.patch.object(choice._Chooser, "_fastest", forced),
+        mock.patch.object(stages, "unfold", lambda rewritten, config: rewritten),
     ):
+        return sateen.compile(graph, config, strict=True)
+
+
+def unfolded(graph: Graph, config: Config) -> sateen.Model:
+    """A convolution behind an unfolded image, whether that pays or not; as it is if there is no room."""
+    with mock.patch.object(unfold, "_pays", lambda op, *shapes_and_config: op.dilation[0] == 1):
         return sateen.compile(graph, config, strict=True)
 
 
@@ -120,6 +129,10 @@ def check(device: sateen.runtime.Device, graph: Graph, x: np.ndarray) -> int:
         for name, values in results.items():
             np.testing.assert_array_equal(values, wanted, err_msg=f"{name} of {graph.ops[0]}")
         count += len(some)
+    if isinstance(graph.ops[0], Conv2D) and device.config.engine == "pipelined":
+        model = unfolded(graph, device.config)
+        np.testing.assert_array_equal(device.load(model).run(x), wanted, err_msg=f"unfolded {graph.ops[0]}")
+        count += 1
     return count
 
 

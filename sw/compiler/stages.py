@@ -16,7 +16,7 @@ from sateen.compiler.lowering import lower, reason_for_parts
 from sateen.compiler.model import Model
 from sateen.compiler.placement import Placement, place
 from sateen.compiler.precision import set_precision
-from sateen.compiler.rewrites import rewrite
+from sateen.compiler.rewrites import rewrite, unfold
 from sateen.compiler.verification import verify_program
 from sateen.errors import CompileError, SateenWarning
 from sateen.frontends import load
@@ -93,9 +93,13 @@ def compile(
     combines = combine == "auto" and config.combine > 1
     graph = read(source, calibration, config, example_inputs)
     rewritten = rewrite(graph, config, combine=combines)
-    lowered = lower(rewritten.graph, config)
-    precise = set_precision(lowered, config)
+    unfolded = unfold(rewritten, config)
+    precise = set_precision(lower(unfolded.graph, config), config)
     placed = place(precise, config)
+    if unfolded is not rewritten and (placed.schedule.spill or placed.refused):
+        # Unfolded images take room, which others may need.
+        precise = set_precision(lower(rewritten.graph, config), config)
+        placed = place(precise, config)
     report_refused(placed, strict=strict)
     report_parts(placed, config)
     chosen = choose(placed, config, combine=combines, channel_orders=rewritten.channel_orders)

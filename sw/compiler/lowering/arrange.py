@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sateen.compiler.lowering.kernel import Kernel, diagonal
+from sateen.compiler.lowering.kernel import ONCE, Kernel, diagonal, parameters
 from sateen.errors import CompileError
-from sateen.graph.ops import DepthToSpace, Op, Resize, Slice, SpaceToDepth, Take, Tensor
+from sateen.graph.ops import DepthToSpace, Op, Resize, Slice, SpaceToDepth, Take, Tensor, Unfold
 from sateen.hw.spec.config import Config
+from sateen.hw.spec.descriptor import Rounding
 from sateen.sim import golden
 
-__all__ = ["depth_to_space", "resize", "slice_", "space_to_depth", "take"]
+__all__ = ["depth_to_space", "resize", "slice_", "space_to_depth", "take", "unfold"]
 
 MOST_COPIES = 64
 """Copies of one operator. The host needs less time than more of them."""
@@ -210,3 +211,33 @@ def depth_to_space(op: DepthToSpace, x: Tensor, y: Tensor, config: Config) -> It
         outer: list[Axis] = [(height, None), (width, None)]
         (copy,) = _copies(outer, channels, taken, op.blocks_first, config)
         yield dataclasses.replace(copy, target=row * line, spacing=(op.size * line, part))
+
+
+def unfold(op: Unfold, x: Tensor, y: Tensor, config: Config) -> Kernel:
+    """A product with a matrix of ones, which selects the window's bytes of the run of a row that has them all."""
+    _, height, columns, channels = x.shape
+    _, results, _, taken = y.shape
+    column, channel = np.divmod(np.arange(taken), channels)
+    run_length = ((op.size - 1) * op.dilation + 1) * channels
+    weights = np.zeros((taken, 1, 1, run_length), np.int8)
+    weights[np.arange(taken), 0, 0, column * op.dilation * channels + channel] = 1
+    return Kernel(
+        height=height,
+        width=columns * channels,
+        out=(height, results),
+        channels=taken,
+        origin=(0, -op.padding[0] * channels),
+        stride=(1, op.stride * channels),
+        pooling=ONCE,
+        reduction=ONCE,
+        run_length=run_length,
+        group_stride=0,
+        padding=x.zero_point,
+        weights=weights,
+        parameters=np.repeat(parameters([0], [1 << 30], [1]), taken, axis=0),
+        zero_point=0,
+        low=-128,
+        high=127,
+        rounding=Rounding.DOUBLE,
+        spacing=(taken, height * taken),
+    )

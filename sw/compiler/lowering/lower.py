@@ -57,6 +57,8 @@ from sateen.graph.ops import (
     Tensor,
     Transpose,
     TransposeConv2D,
+    TurnedConv2D,
+    Unfold,
     Weighted,
 )
 from sateen.hw.spec.config import Config
@@ -95,6 +97,8 @@ LOWERINGS: dict[type[Op], Lowering] = {
     Take: arrange.take,
     Transpose: transposition.transpose,
     TransposeConv2D: transposed.transpose_conv2d,
+    TurnedConv2D: weighted.turned_conv2d,
+    Unfold: arrange.unfold,
 }
 """The operators that the device computes, each with the function that lowers it.
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from sateen.compiler.lowering.kernel import ONCE, Kernel, diagonal, parameters
 from sateen.compiler.lowering.zero_points import Weights, reason_for_parts, weight_parts
 from sateen.errors import CompileError
-from sateen.graph.ops import Conv2D, DepthwiseConv2D, FullyConnected, Tensor, Weighted
+from sateen.graph.ops import Conv2D, DepthwiseConv2D, FullyConnected, Tensor, TurnedConv2D, Weighted
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import Dim
 
-__all__ = ["conv2d", "depthwise_conv2d", "fully_connected", "row_by_row"]
+__all__ = ["conv2d", "depthwise_conv2d", "fully_connected", "row_by_row", "turned_conv2d"]
 
 
 def _bias(op: Weighted, zero_point: int) -> NDArray[np.int64]:
@@ -136,6 +136,14 @@ def row_by_row(op: Conv2D, x: Tensor, y: Tensor, config: Config) -> Kernel:
         parts=len(parts),
         stacked=stacked,
     )
+
+
+def turned_conv2d(op: TurnedConv2D, x: Tensor, y: Tensor, config: Config) -> Kernel:
+    """A convolution whose rows of results become columns."""
+    batch, height, width, outputs = y.shape
+    as_conv = Conv2D(**_fields(op))  # type: ignore[arg-type]
+    turned = row_by_row(as_conv, x, dataclasses.replace(y, shape=(batch, width, height, outputs)), config)
+    return dataclasses.replace(turned, spacing=(outputs, width * outputs))
 
 
 def _stacked(parts: Sequence[Weights], config: Config) -> Weights:

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sateen.graph.ops import Conv2D, DepthwiseConv2D, FullyConnected, Tensor, TransposeConv2D, Weighted, Windowed
+from sateen.graph.ops import (
+    Conv2D,
+    DepthwiseConv2D,
+    FullyConnected,
+    Tensor,
+    TransposeConv2D,
+    TurnedConv2D,
+    Weighted,
+    Windowed,
+)
 
 __all__ = ["SUMS", "sums"]
 
@@ -36,6 +46,13 @@ def _window(op: Windowed, x: Floats, y: Tensor, pixels: Ints, zero_point: int) -
 
 def _conv2d(op: Conv2D, x: Floats, y: Tensor, pixels: Ints, zero_point: int) -> Floats:
     return _products(_window(op, x, y, pixels, zero_point), op, 1)
+
+
+def _turned_conv2d(op: TurnedConv2D, x: Floats, y: Tensor, pixels: Ints, zero_point: int) -> Floats:
+    batch, height, width, channels = y.shape
+    row, column = np.divmod(pixels, width)
+    turned = replace(y, shape=(batch, width, height, channels))
+    return _products(_window(op, x, turned, column * height + row, zero_point), op, 1)
 
 
 def _depthwise_conv2d(op: DepthwiseConv2D, x: Floats, y: Tensor, pixels: Ints, zero_point: int) -> Floats:
@@ -70,6 +87,7 @@ SUMS: dict[type[Weighted], Callable[[Any, Floats, Tensor, Ints, int], Floats]] =
     DepthwiseConv2D: _depthwise_conv2d,
     FullyConnected: _fully_connected,
     TransposeConv2D: _transpose_conv2d,
+    TurnedConv2D: _turned_conv2d,
 }
 """``Σ w·a`` of all channels for some pixels, which are counted along all axes but the last: [pixels, channels].
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from sateen.graph.ops.base import Array, Shape, Tensors, Unary, Values, is_int, require
 
-__all__ = ["DepthToSpace", "Move", "SpaceToDepth", "Take", "require_places"]
+__all__ = ["DepthToSpace", "Move", "SpaceToDepth", "Take", "Unfold", "require_places"]
 
 LONGEST = 2**22
 """Places that are listed along an axis, at most: a list takes some forty times the memory of the values."""
@@ -118,3 +118,41 @@ class DepthToSpace(_Blocks):
         else:
             blocks = x.reshape(count, height, width, -1, self.size, self.size).transpose(0, 1, 2, 4, 5, 3)
         return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(count, height * self.size, width * self.size, -1)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Unfold(Move):
+    """What the columns of a window take of each row of an image, for every column of results, column by column:
+    y[o, h, k·C + c] = x[h, o·stride − before + k·dilation, c]. Outside the image stands the zero point."""
+
+    size: int
+    """Columns of the window."""
+    stride: int = 1
+    dilation: int = 1
+    padding: tuple[int, int] = (0, 0)
+    """(before, after) the columns."""
+
+    def __post_init__(self) -> None:
+        for name in ("size", "stride", "dilation"):
+            value = getattr(self, name)
+            require(is_int(value, 1, 65535), self, f"{name} must be a whole number of 1 or more, not {value!r}")
+        good = len(self.padding) == 2 and all(is_int(count, 0, 65535) for count in self.padding)
+        require(good, self, f"padding must be two whole numbers of 0 or more, not {self.padding!r}")
+
+    def check_types(self, tensors: Tensors) -> None:
+        self._check_same_quantization(tensors)
+        self._check_type(tensors[self.input], "int8")
+
+    def infer(self, tensors: Tensors) -> Shape:
+        x = self._image(tensors)
+        batch, height, width, channels = x.shape
+        columns = (width + sum(self.padding) - (self.size - 1) * self.dilation - 1) // self.stride + 1
+        require(columns >= 1, self, f"a window of {self.size} columns does not fit the {width} of {x}")
+        return (batch, columns, height, self.size * channels)
+
+    def execute(self, tensors: Tensors, values: Values) -> Array:
+        padding = ((0, 0), (0, 0), self.padding, (0, 0))
+        x = np.pad(values[self.input], padding, constant_values=tensors[self.input].zero_point)
+        first = np.arange(tensors[self.output].shape[1]) * self.stride
+        taken = x[:, :, first[:, None] + np.arange(self.size) * self.dilation]
+        return taken.transpose(0, 2, 1, 3, 4).reshape(len(x), *tensors[self.output].shape[1:])

@@ -26,7 +26,7 @@ from sateen.hw.spec.pe import TermBudget
 from sateen.sim import golden
 from sateen.sim.golden import terms
 
-__all__ = ["Conv2D", "DepthwiseConv2D", "FullyConnected", "TransposeConv2D", "Weighted", "Windowed"]
+__all__ = ["Conv2D", "DepthwiseConv2D", "FullyConnected", "TransposeConv2D", "TurnedConv2D", "Weighted", "Windowed"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -148,8 +148,8 @@ class Windowed(Weighted):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Conv2D(Windowed):
-    """A convolution with weights [O, kernel height, kernel width, I]; see :func:`sateen.sim.golden.conv2d`."""
+class _Full(Windowed):
+    """A convolution of all channels."""
 
     def infer(self, tensors: Tensors) -> Shape:
         x, channels = self._image(tensors), self.weights.shape[3]
@@ -158,6 +158,24 @@ class Conv2D(Windowed):
 
     def execute(self, tensors: Tensors, values: Values) -> Int8Array:
         return self._execute(tensors, values, 1)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Conv2D(_Full):
+    """A convolution with weights [O, kernel height, kernel width, I]; see :func:`sateen.sim.golden.conv2d`."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TurnedConv2D(_Full):
+    """A convolution whose result has rows and columns exchanged: it reads what :class:`~sateen.graph.Unfold` made of an
+    image, and gives an image."""
+
+    def infer(self, tensors: Tensors) -> Shape:
+        batch, rows, columns, outputs = super().infer(tensors)
+        return (batch, columns, rows, outputs)
+
+    def execute(self, tensors: Tensors, values: Values) -> Int8Array:
+        return np.ascontiguousarray(super().execute(tensors, values).swapaxes(1, 2))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
