@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect
@@ -10,6 +10,8 @@ from amaranth.lib.wiring import In, Out, connect
 from sateen.hw.host import HOST_REQUEST, LIMITED_RUN, MOVE
 from sateen.hw.link.answer import Answer
 from sateen.hw.link.framing import Framer
+from sateen.hw.link.listed import Listed
+from sateen.hw.link.moves import OP_HEADER, WRITABLE, begin_move, fail, move
 from sateen.hw.link.payload import Payload
 from sateen.hw.link.receiver import LENGTH_BITS, SESSION_BITS, Receiver
 from sateen.hw.spec.config import Config
@@ -20,8 +22,6 @@ from sateen.hw.stream.view import view
 
 __all__ = ["Endpoint"]
 
-OP_HEADER = data.StructLayout({"op": 8, "space": 8, "length": 16, "address": 32})
-WRITABLE = (Space.SCRATCHPAD, Space.WEIGHTS, Space.PROGRAM)
 OUTSIDE = (Space.SDRAM, Space.CHECK)
 """Memories of devices with SDRAM."""
 AHEAD = 2
@@ -34,7 +34,8 @@ class Endpoint(wiring.Component):
 
     WRITE and READ move a byte per cycle if the memories do; with a sequential engine one in three cycles. Latency from
     a frame's closing FLAG to the first byte of the answer: about 20 cycles and one per byte of the payload, besides
-    what the operations wait for.
+    what the operations wait for. An operation takes 10 cycles besides; of those that a CALL runs, each eight take 25
+    cycles more.
 
     Parameters
     ----------
@@ -94,6 +95,9 @@ class Endpoint(wiring.Component):
         )
         m.submodules.answer = answer = Answer(frame_bytes=self.config.frame_bytes, ahead=ahead)
         m.submodules.framer = framer = Framer()
+        listed = Listed(length_bits=LENGTH_BITS) if self.config.sdram else None
+        if listed is not None:
+            m.submodules.listed = listed
         # The line's handshake ends in this slice.
         m.submodules.sending = sending = RegisterSlice(framer.i.payload.shape())
         connect(m, wiring.flipped(self.rx), receiver.i)
@@ -133,15 +137,19 @@ class Endpoint(wiring.Component):
                     m.next = "answer"
                 with m.Else():
                     m.d.comb += [answer.clear.eq(1), payload.start.eq(1)]
+                    if listed is not None:
+                        m.d.comb += listed.clear.eq(1)
                     m.d.sync += [seq.eq(receiver.seq), status.eq(Status.OK)]
                     with m.If(hello):
                         m.d.comb += self.halt.eq(1)
                         m.d.sync += session.eq(Cat(receiver.session, 1))
                     m.next = "header"
-            op = self._header(m, payload, status=status)
-            count, waiting = self._begin(m, op, payload, answer, yielding=yielding, status=status)
-            self._execute(m, op, payload, answer, count=count, waiting=waiting, yielding=yielding, status=status)
-            self._respond(m, receiver, payload, answer)
+            op = self._header(m, payload, listed, status=status)
+            count, waiting = self._begin(m, op, payload, answer, listed, yielding=yielding, status=status)
+            self._execute(
+                m, op, payload, answer, listed, count=count, waiting=waiting, yielding=yielding, status=status
+            )
+            self._respond(m, receiver, payload, answer, listed)
         return m
 
     def _classify(self, m: Module, receiver: Receiver, *, seq: Signal, session: Signal) -> tuple[Signal, ...]:
@@ -162,12 +170,14 @@ class Endpoint(wiring.Component):
         ]
         return hello, request, stranger, repeated
 
-    def _respond(self, m: Module, receiver: Receiver, payload: Payload, answer: Answer) -> None:
+    def _respond(self, m: Module, receiver: Receiver, payload: Payload, answer: Answer, listed: Listed | None) -> None:
         """The states from ``skip`` on, in which nothing more of the frame is executed, to its response and release."""
         answered = Signal()
         m.d.sync += answered.eq(answer.done)
         with m.State("skip"):
             m.d.comb += payload.o.ready.eq(1)
+            if listed is not None:
+                m.d.comb += listed.clear.eq(1)
             with m.If(payload.left < 0):
                 m.next = "answer"
         with m.State("answer"):
@@ -178,34 +188,48 @@ class Endpoint(wiring.Component):
                 m.d.comb += receiver.done.eq(1)
                 m.next = "idle"
 
-    def _header(self, m: Module, payload: Payload, *, status: Signal) -> data.View:
-        """The state ``header``, which reads an operation's header; it ends in ``check``, or after the last operation in
-        ``answer``."""
+    def _header(self, m: Module, payload: Payload, listed: Listed | None, *, status: Signal) -> data.View:
+        """The state ``header``, which reads an operation's header, from a list if there is one; it ends in ``check``,
+        or after the last operation in ``answer``. The next piece of a list is read as an operation would be executed,
+        in ``move``."""
         op, index = view(OP_HEADER), Signal(range(OpHeader.LAYOUT.size))
+        ended, valid, byte = payload.left < 0, payload.o.valid, payload.o.payload
+        if listed is not None:
+            ended, valid = ended & ~listed.active, Mux(listed.active, listed.o.valid, valid)
+            byte = Mux(listed.active, listed.o.payload, byte)
         with m.State("header"):
             m.d.comb += payload.o.ready.eq(1)
-            with m.If(payload.left < 0):
+            with m.If(ended):
                 # A truncated header is no operation.
                 with m.If(index != 0):
                     m.d.sync += status.eq(Status.BAD_OP)
                 m.d.sync += index.eq(0)
                 m.next = "answer"
-            with m.Elif(payload.o.valid):
-                m.d.sync += [op.eq(Cat(op.as_value()[8:], payload.o.payload)), index.eq(index + 1)]
+            with m.Elif(valid):
+                m.d.sync += [op.eq(Cat(op.as_value()[8:], byte)), index.eq(index + 1)]
                 with m.If(index == OpHeader.LAYOUT.size - 1):
                     m.d.sync += index.eq(0)
                     m.next = "check"
+            if listed is not None:
+                m.d.comb += [payload.o.ready.eq(~listed.active), listed.o.ready.eq(1)]
+                with m.If(listed.active & listed.used_up):
+                    m.d.comb += listed.begin.eq(1)
+                    m.d.sync += [op.op.eq(Op.READ), op.space.eq(Space.SDRAM)]
+                    m.d.sync += [op.length.eq(listed.piece), op.address.eq(listed.position)]
+                    m.next = "move"
         return op
 
     def _begin(
-        self, m: Module, op: data.View, payload: Payload, answer: Answer, *, yielding: Signal, status: Signal
-    ) -> tuple[Signal, Signal]:
+        self, m: Module, op: data.View, payload: Payload, answer: Answer, listed: Listed | None, *, yielding: Signal,
+        status: Signal,
+    ) -> tuple[Signal, Signal]:  # fmt: skip
         """The states from ``check`` on. They end in the state of an operation that may be executed, or in ``skip``.
 
         Returns the operation's bytes that are still to be requested, and those still to be answered, each less one.
         """
         count, waiting = Signal(COUNT), Signal(COUNT)
         known, writable, cut, overflow = Signal(), Signal(), Signal(), Signal()
+        missing = op.length - 1 > payload.left
         spaces = [space for space in Space if space not in OUTSIDE or self.config.sdram]
         targets = [*WRITABLE, Space.SDRAM] if self.config.sdram else WRITABLE
         with m.State("check"):
@@ -214,7 +238,8 @@ class Endpoint(wiring.Component):
                 waiting.eq(op.length - 1),
                 known.eq(Cat(op.space == space for space in spaces).any()),
                 writable.eq(Cat(op.space == space for space in targets).any()),
-                cut.eq(op.length - 1 > payload.left),
+                # No data lie in a list.
+                cut.eq(missing if listed is None else listed.active | missing),
                 overflow.eq(op.length + answer.count > self.config.frame_bytes - 1),
             ]
             m.next = "begin"
@@ -226,70 +251,31 @@ class Endpoint(wiring.Component):
                         with m.If(op.space == Space.SDRAM):
                             m.next = "write outside"
                     with m.If(~writable):
-                        _fail(m, status, Status.BAD_SPACE)
+                        fail(m, status, Status.BAD_SPACE)
                     with m.If(cut):
-                        _fail(m, status, Status.BAD_OP)
+                        fail(m, status, Status.BAD_OP)
                 with m.Case(Op.READ):
                     m.next = "read"
                     if self.config.sdram:
                         with m.If(op.space == Space.SDRAM):
                             m.next = "move"
                     with m.If(~known):
-                        _fail(m, status, Status.BAD_SPACE)
+                        fail(m, status, Status.BAD_SPACE)
                     with m.If(overflow):
-                        _fail(m, status, Status.OVERFLOW)
+                        fail(m, status, Status.OVERFLOW)
                 with m.Case(Op.RUN):
                     m.next = "run"
                     with m.If(self.busy):
-                        _fail(m, status, Status.BUSY)
+                        fail(m, status, Status.BUSY)
                 with m.Case(Op.WAIT):
                     m.next = "wait"
-                if self.config.sdram:
-                    self._begin_move(m, op, status=status)
+                if listed is not None:
+                    begin_move(m, op, listed, status=status)
                 with m.Default():
-                    _fail(m, status, Status.BAD_OP)
+                    fail(m, status, Status.BAD_OP)
             with m.If(yielding):
-                _fail(m, status, Status.ABORTED)
+                fail(m, status, Status.ABORTED)
         return count, waiting
-
-    def _begin_move(self, m: Module, op: data.View, *, status: Signal) -> None:
-        """In the state ``begin``: what is moved, and to or from where in SDRAM."""
-        with m.Case(Op.SEEK):
-            m.next = "seek"
-        for kind, spaces in ((Op.COPY, (*WRITABLE, Space.CHECK)), (Op.STORE, (*WRITABLE, Space.COUNTERS))):
-            with m.Case(kind):
-                m.next = "move"
-                with m.If(~Cat(op.space == space for space in spaces).any()):
-                    _fail(m, status, Status.BAD_SPACE)
-
-    def _move(self, m: Module, op: data.View, payload: Payload, *, count: Signal) -> None:
-        """The states that move bytes from and to SDRAM; they end in ``header``."""
-        m.d.comb += [
-            self.position.eq(op.address),
-            self.move.payload.store.eq((op.op == Op.STORE) | (op.op == Op.WRITE)),
-            self.move.payload.space.eq(op.space),
-            self.move.payload.address.eq(op.address),
-            self.move.payload.length.eq(op.length),
-        ]
-        with m.State("seek"):
-            m.d.comb += self.seek.eq(1)
-            m.next = "header"
-        with m.State("move"):
-            m.d.comb += self.move.valid.eq(1)
-            with m.If(self.move.ready):
-                m.next = "header"
-        with m.State("write outside"):
-            m.d.comb += [
-                self.move.valid.eq(1),
-                self.request.payload.write.eq(1),
-                self.request.payload.data.eq(payload.o.payload),
-                self.request.valid.eq(payload.o.valid & (count >= 0)),
-                payload.o.ready.eq(self.request.ready & (count >= 0)),
-            ]
-            with m.If(self.request.valid & self.request.ready):
-                m.d.sync += count.eq(count - 1)
-            with m.If(self.move.ready):
-                m.next = "header"
 
     def _execute(
         self,
@@ -297,6 +283,7 @@ class Endpoint(wiring.Component):
         op: data.View,
         payload: Payload,
         answer: Answer,
+        listed: Listed | None,
         *,
         count: Signal,
         waiting: Signal,
@@ -332,23 +319,29 @@ class Endpoint(wiring.Component):
             with m.If(waiting < 0):
                 m.next = "header"
         late = Signal()
-        self._data(m, answer, address=op.address, identity=identity, late=late)
+        responded = self.response.valid
+        if listed is not None:
+            # The bytes of a list are none of the answer.
+            responded = responded & ~listed.coming
+        self._data(m, answer, address=op.address, identity=identity, responded=responded, late=late)
         with m.State("run"):
             m.d.comb += self.run.valid.eq(self.run.payload.count != 0)
             with m.If(self.run.ready | ~self.run.valid):
                 m.next = "header"
         with m.State("wait"):
             with m.If(yielding):
-                _fail(m, status, Status.ABORTED)
+                fail(m, status, Status.ABORTED)
             with m.Elif(self.overtime):
                 m.d.comb += late.eq(1)
-                _fail(m, status, Status.OVERTIME)
+                fail(m, status, Status.OVERTIME)
             with m.Elif(~self.busy):
                 m.next = "header"
-        if self.config.sdram:
-            self._move(m, op, payload, count=count)
+        if listed is not None:
+            move(m, self, op, payload, listed, count=count)
 
-    def _data(self, m: Module, answer: Answer, *, address: Signal, identity: Signal, late: Signal) -> None:
+    def _data(
+        self, m: Module, answer: Answer, *, address: Signal, identity: Signal, responded: Value, late: Signal
+    ) -> None:
         """Adds bytes to the answer: those that are read from the identity or the memories, or with ``late`` the
         place."""
         memory: Memory = Memory(shape=8, depth=IDENTITY_BYTES, init=list(self.identity))
@@ -358,12 +351,6 @@ class Endpoint(wiring.Component):
         m.d.comb += [read.addr.eq(address), read.en.eq(1)]
         m.d.sync += [found.eq(identity), found_byte.eq(found), byte.eq(read.data)]
         m.d.comb += [
-            answer.i.valid.eq(found_byte | self.response.valid | late),
+            answer.i.valid.eq(found_byte | responded | late),
             answer.i.payload.eq(Mux(found_byte, byte, Mux(late, self.place, self.response.payload))),
         ]
-
-
-def _fail(m: Module, status: Signal, reason: Status) -> None:
-    """In a state: the rest of the frame is skipped, for this reason."""
-    m.d.sync += status.eq(reason)
-    m.next = "skip"

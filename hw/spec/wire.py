@@ -88,6 +88,9 @@ class Op(IntEnum):
     or STORE before, or begin where SEEK says. To :attr:`Space.CHECK` nothing is written."""
     STORE = 7
     """The other way: copies ``length`` bytes of ``space`` from ``address`` into SDRAM."""
+    CALL = 8
+    """Of devices with SDRAM: executes the operations that lie in it from byte ``address`` on, ``length`` bytes, a
+    multiple of 8. CALL and WRITE are none of them. The frame goes on behind it; after one that fails it does not."""
 
 
 class Space(IntEnum):
@@ -116,7 +119,7 @@ class Status(IntEnum):
 
     OK = 0
     BAD_OP = 1
-    """Unknown operation, or an operation cut short by the frame's end."""
+    """Unknown operation, an operation cut short by the frame's end, or one that no list may hold."""
     BAD_SPACE = 2
     """Unknown memory, or WRITE to one that is read only."""
     OVERFLOW = 3

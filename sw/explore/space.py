@@ -15,7 +15,7 @@ from sateen.fpga.blocks import MULTIPLIER_BITS, multiplier_pes
 from sateen.graph import Graph
 from sateen.hw.spec.config import PRESETS, Config
 from sateen.hw.spec.pe import PE_KINDS
-from sateen.runtime.device import expected_cycles
+from sateen.runtime.limits import expected_cycles
 
 __all__ = ["Space"]
 

@@ -15,7 +15,7 @@ from sateen.fpga.boards import BOARDS
 from sateen.graph import Graph, Reshape
 from sateen.hw.spec.config import PRESETS, Config
 from sateen.report.limits import CAUSES, causes
-from sateen.runtime.device import expected_cycles
+from sateen.runtime.limits import expected_cycles
 from sateen.runtime.moves import memory_use
 from sateen.runtime.record import predicted_layers
 from sateen.runtime.spill import spilled

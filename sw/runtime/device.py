@@ -7,6 +7,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,27 +16,25 @@ import numpy as np
 
 from sateen.compiler import Model, Part
 from sateen.compiler.consistency import check
-from sateen.compiler.verification.decoding import records
 from sateen.errors import ConfigMismatch, DeviceError, LinkError, OvertimeError, SateenWarning
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import Descriptor
 from sateen.hw.spec.identity import Identity
 from sateen.hw.spec.wire import Space
-from sateen.runtime.frames import moved_cycles, reached
 from sateen.runtime.inference import Job
-from sateen.runtime.link import Link, Operation, wait, write
-from sateen.runtime.link import run as start
+from sateen.runtime.limits import PATIENCE, allowed_cycles, limit_of
+from sateen.runtime.link import Link, Operation, write
+from sateen.runtime.lists import ordered
 from sateen.runtime.loaded import LayerProfile, LoadedModel, Profile, Progress
 from sateen.runtime.shelf import Shelf
 from sateen.runtime.slots import Piece, Plan, Stock
 from sateen.runtime.transport import alternatives, open_transport
 from sateen.runtime.window import Job as LinkJob
-from sateen.sim.cycles import predict
 
 __all__ = ["Device", "LayerProfile", "LoadedModel", "Profile", "allowed_cycles", "open"]
 
-PATIENCE, GRACE_CYCLES = 4, 10_000
-"""A program may take so many times the cycles that are predicted, and so many more."""
+MOST_NAMED = 4
+"""Layers that an error names."""
 
 
 class Device:
@@ -186,23 +185,18 @@ class Device:
         With SDRAM, segments of the next parts and those ``following`` are copied while a part runs. Without SDRAM all
         parts are of one segment."""
         assert self.shelf is not None or len({part.segment for part, _, _ in jobs}) == 1
-        operations = list(leading)
-        busy = 0
         with self._unknown_if_it_fails():
-            for place, (part, before, after) in enumerate(jobs):
-                if self.shelf is None:
-                    self.place(model, part.segment)
-                stock = self._stocked(model)
-                placing, cycles = self._placing(model, stock.needed(part.segment))
-                upcoming = [*(job[0].segment for job in jobs[place + 1 :]), *following]
-                ahead, more = self._placing(model, stock.ahead(part, upcoming) if self.shelf else [])
-                # A program may wait for copies beside it.
-                limit = self._limit_of(model, stock.plan, part) + cycles + more
-                first = part.first + stock.plan.slots[part.segment].descriptors.start
-                operations += [*placing, *before, start(first, part.count, limit=limit), *ahead, wait(), *after]
-                busy += reached(limit) + cycles + more + moved_cycles([*before, *after])
+            if self.shelf is None:
+                self.place(model, jobs[0][0].segment)
+            stock = self._stocked(model)
+            operations, busy = ordered(
+                stock, jobs, following, partial(self._placing, model),
+                lambda part: limit_of(stock.plan, part, self.limit(model)), ahead=self.shelf is not None,
+            )  # fmt: skip
+            if self.shelf is not None:
+                operations = self.shelf.called(model, operations)
             try:
-                return self.link.transaction(operations, busy_cycles=busy)
+                return self.link.transaction([*leading, *operations], busy_cycles=busy)
             except OvertimeError as error:
                 raise self.explain(error, model, *(part for part, _, _ in jobs)) from error
 
@@ -235,7 +229,10 @@ class Device:
             return error
         ran = [part for part in parts if error.place < part.count] or parts
         layers = [model.layer_at(part, min(error.place, part.count - 1)) for part in ran]
-        names = " or ".join(dict.fromkeys(repr(layer.name) for layer in layers))
+        first, *more = dict.fromkeys(repr(layer.name) for layer in layers)
+        if len(more) >= MOST_NAMED:
+            more[MOST_NAMED - 1 :] = [f"one of the {len(more) - MOST_NAMED + 1} that follow"]
+        names = " or ".join([first, *more])
         return OvertimeError(
             f"the device ended the program in layer {names}: it still ran after {self._least(model, ran):,} cycles, "
             f"more than {PATIENCE} times what it should take; compile the model again, and if that does not help, "
@@ -246,36 +243,13 @@ class Device:
     def _least(self, model: Model, parts: Sequence[Part]) -> int:
         """The least limit that programs of these parts may have had."""
         plan = Plan(model, self.config)
-        return min(self._limit_of(model, plan, part) for part in parts)
-
-    def _limit_of(self, model: Model, plan: Plan, part: Part) -> int:
-        """Cycles after which the device ends one part of a model, which waits for nothing else."""
-        try:
-            return min(self.limit(model), PATIENCE * plan.time(part) + GRACE_CYCLES)
-        except ArithmeticError:
-            # A program that means nothing has no prediction: it gets what the model should take.
-            return self.limit(model)
+        return min(limit_of(plan, part, self.limit(model)) for part in parts)
 
     def limit(self, model: Model) -> int:
         """Cycles after which the device ends a program of a model."""
         if self._allowed is None or self._allowed[0] is not model:
             self._allowed = model, allowed_cycles(model, self.config)
         return self._allowed[1]
-
-
-def allowed_cycles(model: Model, config: Config) -> int:
-    """What any program of a model may take on a device before it counts as stuck."""
-    return PATIENCE * expected_cycles(model, config) + GRACE_CYCLES
-
-
-def expected_cycles(model: Model, config: Config) -> int:
-    """What the cycle model expects of one inference on a device, which may have another engine or kind of PE than the
-    model was compiled for."""
-    if (config.engine, config.pe) == (model.config.engine, model.config.pe):
-        return sum(layer.predicted.cycles for layer in model.layers)
-    cycles = [[each.cycles for each in predict(records(segment.program), config)] for segment in model.segments]
-    parts = [part for layer in model.layers for part in layer.parts]
-    return sum(sum(cycles[part.segment][part.first : part.first + part.count]) for part in parts)
 
 
 def open(name: str = "sim:small", *, trace: Path | str | None = None) -> Device:

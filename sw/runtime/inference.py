@@ -5,24 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from sateen.compiler import Layer, Model, Part, Step, Tile, runs
 from sateen.graph import Array, Graph, Reshape
+from sateen.graph.ops import Op
 from sateen.hw.spec.counters import Counters
 from sateen.hw.spec.wire import WAITED, WAITED_BYTES, Space
 from sateen.runtime.link import Link, Operation, read, write
 from sateen.runtime.position import Position
-from sateen.runtime.shelf import Shelf
 from sateen.runtime.slots import visits
 from sateen.runtime.spill import Spill
 
-__all__ = ["Inference", "Job", "Values", "part_records"]
+if TYPE_CHECKING:
+    from sateen.runtime.shelf import Shelf
+
+__all__ = ["Inference", "Job", "Runner", "Values", "part_records"]
 
 ZERO = Counters(0, 0, 0, 0, 0, 0, 0)
-AT_ONCE = 16
+AT_ONCE = 256
 """Parts that a device with SDRAM computes without waiting for the host, where it needs nothing from there."""
 Job = tuple[Part, Sequence[Operation], Sequence[Operation]]
 """Descriptors to run, and the operations before and after."""
@@ -140,7 +143,7 @@ class Inference:
             if step.host:
                 op = self.ops[step.host]
                 self._fetch(op.inputs)
-                self.values[op.output] = op.execute(self.model.graph.tensors, self.values)
+                self.values[op.output] = self._computed(op)
             elif step.tiles:
                 self._run_tiled(step, layers=layers)
             else:
@@ -150,6 +153,10 @@ class Inference:
         self._fetch(wanted)
         counters = [self.counters[layer.name] for layer in self.model.layers] if profiled else []
         return {name: self.values[name] for name in wanted}, counters
+
+    def _computed(self, op: Op) -> Array:
+        """What the host computes."""
+        return op.execute(self.model.graph.tensors, self.values)
 
     def _run_layers(self, step: Step, *, layers: bool) -> None:
         before = [

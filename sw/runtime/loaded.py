@@ -85,9 +85,8 @@ class LoadedModel(Stateful):
         self.profile: Profile | None = None
         """The profile of the last :meth:`run`."""
         self._position: Position | None = None
-        # A link of another kind takes one inference after the other, and segments that come from SDRAM move.
-        overlaps = hasattr(device.link, "stream") and device.shelf is None
-        self._turn = one_turn(model) if overlaps else None
+        # A link of another kind takes one inference after the other.
+        self._turn = one_turn(model) if hasattr(device.link, "stream") else None
         self._submissions = Submissions(device, self._turn, run=self.run, combine=self._combined)
 
     @property

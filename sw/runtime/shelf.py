@@ -14,6 +14,7 @@ import struct
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from sateen.hw.spec.sdram import find_chip
 from sateen.hw.spec.wire import Space
 from sateen.runtime.frames import CYCLES_PER_BYTE
 from sateen.runtime.link import Link, Operation, copies, read, write
+from sateen.runtime.lists import Lists, called, rehearsed
 from sateen.runtime.slots import Piece, Plan, Slot
 
 __all__ = ["Entry", "Shelf"]
@@ -68,11 +70,18 @@ class _Image:
 
     model: Model
     data: bytes
+    """Of its segments; lists follow."""
+    lists: Lists
     sha256: str
     places: tuple[tuple[int, int, int], ...]
     """For each segment: where it begins, and how many bytes are weights and program."""
     plan: Plan
     """Where each segment goes in the device's memories."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in SDRAM."""
+        return len(self.data) + len(self.lists.data)
 
 
 class Shelf:
@@ -122,7 +131,7 @@ class Shelf:
 
     def size(self, model: Model) -> int:
         """Bytes that a model takes."""
-        return len(self._image(model).data)
+        return self._image(model).size
 
     def reserve(self, size: int) -> int:
         """Keeps the last bytes of the SDRAM free of models, for what one inference needs at a time; where they begin.
@@ -159,27 +168,27 @@ class Shelf:
             If the model is larger than the SDRAM, or that does not keep what is written.
         """
         self._recall()
-        image, digest = self._image(model).data, self._image(model).sha256
+        image = self._image(model)
+        digest, size = image.sha256, image.size
         if digest in self._checked:
             return self._checked[digest]
         for entry in self.entries:
-            if entry.sha256 == digest and entry.size == len(image) and self._crc(entry) == entry.crc32:
+            if entry.sha256 == digest and entry.size == size and self._crc(entry) == entry.crc32:
                 log.info("the device has %r already", model.graph.name)
                 self._checked[digest] = entry
                 return entry
         others = [entry for entry in self.entries if entry.sha256 != digest]
-        base, staying = self._place(model.graph.name, others, len(image))
-        entry = Entry(
-            name=model.graph.name[:NAME_LENGTH], sha256=digest, base=base, size=len(image), crc32=zlib.crc32(image)
-        )
+        base, staying = self._place(model.graph.name, others, size)
+        data = image.data + image.lists.placed(base, self.chip.capacity)
+        entry = Entry(name=model.graph.name[:NAME_LENGTH], sha256=digest, base=base, size=size, crc32=zlib.crc32(data))
         # Models that give way are forgotten before they are written over.
         self._write_directory(staying)
-        for start in range(0, len(image), PIECE_BYTES):
-            piece = image[start : start + PIECE_BYTES]
+        for start in range(0, size, PIECE_BYTES):
+            piece = data[start : start + PIECE_BYTES]
             self.link.transaction([write(Space.SDRAM, base + start, piece)])
             self.sent += len(piece)
             if progress is not None:
-                progress(start + len(piece), len(image))
+                progress(start + len(piece), size)
         if self._crc(entry) != entry.crc32:
             raise DeviceError(
                 f"the SDRAM does not keep what is written to it; check that the board has {self.chip.title}, for which "
@@ -192,16 +201,19 @@ class Shelf:
     def copying(self, model: Model, pieces: Sequence[Piece]) -> tuple[list[Operation], int]:
         """Operations that copy pieces of a model's segments from SDRAM into the device's memories, and the cycles that
         they take at most. Loads the model first, unless it is there."""
-        base, image = self.load(model).base, self._image(model)
-        operations: list[Operation] = []
-        for piece in pieces:
-            start, weights, _ = image.places[piece.segment]
-            source = base + start + piece.first + (weights if piece.space == Space.PROGRAM else 0)
-            target = image.plan.address(piece.segment, piece.space) + piece.first
-            operations += copies(source, piece.space, target, piece.count)
-        size = sum(piece.count for piece in pieces)
-        self.copied += size
-        return operations, CYCLES_PER_BYTE * size
+        image = self._image(model)
+        self.copied += sum(piece.count for piece in pieces)
+        return _copying(self.load(model).base, image.places, image.plan, pieces)
+
+    def called(self, model: Model, operations: Sequence[Operation]) -> list[Operation]:
+        """The same operations, with a CALL for those that lie in SDRAM with the model, if that is there."""
+        self._recall()
+        image = self._image(model)
+        entry = self._checked.get(image.sha256)
+        if entry is None:
+            return list(operations)
+        lists = image.lists.placed(entry.base, self.chip.capacity)
+        return called(operations, lists, entry.base + len(image.data))
 
     def plan(self, model: Model) -> Plan:
         """Where a model's segments go in the device's memories."""
@@ -222,9 +234,9 @@ class Shelf:
             parts += [weights, program]
             start += len(weights) + len(program)
         data = b"".join(parts)
-        image = _Image(
-            model=model, data=data, sha256=hashlib.sha256(data).hexdigest(), places=tuple(places), plan=plan
-        )
+        lists = rehearsed(model, self.config, plan, partial(_copying, 0, places, plan))
+        digest = hashlib.sha256(data + lists.data).hexdigest()
+        image = _Image(model=model, data=data, lists=lists, sha256=digest, places=tuple(places), plan=plan)
         self._images = [image, *self._images[: KEPT_IMAGES - 1]]
         return image
 
@@ -271,6 +283,19 @@ class Shelf:
         self._checked = {entry.sha256: entry for entry in entries if entry.sha256 in self._checked}
         self.link.transaction([write(Space.SDRAM, 0, _directory(entries))])
         self._entries = list(entries)
+
+
+def _copying(
+    base: int, places: Sequence[tuple[int, int, int]], plan: Plan, pieces: Sequence[Piece]
+) -> tuple[list[Operation], int]:
+    """As :meth:`Shelf.copying`, of a model that begins at ``base``, with the places of its segments."""
+    operations: list[Operation] = []
+    for piece in pieces:
+        start, weights, _ = places[piece.segment]
+        source = base + start + piece.first + (weights if piece.space == Space.PROGRAM else 0)
+        target = plan.address(piece.segment, piece.space) + piece.first
+        operations += copies(source, piece.space, target, piece.count)
+    return operations, CYCLES_PER_BYTE * sum(piece.count for piece in pieces)
 
 
 def _relocated(segment: Segment, slot: Slot, config: Config) -> bytes:

@@ -73,6 +73,11 @@ class Plan:
         ]
         """Bytes of each segment in each memory."""
 
+    @property
+    def bytes(self) -> int:
+        """Bytes of all segments."""
+        return sum(sum(sizes.values()) for sizes in self.sizes)
+
     @cached_property
     def slots(self) -> tuple[Slot, ...]:
         """Each segment's place."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from sateen.compiler import Model
 from sateen.hw.spec.wire import Space
 from sateen.runtime.link import Operation, copies, stores
-from sateen.runtime.shelf import Shelf
+
+if TYPE_CHECKING:
+    from sateen.runtime.shelf import Shelf
 
 __all__ = ["Spill", "spilled"]
 

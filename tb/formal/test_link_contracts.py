@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
-from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal, signed
+from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, Signal, Value, signed
 
 from prove import Order, any_const, contract, free, prove, stand_in
 from sateen.hw.link.answer import Answer
 from sateen.hw.link.endpoint import Endpoint
 from sateen.hw.link.framing import Deframer, Framer
+from sateen.hw.link.listed import Listed
 from sateen.hw.link.receiver import Receiver
 from sateen.hw.link.uart import BITS, UART
-from sateen.hw.spec.config import PRESETS
-from sateen.hw.spec.wire import Frame, FrameType
+from sateen.hw.spec.config import PRESETS, Config
+from sateen.hw.spec.wire import Frame, FrameType, Space
 from sateen.hw.stream.fetch import Fetch
 
 FRAME_BYTES = 4
@@ -25,9 +27,14 @@ HELLO_LENGTH_BITS, HELLO_COUNT_BITS, HELLO_LENGTH = 4, 4, 10
 operation with two bytes of data."""
 HELLO_CYCLES = 48
 """Cycles from a HELLO's arrival behind such a frame to that one's release."""
-BETWEEN_FRAMES = "top.dut/w:* top.dut/w:fsm_state %d top.dut/w:index %d"
+PIECE, MOVE_CYCLES = 8, 10
+"""Bytes of a list that are read at a time, and the cycles of a move, for the same proof with SDRAM."""
+CALL_CYCLES = HELLO_CYCLES + 24
+"""Cycles then."""
+TINY, OUTSIDE = PRESETS["tiny"], replace(PRESETS["tiny"], sdram="as4c32m16sb")
+BETWEEN_FRAMES = "top.dut/w:* top.dut/w:fsm_state %d top.dut/w:index %d top.dut.listed/w:*"
 """The endpoint's own registers that hold anything between two frames: all but its state, which is ``idle``, and the
-place in an operation's header, which is 0 outside of one."""
+place in an operation's header, which is 0 outside of one; and those of its list."""
 HELLO_WAITS = 20
 """Cycles for which a frame is there, at least, that waits for a program or a memory."""
 
@@ -84,21 +91,33 @@ def receiver(m: Module) -> None:
     )
 
 
-def endpoint(m: Module) -> None:
-    """Bytes to the line, requests to memories and runs stay until they are taken."""
-    m.submodules.dut = dut = Endpoint(PRESETS["tiny"])
+def endpoint(m: Module, config: Config) -> None:
+    """Bytes to the line, requests to memories, runs and moves stay until they are taken."""
+    m.submodules.dut = dut = Endpoint(config)
     free(m, dut)
-    for port in (dut.tx, dut.request, dut.run):
+    for port in (dut.tx, dut.request, dut.run, *([dut.move] if config.sdram else [])):
         contract(m, port)
-    # Memories answer what they were asked, any number of cycles later.
-    read, under_way = Signal(), Signal(range(4))
+    # Memories answer what they were asked, any number of cycles later; SDRAM until the cycle behind the move.
+    read, under_way, moved = Signal(), Signal(range(4)), Signal()
+    moving = reads_outside(dut) if config.sdram else Const(0, 1)
+    m.d.sync += moved.eq(moving)
     m.d.comb += [
         read.eq(dut.request.valid & dut.request.ready & ~dut.request.payload.write),
         Assume((under_way != 3) | ~dut.request.ready),
-        Assume((under_way != 0) | ~dut.response.valid),
+        Assume((under_way != 0) | moving | moved | ~dut.response.valid),
+        Assume(~(moving | moved) | (under_way == 0)),
     ]
-    m.d.sync += under_way.eq(under_way + read - dut.response.valid)
+    m.d.sync += under_way.eq(under_way + read - (dut.response.valid & (under_way != 0)))
     m.d.comb += [Cover(dut.request.valid & dut.request.payload.write), Cover(dut.run.valid & dut.run.ready)]
+    if config.sdram:
+        # A move of the host's bytes is over when all of them have been taken.
+        m.d.comb += Assume(~(dut.move.valid & dut.move.ready & dut.request.valid))
+        m.d.comb += Cover(dut.move.valid & dut.move.ready)
+
+
+def reads_outside(dut: Endpoint) -> Value:
+    """Bytes of SDRAM are read for the host, or for a list."""
+    return dut.move.valid & (dut.move.payload.space == Space.SDRAM) & ~dut.move.payload.store
 
 
 class Eager(stand_in(Framer)):
@@ -114,10 +133,12 @@ class Followed(stand_in(Receiver)):
     """Any frames, each of which stays until it is released, and HELLOs behind them, at any time; each must be released
     in time."""
 
+    cycles = HELLO_CYCLES
+
     def elaborate(self, platform: object) -> Module:
         m = super().elaborate(platform)
         frame = Cat(self.type, self.seq, self.length, self.session)
-        valid, before, follows, late = Signal(), Signal.like(frame), Signal(), Signal(range(HELLO_CYCLES + 1))
+        valid, before, follows, late = Signal(), Signal.like(frame), Signal(), Signal(range(self.cycles + 1))
         begun = Signal()
         waits = self.valid & self.next_valid & (self.next_type == FrameType.HELLO)
         age = Signal(range(HELLO_WAITS + 1))
@@ -138,7 +159,7 @@ class Followed(stand_in(Receiver)):
             Assume(begun | ~self.next_valid),
             Assume(~follows | waits),
             Assume(self.length <= HELLO_LENGTH),
-            Assert(late < HELLO_CYCLES),
+            Assert(late < self.cycles),
             Cover((late > 8) & self.done),
             # Nothing but the HELLO ends what it waits for.
             Cover((late > 8) & (age == HELLO_WAITS) & self.done),
@@ -146,11 +167,17 @@ class Followed(stand_in(Receiver)):
         return m
 
 
-def answers_hello(m: Module) -> None:
+def answers_hello(m: Module, config: Config) -> None:
     """The engine owes no more than this: some cycles after a halt, and until it takes a run, it serves requests and
-    takes a run. The line takes bytes."""
-    m.submodules.dut = dut = Endpoint(PRESETS["tiny"])
+    takes a run. The line takes bytes. A move is short, and gives the bytes of a list's piece."""
+    m.submodules.dut = dut = Endpoint(config)
     free(m, dut)
+    outside: Value = Const(0, 1)
+    if config.sdram:
+        given = Signal(range(MOVE_CYCLES + 1))
+        m.d.sync += given.eq(Mux(dut.move.valid & ~dut.move.ready, given + 1, 0))
+        m.d.comb += Assume(dut.move.ready == (given == MOVE_CYCLES))
+        outside = reads_outside(dut) & (given != 0) & (given <= PIECE)
     halted, freed, under_way = Signal(range(8)), Signal(), Signal(range(4))
     with m.If(dut.halt):
         m.d.sync += [halted.eq(0), freed.eq(1)]
@@ -162,10 +189,10 @@ def answers_hello(m: Module) -> None:
     m.d.comb += [
         Assume(~serves | (dut.request.ready & dut.run.ready)),
         # What was asked for is answered, also while a program runs.
-        Assume(dut.response.valid == (under_way != 0)),
+        Assume(dut.response.valid == ((under_way != 0) | outside)),
         Assume(dut.tx.ready),
     ]
-    m.d.sync += under_way.eq(under_way + read - dut.response.valid)
+    m.d.sync += under_way.eq(under_way + read - (under_way != 0))
 
 
 def uart(m: Module) -> None:
@@ -202,7 +229,8 @@ def test_receiver():
 
 
 @pytest.mark.prove
-def test_endpoint():
+@pytest.mark.parametrize("config", [TINY, OUTSIDE], ids=["tiny", "SDRAM"])
+def test_endpoint(config):
     """Whatever the receiver says. Lengths have 4 bits, enough for an operation and its data, since a proof by bits
     cannot count to 65,535."""
     with ExitStack() as stack:
@@ -210,28 +238,33 @@ def test_endpoint():
             ("endpoint.Receiver", stand_in(Receiver)),
             ("payload.Fetch", stand_in(Fetch)),
             ("answer.Fetch", stand_in(Fetch)),
+            ("endpoint.Listed", stand_in(Listed)),
             ("endpoint.LENGTH_BITS", 4),
             ("endpoint.COUNT", signed(5)),
         ):
             stack.enter_context(patch(f"sateen.hw.link.{name}", value))
-        prove(endpoint, cover=40)
+        prove(lambda m: endpoint(m, config), cover=40)
 
 
 @pytest.mark.prove
-def test_endpoint_answers_hello():
+@pytest.mark.parametrize(("config", "cycles"), [(TINY, HELLO_CYCLES), (OUTSIDE, CALL_CYCLES)], ids=["tiny", "SDRAM"])
+def test_endpoint_answers_hello(config, cycles):
     """Whatever the frames before have left in the endpoint's registers, whatever the next frame is, and whenever a
     HELLO comes behind it within 27 cycles: a frame of one operation waits by then for what it will wait for: a program,
     a memory, or its answers. The parts that read a frame and collect an answer begin as after a reset. Longer frames
-    are tested (``tb/runtime/test_hostile.py``); the framer is proven by itself."""
+    are tested (``tb/runtime/test_hostile.py``); the framer is proven by itself. With SDRAM a list of one operation may
+    have been called."""
     with ExitStack() as stack:
         for name, value in (
             ("endpoint.Receiver", Followed),
             ("endpoint.Framer", Eager),
             ("endpoint.LENGTH_BITS", HELLO_LENGTH_BITS),
             ("endpoint.COUNT", signed(HELLO_COUNT_BITS)),
+            ("listed.PIECE_BYTES", PIECE),
         ):
             stack.enter_context(patch(f"sateen.hw.link.{name}", value))
-        prove(answers_hello, depth=HELLO_CYCLES + 28, anywhere=BETWEEN_FRAMES, cover=70)
+        stack.enter_context(patch.object(Followed, "cycles", cycles))
+        prove(lambda m: answers_hello(m, config), depth=cycles + 28, anywhere=BETWEEN_FRAMES, cover=70)
 
 
 @pytest.mark.prove

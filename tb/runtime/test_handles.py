@@ -115,7 +115,7 @@ def test_copies_of_others_do_not_count():
         loaded, another = device.load(model), device.load(other)
         loaded.run(np.concatenate([x, x]), progress=lambda done, total: another.run(other_x))
         # For each item, and not for what ran in between.
-        assert loaded.profile.copied_bytes == 2 * device.shelf.size(model)
+        assert loaded.profile.copied_bytes == 2 * device.shelf.plan(model).bytes
 
 
 def test_overtime_in_one_of_several_parts():

@@ -206,6 +206,16 @@ def programs(rng, model):
     return bytes(good) + bytes(good[::-1])
 
 
+def listed(rng, link, operations):
+    """Puts operations into SDRAM, some of which it damages, and calls them, or more."""
+    data = bytearray(b"".join(operation.header.encode() for operation in operations))
+    for _ in range(rng.choice([0, 0, 1, 3])):
+        data[rng.randrange(len(data))] = rng.randrange(256)
+    place = rng.choice([0, 4097, rng.getrandbits(20)])
+    link.transaction([write(Space.SDRAM, place, bytes(data))])
+    return [Operation(OpHeader(Op.CALL, 0, rng.choice([len(data), len(data), 8, 0xFFF8]), place))]
+
+
 def attack(device, seed):
     """Runs a hostile program, with requests of all kinds beside it, in frames with a valid checksum. Returns how it
     ended."""
@@ -225,8 +235,11 @@ def attack(device, seed):
             moved = rng.choice([0, 1, 6, 60, 600, rng.choice([3000, 3000, 3000, MOST_MOVED])])
             kinds.append(Operation(OpHeader(Op.SEEK, address=address)))
             kinds += [Operation(OpHeader(op, space, moved, address)) for op in (Op.COPY, Op.STORE)]
+            kinds.append(Operation(OpHeader(Op.CALL, 0, moved // 8 * 8, address)))
         operations.append(rng.choice(kinds))
     operations.append(wait())
+    if device.config.sdram and rng.random() < 0.5:
+        operations = [*listed(rng, link, operations), *rng.choice([[], [wait()], operations])]
     link.transaction([write(Space.PROGRAM, 0, program)])
     payload = b"".join(operation.header.encode() + operation.data for operation in operations)
     frame = Frame(FrameType.REQUEST, following(link), payload, link.session).encode()
@@ -245,7 +258,7 @@ def soak(seed):
 @pytest.mark.parametrize("device", ATTACKED, indirect=True)
 def test_hostile_programs(device):
     """Random descriptors and damaged ones, counts of zero and 255, addresses outside, limits, repeated requests; with
-    SDRAM also moves of any bytes into and out of any memory, and what they leave in it."""
+    SDRAM also moves of any bytes into and out of any memory, and what they leave in it, and lists there."""
     base = random.Random(seeds.own()).randrange(2**31)
     ends = {attack(device, base + index) for index in range(50)}
     assert {"overtime", "no answer"} <= ends

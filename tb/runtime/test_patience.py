@@ -8,8 +8,8 @@ from test_copies import WIDE
 
 import sateen
 from sateen.hw.spec.wire import limit_cycles
-from sateen.runtime.device import GRACE_CYCLES, PATIENCE
 from sateen.runtime.frames import reached
+from sateen.runtime.limits import GRACE_CYCLES, PATIENCE
 from sateen.runtime.link import ANSWER_SECONDS, TRIES
 from sateen.runtime.slots import Plan
 from sateen.testing.graphs import Builder, random_input

@@ -98,6 +98,8 @@ def test_loads_once(models):
     memory = Memory()
     entries = [Shelf(memory, CONFIG).load(model) for model in models]
     assert [entry.base for entry in entries] == [DIRECTORY_BYTES + place * entries[0].size for place in range(3)]
+    # Its lists lie behind a model.
+    assert entries[0].size > Shelf(memory, CONFIG).plan(models[0]).bytes
     written = memory.written
     for entry, model in zip(entries, models, strict=True):
         shelf = Shelf(memory, CONFIG)
@@ -135,11 +137,12 @@ def test_stale_directory(models, place):
     assert shelf.sent
 
 
-def test_stale_model(models):
+@pytest.mark.parametrize("place", [0, -1], ids=["weights", "list"])
+def test_stale_model(models, place):
     """A model that has lost a bit is sent anew."""
     memory = Memory()
     entry = Shelf(memory, CONFIG).load(models[0])
-    memory.bytes[entry.base + entry.size - 1] ^= 0x80
+    memory.bytes[entry.base + place % entry.size] ^= 0x80
     shelf = Shelf(memory, CONFIG)
     shelf.load(models[0])
     assert shelf.sent == entry.size and len(shelf.entries) == 1

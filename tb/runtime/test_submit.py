@@ -6,11 +6,12 @@ from concurrent.futures import CancelledError
 import numpy as np
 import pytest
 from disturbed import Disturbed
+from test_shelf import DEVICE
 
 import sateen
 import seeds
 from sateen.graph import run as golden
-from sateen.hw.spec.config import PRESETS
+from sateen.hw.spec.config import PRESETS, parse_config
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
 from sateen.hw.spec.wire import Frame, Space, Stuffing
 from sateen.runtime import Device
@@ -22,12 +23,12 @@ from sateen.testing.graphs import Builder, random_input
 CONFIG = PRESETS["micro"]
 
 
-def case(outputs, items=4):
+def case(outputs, items=4, *, config=CONFIG):
     """A model of several frames an input, inputs and right results."""
     rng = np.random.default_rng(outputs)
     graph = Builder((10, 10, 2), rng).conv2d(outputs, (3, 3)).max_pool2d((2, 2)).flatten().fully_connected(5).graph()
     x = random_input(graph, rng, items)
-    return sateen.compile(graph, CONFIG), x, golden(graph, x)[graph.outputs[0]]
+    return sateen.compile(graph, config), x, golden(graph, x)[graph.outputs[0]]
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,22 @@ def test_two_frames_are_on_the_way(transport):
     profile = loaded.profile
     np.testing.assert_array_equal(loaded.run(x[-1:]), expected[-1:])
     assert profile.cycles == loaded.profile.cycles and profile.inferences == len(x)
+
+
+def test_overlaps_with_sdram():
+    """A model that stays in the device's memories, also after another one has stood there."""
+    config = parse_config(DEVICE)
+    line = Lines(SimulationTransport(config))
+    device = Device(Link(line))
+    (model, x, expected), (other, other_x, _) = case(3, config=config), case(4, config=config)
+    loaded, another = device.load(model), device.load(other)
+    for _ in range(2):
+        another.run(other_x[:1])
+        line.most = 0
+        np.testing.assert_array_equal(loaded.run(x), expected)
+        assert line.most == 2 and not line.waiting
+        assert loaded.profile.cycles == sum(layer.predicted.cycles for layer in model.layers)
+    device.close()
 
 
 @pytest.mark.parametrize("lost", [{1}, {2}, {5, 6}, {7, 9, 11}, set(range(3, 40, 3))])

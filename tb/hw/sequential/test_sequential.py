@@ -16,7 +16,7 @@ from sateen.hw.spec.config import parse_config
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS, Descriptor
 from sateen.hw.spec.timing import RECORD_CYCLES, REQUANTIZE_CYCLES
 from sateen.hw.spec.wire import Op, Space
-from sateen.runtime.device import expected_cycles
+from sateen.runtime.limits import expected_cycles
 from sateen.runtime.link import read, wait, write
 from sateen.runtime.link import run as run_operation
 from sateen.testing.graphs import Builder, random_graph, random_input
