@@ -74,6 +74,11 @@ def _skew(count: int) -> int:
     return sum(range(3, 3 + count))
 
 
+def _parallel(config: Config) -> bool:
+    """Whether a beat takes a cycle, all of its bits at once."""
+    return config.pe in ("mac", "packed")
+
+
 GROUPS: dict[str, dict[str, dict[str, Term]]] = {
     "pipelined": {
         "control": {
@@ -127,11 +132,11 @@ GROUPS: dict[str, dict[str, dict[str, Term]]] = {
         },
         "edges": {
             "one": lambda c: 1,
-            "rows": lambda c: _skew(c.rows) * (8 * c.combine if c.pe == "mac" else c.combine),
+            "rows": lambda c: _skew(c.rows) * (8 * c.combine if _parallel(c) else c.combine),
             "columns": lambda c: _skew(c.cols) * c.weight_bits * c.weight_rows,
-            "samples": lambda c: _skew(min(c.cols, c.rows)) * 8 * (c.pe == "mac"),
-            "bytes": lambda c: c.beat_bytes * (c.pe != "mac"),
-            "feet": lambda c: c.cols * (c.pe != "mac"),
+            "samples": lambda c: _skew(min(c.cols, c.rows)) * 8 * _parallel(c),
+            "bytes": lambda c: c.beat_bytes * (not _parallel(c)),
+            "feet": lambda c: c.cols * (not _parallel(c)),
         },
     },
     "sequential": {
@@ -149,7 +154,7 @@ GROUPS: dict[str, dict[str, dict[str, Term]]] = {
             "one": lambda c: 1,
             "rows": lambda c: _skew(c.rows),
             "columns": lambda c: _skew(c.cols) * c.weight_bits,
-            "feet": lambda c: c.cols * (c.pe != "mac"),
+            "feet": lambda c: c.cols * (not _parallel(c)),
         },
     },
 }
@@ -194,7 +199,7 @@ def group_of(module: str, config: Config) -> str:
 
 
 def _pe_group(config: Config, *, with_multiplier: bool) -> str:
-    return f"pe.{config.pe}" if with_multiplier or config.pe != "mac" else "pe.mac-logic"
+    return f"pe.{config.pe}" if with_multiplier or not _parallel(config) else "pe.mac-logic"
 
 
 def count_of_pes(config: Config) -> dict[str, int]:

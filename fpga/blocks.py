@@ -63,7 +63,7 @@ def blocks(config: Config, part: Part) -> Blocks:
 
 def multiplier_pes(config: Config) -> int:
     """PEs that use hardware multipliers, where there are any: whole rows."""
-    if config.pe != "mac":
+    if config.pe not in ("mac", "packed"):
         return 0
     given = config.rows * config.cols if config.multipliers is None else config.multipliers
     return given // config.cols * config.cols
@@ -73,7 +73,10 @@ def _multipliers(config: Config, part: Part) -> int:
     if part.technology not in MULTIPLIER_BITS:
         return 0
     lanes = config.lanes * (REQUANTIZE_MULTIPLIERS + COMBINE_MULTIPLIERS * config.tables)
-    return multiplier_pes(config) + (lanes if config.engine == "pipelined" else 0)
+    # Of weights 9 bits apart.
+    fits = config.pe != "packed" or MULTIPLIER_BITS[part.technology] >= 9 + min(9, config.weight_bits + 1)
+    pes = multiplier_pes(config) // config.pe_kind.columns if fits else 0
+    return pes + (lanes if config.engine == "pipelined" else 0)
 
 
 def _inferred_memories(config: Config) -> Iterator[tuple[int, int]]:

@@ -43,7 +43,8 @@ def speed(config: Config, part: Part, luts: int) -> Speed | None:
     machine = table["machines"].get(machine_of(config.engine, part))
     if machine is None:
         return None
-    kind = "mac-logic" if config.pe == "mac" and multiplier_pes(config) < config.rows * config.cols else config.pe
+    logic = config.pe in ("mac", "packed") and multiplier_pes(config) < config.rows * config.cols
+    kind = "mac-logic" if logic else config.pe
     arrays = table["arrays"].get(part.family, {})
     mhz = machine["mhz"] * (luts / machine["luts"]) ** -machine["power"]
     if kind in arrays:

@@ -35,7 +35,8 @@ class Tile(wiring.Component):
 
     Kinds with sliding windows use the same multipliers for depthwise layers: with ``slide``, byte ``c`` of a beat
     enters column ``c`` at the top, and each row delays it by one such beat, so that a column is a filter over the beats
-    (:class:`sateen.hw.spec.descriptor.Sliding`).
+    (:class:`sateen.hw.spec.descriptor.Sliding`). Where the upper rows' PEs are in pairs, it enters at the first row
+    below them; the rows of pairs take the beat's bytes as ever.
 
     Parameters
     ----------
@@ -106,8 +107,12 @@ class Tile(wiring.Component):
             raise ValueError(f"weight_bits must be {allowed}, not {weight_bits!r}")
         if multipliers is not None and not 0 <= multipliers <= rows * cols:
             raise ValueError(f"multipliers must be 0 to {rows * cols} (rows × cols), not {multipliers!r}")
+        if cols % PE_KINDS[pe].columns:
+            raise ValueError(f"cols must be a multiple of {PE_KINDS[pe].columns} with pe={pe}, not {cols!r}")
         if not 1 <= combine <= 16:
             raise ValueError(f"combine must be 1 to 16, not {combine!r}")
+        if combine > 1 and PE_KINDS[pe].columns > 1:
+            raise ValueError(f"combine must be 1 with pe={pe}, not {combine!r}")
         if weight_rows < 1 or rows % weight_rows or (weight_rows > 1 and (combine > 1 or PE_KINDS[pe].group > 1)):
             raise ValueError(
                 f"weight_rows must be a divisor of rows ({rows}), and 1 with combine or pe=term, not {weight_rows!r}"
@@ -192,10 +197,11 @@ class Tile(wiring.Component):
     def _array(self, m: Module, weights: list[list[Value]]) -> list[list[wiring.Component]]:
         """The PEs, each wired to its neighbours. ``weights`` enter at the top, [weight_rows][cols]."""
         pes: list[list[wiring.Component]] = []
-        right, down = ["activation", "swap", "capture"], ["sum"]
-        if self.kind.sliding:
-            right, down = [*right, "slide"], [*down, "sample"]
         for row in range(self.rows):
+            right, down = ["activation", "swap", "capture"], ["sum"]
+            if self.array.slides(row):
+                right = [*right, "slide"]
+                down = [*down, "sample"] if row and self.array.slides(row - 1) else down
             line: list[wiring.Component] = []
             for column in range(self.cols):
                 m.submodules[f"pe_{row}_{column}"] = pe = self.array.pe(row, column)
@@ -207,6 +213,7 @@ class Tile(wiring.Component):
                     m.d.comb += getattr(pe, f"{name}_i").eq(delayed(m, value, delay, name=f"{name}_{row}_{column}"))
                 m.d.comb += pe.weight_i.eq(weights[row % self.weight_rows][column])
                 line.append(pe)
+            self.array.join(m, row, line)
             pes.append(line)
             if row + 1 < self.rows:
                 weights = self._passed_weights(m, weights, line, row)
@@ -261,21 +268,24 @@ class Tile(wiring.Component):
             capture = view(line[0].capture_i.shape(), name=f"capture_{row}")
             m.d.comb += [capture.valid.eq(captured[row // self.weight_rows]), capture.slot.eq(part.slot)]
             entering = {"activation": self.array.row_inputs(wave.activations, row), "swap": swap, "capture": capture}
-            if self.kind.sliding:
+            if self.array.slides(row):
                 entering["slide"] = taken & wave.slide
             for name, value in entering.items():
                 m.d.comb += getattr(line[0], f"{name}_i").eq(
                     delayed(m, value, self.edge_stages + row + 1 + self._row_delay(row), name=f"{name}_{row}")
                 )
-        if self.kind.sliding:
-            self._samples(m, platform, pes[0])
+        for row in range(self.rows):
+            if self.array.slides(row):
+                self._samples(m, platform, pes[row], row)
+                break
 
-    def _samples(self, m: Module, platform: object, pes: list[wiring.Component]) -> None:
-        """Bytes of a beat into the columns' PEs of the first row. Near the array, they take another path than the
-        activations of the row with the same number."""
+    def _samples(self, m: Module, platform: object, pes: list[wiring.Component], row: int) -> None:
+        """Bytes of a beat into the columns' PEs of the first row that slides. Near the array, they take another path
+        than the activations of the row with the same number."""
         activations = self.feeder.o.payload.activations
         for column, pe in enumerate(pes[: self.rows * self.combine]):
-            sample = delayed(m, activations[column], column + 1 + self._row_delay(0), name=f"sample_of_{column}")
+            cycles = column + 1 + row + self._row_delay(row)
+            sample = delayed(m, activations[column], cycles, name=f"sample_of_{column}")
             for stage in range(self.edge_stages):
                 sample = dedicated_register(m, platform, sample, name=f"sample_of_{column}_edge_{stage}")
             m.d.comb += pe.sample_i.eq(sample)

@@ -25,6 +25,7 @@ __all__ = ["KINDS", "create"]
 
 KINDS = {
     "mac": "sateen.hw.pe.mac",
+    "packed": "sateen.hw.pe.packed",
     "bitserial": "sateen.hw.pe.bitserial",
     "balanced": "sateen.hw.pe.serial",
     "interleaved": "sateen.hw.pe.serial",

@@ -229,6 +229,13 @@ class PeArray:
         """Latency of a row's PEs: at most ``kind.latency``, and at most that of the row above."""
         return self.kind.latency
 
+    def slides(self, row: int) -> bool:
+        """Whether a row's PEs take samples. Those of the rows below do, too."""
+        return self.kind.sliding
+
+    def join(self, m: Module, row: int, line: list[wiring.Component]) -> None:
+        """Connects what the PEs of a row have besides a :class:`PeSignature`."""
+
     def feeder(self) -> wiring.Component:
         """The feeder, as :class:`Feeder`."""
         return Feeder(rows=self.rows, tag=self.tag)

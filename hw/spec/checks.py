@@ -41,7 +41,10 @@ def check_fields(config: Config) -> None:
         raise ValueError(f"pe must be one of {', '.join(PE_KINDS)}, not {config.pe!r}")
     low, high = config.pe_kind.weight_bits
     _int(config, "weight_bits", low, high, "" if low < high else f"pe={config.pe} keeps terms of them instead")
+    _multiple(config, "cols", config.pe_kind.columns, f"pairs with pe={config.pe}")
     _int(config, "combine", 1, 16)
+    if config.combine > 1 and config.pe_kind.columns > 1:
+        raise ValueError(f"combine must be 1 with pe={config.pe}, not {config.combine!r}")
     _weight_rows(config)
     _int(config, "overlap", 0, 1)
     _engine(config)

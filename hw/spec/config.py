@@ -64,7 +64,7 @@ class Config:
     """UART rate, bits per second; at least 8 clock cycles a bit."""
     multipliers: int | None = None
     """PEs that may use the FPGA's multipliers, rounded down to whole rows; the others are built from logic. ``None``:
-    all of them."""
+    all of them. With ``pe=packed`` two PEs share one."""
     combine: int = 1
     """Column combining: activations side by side in a row, 1 to 16; each weight selects one of them."""
     engine: str = "pipelined"
@@ -168,7 +168,14 @@ class Config:
     @property
     def sliding(self) -> bool:
         """Whether the tile's columns can be filters over the beats, see :class:`sateen.hw.spec.descriptor.Sliding`."""
-        return self.engine == "pipelined" and self.pe_kind.sliding
+        return self.engine == "pipelined" and self.pe_kind.sliding and self.sliding_rows > 0
+
+    @property
+    def sliding_rows(self) -> int:
+        """Rows of the tile over which windows slide, the last ones: those whose PEs do not share multipliers."""
+        if self.pe_kind.columns == 1:
+            return self.rows
+        return self.rows - (self.rows if self.multipliers is None else self.multipliers // self.cols)
 
     @property
     def activation_bits(self) -> int:
@@ -212,9 +219,11 @@ class Config:
 
     @property
     def layout_code(self) -> int:
-        """Names in 32 bits all that a compiled program relies on: :attr:`layout`, :attr:`sliding` and :attr:`tables`.
-        Drivers without a JSON reader compare it."""
+        """Names in 32 bits all that a compiled program relies on: :attr:`layout`, :attr:`sliding`, the rows over which
+        windows slide if they are not all, and :attr:`tables`. Drivers without a JSON reader compare it."""
         relied = {**self.layout, "sliding": self.sliding, "tables": self.tables}
+        if self.sliding and self.sliding_rows < self.rows:
+            relied["sliding_rows"] = self.sliding_rows
         return int(hashlib.sha256(json.dumps(relied, sort_keys=True).encode()).hexdigest()[:8], 16)
 
     def to_dict(self) -> dict[str, Any]:

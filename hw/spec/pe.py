@@ -157,6 +157,9 @@ class PeKind:
     """Cycles that one row of the tile takes for its weights, if their words come fast enough."""
     sliding: bool = False
     """Its columns can be filters over the beats, see :class:`sateen.hw.spec.descriptor.Sliding`."""
+    columns: int = 1
+    """Columns side by side whose PEs share a hardware multiplier, and with it the activation: windows slide over the
+    rows without hardware multipliers only."""
     weight_bits: tuple[int, int] = (2, 9)
     """The fewest and the most bits that its weights may have."""
 
@@ -204,6 +207,7 @@ def _term_row_cycles(settings: Settings) -> int:
 
 PE_KINDS: dict[str, PeKind] = {
     "mac": PeKind(latency=6, sliding=True),
+    "packed": PeKind(latency=7, sliding=True, columns=2),
     "bitserial": PeKind(
         latency=2,
         feed=1,

@@ -132,7 +132,8 @@ def _disjoint(walk: Walk, kernel: Kernel) -> bool:
 
 def _fits_tile(walk: Walk, kernel: Kernel, config: Config) -> bool:
     within = _sizes(kernel)[1 - walk.outer]
-    return (walk.kernel_steps - 1) * walk.span(kernel) + within <= config.rows and walk.results <= config.positions
+    window = (walk.kernel_steps - 1) * walk.span(kernel) + within
+    return window <= config.sliding_rows and walk.results <= config.positions
 
 
 def words(kernel: Kernel, config: Config, walk: Walk) -> NDArray[np.int8]:
@@ -146,8 +147,8 @@ def words(kernel: Kernel, config: Config, walk: Walk) -> NDArray[np.int8]:
     occupied = np.zeros((parts, config.rows), bool)
     for step in range(size):
         part, place = divmod(step, walk.kernel_steps)
-        # Row 0 has the beat that completes a window; row r has the r-th beat before it.
-        first = (walk.kernel_steps - 1 - place) * span
+        # Of the rows that slide, the first has the beat that completes a window; r rows below is the r-th beat before.
+        first = config.rows - config.sliding_rows + (walk.kernel_steps - 1 - place) * span
         places = first + np.arange(within)[::-1]
         if occupied[part, places].any():
             raise ValueError(f"{walk} puts two weights in one row of the tile; this is a mistake of the compiler")

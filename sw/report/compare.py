@@ -114,7 +114,8 @@ class Task:
                 if found.clock_mhz is not None:
                     yield found
                     return
-            most -= max(1, most // 8)
+            step = config.pe_kind.columns
+            most -= max(1, most // 8 // step) * step
 
 
 def measure(
@@ -177,8 +178,10 @@ def accuracies(
 def _variants(part: str) -> list[tuple[str, int | None]]:
     from sateen.fpga.parts import PARTS
 
-    multiplied: list[tuple[str, int | None]] = [("mac", None)] if PARTS[part].capacity["multipliers"] else []
-    return [*multiplied, ("mac-logic", 0), *((pe, None) for pe in PE_KINDS if pe != "mac")]
+    multiplied: list[tuple[str, int | None]] = []
+    if PARTS[part].capacity["multipliers"]:
+        multiplied = [("mac", None), ("packed", None)]
+    return [*multiplied, ("mac-logic", 0), *((pe, None) for pe in PE_KINDS if pe not in ("mac", "packed"))]
 
 
 def _config(pe: str, rows: int, cols: int, multipliers: int | None) -> Config:
@@ -256,14 +259,15 @@ def _fill(part: str, config: Config, measured: Measurement, luts: int) -> int:
     from sateen.fpga.parts import PARTS
 
     cols = max(1, min(64, math.floor(luts / _cells(part, measured.luts, measured.registers) * measured.cols)))
-    multipliers = PARTS[part].capacity["multipliers"]
+    multipliers, step = PARTS[part].capacity["multipliers"], config.pe_kind.columns
     if measured.multipliers:
-        cols = min(cols, multipliers // config.rows)
+        cols = min(cols, multipliers // config.rows * step)
+    cols -= cols % step
 
     def fits(cols: int) -> bool:
         made = synthesize(_tile(_config(config.pe, config.rows, cols, config.multipliers)), PARTS[part])[1]
         return _cells(part, made.luts, made.registers) <= luts
 
     while cols and not fits(cols):
-        cols -= 1
+        cols -= step
     return cols

@@ -98,10 +98,13 @@ class Device:
             if ours.get(name, 0) != theirs.get(name, 0)
         ]
         programs = [segment.program.tobytes() for segment in model.segments]
-        if not self.config.sliding and any(map(Descriptor.slides, programs)):
+        slides, rows = any(map(Descriptor.slides, programs)), self.config.sliding_rows
+        if slides and rows and not self.config.sliding:
             which = "engine" if self.config.pe_kind.sliding else "pe"
             here, there = (getattr(config, which) for config in (self.config, model.config))
             differ.append(f"{which} is {here} here, which has no sliding windows, {there} in the model")
+        elif slides and rows != model.config.sliding_rows:
+            differ.append(f"windows slide over {rows} rows here, over {model.config.sliding_rows} in the model")
         if (
             self.config.engine != model.config.engine
             and not self.config.tables

@@ -12,6 +12,7 @@ from sateen.compiler import sliding
 from sateen.compiler.lowering import lower_operator
 from sateen.graph import run
 from sateen.hw.spec.config import parse_config
+from sateen.hw.spec.descriptor import Descriptor
 from sateen.testing.graphs import Builder, random_input
 
 
@@ -54,6 +55,8 @@ def test_strides_beyond_a_descriptor():
         np.testing.assert_array_equal(loaded.run(x), run(graph, x)[graph.outputs[0]])
 
 
+PAIRS = "small,pe=packed,multipliers=24"
+"""Windows slide over the last five rows only."""
 LAYERS = [
     # Height, width, kernel, stride, padding.
     (4, 5, (3, 3), (1, 1), ((1, 1), (1, 1))),
@@ -93,18 +96,36 @@ def right_walks(config, graph, size, kernel, stride, padding):
                     continue
                 if len(set(places)) < len(places):
                     continue
-            if max(places) < config.rows and results <= config.positions:
+            if max(places) < config.sliding_rows and results <= config.positions:
                 yield sliding.Walk(outer, results, steps, wraps)
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("name", ["small", "small,positions=16", "small,rows=20,positions=16"])
+@pytest.mark.parametrize("name", ["small", "small,positions=16", "small,rows=20,positions=16", PAIRS])
 def test_every_walk_that_is_right(layer, name):
     config = parse_config(name)
     kernel, graph = kernel_of(config, *layer)
     found = list(sliding.walks(kernel, config))
     assert len(found) == len(set(found))
     assert set(found) == set(right_walks(config, graph, layer[:2], *layer[2:]))
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_rows_of_pairs_stay_empty(layer):
+    """Where windows slide over the last rows, the others add nothing."""
+    config = parse_config(PAIRS)
+    kernel, _ = kernel_of(config, *layer)
+    for walk in sliding.walks(kernel, config):
+        tiles = sliding.words(kernel, config, walk)[0, : walk.parts(kernel) * config.rows].reshape(-1, 8, 8)
+        assert not tiles[:, :3].any() and tiles[:, 3:].any()
+
+
+def test_compiles_for_pairs():
+    """The compiler compares the program with the layer. No window slides if all rows are of pairs."""
+    graph = depthwise(9, 9, 3, np.random.default_rng(1))
+    for multipliers, slides in ((24, True), (40, True), (48, False), (64, False)):
+        model = sateen.compile(graph, f"small,pe=packed,multipliers={multipliers}")
+        assert any(Descriptor.slides(segment.program.tobytes()) for segment in model.segments) == slides
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,7 @@ def check(device, graph, rng):
     "config",
     [
         "tiny", "small", "tiny,combine=4", "tiny,pe=bitserial", "tiny,pe=interleaved",
+        pytest.param("tiny,pe=packed,multipliers=4", marks=pytest.mark.prove),
         "micro,weight_bits=9,scratchpad_bytes=8192,weight_bytes=16384,descriptors=32",
     ],
 )  # fmt: skip

@@ -49,6 +49,8 @@ def test_errors_on_configurations_that_were_left_out():
         ("large", 144, 208),
         ("small,weight_rows=2", 84, 62),
         ("tiny,multipliers=7", 4 + 8, 28),
+        ("tiny,pe=packed", 8 + 8, 28),
+        ("large,pe=packed,multipliers=144", 72 + 80, 208),
         ("tiny,pe=bitserial", 8, 28),
         ("small,positions=1024", 84, 80),
     ],

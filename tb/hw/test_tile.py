@@ -18,6 +18,10 @@ from sateen.testing.benches.tile import POSITION_BITS
         ("mac", 1, 1, 8, None), ("mac", 3, 5, 8, 7), ("mac", 8, 4, 8, 32), ("mac", 4, 3, 5, 6),
         pytest.param("mac", 16, 2, 8, 0, marks=pytest.mark.prove),
         ("mac", 5, 3, 8, 11), ("mac", 4, 3, 9, 6), ("mac", 16, 1, 9, 0), ("mac", 2, 1, 9, None),
+        ("packed", 5, 4, 9, 12),
+        pytest.param("packed", 4, 2, 8, None, marks=pytest.mark.prove),
+        pytest.param("packed", 3, 6, 4, 6, marks=pytest.mark.prove),
+        pytest.param("packed", 16, 2, 8, 18, marks=pytest.mark.prove),
         ("bitserial", 1, 1, 8, None), ("bitserial", 5, 3, 8, None), ("bitserial", 4, 2, 2, None),
         ("bitserial", 4, 2, 9, None), ("interleaved", 4, 2, 9, None),
         pytest.param("balanced", 4, 2, 9, None, marks=pytest.mark.prove),
@@ -38,7 +42,7 @@ def test_tile(pe, rows, cols, weight_bits, multipliers):
     ("pe", "rows", "cols", "weight_rows", "weight_bits", "multipliers"),
     [
         ("mac", 4, 3, 2, 9, 6), ("mac", 16, 1, 4, 8, 8), ("mac", 4, 2, 4, 9, 0), ("mac", 6, 2, 3, 5, None),
-        ("bitserial", 8, 2, 4, 9, None),
+        ("bitserial", 8, 2, 4, 9, None), pytest.param("packed", 8, 2, 4, 8, 8, marks=pytest.mark.prove),
     ],
 )  # fmt: skip
 def test_rows_loaded_at_once(pe, rows, cols, weight_rows, weight_bits, multipliers):
@@ -92,11 +96,13 @@ def test_combined_columns(pe, combine, weight_bits):
     [
         ({"rows": 0}, "rows must be 1 or more, not 0"),
         ({"cols": 0}, "cols must be 1 or more, not 0"),
-        ({"pe": "abacus"}, "pe must be one of mac, bitserial, balanced, interleaved, term, not 'abacus'"),
+        ({"pe": "abacus"}, "pe must be one of mac, packed, bitserial, balanced, interleaved, term, not 'abacus'"),
         ({"weight_bits": 1}, "weight_bits must be 2 to 9, not 1"),
         ({"pe": "term", "weight_bits": 4}, "weight_bits must be 8 with pe=term, not 4"),
         ({"multipliers": 7}, "multipliers must be 0 to 6 (rows × cols), not 7"),
         ({"combine": 17}, "combine must be 1 to 16, not 17"),
+        ({"pe": "packed"}, "cols must be a multiple of 2 with pe=packed, not 3"),
+        ({"pe": "packed", "cols": 2, "combine": 2}, "combine must be 1 with pe=packed, not 2"),
         ({"weight_rows": 3}, "weight_rows must be a divisor of rows (2), and 1 with combine or pe=term, not 3"),
         (
             {"weight_rows": 2, "combine": 2},

@@ -358,6 +358,16 @@ def test_sliding_windows_need_elements_that_have_them():
             device.load(model)
 
 
+@pytest.mark.prove
+def test_sliding_windows_need_their_rows():
+    rng = np.random.default_rng(13)
+    graph = Builder((8, 8, 8), rng).depthwise_conv2d((3, 3)).graph()
+    with sateen.open("sim:tiny,pe=packed,multipliers=4") as device:
+        with pytest.raises(sateen.ConfigMismatch, match="windows slide over 3 rows here, over 4 in the model"):
+            device.load(sateen.compile(graph, "tiny"))
+        check(device, graph, random_input(graph, rng, 2))
+
+
 def test_narrow_weights():
     """A float network gets weights as wide as the device's PEs hold, and a graph with wider ones is refused."""
     rng = np.random.default_rng(12)

@@ -125,11 +125,14 @@ class Layered:
             )
             product = product.reshape(len(group), base.shape[0], base.shape[2], -1, cols)
             return product.transpose(1, 0, 3, 2, 4).reshape(base.shape[0], groups, base.shape[2], cols)
-        # Row r has the r-th beat before: its distance from the last one.
-        before = beats[:, None] - np.arange(depth)
+        # The rows that do not slide have bytes of the beat. Of the others, row r has the r-th beat before: its distance
+        # from the last one.
+        still = depth - self.config.sliding_rows
+        before = beats[:, None] - (np.arange(depth) - still).clip(0)
         back = _walked(stream, before) - _walked(stream, beats)[:, None]
         data = _read(stream, (at[..., None, :] + back)[..., None, :], np.arange(cols), memory)
         data = np.where((before >= 0)[:, :, None], data, UNKNOWN)
+        data[..., :still, :] = _read(stream, at[..., None, :], np.arange(still), memory)[..., None]
         return np.einsum("gbtprc,gtrc->bgpc", data, weights)
 
     def _looked_up(self, block: Ints, position: Ints, memory: Floats) -> Floats:

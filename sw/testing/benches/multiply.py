@@ -10,6 +10,7 @@ from cocotb.triggers import RisingEdge
 
 from sateen.hw.multiply import LogicMultiply, Multiply, MultiplyAdd
 from sateen.hw.pe.mac import Mac
+from sateen.hw.pe.packed import PackedMultiply
 from sateen.testing.bench import Bench
 from sateen.testing.dut import parameters, reset
 
@@ -41,6 +42,10 @@ def mac(*, sum_bits=20, multiplier=1, weight_bits=8):
 
 def multiply_add(*, a_bits=16, b_bits=16, sum_bits=32):
     return MultiplyAdd(a_bits=a_bits, b_bits=b_bits, sum_bits=sum_bits)
+
+
+def packed_multiply(*, b_bits=8):
+    return PackedMultiply(b_bits=b_bits)
 
 
 def factors():
@@ -84,6 +89,25 @@ async def all_products(dut):
         if index >= latency:
             a, b = pairs[index - latency]
             assert product(dut) == a * b
+
+
+@cocotb.test()
+async def packed_products(dut):
+    """All corners of the three factors, then any, that of one product a cycle before the other's."""
+    bits, latency = parameters()["b_bits"], PackedMultiply.LATENCY
+    low, high = -255 if bits == 9 else -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+    weights, activations = sorted({low, low + 1, -1, 0, 1, high - 1, high}), (-128, -127, -65, -1, 0, 1, 64, 127)
+    steps = list(itertools.product(activations, weights, weights))
+    steps += [(random.randint(-128, 127), *(random.randint(low, high) for _ in range(2))) for _ in range(3000)]
+    await reset(dut)
+    for index, (a, *factors_of_it) in enumerate([*steps, *[(0, 0, 0)] * (latency + 1)]):
+        dut.a.value = a & 0xFF
+        dut.low.value, dut.high.value = (factor & ((1 << bits) - 1) for factor in factors_of_it)
+        await RisingEdge(dut.clk)
+        for name, place, late in (("low", 1, latency), ("high", 2, latency + 1)):
+            if 0 <= index - late < len(steps):
+                step = steps[index - late]
+                assert getattr(dut, f"{name}_product").value.to_signed() == step[0] * step[place], (name, step)
 
 
 @cocotb.test()
@@ -156,6 +180,11 @@ BENCHES = [
         name="mac",
         title="the multiply-accumulator: hops of one cycle, sums at its latency",
         create=mac, only=("accumulates",),
+    ),
+    Bench(
+        name="packed-multiply",
+        title="two products of a hardware multiplier, corners and any",
+        create=packed_multiply, only=("packed_products",),
     ),
     Bench(
         name="multiply-add",

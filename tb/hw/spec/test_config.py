@@ -18,7 +18,9 @@ from sateen.hw.spec.identity import Identity
         ({"rows": 65}, "rows must be a whole number from 4 to 64"),
         ({"rows": 8.0}, "not 8.0"),
         ({"cols": 0}, "cols must be a whole number from 1 to 64, not 0"),
-        ({"pe": "abacus"}, "pe must be one of mac, bitserial, balanced, interleaved, term, not 'abacus'"),
+        ({"pe": "abacus"}, "pe must be one of mac, packed, bitserial, balanced, interleaved, term, not 'abacus'"),
+        ({"pe": "packed", "cols": 5}, "cols must be a multiple of 2 (pairs with pe=packed), not 5"),
+        ({"pe": "packed", "combine": 2}, "combine must be 1 with pe=packed, not 2"),
         ({"weight_bits": 1}, "weight_bits must be a whole number from 2 to 9, not 1"),
         (
             {"pe": "term", "weight_bits": 7},
