@@ -46,7 +46,12 @@ from sateen.language.quantizing import FIRST_SEED, SEEDS, TOKENS
 
 CONFIG = "lm"
 TEXTS, LENGTH = range(1, 5), 250
-WHOLE = ("story", "story,overlap=1", "story,cols=16,lanes=16,weight_bytes=573440")
+WHOLE = {
+    "story": 208,
+    "story,overlap=0": 208,
+    "story,cols=16,lanes=16,scratchpad_bytes=16384,weight_bytes=573440": 512,
+}  # fmt: skip
+"""Configurations, and the positions that they have room for."""
 POSITIONS = (1, 100, 200, 512)
 BUDGETS = (256, 128, 64, 32, 16)
 RANKS = (42, 40, 36, 32, 24)
@@ -100,9 +105,9 @@ def quality(made: Measured) -> None:
 def whole(made: Measured) -> None:
     """Cycles of a token by the number of keys and values."""
     model = quantize_int8(made.model)
-    for config in WHOLE:
-        program, clock = DecoderProgram(model, config, made.model.shape.context), parse_config(config).clock_hz
-        for positions in POSITIONS:
+    for config, most in WHOLE.items():
+        program, clock = DecoderProgram(model, config, most), parse_config(config).clock_hz
+        for positions in (each for each in POSITIONS if each <= most):
             took = program.cycles(positions)
             add("whole", f"{config}:{positions}", configuration=config, positions=positions, cycles=took,
                 clock_mhz=clock / 1e6, tokens_per_second=round(clock / took))  # fmt: skip

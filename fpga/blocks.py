@@ -11,7 +11,7 @@ from sateen.hw.spec.config import Config
 from sateen.hw.spec.counters import RECORD_WORDS
 from sateen.hw.spec.descriptor import COUNT_BITS, DESCRIPTOR_WORDS
 from sateen.hw.spec.identity import IDENTITY_BYTES
-from sateen.hw.spec.timing import BLOCK_DEPTH, FANOUT
+from sateen.hw.spec.timing import BLOCK_DEPTH, FANOUT, block_depths
 
 __all__ = ["Blocks", "blocks", "multiplier_pes"]
 
@@ -101,7 +101,7 @@ def _blocks(config: Config) -> Iterator[tuple[int, int, bool]]:
         yield from _levels(1, config.scratchpad_bytes // config.banks)
     yield from _levels(4, config.descriptors * DESCRIPTOR_WORDS)
     yield from _levels(4, config.descriptors * RECORD_WORDS)
-    for _ in range(2 * config.cols):
+    for _ in range(0 if config.logic_sums else 2 * config.cols):
         yield 4, config.positions, True
     columns, depth = config.cols * config.weight_rows, config.weight_words // config.weight_rows
     if not config.weights_packed:
@@ -115,11 +115,13 @@ def _blocks(config: Config) -> Iterator[tuple[int, int, bool]]:
 
 
 def _levels(lanes: int, depth: int) -> Iterator[tuple[int, int, bool]]:
-    """The blocks of a memory of words of some bytes; those of wide words have two bytes each."""
-    groups = [lanes] if lanes <= FANOUT else [min(2, lanes - first) for first in range(0, lanes, 2)]
+    """The blocks of a memory of words of some bytes; those of wide words have two bytes each, or four."""
+    shallow = depth > BLOCK_DEPTH and block_depths(lanes=lanes, depth=depth)[-1] <= BLOCK_DEPTH // FANOUT
+    beside = FANOUT if shallow else 2
+    groups = [lanes] if lanes <= FANOUT else [min(beside, lanes - first) for first in range(0, lanes, beside)]
     for group in groups:
-        for first in range(0, depth, BLOCK_DEPTH):
-            yield group, min(BLOCK_DEPTH, depth - first), False
+        for words in block_depths(lanes=group, depth=depth):
+            yield group, words, False
 
 
 def _block(lanes: int, depth: int, whole: bool, part: Part) -> int:

@@ -10,7 +10,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Member, Out
 from amaranth.utils import ceil_log2
 
-from sateen.hw.spec.timing import BLOCK_DEPTH, block_memory_latency
+from sateen.hw.spec.timing import BLOCK_DEPTH, block_depths, block_memory_latency
 from sateen.hw.stream.delay import FANOUT, delayed, replicated
 from sateen.hw.stream.mux import indexed_mux, pipelined_mux
 
@@ -46,7 +46,8 @@ class BlockMemory(wiring.Component):
 
     One read and one write per cycle. A read of the word that is written in the same cycle gives anything. Past the end,
     reads give anything and writes do nothing. With more than four lanes, reads and writes reach the first four a cycle
-    late, and each further four a cycle later than the four before; each two lanes have registers of their own.
+    late, and each further four a cycle later than the four before; each two lanes have registers of their own, or each
+    four if that saves block RAMs.
 
     Parameters
     ----------
@@ -70,6 +71,9 @@ class BlockMemory(wiring.Component):
         self.lanes, self.depth = lanes, depth
         self.latency = block_memory_latency(lanes=lanes, depth=depth)
         self.near = block_memory_latency(lanes=1, depth=depth)
+        # What remains below deep blocks may be so shallow that four bytes fill a block RAM.
+        last = block_depths(lanes=lanes, depth=depth)[-1]
+        self.beside = FANOUT if depth > BLOCK_DEPTH and last <= BLOCK_DEPTH // FANOUT else NEAR
         super().__init__(_word_ports(lanes, depth))
 
     def elaborate(self, platform: object) -> Module:
@@ -80,7 +84,7 @@ class BlockMemory(wiring.Component):
         write: Value = Cat(self.w_address, self.w_data)
         read, enable = self.r_address, self.w_enable
         for first in range(0, self.lanes, FANOUT):
-            starts = range(first, min(first + FANOUT, self.lanes), NEAR)
+            starts = range(first, min(first + FANOUT, self.lanes), self.beside)
             reads, writes, enables = (
                 replicated(m, platform, value, len(starts), name=f"{name}_{first}")
                 for name, value in (("read", read), ("write", write), ("enable", enable))
@@ -88,7 +92,7 @@ class BlockMemory(wiring.Component):
             read, write, enable = reads[0], writes[0], enables[0]
             late = self.latency - self.near - 1 - first // FANOUT
             for copy, start in enumerate(starts):
-                lanes = slice(start, min(start + NEAR, first + FANOUT, self.lanes))
+                lanes = slice(start, min(start + self.beside, first + FANOUT, self.lanes))
                 m.submodules[f"lanes_{start}"] = group = BlockMemory(lanes=lanes.stop - start, depth=self.depth)
                 address, words = writes[copy][: len(self.w_address)], writes[copy][len(self.w_address) :]
                 m.d.comb += [
@@ -104,21 +108,30 @@ class BlockMemory(wiring.Component):
     def _choose(self, m: Module) -> None:
         """Blocks, of which the upper address bits select one."""
         offset_bits = min(len(self.r_address), ceil_log2(BLOCK_DEPTH))
-        block = self.r_address[offset_bits:]
+        depths = block_depths(lanes=self.lanes, depth=self.depth)
+        block, written = (self._block(address, depths) for address in (self.r_address, self.w_address))
         outputs = []
-        for index, start in enumerate(range(0, self.depth, BLOCK_DEPTH)):
-            memory = Block(lanes=self.lanes, depth=min(BLOCK_DEPTH, self.depth - start))
+        for index, depth in enumerate(depths):
+            memory = Block(lanes=self.lanes, depth=depth, level=index > 0)
             m.submodules[f"block_{index}"] = memory
-            here = self.w_address[offset_bits:] == index
             m.d.comb += [
                 memory.r_address.eq(self.r_address[:offset_bits]),
                 memory.w_address.eq(self.w_address[:offset_bits]),
                 memory.w_data.eq(self.w_data),
-                memory.w_enable.eq(Mux(here, self.w_enable, 0)),
+                memory.w_enable.eq(Mux(written == index, self.w_enable, 0)),
             ]
             outputs.append(memory.r_data.as_value())
         block = delayed(m, block, BLOCK_LATENCY, name="chosen_block")
         m.d.comb += self.r_data.as_value().eq(pipelined_mux(m, outputs, block, name="chosen"))
+
+    def _block(self, address: Value, depths: list[int]) -> Value:
+        """The number of the block that has a word."""
+        block = address[ceil_log2(BLOCK_DEPTH) :]
+        if depths.count(BLOCK_DEPTH) >= len(depths) - 1:
+            return block
+        # The last two blocks divide what one would have.
+        last = len(depths) - 1
+        return Mux((block == last - 1) & address[ceil_log2(BLOCK_DEPTH) - 1], last, block)
 
 
 def _word_ports(lanes: int, depth: int, lane_bits: int = 8) -> dict[str, Member]:
@@ -149,14 +162,25 @@ class Block(wiring.Component):
         ``w_enable`` is the same for all bytes.
     lane_bits : int
         8, or 9 where ``whole``: then a byte has all bits that a block RAM has for it.
+    level : bool
+        It is one of the blocks of a deeper memory, below the first.
+    logic : bool
+        It is made of LUTs that are memories.
     """
 
-    def __init__(self, *, lanes: int, depth: int, whole: bool = False, lane_bits: int = 8):
+    def __init__(
+        self, *, lanes: int, depth: int, whole: bool = False, lane_bits: int = 8, level: bool = False,
+        logic: bool = False,
+    ):  # fmt: skip
         self.lanes, self.depth, self.whole, self.lane_bits = lanes, depth, whole, lane_bits
+        self.level, self.logic = level, logic
         super().__init__(_word_ports(lanes, depth, lane_bits))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        if self.logic:
+            self._from_logic(m, platform)
+            return m
         together = self._together()
         if getattr(platform, "sateen_technology", None) == "ecp5" and together:
             for lane in range(0, self.lanes, together):
@@ -176,12 +200,29 @@ class Block(wiring.Component):
         m.d.comb += self.r_data.as_value().eq(delayed(m, read.data, name="output"))
         return m
 
+    def _from_logic(self, m: Module, platform: object) -> None:
+        """Addresses are registered, for each byte apart, since each 16 words have LUTs of their own; the words are read
+        without a clock."""
+        reads = replicated(m, platform, self.r_address, self.lanes, name="read")
+        writes = replicated(m, platform, Cat(self.w_enable, self.w_address), self.lanes, name="write")
+        for lane, (address, write) in enumerate(zip(reads, writes, strict=True)):
+            memory: Memory = Memory(shape=self.lane_bits, depth=self.depth, init=[])
+            m.submodules[f"memory_{lane}"] = memory
+            port, read = memory.write_port(), memory.read_port(domain="comb")
+            m.d.comb += [
+                read.addr.eq(address),
+                port.addr.eq(write[self.lanes :]),
+                port.en.eq(write[lane]),
+                port.data.eq(delayed(m, self.w_data[lane], name=f"data_{lane}")),
+                self.r_data[lane].eq(delayed(m, read.data, name=f"output_{lane}")),
+            ]
+
     def _together(self) -> int:
         """Bytes of a word in one DP16KD of 2048, 1024 or 512 words; 0 if most of it would be empty, or if the memory is
         deeper."""
         if self.depth > BLOCK_DEPTH:
             return 0
-        if self.whole and self.lanes == 4 and SHALLOW < self.depth <= ECP5_BITS // 36:
+        if (self.whole or self.level) and self.lanes == 4 and SHALLOW < self.depth <= ECP5_BITS // 36:
             return 4
         return 0 if self.depth <= ECP5_BITS // 36 else 2 if self.depth <= ECP5_BITS // 18 else 1
 

@@ -93,12 +93,15 @@ def _begin(stream: ActivationStream | OutputStream, part: int, positions: int) -
 
 def words(stream: WeightStream, weight_rows: int = 1) -> list[tuple[int, bool]]:
     """All words of a descriptor: address, and whether it holds parameters. ``weight_rows`` of them are read at once."""
-    flags = [
-        parameter
-        for group in range(stream.groups)
-        for parameter in [False] * stream.words + [True] * stream.parameters(group, weight_rows)
-    ]
-    return [(stream.base + index, parameter) for index, parameter in enumerate(flags)] * stream.blocks
+    entries, address = [], stream.base
+    for group in range(stream.groups):
+        count, stored = stream.parameters(group, weight_rows), stream.stored(group, weight_rows)
+        # Biases that are not there are those of the first group.
+        biases = address if stored else stream.base
+        entries += [(address + index, False) for index in range(stream.words)]
+        entries += [(biases + stream.words + index, True) for index in range(count)]
+        address += stream.words + stored
+    return entries * stream.blocks
 
 
 @dataclass(frozen=True)

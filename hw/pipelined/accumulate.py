@@ -44,6 +44,8 @@ class Accumulators(wiring.Component):
     in_place : bool
         Beats with ``tag.stay`` are added to the sums of the beat before, whatever its distance, so that the memory is
         not read for them. They may be in divided halves.
+    logic : bool
+        The memories are made of LUTs.
 
     Members
     -------
@@ -66,11 +68,15 @@ class Accumulators(wiring.Component):
     REVISIT = REVISIT_CYCLES
     LATENCY = 5
 
-    def __init__(self, *, cols: int, positions: int, sum_bits: int, tables: bool = False, in_place: bool = False):
+    def __init__(
+        self, *, cols: int, positions: int, sum_bits: int, tables: bool = False, in_place: bool = False,
+        logic: bool = False,
+    ):  # fmt: skip
         check_accumulators(cols=cols, positions=positions, sum_bits=sum_bits)
         if tables and positions < TABLE_ENTRIES:
             raise ValueError(f"positions must be {TABLE_ENTRIES} or more with tables, not {positions!r}")
         self.cols, self.positions, self.tables, self.in_place = cols, positions, tables, in_place
+        self.logic = logic
         address = ceil_log2(positions)
         partial = partial_sums(cols=cols, sum_bits=sum_bits, tag=tag_shape(address, in_place=in_place))
         sums = data.ArrayLayout(signed(SUM_BITS), cols)
@@ -153,7 +159,9 @@ class Accumulators(wiring.Component):
         outputs = []
         total = Signal(signed(SUM_BITS), name=f"{name}_total", reset_less=True)
         for half in range(2):
-            m.submodules[f"{name}_half_{half}"] = memory = Block(lanes=4, depth=self.positions, whole=True)
+            m.submodules[f"{name}_half_{half}"] = memory = Block(
+                lanes=4, depth=self.positions, whole=True, logic=self.logic
+            )  # fmt: skip
             output = Signal(signed(SUM_BITS), name=f"{name}_output_{half}")
             entry = Const(0) if table is None else table.enable[half]
             address = delayed(m, wanted[half], name=f"{name}_wanted_{half}")

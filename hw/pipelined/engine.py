@@ -260,6 +260,7 @@ class _Units:
         self.weights = WeightUnit(
             cols=config.cols, address_bits=len(self.weight_store.r_address), read_latency=self.weight_store.latency,
             setting_bits=WEIGHT_SETTING_BITS, weight_rows=config.weight_rows, waits=bool(config.products),
+            repeats=bool(config.products),
         )  # fmt: skip
         self.parameters = ChannelParameters(cols=config.cols, channel=CHANNEL, weight_rows=config.weight_rows)
         self.parameter_queue = Queue(parameter_word(config.cols, config.weight_rows), depth=PARAMETER_QUEUE_DEPTH)
@@ -286,7 +287,7 @@ class _Units:
         )
         self.accumulators = Accumulators(
             cols=config.cols, positions=config.positions, sum_bits=self.tile.sum_bits, tables=config.tables,
-            in_place=bool(config.overlap),
+            in_place=bool(config.overlap), logic=bool(config.logic_sums),
         )  # fmt: skip
         self.output = OutputUnit(
             cols=config.cols, lanes=config.lanes, position_bits=position_bits, address_bits=result_bits,

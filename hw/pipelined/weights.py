@@ -10,6 +10,7 @@ from amaranth.utils import exact_log2
 from sateen.hw.spec.descriptor import (
     BIAS_BYTES,
     PARAMETER_BYTES,
+    SAME_BIASES_BIT,
     SCALE_BYTES,
     SECTIONS,
     WAITS_BIT,
@@ -125,6 +126,8 @@ class WeightUnit(wiring.Component):
     waits : bool
         Descriptors may wait for all before them: their words are read ``OPERAND_SETTLE`` cycles after the last
         ``done``.
+    repeats : bool
+        A descriptor's groups may have the same biases, which are there once.
 
     Members
     -------
@@ -145,9 +148,10 @@ class WeightUnit(wiring.Component):
     """
 
     def __init__(self, *, cols: int, address_bits: int, read_latency: int, setting_bits: int = 0, weight_rows: int = 1,
-        waits: bool = False,
+        waits: bool = False, repeats: bool = False,
     ):  # fmt: skip
         self.setting_bits, self.weight_rows, self.waits = setting_bits, weight_rows, waits
+        self.repeats = repeats
         self.cols, self.address_bits, self.read_latency = cols, address_bits, read_latency
         super().__init__(
             {
@@ -189,6 +193,8 @@ class WeightUnit(wiring.Component):
         words, left, parameter = Signal(self.address_bits + 1), Signal(self.address_bits + 1), Signal()
         settings, tables, one_scale, not_first = Signal(self.setting_bits), Signal(), Signal(), Signal()
         running, index = Signal(), Signal(range(SECTIONS["weights"]))
+        # Biases that are read again for later groups, and where these go on.
+        same_biases, biases, after = Signal(), Signal(self.address_bits), Signal(self.address_bits)
 
         word = self.load.payload
         m.d.comb += self.load.ready.eq(~running)
@@ -201,6 +207,8 @@ class WeightUnit(wiring.Component):
                     m.d.sync += [blocks.eq(word[:16]), groups.eq(word[16:]), groups_left.eq(word[16:])]
                 with m.Case(2):
                     m.d.sync += [settings.eq(word), one_scale.eq(word[30]), tables.eq(word[31])]
+                    if self.repeats:
+                        m.d.sync += same_biases.eq(word[SAME_BIASES_BIT])
                 with m.Default():
                     m.d.sync += [
                         words.eq(word[low:]),
@@ -225,6 +233,11 @@ class WeightUnit(wiring.Component):
             m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
             with m.If(left == 1):
                 m.d.sync += [parameter.eq(~parameter), left.eq(Mux(one_scale & not_first, BIAS_BYTES >> low, reads))]
+                if self.repeats:
+                    with m.If(same_biases & not_first):
+                        m.d.sync += [address.eq(Mux(parameter, after, biases)), after.eq(address + 1)]
+                    with m.Elif(~parameter):
+                        m.d.sync += biases.eq(address + 1)
                 with m.If(parameter):
                     m.d.sync += [left.eq(words), groups_left.eq(groups_left - 1), not_first.eq(groups_left != 1)]
                     with m.If(groups_left == 1):

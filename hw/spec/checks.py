@@ -47,6 +47,7 @@ def check_fields(config: Config) -> None:
         raise ValueError(f"combine must be 1 with pe={config.pe}, not {config.combine!r}")
     _weight_rows(config)
     _int(config, "overlap", 0, 1)
+    _int(config, "logic_sums", 0, 1)
     _engine(config)
     _int(config, "lanes", 1, config.cols, "cols")
     _int(config, "scratchpad_bytes", config.banks * 16, 1 << 20)
@@ -96,8 +97,9 @@ def _engine(config: Config) -> None:
         for name, value in (*ones, ("weight_rows", config.weight_rows)):
             if value != 1:
                 raise ValueError(f"{name} must be 1 with engine=sequential, not {value!r}")
-        if config.overlap:
-            raise ValueError(f"overlap must be 0 with engine=sequential, not {config.overlap!r}")
+        for name, value in (("overlap", config.overlap), ("logic_sums", config.logic_sums)):
+            if value:
+                raise ValueError(f"{name} must be 0 with engine=sequential, not {value!r}")
         if config.weight_word_bytes > config.banks:
             raise ValueError(f"cols must be at most {config.banks} (banks) with engine=sequential, not {config.cols!r}")
 

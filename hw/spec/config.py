@@ -22,6 +22,7 @@ ETHERNET_BAUD = 700_000_000
 """The same of gigabit Ethernet: 70 MB/s, of 97 to the device and 75 from it measured in simulation at 100 MHz."""
 LATER = (
     "combine", "engine", "weight_rows", "overlap", "sdram", "products", "link", "softmax", "squares", "address",
+    "logic_sums",
 )  # fmt: skip
 """Fields of a configuration that the first version did not have."""
 
@@ -94,6 +95,9 @@ class Config:
     squares: int = 0
     """1: the device computes squared differences of tensors, as layer normalization has them. Only in a pipelined
     engine with ``positions=256`` and ``cols=4`` or more."""
+    logic_sums: int = 0
+    """1: the accumulators' memories are made of LUTs, about 550 for each column and 128 positions of both halves on an
+    ECP5, instead of two block RAMs for each column. 0 in a sequential engine."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -313,13 +317,13 @@ PRESETS: dict[str, Config] = {
 }
 PRESETS["lm"] = dataclasses.replace(PRESETS["large"], scratchpad_bytes=32768, weight_bytes=311296)
 PRESETS["story"] = dataclasses.replace(
-    PRESETS["large"], cols=8, lanes=4, scratchpad_bytes=16384, weight_bytes=540672, positions=256, descriptors=160,
-    multipliers=None, weight_rows=4, products=1, softmax=1,
+    PRESETS["large"], cols=8, lanes=4, scratchpad_bytes=3840, weight_bytes=376832, positions=256, descriptors=160,
+    multipliers=None, weight_rows=4, overlap=1, products=1, softmax=1, logic_sums=1,
 )  # fmt: skip
 """Named configurations. ``large`` is sized to one ECP5-85F: 208 block RAMs of 2 KiB, 156 multipliers. ``lm`` has the
 same block RAMs, 16 of them in the weight store instead of the scratchpad: for language models, whose activations are
-small. ``story`` computes a whole decoder, and keeps keys and values of 512 positions; it takes the multipliers of an
-ECP5-85F, but half as many block RAMs again."""
+small. ``story`` computes a whole decoder with its keys and values: nearly all block RAMs of the same part are its
+weight store, and other memories are made of LUTs."""
 
 
 def parse_config(text: str) -> Config:

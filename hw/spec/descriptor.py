@@ -22,8 +22,8 @@ from sateen.hw.spec.pe import ZERO_POINT_BIT
 
 __all__ = [
     "ACTIVATION_DIMS", "BIAS_BYTES", "CHANNELS_DIM", "CHUNK_DIM", "COUNT_BITS", "DESCRIPTOR_WORDS", "DIM_WORDS",
-    "MOST_AHEAD", "OUTPUT_DIMS", "OUTPUT_DIM_WORDS", "PARAMETER_BYTES", "SCALE_BYTES", "SECTIONS", "SOFTMAX_BIT",
-    "SOFTMAX_LENGTH", "TABLE_ENTRIES", "TO_WEIGHTS_BIT", "WAITS_BIT", "X_DIM", "Y_DIM",
+    "MOST_AHEAD", "OUTPUT_DIMS", "OUTPUT_DIM_WORDS", "PARAMETER_BYTES", "SAME_BIASES_BIT", "SCALE_BYTES", "SECTIONS",
+    "SOFTMAX_BIT", "SOFTMAX_LENGTH", "TABLE_ENTRIES", "TO_WEIGHTS_BIT", "WAITS_BIT", "X_DIM", "Y_DIM",
     "ActivationStream", "Combine", "Descriptor", "Dim", "OutputStream", "Rounding", "Sliding", "WeightStream",
     "parameter_words", "steps", "table_words",
 ]  # fmt: skip
@@ -59,9 +59,9 @@ def parameter_words(weight_rows: int) -> int:
 TABLE_ENTRIES = 256
 """Entries of a table, int32, one for each unsigned byte."""
 
-WAITS_BIT, TO_WEIGHTS_BIT, SOFTMAX_BIT = 29, 5, 6
-"""Places of :attr:`WeightStream.waits`, :attr:`OutputStream.to_weights` and :attr:`OutputStream.softmax` in their
-modes."""
+SAME_BIASES_BIT, WAITS_BIT, TO_WEIGHTS_BIT, SOFTMAX_BIT = 28, 29, 5, 6
+"""Places of :attr:`WeightStream.same_biases`, :attr:`WeightStream.waits`, :attr:`OutputStream.to_weights` and
+:attr:`OutputStream.softmax` in their modes."""
 SOFTMAX_LENGTH = 2047
 """Most values of a row whose softmax the device computes: the sum of its exponentials is then below 2^30."""
 
@@ -146,22 +146,31 @@ class WeightStream:
     """The words are tables, not weights."""
     one_scale: bool = False
     """All groups have the same scales."""
+    same_biases: bool = False
+    """All groups have the same biases, too: those behind a block's first have no words of parameters, and the first
+    one's biases are read again for them. Only with ``one_scale``, and with
+    :attr:`~sateen.hw.spec.config.Config.products`."""
     waits: bool = False
     """The words are read when all descriptors before have ended, since these write some of them. Only with
     :attr:`~sateen.hw.spec.config.Config.products`."""
 
     def parameters(self, group: int, weight_rows: int) -> int:
-        """Parameter words of a group, counted within its block, see :func:`parameter_words`."""
+        """Parameter words that are read for a group, counted within its block, see :func:`parameter_words`."""
         return BIAS_BYTES if self.one_scale and group else parameter_words(weight_rows)
 
+    def stored(self, group: int, weight_rows: int) -> int:
+        """Words of parameters behind a group's weights."""
+        return 0 if self.same_biases and group else self.parameters(group, weight_rows)
+
     LAYOUT = struct.Struct("<IHHII")
-    """base; blocks, groups; settings, ``zero_point`` above them, with ``tables`` as the highest bit, ``one_scale`` and
-    ``waits`` below it; words."""
+    """base; blocks, groups; settings, ``zero_point`` above them, with ``tables`` as the highest bit, ``one_scale``,
+    ``waits`` and ``same_biases`` below it; words."""
 
     def encode(self) -> bytes:
         """The section's words."""
         modes = self.settings | (self.zero_point & 0xFF) << ZERO_POINT_BIT
-        modes |= self.waits << WAITS_BIT | self.one_scale << 30 | self.tables << 31
+        modes |= self.same_biases << SAME_BIASES_BIT | self.waits << WAITS_BIT
+        modes |= self.one_scale << 30 | self.tables << 31
         return self.LAYOUT.pack(self.base, self.blocks, self.groups, modes, self.words)
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "REVISIT_CYCLES",
     "SERIAL_SHIFTS",
     "Timing",
+    "block_depths",
     "block_memory_latency",
     "flush_cycles",
     "mux_stages",
@@ -49,6 +50,20 @@ OPERAND_SETTLE = 12
 def mux_stages(count: int) -> int:
     """Cycles of a pipelined ``count``:1 multiplexer, 4:1 in each."""
     return max(1, -(-(count - 1).bit_length() // 2))
+
+
+def block_depths(*, lanes: int, depth: int) -> list[int]:
+    """Words of the blocks of a memory of ``depth`` words of ``lanes`` bytes, from the first word on.
+
+    Two bytes beside each other fill half of a block RAM's words, four a quarter: so what remains below whole blocks is
+    divided where that takes fewer block RAMs and no more cycles.
+    """
+    whole, rest = divmod(depth, BLOCK_DEPTH)
+    half, quarter = BLOCK_DEPTH // 2, BLOCK_DEPTH // 4
+    divided = lanes >= 4 and whole and half < rest <= half + quarter
+    if divided and mux_stages(whole + 2) == mux_stages(whole + 1):
+        return [BLOCK_DEPTH] * whole + [half, rest - half]
+    return [BLOCK_DEPTH] * whole + ([rest] if rest else [])
 
 
 def block_memory_latency(*, lanes: int, depth: int) -> int:

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sateen.compiler import sliding
-from sateen.compiler.lowering import Kernel, LookUp, parameter_words, split
+from sateen.compiler.lowering import Kernel, LookUp, parameter_words, repeated, split
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import (
     BIAS_BYTES,
-    SCALE_BYTES,
     ActivationStream,
     Descriptor,
     Dim,
@@ -208,19 +207,17 @@ def sliding_passes(
 
 def _pass(groups: NDArray[np.int8], descriptors: Iterable[Descriptor], config: Config) -> Pass:
     """A pass of weight words, [groups, words, cols], and descriptors that use all of them. Repeated scales are left
-    out."""
-    scales = groups[:, -SCALE_BYTES:]
-    one_scale = len(groups) > 1 and bool((scales == scales[0]).all())
-    stored = [
-        group[: BIAS_BYTES - config.parameter_words] if one_scale and index else group
-        for index, group in enumerate(groups)
-    ]
+    out, and repeated biases too, if the device reads them again."""
+    one_scale, same_biases = repeated(groups[:, -config.parameter_words :], config)
+    more = 0 if same_biases else BIAS_BYTES if one_scale else config.parameter_words
+    behind = groups.shape[1] - config.parameter_words + more
+    stored = [group[:behind] if index else group for index, group in enumerate(groups)]
     return Pass(
         weights=np.concatenate(stored),
         descriptors=tuple(
-            dataclasses.replace(d, weights=dataclasses.replace(d.weights, one_scale=one_scale)).in_quarters(
-                config.positions, overlap=bool(config.overlap)
-            )
+            dataclasses.replace(
+                d, weights=dataclasses.replace(d.weights, one_scale=one_scale, same_biases=same_biases)
+            ).in_quarters(config.positions, overlap=bool(config.overlap))
             for d in descriptors
         ),
     )

@@ -62,15 +62,16 @@ class AttentionProgram:
         Keys and values at most; whole groups of columns and whole tiles.
     store
         Where its words go.
-    scores, shares
-        Addresses of the scores of all heads and of their shares, ``positions`` bytes a row.
+    scores
+        Address of the scores of all heads, ``positions`` bytes a row. Their shares replace them: a softmax writes a
+        row's results while it reads the row for the last time.
     """
 
     def __init__(
         self, model: Int8Model, number: int, config: Config, positions: int, store: Store,
-        addresses: Mapping[str, int], scores: int, shares: int,
+        addresses: Mapping[str, int], scores: int,
     ):  # fmt: skip
-        self.number, self.config, self.positions, self.scores, self.shares = number, config, positions, scores, shares
+        self.number, self.config, self.positions, self.scores = number, config, positions, scores
         self.shape, self.numbers = model.shape, model.layers[number].attention
         self.turned, self.heads, self.mixed = (addresses[f"{number}.{name}"] for name in ("turned", "heads", "mixed"))
         s, most = self.shape, positions
@@ -117,7 +118,7 @@ class AttentionProgram:
         found += self._softmax(positions).relocated(self.table)
         for head in range(s.kv_heads - 1, -1, -1):
             group, place = divmod(head, self.packed)
-            source, target = self.shares + head * row, self.mixed + head * s.sharing * s.head_dim
+            source, target = self.scores + head * row, self.mixed + head * s.sharing * s.head_dim
             found += self._mixing(positions, place, source, target, self.values[group])
         return found
 
@@ -220,7 +221,7 @@ class AttentionProgram:
         assert isinstance(rows, RowLookUp)
         rows = dataclasses.replace(rows, pitch=pitch)
         sources = (self.scores, self.scores)
-        descriptor = rows.descriptor(self.config, sources=sources, target=self.shares)
+        descriptor = rows.descriptor(self.config, sources=sources, target=self.scores)
         return Pass(weights=rows.words(self.config), descriptors=(descriptor,))
 
     def _pass(self, kernel: Kernel, source: int, target: int) -> Pass:

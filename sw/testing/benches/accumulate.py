@@ -33,8 +33,10 @@ class Skewed:
         await RisingEdge(self.dut.clk)
 
 
-def accumulators(*, cols=4, positions=64, in_place=0):
-    return Accumulators(cols=cols, positions=positions, sum_bits=SUM_BITS, in_place=bool(in_place))
+def accumulators(*, cols=4, positions=64, in_place=0, logic=0):
+    return Accumulators(
+        cols=cols, positions=positions, sum_bits=SUM_BITS, in_place=bool(in_place), logic=bool(logic)
+    )
 
 
 @cocotb.test()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from dataclasses import replace
 
 import cocotb
 from amaranth.lib import data
@@ -24,10 +25,10 @@ LATENCY, ADDRESS_BITS = 3, 12
 SETTING_BITS = 16
 
 
-def unit(*, cols=4, weight_rows=1, waits=False):
+def unit(*, cols=4, weight_rows=1, waits=False, repeats=False):
     return WeightUnit(
         cols=cols, address_bits=ADDRESS_BITS, read_latency=LATENCY, setting_bits=SETTING_BITS,
-        weight_rows=weight_rows, waits=waits,
+        weight_rows=weight_rows, waits=waits, repeats=repeats,
     )  # fmt: skip
 
 
@@ -84,6 +85,8 @@ async def streams_in_order(dut, pause):
         )
         for _ in range(8)
     ]
+    if parameters()["repeats"]:
+        streams = [replace(stream, same_biases=stream.one_scale and random.random() < 0.7) for stream in streams]
     await reset(dut)
     cocotb.start_soon(memory(dut, cols, together))
     section = b"".join(stream.encode() for stream in streams)

@@ -12,7 +12,7 @@ def test_accumulators(cols, positions):
 
 
 def test_sums_in_place():
-    run("accumulators", cols=2, positions=16, in_place=1)
+    run("accumulators", cols=2, positions=16, in_place=1, logic=1)
 
 
 def test_accumulators_on_ecp5():

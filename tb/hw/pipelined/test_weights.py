@@ -9,11 +9,11 @@ from sateen.hw.pipelined.weights import ChannelParameters
 
 @pytest.mark.parametrize(("cols", "weight_rows"), [(1, 1), (6, 1), (16, 1), (4, 2), (3, 4)])
 def test_weight_unit(cols, weight_rows):
-    run("weight-unit", cols=cols, weight_rows=weight_rows)
+    run("weight-unit", cols=cols, weight_rows=weight_rows, repeats=weight_rows == 4)
 
 
 def test_weight_unit_that_waits():
-    run("weight-unit", cols=3, waits=True)
+    run("weight-unit", cols=3, waits=True, repeats=True)
 
 
 @pytest.mark.parametrize(
