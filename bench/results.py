@@ -25,6 +25,7 @@ KEYS = {
     "board": ("name", "configuration"),
     "model": ("name", "configuration"),
     "element": ("name", "part", "array"),
+    "tile": ("name", "part", "array"),
     "budget": ("name",),
     "combined": ("name", "configuration"),
     "combine": ("configuration",),

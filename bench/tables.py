@@ -8,6 +8,7 @@ keys of :data:`TABLES`.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -146,6 +147,18 @@ def elements(part: str) -> str:
             end = ["does not fit", number(one["cycles"]), NONE, NONE]
         cells = (number(one[name]) for name in ("luts", "registers", "multipliers"))
         rows.append([named(one, one["name"]), one["array"], *cells, *end])
+    return table(heads, rows)
+
+
+def tiles() -> str:
+    """Ways to multiply in a tile."""
+    heads = ["PEs", ">array", ">LUTs", ">a PE", ">registers", ">multipliers", ">MHz"]
+    rows = []
+    for one in results.of_kind("tile"):
+        each = one["luts"] / math.prod(map(int, one["array"].split("×")))
+        cells = [number(one["luts"]), f"{each:.0f}", number(one["registers"]), number(one["multipliers"])]
+        clock = number(one["reached_mhz"]) + (f", multipliers {one['fast_mhz']}" if one["fast_mhz"] else "")
+        rows.append([named(one, f"`{one['name']}`"), one["array"], *cells, clock])
     return table(heads, rows)
 
 
@@ -363,6 +376,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "soaks": soaks,
     "steps": steps,
     "summary": summary,
+    "tiles": tiles,
     "weight-bits": weight_bits,
     "weight-rows": weight_rows,
 }
