@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect
 from amaranth.utils import ceil_log2
 
 from sateen.hw.pe import create
 from sateen.hw.pe.contract import beat_shape
-from sateen.hw.spec.pe import PE_KINDS
+from sateen.hw.pe.skip import Skip
+from sateen.hw.spec.pe import PE_KINDS, SKIP_BIT, SKIP_BITS, skip_rows
 from sateen.hw.spec.timing import EDGE_STAGES
 from sateen.hw.stream.delay import dedicated_register, delayed
 from sateen.hw.stream.view import view
@@ -61,6 +62,10 @@ class Tile(wiring.Component):
         The tag is that of :func:`~sateen.hw.sums.tag_shape` with ``in_place``.
     edge_stages : int
         Pipeline registers before the array's edges.
+    window_skip : int
+        Beats that samples may be kept before each of the :func:`~sateen.hw.spec.pe.skip_rows`, a power of two; 0: none.
+        How many they are is in the beats' settings (:data:`~sateen.hw.spec.pe.SKIP_BIT`). Only for the MAC, without
+        ``combine``.
 
     Members
     -------
@@ -95,6 +100,7 @@ class Tile(wiring.Component):
         activation_bits: int = 8,
         in_place: bool = False,
         edge_stages: int = EDGE_STAGES,
+        window_skip: int = 0,
     ):
         for name, value in (("rows", rows), ("cols", cols), ("position_bits", position_bits)):
             if value < 1:
@@ -123,6 +129,9 @@ class Tile(wiring.Component):
                 "activation_bits must be 8, or 9 with pe=mac, weight_bits=9, combine=1 and a multiplier for each PE, "
                 f"not {activation_bits!r}"
             )
+        if window_skip and not (pe == "mac" and combine == 1 and rows >= 3):
+            raise ValueError(f"window_skip must be 0 without pe=mac, combine=1 and 3 rows, not {window_skip!r}")
+        self.window_skip = window_skip
         self.rows, self.cols, self.kind, self.combine = rows, cols, PE_KINDS[pe], combine
         self.weight_rows = weight_rows
         self.weight_bits = weight_bits
@@ -183,7 +192,8 @@ class Tile(wiring.Component):
             m.d.sync += loading[index].eq((step[index] & ~row_ends) | ((step[index - 1] & row_ends) if index else 0))
         m.d.sync += complete.eq((step[-1] & row_ends) | (complete & ~swap))
 
-        pes = self._array(m, self._entering_weights(m))
+        skips = self._skips(m, taken & wave.slide) if self.window_skip else {}
+        pes = self._array(m, self._entering_weights(m), skips)
         self._edges(m, platform, pes, taken=taken, swap=swap, captured=step & loader.o.valid.replicate(steps))
         self._feet(m, pes, first=taken & wave.first)
 
@@ -194,7 +204,26 @@ class Tile(wiring.Component):
         ]
         return m
 
-    def _array(self, m: Module, weights: list[list[Value]]) -> list[list[wiring.Component]]:
+    def _skips(self, m: Module, slides: Value) -> dict[int, list[Skip]]:
+        """What keeps samples on their way into some rows, by row; each is told where in the cycle in which the PE above
+        takes a sample. The feeder of a kind that slides forwards beats unchanged."""
+        beats, place = self.i.payload.settings[SKIP_BIT : SKIP_BIT + SKIP_BITS], Signal(range(self.window_skip))
+        with m.If(slides):
+            m.d.sync += place.eq(Mux(place + 1 < beats, place + 1, 0))
+        found = {}
+        for row in skip_rows(self.rows):
+            cycles = self.edge_stages + row + self._row_delay(row - 1)
+            where = delayed(m, Cat(place, beats == 0), cycles, name=f"skip_{row}")
+            found[row] = [Skip(depth=self.window_skip) for _ in range(self.cols)]
+            for column, skip in enumerate(found[row]):
+                m.submodules[f"skip_{row}_{column}"] = skip
+                where = delayed(m, where, name=f"skip_{row}_{column}") if column else where
+                m.d.comb += Cat(skip.place, skip.direct).eq(where)
+        return found
+
+    def _array(
+        self, m: Module, weights: list[list[Value]], skips: dict[int, list[Skip]]
+    ) -> list[list[wiring.Component]]:
         """The PEs, each wired to its neighbours. ``weights`` enter at the top, [weight_rows][cols]."""
         pes: list[list[wiring.Component]] = []
         for row in range(self.rows):
@@ -208,7 +237,12 @@ class Tile(wiring.Component):
                 for name in right if column else ():
                     m.d.comb += getattr(pe, f"{name}_i").eq(getattr(line[-1], f"{name}_o"))
                 for name in down if row else ():
-                    value = getattr(pes[-1][column], f"{name}_o")
+                    above = pes[-1][column]
+                    value = getattr(above, f"{name}_o")
+                    if name == "sample" and row in skips:
+                        skip = skips[row][column]
+                        m.d.comb += [skip.slide.eq(above.slide_i), skip.sample.eq(above.sample_i)]
+                        value = skip.o
                     delay = 0 if name == "sum" else self._row_delay(row) - self._row_delay(row - 1)
                     m.d.comb += getattr(pe, f"{name}_i").eq(delayed(m, value, delay, name=f"{name}_{row}_{column}"))
                 m.d.comb += pe.weight_i.eq(weights[row % self.weight_rows][column])

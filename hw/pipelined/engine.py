@@ -284,6 +284,7 @@ class _Units:
             weight_rows=config.weight_rows,
             activation_bits=config.activation_bits,
             in_place=bool(config.overlap),
+            window_skip=config.window_skip,
         )
         self.accumulators = Accumulators(
             cols=config.cols, positions=config.positions, sum_bits=self.tile.sum_bits, tables=config.tables,

@@ -78,6 +78,7 @@ def check_fields(config: Config) -> None:
             f"squares must be 0 without tables (engine=pipelined, positions={TABLE_ENTRIES} and cols=4 or more), "
             f"not {config.squares!r}"
         )
+    _window_skip(config)
 
 
 def _int(config: Config, name: str, low: int, high: int, why: str = "") -> None:
@@ -85,6 +86,17 @@ def _int(config: Config, name: str, low: int, high: int, why: str = "") -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ValueError(
             f"{name} must be a whole number from {low} to {high}{f' ({why})' if why else ''}, not {value!r}"
+        )
+
+
+def _window_skip(config: Config) -> None:
+    """Checks what windows that skip beats require."""
+    value = config.window_skip
+    if isinstance(value, bool) or value not in (0, 16, 32):
+        raise ValueError(f"window_skip must be 0, 16 or 32, not {value!r}")
+    if value and not (config.sliding and config.pe == "mac" and config.combine == 1 and config.rows >= 9):
+        raise ValueError(
+            f"window_skip must be 0 without engine=pipelined, pe=mac, combine=1 and 9 rows or more, not {value!r}"
         )
 
 

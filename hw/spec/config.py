@@ -22,7 +22,7 @@ ETHERNET_BAUD = 700_000_000
 """The same of gigabit Ethernet: 70 MB/s, of 97 to the device and 75 from it measured in simulation at 100 MHz."""
 LATER = (
     "combine", "engine", "weight_rows", "overlap", "sdram", "products", "link", "softmax", "squares", "address",
-    "logic_sums",
+    "logic_sums", "window_skip",
 )  # fmt: skip
 """Fields of a configuration that the first version did not have."""
 
@@ -98,6 +98,10 @@ class Config:
     logic_sums: int = 0
     """1: the accumulators' memories are made of LUTs, about 550 for each column and 128 positions of both halves on an
     ECP5, instead of two block RAMs for each column. 0 in a sequential engine."""
+    window_skip: int = 0
+    """Beats that windows which slide over the columns may skip from one of their lines to the next: 16 or 32, kept in
+    small memories, so that a line has that many beats more and depthwise layers read less of it twice. 0: none. Only in
+    a pipelined engine with ``pe=mac``, ``combine=1`` and 9 ``rows`` or more."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -219,7 +223,8 @@ class Config:
         )
         layout = {name: getattr(self, name) for name in names}
         # Later than the others: without them, devices and models are as before.
-        return {**layout, **{name: 1 for name in ("products", "overlap", "softmax", "squares") if getattr(self, name)}}
+        later = ("products", "overlap", "softmax", "squares", "window_skip")
+        return {**layout, **{name: getattr(self, name) for name in later if getattr(self, name)}}
 
     @property
     def layout_code(self) -> int:

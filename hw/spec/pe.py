@@ -12,6 +12,8 @@ __all__ = [
     "PE_KINDS",
     "SELECTS_BIT",
     "SERIAL_BITS",
+    "SKIP_BIT",
+    "SKIP_BITS",
     "TERM_BEATS",
     "TERM_GROUP",
     "TERM_SLOTS",
@@ -24,7 +26,9 @@ __all__ = [
     "Settings",
     "TermBudget",
     "TermFields",
+    "sample_ages",
     "select_bits",
+    "skip_rows",
     "window",
 ]
 
@@ -38,6 +42,8 @@ SELECTS_BIT = 15
 ACTIVATION_POINT_BIT = 14
 """Lowest bit of the activations' zero point in the settings of their beats, int8, where a tile subtracts it: the
 weights are another tensor then, so that no bias can."""
+SKIP_BIT, SKIP_BITS = 8, 6
+"""Lowest bit and width of the beats that windows skip in the settings of their beats, see :func:`sample_ages`."""
 ZERO_POINT_BIT = 16
 """Lowest bit of the weights' zero point in their settings, int8: see
 :attr:`sateen.hw.spec.descriptor.WeightStream.zero_point`."""
@@ -52,6 +58,17 @@ def window(row: int, *, rows: int, combine: int) -> list[int]:
     different rows, and bytes that share a row in one window do not in the next.
     """
     return [select * rows + (row - select * (select + 1) // 2) % rows for select in range(combine)]
+
+
+def skip_rows(rows: int) -> tuple[int, int]:
+    """The rows of PEs before which samples are kept for some beats: three lines of a window have as many rows each."""
+    return rows // 3, 2 * (rows // 3)
+
+
+def sample_ages(rows: int, skip: int) -> list[int]:
+    """Where windows slide, how many beats before the last one the sample was that each row has. They are consecutive,
+    but that ``skip`` beats are left out before each of the :func:`skip_rows`."""
+    return [row + skip * sum(row >= first for first in skip_rows(rows)) for row in range(rows)]
 
 
 def select_bits(combine: int) -> int:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sateen.compiler.lowering import Kernel, parameter_words
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import ActivationStream, Descriptor, Dim, OutputStream, Sliding, WeightStream
+from sateen.hw.spec.pe import SKIP_BIT, skip_rows
 
 __all__ = ["Walk", "descriptors", "interleaved", "supports", "walks", "words"]
 
@@ -35,6 +36,16 @@ class Walk:
     wraps: bool = False
     """Whether the padding behind a line serves as the padding before the next one. A line of padding comes before the
     first."""
+    skips: bool = False
+    """Whether beats are left out between the lines of the window, which is longer than the tile has rows."""
+
+    def line_rows(self, kernel: Kernel, config: Config) -> int:
+        """Rows of the tile from one line of the window to the next."""
+        return skip_rows(config.rows)[0] if self.skips else self.span(kernel)
+
+    def skipped(self, kernel: Kernel, config: Config) -> int:
+        """Beats that are left out between two lines of the window."""
+        return self.span(kernel) - self.line_rows(kernel, config)
 
     def span(self, kernel: Kernel) -> int:
         """Positions of the input along the inner axis, in each block."""
@@ -111,7 +122,35 @@ def interleaved(kernel: Kernel, config: Config) -> Iterator[Kernel]:
 
 
 def walks(kernel: Kernel, config: Config) -> Iterator[Walk]:
-    """All walks whose windows fit the rows of the tile."""
+    """All walks whose windows fit the rows of the tile; and those that leave out beats, if the device can, with the
+    fewest blocks, and with blocks that leave no rest."""
+    yield from _within_rows(kernel, config)
+    for outer in (0, 1) if config.window_skip else ():
+        total = kernel.out[1 - outer]
+        for kernel_steps in range(2, min(3, _sizes(kernel)[outer]) + 1):
+            longest = 0
+            for results in range(total, 0, -1):
+                walk = Walk(outer, results, kernel_steps, skips=True)
+                if _skips_fit(walk, kernel, config):
+                    longest = longest or results
+                    if results == longest or total % results == 0:
+                        yield walk
+            whole = Walk(outer, total, kernel_steps, wraps=True, skips=True)
+            if _wraps(kernel, 1 - outer) and _skips_fit(whole, kernel, config):
+                yield whole
+
+
+def _skips_fit(walk: Walk, kernel: Kernel, config: Config) -> bool:
+    """Whether a walk that leaves out beats fits the tile, and would not without that."""
+    if _fits_tile(dataclasses.replace(walk, skips=False), kernel, config):
+        return False
+    within, line = _sizes(kernel)[1 - walk.outer], walk.line_rows(kernel, config)
+    skipped = 0 < walk.skipped(kernel, config) <= config.window_skip
+    return skipped and within <= line and walk.results <= config.positions
+
+
+def _within_rows(kernel: Kernel, config: Config) -> Iterator[Walk]:
+    """Walks that leave out no beats."""
     for outer in (0, 1):
         for kernel_steps in range(1, _sizes(kernel)[outer] + 1):
             for results in range(1, kernel.out[1 - outer] + 1):
@@ -141,14 +180,15 @@ def words(kernel: Kernel, config: Config, walk: Walk) -> NDArray[np.int8]:
     assert kernel.filters is not None
     filters = kernel.filters if walk.outer == 0 else kernel.filters.transpose(0, 1, 3, 2)
     summands, channels, size, within = filters.shape
-    groups, parts, span = -(-channels // config.cols), walk.parts(kernel), walk.span(kernel)
+    groups, parts, line = -(-channels // config.cols), walk.parts(kernel), walk.line_rows(kernel, config)
     zero_point = kernel.weights_zero_point
     rows = np.full((groups * config.cols, summands, parts, config.rows), zero_point, np.int8)
     occupied = np.zeros((parts, config.rows), bool)
     for step in range(size):
         part, place = divmod(step, walk.kernel_steps)
-        # Of the rows that slide, the first has the beat that completes a window; r rows below is the r-th beat before.
-        first = config.rows - config.sliding_rows + (walk.kernel_steps - 1 - place) * span
+        # Of the rows that slide, the first has the beat that completes a window; r rows below is the r-th beat before,
+        # or with beats left out another.
+        first = config.rows - config.sliding_rows + (walk.kernel_steps - 1 - place) * line
         places = first + np.arange(within)[::-1]
         if occupied[part, places].any():
             raise ValueError(f"{walk} puts two weights in one row of the tile; this is a mistake of the compiler")
@@ -230,7 +270,7 @@ def _activations(
         height=kernel.height,
         width=kernel.width,
         padding=kernel.padding,
-        settings=config.pe_kind.settings(kernel.precision).beats,
+        settings=config.pe_kind.settings(kernel.precision).beats | walk.skipped(kernel, config) << SKIP_BIT,
         sliding=Sliding(
             first_y=walk.kernel_steps - 1 + walk.wraps,
             first_x=sizes[inner] - 1 - before,

@@ -51,6 +51,14 @@ def test_rows_loaded_at_once(pe, rows, cols, weight_rows, weight_bits, multiplie
     run("tile", **settings)
 
 
+@pytest.mark.parametrize(
+    ("rows", "cols", "multipliers", "beats"),
+    [(9, 2, 10, 16), pytest.param(10, 3, None, 32, marks=pytest.mark.prove)],
+)
+def test_windows_that_skip_beats(rows, cols, multipliers, beats):
+    run("tile", rows=rows, cols=cols, multipliers=multipliers, window_skip=beats)
+
+
 @pytest.mark.parametrize("technology", [None, "ecp5"])
 def test_zero_points_of_activations(technology):
     run("tile", technology=technology, rows=4, cols=3, weight_bits=9, activation_bits=9)

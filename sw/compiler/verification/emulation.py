@@ -23,7 +23,7 @@ from sateen.hw.spec.descriptor import (
     Dim,
     OutputStream,
 )
-from sateen.hw.spec.pe import ACTIVATION_POINT_BIT
+from sateen.hw.spec.pe import ACTIVATION_POINT_BIT, SKIP_BIT, SKIP_BITS, sample_ages
 from sateen.sim import golden
 
 __all__ = ["Layered", "Results", "positions", "written"]
@@ -125,10 +125,11 @@ class Layered:
             )
             product = product.reshape(len(group), base.shape[0], base.shape[2], -1, cols)
             return product.transpose(1, 0, 3, 2, 4).reshape(base.shape[0], groups, base.shape[2], cols)
-        # The rows that do not slide have bytes of the beat. Of the others, row r has the r-th beat before: its distance
-        # from the last one.
+        # The rows that do not slide have bytes of the beat. Of the others, row r has the r-th beat before, or with
+        # beats left out another: its distance from the last one.
         still = depth - self.config.sliding_rows
-        before = beats[:, None] - (np.arange(depth) - still).clip(0)
+        skip = stream.settings >> SKIP_BIT & (1 << SKIP_BITS) - 1 if self.config.window_skip else 0
+        before = beats[:, None] - (np.array(sample_ages(depth, skip)) - still).clip(0)
         back = _walked(stream, before) - _walked(stream, beats)[:, None]
         data = _read(stream, (at[..., None, :] + back)[..., None, :], np.arange(cols), memory)
         data = np.where((before >= 0)[:, :, None], data, UNKNOWN)

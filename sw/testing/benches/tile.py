@@ -13,10 +13,12 @@ from sateen.hw.spec.pe import (
     ACTIVATION_POINT_BIT,
     PE_KINDS,
     SELECTS_BIT,
+    SKIP_BIT,
     ZERO_POINT_BIT,
     Encoding,
     Precision,
     TermBudget,
+    sample_ages,
     select_bits,
     window,
 )
@@ -33,10 +35,11 @@ BUSY: list[int] = []
 
 
 def tile(*, rows=4, cols=4, pe="mac", weight_bits=8, multipliers=None, combine=1, weight_rows=1,
-         activation_bits=8):  # fmt: skip
+         activation_bits=8, window_skip=0):  # fmt: skip
     return Tile(
         rows=rows, cols=cols, pe=pe, weight_bits=weight_bits, multipliers=multipliers, combine=combine,
         weight_rows=weight_rows, activation_bits=activation_bits, position_bits=POSITION_BITS,
+        window_skip=window_skip,
     )  # fmt: skip
 
 
@@ -262,14 +265,15 @@ async def leaves_no_bubble(dut):
 @cocotb.test()
 @cocotb.parametrize(("give", [0.0, 0.4]), ("load", [0.0, 0.4]))
 async def slides(dut, give, load):
-    """Columns as filters over the beats, in turn with plain products; sums that are not kept do not appear."""
+    """Columns as filters over the beats, in turn with plain products; sums that are not kept do not appear. Matrices
+    that follow each other skip different numbers of beats."""
     component, rng = tile(**parameters()), np.random.default_rng(cocotb.RANDOM_SEED)
     await reset(dut)
-    history, slid = np.zeros((component.rows, component.cols), np.int64), 0
+    skips = [0, 1, component.window_skip, *rng.integers(0, component.window_skip + 1, 5)]
+    deepest = max(sample_ages(component.rows, component.window_skip)) + 1
+    history, slid, skip = np.zeros((deepest, component.cols), np.int64), 0, 0
     words, beats, expected = [], [], []
-    for index, length in enumerate(
-        [1, 1, component.rows, 2 * component.rows, *rng.integers(1, 3 * component.rows, 12)]
-    ):
+    for index, length in enumerate([1, 1, deepest, 2 * deepest, *rng.integers(1, 3 * deepest, 12)]):
         weights, x = (
             next(iter(problem(rng, component, [length])))
             if index < 4
@@ -279,17 +283,20 @@ async def slides(dut, give, load):
             )
         )
         slide = bool(index % 3 != 1)
+        if slide and component.window_skip and skip != (skip := int(skips[index % len(skips)])):
+            slid = 0
         words += loaded(component, weights, 0)
         for place, row in enumerate(x):
             # What the columns hold before they are filled may be anything.
             slid += slide
-            keep = bool(rng.random() < 0.7) and not (slide and slid < component.rows)
+            ages = sample_ages(component.rows, skip)
+            keep = bool(rng.random() < 0.7) and not (slide and slid <= ages[-1])
             beats.append(
                 {
                     "data": [int(v) for v in row],
                     "swap": place == 0,
                     "slide": slide,
-                    "settings": 8,
+                    "settings": 8 | skip << SKIP_BIT,
                     "tag": {"keep": keep},
                 }
             )
@@ -301,7 +308,7 @@ async def slides(dut, give, load):
                 # Over the last rows only, where the others share multipliers.
                 still = next(each for each in range(component.rows) if component.array.slides(each))
                 sums = row[:still] @ weights[:still]
-                sums = sums + (history[: component.rows - still] * weights[still:]).sum(axis=0)
+                sums = sums + (history[ages][: component.rows - still] * weights[still:]).sum(axis=0)
             if keep:
                 expected.append(sums)
     cocotb.start_soon(send(dut, "weights", words, layout=component.weights.payload.shape(), pause=load))
