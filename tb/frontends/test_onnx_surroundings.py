@@ -145,29 +145,6 @@ def test_equal_operators_of_equal_constants(shared, tmp_path):
     assert {kernel.name for kernel in kernels} == {"UINT8" if shared[1] else "REAL"}
 
 
-@pytest.mark.parametrize("which", ["all", "points", "scales"])
-@pytest.mark.parametrize("code", KINDS)
-@pytest.mark.parametrize("kind", ["Add", "AveragePool", "Conv", "MatMul", "Softmax", "Relu", "Clip"])
-def test_constants_that_callers_may_replace(kind, code, which, tmp_path):
-    """They are inputs, too, and keep some optimizations from what depends on them."""
-    for doubled, moved in ((False, False), (True, False), (False, True)):
-        file = File()
-        given, other = numbers(file, code), numbers(file, code, 0.11, -128 + 128 * (code == "uint8"))
-        x = pair(file, real_input(file), given, given)
-        x = file.node("Transpose", x, **FIELDS["Transpose"]) if moved else x
-        x = pair(file, x, given, given) if doubled else x
-        y = layer(file, "AveragePool" if kind in ("Relu", "Clip") else kind, x)
-        limits = [file.constant(np.float32(limit)) for limit in (-90, 90)] if kind == "Clip" else []
-        y = file.node(kind, y, *limits) if kind in ("Relu", "Clip") else y
-        file.output(pair(file, y, other, other))
-        for name, value in file.constants.items():
-            kinds = {"all": "fiu", "points": "iu", "scales": "f"}[which]
-            if value.dtype.kind in kinds and value.dtype != np.int64 and name not in limits:
-                number = helper.np_dtype_to_tensor_dtype(value.dtype)
-                file.inputs.append(helper.make_tensor_value_info(name, number, value.shape))
-        check(file, tmp_path)
-
-
 UNCHANGED = {
     "Add": [0.0], "Add of a list": [[0.0]], "Sub": [0.0], "Mul": [1.0], "Div": [1.0], "Expand": np.array([1, 4, 4, 4]),
     "Expand by ones": np.array([1, 1]), "Add of many": np.zeros((1, 4, 1, 1)).tolist(), "Mul by 2": [2.0],

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from sateen.frontends.onnx.file import Node, OnnxModel
-from sateen.frontends.onnx.parts import DEQUANTIZE, QUANTIZE, Numbers, Part, Parts, kind_of, numbers_of
+from sateen.frontends.onnx.parts import DEQUANTIZE, QUANTIZE, Numbers, Part, Parts, are_same, kind_of, numbers_of
 from sateen.frontends.onnx.replacement import KERNELS, LAYERS, Kernel, Replacement
 from sateen.frontends.onnx.transposes import move_transposes
 
@@ -235,7 +235,7 @@ class _Network(Replacement):
         if part.kind != DEQUANTIZE or behind is None or behind.kind != QUANTIZE or behind.numbers is None:
             return
         places, maker = self.places(behind.output), self.makers.get(part.inputs[0])
-        if behind.numbers != part.numbers or not (all(behind.numbers.fixed) and all(part.numbers.fixed)):
+        if part.numbers is None or not are_same(part.numbers, behind.numbers):
             return
         if len({reader for reader, _ in places}) > 1:
             return
@@ -283,7 +283,7 @@ class _Network(Replacement):
         if part.kind != QUANTIZE or part.numbers is None:
             return
         mover = self.makers.get(part.inputs[0]) if self.only_reader(part.inputs[0]) is part else None
-        while mover is not None and mover.moves and self.only_reader(mover.inputs[0]) is mover:
+        while mover is not None and mover.is_crossed_by(part.numbers) and self.only_reader(mover.inputs[0]) is mover:
             source = self.makers.get(mover.inputs[0])
             if source is not None and source.kind == DEQUANTIZE:
                 return
@@ -297,7 +297,7 @@ class _Network(Replacement):
         waiting = [self.only_reader(part.output)]
         while waiting:
             mover = waiting.pop()
-            if mover is None or not mover.moves:
+            if mover is None or not mover.is_crossed_by(part.numbers):
                 continue
             name = mover.output
             if name in self.outputs:
@@ -340,7 +340,8 @@ def _part(parts: Parts, node: Node, inputs: list[str]) -> Part:
     version, kind = node.schema.version if node.schema else 0, kind_of(node)
     if kind in (QUANTIZE, DEQUANTIZE):
         scales, points = (constants.get(name) for name in (*node.inputs[1:3], "", "")[:2])
-        scales = None if parts.replaceable & {*node.inputs[1:3]} else scales
+        scales = None if parts.replaceable & {*node.inputs[1:2]} else scales
+        points = np.array(np.nan) if parts.replaceable & {*node.inputs[2:3]} else points
         return Part(
             kind, version, inputs[:1], node.outputs, numbers_of(constants, node, parts.replaceable), scales=scales,
             points=points,

@@ -11,7 +11,7 @@ import numpy as np
 from sateen.frontends.onnx.file import NARROW, Node, OnnxModel
 from sateen.graph import Array
 
-__all__ = ["DEQUANTIZE", "QUANTIZE", "Numbers", "Part", "Parts", "constants_of", "kind_of", "numbers_of"]
+__all__ = ["DEQUANTIZE", "QUANTIZE", "Numbers", "Part", "Parts", "are_same", "constants_of", "kind_of", "numbers_of"]
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 OWN = {f"com.microsoft.{kind}": kind for kind in (QUANTIZE, DEQUANTIZE)}
@@ -34,8 +34,17 @@ class Numbers:
     """Axes of the scale and of the zero point, which may be lists of one."""
     point: str = field(default="", compare=False)
     """The name of the zero point's tensor."""
+    step: str = field(default="", compare=False)
+    """The name of the scale's tensor."""
     fixed: tuple[bool, bool] = field(default=(True, True), compare=False)
     """Whether the scale and the zero point are constants that no caller may replace."""
+
+
+def are_same(a: Numbers, b: Numbers) -> bool:
+    """Whether numbers stay equal, also if callers replace what they may: constants, or the same tensors."""
+    fixed, names = zip(a.fixed, b.fixed, strict=True), zip((a.step, a.point), (b.step, b.point), strict=True)
+    held = (all(both) or len({*pair}) == 1 for both, pair in zip(fixed, names, strict=True))
+    return a == b and all(held)
 
 
 def kind_of(node: Node) -> str:
@@ -50,13 +59,13 @@ def numbers_of(constants: Mapping[str, Array], node: Node, replaceable: Set[str]
         return None
     if not node.has(2):
         fixed = node.inputs[1] not in replaceable, True
-        return Numbers(float(scale.item()), 0, "uint8", False, (scale.ndim, 0), fixed=fixed)
+        return Numbers(float(scale.item()), 0, "uint8", False, (scale.ndim, 0), "", node.inputs[1], fixed)
     point = constants.get(node.inputs[2])
     if point is None or point.size != 1 or point.dtype.kind not in "iu" and point.dtype.name not in NARROW:
         return None
     ranks, names = (scale.ndim, point.ndim), node.inputs[1:3]
     fixed = names[0] not in replaceable, names[1] not in replaceable
-    return Numbers(float(scale.item()), int(point.item()), point.dtype.name, True, ranks, names[1], fixed)
+    return Numbers(float(scale.item()), int(point.item()), point.dtype.name, True, ranks, names[1], names[0], fixed)
 
 
 def constants_of(model: OnnxModel) -> dict[str, Array]:
@@ -77,9 +86,9 @@ class Part:
     numbers: Numbers | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     scales: Array | None = None
-    """Those of a DequantizeLinear of constants, unless callers may replace them or its zero points."""
+    """Those of a DequantizeLinear of constants, unless callers may replace them."""
     points: Array | None = None
-    """Its zero points; ``None`` if it states none."""
+    """Its zero points; ``None`` if it states none, not a number if callers may replace them."""
     results: list[str] = field(default_factory=list)
     """The first outputs of the file's operators that it stands for."""
 
@@ -87,10 +96,10 @@ class Part:
     def output(self) -> str:
         return self.outputs[0]
 
-    @property
-    def moves(self) -> bool:
-        """Whether quantizations move across it."""
-        return self.kind in MOVES and self.version >= MOVES[self.kind]
+    def is_crossed_by(self, numbers: Numbers) -> bool:
+        """Whether pairs move across it; those of numbers that callers may replace do across a Transpose."""
+        moves = self.kind in MOVES and self.version >= MOVES[self.kind]
+        return moves and (all(numbers.fixed) or self.kind == "Transpose")
 
 
 class Parts:

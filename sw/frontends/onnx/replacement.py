@@ -175,7 +175,7 @@ class Replacement(Parts):
             return True
         least = -128 if numbers.kind == "int8" else 0
         if clamp.kind == "Relu":
-            return numbers.zero_point != least
+            return numbers.zero_point != least or not (numbers.stated or numbers.fixed[0])
         fixed = self.constants.keys() - self.replaceable | {""}
         if not (self._is_plain(quantize) and numbers.fixed[0] and fixed.issuperset(clamp.inputs[1:])):
             return True
@@ -221,11 +221,12 @@ class Replacement(Parts):
 
 @np.errstate(all="ignore")
 def _fits_sums(bias: Part | None, first: Part, second: Part) -> bool:
-    """Whether a bias without a zero point has about the scales of a convolution's sums (``CheckConvBiasScale``)."""
-    if bias is None:
-        return True
-    if first.scales is None or first.numbers is None or second.scales is None or bias.scales is None:
+    """Whether a bias without a zero point has about the scales of a convolution's sums (``CheckConvBiasScale``), or
+    gets these."""
+    if first.scales is None or first.numbers is None or second.scales is None:
         return False
+    if bias is None or bias.scales is None:
+        return bias is None
     wanted = np.float64(first.numbers.scale) * second.scales.astype(np.float64)
     fits = bias.scales.size == 1 or bias.scales.shape == wanted.shape
     near = fits and np.abs(bias.scales - wanted) <= ABSOLUTE + RELATIVE * np.abs(wanted)
