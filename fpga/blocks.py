@@ -11,7 +11,7 @@ from sateen.hw.spec.config import Config
 from sateen.hw.spec.counters import RECORD_WORDS
 from sateen.hw.spec.descriptor import COUNT_BITS, DESCRIPTOR_WORDS
 from sateen.hw.spec.identity import IDENTITY_BYTES
-from sateen.hw.spec.timing import BLOCK_DEPTH, FANOUT, block_depths
+from sateen.hw.spec.timing import BLOCK_DEPTH, FANOUT, LUT_DEPTH, block_depths
 
 __all__ = ["Blocks", "blocks", "multiplier_pes"]
 
@@ -22,9 +22,10 @@ ECP5_WIDTHS = {1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512}
 ICE40_WIDTHS = {2: 2048, 4: 1024, 8: 512, 16: 256}
 GOWIN_WIDTHS = {1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512}
 """Widths of a block RAM, and the words that it has then."""
-BLOCK_COST, DISTRIBUTED_COST = 128, 4
-"""What Yosys counts for a block RAM, and for each 16 words of 4 bits in LUTs; the cheaper is taken, and of equals the
-block RAM."""
+BLOCK_COST, DISTRIBUTED_COST, CHOICE_COST = 128, 4, 0.4
+"""What Yosys counts for a block RAM, for each 16 words of 4 bits in LUTs, and for choosing a bit of one more such word;
+the cheaper is taken, and of equals the block RAM. The last is by trial: of memories of bytes, 176 words are LUTs and
+192 a block RAM."""
 PORT_BYTES = 32768
 """Size of a single-port memory of the iCE40 UltraPlus."""
 PORT_DEEP = 4096
@@ -97,11 +98,12 @@ def _inferred_memories(config: Config) -> Iterator[tuple[int, int]]:
 def _blocks(config: Config) -> Iterator[tuple[int, int, bool]]:
     """Bytes, words and whether words are written whole, of a pipelined engine's memories as they are divided into what
     is at most as deep as a block RAM."""
-    for _ in range(config.banks):
-        yield from _levels(1, config.scratchpad_bytes // config.banks)
+    depth = config.scratchpad_bytes // config.banks
+    for _ in range(0 if config.lutram and depth <= LUT_DEPTH else config.banks):
+        yield from _levels(1, depth)
     yield from _levels(4, config.descriptors * DESCRIPTOR_WORDS)
     yield from _levels(4, config.descriptors * RECORD_WORDS)
-    for _ in range(0 if config.logic_sums else 2 * config.cols):
+    for _ in range(0 if config.lutram else 2 * config.cols):
         yield 4, config.positions, True
     columns, depth = config.cols * config.weight_rows, config.weight_words // config.weight_rows
     if not config.weights_packed:
@@ -139,6 +141,7 @@ def _inferred(bits: int, depth: int, part: Part) -> int:
     widths = {"ecp5": ECP5_WIDTHS, "gowin": GOWIN_WIDTHS}.get(part.family, ICE40_WIDTHS)
     count = min(-(-bits // width) * -(-depth // words) for width, words in widths.items())
     if part.family in ("ecp5", "gowin"):
-        distributed = DISTRIBUTED_COST * -(-depth // 16) * -(-bits // 4)
+        words = -(-depth // 16)
+        distributed = DISTRIBUTED_COST * words * -(-bits // 4) + CHOICE_COST * bits * (words - 1)
         return 0 if distributed < BLOCK_COST * count else count
     return count

@@ -10,7 +10,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Member, Out
 from amaranth.utils import ceil_log2
 
-from sateen.hw.spec.timing import BLOCK_DEPTH, block_depths, block_memory_latency
+from sateen.hw.spec.timing import BLOCK_DEPTH, LUT_DEPTH, block_depths, block_memory_latency
 from sateen.hw.stream.delay import FANOUT, delayed, replicated
 from sateen.hw.stream.mux import indexed_mux, pipelined_mux
 
@@ -29,6 +29,9 @@ ECP5_BITS = 18432
 NO_COLLISIONS: dict[str, Any] = {"no_rw_check": 1}
 """Attributes of a memory none of whose :func:`last_read` words is written in the cycle of the read: synthesis adds no
 logic for such collisions."""
+
+IN_LUTS: dict[str, Any] = {"ram_style": "distributed"}
+"""Attributes of a memory that synthesis makes of LUTs, though it fills half of a block RAM."""
 
 
 def last_read(m: Module, memory: Memory, address: ValueLike, *, enable: ValueLike = 1) -> Signal:
@@ -55,6 +58,8 @@ class BlockMemory(wiring.Component):
         Bytes of a word, 1 or more.
     depth : int
         Words, 1 or more.
+    logic : bool
+        It is made of LUTs that are memories.
 
     Members
     -------
@@ -64,11 +69,11 @@ class BlockMemory(wiring.Component):
         A write of the enabled bytes; a read from the next cycle on sees it.
     """
 
-    def __init__(self, *, lanes: int, depth: int):
+    def __init__(self, *, lanes: int, depth: int, logic: bool = False):
         for name, value in (("lanes", lanes), ("depth", depth)):
             if value < 1:
                 raise ValueError(f"{name} must be 1 or more, not {value!r}")
-        self.lanes, self.depth = lanes, depth
+        self.lanes, self.depth, self.logic = lanes, depth, logic
         self.latency = block_memory_latency(lanes=lanes, depth=depth)
         self.near = block_memory_latency(lanes=1, depth=depth)
         # What remains below deep blocks may be so shallow that four bytes fill a block RAM.
@@ -93,7 +98,9 @@ class BlockMemory(wiring.Component):
             late = self.latency - self.near - 1 - first // FANOUT
             for copy, start in enumerate(starts):
                 lanes = slice(start, min(start + self.beside, first + FANOUT, self.lanes))
-                m.submodules[f"lanes_{start}"] = group = BlockMemory(lanes=lanes.stop - start, depth=self.depth)
+                m.submodules[f"lanes_{start}"] = group = BlockMemory(
+                    lanes=lanes.stop - start, depth=self.depth, logic=self.logic
+                )  # fmt: skip
                 address, words = writes[copy][: len(self.w_address)], writes[copy][len(self.w_address) :]
                 m.d.comb += [
                     group.r_address.eq(reads[copy]),
@@ -112,7 +119,7 @@ class BlockMemory(wiring.Component):
         block, written = (self._block(address, depths) for address in (self.r_address, self.w_address))
         outputs = []
         for index, depth in enumerate(depths):
-            memory = Block(lanes=self.lanes, depth=depth, level=index > 0)
+            memory = Block(lanes=self.lanes, depth=depth, level=index > 0, logic=self.logic)
             m.submodules[f"block_{index}"] = memory
             m.d.comb += [
                 memory.r_address.eq(self.r_address[:offset_bits]),
@@ -206,7 +213,7 @@ class Block(wiring.Component):
         reads = replicated(m, platform, self.r_address, self.lanes, name="read")
         writes = replicated(m, platform, Cat(self.w_enable, self.w_address), self.lanes, name="write")
         for lane, (address, write) in enumerate(zip(reads, writes, strict=True)):
-            memory: Memory = Memory(shape=self.lane_bits, depth=self.depth, init=[])
+            memory: Memory = Memory(shape=self.lane_bits, depth=self.depth, init=[], attrs=IN_LUTS)
             m.submodules[f"memory_{lane}"] = memory
             port, read = memory.write_port(), memory.read_port(domain="comb")
             m.d.comb += [
@@ -294,6 +301,8 @@ class Scratchpad(wiring.Component):
         Bytes of an access, a power of two, 2 or more.
     depth : int
         Bytes of a bank.
+    logic : bool
+        Banks of at most :data:`LUT_DEPTH` bytes are made of LUTs.
 
     Members
     -------
@@ -304,12 +313,12 @@ class Scratchpad(wiring.Component):
         sees it.
     """
 
-    def __init__(self, *, banks: int, depth: int):
+    def __init__(self, *, banks: int, depth: int, logic: bool = False):
         if banks < 2 or banks & (banks - 1):
             raise ValueError(f"banks must be a power of two of 2 or more, not {banks!r}")
         if depth < 1:
             raise ValueError(f"depth must be 1 or more, not {depth!r}")
-        self.banks, self.depth = banks, depth
+        self.banks, self.depth, self.logic = banks, depth, logic and depth <= LUT_DEPTH
         self.select = ceil_log2(banks)
         # Banks are spread over the chip: every few have address registers of their own.
         self.copies = -(-banks // FANOUT)
@@ -334,7 +343,9 @@ class Scratchpad(wiring.Component):
         m = Module()
         banks = []
         for index in range(self.banks):
-            m.submodules[f"bank_{index}"] = bank = BlockMemory(lanes=1, depth=self.depth)
+            m.submodules[f"bank_{index}"] = bank = BlockMemory(
+                lanes=1, depth=self.depth, logic=self.logic
+            )  # fmt: skip
             banks.append(bank)
 
         # Reading: lane k is in bank (start + k) % banks, so the line is rotated down by the start.

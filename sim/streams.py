@@ -93,7 +93,8 @@ def _begin(stream: ActivationStream | OutputStream, part: int, positions: int) -
 
 def words(stream: WeightStream, weight_rows: int = 1) -> list[tuple[int, bool]]:
     """All words of a descriptor: address, and whether it holds parameters. ``weight_rows`` of them are read at once."""
-    entries, address = [], stream.base
+    entries: list[tuple[int, bool]] = []
+    address = stream.base
     for group in range(stream.groups):
         count, stored = stream.parameters(group, weight_rows), stream.stored(group, weight_rows)
         # Biases that are not there are those of the first group.

@@ -252,7 +252,9 @@ class _Units:
         address_bits, position_bits = ceil_log2(config.scratchpad_bytes), ceil_log2(config.positions)
         weight_bits = ceil_log2(config.weight_words) + ceil_log2(config.cols)
         result_bits = max(address_bits, weight_bits) if config.products else address_bits
-        self.scratchpad = Scratchpad(banks=config.banks, depth=config.scratchpad_bytes // config.banks)
+        self.scratchpad = Scratchpad(
+            banks=config.banks, depth=config.scratchpad_bytes // config.banks, logic=bool(config.lutram)
+        )  # fmt: skip
         self.weight_store = WeightStore(config)
         self.program = BlockMemory(lanes=4, depth=config.descriptors * DESCRIPTOR_WORDS)
         self.records = BlockMemory(lanes=4, depth=config.descriptors * RECORD_WORDS)
@@ -288,7 +290,7 @@ class _Units:
         )
         self.accumulators = Accumulators(
             cols=config.cols, positions=config.positions, sum_bits=self.tile.sum_bits, tables=config.tables,
-            in_place=bool(config.overlap), logic=bool(config.logic_sums),
+            in_place=bool(config.overlap), logic=bool(config.lutram),
         )  # fmt: skip
         self.output = OutputUnit(
             cols=config.cols, lanes=config.lanes, position_bits=position_bits, address_bits=result_bits,

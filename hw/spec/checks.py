@@ -47,7 +47,7 @@ def check_fields(config: Config) -> None:
         raise ValueError(f"combine must be 1 with pe={config.pe}, not {config.combine!r}")
     _weight_rows(config)
     _int(config, "overlap", 0, 1)
-    _int(config, "logic_sums", 0, 1)
+    _int(config, "lutram", 0, 1)
     _engine(config)
     _int(config, "lanes", 1, config.cols, "cols")
     _int(config, "scratchpad_bytes", config.banks * 16, 1 << 20)
@@ -109,7 +109,7 @@ def _engine(config: Config) -> None:
         for name, value in (*ones, ("weight_rows", config.weight_rows)):
             if value != 1:
                 raise ValueError(f"{name} must be 1 with engine=sequential, not {value!r}")
-        for name, value in (("overlap", config.overlap), ("logic_sums", config.logic_sums)):
+        for name, value in (("overlap", config.overlap), ("lutram", config.lutram)):
             if value:
                 raise ValueError(f"{name} must be 0 with engine=sequential, not {value!r}")
         if config.weight_word_bytes > config.banks:

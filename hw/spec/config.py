@@ -22,7 +22,7 @@ ETHERNET_BAUD = 700_000_000
 """The same of gigabit Ethernet: 70 MB/s, of 97 to the device and 75 from it measured in simulation at 100 MHz."""
 LATER = (
     "combine", "engine", "weight_rows", "overlap", "sdram", "products", "link", "softmax", "squares", "address",
-    "logic_sums", "window_skip",
+    "lutram", "window_skip",
 )  # fmt: skip
 """Fields of a configuration that the first version did not have."""
 
@@ -95,9 +95,10 @@ class Config:
     squares: int = 0
     """1: the device computes squared differences of tensors, as layer normalization has them. Only in a pipelined
     engine with ``positions=256`` and ``cols=4`` or more."""
-    logic_sums: int = 0
-    """1: the accumulators' memories are made of LUTs, about 550 for each column and 128 positions of both halves on an
-    ECP5, instead of two block RAMs for each column. 0 in a sequential engine."""
+    lutram: int = 0
+    """1: the accumulators' memories are made of LUTs instead of block RAMs, and so are the scratchpad's banks, if they
+    have at most 256 bytes. On an ECP5 a column with 256 positions takes 2,550 LUTs in place of two block RAMs, a bank
+    of 256 bytes 320. 0 in a sequential engine."""
     window_skip: int = 0
     """Beats that windows which slide over the columns may skip from one of their lines to the next: 16 or 32, kept in
     small memories, so that a line has that many beats more and depthwise layers read less of it twice. 0: none. Only in
@@ -322,8 +323,8 @@ PRESETS: dict[str, Config] = {
 }
 PRESETS["lm"] = dataclasses.replace(PRESETS["large"], scratchpad_bytes=32768, weight_bytes=311296)
 PRESETS["story"] = dataclasses.replace(
-    PRESETS["large"], cols=8, lanes=4, scratchpad_bytes=3840, weight_bytes=376832, positions=256, descriptors=160,
-    multipliers=None, weight_rows=4, overlap=1, products=1, softmax=1, logic_sums=1,
+    PRESETS["large"], cols=8, lanes=4, scratchpad_bytes=4096, weight_bytes=376832, positions=256, descriptors=160,
+    multipliers=None, weight_rows=4, overlap=1, products=1, softmax=1, lutram=1,
 )  # fmt: skip
 """Named configurations. ``large`` is sized to one ECP5-85F: 208 block RAMs of 2 KiB, 156 multipliers. ``lm`` has the
 same block RAMs, 16 of them in the weight store instead of the scratchpad: for language models, whose activations are

@@ -9,6 +9,7 @@ __all__ = [
     "BLOCK_DEPTH",
     "EDGE_STAGES",
     "FANOUT",
+    "LUT_DEPTH",
     "OPERAND_SETTLE",
     "PARAMETER_QUEUE_DEPTH",
     "RECIPROCAL_CYCLES",
@@ -27,6 +28,8 @@ __all__ = [
 
 BLOCK_DEPTH = 2048
 """Words of a byte in a block RAM (2048×9 on ECP5)."""
+LUT_DEPTH = 256
+"""Most words of a scratchpad's bank that can be made of LUTs."""
 PARAMETER_QUEUE_DEPTH = 16
 """Words of channel parameters that can wait for their group's turn without blocking the weights behind them."""
 RECORD_CYCLES = 7

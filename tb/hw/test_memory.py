@@ -5,7 +5,9 @@ import re
 import pytest
 
 from harness import run
-from sateen.fpga.flow import Technology
+from sateen.fpga.flow import Technology, synthesize
+from sateen.fpga.parts import PARTS
+from sateen.fpga.probe import Probe
 from sateen.hw.export import ports
 from sateen.hw.memory import Block, BlockMemory, Scratchpad
 from sateen.hw.rtlil import converted
@@ -30,7 +32,7 @@ def test_block_memory_on_ecp5(lanes, depth):
 
 @pytest.mark.parametrize(("banks", "depth"), [(2, 8), (8, 20), (16, 32), pytest.param(4, 16, marks=pytest.mark.prove)])
 def test_scratchpad(banks, depth):
-    run("scratchpad", banks=banks, depth=depth)
+    run("scratchpad", banks=banks, depth=depth, logic=int(banks == 8))
 
 
 @pytest.mark.parametrize("depth", [16, 129, 512, 1024, 2048, 4096])
@@ -43,6 +45,12 @@ def test_block_rams_have_room_for_their_words(depth, whole):
     count = len(re.findall(r"^  cell \\DP16KD ", text, re.MULTILINE))
     assert count in (0, -(-depth // 2048) * 4, -(-depth // 1024) * 2, -(-depth // 512))
     assert count == 0 or count * 2048 >= 4 * depth
+
+
+def test_memories_in_luts():
+    """Synthesis would take a block RAM for each byte of 256 words, which it half fills."""
+    memory = Block(lanes=4, depth=256, whole=True, logic=True)
+    assert synthesize(Probe(memory), PARTS["ecp5-85f"])[1].block_rams == 0
 
 
 def test_rejects():

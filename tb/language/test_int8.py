@@ -37,7 +37,7 @@ STORY = json.loads((Path(__file__).parent / "stories260K-int8.json").read_text()
 """The first tokens that the golden model writes, greedy."""
 SHAPE = replace(small_llama.SHAPE, dim=8, hidden=12, layers=1, heads=4, kv_heads=2, vocabulary=24, context=40)
 """Two heads of keys fit a tile of the device below, and two of values a word."""
-DEVICE = "tiny,products=1,softmax=1,logic_sums=1,positions=256,descriptors=40,weight_bytes=20480"
+DEVICE = "tiny,products=1,softmax=1,lutram=1,positions=256,descriptors=40,weight_bytes=20480"
 TOKENS = np.random.default_rng(1).integers(0, SHAPE.vocabulary, SHAPE.context).tolist()
 
 

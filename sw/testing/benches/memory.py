@@ -17,8 +17,8 @@ def block_memory(*, lanes=4, depth=1024):
     return BlockMemory(lanes=lanes, depth=depth)
 
 
-def scratchpad(*, banks=8, depth=64):
-    return Scratchpad(banks=banks, depth=depth)
+def scratchpad(*, banks=8, depth=64, logic=0):
+    return Scratchpad(banks=banks, depth=depth, logic=bool(logic))
 
 
 @cocotb.test()

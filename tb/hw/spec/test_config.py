@@ -44,7 +44,7 @@ from sateen.hw.spec.identity import Identity
         ({"weight_rows": True}, "weight_rows must be a whole number from 1 to 4, not True"),
         ({"overlap": 2}, "overlap must be a whole number from 0 to 1, not 2"),
         ({"overlap": 1, "engine": "sequential", "lanes": 1}, "overlap must be 0 with engine=sequential, not 1"),
-        ({"logic_sums": 1, "engine": "sequential", "lanes": 1}, "logic_sums must be 0 with engine=sequential, not 1"),
+        ({"lutram": 1, "engine": "sequential", "lanes": 1}, "lutram must be 0 with engine=sequential, not 1"),
         ({"link": "spi"}, "link must be one of uart, usb, ethernet, not 'spi'"),
         ({"positions": 100}, "positions must be a power of two, not 100"),
         ({"descriptors": 0}, "descriptors must be a whole number from 1 to 255, not 0"),
