@@ -27,7 +27,7 @@ from sateen.sim.cycles import predict
 
 __all__ = ["Chosen", "ChosenStripe", "choose"]
 
-WAYS = 4
+WAYS = 6
 """Ways to compute a kernel that are tried beside other layers."""
 
 

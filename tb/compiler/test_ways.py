@@ -56,7 +56,7 @@ def test_random_layers(case):
         ways.check(device, graph, random_input(graph, rng))
 
 
-@pytest.mark.parametrize("config", ways.CONFIGS[1:])
+@pytest.mark.parametrize("config", ways.CONFIGS[1:5])
 def test_programs_of_random_layers(config):
     """The compiler compares each program with the layer; here no device runs it."""
     config, count = parse_config(config), 0
