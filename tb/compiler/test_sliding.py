@@ -10,6 +10,7 @@ import sateen
 import ways
 from sateen.compiler import sliding
 from sateen.compiler.lowering import lower_operator
+from sateen.compiler.notes import notes
 from sateen.graph import run
 from sateen.hw.spec.config import parse_config
 from sateen.hw.spec.descriptor import Descriptor
@@ -126,6 +127,10 @@ def test_compiles_for_pairs():
     for multipliers, slides in ((24, True), (40, True), (48, False), (64, False)):
         model = sateen.compile(graph, f"small,pe=packed,multipliers={multipliers}")
         assert any(Descriptor.slides(segment.program.tobytes()) for segment in model.segments) == slides
+        (said,) = notes(model).values()
+        rows = 8 - multipliers // 8
+        assert said.startswith(f"its windows slide over {rows} of the tile's 8 rows" if rows else "its windows do not")
+    assert not notes(sateen.compile(graph, "small"))
 
 
 @pytest.mark.parametrize(

@@ -65,11 +65,12 @@ def test_zero_points_of_activations(technology):
 
 
 @pytest.mark.fpga
-def test_netlist():
+@pytest.mark.parametrize(("pe", "multipliers"), [("mac", 8), ("packed", 4)])
+def test_netlist(pe, multipliers):
     """What Yosys made of a tile for ECP5, half its rows of multipliers and half of LUTs, from the vendor's cells."""
-    settings = {"pe": "mac", "rows": 4, "cols": 4, "weight_bits": 9, "multipliers": 8}
+    settings = {"pe": pe, "rows": 4, "cols": 4, "weight_bits": 9, "multipliers": 8}
     netlist, cells = synthesize(Tile(position_bits=POSITION_BITS, **settings), PARTS["ecp5-85f"])
-    assert cells.multipliers == 8
+    assert cells.multipliers == multipliers
     run_netlist(netlist, "tile", **settings)
 
 
