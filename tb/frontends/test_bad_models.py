@@ -249,7 +249,7 @@ TINY, ODD = np.float32(1e-38), np.float32(np.nan)
         ("Resize", "d none none s", IMAGE, {"s": [1, 2, 2**40, 8]}, "(Resize): its sizes (1, 2, 1099511627776, 8)"),
         ("Reshape", "d s", ROW, {"s": np.array([1, np.nan])}, "(Reshape): its input 1 must be whole numbers"),
         ("Unsqueeze", "d s", IMAGE, {"s": [1, 1]}, "its axes (1, 1) are no different ones of 6"),
-        ("Pad", "d s e", IMAGE, {"s": [0] * 8, "e": np.zeros(0, np.float32)}, "pads with what is no constant number"),
+        ("Pad", "d s e", IMAGE, {"s": [0] * 8, "e": np.zeros(0, np.float32)}, "pads with what is no constant, finite"),
         ("Clip", "d s", IMAGE, {"s": ODD}, "(Clip): its limits must be single numbers"),
         ("Conv", "d wd s", CHANNELS, {"s": np.zeros(3, np.float32)}, "(Conv): its bias of (3,) has 3 values for 4"),
         ("Conv", "d wd", CHANNELS, {"ys": TINY, "ws": np.float32(1e30)}, "(Conv): its scales do not fit together"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -99,13 +101,50 @@ def test_a_shape_that_is_asked_for():
     compare(f, (4, 6), f.around(y))
 
 
-def test_a_free_batch_stays_one():
-    f = File()
-    data = f.build({"x": (1, 7)}, f.node("ReduceMax", f.around("x"), axes=[0]))
+def freed(data: bytes) -> bytes:
+    """A file with a free batch."""
     model = onnx.ModelProto.FromString(data)
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "N"
-    with pytest.raises(GraphError, match="batch"):
-        frontend.load(model.SerializeToString())
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize("keep", [0, 1])
+@pytest.mark.parametrize("axes", [[0], [0, 2], None])
+@pytest.mark.parametrize("kind", ["ReduceMax", "ReduceMean"])
+def test_a_free_batch_stays(kind, axes, keep):
+    """What is computed of several items together is refused."""
+    f, fields = File(), {"keepdims": keep} | ({"axes": axes} if axes else {})
+    data = f.build({"x": (1, 4, 7)}, f.quantize(f.node(kind, f.around("x"), **fields)))
+    with pytest.raises(GraphError, match="it reduces the batch, .* with a fixed batch of 1"):
+        frontend.load(freed(data))
+
+
+ONE = {
+    "Reshape": [ints(1, -1)], "Flatten": [], "Unsqueeze": [ints(0)], "Slice": [ints(0), ints(1), ints(0)],
+    "Expand": [ints(1, 1, 4, 7)],
+}  # fmt: skip
+SEVERAL = {
+    "Reshape": [ints(-1, 28)], "Flatten": [], "Unsqueeze": [ints(1)], "Slice": [ints(0), ints(2**31 - 1), ints(0)],
+    "Expand": [ints(1, 4, 7)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("one", [True, False])
+@pytest.mark.parametrize("kind", ONE)
+def test_a_free_batch_that_is_taken_for_one(kind, one):
+    """That is told, since several items would not be computed each by itself."""
+    f = File()
+    constants = [f.constant(values) for values in (ONE if one else SEVERAL)[kind]]
+    y = f.quantize(f.node(kind, f.around("x"), *constants, **({"axis": int(not one)} if kind == "Flatten" else {})))
+    data = freed(f.build({"x": (1, 4, 7)}, y))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        graph = frontend.load(data)
+    assert any("of several items together" in note for note in graph.notes) == one
+    x = (np.random.default_rng(1).normal(size=(1 if one else 3, 4, 7)) * 2).astype(np.float32)
+    (expected,) = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, {"x": x})
+    actual = graph.tensors[y].to_file(run(graph, {"x": graph.tensors["x"].from_file(x)})[y])
+    np.testing.assert_array_equal(actual.reshape(expected.shape), expected)
 
 
 def test_weights_are_found():

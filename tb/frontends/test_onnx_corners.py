@@ -14,9 +14,10 @@ import needs
 from onnx_file import File, W, X, ints
 from sateen.errors import SateenWarning
 from sateen.frontends import onnx as frontend
-from sateen.graph import GraphError
+from sateen.graph import GraphError, run
 
 onnx = needs.package("onnx", extra="onnx")
+onnxruntime = needs.package("onnxruntime", extra="reference")
 
 SCALE = np.float32(2.0**-5)
 WINDOWS = [*itertools.product([[0, 0, 0, 0], [1, 1, 1, 1], [0, 1, 2, 0]], (0, 1), (0, 1))]
@@ -113,3 +114,31 @@ def test_biases_of_one_value(shape, coded, end):
         warnings.simplefilter("ignore", SateenWarning)
         data = f.build({"x": (1, 8)}, y if end == "real" else f.quantize(y))
         compare(data, {"x": image(shape=(1, 8))}, tolerance=1e-6, off=0.2 if end != "real" else 0)
+
+
+@pytest.mark.parametrize("kind", ["half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"])
+@pytest.mark.parametrize("rounding", ["floor", "ceil", "round_prefer_floor", "round_prefer_ceil"])
+def test_nearest_pixels(rounding, kind):
+    """Of any size, beside those that a Resize of the graph has."""
+    for real, scales in itertools.product((False, True), ((1.7, 2), (0.6, 1.3))):
+        f = File()
+        factors = f.constant(np.array([1, 1, *scales], np.float32))
+        fields = {"nearest_mode": rounding, "coordinate_transformation_mode": kind}
+        y = f.node("Resize", "x" if real else f.around("x"), "", factors, mode="nearest", **fields)
+        compare(f.build({"x": (1, 2, 7, 9)}, f.quantize(y)), {"x": image(shape=(1, 2, 7, 9))})
+
+
+def test_rows_of_one_matrix():
+    """A product of a matrix with each row of an image, as onnxruntime's tools write it before they quantize."""
+    for shape in ((1, 7, 6), (2, 3, 6), (2, 3, 4, 6)):
+        f = File()
+        x = f.node("Reshape", f.around("x"), f.constant(ints(-1, 6)))
+        bias = f.dequantize(f.constant(f.rng.integers(-2000, 2000, 5).astype(np.int32)), X * W, 0, np.int32)
+        y = f.around(f.node("Gemm", f.around(x), f.weights(6, 5), bias), 0.1)
+        y = f.around(f.node("Relu", f.node("Reshape", y, f.constant(ints(*shape[:-1], 5)))), 0.1)
+        data, x = f.build({"x": shape}, y), image(shape=shape)
+        graph = frontend.load(data)
+        given = x if graph.tensors["x"].file_shape == shape else x[None]
+        actual = graph.tensors[y].to_file(run(graph, {"x": graph.tensors["x"].from_file(given)})[y])
+        (expected,) = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, {"x": x})
+        np.testing.assert_array_equal(actual.reshape(expected.shape), expected)

@@ -88,7 +88,7 @@ def _value(importer: Importer, node: Node) -> float:
     given = importer.value(node, 2) if node.has(2) else np.array(node.get("value", 0.0), np.float32)
     values = real_values(given) if isinstance(given, QuantizedConstant) else given
     good = isinstance(values, np.ndarray) and values.size == 1 and bool(np.isfinite(values).all())
-    require(good, node, "it pads with what is no constant number")
+    require(good, node, "it pads with what is no constant, finite number")
     assert isinstance(values, np.ndarray)
     return float(values.reshape(-1)[0])
 
@@ -217,6 +217,7 @@ def expand(importer: Importer, node: Node) -> Apply:
         rank = max(len(wanted), len(x.file_shape))
         given = x.file_shape
         require(rank == len(x.file_shape) or x.shape[0] == 1, node, f"it makes another batch of {x.file_shape}")
+        importer.takes_one(node, where=rank > len(given))
         x = importer.with_rank(node, x, rank)
         sizes = (*[1] * (rank - len(wanted)), *wanted)
         fits = all(a == b or 1 in (a, b) for a, b in zip(sizes, x.file_shape, strict=True)) and min(sizes) > 0

@@ -65,6 +65,12 @@ def differences(model: OnnxModel, graph: Graph, importer: Importer) -> Iterator[
             "of QuantizeLinear and DequantizeLinear. Here they are as ONNX defines them, and as onnxruntime has them "
             "without optimizations; give both pairs the same scale and zero point"
         )
+    if importer.single:
+        yield (
+            f"onnxruntime computes {_named(importer.single)} of several items together, or of the first alone: the "
+            "file's batch is free, and there it is 1. Here each item is computed by itself; export the model with a "
+            "fixed batch of 1"
+        )
     if rounded := [*rounded_weights(model, importer.optimized.removed)]:
         yield (
             f"onnxruntime rounds the real weights of {_named(rounded)} to int8, since codes are read and made around "

@@ -81,6 +81,8 @@ class Importer(Builder):
         self._real_operators: Mapping[str, Operator] = {}
         self._reals: dict[str, Tensor] = {}
         self._makers = {name: node for node in model.nodes for name in node.outputs}
+        self.single: list[Node] = []
+        """Operators that take a free batch for 1."""
         self.alike: set[str] = set()
         """Results of Expand that are as their inputs are."""
         # With a free batch other interpreters do not know that.
@@ -177,11 +179,8 @@ class Importer(Builder):
 
     def _input(self, name: str, kind: str, shape: tuple[int, ...], operators: Mapping[str, Operator]) -> Tensor:
         who = f"tensor {name!r}"
-        require(
-            kind in ("FLOAT", "INT8", "UINT8"),
-            who,
-            f"its type {kind} is not supported; give the model a float input or an int8 one",
-        )
+        known = kind in ("FLOAT", "INT8", "UINT8")
+        require(known, who, f"its type {kind} is not supported; give the model a float input or an int8 one")
         if kind == "FLOAT":
             # The file may have channels last: then they are fewer than the rows.
             last = len(shape) == 4 and shape[3] < shape[1]
@@ -232,6 +231,16 @@ class Importer(Builder):
                 if found:
                     return True
         return False
+
+    def is_stated(self, node: Node, place: int) -> bool:
+        """Whether a constant input is the file's, and not computed from shapes, in which a free batch is 1."""
+        maker = self._makers.get(node.inputs[place])
+        return maker is None or maker.kind == "Constant"
+
+    def takes_one(self, node: Node, *, where: bool = True) -> None:
+        """Notes an operator, if it takes one item where the batch is free."""
+        if where and self.model.free and node not in self.single:
+            self.single.append(node)
 
     def is_read_once(self, name: str) -> bool:
         """Whether one input of one operator reads a tensor, and it is no output."""

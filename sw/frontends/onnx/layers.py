@@ -388,6 +388,7 @@ def weighted_qgemm(importer: Importer, node: Node) -> None:
 def weighted_gemm(importer: Importer, node: Node) -> None:
     """A matrix product of dequantized values."""
     transposed, x = bool(node.get("transB", 0)), importer.quantized_input(node)
+    require(not node.get("transA", 0), node, "its transA takes the batch for columns; export the model without it")
     bias = importer.value(node, 2) if node.has(2) else None
     codes, bias = _scaled(node, dequantized(importer, node, 1), bias)
     made = _product(importer, node, x, codes, bias, transposed=transposed)

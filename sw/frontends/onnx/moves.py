@@ -49,6 +49,8 @@ FLOAT, UINT8, INT8, INT32, INT64, BOOL = 1, 2, 3, 6, 7, 9
 """Numbers of ONNX's types."""
 
 
+MANY = 1 << 20
+"""Ends of slices of a batch from here on are its own."""
 REAL_MOVES: dict[str, Operator] = {}
 """The same operators on real numbers."""
 
@@ -174,6 +176,8 @@ def _target(importer: Importer, node: Node) -> Target:
     if node.kind == "Flatten":
         axis = node.get("axis")
 
+        importer.takes_one(node, where=axis == 0)
+
         def flat(shape: tuple[int, ...]) -> tuple[int, ...]:
             require(-len(shape) <= axis <= len(shape), node, f"its axis {axis} is none of {len(shape)}")
             return (math.prod(shape[:axis]), math.prod(shape[axis:]))
@@ -181,8 +185,10 @@ def _target(importer: Importer, node: Node) -> Target:
         return flat
     if node.kind == "Reshape":
         wanted, zeros = importer.integers(node, 1), bool(node.get("allowzero", 0))
+        importer.takes_one(node, where=wanted[:1] == (1,) and importer.is_stated(node, 1))
         return lambda shape: _reshaped(node, shape, wanted, zeros)
     axes = importer.integers(node, 1) if node.has(1) else node.get("axes", ())
+    importer.takes_one(node, where=node.kind == "Unsqueeze" and 0 in axes)
     return lambda shape: (_squeezed if node.kind == "Squeeze" else _unsqueezed)(node, shape, axes)
 
 
@@ -304,6 +310,7 @@ def slice_(importer: Importer, node: Node) -> Apply:
         different(node, axes, rank)
         ranges = [(0, size, 1) for size in x.file_shape]
         for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+            importer.takes_one(node, where=axis % rank == 0 and ((start, step) != (0, 1) or end < MANY))
             ranges[axis % rank] = slice(start, end, step).indices(x.file_shape[axis])
         return sliced(importer, node, x, ranges, name)
 

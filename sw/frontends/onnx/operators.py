@@ -268,7 +268,8 @@ def softmax(importer: Importer, node: Node) -> None:
     if version < 13:
         x = importer.in_file_layout(node, x)
         shape = x.shape
-        require(axis > 0 or shape[0] == 1, node, "it normalizes over the batch, which is not supported")
+        one = shape[0] == 1 and not importer.model.free
+        require(axis > 0 or one, node, "it normalizes over the batch, which is not supported")
         shape = (shape[0], math.prod(shape[1:axis]), math.prod(shape[max(axis, 1) :]))
     else:
         require(axis > 0, node, "it normalizes over the batch, which is not supported")

@@ -77,8 +77,8 @@ def _reduce(
     rank = len(x.file_shape)
     wanted = different(node, axes, rank) or set(range(rank))
     # Where there is one item, it is reduced by itself.
-    wanted -= {0} if keep and x.shape[0] == 1 else set()
-    require(0 not in wanted, node, "it reduces the batch, which must stay")
+    wanted -= {0} if keep and x.shape[0] == 1 and not importer.model.free else set()
+    require(0 not in wanted, node, "it reduces the batch, which must stay; export the model with a fixed batch of 1")
     x, order = _order(importer, node, x)
     left = [axis for axis in range(rank) if keep or axis not in wanted]
     here = sorted(order[axis] for axis in left)

@@ -175,7 +175,8 @@ def _product(
     """A product of two operands, the second of which stands at ``place``."""
     alpha, beta = float(node.get("alpha", 1.0)), float(node.get("beta", 1.0))
     good = np.isfinite(alpha) and alpha > 0 and (bias is None or beta == 1)
-    require(good, node, f"its alpha {alpha:g} or beta {beta:g} is no factor of a product; export the model without it")
+    factors = f"its alpha {alpha:g} must be above 0, and its beta {beta:g} must be 1 beside a bias"
+    require(good, node, f"{factors}, where two tensors are multiplied; export the model so")
     # Behind its transposition the first axis would be the batch.
     require(not node.get("transA", 0), node, "its transA is not supported here; export the model without it")
     rank = max(_rank(left), _rank(right))

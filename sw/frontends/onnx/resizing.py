@@ -14,7 +14,7 @@ from sateen.frontends.onnx.folding import registers
 from sateen.frontends.onnx.importer import Importer, Operator
 from sateen.frontends.onnx.moves import Apply, different, move
 from sateen.frontends.onnx.values import REAL, image_layout, quantization_of
-from sateen.graph import LARGEST, Array, RealResize, Resize, Tensor, require
+from sateen.graph import LARGEST, Array, RealResize, Resize, Take, Tensor, require, require_places
 from sateen.sim import golden
 
 __all__ = ["REAL_RESIZES", "RESIZES"]
@@ -81,7 +81,14 @@ def _nearest(importer: Importer, node: Node, sizes_of: Sizes, kind: str) -> Appl
         rank = len(x.file_shape)
         x = importer.as_image(node, x)
         shape, scales = _here(node, x, sizes_of)
-        flags = _flags(node, kind, rounding, list(zip(x.shape[1:3], shape[1:3], scales, strict=True)))
+        lengths = list(zip(x.shape[1:3], shape[1:3], scales, strict=True))
+        wanted = _places(node, kind, rounding, lengths)
+        flags = _flags(wanted, lengths)
+        if flags is None:
+            require_places(node, *shape[1:3])
+            places = (*(tuple(each.tolist()) for each in wanted), None)
+            fields: dict[str, Any] = {"input": x.name, "dtype": x.dtype, "places": places}
+            return importer.add(Take, node, name, quantization_of(x), image_layout(rank), **fields)
         return importer.add(
             Resize,
             node,
@@ -167,22 +174,26 @@ ROUNDED: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def _flags(node: Node, kind: str, rounding: str, lengths: list[tuple[int, int, float]]) -> dict[str, Any]:
-    """The flags of :class:`Resize` that give the positions for which the attributes ask."""
-    # Positions in onnxruntime's float32 and exact ones differ only where a position lies on a tie of rounding.
+def _places(node: Node, kind: str, rounding: str, lengths: list[tuple[int, int, float]]) -> list[Array]:
+    """The rows and the columns that a resized image takes. Positions in onnxruntime's float32 and exact ones differ
+    only where a position lies on a tie of rounding."""
     wanted, exact = (
         [_positions(kind, rounding, *length, dtype) for length in lengths] for dtype in (np.float32, np.float64)
     )
     clear = all(np.array_equal(a, b) for a, b in zip(wanted, exact, strict=True))
+    what = f"its mode {kind!r} with {rounding!r} at this size has a pixel on a tie, where float32 decides"
+    require(clear, node, f"{what}; use asymmetric with floor")
+    return wanted
+
+
+def _flags(wanted: list[Array], lengths: list[tuple[int, int, float]]) -> dict[str, Any] | None:
+    """The flags of :class:`Resize` that give these rows and columns, if some do."""
     options: list[dict[str, bool]] = [{}, {"half_pixel_centers": True}, {"align_corners": True}]
     for flags in options:
         made = [golden.nearest(size, length, **flags) for size, length, _ in lengths]
-        if clear and all(np.array_equal(a, b) for a, b in zip(made, wanted, strict=True)):
+        if all(np.array_equal(a, b) for a, b in zip(made, wanted, strict=True)):
             return flags
-    require(
-        False, node, f"its mode {kind!r} with {rounding!r} at this size is not supported; use asymmetric with floor"
-    )
-    return {}
+    return None
 
 
 def _positions(kind: str, rounding: str, size: int, length: int, scale: float, dtype: type[np.floating[Any]]) -> Array:
