@@ -46,15 +46,16 @@ def walk(d: Descriptor, config: Config, *, first: int, opened: int, tables_full:
     left = deque([0, 0], maxlen=2)
     """When the last two lines left the slice."""
     arrival = first - group
-    free = scale = 0
-    """When the reciprocal may begin; when the scale of the next results is there."""
+    free = scale = settled = 0
+    """When the reciprocal may begin; when the scale of the next results is there; when a row's maximum is known."""
     for step in range(steps):
         added = 0
         for number in range(3):
             for line, count in enumerate(counts):
                 arrival = max(arrival + group, arrivals[0])
                 ready = max(arrival, taken + 1)
-                taken = max(ready, left[0] + 1) if number else ready
+                first_of_row = settled if number == line == 0 else 0
+                taken = max(ready, left[0] + 1 if number else first_of_row)
                 waiting += max(0, min(taken, tables_full) - ready)
                 arrivals.append(taken)
                 if not number:
@@ -66,6 +67,8 @@ def walk(d: Descriptor, config: Config, *, first: int, opened: int, tables_full:
                     marked = begins + t.entries_to_scale
                 read = begins + count - 1
                 left.append(read)
+            if number == 0:
+                settled = taken + t.row_to_row
             if number == 1:
                 added = read + t.entries_to_sum
         # The sum of this step, once that of the step before is done; its scale, once that one's has been taken.

@@ -7,7 +7,6 @@ the one before that, so that the reciprocal of a row is computed while others pa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import reduce
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
@@ -17,7 +16,7 @@ from amaranth.lib.wiring import In, Out
 from sateen.hw.multiply import Multiply
 from sateen.hw.stream.delay import FANOUT, delayed
 
-__all__ = ["ROW", "SCALE", "Distances", "Passes", "Reciprocal", "RowScales", "scales_latency"]
+__all__ = ["ROW", "SCALE", "Distances", "Passes", "Reciprocal", "RowScales", "largest_cycles", "scales_latency"]
 
 SCALE = data.StructLayout({"multiplier": 31, "shift": signed(8)})
 """What the exponentials of a row are requantized by, see :class:`sateen.hw.requantize.Requantize`."""
@@ -25,8 +24,6 @@ ROW = data.StructLayout({"sums": 1, "last": 1, "begins": 1})
 """Of some of a row's entries: whether they are added up, whether they are the last ones of those, and whether they are
 the first that the row's scale is for."""
 PASSES = 3
-LARGEST_LATENCY = 3
-"""Cycles from a line to its largest byte."""
 SUM_SHIFT = 12
 """Bits by which exponentials are rounded before they are added up."""
 NORMALIZING = (8, 4, 2, 1)
@@ -46,9 +43,10 @@ PLACES = 35
 class Distances(wiring.Component):
     """Lines of rows become distances to the row's maximum; other layers' lines pass unchanged.
 
-    One line per cycle, latency 0. While ``on``, a line with ``begin`` begins the next of three passes. Lines of the
-    first one are taken, and none comes out. Those of the second are subtracted from the maximum of the first pass but
-    one before, those of the third from that of the one before that.
+    One line per cycle, latency 0. While ``on``, a line with ``begin`` begins the next of three passes. A first one
+    begins ``settle`` cycles after the last line of the first one before, or later. Its lines are taken, and none comes
+    out. Those of the second are subtracted from the maximum of the first pass but one before, those of the third from
+    that of the one before that.
 
     Parameters
     ----------
@@ -71,6 +69,7 @@ class Distances(wiring.Component):
         if not 1 <= width <= beat_bytes:
             raise ValueError(f"width must be 1 to beat_bytes ({beat_bytes}), not {width!r}")
         self.width, self.beat_bytes = width, beat_bytes
+        self.settle = largest_cycles(width)
         line = data.ArrayLayout(signed(8), beat_bytes)
         given = data.StructLayout({"line": line, "begin": 1})
         super().__init__(
@@ -81,51 +80,55 @@ class Distances(wiring.Component):
         m = Module()
         line, begin = self.i.payload.line, self.i.payload.begin
         before, here, taken = Signal(range(PASSES), init=PASSES - 1), Signal(range(PASSES)), Signal()
+        left, settles = Signal(range(self.settle)), Signal()
         m.d.comb += [
             here.eq(Mux(begin, Mux(before == PASSES - 1, 0, before + 1), before)),
             taken.eq(self.on & self.i.valid & self.i.ready),
             self.o.valid.eq(self.i.valid & (~self.on | (here != 0))),
-            self.i.ready.eq(self.o.ready | (self.on & (here == 0))),
+            self.i.ready.eq(Mux(self.on & (here == 0), ~(begin & settles), self.o.ready)),
         ]
         with m.If(~self.on):
             m.d.sync += before.eq(PASSES - 1)
         with m.Elif(taken):
             m.d.sync += before.eq(here)
+        # The search for the largest byte takes a cycle for each comparison.
+        with m.If(taken & (here == 0)):
+            m.d.sync += [left.eq(self.settle - 1), settles.eq(1)]
+        with m.Else():
+            m.d.sync += [left.eq(left - settles), settles.eq(settles & (left > 1))]
 
-        # The maximum is on its way to its register three cycles after the last line of the first pass. The next first
-        # pass begins then or later.
         running, of_second, of_third = (Signal(signed(8), name=name) for name in ("running", "of_second", "of_third"))
-        update = Signal(signed(8))
-        largest = self._largest(m, [line[byte] for byte in range(self.width)])
-        counts = delayed(m, taken & (here == 0), LARGEST_LATENCY, name="counts", reset=True)
-        fresh = delayed(m, begin, LARGEST_LATENCY, name="fresh")
-        m.d.comb += update.eq(Mux(counts & (fresh | (largest > running)), largest, running))
-        m.d.sync += running.eq(update)
+        largest, late = self._largest(m, [line[byte] for byte in range(self.width)]), self.settle - 1
+        counts = delayed(m, taken & (here == 0), late, name="counts", reset=True)
+        fresh = delayed(m, begin, late, name="fresh")
+        with m.If(counts & (fresh | (largest > running))):
+            m.d.sync += running.eq(largest)
         with m.If(taken & begin & (here == 0)):
-            m.d.sync += [of_second.eq(update), of_third.eq(of_second)]
+            m.d.sync += [of_second.eq(running), of_third.eq(of_second)]
+        # Registers say which maximum is a line's if it begins a pass, and if not: it comes late in the cycle.
+        begins, stays = (Mux(before == last, of_third, of_second) for last in (PASSES - 2, PASSES - 1))
+        maximum = Mux(begin, begins, stays)
         for byte in range(self.beat_bytes):
             value = line[byte]
             if byte < self.width:
-                value = Mux(self.on, (Mux(here == 2, of_third, of_second) - value)[:8], value.as_unsigned())
+                value = Mux(self.on, (maximum - value)[:8], value.as_unsigned())
             m.d.comb += self.o.payload[byte].eq(value)
         return m
 
     def _largest(self, m: Module, values: list[Value]) -> Value:
-        """The largest of a line's bytes, :data:`LARGEST_LATENCY` cycles later. A line comes from a queue, whose output
-        takes half a cycle."""
-        size = FANOUT if len(values) <= FANOUT**2 else 2 * FANOUT
-        held = [delayed(m, value.as_signed(), name=f"held_{byte}") for byte, value in enumerate(values)]
-        parts = [held[start : start + size] for start in range(0, len(held), size)]
-        first: list[Value] = [delayed(m, _maximum(part), name=f"largest_{index}") for index, part in enumerate(parts)]
-        return delayed(m, _maximum(first), name="largest")
+        """The largest of a line's bytes, a cycle before the line has settled: by a tree with registers."""
+        found: list[Value] = [delayed(m, value.as_signed(), name=f"held_{byte}") for byte, value in enumerate(values)]
+        level = 0
+        while len(found) > 1:
+            pairs, level = [found[start : start + 2] for start in range(0, len(found), 2)], level + 1
+            larger = [Mux(pair[0] > pair[-1], pair[0], pair[-1]).as_signed() for pair in pairs]
+            found = [delayed(m, value, name=f"largest_{level}_{index}") for index, value in enumerate(larger)]
+        return found[0]
 
 
-def _maximum(values: Sequence[Value]) -> Value:
-    """The largest of signed bytes, by a tree."""
-    while len(values) > 1:
-        pairs = [values[start : start + 2] for start in range(0, len(values), 2)]
-        values = [Mux(pair[0] > pair[-1], pair[0], pair[-1]).as_signed() for pair in pairs]
-    return values[0]
+def largest_cycles(width: int) -> int:
+    """Cycles from a line of so many bytes until the running maximum has them."""
+    return 2 + (width - 1).bit_length()
 
 
 class Passes(wiring.Component):

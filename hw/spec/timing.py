@@ -145,6 +145,8 @@ class Timing:
         """Of a softmax, from then until the row's results can be read."""
         self.entries_to_scale = 5 + combiner
         """Of a softmax, from the reading of a row's first results until the scale of the next row can follow."""
+        self.row_to_row = 2 + (config.cols - 1).bit_length()
+        """Of a softmax, from the last line of a row's first pass to the first line of the next row's, at the least."""
         self.open_to_free = 6 + combiner
         """From a half's opening to room for the next group's parameters."""
         self.drain_to_done = 23 + combiner

@@ -23,7 +23,12 @@ def lines(m: Module) -> None:
     with m.If(dut.i.valid & dut.i.ready):
         m.d.sync += before.eq(here)
     m.d.comb += Assert(dut.o.valid == (dut.i.valid & (here != 0)))
-    m.d.comb += Assert(dut.i.ready == ((here == 0) | dut.o.ready))
+    begins, since = dut.i.payload.begin & (here == 0), Signal(range(dut.settle + 1), init=dut.settle)
+    with m.If(since != dut.settle):
+        m.d.sync += since.eq(since + 1)
+    with m.If(dut.i.valid & dut.i.ready & (here == 0)):
+        m.d.sync += since.eq(1)
+    m.d.comb += Assert(dut.i.ready == Mux(here == 0, ~begins | (since == dut.settle), dut.o.ready))
     m.d.comb += Cover((here == 2) & dut.o.valid & dut.o.ready)
 
 

@@ -68,7 +68,7 @@ async def takes_a_line_a_cycle(dut):
     p = parameters()
     await reset(dut)
     dut.on.value, dut.o__ready.value = 1, 1
-    given = [{"line": [k] * p["beat_bytes"], "begin": k % 2 == 0} for k in range(40)]
+    given = [{"line": [k] * p["beat_bytes"], "begin": k % 4 == 0} for k in range(40)]
     sender = cocotb.start_soon(send(dut, "i", given, layout=distances(**p).i.payload.shape()))
     for _ in range(42):
         await RisingEdge(dut.clk)

@@ -4,7 +4,7 @@ import pytest
 
 from harness import run
 from sateen.hw.pipelined.lookup import Combiner
-from sateen.hw.pipelined.softmax import Distances, Reciprocal, RowScales, scales_latency
+from sateen.hw.pipelined.softmax import Distances, Reciprocal, RowScales, largest_cycles, scales_latency
 from sateen.hw.spec.config import parse_config
 from sateen.hw.spec.timing import Timing
 
@@ -34,6 +34,7 @@ def test_rejects():
 def test_latencies_are_the_cycle_models(lanes):
     timing = Timing(parse_config(f"small,softmax=1,rows=16,cols=16,lanes={lanes}"))
     assert timing.reciprocal == Reciprocal.LATENCY
+    assert timing.row_to_row == largest_cycles(16)
     # The accumulators, a combiner, two registers before the entries; the last sum, which is registered.
     assert timing.entries_to_sum + Reciprocal.LATENCY == 5 + Combiner.LATENCY + 1 + scales_latency(lanes)
     assert timing.entries_to_scale == 5 + Combiner.LATENCY
