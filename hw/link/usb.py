@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from amaranth.hdl import Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Elaboratable, Fragment, Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.fifo import AsyncFIFOBuffered
@@ -38,6 +38,9 @@ RESET_CYCLES = 36
 """Both lines low for as long are a reset of the bus: 3 µs, of at least 2.5 (USB 2.0, 7.1.7.5)."""
 START_CYCLES = 90_000
 """Of the PHY's clock: luna waits 1 ms for the PHY, and then sets it."""
+USB_HZ, WAIT_CYCLES = 12_000_000, 1
+"""luna's clock, and how long it waits after a packet before it answers. By itself it waits for 2 cycles, the least that
+USB allows, besides its ways from and to the lines, which take 12. Without any wait, control transfers fail."""
 IDLE_CYCLES = 16
 """Silence of the device after which a packet goes out that is not full."""
 
@@ -45,7 +48,7 @@ IDLE_CYCLES = 16
 class UsbSerial(wiring.Component):
     """A device of the class CDC-ACM, which any computer takes for a serial port; its rate means nothing.
 
-    At full speed in both directions up to 19 packets of 64 bytes a millisecond. Answers begin within 15 bits after the
+    At full speed in both directions up to 19 packets of 64 bytes a millisecond. Answers begin within 14 bits after the
     host's packet; USB wants 6.5 at the device, which luna's gateware for the lines does not reach, and hosts wait for
     16 to 18. Needs the clock domains ``usb_io``, 48 MHz, and ``usb``, 12 MHz from the same PLL, with an edge at every
     fourth edge of that.
@@ -98,7 +101,7 @@ class UsbSerial(wiring.Component):
         else:
             bus = self._bus(m)
             device = USBSerialDevice(bus=bus, max_packet_size=self.packet_bytes, **texts)
-            m.submodules.device = ResetInserter({"usb": self._reset(m, bus)})(device)
+            m.submodules.device = ResetInserter({"usb": self._reset(m, bus)})(_Prompt(device))
         m.d.comb += device.connect.eq(1)
         m.submodules.incoming = incoming = AsyncFIFOBuffered(
             width=8, depth=BUFFER_BYTES, w_domain="usb", r_domain="sync"
@@ -172,6 +175,25 @@ class UsbSerial(wiring.Component):
             m.d.usb += [place.eq(place + 1), open_ended.eq(1)]
             with m.If(sink.last):
                 m.d.usb += [place.eq(0), open_ended.eq(0)]
+
+
+class _Prompt(Elaboratable):
+    """A device of luna's for the lines, which waits for :data:`WAIT_CYCLES` before it answers: luna has no other way to
+    say that than the table of its timers, which all of the process share."""
+
+    def __init__(self, device: Any):
+        self.device = device
+
+    def elaborate(self, platform: object) -> Any:
+        from luna.gateware.usb.usb2.packet import USBInterpacketTimer
+
+        waits = USBInterpacketTimer._FS_RX_TO_TX_DELAY
+        kept = dict(waits)
+        waits[USB_HZ] = (WAIT_CYCLES, kept[USB_HZ][1])
+        try:
+            return Fragment.get(self.device, platform)
+        finally:
+            waits.update(kept)
 
 
 def _high_speed_device() -> Any:

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,7 +21,7 @@ from sateen.errors import ConfigMismatch, DeviceError, LinkError, OvertimeError,
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import Descriptor
 from sateen.hw.spec.identity import Identity
-from sateen.hw.spec.wire import Space
+from sateen.hw.spec.wire import Op, Space
 from sateen.runtime.inference import Job
 from sateen.runtime.limits import PATIENCE, allowed_cycles, limit_of
 from sateen.runtime.link import Link, Operation, write
@@ -191,17 +192,36 @@ class Device:
         with self._unknown_if_it_fails():
             if self.shelf is None:
                 self.place(model, jobs[0][0].segment)
-            stock = self._stocked(model)
-            operations, busy = ordered(
-                stock, jobs, following, partial(self._placing, model),
-                lambda part: limit_of(stock.plan, part, self.limit(model)), ahead=self.shelf is not None,
-            )  # fmt: skip
-            if self.shelf is not None:
-                operations = self.shelf.called(model, operations)
+            operations, busy = self._ordered(model, self._stocked(model), jobs, following)
             try:
                 return self.link.transaction([*leading, *operations], busy_cycles=busy)
             except OvertimeError as error:
                 raise self.explain(error, model, *(part for part, _, _ in jobs)) from error
+
+    def calling(
+        self, model: Model, jobs: Sequence[Job], following: Sequence[int], leading: Sequence[Operation]
+    ) -> tuple[list[Operation], int] | None:
+        """What :meth:`run_all` would send, and the cycles that it takes at most, if that is writes, one CALL and reads,
+        and leaves in the device's memories what it finds there; else ``None``."""
+        assert self.shelf is not None
+        stock, copied = self._stocked(model), self.shelf.copied
+        after = stock.copy()
+        operations, busy = self._ordered(model, after, jobs, following)
+        kinds = [kind for kind, _ in groupby(each.header.op for each in operations)]
+        if after.same(stock) and kinds in ([Op.WRITE, Op.CALL, Op.READ], [Op.CALL, Op.READ]):
+            return [*leading, *operations], busy
+        self.shelf.copied = copied
+        return None
+
+    def _ordered(
+        self, model: Model, stock: Stock, jobs: Sequence[Job], following: Sequence[int]
+    ) -> tuple[list[Operation], int]:
+        """The operations that run parts, and the cycles that they take at most."""
+        operations, busy = ordered(
+            stock, jobs, following, partial(self._placing, model),
+            lambda part: limit_of(stock.plan, part, self.limit(model)), ahead=self.shelf is not None,
+        )  # fmt: skip
+        return (operations if self.shelf is None else self.shelf.called(model, operations)), busy
 
     @contextmanager
     def _unknown_if_it_fails(self) -> Iterator[None]:
@@ -213,12 +233,14 @@ class Device:
             raise
 
     def stream(
-        self, model: Model, part: Part, source: Callable[[], LinkJob | None], *, poll_seconds: float | None = None
-    ) -> None:
-        """Places the segment of a part, and executes jobs that run it, the bytes of one while the one before is
-        computed. See :class:`sateen.runtime.window.Window`."""
+        self, model: Model, part: Part | None, source: Callable[[], LinkJob | None], *,
+        poll_seconds: float | None = None,
+    ) -> None:  # fmt: skip
+        """Places the segment of a part, if they all run one, and executes jobs, the bytes of one while the one before
+        is computed. See :class:`sateen.runtime.window.Window`."""
         with self._unknown_if_it_fails():
-            self.place(model, part.segment)
+            if part is not None:
+                self.place(model, part.segment)
             self.link.stream(source, poll_seconds=poll_seconds)
 
     def forget(self) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from sateen.compiler import Layer, Model, Part, Step, Tile, runs
-from sateen.graph import Array, Graph, Reshape
+from sateen.graph import Array
 from sateen.graph.ops import Op
 from sateen.hw.spec.counters import Counters
 from sateen.hw.spec.wire import WAITED, WAITED_BYTES, Space
@@ -18,11 +18,12 @@ from sateen.runtime.link import Link, Operation, read, write
 from sateen.runtime.position import Position
 from sateen.runtime.slots import visits
 from sateen.runtime.spill import Spill
+from sateen.runtime.values import Values
 
 if TYPE_CHECKING:
     from sateen.runtime.shelf import Shelf
 
-__all__ = ["Inference", "Job", "Runner", "Values", "part_records"]
+__all__ = ["AT_ONCE", "Inference", "Job", "Runner", "part_records"]
 
 ZERO = Counters(0, 0, 0, 0, 0, 0, 0)
 AT_ONCE = 256
@@ -43,31 +44,6 @@ class Runner(Protocol):
     ) -> bytes:  # fmt: skip
         """Runs descriptors, several times without waiting for each, with operations before and after. Returns the bytes
         that those read, and before them what ``leading`` does. The segments ``following`` are needed next."""
-
-
-class Values(dict[str, Array]):
-    """Tensors of one item, [1, …], by name. If one is there, so are its Reshapes, and the tensor that it reshapes."""
-
-    def __init__(self, graph: Graph, inputs: Mapping[str, Array]):
-        super().__init__(inputs)
-        self.tensors = graph.tensors
-        self.groups: dict[str, list[str]] = {}
-        for op in graph.ops:
-            if isinstance(op, Reshape):
-                group = self.groups.setdefault(op.input, [op.input])
-                group.append(op.output)
-                self.groups[op.output] = group
-
-    def knows(self, name: str) -> bool:
-        """Whether the tensor is there, or one that it reshapes."""
-        return name in self or any(other in self for other in self.groups.get(name, ()))
-
-    def __missing__(self, name: str) -> Array:
-        source = next((other for other in self.groups.get(name, ()) if other in self), None)
-        if source is None:
-            raise KeyError(name)
-        self[name] = value = self[source].reshape(1, *self.tensors[name].shape[1:])
-        return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,27 +108,36 @@ class Inference:
         The graph's results, or with ``layers`` all tensors; and with ``profiled`` the counters of each of the model's
         layers.
         """
-        self.values, self.counters = Values(self.model.graph, inputs), {}
-        self.waited, self._since = 0, None
-        self._waiting, self._profiled = [], profiled
-        if self.spill is not None:
-            self.spill.here.clear()
-        for number, step in enumerate(self.model.steps):
-            behind = (*self._visits[number + 1 :], *self._visits[: number + 1])
-            self._following = list(dict.fromkeys(segment for step in behind for segment in step))
-            if step.host:
-                op = self.ops[step.host]
-                self._fetch(op.inputs)
-                self.values[op.output] = self._computed(op)
-            elif step.tiles:
-                self._run_tiled(step, layers=layers)
-            else:
-                self._run_layers(step, layers=layers)
+        self._begin(inputs, profiled=profiled)
+        for number in range(len(self.model.steps)):
+            self._step(number, layers=layers)
         graph = self.model.graph
         wanted = (*graph.sources, *(op.output for op in graph.ops)) if layers else graph.results
         self._fetch(wanted)
         counters = [self.counters[layer.name] for layer in self.model.layers] if profiled else []
         return {name: self.values[name] for name in wanted}, counters
+
+    def _begin(self, inputs: Mapping[str, Array], *, profiled: bool) -> None:
+        """An item begins."""
+        self.values, self.counters = Values(self.model.graph, inputs), {}
+        self.waited, self._since = 0, None
+        self._waiting, self._profiled = [], profiled
+        if self.spill is not None:
+            self.spill.here.clear()
+
+    def _step(self, number: int, *, layers: bool) -> None:
+        """Runs a step, now or later."""
+        step = self.model.steps[number]
+        behind = (*self._visits[number + 1 :], *self._visits[: number + 1])
+        self._following = list(dict.fromkeys(segment for step in behind for segment in step))
+        if step.host:
+            op = self.ops[step.host]
+            self._fetch(op.inputs)
+            self.values[op.output] = self._computed(op)
+        elif step.tiles:
+            self._run_tiled(step, layers=layers)
+        else:
+            self._run_layers(step, layers=layers)
 
     def _computed(self, op: Op) -> Array:
         """What the host computes."""
@@ -314,8 +299,12 @@ class Inference:
             place = spill.place(name)
             if place is not None and not spill.has(name):
                 self._know(name)
-                self.device.link.transaction([write(Space.SDRAM, place, self.values[name].tobytes())])
+                self._send(write(Space.SDRAM, place, self.values[name].tobytes()))
                 spill.note(name)
+
+    def _send(self, operation: Operation) -> None:
+        """Sends what the device needs before all that waits."""
+        self.device.link.transaction([operation])
 
     def _stays(self, name: str) -> bool:
         """Whether a result goes into SDRAM: the next that needs it is the device."""

@@ -14,11 +14,13 @@ from numpy.typing import ArrayLike
 from sateen.compiler import Layer, Model
 from sateen.graph import Array
 from sateen.hw.spec.counters import Counters
+from sateen.runtime.calls import called_turn
 from sateen.runtime.inference import Inference
 from sateen.runtime.inputs import taken_inputs
-from sateen.runtime.pipeline import Piece, Submissions, Tensors, Turn, one_turn, take_turn
+from sateen.runtime.pipeline import Overlaps, Piece, Tensors, one_turn, take_turn
 from sateen.runtime.position import Place, Position
 from sateen.runtime.states import Stateful
+from sateen.runtime.submissions import Submissions
 
 if TYPE_CHECKING:
     from sateen.runtime.device import Device
@@ -85,8 +87,10 @@ class LoadedModel(Stateful):
         self.profile: Profile | None = None
         """The profile of the last :meth:`run`."""
         self._position: Position | None = None
+        self._turn: Overlaps | None = None
         # A link of another kind takes one inference after the other.
-        self._turn = one_turn(model) if hasattr(device.link, "stream") else None
+        if hasattr(device.link, "stream"):
+            self._turn = one_turn(model) or (None if device.shelf is None else called_turn(model))
         self._submissions = Submissions(device, self._turn, run=self.run, combine=self._combined)
 
     @property
@@ -102,8 +106,8 @@ class LoadedModel(Stateful):
         self, x: Inputs, *, layers: Literal[True], progress: Progress | None = ...
     ) -> tuple[Any, dict[str, Array]]: ...
     def run(self, x: Any, *, layers: bool = False, progress: Progress | None = None) -> Any:
-        """Runs a batch; for a model with states its items are the next steps of its stream. Where an inference is a
-        single turn of the device's, the next input is sent while the last one is computed.
+        """Runs a batch; for a model with states its items are the next steps of its stream. Where the host computes
+        nothing between an inference's beginning and its end, the next input is sent while the last one is computed.
 
         Parameters
         ----------
@@ -158,8 +162,8 @@ class LoadedModel(Stateful):
 
     def submit(self, x: Inputs) -> Future[Any]:
         """Begins to run a batch, and returns at once. Batches of one model run in the order in which they were
-        submitted; where an inference is a single turn of the device's, the next input is sent while the last one is
-        computed. Any thread may submit.
+        submitted; where the host computes nothing between an inference's beginning and its end, the next input is sent
+        while the last one is computed. Any thread may submit.
 
         Parameters
         ----------
@@ -185,8 +189,10 @@ class LoadedModel(Stateful):
         """Cancels all submissions that have not begun, and refuses others."""
         self._submissions.close()
 
-    def _run_overlapped(self, turn: Turn, singles: list[Tensors], position: Position, progress: Progress | None) -> Any:
-        """Runs several items, each a turn of the device's."""
+    def _run_overlapped(
+        self, turn: Overlaps, singles: list[Tensors], position: Position, progress: Progress | None
+    ) -> Any:
+        """Runs several items, the next of which is sent while the last is computed."""
         count, errors = len(singles), list[BaseException]()
         results: dict[int, Tensors] = {}
         counters: list[Counters] = []
@@ -203,10 +209,10 @@ class LoadedModel(Stateful):
         pieces.reverse()
 
         def source() -> Piece | None:
-            position.begin(turn.step.first, turn.step.count)
+            position.begin(*turn.span)
             return pieces.pop() if pieces and not errors else None
 
-        link_bytes = copied = 0
+        link_bytes = copied = spilled = 0
         while pieces and not errors:
             told = len(results)
             with self.device.turn:
@@ -214,6 +220,7 @@ class LoadedModel(Stateful):
                 again = take_turn(self.device, turn, source)
                 link_bytes += self.device.link.bytes - before
                 copied += self._copied() - copied_before
+                spilled += turn.spilled
             pieces.extend(reversed(again))
             # Here, since it may use the device.
             if progress is not None and not errors:
@@ -221,7 +228,7 @@ class LoadedModel(Stateful):
                     progress(number + 1, count)
         if errors:
             raise errors[0]
-        self._profile(counters, count, link_bytes, copied)
+        self._profile(counters, count, link_bytes, copied, spilled, turn.waited)
         return self._combined([results[item] for item in range(count)])
 
     def _profile(

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections import deque
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -19,16 +16,17 @@ from sateen.hw.spec.counters import Counters
 from sateen.hw.spec.wire import Space
 from sateen.runtime.frames import Operation, reached, read, wait, write
 from sateen.runtime.frames import run as start
-from sateen.runtime.inference import ZERO, Values, part_records
-from sateen.runtime.turns import Turns
+from sateen.runtime.inference import ZERO, Runner, part_records
+from sateen.runtime.inference import Job as RunnerJob
+from sateen.runtime.values import Values
 from sateen.runtime.window import Job
 
-__all__ = ["TURN_ITEMS", "Item", "Piece", "Submissions", "Tensors", "Turn", "one_turn", "take_turn"]
+__all__ = [
+    "TURN_ITEMS", "Item", "Overlaps", "Piece", "Sharing", "Tensors", "Turn", "one_turn", "take_turn",
+]  # fmt: skip
 
 TURN_ITEMS = 16
 """Inferences after which others get the device."""
-POLL_SECONDS = 0.002
-"""How often a new submission is looked for while the last one is computed."""
 Tensors = dict[str, Array]
 
 
@@ -43,6 +41,29 @@ class Turn:
     before: tuple[Step, ...]
     after: tuple[Step, ...]
     """What the host runs."""
+
+    spilled = waited = 0
+    """No tensors lie in SDRAM."""
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What may run."""
+        return (self.part,)
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The number of the first layer, and of all."""
+        return self.step.first, self.step.count
+
+    def begin(self, device: Sharing) -> None:
+        """A turn of the device's begins."""
+
+    def item(self, device: Sharing, piece: Piece) -> Item:
+        """An inference."""
+        return Item(self, piece.inputs, profiled=piece.profiled)
+
+    def alone(self, piece: Piece) -> None:
+        """Runs an inference that cannot overlap: there is none."""
 
 
 def one_turn(model: Model) -> Turn | None:
@@ -94,6 +115,10 @@ class Item:
         reads = [read(Space.SCRATCHPAD, addresses[name], model.size(name)) for name in step.reads]
         return [*writes, start(part.first, part.count, limit=limit), wait(), *counted, *reads]
 
+    def busy(self, limit: int) -> int:
+        """Cycles that its program takes at most."""
+        return reached(limit)
+
     def finish(self, answer: bytes) -> Tensors:
         """The outputs, from what the device has answered."""
         model, part = self.turn.model, self.turn.part
@@ -111,16 +136,22 @@ class Item:
         return {name: self.values[name] for name in model.graph.results}
 
 
-class Sharing(Protocol):
+class Sharing(Runner, Protocol):
     """What turns need of a device."""
 
     turn: Any
     """Held during a turn."""
 
     def stream(
-        self, model: Model, part: Part, source: Callable[[], Job | None], *, poll_seconds: float | None = None
+        self, model: Model, part: Part | None, source: Callable[[], Job | None], *, poll_seconds: float | None = None
     ) -> None:
-        """Places a model, and executes jobs of its inferences."""
+        """Places the segment of a part, if there is one, and executes jobs of a model's inferences."""
+
+    def calling(
+        self, model: Model, jobs: Sequence[RunnerJob], following: Sequence[int], leading: Sequence[Operation]
+    ) -> tuple[list[Operation], int] | None:
+        """The operations of an inference in one CALL, and the cycles that it takes at most; ``None`` if it takes
+        more, or leaves other segments on the device than it finds."""
 
     def limit(self, model: Model) -> int:
         """Cycles after which the device ends a program of a model."""
@@ -142,8 +173,53 @@ class Piece:
     failed: Callable[[BaseException], None]
 
 
+class Overlapping(Protocol):
+    """An inference that may overlap with others."""
+
+    counters: list[Counters]
+    """Of each of the model's layers, if they are read."""
+
+    def operations(self, limit: int) -> Sequence[Operation]:
+        """What the device does, with the cycles after which it ends a program."""
+
+    def busy(self, limit: int) -> int:
+        """Cycles that its programs take at most."""
+
+    def finish(self, answer: bytes) -> Tensors:
+        """The outputs, from what the device has answered."""
+
+
+class Overlaps(Protocol):
+    """How a model's inferences overlap, as :class:`Turn` is."""
+
+    model: Model
+    part: Part | None
+    """What runs, if that is always the same."""
+    spilled: int
+    """Bytes of tensors copied from and into SDRAM since the turn began."""
+    waited: int
+    """Cycles in which the array waited for SDRAM, in the last inference that is profiled."""
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What may run."""
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The number of the first layer that runs, and how many do."""
+
+    def begin(self, device: Sharing) -> None:
+        """A turn of the device's begins. What needs the link is done here."""
+
+    def item(self, device: Sharing, piece: Piece) -> Overlapping | None:
+        """An inference; ``None`` if it must run alone."""
+
+    def alone(self, piece: Piece) -> None:
+        """Runs an inference that :meth:`item` refused."""
+
+
 def take_turn(
-    device: Sharing, turn: Turn, source: Callable[[], Piece | None], *, poll_seconds: float | None = None
+    device: Sharing, turn: Overlaps, source: Callable[[], Piece | None], *, poll_seconds: float | None = None
 ) -> list[Piece]:
     """Inferences in a turn of the device's, at most :data:`TURN_ITEMS`.
 
@@ -152,34 +228,37 @@ def take_turn(
     """
     begun: list[Piece] = []
     again: list[Piece] = []
+    held: list[Piece] = []
     count, broken = 0, False
     limit = device.limit(turn.model)
 
     def job() -> Job | None:
         nonlocal count
-        while not broken and count < TURN_ITEMS and (piece := source()) is not None:
+        while not broken and not held and count < TURN_ITEMS and (piece := source()) is not None:
             count += 1
             try:
-                item = Item(turn, piece.inputs, profiled=piece.profiled)
+                item = turn.item(device, piece)
             except Exception as error:
                 piece.failed(error)
                 continue
+            if item is None:
+                # It runs when those before it have ended.
+                held.append(piece)
+                break
             begun.append(piece)
             return Job(
-                operations=item.operations(limit),
-                busy_cycles=reached(limit),
-                finish=partial(finish, piece, item),
+                operations=item.operations(limit), busy_cycles=item.busy(limit), finish=partial(finish, piece, item)
             )
         return None
 
-    def finish(piece: Piece, item: Item, answer: bytes | DeviceError) -> None:
+    def finish(piece: Piece, item: Overlapping, answer: bytes | DeviceError) -> None:
         nonlocal broken
         begun.remove(piece)
         if broken:
             again.append(piece)
         elif isinstance(answer, DeviceError):
             broken = True
-            piece.failed(device.explain(answer, turn.model, turn.part))
+            piece.failed(device.explain(answer, turn.model, *turn.parts))
         else:
             try:
                 outputs = item.finish(answer)
@@ -190,152 +269,18 @@ def take_turn(
 
     with device.turn:
         try:
+            turn.begin(device)
             device.stream(turn.model, turn.part, job, poll_seconds=poll_seconds)
+            while held and not broken:
+                turn.alone(held.pop())
+                device.stream(turn.model, turn.part, job, poll_seconds=poll_seconds)
         except Exception as error:
             # It is the oldest one's. Where none had begun, the next one's.
-            failed = begun.pop(0) if begun else source()
+            waiting = begun or held
+            failed = waiting.pop(0) if waiting else source()
             if failed is None:
                 raise
             failed.failed(error)
         if broken:
             device.forget()
-    return [*again, *begun]
-
-
-class Submissions:
-    """Batches that threads have submitted to a loaded model. A thread works on them as long as there are any.
-
-    Parameters
-    ----------
-    device : Sharing
-    turn : Turn, optional
-        The model's; without one, its inferences do not overlap.
-    run : callable
-        Runs a batch then, as :meth:`sateen.runtime.LoadedModel.run`.
-    combine : callable
-        The outputs of a batch from those of its items.
-    """
-
-    def __init__(
-        self,
-        device: Sharing,
-        turn: Turn | None,
-        *,
-        run: Callable[[Any], Any],
-        combine: Callable[[list[Tensors]], Any],
-    ):
-        self.device, self.turn, self.run, self.combine = device, turn, run, combine
-        self._waiting: deque[Submission] = deque()
-        self._pieces: deque[Piece] = deque()
-        self._lock, self._working, self._closed = Turns(), False, False
-
-    def submit(self, x: Any, inputs: Mapping[str, Array]) -> Future[Any]:
-        """Runs a batch when those before it have run.
-
-        Parameters
-        ----------
-        x
-            As the user gave it.
-        inputs
-            The same, in the shapes of the graph.
-        """
-        submission = Submission(Future(), x, inputs)
-        with self._lock:
-            if self._closed:
-                raise DeviceError("the device is closed; open it again")
-            self._waiting.append(submission)
-            if not self._working:
-                self._working = True
-                threading.Thread(target=self._work, daemon=True, name="sateen submissions").start()
-        return submission.future
-
-    def close(self) -> None:
-        """Cancels what has not begun. What has is finished by whoever works on it. In a fork all is the parent's."""
-        if not self._lock.here:
-            return
-        with self._lock:
-            self._closed = True
-            waiting = list(self._waiting)
-            self._waiting.clear()
-        for submission in waiting:
-            submission.future.cancel()
-
-    def _work(self) -> None:
-        while True:
-            with self._lock:
-                if not self._waiting and not self._pieces:
-                    self._working = False
-                    return
-            try:
-                if self.turn is None:
-                    self._run_whole()
-                else:
-                    again = take_turn(self.device, self.turn, self._next, poll_seconds=POLL_SECONDS)
-                    self._pieces.extendleft(reversed(again))
-            except BaseException:
-                # The next submission begins a thread of its own.
-                with self._lock:
-                    self._working = False
-                raise
-
-    def _begin(self) -> Submission | None:
-        """The next submission that is not cancelled."""
-        while True:
-            with self._lock:
-                if not self._waiting:
-                    return None
-                submission = self._waiting.popleft()
-            if submission.future.set_running_or_notify_cancel():
-                return submission
-
-    def _run_whole(self) -> None:
-        if (submission := self._begin()) is not None:
-            try:
-                submission.future.set_result(self.run(submission.x))
-            except BaseException as error:
-                submission.fail(error)
-
-    def _next(self) -> Piece | None:
-        """The next item of the batches that have begun, or the first of the next batch."""
-        while not self._pieces:
-            submission = self._begin()
-            if submission is None:
-                return None
-            self._pieces.extend(submission.pieces(self.combine))
-        return self._pieces.popleft()
-
-
-@dataclass(frozen=True, eq=False)
-class Submission:
-    """A batch, and its results so far."""
-
-    future: Future[Any]
-    x: Any
-    inputs: Mapping[str, Array]
-    outputs: dict[int, Tensors] = field(default_factory=dict)
-
-    def fail(self, error: BaseException) -> None:
-        """The batch's first error is its result."""
-        if not self.future.done():
-            self.future.set_exception(error)
-
-    def pieces(self, combine: Callable[[list[Tensors]], Any]) -> list[Piece]:
-        """Its items."""
-        count = len(next(iter(self.inputs.values())))
-
-        def done(item: int, outputs: Tensors, _: list[Counters]) -> None:
-            self.outputs[item] = outputs
-            if len(self.outputs) == count and not self.future.done():
-                try:
-                    self.future.set_result(combine([self.outputs[each] for each in range(count)]))
-                except Exception as error:
-                    self.fail(error)
-
-        return [
-            Piece(
-                inputs={name: values[item : item + 1] for name, values in self.inputs.items()},
-                done=partial(done, item),
-                failed=self.fail,
-            )
-            for item in range(count)
-        ]
+    return [*again, *begun, *held]

@@ -137,6 +137,16 @@ class Stock:
         self._here: dict[Space, dict[int, int]] = {space: {} for space in MEMORIES}
         """By memory and segment, how many of its first bytes are there."""
 
+    def copy(self) -> Stock:
+        """The same, to try what is copied next."""
+        other = Stock(self.plan)
+        other._here = {space: dict(here) for space, here in self._here.items()}
+        return other
+
+    def same(self, other: Stock) -> bool:
+        """Whether another one says the same."""
+        return self._here == other._here
+
     def needed(self, segment: int) -> list[Piece]:
         """What must be copied before a segment runs."""
         return [piece for space in MEMORIES for piece in self._take(space, segment)]

@@ -108,11 +108,13 @@ def test_a_directory_of_another_version(listed):
     assert len(shelf.entries) == 1
 
 
-def test_copies_of_others_do_not_count():
+def test_copies_of_others_do_not_count(monkeypatch):
     """A profile has the bytes that its own run copied, whoever else ran between its items."""
     with sateen.open(f"sim:{DEVICE}") as device:
         (model, x), (other, other_x) = (small_network(WITH_SDRAM, seed) for seed in (1, 2))
         loaded, another = device.load(model), device.load(other)
+        # Others get the device after each item.
+        monkeypatch.setattr("sateen.runtime.pipeline.TURN_ITEMS", 1)
         loaded.run(np.concatenate([x, x]), progress=lambda done, total: another.run(other_x))
         # For each item, and not for what ran in between.
         assert loaded.profile.copied_bytes == 2 * device.shelf.plan(model).bytes

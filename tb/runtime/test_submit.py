@@ -6,6 +6,7 @@ from concurrent.futures import CancelledError
 import numpy as np
 import pytest
 from disturbed import Disturbed
+from test_copies import REFRESHES, WIDE
 from test_shelf import DEVICE
 
 import sateen
@@ -88,6 +89,68 @@ def test_overlaps_with_sdram():
         assert line.most == 2 and not line.waiting
         assert loaded.profile.cycles == sum(layer.predicted.cycles for layer in model.layers)
     device.close()
+
+
+@pytest.fixture(scope="module")
+def parts():
+    """A device with SDRAM behind a line that loses answers, and a model of many parts on it."""
+    config = parse_config(WIDE[0])
+    line = Lines(SimulationTransport(config))
+    device = Device(Link(line))
+    rng = np.random.default_rng(1)
+    builder = Builder((6, 5, 7), rng, name="parts").conv2d(24, (3, 3)).conv2d(20, (2, 2)).conv2d(40, (1, 1))
+    graph = builder.conv2d(18, (2, 2)).flatten().fully_connected(20).graph()
+    x = random_input(graph, rng, 6)
+    yield line, device, device.load(sateen.compile(graph, config)), x, golden(graph, x)[graph.outputs[0]]
+    device.close()
+
+
+def test_parts_from_sdram_overlap(parts):
+    """The next input goes to the device while one CALL runs all parts; what a run took is what its items take alone."""
+    line, device, loaded, x, expected = parts
+    np.testing.assert_array_equal(loaded.run(x[:1]), expected[:1])
+    np.testing.assert_array_equal(loaded.run(x[:1]), expected[:1])
+    alone, line.most = loaded.profile, 0
+    np.testing.assert_array_equal(loaded.run(x), expected)
+    profile = loaded.profile
+    assert line.most == 2 and not line.waiting and profile.inferences == len(x)
+    assert (profile.cycles, profile.copied_bytes) == (alone.cycles, len(x) * alone.copied_bytes)
+    assert profile.spilled_bytes == len(x) * alone.spilled_bytes
+    assert profile.memory_cycles == pytest.approx(alone.memory_cycles, abs=REFRESHES)
+    line.most = 0
+    waiting = [loaded.submit(each[None]) for each in x]
+    np.testing.assert_array_equal(np.concatenate([each.result() for each in waiting]), expected)
+    assert line.most == 2
+
+
+@pytest.mark.parametrize("lost", [{1}, {2}, {2, 3}, set(range(3, 60, 4))])
+def test_lost_answers_of_parts(parts, lost):
+    """Lists are executed again from the inputs on, and find on the device what they need."""
+    line, device, loaded, x, expected = parts
+    loaded.run(x[:1])
+    line.answers, line.lost = 0, lost
+    try:
+        np.testing.assert_array_equal(loaded.run(x), expected)
+    finally:
+        line.lost = set()
+    assert line.answers > min(lost)
+
+
+def test_parts_begin_anew(parts):
+    """Behind an error, whatever the device's memories hold, items run alone until it is known again; a model whose
+    results are read part by part does not overlap."""
+    line, device, loaded, x, expected = parts
+    device.forget()
+    device.link.transaction([write(Space.WEIGHTS, 0, bytes(4096)), write(Space.PROGRAM, 0, bytes(192))])
+    np.testing.assert_array_equal(loaded.run(x), expected)
+    rng = np.random.default_rng(2)
+    graph = (
+        Builder((15, 9, 3), rng).conv2d(20, (3, 3), padding=((1, 1), (1, 1))).conv2d(30, (3, 3), stride=(2, 2)).graph()
+    )
+    other, y = device.load(sateen.compile(graph, device.config)), random_input(graph, rng, 5)
+    line.most = 0
+    np.testing.assert_array_equal(other.run(y), golden(graph, y)[graph.outputs[0]])
+    np.testing.assert_array_equal(loaded.run(x), expected)
 
 
 @pytest.mark.parametrize("lost", [{1}, {2}, {5, 6}, {7, 9, 11}, set(range(3, 40, 3))])
