@@ -84,6 +84,20 @@ def test_tensors_need_room():
             assert [layer.op for layer in model.layers] == ops and model.resident
 
 
+@pytest.mark.parametrize("case", LAYERS)
+def test_compiled_again(case):
+    """A compiled model's graph, for another device, which may compute the layer as it was."""
+    graph = LAYERS[case]
+    model = sateen.compile(graph, "small")
+    for config in ("small", "micro", "tiny,scratchpad_bytes=1024"):
+        again, wanted = sateen.compile(model.graph, config), sateen.compile(graph, config)
+        assert [layer.op for layer in again.layers] == [layer.op for layer in wanted.layers]
+        assert [layer.predicted for layer in again.layers] == [layer.predicted for layer in wanted.layers]
+        for one, other in zip(again.segments, wanted.segments, strict=True):
+            np.testing.assert_array_equal(one.program, other.program)
+            np.testing.assert_array_equal(one.weights, other.weights)
+
+
 def test_one_wrong_weight_is_found():
     """In any tile, of the image that is unfolded or of the layer."""
     graph = LAYERS["like a spectrogram"]

@@ -121,6 +121,7 @@ CYCLES = {
     "tflite/kws_dscnn.tflite": 20_000,
     "tflite/ad_autoencoder.tflite": 18_500,
     "visual_wake_words": 55_000,
+    "streaming_wakeword": 3_600,
 }
 """What an inference on a large device may take at most."""
 

@@ -11,13 +11,13 @@ from sateen.compiler.rewrites.broadcast import repeat_smaller
 from sateen.compiler.rewrites.channels import order_channels
 from sateen.compiler.rewrites.constants import tabulate_constants
 from sateen.compiler.rewrites.slopes import split_slopes
-from sateen.compiler.rewrites.unfold import unfold
+from sateen.compiler.rewrites.unfold import fold, unfold
 from sateen.graph import Graph
 from sateen.hw.spec.config import Config
 
 __all__ = ["REWRITES", "Rewrite", "Rewritten", "rewrite", "unfold"]
 
-REWRITES: tuple[Rewrite, ...] = (order_channels, tabulate_constants, split_slopes, repeat_smaller)
+REWRITES: tuple[Rewrite, ...] = (fold, order_channels, tabulate_constants, split_slopes, repeat_smaller)
 """All rewrites, in the order in which they run. :func:`unfold` comes after them, if there is room."""
 
 

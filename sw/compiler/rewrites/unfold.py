@@ -5,15 +5,47 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 
 from sateen.compiler.rewrites.base import Rewritten
 from sateen.graph import Conv2D, Op, Shape, Tensor, TurnedConv2D, Unfold
 from sateen.hw.spec.config import Config
 
-__all__ = ["unfold"]
+__all__ = ["fold", "unfold"]
 
 LAYER_CYCLES = 150
 """That one layer more takes besides its beats, at most; and a few to spare."""
+
+
+def fold(given: Rewritten, config: Config, combine: bool) -> Rewritten:
+    """The inverse of :func:`unfold`, for the graph of a compiled model: another device may compute it otherwise."""
+    graph = given.graph
+    made = {op.output: op for op in graph.ops if isinstance(op, Unfold)}
+    readers = Counter(name for op in graph.ops for name in op.inputs)
+    ops: list[Op] = []
+    folded: set[str] = set()
+    for op in graph.ops:
+        unfolded = made.get(op.input) if isinstance(op, TurnedConv2D) else None
+        if unfolded is None or not isinstance(op, TurnedConv2D) or readers[op.input] > 1 or op.input in graph.results:
+            ops.append(op)
+            continue
+        outputs, _, rows, _ = op.weights.shape
+        channels = graph.tensors[unfolded.input].shape[3]
+        fields: dict[str, object] = {field.name: getattr(op, field.name) for field in dataclasses.fields(op)}
+        fields |= {
+            "input": unfolded.input,
+            "weights": op.weights.reshape(outputs, rows, unfolded.size, channels),
+            "stride": (op.stride[1], unfolded.stride),
+            "padding": (op.padding[1], unfolded.padding),
+            "dilation": (1, unfolded.dilation),
+        }
+        ops.append(Conv2D(**fields))  # type: ignore[arg-type]
+        folded.add(unfolded.output)
+    if not folded:
+        return given
+    ops = [op for op in ops if op.output not in folded]
+    tensors = {name: tensor for name, tensor in graph.tensors.items() if name not in folded}
+    return dataclasses.replace(given, graph=dataclasses.replace(graph, tensors=tensors, ops=ops))
 
 
 def unfold(given: Rewritten, config: Config) -> Rewritten:
