@@ -64,8 +64,8 @@ class Tile(wiring.Component):
         Pipeline registers before the array's edges.
     window_skip : int
         Beats that samples may be kept before each of the :func:`~sateen.hw.spec.pe.skip_rows`, a power of two; 0: none.
-        How many they are is in the beats' settings (:data:`~sateen.hw.spec.pe.SKIP_BIT`). Only for the MAC, without
-        ``combine``.
+        How many they are is in the beats' settings (:data:`~sateen.hw.spec.pe.SKIP_BIT`). Only where windows slide over
+        3 rows or more, without ``combine``.
 
     Members
     -------
@@ -129,8 +129,6 @@ class Tile(wiring.Component):
                 "activation_bits must be 8, or 9 with pe=mac, weight_bits=9, combine=1 and a multiplier for each PE, "
                 f"not {activation_bits!r}"
             )
-        if window_skip and not (pe == "mac" and combine == 1 and rows >= 3):
-            raise ValueError(f"window_skip must be 0 without pe=mac, combine=1 and 3 rows, not {window_skip!r}")
         self.window_skip = window_skip
         self.rows, self.cols, self.kind, self.combine = rows, cols, PE_KINDS[pe], combine
         self.weight_rows = weight_rows
@@ -153,6 +151,10 @@ class Tile(wiring.Component):
             weight_rows=weight_rows,
             tag=tag,
         )
+        if window_skip and not (combine == 1 and self._sliding_rows >= 3):
+            raise ValueError(
+                f"window_skip must be 0 without combine=1 and 3 rows over which windows slide, not {window_skip!r}"
+            )
         self.feeder, self.loader = self.array.feeder(), self.array.loader()
         sums = partial_sums(cols=cols, sum_bits=self.sum_bits, tag=tag)
         super().__init__(
@@ -204,6 +206,11 @@ class Tile(wiring.Component):
         ]
         return m
 
+    @property
+    def _sliding_rows(self) -> int:
+        """Rows over which windows slide, the last ones."""
+        return sum(self.array.slides(row) for row in range(self.rows))
+
     def _skips(self, m: Module, slides: Value) -> dict[int, list[Skip]]:
         """What keeps samples on their way into some rows, by row; each is told where in the cycle in which the PE above
         takes a sample. The feeder of a kind that slides forwards beats unchanged."""
@@ -211,7 +218,7 @@ class Tile(wiring.Component):
         with m.If(slides):
             m.d.sync += place.eq(Mux(place + 1 < beats, place + 1, 0))
         found = {}
-        for row in skip_rows(self.rows):
+        for row in (self.rows - self._sliding_rows + each for each in skip_rows(self._sliding_rows)):
             cycles = self.edge_stages + row + self._row_delay(row - 1)
             where = delayed(m, Cat(place, beats == 0), cycles, name=f"skip_{row}")
             found[row] = [Skip(depth=self.window_skip) for _ in range(self.cols)]
@@ -308,10 +315,9 @@ class Tile(wiring.Component):
                 m.d.comb += getattr(line[0], f"{name}_i").eq(
                     delayed(m, value, self.edge_stages + row + 1 + self._row_delay(row), name=f"{name}_{row}")
                 )
-        for row in range(self.rows):
-            if self.array.slides(row):
-                self._samples(m, platform, pes[row], row)
-                break
+        if self._sliding_rows:
+            first = self.rows - self._sliding_rows
+            self._samples(m, platform, pes[first], first)
 
     def _samples(self, m: Module, platform: object, pes: list[wiring.Component], row: int) -> None:
         """Bytes of a beat into the columns' PEs of the first row that slides. Near the array, they take another path

@@ -94,9 +94,10 @@ def _window_skip(config: Config) -> None:
     value = config.window_skip
     if isinstance(value, bool) or value not in (0, 16, 32):
         raise ValueError(f"window_skip must be 0, 16 or 32, not {value!r}")
-    if value and not (config.sliding and config.pe == "mac" and config.combine == 1 and config.rows >= 9):
+    if value and not (config.sliding and config.combine == 1 and config.sliding_rows >= 9):
         raise ValueError(
-            f"window_skip must be 0 without engine=pipelined, pe=mac, combine=1 and 9 rows or more, not {value!r}"
+            "window_skip must be 0 without engine=pipelined, pe=mac or packed, combine=1 and 9 rows or more over which "
+            f"windows slide, not {value!r}"
         )
 
 

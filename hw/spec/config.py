@@ -102,7 +102,8 @@ class Config:
     window_skip: int = 0
     """Beats that windows which slide over the columns may skip from one of their lines to the next: 16 or 32, kept in
     small memories, so that a line has that many beats more and depthwise layers read less of it twice. 0: none. Only in
-    a pipelined engine with ``pe=mac``, ``combine=1`` and 9 ``rows`` or more."""
+    a pipelined engine with ``combine=1``, and 9 ``rows`` or more of ``pe=mac``, or of ``pe=packed`` that have no
+    pairs."""
 
     def __post_init__(self) -> None:
         check_fields(self)

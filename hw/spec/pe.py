@@ -61,7 +61,8 @@ def window(row: int, *, rows: int, combine: int) -> list[int]:
 
 
 def skip_rows(rows: int) -> tuple[int, int]:
-    """The rows of PEs before which samples are kept for some beats: three lines of a window have as many rows each."""
+    """Of the rows over which windows slide, those before which samples are kept for some beats: three lines of a window
+    have as many rows each."""
     return rows // 3, 2 * (rows // 3)
 
 

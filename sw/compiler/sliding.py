@@ -41,7 +41,7 @@ class Walk:
 
     def line_rows(self, kernel: Kernel, config: Config) -> int:
         """Rows of the tile from one line of the window to the next."""
-        return skip_rows(config.rows)[0] if self.skips else self.span(kernel)
+        return skip_rows(config.sliding_rows)[0] if self.skips else self.span(kernel)
 
     def skipped(self, kernel: Kernel, config: Config) -> int:
         """Beats that are left out between two lines of the window."""

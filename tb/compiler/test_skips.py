@@ -14,6 +14,8 @@ from sateen.hw.spec.pe import sample_ages
 from sateen.testing.graphs import Builder, random_input
 
 SMALL = "tiny,rows=9,window_skip=16"
+PAIRS = "tiny,rows=11,pe=packed,multipliers=8,window_skip=16"
+"""Two rows of pairs, over which no window slides, and nine others."""
 SAME = ((1, 1), (1, 1))
 LAYERS = {
     "a wide line": ((3, 18, 3), (3, 3), {"padding": SAME}),
@@ -44,9 +46,10 @@ def test_ages():
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_programs(name):
+@pytest.mark.parametrize("text", [SMALL, pytest.param(PAIRS, marks=pytest.mark.prove)])
+def test_programs(text, name):
     """The compiler compares each program with the layer."""
-    config, graph = parse_config(SMALL), graph_of(name)
+    config, graph = parse_config(text), graph_of(name)
     skipped = skipping(graph, config)
     assert skipped and 0 < min(skipped) <= max(skipped) <= 16
     assert name != "as long as can be" or max(skipped) == 16
@@ -83,8 +86,9 @@ def test_a_device_without_refuses():
     [
         ({"window_skip": 8}, "window_skip must be 0, 16 or 32, not 8"),
         ({"window_skip": True}, "window_skip must be 0, 16 or 32, not True"),
-        ({"window_skip": 16}, "window_skip must be 0 without engine=pipelined, pe=mac, combine=1 and 9 rows or more"),
+        ({"window_skip": 16}, "window_skip must be 0 without engine=pipelined, pe=mac or packed, .* 9 rows or more"),
         ({"window_skip": 16, "rows": 9, "pe": "bitserial"}, "window_skip must be 0 without engine=pipelined, pe=mac"),
+        ({"window_skip": 16, "rows": 10, "pe": "packed", "multipliers": 16}, "9 rows or more over which"),
     ],
 )
 def test_refusals(fields, message):
@@ -93,7 +97,7 @@ def test_refusals(fields, message):
 
 
 @pytest.mark.prove
-@pytest.mark.parametrize("config", [SMALL, f"{SMALL.replace('16', '32')},weight_bits=9,overlap=1"])
+@pytest.mark.parametrize("config", [SMALL, f"{SMALL.replace('16', '32')},weight_bits=9,overlap=1", PAIRS])
 def test_every_way(config):
     """Through the RTL, in turn with layers that leave out none."""
     with sateen.open(f"sim:{config}") as device:

@@ -52,11 +52,14 @@ def test_rows_loaded_at_once(pe, rows, cols, weight_rows, weight_bits, multiplie
 
 
 @pytest.mark.parametrize(
-    ("rows", "cols", "multipliers", "beats"),
-    [(9, 2, 10, 16), pytest.param(10, 3, None, 32, marks=pytest.mark.prove)],
-)
-def test_windows_that_skip_beats(rows, cols, multipliers, beats):
-    run("tile", rows=rows, cols=cols, multipliers=multipliers, window_skip=beats)
+    ("pe", "rows", "cols", "multipliers", "beats"),
+    [
+        ("mac", 9, 2, 10, 16), pytest.param("mac", 10, 3, None, 32, marks=pytest.mark.prove),
+        pytest.param("packed", 11, 2, 4, 16, marks=pytest.mark.prove),
+    ],
+)  # fmt: skip
+def test_windows_that_skip_beats(pe, rows, cols, multipliers, beats):
+    run("tile", pe=pe, rows=rows, cols=cols, multipliers=multipliers, window_skip=beats)
 
 
 @pytest.mark.parametrize("technology", [None, "ecp5"])

@@ -129,7 +129,7 @@ class Layered:
         # beats left out another: its distance from the last one.
         still = depth - self.config.sliding_rows
         skip = stream.settings >> SKIP_BIT & (1 << SKIP_BITS) - 1 if self.config.window_skip else 0
-        before = beats[:, None] - (np.array(sample_ages(depth, skip)) - still).clip(0)
+        before = beats[:, None] - np.array([0] * still + sample_ages(depth - still, skip))
         back = _walked(stream, before) - _walked(stream, beats)[:, None]
         data = _read(stream, (at[..., None, :] + back)[..., None, :], np.arange(cols), memory)
         data = np.where((before >= 0)[:, :, None], data, UNKNOWN)
