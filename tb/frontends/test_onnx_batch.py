@@ -121,11 +121,11 @@ def test_a_free_batch_stays(kind, axes, keep):
 
 ONE = {
     "Reshape": [ints(1, -1)], "Flatten": [], "Unsqueeze": [ints(0)], "Slice": [ints(0), ints(1), ints(0)],
-    "Expand": [ints(1, 1, 4, 7)],
+    "Expand": [ints(1, 1, 4, 7)], "Add": [], "Resize": [ints(1, 4, 14)],
 }  # fmt: skip
 SEVERAL = {
     "Reshape": [ints(-1, 28)], "Flatten": [], "Unsqueeze": [ints(1)], "Slice": [ints(0), ints(2**31 - 1), ints(0)],
-    "Expand": [ints(1, 4, 7)],
+    "Expand": [ints(1, 4, 7)], "Add": [], "Resize": [np.array([1, 1, 2], np.float32)],
 }  # fmt: skip
 
 
@@ -135,7 +135,13 @@ def test_a_free_batch_that_is_taken_for_one(kind, one):
     """That is told, since several items would not be computed each by itself."""
     f = File()
     constants = [f.constant(values) for values in (ONE if one else SEVERAL)[kind]]
-    y = f.quantize(f.node(kind, f.around("x"), *constants, **({"axis": int(not one)} if kind == "Flatten" else {})))
+    x, fields = f.around("x"), {"axis": int(not one)} if kind == "Flatten" else {}
+    if kind == "Add":
+        # An axis more: the batch stands beside the other's second axis.
+        constants.append(f.around(f.node("Unsqueeze", x, f.constant(ints(1)))) if one else x)
+    if kind == "Resize":
+        constants[:0] = ["", ""] if one else [""]
+    y = f.quantize(f.node(kind, x, *constants, **fields))
     data = freed(f.build({"x": (1, 4, 7)}, y))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

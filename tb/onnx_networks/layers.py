@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -189,33 +190,50 @@ class Layers(NetworkBuilder):
     # Pools.
 
     def pool(self) -> bool:
-        x = self.pick(4)
-        found = x and self.window(x, pool=True)
-        if not x or not found:
+        x, rng = self.pick(4), self.rng
+        if x is None:
             return False
-        rng = self.rng
-        fields, sides = found
-        if rng.random() < 0.5:
-            if rng.random() < 0.2 and "auto_pad" not in fields:
-                pads, sides = fields.get("pads", [0] * 4), []
-                for axis in (0, 1):
-                    before, after, step = pads[axis], pads[axis + 2], fields["strides"][axis]
-                    sides.append(-(-(x.shape[axis + 2] + before + after - fields["kernel_shape"][axis]) // step) + 1)
-                    if (sides[axis] - 1) * step >= x.shape[axis + 2] + before:
-                        # A window behind the image: ONNX's own shapes have it, onnxruntime's results do not.
-                        return False
-                fields["ceil_mode"] = 1
-            self.move("MaxPool", x, (1, x.shape[1], *sides), **fields)
+        mean, coded = bool(rng.random() < 0.5), self.coded()
+        border = [0, 0, 0, 0, 0, 0, 0, 0]
+        if mean and not coded and rng.random() < 0.2:
+            # A Pad of real numbers before a mean.
+            border[2:4], border[6:] = (rng.integers(0, 2, 2).tolist() for _ in range(2))
+        sides = [size + border[axis] + border[axis + 4] for axis, size in enumerate(x.shape)]
+        found = self.window(replace(x, shape=tuple(sides)), pool=True)
+        if not found or math.prod(sides) > MOST:
+            return False
+        fields, made = found
+        if rng.random() < 0.2 and "auto_pad" not in fields:
+            made = self.ceiled(sides[2:], fields)
+            if not made:
+                return False
+        shape, scale = (1, x.shape[1], *made), float(x.scale) * 0.7
+        if not mean:
+            self.move("MaxPool", x, shape, **fields)
             return True
         if rng.random() < 0.5:
             fields["count_include_pad"] = 1
-        shape, scale = (1, x.shape[1], *sides), float(x.scale) * 0.7
-        if self.coded():
+        if coded:
             out = self.drawn(scale, x.kind)
             self.add(self.node("QLinearAveragePool", [*self.codes(x), *self.numbers(*out)], **fields)[0], shape, out)
-        else:
-            self.result(self.node("AveragePool", [self.real(x)], **fields)[0], shape, scale, x.kind)
+            return True
+        real = self.real(x)
+        if any(border):
+            real = self.node("Pad", [real, self.constant(np.array(border, np.int64))])[0]
+        self.result(self.node("AveragePool", [real], **fields)[0], shape, scale, x.kind)
         return True
+
+    @staticmethod
+    def ceiled(sides: list[int], fields: dict) -> list[int]:
+        """The sides of a result whose last windows may reach beyond the image, which is stated; none, if one would lie
+        behind it: ONNX's own shapes have that, onnxruntime's results do not."""
+        pads, fields["ceil_mode"], made = fields.get("pads", [0] * 4), 1, []
+        for axis, side in enumerate(sides):
+            before, after, step = pads[axis], pads[axis + 2], fields["strides"][axis]
+            made.append(-(-(side + before + after - fields["kernel_shape"][axis]) // step) + 1)
+            if (made[axis] - 1) * step >= side + before:
+                return []
+        return made
 
     def mean(self) -> bool:
         x = self.pick(4)

@@ -77,7 +77,8 @@ class Moves(NetworkBuilder):
         if x is None:
             return False
         rng, rank = self.rng, len(x.shape)
-        pads = np.array([rng.integers(0, 3, rank), rng.integers(0, 3, rank)])
+        least = np.where(np.array(x.shape) > 2, -1 if rng.random() < 0.2 else 0, 0)
+        pads = np.array([rng.integers(least, 3, rank), rng.integers(least, 3, rank)])
         pads[:, 0] = 0
         shape = [n + int(pads[:, axis].sum()) for axis, n in enumerate(x.shape)]
         if math.prod(shape) > MOST:

@@ -217,7 +217,6 @@ def expand(importer: Importer, node: Node) -> Apply:
         rank = max(len(wanted), len(x.file_shape))
         given = x.file_shape
         require(rank == len(x.file_shape) or x.shape[0] == 1, node, f"it makes another batch of {x.file_shape}")
-        importer.takes_one(node, where=rank > len(given))
         x = importer.with_rank(node, x, rank)
         sizes = (*[1] * (rank - len(wanted)), *wanted)
         fits = all(a == b or 1 in (a, b) for a, b in zip(sizes, x.file_shape, strict=True)) and min(sizes) > 0

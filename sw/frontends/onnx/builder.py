@@ -65,8 +65,11 @@ MOVING = (Broadcast, Concatenate, Pad, Reshape, Resize, Slice, Transpose)
 class Builder:
     """Tensors and operators. What several operators need, such as a tensor as an image, is made once."""
 
-    def __init__(self, names: Set[str]):
-        """``names`` are those that the file has."""
+    def __init__(self, names: Set[str], *, free: bool = False):
+        """``names`` are those that the file has; ``free``: its batch is."""
+        self.free = free
+        self.single: list[Node] = []
+        """Operators that take a free batch for 1."""
         self.tensors: dict[str, Tensor] = {}
         self.ops: list[Op] = []
         self.open: dict[str, Node] = {}
@@ -298,6 +301,10 @@ class Builder:
             self._images[x.name] = image
         return self._images[x.name]
 
+    def takes_one(self, node: Node, *, where: bool = True) -> None:
+        """Notes an operator, if it takes one item where the batch is free."""
+        self.single += [node] if where and self.free and node not in self.single else []
+
     def drop_unread(self, read: Set[str]) -> None:
         """Drops real values, sums and constants that neither an operator nor ``read`` reads."""
         read = set(read)
@@ -317,6 +324,7 @@ class Builder:
         if missing <= 0:
             return x
         key = x.name, rank
+        self.takes_one(node)
         if key not in self._ranked:
             x = self.in_file_layout(node, x)
             name, shape = self.name_of(f"{key[0]}.{rank}d"), (1,) * missing + x.shape

@@ -73,7 +73,8 @@ class Importer(Builder):
 
     def __init__(self, model: OnnxModel, name: str, alike: Set[str] = frozenset()):
         """``alike`` are results that an earlier import found to be as their inputs are."""
-        super().__init__({*model.constants, *model.inputs, *(name for node in model.nodes for name in node.outputs)})
+        made = (name for node in model.nodes for name in node.outputs)
+        super().__init__({*model.constants, *model.inputs, *made}, free=model.free)
         self.model, self.name = model, name
         self.values: dict[str, Value] = dict(model.constants)
         self._read = {*model.outputs, *(name for node in model.nodes for name in node.inputs if name)}
@@ -81,8 +82,6 @@ class Importer(Builder):
         self._real_operators: Mapping[str, Operator] = {}
         self._reals: dict[str, Tensor] = {}
         self._makers = {name: node for node in model.nodes for name in node.outputs}
-        self.single: list[Node] = []
-        """Operators that take a free batch for 1."""
         self.alike: set[str] = set()
         """Results of Expand that are as their inputs are."""
         # With a free batch other interpreters do not know that.
@@ -236,11 +235,6 @@ class Importer(Builder):
         """Whether a constant input is the file's, and not computed from shapes, in which a free batch is 1."""
         maker = self._makers.get(node.inputs[place])
         return maker is None or maker.kind == "Constant"
-
-    def takes_one(self, node: Node, *, where: bool = True) -> None:
-        """Notes an operator, if it takes one item where the batch is free."""
-        if where and self.model.free and node not in self.single:
-            self.single.append(node)
 
     def is_read_once(self, name: str) -> bool:
         """Whether one input of one operator reads a tensor, and it is no output."""

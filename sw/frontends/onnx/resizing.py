@@ -130,6 +130,8 @@ def _sizes(importer: Importer, node: Node) -> Sizes:
     sized = not first and node.has(3) and importer.constant(node, 3).size > 0
     if sized:
         given: tuple[float, ...] = importer.integers(node, 3)
+        whole = not axes or 0 in axes
+        importer.takes_one(node, where=whole and importer.is_stated(node, 3))
         if node.has(2):
             require(importer.constant(node, 2).size == 0, node, "it has both scales and sizes; export the model anew")
     else:
