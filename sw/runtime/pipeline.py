@@ -192,13 +192,21 @@ class Overlapping(Protocol):
 class Overlaps(Protocol):
     """How a model's inferences overlap, as :class:`Turn` is."""
 
-    model: Model
-    part: Part | None
-    """What runs, if that is always the same."""
-    spilled: int
-    """Bytes of tensors copied from and into SDRAM since the turn began."""
-    waited: int
-    """Cycles in which the array waited for SDRAM, in the last inference that is profiled."""
+    @property
+    def model(self) -> Model:
+        """The model."""
+
+    @property
+    def part(self) -> Part | None:
+        """What runs, if that is always the same."""
+
+    @property
+    def spilled(self) -> int:
+        """Bytes of tensors copied from and into SDRAM since the turn began."""
+
+    @property
+    def waited(self) -> int:
+        """Cycles in which the array waited for SDRAM, in the last inference that is profiled."""
 
     @property
     def parts(self) -> tuple[Part, ...]:
