@@ -11,7 +11,7 @@ from sateen.graph import GraphError
 from tflite_models import ModelBuilder
 
 SHAPE = (1, 7, 5, 24)
-AXES = [(1, 2), (1,), (2,), (3,), (1, 2, 3), (1, 3), (-1, -2), (2, 2, 2)]
+AXES = [(1, 2), (1,), (2,), (3,), (1, 2, 3), (1, 3), (-1, -2), (2, 2, 2), (0,), (0, 2), (0, 1, 2, 3)]
 
 
 def reduced(kind, axes, x, y, *, type="INT8", shape=SHAPE, keep=True):
@@ -53,3 +53,16 @@ def test_other_scales_of_the_largest():
     """The interpreter refuses them, too."""
     with pytest.raises(GraphError, match="must have the same scale and zero point"):
         tflite.load(reduced("REDUCE_MAX", (1,), (0.1, 4), (0.2, 4))[0])
+
+
+def test_the_place_of_the_largest_of_all_items():
+    """Of one, whose place is 0."""
+    b = ModelBuilder()
+    x, y = b.tensor(SHAPE, scale=0.1), b.tensor(SHAPE[1:], "INT32")
+    b.op("ARG_MAX", [x, b.constant(0)], [y], "ArgMaxOptions", OutputType=2)
+    compare(b.build([x], [y]), [np.random.default_rng(4).integers(-128, 128, SHAPE).astype(np.int8)], micro)
+
+
+def test_no_axes():
+    with pytest.raises(GraphError, match="its input 1, .*, holds no value"):
+        tflite.load(reduced("MEAN", (), (0.1, 4), (0.1, 4))[0])

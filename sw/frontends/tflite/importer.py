@@ -155,6 +155,7 @@ class Importer:
     def constant(self, operator: RawOperator, place: int) -> Array:
         """A constant input."""
         tensor = self.raw(operator, place)
+        require(0 not in tensor.shape, operator, f"its input {place}, {tensor}, holds no value; convert it without")
         require(tensor.index in self.constants, operator, f"{tensor} must be a constant; it is computed at run time")
         return self.constants[tensor.index]
 

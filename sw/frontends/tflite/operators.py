@@ -250,13 +250,12 @@ def softmax(importer: Importer, operator: RawOperator) -> None:
 @handles("ARG_MAX")
 def arg_max(importer: Importer, operator: RawOperator) -> None:
     """The position of the largest value."""
-    axis = importer.integer(operator, 1)
+    axis = importer.axis(operator, operator.inputs[0], importer.integer(operator, 1))
     if operator.table is not None:
         # The output has its type itself.
         operator.options(tflite.ArgMaxOptions).ignore("OutputType")
-    importer.add(
-        operator, ArgMax, input=importer.input(operator, 0).name, axis=importer.axis(operator, operator.inputs[0], axis)
-    )
+    x, axis = (importer.input(operator, 0), axis) if axis else (importer.whole(operator, 0), 1)
+    importer.add(operator, ArgMax, input=x.name, axis=axis)
 
 
 @handles("QUANTIZE")

@@ -22,4 +22,6 @@ def reduce(importer: Importer, operator: RawOperator) -> None:
     """The mean, the sum, the largest or the smallest value over axes."""
     options, x = operator.options(tflite.ReducerOptions), importer.input(operator, 0)
     axes = tuple(sorted({importer.axis(operator, operator.inputs[0], axis) for axis in importer.integers(operator, 1)}))
+    if 0 in axes:
+        x, axes = importer.whole(operator, 0), tuple(axis + 1 for axis in axes)
     importer.add(operator, KINDS[operator.kind], input=x.name, axes=axes, keep_dims=bool(options.KeepDims))
