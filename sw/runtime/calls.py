@@ -50,6 +50,8 @@ class CalledTurn:
     def begin(self, device: Sharing) -> None:
         """A turn of the device's begins. What needs the link is done here."""
         self.inference, self.spilled = Inference(device, self.model), 0
+        # What failed before may do now.
+        self._failures = min(self._failures, TRIES)
         if device.shelf is not None:
             device.shelf.load(self.model)
 

@@ -69,16 +69,20 @@ def opened(text):
 
 def soak(seed):
     """A random network on one of two small devices with SDRAM, in several parts or rows as often as not; several runs,
-    of which the later ones find what the earlier ones have copied ahead."""
+    of which the later ones find what the earlier ones have copied ahead, and a batch, whose items may overlap."""
     rng = np.random.default_rng(seed)
     graph, device = random_graph(rng), opened((DEVICE, PIPELINED)[seed % 2])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", sateen.SateenWarning)
         model = sateen.compile(graph, device.config)
         loaded = device.load(model)
-    inputs = {name: random_input(graph, rng) for name in graph.inputs}
-    golden = run_golden(graph, {name: graph.tensors[name].from_file(x) for name, x in inputs.items()}, layers=True)
+    batch = {name: random_input(graph, rng, 5) for name in graph.inputs}
+    inputs = {name: x[:1] for name, x in batch.items()}
+    golden = run_golden(graph, {name: graph.tensors[name].from_file(x) for name, x in batch.items()}, layers=True)
     (output,) = graph.outputs
+    result = loaded.run(batch)
+    np.testing.assert_array_equal(graph.tensors[output].from_file(result), golden[output])
+    golden = {name: values[:1] for name, values in golden.items()}
     for _ in range(3):
         layers = bool(rng.integers(2))
         result = loaded.run(inputs, layers=layers)
