@@ -15,7 +15,7 @@ from sateen.compiler.combining import Packer
 from sateen.compiler.lowering import Kernel, LookUp
 from sateen.compiler.model import Combining
 from sateen.compiler.neighbours import choose_together
-from sateen.compiler.passes import Pass, block_rows, look_up_passes, passes, sliding_passes
+from sateen.compiler.passes import Pass, alike, block_rows, look_up_passes, passes, sliding_passes
 from sateen.compiler.placement import Placement
 from sateen.compiler.products import product_passes
 from sateen.compiler.schedule import DevicePhase
@@ -218,7 +218,8 @@ class _Chooser:
     def _dense(self, kernel: Kernel, source: int, target: int) -> Iterator[Candidate]:
         """Candidates without selects."""
         config = self.config
-        yield from self._blocks(kernel, source, target)
+        for each in (kernel, *alike(kernel, config)):
+            yield from self._blocks(each, source, target)
         slides = [kernel, *sliding.interleaved(kernel, config)] if sliding.supports(kernel, config) else []
         for slid in slides:
             for walk in sliding.walks(slid, config):

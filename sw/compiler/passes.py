@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ from sateen.hw.spec.descriptor import (
 )
 from sateen.hw.spec.pe import ACTIVATION_POINT_BIT, SELECTS_BIT
 
-__all__ = ["Pass", "block_rows", "look_up_passes", "passes", "relocated", "sliding_passes"]
+__all__ = ["Pass", "alike", "block_rows", "look_up_passes", "passes", "relocated", "sliding_passes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +228,22 @@ def look_up_passes(tables: LookUp, config: Config, *, sources: Sequence[int], ta
     first, second = (sources[index] for index in tables.sources)
     descriptor = tables.descriptor(config, sources=(first, second), target=target)
     return [Pass(weights=tables.words(config), descriptors=(descriptor,))]
+
+
+def alike(kernel: Kernel, config: Config) -> Iterator[Kernel]:
+    """The kernel with its groups of channels as columns of results, if there is but one result, and all groups are
+    treated alike, as in the mean of an image. Groups take parts of the accumulators in turn, and short ones wait for
+    the latency of a part; results of one part do not."""
+    cols, groups = config.cols, kernel.channels // config.cols
+    if kernel.out != (1, 1) or groups < 2 or kernel.channels % cols or kernel.group_stride != cols or kernel.packing:
+        return
+    weights, parameters = (array.reshape(groups, cols, -1) for array in (kernel.weights, kernel.parameters))
+    if (weights == weights[0]).all() and (parameters == parameters[0]).all():
+        yield dataclasses.replace(
+            kernel, out=(1, groups), channels=cols, stride=(kernel.stride[0], cols),
+            spacing=(kernel.result_steps[0], cols), weights=kernel.weights[:cols], parameters=kernel.parameters[:cols],
+            filters=None,
+        )  # fmt: skip
 
 
 def block_rows(kernel: Kernel, config: Config) -> list[int]:

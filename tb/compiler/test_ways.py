@@ -9,7 +9,9 @@ import pytest
 import sateen
 import seeds
 import ways
-from sateen.graph import run
+from sateen.compiler.lowering import lower_operator
+from sateen.compiler.passes import alike
+from sateen.graph import AveragePool2D, DepthwiseConv2D, MaxPool2D, run
 from sateen.hw.spec.config import parse_config
 from sateen.sparsity import packing
 from sateen.testing.graphs import Builder, random_input
@@ -79,6 +81,28 @@ def test_ways_are_there():
     ):
         every = ways.ways(graph, parse_config(config))
         assert len({form for form, _ in every}) >= forms and len(every) >= least, (config, every)
+
+
+def whole(kind, channels, rng):
+    """A graph of one layer that makes one pixel of an image."""
+    builder = Builder((5, 4, channels), rng)
+    if kind is DepthwiseConv2D:
+        return builder.depthwise_conv2d((5, 4)).graph()
+    return builder._add(kind, builder._output((1, 1, channels), same=True), size=(5, 4), stride=(5, 4)).graph()
+
+
+def test_groups_that_are_alike():
+    """Groups of channels as columns of results, where all do the same; on small arrays that is what is chosen."""
+    rng = np.random.default_rng(1)
+    with sateen.open("sim:small") as device:
+        for kind, channels, count in ((AveragePool2D, 24, 1), (MaxPool2D, 16, 1), (AveragePool2D, 8, 0),
+                                      (AveragePool2D, 20, 0), (DepthwiseConv2D, 24, 0)):  # fmt: skip
+            graph = whole(kind, channels, rng)
+            (kernel,) = lower_operator(graph.ops[0], graph.tensors, device.config).kernels
+            assert len(list(alike(kernel, device.config))) == count
+            assert ways.check(device, graph, random_input(graph, rng)) > count
+    (layer,) = sateen.compile(whole(AveragePool2D, 64, rng), "small").layers
+    assert layer.predicted.cycles < 320
 
 
 def test_two_weights_in_one_cell_are_refused(monkeypatch):
