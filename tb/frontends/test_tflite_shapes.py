@@ -145,6 +145,12 @@ def test_slices_that_are_refused(masks, begin, message):
         tflite.load(data)
 
 
+def test_a_single_position_backwards():
+    """The interpreters write nothing of it: what they give differs."""
+    with pytest.raises(GraphError, match="takes a single position, 2, with the step -1"):
+        tflite.load(sliced((1, 4, 5), [0, 2], [1, 3], [1, -1], (1, 5), ShrinkAxisMask=2))
+
+
 @pytest.mark.parametrize(
     ("kind", "shape", "out", "options", "constants", "fields"),
     [

@@ -64,6 +64,8 @@ def _range(operator: RawOperator, place: int, size: int, begin: int, end: int, s
     if options.BeginMask >> place & 1:
         start = 0 if step > 0 else size - 1
     if shrink:
+        # The interpreters leave what they give then as their memory was.
+        require(step > 0, operator, f"it takes a single position, {begin}, with the step {step}, which must be above 0")
         require(0 <= start < size, operator, f"its index {begin} is none of {size} positions")
         return start, start + 1, 1
     end += start if options.Offset else 0
