@@ -113,3 +113,16 @@ def test_a_clamp_before_codes_without_a_zero_point(tmp_path):
         file.output(pair(file, file.node("Relu", y), last, last))
         replaced(file, *last[: int(replaces)])
         check(file, tmp_path)
+
+
+@pytest.mark.parametrize("readers", [1, 2])
+def test_a_transpose_that_others_read(readers, tmp_path):
+    """Pairs with numbers that may be replaced move behind it for one of them alone."""
+    file = File()
+    given = numbers(file, "uint8")
+    x = file.node("Transpose", pair(file, real_input(file), *[given] * 2), **MOVERS["Transpose"])
+    for _ in range(readers):
+        y = file.node("AveragePool", x, kernel_shape=[1, 1 + len(file.outputs)])
+        file.output(pair(file, y, *[numbers(file, "uint8", 0.11)] * 2))
+    replaced(file, *given[1:])
+    check(file, tmp_path)
