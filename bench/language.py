@@ -1,10 +1,11 @@
 """What quantization, a budget of the cache, a low rank and guessed tokens do to a language model, entered into
 ``results.json``.
 
-    python bench/language.py MODEL.bin [quality] [whole] [budget] [rank] [ahead] [fusion]
+    python bench/language.py MODEL.bin [quality] [whole] [micro] [budget] [rank] [ahead] [fusion]
 
 Perplexities are those of 1,000 tokens that the float model wrote from four seeds, calibration used others. Texts are
-greedy, cycles those of the products by the cycle model, in ``whole`` those of everything on the device.
+greedy, cycles those of the products by the cycle model, in ``whole`` those of everything on the device. ``micro`` is
+microGPT, by the counters of a simulated device.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from typing import Any
 import numpy as np
 
 import results
+import sateen
 import tables
 from sateen.hw.spec.config import parse_config
 from sateen.language import (
     Cache,
     Decoder,
     DecoderProgram,
+    DeviceDecoder,
     EvictingCache,
     FloatDecoder,
     Int8Decoder,
@@ -33,8 +36,10 @@ from sateen.language import (
     Writer,
     compile_products,
     load,
+    load_micro,
     quantize,
     quantize_int8,
+    quantize_micro,
     surprise,
     written,
 )
@@ -44,7 +49,7 @@ from sateen.language.integers import LOGIT_BITS
 from sateen.language.lowrank import cut
 from sateen.language.quantizing import FIRST_SEED, SEEDS, TOKENS
 
-CONFIG = "lm"
+CONFIG, MICRO = "lm", "micro-lm"
 TEXTS, LENGTH = range(1, 5), 250
 WHOLE = {
     "story": 208,
@@ -113,6 +118,23 @@ def whole(made: Measured) -> None:
                 clock_mhz=clock / 1e6, tokens_per_second=round(clock / took))  # fmt: skip
 
 
+def micro(made: Measured) -> None:
+    """Cycles of microGPT's tokens over a whole context, without the first one, whose program loads a table."""
+    model, words = load_micro()
+    quantized, rows = quantize_micro(model), range(1, model.shape.context)
+    with sateen.open(f"sim:{MICRO}") as device:
+        decoder = DeviceDecoder(device, quantized)
+        golden = Int8Decoder(quantized, decoder)
+        golden.step([words.begin])
+        before = decoder.cycles
+        golden.step([place % len(words.pieces) for place in rows])
+        took = (decoder.cycles - before) / len(rows)
+        predicted = sum(decoder.program.cycles(place + 1) for place in rows) / len(rows)
+        clock = device.config.clock_hz
+    add("micro", MICRO, cycles=round(took), predicted=round(predicted), clock_mhz=clock / 1e6,
+        tokens_per_second=round(clock / took))  # fmt: skip
+
+
 def budget(made: Measured) -> None:
     """Perplexity by the number of positions that a cache keeps."""
     shape = made.model.shape
@@ -178,7 +200,7 @@ def _prompt(words: Tokenizer) -> list[int]:
 def main() -> None:
     path, *chosen = sys.argv[1:]
     made = Measured(Path(path))
-    parts = {part.__name__: part for part in (quality, whole, budget, rank, ahead, fusion)}
+    parts = {part.__name__: part for part in (quality, whole, micro, budget, rank, ahead, fusion)}
     for name in chosen or parts:
         parts[name](made)
         print(tables.TABLES[f"language-{name}"](), end="\n\n")

@@ -301,6 +301,16 @@ def language_whole() -> str:
     return table(["configuration", ">tokens before and this one", ">cycles", ">clock, MHz", ">tokens/s"], rows)
 
 
+def language_micro() -> str:
+    """microGPT on a device."""
+    rows = [
+        [f"`{one['name']}`", number(one["cycles"]), number(one["predicted"]), f"{one['clock_mhz']:g}",
+         number(one["tokens_per_second"])]
+        for one in _language("micro")
+    ]  # fmt: skip
+    return table(["configuration", ">cycles a token", ">by the cycle model", ">clock, MHz", ">tokens/s"], rows)
+
+
 def language_budget() -> str:
     """Eviction of positions."""
     rows = [[one["name"], number(one["bytes"]), *_quality(one)] for one in _language("budget")]
@@ -363,6 +373,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "language-ahead": language_ahead,
     "language-budget": language_budget,
     "language-fusion": language_fusion,
+    "language-micro": language_micro,
     "language-quality": language_quality,
     "language-rank": language_rank,
     "language-speed": language_speed,

@@ -73,11 +73,17 @@ class _Model:
         results."""
         t, config, begin = self.timing, self.config, self._begin()
         weights_loaded = self._load()
-        tables_full = (
-            max(self.output_loaded, weights_loaded + t.weight_store_latency) + t.output_to_table + d.weights.words
-        )
-        taken, arrived = self._parameters(tables_full, config.parameter_words // config.weight_rows)
-        opened = arrived + t.parameters_to_full
+        if d.weights.words:
+            tables_full = (
+                max(self.output_loaded, weights_loaded + t.weight_store_latency) + t.output_to_table + d.weights.words
+            )
+            taken, arrived = self._parameters(tables_full, config.parameter_words // config.weight_rows)
+        else:
+            taken, arrived = self._parameters(
+                weights_loaded + t.weight_store_latency - 1, config.parameter_words // config.weight_rows
+            )
+            tables_full = self.output_loaded + t.loaded_to_full
+        opened = max(arrived + t.parameters_to_full, tables_full)
         self.parameters_free = opened + t.open_to_free
         request = max([self._first_request(), *(time for _, time in self.gates)])
         first = request + t.line_latency - t.loaded_to_first
@@ -91,6 +97,9 @@ class _Model:
             pairs = lines // 2
             # When the first pair is used, all but the last line of the second are there.
             drained = opened + max(pairs * lanes, (pairs - 2) * 2 * config.group + 1 + lanes) - 1
+            if not d.weights.words:
+                # A pair is there a cycle after its second line.
+                drained = max(drained, first + config.group + pairs * lanes, first + (lines - 1) * config.group + lanes)
             # Four lines are taken before the tables are complete. Of more, the fifth waits.
             waiting = max(0, tables_full - (first + 3 * config.group)) if lines > 4 else 0
             last_line = drained + 1 - lanes if lines > 4 else first + (lines - 1) * config.group

@@ -29,7 +29,7 @@ class Accumulators(wiring.Component):
     different positions if they share a memory, and the two memories still alternate.
 
     With ``tables`` the memories of the two halves can hold a table each instead, the same in every column, while they
-    hold no sums; beats overwrite the tables.
+    hold no sums; beats overwrite the tables, unless these are ``apart``.
 
     Parameters
     ----------
@@ -41,6 +41,8 @@ class Accumulators(wiring.Component):
         Width of a partial sum, at most 32.
     tables : bool
         The halves can hold tables, too.
+    apart : bool
+        Behind their positions, so that tables stay.
     in_place : bool
         Beats with ``tag.stay`` are added to the sums of the beat before, whatever its distance, so that the memory is
         not read for them. They may be in divided halves.
@@ -69,14 +71,19 @@ class Accumulators(wiring.Component):
     LATENCY = 5
 
     def __init__(
-        self, *, cols: int, positions: int, sum_bits: int, tables: bool = False, in_place: bool = False,
-        logic: bool = False,
+        self, *, cols: int, positions: int, sum_bits: int, tables: bool = False, apart: bool = False,
+        in_place: bool = False, logic: bool = False,
     ):  # fmt: skip
         check_accumulators(cols=cols, positions=positions, sum_bits=sum_bits)
-        if tables and positions < TABLE_ENTRIES:
+        if tables and not apart and positions < TABLE_ENTRIES:
             raise ValueError(f"positions must be {TABLE_ENTRIES} or more with tables, not {positions!r}")
         self.cols, self.positions, self.tables, self.in_place = cols, positions, tables, in_place
         self.logic = logic
+        # The larger part first, so that an address has a bit more, and nothing is added.
+        larger = max(positions, TABLE_ENTRIES) if apart else 0
+        self.first_entry, self.first_sum = (larger, 0) if positions >= TABLE_ENTRIES else (0, larger)
+        self.depth = larger + min(positions, TABLE_ENTRIES) if apart else positions
+        """Where tables and sums begin, and where the memory ends."""
         address = ceil_log2(positions)
         partial = partial_sums(cols=cols, sum_bits=sum_bits, tag=tag_shape(address, in_place=in_place))
         sums = data.ArrayLayout(signed(SUM_BITS), cols)
@@ -130,13 +137,24 @@ class Accumulators(wiring.Component):
         for column in range(self.cols):
             copy = column // FANOUT
             write = None if writes[copy] is None else data.View(ENTRY, writes[copy])
-            wanted: list[Value] = [positions[copy], positions[copy]]
+            wanted: list[Value] = [self._position(positions[copy])] * 2
             if self.tables:
                 pair = [delayed(m, line[column], name=f"pair_{column}_{table}") for table, line in enumerate(self.pair)]
-                wanted = [Mux(look_ups[copy], byte, position) for byte, position in zip(pair, wanted, strict=True)]
+                wanted = [
+                    Mux(look_ups[copy], self._place(byte), position)
+                    for byte, position in zip(pair, wanted, strict=True)
+                ]
             self._column(m, column, control, wanted, halves[copy], write, clear=look_ups[copy])
             control = delayed_item(m, control, name=f"control_of_{column + 1}")
         return m
+
+    def _place(self, index: Value) -> Value:
+        """Where a table's entry stands."""
+        return index | self.first_entry if self.first_entry else index
+
+    def _position(self, position: Value) -> Value:
+        """Where a position's sum stands."""
+        return position | self.first_sum if self.first_sum else position
 
     def _entries(self, m: Module) -> Value:
         """The table entries to write; zero for a table that is not written."""
@@ -160,15 +178,19 @@ class Accumulators(wiring.Component):
         total = Signal(signed(SUM_BITS), name=f"{name}_total", reset_less=True)
         for half in range(2):
             m.submodules[f"{name}_half_{half}"] = memory = Block(
-                lanes=4, depth=self.positions, whole=True, logic=self.logic
+                lanes=4, depth=self.depth, whole=True, logic=self.logic
             )  # fmt: skip
             output = Signal(signed(SUM_BITS), name=f"{name}_output_{half}")
             entry = Const(0) if table is None else table.enable[half]
             address = delayed(m, wanted[half], name=f"{name}_wanted_{half}")
             # Sums that begin are not read: another part in the same memory may be drained meanwhile.
             m.d.comb += [
-                memory.r_address.eq(Mux(control.reads[half], control.address, address)),
-                memory.w_address.eq(writing.address if table is None else Mux(entry, table.index, writing.address)),
+                memory.r_address.eq(Mux(control.reads[half], self._position(control.address), address)),
+                memory.w_address.eq(
+                    self._position(writing.address)
+                    if table is None
+                    else Mux(entry, self._place(table.index), self._position(writing.address))
+                ),
                 memory.w_data.as_value().eq(total if table is None else total | table.entries[half]),
                 memory.w_enable.eq((entry | (writing.valid & (writing.half == half))).replicate(4)),
                 output.eq(memory.r_data.as_value()),

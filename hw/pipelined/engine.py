@@ -12,6 +12,7 @@ from sateen.hw.memory import BlockMemory, Scratchpad
 from sateen.hw.pipelined.accumulate import Accumulators
 from sateen.hw.pipelined.activations import ActivationUnit
 from sateen.hw.pipelined.lookup import LookUp
+from sateen.hw.pipelined.norms import InverseRoot
 from sateen.hw.pipelined.operands import OperandWriter
 from sateen.hw.pipelined.output import OutputUnit
 from sateen.hw.pipelined.postprocess import PostProcess
@@ -60,6 +61,8 @@ class Engine(wiring.Component):
             self._softmax(m, units)
         if self.config.products:
             self._write_operands(m, units)
+        if self.config.norms:
+            self._normalize(m, units)
         self._memories(m, units)
         return m
 
@@ -161,6 +164,8 @@ class Engine(wiring.Component):
             u.output.pair.eq(u.look_up.o.valid),
             u.look_up.o.ready.eq(u.output.pair_taken),
         ]
+        if self.config.direct:
+            m.d.comb += [u.look_up.loads.eq(u.output.loads), u.output.codes.eq(u.look_up.o.payload)]
         with m.If(beats.payload.pairs):
             m.d.comb += [
                 beats.ready.eq(lines.ready),
@@ -179,6 +184,18 @@ class Engine(wiring.Component):
             u.scales.last.eq(u.output.row.last),
             u.scales.mask.eq(u.output.o.payload.tag.mask),
             u.scales.entries.eq(u.output.o.payload.sums),
+        ]
+
+    def _normalize(self, m: Module, u: _Units) -> None:
+        """The squares of results to their sum, and its inverse root back."""
+        result = u.postprocess.o.payload
+        m.d.comb += [
+            u.norm.valid.eq(u.postprocess.o.valid),
+            u.norm.mask.eq(result.tag.mask),
+            u.norm.results.eq(result.data),
+            u.norm.done.eq(result.tag.final),
+            u.norm.ignored.eq(u.output.normalized),
+            u.output.norm.eq(u.norm.o),
         ]
 
     def _write_operands(self, m: Module, u: _Units) -> None:
@@ -262,7 +279,7 @@ class _Units:
         self.weights = WeightUnit(
             cols=config.cols, address_bits=len(self.weight_store.r_address), read_latency=self.weight_store.latency,
             setting_bits=WEIGHT_SETTING_BITS, weight_rows=config.weight_rows, waits=bool(config.products),
-            repeats=bool(config.products),
+            repeats=bool(config.products), direct=bool(config.direct),
         )  # fmt: skip
         self.parameters = ChannelParameters(cols=config.cols, channel=CHANNEL, weight_rows=config.weight_rows)
         self.parameter_queue = Queue(parameter_word(config.cols, config.weight_rows), depth=PARAMETER_QUEUE_DEPTH)
@@ -290,20 +307,25 @@ class _Units:
         )
         self.accumulators = Accumulators(
             cols=config.cols, positions=config.positions, sum_bits=self.tile.sum_bits, tables=config.tables,
-            in_place=bool(config.overlap), logic=bool(config.lutram),
+            apart=bool(config.direct), in_place=bool(config.overlap), logic=bool(config.lutram),
         )  # fmt: skip
         self.output = OutputUnit(
             cols=config.cols, lanes=config.lanes, position_bits=position_bits, address_bits=result_bits,
             sum_latency=self.accumulators.LATENCY, channel=CHANNEL, settings=SETTINGS, tables=config.tables,
             products=bool(config.products), softmax=bool(config.softmax), squares=bool(config.squares),
-            overlap=bool(config.overlap),
+            direct=bool(config.direct), norms=bool(config.norms), overlap=bool(config.overlap),
         )  # fmt: skip
         self.postprocess = PostProcess(lanes=config.lanes, tag=self.output.tag)
         self.causes = CauseCounters(descriptors=config.descriptors, overlap=bool(config.overlap))
         if config.overlap:
             self.section_queue = Queue(32, depth=ceil_pow2(SECTIONS["weights"]))
         if config.tables:
-            self.look_up = LookUp(cols=config.cols, beat_bytes=config.beat_bytes, softmax=bool(config.softmax))
+            self.look_up = LookUp(
+                cols=config.cols, beat_bytes=config.beat_bytes, softmax=bool(config.softmax),
+                direct=bool(config.direct),
+            )  # fmt: skip
+        if config.norms:
+            self.norm = InverseRoot(lanes=config.lanes)
         if config.softmax:
             self.distances = Distances(width=config.cols, beat_bytes=config.beat_bytes)
             self.scales = RowScales(lanes=config.lanes)

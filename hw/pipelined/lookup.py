@@ -40,6 +40,8 @@ class LookUp(wiring.Component):
         Bytes of a line; columns beyond them look up its first byte.
     softmax : bool
         Lines may come alone.
+    direct : bool
+        Tables may stay from one descriptor to the next.
 
     Members
     -------
@@ -48,7 +50,9 @@ class LookUp(wiring.Component):
     i : In(stream)
         Lines.
     open : In(1)
-        The accumulators' memories are free for tables; these are lost when it falls.
+        The accumulators' memories are free for tables; these are lost when it falls, but with ``direct``.
+    loads : In(1)
+        The descriptor has tables; otherwise ``full`` follows ``open``. Steady while ``open``. Only with ``direct``.
     write : Out
         To the accumulators, see :data:`ENTRY`.
     full : Out(1)
@@ -59,10 +63,10 @@ class LookUp(wiring.Component):
         Pairs, see :func:`pair_shape`.
     """
 
-    def __init__(self, *, cols: int, beat_bytes: int, softmax: bool = False):
+    def __init__(self, *, cols: int, beat_bytes: int, softmax: bool = False, direct: bool = False):
         if cols < 4:
             raise ValueError(f"cols must be 4 or more, not {cols!r}")
-        self.cols, self.beat_bytes, self.softmax = cols, beat_bytes, softmax
+        self.cols, self.beat_bytes, self.softmax, self.direct = cols, beat_bytes, softmax, direct
         super().__init__(
             {
                 "words": In(stream.Signature(data.ArrayLayout(signed(8), cols))),
@@ -71,6 +75,7 @@ class LookUp(wiring.Component):
                 "write": Out(ENTRY),
                 "full": Out(1),
                 **({"alone": In(1)} if softmax else {}),
+                **({"loads": In(1)} if direct else {}),
                 "o": Out(stream.Signature(pair_shape(cols))),
             }
         )
@@ -94,6 +99,9 @@ class LookUp(wiring.Component):
             m.d.sync += [count.eq(0), self.full.eq(0)]
         with m.Elif(taken):
             m.d.sync += [count.eq(count + 1), self.full.eq(count == words - 1)]
+        if self.direct:
+            with m.If(self.open & ~self.loads):
+                m.d.sync += self.full.eq(1)
 
         # A pair is the line taken before and the one taken now.
         line = [self.i.payload[column if column < self.beat_bytes else 0] for column in range(self.cols)]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from sateen.hw.pipelined.ahead import AHEAD
-from sateen.hw.pipelined.lookup import Combiner
+from sateen.hw.pipelined.lookup import Combiner, pair_shape
 from sateen.hw.pipelined.nest import Nest
 from sateen.hw.pipelined.softmax import ROW, SCALE, Passes
 from sateen.hw.pipelined.walk import GroupWalk
 from sateen.hw.spec import descriptor
-from sateen.hw.spec.descriptor import CHANNELS_DIM, COUNT_BITS, OUTPUT_DIMS, SECTIONS
+from sateen.hw.spec.descriptor import CHANNELS_DIM, COUNT_BITS, DIRECT_BIT, OUTPUT_DIMS, SECTIONS, Source
 from sateen.hw.stream.delay import FANOUT, delayed, delayed_item
 from sateen.hw.stream.mux import indexed_mux
 from sateen.hw.stream.view import view
@@ -49,6 +51,10 @@ class OutputUnit(wiring.Component):
         Lookups may be those of a softmax (:attr:`sateen.hw.spec.descriptor.OutputStream.softmax`); needs ``tables``.
     squares : bool
         Lookups may square sums of entries; needs ``tables``.
+    direct : bool
+        What is combined may be codes themselves (:class:`sateen.hw.spec.descriptor.Entries`); needs ``tables``.
+    norms : bool
+        Results may be normalized.
     overlap : bool
         The activation unit runs ahead, see :class:`~sateen.hw.pipelined.ahead.ReadAhead`. Parts of the accumulators are
         then read in one order over all descriptors.
@@ -74,6 +80,10 @@ class OutputUnit(wiring.Component):
         There is a pair; it is no longer needed.
     second_entries : In
         From the accumulators, beside ``sums``.
+    codes : In
+        The pair. Only with ``direct``, like the following.
+    loads : Out(1)
+        :attr:`sateen.hw.spec.descriptor.Entries.loads`, while ``look_up`` is high.
     parameters_full : In(1), take : Out(1), channels : In
         Of :class:`sateen.hw.pipelined.weights.ChannelParameters`.
     settings : Out
@@ -87,6 +97,10 @@ class OutputUnit(wiring.Component):
         Whether ``o.payload`` has entries to be added up, which are not for post-processing, and the last ones of a row.
     scales : In(stream)
         Each row's scale, to be taken from the first entries that it scales on. Without one, results wait.
+    norm : In
+        The scale of what is normalized, from the first read of a sum on. Only with ``norms``, like the following.
+    normalized : Out(1)
+        High from ``loaded`` to ``done`` of a descriptor whose results are normalized.
     o : Out(stream), always ready
         To post-processing. The tag has the result's byte ``address``, the ``mask`` of lanes that hold channels, and
         ``final``; with ``overlap`` also whether it is the last result of a ``part`` of the accumulators.
@@ -111,10 +125,12 @@ class OutputUnit(wiring.Component):
         products: bool = False,
         softmax: bool = False,
         squares: bool = False,
+        direct: bool = False,
+        norms: bool = False,
         overlap: bool = False,
     ):
         self.cols, self.lanes, self.products, self.softmaxes = cols, lanes, products, softmax
-        self.squares = squares
+        self.squares, self.direct, self.norms = squares, direct, norms
         self.position_bits, self.address_bits, self.sum_latency = position_bits, address_bits, sum_latency
         self.channel, self.settings_shape, self.tables, self.overlap = channel, settings, tables, overlap
         self.latency = sum_latency + 1 + (Combiner.LATENCY if tables else 0)
@@ -126,6 +142,8 @@ class OutputUnit(wiring.Component):
             "pair_taken": Out(1),
             "second_entries": In(sums),
         }
+        for_direct = {"codes": In(pair_shape(cols)), "loads": Out(1)}
+        for_norms = {"norm": In(SCALE), "normalized": Out(1)}
         for_softmax = {"softmax": Out(1), "row": Out(ROW), "scales": In(stream.Signature(SCALE))}
         self.tag = self.tag_shape(lanes=lanes, address_bits=address_bits, overlap=overlap)
         super().__init__(
@@ -139,6 +157,8 @@ class OutputUnit(wiring.Component):
                 **(for_tables if tables else {}),
                 **({"to_weights": Out(1)} if products else {}),
                 **(for_softmax if softmax else {}),
+                **(for_direct if direct else {}),
+                **(for_norms if norms else {}),
                 "parameters_full": In(1),
                 "take": Out(1),
                 "channels": In(data.ArrayLayout(channel, cols)),
@@ -161,6 +181,9 @@ class OutputUnit(wiring.Component):
                 **({"ahead": Out(AHEAD)} if overlap else {}),
             }
         )
+
+        self._operands = Signal(32)
+        """:class:`sateen.hw.spec.descriptor.Entries`."""
 
     @staticmethod
     def tag_shape(*, lanes: int, address_bits: int, overlap: bool = False) -> data.StructLayout:
@@ -271,7 +294,8 @@ class OutputUnit(wiring.Component):
         if self.softmaxes:
             m.d.comb += [self.row.eq(out.row), self.scales.ready.eq(with_channels.row.begins)]
         o, combine = self.o.payload, self.settings.combine if self.tables else None
-        scale: Value = Const(0)
+        entries = [self._entries(m, control, table) for table in range(2)] if self.direct else None
+        scale: data.View | None = None
         m.d.comb += [self.o.valid.eq(out.valid), o.first.eq(out.first), o.last.eq(out.last), o.tag.eq(out.tag)]
         for lane in range(self.lanes):
             columns = [min(first + lane, self.cols - 1) for first in range(0, self.cols, self.lanes)]
@@ -280,7 +304,14 @@ class OutputUnit(wiring.Component):
                 """The value of the lane's column, a cycle later."""
                 return delayed(m, indexed_mux([values[c] for c in columns], at.lane_group), name=name)
 
-            sums = pick(self.sums, with_sums, f"sum_{lane}")
+            def entry(
+                values: list[Value], table: int, name: str, lane: int = lane, columns: list[int] = columns
+            ) -> Signal:
+                """The lane's sum, or entry of a table, or code in its place, a cycle later."""
+                picked = indexed_mux([values[c] for c in columns], with_sums.lane_group)
+                return delayed(m, picked if entries is None else entries[table](lane, picked), name=name)
+
+            sums = entry(self.sums, 0, f"sum_{lane}")
             if self.tables:
                 # Settings are there long before values.
                 combine = delayed(m, combine, name=f"combine_{lane}") if lane % FANOUT == 0 else combine
@@ -288,26 +319,60 @@ class OutputUnit(wiring.Component):
                 m.d.comb += [
                     combiner.combine.eq(combine),
                     combiner.a.eq(sums),
-                    combiner.b.eq(pick(self.second_entries, with_sums, f"second_{lane}")),
+                    combiner.b.eq(entry(self.second_entries, 1, f"second_{lane}")),
                 ]
                 sums = combiner.o
             channels = [channel.as_value() for channel in self.channels]
             picked: Value = pick(channels, with_channels, f"channel_{lane}")
-            if self.softmaxes:
-                scale = self._scale(m, lane) if lane % FANOUT == 0 else scale
-                picked = picked | scale
+            if self.softmaxes or self.norms:
+                scale = self._scale(m, lane) if lane % FANOUT == 0 or scale is None else scale
+                picked = self._scaled(m, picked, scale, lane)
             m.d.comb += [o.sums[lane].eq(sums), o.channels[lane].eq(picked)]
 
-    def _scale(self, m: Module, lane: int) -> Value:
-        """A row's scale as parameters of channels, whose own are zero in a softmax; else zero."""
+    def _scale(self, m: Module, lane: int) -> data.View:
+        """A row's scale, or that of what is normalized; else zero."""
         scale = view(SCALE, name=f"scale_{lane}")
-        with m.If(self.scales.ready):
-            m.d.sync += scale.eq(self.scales.payload)
-        with m.If(~self.softmax):
-            m.d.sync += scale.eq(0)
+        if self.softmaxes:
+            with m.If(self.scales.ready):
+                m.d.sync += scale.eq(self.scales.payload)
+            with m.If(~self.softmax):
+                m.d.sync += scale.eq(Mux(self.normalized, self.norm, 0) if self.norms else 0)
+        else:
+            m.d.sync += scale.eq(Mux(self.normalized, self.norm, 0))
+        return scale
+
+    def _scaled(self, m: Module, picked: Value, scale: data.View, lane: int) -> Value:
+        """A channel's parameters with a scale: their own multiplier is zero then, in a softmax their shift, too."""
         channel = view(self.channel, name=f"scaled_{lane}")
-        m.d.comb += [channel.multiplier.eq(scale.multiplier), channel.shift.eq(scale.shift)]
+        if not self.norms:
+            m.d.comb += [channel.multiplier.eq(scale.multiplier), channel.shift.eq(scale.shift)]
+            return picked | channel.as_value()
+        given = data.View(self.channel, picked)
+        m.d.comb += [
+            channel.bias.eq(given.bias),
+            channel.multiplier.eq(given.multiplier | scale.multiplier),
+            channel.shift.eq(given.shift + scale.shift),
+        ]
         return channel.as_value()
+
+    def _entries(self, m: Module, control: data.View, table: int) -> Callable[[int, Value], Value]:
+        """Of an operand: what takes a lane's entry of a table, with the sums, and gives what is combined."""
+        given = self._operands[16 * table : 16 * (table + 1)]
+        zero_point, shift, source = given[:8].as_signed(), given[8:11], given[11:13]
+        taken, none = Signal(name=f"taken_{table}"), Signal(name=f"none_{table}")
+        m.d.sync += [taken.eq(self.look_up & (source != Source.TABLE)), none.eq(source == Source.NONE)]
+
+        def chosen(lane: int, entry: Value) -> Value:
+            """What is combined in a lane."""
+            columns = [min(first + lane, self.cols - 1) for first in range(0, self.cols, self.lanes)]
+            name = f"code_{table}_{lane}"
+            code = indexed_mux([self.codes[table][column] for column in columns], control.lane_group)
+            code = delayed(m, code, name=name).as_signed()
+            code = delayed(m, Mux(none, 0, code - zero_point), name=f"{name}_less_zero_point")
+            shifted = delayed(m, (code << shift).as_signed(), self.sum_latency - 2, name=f"{name}_shifted")
+            return Mux(taken, shifted, entry).as_signed()
+
+        return chosen
 
     def _load(self, m: Module, nest: Nest, channels: Signal, taps: Signal) -> None:
         """Takes the section's words apart: the head into registers, each counter's words into the nest."""
@@ -323,6 +388,16 @@ class OutputUnit(wiring.Component):
         ]
         if self.products:
             self._flag(m, self.to_weights, "to_weights", word[24 + descriptor.TO_WEIGHTS_BIT], index)
+        if self.norms:
+            sums = word[24 + 2 : 24 + 4] == descriptor.Combine.NONE
+            self._flag(m, self.normalized, "is_normalized", word[24 + DIRECT_BIT] & sums, index)
+        if self.direct:
+            has_operands = Signal()
+            m.d.comb += self.loads.eq(self._operands[descriptor.LOADS_BIT])
+            with m.If(self.load.valid & self.load.ready & (index == 2)):
+                m.d.sync += has_operands.eq(word[24 + DIRECT_BIT])
+            with m.If(self.load.valid & self.load.ready & (index == 4)):
+                m.d.sync += self._operands.eq(Mux(has_operands, word, 1 << descriptor.LOADS_BIT))
         if self.softmaxes:
             self._flag(m, self.softmax, "is_softmax", word[24 + descriptor.SOFTMAX_BIT], index)
         looks_up = self.look_up if self.tables else Signal()

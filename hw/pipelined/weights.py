@@ -128,6 +128,8 @@ class WeightUnit(wiring.Component):
         ``done``.
     repeats : bool
         A descriptor's groups may have the same biases, which are there once.
+    direct : bool
+        Descriptors may have parameters alone, of one group.
 
     Members
     -------
@@ -148,10 +150,10 @@ class WeightUnit(wiring.Component):
     """
 
     def __init__(self, *, cols: int, address_bits: int, read_latency: int, setting_bits: int = 0, weight_rows: int = 1,
-        waits: bool = False, repeats: bool = False,
+        waits: bool = False, repeats: bool = False, direct: bool = False,
     ):  # fmt: skip
         self.setting_bits, self.weight_rows, self.waits = setting_bits, weight_rows, waits
-        self.repeats = repeats
+        self.repeats, self.direct = repeats, direct
         self.cols, self.address_bits, self.read_latency = cols, address_bits, read_latency
         super().__init__(
             {
@@ -212,8 +214,8 @@ class WeightUnit(wiring.Component):
                 with m.Default():
                     m.d.sync += [
                         words.eq(word[low:]),
-                        left.eq(word[low:]),
-                        parameter.eq(0),
+                        left.eq(Mux(word == 0, reads, word[low:]) if self.direct else word[low:]),
+                        parameter.eq(word == 0 if self.direct else 0),
                         not_first.eq(0),
                         running.eq(1),
                         index.eq(0),

@@ -72,12 +72,16 @@ def check_fields(config: Config) -> None:
         raise ValueError(f"address must be left out without link=ethernet, not {config.address!r}")
     _products(config)
     _softmax(config)
-    _int(config, "squares", 0, 1)
-    if config.squares and not config.tables:
-        raise ValueError(
-            f"squares must be 0 without tables (engine=pipelined, positions={TABLE_ENTRIES} and cols=4 or more), "
-            f"not {config.squares!r}"
-        )
+    for name, positions in (("squares", f", positions={TABLE_ENTRIES} or direct=1,"), ("direct", "")):
+        _int(config, name, 0, 1)
+        if getattr(config, name) and not config.tables:
+            raise ValueError(
+                f"{name} must be 0 without tables (engine=pipelined{positions} and cols=4 or more), "
+                f"not {getattr(config, name)!r}"
+            )
+    _int(config, "norms", 0, 1)
+    if config.norms and config.engine != "pipelined":
+        raise ValueError(f"engine must be pipelined with norms=1, not {config.engine!r}")
     _window_skip(config)
 
 
@@ -146,7 +150,7 @@ def _softmax(config: Config) -> None:
     _int(config, "softmax", 0, 1)
     if config.softmax and config.engine != "pipelined":
         raise ValueError(f"engine must be pipelined with softmax=1, not {config.engine!r}")
-    limits = {"positions": (TABLE_ENTRIES, 4096), "cols": (4, config.beat_bytes)}
+    limits = {"positions": (16 if config.direct else TABLE_ENTRIES, 4096), "cols": (4, config.beat_bytes)}
     for name, (low, high) in limits.items() if config.softmax else ():
         if not low <= getattr(config, name) <= high:
             raise ValueError(f"{name} must be {low} to {high} with softmax=1, not {getattr(config, name)!r}")

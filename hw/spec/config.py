@@ -22,9 +22,11 @@ ETHERNET_BAUD = 700_000_000
 """The same of gigabit Ethernet: 70 MB/s, of 97 to the device and 75 from it measured in simulation at 100 MHz."""
 LATER = (
     "combine", "engine", "weight_rows", "overlap", "sdram", "products", "link", "softmax", "squares", "address",
-    "lutram", "window_skip",
+    "lutram", "window_skip", "direct", "norms",
 )  # fmt: skip
 """Fields of a configuration that the first version did not have."""
+LAID_OUT = ("products", "overlap", "softmax", "squares", "window_skip", "direct", "norms")
+"""Those of them that shape a compiled model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +106,13 @@ class Config:
     small memories, so that a line has that many beats more and depthwise layers read less of it twice. 0: none. Only in
     a pipelined engine with ``combine=1``, and 9 ``rows`` or more of ``pe=mac``, or of ``pe=packed`` that have no
     pairs."""
+    direct: int = 0
+    """1: operators that combine two tensors take codes themselves where these give the entries of tables, and tables
+    have memory of their own, so that they stay, for any number of ``positions``. Only in a pipelined engine with
+    ``cols=4`` or more."""
+    norms: int = 0
+    """1: the device scales a product by the inverse root of the sum of squares of the tensor before: a decoder's
+    normalization. Only in a pipelined engine."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -173,7 +182,7 @@ class Config:
     @property
     def tables(self) -> bool:
         """Whether the accumulators' memories can hold tables, which combine tensors element by element."""
-        return self.engine == "pipelined" and self.positions >= TABLE_ENTRIES and self.cols >= 4
+        return self.engine == "pipelined" and (self.positions >= TABLE_ENTRIES or bool(self.direct)) and self.cols >= 4
 
     @property
     def sliding(self) -> bool:
@@ -225,8 +234,7 @@ class Config:
         )
         layout = {name: getattr(self, name) for name in names}
         # Later than the others: without them, devices and models are as before.
-        later = ("products", "overlap", "softmax", "squares", "window_skip")
-        return {**layout, **{name: getattr(self, name) for name in later if getattr(self, name)}}
+        return {**layout, **{name: getattr(self, name) for name in LAID_OUT if getattr(self, name)}}
 
     @property
     def layout_code(self) -> int:
@@ -324,13 +332,16 @@ PRESETS: dict[str, Config] = {
 }
 PRESETS["lm"] = dataclasses.replace(PRESETS["large"], scratchpad_bytes=32768, weight_bytes=311296)
 PRESETS["story"] = dataclasses.replace(
-    PRESETS["large"], cols=8, lanes=4, scratchpad_bytes=4096, weight_bytes=376832, positions=256, descriptors=160,
-    multipliers=None, weight_rows=4, overlap=1, products=1, softmax=1, lutram=1,
+    PRESETS["large"], cols=8, lanes=4, scratchpad_bytes=4096, weight_bytes=376832, positions=64, descriptors=96,
+    multipliers=None, weight_rows=4, overlap=1, products=1, softmax=1, lutram=1, direct=1, norms=1,
 )  # fmt: skip
+PRESETS["micro-lm"] = dataclasses.replace(
+    PRESETS["story"], scratchpad_bytes=1024, weight_bytes=16384, descriptors=16, lutram=0
+)
 """Named configurations. ``large`` is sized to one ECP5-85F: 208 block RAMs of 2 KiB, 156 multipliers. ``lm`` has the
 same block RAMs, 16 of them in the weight store instead of the scratchpad: for language models, whose activations are
 small. ``story`` computes a whole decoder with its keys and values: nearly all block RAMs of the same part are its
-weight store, and other memories are made of LUTs."""
+weight store, and other memories are made of LUTs. ``micro-lm`` has the same array with small memories, for microGPT."""
 
 
 def parse_config(text: str) -> Config:

@@ -22,9 +22,11 @@ from sateen.hw.spec.pe import ZERO_POINT_BIT
 
 __all__ = [
     "ACTIVATION_DIMS", "BIAS_BYTES", "CHANNELS_DIM", "CHUNK_DIM", "COUNT_BITS", "DESCRIPTOR_WORDS", "DIM_WORDS",
-    "MOST_AHEAD", "OUTPUT_DIMS", "OUTPUT_DIM_WORDS", "PARAMETER_BYTES", "SAME_BIASES_BIT", "SCALE_BYTES", "SECTIONS",
-    "SOFTMAX_BIT", "SOFTMAX_LENGTH", "TABLE_ENTRIES", "TO_WEIGHTS_BIT", "WAITS_BIT", "X_DIM", "Y_DIM",
-    "ActivationStream", "Combine", "Descriptor", "Dim", "OutputStream", "Rounding", "Sliding", "WeightStream",
+    "DIRECT_BIT", "LARGEST_SHIFT", "LOADS_BIT", "MOST_AHEAD", "OUTPUT_DIMS", "OUTPUT_DIM_WORDS", "PARAMETER_BYTES",
+    "SAME_BIASES_BIT", "SCALE_BYTES", "SECTIONS", "SOFTMAX_BIT", "SOFTMAX_LENGTH", "TABLE_ENTRIES", "TO_WEIGHTS_BIT",
+    "WAITS_BIT", "X_DIM", "Y_DIM",
+    "ActivationStream", "Combine", "Descriptor", "Dim", "Entries", "Operand", "OutputStream", "Rounding", "Sliding",
+    "Source", "WeightStream",
     "parameter_words", "steps", "table_words",
 ]  # fmt: skip
 
@@ -59,9 +61,13 @@ def parameter_words(weight_rows: int) -> int:
 TABLE_ENTRIES = 256
 """Entries of a table, int32, one for each unsigned byte."""
 
-SAME_BIASES_BIT, WAITS_BIT, TO_WEIGHTS_BIT, SOFTMAX_BIT = 28, 29, 5, 6
-"""Places of :attr:`WeightStream.same_biases`, :attr:`WeightStream.waits`, :attr:`OutputStream.to_weights` and
-:attr:`OutputStream.softmax` in their modes."""
+SAME_BIASES_BIT, WAITS_BIT, TO_WEIGHTS_BIT, SOFTMAX_BIT, DIRECT_BIT = 28, 29, 5, 6, 7
+"""Places of :attr:`WeightStream.same_biases`, :attr:`WeightStream.waits`, :attr:`OutputStream.to_weights`,
+:attr:`OutputStream.softmax`, and :attr:`OutputStream.normalized` or :attr:`OutputStream.entries` in their modes."""
+LARGEST_SHIFT = 7
+"""Of :attr:`Operand.shift`."""
+LOADS_BIT = 15
+"""Place of :attr:`Entries.loads` in its word."""
 SOFTMAX_LENGTH = 2047
 """Most values of a row whose softmax the device computes: the sum of its exponentials is then below 2^30."""
 
@@ -87,6 +93,57 @@ class Combine:
     """Entries have at most 10 bits."""
     SQUARE = ADD | MULTIPLY
     """The square of the sum, which has at most 17 bits. Only with :attr:`~sateen.hw.spec.config.Config.squares`."""
+
+
+class Source:
+    """Where an operand's entries come from."""
+
+    TABLE = 0
+    CODE = 1
+    """The code itself: ``(code − zero point) · 2^shift``."""
+    NONE = 2
+    """The entry is 0."""
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One of the two operands that are combined."""
+
+    source: int = Source.TABLE
+    """:class:`Source`."""
+    zero_point: int = 0
+    """int8; only of codes, like the shift."""
+    shift: int = 0
+    """0 to :data:`LARGEST_SHIFT`."""
+
+    def encode(self) -> int:
+        """16 bits: the zero point, the shift at bit 8, the source at bit 11."""
+        return self.zero_point & 0xFF | self.shift << 8 | self.source << 11
+
+
+@dataclass(frozen=True)
+class Entries:
+    """What is combined, if that may be something else than the entries of two tables. Only with
+    :attr:`~sateen.hw.spec.config.Config.direct`."""
+
+    first: Operand = Operand()
+    second: Operand = Operand()
+    loads: bool = True
+    """The descriptor's words are tables. Otherwise it has none (:attr:`WeightStream.words` is 0), and the tables are
+    those that were loaded last."""
+
+    def encode(self) -> int:
+        """A word: both operands, and :data:`LOADS_BIT`."""
+        return self.first.encode() | self.second.encode() << 16 | self.loads << LOADS_BIT
+
+    @classmethod
+    def decode(cls, word: int) -> Entries:
+        """The inverse of :meth:`encode`."""
+        operands = []
+        for half in (word, word >> 16):
+            point = half & 0xFF
+            operands.append(Operand(half >> 11 & 3, point - ((point & 0x80) << 1), half >> 8 & LARGEST_SHIFT))
+        return cls(operands[0], operands[1], bool(word >> LOADS_BIT & 1))
 
 
 class Rounding:
@@ -135,7 +192,8 @@ class WeightStream:
     groups: int
     """Groups of ``cols`` output channels, 1 to 65535."""
     words: int
-    """Weight words of a group, before its parameters: slices of the reduction × ``rows``."""
+    """Weight words of a group, before its parameters: slices of the reduction × ``rows``; or of tables. 0: there are
+    parameters alone, see :attr:`Entries.loads`."""
 
     settings: int = 0
     """:attr:`sateen.hw.spec.pe.Settings.weights`, and :data:`sateen.hw.spec.pe.SELECTS_BIT`."""
@@ -304,20 +362,34 @@ class OutputStream:
     one that are not yet written, 0 to :data:`MOST_AHEAD`. Only with ``overlap`` in the configuration. Beats of a tile
     of weights with fewer than :data:`~sateen.hw.spec.timing.REVISIT_CYCLES` positions may not wait for each other."""
 
+    normalized: bool = False
+    """Sums are scaled by the inverse root (:func:`sateen.sim.golden.inverse_root`) of the sum of squares of all results
+    of the last descriptor before that was not normalized: multipliers are zero, and shifts are added. Only with
+    :attr:`~sateen.hw.spec.config.Config.norms`, of products with weights."""
+    entries: Entries | None = None
+    """What is combined; ``None``: entries of two tables. There is one block of one group then."""
+
     HEAD = struct.Struct("<iHHbbbB")
     """address; channels, taps; zero point, low, high, and a byte of ``rounding`` (bits 0 and 1), ``combine`` (bits 2
-    and 3), ``quarters`` (bit 4), ``to_weights`` (:data:`TO_WEIGHTS_BIT`) and ``softmax`` (:data:`SOFTMAX_BIT`)."""
+    and 3), ``quarters`` (bit 4), ``to_weights`` (:data:`TO_WEIGHTS_BIT`), ``softmax`` (:data:`SOFTMAX_BIT`), and
+    ``normalized`` or whether there are ``entries`` (:data:`DIRECT_BIT`)."""
     DIM = struct.Struct("<HHi")
-    """count, a value of ``ahead``; step of address."""
+    """count, a value of ``ahead``; step of address. The first one, whose counter has one value, has the ``entries``
+    instead of its step."""
 
     def encode(self) -> bytes:
         """The section's words."""
         modes = self.rounding | self.combine << 2 | self.quarters << 4
         modes |= self.to_weights << TO_WEIGHTS_BIT | self.softmax << SOFTMAX_BIT
+        modes |= (self.normalized or self.entries is not None) << DIRECT_BIT
         head = self.HEAD.pack(self.address, self.channels, self.taps, self.zero_point, self.low, self.high, modes)
+        moves = [step for (step,) in steps(list(self.dims))]
+        if self.entries is not None:
+            word = self.entries.encode()
+            moves[0] = word - ((word & 1 << 31) << 1)
         return head + b"".join(
-            self.DIM.pack(dim.count, ahead, *step)
-            for dim, ahead, step in zip(self.dims, self.ahead, steps(list(self.dims)), strict=True)
+            self.DIM.pack(dim.count, ahead, step)
+            for dim, ahead, step in zip(self.dims, self.ahead, moves, strict=True)
         )
 
 

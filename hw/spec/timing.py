@@ -121,6 +121,8 @@ class Timing:
         """From a word's taking to its arrival in the tile."""
         self.output_to_table = -1
         """From the output section's last word to the first of a table's words."""
+        self.loaded_to_full = 2
+        """From the output section's last word to tables that stay."""
         self.line_latency = 7 + config.group + self.scratchpad_read
         """From the output section's last word to the first line of a pair."""
         self.activation_latency = 7 + config.group + kind.feed + self.scratchpad_read

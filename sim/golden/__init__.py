@@ -42,6 +42,7 @@ from sateen.sim.golden.interpolation import (
     real_resize_bilinear,
     resize_bilinear,
 )
+from sateen.sim.golden.norms import inverse_root, sum_of_squares
 from sateen.sim.golden.pairs import (
     COMPARISONS,
     compare,
@@ -137,6 +138,7 @@ __all__ = [
     "gelu_table",
     "hard_swish_table",
     "interpolate",
+    "inverse_root",
     "inverse_root_table",
     "l2_normalize",
     "leaky_relu_table",
@@ -182,6 +184,7 @@ __all__ = [
     "scaled_difference",
     "softmax",
     "squared_difference",
+    "sum_of_squares",
     "sums_are_exact",
     "tanh_table",
     "time_product",

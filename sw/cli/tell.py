@@ -25,6 +25,8 @@ from sateen.language import (
     EvictingCache,
     GoldenProducts,
     Int8Decoder,
+    Int8Model,
+    Quantized,
     Tokenizer,
     WatchedDecoder,
     WatchedInt8Decoder,
@@ -32,8 +34,10 @@ from sateen.language import (
     check_size,
     device_refusal,
     load,
+    load_micro,
     quantize,
     quantize_int8,
+    quantize_micro,
     written,
 )
 from sateen.language.integers import AnyDecoder
@@ -44,6 +48,8 @@ __all__ = ["Told", "tell"]
 
 GOLDEN = "golden"
 """The name that stands for the golden model, in place of a device's."""
+MICRO, MICRO_DEVICE = "microgpt", "micro-lm"
+"""The model that is part of Sateen, and the preset for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +105,17 @@ class _Compared:
 
 
 def tell(
-    model_file: Annotated[Path, typer.Argument(metavar="MODEL", help="Language model: llama2.c (.bin) or GGUF.")],
+    model_file: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="Language model: llama2.c (.bin), GGUF, or microgpt, built in.")
+    ],
     prompt: Annotated[str, typer.Argument(help="What the text begins with.")] = "",
     device: Annotated[
-        str, typer.Option("--device", "-d", help="A device, or golden: the golden model alone.")
-    ] = "sim:story",
+        str | None,
+        typer.Option(
+            "--device", "-d",
+            help="A device, or golden: the golden model alone. By default sim:story, for microgpt sim:micro-lm.",
+        ),
+    ] = None,
     tokens: Annotated[int, typer.Option("--tokens", "-n", min=1, help="Tokens to write, at most.")] = 100,
     temperature: Annotated[float, typer.Option(help="0: the likeliest token each time; 1: as the model says.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Of what is drawn at a temperature above 0.")] = 1,
@@ -120,18 +132,30 @@ def tell(
     ] = None,
     json: JsonFile = None,
 ) -> None:
-    """Writes a text with a language model. A device with products=1 and softmax=1 computes all that is between the
-    embedding and the choice of a token; others, and with --ahead, --keep or --rank every one, products with weights."""
+    """Writes a text with a language model. A device with products=1, softmax=1, direct=1 and norms=1 computes all that
+    is between the embedding and the choice of a token; others, and with --ahead, --keep or --rank every one, products
+    with weights."""
     page = None if html is None else _page()
     if html is not None and not (html.parent.is_dir() and os.access(html.parent, os.W_OK)):
         raise InputError(f"cannot write into the folder {html.parent}; choose another with --html")
+    ideas = bool(ahead) or keep is not None or rank is not None
+    quantized: Quantized | None = None
+    words: Tokenizer
     with status(f"quantizing {model_file}"):
-        model, words = load(model_file, tokenizer)
-        if device != GOLDEN:
-            check_size(model)
-        texts = written(model, range(FIRST_SEED, FIRST_SEED + SEEDS), TOKENS)
-        whole = quantize_int8(model, texts) if keep is None and rank is None and not ahead else None
-        quantized = None if whole else quantize(model, texts, rank=rank)
+        if micro := str(model_file) == MICRO and not model_file.exists():
+            if ideas or tokenizer:
+                raise InputError(f"{MICRO} is written whole, letter by letter: leave out --ahead, --keep, --rank and "
+                                 f"--tokenizer")  # fmt: skip
+            small, words = load_micro()
+            whole: Int8Model | None = quantize_micro(small)
+        else:
+            model, words = load(model_file, tokenizer)
+            if device != GOLDEN:
+                check_size(model)
+            texts = written(model, range(FIRST_SEED, FIRST_SEED + SEEDS), TOKENS)
+            whole = None if ideas else quantize_int8(model, texts)
+            quantized = None if whole else quantize(model, texts, rank=rank)
+    device = device or (f"sim:{MICRO_DEVICE}" if micro else "sim:story")
     start = words.encode(prompt)
     cache = None if keep is None else EvictingCache(model.shape, keep)
     options = {"temperature": temperature, "seed": seed, "ahead": ahead}
@@ -146,7 +170,7 @@ def tell(
     else:
         with opened(device) as opened_device:
             on_device: DeviceDecoder | DeviceProducts
-            if whole and not device_refusal(opened_device.config):
+            if whole and (micro or not device_refusal(opened_device.config)):
                 on_device = DeviceDecoder(opened_device, whole, len(start) + tokens)
                 decoder = (WatchedInt8Decoder if page else Int8Decoder)(whole, on_device)
             else:

@@ -11,6 +11,7 @@ import numpy as np
 from sateen.compiler.ahead import overlapped
 from sateen.compiler.choice import Chosen, ChosenStripe
 from sateen.compiler.model import Layer, Model, Part, Piece, Segment, Step, Tile, Traffic, runs
+from sateen.compiler.norms import check_norms
 from sateen.compiler.passes import Pass
 from sateen.compiler.placement import Placement
 from sateen.compiler.schedule import DevicePhase, HostPhase
@@ -272,6 +273,8 @@ class _Segments:
 
     def finished(self) -> list[Segment]:
         """The segments, ready to be sent."""
+        for each in self._descriptors:
+            check_norms(each)
         return [
             Segment(
                 program=np.frombuffer(b"".join(d.encode() for d in descriptors), np.uint8),

@@ -87,6 +87,7 @@ def _descriptor(
         low=kernel.low,
         high=kernel.high,
         rounding=kernel.rounding,
+        normalized=kernel.normalized,
         dims=(
             Dim(blocks, (rows * out_line,)),
             Dim(group_count, (config.cols,)),

@@ -6,8 +6,9 @@ in floating point. There are two quantized forms. The first runs whole on a devi
 with ``int8_attention.py``, and ``int8_device.py`` what drives it. In the second the host does everything but the
 products with constant weights, with more bits, and may give up or take back parts of the cache: ``integers.py`` is its
 golden model, ``quantizing.py`` leads there, ``device.py`` has the products, ``eviction.py`` bounds the cache,
-``lowrank.py`` cuts matrices. ``writing.py`` chooses tokens, ``watching.py`` keeps what each one looked at. ``sateen
-tell`` uses all of it.
+``lowrank.py`` cuts matrices. ``micro.py`` is a much smaller decoder, microGPT, which ``micro_training.py`` trains and
+``micro_quantizing.py`` brings into the first form. ``writing.py`` chooses tokens, ``watching.py`` keeps what each one
+looked at. ``sateen tell`` uses all of it.
 """
 
 from sateen.language.decoder import FloatDecoder, Llama, Shape
@@ -20,6 +21,8 @@ from sateen.language.int8_program import DecoderProgram, device_refusal
 from sateen.language.int8_quantizing import quantize_int8
 from sateen.language.integers import Cache, Decoder, GoldenProducts, Products, Quantized
 from sateen.language.loading import load
+from sateen.language.micro import FloatMicro, Micro, load_micro
+from sateen.language.micro_quantizing import quantize_micro
 from sateen.language.quantizing import quantize, written
 from sateen.language.sampling import sample, surprise
 from sateen.language.tokenizer import Tokenizer
@@ -34,11 +37,13 @@ __all__ = [
     "DeviceProducts",
     "EvictingCache",
     "FloatDecoder",
+    "FloatMicro",
     "GoldenProducts",
     "Int8Decoder",
     "Int8Model",
     "Llama",
     "Look",
+    "Micro",
     "Products",
     "Quantized",
     "Shape",
@@ -51,8 +56,10 @@ __all__ = [
     "compile_products",
     "device_refusal",
     "load",
+    "load_micro",
     "quantize",
     "quantize_int8",
+    "quantize_micro",
     "sample",
     "surprise",
     "written",

@@ -4,9 +4,8 @@ Everything between the embedding and the classifier's codes is there: products w
 attention and its cache of keys and values, SiLU, residual sums. Of these, two operators of each layer depend on the
 position, by the number of keys and values: the attention's two products, with a softmax between them.
 
-- **Normalization.** The sum of squares is the product of the vector with itself, an 8-bit code; a table has its inverse
-  root, an 8-bit code, too; and the vector times that is a product of a column with one value. The gain is in the matrix
-  behind.
+- **Normalization.** The matrix behind takes the vector as it is, and its sums are scaled by the inverse root of the
+  vector's sum of squares. The gain is in the matrix.
 - **RoPE** turns pairs of channels by angles that depend on the position: the heads times a matrix of cosines and sines,
   [head_dim, head_dim], which comes as an input with the embedding.
 - **The residual stream** has one scale, so that tables of all sums are the same.
@@ -49,8 +48,8 @@ class Attention:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Int8Layer:
     """Operators of one layer, before and behind its attention. The one side leaves the heads of queries, keys and
-    values in ``N.heads`` and turned by RoPE in ``N.turned``, both [1, heads + 2 · kv_heads, head_dim]; the other takes
-    ``N.mixed``, [1, dim]."""
+    values in ``N.heads`` and, if there is RoPE, turned by it in ``N.turned``, both
+    [1, heads + 2 · kv_heads, head_dim]; the other takes ``N.mixed``, [1, dim]."""
 
     before: tuple[Op, ...]
     attention: Attention
@@ -76,6 +75,28 @@ class Int8Model:
     """Added to the scaled logits."""
     weights: int
     """Number of weights."""
+    places: NDArray[np.int8] | None = None
+    """[context, dim]: what each position adds to the embedding, as input ``placed``; then nothing is turned by RoPE."""
+
+    @property
+    def turns(self) -> bool:
+        """Whether RoPE turns queries and keys."""
+        return self.places is None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What the host looks up for a token."""
+        return "embedded", "rotation" if self.turns else "placed"
+
+    def given(self, token: int, position: int) -> dict[str, NDArray[np.int8]]:
+        """Those inputs."""
+        second = rotation(self.shape, position) if self.places is None else self.places[position]
+        return dict(zip(self.inputs, (self.embedding[token], second), strict=True))
+
+    @property
+    def turned(self) -> str:
+        """The tensor with queries and keys as they are compared, behind the layer's number."""
+        return "turned" if self.turns else "heads"
 
     def attention(self, number: int, positions: int) -> tuple[dict[str, Tensor], list[Op]]:
         """Tensors and operators of a layer's attention, with so many keys and values, those of the present token
@@ -95,9 +116,9 @@ class Int8Model:
             ops.append(Reshape(name=n + name, input=cut, output=tensor(name, *shape)))
             return n + name
 
-        queries = part("queries", "turned", 0, s.heads, s.kv_heads, s.sharing, s.head_dim)
+        queries = part("queries", self.turned, 0, s.heads, s.kv_heads, s.sharing, s.head_dim)
         held = {}
-        for name, source, first in (("keys", "turned", s.heads), ("values", "heads", s.heads + s.kv_heads)):
+        for name, source, first in (("keys", self.turned, s.heads), ("values", "heads", s.heads + s.kv_heads)):
             held[name] = part(f"{name}.new", source, first, s.kv_heads, s.kv_heads, 1, s.head_dim)
             if positions > 1:
                 before = tensor(f"{name}.before", s.kv_heads, positions - 1, s.head_dim)
@@ -124,10 +145,10 @@ class Int8Model:
         return tensors, ops
 
     def graph(self, positions: int) -> Graph:
-        """The whole decoder of one token, with so many keys and values in each layer. Inputs are ``embedded``,
-        ``rotation``, and all keys and values before; outputs are ``logits`` and the keys and values."""
+        """The whole decoder of one token, with so many keys and values in each layer. Inputs are :attr:`inputs`, and
+        all keys and values before; outputs are ``logits`` and the keys and values."""
         tensors, ops = dict(self.tensors), []
-        inputs, outputs = ["embedded", "rotation"], ["logits"]
+        inputs, outputs = [*self.inputs], ["logits"]
         for number, layer in enumerate(self.layers):
             more, attention = self.attention(number, positions)
             tensors |= more

@@ -22,8 +22,9 @@ from sateen.compiler.lowering.softmax import RowLookUp
 from sateen.compiler.passes import Pass, passes
 from sateen.graph.ops import MatrixProduct, Softmax, Tensor
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.descriptor import CHUNK_DIM, X_DIM, Y_DIM, Descriptor, Dim
-from sateen.language.int8 import Int8Model
+from sateen.hw.spec.descriptor import CHANNELS_DIM, CHUNK_DIM, X_DIM, Y_DIM, Descriptor, Dim
+from sateen.language.int8 import ROTATION, Int8Model
+from sateen.sim import golden
 
 __all__ = ["AttentionProgram", "Store"]
 
@@ -73,13 +74,20 @@ class AttentionProgram:
     ):  # fmt: skip
         self.number, self.config, self.positions, self.scores = number, config, positions, scores
         self.shape, self.numbers = model.shape, model.layers[number].attention
-        self.turned, self.heads, self.mixed = (addresses[f"{number}.{name}"] for name in ("turned", "heads", "mixed"))
+        self.joined, self.heads, self.mixed = (addresses[f"{number}.{name}"] for name in ("joined", "heads", "mixed"))
+        self.turns = model.turns
+        self.turned = self.joined if model.turns else self.heads
+        """Address of the heads as queries and keys are compared."""
         s, most = self.shape, positions
         self.stacked, self.packed = (
             max(count for count in range(1, max(1, room // s.head_dim) + 1) if s.kv_heads % count == 0)
             for room in (config.tile_depth, config.cols)
         )
         """Heads of keys in a tile, and heads of values in a word."""
+        self.together = most <= config.tile_depth and config.cols <= 2 * s.head_dim
+        """All values are in one tile: then each head has words of its own, and one product takes all heads."""
+        if self.together:
+            self.packed = 1
         blocks = [(self._scored(most), self.stacked), (self._mixed(most, self.packed), self.packed)]
         passes_of = [(self._pass(kernel, 0, 0), s.kv_heads // count) for kernel, count in blocks]
         self.keys, self.values = ([store.add(each.weights) for _ in range(count)] for each, count in passes_of)
@@ -90,6 +98,8 @@ class AttentionProgram:
         ]
         """Words of all keys and of all values: (first, count)."""
         self.copies = [store.add(self._pass(kernel, 0, 0).weights, shared=True) for kernel in self._copies()]
+        self.rotation = store.add(self._pass(self._rotated(), 0, 0).weights, shared=True) if model.turns else 0
+        """The first word of the matrix that turns heads."""
         self.table = store.add(self._softmax(1).weights, shared=True)
 
     def descriptors(self, positions: int) -> list[Descriptor]:
@@ -99,11 +109,15 @@ class AttentionProgram:
         tile, depth = divmod(place, config.tile_depth)
         targets = self._key_byte(place), (self.values[0] + self._tile(tile) + depth) * word
         sources = self.turned + s.heads * s.head_dim, self.heads + (s.heads + s.kv_heads) * s.head_dim
-        found = []
-        for kernel, base, source, target in zip(self._copies(), self.copies, sources, targets, strict=True):
-            for d in self._pass(kernel, source, 0).relocated(base):
-                output = dataclasses.replace(d.output, to_weights=True, address=target)
-                found.append(dataclasses.replace(d, output=output))
+        keys, values = (
+            [
+                dataclasses.replace(d, output=dataclasses.replace(d.output, to_weights=True, address=target))
+                for d in self._pass(kernel, source, 0).relocated(base)
+            ]
+            for kernel, base, source, target in zip(self._copies(), self.copies, sources, targets, strict=True)
+        )
+        turned = self._pass(self._rotated(), self.heads, self.turned).relocated(self.rotation) if self.turns else ()
+        found = [*values, *turned, *keys]
         row = s.sharing * self.positions
         scored = self._scored(positions)
         for group, base in enumerate(self.keys):
@@ -116,11 +130,20 @@ class AttentionProgram:
                 here = (dataclasses.replace(here[0], weights=weights), *here[1:])
             found += map(self._in_rows, here)
         found += self._softmax(positions).relocated(self.table)
+        if self.together:
+            return found + self._mixing_all(positions)
         for head in range(s.kv_heads - 1, -1, -1):
             group, place = divmod(head, self.packed)
             source, target = self.scores + head * row, self.mixed + head * s.sharing * s.head_dim
             found += self._mixing(positions, place, source, target, self.values[group])
         return found
+
+    def loader(self, table: NDArray[np.int64]) -> Pass:
+        """What loads the softmax's table, and another one as second, which all lookups of the decoder then use: a
+        softmax of anything."""
+        rows = dataclasses.replace(self._rows(1), stays=False)
+        rows = dataclasses.replace(rows, tables=np.array([rows.tables[0], table]))
+        return self._row_pass(rows)
 
     def _key_byte(self, place: int) -> int:
         """Address in the weight store of the first channel of the first head's key."""
@@ -145,6 +168,14 @@ class AttentionProgram:
         return (
             dataclasses.replace(keys, spacing=(self.sizes[0] * word, word)),
             dataclasses.replace(values, spacing=(self.sizes[1] * word, word)),
+        )
+
+    def _rotated(self) -> Kernel:
+        """The heads turned by RoPE, those of values, too."""
+        s = self.shape
+        rows, size = s.heads + 2 * s.kv_heads, s.head_dim
+        return self._product(
+            size, *golden.quantize_multiplier(1 / ROTATION), (rows, size), (size, size), (0, 0, 0), False
         )
 
     def _scored(self, positions: int) -> Kernel:
@@ -195,6 +226,26 @@ class AttentionProgram:
             found.append(dataclasses.replace(d, activations=activations))
         return found
 
+    def _mixing_all(self, positions: int) -> list[Descriptor]:
+        """The products of all heads' shares and values: a group of columns for each head of values. Columns beyond a
+        head's are zero, and what follows writes over them, row by row forwards."""
+        s, config, (d,) = self.shape, self.config, self._mixing(positions, 0, self.scores, self.mixed, self.values[0])
+        activations, output = list(d.activations.dims), list(d.output.dims)
+        pitch, last = self.positions, s.sharing - 1
+        activations[CHANNELS_DIM] = Dim(s.kv_heads, (0, s.sharing * pitch, s.sharing * pitch))
+        activations[X_DIM] = Dim(s.sharing, (0, pitch, pitch))
+        output[CHANNELS_DIM] = Dim(s.kv_heads, (s.sharing * s.head_dim,))
+        output[-1] = Dim(s.sharing, (s.head_dim,))
+        a = dataclasses.replace(
+            d.activations, dims=tuple(activations), width=s.heads * pitch, x=d.activations.x - last * pitch,
+            address=d.activations.address - last * pitch,
+        )  # fmt: skip
+        channels = (s.kv_heads - 1) * config.cols + s.head_dim
+        address = d.output.address - last * s.head_dim
+        o = dataclasses.replace(d.output, dims=tuple(output), channels=channels, address=address)
+        weights = dataclasses.replace(d.weights, groups=s.kv_heads)
+        return [dataclasses.replace(d, activations=a, output=o, weights=weights)]
+
     def _product(
         self, columns: int, multiplier: int, shift: int, left: tuple[int, int], right: tuple[int, int],
         points: tuple[int, int, int], transposed: bool,
@@ -210,8 +261,11 @@ class AttentionProgram:
         return product.kernel
 
     def _softmax(self, positions: int) -> Pass:
-        """Shares of all heads' scores."""
-        s, a, pitch = self.shape, self.numbers, self.positions
+        """Shares of all heads' scores, by the table that :meth:`loader` has loaded."""
+        return self._row_pass(self._rows(positions))
+
+    def _rows(self, positions: int) -> RowLookUp:
+        s, a = self.shape, self.numbers
         tensors = {
             "x": Tensor(name="x", shape=(1, s.heads, positions), scale=a.scale, zero_point=a.zero_point),
             "y": Tensor(name="y", shape=(1, s.heads, positions), scale=1 / 256, zero_point=-128),
@@ -219,9 +273,10 @@ class AttentionProgram:
         op = Softmax(name=f"{self.number}.attention", input="x", output="y")
         rows = lower_operator(op, tensors, self.config).tables
         assert isinstance(rows, RowLookUp)
-        rows = dataclasses.replace(rows, pitch=pitch)
-        sources = (self.scores, self.scores)
-        descriptor = rows.descriptor(self.config, sources=sources, target=self.scores)
+        return dataclasses.replace(rows, pitch=self.positions, stays=True)
+
+    def _row_pass(self, rows: RowLookUp) -> Pass:
+        descriptor = rows.descriptor(self.config, sources=(self.scores, self.scores), target=self.scores)
         return Pass(weights=rows.words(self.config), descriptors=(descriptor,))
 
     def _pass(self, kernel: Kernel, source: int, target: int) -> Pass:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sateen.errors import DifferenceError, InputError
 from sateen.graph.ops import Array
-from sateen.language.int8 import Int8Model, rotation
+from sateen.language.int8 import Int8Model
 from sateen.language.integers import AnyDecoder, Cache
 
 __all__ = ["Int8Decoder"]
@@ -56,10 +56,8 @@ class Int8Decoder(AnyDecoder):
         if cache.position + count > model.shape.context:
             raise InputError(f"the context of {model.shape.context} tokens is full")
         places = range(cache.position, cache.position + count)
-        values: dict[str, Array] = {
-            "embedded": model.embedding[list(tokens)],
-            "rotation": np.array([rotation(model.shape, place) for place in places]),
-        }
+        given = [model.given(token, place) for token, place in zip(tokens, places, strict=True)]
+        values: dict[str, Array] = {name: np.array([each[name] for each in given]) for name in model.inputs}
         for number, layer in enumerate(model.layers):
             for op in layer.before:
                 values[op.output] = op.execute(model.tensors, values)
@@ -84,9 +82,10 @@ class Int8Decoder(AnyDecoder):
     def _attention(self, number: int, values: dict[str, Array]) -> Array:
         """The mixed values, token by token."""
         s, cache, rows = self.model.shape, self.cache, []
-        heads, turned = values[f"{number}.heads"], values[f"{number}.turned"]
+        heads, turned = values[f"{number}.heads"], values[f"{number}.{self.model.turned}"]
         for place in range(len(heads)):
-            here = {f"{number}.heads": heads[place : place + 1], f"{number}.turned": turned[place : place + 1]}
+            here = {f"{number}.{self.model.turned}": turned[place : place + 1]}
+            here[f"{number}.heads"] = heads[place : place + 1]
             for name, held in (("keys", cache.keys), ("values", cache.values)):
                 here[f"{number}.{name}.before"] = held[number].swapaxes(0, 1)[None]
             tensors, ops = self.model.attention(number, len(cache.keys[number]) + 1)

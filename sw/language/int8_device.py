@@ -13,7 +13,7 @@ from sateen.errors import DeviceError, InputError
 from sateen.graph.ops import Array
 from sateen.hw.spec.counters import Counters
 from sateen.hw.spec.wire import Space
-from sateen.language.int8 import Int8Model, rotation
+from sateen.language.int8 import Int8Model
 from sateen.language.int8_program import RECORD_BYTES, DecoderProgram
 from sateen.runtime import Device
 from sateen.runtime.link import Operation, read, write
@@ -94,7 +94,9 @@ class DeviceDecoder:
 
     def _token(self, token: int) -> NDArray[np.int8]:
         compiled, link = self.compiled, self.device.link
-        part = Part(segment=0, first=0, count=compiled.segments[0].count)
+        # The first descriptor loads tables, which stay.
+        first = int(self.position > 0)
+        part = Part(segment=0, first=first, count=compiled.segments[0].count - first)
         with self.device.turn:
             if self.position and not self.device.holds(compiled):
                 raise DeviceError(
@@ -121,9 +123,13 @@ class DeviceDecoder:
             self.device.place(self.compiled, 0)
 
     def _inputs(self, token: int) -> Iterator[Operation]:
-        values = {"embedded": self.model.embedding[token], "rotation": rotation(self.model.shape, self.position)}
-        for name, value in values.items():
-            yield write(Space.SCRATCHPAD, self.compiled.addresses[name], value.tobytes())
+        for name, values in self.model.given(token, self.position).items():
+            if name == "rotation":
+                matrix = np.zeros((len(values), self.device.config.weight_word_bytes), np.int8)
+                matrix[:, : len(values)] = values
+                yield write(Space.WEIGHTS, self.program.rotation, matrix.tobytes())
+            else:
+                yield write(Space.SCRATCHPAD, self.compiled.addresses[name], values.tobytes())
 
     def _changes(self) -> Iterator[Operation]:
         """Writes the words of the program that this token has and the one before had not."""

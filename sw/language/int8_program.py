@@ -5,6 +5,8 @@ token to token, in the weight store, as the words of weights that the attention'
 by two copies. Between them and the next layer stand a product for each head of keys, one softmax, and a product for
 each head of values.
 
+Before a text's first token, tables are loaded that then stay: the softmax's exponentials, and SiLU.
+
 So a program depends on the number of keys and values in few words: where the two copies write, how many groups of
 columns and tiles the products have, and how long the rows of the softmax are. :meth:`DecoderProgram.records` makes the
 descriptors for any number; the driver writes the words that differ from those of the token before.
@@ -13,17 +15,21 @@ descriptors for any number; the driver writes the words that differ from those o
 from __future__ import annotations
 
 import dataclasses
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sateen.compiler import Layer, Model, Part, Segment
 from sateen.compiler import compile as compile_graph
+from sateen.compiler.ahead import overlapped
 from sateen.compiler.model import Traffic
+from sateen.compiler.norms import check_norms
 from sateen.compiler.verification.decoding import records
 from sateen.errors import CompileError
 from sateen.graph import Graph
-from sateen.graph.ops import Concatenate, Op, Reshape, Slice, Tensor
+from sateen.graph.ops import MatrixProduct, Op, Reshape, Slice, TableProduct, Tensor
 from sateen.hw.spec.config import Config, parse_config
 from sateen.hw.spec.counters import Counters
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS, Descriptor
@@ -40,33 +46,42 @@ ZERO = Counters(0, 0, 0, 0, 0, 0, 0)
 
 def device_refusal(config: Config) -> str:
     """Why a device cannot run a whole decoder; empty if it can."""
-    missing = [f"{name}=1" for name in ("products", "softmax") if not getattr(config, name)]
-    return f"configure it with {' and '.join(missing)}" if missing else ""
+    missing = [f"{name}=1" for name in ("products", "softmax", "direct", "norms") if not getattr(config, name)]
+    return f"configure it with {', '.join(missing)}" if missing else ""
 
 
 PLACES = ("joined", "cut")
-"""What stands in the place of an attention in :func:`body`, so that memory is planned for it."""
+"""What stands in the place of an attention in :func:`body`, so that memory is planned for it. The first one's result
+stands where the attention leaves the heads that are turned."""
+
+
+@lru_cache(maxsize=4096)
+def _overlapped(before: Descriptor, after: Descriptor, config: Config) -> Descriptor:
+    return overlapped([before, after], config)[0]
 
 
 def body(model: Int8Model) -> Graph:
-    """The decoder with operators in the place of each attention that read and write the same tensors."""
+    """The decoder with operators in the place of each attention, with the turning before it, that read and write the
+    same tensors; and with tables that are there already."""
     tensors, s = dict(model.tensors), model.shape
     ops: list[Op] = []
     for number, layer in enumerate(model.layers):
         joined, cut = (f"{number}.{name}" for name in PLACES)
-        width = 2 * (s.heads + 2 * s.kv_heads)
+        width = s.heads + 2 * s.kv_heads
+        full = (0, width, 1), (0, s.head_dim, 1)
         tensors[joined] = Tensor(name=joined, shape=(1, width, s.head_dim))
         tensors[cut] = Tensor(name=cut, shape=(1, s.heads, s.head_dim))
         ranges = ((0, s.heads, 1), (0, s.head_dim, 1))
         ops += [
-            *layer.before,
-            Concatenate(name=joined, sources=(f"{number}.heads", f"{number}.turned"), output=joined, axis=1),
+            *(op for op in layer.before if not isinstance(op, MatrixProduct)),
+            Slice(name=joined, input=f"{number}.heads", output=joined, ranges=full),
             Slice(name=cut, input=joined, output=cut, ranges=ranges),
             Reshape(name=f"{number}.mixed", input=cut, output=f"{number}.mixed"),
-            *layer.after,
+            *(dataclasses.replace(op, loaded=True) if isinstance(op, TableProduct) else op for op in layer.after),
         ]
     return Graph(
-        name=model.name, tensors=tensors, ops=[*ops, *model.last], inputs=["embedded", "rotation"], outputs=["logits"]
+        name=model.name, tensors=tensors, ops=[*ops, *model.last], outputs=["logits"],
+        inputs=[name for name in model.inputs if name != "rotation"],
     )
 
 
@@ -106,7 +121,7 @@ class DecoderProgram:
                 f"weights, by a device without products=1"
             )
         self._base = base
-        self._fixed = self._alone(records(base.segments[0].program))
+        self._fixed = records(base.segments[0].program)
         self._store = Store(base.segments[0].weights)
         scores = -(-base.scratchpad_bytes // config.banks) * config.banks
         self._scratchpad_bytes = scores + s.heads * self.positions
@@ -116,37 +131,53 @@ class DecoderProgram:
         ]
         self.caches = [place for each in self._attention for place in each.places]
         """Words of the keys and values, (first, count), which a text begins with as they are in :attr:`compiled`."""
+        loader = self._attention[0].loader(self._silu())
+        self._loader = loader.relocated(self._store.add(loader.weights))
+        first = self._attention[0].rotation
+        self.rotation = first * config.weight_word_bytes
+        """Byte address in the weight store of the matrix that turns heads: a word for each channel of a head."""
         self.compiled = self._compiled()
         """Program and weights for as many keys and values as there may be, as a model of one segment: no token takes
         longer."""
         self._check()
 
     def records(self, positions: int) -> list[bytes]:
-        """The descriptors of a token, with so many keys and values, its own among them."""
-        found: list[bytes] = []
+        """The descriptors of a token, with so many keys and values, its own among them. The first one loads tables, and
+        is for a text's first token."""
+        return [d.encode() for d in self._descriptors(positions)]
+
+    def _descriptors(self, positions: int) -> list[Descriptor]:
+        found = [*self._loader]
         for name, part in self._order():
             if isinstance(name, int):
-                found += [d.encode() for d in self._attention[name].descriptors(positions)]
+                found += self._attention[name].descriptors(positions)
             else:
                 found += self._fixed[part.first : part.first + part.count]
-        return found
+        if not self.config.overlap:
+            return found
+        # Each depends on the one behind it alone.
+        return [*(self._ahead(before, after) for before, after in pairwise(found)), found[-1]]
 
-    def _alone(self, program: list[Descriptor]) -> list[bytes]:
-        """The compiler's descriptors. With ``overlap``, what stands behind those before an attention is another than
-        the compiler knows, and waits for all of their results, as everything in an attention does."""
-        for layer, following in pairwise(self._base.layers):
-            if following.name.endswith(f".{PLACES[0]}"):
-                last = layer.parts[-1].first + layer.parts[-1].count - 1
-                output = dataclasses.replace(program[last].output, ahead=(0, 0, 0, 0))
-                program[last] = dataclasses.replace(program[last], output=output)
-        return [d.encode() for d in program]
+    def _ahead(self, before: Descriptor, after: Descriptor) -> Descriptor:
+        return _overlapped(before, after, self.config)
+
+    def _silu(self) -> NDArray[np.int64]:
+        """The table of the feed-forward part, by code as byte."""
+        ops = [op for layer in self.model.layers for op in layer.after if isinstance(op, TableProduct)]
+        tables = {op.table.tobytes(): op.table for op in ops}
+        if len(tables) > 1:
+            raise CompileError(f"{self.model.name} has {len(tables)} tables of its feed-forward parts; one can stay")
+        return np.roll(next(iter(tables.values())), -128).astype(np.int64) if tables else np.zeros(256, np.int64)
 
     def cycles(self, positions: int) -> int:
         """What the cycle model expects of a token, with so many keys and values."""
-        return sum(counters.cycles for counters in self._predicted(positions))
+        return sum(counters.cycles for counters in self._predicted(positions)[positions > 1 :])
 
     def _predicted(self, positions: int) -> list[Counters]:
-        return predict(records(np.frombuffer(b"".join(self.records(positions)), np.uint8)), self.config)
+        """Those of all records; of a first token all, of others all but the first."""
+        skipped = int(positions > 1)
+        found = predict(self._descriptors(positions)[skipped:], self.config)
+        return [*([ZERO] * skipped), *found]
 
     def _order(self) -> list[tuple[str | int, Part]]:
         """Layers in order: names of those of the compiler with their descriptors, and numbers of attentions."""
@@ -160,8 +191,15 @@ class DecoderProgram:
         return order
 
     def _compiled(self) -> Model:
-        program, found = self.records(self.positions), self._predicted(self.positions)
-        layers, first, s = [], 0, self.model.shape
+        descriptors, found = self._descriptors(self.positions), self._predicted(self.positions)
+        check_norms(descriptors)
+        program, first, s = [d.encode() for d in descriptors], len(self._loader), self.model.shape
+        layers = [
+            Layer(
+                name="tables", op="Tables", output="embedded", macs=0, parts=(Part(segment=0, first=0, count=first),),
+                predicted=ZERO, traffic=Traffic(), memory_bytes=0,
+            )
+        ]  # fmt: skip
         macs = 2 * s.heads * s.head_dim * self.positions
         by_name = {layer.name: layer for layer in self._base.layers}
         for name, part in self._order():

@@ -40,7 +40,7 @@ def test_whole_on_a_device(tmp_path):
     shape = replace(small_llama.SHAPE, dim=8, hidden=12, layers=1)
     small_llama.write_tokenizer(tmp_path / "tok280.bin")
     path = small_llama.write_llama2c(small_llama.model(2, shape), tmp_path / "small.bin")
-    device = "sim:tiny,products=1,softmax=1,positions=256,descriptors=40,weight_bytes=20480"
+    device = "sim:tiny,products=1,softmax=1,direct=1,norms=1,positions=256,descriptors=40,weight_bytes=20480"
     done = cli("tell", path, "ab", "--device", device, "--tokens", "4", "--json", tmp_path / "told.json")
     assert done.returncode == 0, done.stderr
     told = json.loads((tmp_path / "told.json").read_text())
@@ -78,3 +78,13 @@ def test_a_budget_and_a_rank(model):
 def test_errors(model, options, text):
     done = cli("tell", model, "a", *options)
     assert done.returncode == 1 and text in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_microgpt():
+    """It is part of Sateen; nothing but a device and letters can be chosen."""
+    done = cli("tell", "microgpt", "mar", "--device", "golden", "--temperature", "0.5")
+    assert done.returncode == 0 and done.stdout.startswith("mar") and "passes over 3,504 weights" in done.stdout
+    done = cli("tell", "microgpt", "Mar", "--device", "golden")
+    assert done.returncode == 1 and "names in the letters a to z; 'M' is none of them" in done.stderr
+    done = cli("tell", "microgpt", "--device", "golden", "--keep", "8")
+    assert done.returncode == 1 and "leave out --ahead, --keep, --rank and --tokenizer" in done.stderr

@@ -85,6 +85,8 @@ class Kernel:
     zero_points: tuple[int, int] | None = None
     """Those of the input and of another tensor that takes the place of the weights at run time: both are subtracted.
     The weights are zeros then, and no bias holds the input's zero point."""
+    normalized: bool = False
+    """Sums are scaled by the inverse root of the input's sum of squares, and by 2^shift."""
     packing: Packing | None = None
     """The weights in tiles with selects; ``None``: a tile for each ``tile_depth`` bytes of a run."""
 

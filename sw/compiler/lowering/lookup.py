@@ -16,27 +16,32 @@ from numpy.typing import NDArray
 from sateen.compiler.lowering.fitting import Lane, bias_of, fitted
 from sateen.compiler.lowering.kernel import parameters
 from sateen.errors import CompileError
-from sateen.graph.ops import Add, Int8Array, Multiply, Op, SquaredDifference, Subtract, Table, Tensor
+from sateen.graph.ops import Add, Int8Array, Multiply, Op, SquaredDifference, Subtract, Table, TableProduct, Tensor
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import (
     BIAS_BYTES,
+    LARGEST_SHIFT,
     SCALE_BYTES,
     TABLE_ENTRIES,
     ActivationStream,
     Combine,
     Descriptor,
     Dim,
+    Entries,
+    Operand,
     OutputStream,
     Rounding,
+    Source,
     WeightStream,
     table_words,
 )
 from sateen.sim import golden
 
-__all__ = ["LookUp", "add", "multiply", "squared_difference", "table", "unary"]
+__all__ = ["LookUp", "add", "multiply", "squared_difference", "table", "table_product", "unary"]
 
 BYTES = np.arange(TABLE_ENTRIES).astype(np.uint8).view(np.int8).astype(np.int64)
 """The int8 value of each entry of a table, in the order of the entries."""
+LARGEST_LANE_SHIFT = 30
 LARGEST_COUNT = 65535
 """Limit of a descriptor's counter."""
 STEPS = (0, 2, 4, 6, 8)
@@ -59,6 +64,19 @@ class LookUp:
     bias: int = 0
     sources: tuple[int, int] = (0, 1)
     """Which of the operator's inputs are looked up."""
+    operands: tuple[Operand, Operand] = (Operand(), Operand())
+    """Where entries come from; both tables' without ``direct`` in the configuration."""
+    stays: bool = False
+    """The tables are on the device already."""
+
+    @property
+    def loads(self) -> bool:
+        """Whether tables are loaded."""
+        return not self.stays and any(operand.source == Source.TABLE for operand in self.operands)
+
+    def entries(self, config: Config) -> Entries | None:
+        """What its descriptor says of the operands."""
+        return Entries(*self.operands, loads=self.loads) if config.direct else None
 
     def results(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int8]:
         """The device's results for pairs of values."""
@@ -68,14 +86,19 @@ class LookUp:
 
     def words(self, config: Config) -> NDArray[np.int8]:
         """The weight store's words: [words, cols]."""
-        words = table_words(config.cols)
+        words = self.table_words(config)
         store = np.zeros((words + config.parameter_words, config.cols), np.int8)
-        entries = self.tables.T if words == TABLE_ENTRIES else self.tables.reshape(-1, 1)
-        content = np.ascontiguousarray(entries.astype("<i4")).view(np.int8)
-        store[:words, : content.shape[1]] = content
+        if words:
+            entries = self.tables.T if words == TABLE_ENTRIES else self.tables.reshape(-1, 1)
+            content = np.ascontiguousarray(entries.astype("<i4")).view(np.int8)
+            store[:words, : content.shape[1]] = content
         lane = parameters([self.bias], [self.lane.multiplier], [self.lane.shift]).T.view(np.int8)
         store[words : words + BIAS_BYTES], store[-SCALE_BYTES:] = lane[:BIAS_BYTES], lane[BIAS_BYTES:]
         return store
+
+    def table_words(self, config: Config) -> int:
+        """The words of these that are tables."""
+        return table_words(config.cols) if self.loads else 0
 
     def descriptor(self, config: Config, *, sources: tuple[int, int], target: int) -> Descriptor:
         """One descriptor for all of it, from and to byte addresses; its weights stand at word 0."""
@@ -97,9 +120,10 @@ class LookUp:
             high=self.lane.high,
             rounding=self.lane.rounding,
             combine=self.combine,
+            entries=self.entries(config),
             dims=(Dim(1, (0,)), Dim(1, (0,)), Dim(rows, (columns * width,)), Dim(columns, (width,))),
         )
-        weights = WeightStream(base=0, blocks=1, groups=1, words=table_words(config.cols), tables=True)
+        weights = WeightStream(base=0, blocks=1, groups=1, words=self.table_words(config), tables=True)
         return Descriptor(weights=weights, activations=activations, output=output)
 
     def lines(self, config: Config) -> tuple[int, tuple[int, int]]:
@@ -204,6 +228,22 @@ def squared_difference(op: SquaredDifference, a: Tensor, b: Tensor, y: Tensor, c
     return _solved(op, a, b, y, config, [tables])
 
 
+def table_product(op: TableProduct, a: Tensor, b: Tensor, y: Tensor, config: Config) -> LookUp:
+    """One tensor times a table of another."""
+    if op.loaded and not config.direct:
+        raise CompileError(f"{op}: its table is on the device only with direct=1; configure that")
+    left, right = BYTES - a.zero_point, op.table.astype(np.int64)[BYTES + 128]
+    lane = Lane(
+        multiplier=op.multiplier, shift=op.shift, rounding=Rounding.DOUBLE, zero_point=y.zero_point, low=-128, high=127
+    )
+    tables = LookUp(
+        tables=np.array([left, right]), combine=Combine.MULTIPLY, lane=lane, size=math.prod(y.shape[1:]),
+        operands=(Operand(Source.CODE, a.zero_point), Operand()) if config.direct else (Operand(), Operand()),
+        stays=op.loaded,
+    )  # fmt: skip
+    return _checked(op, tables, config)
+
+
 def table(op: Table, x: Tensor, y: Tensor, config: Config) -> LookUp:
     """Any function of one value."""
     return unary(op, op.table, x, config)
@@ -266,8 +306,39 @@ def _solved(
         if tables.lane.rounding == Rounding.FLOAT32:
             tables = _mended(tables, wanted)
         if np.array_equal(tables.results(left, right), wanted):
-            return tables
+            plain = _direct(tables) if config.direct else None
+            return plain if plain and np.array_equal(plain.results(left, right), wanted) else tables
     raise CompileError(f"{op}: no tables of the device give its results in float32 for every pair of values")
+
+
+def _direct(tables: LookUp) -> LookUp | None:
+    """The same results from codes in place of tables, if there are any such."""
+    if tables.combine == Combine.SQUARE:
+        return None
+    lines = [_line(table) for table in tables.tables]
+    if None in lines:
+        return None
+    (one, first), (two, second) = (line for line in lines if line is not None)
+    common = 0 if tables.combine == Combine.MULTIPLY else min(one, two)
+    shifts, lane = (one - common, two - common), tables.lane
+    if max(shifts) > LARGEST_SHIFT or lane.shift + common > LARGEST_LANE_SHIFT:
+        return None
+    return replace(
+        tables,
+        tables=tables.tables >> common,
+        lane=replace(lane, shift=lane.shift + common),
+        operands=(Operand(Source.CODE, first, shifts[0]), Operand(Source.CODE, second, shifts[1])),
+    )
+
+
+def _line(table: NDArray[np.int64]) -> tuple[int, int] | None:
+    """A table of ``(code − zero point) · 2^shift`` as (shift, zero point)."""
+    ordered = table[np.argsort(BYTES)]
+    step = int(ordered[1] - ordered[0])
+    if step <= 0 or step & step - 1 or (np.diff(ordered) != step).any() or ordered[0] % step:
+        return None
+    point = -128 - int(ordered[0]) // step
+    return (step.bit_length() - 1, point) if -128 <= point <= 127 else None
 
 
 def _mended(tables: LookUp, wanted: Int8Array) -> LookUp:

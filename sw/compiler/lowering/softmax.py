@@ -18,10 +18,11 @@ from sateen.hw.spec.descriptor import (
     Combine,
     Descriptor,
     Dim,
+    Operand,
     OutputStream,
     Rounding,
+    Source,
     WeightStream,
-    table_words,
 )
 from sateen.sim import golden
 
@@ -62,9 +63,10 @@ class RowLookUp(LookUp):
             rounding=self.lane.rounding,
             combine=self.combine,
             softmax=True,
+            entries=self.entries(config),
             dims=(Dim(1, (0,)), Dim(1, (0,)), Dim(steps, (pitch,)), Dim(2 * lines, (cols,))),
         )
-        weights = WeightStream(base=0, blocks=1, groups=1, words=table_words(config.cols), tables=True)
+        weights = WeightStream(base=0, blocks=1, groups=1, words=self.table_words(config), tables=True)
         return Descriptor(weights=weights, activations=activations, output=output)
 
     def lines(self, config: Config) -> tuple[int, tuple[int, int]]:
@@ -94,4 +96,5 @@ def softmax(op: Softmax, x: Tensor, y: Tensor, config: Config) -> RowLookUp:
         size=size,
         length=length,
         sources=(0, 0),
+        operands=(Operand(), Operand(Source.NONE)) if config.direct else (Operand(), Operand()),
     )

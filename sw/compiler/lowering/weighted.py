@@ -13,11 +13,19 @@ from numpy.typing import NDArray
 from sateen.compiler.lowering.kernel import ONCE, Kernel, diagonal, parameters
 from sateen.compiler.lowering.zero_points import Weights, reason_for_parts, weight_parts
 from sateen.errors import CompileError
-from sateen.graph.ops import Conv2D, DepthwiseConv2D, FullyConnected, Tensor, TurnedConv2D, Weighted
+from sateen.graph.ops import (
+    Conv2D,
+    DepthwiseConv2D,
+    FullyConnected,
+    NormalizedProduct,
+    Tensor,
+    TurnedConv2D,
+    Weighted,
+)
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import Dim
 
-__all__ = ["conv2d", "depthwise_conv2d", "fully_connected", "row_by_row", "turned_conv2d"]
+__all__ = ["conv2d", "depthwise_conv2d", "fully_connected", "normalized_product", "row_by_row", "turned_conv2d"]
 
 
 def _bias(op: Weighted, zero_point: int) -> NDArray[np.int64]:
@@ -164,6 +172,14 @@ def fully_connected(op: FullyConnected, x: Tensor, y: Tensor, config: Config) ->
         for tensor in (x, y)
     )
     return row_by_row(as_conv, x, y, config)
+
+
+def normalized_product(op: NormalizedProduct, x: Tensor, y: Tensor, config: Config) -> Kernel:
+    """As :func:`fully_connected`. The tensor must be the result of the descriptor before, see
+    :func:`sateen.compiler.norms.check_norms`."""
+    if not config.norms:
+        raise CompileError(f"{op}: the device does not normalize; configure one with norms=1")
+    return dataclasses.replace(fully_connected(op, x, y, config), normalized=True)
 
 
 def depthwise_conv2d(op: DepthwiseConv2D, x: Tensor, y: Tensor, config: Config) -> Kernel | Iterator[Kernel]:

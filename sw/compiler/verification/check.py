@@ -22,7 +22,7 @@ from sateen.compiler.verification.emulation import Layered, Results, positions, 
 from sateen.compiler.verification.places import Place, element, mistake, places_of
 from sateen.compiler.verification.segments import conflicts
 from sateen.compiler.verification.tiles import misplaced
-from sateen.graph.ops import MatrixProduct, Op, Reshape, Softmax, Weighted
+from sateen.graph.ops import MatrixProduct, NormalizedProduct, Op, Reshape, Softmax, TableProduct, Weighted
 from sateen.hw.spec.descriptor import CHANNELS_DIM, CHUNK_DIM, Combine, Descriptor, Dim
 from sateen.sim import golden
 
@@ -107,6 +107,8 @@ class _Verifier:
         self._writes_everything(op, [place for place in places if place not in copies])
         for place in places:
             self._says_what_the_graph_says(op, place)
+            if isinstance(op, TableProduct) and op.loaded:
+                self._layered(place).tables[1] = np.roll(op.table, -128)
         if isinstance(op, Weighted) and type(op) in SUMS:
             inputs = {op.input: self.numbers[: self.model.size(op.input)]}
             self._compare(op, places, inputs, self._weighted)
@@ -183,6 +185,8 @@ class _Verifier:
         elif positions(d.activations) != counts[2] * counts[3] * d.output.taps:
             raise mistake(op, f"{place} sums up {positions(d.activations)} positions, not {counts[2] * counts[3]}")
         self._fits_accumulators(op, place)
+        if d.output.normalized != isinstance(op, NormalizedProduct):
+            raise mistake(op, f"{place} {'normalizes' if d.output.normalized else 'does not normalize'} its input")
         if isinstance(op, Weighted):
             stated = d.output.zero_point, d.output.low, d.output.high, d.output.rounding
             wanted = self.graph.tensors[op.output].zero_point, op.low, op.high, op.rounding

@@ -11,6 +11,7 @@ from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import (
     ACTIVATION_DIMS,
     DESCRIPTOR_WORDS,
+    DIRECT_BIT,
     OUTPUT_DIMS,
     SAME_BIASES_BIT,
     SCALE_BYTES,
@@ -22,6 +23,7 @@ from sateen.hw.spec.descriptor import (
     ActivationStream,
     Descriptor,
     Dim,
+    Entries,
     OutputStream,
     Sliding,
     WeightStream,
@@ -83,12 +85,17 @@ def _output(section: bytes) -> OutputStream:
         OutputStream.DIM.unpack_from(section, place + index * OutputStream.DIM.size)
         for index in range(len(OUTPUT_DIMS))
     ]
+    combine, direct, entries = modes >> 2 & 3, bool(modes >> DIRECT_BIT & 1), None
+    dims = _dims([(count, step) for count, _, step in fields])
+    if direct and combine:
+        entries = Entries.decode(fields[0][2])
+        dims = (Dim(1, (0,)), *dims[1:])
     return OutputStream(
         address=address, channels=channels, taps=taps, zero_point=zero_point, low=low, high=high, rounding=modes & 3,
-        combine=modes >> 2 & 3, quarters=bool(modes >> 4 & 1),
+        combine=combine, quarters=bool(modes >> 4 & 1),
         to_weights=bool(modes >> TO_WEIGHTS_BIT & 1), softmax=bool(modes >> SOFTMAX_BIT & 1),
-        dims=_dims([(count, step) for count, _, step in fields]),
-        ahead=tuple(ahead for _, ahead, _ in fields),
+        dims=dims,
+        ahead=tuple(ahead for _, ahead, _ in fields), normalized=direct and not combine, entries=entries,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from sateen.graph.ops import (
     Conv2D,
     DepthwiseConv2D,
     FullyConnected,
+    NormalizedProduct,
     Tensor,
     TransposeConv2D,
     TurnedConv2D,
@@ -86,6 +87,7 @@ SUMS: dict[type[Weighted], Callable[[Any, Floats, Tensor, Ints, int], Floats]] =
     Conv2D: _conv2d,
     DepthwiseConv2D: _depthwise_conv2d,
     FullyConnected: _fully_connected,
+    NormalizedProduct: _fully_connected,
     TransposeConv2D: _transpose_conv2d,
     TurnedConv2D: _turned_conv2d,
 }

@@ -16,12 +16,16 @@ from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import (
     CHANNELS_DIM,
     CHUNK_DIM,
+    TABLE_ENTRIES,
     Y_DIM,
     ActivationStream,
     Combine,
     Descriptor,
     Dim,
+    Entries,
+    Operand,
     OutputStream,
+    Source,
 )
 from sateen.hw.spec.pe import ACTIVATION_POINT_BIT, SKIP_BIT, SKIP_BITS, sample_ages
 from sateen.sim import golden
@@ -64,7 +68,9 @@ class Layered:
         stream = descriptor.weights
         self.parameters = parameters(stream, store, config)
         """[groups, 3, cols]: bias, multiplier, shift."""
-        self.tables = tables(stream, store, config) if self.looks_up else np.zeros((2, 0), np.int64)
+        entries = descriptor.output.entries
+        loads = self.looks_up and (entries is None or entries.loads)
+        self.tables = tables(stream, store, config) if loads else np.zeros((2, TABLE_ENTRIES), np.int64)
         self.weights = np.zeros((0, 0, 0, 0)) if self.looks_up else tiles(stream, store, config).astype(np.float64)
         """[groups, tiles, bytes, cols]; where windows slide, the bytes are beats."""
 
@@ -171,8 +177,17 @@ class Layered:
 
     def combined(self, a: Ints, b: Ints) -> Ints:
         """The combined entries of pairs of int8 values."""
-        left, right = self.tables[0][a & 0xFF], self.tables[1][b & 0xFF]
+        entries = self.descriptor.output.entries or Entries()
+        operands = zip((a, b), (entries.first, entries.second), self.tables, strict=True)
+        left, right = (_entry(codes, operand, table) for codes, operand, table in operands)
         return combined(left, right, self.descriptor.output.combine)
+
+
+def _entry(codes: Ints, operand: Operand, table: Ints) -> Ints:
+    """What is combined of an operand."""
+    if operand.source == Source.TABLE:
+        return table[codes & 0xFF]
+    return (codes - operand.zero_point) * (operand.source == Source.CODE) << operand.shift
 
 
 def combined(left: Ints, right: Ints, combine: int) -> Ints:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sateen.graph.ops.base import Binary, Int8Array, Shape, Tensor, Tensors, Unary, Values, is_int, require
 from sateen.hw.spec.descriptor import Rounding
 from sateen.sim import golden
 
-__all__ = ["Add", "Arithmetic", "Multiply", "Requantize", "Subtract", "Table"]
+__all__ = ["Add", "Arithmetic", "Multiply", "Requantize", "Subtract", "Table", "TableProduct"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -148,3 +149,36 @@ class Table(Unary):
 
     def execute(self, tensors: Tensors, values: Values) -> Int8Array:
         return golden.look_up(values[self.input], self.table)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TableProduct(Binary):
+    """a times any function of b, which is given by its 256 results: ``requantize((a − zero point) · table[b])``."""
+
+    table: NDArray[np.int16]
+    """[256]: the results for −128 to 127, in this order, −512 to 511."""
+    function: str
+    """The function's name, for people."""
+    multiplier: int
+    """With ``shift``, as :func:`sateen.sim.golden.quantize_multiplier` returns them."""
+    shift: int
+    loaded: bool = False
+    """The table is on the device, as the second of the tables that stay, when the operator's turn comes."""
+
+    def __post_init__(self) -> None:
+        good = isinstance(self.table, np.ndarray) and self.table.dtype == np.int16 and self.table.shape == (256,)
+        require(good and bool((self.table >= -512).all() and (self.table < 512).all()), self,
+                "table must be an array of 256 int16 values from -512 to 511")  # fmt: skip
+        good = is_int(self.multiplier, 0, 2**31 - 1) and is_int(self.shift, -31, 30)
+        require(good, self, f"multiplier {self.multiplier!r} or shift {self.shift!r} is out of range")
+
+    def infer(self, tensors: Tensors) -> Shape:
+        a, b = (tensors[name].shape for name in self.inputs)
+        require(a[1:] == b[1:], self, f"its operands must have the same shape, not {a} and {b}")
+        return super().infer(tensors)
+
+    def execute(self, tensors: Tensors, values: Values) -> Int8Array:
+        left = values[self.a].astype(np.int64) - tensors[self.a].zero_point
+        right = self.table.astype(np.int64)[values[self.b].astype(np.int64) + 128]
+        point = tensors[self.output].zero_point
+        return golden.requantize(left * right, self.multiplier, self.shift, zero_point=point)

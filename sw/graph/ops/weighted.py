@@ -26,7 +26,10 @@ from sateen.hw.spec.pe import TermBudget
 from sateen.sim import golden
 from sateen.sim.golden import terms
 
-__all__ = ["Conv2D", "DepthwiseConv2D", "FullyConnected", "TransposeConv2D", "TurnedConv2D", "Weighted", "Windowed"]
+__all__ = [
+    "Conv2D", "DepthwiseConv2D", "FullyConnected", "NormalizedProduct", "TransposeConv2D", "TurnedConv2D", "Weighted",
+    "Windowed",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -288,3 +291,29 @@ class FullyConnected(Weighted):
 
     def macs(self, tensors: Tensors) -> int:
         return math.prod(tensors[self.input].shape[:-1]) * self.weights.size
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NormalizedProduct(FullyConnected):
+    """A matrix product of a vector divided by the root of its sum of squares, :func:`sateen.sim.golden.inverse_root`:
+    sums of the vector's own codes are scaled by that and by 2^shift. The input's zero point is 0, and multipliers are
+    0."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(not self.multiplier.any(), self, "its multipliers must be 0")
+        require(self.terms is None, self, "it has no terms")
+
+    def infer(self, tensors: Tensors) -> Shape:
+        x = tensors[self.input]
+        require(math.prod(x.shape[1:-1]) == 1, self, f"its input must be one vector, not {x.shape}")
+        require(x.zero_point == 0, self, f"the zero point of {x} must be 0, not {x.zero_point}")
+        return super().infer(tensors)
+
+    def execute(self, tensors: Tensors, values: Values) -> Int8Array:
+        x = values[self.input]
+        multiplier, shift = golden.inverse_root(golden.sum_of_squares(x))
+        return golden.requantize(
+            golden.fully_connected(x, self.weights, self.bias), multiplier, shift + self.shift,
+            rounding=self.rounding, zero_point=tensors[self.output].zero_point, low=self.low, high=self.high,
+        )  # fmt: skip

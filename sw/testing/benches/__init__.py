@@ -17,7 +17,7 @@ __all__ = ["MODULES", "bench", "benches"]
 MODULES = (
     "tile", "accelerator", "axi", "board",
     "multiply", "terms", "memory", "host", "requantize", "watchdog",
-    "sequencer", "weights", "activations", "nest", "accumulate", "lookup", "softmax", "output", "operands",
+    "sequencer", "weights", "activations", "nest", "accumulate", "lookup", "softmax", "norms", "output", "operands",
     "postprocess",
     "banked",
     "uart", "usb", "usb_attacked", "usb_phy", "ethernet",
