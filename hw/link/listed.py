@@ -95,7 +95,8 @@ class Listed(wiring.Component):
                 came.eq(0),
                 taken.eq(0),
                 due.eq(self.piece),
-                self.position.eq(self.position + self.piece),
+                # Behind a shorter piece there is none.
+                self.position.eq(self.position + PIECE_BYTES),
             ]
         with m.If(self.start):
             m.d.sync += [self.position.eq(self.place), left.eq(self.length - 1), came.eq(0), taken.eq(0)]
