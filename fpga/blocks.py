@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from sateen.fpga.parts import Part
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.counters import RECORD_WORDS
-from sateen.hw.spec.descriptor import COUNT_BITS, DESCRIPTOR_WORDS
+from sateen.hw.spec.descriptor import COUNT_BITS, DESCRIPTOR_WORDS, TABLE_ENTRIES
 from sateen.hw.spec.identity import IDENTITY_BYTES
+from sateen.hw.spec.norms import INDEX_BITS, ROOT_BITS
 from sateen.hw.spec.timing import BLOCK_DEPTH, FANOUT, LUT_DEPTH, block_depths
 
 __all__ = ["Blocks", "blocks", "multiplier_pes"]
@@ -73,7 +74,7 @@ def multiplier_pes(config: Config) -> int:
 def _multipliers(config: Config, part: Part) -> int:
     if part.technology not in MULTIPLIER_BITS:
         return 0
-    lanes = config.lanes * (REQUANTIZE_MULTIPLIERS + COMBINE_MULTIPLIERS * config.tables)
+    lanes = config.lanes * (REQUANTIZE_MULTIPLIERS + COMBINE_MULTIPLIERS * config.tables + config.norms)
     # Of weights 9 bits apart.
     fits = config.pe != "packed" or MULTIPLIER_BITS[part.technology] >= 9 + min(9, config.weight_bits + 1)
     pes = multiplier_pes(config) // config.pe_kind.columns if fits else 0
@@ -86,6 +87,8 @@ def _inferred_memories(config: Config) -> Iterator[tuple[int, int]]:
     yield 8, IDENTITY_BYTES
     yield 8, config.frame_bytes
     yield 8, 2 * config.frame_bytes
+    if config.norms:
+        yield ROOT_BITS - 1, 1 << INDEX_BITS
     if config.engine == "sequential":
         for _ in range(4):
             yield 8, config.descriptors * DESCRIPTOR_WORDS
@@ -104,7 +107,7 @@ def _blocks(config: Config) -> Iterator[tuple[int, int, bool]]:
     yield from _levels(4, config.descriptors * DESCRIPTOR_WORDS)
     yield from _levels(4, config.descriptors * RECORD_WORDS)
     for _ in range(0 if config.lutram else 2 * config.cols):
-        yield 4, config.positions, True
+        yield 4, config.positions + TABLE_ENTRIES * config.direct, True
     columns, depth = config.cols * config.weight_rows, config.weight_words // config.weight_rows
     if not config.weights_packed:
         yield from _levels(columns, depth)
