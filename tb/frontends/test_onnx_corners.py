@@ -142,3 +142,19 @@ def test_rows_of_one_matrix():
         actual = graph.tensors[y].to_file(run(graph, {"x": graph.tensors["x"].from_file(given)})[y])
         (expected,) = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, {"x": x})
         np.testing.assert_array_equal(actual.reshape(expected.shape), expected)
+
+
+def test_pads_that_are_no_whole_numbers():
+    f = File()
+    y = f.node("Pad", f.around("x"), f.constant(np.full(8, np.nan, np.float32)))
+    with pytest.raises(GraphError, match="its input 1 must be whole numbers, not float32"):
+        frontend.load(f.build({"x": (1, 4, 6, 5)}, f.quantize(y)))
+
+
+def test_a_result_that_is_made_twice():
+    """By an operator that reads it, too."""
+    f = File()
+    y = f.around(f.node("Transpose", f.around("x"), perm=[0, 2, 3, 1]))
+    f.nodes[-1].output[0] = f.nodes[1].output[0]
+    with pytest.raises(GraphError, match="its output 'dequantizelinear1' is made twice"):
+        frontend.load(f.build({"x": (1, 4, 6, 5)}, f.nodes[1].output[0], y))

@@ -257,6 +257,7 @@ class Random:
         else:
             self.file.output(self.pair(y))
         self.prune()
+        self.replace()
 
     def happens(self, share: float) -> bool:
         return bool(self.rng.random() < share)
@@ -341,6 +342,16 @@ class Random:
                 live |= {*node.input}
         self.file.nodes = kept[::-1]
         self.file.inputs = [each for each in self.file.inputs if each.name in live]
+
+
+    def replace(self) -> None:
+        """Makes some constants, or all, inputs that callers may replace."""
+        share = float(self.rng.choice([0, 0, 0, 0.1, 0.3, 1]))
+        for name in {name: None for node in self.file.nodes for name in node.input if name in self.file.constants}:
+            if self.happens(share):
+                value = self.file.constants[name]
+                kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+                self.file.inputs.append(helper.make_tensor_value_info(name, kind, value.shape))
 
 
 def check_random(seed: int, folder: Path) -> str:

@@ -133,7 +133,9 @@ class _Extended:
         value = self.constants.get(node.inputs[place], self.held.get(node.inputs[place]))
         good = value is not None
         require(good, node, f"its input {node.inputs[place]!r} must be a constant in a model without a batch")
-        return np.asarray(value).reshape(-1)
+        values = np.asarray(value).reshape(-1)
+        require(values.dtype.kind in "iu", node, f"its input {place} must be whole numbers, not {values.dtype}")
+        return values
 
     def with_input(self, node: Node, place: int, name: str) -> Node:
         inputs = [*node.inputs, *[""] * (place + 1 - len(node.inputs))]

@@ -175,7 +175,11 @@ def _model(onnx: Any, model: Any) -> OnnxModel:
     for value in graph.input:
         if _text(value.name) not in constants:
             inputs[_text(value.name)] = _described(onnx, value)
-    nodes = [_node(onnx, versions, index, node) for index, node in enumerate(graph.node)]
+    nodes, made = [_node(onnx, versions, index, node) for index, node in enumerate(graph.node)], set[str]()
+    for node in nodes:
+        twice = sorted(made & {*node.outputs})
+        require(not twice, node, f"its output {twice[0] if twice else ''!r} is made twice; export the model anew")
+        made |= {*node.outputs} - {""}
     return OnnxModel(
         name=_text(graph.name), nodes=_sorted(nodes, {*constants, *inputs, ""}), constants=constants, inputs=inputs,
         outputs=tuple(_text(value.name) for value in graph.output),

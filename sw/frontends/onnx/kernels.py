@@ -120,6 +120,8 @@ class _Network(Replacement):
         zero = stated.get("mode", "constant") == "constant" and not stated.get("value")
         if window is None or window.kind not in ("AveragePool", "Conv") or not (fixed and zero):
             return
+        if known[0].dtype.kind not in "iu" and known[0].size:
+            return
         pads = [int(size) for size in known[0].reshape(-1)]
         sides = pads[2 : len(pads) // 2], pads[len(pads) // 2 + 2 :]
         inside = len(pads) > 4 and min(pads) >= 0 and sum(map(sum, sides)) == sum(pads)
