@@ -180,6 +180,18 @@ def test_texts_on_a_device(tiny, device):
     Int8Decoder(tiny, decoder).step(TOKENS[5:9])
 
 
+def test_values_in_one_tile(tiny, device):
+    """A text so short that one product takes the values of all heads, some of which share keys."""
+    decoder = DeviceDecoder(device, tiny, 4)
+    assert decoder.program._attention[0].together and SHAPE.heads > SHAPE.kv_heads
+    golden = Int8Decoder(tiny)
+    for token in TOKENS[:4]:
+        found = layers(decoder, token)
+        golden.step([token])
+        for name in ("0.mixed", "0.end", "logits"):
+            np.testing.assert_array_equal(found[name], golden.tensors[name].reshape(found[name].shape), err_msg=name)
+
+
 @pytest.mark.models
 def test_layers_that_overlap(tiny):
     """With ``overlap`` a token takes less time and has the same tensors."""
