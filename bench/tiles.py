@@ -1,7 +1,9 @@
 """Ways to multiply in a tile, on an LFE5U-85F: cells of the tile alone, counted by Yosys, and the clock that it reaches
 between registers; entered into ``results.json``.
 
-    python bench/tiles.py ROWSxCOLS [KIND …]
+    python bench/tiles.py [--cells] ROWSxCOLS [KIND …]
+
+``--cells``: they are not placed.
 
 Kinds: ``mac``, a multiplier for each PE; ``packed``, one for two; ``twice``, one for two that takes them in turn, at
 twice the clock; ``mac-logic``, LUTs.
@@ -22,7 +24,7 @@ from amaranth.lib.wiring import In, Out
 
 import results
 from sateen.fpga.floorplan import plan_sites
-from sateen.fpga.flow import run_nextpnr, synthesize
+from sateen.fpga.flow import Resources, run_nextpnr, synthesize
 from sateen.fpga.netlists import prepare
 from sateen.fpga.parts import PARTS
 from sateen.fpga.probe import Probe
@@ -79,8 +81,8 @@ class Clocked(wiring.Component):
         return m
 
 
-def measure(kind: str, rows: int, cols: int) -> dict[str, Any]:
-    """A tile's cells and clocks, in MHz."""
+def measure(kind: str, rows: int, cols: int, *, placed: bool) -> dict[str, Any]:
+    """A tile's cells, and its clocks in MHz if it is placed."""
     tile = _tile(kind, rows, cols)
     if kind == "twice":
         with mock.patch.object(packed, "PackedMultiply", Twice):
@@ -89,20 +91,23 @@ def measure(kind: str, rows: int, cols: int) -> dict[str, Any]:
         other = _tile("packed", rows, cols)
         alone, around = synthesize(other, PART)[1], synthesize(Probe(other), PART)[1]
     else:
-        (file, probed), alone = synthesize(Probe(tile), PART), synthesize(tile, PART)[1]
+        alone = synthesize(tile, PART)[1]
+        file, probed = synthesize(Probe(tile), PART) if placed else (Path(), alone)
         around = probed
-    given = prepare(file.read_bytes(), plan_sites(file, PART, probed))
+    names = ("luts", "registers", "multipliers")
+    cells = {name: getattr(probed, name) - getattr(around, name) + getattr(alone, name) for name in names}
+    return {**cells, **(_clocks(file, probed) if placed else {"reached_mhz": None, "fast_mhz": None})}
+
+
+def _clocks(file: Path, cells: Resources) -> dict[str, int | None]:
+    given = prepare(file.read_bytes(), plan_sites(file, PART, cells))
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         (work / "sateen.json").write_bytes(given)
         run_nextpnr(PART, ["--freq", str(TARGET_MHZ), "--seed", "1"], work)
         report = json.loads((work / "report.json").read_text())
     clocks = {"fast" if "fast" in net else "slow": round(clock["achieved"]) for net, clock in report["fmax"].items()}
-    names = ("luts", "registers", "multipliers")
-    return {
-        **{name: getattr(probed, name) - getattr(around, name) + getattr(alone, name) for name in names},
-        "reached_mhz": clocks["slow"], "fast_mhz": clocks.get("fast"),
-    }  # fmt: skip
+    return {"reached_mhz": clocks["slow"], "fast_mhz": clocks.get("fast")}
 
 
 def _tile(kind: str, rows: int, cols: int) -> Tile:
@@ -111,12 +116,14 @@ def _tile(kind: str, rows: int, cols: int) -> Tile:
 
 
 def main() -> None:
-    rows, cols = map(int, sys.argv[1].split("x"))
-    for kind in sys.argv[2:] or KINDS:
-        found = measure(kind, rows, cols)
+    placed, arguments = "--cells" not in sys.argv, [each for each in sys.argv[1:] if each != "--cells"]
+    rows, cols = map(int, arguments[0].split("x"))
+    for kind in arguments[1:] or KINDS:
+        found = measure(kind, rows, cols, placed=placed)
         results.add(
-            "tile", name=kind, array=f"{rows}×{cols}", configuration=None, part=PART.title, seeds=[1], **found,
-            tools=results.PLACEMENT,
+            "tile", name=kind, array=f"{rows}×{cols}", configuration=None, part=PART.title,
+            seeds=[1] if placed else None, **found,
+            tools=results.PLACEMENT if placed else results.SYNTHESIS,
         )  # fmt: skip
         print(kind, found, flush=True)
 

@@ -79,6 +79,15 @@ def _parallel(config: Config) -> bool:
     return config.pe in ("mac", "packed")
 
 
+def _sample_delays(config: Config) -> int:
+    """Cycles by which the samples of all columns together are late; those that enter below pairs of PEs wait for them,
+    and for what a pair is slower."""
+    if not _parallel(config) or not config.sliding_rows:
+        return 0
+    columns, pairs = min(config.cols, config.rows), config.rows - config.sliding_rows
+    return _skew(columns) + columns * (pairs + 4 if pairs else 0)
+
+
 GROUPS: dict[str, dict[str, dict[str, Term]]] = {
     "pipelined": {
         "control": {
@@ -134,7 +143,7 @@ GROUPS: dict[str, dict[str, dict[str, Term]]] = {
             "one": lambda c: 1,
             "rows": lambda c: _skew(c.rows) * (8 * c.combine if _parallel(c) else c.combine),
             "columns": lambda c: _skew(c.cols) * c.weight_bits * c.weight_rows,
-            "samples": lambda c: _skew(min(c.cols, c.rows)) * 8 * _parallel(c),
+            "samples": lambda c: 8 * _sample_delays(c),
             "bytes": lambda c: c.beat_bytes * (not _parallel(c)),
             "feet": lambda c: c.cols * (not _parallel(c)),
         },

@@ -50,7 +50,9 @@ class Space:
     def of(cls, target: Target, graphs: Sequence[Graph]) -> Space:
         """The parameters that matter on a target, with values that some configuration for the models can have: widths
         of weights that hold theirs, combined columns only if some model gains by them."""
-        pairs = [(engine, kind) for engine in GROUPS for kind in PE_KINDS if _estimated(target, engine, kind)]
+        # Kinds that share multipliers are as fast as the MAC at best, and save a few LUTs.
+        single = [kind for kind, of_kind in PE_KINDS.items() if of_kind.columns == 1]
+        pairs = [(engine, kind) for engine in GROUPS for kind in single if _estimated(target, engine, kind)]
         engines = tuple(dict.fromkeys(engine for engine, _ in pairs))
         kinds = tuple(dict.fromkeys(kind for _, kind in pairs))
         bits = tuple(bits for bits in (4, 6, 8, 9) if all(_compiles(graph, bits) for graph in graphs)) or (8, 9)
