@@ -197,7 +197,7 @@ class DecoderProgram:
         layers = [
             Layer(
                 name="tables", op="Tables", output="embedded", macs=0, parts=(Part(segment=0, first=0, count=first),),
-                predicted=ZERO, traffic=Traffic(), memory_bytes=0,
+                predicted=sum(self._predicted(1)[:first], ZERO), traffic=Traffic(), memory_bytes=0,
             )
         ]  # fmt: skip
         macs = 2 * s.heads * s.head_dim * self.positions
