@@ -176,6 +176,35 @@ def test_products_of_transposed_tensors(shape, attributes):
     compare(f, shape, f.around(f.node("Gemm", x, weights, transA=1, **attributes), 0.1, 3))
 
 
+@pytest.mark.parametrize("use", ["Reshape", "Expand", "Resize", "Div", "Tile", "Slice"])
+def test_how_many_items_there_are(use):
+    """A constant that is computed of it is told of, unless it is the batch of a shape."""
+    f = File()
+    x = f.around("x")
+    sizes = f.node("Shape", x)
+    count = f.node("Slice", sizes, f.constant(ints(0)), f.constant(ints(1)))
+    if use == "Reshape":
+        y = f.node(use, x, f.node("Concat", count, f.constant(ints(-1)), axis=0))
+    elif use == "Expand":
+        y = f.node(use, f.node("ReduceMax", x, axes=[2, 3]), sizes)
+    elif use == "Resize":
+        larger = f.node("Mul", f.node("Slice", sizes, f.constant(ints(2)), f.constant(ints(4))), f.constant(ints(2)))
+        wanted = f.node("Concat", count, f.constant(ints(4)), larger, axis=0)
+        floor = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        y = f.node(use, x, "", "", wanted, mode="nearest", **floor)
+    elif use == "Div":
+        y = f.node(use, x, f.node("Cast", count, to=1))
+    elif use == "Tile":
+        y = f.node(use, x, f.node("Concat", count, f.constant(ints(1, 1, 1)), axis=0))
+    else:
+        y = f.node(use, x, f.constant(ints(0)), count, f.constant(ints(1)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        graph = frontend.load(freed(f.build({"x": (1, 4, 3, 5)}, f.quantize(y))))
+    told = any(f"({use}) of several items together" in note for note in graph.notes)
+    assert told == (use in ("Div", "Tile", "Slice"))
+
+
 def several(seed: int) -> tuple[bytes, dict[str, np.ndarray]]:
     """A random network with a free batch, some of whose shapes are free, too, and three items."""
     rng = np.random.default_rng(seed)

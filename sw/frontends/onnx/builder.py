@@ -70,6 +70,8 @@ class Builder:
         self.free = free
         self.single: list[Node] = []
         """Operators that take a free batch for 1."""
+        self.of_two: dict[str, Array] = {}
+        """What constants that depend on how many items there are would be for two."""
         self.tensors: dict[str, Tensor] = {}
         self.ops: list[Op] = []
         self.open: dict[str, Node] = {}

@@ -28,6 +28,10 @@ MOVING = ("Cast", "Concat", "Flatten", "Identity", "Reshape", "Slice", "Squeeze"
 """Operators whose result is no larger than their inputs."""
 
 
+SHAPED = ("Expand", "Reshape", "Resize")
+"""Operators that take a shape."""
+
+
 def _axes(node: Node, given: Array | None) -> tuple[int, ...]:
     return node.get("axes", ()) if given is None else tuple(int(axis) for axis in given.reshape(-1))
 
@@ -122,8 +126,10 @@ def fold(importer: Importer, node: Node) -> bool:
         value = importer.real(node) if isinstance(value, Deferred) else value
         value = value.values if isinstance(value, QuantizedConstant) else value
         shape = value.file_shape if isinstance(value, Tensor) else np.shape(value)
-        part = shape[node.get("start", 0) : node.get("end")]
-        importer.values[node.outputs[0]] = np.array(part, np.int64)
+        part = slice(node.get("start", 0), node.get("end"))
+        importer.values[node.outputs[0]] = np.array(shape[part], np.int64)
+        if importer.free and isinstance(value, Tensor):
+            _note_two(importer, node, np.array((2, *shape[1:])[part], np.int64))
         return True
     if (
         node.inputs
@@ -140,7 +146,32 @@ def fold(importer: Importer, node: Node) -> bool:
     if node.kind not in MOVING:
         _check_size(node, [array.shape for array in given if array is not None])
     importer.values[node.outputs[0]] = _evaluated(node, given)
+    two = [importer.of_two.get(name) for name in node.inputs]
+    if any(value is not None for value in two):
+        pairs = zip(two, given, strict=True)
+        try:
+            _note_two(importer, node, _evaluated(node, [one if other is None else other for other, one in pairs]))
+        except GraphError:
+            _note_two(importer, node, np.zeros(0))
     return True
+
+
+def _note_two(importer: Importer, node: Node, values: Array) -> None:
+    """Notes what a constant would be for two items of a free batch, if that is something else."""
+    name = node.outputs[0]
+    if not np.array_equal(values, np.asarray(importer.values[name])):
+        importer.of_two[name] = values
+
+
+def _check_two(importer: Importer, node: Node) -> None:
+    """Notes an operator that takes how many items there are for something else than the batch of a shape."""
+    for name in node.inputs:
+        one, two = importer.values.get(name), importer.of_two.get(name)
+        if isinstance(one, np.ndarray) and two is not None:
+            shape = node.kind in SHAPED and one.ndim == 1 and one.shape == two.shape
+            importer.takes_one(
+                node, where=not (shape and one.size and two[0] == 2 * one[0] and (two[1:] == one[1:]).all())
+            )
 
 
 def _constant(importer: Importer, node: Node, place: int) -> Array:
@@ -247,6 +278,7 @@ def registers(table: dict[str, Operator], *, fused: bool = False) -> Callable[..
             def handle(importer: Importer, node: Node) -> None:
                 if not fold(importer, node):
                     function(importer, node)
+                    _check_two(importer, node)
 
             for text in kinds:
                 kind, *versions = text.split()
