@@ -235,6 +235,21 @@ def test_pads_before_means(pads, between, tmp_path):
         check(file, tmp_path)
 
 
+@pytest.mark.parametrize("value", [None, 0.0, -0.0, 1.0])
+@pytest.mark.parametrize("pads", [*PADS.values(), [0, 0, -1, 0, 0, 0, 1, 0], [0, 0, 5, 0, 0, 0, 0, 0]])
+def test_pads_before_convolutions(pads, value, tmp_path):
+    """Those of zeros become the convolution's, unless they cut off."""
+    for stated in ({}, {"pads": [1, 1, 1, 1]}, {"auto_pad": "VALID"}):
+        file = File()
+        given = numbers(file, "uint8")
+        x = pair(file, real_input(file), given, given)
+        values = [] if value is None else [file.constant(np.float32(value))]
+        x = file.node("Pad", x, file.constant(np.array(pads)), *values)
+        weights = file.node("DequantizeLinear", file.constant(np.ones((4, 4, 2, 2), np.uint8)), *given)
+        file.output(pair(file, file.node("Conv", x, weights, **stated), given, given))
+        check(file, tmp_path)
+
+
 class Random:
     """A network of pairs and operators between them."""
 
