@@ -52,8 +52,8 @@ from sateen.language.quantizing import FIRST_SEED, SEEDS, TOKENS
 CONFIG, MICRO = "lm", "micro-lm"
 TEXTS, LENGTH = range(1, 5), 250
 WHOLE = {
-    "story": 208,
-    "story,overlap=0": 208,
+    "story": 256,
+    "story,overlap=0": 256,
     "story,cols=16,lanes=16,scratchpad_bytes=16384,weight_bytes=573440": 512,
 }  # fmt: skip
 """Configurations, and the positions that they have room for."""

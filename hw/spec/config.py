@@ -332,7 +332,7 @@ PRESETS: dict[str, Config] = {
 }
 PRESETS["lm"] = dataclasses.replace(PRESETS["large"], scratchpad_bytes=32768, weight_bytes=311296)
 PRESETS["story"] = dataclasses.replace(
-    PRESETS["large"], cols=8, lanes=4, scratchpad_bytes=4096, weight_bytes=376832, positions=64, descriptors=96,
+    PRESETS["large"], cols=8, lanes=4, scratchpad_bytes=4096, weight_bytes=393216, positions=64, descriptors=96,
     multipliers=None, weight_rows=4, overlap=1, products=1, softmax=1, lutram=1, direct=1, norms=1,
 )  # fmt: skip
 PRESETS["micro-lm"] = dataclasses.replace(
