@@ -7,7 +7,7 @@ BOARD = Board(
     title="Radiona ULX3S, LFE5U-85F",
     platform="amaranth_boards.ulx3s:ULX3S_85F_Platform",
     part=PARTS["ecp5-85f"],
-    config="small",
+    config="small,sdram=is42s16160g,link=usb",
     run_hz=100_000_000,
     baud=3_000_000,
     clock="clk25",

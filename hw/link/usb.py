@@ -93,7 +93,7 @@ class UsbSerial(wiring.Component):
         try:
             from luna.gateware.usb.devices.acm import USBSerialDevice
         except ImportError as error:
-            raise SateenError(f"link=usb needs luna-usb ({error}); {install_hint('usb')}") from error
+            raise SateenError(f"link=usb needs luna-usb ({error}); {install_hint('fpga')}") from error
         texts = {"idVendor": VENDOR, "idProduct": PRODUCT, "manufacturer_string": MAKER, "product_string": TITLE}
         if self.high_speed:
             device = _high_speed_device()(bus=self._phy(m), max_packet_size=self.packet_bytes, **texts)

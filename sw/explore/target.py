@@ -27,10 +27,11 @@ class Target:
     """Resources whose limit is the user's: it holds for the board's own configuration, too."""
 
     def hand_made(self) -> list[Config]:
-        """Configurations made by hand: the board's own, which is known to fit, and the presets."""
+        """Configurations made by hand: the board's own, which is known to fit, and the presets. What stands around an
+        array, SDRAM and USB, is not searched, and left out of the board's."""
         presets = ("micro", "tiny", "small", "large")
         if self.board is not None:
-            return [self.board.parse(), *(self.board.parse(name) for name in presets)]
+            return [_alone(self.board.parse()), *(self.board.parse(name) for name in presets)]
         return [parse_config(name) for name in presets]
 
     def parse(self, text: str) -> Config:
@@ -42,7 +43,7 @@ class Target:
         needs no estimate."""
         if self.board is None:
             return None
-        own = self.board.parse()
+        own = _alone(self.board.parse())
         return self.board.with_pll_clock(own) if config.text == own.text else None
 
     def clocked(self, config: Config, mhz: float) -> Config | None:
@@ -65,3 +66,8 @@ class Target:
             name: getattr(cells, name) / most if most else float(getattr(cells, name) > 0) * 2
             for name, most in self.limits.items()
         }
+
+
+def _alone(config: Config) -> Config:
+    """The configuration without SDRAM, and with a serial port as its link."""
+    return replace(config, sdram=None, link="uart")

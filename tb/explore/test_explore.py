@@ -52,11 +52,12 @@ def found():
     return explore(task(), trials=40)
 
 
-@pytest.mark.parametrize("name", ["ulx3s-85f", "icebreaker", "ice40-hx8k"])
+@pytest.mark.parametrize("name", ["ulx3s-85f", "icebreaker", "ice40-hx8k", "icepi-zero"])
 def test_the_space_has_the_boards_own_configuration(name):
     """What is made by hand takes part in the search."""
     where = target(name)
-    own = where.board.parse()
+    own = where.hand_made()[0]
+    assert own.sdram is None and own.layout == where.board.parse().layout
     space = Space.of(where, [graph()]).widened(own)
     assert space.config(space.chosen(own)).text == own.text
 
@@ -362,11 +363,11 @@ def test_what_was_built_is_a_candidate_by_default(name, config):
     assert point.problem == ""
 
 
-@pytest.mark.parametrize("name", ["ulx3s-85f", "icebreaker", "ice40-hx8k", "versa-ecp5"])
+@pytest.mark.parametrize("name", ["ulx3s-85f", "icebreaker", "ice40-hx8k", "versa-ecp5", "icepi-zero"])
 def test_clocks_are_the_boards_or_estimates(name):
     """Whatever clock a configuration comes with: the board's own runs at the board's, others at what is expected."""
     where = target(name)
-    own = where.board.parse()
+    own = where.hand_made()[0]
     there = where.board.with_pll_clock(own).clock_hz
     for hz in (5_000_000, own.clock_hz, 100_000_000):
         point = task(name).evaluate(dataclasses.replace(own, clock_hz=hz, baud=300_000))

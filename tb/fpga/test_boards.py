@@ -82,7 +82,7 @@ def test_design_with_usb(name):
     assert re.findall(r"FREQUENCY NET .*", constraints) == [
         'FREQUENCY NET "usb_clk" 12 MHZ;', 'FREQUENCY NET "usb_io_clk" 48 MHZ;',
     ]  # fmt: skip
-    needs.package("luna", extra="usb")
+    needs.package("luna", extra="fpga")
     assert "luna-usb" in Recipe(board=name, config=config).tools
 
 

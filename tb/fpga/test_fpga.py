@@ -105,7 +105,7 @@ class UsbAlone(wiring.Component):
 @pytest.mark.parametrize(("name", "blocks"), [("orangecrab-85f", 0), ("ecpix5-85f", 3)])
 def test_usb(name, blocks):
     """The clocks of USB are met, 48 MHz at the lines and 12 MHz behind, or the PHY's 60, beside the board's own."""
-    needs.package("luna", extra="usb")
+    needs.package("luna", extra="fpga")
     board = BOARDS[name]
     config = board.with_pll_clock(board.parse("tiny,link=usb"))
     text, constraints = design(board, config, UsbAlone(high_speed=board.usb_phy is not None))
@@ -172,7 +172,7 @@ def test_ecp5_bitstream():
 @pytest.mark.fpga
 def test_sdram_and_usb():
     """The clocks of the engine and of USB are met beside both, with the first placement."""
-    needs.package("luna", extra="usb")
+    needs.package("luna", extra="fpga")
     board = BOARDS["ulx3s-85f"]
     config = board.with_pll_clock(board.parse("tiny,sdram=as4c32m16sb,link=usb"))
     made = build(Recipe(board="ulx3s-85f", config=config))

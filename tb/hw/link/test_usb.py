@@ -10,7 +10,7 @@ from sateen.hw.top import Accelerator
 
 @pytest.fixture(autouse=True)
 def luna():
-    needs.package("luna", extra="usb")
+    needs.package("luna", extra="fpga")
 
 
 @pytest.mark.prove

@@ -8,7 +8,7 @@ from harness import run
 
 @pytest.fixture(autouse=True)
 def luna():
-    needs.package("luna", extra="usb")
+    needs.package("luna", extra="fpga")
 
 
 @pytest.mark.prove
