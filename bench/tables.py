@@ -128,9 +128,9 @@ def summary() -> str:
     rows = []
     for (board, preset), one in fastest.items():
         fields = one["configuration"].split(",")[1:]
-        faster = [field for field in fields if field.startswith(("weight_rows", "overlap"))]
+        told = [field for field in fields if field.startswith(("weight_rows", "overlap", "sdram", "link"))]
         times = (f"{one['latency'][name]['ms']:g}" for name in shown)
-        array = f"`{','.join([preset, *faster])}`"
+        array = f"`{','.join([preset, *told])}`"
         rows.append([f"`{board}`", array, number(one["luts"]), f"{one['clock_mhz']:g}", *times])
     return table(heads, rows)
 
