@@ -305,7 +305,7 @@ class _Network(Replacement):
             if name in self.outputs:
                 continue
             readers = self.places(name)
-            if len(readers) > 1 and not all(part.numbers.fixed):
+            if len({id(reader) for reader, _ in readers}) > 1 and not all(part.numbers.fixed):
                 continue
             if readers and all(reader.kind != QUANTIZE for reader, _ in readers):
                 self._insert(name, readers, part.numbers)

@@ -184,7 +184,8 @@ def _places(node: Node, kind: str, rounding: str, lengths: list[tuple[int, int, 
     )
     clear = all(np.array_equal(a, b) for a, b in zip(wanted, exact, strict=True))
     what = f"its mode {kind!r} with {rounding!r} at this size has a pixel on a tie, where float32 decides"
-    require(clear, node, f"{what}; use asymmetric with floor")
+    other = "another size" if (kind, rounding) == ("asymmetric", "floor") else "asymmetric with floor"
+    require(clear, node, f"{what}; use {other}")
     return wanted
 
 
