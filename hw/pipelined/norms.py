@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import reduce
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
@@ -13,7 +12,9 @@ from amaranth.lib.wiring import In, Out
 from sateen.hw.multiply import Multiply
 from sateen.hw.pipelined.softmax import SCALE
 from sateen.hw.spec.norms import INDEX_BITS, ROOT_BITS, ROOTS, SUM_BITS
-from sateen.hw.stream.delay import FANOUT, delayed
+from sateen.hw.spec.timing import adder_stages
+from sateen.hw.stream.adders import adder_tree
+from sateen.hw.stream.delay import delayed
 
 __all__ = ["InverseRoot", "inverse_root_latency"]
 
@@ -67,17 +68,10 @@ class InverseRoot(wiring.Component):
             code = Mux(self.mask[lane] & counts, self.results[lane], 0)
             m.d.comb += [square.a.eq(code), square.b.eq(code)]
             terms.append(square.product.as_unsigned()[:15])
-        stages = Multiply.LATENCY
-        while len(terms) > 1:
-            groups = [terms[start : start + FANOUT] for start in range(0, len(terms), FANOUT)]
-            terms = [
-                delayed(m, reduce(lambda a, b: a + b, group), name=f"sum_{stages}_{index}")
-                for index, group in enumerate(groups)
-            ]
-            stages += 1
+        sum_of_lanes, stages = adder_tree(m, terms, after=Multiply.LATENCY)
         ended = delayed(m, done, stages, name="ended", reset=True)
         total, sums = Signal(SUM_BITS), Signal(SUM_BITS)
-        m.d.comb += sums.eq(total + terms[0])
+        m.d.comb += sums.eq(total + sum_of_lanes)
         m.d.sync += total.eq(Mux(ended, 0, sums))
 
         unused = [0] * (1 << INDEX_BITS - 2)
@@ -108,7 +102,4 @@ _LOW = (1 << ROOT_BITS - 1) - 1
 
 def inverse_root_latency(lanes: int) -> int:
     """Cycles from the last results of a sum to its scale."""
-    stages = Multiply.LATENCY
-    while lanes > 1:
-        lanes, stages = -(-lanes // FANOUT), stages + 1
-    return stages + len(NORMALIZING) + 3
+    return Multiply.LATENCY + adder_stages(lanes) + len(NORMALIZING) + 3

@@ -7,14 +7,14 @@ the one before that, so that the reciprocal of a row is computed while others pa
 
 from __future__ import annotations
 
-from functools import reduce
-
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from sateen.hw.multiply import Multiply
-from sateen.hw.stream.delay import FANOUT, delayed
+from sateen.hw.spec.timing import adder_stages
+from sateen.hw.stream.adders import adder_tree
+from sateen.hw.stream.delay import delayed
 
 __all__ = ["ROW", "SCALE", "Distances", "Passes", "Reciprocal", "RowScales", "largest_cycles", "scales_latency"]
 
@@ -236,20 +236,13 @@ class RowScales(wiring.Component):
             rounded = (self.entries[lane][SUM_SHIFT - 1 : 31] + 1)[1:]
             m.d.sync += term.eq(Mux(self.mask[lane], rounded, 0))
             terms.append(term)
-        stages = 1
-        while len(terms) > 1:
-            groups = [terms[start : start + FANOUT] for start in range(0, len(terms), FANOUT)]
-            terms = [
-                delayed(m, reduce(lambda a, b: a + b, group), name=f"sum_{stages}_{index}")
-                for index, group in enumerate(groups)
-            ]
-            stages += 1
+        sum_of_lanes, stages = adder_tree(m, terms, after=1)
         valid = delayed(m, self.valid & self.on, stages, name="valid", reset=True)
         last = delayed(m, self.last, stages, name="last")
         total, sums = Signal(32), Signal(32)
         m.submodules.reciprocal = reciprocal = Reciprocal()
         m.d.comb += [
-            sums.eq(total + terms[0]),
+            sums.eq(total + sum_of_lanes),
             reciprocal.on.eq(self.on),
             self.o.valid.eq(reciprocal.o.valid),
             self.o.payload.eq(reciprocal.o.payload),
@@ -268,10 +261,7 @@ class RowScales(wiring.Component):
 
 def scales_latency(lanes: int) -> int:
     """Cycles from a row's last item to its scale."""
-    stages = 1
-    while lanes > 1:
-        lanes, stages = -(-lanes // FANOUT), stages + 1
-    return stages + 1 + Reciprocal.LATENCY
+    return 2 + adder_stages(lanes) + Reciprocal.LATENCY
 
 
 class Reciprocal(wiring.Component):

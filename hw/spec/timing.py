@@ -18,6 +18,7 @@ __all__ = [
     "REVISIT_CYCLES",
     "SERIAL_SHIFTS",
     "Timing",
+    "adder_stages",
     "block_depths",
     "block_memory_latency",
     "flush_cycles",
@@ -48,6 +49,14 @@ RECIPROCAL_CYCLES = 62
 """Cycles from the sum of a row's exponentials to its reciprocal."""
 OPERAND_SETTLE = 12
 """Cycles from the end of a descriptor that writes words of the weight store until these are read."""
+
+
+def adder_stages(count: int) -> int:
+    """Cycles of a pipelined sum of ``count`` terms, :data:`FANOUT` in each."""
+    stages = 0
+    while count > 1:
+        count, stages = -(-count // FANOUT), stages + 1
+    return stages
 
 
 def mux_stages(count: int) -> int:
@@ -138,10 +147,7 @@ class Timing:
         self.reopen = 1
         """From the reading of a half's last sum to the opening of the next half."""
         combiner = 4 if config.tables else 0
-        adding, lanes = 1, config.lanes
-        while lanes > 1:
-            adding, lanes = adding + 1, -(-lanes // FANOUT)
-        self.entries_to_sum = 7 + combiner + adding
+        self.entries_to_sum = 8 + combiner + adder_stages(config.lanes)
         """Of a softmax, from the reading of a row's last entries to the time from which its reciprocal is computed."""
         self.reciprocal = RECIPROCAL_CYCLES
         """Of a softmax, from then until the row's results can be read."""
