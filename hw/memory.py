@@ -48,9 +48,9 @@ class BlockMemory(wiring.Component):
     """A memory of words of ``lanes`` bytes, from block RAMs whose outputs are registered before any logic.
 
     One read and one write per cycle. A read of the word that is written in the same cycle gives anything. Past the end,
-    reads give anything and writes do nothing. With more than four lanes, reads and writes reach the first four a cycle
-    late, and each further four a cycle later than the four before; each two lanes have registers of their own, or each
-    four if that saves block RAMs.
+    reads give anything, and writes do nothing or reach words of the last block. With more than four lanes, reads and
+    writes reach the first four a cycle late, and each further four a cycle later than the four before; each two lanes
+    have registers of their own, or each four if that saves block RAMs.
 
     Parameters
     ----------

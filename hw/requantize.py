@@ -20,7 +20,7 @@ SETTINGS = data.StructLayout(
     {"zero_point": signed(8), "low": signed(8), "high": signed(8), "rounding": 2, "combine": 2, "quarters": 1}
 )
 """A layer's settings: ``rounding`` is a :class:`sateen.hw.spec.descriptor.Rounding`. The output unit uses ``combine``,
-a :class:`~sateen.hw.spec.descriptor.Combine`, and ``quarters`` before requantization."""
+a :class:`~sateen.hw.spec.combining.Combine`, and ``quarters`` before requantization."""
 
 RESULT_BITS = 10
 """Bits of a result before the zero point is added; a larger result is out of range with any zero point."""

@@ -12,9 +12,10 @@ from collections import deque
 from collections.abc import Sequence
 from math import prod
 
+from sateen.hw.spec.combining import Combine
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.counters import Counters
-from sateen.hw.spec.descriptor import CHUNK_DIM, MOST_AHEAD, SECTIONS, Combine, Descriptor
+from sateen.hw.spec.descriptor import CHUNK_DIM, MOST_AHEAD, SECTIONS, Descriptor
 from sateen.hw.spec.pe import SELECTS_BIT, Settings
 from sateen.hw.spec.timing import PARAMETER_QUEUE_DEPTH, Timing
 from sateen.sim.passes import walk

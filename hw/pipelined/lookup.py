@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from sateen.hw.multiply import Multiply
-from sateen.hw.spec import descriptor
+from sateen.hw.spec.combining import Combine
 from sateen.hw.spec.descriptor import TABLE_ENTRIES, table_words
 from sateen.hw.stream.delay import FANOUT, delayed, replicated
 from sateen.hw.stream.slice import RegisterSlice
@@ -127,7 +127,7 @@ class LookUp(wiring.Component):
 
 
 class Combiner(wiring.Component):
-    """Combines two entries as :class:`sateen.hw.spec.descriptor.Combine` says. One result per cycle, latency
+    """Combines two entries as :class:`sateen.hw.spec.combining.Combine` says. One result per cycle, latency
     ``LATENCY`` = 4 cycles.
 
     Parameters
@@ -155,7 +155,7 @@ class Combiner(wiring.Component):
         m = Module()
         bits = SQUARED_BITS if self.squares else FACTOR_BITS
         m.submodules.multiply = multiply = Multiply(a_bits=bits, b_bits=bits)
-        adds, multiplies = (self.combine & bit != 0 for bit in (descriptor.Combine.ADD, descriptor.Combine.MULTIPLY))
+        adds, multiplies = (self.combine & bit != 0 for bit in (Combine.ADD, Combine.MULTIPLY))
         total, result = Signal(signed(32)), Signal(signed(32), reset_less=True)
         m.d.comb += [
             multiply.a.eq(self.a),

@@ -14,7 +14,8 @@ from sateen.hw.pipelined.nest import Nest
 from sateen.hw.pipelined.softmax import ROW, SCALE, Passes
 from sateen.hw.pipelined.walk import GroupWalk
 from sateen.hw.spec import descriptor
-from sateen.hw.spec.descriptor import CHANNELS_DIM, COUNT_BITS, DIRECT_BIT, OUTPUT_DIMS, SECTIONS, Source
+from sateen.hw.spec.combining import LOADS_BIT, OPERAND_BITS, Combine, Source
+from sateen.hw.spec.descriptor import CHANNELS_DIM, COUNT_BITS, DIRECT_BIT, OUTPUT_DIMS, SECTIONS
 from sateen.hw.stream.delay import FANOUT, delayed, delayed_item
 from sateen.hw.stream.mux import indexed_mux
 from sateen.hw.stream.view import view
@@ -30,7 +31,7 @@ class OutputUnit(wiring.Component):
     of the accumulators and for its parameters; then sends one item per cycle, ``latency`` cycles after it reads the
     sums. Nothing holds the items back.
 
-    With ``tables`` a descriptor may look up pairs of bytes instead (:class:`sateen.hw.spec.descriptor.Combine`): it
+    With ``tables`` a descriptor may look up pairs of bytes instead (:class:`sateen.hw.spec.combining.Combine`): it
     waits for the tables, and at each position for a pair.
 
     Parameters
@@ -52,7 +53,7 @@ class OutputUnit(wiring.Component):
     squares : bool
         Lookups may square sums of entries; needs ``tables``.
     direct : bool
-        What is combined may be codes themselves (:class:`sateen.hw.spec.descriptor.Entries`); needs ``tables``.
+        What is combined may be codes themselves (:class:`sateen.hw.spec.combining.Entries`); needs ``tables``.
     norms : bool
         Results may be normalized.
     overlap : bool
@@ -83,7 +84,7 @@ class OutputUnit(wiring.Component):
     codes : In
         The pair. Only with ``direct``, like the following.
     loads : Out(1)
-        :attr:`sateen.hw.spec.descriptor.Entries.loads`, while ``look_up`` is high.
+        :attr:`sateen.hw.spec.combining.Entries.loads`, while ``look_up`` is high.
     parameters_full : In(1), take : Out(1), channels : In
         Of :class:`sateen.hw.pipelined.weights.ChannelParameters`.
     settings : Out
@@ -183,7 +184,7 @@ class OutputUnit(wiring.Component):
         )
 
         self._operands = Signal(32)
-        """:class:`sateen.hw.spec.descriptor.Entries`."""
+        """:class:`sateen.hw.spec.combining.Entries`."""
 
     @staticmethod
     def tag_shape(*, lanes: int, address_bits: int, overlap: bool = False) -> data.StructLayout:
@@ -357,8 +358,9 @@ class OutputUnit(wiring.Component):
 
     def _entries(self, m: Module, control: data.View, table: int) -> Callable[[int, Value], Value]:
         """Of an operand: what takes a lane's entry of a table, with the sums, and gives what is combined."""
-        given = self._operands[16 * table : 16 * (table + 1)]
-        zero_point, shift, source = given[:8].as_signed(), given[8:11], given[11:13]
+        layout = data.StructLayout(OPERAND_BITS)
+        operand = data.View(layout, self._operands[16 * table :][: layout.size])
+        zero_point, shift, source = operand.zero_point.as_signed(), operand.shift, operand.source
         taken, none = Signal(name=f"taken_{table}"), Signal(name=f"none_{table}")
         m.d.sync += [taken.eq(self.look_up & (source != Source.TABLE)), none.eq(source == Source.NONE)]
 
@@ -389,15 +391,15 @@ class OutputUnit(wiring.Component):
         if self.products:
             self._flag(m, self.to_weights, "to_weights", word[24 + descriptor.TO_WEIGHTS_BIT], index)
         if self.norms:
-            sums = word[24 + 2 : 24 + 4] == descriptor.Combine.NONE
+            sums = word[24 + 2 : 24 + 4] == Combine.NONE
             self._flag(m, self.normalized, "is_normalized", word[24 + DIRECT_BIT] & sums, index)
         if self.direct:
             has_operands = Signal()
-            m.d.comb += self.loads.eq(self._operands[descriptor.LOADS_BIT])
+            m.d.comb += self.loads.eq(self._operands[LOADS_BIT])
             with m.If(self.load.valid & self.load.ready & (index == 2)):
                 m.d.sync += has_operands.eq(word[24 + DIRECT_BIT])
             with m.If(self.load.valid & self.load.ready & (index == 4)):
-                m.d.sync += self._operands.eq(Mux(has_operands, word, 1 << descriptor.LOADS_BIT))
+                m.d.sync += self._operands.eq(Mux(has_operands, word, 1 << LOADS_BIT))
         if self.softmaxes:
             self._flag(m, self.softmax, "is_softmax", word[24 + descriptor.SOFTMAX_BIT], index)
         looks_up = self.look_up if self.tables else Signal()
@@ -421,7 +423,7 @@ class OutputUnit(wiring.Component):
                         m.d.comb += nest.dim.valid.eq(1)
             with m.If(index == words - 1):
                 m.d.comb += self.loaded.eq(1)
-                m.d.sync += [running.eq(1), index.eq(0), looks_up.eq(self.settings.combine != descriptor.Combine.NONE)]
+                m.d.sync += [running.eq(1), index.eq(0), looks_up.eq(self.settings.combine != Combine.NONE)]
 
     def _flag(self, m: Module, flag: Signal, name: str, bit: Value, index: Signal) -> None:
         """A mode of the third word that holds from ``loaded`` to ``done``."""

@@ -5,9 +5,9 @@ every slice of the reduction (kernel row, kernel column, chunk of bytes), for ev
 Each memory access of that loop is an affine nest of counters (:class:`Dim`); kernel, stride, dilation, padding,
 pooling, fully connected are settings of the nests.
 
-Where tensors are combined element by element (:class:`Combine`), the loop is over pairs of lines instead: the halves of
-the accumulators' memories hold two tables, the bytes of a pair are looked up there, and the entries take the path of
-sums.
+Where tensors are combined element by element (:class:`~sateen.hw.spec.combining.Combine`), the loop is over pairs of
+lines instead: the halves of the accumulators' memories hold two tables, the bytes of a pair are looked up there, and
+the entries take the path of sums.
 
 A descriptor has three sections, each read by one unit of the gateware: weights, activations, output.
 """
@@ -18,15 +18,15 @@ import math
 import struct
 from dataclasses import dataclass, replace
 
+from sateen.hw.spec.combining import Combine, Entries
 from sateen.hw.spec.pe import ZERO_POINT_BIT
 
 __all__ = [
     "ACTIVATION_DIMS", "BIAS_BYTES", "CHANNELS_DIM", "CHUNK_DIM", "COUNT_BITS", "DESCRIPTOR_WORDS", "DIM_WORDS",
-    "DIRECT_BIT", "LARGEST_SHIFT", "LOADS_BIT", "MOST_AHEAD", "OUTPUT_DIMS", "OUTPUT_DIM_WORDS", "PARAMETER_BYTES",
+    "DIRECT_BIT", "MOST_AHEAD", "OUTPUT_DIMS", "OUTPUT_DIM_WORDS", "PARAMETER_BYTES",
     "SAME_BIASES_BIT", "SCALE_BYTES", "SECTIONS", "SOFTMAX_BIT", "SOFTMAX_LENGTH", "TABLE_ENTRIES", "TO_WEIGHTS_BIT",
     "WAITS_BIT", "X_DIM", "Y_DIM",
-    "ActivationStream", "Combine", "Descriptor", "Dim", "Entries", "Operand", "OutputStream", "Rounding", "Sliding",
-    "Source", "WeightStream",
+    "ActivationStream", "Descriptor", "Dim", "OutputStream", "Rounding", "Sliding", "WeightStream",
     "parameter_words", "steps", "table_words",
 ]  # fmt: skip
 
@@ -64,10 +64,6 @@ TABLE_ENTRIES = 256
 SAME_BIASES_BIT, WAITS_BIT, TO_WEIGHTS_BIT, SOFTMAX_BIT, DIRECT_BIT = 28, 29, 5, 6, 7
 """Places of :attr:`WeightStream.same_biases`, :attr:`WeightStream.waits`, :attr:`OutputStream.to_weights`,
 :attr:`OutputStream.softmax`, and :attr:`OutputStream.normalized` or :attr:`OutputStream.entries` in their modes."""
-LARGEST_SHIFT = 7
-"""Of :attr:`Operand.shift`."""
-LOADS_BIT = 15
-"""Place of :attr:`Entries.loads` in its word."""
 SOFTMAX_LENGTH = 2047
 """Most values of a row whose softmax the device computes: the sum of its exponentials is then below 2^30."""
 
@@ -81,69 +77,6 @@ def table_words(cols: int) -> int:
     """Weight words of both tables. A word has an entry of each; with fewer than 8 ``cols`` it has one entry, and the
     tables follow each other."""
     return TABLE_ENTRIES if cols >= 8 else 2 * TABLE_ENTRIES
-
-
-class Combine:
-    """How the two table entries of a pair of bytes are combined; a bit each."""
-
-    NONE = 0
-    """No tables: results are sums of products."""
-    ADD = 1
-    MULTIPLY = 2
-    """Entries have at most 10 bits."""
-    SQUARE = ADD | MULTIPLY
-    """The square of the sum, which has at most 17 bits. Only with :attr:`~sateen.hw.spec.config.Config.squares`."""
-
-
-class Source:
-    """Where an operand's entries come from."""
-
-    TABLE = 0
-    CODE = 1
-    """The code itself: ``(code − zero point) · 2^shift``."""
-    NONE = 2
-    """The entry is 0."""
-
-
-@dataclass(frozen=True)
-class Operand:
-    """One of the two operands that are combined."""
-
-    source: int = Source.TABLE
-    """:class:`Source`."""
-    zero_point: int = 0
-    """int8; only of codes, like the shift."""
-    shift: int = 0
-    """0 to :data:`LARGEST_SHIFT`."""
-
-    def encode(self) -> int:
-        """16 bits: the zero point, the shift at bit 8, the source at bit 11."""
-        return self.zero_point & 0xFF | self.shift << 8 | self.source << 11
-
-
-@dataclass(frozen=True)
-class Entries:
-    """What is combined, if that may be something else than the entries of two tables. Only with
-    :attr:`~sateen.hw.spec.config.Config.direct`."""
-
-    first: Operand = Operand()
-    second: Operand = Operand()
-    loads: bool = True
-    """The descriptor's words are tables. Otherwise it has none (:attr:`WeightStream.words` is 0), and the tables are
-    those that were loaded last."""
-
-    def encode(self) -> int:
-        """A word: both operands, and :data:`LOADS_BIT`."""
-        return self.first.encode() | self.second.encode() << 16 | self.loads << LOADS_BIT
-
-    @classmethod
-    def decode(cls, word: int) -> Entries:
-        """The inverse of :meth:`encode`."""
-        operands = []
-        for half in (word, word >> 16):
-            point = half & 0xFF
-            operands.append(Operand(half >> 11 & 3, point - ((point & 0x80) << 1), half >> 8 & LARGEST_SHIFT))
-        return cls(operands[0], operands[1], bool(word >> LOADS_BIT & 1))
 
 
 class Rounding:

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sateen.hw.spec.combining import Combine
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import (
     CHANNELS_DIM,
     CHUNK_DIM,
     MOST_AHEAD,
     ActivationStream,
-    Combine,
     Descriptor,
     Dim,
     OutputStream,

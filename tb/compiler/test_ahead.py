@@ -13,8 +13,9 @@ from sateen.compiler.verification import verify_program
 from sateen.compiler.verification.decoding import records
 from sateen.errors import InternalError
 from sateen.graph import Add
+from sateen.hw.spec.combining import Combine
 from sateen.hw.spec.config import parse_config
-from sateen.hw.spec.descriptor import CHUNK_DIM, MOST_AHEAD, Combine
+from sateen.hw.spec.descriptor import CHUNK_DIM, MOST_AHEAD
 from sateen.hw.spec.timing import REVISIT_CYCLES
 from sateen.sim.streams import items, walk
 from sateen.testing.graphs import Builder, random_graph

@@ -13,8 +13,9 @@ from sateen.compiler.verification.decoding import records
 from sateen.errors import CompileError
 from sateen.graph import Graph, Tensor, run
 from sateen.graph.ops import Add, Multiply, NormalizedProduct, Softmax, Subtract, Table, TableProduct
+from sateen.hw.spec.combining import Entries, Operand, Source
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.descriptor import Entries, Operand, Rounding, Source
+from sateen.hw.spec.descriptor import Rounding
 
 CONFIG = "tiny,products=1,softmax=1,direct=1,norms=1,positions=256,descriptors=12"
 SIZE = 600

@@ -17,21 +17,17 @@ from sateen.compiler.lowering.fitting import Lane, bias_of, fitted
 from sateen.compiler.lowering.kernel import parameters
 from sateen.errors import CompileError
 from sateen.graph.ops import Add, Int8Array, Multiply, Op, SquaredDifference, Subtract, Table, TableProduct, Tensor
+from sateen.hw.spec.combining import LARGEST_SHIFT, Combine, Entries, Operand, Source
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import (
     BIAS_BYTES,
-    LARGEST_SHIFT,
     SCALE_BYTES,
     TABLE_ENTRIES,
     ActivationStream,
-    Combine,
     Descriptor,
     Dim,
-    Entries,
-    Operand,
     OutputStream,
     Rounding,
-    Source,
     WeightStream,
     table_words,
 )
@@ -57,7 +53,7 @@ class LookUp:
     tables: NDArray[np.int64]
     """[2, TABLE_ENTRIES], int32."""
     combine: int
-    """:class:`sateen.hw.spec.descriptor.Combine`."""
+    """:class:`sateen.hw.spec.combining.Combine`."""
     lane: Lane
     size: int
     """Bytes of each tensor."""

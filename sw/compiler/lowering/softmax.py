@@ -11,17 +11,15 @@ from sateen.compiler.lowering.fitting import Lane
 from sateen.compiler.lowering.lookup import LookUp
 from sateen.errors import CompileError
 from sateen.graph.ops import Softmax, Tensor
+from sateen.hw.spec.combining import Combine, Operand, Source
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import (
     SOFTMAX_LENGTH,
     ActivationStream,
-    Combine,
     Descriptor,
     Dim,
-    Operand,
     OutputStream,
     Rounding,
-    Source,
     WeightStream,
 )
 from sateen.sim import golden

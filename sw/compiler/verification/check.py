@@ -23,7 +23,8 @@ from sateen.compiler.verification.places import Place, element, mistake, places_
 from sateen.compiler.verification.segments import conflicts
 from sateen.compiler.verification.tiles import misplaced
 from sateen.graph.ops import MatrixProduct, NormalizedProduct, Op, Reshape, Softmax, TableProduct, Weighted
-from sateen.hw.spec.descriptor import CHANNELS_DIM, CHUNK_DIM, Combine, Descriptor, Dim
+from sateen.hw.spec.combining import Combine
+from sateen.hw.spec.descriptor import CHANNELS_DIM, CHUNK_DIM, Descriptor, Dim
 from sateen.sim import golden
 
 __all__ = ["verify_program"]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sateen.hw.spec.combining import Entries
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import (
     ACTIVATION_DIMS,
@@ -23,7 +24,6 @@ from sateen.hw.spec.descriptor import (
     ActivationStream,
     Descriptor,
     Dim,
-    Entries,
     OutputStream,
     Sliding,
     WeightStream,

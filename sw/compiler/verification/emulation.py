@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sateen.compiler.verification.decoding import parameters, tables, tiles
+from sateen.hw.spec.combining import Combine, Entries, Operand, Source
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import (
     CHANNELS_DIM,
@@ -19,13 +20,9 @@ from sateen.hw.spec.descriptor import (
     TABLE_ENTRIES,
     Y_DIM,
     ActivationStream,
-    Combine,
     Descriptor,
     Dim,
-    Entries,
-    Operand,
     OutputStream,
-    Source,
 )
 from sateen.hw.spec.pe import ACTIVATION_POINT_BIT, SKIP_BIT, SKIP_BITS, sample_ages
 from sateen.sim import golden
@@ -191,7 +188,7 @@ def _entry(codes: Ints, operand: Operand, table: Ints) -> Ints:
 
 
 def combined(left: Ints, right: Ints, combine: int) -> Ints:
-    """Pairs of entries, as :class:`~sateen.hw.spec.descriptor.Combine` says."""
+    """Pairs of entries, as :class:`~sateen.hw.spec.combining.Combine` says."""
     if combine == Combine.MULTIPLY:
         return left * right
     return left + right if combine == Combine.ADD else (left + right) ** 2

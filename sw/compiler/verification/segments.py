@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sateen.compiler.verification.emulation import written
+from sateen.hw.spec.combining import Combine
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.descriptor import CHUNK_DIM, ActivationStream, Combine, Descriptor, OutputStream, WeightStream
+from sateen.hw.spec.descriptor import CHUNK_DIM, ActivationStream, Descriptor, OutputStream, WeightStream
 from sateen.hw.spec.timing import REVISIT_CYCLES
 
 __all__ = ["conflicts"]
