@@ -1,11 +1,11 @@
 """What quantization, a budget of the cache, a low rank and guessed tokens do to a language model, entered into
 ``results.json``.
 
-    python bench/language.py MODEL.bin [quality] [whole] [micro] [budget] [rank] [ahead] [fusion]
+    python bench/language.py MODEL.bin [quality] [whole] [micro] [memory] [budget] [rank] [ahead] [fusion]
 
 Perplexities are those of 1,000 tokens that the float model wrote from four seeds, calibration used others. Texts are
 greedy, cycles those of the products by the cycle model, in ``whole`` those of everything on the device. ``micro`` is
-microGPT, by the counters of a simulated device.
+microGPT, ``memory`` the model with its weights in SDRAM, both by the counters of a simulated device.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from sateen.language import (
     Decoder,
     DecoderProgram,
     DeviceDecoder,
+    DeviceProducts,
     EvictingCache,
     FloatDecoder,
     Int8Decoder,
@@ -50,6 +51,9 @@ from sateen.language.lowrank import cut
 from sateen.language.quantizing import FIRST_SEED, SEEDS, TOKENS
 
 CONFIG, MICRO = "lm", "micro-lm"
+OUTSIDE = ("small,sdram=is42s16160g",)
+"""Configurations whose weights come from SDRAM."""
+OUTSIDE_TOKENS = 4
 TEXTS, LENGTH = range(1, 5), 250
 WHOLE = {
     "story": 256,
@@ -135,6 +139,25 @@ def micro(made: Measured) -> None:
         tokens_per_second=round(clock / took))  # fmt: skip
 
 
+def memory(made: Measured) -> None:
+    """Cycles of a token whose weights come from SDRAM, behind a first one, and those that wait for them."""
+    for config in OUTSIDE:
+        with sateen.open(f"sim:{config}") as device:
+            products = DeviceProducts(device, made.quantized)
+            decoder = Decoder(made.quantized, products)
+            tokens, golden = made.texts[0][: 1 + OUTSIDE_TOKENS], Decoder(made.quantized)
+            assert (decoder.step(tokens[:1]) == golden.step(tokens[:1])).all()
+            assert device.shelf is not None
+            cycles, waited, copied = products.cycles, products.memory_cycles, device.shelf.copied
+            for token in tokens[1:]:
+                assert (decoder.step([token]) == golden.step([token])).all()
+            cycles, waited = products.cycles - cycles, products.memory_cycles - waited
+            copied, clock = device.shelf.copied - copied, device.config.clock_hz
+        each, waits, moved = (round(found / OUTSIDE_TOKENS) for found in (cycles, waited, copied))
+        add("memory", config, cycles=each, waited=waits, bytes=moved, clock_mhz=clock / 1e6,
+            tokens_per_second=round(clock / each))  # fmt: skip
+
+
 def budget(made: Measured) -> None:
     """Perplexity by the number of positions that a cache keeps."""
     shape = made.model.shape
@@ -200,7 +223,7 @@ def _prompt(words: Tokenizer) -> list[int]:
 def main() -> None:
     path, *chosen = sys.argv[1:]
     made = Measured(Path(path))
-    parts = {part.__name__: part for part in (quality, whole, micro, budget, rank, ahead, fusion)}
+    parts = {part.__name__: part for part in (quality, whole, micro, memory, budget, rank, ahead, fusion)}
     for name in chosen or parts:
         parts[name](made)
         print(tables.TABLES[f"language-{name}"](), end="\n\n")

@@ -311,6 +311,17 @@ def language_micro() -> str:
     return table(["configuration", ">cycles a token", ">by the cycle model", ">clock, MHz", ">tokens/s"], rows)
 
 
+def language_memory() -> str:
+    """Weights that come from SDRAM."""
+    rows = [
+        [f"`{one['name']}`", number(one["bytes"]), number(one["cycles"]), number(one["waited"]),
+         f"{one['clock_mhz']:g}", number(one["tokens_per_second"])]
+        for one in _language("memory")
+    ]  # fmt: skip
+    heads = [">bytes from SDRAM", ">cycles a token", ">of them waiting", ">clock, MHz", ">tokens/s"]
+    return table(["configuration", *heads], rows)
+
+
 def language_budget() -> str:
     """Eviction of positions."""
     rows = [[one["name"], number(one["bytes"]), *_quality(one)] for one in _language("budget")]
@@ -373,6 +384,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "language-ahead": language_ahead,
     "language-budget": language_budget,
     "language-fusion": language_fusion,
+    "language-memory": language_memory,
     "language-micro": language_micro,
     "language-quality": language_quality,
     "language-rank": language_rank,

@@ -76,6 +76,8 @@ class Told:
     logits; else it computes the products with weights."""
     cycles: int | None
     """Clock cycles of the device for them; ``null`` without a device."""
+    memory_cycles: int | None
+    """Of these, cycles that waited for weights from SDRAM; ``null`` without SDRAM."""
     tokens_per_second: float | None
     """At the device's clock, with these cycles alone."""
     link_bytes: int | None
@@ -220,6 +222,7 @@ def _told(
     """Writes and prints the text."""
     writer = Writer(decoder, prompt, ends=(words.begin, words.end), **options)
     cycles_before, bytes_before = (on_device.cycles, on_device.link_bytes) if on_device else (0, 0)
+    waited_before = _waited(on_device)
     began = time.perf_counter()
     pieces = []
 
@@ -234,16 +237,25 @@ def _told(
     console.print("\n")
     seconds, written = time.perf_counter() - began, writer.text[len(prompt) :]
     cycles = on_device.cycles - cycles_before if on_device else None
+    waited = _waited(on_device)
     rate = len(written) * on_device.device.config.clock_hz / cycles if on_device and cycles else None
     products, name = getattr(decoder, "products", None), decoder.model.name
     return Told(
         model=name, device=device, prompt=prompt, tokens=written, text="".join(pieces), ended=writer.ended,
         passes=writer.steps, seconds=seconds, whole=isinstance(decoder, Int8Decoder), cycles=cycles,
+        memory_cycles=None if waited is None or waited_before is None else waited - waited_before,
         tokens_per_second=rate, link_bytes=on_device.link_bytes - bytes_before if on_device else None,
         baud=on_device.device.config.line_baud if on_device else None,
         products=products.count if isinstance(products, _Compared) else None,
         compared=decoder.compared if isinstance(decoder, Int8Decoder) and on_device else None,
     )  # fmt: skip
+
+
+def _waited(on_device: DeviceDecoder | DeviceProducts | None) -> int | None:
+    """Cycles so far in which products waited for SDRAM; ``None`` without."""
+    if isinstance(on_device, DeviceProducts) and on_device.device.config.sdram:
+        return on_device.memory_cycles
+    return None
 
 
 def _count(number: int, one: str, more: str = "") -> str:
@@ -270,6 +282,9 @@ def _summary(decoder: AnyDecoder, told: Told) -> None:
         f"{what} on {told.device}: {told.cycles / max(1, told.passes):,.0f} cycles a pass{rate}; "
         f"{host} on the host, not counted"
     )
+    if told.memory_cycles is not None:
+        waited = told.memory_cycles / max(1, told.passes)
+        console.print(f"waiting for weights from SDRAM: {waited:,.0f} of these cycles")
     sent = told.link_bytes / max(1, written)
     console.print(
         f"link, not counted: {sent:,.0f} bytes a token, {1e4 * sent / told.baud:,.0f} ms at {told.baud:,} baud"

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
+from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sateen.compiler import Model, runs
+from sateen.compiler import Model, Part, runs
 from sateen.compiler import compile as compile_graph
 from sateen.compiler.verification.decoding import records
 from sateen.errors import CompileError, SateenWarning
 from sateen.graph import FullyConnected, Graph, Tensor
 from sateen.hw.spec.config import PRESETS, Config
 from sateen.hw.spec.counters import Counters
-from sateen.hw.spec.wire import Space
+from sateen.hw.spec.sdram import CHIPS
+from sateen.hw.spec.wire import WAITED, WAITED_BYTES, Space
 from sateen.language.decoder import Llama
 from sateen.language.integers import Quantized
 from sateen.runtime import Device
@@ -35,12 +37,13 @@ def check_size(model: Llama) -> None:
     Raises
     ------
     CompileError
-        If its weights alone are more than any weight store.
+        If its weights alone are more than any weight store or SDRAM.
     """
-    if model.weights > LARGEST_STORE:
+    largest = max(chip.capacity for chip in CHIPS.values())
+    if model.weights > largest:
         raise CompileError(
-            f"{model.name} has {model.weights:,} weights, {model.weights - LARGEST_STORE:,} more than the largest "
-            f"weight store holds; use a smaller model, or --device golden"
+            f"{model.name} has {model.weights:,} weights, {model.weights - largest:,} more than the largest memory "
+            f"of a device holds; use a smaller model, or --device golden"
         )
 
 
@@ -71,7 +74,8 @@ def product_graph(model: Quantized, positions: int = 1) -> Graph:
 
 
 def compile_products(model: Quantized, config: Config | str, positions: int = 1) -> Model:
-    """Compiles the matrices of a decoder, all of which stay on the device.
+    """Compiles the matrices of a decoder, all of which stay on the device: in its memories, or in its SDRAM, from which
+    they are copied token by token.
 
     Raises
     ------
@@ -92,7 +96,7 @@ def compile_products(model: Quantized, config: Config | str, positions: int = 1)
             f"the activations of {model.name}, {positions} tokens at a time, do not fit the scratchpad of "
             f"{config.scratchpad_bytes:,} bytes; raise scratchpad_bytes, or take fewer tokens at a time"
         )
-    if not compiled.resident:
+    if not compiled.resident and config.sdram is None:
         raise CompileError(_excess(model, compiled))
     return compiled
 
@@ -126,7 +130,7 @@ def _excess(model: Quantized, compiled: Model) -> str:
 def _remedy(needed: int) -> str:
     """What to do about a weight store that lacks bytes."""
     if needed > LARGEST_STORE:
-        return f"no configuration has more than {LARGEST_STORE:,}; use a smaller model"
+        return f"no configuration has more than {LARGEST_STORE:,}; use a device with SDRAM, or a smaller model"
     larger = [name for name, preset in PRESETS.items() if preset.weight_bytes >= needed]
     preset = f"use the configuration {larger[0]}, or one" if larger else "use a configuration"
     return f"{preset} with weight_bytes={needed}"
@@ -134,6 +138,8 @@ def _remedy(needed: int) -> str:
 
 class DeviceProducts:
     """Products that a device computes; see :class:`sateen.language.integers.Products`.
+
+    With SDRAM, the weights of the next product are copied while one is computed, as far as there is room.
 
     Raises
     ------
@@ -144,15 +150,18 @@ class DeviceProducts:
     def __init__(self, device: Device, model: Quantized, positions: int = 1):
         self.device, self.positions = device, positions
         self.compiled = compile_products(model, device.config, positions)
-        self.layers = {layer.name: layer for layer in self.compiled.layers}
+        self._parts = [(layer.name, part) for layer in self.compiled.layers for part in runs(layer.parts)]
+        """Of all products, in the order in which a token needs them."""
         self.counters: Counter[str] = Counter()
         """Cycles and stalls of all products so far, by the fields of the device's counters."""
+        self.memory_cycles = 0
+        """Cycles besides, in which weights came from SDRAM while no product was computed."""
         device.load(self.compiled)
 
     @property
     def cycles(self) -> int:
-        """Cycles of all products so far, by the device's counters."""
-        return self.counters["cycles"]
+        """Cycles of all products so far, by the device's counters, those in which they waited for SDRAM among them."""
+        return self.counters["cycles"] + self.memory_cycles
 
     @property
     def link_bytes(self) -> int:
@@ -165,25 +174,34 @@ class DeviceProducts:
 
     def _run(self, name: str, x: NDArray[np.int8]) -> NDArray[np.int8]:
         """At most ``positions`` rows."""
-        model, layer = self.compiled, self.layers[name]
+        model = self.compiled
         source, target = f"{name}.in", f"{name}.out"
         rows = np.zeros((self.positions, x.shape[1]), np.int8)
         rows[: len(x)] = x
-        parts = runs(layer.parts)
-        data = b""
+        parts = [(place, part) for place, (each, part) in enumerate(self._parts) if each == name]
+        given = write(Space.SCRATCHPAD, model.addresses[source], rows.tobytes())
+        asked = read(Space.SCRATCHPAD, model.addresses[target], model.size(target))
+        waited = [read(Space.CHECK, WAITED, WAITED_BYTES)] if self.device.config.sdram else []
         with self.device.turn:
-            for index, part in enumerate(parts):
-                before = [write(Space.SCRATCHPAD, model.addresses[source], rows.tobytes())] if index == 0 else []
-                size = part.count * Counters.LAYOUT.size
-                after = [read(Space.COUNTERS, 0, size)]
-                if index == len(parts) - 1:
-                    after.append(read(Space.SCRATCHPAD, model.addresses[target], model.size(target)))
-                answer = self.device.run_all(model, [(part, before, after)])
-                self._count(answer[:size])
-                data = answer[size:]
+            for place, part in parts:
+                counters = read(Space.COUNTERS, 0, part.count * Counters.LAYOUT.size)
+                before = [given] if part is parts[0][1] else []
+                after = [counters, *waited, *([asked] if part is parts[-1][1] else [])]
+                later = [other.segment for _, other in (*self._parts[place + 1 :], *self._parts[:place])]
+                job = part, before, after
+                answer = BytesIO(self.device.run_all(model, [job], [*dict.fromkeys(later)], waited))
+                self._count(part, answer)
+        data = answer.read()
         outputs = math.prod(model.graph.tensors[target].shape) // self.positions
         return np.frombuffer(data, np.int8).reshape(self.positions, outputs)[: len(x)]
 
-    def _count(self, records: bytes) -> None:
-        for start in range(0, len(records), Counters.LAYOUT.size):
-            self.counters.update(vars(Counters.decode(records[start : start + Counters.LAYOUT.size])))
+    def _count(self, part: Part, answer: BytesIO) -> None:
+        """Adds what the device counted in a part."""
+        before = self._waited(answer)
+        for _ in range(part.count):
+            self.counters.update(vars(Counters.decode(answer.read(Counters.LAYOUT.size))))
+        self.memory_cycles += (self._waited(answer) - before) % (1 << 8 * WAITED_BYTES)
+
+    def _waited(self, answer: BytesIO) -> int:
+        """The device's count of cycles that waited for SDRAM; 0 without."""
+        return int.from_bytes(answer.read(WAITED_BYTES if self.device.config.sdram else 0), "little")

@@ -35,6 +35,17 @@ def test_on_a_device(model, tmp_path):
     assert json.loads(golden.stdout)["tokens"] == told["tokens"] and not told["whole"]
 
 
+def test_weights_in_sdram(model, tmp_path):
+    device = "sim:tiny,weight_bytes=2048,sdram=m12l16161a"
+    done = cli("tell", model, "ab", "--device", device, "--tokens", "2", "--json", tmp_path / "told.json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert 0 < told["memory_cycles"] < told["cycles"] and told["tokens_per_second"] == 2e8 / told["cycles"]
+    assert f"from SDRAM: {told['memory_cycles'] / told['passes']:,.0f} of these cycles" in done.stdout
+    golden = json.loads(cli("tell", model, "ab", "--device", "golden", "--tokens", "2", "--json", "-").stdout)
+    assert golden["tokens"] == told["tokens"] and golden["memory_cycles"] is None
+
+
 def test_whole_on_a_device(tmp_path):
     """Everything from the embedding to the logits, with the golden model's text."""
     shape = replace(small_llama.SHAPE, dim=8, hidden=12, layers=1)

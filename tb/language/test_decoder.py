@@ -202,11 +202,13 @@ def test_guesses():
     assert guess([1, 2, 3], 4) == [] and guess([1], 4) == [] and guess([2, 2], 0) == []
 
 
-@pytest.mark.parametrize("ahead", [0, 3])
-def test_device(small, ahead):
-    """A text by a device is the golden model's, product by product."""
+@pytest.mark.parametrize(
+    ("ahead", "config"), [(0, "tiny"), (3, "tiny"), (0, "tiny,weight_bytes=2048,sdram=m12l16161a")]
+)
+def test_device(small, ahead, config):
+    """A text by a device is the golden model's, product by product, with weights in its memories or in SDRAM."""
     _, quantized = small
-    with sateen.open("sim:tiny") as device:
+    with sateen.open(f"sim:{config}") as device:
         products, golden = DeviceProducts(device, quantized, 1 + ahead), GoldenProducts(quantized)
         seen = []
 
@@ -218,7 +220,14 @@ def test_device(small, ahead):
 
         writer = Writer(Decoder(quantized, both), [1, 259, 262], ahead=ahead)
         text = list(writer.write(4))
-        cycles = products.cycles
+        cycles = products.counters["cycles"]
+        outside = not products.compiled.resident
+        # The array waits for each byte, two a cycle, but for what is copied beside short layers.
+        moved = outside * products.compiled.weight_words * device.config.weight_word_bytes * len(seen)
+        moved //= len(quantized.matrices) * device.config.moved_bytes
+        assert outside == bool(device.config.sdram)
+        assert moved // 2 <= products.memory_cycles <= 2 * moved
+        assert products.cycles == cycles + products.memory_cycles
         predicted = predicted_cycles(products.compiled)
     assert text == list(Writer(Decoder(quantized), [1, 259, 262]).write(4))
     assert set(seen) == set(quantized.matrices)
@@ -230,8 +239,8 @@ def test_what_does_not_fit(small):
     model, quantized = small
     huge = replace(model)
     check_size(huge)
-    object.__setattr__(huge, "shape", replace(huge.shape, hidden=50_000))
-    with pytest.raises(CompileError, match="small has 4,806,016 weights, 611,712 more than the largest weight store"):
+    object.__setattr__(huge, "shape", replace(huge.shape, hidden=800_000))
+    with pytest.raises(CompileError, match="small has 76,806,016 weights, 9,697,152 more than the largest memory"):
         check_size(huge)
     need = compile_products(quantized, "tiny").weight_words * 4
     text = rf"{need:,} bytes .*, {need - 4096:,} more .*\(4,096\); .*weight_bytes={need}"
