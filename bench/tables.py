@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import results
+import telling
 from choosing import energy, energy_figures, explored, scaling
 from families import FAMILIES
 from results import Record
@@ -268,92 +269,6 @@ def sdram() -> str:
     return table(heads, rows)
 
 
-def _language(part: str) -> list[Record]:
-    return [one for one in results.of_kind("language") if one["part"] == part]
-
-
-def _quality(one: Record) -> list[str]:
-    return [f"{one['perplexity']:.3f}", share(one["agreement"], 1)]
-
-
-def language_quality() -> str:
-    """Integers against real numbers."""
-    rows = [[one["name"], *_quality(one)] for one in _language("quality")]
-    return table(["numbers", ">perplexity", ">same choice"], rows)
-
-
-def language_speed() -> str:
-    """Products with weights by configuration."""
-    rows = [
-        [f"`{one['name']}`", number(one["cycles"]), f"{one['clock_mhz']:g}", number(one["tokens_per_second"])]
-        for one in _language("speed")
-    ]
-    return table(["configuration", ">cycles a token", ">clock, MHz", ">tokens/s"], rows)
-
-
-def language_whole() -> str:
-    """Whole decoders by configuration and position."""
-    rows = [
-        [f"`{one['configuration']}`", number(one["positions"]), number(one["cycles"]), f"{one['clock_mhz']:g}",
-         number(one["tokens_per_second"])]
-        for one in _language("whole")
-    ]  # fmt: skip
-    return table(["configuration", ">tokens before and this one", ">cycles", ">clock, MHz", ">tokens/s"], rows)
-
-
-def language_micro() -> str:
-    """microGPT on a device."""
-    rows = [
-        [f"`{one['name']}`", number(one["cycles"]), number(one["predicted"]), f"{one['clock_mhz']:g}",
-         number(one["tokens_per_second"])]
-        for one in _language("micro")
-    ]  # fmt: skip
-    return table(["configuration", ">cycles a token", ">by the cycle model", ">clock, MHz", ">tokens/s"], rows)
-
-
-def language_memory() -> str:
-    """Weights that come from SDRAM."""
-    rows = [
-        [f"`{one['name']}`", number(one["bytes"]), number(one["cycles"]), number(one["waited"]),
-         f"{one['clock_mhz']:g}", number(one["tokens_per_second"])]
-        for one in _language("memory")
-    ]  # fmt: skip
-    heads = [">bytes from SDRAM", ">cycles a token", ">of them waiting", ">clock, MHz", ">tokens/s"]
-    return table(["configuration", *heads], rows)
-
-
-def language_budget() -> str:
-    """Eviction of positions."""
-    rows = [[one["name"], number(one["bytes"]), *_quality(one)] for one in _language("budget")]
-    return table(["positions kept", ">bytes of cache", ">perplexity", ">same choice"], rows)
-
-
-def language_rank() -> str:
-    """Queries, keys and values of low rank."""
-    rows = []
-    full = next(iter(_language("rank")))["weights"]
-    for one in _language("rank"):
-        cells = [number(one["weights"]), number(full - one["weights"]), number(one["cycles"])]
-        rows.append([one["name"], *cells, f"{one['float_perplexity']:.3f}", *_quality(one)])
-    heads = ["rank", ">weights", ">saved", ">cycles a token", ">perplexity in float32", ">in int8", ">same choice"]
-    return table(heads, rows)
-
-
-def language_ahead() -> str:
-    """Guessed tokens."""
-    rows = [
-        [one["name"], number(one["passes"]), number(one["cycles"]), number(one["tokens_per_second"])]
-        for one in _language("ahead")
-    ]
-    return table(["tokens guessed", ">passes", ">cycles a pass", ">tokens/s"], rows)
-
-
-def language_fusion() -> str:
-    """Matrices of one input, apart and together."""
-    rows = [[one["name"], number(one["matrices"]), number(one["cycles"])] for one in _language("fusion")]
-    return table(["matrices of one input", ">programs", ">cycles a token"], rows)
-
-
 def origins() -> str:
     """Where the figures come from."""
     found: dict[tuple[str, str, str], int] = {}
@@ -381,15 +296,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "energy-figures": energy_figures,
     "elements-ecp5": lambda: elements("ecp5-85f"),
     "elements-ice40": lambda: elements("ice40-hx8k"),
-    "language-ahead": language_ahead,
-    "language-budget": language_budget,
-    "language-fusion": language_fusion,
-    "language-memory": language_memory,
-    "language-micro": language_micro,
-    "language-quality": language_quality,
-    "language-rank": language_rank,
-    "language-speed": language_speed,
-    "language-whole": language_whole,
+    **{f"language-{name}": make for name, make in telling.TABLES.items()},
     "latencies": latencies,
     "models": models,
     "origins": origins,
