@@ -17,6 +17,7 @@ from sateen.hw.spec.config import Config
 from sateen.hw.spec.sdram import PAD_CYCLES, find_chip
 from sateen.hw.spec.wire import CHECK_BYTES, Space
 from sateen.hw.stream.queue import Queue
+from sateen.hw.stream.slice import RegisterSlice
 
 __all__ = ["SdramBridge"]
 
@@ -50,8 +51,8 @@ class _Progress:
 
 
 class SdramBridge(wiring.Component):
-    """Stands between link and engine. Requests for SDRAM end here, all others pass, without latency; answers take a
-    cycle.
+    """Stands between link and engine. Requests for SDRAM end here, all others pass. Requests take a cycle and answers
+    another; the link's logic and this one's meet in registers.
 
     Moves begin at any byte and have any length. To a pipelined engine they take a cycle a word of SDRAM, where that is
     whole and its place in the engine's memory a multiple of a word, or in the scratchpad; else a cycle a byte, and so
@@ -69,7 +70,7 @@ class SdramBridge(wiring.Component):
     -------
     i : In(stream)
         The host's requests (:data:`sateen.hw.host.HOST_REQUEST`). During a move it may offer none but the bytes of one
-        to :attr:`~sateen.hw.spec.wire.Space.SDRAM`, of which only the data count.
+        to :attr:`~sateen.hw.spec.wire.Space.SDRAM`, of which only the data count. A move waits for requests before it.
     o : Out(stream)
         Requests to the engine: the host's and those of moves.
     answer : In(stream), always ready
@@ -115,6 +116,8 @@ class SdramBridge(wiring.Component):
             chip=self.chip, clock_hz=self.config.clock_hz, delay=PAD_CYCLES, length_bits=length_bits
         )
         connect(m, memory.pins, wiring.flipped(self.pins))
+        m.submodules.requests = requests = RegisterSlice(HOST_REQUEST)
+        connect(m, wiring.flipped(self.i), requests.i)
         m.submodules.checksum = crc = CRC32_ISO_HDLC(data_width=8).create()
         size = self.chip.data_bits // 8
         index, left, many = Signal(exact_log2(size)), Signal(signed(length_bits + 1)), Signal()
@@ -130,7 +133,7 @@ class SdramBridge(wiring.Component):
             whole=Signal(name="whole_forth"),
             over=Signal(name="over"),
         )
-        asked, width = self.i.payload, self.config.moved_bytes
+        asked, width = requests.o.payload, self.config.moved_bytes
         of_host, moving, waited = Signal(), Signal(), Signal(32)
         where = Mux(of_host, self.position, at.position)
         replied, reply = Signal(), Signal(8)
@@ -160,12 +163,12 @@ class SdramBridge(wiring.Component):
         with m.If(self.seek):
             m.d.sync += at.position.eq(self.position)
         with m.FSM() as states:
-            self._idle(m, at, told=Cat(crc.crc, waited), replied=replied, reply=reply)
+            self._idle(m, requests.o, at, told=Cat(crc.crc, waited), replied=replied, reply=reply)
             if not self.chip.masks:
                 self._edges(m, memory, where, at)
             self._begin(m, memory, where, at)
             self._copy(m, memory, crc, at, of_host=of_host, replied=replied, reply=reply)
-            self._store(m, memory, where, at, of_host=of_host)
+            self._store(m, memory, requests.o, where, at, of_host=of_host)
         m.d.comb += moving.eq(~states.ongoing("idle"))
         return m
 
@@ -174,16 +177,18 @@ class SdramBridge(wiring.Component):
         offset = exact_log2(self.chip.data_bits // 8)
         return address[offset : offset + self.chip.address_bits]
 
-    def _idle(self, m: Module, at: _Progress, *, told: Value, replied: Signal, reply: Signal) -> None:
+    def _idle(
+        self, m: Module, requests: wiring.PureInterface, at: _Progress, *, told: Value, replied: Signal, reply: Signal,
+    ) -> None:  # fmt: skip
         """The state in which the host's requests pass, or a move begins; ``told`` is what may be read of moves."""
-        asked, move = self.i.payload, self.move.payload
+        asked, move = requests.payload, self.move.payload
         of_chip, of_check = Signal(), Signal()
         m.d.comb += [of_chip.eq(asked.space == Space.SDRAM), of_check.eq(asked.space == Space.CHECK)]
         with m.State("idle"):
-            checks = self.i.valid & of_check & ~asked.write
+            checks = requests.valid & of_check & ~asked.write
             m.d.comb += [
-                self.o.valid.eq(self.i.valid & ~of_chip & ~of_check),
-                self.i.ready.eq(Mux(of_check, 1, self.o.ready & ~of_chip)),
+                self.o.valid.eq(requests.valid & ~of_chip & ~of_check),
+                requests.ready.eq(Mux(of_check, 1, self.o.ready & ~of_chip)),
                 replied.eq(self.answer.valid | checks),
             ]
             with m.If(checks):
@@ -195,7 +200,7 @@ class SdramBridge(wiring.Component):
                 at.many.eq(move.length >= self.config.moved_bytes),
                 at.index.eq(place),
             ]
-            with m.If(self.move.valid):
+            with m.If(self.move.valid & (~requests.valid | of_chip)):
                 m.next = "begin" if self.chip.masks else "first"
 
     def _edges(self, m: Module, memory: SdramController, where: Value, at: _Progress) -> None:
@@ -280,7 +285,10 @@ class SdramBridge(wiring.Component):
             with m.If(at.left < 0):
                 self._end(m, at)
 
-    def _store(self, m: Module, memory: SdramController, where: Value, at: _Progress, *, of_host: Value) -> None:
+    def _store(
+        self, m: Module, memory: SdramController, requests: wiring.PureInterface, where: Value, at: _Progress, *,
+        of_host: Value,
+    ) -> None:  # fmt: skip
         """The state in which bytes are asked of the engine, or come from the host, wait in a queue, and are put
         together to words. Of the scratchpad, words are asked for."""
         width, size = self.config.moved_bytes, self.chip.data_bits // 8
@@ -292,7 +300,7 @@ class SdramBridge(wiring.Component):
         full, begun, asks, taken, leaves = (Signal(name=name) for name in ("full", "begun", "asks", "taken", "leaves"))
         ask, ask_whole, whole = Signal(), Signal(), Signal()
         m.d.comb += [
-            answers.i.payload.eq(Mux(of_host, self.i.payload.data, self.answer.payload)),
+            answers.i.payload.eq(Mux(of_host, requests.payload.data, self.answer.payload)),
             ask.eq(~of_host & (asking >= 0) & (free != 0)),
             asks.eq(ask & self.o.ready),
             taken.eq(answers.o.valid & answers.o.ready),
@@ -318,8 +326,8 @@ class SdramBridge(wiring.Component):
         m.d.sync += [asking.eq(move.length - 1), asking_many.eq(move.length >= width), index.eq(where), begun.eq(0)]
         with m.State("store"):
             m.d.comb += [
-                answers.i.valid.eq(Mux(of_host, self.i.valid, self.answer.valid)),
-                self.i.ready.eq(of_host & answers.i.ready),
+                answers.i.valid.eq(Mux(of_host, requests.valid, self.answer.valid)),
+                requests.ready.eq(of_host & answers.i.ready),
                 answers.o.ready.eq((~full | memory.w.ready) & (at.left >= 0)),
                 request.space.eq(move.space),
                 request.address.eq(at.place),

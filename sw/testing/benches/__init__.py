@@ -21,7 +21,7 @@ MODULES = (
     "postprocess",
     "banked",
     "uart", "usb", "usb_attacked", "usb_phy", "ethernet",
-    "framing", "endpoint", "fetch", "queue", "slice", "crossing", "serial", "sdram",
+    "framing", "endpoint", "fetch", "queue", "slice", "crossing", "serial", "sdram", "bridge",
 )  # fmt: skip
 """From the whole to the parts: the array, the accelerator, then rooms of :mod:`sateen.hw` in turn."""
 
