@@ -74,9 +74,9 @@ def streaming_wakeword(seed: int = 0) -> Graph:
     return net.flatten().fully_connected(3).graph()
 
 
-def mobilenet_v2(seed: int = 0) -> Graph:
-    """MobileNetV2 (arXiv:1801.04381) of width 0.35 at 160×160×3 without the last, widest convolution."""
-    net = _MobileNet((160, 160, 3), np.random.default_rng(seed), name="mobilenet_v2")
+def mobilenet_v2(seed: int = 0, *, size: int = 160) -> Graph:
+    """MobileNetV2 (arXiv:1801.04381) of width 0.35 at size×size×3 without the last, widest convolution."""
+    net = _MobileNet((size, size, 3), np.random.default_rng(seed), name="mobilenet_v2")
     net.full(16, 2).bottleneck(8, expand=1, stride=1)
     stages = [(6, 8, 2, 2), (6, 16, 3, 2), (6, 24, 4, 2), (6, 32, 3, 1), (6, 56, 3, 2), (6, 112, 1, 1)]
     for expand, outputs, count, first in stages:

@@ -100,7 +100,9 @@ def check_user(answer: bytes) -> None:
     """Raises what a response's status says of other users."""
     status = answer[-1] if answer else Status.BAD_OP
     if status in (Status.STRANGER, Status.ABORTED):
-        raise DeviceTakenError("another session has taken over the device; close that one, and open the device again")
+        raise DeviceTakenError(
+            "another session has taken over the device, or its power was off; close that one, and open the device again"
+        )
     if status == Status.IN_USE:
         raise DeviceTakenError("the device is in use by another client; wait until that one has closed it")
 

@@ -1,4 +1,5 @@
-"""A serial port whose cable is pulled out: the error says what to do, and behind a new connection all is as before."""
+"""A serial port whose cable is pulled out, and a device that loses its power: the error says what to do, and behind a
+new connection all is as before."""
 
 import queue
 import threading
@@ -8,7 +9,10 @@ import pytest
 from test_shelf import CONFIG
 
 import sateen
-from sateen.errors import DeviceError
+from sateen.errors import DeviceError, DeviceTakenError
+from sateen.hw.spec.wire import Space
+from sateen.runtime.link import read, write
+from sateen.runtime.shelf import DIRECTORY_BYTES
 from sateen.runtime.terminal import terminal
 from sateen.runtime.transport import SimulationTransport
 from sateen.testing.graphs import small_network
@@ -78,3 +82,25 @@ def test_cable_is_pulled_out(simulation, monkeypatch):
         cable.pull()
         with pytest.raises(DeviceError, match="connection is lost"):
             device.load(model).run(x)
+
+
+def test_power_is_lost(simulation, monkeypatch):
+    """Behind a serial adapter that keeps its own: of the SDRAM the directory is left, and not the models that it names.
+    None of them is found; the handle that was open says so, and what is loaded anew gives the same results."""
+    monkeypatch.setattr("sateen.runtime.link.ANSWER_SECONDS", 60.0)
+    model, x = small_network(CONFIG, 1)
+    cable = Cable(simulation)
+    with sateen.open(cable.port) as device:
+        loaded = device.load(model)
+        expected, size = loaded.run(x), device.shelf.size(model)
+        directory = device.link.transaction([read(Space.SDRAM, 0, 2048)])
+        cable.device = SimulationTransport(CONFIG)
+        with pytest.raises(DeviceTakenError, match="or its power was off; .* open the device again"):
+            loaded.run(x)
+    with sateen.open(cable.port) as device:
+        device.link.transaction([write(Space.SDRAM, 0, directory), write(Space.SDRAM, DIRECTORY_BYTES, bytes(size))])
+        assert model.graph.name in [entry.name for entry in device.shelf.entries]
+        np.testing.assert_array_equal(device.load(model).run(x), expected)
+        assert device.shelf.sent == size
+    cable.pull()
+    cable.device.close()

@@ -16,9 +16,10 @@ import needs
 import sateen
 from interpreters import litert_tensors
 from mobilenet import mobilenet_v1
-from networks import NETWORKS
+from networks import NETWORKS, mobilenet_v2
 from sateen.frontends import load, tflite
 from sateen.graph import Graph, run
+from sateen.runtime.moves import memory_use
 from sateen.testing.graphs import random_input
 
 NAMES = [
@@ -116,6 +117,7 @@ def test_every_model_on_a_large_device(name):
     assert on_device(name, "large").tiled == 0
 
 
+OUTSIDE = "large,sdram=as4c32m16sb"
 CYCLES = {
     "tflite/ic_resnet8.tflite": 58_000,
     "tflite/kws_dscnn.tflite": 20_000,
@@ -129,11 +131,12 @@ CYCLES = {
 @pytest.mark.parametrize("name", CYCLES)
 def test_predicted_cycles(name):
     """The MLPerf Tiny models stay on a large device, and take the cycles that they should; the device's own are in the
-    tests of it."""
+    tests of it. SDRAM beside it changes nothing."""
     graph = NETWORKS[name]() if name in NETWORKS else recorded(name)[0]
-    model = sateen.compile(graph, "large")
-    assert model.resident and not model.tiled
-    assert sum(layer.predicted.cycles for layer in model.layers) <= CYCLES[name]
+    models = [sateen.compile(graph, config) for config in ("large", OUTSIDE)]
+    assert all(model.resident and not model.tiled for model in models)
+    cycles, outside = ([layer.predicted.cycles for layer in model.layers] for model in models)
+    assert cycles == outside and sum(cycles) <= CYCLES[name]
 
 
 @pytest.mark.models
@@ -173,3 +176,23 @@ def test_network_on_a_large_device(name):
         assert abs(layer.counters.cycles - layer.layer.predicted.cycles) <= max(2, 0.01 * layer.counters.cycles), (
             layer.layer.name
         )
+
+
+@pytest.mark.models
+@pytest.mark.parametrize(("size", "most"), [(160, 400_000), (224, 800_000)])
+def test_mobilenet_in_sdram(size, most):
+    """Neither weights nor tensors fit the device; the host computes nothing. Input and output pass the link; layers
+    and waiting for SDRAM together take as long as they should, and as the models of both say."""
+    graph = mobilenet_v2(size=size)
+    x = random_input(graph, np.random.default_rng(0))
+    expected = run(graph, x)[graph.outputs[0]]
+    with sateen.open(f"sim:{OUTSIDE}") as device:
+        loaded = device.load(sateen.compile(graph, device.config, strict=True))
+        for _ in range(2):
+            np.testing.assert_array_equal(loaded.run(x), expected)
+        profile, use = loaded.profile, memory_use(loaded.model, device.config)
+        assert profile.cycles == sum(layer.predicted.cycles for layer in loaded.model.layers)
+        assert profile.memory_cycles == pytest.approx(use.cycles, rel=0.02)
+        assert profile.cycles + profile.memory_cycles <= most, profile
+        # Besides input and output, counters are read here.
+        assert profile.link_bytes < 1.2 * (x.nbytes + expected.nbytes)
