@@ -17,6 +17,7 @@ from sateen.graph import run as run_golden
 from sateen.hw.spec.config import parse_config
 from sateen.hw.spec.sdram import find_chip
 from sateen.hw.spec.wire import Op, Space
+from sateen.runtime.link import read
 from sateen.runtime.shelf import DIRECTORY_BYTES, HEAD, Shelf
 from sateen.runtime.slots import Piece
 from sateen.testing.graphs import random_graph, random_input, small_network
@@ -227,6 +228,13 @@ def test_memory_that_does_not_answer(models):
         memory.get = lambda start, length, byte=byte: bytes([byte]) * length
         with pytest.raises(DeviceError, match="SDRAM does not answer: (00|ff){8} was read where .* was written; check"):
             shelf.probe()
+
+
+def test_open_says_that_the_memory_does_not_answer():
+    """Before anything else is asked of it. Here, other bytes come in place of the SDRAM's."""
+    other = mock.patch("sateen.runtime.shelf.read", lambda _, place, length: read(Space.SCRATCHPAD, place, length))
+    with other, pytest.raises(DeviceError, match="SDRAM does not answer: .* check that the board has ESMT M12L6"):
+        sateen.open(f"sim:{DEVICE}")
 
 
 def test_command(tmp_path):
