@@ -123,7 +123,7 @@ def summary() -> str:
     heads = ["board", "array", ">LUTs", ">clock, MHz", *(f">{name}, ms" for name in shown)]
     fastest: dict[tuple[str, str], Record] = {}
     for one in results.of_kind("board"):
-        if one["name"] in chosen and one["latency"]:
+        if one["name"] in chosen and all(name in one["latency"] for name in shown):
             key = one["name"], one["configuration"].partition(",")[0]
             fastest[key] = min(fastest.get(key, one), one, key=lambda each: each["latency"][shown[1]]["ms"])
     rows = []
