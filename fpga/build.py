@@ -49,6 +49,7 @@ MARGIN = 0.15
 registers in use is optimistic."""
 SUFFIX = {"ecp5": ".bit", "gowin": ".fs", "ice40": ".bin"}
 """Per family, the suffix of its bitstreams."""
+PLACED_NAME = re.compile(r"\bUSB\w+Endpoint_\d{6,}\b")
 
 
 def find_board(name: str) -> Board:
@@ -262,7 +263,15 @@ def design(board: Board, config: Config, system: wiring.Component) -> tuple[str,
     # The placer gets the engine's clock, with its margin, as an option.
     pins = [line for line in constraints.splitlines() if not re.match("FREQUENCY|set_frequency|#|//", line.strip())]
     pins += [f'FREQUENCY NET "{net}" {hz // 1_000_000} MHZ;' for net, hz in board.link_clocks(config).items()]
-    return files["sateen.il"], "\n".join(pins) + "\n"
+    return _numbered(files["sateen.il"]), "\n".join(pins) + "\n"
+
+
+def _numbered(text: str) -> str:
+    """A design whose names are the same each time: luna's endpoints are named by where they lie in Python's memory."""
+    places = dict.fromkeys(PLACED_NAME.findall(text))
+    for number, place in enumerate(places):
+        text = text.replace(place, f"{place.rpartition('_')[0]}_{number}")
+    return text
 
 
 def route(
