@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from amaranth.hdl import Module
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect
 from one_build import MHZ, TINY
 
 import needs
@@ -18,7 +18,7 @@ from sateen.fpga.build import Recipe, design
 from sateen.fpga.flow import Resources
 from sateen.fpga.parts import PARTS
 from sateen.hw.link.ethernet.frames import GMII
-from sateen.hw.link.usb import ULPI_PINS, USB_PINS
+from sateen.hw.link.usb import ULPI_PINS, USB_PINS, UsbSerial
 from sateen.hw.sdram.pins import pins
 from sateen.hw.spec.sdram import find_chip
 from sateen.runtime.transport import RATES, alternatives
@@ -84,6 +84,25 @@ def test_design_with_usb(name):
     ]  # fmt: skip
     needs.package("luna", extra="fpga")
     assert "luna-usb" in Recipe(board=name, config=config).tools
+
+
+class UsbAlone(Lines):
+    """USB, and nothing behind it."""
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.usb_serial = serial = UsbSerial()
+        connect(m, serial.pins, wiring.flipped(self.usb))
+        connect(m, serial.o, serial.i)
+        return m
+
+
+def test_usb_has_the_same_names_each_time():
+    """Else no build of it would be found again, or be repeated."""
+    needs.package("luna", extra="fpga")
+    board = BOARDS["orangecrab-85f"]
+    text, _ = design(board, board.with_pll_clock(board.parse("tiny,link=usb")), UsbAlone())
+    assert set(re.findall(r"USB\w+Endpoint_(\d+)", text)) == {"0"}
 
 
 class UsbPhy(wiring.Component):
