@@ -11,9 +11,11 @@ import results
 import sateen
 from sateen.graph import Graph, MatrixProduct, Softmax, Tensor
 from sateen.graph import run as golden_model
+from sateen.hw.spec.descriptor import Rounding
 from sateen.sim import golden
 
-CONFIGURATION = "small,products=1,softmax=1"
+CONFIGURATIONS = {"small,products=1,softmax=1": Rounding.DOUBLE, "small,products=1,softmax=2": Rounding.FLOAT32}
+"""TensorFlow Lite's form, and ONNX's."""
 LENGTH, DEPTH = 64, 32
 """Rows, and channels of each."""
 SCALE = 0.05
@@ -21,21 +23,27 @@ LAYERS = {"scores": "Q·Kᵀ", "shares": "softmax", "mixed": "its product with V
 
 
 def main() -> None:
-    made, rng = head(), np.random.default_rng(1)
+    for configuration, rounding in CONFIGURATIONS.items():
+        measure(configuration, rounding)
+
+
+def measure(configuration: str, rounding: int) -> None:
+    """Runs a head of either form, and enters its cycles."""
+    made, rng = head(rounding), np.random.default_rng(1)
     x = {name: rng.integers(-128, 128, made.tensors[name].shape).astype(np.int8) for name in made.inputs}
-    with sateen.open(f"sim:{CONFIGURATION}") as device:
+    with sateen.open(f"sim:{configuration}") as device:
         loaded = device.load(sateen.compile(made, device.config, strict=True))
         np.testing.assert_array_equal(loaded.run(x), golden_model(made, x)["y"])
         for layer in loaded.profile.layers:
             cycles = layer.counters.cycles
             results.add(
-                "attention", name=LAYERS[layer.layer.name], configuration=CONFIGURATION, rows=LENGTH, channels=DEPTH,
+                "attention", name=LAYERS[layer.layer.name], configuration=configuration, rows=LENGTH, channels=DEPTH,
                 cycles=cycles, predicted=layer.layer.predicted.cycles, tools=results.SIMULATION,
             )  # fmt: skip
             print(f"{layer.layer.name}: {cycles:,} cycles", flush=True)
 
 
-def head() -> Graph:
+def head(rounding: int) -> Graph:
     """Q·Kᵀ, softmax, and its product with V."""
     square, flat = (1, LENGTH, LENGTH), (1, LENGTH, DEPTH)
     tensors = [Tensor(name=name, shape=flat, scale=SCALE, zero_point=2) for name in "qkvy"]
@@ -43,15 +51,15 @@ def head() -> Graph:
     tensors.append(Tensor(name="shares", shape=square, scale=1 / 256, zero_point=-128))
 
     def product(name: str, a: str, b: str, y: str, scale: float) -> MatrixProduct:
-        multiplier, shift = golden.quantize_multiplier(scale)
+        multiplier, shift = golden.quantize_multiplier(float(np.float32(scale)))
         return MatrixProduct(
             name=name, a=a, b=b, output=y, bias=np.zeros(1, np.int32), multiplier=multiplier, shift=shift,
-            transpose_b=name == "scores",
+            rounding=rounding, transpose_b=name == "scores",
         )  # fmt: skip
 
     ops = [
         product("scores", "q", "k", "scores", SCALE / 2),
-        Softmax(name="shares", input="scores", output="shares"),
+        Softmax(name="shares", input="scores", output="shares", rounding=rounding),
         product("mixed", "shares", "v", "y", 1 / 256),
     ]
     return Graph(name="head", tensors={t.name: t for t in tensors}, ops=ops, inputs=["q", "k", "v"], outputs=["y"])

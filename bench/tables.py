@@ -113,8 +113,11 @@ def steps() -> str:
 
 def attention() -> str:
     """A head of attention, layer by layer."""
-    rows = [[one["name"], number(one["cycles"]), number(one["predicted"])] for one in results.of_kind("attention")]
-    return table(["layer", ">cycles", ">by the cycle model"], rows)
+    found = results.of_kind("attention")
+    rows = [
+        [one["name"], f"`{one['configuration']}`", number(one["cycles"]), number(one["predicted"])] for one in found
+    ]
+    return table(["layer", "configuration", ">cycles", ">by the cycle model"], rows)
 
 
 def summary() -> str:

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.descriptor import Descriptor
+from sateen.hw.spec.descriptor import Descriptor, Rounding
 from sateen.hw.spec.timing import Timing
 
 __all__ = ["Passes", "walk"]
@@ -47,6 +47,9 @@ def walk(d: Descriptor, config: Config, *, first: int, opened: int, tables_full:
     """When the last two lines left the slice."""
     arrival = first - group
     free = scale = settled = 0
+    real = d.output.rounding == Rounding.FLOAT32
+    paces, pace = t.paces if real else (1, 1), 1
+    """Cycles that entries take in a sum and in results, and that those before take."""
     """When the reciprocal may begin; when the scale of the next results is there; when a row's maximum is known."""
     for step in range(steps):
         added = 0
@@ -60,17 +63,22 @@ def walk(d: Descriptor, config: Config, *, first: int, opened: int, tables_full:
                 arrivals.append(taken)
                 if not number:
                     continue
-                begins = max(read + 1, taken + 1)
+                begins = max(read + pace, taken + 1)
+                pace = paces[number - 1]
                 if number == 2 and line == 0 and step:
                     # The scale is there unless the one before has not been taken.
                     begins = max(begins, scale)
-                    marked = begins + t.entries_to_scale
-                read = begins + count - 1
+                    marked = begins + (t.entries_to_taken if real else t.entries_to_scale)
+                read = begins + (count - 1) * pace
                 left.append(read)
             if number == 0:
                 settled = taken + t.row_to_row
             if number == 1:
-                added = read + t.entries_to_sum
+                added = read + (t.entries_to_total if real else t.entries_to_sum)
+        if real:
+            # A sum that is done waits until the one before has been taken.
+            scale = max(added, marked if step else 0)
+            continue
         # The sum of this step, once that of the step before is done; its scale, once that one's has been taken.
         done = max(added, free) + t.reciprocal - 1
         scale = free = max(done, marked if step else 0) + 1

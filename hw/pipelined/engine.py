@@ -17,6 +17,7 @@ from sateen.hw.pipelined.operands import OperandWriter
 from sateen.hw.pipelined.output import OutputUnit
 from sateen.hw.pipelined.postprocess import PostProcess
 from sateen.hw.pipelined.sequencer import CauseCounters, Sequencer
+from sateen.hw.pipelined.shares import Shares
 from sateen.hw.pipelined.softmax import Distances, RowScales
 from sateen.hw.pipelined.weight_store import WeightStore
 from sateen.hw.pipelined.weights import ChannelParameters, WeightUnit, parameter_word
@@ -179,12 +180,21 @@ class Engine(wiring.Component):
         m.d.comb += [
             u.distances.on.eq(u.output.softmax),
             u.look_up.alone.eq(u.output.softmax),
-            u.scales.on.eq(u.output.softmax),
+            u.scales.on.eq(u.output.softmax & ~u.output.shared if self.config.softmax == 2 else u.output.softmax),
             u.scales.valid.eq(u.output.row.sums),
             u.scales.last.eq(u.output.row.last),
             u.scales.mask.eq(u.output.o.payload.tag.mask),
             u.scales.entries.eq(u.output.o.payload.sums),
         ]
+        if self.config.softmax == 2:
+            m.d.comb += [
+                u.shares.on.eq(u.output.shared),
+                u.shares.zero_point.eq(u.output.settings.zero_point),
+                u.shares.i.eq(u.output.entries),
+                u.output.total.eq(u.shares.total),
+                u.postprocess.shared.eq(u.output.shared),
+                u.postprocess.shares.eq(u.shares.o),
+            ]
 
     def _normalize(self, m: Module, u: _Units) -> None:
         """The squares of results to their sum, and its inverse root back."""
@@ -312,10 +322,10 @@ class _Units:
         self.output = OutputUnit(
             cols=config.cols, lanes=config.lanes, position_bits=position_bits, address_bits=result_bits,
             sum_latency=self.accumulators.LATENCY, channel=CHANNEL, settings=SETTINGS, tables=config.tables,
-            products=bool(config.products), softmax=bool(config.softmax), squares=bool(config.squares),
+            products=bool(config.products), softmax=config.softmax, squares=bool(config.squares),
             direct=bool(config.direct), norms=bool(config.norms), overlap=bool(config.overlap),
         )  # fmt: skip
-        self.postprocess = PostProcess(lanes=config.lanes, tag=self.output.tag)
+        self.postprocess = PostProcess(lanes=config.lanes, tag=self.output.tag, shares=config.softmax == 2)
         self.causes = CauseCounters(descriptors=config.descriptors, overlap=bool(config.overlap))
         if config.overlap:
             self.section_queue = Queue(32, depth=ceil_pow2(SECTIONS["weights"]))
@@ -329,6 +339,8 @@ class _Units:
         if config.softmax:
             self.distances = Distances(width=config.cols, beat_bytes=config.beat_bytes)
             self.scales = RowScales(lanes=config.lanes)
+        if config.softmax == 2:
+            self.shares = Shares(lanes=config.lanes)
         if config.products:
             self.operands = OperandWriter(
                 cols=config.cols, lanes=config.lanes, address_bits=weight_bits, weight_rows=config.weight_rows

@@ -11,11 +11,13 @@ from amaranth.lib.wiring import In, Out
 from sateen.hw.pipelined.ahead import AHEAD
 from sateen.hw.pipelined.lookup import Combiner, pair_shape
 from sateen.hw.pipelined.nest import Nest
+from sateen.hw.pipelined.shares import entries_shape
 from sateen.hw.pipelined.softmax import ROW, SCALE, Passes
 from sateen.hw.pipelined.walk import GroupWalk
 from sateen.hw.spec import descriptor
 from sateen.hw.spec.combining import LOADS_BIT, OPERAND_BITS, Combine, Source
 from sateen.hw.spec.descriptor import CHANNELS_DIM, COUNT_BITS, DIRECT_BIT, OUTPUT_DIMS, SECTIONS
+from sateen.hw.spec.timing import ADD_CYCLES, DIVIDE_CYCLES
 from sateen.hw.stream.delay import FANOUT, delayed, delayed_item
 from sateen.hw.stream.mux import indexed_mux
 from sateen.hw.stream.view import view
@@ -48,8 +50,8 @@ class OutputUnit(wiring.Component):
         The accumulators' memories can hold tables, too.
     products : bool
         Results may be bytes of the weight store.
-    softmax : bool
-        Lookups may be those of a softmax (:attr:`sateen.hw.spec.descriptor.OutputStream.softmax`); needs ``tables``.
+    softmax : int
+        Lookups may be those of a softmax, :attr:`sateen.hw.spec.config.Config.softmax`; needs ``tables``.
     squares : bool
         Lookups may square sums of entries; needs ``tables``.
     direct : bool
@@ -98,6 +100,12 @@ class OutputUnit(wiring.Component):
         Whether ``o.payload`` has entries to be added up, which are not for post-processing, and the last ones of a row.
     scales : In(stream)
         Each row's scale, to be taken from the first entries that it scales on. Without one, results wait.
+    shared : Out(1)
+        High from ``loaded`` to ``done`` of a softmax of float32. Only with ``softmax`` = 2, like the following.
+    entries : Out
+        Of :class:`sateen.hw.pipelined.shares.Shares`, in which an item takes its time.
+    total : In(1)
+        There is a row's sum; results wait for one, and take it.
     norm : In
         The scale of what is normalized, from the first read of a sum on. Only with ``norms``, like the following.
     normalized : Out(1)
@@ -124,7 +132,7 @@ class OutputUnit(wiring.Component):
         settings: data.StructLayout,
         tables: bool = False,
         products: bool = False,
-        softmax: bool = False,
+        softmax: int = 0,
         squares: bool = False,
         direct: bool = False,
         norms: bool = False,
@@ -146,6 +154,7 @@ class OutputUnit(wiring.Component):
         for_direct = {"codes": In(pair_shape(cols)), "loads": Out(1)}
         for_norms = {"norm": In(SCALE), "normalized": Out(1)}
         for_softmax = {"softmax": Out(1), "row": Out(ROW), "scales": In(stream.Signature(SCALE))}
+        for_shares = {"shared": Out(1), "entries": Out(entries_shape(lanes)), "total": In(1)}
         self.tag = self.tag_shape(lanes=lanes, address_bits=address_bits, overlap=overlap)
         super().__init__(
             {
@@ -158,6 +167,7 @@ class OutputUnit(wiring.Component):
                 **(for_tables if tables else {}),
                 **({"to_weights": Out(1)} if products else {}),
                 **(for_softmax if softmax else {}),
+                **(for_shares if softmax == 2 else {}),
                 **(for_direct if direct else {}),
                 **(for_norms if norms else {}),
                 "parameters_full": In(1),
@@ -244,7 +254,12 @@ class OutputUnit(wiring.Component):
 
     def _passes(self, m: Module, walk: GroupWalk, channels: Signal) -> Passes:
         """A softmax's passes over rows."""
-        m.submodules.passes = passes = Passes(cols=self.cols)
+        paces = (ADD_CYCLES * self.lanes, DIVIDE_CYCLES) if self.softmaxes == 2 else None
+        m.submodules.passes = passes = Passes(cols=self.cols, paces=paces)
+        scale, taken = self.scales.valid, self.scales.ready
+        if paces:
+            m.d.comb += passes.slow.eq(self.shared)
+            scale, taken = Mux(self.shared, self.total, scale), Mux(self.shared, self.entries.row.begins, taken)
         m.d.comb += [
             passes.on.eq(self.softmax),
             passes.length.eq(channels),
@@ -252,8 +267,8 @@ class OutputUnit(wiring.Component):
             passes.advance.eq(walk.advance),
             passes.ends.eq(walk.advance & walk.o.last_lanes),
             passes.last_lanes.eq(walk.o.last_lanes),
-            passes.scale.eq(self.scales.valid),
-            passes.taken.eq(self.scales.ready),
+            passes.scale.eq(scale),
+            passes.taken.eq(taken),
         ]
         return passes
 
@@ -294,6 +309,10 @@ class OutputUnit(wiring.Component):
         out = delayed_item(m, with_channels, name="out")
         if self.softmaxes:
             m.d.comb += [self.row.eq(out.row), self.scales.ready.eq(with_channels.row.begins)]
+        if self.softmaxes == 2:
+            item = delayed_item(m, with_sums, name="with_entries")
+            m.d.comb += [getattr(self.entries, part).eq(getattr(item, part)) for part in ("valid", "row")]
+            m.d.comb += self.entries.mask.eq(item.tag.mask)
         o, combine = self.o.payload, self.settings.combine if self.tables else None
         entries = [self._entries(m, control, table) for table in range(2)] if self.direct else None
         scale: data.View | None = None
@@ -322,6 +341,8 @@ class OutputUnit(wiring.Component):
                     combiner.a.eq(sums),
                     combiner.b.eq(entry(self.second_entries, 1, f"second_{lane}")),
                 ]
+                if self.softmaxes == 2:
+                    m.d.comb += [self.entries.first[lane].eq(combiner.a), self.entries.second[lane].eq(combiner.b)]
                 sums = combiner.o
             channels = [channel.as_value() for channel in self.channels]
             picked: Value = pick(channels, with_channels, f"channel_{lane}")
@@ -401,7 +422,11 @@ class OutputUnit(wiring.Component):
             with m.If(self.load.valid & self.load.ready & (index == 4)):
                 m.d.sync += self._operands.eq(Mux(has_operands, word, 1 << LOADS_BIT))
         if self.softmaxes:
-            self._flag(m, self.softmax, "is_softmax", word[24 + descriptor.SOFTMAX_BIT], index)
+            is_softmax = word[24 + descriptor.SOFTMAX_BIT]
+            self._flag(m, self.softmax, "is_softmax", is_softmax, index)
+            if self.softmaxes == 2:
+                is_real = is_softmax & (word[24:26] == descriptor.Rounding.FLOAT32)
+                self._flag(m, self.shared, "is_shared", is_real, index)
         looks_up = self.look_up if self.tables else Signal()
         with m.If(self.done):
             m.d.sync += [running.eq(0), looks_up.eq(0)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, signed
+from amaranth.hdl import Cat, Module, Mux, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -25,6 +25,8 @@ class PostProcess(wiring.Component):
         Channels side by side.
     tag : StructLayout
         What accompanies a beat.
+    shares : bool
+        Results may come from elsewhere.
 
     Members
     -------
@@ -32,14 +34,17 @@ class PostProcess(wiring.Component):
         Of the layer, steady while values are in flight, and before the first by one cycle for every four lanes.
     i : In(stream), always ready
         ``sums`` and ``channels`` per lane; ``first``, ``last``, ``tag``.
+    shared : In(1), shares : In
+        Beats give these results, :attr:`Requantize.LATENCY` cycles after they came. ``shared`` is steady like the
+        settings. Only with ``shares``.
     o : Out(stream), always ready
         ``data`` per lane, ``tag``.
     """
 
-    def __init__(self, *, lanes: int, tag: data.StructLayout):
+    def __init__(self, *, lanes: int, tag: data.StructLayout, shares: bool = False):
         if lanes < 1:
             raise ValueError(f"lanes must be 1 or more, not {lanes!r}")
-        self.lanes, self.tag = lanes, tag
+        self.lanes, self.tag, self.has_shares = lanes, tag, shares
         self.latency = Requantize.LATENCY + 1
         beat = data.StructLayout(
             {
@@ -50,11 +55,13 @@ class PostProcess(wiring.Component):
                 "tag": tag,
             }
         )
-        result = data.StructLayout({"data": data.ArrayLayout(signed(8), lanes), "tag": tag})
+        results = data.ArrayLayout(signed(8), lanes)
+        result = data.StructLayout({"data": results, "tag": tag})
         super().__init__(
             {
                 "settings": In(SETTINGS),
                 "i": In(stream.Signature(beat, always_ready=True)),
+                **({"shared": In(1), "shares": In(results)} if shares else {}),
                 "o": Out(stream.Signature(result, always_ready=True)),
             }
         )
@@ -77,7 +84,7 @@ class PostProcess(wiring.Component):
         control = delayed_item(m, control, name="last_control")
         m.d.comb += self.o.payload.tag.eq(delayed(m, control.tag, name="tag"))
         m.d.sync += self.o.valid.eq(control.valid & control.last)
-        settings = self.settings
+        settings, shared = self.settings, self.shared if self.has_shares else None
         for lane in range(self.lanes):
             # Settings are there long before values.
             settings = delayed(m, settings, name=f"settings_{lane}") if lane % FANOUT == 0 else settings
@@ -87,8 +94,12 @@ class PostProcess(wiring.Component):
                 requantize.i.eq(beat.sums[lane]),
                 requantize.channel.eq(beat.channels[lane]),
             ]
+            result: Value = requantize.o
+            if shared is not None:
+                shared = delayed(m, shared, name=f"shared_{lane}") if lane % FANOUT == 0 else shared
+                result = Mux(shared, self.shares[lane], result).as_signed()
             largest = self.o.payload.data[lane]
             valid, first = largest_of[lane // FANOUT]
             with m.If(valid):
-                m.d.sync += largest.eq(Mux(first | (requantize.o > largest), requantize.o, largest))
+                m.d.sync += largest.eq(Mux(first | (result > largest), result, largest))
         return m

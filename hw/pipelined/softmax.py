@@ -134,6 +134,13 @@ def largest_cycles(width: int) -> int:
 class Passes(wiring.Component):
     """Which lines of a softmax are added up, and which are scaled and written.
 
+    Parameters
+    ----------
+    cols : int
+        Columns of the tile.
+    paces : tuple, optional
+        Cycles that lanes may take which are added up, and which are scaled; 2 or more.
+
     Members
     -------
     on : In(1)
@@ -149,16 +156,18 @@ class Passes(wiring.Component):
     scale : In(1), taken : In(1)
         There is a scale; it is taken, some cycles after the first entries that it is for.
     ready : Out(1)
-        There is a scale for the line, if it needs one.
+        There is a scale for the line, if it needs one, and it is time for the next lanes.
     row : Out
         See :data:`ROW`.
     writes : Out(1)
         The line is scaled, and belongs to a row.
+    slow : In(1)
+        The next lanes are ready so many cycles after those before as ``paces`` says. Only with ``paces``.
     """
 
-    def __init__(self, *, cols: int):
-        self.cols = cols
-        ports = ("on", "begin", "advance", "ends", "last_lanes", "scale", "taken")
+    def __init__(self, *, cols: int, paces: tuple[int, int] | None = None):
+        self.cols, self.paces = cols, paces
+        ports = ("on", "begin", "advance", "ends", "last_lanes", "scale", "taken", *(("slow",) if paces else ()))
         super().__init__(
             {
                 **{name: In(1) for name in ports},
@@ -175,8 +184,9 @@ class Passes(wiring.Component):
         last, scales, needs, reserved = Signal(), Signal(), Signal(), Signal()
         # Passes of results that are done; those of the first two steps are of no rows.
         steps = Signal(2)
+        scaled = ~needs | (self.scale & ~reserved)
         m.d.comb += [
-            self.ready.eq(~needs | (self.scale & ~reserved)),
+            self.ready.eq(scaled & ~self._waits(m, scales) if self.paces else scaled),
             self.row.sums.eq(self.on & self.advance & ~scales),
             self.row.last.eq(last & self.last_lanes),
             self.row.begins.eq(self.advance & needs),
@@ -195,6 +205,15 @@ class Passes(wiring.Component):
         with m.If(~self.on):
             m.d.sync += [self.channels.eq(self.length), *(s.eq(0) for s in (last, scales, needs, reserved, steps))]
         return m
+
+    def _waits(self, m: Module, scales: Value) -> Signal:
+        """Whether the last lanes may take longer."""
+        assert self.paces is not None
+        left, waits = Signal(range(max(self.paces))), Signal()
+        m.d.sync += [left.eq(left - 1), waits.eq(waits & self.on & (left != 1))]
+        with m.If(self.advance & self.slow):
+            m.d.sync += [left.eq(Mux(scales, self.paces[1], self.paces[0]) - 1), waits.eq(1)]
+        return waits
 
 
 class RowScales(wiring.Component):

@@ -147,13 +147,14 @@ def _products(config: Config) -> None:
 
 def _softmax(config: Config) -> None:
     """Checks what softmax requires."""
-    _int(config, "softmax", 0, 1)
+    _int(config, "softmax", 0, 2)
     if config.softmax and config.engine != "pipelined":
-        raise ValueError(f"engine must be pipelined with softmax=1, not {config.engine!r}")
+        raise ValueError(f"engine must be pipelined with softmax={config.softmax}, not {config.engine!r}")
     limits = {"positions": (16 if config.direct else TABLE_ENTRIES, 4096), "cols": (4, config.beat_bytes)}
     for name, (low, high) in limits.items() if config.softmax else ():
         if not low <= getattr(config, name) <= high:
-            raise ValueError(f"{name} must be {low} to {high} with softmax=1, not {getattr(config, name)!r}")
+            value = getattr(config, name)
+            raise ValueError(f"{name} must be {low} to {high} with softmax={config.softmax}, not {value!r}")
 
 
 def _multiple(config: Config, name: str, of: int, why: str) -> None:

@@ -89,9 +89,10 @@ class Config:
     link: str = "uart"
     """One of :data:`LINKS`, for builds for boards."""
     softmax: int = 0
-    """1: the device computes softmax over the last axis, as TensorFlow Lite defines it, with one multiplier more. Only
-    in a pipelined engine with ``positions=256`` or more, and ``cols`` from 4 to the bytes of a beat (``rows``, or a
-    multiple where a PE takes several)."""
+    """1: the device computes softmax over the last axis, as TensorFlow Lite defines it, with one multiplier more; 2: as
+    onnxruntime defines it, too, with an adder of float32 more, and a divider in each lane. Only in a pipelined engine
+    with ``positions=256`` or more, and ``cols`` from 4 to the bytes of a beat (``rows``, or a multiple where a PE takes
+    several)."""
     address: str = ADDRESS
     """The device's IPv4 address with ``link=ethernet``."""
     squares: int = 0

@@ -23,9 +23,9 @@ from sateen.hw.spec.pe import ZERO_POINT_BIT
 
 __all__ = [
     "ACTIVATION_DIMS", "BIAS_BYTES", "CHANNELS_DIM", "CHUNK_DIM", "COUNT_BITS", "DESCRIPTOR_WORDS", "DIM_WORDS",
-    "DIRECT_BIT", "MOST_AHEAD", "OUTPUT_DIMS", "OUTPUT_DIM_WORDS", "PARAMETER_BYTES",
-    "SAME_BIASES_BIT", "SCALE_BYTES", "SECTIONS", "SOFTMAX_BIT", "SOFTMAX_LENGTH", "TABLE_ENTRIES", "TO_WEIGHTS_BIT",
-    "WAITS_BIT", "X_DIM", "Y_DIM",
+    "DIRECT_BIT", "MOST_AHEAD", "OUTPUT_DIMS", "OUTPUT_DIM_WORDS", "PARAMETER_BYTES", "REAL_SOFTMAX_LENGTH",
+    "SAME_BIASES_BIT", "SCALE_BYTES", "SECTIONS", "SHARE_STEPS", "SOFTMAX_BIT", "SOFTMAX_LENGTH", "TABLE_ENTRIES",
+    "TO_WEIGHTS_BIT", "WAITS_BIT", "X_DIM", "Y_DIM",
     "ActivationStream", "Descriptor", "Dim", "OutputStream", "Rounding", "Sliding", "WeightStream",
     "parameter_words", "steps", "table_words",
 ]  # fmt: skip
@@ -64,8 +64,11 @@ TABLE_ENTRIES = 256
 SAME_BIASES_BIT, WAITS_BIT, TO_WEIGHTS_BIT, SOFTMAX_BIT, DIRECT_BIT = 28, 29, 5, 6, 7
 """Places of :attr:`WeightStream.same_biases`, :attr:`WeightStream.waits`, :attr:`OutputStream.to_weights`,
 :attr:`OutputStream.softmax`, and :attr:`OutputStream.normalized` or :attr:`OutputStream.entries` in their modes."""
-SOFTMAX_LENGTH = 2047
-"""Most values of a row whose softmax the device computes: the sum of its exponentials is then below 2^30."""
+SOFTMAX_LENGTH, REAL_SOFTMAX_LENGTH = 2047, (1 << 16) - 1
+"""Most values of a row whose softmax the device computes: the sum of its exponentials is then below 2^30; with float32
+as many as a descriptor can say."""
+SHARE_STEPS = 256
+"""Most steps of a whole share, in a softmax of float32: 24 bits times as many have 32."""
 
 COUNT_BITS = 16
 """Width of a counter's ``count`` in a descriptor."""
@@ -284,6 +287,12 @@ class OutputStream:
     """Softmax of rows of ``channels`` values, 1 to :data:`SOFTMAX_LENGTH`. The first table holds the exponential of
     each distance to a row's maximum, 0 to 2^31 − 1; the second one, biases, multipliers and shifts are zero, and
     entries are added. Each row has its own multiplier and shift.
+
+    With ``rounding`` FLOAT32 it is onnxruntime's: 1 to :data:`REAL_SOFTMAX_LENGTH` values; the first table holds
+    float32, the second one the 24 bits of each times the steps of a whole share
+    (:func:`sateen.sim.golden.real_entries`), at most :data:`SHARE_STEPS`. Sums are rounded to float32 one after the
+    other, quotients once, to even; ``low`` and ``high`` are −128 and 127.
+    :attr:`~sateen.hw.spec.config.Config.softmax` must be 2.
 
     Beats, in lines of ``cols`` bytes, come in steps of three passes: over a row, over the one before and over the one
     before that. There are two steps more than rows, so that each row passes three times; what passes before the first

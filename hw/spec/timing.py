@@ -6,7 +6,9 @@ from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS, SECTIONS
 
 __all__ = [
+    "ADD_CYCLES",
     "BLOCK_DEPTH",
+    "DIVIDE_CYCLES",
     "EDGE_STAGES",
     "FANOUT",
     "LUT_DEPTH",
@@ -47,6 +49,8 @@ EDGE_STAGES = 2
 """Pipeline registers before the array's edges, the farthest of which are at the other end of the chip."""
 RECIPROCAL_CYCLES = 62
 """Cycles from the sum of a row's exponentials to its reciprocal."""
+ADD_CYCLES, DIVIDE_CYCLES = 2, 10
+"""Cycles that a float32 takes to be added to a row's sum, and a lane to divide it by that sum."""
 OPERAND_SETTLE = 12
 """Cycles from the end of a descriptor that writes words of the weight store until these are read."""
 
@@ -153,6 +157,12 @@ class Timing:
         """Of a softmax, from then until the row's results can be read."""
         self.entries_to_scale = 5 + combiner
         """Of a softmax, from the reading of a row's first results until the scale of the next row can follow."""
+        self.paces = ADD_CYCLES * config.lanes, DIVIDE_CYCLES
+        """Of a softmax of float32, from entries that are added up, or divided, to the next ones, at the least."""
+        self.entries_to_total = 9 + ADD_CYCLES * config.lanes
+        """Of a softmax of float32, from the reading of a row's last entries until its results can be read."""
+        self.entries_to_taken = 7
+        """Of a softmax of float32, from the reading of a row's first results until those of the next row can be."""
         self.row_to_row = 2 + (config.cols - 1).bit_length()
         """Of a softmax, from the last line of a row's first pass to the first line of the next row's, at the least."""
         self.open_to_free = 6 + combiner

@@ -73,7 +73,16 @@ from sateen.sim.golden.real import (
 )
 from sateen.sim.golden.recurrent import GATES, Lstm, time_product, widening_product
 from sateen.sim.golden.scaling import dequantize, quantize, quantize_multiplier, requantize, rescale
-from sateen.sim.golden.softmax import exponentials, log_softmax, real_softmax, row_scales, softmax
+from sateen.sim.golden.softmax import (
+    exponentials,
+    log_softmax,
+    real_entries,
+    real_softmax,
+    real_steps,
+    real_sums,
+    row_scales,
+    softmax,
+)
 from sateen.sim.golden.wide import (
     wide_add,
     wide_average_pool2d,
@@ -164,6 +173,7 @@ __all__ = [
     "real_binary",
     "real_codes",
     "real_conv2d",
+    "real_entries",
     "real_matrix_product",
     "real_max_pool2d",
     "real_mean",
@@ -173,6 +183,8 @@ __all__ = [
     "real_resize_bilinear",
     "real_share",
     "real_softmax",
+    "real_steps",
+    "real_sums",
     "real_table",
     "real_transpose_conv2d",
     "real_unary",

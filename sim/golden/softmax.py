@@ -19,7 +19,9 @@ from sateen.sim.golden.scaling import (
     rescale,
 )
 
-__all__ = ["exponentials", "log_softmax", "real_softmax", "row_scales", "softmax"]
+__all__ = [
+    "exponentials", "log_softmax", "real_entries", "real_softmax", "real_steps", "real_sums", "row_scales", "softmax",
+]  # fmt: skip
 
 DIFFERENCE_BITS, SUM_BITS = 5, 12
 """Integer bits of a difference from the row's maximum, and of the sum of exponentials."""
@@ -75,17 +77,39 @@ def softmax(x: Int8Array, scale: float) -> Int8Array:
 def real_softmax(x: Int8Array, scale: float, output: Quantization) -> Int8Array:
     """softmax over the last axis as onnxruntime computes it: exponentials and sums are float32, quotients are rounded
     once, to even."""
-    # The largest exponential is e^−5 of the largest that a row could sum up in float32.
-    largest = max(0.0, float(np.log(np.finfo(np.float32).max / np.float32(x.shape[-1]))) - 5)
-    unit = float(np.float32(scale))
-    table = np.exp((np.arange(-255, 1) + largest / unit) * unit).astype(np.float32)
     values = x.astype(np.int64)
-    exponential = table[values - values.max(axis=-1, keepdims=True) + 255]
-    # Term by term: numpy's own sums are pairwise.
-    total = np.cumsum(exponential, axis=-1, dtype=np.float32)[..., -1:]
-    steps = float(np.floor(np.float32(1) / np.float32(output[0])))
-    shares = np.rint(exponential.astype(np.float64) * steps / total) + output[1]
+    exponential = _real_exponentials(scale, x.shape[-1])[values.max(axis=-1, keepdims=True) - values]
+    shares = np.rint(exponential.astype(np.float64) * real_steps(output[0]) / real_sums(exponential)) + output[1]
     return np.clip(shares, -128, 127).astype(np.int8)
+
+
+def real_sums(exponential: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The sums of rows, along the last axis."""
+    # Term by term: numpy's own sums are pairwise.
+    return np.cumsum(exponential, axis=-1, dtype=np.float32)[..., -1:]
+
+
+def real_steps(scale: float) -> int:
+    """The steps of a whole share, of results of a scale."""
+    return int(np.floor(np.float32(1) / np.float32(scale)))
+
+
+def _real_exponentials(scale: float, length: int) -> NDArray[np.float32]:
+    """What float32 has of exp(−``scale`` · d) for each distance d of 0 to 255, all times the same factor: the largest
+    is e^−5 of the largest that a row of so many values could sum up."""
+    largest = max(0.0, float(np.log(np.finfo(np.float32).max / np.float32(length))) - 5)
+    unit = float(np.float32(scale))
+    exponentials: NDArray[np.float32] = np.exp((-np.arange(256) + largest / unit) * unit).astype(np.float32)
+    return exponentials
+
+
+def real_entries(scale: float, length: int, output: Quantization) -> Int64Array:
+    """For each distance to the maximum of a row of so many values [2, 256]: the bits of its exponential, and the 24
+    bits of that times the steps of a whole share, as int32."""
+    bits = _real_exponentials(scale, length).view(np.int32).astype(np.int64)
+    hidden = (bits >= 1 << 23).astype(np.int64) << 23
+    products = (bits & (1 << 23) - 1 | hidden) * real_steps(output[0])
+    return np.stack([bits, products.astype(np.int32).astype(np.int64)])
 
 
 def log_softmax(x: Int8Array, scale: float) -> Int8Array:

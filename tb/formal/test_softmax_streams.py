@@ -7,8 +7,12 @@ import pytest
 from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal, signed
 
 from prove import Order, contract, free, prove
+from sateen.hw.pipelined.shares import FloatSum, total_latency
 from sateen.hw.pipelined.softmax import Distances, Passes, Reciprocal
+from sateen.hw.spec.timing import ADD_CYCLES
 
+PACES = 4, 3
+"""Cycles that entries take which are added up, and which are divided."""
 TAKEN_AFTER = 3
 """Cycles from the first entries that a scale is for until it is taken; in the output unit there are more."""
 
@@ -62,20 +66,44 @@ def reciprocals(m: Module) -> None:
     Order(m, dut.i, dut.o, capacity=2, compare=False, expected=dut.i.payload[0])
 
 
-def scales(m: Module) -> None:
-    """Whatever is sent when: each scale is taken once, for the first entries of the row that it is there for."""
-    m.submodules.dut = dut = Passes(cols=2)
+def totals(m: Module) -> None:
+    """Each row of numbers gives one sum, so many cycles after its last one, which stays until it is taken."""
+    m.submodules.dut = dut = FloatSum(lanes=2)
     free(m, dut)
-    begun, under_way = Signal(), Signal(TAKEN_AFTER)
+    contract(m, dut.o)
+    latency, space = total_latency(2), ADD_CYCLES * 2
+    since, after = Signal(range(latency + 1), init=latency), Signal(range(space + 3), init=space + 2)
+    ended, waiting = Signal(), Signal(2)
+    m.d.sync += [since.eq(since + (since != latency)), after.eq(after + (after != space + 2))]
+    # As the passes have it: items come after their time, those of another row when the last one's sum is there alone.
+    m.d.comb += Assume(dut.on & (~dut.valid | (after >= space + 2 * ended) & ~(ended & (waiting > 1))))
+    with m.If(dut.valid):
+        m.d.sync += [after.eq(1), ended.eq(dut.last)]
+        with m.If(dut.last):
+            m.d.sync += since.eq(1)
+    finished = dut.valid & dut.last
+    m.d.sync += waiting.eq(waiting + finished - (dut.o.valid & dut.o.ready))
+    m.d.comb += Assert(~dut.o.valid | (waiting != 0))
+    with m.If((since == latency) & (waiting != 0)):
+        m.d.comb += Assert(dut.o.valid)
+    m.d.comb += Cover(dut.o.valid & dut.o.ready & (waiting == 2))
+
+
+def scales(m: Module, paces: tuple[int, int] | None = None) -> None:
+    """Whatever is sent when: each scale is taken once, for the first entries of the row that it is there for."""
+    m.submodules.dut = dut = Passes(cols=2, paces=paces)
+    free(m, dut)
+    on, begun, under_way = Signal(), Signal(), Signal(TAKEN_AFTER)
     waited, found = Signal(), Signal()
     m.d.comb += [
-        Assume(dut.on & (dut.begin == ~begun) & (dut.length >= 1) & (dut.length <= 4)),
+        Assume((dut.on == on) & (dut.begin == (on & ~begun)) & (dut.length >= 1) & (dut.length <= 4)),
         Assume(~dut.advance | (begun & dut.ready)),
         Assume(dut.ends == (dut.advance & dut.last_lanes)),
         dut.taken.eq(under_way[-1]),
     ]
     # What gives the scales: a stream.
-    m.d.sync += [begun.eq(1), under_way.eq(under_way << 1 | dut.row.begins), waited.eq(dut.scale & ~dut.taken)]
+    m.d.sync += [on.eq(1), begun.eq(on), under_way.eq(under_way << 1 | dut.row.begins)]
+    m.d.sync += waited.eq(dut.scale & ~dut.taken)
     m.d.comb += Assume(~waited | dut.scale)
     with m.If(dut.taken):
         m.d.comb += Assert(dut.scale)
@@ -85,8 +113,32 @@ def scales(m: Module) -> None:
     m.d.comb += Cover(found & dut.row.begins)
 
 
+def paces(m: Module) -> None:
+    """Entries that take their time are followed by others no sooner, and wait for nothing but scales."""
+    scales(m, PACES)
+    dut = m.submodules.dut
+    since, needed = Signal(range(max(PACES) + 1), init=max(PACES)), Signal(range(max(PACES) + 1))
+    scaled, lines = Signal(), Signal()
+    with m.If(since != max(PACES)):
+        m.d.sync += since.eq(since + 1)
+    with m.If(dut.advance):
+        m.d.sync += [since.eq(1), needed.eq(Mux(dut.slow, Mux(scaled, PACES[1], PACES[0]), 1))]
+    # A row has two lines, so that it is known here which pass they are of.
+    m.d.comb += Assume(dut.length == 4)
+    with m.If(dut.ends):
+        m.d.sync += [lines.eq(~lines), scaled.eq(scaled ^ lines)]
+    with m.If(since < needed):
+        m.d.comb += Assert(~dut.ready)
+    with m.Elif(dut.scale & ~dut.taken):
+        m.d.comb += Cover(dut.ready & dut.slow & scaled)
+
+
 def test_scales():
     prove(scales, cover=24)
+
+
+def test_paces():
+    prove(paces, cover=24)
 
 
 @pytest.mark.prove
@@ -97,6 +149,11 @@ def test_lines():
 @pytest.mark.prove
 def test_maxima():
     prove(maxima, depth=14, cover=14)
+
+
+@pytest.mark.prove
+def test_totals():
+    prove(totals, cover=30)
 
 
 @pytest.mark.prove

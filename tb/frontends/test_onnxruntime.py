@@ -65,6 +65,21 @@ def test_softmax(scale, kind):
         compare(data, {"x": codes(rng.integers(0, 256, (1, 12)), kind)})
 
 
+@pytest.mark.parametrize("steps", [127, 255, 256])
+@pytest.mark.parametrize("length", [3, 64])
+def test_softmax_of_many_rows(length, steps):
+    """Of random values, and of the same ones in ascending and descending order, whose sums are others."""
+    rng = np.random.default_rng(1)
+    node = helper.make_node(
+        "QLinearSoftmax", ["x", "x_s", "x_z", "y_s", "y_z"], ["y"], domain=MICROSOFT, axis=-1, opset=13
+    )
+    x = rng.normal(scale=40, size=(120_000 // length, length)).round().clip(-128, 127).astype(np.int8)
+    x = np.concatenate([x, np.sort(x, axis=1), np.sort(x, axis=1)[:, ::-1]])[None]
+    for scale in (0.011, 0.05, 0.31):
+        constants = numbers("x", scale, 5, "i") | numbers("y", 1 / (steps + 0.25), -128, "i")
+        compare(model([node], [("x", "i", x.shape)], ("y", "i", x.shape), constants), {"x": x})
+
+
 @pytest.mark.parametrize("kind", ["u", "i"])
 @pytest.mark.parametrize("steps", [151, 189, 237, 255])
 @pytest.mark.parametrize("length", [2, 5, 6, 16])

@@ -116,7 +116,6 @@ def test_attention():
     ("made", "config", "reason"),
     [
         (graph((2048,), 0.1), CONFIGS[0], "its rows have 2048 values, the device takes 2047"),
-        (graph((10,), 0.1, rounding=Rounding.FLOAT32), CONFIGS[0], "it is onnxruntime's"),
         (graph((32766, 1), 0.1), CONFIGS[0], "it has 32766 rows, more than a descriptor's 32765"),
         (graph((300,), 0.1), CONFIGS[1], "one row and its results take 600"),
     ],
@@ -188,9 +187,9 @@ def test_verification_of_tables():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"softmax": 2}, "softmax must be a whole number from 0 to 1, not 2"),
+        ({"softmax": 3}, "softmax must be a whole number from 0 to 2, not 3"),
         ({"softmax": 1, "engine": "sequential", "lanes": 1}, "engine must be pipelined with softmax=1, not 'seq"),
-        ({"softmax": 1, "positions": 128}, "positions must be 256 to 4096 with softmax=1, not 128"),
+        ({"softmax": 2, "positions": 128}, "positions must be 256 to 4096 with softmax=2, not 128"),
         ({"softmax": 1, "cols": 16}, "cols must be 4 to 8 with softmax=1, not 16"),
     ],
 )

@@ -1,4 +1,5 @@
-"""Softmax over the last axis: exponentials of distances to a row's maximum are looked up, added up and scaled."""
+"""Softmax over the last axis: exponentials of distances to a row's maximum are looked up, added up and scaled, or
+divided."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sateen.compiler.lowering.fitting import Lane
 from sateen.compiler.lowering.lookup import LookUp
@@ -14,6 +16,8 @@ from sateen.graph.ops import Softmax, Tensor
 from sateen.hw.spec.combining import Combine, Operand, Source
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import (
+    REAL_SOFTMAX_LENGTH,
+    SHARE_STEPS,
     SOFTMAX_LENGTH,
     ActivationStream,
     Descriptor,
@@ -24,7 +28,7 @@ from sateen.hw.spec.descriptor import (
 )
 from sateen.sim import golden
 
-__all__ = ["RowLookUp", "softmax"]
+__all__ = ["RowLookUp", "entries", "softmax"]
 
 LARGEST_ROWS = 32765
 """Limit of a descriptor's coordinate, which counts two rows more."""
@@ -32,7 +36,7 @@ LARGEST_ROWS = 32765
 
 @dataclass(frozen=True, kw_only=True)
 class RowLookUp(LookUp):
-    """Softmax of the rows of a tensor; the first table has the exponentials, the second one zeros."""
+    """Softmax of the rows of a tensor, by tables as :attr:`sateen.hw.spec.descriptor.OutputStream.softmax` says."""
 
     length: int
     """Bytes of a row."""
@@ -40,7 +44,7 @@ class RowLookUp(LookUp):
     """Bytes from row to row, of the input and of the output; 0: ``length``."""
 
     def descriptor(self, config: Config, *, sources: tuple[int, int], target: int) -> Descriptor:
-        """As :attr:`sateen.hw.spec.descriptor.OutputStream.softmax` says."""
+        """One descriptor for all rows."""
         rows, n, cols = self.size // self.length, self.length, config.cols
         pitch = self.pitch or n
         steps, lines = rows + 2, -(-n // cols)
@@ -73,26 +77,46 @@ class RowLookUp(LookUp):
 
 
 def softmax(op: Softmax, x: Tensor, y: Tensor, config: Config) -> RowLookUp:
-    """TensorFlow Lite's fixed-point softmax."""
+    """TensorFlow Lite's fixed-point softmax, and onnxruntime's of float32."""
     if not config.softmax:
         raise CompileError(f"{op}: the device has no softmax; configure one with softmax=1")
-    if op.rounding == Rounding.FLOAT32:
-        raise CompileError(
-            f"{op}: it is onnxruntime's, whose sums are rounded to float32 one by one; the device has TensorFlow "
-            "Lite's, of integers"
-        )
-    length, size = x.shape[-1], math.prod(x.shape[1:])
-    if length > SOFTMAX_LENGTH:
-        raise CompileError(f"{op}: its rows have {length} values, the device takes {SOFTMAX_LENGTH} or fewer")
+    real, length, size = op.rounding == Rounding.FLOAT32, x.shape[-1], math.prod(x.shape[1:])
+    if real:
+        _check_real(op, y, config)
+    longest = REAL_SOFTMAX_LENGTH if real else SOFTMAX_LENGTH
+    if length > longest:
+        raise CompileError(f"{op}: its rows have {length} values, the device takes {longest} or fewer")
     if size // length > LARGEST_ROWS:
         raise CompileError(f"{op}: it has {size // length} rows, more than a descriptor's {LARGEST_ROWS}")
-    exponentials = golden.exponentials(x.scale * op.beta)
     return RowLookUp(
-        tables=np.array([exponentials, np.zeros_like(exponentials)]),
+        tables=entries(op, x, y),
         combine=Combine.ADD,
-        lane=Lane(multiplier=0, shift=0, rounding=Rounding.DOUBLE, zero_point=-128, low=-128, high=127),
+        lane=Lane(multiplier=0, shift=0, rounding=op.rounding, zero_point=y.zero_point, low=-128, high=127),
         size=size,
         length=length,
         sources=(0, 0),
-        operands=(Operand(), Operand(Source.NONE)) if config.direct else (Operand(), Operand()),
+        operands=(Operand(), Operand(Source.NONE)) if config.direct and not real else (Operand(), Operand()),
     )
+
+
+def entries(op: Softmax, x: Tensor, y: Tensor) -> NDArray[np.int64]:
+    """Both tables."""
+    if op.rounding == Rounding.FLOAT32:
+        return golden.real_entries(x.scale * op.beta, x.shape[-1], y.quantization)
+    exponentials = golden.exponentials(x.scale * op.beta)
+    return np.array([exponentials, np.zeros_like(exponentials)])
+
+
+def _check_real(op: Softmax, y: Tensor, config: Config) -> None:
+    """Raises :class:`~sateen.errors.CompileError` unless the device computes onnxruntime's softmax of this scale."""
+    if config.softmax < 2:
+        raise CompileError(
+            f"{op}: it is onnxruntime's, whose sums are rounded to float32 one by one; the device has TensorFlow "
+            "Lite's, of integers; configure one with softmax=2"
+        )
+    steps = golden.real_steps(y.scale)
+    if steps > SHARE_STEPS:
+        raise CompileError(
+            f"{op}: its results' scale of {y.scale:g} makes {steps} steps of a whole share, the device takes "
+            f"{SHARE_STEPS} or fewer"
+        )

@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from sateen.compiler.lowering.softmax import entries
 from sateen.compiler.model import Layer, Model, Piece
 from sateen.compiler.verification.decoding import records
 from sateen.compiler.verification.definitions import SUMS, sums
@@ -23,8 +24,8 @@ from sateen.compiler.verification.places import Place, element, mistake, places_
 from sateen.compiler.verification.segments import conflicts
 from sateen.compiler.verification.tiles import misplaced
 from sateen.graph.ops import MatrixProduct, NormalizedProduct, Op, Reshape, Softmax, TableProduct, Weighted
-from sateen.hw.spec.combining import Combine
-from sateen.hw.spec.descriptor import CHANNELS_DIM, CHUNK_DIM, Descriptor, Dim
+from sateen.hw.spec.combining import Combine, Entries
+from sateen.hw.spec.descriptor import CHANNELS_DIM, CHUNK_DIM, Descriptor, Dim, Rounding
 from sateen.sim import golden
 
 __all__ = ["verify_program"]
@@ -199,6 +200,9 @@ class _Verifier:
         d, length, cols = self._descriptor(place), self._shape(op)[-1], self.config.cols
         if not (isinstance(op, Softmax) and self.config.softmax):
             raise mistake(op, f"{place} is a softmax")
+        real = op.rounding == Rounding.FLOAT32
+        if real and self.config.softmax < 2:
+            raise mistake(op, f"{place} is a softmax of float32")
         rows, lines, stream = place.size // length, -(-length // cols), d.activations
         area = stream.row, stream.x, stream.height, stream.width, stream.padding
         stated = _counters(stream.dims), area, _counters(d.output.dims), d.output.channels
@@ -207,10 +211,14 @@ class _Verifier:
         wanted = _counters(walks), (0, 0, rows, length, -128), _counters(results), length
         if stated != wanted or d.activations.dims[CHUNK_DIM].count != 3:
             raise mistake(op, f"{place} states counters, lines and rows {stated}, the graph {wanted}")
-        table = self._layered(place).tables
-        exponentials = golden.exponentials(self.graph.tensors[op.input].scale * op.beta)
-        if d.output.combine != Combine.ADD or (table != [exponentials, np.zeros_like(exponentials)]).any():
-            raise mistake(op, f"the tables of {place} are not exponentials and zeros")
+        tables = entries(op, *(self.graph.tensors[name] for name in (op.input, op.output)))
+        if d.output.combine != Combine.ADD or (self._layered(place).tables != tables).any():
+            raise mistake(op, f"the tables of {place} are not exponentials and {'products' if real else 'zeros'}")
+        if real != (d.output.rounding == Rounding.FLOAT32):
+            raise mistake(op, f"{place} is another softmax than the graph's")
+        whole = Entries(loads=True) if self.config.direct else None
+        if real and (d.output.low, d.output.high, d.output.entries) != (-128, 127, whole):
+            raise mistake(op, f"{place} clamps its shares, or takes its entries from elsewhere")
 
     def _fits_accumulators(self, op: Op, place: Place) -> None:
         d = self._descriptor(place)

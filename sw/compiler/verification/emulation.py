@@ -23,6 +23,7 @@ from sateen.hw.spec.descriptor import (
     Descriptor,
     Dim,
     OutputStream,
+    Rounding,
 )
 from sateen.hw.spec.pe import ACTIVATION_POINT_BIT, SKIP_BIT, SKIP_BITS, sample_ages
 from sateen.sim import golden
@@ -149,7 +150,8 @@ class Layered:
         return entries.astype(np.float64)[None, None, :, :, None]
 
     def _shares(self, memory: Floats, *, every: bool) -> Results:
-        """The exponentials of the first row, the last and one in the middle, or of ``every`` one, and their scales."""
+        """The exponentials of the first row, the last and one in the middle, or of ``every`` one, and their scales; in
+        float32 their shares, and ones."""
         output, cols = self.descriptor.output, self.config.cols
         rows, lines, length = output.dims[2].count - 2, output.dims[3].count // 2, output.channels
         row = np.arange(rows) if every else _some(rows)
@@ -162,13 +164,16 @@ class Layered:
             return _read(stream, at[:, :, None], np.arange(cols), memory).reshape(len(row), -1).astype(np.int64)
 
         largest = passed(0).max(axis=1, keepdims=True)
-        added, scaled = (self.tables[0][(largest - passed(number))[:, :length] & 0xFF] for number in (1, 2))
+        added, scaled = (self.tables[:, (largest - passed(number))[:, :length] & 0xFF] for number in (1, 2))
         bias, multiplier, shift = self.parameters[0, :, 0]
-        reciprocal, right = golden.row_scales(added)
+        if output.rounding == Rounding.FLOAT32:
+            exponentials, (reciprocal, right) = _real_shares(added[0], scaled), (1 << 30, 1)
+        else:
+            exponentials, (reciprocal, right) = scaled[0], golden.row_scales(added[0])
         place = np.arange(length)
         address = output.address + (row[:, None] + 2) * _stride(output.dims[2])
         address = address + (lines + place // cols) * _stride(output.dims[3]) + place % cols
-        fields = (address, scaled, bias, reciprocal | multiplier, right | shift)
+        fields = (address, exponentials, bias, reciprocal | multiplier, right | shift)
         address, entries, *scales = (np.broadcast_to(field, address.shape).ravel() for field in fields)
         return Results(address, entries[:, None], *scales)
 
@@ -178,6 +183,13 @@ class Layered:
         operands = zip((a, b), (entries.first, entries.second), self.tables, strict=True)
         left, right = (_entry(codes, operand, table) for codes, operand, table in operands)
         return combined(left, right, self.descriptor.output.combine)
+
+
+def _real_shares(added: Ints, entries: Ints) -> Ints:
+    """Shares in the sums of rows of float32 that are ``added``, of entries of both tables."""
+    bits, product = entries[0], entries[1] & 0xFFFFFFFF
+    dividend = np.ldexp(product.astype(np.float64), np.maximum(bits >> 23 & 0xFF, 1) - 150)
+    return np.rint(dividend / golden.real_sums(added.astype(np.int32).view(np.float32))).astype(np.int64)
 
 
 def _entry(codes: Ints, operand: Operand, table: Ints) -> Ints:

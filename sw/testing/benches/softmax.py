@@ -16,13 +16,16 @@ from sateen.testing.bench import Bench
 from sateen.testing.dut import parameters, reset
 from sateen.testing.streams import plain, receive, send
 
+PACES = 4, 7
+"""Cycles that lanes take which are added up, and which are scaled."""
+
 
 def distances(*, width=6, beat_bytes=8):
     return Distances(width=width, beat_bytes=beat_bytes)
 
 
-def passes(*, cols=6):
-    return Passes(cols=cols)
+def passes(*, cols=6, paced=0):
+    return Passes(cols=cols, paces=PACES if paced else None)
 
 
 def row_scales(*, lanes=3):
@@ -83,6 +86,8 @@ async def tells_passes_apart(dut, pause):
     await reset(dut)
     for length, rows, groups in ((1, 3, 1), (cols, 4, 2), (cols + 1, 3, 1), (3 * cols - 1, 5, 3)):
         dut.on.value, dut.length.value, dut.begin.value = 0, length, 0
+        if parameters()["paced"]:
+            dut.slow.value = 0
         await RisingEdge(dut.clk)
         dut.on.value = 1
         await RisingEdge(dut.clk)
@@ -134,6 +139,32 @@ async def tells_passes_apart(dut, pause):
                 if first:
                     waits = 3
         dut.advance.value = dut.ends.value = 0
+
+
+@cocotb.test()
+async def takes_its_time(dut):
+    """With paces, lanes are ready so many cycles after those before, neither sooner nor later."""
+    await reset(dut)
+    for slow in (1, 0, 1):
+        dut.on.value, dut.length.value, dut.slow.value, dut.scale.value, dut.taken.value = 0, 10, slow, 1, 1
+        dut.begin.value = dut.advance.value = dut.ends.value = 0
+        await RisingEdge(dut.clk)
+        dut.on.value = 1
+        await RisingEdge(dut.clk)
+        dut.begin.value = 1
+        await RisingEdge(dut.clk)
+        dut.begin.value = 0
+        lines = -(-10 // parameters()["cols"])
+        for item in range(12 * lines):
+            # Two groups of lanes in each line; passes alternate.
+            scales, ends = item // (2 * lines) % 2, item % 2
+            dut.advance.value, dut.last_lanes.value, dut.ends.value = 1, 1 if ends else 0, ends
+            await RisingEdge(dut.clk)
+            assert dut.ready.value
+            dut.advance.value = dut.ends.value = 0
+            for _ in range((PACES[scales] if slow else 1) - 1):
+                await RisingEdge(dut.clk)
+                assert not dut.ready.value
 
 
 @cocotb.test()
@@ -210,7 +241,8 @@ BENCHES = [
     Bench(
         name="passes",
         title="which lines of a softmax are added up, and which are scaled and written",
-        create=passes, only=("tells_passes_apart",),
+        create=passes, only=("tells_passes_apart", "takes_its_time"),
+        applies=lambda p, tests: [test for test in tests if p["paced"] or test != "takes_its_time"],
     ),
     Bench(
         name="row-scales",
