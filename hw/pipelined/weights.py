@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from sateen.hw.spec.descriptor import (
@@ -20,7 +20,6 @@ from sateen.hw.spec.pe import WEIGHT_SETTING_BITS
 from sateen.hw.spec.timing import OPERAND_SETTLE
 from sateen.hw.stream.delay import FANOUT, delayed, replicated
 from sateen.hw.stream.fetch import Fetch
-from sateen.hw.stream.slice import RegisterSlice
 
 __all__ = ["ChannelParameters", "WeightUnit", "parameter_word"]
 
@@ -181,7 +180,6 @@ class WeightUnit(wiring.Component):
             data_shape=self.data.shape(),
             tag=data.StructLayout({"weight": 1, "parameter": 1, "table": 1, "last": 1, "settings": self.setting_bits}),
             latency=self.read_latency,
-            sliced=False,
         )
         self._request(m, fetch)
         self._distribute(m, fetch)
@@ -270,25 +268,23 @@ class WeightUnit(wiring.Component):
         return ~waits | ((ahead <= 1) & (settling == 0))
 
     def _distribute(self, m: Module, fetch: Fetch) -> None:
-        """Sends each word to its destination; the tile, whose ready comes late in the cycle, is behind a register
-        slice."""
+        """Sends each word to its destination. The answer is from a register slice, since destinations lie far apart
+        and say late in the cycle that they take a word."""
         answer, last_word = fetch.o.payload, Signal()
-        m.submodules.slice = to_tile = RegisterSlice(self.weights.payload.shape())
-        connect(m, to_tile.o, wiring.flipped(self.weights))
         m.d.comb += [
             self.address.eq(fetch.address),
             fetch.data.eq(self.data),
-            to_tile.i.payload.word.eq(answer.data),
-            to_tile.i.payload.settings.eq(answer.tag.settings),
+            self.weights.payload.word.eq(answer.data),
+            self.weights.payload.settings.eq(answer.tag.settings),
             self.parameters.payload.word.eq(answer.data),
             self.parameters.payload.last.eq(answer.tag.last),
-            to_tile.i.valid.eq(fetch.o.valid & answer.tag.weight),
+            self.weights.valid.eq(fetch.o.valid & answer.tag.weight),
             self.tables.payload.eq(self._table_word(m, answer.data, last_word)),
             self.tables.valid.eq(fetch.o.valid & answer.tag.table),
             self.parameters.valid.eq(fetch.o.valid & answer.tag.parameter),
         ]
         ready = {
-            "weight": to_tile.i.ready, "parameter": self.parameters.ready, "table": self.tables.ready & last_word,
+            "weight": self.weights.ready, "parameter": self.parameters.ready, "table": self.tables.ready & last_word,
         }  # fmt: skip
         m.d.comb += fetch.o.ready.eq(Cat(answer.tag[name] & taken for name, taken in ready.items()).any())
 

@@ -125,12 +125,12 @@ class Timing:
         """From RUN to the first descriptor word's arrival at the units."""
         self.spare_words = DESCRIPTOR_WORDS - sum(SECTIONS.values())
         """Words of a descriptor after its last section."""
-        self.weight_store_latency = 4 + weights
+        self.weight_store_latency = 5 + weights
         """From the weight section's last word to the first word taken from the weight store."""
         self.operand_settle = OPERAND_SETTLE - 2
         """From the writing of a descriptor's last result to the time at which the weight section's last word would have
         arrived, had the words not waited for that."""
-        self.weights_to_tile = 1 + kind.load
+        self.weights_to_tile = kind.load
         """From a word's taking to its arrival in the tile."""
         self.output_to_table = -1
         """From the output section's last word to the first of a table's words."""
