@@ -191,7 +191,7 @@ class _Model:
         begin, first_part = self._begin(), len(self.drains)
         weights_loaded = self._load()
         begins = max(weights_loaded, self.done + t.operand_settle) if d.weights.waits else weights_loaded
-        word = begins + t.weight_store_latency + t.weights_to_tile
+        word = begins + t.weight_store_latency + kind.load
         requests = _Requests(t, self._first_request(), config.group, pace, self.gates)
         fetched = requests.next + requests.latency
         ready = max(fetched, begin) if config.overlap else fetched
@@ -222,11 +222,10 @@ class _Model:
                     ready, fetched = last + pace.beat_cycles, max(fetched + pace.beats * config.group, gate.last + 1)
                     requests.add_tile(last, gate.last)
                 self.last_beat = ready - 1
-                # A register slice is between. A loader that is slower than its words has taken those of the last row
-                # early.
+                # A loader that is slower than its words has taken those of the last row early.
                 reads = d.weights.parameters(group, config.weight_rows) // config.weight_rows
-                taken, arrived = self._parameters(word - pace.row, reads)
-                word = max(word, taken + 1 + kind.restart - (pace.row - pace.row_cycles))
+                taken, arrived = self._parameters(word - pace.row + 1, reads)
+                word = max(word, taken + kind.restart - (pace.row - pace.row_cycles))
                 opened = max(self.last_beat + t.beat_to_full, arrived + t.parameters_to_full, drained + t.reopen)
                 opened = max(opened, may_open)
                 self.parameters_free = opened + t.open_to_free

@@ -130,8 +130,6 @@ class Timing:
         self.operand_settle = OPERAND_SETTLE - 2
         """From the writing of a descriptor's last result to the time at which the weight section's last word would have
         arrived, had the words not waited for that."""
-        self.weights_to_tile = kind.load
-        """From a word's taking to its arrival in the tile."""
         self.output_to_table = -1
         """From the output section's last word to the first of a table's words."""
         self.loaded_to_full = 2

@@ -99,7 +99,6 @@ def test_latencies_are_the_gateware_s(name):
     assert timing.scratchpad_read == scratchpad.read_latency
     # A request, the weight store, a queue; then a register slice.
     assert timing.weight_store_latency == store.latency + 5
-    assert timing.weights_to_tile == config.pe_kind.load
     # The tile, the skew of its columns, and the accumulators' five cycles.
     assert timing.beat_to_full == tile.latency + config.cols - 1 + 5
     assert timing.drain_to_done == Accumulators.LATENCY + post.latency + 3 + (Combiner.LATENCY if config.tables else 0)
