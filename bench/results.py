@@ -39,6 +39,7 @@ KEYS = {
     "soak": ("name",),
     "weight_bits": ("name",),
     "language": ("part", "name"),
+    "line": ("name", "configuration", "line"),
     "energy": ("name", "board", "configuration"),
     "scaling": ("name", "jobs"),
 }

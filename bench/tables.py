@@ -272,6 +272,19 @@ def sdram() -> str:
     return table(heads, rows)
 
 
+def lines() -> str:
+    """Inferences a second over each kind of line."""
+    heads = ["network", "configuration", "line", ">one by one, /s", ">overlapped, /s"]
+    rows = [
+        [
+            named(one, one["name"]), f"`{one['configuration']}`", one["line"], number(round(one["one_by_one"])),
+            number(round(one["overlapped"])),
+        ]
+        for one in results.of_kind("line")
+    ]  # fmt: skip
+    return table(heads, rows)
+
+
 def origins() -> str:
     """Where the figures come from."""
     found: dict[tuple[str, str, str], int] = {}
@@ -305,6 +318,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "origins": origins,
     "packing": packing,
     "scaling": scaling,
+    "lines": lines,
     "sdram": sdram,
     "soaks": soaks,
     "steps": steps,
