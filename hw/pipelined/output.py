@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -11,15 +9,14 @@ from amaranth.lib.wiring import In, Out
 from sateen.hw.pipelined.ahead import AHEAD
 from sateen.hw.pipelined.lookup import Combiner, pair_shape
 from sateen.hw.pipelined.nest import Nest
+from sateen.hw.pipelined.selection import Selection
 from sateen.hw.pipelined.shares import entries_shape
 from sateen.hw.pipelined.softmax import ROW, SCALE, Passes
 from sateen.hw.pipelined.walk import GroupWalk
 from sateen.hw.spec import descriptor
-from sateen.hw.spec.combining import LOADS_BIT, OPERAND_BITS, Combine, Source
+from sateen.hw.spec.combining import LOADS_BIT, Combine
 from sateen.hw.spec.descriptor import CHANNELS_DIM, COUNT_BITS, DIRECT_BIT, OUTPUT_DIMS, SECTIONS
 from sateen.hw.spec.timing import ADD_CYCLES, DIVIDE_CYCLES
-from sateen.hw.stream.delay import FANOUT, delayed, delayed_item
-from sateen.hw.stream.mux import indexed_mux
 from sateen.hw.stream.view import view
 
 __all__ = ["OutputUnit"]
@@ -193,7 +190,7 @@ class OutputUnit(wiring.Component):
             }
         )
 
-        self._operands = Signal(32)
+        self.operands = Signal(32)
         """:class:`sateen.hw.spec.combining.Entries`."""
 
     @staticmethod
@@ -249,7 +246,7 @@ class OutputUnit(wiring.Component):
         if passes is not None:
             m.d.comb += control.valid.eq(walk.advance & (passes.writes | ~self.softmax))
             m.d.comb += control.row.eq(passes.row)
-        self._select(m, control)
+        Selection(m, self).join(control)
         return m
 
     def _passes(self, m: Module, walk: GroupWalk, channels: Signal) -> Passes:
@@ -302,101 +299,6 @@ class OutputUnit(wiring.Component):
             m.d.comb += walk.channels.eq(Mux(self.softmax, passes.channels, of_group))
         return opened
 
-    def _select(self, m: Module, control: data.View) -> None:
-        """Joins an item's control with its sums and parameters, those of the columns that its lanes have."""
-        with_sums = delayed_item(m, control, self.sum_latency, name="with_sums")
-        with_channels = delayed_item(m, with_sums, self.latency - 1 - self.sum_latency, name="with_channels")
-        out = delayed_item(m, with_channels, name="out")
-        if self.softmaxes:
-            m.d.comb += [self.row.eq(out.row), self.scales.ready.eq(with_channels.row.begins)]
-        if self.softmaxes == 2:
-            item = delayed_item(m, with_sums, name="with_entries")
-            m.d.comb += [getattr(self.entries, part).eq(getattr(item, part)) for part in ("valid", "row")]
-            m.d.comb += self.entries.mask.eq(item.tag.mask)
-        o, combine = self.o.payload, self.settings.combine if self.tables else None
-        entries = [self._entries(m, control, table) for table in range(2)] if self.direct else None
-        scale: data.View | None = None
-        m.d.comb += [self.o.valid.eq(out.valid), o.first.eq(out.first), o.last.eq(out.last), o.tag.eq(out.tag)]
-        for lane in range(self.lanes):
-            columns = [min(first + lane, self.cols - 1) for first in range(0, self.cols, self.lanes)]
-
-            def pick(values: list[Value], at: data.View, name: str, columns: list[int] = columns) -> Signal:
-                """The value of the lane's column, a cycle later."""
-                return delayed(m, indexed_mux([values[c] for c in columns], at.lane_group), name=name)
-
-            def entry(
-                values: list[Value], table: int, name: str, lane: int = lane, columns: list[int] = columns
-            ) -> Signal:
-                """The lane's sum, or entry of a table, or code in its place, a cycle later."""
-                picked = indexed_mux([values[c] for c in columns], with_sums.lane_group)
-                return delayed(m, picked if entries is None else entries[table](lane, picked), name=name)
-
-            sums = entry(self.sums, 0, f"sum_{lane}")
-            if self.tables:
-                # Settings are there long before values.
-                combine = delayed(m, combine, name=f"combine_{lane}") if lane % FANOUT == 0 else combine
-                m.submodules[f"combiner_{lane}"] = combiner = Combiner(squares=self.squares)
-                m.d.comb += [
-                    combiner.combine.eq(combine),
-                    combiner.a.eq(sums),
-                    combiner.b.eq(entry(self.second_entries, 1, f"second_{lane}")),
-                ]
-                if self.softmaxes == 2:
-                    m.d.comb += [self.entries.first[lane].eq(combiner.a), self.entries.second[lane].eq(combiner.b)]
-                sums = combiner.o
-            channels = [channel.as_value() for channel in self.channels]
-            picked: Value = pick(channels, with_channels, f"channel_{lane}")
-            if self.softmaxes or self.norms:
-                scale = self._scale(m, lane) if lane % FANOUT == 0 or scale is None else scale
-                picked = self._scaled(m, picked, scale, lane)
-            m.d.comb += [o.sums[lane].eq(sums), o.channels[lane].eq(picked)]
-
-    def _scale(self, m: Module, lane: int) -> data.View:
-        """A row's scale, or that of what is normalized; else zero."""
-        scale = view(SCALE, name=f"scale_{lane}")
-        if self.softmaxes:
-            with m.If(self.scales.ready):
-                m.d.sync += scale.eq(self.scales.payload)
-            with m.If(~self.softmax):
-                m.d.sync += scale.eq(Mux(self.normalized, self.norm, 0) if self.norms else 0)
-        else:
-            m.d.sync += scale.eq(Mux(self.normalized, self.norm, 0))
-        return scale
-
-    def _scaled(self, m: Module, picked: Value, scale: data.View, lane: int) -> Value:
-        """A channel's parameters with a scale: their own multiplier is zero then, in a softmax their shift, too."""
-        channel = view(self.channel, name=f"scaled_{lane}")
-        if not self.norms:
-            m.d.comb += [channel.multiplier.eq(scale.multiplier), channel.shift.eq(scale.shift)]
-            return picked | channel.as_value()
-        given = data.View(self.channel, picked)
-        m.d.comb += [
-            channel.bias.eq(given.bias),
-            channel.multiplier.eq(given.multiplier | scale.multiplier),
-            channel.shift.eq(given.shift + scale.shift),
-        ]
-        return channel.as_value()
-
-    def _entries(self, m: Module, control: data.View, table: int) -> Callable[[int, Value], Value]:
-        """Of an operand: what takes a lane's entry of a table, with the sums, and gives what is combined."""
-        layout = data.StructLayout(OPERAND_BITS)
-        operand = data.View(layout, self._operands[16 * table :][: layout.size])
-        zero_point, shift, source = operand.zero_point.as_signed(), operand.shift, operand.source
-        taken, none = Signal(name=f"taken_{table}"), Signal(name=f"none_{table}")
-        m.d.sync += [taken.eq(self.look_up & (source != Source.TABLE)), none.eq(source == Source.NONE)]
-
-        def chosen(lane: int, entry: Value) -> Value:
-            """What is combined in a lane."""
-            columns = [min(first + lane, self.cols - 1) for first in range(0, self.cols, self.lanes)]
-            name = f"code_{table}_{lane}"
-            code = indexed_mux([self.codes[table][column] for column in columns], control.lane_group)
-            code = delayed(m, code, name=name).as_signed()
-            code = delayed(m, Mux(none, 0, code - zero_point), name=f"{name}_less_zero_point")
-            shifted = delayed(m, (code << shift).as_signed(), self.sum_latency - 2, name=f"{name}_shifted")
-            return Mux(taken, shifted, entry).as_signed()
-
-        return chosen
-
     def _load(self, m: Module, nest: Nest, channels: Signal, taps: Signal) -> None:
         """Takes the section's words apart: the head into registers, each counter's words into the nest."""
         words = SECTIONS["output"]
@@ -416,11 +318,11 @@ class OutputUnit(wiring.Component):
             self._flag(m, self.normalized, "is_normalized", word[24 + DIRECT_BIT] & sums, index)
         if self.direct:
             has_operands = Signal()
-            m.d.comb += self.loads.eq(self._operands[LOADS_BIT])
+            m.d.comb += self.loads.eq(self.operands[LOADS_BIT])
             with m.If(self.load.valid & self.load.ready & (index == 2)):
                 m.d.sync += has_operands.eq(word[24 + DIRECT_BIT])
             with m.If(self.load.valid & self.load.ready & (index == 4)):
-                m.d.sync += self._operands.eq(Mux(has_operands, word, 1 << LOADS_BIT))
+                m.d.sync += self.operands.eq(Mux(has_operands, word, 1 << LOADS_BIT))
         if self.softmaxes:
             is_softmax = word[24 + descriptor.SOFTMAX_BIT]
             self._flag(m, self.softmax, "is_softmax", is_softmax, index)
