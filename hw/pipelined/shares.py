@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out
 from sateen.hw.pipelined.softmax import ROW
 from sateen.hw.spec.timing import ADD_CYCLES, DIVIDE_CYCLES, FANOUT
 from sateen.hw.stream.delay import delayed
+from sateen.hw.stream.view import view
 
 __all__ = ["TOTAL", "FloatSum", "Share", "Shares", "entries_shape", "total_latency"]
 
@@ -125,7 +126,7 @@ class FloatSum(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        total, done = Signal(TOTAL, init={"exponent": 1}), Signal()
+        total, done = view(TOTAL, init={"exponent": 1}), Signal()
         held = Signal(data.ArrayLayout(TOTAL, self.lanes), reset_less=True)
         left, is_last, aligns, adds, ends = Signal(range(self.lanes + 1)), Signal(), Signal(), Signal(), Signal()
         m.d.sync += [aligns.eq(~aligns & (left != 0)), adds.eq(aligns), ends.eq(aligns & (left == 1) & is_last)]

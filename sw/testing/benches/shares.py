@@ -32,13 +32,13 @@ def corners():
     """Rows of one value, of equal ones and of shares on a tie; exponentials that are denormal or zero; values that
     ascend and descend; long rows; all numbers of steps."""
     yield from (row([5], 0.1, steps) for steps in (1, 127, 255, 256))
-    yield from (row([9] * length, 0.1, steps) for length in (2, 3, 4, 6, 16, 300) for steps in (1, 3, 255, 253))
+    yield from (row([9] * length, 0.1, steps) for length in (2, 3, 4, 6, 16, 40) for steps in (1, 3, 255, 253))
     yield from (row([127, -128, 126, 0], scale, 256, -128) for scale in (0.5, 0.65, 0.7, 3.0, 1e4, 1e-30))
     # The first sums are those of denormal numbers.
     yield row([-128, -127, -126, -128, -120, 40, 127], 0.64)
-    yield from (row(np.arange(-128, 128)[::turn], scale) for turn in (1, -1) for scale in (0.01, 0.1, 0.68))
+    yield from (row(np.arange(-128, 128, 5)[::turn], scale) for turn in (1, -1) for scale in (0.01, 0.1, 0.68))
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
-    yield row(rng.integers(-128, 128, 2047), 0.02, 255)
+    yield row(rng.integers(-128, 128, 300), 0.02, 255)
     for _ in range(20):
         length, scale = int(rng.integers(1, 40)), 10 ** rng.uniform(-3, 1)
         yield row(rng.integers(-128, 128, length), scale, int(rng.integers(1, 257)), -128)

@@ -28,7 +28,7 @@ def test_row_scales():
     run("row-scales", lanes=5)
 
 
-@pytest.mark.parametrize("count", [1, 3, 4])
+@pytest.mark.parametrize("count", [1, 3])
 def test_shares(count):
     run("shares", lanes=count)
 
