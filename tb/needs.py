@@ -3,7 +3,9 @@ them."""
 
 from __future__ import annotations
 
+import importlib
 import os
+import platform
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 
 from sateen.extras import install_hint
 
+EXACT_SUMS, STATES = "session.x64quantprecision", "onnxruntime.capi.onnxruntime_pybind11_state"
 MODELS = Path(os.environ.get("SATEEN_MODELS", Path(__file__).parents[2] / "shared" / "models"))
 
 
@@ -33,3 +36,37 @@ def models() -> Path:
     if not MODELS.is_dir():
         pytest.skip(f"needs the reference models in {MODELS}; set SATEEN_MODELS to their folder")
     return MODELS
+
+
+def vnni() -> bool:
+    """Whether this processor adds products of uint8 and int8 in 32 bits; x86 processors without such instructions
+    add pairs in 16 bits, which saturate."""
+    info = Path("/proc/cpuinfo")
+    return platform.machine() not in ("x86_64", "AMD64") or not info.exists() or "vnni" in info.read_text()
+
+
+def exact_sums() -> None:
+    """Sums of onnxruntime that do not saturate, where it has no other kernel for them."""
+    if not vnni():
+        pytest.skip("needs VNNI, or a processor that is no x86: onnxruntime's sums of uint8 by int8 saturate here")
+
+
+def exact_session(runtime: Any) -> Any:
+    """onnxruntime's session, with exact sums on processors without VNNI."""
+
+    def session(model: Any, sess_options: Any = None, **others: Any) -> Any:
+        options = sess_options or runtime.SessionOptions()
+        if options.optimized_model_filepath:
+            # The test looks at the kernels that are chosen by default.
+            return made(model, options, **others)
+        try:
+            options.add_session_config_entry(EXACT_SUMS, "1")
+            return made(model, options, **others)
+        except missing:
+            # Of some kinds of codes there is no such kernel.
+            options.add_session_config_entry(EXACT_SUMS, "0")
+            return made(model, options, **others)
+
+    states = importlib.import_module(STATES)
+    made, missing = runtime.InferenceSession, (states.NotImplemented, states.Fail)
+    return session
