@@ -167,7 +167,8 @@ class Layered:
         added, scaled = (self.tables[:, (largest - passed(number))[:, :length] & 0xFF] for number in (1, 2))
         bias, multiplier, shift = self.parameters[0, :, 0]
         if output.rounding == Rounding.FLOAT32:
-            exponentials, (reciprocal, right) = _real_shares(added[0], scaled), (1 << 30, 1)
+            exponentials = _real_shares(added[0], scaled)
+            reciprocal, right = np.full((1, 1), 1 << 30), np.full((1, 1), 1)
         else:
             exponentials, (reciprocal, right) = scaled[0], golden.row_scales(added[0])
         place = np.arange(length)
