@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_softmax_layers import check, graph, on_output, tampered
+from test_softmax_layers import check, check_refused, graph, on_output, tampered
 
 import sateen
 import seeds
 from sateen.compiler.verification import verify_program
-from sateen.errors import CompileError, InternalError
+from sateen.errors import InternalError
 from sateen.hw.spec.combining import Entries, Operand, Source
 from sateen.hw.spec.config import parse_config
 from sateen.hw.spec.descriptor import Rounding
@@ -84,12 +84,7 @@ def test_longest_row():
     ],
 )  # fmt: skip
 def test_refusals(made, config, reason):
-    """The host computes them, and says why."""
-    with pytest.warns(sateen.SateenWarning, match=f"layer 'softmax' runs on the host: .*{reason}"):
-        model = sateen.compile(made, config)
-    assert [step.host for step in model.steps] == ["softmax"]
-    with pytest.raises(CompileError, match=reason):
-        sateen.compile(made, config, strict=True)
+    check_refused(made, config, reason)
 
 
 def test_other_devices_refuse():

@@ -121,7 +121,11 @@ def test_attention():
     ],
 )  # fmt: skip
 def test_refusals(made, config, reason):
-    """The host computes them, and says why."""
+    check_refused(made, config, reason)
+
+
+def check_refused(made, config, reason):
+    """The host computes it, and says why."""
     with pytest.warns(sateen.SateenWarning, match=f"layer 'softmax' runs on the host: .*{reason}"):
         model = sateen.compile(made, config)
     assert [step.host for step in model.steps] == ["softmax"]

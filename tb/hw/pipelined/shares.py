@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 from functools import cache
 from pathlib import Path
 
+from cpp_benches import built
 from sateen.hw.pipelined.shares import Share, Shares, entries_shape, total_latency
 from sateen.hw.spec.timing import ADD_CYCLES, DIVIDE_CYCLES
-from sateen.sim import tools
-from sateen.sim.cache import Cache
-from sateen.testing import to_verilog
 
 __all__ = ["check", "soak"]
 
@@ -23,20 +20,7 @@ def _built(lanes: int) -> Path:
     """The program, of the units as they are now."""
     fields = entries_shape(lanes)
     assert [fields[name].offset for name in ("valid", "row", "mask", "first")] == [0, 1, 4, 4 + lanes]
-    text = to_verilog(Shares(lanes=lanes))
-    key = hashlib.sha256((text + BENCH.read_text()).encode()).hexdigest()[:24]
-
-    def make(work: Path) -> Path:
-        (work / "top.v").write_text(text)
-        verilator = tools.verilator()
-        assert verilator is not None
-        # Without excess precision, and no operation fused with another.
-        flags = ["-cc", "--exe", "--build", "-O3", "-Wno-fatal", "-Wno-lint", "--top-module", "top", "-o", "shares"]
-        flags += ["-CFLAGS", "-O1 -ffp-contract=off", "-Mdir", "."]
-        subprocess.run([verilator, *flags, "top.v", BENCH], cwd=work, check=True, capture_output=True)
-        return work / "shares"
-
-    return Cache("benches").get(key, "shares", make)
+    return built(BENCH, Shares(lanes=lanes))
 
 
 def check(seed: int, rows: int, *, lanes: int = 4, longest: int = 300) -> None:
