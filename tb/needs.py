@@ -3,7 +3,6 @@ them."""
 
 from __future__ import annotations
 
-import importlib
 import os
 import platform
 import shutil
@@ -14,7 +13,6 @@ import pytest
 
 from sateen.extras import install_hint
 
-EXACT_SUMS, STATES = "session.x64quantprecision", "onnxruntime.capi.onnxruntime_pybind11_state"
 MODELS = Path(os.environ.get("SATEEN_MODELS", Path(__file__).parents[2] / "shared" / "models"))
 
 
@@ -53,20 +51,14 @@ def exact_sums() -> None:
 
 def exact_session(runtime: Any) -> Any:
     """onnxruntime's session, with exact sums on processors without VNNI."""
+    from sateen.reference import interpreters
 
     def session(model: Any, sess_options: Any = None, **others: Any) -> Any:
         options = sess_options or runtime.SessionOptions()
         if options.optimized_model_filepath:
             # The test looks at the kernels that are chosen by default.
             return made(model, options, **others)
-        try:
-            options.add_session_config_entry(EXACT_SUMS, "1")
-            return made(model, options, **others)
-        except missing:
-            # Of some kinds of codes there is no such kernel.
-            options.add_session_config_entry(EXACT_SUMS, "0")
-            return made(model, options, **others)
+        return interpreters.exact_session(made, model, options, **others)
 
-    states = importlib.import_module(STATES)
-    made, missing = runtime.InferenceSession, (states.NotImplemented, states.Fail)
+    made = runtime.InferenceSession
     return session

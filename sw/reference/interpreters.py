@@ -16,7 +16,10 @@ from sateen.extras import install_hint
 from sateen.files import read_source
 from sateen.graph import Array, Graph, Tensor
 
-__all__ = ["Interpreter", "interpreter"]
+__all__ = ["Interpreter", "exact_session", "interpreter"]
+
+EXACT_SUMS = "session.x64quantprecision"
+"""onnxruntime's option for slower kernels that do not saturate."""
 
 ARENA_BYTES = 64 << 20
 """tflite-micro's memory; where tensors are kept, each has its own."""
@@ -181,16 +184,10 @@ class _OnnxRuntime:
         options.graph_optimization_level = getattr(self.runtime.GraphOptimizationLevel, level)
         if optimized is not None:
             options.optimized_model_filepath = str(optimized)
-        # First exact sums of products of uint8 and int8, which x86 processors without VNNI saturate else. Of some kinds
-        # of codes there is no such kernel.
-        refused: Exception | None = None
-        for exact in ("1", "0"):
-            options.add_session_config_entry("session.x64quantprecision", exact)
-            try:
-                return self.runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-            except Exception as error:
-                refused = error
-        raise SateenError(f"{path}: onnxruntime refuses the model ({refused})") from refused
+        try:
+            return exact_session(self.runtime.InferenceSession, source, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise SateenError(f"{path}: onnxruntime refuses the model ({error})") from error
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         given = {}
@@ -224,6 +221,17 @@ class _OnnxRuntime:
             return dict(zip(names, session.run(names, given), strict=True))
         except Exception as error:
             raise SateenError(f"onnxruntime cannot run the model ({error})") from error
+
+
+def exact_session(make: Any, source: str | bytes, options: Any, **others: Any) -> Any:
+    """A session of onnxruntime, by what makes one, whose sums of products of uint8 and int8 are exact. x86 processors
+    without VNNI saturate them by default; of some kinds of codes there is no other kernel, and the default is taken."""
+    try:
+        options.add_session_config_entry(EXACT_SUMS, "1")
+        return make(source, options, **others)
+    except Exception:
+        options.add_session_config_entry(EXACT_SUMS, "0")
+        return make(source, options, **others)
 
 
 def _real_layers(model: Any) -> list[str]:
