@@ -20,6 +20,11 @@ __all__ = ["Interpreter", "exact_session", "interpreter"]
 
 EXACT_SUMS = "session.x64quantprecision"
 """onnxruntime's option for slower kernels that do not saturate."""
+WEIGHTS = {
+    "ConvInteger": 1, "DynamicQuantizeMatMul": 1, "MatMulInteger": 1, "MatMulIntegerToFloat": 1, "QAttention": 1,
+    "QGemm": 3, "QLinearConv": 3, "QLinearMatMul": 3,
+}  # fmt: skip
+"""onnxruntime's kernels that sum products of codes: which input has the weights."""
 
 ARENA_BYTES = 64 << 20
 """tflite-micro's memory; where tensors are kept, each has its own."""
@@ -225,13 +230,36 @@ class _OnnxRuntime:
 
 def exact_session(make: Any, source: str | bytes, options: Any, **others: Any) -> Any:
     """A session of onnxruntime, by what makes one, whose sums of products of uint8 and int8 are exact. x86 processors
-    without VNNI saturate them by default; of some kinds of codes there is no other kernel, and the default is taken."""
-    try:
+    without VNNI saturate them by default. The exact kernels are asked for only where a layer has int8 weights, since
+    onnxruntime then chooses others for its sums of tensors, too. Of some kinds of codes it has no exact kernel, and the
+    default is taken."""
+    if _has_signed_weights(make, source, options, others):
         options.add_session_config_entry(EXACT_SUMS, "1")
-        return make(source, options, **others)
-    except Exception:
-        options.add_session_config_entry(EXACT_SUMS, "0")
-        return make(source, options, **others)
+        try:
+            return make(source, options, **others)
+        except Exception:
+            options.add_session_config_entry(EXACT_SUMS, "0")
+    return make(source, options, **others)
+
+
+def _has_signed_weights(make: Any, source: str | bytes, options: Any, others: Mapping[str, Any]) -> bool:
+    """Whether a layer that onnxruntime's optimizations make computes with constant int8 weights."""
+    level = options.graph_optimization_level
+    writing = type(options)()
+    writing.log_severity_level = 4
+    # The last level writes files for this processor alone, and warns of it.
+    writing.graph_optimization_level = min(level, type(level).ORT_ENABLE_EXTENDED, key=int)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "optimized.onnx"
+        writing.optimized_model_filepath = str(file)
+        make(source, writing, **others)
+        model = _package("onnx").load(file, load_external_data=False)
+    signed = {each.name for each in model.graph.initializer if each.data_type == each.INT8}
+    return any(
+        node.input[WEIGHTS[node.op_type]] in signed
+        for node in model.graph.node
+        if node.op_type in WEIGHTS and len(node.input) > WEIGHTS[node.op_type]
+    )
 
 
 def _real_layers(model: Any) -> list[str]:
