@@ -49,6 +49,24 @@ class _Progress:
     over: Signal
     """The move ends in this cycle."""
 
+    @classmethod
+    def of(cls, bridge: SdramBridge) -> _Progress:
+        """That of a bridge."""
+        length_bits, width = len(bridge.move.payload.length), bridge.chip.data_bits
+        index, left, many = Signal(exact_log2(width // 8)), Signal(signed(length_bits + 1)), Signal()
+        return cls(
+            place=Signal.like(bridge.move.payload.address, name="place"),
+            position=Signal.like(bridge.position, name="position"),
+            index=index,
+            last=Signal(name="last"),
+            left=left,
+            many=many,
+            edges=(Signal(width, name="before"), Signal(width, name="behind")),
+            forth=Signal(name="forth"),
+            whole=Signal(name="whole_forth"),
+            over=Signal(name="over"),
+        )
+
 
 class SdramBridge(wiring.Component):
     """Stands between link and engine. Requests for SDRAM end here, all others pass. Requests take a cycle and answers
@@ -111,28 +129,14 @@ class SdramBridge(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        length_bits = len(self.move.payload.length)
         m.submodules.controller = memory = SdramController(
-            chip=self.chip, clock_hz=self.config.clock_hz, delay=PAD_CYCLES, length_bits=length_bits
+            chip=self.chip, clock_hz=self.config.clock_hz, delay=PAD_CYCLES, length_bits=len(self.move.payload.length)
         )
         connect(m, memory.pins, wiring.flipped(self.pins))
         m.submodules.requests = requests = RegisterSlice(HOST_REQUEST)
         connect(m, wiring.flipped(self.i), requests.i)
         m.submodules.checksum = crc = CRC32_ISO_HDLC(data_width=8).create()
-        size = self.chip.data_bits // 8
-        index, left, many = Signal(exact_log2(size)), Signal(signed(length_bits + 1)), Signal()
-        at = _Progress(
-            place=Signal.like(self.move.payload.address, name="place"),
-            position=Signal.like(self.position, name="position"),
-            index=index,
-            last=Signal(name="last"),
-            left=left,
-            many=many,
-            edges=(Signal(self.chip.data_bits, name="before"), Signal(self.chip.data_bits, name="behind")),
-            forth=Signal(name="forth"),
-            whole=Signal(name="whole_forth"),
-            over=Signal(name="over"),
-        )
+        at = _Progress.of(self)
         asked, width = requests.o.payload, self.config.moved_bytes
         of_host, moving, waited = Signal(), Signal(), Signal(32)
         where = Mux(of_host, self.position, at.position)
@@ -140,13 +144,13 @@ class SdramBridge(wiring.Component):
         # A move is steady from the cycle on in which it is offered; its states begin a cycle later.
         m.d.sync += of_host.eq(self.move.payload.space == Space.SDRAM)
         m.d.comb += [
-            at.last.eq(index == size - 1),
+            at.last.eq(at.index == self.chip.data_bits // 8 - 1),
             self.o.payload.space.eq(asked.space),
             self.o.payload.address.eq(asked.address),
             self.o.payload.write.eq(asked.write),
             self.o.payload.data.eq(asked.data.replicate(width)),
             reply.eq(self.answer.payload[:8]),
-            crc.data.eq(memory.r.payload.word_select(index, 8)),
+            crc.data.eq(memory.r.payload.word_select(at.index, 8)),
             crc.start.eq(self.seek),
         ]
         m.d.sync += [
@@ -317,12 +321,8 @@ class SdramBridge(wiring.Component):
             ]
         if not self.chip.masks:
             beside = Mux(begun, at.edges[1], at.edges[0])
-            m.d.comb += [
-                memory.w.payload.data.eq(
-                    Cat(Mux(enable[k], words.word_select(k, 8), beside.word_select(k, 8)) for k in range(size))
-                ),
-                memory.w.payload.enable.eq((1 << size) - 1),
-            ]
+            filled = (Mux(enable[k], words.word_select(k, 8), beside.word_select(k, 8)) for k in range(size))
+            m.d.comb += [memory.w.payload.data.eq(Cat(filled)), memory.w.payload.enable.eq((1 << size) - 1)]
         m.d.sync += [asking.eq(move.length - 1), asking_many.eq(move.length >= width), index.eq(where), begun.eq(0)]
         with m.State("store"):
             m.d.comb += [
@@ -351,18 +351,27 @@ class SdramBridge(wiring.Component):
                     index.eq(index + Mux(ask_whole, width, 1)),
                 ]
             self._pass(m, at, taken, whole)
-            with m.If(leaves):
-                m.d.sync += [full.eq(0), enable.eq(0)]
-            with m.If(taken):
-                m.d.sync += [
-                    words.word_select(at.index, 8).eq(answers.o.payload),
-                    enable.eq(Mux(leaves, 0, enable) | (1 << at.index)),
-                    full.eq(at.last | (at.left == 0)),
-                ]
-            with m.If(taken & whole):
-                m.d.sync += [words.eq(answers.o.payload), enable.eq((1 << size) - 1), full.eq(1)]
+            self._gather(m, at, answers.o.payload, taken=taken, whole=whole, leaves=leaves, word=(words, enable, full))
             with m.If((at.left < 0) & ~full):
                 self._end(m, at)
+
+    def _gather(
+        self, m: Module, at: _Progress, data: Value, *, taken: Value, whole: Value, leaves: Value,
+        word: tuple[Signal, Signal, Signal],
+    ) -> None:  # fmt: skip
+        """In a state: bytes that are taken become a word, or with ``whole`` are one; ``word`` is it, which of its bytes
+        count, and that it can leave."""
+        words, enable, full = word
+        with m.If(leaves):
+            m.d.sync += [full.eq(0), enable.eq(0)]
+        with m.If(taken):
+            m.d.sync += [
+                words.word_select(at.index, 8).eq(data),
+                enable.eq(Mux(leaves, 0, enable) | (1 << at.index)),
+                full.eq(at.last | (at.left == 0)),
+            ]
+        with m.If(taken & whole):
+            m.d.sync += [words.eq(data), enable.eq((1 << len(enable)) - 1), full.eq(1)]
 
     def _end(self, m: Module, at: _Progress) -> None:
         """In a state: the move is over, and the next one goes on behind it."""

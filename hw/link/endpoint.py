@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
@@ -27,6 +29,18 @@ OUTSIDE = (Space.SDRAM, Space.CHECK)
 AHEAD = 2
 """Bytes read ahead where cells matter more than speed: one byte in three cycles."""
 COUNT = signed(LENGTH_BITS + 1)
+
+
+class _Kinds(NamedTuple):
+    """What a frame is."""
+
+    hello: Signal
+    request: Signal
+    """A REQUEST that is to be answered."""
+    stranger: Signal
+    """One of another session."""
+    repeated: Signal
+    """The one that was executed last, if it is of this session."""
 
 
 class Endpoint(wiring.Component):
@@ -107,15 +121,15 @@ class Endpoint(wiring.Component):
 
         # The session's last bit says that one has begun.
         seq, session, status = Signal(8), Signal(SESSION_BITS + 1), Signal(Status)
-        hello, request, stranger, repeated = self._classify(m, receiver, seq=seq, session=session)
+        kinds = self._classify(m, receiver, seq=seq, session=session)
         m.d.comb += [
             receiver.address.eq(payload.address),
             payload.data.eq(receiver.data),
             payload.length.eq(receiver.length),
             answer.seq.eq(receiver.seq),
             answer.session.eq(receiver.session),
-            answer.bare.eq(stranger),
-            answer.status.eq(Mux(stranger, Status.STRANGER, status)),
+            answer.bare.eq(kinds.stranger),
+            answer.status.eq(Mux(kinds.stranger, Status.STRANGER, status)),
         ]
         # The oldest frame gives way to a HELLO behind it. What it waits for comes, since no program runs after `halt`.
         yielding, yielded = Signal(), Signal()
@@ -126,24 +140,7 @@ class Endpoint(wiring.Component):
         with m.If(yielding & ~yielded):
             m.d.comb += self.halt.eq(1)
         with m.FSM():
-            with m.State("idle"):
-                with m.If(receiver.valid):
-                    m.next = "decide"
-            with m.State("decide"):
-                with m.If(~hello & ~request):
-                    m.d.comb += receiver.done.eq(1)
-                    m.next = "idle"
-                with m.Elif(stranger | repeated):
-                    m.next = "answer"
-                with m.Else():
-                    m.d.comb += [answer.clear.eq(1), payload.start.eq(1)]
-                    if listed is not None:
-                        m.d.comb += listed.clear.eq(1)
-                    m.d.sync += [seq.eq(receiver.seq), status.eq(Status.OK)]
-                    with m.If(hello):
-                        m.d.comb += self.halt.eq(1)
-                        m.d.sync += session.eq(Cat(receiver.session, 1))
-                    m.next = "header"
+            self._decide(m, kinds, receiver, payload, answer, listed, seq=seq, session=session, status=status)
             op = self._header(m, payload, listed, status=status)
             count, waiting = self._begin(m, op, payload, answer, listed, yielding=yielding, status=status)
             self._execute(
@@ -152,23 +149,44 @@ class Endpoint(wiring.Component):
             self._respond(m, receiver, payload, answer, listed)
         return m
 
-    def _classify(self, m: Module, receiver: Receiver, *, seq: Signal, session: Signal) -> tuple[Signal, ...]:
-        """What the oldest frame is, from the cycle after it appears: a HELLO; a REQUEST that is to be answered; one of
-        another session; the one that was executed last, if it is of this session."""
-        hello, request, stranger, repeated = (
-            Signal(name=name) for name in ("hello", "request", "stranger", "repeated")
-        )
+    def _decide(
+        self, m: Module, kinds: _Kinds, receiver: Receiver, payload: Payload, answer: Answer, listed: Listed | None, *,
+        seq: Signal, session: Signal, status: Signal,
+    ) -> None:  # fmt: skip
+        """The states ``idle`` and ``decide``, in which the oldest frame is dropped, answered, or begun."""
+        with m.State("idle"):
+            with m.If(receiver.valid):
+                m.next = "decide"
+        with m.State("decide"):
+            with m.If(~kinds.hello & ~kinds.request):
+                m.d.comb += receiver.done.eq(1)
+                m.next = "idle"
+            with m.Elif(kinds.stranger | kinds.repeated):
+                m.next = "answer"
+            with m.Else():
+                m.d.comb += [answer.clear.eq(1), payload.start.eq(1)]
+                if listed is not None:
+                    m.d.comb += listed.clear.eq(1)
+                m.d.sync += [seq.eq(receiver.seq), status.eq(Status.OK)]
+                with m.If(kinds.hello):
+                    m.d.comb += self.halt.eq(1)
+                    m.d.sync += session.eq(Cat(receiver.session, 1))
+                m.next = "header"
+
+    def _classify(self, m: Module, receiver: Receiver, *, seq: Signal, session: Signal) -> _Kinds:
+        """What the oldest frame is, from the cycle after it appears."""
+        kinds = _Kinds(*(Signal(name=field) for field in _Kinds._fields))
         asks, other = receiver.type == FrameType.REQUEST, session != Cat(receiver.session, 1)
         ahead = Signal(8)
         m.d.comb += ahead.eq(receiver.seq - seq)
         m.d.sync += [
-            hello.eq(receiver.type == FrameType.HELLO),
+            kinds.hello.eq(receiver.type == FrameType.HELLO),
             # The last one or the next one. Any other comes again after later ones, or before a HELLO that comes again.
-            request.eq(asks & (other | (ahead[1:] == 0))),
-            stranger.eq(asks & other),
-            repeated.eq(asks & ~ahead[0]),
+            kinds.request.eq(asks & (other | (ahead[1:] == 0))),
+            kinds.stranger.eq(asks & other),
+            kinds.repeated.eq(asks & ~ahead[0]),
         ]
-        return hello, request, stranger, repeated
+        return kinds
 
     def _respond(self, m: Module, receiver: Receiver, payload: Payload, answer: Answer, listed: Listed | None) -> None:
         """The states from ``skip`` on, in which nothing more of the frame is executed, to its response and release."""
@@ -278,18 +296,9 @@ class Endpoint(wiring.Component):
         return count, waiting
 
     def _execute(
-        self,
-        m: Module,
-        op: data.View,
-        payload: Payload,
-        answer: Answer,
-        listed: Listed | None,
-        *,
-        count: Signal,
-        waiting: Signal,
-        yielding: Signal,
-        status: Signal,
-    ) -> None:
+        self, m: Module, op: data.View, payload: Payload, answer: Answer, listed: Listed | None, *, count: Signal,
+        waiting: Signal, yielding: Signal, status: Signal,
+    ) -> None:  # fmt: skip
         """The states that execute operations; they end in ``header`` or ``skip``."""
         identity = Signal()
         request = self.request.payload

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from collections.abc import Callable
+
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -98,21 +100,7 @@ class Upkeep(wiring.Component):
             with m.State("end"):
                 with m.If(pause < 0):
                     m.d.sync += booting.eq(0)
-                    with m.If(booting):
-                        give(Command.MODE, timing.mrd)
-                        m.d.comb += self.o.address.eq(timing.cas << CAS_BIT)
-                        m.next = "resume"
-                    with m.Elif(self.reopen):
-                        give(Command.ACTIVATE, max(timing.rcd, timing.rrd))
-                        m.d.comb += [
-                            self.o.bank.eq(self.bank),
-                            self.o.address.eq(self.row),
-                            self.reopened.eq(1),
-                        ]
-                        m.next = "resume"
-                    with m.Else():
-                        m.d.sync += self.stop.eq(0)
-                        m.next = "run"
+                    self._go_on(m, booting, give)
             with m.State("resume"):
                 with m.If(pause < 0):
                     m.d.sync += self.stop.eq(0)
@@ -120,3 +108,18 @@ class Upkeep(wiring.Component):
         with m.If(until < 0):
             m.d.sync += due.eq(1)
         return m
+
+    def _go_on(self, m: Module, booting: Value, give: Callable[[Command, int], None]) -> None:
+        """In the state behind the last refresh: sets the mode, or opens the row of a run again, or ends."""
+        timing = self.timing
+        with m.If(booting):
+            give(Command.MODE, timing.mrd)
+            m.d.comb += self.o.address.eq(timing.cas << CAS_BIT)
+            m.next = "resume"
+        with m.Elif(self.reopen):
+            give(Command.ACTIVATE, max(timing.rcd, timing.rrd))
+            m.d.comb += [self.o.bank.eq(self.bank), self.o.address.eq(self.row), self.reopened.eq(1)]
+            m.next = "resume"
+        with m.Else():
+            m.d.sync += self.stop.eq(0)
+            m.next = "run"
