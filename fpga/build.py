@@ -200,26 +200,14 @@ def build(recipe: Recipe, *, jobs: int = 1, spread: Spread | None = None) -> Bui
     tell("generating the hardware")
     from sateen.fpga.top import System
 
-    system = System(
-        recipe.config, build=f"{recipe.board}/{recipe.identity}", high_speed=board.usb_phy is not None
-    )  # fmt: skip
+    name = f"{recipe.board}/{recipe.identity}"
+    system = System(recipe.config, build=name, high_speed=board.usb_phy is not None)
     text, constraints = design(board, recipe.config, system)
     file, cells = netlist(text, part)
     check_fit(cells, part)
 
     if spread is not None:
-        packed = gzip.compress(file.read_bytes(), 1)
-        place_elsewhere(
-            [
-                (
-                    Placement(recipe=recipe, netlist=packed, cells=cells, constraints=constraints, seed=seed),
-                    _route_folder(recipe, _given(file, part, cells), constraints, seed),
-                )
-                for seed in recipe.seeds
-            ],
-            place_there,
-            spread,
-        )
+        _place_elsewhere(recipe, file, cells, constraints, spread)
 
     def attempt(seed: int) -> tuple[Path, Report]:
         return route(board, recipe, file, cells, constraints, seed)
@@ -234,17 +222,36 @@ def build(recipe: Recipe, *, jobs: int = 1, spread: Spread | None = None) -> Bui
         usage=Usage(tuple(Cell(*cell) for cell in json.loads((folder / "placed.json").read_text()))),
         bitstream=pack(board, folder),
     )
-    if best.missed:
-        raise ClockMissed(f"{board.title} misses a clock of USB: {best.missed}; choose more seeds", built)
+    _check_clock(built)
+    return built
+
+
+def _place_elsewhere(recipe: Recipe, file: Path, cells: Resources, constraints: str, spread: Spread) -> None:
+    """Places and routes with each seed in other processes, whose results are then in the cache."""
+    packed, given = gzip.compress(file.read_bytes(), 1), _given(file, find_board(recipe.board).part, cells)
+    placements = [
+        (
+            Placement(recipe=recipe, netlist=packed, cells=cells, constraints=constraints, seed=seed),
+            _route_folder(recipe, given, constraints, seed),
+        )
+        for seed in recipe.seeds
+    ]
+    place_elsewhere(placements, place_there, spread)
+
+
+def _check_clock(built: Build) -> None:
+    """Raises :class:`ClockMissed` if a clock is not reached."""
+    title, report = built.board.title, built.report
+    if report.missed:
+        raise ClockMissed(f"{title} misses a clock of USB: {report.missed}; choose more seeds", built)
     if built.margin < 0:
-        path = best.path
+        path = report.path
         raise ClockMissed(
-            f"{board.title} reaches {best.clock_mhz} MHz of the {built.clock_mhz:g} asked; choose a lower clock_hz or "
+            f"{title} reaches {report.clock_mhz} MHz of the {built.clock_mhz:g} asked; choose a lower clock_hz or "
             f"more seeds; the critical path is from {path.start} to {path.end}, {path.logic_ns:.1f} ns of logic and "
             f"{path.wires_ns:.1f} ns of wires",
             built,
         )
-    return built
 
 
 def design(board: Board, config: Config, system: wiring.Component) -> tuple[str, str]:

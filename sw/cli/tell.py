@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -40,9 +40,11 @@ from sateen.language import (
     quantize_micro,
     written,
 )
+from sateen.language.decoder import Llama
 from sateen.language.integers import AnyDecoder
 from sateen.language.quantizing import FIRST_SEED, SEEDS, TOKENS
 from sateen.language.watching import Watched
+from sateen.runtime.device import Device
 
 __all__ = ["Told", "tell"]
 
@@ -140,53 +142,87 @@ def tell(
     page = None if html is None else _page()
     if html is not None and not (html.parent.is_dir() and os.access(html.parent, os.W_OK)):
         raise InputError(f"cannot write into the folder {html.parent}; choose another with --html")
-    ideas = bool(ahead) or keep is not None or rank is not None
-    quantized: Quantized | None = None
-    words: Tokenizer
-    with status(f"quantizing {model_file}"):
-        if micro := str(model_file) == MICRO and not model_file.exists():
-            if ideas or tokenizer:
-                raise InputError(f"{MICRO} is written whole, letter by letter: leave out --ahead, --keep, --rank and "
-                                 f"--tokenizer")  # fmt: skip
-            small, words = load_micro()
-            whole: Int8Model | None = quantize_micro(small)
-        else:
-            model, words = load(model_file, tokenizer)
-            if device != GOLDEN:
-                check_size(model)
-            texts = written(model, range(FIRST_SEED, FIRST_SEED + SEEDS), TOKENS)
-            whole = None if ideas else quantize_int8(model, texts)
-            quantized = None if whole else quantize(model, texts, rank=rank)
+    micro = str(model_file) == MICRO and not model_file.exists()
+    if micro and (ahead or keep is not None or rank is not None or tokenizer):
+        raise InputError(
+            f"{MICRO} is written whole, letter by letter: leave out --ahead, --keep, --rank and --tokenizer"
+        )
     device = device or (f"sim:{MICRO_DEVICE}" if micro else "sim:story")
-    start = words.encode(prompt)
-    cache = None if keep is None else EvictingCache(model.shape, keep)
+    with status(f"quantizing {model_file}"):
+        check = device != GOLDEN
+        task = _micro_task() if micro else _task(model_file, tokenizer, check, ahead, keep, rank)
+    start = task.words.encode(prompt)
     options = {"temperature": temperature, "seed": seed, "ahead": ahead}
-    decoder: AnyDecoder
     if device == GOLDEN:
-        if whole:
-            decoder = (WatchedInt8Decoder if page else Int8Decoder)(whole)
-        else:
-            assert quantized is not None
-            decoder = (WatchedDecoder if page else Decoder)(quantized, GoldenProducts(quantized), cache)
-        told = _told(decoder, None, words, start, tokens, options, device)
+        decoder = task.golden(watched=page is not None)
+        told = _told(decoder, None, task.words, start, tokens, options, device)
     else:
         with opened(device) as opened_device:
-            on_device: DeviceDecoder | DeviceProducts
-            if whole and (micro or not device_refusal(opened_device.config)):
-                on_device = DeviceDecoder(opened_device, whole, len(start) + tokens)
-                decoder = (WatchedInt8Decoder if page else Int8Decoder)(whole, on_device)
-            else:
-                quantized = quantized or quantize(model, texts)
-                on_device = DeviceProducts(opened_device, quantized, 1 + ahead)
-                products = _Compared(on_device, GoldenProducts(quantized))
-                decoder = (WatchedDecoder if page else Decoder)(quantized, products, cache)
-            told = _told(decoder, on_device, words, start, tokens, options, device)
+            decoder, on_device = task.on(opened_device, len(start) + tokens, watched=page is not None)
+            told = _told(decoder, on_device, task.words, start, tokens, options, device)
     _summary(decoder, told)
     write_document(json, told)
     if html is not None and page is not None and isinstance(decoder, Watched):
         with atomic_write(html, "wb") as file:
-            file.write(page(told, decoder, words).encode())
+            file.write(page(told, decoder, task.words).encode())
         console.print(f"{html}: what each token looked at")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """A model that is to write, and how."""
+
+    words: Tokenizer
+    whole: Int8Model | None
+    """In int8, if a device may compute everything."""
+    model: Llama | None = None
+    """As it is in its file; of the one that is part of Sateen a device computes everything or nothing."""
+    texts: Sequence[Sequence[int]] = ()
+    """Texts to quantize it with."""
+    rank: int | None = None
+    keep: int | None = None
+    ahead: int = 0
+
+    def golden(self, *, watched: bool) -> AnyDecoder:
+        """The golden model."""
+        if self.whole:
+            return (WatchedInt8Decoder if watched else Int8Decoder)(self.whole)
+        quantized, cache = self._products()
+        return (WatchedDecoder if watched else Decoder)(quantized, GoldenProducts(quantized), cache)
+
+    def on(self, device: Device, positions: int, *, watched: bool) -> tuple[AnyDecoder, DeviceDecoder | DeviceProducts]:
+        """What computes on a device, and the device's share of it."""
+        if self.whole and (self.model is None or not device_refusal(device.config)):
+            everything = DeviceDecoder(device, self.whole, positions)
+            return (WatchedInt8Decoder if watched else Int8Decoder)(self.whole, everything), everything
+        quantized, cache = self._products()
+        products = DeviceProducts(device, quantized, 1 + self.ahead)
+        compared = _Compared(products, GoldenProducts(quantized))
+        return (WatchedDecoder if watched else Decoder)(quantized, compared, cache), products
+
+    def _products(self) -> tuple[Quantized, EvictingCache | None]:
+        """The model in int8 products alone, and its cache, if that is limited."""
+        assert self.model is not None
+        cache = None if self.keep is None else EvictingCache(self.model.shape, self.keep)
+        return quantize(self.model, self.texts, rank=self.rank), cache
+
+
+def _micro_task() -> _Task:
+    small, words = load_micro()
+    return _Task(words=words, whole=quantize_micro(small))
+
+
+def _task(file: Path, tokenizer: Path | None, check: bool, ahead: int, keep: int | None, rank: int | None) -> _Task:
+    """That of a model's file. With these options the device computes products alone."""
+    model, words = load(file, tokenizer)
+    if check:
+        check_size(model)
+    texts = written(model, range(FIRST_SEED, FIRST_SEED + SEEDS), TOKENS)
+    ideas = bool(ahead) or keep is not None or rank is not None
+    return _Task(
+        words=words, whole=None if ideas else quantize_int8(model, texts), model=model, texts=texts, rank=rank,
+        keep=keep, ahead=ahead,
+    )  # fmt: skip
 
 
 def _page() -> Callable[[Told, Watched, Tokenizer], str]:
