@@ -27,15 +27,16 @@ from sateen.sim.errors import SimulationError
 
 __all__ = ["VerilatedDevice", "build", "chip_figures"]
 
-NATIVE = Path(__file__).parent / "native"
-PROBE, ACTIVITY = (Path(__file__).parent / name for name in ("probe", "activity"))
-"""What devices have besides whose signals are recorded, see :mod:`sateen.sim.probed`, or whose registers' toggles are
-counted, see :mod:`sateen.sim.counted`."""
+PACKAGE = Path(__file__).parent.parent
+NATIVE, PROBE, ACTIVITY = (PACKAGE / "sim" / name for name in ("native", "probe", "activity"))
+"""What every device has; and besides it those whose signals are recorded, see :mod:`sateen.sim.probed`, or whose
+registers' toggles are counted, see :mod:`sateen.sim.counted`."""
 REGISTER = re.compile(r"^  always @\(posedge clk\)\n    \\?(\S+) +<= ", re.MULTILINE)
 """A register in the Verilog, which has its name alone, once. Block RAMs are written in blocks of statements."""
 MODULE = re.compile(r"^module \\?([^\s(]+)", re.MULTILINE)
 FLAG_BYTE = bytes([FLAG])
-LIBRARY, RUNTIME = "device.so", "libverilated.a"
+LIBRARY, RUNTIME, DESIGN = "device.so", "libverilated.a", "design"
+"""Files of the cache: a configuration's library, what all share, and the key of the configuration's library."""
 BUFFER_BYTES = 1 << 16
 SLICE_CYCLES = 1 << 14
 """Cycles after which Python may handle a signal: half a second of the largest simulations."""
@@ -193,20 +194,44 @@ class VerilatedDevice:
 def build(config: Config, *, trace: bool = False, extra: Path | None = None) -> Path:
     """The library of a configuration, from the cache or built now; safe under several processes at once. ``extra`` is
     :data:`PROBE` or :data:`ACTIVITY`."""
-    # The key needs no Verilog: for a cached library, Amaranth is not even imported.
-    cache = Cache("sim")
-    key = _key(config, trace=trace, extra=extra)
-    return cache.get(key, LIBRARY, lambda work: _compile(config, work, cache, trace=trace, extra=extra))
+    cache, generated = Cache("sim"), list[str]()
+
+    def verilog() -> str:
+        if not generated:
+            _check_tools()
+            generated.append(_generate(config))
+        return generated[0]
+
+    def name_design(work: Path) -> Path:
+        (work / DESIGN).write_text(_design_key(verilog(), config, trace=trace, extra=extra))
+        return work / DESIGN
+
+    # The first key needs no Verilog: for a cached library, Amaranth is not even imported. By the second one, a change
+    # of the generator that leaves a configuration's Verilog as it was compiles nothing.
+    key = cache.get(_key(config, trace=trace, extra=extra), DESIGN, name_design).read_text()
+    return cache.get(key, LIBRARY, lambda work: _compile(verilog(), config, work, cache, trace=trace, extra=extra))
 
 
 def _key(config: Config, *, trace: bool, extra: Path | None) -> str:
-    """A hash of all that the library depends on: configuration, generator, harness, tools and flags."""
-    digest = hashlib.sha256(repr((config.digest, COMPILE, COMPILE_ONCE, VERILATE, trace, _versions())).encode())
-    package = Path(__file__).parent.parent
-    sources = [*(package / "hw").rglob("*.py"), *NATIVE.iterdir(), *(extra.iterdir() if extra else ())]
-    for path in sorted(sources):
-        digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()[:32]
+    """A hash of all that the design's key depends on: configuration, generator, and what :func:`_design_key` takes."""
+    sources = [path.name.encode() + path.read_bytes() for path in sorted((PACKAGE / "hw").rglob("*.py"))]
+    return _hash(repr(config.digest).encode(), *sources, *_surroundings(trace=trace, extra=extra))
+
+
+def _design_key(verilog: str, config: Config, *, trace: bool, extra: Path | None) -> str:
+    """A hash of all that the library depends on: Verilog, the chip of SDRAM beside it, harness, tools and flags."""
+    return _hash(verilog.encode(), repr(_chip(config)).encode(), *_surroundings(trace=trace, extra=extra))
+
+
+def _surroundings(*, trace: bool, extra: Path | None) -> list[bytes]:
+    """What all libraries depend on, whatever the design."""
+    sources = sorted([*NATIVE.iterdir(), *(extra.iterdir() if extra else ())])
+    settings = repr((COMPILE, COMPILE_ONCE, VERILATE, trace, FLAG, _versions()))
+    return [settings.encode(), *(path.name.encode() + path.read_bytes() for path in sources)]
+
+
+def _hash(*parts: bytes) -> str:
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
 
 
 def _versions() -> list[str]:
@@ -221,22 +246,26 @@ def _versions() -> list[str]:
     return versions
 
 
-def _compile(config: Config, work: Path, cache: Cache, *, trace: bool, extra: Path | None) -> Path:
-    """Builds the library in a folder."""
-    verilator = tools.verilator()
+def _check_tools() -> None:
     for tool in tools.TOOLS:
         if tool.name in ("g++", "make", "perl") and shutil.which(tool.name) is None:
             raise SimulationError(f"simulating needs {tool.name}, which was not found; run: {tool.install}")
-    if verilator is None:
+    if tools.verilator() is None:
         raise SimulationError(f"simulating needs Verilator, which was not found; {install_hint('sim')}")
-    _generate(config, work / "sateen.v")
+
+
+def _compile(verilog: str, config: Config, work: Path, cache: Cache, *, trace: bool, extra: Path | None) -> Path:
+    """Builds the library of a configuration's Verilog in a folder."""
+    verilator = tools.verilator()
+    assert verilator is not None
+    (work / "sateen.v").write_text(verilog)
     report("running Verilator")
     flags = [*VERILATE, *(["--trace-fst", "--trace-structs"] if trace else [])]
     if extra:
         # Names of signals are there at run time with --vpi only.
         flags += ["--vpi", *map(str, extra.glob("*.vlt"))]
     if extra == ACTIVITY:
-        (work / "registers.vlt").write_text(_registers((work / "sateen.v").read_text()))
+        (work / "registers.vlt").write_text(_registers(verilog))
         flags.append("registers.vlt")
     _call([str(verilator), *flags, "-CFLAGS", f"-I{NATIVE}", "-Mdir", str(work), "sateen.v"], work)
     make = [
@@ -264,7 +293,7 @@ def _compile(config: Config, work: Path, cache: Cache, *, trace: bool, extra: Pa
             "-shared",
             f"-DSATEEN_FLAG={FLAG}",
             f"-DVM_TRACE={int(trace)}",
-            *([f"-DSATEEN_SDRAM={chip_figures(find_chip(config.sdram), config.clock_hz)}"] if config.sdram else []),
+            *_chip(config),
             "-I.",
             f"-I{NATIVE}",
             f"-I{include}",
@@ -294,21 +323,25 @@ def chip_figures(chip: SdramChip, clock_hz: int) -> str:
     return f"{{{','.join(map(repr, figures))},{{{clocks}}}}}"
 
 
-def _generate(config: Config, file: Path) -> None:
-    """Writes the accelerator's Verilog."""
+def _chip(config: Config) -> list[str]:
+    """The compiler's option that says which chip of SDRAM is beside the device, if any."""
+    return [f"-DSATEEN_SDRAM={chip_figures(find_chip(config.sdram), config.clock_hz)}"] if config.sdram else []
+
+
+def _generate(config: Config) -> str:
+    """The accelerator's Verilog."""
     report("generating Verilog")
     from sateen.hw.export import verilog
     from sateen.hw.top import Accelerator
 
     try:
-        text = verilog(Accelerator(config, link="bytes"), name="sateen")
+        return verilog(Accelerator(config, link="bytes"), name="sateen")
     except Exception as error:
         # Yosys, in WebAssembly, keeps a compiled form of itself on the disk.
         if "os error" in str(error):
             reason = " ".join(str(error).split())
             raise SimulationError(f"Yosys cannot run ({reason}); it needs room on the disk of its cache") from error
         raise
-    file.write_text(text)
 
 
 def _registers(verilog: str) -> str:

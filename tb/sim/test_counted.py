@@ -1,6 +1,5 @@
 """Toggles of registers, on designs made by hand of which every toggle is known."""
 
-
 import numpy as np
 import pytest
 
@@ -71,11 +70,8 @@ class Made(CountingDevice):
         super().__init__(parse_config("tiny"))
 
     def _build(self, config, trace):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(
-                verilated, "_generate", lambda config, file: file.write_text(DESIGN.format(busy=BUSY).lstrip())
-            )
-            return verilated._compile(config, self.folder, Cache("sim"), trace=False, extra=verilated.ACTIVITY)
+        verilog = DESIGN.format(busy=BUSY).lstrip()
+        return verilated._compile(verilog, config, self.folder, Cache("sim"), trace=False, extra=verilated.ACTIVITY)
 
 
 @pytest.fixture(scope="module")

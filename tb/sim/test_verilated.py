@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sateen.extras import install_hint
-from sateen.hw.spec.config import Config
+from sateen.hw.spec.config import Config, parse_config
 from sateen.hw.spec.wire import Frame, FrameType, Stuffing
 from sateen.sim import tools, verilated
 from sateen.sim.errors import SimulationError
@@ -65,10 +65,13 @@ def test_two_at_once_after_a_killed_build(cache, tmp_path):
 
 
 @pytest.mark.parametrize("damage", [b"", b"\xff\xfe\x00", b"0" * 64], ids=["empty", "no text", "another"])
-@pytest.mark.parametrize("which", ["device.so.sha256", "device.so", "libverilated.a.sha256", "libverilated.a"])
+@pytest.mark.parametrize(
+    "which",
+    ["device.so.sha256", "device.so", "libverilated.a.sha256", "libverilated.a", "design", "design.sha256"],
+)
 def test_damaged_files_are_made_anew(cache, monkeypatch, which, damage):
     """Whatever a full disk or a crash left of the cache's files, the next build repairs it."""
-    monkeypatch.setattr(verilated, "_compile", lambda config, work, cache, **_: stand_in(work, cache))
+    stand_in(monkeypatch)
     build = lambda: verilated.build(CONFIG).read_bytes()  # noqa: E731
     assert build() == b"library of runtime"
     (damaged,) = cache.rglob(which)
@@ -79,20 +82,37 @@ def test_damaged_files_are_made_anew(cache, monkeypatch, which, damage):
     assert damaged.read_bytes() != damage
 
 
-def stand_in(work, cache):
+def stand_in(monkeypatch, verilog="module"):
     """In place of a compilation, two files that depend on each other as the real ones do."""
 
     def make_runtime(folder):
         (folder / verilated.RUNTIME).write_bytes(b"runtime")
         return folder / verilated.RUNTIME
 
-    runtime = cache.get("runtime-key", verilated.RUNTIME, make_runtime).read_bytes()
-    (work / verilated.LIBRARY).write_bytes(b"library of " + runtime)
-    return work / verilated.LIBRARY
+    def compile(verilog, config, work, cache, **_):
+        runtime = cache.get("runtime-key", verilated.RUNTIME, make_runtime).read_bytes()
+        (work / verilated.LIBRARY).write_bytes(b"library of " + runtime)
+        return work / verilated.LIBRARY
+
+    monkeypatch.setattr(verilated, "_generate", lambda config: verilog)
+    monkeypatch.setattr(verilated, "_compile", compile)
+
+
+def test_the_same_verilog_is_compiled_once(cache, monkeypatch):
+    """Whatever changed in its generator; other Verilog, flags or another chip beside it are compiled anew."""
+    stand_in(monkeypatch)
+    first, key = verilated.build(CONFIG), verilated._key
+    monkeypatch.setattr(verilated, "_key", lambda *given, **others: f"other{key(*given, **others)}")
+    assert verilated.build(CONFIG) == first
+    traced = verilated.build(CONFIG, trace=True)
+    chips = [verilated.build(parse_config(f"tiny,sdram={chip}")) for chip in ("is42s16160g", "as4c32m16sb")]
+    stand_in(monkeypatch, "another module")
+    monkeypatch.setattr(verilated, "_key", lambda *given, **others: f"third{key(*given, **others)}")
+    assert len({first, traced, *chips, verilated.build(CONFIG)}) == 5
 
 
 def test_only_libraries_that_nobody_else_can_write(cache, monkeypatch):
-    monkeypatch.setattr(verilated, "_compile", lambda config, work, cache, **_: stand_in(work, cache))
+    stand_in(monkeypatch)
     library = verilated.build(CONFIG)
     for path in (cache.parent, cache, library.parent, library):
         mode = path.stat().st_mode
