@@ -166,6 +166,15 @@ def tiles() -> str:
     return table(heads, rows)
 
 
+def block_rams() -> str:
+    """How soon block RAMs answer."""
+    rows = [
+        [named(one, one["part"]), one["name"], f"{one['answers_ns']:.2f}", number(one["reached_mhz"])]
+        for one in results.of_kind("block_ram")
+    ]
+    return table(["part", "a block RAM", ">ns from the clock to the data", ">MHz with one LUT behind"], rows)
+
+
 def budgets() -> str:
     """Term budgets."""
     found = results.of_kind("budget")
@@ -302,6 +311,7 @@ def _versions(tools: dict[str, str]) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "attention": attention,
+    "block-rams": block_rams,
     "boards": boards,
     "budgets": budgets,
     "combine": combine,
