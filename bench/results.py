@@ -33,6 +33,7 @@ KEYS = {
     "packing": ("name", "configuration", "density"),
     "predicted": ("name", "configuration"),
     "attention": ("name", "configuration"),
+    "recurrent": ("name", "configuration"),
     "cells": ("configuration", "part"),
     "family": ("configuration", "family"),
     "sdram": ("name", "configuration"),

@@ -120,6 +120,16 @@ def attention() -> str:
     return table(["layer", "configuration", ">cycles", ">by the cycle model"], rows)
 
 
+def recurrent() -> str:
+    """Recurrent layers with states of 16 bits."""
+    heads = ["layer", "configuration", ">multiplications", ">cycles", ">by the cycle model"]
+    rows = [
+        [one["name"], f"`{one['configuration']}`", *(number(one[name]) for name in ("macs", "cycles", "predicted"))]
+        for one in results.of_kind("recurrent")
+    ]
+    return table(heads, rows)
+
+
 def summary() -> str:
     """A few builds with what they take, for the README: of each board and preset the fastest."""
     chosen, shown = ("ulx3s-85f", "orangecrab-85f", "icebreaker", "tang-nano-9k"), ("digits", "kws_dscnn")
@@ -327,6 +337,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "models": models,
     "origins": origins,
     "packing": packing,
+    "recurrent": recurrent,
     "scaling": scaling,
     "lines": lines,
     "sdram": sdram,

@@ -12,13 +12,14 @@ from sateen.hw.spec.counters import RECORD_WORDS
 from sateen.hw.spec.descriptor import COUNT_BITS, DESCRIPTOR_WORDS, TABLE_ENTRIES
 from sateen.hw.spec.identity import IDENTITY_BYTES
 from sateen.hw.spec.norms import INDEX_BITS, ROOT_BITS
+from sateen.hw.spec.recurrent import SIGMOIDS, SLOPE_BITS, VALUE_BITS
 from sateen.hw.spec.timing import BLOCK_DEPTH, FANOUT, LUT_DEPTH, block_depths
 
 __all__ = ["Blocks", "blocks", "multiplier_pes"]
 
-REQUANTIZE_MULTIPLIERS, COMBINE_MULTIPLIERS = 4, 1
+REQUANTIZE_MULTIPLIERS, COMBINE_MULTIPLIERS, CELL_MULTIPLIERS = 4, 1, 6
 """Of each post-processing lane: for the product of 32 by 31 bits; for sums of scaled tensors, where there are
-tables."""
+tables. The last are the unit's of recurrent layers, which has a lane of its own."""
 ECP5_WIDTHS = {1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512}
 ICE40_WIDTHS = {2: 2048, 4: 1024, 8: 512, 16: 256}
 GOWIN_WIDTHS = {1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512}
@@ -78,6 +79,7 @@ def _multipliers(config: Config, part: Part) -> int:
     # Of weights 9 bits apart.
     fits = config.pe != "packed" or MULTIPLIER_BITS[part.technology] >= 9 + min(9, config.weight_bits + 1)
     pes = multiplier_pes(config) // config.pe_kind.columns if fits else 0
+    lanes += CELL_MULTIPLIERS * bool(config.recurrent)
     return pes + (lanes if config.engine == "pipelined" else 0)
 
 
@@ -89,6 +91,9 @@ def _inferred_memories(config: Config) -> Iterator[tuple[int, int]]:
     yield 8, 2 * config.frame_bytes
     if config.norms:
         yield ROOT_BITS - 1, 1 << INDEX_BITS
+    if config.recurrent:
+        yield 16, config.recurrent
+        yield VALUE_BITS + SLOPE_BITS, len(SIGMOIDS)
     if config.engine == "sequential":
         for _ in range(4):
             yield 8, config.descriptors * DESCRIPTOR_WORDS

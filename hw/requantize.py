@@ -22,8 +22,11 @@ SETTINGS = data.StructLayout(
 """A layer's settings: ``rounding`` is a :class:`sateen.hw.spec.descriptor.Rounding`. The output unit uses ``combine``,
 a :class:`~sateen.hw.spec.combining.Combine`, and ``quarters`` before requantization."""
 
-RESULT_BITS = 10
-"""Bits of a result before the zero point is added; a larger result is out of range with any zero point."""
+MORE_BITS = 2
+"""By how many bits a result is longer before the zero point is added; a larger one is out of range with any zero
+point."""
+RESULT_BITS = 8 + MORE_BITS
+"""Its bits, of an int8 result."""
 ROUND_BIT = 31
 """The bit to which the first of two roundings rounds."""
 EXCESS = 7
@@ -50,6 +53,11 @@ class Requantize(wiring.Component):
     product is not rounded: to 24 bits it only matters where that makes a tie of a value next to one, which is when the
     fraction is at most half a unit in the last of the 24 places from a half.
 
+    Parameters
+    ----------
+    bits : int
+        Of a result: 8 or 16. With 16 its range is all of them, and there is neither zero point nor clamp.
+
     Members
     -------
     settings : In
@@ -59,18 +67,22 @@ class Requantize(wiring.Component):
     channel : In
         Its channel's parameters.
     o : Out
-        The int8 result.
+        The result.
     """
 
     LATENCY = 2 + Multiply.LATENCY + 4 + 2 + 3
 
-    def __init__(self) -> None:
-        super().__init__({"settings": In(SETTINGS), "i": In(signed(32)), "channel": In(CHANNEL), "o": Out(signed(8))})
+    def __init__(self, *, bits: int = 8) -> None:
+        self.bits, self.kept = bits, bits + MORE_BITS
+        super().__init__(
+            {"settings": In(SETTINGS), "i": In(signed(32)), "channel": In(CHANNEL), "o": Out(signed(bits))}
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         stages = _Stages(m)
-        shift, rounding, zero_point = self.channel.shift, self.settings.rounding, self.settings.zero_point
+        shift, rounding = self.channel.shift, self.settings.rounding
+        zero_point = self.settings.zero_point if self.bits == 8 else Const(0, signed(1))
         real = rounding == Rounding.FLOAT32
         value: Value = stages.then(self.i + self.channel.bias, signed(32))
         factor = stages.then(self.channel.multiplier[:31], unsigned(31))
@@ -95,13 +107,16 @@ class Requantize(wiring.Component):
             stages.then(value[0], unsigned(1)),
         )
         near, whole = (stages.then(flag, unsigned(1)) for flag in tie.near(half))
-        limit = Cat((~negative).replicate(RESULT_BITS - 1), negative).as_signed()
-        value = stages.then(Mux(over, limit, value), signed(RESULT_BITS))
+        limit = Cat((~negative).replicate(self.kept - 1), negative).as_signed()
+        value = stages.then(Mux(over, limit, value), signed(self.kept))
         twofold = Cat(1, value).as_signed() + Cat(Mux(real & near & whole, odd, up), zero_point).as_signed()
-        rounded = stages.then(twofold >> 1, signed(RESULT_BITS + 1))
+        rounded = stages.then(twofold >> 1, signed(self.kept + 1))
         below, above = self.settings.low, self.settings.high
+        if self.bits > 8:
+            most = (1 << self.bits - 1) - 1
+            below, above = Const(~most, signed(self.bits)), Const(most, signed(self.bits))
         clamped = Mux(rounded < below, below, Mux(rounded > above, above, rounded))
-        m.d.comb += self.o.eq(stages.then(clamped, signed(8)))
+        m.d.comb += self.o.eq(stages.then(clamped, signed(self.bits)))
         return m
 
     def _multiply(
@@ -136,15 +151,17 @@ class Requantize(wiring.Component):
     def _shift(self, stages: _Stages, product: Value, place: Signal) -> tuple[Value, ...]:
         """Shifts by bytes in the first cycle and by bits in the second.
 
-        Two cycles later: the ``RESULT_BITS`` bits above ``place``; the bit at it; whether the value has more bits;
+        Two cycles later: the ``kept`` bits above ``place``; the bit at it; whether the value has more bits;
         whether any bit from :data:`ROUND_BIT` to below the place is set; whether the value is negative.
         """
-        negative, size = product[-1], RESULT_BITS + 8
+        negative, kept = product[-1], self.kept
+        size = kept + 8
         bits = Cat(product, negative.replicate(size))
         byte = place[3:]
         window = stages.then(Array(bits[8 * n : 8 * n + size] for n in range(8))[byte], unsigned(size))
         # Flags of the bits above and below each window.
-        above = {n: bits[8 * n + size : min(8 * n + size + 8, len(product))] for n in range(6)}
+        beyond = range(-(-(len(product) - size) // 8))
+        above = {n: bits[8 * n + size : min(8 * n + size + 8, len(product))] for n in beyond}
         below = {n: bits[max(8 * n - 8, ROUND_BIT) : 8 * n] for n in range(4, 8)}
         above = {n: stages.then((some ^ negative.replicate(len(some))).any(), unsigned(1)) for n, some in above.items()}
         below = {n: stages.then(some.any(), unsigned(1)) for n, some in below.items()}
@@ -154,10 +171,10 @@ class Requantize(wiring.Component):
             stages.then(negative, unsigned(1)),
         )
 
-        chosen = stages.then(Array(window[n : n + 1 + RESULT_BITS] for n in range(8))[bit], unsigned(1 + RESULT_BITS))
+        chosen = stages.then(Array(window[n : n + 1 + kept] for n in range(8))[bit], unsigned(1 + kept))
         more = Cat((byte <= n) & some for n, some in above.items()).any()
-        more |= Cat((bit <= n) & (window[RESULT_BITS + n] ^ negative) for n in range(7)).any() | (
-            window[RESULT_BITS + 7] ^ negative
+        more |= Cat((bit <= n) & (window[kept + n] ^ negative) for n in range(7)).any() | (
+            window[kept + 7] ^ negative
         )
         # With two roundings the place is 31 or more: in the lowest window, that of byte 3, no bit from 31 on is below
         # it.

@@ -17,6 +17,7 @@ from sateen.hw.spec.config import Config
 from sateen.hw.spec.counters import Counters
 from sateen.hw.spec.descriptor import CHUNK_DIM, MOST_AHEAD, SECTIONS, Descriptor
 from sateen.hw.spec.pe import SELECTS_BIT, Settings
+from sateen.hw.spec.recurrent import UNIT_CYCLES, UNIT_SUMS, Target
 from sateen.hw.spec.timing import PARAMETER_QUEUE_DEPTH, Timing
 from sateen.sim.passes import walk
 from sateen.sim.sequential import SequentialModel
@@ -178,10 +179,28 @@ class _Model:
             return max(drained(4), min(drained(2), self.done_before + t.done_to_request - t.release_to_free))
         return drained(4)
 
-    def _set_gates(self, ahead: Sequence[int], drains: list[int]) -> None:
+    def _drained(self, d: Descriptor, opened: int, channels: int) -> int:
+        """When the last sums of a part of the accumulators are read, after it was opened."""
+        positions, t = d.activations.positions, self.timing
+        if d.output.recurrent is None:
+            return opened + positions * -(-channels // self.config.lanes)
+        begin = opened + t.opened_to_unit
+        begin += (self.output_loaded + t.loaded_to_unit - begin) % UNIT_CYCLES
+        return begin + UNIT_CYCLES * positions * -(-channels // UNIT_SUMS) - 1
+
+    def _drain_to_done(self, d: Descriptor, channels: int) -> int:
+        """From the reading of a part's last sums, of so many channels, to the writing of its last result."""
+        t, recurrent = self.timing, d.output.recurrent
+        if recurrent is None:
+            return t.drain_to_done
+        if recurrent.target == Target.CELLS:
+            return t.drain_to_hidden
+        return t.drain_to_value + 2 * ((channels - 1) % UNIT_SUMS)
+
+    def _set_gates(self, d: Descriptor, drains: list[int]) -> None:
         """When the next descriptor may read how many lines, after one whose parts were drained at given times."""
-        t = self.timing
-        written = [time + t.drain_to_done + t.part_to_request for time in reversed(drains[-len(ahead) - 1 :])]
+        t, ahead, late = self.timing, d.output.ahead, self._drain_to_done(d, self.config.cols)
+        written = [time + late + t.part_to_request for time in reversed(drains[-len(ahead) - 1 :])]
         written[0] = self.done + t.done_to_request
         self.gates = [(line, time) for line, time in zip((*ahead, 0), written, strict=False) if line < MOST_AHEAD]
 
@@ -229,18 +248,18 @@ class _Model:
                 opened = max(self.last_beat + t.beat_to_full, arrived + t.parameters_to_full, drained + t.reopen)
                 opened = max(opened, may_open)
                 self.parameters_free = opened + t.open_to_free
-                drained = opened + d.activations.positions * -(-min(left, config.cols) // config.lanes)
+                drained = self._drained(d, opened, min(left, config.cols))
                 self.drains.append(drained)
                 left -= config.cols
         self.words_done = max(weights_loaded, word - kind.load - t.prefetched_words)
-        self.done = drained + t.drain_to_done
+        self.done = drained + self._drain_to_done(d, left + config.cols)
         cycles, busy, output = self.done - begin, pace.busy, self.done - self.last_beat - 1
         if config.overlap:
             late, self.late = self.late, pace.late
             cycles, busy = self.last_beat + 1 - begin + late[0] - self.late[0], busy + late[1] - self.late[1]
             starved = min(starved, cycles - busy - waiting)
             output, self.next_request = min(behind, cycles - busy - waiting - starved), requests.next
-            self._set_gates(d.output.ahead, self.drains[first_part:])
+            self._set_gates(d, self.drains[first_part:])
             self.done_before, self.halves_before = self.done, not d.quarters
         return Counters(
             cycles=cycles,

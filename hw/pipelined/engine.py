@@ -7,10 +7,11 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import connect
 from amaranth.utils import ceil_log2
 
-from sateen.hw.host import EngineSignature, HostPort, MemoryPort
+from sateen.hw.host import EngineSignature, HostPort
 from sateen.hw.memory import BlockMemory, Scratchpad
 from sateen.hw.pipelined.accumulate import Accumulators
 from sateen.hw.pipelined.activations import ActivationUnit
+from sateen.hw.pipelined.cells import Cells
 from sateen.hw.pipelined.lookup import LookUp
 from sateen.hw.pipelined.norms import InverseRoot
 from sateen.hw.pipelined.operands import OperandWriter
@@ -18,6 +19,7 @@ from sateen.hw.pipelined.output import OutputUnit
 from sateen.hw.pipelined.postprocess import PostProcess
 from sateen.hw.pipelined.sequencer import CauseCounters, Sequencer
 from sateen.hw.pipelined.shares import Shares
+from sateen.hw.pipelined.sharing import byte_latency, share_with_host
 from sateen.hw.pipelined.softmax import Distances, RowScales
 from sateen.hw.pipelined.weight_store import WeightStore
 from sateen.hw.pipelined.weights import ChannelParameters, WeightUnit, parameter_word
@@ -26,10 +28,9 @@ from sateen.hw.spec.config import Config, ceil_pow2
 from sateen.hw.spec.counters import RECORD_WORDS
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS, SECTIONS
 from sateen.hw.spec.pe import WEIGHT_SETTING_BITS
-from sateen.hw.spec.timing import PARAMETER_QUEUE_DEPTH, mux_stages
+from sateen.hw.spec.timing import PARAMETER_QUEUE_DEPTH
 from sateen.hw.spec.wire import Space
 from sateen.hw.stream.delay import delayed, reset_domains
-from sateen.hw.stream.mux import pipelined_mux
 from sateen.hw.stream.queue import Queue
 from sateen.hw.tile import Tile
 
@@ -54,6 +55,8 @@ class Engine(wiring.Component):
         reset_domains(m, platform, resettable, self.halt | ResetSignal(allow_reset_less=True))
         for name, unit in vars(units).items():
             m.submodules[name] = DomainRenamer(name)(unit) if name in resettable else unit
+        self.results = (units.cells if self.config.recurrent else units.postprocess).o
+        """What is written: addresses and bytes."""
         self._control(m, units)
         self._compute(m, units)
         if self.config.tables:
@@ -64,6 +67,8 @@ class Engine(wiring.Component):
             self._write_operands(m, units)
         if self.config.norms:
             self._normalize(m, units)
+        if self.config.recurrent:
+            self._recur(m, units)
         self._memories(m, units)
         return m
 
@@ -101,7 +106,7 @@ class Engine(wiring.Component):
 
     def _overlap(self, m: Module, u: _Units) -> None:
         """Lets the activation unit run ahead of results."""
-        activations, output, causes, result = u.activations, u.output, u.causes, u.postprocess.o
+        activations, output, causes, result = u.activations, u.output, u.causes, self.results
         m.d.comb += [
             activations.running.eq(~output.load.ready),
             activations.ahead.eq(output.ahead),
@@ -120,7 +125,7 @@ class Engine(wiring.Component):
         connect(m, u.parameter_queue.o, u.parameters.i)
         connect(m, u.tile.o, u.accumulators.i)
         connect(m, u.output.o, u.postprocess.i)
-        beat, result = u.activations.o.payload, u.postprocess.o.payload
+        beat = u.activations.o.payload
         m.d.comb += [
             u.parameters.take.eq(u.output.take),
             u.output.parameters_full.eq(u.parameters.full),
@@ -137,7 +142,7 @@ class Engine(wiring.Component):
             u.accumulators.r_address.eq(u.output.position),
             u.output.sums.eq(u.accumulators.sums),
             u.postprocess.settings.eq(u.output.settings),
-            u.output.done.eq(u.postprocess.o.valid & result.tag.final),
+            u.output.done.eq(self.results.valid & self.results.payload.tag.final),
         ]
 
     def _look_up(self, m: Module, u: _Units) -> None:
@@ -208,6 +213,19 @@ class Engine(wiring.Component):
             u.output.norm.eq(u.norm.o),
         ]
 
+    def _recur(self, m: Module, u: _Units) -> None:
+        """Items of recurrent layers to their unit, past post-processing."""
+        connect(m, u.postprocess.o, u.cells.results)
+        names = {"on": "recurrent", "begin": "loaded"}
+        m.d.comb += [
+            getattr(u.cells, name).eq(getattr(u.output, names.get(name, name)))
+            for name in ("on", "begin", "numbers", "settings", "origin", "offered", "mask")
+        ]
+        m.d.comb += [
+            *(getattr(u.cells, name).eq(getattr(u.output.o.payload, name)) for name in ("sums", "channels", "tag")),
+            u.output.taken.eq(u.cells.taken),
+        ]
+
     def _write_operands(self, m: Module, u: _Units) -> None:
         """Results to the weight store, whose unit waits for them."""
         result = u.postprocess.o.payload
@@ -223,18 +241,18 @@ class Engine(wiring.Component):
         """Connects the memories with the units, and with the host's port, which gives way to them."""
         m.submodules.host = host = HostPort(
             latencies={
-                Space.COUNTERS: _byte_latency(u.records),
+                Space.COUNTERS: byte_latency(u.records),
                 Space.SCRATCHPAD: u.scratchpad.read_latency,
-                Space.WEIGHTS: _byte_latency(u.weight_store),
-                Space.PROGRAM: _byte_latency(u.program),
+                Space.WEIGHTS: byte_latency(u.weight_store),
+                Space.PROGRAM: byte_latency(u.program),
             },
             width=self.config.moved_bytes,
         )
         connect(m, wiring.flipped(self.request), host.i)
         connect(m, host.o, wiring.flipped(self.response))
-        _share_with_host(m, host.weights, u.weight_store, u.weights, u.operands if self.config.products else None)
-        _share_with_host(m, host.program, u.program, u.sequencer)
-        _share_with_host(m, host.counters, u.records, None)
+        share_with_host(m, host.weights, u.weight_store, u.weights, u.operands if self.config.products else None)
+        share_with_host(m, host.program, u.program, u.sequencer)
+        share_with_host(m, host.counters, u.records, None)
         m.d.comb += [
             u.sequencer.data.eq(u.program.r_data.as_value()),
             *(
@@ -245,18 +263,18 @@ class Engine(wiring.Component):
             u.records.w_data.as_value().eq(u.causes.data),
             u.records.w_enable.eq(u.causes.enable.replicate(4)),
         ]
-        port, scratchpad, result = host.scratchpad, u.scratchpad, u.postprocess.o.payload
+        port, scratchpad, result = host.scratchpad, u.scratchpad, self.results.payload
         m.d.comb += [
             scratchpad.r_address.eq(Mux(u.activations.reading, u.activations.address, port.address)),
             u.activations.data.as_value().eq(scratchpad.r_data.as_value()),
             port.read.eq(Cat(scratchpad.r_data[lane] for lane in range(self.config.moved_bytes))),
-            port.write_ready.eq(~u.postprocess.o.valid),
+            port.write_ready.eq(~self.results.valid),
             port.read_ready.eq(~u.activations.reading),
         ]
         # From registers: results come from all over the chip. Bytes that are not enabled may be anything, so that only
         # one lane has a multiplexer.
         m.d.sync += scratchpad.w_data.as_value().eq(result.data.as_value())
-        with m.If(u.postprocess.o.valid):
+        with m.If(self.results.valid):
             m.d.sync += [scratchpad.w_address.eq(result.tag.address), scratchpad.w_enable.eq(result.tag.mask)]
             if self.config.products:
                 with m.If(u.output.to_weights):
@@ -323,7 +341,8 @@ class _Units:
             cols=config.cols, lanes=config.lanes, position_bits=position_bits, address_bits=result_bits,
             sum_latency=self.accumulators.LATENCY, channel=CHANNEL, settings=SETTINGS, tables=config.tables,
             products=bool(config.products), softmax=config.softmax, squares=bool(config.squares),
-            direct=bool(config.direct), norms=bool(config.norms), overlap=bool(config.overlap),
+            direct=bool(config.direct), norms=bool(config.norms), recurrent=bool(config.recurrent),
+            overlap=bool(config.overlap),
         )  # fmt: skip
         self.postprocess = PostProcess(lanes=config.lanes, tag=self.output.tag, shares=config.softmax == 2)
         self.causes = CauseCounters(descriptors=config.descriptors, overlap=bool(config.overlap))
@@ -336,6 +355,10 @@ class _Units:
             )  # fmt: skip
         if config.norms:
             self.norm = InverseRoot(lanes=config.lanes)
+        if config.recurrent:
+            self.cells = Cells(
+                lanes=config.lanes, words=config.recurrent, item_latency=self.output.latency, tag=self.output.tag
+            )  # fmt: skip
         if config.softmax:
             self.distances = Distances(width=config.cols, beat_bytes=config.beat_bytes)
             self.scales = RowScales(lanes=config.lanes)
@@ -349,43 +372,3 @@ class _Units:
 
 def _bytes(value: Value) -> list[Value]:
     return [value[first : first + 8] for first in range(0, len(value), 8)]
-
-
-def _byte_latency(memory: BlockMemory | WeightStore) -> int:
-    """Cycles from an address to one byte of the word there."""
-    return memory.latency + mux_stages(memory.lanes)
-
-
-def _share_with_host(
-    m: Module, port: MemoryPort, memory: BlockMemory | WeightStore, unit: Sequencer | WeightUnit | None,
-    operands: OperandWriter | None = None,
-) -> None:  # fmt: skip
-    """Gives the host's byte port access to a memory of words: to write it, unless there is no ``unit``, and to read it
-    while ``unit`` does not. ``operands`` are written before.
-
-    Writes pass a register: it is far to the block RAMs.
-    """
-    lane_bits = ceil_log2(memory.lanes)
-    lane, word = port.address[:lane_bits], port.address[lane_bits:]
-    m.d.comb += port.write_ready.eq(1)
-    if unit is None:
-        m.d.comb += [port.read_ready.eq(1), memory.r_address.eq(word)]
-    else:
-        m.d.comb += [
-            port.read_ready.eq(~unit.reading),
-            memory.r_address.eq(Mux(unit.reading, unit.address, word)),
-        ]
-        address, value = delayed(m, word, name="w_address"), delayed(m, port.write, name="w_data")
-        copies = -(-8 * memory.lanes // len(value))
-        m.d.comb += [memory.w_address.eq(address), memory.w_data.as_value().eq(value.replicate(copies))]
-        if operands is None:
-            m.d.sync += memory.w_enable.eq(port.write_enable << lane)
-        else:
-            enable = Signal.like(memory.w_enable, name="host_enable")
-            m.d.sync += enable.eq(port.write_enable << lane)
-            m.d.comb += [memory.w_enable.eq(enable), port.write_ready.eq(~operands.busy)]
-            with m.If(operands.w_enable.any()):
-                for name in ("address", "enable", "data"):
-                    m.d.comb += getattr(memory, f"w_{name}").eq(getattr(operands, f"w_{name}"))
-    lane = delayed(m, lane, memory.latency, name="lane")
-    m.d.comb += port.read.eq(pipelined_mux(m, list(memory.r_data), lane, name="byte"))

@@ -7,6 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from sateen.hw.pipelined.ahead import AHEAD
+from sateen.hw.pipelined.cells import NUMBERS
 from sateen.hw.pipelined.lookup import Combiner, pair_shape
 from sateen.hw.pipelined.nest import Nest
 from sateen.hw.pipelined.selection import Selection
@@ -55,6 +56,8 @@ class OutputUnit(wiring.Component):
         What is combined may be codes themselves (:class:`sateen.hw.spec.combining.Entries`); needs ``tables``.
     norms : bool
         Results may be normalized.
+    recurrent : bool
+        Sums may be those of recurrent layers, whose items :class:`~sateen.hw.pipelined.cells.Cells` takes.
     overlap : bool
         The activation unit runs ahead, see :class:`~sateen.hw.pipelined.ahead.ReadAhead`. Parts of the accumulators are
         then read in one order over all descriptors.
@@ -107,6 +110,13 @@ class OutputUnit(wiring.Component):
         The scale of what is normalized, from the first read of a sum on. Only with ``norms``, like the following.
     normalized : Out(1)
         High from ``loaded`` to ``done`` of a descriptor whose results are normalized.
+    recurrent : Out(1)
+        High from ``loaded`` to ``done`` of a descriptor of a recurrent layer. Only with ``recurrent``, like the
+        following.
+    numbers, origin : Out
+        Its numbers, and the address of its first result.
+    offered : Out(1), mask : Out(lanes), taken : In(1)
+        Of :class:`~sateen.hw.pipelined.cells.Cells`. An item that is taken does not become valid.
     o : Out(stream), always ready
         To post-processing. The tag has the result's byte ``address``, the ``mask`` of lanes that hold channels, and
         ``final``; with ``overlap`` also whether it is the last result of a ``part`` of the accumulators.
@@ -133,10 +143,11 @@ class OutputUnit(wiring.Component):
         squares: bool = False,
         direct: bool = False,
         norms: bool = False,
+        recurrent: bool = False,
         overlap: bool = False,
     ):
         self.cols, self.lanes, self.products, self.softmaxes = cols, lanes, products, softmax
-        self.squares, self.direct, self.norms = squares, direct, norms
+        self.squares, self.direct, self.norms, self.has_cells = squares, direct, norms, recurrent
         self.position_bits, self.address_bits, self.sum_latency = position_bits, address_bits, sum_latency
         self.channel, self.settings_shape, self.tables, self.overlap = channel, settings, tables, overlap
         self.latency = sum_latency + 1 + (Combiner.LATENCY if tables else 0)
@@ -150,6 +161,10 @@ class OutputUnit(wiring.Component):
         }
         for_direct = {"codes": In(pair_shape(cols)), "loads": Out(1)}
         for_norms = {"norm": In(SCALE), "normalized": Out(1)}
+        for_cells = {
+            "recurrent": Out(1), "numbers": Out(NUMBERS), "origin": Out(address_bits), "offered": Out(1),
+            "mask": Out(lanes), "taken": In(1),
+        }  # fmt: skip
         for_softmax = {"softmax": Out(1), "row": Out(ROW), "scales": In(stream.Signature(SCALE))}
         for_shares = {"shared": Out(1), "entries": Out(entries_shape(lanes)), "total": In(1)}
         self.tag = self.tag_shape(lanes=lanes, address_bits=address_bits, overlap=overlap)
@@ -167,6 +182,7 @@ class OutputUnit(wiring.Component):
                 **(for_shares if softmax == 2 else {}),
                 **(for_direct if direct else {}),
                 **(for_norms if norms else {}),
+                **(for_cells if recurrent else {}),
                 "parameters_full": In(1),
                 "take": Out(1),
                 "channels": In(data.ArrayLayout(channel, cols)),
@@ -216,6 +232,9 @@ class OutputUnit(wiring.Component):
         ready: Value = ~self.look_up | self.pair if self.tables else Const(1)
         if passes is not None:
             ready &= passes.ready
+        if self.has_cells:
+            ready &= ~self.recurrent | self.taken
+            m.d.comb += [self.offered.eq(opened & nest.o.valid), self.mask.eq(here.mask)]
         m.d.comb += [
             walk.advance.eq(opened & nest.o.valid & ready),
             nest.o.ready.eq(opened & here.last & here.last_lanes & ready),
@@ -241,10 +260,15 @@ class OutputUnit(wiring.Component):
             control.tag.mask.eq(here.mask),
             control.tag.final.eq(item.last & here.last_lanes),
         ]
+        if self.has_cells:
+            m.d.comb += control.valid.eq(walk.advance & ~self.recurrent)
         if self.overlap:
-            m.d.comb += control.tag.part.eq(self.drained & walk.advance)
+            # Steady for recurrent layers.
+            part = here.last & here.last_lanes & item.exit.group if self.has_cells else self.drained & walk.advance
+            m.d.comb += control.tag.part.eq(part)
         if passes is not None:
-            m.d.comb += control.valid.eq(walk.advance & (passes.writes | ~self.softmax))
+            others = ~self.softmax & ~self.recurrent if self.has_cells else ~self.softmax
+            m.d.comb += control.valid.eq(walk.advance & (passes.writes | others))
             m.d.comb += control.row.eq(passes.row)
         Selection(m, self).join(control)
         return m
@@ -316,6 +340,12 @@ class OutputUnit(wiring.Component):
         if self.norms:
             sums = word[24 + 2 : 24 + 4] == Combine.NONE
             self._flag(m, self.normalized, "is_normalized", word[24 + DIRECT_BIT] & sums, index)
+        if self.has_cells:
+            self._flag(m, self.recurrent, "is_recurrent", word[24:26] == descriptor.Rounding.WIDE, index)
+            m.d.comb += self.origin.eq(nest.origin.address)
+            for number, place in enumerate((4, 8, 10)):
+                with m.If(self.load.valid & self.load.ready & (index == place)):
+                    m.d.sync += self.numbers[number].eq(word)
         if self.direct:
             has_operands = Signal()
             m.d.comb += self.loads.eq(self.operands[LOADS_BIT])

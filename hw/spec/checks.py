@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sateen.hw.spec.descriptor import TABLE_ENTRIES
 from sateen.hw.spec.ethernet import ADDRESS, parse_address
 from sateen.hw.spec.pe import PE_KINDS
+from sateen.hw.spec.recurrent import UNIT_SUMS, WORDS
 from sateen.hw.spec.sdram import find_chip
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def check_fields(config: Config) -> None:
     if config.norms and config.engine != "pipelined":
         raise ValueError(f"engine must be pipelined with norms=1, not {config.engine!r}")
     _window_skip(config)
+    _recurrent(config)
 
 
 def _int(config: Config, name: str, low: int, high: int, why: str = "") -> None:
@@ -103,6 +105,27 @@ def _window_skip(config: Config) -> None:
             "window_skip must be 0 without engine=pipelined, pe=mac or packed, combine=1 and 9 rows or more over which "
             f"windows slide, not {value!r}"
         )
+
+
+def _recurrent(config: Config) -> None:
+    """Checks what the unit of recurrent layers requires."""
+    least, most = WORDS
+    _int(config, "recurrent", 0, most)
+    words = config.recurrent
+    if not words:
+        return
+    if words < least or words != ceil_pow2(words):
+        raise ValueError(f"recurrent must be 0 or a power of two from {least} to {most}, not {words!r}")
+    for name, value in (("engine", "pipelined"), ("combine", 1)):
+        if getattr(config, name) != value:
+            raise ValueError(f"{name} must be {value} with recurrent={words}, not {getattr(config, name)!r}")
+    if config.lanes % UNIT_SUMS or config.cols % config.lanes:
+        raise ValueError(
+            f"lanes must be a multiple of {UNIT_SUMS} that divides cols ({config.cols}) with recurrent={words}, "
+            f"not {config.lanes!r}"
+        )
+    if config.scratchpad_bytes < words:
+        raise ValueError(f"scratchpad_bytes must be {words} or more with recurrent={words}")
 
 
 def _engine(config: Config) -> None:

@@ -22,10 +22,10 @@ ETHERNET_BAUD = 700_000_000
 """The same of gigabit Ethernet: 70 MB/s, of 97 to the device and 75 from it measured in simulation at 100 MHz."""
 LATER = (
     "combine", "engine", "weight_rows", "overlap", "sdram", "products", "link", "softmax", "squares", "address",
-    "lutram", "window_skip", "direct", "norms",
+    "lutram", "window_skip", "direct", "norms", "recurrent",
 )  # fmt: skip
 """Fields of a configuration that the first version did not have."""
-LAID_OUT = ("products", "overlap", "softmax", "squares", "window_skip", "direct", "norms")
+LAID_OUT = ("products", "overlap", "softmax", "squares", "window_skip", "direct", "norms", "recurrent")
 """Those of them that shape a compiled model."""
 
 
@@ -114,6 +114,11 @@ class Config:
     norms: int = 0
     """1: the device scales a product by the inverse root of the sum of squares of the tensor before: a decoder's
     normalization. Only in a pipelined engine."""
+    recurrent: int = 0
+    """Words of 16 bits that the unit of recurrent layers keeps, a power of two from 64 to 4096: the device computes
+    SVDF with an int16 state, and LSTMs with int16 cells, of which each takes a word and four more for each step whose
+    inputs are multiplied together, one at the least. 0: no such unit. Only in a pipelined engine with ``combine=1``,
+    ``lanes`` a multiple of 4 that divides ``cols``, and ``scratchpad_bytes`` of as many or more."""
 
     def __post_init__(self) -> None:
         check_fields(self)

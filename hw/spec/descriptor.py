@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 
 from sateen.hw.spec.combining import Combine, Entries
 from sateen.hw.spec.pe import ZERO_POINT_BIT
+from sateen.hw.spec.recurrent import Recurrent, Target
 
 __all__ = [
     "ACTIVATION_DIMS", "BIAS_BYTES", "CHANNELS_DIM", "CHUNK_DIM", "COUNT_BITS", "DESCRIPTOR_WORDS", "DIM_WORDS",
@@ -93,6 +94,8 @@ class Rounding:
     FLOAT32 = 2
     """ONNX's: the sum rounded to 24 bits, the product rounded to 24 bits, then the result, ties to even each time. A
     sequential engine takes multipliers of 24 bits, multiples of 2^7, as float32 has them."""
+    WIDE = 3
+    """Stands in a descriptor for DOUBLE with results of 16 bits, see :attr:`OutputStream.recurrent`."""
 
 
 @dataclass(frozen=True)
@@ -310,25 +313,36 @@ class OutputStream:
     :attr:`~sateen.hw.spec.config.Config.norms`, of products with weights."""
     entries: Entries | None = None
     """What is combined; ``None``: entries of two tables. There is one block of one group then."""
+    recurrent: Recurrent | None = None
+    """What becomes of the sums of products in place of results of 8 bits. There is one block then, and one position if
+    results are written. Only with :attr:`~sateen.hw.spec.config.Config.recurrent`."""
+
+    def written_by(self, group: int, cols: int) -> slice:
+        """The bytes that the results of a group of channels become, where there is :attr:`recurrent`."""
+        assert self.recurrent is not None
+        ends = (min(self.channels, sums) for sums in (group * cols, (group + 1) * cols))
+        return slice(*(self.address + self.recurrent.written(count) for count in ends))
 
     HEAD = struct.Struct("<iHHbbbB")
     """address; channels, taps; zero point, low, high, and a byte of ``rounding`` (bits 0 and 1), ``combine`` (bits 2
     and 3), ``quarters`` (bit 4), ``to_weights`` (:data:`TO_WEIGHTS_BIT`), ``softmax`` (:data:`SOFTMAX_BIT`), and
     ``normalized`` or whether there are ``entries`` (:data:`DIRECT_BIT`)."""
     DIM = struct.Struct("<HHi")
-    """count, a value of ``ahead``; step of address. The first one, whose counter has one value, has the ``entries``
-    instead of its step."""
+    """count, a value of ``ahead``; step of address. The first one, whose counter has one value, has the ``entries`` or
+    the first word of ``recurrent`` instead of its step; the last ones may have its others."""
 
     def encode(self) -> bytes:
         """The section's words."""
-        modes = self.rounding | self.combine << 2 | self.quarters << 4
+        modes = (Rounding.WIDE if self.recurrent else self.rounding) | self.combine << 2 | self.quarters << 4
         modes |= self.to_weights << TO_WEIGHTS_BIT | self.softmax << SOFTMAX_BIT
         modes |= (self.normalized or self.entries is not None) << DIRECT_BIT
         head = self.HEAD.pack(self.address, self.channels, self.taps, self.zero_point, self.low, self.high, modes)
         moves = [step for (step,) in steps(list(self.dims))]
         if self.entries is not None:
-            word = self.entries.encode()
-            moves[0] = word - ((word & 1 << 31) << 1)
+            moves[0] = _signed(self.entries.encode())
+        if self.recurrent is not None:
+            moves[0], *numbers = map(_signed, self.recurrent.encode())
+            moves[2:] = numbers if self.recurrent.target == Target.CELLS else moves[2:]
         return head + b"".join(
             self.DIM.pack(dim.count, ahead, step)
             for dim, ahead, step in zip(self.dims, self.ahead, moves, strict=True)
@@ -384,6 +398,11 @@ class Descriptor:
         """The record: :data:`DESCRIPTOR_WORDS` little-endian 32-bit words."""
         sections = self.weights.encode() + self.activations.encode() + self.output.encode()
         return sections.ljust(4 * DESCRIPTOR_WORDS, b"\0")
+
+
+def _signed(word: int) -> int:
+    """A word of 32 bits as a signed number."""
+    return word - ((word & 1 << 31) << 1)
 
 
 def _words(*parts: int) -> int:

@@ -167,6 +167,15 @@ class Timing:
         """From a half's opening to room for the next group's parameters."""
         self.drain_to_done = 23 + combiner
         """From the reading of the last sum to the writing of the last result."""
+        self.loaded_to_unit = -8 - combiner
+        """From the output section's last word to a time at which the unit of recurrent layers may take four sums; so it
+        may every :data:`~sateen.hw.spec.recurrent.UNIT_CYCLES`."""
+        self.opened_to_unit = 1 + config.overlap
+        """From a part's opening to the time at which the unit may take its first sums, at the earliest."""
+        self.drain_to_value = self.drain_to_done - 4
+        """The same, of a recurrent layer's values, from the last four sums of which one counts."""
+        self.drain_to_hidden = self.drain_to_done + 63
+        """Of its hidden values, from a cell's sums."""
         self.loaded_to_first = 4
         """From the output section's last word to the first request."""
         self.loaded_to_request = 5

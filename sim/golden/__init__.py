@@ -5,6 +5,7 @@ before that they are computed in 64 bits, where no layer that fits in memory ove
 :mod:`~sateen.sim.golden.scaling` first, then :mod:`~sateen.sim.golden.windows`.
 """
 
+from sateen.sim.golden.cells import RecurrentUnit, from_bytes, to_bytes
 from sateen.sim.golden.elementwise import (
     ADD_SHIFT,
     add,
@@ -84,6 +85,7 @@ from sateen.sim.golden.softmax import (
     softmax,
 )
 from sateen.sim.golden.wide import (
+    tanh_at,
     wide_add,
     wide_average_pool2d,
     wide_conv2d,
@@ -215,4 +217,8 @@ __all__ = [
     "wide_softmax",
     "wide_tanh",
     "widening_product",
+    "RecurrentUnit",
+    "from_bytes",
+    "tanh_at",
+    "to_bytes",
 ]

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sateen.hw.spec.recurrent import GATES
 from sateen.sim.golden.scaling import Int8Array, Int32Array, Int64Array, quantize_multiplier, requantize, rescale, wrap
 from sateen.sim.golden.wide import Int16Array, clipped, tanh_at, wide_logistic
 
-__all__ = ["GATES", "Lstm", "time_product", "widening_product"]
+__all__ = ["GATES", "Lstm", "scaled", "thirds", "time_product", "widening_product"]
 
-GATES = ("input", "forget", "cell", "output")
-"""The order of an LSTM's gates."""
 INPUT, FORGET, CELL, OUTPUT = range(4)
 STEP = 2.0**-12
 """What a gate's sum counts in."""
@@ -71,8 +70,8 @@ class Lstm:
         for step in range(x.shape[1]):
             sums = self._sums(inputs[:, :, step], hidden, slice(4))
             forget, added = wide_logistic(sums[FORGET], STEP), wide_logistic(sums[INPUT], STEP)
-            kept = _scaled(forget, cell, UNIT)
-            new = _scaled(added, tanh_at(_thirds(sums[CELL], -12)), UNIT * UNIT / 2.0**self.cell_power)
+            kept = scaled(forget, cell, UNIT)
+            new = scaled(added, tanh_at(thirds(sums[CELL], -12)), UNIT * UNIT / 2.0**self.cell_power)
             cell = clipped(kept.astype(np.int64) + new)
             if self.cell_clip:
                 cell = np.clip(cell, -self.cell_clip, self.cell_clip)
@@ -104,7 +103,7 @@ class Lstm:
         return clipped(inputs.astype(np.int64) + self._products(1, hidden, gates))
 
     def _hidden(self, cell: Int16Array, output: Int16Array) -> Int8Array:
-        product = _product(tanh_at(_thirds(cell, self.cell_power)), wide_logistic(output, STEP))
+        product = _product(tanh_at(thirds(cell, self.cell_power)), wide_logistic(output, STEP))
         factors = quantize_multiplier(UNIT * UNIT / self.hidden_scale)
         return np.clip(rescale(product, *factors) + self.hidden_zero_point, -128, 127).astype(np.int8)
 
@@ -113,11 +112,12 @@ def _product(a: Int16Array, b: Int16Array) -> Int64Array:
     return a.astype(np.int64) * b.astype(np.int64)
 
 
-def _scaled(a: Int16Array, b: Int16Array, scale: float) -> Int16Array:
+def scaled(a: Int16Array, b: Int16Array, scale: float) -> Int16Array:
+    """Products times a scale."""
     return clipped(rescale(_product(a, b), *quantize_multiplier(scale)))
 
 
-def _thirds(x: Int16Array, power: int) -> Int64Array:
+def thirds(x: Int16Array, power: int) -> Int64Array:
     """Codes of a scale of 2^power in units of 2^-12 / 3, with which the table of the hyperbolic tangent is entered;
     halves are rounded up."""
     left, values = power + 12, x.astype(np.int64) * 3

@@ -12,6 +12,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sateen.hw.spec.recurrent import SIGMOIDS
 from sateen.sim.golden.scaling import Int64Array, quantize_multiplier, rescale, wrap
 from sateen.sim.golden.windows import Padding, convolution_sums, windows
 
@@ -157,13 +158,7 @@ def wide_leaky_relu(x: Int16Array, scale: float, output_scale: float, alpha: flo
     return clipped(np.where(values >= 0, rescale(values, *one), rescale(values, *other)))
 
 
-@cache
-def _sigmoids() -> Int64Array:
-    """The logistic function at 0, 1/24, …, 255/24, in units of 2^-16; each value is moved by half the error of
-    interpolation behind it, and the last is the limit."""
-    at = [2**16 / (1 + math.exp(-half / 48)) for half in range(513)]
-    values = [at[place] + (at[place + 1] - (at[place] + at[place + 2]) / 2) / 2 for place in range(0, 512, 2)]
-    return np.array([*(math.floor(value + 0.5) for value in values[:-1]), 2**16 - 1], np.int64)
+_SIGMOIDS = np.array(SIGMOIDS, np.int64)
 
 
 def _places(x: Int16Array, scale: float) -> Int64Array:
@@ -180,9 +175,9 @@ def _places(x: Int16Array, scale: float) -> Int64Array:
 
 def _interpolated(places: Int64Array, bits: int) -> Int64Array:
     """The table's values at places of ``bits`` fractional bits, which the results have besides the table's 16."""
-    table = _sigmoids()
     index = np.minimum(places >> bits, 254)
-    return (table[index] << bits) + (places & ((1 << bits) - 1)) * (table[index + 1] - table[index])
+    slope = _SIGMOIDS[index + 1] - _SIGMOIDS[index]
+    return (_SIGMOIDS[index] << bits) + (places & ((1 << bits) - 1)) * slope
 
 
 def wide_logistic(x: Int16Array, scale: float) -> Int16Array:

@@ -70,6 +70,10 @@ def _late(output: OutputStream, config: Config) -> NDArray[np.uint8]:
     late = np.full(config.scratchpad_bytes, len(NONE) + 1, np.uint8)
     if output.to_weights:
         return late
+    if output.recurrent:
+        for back in range(min(output.dims[CHANNELS_DIM].count, len(NONE)), 0, -1):
+            late[output.written_by(output.dims[CHANNELS_DIM].count - back, config.cols)] = back
+        return late
     parts = math.prod(dim.count for dim in output.dims[: CHANNELS_DIM + 1])
     for back in range(min(parts, len(NONE)), 0, -1):
         block, group = divmod(parts - back, output.dims[CHANNELS_DIM].count)

@@ -148,7 +148,8 @@ class _Chooser:
         if lowered.product is not None:
             multiplied = product_passes(lowered.product, self.config, sources=sources, target=target)
             return Chosen(passes=tuple(multiplied), memory_bytes=memory.bytes_in_use[op.name])
-        fastest = [self._fastest(op, kernel, sources[kernel.source], target) for kernel in lowered.kernels]
+        read = [*sources, target]
+        fastest = [self._fastest(op, kernel, read[kernel.source], target) for kernel in lowered.kernels]
         return Chosen(
             passes=tuple(each for candidate in fastest for each in candidate.passes),
             combining=sum((candidate.combining for candidate in fastest), Combining()),

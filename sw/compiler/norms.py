@@ -35,7 +35,7 @@ def check_norms(descriptors: Sequence[Descriptor]) -> None:
 
 def _gives(output: OutputStream, address: int, size: int) -> bool:
     """Whether a descriptor's results are so many bytes from an address on, each once."""
-    if output.softmax or output.to_weights:
+    if output.softmax or output.to_weights or output.recurrent:
         return False
     block, group, *inner = output.dims
     step = group.strides[0]

@@ -21,6 +21,7 @@ from sateen.hw.spec.descriptor import (
     WeightStream,
 )
 from sateen.hw.spec.pe import ACTIVATION_POINT_BIT, SELECTS_BIT
+from sateen.hw.spec.recurrent import Target
 
 __all__ = ["Pass", "alike", "block_rows", "look_up_passes", "passes", "relocated", "sliding_passes"]
 
@@ -79,8 +80,9 @@ def _descriptor(
     first_column, columns = x
     out_line, out_step = kernel.result_steps
     channel = first_group * config.cols
+    words = kernel.recurrent is not None and kernel.recurrent.target == Target.WORDS
     output = OutputStream(
-        address=target + kernel.target + first_row * out_line + first_column * out_step + channel,
+        address=(0 if words else target) + kernel.target + first_row * out_line + first_column * out_step + channel,
         channels=min(kernel.channels - channel, group_count * config.cols),
         taps=kernel.pool_size,
         zero_point=kernel.zero_point,
@@ -88,6 +90,7 @@ def _descriptor(
         high=kernel.high,
         rounding=kernel.rounding,
         normalized=kernel.normalized,
+        recurrent=kernel.recurrent,
         dims=(
             Dim(blocks, (rows * out_line,)),
             Dim(group_count, (config.cols,)),
@@ -236,7 +239,8 @@ def alike(kernel: Kernel, config: Config) -> Iterator[Kernel]:
     treated alike, as in the mean of an image. Groups take parts of the accumulators in turn, and short ones wait for
     the latency of a part; results of one part do not."""
     cols, groups = config.cols, kernel.channels // config.cols
-    if kernel.out != (1, 1) or groups < 2 or kernel.channels % cols or kernel.group_stride != cols or kernel.packing:
+    single = kernel.out == (1, 1) and groups > 1 and not kernel.channels % cols and kernel.group_stride == cols
+    if not single or kernel.packing or kernel.recurrent:
         return
     weights, parameters = (array.reshape(groups, cols, -1) for array in (kernel.weights, kernel.parameters))
     if (weights == weights[0]).all() and (parameters == parameters[0]).all():

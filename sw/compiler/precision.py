@@ -23,7 +23,7 @@ def set_precision(lowered: LoweredGraph, config: Config) -> LoweredGraph:
     ranges = value_ranges(lowered.graph)
 
     def precise(op: Op, kernel: Kernel) -> Kernel:
-        low, high = ranges[op.inputs[kernel.source]]
+        low, high = ranges[(*op.inputs, op.output)[kernel.source]]
         # Padding is an activation too.
         values = min(low, kernel.padding), max(high, kernel.padding)
         return dataclasses.replace(kernel, precision=precision(op, kernel.weights, values, config))

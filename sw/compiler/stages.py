@@ -32,8 +32,8 @@ SHOWN = 6
 """Operators that a warning names."""
 WIDE_REMEDY = "the array multiplies 8 bits by 8, so quantize activations to int8 for the device"
 RECURRENT_REMEDY = (
-    "the device's results have 8 bits, so quantize an SVDF with a state of int8, or an LSTM from float ONNX, for the "
-    "device"
+    "the device's results have 8 bits, so configure one with recurrent=1024, or quantize an SVDF with a state of int8, "
+    "or an LSTM from float ONNX, for the device"
 )
 HOST_TYPES = [
     (Wide, "int16 activations", WIDE_REMEDY),
@@ -135,14 +135,14 @@ def report_refused(placed: Placement, *, strict: bool) -> None:
             raise CompileError(f"{op}: {WIDE_REMEDY}; compile without strict to run it on the host")
         if strict and isinstance(op, Real):
             raise CompileError(f"{op}: it computes with real numbers; compile without strict to run it on the host")
-        if strict and isinstance(op, Recurrent):
+        if strict and isinstance(op, Recurrent) and op.HOST_ONLY:
             raise CompileError(f"{op}: {RECURRENT_REMEDY}; compile without strict to run it on the host")
         if strict and op.name in placed.refused:
             raise CompileError(f"{op}: {placed.refused[op.name]}; compile without strict to run it on the host")
     for name, reason in placed.refused.items():
         warnings.warn(f"layer {name!r} runs on the host: {reason}", SateenWarning, stacklevel=3)
     for kind, what, remedy in HOST_TYPES:
-        found = [op for op in placed.graph.ops if isinstance(op, kind)]
+        found = [op for op in placed.graph.ops if isinstance(op, kind) and op.HOST_ONLY]
         if found:
             compute = "operator computes" if len(found) == 1 else "operators compute"
             # By the names that the file has; its kinds of operators are others.

@@ -35,6 +35,7 @@ ATTACKED = CONFIGS | {
         "SDRAM": DEVICE,
         "pipelined with SDRAM": WIDE[0],
         "softmax": "tiny,products=1,softmax=1,squares=1,positions=256,descriptors=12",
+        "recurrent": "tiny,lanes=4,recurrent=64",
     }.items()
 }
 """Where hostile programs run, in configurations that other tests have, too."""

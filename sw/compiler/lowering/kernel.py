@@ -14,6 +14,7 @@ from sateen.compiler.lowering.zero_points import Weights, zero_point
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import BIAS_BYTES, SCALE_BYTES, Dim, Rounding
 from sateen.hw.spec.pe import Precision
+from sateen.hw.spec.recurrent import Recurrent
 from sateen.sparsity import Packing, Windows
 
 __all__ = ["ONCE", "Kernel", "diagonal", "parameter_words", "parameters", "repeated", "split"]
@@ -64,7 +65,7 @@ class Kernel:
     flat: bool = False
     """All lines form one. Padding is only before the first line and after the last."""
     source: int = 0
-    """Which of the operator's inputs it reads."""
+    """Which of the operator's inputs it reads; behind the last one are its own results."""
     target: int = 0
     """Offset of the first result, in bytes of the output."""
     spacing: tuple[int, int] | None = None
@@ -87,6 +88,8 @@ class Kernel:
     The weights are zeros then, and no bias holds the input's zero point."""
     normalized: bool = False
     """Sums are scaled by the inverse root of the input's sum of squares, and by 2^shift."""
+    recurrent: Recurrent | None = None
+    """What becomes of the sums in place of results; all groups of channels are in one pass then."""
     packing: Packing | None = None
     """The weights in tiles with selects; ``None``: a tile for each ``tile_depth`` bytes of a run."""
 

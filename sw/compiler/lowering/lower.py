@@ -13,6 +13,7 @@ from sateen.compiler.lowering import (
     float_means,
     lookup,
     products,
+    recurrent,
     reduction,
     resizing,
     softmax,
@@ -33,8 +34,10 @@ from sateen.graph.ops import (
     Conv2D,
     DepthToSpace,
     DepthwiseConv2D,
+    FeatureBytes,
     FloatAveragePool2D,
     FullyConnected,
+    LstmBytes,
     MatrixProduct,
     MaxPool2D,
     Mean,
@@ -57,6 +60,7 @@ from sateen.graph.ops import (
     TableProduct,
     Take,
     Tensor,
+    TimeBytes,
     Transpose,
     TransposeConv2D,
     TurnedConv2D,
@@ -78,8 +82,10 @@ LOWERINGS: dict[type[Op], Lowering] = {
     Conv2D: weighted.conv2d,
     DepthToSpace: arrange.depth_to_space,
     DepthwiseConv2D: weighted.depthwise_conv2d,
+    FeatureBytes: recurrent.feature_bytes,
     FloatAveragePool2D: float_means.float_average_pool2d,
     FullyConnected: weighted.fully_connected,
+    LstmBytes: recurrent.lstm_bytes,
     MatrixProduct: products.matrix_product,
     MaxPool2D: copies.max_pool2d,
     Mean: reduction.mean,
@@ -99,6 +105,7 @@ LOWERINGS: dict[type[Op], Lowering] = {
     Table: lookup.table,
     TableProduct: lookup.table_product,
     Take: arrange.take,
+    TimeBytes: recurrent.time_bytes,
     Transpose: transposition.transpose,
     TransposeConv2D: transposed.transpose_conv2d,
     TurnedConv2D: weighted.turned_conv2d,
@@ -212,6 +219,8 @@ def _row_kernel(op: Op, kernels: tuple[Kernel, ...], arguments: Sequence[Any], c
     if len(kernels) > 1:
         raise CompileError(f"{op}: it takes {len(kernels)} passes over its input")
     kernel = kernels[0]
+    if kernel.recurrent:
+        raise CompileError(f"{op}: the unit that takes its sums gives all of its results at a time")
     down, right = kernel.result_steps
     if down < (kernel.out[1] - 1) * right + kernel.channels:
         raise CompileError(f"{op}: its rows of results do not stand one behind the other")

@@ -21,9 +21,10 @@ from sateen.compiler.verification.decoding import records
 from sateen.compiler.verification.definitions import SUMS, sums
 from sateen.compiler.verification.emulation import Layered, Results, positions, written
 from sateen.compiler.verification.places import Place, element, mistake, places_of
+from sateen.compiler.verification.recurrent import verify_recurrent
 from sateen.compiler.verification.segments import conflicts
 from sateen.compiler.verification.tiles import misplaced
-from sateen.graph.ops import MatrixProduct, NormalizedProduct, Op, Reshape, Softmax, TableProduct, Weighted
+from sateen.graph.ops import MatrixProduct, NormalizedProduct, Op, Recurrent, Reshape, Softmax, TableProduct, Weighted
 from sateen.hw.spec.combining import Combine, Entries
 from sateen.hw.spec.descriptor import CHANNELS_DIM, CHUNK_DIM, Descriptor, Dim, Rounding
 from sateen.sim import golden
@@ -105,6 +106,13 @@ class _Verifier:
                 raise mistake(op, f"descriptor {index} of segment {number} {what}")
 
     def _layer(self, op: Op, places: list[Place]) -> None:
+        if isinstance(op, Recurrent):
+            for place in places:
+                self._says_what_the_graph_says(op, place)
+            program = [(place, self._layered(place)) for place in places]
+            words, scratchpad = self.config.recurrent, self.config.scratchpad_bytes
+            verify_recurrent(op, self.graph.tensors, program, words, scratchpad, self.rng)
+            return
         copies = [place for place in places if self._descriptor(place).output.to_weights]
         self._writes_everything(op, [place for place in places if place not in copies])
         for place in places:
@@ -187,6 +195,8 @@ class _Verifier:
         elif positions(d.activations) != counts[2] * counts[3] * d.output.taps:
             raise mistake(op, f"{place} sums up {positions(d.activations)} positions, not {counts[2] * counts[3]}")
         self._fits_accumulators(op, place)
+        if d.output.recurrent and not isinstance(op, Recurrent):
+            raise mistake(op, f"{place} is one of a recurrent layer")
         if d.output.normalized != isinstance(op, NormalizedProduct):
             raise mistake(op, f"{place} {'normalizes' if d.output.normalized else 'does not normalize'} its input")
         if isinstance(op, Weighted):

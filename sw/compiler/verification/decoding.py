@@ -25,11 +25,13 @@ from sateen.hw.spec.descriptor import (
     Descriptor,
     Dim,
     OutputStream,
+    Rounding,
     Sliding,
     WeightStream,
     table_words,
 )
 from sateen.hw.spec.pe import SELECTS_BIT, ZERO_POINT_BIT, select_bits, window
+from sateen.hw.spec.recurrent import Recurrent, Target
 
 __all__ = ["decode", "parameters", "records", "tables", "tiles"]
 
@@ -90,12 +92,19 @@ def _output(section: bytes) -> OutputStream:
     if direct and combine:
         entries = Entries.decode(fields[0][2])
         dims = (Dim(1, (0,)), *dims[1:])
+    rounding, recurrent = modes & 3, None
+    if rounding == Rounding.WIDE:
+        recurrent = Recurrent.decode(*(fields[place][2] & (1 << 32) - 1 for place in (0, 2, 3)))
+        still = (0, 2, 3) if recurrent.target == Target.CELLS else (0,)
+        dims = _dims([(count, 0 if place in still else step) for place, (count, _, step) in enumerate(fields)])
+        rounding = Rounding.DOUBLE
     return OutputStream(
-        address=address, channels=channels, taps=taps, zero_point=zero_point, low=low, high=high, rounding=modes & 3,
+        address=address, channels=channels, taps=taps, zero_point=zero_point, low=low, high=high, rounding=rounding,
         combine=combine, quarters=bool(modes >> 4 & 1),
         to_weights=bool(modes >> TO_WEIGHTS_BIT & 1), softmax=bool(modes >> SOFTMAX_BIT & 1),
         dims=dims,
         ahead=tuple(ahead for _, ahead, _ in fields), normalized=direct and not combine, entries=entries,
+        recurrent=recurrent,
     )  # fmt: skip
 
 

@@ -84,6 +84,10 @@ def _last_written(output: OutputStream, parts: int, config: Config) -> NDArray[n
     if output.to_weights:
         return found
     blocks, groups, rows, columns = output.dims
+    if output.recurrent:
+        for group in range(max(0, groups.count - parts), groups.count):
+            found[output.written_by(group, config.cols)] = 1
+        return found
     offsets = np.add.outer(np.arange(rows.count) * rows.strides[0], np.arange(columns.count) * columns.strides[0])
     count = blocks.count * groups.count
     for part in range(max(0, count - parts), count):

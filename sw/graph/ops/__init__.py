@@ -22,6 +22,7 @@ from sateen.graph.ops import (
     real,
     real_layers,
     recurrent,
+    recurrent_bytes,
     reduction,
     resizing,
     weighted,
@@ -40,6 +41,7 @@ from sateen.graph.ops.products import *
 from sateen.graph.ops.real import *
 from sateen.graph.ops.real_layers import *
 from sateen.graph.ops.recurrent import *
+from sateen.graph.ops.recurrent_bytes import *
 from sateen.graph.ops.reduction import *
 from sateen.graph.ops.resizing import *
 from sateen.graph.ops.weighted import *
@@ -58,6 +60,7 @@ _MODULES = (
     real,
     real_layers,
     recurrent,
+    recurrent_bytes,
     reduction,
     resizing,
     weighted,

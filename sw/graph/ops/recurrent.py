@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sateen.graph.ops.base import Array, Op, Shape, Tensors, Unary, Values, is_int, require
 from sateen.sim import golden
 
-__all__ = ["LastStep", "LstmCells", "LstmHidden", "Recurrent", "TimeProduct", "WideningProduct"]
+__all__ = ["LastStep", "Lstm", "LstmCells", "LstmHidden", "Recurrent", "TimeProduct", "WideningProduct"]
 
 
 class Recurrent(Op):
@@ -107,7 +107,7 @@ class TimeProduct(Recurrent, Unary):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Lstm(Recurrent, Unary):
+class Lstm(Recurrent, Unary):
     """What both halves of an LSTM share; fields as those of :class:`sateen.sim.golden.Lstm`."""
 
     hidden: str
@@ -169,7 +169,7 @@ class _Lstm(Recurrent, Unary):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LstmCells(_Lstm):
+class LstmCells(Lstm):
     """The cells of an LSTM behind each step, int16 [N, T, S]."""
 
     def check_types(self, tensors: Tensors) -> None:
@@ -191,7 +191,7 @@ class LstmCells(_Lstm):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LstmHidden(_Lstm):
+class LstmHidden(Lstm):
     """The hidden states of an LSTM behind each step, int8 [N, T, S], which are its output."""
 
     def check_types(self, tensors: Tensors) -> None:

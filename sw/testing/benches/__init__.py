@@ -17,8 +17,8 @@ __all__ = ["MODULES", "bench", "benches"]
 MODULES = (
     "tile", "accelerator", "axi", "board",
     "multiply", "terms", "memory", "host", "requantize", "watchdog",
-    "sequencer", "weights", "activations", "nest", "accumulate", "lookup", "softmax", "shares", "norms", "output",
-    "operands", "postprocess",
+    "sequencer", "weights", "activations", "nest", "accumulate", "lookup", "softmax", "shares", "norms", "cells",
+    "output", "operands", "postprocess",
     "banked",
     "uart", "usb", "usb_attacked", "usb_phy", "ethernet",
     "framing", "endpoint", "fetch", "queue", "slice", "crossing", "serial", "sdram", "bridge",
