@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS, SECTIONS
+from sateen.hw.spec.layer_norm import UNIT_BITS
 
 __all__ = [
     "ADD_CYCLES",
@@ -11,9 +12,11 @@ __all__ = [
     "DIVIDE_CYCLES",
     "EDGE_STAGES",
     "FANOUT",
+    "FUSED_CYCLES",
     "LUT_DEPTH",
     "OPERAND_SETTLE",
     "PARAMETER_QUEUE_DEPTH",
+    "QUOTIENT_CYCLES",
     "RECIPROCAL_CYCLES",
     "RECORD_CYCLES",
     "REQUANTIZE_CYCLES",
@@ -25,7 +28,9 @@ __all__ = [
     "block_memory_latency",
     "flush_cycles",
     "mux_stages",
+    "normalizing_cycles",
     "packed_memory_latency",
+    "row_cycles",
     "weight_store_latency",
 ]
 
@@ -51,6 +56,9 @@ RECIPROCAL_CYCLES = 62
 """Cycles from the sum of a row's exponentials to its reciprocal."""
 ADD_CYCLES, DIVIDE_CYCLES = 2, 10
 """Cycles that a float32 takes to be added to a row's sum, and a lane to divide it by that sum."""
+FUSED_CYCLES, QUOTIENT_CYCLES = 13, 28
+"""Cycles of a fused multiplication and addition of float32, one of which may begin in every cycle; of a quotient or a
+root."""
 OPERAND_SETTLE = 12
 """Cycles from the end of a descriptor that writes words of the weight store until these are read."""
 
@@ -66,6 +74,19 @@ def adder_stages(count: int) -> int:
 def mux_stages(count: int) -> int:
     """Cycles of a pipelined ``count``:1 multiplexer, 4:1 in each."""
     return max(1, -(-(count - 1).bit_length() // 2))
+
+
+def normalizing_cycles(bits: int) -> int:
+    """Cycles in which a number of so many bits loses its leading zeros, by eight places or by one in each."""
+    return max(zeros // 8 + zeros % 8 for zeros in range(bits))
+
+
+def row_cycles(length: int, longest: int) -> int:
+    """Cycles of a layer normalization from a row's first line to that of the next row, if its lines are there;
+    ``longest`` is the device's most values."""
+    between = normalizing_cycles(UNIT_BITS + (longest - 1).bit_length())
+    # Passes of a cycle for each value, of two and of three; ten additions and four quotients after each other.
+    return 6 * length + 10 * FUSED_CYCLES + 4 * QUOTIENT_CYCLES + between + 12
 
 
 def block_depths(*, lanes: int, depth: int) -> list[int]:
@@ -161,6 +182,9 @@ class Timing:
         """Of a softmax of float32, from the reading of a row's last entries until its results can be read."""
         self.entries_to_taken = 7
         """Of a softmax of float32, from the reading of a row's first results until those of the next row can be."""
+        self.row_to_entries = 2
+        """Of a layer normalization, from the time at which the next row's first line can be taken to the reading of the
+        last entries' first."""
         self.row_to_row = 2 + (config.cols - 1).bit_length()
         """Of a softmax, from the last line of a row's first pass to the first line of the next row's, at the least."""
         self.open_to_free = 6 + combiner
