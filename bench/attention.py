@@ -9,7 +9,7 @@ import numpy as np
 
 import results
 import sateen
-from sateen.graph import Graph, MatrixProduct, Softmax, Tensor
+from sateen.graph import Graph, LayerNorm, MatrixProduct, Softmax, Tensor
 from sateen.graph import run as golden_model
 from sateen.hw.spec.descriptor import Rounding
 from sateen.sim import golden
@@ -19,17 +19,21 @@ CONFIGURATIONS = {"small,products=1,softmax=1": Rounding.DOUBLE, "small,products
 LENGTH, DEPTH = 64, 32
 """Rows, and channels of each."""
 SCALE = 0.05
-LAYERS = {"scores": "Q·Kᵀ", "shares": "softmax", "mixed": "its product with V"}
+LAYERS = {
+    "scores": "Q·Kᵀ", "shares": "softmax", "mixed": "its product with V", "norm": "layer normalization",
+}  # fmt: skip
+NORMALIZING = "small,layer_norm=64"
 
 
 def main() -> None:
     for configuration, rounding in CONFIGURATIONS.items():
-        measure(configuration, rounding)
+        measure(configuration, head(rounding))
+    measure(NORMALIZING, normalization())
 
 
-def measure(configuration: str, rounding: int) -> None:
-    """Runs a head of either form, and enters its cycles."""
-    made, rng = head(rounding), np.random.default_rng(1)
+def measure(configuration: str, made: Graph) -> None:
+    """Runs a graph, and enters its layers' cycles."""
+    rng = np.random.default_rng(1)
     x = {name: rng.integers(-128, 128, made.tensors[name].shape).astype(np.int8) for name in made.inputs}
     with sateen.open(f"sim:{configuration}") as device:
         loaded = device.load(sateen.compile(made, device.config, strict=True))
@@ -37,10 +41,18 @@ def measure(configuration: str, rounding: int) -> None:
         for layer in loaded.profile.layers:
             cycles = layer.counters.cycles
             results.add(
-                "attention", name=LAYERS[layer.layer.name], configuration=configuration, rows=LENGTH, channels=DEPTH,
-                cycles=cycles, predicted=layer.layer.predicted.cycles, tools=results.SIMULATION,
+                "attention", name=LAYERS[layer.layer.name], configuration=configuration, rows=LENGTH,
+                channels=made.tensors["y"].shape[-1], cycles=cycles, predicted=layer.layer.predicted.cycles, tools=results.SIMULATION,
             )  # fmt: skip
             print(f"{layer.layer.name}: {cycles:,} cycles", flush=True)
+
+
+def normalization() -> Graph:
+    """Rows of twice as many channels, normalized."""
+    tensors = [Tensor(name=name, shape=(1, LENGTH, 2 * DEPTH), scale=SCALE, zero_point=2) for name in "xy"]
+    ones = np.ones(2 * DEPTH, np.float32)
+    op = LayerNorm(name="norm", input="x", output="y", scale=ones, bias=ones, epsilon=1e-5)
+    return Graph(name="norm", tensors={t.name: t for t in tensors}, ops=[op], inputs=["x"], outputs=["y"])
 
 
 def head(rounding: int) -> Graph:

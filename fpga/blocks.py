@@ -11,6 +11,7 @@ from sateen.hw.spec.config import Config
 from sateen.hw.spec.counters import RECORD_WORDS
 from sateen.hw.spec.descriptor import COUNT_BITS, DESCRIPTOR_WORDS, TABLE_ENTRIES
 from sateen.hw.spec.identity import IDENTITY_BYTES
+from sateen.hw.spec.layer_norm import LIMIT_RECORDS
 from sateen.hw.spec.norms import INDEX_BITS, ROOT_BITS
 from sateen.hw.spec.recurrent import SIGMOIDS, SLOPE_BITS, VALUE_BITS
 from sateen.hw.spec.timing import BLOCK_DEPTH, FANOUT, LUT_DEPTH, block_depths
@@ -20,6 +21,8 @@ __all__ = ["Blocks", "blocks", "multiplier_pes"]
 REQUANTIZE_MULTIPLIERS, COMBINE_MULTIPLIERS, CELL_MULTIPLIERS = 4, 1, 6
 """Of each post-processing lane: for the product of 32 by 31 bits; for sums of scaled tensors, where there are
 tables. The last are the unit's of recurrent layers, which has a lane of its own."""
+FUSED_MULTIPLIERS = 4
+"""For the product of two mantissas of float32."""
 ECP5_WIDTHS = {1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512}
 ICE40_WIDTHS = {2: 2048, 4: 1024, 8: 512, 16: 256}
 GOWIN_WIDTHS = {1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512}
@@ -80,6 +83,7 @@ def _multipliers(config: Config, part: Part) -> int:
     fits = config.pe != "packed" or MULTIPLIER_BITS[part.technology] >= 9 + min(9, config.weight_bits + 1)
     pes = multiplier_pes(config) // config.pe_kind.columns if fits else 0
     lanes += CELL_MULTIPLIERS * bool(config.recurrent)
+    lanes += FUSED_MULTIPLIERS * bool(config.layer_norm)
     return pes + (lanes if config.engine == "pipelined" else 0)
 
 
@@ -89,6 +93,9 @@ def _inferred_memories(config: Config) -> Iterator[tuple[int, int]]:
     yield 8, IDENTITY_BYTES
     yield 8, config.frame_bytes
     yield 8, 2 * config.frame_bytes
+    if config.layer_norm:
+        yield 32, config.layer_norm
+        yield 64, LIMIT_RECORDS + config.layer_norm
     if config.norms:
         yield ROOT_BITS - 1, 1 << INDEX_BITS
     if config.recurrent:

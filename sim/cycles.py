@@ -3,7 +3,8 @@
 Follows the handshakes between the units, one tile of weights at a time: when its words arrive, when it becomes the
 current one, when its beats are taken, when a half of the accumulators fills and drains. Equal to the device's own
 counters within 1 %; short layers within 2 cycles, or within 6 with PEs that load weights more slowly than words arrive.
-Each cause is within 10 cycles more.
+Each cause is within 10 cycles more; but with ``overlap``, lines that wait for the normalization of rows before them are
+counted as waiting for the memory, and by the device as waiting for results if a descriptor follows.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sateen.hw.spec.descriptor import CHUNK_DIM, MOST_AHEAD, SECTIONS, Descripto
 from sateen.hw.spec.pe import SELECTS_BIT, Settings
 from sateen.hw.spec.recurrent import UNIT_CYCLES, UNIT_SUMS, Target
 from sateen.hw.spec.timing import PARAMETER_QUEUE_DEPTH, Timing
-from sateen.sim.passes import walk
+from sateen.sim.passes import normalize, walk
 from sateen.sim.sequential import SequentialModel
 
 __all__ = ["predict"]
@@ -89,9 +90,12 @@ class _Model:
         self.parameters_free = opened + t.open_to_free
         request = max([self._first_request(), *(time for _, time in self.gates)])
         first = request + t.line_latency - t.loaded_to_first
-        if d.output.softmax:
+        if d.output.softmax or d.output.layer_norm:
             lines = prod(dim.count for dim in d.activations.dims)
-            walked = walk(d, config, first=first, opened=opened, tables_full=tables_full)
+            if d.output.softmax:
+                walked = walk(d, config, first=first, opened=opened, tables_full=tables_full)
+            else:
+                walked = normalize(d, config, first=first, tables_full=tables_full)
             drained, waiting, last_line = walked.drained, walked.waiting, walked.last_line + 1
             self.last_beat = last_line
         else:

@@ -1,4 +1,4 @@
-"""The cycles of a softmax: when its lines are taken, and when their entries leave, pass by pass."""
+"""The cycles of rows, of softmax and layer normalization: when lines are taken, and when their entries leave."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import Descriptor, Rounding
-from sateen.hw.spec.timing import Timing
+from sateen.hw.spec.timing import Timing, row_cycles
 
-__all__ = ["Passes", "walk"]
+__all__ = ["Passes", "normalize", "walk"]
 
 
 @dataclass(frozen=True)
 class Passes:
-    """What a softmax's passes over rows take; times are cycles, as the caller's."""
+    """What passes over rows take; times are cycles, as the caller's."""
 
     last_line: int
     """When the last line is taken."""
@@ -83,3 +83,28 @@ def walk(d: Descriptor, config: Config, *, first: int, opened: int, tables_full:
         done = max(added, free) + t.reciprocal - 1
         scale = free = max(done, marked if step else 0) + 1
     return Passes(last_line=taken, drained=read, waiting=waiting)
+
+
+def normalize(d: Descriptor, config: Config, *, first: int, tables_full: int) -> Passes:
+    """Follows each line of a layer normalization: lines come in equal pairs, of which the first one's bytes are used,
+    a byte a cycle. Parameters are those of :func:`walk`."""
+    t, group, width = Timing(config), config.group, d.output.channels
+    rows, lines = (dim.count for dim in d.output.dims[2:])
+    arrivals = deque([first - group], maxlen=max(1, t.waiting_lines // group))
+    arrival, waiting, free = first - group, 0, tables_full
+    taken, ended = first - 1, 0
+    for _ in range(rows):
+        for _ in range(lines):
+            for again in (False, True):
+                arrival = max(arrival + group, arrivals[0])
+                ready = max(arrival, taken + 1)
+                taken = ready if again else max(ready, free)
+                waiting += max(0, min(taken, tables_full) - ready)
+                arrivals.append(taken)
+                if not again:
+                    free = taken + width
+        # From a row's first line on, as if all had come in time.
+        ended = free + row_cycles(0, config.layer_norm) + 5 * lines * width
+        free = ended
+    drained = ended + t.row_to_entries - 1 + -(-width // config.lanes)
+    return Passes(last_line=taken, drained=drained, waiting=waiting)

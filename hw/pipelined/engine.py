@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Cat, DomainRenamer, Module, Mux, ResetSignal, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import connect
@@ -12,6 +14,7 @@ from sateen.hw.memory import BlockMemory, Scratchpad
 from sateen.hw.pipelined.accumulate import Accumulators
 from sateen.hw.pipelined.activations import ActivationUnit
 from sateen.hw.pipelined.cells import Cells
+from sateen.hw.pipelined.layer_norm import LayerNorm
 from sateen.hw.pipelined.lookup import LookUp
 from sateen.hw.pipelined.norms import InverseRoot
 from sateen.hw.pipelined.operands import OperandWriter
@@ -147,19 +150,19 @@ class Engine(wiring.Component):
 
     def _look_up(self, m: Module, u: _Units) -> None:
         """Tables to the accumulators' memories, and pairs of lines past the tile."""
-        connect(m, u.weights.tables, u.look_up.words)
-        beats, lines = u.activations.o, u.look_up.i
+        connect(m, u.weights.tables, u.layer_norm.words if self.config.layer_norm else u.look_up.words)
+        beats, lines, marks = u.activations.o, u.look_up.i, []
+        payload, valid = lines.payload, beats.valid & beats.payload.pairs
         if self.config.softmax:
-            lines = u.distances.i
+            lines, payload = u.distances.i, u.distances.i.payload.line
+            marks.append(u.distances.i.payload.begin.eq(beats.payload.swap))
             connect(m, u.distances.o, u.look_up.i)
-            # Whether lines are a softmax's is known when the output unit has the layer.
-            m.d.comb += [
-                lines.payload.line.eq(beats.payload.data),
-                lines.payload.begin.eq(beats.payload.swap),
-                lines.valid.eq(beats.valid & beats.payload.pairs & u.output.look_up),
-            ]
-        else:
-            m.d.comb += [lines.payload.eq(beats.payload.data), lines.valid.eq(beats.valid & beats.payload.pairs)]
+        if self.config.layer_norm:
+            lines, payload = self._layer_norm(m, u, lines, payload)
+        if self.config.softmax or self.config.layer_norm:
+            # Whether lines are those of rows is known when the output unit has the layer.
+            valid &= u.output.look_up
+        m.d.comb += [payload.eq(beats.payload.data), *marks, lines.valid.eq(valid)]
         m.d.comb += [
             u.look_up.open.eq(u.output.look_up),
             u.accumulators.write.eq(delayed(m, u.look_up.write, name="table")),
@@ -178,6 +181,21 @@ class Engine(wiring.Component):
                 u.causes.computing.eq(lines.valid & lines.ready),
                 u.causes.waiting.eq(lines.valid & ~lines.ready & ~u.look_up.full),
             ]
+
+    def _layer_norm(
+        self, m: Module, u: _Units, lines: wiring.PureInterface, payload: Any
+    ) -> tuple[wiring.PureInterface, Any]:
+        """Rows are normalized on the way to ``lines`` and their ``payload``. Returns both of what comes before."""
+        unit = u.layer_norm
+        connect(m, unit.passed, u.look_up.words)
+        m.d.comb += [
+            unit.on.eq(u.output.normalizes),
+            unit.go.eq(u.look_up.full),
+            payload.eq(unit.o.payload),
+            lines.valid.eq(unit.o.valid),
+            unit.o.ready.eq(lines.ready),
+        ]
+        return unit.i, unit.i.payload
 
     def _softmax(self, m: Module, u: _Units) -> None:
         """Which lookups are a softmax's; exponentials to their sums, and rows' scales back."""
@@ -342,6 +360,7 @@ class _Units:
             sum_latency=self.accumulators.LATENCY, channel=CHANNEL, settings=SETTINGS, tables=config.tables,
             products=bool(config.products), softmax=config.softmax, squares=bool(config.squares),
             direct=bool(config.direct), norms=bool(config.norms), recurrent=bool(config.recurrent),
+            layer_norm=bool(config.layer_norm),
             overlap=bool(config.overlap),
         )  # fmt: skip
         self.postprocess = PostProcess(lanes=config.lanes, tag=self.output.tag, shares=config.softmax == 2)
@@ -353,6 +372,8 @@ class _Units:
                 cols=config.cols, beat_bytes=config.beat_bytes, softmax=bool(config.softmax),
                 direct=bool(config.direct),
             )  # fmt: skip
+        if config.layer_norm:
+            self.layer_norm = LayerNorm(cols=config.cols, beat_bytes=config.beat_bytes, longest=config.layer_norm)
         if config.norms:
             self.norm = InverseRoot(lanes=config.lanes)
         if config.recurrent:

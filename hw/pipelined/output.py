@@ -16,7 +16,7 @@ from sateen.hw.pipelined.softmax import ROW, SCALE, Passes
 from sateen.hw.pipelined.walk import GroupWalk
 from sateen.hw.spec import descriptor
 from sateen.hw.spec.combining import LOADS_BIT, Combine
-from sateen.hw.spec.descriptor import CHANNELS_DIM, COUNT_BITS, DIRECT_BIT, OUTPUT_DIMS, SECTIONS
+from sateen.hw.spec.descriptor import CHANNELS_DIM, COUNT_BITS, DIRECT_BIT, OUTPUT_DIMS, ROWS_BIT, SECTIONS
 from sateen.hw.spec.timing import ADD_CYCLES, DIVIDE_CYCLES
 from sateen.hw.stream.view import view
 
@@ -58,6 +58,8 @@ class OutputUnit(wiring.Component):
         Results may be normalized.
     recurrent : bool
         Sums may be those of recurrent layers, whose items :class:`~sateen.hw.pipelined.cells.Cells` takes.
+    layer_norm : bool
+        What is looked up may be normalized before; needs ``tables``.
     overlap : bool
         The activation unit runs ahead, see :class:`~sateen.hw.pipelined.ahead.ReadAhead`. Parts of the accumulators are
         then read in one order over all descriptors.
@@ -117,6 +119,9 @@ class OutputUnit(wiring.Component):
         Its numbers, and the address of its first result.
     offered : Out(1), mask : Out(lanes), taken : In(1)
         Of :class:`~sateen.hw.pipelined.cells.Cells`. An item that is taken does not become valid.
+    normalizes : Out(1)
+        High from ``loaded`` to ``done`` of a descriptor whose rows are normalized before they are looked up. Only with
+        ``layer_norm``.
     o : Out(stream), always ready
         To post-processing. The tag has the result's byte ``address``, the ``mask`` of lanes that hold channels, and
         ``final``; with ``overlap`` also whether it is the last result of a ``part`` of the accumulators.
@@ -144,10 +149,12 @@ class OutputUnit(wiring.Component):
         direct: bool = False,
         norms: bool = False,
         recurrent: bool = False,
+        layer_norm: bool = False,
         overlap: bool = False,
     ):
         self.cols, self.lanes, self.products, self.softmaxes = cols, lanes, products, softmax
-        self.squares, self.direct, self.norms, self.has_cells = squares, direct, norms, recurrent
+        self.squares, self.direct, self.norms, self.layer_norm = squares, direct, norms, layer_norm
+        self.has_cells = recurrent
         self.position_bits, self.address_bits, self.sum_latency = position_bits, address_bits, sum_latency
         self.channel, self.settings_shape, self.tables, self.overlap = channel, settings, tables, overlap
         self.latency = sum_latency + 1 + (Combiner.LATENCY if tables else 0)
@@ -183,6 +190,7 @@ class OutputUnit(wiring.Component):
                 **(for_direct if direct else {}),
                 **(for_norms if norms else {}),
                 **(for_cells if recurrent else {}),
+                **({"normalizes": Out(1)} if layer_norm else {}),
                 "parameters_full": In(1),
                 "take": Out(1),
                 "channels": In(data.ArrayLayout(channel, cols)),
@@ -346,6 +354,9 @@ class OutputUnit(wiring.Component):
             for number, place in enumerate((4, 8, 10)):
                 with m.If(self.load.valid & self.load.ready & (index == place)):
                     m.d.sync += self.numbers[number].eq(word)
+        if self.layer_norm:
+            looks_up_rows = word[24 + ROWS_BIT] & (word[24 + 2 : 24 + 4] != Combine.NONE)
+            self._flag(m, self.normalizes, "has_rows", looks_up_rows, index)
         if self.direct:
             has_operands = Signal()
             m.d.comb += self.loads.eq(self.operands[LOADS_BIT])

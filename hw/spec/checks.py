@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sateen.hw.spec.descriptor import TABLE_ENTRIES
 from sateen.hw.spec.ethernet import ADDRESS, parse_address
+from sateen.hw.spec.layer_norm import LONGEST_ROWS
 from sateen.hw.spec.pe import PE_KINDS
 from sateen.hw.spec.recurrent import UNIT_SUMS, WORDS
 from sateen.hw.spec.sdram import find_chip
@@ -83,6 +84,7 @@ def check_fields(config: Config) -> None:
     _int(config, "norms", 0, 1)
     if config.norms and config.engine != "pipelined":
         raise ValueError(f"engine must be pipelined with norms=1, not {config.engine!r}")
+    _layer_norm(config)
     _window_skip(config)
     _recurrent(config)
 
@@ -178,6 +180,20 @@ def _softmax(config: Config) -> None:
         if not low <= getattr(config, name) <= high:
             value = getattr(config, name)
             raise ValueError(f"{name} must be {low} to {high} with softmax={config.softmax}, not {value!r}")
+
+
+def _layer_norm(config: Config) -> None:
+    """Checks what layer normalization requires."""
+    value, (low, high) = config.layer_norm, LONGEST_ROWS
+    if isinstance(value, bool) or value and (not isinstance(value, int) or not low <= value <= high):
+        raise ValueError(f"layer_norm must be 0, or a power of two from {low} to {high}, not {value!r}")
+    if value:
+        _power_of_two(config, "layer_norm")
+    if value and not config.tables:
+        raise ValueError(
+            f"layer_norm must be 0 without tables (engine=pipelined, positions={TABLE_ENTRIES} or direct=1, and cols=4 "
+            f"or more), not {value!r}"
+        )
 
 
 def _multiple(config: Config, name: str, of: int, why: str) -> None:

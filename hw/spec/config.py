@@ -22,10 +22,10 @@ ETHERNET_BAUD = 700_000_000
 """The same of gigabit Ethernet: 70 MB/s, of 97 to the device and 75 from it measured in simulation at 100 MHz."""
 LATER = (
     "combine", "engine", "weight_rows", "overlap", "sdram", "products", "link", "softmax", "squares", "address",
-    "lutram", "window_skip", "direct", "norms", "recurrent",
+    "lutram", "window_skip", "direct", "norms", "recurrent", "layer_norm",
 )  # fmt: skip
 """Fields of a configuration that the first version did not have."""
-LAID_OUT = ("products", "overlap", "softmax", "squares", "window_skip", "direct", "norms", "recurrent")
+LAID_OUT = ("products", "overlap", "softmax", "squares", "window_skip", "direct", "norms", "recurrent", "layer_norm")
 """Those of them that shape a compiled model."""
 
 
@@ -119,6 +119,10 @@ class Config:
     SVDF with an int16 state, and LSTMs with int16 cells, of which each takes a word and four more for each step whose
     inputs are multiplied together, one at the least. 0: no such unit. Only in a pipelined engine with ``combine=1``,
     ``lanes`` a multiple of 4 that divides ``cols``, and ``scratchpad_bytes`` of as many or more."""
+    layer_norm: int = 0
+    """Most values of a row whose layer normalization, or that by the root of the mean square, the device computes as
+    onnxruntime defines it, with a unit of float32: a power of two from 16 to 4096. 0: none. Only in a pipelined engine
+    with ``positions=256`` or ``direct=1``, and ``cols=4`` or more; ``beat_bytes`` are 4 or more."""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -25,8 +25,8 @@ from sateen.hw.spec.recurrent import Recurrent, Target
 __all__ = [
     "ACTIVATION_DIMS", "BIAS_BYTES", "CHANNELS_DIM", "CHUNK_DIM", "COUNT_BITS", "DESCRIPTOR_WORDS", "DIM_WORDS",
     "DIRECT_BIT", "MOST_AHEAD", "OUTPUT_DIMS", "OUTPUT_DIM_WORDS", "PARAMETER_BYTES", "REAL_SOFTMAX_LENGTH",
-    "SAME_BIASES_BIT", "SCALE_BYTES", "SECTIONS", "SHARE_STEPS", "SOFTMAX_BIT", "SOFTMAX_LENGTH", "TABLE_ENTRIES",
-    "TO_WEIGHTS_BIT", "WAITS_BIT", "X_DIM", "Y_DIM",
+    "ROWS_BIT", "SAME_BIASES_BIT", "SCALE_BYTES", "SECTIONS", "SHARE_STEPS", "SOFTMAX_BIT", "SOFTMAX_LENGTH",
+    "TABLE_ENTRIES", "TO_WEIGHTS_BIT", "WAITS_BIT", "X_DIM", "Y_DIM",
     "ActivationStream", "Descriptor", "Dim", "OutputStream", "Rounding", "Sliding", "WeightStream",
     "parameter_words", "steps", "table_words",
 ]  # fmt: skip
@@ -62,8 +62,9 @@ def parameter_words(weight_rows: int) -> int:
 TABLE_ENTRIES = 256
 """Entries of a table, int32, one for each unsigned byte."""
 
-SAME_BIASES_BIT, WAITS_BIT, TO_WEIGHTS_BIT, SOFTMAX_BIT, DIRECT_BIT = 28, 29, 5, 6, 7
-"""Places of :attr:`WeightStream.same_biases`, :attr:`WeightStream.waits`, :attr:`OutputStream.to_weights`,
+SAME_BIASES_BIT, WAITS_BIT, ROWS_BIT, TO_WEIGHTS_BIT, SOFTMAX_BIT, DIRECT_BIT = 28, 29, 4, 5, 6, 7
+"""Places of :attr:`WeightStream.same_biases`, :attr:`WeightStream.waits`, :attr:`OutputStream.layer_norm` where
+tensors are combined (elsewhere of :attr:`OutputStream.quarters`), :attr:`OutputStream.to_weights`,
 :attr:`OutputStream.softmax`, and :attr:`OutputStream.normalized` or :attr:`OutputStream.entries` in their modes."""
 SOFTMAX_LENGTH, REAL_SOFTMAX_LENGTH = 2047, (1 << 16) - 1
 """Most values of a row whose softmax the device computes: the sum of its exponentials is then below 2^30; with float32
@@ -311,6 +312,9 @@ class OutputStream:
     """Sums are scaled by the inverse root (:func:`sateen.sim.golden.inverse_root`) of the sum of squares of all results
     of the last descriptor before that was not normalized: multipliers are zero, and shifts are added. Only with
     :attr:`~sateen.hw.spec.config.Config.norms`, of products with weights."""
+    layer_norm: bool = False
+    """Rows are normalized (:mod:`sateen.hw.spec.layer_norm`) before they are looked up. Words of the tables come behind
+    those of the records. Only with :attr:`~sateen.hw.spec.config.Config.layer_norm`, of lookups of one tensor."""
     entries: Entries | None = None
     """What is combined; ``None``: entries of two tables. There is one block of one group then."""
     recurrent: Recurrent | None = None
@@ -325,15 +329,16 @@ class OutputStream:
 
     HEAD = struct.Struct("<iHHbbbB")
     """address; channels, taps; zero point, low, high, and a byte of ``rounding`` (bits 0 and 1), ``combine`` (bits 2
-    and 3), ``quarters`` (bit 4), ``to_weights`` (:data:`TO_WEIGHTS_BIT`), ``softmax`` (:data:`SOFTMAX_BIT`), and
-    ``normalized`` or whether there are ``entries`` (:data:`DIRECT_BIT`)."""
+    and 3), ``quarters`` or ``layer_norm`` (:data:`ROWS_BIT`), ``to_weights`` (:data:`TO_WEIGHTS_BIT`), ``softmax``
+    (:data:`SOFTMAX_BIT`), and ``normalized`` or whether there are ``entries`` (:data:`DIRECT_BIT`)."""
     DIM = struct.Struct("<HHi")
     """count, a value of ``ahead``; step of address. The first one, whose counter has one value, has the ``entries`` or
     the first word of ``recurrent`` instead of its step; the last ones may have its others."""
 
     def encode(self) -> bytes:
         """The section's words."""
-        modes = (Rounding.WIDE if self.recurrent else self.rounding) | self.combine << 2 | self.quarters << 4
+        modes = Rounding.WIDE if self.recurrent else self.rounding
+        modes |= self.combine << 2 | (self.quarters or self.layer_norm) << ROWS_BIT
         modes |= self.to_weights << TO_WEIGHTS_BIT | self.softmax << SOFTMAX_BIT
         modes |= (self.normalized or self.entries is not None) << DIRECT_BIT
         head = self.HEAD.pack(self.address, self.channels, self.taps, self.zero_point, self.low, self.high, modes)

@@ -34,7 +34,7 @@ ATTACKED = CONFIGS | {
     for name, text in {
         "SDRAM": DEVICE,
         "pipelined with SDRAM": WIDE[0],
-        "softmax": "tiny,products=1,softmax=1,squares=1,positions=256,descriptors=12",
+        "softmax": "tiny,products=1,softmax=1,squares=1,layer_norm=16,positions=256,descriptors=12",
         "recurrent": "tiny,lanes=4,recurrent=64",
     }.items()
 }

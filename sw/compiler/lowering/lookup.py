@@ -82,7 +82,7 @@ class LookUp:
 
     def words(self, config: Config) -> NDArray[np.int8]:
         """The weight store's words: [words, cols]."""
-        words = self.table_words(config)
+        words = table_words(config.cols) if self.loads else 0
         store = np.zeros((words + config.parameter_words, config.cols), np.int8)
         if words:
             entries = self.tables.T if words == TABLE_ENTRIES else self.tables.reshape(-1, 1)
@@ -125,12 +125,12 @@ class LookUp:
     def lines(self, config: Config) -> tuple[int, tuple[int, int]]:
         """How the tensor is cut into equal lines: bytes of a line, and the number of lines as a product of two
         counts."""
-        width = _divisor(self.size, min(config.cols, config.beat_bytes))
-        columns = _divisor(self.size // width, LARGEST_COUNT)
+        width = largest_divisor(self.size, min(config.cols, config.beat_bytes))
+        columns = largest_divisor(self.size // width, LARGEST_COUNT)
         return width, (self.size // width // columns, columns)
 
 
-def _divisor(number: int, limit: int) -> int:
+def largest_divisor(number: int, limit: int) -> int:
     """The largest divisor of ``number`` that is not above ``limit``."""
     return next(divisor for divisor in range(min(number, limit), 0, -1) if number % divisor == 0)
 

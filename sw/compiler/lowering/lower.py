@@ -11,6 +11,7 @@ from sateen.compiler.lowering import (
     arrange,
     copies,
     float_means,
+    layer_norm,
     lookup,
     products,
     recurrent,
@@ -37,6 +38,7 @@ from sateen.graph.ops import (
     FeatureBytes,
     FloatAveragePool2D,
     FullyConnected,
+    LayerNorm,
     LstmBytes,
     MatrixProduct,
     MaxPool2D,
@@ -85,6 +87,7 @@ LOWERINGS: dict[type[Op], Lowering] = {
     FeatureBytes: recurrent.feature_bytes,
     FloatAveragePool2D: float_means.float_average_pool2d,
     FullyConnected: weighted.fully_connected,
+    LayerNorm: layer_norm.layer_norm,
     LstmBytes: recurrent.lstm_bytes,
     MatrixProduct: products.matrix_product,
     MaxPool2D: copies.max_pool2d,
@@ -192,7 +195,7 @@ def lower_operator(op: Op, tensors: Mapping[str, Tensor], config: Config) -> Low
     arguments = (*(tensors[name] for name in op.inputs), tensors[op.output], config)
     result = lowering(op, *arguments)
     if isinstance(result, LookUp):
-        _check_tables(op, config)
+        _check_tables(op, result, config)
         return Lowered(tables=result)
     if isinstance(result, ProductOfTwo):
         for kernel in (*result.copies, result.kernel):
@@ -240,9 +243,9 @@ def _check_weights(op: Op, kernels: tuple[Kernel, ...], config: Config) -> None:
         )
 
 
-def _check_tables(op: Op, config: Config) -> None:
+def _check_tables(op: Op, tables: LookUp, config: Config) -> None:
     """Raises :class:`CompileError` unless both tables fit the weight store."""
-    words = table_words(config.cols) + config.parameter_words
+    words = max(table_words(config.cols), tables.table_words(config)) + config.parameter_words
     if words > config.weight_words:
         raise CompileError(
             f"{op}: its tables take {words * config.weight_word_bytes} bytes of the weight store, which has "

@@ -9,24 +9,33 @@ bytes. Results are taken at the beginning, in the middle and at the end of each 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sateen.compiler.lowering.softmax import entries
 from sateen.compiler.model import Layer, Model, Piece
 from sateen.compiler.verification.decoding import records
 from sateen.compiler.verification.definitions import SUMS, sums
 from sateen.compiler.verification.emulation import Layered, Results, positions, written
 from sateen.compiler.verification.places import Place, element, mistake, places_of
 from sateen.compiler.verification.recurrent import verify_recurrent
+from sateen.compiler.verification.rows import check_layer_norm, check_softmax
 from sateen.compiler.verification.segments import conflicts
 from sateen.compiler.verification.tiles import misplaced
-from sateen.graph.ops import MatrixProduct, NormalizedProduct, Op, Recurrent, Reshape, Softmax, TableProduct, Weighted
-from sateen.hw.spec.combining import Combine, Entries
-from sateen.hw.spec.descriptor import CHANNELS_DIM, CHUNK_DIM, Descriptor, Dim, Rounding
+from sateen.graph.ops import (
+    LayerNorm,
+    MatrixProduct,
+    NormalizedProduct,
+    Op,
+    Recurrent,
+    Reshape,
+    TableProduct,
+    Weighted,
+)
+from sateen.hw.spec.combining import Combine
+from sateen.hw.spec.descriptor import CHANNELS_DIM, Descriptor
 from sateen.sim import golden
 
 __all__ = ["verify_program"]
@@ -191,12 +200,14 @@ class _Verifier:
         if len(set(turns)) > 1:
             raise mistake(op, f"the blocks and groups of {place} are not the same in its streams: {turns}")
         if d.output.softmax:
-            self._is_softmax(op, place)
+            check_softmax(op, place, self._layered(place), self.graph.tensors)
         elif positions(d.activations) != counts[2] * counts[3] * d.output.taps:
             raise mistake(op, f"{place} sums up {positions(d.activations)} positions, not {counts[2] * counts[3]}")
         self._fits_accumulators(op, place)
         if d.output.recurrent and not isinstance(op, Recurrent):
             raise mistake(op, f"{place} is one of a recurrent layer")
+        if isinstance(op, LayerNorm) and not d.output.layer_norm:
+            raise mistake(op, f"{place} does not normalize rows")
         if d.output.normalized != isinstance(op, NormalizedProduct):
             raise mistake(op, f"{place} {'normalizes' if d.output.normalized else 'does not normalize'} its input")
         if isinstance(op, Weighted):
@@ -204,31 +215,6 @@ class _Verifier:
             wanted = self.graph.tensors[op.output].zero_point, op.low, op.high, op.rounding
             if stated != wanted:
                 raise mistake(op, f"{place} has zero point, clamp and rounding {stated}, the graph {wanted}")
-
-    def _is_softmax(self, op: Op, place: Place) -> None:
-        """All that the descriptor of a softmax states. Its results say less: few values of a row have a share."""
-        d, length, cols = self._descriptor(place), self._shape(op)[-1], self.config.cols
-        if not (isinstance(op, Softmax) and self.config.softmax):
-            raise mistake(op, f"{place} is a softmax")
-        real = op.rounding == Rounding.FLOAT32
-        if real and self.config.softmax < 2:
-            raise mistake(op, f"{place} is a softmax of float32")
-        rows, lines, stream = place.size // length, -(-length // cols), d.activations
-        area = stream.row, stream.x, stream.height, stream.width, stream.padding
-        stated = _counters(stream.dims), area, _counters(d.output.dims), d.output.channels
-        walks = Dim(rows + 2, (1, 0, length)), Dim(3, (-1, 0, -length)), Dim(lines, (0, cols, cols))
-        results = Dim(rows + 2, (length,)), Dim(2 * lines, (cols,))
-        wanted = _counters(walks), (0, 0, rows, length, -128), _counters(results), length
-        if stated != wanted or d.activations.dims[CHUNK_DIM].count != 3:
-            raise mistake(op, f"{place} states counters, lines and rows {stated}, the graph {wanted}")
-        tables = entries(op, *(self.graph.tensors[name] for name in (op.input, op.output)))
-        if d.output.combine != Combine.ADD or (self._layered(place).tables != tables).any():
-            raise mistake(op, f"the tables of {place} are not exponentials and {'products' if real else 'zeros'}")
-        if real != (d.output.rounding == Rounding.FLOAT32):
-            raise mistake(op, f"{place} is another softmax than the graph's")
-        whole = Entries(loads=True) if self.config.direct else None
-        if real and (d.output.low, d.output.high, d.output.entries) != (-128, 127, whole):
-            raise mistake(op, f"{place} clamps its shares, or takes its entries from elsewhere")
 
     def _fits_accumulators(self, op: Op, place: Place) -> None:
         d = self._descriptor(place)
@@ -353,7 +339,11 @@ class _Verifier:
             bias, multiplier, shift = (none + layered.parameters[0, which, 0] for which in range(3))
             results = Results(none, layered.combined(a, b)[:, None], bias, multiplier, shift)
             given = dict(zip(op.inputs, (a.astype(np.int8), b.astype(np.int8)), strict=False))
-            found, wanted = self._requantized(place, results), op.execute(self.graph.tensors, given)
+            found = self._requantized(place, results)
+            if layered.descriptor.output.layer_norm:
+                check_layer_norm(op, place, layered, self.graph.tensors, found)
+                continue
+            wanted = op.execute(self.graph.tensors, given)
             if not np.array_equal(found, wanted):
                 at = int(np.argmax(found != wanted))
                 values = a[at] if len(set(op.inputs)) == 1 else f"{a[at]} and {b[at]}"
@@ -398,7 +388,3 @@ class _Verifier:
         byte = element(self.graph.tensors[op.input].shape[1:], low, op.input)
         raise mistake(op, f"its program's weight of {byte} at {where} is larger by {weight:g} than the graph's")
 
-
-def _counters(dims: Iterable[Dim]) -> tuple[tuple[int, tuple[int, ...]], ...]:
-    """Counts and strides of the counters that count."""
-    return tuple((dim.count, dim.strides) for dim in dims if dim.count > 1)

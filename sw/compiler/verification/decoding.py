@@ -14,6 +14,7 @@ from sateen.hw.spec.descriptor import (
     DESCRIPTOR_WORDS,
     DIRECT_BIT,
     OUTPUT_DIMS,
+    ROWS_BIT,
     SAME_BIASES_BIT,
     SCALE_BYTES,
     SECTIONS,
@@ -33,7 +34,7 @@ from sateen.hw.spec.descriptor import (
 from sateen.hw.spec.pe import SELECTS_BIT, ZERO_POINT_BIT, select_bits, window
 from sateen.hw.spec.recurrent import Recurrent, Target
 
-__all__ = ["decode", "parameters", "records", "tables", "tiles"]
+__all__ = ["decode", "parameters", "records", "row_records", "tables", "tiles"]
 
 
 def records(program: NDArray[np.uint8]) -> list[Descriptor]:
@@ -100,7 +101,8 @@ def _output(section: bytes) -> OutputStream:
         rounding = Rounding.DOUBLE
     return OutputStream(
         address=address, channels=channels, taps=taps, zero_point=zero_point, low=low, high=high, rounding=rounding,
-        combine=combine, quarters=bool(modes >> 4 & 1),
+        combine=combine, quarters=bool(modes >> ROWS_BIT & 1 and not combine),
+        layer_norm=bool(modes >> ROWS_BIT & 1 and combine),
         to_weights=bool(modes >> TO_WEIGHTS_BIT & 1), softmax=bool(modes >> SOFTMAX_BIT & 1),
         dims=dims,
         ahead=tuple(ahead for _, ahead, _ in fields), normalized=direct and not combine, entries=entries,
@@ -165,7 +167,15 @@ def _int32(store: NDArray[np.int8], first: NDArray[np.int64]) -> NDArray[np.int6
 def tables(stream: WeightStream, store: NDArray[np.int8], config: Config) -> NDArray[np.int64]:
     """Both tables, [2, TABLE_ENTRIES], by unsigned byte."""
     words = table_words(config.cols)
-    entries = np.ascontiguousarray(store[stream.base : stream.base + words])
+    first = stream.base + stream.words - words
+    entries = np.ascontiguousarray(store[first : first + words])
     if words == TABLE_ENTRIES:
         return np.ascontiguousarray(entries[:, :8]).view("<i4").T.astype(np.int64)
     return np.ascontiguousarray(entries[:, :4]).view("<i4").reshape(2, TABLE_ENTRIES).astype(np.int64)
+
+
+def row_records(stream: WeightStream, store: NDArray[np.int8], config: Config) -> NDArray[np.int64]:
+    """The records before the tables, [records, 2], see :mod:`sateen.hw.spec.layer_norm`."""
+    words = store[stream.base : stream.base + stream.words - table_words(config.cols)]
+    words = words[:, :8] if config.cols >= 8 else words[:, :4]
+    return np.ascontiguousarray(words).view("<i4").reshape(-1, 2).astype(np.int64)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sateen.compiler.verification.decoding import parameters, tables, tiles
+from sateen.compiler.verification.decoding import parameters, row_records, tables, tiles
 from sateen.hw.spec.combining import Combine, Entries, Operand, Source
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import (
@@ -25,6 +25,7 @@ from sateen.hw.spec.descriptor import (
     OutputStream,
     Rounding,
 )
+from sateen.hw.spec.layer_norm import HEAD_RECORDS, LIMIT_RECORDS, Head
 from sateen.hw.spec.pe import ACTIVATION_POINT_BIT, SKIP_BIT, SKIP_BITS, sample_ages
 from sateen.sim import golden
 
@@ -69,6 +70,8 @@ class Layered:
         entries = descriptor.output.entries
         loads = self.looks_up and (entries is None or entries.loads)
         self.tables = tables(stream, store, config) if loads else np.zeros((2, TABLE_ENTRIES), np.int64)
+        self.records = row_records(stream, store, config) if descriptor.output.layer_norm else None
+        """Of rows that are normalized."""
         self.weights = np.zeros((0, 0, 0, 0)) if self.looks_up else tiles(stream, store, config).astype(np.float64)
         """[groups, tiles, bytes, cols]; where windows slide, the bytes are beats."""
 
@@ -143,11 +146,32 @@ class Layered:
     def _looked_up(self, block: Ints, position: Ints, memory: Floats) -> Floats:
         """Combined entries at positions [n, 1]: [blocks, groups, n, cols, 1]."""
         stream = self.descriptor.activations
+        if self.records is not None:
+            return self._normalized(position.ravel(), memory, self.records)
         beats = 2 * position.ravel()[:, None] + np.arange(2)
         at = np.array([stream.row, stream.x, stream.address]) + _walked(stream, beats)
         values = _read(stream, at[:, :, None], np.arange(self.config.cols), memory)
         entries = self.combined(values[:, 0].astype(np.int64), values[:, 1].astype(np.int64))
         return entries.astype(np.float64)[None, None, :, :, None]
+
+    def _normalized(self, position: Ints, memory: Floats, records: Ints) -> Floats:
+        """Entries of the codes of normalized rows at lines: [1, 1, n, cols, 1]."""
+        head = Head.decode(records[:HEAD_RECORDS].astype("<i4").tobytes())
+        lines = head.length // head.width
+        beats = 2 * (position // lines * lines)[:, None] + 2 * np.arange(lines)
+        stream = self.descriptor.activations
+        at = np.array([stream.row, stream.x, stream.address]) + _walked(stream, beats)
+        values = _read(stream, at[:, :, None], np.arange(head.width), memory).reshape(len(position), -1)
+        limits = records[HEAD_RECORDS : HEAD_RECORDS + LIMIT_RECORDS].ravel()[:-1]
+        scale, bias = records[HEAD_RECORDS + LIMIT_RECORDS :].T.astype(np.int32).view(np.float32)
+        real = golden.real_layer_norm(
+            golden.real_codes(values.astype(np.int8), (head.scale, head.zero_point)), scale, bias,
+            epsilon=head.epsilon, centred=head.centred,
+        )  # fmt: skip
+        codes = np.searchsorted(limits, golden.ordered(real), side="right") - 128
+        codes = codes.reshape(len(position), lines, head.width)[np.arange(len(position)), position % lines]
+        codes = np.pad(codes, ((0, 0), (0, self.config.cols - head.width)))
+        return self.combined(codes, codes).astype(np.float64)[None, None, :, :, None]
 
     def _shares(self, memory: Floats, *, every: bool) -> Results:
         """The exponentials of the first row, the last and one in the middle, or of ``every`` one, and their scales; in

@@ -14,6 +14,7 @@ from sateen.graph.ops import (
     base,
     elementwise,
     host,
+    layer_norm,
     layout,
     logic,
     pairs,
@@ -33,6 +34,7 @@ from sateen.graph.ops.base import *
 from sateen.graph.ops.base import Op
 from sateen.graph.ops.elementwise import *
 from sateen.graph.ops.host import *
+from sateen.graph.ops.layer_norm import *
 from sateen.graph.ops.layout import *
 from sateen.graph.ops.logic import *
 from sateen.graph.ops.pairs import *
@@ -52,6 +54,7 @@ _MODULES = (
     base,
     elementwise,
     host,
+    layer_norm,
     layout,
     logic,
     pairs,
