@@ -49,6 +49,16 @@ def exact_sums() -> None:
         pytest.skip("needs VNNI, or a processor that is no x86: onnxruntime's sums of uint8 by int8 saturate here")
 
 
+def layer_norms() -> None:
+    """onnxruntime's kernel for layer normalization on x86 processors with AVX2, which version 1.32 has."""
+    runtime = package("onnxruntime", extra="reference")
+    info = Path("/proc/cpuinfo")
+    if tuple(map(int, runtime.__version__.split(".")[:2])) < (1, 32) or "avx2" not in (
+        info.read_text() if info.exists() else ""
+    ):
+        pytest.skip("needs onnxruntime 1.32 or later, and an x86 processor with AVX2: others normalize otherwise")
+
+
 def exact_session(runtime: Any) -> Any:
     """onnxruntime's session, with exact sums on processors without VNNI."""
     from sateen.reference import interpreters

@@ -13,6 +13,7 @@ import numpy as np
 
 import needs
 from onnx_models import MICROSOFT
+from sateen.frontends.onnx.schemas import ADDED
 
 onnx = needs.package("onnx", extra="onnx")
 onnxruntime = needs.package("onnxruntime", extra="reference")
@@ -20,7 +21,7 @@ helper = onnx.helper
 
 __all__ = ["STEP", "Trial", "file", "newest", "schemas", "trials"]
 
-IMAGE, ROW = (1, 4, 6, 5), (1, 12)
+IMAGE, ROW, ROWS = (1, 4, 6, 5), (1, 12), (1, 3, 16)
 OLDEST = 7
 """The oldest opset that onnxruntime supports."""
 FLOAT, INT8, UINT8 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT8, onnx.TensorProto.UINT8
@@ -46,9 +47,11 @@ class Trial:
 
 
 def schemas() -> dict[str, list[Any]]:
-    """All definitions of every kind of operator, with the domain before the names of onnxruntime's own; by version."""
+    """All definitions of every kind of operator, with the domain before its name where that is not ONNX's; by
+    version."""
     found: dict[str, list[Any]] = {}
-    own = [s for s in onnxruntime.capi.onnxruntime_pybind11_state.get_all_operator_schema() if s.domain == MICROSOFT]
+    runtimes = onnxruntime.capi.onnxruntime_pybind11_state.get_all_operator_schema()
+    own = [s for s in runtimes if s.domain == MICROSOFT or (s.domain == "" and s.name in ADDED)]
     for schema in (*onnx.defs.get_all_schemas_with_history(), *own):
         if schema.domain in ("", MICROSOFT):
             name = f"{schema.domain}.{schema.name}" if schema.domain else schema.name
@@ -155,8 +158,9 @@ def _of_all_versions() -> dict[str, Base]:
         "Softmax": (["d"], {}, IMAGE),
         "TopK": (["d", _integers(3)], {}, IMAGE),
         "InstanceNormalization": (["d", np.float32([1, 2, 3, 4]), np.float32([0.1, -2, 0, 4])], {}, IMAGE),
-        "LayerNormalization": (["d", np.ones(5, np.float32)], {}, IMAGE),
-        "RMSNormalization": (["d", np.linspace(0.5, 1.5, 5, dtype=np.float32)], {}, IMAGE),
+        "LayerNormalization": (["d", np.ones(16, np.float32)], {}, ROWS),
+        "RMSNormalization": (["d", np.linspace(0.5, 1.5, 16, dtype=np.float32)], {}, ROWS),
+        "SimplifiedLayerNormalization": (["d", np.linspace(0.5, 1.5, 16, dtype=np.float32)], {}, ROWS),
         "DepthToSpace": (["d"], {"blocksize": 2}, (1, 8, 3, 5)),
         "Expand": (["d", _integers(3, 4, 5)], {}, (1, 3, 1, 5)),
         "Gather": (["d", _integers(2, -4, 2)], {"axis": 1}, IMAGE),

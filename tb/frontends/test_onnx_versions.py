@@ -16,7 +16,7 @@ from sateen.frontends import onnx as frontend
 from sateen.frontends.onnx.moves import REAL_MOVES
 from sateen.frontends.onnx.operators import HANDLERS
 from sateen.frontends.onnx.reals import REALS
-from sateen.frontends.onnx.schemas import CONTRIBUTED
+from sateen.frontends.onnx.schemas import ADDED, CONTRIBUTED
 from sateen.graph import GraphError, run
 
 onnx = needs.package("onnx", extra="onnx")
@@ -109,13 +109,14 @@ def test_versions_are_those_of_onnx():
         assert set(operator.versions) <= known, kind
 
 
-@pytest.mark.parametrize("kind", sorted(CONTRIBUTED))
+@pytest.mark.parametrize("kind", sorted((*CONTRIBUTED, *ADDED)))
 def test_onnxruntimes_own_operators(kind):
     """The table of their attributes is onnxruntime's."""
-    (schema,) = SCHEMAS[f"{MICROSOFT}.{kind}"]
-    assert set(schema.attributes) == set(CONTRIBUTED[kind])
+    (schema,) = SCHEMAS[kind if kind in ADDED else f"{MICROSOFT}.{kind}"]
+    known = {**CONTRIBUTED, **ADDED}[kind]
+    assert set(schema.attributes) == set(known)
     for name, attribute in schema.attributes.items():
-        held, given = CONTRIBUTED[kind][name], onnx.AttributeProto.FromString(attribute._default_value)
+        held, given = known[name], onnx.AttributeProto.FromString(attribute._default_value)
         assert str(attribute.type).rsplit(".", 1)[-1] == held.kind
         value = onnx.helper.get_attribute_value(given) if given.type else None
         assert (value.decode() if isinstance(value, bytes) else value) == held.default, name

@@ -189,5 +189,5 @@ def test_onnx(device, tmp_path):
     np.testing.assert_array_equal(golden, expected)
     actual, model = on_device(device, graph, x)
     np.testing.assert_array_equal(actual, golden)
-    wanted = {"Constant": 6, "Dequantize": 3, "Quantize": 3, "RealNormalize": 2, "Softmax": 1, "Transpose": 1}
+    wanted = {"Constant": 6, "Dequantize": 1, "LayerNorm": 2, "Quantize": 1, "Softmax": 1, "Transpose": 1}
     assert hosts(model) == wanted

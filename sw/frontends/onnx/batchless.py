@@ -20,8 +20,9 @@ from sateen.graph import Array, FileLayout, Tensor, require
 __all__ = ["with_batch", "without_axis"]
 
 BY_AXIS = (
-    "ArgMax", "ArgMin", "Concat", "Gather", "LayerNormalization", "LogSoftmax", "RMSNormalization", "Softmax", "Split",
-    "TopK", "com.microsoft.QLinearConcat", "com.microsoft.QLinearSoftmax",
+    "ArgMax", "ArgMin", "Concat", "Gather", "LayerNormalization", "LogSoftmax", "RMSNormalization",
+    "SimplifiedLayerNormalization", "Softmax", "Split", "TopK", "com.microsoft.QLinearConcat",
+    "com.microsoft.QLinearSoftmax",
 )  # fmt: skip
 """Operators along an attribute ``axis``."""
 IMAGES = (

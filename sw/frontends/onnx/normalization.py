@@ -1,8 +1,9 @@
-"""ONNX's normalizations of real numbers. A batch normalization that no layer has taken up is a line for each channel
-between codes, see :mod:`~sateen.frontends.onnx.lines`."""
+"""ONNX's normalizations, of codes and of real numbers. A batch normalization that no layer has taken up is a line for
+each channel between codes, see :mod:`~sateen.frontends.onnx.lines`."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,14 +15,23 @@ from sateen.frontends.onnx.importer import Importer, Operator
 from sateen.frontends.onnx.real_layers import real_constant
 from sateen.frontends.onnx.values import (
     REAL,
+    Deferred,
     Dequantized,
+    Limits,
+    Quantization,
     image_layout,
     quantization_of,
+    stored,
     to_float32,
 )
-from sateen.graph import Array, Dequantize, FileLayout, RealBinary, RealNormalize, Reshape, Tensor, require
+from sateen.graph import Array, Dequantize, FileLayout, LayerNorm, RealBinary, RealNormalize, Reshape, Tensor, require
+from sateen.sim import golden
 
-__all__ = ["REAL_NORMALIZATIONS"]
+__all__ = ["NORMALIZATIONS", "REAL_NORMALIZATIONS"]
+
+NORMALIZATIONS: dict[str, Operator] = {}
+"""How they are imported on codes."""
+handles_codes = registers(NORMALIZATIONS)
 
 REAL_NORMALIZATIONS: dict[str, Operator] = {}
 handles = registers(REAL_NORMALIZATIONS)
@@ -105,7 +115,50 @@ def instance_normalization(importer: Importer, node: Node) -> None:
     importer.set_real(node, result)
 
 
-@handles("LayerNormalization 17", "RMSNormalization 23")
+LAYER_NORMALIZATIONS = "LayerNormalization 17", "RMSNormalization 23", "SimplifiedLayerNormalization 1"
+
+
+@handles_codes(*LAYER_NORMALIZATIONS)
+def coded_layer_normalization(importer: Importer, node: Node) -> None:
+    """The same of codes, as onnxruntime's kernel computes it; by real numbers where it has another, for short rows."""
+    value = importer.value(node)
+    if not (isinstance(value, Dequantized) or isinstance(value, Deferred) and value.has_codes):
+        importer.import_real(node)
+        return
+    # float32, which sums are in at least. Outputs behind the first are refused where something reads them.
+    node.ignore("stash_type")
+    x, axis, epsilon = importer.quantized_input(node), node.get("axis"), np.float32(node.get("epsilon"))
+    shape, centred = x.file_shape, node.kind == "LayerNormalization"
+    good = -len(shape) <= axis < len(shape) and axis % len(shape) > 0
+    length = math.prod(shape[axis % len(shape) :]) if good else 0
+    scale = real_constant(importer, node, 1)
+    bias = real_constant(importer, node, 2) if node.has(2) else np.zeros(length, np.float32)
+    finite = bool(np.isfinite(scale).all() and np.isfinite(bias).all() and np.isfinite(epsilon))
+    fits = scale.size == bias.size == length >= golden.SHORTEST_ROW[centred]
+    if not (fits and finite and epsilon > 0):
+        importer.import_real(node)
+        return
+    x = importer.in_file_layout(node, x)
+    rows = (*shape[: axis % len(shape)], length)
+    fields: dict[str, Any] = {
+        "scale": scale.ravel(),
+        "bias": bias.ravel(),
+        "epsilon": float(epsilon),
+        "centred": centred,
+    }
+
+    def make(name: str, quantization: Quantization, limits: Limits) -> Tensor:
+        if rows == shape:
+            return importer.add(LayerNorm, node, name, quantization, input=x.name, **fields)
+        names = [importer.name_of(f"{name}.{part}") for part in ("rows", "normal")]
+        importer.add(Reshape, node, names[0], quantization_of(x), shape=rows, input=x.name)
+        importer.add(LayerNorm, node, names[1], quantization, input=names[0], **fields)
+        return importer.add(Reshape, node, name, quantization, shape=shape, input=names[1])
+
+    importer.set_result(node, importer.with_clamp(node, make), stored=stored(x))
+
+
+@handles(*LAYER_NORMALIZATIONS)
 def layer_normalization(importer: Importer, node: Node) -> None:
     """Values over an axis and all behind it, divided by the root of their mean square; less their mean, unless it is
     RMSNormalization."""

@@ -14,6 +14,7 @@ from sateen.frontends.onnx.folding import FOLDED, clip_limits, registers
 from sateen.frontends.onnx.importer import Importer, Operator
 from sateen.frontends.onnx.layers import LAYERS, quantized_constant
 from sateen.frontends.onnx.moves import MOVES
+from sateen.frontends.onnx.normalization import NORMALIZATIONS
 from sateen.frontends.onnx.pools import POOLS, kept
 from sateen.frontends.onnx.products import PRODUCTS
 from sateen.frontends.onnx.qonnx import QUANTS
@@ -63,6 +64,7 @@ HANDLERS: dict[str, Operator] = {
     **ARRANGES,
     **RESIZES,
     **LAYERS,
+    **NORMALIZATIONS,
     **POOLS,
     **PRODUCTS,
     **TRANSPOSED,

@@ -14,7 +14,7 @@ import numpy as np
 
 from sateen.graph import GraphError, require
 
-__all__ = ["Attribute", "MICROSOFT", "Schema", "check_version", "find", "opsets", "plain", "same", "text"]
+__all__ = ["ADDED", "MICROSOFT", "Attribute", "Schema", "check_version", "find", "opsets", "plain", "same", "text"]
 
 MICROSOFT = "com.microsoft"
 """The domain of onnxruntime's own operators."""
@@ -69,6 +69,13 @@ CONTRIBUTED: dict[str, dict[str, Attribute]] = {
 }  # fmt: skip
 """Attributes of onnxruntime's operators, from its ContribOperators.md; each operator has one version, 1."""
 
+ADDED: dict[str, dict[str, Attribute]] = {
+    "SimplifiedLayerNormalization": {
+        "axis": Attribute("INT", -1), "epsilon": Attribute("FLOAT", float(np.float32(1e-5))),
+        "stash_type": Attribute("INT", 1),
+    },
+}  # fmt: skip
+"""Operators that onnxruntime adds to ONNX's own domain; each has one version, 1."""
 
 QUANT = {
     "signed": Attribute("INT", 1), "narrow": Attribute("INT", 0), "rounding_mode": Attribute("STRING", "ROUND"),
@@ -83,6 +90,8 @@ def find(onnx: Any, domain: str, kind: str, opset: int) -> Schema | None:
         return Schema(1, QUANT)
     if domain == MICROSOFT:
         return Schema(1, CONTRIBUTED[kind]) if kind in CONTRIBUTED else None
+    if domain == "" and kind in ADDED:
+        return Schema(1, ADDED[kind])
     try:
         found = onnx.defs.get_schema(kind, opset, domain)
     except onnx.defs.SchemaError:
