@@ -42,7 +42,8 @@ def measure(configuration: str, made: Graph) -> None:
             cycles = layer.counters.cycles
             results.add(
                 "attention", name=LAYERS[layer.layer.name], configuration=configuration, rows=LENGTH,
-                channels=made.tensors["y"].shape[-1], cycles=cycles, predicted=layer.layer.predicted.cycles, tools=results.SIMULATION,
+                channels=made.tensors["y"].shape[-1], cycles=cycles,
+                predicted=layer.layer.predicted.cycles, tools=results.SIMULATION,
             )  # fmt: skip
             print(f"{layer.layer.name}: {cycles:,} cycles", flush=True)
 

@@ -54,8 +54,8 @@ engine; a layer that does not fit a device's memories runs on the host, with a w
 the device's between its other operators, and else the host's. Products of two tensors are the device's with
 `products=1`, TensorFlow Lite's SOFTMAX of codes with `softmax=1`, onnxruntime's with `softmax=2`, TensorFlow Lite's
 SQUARED_DIFFERENCE with `squares=1`, and its SVDF and UNIDIRECTIONAL_SEQUENCE_LSTM with states of int16 with
-`recurrent=1024`. Layer normalizations of ONNX between codes are the device's with `layer_norm`, in rows of a multiple of
-eight values.
+`recurrent=1024`. Layer normalizations of ONNX between codes are the device's with `layer_norm`, in rows of a multiple
+of eight values.
 
 Types: *codes* are int8 and uint8, in ONNX in QDQ or operator form; *real* is float32. Only codes are for the device:
 operators on int16 and real numbers always run on the host. In ONNX, what operators on real numbers compute between a
