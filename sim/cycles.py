@@ -16,7 +16,8 @@ from math import prod
 from sateen.hw.spec.combining import Combine
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.counters import Counters
-from sateen.hw.spec.descriptor import CHUNK_DIM, MOST_AHEAD, SECTIONS, Descriptor
+from sateen.hw.spec.descriptor import MOST_AHEAD, SECTIONS, Descriptor
+from sateen.hw.spec.nests import CHUNK_DIM
 from sateen.hw.spec.pe import SELECTS_BIT, Settings
 from sateen.hw.spec.recurrent import UNIT_CYCLES, UNIT_SUMS, Target
 from sateen.hw.spec.timing import PARAMETER_QUEUE_DEPTH, Timing

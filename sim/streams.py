@@ -9,16 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sateen.hw.spec.descriptor import (
-    CHANNELS_DIM,
-    CHUNK_DIM,
-    X_DIM,
-    Y_DIM,
-    ActivationStream,
-    Dim,
-    OutputStream,
-    WeightStream,
-)
+from sateen.hw.spec.descriptor import ActivationStream, OutputStream, WeightStream
+from sateen.hw.spec.nests import CHANNELS_DIM, CHUNK_DIM, X_DIM, Y_DIM, Dim
 
 __all__ = ["Beat", "Item", "beats", "items", "walk", "words"]
 

@@ -11,16 +11,8 @@ from amaranth.lib.wiring import In, Out
 from sateen.hw.pipelined.ahead import AHEAD, ReadAhead
 from sateen.hw.pipelined.nest import Nest
 from sateen.hw.pipelined.padding import Padding
-from sateen.hw.spec.descriptor import (
-    ACTIVATION_DIMS,
-    CHANNELS_DIM,
-    CHUNK_DIM,
-    COUNT_BITS,
-    DIM_WORDS,
-    SECTIONS,
-    X_DIM,
-    Y_DIM,
-)
+from sateen.hw.spec.descriptor import DIM_WORDS, SECTIONS
+from sateen.hw.spec.nests import ACTIVATION_DIMS, CHANNELS_DIM, CHUNK_DIM, COUNT_BITS, X_DIM, Y_DIM
 from sateen.hw.spec.pe import BEAT_SETTING_BITS
 from sateen.hw.stream.fetch import Fetch
 from sateen.hw.stream.slice import RegisterSlice

@@ -6,7 +6,8 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from sateen.hw.spec.descriptor import MOST_AHEAD, OUTPUT_DIMS
+from sateen.hw.spec.descriptor import MOST_AHEAD
+from sateen.hw.spec.nests import OUTPUT_DIMS
 from sateen.hw.stream.delay import delayed
 
 __all__ = ["AHEAD", "ReadAhead"]

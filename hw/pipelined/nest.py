@@ -8,7 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from sateen.hw.spec.descriptor import COUNT_BITS
+from sateen.hw.spec.nests import COUNT_BITS
 from sateen.hw.stream.slice import RegisterSlice
 from sateen.hw.stream.view import view
 
@@ -19,7 +19,7 @@ class Nest(wiring.Component):
     """Walks a nest of counters, innermost fastest, and computes affine coordinates.
 
     Coordinates start at ``origin`` and change by the step of the counter that advances (see
-    :func:`sateen.hw.spec.descriptor.steps`), modulo their width. One item per cycle, full back-pressure; the first
+    :func:`sateen.hw.spec.nests.steps`), modulo their width. One item per cycle, full back-pressure; the first
     comes 4 cycles after ``start``.
 
     Parameters

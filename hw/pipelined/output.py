@@ -16,7 +16,8 @@ from sateen.hw.pipelined.softmax import ROW, SCALE, Passes
 from sateen.hw.pipelined.walk import GroupWalk
 from sateen.hw.spec import descriptor
 from sateen.hw.spec.combining import LOADS_BIT, Combine
-from sateen.hw.spec.descriptor import CHANNELS_DIM, COUNT_BITS, DIRECT_BIT, OUTPUT_DIMS, ROWS_BIT, SECTIONS
+from sateen.hw.spec.descriptor import DIRECT_BIT, ROWS_BIT, SECTIONS
+from sateen.hw.spec.nests import CHANNELS_DIM, COUNT_BITS, OUTPUT_DIMS
 from sateen.hw.spec.timing import ADD_CYCLES, DIVIDE_CYCLES
 from sateen.hw.stream.view import view
 

@@ -11,18 +11,14 @@ from sateen.hw.memory import NO_COLLISIONS, last_read
 from sateen.hw.requantize import SETTINGS
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import (
-    ACTIVATION_DIMS,
-    CHANNELS_DIM,
-    CHUNK_DIM,
-    COUNT_BITS,
     DESCRIPTOR_WORDS,
     DIM_WORDS,
     OUTPUT_DIM_WORDS,
-    OUTPUT_DIMS,
     SECTIONS,
     ActivationStream,
     OutputStream,
 )
+from sateen.hw.spec.nests import ACTIVATION_DIMS, CHANNELS_DIM, CHUNK_DIM, COUNT_BITS, OUTPUT_DIMS
 from sateen.hw.spec.pe import BEAT_SETTING_BITS, ZERO_POINT_BIT
 from sateen.hw.stream.view import view
 

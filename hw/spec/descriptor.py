@@ -2,8 +2,8 @@
 
 A layer is one pass over the tile: for every block of output positions, for every group of ``cols`` output channels, for
 every slice of the reduction (kernel row, kernel column, chunk of bytes), for every position of the block, one beat.
-Each memory access of that loop is an affine nest of counters (:class:`Dim`); kernel, stride, dilation, padding,
-pooling, fully connected are settings of the nests.
+Each memory access of that loop is an affine nest of counters (:class:`~sateen.hw.spec.nests.Dim`); kernel, stride,
+dilation, padding, pooling, fully connected are settings of the nests.
 
 Where tensors are combined element by element (:class:`~sateen.hw.spec.combining.Combine`), the loop is over pairs of
 lines instead: the halves of the accumulators' memories hold two tables, the bytes of a pair are looked up there, and
@@ -19,28 +19,18 @@ import struct
 from dataclasses import dataclass, replace
 
 from sateen.hw.spec.combining import Combine, Entries
+from sateen.hw.spec.nests import ACTIVATION_DIMS, CHANNELS_DIM, CHUNK_DIM, OUTPUT_DIMS, Y_DIM, Dim, steps
 from sateen.hw.spec.pe import ZERO_POINT_BIT
 from sateen.hw.spec.recurrent import Recurrent, Target
 
 __all__ = [
-    "ACTIVATION_DIMS", "BIAS_BYTES", "CHANNELS_DIM", "CHUNK_DIM", "COUNT_BITS", "DESCRIPTOR_WORDS", "DIM_WORDS",
-    "DIRECT_BIT", "MOST_AHEAD", "OUTPUT_DIMS", "OUTPUT_DIM_WORDS", "PARAMETER_BYTES", "REAL_SOFTMAX_LENGTH",
-    "ROWS_BIT", "SAME_BIASES_BIT", "SCALE_BYTES", "SECTIONS", "SHARE_STEPS", "SOFTMAX_BIT", "SOFTMAX_LENGTH",
-    "TABLE_ENTRIES", "TO_WEIGHTS_BIT", "WAITS_BIT", "X_DIM", "Y_DIM",
-    "ActivationStream", "Descriptor", "Dim", "OutputStream", "Rounding", "Sliding", "WeightStream",
-    "parameter_words", "steps", "table_words",
+    "BIAS_BYTES", "DESCRIPTOR_WORDS", "DIM_WORDS", "DIRECT_BIT", "MOST_AHEAD", "OUTPUT_DIM_WORDS", "PARAMETER_BYTES",
+    "REAL_SOFTMAX_LENGTH", "ROWS_BIT", "SAME_BIASES_BIT", "SCALE_BYTES", "SECTIONS", "SHARE_STEPS", "SOFTMAX_BIT",
+    "SOFTMAX_LENGTH", "TABLE_ENTRIES", "TO_WEIGHTS_BIT", "WAITS_BIT",
+    "ActivationStream", "Descriptor", "OutputStream", "Rounding", "Sliding", "WeightStream",
+    "parameter_words", "table_words",
 ]  # fmt: skip
 
-ACTIVATION_DIMS = ("block", "channels", "kernel_y", "kernel_x", "chunk", "y", "x", "window_y", "window_x")
-"""Counters of the activation stream, outermost first. Those up to ``chunk`` select a tile of weights, the others a
-position."""
-CHUNK_DIM = ACTIVATION_DIMS.index("chunk")
-"""The innermost counter that selects a tile of weights; those inside it walk over positions."""
-Y_DIM, X_DIM = ACTIVATION_DIMS.index("y"), ACTIVATION_DIMS.index("x")
-CHANNELS_DIM = ACTIVATION_DIMS.index("channels")
-"""The innermost counter that selects a half of the accumulators, in both streams."""
-OUTPUT_DIMS = ("block", "channels", "y", "x")
-"""Counters of the output stream, outermost first."""
 PARAMETER_BYTES = 9
 """Bytes of one output channel's parameters: bias (int32), multiplier (int32), shift (int8), each little-endian.
 
@@ -72,8 +62,6 @@ as many as a descriptor can say."""
 SHARE_STEPS = 256
 """Most steps of a whole share, in a softmax of float32: 24 bits times as many have 32."""
 
-COUNT_BITS = 16
-"""Width of a counter's ``count`` in a descriptor."""
 MOST_AHEAD = (1 << 16) - 1
 """The largest number of lines in :attr:`OutputStream.ahead`."""
 
@@ -97,28 +85,6 @@ class Rounding:
     sequential engine takes multipliers of 24 bits, multiples of 2^7, as float32 has them."""
     WIDE = 3
     """Stands in a descriptor for DOUBLE with results of 16 bits, see :attr:`OutputStream.recurrent`."""
-
-
-@dataclass(frozen=True)
-class Dim:
-    """One counter of a nest: it takes ``count`` values, 1 to 65535, and each adds ``strides`` to the coordinates."""
-
-    count: int = 1
-    strides: tuple[int, ...] = (0, 0, 0)
-
-
-def steps(dims: list[Dim]) -> list[tuple[int, ...]]:
-    """By how much the coordinates change when a counter advances and all inner ones return to zero; outermost first."""
-    result = []
-    for index, dim in enumerate(dims):
-        inner = dims[index + 1 :]
-        result.append(
-            tuple(
-                stride - sum((other.count - 1) * other.strides[axis] for other in inner)
-                for axis, stride in enumerate(dim.strides)
-            )
-        )
-    return result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +187,7 @@ class ActivationStream:
     padding: int
     """int8 value of padding: the input's zero point, or the least value for max pooling."""
     dims: tuple[Dim, ...]
-    """One for each of :data:`ACTIVATION_DIMS`, with strides of (row, x, address)."""
+    """One for each of :data:`~sateen.hw.spec.nests.ACTIVATION_DIMS`, with strides of (row, x, address)."""
 
     settings: int = 0
     """:attr:`sateen.hw.spec.pe.Settings.beats`."""
@@ -279,7 +245,7 @@ class OutputStream:
     rounding: int
     """:class:`Rounding`."""
     dims: tuple[Dim, ...]
-    """One for each of :data:`OUTPUT_DIMS`, with strides of (address,)."""
+    """One for each of :data:`~sateen.hw.spec.nests.OUTPUT_DIMS`, with strides of (address,)."""
     combine: int = Combine.NONE
     """:class:`Combine`."""
     quarters: bool = False

@@ -11,15 +11,8 @@ from numpy.typing import NDArray
 
 from sateen.hw.spec.combining import Combine
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.descriptor import (
-    CHANNELS_DIM,
-    CHUNK_DIM,
-    MOST_AHEAD,
-    ActivationStream,
-    Descriptor,
-    Dim,
-    OutputStream,
-)
+from sateen.hw.spec.descriptor import MOST_AHEAD, ActivationStream, Descriptor, OutputStream
+from sateen.hw.spec.nests import CHANNELS_DIM, CHUNK_DIM, Dim
 from sateen.hw.spec.timing import REVISIT_CYCLES
 
 __all__ = ["overlapped"]

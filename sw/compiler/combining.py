@@ -9,7 +9,7 @@ import numpy as np
 
 from sateen.compiler.lowering import Kernel
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.descriptor import Dim
+from sateen.hw.spec.nests import Dim
 from sateen.hw.spec.pe import Precision
 from sateen.quantize import fullest_group
 from sateen.sparsity import Packing, pack

@@ -12,14 +12,8 @@ from numpy.typing import NDArray
 from sateen.compiler import sliding
 from sateen.compiler.lowering import Kernel, LookUp, parameter_words, repeated, split
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.descriptor import (
-    BIAS_BYTES,
-    ActivationStream,
-    Descriptor,
-    Dim,
-    OutputStream,
-    WeightStream,
-)
+from sateen.hw.spec.descriptor import BIAS_BYTES, ActivationStream, Descriptor, OutputStream, WeightStream
+from sateen.hw.spec.nests import Dim
 from sateen.hw.spec.pe import ACTIVATION_POINT_BIT, SELECTS_BIT
 from sateen.hw.spec.recurrent import Target
 

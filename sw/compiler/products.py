@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from sateen.compiler.lowering import Kernel, ProductOfTwo
 from sateen.compiler.passes import Pass, block_rows, passes
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.descriptor import Descriptor, Dim
+from sateen.hw.spec.descriptor import Descriptor
+from sateen.hw.spec.nests import Dim
 
 __all__ = ["product_passes"]
 

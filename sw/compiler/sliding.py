@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from sateen.compiler.lowering import Kernel, parameter_words
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.descriptor import ActivationStream, Descriptor, Dim, OutputStream, Sliding, WeightStream
+from sateen.hw.spec.descriptor import ActivationStream, Descriptor, OutputStream, Sliding, WeightStream
+from sateen.hw.spec.nests import Dim
 from sateen.hw.spec.pe import SKIP_BIT, skip_rows
 
 __all__ = ["Walk", "descriptors", "interleaved", "supports", "walks", "words"]

@@ -22,7 +22,8 @@ from sateen.compiler.lowering.softmax import RowLookUp
 from sateen.compiler.passes import Pass, passes
 from sateen.graph.ops import MatrixProduct, Softmax, Tensor
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.descriptor import CHANNELS_DIM, CHUNK_DIM, X_DIM, Y_DIM, Descriptor, Dim
+from sateen.hw.spec.descriptor import Descriptor
+from sateen.hw.spec.nests import CHANNELS_DIM, CHUNK_DIM, X_DIM, Y_DIM, Dim
 from sateen.language.int8 import ROTATION, Int8Model
 from sateen.sim import golden
 

@@ -15,7 +15,8 @@ from sateen.errors import InternalError
 from sateen.graph import Add
 from sateen.hw.spec.combining import Combine
 from sateen.hw.spec.config import parse_config
-from sateen.hw.spec.descriptor import CHUNK_DIM, MOST_AHEAD
+from sateen.hw.spec.descriptor import MOST_AHEAD
+from sateen.hw.spec.nests import CHUNK_DIM
 from sateen.hw.spec.timing import REVISIT_CYCLES
 from sateen.sim.streams import items, walk
 from sateen.testing.graphs import Builder, random_graph

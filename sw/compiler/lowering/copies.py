@@ -23,7 +23,8 @@ from sateen.graph.ops import (
     Tensor,
 )
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.descriptor import Dim, Rounding
+from sateen.hw.spec.descriptor import Rounding
+from sateen.hw.spec.nests import Dim
 from sateen.sim import golden
 
 __all__ = ["average_pool2d", "broadcast", "concatenate", "max_pool2d", "pad", "requantize"]

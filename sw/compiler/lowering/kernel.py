@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from sateen.compiler.lowering.zero_points import Weights, zero_point
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.descriptor import BIAS_BYTES, SCALE_BYTES, Dim, Rounding
+from sateen.hw.spec.descriptor import BIAS_BYTES, SCALE_BYTES, Rounding
+from sateen.hw.spec.nests import Dim
 from sateen.hw.spec.pe import Precision
 from sateen.hw.spec.recurrent import Recurrent
 from sateen.sparsity import Packing, Windows

@@ -14,8 +14,9 @@ from sateen.errors import CompileError
 from sateen.graph.ops import LayerNorm, Tensor
 from sateen.hw.spec.combining import Combine
 from sateen.hw.spec.config import Config, ceil_pow2
-from sateen.hw.spec.descriptor import ActivationStream, Descriptor, Dim, OutputStream, Rounding, WeightStream
+from sateen.hw.spec.descriptor import ActivationStream, Descriptor, OutputStream, Rounding, WeightStream
 from sateen.hw.spec.layer_norm import CODE_OFFSET, LIMIT_RECORDS, LONGEST_ROWS, SUMS, Head, record_words
+from sateen.hw.spec.nests import Dim
 from sateen.sim import golden
 
 __all__ = ["RowLookUp", "layer_norm", "line_width", "records"]

@@ -25,12 +25,12 @@ from sateen.hw.spec.descriptor import (
     TABLE_ENTRIES,
     ActivationStream,
     Descriptor,
-    Dim,
     OutputStream,
     Rounding,
     WeightStream,
     table_words,
 )
+from sateen.hw.spec.nests import Dim
 from sateen.sim import golden
 
 __all__ = ["LookUp", "add", "multiply", "squared_difference", "table", "table_product", "unary"]

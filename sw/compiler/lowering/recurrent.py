@@ -15,7 +15,8 @@ from sateen.compiler.lowering.weighted import fully_connected
 from sateen.errors import CompileError
 from sateen.graph.ops import FeatureBytes, FullyConnected, LstmBytes, Op, Tensor, TimeBytes
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.descriptor import Dim, Rounding
+from sateen.hw.spec.descriptor import Rounding
+from sateen.hw.spec.nests import Dim
 from sateen.hw.spec.recurrent import CELL_POWERS, UNIT_SUMS, Recurrent, Target
 from sateen.sim import golden
 

@@ -15,7 +15,7 @@ from sateen.compiler.lowering.weighted import conv2d
 from sateen.errors import CompileError
 from sateen.graph.ops import Conv2D, Mean, Op, ReduceMax, Tensor
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.descriptor import Dim
+from sateen.hw.spec.nests import Dim
 
 __all__ = ["mean", "reduce_max"]
 

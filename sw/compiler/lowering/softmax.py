@@ -21,11 +21,11 @@ from sateen.hw.spec.descriptor import (
     SOFTMAX_LENGTH,
     ActivationStream,
     Descriptor,
-    Dim,
     OutputStream,
     Rounding,
     WeightStream,
 )
+from sateen.hw.spec.nests import Dim
 from sateen.sim import golden
 
 __all__ = ["RowLookUp", "entries", "softmax"]

@@ -23,7 +23,7 @@ from sateen.graph.ops import (
     Weighted,
 )
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.descriptor import Dim
+from sateen.hw.spec.nests import Dim
 
 __all__ = ["conv2d", "depthwise_conv2d", "fully_connected", "normalized_product", "row_by_row", "turned_conv2d"]
 

@@ -35,7 +35,8 @@ from sateen.graph.ops import (
     Weighted,
 )
 from sateen.hw.spec.combining import Combine
-from sateen.hw.spec.descriptor import CHANNELS_DIM, Descriptor
+from sateen.hw.spec.descriptor import Descriptor
+from sateen.hw.spec.nests import CHANNELS_DIM
 from sateen.sim import golden
 
 __all__ = ["verify_program"]

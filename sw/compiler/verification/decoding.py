@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 from sateen.hw.spec.combining import Entries
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import (
-    ACTIVATION_DIMS,
     DESCRIPTOR_WORDS,
     DIRECT_BIT,
-    OUTPUT_DIMS,
     ROWS_BIT,
     SAME_BIASES_BIT,
     SCALE_BYTES,
@@ -24,13 +22,13 @@ from sateen.hw.spec.descriptor import (
     WAITS_BIT,
     ActivationStream,
     Descriptor,
-    Dim,
     OutputStream,
     Rounding,
     Sliding,
     WeightStream,
     table_words,
 )
+from sateen.hw.spec.nests import ACTIVATION_DIMS, OUTPUT_DIMS, Dim
 from sateen.hw.spec.pe import SELECTS_BIT, ZERO_POINT_BIT, select_bits, window
 from sateen.hw.spec.recurrent import Recurrent, Target
 

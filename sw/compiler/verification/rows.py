@@ -13,7 +13,8 @@ from sateen.compiler.verification.emulation import Layered
 from sateen.compiler.verification.places import Place, mistake
 from sateen.graph.ops import LayerNorm, Op, Softmax, Tensor
 from sateen.hw.spec.combining import Combine, Entries
-from sateen.hw.spec.descriptor import CHUNK_DIM, Dim, Rounding
+from sateen.hw.spec.descriptor import Rounding
+from sateen.hw.spec.nests import CHUNK_DIM, Dim
 
 __all__ = ["check_layer_norm", "check_softmax"]
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from sateen.compiler.verification.emulation import written
 from sateen.hw.spec.combining import Combine
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.descriptor import CHUNK_DIM, ActivationStream, Descriptor, OutputStream, WeightStream
+from sateen.hw.spec.descriptor import ActivationStream, Descriptor, OutputStream, WeightStream
+from sateen.hw.spec.nests import CHUNK_DIM
 from sateen.hw.spec.timing import REVISIT_CYCLES
 
 __all__ = ["conflicts"]

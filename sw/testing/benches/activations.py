@@ -11,7 +11,8 @@ import numpy as np
 from cocotb.triggers import ClockCycles, RisingEdge
 
 from sateen.hw.pipelined.activations import ActivationUnit
-from sateen.hw.spec.descriptor import ActivationStream, Dim, Sliding
+from sateen.hw.spec.descriptor import ActivationStream, Sliding
+from sateen.hw.spec.nests import Dim
 from sateen.sim.streams import beats
 from sateen.testing.bench import Bench
 from sateen.testing.dut import parameters, reset

@@ -7,7 +7,7 @@ import random
 import cocotb
 
 from sateen.hw.pipelined.nest import Nest
-from sateen.hw.spec.descriptor import COUNT_BITS, Dim, steps
+from sateen.hw.spec.nests import COUNT_BITS, Dim, steps
 from sateen.sim.streams import walk
 from sateen.testing.bench import Bench
 from sateen.testing.dut import parameters, reset

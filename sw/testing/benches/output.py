@@ -13,7 +13,8 @@ from cocotb.triggers import RisingEdge
 
 from sateen.hw.pipelined.output import OutputUnit
 from sateen.hw.requantize import CHANNEL, SETTINGS
-from sateen.hw.spec.descriptor import Dim, OutputStream
+from sateen.hw.spec.descriptor import OutputStream
+from sateen.hw.spec.nests import Dim
 from sateen.sim.streams import items
 from sateen.testing.bench import Bench
 from sateen.testing.dut import parameters, reset

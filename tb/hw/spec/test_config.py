@@ -3,8 +3,9 @@
 import pytest
 
 from sateen.hw.spec.config import PRESETS, Config, parse_config
-from sateen.hw.spec.descriptor import ACTIVATION_DIMS, DESCRIPTOR_WORDS, OUTPUT_DIMS, SECTIONS, Dim, OutputStream, steps
+from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS, SECTIONS, OutputStream
 from sateen.hw.spec.identity import Identity
+from sateen.hw.spec.nests import ACTIVATION_DIMS, OUTPUT_DIMS, Dim, steps
 
 
 @pytest.mark.parametrize(
