@@ -175,6 +175,7 @@ class _Calibration:
 
 def test_onnx(device, tmp_path):
     """Quantized by onnxruntime."""
+    needs.layer_norms()
     quantization = needs.package("onnxruntime.quantization", extra="reference")
     quantization.quantize_static(
         encoder(), tmp_path / "q.onnx", _Calibration(), activation_type=quantization.QuantType.QInt8,
