@@ -133,7 +133,14 @@ def test_long_sequences_take_several_programs(device):
     ("changes", "config", "message"),
     [
         ({"power": -8}, CONFIGS["plain"], "its cells count in 2^-8, more than 2^-9, the device's most"),
-        ({"cells": 13}, CONFIGS["plain"], "its 13 cells take 65 words of the device's unit, which has 64"),
+        (
+            {"cells": 13}, CONFIGS["plain"],
+            "its 13 cells take 65 words of the device's unit, which has 64; raise recurrent",
+        ),
+        (
+            {"cells": 820, "steps": 1}, CONFIGS["plain"],
+            "its 820 cells take 4100 words of the device's unit, which has 64; no unit has more than 4096",
+        ),
         (
             {"cells": 12, "inputs": 90}, "tiny,lanes=4,recurrent=64,weight_bytes=4096",
             "its weights take 4848 bytes of the weight store at once, which has 4096; raise weight_bytes",

@@ -17,7 +17,7 @@ from sateen.graph.ops import FeatureBytes, FullyConnected, LstmBytes, Op, Tensor
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import Rounding
 from sateen.hw.spec.nests import Dim
-from sateen.hw.spec.recurrent import CELL_POWERS, UNIT_SUMS, Recurrent, Target
+from sateen.hw.spec.recurrent import CELL_POWERS, UNIT_SUMS, WORDS, Recurrent, Target
 from sateen.sim import golden
 
 __all__ = ["feature_bytes", "lstm_bytes", "time_bytes"]
@@ -59,9 +59,10 @@ def lstm_bytes(
     if power > CELL_POWERS[1]:
         raise CompileError(f"{op}: its cells count in 2^{power}, more than 2^{CELL_POWERS[1]}, the device's most")
     if size + sums > config.recurrent:
+        remedy = "raise recurrent" if size + sums <= WORDS[1] else f"no unit has more than {WORDS[1]}"
         raise CompileError(
             f"{op}: its {size} cells take {size + sums} words of the device's unit, which has {config.recurrent}; "
-            f"raise recurrent"
+            f"{remedy}"
         )
     together = min(steps, (config.recurrent - size) // sums, config.positions)
     none, ones = np.zeros(size, np.int64), (np.full(size, ONE[0]), np.full(size, ONE[1]))
