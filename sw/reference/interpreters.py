@@ -14,7 +14,7 @@ import numpy as np
 from sateen.errors import SateenError
 from sateen.extras import install_hint
 from sateen.files import read_source
-from sateen.graph import Array, Graph, Tensor
+from sateen.graph import Array, Graph, LayerNorm, Tensor
 
 __all__ = ["Interpreter", "exact_session", "interpreter"]
 
@@ -28,6 +28,8 @@ WEIGHTS = {
 
 ARENA_BYTES = 64 << 20
 """tflite-micro's memory; where tensors are kept, each has its own."""
+NORMALIZES = (1, 32)
+"""onnxruntime's first version with the layer normalization of the golden model."""
 CONVERTED = "qdq_s8_to_u8_quant"
 """How onnxruntime's names of int8 tensors begin that it makes uint8."""
 TENSOR = re.compile(r"t(\d+)")
@@ -167,6 +169,12 @@ class _OnnxRuntime:
             self.note = (
                 f"onnxruntime computes {len(real)} of its layers with weights in real numbers, first {real[0]!r}: "
                 "results next to a tie of rounding follow the order of its sums, and may differ by one"
+            )
+        version = self.runtime.__version__
+        if tuple(map(int, version.split(".")[:2])) < NORMALIZES and any(isinstance(op, LayerNorm) for op in graph.ops):
+            self.note = (
+                f"onnxruntime {version} normalizes layers otherwise than {'.'.join(map(str, NORMALIZES))}, "
+                "whose results the golden model has: they may differ by one; install that version"
             )
         codes = {name for name, tensor in graph.tensors.items() if tensor.dtype != "float32"}
         self.inner = _inner_tensors(model, optimized, codes)

@@ -13,6 +13,7 @@ import seeds
 from onnx_models import compare, model, numbers, quantized, reference
 from sateen.frontends import onnx as frontend
 from sateen.graph import GraphError, LayerNorm
+from sateen.reference import interpreter
 
 onnx = needs.package("onnx", extra="onnx")
 make = onnx.helper.make_node
@@ -147,3 +148,12 @@ def test_transformer(name, tmp_path):
         for layer in loaded.profile.layers:
             cycles, predicted = layer.counters.cycles, layer.layer.predicted.cycles
             assert abs(cycles - predicted) <= max(2, 0.01 * cycles)
+
+
+def test_an_older_onnxruntime_is_named(tmp_path, monkeypatch):
+    """What is compared with it may differ."""
+    (path := tmp_path / "normalized.onnx").write_bytes(data := file("LayerNormalization", (1, 4, 16)))
+    graph = frontend.load(data)
+    assert not interpreter(path, graph).note
+    monkeypatch.setattr("onnxruntime.__version__", "1.31.0")
+    assert interpreter(path, graph).note.startswith("onnxruntime 1.31.0 normalizes layers otherwise than 1.32")

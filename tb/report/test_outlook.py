@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 import sateen
+from recurrent_models import lstm_model
 from sateen.cli.outlook import print_outlook
 from sateen.cli.printing import console
 from sateen.fpga.boards import BOARDS
+from sateen.frontends import tflite
 from sateen.hw.spec.config import PRESETS, parse_config
 from sateen.report.outlook import outlook, timing
 from sateen.testing.graphs import Builder
@@ -87,3 +89,14 @@ def test_sdram():
     assert found.memory_ms == 1e3 * found.memory_cycles / config.clock_hz
     assert found.total_ms == found.compute_ms + found.memory_ms + found.link_ms
     assert (without.memory_bytes, without.memory_cycles) == (0, 0)
+
+
+def test_layers_of_a_unit(capsys):
+    """What was compiled for a unit says nothing of devices without it."""
+    builder, *ends = lstm_model(np.random.default_rng(0))
+    model = sateen.compile(tflite.load(builder.build(*ends)), "tiny,lanes=4,recurrent=64")
+    found = outlook(model)
+    assert found.timing.cycles == cycles(model) and not found.boards
+    assert all("recurrent" not in change.config and change.config not in PRESETS for change in found.changes)
+    print_outlook(model, found)
+    assert "no board's default configuration has `recurrent`" in capsys.readouterr().out
