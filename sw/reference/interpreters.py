@@ -102,6 +102,9 @@ class _Micro:
 
     def __init__(self, data: bytes, graph: Graph):
         runtime = _package("tflite_micro.python.tflite_micro.runtime")
+        if _has_svdf_without_bias(data):
+            # It reads the bias all the same, and the process ends.
+            raise ValueError("it ends at an SVDF without a bias")
         kept = runtime.InterpreterConfig.kPreserveAllTensors
         self.interpreter = runtime.Interpreter.from_bytes(data, arena_size=ARENA_BYTES, intrepreter_config=kept)
         self.graph, self.indices = graph, _indices(graph)
@@ -115,6 +118,18 @@ class _Micro:
 
     def reset(self) -> None:
         self.interpreter.reset()
+
+
+def _has_svdf_without_bias(data: bytes) -> bool:
+    tflite = _package("tflite")
+    model = tflite.Model.GetRootAs(data)
+    for number in range(model.SubgraphsLength()):
+        graph = model.Subgraphs(number)
+        for operator in map(graph.Operators, range(graph.OperatorsLength())):
+            code = model.OperatorCodes(operator.OpcodeIndex()).BuiltinCode()
+            if code == tflite.BuiltinOperator.SVDF and (operator.InputsLength() < 4 or operator.Inputs(3) < 0):
+                return True
+    return False
 
 
 class _LiteRt:

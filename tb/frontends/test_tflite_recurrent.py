@@ -12,7 +12,7 @@ import pytest
 import sateen
 from interpreters import portable
 from recurrent_models import lstm_model, svdf_model, variable_model
-from sateen.errors import InputError, SateenWarning
+from sateen.errors import InputError, SateenError, SateenWarning
 from sateen.frontends import tflite
 from sateen.graph import GraphError, LastStep, LstmCells, LstmHidden, Recurrent, Reshape, run
 from sateen.reference import interpreted, interpreter, random_inputs
@@ -340,3 +340,11 @@ def soak(seed: int) -> str:
         )  # fmt: skip
     check(built, steps=int(rng.integers(4, 24)), seed=seed)
     return kind
+
+
+def test_an_svdf_without_a_bias_has_no_interpreter(tmp_path):
+    """tflite-micro's would end the process."""
+    builder, *ends = svdf_model(np.random.default_rng(0), bias=False)
+    (path := tmp_path / "svdf.tflite").write_bytes(data := builder.build(*ends))
+    with pytest.raises(SateenError, match="tflite-micro: it ends at an SVDF without a bias"):
+        interpreter(path, tflite.load(data))
