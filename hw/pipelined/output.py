@@ -350,7 +350,7 @@ class OutputUnit(wiring.Component):
             sums = word[24 + 2 : 24 + 4] == Combine.NONE
             self._flag(m, self.normalized, "is_normalized", word[24 + DIRECT_BIT] & sums, index)
         if self.has_cells:
-            self._flag(m, self.recurrent, "is_recurrent", word[24:26] == descriptor.Rounding.WIDE, index)
+            self._flag(m, self.recurrent, "is_recurrent", word[24:26] == descriptor.WIDE_ROUNDING, index)
             m.d.comb += self.origin.eq(nest.origin.address)
             for number, place in enumerate((4, 8, 10)):
                 with m.If(self.load.valid & self.load.ready & (index == place)):

@@ -26,7 +26,7 @@ from sateen.hw.spec.recurrent import Recurrent, Target
 __all__ = [
     "BIAS_BYTES", "DESCRIPTOR_WORDS", "DIM_WORDS", "DIRECT_BIT", "MOST_AHEAD", "OUTPUT_DIM_WORDS", "PARAMETER_BYTES",
     "REAL_SOFTMAX_LENGTH", "ROWS_BIT", "SAME_BIASES_BIT", "SCALE_BYTES", "SECTIONS", "SHARE_STEPS", "SOFTMAX_BIT",
-    "SOFTMAX_LENGTH", "TABLE_ENTRIES", "TO_WEIGHTS_BIT", "WAITS_BIT",
+    "SOFTMAX_LENGTH", "TABLE_ENTRIES", "TO_WEIGHTS_BIT", "WAITS_BIT", "WIDE_ROUNDING",
     "ActivationStream", "Descriptor", "OutputStream", "Rounding", "Sliding", "WeightStream",
     "parameter_words", "table_words",
 ]  # fmt: skip
@@ -83,8 +83,10 @@ class Rounding:
     FLOAT32 = 2
     """ONNX's: the sum rounded to 24 bits, the product rounded to 24 bits, then the result, ties to even each time. A
     sequential engine takes multipliers of 24 bits, multiples of 2^7, as float32 has them."""
-    WIDE = 3
-    """Stands in a descriptor for DOUBLE with results of 16 bits, see :attr:`OutputStream.recurrent`."""
+
+
+WIDE_ROUNDING = 3
+"""Stands in a descriptor for :attr:`Rounding.DOUBLE` with results of 16 bits, see :attr:`OutputStream.recurrent`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,7 +305,7 @@ class OutputStream:
 
     def encode(self) -> bytes:
         """The section's words."""
-        modes = Rounding.WIDE if self.recurrent else self.rounding
+        modes = WIDE_ROUNDING if self.recurrent else self.rounding
         modes |= self.combine << 2 | (self.quarters or self.layer_norm) << ROWS_BIT
         modes |= self.to_weights << TO_WEIGHTS_BIT | self.softmax << SOFTMAX_BIT
         modes |= (self.normalized or self.entries is not None) << DIRECT_BIT

@@ -20,6 +20,7 @@ from sateen.hw.spec.descriptor import (
     TABLE_ENTRIES,
     TO_WEIGHTS_BIT,
     WAITS_BIT,
+    WIDE_ROUNDING,
     ActivationStream,
     Descriptor,
     OutputStream,
@@ -92,7 +93,7 @@ def _output(section: bytes) -> OutputStream:
         entries = Entries.decode(fields[0][2])
         dims = (Dim(1, (0,)), *dims[1:])
     rounding, recurrent = modes & 3, None
-    if rounding == Rounding.WIDE:
+    if rounding == WIDE_ROUNDING:
         recurrent = Recurrent.decode(*(fields[place][2] & (1 << 32) - 1 for place in (0, 2, 3)))
         still = (0, 2, 3) if recurrent.target == Target.CELLS else (0,)
         dims = _dims([(count, 0 if place in still else step) for place, (count, _, step) in enumerate(fields)])
