@@ -12,10 +12,10 @@ from sateen.sim import tools
 from sateen.sim.cache import Cache
 from sateen.testing import to_verilog
 
-__all__ = ["built"]
+__all__ = ["built", "run"]
 
 DRAW = Path(__file__).parent / "hw" / "draw.h"
-"""Random numbers, for all benches."""
+"""What all benches share."""
 
 
 def built(bench: Path, unit: wiring.Component) -> Path:
@@ -34,3 +34,10 @@ def built(bench: Path, unit: wiring.Component) -> Path:
         return work / bench.stem
 
     return Cache("benches").get(key, bench.stem, make)
+
+
+def run(program: Path, *numbers: int) -> None:
+    """Runs a bench with its numbers, of which the last one is the seed. AssertionError with what it prints of the first
+    wrong result."""
+    result = subprocess.run([program, *map(str, numbers)], capture_output=True, text=True)
+    assert not result.returncode, f"seed {numbers[-1]}: {result.stdout}{result.stderr}"

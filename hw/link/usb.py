@@ -205,6 +205,10 @@ def _high_speed_device() -> Any:
     from usb_protocol.types import USBRequestType
 
     class HighSpeedDevice(USBSerialDevice):
+        """A serial device (CDC-ACM) behind a ULPI PHY, in the clock domain ``usb``. Ports are those of
+        ``USBSerialDevice``: ``rx`` and ``tx`` are luna's streams of bytes, up to one a cycle; ``connect`` pulls the
+        lines up."""
+
         def elaborate(self, platform: object) -> Module:
             m = Module()
             m.submodules.usb = usb = USBDevice(bus=self._bus)

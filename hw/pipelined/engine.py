@@ -360,8 +360,7 @@ class _Units:
             sum_latency=self.accumulators.LATENCY, channel=CHANNEL, settings=SETTINGS, tables=config.tables,
             products=bool(config.products), softmax=config.softmax, squares=bool(config.squares),
             direct=bool(config.direct), norms=bool(config.norms), recurrent=bool(config.recurrent),
-            layer_norm=bool(config.layer_norm),
-            overlap=bool(config.overlap),
+            layer_norm=bool(config.layer_norm), overlap=bool(config.overlap),
         )  # fmt: skip
         self.postprocess = PostProcess(lanes=config.lanes, tag=self.output.tag, shares=config.softmax == 2)
         self.causes = CauseCounters(descriptors=config.descriptors, overlap=bool(config.overlap))

@@ -10,14 +10,12 @@ from sateen.hw.pipelined.ahead import AHEAD
 from sateen.hw.pipelined.cells import NUMBERS
 from sateen.hw.pipelined.lookup import Combiner, pair_shape
 from sateen.hw.pipelined.nest import Nest
+from sateen.hw.pipelined.section import Section
 from sateen.hw.pipelined.selection import Selection
 from sateen.hw.pipelined.shares import entries_shape
 from sateen.hw.pipelined.softmax import ROW, SCALE, Passes
 from sateen.hw.pipelined.walk import GroupWalk
-from sateen.hw.spec import descriptor
-from sateen.hw.spec.combining import LOADS_BIT, Combine
-from sateen.hw.spec.descriptor import DIRECT_BIT, ROWS_BIT, SECTIONS
-from sateen.hw.spec.nests import CHANNELS_DIM, COUNT_BITS, OUTPUT_DIMS
+from sateen.hw.spec.nests import CHANNELS_DIM, OUTPUT_DIMS
 from sateen.hw.spec.timing import ADD_CYCLES, DIVIDE_CYCLES
 from sateen.hw.stream.view import view
 
@@ -233,7 +231,7 @@ class OutputUnit(wiring.Component):
         )
         m.submodules.walk = walk = GroupWalk(cols=self.cols, lanes=self.lanes, position_bits=self.position_bits)
         channels = Signal(16)
-        self._load(m, nest, channels, walk.taps)
+        Section(m, self).take(nest, channels, walk.taps)
         passes = self._passes(m, walk, channels) if self.softmaxes else None
         opened = self._open_groups(m, nest, walk, channels, passes)
 
@@ -331,75 +329,3 @@ class OutputUnit(wiring.Component):
         if passes is not None:
             m.d.comb += walk.channels.eq(Mux(self.softmax, passes.channels, of_group))
         return opened
-
-    def _load(self, m: Module, nest: Nest, channels: Signal, taps: Signal) -> None:
-        """Takes the section's words apart: the head into registers, each counter's words into the nest."""
-        words = SECTIONS["output"]
-        index, running, count = Signal(range(words)), Signal(), Signal(16)
-        word = self.load.payload
-        m.d.comb += [
-            self.load.ready.eq(~running),
-            nest.dim.payload.index.eq((index - 4) >> 1),
-            nest.dim.payload.count.eq(count),
-            nest.dim.payload.steps.address.eq(word),
-            nest.start.eq(self.loaded),
-        ]
-        if self.products:
-            self._flag(m, self.to_weights, "to_weights", word[24 + descriptor.TO_WEIGHTS_BIT], index)
-        if self.norms:
-            sums = word[24 + 2 : 24 + 4] == Combine.NONE
-            self._flag(m, self.normalized, "is_normalized", word[24 + DIRECT_BIT] & sums, index)
-        if self.has_cells:
-            self._flag(m, self.recurrent, "is_recurrent", word[24:26] == descriptor.WIDE_ROUNDING, index)
-            m.d.comb += self.origin.eq(nest.origin.address)
-            for number, place in enumerate((4, 8, 10)):
-                with m.If(self.load.valid & self.load.ready & (index == place)):
-                    m.d.sync += self.numbers[number].eq(word)
-        if self.layer_norm:
-            looks_up_rows = word[24 + ROWS_BIT] & (word[24 + 2 : 24 + 4] != Combine.NONE)
-            self._flag(m, self.normalizes, "has_rows", looks_up_rows, index)
-        if self.direct:
-            has_operands = Signal()
-            m.d.comb += self.loads.eq(self.operands[LOADS_BIT])
-            with m.If(self.load.valid & self.load.ready & (index == 2)):
-                m.d.sync += has_operands.eq(word[24 + DIRECT_BIT])
-            with m.If(self.load.valid & self.load.ready & (index == 4)):
-                m.d.sync += self.operands.eq(Mux(has_operands, word, 1 << LOADS_BIT))
-        if self.softmaxes:
-            is_softmax = word[24 + descriptor.SOFTMAX_BIT]
-            self._flag(m, self.softmax, "is_softmax", is_softmax, index)
-            if self.softmaxes == 2:
-                is_real = is_softmax & (word[24:26] == descriptor.Rounding.FLOAT32)
-                self._flag(m, self.shared, "is_shared", is_real, index)
-        looks_up = self.look_up if self.tables else Signal()
-        with m.If(self.done):
-            m.d.sync += [running.eq(0), looks_up.eq(0)]
-        with m.If(self.load.valid & self.load.ready):
-            m.d.sync += index.eq(index + 1)
-            with m.Switch(index):
-                with m.Case(0):
-                    m.d.sync += nest.origin.address.eq(word)
-                with m.Case(1):
-                    m.d.sync += [channels.eq(word[:16]), taps.eq(word[16:])]
-                with m.Case(2):
-                    m.d.sync += self.settings.eq(word)
-                with m.Default():
-                    with m.If(index[0]):
-                        m.d.sync += count.eq(word)
-                        if self.overlap:
-                            m.d.sync += self.ahead[((index - 3) >> 1)[:2]].eq(word[COUNT_BITS:])
-                    with m.Else():
-                        m.d.comb += nest.dim.valid.eq(1)
-            with m.If(index == words - 1):
-                m.d.comb += self.loaded.eq(1)
-                m.d.sync += [running.eq(1), index.eq(0), looks_up.eq(self.settings.combine != Combine.NONE)]
-
-    def _flag(self, m: Module, flag: Signal, name: str, bit: Value, index: Signal) -> None:
-        """A mode of the third word that holds from ``loaded`` to ``done``."""
-        given = Signal(name=name)
-        with m.If(self.done):
-            m.d.sync += flag.eq(0)
-        with m.If(self.load.valid & self.load.ready & (index == 2)):
-            m.d.sync += given.eq(bit)
-        with m.If(self.loaded):
-            m.d.sync += flag.eq(given)

@@ -8,55 +8,18 @@ import numpy as np
 import pytest
 
 import needs
-from onnx_models import MICROSOFT, compare_all, quantized, reference
+from onnx_floats import Net, quantizer
+from onnx_models import compare_all, quantized, reference
 from sateen.frontends import onnx as frontend
 from sateen.graph import run
 
 onnx = needs.package("onnx", extra="onnx")
 needs.package("onnxruntime", extra="reference")
 
-from onnx import helper, numpy_helper  # noqa: E402
-from onnxruntime import quantization as quantizer  # noqa: E402
+from onnx import helper  # noqa: E402
 
 S8, U8, S4 = (quantizer.QuantType[name] for name in ("QInt8", "QUInt8", "QInt4"))
 QDQ, OPERATORS = quantizer.QuantFormat.QDQ, quantizer.QuantFormat.QOperator
-
-
-class Net:
-    """A float network, and random values for its input ``x``."""
-
-    def __init__(self, shape):
-        self.rng, self.shape = np.random.default_rng(3), shape
-        self.nodes, self.constants = [], {}
-
-    def constant(self, values) -> str:
-        self.constants[f"k{len(self.constants)}"] = np.asarray(values)
-        return f"k{len(self.constants) - 1}"
-
-    def weights(self, *shape) -> str:
-        return self.constant((self.rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32))
-
-    def node(self, kind, *inputs, **attributes) -> str:
-        names = [each if isinstance(each, str) else self.constant(each) for each in inputs]
-        made = f"{kind.lower()}{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, names, [made], name=made, **attributes))
-        return made
-
-    def quantized(self, folder, **options) -> bytes:
-        ends = [
-            helper.make_tensor_value_info(*end) for end in (("x", 1, self.shape), (self.nodes[-1].output[0], 1, None))
-        ]
-        values = [numpy_helper.from_array(value, name) for name, value in self.constants.items()]
-        graph = helper.make_graph(self.nodes, "net", ends[:1], ends[1:], values)
-        opsets = [helper.make_opsetid("", 17), helper.make_opsetid(MICROSOFT, 1)]
-        onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), folder / "float.onnx")
-        items = iter([{"x": self.input()} for _ in range(4)])
-        reader = type("Reader", (quantizer.CalibrationDataReader,), {"get_next": lambda _: next(items, None)})()
-        quantizer.quantize_static(folder / "float.onnx", folder / "q.onnx", reader, **options)
-        return (folder / "q.onnx").read_bytes()
-
-    def input(self):
-        return (self.rng.normal(size=self.shape) * 2).astype(np.float32)
 
 
 def images() -> Net:

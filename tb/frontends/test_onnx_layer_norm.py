@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 
 import needs
 import sateen
 import seeds
+from onnx_floats import Net, quantizer
 from onnx_models import compare, model, numbers, quantized, reference
 from sateen.frontends import onnx as frontend
 from sateen.graph import GraphError, LayerNorm
@@ -78,70 +77,45 @@ def test_refused_by_name():
         frontend.load(model(nodes, [("x", "f", (1, 5, 16))], ("y", "f", (1, 5, 16)), held))
 
 
-def encoder(name):
+def encoder(name) -> Net:
     """A float block: attention of several heads and two dense layers, normalization before each."""
-    rng, held, nodes = np.random.default_rng(seeds.own()), {}, []
-
-    def node(kind, *inputs, **fields):
-        nodes.append(make(kind, [str(each) for each in inputs], [f"t{len(nodes)}"], **fields))
-        return f"t{len(nodes) - 1}"
-
-    def constant(values):
-        held[f"c{len(held)}"] = np.asarray(values)
-        return f"c{len(held) - 1}"
-
-    def reals(*shape):
-        return constant(rng.normal(size=shape, scale=1 / math.sqrt(shape[0])).astype(np.float32))
+    net = Net((1, LENGTH, WIDTH), opset=23, seed=seeds.own())
+    node, weights = net.node, net.weights
 
     def normalized(x):
-        factors = constant(rng.uniform(0.5, 1.5, WIDTH).astype(np.float32))
-        return node(name, x, factors, *([reals(WIDTH)] if name == KINDS[0] else []), axis=-1)
+        factors = net.rng.uniform(0.5, 1.5, WIDTH).astype(np.float32)
+        return node(name, x, factors, *([weights(WIDTH)] if name == KINDS[0] else []), axis=-1)
 
     def heads(x, order):
-        return node("Transpose", node("Reshape", x, constant(np.int64([1, LENGTH, HEADS, DEPTH]))), perm=order)
+        return node("Transpose", node("Reshape", x, np.int64([1, LENGTH, HEADS, DEPTH])), perm=order)
 
-    x = node("MatMul", "x", reals(WIDTH, WIDTH))
+    x = node("MatMul", "x", weights(WIDTH, WIDTH))
     before = normalized(x)
     orders = (0, 2, 1, 3), (0, 2, 3, 1), (0, 2, 1, 3)
-    q, k, v = (heads(node("MatMul", before, reals(WIDTH, WIDTH)), order) for order in orders)
+    q, k, v = (heads(node("MatMul", before, weights(WIDTH, WIDTH)), order) for order in orders)
     mixed = node("MatMul", node("Softmax", node("MatMul", q, k), axis=-1), v)
-    rows = node("Reshape", node("Transpose", mixed, perm=(0, 2, 1, 3)), constant(np.int64([1, LENGTH, WIDTH])))
-    middle = node("Add", x, node("MatMul", rows, reals(WIDTH, WIDTH)))
-    hidden = node("Relu", node("MatMul", normalized(middle), reals(WIDTH, 3 * WIDTH)))
-    y = node("Add", middle, node("MatMul", hidden, reals(3 * WIDTH, WIDTH)))
-    ends = [onnx.helper.make_tensor_value_info(end, onnx.TensorProto.FLOAT, (1, LENGTH, WIDTH)) for end in ("x", y)]
-    initializers = [onnx.numpy_helper.from_array(value, key) for key, value in held.items()]
-    graph = onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:], initializers)
-    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 23)], ir_version=10)
-
-
-class _Calibration:
-    """Random inputs, for onnxruntime's quantizer."""
-
-    def __init__(self):
-        rng = np.random.default_rng(seeds.own())
-        self.left = iter({"x": rng.normal(size=(1, LENGTH, WIDTH)).astype(np.float32)} for _ in range(16))
-
-    def get_next(self):
-        return next(self.left, None)
+    rows = node("Reshape", node("Transpose", mixed, perm=(0, 2, 1, 3)), np.int64([1, LENGTH, WIDTH]))
+    middle = node("Add", x, node("MatMul", rows, weights(WIDTH, WIDTH)))
+    hidden = node("Relu", node("MatMul", normalized(middle), weights(WIDTH, 3 * WIDTH)))
+    node("Add", middle, node("MatMul", hidden, weights(3 * WIDTH, WIDTH)))
+    return net
 
 
 @pytest.mark.parametrize("name", KINDS[:2])
 def test_transformer(name, tmp_path):
     """A block quantized by onnxruntime: nothing but its ends is the host's, and results are onnxruntime's."""
-    quantization = needs.package("onnxruntime.quantization", extra="reference")
-    quantization.quantize_static(
-        encoder(name), tmp_path / "q.onnx", _Calibration(), activation_type=quantization.QuantType.QUInt8,
-        weight_type=quantization.QuantType.QInt8, quant_format=quantization.QuantFormat.QDQ,
+    net = encoder(name)
+    data = net.quantized(
+        tmp_path, items=16, activation_type=quantizer.QuantType.QUInt8, weight_type=quantizer.QuantType.QInt8,
+        quant_format=quantizer.QuantFormat.QDQ,
     )  # fmt: skip
-    data = (tmp_path / "q.onnx").read_bytes()
     with sateen.open("sim:small,products=1,softmax=2,layer_norm=16") as device:
         loaded = device.load(sateen.compile(frontend.load(data), device.config, strict=True))
         graph = loaded.model.graph
         kinds = {op.name: type(op).__name__ for op in graph.ops}
         assert {kinds[step.host] for step in loaded.model.steps if step.host} == {"Quantize", "Dequantize"}
         assert sum(kind == "LayerNorm" for kind in kinds.values()) == 2
-        for x in np.random.default_rng(seeds.own()).normal(size=(3, 1, LENGTH, WIDTH)).astype(np.float32):
+        for x in (net.input() for _ in range(3)):
             actual = loaded.run(graph.tensors["x"].from_file(x))
             np.testing.assert_array_equal(graph.tensors[graph.outputs[0]].to_file(actual), reference(data, {"x": x})[0])
             assert len(np.unique(actual)) > 20

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import sateen
-from interpreters import portable
 from recurrent_models import lstm_model, svdf_model, variable_model
+from recurrent_streams import check_states, stream
 from sateen.errors import InputError, SateenError, SateenWarning
 from sateen.frontends import tflite
 from sateen.graph import GraphError, LastStep, LstmCells, LstmHidden, Recurrent, Reshape, run
@@ -21,26 +21,6 @@ from sateen.runtime.inference import Inference
 from tflite_models import ModelBuilder
 
 CONFIG = "tiny"
-
-
-def stream(built, steps: int, seed: int = 0):
-    """The graph of a file, random inputs in its layout, and tflite-micro's results, of which each follows from all
-    inputs before."""
-    builder, inputs, outputs, *once = built
-    data = builder.build(inputs, outputs, once=once[0] if once else None)
-    graph, interpreter = tflite.load(data), portable(data)
-    shape = builder.tensors[inputs[0]]["shape"]
-    x = np.random.default_rng(seed).integers(-128, 128, (steps, *shape))
-    x = x.astype({"INT8": np.int8, "INT16": np.int16, "FLOAT32": np.float32}[builder.tensors[inputs[0]]["type"]])
-    # Corners, which last long enough to fill all states.
-    x[steps // 2], x[steps // 2 + 1] = -128, 127
-    expected = []
-    for values in x:
-        interpreter.set_input(values, 0)
-        interpreter.invoke()
-        expected.append(interpreter.get_output(0).reshape(-1).copy())
-    tensor = graph.tensors[graph.inputs[0]]
-    return graph, x.reshape(steps, *tensor.file_shape[1:]), np.stack(expected)
 
 
 def check(built, steps: int = 12, seed: int = 0) -> np.ndarray:
@@ -254,15 +234,7 @@ def test_states_live_from_run_to_run(device, kind):
     others = {"LSTM": lstm_model, "variable": lambda _: variable_model()}
     built = others[kind](rng) if kind in others else svdf_model(rng, kind, state=plain(kind))
     model, x, expected = loaded(built, device)
-    first = model.run(x[:3]).reshape(3, -1)
-    saved = model.states
-    # One by one, and then again from what was saved.
-    rest = np.concatenate([model.run(values).reshape(1, -1) for values in x[3:]])
-    np.testing.assert_array_equal(np.concatenate([first, rest]), expected)
-    model.states = saved
-    np.testing.assert_array_equal(model.run(x[3:]).reshape(5, -1), expected[3:])
-    model.reset()
-    np.testing.assert_array_equal(model.run(x).reshape(8, -1), expected)
+    check_states(model, x, expected)
 
 
 def test_a_reset_during_an_item(device, monkeypatch):

@@ -14,6 +14,7 @@ import needs
 import sateen
 import seeds
 from interpreters import micro
+from onnx_floats import Net, quantizer
 from onnx_models import reference
 from sateen.frontends import onnx as onnx_frontend
 from sateen.frontends import tflite
@@ -121,70 +122,42 @@ def test_tflite(device):
     assert not hosts(model)
 
 
-def encoder():
+def encoder() -> Net:
     """A float block as PyTorch exports one: with LayerNormalization and GELU by Erf."""
-    onnx = needs.package("onnx", extra="onnx")
-    make, rng = onnx.helper.make_node, np.random.default_rng(seeds.own())
-    held, nodes = {}, []
-
-    def node(kind, *inputs, **fields):
-        nodes.append(make(kind, [str(name) for name in inputs], [f"t{len(nodes)}"], **fields))
-        return f"t{len(nodes) - 1}"
-
-    def constant(values):
-        held[f"c{len(held)}"] = np.asarray(values)
-        return f"c{len(held) - 1}"
-
-    def weights(*shape):
-        return constant(rng.normal(size=shape, scale=1 / math.sqrt(shape[0])).astype(np.float32))
+    net = Net((1, LENGTH, WIDTH), seed=seeds.own())
+    node = net.node
 
     def dense(x, inputs, outputs):
-        return node("Add", node("MatMul", x, weights(inputs, outputs)), weights(outputs))
+        return node("Add", node("MatMul", x, net.weights(inputs, outputs)), net.weights(outputs))
 
     def normalized(x):
-        return node("LayerNormalization", x, constant(np.ones(WIDTH, np.float32)), weights(WIDTH), axis=-1)
+        return node("LayerNormalization", x, np.ones(WIDTH, np.float32), net.weights(WIDTH), axis=-1)
 
     def heads(x, order):
-        return node("Transpose", node("Reshape", x, constant(np.int64([1, LENGTH, HEADS, DEPTH]))), perm=order)
+        return node("Transpose", node("Reshape", x, np.int64([1, LENGTH, HEADS, DEPTH])), perm=order)
 
     q, k, v = (heads(dense("x", WIDTH, WIDTH), order) for order in ((0, 2, 1, 3), (0, 2, 3, 1), (0, 2, 1, 3)))
-    scores = node("Mul", node("MatMul", q, k), constant(np.float32(0.5)))
+    scores = node("Mul", node("MatMul", q, k), np.float32(0.5))
     mixed = node("Transpose", node("MatMul", node("Softmax", scores, axis=-1), v), perm=(0, 2, 1, 3))
-    attended = dense(node("Reshape", mixed, constant(np.int64([1, LENGTH, WIDTH]))), WIDTH, WIDTH)
+    attended = dense(node("Reshape", mixed, np.int64([1, LENGTH, WIDTH])), WIDTH, WIDTH)
     middle = normalized(node("Add", "x", attended))
     hidden = dense(middle, WIDTH, 3 * WIDTH)
-    erf = node("Erf", node("Mul", hidden, constant(np.float32(math.sqrt(0.5)))))
-    gelu = node("Mul", node("Mul", hidden, node("Add", erf, constant(np.float32(1)))), constant(np.float32(0.5)))
-    y = normalized(node("Add", middle, dense(gelu, 3 * WIDTH, WIDTH)))
-    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (1, LENGTH, WIDTH)) for name in ("x", y)]
-    initializers = [onnx.numpy_helper.from_array(value, name) for name, value in held.items()]
-    graph = onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:], initializers)
-    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
-
-
-class _Calibration:
-    """Random inputs, for onnxruntime's quantizer."""
-
-    def __init__(self):
-        rng = np.random.default_rng(seeds.own())
-        self.left = iter({"x": rng.normal(size=(1, LENGTH, WIDTH)).astype(np.float32)} for _ in range(16))
-
-    def get_next(self):
-        return next(self.left, None)
+    erf = node("Erf", node("Mul", hidden, np.float32(math.sqrt(0.5))))
+    gelu = node("Mul", node("Mul", hidden, node("Add", erf, np.float32(1))), np.float32(0.5))
+    normalized(node("Add", middle, dense(gelu, 3 * WIDTH, WIDTH)))
+    return net
 
 
 def test_onnx(device, tmp_path):
     """Quantized by onnxruntime."""
     needs.layer_norms()
-    quantization = needs.package("onnxruntime.quantization", extra="reference")
-    quantization.quantize_static(
-        encoder(), tmp_path / "q.onnx", _Calibration(), activation_type=quantization.QuantType.QInt8,
-        weight_type=quantization.QuantType.QInt8, quant_format=quantization.QuantFormat.QDQ,
+    net = encoder()
+    data = net.quantized(
+        tmp_path, items=16, activation_type=quantizer.QuantType.QInt8, weight_type=quantizer.QuantType.QInt8,
+        quant_format=quantizer.QuantFormat.QDQ,
     )  # fmt: skip
-    data = (tmp_path / "q.onnx").read_bytes()
     graph = onnx_frontend.load(data)
-    rng = np.random.default_rng(seeds.own())
-    x = rng.normal(size=(1, LENGTH, WIDTH)).astype(np.float32)
+    x = net.input()
     golden = run(graph, x)[graph.outputs[0]]
     (expected,) = reference(data, {"x": x})
     np.testing.assert_array_equal(golden, expected)

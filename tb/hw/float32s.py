@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
-from cpp_benches import built
+from cpp_benches import built, run
 from sateen.hw.float32 import Fused, Quotient
 from sateen.hw.spec.timing import QUOTIENT_CYCLES
 
@@ -16,14 +15,9 @@ FOLDER = Path(__file__).parent
 
 def check_fused(seed: int, count: int) -> None:
     """AssertionError with the first of so many results that is wrong."""
-    _run(built(FOLDER / "fused.cpp", Fused()), Fused.LATENCY, count, seed)
+    run(built(FOLDER / "fused.cpp", Fused()), Fused.LATENCY, count, seed)
 
 
 def check_quotients(seed: int, count: int, *, bits: int = 43) -> None:
     """The same of quotients and roots."""
-    _run(built(FOLDER / "quotients.cpp", Quotient(bits=bits)), bits, QUOTIENT_CYCLES, count, seed)
-
-
-def _run(program: Path, *numbers: int) -> None:
-    result = subprocess.run([program, *map(str, numbers)], capture_output=True, text=True)
-    assert not result.returncode, f"seed {numbers[-1]}: {result.stdout}{result.stderr}"
+    run(built(FOLDER / "quotients.cpp", Quotient(bits=bits)), bits, QUOTIENT_CYCLES, count, seed)

@@ -3,25 +3,10 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <deque>
 
 #include "Vtop.h"
 #include "draw.h"
-
-static float number(uint32_t bits)
-{
-    float value;
-    memcpy(&value, &bits, 4);
-    return value;
-}
-
-static uint32_t bits_of(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, 4);
-    return bits;
-}
 
 // Mantissas of few ones, next to their limits, or any; zero now and then.
 static uint32_t drawn(int exponent)
@@ -48,8 +33,7 @@ int main(int, char **arguments)
 {
     const size_t latency = atoi(arguments[1]);
     const long count = atol(arguments[2]);
-    state[0] ^= strtoull(arguments[3], nullptr, 10) * 0xD1342543DE82EF95;
-    for (int warm = 0; warm < 20; warm++) draw();
+    seed(arguments[3]);
     Vtop *top = new Vtop;
     top->rst = 0;
     std::deque<uint32_t> wanted;

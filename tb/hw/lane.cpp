@@ -48,8 +48,7 @@ int main(int, char **arguments)  // latency, how many values, seed
 {
     const int latency = atoi(arguments[1]), scales = 512;
     const long count = atol(arguments[2]);
-    state[0] ^= strtoull(arguments[3], nullptr, 10) * 0xD1342543DE82EF95;
-    for (int warm = 0; warm < 20; warm++) draw();
+    seed(arguments[3]);
     Vtop *lane = new Vtop;
     uint32_t factor = 0;
     int shift = 0, zero_point = 0, rounding = 0;

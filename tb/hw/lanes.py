@@ -3,11 +3,10 @@ processor's own arithmetic."""
 
 from __future__ import annotations
 
-import subprocess
 from functools import cache
 from pathlib import Path
 
-from cpp_benches import built
+from cpp_benches import built, run
 from sateen.hw.requantize import SETTINGS, Requantize
 
 __all__ = ["check", "soak"]
@@ -24,9 +23,7 @@ def _built() -> Path:
 
 def check(seed: int, count: int) -> None:
     """Sends ``count`` sums through the lane. AssertionError with the first that is wrong."""
-    command = [_built(), str(Requantize.LATENCY), str(count), str(seed)]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert not result.returncode, f"seed {seed}: {result.stdout}{result.stderr}"
+    run(_built(), Requantize.LATENCY, count, seed)
 
 
 def soak(seed: int) -> str:

@@ -3,24 +3,9 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 
 #include "Vtop.h"
 #include "draw.h"
-
-static float number(uint32_t bits)
-{
-    float value;
-    memcpy(&value, &bits, 4);
-    return value;
-}
-
-static uint32_t bits_of(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, 4);
-    return bits;
-}
 
 static uint64_t mantissa(int bits)
 {
@@ -39,8 +24,7 @@ int main(int, char **arguments)
 {
     const int bits = atoi(arguments[1]), cycles = atoi(arguments[2]);
     const long count = atol(arguments[3]);
-    state[0] ^= strtoull(arguments[4], nullptr, 10) * 0xD1342543DE82EF95;
-    for (int warm = 0; warm < 20; warm++) draw();
+    seed(arguments[4]);
     Vtop *top = new Vtop;
     top->rst = 0;
     for (long index = 0; index < count; index++) {

@@ -13,20 +13,6 @@
 // A stream's signal, as Verilator names it.
 #define OF(stream, part) stream##___05F##part
 
-static float number(uint32_t bits)
-{
-    float value;
-    memcpy(&value, &bits, 4);
-    return value;
-}
-
-static uint32_t bits_of(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, 4);
-    return bits;
-}
-
 // Integers in the order of numbers, and back.
 static int32_t ordered(float value)
 {
@@ -191,8 +177,7 @@ int main(int, char **arguments)
 {
     const int cols = atoi(arguments[1]), most = atoi(arguments[2]), longest = atoi(arguments[3]);
     const long base = atol(arguments[4]), layers = atol(arguments[5]);
-    state[0] ^= strtoull(arguments[6], nullptr, 10) * 0xD1342543DE82EF95;
-    for (int warm = 0; warm < 20; warm++) draw();
+    seed(arguments[6]);
     top = new Vtop;
     top->rst = 0;
     for (long number = 0; number < layers; number++) {

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
-from cpp_benches import built
+from cpp_benches import built, run
 from sateen.hw.pipelined.layer_norm import LayerNorm
 from sateen.hw.spec.timing import row_cycles
 
@@ -17,6 +16,4 @@ BENCH = Path(__file__).parent / "layer_norm.cpp"
 def check(seed: int, layers: int, *, cols: int = 8, beat_bytes: int = 8, longest: int = 256) -> None:
     """Sends layers of a few rows through the unit. AssertionError with the first code that is wrong."""
     program = built(BENCH, LayerNorm(cols=cols, beat_bytes=beat_bytes, longest=longest))
-    numbers = cols, min(cols, beat_bytes), longest, row_cycles(0, longest), layers, seed
-    result = subprocess.run([program, *map(str, numbers)], capture_output=True, text=True)
-    assert not result.returncode, f"seed {seed}: {result.stdout}{result.stderr}"
+    run(program, cols, min(cols, beat_bytes), longest, row_cycles(0, longest), layers, seed)

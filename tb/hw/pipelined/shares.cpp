@@ -5,25 +5,10 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <vector>
 
 #include "Vtop.h"
 #include "draw.h"
-
-static float number(uint32_t bits)
-{
-    float value;
-    memcpy(&value, &bits, 4);
-    return value;
-}
-
-static uint32_t bits_of(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, 4);
-    return bits;
-}
 
 struct Row {
     std::vector<float> values;
@@ -127,8 +112,7 @@ int main(int, char **arguments)
     stays = divide;
     const long rows = atol(arguments[6]);
     const int longest = atoi(arguments[7]);
-    state[0] ^= strtoull(arguments[8], nullptr, 10) * 0xD1342543DE82EF95;
-    for (int warm = 0; warm < 20; warm++) draw();
+    seed(arguments[8]);
     top = new Vtop;
     top->rst = 0;
     top->on = 1;

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 from functools import cache
 from pathlib import Path
 
-from cpp_benches import built
+from cpp_benches import built, run
 from sateen.hw.pipelined.shares import Share, Shares, entries_shape, total_latency
 from sateen.hw.spec.timing import ADD_CYCLES, DIVIDE_CYCLES
 
@@ -26,9 +25,7 @@ def _built(lanes: int) -> Path:
 def check(seed: int, rows: int, *, lanes: int = 4, longest: int = 300) -> None:
     """Sends rows through the units. AssertionError with the first share that is wrong."""
     numbers = ADD_CYCLES, DIVIDE_CYCLES, Share.LATENCY, total_latency(lanes), rows, longest, seed
-    command = [_built(lanes), str(lanes), *map(str, numbers)]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert not result.returncode, f"seed {seed}: {result.stdout}{result.stderr}"
+    run(_built(lanes), lanes, *numbers)
 
 
 def soak(seed: int) -> str:

@@ -1,0 +1,119 @@
+"""The words of a descriptor's output section, taken apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from amaranth.hdl import Module, Mux, Signal, Value
+
+from sateen.hw.pipelined.nest import Nest
+from sateen.hw.spec.combining import LOADS_BIT, Combine
+from sateen.hw.spec.descriptor import (
+    DIRECT_BIT,
+    ROWS_BIT,
+    SECTIONS,
+    SOFTMAX_BIT,
+    TO_WEIGHTS_BIT,
+    WIDE_ROUNDING,
+    Rounding,
+)
+from sateen.hw.spec.nests import COUNT_BITS
+
+if TYPE_CHECKING:
+    from sateen.hw.pipelined.output import OutputUnit
+
+__all__ = ["Section"]
+
+MODES = 2
+"""The word with the modes, in its highest byte."""
+COUNTERS = 4
+"""The word with the first counter's step; each counter has its count in the word before."""
+NUMBERS = (4, 8, 10)
+"""Words that are a recurrent layer's numbers in place of steps."""
+
+
+class Section:
+    """The part of an :class:`~sateen.hw.pipelined.output.OutputUnit` that takes its words."""
+
+    def __init__(self, m: Module, unit: OutputUnit):
+        self.m, self.unit = m, unit
+        self.index = Signal(range(SECTIONS["output"]))
+        """The next word's place."""
+
+    def take(self, nest: Nest, channels: Signal, taps: Signal) -> None:
+        """The head's words into registers, each counter's into the nest."""
+        m, u, index, word = self.m, self.unit, self.index, self.unit.load.payload
+        running, count = Signal(), Signal(16)
+        m.d.comb += [
+            u.load.ready.eq(~running),
+            nest.dim.payload.index.eq((index - COUNTERS) >> 1),
+            nest.dim.payload.count.eq(count),
+            nest.dim.payload.steps.address.eq(word),
+            nest.start.eq(u.loaded),
+        ]
+        self._modes(nest)
+        looks_up = u.look_up if u.tables else Signal()
+        with m.If(u.done):
+            m.d.sync += [running.eq(0), looks_up.eq(0)]
+        with m.If(u.load.valid & u.load.ready):
+            m.d.sync += index.eq(index + 1)
+            with m.Switch(index):
+                with m.Case(0):
+                    m.d.sync += nest.origin.address.eq(word)
+                with m.Case(1):
+                    m.d.sync += [channels.eq(word[:16]), taps.eq(word[16:])]
+                with m.Case(MODES):
+                    m.d.sync += u.settings.eq(word)
+                with m.Default():
+                    with m.If(index[0]):
+                        m.d.sync += count.eq(word)
+                        if u.overlap:
+                            m.d.sync += u.ahead[((index - (COUNTERS - 1)) >> 1)[:2]].eq(word[COUNT_BITS:])
+                    with m.Else():
+                        m.d.comb += nest.dim.valid.eq(1)
+            with m.If(index == SECTIONS["output"] - 1):
+                m.d.comb += u.loaded.eq(1)
+                m.d.sync += [running.eq(1), index.eq(0), looks_up.eq(u.settings.combine != Combine.NONE)]
+
+    def _modes(self, nest: Nest) -> None:
+        """What a descriptor may be besides, in units that know it."""
+        m, u, word = self.m, self.unit, self.unit.load.payload
+        modes = word[24:]
+        rounding, combine = modes[:2], modes[2:4]
+        if u.products:
+            self._flag(u.to_weights, "to_weights", modes[TO_WEIGHTS_BIT])
+        if u.norms:
+            self._flag(u.normalized, "is_normalized", modes[DIRECT_BIT] & (combine == Combine.NONE))
+        if u.has_cells:
+            self._flag(u.recurrent, "is_recurrent", rounding == WIDE_ROUNDING)
+            m.d.comb += u.origin.eq(nest.origin.address)
+            for number, place in enumerate(NUMBERS):
+                with m.If(self._comes(place)):
+                    m.d.sync += u.numbers[number].eq(word)
+        if u.layer_norm:
+            self._flag(u.normalizes, "has_rows", modes[ROWS_BIT] & (combine != Combine.NONE))
+        if u.direct:
+            has_operands = Signal()
+            m.d.comb += u.loads.eq(u.operands[LOADS_BIT])
+            with m.If(self._comes(MODES)):
+                m.d.sync += has_operands.eq(modes[DIRECT_BIT])
+            with m.If(self._comes(COUNTERS)):
+                m.d.sync += u.operands.eq(Mux(has_operands, word, 1 << LOADS_BIT))
+        if u.softmaxes:
+            self._flag(u.softmax, "is_softmax", modes[SOFTMAX_BIT])
+        if u.softmaxes == 2:
+            self._flag(u.shared, "is_shared", modes[SOFTMAX_BIT] & (rounding == Rounding.FLOAT32))
+
+    def _comes(self, place: int) -> Value:
+        """Whether the word of a place is taken now."""
+        return self.unit.load.valid & self.unit.load.ready & (self.index == place)
+
+    def _flag(self, flag: Signal, name: str, bit: Value) -> None:
+        """A mode that holds from ``loaded`` to ``done``."""
+        m, given = self.m, Signal(name=name)
+        with m.If(self.unit.done):
+            m.d.sync += flag.eq(0)
+        with m.If(self._comes(MODES)):
+            m.d.sync += given.eq(bit)
+        with m.If(self.unit.loaded):
+            m.d.sync += flag.eq(given)
