@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from sateen.fpga.parts import Part
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.counters import RECORD_WORDS
-from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS, TABLE_ENTRIES
+from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
 from sateen.hw.spec.identity import IDENTITY_BYTES
 from sateen.hw.spec.layer_norm import LIMIT_RECORDS
 from sateen.hw.spec.nests import COUNT_BITS
 from sateen.hw.spec.norms import INDEX_BITS, ROOT_BITS
+from sateen.hw.spec.parameters import TABLE_ENTRIES
 from sateen.hw.spec.recurrent import SIGMOIDS, SLOPE_BITS, VALUE_BITS
 from sateen.hw.spec.timing import BLOCK_DEPTH, FANOUT, LUT_DEPTH, block_depths
 

@@ -11,8 +11,9 @@ from math import prod
 
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.counters import Counters
-from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS, PARAMETER_BYTES, Descriptor
+from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS, Descriptor
 from sateen.hw.spec.nests import CHANNELS_DIM, CHUNK_DIM
+from sateen.hw.spec.parameters import PARAMETER_BYTES
 from sateen.hw.spec.pe import Settings
 from sateen.hw.spec.timing import RECORD_CYCLES, REQUANTIZE_CYCLES, flush_cycles
 

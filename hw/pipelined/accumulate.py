@@ -9,7 +9,7 @@ from amaranth.utils import ceil_log2
 
 from sateen.hw.memory import Block
 from sateen.hw.pipelined.lookup import ENTRY, pair_shape
-from sateen.hw.spec.descriptor import TABLE_ENTRIES
+from sateen.hw.spec.parameters import TABLE_ENTRIES
 from sateen.hw.spec.timing import REVISIT_CYCLES
 from sateen.hw.stream.delay import FANOUT, delayed, delayed_item, replicated
 from sateen.hw.stream.view import view

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from sateen.hw.multiply import Multiply
 from sateen.hw.spec.combining import Combine
-from sateen.hw.spec.descriptor import TABLE_ENTRIES, table_words
+from sateen.hw.spec.parameters import TABLE_ENTRIES, table_words
 from sateen.hw.stream.delay import FANOUT, delayed, replicated
 from sateen.hw.stream.slice import RegisterSlice
 from sateen.hw.stream.view import view
@@ -29,7 +29,7 @@ class LookUp(wiring.Component):
     """Writes tables into the accumulators' memories, and joins lines in pairs.
 
     Each word of weights becomes entries as it is taken, one word per cycle
-    (:func:`sateen.hw.spec.descriptor.table_words`). Lines are taken at one per cycle while pairs are taken at half that
+    (:func:`sateen.hw.spec.parameters.table_words`). Lines are taken at one per cycle while pairs are taken at half that
     rate; a pair is out in the cycle after its second line is taken.
 
     Parameters

@@ -5,17 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.utils import exact_log2
 
 from sateen.hw.pipelined.nest import Nest
 from sateen.hw.spec.combining import LOADS_BIT, Combine
 from sateen.hw.spec.descriptor import (
     DIRECT_BIT,
+    MODES_WORD,
+    NUMBER_DIMS,
+    OUTPUT_DIM_WORDS,
     ROWS_BIT,
     SECTIONS,
     SOFTMAX_BIT,
     TO_WEIGHTS_BIT,
     WIDE_ROUNDING,
     Rounding,
+    step_word,
 )
 from sateen.hw.spec.nests import COUNT_BITS
 
@@ -23,13 +28,6 @@ if TYPE_CHECKING:
     from sateen.hw.pipelined.output import OutputUnit
 
 __all__ = ["Section"]
-
-MODES = 2
-"""The word with the modes, in its highest byte."""
-COUNTERS = 4
-"""The word with the first counter's step; each counter has its count in the word before."""
-NUMBERS = (4, 8, 10)
-"""Words that are a recurrent layer's numbers in place of steps."""
 
 
 class Section:
@@ -44,9 +42,10 @@ class Section:
         """The head's words into registers, each counter's into the nest."""
         m, u, index, word = self.m, self.unit, self.index, self.unit.load.payload
         running, count = Signal(), Signal(16)
+        pair = exact_log2(OUTPUT_DIM_WORDS)
         m.d.comb += [
             u.load.ready.eq(~running),
-            nest.dim.payload.index.eq((index - COUNTERS) >> 1),
+            nest.dim.payload.index.eq((index - step_word(0)) >> pair),
             nest.dim.payload.count.eq(count),
             nest.dim.payload.steps.address.eq(word),
             nest.start.eq(u.loaded),
@@ -62,13 +61,13 @@ class Section:
                     m.d.sync += nest.origin.address.eq(word)
                 with m.Case(1):
                     m.d.sync += [channels.eq(word[:16]), taps.eq(word[16:])]
-                with m.Case(MODES):
+                with m.Case(MODES_WORD):
                     m.d.sync += u.settings.eq(word)
                 with m.Default():
                     with m.If(index[0]):
                         m.d.sync += count.eq(word)
                         if u.overlap:
-                            m.d.sync += u.ahead[((index - (COUNTERS - 1)) >> 1)[:2]].eq(word[COUNT_BITS:])
+                            m.d.sync += u.ahead[((index - (MODES_WORD + 1)) >> pair)[:2]].eq(word[COUNT_BITS:])
                     with m.Else():
                         m.d.comb += nest.dim.valid.eq(1)
             with m.If(index == SECTIONS["output"] - 1):
@@ -87,17 +86,17 @@ class Section:
         if u.has_cells:
             self._flag(u.recurrent, "is_recurrent", rounding == WIDE_ROUNDING)
             m.d.comb += u.origin.eq(nest.origin.address)
-            for number, place in enumerate(NUMBERS):
-                with m.If(self._comes(place)):
+            for number, dim in enumerate(NUMBER_DIMS):
+                with m.If(self._comes(step_word(dim))):
                     m.d.sync += u.numbers[number].eq(word)
         if u.layer_norm:
             self._flag(u.normalizes, "has_rows", modes[ROWS_BIT] & (combine != Combine.NONE))
         if u.direct:
             has_operands = Signal()
             m.d.comb += u.loads.eq(u.operands[LOADS_BIT])
-            with m.If(self._comes(MODES)):
+            with m.If(self._comes(MODES_WORD)):
                 m.d.sync += has_operands.eq(modes[DIRECT_BIT])
-            with m.If(self._comes(COUNTERS)):
+            with m.If(self._comes(step_word(0))):
                 m.d.sync += u.operands.eq(Mux(has_operands, word, 1 << LOADS_BIT))
         if u.softmaxes:
             self._flag(u.softmax, "is_softmax", modes[SOFTMAX_BIT])
@@ -113,7 +112,7 @@ class Section:
         m, given = self.m, Signal(name=name)
         with m.If(self.unit.done):
             m.d.sync += flag.eq(0)
-        with m.If(self._comes(MODES)):
+        with m.If(self._comes(MODES_WORD)):
             m.d.sync += given.eq(bit)
         with m.If(self.unit.loaded):
             m.d.sync += flag.eq(given)

@@ -7,15 +7,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from sateen.hw.spec.descriptor import (
-    BIAS_BYTES,
-    PARAMETER_BYTES,
-    SAME_BIASES_BIT,
-    SCALE_BYTES,
-    SECTIONS,
-    WAITS_BIT,
-    parameter_words,
-)
+from sateen.hw.spec.descriptor import SAME_BIASES_BIT, SECTIONS, WAITS_BIT
+from sateen.hw.spec.parameters import BIAS_BYTES, PARAMETER_BYTES, SCALE_BYTES, parameter_words
 from sateen.hw.spec.pe import WEIGHT_SETTING_BITS
 from sateen.hw.spec.timing import OPERAND_SETTLE
 from sateen.hw.stream.delay import FANOUT, delayed, replicated
@@ -45,7 +38,7 @@ class ChannelParameters(wiring.Component):
     -------
     i : In(stream)
         Words of a group, ``weight_rows`` at a time, each with a byte of each column's parameters:
-        :func:`~sateen.hw.spec.descriptor.parameter_words`, or :data:`BIAS_BYTES` if the group has the same scales as
+        :func:`~sateen.hw.spec.parameters.parameter_words`, or :data:`BIAS_BYTES` if the group has the same scales as
         the one before; the last are marked. Taken while the next group is incomplete.
     full : Out(1)
         The next group is complete.

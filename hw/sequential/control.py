@@ -14,7 +14,8 @@ from sateen.hw.sequential.accumulate import MARK_BITS
 from sateen.hw.sequential.counters import Cause
 from sateen.hw.sequential.layer import Layer
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.descriptor import BIAS_BYTES, DESCRIPTOR_WORDS, PARAMETER_BYTES
+from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
+from sateen.hw.spec.parameters import BIAS_BYTES, PARAMETER_BYTES
 from sateen.hw.spec.pe import WEIGHT_SETTING_BITS, ZERO_POINT_BIT
 from sateen.hw.sums import tag_shape
 

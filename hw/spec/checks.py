@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sateen.hw.spec.descriptor import TABLE_ENTRIES
 from sateen.hw.spec.ethernet import ADDRESS, parse_address
 from sateen.hw.spec.layer_norm import LONGEST_ROWS
+from sateen.hw.spec.parameters import TABLE_ENTRIES
 from sateen.hw.spec.pe import PE_KINDS
 from sateen.hw.spec.recurrent import UNIT_SUMS, WORDS
 from sateen.hw.spec.sdram import find_chip

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sateen.hw.spec.checks import ENGINES, LINKS, ceil_pow2, check_fields
-from sateen.hw.spec.descriptor import TABLE_ENTRIES, parameter_words
 from sateen.hw.spec.ethernet import ADDRESS
+from sateen.hw.spec.parameters import TABLE_ENTRIES, parameter_words
 from sateen.hw.spec.pe import PE_KINDS, PeKind, select_bits
 from sateen.hw.spec.sdram import find_chip
 

@@ -20,37 +20,16 @@ from dataclasses import dataclass, replace
 
 from sateen.hw.spec.combining import Combine, Entries
 from sateen.hw.spec.nests import ACTIVATION_DIMS, CHANNELS_DIM, CHUNK_DIM, OUTPUT_DIMS, Y_DIM, Dim, steps
+from sateen.hw.spec.parameters import BIAS_BYTES, parameter_words
 from sateen.hw.spec.pe import ZERO_POINT_BIT
 from sateen.hw.spec.recurrent import Recurrent, Target
 
 __all__ = [
-    "BIAS_BYTES", "DESCRIPTOR_WORDS", "DIM_WORDS", "DIRECT_BIT", "MOST_AHEAD", "OUTPUT_DIM_WORDS", "PARAMETER_BYTES",
-    "REAL_SOFTMAX_LENGTH", "ROWS_BIT", "SAME_BIASES_BIT", "SCALE_BYTES", "SECTIONS", "SHARE_STEPS", "SOFTMAX_BIT",
-    "SOFTMAX_LENGTH", "TABLE_ENTRIES", "TO_WEIGHTS_BIT", "WAITS_BIT", "WIDE_ROUNDING",
-    "ActivationStream", "Descriptor", "OutputStream", "Rounding", "Sliding", "WeightStream",
-    "parameter_words", "table_words",
+    "DESCRIPTOR_WORDS", "DIM_WORDS", "DIRECT_BIT", "MODES_WORD", "MOST_AHEAD", "NUMBER_DIMS", "OUTPUT_DIM_WORDS",
+    "REAL_SOFTMAX_LENGTH", "ROWS_BIT", "SAME_BIASES_BIT", "SECTIONS", "SHARE_STEPS", "SOFTMAX_BIT",
+    "SOFTMAX_LENGTH", "TO_WEIGHTS_BIT", "WAITS_BIT", "WIDE_ROUNDING", "ActivationStream", "Descriptor",
+    "OutputStream", "Rounding", "Sliding", "WeightStream", "step_word",
 ]  # fmt: skip
-
-PARAMETER_BYTES = 9
-"""Bytes of one output channel's parameters: bias (int32), multiplier (int32), shift (int8), each little-endian.
-
-They follow the weights of their group of channels in the weight store, as ``PARAMETER_BYTES`` words: word ``i`` holds
-byte ``i`` of every column's parameters. They come last because they are needed last: a group's weights never wait until
-the group before is drained. Where all groups have the same scales, the groups after a block's first have biases only.
-Words that are read several at a time are aligned: see :func:`parameter_words`.
-"""
-BIAS_BYTES = 4
-"""The first of the :data:`PARAMETER_BYTES`; the others are the scale."""
-SCALE_BYTES = PARAMETER_BYTES - BIAS_BYTES
-
-
-def parameter_words(weight_rows: int) -> int:
-    """Words of a group's parameters in a weight store that is read ``weight_rows`` words at a time: biases, words that
-    nobody reads, and at the end scales, so that both are whole reads."""
-    return BIAS_BYTES + -(-SCALE_BYTES // weight_rows) * weight_rows
-
-TABLE_ENTRIES = 256
-"""Entries of a table, int32, one for each unsigned byte."""
 
 SAME_BIASES_BIT, WAITS_BIT, ROWS_BIT, TO_WEIGHTS_BIT, SOFTMAX_BIT, DIRECT_BIT = 28, 29, 4, 5, 6, 7
 """Places of :attr:`WeightStream.same_biases`, :attr:`WeightStream.waits`, :attr:`OutputStream.layer_norm` where
@@ -66,12 +45,6 @@ MOST_AHEAD = (1 << 16) - 1
 """The largest number of lines in :attr:`OutputStream.ahead`."""
 
 
-def table_words(cols: int) -> int:
-    """Weight words of both tables. A word has an entry of each; with fewer than 8 ``cols`` it has one entry, and the
-    tables follow each other."""
-    return TABLE_ENTRIES if cols >= 8 else 2 * TABLE_ENTRIES
-
-
 class Rounding:
     """How a requantized product is rounded."""
 
@@ -85,6 +58,9 @@ class Rounding:
     sequential engine takes multipliers of 24 bits, multiples of 2^7, as float32 has them."""
 
 
+NUMBER_DIMS = (0, 2, 3)
+"""Counters of the output in place of whose steps a recurrent layer has its numbers: the first, and of cells the others,
+too."""
 WIDE_ROUNDING = 3
 """Stands in a descriptor for :attr:`Rounding.DOUBLE` with results of 16 bits, see :attr:`OutputStream.recurrent`."""
 
@@ -314,8 +290,9 @@ class OutputStream:
         if self.entries is not None:
             moves[0] = _signed(self.entries.encode())
         if self.recurrent is not None:
-            moves[0], *numbers = map(_signed, self.recurrent.encode())
-            moves[2:] = numbers if self.recurrent.target == Target.CELLS else moves[2:]
+            numbers = self.recurrent.encode()[: None if self.recurrent.target == Target.CELLS else 1]
+            for place, word in zip(NUMBER_DIMS, numbers, strict=False):
+                moves[place] = _signed(word)
         return head + b"".join(
             self.DIM.pack(dim.count, ahead, step)
             for dim, ahead, step in zip(self.dims, self.ahead, moves, strict=True)
@@ -393,6 +370,15 @@ SECTIONS: dict[str, int] = {
 
 DIM_WORDS, OUTPUT_DIM_WORDS = _words(ActivationStream.DIM.size), _words(OutputStream.DIM.size)
 """Words of a counter in either section."""
+
+MODES_WORD = _words(OutputStream.HEAD.size) - 1
+"""The word of the output section with the modes, in its highest byte; the counters follow."""
+
+
+def step_word(dim: int) -> int:
+    """The word of the output section with a counter's step; its count is in the word before."""
+    return MODES_WORD + (1 + dim) * OUTPUT_DIM_WORDS
+
 
 DESCRIPTOR_WORDS = 48
 """Words of a descriptor; those after its sections are zero."""

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from sateen.compiler import sliding
 from sateen.compiler.lowering import Kernel, LookUp, parameter_words, repeated, split
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.descriptor import BIAS_BYTES, ActivationStream, Descriptor, OutputStream, WeightStream
+from sateen.hw.spec.descriptor import ActivationStream, Descriptor, OutputStream, WeightStream
 from sateen.hw.spec.nests import Dim
+from sateen.hw.spec.parameters import BIAS_BYTES
 from sateen.hw.spec.pe import ACTIVATION_POINT_BIT, SELECTS_BIT
 from sateen.hw.spec.recurrent import Target
 

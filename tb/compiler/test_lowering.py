@@ -24,7 +24,7 @@ from sateen.graph import (
     Take,
 )
 from sateen.hw.spec.config import parse_config
-from sateen.hw.spec.descriptor import table_words
+from sateen.hw.spec.parameters import table_words
 from sateen.testing.graphs import Builder
 
 SAME = ((1, 1), (1, 1))

@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from sateen.compiler.lowering.zero_points import Weights, zero_point
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.descriptor import BIAS_BYTES, SCALE_BYTES, Rounding
+from sateen.hw.spec.descriptor import Rounding
 from sateen.hw.spec.nests import Dim
+from sateen.hw.spec.parameters import BIAS_BYTES, SCALE_BYTES
 from sateen.hw.spec.pe import Precision
 from sateen.hw.spec.recurrent import Recurrent
 from sateen.sparsity import Packing, Windows

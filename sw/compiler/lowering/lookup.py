@@ -19,18 +19,9 @@ from sateen.errors import CompileError
 from sateen.graph.ops import Add, Int8Array, Multiply, Op, SquaredDifference, Subtract, Table, TableProduct, Tensor
 from sateen.hw.spec.combining import LARGEST_SHIFT, Combine, Entries, Operand, Source
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.descriptor import (
-    BIAS_BYTES,
-    SCALE_BYTES,
-    TABLE_ENTRIES,
-    ActivationStream,
-    Descriptor,
-    OutputStream,
-    Rounding,
-    WeightStream,
-    table_words,
-)
+from sateen.hw.spec.descriptor import ActivationStream, Descriptor, OutputStream, Rounding, WeightStream
 from sateen.hw.spec.nests import Dim
+from sateen.hw.spec.parameters import BIAS_BYTES, SCALE_BYTES, TABLE_ENTRIES, table_words
 from sateen.sim import golden
 
 __all__ = ["LookUp", "add", "multiply", "squared_difference", "table", "table_product", "unary"]

@@ -70,7 +70,7 @@ from sateen.graph.ops import (
     Weighted,
 )
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.descriptor import table_words
+from sateen.hw.spec.parameters import table_words
 
 __all__ = ["LOWERINGS", "Lowered", "LoweredGraph", "lower", "lower_operator"]
 

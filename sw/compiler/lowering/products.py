@@ -14,7 +14,7 @@ from sateen.compiler.lowering.kernel import ONCE, Kernel, diagonal, parameter_wo
 from sateen.errors import CompileError
 from sateen.graph.ops import MatrixProduct, Tensor
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.descriptor import BIAS_BYTES
+from sateen.hw.spec.parameters import BIAS_BYTES
 
 __all__ = ["Item", "ProductOfTwo", "matrix_product"]
 

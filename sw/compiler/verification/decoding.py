@@ -12,12 +12,11 @@ from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import (
     DESCRIPTOR_WORDS,
     DIRECT_BIT,
+    NUMBER_DIMS,
     ROWS_BIT,
     SAME_BIASES_BIT,
-    SCALE_BYTES,
     SECTIONS,
     SOFTMAX_BIT,
-    TABLE_ENTRIES,
     TO_WEIGHTS_BIT,
     WAITS_BIT,
     WIDE_ROUNDING,
@@ -27,9 +26,9 @@ from sateen.hw.spec.descriptor import (
     Rounding,
     Sliding,
     WeightStream,
-    table_words,
 )
 from sateen.hw.spec.nests import ACTIVATION_DIMS, OUTPUT_DIMS, Dim
+from sateen.hw.spec.parameters import SCALE_BYTES, TABLE_ENTRIES, table_words
 from sateen.hw.spec.pe import SELECTS_BIT, ZERO_POINT_BIT, select_bits, window
 from sateen.hw.spec.recurrent import Recurrent, Target
 
@@ -94,8 +93,8 @@ def _output(section: bytes) -> OutputStream:
         dims = (Dim(1, (0,)), *dims[1:])
     rounding, recurrent = modes & 3, None
     if rounding == WIDE_ROUNDING:
-        recurrent = Recurrent.decode(*(fields[place][2] & (1 << 32) - 1 for place in (0, 2, 3)))
-        still = (0, 2, 3) if recurrent.target == Target.CELLS else (0,)
+        recurrent = Recurrent.decode(*(fields[place][2] & (1 << 32) - 1 for place in NUMBER_DIMS))
+        still = NUMBER_DIMS if recurrent.target == Target.CELLS else NUMBER_DIMS[:1]
         dims = _dims([(count, 0 if place in still else step) for place, (count, _, step) in enumerate(fields)])
         rounding = Rounding.DOUBLE
     return OutputStream(

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from sateen.compiler.verification.decoding import parameters, row_records, tables, tiles
 from sateen.hw.spec.combining import Combine, Entries, Operand, Source
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.descriptor import TABLE_ENTRIES, ActivationStream, Descriptor, OutputStream, Rounding
+from sateen.hw.spec.descriptor import ActivationStream, Descriptor, OutputStream, Rounding
 from sateen.hw.spec.layer_norm import HEAD_RECORDS, LIMIT_RECORDS, Head
 from sateen.hw.spec.nests import CHANNELS_DIM, CHUNK_DIM, Y_DIM, Dim
+from sateen.hw.spec.parameters import TABLE_ENTRIES
 from sateen.hw.spec.pe import ACTIVATION_POINT_BIT, SKIP_BIT, SKIP_BITS, sample_ages
 from sateen.sim import golden
 

@@ -13,7 +13,7 @@ from cocotb.triggers import RisingEdge
 from sateen.hw.pipelined.accumulate import Accumulators
 from sateen.hw.pipelined.lookup import ENTRY, Combiner, LookUp, pair_shape
 from sateen.hw.spec.combining import Combine
-from sateen.hw.spec.descriptor import TABLE_ENTRIES
+from sateen.hw.spec.parameters import TABLE_ENTRIES
 from sateen.testing.bench import Bench
 from sateen.testing.dut import parameters, reset
 from sateen.testing.streams import plain, receive, send

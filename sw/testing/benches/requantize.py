@@ -11,7 +11,8 @@ from cocotb.utils import get_sim_time
 
 from sateen.hw.requantize import SETTINGS, Requantize
 from sateen.hw.sequential.requantize import SerialRequantize
-from sateen.hw.spec.descriptor import PARAMETER_BYTES, Rounding
+from sateen.hw.spec.descriptor import Rounding
+from sateen.hw.spec.parameters import PARAMETER_BYTES
 from sateen.hw.spec.timing import SERIAL_SHIFTS
 from sateen.sim import golden
 from sateen.testing.bench import Bench

@@ -14,7 +14,8 @@ from sateen.hw.pipelined.weight_store import WeightStore
 from sateen.hw.pipelined.weights import ChannelParameters, WeightUnit, parameter_word
 from sateen.hw.requantize import CHANNEL
 from sateen.hw.spec.config import parse_config
-from sateen.hw.spec.descriptor import BIAS_BYTES, PARAMETER_BYTES, WeightStream, parameter_words
+from sateen.hw.spec.descriptor import WeightStream
+from sateen.hw.spec.parameters import BIAS_BYTES, PARAMETER_BYTES, parameter_words
 from sateen.hw.spec.timing import OPERAND_SETTLE
 from sateen.sim.streams import words
 from sateen.testing.bench import Bench
