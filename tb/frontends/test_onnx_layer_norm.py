@@ -13,6 +13,7 @@ from onnx_models import compare, model, numbers, quantized, reference
 from sateen.frontends import onnx as frontend
 from sateen.graph import GraphError, LayerNorm
 from sateen.reference import interpreter
+from sateen.sim import golden
 
 onnx = needs.package("onnx", extra="onnx")
 make = onnx.helper.make_node
@@ -75,6 +76,22 @@ def test_refused_by_name():
     held = {"w": np.ones(16, np.float32)} | numbers("x", 0.1, 0, "i")
     with pytest.raises(GraphError, match="SkipLayerNormalization is not supported"):
         frontend.load(model(nodes, [("x", "f", (1, 5, 16))], ("y", "f", (1, 5, 16)), held))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_bit_of_the_numbers(name):
+    """Codes hardly ever show in which order float32 was rounded: here are the numbers before they become codes."""
+    rng, centred = np.random.default_rng(seeds.own()), name == KINDS[0]
+    for length in (8, 9, 15, 16, 17, 23, 24, 31, 64, 100, 255, 768):
+        if length < golden.SHORTEST_ROW[centred]:
+            continue
+        x = golden.real_codes(rng.integers(-128, 128, (300, length)).astype(np.int8), (0.0371, 11))
+        scale, bias = rng.normal(size=(2, length)).astype(np.float32)
+        held = {"w": scale, **({"v": bias} if centred else {})}
+        ends = ("x", "f", x.shape), ("y", "f", x.shape)
+        data = model([make(name, ["x", *held], ["y"], axis=-1, epsilon=1e-5)], ends[:1], ends[1], held, opset=23)
+        actual = golden.real_layer_norm(x, scale, bias if centred else None, epsilon=1e-5, centred=centred)
+        np.testing.assert_array_equal(actual, reference(data, {"x": x})[0], err_msg=f"{length} values")
 
 
 def encoder(name) -> Net:
