@@ -43,9 +43,6 @@ def print_outlook(model: Model, found: Outlook) -> None:
     if not found.changes:
         console.print("no other preset, and neither weight_rows nor combine, would take less time")
     console.print()
-    if not found.boards:
-        console.print("no board's default configuration has `recurrent`; compile the model's file for one to see times")
-        return
     print_table(
         [
             Column("board"), Column("default configuration", rank=5), number("clock", 4), number("cycles", 2),

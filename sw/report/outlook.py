@@ -12,7 +12,7 @@ from typing import Any
 from sateen.compiler import Model, bytes_per_inference, compile
 from sateen.errors import SateenError
 from sateen.fpga.boards import BOARDS
-from sateen.graph import FeatureBytes, Graph, LstmBytes, Reshape, TimeBytes
+from sateen.graph import Graph, Reshape
 from sateen.hw.spec.config import PRESETS, Config
 from sateen.report.limits import CAUSES, causes
 from sateen.runtime.limits import expected_cycles
@@ -24,9 +24,6 @@ __all__ = ["Change", "Outlook", "Share", "Timing", "outlook", "timing"]
 
 BITS = 10
 """Bits of the serial port for each byte: a start bit, eight bits of data, a stop bit."""
-OF_A_UNIT = (FeatureBytes, LstmBytes, TimeBytes)
-"""What the compiler makes of recurrent layers for a device with ``recurrent``. For another it would make something else
-of the model's file, so that this graph says nothing about it."""
 WORTHWHILE = 0.95
 """A change is named if it leaves at most this share of the time."""
 
@@ -101,7 +98,7 @@ class Outlook:
     changes: list[Change]
     """Other configurations that take less time, the best first."""
     boards: list[Timing]
-    """The model on every board's default configuration; without those that cannot run what it was compiled for."""
+    """The model on every board's default configuration."""
 
 
 def outlook(model: Model) -> Outlook:
@@ -109,13 +106,10 @@ def outlook(model: Model) -> Outlook:
     times."""
     own = timing(model, model.config)
     compiled: dict[str, Model | None] = {}
-    needs_unit = any(isinstance(op, OF_A_UNIT) for op in model.graph.ops)
 
     def other(config: Config) -> Model | None:
         if config.layout == model.config.layout and config.engine == model.config.engine:
             return model
-        if needs_unit and not config.recurrent:
-            return None
         key = repr((sorted(config.layout.items()), config.engine, config.pe))
         if key not in compiled:
             compiled[key] = _compiled(model.graph, config)

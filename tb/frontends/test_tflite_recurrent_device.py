@@ -19,7 +19,7 @@ from sateen.compiler.verification import verify_program
 from sateen.compiler.verification.decoding import records
 from sateen.errors import CompileError, InternalError, ModelFileError, SateenWarning
 from sateen.frontends import tflite
-from sateen.graph import FromBytes, LstmBytes, Recurrent, Reshape, ToBytes, run
+from sateen.graph import FeatureBytes, FromBytes, LstmBytes, Recurrent, Reshape, ToBytes, run
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
 
 CONFIGS = {
@@ -90,6 +90,21 @@ def test_states_live_from_run_to_run(device, built):
     model = device.load(compiled(given, device.config))
     assert {values.dtype.name for values in model.states.values()} <= {"int8", "int16"}
     check_states(model, x, expected)
+
+
+@pytest.mark.parametrize("built", [svdf_model, lstm_model])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_compiled_graphs_are_the_files_again_for_another_device(built, steps):
+    """Tensors and operators by name, whose order may be another."""
+    builder, *ends = built(np.random.default_rng(0), steps=steps)
+    graph = tflite.load(builder.build(*ends))
+    model = sateen.compile(graph, CONFIGS["plain"])
+    with pytest.warns(SateenWarning, match="recurrent states of 16 bits, on the host"):
+        again = sateen.compile(model.graph, "tiny").graph
+    assert any(isinstance(op, (FeatureBytes, LstmBytes)) for op in model.graph.ops)
+    assert again.tensors == graph.tensors
+    first, second = (sorted((op.name, type(op).__name__, op.inputs, op.output) for op in g.ops) for g in (graph, again))
+    assert first == second
 
 
 def test_layers_in_turn(device):

@@ -1,5 +1,6 @@
 """What is expected of a model equals what compiling it for the other configuration gives."""
 
+import math
 import re
 from dataclasses import replace
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 import sateen
-from recurrent_models import lstm_model
+from recurrent_models import lstm_model, svdf_model
 from sateen.cli.outlook import print_outlook
 from sateen.cli.printing import console
 from sateen.fpga.boards import BOARDS
@@ -91,12 +92,18 @@ def test_sdram():
     assert (without.memory_bytes, without.memory_cycles) == (0, 0)
 
 
-def test_layers_of_a_unit(capsys):
-    """What was compiled for a unit says nothing of devices without it."""
-    builder, *ends = lstm_model(np.random.default_rng(0))
-    model = sateen.compile(tflite.load(builder.build(*ends)), "tiny,lanes=4,recurrent=64")
-    found = outlook(model)
-    assert found.timing.cycles == cycles(model) and not found.boards
-    assert all("recurrent" not in change.config and change.config not in PRESETS for change in found.changes)
-    print_outlook(model, found)
-    assert "no board's default configuration has `recurrent`" in capsys.readouterr().out
+@pytest.mark.filterwarnings("ignore::sateen.SateenWarning")
+@pytest.mark.parametrize("built", [lstm_model, svdf_model])
+def test_layers_of_a_unit(built):
+    """What was compiled for a unit is compiled anew for boards without it, as the model's file would be."""
+    builder, *ends = built(np.random.default_rng(0))
+    rows, size = math.prod(builder.tensors[ends[1][0]]["shape"][:-1]), builder.tensors[ends[1][0]]["shape"][-1]
+    weights = builder.constant(np.ones((3, size)), "INT8", scale=0.02)
+    y = builder.tensor((rows, 3), scale=0.1)
+    builder.op("FULLY_CONNECTED", [ends[1][0], weights], [y], "FullyConnectedOptions")
+    graph = tflite.load(builder.build(ends[0], [y]))
+    model = sateen.compile(graph, "tiny,lanes=4,recurrent=64")
+    assert model.layers and model.config.recurrent
+    for each in outlook(model).boards:
+        expected = sateen.compile(graph, BOARDS[each.board].parse())
+        assert (each.cycles, each.host_layers) == (cycles(expected), len(expected.fallbacks)) and each.cycles

@@ -10,7 +10,7 @@ from sateen.compiler.rewrites.base import Rewrite, Rewritten
 from sateen.compiler.rewrites.broadcast import repeat_smaller
 from sateen.compiler.rewrites.channels import order_channels
 from sateen.compiler.rewrites.constants import tabulate_constants
-from sateen.compiler.rewrites.recurrent import recurrent_bytes
+from sateen.compiler.rewrites.recurrent import recurrent_bytes, recurrent_codes
 from sateen.compiler.rewrites.slopes import split_slopes
 from sateen.compiler.rewrites.unfold import fold, unfold
 from sateen.graph import Graph
@@ -19,7 +19,7 @@ from sateen.hw.spec.config import Config
 __all__ = ["REWRITES", "Rewrite", "Rewritten", "rewrite", "unfold"]
 
 REWRITES: tuple[Rewrite, ...] = (
-    recurrent_bytes, fold, order_channels, tabulate_constants, split_slopes, repeat_smaller,
+    recurrent_codes, recurrent_bytes, fold, order_channels, tabulate_constants, split_slopes, repeat_smaller,
 )  # fmt: skip
 """All rewrites, in the order in which they run. :func:`unfold` comes after them, if there is room."""
 
