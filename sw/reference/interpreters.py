@@ -16,7 +16,7 @@ from sateen.extras import install_hint
 from sateen.files import read_source
 from sateen.graph import Array, Graph, LayerNorm, Tensor
 
-__all__ = ["Interpreter", "exact_session", "interpreter"]
+__all__ = ["Interpreter", "exact_session", "interpreter", "normalizes"]
 
 EXACT_SUMS = "session.x64quantprecision"
 """onnxruntime's option for slower kernels that do not saturate."""
@@ -186,7 +186,7 @@ class _OnnxRuntime:
                 "results next to a tie of rounding follow the order of its sums, and may differ by one"
             )
         version = self.runtime.__version__
-        if tuple(map(int, version.split(".")[:2])) < NORMALIZES and any(isinstance(op, LayerNorm) for op in graph.ops):
+        if not normalizes(self.runtime) and any(isinstance(op, LayerNorm) for op in graph.ops):
             self.note = (
                 f"onnxruntime {version} normalizes layers otherwise than {'.'.join(map(str, NORMALIZES))}, "
                 "whose results the golden model has: they may differ by one; install that version"
@@ -249,6 +249,11 @@ class _OnnxRuntime:
             return dict(zip(names, session.run(names, given), strict=True))
         except Exception as error:
             raise SateenError(f"onnxruntime cannot run the model ({error})") from error
+
+
+def normalizes(runtime: Any) -> bool:
+    """Whether this version of onnxruntime has the layer normalization of the golden model, on processors with AVX2."""
+    return tuple(map(int, runtime.__version__.split(".")[:2])) >= NORMALIZES
 
 
 def exact_session(make: Any, source: str | bytes, options: Any, **others: Any) -> Any:
