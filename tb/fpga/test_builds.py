@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from one_build import TINY, made, step
+from one_build import MHZ, TINY, made, step
 from typer.testing import CliRunner
 
 from command_line import here
@@ -150,6 +150,13 @@ def test_clock_that_is_not_reached(monkeypatch, tmp_path):
         builder.build(Recipe(board="ulx3s-85f", config=TINY))
     assert exit_code(raised.value) == ExitCode.CLOCK
     assert raised.value.build.bitstream == b"slow" and raised.value.build.margin == pytest.approx(-0.3)
+
+
+@pytest.mark.parametrize("reached, margin", [(115.0, 0.15), (114.9, 0.149), (100.0, 0.0), (99.9, -0.001)])
+def test_margin_of_a_clock(built, reached, margin):
+    """115 of 100 MHz are 15 %, though binary fractions would make it 14.999999999999991; a tenth less is not."""
+    recipe = replace(built.recipe, config=replace(TINY, clock_hz=100 * MHZ))
+    assert replace(built, recipe=recipe, report=replace(built.report, clock_mhz=reached)).margin == margin
 
 
 def test_build_command(built, monkeypatch, tmp_path):
