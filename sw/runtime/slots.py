@@ -6,10 +6,12 @@ lie where one stood that has run. Weights and programs have memories of their ow
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import cycle, islice
 
 from sateen.compiler import Model, Part, runs
 from sateen.compiler.verification.decoding import records
@@ -25,7 +27,9 @@ MEMORIES = (Space.WEIGHTS, Space.PROGRAM)
 WIDTH = 256
 """Arrangements that the search keeps."""
 TRIED = 32
-"""Of them, those of which all copies are followed."""
+"""Of them, those of which all copies are followed, at most."""
+FOLLOWED = 2048
+"""Segments whose copies are followed, about, in all of these."""
 BESIDE = 3
 """Segments back beside which the search tries a place."""
 GRAIN = 256
@@ -91,7 +95,8 @@ class Plan:
         copies = [[size[space] / config.moved_bytes for size in self.sizes] for space in MEMORIES]
         (program, *_) = _arranged(descriptors, copies[1], times, room=config.descriptors, grain=1)
         found = _arranged(words, copies[0], times, room=config.weight_words, grain=config.weight_rows)
-        return min((_slots(places, program) for places in found[:TRIED]), key=self._waiting)
+        tried = found[: max(1, min(TRIED, FOLLOWED // len(segments)))]
+        return min((_slots(places, program) for places in tried), key=self._waiting)
 
     @cached_property
     def parts(self) -> list[Part]:
@@ -117,9 +122,9 @@ class Plan:
         plan = copy(self)
         plan.slots = slots
         stock, count, cycles = Stock(plan), len(self.parts), 0.0
-        for number, part in enumerate(parts := 2 * self.parts):
+        for number, part in enumerate(2 * self.parts):
             waits = sum(self.copy_cycles(piece) for piece in stock.needed(part.segment))
-            upcoming = [each.segment for each in (*parts[number + 1 :], *self.parts)][:count]
+            upcoming = (each.segment for each in islice(cycle(self.parts), number + 1, number + 1 + count))
             waits += max(0.0, sum(map(self.copy_cycles, stock.ahead(part, upcoming))) - self.time(part))
             cycles += waits if number >= count else 0.0
         return cycles
@@ -139,7 +144,7 @@ class Stock:
 
     def copy(self) -> Stock:
         """The same, to try what is copied next."""
-        other = Stock(self.plan)
+        other = copy(self)
         other._here = {space: dict(here) for space, here in self._here.items()}
         return other
 
@@ -154,31 +159,58 @@ class Stock:
     def ahead(self, part: Part, upcoming: Iterable[int]) -> list[Piece]:
         """What is copied while a part runs: of the segments that are needed next, in this order, as much as there is
         time for, and the whole of the next one. None lies where one stands that is needed before it."""
-        plan, order = self.plan, dict.fromkeys(upcoming)
-        time = SHARE * plan.time(part)
-        passed, pieces = [part.segment], list[Piece]()
-        for number, segment in enumerate(order):
+        plan, width, pieces = self.plan, self.plan.config.moved_bytes, list[Piece]()
+        time, passed = SHARE * plan.time(part), {part.segment}
+        kept = {space: _Kept(self._range(part.segment, space)) for space in MEMORIES if not self._whole(space)}
+        begins = {
+            space: {each for each in self._begins[space] if each not in self._range(part.segment, space)}
+            for space in kept
+        }  # fmt: skip
+        for number, segment in enumerate(upcoming):
+            if number and (time - COPY_CYCLES) * width < GRAIN:
+                break
             if segment in passed:
                 continue
-            for space in MEMORIES:
-                most = max(0, int((time - COPY_CYCLES) * plan.config.moved_bytes)) // GRAIN * GRAIN
-                room = self._room(space, segment, passed)
+            for space, ranges in list(kept.items()):
+                most = max(0, int((time - COPY_CYCLES) * width)) // GRAIN * GRAIN
+                place = self._range(segment, space)
+                room = ranges.first(place[self._here[space].get(segment, 0) :])
                 for piece in self._take(space, segment, room if number == 0 else min(room, most)):
                     time -= plan.copy_cycles(piece)
                     pieces.append(piece)
-            passed.append(segment)
+                ranges.add(place)
+                begins[space] = {each for each in begins[space] if each not in place}
+                if not begins[space] and not self._started(space, ranges):
+                    # Nothing of those behind may be copied.
+                    del kept[space]
+            if not kept:
+                break
+            passed.add(segment)
         return pieces
 
-    def _room(self, space: Space, segment: int, passed: Sequence[int]) -> int:
-        """Bytes of a segment that may be copied before others have run."""
-        first = self._here[space].get(segment, 0)
+    def _whole(self, space: Space) -> bool:
+        """Whether all segments are there."""
+        return sum(self._here[space].values()) == self._bytes[space]
+
+    @cached_property
+    def _bytes(self) -> dict[Space, int]:
+        """Bytes of all segments in each memory."""
+        return {space: sum(size[space] for size in self.plan.sizes) for space in MEMORIES}
+
+    def _range(self, segment: int, space: Space) -> range:
+        """A segment's bytes in a memory."""
         begin = self.plan.address(segment, space)
-        ends = begin + self.plan.sizes[segment][space]
-        for other in passed:
-            start = self.plan.address(other, space)
-            if start < ends and start + self.plan.sizes[other][space] > begin + first:
-                ends = max(start, begin + first)
-        return ends - begin - first
+        return range(begin, begin + self.plan.sizes[segment][space])
+
+    def _started(self, space: Space, kept: _Kept) -> bool:
+        """Whether the next byte of any segment of which others are there may be copied."""
+        ranges = (self._range(segment, space)[count:] for segment, count in self._here[space].items())
+        return any(kept.first(each[:1]) for each in ranges)
+
+    @cached_property
+    def _begins(self) -> dict[Space, set[int]]:
+        """Where segments stand in each memory."""
+        return {space: {self.plan.address(each, space) for each in range(len(self.plan.sizes))} for space in MEMORIES}
 
     def _take(self, space: Space, segment: int, most: int | None = None) -> list[Piece]:
         """The bytes that are missing, or the first of them. What they lie on is gone."""
@@ -218,28 +250,64 @@ def _place(slot: Slot, space: Space) -> range:
     return slot.words if space == Space.WEIGHTS else slot.descriptors
 
 
-@dataclass(frozen=True)
+class _Kept:
+    """Bytes of a memory, as few ranges in order."""
+
+    def __init__(self, first: range):
+        self._ranges = [first] if first else []
+
+    def add(self, new: range) -> None:
+        """Adds those of a range."""
+        if not new:
+            return
+        begin = bisect_left(self._ranges, new.start, key=lambda each: each.stop)
+        end = bisect_right(self._ranges, new.stop, key=lambda each: each.start)
+        if met := self._ranges[begin:end]:
+            new = range(min(new.start, met[0].start), max(new.stop, met[-1].stop))
+        self._ranges[begin:end] = [new]
+
+    def first(self, place: range) -> int:
+        """How many bytes of a range come before the first of these."""
+        index = bisect_right(self._ranges, place.start, key=lambda each: each.stop)
+        begin = self._ranges[index].start if index < len(self._ranges) else place.stop
+        return max(0, min(begin, place.stop) - place.start)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
 class _Arrangement:
-    """Places of the first segments, and when each has run if copies go on without a pause."""
+    """The place of a segment behind those of others, and when it has run if copies go on without a pause."""
 
-    places: tuple[range, ...]
-    ends: tuple[float, ...]
-    copied: float
+    before: _Arrangement | None = None
+    place: range = range(0)
+    end: float = 0.0
+    copied: float = 0.0
+    """When all copies have ended."""
+    round: tuple[range, ...] = ()
+    """The places of all segments, from the second round on."""
 
-    def with_one(self, place: range, copy: float, time: float, round: int) -> _Arrangement:
-        """The same with the next segment at a place. It needs no copy if it was there ``round`` segments before, and
-        nothing lay there since."""
-        first = max(0, len(self.places) - round)
-        met = [
-            end
-            for other, end in zip(self.places[first:], self.ends[first:], strict=True)
-            if place.start < other.stop and other.start < place.stop
-        ]
-        if len(self.places) >= round and met == self.ends[first : first + 1]:
-            copy = 0.0
-        copied = max(self.copied, *met, 0.0) + copy
-        ends = max(copied, self.ends[-1] if self.ends else 0.0) + time
-        return _Arrangement((*self.places, place), (*self.ends, ends), copied)
+    def with_one(self, place: range, copy: float, time: float) -> _Arrangement:
+        """The same with the next segment at a place, copied once those that stood there have run."""
+        copied = max(self.copied, self._free(place)) + copy
+        return _Arrangement(
+            before=self, place=place, end=max(copied, self.end) + time, copied=copied, round=self.round
+        )  # fmt: skip
+
+    def _free(self, place: range) -> float:
+        """When the last segment that stood at a place has run."""
+        each = self
+        while each.before is not None:
+            if place.start < each.place.stop and each.place.start < place.stop:
+                return each.end
+            each = each.before
+        return 0.0
+
+    def places(self, most: int) -> tuple[range, ...]:
+        """The last places, in order, ``most`` of them if there are as many."""
+        found, each = list[range](), self
+        while each.before is not None and len(found) < most:
+            found.append(each.place)
+            each = each.before
+        return tuple(reversed(found))
 
 
 def _arranged(
@@ -248,20 +316,23 @@ def _arranged(
     """Places in a memory of ``room`` words for segments that run one after the other, again and again: at its
     beginning, at its end, or beside one of the segments before, as lets two rounds end the soonest. The best that a
     beam search finds, in order."""
-    kept = [_Arrangement((), (), 0.0)]
-    for number in range(2 * len(sizes)):
-        segment = number % len(sizes)
-        made = {}
+    kept = [_Arrangement()]
+    for segment, size in enumerate(sizes):
+        made = []
         for each in kept:
-            starts = [0, room - sizes[segment]]
-            if number >= len(sizes):
-                starts = [each.places[segment].start]
-            for place in each.places[-BESIDE:] if number < len(sizes) else ():
-                starts += [place.stop + -place.stop % grain, place.start - sizes[segment]]
+            # One without bytes stands anywhere.
+            starts = [0, room - size] if size else [0]
+            for place in each.places(BESIDE) if size else ():
+                starts += [place.stop + -place.stop % grain, place.start - size]
             for start in dict.fromkeys(start // grain * grain for start in starts):
-                if 0 <= start <= room - sizes[segment]:
-                    place = range(start, start + sizes[segment])
-                    one = each.with_one(place, copies[segment], times[segment], len(sizes))
-                    made[one.places] = one
-        kept = sorted(made.values(), key=lambda each: (each.ends[-1], each.copied))[:WIDTH]
-    return [each.places[: len(sizes)] for each in kept]
+                if 0 <= start <= room - size:
+                    made.append(each.with_one(range(start, start + size), copies[segment], times[segment]))
+        kept = _best(made)
+    kept = [replace(each, round=each.places(len(sizes))) for each in kept]
+    for segment in range(len(sizes)):
+        kept = _best([each.with_one(each.round[segment], copies[segment], times[segment]) for each in kept])
+    return [each.round for each in kept]
+
+
+def _best(arrangements: Iterable[_Arrangement]) -> list[_Arrangement]:
+    return sorted(arrangements, key=lambda each: (each.end, each.copied))[:WIDTH]

@@ -1,6 +1,7 @@
 """Segments in their places in the device's memories: a program that was moved computes what the compiler's does."""
 
 import random
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ from sateen.hw.spec.config import parse_config
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS
 from sateen.hw.spec.wire import Space
 from sateen.runtime.shelf import _relocated
-from sateen.runtime.slots import GRAIN, MEMORIES, Plan, Slot, Stock
+from sateen.runtime.slots import GRAIN, MEMORIES, Plan, Slot, Stock, _arranged
 from sateen.testing.graphs import Builder
 
 CHIP = "sdram=as4c32m16sb,weight_bytes=4096"
@@ -152,3 +153,50 @@ def test_copies_fit_the_time():
         (Space.WEIGHTS, 3000), (Space.PROGRAM, 192),
     ]  # fmt: skip
     assert [(piece.space, piece.first, piece.count) for piece in stock.needed(1)] == [(Space.WEIGHTS, 3000, 1000)]
+
+
+def lines_run(function):
+    """Lines of Python that a function executes."""
+    count = 0
+
+    def trace(frame, event, argument):
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def follow(count):
+    """A round of copies ahead, of many segments that stand at two places in turn, and their programs at eight."""
+    plan = SimpleNamespace(
+        config=SimpleNamespace(moved_bytes=2), sizes=[{Space.WEIGHTS: 3000, Space.PROGRAM: 192}] * count,
+        address=lambda segment, space: 1000 * (segment % 2) if space == Space.WEIGHTS else 192 * (segment % 8),
+        time=lambda part: 1000, copy_cycles=lambda piece: piece.count / 2,
+    )  # fmt: skip
+    stock = Stock(plan)
+    for segment in range(count):
+        stock.needed(segment)
+    copied = 0
+    for segment in range(count):
+        stock.needed(segment)
+        behind = [*range(segment + 1, count), *range(segment)]
+        copied += len(stock.ahead(Part(segment=segment, first=0, count=1), behind))
+    assert copied
+
+
+@pytest.mark.parametrize(
+    "work", [follow, lambda count: _arranged([1200] * count, [600.0] * count, [700] * count, room=4000, grain=1)],
+    ids=["copies", "places"],
+)  # fmt: skip
+def test_work_grows_with_the_segments(work, monkeypatch):
+    """In proportion, nearly: models of many megabytes have hundreds on small arrays."""
+    monkeypatch.setattr("sateen.runtime.slots.WIDTH", 4)
+    few, many = (lines_run(lambda count=count: work(count)) for count in (40, 160))
+    assert many < 6 * few, (few, many)
