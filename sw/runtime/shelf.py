@@ -13,7 +13,7 @@ import logging
 import struct
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from functools import partial
 from typing import Any
 
@@ -273,10 +273,19 @@ class Shelf:
             return []
         try:
             found: list[dict[str, Any]] = json.loads(text)
-            return [Entry(**fields) for fields in found]
-        except (TypeError, ValueError):
+            entries = [Entry(**fields) for fields in found]
+        except (TypeError, ValueError, RecursionError):
             # Another version's.
             return []
+        return entries if all(map(self._possible, entries)) else []
+
+    def _possible(self, entry: Entry) -> bool:
+        """Whether it is one that :meth:`load` may have written."""
+        if any(
+            type(value) is not type(known) for value, known in zip(astuple(entry), astuple(_longest(0)), strict=True)
+        ):
+            return False
+        return DIRECTORY_BYTES <= entry.base <= self.chip.capacity - entry.size and entry.size >= 0
 
     def _write_directory(self, entries: Sequence[Entry]) -> None:
         self._entries = None

@@ -18,7 +18,7 @@ from sateen.hw.spec.config import parse_config
 from sateen.hw.spec.sdram import find_chip
 from sateen.hw.spec.wire import Op, Space
 from sateen.runtime.link import read
-from sateen.runtime.shelf import DIRECTORY_BYTES, HEAD, Shelf
+from sateen.runtime.shelf import DIRECTORY_BYTES, HEAD, MAGIC, Shelf
 from sateen.runtime.slots import Piece
 from sateen.testing.graphs import random_graph, random_input, small_network
 
@@ -140,6 +140,26 @@ def test_stale_directory(models, place):
     assert shelf.entries == []
     shelf.load(models[0])
     assert shelf.sent
+
+
+IMPOSSIBLE = [
+    {"base": "65536"}, {"base": None}, {"base": 65536.5}, {"base": DIRECTORY_BYTES - 1}, {"base": CAPACITY - 99},
+    {"size": -1}, {"size": "100"}, {"sha256": 5}, {"name": [1]}, {"crc32": None}, {"more": 1},
+]  # fmt: skip
+"""Fields of an entry that no driver has written."""
+
+
+@pytest.mark.parametrize("text", [*map(json.dumps, IMPOSSIBLE), "5", "null", "[" * 60_000])
+def test_directory_of_another_kind(models, text):
+    """Whatever it says, behind a checksum that is right, it is none, and the next load writes another."""
+    if text.startswith("{"):
+        right = {"name": "a", "sha256": "0" * 64, "base": DIRECTORY_BYTES, "size": 100, "crc32": 1}
+        text = json.dumps([right | json.loads(text)])
+    memory, data = Memory(), text.encode()
+    memory.bytes.update(enumerate(HEAD.pack(MAGIC, len(data), zlib.crc32(data)) + data))
+    shelf = Shelf(memory, CONFIG)
+    assert shelf.entries == []
+    assert shelf.load(models[0]).base == DIRECTORY_BYTES and len(Shelf(memory, CONFIG).entries) == 1
 
 
 @pytest.mark.parametrize("place", [0, -1], ids=["weights", "list"])
