@@ -25,7 +25,7 @@ BEGIN_CYCLES = 19
 """From the cycle in which a move is asked for to that in which its first byte may pass, and those behind its last."""
 ROW_CYCLES = 2
 """Of the command bus, to open a row ahead."""
-REFRESH_CYCLES = 6
+REFRESH_CYCLES = 2
 """That a refresh takes besides the chip's own times."""
 OPERATION_CYCLES = OpHeader.LAYOUT.size + 4
 """Between the end of a move, or a RUN, and the next operation."""

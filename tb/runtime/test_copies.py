@@ -265,6 +265,19 @@ def test_waiting_for_memory(each_device):
         assert profile.memory_cycles == pytest.approx(use.cycles, rel=0.02, abs=REFRESHES), (profile.memory_cycles, use)
 
 
+def test_waiting_for_weights():
+    """Of moves that take many refreshes, the model knows the cycles within two in a thousand."""
+    graph = Builder((300,), np.random.default_rng(2)).fully_connected(300).graph()
+    x = random_input(graph, np.random.default_rng(0), 1)
+    with sateen.open(f"sim:{WIDE[0]}") as opened:
+        model = sateen.compile(graph, opened.config)
+        loaded = opened.load(model)
+        for _ in range(2):
+            np.testing.assert_array_equal(loaded.run(x), run_golden(graph, x)[graph.outputs[0]])
+        use = memory_use(model, opened.config)
+    assert loaded.profile.memory_cycles == pytest.approx(use.cycles, rel=0.002), use
+
+
 def test_waiting_for_tensors(device):
     """The same of tensors that wait in SDRAM; nothing waits for a model that stays on the device."""
     model, x = spilling(3)
