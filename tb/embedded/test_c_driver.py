@@ -23,6 +23,7 @@ from sateen.sim.verilated import VerilatedDevice
 from sateen.testing.graphs import Builder, random_input
 
 CONFIG = sateen.Config(rows=4, cols=4, lanes=2, scratchpad_bytes=8192, weight_bytes=16384, positions=64)
+CHIP = "sdram=as4c32m16sb"
 SMALL = parse_config("tiny,scratchpad_bytes=1024,weight_bytes=4096,descriptors=4")
 CYCLES_PER_MS = 100
 """Time for the driver: simulated cycles."""
@@ -191,11 +192,13 @@ def test_streamed_and_in_pieces(tmp_path):
         check(driver, "pieces")
 
 
-def test_chains(tmp_path):
-    """Layers in the same stripes: the first one's input is sent, the last one's result stands in the work area."""
+@pytest.mark.parametrize("text", ["tiny,scratchpad_bytes=1024", f"tiny,scratchpad_bytes=1024,weight_bytes=4096,{CHIP}"])
+def test_chains(tmp_path, text):
+    """Layers in the same stripes: the first one's input is sent, the last one's result stands in the work area. SDRAM
+    beside the device is not used."""
     builder = Builder((9, 8, 4), np.random.default_rng(3)).conv2d(20, (1, 1)).depthwise_conv2d((3, 3), stride=(2, 2))
     graph = builder.conv2d(20, (1, 1)).conv2d(40, (1, 1)).conv2d(4, (2, 2)).flatten().fully_connected(9).graph()
-    config = parse_config("tiny,scratchpad_bytes=1024")
+    config = parse_config(text)
     model = sateen.compile(graph, config)
     assert any(step.tiles and step.count > 1 for step in model.steps) and len(model.steps) > 1
     driver = CDriver(tmp_path, chain=model)
