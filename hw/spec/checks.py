@@ -9,6 +9,7 @@ from sateen.hw.spec.layer_norm import LONGEST_ROWS
 from sateen.hw.spec.parameters import TABLE_ENTRIES
 from sateen.hw.spec.pe import PE_KINDS
 from sateen.hw.spec.recurrent import UNIT_SUMS, WORDS
+from sateen.hw.spec.residual import LEAST_COLS
 from sateen.hw.spec.sdram import find_chip
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def check_fields(config: Config) -> None:
     _layer_norm(config)
     _window_skip(config)
     _recurrent(config)
+    _residual(config)
 
 
 def _int(config: Config, name: str, low: int, high: int, why: str = "") -> None:
@@ -128,6 +130,19 @@ def _recurrent(config: Config) -> None:
         )
     if config.scratchpad_bytes < words:
         raise ValueError(f"scratchpad_bytes must be {words} or more with recurrent={words}")
+
+
+def _residual(config: Config) -> None:
+    """Checks what residual sums require."""
+    value = config.residual
+    allowed = [1 << bit for bit in range(6) if config.lanes % (2 << bit) == 0]
+    if isinstance(value, bool) or value not in (0, *allowed):
+        may_be = " or ".join(map(str, (0, *allowed)))
+        raise ValueError(f"residual must be {may_be} with lanes={config.lanes}, not {value!r}")
+    if value and config.engine != "pipelined":
+        raise ValueError(f"engine must be pipelined with residual={value}, not {config.engine!r}")
+    if value and config.cols < LEAST_COLS:
+        raise ValueError(f"cols must be {LEAST_COLS} or more with residual={value}, not {config.cols!r}")
 
 
 def _engine(config: Config) -> None:

@@ -22,10 +22,12 @@ ETHERNET_BAUD = 700_000_000
 """The same of gigabit Ethernet: 70 MB/s, of 97 to the device and 75 from it measured in simulation at 100 MHz."""
 LATER = (
     "combine", "engine", "weight_rows", "overlap", "sdram", "products", "link", "softmax", "squares", "address",
-    "lutram", "window_skip", "direct", "norms", "recurrent", "layer_norm",
+    "lutram", "window_skip", "direct", "norms", "recurrent", "layer_norm", "residual",
 )  # fmt: skip
 """Fields of a configuration that the first version did not have."""
-LAID_OUT = ("products", "overlap", "softmax", "squares", "window_skip", "direct", "norms", "recurrent", "layer_norm")
+LAID_OUT = (
+    "products", "overlap", "softmax", "squares", "window_skip", "direct", "norms", "recurrent", "layer_norm", "residual",
+)  # fmt: skip
 """Those of them that shape a compiled model."""
 
 
@@ -123,6 +125,10 @@ class Config:
     """Most values of a row whose layer normalization, or that by the root of the mean square, the device computes as
     onnxruntime defines it, with a unit of float32: a power of two from 16 to 4096. 0: none. Only in a pipelined engine
     with ``positions=256`` or ``direct=1``, and ``cols=4`` or more; ``beat_bytes`` are 4 or more."""
+    residual: int = 0
+    """Results of a convolution per cycle to which the unit of residual sums adds a tensor on their way to the
+    scratchpad, a power of two, at most half the ``lanes``, a multiple of it. 0: there is no such unit, and sums are
+    layers of their own. Only in a pipelined engine with ``cols=8`` or more."""
 
     def __post_init__(self) -> None:
         check_fields(self)

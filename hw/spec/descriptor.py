@@ -28,7 +28,7 @@ __all__ = [
     "DESCRIPTOR_WORDS", "DIM_WORDS", "DIRECT_BIT", "MODES_WORD", "MOST_AHEAD", "NUMBER_DIMS", "OUTPUT_DIM_WORDS",
     "REAL_SOFTMAX_LENGTH", "ROWS_BIT", "SAME_BIASES_BIT", "SECTIONS", "SHARE_STEPS", "SOFTMAX_BIT",
     "SOFTMAX_LENGTH", "TO_WEIGHTS_BIT", "WAITS_BIT", "WIDE_ROUNDING", "ActivationStream", "Descriptor",
-    "OutputStream", "Rounding", "Sliding", "WeightStream", "step_word",
+    "RESIDUAL_BIT", "OutputStream", "Rounding", "Sliding", "WeightStream", "step_word",
 ]  # fmt: skip
 
 SAME_BIASES_BIT, WAITS_BIT, ROWS_BIT, TO_WEIGHTS_BIT, SOFTMAX_BIT, DIRECT_BIT = 28, 29, 4, 5, 6, 7
@@ -41,6 +41,8 @@ as many as a descriptor can say."""
 SHARE_STEPS = 256
 """Most steps of a whole share, in a softmax of float32: 24 bits times as many have 32."""
 
+RESIDUAL_BIT = 31
+"""Place of :attr:`WeightStream.residual` in the section's last word."""
 MOST_AHEAD = (1 << 16) - 1
 """The largest number of lines in :attr:`OutputStream.ahead`."""
 
@@ -95,6 +97,9 @@ class WeightStream:
     waits: bool = False
     """The words are read when all descriptors before have ended, since these write some of them. Only with
     :attr:`~sateen.hw.spec.config.Config.products`."""
+    residual: bool = False
+    """Words of a :class:`~sateen.hw.spec.residual.Sum` stand at ``base``, before the first group's weights, and are
+    read once. Only with :attr:`~sateen.hw.spec.config.Config.residual`, and not with ``tables`` or ``waits``."""
 
     def parameters(self, group: int, weight_rows: int) -> int:
         """Parameter words that are read for a group, counted within its block, see :func:`parameter_words`."""
@@ -106,14 +111,15 @@ class WeightStream:
 
     LAYOUT = struct.Struct("<IHHII")
     """base; blocks, groups; settings, ``zero_point`` above them, with ``tables`` as the highest bit, ``one_scale``,
-    ``waits`` and ``same_biases`` below it; words."""
+    ``waits`` and ``same_biases`` below it; words, with ``residual`` as the highest bit."""
 
     def encode(self) -> bytes:
         """The section's words."""
         modes = self.settings | (self.zero_point & 0xFF) << ZERO_POINT_BIT
         modes |= self.same_biases << SAME_BIASES_BIT | self.waits << WAITS_BIT
         modes |= self.one_scale << 30 | self.tables << 31
-        return self.LAYOUT.pack(self.base, self.blocks, self.groups, modes, self.words)
+        words = self.words | self.residual << RESIDUAL_BIT
+        return self.LAYOUT.pack(self.base, self.blocks, self.groups, modes, words)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,6 +270,12 @@ class OutputStream:
     recurrent: Recurrent | None = None
     """What becomes of the sums of products in place of results of 8 bits. There is one block then, and one position if
     results are written. Only with :attr:`~sateen.hw.spec.config.Config.recurrent`."""
+    residual: int | None = None
+    """Each result is added to the byte so many :data:`~sateen.hw.spec.residual.RESIDUAL_UNIT` behind it in the
+    scratchpad, −32768 to 32767, as the :class:`~sateen.hw.spec.residual.Sum` says that stands before the weights. Then
+    ``taps`` is 1, and ``combine`` is NONE.
+    The byte must not be written by this descriptor before its result; its own place may be. Only with
+    :attr:`~sateen.hw.spec.config.Config.residual`."""
 
     def written_by(self, group: int, cols: int) -> slice:
         """The bytes that the results of a group of channels become, where there is :attr:`recurrent`."""
@@ -273,8 +285,9 @@ class OutputStream:
 
     HEAD = struct.Struct("<iHHbbbB")
     """address; channels, taps; zero point, low, high, and a byte of ``rounding`` (bits 0 and 1), ``combine`` (bits 2
-    and 3), ``quarters`` or ``layer_norm`` (:data:`ROWS_BIT`), ``to_weights`` (:data:`TO_WEIGHTS_BIT`), ``softmax``
-    (:data:`SOFTMAX_BIT`), and ``normalized`` or whether there are ``entries`` (:data:`DIRECT_BIT`)."""
+    and 3), ``quarters`` or ``layer_norm`` (:data:`ROWS_BIT`), ``to_weights`` (:data:`TO_WEIGHTS_BIT`), ``softmax`` or,
+    of products, whether there is a ``residual`` (:data:`SOFTMAX_BIT`), which stands in place of ``taps`` then, and
+    ``normalized`` or whether there are ``entries`` (:data:`DIRECT_BIT`)."""
     DIM = struct.Struct("<HHi")
     """count, a value of ``ahead``; step of address. The first one, whose counter has one value, has the ``entries`` or
     the first word of ``recurrent`` instead of its step; the last ones may have its others."""
@@ -283,9 +296,10 @@ class OutputStream:
         """The section's words."""
         modes = WIDE_ROUNDING if self.recurrent else self.rounding
         modes |= self.combine << 2 | (self.quarters or self.layer_norm) << ROWS_BIT
-        modes |= self.to_weights << TO_WEIGHTS_BIT | self.softmax << SOFTMAX_BIT
+        modes |= self.to_weights << TO_WEIGHTS_BIT | (self.softmax or self.residual is not None) << SOFTMAX_BIT
         modes |= (self.normalized or self.entries is not None) << DIRECT_BIT
-        head = self.HEAD.pack(self.address, self.channels, self.taps, self.zero_point, self.low, self.high, modes)
+        taps = self.taps if self.residual is None else self.residual & 0xFFFF
+        head = self.HEAD.pack(self.address, self.channels, taps, self.zero_point, self.low, self.high, modes)
         moves = [step for (step,) in steps(list(self.dims))]
         if self.entries is not None:
             moves[0] = _signed(self.entries.encode())
