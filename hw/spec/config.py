@@ -26,7 +26,8 @@ LATER = (
 )  # fmt: skip
 """Fields of a configuration that the first version did not have."""
 LAID_OUT = (
-    "products", "overlap", "softmax", "squares", "window_skip", "direct", "norms", "recurrent", "layer_norm", "residual",
+    "products", "overlap", "softmax", "squares", "window_skip", "direct", "norms", "recurrent", "layer_norm",
+    "residual",
 )  # fmt: skip
 """Those of them that shape a compiled model."""
 

@@ -20,6 +20,7 @@ from sateen.graph import Graph, Op
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.counters import Counters
 from sateen.hw.spec.descriptor import Descriptor
+from sateen.hw.spec.residual import sum_words
 from sateen.sim.cycles import predict
 
 __all__ = ["assemble", "bytes_per_inference"]
@@ -188,12 +189,13 @@ def _traffic(descriptor: Descriptor, config: Config) -> Traffic:
     weights, activations = descriptor.weights, descriptor.activations
     beats = math.prod(dim.count for dim in activations.dims)
     words = sum(weights.words + weights.parameters(group, config.weight_rows) for group in range(weights.groups))
+    before = sum_words(config.weight_rows) if weights.residual else 0
     # All groups have equally many beats; the last may lack columns. Looked-up pairs do not use the columns.
     channels = min(descriptor.output.channels, weights.groups * config.cols)
     return Traffic(
         beats=beats,
         columns=0 if weights.tables else beats * channels // weights.groups,
-        weight_bytes=weights.blocks * words * config.cols,
+        weight_bytes=(weights.blocks * words + before) * config.cols,
         activation_bytes=beats * (config.cols if activations.sliding else config.beat_bytes),
     )
 

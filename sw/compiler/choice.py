@@ -149,7 +149,11 @@ class _Chooser:
             multiplied = product_passes(lowered.product, self.config, sources=sources, target=target)
             return Chosen(passes=tuple(multiplied), memory_bytes=memory.bytes_in_use[op.name])
         read = [*sources, target]
-        fastest = [self._fastest(op, kernel, read[kernel.source], target) for kernel in lowered.kernels]
+        kernels = [
+            dataclasses.replace(kernel, apart=sources[-1] - target) if kernel.residual else kernel
+            for kernel in lowered.kernels
+        ]
+        fastest = [self._fastest(op, kernel, read[kernel.source], target) for kernel in kernels]
         return Chosen(
             passes=tuple(each for candidate in fastest for each in candidate.passes),
             combining=sum((candidate.combining for candidate in fastest), Combining()),

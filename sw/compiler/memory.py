@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sateen.compiler.schedule import DevicePhase, Schedule, build_schedule
-from sateen.graph import Graph, Reshape
+from sateen.graph import Graph, Reshape, ResidualConv2D
+from sateen.hw.spec.residual import RESIDUAL_UNIT
 
 __all__ = ["Plan", "Staying", "plan"]
 
@@ -94,6 +95,8 @@ def plan(graph: Graph, schedule: Schedule | None = None, staying: Mapping[str, S
 
 def _buffers(graph: Graph, schedule: Schedule) -> dict[str, _Buffer]:
     buffers: dict[str, _Buffer] = {}
+    # Then all begin at multiples of these bytes.
+    unit = RESIDUAL_UNIT if any(isinstance(op, ResidualConv2D) for op in graph.ops) else 1
     for phase in schedule.phases:
         if not isinstance(phase, DevicePhase):
             continue
@@ -107,7 +110,8 @@ def _buffers(graph: Graph, schedule: Schedule) -> dict[str, _Buffer]:
         for name in phase.reads:
             uses.setdefault(schedule.buffer_of[name], []).append(phase.ops[-1])
         for key, indices in uses.items():
-            buffer = buffers.setdefault(key, _Buffer(math.prod(graph.tensors[key].shape[1:])))
+            size = -(-math.prod(graph.tensors[key].shape[1:]) // unit) * unit
+            buffer = buffers.setdefault(key, _Buffer(size))
             buffer.live_ranges.append((min(indices), max(indices)))
     if not schedule.spill:
         for buffer in buffers.values():

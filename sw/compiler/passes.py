@@ -17,6 +17,7 @@ from sateen.hw.spec.nests import Dim
 from sateen.hw.spec.parameters import BIAS_BYTES
 from sateen.hw.spec.pe import ACTIVATION_POINT_BIT, SELECTS_BIT
 from sateen.hw.spec.recurrent import Target
+from sateen.hw.spec.residual import RESIDUAL_UNIT
 
 __all__ = ["Pass", "alike", "block_rows", "look_up_passes", "passes", "relocated", "sliding_passes"]
 
@@ -86,6 +87,7 @@ def _descriptor(
         rounding=kernel.rounding,
         normalized=kernel.normalized,
         recurrent=kernel.recurrent,
+        residual=None if kernel.residual is None else _units(kernel.apart),
         dims=(
             Dim(blocks, (rows * out_line,)),
             Dim(group_count, (config.cols,)),
@@ -102,6 +104,7 @@ def _descriptor(
             words=kernel.group_words(config),
             settings=settings,
             zero_point=kernel.weights_zero_point,
+            residual=kernel.residual is not None,
         ),
         activations=_activations(kernel, config, source=source, groups=groups, y=y, x=x),
         output=output,
@@ -147,6 +150,12 @@ def _activations(
     )
 
 
+def _units(apart: int) -> int:
+    """A distance between tensors as descriptors have it. In the largest scratchpads it wraps."""
+    half = 1 << 15
+    return (apart // RESIDUAL_UNIT + half) % (2 * half) - half
+
+
 def _activation_point(kernel: Kernel) -> int:
     """The input's zero point as part of the beats' settings, if the tile subtracts it."""
     return 0 if kernel.zero_points is None else (kernel.zero_points[0] & 0xFF) << ACTIVATION_POINT_BIT
@@ -169,8 +178,9 @@ def passes(kernel: Kernel, config: Config, *, source: int, target: int, rows: in
     store = _words(kernel, config)
     groups, group_words = store.shape[:2]
     results = config.positions // kernel.pool_size
+    before = kernel.residual.words(config.cols, config.weight_rows) if kernel.residual else store[0, :0]
     result = []
-    for first, size, count in split(groups, min(groups, words // group_words)):
+    for first, size, count in split(groups, min(groups, (words - len(before)) // group_words)):
         for part in range(count):
             pass_groups = (first + part * size, size)
             descriptors = []
@@ -183,7 +193,7 @@ def passes(kernel: Kernel, config: Config, *, source: int, target: int, rows: in
                                 x=(column + piece * columns, columns),
                             )
                         )  # fmt: skip
-            result.append(_pass(store[pass_groups[0] : pass_groups[0] + size], descriptors, config))
+            result.append(_pass(store[pass_groups[0] : pass_groups[0] + size], descriptors, config, before))
     return result
 
 
@@ -204,15 +214,17 @@ def sliding_passes(
     return result
 
 
-def _pass(groups: NDArray[np.int8], descriptors: Iterable[Descriptor], config: Config) -> Pass:
-    """A pass of weight words, [groups, words, cols], and descriptors that use all of them. Repeated scales are left
-    out, and repeated biases too, if the device reads them again."""
+def _pass(
+    groups: NDArray[np.int8], descriptors: Iterable[Descriptor], config: Config, before: NDArray[np.int8] | None = None
+) -> Pass:
+    """A pass of weight words, [groups, words, cols], and descriptors that use all of them, and others ``before``.
+    Repeated scales are left out, and repeated biases too, if the device reads them again."""
     one_scale, same_biases = repeated(groups[:, -config.parameter_words :], config)
     more = 0 if same_biases else BIAS_BYTES if one_scale else config.parameter_words
     behind = groups.shape[1] - config.parameter_words + more
     stored = [group[:behind] if index else group for index, group in enumerate(groups)]
     return Pass(
-        weights=np.concatenate(stored),
+        weights=np.concatenate(stored if before is None else [before, *stored]),
         descriptors=tuple(
             dataclasses.replace(
                 d, weights=dataclasses.replace(d.weights, one_scale=one_scale, same_biases=same_biases)
@@ -235,7 +247,7 @@ def alike(kernel: Kernel, config: Config) -> Iterator[Kernel]:
     the latency of a part; results of one part do not."""
     cols, groups = config.cols, kernel.channels // config.cols
     single = kernel.out == (1, 1) and groups > 1 and not kernel.channels % cols and kernel.group_stride == cols
-    if not single or kernel.packing or kernel.recurrent:
+    if not single or kernel.packing or kernel.recurrent or kernel.residual:
         return
     weights, parameters = (array.reshape(groups, cols, -1) for array in (kernel.weights, kernel.parameters))
     if (weights == weights[0]).all() and (parameters == parameters[0]).all():

@@ -16,7 +16,7 @@ from sateen.compiler.lowering import lower, reason_for_parts
 from sateen.compiler.model import Model
 from sateen.compiler.placement import Placement, place
 from sateen.compiler.precision import set_precision
-from sateen.compiler.rewrites import rewrite, unfold
+from sateen.compiler.rewrites import join_sums, rewrite, unfold
 from sateen.compiler.verification import verify_program
 from sateen.errors import CompileError, SateenWarning
 from sateen.frontends import load
@@ -93,11 +93,11 @@ def compile(
     combines = combine == "auto" and config.combine > 1
     graph = read(source, calibration, config, example_inputs)
     rewritten = rewrite(graph, config, combine=combines)
-    unfolded = unfold(rewritten, config)
-    precise = set_precision(lower(unfolded.graph, config), config)
+    # Unfolded images take room, which others may need, and so do tensors that are added to others' results.
+    faster = join_sums(unfold(rewritten, config), config)
+    precise = set_precision(lower(faster.graph, config), config)
     placed = place(precise, config)
-    if unfolded is not rewritten and (placed.schedule.spill or placed.refused):
-        # Unfolded images take room, which others may need.
+    if faster is not rewritten and (placed.schedule.spill or placed.refused):
         precise = set_precision(lower(rewritten.graph, config), config)
         placed = place(precise, config)
     report_refused(placed, strict=strict)

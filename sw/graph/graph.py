@@ -160,7 +160,7 @@ def tell(graph: Graph, *, stacklevel: int = 2) -> None:
 
 def _fields(record: Any) -> dict[str, Any]:
     fields = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
-    for name in ("terms", "file_layout"):
+    for name in ("terms", "file_layout", "between", "sum"):
         if fields.get(name) is not None:
             fields[name] = dataclasses.asdict(fields[name])
     return fields

@@ -18,6 +18,7 @@ from sateen.graph import (
     Pool2D,
     Reduction,
     Reshape,
+    ResidualConv2D,
     Resize,
     ResizeBilinear,
     Slice,
@@ -92,6 +93,8 @@ def _result_range(op: Op, inputs: list[tuple[int, int]]) -> tuple[int, int]:
     if isinstance(op, Concatenate | Move | Pad | Reduction | Reshape | Resize | ResizeBilinear | Slice | Transpose):
         lows, highs = zip(*inputs, *([(op.value, op.value)] if isinstance(op, Pad) else []), strict=True)
         return min(lows), max(highs)
+    if isinstance(op, ResidualConv2D):
+        op = op.sum
     low, high = getattr(op, "low", -128), getattr(op, "high", 127)
     if isinstance(op, Pool2D):
         before = inputs[0]

@@ -17,6 +17,7 @@ from sateen.hw.spec.nests import Dim
 from sateen.hw.spec.parameters import BIAS_BYTES, SCALE_BYTES
 from sateen.hw.spec.pe import Precision
 from sateen.hw.spec.recurrent import Recurrent
+from sateen.hw.spec.residual import Sum
 from sateen.sparsity import Packing, Windows
 
 __all__ = ["ONCE", "Kernel", "diagonal", "parameter_words", "parameters", "repeated", "split"]
@@ -92,6 +93,9 @@ class Kernel:
     """Sums are scaled by the inverse root of the input's sum of squares, and by 2^shift."""
     recurrent: Recurrent | None = None
     """What becomes of the sums in place of results; all groups of channels are in one pass then."""
+    residual: Sum | None = None
+    """How each result is added to a byte of another tensor, so many bytes behind it: ``apart``."""
+    apart: int = 0
     packing: Packing | None = None
     """The weights in tiles with selects; ``None``: a tile for each ``tile_depth`` bytes of a run."""
 

@@ -50,6 +50,7 @@ from sateen.graph.ops import (
     ReduceMax,
     Requantize,
     Reshape,
+    ResidualConv2D,
     Resize,
     ResizeBilinear,
     Slice,
@@ -71,6 +72,7 @@ from sateen.graph.ops import (
 )
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.parameters import table_words
+from sateen.hw.spec.residual import sum_words
 
 __all__ = ["LOWERINGS", "Lowered", "LoweredGraph", "lower", "lower_operator"]
 
@@ -97,6 +99,7 @@ LOWERINGS: dict[type[Op], Lowering] = {
     Pad: copies.pad,
     ReduceMax: reduction.reduce_max,
     Requantize: copies.requantize,
+    ResidualConv2D: weighted.residual_conv2d,
     Resize: arrange.resize,
     ResizeBilinear: resizing.resize_bilinear,
     Slice: arrange.slice_,
@@ -256,6 +259,7 @@ def _check_tables(op: Op, tables: LookUp, config: Config) -> None:
 def _check(op: Op, kernel: Kernel, config: Config) -> None:
     """Raises :class:`CompileError` unless one group's weights and one result's window fit the memories."""
     words = kernel.group_words(config) + config.parameter_words
+    words += sum_words(config.weight_rows) if kernel.residual else 0
     if words > config.weight_words:
         over = (words - config.weight_words) * config.weight_word_bytes
         raise CompileError(

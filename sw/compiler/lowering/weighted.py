@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sateen.compiler.lowering import lookup
 from sateen.compiler.lowering.kernel import ONCE, Kernel, diagonal, parameters
 from sateen.compiler.lowering.zero_points import Weights, reason_for_parts, weight_parts
 from sateen.errors import CompileError
@@ -18,14 +19,19 @@ from sateen.graph.ops import (
     DepthwiseConv2D,
     FullyConnected,
     NormalizedProduct,
+    ResidualConv2D,
     Tensor,
     TurnedConv2D,
     Weighted,
 )
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.nests import Dim
+from sateen.hw.spec.residual import Sum
 
-__all__ = ["conv2d", "depthwise_conv2d", "fully_connected", "normalized_product", "row_by_row", "turned_conv2d"]
+__all__ = [
+    "conv2d", "depthwise_conv2d", "fully_connected", "normalized_product", "residual_conv2d", "row_by_row",
+    "turned_conv2d",
+]  # fmt: skip
 
 
 def _bias(op: Weighted, zero_point: int) -> NDArray[np.int64]:
@@ -152,6 +158,23 @@ def turned_conv2d(op: TurnedConv2D, x: Tensor, y: Tensor, config: Config) -> Ker
     as_conv = Conv2D(**_fields(op))  # type: ignore[arg-type]
     turned = row_by_row(as_conv, x, dataclasses.replace(y, shape=(batch, width, height, outputs)), config)
     return dataclasses.replace(turned, spacing=(outputs, width * outputs))
+
+
+def residual_conv2d(op: ResidualConv2D, x: Tensor, residual: Tensor, y: Tensor, config: Config) -> Iterator[Kernel]:
+    """A convolution whose results go through the tables of a sum."""
+    if not config.residual:
+        raise CompileError(f"{op}: the device adds no residual tensors; configure one with residual=1")
+    a, b = (op.between, residual) if op.sum.a == op.between.name else (residual, op.between)
+    found = lookup.add(op.sum, a, b, y, config)
+    tables = found.tables if a is op.between else found.tables[::-1]
+    lane = found.lane
+    total = Sum(
+        tables=tables, bias=found.bias, multiplier=lane.multiplier, shift=lane.shift, zero_point=lane.zero_point,
+        low=lane.low, high=lane.high, rounding=lane.rounding,
+    )  # fmt: skip
+    kernels = conv2d(op.convolution, x, dataclasses.replace(op.between, shape=y.shape), config)
+    for kernel in (kernels,) if isinstance(kernels, Kernel) else kernels:
+        yield dataclasses.replace(kernel, residual=total)
 
 
 def _stacked(parts: Sequence[Weights], config: Config) -> Weights:

@@ -11,17 +11,19 @@ from sateen.compiler.rewrites.broadcast import repeat_smaller
 from sateen.compiler.rewrites.channels import order_channels
 from sateen.compiler.rewrites.constants import tabulate_constants
 from sateen.compiler.rewrites.recurrent import recurrent_bytes, recurrent_codes
+from sateen.compiler.rewrites.residual import join_sums, part_sums
 from sateen.compiler.rewrites.slopes import split_slopes
 from sateen.compiler.rewrites.unfold import fold, unfold
 from sateen.graph import Graph
 from sateen.hw.spec.config import Config
 
-__all__ = ["REWRITES", "Rewrite", "Rewritten", "rewrite", "unfold"]
+__all__ = ["REWRITES", "Rewrite", "Rewritten", "join_sums", "rewrite", "unfold"]
 
 REWRITES: tuple[Rewrite, ...] = (
-    recurrent_codes, recurrent_bytes, fold, order_channels, tabulate_constants, split_slopes, repeat_smaller,
+    recurrent_codes, recurrent_bytes, part_sums, fold, order_channels, tabulate_constants, split_slopes, repeat_smaller,
 )  # fmt: skip
-"""All rewrites, in the order in which they run. :func:`unfold` comes after them, if there is room."""
+"""All rewrites, in the order in which they run. :func:`unfold` and :func:`join_sums` come after them, if there is
+room."""
 
 
 def rewrite(graph: Graph, config: Config, *, combine: bool) -> Rewritten:

@@ -21,6 +21,7 @@ from sateen.compiler.verification.definitions import SUMS, sums
 from sateen.compiler.verification.emulation import Layered, Results, positions, written
 from sateen.compiler.verification.places import Place, element, mistake, places_of
 from sateen.compiler.verification.recurrent import verify_recurrent
+from sateen.compiler.verification.residual import check_residual
 from sateen.compiler.verification.rows import check_layer_norm, check_softmax
 from sateen.compiler.verification.segments import conflicts
 from sateen.compiler.verification.tiles import misplaced
@@ -31,6 +32,7 @@ from sateen.graph.ops import (
     Op,
     Recurrent,
     Reshape,
+    ResidualConv2D,
     TableProduct,
     Weighted,
 )
@@ -85,7 +87,7 @@ class _Verifier:
                 self.buffers[op.output] = self.buffers.get(op.input, op.input)
         self.programs = [records(segment.program) for segment in model.segments]
         self.rng = np.random.default_rng(SEED)
-        sizes = [model.size(op.input) for op in model.graph.ops if isinstance(op, Weighted)]
+        sizes = [model.size(name) for op in model.graph.ops if isinstance(op, Weighted) for name in op.inputs]
         self.numbers = self._numbers(max(sizes, default=0))
         self.garbage = self._numbers(model.config.scratchpad_bytes)
         self.decoded: dict[tuple[int, int], Layered] = {}
@@ -130,7 +132,10 @@ class _Verifier:
             if isinstance(op, TableProduct) and op.loaded:
                 self._layered(place).tables[1] = np.roll(op.table, -128)
         if isinstance(op, Weighted) and type(op) in SUMS:
-            inputs = {op.input: self.numbers[: self.model.size(op.input)]}
+            for place in places:
+                store = self.model.segments[place.segment].weights
+                check_residual(op, place, self._descriptor(place), store, self.graph.tensors)
+            inputs = {name: self.numbers[: self.model.size(name)] for name in op.inputs}
             self._compare(op, places, inputs, self._weighted)
         else:
             # A tensor and its Reshapes are the same bytes.
@@ -213,7 +218,8 @@ class _Verifier:
             raise mistake(op, f"{place} {'normalizes' if d.output.normalized else 'does not normalize'} its input")
         if isinstance(op, Weighted):
             stated = d.output.zero_point, d.output.low, d.output.high, d.output.rounding
-            wanted = self.graph.tensors[op.output].zero_point, op.low, op.high, op.rounding
+            result = op.between if isinstance(op, ResidualConv2D) else self.graph.tensors[op.output]
+            wanted = result.zero_point, op.low, op.high, op.rounding
             if stated != wanted:
                 raise mistake(op, f"{place} has zero point, clamp and rounding {stated}, the graph {wanted}")
 
@@ -371,8 +377,9 @@ class _Verifier:
             """By how much the program's sums are larger if only these bytes of the input are not zero."""
             some = np.zeros_like(x)
             some[low:high] = x[low:high]
-            results = self._layered(place).results(self._memory(op, place, {op.input: some}))
-            a, b = self._weighted(op, results, place, index, {op.input: some})
+            given = {**inputs, op.input: some}
+            results = self._layered(place).results(self._memory(op, place, given))
+            a, b = self._weighted(op, results, place, index, given)
             return (a[:, 0] - b[:, 0] + (1 << 31)) % (1 << 32) - (1 << 31)
 
         constant, low, high = differences(0, 0), 0, len(x)

@@ -13,6 +13,7 @@ from sateen.hw.spec.descriptor import (
     DESCRIPTOR_WORDS,
     DIRECT_BIT,
     NUMBER_DIMS,
+    RESIDUAL_BIT,
     ROWS_BIT,
     SAME_BIASES_BIT,
     SECTIONS,
@@ -31,6 +32,7 @@ from sateen.hw.spec.nests import ACTIVATION_DIMS, OUTPUT_DIMS, Dim
 from sateen.hw.spec.parameters import SCALE_BYTES, TABLE_ENTRIES, table_words
 from sateen.hw.spec.pe import SELECTS_BIT, ZERO_POINT_BIT, select_bits, window
 from sateen.hw.spec.recurrent import Recurrent, Target
+from sateen.hw.spec.residual import sum_words
 
 __all__ = ["decode", "parameters", "records", "row_records", "tables", "tiles"]
 
@@ -54,9 +56,11 @@ def _weights(section: bytes) -> WeightStream:
     base, blocks, groups, modes, words = WeightStream.LAYOUT.unpack_from(section)
     zero_point = modes >> ZERO_POINT_BIT & 0xFF
     return WeightStream(
-        base=base, blocks=blocks, groups=groups, words=words, settings=modes & (1 << ZERO_POINT_BIT) - 1,
+        base=base, blocks=blocks, groups=groups, words=words & (1 << RESIDUAL_BIT) - 1,
+        settings=modes & (1 << ZERO_POINT_BIT) - 1,
         zero_point=zero_point - ((zero_point & 0x80) << 1), tables=bool(modes >> 31), one_scale=bool(modes >> 30 & 1),
         same_biases=bool(modes >> SAME_BIASES_BIT & 1), waits=bool(modes >> WAITS_BIT & 1),
+        residual=bool(words >> RESIDUAL_BIT),
     )  # fmt: skip
 
 
@@ -97,14 +101,17 @@ def _output(section: bytes) -> OutputStream:
         still = NUMBER_DIMS if recurrent.target == Target.CELLS else NUMBER_DIMS[:1]
         dims = _dims([(count, 0 if place in still else step) for place, (count, _, step) in enumerate(fields)])
         rounding = Rounding.DOUBLE
+    softmax, residual = bool(modes >> SOFTMAX_BIT & 1), None
+    if softmax and not combine:
+        softmax, residual, taps = False, taps - ((taps & 0x8000) << 1), 1
     return OutputStream(
         address=address, channels=channels, taps=taps, zero_point=zero_point, low=low, high=high, rounding=rounding,
         combine=combine, quarters=bool(modes >> ROWS_BIT & 1 and not combine),
         layer_norm=bool(modes >> ROWS_BIT & 1 and combine),
-        to_weights=bool(modes >> TO_WEIGHTS_BIT & 1), softmax=bool(modes >> SOFTMAX_BIT & 1),
+        to_weights=bool(modes >> TO_WEIGHTS_BIT & 1), softmax=softmax,
         dims=dims,
         ahead=tuple(ahead for _, ahead, _ in fields), normalized=direct and not combine, entries=entries,
-        recurrent=recurrent,
+        recurrent=recurrent, residual=residual,
     )  # fmt: skip
 
 
@@ -120,7 +127,8 @@ def _dims(fields: Sequence[tuple[int, ...]]) -> tuple[Dim, ...]:
 def _groups(stream: WeightStream, config: Config) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The first word of each group's weights, and the number of words of its parameters behind them."""
     counts = np.array([stream.stored(group, config.weight_rows) for group in range(stream.groups)])
-    return stream.base + np.cumsum(stream.words + counts) - stream.words - counts, counts
+    base = stream.base + (sum_words(config.weight_rows) if stream.residual else 0)
+    return base + np.cumsum(stream.words + counts) - stream.words - counts, counts
 
 
 def tiles(stream: WeightStream, store: NDArray[np.int8], config: Config) -> NDArray[np.int16]:
@@ -152,7 +160,7 @@ def parameters(stream: WeightStream, store: NDArray[np.int8], config: Config) ->
     owner = np.maximum.accumulate(np.where(counts == config.parameter_words, np.arange(stream.groups), 0))
     scales = (first + stream.words + counts)[owner] - SCALE_BYTES
     shift = store[scales + SCALE_BYTES - 1].astype(np.int64)
-    biases = np.where(counts > 0, first, stream.base) + stream.words
+    biases = np.where(counts > 0, first, first[0]) + stream.words
     return np.stack([_int32(store, biases), _int32(store, scales), shift], axis=1)
 
 

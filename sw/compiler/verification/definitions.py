@@ -14,6 +14,7 @@ from sateen.graph.ops import (
     DepthwiseConv2D,
     FullyConnected,
     NormalizedProduct,
+    ResidualConv2D,
     Tensor,
     TransposeConv2D,
     TurnedConv2D,
@@ -45,7 +46,7 @@ def _window(op: Windowed, x: Floats, y: Tensor, pixels: Ints, zero_point: int) -
     return _gathered(x, places, zero_point)
 
 
-def _conv2d(op: Conv2D, x: Floats, y: Tensor, pixels: Ints, zero_point: int) -> Floats:
+def _conv2d(op: Conv2D | ResidualConv2D, x: Floats, y: Tensor, pixels: Ints, zero_point: int) -> Floats:
     return _products(_window(op, x, y, pixels, zero_point), op, 1)
 
 
@@ -88,6 +89,7 @@ SUMS: dict[type[Weighted], Callable[[Any, Floats, Tensor, Ints, int], Floats]] =
     DepthwiseConv2D: _depthwise_conv2d,
     FullyConnected: _fully_connected,
     NormalizedProduct: _fully_connected,
+    ResidualConv2D: _conv2d,
     TransposeConv2D: _transpose_conv2d,
     TurnedConv2D: _turned_conv2d,
 }

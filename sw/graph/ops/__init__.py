@@ -25,6 +25,7 @@ from sateen.graph.ops import (
     recurrent,
     recurrent_bytes,
     reduction,
+    residual,
     resizing,
     weighted,
     wide,
@@ -45,6 +46,7 @@ from sateen.graph.ops.real_layers import *
 from sateen.graph.ops.recurrent import *
 from sateen.graph.ops.recurrent_bytes import *
 from sateen.graph.ops.reduction import *
+from sateen.graph.ops.residual import *
 from sateen.graph.ops.resizing import *
 from sateen.graph.ops.weighted import *
 from sateen.graph.ops.wide import *
@@ -65,6 +67,7 @@ _MODULES = (
     recurrent,
     recurrent_bytes,
     reduction,
+    residual,
     resizing,
     weighted,
     wide,
