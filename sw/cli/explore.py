@@ -158,7 +158,9 @@ REASONS = {
 }
 
 
-NOT_SEARCHED = ("products", "softmax", "squares", "direct", "norms", "recurrent", "layer_norm", "sdram", "window_skip")
+NOT_SEARCHED = (
+    "products", "softmax", "squares", "direct", "norms", "recurrent", "layer_norm", "residual", "sdram", "window_skip",
+)  # fmt: skip
 """Fields that stay at their defaults: no synthesis of them was entered, or a clock of its own would be needed."""
 
 
