@@ -103,12 +103,43 @@ def weight_rows() -> str:
 
 
 def steps() -> str:
-    """What models take by the cycle model on `large`, a row for each configuration."""
-    predicted = [one for one in results.of_kind("predicted") if one["configuration"].startswith("large")]
-    found = {(one["configuration"], one["name"]): one["cycles"] for one in predicted}
+    """What models take by the cycle model on `large`, a row for each configuration, and what it takes where it has been
+    placed."""
+    found, grades = _predicted(), ("grade 6", "grade 8")
     names, configurations = (list(dict.fromkeys(key[axis] for key in found)) for axis in (1, 0))
-    rows = [[f"`{each}`", *(number(found[each, name]) for name in names)] for each in configurations]
-    return table(["configuration", *(f">{name}" for name in names)], rows)
+    rows = []
+    for each in configurations:
+        built = [one for one in _placed() if one["configuration"] == each]
+        clocks = [[max(one["reached_mhz"]) for one in built if one["part"].endswith(grade)] for grade in grades]
+        cycles = (number(found[each, name]) for name in names)
+        placed = (number(built[0]["luts"]) if built else NONE, *(str(max(some)) if some else NONE for some in clocks))
+        rows.append([f"`{each}`", *cycles, *placed])
+    heads = [*names, "LUTs", *(f"MHz, speed {grade}" for grade in grades)]
+    return table(["configuration", *(f">{head}" for head in heads)], rows)
+
+
+def benchmarks() -> str:
+    """What models take by the cycle model on each build of `large`, at the clock that it reached."""
+    found = _predicted()
+    names = list(dict.fromkeys(name for _, name in found))
+    rows = []
+    for one in _placed():
+        clock, configuration = max(one["reached_mhz"]), one["configuration"]
+        if (configuration, names[0]) in found:
+            times = (f"{found[configuration, name] / clock / 1000:.3f}" for name in names)
+            rows.append([f"`{one['name']}`", f"`{configuration}`", f"{clock:.1f}", *times])
+    return table(["board", "configuration", ">MHz", *(f">{name}, ms" for name in names)], rows)
+
+
+def _predicted() -> dict[tuple[str, str], int]:
+    """Cycles of models on `large`, by configuration and model."""
+    predicted = [one for one in results.of_kind("predicted") if one["configuration"].startswith("large")]
+    return {(one["configuration"], one["name"]): one["cycles"] for one in predicted}
+
+
+def _placed() -> list[Record]:
+    """Builds of `large` for boards."""
+    return [one for one in results.of_kind("board") if one["configuration"].startswith("large")]
 
 
 def attention() -> str:
@@ -322,6 +353,7 @@ def _versions(tools: dict[str, str]) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "attention": attention,
+    "benchmarks": benchmarks,
     "block-rams": block_rams,
     "boards": boards,
     "budgets": budgets,

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from sateen.hw.spec.parameters import TABLE_ENTRIES
 
@@ -19,6 +17,8 @@ LEAST_COLS = 8
 """Columns that a weight word needs to hold an entry of each table."""
 LANE_WORDS = 2
 """Words behind those of the tables."""
+ENTRIES = struct.Struct("<ii")
+"""A word of the tables: an entry of each, int32."""
 LANE = struct.Struct("<iibbbbB")
 """bias, multiplier; shift, zero point, low, high, :class:`~sateen.hw.spec.descriptor.Rounding`: 8 bytes in the first
 word, 5 in the second."""
@@ -34,7 +34,7 @@ class Sum:
     """How a result q of a convolution, after its own clamp, and a residual r become a result:
     ``requantize(tables[0][q] + tables[1][r] + bias)``, as a lookup of two tensors with ``Combine.ADD``."""
 
-    tables: NDArray[np.int64]
+    tables: Sequence[Sequence[int]]
     """[2, TABLE_ENTRIES], int32; by the unsigned byte."""
     multiplier: int
     shift: int
@@ -46,26 +46,23 @@ class Sum:
     bias: int = 0
     """int32."""
 
-    def words(self, cols: int, weight_rows: int) -> NDArray[np.int8]:
-        """The weight store's words, [:func:`sum_words`, cols]: an entry of each table in a word, four bytes each, the
-        lowest first; then :data:`LANE`; then zeros."""
-        store = np.zeros((sum_words(weight_rows), cols), np.int8)
-        store[:TABLE_ENTRIES, :8] = np.ascontiguousarray(self.tables.T.astype("<i4")).view(np.int8)
+    def words(self, cols: int, weight_rows: int) -> bytes:
+        """The weight store's words, :func:`sum_words` of ``cols`` bytes each: :data:`ENTRIES`, then :data:`LANE`, then
+        zeros."""
         bias = (self.bias + (1 << 31)) % (1 << 32) - (1 << 31)
-        lane = LANE.pack(
-            bias, self.multiplier, self.shift, self.zero_point, self.low, self.high, self.rounding
-        )  # fmt: skip
-        store[TABLE_ENTRIES, :8] = np.frombuffer(lane[:8], np.int8)
-        store[TABLE_ENTRIES + 1, : len(lane) - 8] = np.frombuffer(lane[8:], np.int8)
-        return store
+        lane = LANE.pack(bias, self.multiplier, self.shift, self.zero_point, self.low, self.high, self.rounding)
+        entries = (ENTRIES.pack(int(a), int(b)) for a, b in zip(*self.tables, strict=True))
+        store = b"".join(word.ljust(cols, b"\0") for word in (*entries, lane[:8], lane[8:]))
+        return store.ljust(sum_words(weight_rows) * cols, b"\0")
 
     @classmethod
-    def read(cls, words: NDArray[np.int8]) -> Sum:
-        """The inverse of :meth:`words`."""
-        tables = np.ascontiguousarray(words[:TABLE_ENTRIES, :8]).view("<i4").T.astype(np.int64)
-        lane = words[TABLE_ENTRIES, :8].tobytes() + words[TABLE_ENTRIES + 1, : LANE.size - 8].tobytes()
+    def read(cls, words: bytes, cols: int) -> Sum:
+        """The inverse of :meth:`words`; others may follow."""
+        entries = [ENTRIES.unpack_from(words, place * cols) for place in range(TABLE_ENTRIES)]
+        begin = TABLE_ENTRIES * cols
+        lane = words[begin : begin + 8] + words[begin + cols :][: LANE.size - 8]
         bias, multiplier, shift, zero_point, low, high, rounding = LANE.unpack(lane)
         return cls(
-            tables=tables, multiplier=multiplier, shift=shift, zero_point=zero_point, low=low, high=high,
-            rounding=rounding, bias=bias,
+            tables=tuple(zip(*entries, strict=True)), multiplier=multiplier, shift=shift, zero_point=zero_point,
+            low=low, high=high, rounding=rounding, bias=bias,
         )  # fmt: skip

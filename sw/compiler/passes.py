@@ -178,7 +178,8 @@ def passes(kernel: Kernel, config: Config, *, source: int, target: int, rows: in
     store = _words(kernel, config)
     groups, group_words = store.shape[:2]
     results = config.positions // kernel.pool_size
-    before = kernel.residual.words(config.cols, config.weight_rows) if kernel.residual else store[0, :0]
+    before = np.frombuffer(kernel.residual.words(config.cols, config.weight_rows) if kernel.residual else b"", np.int8)
+    before = before.reshape(-1, config.cols)
     result = []
     for first, size, count in split(groups, min(groups, (words - len(before)) // group_words)):
         for part in range(count):

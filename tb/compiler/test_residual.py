@@ -19,6 +19,7 @@ from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS, Rounding
 from sateen.hw.spec.parameters import TABLE_ENTRIES
 from sateen.hw.spec.residual import RESIDUAL_UNIT, Sum, sum_words
 from sateen.quantize.precision import value_ranges
+from sateen.testing import check_layers
 from sateen.testing.graphs import random_input
 
 CONFIG = parse_config("small,weight_rows=2,overlap=1,residual=2")
@@ -174,8 +175,8 @@ def test_words(cols, weight_rows):
     limits = {"low": -128, "high": 127}
     given = Sum(tables=tables, multiplier=2**31 - 1, shift=-31, zero_point=-128, rounding=2, bias=-5, **limits)
     words = given.words(cols, weight_rows)
-    assert words.shape == (sum_words(weight_rows), cols) and words.shape[0] % weight_rows == 0
-    found = Sum.read(words)
+    assert len(words) == sum_words(weight_rows) * cols and sum_words(weight_rows) % weight_rows == 0
+    found = Sum.read(words + b"others", cols)
     np.testing.assert_array_equal(found.tables, tables)
     names = ("multiplier", "shift", "zero_point", "low", "high", "rounding", "bias")
     assert [getattr(found, name) for name in names] == [getattr(given, name) for name in names]
@@ -218,3 +219,22 @@ def test_warned_of_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error", SateenWarning)
         sateen.compile(network("tensor before"), CONFIG, strict=True)
+
+
+DEVICES = [
+    "small,residual=1", "small,weight_rows=2,overlap=1,residual=2", "small,rows=16,weight_rows=4,lanes=8,residual=4",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("config", DEVICES)
+def test_on_the_device(config):
+    """Every case through the RTL, in one go and layer by layer, in the cycles that the model predicts."""
+    with sateen.open(f"sim:{config}") as device:
+        for seed, case in enumerate(NETWORKS):
+            graph = network(case, seed)
+            loaded = device.load(sateen.compile(graph, device.config, strict=True))
+            assert any(layer.op == "ResidualConv2D" for layer in loaded.model.layers)
+            check_layers(loaded, random_input(graph, np.random.default_rng(seed), 2))
+            for layer in loaded.profile.layers:
+                c, p = layer.counters, layer.layer.predicted
+                assert c.busy == p.busy and abs(c.cycles - p.cycles) <= max(2, 0.01 * c.cycles), f"{case}: {c}, {p}"

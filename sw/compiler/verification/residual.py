@@ -36,16 +36,15 @@ def check_residual(
         raise mistake(op, f"{place} adds bytes {d.output.residual * RESIDUAL_UNIT} behind its results, not {apart}")
     if apart and address < place.address + place.size and place.address < address + count:
         raise mistake(op, f"{place} writes over the tensor that it adds")
-    found = Sum.read(store[d.weights.base :])
+    found = Sum.read(store[d.weights.base :].tobytes(), store.shape[1])
+    tables = np.array(found.tables)
     left, right = np.meshgrid(BYTES, BYTES, indexing="ij")
     between, added = op.between, tensors[op.residual]
     values = {between.name: left, op.residual: right}
     wanted = op.sum.execute({between.name: between, op.residual: added, op.output: tensors[op.output]}, values)
     results = golden.requantize(
-        found.tables[0][left.view(np.uint8)] + found.tables[1][right.view(np.uint8)] + found.bias, found.multiplier,
-        found.shift,
-        rounding=found.rounding, zero_point=found.zero_point, low=found.low,
-        high=found.high,
+        tables[0][left.view(np.uint8)] + tables[1][right.view(np.uint8)] + found.bias, found.multiplier, found.shift,
+        rounding=found.rounding, zero_point=found.zero_point, low=found.low, high=found.high,
     )  # fmt: skip
     wrong = np.argwhere(results != wanted)
     if len(wrong):
