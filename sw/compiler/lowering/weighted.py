@@ -166,7 +166,7 @@ def residual_conv2d(op: ResidualConv2D, x: Tensor, residual: Tensor, y: Tensor, 
         raise CompileError(f"{op}: the device adds no residual tensors; configure one with residual=1")
     a, b = (op.between, residual) if op.sum.a == op.between.name else (residual, op.between)
     found = lookup.add(op.sum, a, b, y, config)
-    tables = found.tables if a is op.between else found.tables[::-1]
+    tables = (found.tables if a is op.between else found.tables[::-1]).tolist()
     lane = found.lane
     total = Sum(
         tables=tables, bias=found.bias, multiplier=lane.multiplier, shift=lane.shift, zero_point=lane.zero_point,
