@@ -88,7 +88,7 @@ def _requantize(config: Config) -> wiring.Component:
 
 
 def _scratchpad(config: Config) -> wiring.Component:
-    from sateen.hw.memory import Scratchpad
+    from sateen.hw.scratchpad import Scratchpad
 
     return Scratchpad(banks=config.banks, depth=config.scratchpad_bytes // config.banks)
 

@@ -10,11 +10,11 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Member, Out
 from amaranth.utils import ceil_log2
 
-from sateen.hw.spec.timing import BLOCK_DEPTH, LUT_DEPTH, block_depths, block_memory_latency
+from sateen.hw.spec.timing import BLOCK_DEPTH, block_depths, block_memory_latency
 from sateen.hw.stream.delay import FANOUT, delayed, replicated
-from sateen.hw.stream.mux import indexed_mux, pipelined_mux
+from sateen.hw.stream.mux import pipelined_mux
 
-__all__ = ["NO_COLLISIONS", "Block", "BlockMemory", "Scratchpad", "last_read"]
+__all__ = ["NO_COLLISIONS", "Block", "BlockMemory", "last_read"]
 
 BLOCK_LATENCY = 2
 """Cycles of a block RAM and its output register."""
@@ -60,6 +60,8 @@ class BlockMemory(wiring.Component):
         Words, 1 or more.
     logic : bool
         It is made of LUTs that are memories.
+    reads_back : bool
+        The port that writes reads, too. Of a single byte only.
 
     Members
     -------
@@ -67,19 +69,24 @@ class BlockMemory(wiring.Component):
         A read: data ``latency`` cycles after the address, see :func:`sateen.hw.spec.timing.block_memory_latency`.
     w_address, w_data : In, w_enable : In(lanes)
         A write of the enabled bytes; a read from the next cycle on sees it.
+    back_data : Out
+        The word at ``w_address``, ``latency`` cycles after a cycle in which nothing is written; else anything. Only
+        with ``reads_back``.
     """
 
-    def __init__(self, *, lanes: int, depth: int, logic: bool = False):
+    def __init__(self, *, lanes: int, depth: int, logic: bool = False, reads_back: bool = False):
         for name, value in (("lanes", lanes), ("depth", depth)):
             if value < 1:
                 raise ValueError(f"{name} must be 1 or more, not {value!r}")
-        self.lanes, self.depth, self.logic = lanes, depth, logic
+        if reads_back and lanes > 1:
+            raise ValueError(f"lanes must be 1 where words are read back, not {lanes!r}")
+        self.lanes, self.depth, self.logic, self.reads_back = lanes, depth, logic, reads_back
         self.latency = block_memory_latency(lanes=lanes, depth=depth)
         self.near = block_memory_latency(lanes=1, depth=depth)
         # What remains below deep blocks may be so shallow that four bytes fill a block RAM.
         last = block_depths(lanes=lanes, depth=depth)[-1]
         self.beside = FANOUT if depth > BLOCK_DEPTH and last <= BLOCK_DEPTH // FANOUT else NEAR
-        super().__init__(_word_ports(lanes, depth))
+        super().__init__(_word_ports(lanes, depth, reads_back=reads_back))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -117,9 +124,11 @@ class BlockMemory(wiring.Component):
         offset_bits = min(len(self.r_address), ceil_log2(BLOCK_DEPTH))
         depths = block_depths(lanes=self.lanes, depth=self.depth)
         block, written = (self._block(address, depths) for address in (self.r_address, self.w_address))
-        outputs = []
+        outputs, backs = [], []
         for index, depth in enumerate(depths):
-            memory = Block(lanes=self.lanes, depth=depth, level=index > 0, logic=self.logic)
+            memory = Block(
+                lanes=self.lanes, depth=depth, level=index > 0, logic=self.logic, reads_back=self.reads_back
+            )  # fmt: skip
             m.submodules[f"block_{index}"] = memory
             m.d.comb += [
                 memory.r_address.eq(self.r_address[:offset_bits]),
@@ -128,8 +137,13 @@ class BlockMemory(wiring.Component):
                 memory.w_enable.eq(Mux(written == index, self.w_enable, 0)),
             ]
             outputs.append(memory.r_data.as_value())
+            if self.reads_back:
+                backs.append(memory.back_data.as_value())
         block = delayed(m, block, BLOCK_LATENCY, name="chosen_block")
         m.d.comb += self.r_data.as_value().eq(pipelined_mux(m, outputs, block, name="chosen"))
+        if self.reads_back:
+            written = delayed(m, written, BLOCK_LATENCY, name="written_block")
+            m.d.comb += self.back_data.as_value().eq(pipelined_mux(m, backs, written, name="back"))
 
     def _block(self, address: Value, depths: list[int]) -> Value:
         """The number of the block that has a word."""
@@ -141,7 +155,7 @@ class BlockMemory(wiring.Component):
         return Mux((block == last - 1) & address[ceil_log2(BLOCK_DEPTH) - 1], last, block)
 
 
-def _word_ports(lanes: int, depth: int, lane_bits: int = 8) -> dict[str, Member]:
+def _word_ports(lanes: int, depth: int, lane_bits: int = 8, *, reads_back: bool = False) -> dict[str, Member]:
     """Ports of a memory of words."""
     word, address = data.ArrayLayout(lane_bits, lanes), max(1, ceil_log2(depth))
     return {
@@ -150,6 +164,7 @@ def _word_ports(lanes: int, depth: int, lane_bits: int = 8) -> dict[str, Member]
         "w_address": In(address),
         "w_data": In(word),
         "w_enable": In(lanes),
+        **({"back_data": Out(word)} if reads_back else {}),
     }
 
 
@@ -173,15 +188,18 @@ class Block(wiring.Component):
         It is one of the blocks of a deeper memory, below the first.
     logic : bool
         It is made of LUTs that are memories.
+    reads_back : bool
+        The port that writes reads, too: ``back_data`` as :class:`BlockMemory`'s. A DP16KD has that port anyway; where
+        the memory is inferred, and in LUTs, synthesis may double it. Words have fewer than four bytes.
     """
 
     def __init__(
         self, *, lanes: int, depth: int, whole: bool = False, lane_bits: int = 8, level: bool = False,
-        logic: bool = False,
+        logic: bool = False, reads_back: bool = False,
     ):  # fmt: skip
         self.lanes, self.depth, self.whole, self.lane_bits = lanes, depth, whole, lane_bits
-        self.level, self.logic = level, logic
-        super().__init__(_word_ports(lanes, depth, lane_bits))
+        self.level, self.logic, self.reads_back = level, logic, reads_back
+        super().__init__(_word_ports(lanes, depth, lane_bits, reads_back=reads_back))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -205,6 +223,10 @@ class Block(wiring.Component):
             write.en.eq(self.w_enable),
         ]
         m.d.comb += self.r_data.as_value().eq(delayed(m, read.data, name="output"))
+        if self.reads_back:
+            back = memory.read_port()
+            m.d.comb += [back.addr.eq(self.w_address), back.en.eq(~self.w_enable.any())]
+            m.d.comb += self.back_data.as_value().eq(delayed(m, back.data, name="back"))
         return m
 
     def _from_logic(self, m: Module, platform: object) -> None:
@@ -223,6 +245,10 @@ class Block(wiring.Component):
                 port.data.eq(delayed(m, self.w_data[lane], name=f"data_{lane}")),
                 self.r_data[lane].eq(delayed(m, read.data, name=f"output_{lane}")),
             ]
+            if self.reads_back:
+                back = memory.read_port(domain="comb")
+                m.d.comb += back.addr.eq(write[self.lanes :])
+                m.d.comb += self.back_data[lane].eq(delayed(m, back.data, name=f"back_{lane}"))
 
     def _together(self) -> int:
         """Bytes of a word in one DP16KD of 2048, 1024 or 512 words; 0 if most of it would be empty, or if the memory is
@@ -231,11 +257,13 @@ class Block(wiring.Component):
             return 0
         if (self.whole or self.level) and self.lanes == 4 and SHALLOW < self.depth <= ECP5_BITS // 36:
             return 4
-        return 0 if self.depth <= ECP5_BITS // 36 else 2 if self.depth <= ECP5_BITS // 18 else 1
+        # An inferred memory may be doubled where it is read back.
+        least = SHALLOW if self.reads_back else ECP5_BITS // 36
+        return 0 if self.depth <= least else 2 if self.depth <= ECP5_BITS // 18 else 1
 
     def _ecp5(self, first: int, together: int) -> Instance:
-        """The block RAM of ``together`` lanes: port A writes, port B reads; with four lanes, each word takes the data
-        pins of both."""
+        """The block RAM of ``together`` lanes: port A writes, and reads back, port B reads; with four lanes, each word
+        takes the data pins of both."""
         lanes = range(first, min(self.lanes, first + together))
         enable = Cat(self.w_enable[lane] for lane in lanes)
         # A word of 9, 18 or 36 bits leaves the lowest address bits unused; for wide words, some of them enable bytes.
@@ -248,6 +276,10 @@ class Block(wiring.Component):
             for lane in range(4)
             for bit in range(9)
         ]
+        if self.reads_back:
+            for lane in lanes:
+                start = 18 + 9 * (lane - first)
+                out[start : start + self.lane_bits] = self.back_data[lane]
         pins: dict[str, object] = {}
         for bit in range(14):
             pins |= {
@@ -273,7 +305,7 @@ class Block(wiring.Component):
             i_WEB=Const(0),
             p_DATA_WIDTH_A=width,
             p_DATA_WIDTH_B=width,
-            p_REGMODE_A="OUTREG" if together == 4 else "NOREG",
+            p_REGMODE_A="OUTREG" if together == 4 or self.reads_back else "NOREG",
             p_REGMODE_B="OUTREG",
             p_RESETMODE="SYNC",
             p_ASYNC_RESET_RELEASE="SYNC",
@@ -285,112 +317,3 @@ class Block(wiring.Component):
             p_WRITEMODE_B="NORMAL",
             p_GSR="DISABLED",
         )
-
-
-class Scratchpad(wiring.Component):
-    """The activation memory: reads any ``banks`` consecutive bytes and writes any others in one cycle, wherever they
-    begin.
-
-    Each bank is a memory of bytes with an address of its own; byte ``a`` is in bank ``a % banks``. Reads and writes
-    rotate bytes to and from their banks in pipelined steps. One read and one write per cycle. Past the end, reads give
-    anything and writes do nothing.
-
-    Parameters
-    ----------
-    banks : int
-        Bytes of an access, a power of two, 2 or more.
-    depth : int
-        Bytes of a bank.
-    logic : bool
-        Banks of at most :data:`LUT_DEPTH` bytes are made of LUTs.
-
-    Members
-    -------
-    r_address : In, r_data : Out
-        A read: lane ``k`` has byte ``r_address + k``, ``read_latency`` cycles after the address.
-    w_address, w_data : In, w_enable : In(banks)
-        A write: lane ``k`` goes to byte ``w_address + k`` if enabled. A read from ``write_latency`` cycles later on
-        sees it.
-    """
-
-    def __init__(self, *, banks: int, depth: int, logic: bool = False):
-        if banks < 2 or banks & (banks - 1):
-            raise ValueError(f"banks must be a power of two of 2 or more, not {banks!r}")
-        if depth < 1:
-            raise ValueError(f"depth must be 1 or more, not {depth!r}")
-        self.banks, self.depth, self.logic = banks, depth, logic and depth <= LUT_DEPTH
-        self.select = ceil_log2(banks)
-        # Banks are spread over the chip: every few have address registers of their own.
-        self.copies = -(-banks // FANOUT)
-        # Rotations by up to 3 places a cycle: a 4:1 multiplexer per bit.
-        self.steps = -(-self.select // 2)
-        self.write_latency = self.steps
-        self.bank_latency = block_memory_latency(lanes=1, depth=depth)
-        self.read_latency = 2 + self.bank_latency + self.steps
-        line = data.ArrayLayout(8, banks)
-        address = ceil_log2(banks * depth)
-        super().__init__(
-            {
-                "r_address": In(address),
-                "r_data": Out(line),
-                "w_address": In(address),
-                "w_data": In(line),
-                "w_enable": In(banks),
-            }
-        )
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        banks = []
-        for index in range(self.banks):
-            m.submodules[f"bank_{index}"] = bank = BlockMemory(
-                lanes=1, depth=self.depth, logic=self.logic
-            )  # fmt: skip
-            banks.append(bank)
-
-        # Reading: lane k is in bank (start + k) % banks, so the line is rotated down by the start.
-        for bank, address in zip(banks, self._bank_addresses(m, platform, self.r_address, name="r"), strict=True):
-            m.d.comb += bank.r_address.eq(address)
-        start = delayed(m, self.r_address[: self.select], 1 + self.bank_latency, name="r_start")
-        starts = replicated(m, platform, start, self.copies, name="r_start")
-        line = self._rotated(m, [bank.r_data[0] for bank in banks], starts, down=True, name="r_line")
-        m.d.comb += Cat(self.r_data).eq(Cat(line))
-
-        # Writing: each byte takes its enable along.
-        starts = replicated(m, platform, self.w_address[: self.select], self.copies, name="w_start")
-        items = [
-            delayed(m, Cat(self.w_data[lane], self.w_enable[lane]), name=f"item_{lane}") for lane in range(self.banks)
-        ]
-        line = self._rotated(m, items, starts, down=False, name="w_line")
-        addresses = self._bank_addresses(m, platform, self.w_address, name="w")
-        for index, (bank, item) in enumerate(zip(banks, line, strict=True)):
-            address = delayed(m, addresses[index], self.steps - 1, name=f"w_address_{index}")
-            m.d.comb += [bank.w_address.eq(address), bank.w_data[0].eq(item[:8]), bank.w_enable.eq(item[8])]
-        return m
-
-    def _bank_addresses(self, m: Module, platform: object, address: Value, *, name: str) -> list[Signal]:
-        """The row of each bank, two cycles later: banks before that of the first byte use the next row."""
-        start, row = address[: self.select], address[self.select :]
-        rows = replicated(m, platform, row, self.copies, name=f"{name}_row")
-        nexts = replicated(m, platform, (row + 1)[: len(row)], self.copies, name=f"{name}_next")
-        wraps = delayed(m, Cat(*(start > index for index in range(self.banks - 1)), Const(0, 1)), name=f"{name}_wraps")
-        return [
-            delayed(m, Mux(wraps[index], nexts[index // FANOUT], rows[index // FANOUT]), name=f"{name}_{index}")
-            for index in range(self.banks)
-        ]
-
-    def _rotated(self, m: Module, line: list, starts: list[Signal], *, down: bool, name: str) -> list:
-        """``line`` rotated by a number of places, by two bits of it per cycle; each :data:`FANOUT` bytes have registers
-        of that number of their own."""
-        for step in range(self.steps):
-            unit = 1 << (2 * step)
-            rotated = []
-            for index in range(self.banks):
-                places = starts[index // FANOUT][:2]
-                sources = [
-                    line[(index + (1 if down else -1) * place * unit) % self.banks] for place in range(1 << len(places))
-                ]
-                rotated.append(delayed(m, indexed_mux(sources, places), name=f"{name}_{step}_{index}"))
-            line = rotated
-            starts = [delayed(m, start[2:], name=f"{name}_start_{step}_{copy}") for copy, start in enumerate(starts)]
-        return line

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import connect
 from amaranth.utils import ceil_log2
 
 from sateen.hw.host import EngineSignature, HostPort
-from sateen.hw.memory import BlockMemory, Scratchpad
+from sateen.hw.memory import BlockMemory
 from sateen.hw.pipelined.accumulate import Accumulators
 from sateen.hw.pipelined.activations import ActivationUnit
 from sateen.hw.pipelined.cells import Cells
@@ -27,6 +27,7 @@ from sateen.hw.pipelined.softmax import Distances, RowScales
 from sateen.hw.pipelined.weight_store import WeightStore
 from sateen.hw.pipelined.weights import ChannelParameters, WeightUnit, parameter_word
 from sateen.hw.requantize import CHANNEL, SETTINGS
+from sateen.hw.scratchpad import Scratchpad
 from sateen.hw.spec.config import Config, ceil_pow2
 from sateen.hw.spec.counters import RECORD_WORDS
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS, SECTIONS

@@ -9,12 +9,12 @@ import pytest
 import sateen
 from sateen.compiler.memory import plan
 from sateen.errors import CompileError
-from sateen.hw.memory import Scratchpad
 from sateen.hw.pipelined.accumulate import Accumulators
 from sateen.hw.pipelined.lookup import Combiner
 from sateen.hw.pipelined.output import OutputUnit
 from sateen.hw.pipelined.postprocess import PostProcess
 from sateen.hw.pipelined.weight_store import WeightStore
+from sateen.hw.scratchpad import Scratchpad
 from sateen.hw.spec.config import PRESETS, Config
 from sateen.hw.spec.timing import Timing
 from sateen.hw.tile import Tile

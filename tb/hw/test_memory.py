@@ -9,8 +9,9 @@ from sateen.fpga.flow import Technology, synthesize
 from sateen.fpga.parts import PARTS
 from sateen.fpga.probe import Probe
 from sateen.hw.export import ports
-from sateen.hw.memory import Block, BlockMemory, Scratchpad
+from sateen.hw.memory import Block, BlockMemory
 from sateen.hw.rtlil import converted
+from sateen.hw.scratchpad import Scratchpad
 
 
 @pytest.mark.parametrize(("lanes", "depth"), [
@@ -33,6 +34,23 @@ def test_block_memory_on_ecp5(lanes, depth):
 @pytest.mark.parametrize(("banks", "depth"), [(2, 8), (8, 20), (16, 32), pytest.param(4, 16, marks=pytest.mark.prove)])
 def test_scratchpad(banks, depth):
     run("scratchpad", banks=banks, depth=depth, logic=int(banks == 8))
+
+
+@pytest.mark.parametrize(("banks", "depth", "technology"), [
+    (2, 8, None), (16, 32, None), (8, 20, None), (4, 2500, None), (16, 300, "ecp5"), (2, 2100, "ecp5"),
+    pytest.param(8, 600, "ecp5", marks=pytest.mark.prove),
+])  # fmt: skip
+def test_scratchpad_reads_where_it_writes(banks, depth, technology):
+    run("scratchpad", technology=technology, banks=banks, depth=depth, logic=int(banks == 8), back=1)
+
+
+@pytest.mark.parametrize("depth", [129, 512, 1024, 4096])
+def test_a_second_read_takes_no_more_block_rams(depth):
+    """The port that writes a DP16KD is there anyway."""
+    memory = Scratchpad(banks=4, depth=depth, reads_back=True)
+    text = converted(memory, name="memory", ports=ports(memory), platform=Technology("ecp5"))
+    assert "$mem" not in text
+    assert len(re.findall(r"^  cell \\DP16KD ", text, re.MULTILINE)) == 4 * -(-depth // 2048)
 
 
 @pytest.mark.parametrize("depth", [16, 129, 512, 1024, 2048, 4096])
@@ -60,3 +78,5 @@ def test_rejects():
         BlockMemory(lanes=4, depth=0)
     with pytest.raises(ValueError, match="banks must be a power of two of 2 or more, not 6"):
         Scratchpad(banks=6, depth=4)
+    with pytest.raises(ValueError, match="lanes must be 1 where words are read back, not 2"):
+        BlockMemory(lanes=2, depth=4, reads_back=True)

@@ -8,7 +8,8 @@ import cocotb
 from amaranth.lib import data
 from cocotb.triggers import RisingEdge
 
-from sateen.hw.memory import BlockMemory, Scratchpad
+from sateen.hw.memory import BlockMemory
+from sateen.hw.scratchpad import Scratchpad
 from sateen.testing.bench import Bench
 from sateen.testing.dut import parameters, reset
 
@@ -17,8 +18,13 @@ def block_memory(*, lanes=4, depth=1024):
     return BlockMemory(lanes=lanes, depth=depth)
 
 
-def scratchpad(*, banks=8, depth=64, logic=0):
-    return Scratchpad(banks=banks, depth=depth, logic=bool(logic))
+def scratchpad(*, banks=8, depth=64, logic=0, back=0):
+    return Scratchpad(banks=banks, depth=depth, logic=bool(logic), reads_back=bool(back))
+
+
+def reading_back(p, tests):
+    """Only some memories read where they write."""
+    return [name for name in tests if p["back"] or name != "reads_back"]
 
 
 @cocotb.test()
@@ -89,6 +95,36 @@ async def bytes_match_model(dut):
             ]
 
 
+@cocotb.test()
+async def reads_back(dut):
+    """In cycles without a write, the line at the write's address comes, as all writes before have left it."""
+    banks, depth = parameters()["banks"], parameters()["depth"]
+    component = scratchpad(banks=banks, depth=depth, back=1)
+    shape, size = data.ArrayLayout(8, banks), banks * depth
+    await reset(dut)
+    model = [random.randrange(256) for _ in range(size)]
+    dut.w_enable.value = (1 << banks) - 1
+    for address in range(0, size, banks):
+        dut.w_address.value = address
+        dut.w_data.value = shape.const(model[address : address + banks]).as_bits()
+        await RisingEdge(dut.clk)
+    corners, reads, start = [0, 1, banks - 1, size - banks, size - banks - 1], [], 0
+    for cycle in range(1500):
+        # Often what has just been written, whole or in part.
+        start = start if random.random() < 0.3 else random.choice([*corners, random.randrange(size - banks + 1)])
+        line, enable = [random.randrange(256) for _ in range(banks)], random.choice([0, random.randrange(1 << banks)])
+        dut.w_address.value, dut.w_data.value, dut.w_enable.value = start, shape.const(line).as_bits(), enable
+        dut.r_address.value = random.choice([start, random.randrange(size - banks + 1)])
+        for lane in range(banks):
+            if enable >> lane & 1:
+                model[start + lane] = line[lane]
+        reads.append(None if enable else model[start : start + banks])
+        await RisingEdge(dut.clk)
+        want = reads[cycle - component.back_latency] if cycle >= component.back_latency else None
+        if want is not None:
+            assert [int(byte) for byte in shape.from_bits(int(dut.back_data.value))] == want, f"cycle {cycle}"
+
+
 BENCHES = [
     Bench(
         name="block-memory",
@@ -98,6 +134,6 @@ BENCHES = [
     Bench(
         name="scratchpad",
         title="lines of bytes at any address, written and read at once",
-        create=scratchpad, only=("bytes_match_model",),
+        create=scratchpad, only=("bytes_match_model", "reads_back"), applies=reading_back,
     ),
 ]

@@ -29,7 +29,7 @@ module DP16KD #(
     wire [35:0] in = {DIB17, DIB16, DIB15, DIB14, DIB13, DIB12, DIB11, DIB10, DIB9, DIB8, DIB7, DIB6, DIB5, DIB4, DIB3, DIB2, DIB1, DIB0,
         DIA17, DIA16, DIA15, DIA14, DIA13, DIA12, DIA11, DIA10, DIA9, DIA8, DIA7, DIA6, DIA5, DIA4, DIA3, DIA2, DIA1, DIA0};
     reg [35:0] read, out;
-    reg [17:0] read_a;
+    reg [17:0] read_a, out_a;
     // Of initial contents, a word of 18 bits has twenty.
     wire [64*320-1:0] initial_contents = {
         INITVAL_3F, INITVAL_3E, INITVAL_3D, INITVAL_3C, INITVAL_3B, INITVAL_3A, INITVAL_39, INITVAL_38,
@@ -42,9 +42,11 @@ module DP16KD #(
         INITVAL_07, INITVAL_06, INITVAL_05, INITVAL_04, INITVAL_03, INITVAL_02, INITVAL_01, INITVAL_00};
     integer place, index;
     initial for (place = 0; place < 2048; place = place + 1) memory[place] = initial_contents[20*(place/2) + 9*(place%2) +: 9];
-    always @(posedge CLKA)
-        if (CEA & {CSA2, CSA1, CSA0} == 0)
+    always @(posedge CLKA) begin
+        if (CEA & {CSA2, CSA1, CSA0} == 0 & (~WEA | WRITEMODE_A != "NORMAL"))
             read_a <= DATA_WIDTH_A == 9 ? {9'b0, memory[a[13:3]]} : {memory[{a[13:4], 1'b1}], memory[{a[13:4], 1'b0}]};
+        if (OCEA) out_a <= read_a;
+    end
     always @(posedge CLKA)
         if (CEA & WEA & {CSA2, CSA1, CSA0} == 0) begin
             if (DATA_WIDTH_A == 9) memory[a[13:3]] <= in[8:0];
@@ -63,7 +65,7 @@ module DP16KD #(
     end
     wire [35:0] word = REGMODE_B == "OUTREG" ? out : read;
     // Of a word with more bits than a port, port A's pins have the lower ones.
-    wire [17:0] lower = DATA_WIDTH_B == 36 ? word[17:0] : read_a;
+    wire [17:0] lower = DATA_WIDTH_B == 36 ? word[17:0] : REGMODE_A == "OUTREG" ? out_a : read_a;
     wire [17:0] upper = DATA_WIDTH_B == 36 ? word[35:18] : word[17:0];
     assign {DOB17, DOB16, DOB15, DOB14, DOB13, DOB12, DOB11, DOB10, DOB9, DOB8, DOB7, DOB6, DOB5, DOB4, DOB3, DOB2, DOB1, DOB0} = upper;
     assign {DOA17, DOA16, DOA15, DOA14, DOA13, DOA12, DOA11, DOA10, DOA9, DOA8, DOA7, DOA6, DOA5, DOA4, DOA3, DOA2, DOA1, DOA0} = lower;
