@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sateen.hw.spec.descriptor import ActivationStream, OutputStream, WeightStream
 from sateen.hw.spec.nests import CHANNELS_DIM, CHUNK_DIM, X_DIM, Y_DIM, Dim
+from sateen.hw.spec.residual import sum_words
 
 __all__ = ["Beat", "Item", "beats", "items", "walk", "words"]
 
@@ -84,17 +85,19 @@ def _begin(stream: ActivationStream | OutputStream, part: int, positions: int) -
 
 
 def words(stream: WeightStream, weight_rows: int = 1) -> list[tuple[int, bool]]:
-    """All words of a descriptor: address, and whether it holds parameters. ``weight_rows`` of them are read at once."""
+    """All words of a descriptor: address, and whether it holds parameters. ``weight_rows`` of them are read at once.
+    Those of a :class:`~sateen.hw.spec.residual.Sum` come first."""
     entries: list[tuple[int, bool]] = []
-    address = stream.base
+    base = stream.base + (sum_words(weight_rows) if stream.residual else 0)
+    address = base
     for group in range(stream.groups):
         count, stored = stream.parameters(group, weight_rows), stream.stored(group, weight_rows)
         # Biases that are not there are those of the first group.
-        biases = address if stored else stream.base
+        biases = address if stored else base
         entries += [(address + index, False) for index in range(stream.words)]
         entries += [(biases + stream.words + index, True) for index in range(count)]
         address += stream.words + stored
-    return entries * stream.blocks
+    return [(place, False) for place in range(stream.base, base)] + entries * stream.blocks
 
 
 @dataclass(frozen=True)

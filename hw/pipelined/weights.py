@@ -7,9 +7,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from sateen.hw.spec.descriptor import SAME_BIASES_BIT, SECTIONS, WAITS_BIT
+from sateen.hw.spec.descriptor import RESIDUAL_BIT, SAME_BIASES_BIT, SECTIONS, WAITS_BIT
 from sateen.hw.spec.parameters import BIAS_BYTES, PARAMETER_BYTES, SCALE_BYTES, parameter_words
 from sateen.hw.spec.pe import WEIGHT_SETTING_BITS
+from sateen.hw.spec.residual import sum_words
 from sateen.hw.spec.timing import OPERAND_SETTLE
 from sateen.hw.stream.delay import FANOUT, delayed, replicated
 from sateen.hw.stream.fetch import Fetch
@@ -122,6 +123,8 @@ class WeightUnit(wiring.Component):
         A descriptor's groups may have the same biases, which are there once.
     direct : bool
         Descriptors may have parameters alone, of one group.
+    residual : bool
+        Words of a :class:`~sateen.hw.spec.residual.Sum` may stand before a descriptor's weights: they are read once.
 
     Members
     -------
@@ -137,15 +140,17 @@ class WeightUnit(wiring.Component):
         To the tile: ``weight_rows`` words as ``word``, and the ``settings`` of their layer.
     tables : Out(stream)
         Words of tables, one by one, in place of the tile's.
+    sums : Out(stream)
+        Words of a Sum, one by one. Only with ``residual``.
     parameters : Out(stream)
         To :class:`ChannelParameters`.
     """
 
     def __init__(self, *, cols: int, address_bits: int, read_latency: int, setting_bits: int = 0, weight_rows: int = 1,
-        waits: bool = False, repeats: bool = False, direct: bool = False,
+        waits: bool = False, repeats: bool = False, direct: bool = False, residual: bool = False,
     ):  # fmt: skip
         self.setting_bits, self.weight_rows, self.waits = setting_bits, weight_rows, waits
-        self.repeats, self.direct = repeats, direct
+        self.repeats, self.direct, self.residual = repeats, direct, residual
         self.cols, self.address_bits, self.read_latency = cols, address_bits, read_latency
         super().__init__(
             {
@@ -162,6 +167,7 @@ class WeightUnit(wiring.Component):
                     )
                 ),
                 "tables": Out(stream.Signature(data.ArrayLayout(signed(8), cols))),
+                **({"sums": Out(stream.Signature(data.ArrayLayout(signed(8), cols)))} if residual else {}),
                 "parameters": Out(stream.Signature(parameter_word(cols, weight_rows))),
             }
         )
@@ -171,7 +177,12 @@ class WeightUnit(wiring.Component):
         m.submodules.fetch = fetch = Fetch(
             address=self.address_bits,
             data_shape=self.data.shape(),
-            tag=data.StructLayout({"weight": 1, "parameter": 1, "table": 1, "last": 1, "settings": self.setting_bits}),
+            tag=data.StructLayout(
+                {
+                    "weight": 1, "parameter": 1, "table": 1, **({"sum": 1} if self.residual else {}), "last": 1,
+                    "settings": self.setting_bits,
+                }
+            ),
             latency=self.read_latency,
         )
         self._request(m, fetch)
@@ -186,6 +197,8 @@ class WeightUnit(wiring.Component):
         words, left, parameter = Signal(self.address_bits + 1), Signal(self.address_bits + 1), Signal()
         settings, tables, one_scale, not_first = Signal(self.setting_bits), Signal(), Signal(), Signal()
         running, index = Signal(), Signal(range(SECTIONS["weights"]))
+        # Reads of words before the weights, and whether they are being made.
+        head, in_head = sum_words(self.weight_rows) // self.weight_rows, Signal()
         # Biases that are read again for later groups, and where these go on.
         same_biases, biases, after = Signal(), Signal(self.address_bits), Signal(self.address_bits)
 
@@ -211,6 +224,10 @@ class WeightUnit(wiring.Component):
                         running.eq(1),
                         index.eq(0),
                     ]
+                    if self.residual:
+                        m.d.sync += in_head.eq(word[RESIDUAL_BIT])
+                        with m.If(word[RESIDUAL_BIT]):
+                            m.d.sync += [left.eq(head), base.eq(base + head)]
 
         m.d.comb += [
             fetch.i.valid.eq(running & self._in_turn(m) if self.waits else running),
@@ -222,6 +239,11 @@ class WeightUnit(wiring.Component):
             fetch.i.payload.tag.settings.eq(settings),
             self.reading.eq(fetch.reading),
         ]
+        if self.residual:
+            m.d.comb += [
+                fetch.i.payload.tag.weight.eq(~parameter & ~tables & ~in_head),
+                fetch.i.payload.tag.sum.eq(in_head),
+            ]
         with m.If(fetch.i.valid & fetch.i.ready):
             m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
             with m.If(left == 1):
@@ -237,6 +259,9 @@ class WeightUnit(wiring.Component):
                         m.d.sync += [groups_left.eq(groups), address.eq(base), blocks.eq(blocks - 1)]
                         with m.If(blocks == 1):
                             m.d.sync += running.eq(0)
+                if self.residual:
+                    with m.If(in_head):
+                        m.d.sync += [in_head.eq(0), left.eq(words), parameter.eq(0)]
 
     def _in_turn(self, m: Module) -> Value:
         """Whether the loaded descriptor's words may be read: it does not wait, or all before it have ended, and what
@@ -279,15 +304,21 @@ class WeightUnit(wiring.Component):
         ready = {
             "weight": self.weights.ready, "parameter": self.parameters.ready, "table": self.tables.ready & last_word,
         }  # fmt: skip
+        if self.residual:
+            m.d.comb += [self.sums.payload.eq(self.tables.payload), self.sums.valid.eq(fetch.o.valid & answer.tag.sum)]
+            ready["sum"] = self.sums.ready & last_word
         m.d.comb += fetch.o.ready.eq(Cat(answer.tag[name] & taken for name, taken in ready.items()).any())
 
     def _table_word(self, m: Module, read: data.View, last: Signal) -> Value:
-        """The next of the words of a read, for a table; ``last`` is the last one."""
+        """The next of the words of a read, for a table or a sum; ``last`` is the last one."""
         m.d.comb += last.eq(1)
         if self.weight_rows == 1:
             return read.as_value()
         place = Signal(range(self.weight_rows))
         m.d.comb += last.eq(place == self.weight_rows - 1)
-        with m.If(self.tables.valid & self.tables.ready):
+        taken = self.tables.valid & self.tables.ready
+        if self.residual:
+            taken |= self.sums.valid & self.sums.ready
+        with m.If(taken):
             m.d.sync += place.eq(place + 1)
         return read.as_value().word_select(place, 8 * self.cols)

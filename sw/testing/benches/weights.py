@@ -16,6 +16,7 @@ from sateen.hw.requantize import CHANNEL
 from sateen.hw.spec.config import parse_config
 from sateen.hw.spec.descriptor import WeightStream
 from sateen.hw.spec.parameters import BIAS_BYTES, PARAMETER_BYTES, parameter_words
+from sateen.hw.spec.residual import sum_words
 from sateen.hw.spec.timing import OPERAND_SETTLE
 from sateen.sim.streams import words
 from sateen.testing.bench import Bench
@@ -26,10 +27,10 @@ LATENCY, ADDRESS_BITS = 3, 12
 SETTING_BITS = 16
 
 
-def unit(*, cols=4, weight_rows=1, waits=False, repeats=False):
+def unit(*, cols=4, weight_rows=1, waits=False, repeats=False, residual=False):
     return WeightUnit(
         cols=cols, address_bits=ADDRESS_BITS, read_latency=LATENCY, setting_bits=SETTING_BITS,
-        weight_rows=weight_rows, waits=waits, repeats=repeats,
+        weight_rows=weight_rows, waits=waits, repeats=repeats, residual=residual,
     )  # fmt: skip
 
 
@@ -69,10 +70,10 @@ def weight_store(*, config="tiny,weight_bytes=256"):
 @cocotb.parametrize(pause=[0.0, 0.6])
 async def streams_in_order(dut, pause):
     cols, together = parameters()["cols"], parameters()["weight_rows"]
-    component = unit(cols=cols, weight_rows=together)
+    component = unit(cols=cols, weight_rows=together, residual=parameters()["residual"])
     streams = [
         WeightStream(base=0, blocks=1, groups=1, words=together),
-        WeightStream(base=4000, blocks=3, groups=2, words=5 * together),
+        WeightStream(base=3700, blocks=3, groups=2, words=5 * together),
     ]
     streams += [
         WeightStream(
@@ -88,16 +89,19 @@ async def streams_in_order(dut, pause):
     ]
     if parameters()["repeats"]:
         streams = [replace(stream, same_biases=stream.one_scale and random.random() < 0.7) for stream in streams]
+    expected: dict[str, list] = {"weights": [], "tables": [], "parameters": []}
+    if parameters()["residual"]:
+        expected["sums"] = []
+        streams = [replace(s, residual=not s.tables and place % 3 != 2) for place, s in enumerate(streams)]
     await reset(dut)
     cocotb.start_soon(memory(dut, cols, together))
     section = b"".join(stream.encode() for stream in streams)
     cocotb.start_soon(send(dut, "load", struct.unpack(f"<{len(section) // 4}I", section), pause=pause))
-    expected: dict[str, list] = {"weights": [], "tables": [], "parameters": []}
     for stream in streams:
-        entries = words(stream, together)
+        entries, head = words(stream, together), sum_words(together) * stream.residual
         for place, (address, parameter) in enumerate(entries):
-            to = "parameters" if parameter else "tables" if stream.tables else "weights"
-            if to == "tables":
+            to = "parameters" if parameter else "sums" if place < head else "tables" if stream.tables else "weights"
+            if to in ("tables", "sums"):
                 expected[to].append(word(address, cols))
             elif place % together == 0:
                 last = not (*entries, (0, False))[place + together][1]
@@ -113,7 +117,8 @@ async def streams_in_order(dut, pause):
     def unsigned(values):
         return [value & 0xFF for value in values]
 
-    assert [unsigned(item) for item in got["tables"]] == expected["tables"]
+    for name in expected.keys() & {"tables", "sums"}:
+        assert [unsigned(item) for item in got[name]] == expected[name]
     for name, other in (("weights", "settings"), ("parameters", "last")):
         assert [(unsigned(item["word"]), item[other]) for item in got[name]] == expected[name]
 

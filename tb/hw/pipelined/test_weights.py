@@ -12,6 +12,11 @@ def test_weight_unit(cols, weight_rows):
     run("weight-unit", cols=cols, weight_rows=weight_rows, repeats=weight_rows == 4)
 
 
+@pytest.mark.parametrize(("cols", "weight_rows"), [(8, 1), (8, 2), (9, 4)])
+def test_weight_unit_with_words_before_weights(cols, weight_rows):
+    run("weight-unit", cols=cols, weight_rows=weight_rows, residual=True, repeats=weight_rows == 2)
+
+
 def test_weight_unit_that_waits():
     run("weight-unit", cols=3, waits=True, repeats=True)
 
