@@ -18,7 +18,7 @@ MODULES = (
     "tile", "accelerator", "axi", "board",
     "multiply", "terms", "memory", "host", "requantize", "watchdog",
     "sequencer", "weights", "activations", "nest", "accumulate", "lookup", "softmax", "shares", "norms", "cells",
-    "layer_norm", "output", "operands", "postprocess",
+    "layer_norm", "output", "operands", "postprocess", "residual",
     "banked",
     "uart", "usb", "usb_attacked", "usb_phy", "ethernet",
     "framing", "endpoint", "fetch", "queue", "slice", "crossing", "serial", "sdram", "bridge",
