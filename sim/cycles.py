@@ -3,8 +3,10 @@
 Follows the handshakes between the units, one tile of weights at a time: when its words arrive, when it becomes the
 current one, when its beats are taken, when a half of the accumulators fills and drains. Equal to the device's own
 counters within 1 %; short layers within 2 cycles, or within 6 with PEs that load weights more slowly than words arrive.
-Each cause is within 10 cycles more; but with ``overlap``, lines that wait for the normalization of rows before them are
-counted as waiting for the memory, and by the device as waiting for results if a descriptor follows.
+Where a layer with residual bytes follows one without, its items may begin at another of the times that they have, so
+that it ends earlier or later by an item's cycles. Each cause is within 10 cycles more; but with ``overlap``, lines that
+wait for the normalization of rows before them are counted as waiting for the memory, and by the device as waiting for
+results if a descriptor follows.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from sateen.hw.spec.descriptor import MOST_AHEAD, SECTIONS, Descriptor
 from sateen.hw.spec.nests import CHUNK_DIM
 from sateen.hw.spec.pe import SELECTS_BIT, Settings
 from sateen.hw.spec.recurrent import UNIT_CYCLES, UNIT_SUMS, Target
+from sateen.hw.spec.residual import sum_words
 from sateen.hw.spec.timing import PARAMETER_QUEUE_DEPTH, Timing
 from sateen.sim.passes import normalize, walk
 from sateen.sim.sequential import SequentialModel
@@ -62,6 +65,8 @@ class _Model:
         self.next_request = self.activations_loaded = 0
         self.gates: list[tuple[int, int]] = []
         """Lines that the next descriptor may read before a time, and that time."""
+        self.sum_free = 0
+        """When the words of the next residual sum can be taken, after those of the last."""
         self.done_before, self.halves_before = 0, False
         """Of the descriptor before, with ``overlap``: when it was done, and whether it took halves."""
         self.late = 0, 0
@@ -188,7 +193,12 @@ class _Model:
         """When the last sums of a part of the accumulators are read, after it was opened."""
         positions, t = d.activations.positions, self.timing
         if d.output.recurrent is None:
-            return opened + positions * -(-channels // self.config.lanes)
+            items = positions * -(-channels // self.config.lanes)
+            if d.output.residual is None:
+                return opened + items
+            begin = opened + 1
+            begin += (self.output_loaded + t.loaded_to_item - begin) % t.residual_pace
+            return begin + t.residual_pace * (items - 1)
         begin = opened + t.opened_to_unit
         begin += (self.output_loaded + t.loaded_to_unit - begin) % UNIT_CYCLES
         return begin + UNIT_CYCLES * positions * -(-channels // UNIT_SUMS) - 1
@@ -197,7 +207,7 @@ class _Model:
         """From the reading of a part's last sums, of so many channels, to the writing of its last result."""
         t, recurrent = self.timing, d.output.recurrent
         if recurrent is None:
-            return t.drain_to_done
+            return t.drain_to_done if d.output.residual is None else t.drain_to_sum
         if recurrent.target == Target.CELLS:
             return t.drain_to_hidden
         return t.drain_to_value + 2 * ((channels - 1) % UNIT_SUMS)
@@ -215,7 +225,11 @@ class _Model:
         begin, first_part = self._begin(), len(self.drains)
         weights_loaded = self._load()
         begins = max(weights_loaded, self.done + t.operand_settle) if d.weights.waits else weights_loaded
-        word = begins + t.weight_store_latency + kind.load
+        word = begins + t.weight_store_latency
+        if d.weights.residual:
+            # One by one, when the descriptor that used those before is done.
+            word = max(begins + t.sum_latency, self.sum_free) + sum_words(config.weight_rows)
+        word += kind.load
         requests = _Requests(t, self._first_request(), config.group, pace, self.gates)
         fetched = requests.next + requests.latency
         ready = max(fetched, begin) if config.overlap else fetched
@@ -258,6 +272,8 @@ class _Model:
                 left -= config.cols
         self.words_done = max(weights_loaded, word - kind.load - t.prefetched_words)
         self.done = drained + self._drain_to_done(d, left + config.cols)
+        if d.output.residual is not None:
+            self.sum_free = self.done
         cycles, busy, output = self.done - begin, pace.busy, self.done - self.last_beat - 1
         if config.overlap:
             late, self.late = self.late, pace.late

@@ -7,36 +7,13 @@ from typing import Any
 from amaranth.hdl import Cat, DomainRenamer, Module, Mux, ResetSignal, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import connect
-from amaranth.utils import ceil_log2
 
 from sateen.hw.host import EngineSignature, HostPort
-from sateen.hw.memory import BlockMemory
-from sateen.hw.pipelined.accumulate import Accumulators
-from sateen.hw.pipelined.activations import ActivationUnit
-from sateen.hw.pipelined.cells import Cells
-from sateen.hw.pipelined.layer_norm import LayerNorm
-from sateen.hw.pipelined.lookup import LookUp
-from sateen.hw.pipelined.norms import InverseRoot
-from sateen.hw.pipelined.operands import OperandWriter
-from sateen.hw.pipelined.output import OutputUnit
-from sateen.hw.pipelined.postprocess import PostProcess
-from sateen.hw.pipelined.sequencer import CauseCounters, Sequencer
-from sateen.hw.pipelined.shares import Shares
 from sateen.hw.pipelined.sharing import byte_latency, share_with_host
-from sateen.hw.pipelined.softmax import Distances, RowScales
-from sateen.hw.pipelined.weight_store import WeightStore
-from sateen.hw.pipelined.weights import ChannelParameters, WeightUnit, parameter_word
-from sateen.hw.requantize import CHANNEL, SETTINGS
-from sateen.hw.scratchpad import Scratchpad
-from sateen.hw.spec.config import Config, ceil_pow2
-from sateen.hw.spec.counters import RECORD_WORDS
-from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS, SECTIONS
-from sateen.hw.spec.pe import WEIGHT_SETTING_BITS
-from sateen.hw.spec.timing import PARAMETER_QUEUE_DEPTH
+from sateen.hw.pipelined.units import Units
+from sateen.hw.spec.config import Config
 from sateen.hw.spec.wire import Space
 from sateen.hw.stream.delay import delayed, reset_domains
-from sateen.hw.stream.queue import Queue
-from sateen.hw.tile import Tile
 
 __all__ = ["Engine"]
 
@@ -54,13 +31,15 @@ class Engine(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        units = _Units(self.config)
+        units = Units(self.config)
         resettable = [name for name in vars(units) if name not in _MEMORIES]
         reset_domains(m, platform, resettable, self.halt | ResetSignal(allow_reset_less=True))
         for name, unit in vars(units).items():
             m.submodules[name] = DomainRenamer(name)(unit) if name in resettable else unit
-        self.results = (units.cells if self.config.recurrent else units.postprocess).o
-        """What is written: addresses and bytes."""
+        self.narrow = (units.residual if self.config.residual else units.postprocess).o
+        """Results of 8 bits: addresses and bytes."""
+        self.results = units.cells.o if self.config.recurrent else self.narrow
+        """What is written."""
         self._control(m, units)
         self._compute(m, units)
         if self.config.tables:
@@ -71,12 +50,14 @@ class Engine(wiring.Component):
             self._write_operands(m, units)
         if self.config.norms:
             self._normalize(m, units)
+        if self.config.residual:
+            self._add_residual(m, units)
         if self.config.recurrent:
             self._recur(m, units)
         self._memories(m, units)
         return m
 
-    def _control(self, m: Module, u: _Units) -> None:
+    def _control(self, m: Module, u: Units) -> None:
         """The sequencer and its units; the counters."""
         # A run waits until the reset after a halt has reached the units.
         halted = Signal(3)
@@ -108,7 +89,7 @@ class Engine(wiring.Component):
             u.causes.starved.eq(u.activations.starved),
         ]
 
-    def _overlap(self, m: Module, u: _Units) -> None:
+    def _overlap(self, m: Module, u: Units) -> None:
         """Lets the activation unit run ahead of results."""
         activations, output, causes, result = u.activations, u.output, u.causes, self.results
         m.d.comb += [
@@ -121,7 +102,7 @@ class Engine(wiring.Component):
             causes.count.eq(u.sequencer.run.payload.count),
         ]
 
-    def _compute(self, m: Module, u: _Units) -> None:
+    def _compute(self, m: Module, u: Units) -> None:
         """Weights and activations to the tile, sums to the accumulators, and through post-processing to the
         scratchpad."""
         connect(m, u.weights.weights, u.tile.weights)
@@ -149,7 +130,7 @@ class Engine(wiring.Component):
             u.output.done.eq(self.results.valid & self.results.payload.tag.final),
         ]
 
-    def _look_up(self, m: Module, u: _Units) -> None:
+    def _look_up(self, m: Module, u: Units) -> None:
         """Tables to the accumulators' memories, and pairs of lines past the tile."""
         connect(m, u.weights.tables, u.layer_norm.words if self.config.layer_norm else u.look_up.words)
         beats, lines, marks = u.activations.o, u.look_up.i, []
@@ -184,7 +165,7 @@ class Engine(wiring.Component):
             ]
 
     def _layer_norm(
-        self, m: Module, u: _Units, lines: wiring.PureInterface, payload: Any
+        self, m: Module, u: Units, lines: wiring.PureInterface, payload: Any
     ) -> tuple[wiring.PureInterface, Any]:
         """Rows are normalized on the way to ``lines`` and their ``payload``. Returns both of what comes before."""
         unit = u.layer_norm
@@ -198,7 +179,7 @@ class Engine(wiring.Component):
         ]
         return unit.i, unit.i.payload
 
-    def _softmax(self, m: Module, u: _Units) -> None:
+    def _softmax(self, m: Module, u: Units) -> None:
         """Which lookups are a softmax's; exponentials to their sums, and rows' scales back."""
         connect(m, u.scales.o, u.output.scales)
         m.d.comb += [
@@ -220,11 +201,11 @@ class Engine(wiring.Component):
                 u.postprocess.shares.eq(u.shares.o),
             ]
 
-    def _normalize(self, m: Module, u: _Units) -> None:
+    def _normalize(self, m: Module, u: Units) -> None:
         """The squares of results to their sum, and its inverse root back."""
-        result = u.postprocess.o.payload
+        result = self.narrow.payload
         m.d.comb += [
-            u.norm.valid.eq(u.postprocess.o.valid),
+            u.norm.valid.eq(self.narrow.valid),
             u.norm.mask.eq(result.tag.mask),
             u.norm.results.eq(result.data),
             u.norm.done.eq(result.tag.final),
@@ -232,9 +213,23 @@ class Engine(wiring.Component):
             u.output.norm.eq(u.norm.o),
         ]
 
-    def _recur(self, m: Module, u: _Units) -> None:
+    def _add_residual(self, m: Module, u: Units) -> None:
+        """Words of sums, results and lines of residual bytes to their unit."""
+        unit, item = u.residual, u.output.o
+        connect(m, u.weights.sums, unit.words)
+        connect(m, u.postprocess.o, unit.i)
+        m.d.comb += [
+            unit.on.eq(u.output.residual),
+            unit.offset.eq(u.output.offset),
+            unit.done.eq(u.output.done),
+            unit.coming.valid.eq(item.valid),
+            unit.coming.address.eq(item.payload.tag.address),
+            *(to.eq(byte) for to, byte in zip(unit.line, u.scratchpad.back_data, strict=False)),
+        ]
+
+    def _recur(self, m: Module, u: Units) -> None:
         """Items of recurrent layers to their unit, past post-processing."""
-        connect(m, u.postprocess.o, u.cells.results)
+        connect(m, self.narrow, u.cells.results)
         names = {"on": "recurrent", "begin": "loaded"}
         m.d.comb += [
             getattr(u.cells, name).eq(getattr(u.output, names.get(name, name)))
@@ -245,18 +240,18 @@ class Engine(wiring.Component):
             u.output.taken.eq(u.cells.taken),
         ]
 
-    def _write_operands(self, m: Module, u: _Units) -> None:
+    def _write_operands(self, m: Module, u: Units) -> None:
         """Results to the weight store, whose unit waits for them."""
-        result = u.postprocess.o.payload
+        result = self.narrow.payload
         m.d.comb += [
             u.weights.done.eq(u.output.done),
-            u.operands.enable.eq(u.postprocess.o.valid & u.output.to_weights),
+            u.operands.enable.eq(self.narrow.valid & u.output.to_weights),
             u.operands.address.eq(result.tag.address),
             u.operands.mask.eq(result.tag.mask),
             *(to.eq(value) for to, value in zip(u.operands.results, result.data, strict=True)),
         ]
 
-    def _memories(self, m: Module, u: _Units) -> None:
+    def _memories(self, m: Module, u: Units) -> None:
         """Connects the memories with the units, and with the host's port, which gives way to them."""
         m.submodules.host = host = HostPort(
             latencies={
@@ -283,11 +278,12 @@ class Engine(wiring.Component):
             u.records.w_enable.eq(u.causes.enable.replicate(4)),
         ]
         port, scratchpad, result = host.scratchpad, u.scratchpad, self.results.payload
+        busy = self.results.valid | u.residual.reading if self.config.residual else self.results.valid
         m.d.comb += [
             scratchpad.r_address.eq(Mux(u.activations.reading, u.activations.address, port.address)),
             u.activations.data.as_value().eq(scratchpad.r_data.as_value()),
             port.read.eq(Cat(scratchpad.r_data[lane] for lane in range(self.config.moved_bytes))),
-            port.write_ready.eq(~self.results.valid),
+            port.write_ready.eq(~busy),
             port.read_ready.eq(~u.activations.reading),
         ]
         # From registers: results come from all over the chip. Bytes that are not enabled may be anything, so that only
@@ -298,6 +294,10 @@ class Engine(wiring.Component):
             if self.config.products:
                 with m.If(u.output.to_weights):
                     m.d.sync += scratchpad.w_enable.eq(0)
+        if self.config.residual:
+            # Never in the same cycle.
+            with m.Elif(u.residual.reading):
+                m.d.sync += [scratchpad.w_address.eq(u.residual.address), scratchpad.w_enable.eq(0)]
         with m.Else():
             m.d.sync += [
                 scratchpad.w_address.eq(port.address),
@@ -307,88 +307,6 @@ class Engine(wiring.Component):
 
 
 _MEMORIES = ("scratchpad", "weight_store", "program", "records")
-
-
-class _Units:
-    """The parts of a configuration's engine; each attribute is a submodule."""
-
-    def __init__(self, config: Config):
-        address_bits, position_bits = ceil_log2(config.scratchpad_bytes), ceil_log2(config.positions)
-        weight_bits = ceil_log2(config.weight_words) + ceil_log2(config.cols)
-        result_bits = max(address_bits, weight_bits) if config.products else address_bits
-        self.scratchpad = Scratchpad(
-            banks=config.banks, depth=config.scratchpad_bytes // config.banks, logic=bool(config.lutram)
-        )  # fmt: skip
-        self.weight_store = WeightStore(config)
-        self.program = BlockMemory(lanes=4, depth=config.descriptors * DESCRIPTOR_WORDS)
-        self.records = BlockMemory(lanes=4, depth=config.descriptors * RECORD_WORDS)
-        self.sequencer = Sequencer(descriptors=config.descriptors, read_latency=self.program.latency)
-        self.weights = WeightUnit(
-            cols=config.cols, address_bits=len(self.weight_store.r_address), read_latency=self.weight_store.latency,
-            setting_bits=WEIGHT_SETTING_BITS, weight_rows=config.weight_rows, waits=bool(config.products),
-            repeats=bool(config.products), direct=bool(config.direct),
-        )  # fmt: skip
-        self.parameters = ChannelParameters(cols=config.cols, channel=CHANNEL, weight_rows=config.weight_rows)
-        self.parameter_queue = Queue(parameter_word(config.cols, config.weight_rows), depth=PARAMETER_QUEUE_DEPTH)
-        self.activations = ActivationUnit(
-            lanes=config.rows * config.combine,
-            group=config.group,
-            address_bits=address_bits,
-            position_bits=position_bits,
-            read_latency=self.scratchpad.read_latency,
-            write_latency=self.scratchpad.write_latency,
-            overlap=bool(config.overlap),
-        )
-        self.tile = Tile(
-            rows=config.rows,
-            cols=config.cols,
-            pe=config.pe,
-            position_bits=position_bits,
-            weight_bits=config.weight_bits,
-            multipliers=config.multipliers,
-            combine=config.combine,
-            weight_rows=config.weight_rows,
-            activation_bits=config.activation_bits,
-            in_place=bool(config.overlap),
-            window_skip=config.window_skip,
-        )
-        self.accumulators = Accumulators(
-            cols=config.cols, positions=config.positions, sum_bits=self.tile.sum_bits, tables=config.tables,
-            apart=bool(config.direct), in_place=bool(config.overlap), logic=bool(config.lutram),
-        )  # fmt: skip
-        self.output = OutputUnit(
-            cols=config.cols, lanes=config.lanes, position_bits=position_bits, address_bits=result_bits,
-            sum_latency=self.accumulators.LATENCY, channel=CHANNEL, settings=SETTINGS, tables=config.tables,
-            products=bool(config.products), softmax=config.softmax, squares=bool(config.squares),
-            direct=bool(config.direct), norms=bool(config.norms), recurrent=bool(config.recurrent),
-            layer_norm=bool(config.layer_norm), overlap=bool(config.overlap),
-        )  # fmt: skip
-        self.postprocess = PostProcess(lanes=config.lanes, tag=self.output.tag, shares=config.softmax == 2)
-        self.causes = CauseCounters(descriptors=config.descriptors, overlap=bool(config.overlap))
-        if config.overlap:
-            self.section_queue = Queue(32, depth=ceil_pow2(SECTIONS["weights"]))
-        if config.tables:
-            self.look_up = LookUp(
-                cols=config.cols, beat_bytes=config.beat_bytes, softmax=bool(config.softmax),
-                direct=bool(config.direct),
-            )  # fmt: skip
-        if config.layer_norm:
-            self.layer_norm = LayerNorm(cols=config.cols, beat_bytes=config.beat_bytes, longest=config.layer_norm)
-        if config.norms:
-            self.norm = InverseRoot(lanes=config.lanes)
-        if config.recurrent:
-            self.cells = Cells(
-                lanes=config.lanes, words=config.recurrent, item_latency=self.output.latency, tag=self.output.tag
-            )  # fmt: skip
-        if config.softmax:
-            self.distances = Distances(width=config.cols, beat_bytes=config.beat_bytes)
-            self.scales = RowScales(lanes=config.lanes)
-        if config.softmax == 2:
-            self.shares = Shares(lanes=config.lanes)
-        if config.products:
-            self.operands = OperandWriter(
-                cols=config.cols, lanes=config.lanes, address_bits=weight_bits, weight_rows=config.weight_rows
-            )
 
 
 def _bytes(value: Value) -> list[Value]:

@@ -59,6 +59,8 @@ class OutputUnit(wiring.Component):
         Sums may be those of recurrent layers, whose items :class:`~sateen.hw.pipelined.cells.Cells` takes.
     layer_norm : bool
         What is looked up may be normalized before; needs ``tables``.
+    residual_pace : int
+        Cycles of an item whose results are added to residual bytes; 0: there are none.
     overlap : bool
         The activation unit runs ahead, see :class:`~sateen.hw.pipelined.ahead.ReadAhead`. Parts of the accumulators are
         then read in one order over all descriptors.
@@ -121,6 +123,10 @@ class OutputUnit(wiring.Component):
     normalizes : Out(1)
         High from ``loaded`` to ``done`` of a descriptor whose rows are normalized before they are looked up. Only with
         ``layer_norm``.
+    residual : Out(1), offset : Out
+        High from ``loaded`` to ``done`` of a descriptor with residual bytes, and
+        :attr:`sateen.hw.spec.descriptor.OutputStream.residual`. The times of its items are multiples of
+        ``residual_pace`` apart. Only with ``residual_pace``.
     o : Out(stream), always ready
         To post-processing. The tag has the result's byte ``address``, the ``mask`` of lanes that hold channels, and
         ``final``; with ``overlap`` also whether it is the last result of a ``part`` of the accumulators.
@@ -149,11 +155,12 @@ class OutputUnit(wiring.Component):
         norms: bool = False,
         recurrent: bool = False,
         layer_norm: bool = False,
+        residual_pace: int = 0,
         overlap: bool = False,
     ):
         self.cols, self.lanes, self.products, self.softmaxes = cols, lanes, products, softmax
         self.squares, self.direct, self.norms, self.layer_norm = squares, direct, norms, layer_norm
-        self.has_cells = recurrent
+        self.has_cells, self.has_residual, self.residual_pace = recurrent, residual_pace > 0, residual_pace
         self.position_bits, self.address_bits, self.sum_latency = position_bits, address_bits, sum_latency
         self.channel, self.settings_shape, self.tables, self.overlap = channel, settings, tables, overlap
         self.latency = sum_latency + 1 + (Combiner.LATENCY if tables else 0)
@@ -190,6 +197,7 @@ class OutputUnit(wiring.Component):
                 **(for_norms if norms else {}),
                 **(for_cells if recurrent else {}),
                 **({"normalizes": Out(1)} if layer_norm else {}),
+                **({"residual": Out(1), "offset": Out(signed(16))} if residual_pace else {}),
                 "parameters_full": In(1),
                 "take": Out(1),
                 "channels": In(data.ArrayLayout(channel, cols)),
@@ -242,6 +250,8 @@ class OutputUnit(wiring.Component):
         if self.has_cells:
             ready &= ~self.recurrent | self.taken
             m.d.comb += [self.offered.eq(opened & nest.o.valid), self.mask.eq(here.mask)]
+        if self.has_residual:
+            ready &= self._turn(m)
         m.d.comb += [
             walk.advance.eq(opened & nest.o.valid & ready),
             nest.o.ready.eq(opened & here.last & here.last_lanes & ready),
@@ -279,6 +289,16 @@ class OutputUnit(wiring.Component):
             m.d.comb += control.row.eq(passes.row)
         Selection(m, self).join(control)
         return m
+
+    def _turn(self, m: Module) -> Signal:
+        """Whether an item may be sent now: with residual bytes, only one in ``residual_pace`` cycles from ``loaded``
+        on."""
+        count, turn = Signal(range(self.residual_pace)), Signal()
+        m.d.sync += [
+            count.eq(Mux(self.loaded | (count == self.residual_pace - 1), 0, count + 1)),
+            turn.eq(~self.residual | (count == 0)),
+        ]
+        return turn
 
     def _passes(self, m: Module, walk: GroupWalk, channels: Signal) -> Passes:
         """A softmax's passes over rows."""

@@ -51,6 +51,7 @@ class Section:
             nest.start.eq(u.loaded),
         ]
         self._modes(nest)
+        is_residual = self._residual() if u.has_residual else None
         looks_up = u.look_up if u.tables else Signal()
         with m.If(u.done):
             m.d.sync += [running.eq(0), looks_up.eq(0)]
@@ -63,6 +64,9 @@ class Section:
                     m.d.sync += [channels.eq(word[:16]), taps.eq(word[16:])]
                 with m.Case(MODES_WORD):
                     m.d.sync += u.settings.eq(word)
+                    if is_residual is not None:
+                        with m.If(is_residual):
+                            m.d.sync += taps.eq(1)
                 with m.Default():
                     with m.If(index[0]):
                         m.d.sync += count.eq(word)
@@ -98,10 +102,24 @@ class Section:
                 m.d.sync += has_operands.eq(modes[DIRECT_BIT])
             with m.If(self._comes(step_word(0))):
                 m.d.sync += u.operands.eq(Mux(has_operands, word, 1 << LOADS_BIT))
+        softmax: Value = modes[SOFTMAX_BIT]
+        if u.has_residual:
+            softmax &= combine != Combine.NONE
         if u.softmaxes:
-            self._flag(u.softmax, "is_softmax", modes[SOFTMAX_BIT])
+            self._flag(u.softmax, "is_softmax", softmax)
         if u.softmaxes == 2:
-            self._flag(u.shared, "is_shared", modes[SOFTMAX_BIT] & (rounding == Rounding.FLOAT32))
+            self._flag(u.shared, "is_shared", softmax & (rounding == Rounding.FLOAT32))
+
+    def _residual(self) -> Value:
+        """Takes the offset of residual bytes, which stands in place of the taps; whether the word of the modes says
+        that there are some."""
+        m, u, word = self.m, self.unit, self.unit.load.payload
+        modes = word[24:]
+        there = modes[SOFTMAX_BIT] & (modes[2:4] == Combine.NONE)
+        self._flag(u.residual, "is_residual", there)
+        with m.If(self._comes(1)):
+            m.d.sync += u.offset.eq(word[16:])
+        return there
 
     def _comes(self, place: int) -> Value:
         """Whether the word of a place is taken now."""

@@ -20,16 +20,21 @@ __all__ = [
     "RECIPROCAL_CYCLES",
     "RECORD_CYCLES",
     "REQUANTIZE_CYCLES",
+    "RESIDUAL_CYCLES",
     "REVISIT_CYCLES",
     "SERIAL_SHIFTS",
     "Timing",
     "adder_stages",
+    "back_latency",
     "block_depths",
     "block_memory_latency",
     "flush_cycles",
     "mux_stages",
     "normalizing_cycles",
     "packed_memory_latency",
+    "residual_pace",
+    "residual_spare",
+    "rotation_steps",
     "row_cycles",
     "weight_store_latency",
 ]
@@ -61,6 +66,9 @@ FUSED_CYCLES, QUOTIENT_CYCLES = 13, 28
 root."""
 OPERAND_SETTLE = 12
 """Cycles from the end of a descriptor that writes words of the weight store until these are read."""
+
+RESIDUAL_CYCLES = 18
+"""Cycles from a result to its sum with a residual byte."""
 
 
 def adder_stages(count: int) -> int:
@@ -126,6 +134,28 @@ def weight_store_latency(config: Config) -> int:
     return block_memory_latency(lanes=config.weight_rows * config.cols, depth=depth)
 
 
+def rotation_steps(banks: int) -> int:
+    """Cycles in which a line of the scratchpad gets to its place."""
+    return -(-(banks - 1).bit_length() // 2)
+
+
+def back_latency(config: Config) -> int:
+    """Cycles from the address at the scratchpad's port that writes to the bytes there."""
+    bank = block_memory_latency(lanes=1, depth=config.scratchpad_bytes // config.banks)
+    return 1 + bank + 2 * rotation_steps(config.banks)
+
+
+def residual_pace(config: Config) -> int:
+    """Cycles of an item of ``lanes`` results to which residual bytes are added; 0: the device does not do that."""
+    return config.lanes // config.residual if config.residual else 0
+
+
+def residual_spare(config: Config) -> int:
+    """Cycles by which sums with residual bytes come later, so that lines are not read, through the port that writes
+    and a register before it, in the cycles in which results are written."""
+    return int((RESIDUAL_CYCLES + 1 + back_latency(config)) % residual_pace(config) == 0)
+
+
 def flush_cycles(config: Config) -> int:
     """Cycles from the last one in which a sequential engine's tile takes anything until all sums are in memory."""
     kind = config.pe_kind
@@ -137,7 +167,7 @@ class Timing:
 
     def __init__(self, config: Config):
         kind = config.pe_kind
-        steps = -(-(config.banks - 1).bit_length() // 2)
+        steps = rotation_steps(config.banks)
         weights = weight_store_latency(config)
         program = block_memory_latency(lanes=4, depth=config.descriptors * DESCRIPTOR_WORDS)
         self.scratchpad_read = 2 + block_memory_latency(lanes=1, depth=config.scratchpad_bytes // config.banks) + steps
@@ -148,6 +178,8 @@ class Timing:
         """Words of a descriptor after its last section."""
         self.weight_store_latency = 5 + weights
         """From the weight section's last word to the first word taken from the weight store."""
+        self.sum_latency = self.weight_store_latency - 3
+        """The same, to the first word of a residual sum."""
         self.operand_settle = OPERAND_SETTLE - 2
         """From the writing of a descriptor's last result to the time at which the weight section's last word would have
         arrived, had the words not waited for that."""
@@ -200,6 +232,14 @@ class Timing:
         """The same, of a recurrent layer's values, from the last four sums of which one counts."""
         self.drain_to_hidden = self.drain_to_done + 63
         """Of its hidden values, from a cell's sums."""
+        self.residual_pace = residual_pace(config)
+        """Cycles of an item with residual bytes."""
+        self.loaded_to_item = -1
+        """From the output section's last word to a time at which such an item may be read."""
+        self.drain_to_sum = self.drain_to_done
+        """From the reading of the last such item to the writing of its results."""
+        if config.residual:
+            self.drain_to_sum += RESIDUAL_CYCLES + residual_spare(config) + self.residual_pace
         self.loaded_to_first = 4
         """From the output section's last word to the first request."""
         self.loaded_to_request = 5
