@@ -27,6 +27,7 @@ from networks import NETWORKS
 MODELS = ("ic_resnet8", "kws_dscnn", "visual_wake_words", "ad_autoencoder", "streaming_wakeword")
 CONFIGURATIONS = ("large", "large,weight_rows=4", "large,overlap=1", "large,weight_rows=4,overlap=1")
 CONFIGURATIONS += ("large,weight_rows=4,overlap=1,window_skip=16",)
+CONFIGURATIONS += ("large,weight_rows=4,overlap=1,window_skip=16,residual=2",)
 CONFIGURATIONS += (BOARDS["icebreaker"].config,)
 
 

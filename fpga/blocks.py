@@ -85,6 +85,7 @@ def _multipliers(config: Config, part: Part) -> int:
     fits = config.pe != "packed" or MULTIPLIER_BITS[part.technology] >= 9 + min(9, config.weight_bits + 1)
     pes = multiplier_pes(config) // config.pe_kind.columns if fits else 0
     lanes += CELL_MULTIPLIERS * bool(config.recurrent)
+    lanes += REQUANTIZE_MULTIPLIERS * config.residual
     lanes += FUSED_MULTIPLIERS * bool(config.layer_norm)
     return pes + (lanes if config.engine == "pipelined" else 0)
 
@@ -122,6 +123,8 @@ def _blocks(config: Config) -> Iterator[tuple[int, int, bool]]:
     yield from _levels(4, config.descriptors * RECORD_WORDS)
     for _ in range(0 if config.lutram else 2 * config.cols):
         yield 4, config.positions + TABLE_ENTRIES * config.direct, True
+    for _ in range(2 * config.residual):
+        yield 4, TABLE_ENTRIES, True
     columns, depth = config.cols * config.weight_rows, config.weight_words // config.weight_rows
     if not config.weights_packed:
         yield from _levels(columns, depth)
