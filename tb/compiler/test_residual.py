@@ -230,11 +230,14 @@ DEVICES = [
 def test_on_the_device(config):
     """Every case through the RTL, in one go and layer by layer, in the cycles that the model predicts."""
     with sateen.open(f"sim:{config}") as device:
+        added = 0
         for seed, case in enumerate(NETWORKS):
             graph = network(case, seed)
             loaded = device.load(sateen.compile(graph, device.config, strict=True))
-            assert any(layer.op == "ResidualConv2D" for layer in loaded.model.layers)
+            added += sum(layer.op == "ResidualConv2D" for layer in loaded.model.layers)
             check_layers(loaded, random_input(graph, np.random.default_rng(seed), 2))
             for layer in loaded.profile.layers:
                 c, p = layer.counters, layer.layer.predicted
                 assert c.busy == p.busy and abs(c.cycles - p.cycles) <= max(2, 0.01 * c.cycles), f"{case}: {c}, {p}"
+        # One result a cycle is too slow for some of the networks.
+        assert added >= (3 if device.config.residual == 1 else len(NETWORKS))
