@@ -165,7 +165,7 @@ def summary() -> str:
     """A few builds with what they take, for the README: of each of these boards and presets the fastest."""
     shown = ("digits", "kws_dscnn")
     chosen = [
-        ("ulx3s-85f", "small"), ("ulx3s-85f", "large"), ("ecpix5-85f", "large"),
+        ("ulx3s-85f", "small"), ("ulx3s-85f", "large"), ("ecpix5-85f", "large"), ("orangecrab-85f", "large"),
         ("icebreaker", "micro"), ("tang-nano-9k", "micro"),
     ]  # fmt: skip
     built = [one for one in results.of_kind("board") if all(name in one["latency"] for name in shown)]
