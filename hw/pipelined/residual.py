@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from sateen.hw.memory import Block
+from sateen.hw.memory import Block, last_read
 from sateen.hw.requantize import CHANNEL, SETTINGS, Requantize
+from sateen.hw.spec.config import ceil_pow2
 from sateen.hw.spec.parameters import TABLE_ENTRIES
 from sateen.hw.spec.residual import LANE_WORDS, LEAST_COLS, RESIDUAL_UNIT, sum_words
 from sateen.hw.stream.delay import delayed, delayed_item
@@ -175,12 +177,20 @@ class ResidualUnit(wiring.Component):
         m.d.comb += [self.reading.eq(item.valid), self.address.eq(item.address)]
 
     def _leave(self, m: Module, line: Value) -> None:
-        """The results of an item with their tag; those of other descriptors as they come."""
-        item = view(data.StructLayout({"valid": 1, "tag": self.tag}), name="leaving")
-        m.d.comb += [item.valid.eq(self.i.valid & self.on), item.tag.eq(self.i.payload.tag)]
-        item = delayed_item(m, item, self.latency, name="added")
+        """The results of an item with their tag, which waits in a memory; those of other descriptors as they come."""
+        depth = ceil_pow2(-(-self.latency // self.pace) + 1)
+        tags: Memory = Memory(shape=Value.cast(self.i.payload.tag).shape(), depth=depth, init=[])
+        m.submodules.tags = tags
+        port, arrives = tags.write_port(), self.i.valid & self.on
+        leaves, places = delayed(m, arrives, self.latency - 1, name="leaves", reset=True), []
+        for name, moves in (("arriving", arrives), ("leaving", leaves)):
+            place = Signal(range(depth), name=name)
+            m.d.sync += place.eq(place + moves)
+            places.append(place)
+        m.d.comb += [port.addr.eq(places[0]), port.en.eq(arrives), port.data.eq(self.i.payload.tag)]
+        tag = last_read(m, tags, places[1], enable=leaves)
         m.d.comb += [
-            self.o.valid.eq(Mux(self.on, item.valid, self.i.valid)),
-            self.o.payload.tag.eq(Mux(self.on, item.tag, self.i.payload.tag)),
+            self.o.valid.eq(Mux(self.on, delayed(m, leaves, name="left", reset=True), self.i.valid)),
+            self.o.payload.tag.as_value().eq(Mux(self.on, tag, Value.cast(self.i.payload.tag))),
             self.o.payload.data.as_value().eq(Mux(self.on, line, self.i.payload.data.as_value())),
         ]
