@@ -12,7 +12,7 @@ from sateen.hw.requantize import CHANNEL, SETTINGS, Requantize
 from sateen.hw.spec.config import ceil_pow2
 from sateen.hw.spec.parameters import TABLE_ENTRIES
 from sateen.hw.spec.residual import LANE_WORDS, LEAST_COLS, RESIDUAL_UNIT, sum_words
-from sateen.hw.stream.delay import delayed, delayed_item
+from sateen.hw.stream.delay import FANOUT, delayed, delayed_item, replicated
 from sateen.hw.stream.view import view
 
 __all__ = ["ResidualUnit"]
@@ -55,7 +55,7 @@ class ResidualUnit(wiring.Component):
         The words of a Sum: :func:`~sateen.hw.spec.residual.sum_words`. They come before the first item that needs them.
     on : In(1), offset : In
         The descriptor has residual bytes, which stand so many :data:`~sateen.hw.spec.residual.RESIDUAL_UNIT` behind
-        its results. Steady while its items are under way.
+        its results. Steady while its items are under way, and two cycles before and after.
     done : In(1)
         Pulses when the descriptor's last result is written, at the latest in the last cycle of ``on``.
     coming : In
@@ -104,11 +104,17 @@ class ResidualUnit(wiring.Component):
         tables = self._tables(m, self._take(m, channel, settings))
         self._read_lines(m)
 
-        # Bytes of an item move down, those of a cycle at once.
-        wide = 8 * self.per_cycle
+        # Bytes of an item move down, those of a cycle at once. Lanes are spread over the chip: every few have registers
+        # of their own that say so.
+        wide, copies = 8 * self.per_cycle, -(-self.lanes // FANOUT)
+        cycles = Signal(range(self.pace))
+        m.d.sync += cycles.eq(Mux(self.i.valid, self.pace - 1, cycles - (cycles != 0)))
+        moves = replicated(m, platform, self.i.valid | (cycles > 1), copies, name="moves")
         columns = [Signal(8 * self.lanes, name=name, reset_less=True) for name in ("results", "residual")]
         for column, arriving in zip(columns, (self.i.payload.data, self.line), strict=True):
-            m.d.sync += column.eq(Mux(self.i.valid, arriving.as_value(), column >> wide))
+            for lane in range(self.lanes):
+                above = (column >> wide)[8 * lane : 8 * lane + 8]
+                m.d.sync += column[8 * lane : 8 * lane + 8].eq(Mux(moves[lane // FANOUT], above, arriving[lane]))
         rescaled = []
         for lane, pair in enumerate(tables):
             for table, column in zip(pair, columns, strict=True):
@@ -122,7 +128,7 @@ class ResidualUnit(wiring.Component):
             rescaled.append(requantize.o)
         line = Signal(8 * self.lanes, reset_less=True)
         m.d.sync += line.eq(Cat(line[wide:], *rescaled))
-        self._leave(m, line)
+        self._leave(m, platform, line)
         return m
 
     def _take(self, m: Module, channel: data.View, settings: data.View) -> data.View:
@@ -176,7 +182,7 @@ class ResidualUnit(wiring.Component):
         item = delayed_item(m, item, self.item_latency - self.line_latency, name="asked")
         m.d.comb += [self.reading.eq(item.valid), self.address.eq(item.address)]
 
-    def _leave(self, m: Module, line: Value) -> None:
+    def _leave(self, m: Module, platform: object, line: Signal) -> None:
         """The results of an item with their tag, which waits in a memory; those of other descriptors as they come."""
         depth = ceil_pow2(-(-self.latency // self.pace) + 1)
         tags: Memory = Memory(shape=Value.cast(self.i.payload.tag).shape(), depth=depth, init=[])
@@ -189,8 +195,11 @@ class ResidualUnit(wiring.Component):
             places.append(place)
         m.d.comb += [port.addr.eq(places[0]), port.en.eq(arrives), port.data.eq(self.i.payload.tag)]
         tag = last_read(m, tags, places[1], enable=leaves)
+        # `on` changes long before results and long after them.
+        on = replicated(m, platform, self.on, -(-self.lanes // FANOUT), name="on")
         m.d.comb += [
             self.o.valid.eq(Mux(self.on, delayed(m, leaves, name="left", reset=True), self.i.valid)),
             self.o.payload.tag.as_value().eq(Mux(self.on, tag, Value.cast(self.i.payload.tag))),
-            self.o.payload.data.as_value().eq(Mux(self.on, line, self.i.payload.data.as_value())),
         ]
+        for lane, (passing, result) in enumerate(zip(self.i.payload.data, self.o.payload.data, strict=True)):
+            m.d.comb += result.eq(Mux(on[lane // FANOUT], line.word_select(lane, 8), passing))
