@@ -12,7 +12,7 @@ import numpy as np
 
 from sateen.compiler.assembly import assemble, bytes_per_inference
 from sateen.compiler.choice import choose
-from sateen.compiler.lowering import lower, reason_for_parts
+from sateen.compiler.lowering import lower, lower_operator, reason_for_parts
 from sateen.compiler.model import Model
 from sateen.compiler.placement import Placement, place
 from sateen.compiler.precision import set_precision
@@ -94,7 +94,7 @@ def compile(
     graph = read(source, calibration, config, example_inputs)
     rewritten = rewrite(graph, config, combine=combines)
     # Unfolded images take room, which others may need, and so do tensors that are added to others' results.
-    faster = join_sums(unfold(rewritten, config), config)
+    faster = join_sums(unfold(rewritten, config), config, lambda op, graph: _is_lowered(op, graph, config))
     precise = set_precision(lower(faster.graph, config), config)
     placed = place(precise, config)
     if faster is not rewritten and (placed.schedule.spill or placed.refused):
@@ -111,6 +111,15 @@ def compile(
         model = min((model, assemble(others, chosen, config)), key=bytes_per_inference)
     verify_program(model)
     return dataclasses.replace(model, trusted=True)
+
+
+def _is_lowered(op: Op, graph: Graph, config: Config) -> bool:
+    """Whether the device computes an operator."""
+    try:
+        lower_operator(op, graph.tensors, config)
+    except CompileError:
+        return False
+    return True
 
 
 def read(source: Source, calibration: Any, config: Config, example_inputs: Sequence[Any] | None = None) -> Graph:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
-from sateen.compiler.lowering import lookup
 from sateen.compiler.rewrites.base import Rewritten
-from sateen.errors import CompileError
 from sateen.graph import Add, Conv2D, Graph, Op, ResidualConv2D
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.parameters import TABLE_ENTRIES
@@ -36,9 +35,9 @@ def part_sums(given: Rewritten, config: Config, combine: bool) -> Rewritten:
     return dataclasses.replace(given, graph=dataclasses.replace(graph, tensors=tensors, ops=ops))
 
 
-def join_sums(given: Rewritten, config: Config) -> Rewritten:
+def join_sums(given: Rewritten, config: Config, has_tables: Callable[[Add, Graph], bool]) -> Rewritten:
     """Replaces a :class:`Conv2D` and the :class:`Add` that alone reads its result by a :class:`ResidualConv2D`, where
-    the device adds residual tensors and that takes fewer cycles.
+    the device adds residual tensors and that takes fewer cycles. ``has_tables`` says whether it has tables for a sum.
 
     The unit needs whole tensors in the scratchpad: whoever asks for this must see whether they have room.
     """
@@ -54,7 +53,7 @@ def join_sums(given: Rewritten, config: Config) -> Rewritten:
         halves = [made[name] for name in op.inputs if name in made and readers[name] == 1 and name not in graph.results]
         # Of two convolutions, the one with more weights has more time for the other's results.
         for half in sorted(halves, key=lambda half: -half.weights.size):
-            if _pays(half, op, graph, config):
+            if _pays(half, op, graph, config) and has_tables(op, graph):
                 joined[op.name] = _joined(half, op, graph)
                 break
     if not joined:
@@ -71,7 +70,7 @@ def _joined(half: Conv2D, op: Add, graph: Graph) -> ResidualConv2D:
 
 
 def _pays(half: Conv2D, op: Add, graph: Graph, config: Config) -> bool:
-    """Whether the device can compute both at once, in fewer cycles than one after the other."""
+    """Whether both at once take fewer cycles than one after the other."""
     a, b, y = (graph.tensors[name] for name in (*op.inputs, op.output))
     if a.shape != b.shape or any(tensor.dtype != "int8" for tensor in (a, b, y, graph.tensors[half.input])):
         return False
@@ -81,10 +80,4 @@ def _pays(half: Conv2D, op: Add, graph: Graph, config: Config) -> bool:
     pace = config.drain_groups * (config.lanes // config.residual)
     lines = 2 * math.ceil(math.prod(y.shape[1:]) / min(config.cols, config.beat_bytes))
     together = groups * positions * max(0, pace - beats) + min(positions, LAST_POSITIONS) * pace
-    if together + sum_words(config.weight_rows) - TABLE_ENTRIES >= lines + TABLE_ENTRIES + LAYER_CYCLES:
-        return False
-    try:
-        lookup.add(op, a, b, y, config)
-    except CompileError:
-        return False
-    return True
+    return together + sum_words(config.weight_rows) - TABLE_ENTRIES < lines + TABLE_ENTRIES + LAYER_CYCLES

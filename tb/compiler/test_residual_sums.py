@@ -41,7 +41,12 @@ def network(case, seed=1):
 
 def joined(graph, config=CONFIG):
     """The graph that the rewrite makes."""
-    return join_sums(Rewritten(graph=graph), config).graph
+    return join_sums(Rewritten(graph=graph), config, lambda op, graph: True).graph
+
+
+def test_needs_tables():
+    graph = network("tensor before")
+    assert join_sums(Rewritten(graph=graph), CONFIG, lambda op, graph: False).graph is graph
 
 
 def kinds(graph):
