@@ -57,7 +57,9 @@ class Sum:
 
     @classmethod
     def read(cls, words: bytes, cols: int) -> Sum:
-        """The inverse of :meth:`words`; others may follow."""
+        """The inverse of :meth:`words`; others may follow. Raises :class:`ValueError` if there are too few."""
+        if len(words) < (TABLE_ENTRIES + LANE_WORDS) * cols:
+            raise ValueError(f"a sum has {TABLE_ENTRIES + LANE_WORDS} words of {cols} bytes, not {len(words)} bytes")
         entries = [ENTRIES.unpack_from(words, place * cols) for place in range(TABLE_ENTRIES)]
         begin = TABLE_ENTRIES * cols
         lane = words[begin : begin + 8] + words[begin + cols :][: LANE.size - 8]

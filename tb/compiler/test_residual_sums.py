@@ -166,6 +166,7 @@ def test_one_wrong_number_is_found():
     start = place * DESCRIPTOR_WORDS
     taps = 37 + 1
     for word, value, why in (
+        *((start, base, "has no meaning") for base in (len(segment.weights) - 1, len(segment.weights), 2**31)),
         (start + 3, words[start + 3] & 0x7FFFFFFF, "in some of its streams only"),
         (start + taps, words[start + taps] ^ 1 << 16, "bytes .* behind its results, not"),
     ):
