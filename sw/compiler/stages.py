@@ -98,8 +98,11 @@ def compile(
     precise = set_precision(lower(faster.graph, config), config)
     placed = place(precise, config)
     if faster is not rewritten and (placed.schedule.spill or placed.refused):
-        precise = set_precision(lower(rewritten.graph, config), config)
-        placed = place(precise, config)
+        plain = set_precision(lower(rewritten.graph, config), config)
+        others = place(plain, config)
+        # What the device lacks either way is no reason.
+        if placed.schedule.spill or placed.refused.keys() - others.refused.keys():
+            precise, placed = plain, others
     report_refused(placed, strict=strict)
     report_parts(placed, config)
     chosen = choose(placed, config, combine=combines, channel_orders=rewritten.channel_orders)

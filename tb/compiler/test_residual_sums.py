@@ -20,7 +20,7 @@ from sateen.hw.spec.parameters import TABLE_ENTRIES
 from sateen.hw.spec.residual import RESIDUAL_UNIT, Sum, sum_words
 from sateen.quantize.precision import value_ranges
 from sateen.testing import check_layers
-from sateen.testing.graphs import random_input
+from sateen.testing.graphs import Builder, random_input
 
 CONFIG = parse_config("small,weight_rows=2,overlap=1,residual=2")
 NETWORKS = {
@@ -44,7 +44,7 @@ def joined(graph, config=CONFIG):
     return join_sums(Rewritten(graph=graph), config, lambda op, graph: True).graph
 
 
-def test_needs_tables():
+def test_must_be_lowered():
     graph = network("tensor before")
     assert join_sums(Rewritten(graph=graph), CONFIG, lambda op, graph: False).graph is graph
 
@@ -138,6 +138,36 @@ def test_tensors_need_room():
         for bytes_, count in ((2 * size, 1), (2 * size - 16, 0)):
             model = sateen.compile(graph, dataclasses.replace(CONFIG, scratchpad_bytes=bytes_))
             assert sum(layer.op == "ResidualConv2D" for layer in model.layers) == count
+
+
+def test_beside_a_layer_of_the_host():
+    """A layer that the device lacks takes no unit from the others."""
+    builder = Builder((9, 7, 12), np.random.default_rng(1))
+    graph = network("tensor before")
+    builder.ops, builder.tensors = list(graph.ops), dict(graph.tensors)
+    builder.last = graph.tensors[graph.outputs[0]]
+    # A group of its channels takes more than the weight store.
+    graph = builder.conv2d(16, (1, 1)).conv2d(8, (9, 7)).graph()
+    small = dataclasses.replace(CONFIG, weight_bytes=6144)
+    with pytest.warns(SateenWarning, match="runs on the host"):
+        model = sateen.compile(graph, small)
+    assert [layer.op for layer in model.layers] == ["Conv2D", "ResidualConv2D", "Conv2D", "Conv2D"]
+
+
+def test_without_room_for_its_sum():
+    """The words of a sum do not fit beside the weights of one block; the other has room."""
+    rng = np.random.default_rng(1)
+    builder = Builder((9, 7, 12), rng)
+    for kernel in (3, 7):
+        before = builder.last
+        after = builder.conv2d(12, (kernel, kernel), padding=((kernel // 2,) * 2,) * 2).last
+        place = len(builder.ops)
+        builder.tensors[f"t{place}"] = builder.last = dataclasses.replace(after, name=f"t{place}")
+        builder.ops.append(Add(name=f"op{place}", a=before.name, b=after.name, output=f"t{place}"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SateenWarning)
+        model = sateen.compile(builder.graph(), dataclasses.replace(CONFIG, weight_bytes=6144))
+    assert [layer.op for layer in model.layers] == ["ResidualConv2D", "Conv2D", "Add"]
 
 
 def changed(model, *, weights=None, word=None, value=0):

@@ -35,9 +35,10 @@ def part_sums(given: Rewritten, config: Config, combine: bool) -> Rewritten:
     return dataclasses.replace(given, graph=dataclasses.replace(graph, tensors=tensors, ops=ops))
 
 
-def join_sums(given: Rewritten, config: Config, has_tables: Callable[[Add, Graph], bool]) -> Rewritten:
+def join_sums(given: Rewritten, config: Config, is_lowered: Callable[[Op, Graph], bool]) -> Rewritten:
     """Replaces a :class:`Conv2D` and the :class:`Add` that alone reads its result by a :class:`ResidualConv2D`, where
-    the device adds residual tensors and that takes fewer cycles. ``has_tables`` says whether it has tables for a sum.
+    the device adds residual tensors and that takes fewer cycles. ``is_lowered`` says whether it computes an operator:
+    it may lack tables for the sum, or room for them beside the weights.
 
     The unit needs whole tensors in the scratchpad: whoever asks for this must see whether they have room.
     """
@@ -53,8 +54,9 @@ def join_sums(given: Rewritten, config: Config, has_tables: Callable[[Add, Graph
         halves = [made[name] for name in op.inputs if name in made and readers[name] == 1 and name not in graph.results]
         # Of two convolutions, the one with more weights has more time for the other's results.
         for half in sorted(halves, key=lambda half: -half.weights.size):
-            if _pays(half, op, graph, config) and has_tables(op, graph):
-                joined[op.name] = _joined(half, op, graph)
+            both = _joined(half, op, graph)
+            if _pays(half, op, graph, config) and is_lowered(both, graph):
+                joined[op.name] = both
                 break
     if not joined:
         return given
