@@ -248,6 +248,9 @@ class Endpoint(wiring.Component):
         count, waiting = Signal(COUNT), Signal(COUNT)
         known, writable, cut, overflow = Signal(), Signal(), Signal(), Signal()
         missing = op.length - 1 > payload.left
+        if listed is not None:
+            # Beside SDRAM this was the longest path. Carries of a difference are quicker than LUTs of a comparison.
+            missing = (payload.left - op.length + 1)[-1]
         spaces = [space for space in Space if space not in OUTSIDE or self.config.sdram]
         targets = [*WRITABLE, Space.SDRAM] if self.config.sdram else WRITABLE
         with m.State("check"):
