@@ -100,8 +100,11 @@ class ResidualUnit(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        channel, settings = view(CHANNEL, name="channel"), view(SETTINGS, name="settings")
-        tables = self._tables(m, self._take(m, channel, settings))
+        lane_words = Signal(8 * LEAST_COLS * LANE_WORDS, name="lane", reset_less=True)
+        # :data:`sateen.hw.spec.residual.LANE`.
+        channel = data.View(CHANNEL, lane_words[: CHANNEL.size])
+        settings = data.View(SETTINGS, lane_words[CHANNEL.size :][: SETTINGS.size])
+        tables = self._tables(m, self._take(m, lane_words))
         self._read_lines(m)
 
         # Bytes of an item move down, those of a cycle at once. Lanes are spread over the chip: every few have registers
@@ -131,12 +134,12 @@ class ResidualUnit(wiring.Component):
         self._leave(m, platform, line)
         return m
 
-    def _take(self, m: Module, channel: data.View, settings: data.View) -> data.View:
-        """Takes the words of a Sum; returns the write of an entry of each table."""
+    def _take(self, m: Module, lane: Signal) -> data.View:
+        """Takes the words of a Sum, those behind the tables as ``lane``; returns the write of an entry of each
+        table."""
         count, full = Signal(range(sum_words(self.weight_rows))), Signal()
         entry = view(data.StructLayout({"enable": 1, "index": range(TABLE_ENTRIES), "entries": 64}), name="entry")
-        bytes_ = self.words.payload
-        word, taken = bytes_.as_value(), self.words.valid & self.words.ready
+        word, taken = self.words.payload.as_value(), self.words.valid & self.words.ready
         m.d.comb += self.words.ready.eq(~full)
         m.d.sync += [
             entry.enable.eq(taken & (count < TABLE_ENTRIES)), entry.index.eq(count), entry.entries.eq(word),
@@ -144,14 +147,9 @@ class ResidualUnit(wiring.Component):
         with m.If(taken):
             last = count == sum_words(self.weight_rows) - 1
             m.d.sync += [count.eq(Mux(last, 0, count + 1)), full.eq(last)]
-            with m.If(count == TABLE_ENTRIES):
-                m.d.sync += [channel.bias.eq(word[:32]), channel.multiplier.eq(word[32:64])]
-            with m.If(count == TABLE_ENTRIES + LANE_WORDS - 1):
-                shift, zero_point, low, high, rounding = bytes_[:5]
-                m.d.sync += [
-                    channel.shift.eq(shift), settings.zero_point.eq(zero_point), settings.low.eq(low),
-                    settings.high.eq(high), settings.rounding.eq(rounding),
-                ]  # fmt: skip
+            for place in range(LANE_WORDS):
+                with m.If(count == TABLE_ENTRIES + place):
+                    m.d.sync += lane.word_select(place, 8 * LEAST_COLS).eq(word)
         with m.If(self.done & self.on):
             m.d.sync += full.eq(0)
         return entry

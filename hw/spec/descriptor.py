@@ -273,9 +273,8 @@ class OutputStream:
     residual: int | None = None
     """Each result is added to the byte so many :data:`~sateen.hw.spec.residual.RESIDUAL_UNIT` behind it in the
     scratchpad, −32768 to 32767, as the :class:`~sateen.hw.spec.residual.Sum` says that stands before the weights. Then
-    ``taps`` is 1, and ``combine`` is NONE.
-    The byte must not be written by this descriptor before its result; its own place may be. Only with
-    :attr:`~sateen.hw.spec.config.Config.residual`."""
+    ``taps`` is 1, and ``combine`` is NONE. The byte must not be written by this descriptor before its result; its own
+    place may be. Only with :attr:`~sateen.hw.spec.config.Config.residual`."""
 
     def written_by(self, group: int, cols: int) -> slice:
         """The bytes that the results of a group of channels become, where there is :attr:`recurrent`."""

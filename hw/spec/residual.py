@@ -21,7 +21,7 @@ ENTRIES = struct.Struct("<ii")
 """A word of the tables: an entry of each, int32."""
 LANE = struct.Struct("<iibbbbB")
 """bias, multiplier; shift, zero point, low, high, :class:`~sateen.hw.spec.descriptor.Rounding`: 8 bytes in the first
-word, 5 in the second."""
+word, 5 in the second. The gateware takes them as one channel's parameters and the settings of a layer."""
 
 
 def sum_words(weight_rows: int) -> int:

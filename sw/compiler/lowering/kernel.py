@@ -94,8 +94,9 @@ class Kernel:
     recurrent: Recurrent | None = None
     """What becomes of the sums in place of results; all groups of channels are in one pass then."""
     residual: Sum | None = None
-    """How each result is added to a byte of another tensor, so many bytes behind it: ``apart``."""
+    """How each result and a byte of another tensor become one."""
     apart: int = 0
+    """How many bytes behind each result that byte stands; known once both tensors have their places."""
     packing: Packing | None = None
     """The weights in tiles with selects; ``None``: a tile for each ``tile_depth`` bytes of a run."""
 

@@ -172,7 +172,7 @@ def residual_conv2d(op: ResidualConv2D, x: Tensor, residual: Tensor, y: Tensor, 
         tables=tables, bias=found.bias, multiplier=lane.multiplier, shift=lane.shift, zero_point=lane.zero_point,
         low=lane.low, high=lane.high, rounding=lane.rounding,
     )  # fmt: skip
-    kernels = conv2d(op.convolution, x, dataclasses.replace(op.between, shape=y.shape), config)
+    kernels = conv2d(op.convolution, x, op.between, config)
     for kernel in (kernels,) if isinstance(kernels, Kernel) else kernels:
         yield dataclasses.replace(kernel, residual=total)
 

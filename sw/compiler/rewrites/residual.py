@@ -12,7 +12,6 @@ from sateen.compiler.rewrites.base import Rewritten
 from sateen.graph import Add, Conv2D, Graph, Op, ResidualConv2D
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.parameters import TABLE_ENTRIES
-from sateen.hw.spec.residual import sum_words
 
 __all__ = ["join_sums", "part_sums"]
 
@@ -82,4 +81,4 @@ def _pays(half: Conv2D, op: Add, graph: Graph, config: Config) -> bool:
     pace = config.drain_groups * (config.lanes // config.residual)
     lines = 2 * math.ceil(math.prod(y.shape[1:]) / min(config.cols, config.beat_bytes))
     together = groups * positions * max(0, pace - beats) + min(positions, LAST_POSITIONS) * pace
-    return together + sum_words(config.weight_rows) - TABLE_ENTRIES < lines + TABLE_ENTRIES + LAYER_CYCLES
+    return together < lines + TABLE_ENTRIES + LAYER_CYCLES

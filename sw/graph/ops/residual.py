@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 from sateen.graph.ops.base import Int8Array, Shape, Tensor, Tensors, Values, require
@@ -53,16 +52,12 @@ class ResidualConv2D(Windowed):
 
     def infer(self, tensors: Tensors) -> Shape:
         shape = self.convolution.infer(tensors)
-        require(
-            tensors[self.residual].shape == shape, self,
-            f"{tensors[self.residual]} of {tensors[self.residual].shape} must have its results' shape {shape}",
-        )  # fmt: skip
-        return self.sum.infer(self._with_between(tensors, shape))
+        for tensor in (self.between, tensors[self.residual]):
+            what = f"{tensor} of {tensor.shape} must have its convolution's shape {shape}"
+            require(tensor.shape == shape, self, what)
+        return self.sum.infer({**tensors, self.between.name: self.between})
 
     def execute(self, tensors: Tensors, values: Values) -> Int8Array:
-        known = self._with_between(tensors, self.between.shape)
+        known = {**tensors, self.between.name: self.between}
         results = self.convolution.execute(known, values)
         return self.sum.execute(known, {**values, self.between.name: results})
-
-    def _with_between(self, tensors: Tensors, shape: Shape) -> Mapping[str, Tensor]:
-        return {**tensors, self.between.name: replace(self.between, shape=shape)}

@@ -57,19 +57,24 @@ async def words_match_model(dut):
         ]
 
 
+async def filled(dut, banks, size):
+    """Fills a scratchpad with random bytes, one line a cycle; returns these."""
+    model = [random.randrange(256) for _ in range(size)]
+    dut.w_enable.value = (1 << banks) - 1
+    for address in range(0, size, banks):
+        dut.w_address.value = address
+        dut.w_data.value = data.ArrayLayout(8, banks).const(model[address : address + banks]).as_bits()
+        await RisingEdge(dut.clk)
+    return model
+
+
 @cocotb.test()
 async def bytes_match_model(dut):
     banks, depth = parameters()["banks"], parameters()["depth"]
     component = scratchpad(banks=banks, depth=depth)
     shape, size = data.ArrayLayout(8, banks), banks * depth
     await reset(dut)
-    # Fill it, one line a cycle.
-    model = [random.randrange(256) for _ in range(size)]
-    dut.w_enable.value = (1 << banks) - 1
-    for address in range(0, size, banks):
-        dut.w_address.value = address
-        dut.w_data.value = shape.const(model[address : address + banks]).as_bits()
-        await RisingEdge(dut.clk)
+    model = await filled(dut, banks, size)
     # Only then is the last line there.
     dut.w_enable.value = 0
     for _ in range(component.write_latency):
@@ -102,12 +107,7 @@ async def reads_back(dut):
     component = scratchpad(banks=banks, depth=depth, back=1)
     shape, size = data.ArrayLayout(8, banks), banks * depth
     await reset(dut)
-    model = [random.randrange(256) for _ in range(size)]
-    dut.w_enable.value = (1 << banks) - 1
-    for address in range(0, size, banks):
-        dut.w_address.value = address
-        dut.w_data.value = shape.const(model[address : address + banks]).as_bits()
-        await RisingEdge(dut.clk)
+    model = await filled(dut, banks, size)
     corners, reads, start = [0, 1, banks - 1, size - banks, size - banks - 1], [], 0
     for cycle in range(1500):
         # Often what has just been written, whole or in part.
