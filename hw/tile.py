@@ -12,7 +12,7 @@ from sateen.hw.pe.contract import beat_shape
 from sateen.hw.pe.skip import Skip
 from sateen.hw.spec.pe import PE_KINDS, SKIP_BIT, SKIP_BITS, skip_rows
 from sateen.hw.spec.timing import EDGE_STAGES
-from sateen.hw.stream.delay import dedicated_register, delayed
+from sateen.hw.stream.delay import FANOUT, dedicated_register, delayed, delayed_together
 from sateen.hw.stream.view import view
 from sateen.hw.sums import partial_sums, tag_shape
 
@@ -195,7 +195,7 @@ class Tile(wiring.Component):
         m.d.sync += complete.eq((step[-1] & row_ends) | (complete & ~swap))
 
         skips = self._skips(m, taken & wave.slide) if self.window_skip else {}
-        pes = self._array(m, self._entering_weights(m), skips)
+        pes = self._array(m, platform, self._entering_weights(m, platform), skips)
         self._edges(m, platform, pes, taken=taken, swap=swap, captured=step & loader.o.valid.replicate(steps))
         self._feet(m, pes, first=taken & wave.first)
 
@@ -229,9 +229,9 @@ class Tile(wiring.Component):
         return found
 
     def _array(
-        self, m: Module, weights: list[list[Value]], skips: dict[int, list[Skip]]
+        self, m: Module, platform: object, weights: list[list[Value]], skips: dict[int, list[Skip]]
     ) -> list[list[wiring.Component]]:
-        """The PEs, each wired to its neighbours. ``weights`` enter at the top, [weight_rows][cols]."""
+        """The PEs, each wired to its neighbours. ``weights`` are those of the first rows, [weight_rows][cols]."""
         pes: list[list[wiring.Component]] = []
         for row in range(self.rows):
             right, down = ["activation", "swap", "capture"], ["sum"]
@@ -256,41 +256,40 @@ class Tile(wiring.Component):
                 line.append(pe)
             self.array.join(m, row, line)
             pes.append(line)
-            if row + 1 < self.rows:
-                weights = self._passed_weights(m, weights, line, row)
+            if row + self.weight_rows < self.rows:
+                weights[row % self.weight_rows] = self._passed_weights(m, platform, line, row)
         return pes
 
-    def _passed_weights(
-        self, m: Module, weights: list[list[Value]], line: list[wiring.Component], row: int
-    ) -> list[list[Value]]:
-        """The weights that enter the row below ``row``: its PEs pass on those that they get, registers the others."""
-        passed: list[list[Value]] = []
-        for lane, values in enumerate(weights):
-            own = lane == row % self.weight_rows
-            cycles = self._row_delay(row + 1) - self._row_delay(row) + (0 if own else 1)
-            next_use = row + 1 + (lane - row - 1) % self.weight_rows
-            passed.append(
-                [
-                    delayed(m, pe.weight_o if own else value, cycles, name=f"weight_{lane}_{row + 1}_{column}")
-                    for column, (pe, value) in enumerate(zip(line, values, strict=True))
-                ]
-                if next_use < self.rows
-                else values
-            )
+    def _passed_weights(self, m: Module, platform: object, line: list[wiring.Component], row: int) -> list[Value]:
+        """The weights that the PEs of a row get, when the row that is next to take one of them gets them."""
+        cycles = self.weight_rows + self._row_delay(row + self.weight_rows) - self._row_delay(row)
+        if self.weight_rows == 1:
+            return [
+                delayed(m, pe.weight_o, cycles - 1, name=f"weight_{row}_{column}") for column, pe in enumerate(line)
+            ]
+        passed: list[Value] = []
+        for first in range(0, self.cols, FANOUT):
+            here = {
+                f"weight_{row}_{first + place}": pe.weight_i for place, pe in enumerate(line[first : first + FANOUT])
+            }
+            passed += delayed_together(m, platform, here, cycles, long=4)
         return passed
 
-    def _entering_weights(self, m: Module) -> list[list[Value]]:
-        """The weights that enter each column, [weight_rows][cols], skewed as :meth:`_edges` says."""
-        weights, zero_points = self.loader.o.payload.weights, self._zero_points(m)
-        entering: list[list[Value]] = []
-        for lane in range(self.weight_rows):
-            line = []
-            for column, zero_point in enumerate(zero_points):
-                cycles, place = self.edge_stages + column + 1 + self._row_delay(0), lane * self.cols + column
-                weight = delayed(m, weights[place], cycles, name=f"weight_of_{place}")
-                line.append(self.array.column_input(weight, zero_point))
-            entering.append(line)
-        return entering
+    def _entering_weights(self, m: Module, platform: object) -> list[list[Value]]:
+        """The weights of the first rows, [weight_rows][cols], skewed as :meth:`_edges` says."""
+        weights, entering = self.loader.o.payload.weights, []
+        for column, zero_point in enumerate(self._zero_points(m)):
+            places = range(column, self.weight_rows * self.cols, self.cols)
+            here = {f"weight_of_{place}": weights[place] for place in places}
+            cycles = self.edge_stages + column + 1 + self._row_delay(0)
+            arriving = delayed_together(m, platform, here, cycles)
+            entering.append([self.array.column_input(weight, zero_point) for weight in arriving])
+        # Those for the rows after the first wait for these.
+        waits = [row + self._row_delay(row) - self._row_delay(0) for row in range(self.weight_rows)]
+        return [
+            [delayed(m, column[row], wait, name=f"weight_{row}_{place}") for place, column in enumerate(entering)]
+            for row, wait in enumerate(waits)
+        ]
 
     def _edges(
         self,
@@ -311,10 +310,10 @@ class Tile(wiring.Component):
             entering = {"activation": self.array.row_inputs(wave.activations, row), "swap": swap, "capture": capture}
             if self.array.slides(row):
                 entering["slide"] = taken & wave.slide
-            for name, value in entering.items():
-                m.d.comb += getattr(line[0], f"{name}_i").eq(
-                    delayed(m, value, self.edge_stages + row + 1 + self._row_delay(row), name=f"{name}_{row}")
-                )
+            cycles = self.edge_stages + row + 1 + self._row_delay(row)
+            named = {f"{name}_{row}": value for name, value in entering.items()}
+            for name, value in zip(entering, delayed_together(m, platform, named, cycles), strict=True):
+                m.d.comb += getattr(line[0], f"{name}_i").eq(value)
         if self._sliding_rows:
             first = self.rows - self._sliding_rows
             self._samples(m, platform, pes[first], first)
@@ -325,7 +324,7 @@ class Tile(wiring.Component):
         activations = self.feeder.o.payload.activations
         for column, pe in enumerate(pes[: self.rows * self.combine]):
             cycles = column + 1 + row + self._row_delay(row)
-            sample = delayed(m, activations[column], cycles, name=f"sample_of_{column}")
+            (sample,) = delayed_together(m, platform, {f"sample_of_{column}": activations[column]}, cycles)
             for stage in range(self.edge_stages):
                 sample = dedicated_register(m, platform, sample, name=f"sample_of_{column}_edge_{stage}")
             m.d.comb += pe.sample_i.eq(sample)

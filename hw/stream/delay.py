@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from amaranth.hdl import ClockDomain, ClockSignal, Const, Instance, Module, Signal, Value, ValueCastable, ValueLike
+from amaranth.hdl import (
+    Cat,
+    ClockDomain,
+    ClockSignal,
+    Const,
+    Instance,
+    Module,
+    Mux,
+    Signal,
+    Value,
+    ValueCastable,
+    ValueLike,
+    unsigned,
+)  # fmt: skip
 from amaranth.lib import data
+from amaranth.lib.memory import Memory
 
 from sateen.hw.spec.timing import FANOUT
 from sateen.hw.stream.view import view
 
-__all__ = ["FANOUT", "dedicated_register", "delayed", "delayed_item", "replicated", "reset_domains"]
+__all__ = [
+    "FANOUT",
+    "dedicated_register",
+    "delayed",
+    "delayed_item",
+    "delayed_together",
+    "replicated",
+    "reset_domains",
+]
+
+LONG = 11
+"""Cycles from which on several values are delayed in a memory, where there are small ones."""
+PLACES = 16
+"""Words of a memory of LUTs."""
 
 
 def delayed(m: Module, value: ValueLike, cycles: int = 1, *, name: str, reset: bool = False) -> Signal:
@@ -32,6 +59,30 @@ def delayed_item(m: Module, item: data.View, cycles: int = 1, *, name: str) -> d
         result.eq(delayed(m, item, cycles, name=name)),
         result.valid.eq(delayed(m, item.valid, cycles, name=f"{name}_valid", reset=True)),
     ]
+    return result
+
+
+def delayed_together(
+    m: Module, platform: object, values: Mapping[str, ValueLike], cycles: int, *, long: int = LONG
+) -> list[Value]:
+    """Each of the values, ``cycles`` later, without a reset.
+
+    On an ECP5 registers of ``long`` cycles or more, 3 at least, are a memory of LUTs, whose word of ``cycles`` - 1
+    cycles ago is replaced by that of this cycle, and one register: 6 LUTs in place of 4 · (``cycles`` - 1) registers.
+    """
+    named = {name: value if isinstance(value, ValueCastable) else Value.cast(value) for name, value in values.items()}
+    if getattr(platform, "sateen_technology", None) != "ecp5" or cycles < long:
+        return [delayed(m, value, cycles, name=name) for name, value in named.items()]
+    name, places = next(iter(named)), min(cycles - 1, PLACES)
+    word = delayed(m, Cat(named.values()), cycles - 1 - places, name=name)
+    place = Signal(range(places), name=f"{name}_place", reset_less=True)
+    memory: Memory = Memory(shape=unsigned(len(word)), depth=places, init=[], attrs={"ram_style": "distributed"})
+    m.submodules[f"{name}_memory"] = memory
+    write, read = memory.write_port(), memory.read_port(domain="comb")
+    m.d.sync += place.eq(Mux(place == places - 1, 0, place + 1))
+    m.d.comb += [write.en.eq(1), write.addr.eq(place), write.data.eq(word), read.addr.eq(place)]
+    result = [Signal(value.shape(), name=f"{each}_last", reset_less=True) for each, value in named.items()]
+    m.d.sync += Cat(result).eq(read.data)
     return result
 
 

@@ -52,6 +52,16 @@ def test_rows_loaded_at_once(pe, rows, cols, weight_rows, weight_bits, multiplie
 
 
 @pytest.mark.parametrize(
+    ("rows", "cols", "weight_rows", "multipliers"), [(12, 5, 4, 25), (2, 11, 1, 0), (11, 1, 1, None)]
+)
+def test_delays_in_memories(rows, cols, weight_rows, multipliers):
+    """On an ECP5: of weights and samples on their way to far columns and from row to row, of all that enters far
+    rows."""
+    settings = {"rows": rows, "cols": cols, "weight_rows": weight_rows, "multipliers": multipliers}
+    run("tile", technology="ecp5", weight_bits=9, **settings)
+
+
+@pytest.mark.parametrize(
     ("pe", "rows", "cols", "multipliers", "beats"),
     [
         ("mac", 9, 2, 10, 16), pytest.param("mac", 10, 3, None, 32, marks=pytest.mark.prove),
@@ -68,10 +78,18 @@ def test_zero_points_of_activations(technology):
 
 
 @pytest.mark.fpga
-@pytest.mark.parametrize(("pe", "multipliers"), [("mac", 8), ("packed", 4)])
-def test_netlist(pe, multipliers):
+@pytest.mark.parametrize(
+    ("settings", "multipliers"),
+    [
+        ({"pe": "mac", "rows": 4, "multipliers": 8}, 8),
+        ({"pe": "packed", "rows": 4, "multipliers": 8}, 4),
+        # With delays in memories.
+        ({"pe": "mac", "rows": 8, "multipliers": 16, "weight_rows": 4}, 16),
+    ],
+)
+def test_netlist(settings, multipliers):
     """What Yosys made of a tile for ECP5, half its rows of multipliers and half of LUTs, from the vendor's cells."""
-    settings = {"pe": pe, "rows": 4, "cols": 4, "weight_bits": 9, "multipliers": 8}
+    settings = {**settings, "cols": 4, "weight_bits": 9}
     netlist, cells = synthesize(Tile(position_bits=POSITION_BITS, **settings), PARTS["ecp5-85f"])
     assert cells.multipliers == multipliers
     run_netlist(netlist, "tile", **settings)
