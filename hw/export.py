@@ -77,7 +77,7 @@ def _tile(config: Config) -> wiring.Component:
     return Tile(
         rows=config.rows, cols=config.cols, pe=config.pe, position_bits=ceil_log2(config.positions),
         weight_bits=config.weight_bits, multipliers=config.multipliers, combine=config.combine,
-        weight_rows=config.weight_rows,
+        weight_rows=config.loaded_rows, weights_per_byte=config.weights_per_byte,
     )  # fmt: skip
 
 

@@ -58,6 +58,9 @@ class Tile(wiring.Component):
     weight_rows : int
         Rows whose weights are loaded in one cycle: a divisor of ``rows``; above 1 only for kinds of one element a PE,
         without ``combine``.
+    weights_per_byte : int
+        Weights in a byte of a word, of as many neighbouring rows, the first one in the lowest bits: a divisor of
+        ``weight_rows``, 1, 2 or 4, of at most 8 bits together.
     in_place : bool
         The tag is that of :func:`~sateen.hw.sums.tag_shape` with ``in_place``.
     edge_stages : int
@@ -70,8 +73,8 @@ class Tile(wiring.Component):
     Members
     -------
     weights : In(stream)
-        ``word``: ``weight_rows × cols`` int8, those of the first row first; a matrix has ``rows × group / weight_rows``
-        words, row 0 first; ``settings`` of the layer. With
+        ``word``: ``weight_rows × cols / weights_per_byte`` int8, those of the first row first; a matrix has
+        ``rows × group / weight_rows`` words, row 0 first; ``settings`` of the layer. With
         ``combine`` above 1 and :data:`~sateen.hw.spec.pe.SELECTS_BIT` in the settings, words of selects stand between
         them (:func:`~sateen.hw.spec.pe.select_bits`); without that bit all selects are 0. Taken while the next matrix
         is incomplete, and together with a beat that swaps.
@@ -97,6 +100,7 @@ class Tile(wiring.Component):
         multipliers: int | None = None,
         combine: int = 1,
         weight_rows: int = 1,
+        weights_per_byte: int = 1,
         activation_bits: int = 8,
         in_place: bool = False,
         edge_stages: int = EDGE_STAGES,
@@ -123,6 +127,12 @@ class Tile(wiring.Component):
             raise ValueError(
                 f"weight_rows must be a divisor of rows ({rows}), and 1 with combine or pe=term, not {weight_rows!r}"
             )
+        whole = weights_per_byte in (2, 4) and weight_rows % weights_per_byte == 0
+        if weights_per_byte != 1 and not (whole and weights_per_byte * weight_bits <= 8):
+            raise ValueError(
+                f"weights_per_byte must be 1, or 2 or 4, a divisor of weight_rows ({weight_rows}), with at most 8 bits "
+                f"of weights in a byte, not {weights_per_byte!r}"
+            )
         products = pe == "mac" and combine == 1 and weight_bits == 9 and multipliers in (None, rows * cols)
         if activation_bits != 8 and not (activation_bits == 9 and products):
             raise ValueError(
@@ -131,7 +141,7 @@ class Tile(wiring.Component):
             )
         self.window_skip = window_skip
         self.rows, self.cols, self.kind, self.combine = rows, cols, PE_KINDS[pe], combine
-        self.weight_rows = weight_rows
+        self.weight_rows, self.weights_per_byte = weight_rows, weights_per_byte
         self.weight_bits = weight_bits
         # A weight of 9 bits is the difference of two bytes, hence -255 or more: its product has 16 bits, too.
         self.sum_bits = activation_bits + min(8, weight_bits) + ceil_log2(rows * self.kind.group)
@@ -149,6 +159,7 @@ class Tile(wiring.Component):
             combine=combine,
             activation_bits=activation_bits,
             weight_rows=weight_rows,
+            weights_per_byte=weights_per_byte,
             tag=tag,
         )
         if window_skip and not (combine == 1 and self._sliding_rows >= 3):

@@ -382,8 +382,8 @@ class _Pace:
         self.blocks, self.groups = counts[:2]
         self.tiles, self.beats = prod(counts[2 : CHUNK_DIM + 1]), prod(counts[CHUNK_DIM + 1 :])
         self.beat_cycles, self.row_cycles = kind.beat_cycles(settings), kind.row_cycles(settings)
-        steps = config.rows // config.weight_rows
-        self.load_cycles = max(config.tile_depth // config.weight_rows + selects, steps * self.row_cycles)
+        steps = config.rows // config.loaded_rows
+        self.load_cycles = max(config.tile_words // config.weight_rows + selects, steps * self.row_cycles)
         self.row = self.load_cycles // steps
         self.lead = kind.lead + (selects > 0)
         waves = (kind.waves or kind.beat_cycles)(settings)

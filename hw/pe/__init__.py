@@ -45,6 +45,7 @@ def create(
     combine: int,
     activation_bits: int = 8,
     weight_rows: int = 1,
+    weights_per_byte: int = 1,
     tag: data.Layout,
 ) -> PeArray:
     """The array of a kind, with column combining around it if ``combine`` is above 1."""
@@ -58,6 +59,7 @@ def create(
         "inputs": combine,
         "activation_bits": activation_bits,
         "weight_rows": weight_rows,
+        "weights_per_byte": weights_per_byte,
         "tag": tag,
     }
     of_kind = PE_KINDS[kind]

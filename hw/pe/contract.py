@@ -142,7 +142,6 @@ class Feeder(wiring.Component):
         ]
         return m
 
-
     def activations(self, beat: data.View) -> Any:
         """What the PEs take of a beat."""
         return beat.data
@@ -152,17 +151,29 @@ class Loader(wiring.Component):
     """The array's upper edge: turns words of weights into slots, what the PEs capture. This one forwards the words,
     truncated to the PEs' weights, and the zero point in their settings.
 
+    Parameters
+    ----------
+    cols : int
+        Weights that it gives at once, those of the first row first.
+    row : int
+        Of these, the weights of one row.
+    per_byte : int
+        Weights of as many rows that share a byte, the first one in its lowest bits.
+
     Members
     -------
     i : In(stream)
-        ``word``: ``cols`` int8 weights; ``settings`` of the layer.
+        ``word``: ``cols / per_byte`` int8; ``settings`` of the layer.
     o : Out(stream)
         Slots, see :func:`slot_shape`.
     """
 
-    def __init__(self, *, cols: int, weight: ShapeLike = INT8, slots: int = 1):
-        self.cols = cols
-        word = data.StructLayout({"word": data.ArrayLayout(signed(8), cols), "settings": WEIGHT_SETTING_BITS})
+    def __init__(
+        self, *, cols: int, row: int | None = None, per_byte: int = 1, weight: ShapeLike = INT8, slots: int = 1
+    ):
+        self.cols, self.row, self.per_byte = cols, row or cols, per_byte
+        words = data.ArrayLayout(signed(8), cols // per_byte)
+        word = data.StructLayout({"word": words, "settings": WEIGHT_SETTING_BITS})
         super().__init__({"i": In(stream.Signature(word)), "o": Out(stream.Signature(slot_shape(weight, cols, slots)))})
 
     def elaborate(self, platform: object) -> Module:
@@ -170,11 +181,18 @@ class Loader(wiring.Component):
         m.d.comb += [
             self.o.valid.eq(self.i.valid),
             self.i.ready.eq(self.o.ready),
-            *(self.o.payload.weights[column].eq(self.i.payload.word[column]) for column in range(self.cols)),
+            *(self.o.payload.weights[place].eq(self._weight(place)) for place in range(self.cols)),
             self.o.payload.zero_point.eq(self.i.payload.settings[ZERO_POINT_BIT:]),
             self.o.payload.last.eq(1),
         ]
         return m
+
+    def _weight(self, place: int) -> Value:
+        """One of the weights that it gives, and the bits above it in its byte."""
+        row, column = divmod(place, self.row)
+        group, within = divmod(row, self.per_byte)
+        byte = self.i.payload.word[group * self.row + column]
+        return byte[within * 8 // self.per_byte :] if within else byte
 
 
 class PeArray:
@@ -199,6 +217,8 @@ class PeArray:
         Width of the activations: 8, or 9 where the feeder subtracts their zero point.
     weight_rows : int
         Rows whose weights arrive at once. Above 1, the loader gives those of the first row, then of the next.
+    weights_per_byte : int
+        Of these, as many share a byte.
     tag : Layout
         What accompanies a beat.
     """
@@ -215,9 +235,10 @@ class PeArray:
         inputs: int = 1,
         activation_bits: int = 8,
         weight_rows: int = 1,
+        weights_per_byte: int = 1,
         tag: data.Layout,
     ):
-        self.activation_bits, self.weight_rows = activation_bits, weight_rows
+        self.activation_bits, self.weight_rows, self.weights_per_byte = activation_bits, weight_rows, weights_per_byte
         self.kind, self.rows, self.cols, self.inputs, self.tag = kind, rows, cols, inputs, tag
         self.weight_bits, self.sum_bits, self.multipliers = weight_bits, sum_bits, multipliers
 
@@ -246,7 +267,10 @@ class PeArray:
 
     def loader(self) -> wiring.Component:
         """The loader, as :class:`Loader`."""
-        return Loader(cols=self.weight_rows * self.cols, weight=signed(self.loaded_bits))
+        return Loader(
+            cols=self.weight_rows * self.cols, row=self.cols, per_byte=self.weights_per_byte,
+            weight=signed(self.loaded_bits),
+        )  # fmt: skip
 
     @property
     def loaded_bits(self) -> int:

@@ -49,6 +49,7 @@ def check_fields(config: Config) -> None:
     if config.combine > 1 and config.pe_kind.columns > 1:
         raise ValueError(f"combine must be 1 with pe={config.pe}, not {config.combine!r}")
     _weight_rows(config)
+    _weights_per_byte(config)
     _int(config, "overlap", 0, 1)
     _int(config, "lutram", 0, 1)
     _engine(config)
@@ -172,6 +173,24 @@ def _weight_rows(config: Config) -> None:
             f"weight_rows must be {' or '.join(map(str, allowed))} with rows={config.rows}, combine={config.combine} "
             f"and pe={config.pe}, not {config.weight_rows!r}"
         )
+
+
+def _weights_per_byte(config: Config) -> None:
+    """Checks how many weights are in a byte."""
+    value = config.weights_per_byte
+    if isinstance(value, bool) or value not in (1, 2, 4):
+        raise ValueError(f"weights_per_byte must be 1, 2 or 4, not {value!r}")
+    if value == 1:
+        return
+    if config.engine != "pipelined":
+        raise ValueError(f"weights_per_byte must be 1 with engine={config.engine}, not {value!r}")
+    if config.combine > 1 or config.weight_bits > 8 // value:
+        raise ValueError(
+            f"weights_per_byte must be 1 with combine={config.combine} and weight_bits={config.weight_bits}, "
+            f"not {value!r}; {value} in a byte have {8 // value} bits or fewer"
+        )
+    _multiple(config, "rows", config.loaded_rows, "weight_rows × weights_per_byte")
+    _int(config, "rows", 4 * config.loaded_rows, 64, "four times weight_rows × weights_per_byte")
 
 
 def _products(config: Config) -> None:

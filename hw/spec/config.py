@@ -22,12 +22,12 @@ ETHERNET_BAUD = 700_000_000
 """The same of gigabit Ethernet: 70 MB/s, of 97 to the device and 75 from it measured in simulation at 100 MHz."""
 LATER = (
     "combine", "engine", "weight_rows", "overlap", "sdram", "products", "link", "softmax", "squares", "address",
-    "lutram", "window_skip", "direct", "norms", "recurrent", "layer_norm", "residual",
+    "lutram", "window_skip", "direct", "norms", "recurrent", "layer_norm", "residual", "weights_per_byte",
 )  # fmt: skip
 """Fields of a configuration that the first version did not have."""
 LAID_OUT = (
     "products", "overlap", "softmax", "squares", "window_skip", "direct", "norms", "recurrent", "layer_norm",
-    "residual",
+    "residual", "weights_per_byte",
 )  # fmt: skip
 """Those of them that shape a compiled model."""
 
@@ -49,8 +49,8 @@ class Config:
     pe: str = "mac"
     """Kind of processing element, a key of :data:`sateen.hw.spec.pe.PE_KINDS`."""
     weight_bits: int = 8
-    """Width of the weights in a PE, 2 to 9; fewer bits make it smaller. The weight store has a byte for each anyway.
-    With 9 bits a layer's weights may have a zero point, which is subtracted from these bytes."""
+    """Width of the weights in a PE, 2 to 9; fewer bits make it smaller. The weight store has a byte for each, but with
+    ``weights_per_byte``. With 9 bits a layer's weights may have a zero point, which is subtracted from these bytes."""
     lanes: int = 4
     """Output channels requantized per cycle, 1 to ``cols``."""
     scratchpad_bytes: int = 16384
@@ -130,6 +130,10 @@ class Config:
     """Results of a convolution per cycle to which the unit of residual sums adds a tensor on their way to the
     scratchpad, a power of two, at most half the ``lanes``, a multiple of it. 0: there is no such unit, and sums are
     layers of their own. Only in a pipelined engine with ``cols=8`` or more."""
+    weights_per_byte: int = 1
+    """Weights in a byte of the weight store, and of a compiled model: 2 of up to 4 ``weight_bits``, or 4 of 2, those of
+    neighbouring rows. They are loaded together: ``rows`` are a multiple of ``weight_rows × weights_per_byte``, and four
+    times that or more. Only in a pipelined engine with ``combine=1``."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -182,8 +186,18 @@ class Config:
 
     @property
     def weight_words(self) -> int:
-        """Words of the weight store; each holds one int8 weight per column. ``weight_rows`` are read at once."""
+        """Words of the weight store; each holds a byte per column. ``weight_rows`` are read at once."""
         return self.weight_bytes // self.weight_word_bytes
+
+    @property
+    def loaded_rows(self) -> int:
+        """Rows of the tile whose weights are loaded in one cycle."""
+        return self.weight_rows * self.weights_per_byte
+
+    @property
+    def tile_words(self) -> int:
+        """Words of the weight store that a tile's weights take, without selects."""
+        return self.tile_depth // self.weights_per_byte
 
     @property
     def weights_packed(self) -> bool:
@@ -251,7 +265,8 @@ class Config:
         )
         layout = {name: getattr(self, name) for name in names}
         # Later than the others: without them, devices and models are as before.
-        return {**layout, **{name: getattr(self, name) for name in LAID_OUT if getattr(self, name)}}
+        fields = self.to_dict()
+        return {**layout, **{name: fields[name] for name in LAID_OUT if name in fields}}
 
     @property
     def layout_code(self) -> int:

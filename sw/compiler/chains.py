@@ -188,7 +188,7 @@ def largest(kernels: Sequence[Kernel], config: Config, standing: Standing) -> li
     """The fewest tiles that fit their room: rows of each layer's results. ``None`` if not even single rows fit, or
     not all weights the weight store, so that each tile would have to bring them, or not all programs theirs: where an
     end of the chain stands whole, each tile has one of its own."""
-    words = sum(kernel.tiles(config) * config.tile_depth for kernel in kernels)
+    words = sum(kernel.tiles(config) * config.tile_words for kernel in kernels)
     words += sum(-(-kernel.channels // config.cols) * config.parameter_words for kernel in kernels)
     if len(kernels) > 1 and (
         VARIANTS * words > config.weight_words or DESCRIPTORS * VARIANTS * len(kernels) > config.descriptors

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sateen.compiler import sliding
 from sateen.compiler.lowering import Kernel, LookUp, parameter_words, repeated, split
+from sateen.compiler.shared_bytes import packed
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import ActivationStream, Descriptor, OutputStream, WeightStream
 from sateen.hw.spec.nests import Dim
@@ -54,7 +55,8 @@ def relocated(d: Descriptor, base: int, word_bytes: int) -> Descriptor:
 def _words(kernel: Kernel, config: Config) -> NDArray[np.int8]:
     """The weight store's words, group after group of channels: [groups, words of a group, cols]."""
     groups, zero_point = -(-kernel.channels // config.cols), kernel.weights_zero_point
-    padded = np.full((groups * config.cols, kernel.group_words(config)), zero_point, np.int8)
+    size = kernel.group_words(config) * config.weights_per_byte
+    padded = np.full((groups * config.cols, size), zero_point, np.int8)
     if kernel.packing is None:
         rows, columns = kernel.weights.shape[1:3]
         runs = padded.reshape(len(padded), rows, columns, -1)
@@ -62,7 +64,7 @@ def _words(kernel: Kernel, config: Config) -> NDArray[np.int8]:
     else:
         padded[: kernel.channels] = kernel.packing.words(config, zero_point).reshape(kernel.channels, -1)
     weights = padded.reshape(groups, config.cols, -1).transpose(0, 2, 1)
-    return np.concatenate([weights, parameter_words(kernel, config)], axis=1)
+    return np.concatenate([packed(weights, config.weights_per_byte), parameter_words(kernel, config)], axis=1)
 
 
 def _descriptor(

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sateen.compiler.lowering import Kernel, parameter_words
+from sateen.compiler.shared_bytes import packed
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import ActivationStream, Descriptor, OutputStream, Sliding, WeightStream
 from sateen.hw.spec.nests import Dim
@@ -196,7 +197,7 @@ def words(kernel: Kernel, config: Config, walk: Walk) -> NDArray[np.int8]:
         occupied[part, places] = True
         rows[:channels, :, part, places] = filters[:, :, step].swapaxes(0, 1) + zero_point
     weights = rows.reshape(groups, config.cols, -1).transpose(0, 2, 1)
-    return np.concatenate([weights, parameter_words(kernel, config)], axis=1)
+    return np.concatenate([packed(weights, config.weights_per_byte), parameter_words(kernel, config)], axis=1)
 
 
 def descriptors(
@@ -236,7 +237,7 @@ def _descriptor(
     )  # fmt: skip
     assert kernel.filters is not None
     weights = WeightStream(
-        base=0, blocks=repeats, groups=groups[1], words=len(kernel.filters) * walk.parts(kernel) * config.rows,
+        base=0, blocks=repeats, groups=groups[1], words=len(kernel.filters) * walk.parts(kernel) * config.tile_words,
         settings=settings.weights, zero_point=kernel.weights_zero_point,
     )  # fmt: skip
     activations = _activations(kernel, config, walk, source, groups, lines, blocks)

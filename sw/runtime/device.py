@@ -90,14 +90,10 @@ class Device:
         DeviceError
             If the model is larger than the device's SDRAM, or that does not keep what is written.
         """
-        theirs, ours = model.config.layout, self.config.layout
-        # A field that is left out is 0.
-        names = dict.fromkeys((*ours, *theirs))
-        differ = [
-            f"{name} is {ours.get(name, 0)} here, {theirs.get(name, 0)} in the model"
-            for name in names
-            if ours.get(name, 0) != theirs.get(name, 0)
-        ]
+        # A field that is left out has its default.
+        names = dict.fromkeys((*self.config.layout, *model.config.layout))
+        pairs = [(name, getattr(self.config, name), getattr(model.config, name)) for name in names]
+        differ = [f"{name} is {ours} here, {theirs} in the model" for name, ours, theirs in pairs if ours != theirs]
         programs = [segment.program.tobytes() for segment in model.segments]
         slides, rows = any(map(Descriptor.slides, programs)), self.config.sliding_rows
         if slides and rows and not self.config.sliding:

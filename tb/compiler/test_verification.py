@@ -49,6 +49,12 @@ def wide(graph):
     return dataclasses.replace(graph, ops=[dataclasses.replace(op, weights=op.weights.astype(np.int16) * 2)])
 
 
+def narrow(graph):
+    """The graph with weights of 4 bits."""
+    (op,) = graph.ops
+    return dataclasses.replace(graph, ops=[dataclasses.replace(op, weights=op.weights >> 4)])
+
+
 def with_zero_point(graph, zero_point):
     """The graph with weights as uint8 models have them, less a zero point; those that were zero still are."""
     (op,) = graph.ops
@@ -74,6 +80,10 @@ WAYS = {
     "transposed": ("small", transposed((5, 4, 6), 7)),
     "rows loaded at once": ("small,weight_rows=2", conv((6, 6, 20), 24, padding=SAME)),
     "rows loaded at once, sliding": ("large,weight_rows=4", depthwise((9, 9, 20), padding=SAME)),
+    "two weights a byte": ("tiny,rows=8,weight_bits=4,weights_per_byte=2", narrow(conv((6, 6, 5), 7, padding=SAME))),
+    "two weights a byte, sliding": (
+        "small,rows=16,weight_bits=4,weights_per_byte=2", narrow(depthwise((9, 9, 20), padding=SAME)),
+    ),
     "sums in place": ("tiny,overlap=1", Builder((100,), np.random.default_rng(3)).fully_connected(30).graph()),
     "sequential": ("micro", conv((6, 6, 5), 7, padding=SAME)),
     "stripes": ("small,scratchpad_bytes=1024", conv((16, 8, 8), 8, padding=SAME)),

@@ -52,6 +52,15 @@ def test_rows_loaded_at_once(pe, rows, cols, weight_rows, weight_bits, multiplie
 
 
 @pytest.mark.parametrize(
+    ("pe", "rows", "weight_rows", "weight_bits", "per_byte"),
+    [("mac", 4, 2, 4, 2), ("mac", 8, 4, 3, 2), ("mac", 8, 4, 2, 4), ("bitserial", 4, 2, 4, 2)],
+)
+def test_weights_that_share_a_byte(pe, rows, weight_rows, weight_bits, per_byte):
+    settings = {"pe": pe, "rows": rows, "cols": 3, "weight_bits": weight_bits, "multipliers": 6}
+    run("tile", weight_rows=weight_rows, weights_per_byte=per_byte, **settings)
+
+
+@pytest.mark.parametrize(
     ("rows", "cols", "weight_rows", "multipliers"), [(12, 5, 4, 25), (2, 11, 1, 0), (11, 1, 1, None)]
 )
 def test_delays_in_memories(rows, cols, weight_rows, multipliers):
@@ -134,6 +143,11 @@ def test_combined_columns(pe, combine, weight_bits):
         ({"pe": "packed"}, "cols must be a multiple of 2 with pe=packed, not 3"),
         ({"pe": "packed", "cols": 2, "combine": 2}, "combine must be 1 with pe=packed, not 2"),
         ({"weight_rows": 3}, "weight_rows must be a divisor of rows (2), and 1 with combine or pe=term, not 3"),
+        (
+            {"weights_per_byte": 2, "weight_bits": 4},
+            "weights_per_byte must be 1, or 2 or 4, a divisor of weight_rows (1), with at most 8 bits of weights in a "
+            "byte, not 2",
+        ),
         (
             {"weight_rows": 2, "combine": 2},
             "weight_rows must be a divisor of rows (2), and 1 with combine or pe=term, not 2",

@@ -131,7 +131,7 @@ class Kernel:
 
     def group_words(self, config: Config) -> int:
         """Words of one group's weights, with selects where there are any, without the channels' parameters."""
-        words = config.tile_depth + (config.select_words if self.packing else 0)
+        words = config.tile_words + (config.select_words if self.packing else 0)
         return math.prod(dim.count for dim in self.reduction) * self.windows(config).tiles * words
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sateen.compiler.shared_bytes import unpacked
 from sateen.hw.spec.combining import Entries
 from sateen.hw.spec.config import Config
 from sateen.hw.spec.descriptor import (
@@ -138,7 +139,8 @@ def tiles(stream: WeightStream, store: NDArray[np.int8], config: Config) -> NDAr
     words = store[first[:, None] + np.arange(stream.words)]
     depth = config.tile_depth
     if not stream.settings >> SELECTS_BIT & 1:
-        return words.reshape(stream.groups, -1, depth, config.cols).astype(np.int16) - stream.zero_point
+        weights = unpacked(words, config.weights_per_byte)
+        return weights.reshape(stream.groups, -1, depth, config.cols).astype(np.int16) - stream.zero_point
     words = words.reshape(stream.groups, -1, depth + config.select_words, config.cols)
     result = np.zeros((*words.shape[:2], config.beat_bytes, config.cols), np.int16)
     seen = np.array([window(row, rows=depth, combine=config.combine) for row in range(depth)])

@@ -35,11 +35,11 @@ BUSY: list[int] = []
 
 
 def tile(*, rows=4, cols=4, pe="mac", weight_bits=8, multipliers=None, combine=1, weight_rows=1,
-         activation_bits=8, window_skip=0):  # fmt: skip
+         weights_per_byte=1, activation_bits=8, window_skip=0):  # fmt: skip
     return Tile(
         rows=rows, cols=cols, pe=pe, weight_bits=weight_bits, multipliers=multipliers, combine=combine,
-        weight_rows=weight_rows, activation_bits=activation_bits, position_bits=POSITION_BITS,
-        window_skip=window_skip,
+        weight_rows=weight_rows, weights_per_byte=weights_per_byte, activation_bits=activation_bits,
+        position_bits=POSITION_BITS, window_skip=window_skip,
     )  # fmt: skip
 
 
@@ -119,7 +119,14 @@ def loaded(component, weights, settings):
                 sum(select << bits * place for place, select in enumerate(chosen[some])).astype(np.int8),
                 *(weights[some] + point),
             ]
-    together = np.array(rows).reshape(-1, component.weight_rows * component.cols)
+    rows = np.array(rows)
+    # Those of neighbouring rows share a byte, the first in its lowest bits.
+    count = component.weights_per_byte
+    bits = 8 // count
+    if count > 1:
+        rows = sum((rows[place::count].astype(np.uint8) & (1 << bits) - 1) << bits * place for place in range(count))
+        rows = rows.astype(np.uint8).view(np.int8)
+    together = rows.reshape(-1, component.weight_rows // count * component.cols)
     return [{"word": [int(v) for v in words], "settings": settings} for words in together]
 
 
@@ -322,6 +329,7 @@ BENCHES = [
     Bench(
         name="tile",
         title="products of matrices, without bubbles, on every kind of processing element",
-        create=tile, applies=applicable,
+        create=tile,
+        applies=applicable,
     ),
 ]

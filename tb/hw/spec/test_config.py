@@ -42,6 +42,27 @@ from sateen.hw.spec.nests import ACTIVATION_DIMS, OUTPUT_DIMS, Dim, steps
             {"products": 1, "weight_bits": 9, "multipliers": 32},
             "multipliers must be none with products=1, one for each PE, not 32",
         ),
+        ({"weights_per_byte": 3}, "weights_per_byte must be 1, 2 or 4, not 3"),
+        (
+            {"weights_per_byte": 2, "weight_bits": 5},
+            "weights_per_byte must be 1 with combine=1 and weight_bits=5, not 2; 2 in a byte have 4 bits or fewer",
+        ),
+        (
+            {"weights_per_byte": 4, "weight_bits": 2, "combine": 2},
+            "weights_per_byte must be 1 with combine=2 and weight_bits=2, not 4; 4 in a byte have 2 bits or fewer",
+        ),
+        (
+            {"weights_per_byte": 2, "weight_bits": 4, "weight_rows": 2},
+            "rows must be a whole number from 16 to 64 (four times weight_rows × weights_per_byte), not 8",
+        ),
+        (
+            {"weights_per_byte": 2, "weight_bits": 4, "rows": 9},
+            "rows must be a multiple of 2 (weight_rows × weights_per_byte), not 9",
+        ),
+        (
+            {"weights_per_byte": 2, "weight_bits": 4, "engine": "sequential", "lanes": 1},
+            "weights_per_byte must be 1 with engine=sequential, not 2",
+        ),
         ({"weight_rows": True}, "weight_rows must be a whole number from 1 to 4, not True"),
         ({"overlap": 2}, "overlap must be a whole number from 0 to 1, not 2"),
         ({"overlap": 1, "engine": "sequential", "lanes": 1}, "overlap must be 0 with engine=sequential, not 1"),
