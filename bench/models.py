@@ -23,7 +23,7 @@ import many
 import results
 import sateen
 from sateen.frontends import load
-from sateen.graph import Graph, run
+from sateen.graph import Graph, ResidualConv2D, run
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tb"))
 
@@ -71,6 +71,9 @@ def measured(task: tuple[str, str]) -> dict[str, Any]:
         _, layers = loaded.run(x, layers=True)
         # Again without stopping after each layer.
         loaded.run(x)
+    # Results of convolutions to which a tensor is added on their way out do not exist.
+    joined = {op.between.name for op in loaded.model.graph.ops if isinstance(op, ResidualConv2D)}
+    expected = {key: value for key, value in expected.items() if key not in joined}
     equal = [key for key, value in expected.items() if np.array_equal(layers[key].reshape(value.shape), value)]
     profile, model = loaded.profile, loaded.model
     assert profile is not None
