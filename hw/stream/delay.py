@@ -81,7 +81,7 @@ def delayed_together(
     write, read = memory.write_port(), memory.read_port(domain="comb")
     m.d.sync += place.eq(Mux(place == places - 1, 0, place + 1))
     m.d.comb += [write.en.eq(1), write.addr.eq(place), write.data.eq(word), read.addr.eq(place)]
-    result = [Signal(value.shape(), name=f"{each}_last", reset_less=True) for each, value in named.items()]
+    result: list[Value] = [Signal(value.shape(), name=f"{each}_last", reset_less=True) for each, value in named.items()]
     m.d.sync += Cat(result).eq(read.data)
     return result
 

@@ -15,7 +15,8 @@ def packed(weights: NDArray[np.int8], per_byte: int) -> NDArray[np.int8]:
         return weights
     bits = 8 // per_byte
     apart = weights.reshape(len(weights), -1, per_byte, weights.shape[-1]).astype(np.uint8) & (1 << bits) - 1
-    return sum((apart[:, :, place] << bits * place for place in range(per_byte)), np.uint8(0)).view(np.int8)
+    places = bits * np.arange(per_byte, dtype=np.uint8)[:, None]
+    return (apart << places).sum(axis=2, dtype=np.uint8).view(np.int8)
 
 
 def unpacked(words: NDArray[np.int8], per_byte: int) -> NDArray[np.int8]:
