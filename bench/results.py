@@ -26,6 +26,7 @@ KEYS = {
     "model": ("name", "configuration"),
     "element": ("name", "part", "array"),
     "tile": ("name", "part", "array"),
+    "structure": ("name", "point", "part"),
     "block_ram": ("name", "part"),
     "budget": ("name",),
     "combined": ("name", "configuration"),

@@ -8,11 +8,11 @@ keys of :data:`TABLES`.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+import multiplying
 import results
 import telling
 from choosing import energy, energy_figures, explored, scaling
@@ -181,33 +181,6 @@ def summary() -> str:
     return table(["board", "array", ">LUTs", ">clock, MHz", *(f">{name}, ms" for name in shown)], rows)
 
 
-def elements(part: str) -> str:
-    """Tiles of each kind of processing element on a part."""
-    heads = ["PE", ">array", ">LUTs", ">registers", ">multipliers", ">MHz", ">cycles"]
-    heads += [">inferences/s", ">per 1000 LUTs"]
-    rows = []
-    for one in (one for one in results.of_kind("element") if one["part"] == part):
-        clock, rate, per = one["reached_mhz"], one["inferences_per_second"], one["per_1000_luts"]
-        end = [number(clock), number(one["cycles"]), number(rate), number(per)]
-        if clock is None:
-            end = ["does not fit", number(one["cycles"]), NONE, NONE]
-        cells = (number(one[name]) for name in ("luts", "registers", "multipliers"))
-        rows.append([named(one, one["name"]), one["array"], *cells, *end])
-    return table(heads, rows)
-
-
-def tiles() -> str:
-    """Ways to multiply in a tile."""
-    heads = ["PEs", ">array", ">LUTs", ">a PE", ">registers", ">multipliers", ">MHz"]
-    rows = []
-    for one in results.of_kind("tile"):
-        each = one["luts"] / math.prod(map(int, one["array"].split("×")))
-        cells = [number(one["luts"]), f"{each:.0f}", number(one["registers"]), number(one["multipliers"])]
-        clock = number(one["reached_mhz"]) + (f", multipliers {one['fast_mhz']}" if one["fast_mhz"] else "")
-        rows.append([named(one, f"`{one['name']}`"), one["array"], *cells, clock])
-    return table(heads, rows)
-
-
 def block_rams() -> str:
     """How soon block RAMs answer."""
     rows = [
@@ -363,8 +336,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "families": families,
     "energy": energy,
     "energy-figures": energy_figures,
-    "elements-ecp5": lambda: elements("ecp5-85f"),
-    "elements-ice40": lambda: elements("ice40-hx8k"),
+    **multiplying.TABLES,
     **{f"language-{name}": make for name, make in telling.TABLES.items()},
     "latencies": latencies,
     "models": models,
@@ -377,7 +349,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "soaks": soaks,
     "steps": steps,
     "summary": summary,
-    "tiles": tiles,
     "weight-bits": weight_bits,
     "weight-rows": weight_rows,
 }
