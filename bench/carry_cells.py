@@ -28,8 +28,8 @@ def DIFFERENT(b: Any, c: Any, d: Any) -> Any:
 
 
 def SIGNED(b: Any, c: Any, d: Any) -> Any:
-    """``b`` where ``c`` is 1, inverted where ``d`` is 1, else 0."""
-    return b & c & ~d | ~b & ~c & d
+    """``b`` where ``c`` is 1, inverted where ``d`` is 1, too; else 0."""
+    return (b ^ d) & c
 
 
 def KEPT(b: Any, c: Any, d: Any) -> Any:

@@ -79,7 +79,8 @@ class LeanMac(wiring.Component):
     """As :class:`sateen.hw.pe.mac.Mac` without a hardware multiplier, of fewer LUTs: a weight is a sign and a
     magnitude, the sign is applied in the sum's carry cells, and there are no samples.
 
-    Latency: 2 cycles with 2 bits, 3 with up to 5, 4 with more. One product a cycle.
+    Latency: 2 cycles with 2 bits, 3 with 3, 4 with up to 5, 5 with more. One product a cycle. A weight of 0 must not be
+    negative.
 
     Parameters
     ----------
@@ -92,7 +93,7 @@ class LeanMac(wiring.Component):
     def __init__(self, weight_bits: int, activation_bits: int = 8):
         if not 2 <= weight_bits <= 8:
             raise ValueError(f"weight_bits must be 2 to 8, not {weight_bits!r}")
-        self.latency = 2 if weight_bits == 2 else 3 if weight_bits <= 5 else 4
+        self.latency = weight_bits if weight_bits <= 3 else 4 if weight_bits <= 5 else 5
         weight = data.StructLayout({"magnitude": weight_bits - 1, "negative": 1})
         sum_bits = activation_bits - 1 + weight_bits + ceil_log2(ELEMENTS)
         super().__init__(PeSignature(activation=signed(activation_bits), weight=weight, sum_bits=sum_bits))
@@ -103,38 +104,37 @@ class LeanMac(wiring.Component):
         weight = held(m, self)
         x, digits, negative = self.activation_o, weight.magnitude, weight.negative
         if len(digits) == 1:
-            minus = digits & negative
-            m.d.sync += self.sum_o.eq(
-                add(m, "add", self.sum_i, x, gate=SIGNED, c=digits & ~minus, d=minus, carry=minus)
-            )
+            m.d.sync += self.sum_o.eq(add(m, "add", self.sum_i, x, gate=SIGNED, c=digits, d=negative, carry=negative))
             return m
         halves = [self._half(m, x, digits[low : low + 4], low) for low in range(0, len(digits), 4)]
-        registered = [delayed(m, half, name=f"half_{place}") for place, half in enumerate(halves)]
-        product = registered[0]
+        product = halves[0]
         if len(halves) > 1:
-            high = registered[1] << 4
             wide = Signal(signed(len(x) + len(digits)))
-            m.d.comb += wide.eq(high + registered[0])
+            m.d.comb += wide.eq((halves[1] << 4) + halves[0])
             product = delayed(m, wide, name="product")
         sign = delayed(m, negative, self.latency - 2, name="negative")
         m.d.sync += self.sum_o.eq(add(m, "add", self.sum_i, product, gate=DIFFERENT, d=sign, carry=sign))
         return m
 
     def _half(self, m: Module, x: Value, digits: Value, low: int) -> Value:
-        """The product with one to four digits."""
+        """The product with one to four digits, two cycles later; with a weight of two digits, one."""
+        late = 1 if len(self.weight_i.magnitude) == 2 else 2
         if len(digits) == 1:
-            return Mux(digits, x, 0)
+            return delayed(m, Mux(digits, x, 0), late, name=f"half_{low}")
         m.submodules[f"low_{low}"] = pair = PartialProducts(b_bits=len(x), subtract=False)
         m.d.comb += [pair.b.eq(x), pair.digits.eq(digits[:2])]
         if len(digits) == 2:
-            return pair.o
+            return delayed(m, pair.o, late, name=f"half_{low}")
+        first = delayed(m, pair.o, name=f"low_{low}")
         upper = Signal(signed(len(digits) + len(x) - 2), name=f"upper_{low}")
         if len(digits) == 3:
-            m.d.comb += upper.eq(add(m, f"upper_{low}", (pair.o >> 2).as_signed(), x, d=digits[2]))
+            again = delayed(m, x, name=f"again_{low}")
+            m.d.comb += upper.eq(add(m, f"upper_{low}", (first >> 2).as_signed(), again, d=digits[2]))
         else:
             m.submodules[f"high_{low}"] = second = PartialProducts(b_bits=len(x), subtract=False)
-            m.d.comb += [second.b.eq(x), second.digits.eq(digits[2:]), upper.eq((pair.o >> 2) + second.o)]
-        return Cat(pair.o[:2], upper).as_signed()
+            m.d.comb += [second.b.eq(x), second.digits.eq(digits[2:])]
+            m.d.comb += upper.eq((first >> 2) + delayed(m, second.o, name=f"high_{low}"))
+        return delayed(m, Cat(first[:2], upper).as_signed(), name=f"half_{low}")
 
 
 class BitPlane(wiring.Component):

@@ -62,7 +62,9 @@ def products(pe, weights, activations, encode):
     return found
 
 
-@pytest.mark.parametrize(("bits", "activation_bits"), [(2, 8), (3, 8), (4, 8), (5, 8), (8, 8), (4, 4), (2, 2)])
+@pytest.mark.parametrize(
+    ("bits", "activation_bits"), [(2, 8), (3, 8), (4, 8), (5, 8), (6, 8), (7, 8), (8, 8), (4, 4), (2, 2)]
+)
 def test_lean_mac(bits, activation_bits):
     most, low = (1 << bits - 1) - 1, -1 << activation_bits - 1
     weights = sorted({-most, -1, 0, 1, most, *drawn("weights", 5, -most, most + 1)})
