@@ -11,7 +11,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-__all__ = ["BOTH", "DIFFERENT", "KEPT", "SIGNED", "Chosen", "GatedSum"]
+__all__ = ["BOTH", "DIFFERENT", "EITHER", "KEPT", "SIGNED", "Chosen", "GatedSum"]
 
 Gate = Callable[[Any, Any, Any], Any]
 """Three bits, or vectors of them, to what is added; 0 where the last two bits are 0."""
@@ -35,6 +35,11 @@ def SIGNED(b: Any, c: Any, d: Any) -> Any:
 def KEPT(b: Any, c: Any, d: Any) -> Any:
     """``b`` where ``c`` is 1."""
     return b & c
+
+
+def EITHER(b: Any, c: Any, d: Any) -> Any:
+    """``b`` where ``d`` is 1, else ``c``."""
+    return b & d | c & ~d
 
 
 class GatedSum(wiring.Component):

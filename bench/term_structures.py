@@ -13,7 +13,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from carry_cells import BOTH, Chosen, GatedSum
+from carry_cells import BOTH, EITHER, Chosen, GatedSum
 from lean_elements import ELEMENTS, add, remembered, shifted
 from sateen.hw.pe.contract import PeSignature, forward
 from sateen.hw.stream.delay import delayed
@@ -47,7 +47,7 @@ def choose(m: Module, values: data.View | list[Value], index: Value, negative: V
 
 
 class TermShift(wiring.Component):
-    """Adds one of eight activations, shifted, a term a cycle; below is a :class:`sateen.hw.pe.term.Total`. Latency 4:
+    """Adds one of eight activations, shifted, a term a cycle; below is a :class:`Doubling` that never does. Latency 4:
     the term, its activation, the shifted one, the sum.
 
     Parameters
@@ -97,16 +97,26 @@ class TermSorted(wiring.Component):
 
 
 class Doubling(wiring.Component):
-    """``o = first ? i : double ? 2·o + i : o + i``, a cycle later."""
+    """``o = 2·t + i`` if ``double``, else ``t + i``, a cycle later; ``t`` is 0 after ``last``, else as ``o``."""
 
     def __init__(self, *, partial_bits: int, sum_bits: int):
-        ports = {"i": In(signed(partial_bits)), "first": In(1), "double": In(1), "o": Out(signed(sum_bits))}
+        ports = {"i": In(signed(partial_bits)), "last": In(1), "double": In(1), "o": Out(signed(sum_bits))}
         super().__init__(ports)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        before = Mux(self.first, 0, Mux(self.double, self.o << 1, self.o)).as_signed()
-        m.d.sync += self.o.eq(before + self.i)
+        m.submodules.add = adder = GatedSum(len(self.o), EITHER)
+        total = Signal.like(self.o)
+        m.d.comb += [
+            adder.a.eq(self.i),
+            adder.b.eq(total << 1),
+            adder.c.eq(total),
+            adder.d.eq(self.double.replicate(len(self.o))),
+        ]
+        # The total has a register of its own, which is reset and needs no gates.
+        m.d.sync += [total.eq(adder.o), self.o.eq(adder.o)]
+        with m.If(self.last):
+            m.d.sync += total.eq(0)
         return m
 
 

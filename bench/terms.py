@@ -196,7 +196,7 @@ def _terms() -> Iterator[Structure]:
     for slots, budgets in ((8, (4, 8)), (16, (12, 16)), (32, (24,))):
         yield Structure(
             name=f"A: shifted words, up to {slots} terms",
-            pe=lambda slots=slots: of_terms.TermShift(slots), foot=total,
+            pe=lambda slots=slots: of_terms.TermShift(slots), foot=_foot(of_terms.Doubling, 19),
             points=tuple(Point(name=f"k={k}", cycles=k, weights=8, accuracy=kept[k]) for k in budgets),
         )  # fmt: skip
     for slots, budgets in ((8, (4, 6, 8)), (16, (12, 16))):

@@ -8,13 +8,12 @@ import pytest
 from amaranth.sim import Simulator
 
 import seeds
-from carry_cells import BOTH, DIFFERENT, KEPT, SIGNED, Chosen, GatedSum
+from carry_cells import BOTH, DIFFERENT, EITHER, KEPT, SIGNED, Chosen, GatedSum
 from lean_elements import BitPlane, LeanMac, LogMac, PlaneFoot, Planes, TableSum, table
 from sateen.fpga.flow import Technology
 from sateen.fpga.tools import call
 from sateen.hw.export import ports
 from sateen.hw.pe.bitserial import Horner
-from sateen.hw.pe.term import Total
 from sateen.hw.rtlil import converted
 from term_structures import Doubling, ExponentSums, TermDoubling, TermPlanes, TermShift, TermSorted
 
@@ -165,7 +164,7 @@ EXTREMES = ([(0, 7, 1)] * 8, [-1024, *[0] * 7])
 
 @pytest.mark.parametrize("slots", [8, 16])
 def test_shifted_words(slots):
-    pe, total = TermShift(slots), Total(partial_bits=19, sum_bits=22)
+    pe, total = TermShift(slots), Doubling(partial_bits=19, sum_bits=22)
     terms, weights = EXTREMES if slots == 8 else terms_of(8, slots - 1)
 
     async def bench(ctx):
@@ -187,7 +186,7 @@ async def cycles(ctx, pe, foot, slots, activations, doubles=None):
         ctx.set(pe.activation_i, {"values": activations, "slot": min(cycle, slots - 1)})
         at = cycle - pe.latency
         ctx.set(foot.i, ctx.get(pe.sum_o))
-        ctx.set(foot.first, int(at == 0))
+        ctx.set(foot.last, int(at in (-1, slots - 1)))
         if doubles is not None and at >= 0:
             ctx.set(foot.double, doubles[at])
         await ctx.tick()
@@ -300,7 +299,7 @@ def test_sums_by_exponent():
 
 @pytest.mark.parametrize(
     "make",
-    [*(lambda gate=gate: GatedSum(5, gate) for gate in (BOTH, DIFFERENT, KEPT, SIGNED)), lambda: Chosen(2, 8),
+    [*(lambda gate=gate: GatedSum(5, gate) for gate in (BOTH, DIFFERENT, EITHER, KEPT, SIGNED)), lambda: Chosen(2, 8),
      lambda: Chosen(2, 4)],
 )  # fmt: skip
 def test_cells(make, tmp_path):
