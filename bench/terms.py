@@ -131,7 +131,7 @@ def _parallel(by_bits: dict[int, float]) -> Iterator[Structure]:
                 pe=lambda bits=bits: Mac(weight_bits=bits, sum_bits=8 + bits + 6, multiplier=False),
                 points=(Point(name="activations of 8", cycles=1, weights=1, accuracy=accuracy),),
             )
-    for bits, activation in ((2, 8), (3, 8), (4, 8), (5, 8), (8, 8), (4, 4), (2, 4), (2, 2)):
+    for bits, activation in ((2, 8), (3, 8), (4, 8), (5, 8), (8, 8), (8, 4), (4, 4), (2, 4), (4, 2), (2, 2)):
         yield Structure(
             name=f"lean MAC, weights of {bits}" + (f", {activation}" if activation < 8 else ""),
             pe=lambda bits=bits, activation=activation: lean.LeanMac(bits, activation),
