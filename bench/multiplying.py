@@ -67,12 +67,13 @@ def narrow() -> str:
         bits = rest.partition(",")[0]
         found.setdefault(f"{name}, weights of {bits}" if bits else name, {})[one["point"]] = one
     points = [f"activations of {bits}" for bits in (8, 4, 3, 2, 1)]
+    heads = [">8 bits", ">4 bits", ">3 bits", ">2 bits", ">1 bit"]
     rows = [
         [name, *(f"{rate(of[point]):.2f}" if point in of else NONE for point in points)]
         for name, of in found.items()
         if any(map(_narrow, of.values()))
     ]
-    return table(["structure", *(f">{point.removeprefix('activations of ')} bits" for point in points)], rows)
+    return table(["structure", *heads], rows)
 
 
 def rate(one: Record) -> float:
