@@ -34,8 +34,8 @@ from term_accuracy import any_terms, narrow, powers, scheduled_terms
 
 PART = PARTS["ecp5-85f"]
 TARGET_MHZ = 400
-"""More than any array reaches, because nextpnr stops optimizing at the requested clock. For 4×4 term MACs it did not
-end within a quarter of an hour."""
+"""More than any array reaches, because nextpnr stops optimizing at the requested clock. For 4×4 term MACs it had not
+ended after twelve minutes."""
 SIDE = 4
 """Rows and columns of PEs that are placed."""
 LUTS = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}
