@@ -175,6 +175,10 @@ def recurrent() -> str:
     return table(heads, rows)
 
 
+TOLD = ("weight_rows", "overlap", "window_skip", "residual", "sdram", "link")
+"""Fields of a configuration that the README names; the others are sizes of memories."""
+
+
 def summary() -> str:
     """A few builds with what they take, for the README: of each of these boards and presets the fastest."""
     shown = ("digits", "kws_dscnn")
@@ -188,7 +192,7 @@ def summary() -> str:
         of_both = [one for one in built if (one["name"], one["configuration"].partition(",")[0]) == (board, preset)]
         one = min(of_both, key=lambda each: each["latency"][shown[1]]["ms"])
         fields = one["configuration"].split(",")[1:]
-        told = [field for field in fields if field.startswith(("weight_rows", "overlap", "window_skip", "residual", "sdram", "link"))]
+        told = [field for field in fields if field.startswith(TOLD)]
         times = (f"{one['latency'][name]['ms']:g}" for name in shown)
         array = f"`{','.join([preset, *told])}`"
         rows.append([f"`{board}`", array, number(one["luts"]), f"{one['clock_mhz']:g}", *times])
