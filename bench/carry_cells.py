@@ -11,6 +11,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from sateen.hw.multiply import carry_chain
+
 __all__ = ["BOTH", "DIFFERENT", "EITHER", "KEPT", "SIGNED", "Chosen", "GatedSum"]
 
 Gate = Callable[[Any, Any, Any], Any]
@@ -73,17 +75,7 @@ class GatedSum(wiring.Component):
         cells += [(0, (Const(1, 1), *ones))] * (len(cells) % 2)
         sums = Signal(len(cells))
         m.d.comb += self.o.eq(sums[1:])
-        carry: dict[str, Value] = {}
-        for place in range(0, len(cells), 2):
-            pins = {
-                f"i_{pin}{half}": v for half in (0, 1) for pin, v in zip("ABCD", cells[place + half][1], strict=True)
-            }
-            before, out = carry, Signal(name=f"carry_{place}")
-            carry = {"i_CIN": out}
-            m.submodules[f"sum_{place}"] = Instance(
-                "CCU2C", **pins, **before, p_INIT0=Const(cells[place][0], 16), p_INIT1=Const(cells[place + 1][0], 16),
-                p_INJECT1_0="NO", p_INJECT1_1="NO", o_S0=sums[place], o_S1=sums[place + 1], o_COUT=out,
-            )  # fmt: skip
+        carry_chain(m, cells, sums)
         return m
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from sateen.hw.stream.delay import delayed
 
-__all__ = ["LogicMultiply", "Multiply", "MultiplyAdd", "PartialProducts"]
+__all__ = ["LogicMultiply", "Multiply", "MultiplyAdd", "PartialProducts", "carry_chain"]
 
 WIDTH = 18
 """Largest width of a hardware multiplier's factors."""
@@ -311,16 +313,22 @@ class PartialProducts(wiring.Component):
         cells += [(0, ones)] * (wide % 2)
         sums = Signal(wide + wide % 2)
         m.d.comb += self.o.eq(Cat(self.b[0] & self.digits[0], sums[1:wide]))
-        carry: dict[str, Value] = {}
-        for place in range(0, len(cells), 2):
-            pins = {
-                f"i_{pin}{half}": value
-                for half in (0, 1)
-                for pin, value in zip("ABCD", cells[place + half][1], strict=True)
-            }
-            before, out = carry, Signal(name=f"carry_{place}")
-            carry = {"i_CIN": out}
-            m.submodules[f"sum_{place}"] = Instance(
-                "CCU2C", **pins, **before, p_INIT0=Const(cells[place][0], 16), p_INIT1=Const(cells[place + 1][0], 16),
-                p_INJECT1_0="NO", p_INJECT1_1="NO", o_S0=sums[place], o_S1=sums[place + 1], o_COUT=out,
-            )  # fmt: skip
+        carry_chain(m, cells, sums)
+
+
+def carry_chain(m: Module, cells: Sequence[tuple[int, tuple[Value, ...]]], sums: Signal) -> None:
+    """Carry cells of an ECP5, two in each CCU2C: the LUT's contents and inputs A to D of each, and the sums that they
+    give. Their number is even."""
+    carry: dict[str, Value] = {}
+    for place in range(0, len(cells), 2):
+        pins = {
+            f"i_{pin}{half}": value
+            for half in (0, 1)
+            for pin, value in zip("ABCD", cells[place + half][1], strict=True)
+        }
+        before, out = carry, Signal(name=f"carry_{place}")
+        carry = {"i_CIN": out}
+        m.submodules[f"sum_{place}"] = Instance(
+            "CCU2C", **pins, **before, p_INIT0=Const(cells[place][0], 16), p_INIT1=Const(cells[place + 1][0], 16),
+            p_INJECT1_0="NO", p_INJECT1_1="NO", o_S0=sums[place], o_S1=sums[place + 1], o_COUT=out,
+        )  # fmt: skip
