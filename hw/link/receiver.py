@@ -102,13 +102,14 @@ class Receiver(wiring.Component):
                 m.d.sync += [dropped.eq(drop), filling.eq(filling ^ replaces)]
                 with m.If(count != most):
                     m.d.sync += count.eq(count + 1)
-                with m.If(~drop):
-                    with m.If(index < 0):
+                # A frame's first byte is no payload, so that what it decides is a register when payload is written.
+                with m.If(index < 0):
+                    with m.If(~drop):
                         for slot in range(2):
                             with m.If(arriving == slot):
                                 m.d.sync += headers[slot].eq(Cat(headers[slot].as_value()[8:], byte.data))
-                    with m.Elif(index < self.frame_bytes):
-                        m.d.comb += write.en.eq(1)
+                with m.Elif(~dropped & (index < self.frame_bytes)):
+                    m.d.comb += write.en.eq(1)
         m.d.sync += [used.eq(used + commit - self.done - replaces), oldest.eq(oldest ^ self.done)]
 
         m.d.comb += [
