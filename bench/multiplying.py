@@ -90,9 +90,20 @@ def _narrow(one: Record) -> bool:
     return one["point"].startswith("activations") and one["point"] != WHOLE
 
 
+def shared_bytes() -> str:
+    """A network with narrow weights, alone in a byte and with others."""
+    heads = ["configuration", ">bits of a weight", ">bytes of the weight store", ">cycles"]
+    rows = [
+        [named(one, f"`{one['configuration']}`"), number(one["bits"]), number(one["bytes"]), number(one["cycles"])]
+        for one in results.of_kind("narrow")
+    ]
+    return table(heads, rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "elements-ecp5": lambda: elements("ecp5-85f"),
     "elements-ice40": lambda: elements("ice40-hx8k"),
+    "shared-bytes": shared_bytes,
     "structures": structures,
     "structures-narrow": narrow,
     "tiles": tiles,

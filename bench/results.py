@@ -31,6 +31,7 @@ KEYS = {
     "budget": ("name",),
     "combined": ("name", "configuration"),
     "combine": ("configuration",),
+    "narrow": ("name", "configuration"),
     "packing": ("name", "configuration", "density"),
     "predicted": ("name", "configuration"),
     "attention": ("name", "configuration"),

@@ -1,15 +1,17 @@
-"""Public networks whose model files are not at hand, built layer by layer as published, with random weights."""
+"""Public networks whose model files are not at hand, built layer by layer as published, with random weights; and any
+network with narrower weights."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
 
-from sateen.graph import Add, AveragePool2D, Graph
+from sateen.graph import Add, AveragePool2D, Graph, Weighted
 from sateen.testing.graphs import Builder
 
-__all__ = ["NETWORKS", "mobilenet_v2", "streaming_wakeword", "visual_wake_words"]
+__all__ = ["NETWORKS", "mobilenet_v2", "narrowed", "streaming_wakeword", "visual_wake_words"]
 
 
 def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -83,6 +85,14 @@ def mobilenet_v2(seed: int = 0, *, size: int = 160) -> Graph:
         for index in range(count):
             net.bottleneck(outputs, expand=expand, stride=first if index == 0 else 1)
     return net.classes(1000)
+
+
+def narrowed(graph: Graph, bits: int) -> Graph:
+    """The graph with weights of so many bits, the highest ones of its own."""
+    ops = [
+        dataclasses.replace(op, weights=op.weights >> 8 - bits) if isinstance(op, Weighted) else op for op in graph.ops
+    ]
+    return dataclasses.replace(graph, ops=ops)
 
 
 NETWORKS: dict[str, Callable[[], Graph]] = {

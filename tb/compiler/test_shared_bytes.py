@@ -7,6 +7,7 @@ import pytest
 
 import sateen
 import seeds
+from networks import narrowed
 from sateen.compiler.model import Model
 from sateen.compiler.shared_bytes import packed, unpacked
 from sateen.compiler.verification import verify_program
@@ -26,14 +27,6 @@ DEVICES = [
     pytest.param("tiny,rows=8,cols=4,weight_bits=4,weights_per_byte=2,pe=packed,multipliers=8",
                  marks=pytest.mark.prove),
 ]  # fmt: skip
-
-
-def narrowed(graph, bits):
-    """The graph with weights of so many bits, the highest ones of its own."""
-    ops = [
-        dataclasses.replace(op, weights=op.weights >> 8 - bits) if isinstance(op, Weighted) else op for op in graph.ops
-    ]
-    return dataclasses.replace(graph, ops=ops)
 
 
 def network(rng, bits):
