@@ -73,13 +73,18 @@ def measure(name: str, seeds: int, arguments: argparse.Namespace, models: list[P
     cells, kind = result.report.resources, config.pe_kind
     macs = config.rows * config.cols * kind.group / kind.beat_cycles(kind.settings(Precision()))
     return {
-        "name": board_name, "configuration": text or board.config, "part": board.part.title,
+        "name": board_name, "configuration": _without_clock(text or board.config), "part": board.part.title,
         "seeds": list(recipe.seeds), "luts": cells.luts, "registers": cells.registers,
         "multipliers": cells.multipliers, "block_rams": cells.block_rams, "large_rams": cells.single_port_rams,
         "clock_mhz": round(result.clock_mhz, 2), "reached_mhz": list(result.clocks.values()),
         "peak_gmacs": float(f"{macs * config.clock_hz / 1e9:.3g}"),
         "latency": latencies(config, models) if result.margin >= 0 else {},
     }  # fmt: skip
+
+
+def _without_clock(text: str) -> str:
+    """A configuration's text but for its clock, which a record has by itself."""
+    return ",".join(field for field in text.split(",") if not field.startswith("clock_hz="))
 
 
 def compared(record: dict[str, Any]) -> str:
