@@ -95,6 +95,12 @@ class Receiver(wiring.Component):
                 & (count != most) & (headers[filling].length == count)
             ),
         ]  # fmt: skip
+        # Headers are written a cycle late: nothing reads one before its frame's last byte.
+        head, heads = Signal(8), Signal(2)
+        m.d.sync += [head.eq(byte.data), heads.eq(0)]
+        for slot in range(2):
+            with m.If(heads[slot]):
+                m.d.sync += headers[slot].eq(Cat(headers[slot].as_value()[8:], head))
         with m.If(deframer.o.valid):
             with m.If(byte.end):
                 m.d.sync += [count.eq(count.init), dropped.eq(0), filling.eq(filling ^ commit)]
@@ -104,10 +110,7 @@ class Receiver(wiring.Component):
                     m.d.sync += count.eq(count + 1)
                 # A frame's first byte is no payload, so that what it decides is a register when payload is written.
                 with m.If(index < 0):
-                    with m.If(~drop):
-                        for slot in range(2):
-                            with m.If(arriving == slot):
-                                m.d.sync += headers[slot].eq(Cat(headers[slot].as_value()[8:], byte.data))
+                    m.d.sync += heads.eq(Mux(drop, 0, 1 << arriving))
                 with m.Elif(~dropped & (index < self.frame_bytes)):
                     m.d.comb += write.en.eq(1)
         m.d.sync += [used.eq(used + commit - self.done - replaces), oldest.eq(oldest ^ self.done)]
