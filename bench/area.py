@@ -222,20 +222,20 @@ def _speed() -> dict[str, Any]:
 
 
 def _machines(entries: list[Placement]) -> dict[str, dict[str, float]]:
-    """Per machine, the mean of its placements, and the power of its size by which it gets slower: that of the machine
-    with the widest range of sizes."""
-    grouped: dict[str, list[tuple[int, float]]] = {}
+    """Per machine, the mean of its placements, and the power of its size by which all machines get slower."""
+    grouped: dict[str, list[tuple[float, float]]] = {}
     for name, luts, mhz in entries:
-        grouped.setdefault(name, []).append((luts, mhz))
-    widest = max(grouped.values(), key=lambda those: max(those)[0] / min(those)[0])
-    (few, fast), (many, slow) = min(widest), max(widest)
-    power = max(0.0, math.log(fast / slow) / math.log(many / few)) if many > 2 * few else 0.0
-    machines = {}
-    for name, those in grouped.items():
-        luts = math.exp(np.mean([math.log(count) for count, _ in those]))
-        mhz = math.exp(np.mean([math.log(each * (count / luts) ** power) for count, each in those]))
-        machines[name] = {"luts": round(luts), "mhz": round(mhz, 1), "power": round(power, 4), "placements": len(those)}
-    return machines
+        grouped.setdefault(name, []).append((math.log(luts), math.log(mhz)))
+    means = {name: np.mean(those, axis=0) for name, those in grouped.items()}
+    sizes, clocks = np.concatenate([np.array(those) - means[name] for name, those in grouped.items()]).T
+    power = max(0.0, -float(sizes @ clocks) / float(sizes @ sizes))
+    return {
+        name: {
+            "luts": round(math.exp(size)), "mhz": round(math.exp(clock), 1), "power": round(power, 4),
+            "placements": len(grouped[name]),
+        }
+        for name, (size, clock) in means.items()
+    }  # fmt: skip
 
 
 def load() -> dict[str, Any]:

@@ -20,11 +20,11 @@ from sateen.fpga.blocks import blocks, multiplier_pes
 from sateen.fpga.flow import Resources
 from sateen.fpga.parts import Part
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.timing import BLOCK_DEPTH
+from sateen.hw.spec.timing import BLOCK_DEPTH, LONG_DELAY
 
 __all__ = [
     "FILE", "GROUPS", "OPTIONS", "AreaUnknown", "Error", "area", "cells_by_group", "count_of_pes", "error_of",
-    "group_of", "terms",
+    "group_of", "options_of", "terms",
 ]  # fmt: skip
 
 FILE = Path(__file__).with_name("area.json")
@@ -37,7 +37,7 @@ MEASURED = {
     "frame_bytes", "clock_hz", "baud", "multipliers", "combine", "engine", "weight_rows",
 }  # fmt: skip
 """The fields that the estimates follow, wherever anything was measured."""
-OPTIONS = ("overlap",)
+OPTIONS = ("overlap", "window_skip", "residual")
 """Those that they follow where configurations with them were measured."""
 
 
@@ -70,8 +70,27 @@ def _sum_bits(config: Config) -> int:
 
 
 def _skew(count: int) -> int:
-    """Cycles by which all rows or columns together are late: one more each."""
-    return sum(range(3, 3 + count))
+    """Registers that each bit of what enters all rows or columns together waits in, one more each. Many are a memory
+    and a register."""
+    return sum(cycles if cycles < LONG_DELAY else 1 for cycles in range(3, 3 + count))
+
+
+def _in_memories(config: Config) -> float:
+    """Bits that wait in memories at the tile's edges, or between the rows that take them."""
+    rows, columns = (max(0, 3 + count - LONG_DELAY) for count in (config.rows, config.cols))
+    weights = columns * config.weight_bits * config.weight_rows
+    if config.weight_rows > 2:
+        weights += config.cols * config.weight_bits * (config.rows - config.weight_rows)
+    return weights + (8 * config.combine * rows if _parallel(config) else 0)
+
+
+def _between_rows(config: Config) -> int:
+    """Registers of weights on their way to the row that takes them, but those of PEs."""
+    if config.weight_rows == 1:
+        return 0
+    first = config.weight_rows * (config.weight_rows - 1) // 2
+    each = 1 if config.weight_rows > 2 else config.weight_rows
+    return config.cols * config.weight_bits * (first + each * (config.rows - config.weight_rows))
 
 
 def _parallel(config: Config) -> bool:
@@ -96,6 +115,7 @@ GROUPS: dict[str, dict[str, dict[str, Term]]] = {
             "memories": lambda c: -(-c.scratchpad_bytes // c.banks // BLOCK_DEPTH) + -(-c.weight_words // BLOCK_DEPTH),
             "columns": lambda c: c.cols * c.weight_rows,
             "overlap": lambda c: c.overlap,
+            "residual": lambda c: c.residual > 0,
         },
         "accumulators": {
             "one": lambda c: 1,
@@ -109,6 +129,7 @@ GROUPS: dict[str, dict[str, dict[str, Term]]] = {
             "bytes": lambda c: c.beat_bytes,
             "overlap": lambda c: c.beat_bytes * c.overlap,
             "group": lambda c: c.beat_bytes * (c.group > 1),
+            "skip": lambda c: c.beat_bytes * (c.window_skip > 0),
         },
         "output": {
             "one": lambda c: 1,
@@ -127,11 +148,17 @@ GROUPS: dict[str, dict[str, dict[str, Term]]] = {
             "tables": lambda c: c.lanes * c.tables,
             "lines": lambda c: c.beat_bytes * c.tables,
         },
+        "residual": {
+            "unit": lambda c: c.residual > 0,
+            "sums": lambda c: c.residual,
+            "columns": lambda c: c.cols * (c.residual > 0),
+        },
         "scratchpad": {
             "one": lambda c: 1,
             "banks": lambda c: c.banks,
             "rotation": lambda c: c.banks * -(-_bits(c.banks) // 2),
             "blocks": lambda c: c.banks * (-(-c.scratchpad_bytes // c.banks // BLOCK_DEPTH) - 1),
+            "residual": lambda c: c.banks * (c.residual > 0),
         },
         "weight_store": {
             "one": lambda c: 1,
@@ -144,6 +171,9 @@ GROUPS: dict[str, dict[str, dict[str, Term]]] = {
             "rows": lambda c: _skew(c.rows) * (8 * c.combine if _parallel(c) else c.combine),
             "columns": lambda c: _skew(c.cols) * c.weight_bits * c.weight_rows,
             "samples": lambda c: 8 * _sample_delays(c),
+            "memories": _in_memories,
+            "between": _between_rows,
+            "skip": lambda c: c.cols * (c.window_skip > 0),
             "bytes": lambda c: c.beat_bytes * (not _parallel(c)),
             "feet": lambda c: c.cols * (not _parallel(c)),
         },
@@ -186,6 +216,7 @@ MODULES = {
     "weights": "parameters",
     "look_up": "postprocess",
     "postprocess": "postprocess",
+    "residual": "residual",
     "scratchpad": "scratchpad",
     "weight_store": "weight_store",
     "memory": "memory",
@@ -270,9 +301,14 @@ def _key(engine: str, technology: str) -> str:
     return f"{engine} on {technology}"
 
 
+def options_of(engine: str, part: Part) -> tuple[str, ...]:
+    """Those of :data:`OPTIONS` that the estimates of an engine follow on a part."""
+    return tuple(_table()["options"].get(_key(engine, part.technology), ()))
+
+
 def _coefficients(config: Config, part: Part) -> Mapping[str, Any]:
     key = _key(config.engine, part.technology)
-    measured = {*MEASURED, *_table()["options"].get(key, ())}
+    measured = {*MEASURED, *options_of(config.engine, part)}
     for field in dataclasses.fields(config):
         # What came later: what was measured is without it.
         if field.name not in measured and getattr(config, field.name) != field.default:

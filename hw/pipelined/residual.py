@@ -18,8 +18,8 @@ from sateen.hw.stream.view import view
 __all__ = ["ResidualUnit"]
 
 SUM_TIME = 5
-"""Cycles from a result's arrival to the sum of its entries: a register of bytes, the tables with a register behind them,
-and the sum's register."""
+"""Cycles from a result's arrival to the sum of its entries: a register of bytes, the tables, a register behind them and
+the sum's register."""
 
 
 class ResidualUnit(wiring.Component):

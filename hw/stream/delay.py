@@ -21,7 +21,7 @@ from amaranth.hdl import (
 from amaranth.lib import data
 from amaranth.lib.memory import Memory
 
-from sateen.hw.spec.timing import FANOUT
+from sateen.hw.spec.timing import FANOUT, LONG_DELAY
 from sateen.hw.stream.view import view
 
 __all__ = [
@@ -34,8 +34,6 @@ __all__ = [
     "reset_domains",
 ]
 
-LONG = 11
-"""Cycles from which on several values are delayed in a memory, where there are small ones."""
 PLACES = 16
 """Words of a memory of LUTs."""
 
@@ -63,7 +61,7 @@ def delayed_item(m: Module, item: data.View, cycles: int = 1, *, name: str) -> d
 
 
 def delayed_together(
-    m: Module, platform: object, values: Mapping[str, ValueLike], cycles: int, *, long: int = LONG
+    m: Module, platform: object, values: Mapping[str, ValueLike], cycles: int, *, long: int = LONG_DELAY
 ) -> list[Value]:
     """Each of the values, ``cycles`` later, without a reset.
 

@@ -159,7 +159,7 @@ REASONS = {
 
 
 NOT_SEARCHED = (
-    "products", "softmax", "squares", "direct", "norms", "recurrent", "layer_norm", "residual", "sdram", "window_skip",
+    "products", "softmax", "squares", "direct", "norms", "recurrent", "layer_norm", "sdram", "weights_per_byte",
 )  # fmt: skip
 """Fields that stay at their defaults: no synthesis of them was entered, or a clock of its own would be needed."""
 

@@ -10,11 +10,12 @@ from typing import Any
 from sateen.compiler import compile
 from sateen.errors import SateenError
 from sateen.explore.target import Target
-from sateen.fpga.area import GROUPS, AreaUnknown, area
+from sateen.fpga.area import GROUPS, AreaUnknown, area, options_of
 from sateen.fpga.blocks import MULTIPLIER_BITS, multiplier_pes
 from sateen.graph import Graph
 from sateen.hw.spec.config import PRESETS, Config
 from sateen.hw.spec.pe import PE_KINDS
+from sateen.hw.spec.residual import LEAST_COLS
 from sateen.runtime.limits import expected_cycles
 
 __all__ = ["Space"]
@@ -34,6 +35,8 @@ VALUES: dict[str, tuple[int, ...]] = {
     "positions": (64, 128, 256, 512, 1024, 2048),
     "descriptors": (8, 16, 32, 42, 64, 128, 255),
 }
+OPTIONS: dict[str, tuple[int, ...]] = {"overlap": (0, 1), "window_skip": (0, 16), "residual": (0, 1, 2, 4)}
+"""Those of which there may be no estimate."""
 MULTIPLIERS = ("most", "half", "none")
 """Of the hardware multipliers that the lanes leave, how many the PEs take."""
 COMBINES = (1, 2, 4, 8)
@@ -58,10 +61,14 @@ class Space:
         bits = tuple(bits for bits in (4, 6, 8, 9) if all(_compiles(graph, bits) for graph in graphs)) or (8, 9)
         combines = COMBINES if any(_combines(graph) for graph in graphs) else (1,)
         products = MULTIPLIERS if target.limits.get("multipliers") else ("none",)
+        options = options_of("pipelined", target.part)
         return cls(
             target=target,
             # A study begins with neighbours in the first parameters.
-            values={"overlap": (0, 1) if _overlaps(target) else (0,), **VALUES, "engine": engines, "pe": kinds}
+            values={
+                **{name: values if name in options else (0,) for name, values in OPTIONS.items()},
+                **VALUES, "engine": engines, "pe": kinds,
+            }
             | {"weight_bits": bits, "combine": combines, "multipliers": products},
         )
 
@@ -87,6 +94,8 @@ class Space:
             "weight_rows": 1 if serial or combine > 1 or pe == "term" else _weight_rows(chosen["weight_rows"], rows),
             # Of PEs that take several cycles, the cycle model is not exact where layers overlap.
             "overlap": 0 if serial or pe != "mac" else chosen["overlap"],
+            "window_skip": 0 if serial or pe != "mac" or combine > 1 or rows < 9 else chosen["window_skip"],
+            "residual": 0 if serial or cols < LEAST_COLS else _residual(chosen["residual"], lanes),
         }  # fmt: skip
         # The sizes depend on the others' banks and words.
         shape = Config(**{**fields, "scratchpad_bytes": 1 << 20, "weight_bytes": 1 << 22})
@@ -132,7 +141,7 @@ class Space:
 def _numbers(config: Config) -> dict[str, int]:
     """A configuration's sizes, as parameters."""
     words = WEIGHT_UNIT * config.weight_word_bytes
-    plain = ("rows", "cols", "lanes", "weight_rows", "positions", "descriptors", "overlap")
+    plain = ("rows", "cols", "lanes", "weight_rows", "positions", "descriptors", *OPTIONS)
     return {
         **{name: getattr(config, name) for name in plain},
         "scratchpad": config.scratchpad_bytes // (SCRATCHPAD_UNIT * config.banks),
@@ -153,17 +162,16 @@ def _weight_rows(wanted: int, rows: int) -> int:
     return next(count for count in (4, 2, 1) if count <= wanted and rows % count == 0 and rows >= 4 * count)
 
 
-def _overlaps(target: Target) -> bool:
-    """Whether there is an estimate for layers that overlap."""
-    return _estimated(target, "pipelined", "mac", overlap=1)
+def _residual(wanted: int, lanes: int) -> int:
+    return next((count for count in (4, 2, 1) if count <= wanted and lanes % (2 * count) == 0), 0)
 
 
-def _estimated(target: Target, engine: str, pe: str, *, overlap: int = 0) -> bool:
+def _estimated(target: Target, engine: str, pe: str) -> bool:
     """Whether there is an estimate for such configurations."""
     base = PRESETS["micro" if engine == "sequential" else "tiny"]
     products = None if pe != "mac" or target.part.technology in MULTIPLIER_BITS else 0
     try:
-        config = replace(base, engine=engine, pe=pe, weight_bits=8, multipliers=products, overlap=overlap)
+        config = replace(base, engine=engine, pe=pe, weight_bits=8, multipliers=products)
         area(config, target.part)
     except (AreaUnknown, ValueError):
         return False

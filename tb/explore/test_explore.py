@@ -68,12 +68,18 @@ def test_presets_are_in_the_space():
         assert space.config(space.chosen(parse_config(name))).layout == parse_config(name).layout
 
 
-def test_layers_overlap_where_that_is_exact_and_was_measured():
+def test_options_where_they_may_be_and_were_measured():
     space = Space.of(target("ulx3s-85f"), [graph()])
-    own = space.chosen(wanted := parse_config("large,weight_rows=4,overlap=1"))
+    own = space.chosen(wanted := parse_config("large,weight_rows=4,overlap=1,window_skip=16,residual=2"))
     assert space.config(own).layout == wanted.layout
     assert space.config({**own, "pe": "bitserial"}).overlap == 0
-    assert Space.of(target("icebreaker"), [graph()]).values["overlap"] == (0,)
+    for changed in ({"pe": "bitserial"}, {"combine": 4}, {"rows": 8}):
+        assert space.config({**own, **changed}).window_skip == 0
+    assert space.config({**own, "lanes": 12, "residual": 4}).residual == 2
+    for changed in ({"cols": 6}, {"lanes": 3}, {"engine": "sequential", "pe": "bitserial"}):
+        assert space.config({**own, **changed}).residual == 0
+    values = Space.of(target("icebreaker"), [graph()]).values
+    assert [values[name] for name in ("overlap", "window_skip", "residual")] == [(0,)] * 3
 
 
 def test_neighbours_differ_in_one_parameter():

@@ -77,15 +77,17 @@ def test_what_was_not_measured_is_not_guessed():
         area(parse_config("small,products=1"), PARTS["ecp5-85f"])
 
 
-def test_options_are_those_of_the_points(monkeypatch):
-    """Layers that overlap take more, and are unknown where no such configuration was synthesized."""
-    part, plain, overlapping = PARTS["ecp5-85f"], parse_config("small"), parse_config("small,overlap=1")
-    assert area(overlapping, part).luts > area(plain, part).luts
-    assert area(overlapping, part).registers > area(plain, part).registers
+@pytest.mark.parametrize("option", ["overlap=1", "window_skip=16", "residual=2"])
+def test_options_are_those_of_the_points(option, monkeypatch):
+    """They take more, and are unknown where no such configuration was synthesized."""
+    part, plain = PARTS["ecp5-85f"], parse_config("small,rows=12")
+    more = parse_config(f"small,rows=12,{option}")
+    assert area(more, part).luts > area(plain, part).luts
+    assert area(more, part).registers > area(plain, part).registers
     monkeypatch.setattr("sateen.fpga.area._table", lambda: {**TABLE, "options": {}})
     area(plain, part)
-    with pytest.raises(AreaUnknown, match="no synthesis of a configuration with overlap=1"):
-        area(overlapping, part)
+    with pytest.raises(AreaUnknown, match=f"no synthesis of a configuration with {option}"):
+        area(more, part)
 
 
 @pytest.mark.parametrize("name", ["ulx3s-85f", "versa-ecp5", "orangecrab-85f", "icebreaker", "ice40-hx8k"])
@@ -98,7 +100,7 @@ def test_clocks_of_the_boards(name):
 
 
 def test_the_clock_falls_with_size():
-    part = PARTS["ecp5-85f"]
+    part = BOARDS["ecpix5-85f"].part
     few, many = (speed(parse_config("small"), part, luts).mhz for luts in (10_000, 60_000))
     assert many < few
     slow = speed(parse_config("small,pe=term,weight_bits=8"), part, 10_000)
