@@ -17,9 +17,8 @@ from sateen.hw.stream.view import view
 
 __all__ = ["ResidualUnit"]
 
-SUM_TIME = 5
-"""Cycles from a result's arrival to the sum of its entries: a register of bytes, the tables, a register behind them and
-the sum's register."""
+SUM_TIME = 4
+"""Cycles from a result's arrival to the sum of its entries: a register of bytes, the tables and the sum's register."""
 
 
 class ResidualUnit(wiring.Component):
@@ -124,8 +123,7 @@ class ResidualUnit(wiring.Component):
             for table, column in zip(pair, columns, strict=True):
                 byte = delayed(m, column[8 * lane : 8 * lane + 8], self.spare, name=f"byte_{lane}")
                 m.d.comb += table.r_address.eq(byte)
-            entries = [Signal(signed(32), name=f"entry_{lane}_{place}", reset_less=True) for place in range(2)]
-            m.d.sync += [entry.eq(table.r_data.as_value()) for entry, table in zip(entries, pair, strict=True)]
+            entries = [table.r_data.as_value().as_signed() for table in pair]
             total = Signal(signed(32), name=f"sum_{lane}", reset_less=True)
             m.d.sync += total.eq(entries[0] + entries[1])
             m.submodules[f"lane_{lane}"] = requantize = Requantize()

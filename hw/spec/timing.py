@@ -70,7 +70,7 @@ root."""
 OPERAND_SETTLE = 12
 """Cycles from the end of a descriptor that writes words of the weight store until these are read."""
 
-RESIDUAL_CYCLES = 19
+RESIDUAL_CYCLES = 18
 """Cycles from a result to its sum with a residual byte."""
 
 

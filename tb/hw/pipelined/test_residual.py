@@ -41,7 +41,7 @@ def test_rejects():
         ({"cols": 7}, "cols must be 8 or more, not 7"),
         ({"per_cycle": 3}, "per_cycle must be a divisor of half the 4 lanes, not 3"),
         ({"line_latency": 15}, "line_latency must be less than item_latency=15, not 15"),
-        ({"line_latency": 9}, "spare must not be 0: lines would be read when results are written"),
+        ({"line_latency": 10}, "spare must not be 0: lines would be read when results are written"),
     ):
         with pytest.raises(ValueError, match=message):
             ResidualUnit(**(settings | wrong))
