@@ -10,7 +10,7 @@ from amaranth.utils import ceil_log2
 
 from sateen.hw.link.framing import Deframer
 from sateen.hw.memory import NO_COLLISIONS, last_read
-from sateen.hw.spec.wire import Frame, FrameType
+from sateen.hw.spec.wire import Frame
 from sateen.hw.stream.view import view
 
 __all__ = ["LENGTH_BITS", "SESSION_BITS", "Receiver"]
@@ -81,12 +81,11 @@ class Receiver(wiring.Component):
         index, begins = Signal(range(-HEADER, most + Frame.CRC_BYTES + 1)), Signal()
         byte, commit, full, replaces = deframer.o.payload, Signal(), Signal(), Signal()
         # With both slots in use, `filling` is the oldest. The other one is given up for a HELLO.
-        arriving, hello = filling ^ replaces, byte.data == FrameType.HELLO
-        drop = Mux(begins, full & ~hello, dropped)
+        arriving, drop = filling ^ replaces, Mux(begins, full & ~byte.hello, dropped)
         m.d.comb += [
             full.eq(used == 2),
             begins.eq(count == -OVERHEAD),
-            replaces.eq(deframer.o.valid & ~byte.end & begins & full & hello & ~self.done),
+            replaces.eq(deframer.o.valid & ~byte.end & begins & full & byte.hello & ~self.done),
             index.eq(count + Frame.CRC_BYTES),
             write.addr.eq(Cat(index[: len(self.address)], filling)),
             write.data.eq(byte.data),
@@ -95,12 +94,6 @@ class Receiver(wiring.Component):
                 & (count != most) & (headers[filling].length == count)
             ),
         ]  # fmt: skip
-        # Headers are written a cycle late: nothing reads one before its frame's last byte.
-        head, heads = Signal(8), Signal(2)
-        m.d.sync += [head.eq(byte.data), heads.eq(0)]
-        for slot in range(2):
-            with m.If(heads[slot]):
-                m.d.sync += headers[slot].eq(Cat(headers[slot].as_value()[8:], head))
         with m.If(deframer.o.valid):
             with m.If(byte.end):
                 m.d.sync += [count.eq(count.init), dropped.eq(0), filling.eq(filling ^ commit)]
@@ -110,7 +103,10 @@ class Receiver(wiring.Component):
                     m.d.sync += count.eq(count + 1)
                 # A frame's first byte is no payload, so that what it decides is a register when payload is written.
                 with m.If(index < 0):
-                    m.d.sync += heads.eq(Mux(drop, 0, 1 << arriving))
+                    with m.If(~drop):
+                        for slot in range(2):
+                            with m.If(arriving == slot):
+                                m.d.sync += headers[slot].eq(Cat(headers[slot].as_value()[8:], byte.data))
                 with m.Elif(~dropped & (index < self.frame_bytes)):
                     m.d.comb += write.en.eq(1)
         m.d.sync += [used.eq(used + commit - self.done - replaces), oldest.eq(oldest ^ self.done)]
