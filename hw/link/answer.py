@@ -46,7 +46,7 @@ class ResponseData(wiring.Component):
     o : Out(stream)
         The data.
     left : Out
-        Bytes that are still to be taken, less one.
+        Bytes that are still to be taken.
     """
 
     def __init__(self, *, capacity: int, ahead: int | None = None):
@@ -61,7 +61,7 @@ class ResponseData(wiring.Component):
                 "bare": In(1),
                 "sending": In(1),
                 "o": Out(stream.Signature(8)),
-                "left": Out(range(-1, capacity + 1)),
+                "left": Out(count),
             }
         )
 
@@ -104,7 +104,7 @@ class ResponseData(wiring.Component):
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += self.left.eq(self.left - 1)
         with m.If(self.start):
-            m.d.sync += [requested.eq(Mux(self.bare, self.count, 0)), self.left.eq(Mux(self.bare, -1, self.count - 1))]
+            m.d.sync += [requested.eq(Mux(self.bare, self.count, 0)), self.left.eq(Mux(self.bare, 0, self.count))]
         return m
 
 
@@ -185,7 +185,7 @@ class Answer(wiring.Component):
                 ]
                 with m.If(taken):
                     m.d.sync += place.eq(place + 1)
-            with m.Elif(body.left >= 0):
+            with m.Elif(body.left != 0):
                 m.d.comb += [self.o.valid.eq(body.o.valid), o.data.eq(body.o.payload), body.o.ready.eq(self.o.ready)]
             with m.Else():
                 m.d.comb += [self.o.valid.eq(1), o.data.eq(self.status), o.last.eq(1), self.done.eq(taken)]

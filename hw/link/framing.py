@@ -8,7 +8,7 @@ from amaranth.lib.crc import Processor
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
 
-from sateen.hw.spec.wire import ESCAPE, ESCAPE_XOR, FLAG, Frame, FrameType
+from sateen.hw.spec.wire import ESCAPE, ESCAPE_XOR, FLAG, Frame
 
 __all__ = ["Deframer", "Framer"]
 
@@ -27,16 +27,15 @@ class Deframer(wiring.Component):
     i : In(stream), always ready
         Bytes from the line.
     o : Out(stream), always ready
-        ``data``: the frame's next byte, header and CRC included, and ``hello`` if it is that type's; or with ``end``
-        the frame's end, ``good`` if its CRC is right.
+        ``data``: the frame's next byte, header and CRC included; or with ``end`` the frame's end, ``good`` if its CRC
+        is right.
     """
 
     def __init__(self) -> None:
-        found = data.StructLayout({"data": 8, "hello": 1, "end": 1, "good": 1})
         super().__init__(
             {
                 "i": In(stream.Signature(8, always_ready=True)),
-                "o": Out(stream.Signature(found, always_ready=True)),
+                "o": Out(stream.Signature(data.StructLayout({"data": 8, "end": 1, "good": 1}), always_ready=True)),
             }
         )
 
@@ -45,8 +44,6 @@ class Deframer(wiring.Component):
         m.submodules.checksum = crc = _crc()
         escaped, inside, aborted = Signal(), Signal(), Signal()
         byte, o = self.i.payload, self.o.payload
-        plain = Signal(8)
-        m.d.comb += plain.eq(byte ^ Mux(escaped, ESCAPE_XOR, 0))
         m.d.comb += [crc.data.eq(o.data), crc.valid.eq(self.o.valid & ~o.end), crc.start.eq(self.o.valid & o.end)]
         m.d.comb += o.good.eq(crc.match_detected & ~aborted)
         m.d.sync += self.o.valid.eq(0)
@@ -60,8 +57,7 @@ class Deframer(wiring.Component):
             with m.Else():
                 m.d.sync += [
                     self.o.valid.eq(1),
-                    o.data.eq(plain),
-                    o.hello.eq(plain == FrameType.HELLO),
+                    o.data.eq(byte ^ Mux(escaped, ESCAPE_XOR, 0)),
                     escaped.eq(0),
                     inside.eq(1),
                 ]

@@ -10,7 +10,7 @@ from amaranth.utils import ceil_log2
 
 from sateen.hw.link.framing import Deframer
 from sateen.hw.memory import NO_COLLISIONS, last_read
-from sateen.hw.spec.wire import Frame
+from sateen.hw.spec.wire import Frame, FrameType
 from sateen.hw.stream.view import view
 
 __all__ = ["LENGTH_BITS", "SESSION_BITS", "Receiver"]
@@ -81,11 +81,12 @@ class Receiver(wiring.Component):
         index, begins = Signal(range(-HEADER, most + Frame.CRC_BYTES + 1)), Signal()
         byte, commit, full, replaces = deframer.o.payload, Signal(), Signal(), Signal()
         # With both slots in use, `filling` is the oldest. The other one is given up for a HELLO.
-        arriving, drop = filling ^ replaces, Mux(begins, full & ~byte.hello, dropped)
+        arriving, hello = filling ^ replaces, byte.data == FrameType.HELLO
+        drop = Mux(begins, full & ~hello, dropped)
         m.d.comb += [
             full.eq(used == 2),
             begins.eq(count == -OVERHEAD),
-            replaces.eq(deframer.o.valid & ~byte.end & begins & full & byte.hello & ~self.done),
+            replaces.eq(deframer.o.valid & ~byte.end & begins & full & hello & ~self.done),
             index.eq(count + Frame.CRC_BYTES),
             write.addr.eq(Cat(index[: len(self.address)], filling)),
             write.data.eq(byte.data),

@@ -66,7 +66,7 @@ class Padding(wiring.Component):
         mask = Signal(self.lanes)
 
         def clamp(value: Signal) -> Value:
-            return Mux(value < 0, 0, Mux(value[:-1] >= self.lanes, self.lanes, value))
+            return Mux(value < 0, 0, Mux(value > self.lanes, self.lanes, value))
 
         m.d.sync += [
             from_left.eq(-self.x),
