@@ -69,10 +69,10 @@ def _sum_bits(config: Config) -> int:
     return 8 + min(8, config.weight_bits) + _bits(config.tile_depth)
 
 
-def _skew(count: int) -> int:
-    """Registers that each bit of what enters all rows or columns together waits in, one more each. Many are a memory
-    and a register."""
-    return sum(cycles if cycles < LONG_DELAY else 1 for cycles in range(3, 3 + count))
+def _skew(count: int, *, memories: bool = True) -> int:
+    """Registers that a bit of what enters all rows or columns together waits in, one more each. Many are a memory and a
+    register, on the parts that have such ``memories``."""
+    return sum(1 if memories and cycles >= LONG_DELAY else cycles for cycles in range(3, 3 + count))
 
 
 def _in_memories(config: Config) -> float:
@@ -191,8 +191,8 @@ GROUPS: dict[str, dict[str, dict[str, Term]]] = {
         "sums": {"columns": lambda c: c.cols, "positions": lambda c: c.cols * math.ceil(c.positions / 256)},
         "edges": {
             "one": lambda c: 1,
-            "rows": lambda c: _skew(c.rows),
-            "columns": lambda c: _skew(c.cols) * c.weight_bits,
+            "rows": lambda c: _skew(c.rows, memories=False),
+            "columns": lambda c: _skew(c.cols, memories=False) * c.weight_bits,
             "feet": lambda c: c.cols * (not _parallel(c)),
         },
     },
