@@ -281,9 +281,12 @@ def cells_by_group(config: Config, part: Part) -> dict[str, tuple[float, float]]
     fitted = _coefficients(config, part)
     cells = {}
     for group in (*GROUPS[config.engine], *count_of_pes(config)):
+        found = terms(group, config)
+        if not any(found.values()):
+            # The configuration has no such modules.
+            continue
         if group not in fitted:
             raise AreaUnknown(f"no synthesis of a {config.engine} engine with pe={config.pe} on {part.technology}")
-        found = terms(group, config)
         luts, registers = (
             sum(value * found[name] for name, value in fitted[group][resource].items()) for resource in RESOURCES
         )

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from sateen.fpga.area import FILE, AreaUnknown, area, error_of
+from sateen.fpga.area import FILE, AreaUnknown, area, cells_by_group, error_of
 from sateen.fpga.blocks import blocks
 from sateen.fpga.boards import BOARDS
 from sateen.fpga.parts import PARTS
@@ -84,6 +84,7 @@ def test_options_are_those_of_the_points(option, monkeypatch):
     more = parse_config(f"small,rows=12,{option}")
     assert area(more, part).luts > area(plain, part).luts
     assert area(more, part).registers > area(plain, part).registers
+    assert ("residual" in cells_by_group(more, part)) == (more.residual > 0)
     monkeypatch.setattr("sateen.fpga.area._table", lambda: {**TABLE, "options": {}})
     area(plain, part)
     with pytest.raises(AreaUnknown, match=f"no synthesis of a configuration with {option}"):
