@@ -20,7 +20,7 @@ from sateen.fpga.blocks import blocks, multiplier_pes
 from sateen.fpga.flow import Resources
 from sateen.fpga.parts import Part
 from sateen.hw.spec.config import Config
-from sateen.hw.spec.timing import BLOCK_DEPTH, LONG_DELAY
+from sateen.hw.spec.timing import BLOCK_DEPTH, LONG_DELAY, LONG_PASSAGE
 
 __all__ = [
     "FILE", "GROUPS", "OPTIONS", "AreaUnknown", "Error", "area", "cells_by_group", "count_of_pes", "error_of",
@@ -79,7 +79,7 @@ def _in_memories(config: Config) -> float:
     """Bits that wait in memories at the tile's edges, or between the rows that take them."""
     rows, columns = (max(0, 3 + count - LONG_DELAY) for count in (config.rows, config.cols))
     weights = columns * config.weight_bits * config.weight_rows
-    if config.weight_rows > 2:
+    if config.weight_rows >= LONG_PASSAGE:
         weights += config.cols * config.weight_bits * (config.rows - config.weight_rows)
     return weights + (8 * config.combine * rows if _parallel(config) else 0)
 
@@ -89,7 +89,7 @@ def _between_rows(config: Config) -> int:
     if config.weight_rows == 1:
         return 0
     first = config.weight_rows * (config.weight_rows - 1) // 2
-    each = 1 if config.weight_rows > 2 else config.weight_rows
+    each = 1 if config.weight_rows >= LONG_PASSAGE else config.weight_rows
     return config.cols * config.weight_bits * (first + each * (config.rows - config.weight_rows))
 
 

@@ -11,7 +11,7 @@ from sateen.hw.pe import create
 from sateen.hw.pe.contract import beat_shape
 from sateen.hw.pe.skip import Skip
 from sateen.hw.spec.pe import PE_KINDS, SKIP_BIT, SKIP_BITS, skip_rows
-from sateen.hw.spec.timing import EDGE_STAGES
+from sateen.hw.spec.timing import EDGE_STAGES, LONG_PASSAGE
 from sateen.hw.stream.delay import FANOUT, dedicated_register, delayed, delayed_together
 from sateen.hw.stream.view import view
 from sateen.hw.sums import partial_sums, tag_shape
@@ -283,7 +283,7 @@ class Tile(wiring.Component):
             here = {
                 f"weight_{row}_{first + place}": pe.weight_i for place, pe in enumerate(line[first : first + FANOUT])
             }
-            passed += delayed_together(m, platform, here, cycles, long=4)
+            passed += delayed_together(m, platform, here, cycles, long=LONG_PASSAGE)
         return passed
 
     def _entering_weights(self, m: Module, platform: object) -> list[list[Value]]:

@@ -14,6 +14,7 @@ __all__ = [
     "FANOUT",
     "FUSED_CYCLES",
     "LONG_DELAY",
+    "LONG_PASSAGE",
     "LUT_DEPTH",
     "OPERAND_SETTLE",
     "PARAMETER_QUEUE_DEPTH",
@@ -58,8 +59,9 @@ FANOUT = 4
 """Columns, memory lanes or post-processing lanes that one register drives: they are spread over the chip."""
 EDGE_STAGES = 2
 """Pipeline registers before the array's edges, the farthest of which are at the other end of the chip."""
-LONG_DELAY = 11
-"""Cycles from which on a delay at the array's edges is a memory of LUTs, where there are any."""
+LONG_DELAY, LONG_PASSAGE = 11, 4
+"""Cycles from which on a delay is a memory of LUTs, where there are any: at the array's edges, and of weights on their
+way to the next row that takes one."""
 RECIPROCAL_CYCLES = 62
 """Cycles from the sum of a row's exponentials to its reciprocal."""
 ADD_CYCLES, DIVIDE_CYCLES = 2, 10

@@ -159,7 +159,8 @@ REASONS = {
 
 
 NOT_SEARCHED = (
-    "products", "softmax", "squares", "direct", "norms", "recurrent", "layer_norm", "sdram", "weights_per_byte",
+    "products", "softmax", "squares", "lutram", "direct", "norms", "recurrent", "layer_norm", "sdram",
+    "weights_per_byte",
 )  # fmt: skip
 """Fields that stay at their defaults: no synthesis of them was entered, or a clock of its own would be needed."""
 

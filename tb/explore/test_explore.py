@@ -13,7 +13,7 @@ import pytest
 
 from command_line import here
 from sateen.cli import documents
-from sateen.cli.explore import _memory, _row, _target, _verified
+from sateen.cli.explore import NOT_SEARCHED, _memory, _row, _target, _verified
 from sateen.cli.schema import schema_of
 from sateen.errors import SateenError
 from sateen.explore import ModelTime, Point, StudyMismatch, Target, Task, explore
@@ -80,6 +80,15 @@ def test_options_where_they_may_be_and_were_measured():
         assert space.config({**own, **changed}).residual == 0
     values = Space.of(target("icebreaker"), [graph()]).values
     assert [values[name] for name in ("overlap", "window_skip", "residual")] == [(0,)] * 3
+
+
+def test_every_field_is_searched_or_said_not_to_be():
+    """But for clock and line, and the size of frames."""
+    searched = {"scratchpad_bytes", "weight_bytes", *Space.of(target("ulx3s-85f"), [graph()]).values}
+    left = {"clock_hz", "baud", "link", "address", "frame_bytes"}
+    fields = {field.name for field in dataclasses.fields(parse_config("small"))}
+    assert fields == {*NOT_SEARCHED, *left, *(searched & fields)}
+    assert not searched & {*NOT_SEARCHED, *left}
 
 
 def test_neighbours_differ_in_one_parameter():
