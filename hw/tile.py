@@ -36,8 +36,8 @@ class Tile(wiring.Component):
 
     Kinds with sliding windows use the same multipliers for depthwise layers: with ``slide``, byte ``c`` of a beat
     enters column ``c`` at the top, and each row delays it by one such beat, so that a column is a filter over the beats
-    (:class:`sateen.hw.spec.descriptor.Sliding`). Where the upper rows' PEs are in pairs, it enters at the first row
-    below them; the rows of pairs take the beat's bytes as ever.
+    (:class:`sateen.hw.spec.descriptor.Sliding`). Where the upper rows' PEs are in pairs, or not of the
+    ``window_rows``, it enters at the first row below them; the rows above take the beat's bytes as ever.
 
     Parameters
     ----------
@@ -65,6 +65,8 @@ class Tile(wiring.Component):
         The tag is that of :func:`~sateen.hw.sums.tag_shape` with ``in_place``.
     edge_stages : int
         Pipeline registers before the array's edges.
+    window_rows : int or None
+        Rows over which windows slide, the last ones, at most; None: all that can.
     window_skip : int
         Beats that samples may be kept before each of the :func:`~sateen.hw.spec.pe.skip_rows`, a power of two; 0: none.
         How many they are is in the beats' settings (:data:`~sateen.hw.spec.pe.SKIP_BIT`). Only where windows slide over
@@ -104,6 +106,7 @@ class Tile(wiring.Component):
         activation_bits: int = 8,
         in_place: bool = False,
         edge_stages: int = EDGE_STAGES,
+        window_rows: int | None = None,
         window_skip: int = 0,
     ):
         for name, value in (("rows", rows), ("cols", cols), ("position_bits", position_bits)):
@@ -139,6 +142,8 @@ class Tile(wiring.Component):
                 "activation_bits must be 8, or 9 with pe=mac, weight_bits=9, combine=1 and a multiplier for each PE, "
                 f"not {activation_bits!r}"
             )
+        if window_rows is not None and not 0 <= window_rows <= rows:
+            raise ValueError(f"window_rows must be 0 to {rows} (rows), not {window_rows!r}")
         self.window_skip = window_skip
         self.rows, self.cols, self.kind, self.combine = rows, cols, PE_KINDS[pe], combine
         self.weight_rows, self.weights_per_byte = weight_rows, weights_per_byte
@@ -160,6 +165,7 @@ class Tile(wiring.Component):
             activation_bits=activation_bits,
             weight_rows=weight_rows,
             weights_per_byte=weights_per_byte,
+            window_rows=window_rows,
             tag=tag,
         )
         if window_skip and not (combine == 1 and self._sliding_rows >= 3):

@@ -46,6 +46,7 @@ def create(
     activation_bits: int = 8,
     weight_rows: int = 1,
     weights_per_byte: int = 1,
+    window_rows: int | None = None,
     tag: data.Layout,
 ) -> PeArray:
     """The array of a kind, with column combining around it if ``combine`` is above 1."""
@@ -60,6 +61,7 @@ def create(
         "activation_bits": activation_bits,
         "weight_rows": weight_rows,
         "weights_per_byte": weights_per_byte,
+        "window_rows": window_rows,
         "tag": tag,
     }
     of_kind = PE_KINDS[kind]

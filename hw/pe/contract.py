@@ -219,6 +219,8 @@ class PeArray:
         Rows whose weights arrive at once. Above 1, the loader gives those of the first row, then of the next.
     weights_per_byte : int
         Of these, as many share a byte.
+    window_rows : int or None
+        Rows over which windows slide, the last ones, at most; None: all that can.
     tag : Layout
         What accompanies a beat.
     """
@@ -236,11 +238,13 @@ class PeArray:
         activation_bits: int = 8,
         weight_rows: int = 1,
         weights_per_byte: int = 1,
+        window_rows: int | None = None,
         tag: data.Layout,
     ):
         self.activation_bits, self.weight_rows, self.weights_per_byte = activation_bits, weight_rows, weights_per_byte
         self.kind, self.rows, self.cols, self.inputs, self.tag = kind, rows, cols, inputs, tag
         self.weight_bits, self.sum_bits, self.multipliers = weight_bits, sum_bits, multipliers
+        self.window_rows = rows if window_rows is None else window_rows
 
     def pe(self, row: int, column: int) -> wiring.Component:
         """The PE at a place, with a :class:`PeSignature`."""
@@ -252,7 +256,7 @@ class PeArray:
 
     def slides(self, row: int) -> bool:
         """Whether a row's PEs take samples. Those of the rows below do, too."""
-        return self.kind.sliding
+        return self.kind.sliding and row >= self.rows - self.window_rows
 
     def join(self, m: Module, row: int, line: list[wiring.Component]) -> None:
         """Connects what the PEs of a row have besides a :class:`PeSignature`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.hdl import Cat, Module, Signal, Value, signed
 from amaranth.lib import data, wiring
 
 from sateen.hw.multiply import LogicMultiply, Multiply, MultiplyAdd
@@ -36,23 +36,35 @@ class Mac(wiring.Component):
         Width of a partial sum.
     multiplier : bool
         Use a hardware multiplier; else adders make the product.
+    slides : bool
+        It takes samples.
     """
 
     LATENCY = {True: 6, False: 3}
     """By ``multiplier``."""
 
-    def __init__(self, *, weight_bits: int = 8, activation_bits: int = 8, sum_bits: int, multiplier: bool = True):
+    def __init__(
+        self,
+        *,
+        weight_bits: int = 8,
+        activation_bits: int = 8,
+        sum_bits: int,
+        multiplier: bool = True,
+        slides: bool = True,
+    ):
         if activation_bits > 8 and not multiplier:
             raise ValueError(f"activation_bits must be 8 without a hardware multiplier, not {activation_bits!r}")
-        self.activation_bits, self.multiplier = activation_bits, multiplier
+        self.activation_bits, self.multiplier, self.slides = activation_bits, multiplier, slides
         signature = PeSignature(
-            activation=signed(activation_bits), weight=signed(weight_bits), sum_bits=sum_bits, sample=signed(8)
+            activation=signed(activation_bits), weight=signed(weight_bits), sum_bits=sum_bits,
+            sample=signed(8) if slides else None,
         )
         super().__init__(signature)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        forward(m, platform, self, "activation", "slide", "swap", "weight", "capture")
+        slide = ["slide"] if self.slides else []
+        forward(m, platform, self, "activation", *slide, "swap", "weight", "capture")
         following, current = (
             Signal.like(self.weight_i, name=name, reset_less=True) for name in ("following", "current")
         )
@@ -60,18 +72,9 @@ class Mac(wiring.Component):
             m.d.sync += following.eq(self.weight_i)
         with m.If(self.swap_i):
             m.d.sync += current.eq(following)
-        held, below = Signal.like(self.sample_i, reset_less=True), Signal.like(self.sample_i, reset_less=True)
-        with m.If(self.slide_i):
-            m.d.sync += [held.eq(self.sample_i), below.eq(held)]
-        m.d.comb += self.sample_o.eq(below)
         bits = len(self.weight_i)
         product_bits = self.activation_bits + min(8, bits)
-        sample = self.sample_i
-        if self.activation_bits > 8:
-            sample = Signal.like(self.activation_i, name="sample")
-            m.d.comb += sample.eq(self.sample_i)
-        chosen = dedicated_mux(m, platform, self.slide_i, sample, self.activation_i, name="chosen")
-        factor = delayed(m, chosen, name="factor")
+        factor = self._factor(m, platform)
         if self.multiplier and getattr(platform, "sateen_technology", None) == "up5k":
             # The adder is in the multiplier, too, which saves a cycle.
             m.submodules.multiply = multiply_add = MultiplyAdd(
@@ -99,6 +102,21 @@ class Mac(wiring.Component):
         ]
         return m
 
+    def _factor(self, m: Module, platform: object) -> Value:
+        """The activation of the cycle before, or the sample in its place, which the PE below gets a beat later."""
+        if not self.slides:
+            return self.activation_o
+        held, below = Signal.like(self.sample_i, reset_less=True), Signal.like(self.sample_i, reset_less=True)
+        with m.If(self.slide_i):
+            m.d.sync += [held.eq(self.sample_i), below.eq(held)]
+        m.d.comb += self.sample_o.eq(below)
+        sample = self.sample_i
+        if self.activation_bits > 8:
+            sample = Signal.like(self.activation_i, name="sample")
+            m.d.comb += sample.eq(self.sample_i)
+        chosen = dedicated_mux(m, platform, self.slide_i, sample, self.activation_i, name="chosen")
+        return delayed(m, chosen, name="factor")
+
 
 class Offset(Feeder):
     """A feeder that subtracts the activations' zero point, which is in the beat's settings."""
@@ -114,7 +132,7 @@ class Array(PeArray):
     def pe(self, row: int, column: int) -> Mac:
         return Mac(
             weight_bits=self.weight_bits, activation_bits=self.activation_bits, sum_bits=self.sum_bits,
-            multiplier=self._multiplies(row),
+            multiplier=self._multiplies(row), slides=self.slides(row),
         )  # fmt: skip
 
     def feeder(self) -> Feeder:

@@ -184,7 +184,9 @@ class Array(mac.Array):
 
     def pe(self, row: int, column: int) -> wiring.Component:  # type: ignore[override]
         if not self._multiplies(row):
-            return mac.Mac(weight_bits=self.weight_bits, sum_bits=self.sum_bits, multiplier=False)
+            return mac.Mac(
+                weight_bits=self.weight_bits, sum_bits=self.sum_bits, multiplier=False, slides=self.slides(row)
+            )
         side = Right if column % 2 else Left
         return side(weight_bits=self.weight_bits, sum_bits=self.sum_bits)
 
@@ -192,7 +194,7 @@ class Array(mac.Array):
         return self.kind.latency if self._multiplies(row) else mac.Mac.LATENCY[False]
 
     def slides(self, row: int) -> bool:
-        return not self._multiplies(row)
+        return super().slides(row) and not self._multiplies(row)
 
     def join(self, m: Module, row: int, line: list[wiring.Component]) -> None:
         if self._multiplies(row):

@@ -76,6 +76,7 @@ class Units:
             weights_per_byte=config.weights_per_byte,
             activation_bits=config.activation_bits,
             in_place=bool(config.overlap),
+            window_rows=config.window_rows,
             window_skip=config.window_skip,
         )
         self.accumulators = Accumulators(

@@ -67,6 +67,12 @@ def check_fields(config: Config) -> None:
     _int(config, "baud", 300, config.clock_hz // 8, "clock_hz / 8")
     if config.multipliers is not None:
         _int(config, "multipliers", 0, config.rows * config.cols, "rows × cols")
+    if config.window_rows is not None:
+        _int(config, "window_rows", 0, config.rows, "rows")
+        if config.engine != "pipelined" or not config.pe_kind.sliding:
+            raise ValueError(
+                f"window_rows must be none without engine=pipelined and pe=mac or packed, not {config.window_rows!r}"
+            )
     if config.sdram is not None:
         find_chip(config.sdram).timing(config.clock_hz)
     if not isinstance(config.link, str) or config.link not in LINKS:

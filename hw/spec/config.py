@@ -9,20 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from sateen.hw.spec.checks import ENGINES, LINKS, ceil_pow2, check_fields
-from sateen.hw.spec.ethernet import ADDRESS
+from sateen.hw.spec.ethernet import ADDRESS, ETHERNET_BAUD
 from sateen.hw.spec.parameters import TABLE_ENTRIES, parameter_words
 from sateen.hw.spec.pe import PE_KINDS, PeKind, select_bits
 from sateen.hw.spec.sdram import find_chip
+from sateen.hw.spec.usb import USB_BAUD
 
 __all__ = ["ENGINES", "LINKS", "PRESETS", "Config", "ceil_pow2", "parse_config"]
 
-USB_BAUD = 11_000_000
-"""What USB amounts to as a serial port of ten bits a byte: 1.1 MB/s, of 1.14 and 1.19 measured in simulation."""
-ETHERNET_BAUD = 700_000_000
-"""The same of gigabit Ethernet: 70 MB/s, of 97 to the device and 75 from it measured in simulation at 100 MHz."""
 LATER = (
     "combine", "engine", "weight_rows", "overlap", "sdram", "products", "link", "softmax", "squares", "address",
     "lutram", "window_skip", "direct", "norms", "recurrent", "layer_norm", "residual", "weights_per_byte",
+    "window_rows",
 )  # fmt: skip
 """Fields of a configuration that the first version did not have."""
 LAID_OUT = (
@@ -110,6 +108,9 @@ class Config:
     small memories, so that a line has that many beats more and depthwise layers read less of it twice. 0: none. Only in
     a pipelined engine with ``combine=1``, and 9 ``rows`` or more of ``pe=mac``, or of ``pe=packed`` that have no
     pairs."""
+    window_rows: int | None = None
+    """Rows of the tile, the last ones, over which windows may slide, 0 to ``rows``; PEs of the others are smaller.
+    ``None``: all rows. Nine with ``window_skip`` are as good."""
     direct: int = 0
     """1: operators that combine two tensors take codes themselves where these give the entries of tables, and tables
     have memory of their own, so that they stay, for any number of ``positions``. Only in a pipelined engine with
@@ -222,10 +223,9 @@ class Config:
 
     @property
     def sliding_rows(self) -> int:
-        """Rows of the tile over which windows slide, the last ones: those whose PEs do not share multipliers."""
-        if self.pe_kind.columns == 1:
-            return self.rows
-        return self.rows - (self.rows if self.multipliers is None else self.multipliers // self.cols)
+        """Rows of the tile over which windows slide, the last ones; none whose PEs share multipliers."""
+        shared = (self.rows if self.multipliers is None else self.multipliers // self.cols) * (self.pe_kind.columns > 1)
+        return min(self.rows - shared, self.rows if self.window_rows is None else self.window_rows)
 
     @property
     def activation_bits(self) -> int:

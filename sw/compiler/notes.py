@@ -12,7 +12,7 @@ __all__ = ["notes"]
 
 def notes(model: Model) -> dict[str, str]:
     """By a layer's name why it takes more cycles than its weights need: those that the PEs do not hold are multiplied
-    in parts, one after the other; windows slide over rows of the tile only whose PEs do not share multipliers."""
+    in parts, one after the other; windows slide over rows of the tile only whose PEs take part in that."""
     layers, found = {layer.name for layer in model.layers}, {}
     for op in model.graph.ops:
         said = []
@@ -31,5 +31,7 @@ def notes(model: Model) -> dict[str, str]:
 def _few_rows(config: Config) -> str:
     rows = config.sliding_rows
     slides = f"slide over {rows} of the tile's {config.rows} rows at most" if rows else "do not slide"
+    if rows == config.window_rows:
+        return f"its windows {slides}: window_rows says so"
     others = "PEs of the others" if rows else "all PEs"
     return f"its windows {slides}: {others} share multipliers; with fewer multipliers, fewer do"

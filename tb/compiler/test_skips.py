@@ -16,6 +16,8 @@ from sateen.testing.graphs import Builder, random_input
 SMALL = "tiny,rows=9,window_skip=16"
 PAIRS = "tiny,rows=11,pe=packed,multipliers=8,window_skip=16"
 """Two rows of pairs, over which no window slides, and nine others."""
+FEW = "tiny,rows=12,window_rows=9,window_skip=16,weight_rows=2,overlap=1,scratchpad_bytes=32768"
+"""The first four rows have multipliers, the next eight have none; the last nine take samples."""
 SAME = ((1, 1), (1, 1))
 LAYERS = {
     "a wide line": ((3, 18, 3), (3, 3), {"padding": SAME}),
@@ -46,7 +48,7 @@ def test_ages():
 
 
 @pytest.mark.parametrize("name", LAYERS)
-@pytest.mark.parametrize("text", [SMALL, pytest.param(PAIRS, marks=pytest.mark.prove)])
+@pytest.mark.parametrize("text", [SMALL, FEW, pytest.param(PAIRS, marks=pytest.mark.prove)])
 def test_programs(text, name):
     """The compiler compares each program with the layer."""
     config, graph = parse_config(text), graph_of(name)
@@ -89,11 +91,33 @@ def test_a_device_without_refuses():
         ({"window_skip": 16}, "window_skip must be 0 without engine=pipelined, pe=mac or packed, .* 9 rows or more"),
         ({"window_skip": 16, "rows": 9, "pe": "bitserial"}, "window_skip must be 0 without engine=pipelined, pe=mac"),
         ({"window_skip": 16, "rows": 10, "pe": "packed", "multipliers": 16}, "9 rows or more over which"),
+        ({"window_skip": 16, "rows": 10, "window_rows": 8}, "9 rows or more over which"),
+        ({"window_rows": 9}, r"window_rows must be a whole number from 0 to 8 \(rows\), not 9"),
+        ({"window_rows": -1}, r"window_rows must be a whole number from 0 to 8 \(rows\), not -1"),
+        ({"window_rows": True}, r"window_rows must be a whole number from 0 to 8 \(rows\), not True"),
+        ({"window_rows": 4, "pe": "bitserial"}, "window_rows must be none without engine=pipelined and pe=mac"),
     ],
 )
 def test_refusals(fields, message):
     with pytest.raises(ValueError, match=message):
         Config(**fields)
+
+
+def test_windows_over_the_last_rows():
+    """Through the RTL, in turn with layers whose windows do not slide; what is compiled for all rows is refused."""
+    with sateen.open(f"sim:{FEW},multipliers=16") as device:
+        for name in LAYERS:
+            graph = graph_of(name)
+            loaded = device.load(sateen.compile(graph, device.config, strict=True))
+            x = random_input(graph, np.random.default_rng(2))
+            np.testing.assert_array_equal(loaded.run(x), run(graph, x)[graph.outputs[0]])
+            for layer in loaded.profile.layers:
+                assert abs(layer.counters.cycles - layer.layer.predicted.cycles) <= 3
+        for case in range(6):
+            graph = ways.random_layer(np.random.default_rng([seeds.BASE, case]))
+            ways.check(device, graph, random_input(graph, np.random.default_rng(case)))
+        with pytest.raises(sateen.ConfigMismatch, match="windows slide over 9 rows here, over 12 in the model"):
+            device.load(sateen.compile(graph_of("a wide line"), FEW.replace("window_rows=9", "window_rows=12")))
 
 
 @pytest.mark.prove

@@ -57,7 +57,8 @@ def test_strides_beyond_a_descriptor():
 
 
 PAIRS = "small,pe=packed,multipliers=24"
-"""Windows slide over the last five rows only."""
+FEW = "small,window_rows=5"
+"""On both, windows slide over the last five rows only."""
 LAYERS = [
     # Height, width, kernel, stride, padding.
     (4, 5, (3, 3), (1, 1), ((1, 1), (1, 1))),
@@ -102,7 +103,7 @@ def right_walks(config, graph, size, kernel, stride, padding):
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("name", ["small", "small,positions=16", "small,rows=20,positions=16", PAIRS])
+@pytest.mark.parametrize("name", ["small", "small,positions=16", "small,rows=20,positions=16", PAIRS, FEW])
 def test_every_walk_that_is_right(layer, name):
     config = parse_config(name)
     kernel, graph = kernel_of(config, *layer)
@@ -112,24 +113,40 @@ def test_every_walk_that_is_right(layer, name):
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_rows_of_pairs_stay_empty(layer):
+@pytest.mark.parametrize("name", [PAIRS, FEW])
+def test_other_rows_stay_empty(layer, name):
     """Where windows slide over the last rows, the others add nothing."""
-    config = parse_config(PAIRS)
+    config = parse_config(name)
     kernel, _ = kernel_of(config, *layer)
     for walk in sliding.walks(kernel, config):
         tiles = sliding.words(kernel, config, walk)[0, : walk.parts(kernel) * config.rows].reshape(-1, 8, 8)
         assert not tiles[:, :3].any() and tiles[:, 3:].any()
 
 
-def test_compiles_for_pairs():
-    """The compiler compares the program with the layer. No window slides if all rows are of pairs."""
+@pytest.mark.parametrize(
+    ("config", "rows", "advice"),
+    [
+        ("pe=packed,multipliers=24", 5, "with fewer multipliers, fewer do"),
+        ("pe=packed,multipliers=40", 3, "with fewer multipliers, fewer do"),
+        ("pe=packed,multipliers=48", 2, "with fewer multipliers, fewer do"),
+        ("pe=packed,multipliers=64", 0, "with fewer multipliers, fewer do"),
+        ("pe=packed,multipliers=24,window_rows=4", 4, "window_rows says so"),
+        ("window_rows=5", 5, "window_rows says so"),
+        ("window_rows=0", 0, "window_rows says so"),
+    ],
+)
+def test_compiles_for_few_rows(config, rows, advice):
+    """The compiler compares the program with the layer. No window slides over fewer than three rows."""
     graph = depthwise(9, 9, 3, np.random.default_rng(1))
-    for multipliers, slides in ((24, True), (40, True), (48, False), (64, False)):
-        model = sateen.compile(graph, f"small,pe=packed,multipliers={multipliers}")
-        assert any(Descriptor.slides(segment.program.tobytes()) for segment in model.segments) == slides
-        (said,) = notes(model).values()
-        rows = 8 - multipliers // 8
-        assert said.startswith(f"its windows slide over {rows} of the tile's 8 rows" if rows else "its windows do not")
+    model = sateen.compile(graph, f"small,{config}")
+    assert any(Descriptor.slides(segment.program.tobytes()) for segment in model.segments) == (rows >= 3)
+    (said,) = notes(model).values()
+    assert said.startswith(f"its windows slide over {rows} of the tile's 8 rows" if rows else "its windows do not")
+    assert said.endswith(advice)
+
+
+def test_all_rows_need_no_note():
+    graph = depthwise(9, 9, 3, np.random.default_rng(1))
     assert not notes(sateen.compile(graph, "small"))
 
 

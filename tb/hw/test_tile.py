@@ -71,14 +71,17 @@ def test_delays_in_memories(rows, cols, weight_rows, multipliers):
 
 
 @pytest.mark.parametrize(
-    ("pe", "rows", "cols", "multipliers", "beats"),
+    ("pe", "rows", "cols", "multipliers", "beats", "window_rows"),
     [
-        ("mac", 9, 2, 10, 16), pytest.param("mac", 10, 3, None, 32, marks=pytest.mark.prove),
-        pytest.param("packed", 11, 2, 4, 16, marks=pytest.mark.prove),
+        ("mac", 9, 2, 10, 16, None), pytest.param("mac", 10, 3, None, 32, None, marks=pytest.mark.prove),
+        pytest.param("packed", 11, 2, 4, 16, None, marks=pytest.mark.prove), ("mac", 12, 2, 8, 16, 9),
+        pytest.param("packed", 11, 2, 4, 0, 4, marks=pytest.mark.prove), ("mac", 6, 2, 10, 0, 3),
     ],
 )  # fmt: skip
-def test_windows_that_skip_beats(pe, rows, cols, multipliers, beats):
-    run("tile", pe=pe, rows=rows, cols=cols, multipliers=multipliers, window_skip=beats)
+def test_windows(pe, rows, cols, multipliers, beats, window_rows):
+    """Some skip beats, some slide over the last rows only."""
+    settings = {"pe": pe, "rows": rows, "cols": cols, "multipliers": multipliers, "window_rows": window_rows}
+    run("tile", window_skip=beats, **settings)
 
 
 @pytest.mark.parametrize("technology", [None, "ecp5"])

@@ -35,11 +35,12 @@ BUSY: list[int] = []
 
 
 def tile(*, rows=4, cols=4, pe="mac", weight_bits=8, multipliers=None, combine=1, weight_rows=1,
-         weights_per_byte=1, activation_bits=8, window_skip=0):  # fmt: skip
+         weights_per_byte=1, activation_bits=8, window_rows=None,
+         window_skip=0):  # fmt: skip
     return Tile(
         rows=rows, cols=cols, pe=pe, weight_bits=weight_bits, multipliers=multipliers, combine=combine,
         weight_rows=weight_rows, weights_per_byte=weights_per_byte, activation_bits=activation_bits,
-        position_bits=POSITION_BITS, window_skip=window_skip,
+        position_bits=POSITION_BITS, window_rows=window_rows, window_skip=window_skip,
     )  # fmt: skip
 
 
