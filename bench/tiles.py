@@ -30,6 +30,7 @@ from sateen.fpga.parts import PARTS
 from sateen.fpga.probe import Probe
 from sateen.hw.multiply import Multiply
 from sateen.hw.pe import packed
+from sateen.hw.pe.shape import ArrayShape
 from sateen.hw.stream.delay import delayed
 from sateen.hw.tile import Tile
 
@@ -112,7 +113,8 @@ def _clocks(file: Path, cells: Resources) -> dict[str, int | None]:
 
 def _tile(kind: str, rows: int, cols: int) -> Tile:
     pe = "packed" if kind == "twice" else kind.partition("-")[0]
-    return Tile(rows=rows, cols=cols, pe=pe, position_bits=6, multipliers=0 if kind == "mac-logic" else None)
+    shape = ArrayShape(rows=rows, cols=cols, pe=pe, multipliers=0 if kind == "mac-logic" else None)
+    return Tile(shape, position_bits=6)
 
 
 def main() -> None:

@@ -89,7 +89,7 @@ def _between_rows(config: Config) -> int:
     if config.weight_rows == 1:
         return 0
     first = config.weight_rows * (config.weight_rows - 1) // 2
-    each = 1 if config.weight_rows >= LONG_PASSAGE else config.weight_rows
+    each = 1 if config.weight_rows >= LONG_PASSAGE else config.weight_rows - 1
     return config.cols * config.weight_bits * (first + each * (config.rows - config.weight_rows))
 
 

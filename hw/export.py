@@ -72,13 +72,10 @@ def _engine(config: Config) -> wiring.Component:
 
 
 def _tile(config: Config) -> wiring.Component:
+    from sateen.hw.pe.shape import ArrayShape
     from sateen.hw.tile import Tile
 
-    return Tile(
-        rows=config.rows, cols=config.cols, pe=config.pe, position_bits=ceil_log2(config.positions),
-        weight_bits=config.weight_bits, multipliers=config.multipliers, combine=config.combine,
-        weight_rows=config.loaded_rows, weights_per_byte=config.weights_per_byte,
-    )  # fmt: skip
+    return Tile(ArrayShape.of(config), position_bits=ceil_log2(config.positions), in_place=bool(config.overlap))
 
 
 def _requantize(config: Config) -> wiring.Component:

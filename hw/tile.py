@@ -5,12 +5,12 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect
-from amaranth.utils import ceil_log2
 
 from sateen.hw.pe import create
 from sateen.hw.pe.contract import beat_shape
+from sateen.hw.pe.shape import ArrayShape
 from sateen.hw.pe.skip import Skip
-from sateen.hw.spec.pe import PE_KINDS, SKIP_BIT, SKIP_BITS, skip_rows
+from sateen.hw.spec.pe import SKIP_BIT, SKIP_BITS, skip_rows
 from sateen.hw.spec.timing import EDGE_STAGES, LONG_PASSAGE
 from sateen.hw.stream.delay import FANOUT, dedicated_register, delayed, delayed_together
 from sateen.hw.stream.view import view
@@ -28,9 +28,10 @@ class Tile(wiring.Component):
     least as long, there is no bubble. Model: ``beat @ weights``.
 
     How it works: weights flow down the columns, one row per cycle, and each row captures its own; with ``weight_rows``
-    above 1, as many flow side by side, and each row captures one of them. Activations flow to the right. Rows and
-    columns are skewed by a cycle each, so that ``capture``, ``swap`` and activations are one diagonal wave, which the
-    next cycle's wave never overtakes. Whatever is special about a kind of PE is at the edges
+    above 1, as many flow side by side, somewhat faster (:meth:`_load_skew`), and each row captures one of them.
+    Activations flow to the right. Rows and columns are skewed by a cycle each, so that ``capture``, ``swap`` and
+    activations are one diagonal wave, which the next cycle's wave never overtakes. Whatever is special about a kind of
+    PE is at the edges
     (:class:`~sateen.hw.pe.contract.PeArray`): how beats become waves, words become weights, and partial sums become
     sums.
 
@@ -41,36 +42,14 @@ class Tile(wiring.Component):
 
     Parameters
     ----------
-    rows, cols : int
-        Of PEs, 1 or more.
-    pe : str
-        Kind of PE.
+    shape : ArrayShape
+        The array.
     position_bits : int
-        Width of the tag's address.
-    weight_bits : int
-        Width of the weights, within the kind's :attr:`~sateen.hw.spec.pe.PeKind.weight_bits`. Below 8, ``word`` keeps
-        to that range. With 9, the weights are ``word`` less the zero point in the settings.
-    multipliers : int or None
-        PEs that may use hardware multipliers, rounded down to whole rows; None for all.
-    combine : int
-        Column combining: activations side by side in a row, 1 to 16; each weight selects one of them. Which those are
-        for each row, :func:`sateen.hw.spec.pe.window` says.
-    weight_rows : int
-        Rows whose weights are loaded in one cycle: a divisor of ``rows``; above 1 only for kinds of one element a PE,
-        without ``combine``.
-    weights_per_byte : int
-        Weights in a byte of a word, of as many neighbouring rows, the first one in the lowest bits: a divisor of
-        ``weight_rows``, 1, 2 or 4, of at most 8 bits together.
+        Width of the tag's address, 1 or more.
     in_place : bool
         The tag is that of :func:`~sateen.hw.sums.tag_shape` with ``in_place``.
     edge_stages : int
         Pipeline registers before the array's edges.
-    window_rows : int or None
-        Rows over which windows slide, the last ones, at most; None: all that can.
-    window_skip : int
-        Beats that samples may be kept before each of the :func:`~sateen.hw.spec.pe.skip_rows`, a power of two; 0: none.
-        How many they are is in the beats' settings (:data:`~sateen.hw.spec.pe.SKIP_BIT`). Only where windows slide over
-        3 rows or more, without ``combine``.
 
     Members
     -------
@@ -92,92 +71,21 @@ class Tile(wiring.Component):
     """
 
     def __init__(
-        self,
-        *,
-        rows: int,
-        cols: int,
-        pe: str = "mac",
-        position_bits: int,
-        weight_bits: int = 8,
-        multipliers: int | None = None,
-        combine: int = 1,
-        weight_rows: int = 1,
-        weights_per_byte: int = 1,
-        activation_bits: int = 8,
-        in_place: bool = False,
-        edge_stages: int = EDGE_STAGES,
-        window_rows: int | None = None,
-        window_skip: int = 0,
+        self, shape: ArrayShape, *, position_bits: int, in_place: bool = False, edge_stages: int = EDGE_STAGES
     ):
-        for name, value in (("rows", rows), ("cols", cols), ("position_bits", position_bits)):
-            if value < 1:
-                raise ValueError(f"{name} must be 1 or more, not {value!r}")
-        if pe not in PE_KINDS:
-            raise ValueError(f"pe must be one of {', '.join(PE_KINDS)}, not {pe!r}")
-        low, high = PE_KINDS[pe].weight_bits
-        if not low <= weight_bits <= high:
-            allowed = f"{low} to {high}" if low < high else f"{low} with pe={pe}"
-            raise ValueError(f"weight_bits must be {allowed}, not {weight_bits!r}")
-        if multipliers is not None and not 0 <= multipliers <= rows * cols:
-            raise ValueError(f"multipliers must be 0 to {rows * cols} (rows × cols), not {multipliers!r}")
-        if cols % PE_KINDS[pe].columns:
-            raise ValueError(f"cols must be a multiple of {PE_KINDS[pe].columns} with pe={pe}, not {cols!r}")
-        if not 1 <= combine <= 16:
-            raise ValueError(f"combine must be 1 to 16, not {combine!r}")
-        if combine > 1 and PE_KINDS[pe].columns > 1:
-            raise ValueError(f"combine must be 1 with pe={pe}, not {combine!r}")
-        if weight_rows < 1 or rows % weight_rows or (weight_rows > 1 and (combine > 1 or PE_KINDS[pe].group > 1)):
-            raise ValueError(
-                f"weight_rows must be a divisor of rows ({rows}), and 1 with combine or pe=term, not {weight_rows!r}"
-            )
-        whole = weights_per_byte in (2, 4) and weight_rows % weights_per_byte == 0
-        if weights_per_byte != 1 and not (whole and weights_per_byte * weight_bits <= 8):
-            raise ValueError(
-                f"weights_per_byte must be 1, or 2 or 4, a divisor of weight_rows ({weight_rows}), with at most 8 bits "
-                f"of weights in a byte, not {weights_per_byte!r}"
-            )
-        products = pe == "mac" and combine == 1 and weight_bits == 9 and multipliers in (None, rows * cols)
-        if activation_bits != 8 and not (activation_bits == 9 and products):
-            raise ValueError(
-                "activation_bits must be 8, or 9 with pe=mac, weight_bits=9, combine=1 and a multiplier for each PE, "
-                f"not {activation_bits!r}"
-            )
-        if window_rows is not None and not 0 <= window_rows <= rows:
-            raise ValueError(f"window_rows must be 0 to {rows} (rows), not {window_rows!r}")
-        self.window_skip = window_skip
-        self.rows, self.cols, self.kind, self.combine = rows, cols, PE_KINDS[pe], combine
-        self.weight_rows, self.weights_per_byte = weight_rows, weights_per_byte
-        self.weight_bits = weight_bits
-        # A weight of 9 bits is the difference of two bytes, hence -255 or more: its product has 16 bits, too.
-        self.sum_bits = activation_bits + min(8, weight_bits) + ceil_log2(rows * self.kind.group)
-        self.edge_stages = edge_stages
-        self.latency = edge_stages + rows + self.kind.latency + self.kind.foot
+        if position_bits < 1:
+            raise ValueError(f"position_bits must be 1 or more, not {position_bits!r}")
+        self.shape, self.rows, self.cols, self.kind = shape, shape.rows, shape.cols, shape.kind
+        self.edge_stages, self.weight_rows = edge_stages, shape.weight_rows
+        self.latency = edge_stages + shape.rows + shape.kind.latency + shape.kind.foot
         tag = tag_shape(position_bits, in_place=in_place)
-        multipliers = rows * cols if multipliers is None else multipliers
-        self.array = create(
-            pe,
-            rows=rows,
-            cols=cols,
-            weight_bits=weight_bits,
-            sum_bits=self.sum_bits,
-            multipliers=multipliers,
-            combine=combine,
-            activation_bits=activation_bits,
-            weight_rows=weight_rows,
-            weights_per_byte=weights_per_byte,
-            window_rows=window_rows,
-            tag=tag,
-        )
-        if window_skip and not (combine == 1 and self._sliding_rows >= 3):
-            raise ValueError(
-                f"window_skip must be 0 without combine=1 and 3 rows over which windows slide, not {window_skip!r}"
-            )
+        self.array = create(shape, tag=tag)
         self.feeder, self.loader = self.array.feeder(), self.array.loader()
-        sums = partial_sums(cols=cols, sum_bits=self.sum_bits, tag=tag)
+        sums = partial_sums(cols=shape.cols, sum_bits=shape.sum_bits, tag=tag)
         super().__init__(
             {
                 "weights": In(stream.Signature(self.loader.i.payload.shape())),
-                "i": In(stream.Signature(beat_shape(rows * combine * self.kind.group, tag))),
+                "i": In(stream.Signature(beat_shape(shape.rows * shape.combine * shape.kind.group, tag))),
                 "o": Out(stream.Signature(sums, always_ready=True)),
                 "busy": Out(1),
                 "waiting": Out(1),
@@ -211,7 +119,7 @@ class Tile(wiring.Component):
             m.d.sync += loading[index].eq((step[index] & ~row_ends) | ((step[index - 1] & row_ends) if index else 0))
         m.d.sync += complete.eq((step[-1] & row_ends) | (complete & ~swap))
 
-        skips = self._skips(m, taken & wave.slide) if self.window_skip else {}
+        skips = self._skips(m, taken & wave.slide) if self.shape.window_skip else {}
         pes = self._array(m, platform, self._entering_weights(m, platform), skips)
         self._edges(m, platform, pes, taken=taken, swap=swap, captured=step & loader.o.valid.replicate(steps))
         self._feet(m, pes, first=taken & wave.first)
@@ -223,22 +131,17 @@ class Tile(wiring.Component):
         ]
         return m
 
-    @property
-    def _sliding_rows(self) -> int:
-        """Rows over which windows slide, the last ones."""
-        return sum(self.array.slides(row) for row in range(self.rows))
-
     def _skips(self, m: Module, slides: Value) -> dict[int, list[Skip]]:
         """What keeps samples on their way into some rows, by row; each is told where in the cycle in which the PE above
         takes a sample. The feeder of a kind that slides forwards beats unchanged."""
-        beats, place = self.i.payload.settings[SKIP_BIT : SKIP_BIT + SKIP_BITS], Signal(range(self.window_skip))
+        beats, place = self.i.payload.settings[SKIP_BIT : SKIP_BIT + SKIP_BITS], Signal(range(self.shape.window_skip))
         with m.If(slides):
             m.d.sync += place.eq(Mux(place + 1 < beats, place + 1, 0))
         found = {}
-        for row in (self.rows - self._sliding_rows + each for each in skip_rows(self._sliding_rows)):
+        for row in (self.rows - self.shape.sliding_rows + each for each in skip_rows(self.shape.sliding_rows)):
             cycles = self.edge_stages + row + self._row_delay(row - 1)
             where = delayed(m, Cat(place, beats == 0), cycles, name=f"skip_{row}")
-            found[row] = [Skip(depth=self.window_skip) for _ in range(self.cols)]
+            found[row] = [Skip(depth=self.shape.window_skip) for _ in range(self.cols)]
             for column, skip in enumerate(found[row]):
                 m.submodules[f"skip_{row}_{column}"] = skip
                 where = delayed(m, where, name=f"skip_{row}_{column}") if column else where
@@ -279,7 +182,8 @@ class Tile(wiring.Component):
 
     def _passed_weights(self, m: Module, platform: object, line: list[wiring.Component], row: int) -> list[Value]:
         """The weights that the PEs of a row get, when the row that is next to take one of them gets them."""
-        cycles = self.weight_rows + self._row_delay(row + self.weight_rows) - self._row_delay(row)
+        following = row + self.weight_rows
+        cycles = self._load_skew(following) - self._load_skew(row) + self._row_delay(following) - self._row_delay(row)
         if self.weight_rows == 1:
             return [
                 delayed(m, pe.weight_o, cycles - 1, name=f"weight_{row}_{column}") for column, pe in enumerate(line)
@@ -318,8 +222,9 @@ class Tile(wiring.Component):
         swap: Signal,
         captured: Value,
     ) -> None:
-        """Skews the inputs of row ``r`` and column ``c`` by ``edge_stages`` + 1 + ``r`` or ``c`` cycles, and those of a
-        row by :meth:`_row_delay`. ``captured`` has a bit for each ``weight_rows`` rows."""
+        """Skews the inputs of row ``r`` and column ``c`` by ``edge_stages`` + 1 + ``r`` or ``c`` cycles, captures by
+        :meth:`_load_skew` in place of ``r``, and those of a row by :meth:`_row_delay`. ``captured`` has a bit for each
+        ``weight_rows`` rows."""
         part, wave = self.loader.o.payload, self.feeder.o.payload
         for row, line in enumerate(pes):
             capture = view(line[0].capture_i.shape(), name=f"capture_{row}")
@@ -327,19 +232,22 @@ class Tile(wiring.Component):
             entering = {"activation": self.array.row_inputs(wave.activations, row), "swap": swap, "capture": capture}
             if self.array.slides(row):
                 entering["slide"] = taken & wave.slide
-            cycles = self.edge_stages + row + 1 + self._row_delay(row)
-            named = {f"{name}_{row}": value for name, value in entering.items()}
-            for name, value in zip(entering, delayed_together(m, platform, named, cycles), strict=True):
-                m.d.comb += getattr(line[0], f"{name}_i").eq(value)
-        if self._sliding_rows:
-            first = self.rows - self._sliding_rows
+            skews = {name: self._load_skew(row) if name == "capture" else row for name in entering}
+            for skew in sorted(set(skews.values()), reverse=True):
+                names = [name for name in entering if skews[name] == skew]
+                named = {f"{name}_{row}": entering[name] for name in names}
+                cycles = self.edge_stages + skew + 1 + self._row_delay(row)
+                for name, value in zip(names, delayed_together(m, platform, named, cycles), strict=True):
+                    m.d.comb += getattr(line[0], f"{name}_i").eq(value)
+        if self.shape.sliding_rows:
+            first = self.rows - self.shape.sliding_rows
             self._samples(m, platform, pes[first], first)
 
     def _samples(self, m: Module, platform: object, pes: list[wiring.Component], row: int) -> None:
         """Bytes of a beat into the columns' PEs of the first row that slides. Near the array, they take another path
         than the activations of the row with the same number."""
         activations = self.feeder.o.payload.activations
-        for column, pe in enumerate(pes[: self.rows * self.combine]):
+        for column, pe in enumerate(pes[: self.rows * self.shape.combine]):
             cycles = column + 1 + row + self._row_delay(row)
             (sample,) = delayed_together(m, platform, {f"sample_of_{column}": activations[column]}, cycles)
             for stage in range(self.edge_stages):
@@ -348,7 +256,7 @@ class Tile(wiring.Component):
 
     def _zero_points(self, m: Module) -> list[Value]:
         """The zero point of the weights that enter each column. It moves from column to column, as they do in time."""
-        if self.weight_bits <= 8:
+        if self.shape.weight_bits <= 8:
             return [Const(0)] * self.cols
         cycles = self.edge_stages + 1 + self._row_delay(0)
         value = delayed(m, self.loader.o.payload.zero_point, cycles, name="zero_point")
@@ -356,6 +264,14 @@ class Tile(wiring.Component):
         while len(result) < self.cols:
             result.append(delayed(m, result[-1], name=f"zero_point_of_{len(result)}"))
         return result
+
+    def _load_skew(self, row: int) -> int:
+        """Cycles by which a row captures its weights later than the first one would those of the same word.
+
+        Row ``r`` captures those of word ``r // weight_rows``. With more than one row a word, it may do so when the
+        swap before the first word arrives, which takes ``r`` cycles; a word then moves faster than the wave.
+        """
+        return row if self.weight_rows == 1 else row - row // self.weight_rows
 
     def _row_delay(self, row: int) -> int:
         """Cycles by which a row starts later because its PEs are faster than the kind's latency: all sums arrive as if

@@ -13,13 +13,12 @@ test.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
 
 from amaranth.lib import data
 
 from sateen.hw.pe.combine import Combined
 from sateen.hw.pe.contract import PeArray
-from sateen.hw.spec.pe import PE_KINDS
+from sateen.hw.pe.shape import ArrayShape
 
 __all__ = ["KINDS", "create"]
 
@@ -34,35 +33,9 @@ KINDS = {
 """The module of each kind."""
 
 
-def create(
-    kind: str,
-    *,
-    rows: int,
-    cols: int,
-    weight_bits: int,
-    sum_bits: int,
-    multipliers: int,
-    combine: int,
-    activation_bits: int = 8,
-    weight_rows: int = 1,
-    weights_per_byte: int = 1,
-    window_rows: int | None = None,
-    tag: data.Layout,
-) -> PeArray:
-    """The array of a kind, with column combining around it if ``combine`` is above 1."""
-    array: type[PeArray] = import_module(KINDS[kind]).Array
-    numbers: dict[str, Any] = {
-        "rows": rows,
-        "cols": cols,
-        "weight_bits": weight_bits,
-        "sum_bits": sum_bits,
-        "multipliers": multipliers,
-        "inputs": combine,
-        "activation_bits": activation_bits,
-        "weight_rows": weight_rows,
-        "weights_per_byte": weights_per_byte,
-        "window_rows": window_rows,
-        "tag": tag,
-    }
-    of_kind = PE_KINDS[kind]
-    return Combined(array, of_kind, **numbers) if combine > 1 and of_kind.group == 1 else array(of_kind, **numbers)
+def create(shape: ArrayShape, *, tag: data.Layout) -> PeArray:
+    """An array, with column combining around it if there is any."""
+    array: type[PeArray] = import_module(KINDS[shape.pe]).Array
+    if shape.combine > 1 and shape.kind.group == 1:
+        return Combined(array, shape, sum_bits=shape.sum_bits, tag=tag)
+    return array(shape, sum_bits=shape.sum_bits, tag=tag)

@@ -5,6 +5,7 @@ This wraps PEs of any kind: it multiplexes what a PE takes of an activation each
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
@@ -13,7 +14,8 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from sateen.hw.pe.contract import PeArray, slot_shape
-from sateen.hw.spec.pe import SELECTS_BIT, WEIGHT_SETTING_BITS, ZERO_POINT_BIT, PeKind
+from sateen.hw.pe.shape import ArrayShape
+from sateen.hw.spec.pe import SELECTS_BIT, WEIGHT_SETTING_BITS, ZERO_POINT_BIT
 from sateen.hw.stream.delay import delayed
 from sateen.hw.stream.mux import dedicated_mux
 
@@ -122,10 +124,11 @@ class CombinedLoader(wiring.Component):
 class Combined(PeArray):
     """An array of a kind, each of whose rows takes ``inputs`` activations."""
 
-    def __init__(self, array: type[PeArray], kind: PeKind, *, rows: int, inputs: int, **numbers: Any):
-        super().__init__(kind, rows=rows, inputs=inputs, **numbers)
-        self.single = array(kind, rows=rows, **numbers)
-        self.side_by_side = array(kind, rows=rows * inputs, **numbers)
+    def __init__(self, array: type[PeArray], shape: ArrayShape, *, sum_bits: int, tag: data.Layout):
+        super().__init__(shape, sum_bits=sum_bits, tag=tag)
+        single = replace(shape, combine=1)
+        self.single = array(single, sum_bits=sum_bits, tag=tag)
+        self.side_by_side = array(replace(single, rows=shape.rows * shape.combine), sum_bits=sum_bits, tag=tag)
 
     def pe(self, row: int, column: int) -> MultiplexedInput:
         return MultiplexedInput(self.single.pe(row, column), inputs=self.inputs)

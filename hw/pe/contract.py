@@ -8,7 +8,8 @@ from amaranth.hdl import Cat, Module, ShapeLike, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from sateen.hw.spec.pe import BEAT_SETTING_BITS, WEIGHT_SETTING_BITS, ZERO_POINT_BIT, PeKind, window
+from sateen.hw.pe.shape import ArrayShape
+from sateen.hw.spec.pe import BEAT_SETTING_BITS, WEIGHT_SETTING_BITS, ZERO_POINT_BIT, window
 from sateen.hw.stream.delay import dedicated_register
 
 __all__ = ["Feeder", "Loader", "PeArray", "PeSignature", "beat_shape", "forward", "slot_shape", "wave_shape"]
@@ -200,51 +201,18 @@ class PeArray:
 
     Parameters
     ----------
-    kind : PeKind
-        The kind's numbers.
-    rows, cols : int
-        Of PEs.
-    weight_bits : int
-        Width of the weights.
+    shape : ArrayShape
+        Its numbers. Where ``combine`` is above 1, a kind of one element a PE leaves the selection to
+        :class:`~sateen.hw.pe.combine.Combined`.
     sum_bits : int
         Width of the sums below the array.
-    multipliers : int
-        PEs that may use hardware multipliers: as many whole rows, from the top.
-    inputs : int
-        Activations side by side from which a PE's weights select, see :func:`sateen.hw.spec.pe.window`. A kind of one
-        element a PE leaves the selection to :class:`~sateen.hw.pe.combine.Combined`.
-    activation_bits : int
-        Width of the activations: 8, or 9 where the feeder subtracts their zero point.
-    weight_rows : int
-        Rows whose weights arrive at once. Above 1, the loader gives those of the first row, then of the next.
-    weights_per_byte : int
-        Of these, as many share a byte.
-    window_rows : int or None
-        Rows over which windows slide, the last ones, at most; None: all that can.
     tag : Layout
         What accompanies a beat.
     """
 
-    def __init__(
-        self,
-        kind: PeKind,
-        *,
-        rows: int,
-        cols: int,
-        weight_bits: int,
-        sum_bits: int,
-        multipliers: int,
-        inputs: int = 1,
-        activation_bits: int = 8,
-        weight_rows: int = 1,
-        weights_per_byte: int = 1,
-        window_rows: int | None = None,
-        tag: data.Layout,
-    ):
-        self.activation_bits, self.weight_rows, self.weights_per_byte = activation_bits, weight_rows, weights_per_byte
-        self.kind, self.rows, self.cols, self.inputs, self.tag = kind, rows, cols, inputs, tag
-        self.weight_bits, self.sum_bits, self.multipliers = weight_bits, sum_bits, multipliers
-        self.window_rows = rows if window_rows is None else window_rows
+    def __init__(self, shape: ArrayShape, *, sum_bits: int, tag: data.Layout):
+        self.shape, self.kind, self.sum_bits, self.tag = shape, shape.kind, sum_bits, tag
+        self.rows, self.cols, self.inputs, self.weight_bits = shape.rows, shape.cols, shape.combine, shape.weight_bits
 
     def pe(self, row: int, column: int) -> wiring.Component:
         """The PE at a place, with a :class:`PeSignature`."""
@@ -256,7 +224,7 @@ class PeArray:
 
     def slides(self, row: int) -> bool:
         """Whether a row's PEs take samples. Those of the rows below do, too."""
-        return self.kind.sliding and row >= self.rows - self.window_rows
+        return row >= self.rows - self.shape.sliding_rows
 
     def join(self, m: Module, row: int, line: list[wiring.Component]) -> None:
         """Connects what the PEs of a row have besides a :class:`PeSignature`."""
@@ -272,7 +240,7 @@ class PeArray:
     def loader(self) -> wiring.Component:
         """The loader, as :class:`Loader`."""
         return Loader(
-            cols=self.weight_rows * self.cols, row=self.cols, per_byte=self.weights_per_byte,
+            cols=self.shape.weight_rows * self.cols, row=self.cols, per_byte=self.shape.weights_per_byte,
             weight=signed(self.loaded_bits),
         )  # fmt: skip
 

@@ -131,17 +131,17 @@ class Array(PeArray):
 
     def pe(self, row: int, column: int) -> Mac:
         return Mac(
-            weight_bits=self.weight_bits, activation_bits=self.activation_bits, sum_bits=self.sum_bits,
+            weight_bits=self.weight_bits, activation_bits=self.shape.activation_bits, sum_bits=self.sum_bits,
             multiplier=self._multiplies(row), slides=self.slides(row),
         )  # fmt: skip
 
     def feeder(self) -> Feeder:
-        if self.activation_bits == 8:
+        if self.shape.activation_bits == 8:
             return super().feeder()  # type: ignore[return-value]
-        return Offset(rows=self.rows, tag=self.tag, activation=signed(self.activation_bits))
+        return Offset(rows=self.rows, tag=self.tag, activation=signed(self.shape.activation_bits))
 
     def latency(self, row: int) -> int:
         return Mac.LATENCY[self._multiplies(row)]
 
     def _multiplies(self, row: int) -> bool:
-        return (row + 1) * self.cols <= self.multipliers
+        return (row + 1) * self.cols <= self.shape.hardware

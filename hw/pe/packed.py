@@ -193,9 +193,6 @@ class Array(mac.Array):
     def latency(self, row: int) -> int:
         return self.kind.latency if self._multiplies(row) else mac.Mac.LATENCY[False]
 
-    def slides(self, row: int) -> bool:
-        return super().slides(row) and not self._multiplies(row)
-
     def join(self, m: Module, row: int, line: list[wiring.Component]) -> None:
         if self._multiplies(row):
             for left, right in zip(line[::2], line[1::2], strict=True):

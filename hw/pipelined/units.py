@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.utils import ceil_log2
 
 from sateen.hw.memory import BlockMemory
+from sateen.hw.pe.shape import ArrayShape
 from sateen.hw.pipelined.accumulate import Accumulators
 from sateen.hw.pipelined.activations import ActivationUnit
 from sateen.hw.pipelined.cells import Cells
@@ -64,23 +65,9 @@ class Units:
             write_latency=self.scratchpad.write_latency,
             overlap=bool(config.overlap),
         )
-        self.tile = Tile(
-            rows=config.rows,
-            cols=config.cols,
-            pe=config.pe,
-            position_bits=position_bits,
-            weight_bits=config.weight_bits,
-            multipliers=config.multipliers,
-            combine=config.combine,
-            weight_rows=config.loaded_rows,
-            weights_per_byte=config.weights_per_byte,
-            activation_bits=config.activation_bits,
-            in_place=bool(config.overlap),
-            window_rows=config.window_rows,
-            window_skip=config.window_skip,
-        )
+        self.tile = Tile(ArrayShape.of(config), position_bits=position_bits, in_place=bool(config.overlap))
         self.accumulators = Accumulators(
-            cols=config.cols, positions=config.positions, sum_bits=self.tile.sum_bits, tables=config.tables,
+            cols=config.cols, positions=config.positions, sum_bits=self.tile.shape.sum_bits, tables=config.tables,
             apart=bool(config.direct), in_place=bool(config.overlap), logic=bool(config.lutram),
         )  # fmt: skip
         self.output = OutputUnit(

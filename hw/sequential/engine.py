@@ -9,6 +9,7 @@ from amaranth.lib.wiring import connect
 
 from sateen.hw.host import EngineSignature
 from sateen.hw.memory import NO_COLLISIONS, last_read
+from sateen.hw.pe.shape import ArrayShape
 from sateen.hw.sequential.accumulate import MARK_BITS, SequentialAccumulators
 from sateen.hw.sequential.control import Control
 from sateen.hw.sequential.counters import SequentialCounters
@@ -44,11 +45,8 @@ class SequentialEngine(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        tile = Tile(
-            rows=config.rows, cols=config.cols, pe=config.pe, position_bits=MARK_BITS, weight_bits=config.weight_bits,
-            multipliers=config.multipliers, edge_stages=0,
-        )  # fmt: skip
-        sums = SequentialAccumulators(cols=config.cols, positions=config.positions, sum_bits=tile.sum_bits)
+        tile = Tile(ArrayShape.of(config), position_bits=MARK_BITS, edge_stages=0)
+        sums = SequentialAccumulators(cols=config.cols, positions=config.positions, sum_bits=tile.shape.sum_bits)
         control, requantize = Control(config, flush_cycles=flush_cycles(config)), SerialRequantize()
         counters = SequentialCounters(descriptors=config.descriptors)
         reset_domains(m, platform, ["program"], self.halt | ResetSignal(allow_reset_less=True))

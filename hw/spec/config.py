@@ -11,7 +11,7 @@ from typing import Any
 from sateen.hw.spec.checks import ENGINES, LINKS, ceil_pow2, check_fields
 from sateen.hw.spec.ethernet import ADDRESS, ETHERNET_BAUD
 from sateen.hw.spec.parameters import TABLE_ENTRIES, parameter_words
-from sateen.hw.spec.pe import PE_KINDS, PeKind, select_bits
+from sateen.hw.spec.pe import PE_KINDS, PeKind, select_bits, sliding_rows
 from sateen.hw.spec.sdram import find_chip
 from sateen.hw.spec.usb import USB_BAUD
 
@@ -224,8 +224,8 @@ class Config:
     @property
     def sliding_rows(self) -> int:
         """Rows of the tile over which windows slide, the last ones; none whose PEs share multipliers."""
-        shared = (self.rows if self.multipliers is None else self.multipliers // self.cols) * (self.pe_kind.columns > 1)
-        return min(self.rows - shared, self.rows if self.window_rows is None else self.window_rows)
+        shared = self.rows if self.multipliers is None else self.multipliers // self.cols
+        return sliding_rows(self.pe_kind, rows=self.rows, shared=shared, window_rows=self.window_rows)
 
     @property
     def activation_bits(self) -> int:

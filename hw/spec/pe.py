@@ -29,6 +29,7 @@ __all__ = [
     "sample_ages",
     "select_bits",
     "skip_rows",
+    "sliding_rows",
     "window",
 ]
 
@@ -58,6 +59,13 @@ def window(row: int, *, rows: int, combine: int) -> list[int]:
     different rows, and bytes that share a row in one window do not in the next.
     """
     return [select * rows + (row - select * (select + 1) // 2) % rows for select in range(combine)]
+
+
+def sliding_rows(kind: PeKind, *, rows: int, shared: int, window_rows: int | None) -> int:
+    """Of ``rows`` those over which windows slide, the last ones: at most ``window_rows``, and where PEs share
+    multipliers, none of the first ``shared``."""
+    able = rows - (shared if kind.columns > 1 else 0)
+    return able if window_rows is None else min(able, window_rows)
 
 
 def skip_rows(rows: int) -> tuple[int, int]:

@@ -59,7 +59,7 @@ FANOUT = 4
 """Columns, memory lanes or post-processing lanes that one register drives: they are spread over the chip."""
 EDGE_STAGES = 2
 """Pipeline registers before the array's edges, the farthest of which are at the other end of the chip."""
-LONG_DELAY, LONG_PASSAGE = 11, 4
+LONG_DELAY, LONG_PASSAGE = 11, 3
 """Cycles from which on a delay is a memory of LUTs, where there are any: at the array's edges, and of weights on their
 way to the next row that takes one."""
 RECIPROCAL_CYCLES = 62

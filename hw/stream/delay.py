@@ -67,12 +67,16 @@ def delayed_together(
 
     On an ECP5 registers of ``long`` cycles or more, 3 at least, are a memory of LUTs, whose word of ``cycles`` - 1
     cycles ago is replaced by that of this cycle, and one register: 6 LUTs in place of 4 · (``cycles`` - 1) registers.
+    What is longer than a memory and its register waits in several.
     """
     named = {name: value if isinstance(value, ValueCastable) else Value.cast(value) for name, value in values.items()}
     if getattr(platform, "sateen_technology", None) != "ecp5" or cycles < long:
         return [delayed(m, value, cycles, name=name) for name, value in named.items()]
-    name, places = next(iter(named)), min(cycles - 1, PLACES)
-    word = delayed(m, Cat(named.values()), cycles - 1 - places, name=name)
+    if cycles > PLACES + 1:
+        before = delayed_together(m, platform, named, cycles - PLACES - 1, long=long)
+        named, cycles = {f"{name}_on": value for name, value in zip(named, before, strict=True)}, PLACES + 1
+    name, places = next(iter(named)), cycles - 1
+    word = Cat(named.values())
     place = Signal(range(places), name=f"{name}_place", reset_less=True)
     memory: Memory = Memory(shape=unsigned(len(word)), depth=places, init=[], attrs={"ram_style": "distributed"})
     m.submodules[f"{name}_memory"] = memory

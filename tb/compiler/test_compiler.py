@@ -9,6 +9,7 @@ import pytest
 import sateen
 from sateen.compiler.memory import plan
 from sateen.errors import CompileError
+from sateen.hw.pe.shape import ArrayShape
 from sateen.hw.pipelined.accumulate import Accumulators
 from sateen.hw.pipelined.lookup import Combiner
 from sateen.hw.pipelined.output import OutputUnit
@@ -93,7 +94,7 @@ def test_latencies_are_the_gateware_s(name):
     config, timing = PRESETS[name], Timing(PRESETS[name])
     position_bits = int(math.log2(config.positions))
     scratchpad = Scratchpad(banks=config.banks, depth=config.scratchpad_bytes // config.banks)
-    tile = Tile(rows=config.rows, cols=config.cols, pe=config.pe, position_bits=position_bits)
+    tile = Tile(ArrayShape.of(config), position_bits=position_bits)
     post = PostProcess(lanes=config.lanes, tag=OutputUnit.tag_shape(lanes=config.lanes, address_bits=8))
     store = WeightStore(config)
     assert timing.scratchpad_read == scratchpad.read_latency

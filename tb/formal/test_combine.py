@@ -8,6 +8,7 @@ import pytest
 from amaranth.hdl import Array, Assert, Cat, Const, Cover, Module, Mux, Signal, signed
 
 from prove import any_const, prove
+from sateen.hw.pe.shape import ArrayShape
 from sateen.hw.spec.pe import SELECTS_BIT, select_bits, window
 from sateen.hw.tile import Tile
 
@@ -21,9 +22,9 @@ def equals_dense(m: Module, *, pe: str, cols: int, weight_bits: int, selects: bo
 
     ``selects``: the first matrix has them, the second has none.
     """
-    numbers = {"cols": cols, "pe": pe, "position_bits": 1, "weight_bits": weight_bits}
-    m.submodules.dut = dut = Tile(rows=ROWS, combine=COMBINE, **numbers)
-    m.submodules.dense = dense = Tile(rows=ROWS * COMBINE, **numbers)
+    numbers = {"cols": cols, "pe": pe, "weight_bits": weight_bits}
+    m.submodules.dut = dut = Tile(ArrayShape(rows=ROWS, combine=COMBINE, **numbers), position_bits=1)
+    m.submodules.dense = dense = Tile(ArrayShape(rows=ROWS * COMBINE, **numbers), position_bits=1)
     words, spread, beats = [], [], []
     for number in range(MATRICES):
         given = number == 0 if selects else True

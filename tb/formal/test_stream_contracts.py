@@ -12,6 +12,7 @@ from prove import Order, contract, free, prove
 from sateen.hw.pe.bitserial import PlaneFeeder
 from sateen.hw.pe.contract import Feeder, Loader
 from sateen.hw.pe.mac import Offset
+from sateen.hw.pe.shape import ArrayShape
 from sateen.hw.pipelined.operands import OperandWriter
 from sateen.hw.spec.pe import ACTIVATION_POINT_BIT, ZERO_POINT_BIT
 from sateen.hw.stream.fetch import Fetch
@@ -146,7 +147,7 @@ def plane_feeder(m: Module) -> None:
 def tile(m: Module, *, pe: str) -> None:
     """The tag of each beat whose sum is kept comes out once, in order, however weights and beats come. Of the
     bit-serial kind: beats of one and two bits."""
-    m.submodules.dut = dut = Tile(rows=1, cols=1, pe=pe, position_bits=1)
+    m.submodules.dut = dut = Tile(ArrayShape(rows=1, cols=1, pe=pe), position_bits=1)
     free(m, dut)
     m.d.comb += Assume(dut.i.payload.tag.keep)
     if pe == "bitserial":

@@ -8,6 +8,7 @@ import pytest
 from amaranth.hdl import Assert, Assume, Const, Cover, Module, Mux, Signal, Value, signed
 
 from prove import any_const, free, prove
+from sateen.hw.pe.shape import ArrayShape
 from sateen.hw.pe.term import TermMac
 from sateen.hw.pe.term_edges import WEIGHT_TERM
 from sateen.hw.spec.pe import TERM_BEATS, TERM_GROUP, TERM_WEIGHTS
@@ -63,7 +64,7 @@ def dot_product(m: Module, *, elements: int, bits: int, terms: int) -> None:
 
     ``terms``: of such an element at most.
     """
-    m.submodules.dut = dut = Tile(rows=1, cols=1, pe="term", position_bits=1)
+    m.submodules.dut = dut = Tile(ArrayShape(rows=1, cols=1, pe="term"), position_bits=1)
     weights = [any_const(m, signed(bits), f"weight_{n}") for n in range(elements)]
     values = [any_const(m, signed(bits), f"activation_{n}") for n in range(elements)]
     places = [any_const(m, range(TERM_GROUP), f"place_{n}") for n in range(elements)]

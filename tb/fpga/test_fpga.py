@@ -17,6 +17,7 @@ from sateen.hw.link.ethernet.frames import GMII
 from sateen.hw.link.ethernet.link import EthernetLink
 from sateen.hw.link.uart import UART
 from sateen.hw.link.usb import ULPI_PINS, USB_PINS, UsbSerial
+from sateen.hw.pe.shape import ArrayShape
 from sateen.hw.sdram.controller import SdramController
 from sateen.hw.spec.config import parse_config
 from sateen.hw.spec.ethernet import ADDRESS
@@ -55,7 +56,7 @@ def test_sdram_controller():
 @pytest.mark.fpga
 def test_up5k_finds_multipliers():
     """A tile of as many MACs as the part has multipliers."""
-    tile = Tile(rows=4, cols=2, position_bits=5)
+    tile = Tile(ArrayShape(rows=4, cols=2), position_bits=5)
     report = place(Probe(tile), PARTS["ice40-up5k"], target_mhz=50.0)
     assert report.resources.multipliers == 8
     assert report.clock_mhz >= 50, report.path

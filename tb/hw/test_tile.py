@@ -8,6 +8,7 @@ from harness import run, run_netlist
 from sateen.fpga.flow import synthesize
 from sateen.fpga.netlists import top_of
 from sateen.fpga.parts import PARTS
+from sateen.hw.pe.shape import ArrayShape
 from sateen.hw.tile import Tile
 from sateen.testing.benches.tile import POSITION_BITS
 
@@ -102,14 +103,15 @@ def test_zero_points_of_activations(technology):
 def test_netlist(settings, multipliers):
     """What Yosys made of a tile for ECP5, half its rows of multipliers and half of LUTs, from the vendor's cells."""
     settings = {**settings, "cols": 4, "weight_bits": 9}
-    netlist, cells = synthesize(Tile(position_bits=POSITION_BITS, **settings), PARTS["ecp5-85f"])
+    netlist, cells = synthesize(Tile(ArrayShape(**settings), position_bits=POSITION_BITS), PARTS["ecp5-85f"])
     assert cells.multipliers == multipliers
     run_netlist(netlist, "tile", **settings)
 
 
 def test_elements_keep_their_registers():
     """Synthesis does not make one register of those that hold the same in all elements of a diagonal."""
-    netlist, _ = synthesize(Tile(rows=2, cols=3, multipliers=0, position_bits=POSITION_BITS), PARTS["ecp5-85f"])
+    tile = Tile(ArrayShape(rows=2, cols=3, multipliers=0), position_bits=POSITION_BITS)
+    netlist, _ = synthesize(tile, PARTS["ecp5-85f"])
     nets = top_of(json.loads(netlist.read_text()))["netnames"]
     for name in ("slide", "swap"):
         names = {f"pe_{row}_{column}.{name}_o" for row in range(2) for column in range(2)}
@@ -155,9 +157,14 @@ def test_combined_columns(pe, combine, weight_bits):
             {"weight_rows": 2, "combine": 2},
             "weight_rows must be a divisor of rows (2), and 1 with combine or pe=term, not 2",
         ),
+        ({"window_rows": 3}, "window_rows must be 0 to 2 (rows), not 3"),
+        (
+            {"rows": 4, "window_rows": 2, "window_skip": 16},
+            "window_skip must be 0 without combine=1 and 3 rows over which windows slide, not 16",
+        ),
     ],
 )
 def test_rejects(settings, message):
     with pytest.raises(ValueError) as error:
-        Tile(**{"rows": 2, "cols": 3, "position_bits": 4, **settings})
+        ArrayShape(**{"rows": 2, "cols": 3, **settings})
     assert str(error.value) == message

@@ -9,6 +9,7 @@ import numpy as np
 from cocotb.triggers import FallingEdge, RisingEdge
 from cocotb.utils import get_sim_time
 
+from sateen.hw.pe.shape import ArrayShape
 from sateen.hw.spec.pe import (
     ACTIVATION_POINT_BIT,
     PE_KINDS,
@@ -37,11 +38,12 @@ BUSY: list[int] = []
 def tile(*, rows=4, cols=4, pe="mac", weight_bits=8, multipliers=None, combine=1, weight_rows=1,
          weights_per_byte=1, activation_bits=8, window_rows=None,
          window_skip=0):  # fmt: skip
-    return Tile(
+    shape = ArrayShape(
         rows=rows, cols=cols, pe=pe, weight_bits=weight_bits, multipliers=multipliers, combine=combine,
         weight_rows=weight_rows, weights_per_byte=weights_per_byte, activation_bits=activation_bits,
-        position_bits=POSITION_BITS, window_rows=window_rows, window_skip=window_skip,
+        window_rows=window_rows, window_skip=window_skip,
     )  # fmt: skip
+    return Tile(shape, position_bits=POSITION_BITS)
 
 
 def applicable(p, tests):
@@ -56,7 +58,7 @@ def problem(rng, component, lengths, precision=FULL):
     """Matrices of weights and the beats of each: corners first."""
     low, high = -(1 << (precision.activation_bits - 1)), (1 << (precision.activation_bits - 1)) - 1
     depth = component.rows * component.kind.group
-    wide = depth * component.combine
+    wide = depth * component.shape.combine
     for index, length in enumerate(lengths):
         least, most = weight_range(rng, index)
         weights = rng.integers(least, most + 1, (depth, component.cols))
@@ -99,7 +101,7 @@ def activation_point(x):
 def selects(component, weights):
     """Which of a row's activations each weight belongs to: any, but known from the weights; of a matrix without selects
     the first."""
-    chosen = (weights.astype(np.int64) * 7 + np.arange(weights.size).reshape(weights.shape)) % component.combine
+    chosen = (weights.astype(np.int64) * 7 + np.arange(weights.size).reshape(weights.shape)) % component.shape.combine
     return chosen if weights.flat[0] % 3 else np.zeros_like(chosen)
 
 
@@ -107,9 +109,9 @@ def loaded(component, weights, settings):
     """A matrix as it comes in, with its settings: with combined columns, rows after their selects if it has any."""
     point = zero_point(weights)
     rows, settings = list(weights + point), settings | (point & 0xFF) << ZERO_POINT_BIT
-    if component.combine > 1 and weights.flat[0] % 3:
+    if component.shape.combine > 1 and weights.flat[0] % 3:
         bits, chosen, rows, settings = (
-            select_bits(component.combine),
+            select_bits(component.shape.combine),
             selects(component, weights),
             [],
             settings | 1 << SELECTS_BIT,
@@ -122,7 +124,7 @@ def loaded(component, weights, settings):
             ]
     rows = np.array(rows)
     # Those of neighbouring rows share a byte, the first in its lowest bits.
-    count = component.weights_per_byte
+    count = component.shape.weights_per_byte
     bits = 8 // count
     if count > 1:
         rows = sum((rows[place::count].astype(np.uint8) & (1 << bits) - 1) << bits * place for place in range(count))
@@ -228,9 +230,10 @@ def product(component, x, weights, precision):
         budget = precision.terms
         weights = quantize_terms(weights.T, group=budget.group, terms=budget.weight_terms, encoding=budget.encoding).T
         x = quantize_terms(x[..., None], group=1, terms=budget.data_terms, encoding=budget.encoding)[..., 0]
-    if component.combine == 1:
+    combine = component.shape.combine
+    if combine == 1:
         return x @ weights
-    side_by_side = x[:, [window(row, rows=len(weights), combine=component.combine) for row in range(len(weights))]]
+    side_by_side = x[:, [window(row, rows=len(weights), combine=combine) for row in range(len(weights))]]
     taken = np.take_along_axis(side_by_side[..., None], chosen[None, :, None, :], axis=2)[:, :, 0]
     return (taken * weights).sum(axis=1)
 
@@ -258,13 +261,13 @@ async def leaves_no_bubble(dut):
         beat = component.kind.beat_cycles(settings)
         for length, selecting in itertools.product((1, component.rows, component.rows + 2), (False, True)):
             work = list(problem(rng, component, [length] * 8, precision))
-            for weights, _ in work if component.combine > 1 else ():
+            for weights, _ in work if component.shape.combine > 1 else ():
                 # Towards zero, which all matrices may hold.
                 while bool(weights.flat[0] % 3) != selecting:
                     weights.flat[0] += 1 if weights.flat[0] < 0 or weights.flat[0] == 0 < weights.max() else -1
             load = component.rows * component.kind.group
-            if selecting and component.combine > 1:
-                load += -(-load // (8 // select_bits(component.combine)))
+            if selecting and component.shape.combine > 1:
+                load += -(-load // (8 // select_bits(component.shape.combine)))
             load = max(load, component.rows * component.kind.row_cycles(settings)) // component.weight_rows
             taken = await multiply(dut, component, work, precision=precision)
             assert taken == 7 * max(length * beat, load) + length * beat
@@ -277,10 +280,10 @@ async def slides(dut, give, load):
     that follow each other skip different numbers of beats."""
     component, rng = tile(**parameters()), np.random.default_rng(cocotb.RANDOM_SEED)
     await reset(dut)
-    skips = [0, 1, component.window_skip, *rng.integers(0, component.window_skip + 1, 5)]
+    skips = [0, 1, component.shape.window_skip, *rng.integers(0, component.shape.window_skip + 1, 5)]
     # Over the last rows only, where the others share multipliers.
     still = next(each for each in range(component.rows) if component.array.slides(each))
-    deepest = max(sample_ages(component.rows - still, component.window_skip)) + 1
+    deepest = max(sample_ages(component.rows - still, component.shape.window_skip)) + 1
     history, slid, skip = np.zeros((deepest, component.cols), np.int64), 0, 0
     words, beats, expected = [], [], []
     for index, length in enumerate([1, 1, deepest, 2 * deepest, *rng.integers(1, 3 * deepest, 12)]):
@@ -293,7 +296,7 @@ async def slides(dut, give, load):
             )
         )
         slide = bool(index % 3 != 1)
-        if slide and component.window_skip and skip != (skip := int(skips[index % len(skips)])):
+        if slide and component.shape.window_skip and skip != (skip := int(skips[index % len(skips)])):
             slid = 0
         words += loaded(component, weights, 0)
         for place, row in enumerate(x):
