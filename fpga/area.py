@@ -37,7 +37,7 @@ MEASURED = {
     "frame_bytes", "clock_hz", "baud", "multipliers", "combine", "engine", "weight_rows",
 }  # fmt: skip
 """The fields that the estimates follow, wherever anything was measured."""
-OPTIONS = ("overlap", "window_skip", "residual")
+OPTIONS = ("overlap", "window_skip", "window_rows", "residual")
 """Those that they follow where configurations with them were measured."""
 
 
@@ -205,7 +205,7 @@ PE_TERMS: dict[str, Term] = {
     "weight": lambda c: c.weight_bits,
     "inputs": lambda c: c.combine - 1,
 }
-"""The terms of one PE, of each kind of its own."""
+"""The terms of one PE, of each kind of its own; those that take samples have one more."""
 
 MODULES = {
     "accumulators": "accumulators",
@@ -232,10 +232,13 @@ def group_of(module: str, config: Config) -> str:
     if levels[0] != "engine" or len(levels) == 1:
         return "control"
     if levels[1] == "tile" and len(levels) > 2 and levels[2].startswith("pe_"):
-        row = int(levels[2].split("_")[1])
-        return _pe_group(config, with_multiplier=row < multiplier_pes(config) // config.cols)
+        return _pe_group_of(int(levels[2].split("_")[1]), config)
     group = MODULES.get(levels[1], "control")
     return group if group in GROUPS[config.engine] else "control"
+
+
+def _pe_group_of(row: int, config: Config) -> str:
+    return _pe_group(config, with_multiplier=row < multiplier_pes(config) // config.cols)
 
 
 def _pe_group(config: Config, *, with_multiplier: bool) -> str:
@@ -250,11 +253,17 @@ def count_of_pes(config: Config) -> dict[str, int]:
     return {group: count for group, count in {**counts, other: all_pes - with_multiplier}.items() if count}
 
 
+def _sampling(group: str, config: Config) -> int:
+    """How many PEs of a group take samples of windows: those of the last rows."""
+    last = range(config.rows - config.sliding_rows, config.rows) if config.sliding else ()
+    return config.cols * sum(_pe_group_of(row, config) == group for row in last)
+
+
 def terms(group: str, config: Config) -> dict[str, float]:
     """The terms of a group, for all of its modules together."""
     if group.startswith("pe."):
         count = count_of_pes(config).get(group, 0)
-        return {name: count * term(config) for name, term in PE_TERMS.items()}
+        return {**{name: count * term(config) for name, term in PE_TERMS.items()}, "samples": _sampling(group, config)}
     return {name: term(config) for name, term in GROUPS[config.engine][group].items()}
 
 

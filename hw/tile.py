@@ -31,9 +31,8 @@ class Tile(wiring.Component):
     above 1, as many flow side by side, somewhat faster (:meth:`_load_skew`), and each row captures one of them.
     Activations flow to the right. Rows and columns are skewed by a cycle each, so that ``capture``, ``swap`` and
     activations are one diagonal wave, which the next cycle's wave never overtakes. Whatever is special about a kind of
-    PE is at the edges
-    (:class:`~sateen.hw.pe.contract.PeArray`): how beats become waves, words become weights, and partial sums become
-    sums.
+    PE is at the edges (:class:`~sateen.hw.pe.contract.PeArray`): how beats become waves, words become weights, and
+    partial sums become sums.
 
     Kinds with sliding windows use the same multipliers for depthwise layers: with ``slide``, byte ``c`` of a beat
     enters column ``c`` at the top, and each row delays it by one such beat, so that a column is a filter over the beats

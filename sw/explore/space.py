@@ -35,8 +35,10 @@ VALUES: dict[str, tuple[int, ...]] = {
     "positions": (64, 128, 256, 512, 1024, 2048),
     "descriptors": (8, 16, 32, 42, 64, 128, 255),
 }
-OPTIONS: dict[str, tuple[int, ...]] = {"overlap": (0, 1), "window_skip": (0, 16), "residual": (0, 1, 2, 4)}
-"""Those of which there may be no estimate."""
+OPTIONS: dict[str, tuple[int, ...]] = {
+    "overlap": (0, 1), "window_skip": (0, 16), "window_rows": (0, 9), "residual": (0, 1, 2, 4)
+}  # fmt: skip
+"""Those of which there may be no estimate. No ``window_rows`` means all rows."""
 MULTIPLIERS = ("most", "half", "none")
 """Of the hardware multipliers that the lanes leave, how many the PEs take."""
 COMBINES = (1, 2, 4, 8)
@@ -95,6 +97,7 @@ class Space:
             # Of PEs that take several cycles, the cycle model is not exact where layers overlap.
             "overlap": 0 if serial or pe != "mac" else chosen["overlap"],
             "window_skip": 0 if serial or pe != "mac" or combine > 1 or rows < 9 else chosen["window_skip"],
+            "window_rows": None if serial or pe != "mac" else _window_rows(chosen["window_rows"], rows),
             "residual": 0 if serial or cols < LEAST_COLS else _residual(chosen["residual"], lanes),
         }  # fmt: skip
         # The sizes depend on the others' banks and words.
@@ -143,7 +146,7 @@ def _numbers(config: Config) -> dict[str, int]:
     words = WEIGHT_UNIT * config.weight_word_bytes
     plain = ("rows", "cols", "lanes", "weight_rows", "positions", "descriptors", *OPTIONS)
     return {
-        **{name: getattr(config, name) for name in plain},
+        **{name: getattr(config, name) or 0 for name in plain},
         "scratchpad": config.scratchpad_bytes // (SCRATCHPAD_UNIT * config.banks),
         "weights": config.weight_bytes // words,
     }
@@ -160,6 +163,10 @@ def _same(one: Config, other: Config) -> bool:
 
 def _weight_rows(wanted: int, rows: int) -> int:
     return next(count for count in (4, 2, 1) if count <= wanted and rows % count == 0 and rows >= 4 * count)
+
+
+def _window_rows(wanted: int, rows: int) -> int | None:
+    return wanted if 0 < wanted < rows else None
 
 
 def _residual(wanted: int, lanes: int) -> int:

@@ -75,11 +75,15 @@ def test_options_where_they_may_be_and_were_measured():
     assert space.config({**own, "pe": "bitserial"}).overlap == 0
     for changed in ({"pe": "bitserial"}, {"combine": 4}, {"rows": 8}):
         assert space.config({**own, **changed}).window_skip == 0
+    assert space.config({**own, "window_rows": 9}).window_rows == 9
+    assert own["window_rows"] == 0 and space.config(own).window_rows is None
+    for changed in ({"pe": "bitserial"}, {"rows": 8}):
+        assert space.config({**own, **changed, "window_rows": 9}).window_rows is None
     assert space.config({**own, "lanes": 12, "residual": 4}).residual == 2
     for changed in ({"cols": 6}, {"lanes": 3}, {"engine": "sequential", "pe": "bitserial"}):
         assert space.config({**own, **changed}).residual == 0
     values = Space.of(target("icebreaker"), [graph()]).values
-    assert [values[name] for name in ("overlap", "window_skip", "residual")] == [(0,)] * 3
+    assert [values[name] for name in ("overlap", "window_skip", "window_rows", "residual")] == [(0,)] * 4
 
 
 def test_every_field_is_searched_or_said_not_to_be():
