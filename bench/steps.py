@@ -56,7 +56,10 @@ def main() -> None:
         for configuration in CONFIGURATIONS:
             model = sateen.compile(graph, configuration)
             cycles = sum(layer.predicted.cycles for layer in model.layers)
-            results.add("predicted", name=name, configuration=configuration, cycles=cycles, tools=())
+            results.add(
+                "predicted", name=name, configuration=configuration, cycles=cycles, streamed=not model.resident,
+                tools=(),
+            )  # fmt: skip
             print(f"{name} on {configuration}: {cycles:,} cycles", flush=True)
 
 

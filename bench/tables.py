@@ -132,7 +132,7 @@ def steps() -> str:
     for each in configurations:
         built = [one for one in _placed() if one["configuration"] == each]
         clocks = [[max(one["reached_mhz"]) for one in built if one["part"].endswith(grade)] for grade in grades]
-        cycles = (number(found[each, name]) for name in names)
+        cycles = (_sent(number(found[each, name]["cycles"]), found[each, name]) for name in names)
         placed = (number(built[0]["luts"]) if built else NONE, *(str(max(some)) if some else NONE for some in clocks))
         rows.append([f"`{each}`", *cycles, *placed])
     heads = [*names, "LUTs", *(f"MHz, speed {grade}" for grade in grades)]
@@ -147,15 +147,20 @@ def benchmarks() -> str:
     for one in _placed():
         clock, configuration = max(one["reached_mhz"]), one["configuration"]
         if (configuration, names[0]) in found:
-            times = (f"{found[configuration, name] / clock / 1000:.3f}" for name in names)
+            predicted = [found[configuration, name] for name in names]
+            times = (_sent(f"{each['cycles'] / clock / 1000:.3f}", each) for each in predicted)
             rows.append([f"`{one['name']}`", f"`{configuration}`", f"{clock:.1f}", *times])
     return table(["board", "configuration", ">MHz", *(f">{name}, ms" for name in names)], rows)
 
 
-def _predicted() -> dict[tuple[str, str], int]:
-    """Cycles of models on `large`, by configuration and model."""
+def _predicted() -> dict[tuple[str, str], Record]:
+    """What models take on `large`, by configuration and model."""
     predicted = [one for one in results.of_kind("predicted") if one["configuration"].startswith("large")]
-    return {(one["configuration"], one["name"]): one["cycles"] for one in predicted}
+    return {(one["configuration"], one["name"]): one for one in predicted}
+
+
+def _sent(text: str, one: Record) -> str:
+    return f"{text}, {SENT}" if one["streamed"] else text
 
 
 def _placed() -> list[Record]:
