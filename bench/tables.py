@@ -12,11 +12,13 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import inferences
 import multiplying
 import results
 import telling
 from choosing import energy, energy_figures, explored, scaling
 from families import FAMILIES
+from inferences import SENT
 from results import Record
 from sateen.hw.spec.config import PRESETS
 from tabular import NONE, named, number, share, table
@@ -24,8 +26,6 @@ from tabular import NONE, named, number, share, table
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PLACE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
-SENT = "sent"
-"""Of weights that come over the link in each inference."""
 PORT_BAUD = 3_000_000
 """Of a ULX3S's serial port."""
 LATENCIES = ("digits", "ic_resnet8", "kws_dscnn", "ad_autoencoder")
@@ -76,96 +76,6 @@ def _latency(one: Record | None, configuration: str) -> str:
     source = "from SDRAM" if "sdram=" in configuration else SENT
     notes = [source] * one["streamed"] + [f"{one['on_host']} on the host"] * bool(one["on_host"])
     return ", ".join([f"{one['ms']:g}", *notes])
-
-
-FASTEST = "large,weight_rows=4,overlap=1,window_skip=16,residual=2"
-"""The configuration with everything that saves cycles."""
-TALL = "large,weight_bits=8,rows=24,weight_bytes=294912,weight_rows=2,overlap=1,window_skip=16,window_rows=9"
-"""24 rows of 16 PEs, with what else fits an LFE5U-85F then."""
-
-
-def models() -> str:
-    """Public models on `large` by the simulated device's counters."""
-    return _counted("large")
-
-
-def fastest() -> str:
-    """MLPerf Tiny's models with everything that saves cycles, by the simulated device's counters."""
-    return _counted(FASTEST)
-
-
-def tall() -> str:
-    """The same on an array of 24 rows."""
-    return _counted(TALL)
-
-
-def _counted(configuration: str) -> str:
-    heads = ["model", ">layers", ">MACs", ">cycles", ">used", "tensors equal to", ""]
-    rows = [
-        [
-            named(one, one["name"]), number(one["layers"]), number(one["macs"]), number(one["cycles"]),
-            share(one["utilization"]), f"{one['reference']}, {one['equal']}/{one['tensors']}",
-            ", ".join(SENT if note == "streamed" else note for note in one["notes"]),
-        ]
-        for one in results.of_kind("model")
-        if one["configuration"] == configuration
-    ]  # fmt: skip
-    return table(heads, rows)
-
-
-def weight_rows() -> str:
-    """A model of fully connected layers by ``weight_rows``."""
-    counted = [one for one in results.of_kind("model") if one["name"] == "ad_autoencoder"]
-    found = [one for one in counted if one["configuration"] != FASTEST]
-    return table(
-        ["configuration", ">cycles"],
-        [[named(one, f"`{one['configuration']}`"), number(one["cycles"])] for one in found],
-    )
-
-
-def steps() -> str:
-    """What models take by the cycle model on `large`, a row for each configuration, and what it takes where it has been
-    placed."""
-    found, grades = _predicted(), ("grade 6", "grade 8")
-    names, configurations = (list(dict.fromkeys(key[axis] for key in found)) for axis in (1, 0))
-    rows = []
-    for each in configurations:
-        built = [one for one in _placed() if one["configuration"] == each]
-        clocks = [[max(one["reached_mhz"]) for one in built if one["part"].endswith(grade)] for grade in grades]
-        cycles = (_sent(number(found[each, name]["cycles"]), found[each, name]) for name in names)
-        placed = (number(built[0]["luts"]) if built else NONE, *(str(max(some)) if some else NONE for some in clocks))
-        rows.append([f"`{each}`", *cycles, *placed])
-    heads = [*names, "LUTs", *(f"MHz, speed {grade}" for grade in grades)]
-    return table(["configuration", *(f">{head}" for head in heads)], rows)
-
-
-def benchmarks() -> str:
-    """What models take by the cycle model on each build of `large`, at the clock that it reached."""
-    found = _predicted()
-    names = list(dict.fromkeys(name for _, name in found))
-    rows = []
-    for one in _placed():
-        clock, configuration = max(one["reached_mhz"]), one["configuration"]
-        if (configuration, names[0]) in found:
-            predicted = [found[configuration, name] for name in names]
-            times = (_sent(f"{each['cycles'] / clock / 1000:.3f}", each) for each in predicted)
-            rows.append([f"`{one['name']}`", f"`{configuration}`", f"{clock:.1f}", *times])
-    return table(["board", "configuration", ">MHz", *(f">{name}, ms" for name in names)], rows)
-
-
-def _predicted() -> dict[tuple[str, str], Record]:
-    """What models take on `large`, by configuration and model."""
-    predicted = [one for one in results.of_kind("predicted") if one["configuration"].startswith("large")]
-    return {(one["configuration"], one["name"]): one for one in predicted}
-
-
-def _sent(text: str, one: Record) -> str:
-    return f"{text}, {SENT}" if one["streamed"] else text
-
-
-def _placed() -> list[Record]:
-    """Builds of `large` for boards."""
-    return [one for one in results.of_kind("board") if one["configuration"].startswith("large")]
 
 
 def attention() -> str:
@@ -356,7 +266,6 @@ def _versions(tools: dict[str, str]) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "attention": attention,
-    "benchmarks": benchmarks,
     "block-rams": block_rams,
     "boards": boards,
     "budgets": budgets,
@@ -366,11 +275,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "families": families,
     "energy": energy,
     "energy-figures": energy_figures,
+    **inferences.TABLES,
     **multiplying.TABLES,
     **{f"language-{name}": make for name, make in telling.TABLES.items()},
     "latencies": latencies,
-    "fastest": fastest,
-    "models": models,
     "origins": origins,
     "packing": packing,
     "recurrent": recurrent,
@@ -378,11 +286,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "lines": lines,
     "sdram": sdram,
     "soaks": soaks,
-    "steps": steps,
     "summary": summary,
-    "tall": tall,
     "weight-bits": weight_bits,
-    "weight-rows": weight_rows,
 }
 
 
