@@ -204,8 +204,6 @@ class CauseCounters(wiring.Component):
         if not self.overlap:
             m.d.sync += ended.eq(registered.finished)
 
-        snapshot = [Signal(32, name=f"snapshot_{i}", reset_less=True) for i in range(RECORD_WORDS)]
-        columns = [*counts.values()] + [None] * (RECORD_WORDS - len(counts))
         for name, count in counts.items():
             here = ~registered.busy if name == "link" else registered.busy & (cause.get(name, 1))
             m.d.sync += count.eq(Mux(ended, 0, count) + here)
@@ -213,6 +211,15 @@ class CauseCounters(wiring.Component):
         if self.overlap:
             ends = (registered.ending & ~last) | registered.finished
             m.d.sync += ended.eq(self._ends(m, ends, place, ended=ended, writing=left != 0))
+        self._write(m, list(counts.values()), place, left, record, ended=ended)
+        return m
+
+    def _write(
+        self, m: Module, counts: list[Signal], place: Signal, left: Signal, record: Signal, *, ended: Signal
+    ) -> None:
+        """Writes a record when a descriptor has ended, a word each cycle; ``left`` are those to come."""
+        snapshot = [Signal(32, name=f"snapshot_{i}", reset_less=True) for i in range(RECORD_WORDS)]
+        columns = [*counts, *[None] * (RECORD_WORDS - len(counts))]
         with m.If(ended):
             m.d.sync += [left.eq(RECORD_WORDS), record.eq(place)]
             m.d.sync += [word.eq(0 if count is None else count) for word, count in zip(snapshot, columns, strict=True)]
@@ -224,7 +231,6 @@ class CauseCounters(wiring.Component):
             self.data.eq(snapshot[0]),
             self.address.eq(Cat((RECORD_WORDS - left)[: ceil_log2(RECORD_WORDS)], record)),
         ]
-        return m
 
     def _last(self, m: Module, registered: data.View) -> Value:
         """Whether the next last beat is that of a run's last descriptor."""

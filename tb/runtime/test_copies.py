@@ -1,5 +1,4 @@
-"""A device with SDRAM: its bytes, what is copied from there and stored, models and tensors that lie there, and segments
-that are copied while others run."""
+"""A device with SDRAM: its bytes, what is copied from there and stored, models and tensors that lie there."""
 
 import random
 import zlib
@@ -7,6 +6,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from in_sdram import REFRESHES, WIDE, in_parts
 from test_shelf import CAPACITY, CONFIG, DEVICE
 
 import sateen
@@ -17,19 +17,10 @@ from sateen.hw.spec.wire import Op, OpHeader, Space
 from sateen.runtime import Device
 from sateen.runtime.link import Operation, copies, read, run, stores, wait, write
 from sateen.runtime.moves import MemoryUse, memory_use
-from sateen.runtime.slots import Stock
 from sateen.testing.graphs import Builder, random_input, small_network
 
-WIDE = (
-    "tiny,sdram=as4c32m16sb,scratchpad_bytes=1024,weight_bytes=4096",
-    "tiny,cols=6,lanes=3,sdram=m12l16161a,weight_bytes=3072",
-)
-"""Pipelined engines, to which whole words of 2 and of 4 bytes go at once. To the second one's chip no single bytes can
-be written."""
 NARROW = "tiny,cols=2,lanes=1,sdram=m12l64322a,scratchpad_bytes=1024,weight_bytes=1024"
 """Weight words of 2 bytes beside words of SDRAM of 4: bytes go one by one."""
-REFRESHES = 120
-"""Cycles of six refreshes, which come at their own time."""
 
 
 @pytest.fixture(scope="module")
@@ -293,57 +284,6 @@ def test_waiting_for_tensors(device):
     resident.run(x)
     resident.run(x)
     assert memory_use(model, device.config) == MemoryUse() and resident.profile.memory_cycles == 0
-
-
-@pytest.mark.parametrize("config", WIDE)
-def test_models_in_parts(config):
-    """Weights and tensors that do not fit, on engines that take words of SDRAM."""
-    rng = np.random.default_rng(seeds.own())
-    graph = (
-        Builder((15, 9, 3), rng).conv2d(20, (3, 3), padding=((1, 1), (1, 1))).conv2d(30, (3, 3), stride=(2, 2)).graph()
-    )
-    x = random_input(graph, rng, 2)
-    with sateen.open(f"sim:{config}") as opened:
-        model = sateen.compile(graph, opened.config)
-        loaded = opened.load(model)
-        np.testing.assert_array_equal(loaded.run(x), run_golden(graph, x)[graph.outputs[0]])
-        assert loaded.profile.cycles == sum(layer.predicted.cycles for layer in model.layers)
-
-
-def in_parts(seed, config):
-    """A model of several segments, an input of two items, and its results."""
-    rng = np.random.default_rng(seed)
-    builder = Builder((6, 5, 7), rng, name=f"parts {seed}").conv2d(24, (3, 3)).conv2d(20, (2, 2))
-    graph = builder.conv2d(40, (1, 1)).conv2d(18, (2, 2)).flatten().fully_connected(20).graph()
-    x = random_input(graph, rng, 2)
-    return sateen.compile(graph, config), x, run_golden(graph, x)[graph.outputs[0]]
-
-
-def test_segments_are_copied_while_others_run():
-    """It takes fewer cycles than one after the other, and the same results, also of models that take turns."""
-    with sateen.open(f"sim:{WIDE[0]}") as opened:
-        cases = [in_parts(seed, opened.config) for seed in (1, 2)]
-        loaded = [opened.load(model) for model, _, _ in cases]
-        assert all(len(model.segments) > 3 for model, _, _ in cases)
-        for number in (0, 1, 1, 0, 0, 1):
-            np.testing.assert_array_equal(loaded[number].run(cases[number][1]), cases[number][2])
-
-        def cycles():
-            loaded[0].run(cases[0][1])
-            before = opened.simulated_cycles
-            np.testing.assert_array_equal(loaded[0].run(cases[0][1]), cases[0][2])
-            return opened.simulated_cycles - before
-
-        ahead, copied = cycles(), loaded[0].profile.copied_bytes
-        with mock.patch.object(Stock, "ahead", return_value=[]):
-            behind = cycles()
-            assert loaded[0].profile.copied_bytes == copied
-        assert ahead < behind - 500, (ahead, behind)
-        np.testing.assert_array_equal(loaded[1].run(cases[1][1]), cases[1][2])
-        # The host asks once for all parts of an item.
-        with mock.patch.object(opened.link, "transaction", wraps=opened.link.transaction) as asked:
-            loaded[1].run(cases[1][1][:1])
-        assert asked.call_count == 1
 
 
 def test_after_an_error_nothing_is_known(each_device):

@@ -7,7 +7,8 @@ from functools import cache
 
 import numpy as np
 import pytest
-from test_copies import DEVICE, WIDE
+from in_sdram import WIDE
+from test_shelf import DEVICE
 
 import sateen
 import seeds

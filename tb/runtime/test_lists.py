@@ -7,7 +7,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from test_copies import WIDE, in_parts
+from in_sdram import WIDE, in_parts
 from test_hostile import HELLO_CYCLES, following, hang, victim
 from test_shelf import DEVICE
 

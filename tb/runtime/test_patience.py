@@ -4,7 +4,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from test_copies import WIDE
+from in_sdram import WIDE
 
 import sateen
 from sateen.hw.spec.wire import limit_cycles

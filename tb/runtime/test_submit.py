@@ -6,7 +6,7 @@ from concurrent.futures import CancelledError
 import numpy as np
 import pytest
 from disturbed import Disturbed
-from test_copies import REFRESHES, WIDE
+from in_sdram import REFRESHES, WIDE
 from test_shelf import DEVICE
 
 import sateen
