@@ -110,7 +110,7 @@ class Config:
     pairs."""
     window_rows: int | None = None
     """Rows of the tile, the last ones, over which windows may slide, 0 to ``rows``; PEs of the others are smaller.
-    ``None``: all rows. Nine with ``window_skip`` are as good."""
+    ``None``: all that can. Nine with ``window_skip`` are as good."""
     direct: int = 0
     """1: operators that combine two tensors take codes themselves where these give the entries of tables, and tables
     have memory of their own, so that they stay, for any number of ``positions``. Only in a pipelined engine with
