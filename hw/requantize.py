@@ -57,6 +57,8 @@ class Requantize(wiring.Component):
     ----------
     bits : int
         Of a result: 8 or 16. With 16 its range is all of them, and there is neither zero point nor clamp.
+    float_rounding : bool
+        It knows FLOAT32. Without, it must not be asked for.
 
     Members
     -------
@@ -72,8 +74,8 @@ class Requantize(wiring.Component):
 
     LATENCY = 2 + Multiply.LATENCY + 4 + 2 + 3
 
-    def __init__(self, *, bits: int = 8) -> None:
-        self.bits, self.kept = bits, bits + MORE_BITS
+    def __init__(self, *, bits: int = 8, float_rounding: bool = True) -> None:
+        self.bits, self.kept, self.float_rounding = bits, bits + MORE_BITS, float_rounding
         super().__init__(
             {"settings": In(SETTINGS), "i": In(signed(32)), "channel": In(CHANNEL), "o": Out(signed(bits))}
         )
@@ -83,7 +85,7 @@ class Requantize(wiring.Component):
         stages = _Stages(m)
         shift, rounding = self.channel.shift, self.settings.rounding
         zero_point = self.settings.zero_point if self.bits == 8 else Const(0, signed(1))
-        real = rounding == Rounding.FLOAT32
+        real = rounding == Rounding.FLOAT32 if self.float_rounding else Const(0, unsigned(1))
         value: Value = stages.then(self.i + self.channel.bias, signed(32))
         factor = stages.then(self.channel.multiplier[:31], unsigned(31))
         # The highest bit that is shifted out.
@@ -99,14 +101,14 @@ class Requantize(wiring.Component):
         place, twice = stages.delay(place, 1 + Multiply.LATENCY + 4), stages.delay(twice, 2 + Multiply.LATENCY)
         product = self._multiply(stages, value, factor, (dropped, odd), twice)
         twice = stages.delay(twice, 5)
-        tie = _Tie(stages, product, place)
+        tie = _Tie(stages, product, place) if self.float_rounding else None
         value, half, over, rest, negative = self._shift(stages, product, place)
 
         up, odd = (
             stages.then(half & (real | ~twice | ~negative | rest), unsigned(1)),
             stages.then(value[0], unsigned(1)),
         )
-        near, whole = (stages.then(flag, unsigned(1)) for flag in tie.near(half))
+        near, whole = (stages.then(flag, unsigned(1)) for flag in (tie.near(half) if tie else (Const(0), Const(0))))
         limit = Cat((~negative).replicate(self.kept - 1), negative).as_signed()
         value = stages.then(Mux(over, limit, value), signed(self.kept))
         twofold = Cat(1, value).as_signed() + Cat(Mux(real & near & whole, odd, up), zero_point).as_signed()

@@ -27,6 +27,8 @@ class PostProcess(wiring.Component):
         What accompanies a beat.
     shares : bool
         Results may come from elsewhere.
+    float_rounding : bool
+        As that of :class:`~sateen.hw.requantize.Requantize`.
 
     Members
     -------
@@ -41,10 +43,12 @@ class PostProcess(wiring.Component):
         ``data`` per lane, ``tag``.
     """
 
-    def __init__(self, *, lanes: int, tag: data.StructLayout, shares: bool = False):
+    def __init__(
+        self, *, lanes: int, tag: data.StructLayout, shares: bool = False, float_rounding: bool = True
+    ) -> None:
         if lanes < 1:
             raise ValueError(f"lanes must be 1 or more, not {lanes!r}")
-        self.lanes, self.tag, self.has_shares = lanes, tag, shares
+        self.lanes, self.tag, self.has_shares, self.float_rounding = lanes, tag, shares, float_rounding
         self.latency = Requantize.LATENCY + 1
         beat = data.StructLayout(
             {
@@ -88,7 +92,7 @@ class PostProcess(wiring.Component):
         for lane in range(self.lanes):
             # Settings are there long before values.
             settings = delayed(m, settings, name=f"settings_{lane}") if lane % FANOUT == 0 else settings
-            m.submodules[f"lane_{lane}"] = requantize = Requantize()
+            m.submodules[f"lane_{lane}"] = requantize = Requantize(float_rounding=self.float_rounding)
             m.d.comb += [
                 requantize.settings.eq(settings),
                 requantize.i.eq(beat.sums[lane]),

@@ -70,7 +70,7 @@ class ResidualUnit(wiring.Component):
 
     def __init__(
         self, *, cols: int, lanes: int, per_cycle: int, weight_rows: int, tag: data.StructLayout, address_bits: int,
-        item_latency: int, line_latency: int, spare: int = 0,
+        item_latency: int, line_latency: int, spare: int = 0, float_rounding: bool = True,
     ):  # fmt: skip
         if cols < LEAST_COLS:
             raise ValueError(f"cols must be {LEAST_COLS} or more, not {cols!r}")
@@ -79,7 +79,7 @@ class ResidualUnit(wiring.Component):
         if line_latency >= item_latency:
             raise ValueError(f"line_latency must be less than item_latency={item_latency}, not {line_latency!r}")
         self.cols, self.lanes, self.per_cycle, self.weight_rows = cols, lanes, per_cycle, weight_rows
-        self.tag, self.address_bits, self.spare = tag, address_bits, spare
+        self.tag, self.address_bits, self.spare, self.float_rounding = tag, address_bits, spare, float_rounding
         self.item_latency, self.line_latency = item_latency, line_latency
         self.pace = lanes // per_cycle
         self.latency = SUM_TIME + spare + Requantize.LATENCY + self.pace
@@ -126,7 +126,7 @@ class ResidualUnit(wiring.Component):
             entries = [table.r_data.as_value().as_signed() for table in pair]
             total = Signal(signed(32), name=f"sum_{lane}", reset_less=True)
             m.d.sync += total.eq(entries[0] + entries[1])
-            m.submodules[f"lane_{lane}"] = requantize = Requantize()
+            m.submodules[f"lane_{lane}"] = requantize = Requantize(float_rounding=self.float_rounding)
             m.d.comb += [requantize.i.eq(total), requantize.channel.eq(channel), requantize.settings.eq(settings)]
             rescaled.append(requantize.o)
         line = Signal(8 * self.lanes, reset_less=True)

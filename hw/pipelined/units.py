@@ -77,12 +77,16 @@ class Units:
             direct=bool(config.direct), norms=bool(config.norms), recurrent=bool(config.recurrent),
             layer_norm=bool(config.layer_norm), residual_pace=residual_pace(config), overlap=bool(config.overlap),
         )  # fmt: skip
-        self.postprocess = PostProcess(lanes=config.lanes, tag=self.output.tag, shares=config.softmax == 2)
+        self.postprocess = PostProcess(
+            lanes=config.lanes, tag=self.output.tag, shares=config.softmax == 2,
+            float_rounding=bool(config.float_rounding),
+        )  # fmt: skip
         if config.residual:
             self.residual = ResidualUnit(
                 cols=config.cols, lanes=config.lanes, per_cycle=config.residual, weight_rows=config.weight_rows,
                 tag=self.output.tag, address_bits=address_bits, item_latency=self.postprocess.latency,
                 line_latency=1 + self.scratchpad.back_latency, spare=residual_spare(config),
+                float_rounding=bool(config.float_rounding),
             )  # fmt: skip
         self.causes = CauseCounters(descriptors=config.descriptors, overlap=bool(config.overlap))
         if config.overlap:

@@ -96,6 +96,9 @@ def check_fields(config: Config) -> None:
     _window_skip(config)
     _recurrent(config)
     _residual(config)
+    _int(config, "float_rounding", 0, 1)
+    if not config.float_rounding and (config.engine != "pipelined" or config.softmax == 2 or config.layer_norm):
+        raise ValueError("float_rounding must be 1 with engine=sequential, softmax=2 or layer_norm, not 0")
 
 
 def _int(config: Config, name: str, low: int, high: int, why: str = "") -> None:

@@ -17,17 +17,13 @@ from sateen.hw.spec.usb import USB_BAUD
 
 __all__ = ["ENGINES", "LINKS", "PRESETS", "Config", "ceil_pow2", "parse_config"]
 
-LATER = (
-    "combine", "engine", "weight_rows", "overlap", "sdram", "products", "link", "softmax", "squares", "address",
-    "lutram", "window_skip", "direct", "norms", "recurrent", "layer_norm", "residual", "weights_per_byte",
-    "window_rows",
-)  # fmt: skip
-"""Fields of a configuration that the first version did not have."""
 LAID_OUT = (
     "products", "overlap", "softmax", "squares", "window_skip", "direct", "norms", "recurrent", "layer_norm",
-    "residual", "weights_per_byte",
+    "residual", "weights_per_byte", "float_rounding",
 )  # fmt: skip
-"""Those of them that shape a compiled model."""
+"""Fields of a configuration that the first version did not have, and that shape a compiled model."""
+LATER = (*LAID_OUT, "combine", "engine", "weight_rows", "sdram", "link", "address", "lutram", "window_rows")
+"""All fields that the first version did not have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +127,9 @@ class Config:
     """Results of a convolution per cycle to which the unit of residual sums adds a tensor on their way to the
     scratchpad, a power of two, at most half the ``lanes``, a multiple of it. 0: there is no such unit, and sums are
     layers of their own. Only in a pipelined engine with ``cols=8`` or more."""
+    float_rounding: int = 1
+    """0: the device does not round as onnxruntime does, by float32, so that the host computes most layers of ONNX
+    models; a lane has 260 LUTs less. 1 in a sequential engine, and with ``softmax=2`` or ``layer_norm``."""
     weights_per_byte: int = 1
     """Weights in a byte of the weight store, and of a compiled model: 2 of up to 4 ``weight_bits``, or 4 of 2, those of
     neighbouring rows. They are loaded together: ``rows`` are a multiple of ``weight_rows × weights_per_byte``, and four

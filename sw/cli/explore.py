@@ -160,7 +160,7 @@ REASONS = {
 
 NOT_SEARCHED = (
     "products", "softmax", "squares", "lutram", "direct", "norms", "recurrent", "layer_norm", "sdram",
-    "weights_per_byte",
+    "weights_per_byte", "float_rounding",
 )  # fmt: skip
 """Fields that stay at their defaults: no synthesis of them was entered, or a clock of its own would be needed."""
 

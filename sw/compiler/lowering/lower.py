@@ -71,6 +71,7 @@ from sateen.graph.ops import (
     Weighted,
 )
 from sateen.hw.spec.config import Config
+from sateen.hw.spec.descriptor import Rounding
 from sateen.hw.spec.parameters import table_words
 from sateen.hw.spec.residual import sum_words
 
@@ -199,6 +200,7 @@ def lower_operator(op: Op, tensors: Mapping[str, Tensor], config: Config) -> Low
     result = lowering(op, *arguments)
     if isinstance(result, LookUp):
         _check_tables(op, result, config)
+        _check_rounding(op, (result.lane.rounding,), config)
         return Lowered(tables=result)
     if isinstance(result, ProductOfTwo):
         for kernel in (*result.copies, result.kernel):
@@ -256,8 +258,16 @@ def _check_tables(op: Op, tables: LookUp, config: Config) -> None:
         )
 
 
+def _check_rounding(op: Op, roundings: Sequence[int], config: Config) -> None:
+    """Raises :class:`CompileError` unless the device has these roundings."""
+    if Rounding.FLOAT32 in roundings and not config.float_rounding:
+        raise CompileError(f"{op}: it rounds as onnxruntime does, for which a device needs float_rounding=1")
+
+
 def _check(op: Op, kernel: Kernel, config: Config) -> None:
-    """Raises :class:`CompileError` unless one group's weights and one result's window fit the memories."""
+    """Raises :class:`CompileError` unless one group's weights and one result's window fit the memories, and the device
+    rounds so."""
+    _check_rounding(op, (kernel.rounding, *((kernel.residual.rounding,) if kernel.residual else ())), config)
     words = kernel.group_words(config) + config.parameter_words
     words += sum_words(config.weight_rows) if kernel.residual else 0
     if words > config.weight_words:
