@@ -8,7 +8,7 @@ import results
 from results import Record
 from tabular import NONE, named, number, share, table
 
-__all__ = ["SENT", "TABLES", "TALL"]
+__all__ = ["PLACED", "SENT", "TABLES", "TALL"]
 
 SENT = "sent"
 """Of weights that come over the link in each inference."""
@@ -16,6 +16,10 @@ FASTEST = "large,weight_rows=4,overlap=1,window_skip=16,residual=2"
 """The configuration with everything that saves cycles."""
 TALL = "large,weight_bits=8,rows=24,weight_bytes=294912,weight_rows=2,overlap=1,window_skip=16,window_rows=9"
 """24 rows of 16 PEs, with what else fits an LFE5U-85F then."""
+PLACED = (
+    "large,weight_bits=8,rows=24,weight_bytes=294912,weight_rows=2,overlap=1,lanes=8,multipliers=112,window_rows=15"
+)
+"""24 rows with half the lanes, which nextpnr can place."""
 
 
 def models() -> str:
@@ -31,6 +35,11 @@ def fastest() -> str:
 def tall() -> str:
     """The same on an array of 24 rows."""
     return _counted(TALL)
+
+
+def tall_placed() -> str:
+    """The same with half the lanes."""
+    return _counted(PLACED)
 
 
 def _counted(configuration: str) -> str:
@@ -109,5 +118,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "models": models,
     "steps": steps,
     "tall": tall,
+    "tall-placed": tall_placed,
     "weight-rows": weight_rows,
 }
