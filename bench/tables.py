@@ -97,7 +97,7 @@ def recurrent() -> str:
     return table(heads, rows)
 
 
-TOLD = ("weight_rows", "overlap", "window_skip", "residual", "sdram", "link")
+TOLD = ("rows", "weight_rows", "overlap", "window_skip", "residual", "sdram", "link")
 """Fields of a configuration that the README names; the others are sizes of memories."""
 
 
