@@ -205,7 +205,7 @@ class Tile(wiring.Component):
             arriving = delayed_together(m, platform, here, cycles)
             entering.append([self.array.column_input(weight, zero_point) for weight in arriving])
         # Those for the rows after the first wait for these.
-        waits = [row + self._row_delay(row) - self._row_delay(0) for row in range(self.weight_rows)]
+        waits = [self._load_skew(row) + self._row_delay(row) - self._row_delay(0) for row in range(self.weight_rows)]
         return [
             [delayed(m, column[row], wait, name=f"weight_{row}_{place}") for place, column in enumerate(entering)]
             for row, wait in enumerate(waits)

@@ -48,6 +48,8 @@ class ResidualUnit(wiring.Component):
     spare : int
         Cycles by which results come later: so that no line is read in the cycle in which results of the same descriptor
         leave, if its items come in cycles that are a multiple of ``pace`` apart.
+    float_rounding : bool
+        As that of :class:`~sateen.hw.requantize.Requantize`.
 
     Members
     -------

@@ -73,8 +73,9 @@ def delayed_together(
     if getattr(platform, "sateen_technology", None) != "ecp5" or cycles < long:
         return [delayed(m, value, cycles, name=name) for name, value in named.items()]
     if cycles > PLACES + 1:
-        before = delayed_together(m, platform, named, cycles - PLACES - 1, long=long)
-        named, cycles = {f"{name}_on": value for name, value in zip(named, before, strict=True)}, PLACES + 1
+        earlier = {f"{name}_earlier": value for name, value in named.items()}
+        before = delayed_together(m, platform, earlier, cycles - PLACES - 1, long=long)
+        named, cycles = dict(zip(named, before, strict=True)), PLACES + 1
     name, places = next(iter(named)), cycles - 1
     word = Cat(named.values())
     place = Signal(range(places), name=f"{name}_place", reset_less=True)

@@ -62,12 +62,14 @@ def test_weights_that_share_a_byte(pe, rows, weight_rows, weight_bits, per_byte)
 
 
 @pytest.mark.parametrize(
-    ("rows", "cols", "weight_rows", "multipliers"), [(12, 5, 4, 25), (2, 11, 1, 0), (11, 1, 1, None)]
+    ("rows", "cols", "weight_rows", "multipliers", "window_rows"),
+    [(12, 5, 4, 25, None), (2, 11, 1, 0, None), (11, 1, 1, None, None), (12, 7, 2, 0, 3)],
 )
-def test_delays_in_memories(rows, cols, weight_rows, multipliers):
+def test_delays_in_memories(rows, cols, weight_rows, multipliers, window_rows):
     """On an ECP5: of weights and samples on their way to far columns and from row to row, of all that enters far
-    rows."""
+    rows. Samples that enter below other rows wait longest, in a memory and registers."""
     settings = {"rows": rows, "cols": cols, "weight_rows": weight_rows, "multipliers": multipliers}
+    settings["window_rows"] = window_rows
     run("tile", technology="ecp5", weight_bits=9, **settings)
 
 

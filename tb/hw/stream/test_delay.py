@@ -15,7 +15,7 @@ FLAGS = data.StructLayout({"valid": 1, "slot": 3})
 
 
 @pytest.mark.parametrize("technology", [None, "ecp5"])
-@pytest.mark.parametrize("cycles", [1, 3, 4, 5, 16, 17, 18, 21])
+@pytest.mark.parametrize("cycles", [1, 3, 4, 5, 16, 17, 18, 21, 34, 37, 54])
 def test_values_come_after_so_many_cycles(technology, cycles):
     m = Module()
     byte, flags = Signal(signed(8)), Signal(FLAGS)
@@ -41,7 +41,7 @@ def test_values_come_after_so_many_cycles(technology, cycles):
     simulator.run()
 
 
-@pytest.mark.parametrize(("cycles", "memories"), [(10, 0), (11, 1)])
+@pytest.mark.parametrize(("cycles", "memories"), [(10, 0), (11, 1), (27, 1), (28, 2)])
 def test_long_delays_take_memories(cycles, memories):
     m = Module()
     outputs = delayed_together(m, Technology("ecp5"), {"byte": Signal(8, name="byte")}, cycles)
