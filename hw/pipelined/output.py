@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from sateen.hw.pipelined.ahead import AHEAD
 from sateen.hw.pipelined.cells import NUMBERS
+from sateen.hw.pipelined.features import Features
 from sateen.hw.pipelined.lookup import Combiner, pair_shape
 from sateen.hw.pipelined.nest import Nest
 from sateen.hw.pipelined.section import Section
@@ -43,27 +44,10 @@ class OutputUnit(wiring.Component):
         Of the accumulators, cycles from ``position`` to ``sums``.
     channel : StructLayout
         One channel's parameters.
-    tables : bool
-        The accumulators' memories can hold tables, too.
-    products : bool
-        Results may be bytes of the weight store.
-    softmax : int
-        Lookups may be those of a softmax, :attr:`sateen.hw.spec.config.Config.softmax`; needs ``tables``.
-    squares : bool
-        Lookups may square sums of entries; needs ``tables``.
-    direct : bool
-        What is combined may be codes themselves (:class:`sateen.hw.spec.combining.Entries`); needs ``tables``.
-    norms : bool
-        Results may be normalized.
-    recurrent : bool
-        Sums may be those of recurrent layers, whose items :class:`~sateen.hw.pipelined.cells.Cells` takes.
-    layer_norm : bool
-        What is looked up may be normalized before; needs ``tables``.
-    residual_pace : int
-        Cycles of an item whose results are added to residual bytes; 0: there are none.
-    overlap : bool
-        The activation unit runs ahead, see :class:`~sateen.hw.pipelined.ahead.ReadAhead`. Parts of the accumulators are
-        then read in one order over all descriptors.
+    settings : StructLayout
+        Of post-processing.
+    features : Features
+        What results may be besides sums of products.
 
     Members
     -------
@@ -147,40 +131,18 @@ class OutputUnit(wiring.Component):
         sum_latency: int,
         channel: data.StructLayout,
         settings: data.StructLayout,
-        tables: bool = False,
-        products: bool = False,
-        softmax: int = 0,
-        squares: bool = False,
-        direct: bool = False,
-        norms: bool = False,
-        recurrent: bool = False,
-        layer_norm: bool = False,
-        residual_pace: int = 0,
-        overlap: bool = False,
+        features: Features,
     ):
-        self.cols, self.lanes, self.products, self.softmaxes = cols, lanes, products, softmax
-        self.squares, self.direct, self.norms, self.layer_norm = squares, direct, norms, layer_norm
-        self.has_cells, self.has_residual, self.residual_pace = recurrent, residual_pace > 0, residual_pace
-        self.position_bits, self.address_bits, self.sum_latency = position_bits, address_bits, sum_latency
-        self.channel, self.settings_shape, self.tables, self.overlap = channel, settings, tables, overlap
-        self.latency = sum_latency + 1 + (Combiner.LATENCY if tables else 0)
-        sums = data.ArrayLayout(signed(32), cols)
-        for_tables = {
-            "look_up": Out(1),
-            "tables_full": In(1),
-            "pair": In(1),
-            "pair_taken": Out(1),
-            "second_entries": In(sums),
-        }
-        for_direct = {"codes": In(pair_shape(cols)), "loads": Out(1)}
-        for_norms = {"norm": In(SCALE), "normalized": Out(1)}
-        for_cells = {
-            "recurrent": Out(1), "numbers": Out(NUMBERS), "origin": Out(address_bits), "offered": Out(1),
-            "mask": Out(lanes), "taken": In(1),
+        self.cols, self.lanes, self.sum_latency, self.features = cols, lanes, sum_latency, features
+        self.position_bits, self.address_bits = position_bits, address_bits
+        self.channel, self.settings_shape = channel, settings
+        self.latency = sum_latency + 1 + (Combiner.LATENCY if features.tables else 0)
+        self.tag = self.tag_shape(lanes=lanes, address_bits=address_bits, overlap=features.overlap)
+        self.sums_shape = data.ArrayLayout(signed(32), cols)
+        item = {
+            "sums": data.ArrayLayout(signed(32), lanes), "channels": data.ArrayLayout(channel, lanes), "first": 1,
+            "last": 1, "tag": self.tag,
         }  # fmt: skip
-        for_softmax = {"softmax": Out(1), "row": Out(ROW), "scales": In(stream.Signature(SCALE))}
-        for_shares = {"shared": Out(1), "entries": Out(entries_shape(lanes)), "total": In(1)}
-        self.tag = self.tag_shape(lanes=lanes, address_bits=address_bits, overlap=overlap)
         super().__init__(
             {
                 "load": In(stream.Signature(32)),
@@ -188,41 +150,46 @@ class OutputUnit(wiring.Component):
                 "full": In(1),
                 "drained": Out(1),
                 "position": Out(position_bits),
-                "sums": In(sums),
-                **(for_tables if tables else {}),
-                **({"to_weights": Out(1)} if products else {}),
-                **(for_softmax if softmax else {}),
-                **(for_shares if softmax == 2 else {}),
-                **(for_direct if direct else {}),
-                **(for_norms if norms else {}),
-                **(for_cells if recurrent else {}),
-                **({"normalizes": Out(1)} if layer_norm else {}),
-                **({"residual": Out(1), "offset": Out(signed(16))} if residual_pace else {}),
+                "sums": In(self.sums_shape),
+                **self._of_features(),
                 "parameters_full": In(1),
                 "take": Out(1),
                 "channels": In(data.ArrayLayout(channel, cols)),
                 "settings": Out(settings),
-                "o": Out(
-                    stream.Signature(
-                        data.StructLayout(
-                            {
-                                "sums": data.ArrayLayout(signed(32), lanes),
-                                "channels": data.ArrayLayout(channel, lanes),
-                                "first": 1,
-                                "last": 1,
-                                "tag": self.tag,
-                            }
-                        ),
-                        always_ready=True,
-                    )
-                ),
+                "o": Out(stream.Signature(data.StructLayout(item), always_ready=True)),
                 "done": In(1),
-                **({"ahead": Out(AHEAD)} if overlap else {}),
+                **({"ahead": Out(AHEAD)} if features.overlap else {}),
             }
         )
 
         self.operands = Signal(32)
         """:class:`sateen.hw.spec.combining.Entries`."""
+
+    def _of_features(self) -> dict[str, wiring.Member]:
+        """Members that only some units have."""
+        cols, lanes, has = self.cols, self.lanes, self.features
+        members: dict[str, wiring.Member] = {}
+        if has.tables:
+            members |= {"look_up": Out(1), "tables_full": In(1), "pair": In(1), "pair_taken": Out(1)}
+            members |= {"second_entries": In(self.sums_shape)}
+        if has.products:
+            members |= {"to_weights": Out(1)}
+        if has.softmax:
+            members |= {"softmax": Out(1), "row": Out(ROW), "scales": In(stream.Signature(SCALE))}
+        if has.softmax == 2:
+            members |= {"shared": Out(1), "entries": Out(entries_shape(lanes)), "total": In(1)}
+        if has.direct:
+            members |= {"codes": In(pair_shape(cols)), "loads": Out(1)}
+        if has.norms:
+            members |= {"norm": In(SCALE), "normalized": Out(1)}
+        if has.recurrent:
+            members |= {"recurrent": Out(1), "numbers": Out(NUMBERS), "origin": Out(self.address_bits)}
+            members |= {"offered": Out(1), "mask": Out(lanes), "taken": In(1)}
+        if has.layer_norm:
+            members |= {"normalizes": Out(1)}
+        if has.residual_pace:
+            members |= {"residual": Out(1), "offset": Out(signed(16))}
+        return members
 
     @staticmethod
     def tag_shape(*, lanes: int, address_bits: int, overlap: bool = False) -> data.StructLayout:
@@ -231,7 +198,7 @@ class OutputUnit(wiring.Component):
         return data.StructLayout({"address": address_bits, "mask": lanes, "final": 1, **part})
 
     def elaborate(self, platform: object) -> Module:
-        m = Module()
+        m, has = Module(), self.features
         m.submodules.nest = nest = Nest(
             dims=len(OUTPUT_DIMS),
             coordinates={"address": self.address_bits},
@@ -240,31 +207,31 @@ class OutputUnit(wiring.Component):
         m.submodules.walk = walk = GroupWalk(cols=self.cols, lanes=self.lanes, position_bits=self.position_bits)
         channels = Signal(16)
         Section(m, self).take(nest, channels, walk.taps)
-        passes = self._passes(m, walk, channels) if self.softmaxes else None
+        passes = self._passes(m, walk, channels) if has.softmax else None
         opened = self._open_groups(m, nest, walk, channels, passes)
 
         here, item = walk.o, nest.o.payload
-        ready: Value = ~self.look_up | self.pair if self.tables else Const(1)
+        ready: Value = ~self.look_up | self.pair if has.tables else Const(1)
         if passes is not None:
             ready &= passes.ready
-        if self.has_cells:
+        if has.recurrent:
             ready &= ~self.recurrent | self.taken
             m.d.comb += [self.offered.eq(opened & nest.o.valid), self.mask.eq(here.mask)]
-        if self.has_residual:
+        if has.residual_pace:
             ready &= self._turn(m)
         m.d.comb += [
             walk.advance.eq(opened & nest.o.valid & ready),
             nest.o.ready.eq(opened & here.last & here.last_lanes & ready),
             self.position.eq(here.position),
         ]
-        if self.tables:
+        if has.tables:
             m.d.comb += self.pair_taken.eq(walk.advance & here.last_lanes)
 
         control = view(
             data.StructLayout(
                 {
                     "valid": 1, "first": 1, "last": 1, "lane_group": here.lane_group.shape(), "tag": self.tag,
-                    **({"row": ROW} if self.softmaxes else {}),
+                    **({"row": ROW} if has.softmax else {}),
                 }
             )
         )
@@ -277,14 +244,14 @@ class OutputUnit(wiring.Component):
             control.tag.mask.eq(here.mask),
             control.tag.final.eq(item.last & here.last_lanes),
         ]
-        if self.has_cells:
+        if has.recurrent:
             m.d.comb += control.valid.eq(walk.advance & ~self.recurrent)
-        if self.overlap:
+        if has.overlap:
             # Steady for recurrent layers.
-            part = here.last & here.last_lanes & item.exit.group if self.has_cells else self.drained & walk.advance
+            part = here.last & here.last_lanes & item.exit.group if has.recurrent else self.drained & walk.advance
             m.d.comb += control.tag.part.eq(part)
         if passes is not None:
-            others = ~self.softmax & ~self.recurrent if self.has_cells else ~self.softmax
+            others = ~self.softmax & ~self.recurrent if has.recurrent else ~self.softmax
             m.d.comb += control.valid.eq(walk.advance & (passes.writes | others))
             m.d.comb += control.row.eq(passes.row)
         Selection(m, self).join(control)
@@ -293,16 +260,16 @@ class OutputUnit(wiring.Component):
     def _turn(self, m: Module) -> Signal:
         """Whether an item may be sent now: with residual bytes, only one in ``residual_pace`` cycles from ``loaded``
         on."""
-        count, turn = Signal(range(self.residual_pace)), Signal()
+        count, turn = Signal(range(self.features.residual_pace)), Signal()
         m.d.sync += [
-            count.eq(Mux(self.loaded | (count == self.residual_pace - 1), 0, count + 1)),
+            count.eq(Mux(self.loaded | (count == self.features.residual_pace - 1), 0, count + 1)),
             turn.eq(~self.residual | (count == 0)),
         ]
         return turn
 
     def _passes(self, m: Module, walk: GroupWalk, channels: Signal) -> Passes:
         """A softmax's passes over rows."""
-        paces = (ADD_CYCLES * self.lanes, DIVIDE_CYCLES) if self.softmaxes == 2 else None
+        paces = (ADD_CYCLES * self.lanes, DIVIDE_CYCLES) if self.features.softmax == 2 else None
         m.submodules.passes = passes = Passes(cols=self.cols, paces=paces)
         scale, taken = self.scales.valid, self.scales.ready
         if paces:
@@ -325,9 +292,10 @@ class OutputUnit(wiring.Component):
     ) -> Signal:
         """Opens a group of channels when its half of the accumulators and its parameters are complete, and closes it
         with its last item. Returns whether one is open."""
+        has = self.features
         opened, opening, changing, part = Signal(), Signal(self.latency - 1), Signal(), Signal(2)
-        of_group = Signal(16) if self.softmaxes else walk.channels
-        full = Mux(self.look_up, self.tables_full, self.full) if self.tables else self.full
+        of_group = Signal(16) if has.softmax else walk.channels
+        full = Mux(self.look_up, self.tables_full, self.full) if has.tables else self.full
         m.d.comb += [
             walk.begin.eq(nest.o.valid & ~opened & full & self.parameters_full & ~changing),
             walk.start.eq((part[1] & self.settings.quarters) << (self.position_bits - 1)),
@@ -337,14 +305,14 @@ class OutputUnit(wiring.Component):
         m.d.sync += [opening.eq((opening << 1) | walk.begin), changing.eq(walk.begin | opening[:-1].any())]
         with m.If(self.loaded):
             m.d.sync += of_group.eq(channels)
-            if not self.overlap:
+            if not has.overlap:
                 m.d.sync += part.eq(0)
         with m.If(walk.begin):
             # Lookups take no part.
-            m.d.sync += [opened.eq(1), part.eq(part + ~self.look_up if self.overlap and self.tables else part + 1)]
+            m.d.sync += [opened.eq(1), part.eq(part + ~self.look_up if has.overlap and has.tables else part + 1)]
         item_exit = nest.o.payload.exit
         with m.If(nest.o.valid & nest.o.ready & item_exit.group):
-            m.d.comb += self.drained.eq(~self.look_up if self.tables else 1)
+            m.d.comb += self.drained.eq(~self.look_up if has.tables else 1)
             m.d.sync += [opened.eq(0), of_group.eq(Mux(item_exit.block, channels, of_group - self.cols))]
         if passes is not None:
             m.d.comb += walk.channels.eq(Mux(self.softmax, passes.channels, of_group))

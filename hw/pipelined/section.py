@@ -51,8 +51,8 @@ class Section:
             nest.start.eq(u.loaded),
         ]
         self._modes(nest)
-        is_residual = self._residual() if u.has_residual else None
-        looks_up = u.look_up if u.tables else Signal()
+        is_residual = self._residual() if u.features.residual_pace else None
+        looks_up = u.look_up if u.features.tables else Signal()
         with m.If(u.done):
             m.d.sync += [running.eq(0), looks_up.eq(0)]
         with m.If(u.load.valid & u.load.ready):
@@ -70,7 +70,7 @@ class Section:
                 with m.Default():
                     with m.If(index[0]):
                         m.d.sync += count.eq(word)
-                        if u.overlap:
+                        if u.features.overlap:
                             m.d.sync += u.ahead[((index - (MODES_WORD + 1)) >> pair)[:2]].eq(word[COUNT_BITS:])
                     with m.Else():
                         m.d.comb += nest.dim.valid.eq(1)
@@ -81,21 +81,22 @@ class Section:
     def _modes(self, nest: Nest) -> None:
         """What a descriptor may be besides, in units that know it."""
         m, u, word = self.m, self.unit, self.unit.load.payload
+        has = u.features
         modes = word[24:]
         rounding, combine = modes[:2], modes[2:4]
-        if u.products:
+        if has.products:
             self._flag(u.to_weights, "to_weights", modes[TO_WEIGHTS_BIT])
-        if u.norms:
+        if has.norms:
             self._flag(u.normalized, "is_normalized", modes[DIRECT_BIT] & (combine == Combine.NONE))
-        if u.has_cells:
+        if has.recurrent:
             self._flag(u.recurrent, "is_recurrent", rounding == WIDE_ROUNDING)
             m.d.comb += u.origin.eq(nest.origin.address)
             for number, dim in enumerate(NUMBER_DIMS):
                 with m.If(self._comes(step_word(dim))):
                     m.d.sync += u.numbers[number].eq(word)
-        if u.layer_norm:
+        if has.layer_norm:
             self._flag(u.normalizes, "has_rows", modes[ROWS_BIT] & (combine != Combine.NONE))
-        if u.direct:
+        if has.direct:
             has_operands = Signal()
             m.d.comb += u.loads.eq(u.operands[LOADS_BIT])
             with m.If(self._comes(MODES_WORD)):
@@ -103,11 +104,11 @@ class Section:
             with m.If(self._comes(step_word(0))):
                 m.d.sync += u.operands.eq(Mux(has_operands, word, 1 << LOADS_BIT))
         softmax: Value = modes[SOFTMAX_BIT]
-        if u.has_residual:
+        if has.residual_pace:
             softmax &= combine != Combine.NONE
-        if u.softmaxes:
+        if has.softmax:
             self._flag(u.softmax, "is_softmax", softmax)
-        if u.softmaxes == 2:
+        if has.softmax == 2:
             self._flag(u.shared, "is_shared", softmax & (rounding == Rounding.FLOAT32))
 
     def _residual(self) -> Value:

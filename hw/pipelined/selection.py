@@ -29,18 +29,18 @@ class Selection:
 
     def join(self, control: data.View) -> None:
         """Joins an item's control with its sums and parameters, those of the columns that its lanes have."""
-        m, u = self.m, self.unit
+        m, u, has = self.m, self.unit, self.unit.features
         with_sums = delayed_item(m, control, u.sum_latency, name="with_sums")
         with_channels = delayed_item(m, with_sums, u.latency - 1 - u.sum_latency, name="with_channels")
         out = delayed_item(m, with_channels, name="out")
-        if u.softmaxes:
+        if has.softmax:
             m.d.comb += [u.row.eq(out.row), u.scales.ready.eq(with_channels.row.begins)]
-        if u.softmaxes == 2:
+        if has.softmax == 2:
             item = delayed_item(m, with_sums, name="with_entries")
             m.d.comb += [getattr(u.entries, part).eq(getattr(item, part)) for part in ("valid", "row")]
             m.d.comb += u.entries.mask.eq(item.tag.mask)
-        o, combine = u.o.payload, u.settings.combine if u.tables else None
-        entries = [self._entries(control, table) for table in range(2)] if u.direct else None
+        o, combine = u.o.payload, u.settings.combine if has.tables else None
+        entries = [self._entries(control, table) for table in range(2)] if has.direct else None
         scale: data.View | None = None
         m.d.comb += [u.o.valid.eq(out.valid), o.first.eq(out.first), o.last.eq(out.last), o.tag.eq(out.tag)]
         for lane in range(u.lanes):
@@ -58,21 +58,21 @@ class Selection:
                 return delayed(m, picked if entries is None else entries[table](lane, picked), name=name)
 
             sums = entry(u.sums, 0, f"sum_{lane}")
-            if u.tables:
+            if has.tables:
                 # Settings are there long before values.
                 combine = delayed(m, combine, name=f"combine_{lane}") if lane % FANOUT == 0 else combine
-                m.submodules[f"combiner_{lane}"] = combiner = Combiner(squares=u.squares)
+                m.submodules[f"combiner_{lane}"] = combiner = Combiner(squares=has.squares)
                 m.d.comb += [
                     combiner.combine.eq(combine),
                     combiner.a.eq(sums),
                     combiner.b.eq(entry(u.second_entries, 1, f"second_{lane}")),
                 ]
-                if u.softmaxes == 2:
+                if has.softmax == 2:
                     m.d.comb += [u.entries.first[lane].eq(combiner.a), u.entries.second[lane].eq(combiner.b)]
                 sums = combiner.o
             channels = [channel.as_value() for channel in u.channels]
             picked: Value = pick(channels, with_channels, f"channel_{lane}")
-            if u.softmaxes or u.norms:
+            if has.softmax or has.norms:
                 scale = self._scale(lane) if lane % FANOUT == 0 or scale is None else scale
                 picked = self._scaled(picked, scale, lane)
             m.d.comb += [o.sums[lane].eq(sums), o.channels[lane].eq(picked)]
@@ -81,11 +81,11 @@ class Selection:
         """A row's scale, or that of what is normalized; else zero."""
         m, u = self.m, self.unit
         scale = view(SCALE, name=f"scale_{lane}")
-        if u.softmaxes:
+        if u.features.softmax:
             with m.If(u.scales.ready):
                 m.d.sync += scale.eq(u.scales.payload)
             with m.If(~u.softmax):
-                m.d.sync += scale.eq(Mux(u.normalized, u.norm, 0) if u.norms else 0)
+                m.d.sync += scale.eq(Mux(u.normalized, u.norm, 0) if u.features.norms else 0)
         else:
             m.d.sync += scale.eq(Mux(u.normalized, u.norm, 0))
         return scale
@@ -94,7 +94,7 @@ class Selection:
         """A channel's parameters with a scale: their own multiplier is zero then, in a softmax their shift, too."""
         m, u = self.m, self.unit
         channel = view(u.channel, name=f"scaled_{lane}")
-        if not u.norms:
+        if not u.features.norms:
             m.d.comb += [channel.multiplier.eq(scale.multiplier), channel.shift.eq(scale.shift)]
             return picked | channel.as_value()
         given = data.View(u.channel, picked)

@@ -9,6 +9,7 @@ from sateen.hw.pe.shape import ArrayShape
 from sateen.hw.pipelined.accumulate import Accumulators
 from sateen.hw.pipelined.activations import ActivationUnit
 from sateen.hw.pipelined.cells import Cells
+from sateen.hw.pipelined.features import Features
 from sateen.hw.pipelined.layer_norm import LayerNorm
 from sateen.hw.pipelined.lookup import LookUp
 from sateen.hw.pipelined.norms import InverseRoot
@@ -27,7 +28,7 @@ from sateen.hw.spec.config import Config, ceil_pow2
 from sateen.hw.spec.counters import RECORD_WORDS
 from sateen.hw.spec.descriptor import DESCRIPTOR_WORDS, SECTIONS
 from sateen.hw.spec.pe import WEIGHT_SETTING_BITS
-from sateen.hw.spec.timing import PARAMETER_QUEUE_DEPTH, residual_pace, residual_spare
+from sateen.hw.spec.timing import PARAMETER_QUEUE_DEPTH, residual_spare
 from sateen.hw.stream.queue import Queue
 from sateen.hw.tile import Tile
 
@@ -72,10 +73,7 @@ class Units:
         )  # fmt: skip
         self.output = OutputUnit(
             cols=config.cols, lanes=config.lanes, position_bits=position_bits, address_bits=result_bits,
-            sum_latency=self.accumulators.LATENCY, channel=CHANNEL, settings=SETTINGS, tables=config.tables,
-            products=bool(config.products), softmax=config.softmax, squares=bool(config.squares),
-            direct=bool(config.direct), norms=bool(config.norms), recurrent=bool(config.recurrent),
-            layer_norm=bool(config.layer_norm), residual_pace=residual_pace(config), overlap=bool(config.overlap),
+            sum_latency=self.accumulators.LATENCY, channel=CHANNEL, settings=SETTINGS, features=Features.of(config),
         )  # fmt: skip
         self.postprocess = PostProcess(
             lanes=config.lanes, tag=self.output.tag, shares=config.softmax == 2,
@@ -89,6 +87,11 @@ class Units:
                 float_rounding=bool(config.float_rounding),
             )  # fmt: skip
         self.causes = CauseCounters(descriptors=config.descriptors, overlap=bool(config.overlap))
+        self._add_optional(config, weight_bits)
+
+    def _add_optional(self, config: Config, weight_bits: int) -> None:
+        """The parts of which each is there for an option of the configuration; ``weight_bits`` is the width of a byte's
+        address in the weight store."""
         if config.overlap:
             self.section_queue = Queue(32, depth=ceil_pow2(SECTIONS["weights"]))
         if config.tables:

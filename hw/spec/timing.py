@@ -170,6 +170,41 @@ def flush_cycles(config: Config) -> int:
 class Timing:
     """Cycles between events of different units, for one configuration."""
 
+    operand_settle = OPERAND_SETTLE - 2
+    """From the writing of a descriptor's last result to the time at which the weight section's last word would have
+    arrived, had the words not waited for that."""
+    output_to_table = -1
+    """From the output section's last word to the first of a table's words."""
+    loaded_to_full = 2
+    """From the output section's last word to tables that stay."""
+    release_to_free = 3
+    """From the reading of a half's last sum until the activation unit knows that the half is free."""
+    parameters_to_full = 0
+    """From a group's last parameter word until the output unit opens its half."""
+    reopen = 1
+    """From the reading of a half's last sum to the opening of the next half."""
+    reciprocal = RECIPROCAL_CYCLES
+    """Of a softmax, from the time at which its reciprocal is computed until the row's results can be read."""
+    entries_to_taken = 7
+    """Of a softmax of float32, from the reading of a row's first results until those of the next row can be."""
+    row_to_entries = 2
+    """Of a layer normalization, from the time at which the next row's first line can be taken to the reading of the
+    last entries' first."""
+    loaded_to_item = -1
+    """From the output section's last word to a time at which an item with residual bytes may be read."""
+    loaded_to_first = 4
+    """From the output section's last word to the first request."""
+    loaded_to_request = 5
+    """With ``overlap``, from the activation section's last word to the first request, at the earliest."""
+    request_to_request = 5
+    """With ``overlap``, from a descriptor's last request to the next one's first, at the earliest, beyond one."""
+    loaded_to_open = 1
+    """From the output section's last word to the first opening of a part of the accumulators, at the earliest."""
+    waiting_lines = 8
+    """Most lines of activations that wait for the tile."""
+    spare_words = DESCRIPTOR_WORDS - sum(SECTIONS.values())
+    """Words of a descriptor after its last section."""
+
     def __init__(self, config: Config):
         kind = config.pe_kind
         steps = rotation_steps(config.banks)
@@ -179,49 +214,27 @@ class Timing:
         """From an address of the scratchpad to its bytes."""
         self.first_word = 4 + program
         """From RUN to the first descriptor word's arrival at the units."""
-        self.spare_words = DESCRIPTOR_WORDS - sum(SECTIONS.values())
-        """Words of a descriptor after its last section."""
         self.weight_store_latency = 5 + weights
         """From the weight section's last word to the first word taken from the weight store."""
         self.sum_latency = self.weight_store_latency - 3
         """The same, to the first word of a residual sum."""
-        self.operand_settle = OPERAND_SETTLE - 2
-        """From the writing of a descriptor's last result to the time at which the weight section's last word would have
-        arrived, had the words not waited for that."""
-        self.output_to_table = -1
-        """From the output section's last word to the first of a table's words."""
-        self.loaded_to_full = 2
-        """From the output section's last word to tables that stay."""
         self.line_latency = 7 + config.group + self.scratchpad_read
         """From the output section's last word to the first line of a pair."""
         self.activation_latency = 7 + config.group + kind.feed + self.scratchpad_read
         """From the output section's last word to the first beat at the tile."""
         self.release_to_beat = 6 + config.group + kind.feed + self.scratchpad_read
         """From the reading of a half's last sum to the first beat for that half at the tile."""
-        self.release_to_free = 3
-        """From the reading of a half's last sum until the activation unit knows that the half is free."""
         self.beat_to_full = EDGE_STAGES + config.rows + kind.latency + kind.foot + config.cols + 4
         """From a half's last beat until the output unit opens it."""
-        self.parameters_to_full = 0
-        """From a group's last parameter word until the output unit opens its half."""
-        self.reopen = 1
-        """From the reading of a half's last sum to the opening of the next half."""
         combiner = 4 if config.tables else 0
         self.entries_to_sum = 8 + combiner + adder_stages(config.lanes)
         """Of a softmax, from the reading of a row's last entries to the time from which its reciprocal is computed."""
-        self.reciprocal = RECIPROCAL_CYCLES
-        """Of a softmax, from then until the row's results can be read."""
         self.entries_to_scale = 5 + combiner
         """Of a softmax, from the reading of a row's first results until the scale of the next row can follow."""
         self.paces = ADD_CYCLES * config.lanes, DIVIDE_CYCLES
         """Of a softmax of float32, from entries that are added up, or divided, to the next ones, at the least."""
         self.entries_to_total = 9 + ADD_CYCLES * config.lanes
         """Of a softmax of float32, from the reading of a row's last entries until its results can be read."""
-        self.entries_to_taken = 7
-        """Of a softmax of float32, from the reading of a row's first results until those of the next row can be."""
-        self.row_to_entries = 2
-        """Of a layer normalization, from the time at which the next row's first line can be taken to the reading of the
-        last entries' first."""
         self.row_to_row = 2 + (config.cols - 1).bit_length()
         """Of a softmax, from the last line of a row's first pass to the first line of the next row's, at the least."""
         self.open_to_free = 6 + combiner
@@ -239,26 +252,14 @@ class Timing:
         """Of its hidden values, from a cell's sums."""
         self.residual_pace = residual_pace(config)
         """Cycles of an item with residual bytes."""
-        self.loaded_to_item = -1
-        """From the output section's last word to a time at which such an item may be read."""
         self.drain_to_sum = self.drain_to_done
-        """From the reading of the last such item to the writing of its results."""
+        """From the reading of the last item with residual bytes to the writing of its results."""
         if config.residual:
             self.drain_to_sum += RESIDUAL_CYCLES + residual_spare(config) + self.residual_pace
-        self.loaded_to_first = 4
-        """From the output section's last word to the first request."""
-        self.loaded_to_request = 5
-        """With ``overlap``, from the activation section's last word to the first request, at the earliest."""
-        self.request_to_request = 5
-        """With ``overlap``, from a descriptor's last request to the next one's first, at the earliest, beyond one."""
         late = max(0, steps - 2)
         self.done_to_request = late
         """With ``overlap``, from a descriptor's last result to the requests that waited for it."""
         self.part_to_request = 1 + late
         """With ``overlap``, from the last result of a part of the accumulators to the requests that waited for it."""
-        self.loaded_to_open = 1
-        """From the output section's last word to the first opening of a part of the accumulators, at the earliest."""
-        self.waiting_lines = 8
-        """Most lines of activations that wait for the tile."""
         self.prefetched_words = 7 + weights
         """Words under way between weight store and tile."""

@@ -11,6 +11,7 @@ from amaranth.hdl import signed
 from amaranth.lib import data
 from cocotb.triggers import RisingEdge
 
+from sateen.hw.pipelined.features import Features
 from sateen.hw.pipelined.output import OutputUnit
 from sateen.hw.requantize import CHANNEL, SETTINGS
 from sateen.hw.spec.descriptor import OutputStream
@@ -26,7 +27,7 @@ LATENCY, POSITION_BITS, ADDRESS_BITS = 3, 6, 14
 def unit(*, cols=6, lanes=4):
     return OutputUnit(
         cols=cols, lanes=lanes, position_bits=POSITION_BITS, address_bits=ADDRESS_BITS, sum_latency=LATENCY,
-        channel=CHANNEL, settings=SETTINGS,
+        channel=CHANNEL, settings=SETTINGS, features=Features(),
     )  # fmt: skip
 
 
