@@ -164,23 +164,27 @@ class Nest(wiring.Component):
         ]
         with m.If(go):
             m.d.sync += [enter.eq(leave), first.eq(0), running.eq(~last)]
-        for d in range(self.dims):
-            # A counter moves when none inside it has more: it counts, or returns to its limit.
-            with m.If(go & ~more[d + 1 :].any()):
-                m.d.sync += counts[d].eq(Mux(more[d], counts[d] - 1, limits[d]))
+        # A counter moves when none inside it has more: it counts, or returns to its limit.
+        following = [Mux(more[d], counts[d] - 1, limits[d]) for d in range(self.dims)]
+        advance = [go & ~more[d + 1 :].any() for d in range(self.dims)]
         with m.If(self.start):
             m.d.sync += [running.eq(1), first.eq(1), enter.eq(0)]
         if self.staged:
             staged = [Signal(signed(COUNT_BITS + 1), name=f"staged_{d}", reset_less=True) for d in range(self.dims)]
             with m.If(self.dim.valid):
                 m.d.sync += Array(staged)[setting.index].eq(setting.count - 2)
+            for count, advances, value in zip(counts, advance, following, strict=True):
+                with m.If(advances):
+                    m.d.sync += count.eq(value)
             with m.If(self.start):
                 m.d.sync += [limit.eq(value) for limit, value in zip(limits, staged, strict=True)]
                 m.d.sync += [count.eq(value) for count, value in zip(counts, staged, strict=True)]
             return moves, running
-        with m.If(self.dim.valid):
-            m.d.sync += [
-                Array(limits)[setting.index].eq(setting.count - 2),
-                Array(counts)[setting.index].eq(setting.count - 2),
-            ]
+        for d in range(self.dims):
+            setting_comes = self.dim.valid & (setting.index == d)
+            with m.If(setting_comes):
+                m.d.sync += limits[d].eq(setting.count - 2)
+            # It comes late in its cycle, so it only enables the counter, which takes it for want of a walk.
+            with m.If(advance[d] | setting_comes):
+                m.d.sync += counts[d].eq(Mux(running, following[d], setting.count - 2))
         return moves, running

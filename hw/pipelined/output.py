@@ -18,6 +18,7 @@ from sateen.hw.pipelined.softmax import ROW, SCALE, Passes
 from sateen.hw.pipelined.walk import GroupWalk
 from sateen.hw.spec.nests import CHANNELS_DIM, OUTPUT_DIMS
 from sateen.hw.spec.timing import ADD_CYCLES, DIVIDE_CYCLES
+from sateen.hw.stream.delay import delayed
 from sateen.hw.stream.view import view
 
 __all__ = ["OutputUnit"]
@@ -294,6 +295,8 @@ class OutputUnit(wiring.Component):
         with its last item. Returns whether one is open."""
         has = self.features
         opened, opening, changing, part = Signal(), Signal(self.latency - 1), Signal(), Signal(2)
+        # Long before the first item; the section's last word comes late in its cycle.
+        begins = delayed(m, self.loaded, name="begins", reset=True)
         of_group = Signal(16) if has.softmax else walk.channels
         full = Mux(self.look_up, self.tables_full, self.full) if has.tables else self.full
         m.d.comb += [
@@ -303,7 +306,7 @@ class OutputUnit(wiring.Component):
             self.take.eq(opening[-2]),
         ]
         m.d.sync += [opening.eq((opening << 1) | walk.begin), changing.eq(walk.begin | opening[:-1].any())]
-        with m.If(self.loaded):
+        with m.If(begins):
             m.d.sync += of_group.eq(channels)
             if not has.overlap:
                 m.d.sync += part.eq(0)

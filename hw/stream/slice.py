@@ -37,8 +37,9 @@ class RegisterSlice(wiring.Component):
         m = Module()
         full, will_be_full = Signal(), Signal()
         arrives, leaves = self.i.valid & self.i.ready, self.o.valid & self.o.ready
-        m.d.comb += [self.i.ready.eq(~full), will_be_full.eq(Mux(arrives, self.o.valid & ~leaves, full & ~leaves))]
-        m.d.sync += [full.eq(will_be_full), self.o.valid.eq(arrives | full | (self.o.valid & ~leaves))]
+        # Neither place is taken without `o.valid`. So `o.ready`, which may come late in a cycle, counts by itself.
+        m.d.comb += [self.i.ready.eq(~full), will_be_full.eq(Mux(arrives, self.o.valid, full) & ~self.o.ready)]
+        m.d.sync += [full.eq(will_be_full), self.o.valid.eq(arrives | full | (self.o.valid & ~self.o.ready))]
         for segment, (given, wanted) in enumerate(segments(self.i.payload, self.o.payload)):
             # The place that takes the next item, one-hot; none while both are taken.
             open_places = Signal(2, init=1, name=f"open_{segment}")
