@@ -16,7 +16,7 @@ from pathlib import Path
 
 import results
 import sateen
-from inferences import PLACED, TALL
+from inferences import LEAN, PLACED, TALL
 from sateen.fpga.boards import BOARDS
 from sateen.frontends import load
 from sateen.graph import Graph
@@ -29,7 +29,7 @@ MODELS = ("ic_resnet8", "kws_dscnn", "visual_wake_words", "ad_autoencoder", "str
 CONFIGURATIONS = ("large", "large,weight_rows=4", "large,overlap=1", "large,weight_rows=4,overlap=1")
 CONFIGURATIONS += ("large,weight_rows=4,overlap=1,window_skip=16",)
 CONFIGURATIONS += ("large,weight_rows=4,overlap=1,window_skip=16,residual=2",)
-CONFIGURATIONS += (TALL, f"{TALL},residual=2", PLACED, BOARDS["icebreaker"].config)
+CONFIGURATIONS += (LEAN, TALL, f"{TALL},residual=2", PLACED, BOARDS["icebreaker"].config)
 
 
 def layers(graph: Graph, configuration: str) -> None:
