@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from sateen.graph import Add, AveragePool2D, Graph, Weighted
+from sateen.hw.spec.descriptor import Rounding
 from sateen.testing.graphs import Builder
 
 __all__ = ["NETWORKS", "mobilenet_v2", "narrowed", "streaming_wakeword", "visual_wake_words"]
@@ -57,6 +58,12 @@ class _MobileNet(Builder):
         return self.flatten().fully_connected(count).graph()
 
 
+def _as_tflite(graph: Graph) -> Graph:
+    """The graph with the rounding of TensorFlow Lite, in which its model is published."""
+    ops = [dataclasses.replace(op, rounding=Rounding.DOUBLE) if isinstance(op, Weighted) else op for op in graph.ops]
+    return dataclasses.replace(graph, ops=ops)
+
+
 def visual_wake_words(seed: int = 0) -> Graph:
     """MLPerf Tiny's: MobileNetV1 (arXiv:1704.04861) of width 0.25 at 96×96×3, two classes."""
     net = _MobileNet((96, 96, 3), np.random.default_rng(seed), name="visual_wake_words")
@@ -64,7 +71,7 @@ def visual_wake_words(seed: int = 0) -> Graph:
     blocks = [(16, 1), (32, 2), (32, 1), (64, 2), (64, 1), (128, 2), *[(128, 1)] * 5, (256, 2), (256, 1)]
     for outputs, stride in blocks:
         net.depthwise(stride).pointwise(outputs)
-    return net.classes(2)
+    return _as_tflite(net.classes(2))
 
 
 def streaming_wakeword(seed: int = 0) -> Graph:
@@ -73,7 +80,7 @@ def streaming_wakeword(seed: int = 0) -> Graph:
     net = Builder((30, 1, 40), np.random.default_rng(seed), name="streaming_wakeword")
     for outputs, frames in ((128, 3), (64, 5), (64, 10), (32, 15)):
         net.depthwise_conv2d((frames, 1)).conv2d(outputs, (1, 1))
-    return net.flatten().fully_connected(3).graph()
+    return _as_tflite(net.flatten().fully_connected(3).graph())
 
 
 def mobilenet_v2(seed: int = 0, *, size: int = 160) -> Graph:
