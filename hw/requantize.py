@@ -117,7 +117,7 @@ class Requantize(wiring.Component):
         if self.bits > 8:
             most = (1 << self.bits - 1) - 1
             below, above = Const(~most, signed(self.bits)), Const(most, signed(self.bits))
-        clamped = Mux(rounded < below, below, Mux(rounded > above, above, rounded))
+        clamped = Mux(rounded < below, below, Mux(above < rounded, above, rounded))
         m.d.comb += self.o.eq(stages.then(clamped, signed(self.bits)))
         return m
 

@@ -247,7 +247,7 @@ class Endpoint(wiring.Component):
         """
         count, waiting = Signal(COUNT), Signal(COUNT)
         known, writable, cut, overflow = Signal(), Signal(), Signal(), Signal()
-        missing = op.length - 1 > payload.left
+        missing = payload.left < op.length - 1
         if listed is not None:
             # Beside SDRAM this was the longest path. Carries of a difference are quicker than LUTs of a comparison.
             missing = (payload.left - op.length + 1)[-1]

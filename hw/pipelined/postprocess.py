@@ -105,5 +105,5 @@ class PostProcess(wiring.Component):
             largest = self.o.payload.data[lane]
             valid, first = largest_of[lane // FANOUT]
             with m.If(valid):
-                m.d.sync += largest.eq(Mux(first | (result > largest), result, largest))
+                m.d.sync += largest.eq(Mux(first | (largest < result), result, largest))
         return m

@@ -101,7 +101,7 @@ class Distances(wiring.Component):
         largest, late = self._largest(m, [line[byte] for byte in range(self.width)]), self.settle - 1
         counts = delayed(m, taken & (here == 0), late, name="counts", reset=True)
         fresh = delayed(m, begin, late, name="fresh")
-        with m.If(counts & (fresh | (largest > running))):
+        with m.If(counts & (fresh | (running < largest))):
             m.d.sync += running.eq(largest)
         with m.If(taken & begin & (here == 0)):
             m.d.sync += [of_second.eq(running), of_third.eq(of_second)]
@@ -121,7 +121,7 @@ class Distances(wiring.Component):
         level = 0
         while len(found) > 1:
             pairs, level = [found[start : start + 2] for start in range(0, len(found), 2)], level + 1
-            larger = [Mux(pair[0] > pair[-1], pair[0], pair[-1]).as_signed() for pair in pairs]
+            larger = [Mux(pair[-1] < pair[0], pair[0], pair[-1]).as_signed() for pair in pairs]
             found = [delayed(m, value, name=f"largest_{level}_{index}") for index, value in enumerate(larger)]
         return found[0]
 

@@ -62,8 +62,8 @@ class Runs(wiring.Component):
                 with m.If(self.i.valid):
                     m.next = "cut"
             with m.State("cut"):
-                m.d.sync += last.eq(left <= behind)
-                with m.If(left <= behind):
+                m.d.sync += last.eq(behind >= left)
+                with m.If(behind >= left):
                     m.d.sync += run.length.eq(left)
                 with m.Else():
                     m.d.sync += run.length.eq(behind)
