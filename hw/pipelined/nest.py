@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, Mux, ShapeLike, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, ShapeLike, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -169,22 +169,18 @@ class Nest(wiring.Component):
         advance = [go & ~more[d + 1 :].any() for d in range(self.dims)]
         with m.If(self.start):
             m.d.sync += [running.eq(1), first.eq(1), enter.eq(0)]
+        settings: list[Value] = [setting.count - 2] * self.dims
+        comes: list[Value] = [self.dim.valid & (setting.index == d) for d in range(self.dims)]
         if self.staged:
             staged = [Signal(signed(COUNT_BITS + 1), name=f"staged_{d}", reset_less=True) for d in range(self.dims)]
-            with m.If(self.dim.valid):
-                m.d.sync += Array(staged)[setting.index].eq(setting.count - 2)
-            for count, advances, value in zip(counts, advance, following, strict=True):
-                with m.If(advances):
-                    m.d.sync += count.eq(value)
-            with m.If(self.start):
-                m.d.sync += [limit.eq(value) for limit, value in zip(limits, staged, strict=True)]
-                m.d.sync += [count.eq(value) for count, value in zip(counts, staged, strict=True)]
-            return moves, running
+            for value, given, now in zip(staged, settings, comes, strict=True):
+                with m.If(now):
+                    m.d.sync += value.eq(given)
+            settings, comes = list(staged), [self.start] * self.dims
         for d in range(self.dims):
-            setting_comes = self.dim.valid & (setting.index == d)
-            with m.If(setting_comes):
-                m.d.sync += limits[d].eq(setting.count - 2)
-            # It comes late in its cycle, so it only enables the counter, which takes it for want of a walk.
-            with m.If(advance[d] | setting_comes):
-                m.d.sync += counts[d].eq(Mux(running, following[d], setting.count - 2))
+            with m.If(comes[d]):
+                m.d.sync += limits[d].eq(settings[d])
+            # Settings come late in a cycle, so that they only enable counters, which take them for want of a walk.
+            with m.If(advance[d] | comes[d]):
+                m.d.sync += counts[d].eq(Mux(running, following[d], settings[d]))
         return moves, running
