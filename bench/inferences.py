@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import results
 from results import Record
@@ -24,32 +25,12 @@ PLACED = (
 """24 rows with half the lanes, which nextpnr can place."""
 
 
-def models() -> str:
-    """Public models on `large` by the simulated device's counters."""
-    return _counted("large")
-
-
-def fastest() -> str:
-    """MLPerf Tiny's models on 16 rows with everything that saves cycles, by the simulated device's counters."""
-    return _counted(FASTEST)
-
-
-def lean() -> str:
-    """The same with fewer registers."""
-    return _counted(LEAN)
-
-
-def tall() -> str:
-    """The same on an array of 24 rows."""
-    return _counted(TALL)
-
-
-def tall_placed() -> str:
-    """The same with half the lanes."""
-    return _counted(PLACED)
+COUNTED = {"models": "large", "fastest": FASTEST, "lean": LEAN, "tall": TALL, "tall-placed": PLACED}
+"""Of each table of models by the simulated device's counters, the configuration."""
 
 
 def _counted(configuration: str) -> str:
+    """Public models on a configuration, by the simulated device's counters."""
     heads = ["model", ">layers", ">MACs", ">cycles", ">used", "tensors equal to", ""]
     rows = [
         [
@@ -66,7 +47,8 @@ def _counted(configuration: str) -> str:
 def weight_rows() -> str:
     """A model of fully connected layers by ``weight_rows``."""
     counted = [one for one in results.of_kind("model") if one["name"] == "ad_autoencoder"]
-    found = [one for one in counted if one["configuration"] not in (FASTEST, LEAN)]
+    others = set(COUNTED.values()) - {"large"}
+    found = [one for one in counted if one["configuration"] not in others]
     return table(
         ["configuration", ">cycles"],
         [[named(one, f"`{one['configuration']}`"), number(one["cycles"])] for one in found],
@@ -120,12 +102,8 @@ def _placed() -> list[Record]:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    **{name: partial(_counted, configuration) for name, configuration in COUNTED.items()},
     "benchmarks": benchmarks,
-    "fastest": fastest,
-    "lean": lean,
-    "models": models,
     "steps": steps,
-    "tall": tall,
-    "tall-placed": tall_placed,
     "weight-rows": weight_rows,
 }

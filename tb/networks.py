@@ -58,10 +58,14 @@ class _MobileNet(Builder):
         return self.flatten().fully_connected(count).graph()
 
 
+def _changed(graph: Graph, change: Callable[[Weighted], Weighted]) -> Graph:
+    """The graph with its operators that have weights changed."""
+    return dataclasses.replace(graph, ops=[change(op) if isinstance(op, Weighted) else op for op in graph.ops])
+
+
 def _as_tflite(graph: Graph) -> Graph:
     """The graph with the rounding of TensorFlow Lite, in which its model is published."""
-    ops = [dataclasses.replace(op, rounding=Rounding.DOUBLE) if isinstance(op, Weighted) else op for op in graph.ops]
-    return dataclasses.replace(graph, ops=ops)
+    return _changed(graph, lambda op: dataclasses.replace(op, rounding=Rounding.DOUBLE))
 
 
 def visual_wake_words(seed: int = 0) -> Graph:
@@ -96,10 +100,7 @@ def mobilenet_v2(seed: int = 0, *, size: int = 160) -> Graph:
 
 def narrowed(graph: Graph, bits: int) -> Graph:
     """The graph with weights of so many bits, the highest ones of its own."""
-    ops = [
-        dataclasses.replace(op, weights=op.weights >> 8 - bits) if isinstance(op, Weighted) else op for op in graph.ops
-    ]
-    return dataclasses.replace(graph, ops=ops)
+    return _changed(graph, lambda op: dataclasses.replace(op, weights=op.weights >> 8 - bits))
 
 
 NETWORKS: dict[str, Callable[[], Graph]] = {

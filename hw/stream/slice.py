@@ -37,7 +37,7 @@ class RegisterSlice(wiring.Component):
         m = Module()
         full, will_be_full = Signal(), Signal()
         arrives, leaves = self.i.valid & self.i.ready, self.o.valid & self.o.ready
-        # Neither place is taken without `o.valid`. So `o.ready`, which may come late in a cycle, counts by itself.
+        # A place holds an item only while `o.valid`. So `o.ready`, which may come late in a cycle, counts by itself.
         m.d.comb += [self.i.ready.eq(~full), will_be_full.eq(Mux(arrives, self.o.valid, full) & ~self.o.ready)]
         m.d.sync += [full.eq(will_be_full), self.o.valid.eq(arrives | full | (self.o.valid & ~self.o.ready))]
         for segment, (given, wanted) in enumerate(segments(self.i.payload, self.o.payload)):
