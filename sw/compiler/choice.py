@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sateen.compiler import sliding
+from sateen.compiler.ahead import overlapped
 from sateen.compiler.combining import Packer
 from sateen.compiler.lowering import Kernel, LookUp
 from sateen.compiler.model import Combining
 from sateen.compiler.neighbours import choose_together
-from sateen.compiler.passes import Pass, alike, block_rows, look_up_passes, passes, sliding_passes
+from sateen.compiler.passes import Pass, alike, block_rows, look_up_passes, mean_passes, passes, sliding_passes
 from sateen.compiler.placement import Placement
 from sateen.compiler.products import product_passes
 from sateen.compiler.schedule import DevicePhase
@@ -63,7 +64,9 @@ class Candidate:
     combining: Combining = Combining()
 
 
-def choose(placed: Placement, config: Config, *, combine: bool, channel_orders: Mapping[str, str]) -> dict[str, Chosen]:
+def choose(
+    placed: Placement, config: Config, *, combine: bool, channel_orders: Mapping[str, str], roomy: bool = True
+) -> dict[str, Chosen]:
     """The fastest way to compute each layer of the device, by its name.
 
     Parameters
@@ -72,8 +75,11 @@ def choose(placed: Placement, config: Config, *, combine: bool, channel_orders: 
         Whether sparse layers may be packed in tiles with selects.
     channel_orders
         Notes for the report on the order of channels, by the layers' names.
+    roomy
+        With ``overlap``, whether layers may take more descriptors and words of the weight store than they need, if that
+        saves cycles.
     """
-    chooser = _Chooser(config, Packer(config) if combine else None)
+    chooser = _Chooser(config, Packer(config) if combine else None, roomy)
     chosen: dict[str, Chosen] = {}
     for op in placed.graph.ops:
         if op.name not in placed.device:
@@ -109,14 +115,14 @@ def _descriptors(passes: Sequence[Pass]) -> list[Descriptor]:
     return [descriptor for each in passes for descriptor in each.descriptors]
 
 
-def _sensible(candidates: Sequence[Candidate]) -> list[list[Pass]]:
+def _sensible(candidates: Sequence[Candidate], *, roomy: bool) -> list[list[Pass]]:
     """Of the candidates, the fastest first, those that may be the fastest beside other layers, and need no more
-    descriptors and weights than the first."""
+    descriptors and weights than the first unless there is room."""
     best = candidates[0]
     fit = [
         candidate
         for candidate in candidates
-        if candidate.cycles - candidate.hidden < best.cycles and _fits_beside(candidate, best)
+        if candidate.cycles - candidate.hidden < best.cycles and (roomy or _fits_beside(candidate, best))
     ]
     shown = sorted(fit, key=lambda candidate: candidate.cycles - candidate.hidden)[:WAYS]
     return [best.passes, *(candidate.passes for candidate in shown if candidate is not best)]
@@ -132,8 +138,8 @@ def _fits_beside(candidate: Candidate, best: Candidate) -> bool:
 
 
 class _Chooser:
-    def __init__(self, config: Config, packer: Packer | None):
-        self.config, self.packer = config, packer
+    def __init__(self, config: Config, packer: Packer | None, roomy: bool = True):
+        self.config, self.packer, self.roomy = config, packer, roomy
         self.ways: dict[str, list[list[list[Pass]]]] = {}
         """With ``overlap``, of each layer's kernels, the ways that may be the fastest beside other layers; the fastest
         alone is the first."""
@@ -188,7 +194,7 @@ class _Chooser:
         dense = candidates[0]
         if self.packer is None:
             if self.config.overlap:
-                self.ways.setdefault(op.name, []).append(_sensible(candidates))
+                self.ways.setdefault(op.name, []).append(_sensible(candidates, roomy=self.roomy))
             return dense
         budget = getattr(op, "terms", None)
         packed = [] if budget else self.packer.packed(kernel)
@@ -225,9 +231,13 @@ class _Chooser:
         config = self.config
         for each in (kernel, *alike(kernel, config)):
             yield from self._blocks(each, source, target)
+        if in_lines := mean_passes(kernel, config, source=source, target=target, words=config.weight_words):
+            yield self._candidate(kernel, in_lines)
         slides = [kernel, *sliding.interleaved(kernel, config)] if sliding.supports(kernel, config) else []
         for slid in slides:
             for walk in sliding.walks(slid, config):
+                if walk.apart and not self.roomy:
+                    continue
                 in_walks = sliding_passes(slid, config, walk, source=source, target=target, words=config.weight_words)
                 if in_walks:
                     yield self._candidate(kernel, in_walks)
@@ -242,6 +252,9 @@ class _Chooser:
             yield self._candidate(kernel, in_blocks)
 
     def _candidate(self, kernel: Kernel, passes: list[Pass]) -> Candidate:
-        expected = predict(_descriptors(passes), self.config)
+        program = _descriptors(passes)
+        if self.config.overlap:
+            program = overlapped(program, self.config)
+        expected = predict(program, self.config)
         cycles = sum(counters.cycles for counters in expected)
         return Candidate(kernel=kernel, passes=passes, cycles=cycles, hidden=expected[-1].output)

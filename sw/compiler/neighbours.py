@@ -4,6 +4,7 @@ fastest alone may end with results for which the next layer waits, and another o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 from sateen.compiler.ahead import overlapped
 from sateen.hw.spec.config import Config
@@ -21,28 +22,15 @@ SWEEPS = 3
 def choose_together(ways: Sequence[Sequence[Way]], config: Config) -> list[int]:
     """For each kernel of a sequence that the device runs without a stop, which of its ways to take.
 
-    Begins with each kernel's first way, which should be the fastest alone. Then, kernel by kernel, it takes the way
-    with which this kernel and its two neighbours take the fewest cycles, until nothing changes. The result takes no
-    more cycles than the first ways do.
+    Begins with each kernel's first way, which should be the fastest alone, and with that of the fewest descriptors.
+    Then, kernel by kernel, it takes the way with which this kernel and its two neighbours take the fewest cycles, until
+    nothing changes; and then the ways of two kernels at a time. The result takes no more cycles than the first ways do.
     """
-    chain = _Chain(ways, config)
-    first = [0] * len(ways)
-    chosen = list(first)
-    for _ in range(SWEEPS):
-        before = list(chosen)
-        for place, alternatives in enumerate(ways):
-            around = range(max(0, place - 1), min(len(ways), place + 2))
-
-            def cost(index: int, place: int = place, around: range = around) -> tuple[int, bool]:
-                trial = [*chosen[:place], index, *chosen[place + 1 :]]
-                return chain.cycles(around, trial), index != chosen[place]
-
-            if len(alternatives) > 1:
-                chosen[place] = min(range(len(alternatives)), key=cost)
-        if chosen == before:
-            break
-    whole = range(len(ways))
-    return chosen if chain.cycles(whole, chosen) < chain.cycles(whole, first) else first
+    chain, whole = _Chain(ways, config), range(len(ways))
+    fewest = [min(range(len(each)), key=lambda way: len(each[way])) for each in ways]
+    starts = [[0] * len(ways), *([fewest] if any(fewest) else [])]
+    found = [each for start in starts for each in (start, chain.improved(start))]
+    return min(found, key=lambda chosen: chain.cycles(whole, chosen))
 
 
 class _Chain:
@@ -53,9 +41,36 @@ class _Chain:
         self.config = config
         self.ways = [[overlapped(way, config) for way in alternatives] for alternatives in ways]
         self.last: dict[tuple[int, int, int], Descriptor] = {}
+        self.known: dict[tuple[range, tuple[int, ...]], int] = {}
+        """Cycles by places and their ways."""
+
+    def improved(self, start: Sequence[int]) -> list[int]:
+        """The choice to which those of one kernel lead, and then those of two neighbours at a time."""
+        chosen = list(start)
+        for together in (1, 2):
+            for _ in range(SWEEPS):
+                before = list(chosen)
+                for place in range(len(chosen) - together + 1):
+                    chosen = self._best(chosen, place, place + together)
+                if chosen == before:
+                    break
+        return chosen
+
+    def _best(self, chosen: list[int], begin: int, end: int) -> list[int]:
+        """The best choice for the kernels from ``begin`` to ``end``, beside the others."""
+        around = range(max(0, begin - 1), min(len(chosen), end + 1))
+        some = product(*(range(len(ways)) for ways in self.ways[begin:end]))
+        trials = [[*chosen[:begin], *each, *chosen[end:]] for each in some]
+        return min([chosen, *trials], key=lambda trial: self.cycles(around, trial))
 
     def cycles(self, places: range, chosen: Sequence[int]) -> int:
         """What the kernels at some places take, from the first of them on."""
+        key = places, tuple(chosen[place] for place in places)
+        if key not in self.known:
+            self.known[key] = self._predicted(places, chosen)
+        return self.known[key]
+
+    def _predicted(self, places: range, chosen: Sequence[int]) -> int:
         program: list[Descriptor] = []
         for place in places:
             if program:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sateen.compiler import sliding
+from sateen.compiler import means, sliding
 from sateen.compiler.lowering import Kernel, LookUp, parameter_words, repeated, split
 from sateen.compiler.shared_bytes import packed
 from sateen.hw.spec.config import Config
@@ -20,7 +20,7 @@ from sateen.hw.spec.pe import ACTIVATION_POINT_BIT, SELECTS_BIT
 from sateen.hw.spec.recurrent import Target
 from sateen.hw.spec.residual import RESIDUAL_UNIT
 
-__all__ = ["Pass", "alike", "block_rows", "look_up_passes", "passes", "relocated", "sliding_passes"]
+__all__ = ["Pass", "alike", "block_rows", "look_up_passes", "mean_passes", "passes", "relocated", "sliding_passes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,12 +217,25 @@ def sliding_passes(
     return result
 
 
+def mean_passes(kernel: Kernel, config: Config, *, source: int, target: int, words: int) -> list[Pass]:
+    """As :func:`passes`, for the mean of an image; none if it is none, or its weights do not fit."""
+    first = means.together(kernel, config)
+    store = None if first is None else sliding.words(first, config, means.WALK)
+    if first is None or store is None or store.shape[1] > words:
+        return []
+    groups = kernel.channels // config.cols
+    return [_pass(store, [means.descriptor(first, config, groups=groups, source=source, target=target)], config)]
+
+
 def _pass(
     groups: NDArray[np.int8], descriptors: Iterable[Descriptor], config: Config, before: NDArray[np.int8] | None = None
 ) -> Pass:
     """A pass of weight words, [groups, words, cols], and descriptors that use all of them, and others ``before``.
-    Repeated scales are left out, and repeated biases too, if the device reads them again."""
-    one_scale, same_biases = repeated(groups[:, -config.parameter_words :], config)
+    Repeated scales are left out, and repeated biases too, if the device reads them again: if each of the descriptors
+    begins with the first group."""
+    descriptors = list(descriptors)
+    whole = not any(d.weights.base for d in descriptors)
+    one_scale, same_biases = repeated(groups[:, -config.parameter_words :], config) if whole else (False, False)
     more = 0 if same_biases else BIAS_BYTES if one_scale else config.parameter_words
     behind = groups.shape[1] - config.parameter_words + more
     stored = [group[:behind] if index else group for index, group in enumerate(groups)]

@@ -22,6 +22,9 @@ from sateen.hw.spec.descriptor import ActivationStream, Descriptor, OutputStream
 from sateen.hw.spec.nests import Dim
 from sateen.hw.spec.pe import SKIP_BIT, skip_rows
 
+LEAD_BEATS = 150
+"""Of the walks before others that follow: so many hide the latency of a descriptor."""
+
 __all__ = ["Walk", "descriptors", "interleaved", "supports", "walks", "words"]
 
 
@@ -40,6 +43,11 @@ class Walk:
     first."""
     skips: bool = False
     """Whether beats are left out between the lines of the window, which is longer than the tile has rows."""
+    apart: int = 0
+    """If not 0, the padding behind the walk over a group of channels, or a block, serves as that before the next one.
+    Only this many groups, the first of the first block, begin with their own."""
+    follows: bool = False
+    """Whether the walks follow such others."""
 
     def line_rows(self, kernel: Kernel, config: Config) -> int:
         """Rows of the tile from one line of the window to the next."""
@@ -73,12 +81,17 @@ def _padding_before(kernel: Kernel, axis: int) -> int:
     return -kernel.origin[0] if axis == 0 else -kernel.origin[1] // kernel.depth
 
 
+def _padding(kernel: Kernel, axis: int) -> tuple[int, int]:
+    """Positions of padding before the input's first and behind its last."""
+    before, inputs = _padding_before(kernel, axis), (kernel.height, kernel.width // kernel.depth)[axis]
+    return before, (kernel.out[axis] - 1) * _strides(kernel)[axis] + _sizes(kernel)[axis] - before - inputs
+
+
 def _wraps(kernel: Kernel, axis: int) -> bool:
     """Whether the padding before the input's positions is also there behind them, for all parts of the filters."""
     if kernel.filter_step:
         return False
-    before, inputs = _padding_before(kernel, axis), (kernel.height, kernel.width // kernel.depth)[axis]
-    behind = (kernel.out[axis] - 1) * _strides(kernel)[axis] + _sizes(kernel)[axis] - before - inputs
+    before, behind = _padding(kernel, axis)
     return 0 < before <= min(behind, _sizes(kernel)[axis] - 1)
 
 
@@ -125,7 +138,36 @@ def interleaved(kernel: Kernel, config: Config) -> Iterator[Kernel]:
 
 def walks(kernel: Kernel, config: Config) -> Iterator[Walk]:
     """All walks whose windows fit the rows of the tile; and those that leave out beats, if the device can, with the
-    fewest blocks, and with blocks that leave no rest."""
+    fewest blocks, and with blocks that leave no rest.
+
+    Where layers overlap, another descriptor takes few cycles. Then walks whose padding may be that of the next one come
+    in that form, too.
+    """
+    for walk in _apart(kernel, config):
+        yield walk
+        if config.overlap and _may_follow(walk, kernel, config):
+            groups, beats = -(-kernel.channels // config.cols), _lines(walk, kernel) * walk.span(kernel)
+            for apart in sorted({1, min(groups, -(-LEAD_BEATS // beats))}):
+                yield dataclasses.replace(walk, apart=apart)
+
+
+def _may_follow(walk: Walk, kernel: Kernel, config: Config) -> bool:
+    """Whether there are several walks, and each ends with all the padding that comes before the next one."""
+    assert kernel.filters is not None
+    outer, inner = walk.outer, 1 - walk.outer
+    count = -(-kernel.channels // config.cols) * -(-kernel.out[inner] // walk.results)
+    whole = walk.parts(kernel) == len(kernel.filters) == 1 and kernel.out[outer] * walk.results <= config.positions
+    before, behind = _padding(kernel, outer)
+    return count > 1 and whole and 0 < before <= min(behind, _sizes(kernel)[outer] - 1)
+
+
+def _lines(walk: Walk, kernel: Kernel) -> int:
+    """Lines of one walk over all results."""
+    return (kernel.out[walk.outer] - 1) * _strides(kernel)[walk.outer] + walk.kernel_steps
+
+
+def _apart(kernel: Kernel, config: Config) -> Iterator[Walk]:
+    """The walks, each with its own padding."""
     yield from _within_rows(kernel, config)
     for outer in (0, 1) if config.window_skip else ():
         total = kernel.out[1 - outer]
@@ -203,17 +245,35 @@ def words(kernel: Kernel, config: Config, walk: Walk) -> NDArray[np.int8]:
 def descriptors(
     kernel: Kernel, config: Config, walk: Walk, *, source: int, target: int, groups: tuple[int, int]
 ) -> Iterator[Descriptor]:
-    """Descriptors for ``groups`` = (first, count) of channels. The last block along the inner axis may compute some
-    results again."""
+    """Descriptors for ``groups`` = (first, count) of channels. The last block along the inner axis is shorter where the
+    same weights serve it; else it may compute some results again."""
     inner, total = 1 - walk.outer, kernel.out[walk.outer]
     limit = max(1, config.positions // walk.results)
+    full, rest = divmod(kernel.out[inner], walk.results)
+    shorter = dataclasses.replace(walk, results=rest)
+    if rest and walk.skips and not walk.apart and shorter.skipped(kernel, config) >= 0:
+        behind = (shorter, (kernel.out[inner] - rest, 1))
+    else:
+        behind = (walk, (kernel.out[inner] - walk.results, int(rest > 0)))
     for begin in range(0, total, limit):
         lines = (begin, min(limit, total - begin))
-        full, rest = divmod(kernel.out[inner], walk.results)
-        yield _descriptor(kernel, config, walk, source, target, groups, lines, (0, full))
-        if rest:
-            last = (kernel.out[inner] - walk.results, 1)
-            yield _descriptor(kernel, config, walk, source, target, groups, lines, last)
+        if not walk.apart:
+            for each, blocks in ((walk, (0, full)), behind):
+                if blocks[1]:
+                    yield _descriptor(kernel, config, each, source, target, groups, lines, blocks)
+            continue
+        # The first groups of the first block begin with padding; then come its other groups, and other blocks.
+        (first, count), following = groups, dataclasses.replace(walk, follows=True)
+        apart = min(walk.apart, count)
+        yield _descriptor(kernel, config, walk, source, target, (first, apart), lines, (0, 1))
+        if count > apart:
+            some = (first + apart, count - apart)
+            others = _descriptor(kernel, config, following, source, target, some, lines, (0, 1))
+            base = apart * (others.weights.words + config.parameter_words)
+            yield dataclasses.replace(others, weights=dataclasses.replace(others.weights, base=base))
+        for blocks in ((walk.results, full - 1), behind[1]):
+            if blocks[1]:
+                yield _descriptor(kernel, config, following, source, target, groups, lines, blocks)
 
 
 def _descriptor(
@@ -221,7 +281,7 @@ def _descriptor(
     lines: tuple[int, int], blocks: tuple[int, int],
 ) -> Descriptor:  # fmt: skip
     """One descriptor: ``lines`` = (first result along the outer axis, count), ``blocks`` = (first result along the
-    inner axis, number of blocks)."""
+    inner axis, number of blocks). The walk begins with its padding, unless it follows another one."""
     outer, inner = walk.outer, 1 - walk.outer
     (first, count), (corner, repeats) = lines, blocks
     steps, channel = kernel.result_steps, groups[0] * config.cols
@@ -262,7 +322,9 @@ def _activations(
     offset = [0, 0]
     offset[outer], offset[inner] = first * strides[outer], corner * strides[inner]
     before = _padding_before(kernel, inner) if walk.wraps else 0
-    offset[outer] -= walk.wraps
+    # Lines before that of the first result's window, or behind the padding that the walk before ends with.
+    more = -_padding_before(kernel, outer) if walk.follows else int(walk.wraps)
+    offset[outer] -= more
     offset[inner] += before
     row, x = kernel.origin[0] + offset[0], kernel.origin[1] + offset[1] * kernel.depth + groups[0] * config.cols
     return ActivationStream(
@@ -274,7 +336,7 @@ def _activations(
         padding=kernel.padding,
         settings=config.pe_kind.settings(kernel.precision).beats | walk.skipped(kernel, config) << SKIP_BIT,
         sliding=Sliding(
-            first_y=walk.kernel_steps - 1 + walk.wraps,
+            first_y=walk.kernel_steps - 1 + more,
             first_x=sizes[inner] - 1 - before,
             step_y=strides[outer],
             step_x=strides[inner],
@@ -285,7 +347,7 @@ def _activations(
             Dim(len(kernel.filters), at(1, 0, kernel.filter_step)),
             Dim(walk.parts(kernel), at(outer, walk.kernel_steps)),
             Dim(1, at(0, 0)),
-            Dim((count - 1) * strides[outer] + walk.kernel_steps + walk.wraps, at(outer, 1)),
+            Dim((count - 1) * strides[outer] + walk.kernel_steps + more, at(outer, 1)),
             Dim(walk.span(kernel), at(inner, 1)),
             Dim(1, at(0, 0)),
             Dim(1, at(0, 0)),

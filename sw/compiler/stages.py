@@ -105,13 +105,19 @@ def compile(
             precise, placed = plain, others
     report_refused(placed, strict=strict)
     report_parts(placed, config)
-    chosen = choose(placed, config, combine=combines, channel_orders=rewritten.channel_orders)
-    model = assemble(placed, chosen, config)
-    if placed.staying and not model.resident:
-        # Beside tensors that stay each tile has a program of its own, which may be what no longer fits.
-        others = place(precise, config, staying=False)
-        chosen = choose(others, config, combine=combines, channel_orders=rewritten.channel_orders)
-        model = min((model, assemble(others, chosen, config)), key=bytes_per_inference)
+
+    def made(placed: Placement, *, roomy: bool = True) -> Model:
+        orders = rewritten.channel_orders
+        chosen = choose(placed, config, combine=combines, channel_orders=orders, roomy=roomy)
+        return assemble(placed, chosen, config)
+
+    model = made(placed)
+    if not model.resident:
+        # What saves cycles takes descriptors and words. Beside tensors that stay each tile has a program of its own.
+        # These may be what no longer fits.
+        smaller = [made(placed, roomy=False)] if config.overlap else []
+        smaller += [made(place(precise, config, staying=False))] if placed.staying else []
+        model = min((model, *smaller), key=bytes_per_inference)
     verify_program(model)
     return dataclasses.replace(model, trusted=True)
 

@@ -23,6 +23,7 @@ LAYERS = {
     "a wide line": ((3, 18, 3), (3, 3), {"padding": SAME}),
     "a high column": ((20, 2, 3), (3, 3), {"padding": SAME}),
     "padding shared": ((4, 6, 5), (3, 3), {"padding": SAME}),
+    "padding shared by groups": ((4, 6, 10), (3, 3), {"padding": SAME}),
     "every second": ((4, 9, 3), (3, 3), {"padding": SAME, "stride": (2, 2)}),
     "two lines at a time": ((4, 8, 3), (5, 3), {"padding": ((2, 2), (1, 1))}),
     "as long as can be": ((3, 19, 3), (2, 3), {}),
@@ -113,6 +114,10 @@ def test_windows_over_the_last_rows():
             np.testing.assert_array_equal(loaded.run(x), run(graph, x)[graph.outputs[0]])
             for layer in loaded.profile.layers:
                 assert abs(layer.counters.cycles - layer.layer.predicted.cycles) <= 3
+        shared = graph_of("padding shared by groups")
+        (kernel,) = lower_operator(shared.ops[0], shared.tensors, device.config).kernels
+        assert {walk.apart for walk in sliding.walks(kernel, device.config)} == {0, 1, 3}
+        ways.check(device, shared, random_input(shared, np.random.default_rng(3)))
         for case in range(6):
             graph = ways.random_layer(np.random.default_rng([seeds.BASE, case]))
             ways.check(device, graph, random_input(graph, np.random.default_rng(case)))

@@ -1,5 +1,6 @@
 """Windows that slide over the columns: small images, and weights that never stand on one another."""
 
+import contextlib
 import dataclasses
 import itertools
 
@@ -11,6 +12,7 @@ import ways
 from sateen.compiler import sliding
 from sateen.compiler.lowering import lower_operator
 from sateen.compiler.notes import notes
+from sateen.errors import InternalError
 from sateen.graph import run
 from sateen.hw.spec.config import parse_config
 from sateen.hw.spec.descriptor import Descriptor
@@ -100,10 +102,18 @@ def right_walks(config, graph, size, kernel, stride, padding):
                     continue
             if max(places) < config.sliding_rows and results <= config.positions:
                 yield sliding.Walk(outer, results, steps, wraps)
+                # All lines of padding before the image are also the last ones of each walk, which is over all results,
+                # and each window has some of the image.
+                lines = [step - padding[outer][0] for step in range((out[outer] - 1) * stride[outer] + kernel[outer])]
+                above, below = sum(line < 0 for line in lines), sum(line >= size[outer] for line in lines)
+                whole = steps == kernel[outer] and out[outer] * results <= config.positions
+                several = results < out[inner] and config.overlap
+                if several and whole and 0 < above <= below and above < kernel[outer]:
+                    yield sliding.Walk(outer, results, steps, wraps, apart=1)
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("name", ["small", "small,positions=16", "small,rows=20,positions=16", PAIRS, FEW])
+@pytest.mark.parametrize("name", ["small,overlap=1", "small,positions=16", "small,rows=20,positions=16", PAIRS, FEW])
 def test_every_walk_that_is_right(layer, name):
     config = parse_config(name)
     kernel, graph = kernel_of(config, *layer)
@@ -167,18 +177,64 @@ def test_interleaved(channels, stride, beats):
     assert layer.predicted.busy == beats
 
 
+def same_size(shape, layers=1):
+    """Depthwise layers whose results have the size of their inputs."""
+    builder = Builder(shape, np.random.default_rng(1))
+    for _ in range(layers):
+        builder.depthwise_conv2d((3, 3), padding=((1, 1), (1, 1)))
+    return builder.graph()
+
+
+@pytest.mark.parametrize(
+    ("shape", "device", "beats"),
+    [
+        # Lines of 6 pixels and one of padding: 8 of them and one before, and 7 for each of the other groups.
+        ((6, 6, 128), "large,window_skip=16", 63 + 7 * 49),
+        ((6, 6, 128), "large,rows=24", 63 + 7 * 49),
+        # Two blocks of 6 columns of results, from 8 columns and 14 rows. Two walks hide a descriptor's latency.
+        ((12, 12, 32), "large,window_skip=16", 8 * (2 * 14 + 2 * 13)),
+    ],
+)
+def test_padding_between_walks(shape, device, beats):
+    """What lies behind one group of channels, or one block, also lies before the next."""
+    (layer,) = sateen.compile(same_size(shape), f"{device},overlap=1").layers
+    assert layer.predicted.busy == beats
+
+
+@pytest.mark.parametrize(("descriptors", "beats"), [(4, 3 * 63 + 5 * 49), (3, 8 * 63)])
+def test_descriptors_that_do_not_fit(descriptors, beats):
+    """Padding between groups takes one more for each layer. Where these are too many, none is taken."""
+    config = f"large,window_skip=16,overlap=1,descriptors={descriptors}"
+    model = sateen.compile(same_size((6, 6, 128), layers=2), config)
+    assert model.resident and model.layers[1].predicted.busy == beats
+
+
+@pytest.mark.parametrize(("below", "right"), [(1, True), (0, False)])
+def test_padding_that_is_not_there(below, right, monkeypatch):
+    """Where a walk ends with lines of the image, the compiler finds its own mistake."""
+    config = parse_config("small,overlap=1")
+    graph = Builder((4, 2, 20), np.random.default_rng(1)).depthwise_conv2d((3, 2), padding=((1, below), (0, 0))).graph()
+    monkeypatch.setattr(sliding, "_may_follow", lambda walk, kernel, config: walk.outer == 0 and walk.kernel_steps == 3)
+    (kernel,) = lower_operator(graph.ops[0], graph.tensors, config).kernels
+    assert any(walk.apart for walk in sliding.walks(kernel, config))
+    with contextlib.nullcontext() if right else pytest.raises(InternalError, match="bias is larger by"):
+        for some in ways.batches(graph, config):
+            ways.compiled(ways.copies(graph, some), graph, config)
+
+
 @pytest.mark.parametrize("layer", LAYERS)
 def test_programs_of_every_walk(layer):
     """Where the accumulators hold few lines of results, in as few descriptors as there can be. The compiler compares
     each program with the layer."""
-    config = parse_config("small,positions=16")
+    config = parse_config("small,positions=16,overlap=1")
     kernel, graph = kernel_of(config, *layer)
     several = 0
     for walk in sliding.walks(kernel, config):
         made = list(sliding.descriptors(kernel, config, walk, source=0, target=0, groups=(0, 1)))
         lines, blocks = kernel.out[walk.outer], kernel.out[1 - walk.outer]
         times = -(-lines // (config.positions // walk.results))
-        assert len(made) == times * (1 + (blocks % walk.results > 0))
+        more = walk.apart > 0 and blocks >= 2 * walk.results
+        assert len(made) == times * (1 + (blocks % walk.results > 0) + more)
         several += times > 1
     assert several
     for some in ways.batches(graph, config):

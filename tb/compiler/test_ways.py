@@ -9,6 +9,7 @@ import pytest
 import sateen
 import seeds
 import ways
+from sateen.compiler import means
 from sateen.compiler.lowering import lower_operator
 from sateen.compiler.passes import alike
 from sateen.graph import AveragePool2D, DepthwiseConv2D, MaxPool2D, run
@@ -92,7 +93,8 @@ def whole(kind, channels, rng):
 
 
 def test_groups_that_are_alike():
-    """Groups of channels as columns of results, where all do the same; on small arrays that is what is chosen."""
+    """Groups of channels as columns of results, where all do the same; on small arrays that is what is chosen. A mean's
+    window slides over them, too."""
     rng = np.random.default_rng(1)
     with sateen.open("sim:small") as device:
         for kind, channels, count in ((AveragePool2D, 24, 1), (MaxPool2D, 16, 1), (AveragePool2D, 8, 0),
@@ -100,6 +102,7 @@ def test_groups_that_are_alike():
             graph = whole(kind, channels, rng)
             (kernel,) = lower_operator(graph.ops[0], graph.tensors, device.config).kernels
             assert len(list(alike(kernel, device.config))) == count
+            assert (means.together(kernel, device.config) is not None) == (kind is AveragePool2D and count == 1)
             assert ways.check(device, graph, random_input(graph, rng)) > count
     (layer,) = sateen.compile(whole(AveragePool2D, 64, rng), "small").layers
     assert layer.predicted.cycles < 320

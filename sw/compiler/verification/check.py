@@ -179,7 +179,8 @@ class _Verifier:
         key = place.segment, place.index
         if key not in self.decoded:
             store = self.stores.get(place.segment, self.model.segments[place.segment].weights)
-            self.decoded[key] = Layered(self._descriptor(place), store, self.config)
+            before = self.programs[place.segment][place.index - 1] if place.follows else None
+            self.decoded[key] = Layered(self._descriptor(place), store, self.config, before)
         return self.decoded[key]
 
     def _writes_everything(self, op: Op, places: list[Place]) -> None:

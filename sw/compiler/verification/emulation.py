@@ -5,6 +5,7 @@ Memory holds float64 numbers, any that are whole and below 2^21: products with w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -48,10 +49,13 @@ class Results:
 
 
 class Layered:
-    """A descriptor with its weights, which are decoded once."""
+    """A descriptor with its weights, which are decoded once. ``before`` is the one that is always executed before it,
+    if there is one."""
 
-    def __init__(self, descriptor: Descriptor, store: NDArray[np.int8], config: Config):
-        self.descriptor, self.config = descriptor, config
+    def __init__(
+        self, descriptor: Descriptor, store: NDArray[np.int8], config: Config, before: Descriptor | None = None
+    ):
+        self.descriptor, self.config, self.before = descriptor, config, before
         self.looks_up = descriptor.output.combine != Combine.NONE
         point = descriptor.activations.settings >> ACTIVATION_POINT_BIT & 0xFF if config.products else 0
         self.zero_point = point - ((point & 0x80) << 1)
@@ -105,13 +109,17 @@ class Layered:
         for begin in range(0, groups, groups if shared else each):
             some = slice(begin, groups if shared else begin + each)
             group = np.arange(groups)[some]
-            result[:, some] = self._part(stream, base, group[:1] if shared else group, weights[some], beats, memory)
+            walk = (block[:, None] * groups + group) * count
+            read = group[:1] if shared else group
+            result[:, some] = self._part(stream, base, read, weights[some], beats, memory, walk)
         return result.reshape(len(block), groups, -1, taps, cols).swapaxes(3, 4)
 
     def _part(
-        self, stream: ActivationStream, base: Ints, group: Ints, weights: Floats, beats: Ints, memory: Floats
-    ) -> Floats:
-        """Sums of some groups. ``base`` is [blocks, tiles, positions, 3]."""
+        self, stream: ActivationStream, base: Ints, group: Ints, weights: Floats, beats: Ints, memory: Floats,
+        walk: Ints,
+    ) -> Floats:  # fmt: skip
+        """Sums of some groups. ``base`` is [blocks, tiles, positions, 3], ``walk`` [blocks, groups] the number of
+        walks before those of a group."""
         groups, count, depth, cols = weights.shape
         at = base[None] + _coordinates(stream, {CHANNELS_DIM: group})[:, None, None, None]
         if stream.sliding is None:
@@ -131,9 +139,21 @@ class Layered:
         before = beats[:, None] - np.array([0] * still + sample_ages(depth - still, skip))
         back = _walked(stream, before) - _walked(stream, beats)[:, None]
         data = _read(stream, (at[..., None, :] + back)[..., None, :], np.arange(cols), memory)
-        data = np.where((before >= 0)[:, :, None], data, UNKNOWN)
+        if (before < 0).any():
+            tile = walk.T[..., None] + np.arange(count)
+            data = np.where((before >= 0)[:, :, None], data, self._left(tile, before, np.arange(cols)))
         data[..., :still, :] = _read(stream, at[..., None, :], np.arange(still), memory)[..., None]
         return np.einsum("gbtprc,gtrc->bgpc", data, weights)
+
+    def _left(self, walk: Ints, before: Ints, lanes: Ints) -> Floats:
+        """What beats of negative numbers, [n, rows], take in walks [...]: the padding with which the walk before ended,
+        be it the last of the descriptor before; else it is unknown: [..., n, rows, lanes]."""
+        stream, previous = self.descriptor.activations, self.before.activations if self.before else None
+        result = _padding(stream, walk - 1, before, lanes)
+        if previous is None or previous.sliding is None or previous.settings != stream.settings:
+            return np.where((walk > 0)[..., None, None, None], result, UNKNOWN)
+        last = math.prod(dim.count for dim in previous.dims[:Y_DIM]) - 1
+        return np.where((walk > 0)[..., None, None, None], result, _padding(previous, np.array(last), before, lanes))
 
     def _looked_up(self, block: Ints, position: Ints, memory: Floats) -> Floats:
         """Combined entries at positions [n, 1]: [blocks, groups, n, cols, 1]."""
@@ -176,7 +196,7 @@ class Layered:
             """The lines of a pass over each row, side by side."""
             stream = self.descriptor.activations
             beats = (3 * (row + number) + number)[:, None] * lines + np.arange(lines)
-            at = np.array([stream.row, stream.x, stream.address]) + _walked(stream, beats, outermost=0)
+            at = np.array([stream.row, stream.x, stream.address]) + _walked(stream, beats, begin=0)
             return _read(stream, at[:, :, None], np.arange(cols), memory).reshape(len(row), -1).astype(np.int64)
 
         largest = passed(0).max(axis=1, keepdims=True)
@@ -298,15 +318,25 @@ def positions(stream: ActivationStream) -> int:
     return len(_kept(counts[0], s.first_y, s.step_y)) * len(_kept(counts[1], s.first_x, s.step_x))
 
 
-def _walked(stream: ActivationStream, beats: Ints, *, outermost: int = Y_DIM) -> Ints:
-    """By how much counters, those that walk over positions or from another one on, have changed the coordinates at a
-    beat: [..., 3]."""
+def _walked(stream: ActivationStream, beats: Ints, *, begin: int = Y_DIM, end: int | None = None) -> Ints:
+    """By how much counters, those that walk over positions or others, have changed the coordinates at a beat:
+    [..., 3]."""
     total = np.zeros((*beats.shape, 3), np.int64)
-    first, *inner = stream.dims[outermost:]
+    first, *inner = stream.dims[begin:end]
     for dim in reversed(inner):
         beats, value = np.divmod(beats, dim.count)
         total += value[..., None] * np.array(dim.strides)
     return total + beats[..., None] * np.array(first.strides)
+
+
+def _padding(stream: ActivationStream, walk: Ints, before: Ints, lanes: Ints) -> Floats:
+    """What beats that come ``before`` [n, rows] the end of walks [...] take, where it is padding: [..., n, rows,
+    lanes]."""
+    beat = math.prod(dim.count for dim in stream.dims[Y_DIM:]) + before
+    start = np.array([stream.row, stream.x, stream.address]) + _walked(stream, walk, begin=0, end=Y_DIM)
+    at = start[..., None, None, :] + _walked(stream, beat)
+    known = (beat >= 0)[..., None] & ~_inside(stream, at[..., None, :], lanes)
+    return np.where(known, float(stream.padding), UNKNOWN)
 
 
 def _coordinates(stream: ActivationStream, values: dict[int, Ints | None]) -> Ints:
@@ -321,6 +351,11 @@ def _coordinates(stream: ActivationStream, values: dict[int, Ints | None]) -> In
 
 def _read(stream: ActivationStream, at: Ints, lanes: Ints, memory: Floats) -> Floats:
     """The bytes of beats at coordinates [..., 1, 3]: [..., lanes]."""
-    row, x, address = at[..., 0], at[..., 1] + lanes, at[..., 2] + lanes
-    inside = (row >= 0) & (row < stream.height) & (x >= 0) & (x < stream.width)
-    return np.where(inside, memory[address % len(memory)], float(stream.padding))
+    address = at[..., 2] + lanes
+    return np.where(_inside(stream, at, lanes), memory[address % len(memory)], float(stream.padding))
+
+
+def _inside(stream: ActivationStream, at: Ints, lanes: Ints) -> NDArray[np.bool_]:
+    """Which bytes of beats at coordinates [..., 1, 3] are no padding: [..., lanes]."""
+    row, x = at[..., 0], at[..., 1] + lanes
+    return (row >= 0) & (row < stream.height) & (x >= 0) & (x < stream.width)

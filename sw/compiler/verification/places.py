@@ -26,6 +26,8 @@ class Place:
     """Of the results, which begin at byte ``first`` of the output."""
     first: int
     size: int
+    follows: bool
+    """The descriptor before it is always executed right before it."""
 
     def __str__(self) -> str:
         return f"descriptor {self.index} of segment {self.segment}"
@@ -37,7 +39,7 @@ def places_of(
     """The descriptors of parts that read the same and write to the same output."""
     for part in parts:
         for index in range(part.first, part.first + part.count):
-            yield Place(part.segment, index, sources, address, first, size)
+            yield Place(part.segment, index, sources, address, first, size, index > part.first)
 
 
 def element(shape: tuple[int, ...], index: int, name: str = "result") -> str:
