@@ -30,6 +30,8 @@ __all__ = ["Chosen", "ChosenStripe", "choose"]
 
 WAYS = 6
 """Ways to compute a kernel that are tried beside other layers."""
+WAITING = 100
+"""Cycles that such a way may take more than the fastest alone: about as many as a layer waits for the one before it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -122,7 +124,7 @@ def _sensible(candidates: Sequence[Candidate], *, roomy: bool) -> list[list[Pass
     fit = [
         candidate
         for candidate in candidates
-        if candidate.cycles - candidate.hidden < best.cycles and (roomy or _fits_beside(candidate, best))
+        if candidate.cycles - candidate.hidden < best.cycles + WAITING and (roomy or _fits_beside(candidate, best))
     ]
     shown = sorted(fit, key=lambda candidate: candidate.cycles - candidate.hidden)[:WAYS]
     return [best.passes, *(candidate.passes for candidate in shown if candidate is not best)]
