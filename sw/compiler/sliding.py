@@ -22,10 +22,10 @@ from sateen.hw.spec.descriptor import ActivationStream, Descriptor, OutputStream
 from sateen.hw.spec.nests import Dim
 from sateen.hw.spec.pe import SKIP_BIT, skip_rows
 
+__all__ = ["Walk", "descriptors", "interleaved", "supports", "walks", "words"]
+
 LEAD_BEATS = 150
 """Of the walks before others that follow: so many hide the latency of a descriptor."""
-
-__all__ = ["Walk", "descriptors", "interleaved", "supports", "walks", "words"]
 
 
 @dataclass(frozen=True)
