@@ -24,7 +24,7 @@ __all__ = ["CONFIGS", "batches", "check", "compiled", "copies", "depthwise", "ra
 lower = importlib.import_module("sateen.compiler.lowering.lower")
 stages = importlib.import_module("sateen.compiler.stages")
 unfold = importlib.import_module("sateen.compiler.rewrites.unfold")
-CONFIGS = ["small", "large", "tiny", "tiny,combine=4", "tiny,pe=bitserial", "tiny,rows=9,window_skip=16"]
+CONFIGS = ["small", "large", "tiny", "tiny,combine=4", "tiny,pe=bitserial", "tiny,rows=9,window_skip=16,overlap=1"]
 """A seed's is that at its remainder."""
 AGAIN = "repeat with .venv/bin/python tb/soak.py ways --seed"
 
