@@ -81,17 +81,12 @@ def _padding_before(kernel: Kernel, axis: int) -> int:
     return -kernel.origin[0] if axis == 0 else -kernel.origin[1] // kernel.depth
 
 
-def _padding(kernel: Kernel, axis: int) -> tuple[int, int]:
-    """Positions of padding before the input's first and behind its last."""
-    before, inputs = _padding_before(kernel, axis), (kernel.height, kernel.width // kernel.depth)[axis]
-    return before, (kernel.out[axis] - 1) * _strides(kernel)[axis] + _sizes(kernel)[axis] - before - inputs
-
-
 def _wraps(kernel: Kernel, axis: int) -> bool:
     """Whether the padding before the input's positions is also there behind them, for all parts of the filters."""
     if kernel.filter_step:
         return False
-    before, behind = _padding(kernel, axis)
+    before, inputs = _padding_before(kernel, axis), (kernel.height, kernel.width // kernel.depth)[axis]
+    behind = (kernel.out[axis] - 1) * _strides(kernel)[axis] + _sizes(kernel)[axis] - before - inputs
     return 0 < before <= min(behind, _sizes(kernel)[axis] - 1)
 
 
@@ -157,8 +152,7 @@ def _may_follow(walk: Walk, kernel: Kernel, config: Config) -> bool:
     outer, inner = walk.outer, 1 - walk.outer
     count = -(-kernel.channels // config.cols) * -(-kernel.out[inner] // walk.results)
     whole = walk.parts(kernel) == len(kernel.filters) == 1 and kernel.out[outer] * walk.results <= config.positions
-    before, behind = _padding(kernel, outer)
-    return count > 1 and whole and 0 < before <= min(behind, _sizes(kernel)[outer] - 1)
+    return count > 1 and whole and _wraps(kernel, outer)
 
 
 def _lines(walk: Walk, kernel: Kernel) -> int:

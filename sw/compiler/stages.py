@@ -115,9 +115,9 @@ def compile(
     if not model.resident:
         # What saves cycles takes descriptors and words. Beside tensors that stay each tile has a program of its own.
         # These may be what no longer fits.
-        smaller = [made(placed, roomy=False)] if config.overlap else []
-        smaller += [made(place(precise, config, staying=False))] if placed.staying else []
-        model = min((model, *smaller), key=bytes_per_inference)
+        small = [made(placed, roomy=False)] if config.overlap else []
+        small += [made(place(precise, config, staying=False), roomy=False)] if placed.staying else []
+        model = min((model, *small), key=bytes_per_inference)
     verify_program(model)
     return dataclasses.replace(model, trusted=True)
 

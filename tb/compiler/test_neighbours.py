@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import sateen
-from sateen.compiler import choice
+from sateen.compiler import choice, neighbours
+from sateen.hw.spec.config import parse_config
 from sateen.testing.graphs import Builder, random_graph
 
 
@@ -42,6 +43,28 @@ def test_never_slower(alone):
         assert now <= before, seed
         better += now < before
     assert better
+
+
+@pytest.mark.parametrize(
+    ("best", "descriptors"),
+    [
+        # Two neighbours must change together.
+        ((1, 1), (1, 1)),
+        # Three must, to ways of fewer descriptors.
+        ((1, 1, 1), (2, 1)),
+    ],
+)
+def test_beyond_single_changes(best, descriptors, monkeypatch):
+    """Each other choice takes more cycles the closer it is to the best one."""
+
+    def predicted(chain, places, chosen):
+        right = sum(chosen[place] == best[place] for place in places)
+        return 0 if right == len(places) else 10 + right
+
+    monkeypatch.setattr(neighbours, "overlapped", lambda way, config: way)
+    monkeypatch.setattr(neighbours._Chain, "_predicted", predicted)
+    ways = [[(None,) * count for count in descriptors]] * len(best)
+    assert neighbours.choose_together(ways, parse_config("tiny,overlap=1")) == list(best)
 
 
 def test_without_overlap(monkeypatch):
